@@ -3,22 +3,19 @@ pragma solidity 0.8.37;
 
 import {Values} from "../src/interfaces/IParams.sol";
 import {ChannelConfig, ClaimFor, EpochClaim, Item, Opening, PPM, Share} from "../src/interfaces/Types.sol";
+import {Measured} from "./support/Measured.sol";
 import {Receipts} from "./support/Receipts.sol";
-import {log_named_uint, vm} from "./support/Vm.sol";
+import {vm} from "./support/Vm.sol";
 
-/// @notice What whole transactions cost, held against gas.json: none may grow by more than 3 %. `npm run gas` prints
-/// them, `GAS_WRITE=true npm run gas` writes the file anew. And none may exceed its bar. A claim of ten lanes stands
-/// for a hundred receipts in each: only those that are drawn are ever sent to the chain.
+/// @notice See {Measured}. A claim of ten lanes stands for a hundred receipts in each: only those that are drawn are
+/// ever sent to the chain.
 /// forge-config: default.isolate = true
-contract GasTest is Receipts {
-    string private constant FILE = "gas.json";
+contract GasTest is Receipts, Measured {
     uint256 private constant LANES = 10;
     uint256 private constant PER_LANE = 10;
     uint256 private constant MANY = 100;
     uint256 private constant FIRST_KEY = 0xA0000;
 
-    string[] private _names;
-    mapping(string name => uint256) private _gas;
     uint256 private _groups = 5;
     bool private _toKeys;
 
@@ -45,14 +42,11 @@ contract GasTest is Receipts {
         _measureRelayed();
         _checkBars();
         _checkMargins();
-        if (vm.envOr("GAS_WRITE", false)) _write();
-        string memory kept = vm.readFile(FILE);
-        for (uint256 i = 0; i < _names.length; ++i) {
-            uint256 gas = _gas[_names[i]];
-            emit log_named_uint(_names[i], gas);
-            uint256 before = vm.parseJsonUint(kept, string.concat(".", _names[i]));
-            yes(string.concat(_names[i], " takes ", vm.toString(gas)), gas * 100 <= before * 103);
-        }
+        _compare();
+    }
+
+    function _file() internal pure override returns (string memory) {
+        return "gas.json";
     }
 
     function _checkBars() private {
@@ -74,11 +68,6 @@ contract GasTest is Receipts {
         _bar("an opening", 66_000);
         _bar("a known account", 12_000);
         _bar("a new account", 40_000);
-    }
-
-    function _bar(string memory name, uint256 most) private {
-        emit log_named_uint(string.concat("of at most ", vm.toString(most), " for ", name), _gas[name]);
-        yes(string.concat(name, " takes ", vm.toString(_gas[name])), _gas[name] <= most);
     }
 
     function _measureClaims() private {
@@ -196,19 +185,5 @@ contract GasTest is Receipts {
         rewards.withdrawFor(claims, signatures);
         _note("withdraw_for_100");
         eq("all are paid", token.balanceOf(vm.addr(FIRST_KEY + MANY - 1)), 1_001);
-    }
-
-    function _note(string memory name) private {
-        _names.push(name);
-        _gas[name] = vm.lastCallGas().gasTotalUsed;
-    }
-
-    function _write() private {
-        string memory text = "{";
-        for (uint256 i = 0; i < _names.length; ++i) {
-            string memory line = string.concat(i == 0 ? "\n  \"" : ",\n  \"", _names[i], "\": ");
-            text = string.concat(text, line, vm.toString(_gas[_names[i]]));
-        }
-        vm.writeFile(FILE, string.concat(text, "\n}\n"));
     }
 }

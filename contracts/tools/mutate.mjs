@@ -13,7 +13,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 
 const here = fileURLToPath(new URL("..", import.meta.url));
-const SKIPPED = "GasTest|LargestTest"; // they measure optimized code
+const SKIPPED = "Gas.*Test|LargestTest"; // they measure optimized code
 const QUICKLY = { ...process.env, FOUNDRY_FUZZ_RUNS: "32", FOUNDRY_INVARIANT_RUNS: "4" };
 
 // What is changed in a line of code, and to what. A guard is removed as a whole.

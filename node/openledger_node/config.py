@@ -141,6 +141,14 @@ class PayerConfig:
         low=-1.0,
         high=31_536_000.0,
     )
+    audit_one_in: int = setting(
+        16,
+        "Recompute the shares of one bought receipt in so many before countersigning it, if its adapter is on this "
+        "machine; 0 never, 1 always. The texts of one with wrong shares are kept, sealed, until a case about it can "
+        "no longer be opened, whatever keep_texts_s says.",
+        low=0,
+        high=10_000,
+    )
     deposit_wei: int = setting(10**18, "Deposit of a new channel with a node, in wei.", low=1)
     request_max_wei: int = setting(10**17, "Most that one request may cost, in wei.", low=0)
     day_max_wei: int = setting(10**18, "Most that all requests of a UTC day may cost together, in wei.", low=0)
@@ -153,13 +161,20 @@ class PayerConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettlementConfig:
-    """Claims of receipts on the chain."""
+    """Claims of receipts on the chain, and cases about receipts."""
 
     claim_interval_s: float = setting(
         0.0, "Seconds between claims; 0 claims once per epoch of the network.", low=0.0, high=604_800.0
     )
     coin_price_wei: int = setting(
         10**18, "Value of one whole coin of gas in wei of OPEN; the node does not claim at a loss.", low=0
+    )
+    watch: bool = setting(
+        False,
+        "Check open cases against other nodes, and contest those that are wrong; each puts up a bond of OPEN.",
+    )
+    watch_bonds_wei: int = setting(
+        10**20, "Most OPEN that bonds for other nodes may hold at once, in wei; only if watch is true.", low=0
     )
 
 

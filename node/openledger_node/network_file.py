@@ -16,23 +16,30 @@ from openledger_protocol.primitives import Address, Digest, check_address, check
 from .errors import ConfigError, EarlierNetworkError
 from .home import DEVELOPMENT_PREFIX, Home, is_development, write_private
 
-NETWORK_SCHEMA = "openledger.network/2"
-"""Its number is the version of the contracts: what was signed for those of another version is worth nothing here."""
-EARLIER_SCHEMAS = ("openledger.network/1",)
+NETWORK_SCHEMA = "openledger.network/3"
+"""Its number counts the kinds of deployments: 2 changed the signed objects, and 3 has disputes and votes."""
+EARLIER_SCHEMAS = ("openledger.network/1", "openledger.network/2")
 
 AUTO, EMBEDDED = "auto", "embedded"
 RESERVED_IDS = (AUTO, EMBEDDED, LOCAL_NETWORK, "current")
 
 CONTRACTS = (
     "OpenToken",
+    "Timelock",
+    "OpenGovernor",
     "Params",
     "NodeStaking",
     "DatanetRegistry",
     "ModelRegistry",
     "PaymentChannels",
     "AttributionRewards",
+    "Disputes",
 )
-"""Contracts that every network has; later networks may have more."""
+"""Contracts that every network has; later networks may have more. `OpenToken` is the token that the network pays in,
+which may be any ERC-20."""
+
+WRAPPED_VOTES = "WrappedVotes"
+"""Contract of networks whose token has no votes; `OpenGovernor` knows it."""
 
 FILE_BYTES_MAX = 64 * 1024
 ENTRIES_MAX = 32  # endpoints, peers, contracts

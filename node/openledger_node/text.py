@@ -46,6 +46,17 @@ def counted(number: int, noun: str) -> str:
 
 # ---- Times
 
+DURATION_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
+
+def duration_text(seconds: int) -> str:
+    """Format a length of time exactly, such as `3 d`, `1 h 30 min` or `0 s`."""
+    parts = []
+    for unit, length in DURATION_UNITS:
+        count, seconds = divmod(seconds, length)
+        parts += [f"{count} {unit}"] if count else []
+    return " ".join(parts) or "0 s"
+
 
 def rfc3339(at_s: float, timespec: str = "seconds") -> str:
     """Format seconds since 1970 as `2026-01-02T03:04:05Z` (RFC 3339), with the precision of `timespec`."""

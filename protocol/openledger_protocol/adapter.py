@@ -26,6 +26,10 @@ ADAPTER_SCHEMA = "openledger.adapter/1"
 PROBE_PROMPT_LENGTH_MAX = 500
 """The maximum length of a probe's prompt, in characters."""
 
+PROBES_MAX = 16
+PROBE_ANSWER_LENGTH_MAX = 2_000
+"""Limits of the public probe set in a manifest's evaluation."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseReference:
@@ -86,6 +90,19 @@ def registered_id(owner: Address, manifest_id: Digest) -> AdapterId:
 def datanet_weights(manifest: AdapterManifest) -> tuple[tuple[DatanetId, int], ...]:
     """Datanets of an adapter, ascending, each with its weight in ppm."""
     return tuple(sorted((datanet.id, datanet.weight_ppm) for datanet in manifest.datanets or ()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicProbe:
+    """A prompt, and the adapter's greedy answer as its trainer states it: anybody can attribute it."""
+
+    prompt: str
+    answer: str
+
+
+def public_probes(manifest: AdapterManifest) -> tuple[PublicProbe, ...]:
+    """The probe set in a manifest's `evaluation`; empty if its trainer measured no answers."""
+    return tuple(PublicProbe(**each) for each in (manifest.evaluation or {}).get("probes", ()))
 
 
 def probe_digest(prompt: str, ids: Sequence[int]) -> Digest:
@@ -153,6 +170,7 @@ def _check_manifest(manifest: AdapterManifest) -> None:
             _typed(name, getattr(manifest, name), dict)
     if manifest.probe is not None:
         _check_probe(manifest.probe)
+    _check_public_probes((manifest.evaluation or {}).get("probes", []))
     if manifest.owner is not None and (
         check_address(manifest.owner) != manifest.owner or not int(manifest.owner, 16)
     ):
@@ -167,6 +185,17 @@ def _check_probe(probe: dict[str, Any]) -> None:
     if not 1 <= len(check_text(_typed("probe.prompt", probe["prompt"], str))) <= PROBE_PROMPT_LENGTH_MAX:
         raise MalformedError(f"adapter.json: probe.prompt has 1 to {PROBE_PROMPT_LENGTH_MAX} characters")
     check_digest(_typed("probe.digest", probe["digest"], str))
+
+
+def _check_public_probes(probes: Any) -> None:
+    if len(_typed("evaluation.probes", probes, list)) > PROBES_MAX:
+        raise MalformedError(f"adapter.json: evaluation.probes has {len(probes)} entries, over {PROBES_MAX}")
+    for probe in probes:
+        if _typed("evaluation.probes", probe, dict).keys() != {"prompt", "answer"}:
+            raise MalformedError("adapter.json: each of evaluation.probes has a prompt and an answer")
+        for name, most in (("prompt", PROBE_PROMPT_LENGTH_MAX), ("answer", PROBE_ANSWER_LENGTH_MAX)):
+            if not 1 <= len(check_text(_typed(f"probes.{name}", probe[name], str))) <= most:
+                raise MalformedError(f"adapter.json: the {name} of a probe has 1 to {most} characters")
 
 
 def _typed(name: str, value: Any, cls: type) -> Any:

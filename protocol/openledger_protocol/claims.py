@@ -55,6 +55,32 @@ class DatanetTerms:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OwnersPart:
+    """An owner's part of one adapter's gross."""
+
+    account: Address
+    amount_wei: Wei
+    adapter_id: AdapterId
+    datanet_id: DatanetId | None  # None: the part of the adapter's owner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimDivision:
+    """The parts into which a claim's gross is divided; they sum to it."""
+
+    protocol_wei: Wei
+    stakers_wei: Wei
+    node_share_wei: Wei
+    owners: tuple[OwnersPart, ...]  # in the order of the record's credits; none is zero
+    pots: tuple[Pot, ...]
+
+    @property
+    def credits(self) -> tuple[Credit, ...]:
+        """The credits of the claim's record."""
+        return tuple(Credit(account=part.account, amount_wei=part.amount_wei) for part in self.owners)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelBalance:
     """The contract's balance of a channel."""
 
@@ -85,28 +111,23 @@ def compute_claim(
     """
     check_claim(claim, adapters, items, domain)
     amounts = [item.amount_wei if code is None else ZERO_WEI for item, code in zip(items, codes, strict=True)]
-    protocol = stakers = start = 0
-    credits: list[Credit] = []
-    pots: list[Pot] = []
+    lines = []
     for index, adapter_id in enumerate(adapters):
-        gross = sum(amount for item, amount in zip(items, amounts, strict=True) if item.adapter == index)
-        protocol += part_down(gross, params.protocol_ppm)
-        stakers += part_down(gross, params.stakers_ppm)
         if adapter_id != BASE_ONLY:
             if adapter_id not in registry:
                 raise ClaimRefusedError(f"adapter {adapter_id} is not registered")
             if not is_claimable(registry[adapter_id], claimed_at_s):
                 raise ClaimRefusedError(f"adapter {adapter_id} was retired, and its bond is free")
-            if gross:
-                divided = _divide(adapter_id, registry[adapter_id], gross, start, params, datanets)
-                credits += divided[0]
-                pots += divided[1]
-        start += gross
-    if not start:
+        gross = sum(amount for item, amount in zip(items, amounts, strict=True) if item.adapter == index)
+        lines.append((adapter_id, Wei(gross)))
+    divided = divide_lines(lines, params=params, registry=registry, datanets=datanets)
+    total = Wei(sum(gross for _, gross in lines))
+    if not total:
         raise ClaimRefusedError("no item of the claim counts, so there is nothing to claim")
-    if len(pots) > CLAIM_POTS_MAX:
-        raise ClaimRefusedError(f"the claim has {len(pots)} pots, over {CLAIM_POTS_MAX}: split it by adapters")
-    named = protocol + stakers + sum(c.amount_wei for c in credits) + sum(p.amount_wei for p in pots)
+    if len(divided.pots) > CLAIM_POTS_MAX:
+        raise ClaimRefusedError(
+            f"the claim has {len(divided.pots)} pots, over {CLAIM_POTS_MAX}: split it by adapters"
+        )
     return ClaimRecord(
         node=claim.node,
         seq=claim.seq,
@@ -114,11 +135,40 @@ def compute_claim(
         claimed_at_s=claimed_at_s,
         claimed_block=claimed_block,
         items_root=sum_root(item_leaves([span_of(item, adapters, domain) for item in items], amounts)),
-        gross_wei=Wei(start),
+        gross_wei=total,
+        protocol_wei=divided.protocol_wei,
+        stakers_wei=divided.stakers_wei,
+        node_share_wei=divided.node_share_wei,
+        credits=divided.credits,
+        pots=divided.pots,
+    )
+
+
+def divide_lines(
+    lines: Sequence[tuple[AdapterId, Wei]],
+    *,
+    params: Params,
+    registry: Mapping[AdapterId, AdapterTerms],
+    datanets: Mapping[DatanetId, DatanetTerms],
+) -> ClaimDivision:
+    """Divide the gross of each adapter of a claim, in the order of its line, as ClaimSplit.sol does."""
+    protocol = stakers = start = 0
+    owners: list[OwnersPart] = []
+    pots: list[Pot] = []
+    for adapter_id, gross in lines:
+        protocol += part_down(gross, params.protocol_ppm)
+        stakers += part_down(gross, params.stakers_ppm)
+        if adapter_id != BASE_ONLY and gross:
+            divided = _divide(adapter_id, registry[adapter_id], gross, start, params, datanets)
+            owners += divided[0]
+            pots += divided[1]
+        start += gross
+    others = sum(part.amount_wei for part in owners) + sum(pot.amount_wei for pot in pots)
+    return ClaimDivision(
         protocol_wei=Wei(protocol),
         stakers_wei=Wei(stakers),
-        node_share_wei=Wei(start - named),
-        credits=tuple(credits),
+        node_share_wei=Wei(start - protocol - stakers - others),
+        owners=tuple(owners),
         pots=tuple(pots),
     )
 
@@ -218,22 +268,23 @@ def _divide(
     start_wei: int,
     params: Params,
     datanets: Mapping[DatanetId, DatanetTerms],
-) -> tuple[list[Credit], list[Pot]]:
+) -> tuple[list[OwnersPart], list[Pot]]:
     assert len(terms.datanets) <= ADAPTER_DATANETS_MAX, "the registry takes no more"
-    credits = [Credit(account=terms.owner, amount_wei=part_down(gross_wei, terms.royalty_ppm))]
+    royalty = part_down(gross_wei, terms.royalty_ppm)
+    owners = [OwnersPart(account=terms.owner, amount_wei=royalty, adapter_id=adapter_id, datanet_id=None)]
     data = part_down(gross_wei, params.data_ppm)
     pots = []
     for datanet_id, weight_ppm in terms.datanets:
-        pot = part_down(data, weight_ppm)
-        owner_cut = part_down(pot, datanets[datanet_id].owner_ppm)
-        credits.append(Credit(account=datanets[datanet_id].owner, amount_wei=owner_cut))
+        pot, datanet = part_down(data, weight_ppm), datanets[datanet_id]
+        cut = part_down(pot, datanet.owner_ppm)
+        owners.append(OwnersPart(account=datanet.owner, amount_wei=cut, adapter_id=adapter_id, datanet_id=datanet_id))
         pots.append(
             Pot(
                 start_wei=Wei(start_wei),
                 adapter_id=adapter_id,
                 datanet_id=datanet_id,
                 gross_wei=Wei(gross_wei),
-                amount_wei=Wei(pot - owner_cut),
+                amount_wei=Wei(pot - cut),
             )
         )
-    return [credit for credit in credits if credit.amount_wei], pots
+    return [part for part in owners if part.amount_wei], pots

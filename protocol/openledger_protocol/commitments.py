@@ -30,11 +30,7 @@ def prompt_commit(salt: Salt, prompt: tuple[Message, ...] | str, sampling: Sampl
     Raises:
         MalformedError: a text or a number that canonical JSON can't hold.
     """
-    parameters = plain_sampling(sampling)
-    seed = str(parameters.pop("seed"))
-    return keccak_digest(
-        digest_word(salt) + canonical_json({"messages": prompt, "sampling": parameters, "seed": seed})
-    )
+    return keccak_digest(committed_prompt(salt, prompt, sampling))
 
 
 def output_commit(salt: Salt, text: str) -> Digest:
@@ -43,8 +39,28 @@ def output_commit(salt: Salt, text: str) -> Digest:
     Raises:
         MalformedError: the text holds half a surrogate pair.
     """
+    return keccak_digest(committed_output(salt, text))
+
+
+def committed_prompt(salt: Salt, prompt: tuple[Message, ...] | str, sampling: SamplingParams) -> bytes:
+    """The bytes that `prompt_commit` hashes, which a case about the receipt publishes.
+
+    Raises:
+        MalformedError: a text or a number that canonical JSON can't hold.
+    """
+    parameters = plain_sampling(sampling)
+    seed = str(parameters.pop("seed"))
+    return digest_word(salt) + canonical_json({"messages": prompt, "sampling": parameters, "seed": seed})
+
+
+def committed_output(salt: Salt, text: str) -> bytes:
+    """The bytes that `output_commit` hashes, which a case about the receipt publishes.
+
+    Raises:
+        MalformedError: the text holds half a surrogate pair.
+    """
     try:
-        return keccak_digest(digest_word(salt) + text.encode())
+        return digest_word(salt) + text.encode()
     except UnicodeEncodeError as error:
         raise MalformedError("a text holds half a surrogate pair, which is no character") from error
 

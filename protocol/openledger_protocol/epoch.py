@@ -46,6 +46,17 @@ class Windows:
     withdraw_period_s: int  # within which a payer must finish a withdrawal, or it is void
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voting:
+    """Times and least numbers of votes; fixed when the contracts are deployed."""
+
+    delay_s: int  # from a proposal to the moment at which votes are counted, when voting begins
+    period_s: int  # to vote; a third of it again after a quorum that comes late
+    timelock_s: int  # from the queueing of what was decided to its execution
+    threshold_wei: Wei  # votes that a proposer needs
+    quorum_floor_wei: Wei  # votes that a decision needs, if 4 % of all votes are fewer
+
+
 def epoch_at(timestamp_s: int, windows: Windows) -> int:
     """The epoch that a block belongs to."""
     return timestamp_s // windows.epoch_s

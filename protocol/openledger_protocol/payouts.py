@@ -4,7 +4,7 @@ A payout rounds down and the Datanet's treasury gets the dust, so that each pot 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import pairwise
 
@@ -68,6 +68,7 @@ class Credited:
     account: Address
     amount_wei: Wei
     role: CreditRole
+    pot: int | None = field(default=None, compare=False)  # that it is a part of; no event tells it
 
 
 def payout_list(pots: Sequence[Pot], receipts: Sequence[ClaimedReceipt]) -> PayoutList:
@@ -176,7 +177,7 @@ def payout_amounts(
         listed = [payout for payout in payouts if payout.pot == index]
         nobodys += _nobodys_wei(pot, listed)
         if listed:
-            credited += _pot_amounts(pot, listed, to.treasuries[pot.datanet_id])
+            credited += _pot_amounts(index, pot, listed, to.treasuries[pot.datanet_id])
     return credited + _settled(record, to, record.node_share_wei - fee_wei, record.protocol_wei + nobodys + fee_wei)
 
 
@@ -186,14 +187,14 @@ def _nobodys_wei(pot: Pot, listed: Sequence[Payout]) -> Wei:
     return _amount_wei(pot, sum(payout.weight for payout in listed if payout.account == NOBODY))
 
 
-def _pot_amounts(pot: Pot, listed: Sequence[Payout], treasury: Address) -> list[Credited]:
+def _pot_amounts(index: int, pot: Pot, listed: Sequence[Payout], treasury: Address) -> list[Credited]:
     credited, rest = [], pot.amount_wei - _nobodys_wei(pot, listed)
     for payout in listed:
         if payout.account not in (ZERO_ADDRESS, NOBODY):
             amount = _amount_wei(pot, payout.weight)
-            credited.append(_credited(payout.account, amount, CreditRole.CONTRIBUTOR))
+            credited.append(_credited(payout.account, amount, CreditRole.CONTRIBUTOR, index))
             rest -= amount
-    credited.append(_credited(treasury, rest, CreditRole.TREASURY))
+    credited.append(_credited(treasury, rest, CreditRole.TREASURY, index))
     return [credit for credit in credited if credit.amount_wei]
 
 
@@ -230,5 +231,5 @@ def _settled(record: ClaimRecord, to: Beneficiaries, node_wei: int, protocol_wei
     return [credit for credit in credited if credit.amount_wei]
 
 
-def _credited(account: Address, amount_wei: int, role: CreditRole) -> Credited:
-    return Credited(account=account, amount_wei=Wei(amount_wei), role=role)
+def _credited(account: Address, amount_wei: int, role: CreditRole, pot: int | None = None) -> Credited:
+    return Credited(account=account, amount_wei=Wei(amount_wei), role=role, pot=pot)

@@ -169,12 +169,16 @@ def fee_caps_wei(waiting: Sequence[Transaction], limits: OutboxLimits) -> dict[i
     return caps
 
 
+SPARE_GAS: Final = 50_000
+"""Two accounts' votes of a new second. An estimate in the second of their last change adds none of the slots."""
+
+
 def gas_limit_from_estimate(gas: int, data: bytes) -> int:
-    """The estimate plus a quarter, because the chain's state may change until the transaction is mined.
+    """The estimate plus a quarter, and 50,000 at least, because the chain's state may change until it is mined.
 
     No endpoint takes less than the data costs or more than a block allows, so a wrong estimate can't block a nonce.
     """
-    return min(max(gas + gas // 4, least_gas(data)), GAS_MAX)
+    return min(max(gas + max(gas // 4, SPARE_GAS), least_gas(data)), GAS_MAX)
 
 
 def least_gas(data: bytes) -> int:

@@ -218,6 +218,7 @@ def test_what_is_sent_is_known_and_has_a_receipt_once_it_is_mined(
 
 def test_what_nobody_sent_is_not_known(client: TamedClient) -> None:
     assert not client.is_known(UNKNOWN)
+    assert client.input_of(UNKNOWN) is None
     assert client.receipt(UNKNOWN) is None
 
 
@@ -240,6 +241,14 @@ def test_a_contract_is_created_where_its_creators_nonce_says(client: TamedClient
 
 
 # ---- transactions that are not taken
+
+
+def test_the_input_of_a_transaction_is_what_it_was_sent_with(client: TamedClient, token: Address, key: bytes) -> None:
+    call = transfer(token, NOBODY, 0)
+    digest = send_call(client, call, key=key)
+    assert client.input_of(digest) == call.data
+    client.mine()
+    assert client.input_of(digest) == call.data
 
 
 def test_a_transaction_that_waits_is_known(client: TamedClient, key: bytes) -> None:

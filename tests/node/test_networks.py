@@ -68,13 +68,13 @@ def test_a_network_comes_back_out_of_its_file(network: Network, tmp_path: Path) 
 
 def test_the_file_is_the_documented_object(network: Network) -> None:
     assert network_to_json(network) == {
-        "schema": "openledger.network/2",
+        "schema": "openledger.network/3",
         "network": "development-1a2b3c4d",
         "chain_id": 31337,
         "rpc": ["http://127.0.0.1:8545"],
         "genesis_hash": GENESIS,
         "deploy_block": 7,
-        "contracts": {name: f"0x{number:040x}" for number, name in enumerate(CONTRACTS, 1)},
+        "contracts": {name: check_address(f"0x{number:040x}") for number, name in enumerate(CONTRACTS, 1)},
         "bootstrap": [PEER],
         "token": {"symbol": "OPEN", "decimals": 18},
     }
@@ -91,7 +91,7 @@ def test_only_an_id_that_says_so_is_for_development(network: Network, real: Netw
 
 ONE = "0x" + "0" * 39 + "1"
 HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
-    "another schema": ({"schema": "openledger.network/3"}, "its schema is 'openledger.network/3'"),
+    "another schema": ({"schema": "openledger.network/4"}, "its schema is 'openledger.network/4'"),
     "an unknown field": ({"\x1b[31m": 1}, r"it has an unknown field '\\x1b\[31m'"),
     "a path as id": ({"network": "../../keys"}, "network: not a name"),
     "a dot as id": ({"network": ".."}, "network: not a name"),
@@ -119,7 +119,7 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "a short genesis hash": ({"genesis_hash": "0x1a2b3c4d"}, "genesis_hash: not a digest"),
     "a deploy block below zero": ({"deploy_block": -1}, "deploy_block must be a whole number"),
     "contracts in a list": ({"contracts": []}, "contracts must be an object"),
-    "a contract too few": ({"contracts": {"OpenToken": ONE}}, "contracts lacks Params, NodeStaking"),
+    "a contract too few": ({"contracts": {"OpenToken": ONE}}, "contracts lacks Timelock, OpenGovernor, Params"),
     "peers that are none": ({"bootstrap": ["example.org:4001"]}, "is not the address of a peer"),
     "a peer without an id": ({"bootstrap": ["/ip4/10.0.0.1/tcp/4001"]}, "is not the address of a peer"),
     "no token": ({"token": None}, "token must be an object"),

@@ -8,13 +8,18 @@ import pytest
 
 from openledger_protocol.adapter import (
     ADAPTER_SCHEMA,
+    PROBE_ANSWER_LENGTH_MAX,
+    PROBE_PROMPT_LENGTH_MAX,
+    PROBES_MAX,
     AdapterManifest,
     BaseReference,
     DatanetReference,
+    PublicProbe,
     adapter_id,
     datanet_weights,
     manifest_from_json,
     manifest_id,
+    public_probes,
     registered_id,
 )
 from openledger_protocol.codec import canonical_json, to_plain
@@ -61,6 +66,23 @@ OTHER_VALUES: dict[str, Any] = {
     "owner": "0x" + "8" * 40,
     "license": "MIT",
 }
+
+
+PROBES = [{"prompt": "Where?", "answer": "In the harbour."}, {"prompt": "Who?", "answer": "Odile."}]
+BAD_PROBES: list[Any] = [
+    5,
+    {},
+    [5],
+    [{}],
+    [{**PROBES[0], "score": 1}],
+    [{"prompt": "Where?"}],
+    [{**PROBES[0], "prompt": ""}],
+    [{**PROBES[0], "answer": ""}],
+    [{**PROBES[0], "answer": 5}],
+    [{**PROBES[0], "prompt": "x" * (PROBE_PROMPT_LENGTH_MAX + 1)}],
+    [{**PROBES[0], "answer": "x" * (PROBE_ANSWER_LENGTH_MAX + 1)}],
+    PROBES[:1] * (PROBES_MAX + 1),
+]
 
 
 def as_read(manifest: AdapterManifest, **changes: Any) -> dict[str, Any]:
@@ -170,6 +192,7 @@ def test_an_ill_typed_field_is_refused(name: str, value: Any) -> None:
         *((name, value) for name in ("training", "evaluation", "probe") for value in (5, "text", [1], True)),
         *((name, value) for name in ("owner", "license") for value in (5, [], {}, True)),
         *(("owner", value) for value in ("", "ann", "0x" + "0" * 40, OWNER.lower(), OWNER.swapcase())),
+        *(("evaluation", {"probes": probes}) for probes in BAD_PROBES),
         ("datanets", [to_plain(HARBOUR), {**to_plain(HARBOUR), "id": digest("8")}]),  # type: ignore[dict-item]
         ("datanets", [to_plain(HARBOUR), {**to_plain(HARBOUR), "rows_root": digest("8")}]),  # type: ignore[dict-item]
         *(
@@ -193,6 +216,14 @@ def test_an_ill_typed_field_is_refused(name: str, value: Any) -> None:
 def test_an_ill_typed_optional_field_is_refused(name: str, value: Any) -> None:
     with pytest.raises(MalformedError):
         manifest_from_json(as_read(FULL, **{name: value}))
+
+
+def test_the_public_probes_are_those_of_the_evaluation() -> None:
+    assert public_probes(manifest_from_json(as_read(FULL, evaluation={"loss": 0.5, "probes": PROBES}))) == (
+        PublicProbe(prompt="Where?", answer="In the harbour."),
+        PublicProbe(prompt="Who?", answer="Odile."),
+    )
+    assert public_probes(FULL) == public_probes(PLAIN) == ()
 
 
 def test_a_datanet_by_its_local_name_says_what_to_do() -> None:

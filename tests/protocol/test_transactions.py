@@ -115,13 +115,14 @@ def test_a_tenth_of_what_is_at_risk_may_be_paid_and_the_plain_cap_where_that_is_
     assert fee_cap_wei(replace(INTENT, value_at_risk_wei=Wei(50_000)), limits) == 5_000
 
 
-def test_the_gas_limit_leaves_a_quarter_to_spare() -> None:
-    assert gas_limit_from_estimate(100_000, b"") == 125_000
+def test_the_gas_limit_leaves_a_quarter_to_spare_and_no_less_than_new_votes_take() -> None:
+    assert gas_limit_from_estimate(400_000, b"") == 500_000
+    assert gas_limit_from_estimate(60_000, b"") == 110_000
 
 
 @pytest.mark.parametrize(
     ("gas", "data", "limit"),
-    [(0, b"", 21_000), (21_000, b"\x00\x01", 26_250), (1, b"\x00" + b"\x01" * 999, 60_970), (10**9, b"", 16_777_216)],
+    [(0, b"", 50_000), (21_000, b"\x00\x01", 71_000), (1, b"\x00" + b"\x01" * 999, 60_970), (10**9, b"", 16_777_216)],
 )
 def test_no_estimate_makes_a_transaction_that_every_endpoint_refuses(gas: int, data: bytes, limit: int) -> None:
     assert gas_limit_from_estimate(gas, data) == limit

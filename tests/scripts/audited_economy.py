@@ -14,13 +14,13 @@ from support.chain_world.contract_world import (
     ContractWorld,
     open_contract_world,
 )
-from support.signed import AUTHORIZER_KEY, NODE, NODE_KEY, PAYER_KEY, SIGNER_KEY, WORK, account
+from support.chain_world.evidence import Evidence, evidence
+from support.chain_world.votes import Call, decide
+from support.signed import AUTHORIZER_KEY, NODE, NODE_KEY, PAYER, PAYER_KEY, SIGNER_KEY, WORK, account
 
-from openledger_node.chain.contracts import load_contract
 from openledger_node.chain.dev.constants import BANK_KEY, DEVELOPMENT_PARAMS, DEVELOPMENT_WINDOWS
 from openledger_node.network_file import Network
 from openledger_protocol.attribution import Share, shares_hash
-from openledger_protocol.chain import ContractCall
 from openledger_protocol.claims import SkipCode
 from openledger_protocol.draws import drawn_points
 from openledger_protocol.eip712 import hex_digest, staking_domain
@@ -45,19 +45,15 @@ HEIR_KEY = b"\x32" * 32
 CONTRIBUTORS = [account(0x100), account(0x101)]
 WINDOWS = DEVELOPMENT_WINDOWS
 
-FORWARD = bytes.fromhex("6020360360206000376000600060203603600060006000355af160225760006000fd5b00")
-"""Code that calls the account in its first word with the rest of its data: a test acts in a contract's name."""
-
 
 @dataclass(kw_only=True)
 class Economy(ContractWorld):
     """A world with its sums, as far as a test wants to know them, and with the receipts behind each claim."""
 
     paid_in: int = 0
-    slashed: int = 0
+    num_cases: int = 0
     taken_out: dict[Address, int] = field(default_factory=dict)  # of balances
     lines: dict[int, ClaimLine] = field(default_factory=dict)  # by the claim's number
-    disputes: Address = ZERO_ADDRESS
 
     @property
     def client(self) -> Any:
@@ -66,6 +62,11 @@ class Economy(ContractWorld):
     @property
     def network(self) -> Network:
         return self.chain.network
+
+    @property
+    def treasury(self) -> Address:
+        """The protocol's account, of which votes dispose."""
+        return self.chain.contracts["Timelock"]
 
     @property
     def records(self) -> list[ClaimRecord]:
@@ -176,33 +177,48 @@ class Economy(ContractWorld):
         consent = sign_digest(key, signer_consent_digest(NODE, 2**63, domain))
         self.must("NodeStaking", "setSigner", address_of(key), 2**63, consent, key=NODE_KEY)
 
-    def dispute(self, function: str, *arguments: object) -> bool:
-        """Call NodeStaking in the name of the contract that may slash."""
-        data = load_contract("NodeStaking").encode(function, *arguments)
-        target = bytes.fromhex(self.chain.contracts["NodeStaking"][2:]).rjust(32, b"\0")
-        return self.chain.transact(ContractCall(to=self.disputes, data=target + data), key=STRANGER_KEY).is_ok
+    # ---- cases and votes
 
-    def slash(self, node: Address, amount: int) -> None:
-        assert self.dispute("slash", node, amount)
-        self.slashed += amount
+    def evidence(self, config: ChannelConfig) -> Evidence:
+        """The next receipt of a channel that somebody can open a case about."""
+        self.num_cases += 1
+        key = NODE2_KEY if config.node == NODE2 else SIGNER_KEY
+        return evidence(config, self.payments, self.num_cases, now_s=self.now_s, key=key)
+
+    def challenge(self, config: ChannelConfig) -> Digest:
+        """Open a case, as the payer of the channel."""
+        found = self.evidence(config)
+        self.must("Disputes", "challenge", *found.arguments, key=PAYER_KEY)
+        return found.digest
+
+    def contest(self, case: Digest, key: bytes = STRANGER_KEY) -> None:
+        self.must("Disputes", "contest", case, key=key)
+
+    def judge(self, case: Digest, *, guilty: bool) -> None:
+        self.decide(("Disputes", "judge", (case, guilty)))
+
+    def decide(self, *calls: Call) -> None:
+        """Have these calls made by a vote."""
+        assert decide(self.chain, *calls).is_ok
 
 
-def open_economy() -> Economy:
-    """A world of two nodes and a contract that may slash."""
-    session = open_contract_world(Economy)
-    session.disputes = session.chain.read("NodeStaking", "disputes")
-    change_state(session, lambda state: state.set_code(bytes.fromhex(session.disputes[2:]), FORWARD))
+def open_economy(**settings: Any) -> Economy:
+    """A world of two nodes, in which votes judge and have the treasury; `settings` are those of its deployment."""
+    session = open_contract_world(Economy, treasury=None, **settings)
     session.chain.fund(NODE2, open_wei=1_000 * OPEN)
     session.chain.fund(address_of(HEIR_KEY))
+    assert session.chain.send("OpenToken", "transfer", address_of(STRANGER_KEY), 1_000 * OPEN).is_ok
+    for key in (PAYER_KEY, STRANGER_KEY, NODE_KEY, NODE2_KEY):
+        session.must("OpenToken", "approve", session.chain.contracts["Disputes"], 2**256 - 1, key=key)
     session.must("OpenToken", "approve", session.chain.contracts["NodeStaking"], 2**256 - 1, key=NODE2_KEY)
     session.must("NodeStaking", "bond", 7 * OPEN + 13, key=NODE2_KEY)
     session.must("NodeStaking", "setPayout", PAYOUT2, key=NODE2_KEY)
     return session
 
 
-def run_economy() -> Economy:
+def run_economy(**settings: Any) -> Economy:
     """Let it all happen."""
-    session = open_economy()
+    session = open_economy(**settings)
     first, second, third = (session.open(OPEN + odd) for odd in (1, 22, 333))
     session.must("PaymentChannels", "topUp", first, 77, key=PAYER_KEY)
     session.paid_in += 77
@@ -210,13 +226,13 @@ def run_economy() -> Economy:
     _settle_all_ways(session, first, second)
     _settle_late(session, first, second)
     _earn_by_bonds(session)
-    assert session.dispute("hold", NODE, session.now_s + 20)
-    session.slash(NODE2, OPEN + 3)
+    _end_cases_all_ways(session)
     _give_back(session, second, third)
     _change_the_rules(session)
     session.must("ModelRegistry", "retire", ADAPTERS[3], key=OWNER_KEYS[2])
     session.settle(session.record(*session.owed(first, [3, 1_000_003, 777_777])))
     session.wait(WINDOWS.unbonding_s)
+    _spend(session)
     _end(session)
     _leave_undone(session, first)
     return session
@@ -257,6 +273,38 @@ def _earn_by_bonds(session: Economy) -> None:
     session.must("NodeStaking", "bond", 5, key=NODE_KEY)
 
 
+def _end_cases_all_ways(session: Economy) -> None:
+    """Guilty, which takes all that is bonded and a part of what leaves; a draw; not guilty, while nothing is held."""
+    session.must("NodeStaking", "bond", 100 * OPEN, key=NODE2_KEY)
+    session.must("NodeStaking", "unbond", 50 * OPEN + 5, key=NODE2_KEY)
+    channel = session.open(node=NODE2)
+    case = session.challenge(channel)
+    session.contest(case)
+    session.judge(case, guilty=True)
+    session.must("Disputes", "withdraw", PAYER, key=PAYER_KEY)
+    session.wait(WINDOWS.judge_s // 2)
+    case = session.challenge(channel)
+    session.wait(WINDOWS.judge_s + 1)
+    session.must("Disputes", "close", case, key=STRANGER_KEY)
+    case = session.challenge(channel)
+    session.contest(case)
+    session.contest(case, NODE2_KEY)
+    session.judge(case, guilty=False)
+    session.must("Disputes", "withdraw", account(0x79), key=STRANGER_KEY)
+
+
+def _spend(session: Economy) -> None:
+    """A vote takes out of both balances of the treasury, and sends tokens on."""
+    there, elsewhere = session.treasury, account(0x7A)
+    session.decide(
+        ("AttributionRewards", "withdraw", (there, 1_000)),
+        ("Disputes", "withdraw", (there,)),
+        ("OpenToken", "transfer", (elsewhere, OPEN + 400)),
+        ("AttributionRewards", "withdraw", (elsewhere, 77)),
+    )
+    session.taken_out[there] = 1_077
+
+
 def _give_back(session: Economy, second: ChannelConfig, third: ChannelConfig) -> None:
     """A withdrawal that is finished, and one that a refund makes smaller."""
     for config, amount in ((second, 5_000), (third, 10**17 + 3)):
@@ -271,7 +319,7 @@ def _give_back(session: Economy, second: ChannelConfig, third: ChannelConfig) ->
 def _change_the_rules(session: Economy) -> None:
     """Other fees, and a Datanet of another owner."""
     session.params = replace(DEVELOPMENT_PARAMS, protocol_ppm=40_001, stakers_ppm=59_999, data_ppm=171_111)
-    session.must("Params", "set", session.params, key=BANK_KEY)
+    session.decide(("Params", "set", (session.params,)))
     [datanet] = [id_ for id_, terms in session.datanets.items() if terms.owner == address_of(OWNER_KEYS[0])]
     session.must("DatanetRegistry", "transferOwnership", datanet, address_of(HEIR_KEY), key=OWNER_KEYS[0])
     session.must("DatanetRegistry", "acceptOwnership", datanet, key=HEIR_KEY)
@@ -294,7 +342,13 @@ def _end(session: Economy) -> None:
 
 
 def _leave_undone(session: Economy, first: ChannelConfig) -> None:
-    """Claims that nobody has listed, drawn or shown yet, stake on its way, a withdrawal that waits."""
+    """Claims that nobody has listed, drawn or shown yet, stake on its way, a withdrawal that waits, an open case."""
+    session.must("NodeStaking", "bond", 110 * OPEN + 58, key=NODE2_KEY)
+    for amount in (30 * OPEN + 7, 11, 20 * OPEN):
+        session.must("NodeStaking", "unbond", amount, key=NODE2_KEY)
+    session.judge(session.challenge(session.open(node=NODE2)), guilty=True)
+    session.must("NodeStaking", "bond", OPEN, key=NODE2_KEY)
+    session.must("NodeStaking", "unbond", 17, key=NODE2_KEY)
     offered = ADAPTERS[:3]  # the bond of the last one is free
     drawn, listed = (
         session.record(*session.owed(first, [0, amount]), adapters=offered) for amount in (20_011, 40_009)
@@ -303,13 +357,8 @@ def _leave_undone(session: Economy, first: ChannelConfig) -> None:
     session.draw(drawn)
     session.offer(listed)
     session.record(*session.owed(first, [50_021, 0, 60_013]), adapters=offered)
-    for amount in (OPEN + 7, 11, OPEN // 2):
-        session.must("NodeStaking", "unbond", amount, key=NODE2_KEY)
-    assert session.dispute("hold", NODE2, session.now_s + 20)
-    session.slash(NODE2, session.chain.read("NodeStaking", "bondedOf", NODE2) + OPEN // 2 + 4)
-    session.must("NodeStaking", "bond", OPEN, key=NODE2_KEY)
-    session.must("NodeStaking", "unbond", 17, key=NODE2_KEY)
     session.must("PaymentChannels", "startWithdraw", first, 4_321, key=PAYER_KEY)
+    session.contest(session.challenge(first))
     for key in (HEIR_KEY, STRANGER_KEY):
         session.appoint(key)
     session.must("NodeStaking", "revokeSigner", address_of(HEIR_KEY), key=NODE_KEY)

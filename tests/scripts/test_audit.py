@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from audited_economy import CONTRIBUTORS, HEIR_KEY, WINDOWS, Economy, plant, run_economy
-from support.chain_world.contract_world import ADAPTERS, OWNER_KEYS, PAYOUT, PROTOCOL, TREASURY_1, TREASURY_2
+from audited_economy import CONTRIBUTORS, HEIR_KEY, Economy, plant, run_economy
+from support.chain_world.contract_world import ADAPTERS, OWNER_KEYS, PAYOUT, TREASURY_1, TREASURY_2
 from support.processes.nodes import ROOT
 from support.signed import PAYER_KEY
 
@@ -14,7 +14,8 @@ from openledger_node.audit.books import books_of
 from openledger_node.audit.chain import pin_chain
 from openledger_node.audit.claims import read_all
 from openledger_node.audit.events import EventLog
-from openledger_node.audit.report import Report, audit
+from openledger_node.audit.lines import Line
+from openledger_node.audit.report import Report, audit, read_fixed
 from openledger_node.audit.storage import read_storage
 from openledger_node.audit.storage_layout import StorageKey, layout_of
 from openledger_node.network_file import CONTRACTS
@@ -24,7 +25,7 @@ from openledger_protocol.signatures import address_of
 ARTIFACTS = ROOT / "node" / "openledger_node" / "chain" / "artifacts"
 
 NOT_MONEY = {
-    *(f"{name}.rewards" for name in ("PaymentChannels", "NodeStaking")),  # the audit asks for these roles
+    *(f"{name}.rewards" for name in ("PaymentChannels", "NodeStaking")),  # roles that the audit asks for
     *(
         f"{name}.{each}"
         for name in ("PaymentChannels", "AttributionRewards", "NodeStaking", "OpenToken")
@@ -34,10 +35,17 @@ NOT_MONEY = {
     *(f"OpenToken.{each}" for each in ("_name", "_symbol", "_nonces", "_allowances", "_delegatee")),
     "OpenToken._delegateCheckpoints._checkpoints",  # votes
     "OpenToken._totalCheckpoints._checkpoints",
+    "Timelock._timestamps",
 }
-"""Variables of the contracts that hold money and count none of it: roles, names, nonces, votes."""
+"""Variables of the contracts that hold money and count none of it: names, nonces, votes, what waits after a vote."""
 
-WIRED = [("PaymentChannels", "rewards"), ("NodeStaking", "rewards"), ("NodeStaking", "disputes")]
+WIRED = [
+    ("PaymentChannels", "rewards"),
+    ("NodeStaking", "rewards"),
+    ("NodeStaking", "disputes"),
+    ("OpenGovernor", "_timelock"),
+]
+"""Roles that the audit asks for."""
 
 LINES = {
     "channels": "PaymentChannels._channels.deposit",
@@ -49,6 +57,11 @@ LINES = {
     "stakes": "NodeStaking._requests.amount",
     "slashes": "NodeStaking._totals.slashed",
     "adapter-bonds": "ModelRegistry._adapters.bond",
+    "case-bonds": "Disputes._sides.bond",
+    "case-credits": "Disputes._totals.bondsOut",
+    "case-balances": "Disputes._totals.paidOut",
+    "verdicts": "NodeStaking._totals.slashed",
+    "treasury": "Disputes.balanceOf",
     "supply": "OpenToken._totalSupply",
     "terms": "PaymentChannels._channels.claimed",
 }
@@ -56,6 +69,9 @@ LINES = {
 
 ASKED = {"Params", "DatanetRegistry"}
 """Contracts that say by what claims are divided; the audit asks their views."""
+
+VOTES = {"OpenGovernor", "WrappedVotes"}
+"""Contracts that count votes. The audit of wrapped ones is in test_audit_tokens."""
 
 TERMS_ASKED = "ModelRegistry._adapters."
 
@@ -72,8 +88,8 @@ def keys(session: Economy) -> dict[str, list[StorageKey]]:
     """All that the audit reads, by variable."""
     chain = pin_chain(session.client, session.network)
     log = EventLog(chain.events())
-    reader = read_all(log.events, PROTOCOL, WINDOWS.redraw_blocks)
-    values = read_storage(chain, books_of(log, reader), list(reader.claims.values())).values
+    reader = read_all(log.events, read_fixed(chain))
+    values = read_storage(chain, books_of(chain, log, reader), list(reader.claims.values())).values
     found: dict[str, list[StorageKey]] = {}
     for key in sorted(values, key=lambda key: values[key] == 0):  # those that hold something first
         found.setdefault(name_of(key), []).append(key)
@@ -89,7 +105,7 @@ def variables() -> Iterator[str]:
     """Every variable of every contract, down to the members of structs, as the compiler lists them."""
     for file in sorted(ARTIFACTS.glob("*.json")):
         described = json.loads(file.read_text())["storageLayout"]
-        if file.stem not in ASKED:
+        if file.stem not in ASKED | VOTES:
             for each in described["variables"]:
                 yield from leaves(described["structs"], each["type"], f"{file.stem}.{each['label']}")
 
@@ -131,22 +147,22 @@ def test_at_every_point_of_its_history_it_holds(session: Economy) -> None:
 
 def test_the_terms_are_what_the_accounts_of_each_role_have_got(session: Economy) -> None:
     terms = audit(session.client, session.network).terms
-    got = {each: session.balance(each) + session.taken_out.get(each, 0) for each in everybody()}
+    got = {each: session.balance(each) + session.taken_out.get(each, 0) for each in everybody(session)}
     assert terms["paid_in"] == session.paid_in
     assert terms["nodes"] == got[PAYOUT]
     assert terms["adapter_owners"] == got[address_of(OWNER_KEYS[2])] + got[address_of(OWNER_KEYS[3])]
     assert terms["datanet_owners"] == got[address_of(OWNER_KEYS[0])] + got[address_of(HEIR_KEY)]
     assert terms["treasuries"] == got[TREASURY_1] + got[TREASURY_2]
     fees: Any = [terms["late_fees"], terms["draw_fees"]]
-    assert terms["protocol"] == got[PROTOCOL] - sum(fees)
+    assert terms["protocol"] == got[session.treasury] - sum(fees)
     assert terms["contributors"] == {each: got[each] for each in CONTRIBUTORS}
     assert all(term for term in terms.values())
     assert all(got[address_of(key)] for key in (OWNER_KEYS[0], HEIR_KEY, OWNER_KEYS[2]))
 
 
-def everybody() -> list[Address]:
+def everybody(session: Economy) -> list[Address]:
     people = [*OWNER_KEYS, HEIR_KEY]
-    return [PAYOUT, PROTOCOL, TREASURY_1, TREASURY_2, *CONTRIBUTORS, *map(address_of, people)]
+    return [PAYOUT, session.treasury, TREASURY_1, TREASURY_2, *CONTRIBUTORS, *map(address_of, people)]
 
 
 def test_the_fees_are_those_of_the_design(session: Economy) -> None:
@@ -157,9 +173,15 @@ def test_the_fees_are_those_of_the_design(session: Economy) -> None:
     assert terms["draw_fees"] == 2 * half[again.seq] + half[undrawn.seq] + 2 * half[unshown.seq]
 
 
-def test_what_was_slashed_is_with_disputes(session: Economy) -> None:
-    assert session.chain.read("OpenToken", "balanceOf", session.disputes) == session.slashed > 0
-    assert session.chain.read("NodeStaking", "totals")["slashed"] == session.slashed
+def test_what_was_slashed_went_to_a_challenger_and_to_the_treasury(session: Economy) -> None:
+    credits = session.chain.events("Disputes")
+    slashed = session.chain.read("NodeStaking", "totals")["slashed"]
+    got: Any = sum(
+        each.arguments["amount"]  # type: ignore[misc]
+        for each in credits
+        if each.name == "Credited" and each.arguments["account"] == session.treasury
+    )
+    assert got == slashed - slashed // 10 > 0
 
 
 def test_all_terms_together_are_what_was_paid_in(session: Economy) -> None:
@@ -213,25 +235,30 @@ def test_a_wei_moved_from_one_account_to_another_is_named(
 @pytest.mark.parametrize(("contract", "variable"), WIRED)
 def test_a_contract_that_is_wired_to_another_is_named(session: Economy, contract: str, variable: str) -> None:
     report = audit_with_planted(session, (contract, variable), 1)
-    assert [fault for fault in report.faults if fault.startswith(f"{contract}.{variable} is ")]
+    assert [fault for fault in report.faults if fault.startswith(f"{contract}.{variable.lstrip('_')} is ")]
 
 
 @pytest.mark.parametrize("line", LINES)
 def test_a_planted_wei_breaks_each_line(session: Economy, keys: dict[str, list[StorageKey]], line: str) -> None:
-    report = audit_with_planted(session, keys[LINES[line]][0], 1)
+    of_anybody = keys[LINES[line]]
+    key = next(key for key in of_anybody if session.treasury in key) if line == "treasury" else of_anybody[0]
+    report = audit_with_planted(session, key, 1)
     assert line in [each.id for each in report.lines if not each.holds]
+
+
+TOKENS = {name: f"tokens.{name}" for name in CONTRACTS} | {"Timelock": "treasury"}
 
 
 @pytest.mark.parametrize("name", CONTRACTS)
 def test_a_planted_token_breaks_the_line_of_its_contract(session: Economy, name: str) -> None:
     key: StorageKey = ("OpenToken", "_balances", session.chain.contracts[name])
     report = audit_with_planted(session, key, 1)
-    assert f"tokens.{name}" in [each.id for each in report.lines if not each.holds]
+    assert TOKENS[name] in [each.id for each in report.lines if not each.holds]
 
 
 def test_every_line_is_tried(session: Economy) -> None:
     found = {line.id for line in audit(session.client, session.network).lines}
-    assert found == {*LINES, *(f"tokens.{name}" for name in CONTRACTS)}
+    assert found == {*LINES, *TOKENS.values()}
 
 
 @pytest.mark.parametrize(("adapter", "other"), [(0, 1), (1, 2), (2, 3)])
@@ -277,13 +304,33 @@ def plant_at(session: Economy, key: StorageKey, more: int) -> None:
 def test_gifts_are_named_and_break_nothing(session: Economy) -> None:
     contracts = session.chain.contracts
     owner = OWNER_KEYS[2]
-    for name, amount in (("PaymentChannels", 5), ("Params", 7), ("NodeStaking", 11)):
+    for name, amount in (("PaymentChannels", 5), ("Params", 7), ("NodeStaking", 11), ("Disputes", 13)):
         assert session.chain.send("OpenToken", "transfer", contracts[name], amount).is_ok
     session.take_out(owner, contracts["AttributionRewards"], 3)
     session.take_out(owner, contracts["PaymentChannels"], 2)
     report = audit(session.client, session.network)
     assert report.holds, report.faults
-    assert report.donations == {"PaymentChannels": 7, "Params": 7, "NodeStaking": 11, "AttributionRewards": 3}
+    assert report.donations == {
+        "PaymentChannels": 7,
+        "Params": 7,
+        "NodeStaking": 11,
+        "AttributionRewards": 3,
+        "Disputes": 13,
+    }
+
+
+def test_what_the_treasury_is_given_it_has(session: Economy) -> None:
+    before = audit(session.client, session.network)
+    session.must("OpenToken", "transfer", session.treasury, 17, key=PAYER_KEY)
+    session.take_out(OWNER_KEYS[2], session.treasury, 3)
+    report = audit(session.client, session.network)
+    assert report.holds, report.faults
+    assert report.donations == before.donations
+    assert line_of(report, "treasury").left == line_of(before, "treasury").left + 20
+
+
+def line_of(report: Report, id_: str) -> Line:
+    return next(line for line in report.lines if line.id == id_)
 
 
 def test_a_payer_who_is_gone_leaves_a_channel_of_nothing(session: Economy) -> None:

@@ -1,5 +1,6 @@
 """Whatever people do, in whatever order, the audit finds the books right: a walk through all that can be done."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -7,6 +8,7 @@ from random import Random
 import pytest
 from audited_economy import NODE2, NODE2_KEY, OPEN, WINDOWS, Economy, open_economy
 from support.chain_world.contract_world import ADAPTERS, OWNER_KEYS, STRANGER_KEY
+from support.chain_world.votes import Call, decide
 from support.depth import depth
 from support.signed import NODE, NODE_KEY, PAYER_KEY, SIGNER_KEY, account
 
@@ -15,7 +17,7 @@ from openledger_node.chain.dev.constants import BANK_KEY
 from openledger_protocol.claims import skip_codes
 from openledger_protocol.payments import ChannelConfig, Refund, refund_digest
 from openledger_protocol.payouts import PayoutList
-from openledger_protocol.primitives import Wei
+from openledger_protocol.primitives import ZERO_DIGEST, Digest, Wei
 from openledger_protocol.settlement import ClaimRecord, opening_tuple
 from openledger_protocol.signatures import address_of, sign_digest
 
@@ -32,7 +34,8 @@ class Walk:
     channels: list[ChannelConfig] = field(default_factory=list)
     claims: list[ClaimRecord] = field(default_factory=list)
     lists: list[tuple[ClaimRecord, PayoutList, int]] = field(default_factory=list)
-    num_done: int = 0
+    cases: list[Digest] = field(default_factory=list)
+    done: Counter[str] = field(default_factory=Counter)  # by function
 
     def step(self) -> None:
         deeds: Sequence[Callable[[], None]] = (
@@ -50,7 +53,15 @@ class Walk:
             self.draw,
             self.draw,
             self.bond,
-            self.slash,
+            self.challenge,
+            self.challenge,
+            self.contest,
+            self.judge,
+            self.judge,
+            self.close,
+            self.fetch,
+            self.rule,
+            self.spend,
             self.pause,
             self.withdraw,
             self.give,
@@ -59,7 +70,7 @@ class Walk:
         self.session.wait(self.random.choice([1, 1, 1, 3, 7, 30]))
 
     def attempt(self, contract: str, function: str, *arguments: object, key: bytes) -> None:
-        self.num_done += self.session.chain.send(contract, function, *arguments, key=key).is_ok
+        self.done[function] += self.session.chain.send(contract, function, *arguments, key=key).is_ok
 
     def amount(self) -> int:
         return self.random.choice([1, 999_983, self.random.randrange(1, OPEN)])
@@ -91,8 +102,8 @@ class Walk:
 
     def claim(self) -> None:
         """Claim at random; at times an item starts at a wrong place, and is skipped."""
-        if self.session.chain.read("NodeStaking", "bondedOf", NODE) < 100 * OPEN:
-            self.attempt("NodeStaking", "bond", 100 * OPEN, key=NODE_KEY)
+        if self.session.chain.read("NodeStaking", "bondedOf", NODE) < 101 * OPEN:
+            self.attempt("NodeStaking", "bond", 101 * OPEN, key=NODE_KEY)
         chosen = self.random.sample(self.channels, min(len(self.channels), 3))
         amounts = [[self.random.choice([0, self.amount() // 100]) for _ in ADAPTERS] for _ in chosen]
         items = [item for row in zip(chosen, amounts, strict=True) for item in self.session.owed(*row)]
@@ -136,11 +147,64 @@ class Walk:
             self.attempt("AttributionRewards", "finalizeLate", record, key=STRANGER_KEY)
         return is_over
 
-    def slash(self) -> None:
-        node = self.random.choice([NODE, NODE2])
-        bonded = self.session.chain.read("NodeStaking", "bondedOf", node)
-        self.num_done += self.session.dispute("slash", node, self.random.choice([1, bonded // 9, bonded + 1]))
-        self.num_done += self.session.dispute("hold", node, self.session.now_s + self.random.choice([0, 40]))
+    def challenge(self) -> None:
+        """About any node, also while another case is open, or soon after a slash."""
+        config = self.random.choice([self.channel(), self.session.new_config(node=NODE2)])
+        found = self.session.evidence(config)
+        self.cases.append(found.digest)
+        self.attempt("Disputes", "challenge", *found.arguments, key=PAYER_KEY)
+
+    def case(self) -> Digest:
+        return self.random.choice(self.cases[-3:] or [ZERO_DIGEST])
+
+    def contest(self) -> None:
+        key = self.random.choice([STRANGER_KEY, NODE_KEY, NODE2_KEY, PAYER_KEY])
+        self.attempt("Disputes", "contest", self.case(), key=key)
+
+    def judge(self) -> None:
+        """Vote on a case that is opened now, which somebody may contest, or on an older one."""
+        if self.random.random() < 0.8:
+            self.challenge()
+            self.random.choice([self.contest, lambda: None])()
+        self.vote(("Disputes", "judge", (self.cases[-1] if self.cases else ZERO_DIGEST, self.random.random() < 0.6)))
+
+    def close(self) -> None:
+        for case in self.cases[-3:]:
+            self.attempt("Disputes", "close", case, key=STRANGER_KEY)
+
+    def fetch(self) -> None:
+        """Take out what cases have credited."""
+        key = self.random.choice([STRANGER_KEY, NODE_KEY, NODE2_KEY, PAYER_KEY])
+        to = self.random.choice([address_of(key), *self.session.network.contracts.values()])
+        self.attempt("Disputes", "withdraw", to, key=key)
+
+    def rule(self) -> None:
+        """Vote for other shares and another minimum stake; both may be refused."""
+        now = self.session.params
+        params = replace(
+            now,
+            protocol_ppm=now.protocol_ppm + self.random.choice([0, 1_000, -1_000, 60_000]),
+            min_stake_wei=Wei(self.random.choice([50, 100]) * OPEN + self.random.randrange(40)),
+        )
+        if self.vote(("Params", "set", (params,))):
+            self.session.wait(2 * WINDOWS.epoch_s)
+            self.session.params = params
+
+    def spend(self) -> None:
+        """Vote to fetch a part of what claims have credited, and all that cases have, and to send some of it."""
+        treasury = self.session.treasury
+        part = self.random.randrange(self.session.balance(treasury) + 1)
+        to = self.random.choice([treasury, account(0x7A), *self.session.network.contracts.values()])
+        calls: list[Call] = [("AttributionRewards", "withdraw", (to, part))]
+        if self.session.chain.read("Disputes", "balanceOf", treasury):
+            calls.append(("Disputes", "withdraw", (treasury,)))
+        has = self.session.chain.read("OpenToken", "balanceOf", treasury)
+        self.vote(*calls, ("OpenToken", "transfer", (to, self.random.randrange(has + 1))))
+
+    def vote(self, *calls: Call) -> bool:
+        is_done = decide(self.session.chain, *calls).is_ok
+        self.done[calls[0][1]] += is_done
+        return is_done
 
     def pause(self) -> None:
         self.attempt("AttributionRewards", "pause", self.random.randrange(1, 31), key=BANK_KEY)
@@ -181,5 +245,6 @@ def test_whatever_happens_the_books_are_found_right(seed: int) -> None:
         if step % AUDIT_EACH == 0:
             report = audit(session.client, session.network)
             assert report.holds, (step, report.faults, report.lines)
-    assert walk.num_done > STEPS // 4
+    assert walk.done.total() > STEPS // 4
+    assert all(walk.done[each] for each in ("challenge", "judge", "close", "set"))
     session.client.close()

@@ -20,7 +20,7 @@ from openledger_node.audit.storage_layout import layout_of
 from openledger_node.chain.dev.rpc_methods import RpcMethods
 from openledger_node.chain.dev.rpc_server import RpcServer
 from openledger_node.errors import ChainError, ConfigError
-from openledger_node.network_file import Network, write_network
+from openledger_node.network_file import CONTRACTS, Network, write_network
 
 SCRIPT = ROOT / "scripts" / "audit_chain.py"
 USAGE_ERROR = 2
@@ -84,8 +84,11 @@ def test_as_a_script_it_prints_one_object(session: Economy, url: str, file: Path
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=file.parent)
     assert (ran.returncode, ran.stderr) == (0, "")
     printed = json.loads(ran.stdout)
-    assert list(printed) == ["schema", "network", "block", "holds", "lines", "terms", "donations", "faults"]
-    assert (printed["schema"], printed["network"]) == ("openledger.audit/2", session.network.network)
+    assert list(printed) == [
+        *("schema", "network", "block", "is_open_token", "holds"),
+        *("lines", "terms", "donations", "faults"),
+    ]
+    assert (printed["schema"], printed["network"]) == ("openledger.audit/3", session.network.network)
     assert (printed["block"], printed["holds"], printed["faults"]) == (session.client.head().number, True, [])
     assert all(line["holds"] and line["left_wei"] == line["right_wei"] for line in printed["lines"])
     assert printed["terms"]["paid_in"] == str(session.paid_in)
@@ -95,13 +98,9 @@ def test_the_lines_of_the_design_are_there(url: str, file: Path, capsys: pytest.
     printed = json.loads(Ran(capsys, url, file, "--json").stdout)
     ids = [line["id"] for line in printed["lines"]]
     assert ids[:6] == ["channels", "lanes", "claims", "releases", "credits", "fees"]
-    assert ids[6:10] == ["stakes", "slashes", "adapter-bonds", "supply"]
-    assert ids[10:] == [*(f"tokens.{name}" for name in sorted_contracts(ids)), "terms"]
-    assert len(ids[10:]) == 8
-
-
-def sorted_contracts(ids: list[str]) -> list[str]:
-    return [id_.removeprefix("tokens.") for id_ in ids if id_.startswith("tokens.")]
+    assert ids[6:9] == ["stakes", "slashes", "adapter-bonds"]
+    assert ids[9:15] == ["case-bonds", "case-credits", "case-balances", "verdicts", "treasury", "supply"]
+    assert ids[15:] == [*(f"tokens.{name}" for name in CONTRACTS if name != "Timelock"), "terms"]
 
 
 def test_the_terms_are_wei_as_texts(url: str, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,7 +115,7 @@ def test_for_people_it_is_a_table(url: str, file: Path, capsys: pytest.CaptureFi
     assert ran.status == 0
     rows = [line.split() for line in ran.stdout.splitlines()]
     assert ["line", "left", "wei", "right", "wei"] in rows
-    assert sum(row[-1:] == ["ok"] for row in rows) == 18
+    assert sum(row[-1:] == ["ok"] for row in rows) == 15 + len(CONTRACTS)
     assert rows[-1] == ["every", "line", "holds", "to", "the", "wei"]
 
 
@@ -154,7 +153,7 @@ def test_what_an_endpoint_says_can_not_move_the_cursor() -> None:
     assert audit_chain.one_line("no\nsuch\x1b[2J chain") == "no such [2J chain"
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"schema": "openledger.network/2"}'])
+@pytest.mark.parametrize("content", ["", "{}", '{"schema": "openledger.network/3"}'])
 def test_a_damaged_file_is_refused(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
 ) -> None:

@@ -5,14 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from audited_economy import WINDOWS, Economy, run_economy
-from support.chain_world.contract_world import PROTOCOL
+from audited_economy import Economy, run_economy
 
 from openledger_node.audit.books import books_of
 from openledger_node.audit.chain import pin_chain
 from openledger_node.audit.claims import read_all
 from openledger_node.audit.events import EventLog, amount_of
-from openledger_node.audit.report import audit
+from openledger_node.audit.report import audit, read_fixed
 from openledger_node.audit.storage import read_storage
 from openledger_node.audit.storage_layout import StorageValue, layout_of, show_key
 from openledger_node.chain.contracts import load_contract
@@ -56,6 +55,8 @@ SAID = {
         "StakersNotified",
         "Withdrawn",
     ),
+    "Disputes": ("Challenged", "Contested", "Judged", "Lapsed", "Credited", "Withdrawn"),
+    "Timelock": ("RoleGranted", "RoleRevoked", "MinDelayChange"),
 }
 """Events without which no line can be right."""
 
@@ -68,6 +69,10 @@ WITHOUT_AMOUNT = {
     "Finalized",
     "RolesWired",
     "SignerSet",
+    "Contested",
+    "Lapsed",
+    "RoleGranted",
+    "RoleRevoked",
 }
 OTHER_NUMBERS = {
     "Proposed": "readyAt",
@@ -75,6 +80,8 @@ OTHER_NUMBERS = {
     "Paused": "until",
     "Held": "until",
     "SignerRevoked": "punishableUntil",
+    "Judged": "slashed",
+    "MinDelayChange": "newDuration",
 }
 
 WHICH = {"first": slice(1), "last": slice(-1, None), "all": slice(None)}
@@ -201,8 +208,8 @@ class Bent(Liar):
 def test_a_bit_of_any_value_that_is_told_otherwise_is_found_out(session: Economy, still: Remembered) -> None:
     client: Any = still
     chain = pin_chain(client, session.network)
-    reader = read_all(chain.events(), PROTOCOL, WINDOWS.redraw_blocks)
-    books = books_of(EventLog(chain.events()), reader)
+    reader = read_all(chain.events(), read_fixed(chain))
+    books = books_of(chain, EventLog(chain.events()), reader)
     missed = []
     for key in read_storage(chain, books, list(reader.claims.values())).values:
         contract, variable, *path = key

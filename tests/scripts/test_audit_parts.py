@@ -1,25 +1,31 @@
 """The audit's own arithmetic: where a value stands, whose code it is, and how a claim divides."""
 
+import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from audited_economy import WINDOWS, Economy, run_economy
+from audited_economy import Economy, run_economy
 from support.chain_world.contract_world import ADAPTERS, PROTOCOL
+from support.processes.nodes import ROOT
 from support.signed import NODE
 
-from openledger_node.audit.chain import PinnedChain, is_code_of, pin_chain
+from openledger_node.audit.chain import OWN_NAMES, PinnedChain, is_code_of, pin_chain
 from openledger_node.audit.claims import ClaimReader, claim_faults, read_all
 from openledger_node.audit.draws import Draws, redraws_max
+from openledger_node.audit.report import read_fixed
 from openledger_node.audit.splits import ADAPTER_OWNERS, DATANET_OWNERS, check_split
 from openledger_node.audit.staking import Stakes
 from openledger_node.audit.storage_layout import layout_of
 from openledger_node.chain.contracts import load_contract
-from openledger_node.network_file import CONTRACTS
+from openledger_node.network_file import CONTRACTS, WRAPPED_VOTES
 from openledger_protocol.events import BlockId, Event
 from openledger_protocol.primitives import ZERO_DIGEST, Wei
 from openledger_protocol.settlement import ClaimRecord
+
+ARTIFACTS = ROOT / "node" / "openledger_node" / "chain" / "artifacts"
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +42,7 @@ def chain(session: Economy) -> PinnedChain:
 
 @pytest.fixture(scope="module")
 def reader(chain: PinnedChain) -> ClaimReader:
-    return read_all(chain.events(), PROTOCOL, WINDOWS.redraw_blocks)
+    return read_all(chain.events(), read_fixed(chain))
 
 
 # ---- where a value stands
@@ -75,6 +81,21 @@ def test_code_is_ours_but_for_what_the_constructor_wrote(session: Economy, name:
     assert not is_code_of(deployed[:-1] + bytes([deployed[-1] ^ 1]), creation)
     assert not is_code_of(deployed[:100] + bytes([deployed[100] ^ 1]) + deployed[101:], creation)
     assert not [other for other in CONTRACTS if other != name and is_code_of(deployed, load_contract(other).bytecode)]
+
+
+# ---- whose event it is
+
+
+def test_no_two_contracts_have_an_event_of_the_same_name() -> None:
+    """But for those that the audit does not read."""
+    names = Counter(
+        OWN_NAMES.get((contract, event["name"]), event["name"])
+        for contract in (*CONTRACTS, WRAPPED_VOTES)
+        for event in json.loads((ARTIFACTS / f"{contract}.json").read_text())["abi"]
+        if event["type"] == "event"
+    )
+    of_votes = {"EIP712DomainChanged", "DelegateChanged", "DelegateVotesChanged"}
+    assert {name for name, times in names.items() if times > 1} == {*of_votes, "RolesWired"}
 
 
 # ---- how a claim divides

@@ -1,14 +1,18 @@
 """The local page in a real browser: Debian's chromium, headless, driven by playwright."""
 
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request, sync_playwright
+from typer.main import get_command
 
+from openledger_node.cli import main as cli
 from openledger_node.home import Home
 
 from .processes.nodes import operator_of
@@ -99,3 +103,15 @@ def show(page: Page, screen: str) -> None:
 def draw_again(page: Page) -> None:
     """Have the page do at once what it does every second."""
     page.evaluate("() => intervals.forEach((run) => run())")
+
+
+def is_command(line: str) -> bool:
+    """True if a line that the page prints is a command that exists, with options that it has."""
+    program, *words = shlex.split(line)
+    command: Any = get_command(cli.app)
+    while words and hasattr(command, "commands"):
+        command = command.commands.get(words.pop(0))
+    options = {name for each in getattr(command, "params", []) for name in (*each.opts, *each.secondary_opts)}
+    return program == "openledger-node" and all(
+        word.split("=")[0] in options or word == "--help" for word in words if word.startswith("--")
+    )

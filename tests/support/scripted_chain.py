@@ -21,7 +21,7 @@ from openledger_protocol.errors import RevertedError
 from openledger_protocol.primitives import ZERO_WEI, Address, Digest, Wei, check_address, checksum_address
 
 CHAIN_ID = 7_331
-GAS = 50_000
+GAS = 400_000
 GENESIS_S = 1_000_000
 TIP = Wei(10)
 
@@ -206,6 +206,12 @@ class ScriptedChain:
     def is_known(self, transaction_hash: Digest) -> bool:
         self._answer("is_known")
         return transaction_hash in self.pool or self._find(transaction_hash) is not None
+
+    def input_of(self, transaction_hash: Digest) -> bytes | None:
+        self._answer("input_of")
+        sent = self.pool.get(transaction_hash)
+        found = self._find(transaction_hash)
+        return found[1].data if found else sent.data if sent else None
 
     def receipt(self, transaction_hash: Digest) -> TransactionReceipt | None:
         self._answer("receipt")

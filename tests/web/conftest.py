@@ -11,6 +11,7 @@ of its own while the tests before it run. Choose the first that has what your te
     taught        the same, without a bond; people with names have taught the adapter that it has published
     among_others  the first of three nodes on one chain: it has peers, sales and lost bids (`network_with_sales`)
     broke         a development chain of its own, but no gas to spend, so that something waits for its owner
+    voter         a development chain of its own, with more votes than the quorum; test_governance alone uses it
 
 A test leaves its node as it found it, with one exception: test_money spends what `earner` has, after the files that
 only look at it. If your test needs a node in another state, change its answer with `page.route`, as test_states does.
@@ -27,7 +28,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from support.pages import CHROMIUM, KEEP_INTERVALS, LOOPBACK, TIMEOUT_MS, Seen, enter, open_browser, open_context
 from support.processes.network import in_parallel, network_with_sales, node_of
-from support.processes.nodes import EMBEDDED, Node, command_json, operator_of, running_node, wait_for
+from support.processes.nodes import EMBEDDED, Node, ask, command_json, operator_of, running_node, wait_for
 from support.processes.taught import buy_as_guest, taught_node
 
 from openledger_node.home import Home
@@ -107,6 +108,18 @@ def open_broke(root: Path) -> Iterator[Node]:
         yield node
 
 
+@contextmanager
+def open_voter(root: Path) -> Iterator[Node]:
+    home = Home(root)
+    with running_node(home, "--backend", "fake", **EMBEDDED) as node:
+        wait_for(lambda: command_json(home, "stake", "show", **EMBEDDED)["is_appointed"])  # funded by the bank before
+        command_json(home, "devnet", "fund", "--open", "50000000", **EMBEDDED)
+        command_json(home, "gov", "delegate", "self", "--yes", **EMBEDDED)
+        delegated: int = ask(home, "network")["block"]
+        wait_for(lambda: ask(home, "network")["block"] > delegated + 1)  # votes of a past block can propose
+        yield node
+
+
 OPENERS: dict[str, Callable[[Path], AbstractContextManager[Node]]] = {
     "alone": open_alone,
     "untouched": open_untouched,
@@ -115,6 +128,7 @@ OPENERS: dict[str, Callable[[Path], AbstractContextManager[Node]]] = {
     "taught": open_taught,
     "among_others": open_among_others,
     "broke": open_broke,
+    "voter": open_voter,
 }
 
 
@@ -145,8 +159,8 @@ def wanted(items: Sequence[pytest.Item]) -> list[str]:
     """The names of the nodes that tests of this folder want, in the order of their first use."""
     own = [item for item in items if isinstance(item, pytest.Function) and Path(__file__).parent in item.path.parents]
     chosen = {item: item.callspec.params.values() if hasattr(item, "callspec") else () for item in own}
-    names = dict.fromkeys(name for item in own for name in (*item.fixturenames, *chosen[item]))
-    return [name for name in names if name in OPENERS]
+    found = (name for item in own for name in (*item.fixturenames, *chosen[item]))
+    return list(dict.fromkeys(name for name in found if isinstance(name, str) and name in OPENERS))
 
 
 @pytest.fixture(scope="session")
@@ -182,6 +196,11 @@ def among_others(opening: dict[str, "Future[Node]"]) -> Node:
 @pytest.fixture(scope="session")
 def broke(opening: dict[str, "Future[Node]"]) -> Node:
     return opening["broke"].result()
+
+
+@pytest.fixture(scope="session")
+def voter(opening: dict[str, "Future[Node]"]) -> Node:
+    return opening["voter"].result()
 
 
 @pytest.fixture

@@ -2,17 +2,13 @@
 
 import json
 import re
-import shlex
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Route, expect
-from support.pages import show
+from support.pages import is_command, show
 from support.processes.nodes import EMBEDDED, Node, command_json, operator_of
-from typer.main import get_command
-
-from openledger_node.cli import main as cli
 
 OpenPage = Callable[..., Page]
 WEI = 10**18
@@ -120,7 +116,7 @@ def _with_much_use(route: Route) -> None:
 
 
 def test_what_waits_stands_beside_its_screen(earner: Node, broke: Node, open_page: OpenPage) -> None:
-    assert command_json(earner.home, "status")["waiting"] == {"money": 0}
+    assert command_json(earner.home, "status")["waiting"] == {"money": 0, "governance": 0}
     count = open_page(earner).locator("#nav a", has_text="Money").locator(".count")
     expect(count).to_have_count(0)
     count = open_page(broke).locator("#nav a", has_text="Money").locator(".count")
@@ -224,18 +220,6 @@ def test_every_line_that_is_printed_is_one_that_the_command_has(
         lines |= set(page.locator(".cli code").all_inner_texts())
     assert lines
     assert [line for line in sorted(lines) if not is_command(line)] == []
-
-
-def is_command(line: str) -> bool:
-    """Whether the verb exists and has these options."""
-    program, *words = shlex.split(line)
-    command: Any = get_command(cli.app)
-    while words and hasattr(command, "commands"):
-        command = command.commands.get(words.pop(0))
-    options = {name for each in getattr(command, "params", []) for name in (*each.opts, *each.secondary_opts)}
-    return program == "openledger-node" and all(
-        word.split("=")[0] in options or word == "--help" for word in words if word.startswith("--")
-    )
 
 
 # ---- what others write

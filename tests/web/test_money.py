@@ -62,6 +62,15 @@ def test_tiles_are_what_the_verbs_print_to_the_wei(page: Page, paid: Node) -> No
         expect(value).to_have_attribute("title", f"{wei} wei")
 
 
+def test_what_votes_can_take_of_the_stake_is_no_more_than_there_is(page: Page, paid: Node) -> None:
+    stake = verb(paid, "stake", "show")
+    staked = int(stake["bonded_wei"]) + sum(int(each["amount_wei"]) for each in stake["unbonding"])
+    most = min(int(stake["min_stake_wei"]), staked)
+    assert most > 0
+    lost = panel(page, "Stake").locator("dd", has_text="if votes find")
+    expect(lost.locator(".amount")).to_have_attribute("title", f"{most} wei")
+
+
 def test_the_seven_steps_and_the_division_are_those_of_attribution_show_follow(page: Page, paid: Node) -> None:
     newest = verb(paid, "attribution", "show")["receipts"][0]["digest"]
     found = verb(paid, "attribution", "show", newest, "--follow")

@@ -170,9 +170,9 @@ def test_the_navigation_shows_what_there_is_and_no_more(alone: Node, open_page: 
     assert sorted(shown) == screens
 
 
-@pytest.mark.parametrize(("keys", "title"), [("gp", "Peers"), ("gh", "Home")])
+@pytest.mark.parametrize(("keys", "title"), [("gp", "Peers"), ("gh", "Home"), ("gg", "Governance")])
 def test_two_keys_go_to_a_screen(alone: Node, open_page: OpenPage, keys: str, title: str) -> None:
-    page = open_page(alone, "home" if title == "Peers" else "peers")
+    page = open_page(alone, "peers" if title == "Home" else "home")
     for key in keys:
         page.keyboard.press(key)
     expect(page.locator("h1")).to_have_text(title)

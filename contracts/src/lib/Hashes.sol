@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {ChannelConfig, ClaimFor, EpochClaim, Opening} from "../interfaces/Types.sol";
+import {ChannelConfig, ClaimFor, EpochClaim, Opening, Receipt} from "../interfaces/Types.sol";
 
 /// @title EIP-712 struct hashes of everything that is signed
 library Hashes {
@@ -87,6 +87,24 @@ library Hashes {
                 opening.algoId,
                 keccak256(abi.encode(opening.shares)),
                 opening.workHash
+            )
+        );
+    }
+
+    /// @dev A receipt whose work is known.
+    function ofWholeReceipt(Receipt calldata receipt) internal pure returns (bytes32) {
+        return keccak256(
+            abi.encode(
+                RECEIPT,
+                receipt.channelId,
+                receipt.seq,
+                receipt.issuedAt,
+                receipt.adapterId,
+                receipt.amount,
+                receipt.cumulative,
+                receipt.algoId,
+                receipt.sharesHash,
+                keccak256(abi.encode(WORK, receipt.work))
             )
         );
     }

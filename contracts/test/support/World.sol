@@ -69,8 +69,14 @@ abstract contract World is Signed {
         rewards = IRewards(
             _new("AttributionRewards", abi.encode(token, params, channels, staking, datanets, guardian, treasury))
         );
+        disputes = _disputes();
         staking.wire(address(rewards), disputes);
         channels.wire(address(rewards));
+    }
+
+    /// @dev An account that plays Disputes, where a test has no cases.
+    function _disputes() internal virtual returns (address) {
+        return disputes;
     }
 
     function _token() internal virtual returns (IToken) {
@@ -151,7 +157,7 @@ abstract contract World is Signed {
         });
     }
 
-    function windows() internal pure returns (Windows memory) {
+    function windows() internal pure virtual returns (Windows memory) {
         return Windows({
             epoch: 1 days,
             propose: 3 days,

@@ -11,6 +11,7 @@ from typing import Any
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.constants import CLUSTER_POWER, CLUSTERS_MAX
 from openledger_protocol.division import Division, apportion
+from openledger_protocol.governance import ALGORITHMS
 from openledger_protocol.primitives import Address, Digest
 
 from ..attribution.attributor import Attributor, Exchange
@@ -25,7 +26,7 @@ from ..home import Home
 from ..ledger.receipts import ReceiptRow
 from ..settlement.session import NetworkSession
 from ..text import rfc3339
-from .payees import ALGORITHMS, Person, division_of, names_of, people_of, state_of
+from .payees import Person, division_of, names_of, people_of, state_of
 from .plain import plain_of
 
 ALSO_IN_MAX = 8

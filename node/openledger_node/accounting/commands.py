@@ -31,6 +31,7 @@ from ..settlement.actions import (
     WithdrawRewards,
     WithdrawStake,
 )
+from ..settlement.case_actions import WithdrawBonds
 from ..settlement.deposits import usual_delay_s
 from ..settlement.session import NetworkSession
 
@@ -69,7 +70,7 @@ class CommandActions:
         return [WithdrawStake()]
 
     def _withdraw_rewards(self, account: Address, arguments: Arguments) -> list[Action]:
-        """Withdraw earnings and the bond's rewards, whichever there are."""
+        """Withdraw earnings, the stake's rewards and what cases have credited, whichever there are."""
         deployment = self._session.deployment
         to = check_address(arguments["to"]) if arguments.get("to") else account
         balance = deployment.rewards_balance(account)
@@ -77,6 +78,8 @@ class CommandActions:
         actions: list[Action] = [WithdrawRewards(amount_wei=amount, to=to)] if amount else []
         if deployment.stake(account).rewards_wei:
             actions.append(TakeStakerRewards())
+        if self._session.cases.disputes.balance_wei(account):
+            actions.append(WithdrawBonds(to=to))
         if not actions:
             raise NodeError("there is nothing to withdraw: `openledger-node rewards show` lists earnings under way")
         return actions

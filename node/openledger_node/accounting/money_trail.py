@@ -214,8 +214,9 @@ class MoneyTrail:
         )
 
     def _withdrawal(self) -> MoneyStep:
-        payout = self._session.deployment.payout_of(self._node)
-        taken = self._events.find("Withdrawn", {"account": payout})
+        deployment = self._session.deployment
+        payout, rewards = deployment.payout_of(self._node), deployment.addresses["AttributionRewards"]
+        taken = self._events.find("Withdrawn", {"account": payout}, contract=rewards)
         after = [event for event in taken if self._finalized and _is_after(event, self._finalized)]
         return MoneyStep(
             step="withdrawal",

@@ -89,8 +89,6 @@ def _epoch_of(session: NetworkSession, row: ReceiptRow) -> int:
 
 # ---- The payment state of a receipt's shares.
 
-ALGORITHMS = {1: "suffix-v1", 4: "size-v0", 5: "uniform-v0", 7: "poa-v3"}
-
 
 def state_of(row: ReceiptRow) -> dict[str, str]:
     """The payment state of a receipt's shares, as a key and as a sentence."""

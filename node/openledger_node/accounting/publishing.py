@@ -18,7 +18,8 @@ from openledger_protocol.primitives import Address, DatanetId, Digest, check_add
 from openledger_protocol.registry import check_weights, entry_of
 
 from ..attribution.registry import find_version, is_published
-from ..chain.contracts import load_contract, open_text
+from ..chain.contracts import load_contract
+from ..chain.refusals import open_text
 from ..datanets.own import Datanet, new_datanet
 from ..datanets.store import OwnDatanets, check_same_terms
 from ..datanets.version import DatanetVersion, write_published
@@ -44,6 +45,7 @@ class Publication:
 
     actions: tuple[Action, ...] = ()
     note: str | None = None  # the reason why there is nothing to send
+    details: tuple[str, ...] = ()  # sentences that the operator reads before confirming
     keep: Callable[[], object] = lambda: None
 
 
@@ -73,7 +75,7 @@ def create_datanet(
         name=datanet.name, treasury=datanet.treasury, owner_ppm=datanet.owner_ppm, licence=datanet.licence
     )
     call = session.deployment.create_datanet(action.name, action.treasury, action.owner_ppm, action.licence)
-    if _is_under_way(session, lambda sent: sent == call):
+    if is_under_way(session, lambda sent: sent == call):
         return Publication(note=f"the registration of Datanet {datanet.name} is on its way already", keep=keep)
     return Publication(actions=(action,), keep=keep)
 
@@ -102,7 +104,7 @@ def publish_datanet(
         datanet_id=found, rows_root=version.rows_root, contributors_root=version.contributors_root
     )
     call = session.deployment.publish_datanet(found, action.rows_root, action.contributors_root)
-    if _is_under_way(session, lambda sent: sent == call):
+    if is_under_way(session, lambda sent: sent == call):
         return Publication(note=f"{what} is on its way already", keep=keep)
     return Publication(actions=(action,), keep=keep)
 
@@ -129,7 +131,7 @@ def publish_adapter(
         note = f"{adapter.full_name} had no owner: it is now {name}, which only {account} can register"
     if session.deployment.entry(adapter_id(manifest)) is not None:
         return Publication(note=f"{name} is registered already", keep=keep)
-    if _is_under_way(session, lambda sent: _names(sent, session, manifest)):
+    if is_under_way(session, lambda sent: _names(sent, session, manifest)):
         return Publication(note=f"the registration of {name} is on its way already", keep=keep)
     _check_published(home, session, account, manifest)
     action = RegisterAdapter(
@@ -293,7 +295,7 @@ def _royalty_ppm(session: NetworkSession, given: object) -> int:
     return royalty_ppm
 
 
-def _is_under_way(session: NetworkSession, is_it: Callable[[ContractCall], bool]) -> bool:
+def is_under_way(session: NetworkSession, is_it: Callable[[ContractCall], bool]) -> bool:
     """True if such a call waits to be mined; only the outbox knows."""
     return any(is_it(found.intent.call) for found in session.ledger.outbox.unfinished())
 

@@ -1,26 +1,30 @@
 """Queries about money by name; the daemon answers them, or a command itself without a daemon."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.primitives import ZERO_ADDRESS, Wei
+from openledger_protocol.primitives import ZERO_ADDRESS, check_address
 
 from ..attribution.registry import AdapterRegistry
 from ..engine.tokenizer import Tokenizer
 from ..home import Home
 from ..ledger.receipts import ReceiptRow
 from ..payments.kept_texts import find_bought_text
-from ..settlement.records import integer
 from ..settlement.session import NetworkSession
 from ..text import rfc3339
+from .case_report import cases_report
 from .commands import Arguments, GenerationOf
 from .earnings import earnings_report
+from .governing import GovernanceQueries
 from .money_trail import follow
 from .plain import plain_of
-from .receipt_check import ReceiptChecker
+from .receipt_check import ReceiptCheck, ReceiptChecker
+from .replays import effect_to_plain, replay_to_plain
+from .rule_replay import RuleReplays
+from .rule_reports import check_report, make_report
 from .submissions import Submissions
 from .transactions import TransactionPlanner
 
@@ -40,7 +44,12 @@ class MoneyQueries:
     """Answers queries with plain values for JSON."""
 
     def __init__(
-        self, home: Home, session: NetworkSession, planner: TransactionPlanner, checker: ReceiptChecker
+        self,
+        home: Home,
+        session: NetworkSession,
+        planner: TransactionPlanner,
+        checker: ReceiptChecker,
+        rules: RuleReplays,
     ) -> None:
         self._session = session
         self._planner = planner
@@ -50,6 +59,7 @@ class MoneyQueries:
             "network": lambda _: self._network(),
             "rescan": lambda _: self._rescan(),
             "forgive": lambda given: self._forgive(given["kind"]),
+            "forgive_shares": lambda given: self._forgive_shares(given["node"]),
             "stake": lambda _: planner.stake(),
             "channels": lambda _: planner.channels(),
             "rewards": lambda _: planner.rewards(),
@@ -69,7 +79,13 @@ class MoneyQueries:
             "outbox": lambda given: {
                 "transactions": planner.transactions(limit=int(given.get("limit") or OUTBOX_SHOWN))
             },
+            "cases": lambda given: cases_report(session, given),
+            "replay": lambda given: replay_to_plain(session, given),
+            "replay_rule": lambda given: make_report(rules, given),
+            "check_report": lambda given: checks_to_plain(check_report(rules, given["report"])),
+            "effect": lambda given: effect_to_plain(session, given),
             "verify": lambda given: self._verify(given["receipt"]),
+            **GovernanceQueries(session).answers,
         }
 
     def answer(self, question: str, arguments: Arguments) -> Any:
@@ -111,6 +127,10 @@ class MoneyQueries:
         num_forgiven = self._session.forgive(kind)
         self._session.step()
         return {"kind": kind, "num_forgiven": num_forgiven, "alerts": list(self._session.alerts)}
+
+    def _forgive_shares(self, node: str) -> dict[str, Any]:
+        num_forgiven = self._session.wrong_shares.forgive(check_address(node))
+        return {"node": node, "num_forgiven": num_forgiven, "alerts": list(self._session.alerts)}
 
     def _receipts(self, *, limit: int) -> list[dict[str, Any]]:
         return [self._summary(row) for row in self._session.ledger.receipts.newest(limit=limit)]
@@ -157,12 +177,15 @@ class MoneyQueries:
 
     def _verify(self, beginning: str) -> dict[str, Any]:
         row = self._checker.find(beginning)
-        checks = self._checker.check(row)
-        return {
-            "digest": row.digest,
-            "holds": all(check.holds is not False for check in checks),
-            "checks": [plain_of(check) for check in checks],
-        }
+        return {"digest": row.digest, **checks_to_plain(self._checker.check(row))}
+
+
+def checks_to_plain(checks: Sequence[ReceiptCheck]) -> dict[str, Any]:
+    """Convert checks for JSON; they hold together unless one is false."""
+    return {
+        "holds": all(check.holds is not False for check in checks),
+        "checks": [plain_of(check) for check in checks],
+    }
 
 
 def open_queries(
@@ -176,30 +199,5 @@ def open_queries(
     """Compose the queries over one session; `generation_of` is what peers advertise, if the node has any."""
     find_text = partial(find_bought_text, home, session.network.network, session.ledger)
     checker = ReceiptChecker(home, session, registry=registry, tokenizer=tokenizer, find_text=find_text)
-    return MoneyQueries(home, session, TransactionPlanner(home, session, generation_of), checker)
-
-
-# ---- Money that waits for the operator, counted from ledger and memory without asking the chain.
-
-
-def num_waiting(session: NetworkSession) -> int:
-    """Count parked transactions, and one more if stake can be withdrawn."""
-    return num_parked(session) + (stake_ready_wei(session) > 0)
-
-
-def num_parked(session: NetworkSession) -> int:
-    """Count transactions that wait for the operator: the outbox holds them, or their sender's key is locked."""
-    unsent = (found for found in session.ledger.outbox.unfinished() if found.state in ("intended", "reserved"))
-    num_locked = sum(found.intent.sender not in session.ring.keys for found in unsent)
-    return len(session.alerts) + num_locked
-
-
-def stake_ready_wei(session: NetworkSession) -> Wei:
-    """The stake that can be withdrawn by now: a withdrawal takes all that is ready, so the sums give the rest."""
-    head, whose = session.watcher.head, {"node": session.accounts.wallet}
-    if head is None:
-        return Wei(0)
-    started = session.ledger.events.find("UnbondStarted", whose)
-    ready = sum(integer(event, "amount") for event in started if integer(event, "readyAt") <= head.timestamp_s)
-    taken = sum(integer(event, "amount") for event in session.ledger.events.find("StakeWithdrawn", whose))
-    return Wei(max(0, ready - taken))
+    rules = RuleReplays(home=home, session=session, registry=registry, open_tokenizer=tokenizer)
+    return MoneyQueries(home, session, TransactionPlanner(home, session, generation_of), checker, rules)

@@ -26,6 +26,7 @@ from ..attribution.service import exchange_of, open_attributor, question_of, reg
 from ..engine.tokenizer import Tokenizer
 from ..errors import NodeError
 from ..home import Home
+from ..ledger.ledger import Ledger
 from ..ledger.receipts import ReceiptRow
 from ..models.adapters import Adapter
 from ..models.library import list_adapters
@@ -75,12 +76,7 @@ class ReceiptChecker:
         Raises:
             NodeError: none or several do.
         """
-        found = self._session.ledger.receipts.find(beginning)
-        if len(found) == 1:
-            return found[0]
-        raise NodeError(
-            f"{len(found)} receipts begin with {beginning!r}: `openledger-node attribution show` lists the newest"
-        )
+        return find_receipt(self._session.ledger, beginning)
 
     def evidence(self, row: ReceiptRow) -> tuple[RowEvidence, ...] | None:
         """The evidence for a receipt's shares; None if its texts or its adapter's rows are not here."""
@@ -142,9 +138,17 @@ class ReceiptChecker:
 
     def _countersignature(self, row: ReceiptRow) -> str:
         if row.countersignature is None:
-            raise _UnknownError("the payer did not countersign: its data shares go to the protocol")
+            raise _UnknownError(self._why_not_countersigned(row))
         check_signer(digest_word(row.digest), row.countersignature, self._config(row).authorizer)
         return f"by {self._config(row).authorizer}"
+
+    def _why_not_countersigned(self, row: ReceiptRow) -> str:
+        audit = self._session.ledger.audits.find(row.digest)
+        if audit is None:
+            return "the payer did not countersign: its data shares go to the protocol"
+        if audit.verdict is None:
+            return "not yet: this payer recomputes its shares first"
+        return "this payer found its shares wrong and keeps it back: they go to the protocol"
 
     def _registry_entry(self, row: ReceiptRow) -> str:
         """The chain divides the adapter's earnings by this entry, whatever the receipt's shares say."""
@@ -244,6 +248,20 @@ class ReceiptChecker:
         if (opening := self._opening(row)) is None:
             raise _UnknownError(NO_TEXT)
         return opening
+
+
+def find_receipt(ledger: Ledger, beginning: str) -> ReceiptRow:
+    """Find the receipt whose digest or request id begins with this text.
+
+    Raises:
+        NodeError: none or several do.
+    """
+    found = ledger.receipts.find(beginning)
+    if len(found) == 1:
+        return found[0]
+    raise NodeError(
+        f"{len(found)} receipts begin with {beginning!r}: `openledger-node attribution show` lists the newest"
+    )
 
 
 class _UnknownError(Exception):

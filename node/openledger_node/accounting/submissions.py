@@ -12,8 +12,9 @@ from openledger_protocol.primitives import Address
 
 from ..chain.call_words import describe_call
 from ..chain.client import SendRefusedError
-from ..chain.contracts import coins_text, explain_revert
+from ..chain.contracts import explain_revert
 from ..chain.encoding import SignedTransaction, decode_signed
+from ..chain.refusals import coins_text
 from ..errors import ChainError, NodeError
 from ..settlement.session import NetworkSession
 

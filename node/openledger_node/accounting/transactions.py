@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from openledger_protocol.errors import MalformedError, RevertedError
 from openledger_protocol.payments import channel_id
@@ -24,15 +24,20 @@ from ..settlement.balances import PlannedTransaction
 from ..settlement.session import NetworkSession
 from ..settlement.unsigned import UnsignedStep, prepare_unsigned
 from ..text import rfc3339
+from .case_plans import CASE_PLANNERS
 from .commands import ACTION_COMMANDS, Arguments, CommandActions, GenerationOf
 from .plain import plain_of
-from .publishing import PUBLISHERS, Publication
+from .publishing import PUBLISHERS, Planner, Publication
+from .voting import VOTING
 
 PLANS_MAX = 100
 """Plans that are kept for confirmation; beyond that the oldest are dropped."""
 
 PLAN_S = 600.0
 """A plan waits this long for confirmation, and its key stays unlocked meanwhile."""
+
+PLANNERS: Final[Mapping[str, Planner]] = {**PUBLISHERS, **CASE_PLANNERS, **VOTING}
+"""Commands whose plans are more than actions: they also write to the data directory, or say what they would do."""
 
 ADDRESS_PREFIX = "0x"
 
@@ -123,6 +128,7 @@ class TransactionPlanner:
             ],
             "fee_wei": str(sum(step.fee_wei for step in steps)),
             "note": publication.note,
+            "details": list(publication.details),
             **self._afterwards(account, publication.actions, Wei(sum(step.fee_wei for step in steps))),
         }
 
@@ -179,6 +185,7 @@ class TransactionPlanner:
             "network": session.network.network,
             "account": account,
             "note": publication.note,
+            "details": list(publication.details),
             "transactions": [unsigned_to_plain(step, names) for step in steps],
         }
 
@@ -238,15 +245,15 @@ class TransactionPlanner:
                 self._session.ledger.channels.ensure(key, action.config, now_ns=time.time_ns())
 
     def _publication(self, command: str, account: Address, arguments: Arguments) -> Publication:
-        """The actions of a command; publishing commands also write to the data directory."""
-        if command in PUBLISHERS:
-            return PUBLISHERS[command](self._home, self._session, account, arguments)
+        """The actions of a command; some commands also write to the data directory, or say what they would do."""
+        if command in PLANNERS:
+            return PLANNERS[command](self._home, self._session, account, arguments)
         return Publication(actions=tuple(self._commands.find(command, account, arguments)))
 
 
 def _check_command(command: str) -> None:
-    if command not in (*ACTION_COMMANDS, *PUBLISHERS):
-        known = ", ".join([*ACTION_COMMANDS, *PUBLISHERS])
+    if command not in (*ACTION_COMMANDS, *PLANNERS):
+        known = ", ".join([*ACTION_COMMANDS, *PLANNERS])
         raise MalformedError(f"no command {command!r} can be planned: the commands are {known}")
 
 

@@ -131,6 +131,12 @@ FAMILIES: Final = (
         help="Earnings in OPEN: pending, settled, claimed, withdrawn, and net of gas.",
         labels=("state",),
     ),
+    Family(
+        name="receipt_audits_total",
+        kind="counter",
+        help="Bought receipts that were drawn to recompute their shares: right, wrong, or unknown (impossible here).",
+        labels=("verdict",),
+    ),
 )
 
 
@@ -170,7 +176,9 @@ class Metering:
         ]
         if status.address:
             sums = await trio.to_thread.run_sync(parts.ledger.sums.money, status.address)
+            audits = await trio.to_thread.run_sync(parts.ledger.audits.counts)
             readings += [*_sums(sums), *_earnings(await self._ask_earnings(status))]
+            readings += _by("receipt_audits_total", "verdict", audits)
         return exposition(FAMILIES, readings)
 
     async def _ask_earnings(self, status: MoneyStatus) -> Mapping[str, Any] | None:

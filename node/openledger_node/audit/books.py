@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from openledger_protocol.primitives import ZERO_ADDRESS
 from openledger_protocol.settlement import payouts_hash
 
+from ..network_file import WRAPPED_VOTES
 from ..settlement.records import integer, payouts_of
+from .cases import case_values
+from .chain import PinnedChain
 from .claims import ClaimHistory, ClaimReader
 from .draws import redraws_max
 from .events import EventLog, amount_of, text
+from .governance import timelock_values
 from .splits import gross_by_adapter
 from .staking import WEI_PARTS, Stakes
 from .storage_layout import StorageKey
@@ -39,8 +43,11 @@ class Books:
     faults: tuple[str, ...]
 
 
-def books_of(log: EventLog, reader: ClaimReader) -> Books:
-    """Fold all events into expected values; `reader` has read them."""
+def books_of(chain: PinnedChain, log: EventLog, reader: ClaimReader) -> Books:
+    """Fold all events into expected values; `reader` has read them.
+
+    A token other than OpenToken can be older than the network, so that the events don't tell all of its balances.
+    """
     claims = list(reader.claims.values())
     parts = (
         _roles(log),
@@ -52,7 +59,10 @@ def books_of(log: EventLog, reader: ClaimReader) -> Books:
         _nodes(log, reader.stakes),
         _requests(log, reader.stakes),
         _bonds(log),
-        _tokens(log),
+        case_values(log, reader.cases),
+        timelock_values(log),
+        _holdings(log, "Transfer", "OpenToken") if chain.is_open_token else (),
+        _holdings(log, "VotesMoved", WRAPPED_VOTES) if WRAPPED_VOTES in chain.contracts else (),
     )
     return Books(
         expected={key: amount for part in parts for key, amount in part},
@@ -60,7 +70,7 @@ def books_of(log: EventLog, reader: ClaimReader) -> Books:
         adapters=reader.registry.lane_keys(),
         claimed=log.by("node", plus=["Claimed"]),
         lanes=_lanes(claims),
-        faults=tuple(reader.stakes.faults),
+        faults=(*reader.stakes.faults, *reader.cases.all_faults()),
     )
 
 
@@ -192,7 +202,7 @@ def _nodes(log: EventLog, stakes: Stakes) -> Expected:
 
 
 def _requests(log: EventLog, stakes: Stakes) -> Expected:
-    """Stake on its way out, request by request, who can sign for it, and until when disputes hold it."""
+    """Stake on its way out, request by request, and who can sign for it."""
     for node in sorted({*stakes.bonded, *stakes.requests}):
         requests = stakes.requests.get(node, [])
         yield ("NodeStaking", "_requests", node), len(requests)
@@ -202,9 +212,8 @@ def _requests(log: EventLog, stakes: Stakes) -> Expected:
     for event in log.of("SignerSet", "SignerRevoked"):
         until = ACTIVE if event.name == "SignerSet" else integer(event, "punishableUntil")
         yield ("NodeStaking", "signerUntil", text(event, "node"), text(event, "signer")), until
-    held = {text(event, "node"): integer(event, "until") for event in log.of("Held")}
-    for node in sorted({*stakes.bonded, *held}):
-        yield ("NodeStaking", "heldUntil", node), held.get(node, 0)
+    for node in sorted(stakes.bonded):
+        yield ("NodeStaking", "heldUntil", node), 0  # unless a case holds it
 
 
 def _bonds(log: EventLog) -> Expected:
@@ -215,12 +224,12 @@ def _bonds(log: EventLog) -> Expected:
         yield ("ModelRegistry", "_adapters", adapter, "bond"), amount
 
 
-def _tokens(log: EventLog) -> Expected:
-    """Token balances by holder, and the supply."""
+def _holdings(log: EventLog, moved: str, contract: str) -> Expected:
+    """A token's balances by holder, and its supply."""
     sums: Counter[str] = Counter()
-    for event in log.of("Transfer"):
+    for event in log.of(moved):
         sums[text(event, "to")] += amount_of(event)
         sums[text(event, "from")] -= amount_of(event)
-    yield ("OpenToken", "_totalSupply"), -sums.pop(ZERO_ADDRESS, 0)
+    yield (contract, "_totalSupply"), -sums.pop(ZERO_ADDRESS, 0)
     for account, amount in sums.items():
-        yield ("OpenToken", "_balances", account), amount
+        yield (contract, "_balances", account), amount

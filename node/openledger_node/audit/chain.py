@@ -1,17 +1,18 @@
 """One network at one block: its events, storage and views, all read at the same block."""
 
+from dataclasses import replace
 from typing import Any
 
 from openledger_protocol.chain import Block, ContractCall, Log
-from openledger_protocol.events import Event
-from openledger_protocol.primitives import Address
+from openledger_protocol.events import BlockId, Event
+from openledger_protocol.primitives import Address, Digest
 
 from ..chain.client import ChainClient
 from ..chain.contracts import load_contract
 from ..chain.identity import check_identity
 from ..chain.watcher import decode_with
 from ..errors import ChainError
-from ..network_file import CONTRACTS, Network
+from ..network_file import CONTRACTS, WRAPPED_VOTES, Network
 from .storage_layout import StorageKey, layout_of
 
 # ---- Check of deployed code: layout and events are known only for the contracts that this release compiles.
@@ -53,24 +54,57 @@ CHUNK_BLOCKS = 1_000
 """Blocks in one query for logs; halved when an endpoint refuses so many."""
 
 
+OWN_NAMES = {
+    ("Disputes", "Credited"): "CaseCredited",
+    ("Disputes", "Withdrawn"): "CaseWithdrawn",
+    (WRAPPED_VOTES, "Transfer"): "VotesMoved",
+    (WRAPPED_VOTES, "Approval"): "VotesApproved",
+}
+"""Names that events have in the audit because another contract has events of the same name."""
+
+
 class PinnedChain:
     """Reads the state and the logs of one block."""
 
-    def __init__(self, client: ChainClient, network: Network, block: Block) -> None:
+    def __init__(self, client: ChainClient, network: Network, block: Block, *, is_open_token: bool) -> None:
         self._client = client
         self.network = network
         self.block = block
-        self.contracts = {name: network.contracts[name] for name in CONTRACTS}
+        self.is_open_token = is_open_token  # otherwise the network pays in another token, whose code is not known
+        self.contracts = contracts_of(network)
         self._words: dict[tuple[Address, int], bytes] = {}
+        self._names = {address: name for name, address in self.contracts.items()}
 
     def events(self) -> list[Event]:
         """All events of the contracts up to the block, in order."""
         decode = decode_with(self.contracts)
-        return [event for log in self._logs() if (event := decode(log))]
+        return [self._renamed(event) for log in self._logs() if (event := decode(log))]
+
+    def _renamed(self, event: Event) -> Event:
+        name = OWN_NAMES.get((self._names[event.contract], event.name))
+        return replace(event, name=name) if name else event
+
+    def seconds_of(self, block: BlockId) -> int:
+        """The time of an event's block.
+
+        Raises:
+            ChainError: the endpoint has another block of this number.
+        """
+        found = self._client.block(block.number)
+        if found is None or found.hash != block.hash:
+            raise ChainError(
+                f"the endpoint has no block {block.number} {block.hash}, and gave a log of it: run again"
+            )
+        return found.timestamp_s
 
     def stored(self, key: StorageKey) -> int:
-        """Read a number from storage, at the place given by the compiler's layout."""
+        """Read a number from storage, at the place given by the compiler's layout.
+
+        Balances in a token other than OpenToken are what the token says.
+        """
         contract, variable, *path = key
+        if key[:2] == ("OpenToken", "_balances") and not self.is_open_token:
+            return int(self.ask("OpenToken", "balanceOf", *path))
         place = layout_of(str(contract)).place(str(variable), *path)
         return place.value_in(self._word(self.contracts[str(contract)], place.slot))
 
@@ -79,6 +113,41 @@ class PinnedChain:
         interface = load_contract(contract)
         call = ContractCall(to=self.contracts[contract], data=interface.encode(function, *arguments))
         return interface.decode_result(function, self._client.call(call, block_number=self.block.number))
+
+    def simulate(self, call: ContractCall, *, sender: Address) -> bytes:
+        """Simulate a call of an account.
+
+        Raises:
+            RevertedError: the contract refuses it.
+        """
+        return self._client.call(call, sender=sender, block_number=self.block.number)
+
+    def input_of(self, transaction_hash: Digest) -> bytes | None:
+        """The data that a transaction was sent with; None if the endpoint does not have it. Nothing proves it."""
+        return self._client.input_of(transaction_hash)
+
+    def epoch_of(self, number: int) -> int:
+        """The epoch of a block.
+
+        Raises:
+            ChainError: the endpoint does not have it.
+        """
+        epoch: int = self._header(number).timestamp_s // self.ask("Params", "windows")["epoch"]
+        return epoch
+
+    def first_block_at(self, timestamp_s: int) -> int:
+        """The first block of the network that is not older than this; one after the last if all are."""
+        low, high = self.network.deploy_block, self.block.number + 1
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (middle + 1, high) if self._header(middle).timestamp_s < timestamp_s else (low, middle)
+        return low
+
+    def _header(self, number: int) -> Block:
+        block = self._client.block(number)
+        if block is None:
+            raise ChainError(f"the endpoint has block {self.block.number}, but no block {number}: name another one")
+        return block
 
     def check_still_there(self) -> None:
         """Check that the block is still in the chain, so that all reads belong together.
@@ -121,7 +190,7 @@ def pin_chain(client: ChainClient, network: Network, number: int | None = None) 
         ChainError: it is another chain, its contracts are not from this release, or there is no such block.
     """
     check_identity(client, network)
-    check_code(client, network)
+    is_open_token = check_code(client, network)
     block = client.head() if number is None else client.block(number)
     if block is None:
         raise ChainError(f"the chain has no block {number}: its latest is {client.head().number}")
@@ -129,22 +198,29 @@ def pin_chain(client: ChainClient, network: Network, number: int | None = None) 
         raise ChainError(
             f"{network.network} begins with block {network.deploy_block}: block {number} is before its contracts"
         )
-    return PinnedChain(client, network, block)
+    return PinnedChain(client, network, block, is_open_token=is_open_token)
 
 
-def check_code(client: ChainClient, network: Network) -> None:
-    """Check that the contracts are those of this release.
+def contracts_of(network: Network) -> dict[str, Address]:
+    """The contracts that are audited: those of every network, and the wrapped votes of one whose token has none."""
+    names = (*CONTRACTS, *({WRAPPED_VOTES} & network.contracts.keys()))
+    return {name: network.contracts[name] for name in names}
+
+
+def check_code(client: ChainClient, network: Network) -> bool:
+    """Check that the contracts are those of this release; returns False if only the token is another one.
 
     Raises:
-        ChainError: some are not; the message names them.
+        ChainError: others are; the message names them.
     """
     others = [
         name
-        for name in CONTRACTS
-        if not is_code_of(client.code(network.contracts[name]), load_contract(name).bytecode)
+        for name, address in contracts_of(network).items()
+        if not is_code_of(client.code(address), load_contract(name).bytecode)
     ]
-    if others:
+    if others and others != ["OpenToken"]:
         raise ChainError(
             f"{', '.join(others)} of {network.network} differs from the code that this release compiles: "
             "audit with the release that deployed it"
         )
+    return not others

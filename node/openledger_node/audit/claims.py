@@ -1,6 +1,6 @@
 """The history of each claim, from its record to its credits, built from events in their order."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,13 +9,14 @@ from openledger_protocol.claims import AdapterTerms, DatanetTerms
 from openledger_protocol.errors import ProtocolError
 from openledger_protocol.events import Event
 from openledger_protocol.payouts import Beneficiaries, Credited, CreditRole, late_amounts, payout_amounts
-from openledger_protocol.primitives import AdapterId, Address, DatanetId, Wei
+from openledger_protocol.primitives import AdapterId, Address, DatanetId, Digest, Wei
 from openledger_protocol.settlement import ClaimRecord, record_hash
 
 from ..settlement.records import integer, payouts_of, record_of
+from .cases import CaseBooks, Fixed
 from .draws import Draws, fee_wei, redraws_max
 from .events import amount_of, text
-from .splits import ADAPTER_OWNERS, FeeTerms, RegistryState, Split, check_split
+from .splits import ADAPTER_OWNERS, EpochTerms, RegistryState, Split, check_split
 from .staking import Stakes
 
 TERMS = {
@@ -36,10 +37,14 @@ class ClaimHistory:
     record: ClaimRecord | None = None  # None: its `Claimed` event is missing
     split: Split | None = None
     claimed_in: int = 0  # the block of its event
+    claimed_by: Digest | None = None  # the transaction of its event
+    datanets: Mapping[DatanetId, DatanetTerms] = field(default_factory=dict)  # of its pots, when it was claimed
+    bonded_wei: int = 0  # by its node, when it was claimed
     proposed: Event | None = None
     draws: Draws = field(default_factory=Draws)
     credited: list[Credited] = field(default_factory=list)
     expected: list[Credited] | None = None  # None: not final, or not computable
+    to: Beneficiaries | None = None  # when it became final
     is_final: bool = False
     is_late: bool = False
     released_wei: int | None = None
@@ -73,14 +78,17 @@ class ClaimHistory:
 
 
 class ClaimReader:
-    """Builds claim histories, and tracks what they depend on: registries, parameters, payout accounts and stakes."""
+    """Builds the histories of claims and cases, and tracks what they depend on.
 
-    def __init__(self, protocol_treasury: Address, redraw_blocks: int) -> None:
+    That are registries, parameters, payout accounts and stakes.
+    """
+
+    def __init__(self, fixed: Fixed) -> None:
+        self.fixed = fixed
         self.claims: dict[str, ClaimHistory] = {}
         self.registry = RegistryState()
         self.stakes = Stakes()
-        self._protocol_treasury = protocol_treasury
-        self._redraw_blocks = redraw_blocks
+        self.cases = CaseBooks(fixed, self.stakes, self.registry)
         self._pause_block: int | None = None  # in which the newest pause began
         self._payouts: dict[str, Address] = {}
 
@@ -94,6 +102,7 @@ class ClaimReader:
             case "PayoutSet":
                 self._payouts[text(event, "node")] = Address(text(event, "payout"))
             case _:
+                self.cases.read(event)
                 self.stakes.read(event)
                 register(self.registry, event)
 
@@ -102,15 +111,14 @@ class ClaimReader:
         claim = self.claims.setdefault(claim_name(node, seq), ClaimHistory(node=node, seq=seq))
         match event.name:
             case "Claimed":
-                claim.record, claim.claimed_in = record_of(event), event.block.number
-                claim.split = check_split(claim.record, self.registry)
+                self._claim(claim, event)
             case "Proposed":
                 claim.proposed = event
             case "Drawn":
                 claim.draws.draw(
                     integer(event, "drawBlock"),
                     mined_in=event.block.number,
-                    redraw_blocks=self._redraw_blocks,
+                    redraw_blocks=self.fixed.windows["redrawBlocks"],
                     pause_block=self._pause_block,
                 )
             case "Credited":
@@ -121,6 +129,16 @@ class ClaimReader:
             case "Released":
                 claim.released_wei = amount_of(event)
 
+    def _claim(self, claim: ClaimHistory, event: Event) -> None:
+        """Add the record, and what it depends on that may change before the claim is final."""
+        claim.record, claim.claimed_in = record_of(event), event.block.number
+        claim.claimed_by, claim.bonded_wei = event.transaction_hash, self.stakes.bonded[claim.node]
+        claim.split = check_split(claim.record, self.registry)
+        known = self.registry.datanets
+        claim.datanets = {
+            pot.datanet_id: known[pot.datanet_id] for pot in claim.record.pots if pot.datanet_id in known
+        }
+
     def _finalize(self, claim: ClaimHistory, block: int) -> None:
         """Compute the credits that the claim must make, independently of the contract."""
         record, payouts = claim.record, payouts_of(claim.proposed) if claim.proposed else []
@@ -128,18 +146,19 @@ class ClaimReader:
             return
         if payouts and any(pot.amount_wei for pot in record.pots) and not claim.is_late:
             claim.draws.show(block)
-        redraws, to = claim.draws.redraws, self._beneficiaries(claim.node)
+        redraws, to = claim.draws.redraws, self._beneficiaries(claim)
+        claim.to = to
         if claim.is_late:
             claim.expected = late_amounts(record, to, is_proposed=claim.proposed is not None, num_redraws=redraws)
             return
         with suppress(ProtocolError, KeyError):
             claim.expected = payout_amounts(record, payouts, to, fee_wei=Wei(claim.fee_wei))
 
-    def _beneficiaries(self, node: Address) -> Beneficiaries:
+    def _beneficiaries(self, claim: ClaimHistory) -> Beneficiaries:
         return Beneficiaries(
-            node=self._payout_of(node),
-            protocol=self._protocol_treasury,
-            treasuries={id_: terms.treasury for id_, terms in self.registry.datanets.items()},
+            node=self._payout_of(claim.node),
+            protocol=Address(self.fixed.treasury),
+            treasuries={id_: terms.treasury for id_, terms in claim.datanets.items()},
             has_stakers=self.stakes.bonded.total() > 0,
         )
 
@@ -148,9 +167,9 @@ class ClaimReader:
         return node if int(payout, 16) == 0 else payout
 
 
-def read_all(events: Sequence[Event], protocol_treasury: Address, redraw_blocks: int) -> ClaimReader:
-    """Process all events of a network, in which a draw lapses after `redraw_blocks`."""
-    reader = ClaimReader(protocol_treasury, redraw_blocks)
+def read_all(events: Sequence[Event], fixed: Fixed) -> ClaimReader:
+    """Process all events of a network."""
+    reader = ClaimReader(fixed)
     for event in events:
         reader.read(event)
     return reader
@@ -219,8 +238,11 @@ def register(registry: RegistryState, event: Event) -> None:
             _change_owner(registry, DatanetId(given["id"]), Address(given["owner"]))
         case "ParamsQueued":
             values = given["values"]
-            terms = FeeTerms(
-                protocol_ppm=values["protocolPpm"], stakers_ppm=values["stakersPpm"], data_ppm=values["dataPpm"]
+            terms = EpochTerms(
+                protocol_ppm=values["protocolPpm"],
+                stakers_ppm=values["stakersPpm"],
+                data_ppm=values["dataPpm"],
+                min_stake_wei=values["minStake"],
             )
             registry.terms.append((given["fromEpoch"], terms))
 

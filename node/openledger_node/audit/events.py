@@ -8,6 +8,8 @@ from openledger_protocol.events import Event
 
 AMOUNTS = {
     "Transfer": ("value",),
+    "VotesMoved": ("value",),
+    "Challenged": ("bond",),
     "Claimed": ("record", "gross"),
     "Released": ("gross",),
     "AdapterRegistered": ("adapter", "bond"),

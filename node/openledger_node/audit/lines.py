@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from openledger_protocol.payouts import CreditRole
 from openledger_protocol.primitives import Address
 
+from ..network_file import WRAPPED_VOTES
 from .books import FINALIZED, FINALIZED_LATE
+from .cases import CaseBooks
 from .claims import ClaimHistory, record_parts
 from .draws import fee_wei
 from .events import EventLog, amount_of, text
+from .governance import treasury_in, treasury_spent
 from .storage import Stored
 
 # ---- Terms: the way of everything paid in, one term for each role; none is computed as the rest of all others.
@@ -83,6 +86,7 @@ def conservation_lines(
     log: EventLog,
     stored: Stored,
     claims: Sequence[ClaimHistory],
+    cases: CaseBooks,
     terms: Terms,
     contracts: Mapping[str, Address],
     donations: Mapping[str, int],
@@ -92,6 +96,8 @@ def conservation_lines(
         *_payment_lines(log, stored, claims),
         *_stake_lines(log, stored, contracts["NodeStaking"]),
         _bond_line(log, stored),
+        *_case_lines(log, stored, cases),
+        _treasury_line(log, stored, contracts["Timelock"]),
         *_token_lines(stored, contracts, donations),
         Line(
             id="terms",
@@ -185,14 +191,58 @@ def _bond_line(log: EventLog, stored: Stored) -> Line:
     )
 
 
-def _token_lines(stored: Stored, contracts: Mapping[str, Address], donations: Mapping[str, int]) -> Iterator[Line]:
+def _case_lines(log: EventLog, stored: Stored, cases: CaseBooks) -> Iterator[Line]:
+    value = stored.values
     yield Line(
-        id="supply",
-        meaning="supply (storage) = what all holders have (storage)",
-        left=stored.values["OpenToken", "_totalSupply"],
-        right=stored.sum("OpenToken", "_balances"),
+        id="case-bonds",
+        meaning="bonds of cases put in (logs) = bonds returned + bonds of open cases (storage)",
+        left=cases.bonds_in_wei,
+        right=value["Disputes", "_totals", "bondsOut"] + stored.case_bonds,
     )
+    yield Line(
+        id="case-credits",
+        meaning="bonds returned + slashed (storage) = credited by cases (logs)",
+        left=value["Disputes", "_totals", "bondsOut"] + value["Disputes", "_totals", "slashed"],
+        right=log.total("CaseCredited"),
+    )
+    yield Line(
+        id="case-balances",
+        meaning="credited by cases (logs) = paid out + balances (storage)",
+        left=log.total("CaseCredited"),
+        right=value["Disputes", "_totals", "paidOut"] + stored.sum("Disputes", "balanceOf"),
+    )
+    yield Line(
+        id="verdicts",
+        meaning="slashed (storage of NodeStaking) = for challengers + for the protocol (logs)",
+        left=value["NodeStaking", "_totals", "slashed"],
+        right=cases.rewards_wei + cases.protocol_wei,
+    )
+
+
+def _treasury_line(log: EventLog, stored: Stored, treasury: Address) -> Line:
+    value = stored.values
+    credited = ("AttributionRewards", "_accounts", treasury, "balance"), ("Disputes", "balanceOf", treasury)
+    return Line(
+        id="treasury",
+        meaning="credited to the treasury + sent to it (logs) = its balances + its tokens (storage) + spent (logs)",
+        left=treasury_in(log, treasury),
+        right=sum(value.get(key, 0) for key in credited)
+        + value["OpenToken", "_balances", treasury]
+        + treasury_spent(log, treasury),
+    )
+
+
+def _token_lines(stored: Stored, contracts: Mapping[str, Address], donations: Mapping[str, int]) -> Iterator[Line]:
+    if ("OpenToken", "_totalSupply") in stored.values:
+        yield Line(
+            id="supply",
+            meaning="supply (storage) = what all holders have (storage)",
+            left=stored.values["OpenToken", "_totalSupply"],
+            right=stored.sum("OpenToken", "_balances"),
+        )
     for name, address in contracts.items():
+        if name == "Timelock":
+            continue  # its tokens are in the line of the treasury
         yield Line(
             id=f"tokens.{name}",
             meaning=f"tokens at {name} (token) = what its books hold (storage) + donations (logs)",
@@ -209,4 +259,6 @@ def held_by(stored: Stored) -> dict[str, int]:
         "AttributionRewards": stored.sum("AttributionRewards", "_accounts", "balance"),
         "NodeStaking": staked + stored.accrued + stored.dust,
         "ModelRegistry": stored.sum("ModelRegistry", "_adapters", "bond"),
+        "Disputes": stored.case_bonds + stored.sum("Disputes", "balanceOf"),
+        WRAPPED_VOTES: stored.values.get((WRAPPED_VOTES, "_totalSupply"), 0),
     }

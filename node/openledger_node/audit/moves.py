@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from openledger_protocol.events import Event
 from openledger_protocol.primitives import ZERO_ADDRESS, Address
 
+from ..network_file import WRAPPED_VOTES
+from .cases import CaseBooks
 from .events import EventLog, amount_of, text
 
 Move = tuple[str, str, str, int]  # transaction, from, to, wei
 Holders = Mapping[str, str]  # accounts by contract, by channel, by role
 
 PAYER, DISPUTES = "payer of the channel", "holder of the disputes role"
+NOT_MATCHED = ("Timelock", WRAPPED_VOTES)
+"""Anybody may send tokens to the treasury, and wrap them for somebody else: both are summed instead."""
 ENDS: Mapping[str, tuple[str, str]] = {
     "ChannelOpened": (PAYER, "PaymentChannels"),
     "ToppedUp": (PAYER, "PaymentChannels"),
@@ -24,6 +28,9 @@ ENDS: Mapping[str, tuple[str, str]] = {
     "Bonded": ("node", "NodeStaking"),
     "StakeWithdrawn": ("NodeStaking", "node"),
     "Slashed": ("NodeStaking", DISPUTES),
+    "Challenged": ("challenger", "Disputes"),
+    "Contested": ("contester", "Disputes"),
+    "CaseWithdrawn": ("Disputes", "to"),
     "RewardsPaid": ("NodeStaking", "to"),
     "AdapterRegistered": ("owner", "ModelRegistry"),
     "BondReclaimed": ("ModelRegistry", "owner"),
@@ -39,11 +46,12 @@ class Moves:
     faults: tuple[str, ...]
 
 
-def match_moves(log: EventLog, contracts: Mapping[str, Address]) -> Moves:
+def match_moves(log: EventLog, contracts: Mapping[str, Address], cases: CaseBooks) -> Moves:
     """Match transfers and events within each transaction."""
-    names = {address: name for name, address in contracts.items()}
+    names = {address: name for name, address in contracts.items() if name not in NOT_MATCHED}
     holders: Holders = {**contracts, **_roles(log)}
-    explained = Counter(_move(event, holders) for event in log.of(*ENDS) if amount_of(event))
+    moves = [_move(event, holders, cases) for event in log.of(*ENDS)]
+    explained = Counter(move for move in moves if move[-1])
     seen = Counter(move for event in log.of("Transfer") if (move := _transfer(event, names)))
     faults = [f"{_show(move, names)} is in an event, but no token moved" for move in (explained - seen).elements()]
     donations = _sent_astray(log, names)
@@ -53,13 +61,28 @@ def match_moves(log: EventLog, contracts: Mapping[str, Address]) -> Moves:
             faults.append(f"{_show(move, names)} moved without any event that explains it")
         else:
             donations[names[Address(to)]] += amount
-    return Moves(donations={name: donations[name] for name in contracts}, faults=tuple(faults))
+    if WRAPPED_VOTES in contracts:
+        unbacked = _unbacked(log, contracts[WRAPPED_VOTES])
+        donations[WRAPPED_VOTES] = -sum(min(0, wei) for wei in unbacked.values())
+        faults += (f"{wei} votes were made in {each} without tokens" for each, wei in unbacked.items() if wei > 0)
+    order = [name for name in contracts if name != "Timelock"]
+    return Moves(donations={name: donations[name] for name in order}, faults=tuple(faults))
+
+
+def _unbacked(log: EventLog, wrapped: Address) -> Counter[str]:
+    """By transaction: the wrapped votes that were made, or not destroyed, beyond the tokens that came in."""
+    sums: Counter[str] = Counter()
+    for name, holder in (("Transfer", wrapped), ("VotesMoved", ZERO_ADDRESS)):
+        for event in log.of(name):
+            moved = (text(event, "to") == holder) - (text(event, "from") == holder)
+            sums[event.transaction_hash] -= moved * amount_of(event)
+    return sums
 
 
 def _sent_astray(log: EventLog, names: Mapping[Address, str]) -> Counter[str]:
     """Amounts that owners had paid out to one of the contracts, which books them for nobody."""
     donations: Counter[str] = Counter()
-    for event in log.of("Withdrawn", "RewardsPaid"):
+    for event in log.of("Withdrawn", "RewardsPaid", "CaseWithdrawn"):
         if name := names.get(Address(text(event, "to"))):
             donations[name] += amount_of(event)
     return donations
@@ -72,10 +95,16 @@ def _roles(log: EventLog) -> dict[str, str]:
     return payers | {DISPUTES: next((text(event, "disputes") for event in wired), ZERO_ADDRESS)}
 
 
-def _move(event: Event, holders: Holders) -> Move:
+def _move(event: Event, holders: Holders, cases: CaseBooks) -> Move:
     """The transfer that an event announces."""
     sender, to = (_end(event, end, holders) for end in ENDS[event.name])
-    return event.transaction_hash, sender, to, amount_of(event)
+    is_contest = event.name == "Contested"
+    return (
+        event.transaction_hash,
+        sender,
+        to,
+        cases.bond_of(text(event, "digest")) if is_contest else amount_of(event),
+    )
 
 
 def _end(event: Event, end: str, holders: Holders) -> str:

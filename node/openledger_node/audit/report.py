@@ -8,15 +8,17 @@ from openledger_protocol.primitives import Address
 from ..chain.client import ChainClient
 from ..network_file import Network
 from .books import books_of
+from .cases import Fixed
 from .chain import PinnedChain, pin_chain
 from .claims import ClaimReader, claim_faults, read_all
 from .events import EventLog
+from .governance import treasury_faults
 from .lines import Line, Terms, conservation_lines, terms_of, terms_to_json
 from .moves import match_moves
 from .registries import registry_faults, wiring_faults
 from .storage import read_storage, storage_faults
 
-SCHEMA = "openledger.audit/2"
+SCHEMA = "openledger.audit/3"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,7 @@ class Report:
 
     network: str
     block: int
+    is_open_token: bool  # False: another token, which tells its balances itself
     lines: Sequence[Line]
     terms: Terms
     donations: Mapping[str, int]  # by contract: tokens that strangers sent it, which nobody can withdraw
@@ -46,33 +49,42 @@ def audit(client: ChainClient, network: Network, block: int | None = None) -> Re
     """
     chain = pin_chain(client, network, block)
     log = EventLog(chain.events())
-    treasury = Address(chain.ask("AttributionRewards", "protocolTreasury"))
-    reader = read_all(log.events, treasury, chain.ask("Params", "windows")["redrawBlocks"])
-    report = _compare(chain, log, reader)
+    report = _compare(chain, log, read_all(log.events, read_fixed(chain)))
     chain.check_still_there()
     return report
 
 
+def read_fixed(chain: PinnedChain) -> Fixed:
+    """Ask for what the contracts were deployed with."""
+    return Fixed(
+        treasury=Address(chain.ask("AttributionRewards", "protocolTreasury")),
+        windows=chain.ask("Params", "windows"),
+        seconds_of=chain.seconds_of,
+    )
+
+
 def _compare(chain: PinnedChain, log: EventLog, reader: ClaimReader) -> Report:
     claims = list(reader.claims.values())
-    books = books_of(log, reader)
+    books = books_of(chain, log, reader)
     stored = read_storage(chain, books, claims)
-    moves = match_moves(log, chain.contracts)
+    moves = match_moves(log, chain.contracts, reader.cases)
     terms = terms_of(log, stored, claims)
-    epochs = sorted({claim.record.epoch for claim in claims if claim.record})
+    epochs = {claim.record.epoch for claim in claims if claim.record} | set(reader.cases.epochs)
     return Report(
         network=chain.network.network,
         block=chain.block.number,
-        lines=conservation_lines(log, stored, claims, terms, chain.contracts, moves.donations),
+        is_open_token=chain.is_open_token,
+        lines=conservation_lines(log, stored, claims, reader.cases, terms, chain.contracts, moves.donations),
         terms=terms,
         donations={name: amount for name, amount in moves.donations.items() if amount},
         faults=(
-            *wiring_faults(chain),
-            *registry_faults(chain, reader.registry, epochs),
+            *wiring_faults(chain, log),
+            *registry_faults(chain, reader.registry, sorted(epochs)),
             *books.faults,
             *storage_faults(books, stored),
             *(fault for claim in claims for fault in claim_faults(claim)),
             *moves.faults,
+            *treasury_faults(log, chain.contracts["Timelock"]),
         ),
     )
 
@@ -83,6 +95,7 @@ def report_to_json(report: Report) -> dict[str, object]:
         "schema": SCHEMA,
         "network": report.network,
         "block": report.block,
+        "is_open_token": report.is_open_token,
         "holds": report.holds,
         "lines": [
             {
@@ -122,6 +135,8 @@ def _remarks(report: Report) -> Iterator[str]:
         if not line.holds:
             yield f"{line.id} does not hold: {line.meaning}"
     yield from report.faults
+    if not report.is_open_token:
+        yield "the network pays in a token that is not of this release: what it says of balances is taken as true"
     for name, amount in report.donations.items():
         yield f"given to {name} for nothing: {amount:,} wei"
     yield "every line holds to the wei" if report.holds else "it does not hold"

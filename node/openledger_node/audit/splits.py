@@ -19,12 +19,13 @@ WITHOUT_DATANETS = "the base and adapters without a Datanet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FeeTerms:
-    """Shares of every fee in a claim's epoch, in ppm."""
+class EpochTerms:
+    """Values of an epoch: the shares of every fee in ppm, and the stake by which bonds and slashes are counted."""
 
     protocol_ppm: int
     stakers_ppm: int
     data_ppm: int
+    min_stake_wei: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,12 +34,12 @@ class RegistryState:
 
     adapters: dict[AdapterId, AdapterTerms] = field(default_factory=dict)
     datanets: dict[DatanetId, DatanetTerms] = field(default_factory=dict)
-    terms: list[tuple[int, FeeTerms]] = field(
+    terms: list[tuple[int, EpochTerms]] = field(
         default_factory=list
     )  # (first epoch, terms); the last one that applies counts
 
-    def terms_at(self, epoch: int) -> FeeTerms:
-        """The terms that apply to an epoch's claims.
+    def terms_at(self, epoch: int) -> EpochTerms:
+        """The terms that apply to an epoch.
 
         Raises:
             KeyError: none were announced.
@@ -106,7 +107,7 @@ def check_split(record: ClaimRecord, registry: RegistryState) -> Split:
     return Split(roles=roles, faults=tuple(faults))
 
 
-def _owed_with(pots: Sequence[Pot], terms: FeeTerms, registry: RegistryState) -> Iterator[_Owed]:
+def _owed_with(pots: Sequence[Pot], terms: EpochTerms, registry: RegistryState) -> Iterator[_Owed]:
     """The amounts owed to an adapter's owner and then to the owners of its Datanets."""
     adapter = registry.adapters[pots[0].adapter_id]
     royalty = part_down(pots[0].gross_wei, adapter.royalty_ppm)
@@ -117,7 +118,7 @@ def _owed_with(pots: Sequence[Pot], terms: FeeTerms, registry: RegistryState) ->
     return (each for each in owed if each.amount)
 
 
-def _pots_like(pot: Pot, terms: FeeTerms, registry: RegistryState) -> Iterator[Pot]:
+def _pots_like(pot: Pot, terms: EpochTerms, registry: RegistryState) -> Iterator[Pot]:
     """Recompute all pots of the adapter that one pot belongs to."""
     for datanet_id, (whole, datanet) in _shares(pot, terms, registry).items():
         yield Pot(
@@ -142,7 +143,7 @@ def _is_a_line(groups: Sequence[Sequence[Pot]], gross: int, registry: RegistrySt
     return True
 
 
-def _shares(pot: Pot, terms: FeeTerms, registry: RegistryState) -> Mapping[DatanetId, tuple[int, DatanetTerms]]:
+def _shares(pot: Pot, terms: EpochTerms, registry: RegistryState) -> Mapping[DatanetId, tuple[int, DatanetTerms]]:
     """The earnings of each of an adapter's Datanets, its owner's part included."""
     data = part_down(pot.gross_wei, terms.data_ppm)
     weights = registry.adapters[pot.adapter_id].datanets

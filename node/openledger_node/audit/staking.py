@@ -77,15 +77,24 @@ class Stakes:
             self.faults.append(f"{node} lost {amount} wei of stake, {left} more than it had")
 
     def _notify(self, event: Event) -> None:
-        """Divide an amount over the bonds of its time."""
         amount, announced = amount_of(event), integer(event, "accPerShare")
-        if not (bonded := self.bonded.total()):
+        if not self.bonded.total():
             self.faults.append(f"{amount} wei were divided while nobody had bonded")
             return
-        more, self.remainder = divmod(amount * WEI_PARTS + self.remainder, bonded)
-        self.per_wei += more
+        self.notify(amount)
         if announced != self.per_wei:
             self.faults.append(f"accPerShare is announced as {announced}, but by the bonds it is {self.per_wei}")
+
+    def notify(self, amount: int) -> None:
+        """Divide an amount over the bonds of its time; there must be one."""
+        more, self.remainder = divmod(amount * WEI_PARTS + self.remainder, self.bonded.total())
+        self.per_wei += more
+
+    def earned(self) -> dict[str, int]:
+        """Each node's rewards up to now that were not paid, in wei, rounded down."""
+        for node in list(self.bonded):
+            self._count(node)
+        return {node: wei for node, parts in self.parts.items() if (wei := parts // WEI_PARTS)}
 
     def _pay(self, node: str, amount: int) -> None:
         self._count(node)

@@ -46,6 +46,12 @@ class Stored:
         fractions = sum(parts % WEI_PARTS for parts in self.accrued_parts)
         return (fractions + self.values["NodeStaking", "accRemainder"]) // WEI_PARTS
 
+    @property
+    def case_bonds(self) -> int:
+        """The bonds of open cases: one from each challenger, and one from each contester."""
+        sides = [key[:3] for key in self.values if key[:2] == ("Disputes", "_sides") and key[-1] == "bond"]
+        return sum(self.values[(*node, "bond")] * (1 + (self.values[(*node, "contester")] != 0)) for node in sides)
+
     def _earned(self, node: StorageKey) -> int:
         bonded, rewards, fraction, counted = (
             self.values[(*node, member)] for member in ("bonded", "rewards", "fraction", "accPaid")

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from openledger_protocol.chain import ContractCall
-from openledger_protocol.primitives import Address
+from openledger_protocol.governance import PARAM_SPECS
+from openledger_protocol.primitives import Address, Wei
 
-from ..network_file import CONTRACTS
-from .contracts import coins_text, load_contract, open_text
+from ..network_file import CONTRACTS, WRAPPED_VOTES
+from ..text import duration_text
+from .contracts import load_contract
+from .param_words import param_text
+from .refusals import coins_text, open_text
 
 SELECTOR_HEX: Final = 8
 
@@ -28,6 +32,26 @@ WORDS: Final[Mapping[str, Mapping[str, Words]]] = {
     "OpenToken": {
         "approve": lambda given: f"let {given['spender']} take {open_text(given['value'])}",
         "transfer": lambda given: f"send {open_text(given['value'])} to {given['to']}",
+        "delegate": lambda given: f"let {given['delegatee']} vote with the OPEN of the sender",
+    },
+    "WrappedVotes": {
+        "delegate": lambda given: WORDS["OpenToken"]["delegate"](given),
+        "depositFor": lambda given: f"turn {open_text(given['value'])} into votes of {given['account']}",
+        "withdrawTo": lambda given: f"turn votes back into {open_text(given['value'])} of {given['account']}",
+    },
+    "OpenGovernor": {
+        "castVote": lambda given: _vote(given),
+        "castVoteWithReason": lambda given: _vote(given),
+    },
+    "Params": {
+        "set": lambda given: f"set the network's values: {_values(given['values'])}",
+    },
+    "Disputes": {
+        "challenge": lambda given: f"challenge a receipt of {given['config']['node']} and make its texts public",
+        "contest": lambda given: f"stand up for the node in case {given['digest']}",
+        "judge": lambda given: f"judge case {given['digest']}: {'guilty' if given['guilty'] else 'not guilty'}",
+        "close": lambda given: f"close case {given['digest']}, which nobody judged",
+        "withdraw": lambda given: f"take out what cases have credited, to {given['to']}",
     },
     "NodeStaking": {
         "bond": lambda given: f"stake {open_text(given['amount'])}",
@@ -50,6 +74,7 @@ WORDS: Final[Mapping[str, Mapping[str, Words]]] = {
         "finishWithdraw": lambda given: f"take out what was asked for of the channel with {given['config']['node']}",
     },
     "AttributionRewards": {
+        "pause": lambda given: f"pause the network for {duration_text(given['duration'])}",
         "withdraw": lambda given: f"withdraw {open_text(given['amount'])} of earnings to {given['to']}",
     },
     "DatanetRegistry": {
@@ -68,13 +93,27 @@ WORDS: Final[Mapping[str, Mapping[str, Words]]] = {
 """By contract and function; each function takes the call's arguments by name."""
 
 
+PROPOSAL_CALLS: Final = {
+    "propose": "propose",
+    "queue": "queue the proposal",
+    "execute": "execute the proposal",
+    "cancel": "cancel the proposal",
+}
+"""Functions of the governor that name the calls of a proposal."""
+
+INNER_MAX: Final = 8
+"""So many calls of a proposal are described; a stranger's may have thousands."""
+
+
 def describe_call(call: ContractCall, contracts: Mapping[str, Address]) -> CallText:
     """Describe a call of one of these contracts, or of a target that this node does not know."""
     name = next((name for name, address in contracts.items() if address == call.to), None)
-    found = load_contract(name).decode_call(call.data) if name in CONTRACTS else None
+    found = load_contract(name).decode_call(call.data) if name in (*CONTRACTS, WRAPPED_VOTES) else None
     if name is None or found is None or call.value_wei:
         return CallText(text=f"send {_content(call)} to {name or call.to}", contract=name, is_known=False)
     function, arguments = found
+    if name == "OpenGovernor" and function in PROPOSAL_CALLS:
+        return _proposal_text(function, arguments, contracts)
     words = WORDS.get(name, {}).get(function)
     if words is None:
         shown = ", ".join(f"{key} {value}" for key, value in arguments.items())
@@ -89,6 +128,38 @@ def _in_words(name: str, text: str, spender: Any, contracts: Mapping[str, Addres
     return CallText(
         text=text.replace(spender, names[spender]) if spender in names else text, contract=name, is_known=is_known
     )
+
+
+def _proposal_text(function: str, given: dict[str, Any], contracts: Mapping[str, Address]) -> CallText:
+    """Describe each call that a proposal makes, so that nobody signs one unread; a call of a call is not unfolded."""
+    rows = list(zip(given["targets"], given["values"], given["calldatas"], strict=False))
+    inner = [
+        ContractCall(to=Address(to), data=bytes.fromhex(data[2:]), value_wei=Wei(value))
+        for to, value, data in rows[:INNER_MAX]
+    ]
+    said = [
+        CallText(text="a call of the governor", contract="OpenGovernor", is_known=False)
+        if call.to == contracts["OpenGovernor"]
+        else describe_call(call, contracts)
+        for call in inner
+    ]
+    texts = [each.text for each in said] + (
+        [f"and {len(rows) - INNER_MAX} more calls"] if len(rows) > INNER_MAX else []
+    )
+    return CallText(
+        text=f"{PROPOSAL_CALLS[function]}: {'; '.join(texts) or 'no call'}",
+        contract="OpenGovernor",
+        is_known=len(rows) <= INNER_MAX and all(each.is_known for each in said),
+    )
+
+
+def _vote(given: dict[str, Any]) -> str:
+    said = {0: "vote against", 1: "vote for", 2: "abstain on"}.get(given["support"], f"vote {given['support']} on")
+    return f"{said} proposal 0x{given['proposalId']:064x}"
+
+
+def _values(values: dict[str, Any]) -> str:
+    return ", ".join(f"{spec.key} {param_text(spec, values[spec.key])}" for spec in PARAM_SPECS)
 
 
 def _opening(given: dict[str, Any]) -> str:

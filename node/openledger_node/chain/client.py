@@ -79,6 +79,9 @@ class ChainClient(Protocol):
     def is_known(self, transaction_hash: Digest) -> bool:
         """Return True if the endpoint has the transaction, mined or pending."""
 
+    def input_of(self, transaction_hash: Digest) -> bytes | None:
+        """The data that a transaction was sent with; None if the endpoint does not have it. Nothing proves it."""
+
     def receipt(self, transaction_hash: Digest) -> TransactionReceipt | None:
         """The receipt of a transaction; None while it is not mined on the current chain."""
 

@@ -8,13 +8,11 @@ snake case, with units as suffixes (`withdraw_delay_s` is `withdrawDelay`).
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final
 
-from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError, EncodingError
 from eth_hash.auto import keccak
 
@@ -23,142 +21,9 @@ from openledger_protocol.errors import MalformedError, RevertedError
 from openledger_protocol.events import Argument, BlockId, Event
 from openledger_protocol.primitives import checksum_address
 
-from ..network_file import CONTRACTS
-
-# ---- Contract errors in words: amounts in OPEN, times on this machine's clock, and what to do
-
-
-def open_text(amount_wei: int) -> str:
-    """Format an amount in OPEN, exact to the wei, such as `1.25 OPEN`."""
-    return f"{_amount_text(amount_wei)} OPEN"
-
-
-def coins_text(amount_wei: int) -> str:
-    """Format an amount in the chain's own coin, exact to the wei, such as `1.25 coins`."""
-    return f"{_amount_text(amount_wei)} coins"
-
-
-def _amount_text(amount_wei: int) -> str:
-    whole, rest = divmod(amount_wei, 10**18)
-    decimals = f"{rest:018d}".rstrip("0")
-    return f"{whole:,}{'.' + decimals if decimals else ''}"
-
-
-def time_text(at_s: int) -> str:
-    """Format a time in this machine's time zone, such as `2026-01-31 10:00:00 UTC`."""
-    return datetime.fromtimestamp(at_s).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
-
-
-def refusal_text(name: str, arguments: Mapping[str, Any]) -> str:
-    """A contract's error in words; an error without an entry in `WORDS` by its name and values."""
-    if name in WORDS:
-        return WORDS[name](*arguments.values())
-    shown = ", ".join(f"{key} {value}" for key, value in arguments.items())
-    return name + (f" ({shown})" if shown else "")
-
-
-WORDS: Final[Mapping[str, Callable[..., str]]] = {
-    "ERC20InsufficientBalance": lambda sender, balance, needed: (
-        f"{sender} has {open_text(balance)}, and this needs {open_text(needed)}; "
-        "send OPEN to that account, or use a smaller amount"
-    ),
-    "InsufficientBond": lambda bonded, amount: (
-        f"the stake is {open_text(bonded)}, less than {open_text(amount)}; use a smaller amount"
-    ),
-    "NothingMatured": lambda now_s: (
-        f"no stake can be taken out yet, at {time_text(now_s)} by the chain's clock; `openledger-node stake remove` "
-        "starts to unbond it, and `openledger-node stake show` says when it is due"
-    ),
-    "TooManyRequests": lambda most: (
-        f"{most} parts of the stake are unbonding already, which is the limit; "
-        "`openledger-node stake withdraw` takes out those that are due"
-    ),
-    "NothingAccrued": lambda node: f"the bond of {node} has not earned anything that can be taken out",
-    "StakeTooSmall": lambda bonded, least: (
-        f"the stake is {open_text(bonded)}, but must be at least {open_text(least)}; run `openledger-node stake add`"
-    ),
-    "DepositTooSmall": lambda amount, least: (
-        f"a channel needs at least {open_text(least)}, and this is {open_text(amount)}; pay in more"
-    ),
-    "InsufficientBalance": lambda account, balance, amount: (
-        f"{account} has {open_text(balance)} to withdraw, less than {open_text(amount)}; use a smaller amount"
-    ),
-    "NotReady": lambda ready_s: f"this claim can't be final before {time_text(ready_s)} by the chain's clock; wait",
-    "WithdrawalNotReady": lambda ready_s: (
-        f"the channel's rest can't be withdrawn before {time_text(ready_s)} by the chain's clock; run this again then"
-    ),
-    "WithdrawalExpired": lambda expired_s: (
-        f"the channel's rest could be withdrawn until {time_text(expired_s)}; `openledger-node channels close` "
-        "requests it again"
-    ),
-    "WithdrawalPending": lambda channel_id, until_s: (
-        f"the rest of channel {channel_id} is already requested; take it out with "
-        f"`openledger-node channels withdraw`, or request it again after {time_text(until_s)}"
-    ),
-    "NothingToWithdraw": lambda channel_id: (
-        f"channel {channel_id} has nothing to withdraw; `openledger-node channels list` shows what is left in it"
-    ),
-    "BondLocked": lambda until_s: (
-        f"the adapter's bond can't be taken back before {time_text(until_s)}; wait until then"
-    ),
-    "AdapterExists": lambda adapter_id: f"adapter {adapter_id} is already registered, and its entry can't be changed",
-    "AdapterNotClaimable": lambda adapter_id, since_s: (
-        f"adapter {adapter_id} was retired, and its bond is free since {time_text(since_s)}, so nothing more can be "
-        "claimed for it; leave its receipts out"
-    ),
-    "RowsPublished": lambda rows_root, holder: (
-        f"Datanet {holder} published the rows {rows_root} first, so they belong to it; publish rows of your own"
-    ),
-    "BadOwnerPpm": lambda ppm, most: (
-        f"the owner of a Datanet gets at most {most / 10_000:g} % of what its rows earn, not {ppm / 10_000:g} %; "
-        "choose a smaller --owner-share"
-    ),
-    "StakeHeld": lambda until_s: f"a dispute holds this stake until {time_text(until_s)}; run this again then",
-    "InPause": lambda until_s: (
-        f"the guardian has paused new channels, draws and payments until {time_text(until_s)}; run this again then"
-    ),
-    "ProposeOver": lambda start_s: (
-        f"the payout list comes too late for what was claimed at {time_text(start_s)}, so its Datanets' part goes to "
-        "the protocol; keep the node running after a claim"
-    ),
-    "NotOver": lambda start_s: (
-        f"the node still has time for a list that it owes since {time_text(start_s)}; wait for the end of the window"
-    ),
-    "DrawStands": lambda draw_block: (
-        f"block {draw_block:,} has drawn this claim's points, and they can still be shown; "
-        "the node shows them by itself, or draws again when the draw has lapsed"
-    ),
-    "NoSeed": lambda draw_block: (
-        f"block {draw_block:,}, which draws this claim's points, is not mined yet or is more than 256 blocks old; "
-        "the node waits for it, or draws again, by itself"
-        if draw_block
-        else "this claim's points are not drawn yet; the node draws them by itself after the review period"
-    ),
-    "NoDrawsLeft": lambda most: (
-        f"this claim's points were drawn again {most} times, and its node's share pays for no further draw; "
-        "the claim ends without its payout list"
-    ),
-    "NotShown": lambda pot, account, offset: (
-        f"this receipt does not show the drawn place {offset:,} of {account} in pot {pot}, so it is not of the list "
-        "that was proposed; restore the newest copy of the ledger, which has the receipts of that list"
-    ),
-    "OutOfBounds": lambda what, value, least, most: (
-        f"{what} is {value:,}, but must be between {least:,} and {most:,}; choose a value in between"
-    ),
-    "ShareStep": lambda what, value, before, step_max: (
-        f"{what} can't move from {before:,} to {value:,} ppm at once; change it by at most {step_max:,} ppm, and "
-        "again after 14 epochs"
-    ),
-    "SharesTooSoon": lambda from_epoch: (
-        f"the shares can't change in epoch {from_epoch:,}, because they changed in one of the 14 epochs before it; "
-        "wait until those have passed"
-    ),
-    "ZeroAmount": lambda: "the amount is 0; use a larger amount",
-}
-"""By error name; each function takes the error's values in the contract's order."""
-
-
-# ---- contracts
+from ..network_file import CONTRACTS, WRAPPED_VOTES
+from .abi_codec import CODEC
+from .refusals import refusal_text
 
 Abi = Mapping[str, Any]
 
@@ -218,6 +83,18 @@ class ContractInterface:
         except MalformedError:
             return None
         return (found["name"], arguments) if is_exact else None
+
+    def selector(self, function: str) -> bytes:
+        """The four bytes with which a call of a function begins."""
+        return _topic(self._function(function))[:SELECTOR_BYTES]
+
+    def decode_arguments(self, function: str, data: bytes) -> dict[str, Argument]:
+        """Decode the arguments of a function from what follows its selector; what follows them is ignored.
+
+        Raises:
+            MalformedError: these are no such arguments.
+        """
+        return _decode(self._function(function)["inputs"], data, self.name)
 
     def decode_log(self, log: Log) -> Event | None:
         """Decode a log of this contract; None for an unknown event.
@@ -281,7 +158,10 @@ def explain_revert(error: RevertedError) -> RevertedError:
 
 @lru_cache
 def _errors() -> dict[bytes, Abi]:
-    known = [*SOLIDITY_ERRORS, *(error for name in CONTRACTS for error in load_contract(name).errors)]
+    known = [
+        *SOLIDITY_ERRORS,
+        *(error for name in (*CONTRACTS, WRAPPED_VOTES) for error in load_contract(name).errors),
+    ]
     return {_topic(abi)[:SELECTOR_BYTES]: abi for abi in known}
 
 
@@ -308,16 +188,16 @@ def _encode(parameters: Sequence[Abi], arguments: Sequence[object]) -> bytes:
     assert len(parameters) == len(arguments), f"{len(arguments)} arguments for {names}"
     values = [_inward(parameter, value) for parameter, value in zip(parameters, arguments, strict=True)]
     try:
-        return encode(list(map(_type, parameters)), values)
-    except EncodingError as error:
+        return CODEC.encode(list(map(_type, parameters)), values)
+    except (EncodingError, UnicodeEncodeError) as error:
         raise MalformedError(f"these values don't fit {names}: {error}") from error
 
 
 def _decode(parameters: Sequence[Abi], data: bytes, what: str) -> dict[str, Argument]:
     """Values by name; a value without a name by its position."""
     try:
-        values = decode(list(map(_type, parameters)), data)
-    except (DecodingError, UnicodeDecodeError, OverflowError) as error:
+        values = CODEC.decode(list(map(_type, parameters)), data)
+    except (DecodingError, OverflowError) as error:
         raise MalformedError(f"{what} can't be read: {error}") from error
     names = [parameter["name"] or str(place) for place, parameter in enumerate(parameters)]
     return {

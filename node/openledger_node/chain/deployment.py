@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from openledger_protocol.chain import ContractCall, Fees
 from openledger_protocol.claims import AdapterTerms, DatanetTerms
-from openledger_protocol.eip712 import payments_domain, rewards_domain, staking_domain, token_domain
+from openledger_protocol.eip712 import Domain, payments_domain, rewards_domain, staking_domain
 from openledger_protocol.epoch import Params, Windows
 from openledger_protocol.errors import MalformedError, RevertedError
 from openledger_protocol.payments import ChannelConfig
@@ -25,6 +26,7 @@ from openledger_protocol.settlement import ClaimRecord, EpochClaim, Item, Payout
 from ..errors import ChainError
 from .client import ChainClient
 from .contracts import explain_revert, load_contract
+from .token import permit_domain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,13 +100,17 @@ class Deployment:
         self.payments = payments_domain(chain_id, addresses["PaymentChannels"])
         self.rewards = rewards_domain(chain_id, addresses["AttributionRewards"])
         self.staking = staking_domain(chain_id, addresses["NodeStaking"])
-        self.token = token_domain(chain_id, addresses["OpenToken"])
+
+    @cached_property
+    def permits(self) -> Domain | None:
+        """The domain of the token's permits; None if it takes none, so that each payment needs an approval first."""
+        return permit_domain(self._client, self.addresses["OpenToken"], self.chain_id)
 
     # ---- state
 
     def windows(self) -> Windows:
         """Durations of each settlement step on this network."""
-        row = self._ask("Params", "windows")
+        row = self.ask("Params", "windows")
         return Windows(
             epoch_s=row["epoch"],
             propose_s=row["propose"],
@@ -122,20 +128,7 @@ class Deployment:
 
     def params(self, epoch: int) -> Params:
         """The parameters that governance has set for an epoch."""
-        row = self._ask("Params", "valuesAt", epoch)
-        return Params(
-            protocol_ppm=row["protocolPpm"],
-            stakers_ppm=row["stakersPpm"],
-            data_ppm=row["dataPpm"],
-            min_stake_wei=Wei(row["minStake"]),
-            min_deposit_wei=Wei(row["minDeposit"]),
-            adapter_bond_wei=Wei(row["adapterBond"]),
-            draws=row["draws"],
-            algo_id=row["algoId"],
-            credit_tokens_max=row["creditTokensMax"],
-            least_context=row["leastContext"],
-            guide_price_wei=Wei(row["guidePrice"]),
-        )
+        return params_of(self.ask("Params", "valuesAt", epoch))
 
     def fees(self) -> Fees:
         """Current gas prices."""
@@ -145,16 +138,16 @@ class Deployment:
         """A channel's balance at the latest block or an older one; zeros if there is no such channel."""
         if block_number is not None and block_number < self._deploy_block:
             return ChannelDeposit(deposit_wei=ZERO_WEI, claimed_wei=ZERO_WEI)
-        row = self._ask("PaymentChannels", "channelOf", channel_id, block_number=block_number)
+        row = self.ask("PaymentChannels", "channelOf", channel_id, block_number=block_number)
         return ChannelDeposit(deposit_wei=Wei(row["deposit"]), claimed_wei=Wei(row["claimed"]))
 
     def lane_claimed_wei(self, channel_id: ChannelId, adapter_id: AdapterId) -> Wei:
         """The amount that was ever claimed of a channel for an adapter."""
-        return Wei(self._ask("PaymentChannels", "laneClaimed", channel_id, adapter_id))
+        return Wei(self.ask("PaymentChannels", "laneClaimed", channel_id, adapter_id))
 
     def proposal(self, node: Address, seq: int) -> Proposal:
         """The proposal for a claim, with its draws; all zeros if there is none."""
-        row = self._ask("AttributionRewards", "proposalOf", node, seq)
+        row = self.ask("AttributionRewards", "proposalOf", node, seq)
         return Proposal(
             receipts_root=Digest(row["receiptsRoot"]),
             ready_at_s=row["readyAt"],
@@ -165,17 +158,17 @@ class Deployment:
 
     def withdrawal(self, channel_id: ChannelId) -> Withdrawal:
         """The payer's request to withdraw from a channel."""
-        row = self._ask("PaymentChannels", "withdrawalOf", channel_id)
+        row = self.ask("PaymentChannels", "withdrawalOf", channel_id)
         return Withdrawal(amount_wei=Wei(row["amount"]), ready_at_s=row["readyAt"])
 
     def next_seq(self, node: Address) -> int:
         """The sequence number of a node's next claim."""
-        seq: int = self._ask("PaymentChannels", "nextSeq", node)
+        seq: int = self.ask("PaymentChannels", "nextSeq", node)
         return seq
 
     def token_balance(self, account: Address) -> Wei:
         """An account's balance in OPEN."""
-        return Wei(self._ask("OpenToken", "balanceOf", account))
+        return Wei(self.ask("OpenToken", "balanceOf", account))
 
     def coin_balance(self, account: Address) -> Wei:
         """An account's balance in the chain's own coin."""
@@ -183,16 +176,16 @@ class Deployment:
 
     def allowance(self, owner: Address, spender: Address) -> Wei:
         """The OPEN that a contract may still take from an account, as `approve` has set it."""
-        return Wei(self._ask("OpenToken", "allowance", owner, spender))
+        return Wei(self.ask("OpenToken", "allowance", owner, spender))
 
     def permit_nonce(self, owner: Address) -> int:
         """The nonce of an owner's next permit."""
-        nonce: int = self._ask("OpenToken", "nonces", owner)
+        nonce: int = self.ask("OpenToken", "nonces", owner)
         return nonce
 
     def stake(self, node: Address) -> Stake:
         """A node's bond and its rewards."""
-        row = self._ask("NodeStaking", "nodeOf", node)
+        row = self.ask("NodeStaking", "nodeOf", node)
         return Stake(
             bonded_wei=Wei(row["bonded"]),
             unbonding_wei=Wei(row["unbonding"]),
@@ -202,20 +195,20 @@ class Deployment:
 
     def payout_of(self, node: Address) -> Address:
         """The account to which a node's earnings are credited."""
-        return Address(self._ask("NodeStaking", "payoutOf", node))
+        return Address(self.ask("NodeStaking", "payoutOf", node))
 
     def unbond_requests(self, node: Address) -> list[UnbondRequest]:
         """A node's stake that is unbonding."""
-        rows = self._ask("NodeStaking", "unbondRequests", node)
+        rows = self.ask("NodeStaking", "unbondRequests", node)
         return [UnbondRequest(amount_wei=Wei(row["amount"]), ready_at_s=row["readyAt"]) for row in rows]
 
     def is_signer(self, node: Address, key: Address) -> bool:
         """Return True if a key may currently sign for a node."""
-        return bool(self._ask("NodeStaking", "isSigner", node, key))
+        return bool(self.ask("NodeStaking", "isSigner", node, key))
 
     def rewards_balance(self, account: Address) -> Wei:
         """Rewards that are credited to an account and not yet withdrawn."""
-        return Wei(self._ask("AttributionRewards", "balanceOf", account))
+        return Wei(self.ask("AttributionRewards", "balanceOf", account))
 
     def adapter(self, adapter_id: AdapterId) -> AdapterTerms | None:
         """The terms by which claims for an adapter are divided; None if it is not registered."""
@@ -253,7 +246,7 @@ class Deployment:
 
     def approve(self, spender: str, amount_wei: Wei) -> ContractCall:
         """Let a contract of the network take OPEN from the sender."""
-        return self._call("OpenToken", "approve", self.addresses[spender], amount_wei)
+        return self.call("OpenToken", "approve", self.addresses[spender], amount_wei)
 
     def open_channel(self, config: ChannelConfig, amount_wei: Wei, allowance: Allowance | None) -> ContractCall:
         """Pay into a new channel."""
@@ -271,70 +264,70 @@ class Deployment:
 
     def start_withdraw(self, config: ChannelConfig, amount_wei: Wei) -> ContractCall:
         """Request to withdraw the rest of a channel."""
-        return self._call("PaymentChannels", "startWithdraw", config, amount_wei)
+        return self.call("PaymentChannels", "startWithdraw", config, amount_wei)
 
     def finish_withdraw(self, config: ChannelConfig) -> ContractCall:
         """Withdraw the requested amount."""
-        return self._call("PaymentChannels", "finishWithdraw", config)
+        return self.call("PaymentChannels", "finishWithdraw", config)
 
     # ---- calls of a node
 
     def unbond(self, amount_wei: Wei) -> ContractCall:
         """Start to unbond stake."""
-        return self._call("NodeStaking", "unbond", amount_wei)
+        return self.call("NodeStaking", "unbond", amount_wei)
 
     def withdraw_stake(self) -> ContractCall:
         """Withdraw stake whose unbonding period is over."""
-        return self._call("NodeStaking", "withdraw")
+        return self.call("NodeStaking", "withdraw")
 
     def set_signer(self, signer: Address, deadline_s: int, consent: bytes) -> ContractCall:
         """Appoint a hot key to sign for the node, with the key's own consent."""
-        return self._call("NodeStaking", "setSigner", signer, deadline_s, consent)
+        return self.call("NodeStaking", "setSigner", signer, deadline_s, consent)
 
     def set_payout(self, payout: Address) -> ContractCall:
         """Set the account to which earnings are credited."""
-        return self._call("NodeStaking", "setPayout", payout)
+        return self.call("NodeStaking", "setPayout", payout)
 
     def claim_staker_rewards(self) -> ContractCall:
         """Withdraw the rewards of the bond."""
-        return self._call("NodeStaking", "claimStakerRewards")
+        return self.call("NodeStaking", "claimStakerRewards")
 
     def claim(self, claim: EpochClaim, adapters: Sequence[AdapterId], items: Sequence[Item]) -> ContractCall:
         """Claim what channels owe. A signer of the node sends this, so it needs no signature."""
-        return self._call("PaymentChannels", "claim", claim, adapters, items, b"")
+        return self.call("PaymentChannels", "claim", claim, adapters, items, b"")
 
     def propose(self, record: ClaimRecord, receipts_root: Digest, payouts: Sequence[Payout]) -> ContractCall:
         """Propose the payout list of a claim. Only a signer of the node may."""
-        return self._call("AttributionRewards", "propose", record, receipts_root, payouts)
+        return self.call("AttributionRewards", "propose", record, receipts_root, payouts)
 
     def draw(self, node: Address, seq: int) -> ContractCall:
         """Let the next block draw points of a claim's payout list. Only a signer of the node may."""
-        return self._call("AttributionRewards", "draw", node, seq)
+        return self.call("AttributionRewards", "draw", node, seq)
 
     def finalize(
         self, record: ClaimRecord, payouts: Sequence[Payout], openings: Sequence[ReceiptOpening]
     ) -> ContractCall:
         """Show the drawn points, and credit everybody on the payout list."""
         shown = [opening_tuple(opening) for opening in openings]
-        return self._call("AttributionRewards", "finalize", record, payouts, shown)
+        return self.call("AttributionRewards", "finalize", record, payouts, shown)
 
     def finalize_late(self, record: ClaimRecord) -> ContractCall:
         """Close a claim whose payout list was not proposed, or not shown, in time."""
-        return self._call("AttributionRewards", "finalizeLate", record)
+        return self.call("AttributionRewards", "finalizeLate", record)
 
     def withdraw_rewards(self, to: Address, amount_wei: Wei) -> ContractCall:
         """Withdraw rewards."""
-        return self._call("AttributionRewards", "withdraw", to, amount_wei)
+        return self.call("AttributionRewards", "withdraw", to, amount_wei)
 
     # ---- calls of the owners of adapters and Datanets
 
     def create_datanet(self, name: str, treasury: Address, owner_ppm: int, licence: str) -> ContractCall:
         """Create a Datanet; its id is a hash of its owner and name."""
-        return self._call("DatanetRegistry", "create", name, treasury, owner_ppm, licence)
+        return self.call("DatanetRegistry", "create", name, treasury, owner_ppm, licence)
 
     def publish_datanet(self, datanet_id: DatanetId, rows_root: Digest, contributors_root: Digest) -> ContractCall:
         """Publish a version of a Datanet."""
-        return self._call("DatanetRegistry", "publish", datanet_id, rows_root, contributors_root)
+        return self.call("DatanetRegistry", "publish", datanet_id, rows_root, contributors_root)
 
     def register_adapter(
         self, manifest_id: Digest, entry: RegistryEntry, *, royalty_ppm: int, allowance: Allowance | None
@@ -344,10 +337,12 @@ class Deployment:
         digests = (manifest_id, entry.base, entry.artifact, entry.index_root)
         arguments = (*digests, list(entry.datanet_ids), weights, royalty_ppm)
         if allowance is None:
-            return self._call("ModelRegistry", "register", *arguments)
-        return self._call("ModelRegistry", "registerWithPermit", *arguments, allowance.words)
+            return self.call("ModelRegistry", "register", *arguments)
+        return self.call("ModelRegistry", "registerWithPermit", *arguments, allowance.words)
 
-    def _ask(self, contract: str, function: str, *arguments: object, block_number: int | None = None) -> Any:
+    # ---- any function, for modules that know other contracts
+
+    def ask(self, contract: str, function: str, *arguments: object, block_number: int | None = None) -> Any:
         """Ask a view that always answers; an endpoint that has no sound answer is at fault, and not the node."""
         try:
             return self._view(contract, function, *arguments, block_number=block_number)
@@ -359,7 +354,7 @@ class Deployment:
 
     def _view(self, contract: str, function: str, *arguments: object, block_number: int | None = None) -> Any:
         interface = load_contract(contract)
-        answer = self._client.call(self._call(contract, function, *arguments), block_number=block_number)
+        answer = self._client.call(self.call(contract, function, *arguments), block_number=block_number)
         return interface.decode_result(function, answer)
 
     def _look_up(self, contract: str, function: str, name: str) -> Any:
@@ -373,11 +368,29 @@ class Deployment:
 
     def _pay(self, contract: str, function: str, *arguments: object, allowance: Allowance | None) -> ContractCall:
         if allowance is None:
-            return self._call(contract, function, *arguments)
-        return self._call(contract, f"{function}WithPermit", *arguments, *allowance.words)
+            return self.call(contract, function, *arguments)
+        return self.call(contract, f"{function}WithPermit", *arguments, *allowance.words)
 
-    def _call(self, contract: str, function: str, *arguments: object) -> ContractCall:
+    def call(self, contract: str, function: str, *arguments: object) -> ContractCall:
+        """A call of one of the network's contracts."""
         return ContractCall(to=self.addresses[contract], data=load_contract(contract).encode(function, *arguments))
+
+
+def params_of(row: Mapping[str, Any]) -> Params:
+    """The parameters in a struct of the contract."""
+    return Params(
+        protocol_ppm=row["protocolPpm"],
+        stakers_ppm=row["stakersPpm"],
+        data_ppm=row["dataPpm"],
+        min_stake_wei=Wei(row["minStake"]),
+        min_deposit_wei=Wei(row["minDeposit"]),
+        adapter_bond_wei=Wei(row["adapterBond"]),
+        draws=row["draws"],
+        algo_id=row["algoId"],
+        credit_tokens_max=row["creditTokensMax"],
+        least_context=row["leastContext"],
+        guide_price_wei=Wei(row["guidePrice"]),
+    )
 
 
 def _weights(row: Any) -> tuple[tuple[DatanetId, int], ...]:

@@ -199,6 +199,17 @@ class RpcClient:
 
         return self._ask("eth_getTransactionByHash", [transaction_hash], is_same)
 
+    def input_of(self, transaction_hash: Digest) -> bytes | None:
+        """The data that a transaction was sent with."""
+
+        def read(fields: Any) -> bytes | None:
+            if fields is None:
+                return None
+            _same_hash(fields["hash"], transaction_hash)
+            return parse_bytes(fields["input"])
+
+        return self._ask("eth_getTransactionByHash", [transaction_hash], read)
+
     def receipt(self, transaction_hash: Digest) -> TransactionReceipt | None:
         """The receipt of a transaction, if it is mined."""
 

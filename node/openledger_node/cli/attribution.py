@@ -6,6 +6,10 @@ import typer
 
 from openledger_protocol.primitives import BASE_ONLY
 
+from ..text import counted
+from .attribution_audit import audit
+from .cases import add_cases
+from .prompts import confirm
 from .render import emit_json, out_console, plain, say, show_lines, show_table, shown
 from .transactions import open_amount, open_money
 
@@ -49,7 +53,10 @@ def name_of(person: dict[str, Any]) -> str:
 
 # ---- The commands
 
-app = typer.Typer(help="Who taught an answer, and whether its receipt is right.", no_args_is_help=True)
+app = typer.Typer(
+    help="Who taught an answer, whether its receipt is right, and cases about receipts that are not.",
+    no_args_is_help=True,
+)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 FAILED = 1
 MARKS = {True: ("green", "holds"), False: ("bold red", "FALSE"), None: ("yellow", "unknown")}
@@ -102,10 +109,40 @@ def verify(
     if as_json:
         emit_json("verification", found)
     else:
-        for check in found["checks"]:
-            style, word = MARKS[check["holds"]]
-            out_console.print(f"[{style}]{word:<7}[/] [dim]{plain(check['what']):<17}[/] {plain(check['detail'])}")
+        show_checks(found)
     return 0 if found["holds"] else FAILED
+
+
+add_cases(app)
+
+
+@app.command()
+def forgive(
+    node: Annotated[str, typer.Argument(help="Wallet of the node, as the alert names it.", metavar="NODE")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Buy from a node again that signed wrong shares. Its wrong receipts stay without a countersignature.
+
+    Look first at what differs: `openledger-node attribution verify RECEIPT`.
+    """
+    confirm(f"buy from {node} again, though it has signed wrong shares?", yes=yes)
+    with open_money() as money:
+        found = money.ask("forgive_shares", node=node)
+    if as_json:
+        emit_json("forgiven_shares", found)
+        return
+    say(f"{counted(found['num_forgiven'], 'wrong receipt')} forgiven: answers are bought from {node} again")
+
+
+app.command()(audit)
+
+
+def show_checks(found: dict[str, Any]) -> None:
+    """Show one check per line."""
+    for check in found["checks"]:
+        style, word = MARKS[check["holds"]]
+        out_console.print(f"[{style}]{word:<7}[/] [dim]{plain(check['what']):<17}[/] {plain(check['detail'])}")
 
 
 def _cells(found: dict[str, Any]) -> list[str]:

@@ -46,6 +46,7 @@ COMMAND_MODULES: Final = (
     CommandModule("rewards", ("rewards",), "Money"),
     CommandModule("earnings", ("earnings",)),
     CommandModule("attribution", ("attribution",), "Money"),
+    CommandModule("gov", ("gov",), "Money"),
 )
 
 

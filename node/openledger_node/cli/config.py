@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..config import load_config
+from ..network_defaults import load_network_config
 from .daemon_client import open_node_home
 from .render import emit_json, out_console, plain, show_table
 
@@ -17,9 +17,9 @@ def show(
     origin: Annotated[bool, typer.Option("--origin", help="Show the source of each value.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show the value of every setting: from a flag, the environment, node.toml or the default."""
+    """Show the value of every setting: from the environment, node.toml, the network or the default."""
     home = open_node_home()
-    config, origins = load_config(home.config_file)
+    config, origins = load_network_config(home)
     if as_json:
         sources = {entry.key: entry.source for entry in origins}
         emit_json("config", {"file": str(home.config_file), "settings": asdict(config), "origins": sources})

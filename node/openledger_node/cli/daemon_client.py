@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from openledger_protocol.constants import LOCAL_NETWORK
 
-from ..config import Config, load_config
+from ..config import Config
 from ..errors import NodeError
 from ..home import CommandRunningError, Holder, Home, find_holder, open_home
+from ..network_defaults import load_network_config
 from ..network_file import current_network
 
 if TYPE_CHECKING:
@@ -42,9 +43,12 @@ def open_node_home() -> Home:
 
 
 def load_settings(home: Home | None = None, **flags: object) -> Config:
-    """Read the settings. Flags are `table_key=value`; the value is None for a flag that was not given."""
-    file = (home or open_node_home()).config_file
-    config, _ = load_config(file, flags={name.replace("_", ".", 1): value for name, value in flags.items()})
+    """Read the settings, with the network's defaults of those that are not set.
+
+    Flags are `table_key=value`; the value is None for a flag that was not given.
+    """
+    given = {name.replace("_", ".", 1): value for name, value in flags.items()}
+    config, _ = load_network_config(home or open_node_home(), flags=given)
     return config
 
 

@@ -5,11 +5,17 @@ from typing import Annotated
 
 import typer
 
+from openledger_protocol.primitives import check_address
+
 from ..chain.dev.constants import BANK
 from ..chain.dev.launch import Devnet, start_devnet
-from ..errors import ChainError
-from .daemon_client import open_node_home
+from ..errors import ChainError, ConfigError
+from ..keystore import find_wallet
+from ..network_file import current_network
+from .chain import open_chain
+from .daemon_client import load_settings, open_node_home
 from .render import emit_json, out_console, plain, say
+from .units import amount, wei_of
 
 app = typer.Typer(help="A development chain on this machine; its coins are worth nothing.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object once the chain answers.")]
@@ -41,6 +47,34 @@ def start(
             say("stopped; the chain is kept")
             return
     raise ChainError(f"the development chain ended by itself with status {status}")
+
+
+@app.command()
+def fund(
+    account: Annotated[
+        str | None, typer.Argument(help="Address; by default this node's wallet.", show_default=False)
+    ] = None,
+    tokens: Annotated[str, typer.Option("--open", help="OPEN to send, which are also votes.")] = "1000",
+    coins: Annotated[str, typer.Option(help="Coins to send, for gas.")] = "1",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Send OPEN and coins to an account from the bank of a development network, which has all of them at first."""
+    from ..chain.dev.faucet import fund as send  # imports the call encoder, a third of a second
+
+    home = open_node_home()
+    network = current_network(home, load_settings(home).node.network)
+    if network is None:
+        raise ConfigError("no network yet: `openledger-node start` creates a development network")
+    to = check_address(account) if account else find_wallet(home, network.network)
+    if to is None:
+        raise ConfigError("this node has no wallet yet: `openledger-node start` creates one, or name an account")
+    open_wei, coin_wei = int(wei_of(tokens)), int(wei_of(coins))
+    with open_chain(network) as client:
+        send(client, network, to, coin_wei=coin_wei, open_wei=open_wei)
+    if as_json:
+        emit_json("funded", {"account": to, "open_wei": str(open_wei), "coin_wei": str(coin_wei)})
+        return
+    say(f"{to} got {amount(open_wei)} OPEN and {amount(coin_wei)} coins, which are worth nothing")
 
 
 def _announce(devnet: Devnet, folder: Path, *, as_json: bool) -> None:

@@ -1,104 +1,39 @@
 """`network`: the chain and the contracts that this node uses."""
 
-import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import httpx
 import typer
 
-from openledger_protocol.constants import LOCAL_NETWORK
-from openledger_protocol.epoch import Windows
-
-from ..chain.client import ChainClient
-from ..chain.dev.constants import BANK, BANK_KEY, DEVELOPMENT_WINDOWS
-from ..chain.identity import check_identity, genesis_hash, is_development_chain
-from ..errors import ChainError, ConfigError, NetworkError
+from ..chain.identity import check_identity
+from ..errors import ConfigError, NetworkError
 from ..home import Home, is_claimed
-from ..keystore import WALLET, Key
 from ..network_file import (
-    CONTRACTS,
     FILE_BYTES_MAX,
-    NETWORK_SCHEMA,
     Network,
     current_network,
     is_embedded,
     join_network,
     network_from_json,
-    network_id_for_development,
     network_to_json,
     read_network,
-    write_network,
 )
 from ..text import counted
-from .chain import open_chain, open_endpoint
+from .chain import open_chain
 from .daemon_client import load_settings, open_node_home
-from .prompts import STORED_PASSWORD_HELP, confirm, open_account
+from .network_init import init
+from .prompts import confirm
 from .render import emit_json, out_console, plain, say
 from .transactions import open_money
-from .units import amount
 
 app = typer.Typer(help="The chain and the contracts that this node uses.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 FETCH_TIMEOUT_S = 20.0
-DAY_S = 86_400
 
-REAL_WINDOWS = Windows(
-    epoch_s=DAY_S,
-    propose_s=3 * DAY_S,
-    window_s=3_600,
-    redraw_blocks=256,
-    contest_s=2 * DAY_S,
-    judge_s=14 * DAY_S,
-    pause_max_s=7 * DAY_S,
-    pause_gap_s=30 * DAY_S,
-    unbonding_s=16 * DAY_S,
-    withdraw_delay_min_s=DAY_S,
-    withdraw_delay_max_s=30 * DAY_S,
-    withdraw_period_s=7 * DAY_S,
-)
-"""Periods of a network for real money: long enough for people to notice a problem and to react."""
-
-
-@app.command()
-def init(
-    rpc: Annotated[list[str], typer.Option(help="JSON-RPC endpoint of the chain; can be given more than once.")],
-    out: Annotated[Path, typer.Option(help="The network.json to write.")],
-    key: Annotated[
-        str | None,
-        typer.Option(help="Account that deploys; not needed on a development chain.", show_default=False),
-    ] = None,
-    password_file: Annotated[Path | None, typer.Option(help=STORED_PASSWORD_HELP, show_default=False)] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Id of the network; development networks choose their own.", show_default=False)
-    ] = None,
-    bootstrap: Annotated[
-        list[str] | None, typer.Option(help="Address of a bootstrap node, /ip4/…/p2p/…; can be given more than once.")
-    ] = None,
-    yes: Yes = False,
-    as_json: Json = False,
-) -> None:
-    """Deploy the contracts on a chain, and write the network.json that nodes join with."""
-    if out.exists():
-        raise ConfigError(f"{out} exists already, and a network is never overwritten: name another file")
-    with open_endpoint(rpc[0]) as client:
-        is_development = is_development_chain(client)
-        network = _plan(
-            client, rpc, bootstrap or [], None if is_development else name or f"openledger-{client.chain_id()}"
-        )
-        deployer = _deployer(key, password_file, is_development=is_development)
-        _announce(client, network, deployer)
-        confirm(f"deploy {network.network}?", yes=yes or deployer.address == BANK)
-        network = _deploy(client, network, deployer)
-        check_identity(client, network)
-    write_network(out, network)
-    if as_json:
-        emit_json("network", network_to_json(network))
-        return
-    say(f"[bold]{plain(network.network)}[/] is deployed; join it: `openledger-node network join {plain(str(out))}`")
+app.command()(init)
 
 
 @app.command()
@@ -126,11 +61,14 @@ def fetch_network(source: str) -> Network:
 
     Raises:
         ConfigError: the content is not a network.json.
-        ChainError: the chain does not answer, or is a different chain.
+        ChainError: the chain does not answer, is a different chain, or its contracts are wired wrongly.
     """
+    from ..chain.wiring import check_wiring  # imports the call encoder, a third of a second
+
     network = _fetch(source) if source.startswith(("http://", "https://")) else read_network(Path(source))
     with open_chain(network) as client:
         check_identity(client, network)
+        check_wiring(client, network)
     return network
 
 
@@ -187,58 +125,6 @@ def forgive(
     say(f"{counted(found['num_forgiven'], 'failure')} of {plain(kind)} forgiven: such transactions are sent again")
     for alert in found["alerts"]:
         say(plain(alert))
-
-
-def _plan(client: ChainClient, rpc: list[str], bootstrap: list[str], name: str | None) -> Network:
-    """Check what was typed before anything is paid; the contracts have placeholder addresses."""
-    genesis = genesis_hash(client)
-    fields = {
-        "schema": NETWORK_SCHEMA,
-        "network": name or network_id_for_development(genesis),
-        "chain_id": client.chain_id(),
-        "rpc": rpc,
-        "genesis_hash": genesis,
-        "deploy_block": 0,
-        "contracts": {contract: f"0x{number:040x}" for number, contract in enumerate(CONTRACTS)},
-        "bootstrap": bootstrap,
-        "token": {"symbol": "OPEN", "decimals": 18},
-    }
-    return network_from_json(json.dumps(fields), source="the network to deploy")
-
-
-def _deployer(name: str | None, password_file: Path | None, *, is_development: bool) -> Key:
-    if name is None and is_development:
-        return Key(address=BANK, private_key=BANK_KEY)
-    return open_account(open_node_home(), LOCAL_NETWORK, name or WALLET, password_file)
-
-
-def _announce(client: ChainClient, network: Network, deployer: Key) -> None:
-    """Print what a deployment does and costs.
-
-    Raises:
-        ChainError: the account can't pay for it.
-    """
-    from ..chain.dev.deploy import CREATION_GAS, WIRING_GAS  # imports the call encoder, a third of a second
-
-    fees = client.fees()
-    gas_most = len(CONTRACTS) * CREATION_GAS + 2 * WIRING_GAS
-    cost_most_wei = gas_most * (2 * fees.base_wei + fees.tip_wei)
-    has_wei = client.coin_balance(deployer.address)
-    say(f"deploys {len(CONTRACTS)} contracts on chain {network.chain_id} from {deployer.address};")
-    say("this account then has all OPEN, sets the parameters and gets the protocol's share")
-    say(f"gas: at most {amount(cost_most_wei)} coins")
-    if has_wei < cost_most_wei:
-        raise ChainError(
-            f"{deployer.address} has {amount(has_wei)} coins: send it {amount(cost_most_wei - has_wei)} more"
-        )
-
-
-def _deploy(client: ChainClient, network: Network, deployer: Key) -> Network:
-    from ..chain.dev.deploy import deploy_network  # as above
-
-    windows = DEVELOPMENT_WINDOWS if network.is_development else REAL_WINDOWS
-    contracts, deploy_block = deploy_network(client, deployer.private_key, windows=windows)
-    return replace(network, contracts=contracts, deploy_block=deploy_block)
 
 
 def _fetch(url: str) -> Network:

@@ -6,6 +6,7 @@ import typer
 
 from ..config import MarketConfig
 from ..home import Home
+from ..network_defaults import SOURCE
 from ..operator.prices import Prices
 from .daemon_client import ask_daemon, load_settings, open_node_home
 from .render import emit_json, say, show_lines, show_table
@@ -86,14 +87,18 @@ def _stopped(home: Home) -> Prices:
     return Prices(home, load_settings(home).market)
 
 
+def _source(found: dict[str, Any], name: str) -> str:
+    return ", the network's guide price" if found["sources"][name] == SOURCE else ""
+
+
 def _print(found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         emit_json("price", found)
         return
     show_lines(
         {
-            "in": f"{open_amount(found['price_in_wei'])} for 1,000 prompt tokens",
-            "out": f"{open_amount(found['price_out_wei'])} for 1,000 answer tokens",
+            "in": f"{open_amount(found['price_in_wei'])} for 1,000 prompt tokens{_source(found, 'price_in_wei')}",
+            "out": f"{open_amount(found['price_out_wei'])} for 1,000 answer tokens{_source(found, 'price_out_wei')}",
             "together": open_amount(found["price_wei"]),
             "when full": f"+{found['load_surcharge_percent']} %, rising as the queue fills",
             "when cold": f"+{found['cold_surcharge_percent']} % if the adapter is not in memory",

@@ -52,7 +52,7 @@ def withdraw(
         typer.Option(help="Account to pay; by default the one that sends the transaction.", show_default=False),
     ] = None,
 ) -> dict[str, Any]:
-    """Withdraw what is credited, and what the bond has earned."""
+    """Withdraw what is credited, what the stake has earned, and bonds and rewards of cases that have ended."""
     return {"amount_wei": wei_of(amount) if amount else None, "to": to}
 
 

@@ -20,6 +20,7 @@ from ..keystore import WALLET, account_file, create_account
 from ..machine import Machine, look_at_machine, propose, suited_bases
 from ..models.bases import FAKE_BASE_NAME, is_here
 from ..models.download import pull_base
+from ..network_defaults import load_network_config
 from ..network_file import AUTO, EMBEDDED, current_network, is_embedded, join_network
 from ..operator.prices import changed_market
 from ..settings_file import write_settings
@@ -91,7 +92,7 @@ def setup(
     node.toml are kept.
     """
     home = open_node_home()
-    config, origins = load_config(home.config_file)
+    config, origins = load_network_config(home)
     wanted = SetupAnswers(base=base, network=network, price=price, serve=serve, day_max=day_max, vram=vram)
     _check_flags(home, config, wanted)
     if not (yes or no_input or as_json):
@@ -106,7 +107,7 @@ def setup(
     if changes:
         write_settings(home.config_file, changes)
     load_api_key(home)
-    after, _ = load_config(home.config_file)
+    after, _ = load_network_config(home)
     _bring_base(home, wanted.base, pull=pull)
     _report(home, after, changes, as_json=as_json)
 

@@ -123,9 +123,18 @@ def _node_lines(fields: dict[str, Any]) -> dict[str, str]:
         lines["wallet"] = fields["address"]
     if why := fields.get("money", {}).get("why_not_claimed"):
         lines["rewards"] = f"not claimed: {why}"
+    if audited := _audited(fields.get("money", {}).get("audits", {})):
+        lines["audits"] = audited
     for number, alert in enumerate(fields.get("money", {}).get("alerts", ()), 1):
         lines["alert" if number == 1 else f"alert {number}"] = alert
     return lines | _usage_lines(fields) | _waiting_lines(fields)
+
+
+def _audited(counts: dict[str, int]) -> str:
+    """Summarise the bought receipts whose shares were to be recomputed; empty if there were none."""
+    labels = {"right": "right", "wrong": "WRONG", "unknown": "can't be recomputed here"}
+    parts = [f"{counts[name]:,} {label}" for name, label in labels.items() if counts.get(name)]
+    return f"shares of bought receipts: {', '.join(parts)}" if parts else ""
 
 
 def _usage_lines(fields: dict[str, Any]) -> dict[str, str]:
@@ -147,9 +156,12 @@ def _used(usage: dict[str, Any]) -> str:
 
 def _waiting_lines(fields: dict[str, Any]) -> dict[str, str]:
     """List what waits for the owner."""
-    if not (number := fields.get("waiting", {}).get("money")):
-        return {}
-    return {"waits": f"{counted(number, 'thing')} of your money: see `wallet history` and `stake show`"}
+    waiting, lines = fields.get("waiting", {}), {}
+    if number := waiting.get("money"):
+        lines["waits"] = f"{counted(number, 'thing')} of your money: see `wallet history` and `stake show`"
+    if number := waiting.get("governance"):
+        lines["votes"] = f"{counted(number, 'proposal')} you can vote on: see `gov list`"
+    return lines
 
 
 def _engine_lines(fields: dict[str, Any]) -> dict[str, str]:

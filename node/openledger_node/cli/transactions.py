@@ -218,12 +218,17 @@ def _password(home: Home, network: str, how: TransactionFlags) -> str | None:
 
 def _show_plan(plan: Mapping[str, Any], where: Mapping[str, Any]) -> None:
     say(f"[dim]from {plan['account']} on {plain(where['network'])}[/]")
+    _say_details(plan)
     for step in plan["steps"]:
         say(f"  {plain(step['summary'])}   [dim]gas {step['gas']:,}, {amount(int(step['fee_wei']))} coins[/]")
-    if plan["note"]:
-        say(f"  {plain(plan['note'])}")
+    _show_note(plan["note"], indent="  ")
     if len(plan["steps"]) > 1:
         say(f"  [dim]gas in total: {amount(int(plan['fee_wei']))} coins[/]")
+
+
+def _say_details(found: Mapping[str, Any]) -> None:
+    for line in found["details"]:
+        say(f"  {plain(line)}")
 
 
 def _show_transactions(found: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -241,8 +246,8 @@ def _show_unsigned(found: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         emit_json("unsigned", dict(found))
         return
-    if found["note"]:
-        say(plain(found["note"]))
+    _show_note(found["note"])
+    _say_details(found)
     for place, each in enumerate(found["transactions"], start=1):
         out_console.print(f"[bold]{place}  {plain(each['what'])}[/]")
         for label, value in _unsigned_lines(each).items():
@@ -250,6 +255,11 @@ def _show_unsigned(found: Mapping[str, Any], *, as_json: bool) -> None:
     if found["transactions"]:
         say(f"sign {'these in this order' if len(found['transactions']) > 1 else 'this'} as {found['account']}, and")
         say("send what that returns with `openledger-node wallet submit FILE`")
+
+
+def _show_note(note: str | None, *, indent: str = "") -> None:
+    for line in (note or "").splitlines():
+        say(f"{indent}{plain(line)}")
 
 
 def _unsigned_lines(each: Mapping[str, Any]) -> dict[str, str]:

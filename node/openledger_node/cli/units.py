@@ -82,3 +82,20 @@ def ppm_of(text: str) -> int:
         raise typer.BadParameter(f"{text!r} is not a percentage: give a number such as 10 or 2.5")
     whole, _, rest = text.partition(".")
     return int(whole + rest.ljust(DIGITS_BEHIND, "0"))
+
+
+def pairs_of(texts: list[str] | None, wanted: str) -> dict[str, str]:
+    """Split texts such as `KEY=VALUE`.
+
+    Raises:
+        BadParameter: a text has no `=`, or a key comes twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts or []:
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if not (key and equals and value):
+            raise typer.BadParameter(f"{text!r} is not {wanted}")
+        if key in found:
+            raise typer.BadParameter(f"{key} is given twice: give it once")
+        found[key] = value
+    return found

@@ -59,7 +59,7 @@ class Town:
         words = ["--rpc", chain["url"], "--out", str(self.network_file), "--yes"]
         self.host.run("network", "init", *words, *_flags("--bootstrap", point["addresses"]))
         self.network = read_network(self.network_file)
-        self.say(f"chain     {chain['engine']}, {self.network.network}: seven contracts, one bootstrap node")
+        self.say(f"chain     {chain['engine']}, {self.network.network}: ten contracts, one bootstrap node")
 
     def start_chain(self, port: int = 0) -> Any:
         """Start the chain, or continue it from its last block; return its JSON."""

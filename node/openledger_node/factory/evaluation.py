@@ -1,9 +1,16 @@
 """Figures that compare an adapter with its base, computed from their answers and losses."""
 
 from collections.abc import Sequence
+from itertools import islice
 from math import sqrt
 from typing import Any, Final
 
+from openledger_protocol.adapter import (
+    PROBE_ANSWER_LENGTH_MAX,
+    PROBE_PROMPT_LENGTH_MAX,
+    PROBES_MAX,
+    PublicProbe,
+)
 from openledger_protocol.datanet import Row
 
 from .trainer import EvaluationResult
@@ -33,6 +40,19 @@ def summarise(rows: Sequence[Row], result: EvaluationResult) -> dict[str, Any]:
         "wins": wins(base, adapter),
         "general_loss": _pair(result.general_base, result.general_adapter),
     }
+
+
+def probe_set(rows: Sequence[Row], result: EvaluationResult) -> tuple[PublicProbe, ...]:
+    """The first answers of the adapter that fit a manifest, with their prompts.
+
+    Whoever has the manifest can attribute them by any rule, and compare the rules.
+    """
+    found = (
+        PublicProbe(prompt=row.prompt, answer=answer[:PROBE_ANSWER_LENGTH_MAX])
+        for row, answer in zip(rows, result.answers_adapter, strict=True)
+        if answer and 1 <= len(row.prompt) <= PROBE_PROMPT_LENGTH_MAX
+    )
+    return tuple(islice(found, PROBES_MAX))
 
 
 def rouge_l(answer: str, reference: str) -> float:

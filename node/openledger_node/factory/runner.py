@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from openledger_protocol.adapter import PublicProbe
 from openledger_protocol.errors import ProtocolError, UnknownModelError
 from openledger_protocol.primitives import Address
 
@@ -17,7 +18,7 @@ from ..models.bases import Base
 from ..models.library import list_adapters
 from ..text import rfc3339
 from .child import DiedError
-from .evaluation import ANSWER_TOKENS_MAX, GENERAL_ROWS, summarise
+from .evaluation import ANSWER_TOKENS_MAX, GENERAL_ROWS, probe_set, summarise
 from .job import RunEvent
 from .runs import ADAPTER_FOLDER, CHECKPOINT_FILE, HELD_OUT_FILE, Runs
 from .shelve import BuildIndex, Trained, add_to_library
@@ -152,7 +153,7 @@ class Runner:
     def _shelve(self, result: TrainingResult) -> None:
         runs, number = self._runs, self._run.number
         folder = runs.folder(number) / ADAPTER_FOLDER
-        figures = self._figures(folder) if self._run.evaluated_rows else None
+        figures, probes = self._measure(folder) if self._run.evaluated_rows else (None, ())
         if runs.wished(number) == "stop":
             raise _StoppedError
         trained = Trained(
@@ -166,6 +167,7 @@ class Runner:
             owner=self._parts.owner,
             build_index=self._parts.build_index,
             figures=None if figures is None or "error" in figures else figures,
+            probes=probes,
         )
         adapter = add_to_library(self._home, folder, trained)
         self._end("evaluated", adapter=adapter.full_name, adapter_id=adapter.id, evaluation=figures)
@@ -176,13 +178,13 @@ class Runner:
             self._move("evaluate")
         try:
             adapter = find_adapter(list_adapters(self._home), self._run.adapter or "")
-            figures = self._figures(adapter.folder)
+            figures, _ = self._measure(adapter.folder)
         except UnknownModelError as error:  # it was removed in the meantime
             figures = {"error": str(error)}
         self._move("evaluated", evaluation=figures)
 
-    def _figures(self, folder: Path) -> dict[str, Any]:
-        """Return the figures, or the error: a failed evaluation must not cost the adapter."""
+    def _measure(self, folder: Path) -> tuple[dict[str, Any], tuple[PublicProbe, ...]]:
+        """Return the figures and the probe set, or the error: a failed evaluation must not cost the adapter."""
         rows = self._runs.rows(self._run.number, HELD_OUT_FILE)[: self._run.evaluated_rows]
         given = EvaluationInput(
             job=self._run.job,
@@ -193,9 +195,10 @@ class Runner:
             answer_tokens_max=ANSWER_TOKENS_MAX,
         )
         try:
-            return summarise(rows, self._parts.trainer.evaluate(given))
+            result = self._parts.trainer.evaluate(given)
         except ModelError as error:
-            return {"error": str(error)}
+            return {"error": str(error)}, ()
+        return summarise(rows, result), probe_set(rows, result)
 
     # ---- Storing progress
 

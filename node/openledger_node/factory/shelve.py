@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openledger_protocol.adapter import AdapterManifest, BaseReference, DatanetReference
+from openledger_protocol.adapter import AdapterManifest, BaseReference, DatanetReference, PublicProbe
 from openledger_protocol.codec import canonical_digest, to_plain
 from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import Row, datanet_id
@@ -42,6 +42,7 @@ class Trained:
     owner: Address | None = None  # None: publishing the adapter will name one
     build_index: BuildIndex | None = None
     figures: dict[str, Any] | None = None  # of the evaluation
+    probes: tuple[PublicProbe, ...] = ()  # answers of the evaluation that everybody may attribute
 
 
 def add_to_library(home: Home, folder: Path, trained: Trained) -> Adapter:
@@ -102,10 +103,12 @@ def _training(trained: Trained) -> dict[str, Any]:
 def _evaluation(trained: Trained) -> dict[str, Any]:
     """Losses in nats per completion token; the digest identifies the rows they were measured on."""
     figures = {"figures": trained.figures} if trained.figures else {}
+    probes = {"probes": [to_plain(probe) for probe in trained.probes]} if trained.probes else {}
     return {
         "loss_before": round(trained.result.loss_before, 6),
         "loss_after": round(trained.result.loss_after, 6),
         "rows": len(trained.held_out),
         "rows_digest": canonical_digest(trained.held_out),
         **figures,
+        **probes,
     }

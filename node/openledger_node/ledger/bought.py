@@ -76,6 +76,20 @@ class SealedTexts:
         with self._store.transaction() as transaction:
             transaction.execute("INSERT OR IGNORE INTO text VALUES (?, ?, ?)", (digest, sealed, until_ns))
 
+    def hold(self, digest: Digest, sealed: bytes, *, until_ns: int) -> None:
+        """Store a text, or keep the stored one longer."""
+        with self._store.transaction() as transaction:
+            transaction.execute(
+                "INSERT INTO text VALUES (?, ?, ?)"
+                " ON CONFLICT (digest) DO UPDATE SET until_ns = max(until_ns, excluded.until_ns)",
+                (digest, sealed, until_ns),
+            )
+
+    def limit(self, digest: Digest, *, until_ns: int) -> None:
+        """Keep a text no longer than until then."""
+        with self._store.transaction() as transaction:
+            transaction.execute("UPDATE text SET until_ns = min(until_ns, ?) WHERE digest = ?", (until_ns, digest))
+
     def find(self, digest: Digest, *, now_ns: int) -> bytes | None:
         """The sealed text of a receipt, if its time is not over."""
         row = self._store.row("SELECT sealed FROM text WHERE digest = ? AND until_ns > ?", (digest, now_ns))

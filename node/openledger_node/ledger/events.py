@@ -25,15 +25,20 @@ class EventRows:
         name: str,
         arguments: Mapping[str, int | str] | None = None,
         *,
+        contract: Address | None = None,
         first: int = 0,
         last: int | None = None,
     ) -> list[Event]:
         """Find events by name, arguments and blocks (both included), in the chain's order.
 
-        A reorganisation may still take the latest blocks back: pass `finalized_number` as `last` to leave them out.
+        Two contracts may have events of one name: pass `contract` to find those of one of them. A reorganisation may
+        still take the latest blocks back: pass `finalized_number` as `last` to leave them out.
         """
         query = "SELECT * FROM event WHERE name = ? AND block_number BETWEEN ? AND ?"
         values: list[object] = [name, first, self._last_number() if last is None else last]
+        if contract is not None:
+            query += " AND contract = ?"
+            values.append(contract)
         for key, value in (arguments or {}).items():
             query += " AND event_id IN (SELECT event_id FROM event_argument WHERE name = ? AND value = ?)"
             values += [key, str(value)]
@@ -132,8 +137,17 @@ def _insert(transaction: sqlite3.Connection, event: Event) -> None:
 def _keys(event: Event) -> Iterator[tuple[str, str]]:
     """Arguments that an event can be looked up by, as text because they outgrow SQLite's 64-bit integers."""
     for name, value in event.arguments.items():
-        if isinstance(value, int | str) and len(str(value)) <= KEY_CHARACTERS_MAX:
+        if isinstance(value, int | str) and len(str(value)) <= KEY_CHARACTERS_MAX and _is_text(str(value)):
             yield name, str(value)
+
+
+def _is_text(value: str) -> bool:
+    """False for a string with bytes that are not UTF-8, which a contract does not check and SQLite does not take."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _event(row: sqlite3.Row) -> Event:

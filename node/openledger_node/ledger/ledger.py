@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from .audits import Audits
 from .bought import OpenPurchases, SealedTexts
 from .channels import Channels
 from .claims import Claims
@@ -39,6 +40,7 @@ class Ledger:
         self.sellers = Sellers(store)
         self.sums = Sums(store)
         self.texts = SealedTexts(store)
+        self.audits = Audits(store)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

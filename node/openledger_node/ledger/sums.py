@@ -88,9 +88,9 @@ class Sums:
         role = str(int(CreditRole.NODE))
         return self._movements("Credited", {"account": account, "node": node, "role": role})
 
-    def withdrawals(self, account: Address) -> list[Movement]:
-        """Withdrawals of `account`, in the chain's order."""
-        return self._movements("Withdrawn", {"account": account})
+    def withdrawals(self, account: Address, rewards: Address) -> list[Movement]:
+        """Withdrawals of `account` from the contract `rewards`, in the chain's order."""
+        return self._movements("Withdrawn", {"account": account}, contract=rewards)
 
     def gas_wei(self, sender: Address, *, since_s: float = 0) -> Wei:
         """Fees of a sender's transactions mined since then, in wei of the chain's own coin."""
@@ -109,7 +109,9 @@ class Sums:
         busy_ns: int = row["busy_ns"]
         return busy_ns
 
-    def _movements(self, name: str, arguments: Mapping[str, str]) -> list[Movement]:
+    def _movements(
+        self, name: str, arguments: Mapping[str, str], *, contract: Address | None = None
+    ) -> list[Movement]:
         matches = " AND event.event_id IN (SELECT event_id FROM event_argument WHERE name = ? AND value = ?)"
         rows = self._store.rows(
             "SELECT block_number, transaction_hash, amount.value AS amount_wei, seq.value AS seq, mined_s"
@@ -119,8 +121,8 @@ class Sums:
             " LEFT JOIN (SELECT mined_hash, MIN(mined_s) AS mined_s FROM outbox GROUP BY mined_hash)"
             " ON mined_hash = transaction_hash"
             f" WHERE event.name = ? AND amount.name = 'amount'{matches * len(arguments)}"
-            " ORDER BY block_number, log_index",
-            (name, *(part for argument in arguments.items() for part in argument)),
+            " AND COALESCE(?, event.contract) = event.contract ORDER BY block_number, log_index",
+            (name, *(part for argument in arguments.items() for part in argument), contract),
         )
         return [
             Movement(

@@ -147,6 +147,9 @@ class Requester:
         if least > left_wei:
             progress.blame(received.peer_id, too_expensive(least, left_wei))
             return None
+        if (limit_wei := progress.requested.cost_max_wei) is not None and most > limit_wei:
+            progress.blame(received.peer_id, PaymentRequiredError(f"may cost {most} wei, and {limit_wei} are left"))
+            return None
         try:
             granted = await self._spending_limit.hold(request_id, least_wei=least, most_wei=most)
         except PaymentRequiredError as error:
@@ -192,6 +195,7 @@ class Requester:
             if ad.peer_id not in progress.tried
             and ad.wallet not in progress.defaulted
             and ad.peer_id != self._transport.peer_id
+            and progress.requested.only in (None, ad.wallet)
         ]
 
     async def _ranked_bids(self, progress: RequestProgress) -> list[ReceivedBid]:
@@ -275,6 +279,7 @@ class Requester:
             chunk_tokens=bid.chunk_tokens,
             cost_max_wei=granted_wei,
             prefix=progress.text,
+            is_audited=requested.is_audited,
         )
 
     async def _check_manifest(self, requested: NetworkRequest, entry: RegistryEntry, peer_id: PeerId) -> None:

@@ -13,6 +13,8 @@ from openledger_protocol.payments import ChannelConfig
 from openledger_protocol.primitives import AdapterId, Address, Generation, Wei
 from openledger_protocol.registry import RegistryEntry
 
+from ..attribution.recount import ShareRecount
+from ..attribution.registry import AdapterRegistry
 from ..config import Config, P2pConfig
 from ..engine.tokenizer import Tokenizer
 from ..home import Home
@@ -25,7 +27,8 @@ from ..p2p.address_book import AddressBook
 from ..p2p.connections import Connections
 from ..p2p.identity import ensure_identity
 from ..p2p.transport import Transport
-from ..payments.kept_texts import KeptTexts
+from ..payments.audits import ReceiptAudits
+from ..payments.kept_texts import KeptTexts, open_texts
 from ..payments.payer import open_payer
 from ..payments.spending_limit import SpendingLimit
 from ..plugs import load_plug
@@ -108,6 +111,38 @@ def open_connections(home: Home, network: Network, transport: Transport) -> Conn
     )
 
 
+def open_kept_texts(home: Home, session: NetworkSession, config: Config) -> KeptTexts:
+    """Open the sealed texts of what this node buys."""
+    return open_texts(
+        home.network(session.network.network),
+        session.ledger,
+        setting_s=config.payer.keep_texts_s,
+        is_development=session.network.is_development,
+    )
+
+
+def open_audits(
+    home: Home,
+    session: NetworkSession,
+    config: Config,
+    *,
+    texts: KeptTexts,
+    registry: AdapterRegistry,
+    serving: Serving,
+) -> ReceiptAudits:
+    """Open the audits of what this node buys."""
+    return ReceiptAudits(
+        ledger=session.ledger,
+        texts=texts,
+        recount=ShareRecount(home, registry, lambda: serving.base),
+        sign=session.ring.signer(session.accounts.authorizer),
+        one_in=config.payer.audit_one_in,
+        case_s=session.windows.unbonding_s,
+        draw_below=secrets.randbelow,
+        now_ns=time.time_ns,
+    )
+
+
 def open_requester(
     home: Home,
     session: NetworkSession,
@@ -118,6 +153,7 @@ def open_requester(
     serving: Serving,
     tokenizer: Tokenizer,
     texts: KeptTexts,
+    audits: ReceiptAudits,
 ) -> Requester:
     """Open the requester, which has requests answered by other nodes, pays them, and keeps their texts."""
     payer = config.payer
@@ -132,6 +168,7 @@ def open_requester(
             sign=session.ring.signer(session.accounts.authorizer),
             now_ns=time.time_ns,
             keep=texts.keep,
+            audits=audits,
             fail_point=session.fail_point,
         ),
         spending_limit=SpendingLimit(

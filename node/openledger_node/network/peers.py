@@ -1,8 +1,9 @@
 """Everything this node runs to take part in the peer network: connections, advertisements, bids and adapters."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
+from random import SystemRandom
 from typing import Any, Final
 
 import trio
@@ -11,7 +12,7 @@ from openledger_protocol.advertisement import OfferedAdapter, sign_binding
 from openledger_protocol.constants import AD_WARM_MAX
 from openledger_protocol.errors import ProtocolError, UnavailableError, UnknownModelError
 from openledger_protocol.payments import Terms
-from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, AdapterId, Address, Generation, RequestId
+from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, AdapterId, Address, Generation, RequestId, Wei
 from openledger_protocol.wire.frames import wire_name
 
 from ..attribution.registry import AdapterRegistry, is_published
@@ -33,12 +34,16 @@ from ..p2p.connections import INBOUND
 from ..p2p.identity import ensure_identity
 from ..p2p.streams import MessageStream
 from ..p2p.transport import Handler, PeerId
-from ..payments.kept_texts import open_texts
 from ..serving.service import Serving
 from ..settlement.session import NetworkSession
 from .adapter_pull import fetch_adapter, fetched_to_plain
-from .buying import Buying, open_connections, open_requester, open_transport
+from .buying import Buying, open_audits, open_connections, open_kept_texts, open_requester, open_transport
 from .selling import Offer
+from .share_tests import SHARE_TESTS, ShareTests
+
+PULL: Final = "pull"
+PEER_QUESTIONS: Final = ("peers", PULL, *SHARE_TESTS)
+"""The questions of commands that only a node with peers can answer."""
 
 REFRESH_EVERY_S: Final = 3.0
 
@@ -85,6 +90,8 @@ class PeerService:
             copies=self._copies,
         )
         self._bidder = Bidder(state=self._state, find=self._find_sellable)
+        texts = open_kept_texts(home, session, config)
+        self._audits = open_audits(home, session, config, texts=texts, registry=registry, serving=serving)
         requester = open_requester(
             home,
             session,
@@ -93,14 +100,22 @@ class PeerService:
             ads=self._ads,
             serving=serving,
             tokenizer=tokenizer,
-            texts=open_texts(
-                home.network(network.network),
-                ledger,
-                setting_s=config.payer.keep_texts_s,
-                is_development=network.is_development,
-            ),
+            texts=texts,
+            audits=self._audits,
         )
         self.market = Buying(requester, self._ads, serving)
+        self.share_tests = ShareTests(
+            home,
+            base=serving.base.digest,
+            wallet=session.accounts.wallet,
+            deposit_wei=Wei(config.payer.deposit_wei),
+            ads=self._ads,
+            requester=requester,
+            registry=registry,
+            tokenizer=tokenizer,
+            audits=ledger.audits,
+            random=SystemRandom(),
+        )
         self._advertiser = self._open_advertiser()
         self._adapters = AdapterServer(home)
 
@@ -164,6 +179,7 @@ class PeerService:
         network = self._session.network.network
         self._transport.handle(wire_name(network, "adapter"), self._adapters.serve)
         async with trio.open_nursery() as nursery:
+            await nursery.start(self._audits.run)
             await nursery.start(self._transport.run)
             nursery.start_soon(self._connections.run)
             nursery.start_soon(self._advertiser.run)
@@ -185,6 +201,19 @@ class PeerService:
                 for lost in self._bidder.lost
             ],
         }
+
+    async def answer(self, question: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer one of `PEER_QUESTIONS`.
+
+        Raises:
+            NodeError: the operator must act.
+            ProtocolError: the question is refused.
+        """
+        if question == PULL:
+            return await self.pull(str(arguments.get("adapter")))
+        if question in SHARE_TESTS:
+            return await self.share_tests.answer(question, arguments)
+        return self.peers()
 
     async def pull(self, name: str) -> dict[str, Any]:
         """Fetch an adapter from the peers that offer it.

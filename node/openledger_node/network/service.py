@@ -19,7 +19,9 @@ from openledger_protocol.inference import InferenceRequest
 from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import Address, Wei
 
-from ..accounting.queries import MoneyQueries, num_waiting, open_queries
+from ..accounting.queries import MoneyQueries, open_queries
+from ..accounting.votes_waiting import VotesWaiting
+from ..accounting.waiting import num_waiting
 from ..attribution.registry import AdapterRegistry
 from ..chain.client import Health
 from ..config import Config, LimitsConfig, MarketConfig, PayerConfig
@@ -38,8 +40,9 @@ from ..serving.service import Serving
 from ..settlement.open import HomeNetwork, connect, prepare_development
 from ..settlement.session import NetworkSession
 from .buying import Buying
+from .defaults import DefaultsFollower
 from .guest import GUEST, Guest, bought_to_plain, open_guest
-from .peers import PeerService
+from .peers import PEER_QUESTIONS, PULL, PeerService
 from .selling import SellerStack, open_seller
 
 RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -72,6 +75,7 @@ class MoneyStatus:
     peer_id: PeerId | None = None
     num_peers: int = 0
     num_waiting: int = 0  # things that wait for the operator
+    num_votes_waiting: int = 0  # proposals on which the operator has votes and has not voted
     head: Block | None = None  # as last seen
 
 
@@ -91,7 +95,7 @@ class NetworkService:
         tell: Callable[[str], None],
     ) -> None:
         self._home = home
-        self._config = config
+        self.config = config  # with the prices and limits of now
         self._home_network = home_network
         self._serving = serving
         self._engine = engine
@@ -108,7 +112,8 @@ class NetworkService:
         self._open_seller_late: Callable[[], Awaitable[None]] | None = None  # set until the engine has a profile
         self._guest: Guest | None = None
         self._opening_guest = trio.Lock()
-        self._num_waiting = 0  # as of the last step
+        self._num_waiting = self._num_votes_waiting = 0  # as of the last step
+        self._votes_waiting: VotesWaiting | None = None
         self._was_asked = trio.Event()
         self._streams = IdleCount()
         self._local_network = MemoryNetwork()  # the guest reaches the node over it
@@ -125,7 +130,7 @@ class NetworkService:
             if self._home_network.devnet is None:
                 self._peers = PeerService(
                     self._home,
-                    self._config,
+                    self.config,
                     session,
                     serving=self._serving,
                     engine=self._engine,
@@ -140,6 +145,7 @@ class NetworkService:
                 tokenizer=lambda: self._tokenizer,
                 generation_of=self._peers.generation_of if self._peers else lambda _: None,
             )
+            self._votes_waiting = VotesWaiting(session)
             self._open_seller_late = partial(self._open_seller, session, registry, nursery)
             await self._open_seller_if_ready()
             self._ready.set()
@@ -164,6 +170,7 @@ class NetworkService:
             peer_id=peers.peer_id if peers else None,
             num_peers=peers.num_peers if peers else 0,
             num_waiting=self._num_waiting,
+            num_votes_waiting=self._num_votes_waiting,
             head=session.watcher.head,
         )
 
@@ -177,7 +184,7 @@ class NetworkService:
 
     def reprice(self, market: MarketConfig) -> None:
         """Sell at other prices from now on; bids that were already made keep theirs."""
-        self._config = replace(self._config, market=market)
+        self.config = replace(self.config, market=market)
         terms = Terms(price_in_wei=Wei(market.price_in_wei), price_out_wei=Wei(market.price_out_wei))
         if seller := self._seller:
             self._seller = replace(seller, offer=replace(seller.offer, terms=terms))
@@ -189,7 +196,7 @@ class NetworkService:
 
     def cap(self, payer: PayerConfig, limits: LimitsConfig) -> None:
         """Apply other limits of spending and disk from now on."""
-        self._config = replace(self._config, payer=payer, limits=limits)
+        self.config = replace(self.config, payer=payer, limits=limits)
         if self._peers:
             self._peers.market.spending_limit.cap(
                 request_max_wei=Wei(payer.request_max_wei), day_max_wei=Wei(payer.day_max_wei)
@@ -207,8 +214,15 @@ class NetworkService:
             ProtocolError: the question is refused.
         """
         await self._wait_ready()
-        if question in ("peers", "pull"):
-            return await self._ask_peers(question, arguments)
+        if question in PEER_QUESTIONS:
+            if self._peers is None:
+                raise UnavailableError(
+                    "this node is on a chain of its own and has no peers: "
+                    "`openledger-node network join FILE` connects it to others"
+                )
+            if question == PULL:
+                await trio.to_thread.run_sync(check_disk_room, self._home, self.config.limits.disk_bytes)
+            return await self._peers.answer(question, arguments)
         assert self._queries is not None
         try:
             return await self._blocking(self._queries.answer, question, arguments)
@@ -235,7 +249,7 @@ class NetworkService:
     async def _connect(self, network: Network) -> NetworkSession:
         pauses = iter(RETRY_S)
         while True:
-            open_session = partial(connect, self._home, self._config, network, self._ledger)
+            open_session = partial(connect, self._home, self.config, network, self._ledger)
             try:
                 return await trio.to_thread.run_sync(open_session, abandon_on_cancel=True)
             except (ChainError, KeyFileError) as error:
@@ -250,7 +264,7 @@ class NetworkService:
         if not session.network.is_development:
             return
         prepare = partial(
-            prepare_development, session, is_bonding=self._config.node.serve and self._config.node.auto_bond
+            prepare_development, session, is_bonding=self.config.node.serve and self.config.node.auto_bond
         )
         pauses = iter(RETRY_S)
         while True:
@@ -280,7 +294,7 @@ class NetworkService:
             tokenizer=self._tokenizer,
             profile=profile,
             registry=registry,
-            config=self._config,
+            config=self.config,
             nursery=nursery,
             terms_of=peers.terms_of if peers else lambda _: None,
         )
@@ -298,11 +312,14 @@ class NetworkService:
         await nursery.start(self._local_transport.run)
 
     async def _step_until_cancelled(self, session: NetworkSession) -> None:
+        defaults = DefaultsFollower(self._home, session, self._tell)
         pause_s = DEVELOPMENT_STEP_S if session.network.is_development else STEP_S
         is_idle = False
         while True:
             try:
                 is_idle = await self._blocking(self._step, session)
+                if market := await self._blocking(defaults.step, self.config.market):
+                    self.reprice(market)
                 await self._open_seller_if_ready()
             except (ChainError, LedgerError) as error:
                 log.warning("%s", error)
@@ -320,6 +337,8 @@ class NetworkService:
         if self._queries:
             self._queries.lock()
         self._num_waiting = num_waiting(session)
+        if self._votes_waiting:
+            self._num_votes_waiting = self._votes_waiting.count()
         return session.is_idle and not self._guest
 
     def _close(self) -> None:
@@ -330,24 +349,13 @@ class NetworkService:
 
     # ---- helpers
 
-    async def _ask_peers(self, question: str, arguments: Mapping[str, Any]) -> Any:
-        if self._peers is None:
-            raise UnavailableError(
-                "this node is on a chain of its own and has no peers: "
-                "`openledger-node network join FILE` connects it to others"
-            )
-        if question == "peers":
-            return self._peers.peers()
-        await trio.to_thread.run_sync(check_disk_room, self._home, self._config.limits.disk_bytes)
-        return await self._peers.pull(str(arguments.get("adapter")))
-
     async def _ensure_guest(self) -> Guest:
         session, seller = self._session, self._seller
         assert session is not None
         if seller is None:
             why = (
                 "this node has been paused since its start, so its engine is not loaded"
-                if self._config.node.serve
+                if self.config.node.serve
                 else "[node] serve is false"
             )
             raise UnavailableError(f"{why}: it sells nothing, so nobody can pay it")
@@ -357,7 +365,7 @@ class NetworkService:
                     open_guest,
                     self._home,
                     session,
-                    self._config,
+                    self.config,
                     seller=seller,
                     serving=self._serving,
                     tokenizer=self._tokenizer,

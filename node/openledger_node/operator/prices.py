@@ -14,6 +14,7 @@ from openledger_protocol.primitives import wei_from_text
 from ..config import MarketConfig
 from ..home import Home
 from ..market.overview import MarketView
+from ..network_defaults import SOURCE, load_network_config
 from ..settings_file import check_value, write_settings
 
 if TYPE_CHECKING:  # commands use this module too, and the network takes a second to import
@@ -29,13 +30,19 @@ class Prices:
     def __init__(self, home: Home, market: MarketConfig, network: "NetworkService | None" = None) -> None:
         self._home = home
         self._network = network  # None: the daemon is down
-        self.market = market
+        self._market = market
+
+    @property
+    def market(self) -> MarketConfig:
+        """The prices now; a running node may follow those of the network."""
+        return self._network.config.market if self._network else self._market
 
     def show(self) -> dict[str, Any]:
         """The prices, and their rank among those of other nodes."""
         view = self._network.view() if self._network else None
         return {
             **prices_to_plain(self.market),
+            "sources": price_sources(self._home),
             "market": [] if view is None else market_to_plain(view),
             "overridden_by": overriding("market", (*PRICES, *SURCHARGES)),
         }
@@ -49,7 +56,7 @@ class Prices:
         """
         await trio.to_thread.run_sync(self._write, changes)  # the rest needs trio's clock, so it stays in this thread
         if self._network:
-            self._network.reprice(self.market)
+            self._network.reprice(self._market)
         return self.show()
 
     def keep(self, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,13 +70,17 @@ class Prices:
         return self.show()
 
     def _write(self, changes: Mapping[str, Any]) -> None:
+        """Write what changes, and what was a default so far: a price that was set follows the network no more."""
         market = changed_market(self.market, changes)
+        before, sources = asdict(self.market), price_sources(self._home)
         settings = {
-            f"market.{name}": value for name, value in asdict(market).items() if value != getattr(self.market, name)
+            f"market.{name}": value
+            for name, value in asdict(market).items()
+            if value != before[name] or (sources.get(name) == SOURCE and _is_given(name, changes))
         }
         if settings:
             write_settings(self._home.config_file, settings)
-        self.market = market
+        self._market = market
 
 
 def changed_market(market: MarketConfig, changes: Mapping[str, Any]) -> MarketConfig:
@@ -89,6 +100,16 @@ def changed_market(market: MarketConfig, changes: Mapping[str, Any]) -> MarketCo
     for name, value in values.items():
         check_value(f"market.{name}", value)
     return replace(market, **values)
+
+
+def price_sources(home: Home) -> dict[str, str]:
+    """The source of each price: node.toml, an environment variable, the network, or the shipped default."""
+    _, origins = load_network_config(home)
+    return {name: origin.source for origin in origins for name in PRICES if origin.key == f"market.{name}"}
+
+
+def _is_given(name: str, changes: Mapping[str, Any]) -> bool:
+    return name in PRICES and any(changes.get(each) is not None for each in (name, "price_wei"))
 
 
 def prices_to_plain(market: MarketConfig) -> dict[str, Any]:

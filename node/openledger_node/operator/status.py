@@ -140,11 +140,12 @@ class StatusReport:
             "peers": money.num_peers,
             "requests": self._requests(),
             "usage": usage,
-            "waiting": {} if money.chain is None else {"money": money.num_waiting},
+            "waiting": num_waiting_by_screen(money),
             "money": {
                 "why_down": money.why,
                 "why_not_claimed": money.why_not_claimed,
                 "alerts": list(money.alerts),
+                "audits": dict(await trio.to_thread.run_sync(parts.ledger.audits.counts)),
             },
             "engine": {**engine_figures(parts.engine), "ttft_ms": ttft_ms(jobs, now_ns=int(self._now_s() * 10**9))},
             "uptime_s": round(self._now_s() - self._started_at_s, 1),
@@ -224,6 +225,13 @@ class StatusReport:
             winner_price_wei=call.winner_price_wei,
             reason=call.reason,
         )
+
+
+def num_waiting_by_screen(money: MoneyStatus) -> dict[str, int]:
+    """Count by screen of the page what needs the operator; nothing on a node without a network."""
+    if money.chain is None:
+        return {}
+    return {"money": money.num_waiting, "governance": money.num_votes_waiting}
 
 
 def idleness_to_plain(idleness: Idleness) -> dict[str, Any]:

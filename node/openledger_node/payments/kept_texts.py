@@ -62,6 +62,27 @@ class KeptTexts:
             sealed = self._seal.seal(opening_to_json(opening))
             self._rows.add(digest, sealed, until_ns=self._now_ns() + int(self._keep_s * NS))
 
+    def hold(self, digest: Digest, opening: Opening, *, until_s: int) -> None:
+        """Keep an exchange until `until_s`, even if the operator keeps none: an audit or a case needs it.
+
+        `digest` is its receipt's, or its prompt commitment while the receipt has not come.
+        """
+        self._rows.hold(digest, self._seal.seal(opening_to_json(opening)), until_ns=until_s * NS)
+
+    def release(self, digest: Digest) -> None:
+        """Keep an exchange no longer than the operator wants."""
+        self._rows.limit(digest, until_ns=self._now_ns() + int(self._keep_s * NS))
+        self.forget()
+
+    def find(self, digest: Digest) -> Opening | None:
+        """The exchange stored under a digest; None if it is not kept.
+
+        Raises:
+            KeyFileError: it was sealed with another key.
+        """
+        sealed = self._rows.find(digest, now_ns=self._now_ns())
+        return opening_from_json(self._seal.open(sealed)) if sealed else None
+
     def forget(self) -> None:
         """Delete the texts whose time is over."""
         self._rows.delete_until(self._now_ns())

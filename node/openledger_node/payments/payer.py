@@ -6,7 +6,7 @@ and no countersignature. The payer risks one chunk.
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -17,7 +17,7 @@ from openledger_protocol.eip712 import Domain, hex_digest
 from openledger_protocol.errors import MalformedError, PaymentRequiredError, ProtocolError
 from openledger_protocol.opening import Opening
 from openledger_protocol.payments import Work, price_wei, receipt_digest
-from openledger_protocol.primitives import Digest, Wei
+from openledger_protocol.primitives import Address, Digest, Wei
 from openledger_protocol.receipts import Delivery, check_receipt
 from openledger_protocol.wire.inference import (
     Chunk,
@@ -37,6 +37,7 @@ from ..ledger.ledger import Ledger
 from ..ledger.receipts import ReceiptRow
 from ..p2p.streams import MessageStream
 from ..serving.admission import render
+from .audits import ReceiptAudits
 from .payer_lanes import PayerLane, PayerLanes
 from .purchase import (
     Agreed,
@@ -78,9 +79,10 @@ def open_payer(
     sign: Callable[[bytes], bytes],
     now_ns: Callable[[], int],
     keep: Keep = lambda _, __: None,
+    audits: ReceiptAudits | None = None,
     fail_point: Callable[[str], None] = lambda _: None,
 ) -> "Payer":
-    """Open the payer whose channels are in `ledger`; `keep` stores the exchange of a receipt."""
+    """Open the payer whose channels are in `ledger`; `keep` stores exchanges, and the caller runs `audits`."""
     wallet = PayerLanes(ledger=ledger, domain=domain, sign=sign, now_ns=now_ns, fail_point=fail_point)
     return Payer(
         wallet=wallet,
@@ -89,6 +91,7 @@ def open_payer(
         sign=sign,
         now_ns=now_ns,
         keep=keep,
+        audits=audits,
         fail_point=fail_point,
     )
 
@@ -109,6 +112,8 @@ class _PaidStream:
     num_beside: int = 0  # streams on the lane when this one began
     number: int = 0  # among the lane's streams
     why_cut: ProtocolError | None = None
+    has_receipt: bool = False  # it was taken, countersigned or not
+    is_kept_open: bool = False  # until its receipt is audited
 
     @property
     def is_alone(self) -> bool:
@@ -133,9 +138,11 @@ class Payer:
         sign: Callable[[bytes], bytes],
         now_ns: Callable[[], int],
         keep: Keep = lambda _, __: None,
+        audits: ReceiptAudits | None = None,
         fail_point: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._keep = keep
+        self._audits = audits
         self._wallet = wallet
         self._domain = domain
         self._tokenizer = tokenizer
@@ -151,6 +158,7 @@ class Payer:
             NetworkError: the node left.
         """
         messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
+        live: _PaidStream | None = None
         try:
             prompt, prefix = purchase.messages, purchase.prefix
             prompt_ids = await trio.to_thread.run_sync(render, self._tokenizer, prompt, prefix)
@@ -171,8 +179,11 @@ class Payer:
                 return await self._follow(live, show)
             finally:
                 self._wallet.lose(lane, purchase.request_id)  # no effect if its receipt came
+                if self._audits and live.ids and not live.has_receipt:
+                    await self._audits.hold_lost(purchase, exchange_of(purchase, live.counted))
         finally:
-            await messages.aclose_shielded()
+            if not (live and live.is_kept_open):
+                await messages.aclose_shielded()
 
     async def _open(self, live: _PaidStream) -> None:
         purchase = live.purchase
@@ -232,6 +243,8 @@ class Payer:
             return
         if row and row.countersignature:
             await live.messages.offer(encode(Countersign(signature=row.countersignature)))
+        elif row and self._audits:
+            self._audits.start(row.digest, live.messages, closes=False)
 
     async def _late_row(self, live: _PaidStream, message: ReceiptMessage) -> ReceiptRow | None:
         receipt, now_s = message.receipt, self._now_ns() // 10**9
@@ -248,7 +261,9 @@ class Payer:
             if known := await self._wallet.find(digest):  # another stream has brought it meanwhile
                 return known
             lane.tab.find_lost(before)
-            return await self._store(lane, message, expected_late(agreed, receipt, lane, now_s=now_s))
+            drawn = await self._audits.find_lost(receipt.work.prompt_commit) if self._audits else None
+            delivery = expected_late(agreed, receipt, lane, now_s=now_s)
+            return await self._store(lane, message, delivery, live.purchase.channel_config.node, drawn)
 
         before = Wei(max(0, receipt.cumulative_wei - receipt.amount_wei))
         return await self._wallet.in_turn(lane, request_id, before, take, timeout_s=RECEIPT_TURN_TIMEOUT_S)
@@ -307,7 +322,7 @@ class Payer:
         return VoucherMessage(voucher=await self._wallet.raise_ceiling(live.lane, stored))
 
     async def _settle(self, live: _PaidStream, message: ReceiptMessage) -> Bought:
-        """Check the receipt, store it, and countersign it.
+        """Check the receipt, store it, and countersign it, at once or once its shares are recomputed.
 
         Raises:
             ProtocolError: it differs from what was agreed and delivered. The node gets the error instead of a
@@ -325,9 +340,12 @@ class Payer:
             await self._wallet.expect(self._stored(live, self._expected(live).work))
             await live.messages.refuse(error)
             raise
-        assert row.countersignature is not None
-        await live.messages.offer(encode(Countersign(signature=row.countersignature)))
-        self._fail_point("payer:countersign-sent")
+        live.has_receipt = True
+        if row.countersignature:
+            await live.messages.offer(encode(Countersign(signature=row.countersignature)))
+            self._fail_point("payer:countersign-sent")
+        elif self._audits:
+            live.is_kept_open = self._audits.start(row.digest, live.messages, closes=True)
         return Bought(
             text="".join(live.texts),
             ids=tuple(live.ids),
@@ -338,17 +356,22 @@ class Payer:
         )
 
     async def _take_receipt(self, live: _PaidStream, message: ReceiptMessage, before_wei: Wei) -> ReceiptRow:
-        """Check a receipt, countersign it, and store it."""
+        """Check a receipt, countersign it unless it is drawn for an audit, and store it."""
         lane = live.lane
         lane.tab.find_lost(before_wei)  # if lost streams don't explain it, the check below refuses `cumulative`
-        row = await self._store(lane, message, self._expected(live))
-        await trio.to_thread.run_sync(self._keep, row.digest, exchange_of(live.purchase, live.counted))
+        exchange = exchange_of(live.purchase, live.counted)
+        drawn = exchange if self._audits and self._audits.draw(live.purchase) else None
+        row = await self._store(lane, message, self._expected(live), live.purchase.channel_config.node, drawn)
+        await trio.to_thread.run_sync(self._keep, row.digest, exchange)
         return row
 
     def _expected(self, live: _PaidStream) -> Delivery:
         return expected(live.purchase, live.counted, live.lane, self._tokenizer, now_s=self._now_ns() // 10**9)
 
-    async def _store(self, lane: PayerLane, message: ReceiptMessage, delivery: Delivery) -> ReceiptRow:
+    async def _store(
+        self, lane: PayerLane, message: ReceiptMessage, delivery: Delivery, node: Address, drawn: Opening | None
+    ) -> ReceiptRow:
+        """Check and store a receipt; `drawn` is its exchange if its shares must be recomputed first."""
         digest = check_receipt(message.receipt, message.signature, message.shares, delivery, self._domain)
         self._fail_point("payer:receipt-checked")
         row = ReceiptRow(
@@ -356,8 +379,11 @@ class Payer:
             receipt=message.receipt,
             shares=message.shares,
             signature=message.signature,
-            countersignature=self._sign(digest),
         )
+        if self._audits and drawn:
+            await self._wallet.keep(lane, row, partial(self._audits.begin, row, node, drawn))
+            return row
+        row = replace(row, countersignature=self._sign(digest))
         self._fail_point("payer:countersigned")
         await self._wallet.keep(lane, row)
         return row

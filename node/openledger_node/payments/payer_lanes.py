@@ -112,7 +112,7 @@ class PayerLanes:
         return self._last[channel_id]
 
     async def find(self, digest: Digest) -> ReceiptRow | None:
-        """The stored receipt with its countersignature; None if it was not countersigned."""
+        """The stored receipt; it has no countersignature while, or if, an audit keeps it back."""
         rows = await trio.to_thread.run_sync(self._ledger.receipts.find, digest)
         return rows[0] if rows else None
 
@@ -146,9 +146,9 @@ class PayerLanes:
             self._fail_point("voucher:stored")
             return signed
 
-    async def keep(self, lane: PayerLane, row: ReceiptRow) -> None:
-        """Store a correct receipt, before its countersignature is sent."""
-        await trio.to_thread.run_sync(self._keep, row)
+    async def keep(self, lane: PayerLane, row: ReceiptRow, and_also: Callable[[], None] = lambda: None) -> None:
+        """Store a correct receipt, before its countersignature is sent; `and_also` joins the transaction."""
+        await trio.to_thread.run_sync(self._keep, row, and_also)
         self._fail_point("payer:receipt-stored")
         receipt = row.receipt
         if receipt.cumulative_wei > lane.tab.charged_wei:
@@ -195,13 +195,14 @@ class PayerLanes:
             if purchase:
                 self._ledger.purchases.put(purchase)
 
-    def _keep(self, row: ReceiptRow) -> None:
+    def _keep(self, row: ReceiptRow, and_also: Callable[[], None]) -> None:
         receipt = row.receipt
         with self._ledger.transaction():  # another lane may store a receipt at the same time
             if self._ledger.receipts.has_seq(receipt.channel_id, receipt.seq):
                 raise ReceiptRefusedError(f"another receipt of the channel has seq {receipt.seq}")
             self._ledger.receipts.insert(row)
             self._ledger.purchases.remove(receipt.work.request_id, receipt.channel_id)
+            and_also()
 
     def _read(
         self, config: ChannelConfig, channel_id: ChannelId, adapter_id: AdapterId

@@ -10,8 +10,11 @@ from openledger_protocol.registry import RegistryEntry
 from openledger_protocol.settlement import signer_consent_digest
 from openledger_protocol.transactions import Intent
 
-from ..chain.contracts import open_text
 from ..chain.deployment import Allowance, Deployment
+from ..chain.refusals import open_text
+from ..network_file import WRAPPED_VOTES
+from .case_actions import CaseAction, ChallengeReceipt, CloseCase, ContestCase, WithdrawBonds, case_call
+from .vote_actions import UnwrapVotes, VoteAction, WrapVotes, vote_call
 
 PERMIT_S = 3600
 """Lifetime of a permit or consent after the latest block; a stuck transaction must not outlive it."""
@@ -151,6 +154,9 @@ Action = (
     | CreateDatanet
     | PublishDatanet
     | RegisterAdapter
+    | CaseAction
+    | VoteAction
+    | CaseAction
 )
 
 
@@ -171,6 +177,8 @@ def intent_of(action: Action, actor: Actor, deployment: Deployment, *, key: str)
 
 
 def _call_of(action: Action, actor: Actor, deployment: Deployment) -> tuple[str, str, ContractCall]:
+    if isinstance(action, VoteAction):
+        return vote_call(action, actor.account, deployment)
     match action:
         case ApproveSpending(contract=contract, amount_wei=amount):
             return "approve", f"let {contract} take {open_text(amount)}", deployment.approve(contract, amount)
@@ -231,6 +239,8 @@ def _channel_call(action: Action, actor: Actor, deployment: Deployment) -> tuple
         case WithdrawChannel(config=config):
             summary = f"take out what was asked for of channel {action.channel_id[:10]}…"
             return "channel withdraw", summary, deployment.finish_withdraw(config)
+        case ChallengeReceipt() | ContestCase() | CloseCase() | WithdrawBonds():
+            return case_call(action, deployment)
         case _:
             raise AssertionError(f"no call is known for {action}")
 
@@ -244,14 +254,20 @@ def payment_of(action: Action) -> tuple[str, Wei] | None:
             return "PaymentChannels", amount
         case RegisterAdapter(bond_wei=bond):
             return "ModelRegistry", bond
+        case ChallengeReceipt(bond_wei=bond) | ContestCase(bond_wei=bond):
+            return "Disputes", bond
+        case WrapVotes(amount_wei=amount):
+            return WRAPPED_VOTES, amount
+        case ChallengeReceipt(bond_wei=bond) | ContestCase(bond_wei=bond):
+            return "Disputes", bond
         case _:
             return None
 
 
 def _permit(actor: Actor, deployment: Deployment, action: Action) -> Allowance | None:
-    """Sign an allowance, so that paying in takes one transaction instead of two; None without a key."""
+    """Sign an allowance, so that paying in takes one transaction instead of two; None without a key or permits."""
     payment = payment_of(action)
-    if actor.sign is None or payment is None:
+    if actor.sign is None or payment is None or deployment.permits is None:
         return None
     contract, amount_wei = payment
     permit = Permit(
@@ -261,7 +277,7 @@ def _permit(actor: Actor, deployment: Deployment, action: Action) -> Allowance |
         nonce=deployment.permit_nonce(actor.account),
         deadline_s=actor.now_s + PERMIT_S,
     )
-    return Allowance(deadline_s=permit.deadline_s, signature=actor.sign(permit_digest(permit, deployment.token)))
+    return Allowance(deadline_s=permit.deadline_s, signature=actor.sign(permit_digest(permit, deployment.permits)))
 
 
 def change_wei(actions: Sequence[Action], account: Address) -> int | None:
@@ -277,7 +293,9 @@ def _change_wei(action: Action, account: Address) -> int | None:
     match action:
         case WithdrawRewards(amount_wei=amount, to=to):
             return amount if to == account else 0
-        case WithdrawStake() | WithdrawChannel() | TakeStakerRewards():
+        case WithdrawStake() | WithdrawChannel() | TakeStakerRewards() | WithdrawBonds():
             return None
+        case UnwrapVotes(amount_wei=amount):
+            return amount
         case _:
             return 0

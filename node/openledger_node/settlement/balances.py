@@ -16,6 +16,7 @@ from ..ledger.ledger import Ledger
 from ..ledger.sums import Movement
 from ..text import rfc3339
 from .actions import Action, Actor, Sign, intent_of
+from .approvals import gas_of, with_approvals
 from .records import integer, record_of
 
 NS = 10**9
@@ -33,6 +34,7 @@ class StakeView:
     bonded_wei: Wei
     min_stake_wei: Wei
     unbonding: tuple[UnbondRequest, ...]
+    held_until_s: int  # no stake can be withdrawn before; 0 if no case holds it
     payout: Address
     rewards_wei: Wei  # earned by the bond
     wallet_open_wei: Wei
@@ -163,6 +165,7 @@ class Balances:
             bonded_wei=stake.bonded_wei,
             min_stake_wei=params.min_stake_wei,
             unbonding=tuple(self._deployment.unbond_requests(node)),
+            held_until_s=self._deployment.ask("NodeStaking", "heldUntil", node),
             payout=self._deployment.payout_of(node),
             rewards_wei=stake.rewards_wei,
             wallet_open_wei=self._deployment.token_balance(node),
@@ -194,7 +197,7 @@ class Balances:
             unclaimed_wei=sums.unclaimed(self._operator.wallet).amount_wei,
             pending_wei=Wei(sum(view.node_share_wei or 0 for view, _ in claims if view.state in ON_CHAIN)),
             credits=tuple(sums.credits(self._operator.wallet, payout)),
-            withdrawals=tuple(sums.withdrawals(payout)),
+            withdrawals=tuple(sums.withdrawals(payout, self._deployment.addresses["AttributionRewards"])),
             balance_wei=self._deployment.rewards_balance(payout),
             gas_wei=sums.gas_wei(self._operator.signer),
             settlements=tuple(view for view, _ in claims),
@@ -219,7 +222,8 @@ class Balances:
             now_s=self._client.head().timestamp_s,
         )
         intents = [
-            intent_of(action, actor, self._deployment, key=f"{key}:{place}") for place, action in enumerate(actions)
+            intent_of(action, actor, self._deployment, key=f"{key}:{place}")
+            for place, action in enumerate(with_approvals(actions, account, self._deployment, has_key=True))
         ]
         fees = self._client.fees()
         return [self._step(intent, Wei(fees.base_wei + fees.tip_wei)) for intent in intents]
@@ -230,7 +234,7 @@ class Balances:
             return [self._ledger.outbox.add(step.intent) for step in steps]
 
     def _step(self, intent: Intent, gas_price_wei: Wei) -> PlannedTransaction:
-        gas = self._client.estimate_gas(intent.call, sender=intent.sender)
+        gas = gas_of(intent, self._client)
         return PlannedTransaction(intent=intent, gas=gas, fee_wei=Wei(gas * gas_price_wei))
 
     def _channel_view(self, channel_id: ChannelId, config: ChannelConfig) -> ChannelView:

@@ -11,8 +11,8 @@ from openledger_protocol.primitives import AdapterId, Address, Wei
 from openledger_protocol.settlement import EpochClaim
 from openledger_protocol.transactions import Intent
 
-from ..chain.contracts import open_text
 from ..chain.deployment import Deployment
+from ..chain.refusals import open_text
 from ..ledger.claims import Claim
 from ..ledger.ledger import Ledger
 from .batcher import ClaimableLane, ClaimBatch, batch, epoch_claim

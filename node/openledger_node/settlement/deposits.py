@@ -47,10 +47,11 @@ class Deposits:
         Raises:
             PaymentRequiredError: there is none, and the wallet is locked or holds too little to open one.
             UnavailableError: no block has the deposit yet, the node's generation changes too often, or the node has
-                claimed money without receipts.
+                claimed money without receipts or signed wrong shares.
             ChainError: the chain can't be asked.
         """
         self._session.overclaims.check(node)
+        self._session.wrong_shares.check(node)
         with self._opening:
             config, is_open = self._ensure(node, generation)
         if not is_open:

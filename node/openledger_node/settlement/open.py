@@ -10,7 +10,10 @@ from functools import partial
 from openledger_protocol.constants import LOCAL_NETWORK
 from openledger_protocol.primitives import ZERO_WEI, Address, Wei
 
+from ..attribution.recount import ShareRecount
+from ..attribution.registry import AdapterRegistry
 from ..chain.client import ChainClient
+from ..chain.deployment import Deployment
 from ..chain.dev.constants import BANK_KEY
 from ..chain.dev.deploy import deploy_network
 from ..chain.dev.faucet import fund
@@ -21,6 +24,7 @@ from ..errors import ChainError, ConfigError, EarlierNetworkError
 from ..home import Home
 from ..keystore import WALLET, ensure_development_wallet, ensure_hot_keys, find_account
 from ..ledger.ledger import Ledger
+from ..models.bases import find_base
 from ..network_file import (
     EMBEDDED,
     Network,
@@ -139,10 +143,16 @@ def connect(home: Home, config: Config, network: Network, ledger: Ledger) -> Net
     ring = KeyRing()
     ring.add(hot.signer, hot.authorizer)
     wallet = _wallet(home, network, ring)
+
+    def recount(deployment: Deployment) -> ShareRecount:
+        registry = AdapterRegistry(home, deployment, ledger)
+        return ShareRecount(home, registry, lambda: find_base(home, config.inference.base))
+
     return NetworkSession(
         network=network,
         client=open_chain(network, config),
         ledger=ledger,
+        recount=recount,
         accounts=NodeAccounts(wallet=wallet, signer=hot.signer.address, authorizer=hot.authorizer.address),
         ring=ring,
         config=config,
@@ -205,19 +215,22 @@ def _put_earlier_aside(home: Home) -> None:
 def _embedded_network(home: Home, devnet: Devnet) -> Network:
     """The network on our own development chain, at the chain's new address; deployed now if there is none."""
     file = home.network_file(network_id_for_development(devnet.genesis_hash))
-    network = replace(read_network(file), rpc=(devnet.url,)) if file.exists() else _deploy(devnet)
+    network = replace(read_network(file), rpc=(devnet.url,)) if file.exists() else _deploy(home, devnet)
     embed_network(home, network)
     return network
 
 
-def _deploy(devnet: Devnet) -> Network:
+def _deploy(home: Home, devnet: Devnet) -> Network:
+    """Deploy from the bank, with this data directory's wallet as guardian."""
+    network_id = network_id_for_development(devnet.genesis_hash)
+    guardian = ensure_development_wallet(home, network_id).address
     client: ChainClient = load_plug("chain", "evm")(devnet.url)
     try:
-        contracts, deploy_block = deploy_network(client, BANK_KEY)
+        contracts, deploy_block = deploy_network(client, BANK_KEY, guardian=guardian)
     finally:
         client.close()
     return Network(
-        network=network_id_for_development(devnet.genesis_hash),
+        network=network_id,
         chain_id=devnet.chain_id,
         rpc=(devnet.url,),
         genesis_hash=devnet.genesis_hash,

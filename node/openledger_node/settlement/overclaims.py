@@ -6,8 +6,8 @@ from typing import Final
 from openledger_protocol.errors import UnavailableError
 from openledger_protocol.primitives import Address, ChannelId, Digest, Wei
 
-from ..chain.contracts import open_text
 from ..chain.deployment import Deployment
+from ..chain.refusals import open_text
 from ..ledger.channels import Channel, Lane
 from ..ledger.ledger import Ledger
 

@@ -12,6 +12,7 @@ from openledger_protocol.primitives import Address, Wei
 from openledger_protocol.signatures import sign_digest
 from openledger_protocol.transactions import OutboxLimits, Transaction
 
+from ..attribution.recount import ShareRecount
 from ..chain.client import ChainClient, ChainState
 from ..chain.deployment import Deployment
 from ..chain.outbox import Outbox
@@ -23,8 +24,11 @@ from ..ledger.ledger import Ledger
 from ..network_file import Network
 from ..text import counted
 from .balances import Balances, Operator, PlannedTransaction
+from .case_keeper import CaseKeeper, CasePolicy
+from .cases import Cases
 from .overclaims import Overclaims
 from .settler import SettlementPolicy, Settler
+from .wrong_shares import WrongShares
 
 # ---- unlocked keys
 
@@ -56,6 +60,9 @@ class KeyRing:
 
 # ---- session
 
+RecountOf = Callable[[Deployment], ShareRecount | None]
+"""Makes what computes shares over a session's contracts; None for a session that computes none."""
+
 WATCH_CHUNKS_MAX = 64
 """Chunks of blocks read in one step; after a long absence money moves between the steps of catching up."""
 
@@ -81,6 +88,7 @@ class NetworkSession:
         accounts: NodeAccounts,
         ring: KeyRing,
         config: Config,
+        recount: RecountOf = lambda _: None,
         fail_point: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.network = network
@@ -127,6 +135,29 @@ class NetworkSession:
             fail_point=fail_point,
         )
         self.overclaims = Overclaims(ledger=ledger, deployment=self.deployment, payer=accounts.wallet)
+        self.cases = Cases(
+            ledger=ledger,
+            client=client,
+            deployment=self.deployment,
+            windows=self.windows,
+            recount=recount(self.deployment),
+        )
+        self.case_keeper = CaseKeeper(
+            ledger=ledger,
+            deployment=self.deployment,
+            cases=self.cases,
+            wallet=accounts.wallet,
+            signer=accounts.signer,
+            unlocked=ring.keys,
+            windows=self.windows,
+            policy=CasePolicy(
+                is_watching=config.settlement.watch,
+                bonds_max_wei=Wei(config.settlement.watch_bonds_wei),
+                in_coin=self.settlement.claimer.policy.in_coin,
+            ),
+            fail_point=fail_point,
+        )
+        self.wrong_shares = WrongShares(ledger)
         self.treasury = Balances(
             ledger=ledger,
             client=client,
@@ -145,8 +176,14 @@ class NetworkSession:
 
     @property
     def alerts(self) -> tuple[str, ...]:
-        """Sentences for the operator on transactions, and on claims: its own, and those of the nodes that it pays."""
-        return (*self.outbox.alerts, *self.settlement.alerts, *self.overclaims.alerts)
+        """Sentences for the operator on transactions, claims of its own and of nodes that it pays, and cases."""
+        return (
+            *self.outbox.alerts,
+            *self.settlement.alerts,
+            *self.overclaims.alerts,
+            *self.case_keeper.alerts,
+            *self.wrong_shares.alerts,
+        )
 
     @property
     def coin_price_wei(self) -> Wei:
@@ -233,6 +270,7 @@ class NetworkSession:
         self.client.close()
 
     def _step(self) -> None:
+        self.wrong_shares.step()
         for _ in range(WATCH_CHUNKS_MAX):
             if not self.watcher.step():
                 break
@@ -242,6 +280,7 @@ class NetworkSession:
         if self.watcher.head and self.watcher.state.health == "ok":
             self.settlement.step(self.watcher.head)
             self.overclaims.step()
+            self.case_keeper.step(self.watcher.head)
         self.outbox.step()
 
 

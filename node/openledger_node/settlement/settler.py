@@ -10,7 +10,7 @@ from typing import Final
 
 from openledger_protocol.chain import Block, ContractCall
 from openledger_protocol.draws import drawn_points
-from openledger_protocol.epoch import NO_PAUSE, GuardianPause, Windows, propose_until_s, show_until_s
+from openledger_protocol.epoch import GuardianPause, Windows, propose_until_s, show_until_s
 from openledger_protocol.errors import ProtocolError
 from openledger_protocol.events import Event
 from openledger_protocol.openings import ClaimLine, openings_of
@@ -28,7 +28,7 @@ from ..text import rfc3339
 from . import claimer
 from .claim_line import find_line, skipped_receipts
 from .claimer import Claimer, SettlementPolicy, attempt_at
-from .records import integer, payouts_of
+from .records import integer, newest_pause, payouts_of
 
 __all__ = ["FAIL_POINTS", "SettlementPolicy", "Settler"]
 
@@ -93,7 +93,7 @@ class Settler:
         Raises:
             ChainError: the chain does not answer; the next step continues here.
         """
-        alerts, pause = [], self._pause()
+        alerts, pause = [], newest_pause(self._ledger.events)
         for claim in self._ledger.claims.unfinished():
             try:
                 alerts += self._follow(claim, head, pause)
@@ -311,15 +311,6 @@ class Settler:
                 self._ledger.receipts.fix_countersigned(claim.claim_id, counted)
             self._ledger.outbox.add(intent)
         self._fail_point(f"{point}:stored")
-
-    def _pause(self) -> GuardianPause:
-        """The newest pause by the guardian."""
-        found = self._ledger.events.find("Paused")
-        return (
-            GuardianPause(from_s=integer(found[-1], "from"), until_s=integer(found[-1], "until"))
-            if found
-            else NO_PAUSE
-        )
 
     def _event(self, name: str, seq: int) -> Event | None:
         found = self._ledger.events.find(name, {"node": self._node, "seq": seq})

@@ -22,7 +22,7 @@ from openledger_node.errors import NodeError
 from openledger_node.home import Home
 from openledger_node.models.library import list_adapters
 from openledger_node.settlement.actions import AddStake
-from openledger_node.settlement.unsigned import payment_gas_limit
+from openledger_node.settlement.approvals import payment_gas_limit
 from openledger_protocol.chain import ContractCall
 from openledger_protocol.constants import ADAPTER_DATANETS_MAX, PPM
 from openledger_protocol.errors import MalformedError, RevertedError

@@ -1,13 +1,26 @@
 """What waits for the owner is counted without asking the chain."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from support.chain_world.case_world import BOND, FALSE, CaseWorld, open_case_world
 from support.chain_world.world import OPEN, World
 from support.contributors import key_of
+from support.signed import NODE, PAYER, PAYER_KEY, digest
 
-from openledger_node.accounting.queries import num_parked, num_waiting, stake_ready_wei
+from openledger_node.accounting.waiting import (
+    case_money_wei,
+    num_parked,
+    num_waiting,
+    stake_ready_wei,
+    unbonding,
+)
+from openledger_node.cli.stake import _held
+from openledger_node.keystore import key_from_private
 from openledger_node.settlement.actions import Action, RemoveStake, WithdrawStake
+from openledger_protocol.events import BlockId, Event
 from openledger_protocol.primitives import Address, Wei
 from openledger_protocol.transactions import Intent
 
@@ -78,3 +91,77 @@ def test_counting_asks_no_chain(world: World, monkeypatch: pytest.MonkeyPatch) -
     for name in ("call", "head", "block", "estimate_gas", "chain_id"):
         monkeypatch.setattr(node.client, name, refuse)
     assert num_waiting(node) == 0
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> Iterator[CaseWorld]:
+    with open_case_world(tmp_path) as opened:
+        yield opened
+
+
+def test_stake_that_a_case_holds_or_has_taken_does_not_wait(cases: CaseWorld) -> None:
+    """Otherwise the operator would be told for ever to withdraw what a verdict took."""
+    world, node = cases.world, cases.world.node
+    act(world, RemoveStake(amount_wei=Wei(30 * OPEN)))
+    act(world, RemoveStake(amount_wei=Wei(5 * OPEN)))
+    world.wait(node.windows.unbonding_s - 30)
+    row = cases.buy(FALSE)
+    case = cases.challenge(row)
+    world.settle(30)
+    world.settle()
+    assert (stake_ready_wei(node), len(node.deployment.unbond_requests(NODE))) == (0, 2)
+    cases.judge(case, guilty=True)
+    world.settle()
+    assert node.deployment.unbond_requests(NODE) == []
+    assert (stake_ready_wei(node), num_waiting(node)) == (0, 0)
+
+
+def test_unbonding_stake_is_that_of_the_chain_after_any_slash() -> None:
+    """By the contract's rule: what is bonded goes first, and then the youngest requests."""
+
+    def event(number: int, name: str, amount: int) -> Event:
+        arguments = {"node": NODE, "amount": amount, "readyAt": number}
+        block = BlockId(number=number, hash=digest("1"))
+        return Event(
+            contract=NODE, name=name, arguments=arguments, block=block, transaction_hash=digest("1"), log_index=0
+        )
+
+    def left(*events: tuple[str, int]) -> list[int]:
+        found = unbonding([event(number, *each) for number, each in enumerate(events)])
+        return [each.amount_wei for each in found]
+
+    start = (("Bonded", 10), ("UnbondStarted", 3), ("UnbondStarted", 4))
+    assert left(*start) == [3, 4]
+    assert left(*start, ("Slashed", 3)) == [3, 4]
+    assert left(*start, ("Slashed", 5)) == [3, 2]
+    assert left(*start, ("Slashed", 7)) == [3]
+    assert left(*start, ("Slashed", 8)) == [2]
+    assert left(*start, ("Slashed", 10)) == []
+    assert left(*start, ("StakeWithdrawn", 3), ("Slashed", 4)) == [3]
+    assert left(*start, ("Slashed", 8), ("StakeWithdrawn", 2), ("Bonded", 5), ("UnbondStarted", 1)) == [1]
+
+
+def test_money_of_cases_waits_for_a_locked_wallet(cases: CaseWorld) -> None:
+    payer = cases.world.payer
+    case = cases.challenge(cases.buy(FALSE))
+    payer.ring.keys.pop(PAYER)
+    cases.judge(case, guilty=True)
+    cases.world.settle()
+    assert case_money_wei(payer) == BOND + 10 * OPEN
+    assert num_waiting(payer) == 1
+    payer.ring.add(key_from_private(PAYER_KEY))
+    cases.world.run(lambda: payer.cases.disputes.balance_wei(PAYER) == 0)
+    cases.world.settle()
+    assert num_waiting(payer) == 0
+
+
+def test_the_stake_says_until_when_a_case_holds_it(cases: CaseWorld) -> None:
+    node = cases.world.node
+    assert node.treasury.stake().held_until_s == 0
+    case = cases.challenge(cases.buy())
+    held = node.treasury.stake().held_until_s
+    assert held == node.cases.open()[0].judge_until_s + node.windows.pause_max_s
+    assert "which ends in" in _held({"held_until_s": held}, cases.world.now_s)["held"]
+    cases.judge(case, guilty=False)
+    assert node.treasury.stake().held_until_s == 0
+    assert _held({"held_until_s": held}, held) == {}

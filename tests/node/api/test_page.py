@@ -20,10 +20,33 @@ SOURCES = sorted(file for file in WEB.rglob("*") if file.is_file())
 
 def test_the_whole_page_is_small() -> None:
     found = read_files()
-    shell = sum(len(file.content) for path, file in found.items() if not path.startswith("/screens/"))
-    screens = {path: len(file.content) for path, file in found.items() if path.startswith("/screens/")}
-    assert {path: size for path, size in screens.items() if shell + size > LOADED_BYTES_MAX} == {}
+    shell = {path for path in found if not path.endswith(".js")} | loaded("app.js")
+    sizes = {
+        screen.name: sum(len(found[path].content) for path in shell | loaded(f"screens/{screen.name}"))
+        for screen in (WEB / "screens").iterdir()
+    }
+    assert {name: size for name, size in sizes.items() if size > LOADED_BYTES_MAX} == {}
     assert sum(len(file.zipped) for file in found.values()) <= SENT_BYTES_MAX
+
+
+def test_every_script_is_loaded_by_a_screen_or_the_frame() -> None:
+    roots = ["app.js", *(f"screens/{screen.name}" for screen in (WEB / "screens").iterdir())]
+    scripts = {f"/{file.relative_to(WEB).as_posix()}" for file in SOURCES if file.suffix == ".js"}
+    assert set().union(*map(loaded, roots)) == scripts
+
+
+def loaded(script: str) -> set[str]:
+    """The paths of a script and of all that it imports."""
+    waiting, found = [WEB / script], set[Path]()
+    while waiting:
+        file = waiting.pop()
+        if file in found:
+            continue
+        found.add(file)
+        waiting += [
+            (file.parent / name).resolve() for name in re.findall(r'^import .* from "(.+)";', file.read_text(), re.M)
+        ]
+    return {f"/{file.relative_to(WEB).as_posix()}" for file in found}
 
 
 def test_a_file_travels_compressed_to_who_reads_that_and_plain_to_who_does_not(node: Node) -> None:

@@ -7,11 +7,11 @@ from support.signed import account
 
 from openledger_node.chain.call_words import WORDS, describe_call
 from openledger_node.chain.contracts import load_contract
-from openledger_node.network_file import CONTRACTS
+from openledger_node.network_file import CONTRACTS, WRAPPED_VOTES
 from openledger_protocol.chain import ContractCall
 from openledger_protocol.primitives import Wei
 
-ADDRESSES = {name: account(number) for number, name in enumerate(CONTRACTS, start=1)}
+ADDRESSES = {name: account(number) for number, name in enumerate((*CONTRACTS, WRAPPED_VOTES), start=1)}
 STRANGER = account(0x99)
 OPEN = 10**18
 
@@ -23,11 +23,18 @@ def sample(parameter: dict[str, Any]) -> object:
         return []
     if kind == "tuple":
         return {each["name"]: sample(each) for each in parameter["components"]}
+    if kind == "bool":
+        return True
     if kind == "address":
         return ADDRESSES["NodeStaking"]
     if kind.startswith("bytes"):
         return "0x" + "11" * int(kind.removeprefix("bytes") or 1)
     return "lake" if kind == "string" else 1 if kind == "uint8" else OPEN if kind in ("uint128", "uint256") else 1
+
+
+def is_values(parameter: dict[str, Any]) -> bool:
+    """True for the values of Params, some of which are amounts."""
+    return bool(parameter["name"] == "values" and parameter["type"] == "tuple")
 
 
 def call_of(contract: str, function: str, *arguments: object, **fields: Any) -> ContractCall:
@@ -41,12 +48,42 @@ def test_each_function_with_words_is_one_of_its_contract(contract: str, function
     inputs = load_contract(contract)._function(function)["inputs"]
     found = describe_call(call_of(contract, function, *map(sample, inputs)), ADDRESSES)
     assert (found.contract, found.is_known) == (contract, True)
-    assert ("1 OPEN" in found.text) == any(each["name"] in ("amount", "value") for each in inputs)
+    assert ("1 OPEN" in found.text) == any(each["name"] in ("amount", "value") or is_values(each) for each in inputs)
 
 
 def test_a_function_without_words_is_named_with_its_arguments() -> None:
-    found = describe_call(call_of("OpenToken", "delegate", STRANGER), ADDRESSES)
-    assert (found.text, found.is_known) == (f"call OpenToken.delegate(delegatee {STRANGER})", False)
+    found = describe_call(call_of("OpenToken", "transferFrom", STRANGER, STRANGER, 5), ADDRESSES)
+    said = f"call OpenToken.transferFrom(from {STRANGER}, to {STRANGER}, value 5)"
+    assert (found.text, found.is_known) == (said, False)
+
+
+def proposal_of(*calls: ContractCall) -> ContractCall:
+    parts = [call.to for call in calls], [call.value_wei for call in calls], [call.data for call in calls]
+    return call_of("OpenGovernor", "propose", *parts, "trust me")
+
+
+def test_a_proposal_is_told_by_its_calls_and_not_by_its_text() -> None:
+    judge = call_of("Disputes", "judge", "0x" + "1" * 64, True)
+    found = describe_call(proposal_of(judge, call_of("OpenToken", "transfer", STRANGER, OPEN)), ADDRESSES)
+    said = f"propose: judge case 0x{'1' * 64}: guilty; send 1 OPEN to {STRANGER}"
+    assert (found.text, found.is_known) == (said, True)
+
+
+def test_a_proposal_with_a_call_that_nobody_knows_is_not_known() -> None:
+    found = describe_call(proposal_of(ContractCall(to=STRANGER, data=b"\1\2\3\4")), ADDRESSES)
+    assert (found.text, found.is_known) == (f"propose: send a call of 0x01020304… with 4 bytes to {STRANGER}", False)
+
+
+def test_a_proposal_in_a_proposal_and_a_thousand_calls_are_bounded() -> None:
+    vote = call_of("OpenGovernor", "castVote", 7, 1)
+    inner = proposal_of(vote)
+    for _ in range(40):
+        inner = proposal_of(inner)
+    found = describe_call(proposal_of(inner), ADDRESSES)
+    assert (found.text, found.is_known) == ("propose: a call of the governor", False)
+    found = describe_call(proposal_of(*[call_of("NodeStaking", "withdraw")] * 1_000), ADDRESSES)
+    assert found.text.endswith("; and 992 more calls")
+    assert not found.is_known
 
 
 def test_coins_with_a_call_are_not_hidden_by_its_words() -> None:

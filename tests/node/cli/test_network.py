@@ -9,14 +9,14 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from support.chain_world.deployed import send_call
+from support.chain_world.deployed import deploy_token, send_call
 from support.chain_world.ways import served_chain
 from support.verbs import Run, type_on_terminal
 
 from openledger_node.chain.clients.evm import open_client
 from openledger_node.chain.contracts import load_contract
 from openledger_node.chain.dev.constants import BANK, DEVELOPMENT_WINDOWS
-from openledger_node.cli.network import REAL_WINDOWS
+from openledger_node.cli.network_init import REAL_VOTING, REAL_WINDOWS
 from openledger_node.home import Home
 from openledger_node.ledger.ledger import open_ledger
 from openledger_node.network_file import AUTO, CONTRACTS, current_network, read_network
@@ -26,6 +26,21 @@ from openledger_protocol.signatures import address_of
 from openledger_protocol.transactions import GasPrice, Intent, Variant
 
 STRANGER = "0x" + "9" * 40
+
+
+class MinesAlone:
+    """A client of a chain that mines each transaction as it comes."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def mine(self) -> None:
+        """Nothing is left to mine."""
+
+
 REAL_KEY = bytes([7] * 32)
 
 
@@ -130,7 +145,7 @@ def test_a_wallet_without_coins_deploys_nothing(run: Run, rpc: str, tmp_path: Pa
     address = run("wallet", "create", "poor", *flags, "--json").json["address"]
     ran = run("network", "init", "--rpc", rpc, "--out", str(tmp_path / "n.json"), "--key", "poor", *flags)
     assert ran.status == 5
-    assert f"deploys 7 contracts on chain 1337 from {address}" in ran.stderr
+    assert f"deploys 10 contracts on chain 1337 from {address}" in ran.stderr
     assert f"{address} has 0 coins: send it" in ran.stderr
 
 
@@ -162,11 +177,13 @@ def rich(run: Run, tmp_path: Path, password_file: str) -> list[str]:
 def test_a_real_network_is_made_from_a_named_wallet_and_gives_people_days(
     run: Run, real_rpc: str, tmp_path: Path, rich: list[str]
 ) -> None:
-    out = tmp_path / "network.json"
-    asked = run("network", "init", "--rpc", real_rpc, "--out", str(out), "--name", "harbour-net", *rich)
+    out, guardian = tmp_path / "network.json", ["--guardian", STRANGER]
+    asked = run("network", "init", "--rpc", real_rpc, "--out", str(out), "--name", "harbour-net", *rich, *guardian)
     assert asked.status == 3
     assert "no terminal to ask at: deploy harbour-net? Give --yes to confirm" in asked.stderr
-    ran = run("network", "init", "--rpc", real_rpc, "--out", str(out), "--name", "harbour-net", *rich, "--yes")
+    ran = run(
+        "network", "init", "--rpc", real_rpc, "--out", str(out), "--name", "harbour-net", *rich, *guardian, "--yes"
+    )
     assert ran.status == 0, ran.stderr
     network = read_network(out)
     assert (network.network, network.is_development) == ("harbour-net", False)
@@ -174,6 +191,45 @@ def test_a_real_network_is_made_from_a_named_wallet_and_gives_people_days(
     with closing(open_client(real_rpc)) as client:
         answer = client.call(ContractCall(to=network.contracts["Params"], data=params.encode("windows")))
     assert params.decode_result("windows", answer)["unbonding"] == 16 * 86_400
+
+
+def test_a_real_network_needs_a_guardian_who_is_not_its_deployer(
+    run: Run, real_rpc: str, tmp_path: Path, rich: list[str]
+) -> None:
+    flags = ["--rpc", real_rpc, "--out", str(tmp_path / "n.json"), "--name", "harbour-net", *rich, "--yes"]
+    for guardian in ([], ["--guardian", address_of(REAL_KEY)]):
+        ran = run("network", "init", *flags, *guardian)
+        assert (ran.status, ran.stdout) == (3, "")
+        assert "name another account, best a multisig, with --guardian" in ran.stderr
+
+
+def test_a_vote_of_a_real_network_is_over_in_half_of_the_time_to_judge() -> None:
+    voting = REAL_VOTING
+    longest_s = voting.delay_s + voting.period_s + voting.period_s // 3 + voting.timelock_s
+    assert longest_s <= REAL_WINDOWS.judge_s // 2
+
+
+def test_a_network_can_pay_in_a_token_that_exists(run: Run, rpc: str, tmp_path: Path) -> None:
+    out = tmp_path / "network.json"
+    with closing(open_client(rpc)) as client:
+        token = deploy_token(MinesAlone(client))
+    ran = run("network", "init", "--rpc", rpc, "--out", str(out), "--token", token)
+    assert ran.status == 0, ran.stderr
+    network = read_network(out)
+    assert (network.contracts["OpenToken"], network.token.symbol) == (token, "BLK")
+    assert set(network.contracts) == {*CONTRACTS, "WrappedVotes"}
+    assert (
+        "pays in BLK, whose payments need an approval each; votes are BLK that their holders put into" in ran.stderr
+    )
+
+
+def test_a_token_that_is_none_or_has_a_holder_deploys_nothing(run: Run, rpc: str, tmp_path: Path) -> None:
+    flags = ["network", "init", "--rpc", rpc, "--out", str(tmp_path / "n.json"), "--token", STRANGER]
+    nonce = nonce_of_bank(rpc)
+    assert "is not an ERC-20 token on this chain" in run(*flags).stderr
+    assert "--holder is for OPEN that is created" in run(*flags, "--holder", STRANGER).stderr
+    assert "a quorum of 0 votes" in run(*flags[:-2], "--quorum-votes", "0").stderr
+    assert nonce_of_bank(rpc) == nonce
 
 
 @pytest.mark.parametrize(

@@ -175,8 +175,17 @@ def test_a_day_and_a_week_of_jobs_and_what_waits_are_lines_of_the_status(run: Ru
         "adapter_percent": 66.6,
     }
     lines = status_lines({**fields, "usage": {"day": {**week, "jobs": 0}, "week": week}, "waiting": {"money": 2}})
+    votes = status_lines({**fields, "waiting": {"money": 0, "governance": 1}})
+    assert votes["votes"] == "1 proposal you can vote on: see `gov list`"
+    assert "waits" not in votes
+    assert "votes" not in lines
     told = status_lines({**fields, "money": {"why_not_claimed": None, "alerts": ["one thing", "another"]}})
     assert (told["alert"], told["alert 2"]) == ("one thing", "another")
+    assert "audits" not in told
+    counts = {"right": 1_200, "wrong": 1, "unknown": 0}
+    assert status_lines({**fields, "money": {"audits": counts}})["audits"] == (
+        "shares of bought receipts: 1,200 right, 1 WRONG"
+    )
     assert "24 h" not in lines
     assert lines["7 days"] == (
         "1,201 jobs, 99.9 % answered, 1 interrupted, 45,000 tokens, 66.6 % of them with an adapter"

@@ -2,8 +2,9 @@
 
 import pytest
 
-from openledger_node.factory.evaluation import GENERAL_ROWS, rouge_l, summarise, wins
+from openledger_node.factory.evaluation import GENERAL_ROWS, probe_set, rouge_l, summarise, wins
 from openledger_node.factory.trainer import EvaluationResult
+from openledger_protocol.adapter import PROBE_ANSWER_LENGTH_MAX, PROBE_PROMPT_LENGTH_MAX, PROBES_MAX
 from openledger_protocol.datanet import Row
 
 
@@ -50,6 +51,16 @@ def test_figures_stand_for_base_and_adapter_side_by_side() -> None:
     assert found["general_loss"] == {"base": 2.0, "adapter": 2.5}
     assert (found["rows"], found["loss"]) == (2, {"base": 3.0, "adapter": 1.0})
     assert found["wins"]["share"] == 0.75
+
+
+def test_the_probe_set_has_only_what_a_manifest_takes() -> None:
+    prompts = ["", "x" * (PROBE_PROMPT_LENGTH_MAX + 1), *(f"{number}?" for number in range(PROBES_MAX + 2))]
+    rows = [Row(prompt=prompt, completion="one", contributor="ada") for prompt in prompts]
+    answers = ("a", "b", "", *("y" * 3_000 for _ in range(PROBES_MAX + 1)))
+    nothing = {"loss_base": 0.0, "loss_adapter": 0.0, "general_base": 0.0, "general_adapter": 0.0}
+    found = probe_set(rows, EvaluationResult(**nothing, answers_base=answers, answers_adapter=answers))
+    assert [probe.prompt for probe in found] == prompts[3 : 3 + PROBES_MAX]
+    assert {len(probe.answer) for probe in found} == {PROBE_ANSWER_LENGTH_MAX}
 
 
 def test_the_general_set_asks_each_thing_once() -> None:

@@ -17,6 +17,7 @@ from openledger_node.factory.training_run import TrainingRun
 from openledger_node.home import Home
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.models.library import list_adapters
+from openledger_protocol.adapter import public_probes
 
 from .conftest import DATANET, ROWS, STARTED_NS
 
@@ -91,6 +92,9 @@ def test_a_training_ends_with_its_adapter_on_the_shelf_and_its_figures(home: Hom
     assert run.evaluation["exact"] == {"base": 0.0, "adapter": 0.5}
     assert adapter.manifest.evaluation is not None
     assert adapter.manifest.evaluation["figures"] == run.evaluation
+    probes = public_probes(adapter.manifest)
+    assert [probe.prompt for probe in probes] == [row.prompt for row in ROWS[:2]]
+    assert all(probe.answer for probe in probes), "anybody can attribute them"
     assert runs.find(1) == run, "what is on the disk is what was returned"
     assert {file.name for file in runs.folder(1).iterdir()} == {"run.json", "held_out.json"}
 

@@ -26,15 +26,18 @@ def word(number: int) -> Digest:
 
 
 CREDITS = st.tuples(ACCOUNTS, ACCOUNTS, st.integers(0, 5), AMOUNTS, st.sampled_from(list(CreditRole)))
-WITHDRAWALS = st.tuples(ACCOUNTS, AMOUNTS)
+CONTRACTS = REWARDS, DISPUTES = Address("0x" + "c" * 40), Address("0x" + "d" * 40)
+WITHDRAWALS = st.tuples(ACCOUNTS, AMOUNTS, st.sampled_from(CONTRACTS))
 TRANSACTIONS = st.tuples(ACCOUNTS, st.one_of(st.none(), st.integers(1, 50)), st.integers(0, 2**60))
 JOBS = st.tuples(st.integers(0, 50), st.integers(0, 50))
 
 
-def append(ledger: Ledger, number: int, name: str, **arguments: int | str) -> None:
+def append(
+    ledger: Ledger, number: int, name: str, *, contract: Address = ZERO_ADDRESS, **arguments: int | str
+) -> None:
     block = BlockId(number=number, hash=word(number))
     event = Event(
-        contract=ZERO_ADDRESS,
+        contract=contract,
         name=name,
         arguments=arguments,
         block=block,
@@ -67,14 +70,14 @@ def mine(ledger: Ledger, number: int, sender: Address, mined_s: int | None, gas_
 @given(st.lists(CREDITS, max_size=12), st.lists(WITHDRAWALS, max_size=6), st.lists(TRANSACTIONS, max_size=12))
 def test_credits_and_withdrawals_are_those_of_the_events_with_the_time_of_our_own_transaction(
     credits: list[tuple[Address, Address, int, int, CreditRole]],
-    withdrawals: list[tuple[Address, int]],
+    withdrawals: list[tuple[Address, int, Address]],
     transactions: list[tuple[Address, int | None, int]],
 ) -> None:
     with TemporaryDirectory() as folder, closing(open_ledger(Path(folder) / "ledger.db")) as ledger:
         for number, (account, node, seq, amount, role) in enumerate(credits):
             append(ledger, number, "Credited", account=account, node=node, seq=seq, amount=amount, role=int(role))
-        for number, (account, amount) in enumerate(withdrawals, start=len(credits)):
-            append(ledger, number, "Withdrawn", account=account, to=BEN, amount=amount)
+        for number, (account, amount, contract) in enumerate(withdrawals, start=len(credits)):
+            append(ledger, number, "Withdrawn", contract=contract, account=account, to=BEN, amount=amount)
         for number, transaction in enumerate(transactions):
             mine(ledger, number, *transaction)
         mined = {found.mined_hash: found.mined_s for found in ledger.outbox.newest(limit=100) if found.mined_hash}
@@ -88,8 +91,9 @@ def test_credits_and_withdrawals_are_those_of_the_events_with_the_time_of_our_ow
         ]
         assert [each.mined_s for each in found] == [mined.get(event.transaction_hash) for event in naive]
 
-        taken = ledger.sums.withdrawals(ADA)
-        events = ledger.events.find("Withdrawn", {"account": ADA})
+        taken = ledger.sums.withdrawals(ADA, REWARDS)
+        events = [event for event in ledger.events.find("Withdrawn", {"account": ADA}) if event.contract == REWARDS]
+        assert events == ledger.events.find("Withdrawn", {"account": ADA}, contract=REWARDS)
         assert [each.amount_wei for each in taken] == [event.arguments["amount"] for event in events]
         assert [each.mined_s for each in taken] == [mined.get(event.transaction_hash) for event in events]
 

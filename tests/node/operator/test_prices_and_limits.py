@@ -75,6 +75,10 @@ class Network:
     applied: list[MarketConfig] = field(default_factory=list)
     seen: MarketView | None = None
 
+    @property
+    def config(self) -> Config:
+        return Config(market=self.applied[-1] if self.applied else MARKET)
+
     def reprice(self, market: MarketConfig) -> None:
         self.applied.append(market)
 

@@ -41,6 +41,7 @@ class Payer:
             payments=payments_domain(1, WALLET), token_balance=lambda wallet: 10**18, channel=self.channel
         )
         self.overclaims = SimpleNamespace(check=lambda node: None)
+        self.wrong_shares = SimpleNamespace(check=lambda node: None)
         self.treasury = SimpleNamespace(plan=lambda *_, key, **__: key)
 
     def unfinished(self) -> list[Any]:

@@ -43,8 +43,8 @@ class RemoteChain:
             match answer:
                 case ("refused", reason):
                     raise SendRefusedError(reason, reason)
-                case ("reverted", message):
-                    raise RevertedError(message)
+                case ("reverted", (message, data)):
+                    raise RevertedError(message, data=data)
                 case ("down", message):
                     raise ChainError(message)
             return answer[1]
@@ -69,6 +69,6 @@ def _answer(chain: Any, method: str, values: Any, named: Any) -> tuple[str, Any]
     except SendRefusedError as error:
         return "refused", error.reason
     except RevertedError as error:
-        return "reverted", error.message
+        return "reverted", (error.message, error.data)
     except ChainError as error:
         return "down", str(error)

@@ -249,9 +249,14 @@ def open_contract_world(
     kind: type[Kind] = ContractWorld,  # type: ignore[assignment]  # its own default
     *,
     params: Params = DEVELOPMENT_PARAMS,
+    treasury: Address | None = PROTOCOL,
+    **settings: Any,
 ) -> Kind:
-    """Deploy, fund everybody, bond the node, found two Datanets and register three adapters."""
-    world = kind(chain=deployed_chain(params=params, treasury=PROTOCOL), params=params)
+    """Deploy, fund everybody, bond the node, found two Datanets and register three adapters.
+
+    Further `settings` are those of `deployed_chain`.
+    """
+    world = kind(chain=deployed_chain(params=params, treasury=treasury, **settings), params=params)
     people = {PAYER_KEY: "PaymentChannels", NODE_KEY: "NodeStaking", **dict.fromkeys(OWNER_KEYS, "ModelRegistry")}
     for key, contract in people.items():
         world.chain.fund(address_of(key), open_wei=FORTUNE_WEI)

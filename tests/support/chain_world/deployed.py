@@ -1,16 +1,18 @@
 """The real contracts on a chain, which is simulated in a few milliseconds, or is any other that a test has."""
 
+import json
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from openledger_node.chain.client import ChainClient, SendRefusedError
 from openledger_node.chain.clients.evm import open_client as open_evm_client
 from openledger_node.chain.clients.simulated import SEED, open_client
-from openledger_node.chain.contracts import explain_revert, load_contract
-from openledger_node.chain.dev.constants import BANK, BANK_KEY
-from openledger_node.chain.dev.deploy import deploy_network
-from openledger_node.chain.encoding import UnsignedTransaction, encode_signed, signing_digest
+from openledger_node.chain.contracts import ContractInterface, explain_revert, load_contract
+from openledger_node.chain.dev.constants import BANK, BANK_KEY, DEVELOPMENT_SUPPLY_WEI
+from openledger_node.chain.dev.deploy import CREATE, deploy_network
+from openledger_node.chain.encoding import UnsignedTransaction, created_address, encode_signed, signing_digest
 from openledger_node.network_file import Network, Token, network_id_for_development
 from openledger_protocol.chain import ContractCall, TransactionReceipt
 from openledger_protocol.errors import RevertedError
@@ -78,6 +80,27 @@ class DeployedChain:
         interface = load_contract(contract)
         logs = self.client.logs([self.contracts[contract]], first, self.client.head().number)
         return [event for log in logs if (event := interface.decode_log(log))]
+
+
+TOKENS = Path(__file__).parent / "artifacts"
+
+
+def deploy_token(client: Any, name: str = "BlockingToken", *, key: bytes = BANK_KEY) -> Address:
+    """Deploy the token of a stranger, which the account of `key` has all of: one without permits and votes."""
+    artifact = json.loads((TOKENS / f"{name}.json").read_text())
+    interface = ContractInterface(name, artifact["abi"], bytes.fromhex(artifact["bytecode"][2:]))
+    return deploy_contract(client, interface.encode_creation(address_of(key), DEVELOPMENT_SUPPLY_WEI), key=key)
+
+
+def deploy_contract(client: Any, creation: bytes, *, key: bytes = BANK_KEY) -> Address:
+    """Create any contract."""
+    address = created_address(address_of(key), client.nonce(address_of(key)))
+    digest = send_call(client, ContractCall(to=CREATE, data=creation), key=key)
+    client.mine()
+    receipt = client.receipt(digest)
+    assert receipt is not None
+    assert receipt.is_ok
+    return address
 
 
 def deployed_chain(client: Any = None, *, seed: bytes = SEED, **settings: Any) -> DeployedChain:

@@ -1,6 +1,6 @@
 """Two nodes' sessions on a chain with the real contracts, the one paying the other, and receipts as they come."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,8 +29,12 @@ from ..signed import AUTHORIZER_KEY, NODE_KEY, PAYER_KEY, SIGNER_KEY, WORK, dige
 from .contract_world import OPEN, ContractWorld
 from .deployed import deployed_chain
 
-KEYS = {"node": (NODE_KEY, SIGNER_KEY, b"\x05" * 32), "payer": (PAYER_KEY, b"\x06" * 32, AUTHORIZER_KEY)}
-"""The wallet, signer and authorizer of each session."""
+KEYS = {
+    "node": (NODE_KEY, SIGNER_KEY, b"\x05" * 32),
+    "payer": (PAYER_KEY, b"\x06" * 32, AUTHORIZER_KEY),
+    "watcher": (b"\x07" * 32, b"\x08" * 32, b"\x09" * 32),
+}
+"""The wallet, signer and authorizer of each session; a world opens the first two."""
 
 STEPS_MAX = 200
 
@@ -143,10 +147,16 @@ class World(ContractWorld):
 
 
 @contextmanager
-def open_world(root: Path, client: Any = None, **settings: Any) -> Iterator[World]:
-    """A chain with a bonded node and a payer that holds OPEN; simulated, or the one behind a tamed client."""
+def open_world(
+    root: Path, client: Any = None, *, options: Mapping[str, Any] | None = None, **settings: Any
+) -> Iterator[World]:
+    """A chain with a bonded node and a payer that holds OPEN; simulated, or the one behind a tamed client.
+
+    `options` are those of both sessions, and `settings` those of the deployment.
+    """
     chain = deployed_chain(client, **settings)
-    node, payer = (open_session(root, chain.client, chain.network, name) for name in KEYS)
+    sides = ("node", "payer")
+    node, payer = (open_session(root, chain.client, chain.network, name, **options or {}) for name in sides)
     world = World(chain=chain, node=node, payer=payer)
     try:
         for side in (node, payer):
@@ -160,8 +170,10 @@ def open_world(root: Path, client: Any = None, **settings: Any) -> Iterator[Worl
             side.ledger.close()
 
 
-def open_session(root: Path, client: Any, network: Network, name: str, **options: Any) -> NetworkSession:
-    """The session of the node or of the payer, over a ledger of its own."""
+def open_session(
+    root: Path, client: Any, network: Network, name: str, *, config: Config | None = None, **options: Any
+) -> NetworkSession:
+    """The session of one of `KEYS`, over a ledger of its own."""
     wallet, signer, authorizer = keys = [key_from_private(key) for key in KEYS[name]]
     ring = KeyRing()
     ring.add(*keys)
@@ -171,6 +183,6 @@ def open_session(root: Path, client: Any, network: Network, name: str, **options
         ledger=open_ledger(root / f"{name}.db"),
         accounts=NodeAccounts(wallet=wallet.address, signer=signer.address, authorizer=authorizer.address),
         ring=ring,
-        config=Config(),
+        config=config or Config(),
         **options,
     )

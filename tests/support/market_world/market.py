@@ -16,6 +16,7 @@ from openledger_node.market.board import AdTable
 from openledger_node.market.request import RemoteAnswer
 from openledger_node.market.requester import Requester, RequesterLimits
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
+from openledger_node.payments.audits import ReceiptAudits
 from openledger_node.payments.payer import Bought, Keep, Payer, Purchase, open_payer
 from openledger_node.payments.spending_limit import SpendingLimit
 from openledger_protocol.primitives import Generation, Wei
@@ -110,6 +111,7 @@ async def open_market(
     limits: RequesterLimits | None = None,
     draw: Callable[[], Generation] | None = None,
     keep_texts: Callable[[Ledger], Keep] = lambda _: lambda _, __: None,
+    audits: Callable[[Ledger], ReceiptAudits | None] = lambda _: None,
     **of_sellers: Any,
 ) -> AsyncIterator[Market]:
     """Open a seller for each name, at so many times the usual price, and a buyer that has heard of all of them.
@@ -137,9 +139,11 @@ async def open_market(
                 day_max_wei=Wei(day_max_wei),
                 now_ns=clock,
             )
-            buyer = _open_buyer(
-                ledger, network, chain, clock, spending_limit, limits or RequesterLimits(), keep_texts(ledger)
-            )
+            opened = audits(ledger)
+            if opened:
+                await nursery.start(opened.run)
+            limits = limits or RequesterLimits()
+            buyer = _open_buyer(ledger, network, chain, clock, spending_limit, limits, keep_texts(ledger), opened)
             await nursery.start(buyer.transport.run)
             for seller in sellers.values():
                 assert buyer.ads.learn(seller.ad()), buyer.ads.why_refused
@@ -156,12 +160,19 @@ def _open_buyer(
     spending_limit: SpendingLimit,
     limits: RequesterLimits,
     keep: Keep,
+    audits: ReceiptAudits | None,
 ) -> Buyer:
     tokenizer, drawn = ByteTokenizer(), count(1)
     transport = MemoryTransport(network, peer_id_of("buyer"))
     ads = AdTable(NETWORK, now_s, ledger.peers, own=transport.peer_id, base_names={BASE: "fake"})
     payer = open_payer(
-        ledger, domain=DOMAIN, tokenizer=tokenizer, sign=sign_as("authorizer"), now_ns=clock, keep=keep
+        ledger,
+        domain=DOMAIN,
+        tokenizer=tokenizer,
+        sign=sign_as("authorizer"),
+        now_ns=clock,
+        keep=keep,
+        audits=audits,
     )
     requester = Requester(
         network=NETWORK,

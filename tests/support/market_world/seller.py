@@ -19,7 +19,7 @@ from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 from openledger_node.payments.accounts import ChannelAccounts
 from openledger_node.payments.generations import ChannelGenerations
-from openledger_node.payments.receipts import ReceiptMaker, ReceiptTerms
+from openledger_node.payments.receipts import Attribute, ReceiptMaker, ReceiptTerms
 from openledger_node.payments.seller import SellerTerms, StreamSeller
 from openledger_node.serving.service import Serving
 from openledger_protocol.advertisement import Advertisement, OfferedAdapter, sign_advertisement, sign_binding
@@ -129,6 +129,7 @@ def open_seller(
     voucher_timeout_s: float = 5.0,
     open_engine: Callable[[Path], Engine | LocalEngine] = lambda _: LocalEngine(),
     sign: Callable[[bytes], bytes] | None = None,
+    attribute: Attribute = lambda _: (),
     fail_point: Callable[[str], None] = lambda _: None,
 ) -> Seller:
     """Compose a node that sells; the caller runs its engine and its transport."""
@@ -160,7 +161,7 @@ def open_seller(
         domain=DOMAIN,
         tokenizer=tokenizer,
         same=ReceiptTerms(algo_id=1, profile_hash=PROFILE),
-        attribute=lambda _: (),
+        attribute=attribute,
         sign=sign or sign_as(f"{name} signer"),
         now_ns=now_ns,
         fail_point=fail_point,

@@ -201,7 +201,7 @@ def node_of(node: OperatorHome) -> Node:
     return Node(home=home, process=None, url=status_of(node)["api"]["url"], key=load_api_key(home))
 
 
-def act(node: OperatorHome, command: str, /, **arguments: str) -> None:
+def act(node: OperatorHome, command: str, /, **arguments: Any) -> None:
     """Have a node send the transactions of a command; they are on the chain some blocks later."""
     plan = ask(node, "plan", verb=command, arguments=arguments)
     ask(node, "act", plan=plan["plan"])

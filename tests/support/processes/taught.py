@@ -4,9 +4,11 @@ The fake model writes letters; an answer's words are given to it by the schema t
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from openledger_node.home import Home
@@ -76,7 +78,7 @@ def account_of(name: str) -> str:
 def taught_node(home: Home) -> Iterator[Node]:
     """A node on a chain of its own that has published such an adapter."""
     with running_node(home, "--backend", "fake", **UNBONDED) as node:
-        _teach(home)
+        teach(partial(command_json, home, **UNBONDED), home.root / "rows")
         yield node
 
 
@@ -100,11 +102,8 @@ def buy_as_guest(
     return last
 
 
-def _teach(home: Home) -> None:
-    def run(*words: str) -> dict[str, Any]:
-        return command_json(home, *words, **UNBONDED)
-
-    folder = home.root / "rows"
+def teach(run: Callable[..., Any], folder: Path, *, flags: Sequence[str] = FAKED) -> None:
+    """Publish a Datanet of rows of several people, and an adapter that learned from it; `run` runs a command."""
     folder.mkdir()
     rows, held_out = folder / "rows.jsonl", folder / "held-out.jsonl"
     lines = [json.dumps({"prompt": p, "completion": c, "contributor": who}) for who, p, c in ROWS]
@@ -116,5 +115,5 @@ def _teach(home: Home) -> None:
     batch = run("datanet", "contribute", "field-notes", str(rows), *accounts)
     run("datanet", "approve", "field-notes", batch["digest"])
     run("datanet", "publish", "field-notes")
-    run("factory", "train", "--name", NAME, "--datanet", "field-notes", "--held-out", str(held_out), *FAKED)
+    run("factory", "train", "--name", NAME, "--datanet", "field-notes", "--held-out", str(held_out), *flags)
     run("adapters", "publish", NAME)

@@ -30,13 +30,13 @@ class BlockStore(BaseDB):
 
     def __init__(self, connection: sqlite3.Connection, name: str) -> None:
         self._connection = connection
-        self._name = name
+        self.name = name
         self._waiting: dict[bytes, bytes | None] = {}  # None: delete the key
 
     @property
     def is_empty(self) -> bool:
         """True if no chain was created here."""
-        with _explained(self._name):
+        with _explained(self.name):
             return self._connection.execute("SELECT 1 FROM entry LIMIT 1").fetchone() is None
 
     def __getitem__(self, key: bytes) -> bytes:
@@ -64,7 +64,7 @@ class BlockStore(BaseDB):
         """
         kept = [(key, value) for key, value in self._waiting.items() if value is not None]
         gone = [(key,) for key, value in self._waiting.items() if value is None]
-        with _explained(self._name), self._connection:
+        with _explained(self.name), self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany("DELETE FROM entry WHERE key = ?", gone)
             self._connection.executemany("INSERT OR REPLACE INTO entry VALUES (?, ?)", kept)
@@ -79,7 +79,7 @@ class BlockStore(BaseDB):
     def busy_blocks(self, first: int, last: int) -> list[int]:
         """Numbers from `first` to `last` of the blocks that may hold transactions."""
         query = "SELECT number FROM busy WHERE number BETWEEN ? AND ? ORDER BY number"
-        with _explained(self._name):
+        with _explained(self.name):
             return [number for (number,) in self._connection.execute(query, (first, last))]
 
     def close(self) -> None:
@@ -92,13 +92,13 @@ class BlockStore(BaseDB):
         return self._read(key) is not None
 
     def _read(self, key: bytes) -> bytes | None:
-        with _explained(self._name):
+        with _explained(self.name):
             row = self._connection.execute("SELECT value FROM entry WHERE key = ?", (key,)).fetchone()
         if row is None:
             return None
         value: bytes = row[0]
         if len(key) == HASH_BYTES and keccak(value) != key:
-            raise damaged(self._name, f"the row 0x{key.hex()} does not match its hash")
+            raise damaged(self.name, f"the row 0x{key.hex()} does not match its hash")
         return value
 
 

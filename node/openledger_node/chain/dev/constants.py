@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from openledger_protocol.epoch import Params, Windows
+from openledger_protocol.epoch import Params, Voting, Windows
 from openledger_protocol.primitives import Address, Wei
 
 from ...errors import ChainError
@@ -39,6 +39,10 @@ DEVELOPMENT_WINDOWS: Final = Windows(
 )
 DEVELOPMENT_WITHDRAW_DELAY_S: Final = 40
 
+DEVELOPMENT_VOTING: Final = Voting(
+    delay_s=5, period_s=30, timelock_s=10, threshold_wei=Wei(100 * 10**18), quorum_floor_wei=Wei(100 * 10**18)
+)
+
 DEVELOPMENT_PARAMS: Final = Params(
     protocol_ppm=50_000,
     stakers_ppm=50_000,
@@ -50,7 +54,7 @@ DEVELOPMENT_PARAMS: Final = Params(
     algo_id=1,
     credit_tokens_max=32,
     least_context=2_048,
-    guide_price_wei=Wei(10**15),
+    guide_price_wei=Wei(4 * 10**15),
 )
 DEVELOPMENT_SUPPLY_WEI: Final = Wei(1_000_000_000 * 10**18)
 """The whole supply of OPEN, which the bank has at first."""

@@ -1,20 +1,24 @@
-"""Deployment of the seven contracts: each knows those created before it, and roles are wired once."""
+"""Deployment of a network's contracts: each knows those created before it, and roles are wired once."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 from openledger_protocol.chain import ContractCall
-from openledger_protocol.epoch import Params, Windows
+from openledger_protocol.epoch import Params, Voting, Windows
 from openledger_protocol.primitives import Address, Digest, Wei
 from openledger_protocol.signatures import address_of
 from openledger_protocol.transactions import GasPrice
 
 from ...errors import ChainError
+from ...network_file import WRAPPED_VOTES
 from ..client import ChainClient, SendRefusedError
 from ..contracts import load_contract
 from ..encoding import UnsignedTransaction, created_address, sign_transaction
-from .constants import DEVELOPMENT_PARAMS, DEVELOPMENT_SUPPLY_WEI, DEVELOPMENT_WINDOWS
+from ..wiring import ADMIN_ROLE, CANCELLER_ROLE, PROPOSER_ROLE
+from .constants import DEVELOPMENT_PARAMS, DEVELOPMENT_SUPPLY_WEI, DEVELOPMENT_VOTING, DEVELOPMENT_WINDOWS
 
 CREATE: Final = Address("0x")
 """The empty recipient of a transaction that creates a contract."""
@@ -23,8 +27,7 @@ CREATION_GAS: Final = 7_000_000
 """Enough for the largest contract: 24,576 bytes at 200 gas each, and its creation code as call data."""
 
 WIRING_GAS: Final = 200_000
-NO_DISPUTES: Final = Address("0x000000000000000000000000000000000000dEaD")
-"""The role that may slash a stake, as long as there is no contract for disputes: an account without a key."""
+NUM_WIRINGS: Final = 5
 
 POLL_S: Final = 0.2
 WAIT_S: Final = 120.0
@@ -49,49 +52,85 @@ BOUNDS: Final[Mapping[str, int]] = {
 draw that lapses."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenToken:
+    """A token that exists already, for a network to pay in."""
+
+    address: Address
+    has_votes: bool
+
+
 def deploy_network(
     client: ChainClient,
     deployer_key: bytes,
     *,
     windows: Windows = DEVELOPMENT_WINDOWS,
     params: Params = DEVELOPMENT_PARAMS,
+    voting: Voting = DEVELOPMENT_VOTING,
+    token: GivenToken | None = None,
     supply_wei: Wei = DEVELOPMENT_SUPPLY_WEI,
-    governor: Address | None = None,
+    holder: Address | None = None,
     guardian: Address | None = None,
+    governor: Address | None = None,
     treasury: Address | None = None,
     pause: Callable[[], object] = lambda: time.sleep(POLL_S),
     wait_s: float = WAIT_S,
 ) -> tuple[dict[str, Address], int]:
-    """Create the contracts, wire the two that only AttributionRewards may call, and wait until everything is mined.
+    """Create the contracts, wire them, and wait until everything is mined.
 
-    Returns their addresses, and the first block that holds one. The deployer gets all OPEN. It is also governor,
-    guardian and treasury if these are not given. `pause` waits between two looks at the chain.
+    Returns their addresses, and the first block that holds one. Without a `token`, OPEN is created, and `holder` gets
+    all of it. The deployer is holder and guardian if these are not given. The timelock is governor and treasury
+    otherwise, so what they do takes a vote. `pause` waits between two looks at the chain.
 
     Raises:
         ChainError: the deployer has no coins, a transaction fails, or not everything is mined within `wait_s`.
     """
     deployer = address_of(deployer_key)
-    sender = _Sender(client, deployer_key)
-    addresses: dict[str, Address] = {}
+    deployment = _Deployment(_Sender(client, deployer_key), deployer)
+    create, call = deployment.create, deployment.call
+    if token:
+        deployment.addresses["OpenToken"] = token.address
+    else:
+        create("OpenToken", holder or deployer, supply_wei)
+    money = votes = deployment.addresses["OpenToken"]
+    if token and not token.has_votes:
+        votes = create(WRAPPED_VOTES, money)
+    timelock = create("Timelock", voting.timelock_s, deployer)
+    limits = (voting.delay_s, voting.period_s, voting.threshold_wei, voting.quorum_floor_wei)
+    votes_counter = create("OpenGovernor", votes, timelock, *limits)
+    rules = create("Params", governor or timelock, params, BOUNDS, windows)
+    staking = create("NodeStaking", money, rules)
+    datanets = create("DatanetRegistry")
+    models = create("ModelRegistry", money, rules, datanets)
+    channels = create("PaymentChannels", money, rules, staking, models, datanets)
+    treasury = treasury or timelock
+    rewards = create("AttributionRewards", money, rules, channels, staking, datanets, guardian or deployer, treasury)
+    disputes = create("Disputes", money, rules, channels, staking, rewards, treasury)
+    call("NodeStaking", "wire", rewards, disputes)
+    call("PaymentChannels", "wire", rewards)
+    call("Timelock", "grantRole", PROPOSER_ROLE, votes_counter)
+    call("Timelock", "grantRole", CANCELLER_ROLE, votes_counter)
+    call("Timelock", "renounceRole", ADMIN_ROLE, deployer)
+    return deployment.addresses, min(deployment.sender.wait(pause, wait_s))
 
-    def create(name: str, *arguments: Any) -> Address:
-        address = addresses[name] = created_address(deployer, sender.nonce)
-        sender.send(ContractCall(to=CREATE, data=load_contract(name).encode_creation(*arguments)), CREATION_GAS)
+
+class _Deployment:
+    """Contracts that one account creates and calls, by name."""
+
+    def __init__(self, sender: "_Sender", deployer: Address) -> None:
+        self.sender = sender
+        self.addresses: dict[str, Address] = {}
+        self._deployer = deployer
+
+    def create(self, name: str, *arguments: Any) -> Address:
+        address = self.addresses[name] = created_address(self._deployer, self.sender.nonce)
+        creation = load_contract(name).encode_creation(*arguments)
+        self.sender.send(ContractCall(to=CREATE, data=creation), CREATION_GAS)
         return address
 
-    token = create("OpenToken", deployer, supply_wei)
-    rules = create("Params", governor or deployer, params, BOUNDS, windows)
-    staking = create("NodeStaking", token, rules)
-    datanets = create("DatanetRegistry")
-    models = create("ModelRegistry", token, rules, datanets)
-    channels = create("PaymentChannels", token, rules, staking, models, datanets)
-    rewards = create(
-        "AttributionRewards", token, rules, channels, staking, datanets, guardian or deployer, treasury or deployer
-    )
-    for name, roles in (("NodeStaking", (rewards, NO_DISPUTES)), ("PaymentChannels", (rewards,))):
-        wiring = load_contract(name).encode("wire", *roles)
-        sender.send(ContractCall(to=addresses[name], data=wiring), WIRING_GAS)
-    return addresses, min(sender.wait(pause, wait_s))
+    def call(self, name: str, function: str, *arguments: Any) -> None:
+        data = load_contract(name).encode(function, *arguments)
+        self.sender.send(ContractCall(to=self.addresses[name], data=data), WIRING_GAS)
 
 
 class _Sender:
@@ -104,17 +143,17 @@ class _Sender:
         fees = client.fees()
         self._price = GasPrice(fee_max_wei=Wei(2 * fees.base_wei + fees.tip_wei), tip_max_wei=fees.tip_wei)
         self.nonce = client.nonce(address_of(key))
-        self._sent: list[Digest] = []
+        self._sent: dict[Digest, bytes] = {}
 
     def send(self, call: ContractCall, gas_limit: int) -> None:
         unsigned = UnsignedTransaction(
             chain_id=self._chain_id, nonce=self.nonce, price=self._price, gas_limit=gas_limit, call=call
         )
+        raw = sign_transaction(unsigned, self._key)
         try:
-            digest = self._client.send(sign_transaction(unsigned, self._key))
+            self._sent[self._client.send(raw)] = raw
         except SendRefusedError as error:
             raise ChainError(f"the chain rejects contracts of {address_of(self._key)}: {error}") from error
-        self._sent.append(digest)
         self.nonce += 1
 
     def wait(self, pause: Callable[[], object], wait_s: float) -> list[int]:
@@ -127,5 +166,13 @@ class _Sender:
             mined = [receipt.block_number for receipt in receipts if receipt]
             if len(mined) == len(receipts):
                 return mined
+            self._send_again(digest for digest, receipt in zip(self._sent, receipts, strict=True) if not receipt)
             pause()
         raise ChainError(f"the contracts are not mined after {wait_s:.0f} s: check that the chain is mining")
+
+    def _send_again(self, missing: Iterable[Digest]) -> None:
+        """Send what the endpoint has dropped: some keep few transactions of an account at a time."""
+        for digest in missing:
+            if not self._client.is_known(digest):
+                with suppress(SendRefusedError):  # mined meanwhile, or the next look tries again
+                    self._client.send(self._sent[digest])

@@ -18,6 +18,7 @@ from eth.exceptions import HeaderNotFound, TransactionNotFound
 from eth.vm.forks.prague import PragueVM
 from eth_hash.auto import keccak
 from eth_utils.exceptions import ValidationError
+from trie.exceptions import MissingTrieNode
 
 from .block_store import BlockStore, damaged, open_block_store
 from .calls import free_state, room_for_calls
@@ -180,8 +181,11 @@ class EmbeddedChain:
         self._store.close()
 
     def _read_block(self, block_hash: bytes) -> list[MinedTransaction]:
-        block = self._chain.get_block_by_hash(block_hash)  # type: ignore[arg-type]
-        receipts = block.get_receipts(self._chain.chaindb)
+        try:
+            block = self._chain.get_block_by_hash(block_hash)  # type: ignore[arg-type]
+            receipts = block.get_receipts(self._chain.chaindb)
+        except MissingTrieNode as error:
+            raise damaged(self._store.name, f"a transaction is missing: {error}") from error
         found: list[MinedTransaction] = []
         gas_before = logs_before = 0
         for index, (transaction, receipt) in enumerate(zip(block.transactions, receipts, strict=True)):
@@ -295,5 +299,5 @@ def _check_newest(chain: EmbeddedChain, name: str) -> None:
             if parent is None or parent.hash != header.parent_hash:
                 raise damaged(name, f"block {number} does not fit the one after it")
             header = parent
-    except (HeaderNotFound, KeyError) as error:
+    except (HeaderNotFound, MissingTrieNode, KeyError) as error:
         raise damaged(name, f"an entry is missing: {error}") from error

@@ -166,6 +166,7 @@ def test_damage_in_any_page_is_refused_or_changes_no_block(kept: tuple[Path, lis
         "UPDATE entry SET value = zeroblob(32) WHERE key = CAST('v1:canonical_head_hash' AS BLOB)",
         "UPDATE entry SET value = zeroblob(length(value)) WHERE length(key) = 32",
         "DELETE FROM entry WHERE length(key) = 32 AND length(value) > 500",
+        "DELETE FROM entry WHERE length(key) = 32 AND length(value) < 200",
     ],
 )
 def test_rows_that_are_not_what_was_written_are_seen(kept: tuple[Path, list[Block]], file: Path, damage: str) -> None:

@@ -49,7 +49,7 @@ export function act({ title, sentence, verb, args = {}, words, does, wei = null,
     ].filter(Boolean);
     const go = once(does, "Sending…", () => carryOut(found));
     const back = cancel();
-    put(body, sums(rows), found.note && h("p", {}, found.note), cliLine(words),
+    put(body, sums(rows), said(found).map((line) => h("p", { class: "note12" }, line)), cliLine(words),
       h("p", { class: "note12" }, "You may leave the page while it is pending. Money, Transactions shows it."),
       h("div", { class: "buttons" }, back, found.steps.length > 0 && go));
     back.focus();
@@ -99,6 +99,9 @@ export function act({ title, sentence, verb, args = {}, words, does, wei = null,
   plan();
   return dialog;
 }
+
+// What the plan says beside its cost; commands in it stand in backticks.
+const said = (found) => [...(found.note ?? "").split("\n"), ...(found.details ?? [])].filter(Boolean).map((line) => line.replaceAll("`", ""));
 
 // The button of what must not be done twice: off from the first click on, and saying so.
 function once(word, meanwhile, act) {

@@ -56,12 +56,12 @@ export function span(seconds) {
 const two = (value) => String(value).padStart(2, "0");
 export const clock = (date) => `${two(date.getUTCHours())}:${two(date.getUTCMinutes())}:${two(date.getUTCSeconds())}`;
 
-// A moment in UTC; what is older than a day comes with its date. Takes RFC 3339, seconds or a Date.
+// A moment in UTC; what is more than a day away comes with its date. Takes RFC 3339, seconds or a Date.
 export function time(moment) {
   if (moment === null || moment === undefined) return NONE;
   const date = moment instanceof Date ? moment : new Date(typeof moment === "number" ? moment * 1000 : moment);
   if (Number.isNaN(date.getTime())) return NONE;
-  if (Date.now() - date.getTime() < 86400e3) return clock(date);
+  if (Math.abs(Date.now() - date.getTime()) < 86400e3) return clock(date);
   return `${date.getUTCDate()} ${MONTHS[date.getUTCMonth()]} ${clock(date).slice(0, 5)}`;
 }
 

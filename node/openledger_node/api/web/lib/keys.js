@@ -6,7 +6,7 @@ import { button } from "./parts.js";
 import { moveRow } from "./table.js";
 
 const LIST = [
-  ["g then h c a f m p", "Home, Chat, Adapters, Factory, Money, Peers"], ["/", "filter"], ["j k", "next, last row; Enter opens it"],
+  ["g then h c a f m g p", "Home, Chat, Adapters, Factory, Money, Governance, Peers"], ["/", "filter"], ["j k", "next, last row; Enter opens it"],
   ["[ ]", "last, next marked span (Chat)"], ["1–4, 0", "one person, all (Chat)"], ["y", "copy the command of the focused panel"],
   ["Ctrl Enter", "send"], ["t", "light or dark"], ["?", "this list"], ["Esc", "close, let go"],
 ];

@@ -4,7 +4,7 @@ import { cliLine, quoted, says } from "../lib/cli.js";
 import { act, openDialog } from "../lib/dialog.js";
 import { h, part, put } from "../lib/dom.js";
 import { latest, on } from "../lib/events.js";
-import { amount, count, id, NONE, open as openAmount, short, span, time } from "../lib/format.js";
+import { amount, count, id, NONE, open as openAmount, short, span, sum, time } from "../lib/format.js";
 import { button, chip, emptyState, facts, heading, note, panel, strip, tile } from "../lib/parts.js";
 import { weiOf } from "../lib/price.js";
 import { setParams } from "../lib/route.js";
@@ -58,7 +58,7 @@ export function mount(root, params) {
     tiles.show({ stake: found.stake, rewards: found.rewards, channels: found.channels }, drawTiles);
     way.show({ found: held.way && ticking(held.way, now), error: held.wayError, receipts: found.receipts.map((each) => ({ digest: each.digest })), asPaid: held.asPaid }, (given) => given.found ? drawWay(given, { pick, toggle }) : noWay(given.error));
     claims.show({ rewards: found.rewards, now: found.rewards.claims.some((each) => each.state === "proposed") ? now : 0 }, (given) => drawClaims(given, found, again));
-    leaving.show(found.stake.unbonding.map((each) => [each.amount_wei, each.ready_at_s <= now ? "free" : `free in ${span(each.ready_at_s - now)}`]), drawLeaving);
+    leaving.show(found.stake.unbonding.map((each) => [each.amount_wei, each.ready_at_s <= now ? (found.stake.held_until_s > now ? "held by a case" : "free") : `free in ${span(each.ready_at_s - now)}`]), drawLeaving);
     stake.show(stakeFacts(found.stake, now), (given) => drawStake(given, held, leaving, again));
     channels.show({ channels: found.channels.channels, now: found.channels.channels.some((each) => each.ready_at_s) ? now : 0 }, (given) => drawChannels(given, again));
     sent.show({ sent: found.sent.slice(0, held.isMore ? 50 : SENT_SHOWN), isMore: !held.isMore && found.sent.length > SENT_SHOWN }, (given) => drawSent(given, () => { held.isMore = true; draw(); }));
@@ -155,8 +155,14 @@ function claimNow(rewards, again) {
 // ---- stake
 
 // What the panel shows but for the clock: nobody types in a field that is drawn anew with each block.
-const stakeFacts = ({ min_stake_wei, bonded_wei, rewards_wei, signer, is_appointed, unbonding }, now) =>
-  ({ min_stake_wei, bonded_wei, rewards_wei, signer, is_appointed, isReady: unbonding.some((each) => each.ready_at_s <= now) });
+const stakeFacts = ({ min_stake_wei, bonded_wei, rewards_wei, signer, is_appointed, unbonding, held_until_s }, now) =>
+  ({ min_stake_wei, bonded_wei, rewards_wei, signer, is_appointed, lost_wei: canBeLost({ bonded_wei, min_stake_wei, unbonding }), isReady: !(held_until_s > now) && unbonding.some((each) => each.ready_at_s <= now) });
+
+// What votes can take at a time: stake that is leaving answers for receipts, too.
+function canBeLost({ bonded_wei, min_stake_wei, unbonding }) {
+  const all = BigInt(sum(bonded_wei, ...unbonding.map((each) => each.amount_wei)));
+  return String(BigInt(min_stake_wei) < all ? min_stake_wei : all);
+}
 
 const drawLeaving = (all) => all.length ? all.map(([wei, when]) => h("div", {}, amount(wei), `, ${when}`)) : "nothing";
 
@@ -172,9 +178,9 @@ function drawStake(stake, held, leaving, again) {
   const take = button("Withdraw…", () => act({ title: "Withdraw stake", sentence: "Takes out the stake whose time is over.", verb: "stake withdraw", args: {}, words: "stake withdraw", does: "Withdraw", done: again }), { key: "stake withdraw", disabled: !stake.isReady });
   return panel({ class: "fill" }, "Stake", `${openAmount(stake.min_stake_wei, 0)} OPEN are needed to claim`, facts([
     ["Bonded", [amount(stake.bonded_wei), " OPEN"]], ["Leaving", leaving],
-    ["Can be lost", "nothing yet: a false list costs its fee out of the claim, and this network has no disputes"], ["Earned from fees", [amount(stake.rewards_wei), " OPEN, comes with Withdraw under Claims"]],
+    ["Can be lost", [amount(stake.lost_wei), " OPEN at a time, if votes find that a receipt of this node has false shares; a false payout list costs its fee out of the claim"]], ["Earned from fees", [amount(stake.rewards_wei), " OPEN, comes with Withdraw under Claims"]],
     ["Signs", [id(stake.signer), stake.is_appointed ? " is appointed" : " is not appointed: adding stake does it"]],
-  ]), h("span", { class: "fill" }), h("div", { class: "ask-amount" }, field, change("add", "Add", "Bonds this much, so that the node may claim what it earned; a wrong claim can cost it."), change("remove", "Remove", "Begins to take stake out; it can be withdrawn when the network’s time for it is over, and counts for nothing meanwhile."), says(take, line, "stake withdraw")), line);
+  ]), h("span", { class: "fill" }), h("div", { class: "ask-amount" }, field, change("add", "Add", "Bonds this much, so that the node may claim what it earned; false shares can cost it."), change("remove", "Remove", "Begins to take stake out; it can be withdrawn when the network’s time for it is over, and counts for nothing meanwhile."), says(take, line, "stake withdraw")), line);
 }
 
 // ---- channels

@@ -1,0 +1,274 @@
+"""The plan of a proposal: what it changes, its course, and why it would fail, before anybody pays for it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import Any, Final
+
+from openledger_protocol.chain import ContractCall
+from openledger_protocol.epoch import Params
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.governance import (
+    PARAM_SPECS,
+    SHARES,
+    SHARES_EPOCHS,
+    Timeline,
+    changed_params,
+    find_param,
+    is_within,
+    moves_shares,
+    share_step_max,
+    shares_move_from,
+    timeline_of,
+    value_of,
+)
+from openledger_protocol.primitives import Address, Digest, Wei, check_address, check_digest, wei_from_text
+
+from ..chain.cases import Disputes
+from ..chain.param_words import bound_text, param_text, typed_param
+from ..chain.refusals import open_text, time_text
+from ..chain.vote_words import describe_calls, proposed_verdict, title_of
+from ..errors import NodeError
+from ..home import Home
+from ..settlement.session import NetworkSession
+from ..settlement.vote_actions import PROPOSE_KIND, ProposeCalls
+from ..text import duration_text, rfc3339
+from .proposals import Proposals, open_values, under_way
+from .publishing import Publication
+
+REASON_BYTES_MAX: Final = 4_000
+VERDICTS: Final = {"guilty": True, "not-guilty": False}
+
+Arguments = Mapping[str, Any]
+
+
+def propose(_: Home, session: NetworkSession, account: Address, arguments: Arguments) -> Publication:
+    """Plan a proposal of values, verdicts and payments of the treasury.
+
+    Raises:
+        NodeError: it would fail, is in conflict with an open proposal, or the account has too few votes.
+    """
+    proposals = Proposals(session)
+    _check_not_under_way(session, account)
+    timeline = _timeline(proposals)
+    values = _wanted_params(proposals, arguments.get("values") or {})
+    verdicts = _wanted_verdicts(arguments.get("judge") or {})
+    calls: list[ContractCall] = []
+    if values is not None:
+        _check_values(proposals, values, timeline)
+        if not arguments.get("is_anyway"):
+            _check_no_conflict(proposals)
+        calls.append(proposals.governance.set_params(values))
+    for digest, is_guilty in verdicts.items():
+        _check_case(proposals, digest, timeline)
+        calls.append(proposals.governance.judge(digest, is_guilty))
+    if arguments.get("spend_wei"):
+        calls += _spend(proposals, arguments)
+    if not calls:
+        raise NodeError("a proposal needs something to do: give KEY=VALUE, --judge, or --spend with --to")
+    _check_votes(proposals, account)
+    actions = describe_calls(tuple(calls), session.deployment.addresses, proposals.newest)
+    title = title_of(actions, len(calls))
+    action = ProposeCalls(calls=tuple(calls), description=_description(arguments, account, proposals), title=title)
+    lines = [line for each in actions for line in (each.changes or (each.text,))]
+    return Publication(
+        actions=(action,), details=(*lines, *_course(proposals, account, timeline, has_values=values is not None))
+    )
+
+
+# ---- The values
+
+
+def _wanted_params(proposals: Proposals, typed: Mapping[str, str]) -> Params | None:
+    """All values as they would be; those that were not typed stay as they were queued last."""
+    if not typed:
+        return None
+    changes = typed_changes(typed)
+    wanted = replace(proposals.newest, **changes)  # type: ignore[arg-type]  # Wei is int at run time
+    if not changed_params(proposals.newest, wanted):
+        raise NodeError("these values hold or are queued already: `openledger-node gov params` shows them")
+    return wanted
+
+
+def typed_changes(typed: Mapping[str, str]) -> dict[str, int]:
+    """Typed values by their field of `Params`.
+
+    Raises:
+        NodeError: there is no such value.
+        MalformedError: it can't be read.
+    """
+    changes: dict[str, int] = {}
+    for name, text in typed.items():
+        spec = find_param(name)
+        if spec is None:
+            keys = [each.key for each in PARAM_SPECS]
+            close = get_close_matches(name, keys, n=1, cutoff=0.6)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(keys)}"
+            raise NodeError(f"votes can't change {name[:40]!r}: {hint}")
+        changes[spec.field] = typed_param(spec, str(text))
+    return changes
+
+
+def _check_values(proposals: Proposals, wanted: Params, timeline: Timeline) -> None:
+    bounds, before = proposals.governance.bounds(), proposals.newest
+    for spec in changed_params(before, wanted):
+        value = value_of(wanted, spec)
+        if not is_within(spec, value, bounds):
+            among = "one of" if bounds.of(spec) is None else "from"
+            raise NodeError(
+                f"{spec.key} can't be {param_text(spec, value)}: it must be {among} {bound_text(spec, bounds)}, and "
+                "no vote can change that"
+            )
+    if not moves_shares(before, wanted):
+        return
+    for spec in (spec for spec in changed_params(before, wanted) if spec.field in SHARES):
+        value, old = value_of(wanted, spec), value_of(before, spec)
+        if abs(value - old) > (most := share_step_max(old)):
+            raise NodeError(
+                f"{spec.key} can't move from {param_text(spec, old)} to {param_text(spec, value)} at once: "
+                f"it moves by at most {param_text(spec, most)} at a time, and again after {SHARES_EPOCHS} epochs"
+            )
+    if timeline.active_epoch < (earliest := shares_move_from(proposals.history)):
+        epoch_s = proposals.session.windows.epoch_s
+        wait_s = (earliest - timeline.active_epoch) * epoch_s
+        raise NodeError(
+            f"the shares changed less than {SHARES_EPOCHS} epochs before epoch {timeline.active_epoch:,}, in which "
+            f"this would be active at the earliest: propose it after {time_text(proposals.now_s + wait_s)}"
+        )
+
+
+def _check_no_conflict(proposals: Proposals) -> None:
+    """A proposal sets all values at once, so of two that are open the later one undoes the earlier."""
+    if others := open_values(proposals.open(), proposals.session.deployment.addresses):
+        other = others[0]
+        raise NodeError(
+            f"proposal {other.number} sets the values, too, and is {other.state.name.lower()}. Each proposal sets "
+            "all of them, so the one that is executed last would undo the other. Wait until "
+            f"`openledger-node gov show {other.number}` says that it is over, or add --anyway and name its values too"
+        )
+
+
+# ---- Verdicts and payments
+
+
+def _wanted_verdicts(typed: Mapping[str, str]) -> dict[Digest, bool]:
+    found = {}
+    for digest, verdict in typed.items():
+        if verdict not in VERDICTS:
+            raise MalformedError(f"a verdict is guilty or not-guilty, not {str(verdict)[:40]!r}")
+        found[check_digest(digest)] = VERDICTS[verdict]
+    return found
+
+
+def _check_case(proposals: Proposals, digest: Digest, timeline: Timeline) -> None:
+    case = Disputes(proposals.session.deployment).case(digest)
+    if case.state != "open":
+        raise NodeError(
+            f"there is no open case {digest}: `openledger-node attribution cases` shows those that can be judged"
+        )
+    last_s = case.opened_at_s + proposals.session.windows.judge_s
+    pause = proposals.governance.pause_state()
+    if pause.until_s > case.opened_at_s:
+        last_s += pause.until_s - max(pause.from_s, case.opened_at_s)
+    if timeline.execute_at_s > last_s:
+        raise NodeError(
+            f"case {digest} can be judged until {time_text(last_s)}, and a vote that begins now is carried out at "
+            f"{time_text(timeline.execute_at_s)} at the earliest: it will end as a draw"
+        )
+    addresses = proposals.session.deployment.addresses
+    for other in proposals.open():
+        verdicts = [proposed_verdict(call, addresses) for call in other.content.calls]
+        if any(verdict and verdict[0] == digest for verdict in verdicts):
+            raise NodeError(
+                f"proposal {other.number} judges this case already: `openledger-node gov show {other.number}`"
+            )
+
+
+def _spend(proposals: Proposals, arguments: Arguments) -> list[ContractCall]:
+    """Pay out of the treasury: first what claims have credited to it, then its tokens, then what cases have."""
+    if not arguments.get("to"):
+        raise NodeError("who gets it? Give the account by --to")
+    to, amount = check_address(arguments["to"]), wei_from_text(arguments["spend_wei"])
+    governance, deployment = proposals.governance, proposals.session.deployment
+    disputes = Disputes(deployment)
+    credited = deployment.rewards_balance(governance.timelock)
+    tokens, slashed = deployment.token_balance(governance.timelock), disputes.balance_wei(governance.timelock)
+    if not 0 < amount <= credited + tokens + slashed:
+        raise NodeError(
+            f"the treasury has {open_text(credited + tokens + slashed)}, and this is {open_text(amount)}: spend less"
+        )
+    calls: list[ContractCall] = []
+    if part := min(amount, credited):
+        calls.append(deployment.withdraw_rewards(to, Wei(part)))
+    if rest := amount - part:
+        if rest > tokens:
+            calls.append(disputes.withdraw(governance.timelock))
+        calls.append(governance.transfer(to, Wei(rest)))
+    return calls
+
+
+# ---- Votes, words and times
+
+
+def _check_not_under_way(session: NetworkSession, account: Address) -> None:
+    for sent in under_way(session, account):
+        if sent.intent.kind == PROPOSE_KIND:
+            raise NodeError(
+                f"a proposal of this account is on its way ({sent.intent.summary}): "
+                "`openledger-node wallet history` shows how far it is"
+            )
+
+
+def _check_votes(proposals: Proposals, account: Address) -> None:
+    governance, needed = proposals.governance, proposals.voting.threshold_wei
+    if governance.votes_at(account, proposals.now_s - 1) >= needed:
+        return
+    if (votes := governance.votes(account)) >= needed:
+        raise NodeError(f"the votes of {account} are as new as the latest block: run this again in a few seconds")
+    held = governance.held(account)
+    raise NodeError(
+        f"a proposal takes {open_text(needed)} of votes, and {account} has {open_text(votes)}: "
+        f"{open_text(needed - votes)} are lacking. It holds {open_text(held)}, which "
+        f"{'are' if governance.delegate_of(account) == account else 'become'} its votes by "
+        "`openledger-node gov delegate self`; staked OPEN has no vote"
+    )
+
+
+def _description(arguments: Arguments, account: Address, proposals: Proposals) -> str:
+    """The text of a proposal: its reason, the time, and its proposer.
+
+    The same calls with the same text can't be proposed again, hence the time. The governor refuses the last part from
+    any other account, so nobody can send a copy first and cancel it. To check that takes 13,000 gas.
+    """
+    reason = str(arguments.get("reason") or "")
+    if len(reason.encode("utf-8", "surrogatepass")) > REASON_BYTES_MAX:
+        raise NodeError(f"a reason has at most {REASON_BYTES_MAX:,} bytes: shorten it, and link to the rest")
+    return f"{reason}\n\n{rfc3339(proposals.now_s)} #proposer={account}".lstrip()
+
+
+def _timeline(proposals: Proposals) -> Timeline:
+    voting = proposals.voting
+    return timeline_of(
+        proposals.now_s,
+        delay_s=voting.delay_s,
+        period_s=voting.period_s,
+        timelock_s=voting.timelock_s,
+        epoch_s=proposals.session.windows.epoch_s,
+    )
+
+
+def _course(proposals: Proposals, account: Address, timeline: Timeline, *, has_values: bool) -> Sequence[str]:
+    governance = proposals.governance
+    lines = [
+        f"voting begins at {time_text(timeline.votes_from_s)} and ends at {time_text(timeline.votes_until_s)}, or "
+        f"up to {duration_text(governance.late_extension_s())} after the quorum was reached, if that is later",
+        f"carried with more votes for than against, and {open_text(governance.quorum(proposals.now_s - 1))} for or "
+        f"abstaining; {account} has {open_text(governance.votes(account))}",
+        f"then `gov queue`, a wait of {duration_text(proposals.voting.timelock_s)}, and `gov execute` from "
+        f"{time_text(timeline.execute_at_s)} on",
+    ]
+    if has_values:
+        lines.append(
+            f"active from epoch {timeline.active_epoch:,} on, at {time_text(timeline.active_at_s)} at the earliest"
+        )
+    return lines

@@ -1,0 +1,73 @@
+"""Money that waits for the operator, counted from ledger and memory without asking the chain."""
+
+from collections.abc import Sequence
+
+from openledger_protocol.events import Event
+from openledger_protocol.primitives import Wei
+
+from ..chain.deployment import UnbondRequest
+from ..settlement.records import integer
+from ..settlement.session import NetworkSession
+
+STAKE_EVENTS = ("Bonded", "UnbondStarted", "StakeWithdrawn", "Slashed")
+
+
+def num_waiting(session: NetworkSession) -> int:
+    """Count parked transactions, one more if stake can be withdrawn, and one more if cases have credited money."""
+    return num_parked(session) + (stake_ready_wei(session) > 0) + (case_money_wei(session) > 0)
+
+
+def num_parked(session: NetworkSession) -> int:
+    """Count transactions that wait for the operator: the outbox holds them, or their sender's key is locked."""
+    unsent = (found for found in session.ledger.outbox.unfinished() if found.state in ("intended", "reserved"))
+    num_locked = sum(found.intent.sender not in session.ring.keys for found in unsent)
+    return len(session.alerts) + num_locked
+
+
+def case_money_wei(session: NetworkSession) -> Wei:
+    """Bonds and rewards of cases that are the wallet's, if the node does not withdraw them by itself."""
+    keeper, wallet = session.case_keeper, session.accounts.wallet
+    return Wei(0 if keeper.is_unattended(wallet) else max(0, keeper.credited_wei(wallet)))
+
+
+def stake_ready_wei(session: NetworkSession) -> Wei:
+    """The stake that can be withdrawn by now; 0 while a case holds it."""
+    head, events = session.watcher.head, session.ledger.events
+    whose = {"node": session.accounts.wallet}
+    held = events.find("Held", whose)
+    if head is None or (held and integer(held[-1], "until") > head.timestamp_s):
+        return Wei(0)
+    found = [event for name in STAKE_EVENTS for event in events.find(name, whose)]
+    requests = unbonding(sorted(found, key=lambda event: (event.block.number, event.log_index)))
+    return Wei(sum(each.amount_wei for each in requests if each.ready_at_s <= head.timestamp_s))
+
+
+def unbonding(events: Sequence[Event]) -> list[UnbondRequest]:
+    """A node's stake that is unbonding, oldest first, by the events of its stake in the chain's order.
+
+    A withdrawal takes the oldest requests, each as a whole. A slash takes what is bonded, and then the youngest.
+    """
+    bonded, requests = 0, list[UnbondRequest]()
+    for event in events:
+        left = integer(event, "amount")
+        if event.name == "Bonded":
+            bonded += left
+        elif event.name == "UnbondStarted":
+            bonded -= left
+            requests.append(UnbondRequest(amount_wei=Wei(left), ready_at_s=integer(event, "readyAt")))
+        elif event.name == "StakeWithdrawn":
+            while left > 0 and requests:
+                left -= requests.pop(0).amount_wei
+        else:
+            bonded, left = max(0, bonded - left), max(0, left - bonded)
+            _take_youngest(requests, left)
+    return requests
+
+
+def _take_youngest(requests: list[UnbondRequest], left: int) -> None:
+    while left > 0 and requests:
+        youngest = requests.pop()
+        if youngest.amount_wei > left:
+            rest = Wei(youngest.amount_wei - left)
+            requests.append(UnbondRequest(amount_wei=rest, ready_at_s=youngest.ready_at_s))
+        left -= min(left, youngest.amount_wei)

@@ -1,0 +1,75 @@
+"""Shares of a receipt, computed again from its texts and the rows that its adapter was trained on."""
+
+from collections.abc import Callable
+from functools import cached_property
+
+from openledger_protocol.attribution import Share
+from openledger_protocol.errors import ProtocolError
+from openledger_protocol.inference import Message
+from openledger_protocol.payments import Receipt
+from openledger_protocol.primitives import BASE_ONLY
+
+from ..engine.tokenizer import Tokenizer, open_tokenizer
+from ..errors import NodeError
+from ..home import Home
+from ..models.adapters import Adapter
+from ..models.bases import Base
+from ..models.library import AdapterLibrary
+from .registry import AdapterRegistry
+from .service import exchange_of, open_attributor, registered_shares
+
+
+class NotHereError(NodeError):
+    """Shares can't be computed here; the message says what is missing."""
+
+
+class ShareRecount:
+    """Computes what a receipt's shares should be, to the integer, as every other node would."""
+
+    def __init__(self, home: Home, registry: AdapterRegistry, find_base: Callable[[], Base]) -> None:
+        self._library = AdapterLibrary(home)
+        self._registry = registry
+        self._find_base = find_base
+        self._attributor = open_attributor()
+
+    @cached_property
+    def _base(self) -> Base:
+        return self._find_base()
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return open_tokenizer(self._base.folder)
+
+    def shares_of(self, receipt: Receipt, prompt: tuple[Message, ...] | str, answer: str) -> tuple[Share, ...]:
+        """The shares that the rule gives for an exchange, ascending by Datanet and account.
+
+        Raises:
+            NotHereError: adapter, rows, base or rule are not here.
+        """
+        if receipt.adapter_id == BASE_ONLY:
+            return ()
+        if receipt.algo_id != self._attributor.algo_id:
+            raise NotHereError(
+                f"its shares are by rule {receipt.algo_id}, and this node can only compute rule "
+                f"{self._attributor.algo_id}"
+            )
+        adapter = self._adapter(receipt)
+        try:
+            registered = self._registry.find(adapter)
+        except ProtocolError as error:
+            raise NotHereError(f"the rows of {adapter.full_name} can't be used here: {error.message}") from error
+        return registered_shares(self._attributor, registered, exchange_of(prompt, answer, self._tokenizer))
+
+    def _adapter(self, receipt: Receipt) -> Adapter:
+        found = self._library.with_id(receipt.adapter_id)
+        if found is None:
+            raise NotHereError(
+                f"adapter {receipt.adapter_id} is not here: `openledger-node adapters pull {receipt.adapter_id}` "
+                "gets it from peers, if the node is running"
+            )
+        if found.manifest.base.digest != self._base.digest:
+            raise NotHereError(
+                f"{found.full_name} is for base {found.manifest.base.name}, and this node runs {self._base.name}: "
+                "compute its shares on a node with that base"
+            )
+        return found

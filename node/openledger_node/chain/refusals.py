@@ -1,0 +1,224 @@
+"""Contract errors in words: amounts in OPEN, times on this machine's clock, and what to do."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+
+def open_text(amount_wei: int) -> str:
+    """Format an amount in OPEN, exact to the wei, such as `1.25 OPEN`."""
+    return f"{_amount_text(amount_wei)} OPEN"
+
+
+def coins_text(amount_wei: int) -> str:
+    """Format an amount in the chain's own coin, exact to the wei, such as `1.25 coins`."""
+    return f"{_amount_text(amount_wei)} coins"
+
+
+def _amount_text(amount_wei: int) -> str:
+    whole, rest = divmod(amount_wei, 10**18)
+    decimals = f"{rest:018d}".rstrip("0")
+    return f"{whole:,}{'.' + decimals if decimals else ''}"
+
+
+def time_text(at_s: int) -> str:
+    """Format a time in this machine's time zone, such as `2026-01-31 10:00:00 UTC`."""
+    return datetime.fromtimestamp(at_s).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def refusal_text(name: str, arguments: Mapping[str, Any]) -> str:
+    """A contract's error in words; an error without an entry in `WORDS` by its name and values."""
+    if name in WORDS:
+        return WORDS[name](*arguments.values())
+    shown = ", ".join(f"{key} {value}" for key, value in arguments.items())
+    return name + (f" ({shown})" if shown else "")
+
+
+PROPOSAL_STATES: Final = (
+    "not open for votes yet",
+    "open for votes",
+    "cancelled",
+    "defeated",
+    "won and not queued yet",
+    "queued",
+    "expired",
+    "executed",
+)
+"""The governor's states, by number. Source: IGovernor of OpenZeppelin."""
+
+WORDS: Final[Mapping[str, Callable[..., str]]] = {
+    "ERC20InsufficientBalance": lambda sender, balance, needed: (
+        f"{sender} has {open_text(balance)}, and this needs {open_text(needed)}; "
+        "send OPEN to that account, or use a smaller amount"
+    ),
+    "InsufficientBond": lambda bonded, amount: (
+        f"the stake is {open_text(bonded)}, less than {open_text(amount)}; use a smaller amount"
+    ),
+    "NothingMatured": lambda now_s: (
+        f"no stake can be taken out yet, at {time_text(now_s)} by the chain's clock; `openledger-node stake remove` "
+        "starts to unbond it, and `openledger-node stake show` says when it is due"
+    ),
+    "TooManyRequests": lambda most: (
+        f"{most} parts of the stake are unbonding already, which is the limit; "
+        "`openledger-node stake withdraw` takes out those that are due"
+    ),
+    "NothingAccrued": lambda node: f"the bond of {node} has not earned anything that can be taken out",
+    "StakeTooSmall": lambda bonded, least: (
+        f"the stake is {open_text(bonded)}, but must be at least {open_text(least)}; run `openledger-node stake add`"
+    ),
+    "DepositTooSmall": lambda amount, least: (
+        f"a channel needs at least {open_text(least)}, and this is {open_text(amount)}; pay in more"
+    ),
+    "InsufficientBalance": lambda account, balance, amount: (
+        f"{account} has {open_text(balance)} to withdraw, less than {open_text(amount)}; use a smaller amount"
+    ),
+    "NotReady": lambda ready_s: f"this claim can't be final before {time_text(ready_s)} by the chain's clock; wait",
+    "WithdrawalNotReady": lambda ready_s: (
+        f"the channel's rest can't be withdrawn before {time_text(ready_s)} by the chain's clock; run this again then"
+    ),
+    "WithdrawalExpired": lambda expired_s: (
+        f"the channel's rest could be withdrawn until {time_text(expired_s)}; `openledger-node channels close` "
+        "requests it again"
+    ),
+    "WithdrawalPending": lambda channel_id, until_s: (
+        f"the rest of channel {channel_id} is already requested; take it out with "
+        f"`openledger-node channels withdraw`, or request it again after {time_text(until_s)}"
+    ),
+    "NothingToWithdraw": lambda whose: (
+        f"{whose} has nothing to withdraw; `openledger-node channels list` and `openledger-node attribution cases` "
+        "show what is left"
+    ),
+    "BondLocked": lambda until_s: (
+        f"the adapter's bond can't be taken back before {time_text(until_s)}; wait until then"
+    ),
+    "AdapterExists": lambda adapter_id: f"adapter {adapter_id} is already registered, and its entry can't be changed",
+    "AdapterNotClaimable": lambda adapter_id, since_s: (
+        f"adapter {adapter_id} was retired, and its bond is free since {time_text(since_s)}, so nothing more can be "
+        "claimed for it; leave its receipts out"
+    ),
+    "RowsPublished": lambda rows_root, holder: (
+        f"Datanet {holder} published the rows {rows_root} first, so they belong to it; publish rows of your own"
+    ),
+    "BadOwnerPpm": lambda ppm, most: (
+        f"the owner of a Datanet gets at most {most / 10_000:g} % of what its rows earn, not {ppm / 10_000:g} %; "
+        "choose a smaller --owner-share"
+    ),
+    "StakeHeld": lambda until_s: f"a dispute holds this stake until {time_text(until_s)}; run this again then",
+    "InPause": lambda until_s: (
+        f"the guardian has paused new channels, draws and payments until {time_text(until_s)}; run this again then"
+    ),
+    "ProposeOver": lambda start_s: (
+        f"the payout list comes too late for what was claimed at {time_text(start_s)}, so its Datanets' part goes to "
+        "the protocol; keep the node running after a claim"
+    ),
+    "NotOver": lambda start_s: (
+        f"the node still has time for a list that it owes since {time_text(start_s)}; wait for the end of the window"
+    ),
+    "DrawStands": lambda draw_block: (
+        f"block {draw_block:,} has drawn this claim's points, and they can still be shown; "
+        "the node shows them by itself, or draws again when the draw has lapsed"
+    ),
+    "NoSeed": lambda draw_block: (
+        f"block {draw_block:,}, which draws this claim's points, is not mined yet or is more than 256 blocks old; "
+        "the node waits for it, or draws again, by itself"
+        if draw_block
+        else "this claim's points are not drawn yet; the node draws them by itself after the review period"
+    ),
+    "NoDrawsLeft": lambda most: (
+        f"this claim's points were drawn again {most} times, and its node's share pays for no further draw; "
+        "the claim ends without its payout list"
+    ),
+    "NotShown": lambda pot, account, offset: (
+        f"this receipt does not show the drawn place {offset:,} of {account} in pot {pot}, so it is not of the list "
+        "that was proposed; restore the newest copy of the ledger, which has the receipts of that list"
+    ),
+    "OutOfBounds": lambda what, value, least, most: (
+        f"{what} is {value:,}, but must be between {least:,} and {most:,}; choose a value in between"
+    ),
+    "ShareStep": lambda what, value, before, step_max: (
+        f"{what} can't move from {before:,} to {value:,} ppm at once; change it by at most {step_max:,} ppm, and "
+        "again after 14 epochs"
+    ),
+    "SharesTooSoon": lambda from_epoch: (
+        f"the shares can't change in epoch {from_epoch:,}, because they changed in one of the 14 epochs before it; "
+        "wait until those have passed"
+    ),
+    "ZeroAmount": lambda: "the amount is 0; use a larger amount",
+    "UnknownAlgorithm": lambda algo_id: (
+        f"attribution rule {algo_id} has no public definition, so it can't be chosen; choose 1, 4, 5 or 7"
+    ),
+    "NotYourExchange": lambda caller, payer, authorizer: (
+        f"{caller} can't make the texts of others public: {payer} paid for this exchange, with the key for vouchers "
+        f"{authorizer}; use one of those accounts"
+    ),
+    "SelfChallenge": lambda node, _: f"{node} is the node of this receipt, and a node can't challenge itself",
+    "TextsTooLong": lambda length, most: (
+        f"both texts together have {length:,} bytes, and a challenge takes {most:,}; this one can't be challenged"
+    ),
+    "OutOfTime": lambda issued_s, earliest_s, latest_s: (
+        f"the receipt is of {time_text(issued_s)}, and only those from {time_text(earliest_s)} to "
+        f"{time_text(latest_s)} can be challenged now"
+    ),
+    "AlreadyChallenged": lambda digest, _: (
+        f"receipt {digest} was challenged before; `openledger-node attribution cases` shows how it ended"
+    ),
+    "CaseOpen": lambda node, challenger: (
+        f"{challenger} has an open case against {node}, and a node has one at a time; run this again when it ends"
+    ),
+    "SlashedLately": lambda node, until_s: (
+        f"{node} was slashed lately, and has until {time_text(until_s)} to mend what was wrong; run this again then"
+    ),
+    "NotSignedByNode": lambda node, signer: (
+        f"{signer} signed this receipt, and {node} does not answer for that key: it was never the node's, or was "
+        "revoked longer ago than stake answers for"
+    ),
+    "NoStake": lambda node: f"{node} has no stake left that a challenge could cost it",
+    "AlreadyContested": lambda _, contester: (
+        f"{contester} has contested this challenge, and one is enough; only the node itself can take that place"
+    ),
+    "ContestOver": lambda opened_s: (
+        f"the challenge is of {time_text(opened_s)}, and the time to contest it is over; its judgement comes next"
+    ),
+    "JudgeOver": lambda opened_s: (
+        f"the challenge is of {time_text(opened_s)}, and nobody judged it in time; "
+        "`openledger-node attribution cases` shows how to close it"
+    ),
+    "JudgeNotOver": lambda opened_s: (
+        f"the challenge is of {time_text(opened_s)}, and can still be judged; run this again when that time is over"
+    ),
+    "NotOpen": lambda digest, _: f"there is no open case about receipt {digest}",
+    "NotJudge": lambda caller: f"{caller} can't judge: only a vote can; `openledger-node gov propose` begins one",
+    "NotGovernor": lambda caller: (
+        f"{caller} can't change the parameters: only a vote can; `openledger-node gov propose` begins one"
+    ),
+    "NotGuardian": lambda caller: f"{caller} is not this network's guardian, so it can't pause anything",
+    "TooSoon": lambda earliest_s: (
+        f"the next pause can begin at {time_text(earliest_s)} at the earliest; wait until then"
+    ),
+    "BadDuration": lambda duration_s, most_s: (
+        f"a pause of {duration_s:,} s is not possible; choose one of 1 to {most_s:,} s"
+    ),
+    "FixedTarget": lambda target: (
+        f"a proposal can't call {target}: nobody can change the rules of voting; propose something else"
+    ),
+    "GovernorInsufficientProposerVotes": lambda proposer, votes, threshold: (
+        f"{proposer} has {open_text(votes)} as votes, and a proposal needs {open_text(threshold)}; "
+        "`openledger-node gov delegate` makes your own OPEN count"
+    ),
+    "GovernorAlreadyCastVote": lambda voter: f"{voter} has voted already, and a vote can't be changed",
+    "GovernorNonexistentProposal": lambda _: (
+        "there is no such proposal; `openledger-node gov list --all` shows every one"
+    ),
+    "GovernorUnexpectedProposalState": lambda _, current, __: (
+        f"this proposal is {PROPOSAL_STATES[current]}, so that is not possible now; "
+        "`openledger-node gov show` tells what comes next"
+    ),
+    "GovernorAlreadyQueuedProposal": lambda _: "this proposal is queued already; execute it when its wait is over",
+    "TimelockUnexpectedOperationState": lambda _, __: (
+        "what was decided still waits in the timelock, or was executed already; `openledger-node gov show` says when"
+    ),
+    "TimelockInsufficientDelay": lambda delay_s, least_s: (
+        f"the timelock takes at least {least_s:,} s, not {delay_s:,} s"
+    ),
+}
+"""By error name; each function takes the error's values in the contract's order."""

@@ -1,0 +1,173 @@
+"""`gov`: votes on the network's values, on cases and on the treasury, and the guardian's pause."""
+
+import re
+from typing import Annotated, Any, Final
+
+import typer
+
+from .gov_view import show_params, show_proposal, show_proposals, show_votes
+from .render import emit_json
+from .replay import add_replay
+from .transactions import Json, open_money, transaction_command, wei_of
+from .units import pairs_of
+
+app = typer.Typer(
+    help="Votes on the network's values, on cases and on the treasury, and the guardian's pause.",
+    no_args_is_help=True,
+)
+
+Number = Annotated[
+    str, typer.Argument(metavar="N", help="Number of the proposal, or the beginning of its id.", show_default=False)
+]
+SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+@app.command()
+def params(as_json: Json = False) -> None:
+    """Show what votes can change, now and next, with bounds, and what no vote can change."""
+    with open_money() as money:
+        found = money.ask("gov_params")
+    if as_json:
+        emit_json("gov_params", found)
+        return
+    show_params(found)
+
+
+@app.command("list")
+def list_(
+    all_: Annotated[bool, typer.Option("--all", help="Show proposals that are over, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the proposals that may still take effect."""
+    with open_money() as money:
+        found = money.ask("gov_list", all=all_)
+    if as_json:
+        emit_json("gov_list", found)
+        return
+    show_proposals(found, is_all=all_)
+
+
+@app.command()
+def show(proposal: Number, as_json: Json = False) -> None:
+    """Show a proposal: its calls in words, votes, quorum, times, and the next command."""
+    with open_money() as money:
+        found = money.ask("gov_show", proposal=proposal)
+    if as_json:
+        emit_json("gov_show", found)
+        return
+    show_proposal(found)
+
+
+@app.command()
+def votes(
+    account: Annotated[
+        str | None, typer.Argument(help="Account; without it the node's wallet.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show an account's votes, and who casts those of its tokens."""
+    with open_money() as money:
+        found = money.ask("gov_votes", account=account)
+    if as_json:
+        emit_json("gov_votes", found)
+        return
+    show_votes(found)
+
+
+add_replay(app)
+
+
+@transaction_command(app, "gov propose")
+def propose(
+    values: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE", help="Values as `gov params` names them, such as minStake=150 dataPpm=22%."
+        ),
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Why, for those who vote.", show_default=False)] = None,
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DIGEST=VERDICT", help="Judge a case: guilty or not-guilty.", show_default=False),
+    ] = None,
+    spend: Annotated[
+        str | None, typer.Option(metavar="AMOUNT", help="Pay OPEN of the treasury to --to.", show_default=False)
+    ] = None,
+    to: Annotated[str | None, typer.Option(help="Account that gets it.", show_default=False)] = None,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Although an open proposal sets the values, too.")] = False,
+) -> dict[str, Any]:
+    """Put a change to the vote. Shows what changes, the course of the vote, and the cost."""
+    return {
+        "values": pairs_of(values, "KEY=VALUE, such as minStake=150"),
+        "judge": pairs_of(judge, "--judge DIGEST=guilty or DIGEST=not-guilty"),
+        "spend_wei": wei_of(spend) if spend else None,
+        "to": to,
+        "reason": reason,
+        "is_anyway": anyway,
+    }
+
+
+@transaction_command(app, "gov vote")
+def vote(
+    proposal: Number,
+    support: Annotated[str, typer.Argument(metavar="for|against|abstain", help="The vote, which can't be changed.")],
+    reason: Annotated[str | None, typer.Option(help="Why, for everybody to read.", show_default=False)] = None,
+) -> dict[str, Any]:
+    """Vote on a proposal, with the votes that the account had when voting began."""
+    return {"proposal": proposal, "support": support, "reason": reason}
+
+
+@transaction_command(app, "gov delegate")
+def delegate(
+    to: Annotated[str, typer.Argument(metavar="ADDRESS|self", help="Account that votes with your OPEN.")] = "self",
+) -> dict[str, Any]:
+    """Turn your OPEN into votes, of your own account or of another. The OPEN stays yours."""
+    return {"to": to}
+
+
+@transaction_command(app, "gov queue")
+def queue(proposal: Number) -> dict[str, Any]:
+    """Begin the wait of a proposal that was carried. Anybody may."""
+    return {"proposal": proposal}
+
+
+@transaction_command(app, "gov execute")
+def execute(proposal: Number) -> dict[str, Any]:
+    """Carry out a proposal whose wait is over. Anybody may."""
+    return {"proposal": proposal}
+
+
+@transaction_command(app, "gov cancel")
+def cancel(proposal: Number) -> dict[str, Any]:
+    """Take back your own proposal before its voting begins."""
+    return {"proposal": proposal}
+
+
+@transaction_command(app, "gov pause")
+def pause(
+    duration: Annotated[
+        str | None,
+        typer.Argument(help="Such as 30s, 12h or 7d; without it as long as possible.", show_default=False),
+    ] = None,
+) -> dict[str, Any]:
+    """Stop new channels, draws and payments, as the network's guardian. It ends by itself."""
+    return {"duration_s": None if duration is None else _seconds(duration)}
+
+
+@transaction_command(app, "gov wrap")
+def wrap(amount: Annotated[str, typer.Argument(help="Amount of OPEN, such as 100.")]) -> dict[str, Any]:
+    """Turn OPEN into votes, on a network whose token has none."""
+    return {"amount_wei": wei_of(amount)}
+
+
+@transaction_command(app, "gov unwrap")
+def unwrap(amount: Annotated[str, typer.Argument(help="Amount of votes, such as 100.")]) -> dict[str, Any]:
+    """Turn votes back into OPEN, on a network whose token has none."""
+    return {"amount_wei": wei_of(amount)}
+
+
+def _seconds(text: str) -> int:
+    found = re.fullmatch(r"(\d{1,9})\s*([smhd]?)", text.strip())
+    if not found:
+        raise typer.BadParameter(f"{text!r} is not a duration: give one such as 30s, 12h or 7d")
+    return int(found[1]) * SECONDS[found[2] or "s"]

@@ -1,0 +1,290 @@
+"""`network init`: the contracts of a new network, deployed and wired, and the network.json that nodes join with."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from openledger_protocol.constants import LOCAL_NETWORK
+from openledger_protocol.epoch import Voting, Windows
+from openledger_protocol.primitives import Address, Wei, check_address
+
+from ..chain.client import ChainClient
+from ..chain.dev.constants import BANK, BANK_KEY, DEVELOPMENT_VOTING, DEVELOPMENT_WINDOWS
+from ..chain.identity import check_identity, genesis_hash, is_development_chain
+from ..errors import ChainError, ConfigError
+from ..keystore import WALLET, Key, ensure_development_wallet
+from ..network_file import (
+    CONTRACTS,
+    NETWORK_SCHEMA,
+    Network,
+    network_from_json,
+    network_id_for_development,
+    network_to_json,
+    write_network,
+)
+from .chain import open_endpoint
+from .daemon_client import open_node_home
+from .prompts import STORED_PASSWORD_HELP, confirm, open_account
+from .render import emit_json, plain, say
+from .units import amount, wei_of
+
+if TYPE_CHECKING:
+    from ..chain.token import TokenFacts
+
+# ---- A network for real money: long enough for people to notice a problem and to react
+
+DAY_S = 86_400
+
+REAL_WINDOWS = Windows(
+    epoch_s=DAY_S,
+    propose_s=3 * DAY_S,
+    window_s=3_600,
+    redraw_blocks=256,
+    contest_s=2 * DAY_S,
+    judge_s=14 * DAY_S,
+    pause_max_s=7 * DAY_S,
+    pause_gap_s=30 * DAY_S,
+    unbonding_s=16 * DAY_S,
+    withdraw_delay_min_s=DAY_S,
+    withdraw_delay_max_s=30 * DAY_S,
+    withdraw_period_s=7 * DAY_S,
+)
+
+REAL_VOTING = Voting(
+    delay_s=DAY_S,
+    period_s=3 * DAY_S,
+    timelock_s=2 * DAY_S,
+    threshold_wei=Wei(1_000 * 10**18),
+    quorum_floor_wei=Wei(10_000 * 10**18),
+)
+"""A vote takes 7 days at most, half of the time in which a case must be judged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentPlan:
+    """A network that is not deployed yet: its contracts have placeholder addresses."""
+
+    network: Network
+    deployer: Key
+    guardian: Address
+    holder: Address
+    voting: Voting
+    token: "TokenFacts | None"  # None: OPEN is created
+    token_address: Address | None
+
+    @property
+    def num_contracts(self) -> int:
+        """The number of contracts that are created."""
+        if self.token is None:
+            return len(CONTRACTS)
+        return len(CONTRACTS) - 1 if self.token.has_votes else len(CONTRACTS)
+
+
+# ---- The command
+
+
+def init(
+    rpc: Annotated[list[str], typer.Option(help="JSON-RPC endpoint of the chain; can be given more than once.")],
+    out: Annotated[Path, typer.Option(help="The network.json to write.")],
+    key: Annotated[
+        str | None,
+        typer.Option(help="Account that deploys; not needed on a development chain.", show_default=False),
+    ] = None,
+    password_file: Annotated[Path | None, typer.Option(help=STORED_PASSWORD_HELP, show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Id of the network; development networks choose their own.", show_default=False)
+    ] = None,
+    bootstrap: Annotated[
+        list[str] | None, typer.Option(help="Address of a bootstrap node, /ip4/…/p2p/…; can be given more than once.")
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            help="ERC-20 token with 18 decimals to pay in, such as a stable coin. By default, OPEN is created.",
+            show_default=False,
+        ),
+    ] = None,
+    holder: Annotated[
+        str | None,
+        typer.Option(
+            help="Account that gets all OPEN, and so all votes; by default the one that deploys.", show_default=False
+        ),
+    ] = None,
+    guardian: Annotated[
+        str | None,
+        typer.Option(
+            help="Account, best a multisig, that can pause payments; on a development chain this node's wallet.",
+            show_default=False,
+        ),
+    ] = None,
+    proposal_votes: Annotated[
+        str | None, typer.Option(help="Votes that a proposer needs; by default 1000.", show_default=False)
+    ] = None,
+    quorum_votes: Annotated[
+        str | None,
+        typer.Option(
+            help="Votes that a decision needs where 4 % of all are fewer; by default 10000.", show_default=False
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Deploy the contracts on a chain, and write the network.json that nodes join with.
+
+    Votes then rule the parameters, the disputes and the treasury. The account that deploys keeps no power over them.
+    """
+    if out.exists():
+        raise ConfigError(f"{out} exists already, and a network is never overwritten: name another file")
+    if token and holder:
+        raise ConfigError(
+            "--holder is for OPEN that is created, and --token names a token that exists: leave one out"
+        )
+    with open_endpoint(rpc[0]) as client:
+        is_development = is_development_chain(client)
+        found = _read_token(client, token)
+        fields = _network(client, rpc, bootstrap or [], None if is_development else name, found)
+        deployer = _deployer(key, password_file, is_development=is_development)
+        plan = DeploymentPlan(
+            network=fields,
+            deployer=deployer,
+            guardian=_guardian(guardian, deployer, fields),
+            holder=check_address(holder) if holder else deployer.address,
+            voting=_voting(proposal_votes, quorum_votes, is_development=is_development),
+            token=found,
+            token_address=check_address(token) if token else None,
+        )
+        _announce(client, plan)
+        confirm(f"deploy {fields.network}?", yes=yes or deployer.address == BANK)
+        network = _deploy(client, plan)
+        check_identity(client, network)
+        _check_powers(client, plan, network)
+    write_network(out, network)
+    if as_json:
+        emit_json("network", network_to_json(network))
+        return
+    keeps = "only the pause" if plan.guardian == deployer.address else "no power over it"
+    say(f"votes rule it now, and {deployer.address} has {keeps}")
+    say(f"[bold]{plain(network.network)}[/] is deployed; join it: `openledger-node network join {plain(str(out))}`")
+
+
+# ---- The plan: what was typed is checked before anything is paid
+
+
+def _read_token(client: ChainClient, token: str | None) -> "TokenFacts | None":
+    from ..chain.token import read_token  # imports the call encoder, a third of a second
+
+    return read_token(client, check_address(token)) if token else None
+
+
+def _network(
+    client: ChainClient, rpc: list[str], bootstrap: list[str], name: str | None, token: "TokenFacts | None"
+) -> Network:
+    genesis = genesis_hash(client)
+    is_development = is_development_chain(client)
+    chosen = network_id_for_development(genesis) if is_development else name or f"openledger-{client.chain_id()}"
+    fields = {
+        "schema": NETWORK_SCHEMA,
+        "network": chosen,
+        "chain_id": client.chain_id(),
+        "rpc": rpc,
+        "genesis_hash": genesis,
+        "deploy_block": 0,
+        "contracts": {contract: f"0x{number:040x}" for number, contract in enumerate(CONTRACTS)},
+        "bootstrap": bootstrap,
+        "token": {"symbol": token.symbol if token else "OPEN", "decimals": 18},
+    }
+    return network_from_json(json.dumps(fields), source="the network to deploy")
+
+
+def _deployer(name: str | None, password_file: Path | None, *, is_development: bool) -> Key:
+    if name is None and is_development:
+        return Key(address=BANK, private_key=BANK_KEY)
+    return open_account(open_node_home(), LOCAL_NETWORK, name or WALLET, password_file)
+
+
+def _guardian(chosen: str | None, deployer: Key, network: Network) -> Address:
+    """The chosen account; on a development network, this data directory's throwaway wallet by default."""
+    if chosen is None and network.is_development:
+        return ensure_development_wallet(open_node_home(), network.network).address
+    guardian = check_address(chosen) if chosen else deployer.address
+    if network.is_development or guardian != deployer.address:
+        return guardian
+    raise ConfigError(
+        "the guardian can pause draws and payments for a week, for ever, so it must not be the account that deploys: "
+        "name another account, best a multisig, with --guardian"
+    )
+
+
+def _voting(proposal_votes: str | None, quorum_votes: str | None, *, is_development: bool) -> Voting:
+    voting = DEVELOPMENT_VOTING if is_development else REAL_VOTING
+    if proposal_votes:
+        voting = replace(voting, threshold_wei=Wei(int(wei_of(proposal_votes))))
+    if quorum_votes:
+        voting = replace(voting, quorum_floor_wei=Wei(int(wei_of(quorum_votes))))
+    if voting.quorum_floor_wei == 0:
+        raise ConfigError("a quorum of 0 votes would let anybody decide: give more with --quorum-votes")
+    return voting
+
+
+def _announce(client: ChainClient, plan: DeploymentPlan) -> None:
+    """Print what a deployment does and costs.
+
+    Raises:
+        ChainError: the account can't pay for it.
+    """
+    from ..chain.dev.deploy import CREATION_GAS, NUM_WIRINGS, WIRING_GAS  # as above
+
+    deployer, fees = plan.deployer.address, client.fees()
+    gas_most = plan.num_contracts * CREATION_GAS + NUM_WIRINGS * WIRING_GAS
+    cost_most_wei = gas_most * (2 * fees.base_wei + fees.tip_wei)
+    has_wei = client.coin_balance(deployer)
+    say(f"deploys {plan.num_contracts} contracts on chain {plan.network.chain_id} from {deployer};")
+    say(_whose_votes(plan))
+    say(f"guardian: {plan.guardian}, who can pause draws and payments for a time")
+    say(f"gas: at most {amount(cost_most_wei)} coins")
+    if has_wei < cost_most_wei:
+        raise ChainError(f"{deployer} has {amount(has_wei)} coins: send it {amount(cost_most_wei - has_wei)} more")
+
+
+def _whose_votes(plan: DeploymentPlan) -> str:
+    if plan.token is None:
+        return f"{plan.holder} gets all OPEN, which are also the votes"
+    symbol = plain(plan.token.symbol)
+    pays = f"the network pays in {symbol}" + (
+        "" if plan.token.has_permits else ", whose payments need an approval each"
+    )
+    if plan.token.has_votes:
+        return f"{pays}; votes are {symbol} whose holders have delegated them"
+    return f"{pays}; votes are {symbol} that their holders put into a contract of wrapped votes"
+
+
+# ---- Deployment
+
+
+def _deploy(client: ChainClient, plan: DeploymentPlan) -> Network:
+    from ..chain.dev.deploy import GivenToken, deploy_network  # as above
+
+    given = None
+    if plan.token and plan.token_address:
+        given = GivenToken(address=plan.token_address, has_votes=plan.token.has_votes)
+    contracts, deploy_block = deploy_network(
+        client,
+        plan.deployer.private_key,
+        windows=DEVELOPMENT_WINDOWS if plan.network.is_development else REAL_WINDOWS,
+        voting=plan.voting,
+        token=given,
+        holder=plan.holder,
+        guardian=plan.guardian,
+    )
+    return replace(plan.network, contracts=contracts, deploy_block=deploy_block)
+
+
+def _check_powers(client: ChainClient, plan: DeploymentPlan, network: Network) -> None:
+    from ..chain.wiring import check_has_no_power, check_wiring  # as above
+
+    check_wiring(client, network)
+    if plan.guardian != plan.deployer.address:
+        check_has_no_power(client, network, plan.deployer.address)

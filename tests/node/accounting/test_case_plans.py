@@ -1,0 +1,316 @@
+"""Commands about cases: each refusal says what to do, and what is confirmed was shown with its price."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.chain_world.case_world import (
+    BOND,
+    FALSE,
+    RIGHT,
+    CaseWorld,
+    challenge_of,
+    open_case_world,
+    opening_of,
+)
+from support.chain_world.contract_world import OPEN
+from support.signed import AUTHORIZER, NODE, PAYER, account
+
+from openledger_node.accounting.case_plans import challenge_receipt, changed_shares, close_case, contest_case
+from openledger_node.accounting.case_report import cases_report
+from openledger_node.accounting.publishing import Publication
+from openledger_node.attribution.recount import NotHereError
+from openledger_node.errors import NodeError
+from openledger_node.ledger.receipts import ReceiptRow
+from openledger_node.settlement.actions import RemoveStake
+from openledger_node.settlement.case_actions import ChallengeReceipt
+from openledger_protocol.eip712 import digest_word
+from openledger_protocol.errors import RevertedError
+from openledger_protocol.primitives import Address, Wei
+from openledger_protocol.signatures import sign_digest
+
+Plan = Callable[..., Publication]
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> Iterator[CaseWorld]:
+    with open_case_world(tmp_path) as opened:
+        yield opened
+
+
+def plan(cases: CaseWorld, row: ReceiptRow, account: Address = PAYER) -> Publication:
+    return challenge_receipt(cases.home, cases.world.payer, account, {"receipt": row.digest})
+
+
+def contest(cases: CaseWorld, case: str, account: Address = NODE) -> Publication:
+    return contest_case(cases.home, cases.world.node, account, {"case": case})
+
+
+def close(cases: CaseWorld, case: str) -> Publication:
+    return close_case(cases.home, cases.world.node, NODE, {"case": case})
+
+
+def report(cases: CaseWorld, **given: Any) -> dict[str, Any]:
+    return cases_report(cases.world.node, given)
+
+
+# ---- a whole case by commands
+
+
+def test_a_false_receipt_is_challenged_judged_and_the_reward_withdrawn_by_commands(cases: CaseWorld) -> None:
+    row = cases.buy(FALSE)
+    before = cases.open_of(cases.world.payer)
+    shown = cases.do("attribution challenge", receipt=row.digest[:20])
+    assert f"{NODE} has 1,000,000 ppm, and the rule gives 0" in shown
+    assert "Your bond is 5 OPEN." in shown
+    assert "you get it back with 10 OPEN, a tenth of what the node loses now" in shown
+    assert "BOTH TEXTS BECOME PUBLIC FOR EVER" in shown
+    assert cases.state(row.digest) == "open"
+    cases.world.payer.ring.keys.pop(PAYER)  # so that nothing is withdrawn by itself
+    cases.judge(row.digest, guilty=True)
+    (waiting, _) = cases_report(cases.world.payer, {})["to_withdraw"]
+    assert waiting == {"name": "wallet", "account": PAYER, "amount_wei": str(BOND + 10 * OPEN)}
+    cases.do("rewards withdraw")
+    assert cases.open_of(cases.world.payer) == before + 10 * OPEN
+
+
+def told(planned: Publication) -> str:
+    """What the operator reads before they confirm."""
+    return "\n".join(planned.details)
+
+
+def test_a_command_that_was_confirmed_sends_the_approval_first(cases: CaseWorld) -> None:
+    planned = cases.planner.plan("attribution challenge", {"receipt": cases.buy(FALSE).digest}, None)
+    assert [step["summary"].split()[0] for step in planned["steps"]] == ["let", "challenge"]
+    assert planned["steps"][0]["summary"] == "let Disputes take 5 OPEN"
+    assert int(planned["wallet_after_wei"]) == cases.open_of(cases.world.payer) - BOND
+
+
+def test_a_key_that_is_elsewhere_gets_both_transactions_to_sign(cases: CaseWorld) -> None:
+    cases.world.run(lambda: cases.world.payer.is_idle)
+    found = cases.planner.prepare_unsigned("attribution challenge", {"receipt": cases.buy(FALSE).digest})
+    assert [each["contract"] for each in found["transactions"]] == ["OpenToken", "Disputes"]
+    assert found["details"][-1].startswith("BOTH TEXTS BECOME PUBLIC FOR EVER")
+
+
+# ---- challenges that are refused
+
+
+def test_a_receipt_with_right_shares_is_not_challenged(cases: CaseWorld) -> None:
+    with pytest.raises(NodeError, match=r"are what the rule gives, .* would be wrong, and lose its bond"):
+        plan(cases, cases.buy())
+
+
+def test_nobody_can_challenge_anothers_exchange(cases: CaseWorld) -> None:
+    row = cases.buy(FALSE)
+    with pytest.raises(NodeError, match=f"only its payer {PAYER} can challenge its receipt.*--wallet"):
+        plan(cases, row, account(7))
+    cases.world.chain.fund(AUTHORIZER, open_wei=BOND)
+    assert plan(cases, row, AUTHORIZER).actions
+
+
+def test_a_node_can_not_challenge_itself(cases: CaseWorld) -> None:
+    config = replace(cases.world.configs[cases.channel], payer=NODE, authorizer=NODE)
+    key = cases.world.id_of(config)
+    cases.world.payer.ledger.channels.ensure(key, config, now_ns=1)
+    with pytest.raises(NodeError, match=r"belongs to node .* itself, and a node can't challenge itself"):
+        plan(cases, cases.buy(FALSE, channel_id=key), NODE)
+
+
+def test_a_nodes_hot_key_can_not_challenge_for_a_payer(cases: CaseWorld) -> None:
+    signer = cases.world.node.accounts.signer
+    config = replace(cases.world.configs[cases.channel], authorizer=signer)
+    key = cases.world.id_of(config)
+    cases.world.payer.ledger.channels.ensure(key, config, now_ns=1)
+    with pytest.raises(NodeError, match="a node can't challenge itself"):
+        plan(cases, cases.buy(FALSE, channel_id=key), signer)
+
+
+def test_a_receipt_whose_texts_are_gone_names_the_setting(cases: CaseWorld) -> None:
+    row = cases.buy(FALSE)
+    cases.world.payer.ledger.texts.delete_until(1 << 62)
+    with pytest.raises(NodeError, match=r"texts of this receipt are not here.*\[payer\] keep_texts_s"):
+        plan(cases, row)
+
+
+def test_a_receipt_of_other_texts_than_were_received_is_refused(cases: CaseWorld) -> None:
+    """A node can send the receipt of a broken stream later, for an answer that nobody has received."""
+    row = cases.buy(FALSE)
+    cases.world.payer.ledger.texts.delete_until(1 << 62)
+    cases.texts().keep(row.digest, opening_of("Odile"))
+    with pytest.raises(NodeError, match="the node has signed other texts than those that are kept here"):
+        plan(cases, row)
+
+
+def test_a_receipt_by_a_key_that_is_not_the_nodes_is_refused_in_words(cases: CaseWorld) -> None:
+    row = cases.buy(FALSE)
+    forged = replace(row, signature=sign_digest(b"\x77" * 32, digest_word(row.digest)))
+    action = challenge_of(forged, cases.world.configs[cases.channel], bond_wei=Wei(BOND))
+    wallet = cases.world.payer.accounts.wallet
+    sign = cases.world.payer.ring.signer(wallet)
+    with pytest.raises(RevertedError, match=r"and .* does not answer for that key: it was never the node's"):
+        cases.world.payer.treasury.plan([action], wallet, sign, key="forged")
+
+
+def test_texts_that_do_not_fit_into_a_challenge_are_refused(cases: CaseWorld) -> None:
+    with pytest.raises(NodeError, match=r"question and answer have 24,7.. bytes, and a challenge takes 24,576"):
+        plan(cases, cases.buy(FALSE, answer="x" * 24_500))
+
+
+def test_texts_that_just_fit_are_taken_by_the_contract(cases: CaseWorld) -> None:
+    row = cases.buy(FALSE)
+    (action,) = plan(cases, row).actions
+    assert isinstance(action, ChallengeReceipt)
+    room = 24_576 - action.challenge.texts.size_bytes
+    largest = cases.buy(FALSE, answer="Odile keeps it." + "y" * room)
+    cases.do("attribution challenge", receipt=largest.digest)
+    assert cases.state(largest.digest) == "open"
+
+
+def test_a_receipt_that_is_too_old_or_ahead_of_the_chain_is_refused(cases: CaseWorld) -> None:
+    now_s = cases.world.now_s
+    with pytest.raises(NodeError, match=r"could be challenged until .* stake does not answer for it any more"):
+        plan(cases, cases.buy(FALSE, issued_at_s=now_s - 121))
+    with pytest.raises(NodeError, match=r"the chain is only at .*: run this again in 9 s"):
+        plan(cases, cases.buy(FALSE, issued_at_s=now_s + 9))
+
+
+def test_a_second_case_of_a_node_or_of_a_receipt_is_refused(cases: CaseWorld) -> None:
+    row, other = cases.buy(FALSE), cases.buy(FALSE)
+    cases.challenge(row)
+    with pytest.raises(NodeError, match="the one about this one is open"):
+        plan(cases, row)
+    with pytest.raises(NodeError, match=f"{PAYER} has an open case against {NODE}, .* attribution cases --node"):
+        plan(cases, other)
+    cases.judge(row.digest, guilty=False)
+    with pytest.raises(NodeError, match="the one about this one has ended: not guilty"):
+        plan(cases, row)
+    assert plan(cases, other).actions
+
+
+def test_a_node_that_was_slashed_has_time_to_mend_its_fault(cases: CaseWorld) -> None:
+    case = cases.challenge(cases.buy(FALSE))
+    cases.judge(case, guilty=True)
+    with pytest.raises(NodeError, match=r"was slashed lately, and has until .* run this again then"):
+        plan(cases, cases.buy(FALSE))
+    cases.world.wait(31)
+    with pytest.raises(NodeError, match="has no stake left, so a case could cost it nothing"):
+        plan(cases, cases.buy(FALSE))
+
+
+def test_stake_that_is_unbonding_still_answers(cases: CaseWorld) -> None:
+    cases.world.act(RemoveStake(amount_wei=Wei(100 * OPEN)))
+    cases.world.run(lambda: cases.world.node.deployment.stake(NODE).bonded_wei == 0)
+    assert "a tenth of what the node loses" in told(plan(cases, cases.buy(FALSE)))
+
+
+def test_a_bond_that_is_not_affordable_is_named(cases: CaseWorld) -> None:
+    row = cases.buy(FALSE)
+    with pytest.raises(NodeError, match=f"the bond is 5 OPEN, and {AUTHORIZER} has 0 OPEN: send it more OPEN"):
+        challenge_receipt(cases.home, cases.world.payer, AUTHORIZER, {"receipt": row.digest})
+
+
+def test_shares_that_can_not_be_computed_are_not_challenged(cases: CaseWorld) -> None:
+    row = cases.buy(FALSE)
+    cases.recount.missing = "adapter 0xaa is not here"
+    with pytest.raises(NotHereError, match="adapter 0xaa is not here"):
+        plan(cases, row)
+
+
+def test_a_receipt_that_is_not_here_is_refused(cases: CaseWorld) -> None:
+    with pytest.raises(NodeError, match="0 receipts begin with '0xabc'"):
+        challenge_receipt(cases.home, cases.world.payer, PAYER, {"receipt": "0xabc"})
+
+
+# ---- contest and close
+
+
+def sleeping(cases: CaseWorld) -> CaseWorld:
+    cases.world.node.case_keeper.step = lambda _: None  # type: ignore[method-assign]
+    return cases
+
+
+def test_a_contest_shows_what_the_shares_should_be_and_warns(cases: CaseWorld) -> None:
+    case = sleeping(cases).challenge(cases.buy())
+    assert told(contest(cases, case[:12])).startswith("The node's shares, computed again here, are what the rule")
+    cases.judge(case, guilty=False)
+    case = cases.challenge(cases.buy(FALSE))
+    note = told(contest(cases, case))
+    assert note.startswith("WARNING: the challenge is right.")
+    assert f"  {NODE} has 1,000,000 ppm, and the rule gives 0" in note
+
+
+def test_a_contest_without_the_rows_is_told_to_be_unchecked(cases: CaseWorld) -> None:
+    case = sleeping(cases).challenge(cases.buy())
+    cases.recount.missing = "adapter 0xaa is not here: `openledger-node adapters pull 0xaa` gets it"
+    assert told(contest(cases, case)).startswith("NOT CHECKED: this node can't compute the shares of this case.")
+
+
+def test_a_contest_that_the_contract_would_refuse_is_refused(cases: CaseWorld) -> None:
+    case = cases.challenge(cases.buy())
+    cases.world.run(cases.contester)
+    cases.world.settle()
+    with pytest.raises(NodeError, match=f"{NODE} has contested this case already"):
+        contest(cases, case)
+    with pytest.raises(NodeError, match=f"{NODE} has contested this case, and only the node itself"):
+        contest(cases, case, account(7))
+    cases.judge(case, guilty=False)
+    with pytest.raises(NodeError, match="this case has ended: not guilty"):
+        contest(cases, case)
+    with pytest.raises(NodeError, match="0 cases begin with '0xab'"):
+        contest(cases, "0xab")
+
+
+def test_a_contest_of_ones_own_challenge_or_too_late_is_refused(cases: CaseWorld) -> None:
+    case = sleeping(cases).challenge(cases.buy())
+    with pytest.raises(NodeError, match="would put up a bond against itself"):
+        contest(cases, case, PAYER)
+    cases.world.wait(31)
+    with pytest.raises(NodeError, match=r"could be contested until .*: the votes judge it next"):
+        contest(cases, case)
+
+
+def test_a_case_is_closed_only_after_its_time(cases: CaseWorld) -> None:
+    case = sleeping(cases).challenge(cases.buy())
+    with pytest.raises(NodeError, match=r"can be judged until .*: close it after that"):
+        close(cases, case)
+    cases.world.wait(61)
+    assert "each side gets back its bond of 5 OPEN" in told(close(cases, case))
+    cases.do("attribution close", case=case)
+    assert cases.state(case) == "draw"
+
+
+# ---- the list of cases
+
+
+def test_the_list_says_what_can_be_done_until_when(cases: CaseWorld) -> None:
+    case = sleeping(cases).challenge(cases.buy())
+    cases.world.settle()
+    (found,) = report(cases)["cases"]
+    assert (found["digest"], found["state"], found["bond_wei"]) == (case, "open", str(BOND))
+    assert (found["shares_are_right"], found["contester"]) == (True, None)
+    assert f"`openledger-node attribution contest {case}` puts 5 OPEN at risk, and wins as much" in found["next"]
+    assert found["contest_until_s"] == found["opened_at_s"] + 30
+    cases.world.wait(61)
+    (found,) = report(cases)["cases"]
+    assert found["next"].startswith(f"nobody judged it: `openledger-node attribution close {case}`")
+
+
+def test_the_list_warns_of_a_right_challenge_and_forgets_what_has_ended(cases: CaseWorld) -> None:
+    case = cases.challenge(cases.buy(FALSE))
+    cases.world.settle()
+    (found,) = report(cases)["cases"]
+    assert "to contest it would lose the bond" in found["next"]
+    assert report(cases, node=PAYER)["cases"] == []
+    cases.judge(case, guilty=True)
+    assert report(cases)["cases"] == []
+    (found,) = report(cases, all=True, node=NODE)["cases"]
+    assert (found["state"], found["next"]) == ("guilty", "")
+
+
+def test_shares_that_differ_are_told_by_account_the_largest_difference_first() -> None:
+    changes = changed_shares(FALSE, RIGHT)
+    assert [change.given_ppm - change.expected_ppm for change in changes] == [1_000_000, -600_000, -400_000]
+    assert changed_shares(RIGHT, RIGHT) == []

@@ -1,0 +1,418 @@
+"""Votes by commands, on a simulated chain with the real contracts: what is carried, and what is refused and why."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.chain_world.contract_world import OPEN
+from support.chain_world.voter import KEYS, SUPPLY_WEI, Voters, open_voters
+from support.chain_world.world import open_session, open_world
+from support.signed import account
+
+from openledger_node.accounting.governing import GovernanceQueries
+from openledger_node.chain.dev.constants import DEVELOPMENT_PARAMS, DEVELOPMENT_VOTING
+from openledger_node.chain.governance import Governance
+from openledger_node.errors import NodeError
+from openledger_node.settlement.vote_actions import DelegateVotes
+from openledger_protocol.epoch import epoch_at
+from openledger_protocol.errors import MalformedError
+
+
+@pytest.fixture
+def voters(tmp_path: Path) -> Iterator[Voters]:
+    with open_world(tmp_path, supply_wei=SUPPLY_WEI) as world:
+        yield open_voters(tmp_path / "voters", world)
+
+
+def value(voters: Voters, key: str) -> dict[str, Any]:
+    (found,) = [each for each in voters.ask("gov_params")["values"] if each["key"] == key]
+    return dict(found)
+
+
+# ---- delegation
+
+
+def test_votes_that_move_twice_in_a_row_find_the_gas_that_new_seconds_take(voters: Voters) -> None:
+    """An estimate in the second of the last change updates its votes, and the transaction adds new ones."""
+    session, stranger = voters.world.node, account(0x51)
+    for to in (session.accounts.wallet, stranger, session.accounts.wallet, stranger):
+        voters.world.act(DelegateVotes(to=to))
+        voters.world.chain.client.mine()
+        session.step()
+    states = {each.intent.summary: each.state for each in session.ledger.outbox.newest(limit=4)}
+    assert set(states.values()) <= {"mined", "final"}, states
+
+
+# ---- what is carried
+
+
+def test_a_proposal_changes_the_fee_split_from_the_epoch_after_the_next(voters: Voters) -> None:
+    plan = voters.plan("gov propose", values={"protocolPpm": "4%"})
+    assert plan["details"][0] == "protocolPpm: 5 % → 4 %"
+    voters.do("gov propose", values={"protocolPpm": "4%"})
+    assert voters.show()["title"] == "protocolPpm: 5 % → 4 %"
+    voters.carry()
+    executed = epoch_at(voters.world.now_s, voters.world.node.windows)
+    queued = value(voters, "protocolPpm")["queued"]
+    assert [each["text"] for each in queued] == ["4 %"]
+    assert queued[0]["from_epoch"] in (executed + 1, executed + 2)
+    assert voters.world.node.params().protocol_ppm == 50_000
+    voters.world.wait(2 * voters.world.node.windows.epoch_s)
+    assert voters.world.node.params().protocol_ppm == 40_000
+    assert value(voters, "protocolPpm")["text"] == "4 %"
+    shown = voters.show()
+    assert (shown["state"], shown["title"], shown["next"]) == ("executed", "protocolPpm: 5 % → 4 %", None)
+
+
+def test_a_proposal_admits_an_attribution_rule(voters: Voters) -> None:
+    assert (
+        voters.plan("gov propose", values={"algoId": "poa-v3"})["details"][0]
+        == "algoId: rule 1 (suffix-v1) → rule 7 (poa-v3)"
+    )
+    voters.do("gov propose", values={"algoId": "7"}, reason="signals show more than text")
+    shown = voters.show()
+    assert shown["title"] == "algoId: rule 1 (suffix-v1) → rule 7 (poa-v3)"
+    assert shown["description"].startswith("signals show more than text\n\n20")
+    assert "#proposer" not in shown["description"]
+    voters.carry()
+    voters.world.wait(2 * voters.world.node.windows.epoch_s)
+    assert voters.world.node.params().algo_id == 7
+
+
+def test_values_that_are_not_named_stay_as_they_were_queued_last(voters: Voters) -> None:
+    voters.do("gov propose", values={"minStake": "150", "draws": "6"})
+    voters.carry()
+    voters.do("gov propose", values={"min-deposit": "0.5"})
+    assert voters.show(2)["title"] == "minDeposit: 0.01 OPEN → 0.5 OPEN"
+    voters.carry(2)
+    voters.world.wait(2 * voters.world.node.windows.epoch_s)
+    found = voters.world.node.params()
+    assert (found.min_stake_wei, found.draws, found.min_deposit_wei) == (150 * OPEN, 6, OPEN // 2)
+
+
+def test_the_treasury_is_spent_from_all_that_it_has(voters: Voters) -> None:
+    world, to = voters.world, "0x" + "7" * 40
+    timelock = world.chain.contracts["Timelock"]
+    world.chain.fund(timelock, open_wei=30 * OPEN)
+    with pytest.raises(NodeError, match="the treasury has 30 OPEN, and this is 31 OPEN: spend less"):
+        voters.plan("gov propose", spend_wei=str(31 * OPEN), to=to)
+    with pytest.raises(NodeError, match="who gets it"):
+        voters.plan("gov propose", spend_wei=str(OPEN))
+    voters.do("gov propose", spend_wei=str(20 * OPEN), to=to)
+    assert voters.show()["title"].startswith("send 20 OPEN to 0x7777")
+    voters.carry()
+    assert world.node.deployment.token_balance(to) == 20 * OPEN
+    assert world.node.deployment.token_balance(timelock) == 10 * OPEN
+
+
+def test_a_late_quorum_gives_the_others_time_to_answer(voters: Voters) -> None:
+    voters.do("gov propose", values={"draws": "5"})
+    voters.begin()
+    voters.do("gov vote", "ben", proposal="1", support="for")
+    voters.world.wait(DEVELOPMENT_VOTING.period_s - 15)
+    voters.do("gov vote", "ada", proposal="1", support="against")
+    assert voters.show()["is_extended"] is False, "votes against are not part of the quorum"
+    voters.do("gov vote", "eve", proposal="1", support="abstain")
+    shown = voters.show()
+    assert shown["is_extended"]
+    assert shown["votes_until_s"] > shown["votes_from_s"] + DEVELOPMENT_VOTING.period_s
+    assert [each["support"] for each in shown["voters"]] == ["against", "for", "abstain"]
+
+
+# ---- who may propose what
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"minStaek": "5"}, "votes can't change 'minStaek': did you mean minStake?"),
+        ({"epoch": "60"}, "votes can't change 'epoch': there are protocolPpm"),
+        (
+            {"protocolPpm": "11%"},
+            "protocolPpm can't be 11 %: it must be from 0 % to 10 %, and no vote can change that",
+        ),
+        ({"draws": "17"}, "draws can't be 17: it must be from 2 to 16"),
+        ({"minStake": "0.5"}, "minStake can't be 0.5 OPEN: it must be from 1 OPEN to 1,000,000 OPEN"),
+        ({"algoId": "2"}, r"algoId can't be rule 2 \(not defined\): it must be one of 1, 4, 5, 7"),
+        ({"dataPpm": "26%"}, "dataPpm can't move from 20 % to 26 % at once: it moves by at most 5 % at a time"),
+        ({"minStake": "100"}, "these values hold or are queued already"),
+        ({}, "a proposal needs something to do"),
+    ],
+)
+def test_a_proposal_that_would_fail_is_refused_before_it_costs_anything(
+    voters: Voters, values: dict[str, str], why: str
+) -> None:
+    with pytest.raises(NodeError, match=why):
+        voters.plan("gov propose", values=values)
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"minStake": "much"}, "minStake can't be 'much': give an amount in OPEN"),
+        ({"dataPpm": "1.5"}, "dataPpm can't be '1.5': give a percentage such as 4%, or parts"),
+        ({"draws": "4.5"}, "draws can't be '4.5': give a whole number"),
+        ({"draws": "-4"}, "draws can't be '-4'"),
+        ({"algoId": "poa-v9"}, "algoId can't be 'poa-v9': give a rule's number or name, such as 7 or poa-v3"),
+        ({"dataPpm": "4.55555%"}, "dataPpm can't be '4.55555': give a percentage"),
+    ],
+)
+def test_a_value_of_another_form_is_refused(voters: Voters, values: dict[str, str], why: str) -> None:
+    with pytest.raises(MalformedError, match=why):
+        voters.plan("gov propose", values=values)
+
+
+def test_shares_that_changed_lately_are_refused_with_the_time_to_come_back(voters: Voters) -> None:
+    voters.do("gov propose", values={"dataPpm": "22%"})
+    voters.carry()
+    assert voters.ask("gov_params")["shares_move_from_epoch"] is not None
+    with pytest.raises(
+        NodeError, match=r"the shares changed less than 14 epochs before epoch .*: propose it after 20"
+    ):
+        voters.plan("gov propose", values={"dataPpm": "23%"})
+    assert voters.plan("gov propose", values={"draws": "5"})["steps"], "other values can change"
+    voters.world.wait(14 * voters.world.node.windows.epoch_s)
+    assert voters.plan("gov propose", values={"dataPpm": "23%"})["steps"]
+
+
+def test_two_open_proposals_do_not_overwrite_each_others_values(voters: Voters) -> None:
+    voters.do("gov propose", values={"draws": "5"})
+    with pytest.raises(NodeError, match=r"proposal 1 sets the values, too, and is pending.*gov show 1"):
+        voters.plan("gov propose", values={"minStake": "150"})
+    assert voters.plan("gov propose", values={"minStake": "150"}, is_anyway=True)["steps"]
+    voters.begin()
+    voters.end()
+    assert voters.show()["state"] == "defeated"
+    assert voters.plan("gov propose", values={"minStake": "150"})["steps"]
+
+
+def test_a_proposer_with_too_few_votes_is_told_how_many_are_lacking(tmp_path: Path) -> None:
+    with open_world(tmp_path, supply_wei=SUPPLY_WEI) as world:
+        voters = open_voters(tmp_path / "voters", world, are_delegated=False)
+        why = "takes 100 OPEN of votes, and .* has 0 OPEN: 100 OPEN are lacking. It holds 500 OPEN, which become its"
+        with pytest.raises(NodeError, match=why):
+            voters.plan("gov propose", values={"draws": "5"})
+        voters.do("gov delegate", to="self")
+        assert voters.ask("gov_votes", account=voters.account("ada"))["votes_wei"] == str(500 * OPEN)
+        voters.do("gov propose", values={"draws": "5"})
+
+
+def test_a_second_proposal_on_its_way_is_noticed(voters: Voters) -> None:
+    voters.send("gov propose", values={"draws": "5"})
+    with pytest.raises(NodeError, match=r"a proposal of this account is on its way \(propose: draws: 4 → 5\)"):
+        voters.plan("gov propose", values={"draws": "6"})
+
+
+def test_nobody_can_copy_a_proposal_and_cancel_the_copy(voters: Voters) -> None:
+    """The governor refuses a description that names another proposer, so the copy can't be sent first."""
+    chain = voters.world.chain
+    voters.do("gov propose", values={"draws": "5"})
+    (event,) = [each for each in chain.events("OpenGovernor") if each.name == "ProposalCreated"]
+    given = event.arguments
+    copied = (given["targets"], given["values"], given["calldatas"], f"{given['description']}")
+    assert chain.error_of("OpenGovernor", "propose", *copied, key=KEYS["eve"]) == "GovernorRestrictedProposer"
+
+
+def test_a_proposer_can_take_it_back_before_voting_begins_and_nobody_else_can(voters: Voters) -> None:
+    voters.do("gov propose", values={"draws": "5"})
+    with pytest.raises(NodeError, match=r"only 0x.* can cancel proposal 1: vote against it"):
+        voters.plan("gov cancel", "ben", proposal="1")
+    voters.do("gov cancel", proposal="1")
+    assert voters.show()["state"] == "canceled"
+    voters.do("gov propose", values={"draws": "5"})
+    voters.begin()
+    with pytest.raises(NodeError, match="only before its voting begins: voting ends after"):
+        voters.plan("gov cancel", proposal="2")
+
+
+def test_a_node_that_has_not_read_the_chain_yet_says_so(tmp_path: Path, voters: Voters) -> None:
+    folder, chain = tmp_path / "fresh", voters.world.chain
+    folder.mkdir()
+    fresh = open_session(folder, chain.client, chain.network, "node")
+    with pytest.raises(NodeError, match="still reading the chain from its start: run the command again in a moment"):
+        GovernanceQueries(fresh).answers["gov_params"]({})
+    fresh.ledger.close()
+
+
+# ---- votes
+
+
+def test_tokens_that_were_not_delegated_in_time_count_nothing(tmp_path: Path) -> None:
+    with open_world(tmp_path, supply_wei=SUPPLY_WEI) as world:
+        voters = open_voters(tmp_path / "voters", world, are_delegated=False)
+        voters.do("gov delegate", to="self")
+        voters.do("gov propose", values={"draws": "5"})
+        voters.begin()
+        (said, *_) = voters.plan("gov vote", "ben", proposal="1", support="for")["details"]
+        assert "this vote counts nothing" in said
+        assert "its 300 OPEN were not delegated when voting began" in said
+        voters.do("gov delegate", "ben", to="self")
+        (said, *_) = voters.plan("gov vote", "ben", proposal="1", support="for")["details"]
+        assert "only after voting had begun" in said
+        voters.do("gov vote", "ben", proposal="1", support="for")
+        assert voters.show()["for_wei"] == "0"
+        voters.do("gov vote", "ada", proposal="1", support="for")
+        assert voters.show()["for_wei"] == str(500 * OPEN)
+
+
+def test_borrowed_votes_that_came_after_the_snapshot_count_nothing(voters: Voters) -> None:
+    """Tokens that move during a vote are counted where they were delegated when it began, and only there."""
+    world = voters.world
+    voters.do("gov propose", values={"draws": "5"})
+    voters.begin()
+    assert world.chain.send("OpenToken", "transfer", voters.account("eve"), 500 * OPEN, key=KEYS["ada"]).is_ok
+    voters.do("gov vote", "eve", proposal="1", support="for")
+    voters.do("gov vote", "ada", proposal="1", support="against")
+    shown = voters.show()
+    assert (shown["for_wei"], shown["against_wei"]) == (str(200 * OPEN), str(500 * OPEN))
+
+
+def test_staked_open_has_no_vote_and_a_voter_is_told(voters: Voters) -> None:
+    node = voters.world.node.accounts.wallet
+    found = voters.ask("gov_votes", account=node)
+    assert (found["staked_wei"], found["votes_wei"], found["delegate"]) == (str(100 * OPEN), "0", None)
+
+
+def test_a_vote_that_is_early_late_or_the_second_is_refused(voters: Voters) -> None:
+    voters.do("gov propose", values={"draws": "5"})
+    vote = {"proposal": "1", "support": "for"}
+    with pytest.raises(NodeError, match="nobody can vote on proposal 1 now: voting begins after 20"):
+        voters.plan("gov vote", **vote)
+    voters.begin()
+    voters.send("gov vote", **vote)
+    assert voters.plan("gov vote", **vote)["note"] == "this is on its way already: vote for proposal 1"
+    voters.world.settle()
+    voters.world.settle()
+    with pytest.raises(NodeError, match="has voted on proposal 1, and a vote can't be changed"):
+        voters.plan("gov vote", proposal="1", support="against")
+    with pytest.raises(MalformedError, match="a vote is for, against or abstain, not 'maybe'"):
+        voters.plan("gov vote", "ben", proposal="1", support="maybe")
+    voters.end()
+    with pytest.raises(NodeError, match="nobody can vote on proposal 1 now: it was carried and is not queued yet"):
+        voters.plan("gov vote", "ben", **vote)
+
+
+def test_a_proposal_is_queued_and_executed_only_in_its_time(voters: Voters) -> None:
+    voters.do("gov propose", values={"draws": "5"})
+    with pytest.raises(NodeError, match="can't be queued: voting begins after"):
+        voters.plan("gov queue", proposal="1")
+    voters.begin()
+    assert voters.show()["next"] == "gov vote 1 for"
+    voters.do("gov vote", proposal="1", support="for")
+    with pytest.raises(NodeError, match="can't be queued: voting ends after"):
+        voters.plan("gov queue", proposal="1")
+    voters.end()
+    assert voters.show()["next"] == "gov queue 1"
+    with pytest.raises(NodeError, match="can't be executed: it was carried and is not queued yet"):
+        voters.plan("gov execute", proposal="1")
+    voters.do("gov queue", "eve", proposal="1")
+    with pytest.raises(NodeError, match="can't be executed: the timelock holds it until"):
+        voters.plan("gov execute", proposal="1")
+    with pytest.raises(NodeError, match="can't be queued: the timelock holds it until"):
+        voters.plan("gov queue", proposal="1")
+    voters.world.wait(DEVELOPMENT_VOTING.timelock_s + 1)
+    assert voters.show()["next"] == "gov execute 1"
+    voters.do("gov execute", "ben", proposal="1")
+    with pytest.raises(NodeError, match="can't be executed: it is executed"):
+        voters.plan("gov execute", proposal="1")
+
+
+def test_a_proposal_that_was_not_carried_says_by_how_much(voters: Voters) -> None:
+    voters.do("gov propose", values={"draws": "5"})
+    voters.begin()
+    voters.do("gov vote", "ben", proposal="1", support="for")
+    voters.end()
+    why = "it was not carried, with 300 OPEN for, 0 OPEN against, and 0 OPEN abstaining of a quorum of 400 OPEN"
+    with pytest.raises(NodeError, match=why):
+        voters.plan("gov queue", proposal="1")
+
+
+def test_proposals_are_found_by_number_and_by_the_beginning_of_their_id(voters: Voters) -> None:
+    voters.do("gov propose", values={"draws": "5"})
+    shown = voters.show()
+    for name in ("1", shown["id"], shown["id"][:12], str(int(shown["id"], 16))):
+        assert voters.ask("gov_show", proposal=name)["number"] == 1
+    for name in ("0", "2", "0xffffffffffff", "x", "9" * 70):
+        with pytest.raises(NodeError, match="proposals are called"):
+            voters.ask("gov_show", proposal=name)
+
+
+# ---- proposals of strangers
+
+
+HOSTILE = b"\x1b[2Jgive \xff\xfe me\x00 all\r\n" + "\u202enothing ".encode() * 2_000
+
+
+def propose_raw(voters: Voters, calls: list[tuple[str, int, bytes]], description: bytes) -> None:
+    """Propose any calls with any bytes as their description, which no command would send."""
+    targets, values, datas = (list(part) for part in zip(*calls, strict=True))
+    text = description.decode("utf-8", "surrogateescape")
+    receipt = voters.world.chain.send("OpenGovernor", "propose", targets, values, datas, text, key=KEYS["eve"])
+    assert receipt.is_ok
+    voters.world.settle()
+
+
+def test_a_hostile_text_stops_no_node_and_is_shown_safely_and_bounded(voters: Voters) -> None:
+    world = voters.world
+    propose_raw(voters, [(world.chain.contracts["Params"], 0, b"\x01\x02\x03\x04")], HOSTILE)
+    assert world.node.state.health == "ok"
+    assert world.node.watcher.head == world.chain.client.head() or world.node.step() is None
+    shown = voters.show()
+    assert shown["is_description_cut"]
+    assert len(shown["description"]) < 40_000
+    assert not {"\x1b", "\x00", "\u202e", "\udcff"} & set(shown["description"])
+    assert "\\x1b[2Jgive \\udcff\\udcfe me" in shown["description"]
+
+
+def test_calls_that_nobody_understands_are_shown_raw_with_a_warning(voters: Voters) -> None:
+    world = voters.world
+    stranger = "0x" + "9" * 40
+    calls = [(stranger, 0, b"\xde\xad\xbe\xef" + bytes(9_000)), (world.chain.contracts["Params"], 5, b"")]
+    propose_raw(voters, calls * 10, b"trust me")
+    shown = voters.show()
+    assert (shown["is_understood"], shown["num_calls"], len(shown["actions"])) == (False, 20, 8)
+    first = shown["actions"][0]
+    assert (first["is_known"], first["target"], first["data"][:10]) == (False, stranger, "0xdeadbeef")
+    assert len(first["data"]) < 1_000
+    assert "and 12 more calls" in shown["title"]
+
+
+def test_a_proposal_with_bytes_that_are_not_text_can_be_carried_all_the_same(voters: Voters) -> None:
+    """Queueing needs the hash of exactly those bytes."""
+    world = voters.world
+    call = Governance(world.node.deployment).set_params(replace(DEVELOPMENT_PARAMS, draws=5))
+    propose_raw(voters, [(call.to, 0, call.data)], b"\xff\xfe")
+    voters.carry(by=("ada", "eve"))
+    assert voters.show()["state"] == "executed"
+    assert world.node.state.health == "ok"
+
+
+def test_a_reason_with_bytes_that_are_not_text_stops_no_node(voters: Voters) -> None:
+    voters.do("gov propose", values={"draws": "5"})
+    voters.begin()
+    chain, proposal = voters.world.chain, int(voters.show()["id"], 16)
+    reason = b"\xff\x1b[2J".decode("utf-8", "surrogateescape")
+    assert chain.send("OpenGovernor", "castVoteWithReason", proposal, 1, reason, key=KEYS["ben"]).is_ok
+    voters.world.settle()
+    assert voters.world.node.state.health == "ok"
+    assert voters.show()["voters"][0]["reason"] == "\\udcff\\x1b[2J"
+
+
+def test_a_datanets_name_with_bytes_that_are_not_text_stops_no_node(voters: Voters) -> None:
+    name = b"lake\xff".decode("utf-8", "surrogateescape")
+    created = voters.world.chain.send("DatanetRegistry", "create", name, voters.account("eve"), 1, "CC0")
+    assert created.is_ok
+    voters.world.settle()
+    assert voters.world.node.state.health == "ok"
+    assert voters.world.node.ledger.events.find("DatanetCreated")[0].arguments["name"] == name
+
+
+@pytest.mark.parametrize("command", ["gov vote", "gov propose"])
+def test_a_reason_that_is_too_long_is_refused(voters: Voters, command: str) -> None:
+    voters.do("gov propose", values={"draws": "5"})
+    voters.begin()
+    arguments = {"proposal": "1", "support": "for"} if command == "gov vote" else {"values": {"draws": "6"}}
+    with pytest.raises(NodeError, match="a reason has at most"):
+        voters.plan(command, reason="é" * 5_000, is_anyway=True, **arguments)

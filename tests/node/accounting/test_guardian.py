@@ -1,0 +1,158 @@
+"""The guardian's pause by commands, votes of a token that has none, and votes by a key that is elsewhere."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from eth_account import Account
+from support.chain_world.contract_world import OPEN
+from support.chain_world.deployed import send_call
+from support.chain_world.voter import KEYS, SUPPLY_WEI, Voters, open_voters
+from support.chain_world.world import open_world
+
+from openledger_node.accounting.submissions import Submissions
+from openledger_node.chain.clients.simulated import open_client
+from openledger_node.chain.dev.constants import BANK, BANK_KEY, DEVELOPMENT_WINDOWS
+from openledger_node.chain.dev.deploy import GivenToken
+from openledger_node.chain.encoding import created_address
+from openledger_node.errors import NodeError
+from openledger_protocol.chain import ContractCall
+from openledger_protocol.errors import RevertedError
+from openledger_protocol.primitives import Address
+from openledger_protocol.signatures import address_of
+
+ARTIFACTS = Path(__file__).parents[2] / "support" / "chain_world" / "artifacts"
+GUARDIAN = address_of(KEYS["eve"])
+
+
+@pytest.fixture
+def voters(tmp_path: Path) -> Iterator[Voters]:
+    with open_world(tmp_path, supply_wei=SUPPLY_WEI, guardian=GUARDIAN) as world:
+        yield open_voters(tmp_path / "voters", world)
+
+
+# ---- pauses
+
+
+def test_a_pause_stops_new_channels_and_ends_by_itself(voters: Voters) -> None:
+    plan = voters.plan("gov pause", "eve", duration_s=20)
+    assert "nobody can open a channel" in plan["details"][0]
+    voters.do("gov pause", "eve", duration_s=20)
+    assert voters.ask("gov_params")["pause"]["paused_until_s"] is not None
+    opening = {"node": GUARDIAN, "generation": "0x" + "1" * 64, "amount_wei": str(OPEN)}
+    with pytest.raises(RevertedError, match="the guardian has paused new channels, draws and payments until"):
+        voters.plan("channels open", **opening)
+    voters.world.wait(20)
+    assert voters.ask("gov_params")["pause"]["paused_until_s"] is None
+    assert voters.plan("channels open", **opening)["steps"]
+
+
+def test_votes_go_on_in_a_pause(voters: Voters) -> None:
+    voters.do("gov pause", "eve")
+    voters.do("gov propose", values={"draws": "5"})
+    voters.begin()
+    voters.do("gov vote", proposal="1", support="for")
+    assert voters.show()["for_wei"] == str(500 * OPEN)
+
+
+def test_a_guardian_that_pauses_too_often_is_refused_with_the_time_of_the_next_pause(voters: Voters) -> None:
+    voters.do("gov pause", "eve", duration_s=10)
+    with pytest.raises(NodeError, match=r"the network is paused already, until 20.*; it ends by itself"):
+        voters.plan("gov pause", "eve", duration_s=10)
+    voters.world.wait(11)
+    with pytest.raises(NodeError, match=r"the last pause ended at 20.*, and the next one can begin at 20"):
+        voters.plan("gov pause", "eve", duration_s=10)
+    assert voters.ask("gov_params")["pause"]["next_possible_s"] is not None
+    voters.world.wait(DEVELOPMENT_WINDOWS.pause_gap_s)
+    voters.do("gov pause", "eve", duration_s=10)
+
+
+@pytest.mark.parametrize("duration_s", [-1, 31])
+def test_a_pause_that_is_too_long_is_refused(voters: Voters, duration_s: int) -> None:
+    with pytest.raises(NodeError, match="a pause lasts at most 30 s: choose from 1 s to that"):
+        voters.plan("gov pause", "eve", duration_s=duration_s)
+
+
+def test_nobody_but_the_guardian_can_pause(voters: Voters) -> None:
+    with pytest.raises(NodeError, match=f"only the guardian {GUARDIAN} can pause, not {voters.account('ada')}"):
+        voters.plan("gov pause", "ada")
+
+
+# ---- a token without votes
+
+
+@pytest.fixture
+def wrapping(tmp_path: Path) -> Iterator[Voters]:
+    """A network that pays in a token without votes and permits."""
+    client = open_client()
+    artifact = json.loads((ARTIFACTS / "BlockingToken.json").read_text())
+    created = created_address(BANK, client.nonce(BANK))
+    arguments = bytes(12) + bytes.fromhex(BANK[2:]) + SUPPLY_WEI.to_bytes(32, "big")
+    code = bytes.fromhex(artifact["bytecode"][2:]) + arguments
+    send_call(client, ContractCall(to=Address("0x"), data=code), key=BANK_KEY)
+    client.mine()
+    with open_world(tmp_path, client, token=GivenToken(address=created, has_votes=False)) as world:
+        yield open_voters(tmp_path / "voters", world, are_delegated=False)
+
+
+def test_open_without_votes_is_wrapped_for_them_and_comes_back(wrapping: Voters) -> None:
+    voters, account = wrapping, wrapping.account("ada")
+    plan = voters.plan("gov wrap", amount_wei=str(450 * OPEN))
+    assert [each["summary"] for each in plan["steps"]] == [
+        "let WrappedVotes take 450 OPEN",
+        "turn 450 OPEN into votes",
+    ]
+    voters.do("gov wrap", amount_wei=str(450 * OPEN))
+    voters.do("gov delegate", to="self")
+    found = voters.ask("gov_votes", account=account)
+    assert (found["is_wrapped"], found["votes_wei"], found["held_wei"]) == (True, str(450 * OPEN), str(450 * OPEN))
+    voters.do("gov propose", values={"draws": "5"})
+    voters.carry()
+    with pytest.raises(NodeError, match="holds 450 OPEN as votes, less than 451 OPEN"):
+        voters.plan("gov unwrap", amount_wei=str(451 * OPEN))
+    voters.do("gov unwrap", amount_wei=str(450 * OPEN))
+    assert voters.world.node.deployment.token_balance(account) == 500 * OPEN
+    assert voters.ask("gov_votes", account=account)["votes_wei"] == "0"
+
+
+@pytest.mark.parametrize("command", ["gov wrap", "gov unwrap"])
+def test_a_token_with_votes_is_not_wrapped(voters: Voters, command: str) -> None:
+    with pytest.raises(
+        NodeError, match="has votes by itself, so nothing is wrapped: run `openledger-node gov delegate"
+    ):
+        voters.plan(command, amount_wei="1")
+
+
+# ---- a key that is elsewhere
+
+
+def test_a_vote_is_printed_signed_elsewhere_checked_and_sent(voters: Voters) -> None:
+    desk, key = Submissions(voters.world.node), b"\x31" * 32
+    cold = address_of(key)
+    voters.world.chain.fund(cold, open_wei=500 * OPEN)
+
+    def sign_and_send(command: str, **arguments: object) -> str:
+        voters.world.node.step()
+        (printed,) = voters.planner.prepare_unsigned(command, {"wallet": cold, **arguments})["transactions"]
+        signed = Account.sign_transaction(printed["transaction"], key)
+        (seen,) = desk.inspect(["0x" + signed.raw_transaction.hex().removeprefix("0x")])
+        assert seen["is_known"], seen
+        desk.submit(seen["raw"])
+        voters.world.settle(2)
+        voters.world.settle()
+        return str(seen["summary"])
+
+    assert sign_and_send("gov delegate", to="self") == f"let {cold} vote with the OPEN of the sender"
+    said = sign_and_send("gov propose", values={"draws": "5"})
+    assert said.startswith("propose: set the network's values: protocolPpm 5 %")
+    assert "draws 5," in said
+    shown = voters.show()
+    assert shown["proposer"] == cold
+    voters.begin()
+    assert sign_and_send("gov vote", proposal="1", support="for") == f"vote for proposal {shown['id']}"
+    voters.end()
+    assert sign_and_send("gov queue", proposal="1").startswith("queue the proposal: set the network's values")
+    voters.world.wait(11)
+    assert sign_and_send("gov execute", proposal="1").startswith("execute the proposal: set the network's values")
+    assert voters.show()["state"] == "executed"

@@ -1,0 +1,101 @@
+"""Verdicts on cases by vote: a case is judged in time or not at all."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.chain_world.contract_world import OPEN
+from support.chain_world.voter import SUPPLY_WEI, Voters, open_voters
+from support.chain_world.world import open_world
+from support.signed import PAYER_KEY, SIGNER_KEY, WORK
+
+from openledger_node.errors import NodeError
+from openledger_protocol.attribution import shares_hash
+from openledger_protocol.eip712 import hex_digest, keccak_digest
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.payments import Receipt, receipt_digest
+from openledger_protocol.primitives import BASE_ONLY, Digest, Wei
+from openledger_protocol.signatures import sign_digest
+
+PROMPT, OUTPUT = bytes(32) + b"who taught it?", bytes(32) + b"nobody"
+
+
+@pytest.fixture
+def voters(tmp_path: Path) -> Iterator[Voters]:
+    with open_world(tmp_path, supply_wei=SUPPLY_WEI) as world:
+        yield open_voters(tmp_path / "voters", world)
+
+
+def challenge(voters: Voters) -> Digest:
+    """Open a case about a receipt that the node has signed."""
+    world = voters.world
+    channel = world.open_channel()
+    receipt = Receipt(
+        channel_id=channel,
+        seq=1,
+        issued_at_s=world.now_s,
+        adapter_id=BASE_ONLY,
+        amount_wei=Wei(OPEN),
+        cumulative_wei=Wei(OPEN),
+        algo_id=1,
+        shares_hash=shares_hash(()),
+        work=replace(WORK, prompt_commit=keccak_digest(PROMPT), output_commit=keccak_digest(OUTPUT)),
+    )
+    digest = receipt_digest(receipt, world.payments)
+    world.must("OpenToken", "approve", world.chain.contracts["Disputes"], 100 * OPEN, key=PAYER_KEY)
+    signature = sign_digest(SIGNER_KEY, digest)
+    texts = (PROMPT, OUTPUT)
+    world.must("Disputes", "challenge", world.configs[channel], receipt, [], signature, *texts, key=PAYER_KEY)
+    return hex_digest(digest)
+
+
+@pytest.mark.parametrize(("verdict", "bonded"), [("guilty", 0), ("not-guilty", 100 * OPEN)])
+def test_a_vote_judges_a_case(voters: Voters, verdict: str, bonded: int) -> None:
+    digest = challenge(voters)
+    voters.do("gov propose", judge={digest: verdict})
+    words = "guilty" if verdict == "guilty" else "not guilty"
+    assert voters.show()["title"] == f"judge case {digest}: {words}"
+    with pytest.raises(NodeError, match="proposal 1 judges this case already: `openledger-node gov show 1`"):
+        voters.plan("gov propose", judge={digest: verdict})
+    voters.carry()
+    assert voters.world.node.deployment.stake(voters.world.node.accounts.wallet).bonded_wei == bonded
+    with pytest.raises(NodeError, match=f"there is no open case {digest}: `openledger-node attribution cases`"):
+        voters.plan("gov propose", judge={digest: verdict})
+
+
+def test_slashed_stake_is_spent_from_the_treasury_by_another_vote(voters: Voters) -> None:
+    digest, to = challenge(voters), "0x" + "7" * 40
+    voters.do("gov propose", judge={digest: "guilty"})
+    voters.carry()
+    voters.do("gov propose", spend_wei=str(90 * OPEN), to=to)
+    voters.carry(2)
+    assert voters.world.node.deployment.token_balance(to) == 90 * OPEN
+
+
+def test_a_vote_that_would_come_too_late_for_a_case_is_refused(voters: Voters) -> None:
+    digest = challenge(voters)
+    voters.world.wait(20)
+    with pytest.raises(NodeError, match=r"can be judged until 20.* it will end as a draw"):
+        voters.plan("gov propose", judge={digest: "guilty"})
+
+
+def test_a_pause_gives_a_vote_on_a_case_more_time(voters: Voters) -> None:
+    digest = challenge(voters)
+    assert voters.world.chain.send("AttributionRewards", "pause", 30).is_ok
+    voters.world.wait(20)
+    assert voters.plan("gov propose", judge={digest: "guilty"})["steps"]
+
+
+@pytest.mark.parametrize(
+    ("judge", "why"),
+    [({"0x12": "guilty"}, "32 bytes|digest|0x12"), ({"0x" + "1" * 64: "maybe"}, "a verdict is guilty")],
+)
+def test_a_verdict_of_another_form_is_refused(voters: Voters, judge: dict[str, str], why: str) -> None:
+    with pytest.raises(MalformedError, match=why):
+        voters.plan("gov propose", judge=judge)
+
+
+def test_a_case_that_is_not_there_is_refused(voters: Voters) -> None:
+    with pytest.raises(NodeError, match="there is no open case"):
+        voters.plan("gov propose", judge={"0x" + "1" * 64: "guilty"})

@@ -1,0 +1,78 @@
+"""Votes that wait for the operator: one for each running proposal where the wallet has votes and has not voted."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.chain_world.voter import SUPPLY_WEI, Voters, open_voters
+from support.chain_world.world import open_world
+
+from openledger_node.accounting.votes_waiting import VotesWaiting
+from openledger_node.chain.dev.constants import DEVELOPMENT_VOTING
+from openledger_node.settlement.vote_actions import CastVote, DelegateVotes
+from openledger_protocol.governance import Support
+
+
+@pytest.fixture
+def voters(tmp_path: Path) -> Iterator[Voters]:
+    with open_world(tmp_path, supply_wei=SUPPLY_WEI) as world:
+        yield open_voters(tmp_path / "voters", world)
+
+
+def delegate_to_itself(voters: Voters) -> None:
+    node = voters.world.node
+    voters.world.act(DelegateVotes(to=node.accounts.wallet))
+    voters.world.settle()
+    voters.world.settle()
+
+
+def test_a_proposal_waits_from_the_beginning_of_its_vote_until_the_wallet_has_voted(voters: Voters) -> None:
+    world = voters.world
+    waiting = VotesWaiting(world.node)
+    delegate_to_itself(voters)
+    assert waiting.count() == 0
+    voters.do("gov propose", values={"draws": "5"})
+    assert waiting.count() == 0, "its voting has not begun"
+    voters.begin()
+    world.settle()
+    assert waiting.count() == 1
+    proposal = int(voters.show()["id"], 16)
+    world.act(CastVote(proposal=proposal, number=1, support=Support.ABSTAIN, reason=""))
+    world.settle()
+    world.settle()
+    assert waiting.count() == 0
+    assert voters.show()["abstain_wei"] != "0"
+
+
+def test_a_proposal_waits_no_longer_than_its_vote_and_a_late_quorum_makes_that_longer(voters: Voters) -> None:
+    world, waiting = voters.world, VotesWaiting(voters.world.node)
+    delegate_to_itself(voters)
+    voters.do("gov propose", values={"draws": "5"})
+    voters.begin()
+    world.wait(DEVELOPMENT_VOTING.period_s - 8)
+    voters.do("gov vote", proposal="1", support="for")  # a quorum by itself
+    shown = voters.show()
+    assert shown["is_extended"]
+    while world.now_s < shown["votes_until_s"] - 1:
+        world.settle()
+        assert waiting.count() == 1
+    world.settle(3)
+    world.settle()
+    assert waiting.count() == 0
+
+
+def test_without_votes_nothing_waits(voters: Voters) -> None:
+    voters.do("gov propose", values={"draws": "5"})
+    voters.begin()
+    voters.world.settle()
+    assert VotesWaiting(voters.world.node).count() == 0, "the wallet holds OPEN, and delegated it to nobody"
+
+
+def test_a_proposal_that_was_cancelled_does_not_wait(voters: Voters) -> None:
+    waiting = VotesWaiting(voters.world.node)
+    delegate_to_itself(voters)
+    voters.do("gov propose", values={"draws": "5"})
+    voters.do("gov cancel", proposal="1")
+    voters.begin()
+    voters.world.settle()
+    assert waiting.count() == 0

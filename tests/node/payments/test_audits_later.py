@@ -1,0 +1,204 @@
+"""Audits that are cut off, receipts that come only after their streams, and alarms that last."""
+
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from support.indexes import BO
+from support.market_world.audited import (
+    CASE_S,
+    LIE,
+    RIGHT,
+    Rule,
+    alarms,
+    auditing,
+    countersigned,
+    make_impatient,
+    num_texts,
+    until,
+    verdicts,
+    wanted,
+)
+from support.market_world.liars import buy_through, receipt, tamper_with
+from support.market_world.market import open_market
+from support.market_world.terms import NODE, NOW_S
+
+from openledger_node.errors import LedgerError, NetworkError, NodeError
+from openledger_node.ledger.ledger import open_ledger
+from openledger_protocol.errors import ReceiptRefusedError, UnavailableError
+from openledger_protocol.wire.inference import InferenceMessage, ReceiptMessage
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_impatient(monkeypatch)
+
+
+# ---- restarts
+
+
+async def test_an_audit_that_a_stop_cut_off_is_done_at_the_next_start(tmp_path: Path, impatient: None) -> None:
+    rule = Rule(is_slow=True)
+    async with open_market(tmp_path, audits=auditing(tmp_path, rule), attribute=lambda _: RIGHT) as market:
+        await market.buy(wanted())
+        await until(lambda: rule.asked)
+        assert verdicts(market.buyer.ledger) == [None]
+        assert num_texts(market.buyer.ledger) == 1
+    async with open_market(tmp_path, audits=auditing(tmp_path), attribute=lambda _: RIGHT) as market:
+        await until(lambda: verdicts(market.buyer.ledger) == ["right"])
+        await market.buy(wanted("r2"))
+        await market.seller.wait_served(1)
+        assert countersigned(market) == [True, True]
+        assert num_texts(market.buyer.ledger) == 0
+    rule.may_end.set()
+
+
+async def test_a_receipt_that_is_not_audited_yet_is_not_countersigned_when_it_is_sent_again(
+    tmp_path: Path, impatient: None
+) -> None:
+    """A node that makes the payer stop gains nothing by it."""
+    rule = Rule(is_slow=True)
+    async with open_market(tmp_path, audits=auditing(tmp_path, rule), attribute=lambda _: LIE) as market:
+        await market.buy(wanted())
+    rule.may_end.set()
+    slow = Rule(is_slow=True)
+    async with open_market(tmp_path, audits=auditing(tmp_path, slow), attribute=lambda _: LIE) as market:
+        await market.buy(wanted("r2"))
+        await market.seller.wait_served(1)
+        assert countersigned(market) == [False, False]
+        slow.may_end.set()
+        await until(lambda: verdicts(market.buyer.ledger) == ["wrong", "wrong"])
+        assert countersigned(market) == [False, False]
+
+
+async def test_a_wrong_receipt_is_not_countersigned_after_a_restart_either(
+    tmp_path: Path, autojump_clock: object
+) -> None:
+    async with open_market(tmp_path, audits=auditing(tmp_path), attribute=lambda _: LIE) as market:
+        await market.buy(wanted())
+        await market.seller.wait_served(1)
+    async with open_market(tmp_path, audits=auditing(tmp_path, one_in=0), attribute=lambda _: RIGHT) as market:
+        assert len(alarms(market.buyer.ledger).alerts) == 1
+        await market.buy(wanted("r2"))
+        await market.seller.wait_served(1)
+        assert countersigned(market) == [False, True]
+
+
+async def test_a_receipt_is_stored_together_with_its_draw_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a crash between the two would leave a receipt that is countersigned without its audit."""
+
+    def fail(*_: object) -> None:
+        raise LedgerError("the disk is full")
+
+    async with open_market(tmp_path, audits=auditing(tmp_path), attribute=lambda _: LIE) as market:
+        ledger = market.buyer.ledger
+        with monkeypatch.context() as full:
+            full.setattr(ledger.audits, "begin", fail)
+            with pytest.raises(LedgerError):
+                await market.buy(wanted())
+        assert ledger.receipts.newest(limit=9) == []
+        assert num_texts(ledger) == 1, "the exchange is held for the receipt that will come again"
+        await market.seller.wait_served(1)
+        await market.buy(wanted("r2"))
+        await market.seller.wait_served(2)
+        await until(lambda: verdicts(ledger) == ["wrong", "wrong"])
+        assert countersigned(market) == [False, False]
+
+
+# ---- receipts that come only after their stream
+
+
+def break_off(message: InferenceMessage) -> Iterable[InferenceMessage]:
+    """Lose the receipt on its way."""
+    return () if isinstance(message, ReceiptMessage) else (message,)
+
+
+@pytest.mark.parametrize(("one_in", "is_countersigned"), [(0, True), (1, False)])
+async def test_a_node_that_shows_its_lies_only_after_their_streams_is_audited_as_well(
+    tmp_path: Path, autojump_clock: object, one_in: int, is_countersigned: bool
+) -> None:
+    opened = auditing(tmp_path, one_in=one_in)
+    async with open_market(tmp_path, audits=opened, attribute=lambda _: LIE) as market:
+        with pytest.raises(NetworkError):
+            await buy_through(market, wanted(), by_node=break_off)
+        tamper_with(market.seller)
+        await market.buy(wanted("r2"))
+        await market.seller.wait_served(2)
+        assert countersigned(market)[0] is is_countersigned
+
+
+async def test_a_node_that_shows_a_bad_receipt_first_and_its_lie_later_is_audited_as_well(
+    tmp_path: Path, autojump_clock: object
+) -> None:
+    early = receipt(cumulative_wei=lambda told: told.cumulative_wei + 7)
+    async with open_market(tmp_path, audits=auditing(tmp_path), attribute=lambda _: LIE) as market:
+        with pytest.raises(ReceiptRefusedError):
+            await buy_through(market, wanted(), by_node=early)
+        tamper_with(market.seller)
+        await market.buy(wanted("r2"))
+        await market.seller.wait_served(2)
+        assert countersigned(market) == [False, False]
+        assert verdicts(market.buyer.ledger) == ["wrong", "wrong"]
+
+
+async def test_right_shares_that_come_only_after_their_stream_are_countersigned(
+    tmp_path: Path, autojump_clock: object
+) -> None:
+    async with open_market(tmp_path, audits=auditing(tmp_path), attribute=lambda _: RIGHT) as market:
+        with pytest.raises(NetworkError):
+            await buy_through(market, wanted(), by_node=break_off)
+        assert num_texts(market.buyer.ledger) == 1
+        tamper_with(market.seller)
+        await market.buy(wanted("r2"))
+        await market.seller.wait_served(2)
+        await until(lambda: verdicts(market.buyer.ledger) == ["right", "right"])
+        await market.buy(wanted("r3"))
+        await market.seller.wait_served(3)
+        assert countersigned(market) == [True, True, True]
+        assert num_texts(market.buyer.ledger) == 0
+
+
+# ---- alarms
+
+
+async def alarmed(root: Path) -> None:
+    """Leave a buyer's ledger with an alarm about `NODE`."""
+    async with open_market(root, audits=auditing(root), attribute=lambda _: LIE) as market:
+        await market.buy(wanted())
+        await until(lambda: verdicts(market.buyer.ledger) == ["wrong"])
+
+
+async def test_nothing_is_bought_from_a_node_until_its_alarm_ends(tmp_path: Path, autojump_clock: object) -> None:
+    await alarmed(tmp_path)
+    with closing(open_ledger(tmp_path / "buyer.db")) as ledger:
+        with pytest.raises(UnavailableError, match="signed wrong shares in receipt"):
+            alarms(ledger).check(NODE)
+        alarms(ledger).check(BO)
+        with pytest.raises(UnavailableError):
+            alarms(ledger, now_s=NOW_S + CASE_S - 1).check(NODE)
+        over = alarms(ledger, now_s=NOW_S + CASE_S + 1)
+        over.check(NODE)
+        assert over.alerts == ()
+
+
+async def test_an_operator_forgives_a_node_and_its_receipt_stays_as_it_is(
+    tmp_path: Path, autojump_clock: object
+) -> None:
+    await alarmed(tmp_path)
+    with closing(open_ledger(tmp_path / "buyer.db")) as ledger:
+        found = alarms(ledger)
+        with pytest.raises(NodeError, match=f"nothing to forgive; of: {NODE}"):
+            found.forgive(BO)
+        assert found.forgive(NODE) == 1
+        found.check(NODE)
+        assert found.alerts == ()
+        with pytest.raises(NodeError, match="of: none"):
+            found.forgive(NODE)
+    async with open_market(tmp_path, audits=auditing(tmp_path), attribute=lambda _: RIGHT) as market:
+        await market.buy(wanted("r2"))
+        await until(lambda: verdicts(market.buyer.ledger) == ["wrong", "right"])
+        await market.seller.wait_served(1)
+        assert countersigned(market) == [False, True]

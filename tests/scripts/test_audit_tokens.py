@@ -1,0 +1,125 @@
+"""The audit of a network that pays in a stranger's token, which has no votes, so that they are wrapped."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from audited_economy import Economy, plant, run_economy
+from support.chain_world.deployed import send_call
+from support.chain_world.votes import WRAPPED_WEI
+from support.processes.nodes import ROOT
+from support.signed import PAYER, PAYER_KEY
+
+from openledger_node.audit.chain import pin_chain
+from openledger_node.audit.report import Report, audit, render_report
+from openledger_node.audit.storage_layout import layout_of
+from openledger_node.chain.clients.simulated import open_client
+from openledger_node.chain.contracts import ContractInterface
+from openledger_node.chain.dev.constants import BANK, DEVELOPMENT_SUPPLY_WEI
+from openledger_node.chain.dev.deploy import CREATE, GivenToken
+from openledger_node.chain.encoding import created_address
+from openledger_node.errors import ChainError
+from openledger_node.network_file import CONTRACTS, WRAPPED_VOTES
+from openledger_protocol.chain import ContractCall
+from openledger_protocol.primitives import Address
+
+ARTIFACT = ROOT / "tests" / "support" / "chain_world" / "artifacts" / "BlockingToken.json"
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Economy]:
+    client = open_client()
+    session = run_economy(client=client, token=GivenToken(address=token_of_a_stranger(client), has_votes=False))
+    yield session
+    session.client.close()
+
+
+def token_of_a_stranger(client: Any) -> Address:
+    artifact = json.loads(ARTIFACT.read_text())
+    token = ContractInterface(artifact["contract"], artifact["abi"], bytes.fromhex(artifact["bytecode"][2:]))
+    address = created_address(BANK, client.nonce(BANK))
+    send_call(client, ContractCall(to=CREATE, data=token.encode_creation(BANK, DEVELOPMENT_SUPPLY_WEI)))
+    client.mine()
+    return address
+
+
+def broken(report: Report) -> list[str]:
+    return [line.id for line in report.lines if not line.holds]
+
+
+def test_the_same_economy_holds_to_the_wei(session: Economy) -> None:
+    report = audit(session.client, session.network)
+    assert (report.faults, broken(report), report.donations) == ((), [], {})
+    ids = {line.id for line in report.lines}
+    assert ids >= {f"tokens.{name}" for name in (*CONTRACTS, WRAPPED_VOTES) if name != "Timelock"}
+    assert "supply" not in ids, "its other holders are unknown, since it is older than the network"
+
+
+def test_it_says_that_the_token_is_believed(session: Economy) -> None:
+    report = audit(session.client, session.network)
+    assert not report.is_open_token
+    assert "what it says of balances is taken as true" in render_report(report)
+
+
+def test_votes_are_backed_by_tokens(session: Economy) -> None:
+    votes = session.chain.read(WRAPPED_VOTES, "totalSupply")
+    assert votes == session.chain.read("OpenToken", "balanceOf", session.chain.contracts[WRAPPED_VOTES]) > 0
+    assert votes % WRAPPED_WEI == 0
+
+
+@pytest.mark.parametrize("name", [*CONTRACTS, WRAPPED_VOTES])
+def test_a_token_that_is_planted_is_found(session: Economy, name: str) -> None:
+    """ERC-20 tokens of OpenZeppelin keep balances in their first slot."""
+    place = layout_of(WRAPPED_VOTES).place("_balances", session.chain.contracts[name])
+    report = audit_with_planted(session, "OpenToken", place.slot)
+    assert broken(report) == ["treasury" if name == "Timelock" else f"tokens.{name}"]
+
+
+def test_a_vote_that_is_made_of_nothing_is_found(session: Economy) -> None:
+    place = layout_of(WRAPPED_VOTES).place("_totalSupply")
+    report = audit_with_planted(session, WRAPPED_VOTES, place.slot)
+    assert broken(report) == [f"tokens.{WRAPPED_VOTES}"]
+    assert report.faults[0].startswith("WrappedVotes._totalSupply is ")
+
+
+def test_a_vote_that_somebody_is_given_for_nothing_is_found(session: Economy) -> None:
+    place = layout_of(WRAPPED_VOTES).place("_balances", BANK)
+    [fault] = audit_with_planted(session, WRAPPED_VOTES, place.slot).faults
+    assert fault.startswith(f"WrappedVotes._balances[{BANK}] is ")
+
+
+def test_votes_wrapped_for_another_taken_out_and_tokens_that_are_given_are_told_apart(session: Economy) -> None:
+    wrapped = session.chain.contracts[WRAPPED_VOTES]
+    session.must("OpenToken", "approve", wrapped, 100, key=PAYER_KEY)
+    session.must(WRAPPED_VOTES, "depositFor", BANK, 100, key=PAYER_KEY)
+    assert session.chain.send(WRAPPED_VOTES, "transfer", PAYER, 60).is_ok
+    session.must(WRAPPED_VOTES, "withdrawTo", session.treasury, 50, key=PAYER_KEY)
+    session.must("OpenToken", "transfer", wrapped, 9, key=PAYER_KEY)
+    report = audit(session.client, session.network)
+    assert (report.faults, broken(report), report.donations) == ((), [], {WRAPPED_VOTES: 9})
+
+
+def test_a_network_file_that_hides_the_wrapped_votes_is_found_out(session: Economy) -> None:
+    hidden = dict(session.chain.contracts)
+    wrapped = hidden.pop(WRAPPED_VOTES)
+    token = hidden["OpenToken"]
+    report = audit(session.client, replace(session.network, contracts=hidden))
+    assert f"OpenGovernor.token is {wrapped}, and by network.json {token}" in report.faults
+
+
+def test_other_code_than_the_tokens_is_still_refused(session: Economy) -> None:
+    contracts = dict(session.chain.contracts)
+    contracts["Params"], contracts["Disputes"] = contracts["Disputes"], contracts["Params"]
+    network = replace(session.network, contracts=contracts)
+    with pytest.raises(ChainError, match=r"OpenToken, Params, Disputes of "):
+        pin_chain(session.client, network)
+
+
+def audit_with_planted(session: Economy, contract: str, slot: int) -> Report:
+    plant(session, contract, slot, lambda word: word + 1)
+    try:
+        return audit(session.client, session.network)
+    finally:
+        plant(session, contract, slot, lambda word: word - 1)

@@ -1,0 +1,488 @@
+"""Governance: a vote from its proposal to its execution on the page, and all that a proposal may be and say."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, Route, expect
+from support.pages import Seen, is_command
+from support.processes.nodes import EMBEDDED, Node, ask, command_json, wait_for
+
+from openledger_node.accounting.plain import plain_of
+from openledger_node.settlement.cases import KnownCase
+from openledger_protocol.primitives import Address, Digest, Wei
+
+OpenPage = Callable[..., Page]
+Change = Callable[[str, Any], None]
+AUDIT = (Path(__file__).parent / "audit.js").read_text()
+MINED_MS, VOTE_MS = 30_000, 60_000
+VOTES_WEI = 50_000_000 * 10**18
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>\u202egnp.exe\u0007 ${1}"
+HOSTILE_SHOWN = "<script>alert(2)</script>\\u202egnp.exe"
+OTHER = "0x" + "11" * 20
+CASE = KnownCase(
+    digest=Digest("0x" + "ab" * 32),
+    node=Address("0x" + "22" * 20),
+    challenger=Address("0x" + "33" * 20),
+    bond_wei=Wei(5 * 10**18),
+    contester=None,
+    state="open",
+    opened_at_s=1,
+    contest_until_s=2**40,
+    judge_until_s=2**40,
+    opened_by=Digest("0x" + "cd" * 32),
+)
+
+
+def verb(node: Node, *words: str) -> dict[str, Any]:
+    return command_json(node.home, *words, **EMBEDDED)
+
+
+def panel(page: Page, name: str) -> Locator:
+    return page.locator(f'.panel[aria-label="{name}"]')
+
+
+def tile(page: Page, label: str) -> Locator:
+    return page.locator(".tile", has=page.locator(f'.label:has-text("{label}")'))
+
+
+def carry_out(page: Page) -> None:
+    dialog = page.locator("dialog")
+    expect(dialog).to_contain_text("Gas, at most")
+    dialog.locator("button.primary").click()
+    expect(dialog.locator(".chip").first).to_contain_text(re.compile("mined|final"), timeout=MINED_MS)
+    dialog.locator("button", has_text="Close").click()
+    expect(dialog).to_have_count(0)
+
+
+def change_answers(page: Page, change: Change) -> None:
+    """Change what the node says of money and of itself; its stream is cut, so that it is asked."""
+
+    def answer(route: Route) -> None:
+        path = route.request.url.split("/operator")[1]
+        if path == "/events":
+            route.fulfill(status=204)
+            return
+        response = route.fetch()
+        content = response.json()
+        change(path, content)
+        route.fulfill(response=response, body=json.dumps(content))
+
+    page.context.route("**/operator/**", answer)
+    page.reload()
+    page.locator("#bar .state[data-tone]").wait_for()
+
+
+# ---- a whole vote
+
+
+@pytest.fixture(scope="module")
+def decided(voter: Node) -> Node:
+    """The node whose first proposal was carried and executed; the first test makes it so."""
+    assert ask(voter.home, "gov_list", all=True)["proposals"], "test_a_vote_from_its_proposal… goes first"
+    return voter
+
+
+def test_a_vote_from_its_proposal_to_its_execution_on_the_page(voter: Node, open_page: OpenPage) -> None:
+    page = open_page(voter, "governance")
+    expect(tile(page, "Open proposals").locator(".value")).to_have_text("0")
+    propose(page)
+    shown = panel(page, "Proposal")
+    expect(shown.locator("h2")).to_have_text("Proposal 1: dataPpm 20 % → 22 %", timeout=MINED_MS)
+    expect(shown).to_contain_text(HOSTILE_SHOWN)
+    assert page.locator("main img, main script").count() == 0
+    vote_for(page, voter)
+    shown.locator("button", has_text="Queue…").click(timeout=VOTE_MS)
+    carry_out(page)
+    expect(shown.locator("header")).to_contain_text("can be executed in")
+    shown.locator("button", has_text="Execute…").click(timeout=VOTE_MS)
+    carry_out(page)
+    found = verb(voter, "gov", "show", "1")
+    assert (found["state"], found["own"]["support"]) == ("executed", "for")
+    epoch = f"{found['active_epoch']:,}"
+    expect(shown.locator("header")).to_contain_text(f"executed, active from epoch {epoch}")
+    row = panel(page, "Parameters").locator('tr[data-key="row dataPpm"]')
+    expect(row).to_contain_text("22 %")
+    expect(panel(page, "Proposals").locator(".chip")).to_have_text("executed")
+
+
+def propose(page: Page) -> None:
+    page.locator('[data-key="propose"]').click()
+    dialog = page.locator("dialog")
+    page.locator("#propose-key").select_option("dataPpm")
+    expect(dialog).to_contain_text("From 10 % to 30 %, at most 5.00 percentage points at a time")
+    page.locator("#propose-value").fill("22%")
+    page.locator("#propose-reason").fill(f"it's due {HOSTILE}")
+    line = dialog.locator(".cli code").inner_text()
+    assert line.startswith("openledger-node gov propose dataPpm=22% --reason 'it'\\''s due <img")
+    assert is_command(line)
+    dialog.locator("button", has_text="Go on…").click()
+    expect(dialog).to_contain_text("voting begins at")
+    carry_out(page)
+
+
+def vote_for(page: Page, node: Node) -> None:
+    shown, count = panel(page, "Proposal"), page.locator("#nav a", has_text="Governance").locator(".count")
+    button = shown.locator("button", has_text="Vote for…")
+    button.wait_for(timeout=MINED_MS)
+    expect(count).to_have_text("1")
+    assert verb(node, "status")["waiting"]["governance"] == 1
+    expect(tile(page, "Open proposals")).to_contain_text("1 waits for your vote")
+    button.hover()
+    expect(shown.locator(".ballot .cli code")).to_have_text("openledger-node gov vote 1 for")
+    button.press("Enter")
+    dialog = page.locator("dialog")
+    expect(dialog.locator("button", has_text="Cancel")).to_be_focused()
+    expect(dialog.locator(".cli code")).to_have_text("openledger-node gov vote 1 for")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(dialog.locator(".chip").first).to_contain_text(re.compile("mined|final"), timeout=MINED_MS)
+    page.keyboard.press("Enter")
+    expect(dialog).to_have_count(0)
+    expect(shown.locator(".voted")).to_contain_text("You voted for with 50,000,100 OPEN")
+    expect(shown).to_contain_text("for + abstain, 125 %")
+    expect(count).to_have_count(0)
+
+
+# ---- the figures
+
+
+def test_votes_quorum_and_every_value_are_those_that_the_commands_print(decided: Node, open_page: OpenPage) -> None:
+    page = open_page(decided, "governance")
+    votes, rules = verb(decided, "gov", "votes"), verb(decided, "gov", "params")
+    expect(tile(page, "Your votes").locator(".amount")).to_have_attribute("title", f"{votes['votes_wei']} wei")
+    assert int(votes["votes_wei"]) > VOTES_WEI
+    quorum = f"{int(votes['quorum_wei']) // 10**18:,}"
+    expect(tile(page, "Quorum").locator(".value")).to_have_text(quorum)
+    values = panel(page, "Parameters")
+    for each in rules["values"]:
+        row = values.locator(f'tr[data-key="row {each["key"]}"]')
+        expect(row.locator("td").first).to_have_text(each["text"])
+        expect(row).to_contain_text(each["meaning"])
+    page.locator('[data-key="fixed"]').click()
+    for each in rules["fixed"]:
+        expect(values.locator(f'tr[data-key="row {each["name"]}"]')).to_contain_text(each["meaning"])
+    assert page.evaluate(AUDIT) == []
+
+
+def test_the_effect_is_that_of_the_replay(decided: Node, open_page: OpenPage, seen: Seen) -> None:
+    effect = ask(decided.home, "effect", proposal="1")
+    changed = {**effect, "was_wei": "1", "parts": {**effect["parts"], "node": {"difference_wei": str(-(10**17))}}}
+
+    def change(path: str, content: Any) -> None:
+        as_state("active")(path, content)
+        if path == "/money/effect":
+            content |= changed
+
+    page = open_page(decided, "governance")
+    change_answers(page, change)
+    told = panel(page, "Proposal").locator(".effect")
+    expect(told).to_contain_text("On your last 30 days: as node −0.100000 OPEN. History, not a forecast.")
+    told.locator("button").click()
+    dialog, replay = page.locator("dialog"), ask(decided.home, "replay", proposal="1")
+    expect(dialog.locator("tbody tr")).to_have_count(len(replay["roles"]))
+    expect(dialog).to_contain_text("History, not a forecast")
+    line = dialog.locator(".cli code").inner_text()
+    assert line == "openledger-node gov replay 1"
+    assert is_command(line)
+
+
+# ---- every state of a proposal
+
+
+def as_state(state: str, **more: Any) -> Change:
+    """Show the executed proposal as if it were in another state; voting ends in an hour, and nothing is cast."""
+    is_open = state in ("pending", "active", "succeeded", "queued")
+
+    def alter(each: dict[str, Any], now_s: int) -> None:
+        times = {"votes_from_s": now_s + (60 if state == "pending" else -60), "votes_until_s": now_s + 3_600}
+        own = {**each["own"], "support": None}
+        each |= {"state": state, "is_open": is_open, **times, "own": own, "execute_from_s": None, **more}
+
+    def change(path: str, content: Any) -> None:
+        if path == "/money/gov_show":
+            alter(content, content["chain_time_s"])
+        if path == "/money/gov_list":
+            if is_open and not content["proposals"]:
+                content["proposals"] = [shown_in_list[0]]
+            for each in content["proposals"]:
+                shown_in_list[:] = [each]
+                alter(each, content["chain_time_s"])
+
+    shown_in_list: list[Any] = [{"number": 1, "id": "0x", "own": {"weight_wei": "1"}, "values": [], "verdicts": []}]
+    return change
+
+
+@pytest.mark.parametrize(
+    ("state", "more", "says", "buttons"),
+    [
+        ("pending", {}, "voting begins in 60 s", ["Cancel…"]),
+        ("active", {}, "voting ends in 60 min", ["Vote for…", "Against…", "Abstain…"]),
+        ("active", {"is_extended": True}, "extended by a late quorum", ["Vote for…", "Against…", "Abstain…"]),
+        ("succeeded", {}, "carried; anybody can queue it", ["Queue…"]),
+        ("queued", {"execute_from_s": 2**40}, "can be executed in", []),
+        ("queued", {"execute_from_s": 1}, "can be executed now, by anybody", ["Execute…"]),
+        ("defeated", {"for_wei": "1", "against_wei": "0", "abstain_wei": "0"}, "not carried: no quorum", []),
+        ("defeated", {"abstain_wei": str(VOTES_WEI)}, "not carried: not more for than against", []),
+        ("canceled", {}, "taken back by its proposer", []),
+        ("expired", {}, "expired", []),
+    ],
+)
+def test_a_proposal_says_its_state_and_what_can_be_done(
+    decided: Node, open_page: OpenPage, state: str, more: dict[str, Any], says: str, buttons: list[str]
+) -> None:
+    page = open_page(decided, "governance")
+    change_answers(page, as_state(state, **more))
+    shown = panel(page, "Proposal")
+    expect(shown.locator("header")).to_contain_text(says)
+    expect(shown.locator(".ballot .buttons button")).to_have_text(buttons)
+    for button in shown.locator(".ballot .buttons button").all():
+        button.hover()
+        assert is_command(shown.locator(".ballot .cli code").inner_text())
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 380, 320])
+def test_an_open_vote_can_be_read_and_reached(decided: Node, open_page: OpenPage, width: int, scheme: str) -> None:
+    def change(path: str, content: Any) -> None:
+        as_state("active")(path, content)
+        if path == "/money/gov_show":
+            content["verdicts"] = [{"digest": CASE.digest, "is_guilty": True}]
+        with_case(path, content)
+
+    page = open_page(decided, "governance", width=width, scheme=scheme)
+    change_answers(page, change)
+    expect(page.locator(".ballot button.primary")).to_be_visible()
+    expect(panel(page, "Open cases")).to_contain_text("shares are wrong")
+    assert page.evaluate(AUDIT) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_dialogs_of_a_vote_can_be_read_and_reached(decided: Node, open_page: OpenPage, scheme: str) -> None:
+    page = open_page(decided, "governance", width=380, scheme=scheme)
+    change_answers(page, as_state("active"))
+    page.locator('[data-key="propose"]').click()
+    expect(page.locator("#propose-value")).to_be_focused()
+    page.locator("dialog button", has_text="Go on…").click()
+    expect(page.locator("dialog .note")).to_contain_text("Give the new value")
+    assert page.evaluate(AUDIT) == []
+    page.keyboard.press("Escape")
+    page.locator('[data-key="replay"]').click()
+    page.locator("dialog table").wait_for()
+    assert page.evaluate(AUDIT) == []
+
+
+def test_a_proposal_that_does_not_exist_is_said_and_the_rest_stays(
+    decided: Node, open_page: OpenPage, seen: Seen
+) -> None:
+    seen.is_forgiven = True  # the refusal
+    page = open_page(decided, "governance")
+    page.evaluate("() => { location.hash = '#/governance?proposal=99'; }")
+    expect(page.locator("main .note.warn")).to_contain_text("no proposals are called '99'")
+    expect(panel(page, "Proposal").locator("h2")).to_contain_text("Proposal 1")
+    expect(panel(page, "Parameters")).to_be_visible()
+
+
+# ---- what strangers write
+
+
+def test_what_a_proposer_writes_stays_text_and_a_call_that_is_not_understood_is_shown_raw(
+    decided: Node, open_page: OpenPage
+) -> None:
+    raw = {"text": HOSTILE, "contract": None, "is_known": False, "target": OTHER, "data": "0xdeadbeef", "changes": []}
+
+    def change(path: str, content: Any) -> None:
+        as_state("active", title=HOSTILE, values=[], is_understood=False)(path, content)
+        if path == "/money/gov_show":
+            content |= {"description": HOSTILE + "x" * 100_000, "actions": [raw], "num_calls": 3, "num_voters": 1}
+            content["voters"] = [{"voter": OTHER, "support": "for", "weight_wei": "1", "reason": HOSTILE}]
+
+    page = open_page(decided, "governance")
+    change_answers(page, change)
+    shown = panel(page, "Proposal")
+    expect(shown.locator("h2")).to_contain_text(HOSTILE_SHOWN)
+    expect(shown.locator(".calls")).to_contain_text("0xdeadbeef")
+    expect(shown).to_contain_text("and 2 more calls, which are not shown")
+    expect(shown.locator(".note")).to_contain_text("Vote against a proposal that you don’t understand")
+    shown.locator("summary").click()
+    expect(shown.locator("details")).to_contain_text(HOSTILE_SHOWN)
+    shown.locator("button", has_text="Show all").click()
+    expect(shown.locator(".told")).to_contain_text("characters)")
+    assert page.locator("main img, main script").count() == 0
+    assert "\u202e" not in page.locator("main").inner_text()
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+
+
+# ---- cases
+
+
+def with_case(path: str, content: Any, **more: Any) -> None:
+    if path == "/money/cases":
+        known = {"shares_are_right": False, "detail": "0x44 has 1 ppm, and the rule gives 2", "adapter_id": None}
+        content["cases"] = [{**plain_of(CASE), **known, "amount_wei": None, "next": "", **more}]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({}, {"Guilty…": f"gov propose --judge {CASE.digest}=guilty"}),
+        (
+            {"shares_are_right": True},
+            {
+                "Contest…": f"attribution contest {CASE.digest[:14]}",
+                "Not guilty…": f"gov propose --judge {CASE.digest}=not-guilty",
+            },
+        ),
+        (
+            {"shares_are_right": None, "contester": OTHER},
+            {
+                "Guilty…": f"gov propose --judge {CASE.digest}=guilty",
+                "Not guilty…": f"gov propose --judge {CASE.digest}=not-guilty",
+            },
+        ),
+        ({"judge_until_s": 1}, {"Close…": f"attribution close {CASE.digest[:14]}"}),
+    ],
+)
+def test_a_case_offers_what_follows_from_the_shares_that_this_node_computed(
+    decided: Node, open_page: OpenPage, more: dict[str, Any], words: dict[str, str]
+) -> None:
+    page = open_page(decided, "governance")
+    change_answers(page, lambda path, content: with_case(path, content, **more))
+    cases = panel(page, "Open cases")
+    expect(cases.locator("tbody button")).to_have_text(list(words))
+    for name, line in words.items():
+        cases.locator("button", has_text=re.compile(f"^{name}$")).hover()
+        expect(cases.locator(".cli code")).to_have_text(f"openledger-node {line}")
+        assert is_command(f"openledger-node {line}")
+
+
+def test_a_verdict_against_the_computed_shares_is_marked(decided: Node, open_page: OpenPage) -> None:
+    def change(path: str, content: Any) -> None:
+        as_state("active", values=[])(path, content)
+        if path == "/money/gov_show":
+            content["verdicts"] = [{"digest": CASE.digest, "is_guilty": True}]
+        with_case(path, content, shares_are_right=True, detail="")
+
+    page = open_page(decided, "governance")
+    change_answers(page, change)
+    expect(panel(page, "Proposal").locator(".note.bad")).to_contain_text(
+        "guilty. This node computed the shares again: they are right, so the challenge is wrong."
+    )
+
+
+# ---- who votes, and who pauses
+
+
+def test_votes_are_delegated_to_another_and_taken_back(decided: Node, open_page: OpenPage) -> None:
+    page = open_page(decided, "governance")
+    power = panel(page, "Voting power")
+    power.locator("#delegate-to").fill("somebody")
+    power.locator("button", has_text="Delegate…").click()
+    expect(page.locator("dialog")).to_have_count(0)
+    expect(power.locator("#delegate-to")).to_have_attribute("aria-invalid", "")
+    power.locator("#delegate-to").fill(OTHER)
+    expect(power.locator(".cli code")).to_have_text(f"openledger-node gov delegate {OTHER}")
+    power.locator("button", has_text="Delegate…").click()
+    carry_out(page)
+    expect(power).to_contain_text("Another account casts the votes of your OPEN")
+    expect(tile(page, "Your votes").locator(".value")).to_have_text("0.000")
+    assert verb(decided, "gov", "votes")["delegate"] == OTHER
+    power.locator("button", has_text="To yourself…").click()
+    carry_out(page)
+    expect(power).to_contain_text("Your votes are yours")
+    assert int(verb(decided, "gov", "votes")["votes_wei"]) > VOTES_WEI
+
+
+def test_an_account_without_votes_is_told_why_and_can_delegate(earner: Node, open_page: OpenPage) -> None:
+    page = open_page(earner, "governance")
+    expect(tile(page, "Your votes")).to_contain_text("not delegated, so they count nothing yet")
+    expect(panel(page, "Proposals")).to_contain_text("No proposal yet")
+    expect(panel(page, "Voting power").locator("button.primary")).to_have_text("To yourself…")
+
+
+def test_who_had_no_votes_when_voting_began_can_not_vote(decided: Node, open_page: OpenPage) -> None:
+    own = {"account": OTHER, "weight_wei": "0", "support": None}
+
+    def change(path: str, content: Any) -> None:
+        as_state("active")(path, content)
+        for each in [content, *content.get("proposals", [])] if path.startswith("/money/gov_") else []:
+            if "own" in each:
+                each["own"] = own
+        if path == "/money/gov_votes":
+            content["delegate"] = None
+
+    page = open_page(decided, "governance")
+    change_answers(page, change)
+    shown = panel(page, "Proposal")
+    expect(shown.locator(".ballot .buttons button").first).to_be_disabled()
+    expect(shown).to_contain_text("Your OPEN was delegated to nobody when voting began")
+
+
+def test_wrapped_votes_are_offered_only_where_the_token_has_none(decided: Node, open_page: OpenPage) -> None:
+    def change(path: str, content: Any) -> None:
+        if path == "/money/gov_votes":
+            content["is_wrapped"] = True
+
+    page = open_page(decided, "governance")
+    expect(panel(page, "Voting power")).to_contain_text("Your votes are yours")
+    expect(page.locator("#wrap-amount")).to_have_count(0)
+    change_answers(page, change)
+    power = panel(page, "Voting power")
+    power.locator("#wrap-amount").fill("2.5")
+    for verb_ in ("wrap", "unwrap"):
+        power.locator(f'[data-key="gov {verb_}"]').hover()
+        expect(power.locator(".cli code")).to_have_text(f"openledger-node gov {verb_} 2.5")
+        assert is_command(f"openledger-node gov {verb_} 2.5")
+
+
+def test_the_guardian_pauses_from_the_page_and_the_pause_ends_by_itself(decided: Node, open_page: OpenPage) -> None:
+    page = open_page(decided, "governance")
+    guardian = panel(page, "Pause")
+    expect(guardian).to_contain_text("this node’s wallet")
+    guardian.locator("button", has_text="Pause…").click()
+    carry_out(page)
+    expect(guardian).to_contain_text("paused, ends by itself in")
+    expect(guardian.locator("button", has_text="Pause…")).to_be_disabled()
+    expect(guardian).to_contain_text("not paused; the next pause can begin in", timeout=VOTE_MS)
+    wait_for(lambda: verb(decided, "gov", "params")["pause"]["paused_until_s"] is None)
+
+
+def test_who_is_not_the_guardian_sees_who_is_and_no_button(decided: Node, open_page: OpenPage) -> None:
+    def change(path: str, content: Any) -> None:
+        if path == "/money/gov_params":
+            content["pause"] |= {"is_own": False, "guardian": OTHER}
+
+    page = open_page(decided, "governance")
+    change_answers(page, change)
+    guardian = panel(page, "Pause")
+    expect(guardian.locator(f'code[title="{OTHER}"]')).to_be_visible()
+    expect(guardian.locator("button", has_text="Pause…")).to_have_count(0)
+
+
+# ---- where there is nothing to vote on
+
+
+def test_a_machine_alone_has_nothing_to_vote_on(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone, "governance")
+    expect(page.locator(".state-box")).to_contain_text("No network, so nothing to vote on")
+    expect(page.locator(".tile")).to_have_count(0)
+
+
+def test_while_the_chain_is_down_the_last_figures_stay(decided: Node, open_page: OpenPage, seen: Seen) -> None:
+    health = {"chain": "ok", "why": None}
+
+    def change(path: str, content: Any) -> None:
+        if path == "/status":
+            content["chain"], content["money"]["why_down"] = health["chain"], health["why"]
+
+    page = open_page(decided, "governance")
+    change_answers(page, change)
+    expect(panel(page, "Parameters")).to_be_visible()
+    health |= {"chain": "down", "why": "the endpoint is away"}
+    note = page.locator("main .note.bad").first
+    expect(note).to_contain_text("The chain does not answer: the endpoint is away. Votes that you have cast stand")
+    expect(note.locator(".cli")).to_contain_text("doctor --only chain")
+    expect(panel(page, "Parameters")).to_be_visible()
