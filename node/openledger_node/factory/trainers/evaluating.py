@@ -11,6 +11,7 @@ from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId
 
 from ...engine.backend import Backend, BackendSettings
+from ...engine.budget import base_bytes_on_disk
 from ...engine.probe import PROBE_TOKENS, PROMPT_TOKENS_MAX, state_probe
 from ...engine.tokenizer import Tokenizer, open_tokenizer
 from ...errors import ModelError
@@ -99,7 +100,7 @@ def probe_trained(base_folder: Path, folder: Path) -> dict[str, str] | None:
 
     This happens if no exact backend serves the base, or memory is too small for float32.
     """
-    files_bytes = sum(file.stat().st_size for file in base_folder.glob("*.safetensors"))
+    files_bytes = base_bytes_on_disk(base_folder)
     if FLOAT32_SHARE * files_bytes > RAM_SHARE * usable_bytes():
         return None
     settings = BackendSettings(
