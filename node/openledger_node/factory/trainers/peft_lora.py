@@ -15,11 +15,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from torch.optim import AdamW
-from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from ...errors import ModelError
 from ...models.adapter_files.layout import MODULES
+from ...models.causal_lm import open_causal_lm
 from ..job import TrainingJob, is_checkpoint, learning_rate_at, num_steps
 from ..trainer import (
     EvaluationInput,
@@ -94,9 +94,7 @@ def load_base(name: str, folder: Path, device: torch.device, dtype: torch.dtype)
     """
     try:
         # NOTE: SplitModel passes no mask; only this attention implementation is then causal.
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, attn_implementation="sdpa", local_files_only=True
-        )
+        model: Any = open_causal_lm(folder, dtype, attn_implementation="sdpa")
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot load base {name} from {folder}: {error}") from error
     model.name_or_path = name  # PEFT writes it into the files, and a local path means nothing elsewhere
