@@ -3,35 +3,15 @@
 GGUF, AWQ, GPTQ, nf4 and our own int8 and int4 all become a `GroupMatrix`. A group is a run of numbers in one row.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-NUMBERS_AT_ONCE = 1 << 22
-"""Numbers that are widened at once; the temporaries, in float32, take several times their size."""
-
-
-class Matrix(Protocol):
-    """A matrix (d_out, d_in) that is stored in another format."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """The (d_out, d_in) of the widened matrix."""
-
-    @property
-    def size_bytes(self) -> int:
-        """The bytes that it takes."""
-
-    def rows(self, at: slice | Tensor) -> "Matrix":
-        """Some rows of it: a slice shares its memory, ids (rows,) are copied."""
-
-    def to(self, device: torch.device) -> "Matrix":
-        """The matrix on a device."""
-
-    def wide(self) -> Tensor:
-        """Widen the matrix to the serving format."""
+NUMBERS_AT_ONCE = 1 << 24
+"""Numbers that are widened at once; with temporaries they take up to 12 bytes each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +41,16 @@ class NestedScales:
 
 
 Scales = Tensor | NestedScales
+PARTS = ("numbers", "scales", "minima", "zeros")
+"""The fields of a `GroupMatrix` that have a row for each of its rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupMatrix:
-    """Integers of 4 or 8 bits; a value is scale · (number − zero) + minimum, or scale · table[number].
+    """Integers of 4 or 8 bits in groups.
 
-    The value is computed in float32, as the format's reference does it, and rounded once to the serving format.
+    A value is scale · (number − zero), scale · number + minimum, or scale · table[number].
+    Values are computed in float32, as the formats' references do it, and rounded to the serving format.
     """
 
     numbers: Tensor  # (d_out, d_in / 2) uint8, the low nibble first; or (d_out, d_in) uint8 or int8
@@ -75,8 +58,10 @@ class GroupMatrix:
     group: int  # numbers that share a scale
     dtype: torch.dtype  # the serving format
     minima: Scales | None = None  # (d_out, groups)
-    zeros: Tensor | None = None  # integers (d_out, groups), or (1, 1) if they are all the same
+    zeros: Tensor | None = None  # (d_out, groups) integers
+    zero: int = 0  # of all groups, if they have none of their own
     table: Tensor | None = None  # (16,) float32
+    order: Tensor | None = None  # (d_in,) the stored column of each column, if they are not in order
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -90,54 +75,92 @@ class GroupMatrix:
 
     @property
     def size_bytes(self) -> int:
-        """The bytes that it takes; a table is shared by all matrices."""
-        parts = (self.numbers, self.scales, self.minima, self.zeros)
-        return sum(int(each.nbytes) for each in parts if each is not None)
+        """The bytes that it takes; the table hardly counts."""
+        return sum(int(part.nbytes) for part in self._parts.values()) + (
+            0 if self.order is None else self.order.nbytes
+        )
 
     @property
-    def _num_groups(self) -> int:
-        codes = self.scales.codes if isinstance(self.scales, NestedScales) else self.scales
-        return int(codes.shape[1])
+    def device(self) -> torch.device:
+        """The device that holds it."""
+        return self.numbers.device
 
     def rows(self, at: slice | Tensor) -> "GroupMatrix":
         """Some rows of it: a slice shares its memory, ids (rows,) are copied."""
-        return replace(
-            self,
-            numbers=self.numbers[at],
-            scales=self.scales[at],
-            minima=None if self.minima is None else self.minima[at],
-            zeros=self.zeros if self.zeros is None or len(self.zeros) == 1 else self.zeros[at],
-        )
+        return self._with(lambda part: part[at])
 
     def to(self, device: torch.device) -> "GroupMatrix":
         """The matrix on a device."""
-        return replace(
-            self,
-            numbers=self.numbers.to(device),
-            scales=self.scales.to(device),
-            minima=None if self.minima is None else self.minima.to(device),
-            zeros=None if self.zeros is None else self.zeros.to(device),
-            table=None if self.table is None else self.table.to(device),
-        )
+        shared = {name: part.to(device) for name in ("table", "order") if (part := getattr(self, name)) is not None}
+        return replace(self._with(lambda part: part.to(device)), **shared)
 
     def wide(self) -> Tensor:
         """Widen the matrix to the serving format, some rows at a time."""
-        found = torch.empty(self.shape, dtype=self.dtype, device=self.numbers.device)
+        found = torch.empty(self.shape, dtype=self.dtype, device=self.device)
         for at in row_pieces(self.shape):
-            found[at] = self.rows(at)._values()
-        return found
+            self.rows(at)._widen(found[at].view(-1, self._num_groups, self.group))
+        return found if self.order is None else found[:, self.order]
 
-    def _values(self) -> Tensor:
-        """The values (d_out, d_in) in float32."""
-        numbers = unpack(self.numbers) if self.bits == 4 else self.numbers
-        values = numbers.float() if self.table is None else self.table[numbers.int()]
-        values = values.view(len(values), -1, self.group)  # (d_out, groups, group)
-        if self.zeros is not None:
-            values.sub_(self.zeros.float()[..., None])
-        values.mul_(self.scales.float()[..., None])
-        if self.minima is not None:
-            values.add_(self.minima.float()[..., None])
-        return values.flatten(1)
+    def can_hold(self, other: "GroupMatrix") -> bool:
+        """Return True if one matrix can hold the rows of both."""
+        return (
+            self._layout == other._layout and _is_same(self.table, other.table) and _is_same(self.order, other.order)
+        )
+
+    @property
+    def _parts(self) -> dict[str, Scales]:
+        return {name: part for name in PARTS if (part := getattr(self, name)) is not None}
+
+    @property
+    def _num_groups(self) -> int:
+        return int((self.scales.codes if isinstance(self.scales, NestedScales) else self.scales).shape[1])
+
+    @property
+    def _layout(self) -> tuple[object, ...]:
+        return self.group, self.dtype, self.zero, {name: _kind(part) for name, part in self._parts.items()}
+
+    def _with(self, change: Callable[[Any], Any]) -> "GroupMatrix":
+        return replace(self, **{name: change(part) for name, part in self._parts.items()})
+
+    def _widen(self, found: Tensor) -> None:
+        """Write all values to `found` (d_out, groups, group); a GPU converts formats within each operation."""
+        numbers = (unpack(self.numbers) if self.bits == 4 else self.numbers).view(found.shape)
+        if self.table is not None:
+            numbers = self.table[numbers.int()]
+        elif self.zeros is not None:
+            numbers = numbers - self.zeros.to(torch.int16)[..., None]
+        elif self.zero:
+            numbers = numbers.to(torch.int16) - self.zero
+        scales = self.scales.float()[..., None]
+        if self.minima is None:
+            torch.mul(numbers, scales, out=found)
+        else:
+            torch.addcmul(self.minima.float()[..., None], numbers, scales, out=found)
+
+
+def concatenated(matrices: list[GroupMatrix]) -> GroupMatrix:
+    """Matrices on top of each other; the first one can hold the rows of all."""
+    parts = {name: _joined([getattr(each, name) for each in matrices]) for name in matrices[0]._parts}
+    return replace(matrices[0], **parts)  # type: ignore[arg-type]
+
+
+def _joined(parts: list[Any]) -> Scales:
+    if isinstance(parts[0], NestedScales):
+        return NestedScales(
+            codes=torch.cat([part.codes for part in parts]), scales=torch.cat([part.scales for part in parts])
+        )
+    return torch.cat(parts)
+
+
+def _kind(part: Scales) -> tuple[object, ...]:
+    """Parts of one kind can be put on top of each other."""
+    if isinstance(part, NestedScales):
+        return *_kind(part.codes), *_kind(part.scales)
+    return part.dtype, part.shape[1]
+
+
+def _is_same(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is other or (one is not None and other is not None and torch.equal(one, other))
 
 
 def row_pieces(shape: tuple[int, int]) -> list[slice]:
@@ -153,4 +176,7 @@ def pack(numbers: Tensor) -> Tensor:
 
 def unpack(packed: Tensor) -> Tensor:
     """Unpack pairs (rows, columns / 2) of 4 bits into (rows, columns) uint8."""
-    return torch.stack([packed & 15, packed >> 4], dim=2).flatten(1)
+    pairs = torch.empty((*packed.shape, 2), dtype=torch.uint8, device=packed.device)
+    torch.bitwise_and(packed, 15, out=pairs[..., 0])
+    torch.bitwise_right_shift(packed, 4, out=pairs[..., 1])
+    return pairs.flatten(1)
