@@ -71,6 +71,10 @@ def _read(file: Path) -> str:
 # ---- Memory for serving, and the bases that fit it
 
 NVIDIA_SMI = "nvidia-smi"
+CARDS = Path("/sys/class/drm")
+AMD = "0x1002"
+"""AMD's PCI vendor id, as Linux writes it beside each card."""
+
 TIMEOUT_S = 5.0
 GIB = 1 << 30
 BYTES_OF_PARAMETER = 2
@@ -169,3 +173,8 @@ def _status_bytes(process_id: int, name: str) -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)
+
+
+def has_amd_gpu() -> bool:
+    """Return True if Linux lists a graphics card of AMD."""
+    return any(_read(file) == AMD for file in CARDS.glob("card*/device/vendor"))

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ...engine.budget import base_bytes_on_disk, check_disk_room
+from ...machine import has_amd_gpu
 from .finding import Verdict
 from .scene import Scene
 
@@ -16,9 +17,6 @@ PYTHON_MIN, PYTHON_BELOW = (3, 11), (3, 14)
 DISK_FREE_MIN_BYTES = 2 << 30
 GIB = 1 << 30
 CPU_FLAG = "avx512_bf16"
-GPUS = Path("/sys/class/drm")
-AMD = "0x1002"
-"""AMD's PCI vendor id, as Linux writes it beside each card."""
 
 
 def python(_: Scene) -> Verdict:
@@ -113,11 +111,11 @@ def _without_nvidia() -> str:
     """Where the engine runs on a machine without an NVIDIA GPU."""
     if sys.platform == "darwin":
         return "no NVIDIA GPU: the engine runs on Apple's GPU, or on the CPU of an Intel Mac"
-    if not any(file.read_text().strip() == AMD for file in GPUS.glob("card*/device/vendor")):
+    if not has_amd_gpu():
         return "no NVIDIA GPU: the engine runs on the CPU"
     if "rocm" in (_version_of("torch") or ""):
         return "an AMD GPU with torch's ROCm build: the engine uses it, but this combination is not tested"
-    return "an AMD GPU, which this build of torch can't use: the engine runs on the CPU"
+    return "an AMD GPU, which this build of torch can't use: only llama-server serves GGUF models on it"
 
 
 def _version_of(name: str) -> str | None:

@@ -3,6 +3,7 @@
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 from ...engine.budget import LEAST_BYTES, PLAN_RANK, base_bytes_on_disk, is_on_gpu, needs_of, plan_memory
+from ...engine.choose import choose_backend
 from ...errors import ConfigError, ModelError
 from ...models.bases import file_digest, folder_digest, is_here
 from ...models.decoder_config import read_config
@@ -82,6 +83,17 @@ def budget(scene: Scene) -> Verdict:
         f"{found}, which leaves {plan.kv_tokens:,} tokens of KV cache and {plan.num_adapters} adapters of rank "
         f"{PLAN_RANK} on the device"
     )
+
+
+def backend(scene: Scene) -> Verdict:
+    """The backend that runs the base, and why."""
+    if not scene.has_base():
+        return unknown("unknown until the base is here")
+    choice = choose_backend(scene.config.inference, scene.base)
+    fix = ""
+    if choice.backend == "torch_lora" and "llama-server" in choice.why:
+        fix = "install llama.cpp, or set [inference] server_command to its `llama-server`"
+    return Verdict(f"{choice.backend}: {choice.why}", fix)
 
 
 def engine(scene: Scene) -> Verdict:
