@@ -3,6 +3,7 @@
 import shlex
 import shutil
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 
 from ..config import InferenceConfig
 from ..machine import NVIDIA_SMI, has_amd_gpu
@@ -47,6 +48,14 @@ def choose_backend(inference: InferenceConfig, base: Base) -> BackendChoice:
     return BackendChoice(backend="llamacpp", why=reason)
 
 
+def _torch() -> str:
+    """The version of torch, whose build for AMD says so."""
+    try:
+        return version("torch")
+    except PackageNotFoundError:
+        return ""
+
+
 def _why_llama(inference: InferenceConfig, base: Base) -> str | None:
     """The reason for which llama.cpp serves a GGUF base better; None if it does not."""
     assert base.gguf is not None, "it is a GGUF base"
@@ -55,6 +64,6 @@ def _why_llama(inference: InferenceConfig, base: Base) -> str | None:
         return f"the node's own engine does not know the architecture {header.architecture}"
     if unread := {tensor.type.name for tensor in header.tensors.values()} - {kind.name for kind in (*PLAIN, *NARROW)}:
         return f"the node's own engine does not read {', '.join(sorted(unread))}"
-    if inference.device == "auto" and has_amd_gpu() and shutil.which(NVIDIA_SMI) is None:
+    if inference.device == "auto" and has_amd_gpu() and shutil.which(NVIDIA_SMI) is None and "rocm" not in _torch():
         return "torch can't use the AMD GPU, and llama.cpp can"
     return None
