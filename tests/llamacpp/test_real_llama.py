@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -329,3 +330,24 @@ def test_the_benchmark_beside_llama_cpp_runs() -> None:
     found = json.loads(run.stdout.splitlines()[-1])
     assert [bar["id"] for bar in found["bars"]] == ["one_over_llama_cpp", "pause"]
     assert found["runs"]["compared"]["first_logprobs_differ_by"] < 0.5
+
+
+@pytest.mark.parametrize(("flags", "is_refused"), [(("--cache-ram", "0"), False), ((), True)])
+def test_a_server_that_searches_all_payers_prompts_is_not_attached_to(
+    tiny: Path, flags: tuple[str, ...], is_refused: bool
+) -> None:
+    model = ["--model", str(tiny / "gguf" / "model.gguf"), "--ctx-size", "512", "--parallel", "2", "--kv-unified"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = [os.environ[LLAMA_VARIABLE], *model, "--host", "127.0.0.1", "--port", str(port), *flags]
+    with subprocess.Popen(words) as process:
+        try:
+            settings = settings_of(tiny / "gguf", server_url=f"http://127.0.0.1:{port}")
+            if is_refused:
+                with pytest.raises(ModelError, match="--cache-ram 0"):
+                    open_backend(settings)
+            else:
+                open_backend(settings).close()
+        finally:
+            process.kill()

@@ -35,7 +35,7 @@ def test_the_device_is_named_without_an_nvidia_gpu(
     card = tmp_path / "drm" / "card0" / "device"
     card.mkdir(parents=True)
     (card / "vendor").write_text(f"{vendor}\n")
-    monkeypatch.setattr(machine, "GPUS", tmp_path / "drm")
+    monkeypatch.setattr("openledger_node.machine.CARDS", tmp_path / "drm")
     monkeypatch.setattr(machine.shutil, "which", lambda _: None)
     monkeypatch.setattr(machine, "_version_of", lambda _: torch)
     monkeypatch.setattr(machine.sys, "platform", platform)

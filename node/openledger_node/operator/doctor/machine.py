@@ -115,7 +115,7 @@ def _without_nvidia() -> str:
         return "no NVIDIA GPU: the engine runs on the CPU"
     if "rocm" in (_version_of("torch") or ""):
         return "an AMD GPU with torch's ROCm build: the engine uses it, but this combination is not tested"
-    return "an AMD GPU, which this build of torch can't use: only llama-server serves GGUF models on it"
+    return "an AMD GPU, which this build of torch can't use: the engine runs on the CPU, or a GGUF base on llama-server"
 
 
 def _version_of(name: str) -> str | None:
