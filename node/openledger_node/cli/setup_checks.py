@@ -9,12 +9,13 @@ import typer
 from openledger_protocol.constants import DEMO_BASE_NAME, LOCAL_NETWORK
 from openledger_protocol.errors import ProtocolError
 
-from ..config import MarketConfig
+from ..config import InferenceConfig, MarketConfig
 from ..errors import ConfigError
 from ..home import Home
 from ..models.bases import FAKE_BASE_NAME, is_here
 from ..operator.prices import changed_market
-from .models import hub_name
+from ..setting import Setting, checked
+from .base_check import hub_name
 from .network import fetch_network
 from .units import wei_of
 
@@ -58,6 +59,16 @@ def check_network(home: Home, network: str) -> None:
             f"{network!r} is not a network: give {DEVELOPMENT}, {LOCAL_NETWORK}, or the FILE or URL of a network.json"
         )
     fetch_network(network)
+
+
+def check_quantisation(quantisation: str) -> None:
+    """Check that a quantisation is one of those that the setting takes.
+
+    Raises:
+        ConfigError: it is not; the message lists them.
+    """
+    about: Setting = InferenceConfig.__dataclass_fields__["quantisation"].metadata["setting"]
+    checked("inference.quantisation", "--quantisation", quantisation, str, about)
 
 
 def check_price(market: MarketConfig, price: str) -> None:

@@ -12,6 +12,7 @@ from openledger_protocol.errors import AdapterRefusedError
 
 from ..errors import ModelError
 from .adapter_files.layout import LoraLayout
+from .config_fields import check_sizes, read_fields, reading
 from .rope import ROPE_TYPES, Rope, rope_from
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
@@ -81,12 +82,18 @@ def read_config(folder: Path) -> DecoderConfig:
 
     Raises:
         OtherDecoderError: our decoder does not support a variant; the message names it.
-        ModelError: its key heads do not divide its heads.
+        ModelError: it is damaged, or its sizes are not those of a model.
     """
-    fields = json.loads((folder / "config.json").read_text())
+    fields = read_fields(folder)
+    with reading(folder.name):
+        return _config_from(folder, fields)
+
+
+def _config_from(folder: Path, fields: dict[str, Any]) -> DecoderConfig:
     model_type = fields.get("model_type")
     if model_type not in FAMILY:
         raise OtherDecoderError(f"{folder.name} is a {model_type!r} model, not of {', '.join(FAMILY)}")
+    check_sizes(fields, folder.name)
     rope = rope_from(fields)
     _refuse(folder, "hidden_act", fields.get("hidden_act", "silu"), ("silu",))
     _refuse(folder, "rope scaling", rope.type, ROPE_TYPES)
