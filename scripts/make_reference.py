@@ -65,9 +65,9 @@ money on a node without a network.
 CARDS_HEAD = f"""\
 # Cards and bases
 
-The bases that fit cards of {", ".join(map(str, CARDS_GIB[:-1]))} and {CARDS_GIB[-1]} GB. `scripts/make_reference.py` writes this page
-from the plan by which the engine divides its memory (`engine/memory_plan.py`). The figures are arithmetic on the
-published sizes of each base. None of them was measured on a card.
+The bases that fit common cards, from the plan by which the engine divides its memory (`engine/memory_plan.py`).
+`scripts/make_reference.py` writes this page. The figures are arithmetic on the published sizes of each base. None of
+them was measured on a card.
 
 A cell has the tokens of context for all requests together, and the adapters of rank {PLAN_RANK} on all linear maps
 that stay on the card beside them. The plan leaves 1 GiB of each card to its driver and a desktop, and allows

@@ -31,6 +31,7 @@ def make_base(folder: Path, *, model_type: str = "llama", seed: int = 0, **chang
         "initializer_range": 0.3,
         "bos_token_id": None,
         "eos_token_id": END_ID,
+        "pad_token_id": None,
         "sliding_window": None,
     }
     config = AutoConfig.for_model(model_type, **{**sizes, **changes})
