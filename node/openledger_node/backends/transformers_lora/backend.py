@@ -147,7 +147,10 @@ def _load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise ModelError(f"neither our own decoder nor transformers opens {folder.name}: {reason}") from error
+        raise ModelError(
+            f"neither our own decoder nor transformers opens {folder.name} ({reason}): choose another base, or set "
+            '[inference] backend to "vllm" or "llamacpp", which know more architectures'
+        ) from error
     model.eval()  # type: ignore[no-untyped-call]
     return model
 

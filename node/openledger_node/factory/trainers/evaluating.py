@@ -1,6 +1,7 @@
 """Evaluation: greedy answers and losses of adapter and base, and the probe of a new adapter."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ...engine.tokenizer import Tokenizer, open_tokenizer
 from ...errors import ModelError
 from ...machine import usable_bytes
 from ...models.adapter_source import AdapterPart, AdapterSource
+from ...models.decoder_config import read_config
 from ...plugs import load_plug
 from ..trainer import EvaluationInput, EvaluationResult
 from .examples import Example, encode_rows, in_batches
@@ -97,8 +99,12 @@ EXACT_BACKEND = "torch_lora"
 def probe_trained(base_folder: Path, folder: Path) -> dict[str, str] | None:
     """Run the probe of the adapter in `folder`; None if this machine can't, so that the training is not lost.
 
-    This happens if no exact backend serves the base, or memory is too small for float32.
+    This happens if no exact backend serves the base, or memory is too small for float32. It also happens if the
+    base's positions depend on the context that a node serves, and so do its answers.
     """
+    with suppress(ModelError):
+        if read_config(base_folder).rope.type == "longrope":
+            return None
     files_bytes = sum(file.stat().st_size for file in base_folder.glob("*.safetensors"))
     if FLOAT32_SHARE * files_bytes > RAM_SHARE * usable_bytes():
         return None
