@@ -47,7 +47,7 @@ def pull(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Download a base, check it and convert it. A download that was interrupted resumes."""
+    """Download a base and check it. A download that was interrupted resumes."""
     home = open_node_home()
     check_disk_room(home, load_settings(home).limits.disk_bytes)
     with StageReport() as report:

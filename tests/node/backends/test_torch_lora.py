@@ -169,11 +169,10 @@ def test_adapter_with_a_number_that_is_not_finite_is_refused(tmp_path: Path) -> 
     ("changes", "named"),
     [
         ({"model_type": "gpt2"}, "gpt2"),
-        ({"rope_parameters": {"rope_type": "longrope", "factor": 2.0}}, "longrope"),
         ({"rope_parameters": None, "rope_scaling": {"type": "dynamic", "factor": 4.0}}, "dynamic"),
-        ({"rope_parameters": {"rope_theta": 100.0, "partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
         ({"hidden_act": "gelu"}, "gelu"),
-        ({"sliding_window": 64}, "sliding_window"),
+        ({"layer_types": ["full_attention", "linear_attention"]}, "linear_attention"),
+        ({"use_bidirectional_attention": True}, "use_bidirectional_attention"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),
     ],
 )

@@ -15,8 +15,9 @@ from openledger_node.config import InferenceConfig
 from openledger_node.engine import budget
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.budget import fit, needs_of, plan_memory
-from openledger_node.engine.memory_plan import MemoryNeeds, memory_needs
+from openledger_node.engine.memory_plan import CAPPED_AT_ONCE, MemoryNeeds, memory_needs
 from openledger_node.errors import ConfigError
+from openledger_node.models.decoder_config import DecoderConfig
 
 GB = 10**9
 WANTED = BackendSettings(base_folder=None, device="auto", dtype="auto", threads=0, batch_max=16, context_max=2048)
@@ -113,7 +114,21 @@ def test_without_a_cap_the_kv_cache_leaves_room_for_steps_and_adapters() -> None
     assert fit(WANTED, GB, cap_bytes=0, needs=MemoryNeeds(base_bytes=GB))[0].reserve_bytes == 0
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+def test_scores_that_are_capped_are_planned_with_all_heads_and_a_window_with_its_mask() -> None:
+    plain = config_of("Qwen3-4B")
+
+    def step_bytes(config: DecoderConfig) -> int:
+        return memory_needs(config, INFERENCE, is_on_gpu=True, number_bytes=2).step_bytes
+
+    capped = step_bytes(replace(plain, attention_cap=50.0)) - step_bytes(plain)
+    assert capped >= CAPPED_AT_ONCE * plain.num_heads * INFERENCE.context_max * 10
+    sliding = replace(plain, window=512, sliding=frozenset({0}))
+    assert step_bytes(sliding) - step_bytes(plain) >= INFERENCE.prefill_tokens_max * INFERENCE.context_max * 2
+    kv_tokens = [plan_memory(each, INFERENCE, cap_bytes=24 * GB, on_gpu=True).kv_tokens for each in (plain, sliding)]
+    assert 0.99 < kv_tokens[1] / kv_tokens[0] < 1, "a layer with a window has all its blocks"
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3"])
 @pytest.mark.parametrize("quantisation", ["none", "int8"])
 def test_the_bytes_of_a_base_are_those_that_the_engine_loads(tmp_path: Path, family: str, quantisation: str) -> None:
     base = make_base(tmp_path / "base", model_type=family, hidden_size=96, intermediate_size=200)

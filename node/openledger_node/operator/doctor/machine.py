@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from ...engine.budget import check_disk_room
+from ...engine.budget import base_bytes_on_disk, check_disk_room
 from .finding import Verdict
 from .scene import Scene
 
@@ -76,7 +76,7 @@ def memory(scene: Scene) -> Verdict:
         return Verdict("unknown until the base is here", is_known=False)
     machine, folder = scene.machine, scene.base.folder
     total = machine.gpu_bytes if machine.gpu and scene.config.inference.device != "cpu" else machine.ram_bytes
-    needed = 2 * sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder else 0
+    needed = 2 * base_bytes_on_disk(folder)
     found = f"{total / GIB:.1f} GiB; the base needs about {needed / GIB:.1f} GiB"
     fix = "choose a smaller base with `openledger-node setup`, or set [inference] quantisation"
     return Verdict(found, "" if total >= needed else fix)
