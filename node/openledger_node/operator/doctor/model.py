@@ -1,10 +1,12 @@
 """Checks of the base and its digest, the adapters, and their memory limits."""
 
+import shlex
+
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 from ...engine.budget import LEAST_BYTES, PLAN_RANK, base_bytes_on_disk, is_on_gpu, needs_of, plan_memory
 from ...errors import ConfigError, ModelError
-from ...models.bases import file_digest, folder_digest, is_here
+from ...models.bases import file_digest, folder_digest, is_here, pull_name
 from ...models.decoder_config import read_config
 from ...models.library import read_library
 from .finding import Verdict, unknown
@@ -34,7 +36,7 @@ def digest(scene: Scene) -> Verdict:
         return Verdict("the files match")
     if scene.base.name == DEMO_BASE_NAME and scene.base.gguf is None:  # an older version pulled it
         return Verdict("converted here from the file that the digest names")
-    fix = f"delete {folder} and run `openledger-node models pull {scene.base.name.replace('--', '/')}`"
+    fix = f"delete {folder} and run `openledger-node models pull {shlex.quote(pull_name(scene.base))}`"
     return Verdict(f"the files hash to {found[:18]}…, but base.json says {scene.base.digest[:18]}…", fix)
 
 
