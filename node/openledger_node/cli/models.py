@@ -10,23 +10,18 @@ from openledger_protocol.constants import DEMO_BASE_NAME
 from ..engine.budget import check_disk_room
 from ..errors import ConfigError
 from ..home import is_claimed
-from ..models.bases import base_to_json, remove_base
+from ..models.bases import base_here, base_to_json, remove_base
 from ..models.download import pull_base
 from ..models.gguf_base import backends_of
 from ..models.gguf_head import OTHER_BACKENDS
 from ..operator.adapters import models_to_plain
+from .base_check import ANYWAY_HELP, BaseCheck, hub_name
 from .daemon_client import load_settings, open_node_home
 from .render import StageReport, emit_json, plain, say, show_table
 from .units import size
 
 app = typer.Typer(help="Base models on this machine.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-
-
-def hub_name(base: str) -> str:
-    """Return OWNER/NAME for a base that is stored as OWNER--NAME; the hub allows no `--` in names."""
-    is_other = any(mark in base for mark in "/:") or base.lower().endswith(".gguf")
-    return base if is_other else base.replace("--", "/", 1)
 
 
 @app.command("list")
@@ -80,14 +75,21 @@ def pull(
     source: Annotated[
         Path | None, typer.Option("--from", help="GGUF file of the demo base, if it is already on this machine.")
     ] = None,
+    anyway: Annotated[bool, typer.Option("--anyway", help=ANYWAY_HELP)] = False,
     as_json: Json = False,
 ) -> None:
     """Download a base and check it. A download that was interrupted resumes.
 
     A GGUF file on this machine is read once, and neither copied nor changed.
+
+    Before the download, the command prints in which quantisations the base fits this machine, with how much context
+    and with how many adapters. A base that fits in none is refused.
     """
     home = open_node_home()
-    check_disk_room(home, load_settings(home).limits.disk_bytes)
+    config = load_settings(home)
+    check_disk_room(home, config.limits.disk_bytes)
+    if base_here(home, name) is None:
+        BaseCheck(home, config, is_anyway=anyway).require_fit(hub_name(name))
     with StageReport() as report:
         base = pull_base(home, hub_name(name), source=source, report=report)
     if as_json:

@@ -72,7 +72,7 @@ def find_base(home: Home, name: str) -> Base:
         return FAKE_BASE
     if os.sep in name and (folder := Path(name).expanduser().resolve()).is_dir():
         return describe_folder(folder)
-    if known := known_base(home, name):
+    if known := base_here(home, name):
         return _checked(known)
     if stored := locate(name):
         raise ModelError(_undescribed(home, stored))
@@ -81,7 +81,7 @@ def find_base(home: Home, name: str) -> Base:
     raise ModelError(f"base {name!r} is not on this machine: run `openledger-node models pull {name}`")
 
 
-def known_base(home: Home, name: str) -> Base | None:
+def base_here(home: Home, name: str) -> Base | None:
     """The base in the data directory that a name means, even if its GGUF file is gone; None if there is none.
 
     Raises:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import ModelError
-from .decoder_config import FAMILY
+from .families import FAMILIES
 from .gguf_name import label_of
 
 HEAD_BYTES = 1 << 14
@@ -61,7 +61,7 @@ class GgufHead:
     @property
     def backends(self) -> tuple[str, ...]:
         """The backends that can serve it as far as these two tell, the fastest first."""
-        is_known = ENGINE_FAMILIES.get(self.architecture) in FAMILY
+        is_known = ENGINE_FAMILIES.get(self.architecture) in FAMILIES
         is_read = self.format is None or self.format.upper().removeprefix("UD-").startswith(ENGINE_FORMATS)
         return EVERY_BACKEND if is_known and is_read else OTHER_BACKENDS
 

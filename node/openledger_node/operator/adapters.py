@@ -12,7 +12,7 @@ from ..ledger.events import EventRows
 from ..ledger.ledger import open_ledger
 from ..models.adapter_files.layout import LoraLayout, read_layout
 from ..models.adapters import INDEX_FOLDER, Adapter, adapter_to_json
-from ..models.bases import Base, base_to_json, known_base, list_bases, problem_of
+from ..models.bases import Base, base_here, base_to_json, list_bases, problem_of
 from ..models.elsewhere import find_elsewhere, found_to_json
 from ..models.library import LibraryListing, read_library
 from ..models.pins import read_pins
@@ -77,7 +77,7 @@ def models_to_plain(home: Home, served: str) -> dict[str, Any]:
 def _known(home: Home, name: str) -> Base | None:
     """The base that the setting means, if it is in the data directory; the start says what is wrong with others."""
     try:
-        return known_base(home, name)
+        return base_here(home, name)
     except ModelError:
         return None
 
