@@ -20,8 +20,10 @@ from ..engine.memory_plan import CONTEXT_BYTES
 from ..errors import ModelError
 from ..home import Home
 from ..machine import Machine, look_at_machine
-from ..models.bases import FAKE_BASE_NAME, is_here
+from ..models.bases import FAKE_BASE_NAME, base_here, gguf_of
 from ..models.decoder_config import DecoderConfig, OtherDecoderError, read_config
+from ..models.elsewhere import locate
+from ..models.gguf_name import read_hub_gguf
 from ..models.hub_look import HubLook, look_at_hub
 from ..models.known_bases import KNOWN_BASES, known_base
 from ..operator.base_fits import form_text, place_text, refusal_text, takes_text
@@ -46,7 +48,8 @@ class BaseLook:
 
 def hub_name(base: str) -> str:
     """Return OWNER/NAME for a base that is stored as OWNER--NAME; the hub allows no `--` in names."""
-    return base if "/" in base else base.replace("--", "/", 1)
+    is_other = any(mark in base for mark in "/:") or base.lower().endswith(".gguf")
+    return base if is_other else base.replace("--", "/", 1)
 
 
 class BaseCheck:
@@ -75,7 +78,8 @@ class BaseCheck:
 
     def is_on_hub(self, base: str) -> bool:
         """Return True if only the hub knows what a base needs."""
-        return base != FAKE_BASE_NAME and self._folder_of(base) is None and known_base(base) is None
+        is_here = base == FAKE_BASE_NAME or self._folder_of(base) or locate(base)
+        return not is_here and known_base(base) is None
 
     def look(self, base: str) -> BaseLook:
         """Look at a base by the name that `setup` and `models pull` take.
@@ -137,6 +141,10 @@ class BaseCheck:
             return BaseLook()
         if folder := self._folder_of(base):
             return self._look_at_folder(folder)
+        if stored := locate(base):
+            return BaseLook(weight_bytes=stored.file.stat().st_size)
+        if read_hub_gguf(base):
+            return BaseLook()  # the hub tells the size of its file when it is pulled
         if known := known_base(base):
             size = known.num_parameters * BYTES_OF_PARAMETER
             return BaseLook(forms=self._forms(known.config), weight_bytes=size, download_bytes=size)
@@ -146,10 +154,12 @@ class BaseCheck:
         """The folder of a base that is on this machine."""
         if "/" in base and Path(base).expanduser().is_dir():
             return Path(base).expanduser()
-        setting = base.partition("@")[0].replace("/", "--")
-        return self._home.models / setting if is_here(self._home, setting) else None
+        found = base_here(self._home, base)
+        return found.folder if found else None
 
     def _look_at_folder(self, folder: Path) -> BaseLook:
+        if gguf := gguf_of(folder):
+            return BaseLook(weight_bytes=gguf.stat().st_size)
         size = base_bytes_on_disk(folder)
         try:
             return BaseLook(forms=self._forms(read_config(folder)), weight_bytes=size)

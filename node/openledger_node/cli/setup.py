@@ -17,8 +17,10 @@ from ..engine.budget import check_disk_room
 from ..errors import ConfigError, NodeError
 from ..home import Home, is_claimed
 from ..keystore import WALLET, account_file, create_account
-from ..models.bases import FAKE_BASE_NAME, is_here
+from ..models.bases import FAKE_BASE_NAME, base_here, problem_of
 from ..models.download import pull_base
+from ..models.elsewhere import locate
+from ..models.gguf_name import read_hub_gguf
 from ..network_defaults import load_network_config
 from ..network_file import AUTO, EMBEDDED, current_network, is_embedded, join_network
 from ..operator.prices import changed_market
@@ -54,7 +56,7 @@ def setup(
     base: Annotated[
         str | None,
         typer.Option(
-            help="Base to serve: a name from `models list`, or OWNER/NAME on the Hugging Face hub.",
+            help="Base to serve: a name from `models list`, or any name that `models pull` takes.",
             show_default=False,
         ),
     ] = None,
@@ -240,8 +242,12 @@ def _value_of(config: Config, name: str) -> object:
 
 
 def _base_setting(base: str) -> str:
-    """Turn OWNER/NAME of the hub into OWNER--NAME; the path of a folder stays as it is."""
-    return base if Path(base).expanduser().is_dir() or base.count("/") != 1 else base.replace("/", "--")
+    """Turn OWNER/NAME of the hub into OWNER--NAME, and the path of a GGUF file into a full one."""
+    path = Path(base).expanduser()
+    if path.is_file():
+        return str(path.absolute())
+    is_other = path.is_dir() or ":" in base or read_hub_gguf(base)
+    return base if is_other or base.count("/") != 1 else base.replace("/", "--")
 
 
 def _network_setting(home: Home, config: Config, network: str) -> str:
@@ -265,14 +271,19 @@ def _join(home: Home, network: str | None, password_file: Path | None) -> None:
 
 
 def _bring_base(home: Home, base: str | None, *, pull: bool) -> None:
-    """Download a base of the hub that was just chosen; the first start downloads the demo base."""
-    if base is None or not pull or base in (DEMO_BASE_NAME, FAKE_BASE_NAME) or hub_name(base).count("/") != 1:
+    """Bring a base that was just chosen; the first start downloads the demo base."""
+    if base is None or not pull or base in (DEMO_BASE_NAME, FAKE_BASE_NAME) or Path(base).expanduser().is_dir():
         return
-    if Path(base).expanduser().is_dir() or is_here(home, _base_setting(base)):
+    known = base_here(home, base)
+    if known and problem_of(known) is None:
         return
-    check_disk_room(home, load_config(home.config_file)[0].limits.disk_bytes)
+    name = hub_name(base)
+    if locate(name) is None:
+        if read_hub_gguf(name) is None and name.count("/") != 1:
+            return
+        check_disk_room(home, load_config(home.config_file)[0].limits.disk_bytes)
     with StageReport() as report:
-        pull_base(home, hub_name(base), source=None, report=report)
+        pull_base(home, name, source=None, report=report)
 
 
 # ---- The output

@@ -10,6 +10,7 @@ from ..config import InferenceConfig
 from ..errors import ConfigError, ModelError
 from ..home import Home
 from ..machine import has_bfloat16
+from ..models.bases import weight_files
 from ..models.decoder_config import DecoderConfig, read_config
 from .backend import BackendSettings
 from .memory_plan import MemoryNeeds, adapter_bytes_of, memory_needs, token_bytes_of
@@ -150,7 +151,7 @@ def number_bytes_of(dtype: str, *, on_gpu: bool) -> int:
 
 def base_bytes_on_disk(folder: Path | None) -> int:
     """Size of a base's weight files."""
-    return sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder else 0
+    return sum(file.stat().st_size for file in weight_files(folder)) if folder else 0
 
 
 def bytes_below(folder: Path) -> int:

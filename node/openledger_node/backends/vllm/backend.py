@@ -21,6 +21,7 @@ from ...engine.backend import LATER, BackendSettings, BatchRow, Draw, Drawn, Hos
 from ...errors import ModelError
 from ...models.adapter_files.layout import read_layout
 from ...models.adapter_source import AdapterSource
+from ...models.bases import gguf_of, weight_files
 from ...models.decoder_config import end_ids
 from .client import Client, Reply, ServerLostError, reason_of
 from .server import KEY_VARIABLE, SERVED_NAME, OwnServer, attach, start_server
@@ -77,6 +78,11 @@ def open_backend(settings: BackendSettings) -> "VllmBackend":
             "none, and add --quantization … to [inference] server_command"
         )
     folder = Path(settings.base_folder)
+    if gguf_of(folder):
+        raise ModelError(
+            f"backend vllm reads safetensors, and {folder.name} is a GGUF file: set [inference] backend to "
+            "torch_lora or llamacpp, or base to the same model's safetensors"
+        )
     if settings.server_url:
         return VllmBackend(attach(settings.server_url), settings, (folder.name, str(folder)))
     context = _text_config(folder).get("max_position_embeddings")
@@ -311,7 +317,7 @@ def _profile(settings: BackendSettings, context: int) -> Profile:
         num_blocks=0,
         schedules_itself=True,
         block_bytes=0,
-        base_bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")),
+        base_bytes=sum(file.stat().st_size for file in weight_files(folder)),
         end_ids=end_ids(folder),
     )
 

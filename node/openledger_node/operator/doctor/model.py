@@ -1,11 +1,13 @@
 """Checks of the base and its digest, the adapters, and their memory limits."""
 
+import shlex
+
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 from ...engine.base_fit import PLANNED_BACKENDS, Room, room_on
 from ...engine.budget import LEAST_BYTES, base_bytes_on_disk, needs_of, plan_memory
 from ...errors import ConfigError, ModelError
-from ...models.bases import folder_digest, is_here
+from ...models.bases import file_digest, folder_digest, is_here, pull_name
 from ...models.decoder_config import read_config
 from ...models.library import read_library
 from ..base_fits import alternatives, plan_text
@@ -28,17 +30,15 @@ def digest(scene: Scene) -> Verdict:
     """The base's files match its digest."""
     if not scene.has_base() or (folder := scene.base.folder) is None:
         return unknown("no files to check")
-    if scene.base.source is not None and scene.base.source.endswith(".gguf"):
-        return Verdict("converted from a file whose digest was checked at download")
     size_bytes = base_bytes_on_disk(folder)
     if size_bytes > HASHED_BYTES_MAX:
         return unknown(f"{size_bytes / 1e9:.1f} GB: too large to read within a check")
-    found = folder_digest(folder)
+    found = file_digest(scene.base.gguf) if scene.base.gguf else folder_digest(folder)
     if found == scene.base.digest:
         return Verdict("the files match")
-    if scene.base.name == DEMO_BASE_NAME:
+    if scene.base.name == DEMO_BASE_NAME and scene.base.gguf is None:  # an older version pulled it
         return Verdict("converted here from the file that the digest names")
-    fix = f"delete {folder} and run `openledger-node models pull {scene.base.name.replace('--', '/')}`"
+    fix = f"delete {folder} and run `openledger-node models pull {shlex.quote(pull_name(scene.base))}`"
     return Verdict(f"the files hash to {found[:18]}…, but base.json says {scene.base.digest[:18]}…", fix)
 
 
