@@ -76,6 +76,8 @@ def _step_bytes(config: DecoderConfig, settings: InferenceConfig, number_bytes: 
     tokens = settings.prefill_tokens_max + settings.batch_max
     context = min(settings.context_max, config.context_max)
     activations = tokens * (16 * config.d_model + number_bytes * (config.d_q + 2 * config.d_kv + 4 * config.d_mlp))
+    if config.has_post_norms:
+        activations += tokens * 12 * config.d_mlp  # float16 has the MLP's product in float32 before such a norm
     # Repeated keys and values, and a mask for each window. Layers with a window need no more than others.
     attention = number_bytes * context * (2 * config.d_q + len(config.windows) * tokens)
     if config.attention_cap:  # scores and their softmax in float32, and narrow

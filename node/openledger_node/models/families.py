@@ -81,7 +81,7 @@ FAMILIES = {
     "gemma3_text": _GEMMA3,
     # The text part of a base that also takes images; newer and older transformers call its layers differently.
     "gemma3": replace(
-        _GEMMA3, variants={**_GEMMA3.variants, "prefixes": ("language_model.model.", "model.language_model.")}
+        _GEMMA3, variants={**_GEMMA3.variants, "prefixes": ("model.language_model.", "language_model.model.")}
     ),
     "phi3": Family(variants={"is_fused": True}, is_sliding=_always),  # also Phi-3.5, Phi-4 and Phi-4-mini
 }

@@ -164,7 +164,24 @@ class Decoder:
 
     def _mlp(self, number: int, layer: LayerWeights, normed: Tensor, batch: Batch) -> Tensor:
         gate, up = _project(number, layer, "gate_up", normed, batch).chunk(2, dim=1)
+        if self._dtype == torch.float16 and layer.mlp_post_norm is not None and layer.maps["down"].bias is None:
+            small, shrunk_by = shrink(self._activate(gate.float()) * up.float())
+            return _project(number, layer, "down", small, batch).float() * shrunk_by
         return _project(number, layer, "down", self._activate(gate) * up, batch)
+
+
+SHRUNK_MAX = 64.0
+"""The largest number of a row that enters a product in float16, whose sums stay far below 65,504."""
+
+
+def shrink(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Narrow rows to float16 without overflow; the second result, (rows, 1), brings a product with them to its size.
+
+    A base with a norm after its MLP may have any numbers there, because the norm divides them by their size.
+    """
+    largest = rows.abs().amax(dim=1, keepdim=True)
+    shrunk_by = (largest / SHRUNK_MAX).clamp(min=1.0)
+    return (rows / shrunk_by).half(), shrunk_by
 
 
 def capped(numbers: Tensor, cap: float) -> Tensor:
