@@ -304,6 +304,29 @@ def test_a_gemma_keeps_its_answers_in_narrow_formats_though_its_residual_is_larg
     assert (found - wanted).abs().max() < {"float16": 0.05, "bfloat16": 0.3}[dtype] * wanted.std()
 
 
+@pytest.mark.parametrize("name", ["gemma 3", "phi 4 mini"])
+def test_a_packed_base_is_the_same_and_eight_bits_are_close(
+    name: str, bases: dict[str, Path], tmp_path: Path
+) -> None:
+    plain = logits(open_backend(bases[name], dtype="bfloat16"))
+    for _ in range(2):  # the second time from the packed file
+        packed = open_backend(bases[name], dtype="bfloat16", cache_folder=str(tmp_path / "cache"))
+        assert torch.equal(logits(packed), plain)
+    wide, narrow = (logits(open_backend(bases[name], quantisation=each)) for each in ("none", "int8"))
+    assert 0 < (narrow - wide).abs().max() < 0.2 * wide.std()
+
+
+@pytest.mark.parametrize("name", ["gemma 2", "phi 3"])
+def test_a_merged_adapter_draws_the_same_tokens(name: str, bases: dict[str, Path], tmp_path: Path) -> None:
+    base = bases[name]
+    folder = make_adapter(base, tmp_path / "a", seed=3, target_modules=targets_of(base))
+    plain, merging = open_backend(base), open_backend(base, merge_after_steps=3)
+    for backend in (plain, merging):
+        load(backend, folder)
+    assert generate(merging, ADAPTER, 12) == generate(plain, ADAPTER, 12)
+    assert merging._merged == ADAPTER
+
+
 # ---- Errors.
 
 
