@@ -11,6 +11,7 @@ from openledger_protocol.errors import AdapterRefusedError
 
 from ..errors import ModelError
 from .adapter_files.layout import LoraLayout
+from .config_fields import check_sizes, read_fields, reading
 from .families import ELSEWHERE, FAMILIES, DecoderFamily, Fields, trait_of
 from .rope import ROPE_TYPES, Rope, rope_from, sliding_rope_from
 
@@ -167,12 +168,24 @@ def read_config(folder: Path) -> DecoderConfig:
 
     Raises:
         OtherDecoderError: our decoder does not support a variant; the message names it.
-        ModelError: its key heads do not divide its heads.
+        ModelError: it is damaged, or its sizes are not those of a model.
     """
-    outer = json.loads((folder / "config.json").read_text())
-    if (family := FAMILIES.get(outer.get("model_type"))) is None:
+    fields = read_fields(folder)
+    with reading(folder.name):
+        return config_from(folder, fields, end_ids=end_ids(folder))
+
+
+def config_from(folder: Path, outer: Fields, *, end_ids: tuple[int, ...] = ()) -> DecoderConfig:
+    """Read the fields of the config.json of the base in `folder`, whose name appears in refusals.
+
+    Raises:
+        OtherDecoderError: our decoder does not support a variant; the message names it.
+        ModelError: its sizes are not those of a model.
+    """
+    if (family := FAMILIES.get(str(outer.get("model_type")))) is None:
         raise OtherDecoderError(_other(folder, outer))
     found = {**family.absent, **outer, **(outer.get("text_config") or {})}
+    check_sizes(found, folder.name)
     rope, rope_sliding = rope_from(found), sliding_rope_from(found)
     activation = found.get("hidden_activation") or found.get("hidden_act", "silu")
     _refuse(folder, "hidden_act", activation, ACTIVATIONS)
@@ -211,7 +224,7 @@ def read_config(folder: Path) -> DecoderConfig:
         activation=activation,
         window=(found.get("sliding_window") or 0) if sliding else 0,
         sliding=sliding,
-        end_ids=end_ids(folder),
+        end_ids=end_ids,
         **variants,
     )
     _check_longrope(folder, config)

@@ -12,7 +12,6 @@ from support.tiny import make_base
 
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.config import InferenceConfig
-from openledger_node.engine import budget
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.budget import fit, needs_of, plan_memory
 from openledger_node.engine.memory_plan import CAPPED_AT_ONCE, MemoryNeeds, memory_needs
@@ -135,16 +134,15 @@ def test_the_bytes_of_a_base_are_those_that_the_engine_loads(tmp_path: Path, fam
     chosen = replace(INFERENCE, device="cpu", dtype="float32", quantisation=quantisation)
     settings = replace(WANTED, base_folder=str(base), device="cpu", dtype="float32", quantisation=quantisation)
     loaded = TorchLoraBackend(settings).profile.base_bytes
-    assert needs_of(base, chosen).base_bytes == pytest.approx(loaded, rel=0.05)
+    assert needs_of(base, chosen, on_gpu=False).base_bytes == pytest.approx(loaded, rel=0.05)
 
 
-def test_a_checkpoint_in_float32_counts_as_it_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_in_float32_counts_as_it_is_loaded(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base")
-    monkeypatch.setattr(budget, "is_on_gpu", lambda _: True)
-    wide = needs_of(base, INFERENCE)
+    wide = needs_of(base, INFERENCE, on_gpu=True)
     tensors = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(base / "model.safetensors").items()}
     save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
-    assert needs_of(base, INFERENCE) == wide
+    assert needs_of(base, INFERENCE, on_gpu=True) == wide
 
 
 def test_a_base_of_an_unknown_architecture_counts_by_its_files(tmp_path: Path) -> None:
@@ -152,6 +150,6 @@ def test_a_base_of_an_unknown_architecture_counts_by_its_files(tmp_path: Path) -
     (base / "config.json").write_text(
         json.dumps({**json.loads((base / "config.json").read_text()), "model_type": "mamba"})
     )
-    assert asdict(needs_of(base, INFERENCE)) == asdict(
+    assert asdict(needs_of(base, INFERENCE, on_gpu=True)) == asdict(
         MemoryNeeds(base_bytes=(base / "model.safetensors").stat().st_size)
     )

@@ -1,4 +1,4 @@
-"""A base's tensors from safetensors, in the serving format, with q|k|v and gate|up fused."""
+"""A base's tensors from its files, in the serving format, with q|k|v and gate|up fused."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +11,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from openledger_node.errors import ModelError
+from openledger_node.models.bases import gguf_of
 from openledger_node.models.decoder_config import BLOCK_OF, GROUPS, DecoderConfig
+from openledger_node.models.gguf_files.weights import open_weights
 
 from .quantised import Matrix, quantise
 
@@ -178,7 +180,16 @@ def _layer_tensors(read: Reader, config: DecoderConfig, number: int, source: str
 
 
 def _open_reader(folder: Path, dtype: torch.dtype) -> Reader:
-    """Open a base's single file, or the files of its index, and return a reader of tensors by name."""
+    """Open a base's GGUF file, its single file, or the files of its index; return a reader of tensors by name."""
+    if gguf := gguf_of(folder):
+        weights = open_weights(gguf)
+
+        def read_gguf(key: str) -> Tensor:
+            if key not in weights:
+                raise KeyError(key)
+            return torch.from_numpy(weights.floats(key)).to(dtype)
+
+        return read_gguf
     index = folder / "model.safetensors.index.json"
     if index.exists():
         file_of = json.loads(index.read_text())["weight_map"]

@@ -12,11 +12,13 @@ from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId
 
 from ...engine.backend import Backend, BackendSettings
+from ...engine.budget import base_bytes_on_disk
 from ...engine.probe import PROBE_TOKENS, PROMPT_TOKENS_MAX, state_probe
 from ...engine.tokenizer import Tokenizer, open_tokenizer
 from ...errors import ModelError
 from ...machine import usable_bytes
 from ...models.adapter_source import AdapterPart, AdapterSource
+from ...models.bases import gguf_of
 from ...models.decoder_config import read_config
 from ...plugs import load_plug
 from ..trainer import EvaluationInput, EvaluationResult
@@ -89,8 +91,8 @@ def _read(ids: Sequence[int], tokenizer: Tokenizer) -> str:
 # ---- The probe in the manifest: a first answer in float32, which every node that serves the adapter compares
 
 FRESH_ID = AdapterId("fresh")  # the real id depends on the manifest, which contains the probe
-FLOAT32_SHARE = 2
-"""In float32 the weights take up to twice the size of the files."""
+FLOAT32_SHARE, GGUF_FLOAT32_SHARE = 2, 8
+"""In float32 the weights take up to so many times the size of the files."""
 
 RAM_SHARE = 0.5
 EXACT_BACKEND = "torch_lora"
@@ -105,8 +107,9 @@ def probe_trained(base_folder: Path, folder: Path) -> dict[str, str] | None:
     with suppress(ModelError):
         if read_config(base_folder).rope.type == "longrope":
             return None
-    files_bytes = sum(file.stat().st_size for file in base_folder.glob("*.safetensors"))
-    if FLOAT32_SHARE * files_bytes > RAM_SHARE * usable_bytes():
+    files_bytes = base_bytes_on_disk(base_folder)
+    share = GGUF_FLOAT32_SHARE if gguf_of(base_folder) else FLOAT32_SHARE
+    if share * files_bytes > RAM_SHARE * usable_bytes():
         return None
     settings = BackendSettings(
         base_folder=str(base_folder),

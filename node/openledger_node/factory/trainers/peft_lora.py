@@ -15,11 +15,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from torch.optim import AdamW
-from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from ...errors import ModelError
 from ...models.adapter_files.layout import MODULES
+from ...models.causal_lm import open_causal_lm
 from ...models.decoder_config import OtherDecoderError, read_config
 from ..job import TrainingJob, is_checkpoint, learning_rate_at, num_steps
 from ..trainer import (
@@ -96,7 +96,7 @@ def load_base(name: str, folder: Path, device: torch.device, dtype: torch.dtype)
         ModelError: transformers can't load it.
     """
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        model: Any = open_causal_lm(folder, dtype)
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot load base {name} from {folder}: {error}") from error
     model.name_or_path = name  # PEFT writes it into the files, and a local path means nothing elsewhere
