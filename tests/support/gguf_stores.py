@@ -1,4 +1,4 @@
-"""GGUF files and the stores that hold them, in the true layouts of Ollama and LM Studio."""
+"""GGUF files, and where they are found: stores in the true layouts of Ollama and LM Studio, and the hub."""
 
 import hashlib
 import json
@@ -7,6 +7,8 @@ from typing import Any
 
 import gguf
 import numpy as np
+
+from .file_site import Site
 
 LAYER = "application/vnd.ollama.image."
 BYTES_OF_GPT2 = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -105,3 +107,16 @@ def put_in_ollama(store: Path, path: str, gguf_file: Path, *others: str, root: s
     manifest = ollama_manifest(store, gguf_file.read_bytes(), *others)
     name_in_ollama(store, path, manifest, root=root)
     return store / "blobs" / manifest["layers"][0]["digest"].replace(":", "-")
+
+
+# ---- the hub
+
+
+def publish(site: Site, content: bytes, files: list[str], *, revision: str = "main", **changed: Any) -> None:
+    """Let a revision of the repository hold `files`, all of the same content; its commit is called after it."""
+    siblings, commit = [], f"c0ffee-{revision}"
+    for name in files:
+        link = site.link(f"owner/name/resolve/{commit}/{name}", content)
+        siblings.append({"rfilename": name, "lfs": {"sha256": link.sha256, "size": len(content)}, **changed})
+    answer = json.dumps({"sha": commit, "siblings": siblings}).encode()
+    site.files[f"/api/models/owner/name/revision/{revision}?blobs=true"] = answer

@@ -21,10 +21,11 @@ from ..engine.memory_plan import CONTEXT_BYTES
 from ..errors import ModelError
 from ..home import Home
 from ..machine import Machine, look_at_machine
-from ..models.bases import FAKE_BASE_NAME, base_here, gguf_of
+from ..models.bases import FAKE_BASE_NAME, base_here, gguf_of, problem_of
 from ..models.decoder_config import DecoderConfig, OtherDecoderError, read_config
 from ..models.elsewhere import locate
 from ..models.gguf_name import read_hub_gguf
+from ..models.hub import find_hub_file
 from ..models.hub_look import HubLook, look_at_hub
 from ..models.known_bases import KNOWN_BASES, known_base
 from ..operator.base_fits import form_text, place_text, refusal_text, takes_text
@@ -145,8 +146,9 @@ class BaseCheck:
             return self._look_at_folder(folder)
         if stored := locate(base):
             return BaseLook(weight_bytes=stored.file.stat().st_size)
-        if read_hub_gguf(base):
-            return BaseLook()  # the hub tells the size of its file when it is pulled
+        if wanted := read_hub_gguf(base):
+            size = find_hub_file(wanted).size_bytes
+            return BaseLook(weight_bytes=size, download_bytes=size)
         if known := known_base(base):
             size = known.num_parameters * BYTES_OF_PARAMETER
             return BaseLook(forms=self._forms(known.config), weight_bytes=size, download_bytes=size)
@@ -157,6 +159,8 @@ class BaseCheck:
         if "/" in base and Path(base).expanduser().is_dir():
             return Path(base).expanduser()
         found = base_here(self._home, base)
+        if found and (problem := problem_of(found)):
+            raise ModelError(problem)
         return found.folder if found else None
 
     def _look_at_folder(self, folder: Path) -> BaseLook:

@@ -88,10 +88,11 @@ def pull(
     home = open_node_home()
     config = load_settings(home)
     check_disk_room(home, config.limits.disk_bytes)
-    if base_here(home, name) is None:
-        BaseCheck(home, config, is_anyway=anyway).require_fit(hub_name(name))
+    wanted = hub_name(name)
+    if base_here(home, wanted) is None:
+        BaseCheck(home, config, is_anyway=anyway).require_fit(wanted)
     with StageReport() as report:
-        base = pull_base(home, hub_name(name), source=source, report=report)
+        base = pull_base(home, wanted, source=source, report=report)
     if as_json:
         emit_json("model", base_to_json(base))
         return

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import ModelError
-from .families import FAMILIES
 from .gguf_name import label_of
 
 HEAD_BYTES = 1 << 14
@@ -18,17 +17,13 @@ HEAD_BYTES = 1 << 14
 MAGIC: Final = b"GGUF"
 VERSIONS: Final = (2, 3)
 
-ENGINE_FAMILIES: Final = {
-    "llama": "llama",
-    "qwen2": "qwen2",
-    "qwen3": "qwen3",
-    "gemma2": "gemma2",
-    "gemma3": "gemma3_text",
-    "phi3": "phi3",
-}
-"""GGUF's architectures, and their `model_type` in config.json."""
+ENGINE_FAMILIES: Final = ("llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3")
+"""Architectures, in GGUF's words, that the engine's own path runs."""
 
-ENGINE_FORMATS: Final = ("F32", "F16", "FP16", "BF16", "Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K")
+ENGINE_FORMATS: Final = (
+    *("F32", "F16", "FP16", "BF16"),
+    *("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"),
+)
 """Beginnings of the labels whose files the engine's own path reads; Q4_K_M and the like mix Q4_K with Q6_K."""
 
 EVERY_BACKEND: Final = ("torch_lora", "llamacpp")
@@ -61,7 +56,7 @@ class GgufHead:
     @property
     def backends(self) -> tuple[str, ...]:
         """The backends that can serve it as far as these two tell, the fastest first."""
-        is_known = ENGINE_FAMILIES.get(self.architecture) in FAMILIES
+        is_known = self.architecture in ENGINE_FAMILIES
         is_read = self.format is None or self.format.upper().removeprefix("UD-").startswith(ENGINE_FORMATS)
         return EVERY_BACKEND if is_known and is_read else OTHER_BACKENDS
 

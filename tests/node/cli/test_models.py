@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from support.commands import run_command
-from support.gguf_stores import put_in_ollama, write_gguf
+from support.file_site import serve_site
+from support.gguf_stores import publish, put_in_ollama, write_gguf
 from support.processes.nodes import node_environment
 
 from openledger_node.config import load_config
@@ -110,6 +111,34 @@ def test_setup_refuses_a_model_that_is_not_there_and_changes_nothing(command: Co
     ran = command("setup", "--no-input", "--base", name)
     assert ran.returncode != 0
     assert not home.config_file.exists()
+
+
+def test_a_model_of_another_program_that_does_not_fit_is_pulled_with_a_word_on_it(
+    command: Command, home: Home, blob: Path
+) -> None:
+    home.config_file.write_text("[limits]\nram_bytes = 1000\nvram_bytes = 1000\n")
+    ran = command("models", "pull", "ollama:tiny")
+    assert ran.returncode == 0, "nothing is downloaded, so nothing is refused"
+    assert "ollama:tiny does not fit" in ran.stderr
+
+
+def test_one_gguf_file_of_the_hub_is_pulled_if_it_fits(
+    command: Command, home: Home, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve_site() as hub:
+        publish(hub, file.read_bytes(), ["Tiny-Q8_0.gguf", "Tiny-Q4_0.gguf"])
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        home.config_file.write_text("[limits]\nram_bytes = 1000\nvram_bytes = 1000\n")
+        refused = command("models", "pull", "owner/name:Q8_0")
+        assert refused.returncode != 0
+        assert "owner/name:Q8_0 does not fit" in refused.stderr
+        ran = command("models", "pull", "owner/name:Q8_0", "--anyway", "--json")
+    assert ran.returncode == 0, ran.stderr
+    base = json.loads(ran.stdout)
+    assert (base["name"], base["source"]) == ("Tiny-Q8_0", "owner/name/Tiny-Q8_0.gguf")
+    assert base["gguf"] == str(home.models / "Tiny-Q8_0" / "Tiny-Q8_0.gguf")
+    assert base["digest"] == file_digest(file)
 
 
 def test_a_base_whose_file_is_gone_is_listed_with_what_to_do(command: Command, blob: Path) -> None:

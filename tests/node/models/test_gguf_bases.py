@@ -1,6 +1,5 @@
 """Bases of GGUF files: described once, refused when the file is another one, and fetched from the hub."""
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import pytest
 from support.file_site import Site, serve_site
-from support.gguf_stores import put_in_ollama, write_gguf
+from support.gguf_stores import publish, put_in_ollama, write_gguf
 
 from openledger_node.errors import ModelError, NetworkError
 from openledger_node.home import Home, claim_home
@@ -263,16 +262,6 @@ def hub(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         monkeypatch.setenv("HF_TOKEN", "hf_secret")
         publish(site, gguf.read_bytes(), FILES)
         yield site
-
-
-def publish(site: Site, content: bytes, files: list[str], *, revision: str = "main", **changed: Any) -> None:
-    """Let a revision of the repository hold `files`, all of the same content; its commit is called after it."""
-    siblings, commit = [], f"c0ffee-{revision}"
-    for name in files:
-        link = site.link(f"owner/name/resolve/{commit}/{name}", content)
-        siblings.append({"rfilename": name, "lfs": {"sha256": link.sha256, "size": len(content)}, **changed})
-    answer = json.dumps({"sha": commit, "siblings": siblings}).encode()
-    site.files[f"/api/models/owner/name/revision/{revision}?blobs=true"] = answer
 
 
 @pytest.mark.parametrize(

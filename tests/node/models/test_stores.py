@@ -8,10 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from gguf.constants import GGMLQuantizationType
 from support.gguf_stores import LAYER, name_in_ollama, ollama_manifest, put_blob, put_in_ollama, write_gguf
 
 from openledger_node.errors import ModelError
 from openledger_node.models.elsewhere import find_elsewhere, locate
+from openledger_node.models.gguf_files.config import FAMILIES
+from openledger_node.models.gguf_files.weights import NARROW, PLAIN
+from openledger_node.models.gguf_head import ENGINE_FAMILIES, GgufHead
 from openledger_node.models.store import ModelStore
 from openledger_node.models.stores import STORES, ollama
 from openledger_node.models.stores.lmstudio import LmStudioStore
@@ -108,6 +112,13 @@ def test_a_listing_says_what_a_model_is_and_what_serves_it(user: Path, gguf: Pat
         ("LM Studio", "qwen2", None, own),
     ]
     assert found[0].size_bytes == gguf.stat().st_size
+
+
+def test_a_listing_goes_by_what_the_engine_reads() -> None:
+    assert set(ENGINE_FAMILIES) == set(FAMILIES)
+    for kind in GGMLQuantizationType:
+        head = GgufHead(architecture="llama", format=kind.name)
+        assert ("torch_lora" in head.backends) == (kind in (*PLAIN, *NARROW)), kind.name
 
 
 def test_one_model_in_two_stores_is_listed_under_both_names(user: Path, gguf: Path) -> None:
