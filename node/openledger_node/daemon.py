@@ -250,6 +250,7 @@ def engine_options(home: Home, config: Config, base: Base) -> EngineOptions:
         memory_max_bytes=inference.memory_max_bytes,
         adapter_ram_bytes=min(inference.adapter_ram_bytes, config.limits.ram_bytes or inference.adapter_ram_bytes),
         base_digest=base.digest,
+        unload_after_s=inference.unload_after_s,
         pinned=pinned_sources(home, base),
     )
 

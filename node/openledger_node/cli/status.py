@@ -180,9 +180,16 @@ def _engine_lines(fields: dict[str, Any]) -> dict[str, str]:
     ]
     requests = fields["requests"]
     return {
-        "engine": ", ".join(filter(None, parts)) if engine["state"] != "paused" else "paused; its memory is free",
+        "engine": _without_memory(engine) or ", ".join(filter(None, parts)),
         "requests": f"{requests['running']} running, {requests['waiting']} waiting",
     }
+
+
+def _without_memory(engine: dict[str, Any]) -> str:
+    """Describe an engine that holds no memory; empty for any other."""
+    if engine["state"] == "unloaded":
+        return f"unloaded, and its memory is free; the next request loads it in about {engine['load_s']:.0f} s"
+    return {"paused": "paused; its memory is free", "failed": "not loaded"}.get(engine["state"], "")
 
 
 def _why_lines(fields: dict[str, Any]) -> dict[str, str]:
