@@ -13,6 +13,7 @@ from openledger_protocol.errors import AdapterRefusedError
 from ..errors import ModelError
 from .adapter_files.layout import LoraLayout
 from .rope import ROPE_TYPES, Rope, rope_from
+from .stored_format import StoredFormat, stored_format
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
 
@@ -41,6 +42,7 @@ class DecoderConfig:
     has_mlp_bias: bool
     has_qk_norm: bool
     end_ids: tuple[int, ...]
+    stored: StoredFormat | None = None  # the narrow format of its files, if they have one
 
     @property
     def d_q(self) -> int:
@@ -81,7 +83,7 @@ def read_config(folder: Path) -> DecoderConfig:
 
     Raises:
         OtherDecoderError: our decoder does not support a variant; the message names it.
-        ModelError: its key heads do not divide its heads.
+        ModelError: its key heads do not divide its heads, or its numbers are in a format that is not read.
     """
     fields = json.loads((folder / "config.json").read_text())
     model_type = fields.get("model_type")
@@ -92,7 +94,6 @@ def read_config(folder: Path) -> DecoderConfig:
     _refuse(folder, "rope scaling", rope.type, ROPE_TYPES)
     _refuse(folder, "partial_rotary_factor", _rotated_share(fields), (1,))
     _refuse(folder, "sliding_window", _sliding_window(fields), (None,))
-    _refuse(folder, "quantization_config", fields.get("quantization_config"), (None,))
     num_heads = fields["num_attention_heads"]
     num_kv_heads = fields.get("num_key_value_heads") or num_heads
     if num_heads % num_kv_heads:
@@ -114,6 +115,7 @@ def read_config(folder: Path) -> DecoderConfig:
         has_mlp_bias=bool(fields.get("mlp_bias", False)),
         has_qk_norm=model_type == "qwen3",
         end_ids=end_ids(folder),
+        stored=stored_format(fields, folder.name),
     )
 
 

@@ -46,7 +46,7 @@ def open_accelerated(settings: BackendSettings) -> "NativeBackend | None":
     Raises:
         ModelError: the base can't be read.
     """
-    has_format = settings.quantisation == "none" and settings.dtype in ("auto", "bfloat16")
+    has_format = settings.quantisation in ("auto", "none") and settings.dtype in ("auto", "bfloat16")
     is_wanted = settings.acceleration != "off" and has_format
     if not is_wanted or settings.device not in ("auto", "cpu") or settings.base_folder is None:
         return None
@@ -57,7 +57,7 @@ def open_accelerated(settings: BackendSettings) -> "NativeBackend | None":
         config = read_config(folder)
     except ModelError:
         return None  # torch_lora reports the error, or serves the base in another way
-    if config.head_dim % 2 or config.head_dim > HEAD_DIM_MAX:
+    if config.stored or config.head_dim % 2 or config.head_dim > HEAD_DIM_MAX:
         return None
     cache = Path(settings.cache_folder) if settings.cache_folder else None
     library = open_library(cache or user_cache_path("openledger-node"))

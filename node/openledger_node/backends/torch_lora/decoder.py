@@ -6,12 +6,13 @@ the bare base 1.4 times slower at these sizes.
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding, linear, scaled_dot_product_attention, silu
+from torch.nn.functional import scaled_dot_product_attention, silu
 
 from openledger_node.models.decoder_config import DecoderConfig
 
 from .batch import Batch, DecodingRows, Prompts
 from .kv_cache import KvCache
+from .matrices import product
 from .weights import LayerWeights, Weights
 
 
@@ -21,7 +22,7 @@ class Decoder:
     def __init__(self, config: DecoderConfig, weights: Weights, *, context_max: int) -> None:
         self._config = config
         self._own = self._weights = weights
-        device, dtype = weights.embedding.device, weights.embedding.dtype
+        device, dtype = weights.final_norm.device, weights.final_norm.dtype
         self._cos, self._sin = rotary_tables(config, context_max, dtype, device)
 
     @property
@@ -37,7 +38,7 @@ class Decoder:
         """Run the batch, write its keys and values, and return (drawn, vocabulary) in float32."""
         if batch.new_blocks is not None:
             cache.clear(batch.new_blocks)
-        hidden = embedding(batch.ids, self._weights.embedding)  # (tokens, d_model)
+        hidden = self._weights.embed(batch.ids)  # (tokens, d_model)
         if hidden.dtype == torch.float16:
             hidden = hidden.float()  # the sum of all layers would overflow float16, whose largest number is 65,504
         turn = self._cos[batch.positions, None], self._sin[batch.positions, None]  # each (tokens, 1, head_dim)
@@ -47,7 +48,7 @@ class Decoder:
             normed = rms_norm(hidden, layer.mlp_norm, self._config.norm_eps)
             hidden = hidden + self._mlp(number, layer, normed, batch)
         last = rms_norm(hidden[batch.drawn_at], self._weights.final_norm, self._config.norm_eps)
-        return linear(last, self._weights.head).float()
+        return product(last, self._weights.head).float()
 
     def _attend(
         self,
@@ -146,7 +147,7 @@ def rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def _project(number: int, layer: LayerWeights, group: str, inputs: Tensor, batch: Batch) -> Tensor:
     """Apply one fused linear map, and add each row's adapter."""
     fused = layer.maps[group]
-    outputs = linear(inputs, fused.wide(), fused.bias)
+    outputs = fused(inputs)
     for rows in batch.lora:
         rows.add(number, group, inputs, outputs, fused.bias)
     return outputs

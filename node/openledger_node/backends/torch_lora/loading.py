@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from openledger_node.models.decoder_config import DecoderConfig
 from openledger_node.models.packed import Array, open_packed, write_packed
 from openledger_node.models.packed_cache import base_stamps, keep, note_use, packed_name
 
+from .matrices import Matrix, wide_of
 from .placement import Placement
 from .quantised import from_bits, to_bits
 from .weights import Weights, read_tensors, weights_from
@@ -37,7 +37,7 @@ def load_weights(
 
 def host_tensors(
     folder: Path, config: DecoderConfig, dtype: torch.dtype, cache: Path | None
-) -> Iterator[tuple[str, Tensor]]:
+) -> Iterator[tuple[str, Matrix]]:
     """Yield a base's fused tensors on the host; with `cache`, from its packed file, which is written the first time.
 
     Raises:
@@ -60,4 +60,4 @@ def host_tensors(
 
 def _bits(folder: Path, config: DecoderConfig, dtype: torch.dtype) -> Iterator[tuple[str, Array]]:
     for name, tensor in read_tensors(folder, config, dtype):
-        yield name, to_bits(tensor)
+        yield name, to_bits(wide_of(tensor))
