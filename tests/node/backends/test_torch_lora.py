@@ -174,7 +174,6 @@ def test_adapter_with_a_number_that_is_not_finite_is_refused(tmp_path: Path) -> 
         ({"rope_parameters": {"rope_theta": 100.0, "partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
         ({"hidden_act": "gelu"}, "gelu"),
         ({"sliding_window": 64}, "sliding_window"),
-        ({"quantization_config": {"bits": 4}}, "quantization_config"),
     ],
 )
 def test_a_variant_that_is_not_served_is_named(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
