@@ -237,11 +237,12 @@ def engine_options(home: Home, config: Config, base: Base) -> EngineOptions:
         ConfigError: the base does not fit within the limits.
     """
     inference, limits = config.inference, config.limits
+    on_gpu = is_on_gpu(inference.device)
     settings, adapter_cache_bytes = fit(
         _backend_settings(home, config, base),
         inference.adapter_cache_bytes,
-        cap_bytes=limits.vram_bytes if is_on_gpu(inference.device) else limits.ram_bytes,
-        needs=needs_of(base.folder, inference),
+        cap_bytes=limits.vram_bytes if on_gpu else limits.ram_bytes,
+        needs=needs_of(base.folder, inference, on_gpu=on_gpu),
     )
     return EngineOptions(
         backend=inference.backend,

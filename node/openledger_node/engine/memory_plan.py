@@ -16,6 +16,9 @@ STACK_COPIES = 2
 
 STEP_MARGIN_PERCENT = 125
 
+CAPPED_AT_ONCE = 128
+"""Queries whose scores are computed together where a base caps them, because torch's own attention does not."""
+
 MAP_BITS = {"int8": 8.0, "int4": 4.625, "nf4": 4.5}
 """Bits of a quantised number with its share of scales and minima; int8's scale for each row hardly counts."""
 
@@ -110,7 +113,12 @@ def _step_bytes(config: DecoderConfig, settings: InferenceConfig, quantisation: 
     tokens = settings.prefill_tokens_max + settings.batch_max
     context = min(settings.context_max, config.context_max)
     activations = tokens * (16 * config.d_model + number_bytes * (config.d_q + 2 * config.d_kv + 4 * config.d_mlp))
-    attention = number_bytes * context * (2 * config.d_q + tokens)  # repeated keys and values, and the mask
+    if config.has_post_norms:
+        activations += tokens * 12 * config.d_mlp  # float16 has the MLP's product in float32 before such a norm
+    # Repeated keys and values, and a mask for each window. Layers with a window need no more than others.
+    attention = number_bytes * context * (2 * config.d_q + len(config.windows) * tokens)
+    if config.attention_cap:  # scores and their softmax in float32, and narrow
+        attention += max(CAPPED_AT_ONCE, settings.batch_max) * config.num_heads * context * (8 + number_bytes)
     logits = settings.batch_max * config.vocab_size * (number_bytes + 4)
     widened = 0 if quantisation == "none" else WIDENED_BYTES
     return (activations + attention + logits + widened) * STEP_MARGIN_PERCENT // 100

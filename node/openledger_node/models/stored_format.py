@@ -13,11 +13,12 @@ READ = "AWQ, GPTQ, nf4 or packed integers of compressed-tensors"
 class StoredFormat:
     """One format for all linear maps of layers; those that a checkpoint leaves wide are found by their tensors."""
 
-    method: str  # awq, gptq, bitsandbytes, compressed-tensors
+    method: str  # awq, gptq, bitsandbytes, compressed-tensors, gguf
     bits: int
     group: int | None  # numbers that share a scale; None: a whole row
     is_float: bool = False  # the numbers stand for values of a table
     has_zero_less_one: bool = False  # GPTQ's first version stores each zero less one
+    mean_bits: float | None = None  # of a number with all that belongs to it, in a GGUF file of several formats
 
     @property
     def served(self) -> str:
@@ -27,6 +28,8 @@ class StoredFormat:
     @property
     def bits_per_number(self) -> float:
         """Bits of a number with its share of the scale, and of the zero, as the engine holds them."""
+        if self.mean_bits is not None:
+            return self.mean_bits
         scale_bits = 32 if self.is_float else 16 + 8
         return self.bits + (scale_bits / self.group if self.group else 0)
 
@@ -37,6 +40,8 @@ def stored_format(fields: Mapping[str, Any], name: str) -> StoredFormat | None:
     Raises:
         ModelError: torch_lora does not read it; the message names it and says what to do.
     """
+    if gguf := fields.get("gguf"):  # the node wrote it when it described the file
+        return StoredFormat(method="gguf", bits=gguf["bits"], group=None, mean_bits=gguf["bits_per_number"])
     found = fields.get("quantization_config") or fields.get("compression_config")
     if not found:
         return None

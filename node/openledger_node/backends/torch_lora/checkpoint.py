@@ -7,8 +7,11 @@ import torch
 from torch import Tensor
 
 from openledger_node.errors import ModelError
+from openledger_node.models.bases import gguf_of
 from openledger_node.models.decoder_config import DecoderConfig
+from openledger_node.models.gguf_files.weights import open_weights
 
+from .gguf_matrices import GgufReader
 from .matrices import Matrix
 from .narrow_files import NarrowFiles, narrow_files
 from .tensor_files import TensorFiles
@@ -38,12 +41,14 @@ class Reader(Protocol):
 
 
 def open_reader(folder: Path, config: DecoderConfig, dtype: torch.dtype) -> Reader:
-    """Open a base's files.
+    """Open a base's GGUF file or its safetensors.
 
     Raises:
         ModelError: config.json states another format than the files have.
         OSError, SafetensorError, KeyError: a file is missing or damaged.
     """
+    if gguf := gguf_of(folder):
+        return GgufReader(open_weights(gguf), dtype)
     files = TensorFiles(folder)
     is_packed = any(name.endswith(PACKED_MARKS) for name in files.names)
     if is_packed and config.stored is None:

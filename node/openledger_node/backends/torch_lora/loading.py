@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from openledger_node.models.decoder_config import DecoderConfig
 from openledger_node.models.packed import Array, open_packed, write_packed
@@ -55,7 +56,12 @@ def host_tensors(
     if packed is None:
         return read_tensors(folder, config, dtype)
     note_use(file)
-    return ((name, from_bits(array, dtype)) for name, array in packed.map().items())
+    return ((name, _from_bits(array, dtype)) for name, array in packed.map().items())
+
+
+def _from_bits(array: Array, dtype: torch.dtype) -> Tensor:
+    """A tensor in the serving format, or in float32, which norms may have."""
+    return from_bits(array, torch.float32 if array.itemsize == torch.float32.itemsize else dtype)
 
 
 def _bits(folder: Path, config: DecoderConfig, dtype: torch.dtype) -> Iterator[tuple[str, Array]]:

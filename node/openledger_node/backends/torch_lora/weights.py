@@ -1,6 +1,7 @@
-"""A base's tensors from safetensors, in the serving format, with q|k|v and gate|up fused."""
+"""A base's tensors from its files, in the serving format, with q|k|v and gate|up fused."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,15 +10,22 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from openledger_node.errors import ModelError
-from openledger_node.models.decoder_config import DecoderConfig
+from openledger_node.models.decoder_config import BLOCK_OF, GROUPS, DecoderConfig
 
-from .adapter_blob import GROUPS
 from .checkpoint import Reader, ShapesOnly, open_reader
 from .group_matrix import GroupMatrix
 from .matrices import Matrix, MatrixParts, look_up, product, size_bytes_of, stacked
 from .quantised import KEPT_BITS, OUTER, quantise
 
-BLOCK_OF = {"qkv": "self_attn", "o": "self_attn", "gate_up": "mlp", "down": "mlp"}
+NORMS = {"attention_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm"}
+POST_NORMS = {
+    "attention_norm": "input_layernorm",
+    "attention_post_norm": "post_attention_layernorm",
+    "mlp_norm": "pre_feedforward_layernorm",
+    "mlp_post_norm": "post_feedforward_layernorm",
+}
+QK_NORMS = {"q_norm": "self_attn.q_norm", "k_norm": "self_attn.k_norm"}
+"""A layer's norms by their names here, with their names in a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +53,15 @@ class LayerWeights:
     mlp_norm: Tensor  # (d_model,)
     q_norm: Tensor | None  # (head_dim,)
     k_norm: Tensor | None
+    attention_post_norm: Tensor | None  # (d_model,) of what attention adds to the residual
+    mlp_post_norm: Tensor | None
     maps: dict[str, LinearMap]  # by group
 
     @property
     def size_bytes(self) -> int:
         """The bytes of the layer."""
-        norms = (self.attention_norm, self.mlp_norm, self.q_norm, self.k_norm)
+        own = (self.attention_norm, self.mlp_norm, self.q_norm, self.k_norm)
+        norms = (*own, self.attention_post_norm, self.mlp_post_norm)
         norm_bytes = sum(int(each.nbytes) for each in norms if each is not None)
         return norm_bytes + sum(each.size_bytes for each in self.maps.values())
 
@@ -90,10 +101,11 @@ def read_tensors(folder: Path, config: DecoderConfig, dtype: torch.dtype) -> Ite
 
 
 def _tensors(read: Reader, config: DecoderConfig) -> Iterator[tuple[str, Matrix]]:
-    yield "embedding", read.matrix("model.embed_tokens.weight")
+    prefix = _prefix_in(read, config)
+    yield "embedding", read.matrix(f"{prefix}embed_tokens.weight")
     for number in range(config.num_layers):
-        yield from _layer_tensors(read, config, number)
-    yield "final_norm", read("model.norm.weight")
+        yield from _layer_tensors(read, config, number, f"{prefix}layers.{number}")
+    yield "final_norm", _norm(read(f"{prefix}norm.weight"), config)
     if not config.is_tied:
         yield "head", read.matrix("lm_head.weight")
 
@@ -106,7 +118,7 @@ def _check_shapes(tensors: Iterable[tuple[str, Matrix]], config: DecoderConfig) 
     """
     outer = (config.vocab_size, config.d_model)
     expected = {"embedding": outer, "head": outer}
-    for group, modules in GROUPS.items():
+    for group, modules in config.groups.items():
         dims = [config.site_dims[module] for module in modules]
         expected[f"{group}.weight"] = sum(d_out for _, d_out in dims), dims[0][0]
     for name, tensor in tensors:
@@ -147,6 +159,8 @@ def weights_from(
             mlp_norm=plain(f"{at}.mlp_norm"),
             q_norm=own(f"{at}.q_norm"),
             k_norm=own(f"{at}.k_norm"),
+            attention_post_norm=own(f"{at}.attention_post_norm"),
+            mlp_post_norm=own(f"{at}.mlp_post_norm"),
             maps={
                 group: LinearMap(weight=placed[f"{at}.{group}.weight"], bias=own(f"{at}.{group}.bias"))
                 for group in GROUPS
@@ -186,15 +200,27 @@ def _narrowed(matrix: Matrix, device: torch.device, quantisation: str) -> Matrix
     return quantise(matrix, quantisation, device)
 
 
-def _layer_tensors(read: Reader, config: DecoderConfig, number: int) -> Iterator[tuple[str, Matrix]]:
-    source, layer = f"model.layers.{number}", f"layers.{number}"
-    yield f"{layer}.attention_norm", read(f"{source}.input_layernorm.weight")
-    yield f"{layer}.mlp_norm", read(f"{source}.post_attention_layernorm.weight")
-    if config.has_qk_norm:
-        yield f"{layer}.q_norm", read(f"{source}.self_attn.q_norm.weight")
-        yield f"{layer}.k_norm", read(f"{source}.self_attn.k_norm.weight")
+def _prefix_in(read: Reader, config: DecoderConfig) -> str:
+    """The beginning of the names of the decoder's tensors; versions of transformers write different ones."""
+    for prefix in config.prefixes[:-1]:
+        with suppress(KeyError):
+            read(f"{prefix}norm.weight")
+            return prefix
+    return config.prefixes[-1]
+
+
+def _norm(weight: Tensor, config: DecoderConfig) -> Tensor:
+    """The multiplier of a norm; it stays in float32 if the checkpoint has it less 1, since the sum is not narrow."""
+    return 1 + weight.float() if config.has_offset_norms else weight
+
+
+def _layer_tensors(read: Reader, config: DecoderConfig, number: int, source: str) -> Iterator[tuple[str, Matrix]]:
+    layer = f"layers.{number}"
+    norms = (POST_NORMS if config.has_post_norms else NORMS) | (QK_NORMS if config.has_qk_norm else {})
+    for own, name in norms.items():
+        yield f"{layer}.{own}", _norm(read(f"{source}.{name}.weight"), config)
     has_bias = {"qkv": config.has_qkv_bias, "o": config.has_o_bias}
-    for group, modules in GROUPS.items():
+    for group, modules in config.groups.items():
         names = [f"{source}.{BLOCK_OF[group]}.{module}" for module in modules]
         yield f"{layer}.{group}.weight", stacked([read.matrix(f"{name}.weight") for name in names])
         if has_bias.get(group, config.has_mlp_bias):
