@@ -71,9 +71,10 @@ class InferenceConfig:
         0, "Memory for the KV cache, in bytes; 0 takes enough for batch_max sequences of context_max tokens.", low=0
     )
     quantisation: str = setting(
-        "none",
-        "Quantisation of the base's weights; int8 and nf4 take less memory. On a CPU they are many times slower.",
-        choices=lambda: ["none", "int8", "nf4"],
+        "auto",
+        "Format of the base's weights; int8, int4 and nf4 take less memory and are slower on a CPU. auto keeps the "
+        "format of the base's files, but widens it on a CPU with enough memory.",
+        choices=lambda: ["auto", "none", "int8", "int4", "nf4"],
     )
     acceleration: str = setting(
         "auto", "Compiled kernels, on processors that support them.", choices=lambda: ["auto", "off"]

@@ -313,7 +313,7 @@ def test_a_packed_base_is_the_same_and_eight_bits_are_close(
         packed = open_backend(bases[name], dtype="bfloat16", cache_folder=str(tmp_path / "cache"))
         assert torch.equal(logits(packed), plain)
     wide, narrow = (logits(open_backend(bases[name], quantisation=each)) for each in ("none", "int8"))
-    assert 0 < (narrow - wide).abs().max() < 0.2 * wide.std()
+    assert 0 < (narrow - wide).abs().max() < 0.3 * wide.std()  # embedding and head are narrow too
 
 
 @pytest.mark.parametrize("name", ["gemma 2", "phi 3"])

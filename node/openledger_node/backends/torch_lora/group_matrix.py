@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-NUMBERS_AT_ONCE = 1 << 24
-"""Numbers that are widened at once; with temporaries they take up to 12 bytes each."""
+NUMBERS_AT_ONCE = 1 << 22
+"""Numbers that are widened or quantised at once; the temporaries, in float32, take several times their size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +164,7 @@ def _is_same(one: Tensor | None, other: Tensor | None) -> bool:
 
 
 def row_pieces(shape: tuple[int, int]) -> list[slice]:
-    """Divide a matrix of this shape into runs of rows that are widened at once."""
+    """Divide a matrix of this shape into runs of rows that are widened or quantised at once."""
     step = max(1, NUMBERS_AT_ONCE // shape[1])
     return [slice(first, min(first + step, shape[0])) for first in range(0, shape[0], step)]
 

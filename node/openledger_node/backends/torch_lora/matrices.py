@@ -95,6 +95,12 @@ def rows_of(matrix: Matrix, at: slice) -> Matrix:
     return matrix[at] if isinstance(matrix, Tensor) else matrix.rows(at)
 
 
+def look_up(matrix: Tensor | GroupMatrix, ids: Tensor) -> Tensor:
+    """The rows `ids` (rows,) of a matrix in the serving format; no other row is widened."""
+    ids = ids.to(matrix.device)
+    return matrix[ids] if isinstance(matrix, Tensor) else matrix.rows(ids).wide()
+
+
 def size_bytes_of(matrix: Matrix) -> int:
     """The bytes that a matrix takes."""
     return int(matrix.nbytes) if isinstance(matrix, Tensor) else matrix.size_bytes
