@@ -93,6 +93,13 @@ class InferenceConfig:
     load_timeout_s: float = setting(
         600.0, "Seconds to load the base before the engine is restarted.", low=10.0, high=86_400.0
     )
+    unload_after_s: float = setting(
+        0.0,
+        "Seconds without a request after which the engine gives its memory back; the next request or paid stream "
+        "loads it again. 0 never does, because a node that must load first seldom wins a bid.",
+        low=0.0,
+        high=7 * 86_400.0,
+    )
     stall_timeout_s: float = setting(
         120.0, "Seconds without output from a busy engine before it is restarted.", low=1.0, high=3600.0
     )
@@ -243,7 +250,7 @@ class LimitsConfig:
     )
     busy_quiet_s: float = setting(60.0, "Seconds of quiet before the node resumes by itself.", low=1.0, high=86_400.0)
     busy_grace_s: float = setting(
-        5.0, "Seconds for running answers to finish when another program becomes busy.", low=0.0, high=600.0
+        0.5, "Seconds for running answers to finish when another program becomes busy.", low=0.0, high=600.0
     )
 
 

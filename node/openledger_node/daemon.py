@@ -20,7 +20,7 @@ from .api.traffic import Traffic
 from .api_key import api_key_file, load_api_key
 from .config import Config, LimitsConfig
 from .engine.backend import BackendSettings
-from .engine.budget import fit, is_on_gpu, needs_of
+from .engine.base_fit import fit_here
 from .engine.engine import Engine, EngineOptions, NoEngine
 from .engine.tokenizer import open_tokenizer
 from .factory.forecast import TrainingRoom
@@ -236,14 +236,8 @@ def engine_options(home: Home, config: Config, base: Base) -> EngineOptions:
     Raises:
         ConfigError: the base does not fit within the limits.
     """
-    inference, limits = config.inference, config.limits
-    on_gpu = is_on_gpu(inference.device)
-    settings, adapter_cache_bytes = fit(
-        _backend_settings(home, config, base),
-        inference.adapter_cache_bytes,
-        cap_bytes=limits.vram_bytes if on_gpu else limits.ram_bytes,
-        needs=needs_of(base.folder, inference, on_gpu=on_gpu),
-    )
+    inference = config.inference
+    settings, adapter_cache_bytes = fit_here(_backend_settings(home, config, base), config, base.folder)
     return EngineOptions(
         backend=inference.backend,
         settings=settings,
@@ -256,6 +250,7 @@ def engine_options(home: Home, config: Config, base: Base) -> EngineOptions:
         memory_max_bytes=inference.memory_max_bytes,
         adapter_ram_bytes=min(inference.adapter_ram_bytes, config.limits.ram_bytes or inference.adapter_ram_bytes),
         base_digest=base.digest,
+        unload_after_s=inference.unload_after_s,
         pinned=pinned_sources(home, base),
     )
 

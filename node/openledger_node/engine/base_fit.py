@@ -1,14 +1,17 @@
 """The quantisations in which a base fits this machine, planned from its config before anything is downloaded."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from ..config import InferenceConfig, LimitsConfig
+from ..config import Config, InferenceConfig, LimitsConfig
 from ..errors import ConfigError
-from ..machine import Machine
+from ..machine import Machine, look_at_machine
 from ..models.decoder_config import DecoderConfig
 from ..models.known_bases import KNOWN_BASES, KnownBase
-from .budget import LEAST_BYTES, MemoryPlan, number_bytes_of, plan_memory
+from .backend import BackendSettings
+from .budget import LEAST_BYTES, MemoryPlan, fit, is_on_gpu, needs_of, number_bytes_of, plan_memory
 from .memory_plan import memory_needs
 
 FORMS = ("none", "int8", "nf4")
@@ -63,6 +66,29 @@ def room_on(machine: Machine, inference: InferenceConfig, limits: LimitsConfig) 
     there = card.free_bytes if card else machine.ram_bytes * RAM_PERCENT // 100
     cap = limits.vram_bytes if card else limits.ram_bytes
     return Room(size_bytes=min(there, cap or there), on_gpu=card is not None)
+
+
+def fit_here(settings: BackendSettings, config: Config, folder: Path | None) -> tuple[BackendSettings, int]:
+    """Divide the owner's limit; without one, what other programs leave of a card now, if the base fits there.
+
+    Returns:
+        The settings with the sizes of the caches, and the bytes of the adapter cache.
+
+    Raises:
+        ConfigError: the base leaves too little of the owner's limit.
+    """
+    inference, limits = config.inference, config.limits
+    on_gpu = is_on_gpu(inference.device)
+    cap_bytes = limits.vram_bytes if on_gpu else limits.ram_bytes
+    needs = needs_of(folder, inference, on_gpu=on_gpu)
+    adapter_bytes = inference.adapter_cache_bytes
+    if on_gpu and not cap_bytes and needs.full_kv_bytes and inference.backend in PLANNED_BACKENDS:
+        room = room_on(look_at_machine(), inference, limits)
+        # A base that does not fit beside a game now may fit when it is loaded; else the engine says what it lacks.
+        with suppress(ConfigError):
+            free_bytes = room.size_bytes if room.on_gpu else 0
+            return fit(settings, adapter_bytes, cap_bytes=free_bytes, needs=needs, is_owners_cap=False)
+    return fit(settings, adapter_bytes, cap_bytes=cap_bytes, needs=needs)
 
 
 def forms_of(config: DecoderConfig, inference: InferenceConfig, room: Room) -> list[Form]:

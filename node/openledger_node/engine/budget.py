@@ -13,7 +13,7 @@ from ..machine import has_bfloat16
 from ..models.bases import weight_files
 from ..models.decoder_config import DecoderConfig, read_config
 from .backend import BackendSettings
-from .memory_plan import MemoryNeeds, adapter_bytes_of, memory_needs
+from .memory_plan import MemoryNeeds, adapter_bytes_of, memory_needs, token_bytes_of
 
 KV_PART_PERCENT = 75
 """Of the memory that a cap leaves beside the base, this part is for keys and values, and the rest for adapters."""
@@ -54,9 +54,16 @@ def check_disk_room(home: Home, cap_bytes: int, *, more_bytes: int = 0) -> None:
 
 
 def fit(
-    settings: BackendSettings, adapter_cache_bytes: int, *, cap_bytes: int, needs: MemoryNeeds
+    settings: BackendSettings,
+    adapter_cache_bytes: int,
+    *,
+    cap_bytes: int,
+    needs: MemoryNeeds,
+    is_owners_cap: bool = True,
 ) -> tuple[BackendSettings, int]:
     """Divide a cap between the base, its steps, adapters and the KV cache; a cap of 0 only reserves what they need.
+
+    The KV cache takes all that is left of the owner's cap. Of a card without one, it takes what whole contexts need.
 
     Raises:
         ConfigError: the base leaves too little of the cap.
@@ -70,8 +77,9 @@ def fit(
         raise ConfigError(_too_large(settings, cap_bytes, needs))
     adapters = max(LEAST_BYTES, min(adapter_cache_bytes, room * (100 - KV_PART_PERCENT) // (100 * each)))
     kv_room = room - each * adapters
-    kv = min(settings.kv_cache_bytes, kv_room) if settings.kv_cache_bytes else kv_room
-    return replace(settings, kv_cache_bytes=kv, device_bytes_max=cap_bytes), adapters
+    wanted = settings.kv_cache_bytes or (kv_room if is_owners_cap else needs.full_kv_bytes)
+    device_bytes_max = cap_bytes if is_owners_cap else 0
+    return replace(settings, kv_cache_bytes=min(wanted, kv_room), device_bytes_max=device_bytes_max), adapters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +112,7 @@ def plan_memory(config: DecoderConfig, settings: InferenceConfig, *, cap_bytes: 
     fitted, adapter_bytes = fit(wanted, settings.adapter_cache_bytes, cap_bytes=cap_bytes, needs=needs)
     return MemoryPlan(
         base_bytes=needs.base_bytes,
-        kv_tokens=fitted.kv_cache_bytes // (2 * config.num_layers * config.d_kv * number_bytes),
+        kv_tokens=fitted.kv_cache_bytes // token_bytes_of(config, number_bytes),
         num_adapters=adapter_bytes // adapter_bytes_of(config, PLAN_RANK, number_bytes),
     )
 

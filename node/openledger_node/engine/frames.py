@@ -86,9 +86,11 @@ class EngineReady:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fatal:
-    """The backend can't be opened, and a retry would not help."""
+    """The final event of an engine that can't be opened, or whose device failed in a step."""
 
-    message: str
+    message: str  # for the operator: what happened and what helps
+    is_device: bool = False  # the device or its memory, and not a setting or a file
+    can_recover: bool = False  # a later attempt may succeed without a change by the operator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@
 end closes, even if the daemon was killed, so no process is left behind and its memory is freed.
 """
 
+import contextlib
 import gc
 import logging
 import signal
@@ -23,6 +24,7 @@ from ..models.bases import check_base
 from ..plugs import load_plug
 from .answer import AnswerSetup, Live, chunk, sequence_of
 from .backend import LATER, Backend, BatchRow, Drawn, Mask, PollingBackend, Words
+from .faults import device_error_of
 from .fit import check_fits, is_out_of_memory
 from .frames import (
     Allow,
@@ -312,7 +314,7 @@ def main() -> None:
     link = Link(socket.socket(fileno=descriptor))
     try:
         if (worker := _open(link, _first_command(link))) is not None:
-            worker.run()
+            _run(link, worker)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass
 
@@ -331,13 +333,34 @@ def _open(link: Link, opened: OpenEngine) -> Worker | None:
             check_base(Path(opened.settings.base_folder))
         backend: Backend = load_plug("backend", opened.backend)(opened.settings)
         worker = Worker(link, backend, opened)
-    except NodeError as error:
-        link.send(Fatal(message=str(error)))
+    except Exception as error:
+        if (fatal := _fatal_of(error)) is None:
+            raise
+        if fatal.is_device:
+            log.exception("the device can't run the base")
+        link.send(fatal)
         return None
     gc.collect()
     gc.freeze()  # everything loaded so far stays; a collection that scans it would stall a step
     link.send(EngineReady(profile=backend.profile))
     return worker
+
+
+def _run(link: Link, worker: Worker) -> None:
+    """Run a worker, and tell the daemon in a sentence if its device fails; this process ends in any case."""
+    try:
+        worker.run()
+    except Exception as error:
+        if device_error_of(error) and (fatal := _fatal_of(error)):
+            with contextlib.suppress(OSError):
+                link.send(fatal)
+        raise
+
+
+def _fatal_of(error: Exception) -> Fatal | None:
+    if fault := device_error_of(error):
+        return Fatal(message=str(fault), is_device=True, can_recover=fault.can_recover)
+    return Fatal(message=str(error)) if isinstance(error, NodeError) else None
 
 
 if __name__ == "__main__":

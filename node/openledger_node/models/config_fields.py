@@ -20,6 +20,7 @@ SIZES_MAX: Mapping[str, int] = {
     "num_key_value_heads": 1 << 12,
     "head_dim": 1 << 14,
     "max_position_embeddings": 1 << 30,
+    "sliding_window": 1 << 30,
 }
 """Bounds far above every published base, so that no plan counts on a typing error or an attack."""
 

@@ -12,7 +12,7 @@ from openledger_protocol.errors import AdapterRefusedError
 from ..errors import ModelError
 from .adapter_files.layout import LoraLayout
 from .config_fields import check_sizes, read_fields, reading
-from .families import ELSEWHERE, FAMILIES, Family, Fields, trait_of
+from .families import ELSEWHERE, FAMILIES, DecoderFamily, Fields, trait_of
 from .rope import ROPE_TYPES, Rope, rope_from, sliding_rope_from
 
 FULL, SLIDING = "full_attention", "sliding_attention"
@@ -31,7 +31,7 @@ VARIANTS = {
     "has_post_norms": "norms after attention and MLP",
     "has_offset_norms": "norms around 1",
 }
-"""What a base has and Llama has not, by the field of DecoderConfig that says so."""
+"""Differences from Llama in words, by fields of DecoderConfig."""
 
 
 class OtherDecoderError(ModelError):
@@ -231,7 +231,7 @@ def config_from(folder: Path, outer: Fields, *, end_ids: tuple[int, ...] = ()) -
     return config
 
 
-def _sliding_layers(found: Fields, family: Family) -> frozenset[int]:
+def _sliding_layers(found: Fields, family: DecoderFamily) -> frozenset[int]:
     kinds = found.get("layer_types")
     layers = range(found["num_hidden_layers"])
     if kinds:

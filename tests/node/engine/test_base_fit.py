@@ -1,13 +1,17 @@
 """Which bases fit which card: what is proposed, in which quantisation, and what is refused."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from openledger_node.card import Card, TorchBuild
-from openledger_node.config import InferenceConfig, LimitsConfig
+from openledger_node.config import Config, InferenceConfig, LimitsConfig
+from openledger_node.engine import base_fit
+from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.base_fit import FORMS, Form, Room, choose_form, forms_of, propose, room_on
-from openledger_node.engine.budget import MemoryPlan
+from openledger_node.engine.budget import MemoryPlan, needs_of
 from openledger_node.machine import Machine
 from openledger_node.models.known_bases import KNOWN_BASES, KnownBase, known_base
 from openledger_node.operator.base_fits import alternatives, form_text, refusal_text, takes_text
@@ -17,6 +21,7 @@ GB, GIB = 10**9, 1 << 30
 INFERENCE, LIMITS = InferenceConfig(), LimitsConfig()
 CUDA = TorchBuild("2.13.0", "13.0", None)
 FOUR = FORMS[-1]
+WANTED = BackendSettings(base_folder=None, device="auto", dtype="auto", threads=0, batch_max=16, context_max=2048)
 
 
 def card_room(gib: int) -> Room:
@@ -129,6 +134,48 @@ def test_the_driver_and_other_programs_and_the_owners_limit_leave_the_room() -> 
     assert on_cpu == Room(size_bytes=5 * GB, on_gpu=False)
     unusable = replace(machine, torch=TorchBuild("2.13.0+cpu", None, None))
     assert not room_on(unusable, INFERENCE, LIMITS).on_gpu
+
+
+def here(
+    monkeypatch: pytest.MonkeyPatch, card: Card | None, folder: Path, **limits: int
+) -> tuple[BackendSettings, int]:
+    machine = Machine(ram_bytes=32 * GB, card=card, torch=CUDA)
+    monkeypatch.setattr(base_fit, "look_at_machine", lambda: machine)
+    monkeypatch.setattr(base_fit, "is_on_gpu", lambda _: True)
+    config = replace(Config(), inference=INFERENCE, limits=LimitsConfig(**limits))
+    return base_fit.fit_here(WANTED, config, folder)
+
+
+def test_without_a_limit_the_engine_takes_what_others_leave_of_the_card_and_no_more_than_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = known_base("Qwen/Qwen3-4B-Instruct-2507")
+    assert base is not None
+    (tmp_path / "config.json").write_text(json.dumps(base.fields))
+    needs = needs_of(tmp_path, INFERENCE, on_gpu=True)
+    card = Card(vendor="nvidia", name="RTX", total_bytes=24 * GB, driver="580.1")
+    roomy, adapter_bytes = here(monkeypatch, card, tmp_path)
+    assert (roomy.kv_cache_bytes, adapter_bytes) == (needs.full_kv_bytes, INFERENCE.adapter_cache_bytes)
+    assert roomy.device_bytes_max == 0, "only the owner's limit is enforced"
+    tight, adapter_bytes = here(monkeypatch, replace(card, taken_bytes=12 * GB), tmp_path)
+    assert needs.fixed_bytes + tight.kv_cache_bytes + 3 * adapter_bytes <= 12 * GB
+    assert 0 < tight.kv_cache_bytes < needs.full_kv_bytes
+    owned, _ = here(monkeypatch, replace(card, taken_bytes=12 * GB), tmp_path, vram_bytes=20 * GB)
+    assert owned.device_bytes_max == 20 * GB
+    assert owned.kv_cache_bytes > needs.full_kv_bytes
+
+
+def test_a_base_that_does_not_fit_beside_a_game_is_left_to_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = known_base("Qwen/Qwen3-8B")
+    assert base is not None
+    (tmp_path / "config.json").write_text(json.dumps(base.fields))
+    card = Card(vendor="nvidia", name="RTX", total_bytes=24 * GB, taken_bytes=20 * GB, driver="580.1")
+    for found in (card, None):
+        settings, adapter_bytes = here(monkeypatch, found, tmp_path)
+        assert (settings.kv_cache_bytes, adapter_bytes) == (0, INFERENCE.adapter_cache_bytes)
+        assert settings.reserve_bytes
 
 
 def test_what_fits_is_said_with_its_context_and_adapters_and_what_does_not_with_what_would() -> None:

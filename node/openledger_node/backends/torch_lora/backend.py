@@ -12,7 +12,7 @@ from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, BatchR
 from openledger_node.engine.fit import is_out_of_memory
 from openledger_node.engine.memory_plan import CONTEXT_BYTES
 from openledger_node.engine.sampler import draw
-from openledger_node.errors import ModelError
+from openledger_node.errors import DeviceError, ModelError
 from openledger_node.machine import usable_bytes, usable_cores
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.decoder_config import read_config
@@ -131,17 +131,17 @@ def open_backend(settings: BackendSettings) -> "TorchLoraBackend":
     """Load the base and allocate the caches.
 
     Raises:
-        ModelError: the base, the device or the number format is not available here.
+        ModelError: the base, the device or the number format is not available here, or the memory is too small.
     """
     try:
         return TorchLoraBackend(settings)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        raise ModelError(
+        raise DeviceError(
             f"base and KV cache do not fit the device ({str(error).partition('.')[0]}): lower [inference] "
             f"kv_cache_bytes, batch_max ({settings.batch_max}) or context_max ({settings.context_max}), or choose a "
-            "smaller base"
+            "smaller base; if another program uses the memory, close it"
         ) from error
 
 

@@ -102,7 +102,10 @@ def engine(scene: Scene) -> Verdict:
     status = scene.status
     if status is None:
         return unknown("the daemon is not running")
-    state = status["engine"]["state"]
-    if state in ("ready", "absent", "paused", "starting"):
+    engine = status["engine"]
+    state = engine["state"]
+    if why := engine.get("why_failed"):
+        return Verdict(state, why)
+    if state in ("ready", "absent", "paused", "starting", "unloaded", "reloading"):
         return Verdict(state)
     return Verdict(state, "`openledger-node logs --source engine` shows why")
