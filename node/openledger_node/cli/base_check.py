@@ -14,6 +14,7 @@ from ..engine.base_fit import (
     forms_of,
     propose,
     room_on,
+    usual_form,
 )
 from ..engine.budget import base_bytes_on_disk, bytes_below, check_disk_room
 from ..engine.memory_plan import CONTEXT_BYTES
@@ -123,8 +124,9 @@ class BaseCheck:
 
     def quantisation_for(self, base: str) -> str | None:
         """The quantisation to serve a base in; None if nothing speaks for another one than the setting's."""
-        form = choose_form(self.look(base).forms, self._inference.quantisation)
-        return form.quantisation if form else None
+        forms, setting = self.look(base).forms, self._inference.quantisation
+        form = choose_form(forms, setting)
+        return form.quantisation if form and form.quantisation != usual_form(forms, setting) else None
 
     def _refuse(self, found: BaseLook, why: str) -> None:
         if self._is_anyway or not found.download_bytes:

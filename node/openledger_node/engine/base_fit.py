@@ -14,6 +14,8 @@ from .backend import BackendSettings
 from .budget import LEAST_BYTES, MemoryPlan, fit, is_on_gpu, needs_of, number_bytes_of, plan_memory
 from .memory_plan import memory_needs
 
+AUTO = "auto"
+
 FORMS = ("none", "int8", "nf4")
 """Quantisations to choose from, the widest first."""
 
@@ -98,11 +100,18 @@ def forms_of(config: DecoderConfig, inference: InferenceConfig, room: Room) -> l
 
 def choose_form(forms: Sequence[Form], usual: str) -> Form | None:
     """The `usual` quantisation if it leaves enough room, else the widest that does; None if no form fits."""
+    usual = usual_form(forms, usual)
     roomy = [form for form in forms if form.is_roomy]
     fitting = [form for form in forms if form.plan]
     if not (chosen := roomy or fitting[-1:]):
         return None
     return next((form for form in chosen if form.quantisation == usual), chosen[0])
+
+
+def usual_form(forms: Sequence[Form], setting: str) -> str:
+    """The form that a setting means: "auto" serves a base whose files are wide as "none" does."""
+    is_wide = all(form.quantisation != AUTO for form in forms)
+    return "none" if setting == AUTO and is_wide else setting
 
 
 def propose(inference: InferenceConfig, room: Room) -> KnownBase:
