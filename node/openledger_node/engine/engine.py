@@ -37,6 +37,7 @@ from .frames import (
     Pin,
     Refused,
     SequenceLost,
+    StepTokens,
     Submit,
     Unload,
     Unpin,
@@ -297,8 +298,12 @@ class Engine:
 
     def _take(self, event: Event) -> None:
         match event:
-            case EngineChunk():
-                self._pass_on(event)
+            case StepTokens():
+                for each in frames.unfold(event):
+                    if isinstance(each, EngineChunk):
+                        self._pass_on(each)
+                    else:
+                        self._end(each)
             case Finished() | Refused():
                 self._end(event)
             case Beat():
