@@ -1,6 +1,7 @@
 """The OpenAI-compatible HTTP API."""
 
 import json
+import math
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -17,6 +18,7 @@ from openledger_protocol.primitives import RequestId
 
 from .. import __version__
 from ..market.router import Router
+from ..serving.admission import Admitted
 from ..serving.service import Failure, Outcome, open_channel
 from . import openai
 from .errors import NO_EMBEDDINGS, REFUSALS, add_refusals, describe, refusal
@@ -30,6 +32,9 @@ CLIENT_CLOSED = 499  # nobody reads it; nginx uses this number in its logs
 STREAMED: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {}}, "description": "The answer."}
 }
+LOADING_S = 2.0
+"""A stream that waits this long for the engine's load begins with a comment on it, and has another after as long."""
+
 Answers = trio.MemoryReceiveChannel[Outcome]
 Metrics = Callable[[], Awaitable[str]]
 WriteLogprobs = Callable[[Sequence[TokenLogprob]], dict[str, Any] | None]
@@ -136,12 +141,17 @@ async def _respond(
     admitted = await router.admit(request)
     send, answers = open_channel(admitted.request)
     nursery.start_soon(router.handle, admitted, send)
+
+    def loading() -> str | None:
+        return router.loading if isinstance(admitted, Admitted) else None
+
     if body.stream:
-        first = await _first(answers, http)
+        first = await _first(answers, http, patience_s=LOADING_S if loading() else math.inf)
         if isinstance(first, Failure):
             raise first.error
         has_usage = bool(body.stream_options and body.stream_options.include_usage)
-        events = _events(request, kind, first, answers, has_usage, _logprobs_writer(router, request, kind))
+        writer = _logprobs_writer(router, request, kind)
+        events = _events(request, kind, first, answers, has_usage, writer, loading=loading)
         return StreamingResponse(events, media_type="text/event-stream")
     completion, logprobs = await _collect(answers, http)
     respond = openai.chat_response if kind == "chat" else openai.completion_response
@@ -156,8 +166,10 @@ def _logprobs_writer(router: Router, request: InferenceRequest, kind: Kind) -> W
     return partial(chat_logprobs, router.spell) if kind == "chat" else CompletionLogprobs(router.spell).of
 
 
-async def _first(answers: Answers, http: Request) -> Outcome:
+async def _first(answers: Answers, http: Request, *, patience_s: float) -> Outcome | None:
     """Wait for the first token, so that a refusal by the engine still gets its HTTP status.
+
+    None if it has not come after `patience_s`; the stream then begins with comments on the load.
 
     Raises:
         HTTPException: the client disconnected.
@@ -165,8 +177,11 @@ async def _first(answers: Answers, http: Request) -> Outcome:
     received: list[Outcome] = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_cancel_on_disconnect, http, nursery.cancel_scope)
-        received.append(await answers.receive())
+        with trio.move_on_after(patience_s) as patience:
+            received.append(await answers.receive())
         nursery.cancel_scope.cancel()
+    if patience.cancelled_caught:
+        return None
     if not received:
         answers.close()  # tells the router to stop
         raise HTTPException(CLIENT_CLOSED, "the client disconnected")
@@ -176,10 +191,12 @@ async def _first(answers: Answers, http: Request) -> Outcome:
 async def _events(
     request: InferenceRequest,
     kind: Kind,
-    first: Outcome,
+    first: Outcome | None,
     answers: Answers,
     has_usage: bool,
     write_logprobs: WriteLogprobs,
+    *,
+    loading: Callable[[], str | None],
 ) -> AsyncIterator[str]:
     """Server-sent events of one answer; leaving it closes `answers`, which tells the router to stop."""
     created_s = int(time.time())
@@ -187,6 +204,10 @@ async def _events(
         if kind == "chat":
             yield _event(openai.role_chunk(request, created_s=created_s))
         outcome: Outcome | None = first
+        while outcome is None and (progress := loading()):
+            yield f": {progress}\n\n"  # a comment, which clients skip and which keeps the connection open
+            with trio.move_on_after(LOADING_S):
+                outcome = await answers.receive()
         while outcome is None or isinstance(outcome, TokenChunk):
             if outcome is None:
                 outcome = await answers.receive()
