@@ -39,7 +39,10 @@ class ApiConfig:
 class InferenceConfig:
     """The engine: one base model, many adapters, one child process."""
 
-    base: str = setting(DEMO_BASE_NAME, "Base model: a name from `models list`, or a folder in Hugging Face format.")
+    base: str = setting(
+        DEMO_BASE_NAME,
+        "Base model: a name from `models list`, a folder in Hugging Face format, or the path of a GGUF file.",
+    )
     backend: str = setting("torch_lora", "Backend that runs the model.", choices=lambda: plug_names("backend"))
     device: str = setting("auto", "Device that the model runs on.", choices=lambda: ["auto", "cpu", "cuda", "mps"])
     dtype: str = setting(

@@ -20,7 +20,7 @@ from .api.traffic import Traffic
 from .api_key import api_key_file, load_api_key
 from .config import Config, LimitsConfig
 from .engine.backend import BackendSettings
-from .engine.budget import fit, is_on_gpu, needs_of
+from .engine.base_fit import fit_here
 from .engine.engine import Engine, EngineOptions, NoEngine
 from .engine.tokenizer import open_tokenizer
 from .factory.forecast import TrainingRoom
@@ -236,13 +236,8 @@ def engine_options(home: Home, config: Config, base: Base) -> EngineOptions:
     Raises:
         ConfigError: the base does not fit within the limits.
     """
-    inference, limits = config.inference, config.limits
-    settings, adapter_cache_bytes = fit(
-        _backend_settings(home, config, base),
-        inference.adapter_cache_bytes,
-        cap_bytes=limits.vram_bytes if is_on_gpu(inference.device) else limits.ram_bytes,
-        needs=needs_of(base.folder, inference),
-    )
+    inference = config.inference
+    settings, adapter_cache_bytes = fit_here(_backend_settings(home, config, base), config, base.folder)
     return EngineOptions(
         backend=inference.backend,
         settings=settings,

@@ -15,12 +15,12 @@ from peft import PeftModel
 from support.depth import depth
 from support.processes.nodes import Node, running_node
 from support.tiny import greedy, make_adapter
-from transformers import AutoModelForCausalLM
 
 from openledger_node.engine.tokenizer import Tokenizer, open_tokenizer
 from openledger_node.home import Home
 from openledger_node.models.adapters import add_adapter
 from openledger_node.models.bases import find_base
+from openledger_node.models.causal_lm import open_causal_lm
 from openledger_protocol.constants import DEMO_BASE_NAME
 from openledger_protocol.inference import Message
 
@@ -112,7 +112,7 @@ def test_a_killed_engine_resumes_a_real_answer_where_it_was(client: openai.OpenA
 
 def open_peft(demo_base: Path, adapter_folders: dict[str, Path]) -> Any:
     """Transformers' model with all adapters in PEFT."""
-    base = AutoModelForCausalLM.from_pretrained(demo_base, dtype=torch.float32)
+    base = open_causal_lm(demo_base, torch.float32)
     first, *others = adapter_folders
     model = PeftModel.from_pretrained(base, adapter_folders[first], adapter_name=first)
     for name in others:

@@ -8,11 +8,11 @@ import torch
 from peft import PeftModel
 from support.depth import depth
 from support.tiny import make_adapter
-from transformers import AutoModelForCausalLM
 
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.causal_lm import open_causal_lm
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
@@ -87,8 +87,7 @@ def test_tokens_are_the_same_alone_and_among_thirty_one_mates(backend: TorchLora
 def test_logits_are_those_of_peft(
     backend: TorchLoraBackend, demo_base: Path, folders: dict[str, Path], name: str
 ) -> None:
-    model = AutoModelForCausalLM.from_pretrained(demo_base, dtype=torch.float32)
-    model = PeftModel.from_pretrained(model, folders[name])
+    model = PeftModel.from_pretrained(open_causal_lm(demo_base, torch.float32), folders[name])
     backend.join("0", AdapterId(name))
     found = backend.logits((row(0, PROMPTS[10], 0),))[0]
     backend.leave("0")

@@ -14,7 +14,7 @@ from openledger_node.backends.vllm.server import END_GRACE_S, attach, serve_argu
 from openledger_node.engine.backend import BackendSettings
 
 VLLM_VARIABLE = "VLLM_FOR_TESTS"
-KEEPER = Path(__file__).parents[2] / "node/openledger_node/backends/vllm/parent_watch.py"
+KEEPER = Path(__file__).parents[2] / "node/openledger_node/backends/served/parent_watch.py"
 PATIENCE_S = 300.0
 
 SMALL = {

@@ -7,13 +7,27 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
 END_ID = 0
+
+SEEING_TEXT = {
+    "model_type": "gemma3_text", "vocab_size": 260, "hidden_size": 48, "intermediate_size": 80,
+    "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 12,
+    "max_position_embeddings": 256, "initializer_range": 0.3, "query_pre_attn_scalar": 20,
+    "sliding_window": 7, "sliding_window_pattern": 2, "eos_token_id": END_ID, "bos_token_id": None,
+    "rope_scaling": {"rope_type": "linear", "factor": 8.0}, "rope_theta": 500.0, "rope_local_base_freq": 50.0,
+}  # fmt: skip
+"""The text part of a base that takes images, with the keys of configs on the Hugging Face hub."""
+
+SEEING_EYES = {
+    "model_type": "siglip_vision_model", "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
+    "num_attention_heads": 2, "image_size": 28, "patch_size": 14,
+}  # fmt: skip
 
 
 def make_base(folder: Path, *, model_type: str = "llama", seed: int = 0, **changes: Any) -> Path:
@@ -31,6 +45,7 @@ def make_base(folder: Path, *, model_type: str = "llama", seed: int = 0, **chang
         "initializer_range": 0.3,
         "bos_token_id": None,
         "eos_token_id": END_ID,
+        "pad_token_id": None,
         "sliding_window": None,
     }
     config = AutoConfig.for_model(model_type, **{**sizes, **changes})
@@ -39,6 +54,18 @@ def make_base(folder: Path, *, model_type: str = "llama", seed: int = 0, **chang
         if name.endswith(("bias", "norm.weight")):
             torch.nn.init.normal_(weight, mean=float("norm" in name), std=0.3)
     model.save_pretrained(folder)
+    make_tokenizer(folder)
+    return folder
+
+
+def make_seeing_base(folder: Path) -> Path:
+    """Write a random Gemma 3 that takes images and text."""
+    torch.manual_seed(0)
+    tokens = {"image_token_index": 259, "boi_token_index": 258, "eoi_token_index": 257}
+    config = AutoConfig.for_model(
+        "gemma3", text_config=SEEING_TEXT, vision_config=SEEING_EYES, mm_tokens_per_image=4, **tokens
+    )
+    AutoModelForImageTextToText.from_config(config, dtype=torch.float32).save_pretrained(folder)
     make_tokenizer(folder)
     return folder
 

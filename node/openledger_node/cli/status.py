@@ -169,11 +169,13 @@ def _engine_lines(fields: dict[str, Any]) -> dict[str, str]:
     if not engine or not engine["backend"]:
         return {}
     ttft = engine["ttft_ms"]["p50"]
+    num_tokens = engine["kv_cache"]["tokens"]
     parts = [
         f"{engine['backend']} on {engine['device']}, {engine['dtype']}",
         f"{engine['tokens_per_s']:.0f} tokens/s" if engine["tokens_per_s"] else "",
         f"first token {ttft:,.0f} ms" if ttft else "",
         f"{engine['base_bytes'] / GIB:.1f} GiB" if engine["base_bytes"] else "",
+        f"room for {num_tokens:,} tokens of context" if num_tokens else "",
         f"restarted {counted(engine['restarts'], 'time')}" if engine["restarts"] else "",
     ]
     requests = fields["requests"]

@@ -20,6 +20,7 @@ from openledger_protocol.errors import AdapterRefusedError, MalformedError, Prot
 from openledger_protocol.primitives import AdapterId
 
 from ..errors import NodeError
+from ..models.bases import check_base
 from ..plugs import load_plug
 from .answer import AnswerSetup, Live, chunk, sequence_of
 from .backend import LATER, Backend, BatchRow, Drawn, Mask, PollingBackend, Words
@@ -328,6 +329,8 @@ def _first_command(link: Link) -> OpenEngine:
 
 def _open(link: Link, opened: OpenEngine) -> Worker | None:
     try:
+        if opened.settings.base_folder:  # the engine may start again long after the daemon has looked
+            check_base(Path(opened.settings.base_folder))
         backend: Backend = load_plug("backend", opened.backend)(opened.settings)
         worker = Worker(link, backend, opened)
     except Exception as error:

@@ -99,4 +99,5 @@ def _evaluation_input(fields: dict[str, Any]) -> EvaluationInput:
 
 
 def _base(fields: dict[str, Any]) -> Base:
-    return Base(**{**fields, "folder": Path(fields["folder"]) if fields["folder"] else None})
+    paths = {key: Path(fields[key]) if fields.get(key) else None for key in ("folder", "gguf")}
+    return Base(**{**fields, **paths})

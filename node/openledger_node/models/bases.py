@@ -1,17 +1,26 @@
-"""Base models on disk: a folder each in Hugging Face format, described by its `base.json`."""
+"""Base models on disk: a folder each in Hugging Face format, described by its `base.json`.
+
+The weights are `*.safetensors` in the folder, or one GGUF file, which may lie anywhere.
+"""
 
 import hashlib
 import json
 import os
+import shlex
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from openledger_protocol.codec import canonical_digest, sha256_digest
+from openledger_protocol.constants import DEMO_BASE_NAME
 from openledger_protocol.primitives import Digest, check_name
 
 from ..errors import ModelError
 from ..home import Home
+from .elsewhere import locate
+from .gguf_name import HubGguf, read_hub_gguf
+from .store import StoredModel
 
 BASE_SCHEMA = "openledger.base/1"
 FAKE_BASE_NAME = "fake"
@@ -27,6 +36,7 @@ class Base:
     tokenizer_digest: Digest | None
     chat_template_digest: Digest | None
     source: str | None = None  # the origin of a pulled base; None for the operator's own folder
+    gguf: Path | None = None  # the file that holds its weights; None if they are safetensors in the folder
 
 
 FAKE_BASE = Base(
@@ -53,23 +63,79 @@ def is_here(home: Home, name: str) -> bool:
 def find_base(home: Home, name: str) -> Base:
     """Find a base by name, or register a folder given by its path.
 
+    A GGUF file, wherever it is, must have been described by `models pull`, because hashing it takes long.
+
     Raises:
-        ModelError: there is no such base; the message says how to get it.
+        ModelError: there is no such base, or its GGUF file is gone or another one; the message says what to do.
     """
     if name == FAKE_BASE_NAME:
         return FAKE_BASE
-    if os.sep in name:
-        folder, hub_name = Path(name).expanduser().resolve(), name.partition("@")[0].replace("/", "--")
-        if folder.exists() or not is_here(home, hub_name):
-            return describe_folder(folder)
-        name = hub_name
-    if not is_here(home, name):
-        raise ModelError(f"base {name!r} is not on this machine: run `openledger-node models pull {name}`")
-    return read_base(home.models / name)
+    if os.sep in name and (folder := Path(name).expanduser().resolve()).is_dir():
+        return describe_folder(folder)
+    if known := base_here(home, name):
+        return _checked(known)
+    if stored := locate(name):
+        raise ModelError(_undescribed(home, stored))
+    if os.sep in name and not read_hub_gguf(name):
+        return describe_folder(Path(name).expanduser().resolve())  # which says that it is none
+    raise ModelError(f"base {name!r} is not on this machine: run `openledger-node models pull {name}`")
+
+
+def base_here(home: Home, name: str) -> Base | None:
+    """The base in the data directory that a name means, even if its GGUF file is gone; None if there is none.
+
+    Raises:
+        ModelError: it names a GGUF file or a store, and there is no such model.
+    """
+    if stored := locate(name):
+        return next((base for base in list_bases(home) if base.gguf == stored.file), None)
+    if on_hub := read_hub_gguf(name):
+        return find_pulled(home, on_hub)
+    folder = name.partition("@")[0].replace("/", "--")
+    return read_base(home.models / folder) if is_here(home, folder) else None
+
+
+def is_new_file(home: Home, name: str) -> bool:
+    """Return True for a GGUF file on this machine of which no base was made yet; not if it took another's place.
+
+    Raises:
+        ModelError: it names a GGUF file or a store, and there is no such model.
+    """
+    stored = locate(name)
+    return stored is not None and not any(
+        base.gguf == stored.file or base.source == stored.source for base in list_bases(home)
+    )
+
+
+def _undescribed(home: Home, stored: StoredModel) -> str:
+    """The reason why no base was made of a GGUF file yet."""
+    pull = f"run `openledger-node models pull {shlex.quote(stored.source)}`"
+    before = next((base for base in list_bases(home) if base.source == stored.source), None)
+    if before is None:
+        return f"{stored.source} is not described here yet: {pull}, which reads the file once and copies nothing"
+    return (
+        f"{stored.source} is another file now than the one that {before.name} was made from: {pull} to take the new "
+        "one, which is another base and needs adapters of its own"
+    )
+
+
+def find_pulled(home: Home, wanted: HubGguf) -> Base | None:
+    """The base that was made of a GGUF file of the hub; None if it was not pulled yet."""
+    for base in list_bases(home):
+        was = read_hub_gguf(base.source) if base.source else None
+        if (
+            was
+            and (was.repository, was.revision) == (wanted.repository, wanted.revision)
+            and wanted.means(was.wanted)
+        ):
+            return base
+    return None
 
 
 def describe_folder(folder: Path) -> Base:
     """Describe the operator's own Hugging Face folder in a `base.json`, with a digest of its content."""
+    if gguf_of(folder):
+        return _checked(read_base(folder))
     if not (folder / "config.json").exists() or not list(folder.glob("*.safetensors")):
         raise ModelError(
             f"{folder} is not a base model: it needs config.json and *.safetensors "
@@ -84,12 +150,71 @@ def _is_described(folder: Path) -> bool:
     """Return True if `base.json` describes these very files; hashing gigabytes at each start would take too long."""
     if not (folder / "base.json").exists():
         return False
-    return _read_json(folder / "base.json").get("files") == _hashed_files(folder)
+    return _read_json(folder / "base.json").get("files") == _hashed_files(folder, gguf_of(folder))
 
 
-def _hashed_files(folder: Path) -> dict[str, list[int]]:
+def _checked(base: Base) -> Base:
+    """Require that a base's GGUF file is still the one that was described."""
+    if problem := problem_of(base):
+        raise ModelError(problem)
+    return base
+
+
+def pull_name(base: Base) -> str:
+    """The name by which `models pull` brings a base of the data directory again."""
+    if base.name == DEMO_BASE_NAME:
+        return base.name
+    return base.source or (str(base.gguf) if base.gguf else base.name.replace("--", "/", 1))
+
+
+def check_base(folder: Path) -> None:
+    """Require that a base's GGUF file, if it has one, is still the one that was described.
+
+    Raises:
+        ModelError: it is gone, or another one.
+    """
+    if gguf_of(folder):
+        _checked(read_base(folder))
+
+
+def problem_of(base: Base) -> str | None:
+    """The reason why a base can't be served although it is here: its GGUF file is gone, or another one."""
+    if base.gguf is None or base.folder is None:
+        return None
+    again = f"`openledger-node models pull {shlex.quote(pull_name(base))}`"
+    if not os.path.isfile(base.gguf):
+        return f"the weights of {base.name} are gone, there is no {base.gguf}: bring the file back, or run {again}"
+    if not _is_described(base.folder):
+        return (
+            f"{base.gguf} is not the file that {base.name} was made from: put that one back, or run {again} "
+            "to take this one, which is another base and needs adapters of its own"
+        )
+    return None
+
+
+def gguf_of(folder: Path) -> Path | None:
+    """The GGUF file that holds a base's weights; None if they are safetensors in its folder.
+
+    Raises:
+        ModelError: base.json is damaged.
+    """
+    return _gguf_path(folder, _read_json(folder / "base.json").get("gguf"))
+
+
+def _gguf_path(folder: Path, written: object) -> Path | None:
+    """The path of base.json's key `gguf`, which is absolute or the name of a file in the folder."""
+    return folder / written if isinstance(written, str) else None
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that hold a base's weights."""
+    gguf = gguf_of(folder)
+    return [gguf] if gguf else sorted(folder.glob("*.safetensors"))
+
+
+def _hashed_files(folder: Path, gguf: Path | None) -> dict[str, list[int]]:
     """Size and modification time of each file that the digest covers."""
-    files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
+    files = [folder / "config.json", *([gguf] if gguf else sorted(folder.glob("*.safetensors")))]
     return {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
 
 
@@ -130,8 +255,11 @@ def file_digest(file: Path) -> Digest:
         return Digest("0x" + hashlib.file_digest(stream, hashlib.sha256).hexdigest())
 
 
-def write_base_json(folder: Path, *, name: str, digest: Digest, source: str | None) -> None:
-    """Write a folder's `base.json`, as the last file, so that a base that has it is complete."""
+def write_base_json(folder: Path, *, name: str, digest: Digest, source: str | None, gguf: Path | None = None) -> None:
+    """Write a folder's `base.json`, as the last file, so that a base that has it is complete.
+
+    `gguf`: the file that holds the weights, if they are not safetensors in the folder.
+    """
     template = chat_template(folder)
     has_tokenizer = (folder / "tokenizer.json").exists()
     content = {
@@ -139,10 +267,12 @@ def write_base_json(folder: Path, *, name: str, digest: Digest, source: str | No
         "name": name,
         "digest": digest,
         "source": source,
-        "files": _hashed_files(folder),
+        "files": _hashed_files(folder, gguf),
         "tokenizer_digest": tokenizer_digest(folder) if has_tokenizer else None,
         "chat_template_digest": sha256_digest(template.encode()) if template else None,
     }
+    if gguf is not None:
+        content["gguf"] = gguf.name if gguf.parent == folder else str(gguf.absolute())
     partial = folder / "base.json.partial"
     try:
         partial.write_text(json.dumps(content, indent=2) + "\n")
@@ -170,9 +300,26 @@ def read_base(folder: Path) -> Base:
             tokenizer_digest=content["tokenizer_digest"],
             chat_template_digest=content["chat_template_digest"],
             source=content["source"],
+            gguf=_gguf_path(folder, content.get("gguf")),
         )
     except KeyError as error:
         raise ModelError(f"{folder / 'base.json'} is not {BASE_SCHEMA}: delete it and pull again") from error
+
+
+def remove_base(home: Home, name: str) -> Base:
+    """Remove a base from the data directory; a GGUF file elsewhere, or a folder of the operator's, stays as it is.
+
+    Raises:
+        ModelError: no base in the data directory has this name or source.
+    """
+    found = next((base for base in list_bases(home) if name in (base.name, base.source)), None)
+    if found is None or found.folder is None:
+        raise ModelError(f"no base {name!r} is in {home.models}: see `openledger-node models list`")
+    if found.folder.is_symlink():
+        found.folder.unlink()
+    else:
+        shutil.rmtree(found.folder)
+    return found
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -189,4 +336,5 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 def base_to_json(base: Base) -> dict[str, object]:
     """A base in the form of `--json`."""
-    return {**asdict(base), "folder": str(base.folder) if base.folder else None}
+    paths = {"folder": base.folder, "gguf": base.gguf}
+    return {**asdict(base), **{key: str(path) if path else None for key, path in paths.items()}}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .adapter_source import AdapterSource
+from .bases import weight_files
 
 SUFFIX = ".pack"
 DISK_SHARE_MAX = 0.25
@@ -43,8 +44,8 @@ def stamp(file: Path) -> Stamp:
 
 def base_stamps(folder: Path) -> list[Stamp]:
     """Stamps of all files that determine a base's output."""
-    weights = sorted((*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")))
-    return [stamp(file) for file in (folder / "config.json", *weights)]
+    indices = sorted(folder.glob("*.safetensors.index.json"))
+    return [stamp(file) for file in (folder / "config.json", *weight_files(folder), *indices)]
 
 
 def source_stamps(source: AdapterSource, files: Collection[str]) -> list[tuple[float, Stamp]]:

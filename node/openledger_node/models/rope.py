@@ -1,7 +1,7 @@
 """Rotary positions: the rotation speed of each pair of a head's numbers, and its scaling for longer contexts."""
 
 from dataclasses import dataclass
-from math import ceil, floor, log, pi
+from math import ceil, floor, log, pi, sqrt
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Doubles = NDArray[np.float64]
 
-ROPE_TYPES = ("default", "linear", "llama3", "yarn")
+ROPE_TYPES = ("default", "linear", "llama3", "yarn", "longrope")
 THETA_DEFAULT = 10_000.0
 
 
@@ -26,19 +26,28 @@ class Rope:
     beta_fast: float = 32.0  # yarn
     beta_slow: float = 1.0  # yarn
     is_truncated: bool = True  # yarn: round its bounds to whole numbers
-    scale: float = 1.0  # multiplies cosines and sines; yarn uses it to sharpen attention
+    short_factors: tuple[float, ...] = ()  # longrope: divide the speed of each pair within the training context
+    long_factors: tuple[float, ...] = ()  # longrope: beyond it
+    scale: float = 1.0  # multiplies cosines and sines; yarn and longrope use it to sharpen attention
 
-    def frequencies(self, head_dim: int) -> NDArray[np.float32]:
-        """Radians a token for each pair, (head_dim / 2,)."""
-        plain = self.theta ** -(np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)
-        return self._scaled(plain, head_dim).astype(np.float32)
+    def frequencies(self, rotary_dim: int, *, context: int = 0) -> NDArray[np.float32]:
+        """Radians a token for each pair, (rotary_dim / 2,), in an engine for sequences of up to `context` tokens.
 
-    def _scaled(self, plain: Doubles, head_dim: int) -> Doubles:
+        NOTE: longrope has two sets of speeds, and a key that was cached with one can't be compared with a query of
+        the other. So the longest sequence that may come decides for all, as in vLLM and llama.cpp.
+        """
+        plain = self.theta ** -(np.arange(0, rotary_dim, 2, dtype=np.float64) / rotary_dim)
+        return self._scaled(plain, rotary_dim, context).astype(np.float32)
+
+    def _scaled(self, plain: Doubles, rotary_dim: int, context: int) -> Doubles:
         if self.type == "linear":
             return plain / self.factor
         if self.type == "llama3":
             return self._llama3(plain)
-        return self._yarn(plain, head_dim) if self.type == "yarn" else plain
+        if self.type == "longrope":
+            factors = self.long_factors if context > self.original_context else self.short_factors
+            return plain / np.array(factors, dtype=np.float64)
+        return self._yarn(plain, rotary_dim) if self.type == "yarn" else plain
 
     def _llama3(self, plain: Doubles) -> Doubles:
         """Divide slow rotations by `factor`, keep fast ones, and interpolate between them."""
@@ -63,14 +72,20 @@ class Rope:
         return plain * kept
 
 
-def rope_from(fields: dict[str, Any]) -> Rope:
-    """Read the rotary settings of a base's config: `rope_parameters`, or `rope_scaling` in older configs."""
+def rope_from(fields: dict[str, Any], kind: str = "full_attention") -> Rope:
+    """Read the rotary settings of a base's config: `rope_parameters`, or `rope_scaling` in older configs.
+
+    `kind`: the type of layers, if there are settings for each.
+    """
     found = fields.get("rope_parameters") or fields.get("rope_scaling") or {}
+    found = found.get(kind, found)
     context = fields.get("max_position_embeddings", 0)
-    original = found.get("original_max_position_embeddings") or context
+    original = fields.get("original_max_position_embeddings") or found.get("original_max_position_embeddings")
+    original = original or context
     factor = float(found.get("factor") or context / original if original else 1.0)
+    type_ = _ALIASES.get(str(fields.get("model_type")), {}).get(_type_of(found), _type_of(found))
     return Rope(
-        type=found.get("rope_type") or found.get("type") or "default",
+        type=type_,
         theta=float(found.get("rope_theta") or fields.get("rope_theta") or THETA_DEFAULT),
         factor=factor,
         original_context=original,
@@ -79,13 +94,41 @@ def rope_from(fields: dict[str, Any]) -> Rope:
         beta_fast=float(found.get("beta_fast") or 32.0),
         beta_slow=float(found.get("beta_slow") or 1.0),
         is_truncated=bool(found.get("truncate", True)),
-        scale=_yarn_scale(found, factor) if (found.get("rope_type") or found.get("type")) == "yarn" else 1.0,
+        short_factors=tuple(found.get("short_factor") or ()),
+        long_factors=tuple(found.get("long_factor") or ()),
+        scale=_scale(type_, found, factor, original),
     )
 
 
-def _yarn_scale(found: dict[str, Any], factor: float) -> float:
+def sliding_rope_from(fields: dict[str, Any]) -> Rope | None:
+    """Read the rotary settings of layers with a window; None if they are those of the other layers."""
+    if "sliding_attention" in (fields.get("rope_parameters") or {}):
+        return rope_from(fields, "sliding_attention")
+    if theta := fields.get("rope_local_base_freq"):
+        return Rope(theta=float(theta), original_context=fields.get("max_position_embeddings", 0))
+    return None
+
+
+_ALIASES = {"phi3": {"su": "longrope", "yarn": "longrope"}}
+"""Names of older configs; source: transformers."""
+
+
+def _type_of(found: dict[str, Any]) -> str:
+    return str(found.get("rope_type") or found.get("type") or "default")
+
+
+def _scale(type_: str, found: dict[str, Any], factor: float, original: int) -> float:
+    """The factor of cosines and sines."""
+    if type_ not in ("yarn", "longrope"):
+        return 1.0
     if found.get("attention_factor") is not None:
         return float(found["attention_factor"])
+    if type_ == "longrope":
+        return sqrt(1 + log(factor) / log(original)) if factor > 1 else 1.0
+    return _yarn_scale(found, factor)
+
+
+def _yarn_scale(found: dict[str, Any], factor: float) -> float:
     mscale, mscale_all = found.get("mscale"), found.get("mscale_all_dim")
     if mscale and mscale_all:
         return _sharpness(factor, mscale) / _sharpness(factor, mscale_all)

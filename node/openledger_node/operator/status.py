@@ -10,6 +10,7 @@ import trio
 from .. import __version__
 from ..api_key import api_key_file
 from ..config import Config
+from ..engine.backend import BLOCK_TOKENS
 from ..engine.engine import Engine
 from ..home import Home, is_training
 from ..ledger.jobs import Job
@@ -53,6 +54,7 @@ def engine_figures(engine: Engine) -> dict[str, Any]:
         "kv_cache": {
             "blocks": beat.blocks_total,
             "block_bytes": profile.block_bytes if profile else None,
+            "tokens": beat.blocks_total * BLOCK_TOKENS,
             "used": beat.blocks_used,
             "cached": beat.blocks_cached,
             "reused_tokens": beat.num_reused_tokens,

@@ -4,6 +4,7 @@ PEFT reports the log probability of every token, ours only of the likeliest. The
 """
 
 import gc
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,16 @@ from drive import run_batch
 from numpy.typing import NDArray
 from ours import open_backend, source_of
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
 from turns import take_turns
 
 from openledger_node.engine.backend import Backend, Drawn
+from openledger_node.models.causal_lm import open_causal_lm
 from openledger_protocol.constants import LOGPROBS_MAX
 
 
 def reference(base: str, prompts: list[list[int]], adapters: list[str], answer_tokens: int) -> list[Any]:
     """PEFT's answers in float32: each row's tokens, and the log probabilities of each step's whole vocabulary."""
-    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model: Any = open_causal_lm(Path(base), torch.float32)
     names = {folder: f"a{number}" for number, folder in enumerate(dict.fromkeys(adapters))}
     for folder, name in names.items():
         if isinstance(model, PeftModel):

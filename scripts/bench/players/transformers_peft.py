@@ -1,14 +1,17 @@
 """The common alternatives: transformers' batched generate, and PEFT's mixed batch (`adapter_names`)."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
 from peft import __version__ as peft_version
-from transformers import AutoModelForCausalLM, LogitsProcessor, LogitsProcessorList
+from transformers import LogitsProcessor, LogitsProcessorList
 from transformers import __version__ as transformers_version
 from turns import take_turns
+
+from openledger_node.models.causal_lm import open_causal_lm
 
 BASE_ROW = "__base__"
 
@@ -30,7 +33,7 @@ class Player:
 
     def __init__(self, base: str, dtype: str, threads: int) -> None:
         torch.set_num_threads(threads)
-        self._model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, dtype)).eval()
+        self._model: Any = open_causal_lm(Path(base), getattr(torch, dtype)).eval()
         self._names: dict[str, str] = {}  # folder → PEFT's name
 
     def load(self, folders: list[str]) -> dict[str, Any]:

@@ -22,10 +22,13 @@ TOKENS_MAX = 40
 COMMON = tuple(range(5, 45))
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+GEMMA = {"model_type": "gemma2", "sliding_window": 20, "query_pre_attn_scalar": 20, "final_logit_softcapping": 5.0}
+
+
+@pytest.fixture(scope="module", params=[{}, GEMMA], ids=["llama", "gemma2"])
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("tiny")
-    base = make_base(root / "base")
+    base = make_base(root / "base", **request.param)
     make_adapter(base, root / "0xaa", seed=1)
     make_adapter(base, root / "0xbb", seed=2, r=7, target_modules=["q_proj", "down_proj"])
     return root

@@ -8,7 +8,7 @@ import torch
 from support.tiny import make_base
 from torch import Tensor
 
-from openledger_node.backends.torch_lora import backend, decoder, kv_cache, lora, selfcheck
+from openledger_node.backends.torch_lora import backend, batch, decoder, kv_cache, lora, selfcheck
 from openledger_node.backends.torch_lora.placement import Placement
 from openledger_node.backends.torch_lora.selfcheck import check_device
 from openledger_node.engine.backend import BackendSettings
@@ -49,8 +49,18 @@ def wrong_add(right: Any) -> Any:
 
 
 def wrong_rotate(right: Any) -> Any:
-    """The second half of each head is not turned."""
-    return lambda heads, cos, sin: heads * cos
+    """The halves of each head are not turned into each other."""
+    return lambda heads, cos, sin: right(heads, cos, sin * 0)
+
+
+def wrong_window(right: Any) -> Any:
+    """A mask that is cut on both sides is cut on one."""
+    return lambda queries, keys, window: right(queries, keys, 0)
+
+
+def wrong_cap(right: Any) -> Any:
+    """Scores are not capped."""
+    return lambda numbers, cap: numbers
 
 
 MISTAKES = {
@@ -59,6 +69,8 @@ MISTAKES = {
     "gather": (kv_cache.KvCache, "gather", wrong_gather),
     "slice": (lora, "_add_map", wrong_add),
     "rotate": (decoder, "rotate", wrong_rotate),
+    "window": (batch, "_is_seen", wrong_window),
+    "cap": (decoder, "capped", wrong_cap),
 }
 
 

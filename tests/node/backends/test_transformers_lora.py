@@ -34,9 +34,9 @@ BASES: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"model_type": "gpt_neox", "num_key_value_heads": 4},
         ["query_key_value", "dense", "dense_h_to_4h"],
     ),
-    "gemma2": ({"model_type": "gemma2", "sliding_window": 16}, ["q_proj", "v_proj", "down_proj"]),
+    "gemma": ({"model_type": "gemma"}, ["q_proj", "v_proj", "down_proj"]),
     "phi": ({"model_type": "phi", "num_key_value_heads": 4}, ["q_proj", "v_proj", "fc1"]),
-    "mistral with a window": ({"model_type": "mistral", "sliding_window": 16}, ["q_proj", "down_proj"]),
+    "starcoder2": ({"model_type": "starcoder2", "sliding_window": 16}, ["q_proj", "c_fc"]),
 }
 
 
@@ -121,7 +121,7 @@ def test_a_mixed_batch_equals_peft(family: str, tmp_path: Path) -> None:
     assert not any(torch.allclose(one, other, atol=1e-2) for one, other in combinations(seen, 2))
 
 
-@pytest.mark.parametrize("family", ["gpt2", "gemma2"])
+@pytest.mark.parametrize("family", ["gpt2", "starcoder2"])
 def test_a_step_that_failed_may_come_again_and_changes_no_token(
     family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,6 +151,14 @@ def test_its_profile_says_what_computes(tmp_path: Path) -> None:
     profile = open_backend(make_other(tmp_path / "base", GPT2)).profile
     assert (profile.backend, profile.kernel, profile.num_blocks) == ("torch_lora", "transformers", 0)
     assert (profile.context_max, profile.vocab_size, profile.end_ids) == (128, 260, (0,))
+
+
+def test_the_log_says_why_a_base_is_slow_here(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    base = make_other(tmp_path / "base", GPT2)
+    with caplog.at_level("WARNING"):
+        open_backend(base)
+    assert "base is a 'gpt2' model" in caplog.text
+    assert "several times slower" in caplog.text
 
 
 def test_a_module_that_the_base_does_not_have_is_refused_by_its_path(tmp_path: Path) -> None:

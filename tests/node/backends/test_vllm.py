@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from support.fake_vllm import END_ID, Behaviour, fake_vllm
 
+from openledger_node.backends.served.client import ServerLostError, reason_of
 from openledger_node.backends.vllm import open_backend, server
 from openledger_node.backends.vllm.backend import VllmBackend
-from openledger_node.backends.vllm.client import ServerLostError, reason_of
 from openledger_node.backends.vllm.server import attach, reason_in, serve_arguments, start_server
 from openledger_node.engine.backend import LATER, BackendSettings, BatchRow, Draw, Drawn
 from openledger_node.errors import ModelError

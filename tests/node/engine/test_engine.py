@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from support.gguf_stores import write_gguf
 from support.peft_folders import write_adapter
 
 from openledger_node.backends.fake import BLOCK_BYTES, ENDLESS
@@ -18,7 +19,9 @@ from openledger_node.engine.engine import LOSSES_MAX, Engine, EngineOptions, Out
 from openledger_node.engine.frames import Beat, EngineChunk, Finished, Refused
 from openledger_node.engine.supervision import EngineLimits, Vitals, why_kill
 from openledger_node.errors import ModelError
+from openledger_node.home import Home
 from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.download import pull_base
 from openledger_protocol.errors import MalformedError, RequestTooLongError
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
@@ -283,6 +286,21 @@ async def test_a_backend_that_cannot_open_says_why_and_is_not_tried_again(option
         async with trio.open_nursery() as nursery:
             await nursery.start(engine.run)
     assert engine.num_restarts == 0
+
+
+async def test_a_base_whose_file_was_replaced_is_not_loaded_under_its_old_digest(
+    options: EngineOptions, home: Home
+) -> None:
+    file = write_gguf(home.root / "tiny.gguf")
+    base = pull_base(home, str(file), source=None, report=lambda _: None)
+    file.write_bytes(file.read_bytes() + b"x")
+    engine = Engine(replace(options, settings=replace(options.settings, base_folder=str(base.folder))))
+    with (
+        trio.fail_after(TIMEOUT_S),
+        pytest.RaisesGroup(pytest.RaisesExc(ModelError, match="is not the file that tiny")),
+    ):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(engine.run)
 
 
 async def test_the_child_ends_with_its_supervisor(options: EngineOptions) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from support.tiny import greedy, make_base
+from support.tiny import greedy, make_base, make_seeing_base
 from transformers import AutoModelForCausalLM
 
+from openledger_node.backends.torch_lora.backend import TorchLoraBackend
+from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.engine.probe import PROBE_TOKENS
 from openledger_node.engine.tokenizer import open_tokenizer
 from openledger_node.errors import ModelError
@@ -20,8 +23,12 @@ from openledger_node.factory.trainer import EvaluationInput, PausedError, Traini
 from openledger_node.factory.trainers import evaluating as probing
 from openledger_node.factory.trainers.peft_lora import choose_placement, open_trainer
 from openledger_node.models.adapter_files.layout import MODULES, read_layout
+from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_node.models.bases import FAKE_BASE, Base, describe_folder
+from openledger_node.models.decoder_config import read_config
 from openledger_protocol.adapter import probe_digest
+from openledger_protocol.inference import SamplingParams
+from openledger_protocol.primitives import AdapterId
 
 from .conftest import ROWS
 
@@ -84,6 +91,38 @@ def test_what_it_writes_is_read_by_peft_and_states_what_peft_answers(base: Base,
     adapted = PeftModel.from_pretrained(model, str(folder))
     prompt_ids = open_tokenizer(base.folder).render(probe["prompt"])
     assert probe["digest"] == probe_digest(probe["prompt"], greedy(adapted, prompt_ids, PROBE_TOKENS))
+
+
+GEMMA = {"sliding_window": 9, "query_pre_attn_scalar": 20, "num_hidden_layers": 3}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "gemma2": {"model_type": "gemma2", **GEMMA},
+    "gemma3": {},  # with a part that takes images
+    "phi3": {"model_type": "phi3", "sliding_window": 9, "num_hidden_layers": 3},
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_adapter_of_each_family_is_served_as_peft_answers(family: str, tmp_path: Path) -> None:
+    is_seeing = family == "gemma3"
+    folder = make_seeing_base(tmp_path / "b") if is_seeing else make_base(tmp_path / "b", **FAMILIES[family])
+    adapter = train(describe_folder(folder), tmp_path / "out", layers=2, learning_rate=0.05)
+    sites = read_layout(adapter).sites
+    assert {(site.layer, site.module) for site in sites} == set(product((1, 2), read_config(folder).site_dims))
+    settings = BackendSettings(
+        base_folder=str(folder), device="cpu", dtype="float32", threads=1, batch_max=1, context_max=64
+    )
+    backend, prompt = TorchLoraBackend(settings), tuple(range(5, 45))
+    source = AdapterSource(id=AdapterId("0xaa"), parts=(AdapterPart(folder=str(adapter)),))
+    backend.load_adapter(source.id, backend.read_adapter(source))
+    backend.join("s", source.id)
+    draw = Draw(sampling=SamplingParams(max_tokens=1, seed=0, temperature=0), position=len(prompt))
+    row = BatchRow(sequence_id="s", token_ids=prompt, position=0, blocks=(0, 1, 2), draw=draw)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.inference_mode():
+        bare = model(torch.tensor([prompt])).logits[0, -1]
+        wanted = PeftModel.from_pretrained(model, str(adapter))(torch.tensor([prompt])).logits[0, -1]
+    assert torch.allclose(backend.logits((row,))[0], wanted, atol=1e-4)
+    assert not torch.allclose(wanted, bare, atol=1e-2)
 
 
 def test_a_base_that_memory_is_too_small_for_in_float32_leaves_the_probe_open(

@@ -18,10 +18,22 @@ EXAMPLES = [
 ]
 
 
-@pytest.fixture(params=["llama", "mistral", "qwen2", "qwen3"])
+GEMMA = {"sliding_window": 6, "query_pre_attn_scalar": 20}
+BASES: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "mistral": {"sliding_window": 6},
+    "qwen2": {"use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1},
+    "qwen3": {},
+    "gemma2": {**GEMMA, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0},
+    "gemma3_text": {**GEMMA, "layer_types": ["sliding_attention", "full_attention"]},
+    "phi3": {"sliding_window": 6},
+}
+
+
+@pytest.fixture(params=BASES)
 def model(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    folder = make_base(tmp_path, model_type=request.param)
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa").eval()
+    folder = make_base(tmp_path, model_type=request.param, **BASES[request.param])
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
 def losses_by_transformers(model: Any, example: Example) -> torch.Tensor:

@@ -57,6 +57,10 @@ def open_accelerated(settings: BackendSettings) -> "NativeBackend | None":
         config = read_config(folder)
     except ModelError:
         return None  # torch_lora reports the error, or serves the base in another way
+    config = config.within(min(settings.context_max, config.context_max))
+    if what := ", ".join(config.variants):
+        log.warning("the compiled CPU path lacks what %s has (%s): plain torch is used", folder.name, what)
+        return None
     if config.head_dim % 2 or config.head_dim > HEAD_DIM_MAX:
         return None
     cache = Path(settings.cache_folder) if settings.cache_folder else None

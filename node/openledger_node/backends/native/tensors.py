@@ -1,4 +1,4 @@
-"""Tensors of safetensors files in numpy, without torch; bfloat16 is held as bits, because numpy lacks it."""
+"""Tensors of safetensors and GGUF files in numpy, without torch; bfloat16 is held as bits, because numpy lacks it."""
 
 import json
 import math
@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openledger_node.errors import ModelError
+from openledger_node.models.bases import gguf_of
+from openledger_node.models.gguf_files.weights import open_weights
 
 # ---- Layouts of the compiled step: bfloat16 in the order in which it is read (engine.cpp draws them).
 
@@ -146,12 +148,41 @@ class Tensors:
         return np.frombuffer(place.content, dtype, count=count, offset=place.offset).reshape(place.shape)
 
 
+class GgufTensors(Tensors):
+    """The tensors of a base's GGUF file, widened on demand."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self._weights = open_weights(file)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._weights
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a tensor; raises like `bits`."""
+        return self._weights.shape(name)
+
+    def bits(self, name: str) -> Bits:
+        """A tensor as bfloat16.
+
+        Raises:
+            ModelError: it is missing, or of a format that only llama.cpp reads.
+        """
+        return narrow(self._weights.floats(name))
+
+    def floats(self, name: str) -> Floats:
+        """A tensor as float32; raises like `bits`."""
+        return self._weights.floats(name)
+
+
 def base_tensors(folder: Path) -> Tensors:
-    """The tensors of a base, by its index if it has one, else of model.safetensors, else of all files.
+    """The tensors of a base: of its GGUF file, or by its index, else of model.safetensors, else of all files.
 
     Raises:
         ModelError: a file is missing or damaged.
     """
+    if gguf := gguf_of(folder):
+        return GgufTensors(gguf)
     index = folder / "model.safetensors.index.json"
     try:
         if not index.exists():

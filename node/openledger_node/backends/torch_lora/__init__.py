@@ -4,11 +4,14 @@ A step: batch.py (rows → tensors), decoder.py (one ragged forward pass), backe
 Adapters: adapter_reader.py (files → blob), stacks.py (blobs side by side), lora.py (products for each row).
 """
 
+import logging
 from pathlib import Path
 
 from openledger_node.backends.native import open_accelerated
 from openledger_node.engine.backend import Backend, BackendSettings
 from openledger_node.models.decoder_config import OtherDecoderError, read_config
+
+log = logging.getLogger(__name__)
 
 
 def open_backend(settings: BackendSettings) -> Backend:
@@ -21,7 +24,8 @@ def open_backend(settings: BackendSettings) -> Backend:
     """
     if (accelerated := open_accelerated(settings)) is not None:
         return accelerated
-    if settings.base_folder and _is_other(Path(settings.base_folder)):
+    if settings.base_folder and (reason := _reason_for_other(Path(settings.base_folder))):
+        log.warning(reason)
         from openledger_node.backends.transformers_lora.backend import TransformersBackend
 
         return TransformersBackend(settings)
@@ -30,9 +34,10 @@ def open_backend(settings: BackendSettings) -> Backend:
     return open_torch(settings)
 
 
-def _is_other(folder: Path) -> bool:
+def _reason_for_other(folder: Path) -> str:
+    """The reason why our decoder does not support a base, or an empty string."""
     try:
         read_config(folder)
-    except OtherDecoderError:
-        return True
-    return False
+    except OtherDecoderError as error:
+        return str(error)
+    return ""

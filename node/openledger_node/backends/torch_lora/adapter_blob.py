@@ -11,14 +11,6 @@ from torch import Tensor
 from openledger_node.models.adapter_files.layout import LoraSite
 from openledger_node.models.decoder_config import DecoderConfig
 
-GROUPS: dict[str, tuple[str, ...]] = {
-    "qkv": ("q_proj", "k_proj", "v_proj"),
-    "o": ("o_proj",),
-    "gate_up": ("gate_proj", "up_proj"),
-    "down": ("down_proj",),
-}
-"""Linear maps that read the same input share one product with their A matrices."""
-
 
 class Site(NamedTuple):
     """One changed linear map of one layer."""
@@ -72,7 +64,7 @@ def parts_of(shape: Shape, config: DecoderConfig) -> Iterator[Part]:
     sites = {(site.layer, site.module): site for site in shape}
     dims = config.site_dims
     for layer in sorted({site.layer for site in shape}):
-        for group, modules in GROUPS.items():
+        for group, modules in config.groups.items():
             changed = [sites[layer, module] for module in modules if (layer, module) in sites]
             if changed:
                 yield Part(layer, group, None, (dims[modules[0]][0], sum(site.rank for site in changed)))
@@ -84,7 +76,7 @@ def parts_of(shape: Shape, config: DecoderConfig) -> Iterator[Part]:
 
 def columns_of(module: str, config: DecoderConfig) -> slice:
     """The columns of a linear map's output within the output of its fused group."""
-    modules = next(modules for modules in GROUPS.values() if module in modules)
+    modules = next(modules for modules in config.groups.values() if module in modules)
     widths = [config.site_dims[name][1] for name in modules]
     first = sum(widths[: modules.index(module)])
     return slice(first, first + widths[modules.index(module)])

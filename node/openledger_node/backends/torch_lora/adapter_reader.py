@@ -14,7 +14,7 @@ from openledger_node.models.packed import PackedFile, open_packed, write_packed
 from openledger_node.models.packed_cache import base_stamps, keep, note_use, packed_name, source_stamps
 from openledger_protocol.errors import AdapterRefusedError
 
-from .adapter_blob import GROUPS, AdapterBlob, Site, columns_of, empty_blob, parts_of, shape_of, views_of
+from .adapter_blob import AdapterBlob, Site, columns_of, empty_blob, parts_of, shape_of, views_of
 from .quantised import from_bits, to_bits
 from .weights import Weights
 
@@ -82,14 +82,19 @@ class AdapterReader:
     @torch.inference_mode()
     def _pack(self, numbers: list[SiteNumbers]) -> AdapterBlob:
         """Pack numbers in the order of `parts_of`."""
+        by_site = {(each.site.layer, each.site.module): each for each in numbers}
+        if len(by_site) < len(numbers):
+            raise AdapterRefusedError(
+                "the adapters of this set name the base's layers differently: ask for them apart"
+            )
         shape = shape_of(tuple(each.site for each in numbers))
         blob = empty_blob(shape, self._config, self._dtype)
         views = iter(views_of(blob.memory, shape, self._config))
-        by_site = {(each.site.layer, each.site.module): each for each in numbers}
         scales = {place: self._scale(each) for place, each in by_site.items()}
         for part, view in zip(parts_of(shape, self._config), views, strict=True):
             if part.module is None:
-                members = [by_site[part.layer, name] for name in GROUPS[part.group] if (part.layer, name) in by_site]
+                modules = self._config.groups[part.group]
+                members = [by_site[part.layer, name] for name in modules if (part.layer, name) in by_site]
                 wide = torch.cat([each.a for each in members]).T
                 where = f"layers.{part.layer}.{part.group}"
             else:
@@ -108,6 +113,6 @@ class AdapterReader:
             return None
         assert numbers.site.layer is not None, "it fits the base"
         module = numbers.site.module
-        group = next(group for group, modules in GROUPS.items() if module in modules)
+        group = next(group for group, modules in self._config.groups.items() if module in modules)
         fused = self._weights.layers[numbers.site.layer].maps[group].wide()
         return dora_scale(numbers, fused[columns_of(module, self._config)].cpu().float())

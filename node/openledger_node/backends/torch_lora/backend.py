@@ -173,6 +173,7 @@ class TorchLoraBackend:
             available_bytes=available_bytes(placement.device, settings.reserve_bytes),
         )
         context_max = min(context_max, num_blocks * BLOCK_TOKENS)
+        config = config.within(context_max)
         self._cache = KvCache(config, num_blocks=num_blocks, placement=placement)
         self._decoder = Decoder(config, weights, context_max=context_max)
         adapters = cache / "adapters" if cache else None
@@ -265,5 +266,11 @@ class TorchLoraBackend:
     @torch.inference_mode()
     def _run(self, rows: tuple[BatchRow, ...]) -> tuple[tuple[BatchRow, ...], torch.Tensor]:
         self._merge(rows)
-        batch = build_batch(rows, self._stacks, self._placement.device, is_merged=self._merged is not None)
+        batch = build_batch(
+            rows,
+            self._stacks,
+            self._placement.device,
+            windows=self._config.windows,
+            is_merged=self._merged is not None,
+        )
         return batch.drawn, self._decoder.logits(batch, self._cache)

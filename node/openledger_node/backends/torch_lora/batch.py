@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,8 +12,17 @@ from openledger_node.engine.backend import BLOCK_TOKENS, BatchRow
 
 from .lora import LoraRows, LoraStacks, by_place, plan_decoding, plan_prompts
 
+MakeTensor = Callable[[list[Any]], Tensor]  # of whole numbers, on the device
+
 BLOCKS_WASTED = 8
 """Decoding rows whose numbers of blocks differ by less than this are always padded to one length."""
+
+
+class Seen(NamedTuple):
+    """The keys that rows of one length read, for one window."""
+
+    table: Tensor | None  # (rows · blocks,) of the cache; None: a prompt that reads its own keys only
+    mask: Tensor | None  # broadcasts to (rows, heads, tokens, keys), True where a key may be seen; None: causal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +31,7 @@ class DecodingRows:
 
     rows: Tensor | None  # (rows,) indices in the token matrix; None: all decoding rows, in order
     num_rows: int
-    table: Tensor  # (rows · blocks,)
-    mask: Tensor  # (rows, 1, 1, tokens), True where a key may be seen
+    seen: dict[int, Seen]  # by window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +41,7 @@ class Prompts:
     first: int
     last: int
     num_rows: int
-    position: int  # of the first token of each in its sequence
-    table: Tensor  # (rows · blocks,)
+    seen: dict[int, Seen]  # by window
 
     @property
     def length(self) -> int:
@@ -58,11 +66,19 @@ class Batch:
 
 
 def build_batch(
-    rows: tuple[BatchRow, ...], stacks: LoraStacks, device: torch.device, *, is_merged: bool = False
+    rows: tuple[BatchRow, ...],
+    stacks: LoraStacks,
+    device: torch.device,
+    *,
+    windows: tuple[int, ...] = (0,),
+    is_merged: bool = False,
 ) -> Batch:
-    """Lay out a step; if the adapter of all rows is merged into the base, no adapter is added on top."""
+    """Lay out a step; if the adapter of all rows is merged into the base, no adapter is added on top.
 
-    def tensor(numbers: list[int]) -> Tensor:
+    `windows`: those of the base's layers, in tokens; 0 sees all.
+    """
+
+    def tensor(numbers: list[Any]) -> Tensor:
         return torch.tensor(numbers, dtype=torch.long, device=device)
 
     decoding = by_place((row for row in rows if len(row.token_ids) == 1), stacks)
@@ -77,8 +93,8 @@ def build_batch(
         places=tensor([place for row in ordered for place in _places(row)]),
         new_blocks=tensor(new_blocks) if new_blocks else None,
         num_decoded=len(decoding),
-        decoding=tuple(_decoding_rows(decoding, tensor)),
-        prompts=tuple(_prompts(prompts, len(decoding), tensor)),
+        decoding=tuple(_decoding_rows(decoding, windows, tensor)),
+        prompts=tuple(_prompts(prompts, len(decoding), windows, tensor)),
         lora=()
         if is_merged
         else (*plan_decoding(decoding, stacks, tensor), *plan_prompts(prompts, len(decoding), stacks)),
@@ -113,13 +129,7 @@ def _new_blocks(row: BatchRow) -> Iterator[int]:
         yield row.blocks[end // BLOCK_TOKENS]
 
 
-def _padded(row: BatchRow, num_blocks: int) -> tuple[int, ...]:
-    """A row's table, padded with its own last block, which the mask hides."""
-    table = row.blocks[: _num_blocks(row)]
-    return table + table[-1:] * (num_blocks - len(table))
-
-
-def _decoding_rows(rows: list[BatchRow], tensor: Callable[[list[int]], Tensor]) -> Iterator[DecodingRows]:
+def _decoding_rows(rows: list[BatchRow], windows: tuple[int, ...], tensor: MakeTensor) -> Iterator[DecodingRows]:
     """Group rows by length, with a new group where padding would double the number of blocks read."""
     numbers = sorted(range(len(rows)), key=lambda number: -_num_blocks(rows[number]))
     while numbers:
@@ -129,21 +139,52 @@ def _decoding_rows(rows: list[BatchRow], tensor: Callable[[list[int]], Tensor]) 
         numbers = numbers[len(together) :]
         is_all = len(together) == len(rows)
         together = sorted(together)
-        ends = tensor([rows[number].position + 1 for number in together])
-        keys = torch.arange(most * BLOCK_TOKENS, device=ends.device)
         yield DecodingRows(
             rows=None if is_all else tensor(together),
             num_rows=len(together),
-            table=tensor([block for number in together for block in _padded(rows[number], most)]),
-            mask=(keys < ends[:, None])[:, None, None, :],
+            seen={window: _seen([rows[number] for number in together], window, tensor) for window in windows},
         )
 
 
-def _prompts(rows: list[BatchRow], first: int, tensor: Callable[[list[int]], Tensor]) -> Iterator[Prompts]:
+def _prompts(rows: list[BatchRow], first: int, windows: tuple[int, ...], tensor: MakeTensor) -> Iterator[Prompts]:
     """Group neighbours of the same length and position."""
-    for (length, position), group in groupby(rows, key=lambda row: (len(row.token_ids), row.position)):
+    for (length, _), group in groupby(rows, key=lambda row: (len(row.token_ids), row.position)):
         alike = list(group)
         last = first + length * len(alike)
-        table = [block for row in alike for block in row.blocks[: _num_blocks(row)]]
-        yield Prompts(first=first, last=last, num_rows=len(alike), position=position, table=tensor(table))
+        seen = {window: _seen_by_prompts(alike, window, tensor) for window in windows}
+        yield Prompts(first=first, last=last, num_rows=len(alike), seen=seen)
         first = last
+
+
+def _seen_by_prompts(rows: list[BatchRow], window: int, tensor: MakeTensor) -> Seen:
+    """A prompt without a cached prefix does not read the cache, and needs no mask if the window holds all of it."""
+    length = len(rows[0].token_ids)
+    if rows[0].position:
+        return _seen(rows, window, tensor)
+    if not window or length <= window:
+        return Seen(None, None)
+    own = torch.arange(length, device=tensor([]).device)
+    return Seen(None, _is_seen(own, own, window))
+
+
+def _seen(rows: list[BatchRow], window: int, tensor: MakeTensor) -> Seen:
+    """The blocks that rows read, from the first that the window still reaches, padded to the longest row."""
+    skipped = [max(0, row.position + 1 - window) // BLOCK_TOKENS if window else 0 for row in rows]
+    most = max(_num_blocks(row) - start for row, start in zip(rows, skipped, strict=True))
+    table = [block for row, start in zip(rows, skipped, strict=True) for block in _padded(row, start, most)]
+    starts = BLOCK_TOKENS * tensor(skipped)[:, None]
+    keys = starts + torch.arange(most * BLOCK_TOKENS, device=starts.device)  # (rows, keys)
+    queries = tensor([[row.position + at for at in range(len(row.token_ids))] for row in rows])  # (rows, tokens)
+    return Seen(tensor(table), _is_seen(queries, keys, window)[:, None])
+
+
+def _is_seen(queries: Tensor, keys: Tensor, window: int) -> Tensor:
+    """True where a query sees a key, by their positions: (…, queries), (…, keys) → (…, queries, keys)."""
+    distance = queries[..., :, None] - keys[..., None, :]
+    return (distance >= 0) & (distance < window) if window else distance >= 0
+
+
+def _padded(row: BatchRow, start: int, num_blocks: int) -> tuple[int, ...]:
+    """A row's table from block `start` on, padded with its own last block, which the mask hides."""
+    table = row.blocks[start : _num_blocks(row)]
+    return table + table[-1:] * (num_blocks - len(table))

@@ -55,7 +55,12 @@ def host_tensors(
     if packed is None:
         return read_tensors(folder, config, dtype)
     note_use(file)
-    return ((name, from_bits(array, dtype)) for name, array in packed.map().items())
+    return ((name, _from_bits(array, dtype)) for name, array in packed.map().items())
+
+
+def _from_bits(array: Array, dtype: torch.dtype) -> Tensor:
+    """A tensor in the serving format, or in float32, which norms may have."""
+    return from_bits(array, torch.float32 if array.itemsize == torch.float32.itemsize else dtype)
 
 
 def _bits(folder: Path, config: DecoderConfig, dtype: torch.dtype) -> Iterator[tuple[str, Array]]:

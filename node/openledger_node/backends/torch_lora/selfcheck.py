@@ -1,8 +1,11 @@
 """Test of a device before it serves: a tiny random base with adapters must give the logits that the CPU gives.
 
 Operations on parts of tensors have been silently wrong on some devices, and nobody has run this engine on every card.
-The case has what a step can have: adapters of several shapes, uneven rows, prompts in pieces, recycled blocks.
+The cases have what a step can have: adapters of several shapes, uneven rows, prompts in pieces, recycled blocks, and
+the variants of all families.
 """
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -43,6 +46,19 @@ CONFIG = DecoderConfig(
     has_qk_norm=False,
     end_ids=(0,),
 )
+VARIED = replace(
+    CONFIG,
+    window=7,
+    sliding=frozenset({0}),
+    rope_sliding=Rope(theta=50.0),
+    rotated_share=2 / 3,
+    query_scalar=20.0,
+    attention_cap=2.0,
+    logit_cap=30.0,
+    activation="gelu_pytorch_tanh",
+    scales_embedding=True,
+    has_post_norms=True,
+)
 GREEDY = Draw(sampling=SamplingParams(max_tokens=1, seed=0, temperature=0), position=0)
 
 SHAPES: dict[str, Shape] = {
@@ -73,21 +89,25 @@ def check_device(placement: Placement) -> None:
 
 @torch.inference_mode()
 def _logits(placement: Placement) -> Tensor:
-    """The logits of every row that draws, on the host in float32: (rows, vocabulary)."""
-    tensors = {name: tensor.to(placement.dtype) for name, tensor in _tensors().items()}
-    weights = weights_from(tensors.items(), CONFIG, device=placement.device)
-    decoder = Decoder(CONFIG, weights, context_max=CONFIG.context_max)
-    cache = KvCache(CONFIG, num_blocks=BLOCKS_EACH * len(SEQUENCES), placement=placement)
+    """The logits of every row that draws in both cases, on the host in float32: (rows, vocabulary)."""
+    return torch.cat([_logits_of(config, placement) for config in (CONFIG, VARIED)])
+
+
+def _logits_of(config: DecoderConfig, placement: Placement) -> Tensor:
+    tensors = {name: tensor.to(placement.dtype) for name, tensor in _tensors(config).items()}
+    weights = weights_from(tensors.items(), config, device=placement.device)
+    decoder = Decoder(config, weights, context_max=config.context_max)
+    cache = KvCache(config, num_blocks=BLOCKS_EACH * len(SEQUENCES), placement=placement)
     cache.fill(float("nan"))  # as an overflowing adapter leaves blocks behind
-    stacks = LoraStacks(CONFIG, placement)
+    stacks = LoraStacks(config, placement)
     for seed, (name, shape) in enumerate(SHAPES.items()):
-        stacks.load(AdapterId(name), AdapterBlob(shape=shape, memory=_random(num_numbers(shape, CONFIG), seed=seed)))
+        stacks.load(AdapterId(name), AdapterBlob(shape=shape, memory=_random(num_numbers(shape, config), seed=seed)))
     for name, adapter in SEQUENCES.items():
         stacks.join(name, AdapterId(adapter) if adapter else None)
     found, positions = [], dict.fromkeys(SEQUENCES, 0)
     for piece in (*PIECES, dict.fromkeys(SEQUENCES, 1)):
         rows = tuple(_row(name, positions[name], length) for name, length in piece.items())
-        batch = build_batch(rows, stacks, placement.device)
+        batch = build_batch(rows, stacks, placement.device, windows=config.windows)
         numbers = {row.sequence_id: number for number, row in enumerate(batch.drawn)}
         logits = decoder.logits(batch, cache).cpu()
         found.append(logits[[numbers[name] for name in piece]])
@@ -109,9 +129,8 @@ def _random(*size: int, seed: int, scale: float = 0.2) -> Tensor:
     return numbers.to(torch.bfloat16).float()
 
 
-def _tensors() -> dict[str, Tensor]:
+def _tensors(config: DecoderConfig) -> dict[str, Tensor]:
     """A base's tensors as `read_tensors` yields them."""
-    config = CONFIG
     found = {"embedding": _random(config.vocab_size, config.d_model, seed=100, scale=1.0)}
     for number in range(config.num_layers):
         at, seed = f"layers.{number}", 10 * number
@@ -124,4 +143,7 @@ def _tensors() -> dict[str, Tensor]:
             f"{at}.gate_up.weight": _random(2 * config.d_mlp, config.d_model, seed=seed + 6),
             f"{at}.down.weight": _random(config.d_model, config.d_mlp, seed=seed + 7),
         }
+        if config.has_post_norms:
+            found[f"{at}.attention_post_norm"] = 1 + _random(config.d_model, seed=seed + 8)
+            found[f"{at}.mlp_post_norm"] = 1 + _random(config.d_model, seed=seed + 9)
     return {**found, "final_norm": 1 + _random(config.d_model, seed=99)}

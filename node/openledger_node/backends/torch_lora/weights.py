@@ -1,7 +1,8 @@
-"""A base's tensors from safetensors, in the serving format, with q|k|v and gate|up fused."""
+"""A base's tensors from its files, in the serving format, with q|k|v and gate|up fused."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +11,23 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from openledger_node.errors import ModelError
-from openledger_node.models.decoder_config import DecoderConfig
+from openledger_node.models.bases import gguf_of
+from openledger_node.models.decoder_config import BLOCK_OF, GROUPS, DecoderConfig
+from openledger_node.models.gguf_files.weights import open_weights
 
-from .adapter_blob import GROUPS
 from .quantised import Matrix, quantise
 
 Reader = Callable[[str], Tensor]
-BLOCK_OF = {"qkv": "self_attn", "o": "self_attn", "gate_up": "mlp", "down": "mlp"}
+
+NORMS = {"attention_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm"}
+POST_NORMS = {
+    "attention_norm": "input_layernorm",
+    "attention_post_norm": "post_attention_layernorm",
+    "mlp_norm": "pre_feedforward_layernorm",
+    "mlp_post_norm": "post_feedforward_layernorm",
+}
+QK_NORMS = {"q_norm": "self_attn.q_norm", "k_norm": "self_attn.k_norm"}
+"""A layer's norms by their names here, with their names in a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +56,15 @@ class LayerWeights:
     mlp_norm: Tensor  # (d_model,)
     q_norm: Tensor | None  # (head_dim,)
     k_norm: Tensor | None
+    attention_post_norm: Tensor | None  # (d_model,) of what attention adds to the residual
+    mlp_post_norm: Tensor | None
     maps: dict[str, LinearMap]  # by group
 
     @property
     def size_bytes(self) -> int:
         """The bytes of the layer."""
-        norms = (self.attention_norm, self.mlp_norm, self.q_norm, self.k_norm)
+        own = (self.attention_norm, self.mlp_norm, self.q_norm, self.k_norm)
+        norms = (*own, self.attention_post_norm, self.mlp_post_norm)
         norm_bytes = sum(int(each.nbytes) for each in norms if each is not None)
         return norm_bytes + sum(each.size_bytes for each in self.maps.values())
 
@@ -79,10 +93,11 @@ def read_tensors(folder: Path, config: DecoderConfig, dtype: torch.dtype) -> Ite
     """
     try:
         read = _open_reader(folder, dtype)
-        yield "embedding", read("model.embed_tokens.weight")
+        prefix = _prefix_in(read, config)
+        yield "embedding", read(f"{prefix}embed_tokens.weight")
         for number in range(config.num_layers):
-            yield from _layer_tensors(read, config, number)
-        yield "final_norm", read("model.norm.weight")
+            yield from _layer_tensors(read, config, number, f"{prefix}layers.{number}")
+        yield "final_norm", _norm(read(f"{prefix}norm.weight"), config)
         if not config.is_tied:
             yield "head", read("lm_head.weight")
     except (SafetensorError, KeyError, OSError) as error:
@@ -112,6 +127,8 @@ def weights_from(
             mlp_norm=plain(f"{at}.mlp_norm"),
             q_norm=own(f"{at}.q_norm"),
             k_norm=own(f"{at}.k_norm"),
+            attention_post_norm=own(f"{at}.attention_post_norm"),
+            mlp_post_norm=own(f"{at}.mlp_post_norm"),
             maps={
                 group: LinearMap(weight=placed[f"{at}.{group}.weight"], bias=own(f"{at}.{group}.bias"))
                 for group in GROUPS
@@ -136,22 +153,43 @@ def _placed(name: str, tensor: Tensor, device: torch.device, quantisation: str) 
     return quantise(wide, quantisation) if name.endswith(MAP_ENDINGS) else wide
 
 
-def _layer_tensors(read: Reader, config: DecoderConfig, number: int) -> Iterator[tuple[str, Tensor]]:
-    source, layer = f"model.layers.{number}", f"layers.{number}"
-    yield f"{layer}.attention_norm", read(f"{source}.input_layernorm.weight")
-    yield f"{layer}.mlp_norm", read(f"{source}.post_attention_layernorm.weight")
-    if config.has_qk_norm:
-        yield f"{layer}.q_norm", read(f"{source}.self_attn.q_norm.weight")
-        yield f"{layer}.k_norm", read(f"{source}.self_attn.k_norm.weight")
+def _prefix_in(read: Reader, config: DecoderConfig) -> str:
+    """The beginning of the names of the decoder's tensors; versions of transformers write different ones."""
+    for prefix in config.prefixes[:-1]:
+        with suppress(KeyError):
+            read(f"{prefix}norm.weight")
+            return prefix
+    return config.prefixes[-1]
+
+
+def _norm(weight: Tensor, config: DecoderConfig) -> Tensor:
+    """The multiplier of a norm; it stays in float32 if the checkpoint has it less 1, since the sum is not narrow."""
+    return 1 + weight.float() if config.has_offset_norms else weight
+
+
+def _layer_tensors(read: Reader, config: DecoderConfig, number: int, source: str) -> Iterator[tuple[str, Tensor]]:
+    layer = f"layers.{number}"
+    norms = (POST_NORMS if config.has_post_norms else NORMS) | (QK_NORMS if config.has_qk_norm else {})
+    for own, name in norms.items():
+        yield f"{layer}.{own}", _norm(read(f"{source}.{name}.weight"), config)
     has_bias = {"qkv": config.has_qkv_bias, "o": config.has_o_bias}
-    for group, modules in GROUPS.items():
+    for group, modules in config.groups.items():
         for kind in ("weight", "bias") if has_bias.get(group, config.has_mlp_bias) else ("weight",):
             parts = [read(f"{source}.{BLOCK_OF[group]}.{module}.{kind}") for module in modules]
             yield f"{layer}.{group}.{kind}", torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def _open_reader(folder: Path, dtype: torch.dtype) -> Reader:
-    """Open a base's single file, or the files of its index, and return a reader of tensors by name."""
+    """Open a base's GGUF file, its single file, or the files of its index; return a reader of tensors by name."""
+    if gguf := gguf_of(folder):
+        weights = open_weights(gguf)
+
+        def read_gguf(key: str) -> Tensor:
+            if key not in weights:
+                raise KeyError(key)
+            return torch.from_numpy(weights.floats(key)).to(dtype)
+
+        return read_gguf
     index = folder / "model.safetensors.index.json"
     if index.exists():
         file_of = json.loads(index.read_text())["weight_map"]

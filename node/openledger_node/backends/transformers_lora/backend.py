@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, DynamicCache, GenerationConfig, PreTrainedModel
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
 from openledger_node.backends.lora_files import read_numbers
 from openledger_node.backends.torch_lora.backend import draw_rows
@@ -17,6 +17,7 @@ from openledger_node.engine.backend import BackendSettings, BatchRow, Drawn, Hos
 from openledger_node.errors import ModelError
 from openledger_node.machine import usable_cores
 from openledger_node.models.adapter_source import AdapterSource
+from openledger_node.models.causal_lm import open_causal_lm
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId
 
@@ -142,12 +143,13 @@ class TransformersBackend:
 def _load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     """Load a base from its folder only, and never run code from it."""
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
-        )
+        model = open_causal_lm(folder, dtype)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise ModelError(f"neither our own decoder nor transformers opens {folder.name}: {reason}") from error
+        raise ModelError(
+            f"neither our own decoder nor transformers opens {folder.name} ({reason}): choose another base, or set "
+            '[inference] backend to "vllm" or "llamacpp", which know more architectures'
+        ) from error
     model.eval()  # type: ignore[no-untyped-call]
     return model
 

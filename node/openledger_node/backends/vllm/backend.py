@@ -6,38 +6,30 @@ come. vLLM draws them, and they are not the pure function of seed and position t
 
 import hmac
 import json
-import logging
 import re
 import secrets
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId
 
-from ...engine.backend import LATER, BackendSettings, BatchRow, Draw, Drawn, HostAdapter, Profile
+from ...engine.backend import BackendSettings, BatchRow, Draw, Drawn, HostAdapter, Profile
 from ...errors import ModelError
 from ...models.adapter_files.layout import read_layout
 from ...models.adapter_source import AdapterSource
+from ...models.bases import gguf_of, weight_files
 from ...models.decoder_config import end_ids
-from .client import Client, Reply, ServerLostError, reason_of
-from .server import KEY_VARIABLE, SERVED_NAME, OwnServer, attach, start_server
-from .stream import RequestRefusedError, Stream, completion_body
+from ..served.client import Client, Reply, ServerLostError, reason_of
+from ..served.texts import Text, Texts
+from .server import KEY_VARIABLE, NAME, SERVED_NAME, OwnServer, attach, start_server
+from .stream import PATH, Stream, completion_body
 
 OLDEST = (0, 32)
 """Older versions ignore the ranks and scalings of single modules of an adapter, without an error."""
 
-POLL_S = 0.02
-"""The longest wait of a poll; after it the engine looks for new requests."""
-
-TOGETHER_S = 0.002
-"""Tokens of one step of vLLM arrive within this time, and make one step here."""
-
 LOAD, UNLOAD = "/v1/load_lora_adapter", "/v1/unload_lora_adapter"
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,21 +38,6 @@ class VllmAdapter:
 
     folder: str
     size_bytes: int  # of the weights file
-
-
-@dataclass(slots=True, kw_only=True)
-class _Text:
-    """A joined sequence: all its tokens so far, and the stream that continues them."""
-
-    model: str  # the server's name for it
-    payer: str = ""
-    ids: list[int] = field(default_factory=list)
-    stream: Stream | None = None
-
-    @property
-    def is_ready(self) -> bool:
-        """True if its next token, or its end, has come."""
-        return self.stream is not None and self.stream.is_ready
 
 
 def open_backend(settings: BackendSettings) -> "VllmBackend":
@@ -77,6 +54,11 @@ def open_backend(settings: BackendSettings) -> "VllmBackend":
             "none, and add --quantization … to [inference] server_command"
         )
     folder = Path(settings.base_folder)
+    if gguf_of(folder):
+        raise ModelError(
+            f"backend vllm reads safetensors, and {folder.name} is a GGUF file: set [inference] backend to "
+            "torch_lora or llamacpp, or base to the same model's safetensors"
+        )
     if settings.server_url:
         return VllmBackend(attach(settings.server_url), settings, (folder.name, str(folder)))
     context = _text_config(folder).get("max_position_embeddings")
@@ -95,8 +77,7 @@ class VllmBackend:
         self._server = server
         self._batch_max = settings.batch_max
         self._adapters: set[AdapterId] = set()
-        self._texts: dict[str, _Text] = {}
-        self._arrival = threading.Condition()  # of anything in any stream
+        self._texts = Texts(NAME, self._open_stream)
         self._salt_key = secrets.token_bytes(32)
         _check_version(client)
         self._model, context = _find_base(client, names)
@@ -141,14 +122,13 @@ class VllmBackend:
     def join(self, sequence_id: str, adapter_id: AdapterId | None) -> None:
         """Start a sequence; nothing runs before its first token is requested."""
         assert len(self._texts) < self._batch_max, "the scheduler counts places"
-        assert sequence_id not in self._texts, "it has left before it joins again"
         if adapter_id is not None and adapter_id not in self._adapters:
             raise AdapterRefusedError(f"adapter {adapter_id} is not loaded")
-        self._texts[sequence_id] = _Text(model=adapter_id or self._model)
+        self._texts.join(sequence_id, adapter_id)
 
     def leave(self, sequence_id: str) -> None:
         """End a sequence, even in the middle of an answer."""
-        _stop(self._texts.pop(sequence_id))
+        self._texts.leave(sequence_id)
 
     def step(self, rows: tuple[BatchRow, ...]) -> dict[str, Drawn]:
         """Append each row's tokens, start the streams that do not run yet, and wait for each requested token.
@@ -159,9 +139,8 @@ class VllmBackend:
         Raises:
             ServerLostError: the server has ended.
         """
-        drawing = self._begin(rows)
-        drawn = {sequence_id: self._next(self._texts[sequence_id], draw) for sequence_id, draw in drawing.items()}
-        return {sequence_id: each for sequence_id, each in drawn.items() if each is not None}
+        _follow_grammars(rows)
+        return self._texts.step(rows)
 
     def poll(self, rows: tuple[BatchRow, ...]) -> dict[str, Drawn]:
         """Run rows as `step` does, but wait only for the first token, so that a long prompt holds up no other answer.
@@ -173,90 +152,43 @@ class VllmBackend:
         Raises:
             ServerLostError: the server has ended.
         """
-        drawing = self._begin(rows)
-        self._wait([self._texts[sequence_id] for sequence_id in drawing])
-        drawn = {
-            sequence_id: self._next(text, draw) if text.is_ready else LATER
-            for sequence_id, draw in drawing.items()
-            if (text := self._texts[sequence_id])
-        }
-        return {sequence_id: each for sequence_id, each in drawn.items() if each is not None}
+        _follow_grammars(rows)
+        return self._texts.poll(rows)
 
     def close(self) -> None:
         """End all streams, and the server if this node started it."""
-        for text in self._texts.values():
-            _stop(text)
+        self._texts.close()
         if self._server:
             self._server.close()
 
-    def _begin(self, rows: tuple[BatchRow, ...]) -> dict[str, Draw]:
-        """Append each row's tokens, start the streams that do not run yet, and return the rows to draw for."""
-        drawing = {row.sequence_id: draw for row in rows if (draw := self._take(row))}
-        for sequence_id, draw in drawing.items():
-            self._start(self._texts[sequence_id], draw)  # start all streams before waiting for the first
-        return drawing
-
-    def _wait(self, texts: list[_Text]) -> None:
-        """Wait for a first token and a moment for others of the same step of vLLM, but never long."""
-        with self._arrival:
-            if self._arrival.wait_for(lambda: any(text.is_ready for text in texts), POLL_S):
-                self._arrival.wait_for(lambda: all(text.is_ready for text in texts), TOGETHER_S)
-
-    def _take(self, row: BatchRow) -> Draw | None:
-        """Append a row's tokens, and drop the stream if it generated others."""
-        text = self._texts[row.sequence_id]
-        assert row.position <= len(text.ids), "a row continues where the last one ended"
-        text.ids[row.position :] = row.token_ids
-        text.payer = row.payer
-        if text.stream and (text.stream.position, text.stream.last) != (len(text.ids), text.ids[-1]):
-            _stop(text)
-        if row.draw and row.draw.allowed:
-            row.draw.allowed.words()  # vLLM has a mask of its own; ours notices a token that does not fit
-        return row.draw
-
-    def _start(self, text: _Text, draw: Draw) -> None:
-        if text.stream and text.stream.sampling != draw.sampling:
-            _stop(text)
-        if text.stream is None:
-            num_tokens_max = min(draw.sampling.max_tokens, self._profile.context_max - len(text.ids))
-            body = completion_body(
-                text.model,
-                text.ids,
-                draw.sampling,
-                num_tokens_max=num_tokens_max,
-                end_ids=self._profile.end_ids,
-                cache_salt=self._salt(text.payer),
-            )
-            text.stream = Stream(
-                self._client, prompt_ids=text.ids, sampling=draw.sampling, body=body, arrival=self._arrival
-            )
+    def _open_stream(self, text: Text, draw: Draw) -> Stream:
+        body = completion_body(
+            text.adapter_id or self._model,
+            text.ids,
+            draw.sampling,
+            num_tokens_max=min(draw.sampling.max_tokens, self._profile.context_max - len(text.ids)),
+            end_ids=self._profile.end_ids,
+            cache_salt=self._salt(text.payer),
+        )
+        return Stream(
+            self._client,
+            PATH,
+            prompt_ids=text.ids,
+            sampling=draw.sampling,
+            body=body,
+            arrival=self._texts.arrival,
+        )
 
     def _salt(self, payer: str) -> str:
         """One salt a payer; others who use the operator's server can't guess it."""
         return hmac.digest(self._salt_key, payer.encode(), "sha256").hex()
 
-    def _next(self, text: _Text, draw: Draw) -> Drawn | None:
-        """Read the next token of a text; if its stream has ended, start another."""
-        try:
-            for _ in range(2):
-                self._start(text, draw)
-                assert text.stream is not None, "it was started"
-                if drawn := text.stream.next():
-                    return drawn
-                _stop(text)
-        except RequestRefusedError as refusal:
-            log.warning(
-                "vLLM refuses a request with status %s", refusal
-            )  # status only: the reason may quote the request
-            _stop(text)
-            return None
-        raise ServerLostError("the vLLM server ended an answer before its first token")
 
-
-def _stop(text: _Text) -> None:
-    if text.stream:
-        text.stream.close()
-        text.stream = None
+def _follow_grammars(rows: tuple[BatchRow, ...]) -> None:
+    """Let our own grammars follow; vLLM has a mask of its own, and ours notices a token that does not fit."""
+    for row in rows:
+        if row.draw and row.draw.allowed:
+            row.draw.allowed.words()
 
 
 def _find_base(client: Client, names: tuple[str, ...]) -> tuple[str, int]:
@@ -311,7 +243,7 @@ def _profile(settings: BackendSettings, context: int) -> Profile:
         num_blocks=0,
         schedules_itself=True,
         block_bytes=0,
-        base_bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")),
+        base_bytes=sum(file.stat().st_size for file in weight_files(folder)),
         end_ids=end_ids(folder),
     )
 

@@ -5,23 +5,19 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
-import tempfile
-import threading
-import time
-from collections import deque
 from math import prod
 from pathlib import Path
-from typing import IO
 
 from ...engine.backend import BackendSettings
 from ...engine.budget import base_bytes_on_disk
 from ...errors import ModelError
 from ...machine import look_at_machine
 from ...models.decoder_config import read_config
-from .client import Client, ServerLostError, client_of_socket, client_of_url
+from ..served.child import ChildServer
+from ..served.client import Client
+from ..served.client import attach as attach_client
 
+NAME = "vLLM"
 SERVED_NAME = "base"
 KEY_VARIABLE = "VLLM_API_KEY"
 
@@ -37,12 +33,10 @@ USED_SHARE = 0.9
 HOST_ADAPTERS = 128
 """Adapters that vLLM keeps in RAM."""
 
-POLL_INTERVAL_S = 0.2
 ATTACH_PATIENCE_S = 60.0
 END_GRACE_S = 3.0
 """Shorter than the next server's start-up, so that this server's GPU memory is free before the next one needs it."""
 
-TAIL_LINES = 40
 REASON_LINES = 3
 
 _IS_REASON = re.compile(r"\b(\w*[Ee]rror:|Value error,)")
@@ -50,57 +44,18 @@ _PARALLEL = re.compile(r"(?:--tensor-parallel-size|--pipeline-parallel-size|-tp|
 _SAYS_NOTHING = ("See root cause above", "Failed core proc")
 
 
-class OwnServer:
-    """A vLLM server that the node starts, behind a socket file in a private folder, so it needs no key.
-
-    Its log goes to the engine's log. It ends with this process, even if that is killed.
-    """
+class OwnServer(ChildServer):
+    """A vLLM server that the node starts."""
 
     def __init__(self, program: list[str], arguments: list[str], environment: dict[str, str]) -> None:
         """Start the server; the operator's extra arguments in `program` follow `arguments`."""
-        self._folder = tempfile.mkdtemp(prefix="openledger-vllm-")
-        self._socket = str(Path(self._folder, "server"))
-        self.client = client_of_socket(self._socket)
-        command = [program[0], *arguments, "--uds", self._socket, *program[1:]]
-        parent_watch = str(Path(__file__).with_name("parent_watch.py"))
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", parent_watch, str(END_GRACE_S), self._folder, *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env=environment,
+        super().__init__(
+            NAME,
+            lambda socket: [program[0], *arguments, "--uds", socket, *program[1:]],
+            environment=environment,
+            grace_s=END_GRACE_S,
+            reason_in=reason_in,
         )
-        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
-        assert self._process.stdout is not None, "it is a pipe"
-        self._logging = threading.Thread(target=self._keep_log, args=(self._process.stdout,), daemon=True)
-        self._logging.start()
-
-    def wait_ready(self) -> None:
-        """Wait until the server is ready, without a time limit.
-
-        Raises:
-            ModelError: it ended before; the message has its last errors.
-        """
-        while not _is_healthy(self.client):
-            if self._process.poll() is not None:
-                self.close()
-                raise ModelError(f"the vLLM server ended while it started: {reason_in(list(self._tail))}")
-            time.sleep(POLL_INTERVAL_S)
-
-    def close(self) -> None:
-        """End the server and wait for its end."""
-        assert self._process.stdin is not None, "it is a pipe"
-        self._process.stdin.close()
-        self._process.wait()
-        self._logging.join()
-
-    def _keep_log(self, output: IO[bytes]) -> None:
-        with output:
-            for line in output:
-                sys.stderr.buffer.write(line)
-                sys.stderr.buffer.flush()
-                self._tail.append(line.decode(errors="replace").strip())
 
 
 def start_server(settings: BackendSettings, folder: Path, model_context: int | None) -> OwnServer:
@@ -127,13 +82,7 @@ def attach(url: str, *, patience_s: float = ATTACH_PATIENCE_S) -> Client:
     Raises:
         ModelError: no server answers there.
     """
-    client = client_of_url(url, os.environ.get(KEY_VARIABLE))
-    deadline_s = time.monotonic() + patience_s
-    while not _is_healthy(client):
-        if time.monotonic() >= deadline_s:
-            raise ModelError(f"no vLLM server answers at {url}: start it, or set [inference] server_url")
-        time.sleep(POLL_INTERVAL_S)
-    return client
+    return attach_client(NAME, url, os.environ.get(KEY_VARIABLE), patience_s=patience_s)
 
 
 def serve_arguments(
@@ -198,10 +147,3 @@ def _environment(settings: BackendSettings) -> dict[str, str]:
         defaults["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # else its CPU build uses one thread for each core
     others = {name: value for name, value in os.environ.items() if name != KEY_VARIABLE}
     return {**defaults, **others, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
-
-
-def _is_healthy(client: Client) -> bool:
-    try:
-        return client.ask("GET", "/health").status == 200
-    except ServerLostError:
-        return False

@@ -1,6 +1,7 @@
 """Evaluation: greedy answers and losses of adapter and base, and the probe of a new adapter."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId
 
 from ...engine.backend import Backend, BackendSettings
+from ...engine.budget import base_bytes_on_disk
 from ...engine.probe import PROBE_TOKENS, PROMPT_TOKENS_MAX, state_probe
 from ...engine.tokenizer import Tokenizer, open_tokenizer
 from ...errors import ModelError
 from ...machine import usable_bytes
 from ...models.adapter_source import AdapterPart, AdapterSource
+from ...models.bases import gguf_of
+from ...models.decoder_config import read_config
 from ...plugs import load_plug
 from ..trainer import EvaluationInput, EvaluationResult
 from .examples import Example, encode_rows, in_batches
@@ -87,8 +91,8 @@ def _read(ids: Sequence[int], tokenizer: Tokenizer) -> str:
 # ---- The probe in the manifest: a first answer in float32, which every node that serves the adapter compares
 
 FRESH_ID = AdapterId("fresh")  # the real id depends on the manifest, which contains the probe
-FLOAT32_SHARE = 2
-"""In float32 the weights take up to twice the size of the files."""
+FLOAT32_SHARE, GGUF_FLOAT32_SHARE = 2, 8
+"""In float32 the weights take up to so many times the size of the files."""
 
 RAM_SHARE = 0.5
 EXACT_BACKEND = "torch_lora"
@@ -97,10 +101,15 @@ EXACT_BACKEND = "torch_lora"
 def probe_trained(base_folder: Path, folder: Path) -> dict[str, str] | None:
     """Run the probe of the adapter in `folder`; None if this machine can't, so that the training is not lost.
 
-    This happens if no exact backend serves the base, or memory is too small for float32.
+    This happens if no exact backend serves the base, or memory is too small for float32. It also happens if the
+    base's positions depend on the context that a node serves, and so do its answers.
     """
-    files_bytes = sum(file.stat().st_size for file in base_folder.glob("*.safetensors"))
-    if FLOAT32_SHARE * files_bytes > RAM_SHARE * usable_bytes():
+    with suppress(ModelError):
+        if read_config(base_folder).rope.type == "longrope":
+            return None
+    files_bytes = base_bytes_on_disk(base_folder)
+    share = GGUF_FLOAT32_SHARE if gguf_of(base_folder) else FLOAT32_SHARE
+    if share * files_bytes > RAM_SHARE * usable_bytes():
         return None
     settings = BackendSettings(
         base_folder=str(base_folder),

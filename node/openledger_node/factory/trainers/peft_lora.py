@@ -15,11 +15,12 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from torch.optim import AdamW
-from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from ...errors import ModelError
 from ...models.adapter_files.layout import MODULES
+from ...models.causal_lm import open_causal_lm
+from ...models.decoder_config import OtherDecoderError, read_config
 from ..job import TrainingJob, is_checkpoint, learning_rate_at, num_steps
 from ..trainer import (
     EvaluationInput,
@@ -33,7 +34,7 @@ from ..trainer import (
 )
 from .evaluating import evaluate_adapter, probe_trained
 from .examples import Example, draw_batches, encode_rows, in_batches
-from .split_model import SplitModel
+from .split_model import SplitModel, text_model
 
 GRADIENT_NORM_MAX = 1.0
 
@@ -56,12 +57,14 @@ class PeftLoraTrainer:
         measured = encode_rows(given.held_out, base.folder, job.tokens_max)
         torch.manual_seed(job.seed)
         model = load_base(base.name, base.folder, *choose_placement(job.device))
-        first_adapted = max(0, model.config.num_hidden_layers - job.layers) if job.layers else 0
-        adapted = adapt(model, job, first_adapted)
+        num_layers = len(text_model(model).layers)
+        first_adapted = max(0, num_layers - job.layers) if job.layers else 0
+        targets = choose_targets(model, base.folder, first_adapted)
+        adapted = adapt(model, job, targets)
         weights = [weight for weight in adapted.parameters() if weight.requires_grad]
         run = Run(job, SplitModel(model, first_adapted), weights, examples, measured, report, given.checkpoint)
         result = run.run()
-        save(adapted, given.folder)
+        save(adapted, given.folder, targets)
         del model, adapted, weights  # free memory, because the probe loads the base again, in float32
         return replace(result, probe=probe_trained(base.folder, given.folder))
 
@@ -93,32 +96,36 @@ def load_base(name: str, folder: Path, device: torch.device, dtype: torch.dtype)
         ModelError: transformers can't load it.
     """
     try:
-        # NOTE: SplitModel passes no mask; only this attention implementation is then causal.
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, attn_implementation="sdpa", local_files_only=True
-        )
+        model: Any = open_causal_lm(folder, dtype)
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot load base {name} from {folder}: {error}") from error
     model.name_or_path = name  # PEFT writes it into the files, and a local path means nothing elsewhere
     return model.to(device).eval()  # eval disables dropout, so that a run can be repeated
 
 
-def adapt(model: Any, job: TrainingJob, first_adapted: int) -> Any:
-    """Add LoRA in float32 to every linear map of the layers from `first_adapted` on."""
-    config = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=job.rank,
-        lora_alpha=job.alpha,
-        target_modules=list(MODULES),
-        layers_to_transform=list(range(first_adapted, model.config.num_hidden_layers)),
-        layers_pattern="layers",
-    )
+def choose_targets(model: Any, folder: Path, first_adapted: int) -> dict[str, Any]:
+    """PEFT's settings for all linear maps of the text layers from `first_adapted` on."""
+    try:
+        modules = list(read_config(folder).site_dims)
+    except OtherDecoderError:
+        modules = list(MODULES)
+    layers = list(range(first_adapted, len(text_model(model).layers)))
+    if text_model(model) is model.model:
+        return {"target_modules": modules, "layers_to_transform": layers, "layers_pattern": "layers"}
+    # The layers that see images have maps of the same names, and PEFT takes no list of layers beside a pattern.
+    chosen, named = ("|".join(map(str, each)) for each in (layers, modules))
+    return {"target_modules": rf".*language_model\.layers\.({chosen})\..*\.({named})"}
+
+
+def adapt(model: Any, job: TrainingJob, targets: dict[str, Any]) -> Any:
+    """Add LoRA in float32 to the chosen linear maps."""
+    config = LoraConfig(task_type="CAUSAL_LM", r=job.rank, lora_alpha=job.alpha, **targets)
     return get_peft_model(model, config)
 
 
-def save(adapted: Any, folder: Path) -> None:
+def save(adapted: Any, folder: Path, targets: dict[str, Any]) -> None:
     """Write the adapter with the same bytes in every process; PEFT keeps the modules in a set, which has no order."""
-    adapted.peft_config["default"].target_modules = list(MODULES)
+    adapted.peft_config["default"].target_modules = targets["target_modules"]
     adapted.save_pretrained(folder, save_embedding_layers=False)
 
 

@@ -14,17 +14,29 @@ KEPT_BYTES_MAX = 2 << 30
 """Memory for kept outputs of the lower layers; rows that do not fit pass those layers again in every epoch."""
 
 
+Layer = tuple[nn.Module, str | None]
+"""A layer, with its kind where a model has several, such as `sliding_attention`."""
+
+
+def text_model(model: Any) -> Any:
+    """The stack of layers that reads text; a model that also takes images has it one level deeper."""
+    return getattr(model.model, "language_model", model.model)
+
+
 class SplitModel:
-    """Computes losses of a Llama-family language model whose layers from `first_adapted` on are trained."""
+    """Computes losses of a language model like Llama whose layers from `first_adapted` on are trained."""
 
     def __init__(self, model: Any, first_adapted: int) -> None:
-        decoder = model.model
+        decoder = text_model(model)
+        self._config: Any = model.config.get_text_config()
         self._embed: nn.Module = decoder.embed_tokens
-        self._rotary: nn.Module = decoder.rotary_emb
-        self._lower: list[nn.Module] = list(decoder.layers[:first_adapted])
-        self._upper: list[nn.Module] = list(decoder.layers[first_adapted:])
+        self._rotary: Any = decoder.rotary_emb
+        kinds: list[str | None] = getattr(self._config, "layer_types", None) or [None] * len(decoder.layers)
+        layers: list[Layer] = list(zip(decoder.layers, kinds, strict=True))
+        self._lower, self._upper = layers[:first_adapted], layers[first_adapted:]
         self._norm: nn.Module = decoder.norm
         self._head: nn.Module = model.lm_head
+        self._cap: float | None = getattr(self._config, "final_logit_softcapping", None)
         self._device: torch.device = model.device
         self._dtype: torch.dtype = model.dtype
         self._kept: dict[Example, Tensor] = {}
@@ -36,8 +48,10 @@ class SplitModel:
         rows, places, targets = self._targets(batch)
         with self._mixed_precision():
             hidden = self._run(self._upper, hidden)
-            logits = self._head(self._norm(hidden[rows, places]))  # (completion tokens, vocabulary)
-        return cross_entropy(logits.float(), targets, reduction="none")
+            logits = self._head(self._norm(hidden[rows, places])).float()  # (completion tokens, vocabulary)
+        if self._cap:
+            logits = self._cap * torch.tanh(logits / self._cap)
+        return cross_entropy(logits, targets, reduction="none")
 
     def mean_loss(self, batches: Iterable[Sequence[Example]]) -> float:
         """Compute the mean loss over all completion tokens of all batches, without gradients."""
@@ -63,13 +77,34 @@ class SplitModel:
             hidden = self._run(self._lower, self._embed(ids).float())
         return [row[: len(example.ids)].clone() for row, example in zip(hidden, batch, strict=True)]
 
-    def _run(self, layers: Sequence[nn.Module], hidden: Tensor) -> Tensor:
-        """Run layers without a mask, so attention is causal: no token sees the padding on the right."""
+    def _run(self, layers: Sequence[Layer], hidden: Tensor) -> Tensor:
+        """Run layers with causal masks, some with a window: no token sees the padding on the right."""
         positions = torch.arange(hidden.shape[1], device=self._device)[None]
-        rotation = self._rotary(hidden, positions)
-        for layer in layers:
-            hidden = layer(hidden, position_ids=positions, position_embeddings=rotation)
+        kinds = {kind for _, kind in layers}
+        masks = {kind: self._mask(positions[0], kind) for kind in kinds}
+        rotations = {kind: self._rotation(hidden, positions, kind) for kind in kinds}
+        for layer, kind in layers:
+            hidden = layer(
+                hidden,
+                attention_mask=masks[kind],
+                position_ids=positions,
+                position_embeddings=rotations[kind],
+            )
         return hidden
+
+    def _mask(self, positions: Tensor, kind: str | None) -> Tensor | None:
+        """Numbers to add to the scores, (1, 1, tokens, tokens); None for `sdpa`, which then is causal."""
+        is_sliding = kind in (None, "sliding_attention")
+        window: int = getattr(self._config, "sliding_window", None) or 0 if is_sliding else 0
+        if self._config._attn_implementation == "sdpa" and not 0 < window < len(positions):
+            return None
+        distance = positions[:, None] - positions
+        hidden = (distance < 0) | (distance >= (window or len(positions)))
+        return torch.zeros(hidden.shape, device=self._device).masked_fill(hidden, float("-inf"))[None, None]
+
+    def _rotation(self, hidden: Tensor, positions: Tensor, kind: str | None) -> Any:
+        has_one_for_each_kind = isinstance(self._rotary.rope_type, dict)
+        return self._rotary(hidden, positions, kind) if has_one_for_each_kind else self._rotary(hidden, positions)
 
     def _targets(self, batch: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
         """Return row, position and id of each completion token; the output at that position predicts the token."""

@@ -1,12 +1,16 @@
 """Checks of the base and its digest, the adapters, and their memory limits."""
 
+import shlex
+
 from openledger_protocol.constants import DEMO_BASE_NAME
 
-from ...engine.budget import LEAST_BYTES, PLAN_RANK, base_bytes_on_disk, is_on_gpu, needs_of, plan_memory
+from ...engine.base_fit import PLANNED_BACKENDS, Room, room_on
+from ...engine.budget import LEAST_BYTES, base_bytes_on_disk, needs_of, plan_memory
 from ...errors import ConfigError, ModelError
-from ...models.bases import folder_digest, is_here
+from ...models.bases import file_digest, folder_digest, is_here, pull_name
 from ...models.decoder_config import read_config
 from ...models.library import read_library
+from ..base_fits import alternatives, plan_text
 from .finding import Verdict, unknown
 from .scene import Scene
 
@@ -26,17 +30,15 @@ def digest(scene: Scene) -> Verdict:
     """The base's files match its digest."""
     if not scene.has_base() or (folder := scene.base.folder) is None:
         return unknown("no files to check")
-    if scene.base.source is not None and scene.base.source.endswith(".gguf"):
-        return Verdict("converted from a file whose digest was checked at download")
     size_bytes = base_bytes_on_disk(folder)
     if size_bytes > HASHED_BYTES_MAX:
         return unknown(f"{size_bytes / 1e9:.1f} GB: too large to read within a check")
-    found = folder_digest(folder)
+    found = file_digest(scene.base.gguf) if scene.base.gguf else folder_digest(folder)
     if found == scene.base.digest:
         return Verdict("the files match")
-    if scene.base.name == DEMO_BASE_NAME:
+    if scene.base.name == DEMO_BASE_NAME and scene.base.gguf is None:  # an older version pulled it
         return Verdict("converted here from the file that the digest names")
-    fix = f"delete {folder} and run `openledger-node models pull {scene.base.name.replace('--', '/')}`"
+    fix = f"delete {folder} and run `openledger-node models pull {shlex.quote(pull_name(scene.base))}`"
     return Verdict(f"the files hash to {found[:18]}…, but base.json says {scene.base.digest[:18]}…", fix)
 
 
@@ -60,30 +62,39 @@ def adapters(scene: Scene) -> Verdict:
 
 
 def budget(scene: Scene) -> Verdict:
-    """The base fits within the operator's memory limits."""
+    """The base fits into what the operator's limits and other programs leave of the memory."""
     inference, limits = scene.config.inference, scene.config.limits
-    on_gpu = is_on_gpu(inference.device)
-    if not (cap := limits.vram_bytes if on_gpu else limits.ram_bytes):
-        return Verdict("no memory limit is set")
     if not scene.has_base():
         return unknown("unknown until the base is here")
-    needs = needs_of(scene.base.folder, inference)
+    room = room_on(scene.machine, inference, limits)
+    is_capped = (limits.vram_bytes if room.on_gpu else limits.ram_bytes) == room.size_bytes
+    if inference.backend not in PLANNED_BACKENDS and not is_capped:
+        return unknown(f"the backend {inference.backend} divides the memory itself")
+    needs = needs_of(scene.base.folder, inference, on_gpu=room.on_gpu)
     needed = needs.fixed_bytes + 2 * LEAST_BYTES
-    found = f"the limit is {cap / 1e9:.1f} GB; the base needs about {needed / 1e9:.1f} GB"
-    if cap < needed:
-        return Verdict(found, "allow more with `openledger-node limits set --vram SIZE --ram SIZE`")
+    least = "the limit is" if is_capped else "the engine may take"
+    found = f"{least} {room.size_bytes / 1e9:.1f} GB; the base needs about {needed / 1e9:.1f} GB"
+    if room.size_bytes < needed:
+        return Verdict(found, _more_room(scene, room, is_capped=is_capped))
     if scene.base.folder is None:
         return Verdict(found)
     try:
-        plan = plan_memory(read_config(scene.base.folder), inference, cap_bytes=cap, on_gpu=on_gpu)
-    except (ModelError, KeyError):  # another architecture, of which only the size is known
+        plan = plan_memory(read_config(scene.base.folder), inference, cap_bytes=room.size_bytes, on_gpu=room.on_gpu)
+    except ModelError:  # another architecture, of which only the size is known
         return Verdict(found)
     except ConfigError as error:
         return Verdict(found, str(error))
-    return Verdict(
-        f"{found}, which leaves {plan.kv_tokens:,} tokens of KV cache and {plan.num_adapters} adapters of rank "
-        f"{PLAN_RANK} on the device"
-    )
+    return Verdict(f"{found}, which leaves {plan_text(plan)}")
+
+
+def _more_room(scene: Scene, room: Room, *, is_capped: bool) -> str:
+    """The setting that gives the base more room, or needs less of it."""
+    if is_capped:
+        return "allow more with `openledger-node limits set --vram SIZE --ram SIZE`"
+    inference = scene.config.inference
+    others = alternatives(inference, room)
+    smaller = f", such as {others[0]}" if others else ""
+    return f"close programs that use the card, or choose a smaller base with `openledger-node setup`{smaller}"
 
 
 def engine(scene: Scene) -> Verdict:

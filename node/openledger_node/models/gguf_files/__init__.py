@@ -1,0 +1,1 @@
+"""GGUF files: their header, their weights under Hugging Face names, and the description folder of one."""

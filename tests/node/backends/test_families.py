@@ -1,0 +1,371 @@
+"""Each family of the decoder against transformers, and its adapters against PEFT, in float32 on tiny random bases."""
+
+import json
+import logging
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from support.tiny import SEEING_TEXT, greedy, make_adapter, make_base, make_seeing_base
+from transformers import AutoModelForCausalLM
+
+from openledger_node.backends.native import open_accelerated
+from openledger_node.backends.torch_lora import decoder
+from openledger_node.backends.torch_lora.backend import TorchLoraBackend
+from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
+from openledger_node.errors import ModelError
+from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.decoder_config import read_config
+from openledger_protocol.errors import AdapterRefusedError
+from openledger_protocol.inference import SamplingParams
+from openledger_protocol.primitives import AdapterId
+
+GREEDY = SamplingParams(max_tokens=100, seed=1, temperature=0)
+PROMPT = tuple(range(5, 45))
+ADAPTER = AdapterId("0xaa")
+WINDOW = 7  # neither a block nor a divisor of one
+CONTEXT = 64
+
+THETA = {"rope_theta": 100.0}
+LONGROPE = {
+    **THETA, "rope_type": "longrope", "original_max_position_embeddings": 64,
+    "short_factor": [1.0, 1.1, 1.2, 1.3], "long_factor": [2.0, 3.0, 5.0, 8.0],
+}  # fmt: skip
+PHI4_MINI = {
+    "model_type": "phi3", "partial_rotary_factor": 0.67, "tie_word_embeddings": True,
+    "original_max_position_embeddings": 64, "rope_parameters": {**LONGROPE, "partial_rotary_factor": 0.67},
+}  # fmt: skip
+GEMMA = {"query_pre_attn_scalar": 20, "sliding_window": WINDOW, "num_hidden_layers": 3}
+
+BASES: dict[str, dict[str, Any]] = {
+    "llama 3": {
+        "model_type": "llama",
+        "rope_parameters": {**THETA, "rope_type": "llama3", "original_max_position_embeddings": 64, "factor": 8.0,
+                            "low_freq_factor": 1.0, "high_freq_factor": 4.0},
+    },
+    "mistral with a window": {"model_type": "mistral", "sliding_window": WINDOW},
+    "qwen2 with windows": {
+        "model_type": "qwen2", "use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1,
+    },
+    "qwen3 with windows and yarn": {
+        "model_type": "qwen3", "use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1,
+        "rope_parameters": {**THETA, "rope_type": "yarn", "original_max_position_embeddings": 64, "factor": 4.0},
+    },
+    "gemma 2": {"model_type": "gemma2", "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0, **GEMMA},
+    "gemma 3": {
+        "model_type": "gemma3_text", **GEMMA,
+        "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+        "rope_parameters": {
+            "sliding_attention": {"rope_type": "default", "rope_theta": 50.0},
+            "full_attention": {"rope_type": "linear", "rope_theta": 500.0, "factor": 8.0},
+        },
+    },
+    "phi 3": {"model_type": "phi3"},
+    "phi 3 with a window": {"model_type": "phi3", "sliding_window": WINDOW},
+    "phi 4 mini": PHI4_MINI,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A base of each family."""
+    root = tmp_path_factory.mktemp("families")
+    return {name: make_base(root / name.replace(" ", "-"), **changes) for name, changes in BASES.items()}
+
+
+def open_backend(base: Path, **changes: Any) -> TorchLoraBackend:
+    given = {"dtype": "float32", "threads": 1, "batch_max": 4, "context_max": CONTEXT, **changes}
+    return TorchLoraBackend(BackendSettings(base_folder=str(base), device="cpu", **given))
+
+
+def load(backend: TorchLoraBackend, folder: Path, adapter_id: AdapterId = ADAPTER) -> None:
+    source = AdapterSource(id=adapter_id, parts=(AdapterPart(folder=str(folder)),))
+    backend.load_adapter(adapter_id, backend.read_adapter(source))
+
+
+def row(name: str, ids: tuple[int, ...], *, position: int = 0, first: int = 0) -> BatchRow:
+    draw = Draw(sampling=GREEDY, position=position + len(ids))
+    return BatchRow(
+        sequence_id=name, token_ids=ids, position=position, blocks=tuple(range(first, first + 8)), draw=draw
+    )
+
+
+def logits(backend: TorchLoraBackend, adapter_id: AdapterId | None = None, prompt: tuple[int, ...] = PROMPT) -> Any:
+    backend.join("s", adapter_id)
+    found = backend.logits((row("s", prompt),))
+    backend.leave("s")
+    return found[0]
+
+
+def generate(backend: TorchLoraBackend, adapter_id: AdapterId | None, count: int) -> list[int]:
+    backend.join("s", adapter_id)
+    drawn: list[int] = []
+    ids, position = PROMPT, 0
+    for _ in range(count):
+        drawn.append(backend.step((row("s", ids, position=position),))["s"].token)
+        position, ids = position + len(ids), (drawn[-1],)
+    backend.leave("s")
+    return drawn
+
+
+def targets_of(base: Path) -> list[str]:
+    return list(read_config(base).site_dims)
+
+
+@torch.inference_mode()
+def wanted_logits(model: Any, prompt: tuple[int, ...] = PROMPT) -> torch.Tensor:
+    found: torch.Tensor = model(torch.tensor([prompt])).logits[0, -1]
+    return found
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_a_base_of_each_family_equals_transformers(name: str, bases: dict[str, Path]) -> None:
+    model = AutoModelForCausalLM.from_pretrained(bases[name], dtype=torch.float32)
+    backend = open_backend(bases[name])
+    for prompt in (PROMPT[:3], PROMPT):
+        assert torch.allclose(logits(backend, None, prompt), wanted_logits(model, prompt), atol=1e-4)
+    assert generate(backend, None, 20) == greedy(model, PROMPT, 20)
+
+
+def test_a_phi_that_serves_long_contexts_has_the_long_positions_from_the_first_token_on(
+    bases: dict[str, Path],
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(bases["phi 4 mini"], dtype=torch.float32)
+    backend = open_backend(bases["phi 4 mini"], context_max=CONTEXT + 1)
+    long = tuple(5 + 7 * at % 90 for at in range(CONTEXT + 1))
+    assert torch.allclose(logits(backend, None, long), wanted_logits(model, long), atol=1e-4)
+    assert not torch.allclose(logits(backend), wanted_logits(model), atol=1e-2)
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_a_ragged_batch_in_pieces_with_a_reused_beginning_equals_each_prompt_alone(
+    name: str, bases: dict[str, Path]
+) -> None:
+    backend = open_backend(bases[name], kv_cache_bytes=1 << 24)
+    prompts = {"a": PROMPT, "b": PROMPT[::-1], "c": PROMPT[:3], "d": (*PROMPT[:32], 99, 98)}
+    alone = {name: [logits(backend, None, ids), logits(backend, None, (*ids, 7))] for name, ids in prompts.items()}
+    backend._cache.fill(float("nan"))
+    first = {name: 8 * number for number, name in enumerate(prompts)}
+    for each in prompts:
+        backend.join(each, None)
+
+    def run(parts: dict[str, tuple[int, int]]) -> dict[str, torch.Tensor]:
+        rows = tuple(
+            row(each, (*prompts[each], 7)[start:end], position=start, first=first[each])
+            for each, (start, end) in parts.items()
+        )
+        shared = tuple(
+            replace(one, blocks=(0, 1, *one.blocks[2:])) if one.sequence_id == "d" else one for one in rows
+        )
+        return dict(zip(parts, backend.logits(shared), strict=True))
+
+    found = run({"a": (0, 33), "b": (0, 21), "c": (0, 3)})
+    assert torch.allclose(found["c"], alone["c"][0], atol=1e-4)
+    found = run({"a": (33, 40), "b": (21, 22), "c": (3, 4), "d": (32, 34)})  # two blocks of d are those of a
+    assert torch.allclose(found["a"], alone["a"][0], atol=1e-4)
+    assert torch.allclose(found["c"], alone["c"][1], atol=1e-4)
+    assert torch.allclose(found["d"], alone["d"][0], atol=1e-4)
+    found = run({"a": (40, 41), "b": (22, 40), "d": (34, 35)})
+    assert torch.allclose(found["a"], alone["a"][1], atol=1e-4)
+    assert torch.allclose(found["b"], alone["b"][0], atol=1e-4)
+    assert torch.allclose(found["d"], alone["d"][1], atol=1e-4)
+
+
+def test_scores_that_are_capped_some_at_a_time_are_those_of_all_at_once(
+    bases: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = open_backend(bases["gemma 2"])
+    at_once = logits(backend)
+    monkeypatch.setattr(decoder, "CAPPED_AT_ONCE", 9)
+    assert torch.allclose(logits(backend), at_once, atol=1e-6)
+
+
+@pytest.mark.parametrize("is_dora", [False, True], ids=["lora", "dora"])
+@pytest.mark.parametrize("name", BASES)
+def test_an_adapter_of_each_family_equals_peft(
+    name: str, is_dora: bool, bases: dict[str, Path], tmp_path: Path
+) -> None:
+    base = bases[name]
+    folder = make_adapter(base, tmp_path / "a", seed=3, target_modules=targets_of(base), use_dora=is_dora)
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), folder)
+    backend = open_backend(base)
+    load(backend, folder)
+    found = logits(backend, ADAPTER)
+    assert torch.allclose(found, wanted_logits(model), atol=1e-4)
+    assert not torch.allclose(found, logits(backend), atol=1e-2)
+    assert generate(backend, ADAPTER, 12) == greedy(model, PROMPT, 12)
+
+
+HUB: dict[str, dict[str, Any]] = {
+    "llama 3": {"rope_theta": 100.0, "rope_scaling": BASES["llama 3"]["rope_parameters"]},
+    "qwen3 with windows and yarn": {
+        "rope_theta": 100.0,
+        "rope_scaling": {"type": "yarn", "original_max_position_embeddings": 64, "factor": 4.0},
+    },
+    "gemma 2": {"rope_theta": 70.0},
+    "phi 4 mini": {
+        "rope_theta": 100.0,
+        "partial_rotary_factor": 0.67,
+        "rope_scaling": {"type": "longrope", **{name: LONGROPE[name] for name in ("short_factor", "long_factor")}},
+    },
+}
+"""Configs as older transformers wrote them, which most bases on the hub still have."""
+
+
+@pytest.mark.parametrize("name", HUB)
+def test_a_config_of_the_hub_is_read_as_transformers_reads_it(
+    name: str, bases: dict[str, Path], tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(bases[name], base)
+    config = json.loads((base / "config.json").read_text())
+    newer = {"rope_parameters", "layer_types"}
+    older = {key: value for key, value in config.items() if key not in newer} | HUB[name]
+    (base / "config.json").write_text(json.dumps(older))
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    assert torch.allclose(logits(open_backend(base)), wanted_logits(model), atol=1e-4)
+
+
+def test_the_first_name_of_longrope_is_known(bases: dict[str, Path], tmp_path: Path) -> None:
+    config = json.loads((bases["phi 4 mini"] / "config.json").read_text())
+    config["rope_parameters"]["rope_type"] = "su"  # of Phi-3's first files, which this transformers does not open
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert read_config(tmp_path).rope == read_config(bases["phi 4 mini"]).rope
+
+
+# ---- Gemma 3 with its vision part: the text is served.
+
+
+@pytest.fixture(scope="module")
+def seeing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base that takes images, as Gemma 3 from 4B on."""
+    return make_seeing_base(tmp_path_factory.mktemp("seeing") / "base")
+
+
+def test_the_text_part_of_a_base_that_sees_equals_transformers(seeing: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(seeing, dtype=torch.float32)
+    backend = open_backend(seeing)
+    assert torch.allclose(logits(backend), wanted_logits(model), atol=1e-4)
+    assert generate(backend, None, 12) == greedy(model, PROMPT, 12)
+    assert backend.profile.end_ids == (0,)
+
+
+def test_its_config_of_the_hub_and_names_of_newer_files_say_the_same(seeing: Path, tmp_path: Path) -> None:
+    config = json.loads((seeing / "config.json").read_text())
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text(json.dumps({**config, "text_config": SEEING_TEXT}))
+    tensors = {
+        name.replace("language_model.model.", "model.language_model."): tensor
+        for name, tensor in load_file(seeing / "model.safetensors").items()
+    }
+    save_file(tensors, other / "model.safetensors")
+    assert torch.equal(logits(open_backend(other)), logits(open_backend(seeing)))
+
+
+def test_an_adapter_of_its_language_model_equals_peft_and_one_of_its_eyes_is_refused(
+    seeing: Path, tmp_path: Path
+) -> None:
+    names = r".*language_model\.layers\..*\.(q_proj|v_proj|down_proj)"
+    folder = make_adapter(seeing, tmp_path / "text", seed=3, target_modules=names)
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(seeing, dtype=torch.float32), folder)
+    backend = open_backend(seeing)
+    load(backend, folder)
+    assert torch.allclose(logits(backend, ADAPTER), wanted_logits(model), atol=1e-4)
+    both = make_adapter(seeing, tmp_path / "both", seed=3, target_modules=["q_proj"])
+    with pytest.raises(AdapterRefusedError, match=r"vision_tower.*no such linear map"):
+        load(backend, both, AdapterId("0xbb"))
+
+
+# ---- Number formats.
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", ["gemma 2", "gemma 3"])
+def test_a_gemma_keeps_its_answers_in_narrow_formats_though_its_residual_is_large(
+    name: str, dtype: str, bases: dict[str, Path], tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(bases[name], base)
+    tensors = load_file(base / "model.safetensors")
+    for key in tensors:
+        if "post_feedforward" in key:
+            tensors[key] = tensors[key] + 30_000  # more than float16 holds, after a few layers
+        if "up_proj" in key:
+            tensors[key] = tensors[key] * 1000  # and before the norm
+    save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
+    wanted, found = logits(open_backend(base)), logits(open_backend(base, dtype=dtype))
+    assert found.isfinite().all()
+    assert (found - wanted).abs().max() < {"float16": 0.05, "bfloat16": 0.3}[dtype] * wanted.std()
+
+
+@pytest.mark.parametrize("name", ["gemma 3", "phi 4 mini"])
+def test_a_packed_base_is_the_same_and_eight_bits_are_close(
+    name: str, bases: dict[str, Path], tmp_path: Path
+) -> None:
+    plain = logits(open_backend(bases[name], dtype="bfloat16"))
+    for _ in range(2):  # the second time from the packed file
+        packed = open_backend(bases[name], dtype="bfloat16", cache_folder=str(tmp_path / "cache"))
+        assert torch.equal(logits(packed), plain)
+    wide, narrow = (logits(open_backend(bases[name], quantisation=each)) for each in ("none", "int8"))
+    assert 0 < (narrow - wide).abs().max() < 0.2 * wide.std()
+
+
+@pytest.mark.parametrize("name", ["gemma 2", "phi 3"])
+def test_a_merged_adapter_draws_the_same_tokens(name: str, bases: dict[str, Path], tmp_path: Path) -> None:
+    base = bases[name]
+    folder = make_adapter(base, tmp_path / "a", seed=3, target_modules=targets_of(base))
+    plain, merging = open_backend(base), open_backend(base, merge_after_steps=3)
+    for backend in (plain, merging):
+        load(backend, folder)
+    assert generate(merging, ADAPTER, 12) == generate(plain, ADAPTER, 12)
+    assert merging._merged == ADAPTER
+
+
+# ---- Errors.
+
+
+def test_longrope_factors_that_do_not_fit_the_heads_are_refused(bases: dict[str, Path], tmp_path: Path) -> None:
+    config = json.loads((bases["phi 4 mini"] / "config.json").read_text())
+    config["rope_parameters"]["long_factor"] = [1.0]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"lists of \[1, 4\] factors.*4 pairs"):
+        read_config(tmp_path)
+
+
+def test_phi_takes_no_adapter_with_split_names(bases: dict[str, Path], tmp_path: Path) -> None:
+    other = make_base(tmp_path / "llama")
+    folder = make_adapter(other, tmp_path / "adapter", seed=1, target_modules=["q_proj"])
+    with pytest.raises(AdapterRefusedError, match="no such linear map"):
+        load(open_backend(bases["phi 3"]), folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [
+        ("mistral with a window", "a sliding window"),
+        ("gemma 2", "norms after attention and MLP"),
+        ("phi 4 mini", "longrope"),
+    ],
+)
+def test_the_compiled_step_leaves_other_families_to_torch_and_says_why(
+    name: str, named: str, bases: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = BackendSettings(
+        base_folder=str(bases[name]), device="cpu", dtype="auto", threads=1, batch_max=1, context_max=CONTEXT
+    )
+    with caplog.at_level(logging.WARNING):
+        assert open_accelerated(settings) is None
+    assert named in caplog.text
+    assert bases[name].name in caplog.text
+
+
+def test_a_window_that_holds_every_sequence_is_none(bases: dict[str, Path]) -> None:
+    config = read_config(bases["mistral with a window"])
+    assert config.within(WINDOW).variants == ()
+    assert config.within(WINDOW + 1).variants == ("a sliding window",)
