@@ -1,5 +1,6 @@
 """The OpenAI-compatible HTTP API."""
 
+import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,7 @@ from openledger_protocol.primitives import RequestId
 
 from .. import __version__
 from ..market.router import Router
+from ..serving.admission import Admitted
 from ..serving.service import Failure, Outcome, open_channel
 from . import openai
 from .errors import NO_EMBEDDINGS, REFUSALS, add_refusals, describe, refusal
@@ -24,7 +26,7 @@ from .guard import BODY_S, OPEN_PATHS, App, Guard
 from .openai import Kind
 from .page import Page
 from .schemas import ChatBody, CompletionBody, CompletionLogprobs, RequestBody, chat_logprobs
-from .stream import Answers, AnswerStream, WriteLogprobs, cancel_on_disconnect
+from .stream import LOADING_S, Answers, AnswerStream, WriteLogprobs, cancel_on_disconnect
 
 CLIENT_CLOSED = 499  # nobody reads it; nginx uses this number in its logs
 STREAMED: dict[int | str, dict[str, Any]] = {
@@ -134,13 +136,17 @@ async def _respond(
     admitted = await router.admit(request)
     send, answers = open_channel(admitted.request)
     nursery.start_soon(router.handle, admitted, send)
+
+    def loading() -> str | None:
+        return router.loading if isinstance(admitted, Admitted) else None
+
     if body.stream:
-        first = await _first(answers, http)
+        first = await _first(answers, http, patience_s=LOADING_S if loading() else math.inf)
         if isinstance(first, Failure):
             raise first.error
         has_usage = bool(body.stream_options and body.stream_options.include_usage)
         writer = _logprobs_writer(router, request, kind)
-        return AnswerStream(request, kind, first, answers, writer, has_usage=has_usage)
+        return AnswerStream(request, kind, first, answers, writer, has_usage=has_usage, loading=loading)
     completion, logprobs = await _collect(answers, http)
     respond = openai.chat_response if kind == "chat" else openai.completion_response
     written = _logprobs_writer(router, request, kind)(logprobs)
@@ -154,8 +160,10 @@ def _logprobs_writer(router: Router, request: InferenceRequest, kind: Kind) -> W
     return partial(chat_logprobs, router.spell) if kind == "chat" else CompletionLogprobs(router.spell).of
 
 
-async def _first(answers: Answers, http: Request) -> Outcome:
+async def _first(answers: Answers, http: Request, *, patience_s: float) -> Outcome | None:
     """Wait for the first token, so that a refusal by the engine still gets its HTTP status.
+
+    None if it has not come after `patience_s`; the stream then begins with comments on the load.
 
     Raises:
         HTTPException: the client disconnected.
@@ -163,8 +171,11 @@ async def _first(answers: Answers, http: Request) -> Outcome:
     received: list[Outcome] = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(cancel_on_disconnect, http.receive, nursery.cancel_scope)
-        received.append(await answers.receive())
+        with trio.move_on_after(patience_s) as patience:
+            received.append(await answers.receive())
         nursery.cancel_scope.cancel()
+    if patience.cancelled_caught:
+        return None
     if not received:
         answers.close()  # tells the router to stop
         raise HTTPException(CLIENT_CLOSED, "the client disconnected")

@@ -20,6 +20,9 @@ Answers = trio.MemoryReceiveChannel[Outcome]
 WriteLogprobs = Callable[[Sequence[TokenLogprob]], dict[str, Any] | None]
 
 HEADERS = {"content-type": "text/event-stream; charset=utf-8"}
+LOADING_S = 2.0
+"""A stream that waits this long for the engine's load begins with a comment on it, and has another after as long."""
+
 MARK = "\0text\0"
 """Stands for the text in the rendered event; no model's name can hold it."""
 
@@ -31,20 +34,22 @@ class AnswerStream(Response):
         self,
         request: InferenceRequest,
         kind: Kind,
-        first: Outcome,
+        first: Outcome | None,
         answers: Answers,
         write_logprobs: WriteLogprobs,
         *,
         has_usage: bool,
+        loading: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.status_code, self.background = 200, None  # no `body`: a length would be declared for it
         self.init_headers(HEADERS)
         self._request = request
         self._kind = kind
-        self._first: Outcome | None = first
+        self._first = first
         self._answers = answers
         self._write_logprobs = write_logprobs
         self._has_usage = has_usage
+        self._loading = loading  # the progress of the engine's load, or None
         self._created_s = int(time.time())
         self._render = event_renderer(request, kind, self._created_s)
 
@@ -62,6 +67,12 @@ class AnswerStream(Response):
         if self._kind == "chat":
             pending = event(openai.role_chunk(self._request, created_s=self._created_s))
         outcome = self._first
+        while outcome is None and (progress := self._loading()):
+            # A comment, which clients skip and which keeps the connection open.
+            await send(_body(pending + f": {progress}\n\n".encode()))
+            pending = b""
+            with trio.move_on_after(LOADING_S):
+                outcome = await self._answers.receive()
         while outcome is None or isinstance(outcome, TokenChunk):
             if outcome is None:
                 outcome = await self._answers.receive()
