@@ -96,6 +96,7 @@ bench: $(VENV)/dev.stamp ## the benchmarks: each prints one JSON object on its l
 	$(BIN)/python scripts/bench/load.py --json
 	$(BIN)/python scripts/bench/serving.py --json
 	$(BIN)/python scripts/bench/money.py --json
+	$(BIN)/python scripts/bench/pause.py --json
 
 fuzz-api: $(VENV)/dev.stamp ## twenty thousand requests at the API, right ones and wrong ones; minutes
 	$(BIN)/python scripts/fuzz_api.py

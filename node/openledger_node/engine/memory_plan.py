@@ -59,9 +59,9 @@ def memory_needs(
 
     On a CPU the base's pages, the context and the stacks are the system's, which takes them only as they are used.
     """
-    full_kv_bytes = settings.batch_max * _context(config, settings) * token_bytes_of(config, number_bytes)
     quantisation = served_quantisation(config, settings.quantisation, is_on_gpu=is_on_gpu, number_bytes=number_bytes)
     base_bytes, load_bytes = _base_bytes(config, quantisation, number_bytes, is_on_gpu=is_on_gpu)
+    full_kv_bytes = settings.batch_max * _context(config, settings) * token_bytes_of(config, number_bytes)
     if not is_on_gpu:
         return MemoryNeeds(base_bytes=base_bytes, load_bytes=load_bytes, full_kv_bytes=full_kv_bytes)
     return MemoryNeeds(

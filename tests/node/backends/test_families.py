@@ -18,6 +18,7 @@ from openledger_node.backends.native import open_accelerated
 from openledger_node.backends.torch_lora import decoder
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
+from openledger_node.engine.memory_plan import adapter_bytes_of
 from openledger_node.errors import ModelError
 from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_node.models.decoder_config import read_config
@@ -199,6 +200,8 @@ def test_an_adapter_of_each_family_equals_peft(
     assert torch.allclose(found, wanted_logits(model), atol=1e-4)
     assert not torch.allclose(found, logits(backend), atol=1e-2)
     assert generate(backend, ADAPTER, 12) == greedy(model, PROMPT, 12)
+    if not is_dora:
+        assert backend._stacks.blob(ADAPTER).size_bytes == adapter_bytes_of(read_config(base), 4, 4), "as planned"
 
 
 HUB: dict[str, dict[str, Any]] = {

@@ -1,6 +1,7 @@
 """`models pull` and `setup` say what fits before a download, and refuse what can't: over a hub on this machine."""
 
 import json
+import shutil
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from support.verbs import Ran, Run, type_on_terminal
 
 from openledger_node.card import Card, TorchBuild
 from openledger_node.cli import base_check
+from openledger_node.engine import budget
 from openledger_node.engine.base_fit import FORMS
 from openledger_node.home import Home
 from openledger_node.machine import Machine
@@ -45,6 +47,8 @@ def with_card(monkeypatch: pytest.MonkeyPatch, gib: int, *, torch: str | None = 
     card = Card(vendor="nvidia", name="RTX", total_bytes=gib * GIB, taken_bytes=GIB, driver="580.95")
     machine = Machine(ram_bytes=16 * GIB, card=card, torch=TorchBuild("2.13.0", torch, None))
     monkeypatch.setattr(base_check, "look_at_machine", lambda: machine)
+    roomy = shutil.disk_usage(".")._replace(free=1 << 40)
+    monkeypatch.setattr(budget.shutil, "disk_usage", lambda _: roomy)
 
 
 def settings(home: Home) -> dict[str, Any]:

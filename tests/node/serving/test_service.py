@@ -222,6 +222,17 @@ async def test_an_unloaded_desk_is_ready_and_its_next_request_waits_for_the_relo
         assert isinstance((await ask(desk, request("r")))[-1], Completion)
 
 
+async def test_a_stranger_who_has_paid_nothing_loads_nothing(tmp_path: Path) -> None:
+    """Else free calls and unpaid streams would keep the owner's card full."""
+    async with open_desk(tmp_path, unload_after_s=0.1) as (desk, _):
+        while desk._engine.process_id is not None:  # noqa: ASYNC110  # nothing tells when
+            await trio.sleep(0.01)
+        for number in range(5):
+            await desk.examine(request(f"r{number}"), payer="0xpayer")  # the check before the first voucher
+        await trio.sleep(0.2)
+        assert (desk._engine.state, desk._engine.process_id) == ("unloaded", None)
+
+
 async def test_while_the_base_cannot_be_loaded_an_owner_learns_why_and_a_payer_only_that_it_is_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

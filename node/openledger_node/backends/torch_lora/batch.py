@@ -180,8 +180,8 @@ def _seen(rows: list[BatchRow], window: int, tensor: MakeTensor) -> Seen:
 
 def _is_seen(queries: Tensor, keys: Tensor, window: int) -> Tensor:
     """True where a query sees a key, by their positions: (…, queries), (…, keys) → (…, queries, keys)."""
-    distance = queries[..., :, None] - keys[..., None, :]
-    return (distance >= 0) & (distance < window) if window else distance >= 0
+    queries, keys = queries[..., :, None], keys[..., None, :]
+    return (keys <= queries) & (keys > queries - window) if window else keys <= queries
 
 
 def _padded(row: BatchRow, start: int, num_blocks: int) -> tuple[int, ...]:
