@@ -19,7 +19,7 @@ AUTO = "auto"
 FORMS = ("none", "int8", "nf4")
 """Quantisations to choose from, the widest first."""
 
-PLANNED_BACKENDS = ("torch_lora",)
+PLANNED_BACKENDS = ("auto", "torch_lora")
 """Others divide the memory themselves, or use several cards."""
 
 FITS_TOKENS, FITS_ADAPTERS = 2_048, 1
