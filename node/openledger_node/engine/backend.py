@@ -46,7 +46,7 @@ class Profile:
     """Properties of an open backend."""
 
     backend: str
-    kernel: str  # one of torch, avx512_bf16, amx_bf16, transformers, vllm, none
+    kernel: str  # one of torch, avx512_bf16, amx_bf16, transformers, vllm, llama.cpp, none
     device: str
     dtype: str
     quantisation: str  # of the base's linear maps as they are served: none, int8, int4, nf4
@@ -125,6 +125,10 @@ class BatchRow:
     payer: str = ""  # may reuse this sequence's prefix; for backends that manage their own cache
 
 
+class AdapterMustWaitError(Exception):
+    """This backend can load the adapter only while no sequence is joined."""
+
+
 class HostAdapter(Protocol):
     """An adapter that was read and checked; it is in the machine's memory, ready for the device."""
 
@@ -154,7 +158,12 @@ class Backend(Protocol):
         """
 
     def load_adapter(self, adapter_id: AdapterId, adapter: HostAdapter) -> None:
-        """Bring an adapter to the device."""
+        """Bring an adapter to the device.
+
+        Raises:
+            AdapterMustWaitError: it can be loaded only while no sequence is joined.
+            AdapterRefusedError: the backend can't serve it.
+        """
 
     def unload_adapter(self, adapter_id: AdapterId) -> None:
         """Free an adapter that no joined sequence uses."""

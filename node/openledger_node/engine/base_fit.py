@@ -22,7 +22,7 @@ FORMS = ("none", "int8", "int4")
 STORED_FORMS = ("none", AUTO)
 """The same for a base whose files are narrow; "auto" serves it as it is stored."""
 
-PLANNED_BACKENDS = ("torch_lora",)
+PLANNED_BACKENDS = ("auto", "torch_lora")
 """Others divide the memory themselves, or use several cards."""
 
 FITS_TOKENS, FITS_ADAPTERS = 2_048, 1

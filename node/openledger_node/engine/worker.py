@@ -200,6 +200,9 @@ class Worker:
         """Give a sequence its place in the backend, or refuse it if the memory is too small for its adapter."""
         try:
             self._backend.join(sequence.sequence_id, sequence.adapter_id)
+        except AdapterRefusedError as error:
+            self._forget(sequence.sequence_id)
+            self._link.send(_refused(sequence.sequence_id, error))
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

@@ -8,6 +8,7 @@ from openledger_protocol.constants import DEMO_BASE_NAME
 from ...config import InferenceConfig
 from ...engine.base_fit import PLANNED_BACKENDS, Room, choose_form, forms_of, room_on
 from ...engine.budget import LEAST_BYTES, base_bytes_on_disk, needs_of, plan_memory
+from ...engine.choose import choose_backend
 from ...errors import ConfigError, ModelError
 from ...models.bases import file_digest, folder_digest, is_here, pull_name
 from ...models.decoder_config import DecoderConfig, read_config
@@ -70,8 +71,9 @@ def budget(scene: Scene) -> Verdict:
         return unknown("unknown until the base is here")
     room = room_on(scene.machine, inference, limits)
     is_capped = (limits.vram_bytes if room.on_gpu else limits.ram_bytes) == room.size_bytes
-    if inference.backend not in PLANNED_BACKENDS and not is_capped:
-        return unknown(f"the backend {inference.backend} divides the memory itself")
+    backend = choose_backend(inference, scene.base).backend
+    if backend not in PLANNED_BACKENDS and not is_capped:
+        return unknown(f"the backend {backend} divides the memory itself")
     needs = needs_of(scene.base.folder, inference, on_gpu=room.on_gpu)
     needed = needs.fixed_bytes + 2 * LEAST_BYTES
     least = "the limit is" if is_capped else "the engine may take"
@@ -107,6 +109,17 @@ def _remedy(config: DecoderConfig | None, inference: InferenceConfig, room: Room
         more = "choose a smaller base with `openledger-node setup`" + (f", such as {others[0]}" if others else "")
         more = f"close programs that use the card, or {more}" if room.on_gpu else more
     return f"{narrower}, or {more}" if narrower else more
+
+
+def backend(scene: Scene) -> Verdict:
+    """The backend that runs the base, and why."""
+    if not scene.has_base():
+        return unknown("unknown until the base is here")
+    choice = choose_backend(scene.config.inference, scene.base)
+    fix = ""
+    if choice.backend == "torch_lora" and "llama-server" in choice.why:
+        fix = "install llama.cpp, or set [inference] server_command to its `llama-server`"
+    return Verdict(f"{choice.backend}: {choice.why}", fix)
 
 
 def engine(scene: Scene) -> Verdict:
