@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from support.known_bases import config_of
 
 from openledger_node.backends.native import backend
 from openledger_node.backends.native.backend import is_gpu_build, will_find_gpu
@@ -47,7 +48,7 @@ def test_the_compiled_path_is_tried_unless_a_gpu_will_be_used(
 ) -> None:
     tried: list[bool] = []
     monkeypatch.setattr(backend, "will_find_gpu", lambda: finds_gpu)
-    monkeypatch.setattr(backend, "read_config", lambda _: type("Config", (), {"head_dim": 64, "stored": None}))
+    monkeypatch.setattr(backend, "read_config", lambda _: config_of("Llama-3.2-3B"))
     monkeypatch.setattr(backend, "open_library", lambda _: tried.append(True))
     settings = BackendSettings(
         base_folder=str(tmp_path), device="auto", dtype="auto", threads=1, batch_max=1, context_max=64
