@@ -8,6 +8,10 @@ from typing import Any
 import trio
 from quiet import PlayerError
 
+from openledger_node.api_key import load_api_key
+from openledger_node.demo.processes import OperatorHome
+from openledger_node.home import Home
+
 TIMEOUT_S = 300.0
 RECEIVE_BYTES = 65_536
 TAIL_BYTES = 4_096
@@ -31,6 +35,12 @@ class Address:
             f"POST /v1/completions HTTP/1.1\r\nHost: {self.host}:{self.port}\r\nAuthorization: Bearer {self.key}\r\n"
         )
         return f"{head}Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content
+
+
+def address_of(home: OperatorHome, status: dict[str, Any]) -> Address:
+    """The API of a running daemon, by its status."""
+    host, _, port = status["api"]["url"].removeprefix("http://").rpartition(":")
+    return Address(host=host, port=int(port), key=load_api_key(Home(home.root)))
 
 
 @dataclass(slots=True)

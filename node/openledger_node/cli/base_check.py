@@ -94,8 +94,10 @@ class BaseCheck:
             self._seen[base] = self._look(base)
         return self._seen[base]
 
-    def require_fit(self, base: str) -> None:
+    def require_fit(self, base: str, *, pull: bool = True) -> None:
         """Print whether a base fits in each quantisation, and refuse to download one that fits in none.
+
+        `pull`: the download follows, so the disk must have room for it, too.
 
         Raises:
             ModelError: it does not fit into the memory, and the operator has not said `--anyway`.
@@ -109,7 +111,7 @@ class BaseCheck:
             self._require_memory(base, found)
             if not self.room.on_gpu and found.weight_bytes > CPU_PARAMETERS_MAX * BYTES_OF_PARAMETER:
                 say("  a base of this size answers slowly on a CPU")
-        if found.download_bytes:
+        if pull and found.download_bytes:
             check_disk_room(self._home, self._limits.disk_bytes, more_bytes=found.download_bytes)
 
     def _require_memory(self, base: str, found: BaseLook) -> None:

@@ -119,7 +119,7 @@ def setup(
     elif yes and base is None and not home.config_file.exists():
         wanted = replace(wanted, base=bases.propose())
     if wanted.base is not None and (pull or not bases.is_on_hub(wanted.base)):
-        bases.require_fit(wanted.base)
+        bases.require_fit(wanted.base, pull=pull)
         is_new = _base_setting(wanted.base) != config.inference.base or not home.config_file.exists()
         if is_new and wanted.quantisation is None and not (no_input or as_json):
             wanted = replace(wanted, quantisation=bases.quantisation_for(wanted.base))

@@ -16,8 +16,11 @@ from .memory_plan import memory_needs
 
 AUTO = "auto"
 
-FORMS = ("none", "int8", "nf4")
-"""Quantisations to choose from, the widest first."""
+FORMS = ("none", "int8", "int4")
+"""Quantisations to choose from, the widest first. nf4 is as large as int4 and needs another library."""
+
+STORED_FORMS = ("none", AUTO)
+"""The same for a base whose files are narrow; "auto" serves it as it is stored."""
 
 PLANNED_BACKENDS = ("auto", "torch_lora")
 """Others divide the memory themselves, or use several cards."""
@@ -95,7 +98,8 @@ def fit_here(settings: BackendSettings, config: Config, folder: Path | None) -> 
 
 def forms_of(config: DecoderConfig, inference: InferenceConfig, room: Room) -> list[Form]:
     """A base in each quantisation, the widest first."""
-    return [_form(config, replace(inference, quantisation=quantisation), room) for quantisation in FORMS]
+    formats = STORED_FORMS if config.stored else FORMS
+    return [_form(config, replace(inference, quantisation=quantisation), room) for quantisation in formats]
 
 
 def choose_form(forms: Sequence[Form], usual: str) -> Form | None:

@@ -175,8 +175,7 @@ class Engine:
     def rest(self) -> None:
         """Give the memory back now, until `wake`: sequences end as cancelled, and the child is killed even in a step.
 
-        A killed child leaves nothing half-written, since each file that it writes gets its name when it is whole. The
-        driver frees the memory of a GPU when the process has ended.
+        A killed child leaves nothing half-written, since each file that it writes gets its name when it is whole.
         """
         self._duty.rest()
         self.state = "paused"
@@ -287,7 +286,8 @@ class Engine:
         """Refuse what waits, and try again later if that may help."""
         log.error("%s", fatal.message)
         self._is_wanted = False
-        self._duty.note_failure(trio.current_time(), fatal.message, can_recover=fatal.can_recover)
+        can_recover = fatal.can_recover or not fatal.is_device  # a file or a server may come back
+        self._duty.note_failure(trio.current_time(), fatal.message, can_recover=can_recover)
         assert self.failure, "it was noted"
         for live in self._live:
             self._end(self.failure.refusal(live.command.sequence_id))

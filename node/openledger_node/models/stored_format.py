@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import ModelError
 
+BITS_MAX = 64
 READ = "AWQ, GPTQ, nf4 or packed integers of compressed-tensors"
 
 
@@ -41,7 +42,10 @@ def stored_format(fields: Mapping[str, Any], name: str) -> StoredFormat | None:
         ModelError: torch_lora does not read it; the message names it and says what to do.
     """
     if gguf := fields.get("gguf"):  # the node wrote it when it described the file
-        return StoredFormat(method="gguf", bits=gguf["bits"], group=None, mean_bits=gguf["bits_per_number"])
+        bits, mean_bits = int(gguf["bits"]), float(gguf["bits_per_number"])
+        if not (1 <= bits <= BITS_MAX and 1 <= mean_bits <= BITS_MAX):  # of a config.json that a stranger wrote
+            raise ValueError(f"gguf states numbers of {bits} and {mean_bits} bits")
+        return StoredFormat(method="gguf", bits=bits, group=None, mean_bits=mean_bits)
     found = fields.get("quantization_config") or fields.get("compression_config")
     if not found:
         return None

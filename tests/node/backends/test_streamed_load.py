@@ -12,8 +12,8 @@ from support.known_bases import config_of
 from support.tiny import make_base
 from torch import Tensor
 
-from openledger_node.backends.torch_lora import backend, group_matrix, quantised
-from openledger_node.backends.torch_lora.group_matrix import GroupMatrix
+from openledger_node.backends.torch_lora import backend, quantised
+from openledger_node.backends.torch_lora.group_matrix import NUMBERS_AT_ONCE, GroupMatrix
 from openledger_node.backends.torch_lora.loading import host_tensors, load_weights
 from openledger_node.backends.torch_lora.matrices import size_bytes_of, wide_of
 from openledger_node.backends.torch_lora.placement import Placement
@@ -63,7 +63,7 @@ def test_quantised_numbers_do_not_depend_on_the_rows_that_are_taken_at_once(
 ) -> None:
     weight = torch.randn(50, 64, dtype=torch.bfloat16)
     whole = quantised.quantise(weight, quantisation)
-    monkeypatch.setattr(group_matrix, "NUMBERS_AT_ONCE", 7 * 64)
+    monkeypatch.setitem(NUMBERS_AT_ONCE, "cpu", 7 * 64)
     pieces = quantised.quantise(weight, quantisation)
     assert isinstance(whole, GroupMatrix)
     assert isinstance(pieces, GroupMatrix)

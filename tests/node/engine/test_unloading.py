@@ -259,6 +259,8 @@ async def test_settings_that_cannot_work_end_the_first_start_and_no_later_one(au
         refused = await ask(engine, "a")
         assert isinstance(refused, Refused)
         assert "pull it again" in refused.message
+        script.fatal = None  # they are back
+        assert isinstance(await ask(engine, "b"), Finished)
 
 
 async def test_children_that_die_while_they_load_are_a_failure_and_not_the_end_of_the_node(

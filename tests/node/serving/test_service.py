@@ -218,7 +218,8 @@ async def test_an_unloaded_desk_is_ready_and_its_next_request_waits_for_the_relo
         assert desk.loading is None
         while desk._engine.process_id is not None:  # noqa: ASYNC110  # nothing tells when
             await trio.sleep(0.01)
-        assert (desk.is_ready, desk.loading) == (True, "the engine is loading the base")
+        assert desk.is_ready
+        assert (desk.loading or "").startswith("the engine is loading the base")
         assert isinstance((await ask(desk, request("r")))[-1], Completion)
 
 

@@ -15,7 +15,7 @@ from platformdirs import user_cache_path
 from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, BatchRow, Drawn, HostAdapter, Profile
 from openledger_node.engine.memory_plan import served_quantisation
 from openledger_node.engine.sampler import draw
-from openledger_node.errors import ModelError
+from openledger_node.errors import DeviceError, ModelError
 from openledger_node.machine import usable_bytes, usable_cores
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.decoder_config import DecoderConfig, read_config
@@ -102,8 +102,9 @@ class NativeBackend:
         try:
             self._engine = library.open(self._base.structure, threads)
         except MemoryError as error:
-            raise ModelError(
-                f"no memory for {num_blocks * block_bytes >> 20} MiB of KV cache: lower [inference] kv_cache_bytes"
+            raise DeviceError(
+                f"no memory for {num_blocks * block_bytes >> 20} MiB of KV cache: close programs that use it, or "
+                "lower [inference] kv_cache_bytes"
             ) from error
         self._packer = AdapterPacker(library, config, folder, cache)
         self._adapters: dict[AdapterId, PackedAdapter] = {}

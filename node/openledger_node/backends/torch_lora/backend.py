@@ -93,13 +93,18 @@ def choose_num_blocks(settings: BackendSettings, *, context_max: int, block_byte
     """The number of blocks by `kv_cache_bytes`; if unset, for a full batch of full contexts within the memory.
 
     Raises:
-        ModelError: not even one block fits.
+        ModelError: not even one block fits; a DeviceError if the memory may be free later.
     """
     needed = settings.batch_max * -(-context_max // BLOCK_TOKENS)
     if settings.kv_cache_bytes:
         found = settings.kv_cache_bytes // block_bytes
     else:
         found = min(needed, available_bytes // block_bytes)
+    if found < 1 and not settings.kv_cache_bytes:
+        raise DeviceError(
+            f"{available_bytes >> 20} MiB of memory are free beside the base, too little for a KV cache: close "
+            "the programs that use it, set [inference] quantisation, or choose a smaller base"
+        )
     if found < 1:
         raise ModelError(
             f"the KV cache has no room for one block of {block_bytes >> 10} KiB: raise [inference] kv_cache_bytes"

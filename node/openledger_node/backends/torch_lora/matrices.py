@@ -111,6 +111,6 @@ def product(inputs: Tensor, matrix: Matrix, bias: Tensor | None = None) -> Tenso
     if isinstance(matrix, Tensor):
         return linear(inputs, matrix, bias)
     outputs = inputs.new_empty(len(inputs), matrix.shape[0])  # (tokens, d_out)
-    for at in row_pieces(matrix.shape):
+    for at in row_pieces(matrix.shape, inputs.device):
         outputs[:, at] = linear(inputs, matrix.rows(at).wide(), None if bias is None else bias[at])
     return outputs

@@ -39,7 +39,7 @@ def quantise(weight: Tensor, quantisation: str, device: torch.device = HOST) -> 
     """Bring one matrix (d_out, d_in) to the device and quantise it, some rows at a time; "none" only brings it."""
     if (quantise_rows := QUANTISE_ROWS.get(quantisation)) is None:
         return weight.to(device)
-    pieces = row_pieces((len(weight), weight.shape[1]))
+    pieces = row_pieces((len(weight), weight.shape[1]), device)
     return concatenated([quantise_rows(weight[at].to(device).float(), weight.dtype) for at in pieces])
 
 

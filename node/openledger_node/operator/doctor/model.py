@@ -71,8 +71,9 @@ def budget(scene: Scene) -> Verdict:
         return unknown("unknown until the base is here")
     room = room_on(scene.machine, inference, limits)
     is_capped = (limits.vram_bytes if room.on_gpu else limits.ram_bytes) == room.size_bytes
-    if inference.backend not in PLANNED_BACKENDS and not is_capped:
-        return unknown(f"the backend {inference.backend} divides the memory itself")
+    backend = choose_backend(inference, scene.base).backend
+    if backend not in PLANNED_BACKENDS and not is_capped:
+        return unknown(f"the backend {backend} divides the memory itself")
     needs = needs_of(scene.base.folder, inference, on_gpu=room.on_gpu)
     needed = needs.fixed_bytes + 2 * LEAST_BYTES
     least = "the limit is" if is_capped else "the engine may take"
