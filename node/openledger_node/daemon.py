@@ -21,12 +21,14 @@ from .api_key import api_key_file, load_api_key
 from .config import Config, LimitsConfig
 from .engine.backend import BackendSettings
 from .engine.base_fit import fit_here
+from .engine.choose import choose_backend
 from .engine.engine import Engine, EngineOptions, NoEngine
 from .engine.tokenizer import open_tokenizer
 from .factory.forecast import TrainingRoom
 from .factory.service import TrainingService
 from .home import Home, claim_home
 from .ledger.ledger import Ledger, open_ledger
+from .machine import look_at_machine
 from .market.router import Router
 from .models.bases import Base, find_base
 from .models.library import list_adapters
@@ -236,10 +238,16 @@ def engine_options(home: Home, config: Config, base: Base) -> EngineOptions:
     Raises:
         ConfigError: the base does not fit within the limits.
     """
-    inference = config.inference
-    settings, adapter_cache_bytes = fit_here(_backend_settings(home, config, base), config, base.folder)
+    inference, limits = config.inference, config.limits
+    backend = choose_backend(inference, base).backend
+    settings, adapter_cache_bytes = _backend_settings(home, config, base, backend), inference.adapter_cache_bytes
+    if backend == "llamacpp":  # it leaves layers in RAM that a GPU has no room for
+        on_gpu = inference.device != "cpu" and look_at_machine().card is not None
+        settings = replace(settings, device_bytes_max=limits.vram_bytes if on_gpu else limits.ram_bytes)
+    else:
+        settings, adapter_cache_bytes = fit_here(settings, config, base.folder)
     return EngineOptions(
-        backend=inference.backend,
+        backend=backend,
         settings=settings,
         prefill_tokens_max=inference.prefill_tokens_max,
         adapter_cache_bytes=adapter_cache_bytes,
@@ -255,7 +263,7 @@ def engine_options(home: Home, config: Config, base: Base) -> EngineOptions:
     )
 
 
-def _backend_settings(home: Home, config: Config, base: Base) -> BackendSettings:
+def _backend_settings(home: Home, config: Config, base: Base, backend: str) -> BackendSettings:
     inference = config.inference
     return BackendSettings(
         base_folder=str(base.folder) if base.folder else None,
@@ -269,7 +277,7 @@ def _backend_settings(home: Home, config: Config, base: Base) -> BackendSettings
         acceleration=inference.acceleration,
         merge_after_steps=inference.merge_after_steps,
         cache_folder=str(home.cache),
-        adapter_rank_max=_adapter_rank_max(home, base) if inference.backend == "vllm" else 0,
+        adapter_rank_max=_adapter_rank_max(home, base) if backend == "vllm" else 0,
         server_url=inference.server_url or None,
         server_command=inference.server_command,
     )

@@ -16,6 +16,7 @@ PLUGS: dict[str, dict[str, str]] = {
     "backend": {
         "torch_lora": "openledger_node.backends.torch_lora:open_backend",
         "vllm": "openledger_node.backends.vllm:open_backend",
+        "llamacpp": "openledger_node.backends.llamacpp:open_backend",
         "fake": "openledger_node.backends.fake:open_backend",
     },
     "transport": {

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from support.fake_vllm import Behaviour, fake_vllm
+from support.llama_programs import llama_program
 from support.real_vllm import VLLM_VARIABLE, real_vllm
 from support.tiny import make_adapter, make_base
+from support.tiny_gguf import make_gguf_base
 
 from openledger_node.engine.backend import BLOCK_TOKENS, Backend, BackendSettings, BatchRow, Draw
 from openledger_node.errors import ModelError
@@ -49,6 +51,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = make_base(root / "base", head_dim=32)  # the narrowest that vLLM has
     make_adapter(base, root / "0xaa", seed=1)
     make_adapter(base, root / "0xbb", seed=2, r=7, target_modules=["q_proj", "down_proj"])
+    make_gguf_base(base, root / "gguf")
     return root
 
 
@@ -66,8 +69,9 @@ ACCELERATED = "torch_lora, accelerated"
 @pytest.fixture(params=[*plug_names("backend"), ACCELERATED])
 def open_plug(request: pytest.FixtureRequest, tiny: Path) -> Open:
     is_accelerated = request.param == ACCELERATED
+    folders = {"fake": None, "llamacpp": str(tiny / "gguf")}
     settings = BackendSettings(
-        base_folder=None if request.param == "fake" else str(tiny / "base"),
+        base_folder=folders.get(request.param, str(tiny / "base")),
         device="cpu",
         dtype="auto" if is_accelerated else "float32",
         threads=1,
@@ -75,6 +79,7 @@ def open_plug(request: pytest.FixtureRequest, tiny: Path) -> Open:
         context_max=128,
         acceleration="auto" if is_accelerated else "off",
         server_url=request.getfixturevalue("vllm_url") if request.param == "vllm" else None,
+        server_command=llama_program() if request.param == "llamacpp" else "",
     )
 
     def opened() -> Backend:

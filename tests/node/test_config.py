@@ -113,7 +113,7 @@ def test_a_file_that_cannot_be_read_is_refused(file: Path) -> None:
         ("stall_timeout_s = 0.5", "the least is 1"),
         ("stall_timeout_s = inf", "the most is 3600"),
         ("stall_timeout_s = nan", "nan"),  # neither under the least nor over the most
-        ("backend = 'tourch_lora'", "is 'tourch_lora': choose one of torch_lora, vllm, fake"),
+        ("backend = 'tourch_lora'", "is 'tourch_lora': choose one of auto, torch_lora, vllm, llamacpp, fake"),
         ("dtype = 'float8'", "choose one of auto, float32, bfloat16, float16"),
         ("device = 'CPU'", "choose one of auto, cpu, cuda, mps"),
     ],

@@ -37,8 +37,8 @@ def test_a_plug_of_ours_is_loaded_by_its_name() -> None:
     [
         ("torch_lra", "no backend is called 'torch_lra': did you mean 'torch_lora'?"),
         ("Fake", "no backend is called 'Fake': did you mean 'fake'?"),
-        ("zzz", "no backend is called 'zzz': choose from torch_lora, vllm, fake"),
-        ("", "no backend is called '': choose from torch_lora, vllm, fake"),
+        ("zzz", "no backend is called 'zzz': choose from torch_lora, vllm, llamacpp, fake"),
+        ("", "no backend is called '': choose from torch_lora, vllm, llamacpp, fake"),
     ],
 )
 def test_an_unknown_name_is_refused_and_the_nearest_named(name: str, message: str) -> None:
@@ -54,7 +54,7 @@ def test_every_socket_has_a_plug_that_needs_nothing(socket: str) -> None:
 
 @pytest.mark.usefixtures("third_party")
 def test_a_plug_of_another_package_is_named_and_loaded() -> None:
-    assert plug_names("backend") == ["torch_lora", "vllm", "fake", "quantum"]
+    assert plug_names("backend") == ["torch_lora", "vllm", "llamacpp", "fake", "quantum"]
     assert load_plug("backend", "quantum")("settings") == ("quantum", "settings")
 
 

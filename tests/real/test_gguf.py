@@ -11,10 +11,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.backends.torch_lora.group_matrix import GroupMatrix
+from openledger_node.backends.torch_lora.loading import load_weights
+from openledger_node.backends.torch_lora.placement import choose_placement
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.home import Home
 from openledger_node.models.bases import find_base, gguf_of, read_base
 from openledger_node.models.causal_lm import open_causal_lm
+from openledger_node.models.decoder_config import read_config
 from openledger_node.models.download import pull_base
 from openledger_protocol.constants import DEMO_BASE_DIGEST, DEMO_BASE_NAME
 from openledger_protocol.inference import SamplingParams
@@ -64,7 +67,7 @@ def test_the_tokenizer_is_that_of_the_file_with_single_digits(demo_base: Path, g
         assert ours.decode(ours.encode(text).ids) == wanted.decode(wanted.encode(text).ids)
 
 
-@pytest.mark.parametrize("quantisation", ["none"])
+@pytest.mark.parametrize("quantisation", ["none", "int4"])
 def test_greedy_answers_are_those_of_the_dequantised_model(demo_base: Path, theirs: Any, quantisation: str) -> None:
     tokenizer = Tokenizer.from_file(str(demo_base / "tokenizer.json"))
     ids = tuple(tokenizer.encode(PROMPT).ids)
@@ -73,11 +76,15 @@ def test_greedy_answers_are_those_of_the_dequantised_model(demo_base: Path, thei
         quantisation=quantisation,
     )  # fmt: skip
     backend = TorchLoraBackend(settings)
-    if quantisation == "int4":
-        weights = backend.weights
-        narrow = [weights.embedding, *(each.weight for layer in weights.layers for each in layer.maps.values())]
-        assert all(isinstance(each, GroupMatrix) for each in narrow)
     assert generate(backend, ids) == greedy(theirs, ids, ANSWER_TOKENS)
+
+
+def test_all_matrices_stay_in_the_bits_of_the_file(demo_base: Path, gguf: Path) -> None:
+    weights = load_weights(demo_base, read_config(demo_base), choose_placement("cpu", "float32"), "stored", None)
+    maps = [each.weight for layer in weights.layers for each in layer.maps.values()]
+    assert {each.bits for each in maps if isinstance(each, GroupMatrix)} == {4}
+    assert all(isinstance(each, GroupMatrix) for each in (weights.embedding, *maps))
+    assert weights.size_bytes == pytest.approx(gguf.stat().st_size, rel=0.03)
 
 
 def generate(backend: TorchLoraBackend, prompt: tuple[int, ...]) -> list[int]:

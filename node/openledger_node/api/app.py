@@ -1,16 +1,15 @@
 """The OpenAI-compatible HTTP API."""
 
-import json
 import math
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 import trio
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
 from openledger_protocol.inference import Completion, InferenceRequest, TokenChunk, TokenLogprob
@@ -27,17 +26,13 @@ from .guard import BODY_S, OPEN_PATHS, App, Guard
 from .openai import Kind
 from .page import Page
 from .schemas import ChatBody, CompletionBody, CompletionLogprobs, RequestBody, chat_logprobs
+from .stream import LOADING_S, Answers, AnswerStream, WriteLogprobs, cancel_on_disconnect
 
 CLIENT_CLOSED = 499  # nobody reads it; nginx uses this number in its logs
 STREAMED: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {}}, "description": "The answer."}
 }
-LOADING_S = 2.0
-"""A stream that waits this long for the engine's load begins with a comment on it, and has another after as long."""
-
-Answers = trio.MemoryReceiveChannel[Outcome]
 Metrics = Callable[[], Awaitable[str]]
-WriteLogprobs = Callable[[Sequence[TokenLogprob]], dict[str, Any] | None]
 
 
 def build_api(
@@ -151,8 +146,7 @@ async def _respond(
             raise first.error
         has_usage = bool(body.stream_options and body.stream_options.include_usage)
         writer = _logprobs_writer(router, request, kind)
-        events = _events(request, kind, first, answers, has_usage, writer, loading=loading)
-        return StreamingResponse(events, media_type="text/event-stream")
+        return AnswerStream(request, kind, first, answers, writer, has_usage=has_usage, loading=loading)
     completion, logprobs = await _collect(answers, http)
     respond = openai.chat_response if kind == "chat" else openai.completion_response
     written = _logprobs_writer(router, request, kind)(logprobs)
@@ -176,7 +170,7 @@ async def _first(answers: Answers, http: Request, *, patience_s: float) -> Outco
     """
     received: list[Outcome] = []
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_cancel_on_disconnect, http, nursery.cancel_scope)
+        nursery.start_soon(cancel_on_disconnect, http.receive, nursery.cancel_scope)
         with trio.move_on_after(patience_s) as patience:
             received.append(await answers.receive())
         nursery.cancel_scope.cancel()
@@ -186,57 +180,6 @@ async def _first(answers: Answers, http: Request, *, patience_s: float) -> Outco
         answers.close()  # tells the router to stop
         raise HTTPException(CLIENT_CLOSED, "the client disconnected")
     return received[0]
-
-
-async def _events(
-    request: InferenceRequest,
-    kind: Kind,
-    first: Outcome | None,
-    answers: Answers,
-    has_usage: bool,
-    write_logprobs: WriteLogprobs,
-    *,
-    loading: Callable[[], str | None],
-) -> AsyncIterator[str]:
-    """Server-sent events of one answer; leaving it closes `answers`, which tells the router to stop."""
-    created_s = int(time.time())
-    async with answers:
-        if kind == "chat":
-            yield _event(openai.role_chunk(request, created_s=created_s))
-        outcome: Outcome | None = first
-        while outcome is None and (progress := loading()):
-            yield f": {progress}\n\n"  # a comment, which clients skip and which keeps the connection open
-            with trio.move_on_after(LOADING_S):
-                outcome = await answers.receive()
-        while outcome is None or isinstance(outcome, TokenChunk):
-            if outcome is None:
-                outcome = await answers.receive()
-            events = ""
-            while isinstance(outcome, TokenChunk):  # all tokens that are there already go in one write
-                if outcome.text or outcome.logprobs:
-                    written = write_logprobs(outcome.logprobs)
-                    chunk = openai.stream_chunk(
-                        request, kind, outcome.text, None, logprobs=written, created_s=created_s
-                    )
-                    events += _event(chunk)
-                outcome = _next(answers)
-            if events:
-                yield events
-        if isinstance(outcome, Failure):
-            yield _event(openai.error_body(outcome.error))
-            return
-        yield _event(openai.stream_chunk(request, kind, "", outcome, created_s=created_s))
-        if has_usage:
-            yield _event(openai.usage_chunk(request, kind, outcome, created_s=created_s))
-        yield "data: [DONE]\n\n"
-
-
-def _next(answers: Answers) -> Outcome | None:
-    """The next part of an answer if it is there already, else None."""
-    try:
-        return answers.receive_nowait()
-    except trio.WouldBlock:
-        return None
 
 
 async def _collect(answers: Answers, http: Request) -> tuple[Completion, list[TokenLogprob]]:
@@ -249,7 +192,7 @@ async def _collect(answers: Answers, http: Request) -> tuple[Completion, list[To
     last: Outcome | None = None
     logprobs: list[TokenLogprob] = []
     async with answers, trio.open_nursery() as nursery:
-        nursery.start_soon(_cancel_on_disconnect, http, nursery.cancel_scope)
+        nursery.start_soon(cancel_on_disconnect, http.receive, nursery.cancel_scope)
         async for outcome in answers:
             last = outcome
             if isinstance(outcome, TokenChunk):
@@ -260,16 +203,6 @@ async def _collect(answers: Answers, http: Request) -> tuple[Completion, list[To
     if not isinstance(last, Completion):
         raise HTTPException(CLIENT_CLOSED, "the client disconnected")
     return last, logprobs
-
-
-async def _cancel_on_disconnect(http: Request, scope: trio.CancelScope) -> None:
-    while (await http.receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()
-
-
-def _event(content: dict[str, Any]) -> str:
-    return f"data: {json.dumps(content, ensure_ascii=False, separators=(',', ':'))}\n\n"
 
 
 def _draw_request_id() -> RequestId:

@@ -14,6 +14,7 @@ from ..engine.base_fit import (
     forms_of,
     propose,
     room_on,
+    usual_form,
 )
 from ..engine.budget import base_bytes_on_disk, bytes_below, check_disk_room
 from ..engine.memory_plan import CONTEXT_BYTES
@@ -93,8 +94,10 @@ class BaseCheck:
             self._seen[base] = self._look(base)
         return self._seen[base]
 
-    def require_fit(self, base: str) -> None:
+    def require_fit(self, base: str, *, pull: bool = True) -> None:
         """Print whether a base fits in each quantisation, and refuse to download one that fits in none.
+
+        `pull`: the download follows, so the disk must have room for it, too.
 
         Raises:
             ModelError: it does not fit into the memory, and the operator has not said `--anyway`.
@@ -108,7 +111,7 @@ class BaseCheck:
             self._require_memory(base, found)
             if not self.room.on_gpu and found.weight_bytes > CPU_PARAMETERS_MAX * BYTES_OF_PARAMETER:
                 say("  a base of this size answers slowly on a CPU")
-        if found.download_bytes:
+        if pull and found.download_bytes:
             check_disk_room(self._home, self._limits.disk_bytes, more_bytes=found.download_bytes)
 
     def _require_memory(self, base: str, found: BaseLook) -> None:
@@ -123,8 +126,9 @@ class BaseCheck:
 
     def quantisation_for(self, base: str) -> str | None:
         """The quantisation to serve a base in; None if nothing speaks for another one than the setting's."""
-        form = choose_form(self.look(base).forms, self._inference.quantisation)
-        return form.quantisation if form else None
+        forms, setting = self.look(base).forms, self._inference.quantisation
+        form = choose_form(forms, setting)
+        return form.quantisation if form and form.quantisation != usual_form(forms, setting) else None
 
     def _refuse(self, found: BaseLook, why: str) -> None:
         if self._is_anyway or not found.download_bytes:

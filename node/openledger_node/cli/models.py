@@ -17,7 +17,7 @@ from ..models.gguf_head import OTHER_BACKENDS
 from ..operator.adapters import models_to_plain
 from .base_check import ANYWAY_HELP, BaseCheck, hub_name
 from .daemon_client import load_settings, open_node_home
-from .render import StageReport, emit_json, plain, say, show_table
+from .render import StageReport, emit_json, out_console, plain, say, show_table
 from .units import size
 
 app = typer.Typer(help="Base models on this machine.", no_args_is_help=True)
@@ -46,7 +46,7 @@ def list_models(as_json: Json = False) -> None:
 def _show_found(listing: dict[str, Any]) -> None:
     """Show the models of other programs."""
     if listing["found"]:
-        say("\nin other programs, used where they are after `openledger-node models pull NAME`:")
+        out_console.print("\nin other programs, used where they are after `openledger-node models pull NAME`:")
         rows = [
             [
                 each["source"],

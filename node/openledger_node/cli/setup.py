@@ -19,7 +19,7 @@ from ..home import Home, is_claimed
 from ..keystore import WALLET, account_file, create_account
 from ..models.bases import FAKE_BASE_NAME, base_here, problem_of
 from ..models.download import pull_base
-from ..models.elsewhere import locate
+from ..models.elsewhere import find_elsewhere, locate
 from ..models.gguf_name import read_hub_gguf
 from ..network_defaults import load_network_config
 from ..network_file import AUTO, EMBEDDED, current_network, is_embedded, join_network
@@ -31,7 +31,7 @@ from .network import fetch_network
 from .prompts import PASSWORD_FILE_HELP, new_account_password
 from .render import StageReport, emit_json, plain, say, show_table
 from .setup_checks import DEVELOPMENT, NO_PRICE, check_base, check_network, check_price, check_quantisation
-from .units import amount, bytes_of, wei_of
+from .units import amount, bytes_of, size, wei_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,7 @@ def setup(
     elif yes and base is None and not home.config_file.exists():
         wanted = replace(wanted, base=bases.propose())
     if wanted.base is not None and (pull or not bases.is_on_hub(wanted.base)):
-        bases.require_fit(wanted.base)
+        bases.require_fit(wanted.base, pull=pull)
         is_new = _base_setting(wanted.base) != config.inference.base or not home.config_file.exists()
         if is_new and wanted.quantisation is None and not (no_input or as_json):
             wanted = replace(wanted, quantisation=bases.quantisation_for(wanted.base))
@@ -166,6 +166,7 @@ def _ask(home: Home, config: Config, bases: BaseCheck, wanted: SetupAnswers) -> 
     """Ask for what no flag has set."""
     if wanted.base is None:
         show_machine(bases.machine, bases.room, config.inference)
+        _show_found()
         usual = config.inference.base if home.config_file.exists() else bases.propose()
         wanted = replace(wanted, base=_prompt("1 of 3  base", usual, lambda base: check_base(home, base)))
     if wanted.network is None:
@@ -180,6 +181,15 @@ def _ask(home: Home, config: Config, bases: BaseCheck, wanted: SetupAnswers) -> 
         price = _prompt("3 of 3  price", _price_now(config), lambda price: check_price(config.market, price))
         wanted = replace(wanted, price=price)
     return wanted
+
+
+def _show_found() -> None:
+    """Show the models of other programs, which need no download."""
+    found, _ = find_elsewhere()
+    if found:
+        say("\nhere already:")
+    for each in found:
+        say(f"  {plain(each.source):<38} {each.format or '?':<8} {size(each.size_bytes)}")
 
 
 def _prompt(question: str, usual: str, check: Callable[[str], None]) -> str:

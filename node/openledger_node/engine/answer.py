@@ -1,12 +1,13 @@
 """One growing answer: the text that may be shown, and the reason why it ends."""
 
 from collections.abc import Collection
+from collections.abc import Sequence as Items
 from dataclasses import dataclass
 
 from openledger_protocol.inference import FinishReason, SamplingParams, TokenLogprob
 
 from .backend import Drawn
-from .frames import EngineChunk, Submit
+from .frames import StepTokens, Submit
 from .grammar import Grammar, Grammars
 from .sequence import Sequence
 from .tokenizer import Decoder, Tokenizer
@@ -104,12 +105,33 @@ class AnswerSetup:
         return live
 
 
-def chunk(sequence_id: str, text: str, drawn: Drawn) -> EngineChunk:
-    """The event that tells the daemon of a new token."""
-    logprobs: tuple[TokenLogprob, ...] = ()
-    if drawn.logprob is not None:
-        logprobs = (TokenLogprob(id=drawn.token, logprob=drawn.logprob, top=drawn.top),)
-    return EngineChunk(sequence_id=sequence_id, text=text, ids=(drawn.token,), logprobs=logprobs)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """One sequence's token of a step, and what it did to the answer."""
+
+    sequence_id: str
+    drawn: Drawn
+    text: str
+    reason: FinishReason | None
+
+    @property
+    def logprobs(self) -> tuple[TokenLogprob, ...]:
+        """The token's probability, if it was requested."""
+        if self.drawn.logprob is None:
+            return ()
+        return (TokenLogprob(id=self.drawn.token, logprob=self.drawn.logprob, top=self.drawn.top),)
+
+
+def step_tokens(pushed: Items[Pushed]) -> StepTokens:
+    """The event that tells the daemon of a step's tokens."""
+    has_logprobs = any(one.drawn.logprob is not None for one in pushed)
+    return StepTokens(
+        sequence_ids=tuple(one.sequence_id for one in pushed),
+        texts=tuple(one.text for one in pushed),
+        ids=tuple(one.drawn.token for one in pushed),
+        reasons=tuple(one.reason for one in pushed),
+        logprobs=tuple(one.logprobs for one in pushed) if has_logprobs else (),
+    )
 
 
 def sequence_of(command: Submit) -> Sequence:

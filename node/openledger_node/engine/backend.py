@@ -30,7 +30,7 @@ class BackendSettings:
     device_bytes_max: int = 0  # the owner's cap on a GPU's memory; 0: none
     reserve_bytes: int = 0  # of GPU memory that an automatic KV cache leaves to steps and adapters
     kv_cache_bytes: int = 0  # for keys and values; 0: enough for `batch_max` sequences of `context_max` tokens
-    quantisation: str = "none"  # of the base: none, int8, nf4
+    quantisation: str = "auto"  # of the base: auto, none, int8, int4, nf4
     acceleration: str = "auto"  # the compiled CPU path: auto, off
     merge_after_steps: int = (
         0  # steps with one adapter alone in the batch before it is merged into the base; 0: never
@@ -46,10 +46,10 @@ class Profile:
     """Properties of an open backend."""
 
     backend: str
-    kernel: str  # one of torch, avx512_bf16, amx_bf16, transformers, vllm, none
+    kernel: str  # one of torch, avx512_bf16, amx_bf16, transformers, vllm, llama.cpp, none
     device: str
     dtype: str
-    quantisation: str
+    quantisation: str  # of the base's linear maps as they are served: none, int8, int4, nf4
     threads: int
     context_max: int  # tokens of prompt and answer together
     vocab_size: int
@@ -125,6 +125,10 @@ class BatchRow:
     payer: str = ""  # may reuse this sequence's prefix; for backends that manage their own cache
 
 
+class AdapterMustWaitError(Exception):
+    """This backend can load the adapter only while no sequence is joined."""
+
+
 class HostAdapter(Protocol):
     """An adapter that was read and checked; it is in the machine's memory, ready for the device."""
 
@@ -154,7 +158,12 @@ class Backend(Protocol):
         """
 
     def load_adapter(self, adapter_id: AdapterId, adapter: HostAdapter) -> None:
-        """Bring an adapter to the device."""
+        """Bring an adapter to the device.
+
+        Raises:
+            AdapterMustWaitError: it can be loaded only while no sequence is joined.
+            AdapterRefusedError: the backend can't serve it.
+        """
 
     def unload_adapter(self, adapter_id: AdapterId) -> None:
         """Free an adapter that no joined sequence uses."""

@@ -14,10 +14,15 @@ from .backend import BackendSettings
 from .budget import LEAST_BYTES, MemoryPlan, fit, is_on_gpu, needs_of, number_bytes_of, plan_memory
 from .memory_plan import memory_needs
 
-FORMS = ("none", "int8", "nf4")
-"""Quantisations to choose from, the widest first."""
+AUTO = "auto"
 
-PLANNED_BACKENDS = ("torch_lora",)
+FORMS = ("none", "int8", "int4")
+"""Quantisations to choose from, the widest first. nf4 is as large as int4 and needs another library."""
+
+STORED_FORMS = ("none", AUTO)
+"""The same for a base whose files are narrow; "auto" serves it as it is stored."""
+
+PLANNED_BACKENDS = ("auto", "torch_lora")
 """Others divide the memory themselves, or use several cards."""
 
 FITS_TOKENS, FITS_ADAPTERS = 2_048, 1
@@ -93,16 +98,24 @@ def fit_here(settings: BackendSettings, config: Config, folder: Path | None) -> 
 
 def forms_of(config: DecoderConfig, inference: InferenceConfig, room: Room) -> list[Form]:
     """A base in each quantisation, the widest first."""
-    return [_form(config, replace(inference, quantisation=quantisation), room) for quantisation in FORMS]
+    formats = STORED_FORMS if config.stored else FORMS
+    return [_form(config, replace(inference, quantisation=quantisation), room) for quantisation in formats]
 
 
 def choose_form(forms: Sequence[Form], usual: str) -> Form | None:
     """The `usual` quantisation if it leaves enough room, else the widest that does; None if no form fits."""
+    usual = usual_form(forms, usual)
     roomy = [form for form in forms if form.is_roomy]
     fitting = [form for form in forms if form.plan]
     if not (chosen := roomy or fitting[-1:]):
         return None
     return next((form for form in chosen if form.quantisation == usual), chosen[0])
+
+
+def usual_form(forms: Sequence[Form], setting: str) -> str:
+    """The form that a setting means: "auto" serves a base whose files are wide as "none" does."""
+    is_wide = all(form.quantisation != AUTO for form in forms)
+    return "none" if setting == AUTO and is_wide else setting
 
 
 def propose(inference: InferenceConfig, room: Room) -> KnownBase:

@@ -75,7 +75,9 @@ def fit(
     room = cap_bytes - needs.fixed_bytes
     if room < (1 + each) * LEAST_BYTES or cap_bytes < needs.base_bytes + needs.context_bytes + needs.load_bytes:
         raise ConfigError(_too_large(settings, cap_bytes, needs))
-    adapters = max(LEAST_BYTES, min(adapter_cache_bytes, room * (100 - KV_PART_PERCENT) // (100 * each)))
+    # If the operator sets the KV cache's size, adapters may have all the rest.
+    left = room - settings.kv_cache_bytes if settings.kv_cache_bytes else room * (100 - KV_PART_PERCENT) // 100
+    adapters = max(LEAST_BYTES, min(adapter_cache_bytes, left // each))
     kv_room = room - each * adapters
     wanted = settings.kv_cache_bytes or (kv_room if is_owners_cap else needs.full_kv_bytes)
     device_bytes_max = cap_bytes if is_owners_cap else 0
@@ -118,7 +120,7 @@ def plan_memory(config: DecoderConfig, settings: InferenceConfig, *, cap_bytes: 
 
 
 def _too_large(settings: BackendSettings, cap_bytes: int, needs: MemoryNeeds) -> str:
-    narrower = '[inference] quantisation = "int8" or "nf4", or ' if settings.quantisation == "none" else ""
+    narrower = '[inference] quantisation = "int8" or "int4", or ' if settings.quantisation in ("auto", "none") else ""
     return (
         f"the base takes about {needs.base_bytes / 1e9:.2f} GB as it is loaded and "
         f"{(needs.fixed_bytes - needs.base_bytes) / 1e9:.2f} GB to run, and your cap is {cap_bytes / 1e9:.2f}: "

@@ -39,6 +39,7 @@ from .frames import (
     Pin,
     Refused,
     SequenceLost,
+    StepTokens,
     Submit,
     Unload,
     Unpin,
@@ -343,9 +344,13 @@ class Engine:
 
     def _take(self, event: Event) -> None:
         match event:
-            case EngineChunk():
-                if not self._live.pass_on(event):
-                    self.cancel(event.sequence_id)
+            case StepTokens():
+                for each in frames.unfold(event):
+                    if isinstance(each, EngineChunk):
+                        if not self._live.pass_on(each):
+                            self.cancel(each.sequence_id)
+                    else:
+                        self._end(each)
             case Finished() | Refused():
                 self._end(event)
             case Beat():

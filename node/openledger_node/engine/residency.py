@@ -15,7 +15,7 @@ from openledger_protocol.primitives import AdapterId
 
 from ..models.adapter_source import AdapterSource
 from .adapter_cache import AdapterCache, percentile, prefetch_plan
-from .backend import Backend, HostAdapter
+from .backend import AdapterMustWaitError, Backend, HostAdapter
 from .fit import is_out_of_memory
 from .loader import NO_MEMORY, Loader, Reading
 from .sequence import Sequence
@@ -183,7 +183,11 @@ class Residency:
         for other in leaving:
             self._unload(other)
         started_s = time.perf_counter()
-        self._backend.load_adapter(adapter_id, host)
+        try:
+            self._backend.load_adapter(adapter_id, host)
+        except AdapterMustWaitError:
+            self._ready[adapter_id] = reading
+            return False
         took_s = reading.took_s + time.perf_counter() - started_s
         self._ready.pop(adapter_id, None)
         self.device.add(adapter_id, host.size_bytes, reload_s=took_s)

@@ -22,7 +22,7 @@ from openledger_protocol.primitives import AdapterId
 from ..errors import NodeError
 from ..models.bases import check_base
 from ..plugs import load_plug
-from .answer import AnswerSetup, Live, chunk, sequence_of
+from .answer import AnswerSetup, Live, Pushed, sequence_of, step_tokens
 from .backend import LATER, Backend, BatchRow, Drawn, Mask, PollingBackend, Words
 from .faults import device_error_of
 from .fit import check_fits, is_out_of_memory
@@ -31,7 +31,6 @@ from .frames import (
     Cancel,
     Command,
     EngineReady,
-    Event,
     Fatal,
     Finished,
     Joined,
@@ -180,14 +179,8 @@ class Worker:
             rows = tuple(row for row in rows if drawn.get(row.sequence_id) is not LATER)
             drawn = {name: each for name, each in drawn.items() if each is not LATER}
             self._meter.note(time.monotonic(), len(drawn))
-            events: list[Event] = []
-            for sequence in self._scheduler.advance(rows, drawn):
-                name, live = sequence.sequence_id, self._live[sequence.sequence_id]
-                events.append(chunk(name, live.push(drawn[name].token), drawn[name]))
-                if live.answer.finish_reason:
-                    self._drop(name)
-                    events.append(Finished(sequence_id=name, reason=live.answer.finish_reason))
-            self._link.send(*events)  # in one write
+            if pushed := [self._push(one.sequence_id, drawn) for one in self._scheduler.advance(rows, drawn)]:
+                self._link.send(step_tokens(pushed))
             for row in rows:
                 if row.draw and row.sequence_id not in drawn:
                     self._refuse(row.sequence_id, self._overflow(row.sequence_id), is_tainted=True)
@@ -195,10 +188,21 @@ class Worker:
         self._is_moving = bool(rows)
         return bool(step.rows)
 
+    def _push(self, sequence_id: str, drawn: dict[str, Drawn]) -> Pushed:
+        """Add a sequence's token to its answer, which may end with it."""
+        live, token = self._live[sequence_id], drawn[sequence_id]
+        text = live.push(token.token)
+        if live.answer.finish_reason:
+            self._drop(sequence_id)
+        return Pushed(sequence_id=sequence_id, drawn=token, text=text, reason=live.answer.finish_reason)
+
     def _join(self, sequence: Sequence) -> None:
         """Give a sequence its place in the backend, or refuse it if the memory is too small for its adapter."""
         try:
             self._backend.join(sequence.sequence_id, sequence.adapter_id)
+        except AdapterRefusedError as error:
+            self._forget(sequence.sequence_id)
+            self._link.send(_refused(sequence.sequence_id, error))
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

@@ -186,8 +186,9 @@ def problem_of(base: Base) -> str | None:
         return f"the weights of {base.name} are gone, there is no {base.gguf}: bring the file back, or run {again}"
     if not _is_described(base.folder):
         return (
-            f"{base.gguf} is not the file that {base.name} was made from: put that one back, or run {again} "
-            "to take this one, which is another base and needs adapters of its own"
+            f"{base.gguf} is not the file that {base.name} was made from, by its size or time: put that one back, "
+            f"or run {again} to read it again. If its content is another one, it is another base, and needs adapters "
+            "of its own"
         )
     return None
 

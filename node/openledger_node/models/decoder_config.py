@@ -14,6 +14,7 @@ from .adapter_files.layout import LoraLayout
 from .config_fields import check_sizes, read_fields, reading
 from .families import ELSEWHERE, FAMILIES, DecoderFamily, Fields, trait_of
 from .rope import ROPE_TYPES, Rope, rope_from, sliding_rope_from
+from .stored_format import StoredFormat, stored_format
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 ACTIVATIONS = ("silu", "gelu_pytorch_tanh")
@@ -71,6 +72,7 @@ class DecoderConfig:
     scales_embedding: bool = False  # by the root of d_model
     has_post_norms: bool = False
     has_offset_norms: bool = False  # stored as the multiplier less 1
+    stored: StoredFormat | None = None  # the narrow format of its files, if they have one
 
     @property
     def d_q(self) -> int:
@@ -168,7 +170,7 @@ def read_config(folder: Path) -> DecoderConfig:
 
     Raises:
         OtherDecoderError: our decoder does not support a variant; the message names it.
-        ModelError: it is damaged, or its sizes are not those of a model.
+        ModelError: it is damaged, its sizes are not those of a model, or its format of numbers is not read.
     """
     fields = read_fields(folder)
     with reading(folder.name):
@@ -194,7 +196,6 @@ def config_from(folder: Path, outer: Fields, *, end_ids: tuple[int, ...] = ()) -
     _refuse(folder, "use_bidirectional_attention", found.get("use_bidirectional_attention"), (None, False))
     for kind in found.get("layer_types") or ():
         _refuse(folder, "layer_types", kind, (FULL, SLIDING))
-    _refuse(folder, "quantization_config", found.get("quantization_config"), (None,))
     num_heads = found["num_attention_heads"]
     num_kv_heads = found.get("num_key_value_heads") or num_heads
     if num_heads % num_kv_heads:
@@ -225,6 +226,7 @@ def config_from(folder: Path, outer: Fields, *, end_ids: tuple[int, ...] = ()) -
         window=(found.get("sliding_window") or 0) if sliding else 0,
         sliding=sliding,
         end_ids=end_ids,
+        stored=stored_format(found, folder.name),
         **variants,
     )
     _check_longrope(folder, config)

@@ -1,10 +1,12 @@
 """A stream whose answer waits until the engine is loaded."""
 
 import math
+from typing import Any
 
 import trio
 
-from openledger_node.api.app import LOADING_S, _events, _first
+from openledger_node.api.app import _first
+from openledger_node.api.stream import LOADING_S, AnswerStream
 from openledger_node.serving.service import Outcome
 from openledger_protocol.inference import Completion, InferenceRequest, SamplingParams, TokenChunk
 from openledger_protocol.primitives import RequestId
@@ -46,20 +48,25 @@ async def test_it_says_how_long_it_takes_and_then_answers(autojump_clock: object
         left_s = began_s + LOAD_S - trio.current_time()
         return f"the engine is loading the base, about {left_s:.0f} s left" if left_s > 0 else None
 
+    bodies: list[bytes] = []
+
+    async def note(message: Any) -> None:
+        bodies.append(message.get("body", b""))
+
     send, answers = trio.open_memory_channel[Outcome](4)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(answer, send)
         first = await _first(answers, Client(), patience_s=LOADING_S)  # type: ignore[arg-type]
         assert first is None
-        events = [
-            event async for event in _events(REQUEST, "chat", first, answers, False, lambda _: None, loading=loading)
-        ]
+        response = AnswerStream(REQUEST, "chat", first, answers, lambda _: None, has_usage=False, loading=loading)
+        await response({"type": "http"}, Client().receive, note)
+    events = b"".join(bodies).decode().splitlines(keepends=True)
     comments = [event for event in events if event.startswith(":")]
     assert comments == [
-        f": the engine is loading the base, about {LOAD_S - LOADING_S * count:.0f} s left\n\n" for count in (1, 2)
+        f": the engine is loading the base, about {LOAD_S - LOADING_S * count:.0f} s left\n" for count in (1, 2)
     ]
     assert "sea" in "".join(events)
-    assert events[-1] == "data: [DONE]\n\n"
+    assert events[-2] == "data: [DONE]\n"
 
 
 async def test_a_stream_of_a_loaded_engine_waits_for_its_status_however_long_it_takes(autojump_clock: object) -> None:

@@ -18,6 +18,7 @@ from openledger_node.backends.native import open_accelerated
 from openledger_node.backends.torch_lora import decoder
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
+from openledger_node.engine.memory_plan import adapter_bytes_of
 from openledger_node.errors import ModelError
 from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_node.models.decoder_config import read_config
@@ -199,6 +200,8 @@ def test_an_adapter_of_each_family_equals_peft(
     assert torch.allclose(found, wanted_logits(model), atol=1e-4)
     assert not torch.allclose(found, logits(backend), atol=1e-2)
     assert generate(backend, ADAPTER, 12) == greedy(model, PROMPT, 12)
+    if not is_dora:
+        assert backend._stacks.blob(ADAPTER).size_bytes == adapter_bytes_of(read_config(base), 4, 4), "as planned"
 
 
 HUB: dict[str, dict[str, Any]] = {
@@ -313,7 +316,7 @@ def test_a_packed_base_is_the_same_and_eight_bits_are_close(
         packed = open_backend(bases[name], dtype="bfloat16", cache_folder=str(tmp_path / "cache"))
         assert torch.equal(logits(packed), plain)
     wide, narrow = (logits(open_backend(bases[name], quantisation=each)) for each in ("none", "int8"))
-    assert 0 < (narrow - wide).abs().max() < 0.2 * wide.std()
+    assert 0 < (narrow - wide).abs().max() < 0.3 * wide.std()  # embedding and head are narrow too
 
 
 @pytest.mark.parametrize("name", ["gemma 2", "phi 3"])

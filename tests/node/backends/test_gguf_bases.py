@@ -11,8 +11,14 @@ from support.gguf_models import write_gguf
 from support.tiny import greedy, make_base
 from transformers import AutoModelForCausalLM
 
+from openledger_node.backends.native import open_accelerated
 from openledger_node.backends.native.packed_base import pack_base
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
+from openledger_node.backends.torch_lora.group_matrix import GroupMatrix
+from openledger_node.backends.torch_lora.loading import load_weights
+from openledger_node.backends.torch_lora.matrices import MatrixParts, size_bytes_of
+from openledger_node.backends.torch_lora.placement import choose_placement
+from openledger_node.backends.torch_lora.weights import Weights
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.errors import ModelError
 from openledger_node.home import Home
@@ -33,7 +39,9 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gemma2": {"sliding_window": 7, "query_pre_attn_scalar": 64, "num_hidden_layers": 3},
     "gemma3_text": {"sliding_window": 7, "query_pre_attn_scalar": 64, "num_hidden_layers": 6},
 }
-FORMATS = (Type.F32, Type.F16, Type.BF16, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0)
+AS_STORED = "int8"  # which keeps all that is stored in 8 bits or 4
+WIDE_FORMATS = (Type.F32, Type.F16, Type.BF16)
+FORMATS = (Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0)
 K_FORMATS = (Type.Q4_K, Type.Q5_K, Type.Q6_K)
 
 
@@ -81,20 +89,20 @@ def generate(backend: TorchLoraBackend, count: int) -> list[int]:
     return drawn
 
 
-def check_same(folder: Path, wide: Path, **changes: Any) -> TorchLoraBackend:
+def stored_weights(folder: Path) -> Weights:
+    return load_weights(folder, read_config(folder), choose_placement("cpu", "float32"), "stored", None)
+
+
+def check_same(folder: Path, wide: Path, **changes: Any) -> None:
     model = AutoModelForCausalLM.from_pretrained(wide, dtype=torch.float32)
     with torch.inference_mode():
         wanted = model(torch.tensor([PROMPT])).logits[0, -1]
     backend = open_backend(folder, **changes)
     assert (logits(backend) - wanted).abs().max() < 1e-4
     assert generate(backend, 20) == greedy(model, PROMPT, 20)
-    return backend
 
 
-QUANTISATIONS = ("none",)
-
-
-@pytest.mark.parametrize("quantisation", QUANTISATIONS)
+@pytest.mark.parametrize("quantisation", ["none", AS_STORED])
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_a_base_of_each_family_equals_transformers(
     home: Home, tmp_path: Path, model_type: str, quantisation: str
@@ -102,10 +110,54 @@ def test_a_base_of_each_family_equals_transformers(
     check_same(*made(home, tmp_path, model_type, q4_k_m), quantisation=quantisation)
 
 
-@pytest.mark.parametrize("quantisation", QUANTISATIONS)
-@pytest.mark.parametrize("type", [*FORMATS, *K_FORMATS], ids=lambda type: type.name)
-def test_a_base_in_each_format_equals_transformers(home: Home, tmp_path: Path, type: Type, quantisation: str) -> None:
-    check_same(*made(home, tmp_path, "llama", lambda _: type), quantisation=quantisation)
+@pytest.mark.parametrize("type", [*WIDE_FORMATS, *FORMATS, *K_FORMATS], ids=lambda type: type.name)
+def test_a_base_in_each_format_equals_transformers(home: Home, tmp_path: Path, type: Type) -> None:
+    folder, wide = made(home, tmp_path, "llama", lambda _: type)
+    check_same(folder, wide, quantisation="none")
+    if type not in WIDE_FORMATS:
+        check_same(folder, wide, quantisation=AS_STORED)
+        weights = stored_weights(folder)
+        for matrix in (weights.head, *(each.weight for layer in weights.layers for each in layer.maps.values())):
+            assert isinstance(matrix, GroupMatrix)
+
+
+def test_a_group_of_several_formats_keeps_each(home: Home, tmp_path: Path) -> None:
+    folder, wide = made(home, tmp_path, "llama", q4_k_m)
+    check_same(folder, wide, quantisation=AS_STORED)
+    fused = stored_weights(folder).layers[0].maps["qkv"].weight
+    assert isinstance(fused, MatrixParts)
+    assert [part.bits for part in fused.parts if isinstance(part, GroupMatrix)] == [4, 4, 8]
+
+
+@pytest.mark.parametrize(
+    ("type_of", "bits"),
+    [(lambda _: Type.Q4_K, 4), (q4_k_m, 4), (lambda _: Type.Q6_K, 8), (lambda _: Type.F16, None)],
+    ids=["Q4_K", "Q4_K_M", "Q6_K", "F16"],
+)
+def test_the_config_says_how_narrow_the_file_is(home: Home, tmp_path: Path, type_of: Any, bits: int | None) -> None:
+    folder, _ = made(home, tmp_path, "llama", type_of)
+    config = read_config(folder)
+    assert (config.stored.bits if config.stored else None) == bits
+    if config.stored:
+        weights = stored_weights(folder)
+        held = [size_bytes_of(each.weight) for layer in weights.layers for each in layer.maps.values()]
+        count = config.num_layers * sum(d_in * d_out for d_in, d_out in config.site_dims.values())
+        assert sum(held) == pytest.approx(count * config.stored.bits_per_number / 8, rel=1e-3)
+
+
+@pytest.mark.parametrize("quantisation", ["auto", "none"])
+def test_the_compiled_path_serves_a_gguf_file_wide(home: Home, tmp_path: Path, quantisation: str) -> None:
+    if not Path("/proc/cpuinfo").exists() or "avx512_bf16" not in Path("/proc/cpuinfo").read_text():
+        pytest.skip("this processor has no AVX512-BF16")
+    folder, wide = made(home, tmp_path, "qwen3", q4_k_m)
+    given: Any = {"device": "cpu", "dtype": "auto", "threads": 1, "batch_max": 1, "context_max": 64}
+    drawn = []
+    for each in (folder, wide):
+        backend = open_accelerated(BackendSettings(base_folder=str(each), quantisation=quantisation, **given))
+        assert backend is not None
+        backend.join("s", None)
+        drawn.append(backend.step((row(PROMPT),))["s"])
+    assert drawn[0] == drawn[1]
 
 
 def test_the_compiled_path_packs_the_same_numbers(home: Home, tmp_path: Path) -> None:

@@ -5,8 +5,7 @@ import torch
 from support.counted_memory import DEVICE, CountedMemory
 from torch import Tensor
 
-from openledger_node.backends.torch_lora import group_matrix
-from openledger_node.backends.torch_lora.group_matrix import GroupMatrix, NestedScales, pack, unpack
+from openledger_node.backends.torch_lora.group_matrix import NUMBERS_AT_ONCE, GroupMatrix, NestedScales, pack, unpack
 from openledger_node.backends.torch_lora.matrices import Matrix, MatrixParts, product, size_bytes_of, stacked, wide_of
 
 D_OUT, D_IN, GROUP = 12, 64, 16
@@ -70,7 +69,7 @@ def test_rows_are_those_of_the_whole_however_many_are_widened_at_once(
     ids = torch.tensor([3, 0, 3, 11])
     assert torch.equal(held.rows(ids).wide(), expected.float()[ids])
     assert torch.equal(held.rows(slice(2, 7)).wide(), expected.float()[2:7])
-    monkeypatch.setattr(group_matrix, "NUMBERS_AT_ONCE", 5 * D_IN)
+    monkeypatch.setitem(NUMBERS_AT_ONCE, "cpu", 5 * D_IN)
     assert torch.equal(held.wide(), expected.float())
 
 
@@ -117,13 +116,13 @@ def test_matrices_of_different_formats_keep_theirs_and_multiply_as_one(
     assert torch.equal(both.wide(), whole)
     assert torch.equal(both.rows(slice(7, 26)).wide(), whole[7:26])
     assert both.size_bytes == sum(size_bytes_of(part) for part in parts)
-    monkeypatch.setattr(group_matrix, "NUMBERS_AT_ONCE", 5 * D_IN)
+    monkeypatch.setitem(NUMBERS_AT_ONCE, "cpu", 5 * D_IN)
     inputs, bias = torch.randn(3, D_IN, generator=RANDOM), torch.randn(len(whole), generator=RANDOM)
     assert torch.allclose(product(inputs, both, bias), inputs @ whole.T + bias, rtol=1e-4, atol=1e-4)
 
 
 def test_a_product_never_widens_the_whole_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_matrix, "NUMBERS_AT_ONCE", 1 << 16)
+    monkeypatch.setitem(NUMBERS_AT_ONCE, "cuda", 1 << 16)
     with CountedMemory() as memory:
         numbers = torch.empty(4096, 512, dtype=torch.uint8, device=DEVICE)
         scales = torch.empty(4096, 32, dtype=torch.float16, device=DEVICE)

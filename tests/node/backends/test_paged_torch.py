@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.engine_events import events_in
 from support.tiny import make_adapter, make_base
 
 from openledger_node.engine import frames
@@ -73,8 +74,7 @@ def answers(settings: BackendSettings, commands: list[Submit], *, prefill_tokens
         while num_finished < len(commands):
             worker._step()
             worker._beat(is_busy=False)
-            for fields in decoder.feed(ours.recv(1 << 16)):
-                event = frames.decode(fields)
+            for event in events_in(decoder, ours.recv(1 << 16)):
                 if isinstance(event, EngineChunk):
                     ids.setdefault(event.sequence_id, []).extend(event.ids)
                 elif isinstance(event, Beat):

@@ -174,7 +174,6 @@ def test_adapter_with_a_number_that_is_not_finite_is_refused(tmp_path: Path) -> 
         ({"hidden_act": "gelu"}, "gelu"),
         ({"layer_types": ["full_attention", "linear_attention"]}, "linear_attention"),
         ({"use_bidirectional_attention": True}, "use_bidirectional_attention"),
-        ({"quantization_config": {"bits": 4}}, "quantization_config"),
     ],
 )
 def test_a_variant_that_is_not_served_is_named(changes: dict[str, Any], named: str, tmp_path: Path) -> None:

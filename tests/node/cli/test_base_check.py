@@ -1,6 +1,7 @@
 """`models pull` and `setup` say what fits before a download, and refuse what can't: over a hub on this machine."""
 
 import json
+import shutil
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from support.verbs import Ran, Run, type_on_terminal
 
 from openledger_node.card import Card, TorchBuild
 from openledger_node.cli import base_check
+from openledger_node.engine import budget
 from openledger_node.engine.base_fit import FORMS
 from openledger_node.home import Home
 from openledger_node.machine import Machine
@@ -45,6 +47,8 @@ def with_card(monkeypatch: pytest.MonkeyPatch, gib: int, *, torch: str | None = 
     card = Card(vendor="nvidia", name="RTX", total_bytes=gib * GIB, taken_bytes=GIB, driver="580.95")
     machine = Machine(ram_bytes=16 * GIB, card=card, torch=TorchBuild("2.13.0", torch, None))
     monkeypatch.setattr(base_check, "look_at_machine", lambda: machine)
+    roomy = shutil.disk_usage(".")._replace(free=1 << 40)
+    monkeypatch.setattr(budget.shutil, "disk_usage", lambda _: roomy)
 
 
 def settings(home: Home) -> dict[str, Any]:
@@ -152,7 +156,7 @@ def test_setup_takes_the_quantisation_in_which_a_known_base_fits_the_card(
     assert ran.status == 0
     assert settings(home)["inference"] == {"base": "Qwen--Qwen3-8B", "quantisation": FORMS[-1]}
     assert "Qwen/Qwen3-8B on RTX with 12.9 GB, 11.8 GB of them for the engine:" in ran.stderr
-    assert "none  does not fit: takes 17.3 GB of 11.8" in ran.stderr
+    assert "none  does not fit: takes 16.0 GB of 11.8" in ran.stderr
 
 
 def test_setup_for_scripts_changes_only_what_the_flags_say_and_refuses_what_can_not_fit(
@@ -162,13 +166,13 @@ def test_setup_for_scripts_changes_only_what_the_flags_say_and_refuses_what_can_
     monkeypatch.setattr("openledger_node.cli.setup._bring_base", lambda *_, **__: None)
     refused = run("setup", "--no-input", "--base", "Qwen/Qwen3-32B")
     assert (refused.status, settings(home)) == (MODEL_ERROR, {})
-    assert "your card has 7.5 GB for it. Qwen/Qwen3-4B-Instruct-2507 in " in refused.stderr
+    assert "your card has 7.5 GB for it. Qwen/Qwen3-8B in " in refused.stderr
     anyway = run("setup", "--no-input", "--base", "Qwen/Qwen3-32B", "--anyway", "--no-pull")
     assert (anyway.status, settings(home)["inference"]) == (0, {"base": "Qwen--Qwen3-32B"})
     smaller = run("setup", "--no-input", "--base", "Qwen/Qwen3-4B-Instruct-2507", "--quantisation", "int8")
     assert (smaller.status, settings(home)["inference"]["quantisation"]) == (0, "int8")
     wrong = run("setup", "--no-input", "--quantisation", "int9")
-    assert (wrong.status, "choose one of none, int8" in wrong.stderr) == (CONFIG_ERROR, True)
+    assert (wrong.status, "choose one of auto, none, int8, int4" in wrong.stderr) == (CONFIG_ERROR, True)
 
 
 def test_setup_respects_a_limit_that_is_given_with_the_base(

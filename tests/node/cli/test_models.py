@@ -11,6 +11,7 @@ from support.commands import run_command
 from support.file_site import serve_site
 from support.gguf_stores import publish, put_in_ollama, write_gguf
 from support.processes.nodes import node_environment
+from support.verbs import type_on_terminal
 
 from openledger_node.config import load_config
 from openledger_node.home import Home, claim_home
@@ -104,6 +105,25 @@ def test_setup_takes_every_name_of_a_base_and_the_list_marks_it(
         assert load_config(home.config_file)[0].inference.base == name
         models = listed(command)["models"]
         assert [each["name"] for each in models if each["is_served"]] == [base]
+
+
+def test_setup_shows_the_models_of_other_programs_and_asks_again_for_one_that_is_not_there(
+    home: Home, blob: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "ollama"))
+    home.config_file.write_text("[inference]\nbase = 'fake'\n")
+    answers = [
+        ("1 of 3  base [fake]", "ollama:tini"),
+        ("1 of 3  base [fake]", "ollama:tiny"),
+        ("2 of 3  network [local]", ""),
+        ("3 of 3  price [0.005]", ""),
+    ]
+    ran = type_on_terminal(home, "setup", answers=answers)
+    assert ran.status == 0, ran.stdout
+    assert "ollama:tiny:latest" in ran.stdout.partition("1 of 3")[0]
+    assert "Ollama has no model tini:latest on this machine: run `ollama pull tini:latest` first" in ran.stdout
+    assert load_config(home.config_file)[0].inference.base == "ollama:tiny"
+    assert [base.gguf for base in list_bases(home)] == [blob]
 
 
 @pytest.mark.parametrize("name", ["ollama:gone", "lmstudio:a/b", "/nowhere/x.gguf", "ollama:../../etc/passwd"])

@@ -10,9 +10,10 @@ from openledger_node.card import Card, TorchBuild
 from openledger_node.config import Config, InferenceConfig, LimitsConfig
 from openledger_node.engine import base_fit
 from openledger_node.engine.backend import BackendSettings
-from openledger_node.engine.base_fit import FORMS, Form, Room, choose_form, forms_of, propose, room_on
+from openledger_node.engine.base_fit import FORMS, Form, Room, choose_form, forms_of, propose, room_on, usual_form
 from openledger_node.engine.budget import MemoryPlan, needs_of
 from openledger_node.machine import Machine
+from openledger_node.models.decoder_config import config_from
 from openledger_node.models.known_bases import KNOWN_BASES, KnownBase, known_base
 from openledger_node.operator.base_fits import alternatives, form_text, refusal_text, takes_text
 from openledger_protocol.constants import DEMO_BASE_NAME
@@ -55,7 +56,7 @@ def test_known_bases_are_found_by_both_names_and_not_at_a_pinned_revision() -> N
         (6, "HuggingFaceTB/SmolLM2-1.7B-Instruct", "int8"),
         (8, "Qwen/Qwen3-4B-Instruct-2507", FOUR),
         (12, "Qwen/Qwen3-8B", FOUR),
-        (16, "Qwen/Qwen3-8B", "int8"),
+        (16, "Qwen/Qwen3-14B", FOUR),
         (24, "Qwen/Qwen3-14B", "int8"),
         (48, "Qwen/Qwen3-32B", "int8"),
     ],
@@ -136,6 +137,21 @@ def test_the_driver_and_other_programs_and_the_owners_limit_leave_the_room() -> 
     assert not room_on(unusable, INFERENCE, LIMITS).on_gpu
 
 
+def test_a_base_whose_files_are_narrow_is_planned_as_it_is_stored() -> None:
+    base = known_base("Qwen/Qwen3-8B")
+    assert base is not None
+    awq = {"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemm"}}
+    config = config_from(Path("acme/awq"), {**base.fields, **awq})
+    forms = forms_of(config, INFERENCE, card_room(8))
+    assert [form.quantisation for form in forms] == ["none", "auto"]
+    assert (forms[0].plan is None, forms[1].plan is None) == (True, False)
+    assert 4 * 10**9 < forms[1].base_bytes < 6 * 10**9
+    found = choose_form(forms, "auto")
+    assert (found is forms[1], usual_form(forms, "auto")) == (True, "auto")
+    wide = forms_of(base.config, INFERENCE, card_room(48))
+    assert usual_form(wide, "auto") == "none", "files that are wide are served so"
+
+
 def here(
     monkeypatch: pytest.MonkeyPatch, card: Card | None, folder: Path, **limits: int
 ) -> tuple[BackendSettings, int]:
@@ -183,14 +199,14 @@ def test_what_fits_is_said_with_its_context_and_adapters_and_what_does_not_with_
     base = known_base("Qwen/Qwen3-8B")
     assert base is not None
     wide, *_ = forms_of(base.config, INFERENCE, room)
-    assert form_text(wide, room) == "does not fit: takes 17.3 GB of 7.5"
+    assert form_text(wide, room) == "does not fit: takes 16.0 GB of 7.5"
     assert form_text(form("int8", 9_087, 1), room) == (
         "fits with 9,000 tokens of context for all requests together and 1 adapter of rank 16 beside them"
     )
     refusal = refusal_text("acme/large", takes_text([wide, form(FOUR, 0)]), INFERENCE, room)
-    assert refusal.startswith("acme/large does not fit: it takes at least 17.3 GB, 2.0 GB in ")
+    assert refusal.startswith("acme/large does not fit: it takes at least 16.0 GB, 2.0 GB in ")
     assert ", and your card has 7.5 GB for it. " in refusal
-    assert f"Qwen/Qwen3-4B-Instruct-2507 in {FOUR} and " in refusal
+    assert f"Qwen/Qwen3-8B in {FOUR} and Qwen/Qwen3-4B-Instruct-2507 in {FOUR} would fit" in refusal
     assert alternatives(INFERENCE, Room(size_bytes=GB // 8, on_gpu=True)) == []
     assert "no base that this release knows" in refusal_text(
         "a/b", "1 GB", INFERENCE, Room(size_bytes=9, on_gpu=True)

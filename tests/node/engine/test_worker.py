@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.engine_events import events_in
 
 from openledger_node.backends.fake import ENDLESS, FakeBackend
 from openledger_node.engine import frames
@@ -60,8 +61,7 @@ class Daemon:
         """Wait for so many tokens, of a sequence that is then parked."""
         ids: list[int] = []
         while len(ids) < count:
-            for fields in self._decoder.feed(self._connection.recv(1 << 16)):
-                event = frames.decode(fields)
+            for event in events_in(self._decoder, self._connection.recv(1 << 16)):
                 assert not isinstance(event, Finished | Refused)
                 ids += event.ids if isinstance(event, EngineChunk) else ()
         return ids
@@ -70,8 +70,7 @@ class Daemon:
         """Wait for the last words on so many sequences."""
         last: dict[str, Finished | Refused] = {}
         while len(last) < count:
-            for fields in self._decoder.feed(self._connection.recv(1 << 16)):
-                event = frames.decode(fields)
+            for event in events_in(self._decoder, self._connection.recv(1 << 16)):
                 if isinstance(event, Finished | Refused):
                     assert event.sequence_id not in last
                     last[event.sequence_id] = event

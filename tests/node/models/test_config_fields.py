@@ -88,6 +88,12 @@ def test_a_size_that_is_missing_is_named(tmp_path: Path, key: str) -> None:
         json.dumps({**SOUND, "rope_scaling": {"type": "linear", "factor": "two"}}),
         json.dumps({**SOUND, "rope_scaling": {"type": "linear", "factor": 10**400}}),
         json.dumps({**SOUND, "rope_theta": [1]}),
+        json.dumps({**SOUND, "gguf": {"bits": "four", "bits_per_number": 4.5}}),
+        json.dumps({**SOUND, "gguf": {"bits": 4, "bits_per_number": float("nan")}}),
+        json.dumps({**SOUND, "gguf": {"bits": 10**12, "bits_per_number": 4.5}}),
+        json.dumps({**SOUND, "gguf": [4]}),
+        json.dumps({**SOUND, "quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 0}}),
+        json.dumps({**SOUND, "quantization_config": ["awq"]}),
     ],
     ids=lambda content: content[:20].strip() or "empty",
 )

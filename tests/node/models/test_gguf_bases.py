@@ -102,6 +102,14 @@ def test_a_file_that_was_changed_is_refused_until_it_is_pulled_as_another_base(h
     assert find_base(home, str(gguf)) == after
 
 
+def test_a_file_that_was_copied_anew_is_the_same_base_once_it_was_read_again(home: Home, gguf: Path) -> None:
+    before = pull(home, str(gguf))
+    rewrite(gguf, gguf.read_bytes())
+    with pytest.raises(ModelError, match=r"is not the file that Tiny-Q4_K_M was made from, by its size or time"):
+        find_base(home, str(gguf))
+    assert pull(home, str(gguf)) == before == find_base(home, str(gguf))
+
+
 def test_a_file_that_is_gone_is_named_with_what_to_do(home: Home, gguf: Path) -> None:
     pull(home, str(gguf))
     gguf.unlink()

@@ -8,8 +8,8 @@
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 #else
-#define ASAN_POISON_MEMORY_REGION(place, bytes) ((void)0)
-#define ASAN_UNPOISON_MEMORY_REGION(place, bytes) ((void)0)
+#define ASAN_POISON_MEMORY_REGION(place, bytes) ((void)(place), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(place, bytes) ((void)(place), (void)(bytes))
 #endif
 
 namespace {

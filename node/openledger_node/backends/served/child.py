@@ -33,23 +33,26 @@ class ChildServer:
         environment: Mapping[str, str],
         grace_s: float,
         reason_in: Callable[[list[str]], str],
+        folder: Path | None = None,
     ) -> None:
         """Start `command`, which gets the path of the socket file; `reason_in` finds the reason in a log's tail.
 
-        `grace_s`: the seconds that the server has to end before it is killed.
+        `grace_s`: the seconds that the server has to end before it is killed. `folder`: its working folder, if it is
+        not ours.
         """
-        folder = tempfile.mkdtemp(prefix="openledger-server-")
-        socket = str(Path(folder, SOCKET_NAME))
+        private = tempfile.mkdtemp(prefix="openledger-server-")
+        socket = str(Path(private, SOCKET_NAME))
         self.client = client_of_socket(name, socket)
         self._reason_in = reason_in
         parent_watch = str(Path(__file__).with_name("parent_watch.py"))
         self._process = subprocess.Popen(
-            [sys.executable, "-I", parent_watch, str(grace_s), folder, *command(socket)],
+            [sys.executable, "-I", parent_watch, str(grace_s), private, *command(socket)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             env=environment,
+            cwd=folder,
         )
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         assert self._process.stdout is not None, "it is a pipe"

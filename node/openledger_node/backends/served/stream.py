@@ -65,6 +65,11 @@ class ServerStream:
         """True if `next` would not wait."""
         return bool(self._arrived) or self._end is not None
 
+    @property
+    def is_over(self) -> bool:
+        """True if the server no longer works on it."""
+        return self._end is not None
+
     def next(self) -> Drawn | None:
         """Wait for the next token, or return None if the server has ended the answer.
 
@@ -123,7 +128,10 @@ class ServerStream:
             self._response = self._connection.getresponse()
             if self._response.status != 200:
                 self._refuse(self._response)
-        received = self._response.read1(READ_BYTES)
+        self._receive(self._response, drawn)
+
+    def _receive(self, response: HTTPResponse, drawn: list[Drawn]) -> None:
+        received = response.read1(READ_BYTES)
         if not received:
             raise ServerLostError(f"the {self._name} server ended an answer without saying so")
         *events, self._received = (self._received + received).split(b"\n\n")

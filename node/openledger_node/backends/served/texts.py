@@ -32,6 +32,8 @@ class Text:
     payer: str = ""
     ids: list[int] = field(default_factory=list)
     stream: ServerStream | None = None
+    num_whole: int = 0  # tokens that the next stream asks for in one piece; 0: as they come
+    num_whole_last: int = 0
 
     @property
     def is_ready(self) -> bool:
@@ -54,11 +56,6 @@ class Texts:
 
     def __len__(self) -> int:
         return len(self._texts)
-
-    @property
-    def streaming(self) -> list[Text]:
-        """The texts that the server works on, in the order in which they joined."""
-        return [text for text in self._texts.values() if text.stream]
 
     def join(self, sequence_id: str, adapter_id: AdapterId | None) -> None:
         """Start a sequence; nothing runs before its first token is requested."""

@@ -66,13 +66,8 @@ def _blocks(stored: StoredRows) -> Bytes:
 
 
 def _q4_0(blocks: Bytes) -> Parts:
-    zeros = torch.tensor([[8]], dtype=torch.uint8)
-    return {
-        "numbers": _packed(_nibbles(blocks[..., 2:])),
-        "scales": _halves(blocks, 0),
-        "zeros": zeros,
-        "group": BLOCK,
-    }
+    numbers = _packed(_nibbles(blocks[..., 2:]))
+    return {"numbers": numbers, "scales": _halves(blocks, 0), "zero": 8, "group": BLOCK}
 
 
 def _q4_1(blocks: Bytes) -> Parts:

@@ -38,6 +38,16 @@ def check_numbers(folder: Path, layout: LoraLayout) -> None:
         )
 
 
+def read_matrix(stream: BinaryIO, entry: TensorEntry) -> NDArray[np.float32]:
+    """Read a tensor in float32, in its shape.
+
+    Raises:
+        AdapterRefusedError: the file became shorter.
+    """
+    stream.seek(entry.first)
+    return _read(stream, entry.dtype, entry.num_parameters).reshape(entry.shape)
+
+
 def _changes(stream: BinaryIO, site: LoraSite, tensors: dict[str, TensorEntry]) -> bool:
     """Check one site, and return True if it changes anything, as far as can be told without the base."""
     a, b = (_peak(stream, tensors[key], key) for key in (site.key_a, site.key_b))

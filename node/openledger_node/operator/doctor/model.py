@@ -1,14 +1,17 @@
 """Checks of the base and its digest, the adapters, and their memory limits."""
 
 import shlex
+from pathlib import Path
 
 from openledger_protocol.constants import DEMO_BASE_NAME
 
-from ...engine.base_fit import PLANNED_BACKENDS, Room, room_on
+from ...config import InferenceConfig
+from ...engine.base_fit import PLANNED_BACKENDS, Room, choose_form, forms_of, room_on
 from ...engine.budget import LEAST_BYTES, base_bytes_on_disk, needs_of, plan_memory
+from ...engine.choose import choose_backend
 from ...errors import ConfigError, ModelError
 from ...models.bases import file_digest, folder_digest, is_here, pull_name
-from ...models.decoder_config import read_config
+from ...models.decoder_config import DecoderConfig, read_config
 from ...models.library import read_library
 from ..base_fits import alternatives, plan_text
 from .finding import Verdict, unknown
@@ -68,33 +71,55 @@ def budget(scene: Scene) -> Verdict:
         return unknown("unknown until the base is here")
     room = room_on(scene.machine, inference, limits)
     is_capped = (limits.vram_bytes if room.on_gpu else limits.ram_bytes) == room.size_bytes
-    if inference.backend not in PLANNED_BACKENDS and not is_capped:
-        return unknown(f"the backend {inference.backend} divides the memory itself")
+    backend = choose_backend(inference, scene.base).backend
+    if backend not in PLANNED_BACKENDS and not is_capped:
+        return unknown(f"the backend {backend} divides the memory itself")
     needs = needs_of(scene.base.folder, inference, on_gpu=room.on_gpu)
     needed = needs.fixed_bytes + 2 * LEAST_BYTES
     least = "the limit is" if is_capped else "the engine may take"
     found = f"{least} {room.size_bytes / 1e9:.1f} GB; the base needs about {needed / 1e9:.1f} GB"
+    config = _config_of(scene.base.folder)
     if room.size_bytes < needed:
-        return Verdict(found, _more_room(scene, room, is_capped=is_capped))
-    if scene.base.folder is None:
+        return Verdict(found, _remedy(config, inference, room, is_capped=is_capped))
+    if config is None:
         return Verdict(found)
     try:
-        plan = plan_memory(read_config(scene.base.folder), inference, cap_bytes=room.size_bytes, on_gpu=room.on_gpu)
-    except ModelError:  # another architecture, of which only the size is known
-        return Verdict(found)
-    except ConfigError as error:
-        return Verdict(found, str(error))
+        plan = plan_memory(config, inference, cap_bytes=room.size_bytes, on_gpu=room.on_gpu)
+    except ConfigError:  # it would fit, if it could be loaded
+        return Verdict(found, _remedy(config, inference, room, is_capped=is_capped))
     return Verdict(f"{found}, which leaves {plan_text(plan)}")
 
 
-def _more_room(scene: Scene, room: Room, *, is_capped: bool) -> str:
+def _config_of(folder: Path | None) -> DecoderConfig | None:
+    """The config of the base in `folder`; None for another architecture, of which only the size is known."""
+    try:
+        return read_config(folder) if folder else None
+    except ModelError:
+        return None
+
+
+def _remedy(config: DecoderConfig | None, inference: InferenceConfig, room: Room, *, is_capped: bool) -> str:
     """The setting that gives the base more room, or needs less of it."""
+    form = choose_form(forms_of(config, inference, room), inference.quantisation) if config else None
+    narrower = f'set [inference] quantisation = "{form.quantisation}", in which the base fits' if form else ""
     if is_capped:
-        return "allow more with `openledger-node limits set --vram SIZE --ram SIZE`"
-    inference = scene.config.inference
-    others = alternatives(inference, room)
-    smaller = f", such as {others[0]}" if others else ""
-    return f"close programs that use the card, or choose a smaller base with `openledger-node setup`{smaller}"
+        more = "allow more with `openledger-node limits set --vram SIZE --ram SIZE`"
+    else:
+        others = alternatives(inference, room)
+        more = "choose a smaller base with `openledger-node setup`" + (f", such as {others[0]}" if others else "")
+        more = f"close programs that use the card, or {more}" if room.on_gpu else more
+    return f"{narrower}, or {more}" if narrower else more
+
+
+def backend(scene: Scene) -> Verdict:
+    """The backend that runs the base, and why."""
+    if not scene.has_base():
+        return unknown("unknown until the base is here")
+    choice = choose_backend(scene.config.inference, scene.base)
+    fix = ""
+    if choice.backend == "torch_lora" and "llama-server" in choice.why:
+        fix = "install llama.cpp, or set [inference] server_command to its `llama-server`"
+    return Verdict(f"{choice.backend}: {choice.why}", fix)
 
 
 def engine(scene: Scene) -> Verdict:

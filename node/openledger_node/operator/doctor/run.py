@@ -34,6 +34,7 @@ CHECKS = (
     Check("model", "digest", model.digest, NETWORK_S),
     Check("model", "adapters", model.adapters, NETWORK_S),
     Check("model", "budget", model.budget, LOCAL_S),
+    Check("model", "backend", model.backend, LOCAL_S),
     Check("model", "engine", model.engine, NETWORK_S),
     Check("chain", "network", chain.network, LOCAL_S),
     Check("chain", "keystore", chain.keystore, LOCAL_S),

@@ -1,0 +1,558 @@
+"""The llamacpp plug over a server that only talks like llama-server: what is asked, and what follows from answers."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gguf import GGUFReader
+from support.fake_llama import END_ID, Behaviour, fake_llama
+from support.llama_programs import fake_program
+from support.processes.living_peer import wait_until
+from support.tiny import make_adapter, make_base
+from support.tiny_gguf import make_gguf_base
+
+from openledger_node.backends.llamacpp import open_backend
+from openledger_node.backends.llamacpp.backend import LlamaBackend
+from openledger_node.backends.llamacpp.plan import GgufSizes, plan_server
+from openledger_node.backends.llamacpp.server import attach, find_program, reason_in
+from openledger_node.backends.llamacpp.slots import Slots
+from openledger_node.backends.served.client import ServerLostError
+from openledger_node.engine.backend import (
+    LATER,
+    AdapterMustWaitError,
+    BackendSettings,
+    BatchRow,
+    Draw,
+    Drawn,
+    Mask,
+)
+from openledger_node.errors import ModelError
+from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_protocol.errors import AdapterRefusedError
+from openledger_protocol.inference import SamplingParams
+from openledger_protocol.primitives import AdapterId
+
+GREEDY = SamplingParams(max_tokens=100, seed=1, temperature=0)
+PROMPT = (5, 6, 7)
+ONE, OTHER = AdapterId("0xaa"), AdapterId("0xbb")
+
+Serve = Callable[..., LlamaBackend]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("llamacpp")
+    base = make_base(root / "hf", head_dim=32)
+    make_gguf_base(base, root / "base")
+    make_adapter(base, root / ONE, seed=1)
+    make_adapter(base, root / OTHER, seed=2)
+    return root
+
+
+@pytest.fixture
+def settings(tiny: Path, tmp_path: Path) -> BackendSettings:
+    return BackendSettings(
+        base_folder=str(tiny / "base"),
+        device="cpu",
+        dtype="auto",
+        threads=0,
+        batch_max=4,
+        context_max=128,
+        cache_folder=str(tmp_path / "cache"),
+    )
+
+
+@pytest.fixture
+def serve(settings: BackendSettings) -> Iterator[Serve]:
+    """Open the plug over a server of the operator's that behaves as told."""
+    with ExitStack() as stack:
+
+        def opened(behaviour: Behaviour, **changes: Any) -> LlamaBackend:
+            url = stack.enter_context(fake_llama(behaviour))
+            backend = open_backend(replace(settings, server_url=url, **changes))
+            stack.callback(backend.close)
+            return backend
+
+        yield opened
+
+
+@pytest.fixture
+def own(settings: BackendSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    """Open the plug over a server that it starts by itself, whose starts are noted."""
+    monkeypatch.setenv("FAKE_LLAMA_NOTE", str(tmp_path / "starts"))
+    with ExitStack() as stack:
+
+        def opened(*flags: str, **changes: Any) -> LlamaBackend:
+            backend = open_backend(replace(settings, server_command=fake_program(*flags), **changes))
+            stack.callback(backend.close)
+            return backend
+
+        yield opened
+
+
+def starts(tmp_path: Path) -> list[list[str]]:
+    """The arguments of every start so far."""
+    return [json.loads(line)[1] for line in (tmp_path / "starts").read_text().splitlines()]
+
+
+def source_of(root: Path, *ids: AdapterId, weight: float = 1.0) -> AdapterSource:
+    parts = tuple(AdapterPart(folder=str(root / each), weight=weight) for each in ids)
+    return AdapterSource(id=AdapterId("+".join(ids)), parts=parts)
+
+
+def row(name: str, ids: tuple[int, ...], position: int = 0, *, payer: str = "", **how: Any) -> BatchRow:
+    draw = Draw(sampling=how.pop("sampling", GREEDY), position=position + len(ids), **how)
+    return BatchRow(sequence_id=name, token_ids=ids, position=position, draw=draw, payer=payer)
+
+
+def run(backend: LlamaBackend, ids: tuple[int, ...], position: int = 0, **how: Any) -> Drawn:
+    return backend.step((row("s", ids, position, **how),))["s"]
+
+
+def decode(backend: LlamaBackend, count: int, **how: Any) -> list[int]:
+    ids, position, drawn = PROMPT, 0, []
+    for _ in range(count):
+        drawn.append(run(backend, ids, position, **how).token)
+        ids, position = (drawn[-1],), position + len(ids)
+    return drawn
+
+
+# ---- what is asked
+
+
+def test_every_sampling_parameter_reaches_the_server(serve: Serve) -> None:
+    backend = serve(behaviour := Behaviour())
+    backend.join("s", None)
+    sampling = SamplingParams(
+        max_tokens=9,
+        seed=2**64 - 1,
+        temperature=0.5,
+        top_p=0.9,
+        top_k=7,
+        min_p=0.1,
+        repetition_penalty=1.2,
+        logprobs=2,
+    )
+    run(backend, PROMPT, sampling=sampling)
+    asked = behaviour.completions[0]
+    assert asked.pop("response_fields")
+    assert asked == {
+        "prompt": [5, 6, 7],
+        "n_predict": 9,
+        "stream": True,
+        "return_tokens": True,
+        "id_slot": 0,
+        "cache_prompt": False,
+        "lora": [],
+        "samplers": ["penalties", "temperature", "top_k", "min_p", "top_p"],
+        "seed": (2**64 - 1 + 3) % (2**32 - 1),
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "top_k": 7,
+        "min_p": 0.1,
+        "repeat_penalty": 1.2,
+        "repeat_last_n": 12,
+        "n_probs": 2,
+    }
+
+
+def test_tokens_that_the_server_holds_back_are_fetched(serve: Serve) -> None:
+    plain, backend = serve(Behaviour(holds_back=False)), serve(behaviour := Behaviour())
+    for each in (plain, backend):
+        each.join("s", None)
+    wanted = decode(plain, 60)
+    assert any(token % 5 == 0 for token in wanted)
+    assert decode(backend, 60) == wanted
+    assert [asked["stream"] for asked in behaviour.completions[:2]] == [True, False]
+
+
+def test_logprobs_stand_beside_each_token(serve: Serve) -> None:
+    backend = serve(Behaviour(holds_back=False))
+    backend.join("s", None)
+    drawn = run(backend, PROMPT, sampling=replace(GREEDY, logprobs=1))
+    assert (drawn.logprob, drawn.top) == (-3.0, ((258, -0.5),))
+
+
+def test_a_grammar_masks_each_token_by_itself(serve: Serve) -> None:
+    backend = serve(behaviour := Behaviour())
+    backend.join("s", None)
+    words = np.zeros(9, dtype=np.uint32)
+    words[1] = 1 << 8  # token 40 only
+    drawn = run(backend, PROMPT, allowed=Mask(lambda: words))
+    assert drawn.token == 40
+    assert behaviour.completions[0]["n_predict"] == 1
+    assert behaviour.completions[0]["logit_bias"] == [[40, 1000.0]]
+
+
+def test_where_a_grammar_allows_most_tokens_the_others_are_banned(serve: Serve) -> None:
+    backend = serve(behaviour := Behaviour())
+    backend.join("s", None)
+    words = np.full(9, 2**32 - 1, dtype=np.uint32)
+    words[0] -= 4  # all but token 2
+    run(backend, PROMPT, allowed=Mask(lambda: words))
+    assert behaviour.completions[0]["logit_bias"] == [[2, -1e9]]
+
+
+def test_penalties_on_the_answer_are_biases_of_one_token(serve: Serve) -> None:
+    backend = serve(behaviour := Behaviour())
+    backend.join("s", None)
+    sampling = replace(GREEDY, frequency_penalty=0.5, presence_penalty=0.25)
+    run(backend, PROMPT, sampling=sampling, output_ids=[9, 7, 9])
+    assert behaviour.completions[0]["logit_bias"] == [[7, -0.75], [9, -1.25]]
+
+
+# ---- payers
+
+
+def test_a_payer_reuses_its_own_prompt_and_no_other_payers(serve: Serve) -> None:
+    backend = serve(behaviour := Behaviour(num_slots=1, holds_back=False))
+    for payer in ("a", "b", "b", "a"):
+        backend.join("s", None)
+        run(backend, PROMPT, payer=payer, sampling=replace(GREEDY, max_tokens=1))
+        backend.leave("s")
+    assert [asked["cache_prompt"] for asked in behaviour.completions] == [False, False, True, False]
+
+
+def test_a_prompt_is_not_reused_on_another_adapter(own: Serve, tiny: Path) -> None:
+    backend = own(batch_max=1)
+    for adapter_id in (ONE, OTHER):
+        backend.load_adapter(adapter_id, backend.read_adapter(source_of(tiny, adapter_id)))
+    seen = []
+    for adapter_id in (ONE, OTHER, OTHER, None):
+        backend.join("s", adapter_id)
+        place = backend._slots.take(("a", adapter_id), PROMPT, 10)
+        assert place is not None
+        seen.append(place.may_reuse)
+        backend._slots.free(place)
+        backend.leave("s")
+    assert seen == [False, False, True, False]
+
+
+def test_a_slot_is_taken_that_holds_the_longest_part_of_the_prompt() -> None:
+    slots = Slots(3, 100)
+    places = [slots.take(("a", None), ids, 10) for ids in ((1, 2, 3), (1, 2, 9, 9), (4,))]
+    for place in places:
+        slots.free(place)
+    found = slots.take(("a", None), (1, 2, 9, 5), 10)
+    assert found is not None
+    assert (found.slot, found.may_reuse) == (1, True)
+    unlike = slots.take(("a", None), (8,), 10)
+    assert unlike is not None
+    assert unlike.slot == 0, "the one that was used least recently"
+
+
+def test_texts_wait_for_room(serve: Serve) -> None:
+    backend = serve(behaviour := Behaviour(num_slots=2, context=50, holds_after=1, holds_back=False), context_max=40)
+    for name in ("a", "b"):
+        backend.join(name, None)
+    rows = tuple(row(name, PROMPT, sampling=replace(GREEDY, max_tokens=30)) for name in ("a", "b"))
+    while (found := backend.poll(rows))["a"] is LATER:
+        pass
+    assert found["b"] is LATER
+    assert len(behaviour.completions) == 1
+    backend.leave("a")
+    while backend.poll(rows[1:])["b"] is LATER:
+        pass
+    assert len(behaviour.completions) == 2
+
+
+def test_more_rows_than_places_are_all_answered_by_a_step(serve: Serve) -> None:
+    backend = serve(Behaviour(num_slots=1))
+    for name in ("a", "b", "c"):
+        backend.join(name, None)
+    rows = tuple(row(name, PROMPT, sampling=replace(GREEDY, max_tokens=3)) for name in ("a", "b", "c"))
+    assert set(backend.step(rows)) == {"a", "b", "c"}
+
+
+# ---- adapters
+
+
+def test_new_adapters_make_the_server_start_again_once_and_before_the_next_sequence(
+    own: Serve, tiny: Path, tmp_path: Path
+) -> None:
+    backend = own()
+    backend.join("s", None)
+    plain = decode(backend, 4)
+    hosts = {each: backend.read_adapter(source_of(tiny, each)) for each in (ONE, OTHER)}
+    with pytest.raises(AdapterMustWaitError):
+        backend.load_adapter(ONE, hosts[ONE])
+    backend.leave("s")
+    for adapter_id, host in hosts.items():
+        backend.load_adapter(adapter_id, host)
+    assert len(starts(tmp_path)) == 1
+    answers = []
+    for adapter_id in (ONE, OTHER, None):
+        backend.join("s", adapter_id)
+        answers.append(decode(backend, 4))
+        backend.leave("s")
+    assert answers[2] == plain
+    assert len({tuple(answer) for answer in answers}) == 3
+    first, second = starts(tmp_path)
+    assert "--lora" not in first
+    assert second[second.index("--lora") + 1] == ",".join(host.file.name for host in hosts.values())
+    assert "--lora-init-without-apply" in second
+
+
+def test_the_next_engine_starts_the_server_with_the_adapters_of_the_last_one(
+    own: Serve, tiny: Path, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        backend = own()
+        backend.load_adapter(ONE, backend.read_adapter(source_of(tiny, ONE)))
+        backend.join("s", ONE)
+        backend.leave("s")
+        backend.close()
+    assert ["--lora" in words for words in starts(tmp_path)] == [False, True, True]
+
+
+def test_an_adapter_with_which_the_server_does_not_start_is_refused_and_the_others_go_on(
+    own: Serve, tiny: Path
+) -> None:
+    backend = own("--sulk-with", "1")
+    backend.load_adapter(ONE, backend.read_adapter(source_of(tiny, ONE)))
+    with pytest.raises(AdapterRefusedError, match="unable to allocate Vulkan0 buffer"):
+        backend.join("s", ONE)
+    backend.join("s", None)
+    assert decode(backend, 3)
+
+
+def test_the_operators_server_must_have_the_adapter(serve: Serve, tiny: Path) -> None:
+    backend = serve(behaviour := Behaviour())
+    host = backend.read_adapter(source_of(tiny, ONE))
+    with pytest.raises(AdapterRefusedError, match=f"--lora {host.file}"):
+        backend.load_adapter(ONE, host)
+    behaviour.adapters.append(str(host.file))
+    backend = serve(behaviour)
+    backend.load_adapter(ONE, host)
+    backend.join("s", ONE)
+    run(backend, PROMPT)
+    assert behaviour.completions[-1]["lora"] == [{"id": 0, "scale": 1.0}]
+    backend.leave("s")
+    backend.join("s", None)
+    run(backend, PROMPT)
+    assert behaviour.completions[-1]["lora"] == [{"id": 0, "scale": 0.0}], "without a list, all would be on"
+
+
+def test_a_converted_adapter_has_llama_cpps_names_and_order(serve: Serve, tiny: Path) -> None:
+    host = serve(Behaviour()).read_adapter(source_of(tiny, ONE))
+    reader = GGUFReader(host.file)
+    tensors = {tensor.name: tensor.data for tensor in reader.tensors}
+    assert len(tensors) == 2 * 2 * 7
+    assert {name.split(".", 2)[2] for name in tensors} >= {"attn_q.weight.lora_a", "ffn_down.weight.lora_b"}
+    from safetensors.numpy import load_file
+
+    peft = load_file(tiny / ONE / "adapter_model.safetensors")
+    b = peft["base_model.model.model.layers.1.self_attn.q_proj.lora_B.weight"]
+    rows = np.arange(len(b)).reshape(4, 2, 16).swapaxes(1, 2).reshape(-1)  # 4 heads of 32
+    np.testing.assert_array_equal(tensors["blk.1.attn_q.weight.lora_b"], 2 * b[rows])  # alpha 8 of rank 4
+    assert reader.fields["adapter.lora.alpha"].contents() == 0
+
+
+def test_a_weighted_set_is_one_file_with_its_ranks_side_by_side(serve: Serve, tiny: Path) -> None:
+    backend = serve(Behaviour())
+    alone = backend.read_adapter(source_of(tiny, ONE))
+    both = backend.read_adapter(source_of(tiny, ONE, OTHER, weight=0.5))
+    assert both.size_bytes > 1.9 * alone.size_bytes
+    assert both.file != alone.file
+    assert backend.read_adapter(source_of(tiny, ONE)).file == alone.file
+
+
+def test_dora_is_refused_by_name(serve: Serve, tiny: Path, tmp_path: Path) -> None:
+    make_adapter(tiny / "hf", tmp_path / ONE, seed=3, use_dora=True)
+    with pytest.raises(AdapterRefusedError, match="llamacpp has no DoRA"):
+        serve(Behaviour()).read_adapter(source_of(tmp_path, ONE))
+
+
+def test_an_adapter_of_another_base_is_refused(serve: Serve, tmp_path: Path) -> None:
+    make_adapter(make_base(tmp_path / "wide", hidden_size=64), tmp_path / ONE, seed=3)
+    with pytest.raises(AdapterRefusedError, match=r"maps 80 to 64; the base's blk.0.ffn_down.weight maps 80 to 48"):
+        serve(Behaviour()).read_adapter(source_of(tmp_path, ONE))
+
+
+# ---- when it goes wrong
+
+
+@pytest.mark.parametrize(
+    "behaviour", [Behaviour(breaks_after=1), Behaviour(fails_after=1), Behaviour(breaks_after=0)]
+)
+def test_an_answer_that_breaks_off_ends_the_engine(serve: Serve, behaviour: Behaviour) -> None:
+    behaviour.holds_back = False
+    backend = serve(behaviour)
+    backend.join("s", None)
+    with pytest.raises(ServerLostError, match="llama"):
+        decode(backend, 3)
+
+
+def test_a_request_that_the_server_refuses_draws_nothing_and_leaves_the_others_alone(serve: Serve) -> None:
+    backend = serve(behaviour := Behaviour(refuses=(400, "the prompt is odd")))
+    backend.join("s", None)
+    assert backend.step((row("s", PROMPT),)) == {}
+    behaviour.refuses = None
+    backend.join("t", None)
+    assert "t" in backend.step((row("t", PROMPT),))
+
+
+def test_who_leaves_stops_the_server(serve: Serve) -> None:
+    backend = serve(behaviour := Behaviour(holds_after=1, holds_back=False))
+    backend.join("s", None)
+    run(backend, PROMPT)
+    backend.leave("s")
+    assert behaviour.aborted.wait(10)
+
+
+def test_an_ended_answer_is_followed_by_another_where_more_is_wanted(serve: Serve) -> None:
+    backend = serve(behaviour := Behaviour(ends_after=2, holds_back=False))
+    backend.join("s", None)
+    assert decode(backend, 6).count(END_ID) == 2
+    assert len(behaviour.completions) == 2
+
+
+def test_closing_ends_the_server_soon_even_if_it_would_rather_not(own: Serve, tmp_path: Path) -> None:
+    backend = own("--stubborn")
+    number = json.loads((tmp_path / "starts").read_text().splitlines()[0])[0]
+    began_s = time.monotonic()
+    backend.close()
+    assert time.monotonic() - began_s < 2
+    wait_until(lambda: has_ended(number))
+
+
+def has_ended(number: int) -> bool:
+    """True of a process that is gone, or that nobody has waited for yet."""
+    state = Path(f"/proc/{number}/stat")
+    return not state.exists() or state.read_text().rpartition(") ")[2][0] == "Z"
+
+
+# ---- opening
+
+
+def test_the_profile_says_what_is_served(serve: Serve) -> None:
+    profile = serve(Behaviour(context=64)).profile
+    assert (profile.backend, profile.kernel, profile.context_max, profile.vocab_size) == (
+        "llamacpp",
+        "llama.cpp",
+        64,
+        260,
+    )
+    assert profile.schedules_itself
+    assert profile.base_bytes > 0
+
+
+def test_the_server_is_started_so_that_payers_stay_apart(own: Serve, tmp_path: Path) -> None:
+    own("--fit", "off", threads=2)
+    (words,) = starts(tmp_path)
+    named = dict(zip(words, [*words[1:], ""], strict=True))
+    assert (named["--cache-ram"], named["--slot-prompt-similarity"], named["--parallel"]) == ("0", "0", "4")
+    assert (named["--ctx-size"], named["--threads"], named["--device"]) == ("512", "2", "none")
+    assert {"--kv-unified", "--no-slots", "--no-webui", "--no-cache-idle-slots"} <= set(words)
+    assert named["--host"].endswith(".sock")
+    assert words[-2:] == ["--fit", "off"]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "changes", "message"),
+    [
+        (Behaviour(is_llama=False), {}, "no llama-server: it answered 404"),
+        (Behaviour(model="/models/other.gguf"), {}, r"serves /models/other.gguf: start it with --model"),
+        (Behaviour(key="secret"), {}, "LLAMA_API_KEY"),
+        (Behaviour(), {"quantisation": "int8"}, "as it is stored"),
+        (Behaviour(), {"base_folder": None}, "needs a real base"),
+    ],
+)
+def test_a_server_that_will_not_do_says_what_to_do(
+    serve: Serve, behaviour: Behaviour, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        serve(behaviour, **changes)
+
+
+def test_a_base_of_safetensors_is_refused(settings: BackendSettings, tiny: Path) -> None:
+    with pytest.raises(ModelError, match="serves GGUF files, and hf has none"):
+        open_backend(replace(settings, base_folder=str(tiny / "hf")))
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("no-such-program --flag", "install llama.cpp"),
+        (" ", "install llama.cpp"),
+        ("true", "is too old, or no llama-server: it has no --cache-ram"),
+        (fake_program("-lv", "5"), "would write prompts to its log: remove -lv"),
+    ],
+)
+def test_a_program_that_will_not_do_says_what_to_do(command: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        find_program(command)
+
+
+def test_a_torn_file_is_refused_before_a_server_starts(own: Serve, tiny: Path, tmp_path: Path) -> None:
+    folder = make_gguf_base(tiny / "hf", tmp_path / "torn")
+    os.truncate(folder / "model.gguf", (folder / "model.gguf").stat().st_size - 100)
+    with pytest.raises(ModelError, match="not whole"):
+        own(base_folder=str(folder))
+    assert not (tmp_path / "starts").exists()
+
+
+def test_a_server_that_ends_while_it_starts_says_why(own: Serve) -> None:
+    with pytest.raises(ModelError, match=r"ended while it started: load_model: unable to allocate Vulkan0 buffer$"):
+        own("--sulk")
+
+
+def test_a_server_that_does_not_answer_is_named() -> None:
+    with pytest.raises(ModelError, match=r"no llama.cpp server answers at http://127.0.0.1:9: start it"):
+        attach("http://127.0.0.1:9", patience_s=0)
+
+
+def test_the_reason_of_a_log_is_its_last_errors() -> None:
+    assert reason_in(["0.1 I srv: listening", "0.2 E load: unknown model architecture: 'odd'"]) == (
+        "load: unknown model architecture: 'odd'"
+    )
+    assert reason_in(["one", "", "two"]) == "one / two"
+    assert reason_in([]) == "it said nothing"
+
+
+# ---- memory
+
+GB = 10**9
+MODEL = GgufSizes(file_bytes=5 * GB, layer_bytes=140_000_000, num_layers=32, kv_bytes=131_072, context_max=8192)
+
+
+@pytest.mark.parametrize(
+    ("device", "cap", "context", "wanted"),
+    [
+        ("auto", 0, 2048, (16 * 2048, None)),
+        ("auto", 12 * GB, 2048, (16 * 2048, None)),
+        ("auto", 8 * GB, 2048, (18_088, None)),
+        ("auto", 5 * GB, 4096, (4096, 27)),  # the rest stays in RAM
+        ("cpu", 6 * GB, 2048, (6029, None)),
+    ],
+)
+def test_context_and_layers_fit_under_the_cap(device: str, cap: int, context: int, wanted: tuple[int, int]) -> None:
+    settings = BackendSettings(
+        base_folder="x",
+        device=device,
+        dtype="auto",
+        threads=0,
+        batch_max=16,
+        context_max=context,
+        device_bytes_max=cap,
+    )
+    plan = plan_server(MODEL, settings)
+    assert (plan.kv_tokens, plan.gpu_layers) == wanted
+    layers = MODEL.num_layers if plan.gpu_layers is None else plan.gpu_layers
+    on_device = layers * MODEL.layer_bytes + plan.kv_tokens * MODEL.kv_bytes * layers // MODEL.num_layers
+    assert not cap or on_device <= cap
+
+
+def test_a_model_that_does_not_fit_says_by_how_much() -> None:
+    settings = BackendSettings(
+        base_folder="x", device="cpu", dtype="auto", threads=0, batch_max=4, context_max=2048, device_bytes_max=4 * GB
+    )
+    with pytest.raises(ModelError, match=r"takes 5.00 GB, 0.27 for 2048 tokens of context and 0.21 to run.* is 4.00"):
+        plan_server(MODEL, settings)
