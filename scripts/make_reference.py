@@ -1,4 +1,4 @@
-"""Write docs/reference/{cli,config,metrics}.md and openapi.json: `python scripts/make_reference.py`.
+"""Write docs/reference/{cli,config,metrics,cards}.md and openapi.json: `python scripts/make_reference.py`.
 
 A test compares the files with the output of this script, so that the pages always match the program.
 """
@@ -15,11 +15,19 @@ from openledger_node.api.app import build_api
 from openledger_node.api.exposition import PREFIX, Family
 from openledger_node.api.metrics import FAMILIES
 from openledger_node.cli.main import app
-from openledger_node.config import TABLES
+from openledger_node.config import TABLES, InferenceConfig
+from openledger_node.engine.base_fit import FITS_TOKENS, Room, forms_of
+from openledger_node.engine.budget import PLAN_RANK, MemoryPlan
+from openledger_node.models.known_bases import KNOWN_BASES, KnownBase
 from openledger_node.setting import Setting
 
 PROGRAM = "openledger-node"
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
+GIB = 1 << 30
+CARDS_GIB = (8, 12, 16, 24)
+RESERVED_BYTES = GIB
+LISTED_PARAMETERS = (3 * 10**9, 15 * 10**9)
+DEFAULTS = InferenceConfig()
 KINDS = {str: "text", int: "integer", float: "number", bool: "true or false"}
 
 CLI_HEAD = """\
@@ -54,6 +62,24 @@ money on a node without a network.
 
 """
 
+CARDS_HEAD = f"""\
+# Cards and bases
+
+The bases that fit common cards, from the plan by which the engine divides its memory (`engine/memory_plan.py`).
+`scripts/make_reference.py` writes this page. The figures are arithmetic on the published sizes of each base. None of
+them was measured on a card.
+
+A cell has the tokens of context for all requests together, and the adapters of rank {PLAN_RANK} on all linear maps
+that stay on the card beside them. The plan leaves 1 GiB of each card to its driver and a desktop, and allows
+{DEFAULTS.batch_max} requests at once, each with up to `[inference] context_max` tokens. The column `base` has the
+size of the base as it is loaded, in 10^9 bytes. "No" means that there is no room for {FITS_TOKENS:,} tokens and an
+adapter. A node can serve more adapters than stay on the card, because it loads them as they are needed.
+
+`openledger-node models pull` and `setup` print the same for your card and any base, before they download it
+([does it fit?](../how-to/choose-a-base.md#does-it-fit)).
+
+"""
+
 CONFIG_HEAD = """\
 # Settings
 
@@ -79,6 +105,7 @@ def render_reference() -> dict[str, str]:
         "config.md": render_config(),
         "metrics.md": render_metrics(),
         "openapi.json": render_openapi(),
+        "cards.md": render_cards(),
     }
 
 
@@ -122,6 +149,30 @@ def render_openapi() -> str:
 
     api: Any = build_api(Any, Any, key="", body_bytes_max=0, metrics=no_metrics)  # type: ignore[arg-type]
     return json.dumps(api._app.openapi(), indent=1, ensure_ascii=False) + "\n"
+
+
+def render_cards() -> str:
+    """Render one row per base and quantisation, and one column per card."""
+    names = " | ".join(f"{gib} GB" for gib in CARDS_GIB)
+    head = [f"| | quantisation | base | {names} |", f"|---|---|---|{'---|' * len(CARDS_GIB)}"]
+    listed = [base for base in KNOWN_BASES if LISTED_PARAMETERS[0] <= base.num_parameters <= LISTED_PARAMETERS[1]]
+    return CARDS_HEAD + "\n".join([*head, *(row for base in listed for row in _base_rows(base)), ""])
+
+
+def _base_rows(base: KnownBase) -> Iterator[str]:
+    cards = [Room(size_bytes=gib * GIB - RESERVED_BYTES, on_gpu=True) for gib in CARDS_GIB]
+    forms = zip(*(forms_of(base.config, DEFAULTS, card) for card in cards), strict=True)
+    for number, form in enumerate(forms):
+        name = f"`{base.name}`" if number == 0 else ""
+        cells = " | ".join(_cell(each.plan) for each in form)
+        yield f"| {name} | `{form[0].quantisation}` | {form[0].base_bytes / 1e9:.1f} GB | {cells} |"
+
+
+def _cell(plan: MemoryPlan | None) -> str:
+    if plan is None:
+        return "no"
+    adapters = "1 adapter" if plan.num_adapters == 1 else f"{plan.num_adapters} adapters"
+    return f"{plan.kv_tokens // 100 * 100:,}, {adapters}"
 
 
 def _metric_row(family: Family) -> str:

@@ -39,7 +39,10 @@ class ApiConfig:
 class InferenceConfig:
     """The engine: one base model, many adapters, one child process."""
 
-    base: str = setting(DEMO_BASE_NAME, "Base model: a name from `models list`, or a folder in Hugging Face format.")
+    base: str = setting(
+        DEMO_BASE_NAME,
+        "Base model: a name from `models list`, a folder in Hugging Face format, or the path of a GGUF file.",
+    )
     backend: str = setting(
         "auto",
         "Backend that runs the model; auto takes llamacpp for a GGUF base that only it serves, else torch_lora.",
@@ -72,9 +75,10 @@ class InferenceConfig:
         0, "Memory for the KV cache, in bytes; 0 takes enough for batch_max sequences of context_max tokens.", low=0
     )
     quantisation: str = setting(
-        "none",
-        "Quantisation of the base's weights; int8 and nf4 take less memory. On a CPU they are many times slower.",
-        choices=lambda: ["none", "int8", "nf4"],
+        "auto",
+        "Format of the base's weights; int8, int4 and nf4 take less memory and are slower on a CPU. auto keeps the "
+        "format of the base's files, but widens it on a CPU with enough memory.",
+        choices=lambda: ["auto", "none", "int8", "int4", "nf4"],
     )
     acceleration: str = setting(
         "auto", "Compiled kernels, on processors that support them.", choices=lambda: ["auto", "off"]
@@ -93,6 +97,13 @@ class InferenceConfig:
     )
     load_timeout_s: float = setting(
         600.0, "Seconds to load the base before the engine is restarted.", low=10.0, high=86_400.0
+    )
+    unload_after_s: float = setting(
+        0.0,
+        "Seconds without a request after which the engine gives its memory back; the next request or paid stream "
+        "loads it again. 0 never does, because a node that must load first seldom wins a bid.",
+        low=0.0,
+        high=7 * 86_400.0,
     )
     stall_timeout_s: float = setting(
         120.0, "Seconds without output from a busy engine before it is restarted.", low=1.0, high=3600.0
@@ -248,7 +259,7 @@ class LimitsConfig:
     )
     busy_quiet_s: float = setting(60.0, "Seconds of quiet before the node resumes by itself.", low=1.0, high=86_400.0)
     busy_grace_s: float = setting(
-        5.0, "Seconds for running answers to finish when another program becomes busy.", low=0.0, high=600.0
+        0.5, "Seconds for running answers to finish when another program becomes busy.", low=0.0, high=600.0
     )
 
 

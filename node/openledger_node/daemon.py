@@ -20,7 +20,7 @@ from .api.traffic import Traffic
 from .api_key import api_key_file, load_api_key
 from .config import Config, LimitsConfig
 from .engine.backend import BackendSettings
-from .engine.budget import fit, is_on_gpu, needs_of
+from .engine.base_fit import fit_here
 from .engine.choose import choose_backend
 from .engine.engine import Engine, EngineOptions, NoEngine
 from .engine.tokenizer import open_tokenizer
@@ -28,7 +28,7 @@ from .factory.forecast import TrainingRoom
 from .factory.service import TrainingService
 from .home import Home, claim_home
 from .ledger.ledger import Ledger, open_ledger
-from .machine import has_amd_gpu
+from .machine import look_at_machine
 from .market.router import Router
 from .models.bases import Base, find_base
 from .models.library import list_adapters
@@ -242,15 +242,10 @@ def engine_options(home: Home, config: Config, base: Base) -> EngineOptions:
     backend = choose_backend(inference, base).backend
     settings, adapter_cache_bytes = _backend_settings(home, config, base, backend), inference.adapter_cache_bytes
     if backend == "llamacpp":  # it leaves layers in RAM that a GPU has no room for
-        on_gpu = inference.device != "cpu" and (is_on_gpu(inference.device) or has_amd_gpu())
+        on_gpu = inference.device != "cpu" and look_at_machine().card is not None
         settings = replace(settings, device_bytes_max=limits.vram_bytes if on_gpu else limits.ram_bytes)
     else:
-        settings, adapter_cache_bytes = fit(
-            settings,
-            adapter_cache_bytes,
-            cap_bytes=limits.vram_bytes if is_on_gpu(inference.device) else limits.ram_bytes,
-            needs=needs_of(base.folder, inference),
-        )
+        settings, adapter_cache_bytes = fit_here(settings, config, base.folder)
     return EngineOptions(
         backend=backend,
         settings=settings,
@@ -263,6 +258,7 @@ def engine_options(home: Home, config: Config, base: Base) -> EngineOptions:
         memory_max_bytes=inference.memory_max_bytes,
         adapter_ram_bytes=min(inference.adapter_ram_bytes, config.limits.ram_bytes or inference.adapter_ram_bytes),
         base_digest=base.digest,
+        unload_after_s=inference.unload_after_s,
         pinned=pinned_sources(home, base),
     )
 

@@ -7,6 +7,7 @@ NodeError           1  failure
 ├── ChainError      5  the chain's RPC is down, silent, or of another chain
 ├── NetworkError    6  a download or a peer
 └── ModelError      7  GPU, base model, adapter files
+    └── DeviceError 7  the GPU or its memory; the node goes on without its engine
 """
 
 
@@ -52,3 +53,14 @@ class ModelError(NodeError):
     """The base, an adapter or the device can't be used."""
 
     exit_code = 7
+
+
+class DeviceError(ModelError):
+    """The device can't run the base now. The rest of the node goes on, and the message says what helps.
+
+    `can_recover`: False if only a change by the operator and a new start can help, as with an outdated driver.
+    """
+
+    def __init__(self, message: str, *, can_recover: bool = True) -> None:
+        super().__init__(message)
+        self.can_recover = can_recover

@@ -1,16 +1,15 @@
-"""Cores, memory and GPU that this process can use; a container or CPU affinity allows less than the machine has.
+"""Cores, memory and graphics card that this process can use.
 
-It reads the limits of cgroups version 2. Under version 1, the limits are those of the machine.
+A container or CPU affinity allows less than the machine has. The limits of cgroups version 2 are read. Under
+version 1, the limits are those of the machine.
 """
 
 import os
-import shutil
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from openledger_protocol.constants import DEMO_BASE_NAME
+from .card import Card, TorchBuild, Trouble, find_card, find_torch, trouble_with
 
 GROUPS_FOLDER = Path("/sys/fs/cgroup")
 OWN_GROUPS_FILE = Path("/proc/self/cgroup")
@@ -68,90 +67,37 @@ def _read(file: Path) -> str:
         return ""
 
 
-# ---- Memory for serving, and the bases that fit it
-
-NVIDIA_SMI = "nvidia-smi"
-CARDS = Path("/sys/class/drm")
-AMD = "0x1002"
-"""AMD's PCI vendor id, as Linux writes it beside each card."""
-
-TIMEOUT_S = 5.0
-GIB = 1 << 30
-BYTES_OF_PARAMETER = 2
-"""In bfloat16; KV cache and adapters need about a third more."""
-
-SPARE_PERCENT = 140
-CPU_PARAMETERS_MAX = 500 * 10**6
-"""A larger base on a CPU answers more slowly than people read."""
+# ---- Memory for serving
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """Memory of this machine, and its first GPU if there is one."""
+    """Memory of this machine, and its first graphics card if there is one."""
 
     ram_bytes: int
-    gpu: str | None = None
-    gpu_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Suited:
-    """A known base, its memory needs, and `fits` if this machine serves it well."""
-
-    name: str  # as `models pull` takes it
-    num_parameters: int
-    needs_bytes: int
-    fits: bool
+    card: Card | None = None
+    torch: TorchBuild | None = None
 
     @property
-    def setting(self) -> str:
-        """Name of the base in the setting `[inference] base`."""
-        return self.name.replace("/", "--")
+    def gpu_bytes(self) -> int:
+        """Memory of an NVIDIA or AMD card, also of one that only another program's torch can use; 0 without one."""
+        return self.card.total_bytes if self.card and self.card.vendor != "apple" else 0
 
+    @property
+    def trouble(self) -> Trouble | None:
+        """The reason why the engine can't use the card."""
+        return trouble_with(self.card, self.torch) if self.card else None
 
-KNOWN_BASES = (
-    (DEMO_BASE_NAME, 135 * 10**6),
-    ("HuggingFaceTB/SmolLM2-360M-Instruct", 362 * 10**6),
-    ("HuggingFaceTB/SmolLM2-1.7B-Instruct", 1_711 * 10**6),
-    ("Qwen/Qwen3-4B-Instruct-2507", 4_022 * 10**6),
-    ("Qwen/Qwen3-8B", 8_191 * 10**6),
-    ("Qwen/Qwen3-14B", 14_768 * 10**6),
-)
-"""Openly licensed bases of the families that the engine serves, the smallest first."""
+    @property
+    def usable_card(self) -> Card | None:
+        """The card, if the engine can use it."""
+        return self.card if self.card and self.card.total_bytes and not self.trouble else None
 
 
 def look_at_machine() -> Machine:
-    """Ask the system and, if there is a GPU, its driver."""
+    """Ask the system and, if there is a graphics card, its driver."""
     ram_bytes = usable_bytes()
-    if shutil.which(NVIDIA_SMI) is None:
-        return Machine(ram_bytes=ram_bytes)
-    asked = [NVIDIA_SMI, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    try:
-        said = subprocess.run(asked, capture_output=True, text=True, timeout=TIMEOUT_S, check=True).stdout
-        name, _, mib = said.splitlines()[0].rpartition(",")
-        return Machine(ram_bytes=ram_bytes, gpu=name.strip(), gpu_bytes=int(mib) << 20)
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return Machine(ram_bytes=ram_bytes)
-
-
-def suited_bases(machine: Machine) -> list[Suited]:
-    """List the known bases; `fits` is set for those that this machine serves well."""
-    found = []
-    for name, num_parameters in KNOWN_BASES:
-        needs = num_parameters * BYTES_OF_PARAMETER * SPARE_PERCENT // 100
-        if machine.gpu:
-            fits = needs <= machine.gpu_bytes
-        else:
-            fits = num_parameters <= CPU_PARAMETERS_MAX and needs <= machine.ram_bytes // 2
-        found.append(Suited(name=name, num_parameters=num_parameters, needs_bytes=needs, fits=fits))
-    return found
-
-
-def propose(machine: Machine) -> str:
-    """Return the largest base that fits the GPU; without a GPU the demo base, which downloads in a minute."""
-    if not machine.gpu:
-        return DEMO_BASE_NAME
-    return next((each.name for each in reversed(suited_bases(machine)) if each.fits), DEMO_BASE_NAME)
+    return Machine(ram_bytes=ram_bytes, card=find_card(ram_bytes), torch=find_torch())
 
 
 # ---- Resident memory of a process, on Linux; other systems do not report it
@@ -173,8 +119,3 @@ def _status_bytes(process_id: int, name: str) -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)
-
-
-def has_amd_gpu() -> bool:
-    """Return True if Linux lists a graphics card of AMD."""
-    return any(_read(file) == AMD for file in CARDS.glob("card*/device/vendor"))

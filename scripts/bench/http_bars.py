@@ -1,28 +1,23 @@
-"""Bar 4: throughput through a real daemon (HTTP, scheduler and engine process) over the backend alone."""
+"""Bar 3: throughput through a real daemon (HTTP, scheduler and engine process) over the backend alone."""
 
-import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
-import trio
 from bars import Bar, bar
 from field import Field, Setting
+from http_batch import address_of, ask_all
 from quiet import Case, PlayerError, Samples, gather
 from room import wait_until_calm
 from work import Prompt, folder_of, spread
 
-from openledger_node.api_key import load_api_key
 from openledger_node.demo.processes import DemoError, OperatorHome, wait_for
 from openledger_node.home import Home as NodeHome
 from openledger_node.models.adapters import add_adapter
 from openledger_node.models.bases import find_base
 
-TIMEOUT_S, START_TIMEOUT_S = 300.0, 120.0
-DATA, DONE = "data: ", "[DONE]"
+START_TIMEOUT_S = 120.0
 CONTENDERS = ("accelerated", "torch")
 
 
@@ -59,7 +54,7 @@ def why_not(found: dict[str, Samples]) -> str:
 
 
 def http_bar(value: float | None, why: str) -> Bar:
-    return bar("http_over_backend", value, "ratio", 0.90, 0.95, why=why)
+    return bar("http_over_backend", value, "ratio", 0.90, 0.94, why=why)
 
 
 class Door:
@@ -68,8 +63,7 @@ class Door:
     def __init__(self, home: OperatorHome, models: list[str], base: str) -> None:
         status = wait_for("the daemon is up", lambda: status_of(home), timeout_s=START_TIMEOUT_S)
         self._home = home
-        self._url = f"{status['api']['url']}/v1/completions"
-        self._headers = {"Authorization": f"Bearer {load_api_key(NodeHome(home.root))}"}
+        self._address = address_of(home, status)
         self.models = models
         self.base = base
 
@@ -79,48 +73,12 @@ class Door:
 
     def batch(self, prompts: list[Prompt], models: list[str]) -> dict[str, Any]:
         """Send all requests at once, streamed, each on a connection of its own."""
-        try:
-            return trio.run(self._batch, prompts, models)
-        except BaseExceptionGroup as group:
-            failure: BaseException = group
-            while isinstance(failure, BaseExceptionGroup):
-                failure = failure.exceptions[0]
-            raise PlayerError(f"{type(failure).__name__}: {failure}") from group
-
-    async def _batch(self, prompts: list[Prompt], models: list[str]) -> dict[str, Any]:
-        found: list[tuple[float, int]] = []
-        limits = httpx.Limits(max_connections=len(prompts))
-        async with httpx.AsyncClient(headers=self._headers, timeout=TIMEOUT_S, limits=limits) as client:
-            began_s = time.perf_counter()
-            async with trio.open_nursery() as nursery:
-                for prompt, model in zip(prompts, models, strict=True):
-                    nursery.start_soon(self._ask, client, prompt, model, began_s, found)
-            wall_s = time.perf_counter() - began_s
-        return {"wall_s": wall_s, "first_s": [one for one, _ in found], "tokens": sum(many for _, many in found)}
-
-    async def _ask(
-        self, client: httpx.AsyncClient, prompt: Prompt, model: str, began_s: float, found: list[tuple[float, int]]
-    ) -> None:
-        body = {
-            "model": model,
-            "prompt": prompt.text,
-            "max_tokens": self.answer_tokens,
-            "temperature": 0,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-        first_s, last = None, ""
-        async with client.stream("POST", self._url, json=body) as response:
-            if response.status_code != httpx.codes.OK:
-                raise PlayerError(f"the daemon answers {response.status_code}: {(await response.aread())[:200]!r}")
-            async for line in response.aiter_lines():
-                if line.startswith(DATA) and not line.endswith(DONE):
-                    first_s, last = first_s or time.perf_counter() - began_s, line
-        usage = json.loads(last.removeprefix(DATA))["usage"]
-        if usage["prompt_tokens"] != len(prompt.ids):
-            raise PlayerError(f"a prompt of {len(prompt.ids)} tokens was taken for {usage['prompt_tokens']}")
-        assert first_s is not None, "it has said something"
-        found.append((first_s, usage["completion_tokens"]))
+        asked = {"max_tokens": self.answer_tokens, "temperature": 0}
+        pairs = zip(prompts, models, strict=True)
+        answers = ask_all(self._address, [{"model": model, "prompt": one.text, **asked} for one, model in pairs])
+        if {usage["prompt_tokens"] for usage in answers.usages} != {len(prompts[0].ids)}:
+            raise PlayerError(f"prompts of {len(prompts[0].ids)} tokens were taken for others: {answers.usages}")
+        return {"wall_s": answers.wall_s, "first_s": answers.first_s, "tokens": answers.tokens}
 
     answer_tokens = 0  # set by the caller that opens it
 

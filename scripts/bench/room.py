@@ -26,11 +26,15 @@ from openledger_node.engine.frames import Submit
 from openledger_node.engine.stopwatch import Timing, time_sequences
 from openledger_node.machine import resident_bytes
 from openledger_node.models.adapter_source import AdapterSource
+from openledger_protocol.codec import sha256_digest
 from openledger_protocol.inference import SamplingParams
 
 NEIGHBOUR = "while True: pass"
 STALL_TIMEOUT_S = 120.0
 FEW_REGISTERED = 8
+
+BASE_DIGEST = sha256_digest(b"the benchmark's base")
+"""Under this the verdicts of probes are kept from engine to engine."""
 
 POOL_BATCHES = 3
 
@@ -137,9 +141,17 @@ class Room:
         await self._time(sources, 1)
 
     async def traffic(self, registered: int) -> dict[str, Any]:
-        """Zipf traffic over a number of adapters: the first half fills the cache, and the second is timed."""
-        requests = self.setting.shape.requests
-        drawn = [self.setting.sources[one] for one in draw_zipf(registered, 2 * requests, seed=next(self._numbers))]
+        """Zipf traffic over a number of adapters."""
+        return await self.replay(self.draw(registered))
+
+    def draw(self, registered: int) -> list[AdapterSource]:
+        """The adapters of two rounds of requests, by Zipf's law."""
+        drawn = draw_zipf(registered, 2 * self.setting.shape.requests, seed=next(self._numbers))
+        return [self.setting.sources[one] for one in drawn]
+
+    async def replay(self, drawn: list[AdapterSource]) -> dict[str, Any]:
+        """Traffic over these adapters: the first half fills the cache, and the second is timed."""
+        requests = len(drawn) // 2
         await self._time(drawn[:requests], None)
         before = await self._figures()
         timing = await self._time(drawn[requests:], None)
@@ -225,6 +237,7 @@ def options_of(setting: Setting, adapter_cache_bytes: int) -> EngineOptions:
         stall_timeout_s=STALL_TIMEOUT_S,
         wait_policy="auto",
         log_file=setting.scratch / "engine.log",
+        base_digest=BASE_DIGEST,
     )
 
 

@@ -22,6 +22,7 @@ from engine_bars import engine_bars, measure_engines
 from exact_bars import measure_exactness
 from field import Field, Setting, open_field
 from http_bars import measure_http
+from overhead_bars import measure_overhead
 from quiet import OTHERS_MAX_CORES, PlayerError
 from work import FULL, QUICK, PromptDrawer, write_adapters
 
@@ -37,7 +38,7 @@ HOME = Home(ROOT / ".home")
 PEERS = ("peft", "vllm")
 ANYBODY = float("inf")
 
-PARTS = ("backends", "http", "exact", "engines")
+PARTS = ("backends", "http", "overhead", "exact", "engines")
 
 Found = dict[str, Any]
 Part = Callable[[Setting, float], tuple[list[Bar], Found]]
@@ -46,7 +47,7 @@ Part = Callable[[Setting, float], tuple[list[Bar], Found]]
 def measure(setting: Setting, peers: list[str], others_max: float, only: list[str]) -> Found:
     """Measure the bars of the selected parts; each part is closed before the next one starts."""
     load, began_s, bars, runs = os.getloadavg()[0], time.monotonic(), [], {}
-    parts: dict[str, Part] = {"exact": exact_part, "engines": engines_part}
+    parts: dict[str, Part] = {"overhead": overhead_part, "exact": exact_part, "engines": engines_part}
     versions: dict[str, str] = {}
     if {"backends", "http"} & set(only):
         with open_field(setting, peers if "backends" in only else []) as field:
@@ -59,6 +60,7 @@ def measure(setting: Setting, peers: list[str], others_max: float, only: list[st
             add(name, part, setting, others_max, bars, runs)
     runs["took_s"] = round(time.monotonic() - began_s)
     env = environment(load, setting.threads, dtype="bfloat16", base=setting.base.name, shape=shape_of(setting))
+    env["load_at_end"] = round(os.getloadavg()[0], 2)
     env["versions"] |= versions
     return {"bench": "serving", "quick": setting.shape == QUICK, "bars": bars, "env": env, "runs": runs}
 
@@ -85,6 +87,12 @@ def backends_part(field: Field, setting: Setting, others_max: float) -> tuple[li
 def http_part(field: Field, setting: Setting, others_max: float) -> tuple[list[Bar], Found]:
     one, runs = measure_http(setting, field, others_max)
     return [one], {"http": runs}
+
+
+def overhead_part(setting: Setting, _: float) -> tuple[list[Bar], Found]:
+    sizes = {"samples": 1, "many": max(setting.shape.registered)} if setting.shape == QUICK else {}
+    bars, runs = measure_overhead(**sizes)
+    return bars, {"overhead": runs}
 
 
 def exact_part(setting: Setting, _: float) -> tuple[list[Bar], Found]:
@@ -143,6 +151,7 @@ def read_words() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     parser.add_argument("--quick", action="store_true", help="the short form")
+    parser.add_argument("--busy", action="store_true", help="keep samples that other processes disturbed")
     parser.add_argument("--peers", help="in addition to transformers; default: peft,vllm, or peft with --quick")
     parser.add_argument("--only", default=",".join(PARTS), help="parts to run, separated by commas; default: all")
     parser.add_argument(
@@ -172,7 +181,7 @@ def main() -> None:
         raise SystemExit("--write-docs needs all parts: leave out --only")
     with tempfile.TemporaryDirectory() if words.work is None else nullcontext(words.work) as folder:
         setting = prepare(Path(folder), is_quick=words.quick, say=lambda line: print(line, flush=True))
-        found = measure(setting, peers, ANYBODY if words.quick else OTHERS_MAX_CORES, only)
+        found = measure(setting, peers, ANYBODY if words.quick or words.busy else OTHERS_MAX_CORES, only)
     show_bars("Serving", found["bars"])
     if words.write_docs:
         from serving_page import write_page  # imported late: it needs the drawing library

@@ -11,14 +11,18 @@ from support.processes.nodes import ROOT
 pytestmark = pytest.mark.slow
 
 WEB = ROOT / "node" / "openledger_node" / "api" / "web"
+NATIVE = ROOT / "node" / "openledger_node" / "backends" / "native"
 
 
-def test_the_wheel_holds_every_file_of_the_page(tmp_path: Path) -> None:
+def test_the_wheel_holds_every_file_of_the_page_and_of_the_compiled_step(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as packed:
         held = set(packed.namelist())
-    wanted = {file.relative_to(ROOT / "node").as_posix() for file in WEB.rglob("*") if file.is_file()}
-    assert wanted
+    source = [file for file in NATIVE.iterdir() if file.suffix in (".cpp", ".h")]
+    page = [file for file in WEB.rglob("*") if file.is_file()]
+    assert source
+    assert page
+    wanted = {file.relative_to(ROOT / "node").as_posix() for file in (*page, *source)}
     assert wanted <= held

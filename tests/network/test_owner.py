@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from support.commands import run_command
+from support.faulty_plug import FaultyPlug
 from support.processes.nodes import (
     Node,
     ask_status,
@@ -134,6 +135,31 @@ def test_a_node_that_was_paused_at_its_start_sells_once_it_is_resumed(home: Home
     finally:
         process.terminate()
         process.wait(30)
+
+
+def test_a_node_whose_card_is_lost_says_so_everywhere_and_the_rest_of_it_goes_on(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plug = FaultyPlug(tmp_path / "plug", monkeypatch)
+    plug.fail("open", "CUDA error: GPU is lost.  Reboot the system to recover this GPU")
+    lost = "the GPU no longer answers (it fell off the bus): shut the machine down and start it again"
+    settings = {**EMBEDDED, **plug.environment, "OPENLEDGER_INFERENCE_BASE": "fake"}
+    with running_node(home, "--backend", "faulty", **settings) as node:
+        status = wait_for(lambda: found if (found := node.status())["address"] else None, within_s=60)
+        assert (status["state"], status["engine"]["state"], status["chain"]) == ("idle", "failed", "ok")
+        assert status["why_idle"].startswith(lost)
+        assert status["engine"]["why_failed"].startswith(lost)
+        assert any(lost in alert for alert in status["money"]["alerts"])
+        assert lost in (home.root / "start.log").read_text()
+        doctor = json.loads(run(home, "doctor", "--only", "model", "--json").stdout)
+        (check,) = (each for each in doctor["checks"] if each["check"] == "engine")
+        assert lost in json.dumps(check)
+        refused = answer(node)
+        assert (refused.status_code, lost in refused.text) == (503, True)
+        wait_for(lambda: int(verb(home, "stake", "show")["bonded_wei"]), within_s=60)  # money moves without a card
+        plug.mend()
+        wait_for(lambda: answer(node).status_code == 200, within_s=60)
+        assert node.status()["money"]["alerts"] == []
 
 
 def test_limits_count_at_once_and_the_engine_starts_anew_within_them(home: Home) -> None:

@@ -43,7 +43,7 @@ class LocalEngine:
         self._allowed: dict[str, int] = {}  # of the sequences that have an allowance
         self._told = trio.Event()  # replaced at each `allow` and `cancel`
         self.profile = self._backend.profile
-        self.state = "ready"
+        self.state, self.can_answer, self.failure = "ready", True, None
 
     def submit(self, order: Submit) -> "trio.MemoryReceiveChannel[EngineOutcome]":
         send, receive = trio.open_memory_channel[EngineOutcome](order.sampling.max_tokens + 1)

@@ -1,15 +1,15 @@
 """The OpenAI-compatible HTTP API."""
 
-import json
+import math
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 import trio
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
 from openledger_protocol.inference import Completion, InferenceRequest, TokenChunk, TokenLogprob
@@ -17,6 +17,7 @@ from openledger_protocol.primitives import RequestId
 
 from .. import __version__
 from ..market.router import Router
+from ..serving.admission import Admitted
 from ..serving.service import Failure, Outcome, open_channel
 from . import openai
 from .errors import NO_EMBEDDINGS, REFUSALS, add_refusals, describe, refusal
@@ -25,14 +26,13 @@ from .guard import BODY_S, OPEN_PATHS, App, Guard
 from .openai import Kind
 from .page import Page
 from .schemas import ChatBody, CompletionBody, CompletionLogprobs, RequestBody, chat_logprobs
+from .stream import LOADING_S, Answers, AnswerStream, WriteLogprobs, cancel_on_disconnect
 
 CLIENT_CLOSED = 499  # nobody reads it; nginx uses this number in its logs
 STREAMED: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {}}, "description": "The answer."}
 }
-Answers = trio.MemoryReceiveChannel[Outcome]
 Metrics = Callable[[], Awaitable[str]]
-WriteLogprobs = Callable[[Sequence[TokenLogprob]], dict[str, Any] | None]
 
 
 def build_api(
@@ -136,13 +136,17 @@ async def _respond(
     admitted = await router.admit(request)
     send, answers = open_channel(admitted.request)
     nursery.start_soon(router.handle, admitted, send)
+
+    def loading() -> str | None:
+        return router.loading if isinstance(admitted, Admitted) else None
+
     if body.stream:
-        first = await _first(answers, http)
+        first = await _first(answers, http, patience_s=LOADING_S if loading() else math.inf)
         if isinstance(first, Failure):
             raise first.error
         has_usage = bool(body.stream_options and body.stream_options.include_usage)
-        events = _events(request, kind, first, answers, has_usage, _logprobs_writer(router, request, kind))
-        return StreamingResponse(events, media_type="text/event-stream")
+        writer = _logprobs_writer(router, request, kind)
+        return AnswerStream(request, kind, first, answers, writer, has_usage=has_usage, loading=loading)
     completion, logprobs = await _collect(answers, http)
     respond = openai.chat_response if kind == "chat" else openai.completion_response
     written = _logprobs_writer(router, request, kind)(logprobs)
@@ -156,66 +160,26 @@ def _logprobs_writer(router: Router, request: InferenceRequest, kind: Kind) -> W
     return partial(chat_logprobs, router.spell) if kind == "chat" else CompletionLogprobs(router.spell).of
 
 
-async def _first(answers: Answers, http: Request) -> Outcome:
+async def _first(answers: Answers, http: Request, *, patience_s: float) -> Outcome | None:
     """Wait for the first token, so that a refusal by the engine still gets its HTTP status.
+
+    None if it has not come after `patience_s`; the stream then begins with comments on the load.
 
     Raises:
         HTTPException: the client disconnected.
     """
     received: list[Outcome] = []
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_cancel_on_disconnect, http, nursery.cancel_scope)
-        received.append(await answers.receive())
+        nursery.start_soon(cancel_on_disconnect, http.receive, nursery.cancel_scope)
+        with trio.move_on_after(patience_s) as patience:
+            received.append(await answers.receive())
         nursery.cancel_scope.cancel()
+    if patience.cancelled_caught:
+        return None
     if not received:
         answers.close()  # tells the router to stop
         raise HTTPException(CLIENT_CLOSED, "the client disconnected")
     return received[0]
-
-
-async def _events(
-    request: InferenceRequest,
-    kind: Kind,
-    first: Outcome,
-    answers: Answers,
-    has_usage: bool,
-    write_logprobs: WriteLogprobs,
-) -> AsyncIterator[str]:
-    """Server-sent events of one answer; leaving it closes `answers`, which tells the router to stop."""
-    created_s = int(time.time())
-    async with answers:
-        if kind == "chat":
-            yield _event(openai.role_chunk(request, created_s=created_s))
-        outcome: Outcome | None = first
-        while outcome is None or isinstance(outcome, TokenChunk):
-            if outcome is None:
-                outcome = await answers.receive()
-            events = ""
-            while isinstance(outcome, TokenChunk):  # all tokens that are there already go in one write
-                if outcome.text or outcome.logprobs:
-                    written = write_logprobs(outcome.logprobs)
-                    chunk = openai.stream_chunk(
-                        request, kind, outcome.text, None, logprobs=written, created_s=created_s
-                    )
-                    events += _event(chunk)
-                outcome = _next(answers)
-            if events:
-                yield events
-        if isinstance(outcome, Failure):
-            yield _event(openai.error_body(outcome.error))
-            return
-        yield _event(openai.stream_chunk(request, kind, "", outcome, created_s=created_s))
-        if has_usage:
-            yield _event(openai.usage_chunk(request, kind, outcome, created_s=created_s))
-        yield "data: [DONE]\n\n"
-
-
-def _next(answers: Answers) -> Outcome | None:
-    """The next part of an answer if it is there already, else None."""
-    try:
-        return answers.receive_nowait()
-    except trio.WouldBlock:
-        return None
 
 
 async def _collect(answers: Answers, http: Request) -> tuple[Completion, list[TokenLogprob]]:
@@ -228,7 +192,7 @@ async def _collect(answers: Answers, http: Request) -> tuple[Completion, list[To
     last: Outcome | None = None
     logprobs: list[TokenLogprob] = []
     async with answers, trio.open_nursery() as nursery:
-        nursery.start_soon(_cancel_on_disconnect, http, nursery.cancel_scope)
+        nursery.start_soon(cancel_on_disconnect, http.receive, nursery.cancel_scope)
         async for outcome in answers:
             last = outcome
             if isinstance(outcome, TokenChunk):
@@ -239,16 +203,6 @@ async def _collect(answers: Answers, http: Request) -> tuple[Completion, list[To
     if not isinstance(last, Completion):
         raise HTTPException(CLIENT_CLOSED, "the client disconnected")
     return last, logprobs
-
-
-async def _cancel_on_disconnect(http: Request, scope: trio.CancelScope) -> None:
-    while (await http.receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()
-
-
-def _event(content: dict[str, Any]) -> str:
-    return f"data: {json.dumps(content, ensure_ascii=False, separators=(',', ':'))}\n\n"
 
 
 def _draw_request_id() -> RequestId:

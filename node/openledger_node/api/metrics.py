@@ -66,7 +66,13 @@ FAMILIES: Final = (
         help="The most requests that may run or wait at once: [inference] queue_max.",
     ),
     # the engine
-    Family(name="engine_up", kind="gauge", help="1 while the engine accepts requests."),
+    Family(name="engine_up", kind="gauge", help="1 while the engine is loaded."),
+    Family(
+        name="engine_unloaded", kind="gauge", help="1 while it is unloaded for want of requests; the next loads it."
+    ),
+    Family(name="engine_failed", kind="gauge", help="1 while it can't be loaded; `status` says why."),
+    Family(name="engine_load_seconds", kind="gauge", help="Seconds that its last load took."),
+    Family(name="engine_unloads_total", kind="counter", help="Times that it was unloaded, since the daemon's start."),
     Family(name="engine_restarts_total", kind="counter", help="Restarts of the engine since the daemon's start."),
     Family(
         name="engine_tokens_per_second",
@@ -210,6 +216,10 @@ class Metering:
             "requests_remote": self._parts.router.num_live,
             "queue_slots": inference.queue_max,
             "engine_up": engine.state == "ready",
+            "engine_unloaded": engine.state == "unloaded",
+            "engine_failed": engine.failure is not None,
+            "engine_load_seconds": round(engine.load_s or 0.0, 3),
+            "engine_unloads_total": engine.num_unloads,
             "engine_restarts_total": engine.num_restarts,
             "engine_tokens_per_second": beat.tokens_per_s if engine.num_live else 0,
             "engine_resident_bytes": beat.peak_rss_bytes,

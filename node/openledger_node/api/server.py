@@ -73,6 +73,9 @@ class Connection(TCPServer):
 
 # ---- server
 
+BODY_SEND: Final = "openledger.body_send"
+"""A scope's key for the server's own `send`, for answers that need no middleware behind their heads."""
+
 BACKLOG = 256
 CLOSE_GRACE_S = 2.0
 FULL_S = 1.0
@@ -145,7 +148,9 @@ async def serve_app(
     """
     bounds = bounds or Bounds()
     context, address = WorkerContext(None), listener.getsockname()
-    serve = partial(Connection, wrap_app(app, 0, "asgi"), _config(bounds), context, ConnectionState({}))
+    serve = partial(
+        Connection, wrap_app(with_body_send(app), 0, "asgi"), _config(bounds), context, ConnectionState({})
+    )
     gate = ConnectionGate(serve, bounds.connections_max)
 
     async def hang_up_late() -> None:
@@ -160,6 +165,15 @@ async def serve_app(
             await context.terminated.set()
             connections.cancel_scope.deadline = trio.current_time() + CLOSE_GRACE_S
         watching.cancel_scope.cancel()
+
+
+def with_body_send(app: Any) -> Any:
+    """Wrap an application so that its answers find the server's own `send` in their scope."""
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        await app({**scope, BODY_SEND: send} if scope["type"] == "http" else scope, receive, send)
+
+    return serve
 
 
 async def _accept(

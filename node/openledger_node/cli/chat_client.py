@@ -16,7 +16,7 @@ from ..api_key import load_api_key
 from ..errors import NodeError
 from ..home import Home
 from .daemon_client import answer_of, ask_daemon, open_socket, raise_refusal
-from .render import out_console, shown
+from .render import out_console, plain, say, shown
 
 CONNECT_TIMEOUT_S = 5.0
 CHUNK_TIMEOUT_S = 600.0  # a large model on a small GPU may take minutes to its first token
@@ -94,7 +94,13 @@ def text_of(event: dict[str, Any]) -> str:
 
 
 def _events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+    has_said = False
     for line in lines:
+        if line.startswith(":"):  # a comment: the engine is loading
+            if not has_said:
+                say(f"[dim]{plain(line.removeprefix(':').strip())}[/]")
+                has_said = True
+            continue
         content = line.removeprefix("data: ")
         if not content or content == "[DONE]":
             continue

@@ -23,7 +23,7 @@ def greet(listening: Listening, *, hello: bool) -> None:
     """Print the greeting; with `hello`, a first answer follows while the node already serves."""
     if listening.num_recovered:
         say(f"recovered: {counted(listening.num_recovered, 'request')} of the last run had been cut off")
-    say(f"  base      [bold]{plain(listening.base.name)}[/] {_where(listening.engine)}")
+    say(f"  base      [bold]{plain(listening.base.name)}[/] {plain(_where(listening.engine))}")
     say(f"  adapters  {listening.num_adapters} here")
     say(f"  API       [bold]{listening.url}/v1[/]   (any OpenAI client; key in {plain(str(listening.key_file))})")
     say(f"  page      [bold]{plain(listening.page)}[/]   (works once; `openledger-node open` prints another)")
@@ -40,6 +40,8 @@ def _where(engine: Engine) -> str:
     """Describe the device or the nodes that answer with the base."""
     if profile := engine.profile:
         return f"on {profile.device}, {profile.dtype}, {profile.backend}"
+    if engine.failure:
+        return f"not now: {engine.failure.why}"
     return "once the node is resumed" if engine.state == "paused" else "by the nodes of the network"
 
 

@@ -1,58 +1,118 @@
 """`models`: base models on this machine."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 from ..engine.budget import check_disk_room
-from ..models.bases import base_to_json, list_bases
+from ..errors import ConfigError
+from ..home import is_claimed
+from ..models.bases import base_here, base_to_json, remove_base
 from ..models.download import pull_base
+from ..models.gguf_base import backends_of
+from ..models.gguf_head import OTHER_BACKENDS
+from ..operator.adapters import models_to_plain
+from .base_check import ANYWAY_HELP, BaseCheck, hub_name
 from .daemon_client import load_settings, open_node_home
-from .render import StageReport, emit_json, say, show_table
+from .render import StageReport, emit_json, out_console, plain, say, show_table
+from .units import size
 
 app = typer.Typer(help="Base models on this machine.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
-def hub_name(base: str) -> str:
-    """Return OWNER/NAME for a base that is stored as OWNER--NAME; the hub allows no `--` in names."""
-    return base if "/" in base else base.replace("--", "/", 1)
-
-
 @app.command("list")
 def list_models(as_json: Json = False) -> None:
-    """List the bases on this machine; the one that `start` serves is marked."""
+    """List the bases on this machine, and models of Ollama and LM Studio that can be used at once.
+
+    The base that `start` serves is marked.
+    """
     home = open_node_home()
-    served = load_settings(home).inference.base
-    bases = list_bases(home)
+    listing = models_to_plain(home, load_settings(home).inference.base)
     if as_json:
-        emit_json("models", {"served": served, "models": [base_to_json(base) for base in bases]})
+        emit_json("models", listing)
         return
     rows = [
-        ["*" if base.name == served else "", base.name, base.digest[:18] + "…", str(base.folder)] for base in bases
+        ["*" if base["is_served"] else "", base["name"], base["digest"][:18] + "…", base["problem"] or base["folder"]]
+        for base in listing["models"]
     ]
     show_table(["", "base", "digest", "folder"], rows, empty="no base is here yet: `openledger-node models pull`")
+    _show_found(listing)
+
+
+def _show_found(listing: dict[str, Any]) -> None:
+    """Show the models of other programs."""
+    if listing["found"]:
+        out_console.print("\nin other programs, used where they are after `openledger-node models pull NAME`:")
+        rows = [
+            [
+                each["source"],
+                size(each["size_bytes"]),
+                each["format"] or "?",
+                each["family"],
+                ", ".join(each["backends"]),
+            ]
+            for each in listing["found"]
+        ]
+        show_table(["name", "size", "format", "family", "served by"], rows, empty="")
+    for source, reason in listing["refused"].items():
+        say(f"[dim]not usable[/] {plain(source)}: {plain(reason)}")
 
 
 @app.command()
 def pull(
     name: Annotated[
-        str, typer.Argument(help="The demo base, or a Hugging Face model as OWNER/NAME or OWNER/NAME@REVISION.")
+        str,
+        typer.Argument(
+            help="The demo base; a Hugging Face model as OWNER/NAME or OWNER/NAME@REVISION; a GGUF file there as "
+            "OWNER/NAME:Q4_K_M or OWNER/NAME/FILE.gguf; the path of a GGUF file; ollama:NAME:TAG; or "
+            "lmstudio:OWNER/NAME."
+        ),
     ] = DEMO_BASE_NAME,
     source: Annotated[
         Path | None, typer.Option("--from", help="GGUF file of the demo base, if it is already on this machine.")
     ] = None,
+    anyway: Annotated[bool, typer.Option("--anyway", help=ANYWAY_HELP)] = False,
     as_json: Json = False,
 ) -> None:
-    """Download a base and check it. A download that was interrupted resumes."""
+    """Download a base and check it. A download that was interrupted resumes.
+
+    A GGUF file on this machine is read once, and neither copied nor changed.
+
+    Before the download, the command prints in which quantisations the base fits this machine, with how much context
+    and with how many adapters. A base that fits in none is refused.
+    """
     home = open_node_home()
-    check_disk_room(home, load_settings(home).limits.disk_bytes)
+    config = load_settings(home)
+    check_disk_room(home, config.limits.disk_bytes)
+    wanted = hub_name(name)
+    if base_here(home, wanted) is None:
+        BaseCheck(home, config, is_anyway=anyway).require_fit(wanted)
     with StageReport() as report:
-        base = pull_base(home, hub_name(name), source=source, report=report)
+        base = pull_base(home, wanted, source=source, report=report)
     if as_json:
         emit_json("model", base_to_json(base))
         return
     say(f"[bold]{base.name}[/] is ready in {base.folder}")
+    if base.gguf and (backends := backends_of(base.gguf)) == OTHER_BACKENDS:
+        say(f'only another backend serves it: set `\\[inference] backend` to "{backends[0]}"')
+
+
+@app.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="A base from `models list`.")],
+    as_json: Json = False,
+) -> None:
+    """Remove a base from the data directory. A GGUF file elsewhere stays where it is."""
+    home = open_node_home()
+    if is_claimed(home):
+        raise ConfigError("a node runs here and may serve that base: run `openledger-node stop` first")
+    base = remove_base(home, name)
+    if as_json:
+        emit_json("model", base_to_json(base))
+        return
+    kept = f"; {plain(str(base.gguf))} stays" if base.gguf and base.gguf.exists() else ""
+    say(f"removed {plain(base.name)}{kept}")

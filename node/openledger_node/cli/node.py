@@ -15,7 +15,7 @@ from .. import __version__
 from ..config import Config
 from ..errors import NodeError
 from ..home import Home
-from ..models.bases import FAKE_BASE_NAME, is_here
+from ..models.bases import FAKE_BASE_NAME, is_here, is_new_file
 from ..models.download import pull_base
 from ..operator.access import SOURCES
 from ..text import SafeFormatter
@@ -57,7 +57,7 @@ def start(
     config = load_settings(home, inference_base=base, inference_backend=backend, inference_dtype=dtype, api_port=port)
     keep_log(home)
     say(f"[bold]openledger-node[/] {__version__}   home {plain(str(home.root))}")
-    _fetch_demo_base(home, config)
+    _bring_base(home, config)
     run_daemon_to_its_end(home, config, hello=hello)
     say("stopped; every answer is recorded")
 
@@ -118,12 +118,15 @@ def version(as_json: Json = False) -> None:
     out_console.print(__version__)
 
 
-def _fetch_demo_base(home: Home, config: Config) -> None:
-    """Download the demo base on the first start; the operator pulls any other base."""
-    if config.inference.base == DEMO_BASE_NAME and not is_here(home, DEMO_BASE_NAME):
+def _bring_base(home: Home, config: Config) -> None:
+    """Download the demo base, or read a GGUF file, on the first start; the operator pulls any other base."""
+    name = config.inference.base
+    if name == DEMO_BASE_NAME and not is_here(home, name):
         say("downloading the demo base, 93 MB, this once")
-        with StageReport() as report:
-            pull_base(home, DEMO_BASE_NAME, source=None, report=report)
+    elif not is_new_file(home, name):
+        return
+    with StageReport() as report:
+        pull_base(home, name, source=None, report=report)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

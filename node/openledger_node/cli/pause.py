@@ -26,15 +26,20 @@ def pause(
     for_: Annotated[
         str | None, typer.Option("--for", help="Resume by itself after this time: 30m, 2h.", show_default=False)
     ] = None,
-    now: Annotated[bool, typer.Option("--now", help="Cut off running answers instead of finishing them.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Cut off running answers at once.")] = False,
+    drain: Annotated[bool, typer.Option("--drain", help="Let running answers finish first.")] = False,
     as_json: Json = False,
 ) -> None:
     """Stop taking requests and making bids, and free the engine's memory. The node stays paused after a restart.
 
-    Running answers finish first, for as long as the setting `node.drain_grace_s` allows.
+    Running answers get half a second to finish. Then they are cut off, and other nodes continue those that were sold.
+    With --drain they may finish for as long as the setting `node.drain_grace_s` allows.
     """
+    if now and drain:
+        raise typer.BadParameter("--now cuts running answers off, and --drain lets them finish: give one of them")
     home, duration_s = open_node_home(), _seconds(for_) if for_ else None
-    answer = ask_daemon(home, "POST", "/pause", {"for_s": duration_s, "now": now}) or _pause_stopped(home, duration_s)
+    order = {"for_s": duration_s, "now": now, "drain": drain}
+    answer = ask_daemon(home, "POST", "/pause", order) or _pause_stopped(home, duration_s)
     if as_json:
         emit_json("pause", answer)
         return

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
-from ..models.download import Progress as Stage
+from ..models.fetch import Progress as Stage
 from ..text import on_one_line
 from ..text import shown as shown
 

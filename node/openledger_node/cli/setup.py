@@ -17,19 +17,20 @@ from ..engine.budget import check_disk_room
 from ..errors import ConfigError, NodeError
 from ..home import Home, is_claimed
 from ..keystore import WALLET, account_file, create_account
-from ..machine import Machine, look_at_machine, propose, suited_bases
-from ..models.bases import FAKE_BASE_NAME, is_here
+from ..models.bases import FAKE_BASE_NAME, base_here, problem_of
 from ..models.download import pull_base
+from ..models.elsewhere import find_elsewhere, locate
+from ..models.gguf_name import read_hub_gguf
 from ..network_defaults import load_network_config
 from ..network_file import AUTO, EMBEDDED, current_network, is_embedded, join_network
 from ..operator.prices import changed_market
 from ..settings_file import write_settings
+from .base_check import ANYWAY_HELP, BaseCheck, hub_name, show_machine
 from .daemon_client import open_node_home
-from .models import hub_name
 from .network import fetch_network
 from .prompts import PASSWORD_FILE_HELP, new_account_password
 from .render import StageReport, emit_json, plain, say, show_table
-from .setup_checks import DEVELOPMENT, NO_PRICE, check_base, check_network, check_price
+from .setup_checks import DEVELOPMENT, NO_PRICE, check_base, check_network, check_price, check_quantisation
 from .units import amount, bytes_of, size, wei_of
 
 
@@ -43,6 +44,7 @@ class SetupAnswers:
     serve: bool | None
     day_max: str | None
     vram: str | None
+    quantisation: str | None
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -54,7 +56,7 @@ def setup(
     base: Annotated[
         str | None,
         typer.Option(
-            help="Base to serve: a name from `models list`, or OWNER/NAME on the Hugging Face hub.",
+            help="Base to serve: a name from `models list`, or any name that `models pull` takes.",
             show_default=False,
         ),
     ] = None,
@@ -78,8 +80,13 @@ def setup(
     vram: Annotated[
         str | None, typer.Option(help="Most GPU memory for the engine, such as 20GB.", show_default=False)
     ] = None,
+    quantisation: Annotated[
+        str | None,
+        typer.Option(help="Quantisation of the base; without it, setup proposes one that fits.", show_default=False),
+    ] = None,
     password_file: Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP, show_default=False)] = None,
     pull: Annotated[bool, typer.Option(help="Download the base if it is not on this machine.")] = True,
+    anyway: Annotated[bool, typer.Option("--anyway", help=ANYWAY_HELP)] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Take every proposal without asking.")] = False,
     no_input: Annotated[
         bool, typer.Option("--no-input", help="Ask nothing and change only what the flags say; for scripts.")
@@ -93,15 +100,29 @@ def setup(
     """
     home = open_node_home()
     config, origins = load_network_config(home)
-    wanted = SetupAnswers(base=base, network=network, price=price, serve=serve, day_max=day_max, vram=vram)
+    wanted = SetupAnswers(
+        base=base,
+        network=network,
+        price=price,
+        serve=serve,
+        day_max=day_max,
+        vram=vram,
+        quantisation=quantisation,
+    )
     _check_flags(home, config, wanted)
+    bases = BaseCheck(home, _as_wanted(config, wanted), is_anyway=anyway)
     if not (yes or no_input or as_json):
         if not sys.stdin.isatty():
             raise ConfigError("no terminal to ask at: give --yes to take the proposals, or --no-input with flags")
         _show_settings(origins)
-        wanted = _ask(home, config, look_at_machine(), wanted)
+        wanted = _ask(home, config, bases, wanted)
     elif yes and base is None and not home.config_file.exists():
-        wanted = replace(wanted, base=propose(look_at_machine()))
+        wanted = replace(wanted, base=bases.propose())
+    if wanted.base is not None and (pull or not bases.is_on_hub(wanted.base)):
+        bases.require_fit(wanted.base, pull=pull)
+        is_new = _base_setting(wanted.base) != config.inference.base or not home.config_file.exists()
+        if is_new and wanted.quantisation is None and not (no_input or as_json):
+            wanted = replace(wanted, quantisation=bases.quantisation_for(wanted.base))
     changes = _changes(home, config, wanted)
     _join(home, wanted.network, password_file)
     if changes:
@@ -127,13 +148,26 @@ def _check_flags(home: Home, config: Config, wanted: SetupAnswers) -> None:
         wei_of(wanted.day_max)
     if wanted.vram is not None:
         bytes_of(wanted.vram)
+    if wanted.quantisation is not None:
+        check_quantisation(wanted.quantisation)
 
 
-def _ask(home: Home, config: Config, machine: Machine, wanted: SetupAnswers) -> SetupAnswers:
+def _as_wanted(config: Config, wanted: SetupAnswers) -> Config:
+    """The settings that decide what fits, with those of the flags."""
+    inference, limits = config.inference, config.limits
+    if wanted.quantisation is not None:
+        inference = replace(inference, quantisation=wanted.quantisation)
+    if wanted.vram is not None:
+        limits = replace(limits, vram_bytes=bytes_of(wanted.vram))
+    return replace(config, inference=inference, limits=limits)
+
+
+def _ask(home: Home, config: Config, bases: BaseCheck, wanted: SetupAnswers) -> SetupAnswers:
     """Ask for what no flag has set."""
     if wanted.base is None:
-        _show_machine(machine)
-        usual = config.inference.base if home.config_file.exists() else propose(machine)
+        show_machine(bases.machine, bases.room, config.inference)
+        _show_found()
+        usual = config.inference.base if home.config_file.exists() else bases.propose()
         wanted = replace(wanted, base=_prompt("1 of 3  base", usual, lambda base: check_base(home, base)))
     if wanted.network is None:
         say("\ndevelopment: a private test chain inside the node; its money is worth nothing")
@@ -147,6 +181,15 @@ def _ask(home: Home, config: Config, machine: Machine, wanted: SetupAnswers) -> 
         price = _prompt("3 of 3  price", _price_now(config), lambda price: check_price(config.market, price))
         wanted = replace(wanted, price=price)
     return wanted
+
+
+def _show_found() -> None:
+    """Show the models of other programs, which need no download."""
+    found, _ = find_elsewhere()
+    if found:
+        say("\nhere already:")
+    for each in found:
+        say(f"  {plain(each.source):<38} {each.format or '?':<8} {size(each.size_bytes)}")
 
 
 def _prompt(question: str, usual: str, check: Callable[[str], None]) -> str:
@@ -184,6 +227,8 @@ def _changes(home: Home, config: Config, wanted: SetupAnswers) -> dict[str, obje
     settings: dict[str, object] = {}
     if wanted.base is not None:
         settings["inference.base"] = _base_setting(wanted.base)
+    if wanted.quantisation is not None:
+        settings["inference.quantisation"] = wanted.quantisation
     if wanted.network is not None:
         settings["node.network"] = _network_setting(home, config, wanted.network)
     if wanted.serve is not None:
@@ -207,8 +252,12 @@ def _value_of(config: Config, name: str) -> object:
 
 
 def _base_setting(base: str) -> str:
-    """Turn OWNER/NAME of the hub into OWNER--NAME; the path of a folder stays as it is."""
-    return base if Path(base).expanduser().is_dir() or base.count("/") != 1 else base.replace("/", "--")
+    """Turn OWNER/NAME of the hub into OWNER--NAME, and the path of a GGUF file into a full one."""
+    path = Path(base).expanduser()
+    if path.is_file():
+        return str(path.absolute())
+    is_other = path.is_dir() or ":" in base or read_hub_gguf(base)
+    return base if is_other or base.count("/") != 1 else base.replace("/", "--")
 
 
 def _network_setting(home: Home, config: Config, network: str) -> str:
@@ -232,25 +281,22 @@ def _join(home: Home, network: str | None, password_file: Path | None) -> None:
 
 
 def _bring_base(home: Home, base: str | None, *, pull: bool) -> None:
-    """Download a base of the hub that was just chosen; the first start downloads the demo base."""
-    if base is None or not pull or base in (DEMO_BASE_NAME, FAKE_BASE_NAME) or hub_name(base).count("/") != 1:
+    """Bring a base that was just chosen; the first start downloads the demo base."""
+    if base is None or not pull or base in (DEMO_BASE_NAME, FAKE_BASE_NAME) or Path(base).expanduser().is_dir():
         return
-    if Path(base).expanduser().is_dir() or is_here(home, _base_setting(base)):
+    known = base_here(home, base)
+    if known and problem_of(known) is None:
         return
-    check_disk_room(home, load_config(home.config_file)[0].limits.disk_bytes)
+    name = hub_name(base)
+    if locate(name) is None:
+        if read_hub_gguf(name) is None and name.count("/") != 1:
+            return
+        check_disk_room(home, load_config(home.config_file)[0].limits.disk_bytes)
     with StageReport() as report:
-        pull_base(home, hub_name(base), source=None, report=report)
+        pull_base(home, name, source=None, report=report)
 
 
 # ---- The output
-
-
-def _show_machine(machine: Machine) -> None:
-    card = f"{machine.gpu}, {size(machine.gpu_bytes)}" if machine.gpu else "no NVIDIA card"
-    say(f"this machine: {size(machine.ram_bytes)} of memory, {plain(card)}\n")
-    for each in suited_bases(machine):
-        fits = "fits" if each.fits else "too large, or too slow here"
-        say(f"  {each.name:<38} {each.num_parameters / 1e9:>5.2f} billion, about {size(each.needs_bytes):>8}  {fits}")
 
 
 def _show_settings(origins: list[Origin]) -> None:

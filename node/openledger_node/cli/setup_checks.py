@@ -9,12 +9,15 @@ import typer
 from openledger_protocol.constants import DEMO_BASE_NAME, LOCAL_NETWORK
 from openledger_protocol.errors import ProtocolError
 
-from ..config import MarketConfig
+from ..config import InferenceConfig, MarketConfig
 from ..errors import ConfigError
 from ..home import Home
-from ..models.bases import FAKE_BASE_NAME, is_here
+from ..models.bases import FAKE_BASE_NAME, base_here
+from ..models.elsewhere import locate
+from ..models.gguf_name import read_hub_gguf
 from ..operator.prices import changed_market
-from .models import hub_name
+from ..setting import Setting, checked
+from .base_check import hub_name
 from .network import fetch_network
 from .units import wei_of
 
@@ -29,17 +32,20 @@ def check_base(home: Home, base: str) -> None:
 
     Raises:
         ConfigError: neither is possible.
+        ModelError: it names a GGUF file or another program's store, and there is no such model.
     """
     folder = Path(base).expanduser()
     if "/" in base and folder.is_dir():
         if not (folder / "config.json").exists():
             raise ConfigError(f"{folder} is not a base model: it has no config.json")
         return
-    is_known = base in (DEMO_BASE_NAME, FAKE_BASE_NAME) or is_here(home, base.replace("/", "--"))
-    if not is_known and not HUB_NAME.fullmatch(hub_name(base)):
+    is_known = base in (DEMO_BASE_NAME, FAKE_BASE_NAME) or base_here(home, base)
+    if is_known or locate(base) or read_hub_gguf(base):
+        return
+    if not HUB_NAME.fullmatch(hub_name(base)):
         raise ConfigError(
             f"no base is called {base!r} here: give {DEMO_BASE_NAME}, OWNER/NAME of the Hugging Face hub, "
-            "a folder, or a name from `openledger-node models list`"
+            "a folder, a GGUF file, or a name from `openledger-node models list`"
         )
 
 
@@ -58,6 +64,16 @@ def check_network(home: Home, network: str) -> None:
             f"{network!r} is not a network: give {DEVELOPMENT}, {LOCAL_NETWORK}, or the FILE or URL of a network.json"
         )
     fetch_network(network)
+
+
+def check_quantisation(quantisation: str) -> None:
+    """Check that a quantisation is one of those that the setting takes.
+
+    Raises:
+        ConfigError: it is not; the message lists them.
+    """
+    about: Setting = InferenceConfig.__dataclass_fields__["quantisation"].metadata["setting"]
+    checked("inference.quantisation", "--quantisation", quantisation, str, about)
 
 
 def check_price(market: MarketConfig, price: str) -> None:

@@ -169,18 +169,27 @@ def _engine_lines(fields: dict[str, Any]) -> dict[str, str]:
     if not engine or not engine["backend"]:
         return {}
     ttft = engine["ttft_ms"]["p50"]
+    num_tokens = engine["kv_cache"]["tokens"]
     parts = [
         f"{engine['backend']} on {engine['device']}, {engine['dtype']}",
         f"{engine['tokens_per_s']:.0f} tokens/s" if engine["tokens_per_s"] else "",
         f"first token {ttft:,.0f} ms" if ttft else "",
         f"{engine['base_bytes'] / GIB:.1f} GiB" if engine["base_bytes"] else "",
+        f"room for {num_tokens:,} tokens of context" if num_tokens else "",
         f"restarted {counted(engine['restarts'], 'time')}" if engine["restarts"] else "",
     ]
     requests = fields["requests"]
     return {
-        "engine": ", ".join(filter(None, parts)) if engine["state"] != "paused" else "paused; its memory is free",
+        "engine": _without_memory(engine) or ", ".join(filter(None, parts)),
         "requests": f"{requests['running']} running, {requests['waiting']} waiting",
     }
+
+
+def _without_memory(engine: dict[str, Any]) -> str:
+    """Describe an engine that holds no memory; empty for any other."""
+    if engine["state"] == "unloaded":
+        return f"unloaded, and its memory is free; the next request loads it in about {engine['load_s']:.0f} s"
+    return {"paused": "paused; its memory is free", "failed": "not loaded"}.get(engine["state"], "")
 
 
 def _why_lines(fields: dict[str, Any]) -> dict[str, str]:

@@ -30,7 +30,7 @@ class BackendSettings:
     device_bytes_max: int = 0  # the owner's cap on a GPU's memory; 0: none
     reserve_bytes: int = 0  # of GPU memory that an automatic KV cache leaves to steps and adapters
     kv_cache_bytes: int = 0  # for keys and values; 0: enough for `batch_max` sequences of `context_max` tokens
-    quantisation: str = "none"  # of the base: none, int8, nf4
+    quantisation: str = "auto"  # of the base: auto, none, int8, int4, nf4
     acceleration: str = "auto"  # the compiled CPU path: auto, off
     merge_after_steps: int = (
         0  # steps with one adapter alone in the batch before it is merged into the base; 0: never
@@ -49,7 +49,7 @@ class Profile:
     kernel: str  # one of torch, avx512_bf16, amx_bf16, transformers, vllm, llama.cpp, none
     device: str
     dtype: str
-    quantisation: str
+    quantisation: str  # of the base's linear maps as they are served: none, int8, int4, nf4
     threads: int
     context_max: int  # tokens of prompt and answer together
     vocab_size: int

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..card import find_torch, has_card_for
 from ..config import InferenceConfig
 from ..errors import ConfigError, ModelError
 from ..home import Home
@@ -12,7 +13,7 @@ from ..machine import has_bfloat16
 from ..models.bases import weight_files
 from ..models.decoder_config import DecoderConfig, read_config
 from .backend import BackendSettings
-from .memory_plan import MemoryNeeds, adapter_bytes_of, memory_needs
+from .memory_plan import MemoryNeeds, adapter_bytes_of, memory_needs, token_bytes_of
 
 KV_PART_PERCENT = 75
 """Of the memory that a cap leaves beside the base, this part is for keys and values, and the rest for adapters."""
@@ -26,15 +27,21 @@ LEAST_BYTES = 16 * MIB
 
 def disk_bytes(home: Home) -> int:
     """The bytes that models, adapters and caches take on disk."""
-    return sum(_bytes_below(folder) for folder in (home.models, home.adapters, home.cache))
+    return sum(bytes_below(folder) for folder in (home.models, home.adapters, home.cache))
 
 
 def check_disk_room(home: Home, cap_bytes: int, *, more_bytes: int = 0) -> None:
-    """Require room for `more_bytes` under the operator's cap; a cap of 0 means no limit.
+    """Require room for `more_bytes` on the disk, and under the operator's cap; a cap of 0 means no limit.
 
     Raises:
-        ConfigError: the disk cap would be exceeded.
+        ConfigError: the disk is too full, or the cap would be exceeded.
     """
+    free_bytes = shutil.disk_usage(home.root).free
+    if more_bytes > free_bytes:
+        raise ConfigError(
+            f"the download takes {more_bytes / 1e9:.1f} GB, and the disk of {home.root} has "
+            f"{free_bytes / 1e9:.1f} GB free: free some space, or set OPENLEDGER_HOME to a folder on a larger disk"
+        )
     if not cap_bytes:
         return
     taken = disk_bytes(home)
@@ -47,9 +54,16 @@ def check_disk_room(home: Home, cap_bytes: int, *, more_bytes: int = 0) -> None:
 
 
 def fit(
-    settings: BackendSettings, adapter_cache_bytes: int, *, cap_bytes: int, needs: MemoryNeeds
+    settings: BackendSettings,
+    adapter_cache_bytes: int,
+    *,
+    cap_bytes: int,
+    needs: MemoryNeeds,
+    is_owners_cap: bool = True,
 ) -> tuple[BackendSettings, int]:
     """Divide a cap between the base, its steps, adapters and the KV cache; a cap of 0 only reserves what they need.
+
+    The KV cache takes all that is left of the owner's cap. Of a card without one, it takes what whole contexts need.
 
     Raises:
         ConfigError: the base leaves too little of the cap.
@@ -61,10 +75,13 @@ def fit(
     room = cap_bytes - needs.fixed_bytes
     if room < (1 + each) * LEAST_BYTES or cap_bytes < needs.base_bytes + needs.context_bytes + needs.load_bytes:
         raise ConfigError(_too_large(settings, cap_bytes, needs))
-    adapters = max(LEAST_BYTES, min(adapter_cache_bytes, room * (100 - KV_PART_PERCENT) // (100 * each)))
+    # If the operator sets the KV cache's size, adapters may have all the rest.
+    left = room - settings.kv_cache_bytes if settings.kv_cache_bytes else room * (100 - KV_PART_PERCENT) // 100
+    adapters = max(LEAST_BYTES, min(adapter_cache_bytes, left // each))
     kv_room = room - each * adapters
-    kv = min(settings.kv_cache_bytes, kv_room) if settings.kv_cache_bytes else kv_room
-    return replace(settings, kv_cache_bytes=kv, device_bytes_max=cap_bytes), adapters
+    wanted = settings.kv_cache_bytes or (kv_room if is_owners_cap else needs.full_kv_bytes)
+    device_bytes_max = cap_bytes if is_owners_cap else 0
+    return replace(settings, kv_cache_bytes=min(wanted, kv_room), device_bytes_max=device_bytes_max), adapters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +99,7 @@ def plan_memory(config: DecoderConfig, settings: InferenceConfig, *, cap_bytes: 
     Raises:
         ConfigError: the base leaves too little of the cap.
     """
-    number_bytes = _number_bytes(settings.dtype, on_gpu=on_gpu)
+    number_bytes = number_bytes_of(settings.dtype, on_gpu=on_gpu)
     needs = memory_needs(config, settings, is_on_gpu=on_gpu, number_bytes=number_bytes)
     wanted = BackendSettings(
         base_folder=None,
@@ -97,13 +114,13 @@ def plan_memory(config: DecoderConfig, settings: InferenceConfig, *, cap_bytes: 
     fitted, adapter_bytes = fit(wanted, settings.adapter_cache_bytes, cap_bytes=cap_bytes, needs=needs)
     return MemoryPlan(
         base_bytes=needs.base_bytes,
-        kv_tokens=fitted.kv_cache_bytes // (2 * config.num_layers * config.d_kv * number_bytes),
+        kv_tokens=fitted.kv_cache_bytes // token_bytes_of(config, number_bytes),
         num_adapters=adapter_bytes // adapter_bytes_of(config, PLAN_RANK, number_bytes),
     )
 
 
 def _too_large(settings: BackendSettings, cap_bytes: int, needs: MemoryNeeds) -> str:
-    narrower = '[inference] quantisation = "int8" or "nf4", or ' if settings.quantisation == "none" else ""
+    narrower = '[inference] quantisation = "int8" or "int4", or ' if settings.quantisation in ("auto", "none") else ""
     return (
         f"the base takes about {needs.base_bytes / 1e9:.2f} GB as it is loaded and "
         f"{(needs.fixed_bytes - needs.base_bytes) / 1e9:.2f} GB to run, and your cap is {cap_bytes / 1e9:.2f}: "
@@ -111,25 +128,24 @@ def _too_large(settings: BackendSettings, cap_bytes: int, needs: MemoryNeeds) ->
     )
 
 
-def needs_of(folder: Path | None, settings: InferenceConfig) -> MemoryNeeds:
+def needs_of(folder: Path | None, settings: InferenceConfig, *, on_gpu: bool) -> MemoryNeeds:
     """The needs of the base in `folder`; of an architecture that torch_lora does not know, the size of its files."""
     if folder is None:
         return MemoryNeeds(base_bytes=0)
     try:
         config = read_config(folder)
-    except (ModelError, KeyError):  # the engine says what is wrong with it
+    except ModelError:  # the engine says what is wrong with it
         return MemoryNeeds(base_bytes=base_bytes_on_disk(folder))
-    on_gpu = is_on_gpu(settings.device)
-    number_bytes = _number_bytes(settings.dtype, on_gpu=on_gpu)
+    number_bytes = number_bytes_of(settings.dtype, on_gpu=on_gpu)
     return memory_needs(config, settings, is_on_gpu=on_gpu, number_bytes=number_bytes)
 
 
 def is_on_gpu(device: str) -> bool:
     """Return True if the engine will use a GPU's memory, as far as one can tell without loading torch."""
-    return device in ("cuda", "mps") or (device == "auto" and shutil.which("nvidia-smi") is not None)
+    return device in ("cuda", "mps") or (device == "auto" and has_card_for(find_torch()))
 
 
-def _number_bytes(dtype: str, *, on_gpu: bool) -> int:
+def number_bytes_of(dtype: str, *, on_gpu: bool) -> int:
     """The bytes of a number in the serving format, as the engine will choose it."""
     is_wide = dtype == "float32" or (dtype == "auto" and not on_gpu and not has_bfloat16())
     return 4 if is_wide else 2
@@ -140,5 +156,6 @@ def base_bytes_on_disk(folder: Path | None) -> int:
     return sum(file.stat().st_size for file in weight_files(folder)) if folder else 0
 
 
-def _bytes_below(folder: Path) -> int:
+def bytes_below(folder: Path) -> int:
+    """The bytes of all files in a folder and the folders in it."""
     return sum(os.lstat(os.path.join(parent, name)).st_size for parent, _, names in os.walk(folder) for name in names)

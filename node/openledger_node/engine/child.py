@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import trio
@@ -82,6 +82,10 @@ class Child:
             await self.process.wait()
         assert self.process.returncode is not None, "it has ended"
         return self.process.returncode
+
+
+StartChild = Callable[..., Awaitable[Child]]
+"""`start_child`, or a stand-in of a test."""
 
 
 async def start_child(log_file: Path, *, wait_policy: str, threads: int) -> Child:

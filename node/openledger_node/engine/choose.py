@@ -3,10 +3,9 @@
 import shlex
 import shutil
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 from ..config import InferenceConfig
-from ..machine import NVIDIA_SMI, has_amd_gpu
+from ..machine import look_at_machine
 from ..models.bases import Base
 from ..models.gguf_files.config import is_fast_family
 from ..models.gguf_files.header import read_header
@@ -48,14 +47,6 @@ def choose_backend(inference: InferenceConfig, base: Base) -> BackendChoice:
     return BackendChoice(backend="llamacpp", why=reason)
 
 
-def _torch() -> str:
-    """The version of torch, whose build for AMD says so."""
-    try:
-        return version("torch")
-    except PackageNotFoundError:
-        return ""
-
-
 def _why_llama(inference: InferenceConfig, base: Base) -> str | None:
     """The reason for which llama.cpp serves a GGUF base better; None if it does not."""
     assert base.gguf is not None, "it is a GGUF base"
@@ -64,6 +55,7 @@ def _why_llama(inference: InferenceConfig, base: Base) -> str | None:
         return f"the node's own engine does not know the architecture {header.architecture}"
     if unread := {tensor.type.name for tensor in header.tensors.values()} - {kind.name for kind in (*PLAIN, *NARROW)}:
         return f"the node's own engine does not read {', '.join(sorted(unread))}"
-    if inference.device == "auto" and has_amd_gpu() and shutil.which(NVIDIA_SMI) is None and "rocm" not in _torch():
+    machine = look_at_machine()
+    if inference.device == "auto" and machine.card and machine.card.vendor == "amd" and machine.trouble:
         return "torch can't use the AMD GPU, and llama.cpp can"
     return None

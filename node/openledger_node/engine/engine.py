@@ -4,25 +4,28 @@ The child may crash, freeze or be killed for its memory. It is started again the
 was: the new child prefills its prompt and the tokens that were already sent. A token is a pure function of logits,
 seed and position, so in float32 the answer does not change. In bfloat16 prefill and decode round differently, so the
 answer may differ after that point.
+
+The child is also ended to give its memory back, by a pause or after a time without requests, and loaded again for the
+next work (`duty.py`).
 """
 
-import contextlib
 import logging
+import math
 from collections import deque
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Literal
+from dataclasses import replace
 
 import trio
 
-from openledger_protocol.primitives import AdapterId, Digest
+from openledger_protocol.primitives import AdapterId
 
 from ..errors import ModelError
 from ..machine import resident_bytes
 from ..models.adapter_source import AdapterSource
 from . import frames
-from .backend import BackendSettings, Profile
-from .child import Child, start_child, tail_of
+from .backend import Profile
+from .child import Child, StartChild, start_child, tail_of
+from .duty import Duty, LoadFailure
+from .faults import other_device
 from .frames import (
     Allow,
     Beat,
@@ -33,81 +36,36 @@ from .frames import (
     Fatal,
     Finished,
     Joined,
-    OpenEngine,
     Pin,
     Refused,
     SequenceLost,
+    StepTokens,
     Submit,
     Unload,
     Unpin,
 )
-from .supervision import EngineLimits, Vitals, why_kill
+from .live import LOSSES_MAX, LiveSequence, LiveSequences, Outcome
+from .options import PROMISING, EngineOptions, StartReport, State
+from .supervision import Vitals, why_kill
 
-__all__ = ["Engine", "EngineOptions", "Outcome", "SequenceLost", "State", "Submit"]
-
-State = Literal["starting", "ready", "restarting", "stopped", "absent", "paused"]
-Outcome = EngineChunk | Finished | Refused
-
-LOSSES_MAX = 2
-"""Engines that may die under a sequence. It may be what kills them, so it is not given a third."""
+__all__ = ["LOSSES_MAX", "Engine", "EngineOptions", "Outcome", "SequenceLost", "State", "Submit"]
 
 FAILED_STARTS_MAX = 3
+"""Children in a row that may end while they load, before the engine counts as failed for a while."""
+
 PAUSE_S = 0.2
 WATCH_INTERVAL_S = 1.0
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineOptions:
-    """Settings with which every child is started."""
-
-    backend: str
-    settings: BackendSettings
-    prefill_tokens_max: int
-    adapter_cache_bytes: int
-    stall_timeout_s: float
-    wait_policy: str
-    log_file: Path
-    load_timeout_s: float = 600.0
-    memory_max_bytes: int = 0  # resident memory of the child; 0: no limit
-    adapter_ram_bytes: int = 0  # see `OpenEngine`
-    pinned: tuple[AdapterSource, ...] = ()  # adapters to keep on the device until they are unpinned
-    base_digest: Digest | None = None  # see `OpenEngine`
-
-    @property
-    def limits(self) -> EngineLimits:
-        """Limits beyond which the child is killed."""
-        return EngineLimits(
-            stall_timeout_s=self.stall_timeout_s,
-            load_timeout_s=self.load_timeout_s,
-            memory_max_bytes=self.memory_max_bytes,
-        )
-
-
-@dataclass(slots=True)
-class _Live:
-    """A sequence that has not ended, with all that is needed to run it again."""
-
-    command: Submit
-    outcomes: trio.MemorySendChannel[Outcome | SequenceLost]
-    ids: list[int] = field(default_factory=list)
-    is_running: bool = False  # in the current child's batch
-    is_cancelled: bool = False
-    num_losses: int = 0
-
-    @property
-    def is_parked(self) -> bool:
-        """True if it has used up its allowance, so that no engine works on it."""
-        return self.command.num_allowed is not None and len(self.ids) >= self.command.num_allowed
-
-
 class Engine:
     """Client and supervisor of the engine child; `run` is its task."""
 
-    def __init__(self, options: EngineOptions) -> None:
+    def __init__(self, options: EngineOptions, *, start: StartChild = start_child) -> None:
         self._options = options
-        self._live: dict[str, _Live] = {}
+        self._start = start
+        self._live = LiveSequences()
         self._child: Child | None = None
         self._last_event_at_s = 0.0
         self._commands: deque[bytes] = deque()  # frames
@@ -115,10 +73,12 @@ class Engine:
         self.state: State = "starting"
         self.profile: Profile | None = None
         self.beat = Beat()
-        self.num_restarts = 0
+        self.num_restarts = self.num_unloads = 0
         self._pinned = {source.id: source for source in options.pinned}
-        self._fatal: str | None = None
-        self._is_resting = self._is_stale = False
+        self._fatal: Fatal | None = None
+        self._duty = Duty(options.unload_after_s)
+        self._is_wanted = False  # a load was requested without a sequence
+        self._is_ending = False  # the child was told to end
         self._woken = trio.Event()
 
     @property
@@ -131,6 +91,32 @@ class Engine:
         """The child's process id, or None if there is no child."""
         return self._child.process.pid if self._child else None
 
+    @property
+    def can_answer(self) -> bool:
+        """True if a new sequence would be answered, maybe after a reload."""
+        return self.state in PROMISING
+
+    @property
+    def load_s(self) -> float | None:
+        """Seconds that the last load took, from the start of the child; None before the first."""
+        return self._duty.load_s
+
+    @property
+    def failure(self) -> LoadFailure | None:
+        """The reason why the engine can't be loaded; None if it can, as far as is known."""
+        return self._duty.failure
+
+    def ready_in_s(self, within_s: float = 0.0) -> float:
+        """Seconds until a sequence submitted within `within_s` could run, by the time that the last load took.
+
+        An idle engine that is about to be unloaded counts as unloaded.
+        """
+        now_s = trio.current_time()
+        if self.state == "ready" and (self._live or not self._duty.will_unload(now_s, within_s=within_s)):
+            return 0.0
+        is_loading = self._child is not None and not self._is_ending and self.state != "ready"
+        return self._duty.left_s(now_s) if is_loading else self.load_s or 0.0
+
     def submit(self, command: Submit) -> trio.MemoryReceiveChannel[Outcome | SequenceLost]:
         """Submit a sequence and return the channel of its tokens; the sequence survives restarts of the child.
 
@@ -138,18 +124,26 @@ class Engine:
             MalformedError: the command can't be encoded; nothing of it is kept.
         """
         frame = frames.encode(command)  # first, because it may raise
-        # Every token makes one chunk, and one final event follows. With room for all, a slow reader blocks nobody.
-        send, receive = trio.open_memory_channel[Outcome | SequenceLost](command.sampling.max_tokens + 1)
         self._note_work()
-        self._live[command.sequence_id] = _Live(command, send)
-        if self.state == "ready":
+        receive = self._live.add(command)
+        if self._duty.is_resting:
+            self._end(Finished(sequence_id=command.sequence_id, reason="cancelled"))
+        elif (failure := self.failure) and not failure.can_recover:
+            self._end(failure.refusal(command.sequence_id))
+        elif self.state == "ready":
             self._command(frame)
-        self._woken.set()  # the engine may have been told to rest a moment ago
+        self._woken.set()  # an unloaded engine is loaded for it
         return receive
+
+    def load(self) -> None:
+        """Load the engine now if it was unloaded or could not be loaded; requests for it need not call this."""
+        self._note_work()
+        self._is_wanted = self.state != "ready"
+        self._woken.set()
 
     def allow(self, sequence_id: str, num_tokens: int) -> None:
         """Let the answer of a sequence that has an allowance grow to `num_tokens`; after a restart too."""
-        if live := self._live.get(sequence_id):
+        if live := self._live.find(sequence_id):
             self._note_work()
             live.command = replace(live.command, num_allowed=num_tokens)
             if self.state == "ready":
@@ -157,7 +151,7 @@ class Engine:
 
     def cancel(self, sequence_id: str) -> None:
         """Stop a sequence; `Finished` still follows, unless the sequence has already ended."""
-        if live := self._live.get(sequence_id):
+        if live := self._live.find(sequence_id):
             live.is_cancelled = True
             if self.state == "ready":
                 self._command(frames.encode(Cancel(sequence_id=sequence_id)))
@@ -169,6 +163,7 @@ class Engine:
         self._pinned[source.id] = source
         if self.state == "ready":
             self._command(frames.encode(Pin(source=source)))
+        self.load()
 
     def unpin(self, adapter_id: AdapterId) -> None:
         """Allow an adapter to be evicted again."""
@@ -182,77 +177,122 @@ class Engine:
             self._command(frames.encode(Unload(adapter_id=adapter_id)))
 
     def rest(self) -> None:
-        """End the child and free its memory whenever no sequence is live, until `wake`."""
-        self._is_resting = True
+        """Give the memory back now, until `wake`: sequences end as cancelled, and the child is killed even in a step.
+
+        A killed child leaves nothing half-written, since each file that it writes gets its name when it is whole.
+        """
+        self._duty.rest()
+        self.state = "paused"
+        for live in self._live:
+            self._end(Finished(sequence_id=live.command.sequence_id, reason="cancelled"))
+        if self._child:
+            self._is_ending = True
+            self._child.kill()
 
     def wake(self) -> None:
-        """Start the child again."""
-        self._is_resting = False
+        """Load the engine again."""
+        self._duty.wake()
         self._woken.set()
 
     def renew(self, options: EngineOptions) -> None:
         """Use other options, in a new child, as soon as no sequence is live."""
-        self._options, self._is_stale = options, True
+        self._options, self._duty.unload_after_s = options, options.unload_after_s
+        self._duty.renew()
+        self._woken.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep a child running; report started once the first one is ready.
+        """Keep a child running whenever there should be one.
+
+        StartReport started once the first one is ready, or it is known that none can be.
 
         Raises:
-            ModelError: the backend can't be opened, or the child died while loading several times in a row.
+            ModelError: the first child can't open the backend with these settings, and no device is to blame.
         """
-        failed_starts, has_started = 0, False
+        report, failed_starts = StartReport(task_status), 0
         while True:
-            self._is_stale = False
-            if self._is_resting and not self._live:
-                self.state = "paused"
-                if not has_started:
-                    task_status.started()
-                    has_started = True
-                self._woken = trio.Event()
-                await self._woken.wait()
-                self.state = "starting"
-            was_ready = await self._run_child(None if has_started else task_status)
-            has_started = has_started or was_ready
-            if self._is_to_end:
+            if off := self._duty.why_off(trio.current_time(), has_work=self._has_orders):
+                self.state = off
+                report()
+                await self._wait_for_duty()
+                continue
+            was_ready = await self._run_child(report)
+            self.beat = Beat()
+            self._live.count_losses()
+            if self._is_ending:
                 continue
             failed_starts = 0 if was_ready else failed_starts + 1
-            if failed_starts == FAILED_STARTS_MAX:
-                raise ModelError(
-                    f"the engine ended {FAILED_STARTS_MAX} times while loading: {tail_of(self._options.log_file)}"
-                )
-            self.num_restarts += 1
-            await trio.sleep(PAUSE_S * 2**failed_starts)
+            fatal = None if was_ready else self._fatal or self._gave_up(failed_starts)
+            if fatal is None:
+                self.num_restarts += 1
+                await trio.sleep(PAUSE_S * 2**failed_starts)
+                continue
+            if not (fatal.is_device or report.is_done):
+                raise ModelError(fatal.message)
+            failed_starts = 0
+            self._note_failure(fatal)
 
-    async def _run_child(self, task_status: trio.TaskStatus[None] | None) -> bool:
+    def _gave_up(self, failed_starts: int) -> Fatal | None:
+        """The failure of children that ended without a word while they loaded; None if another may follow at once."""
+        if failed_starts < FAILED_STARTS_MAX and not self.failure:
+            return None
+        tail = tail_of(self._options.log_file)
+        message = f"the engine ended {failed_starts} times while loading: {tail}"
+        return Fatal(message=message, is_device=True, can_recover=True)
+
+    async def _wait_for_duty(self) -> None:
+        """Wait until somebody wakes the engine, or a failed load is to be tried again."""
+        self._woken = trio.Event()
+        with trio.CancelScope(deadline=self.failure.retry_at_s if self.failure else math.inf):
+            await self._woken.wait()
+
+    async def _run_child(self, report: StartReport) -> bool:
         """Run one child until it ends, and return True if it was ready before."""
         options = self._options
-        child = await start_child(options.log_file, wait_policy=options.wait_policy, threads=options.settings.threads)
-        self._child, self._last_event_at_s = child, trio.current_time()
+        self._duty.note_loading(trio.current_time())
+        self.state, self._is_ending, self._fatal = self._loading_state, False, None
+        child = await self._start(options.log_file, wait_policy=options.wait_policy, threads=options.settings.threads)
+        self._child, self._last_event_at_s, was_ready = child, trio.current_time(), False
         self._commands, self._has_commands = deque(), trio.Event()  # drop the commands for the last child
         try:
-            await child.send(frames.encode(_open_command(options, tuple(self._pinned.values()))))
+            if self._duty.is_resting:
+                self.rest()  # it was told so before there was a child to kill
+            await child.send(frames.encode(options.command(tuple(self._pinned.values()))))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send_commands, child)
                 nursery.start_soon(self._watch, child)
                 async for event in child.events():
                     self._last_event_at_s = trio.current_time()
                     self._take(event)
-                    if isinstance(event, EngineReady) and task_status:
-                        task_status.started()
+                    if self.state == "ready":
+                        was_ready = True
+                        report()
                 nursery.cancel_scope.cancel()
         except trio.BrokenResourceError:
             pass  # the child died before it read its first command
         finally:
-            was_ready, self.state = self.state == "ready", "stopped"
+            if not self._is_ending:
+                self.state = "stopped"
             status = await child.close()
             self._child = None
-        if self._fatal:
-            raise ModelError(self._fatal)
-        self.state = "restarting"
-        if not self._is_to_end:
+        if not self._is_ending:
+            self.state = "restarting"
             log.warning("engine ended with status %d; %d sequences resume in the next one", status, len(self._live))
-        self._count_losses()
         return was_ready
+
+    @property
+    def _loading_state(self) -> State:
+        if self.state == "restarting" or self.failure:
+            return "restarting"
+        return "starting" if self.profile is None else "reloading"
+
+    def _note_failure(self, fatal: Fatal) -> None:
+        """Refuse what waits, and try again later if that may help."""
+        log.error("%s", fatal.message)
+        self._is_wanted = False
+        can_recover = fatal.can_recover or not fatal.is_device  # a file or a server may come back
+        failure = self._duty.note_failure(trio.current_time(), fatal.message, can_recover=can_recover)
+        for live in self._live:
+            self._end(failure.refusal(live.command.sequence_id))
 
     async def _send_commands(self, child: Child) -> None:
         while True:
@@ -265,29 +305,27 @@ class Engine:
             self._has_commands = trio.Event()
 
     @property
-    def _is_to_end(self) -> bool:
-        """True if the child should end now: it is to rest or to be replaced, and has no work left."""
-        return not self._live and (self._is_resting or self._is_stale)
-
-    @property
-    def _has_work(self) -> bool:
-        return any(not live.is_parked for live in self._live.values())
+    def _has_orders(self) -> bool:
+        """True if somebody waits for an engine."""
+        return bool(self._live) or self._is_wanted
 
     def _note_work(self) -> None:
         """Prepare for new work: an idle engine sends nothing, so its silence starts here."""
-        if not self._has_work:
+        self._duty.note_work(trio.current_time())
+        if not self._live.has_work and self.state == "ready":
             self._last_event_at_s = trio.current_time()
 
     async def _watch(self, child: Child) -> None:
         """End a child that should end, is frozen, or takes too much memory."""
         while True:
             await trio.sleep(WATCH_INTERVAL_S)
-            if self._is_to_end:
-                await child.shut_down()
+            why_end = self._duty.why_end(trio.current_time(), has_work=self._has_orders)
+            if why_end and (self.state == "ready" or why_end == "stale"):
+                await self._give_back(child, is_idle=why_end == "unloaded")
                 return
             seen = Vitals(
                 is_ready=self.state == "ready",
-                has_work=self._has_work,
+                has_work=self._live.has_work,
                 silent_s=trio.current_time() - self._last_event_at_s,
                 rss_bytes=resident_bytes(child.process.pid),
             )
@@ -295,69 +333,63 @@ class Engine:
                 log.error("%s", reason)
                 child.kill()
 
+    async def _give_back(self, child: Child, *, is_idle: bool) -> None:
+        """End a child that has no work. What is submitted from now on is for the next one."""
+        self._is_ending, self.state = True, "unloaded" if is_idle else "reloading"
+        if is_idle:
+            log.info("the engine was idle for %g s: its memory is given back", self._duty.unload_after_s)
+            self._duty.note_unloaded()
+            self.num_unloads += 1
+        await child.shut_down()
+
     def _take(self, event: Event) -> None:
         match event:
-            case EngineChunk():
-                self._pass_on(event)
+            case StepTokens():
+                for each in frames.unfold(event):
+                    if isinstance(each, EngineChunk):
+                        if not self._live.pass_on(each):
+                            self.cancel(each.sequence_id)
+                    else:
+                        self._end(each)
             case Finished() | Refused():
                 self._end(event)
             case Beat():
                 self.beat = event
             case EngineReady():
-                self.state, self.profile = "ready", event.profile
-                for waiting in list(self._live.values()):
-                    self._resubmit(waiting)
+                if not self._is_ending:  # it may have been told to end while it loaded
+                    self._note_ready(event.profile)
             case Joined():
-                for sequence_id in event.sequence_ids:
-                    if live := self._live.get(sequence_id):
-                        live.is_running = True
+                self._live.note_joined(event.sequence_ids)
             case Fatal():
-                self._fatal = event.message
+                self._fatal = event
+                if self.state == "ready":
+                    log.error("%s", event.message)
 
-    def _resubmit(self, live: _Live) -> None:
+    def _note_ready(self, profile: Profile) -> None:
+        if self.profile and self.profile.device != profile.device:
+            why = other_device(self.profile.device, profile.device)
+            self._fatal = Fatal(message=why, is_device=True, can_recover=True)
+            assert self._child, "it has just spoken"
+            self._child.kill()
+            return
+        self.state, self.profile, self._is_wanted = "ready", profile, False
+        self._duty.note_ready(trio.current_time())
+        for waiting in self._live:
+            self._resubmit(waiting)
+
+    def _resubmit(self, live: LiveSequence) -> None:
         if live.is_cancelled:
             self._end(Finished(sequence_id=live.command.sequence_id, reason="cancelled"))
         else:
             self._command(frames.encode(replace(live.command, resumed_ids=tuple(live.ids))))
 
-    def _pass_on(self, chunk: EngineChunk) -> None:
-        if live := self._live.get(chunk.sequence_id):
-            live.ids += chunk.ids
-            try:
-                live.outcomes.send_nowait(chunk)
-            except trio.BrokenResourceError:
-                self.cancel(chunk.sequence_id)  # the reader is gone
-
     def _end(self, last: Finished | Refused | SequenceLost) -> None:
-        if live := self._live.pop(last.sequence_id, None):
-            with contextlib.suppress(trio.BrokenResourceError):
-                live.outcomes.send_nowait(last)
-            live.outcomes.close()
-
-    def _count_losses(self) -> None:
-        self.beat = Beat()
-        for live in list(self._live.values()):
-            # A sequence that only waited, for its turn or its payer, can't have killed it.
-            live.num_losses += live.is_running and not live.is_parked
-            live.is_running = False
-            if live.num_losses > LOSSES_MAX:
-                self._end(SequenceLost(sequence_id=live.command.sequence_id))
+        self._live.end(last)
+        self._duty.note_work(trio.current_time())
 
     def _command(self, frame: bytes) -> None:
         self._commands.append(frame)
         self._has_commands.set()
-
-
-def _open_command(options: EngineOptions, pinned: tuple[AdapterSource, ...]) -> OpenEngine:
-    return OpenEngine(
-        backend=options.backend,
-        settings=options.settings,
-        prefill_tokens_max=options.prefill_tokens_max,
-        adapter_cache_bytes=options.adapter_cache_bytes,
-        adapter_ram_bytes=options.adapter_ram_bytes,
-        pinned=pinned,
-        base_digest=options.base_digest,
-    )
 
 
 # ---- A node that only buys answers has no engine.

@@ -1,5 +1,6 @@
 """Messages between daemon and engine: one msgpack map a frame, over a private socket pair."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -86,9 +87,11 @@ class EngineReady:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fatal:
-    """The backend can't be opened, and a retry would not help."""
+    """The final event of an engine that can't be opened, or whose device failed in a step."""
 
-    message: str
+    message: str  # for the operator: what happened and what helps
+    is_device: bool = False  # the device or its memory, and not a setting or a file
+    can_recover: bool = False  # a later attempt may succeed without a change by the operator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,18 +102,19 @@ class Joined:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EngineChunk:
-    """New tokens of a sequence, and the text that may be shown now."""
+class StepTokens:
+    """The tokens of one step. The n-th item of each field belongs to the n-th sequence that drew one."""
 
-    sequence_id: str
-    text: str
+    sequence_ids: tuple[str, ...]
+    texts: tuple[str, ...]  # that may be shown now
     ids: tuple[int, ...]
-    logprobs: tuple[TokenLogprob, ...] = ()  # of `ids`, if they were requested
+    reasons: tuple[FinishReason | None, ...]  # why the sequence has ended with this token
+    logprobs: tuple[tuple[TokenLogprob, ...], ...] = ()  # empty if no sequence requested them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """The final event of a sequence that ran."""
+    """The final event of a sequence that ran, unless `StepTokens` has told it."""
 
     sequence_id: str
     reason: FinishReason
@@ -148,7 +152,7 @@ class Beat:
 
 
 Command = OpenEngine | Submit | Allow | Cancel | Pin | Unpin | Unload
-Event = EngineReady | Fatal | Joined | EngineChunk | Finished | Refused | Beat
+Event = EngineReady | Fatal | Joined | StepTokens | Finished | Refused | Beat
 
 _TYPES: dict[str, type[Command | Event]] = {
     cls.__name__.lower(): cls
@@ -163,7 +167,7 @@ _TYPES: dict[str, type[Command | Event]] = {
         EngineReady,
         Fatal,
         Joined,
-        EngineChunk,
+        StepTokens,
         Finished,
         Refused,
         Beat,
@@ -209,11 +213,32 @@ def _field(name: str, value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-# ---- The daemon's own final event, where no engine can send one.
+# ---- The events of one sequence, as the daemon's readers get them.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineChunk:
+    """New tokens of a sequence, and the text that may be shown now."""
+
+    sequence_id: str
+    text: str
+    ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprob, ...] = ()  # of `ids`, if they were requested
+
+
+def unfold(step: StepTokens) -> Iterator[EngineChunk | Finished]:
+    """Yield the events of a step, sequence by sequence."""
+    for number, sequence_id in enumerate(step.sequence_ids):
+        logprobs = step.logprobs[number] if step.logprobs else ()
+        yield EngineChunk(
+            sequence_id=sequence_id, text=step.texts[number], ids=(step.ids[number],), logprobs=logprobs
+        )
+        if reason := step.reasons[number]:
+            yield Finished(sequence_id=sequence_id, reason=reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SequenceLost:
-    """The final event of a sequence whose engines died under it."""
+    """The daemon's own final event of a sequence whose engines died under it."""
 
     sequence_id: str

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ..config import InferenceConfig
+from ..machine import usable_bytes
 from ..models.decoder_config import DecoderConfig
 
 MIB = 1 << 20
@@ -18,8 +19,20 @@ STEP_MARGIN_PERCENT = 125
 CAPPED_AT_ONCE = 128
 """Queries whose scores are computed together where a base caps them, because torch's own attention does not."""
 
-MAP_BITS = {"int8": 8.0, "nf4": 4.5}
-"""Bits of a quantised number; nf4 has a scale in float32 for 64 numbers. int8's scale for each row hardly counts."""
+MAP_BITS = {"int8": 8.0, "int4": 4.625, "nf4": 4.5}
+"""Bits of a quantised number with its share of scales and minima; int8's scale for each row hardly counts."""
+
+OUTER_BITS = {"int8": 8.0, "int4": 8.0, "nf4": 8.0}
+"""The same of embedding and output head."""
+
+KEPT_BITS = {"stored": 8, "int8": 8, "int4": 4, "nf4": 4}
+"""A base whose files have at most so many bits a number keeps them."""
+
+WIDENED_BYTES = 64 * MIB
+"""torch_lora widens narrow matrices by four million numbers at a time, which take up to 14 bytes each."""
+
+WIDE_SHARE = 0.6
+"""A base in a narrow format is widened for a CPU if it takes at most this share of the memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +44,7 @@ class MemoryNeeds:
     context_bytes: int = 0
     step_bytes: int = 0  # temporaries of the largest step
     adapter_copies: int = 0  # of each adapter's bytes, besides the adapter itself
+    full_kv_bytes: int = 0  # of as many whole contexts as run at once
 
     @property
     def fixed_bytes(self) -> int:
@@ -45,16 +59,37 @@ def memory_needs(
 
     On a CPU the base's pages, the context and the stacks are the system's, which takes them only as they are used.
     """
-    base_bytes, load_bytes = _base_bytes(config, settings.quantisation, number_bytes)
+    quantisation = served_quantisation(config, settings.quantisation, is_on_gpu=is_on_gpu, number_bytes=number_bytes)
+    base_bytes, load_bytes = _base_bytes(config, quantisation, number_bytes, is_on_gpu=is_on_gpu)
+    full_kv_bytes = settings.batch_max * _context(config, settings) * token_bytes_of(config, number_bytes)
     if not is_on_gpu:
-        return MemoryNeeds(base_bytes=base_bytes, load_bytes=load_bytes)
+        return MemoryNeeds(base_bytes=base_bytes, load_bytes=load_bytes, full_kv_bytes=full_kv_bytes)
     return MemoryNeeds(
         base_bytes=base_bytes,
         load_bytes=load_bytes,
         context_bytes=CONTEXT_BYTES,
-        step_bytes=_step_bytes(config, settings, number_bytes),
+        step_bytes=_step_bytes(config, settings, quantisation, number_bytes),
         adapter_copies=STACK_COPIES,
+        full_kv_bytes=full_kv_bytes,
     )
+
+
+def token_bytes_of(config: DecoderConfig, number_bytes: int) -> int:
+    """The bytes of the keys and values of one token."""
+    return 2 * config.num_layers * config.d_kv * number_bytes
+
+
+def served_quantisation(config: DecoderConfig, setting: str, *, is_on_gpu: bool, number_bytes: int) -> str:
+    """The format to serve a base in; "stored" is that of its files, which "auto" means wherever wide is not better.
+
+    A CPU widens narrow weights anew in each step, so it serves them wide if they fit.
+    """
+    if setting != "auto":
+        return setting
+    if config.stored is None:
+        return "none"
+    wide_bytes, _ = _base_bytes(config, "none", number_bytes, is_on_gpu=is_on_gpu)
+    return "none" if not is_on_gpu and wide_bytes <= usable_bytes() * WIDE_SHARE else "stored"
 
 
 def adapter_bytes_of(config: DecoderConfig, rank: int, number_bytes: int) -> int:
@@ -62,28 +97,43 @@ def adapter_bytes_of(config: DecoderConfig, rank: int, number_bytes: int) -> int
     return config.num_layers * rank * sum(d_in + d_out for d_in, d_out in config.site_dims.values()) * number_bytes
 
 
-def _base_bytes(config: DecoderConfig, quantisation: str, number_bytes: int) -> tuple[int, int]:
-    """The bytes of the base as loaded, and of the widest tensor, which is whole while it is quantised."""
-    outer = config.vocab_size * config.d_model * (1 if config.is_tied else 2)
+def _base_bytes(config: DecoderConfig, quantisation: str, number_bytes: int, *, is_on_gpu: bool) -> tuple[int, int]:
+    """The bytes of the base as loaded, and the most that loading takes more.
+
+    Beside a GPU, an embedding that is not the head stays in main memory.
+    """
+    outer = config.vocab_size * config.d_model
+    num_outer = 1 if config.is_tied or is_on_gpu else 2
     maps = config.num_layers * sum(d_in * d_out for d_in, d_out in config.site_dims.values())
-    map_bits = MAP_BITS.get(quantisation, 8.0 * number_bytes)
-    widest = 0 if quantisation == "none" else 2 * _widest_map(config) * number_bytes  # and its temporaries
-    return outer * number_bytes + int(maps * map_bits) // 8, widest
+    wide_bits = 8.0 * number_bytes
+    map_bits = MAP_BITS.get(quantisation, wide_bits)
+    if config.stored and config.stored.bits <= KEPT_BITS.get(quantisation, 0):
+        map_bits = config.stored.bits_per_number
+    outer_bits = OUTER_BITS.get(quantisation, wide_bits)
+    base_bytes = int(num_outer * outer * outer_bits + maps * map_bits) // 8
+    # A matrix that is quantised is there twice for a moment, and its last rows in the serving format and in float32.
+    twice = int(max(outer * outer_bits, _widest_map(config) * map_bits)) // 8
+    return base_bytes, twice + WIDENED_BYTES if quantisation in MAP_BITS else 0
 
 
-def _step_bytes(config: DecoderConfig, settings: InferenceConfig, number_bytes: int) -> int:
+def _step_bytes(config: DecoderConfig, settings: InferenceConfig, quantisation: str, number_bytes: int) -> int:
     """Temporaries of a step with the longest prompt piece beside a full batch, with a margin."""
     tokens = settings.prefill_tokens_max + settings.batch_max
-    context = min(settings.context_max, config.context_max)
+    context = _context(config, settings)
     activations = tokens * (16 * config.d_model + number_bytes * (config.d_q + 2 * config.d_kv + 4 * config.d_mlp))
+    if config.has_post_norms:
+        activations += tokens * 12 * config.d_mlp  # float16 has the MLP's product in float32 before such a norm
     # Repeated keys and values, and a mask for each window. Layers with a window need no more than others.
     attention = number_bytes * context * (2 * config.d_q + len(config.windows) * tokens)
     if config.attention_cap:  # scores and their softmax in float32, and narrow
         attention += max(CAPPED_AT_ONCE, settings.batch_max) * config.num_heads * context * (8 + number_bytes)
     logits = settings.batch_max * config.vocab_size * (number_bytes + 4)
-    # int8 is widened in two steps, nf4 in one; both need the matrix in the serving format.
-    widened = {"int8": 2, "nf4": 1}.get(settings.quantisation, 0) * _widest_map(config) * number_bytes
+    widened = 0 if quantisation == "none" else WIDENED_BYTES
     return (activations + attention + logits + widened) * STEP_MARGIN_PERCENT // 100
+
+
+def _context(config: DecoderConfig, settings: InferenceConfig) -> int:
+    return min(settings.context_max, config.context_max)
 
 
 def _widest_map(config: DecoderConfig) -> int:

@@ -3,12 +3,13 @@
 import codecs
 import json
 import re
+from contextlib import suppress
 from datetime import datetime
 from itertools import takewhile
 from pathlib import Path
 from typing import Protocol
 
-from jinja2 import TemplateError
+from jinja2 import Template, TemplateError
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer as FileTokenizer
@@ -29,6 +30,8 @@ _PRINTED = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 _OTHERS = [byte for byte in range(0x100) if byte not in _PRINTED]
 BYTE_OF_LETTER = {chr(byte): byte for byte in _PRINTED} | {chr(0x100 + n): byte for n, byte in enumerate(_OTHERS)}
 """GPT-2's alphabet for bytes in byte-level tokenizers: a printable byte is itself, the others follow from U+0100."""
+
+Turn = dict[str, str]  # role and content
 
 _FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")
 
@@ -108,6 +111,8 @@ class BaseTokenizer:
     def render(self, prompt: tuple[Message, ...] | str) -> tuple[int, ...]:
         """Render with the base's chat template, ending with the start of the assistant's turn.
 
+        Some templates, such as Gemma's, refuse a system message. It then begins the first user's turn.
+
         Raises:
             MalformedError: the template refuses the conversation, or the base has none.
         """
@@ -117,10 +122,19 @@ class BaseTokenizer:
             raise MalformedError("this base has no chat template: use /v1/completions")
         messages = [{"role": message.role, "content": message.content} for message in prompt]
         try:
-            text = self._template.render(messages=messages, add_generation_prompt=True, **self._special)
+            return self.encode(self._fill(self._template, messages))
+        except MalformedError:
+            if (folded := _without_system(messages)) is None:
+                raise
+            with suppress(MalformedError):
+                return self.encode(self._fill(self._template, folded))
+            raise
+
+    def _fill(self, template: Template, messages: list[Turn]) -> str:
+        try:
+            return template.render(messages=messages, add_generation_prompt=True, **self._special)
         except Exception as error:  # a template is a stranger's program, so any error is its refusal
             raise MalformedError(f"the base's chat template refuses this conversation: {error}") from error
-        return self.encode(text)
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Tokenise without adding special tokens; special tokens that the text spells out are recognised."""
@@ -212,6 +226,14 @@ class ByteDecoder:
     def push(self, token_id: int) -> str:
         """Return the character that this byte completes."""
         return self._decoder.decode(bytes([token_id])) if token_id < ByteTokenizer.end_id else ""
+
+
+def _without_system(messages: list[Turn]) -> list[Turn] | None:
+    """The same conversation with its system message at the start of the user's; None if there are not both."""
+    if [each["role"] for each in messages[:2]] != ["system", "user"]:
+        return None
+    content = f"{messages[0]['content']}\n\n{messages[1]['content']}"
+    return [{"role": "user", "content": content}, *messages[2:]]
 
 
 def _template_environment() -> ImmutableSandboxedEnvironment:

@@ -4,6 +4,7 @@
 end closes, even if the daemon was killed, so no process is left behind and its memory is freed.
 """
 
+import contextlib
 import gc
 import logging
 import signal
@@ -19,16 +20,17 @@ from openledger_protocol.errors import AdapterRefusedError, MalformedError, Prot
 from openledger_protocol.primitives import AdapterId
 
 from ..errors import NodeError
+from ..models.bases import check_base
 from ..plugs import load_plug
-from .answer import AnswerSetup, Live, chunk, sequence_of
+from .answer import AnswerSetup, Live, Pushed, sequence_of, step_tokens
 from .backend import LATER, Backend, BatchRow, Drawn, Mask, PollingBackend, Words
+from .faults import device_error_of
 from .fit import check_fits, is_out_of_memory
 from .frames import (
     Allow,
     Cancel,
     Command,
     EngineReady,
-    Event,
     Fatal,
     Finished,
     Joined,
@@ -177,20 +179,22 @@ class Worker:
             rows = tuple(row for row in rows if drawn.get(row.sequence_id) is not LATER)
             drawn = {name: each for name, each in drawn.items() if each is not LATER}
             self._meter.note(time.monotonic(), len(drawn))
-            events: list[Event] = []
-            for sequence in self._scheduler.advance(rows, drawn):
-                name, live = sequence.sequence_id, self._live[sequence.sequence_id]
-                events.append(chunk(name, live.push(drawn[name].token), drawn[name]))
-                if live.answer.finish_reason:
-                    self._drop(name)
-                    events.append(Finished(sequence_id=name, reason=live.answer.finish_reason))
-            self._link.send(*events)  # in one write
+            if pushed := [self._push(one.sequence_id, drawn) for one in self._scheduler.advance(rows, drawn)]:
+                self._link.post(partial(step_tokens, pushed))  # its texts are made while the next step computes
             for row in rows:
                 if row.draw and row.sequence_id not in drawn:
                     self._refuse(row.sequence_id, self._overflow(row.sequence_id), is_tainted=True)
         # NOTE: no beat while only LATER comes: a server that hangs must look like a freeze.
         self._is_moving = bool(rows)
         return bool(step.rows)
+
+    def _push(self, sequence_id: str, drawn: dict[str, Drawn]) -> Pushed:
+        """Add a sequence's token to its answer, which may end with it."""
+        live, token = self._live[sequence_id], drawn[sequence_id]
+        text = live.take(token.token)
+        if live.answer.finish_reason:
+            self._drop(sequence_id)
+        return Pushed(sequence_id=sequence_id, drawn=token, text=text, reason=live.answer.finish_reason)
 
     def _join(self, sequence: Sequence) -> None:
         """Give a sequence its place in the backend, or refuse it if the memory is too small for its adapter."""
@@ -299,7 +303,8 @@ class Worker:
         if now_s - self._beat_at_s < BEAT_INTERVAL_S and is_busy:
             return
         self._beat_at_s = now_s
-        self._link.send(beat(self._scheduler, self._residency, tokens_per_s=self._meter.tokens_per_s(now_s)))
+        event = beat(self._scheduler, self._residency, tokens_per_s=self._meter.tokens_per_s(now_s))
+        self._link.post(lambda: event)  # behind the tokens that are on their way
 
 
 def _refused(sequence_id: str, error: ProtocolError) -> Refused:
@@ -314,7 +319,7 @@ def main() -> None:
     link = Link(socket.socket(fileno=descriptor))
     try:
         if (worker := _open(link, _first_command(link))) is not None:
-            worker.run()
+            _run(link, worker)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass
 
@@ -329,15 +334,38 @@ def _first_command(link: Link) -> OpenEngine:
 
 def _open(link: Link, opened: OpenEngine) -> Worker | None:
     try:
+        if opened.settings.base_folder:  # the engine may start again long after the daemon has looked
+            check_base(Path(opened.settings.base_folder))
         backend: Backend = load_plug("backend", opened.backend)(opened.settings)
         worker = Worker(link, backend, opened)
-    except NodeError as error:
-        link.send(Fatal(message=str(error)))
+    except Exception as error:
+        if (fatal := _fatal_of(error)) is None:
+            raise
+        if fatal.is_device:
+            log.exception("the device can't run the base")
+        link.send(fatal)
         return None
     gc.collect()
     gc.freeze()  # everything loaded so far stays; a collection that scans it would stall a step
     link.send(EngineReady(profile=backend.profile))
     return worker
+
+
+def _run(link: Link, worker: Worker) -> None:
+    """Run a worker, and tell the daemon in a sentence if its device fails; this process ends in any case."""
+    try:
+        worker.run()
+    except Exception as error:
+        if device_error_of(error) and (fatal := _fatal_of(error)):
+            with contextlib.suppress(OSError):
+                link.send(fatal)
+        raise
+
+
+def _fatal_of(error: Exception) -> Fatal | None:
+    if fault := device_error_of(error):
+        return Fatal(message=str(fault), is_device=True, can_recover=fault.can_recover)
+    return Fatal(message=str(error)) if isinstance(error, NodeError) else None
 
 
 if __name__ == "__main__":

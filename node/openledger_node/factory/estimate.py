@@ -55,6 +55,8 @@ def memory(job: TrainingJob, config: DecoderConfig, rows: RowTokens, *, weight_b
     layers, adapter = _adapted_layers(job, config), num_adapter_weights(job, config)
     batch = min(job.batch_size, rows.num_rows)
     widths = 10 * config.d_model + 4 * (config.d_q + 2 * config.d_kv) + 5 * config.d_mlp
+    if config.attention_cap:  # scores that are capped are kept for the backward pass, two of them and a temporary
+        widths += 3 * config.num_heads * rows.longest
     activations = batch * rows.longest * layers * widths * FLOAT_BYTES
     # Logits are stored three times: raw, after the softmax, and as the gradient.
     logits = batch * rows.longest_completion * config.vocab_size * 3 * FLOAT_BYTES

@@ -52,7 +52,8 @@ class TrainingRoom:
     @property
     def is_on_gpu(self) -> bool:
         """True if a GPU would train."""
-        return self._device != "cpu" and self.machine.gpu is not None
+        card = self.machine.usable_card
+        return self._device != "cpu" and card is not None and card.vendor != "apple"
 
     @property
     def cap_bytes(self) -> int:

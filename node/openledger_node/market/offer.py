@@ -68,7 +68,7 @@ class SellerState:
     chunk_tokens: int
     context_max: int
     policy: PricePolicy
-    is_ready: bool  # the engine runs and admits requests
+    is_ready: bool  # the engine answers requests, maybe after a reload
     num_live: int  # requests that run or wait
     queue_max: int  # allowed to run or wait
     slots: int  # requests that run at once
@@ -76,6 +76,7 @@ class SellerState:
     prefill_tokens_per_s: int  # measured, of prompts
     answer_ms: int  # measured: time that a request holds a slot
     load_ms: int  # measured: time to load a cold adapter
+    reload_ms: int = 0  # measured at the last load: time until the engine is loaded; 0: it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,11 +147,11 @@ def _check_price(call: Call, terms: Terms) -> None:
 
 
 def _ttft_ms(call: Call, state: SellerState, sellable: Sellable) -> int:
-    """Time to the first token: waiting for a slot, loading the adapter, and prefill."""
+    """Time to the first token: loading the engine, waiting for a slot, loading the adapter, and prefill."""
     waiting = max(0, state.num_live - state.slots + 1)
     wait_ms = waiting * state.answer_ms // max(1, state.slots)
     load_ms = 0 if sellable.is_warm else state.load_ms
-    return wait_ms + load_ms + call.tokens_in * 1_000 // max(1, state.prefill_tokens_per_s)
+    return state.reload_ms + wait_ms + load_ms + call.tokens_in * 1_000 // max(1, state.prefill_tokens_per_s)
 
 
 # ---- Speed of this node, measured on its newest answers: pure, from job rows.

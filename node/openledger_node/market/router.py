@@ -84,6 +84,11 @@ class Router:
             return self._serving.is_ready
         return self._market() is not None and not self._serving.is_draining
 
+    @property
+    def loading(self) -> str | None:
+        """A sentence for requesters whose answers wait until this machine's engine is loaded; None if it is."""
+        return self._serving.loading if self._is_serving else None
+
     async def models(self) -> Sequence[ServedModel]:
         """Models on this machine, and models that others offer."""
         here = await self._serving.models()

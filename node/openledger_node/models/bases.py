@@ -6,15 +6,21 @@ The weights are `*.safetensors` in the folder, or one GGUF file, which may lie a
 import hashlib
 import json
 import os
+import shlex
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from openledger_protocol.codec import canonical_digest, sha256_digest
+from openledger_protocol.constants import DEMO_BASE_NAME
 from openledger_protocol.primitives import Digest, check_name
 
 from ..errors import ModelError
 from ..home import Home
+from .elsewhere import locate
+from .gguf_name import HubGguf, read_hub_gguf
+from .store import StoredModel
 
 BASE_SCHEMA = "openledger.base/1"
 FAKE_BASE_NAME = "fake"
@@ -57,19 +63,73 @@ def is_here(home: Home, name: str) -> bool:
 def find_base(home: Home, name: str) -> Base:
     """Find a base by name, or register a folder given by its path.
 
+    A GGUF file, wherever it is, must have been described by `models pull`, because hashing it takes long.
+
     Raises:
-        ModelError: there is no such base, or its GGUF file is gone; the message says how to get it.
+        ModelError: there is no such base, or its GGUF file is gone or another one; the message says what to do.
     """
     if name == FAKE_BASE_NAME:
         return FAKE_BASE
-    if os.sep in name:
-        folder, hub_name = Path(name).expanduser().resolve(), name.partition("@")[0].replace("/", "--")
-        if folder.exists() or not is_here(home, hub_name):
-            return describe_folder(folder)
-        name = hub_name
-    if not is_here(home, name):
-        raise ModelError(f"base {name!r} is not on this machine: run `openledger-node models pull {name}`")
-    return _checked(read_base(home.models / name))
+    if os.sep in name and (folder := Path(name).expanduser().resolve()).is_dir():
+        return describe_folder(folder)
+    if known := base_here(home, name):
+        return _checked(known)
+    if stored := locate(name):
+        raise ModelError(_undescribed(home, stored))
+    if os.sep in name and not read_hub_gguf(name):
+        return describe_folder(Path(name).expanduser().resolve())  # which says that it is none
+    raise ModelError(f"base {name!r} is not on this machine: run `openledger-node models pull {name}`")
+
+
+def base_here(home: Home, name: str) -> Base | None:
+    """The base in the data directory that a name means, even if its GGUF file is gone; None if there is none.
+
+    Raises:
+        ModelError: it names a GGUF file or a store, and there is no such model.
+    """
+    if stored := locate(name):
+        return next((base for base in list_bases(home) if base.gguf == stored.file), None)
+    if on_hub := read_hub_gguf(name):
+        return find_pulled(home, on_hub)
+    folder = name.partition("@")[0].replace("/", "--")
+    return read_base(home.models / folder) if is_here(home, folder) else None
+
+
+def is_new_file(home: Home, name: str) -> bool:
+    """Return True for a GGUF file on this machine of which no base was made yet; not if it took another's place.
+
+    Raises:
+        ModelError: it names a GGUF file or a store, and there is no such model.
+    """
+    stored = locate(name)
+    return stored is not None and not any(
+        base.gguf == stored.file or base.source == stored.source for base in list_bases(home)
+    )
+
+
+def _undescribed(home: Home, stored: StoredModel) -> str:
+    """The reason why no base was made of a GGUF file yet."""
+    pull = f"run `openledger-node models pull {shlex.quote(stored.source)}`"
+    before = next((base for base in list_bases(home) if base.source == stored.source), None)
+    if before is None:
+        return f"{stored.source} is not described here yet: {pull}, which reads the file once and copies nothing"
+    return (
+        f"{stored.source} is another file now than the one that {before.name} was made from: {pull} to take the new "
+        "one, which is another base and needs adapters of its own"
+    )
+
+
+def find_pulled(home: Home, wanted: HubGguf) -> Base | None:
+    """The base that was made of a GGUF file of the hub; None if it was not pulled yet."""
+    for base in list_bases(home):
+        was = read_hub_gguf(base.source) if base.source else None
+        if (
+            was
+            and (was.repository, was.revision) == (wanted.repository, wanted.revision)
+            and wanted.means(was.wanted)
+        ):
+            return base
+    return None
 
 
 def describe_folder(folder: Path) -> Base:
@@ -95,14 +155,42 @@ def _is_described(folder: Path) -> bool:
 
 def _checked(base: Base) -> Base:
     """Require that a base's GGUF file is still the one that was described."""
-    if base.gguf is None or base.folder is None:
-        return base
-    again = f"put it back, or delete {base.folder} and add the base again"
-    if not base.gguf.is_file():
-        raise ModelError(f"the weights of {base.name} are gone: there is no {base.gguf}: {again}")
-    if not _is_described(base.folder):
-        raise ModelError(f"{base.gguf} is not the file that {base.name} was made from: {again}")
+    if problem := problem_of(base):
+        raise ModelError(problem)
     return base
+
+
+def pull_name(base: Base) -> str:
+    """The name by which `models pull` brings a base of the data directory again."""
+    if base.name == DEMO_BASE_NAME:
+        return base.name
+    return base.source or (str(base.gguf) if base.gguf else base.name.replace("--", "/", 1))
+
+
+def check_base(folder: Path) -> None:
+    """Require that a base's GGUF file, if it has one, is still the one that was described.
+
+    Raises:
+        ModelError: it is gone, or another one.
+    """
+    if gguf_of(folder):
+        _checked(read_base(folder))
+
+
+def problem_of(base: Base) -> str | None:
+    """The reason why a base can't be served although it is here: its GGUF file is gone, or another one."""
+    if base.gguf is None or base.folder is None:
+        return None
+    again = f"`openledger-node models pull {shlex.quote(pull_name(base))}`"
+    if not os.path.isfile(base.gguf):
+        return f"the weights of {base.name} are gone, there is no {base.gguf}: bring the file back, or run {again}"
+    if not _is_described(base.folder):
+        return (
+            f"{base.gguf} is not the file that {base.name} was made from, by its size or time: put that one back, "
+            f"or run {again} to read it again. If its content is another one, it is another base, and needs adapters "
+            "of its own"
+        )
+    return None
 
 
 def gguf_of(folder: Path) -> Path | None:
@@ -217,6 +305,22 @@ def read_base(folder: Path) -> Base:
         )
     except KeyError as error:
         raise ModelError(f"{folder / 'base.json'} is not {BASE_SCHEMA}: delete it and pull again") from error
+
+
+def remove_base(home: Home, name: str) -> Base:
+    """Remove a base from the data directory; a GGUF file elsewhere, or a folder of the operator's, stays as it is.
+
+    Raises:
+        ModelError: no base in the data directory has this name or source.
+    """
+    found = next((base for base in list_bases(home) if name in (base.name, base.source)), None)
+    if found is None or found.folder is None:
+        raise ModelError(f"no base {name!r} is in {home.models}: see `openledger-node models list`")
+    if found.folder.is_symlink():
+        found.folder.unlink()
+    else:
+        shutil.rmtree(found.folder)
+    return found
 
 
 def _read_json(file: Path) -> dict[str, Any]:

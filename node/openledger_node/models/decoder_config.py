@@ -11,8 +11,10 @@ from openledger_protocol.errors import AdapterRefusedError
 
 from ..errors import ModelError
 from .adapter_files.layout import LoraLayout
-from .families import ELSEWHERE, FAMILIES, Family, Fields, trait_of
+from .config_fields import check_sizes, read_fields, reading
+from .families import ELSEWHERE, FAMILIES, DecoderFamily, Fields, trait_of
 from .rope import ROPE_TYPES, Rope, rope_from, sliding_rope_from
+from .stored_format import StoredFormat, stored_format
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 ACTIVATIONS = ("silu", "gelu_pytorch_tanh")
@@ -30,7 +32,7 @@ VARIANTS = {
     "has_post_norms": "norms after attention and MLP",
     "has_offset_norms": "norms around 1",
 }
-"""What a base has and Llama has not, by the field of DecoderConfig that says so."""
+"""Differences from Llama in words, by fields of DecoderConfig."""
 
 
 class OtherDecoderError(ModelError):
@@ -70,6 +72,7 @@ class DecoderConfig:
     scales_embedding: bool = False  # by the root of d_model
     has_post_norms: bool = False
     has_offset_norms: bool = False  # stored as the multiplier less 1
+    stored: StoredFormat | None = None  # the narrow format of its files, if they have one
 
     @property
     def d_q(self) -> int:
@@ -167,12 +170,24 @@ def read_config(folder: Path) -> DecoderConfig:
 
     Raises:
         OtherDecoderError: our decoder does not support a variant; the message names it.
-        ModelError: its key heads do not divide its heads.
+        ModelError: it is damaged, its sizes are not those of a model, or its format of numbers is not read.
     """
-    outer = json.loads((folder / "config.json").read_text())
-    if (family := FAMILIES.get(outer.get("model_type"))) is None:
+    fields = read_fields(folder)
+    with reading(folder.name):
+        return config_from(folder, fields, end_ids=end_ids(folder))
+
+
+def config_from(folder: Path, outer: Fields, *, end_ids: tuple[int, ...] = ()) -> DecoderConfig:
+    """Read the fields of the config.json of the base in `folder`, whose name appears in refusals.
+
+    Raises:
+        OtherDecoderError: our decoder does not support a variant; the message names it.
+        ModelError: its sizes are not those of a model.
+    """
+    if (family := FAMILIES.get(str(outer.get("model_type")))) is None:
         raise OtherDecoderError(_other(folder, outer))
     found = {**family.absent, **outer, **(outer.get("text_config") or {})}
+    check_sizes(found, folder.name)
     rope, rope_sliding = rope_from(found), sliding_rope_from(found)
     activation = found.get("hidden_activation") or found.get("hidden_act", "silu")
     _refuse(folder, "hidden_act", activation, ACTIVATIONS)
@@ -181,7 +196,6 @@ def read_config(folder: Path) -> DecoderConfig:
     _refuse(folder, "use_bidirectional_attention", found.get("use_bidirectional_attention"), (None, False))
     for kind in found.get("layer_types") or ():
         _refuse(folder, "layer_types", kind, (FULL, SLIDING))
-    _refuse(folder, "quantization_config", found.get("quantization_config"), (None,))
     num_heads = found["num_attention_heads"]
     num_kv_heads = found.get("num_key_value_heads") or num_heads
     if num_heads % num_kv_heads:
@@ -211,14 +225,15 @@ def read_config(folder: Path) -> DecoderConfig:
         activation=activation,
         window=(found.get("sliding_window") or 0) if sliding else 0,
         sliding=sliding,
-        end_ids=end_ids(folder),
+        end_ids=end_ids,
+        stored=stored_format(found, folder.name),
         **variants,
     )
     _check_longrope(folder, config)
     return config
 
 
-def _sliding_layers(found: Fields, family: Family) -> frozenset[int]:
+def _sliding_layers(found: Fields, family: DecoderFamily) -> frozenset[int]:
     kinds = found.get("layer_types")
     layers = range(found["num_hidden_layers"])
     if kinds:

@@ -30,7 +30,7 @@ def _all_but_each_nth(fields: Fields, layer: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
+class DecoderFamily:
     """The differences of one `model_type` from Llama."""
 
     variants: Fields = field(default_factory=dict)  # fields of DecoderConfig
@@ -58,7 +58,7 @@ _GEMMA3_ABSENT: Fields = {
 _GEMMA: Fields = {"has_post_norms": True, "has_offset_norms": True, "scales_embedding": True}
 _GEMMA_NAMED = {"query_scalar": "query_pre_attn_scalar", "logit_cap": "final_logit_softcapping"}
 
-_GEMMA3 = Family(
+_GEMMA3 = DecoderFamily(
     variants={**_GEMMA, "has_qk_norm": True},
     named=_GEMMA_NAMED,
     absent=_GEMMA3_ABSENT,
@@ -66,13 +66,13 @@ _GEMMA3 = Family(
 )
 
 FAMILIES = {
-    "llama": Family(),
-    "mistral": Family(absent=_MISTRAL_ABSENT, is_sliding=_always),
-    "qwen2": Family(
+    "llama": DecoderFamily(),
+    "mistral": DecoderFamily(absent=_MISTRAL_ABSENT, is_sliding=_always),
+    "qwen2": DecoderFamily(
         variants={"has_qkv_bias": True, "has_o_bias": False}, absent=_QWEN_ABSENT, is_sliding=_from_window_layers
     ),
-    "qwen3": Family(variants={"has_qk_norm": True}, absent=_QWEN_ABSENT, is_sliding=_from_window_layers),
-    "gemma2": Family(
+    "qwen3": DecoderFamily(variants={"has_qk_norm": True}, absent=_QWEN_ABSENT, is_sliding=_from_window_layers),
+    "gemma2": DecoderFamily(
         variants=_GEMMA,
         named={**_GEMMA_NAMED, "attention_cap": "attn_logit_softcapping"},
         absent=_GEMMA2_ABSENT,
@@ -81,9 +81,9 @@ FAMILIES = {
     "gemma3_text": _GEMMA3,
     # The text part of a base that also takes images; newer and older transformers call its layers differently.
     "gemma3": replace(
-        _GEMMA3, variants={**_GEMMA3.variants, "prefixes": ("language_model.model.", "model.language_model.")}
+        _GEMMA3, variants={**_GEMMA3.variants, "prefixes": ("model.language_model.", "language_model.model.")}
     ),
-    "phi3": Family(variants={"is_fused": True}, is_sliding=_always),  # also Phi-3.5, Phi-4 and Phi-4-mini
+    "phi3": DecoderFamily(variants={"is_fused": True}, is_sliding=_always),  # also Phi-3.5, Phi-4 and Phi-4-mini
 }
 
 

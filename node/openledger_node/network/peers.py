@@ -24,7 +24,7 @@ from ..home import Home
 from ..market.advertiser import Advertiser, Snapshot
 from ..market.bidder import Bidder
 from ..market.board import AdTable
-from ..market.offer import NEWEST, PricePolicy, Sellable, SellerState, Speeds, speeds_of
+from ..market.offer import BID_VALID_S, NEWEST, PricePolicy, Sellable, SellerState, Speeds, speeds_of
 from ..market.overview import MarketView, Priced, peer_to_plain, priced
 from ..market.reachable import open_to
 from ..market.second_copy import CopyWatch
@@ -277,13 +277,15 @@ class PeerService:
             prefill_tokens_per_s=self._speeds.prefill_tokens_per_s,
             answer_ms=self._speeds.answer_ms,
             load_ms=self._speeds.load_ms,
+            reload_ms=round(1_000 * self._engine.ready_in_s(within_s=BID_VALID_S)),
         )
 
     async def _find_sellable(self, adapter_id: AdapterId) -> Sellable:
         if adapter_id == BASE_ONLY:
             return Sellable(index_root=ZERO_DIGEST, is_warm=True)
         adapter = await trio.to_thread.run_sync(self._find_adapter, adapter_id)
-        is_warm = adapter_id in self._engine.beat.resident
+        is_loaded = self._engine.ready_in_s(within_s=BID_VALID_S) == 0
+        is_warm = is_loaded and adapter_id in self._engine.beat.resident
         return Sellable(index_root=adapter.manifest.index_root or ZERO_DIGEST, is_warm=is_warm)
 
     def _find_adapter(self, adapter_id: AdapterId) -> Adapter:
@@ -336,7 +338,10 @@ class PeerService:
     async def _refresh(self) -> None:
         """Measure the node's speeds and find the adapters that it may sell, every few seconds."""
         while True:
-            self._speeds = speeds_of(await self._serving.jobs(NEWEST))
+            waited = set(self._serving.waited_for_load)  # bids add the load themselves, while it must be waited for
+            self._speeds = speeds_of(
+                [job for job in await self._serving.jobs(NEWEST) if job.request_id not in waited]
+            )
             self._sellable = await trio.to_thread.run_sync(self._find_all_sellable)
             await trio.sleep(REFRESH_EVERY_S)
 

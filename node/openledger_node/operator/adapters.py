@@ -6,12 +6,14 @@ from typing import Any
 from openledger_protocol.primitives import AdapterId, Wei
 
 from ..engine.budget import disk_bytes
+from ..errors import ModelError
 from ..home import Home
 from ..ledger.events import EventRows
 from ..ledger.ledger import open_ledger
 from ..models.adapter_files.layout import LoraLayout, read_layout
 from ..models.adapters import INDEX_FOLDER, Adapter, adapter_to_json
-from ..models.bases import Base, base_to_json, list_bases
+from ..models.bases import Base, base_here, base_to_json, list_bases, problem_of
+from ..models.elsewhere import find_elsewhere, found_to_json
 from ..models.library import LibraryListing, read_library
 from ..models.pins import read_pins
 
@@ -59,8 +61,25 @@ def adapter_state(adapter: Adapter, memory: dict[str, Any] | None) -> str:
 
 
 def models_to_plain(home: Home, served: str) -> dict[str, Any]:
-    """Every base model on this machine."""
-    return {"served": served, "models": [base_to_json(base) for base in list_bases(home)]}
+    """Every base model on this machine, and the models of other programs that can be used at once."""
+    chosen, (found, refused) = _known(home, served), find_elsewhere()
+    return {
+        "served": served,
+        "models": [
+            {**base_to_json(base), "is_served": base == chosen, "problem": problem_of(base)}
+            for base in list_bases(home)
+        ],
+        "found": [found_to_json(each) for each in found],
+        "refused": dict(refused),
+    }
+
+
+def _known(home: Home, name: str) -> Base | None:
+    """The base that the setting means, if it is in the data directory; the start says what is wrong with others."""
+    try:
+        return base_here(home, name)
+    except ModelError:
+        return None
 
 
 def details_to_plain(adapter: Adapter, served: Base | None = None) -> dict[str, Any]:

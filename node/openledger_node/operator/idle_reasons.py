@@ -50,6 +50,8 @@ class Observed:
 
     serves: bool
     engine: str  # its state
+    why_engine: str | None = None  # the reason why it can't be loaded
+    load_s: float | None = None  # measured at its last load
     paused: str | None = None  # the reason, if the node is paused
     has_network: bool = True  # False: the node serves this machine alone
     why_alone: str | None = None
@@ -133,11 +135,17 @@ def _engine(seen: Observed) -> IdleCheck:
         return IdleCheck(check="engine", ok=None, says="[node] serve is false, so no engine runs")
     if seen.engine == "ready" or seen.paused:
         return IdleCheck(check="engine", ok=True, says=f"the engine is {seen.engine}")
-    says = {
+    if seen.why_engine:
+        return IdleCheck(check="engine", ok=False, says=seen.why_engine)
+    if seen.engine in ("unloaded", "reloading"):
+        took = f" in about {seen.load_s:.0f} s" if seen.load_s and seen.load_s >= 1 else ""
+        says = f"the engine gave its memory back, and the next request loads it again{took}"
+        return IdleCheck(check="engine", ok=True, says=says if seen.engine == "unloaded" else "the engine is loading")
+    loading = {
         "starting": "the engine is loading the base",
         "restarting": "the engine stopped and is restarting: `openledger-node logs --source engine` shows why",
     }
-    return IdleCheck(check="engine", ok=False, says=says.get(seen.engine, f"the engine is {seen.engine}"))
+    return IdleCheck(check="engine", ok=False, says=loading.get(seen.engine, f"the engine is {seen.engine}"))
 
 
 def _limits(seen: Observed) -> IdleCheck:

@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from ..card import NVIDIA_SMI, OURS
 from .pause_rules import Neighbour, OtherLoad
 
-OURS = "openledger_node"
-"""A part of the command line of every process that the node starts: engine, trainer, chain."""
-
-NVIDIA_SMI = "nvidia-smi"
 NVIDIA_TIMEOUT_S = 5.0
 PROC = Path("/proc")
 IDLE_FIELDS = (3, 4)

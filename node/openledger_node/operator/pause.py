@@ -1,12 +1,15 @@
 """Pauses of the node: by its operator, outside its hours, or while other programs need the machine.
 
-A paused node accepts no requests and makes no bids. Running answers end first, then the engine frees its memory.
+A paused node accepts no requests and makes no bids. Its running answers get a moment to end, which is short if the
+memory is needed now. Those that are left are cut off, and the engine frees its memory. Another node continues an
+answer that was sold.
 """
 
 import logging
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import trio
 
@@ -19,7 +22,13 @@ from .other_processes import ProcessWatch
 from .pause_rules import Busy, BusyPolicy, judge, read_hours
 
 LOOK_EVERY_S = 1.0
-CUT_OFF_S = 5.0
+
+OWNER_GRACE_S = 0.5
+"""Time for running answers when the operator pauses: some end within it, and the memory is still free in a second."""
+
+Grace = Literal["none", "brief", "drain"]
+"""Time for running answers: none, OWNER_GRACE_S, or `[node] drain_grace_s`."""
+
 log = logging.getLogger(__name__)
 
 
@@ -33,7 +42,7 @@ class Pauses:
         engine: Engine,
         *,
         limits: Limits,
-        grace_s: float,
+        drain_s: float,
         watch: ProcessWatch,
         now_s: Callable[[], float] = time.time,
         local: Callable[[float], time.struct_time] = time.localtime,
@@ -42,7 +51,8 @@ class Pauses:
         self._serving = serving
         self._engine = engine
         self._limits = limits
-        self._grace_s = grace_s  # for running answers, unless another program needs the machine
+        self._drain_s = drain_s  # for running answers when nothing else needs the memory
+        self._owner_grace_s = OWNER_GRACE_S
         self._watch = watch
         self._now_s = now_s
         self._local = local
@@ -51,19 +61,21 @@ class Pauses:
         self._busy_since_s = self._hours_since_s = 0.0
         self._overruled: set[By] = set()  # reasons that a `resume` overrides for as long as they last
         self._freeing: trio.CancelScope | None = None
-        self._changed = trio.Event()
+        self._nursery: trio.Nursery | None = None
         self.current: Pause | None = None
         self._settle()
 
     # ---- the operator's commands
 
-    def pause(self, *, until_s: float | None = None) -> Pause:
+    def pause(self, *, until_s: float | None = None, grace: Grace = "brief") -> Pause:
         """Pause until `resume`, across restarts, or until a given time."""
+        self._owner_grace_s = {"none": 0.0, "brief": OWNER_GRACE_S, "drain": self._drain_s}[grace]
         why = "this node is paused by its owner: run `openledger-node resume` to continue"
         self._owner = Pause(by="owner", why=why, since_s=self._now_s(), until_s=until_s)
         keep_pause(self._home, self._owner)
         self._settle()
         assert self.current is not None
+        self._free_soon(self.current)  # also if it was paused already, for answers that still have a longer grace
         return self.current
 
     def resume(self) -> None:
@@ -74,26 +86,17 @@ class Pauses:
             self._overruled.add(self.current.by)
         self._settle()
 
-    def cut_off(self) -> None:
-        """End the answers that still run."""
-        if self.current:
-            self._serving.cut_off()
-
     # ---- the task
 
     async def run(self) -> None:
         """Watch the clock and the machine until cancelled."""
-        async with trio.open_nursery() as nursery:
-            was = None
+        async with trio.open_nursery() as self._nursery:
+            if self.current:
+                self._free_soon(self.current)
             while True:
                 await self._look_around()
                 self._settle()
-                if (self.current is None) != (was is None):
-                    was = self.current
-                    self._turn(nursery)
-                changed = self._changed
-                with trio.move_on_after(LOOK_EVERY_S):
-                    await changed.wait()
+                await trio.sleep(LOOK_EVERY_S)
 
     def start(self) -> None:
         """Call this before the engine runs: an engine that is paused from the start takes no memory."""
@@ -122,10 +125,13 @@ class Pauses:
         found = self._by_owner() or self._by_hours() or self._by_busy()
         if (found is None) != (self.current is None):
             log.warning("%s", found.why if found else "the node resumes")
-            self._changed.set()
-            self._changed = trio.Event()
-        self.current = found
+        before, self.current = self.current, found
         self._serving.paused = found.why if found else None
+        if found and not before:
+            self._free_soon(found)
+        elif before and not found:
+            self._stop_freeing()
+            self._engine.wake()
 
     def _by_owner(self) -> Pause | None:
         if self._owner and self._owner.until_s is not None and self._owner.until_s <= self._now_s():
@@ -158,23 +164,23 @@ class Pauses:
         why = f"this node is paused while {self._busy.why}"
         return Pause(by="busy", why=why, since_s=self._busy_since_s)
 
-    def _turn(self, nursery: trio.Nursery) -> None:
+    def _free_soon(self, pause: Pause) -> None:
+        """Free the engine's memory after the grace of this pause, also if a longer one is running."""
+        if self._nursery is None:
+            return  # `start` lets the engine rest from the beginning
+        self._stop_freeing()
+        self._freeing = trio.CancelScope()
+        grace_s = {"owner": self._owner_grace_s, "hours": self._drain_s, "busy": self._limits.limits.busy_grace_s}
+        self._nursery.start_soon(self._free, self._freeing, grace_s[pause.by])
+
+    def _stop_freeing(self) -> None:
         if self._freeing:
             self._freeing.cancel()
             self._freeing = None
-        if self.current:
-            self._freeing = trio.CancelScope()
-            grace_s = self._limits.limits.busy_grace_s if self.current.by == "busy" else self._grace_s
-            nursery.start_soon(self._free, self._freeing, grace_s)
-        else:
-            self._engine.wake()
 
     async def _free(self, scope: trio.CancelScope, grace_s: float) -> None:
         """Let running answers end, cut off those that are left, and free the engine's memory."""
         with scope:
             with trio.move_on_after(grace_s):
-                await self._serving.wait_idle()
-            self._serving.cut_off()
-            with trio.move_on_after(CUT_OFF_S):
                 await self._serving.wait_idle()
             self._engine.rest()

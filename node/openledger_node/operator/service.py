@@ -19,7 +19,7 @@ from .adapters import adapters_to_plain, models_to_plain, published_bonds
 from .jobs import job_filter, list_jobs
 from .limits import Limits
 from .other_processes import ProcessWatch
-from .pause import Pauses
+from .pause import Grace, Pauses
 from .prices import Prices
 from .status import NodeParts, StatusReport
 from .usage import read_adapter_usage
@@ -51,14 +51,15 @@ class OperatorService:
         Raises:
             MalformedError: the order has an unknown field, or its time can't be read.
         """
-        if unknown := order.keys() - {"until", "for_s", "now"}:
-            raise MalformedError(f"a pause has no field {min(unknown)!r}: it has until, for_s and now")
+        if unknown := order.keys() - {"until", "for_s", "now", "drain"}:
+            raise MalformedError(f"a pause has no field {min(unknown)!r}: it has until, for_s, now and drain")
+        if order.get("now") and order.get("drain"):
+            raise MalformedError("a pause with now cuts running answers off, and with drain it does not: choose one")
         until_s = since_of(order["until"], now_s=0) if order.get("until") else None
         if order.get("for_s"):
             until_s = time.time() + float(order["for_s"])
-        pause = self.pauses.pause(until_s=until_s)
-        if order.get("now"):
-            self.pauses.cut_off()
+        grace: Grace = "none" if order.get("now") else "drain" if order.get("drain") else "brief"
+        pause = self.pauses.pause(until_s=until_s, grace=grace)
         return {"state": self.status.state(), "paused": pause.to_plain()}
 
     async def resume(self) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def open_operator(parts: NodeParts, refit: Callable[[LimitsConfig], None]) -> Op
         parts.serving,
         parts.engine,
         limits=limits,
-        grace_s=config.node.drain_grace_s,
+        drain_s=config.node.drain_grace_s,
         watch=ProcessWatch(),
     )
     return OperatorService(

@@ -10,6 +10,7 @@ import trio
 from .. import __version__
 from ..api_key import api_key_file
 from ..config import Config
+from ..engine.backend import BLOCK_TOKENS
 from ..engine.engine import Engine
 from ..home import Home, is_training
 from ..ledger.jobs import Job
@@ -37,6 +38,9 @@ def engine_figures(engine: Engine) -> dict[str, Any]:
         "state": engine.state,
         "process_id": engine.process_id,
         "restarts": engine.num_restarts,
+        "unloads": engine.num_unloads,
+        "load_s": None if engine.load_s is None else round(engine.load_s, 2),
+        "why_failed": engine.failure.why if engine.failure else None,
         "backend": profile.backend if profile else None,
         "kernel": profile.kernel if profile else None,
         "device": profile.device if profile else None,
@@ -50,12 +54,17 @@ def engine_figures(engine: Engine) -> dict[str, Any]:
         "kv_cache": {
             "blocks": beat.blocks_total,
             "block_bytes": profile.block_bytes if profile else None,
+            "tokens": beat.blocks_total * BLOCK_TOKENS,
             "used": beat.blocks_used,
             "cached": beat.blocks_cached,
             "reused_tokens": beat.num_reused_tokens,
             "preempted": beat.num_preempted,
         },
     }
+
+
+def _engine_alert(engine: Engine) -> list[str]:
+    return [f"the engine can't be loaded: {engine.failure.why}"] if engine.failure else []
 
 
 def adapter_figures(engine: Engine, *, num_registered: int, budget_bytes: int) -> dict[str, Any]:
@@ -144,7 +153,7 @@ class StatusReport:
             "money": {
                 "why_down": money.why,
                 "why_not_claimed": money.why_not_claimed,
-                "alerts": list(money.alerts),
+                "alerts": [*_engine_alert(parts.engine), *money.alerts],
                 "audits": dict(await trio.to_thread.run_sync(parts.ledger.audits.counts)),
             },
             "engine": {**engine_figures(parts.engine), "ttft_ms": ttft_ms(jobs, now_ns=int(self._now_s() * 10**9))},
@@ -170,7 +179,8 @@ class StatusReport:
     def is_starting(self) -> bool:
         """Return True if the engine should run but has never been ready."""
         parts = self._parts
-        return parts.engine.profile is None and parts.config.node.serve and parts.engine.state != "paused"
+        has_begun = parts.engine.state in ("paused", "failed") or parts.engine.failure
+        return parts.engine.profile is None and parts.config.node.serve and not has_begun
 
     @property
     def _num_live(self) -> int:
@@ -189,6 +199,8 @@ class StatusReport:
         seen = Observed(
             serves=config.node.serve,
             engine=parts.engine.state,
+            why_engine=parts.engine.failure.why if parts.engine.failure else None,
+            load_s=parts.engine.load_s,
             paused=pause.why if pause else None,
             has_network=parts.home_network.network is not None,
             why_alone=parts.home_network.why_none,

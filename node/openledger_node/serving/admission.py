@@ -1,6 +1,7 @@
 """Admission of requests: pure checks, each with its own refusal."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from openledger_protocol.errors import (
@@ -13,7 +14,8 @@ from openledger_protocol.errors import (
 )
 from openledger_protocol.inference import InferenceRequest, Message
 
-from ..engine.frames import Refused
+from ..engine.duty import LoadFailure
+from ..engine.frames import Refused, Submit
 from ..engine.tokenizer import Tokenizer
 from ..models.adapter_source import AdapterPart, AdapterSource
 from ..models.adapters import Adapter
@@ -99,11 +101,24 @@ class Admitted:
             return self.weighted
         return AdapterSource(id=self.adapter.id, parts=(AdapterPart(folder=str(self.adapter.folder)),))
 
+    @property
+    def order(self) -> Submit:
+        """The engine's command for it."""
+        return Submit(
+            sequence_id=self.request.request_id,
+            prompt_ids=self.prompt_ids,
+            sampling=self.request.sampling,
+            adapter=self.source,
+            payer=self.payer,
+            num_allowed=self.num_allowed,
+        )
+
 
 # ---- A request that the engine refused.
 
 STRANGERS_ARE_TOLD = {
     AdapterRefusedError.code: "this node can't serve that adapter: send the request to another node",
+    UnavailableError.code: "this node can't answer just now: send the request to another node",
     RequestTooLongError.code: "the request may need more memory than this node has for one: ask for a shorter answer",
 }
 """Replaces the engine's reasons of these codes, which name folders and settings of the operator."""
@@ -116,3 +131,27 @@ def why_refused(refused: Refused, *, for_payer: bool) -> ProtocolError:
         refused = replace(refused, message=STRANGERS_ARE_TOLD[refused.code])
     known = (AdapterRefusedError, MalformedError, RequestTooLongError, UnavailableError)
     return next(cls for cls in known if cls.code == refused.code)(refused.message)
+
+
+# ---- An engine that is not loaded.
+
+
+def check_tried_again(failure: LoadFailure, load: Callable[[], None], *, is_known: bool, for_payer: bool) -> None:
+    """Have an engine that could not be loaded tried again for a request of this machine, which may wait for it.
+
+    `is_known`: it was loaded before, so that its context is known and a request can be admitted.
+
+    Raises:
+        UnavailableError: the request need not wait. A payer is told at once, because other nodes can answer.
+    """
+    if for_payer:
+        raise UnavailableError(STRANGERS_ARE_TOLD[UnavailableError.code])
+    if not (failure.can_recover and is_known):
+        load()
+        raise UnavailableError(failure.why)
+
+
+def loading_sentence(ready_in_s: float) -> str:
+    """The progress of a load by the time that the last one took; 0: unknown, or it takes longer this time."""
+    left = f", about {ready_in_s:.0f} s left" if ready_in_s >= 1 else ""
+    return f"the engine is loading the base{left}"

@@ -3,6 +3,7 @@
 Every request is recorded, even if the requester leaves: it has received the beginning of its answer.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,7 +19,7 @@ from openledger_protocol.errors import (
 from openledger_protocol.inference import Completion, FinishReason, InferenceRequest, ServedModel, TokenChunk
 from openledger_protocol.payments import billed_tokens
 
-from ..engine.engine import Engine, SequenceLost, Submit
+from ..engine.engine import Engine, SequenceLost
 from ..engine.frames import EngineChunk, Finished, Refused
 from ..engine.tokenizer import Tokenizer
 from ..errors import LedgerError
@@ -28,7 +29,16 @@ from ..ledger.ledger import Ledger
 from ..models.adapters import Adapter, shortest_name
 from ..models.bases import Base
 from ..models.library import AdapterLibrary, Catalogue
-from .admission import Admitted, Capacity, check_place, grant_tokens, render, why_refused
+from .admission import (
+    Admitted,
+    Capacity,
+    check_place,
+    check_tried_again,
+    grant_tokens,
+    loading_sentence,
+    render,
+    why_refused,
+)
 from .idle_count import IdleCount
 from .measures import Measures, Served
 from .weighted import PARAM, weighted_source
@@ -42,6 +52,7 @@ class Failure:
 
 
 RECORD_ATTEMPTS, RECORD_PAUSE_S = 20, 0.5
+WAITED_MAX = 64
 
 Outcome = TokenChunk | Completion | Failure
 """The messages in a requester's channel: chunks, then exactly one of the other two."""
@@ -91,6 +102,9 @@ class Serving:
         self._live = IdleCount()
         self._running: dict[str, Admitted] = {}  # requests in the engine, by id
         self.measures = Measures()
+        self.waited_for_load: deque[str] = deque(
+            maxlen=WAITED_MAX
+        )  # newest requests whose first token includes a load
         self.is_draining = False
         self.paused: str | None = None  # the reason, shown to this machine's user
 
@@ -212,7 +226,12 @@ class Serving:
     @property
     def is_ready(self) -> bool:
         """True if a request would be admitted now."""
-        return self._engine.state == "ready" and not self.is_draining and not self.paused
+        return self._engine.can_answer and not self.is_draining and not self.paused
+
+    @property
+    def loading(self) -> str | None:
+        """A sentence for requesters whose answers wait until the engine is loaded; None if it is."""
+        return None if self._engine.state == "ready" else loading_sentence(self._engine.ready_in_s())
 
     def drain(self) -> None:
         """Stop admitting requests."""
@@ -242,10 +261,13 @@ class Serving:
         """
         if self.paused:  # a peer need not learn why the owner paused the node
             raise UnavailableError("this node is paused: try again later" if payer else self.paused)
-        if self._engine.profile is None:
+        profile = self._engine.profile
+        if failure := self._engine.failure:
+            check_tried_again(failure, self._engine.load, is_known=profile is not None, for_payer=bool(payer))
+        if profile is None:
             raise UnavailableError("the engine is still loading: try again soon")
         return Capacity(
-            context_max=self._engine.profile.context_max,
+            context_max=profile.context_max,
             queue_max=self._queue_max,
             num_live=self.num_live,
             is_draining=self.is_draining,
@@ -256,10 +278,12 @@ class Serving:
     ) -> Completion | Failure:
         request_id = admitted.request.request_id
         try:
-            outcomes = self._engine.submit(_order(admitted))
+            outcomes = self._engine.submit(admitted.order)
         except ProtocolError as error:
             return Failure(error=error)
         self._running[request_id] = admitted
+        if self._engine.state != "ready":
+            self.waited_for_load.append(request_id)
         try:
             async for outcome in outcomes:
                 match outcome:
@@ -364,17 +388,6 @@ def _served(admitted: Admitted, last: Completion | Failure, progress: _Progress,
 
 def _why_not_begun(error: Exception) -> ProtocolError:
     return MalformedError(str(error)) if isinstance(error, DuplicateJobError) else UnavailableError(str(error))
-
-
-def _order(admitted: Admitted) -> Submit:
-    return Submit(
-        sequence_id=admitted.request.request_id,
-        prompt_ids=admitted.prompt_ids,
-        sampling=admitted.request.sampling,
-        adapter=admitted.source,
-        payer=admitted.payer,
-        num_allowed=admitted.num_allowed,
-    )
 
 
 async def _offer(send: trio.MemorySendChannel[Outcome], outcome: Outcome) -> bool:

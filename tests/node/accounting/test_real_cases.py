@@ -14,8 +14,9 @@ from openledger_node.accounting.case_report import cases_report
 from openledger_node.attribution.recount import NotHereError, ShareRecount
 from openledger_node.attribution.registry import AdapterRegistry
 from openledger_node.errors import NodeError
-from openledger_node.models.adapters import Adapter, remove_adapter
+from openledger_node.models.adapters import Adapter
 from openledger_node.models.bases import FAKE_BASE
+from openledger_node.models.library import remove_adapter
 from openledger_node.payments.payer import Bought
 from openledger_protocol.constants import PPM
 

@@ -18,6 +18,7 @@ from openledger_node.backends.native import open_accelerated
 from openledger_node.backends.torch_lora import decoder
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
+from openledger_node.engine.memory_plan import adapter_bytes_of
 from openledger_node.errors import ModelError
 from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_node.models.decoder_config import read_config
@@ -199,6 +200,45 @@ def test_an_adapter_of_each_family_equals_peft(
     assert torch.allclose(found, wanted_logits(model), atol=1e-4)
     assert not torch.allclose(found, logits(backend), atol=1e-2)
     assert generate(backend, ADAPTER, 12) == greedy(model, PROMPT, 12)
+    if not is_dora:
+        assert backend._stacks.blob(ADAPTER).size_bytes == adapter_bytes_of(read_config(base), 4, 4), "as planned"
+
+
+HUB: dict[str, dict[str, Any]] = {
+    "llama 3": {"rope_theta": 100.0, "rope_scaling": BASES["llama 3"]["rope_parameters"]},
+    "qwen3 with windows and yarn": {
+        "rope_theta": 100.0,
+        "rope_scaling": {"type": "yarn", "original_max_position_embeddings": 64, "factor": 4.0},
+    },
+    "gemma 2": {"rope_theta": 70.0},
+    "phi 4 mini": {
+        "rope_theta": 100.0,
+        "partial_rotary_factor": 0.67,
+        "rope_scaling": {"type": "longrope", **{name: LONGROPE[name] for name in ("short_factor", "long_factor")}},
+    },
+}
+"""Configs as older transformers wrote them, which most bases on the hub still have."""
+
+
+@pytest.mark.parametrize("name", HUB)
+def test_a_config_of_the_hub_is_read_as_transformers_reads_it(
+    name: str, bases: dict[str, Path], tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(bases[name], base)
+    config = json.loads((base / "config.json").read_text())
+    newer = {"rope_parameters", "layer_types"}
+    older = {key: value for key, value in config.items() if key not in newer} | HUB[name]
+    (base / "config.json").write_text(json.dumps(older))
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    assert torch.allclose(logits(open_backend(base)), wanted_logits(model), atol=1e-4)
+
+
+def test_the_first_name_of_longrope_is_known(bases: dict[str, Path], tmp_path: Path) -> None:
+    config = json.loads((bases["phi 4 mini"] / "config.json").read_text())
+    config["rope_parameters"]["rope_type"] = "su"  # of Phi-3's first files, which this transformers does not open
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert read_config(tmp_path).rope == read_config(bases["phi 4 mini"]).rope
 
 
 # ---- Gemma 3 with its vision part: the text is served.
@@ -259,10 +299,35 @@ def test_a_gemma_keeps_its_answers_in_narrow_formats_though_its_residual_is_larg
     for key in tensors:
         if "post_feedforward" in key:
             tensors[key] = tensors[key] + 30_000  # more than float16 holds, after a few layers
+        if "up_proj" in key:
+            tensors[key] = tensors[key] * 1000  # and before the norm
     save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
     wanted, found = logits(open_backend(base)), logits(open_backend(base, dtype=dtype))
     assert found.isfinite().all()
     assert (found - wanted).abs().max() < {"float16": 0.05, "bfloat16": 0.3}[dtype] * wanted.std()
+
+
+@pytest.mark.parametrize("name", ["gemma 3", "phi 4 mini"])
+def test_a_packed_base_is_the_same_and_eight_bits_are_close(
+    name: str, bases: dict[str, Path], tmp_path: Path
+) -> None:
+    plain = logits(open_backend(bases[name], dtype="bfloat16"))
+    for _ in range(2):  # the second time from the packed file
+        packed = open_backend(bases[name], dtype="bfloat16", cache_folder=str(tmp_path / "cache"))
+        assert torch.equal(logits(packed), plain)
+    wide, narrow = (logits(open_backend(bases[name], quantisation=each)) for each in ("none", "int8"))
+    assert 0 < (narrow - wide).abs().max() < 0.3 * wide.std()  # embedding and head are narrow too
+
+
+@pytest.mark.parametrize("name", ["gemma 2", "phi 3"])
+def test_a_merged_adapter_draws_the_same_tokens(name: str, bases: dict[str, Path], tmp_path: Path) -> None:
+    base = bases[name]
+    folder = make_adapter(base, tmp_path / "a", seed=3, target_modules=targets_of(base))
+    plain, merging = open_backend(base), open_backend(base, merge_after_steps=3)
+    for backend in (plain, merging):
+        load(backend, folder)
+    assert generate(merging, ADAPTER, 12) == generate(plain, ADAPTER, 12)
+    assert merging._merged == ADAPTER
 
 
 # ---- Errors.

@@ -1,12 +1,14 @@
 """The group-wise layout: what it holds is widened exactly, whole, by rows and on the way to a device."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from support.counted_memory import DEVICE, CountedMemory
 from torch import Tensor
 
 from openledger_node.backends.torch_lora import group_matrix
-from openledger_node.backends.torch_lora.group_matrix import GroupMatrix, NestedScales, pack, unpack
+from openledger_node.backends.torch_lora.group_matrix import NUMBERS_AT_ONCE, GroupMatrix, NestedScales, pack, unpack
 from openledger_node.backends.torch_lora.matrices import Matrix, MatrixParts, product, size_bytes_of, stacked, wide_of
 
 D_OUT, D_IN, GROUP = 12, 64, 16
@@ -63,6 +65,17 @@ def test_values_are_those_of_the_formula_rounded_once_to_float32(name: str) -> N
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_device_that_converts_within_operations_gets_the_same_values(
+    name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = replace(CASES[name][0], dtype=dtype)
+    expected = held.wide()
+    monkeypatch.setattr(group_matrix, "CONVERTS_SLOWLY", ())
+    assert torch.equal(held.wide(), expected)
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_rows_are_those_of_the_whole_however_many_are_widened_at_once(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,7 +83,7 @@ def test_rows_are_those_of_the_whole_however_many_are_widened_at_once(
     ids = torch.tensor([3, 0, 3, 11])
     assert torch.equal(held.rows(ids).wide(), expected.float()[ids])
     assert torch.equal(held.rows(slice(2, 7)).wide(), expected.float()[2:7])
-    monkeypatch.setattr(group_matrix, "NUMBERS_AT_ONCE", 5 * D_IN)
+    monkeypatch.setitem(NUMBERS_AT_ONCE, "cpu", 5 * D_IN)
     assert torch.equal(held.wide(), expected.float())
 
 
@@ -117,13 +130,13 @@ def test_matrices_of_different_formats_keep_theirs_and_multiply_as_one(
     assert torch.equal(both.wide(), whole)
     assert torch.equal(both.rows(slice(7, 26)).wide(), whole[7:26])
     assert both.size_bytes == sum(size_bytes_of(part) for part in parts)
-    monkeypatch.setattr(group_matrix, "NUMBERS_AT_ONCE", 5 * D_IN)
+    monkeypatch.setitem(NUMBERS_AT_ONCE, "cpu", 5 * D_IN)
     inputs, bias = torch.randn(3, D_IN, generator=RANDOM), torch.randn(len(whole), generator=RANDOM)
     assert torch.allclose(product(inputs, both, bias), inputs @ whole.T + bias, rtol=1e-4, atol=1e-4)
 
 
 def test_a_product_never_widens_the_whole_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_matrix, "NUMBERS_AT_ONCE", 1 << 16)
+    monkeypatch.setitem(NUMBERS_AT_ONCE, "cuda", 1 << 16)
     with CountedMemory() as memory:
         numbers = torch.empty(4096, 512, dtype=torch.uint8, device=DEVICE)
         scales = torch.empty(4096, 32, dtype=torch.float16, device=DEVICE)

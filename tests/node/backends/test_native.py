@@ -294,9 +294,8 @@ def test_the_reason_of_a_failed_build_is_its_first_error(stderr: str, reason: st
 def test_a_build_that_computes_wrong_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiler = tmp_path / "careless"
     spoil = "s/float(base_.head_dim)/1.0f/"
-    compiler.write_text(
-        f'#!/bin/sh\nfor file; do case $file in *.cpp) sed -i "{spoil}" "$file";; esac; done\nexec g++ "$@"\n'
-    )
+    spoiled = f'for file; do case $file in *.cpp) sed -i "{spoil}" "$(dirname "$file")"/*.h;; esac; done'
+    compiler.write_text(f'#!/bin/sh\n{spoiled}\nexec g++ "$@"\n')
     compiler.chmod(stat.S_IRWXU)
     monkeypatch.setenv("CXX", str(compiler))
     assert build.open_library(tmp_path / "cache") is None

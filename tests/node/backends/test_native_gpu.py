@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from support.tiny import make_base
 
 from openledger_node.backends.native import backend
 from openledger_node.backends.native.backend import is_gpu_build, will_find_gpu
@@ -47,10 +48,14 @@ def test_the_compiled_path_is_tried_unless_a_gpu_will_be_used(
 ) -> None:
     tried: list[bool] = []
     monkeypatch.setattr(backend, "will_find_gpu", lambda: finds_gpu)
-    monkeypatch.setattr(backend, "read_config", lambda _: type("Config", (), {"head_dim": 64}))
     monkeypatch.setattr(backend, "open_library", lambda _: tried.append(True))
     settings = BackendSettings(
-        base_folder=str(tmp_path), device="auto", dtype="auto", threads=1, batch_max=1, context_max=64
+        base_folder=str(make_base(tmp_path / "base")),
+        device="auto",
+        dtype="auto",
+        threads=1,
+        batch_max=1,
+        context_max=64,
     )
     assert backend.open_accelerated(settings) is None
     assert tried == ([] if finds_gpu else [True])

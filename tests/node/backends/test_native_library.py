@@ -7,13 +7,13 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from support.tiny import make_base
 
 from openledger_node.backends.native import build
+from openledger_node.backends.native import library as library_module
 from openledger_node.models.packed_cache import GRACE_S
 
 is_possible = build.processor_flags() >= build.FLAGS_WANTED and build.find_compiler() is not None
@@ -51,8 +51,7 @@ def copyist(folder: Path, library: Path, *, version: str = "1", work: str = "") 
 
 
 def name_by(compiler: str) -> str:
-    source = files(build.__package__).joinpath("engine.cpp").read_bytes()
-    return build.library_name(source, compiler, build.processor_flags())
+    return build.library_name(build.read_source(), compiler, build.processor_flags())
 
 
 def a_file_in_its_way(folder: Path, compiler: str, patch: pytest.MonkeyPatch) -> Path:
@@ -134,6 +133,26 @@ def test_another_compiler_or_c_library_makes_another_library(
     assert names[0] == names[1] != names[2]
     monkeypatch.setattr(build.platform, "libc_ver", lambda: ("glibc", "9.9"))
     assert name_by(copyist(tmp_path, library, version="2")) != names[2]
+
+
+def test_a_change_of_any_file_of_the_source_makes_another_library() -> None:
+    source = build.read_source()
+    assert len(source) > 10
+    names = {build.library_name({**source, name: text + b"\n"}, "c++", ()) for name, text in source.items()}
+    assert len(names | {build.library_name(source, "c++", ())}) == len(source) + 1
+
+
+def test_a_library_with_other_structures_is_one_clear_warning_and_plain_torch(
+    tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    compiler = copyist(tmp_path, library)
+    monkeypatch.setenv("CXX", compiler)
+    (tmp_path / name_by(compiler)).write_bytes(library.read_bytes())
+    monkeypatch.setitem(library_module.SIZES, "Step", 64)
+    with caplog.at_level(logging.WARNING):
+        assert build.open_library(tmp_path) is None
+    (record,) = caplog.records
+    assert "Step takes 56 bytes in the compiled step and 64 in library.py" in record.getMessage()
 
 
 def test_an_interrupted_build_goes_with_the_next_one_which_nobody_else_clears(

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.engine_events import events_in
 from support.tiny import make_adapter, make_base
 
 from openledger_node.engine import frames
@@ -22,10 +23,13 @@ TOKENS_MAX = 40
 COMMON = tuple(range(5, 45))
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+GEMMA = {"model_type": "gemma2", "sliding_window": 20, "query_pre_attn_scalar": 20, "final_logit_softcapping": 5.0}
+
+
+@pytest.fixture(scope="module", params=[{}, GEMMA], ids=["llama", "gemma2"])
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("tiny")
-    base = make_base(root / "base")
+    base = make_base(root / "base", **request.param)
     make_adapter(base, root / "0xaa", seed=1)
     make_adapter(base, root / "0xbb", seed=2, r=7, target_modules=["q_proj", "down_proj"])
     return root
@@ -70,8 +74,7 @@ def answers(settings: BackendSettings, commands: list[Submit], *, prefill_tokens
         while num_finished < len(commands):
             worker._step()
             worker._beat(is_busy=False)
-            for fields in decoder.feed(ours.recv(1 << 16)):
-                event = frames.decode(fields)
+            for event in events_in(decoder, ours.recv(1 << 16)):
                 if isinstance(event, EngineChunk):
                     ids.setdefault(event.sequence_id, []).extend(event.ids)
                 elif isinstance(event, Beat):

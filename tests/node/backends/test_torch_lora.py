@@ -1,6 +1,7 @@
 """The decoder against transformers and PEFT, family by family, in float32."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,6 @@ def test_adapter_with_a_number_that_is_not_finite_is_refused(tmp_path: Path) -> 
         ({"hidden_act": "gelu"}, "gelu"),
         ({"layer_types": ["full_attention", "linear_attention"]}, "linear_attention"),
         ({"use_bidirectional_attention": True}, "use_bidirectional_attention"),
-        ({"quantization_config": {"bits": 4}}, "quantization_config"),
     ],
 )
 def test_a_variant_that_is_not_served_is_named(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
@@ -182,6 +182,25 @@ def test_a_variant_that_is_not_served_is_named(changes: dict[str, Any], named: s
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
     with pytest.raises(OtherDecoderError, match=named):
         read_config(base)
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"model_type": "qwen3_moe", "num_experts": 128}, "'qwen3_moe' model with a mixture of experts"),
+        ({"model_type": "deepseek_v3", "kv_lora_rank": 512}, "'deepseek_v3' model with multi-head latent attention"),
+        ({"model_type": "mamba", "state_size": 16}, "'mamba' model with state-space layers"),
+        ({"model_type": "qwen2_5_vl", "vision_config": {"depth": 1}}, "'qwen2_5_vl' model with image or audio input"),
+        ({"model_type": "gpt2"}, "a 'gpt2' model, not one of llama, mistral,"),
+    ],
+)
+def test_an_architecture_that_is_not_here_is_named_with_the_backends_that_may_have_it(
+    config: dict[str, Any], named: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(OtherDecoderError, match=re.escape(named)) as refusal:
+        read_config(tmp_path)
+    assert all(backend in str(refusal.value) for backend in ("transformers_lora", '"vllm"', '"llamacpp"'))
 
 
 def test_weights_that_are_not_whole_say_pull_again(tmp_path: Path) -> None:

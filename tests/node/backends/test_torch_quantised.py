@@ -1,8 +1,6 @@
 """A base in 8 or 4 bits: how near it stays, and that a row does not depend on its neighbours."""
 
-import sys
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,12 +18,8 @@ from openledger_protocol.primitives import AdapterId
 GREEDY = SamplingParams(max_tokens=100, seed=1, temperature=0)
 ADAPTERS = (None, AdapterId("0xaa"), AdapterId("0xbb"))
 SETTINGS = BackendSettings(base_folder=None, device="cpu", dtype="float32", threads=1, batch_max=4, context_max=128)
-ERROR_MAX = {"int8": 0.01, "nf4": 0.15}  # of a product, relative to its size
-
-needs_bitsandbytes = pytest.mark.skipif(
-    find_spec("bitsandbytes") is None, reason="bitsandbytes is an extra: pip install 'openledger-node[quantised]'"
-)
-NARROW = ["int8", pytest.param("nf4", marks=needs_bitsandbytes)]
+ERROR_MAX = {"int8": 0.01, "int4": 0.1, "nf4": 0.12}  # of a product, relative to its size
+NARROW = ["int8", "int4", "nf4"]
 
 
 def open_backend(base: Path, quantisation: str, folders: list[Path]) -> TorchLoraBackend:
@@ -63,7 +57,7 @@ def test_a_narrow_matrix_is_smaller_and_multiplies_nearly_the_same(quantisation:
     assert not isinstance(narrow, torch.Tensor)
     error = inputs @ narrow.wide().T - inputs @ weight.T
     assert error.norm() / (inputs @ weight.T).norm() < ERROR_MAX[quantisation]
-    assert narrow.size_bytes < weight.nbytes / {"int8": 3.5, "nf4": 6}[quantisation]
+    assert narrow.size_bytes < weight.nbytes / {"int8": 3.5, "int4": 6.7, "nf4": 7}[quantisation]
 
 
 @pytest.mark.parametrize("quantisation", NARROW)
@@ -85,14 +79,18 @@ def test_int8_stays_near_the_base_in_full(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base")
     folders = [make_adapter(base, tmp_path / f"a{n}", seed=n) for n in range(2)]
     wide, narrow = (logits(open_backend(base, each, folders), ADAPTERS) for each in ("none", "int8"))
-    assert (wide - narrow).abs().mean() < 0.03 * wide.std()
+    assert (wide - narrow).abs().mean() < 0.04 * wide.std()
 
 
-def test_four_bits_without_bitsandbytes_say_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("bitsandbytes", "bitsandbytes.functional"):
-        monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ModelError, match="openledger-node\\[quantised\\]"):
-        open_backend(make_base(tmp_path / "base"), "nf4", [])
+@pytest.mark.parametrize("is_tied", [True, False])
+def test_embedding_and_head_are_narrow_too_and_a_tied_one_is_there_once(is_tied: bool, tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base", tie_word_embeddings=is_tied, hidden_size=256, intermediate_size=512)
+    bytes_of = {
+        each: TorchLoraBackend(replace(SETTINGS, base_folder=str(base), quantisation=each)).profile.base_bytes
+        for each in ("none", "int4")
+    }
+    outer = 260 * 256 * (1 if is_tied else 2)
+    assert bytes_of["int4"] < outer * 1.1 + (bytes_of["none"] - 4 * outer) / 6
 
 
 def test_narrow_weights_on_a_cpu_say_that_they_are_slow(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -100,9 +98,9 @@ def test_narrow_weights_on_a_cpu_say_that_they_are_slow(tmp_path: Path, caplog: 
     TorchLoraBackend(replace(SETTINGS, base_folder=str(base), quantisation="none"))
     assert "slower" not in caplog.text
     TorchLoraBackend(replace(SETTINGS, base_folder=str(base), quantisation="int8"))
-    assert 'set it to "none"' in caplog.text
+    assert 'quantisation to "none"' in caplog.text
 
 
 def test_a_quantisation_that_nobody_knows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="int8"):
-        open_backend(make_base(tmp_path / "base"), "int3", [])
+        TorchLoraBackend(replace(SETTINGS, base_folder=str(make_base(tmp_path / "base")), quantisation="int3"))

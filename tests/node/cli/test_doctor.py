@@ -233,7 +233,7 @@ def test_what_a_limit_leaves_room_for_is_said_before_the_base_is_loaded(
     home.config_file.write_text("[limits]\nram_bytes = 1000000000\n")
     _, checks = examined(run, "--only", "model")
     assert "needs about 0.6 GB, which leaves " in checks["budget"]["found"]
-    assert "tokens of KV cache and 5 adapters of rank 16" in checks["budget"]["found"]
+    assert "tokens of context for all requests together and 5 adapters of rank 16" in checks["budget"]["found"]
     assert not checks["budget"]["fix"]
 
 

@@ -163,11 +163,8 @@ def test_the_home_flag_wins_over_the_environment(run: Run, tmp_path: Path) -> No
 
 
 def test_models_of_an_empty_home_are_none_and_the_served_one_is_named(run: Run) -> None:
-    assert run("models", "list", "--json").json == {
-        "schema": "openledger.models/1",
-        "served": DEMO_BASE_NAME,
-        "models": [],
-    }
+    listed = run("models", "list", "--json").json
+    assert (listed["schema"], listed["served"], listed["models"]) == ("openledger.models/1", DEMO_BASE_NAME, [])
     assert "`openledger-node models pull`" in run("models", "list").stdout
 
 

@@ -9,9 +9,11 @@ from gguf import GGMLQuantizationType
 from support.gguf_models import write_gguf
 from support.tiny import make_base
 
+from openledger_node.card import Card, TorchBuild
 from openledger_node.config import InferenceConfig
 from openledger_node.engine import choose
 from openledger_node.engine.choose import choose_backend
+from openledger_node.machine import Machine
 from openledger_node.models.bases import FAKE_BASE, Base
 
 
@@ -23,10 +25,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A machine with a llama-server and no GPU, to be changed."""
-    found: dict[str, Any] = {"programs": {"llama-server"}, "amd": False}
+    found: dict[str, Any] = {"programs": {"llama-server"}, "card": None, "hip": None}
     monkeypatch.setattr(choose.shutil, "which", lambda name: name if name in found["programs"] else None)
-    monkeypatch.setattr(choose, "has_amd_gpu", lambda: found["amd"])
+    monkeypatch.setattr(choose, "look_at_machine", lambda: machine_with(found["card"], found["hip"]))
     return found
+
+
+def machine_with(card: Card | None, hip: str | None) -> Machine:
+    return Machine(ram_bytes=32 << 30, card=card, torch=TorchBuild(version="2.9", cuda=None, hip=hip))
 
 
 def base_of(tiny: Path, file: Path, **how: Any) -> Base:
@@ -77,11 +83,11 @@ def test_a_quantisation_that_our_engine_does_not_read_needs_llama_cpp(tiny: Path
 
 
 def test_an_amd_card_that_torch_cannot_use_gets_llama_cpp(
-    tiny: Path, tmp_path: Path, machine: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    tiny: Path, tmp_path: Path, machine: dict[str, Any]
 ) -> None:
     base = base_of(tiny, tmp_path / "a.gguf")
-    machine["amd"] = True
+    machine["card"] = Card(vendor="amd", name="an AMD GPU", total_bytes=16 << 30)
     assert choose_backend(InferenceConfig(), base).backend == "llamacpp"
     assert choose_backend(InferenceConfig(device="cpu"), base).backend == "torch_lora"
-    monkeypatch.setattr(choose, "version", lambda _: "2.9+rocm6.4")
+    machine["hip"] = "6.4"
     assert choose_backend(InferenceConfig(), base).backend == "torch_lora"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from support.gguf_stores import write_gguf
 from support.peft_folders import write_adapter
 
 from openledger_node.backends.fake import BLOCK_BYTES, ENDLESS
@@ -18,7 +19,9 @@ from openledger_node.engine.engine import LOSSES_MAX, Engine, EngineOptions, Out
 from openledger_node.engine.frames import Beat, EngineChunk, Finished, Refused
 from openledger_node.engine.supervision import EngineLimits, Vitals, why_kill
 from openledger_node.errors import ModelError
+from openledger_node.home import Home
 from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.download import pull_base
 from openledger_protocol.errors import MalformedError, RequestTooLongError
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
@@ -175,33 +178,45 @@ async def test_what_comes_while_an_engine_is_being_ended_is_for_the_next(
 
     send_eof = trio.SocketStream.send_eof
     monkeypatch.setattr(trio.SocketStream, "send_eof", wait_hung_up)
+    options = replace(options, unload_after_s=0.0 if is_renewed else 0.1)
     async with running(options) as engine:
         if is_renewed:
             engine.renew(options)
-        else:
-            engine.rest()
         await has_hung_up.wait()
         outcomes = engine.submit(order("a"))
-        engine.wake()
         assert isinstance((await read(outcomes))[2], Finished)
+        assert engine.num_restarts == 0
 
 
-async def test_who_comes_late_to_an_engine_that_rests_is_served_and_then_it_rests_again(
+async def test_a_pause_kills_the_engine_in_the_middle_of_its_answers_and_a_resume_starts_another(
     options: EngineOptions,
 ) -> None:
-    async def wait_paused(engine: Engine) -> None:
-        while engine.state != "paused":  # noqa: ASYNC110  # it tells nobody
-            await trio.sleep(0.01)
-        assert engine.process_id is None
-
     async with running(options) as engine:
+        runs = engine.submit(order("runs", text=ENDLESS, max_tokens=1_000_000))
+        await read_until(runs, 3)
+        process_id = engine.process_id
+        assert process_id is not None
         engine.rest()
-        await wait_paused(engine)
-        for name in "ab":
-            assert isinstance((await read(engine.submit(order(name))))[2], Finished)
-            await wait_paused(engine)
+        assert (await read(runs))[2] == Finished(sequence_id="runs", reason="cancelled")
+        assert (await read(engine.submit(order("late"))))[2] == Finished(sequence_id="late", reason="cancelled")
+        with trio.fail_after(2):
+            await _until(lambda: not is_alive(process_id))
         engine.wake()
         assert isinstance((await read(engine.submit(order("c"))))[2], Finished)
+    assert engine.num_restarts == 0
+
+
+async def test_an_idle_engine_gives_its_memory_back_and_the_next_request_has_another_loaded(
+    options: EngineOptions, tmp_path: Path
+) -> None:
+    adapter = source(write_adapter(tmp_path / "aa"))
+    async with running(replace(options, unload_after_s=0.1)) as engine:
+        first, undisturbed = engine.process_id, await read(engine.submit(order("a", adapter=adapter)))
+        assert first is not None
+        await _until(lambda: engine.state == "unloaded" and engine.process_id is None)
+        assert not is_alive(first)
+        assert await read(engine.submit(order("a", adapter=adapter))) == undisturbed
+        assert engine.process_id not in (None, first)
 
 
 async def test_who_only_waited_is_not_given_up_with_those_that_ran(options: EngineOptions) -> None:
@@ -273,6 +288,21 @@ async def test_a_backend_that_cannot_open_says_why_and_is_not_tried_again(option
     assert engine.num_restarts == 0
 
 
+async def test_a_base_whose_file_was_replaced_is_not_loaded_under_its_old_digest(
+    options: EngineOptions, home: Home
+) -> None:
+    file = write_gguf(home.root / "tiny.gguf")
+    base = pull_base(home, str(file), source=None, report=lambda _: None)
+    file.write_bytes(file.read_bytes() + b"x")
+    engine = Engine(replace(options, settings=replace(options.settings, base_folder=str(base.folder))))
+    with (
+        trio.fail_after(TIMEOUT_S),
+        pytest.RaisesGroup(pytest.RaisesExc(ModelError, match="is not the file that tiny")),
+    ):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(engine.run)
+
+
 async def test_the_child_ends_with_its_supervisor(options: EngineOptions) -> None:
     async with running(options) as engine:
         process_id = engine.process_id
@@ -288,6 +318,14 @@ async def kill_engine(engine: Engine) -> None:
     assert engine.process_id is not None
     os.kill(engine.process_id, signal.SIGKILL)
     await _until(lambda: engine.num_restarts > before)
+
+
+def is_alive(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 async def _until(is_reached: Callable[[], bool]) -> None:
@@ -341,7 +379,7 @@ async def test_an_answer_is_the_same_however_often_it_was_parked(options: Engine
         outcomes = engine.submit(replace(wanted, sequence_id="b", num_allowed=10))
         chunks: list[EngineChunk] = []
         for num_allowed in (20, 21, 60, 100):
-            chunks += await read_until(outcomes, engine._live["b"].command.num_allowed - len(chunks))  # type: ignore[operator]
+            chunks += await read_until(outcomes, engine._live.find("b").command.num_allowed - len(chunks))  # type: ignore[union-attr, operator]
             beat = await last_beat(engine)
             assert (beat.num_running, beat.num_waiting, beat.blocks_used) == (1, 0, 0)
             engine.allow("b", num_allowed)

@@ -23,6 +23,7 @@ from openledger_node.engine.frames import (
     OpenEngine,
     Pin,
     Refused,
+    StepTokens,
     Submit,
     Unload,
     Unpin,
@@ -86,9 +87,15 @@ MESSAGES: list[Command | Event] = [
     EngineReady(profile=PROFILE),
     EngineReady(profile=replace(PROFILE, end_ids=())),
     Fatal(message="no base: set [inference] base"),
-    EngineChunk(sequence_id="s", text="", ids=(0,)),
-    EngineChunk(sequence_id="s", text="a\0\n🙂\u202e", ids=()),
-    EngineChunk(sequence_id="s", text="", ids=(0, 1), logprobs=(LOGPROB, replace(LOGPROB, top=()))),
+    StepTokens(sequence_ids=("s",), texts=("",), ids=(0,), reasons=(None,)),
+    StepTokens(sequence_ids=("s", "t"), texts=("a\0\n🙂\u202e", ""), ids=(1, 0), reasons=("stop", None)),
+    StepTokens(
+        sequence_ids=("s", "t", "u"),
+        texts=("", "", "a"),
+        ids=(0, 1, 2),
+        reasons=(None, None, "length"),
+        logprobs=((), (LOGPROB,), (replace(LOGPROB, top=()),)),
+    ),
     *(Finished(sequence_id="s", reason=reason) for reason in get_args(FinishReason)),
     Refused(sequence_id="s", message="rank 10000 is over 512"),
     Refused(sequence_id="s", message="no memory is left", code="unavailable"),
@@ -111,6 +118,17 @@ def test_a_message_comes_out_as_it_went_in(message: Command | Event) -> None:
     (received,) = passed_on(message)
     assert received == message
     assert hash(received) == hash(message)  # lists would not do where tuples were
+
+
+def test_the_tokens_of_a_step_are_told_sequence_by_sequence() -> None:
+    step = StepTokens(
+        sequence_ids=("s", "t"), texts=("a", "b"), ids=(1, 2), reasons=("stop", None), logprobs=((), (LOGPROB,))
+    )
+    assert list(frames.unfold(step)) == [
+        EngineChunk(sequence_id="s", text="a", ids=(1,)),
+        Finished(sequence_id="s", reason="stop"),
+        EngineChunk(sequence_id="t", text="b", ids=(2,), logprobs=(LOGPROB,)),
+    ]
 
 
 def test_messages_in_one_piece_come_out_in_their_order() -> None:

@@ -12,28 +12,30 @@ from support.tiny import make_base
 
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.config import InferenceConfig
-from openledger_node.engine import budget
+from openledger_node.engine import memory_plan
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.budget import fit, needs_of, plan_memory
 from openledger_node.engine.memory_plan import CAPPED_AT_ONCE, MemoryNeeds, memory_needs
 from openledger_node.errors import ConfigError
 from openledger_node.models.decoder_config import DecoderConfig
+from openledger_node.models.stored_format import StoredFormat
 
-GB = 10**9
+GB, GIB = 10**9, 1 << 30
 WANTED = BackendSettings(base_folder=None, device="auto", dtype="auto", threads=0, batch_max=16, context_max=2048)
 INFERENCE = InferenceConfig()
 
 # What fits on a card of this many GB, 0.5 of them the desktop's: base, quantisation.
 FITS = {
-    8: [("Llama-3.2-3B", "int8"), ("Qwen3-4B", "nf4"), ("Llama-3.1-8B", "nf4")],
-    12: [("Llama-3.2-3B", "none"), ("Qwen3-4B", "none"), ("Llama-3.1-8B", "nf4")],
+    8: [("Llama-3.2-3B", "int8"), ("Qwen3-4B", "int8"), ("Llama-3.1-8B", "int4"), ("Llama-3.1-8B", "nf4")],
+    12: [("Llama-3.2-3B", "none"), ("Qwen3-4B", "none"), ("Llama-3.1-8B", "int8"), ("Qwen3-14B", "int4")],
     16: [("Llama-3.1-8B", "int8"), ("Qwen3-14B", "nf4")],
     24: [("Llama-3.1-8B", "none"), ("Qwen3-14B", "int8")],
 }
 TOO_LARGE = {
-    8: [("Llama-3.1-8B", "int8")],
-    12: [("Llama-3.1-8B", "none")],
-    16: [("Llama-3.1-8B", "none"), ("Qwen3-14B", "int8")],
+    8: [("Llama-3.1-8B", "int8"), ("Qwen3-14B", "int4")],
+    12: [("Llama-3.1-8B", "none"), ("Qwen3-14B", "int8")],
+    16: [("Llama-3.1-8B", "none")],
+    24: [("Qwen3-14B", "none")],
 }
 
 
@@ -75,11 +77,19 @@ def test_what_does_not_fit_is_refused_before_it_is_loaded(card: int, name: str, 
 
 # Tokens of KV cache and adapters of rank 16 on a card of 8, 12, 16 and 24 GB; None: it does not fit.
 TABLE: dict[tuple[str, str], list[tuple[int, int] | None]] = {
-    ("Llama-3.2-3B", "nf4"): [(27_000, 7), (53_000, 14), (80_000, 20), (148_000, 22)],
-    ("Llama-3.1-8B", "none"): [None, None, None, (37_000, 6)],
-    ("Llama-3.1-8B", "int8"): [None, (5_000, 1), (28_000, 4), (74_000, 12)],
-    ("Llama-3.1-8B", "nf4"): [(2_000, 0), (24_000, 4), (47_000, 8), (100_000, 12)],
-    ("Qwen3-14B", "nf4"): [None, None, (16_000, 2), (53_000, 7)],
+    ("Llama-3.2-3B", "none"): [(2_000, 0), (28_000, 7), (54_000, 14), (114_000, 22)],
+    ("Llama-3.2-3B", "int8"): [(22_000, 5), (48_000, 12), (74_000, 19), (141_000, 22)],
+    ("Llama-3.2-3B", "int4"): [(30_000, 7), (56_000, 14), (82_000, 21), (151_000, 22)],
+    ("Qwen3-4B", "none"): [None, (13_000, 3), (33_000, 8), (77_000, 16)],
+    ("Qwen3-4B", "int8"): [(13_000, 3), (33_000, 8), (53_000, 13), (104_000, 16)],
+    ("Qwen3-4B", "int4"): [(21_000, 5), (41_000, 10), (61_000, 15), (114_000, 16)],
+    ("Llama-3.1-8B", "none"): [None, None, None, (43_000, 7)],
+    ("Llama-3.1-8B", "int8"): [None, (17_000, 3), (40_000, 7), (90_000, 12)],
+    ("Llama-3.1-8B", "int4"): [(11_000, 2), (34_000, 5), (57_000, 9), (113_000, 12)],
+    ("Llama-3.1-8B", "nf4"): [(12_000, 2), (35_000, 6), (58_000, 10), (113_000, 12)],
+    ("Qwen3-14B", "none"): [None, None, None, None],
+    ("Qwen3-14B", "int8"): [None, None, (2_000, 0), (39_000, 5)],
+    ("Qwen3-14B", "int4"): [None, (9_000, 1), (28_000, 3), (66_000, 8)],
 }
 
 
@@ -96,9 +106,36 @@ def test_the_plan_says_how_many_tokens_and_adapters_a_card_holds(name: str, quan
             assert (plan.kv_tokens // 1000 * 1000, plan.num_adapters) == wanted
 
 
+def test_eight_adapters_and_4096_tokens_fit_beside_8b_in_four_bits_on_a_card_of_8_gib() -> None:
+    cap_bytes = 8 * GIB - GB // 2  # the other half gigabyte is the desktop's
+    for quantisation in ("int4", "nf4"):
+        chosen = replace(INFERENCE, quantisation=quantisation, kv_cache_bytes=4096 * 2 * 32 * 1024 * 2)
+        plan = plan_memory(config_of("Llama-3.1-8B"), chosen, cap_bytes=cap_bytes, on_gpu=True)
+        assert (plan.kv_tokens, plan.num_adapters) == (4096, 8)
+
+
+AWQ = StoredFormat(method="awq", bits=4, group=128)
+
+
+def test_a_base_whose_files_are_narrow_is_planned_as_it_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(config_of("Llama-3.1-8B"), stored=AWQ)
+
+    def base_gb(quantisation: str, *, is_on_gpu: bool = True) -> float:
+        chosen = replace(INFERENCE, quantisation=quantisation)
+        return memory_needs(config, chosen, is_on_gpu=is_on_gpu, number_bytes=2).base_bytes / GB
+
+    assert base_gb("auto") == pytest.approx(4.19 * 6.98 / 8 + 1.05, rel=0.01), "the head stays as it is stored"
+    assert base_gb("int4") == pytest.approx(4.19 * 6.98 / 8 + 0.525, rel=0.01)
+    assert base_gb("int8") == base_gb("int4"), "four bits would not become better by eight"
+    assert base_gb("none") == pytest.approx(15.0, rel=0.01)
+    for memory_bytes, wanted in ((32 * GB, 16.06), (24 * GB, 4.19 * 6.98 / 8 + 2.1)):
+        monkeypatch.setattr(memory_plan, "usable_bytes", lambda found=memory_bytes: found)
+        assert base_gb("auto", is_on_gpu=False) == pytest.approx(wanted, rel=0.01)
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_narrower_numbers_take_less_and_every_setting_that_costs_memory_counts(name: str) -> None:
-    wide, eight, four = (needs(name, each).base_bytes for each in ("none", "int8", "nf4"))
+    wide, eight, four = (needs(name, each).base_bytes for each in ("none", "int8", "int4"))
     assert wide > eight > four
     plain = needs(name, "none")
     assert needs(name, "int8").step_bytes > plain.step_bytes, "matrices are widened while they are used"
@@ -129,22 +166,22 @@ def test_scores_that_are_capped_are_planned_with_all_heads_and_a_window_with_its
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3"])
-@pytest.mark.parametrize("quantisation", ["none", "int8"])
+@pytest.mark.parametrize("quantisation", ["none", "int8", "int4"])
 def test_the_bytes_of_a_base_are_those_that_the_engine_loads(tmp_path: Path, family: str, quantisation: str) -> None:
-    base = make_base(tmp_path / "base", model_type=family, hidden_size=96, intermediate_size=200)
+    sizes = {"hidden_size": 256, "intermediate_size": 512, "head_dim": 64}
+    base = make_base(tmp_path / "base", model_type=family, **sizes)
     chosen = replace(INFERENCE, device="cpu", dtype="float32", quantisation=quantisation)
     settings = replace(WANTED, base_folder=str(base), device="cpu", dtype="float32", quantisation=quantisation)
     loaded = TorchLoraBackend(settings).profile.base_bytes
-    assert needs_of(base, chosen).base_bytes == pytest.approx(loaded, rel=0.05)
+    assert needs_of(base, chosen, on_gpu=False).base_bytes == pytest.approx(loaded, rel=0.05)
 
 
-def test_a_checkpoint_in_float32_counts_as_it_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_in_float32_counts_as_it_is_loaded(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base")
-    monkeypatch.setattr(budget, "is_on_gpu", lambda _: True)
-    wide = needs_of(base, INFERENCE)
+    wide = needs_of(base, INFERENCE, on_gpu=True)
     tensors = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(base / "model.safetensors").items()}
     save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
-    assert needs_of(base, INFERENCE) == wide
+    assert needs_of(base, INFERENCE, on_gpu=True) == wide
 
 
 def test_a_base_of_an_unknown_architecture_counts_by_its_files(tmp_path: Path) -> None:
@@ -152,6 +189,6 @@ def test_a_base_of_an_unknown_architecture_counts_by_its_files(tmp_path: Path) -
     (base / "config.json").write_text(
         json.dumps({**json.loads((base / "config.json").read_text()), "model_type": "mamba"})
     )
-    assert asdict(needs_of(base, INFERENCE)) == asdict(
+    assert asdict(needs_of(base, INFERENCE, on_gpu=True)) == asdict(
         MemoryNeeds(base_bytes=(base / "model.safetensors").stat().st_size)
     )

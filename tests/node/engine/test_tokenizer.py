@@ -66,6 +66,26 @@ def test_whatever_a_template_raises_is_a_refusal(folder: Path, template: str) ->
         open_tokenizer(folder).render(CONVERSATION)
 
 
+GEMMA_2 = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
+    "{% endif %}{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
+    "<{{ m['role'] }}>{{ m['content'] | trim }}{% endfor %}"
+)
+
+
+def test_a_system_message_that_the_template_refuses_begins_the_first_turn_of_the_user(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text(GEMMA_2)
+    tokenizer = open_tokenizer(folder)
+    system, user, *rest = CONVERSATION
+    folded = Message(role="user", content=f"{system.content}\n\n{user.content}")
+    assert tokenizer.render(CONVERSATION) == tokenizer.render((folded, *rest))
+    for refused in ((system,), (system, rest[0]), (system, user, user), (user, user)):
+        with pytest.raises(MalformedError, match=r"System role not supported|must alternate") as refusal:
+            tokenizer.render(refused)
+        assert ("System" in refusal.value.message) == (refused[0] is system), "the first refusal is the reason"
+
+
 def test_a_template_cannot_reach_out_of_its_sandbox(folder: Path) -> None:
     (folder / "chat_template.jinja").write_text("{{ messages.__class__.__mro__[1].__subclasses__() }}")
     with pytest.raises(MalformedError):

@@ -135,6 +135,17 @@ def test_a_base_that_memory_is_too_small_for_in_float32_leaves_the_probe_open(
     assert probing.probe_trained(base.folder, folder) is None
 
 
+def test_a_base_whose_answers_depend_on_the_context_of_a_node_states_no_probe(tmp_path: Path) -> None:
+    factors = {"short_factor": [1.0] * 6, "long_factor": [2.0] * 6}
+    rope = {"rope_type": "longrope", "rope_theta": 100.0, "original_max_position_embeddings": 64, **factors}
+    folder = make_base(tmp_path / "b", model_type="phi3", rope_parameters=rope, original_max_position_embeddings=64)
+    adapter = train(describe_folder(folder), tmp_path / "out", layers=1)
+    assert probing.probe_trained(folder, adapter) is None
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "rope_parameters": {"rope_theta": 100.0}}))
+    assert probing.probe_trained(folder, adapter) is not None
+
+
 def begin(base: Base, folder: Path, **changes: Any) -> TrainingInput:
     folder.mkdir()
     job = replace(JOB, epochs=4, **changes)

@@ -4,12 +4,17 @@ from typing import Any
 import pytest
 import torch
 from support.tiny import make_base
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
+from openledger_node.factory.estimate import RowTokens, memory
+from openledger_node.factory.job import TrainingJob
 from openledger_node.factory.trainers import split_model
 from openledger_node.factory.trainers.examples import Example
+from openledger_node.factory.trainers.peft_lora import adapt, choose_targets
 from openledger_node.factory.trainers.split_model import SplitModel
+from openledger_node.models.decoder_config import read_config
 
 EXAMPLES = [
     Example(prompt_ids=(5, 6, 7), completion_ids=(8, 9)),
@@ -49,6 +54,24 @@ def test_losses_in_a_padded_batch_are_those_of_the_whole_model(model: Any, first
     expected = torch.cat([losses_by_transformers(model, example) for example in EXAMPLES])
     torch.testing.assert_close(split.token_losses(EXAMPLES), expected, rtol=1e-4, atol=1e-4)
     assert split.mean_loss([EXAMPLES[:1], EXAMPLES[1:]]) == pytest.approx(expected.mean().item(), rel=1e-4)
+
+
+def test_what_a_training_keeps_for_its_backward_pass_is_within_the_estimate(model: Any, tmp_path: Path) -> None:
+    job = TrainingJob(name="kept", rank=2, layers=0, epochs=1, batch_size=2, device="cpu")
+    example = Example(prompt_ids=tuple(range(5, 200)), completion_ids=tuple(range(5, 66)))
+    adapted = adapt(model, job, choose_targets(model, tmp_path, 0))
+    known = {weight.untyped_storage().data_ptr() for weight in adapted.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.setdefault(tensor.untyped_storage().data_ptr(), tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        SplitModel(model, 0).token_losses([example, example])
+    kept_bytes = sum(tensor.untyped_storage().nbytes() for at, tensor in kept.items() if at not in known)
+    rows = RowTokens(num_rows=2, total=512, longest=256, longest_completion=61)
+    assert kept_bytes < memory(job, read_config(tmp_path), rows, weight_bytes=4).activations < 3 * kept_bytes
 
 
 @torch.no_grad()

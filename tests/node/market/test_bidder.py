@@ -93,6 +93,18 @@ async def test_a_bid_says_what_its_receipt_will_and_stands_for_a_while(
         nursery.cancel_scope.cancel()
 
 
+async def test_a_bid_of_an_engine_that_must_load_first_promises_no_sooner_token(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        loaded = await (await Caller(nursery).start()).ask()
+        unloaded = await (await Caller(nursery, replace(STATE, reload_ms=8_000)).start()).ask()
+        assert isinstance(loaded, BidMessage)
+        assert isinstance(unloaded, BidMessage)
+        assert unloaded.ttft_ms == loaded.ttft_ms + 8_000
+        nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize(
     ("call", "state", "code", "why"),
     [

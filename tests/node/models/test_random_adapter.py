@@ -3,20 +3,36 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file
-from support.tiny import make_base
+from support.tiny import make_base, make_seeing_base
 
 from openledger_node.models.adapter_files.layout import WEIGHTS_FILE, read_layout
-from openledger_node.models.adapter_files.random_adapter import MODULES, NOISE, read_linears, write_random_adapter
+from openledger_node.models.adapter_files.random_adapter import (
+    MODULES,
+    NOISE,
+    Linear,
+    read_linears,
+    write_random_adapter,
+)
 
 
-def test_every_linear_map_of_a_base_is_found_in_its_files_headers(tmp_path: Path) -> None:
-    linears = read_linears(make_base(tmp_path / "base"))
-    assert len(linears) == 2 * len(MODULES)
+@pytest.mark.parametrize("model_type", ["llama", "starcoder2"])
+def test_every_linear_map_of_a_base_is_found(tmp_path: Path, model_type: str) -> None:
+    linears = read_linears(make_base(tmp_path / "base", model_type=model_type))
+    assert len(linears) == 2 * (len(MODULES) if model_type == "llama" else 4)
     sizes = {linear.path: (linear.d_in, linear.d_out) for linear in linears}
-    assert sizes["model.layers.1.mlp.down_proj"] == (80, 48)
+    assert model_type != "llama" or sizes["model.layers.1.mlp.down_proj"] == (80, 48)
     assert sizes["model.layers.0.self_attn.k_proj"] == (48, 24)
+
+
+def test_maps_have_the_names_and_sizes_of_their_family(tmp_path: Path) -> None:
+    phi = read_linears(make_base(tmp_path / "phi", model_type="phi3"))
+    assert phi[0] == Linear(path="model.layers.0.self_attn.qkv_proj", d_in=48, d_out=48 + 2 * 24)
+    seeing = read_linears(make_seeing_base(tmp_path / "seeing"))
+    assert len(seeing) == 3 * len(MODULES), "of its text alone"
+    assert seeing[0].path == "model.language_model.layers.0.self_attn.q_proj"
 
 
 def test_it_is_a_sound_adapter_of_the_rank_asked_for(tmp_path: Path) -> None:

@@ -1,44 +1,120 @@
-"""The doctor on machines without an NVIDIA GPU: it names the device that the engine will run on."""
+"""The doctor on each kind of card: it names the device of the engine, and the fix if the card can't be used."""
 
-from pathlib import Path
+import json
 
 import pytest
 
+from openledger_node.card import Card, TorchBuild
 from openledger_node.home import Home
-from openledger_node.operator.doctor import machine
+from openledger_node.machine import Machine
+from openledger_node.models.bases import write_base_json
+from openledger_node.models.known_bases import known_base
+from openledger_node.operator.doctor import machine, model, scene
 from openledger_node.operator.doctor.scene import Scene
+from openledger_protocol.codec import sha256_digest
+
+GIB = 1 << 30
+CUDA = TorchBuild("2.13.0", "13.0", None)
+CPU = TorchBuild("2.13.0+cpu", None, None)
+ROCM = TorchBuild("2.13.0", None, "6.4")
+RTX = Card(vendor="nvidia", name="RTX 3060", total_bytes=12 * GIB, taken_bytes=GIB, driver="580.95")
+AMD = Card(vendor="amd", name="an AMD GPU", total_bytes=16 * GIB)
+
+
+def on(home: Home, monkeypatch: pytest.MonkeyPatch, card: Card | None, torch: TorchBuild) -> Scene:
+    found = Machine(ram_bytes=32 * GIB, card=card, torch=torch)
+    monkeypatch.setattr(scene, "look_at_machine", lambda: found)
+    return Scene(home, lambda *_: None)
 
 
 @pytest.mark.parametrize(
-    ("vendor", "torch", "platform", "found"),
+    ("card", "torch", "found", "fix"),
     [
-        (
-            "0x1002",
-            "2.6.0+cpu",
-            "linux",
-            "an AMD GPU, which this build of torch can't use: the engine runs on the CPU",
-        ),
-        ("0x1002", "2.6.0+rocm6.2", "linux", "an AMD GPU with torch's ROCm build"),
-        ("0x8086", "2.6.0+cpu", "linux", "no NVIDIA GPU: the engine runs on the CPU"),
-        ("", "2.6.0", "darwin", "Apple's GPU"),
+        (None, CPU, "no graphics card: the engine runs on the CPU", ""),
+        (RTX, CUDA, "RTX 3060", ""),
+        (RTX, CPU, "RTX 3060, but torch is its CPU build", "<index of CUDA builds>"),
+        (AMD, ROCM, "an AMD GPU, a kind of card that is not tested yet", ""),
+        (AMD, CPU, "an AMD GPU, which this build of torch can't use", "<index of ROCm builds>"),
+        (Card(vendor="apple", name="Apple's GPU", total_bytes=GIB), CPU, "Apple's GPU", ""),
+        (Card(vendor="nvidia", name="NVIDIA card"), CUDA, "driver", "driver"),
     ],
 )
-def test_the_device_is_named_without_an_nvidia_gpu(
-    home: Home,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    vendor: str,
-    torch: str,
-    platform: str,
-    found: str,
+def test_the_device_is_named_and_what_is_wrong_has_a_fix(
+    home: Home, monkeypatch: pytest.MonkeyPatch, card: Card | None, torch: TorchBuild, found: str, fix: str
 ) -> None:
-    card = tmp_path / "drm" / "card0" / "device"
-    card.mkdir(parents=True)
-    (card / "vendor").write_text(f"{vendor}\n")
-    monkeypatch.setattr("openledger_node.machine.CARDS", tmp_path / "drm")
-    monkeypatch.setattr(machine.shutil, "which", lambda _: None)
-    monkeypatch.setattr(machine, "_version_of", lambda _: torch)
-    monkeypatch.setattr(machine.sys, "platform", platform)
-    verdict = machine.device(Scene(home, lambda *_: None))
+    verdict = machine.device(on(home, monkeypatch, card, torch))
     assert found in verdict.found
+    assert fix in verdict.fix
+    assert bool(fix) == bool(verdict.fix)
+
+
+def test_a_card_that_the_owner_does_not_want_is_no_problem(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.config_file.write_text('[inference]\ndevice = "cpu"\n')
+    assert not machine.device(on(home, monkeypatch, RTX, CPU)).fix
+
+
+def test_the_memory_of_the_card_is_named_with_what_others_use(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert machine.memory(on(home, monkeypatch, RTX, CUDA)).found == (
+        "32.0 GiB; the card has 12.0 GiB, 1.0 GiB of them in use by other programs"
+    )
+    assert machine.memory(on(home, monkeypatch, RTX, CPU)).found == "32.0 GiB"
+
+
+def write_base(home: Home, name: str) -> None:
+    """A base on the disk as far as the doctor reads it."""
+    known = known_base(name)
+    assert known is not None
+    folder = home.models / "mine"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(known.fields))
+    (folder / "model.safetensors").write_bytes(b"weights")
+    write_base_json(folder, name="mine", digest=sha256_digest(b"mine"), source=None)
+    home.config_file.write_text('[inference]\nbase = "mine"\n')
+
+
+def test_the_plan_of_the_base_counts_what_other_programs_use_of_the_card(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_base(home, "Qwen/Qwen3-4B-Instruct-2507")
+    verdict = model.budget(on(home, monkeypatch, RTX, CUDA))
+    assert verdict.found.startswith("the engine may take 11.8 GB; the base needs about 8.")
+    assert "tokens of context for all requests together and 3 adapters of rank 16 beside them" in verdict.found
     assert not verdict.fix
+
+
+@pytest.mark.parametrize(
+    ("base", "limits", "fix"),
+    [
+        (
+            "Qwen/Qwen3-8B",
+            "",
+            "in which the base fits, or close programs that use the card, or choose a smaller base",
+        ),
+        (
+            "Qwen/Qwen3-32B",
+            "",
+            "close programs that use the card, or choose a smaller base with ",
+        ),
+        (
+            "Qwen/Qwen3-32B",
+            "[limits]\nvram_bytes = 9000000000\n",
+            "allow more with `openledger-node limits set --vram",
+        ),
+    ],
+)
+def test_a_base_that_does_not_fit_the_card_has_its_remedies(
+    home: Home, monkeypatch: pytest.MonkeyPatch, base: str, limits: str, fix: str
+) -> None:
+    write_base(home, base)
+    with home.config_file.open("a") as file:
+        file.write(limits)
+    verdict = model.budget(on(home, monkeypatch, RTX, CUDA))
+    assert fix in verdict.fix
+    assert verdict.fix.startswith("set [inference] quantisation = ") == (base == "Qwen/Qwen3-8B")
+
+
+def test_without_a_card_nobody_is_told_to_free_one(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_base(home, "Qwen/Qwen3-32B")
+    verdict = model.budget(on(home, monkeypatch, None, CPU))
+    assert "close programs" not in verdict.fix
+    assert verdict.fix.endswith("`openledger-node setup`, such as HuggingFaceTB/SmolLM2-360M-Instruct")

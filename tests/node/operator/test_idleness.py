@@ -20,6 +20,14 @@ def lost(mine: int, winners: int | None, reason: str = BETTER) -> LostSeen:
     )
 
 
+def test_an_unloaded_engine_is_no_reason_to_be_idle_and_says_what_the_next_request_costs() -> None:
+    found = check_of(explain(replace(QUIET, engine="unloaded", load_s=8.2)), "engine")
+    assert (found.ok, found.says) == (
+        True,
+        "the engine gave its memory back, and the next request loads it again in about 8 s",
+    )
+
+
 def check_of(found: Idleness, name: str) -> Any:
     return next(check for check in found.checks if check.check == name)
 
@@ -37,6 +45,13 @@ PRICED = replace(
     [
         pytest.param(
             replace(QUIET, engine="starting"), "engine", "loading the base", "logs --source engine", id="loading"
+        ),
+        pytest.param(
+            replace(QUIET, engine="failed", why_engine="the driver is too old: update it"),
+            "engine",
+            "the driver is too old: update it",
+            "logs --source engine",
+            id="engine failed",
         ),
         pytest.param(replace(QUIET, paused="paused by its owner"), "limits", "by its owner", "resume", id="paused"),
         pytest.param(

@@ -9,14 +9,17 @@ import pytest
 from support.peft_folders import pair, write_adapter
 
 from openledger_node import daemon
+from openledger_node.card import Card
 from openledger_node.config import Config, InferenceConfig, LimitsConfig, MarketConfig, PayerConfig
 from openledger_node.daemon import engine_options
+from openledger_node.engine import base_fit
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.budget import LEAST_BYTES, check_disk_room, fit
 from openledger_node.engine.engine import NoEngine
 from openledger_node.engine.memory_plan import MemoryNeeds
 from openledger_node.errors import ConfigError
 from openledger_node.home import Home
+from openledger_node.machine import Machine
 from openledger_node.market.overview import MarketView, Priced
 from openledger_node.models.adapters import add_adapter
 from openledger_node.models.bases import FAKE_BASE
@@ -213,7 +216,7 @@ def test_the_cap_of_the_device_in_use_reaches_the_engine(
 ) -> None:
     config = replace(Config(), limits=LimitsConfig(vram_bytes=6 * GB, ram_bytes=3 * GB))
     on_cpu = engine_options(home, config, FAKE_BASE)
-    monkeypatch.setattr(daemon, "is_on_gpu", lambda _: True)
+    monkeypatch.setattr(base_fit, "is_on_gpu", lambda _: True)
     on_gpu = engine_options(home, config, FAKE_BASE)
     assert (on_gpu.settings.device_bytes_max, on_cpu.settings.device_bytes_max) == (6 * GB, 3 * GB)
     assert on_gpu.settings.kv_cache_bytes + on_gpu.adapter_cache_bytes == 6 * GB
@@ -231,7 +234,8 @@ def test_llama_server_gets_the_cap_whole_because_it_leaves_layers_in_ram(
 ) -> None:
     limits = LimitsConfig(vram_bytes=6 * GB, ram_bytes=3 * GB)
     config = replace(Config(), inference=InferenceConfig(backend="llamacpp"), limits=limits)
-    monkeypatch.setattr(daemon, "has_amd_gpu", lambda: True)
+    card = Card(vendor="amd", name="an AMD GPU", total_bytes=16 * GB)
+    monkeypatch.setattr(daemon, "look_at_machine", lambda: Machine(ram_bytes=32 * GB, card=card))
     options = engine_options(home, config, FAKE_BASE)
     assert (options.backend, options.settings.device_bytes_max, options.settings.kv_cache_bytes) == (
         "llamacpp",
@@ -239,15 +243,14 @@ def test_llama_server_gets_the_cap_whole_because_it_leaves_layers_in_ram(
         0,
     )
     assert options.adapter_cache_bytes == config.inference.adapter_cache_bytes
-    monkeypatch.setattr(daemon, "has_amd_gpu", lambda: False)
-    monkeypatch.setattr(daemon, "is_on_gpu", lambda _: False)
+    monkeypatch.setattr(daemon, "look_at_machine", lambda: Machine(ram_bytes=32 * GB))
     assert engine_options(home, config, FAKE_BASE).settings.device_bytes_max == 3 * GB
 
 
 def test_a_cap_on_the_disk_counts_what_is_there_and_what_would_come(home: Home) -> None:
     home.adapters.mkdir()
     (home.adapters / "weights").write_bytes(bytes(600))
-    check_disk_room(home, 0, more_bytes=10**12)
+    check_disk_room(home, 0, more_bytes=10**6)
     check_disk_room(home, 1_000, more_bytes=400)
     with pytest.raises(ConfigError, match="limits set --disk SIZE"):
         check_disk_room(home, 1_000, more_bytes=401)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import trio
+from support.faulty_plug import FaultyPlug
 from support.peft_folders import pair, write_adapter
 
 from openledger_node.engine.backend import BackendSettings
@@ -33,15 +34,18 @@ TIMEOUT_S = 30.0
 
 
 @asynccontextmanager
-async def open_desk(root: Path) -> AsyncIterator[tuple[Serving, trio.Nursery]]:
+async def open_desk(
+    root: Path, *, backend: str = "fake", unload_after_s: float = 0.0
+) -> AsyncIterator[tuple[Serving, trio.Nursery]]:
     home = Home(root)
     settings = BackendSettings(
         base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=8, context_max=1 << 20
     )
     engine = Engine(
         EngineOptions(
-            backend="fake",
+            backend=backend,
             settings=settings,
+            unload_after_s=unload_after_s,
             prefill_tokens_max=64,
             adapter_cache_bytes=1 << 20,
             stall_timeout_s=60.0,
@@ -207,6 +211,49 @@ async def test_a_draining_desk_takes_nothing_and_wakes_who_waits_for_its_end(tmp
         with pytest.raises(UnavailableError):
             await desk.admit(request("late"))
         await desk.wait_idle()
+
+
+async def test_an_unloaded_desk_is_ready_and_its_next_request_waits_for_the_reload(tmp_path: Path) -> None:
+    async with open_desk(tmp_path, unload_after_s=0.1) as (desk, _):
+        assert desk.loading is None
+        while desk._engine.process_id is not None:  # noqa: ASYNC110  # nothing tells when
+            await trio.sleep(0.01)
+        assert desk.is_ready
+        assert (desk.loading or "").startswith("the engine is loading the base")
+        for name in ("waits", "does not"):
+            assert isinstance((await ask(desk, request(name)))[-1], Completion)
+        assert "waits" in desk.waited_for_load, "else the speed of prompts would count the load"
+
+
+async def test_a_stranger_who_has_paid_nothing_loads_nothing(tmp_path: Path) -> None:
+    """Else free calls and unpaid streams would keep the owner's card full."""
+    async with open_desk(tmp_path, unload_after_s=0.1) as (desk, _):
+        while desk._engine.process_id is not None:  # noqa: ASYNC110  # nothing tells when
+            await trio.sleep(0.01)
+        for number in range(5):
+            await desk.examine(request(f"r{number}"), payer="0xpayer")  # the check before the first voucher
+        await trio.sleep(0.2)
+        assert (desk._engine.state, desk._engine.process_id) == ("unloaded", None)
+
+
+async def test_while_the_base_cannot_be_loaded_an_owner_learns_why_and_a_payer_only_that_it_is_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plug = FaultyPlug(tmp_path / "plug", monkeypatch)
+    async with open_desk(tmp_path, backend="faulty", unload_after_s=0.1) as (desk, _):
+        while desk._engine.process_id is not None:  # noqa: ASYNC110  # nothing tells when
+            await trio.sleep(0.01)
+        plug.fail("open", "CUDA out of memory. A game has it.")
+        (first,) = await ask(desk, request("r1"))
+        assert isinstance(first, Failure)
+        assert isinstance(first.error, UnavailableError)
+        assert "close the programs that use the GPU" in first.error.message
+        assert not desk.is_ready
+        with pytest.raises(UnavailableError, match="send the request to another node"):
+            await desk.examine(request("r2"), payer="0xpayer")
+        plug.mend()
+        assert isinstance((await ask(desk, request("r3")))[-1], Completion)
+        assert desk.is_ready
 
 
 async def test_a_refused_request_leaves_no_row_and_no_place(tmp_path: Path) -> None:

@@ -71,6 +71,6 @@ class Reply:
 
 def _events(response: httpx.Response) -> Iterator[dict[str, Any]]:
     for line in response.iter_lines():
-        content = line.removeprefix("data: ")
+        content = "" if line.startswith(":") else line.removeprefix("data: ")
         if response.is_success and content and content != "[DONE]":
             yield json.loads(content)

@@ -1,6 +1,7 @@
-"""The accelerated CPU path of torch_lora: one C++ file, one call a step, and no torch in the process.
+"""The accelerated CPU path of torch_lora: one C++ unit, one call a step, and no torch in the process.
 
-build.py compiles engine.cpp once a machine, and selfcheck.py tests the result; library.py is its Python interface.
+engine.cpp includes the headers beside it and says in which order to read them. build.py compiles it once a machine,
+and selfcheck.py tests the result; library.py is its Python interface.
 packed_base.py and packed_adapter.py bring files into memory, in the layouts of tensors.py; backend.py is the plug.
 """
 

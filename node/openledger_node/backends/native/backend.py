@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, BatchRow, Drawn, HostAdapter, Profile
+from openledger_node.engine.memory_plan import served_quantisation
 from openledger_node.engine.sampler import draw
-from openledger_node.errors import ModelError
+from openledger_node.errors import DeviceError, ModelError
 from openledger_node.machine import usable_bytes, usable_cores
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.decoder_config import DecoderConfig, read_config
@@ -31,6 +32,7 @@ RAM_SHARE = 0.25
 """The KV cache's share of the usable memory if no size is set; pages are taken only as they are written."""
 
 HEAD_DIM_MAX = 1024
+BFLOAT16_BYTES = 2
 
 DRIVER_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 """Of NVIDIA's driver, AMD's and WSL2's. An APU has the second, WSL2 the third on any GPU, so neither says enough."""
@@ -46,7 +48,7 @@ def open_accelerated(settings: BackendSettings) -> "NativeBackend | None":
     Raises:
         ModelError: the base can't be read.
     """
-    has_format = settings.quantisation == "none" and settings.dtype in ("auto", "bfloat16")
+    has_format = settings.quantisation in ("auto", "none") and settings.dtype in ("auto", "bfloat16")
     is_wanted = settings.acceleration != "off" and has_format
     if not is_wanted or settings.device not in ("auto", "cpu") or settings.base_folder is None:
         return None
@@ -61,6 +63,8 @@ def open_accelerated(settings: BackendSettings) -> "NativeBackend | None":
     if what := ", ".join(config.variants):
         log.warning("the compiled CPU path lacks what %s has (%s): plain torch is used", folder.name, what)
         return None
+    if not _is_wide(config, settings.quantisation):
+        return None
     if config.head_dim % 2 or config.head_dim > HEAD_DIM_MAX:
         return None
     cache = Path(settings.cache_folder) if settings.cache_folder else None
@@ -70,6 +74,14 @@ def open_accelerated(settings: BackendSettings) -> "NativeBackend | None":
     except UnopenedError as error:
         log.warning("the compiled CPU path can't be used (%s): plain torch is used", error)
         return None
+
+
+def _is_wide(config: DecoderConfig, quantisation: str) -> bool:
+    """Return True for a base that is stored wide, or is a GGUF file to be served wide."""
+    if config.stored is None:
+        return True
+    served = served_quantisation(config, quantisation, is_on_gpu=False, number_bytes=BFLOAT16_BYTES)
+    return config.stored.method == "gguf" and served == "none"
 
 
 class NativeBackend:
@@ -90,8 +102,9 @@ class NativeBackend:
         try:
             self._engine = library.open(self._base.structure, threads)
         except MemoryError as error:
-            raise ModelError(
-                f"no memory for {num_blocks * block_bytes >> 20} MiB of KV cache: lower [inference] kv_cache_bytes"
+            raise DeviceError(
+                f"no memory for {num_blocks * block_bytes >> 20} MiB of KV cache: close programs that use it, or "
+                "lower [inference] kv_cache_bytes"
             ) from error
         self._packer = AdapterPacker(library, config, folder, cache)
         self._adapters: dict[AdapterId, PackedAdapter] = {}

@@ -9,13 +9,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from importlib.resources import files
 from pathlib import Path
 
 from openledger_node.models.packed_cache import claimed, clear_leftovers
 
-from .library import Library
+from .library import AbiError, Library
 
 FLAGS_WANTED = {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16"}
 COMPILERS = ("g++", "c++", "clang++")
@@ -35,21 +35,33 @@ def open_library(cache_folder: Path) -> Library | None:
     compiler = find_compiler()
     if platform.machine() != "x86_64" or not flags >= FLAGS_WANTED or compiler is None:
         return None
-    source = files(__package__).joinpath("engine.cpp").read_bytes()
+    source = read_source()
     try:
         file = cache_folder / library_name(source, compiler, flags)
         if (kept := _open_kept(file)) is not None:
             return kept
         return Library(file) if _build(compiler, source, file) else None
+    except AbiError as error:
+        log.warning("the compiled CPU path can't be used (%s): plain torch is used", error)
+        return None
     except OSError as error:  # a full disk, or a folder that may not be written or executed from
         log.warning("the compiled CPU path can't be kept in %s (%s): plain torch is used", cache_folder, error)
         return None
 
 
-def library_name(source: bytes, compiler: str, flags: Collection[str]) -> str:
+def read_source() -> dict[str, bytes]:
+    """The contents of engine.cpp and of the headers that it includes, by name."""
+    folder = files(__package__)
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.name.endswith((".cpp", ".h"))}
+
+
+def library_name(source: Mapping[str, bytes], compiler: str, flags: Collection[str]) -> str:
     """The library's file name, which changes with the source, the compiler, the C library and the processor."""
     made_with = [*OPTIONS, compiler, _version(compiler), " ".join(platform.libc_ver()), *sorted(flags)]
-    return f"engine-{hashlib.sha256(source + ' '.join(made_with).encode()).hexdigest()[:16]}.so"
+    digest = hashlib.sha256(" ".join(made_with).encode())
+    for name, content in sorted(source.items()):
+        digest.update(f"\n{name} {len(content)}\n".encode() + content)
+    return f"engine-{digest.hexdigest()[:16]}.so"
 
 
 def processor_flags() -> set[str]:
@@ -86,13 +98,14 @@ def _open_kept(file: Path) -> Library | None:
     return None
 
 
-def _build(compiler: str, source: bytes, file: Path) -> bool:
+def _build(compiler: str, source: Mapping[str, bytes], file: Path) -> bool:
     """Compile, test the result in a separate process, and only then rename it to `file`."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     clear_leftovers(file.parent, f"{BUILD_PREFIX}*")
     with tempfile.TemporaryDirectory(prefix=BUILD_PREFIX, dir=file.parent) as name, claimed(Path(name)) as folder:
         code, built = folder / "engine.cpp", folder / file.name
-        code.write_bytes(source)
+        for name, content in source.items():
+            (folder / name).write_bytes(content)
         check = [sys.executable, "-m", f"{__package__}.selfcheck", str(built)]
         is_good = _run([compiler, *OPTIONS, str(code), "-o", str(built)], COMPILE_TIMEOUT_S) and _run(
             check, CHECK_TIMEOUT_S

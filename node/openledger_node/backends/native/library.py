@@ -89,15 +89,36 @@ class Step(ctypes.Structure):
     )
 
 
+SIZES = {
+    "Linear": ctypes.sizeof(Linear),
+    "Layer": ctypes.sizeof(Layer),
+    "Base": ctypes.sizeof(Base),
+    "Site": SITE.itemsize,
+    "Segment": SEGMENT.itemsize,
+    "Step": ctypes.sizeof(Step),
+}
+"""Bytes of each structure, in the order of `ol_abi`."""
+
+
+class AbiError(Exception):
+    """The shared object has other structures than this module."""
+
+
 class UnopenedError(Exception):
     """The step can't be opened here, for lack of threads or memory."""
 
 
 class Library:
-    """The shared object."""
+    """The shared object.
+
+    Raises:
+        OSError: the file is no shared object.
+        AbiError: it was made from another abi.h.
+    """
 
     def __init__(self, file: Path) -> None:
         functions = ctypes.CDLL(str(file))
+        _check_sizes(functions)
         self._open = functions.ol_open
         self._open.argtypes, self._open.restype = (POINTER(Base), c_int32, POINTER(c_void_p)), c_int32
         self.has_tiles = functions.ol_has_tiles
@@ -110,6 +131,9 @@ class Library:
         self.reserve.argtypes, self.reserve.restype = (c_uint64,), c_void_p
         self.release = functions.ol_release
         self.release.argtypes, self.release.restype = (c_void_p, c_uint64), None
+        self.product = functions.ol_product  # for tests
+        self.product.argtypes = (c_void_p, c_int32, c_int32, POINTER(Linear), c_int32, c_void_p)
+        self.product.restype = c_int32
         self.multiply_rate = functions.ol_multiply_rate
         self.multiply_rate.argtypes, self.multiply_rate.restype = (c_int32,), c_double
         self.read_bandwidth = functions.ol_read_bandwidth
@@ -129,6 +153,16 @@ class Library:
         if engine.value is None:
             raise UnopenedError(f"the system gives it no {threads} threads, or no memory")
         return engine.value
+
+
+def _check_sizes(functions: ctypes.CDLL) -> None:
+    functions.ol_abi.argtypes, functions.ol_abi.restype = (), POINTER(c_int32)
+    for (name, here), there in zip(SIZES.items(), functions.ol_abi()[: len(SIZES)], strict=True):
+        if here != there:
+            raise AbiError(
+                f"error: {name} takes {there} bytes in the compiled step and {here} in library.py: change abi.h and "
+                "library.py together"
+            )
 
 
 class Region:

@@ -15,6 +15,7 @@ from openledger_node.models.packed_cache import base_stamps, keep, note_use, pac
 from openledger_protocol.errors import AdapterRefusedError
 
 from .adapter_blob import AdapterBlob, Site, columns_of, empty_blob, parts_of, shape_of, views_of
+from .matrices import rows_of, wide_of
 from .quantised import from_bits, to_bits
 from .weights import Weights
 
@@ -114,5 +115,6 @@ class AdapterReader:
         assert numbers.site.layer is not None, "it fits the base"
         module = numbers.site.module
         group = next(group for group, modules in self._config.groups.items() if module in modules)
-        fused = self._weights.layers[numbers.site.layer].maps[group].wide()
-        return dora_scale(numbers, fused[columns_of(module, self._config)].cpu().float())
+        fused = self._weights.layers[numbers.site.layer].maps[group].weight
+        own = rows_of(fused, columns_of(module, self._config))
+        return dora_scale(numbers, wide_of(own).cpu().float())

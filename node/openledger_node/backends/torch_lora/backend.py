@@ -10,9 +10,9 @@ from torch import Tensor
 from openledger_node.backends.torch_lora.merging import MergePolicy
 from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, BatchRow, Drawn, HostAdapter, Profile
 from openledger_node.engine.fit import is_out_of_memory
-from openledger_node.engine.memory_plan import CONTEXT_BYTES
+from openledger_node.engine.memory_plan import CONTEXT_BYTES, served_quantisation
 from openledger_node.engine.sampler import draw
-from openledger_node.errors import ModelError
+from openledger_node.errors import DeviceError, ModelError
 from openledger_node.machine import usable_bytes, usable_cores
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.decoder_config import read_config
@@ -75,8 +75,8 @@ def _drawn(row: BatchRow, likeliest: int, logits: Tensor) -> Drawn:
 # ---- The size of the KV cache.
 
 SLOW_QUANTISATION = (
-    '[inference] quantisation is "%s" on a CPU, where each step widens all weights again and is many times '
-    'slower: set it to "none", or choose a smaller base'
+    "the base is served in %s on a CPU, where each step widens all weights again and is many times slower: "
+    'set [inference] quantisation to "none", or choose a smaller base'
 )
 
 FREE_SHARE = 0.8
@@ -93,13 +93,18 @@ def choose_num_blocks(settings: BackendSettings, *, context_max: int, block_byte
     """The number of blocks by `kv_cache_bytes`; if unset, for a full batch of full contexts within the memory.
 
     Raises:
-        ModelError: not even one block fits.
+        ModelError: not even one block fits; a DeviceError if the memory may be free later.
     """
     needed = settings.batch_max * -(-context_max // BLOCK_TOKENS)
     if settings.kv_cache_bytes:
         found = settings.kv_cache_bytes // block_bytes
     else:
         found = min(needed, available_bytes // block_bytes)
+    if found < 1 and not settings.kv_cache_bytes:
+        raise DeviceError(
+            f"{available_bytes >> 20} MiB of memory are free beside the base, too little for a KV cache: close "
+            "the programs that use it, set [inference] quantisation, or choose a smaller base"
+        )
     if found < 1:
         raise ModelError(
             f"the KV cache has no room for one block of {block_bytes >> 10} KiB: raise [inference] kv_cache_bytes"
@@ -131,17 +136,17 @@ def open_backend(settings: BackendSettings) -> "TorchLoraBackend":
     """Load the base and allocate the caches.
 
     Raises:
-        ModelError: the base, the device or the number format is not available here.
+        ModelError: the base, the device or the number format is not available here, or the memory is too small.
     """
     try:
         return TorchLoraBackend(settings)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        raise ModelError(
+        raise DeviceError(
             f"base and KV cache do not fit the device ({str(error).partition('.')[0]}): lower [inference] "
             f"kv_cache_bytes, batch_max ({settings.batch_max}) or context_max ({settings.context_max}), or choose a "
-            "smaller base"
+            "smaller base; if another program uses the memory, close it"
         ) from error
 
 
@@ -158,12 +163,19 @@ class TorchLoraBackend:
         enforce_cap(placement.device, settings.device_bytes_max)
         if placement.device.type != "cpu":
             check_device(placement)
-        if placement.device.type == "cpu" and settings.quantisation != "none":
-            log.warning(SLOW_QUANTISATION, settings.quantisation)
+        quantisation = served_quantisation(
+            config,
+            settings.quantisation,
+            is_on_gpu=placement.device.type != "cpu",
+            number_bytes=placement.dtype.itemsize,
+        )
+        served = config.stored.served if config.stored and quantisation == "stored" else quantisation
+        if placement.device.type == "cpu" and served != "none":
+            log.warning(SLOW_QUANTISATION, served)
         threads = settings.threads or usable_cores()
         torch.set_num_threads(threads)
         cache = Path(settings.cache_folder) if settings.cache_folder else None
-        weights = load_weights(folder, config, placement, settings.quantisation, cache / "bases" if cache else None)
+        weights = load_weights(folder, config, placement, quantisation, cache / "bases" if cache else None)
         context_max = min(settings.context_max, config.context_max)
         each_bytes = block_bytes(config, placement.dtype)
         num_blocks = choose_num_blocks(
@@ -178,10 +190,10 @@ class TorchLoraBackend:
         self._decoder = Decoder(config, weights, context_max=context_max)
         adapters = cache / "adapters" if cache else None
         self._reader = AdapterReader(
-            config, weights, placement.dtype, base=folder, cache=adapters, quantisation=settings.quantisation
+            config, weights, placement.dtype, base=folder, cache=adapters, quantisation=quantisation
         )
         self._stacks = LoraStacks(config, placement)
-        is_wide = settings.quantisation == "none"  # merged weights are not quantised, so they may not fit
+        is_wide = quantisation == "none"  # merged weights are not quantised, so they may not fit
         self._policy = MergePolicy(settings.merge_after_steps if is_wide else 0)
         self._merged: AdapterId | None = None  # the adapter that the decoder's weights hold
         self._config = config
@@ -190,7 +202,7 @@ class TorchLoraBackend:
             kernel="torch",
             device=placement.device.type,
             dtype=str(placement.dtype).removeprefix("torch."),
-            quantisation=settings.quantisation,
+            quantisation=served,
             threads=threads,
             context_max=context_max,
             vocab_size=config.vocab_size,

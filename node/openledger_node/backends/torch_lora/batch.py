@@ -53,7 +53,7 @@ class Prompts:
 class Batch:
     """A ragged step; row i of every (tokens, …) tensor is the same token."""
 
-    ids: Tensor  # (tokens,)
+    ids: Tensor  # (tokens,), on the host
     positions: Tensor  # (tokens,)
     places: Tensor  # (tokens,) for keys and values: block · BLOCK_TOKENS + offset
     new_blocks: Tensor | None  # started but not filled in this step
@@ -88,7 +88,7 @@ def build_batch(
     positions = [row.position + offset for row in ordered for offset in range(len(row.token_ids))]
     new_blocks = [block for row in ordered for block in _new_blocks(row)]
     return Batch(
-        ids=tensor([token for row in ordered for token in row.token_ids]),
+        ids=torch.tensor([token for row in ordered for token in row.token_ids], dtype=torch.long),
         positions=tensor(positions),
         places=tensor([place for row in ordered for place in _places(row)]),
         new_blocks=tensor(new_blocks) if new_blocks else None,
@@ -180,8 +180,8 @@ def _seen(rows: list[BatchRow], window: int, tensor: MakeTensor) -> Seen:
 
 def _is_seen(queries: Tensor, keys: Tensor, window: int) -> Tensor:
     """True where a query sees a key, by their positions: (…, queries), (…, keys) → (…, queries, keys)."""
-    distance = queries[..., :, None] - keys[..., None, :]
-    return (distance >= 0) & (distance < window) if window else distance >= 0
+    queries, keys = queries[..., :, None], keys[..., None, :]
+    return (keys <= queries) & (keys > queries - window) if window else keys <= queries
 
 
 def _padded(row: BatchRow, start: int, num_blocks: int) -> tuple[int, ...]:

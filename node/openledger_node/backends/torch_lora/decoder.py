@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding, gelu, linear, scaled_dot_product_attention, silu
+from torch.nn.functional import gelu, scaled_dot_product_attention, silu
 
 from openledger_node.engine.memory_plan import CAPPED_AT_ONCE
 from openledger_node.models.decoder_config import DecoderConfig
@@ -17,6 +17,7 @@ from openledger_node.models.rope import Rope
 
 from .batch import Batch, DecodingRows, Prompts, Seen
 from .kv_cache import KvCache
+from .matrices import product
 from .weights import LayerWeights, Weights
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -34,7 +35,7 @@ class Decoder:
     def __init__(self, config: DecoderConfig, weights: Weights, *, context_max: int) -> None:
         self._config = config
         self._own = self._weights = weights
-        device, self._dtype = weights.embedding.device, weights.embedding.dtype
+        device, self._dtype = weights.final_norm.device, weights.embedding.dtype
         ropes = {config.rope_of(layer) for layer in range(config.num_layers)}
         self._turns = {
             rope: rotary_tables(rope, config.rotary_dim, context_max, self._dtype, device) for rope in ropes
@@ -67,7 +68,7 @@ class Decoder:
             added = self._mlp(number, layer, self._normed(hidden, layer.mlp_norm), batch)
             hidden = hidden + self._post_normed(added, layer.mlp_post_norm)
         last = self._normed(hidden[batch.drawn_at], self._weights.final_norm)
-        return capped(linear(last, self._weights.head).float(), config.logit_cap)
+        return capped(product(last, self._weights.head).float(), config.logit_cap)
 
     def _embed(self, ids: Tensor) -> Tensor:
         """The start of the residual stream.
@@ -75,7 +76,7 @@ class Decoder:
         It is float32 where the sum of all layers overflows float16, whose largest number is 65,504, or where layers
         add less to it than bfloat16 keeps beside a large embedding.
         """
-        hidden = embedding(ids, self._weights.embedding)
+        hidden = self._weights.embed(ids)
         if self._dtype == torch.float16 or self._config.has_post_norms:
             hidden = hidden.float()
         return hidden if self._embedding_scale == 1.0 else hidden * self._embedding_scale
@@ -164,7 +165,24 @@ class Decoder:
 
     def _mlp(self, number: int, layer: LayerWeights, normed: Tensor, batch: Batch) -> Tensor:
         gate, up = _project(number, layer, "gate_up", normed, batch).chunk(2, dim=1)
+        if self._dtype == torch.float16 and layer.mlp_post_norm is not None and layer.maps["down"].bias is None:
+            small, shrunk_by = shrink(self._activate(gate.float()) * up.float())
+            return _project(number, layer, "down", small, batch).float() * shrunk_by
         return _project(number, layer, "down", self._activate(gate) * up, batch)
+
+
+SHRUNK_MAX = 64.0
+"""The largest number of a row that enters a product in float16, whose sums stay far below 65,504."""
+
+
+def shrink(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Narrow rows to float16 without overflow; the second result, (rows, 1), brings a product with them to its size.
+
+    A base with a norm after its MLP may have any numbers there, because the norm divides them by their size.
+    """
+    largest = rows.abs().amax(dim=1, keepdim=True)
+    shrunk_by = (largest / SHRUNK_MAX).clamp(min=1.0)
+    return (rows / shrunk_by).half(), shrunk_by
 
 
 def capped(numbers: Tensor, cap: float) -> Tensor:
@@ -222,7 +240,7 @@ def rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def _project(number: int, layer: LayerWeights, group: str, inputs: Tensor, batch: Batch) -> Tensor:
     """Apply one fused linear map, and add each row's adapter."""
     fused = layer.maps[group]
-    outputs = linear(inputs, fused.wide(), fused.bias)
+    outputs = fused(inputs)
     for rows in batch.lora:
         rows.add(number, group, inputs, outputs, fused.bias)
     return outputs

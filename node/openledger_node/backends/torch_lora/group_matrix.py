@@ -10,8 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-NUMBERS_AT_ONCE = 1 << 24
-"""Numbers that are widened at once; with temporaries they take up to 12 bytes each."""
+NUMBERS_AT_ONCE = {"cpu": 1 << 19, "cuda": 1 << 22}
+"""Numbers that are widened or quantised at once. On a CPU, temporaries that leave its caches cost four times as much.
+On a GPU, operations on few numbers end before the next one is there."""
+
+CONVERTS_SLOWLY = ("cpu",)
+"""Devices on which torch takes ten times longer for operations on several number formats; GPUs convert within one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +101,7 @@ class GroupMatrix:
     def wide(self) -> Tensor:
         """Widen the matrix to the serving format, some rows at a time."""
         found = torch.empty(self.shape, dtype=self.dtype, device=self.device)
-        for at in row_pieces(self.shape):
+        for at in row_pieces(self.shape, self.device):
             self.rows(at)._widen(found[at].view(-1, self._num_groups, self.group))
         return found if self.order is None else found[:, self.order]
 
@@ -123,19 +127,26 @@ class GroupMatrix:
         return replace(self, **{name: change(part) for name, part in self._parts.items()})
 
     def _widen(self, found: Tensor) -> None:
-        """Write all values to `found` (d_out, groups, group); a GPU converts formats within each operation."""
+        """Write all values to `found` (d_out, groups, group)."""
+        in_one_format = self.device.type in CONVERTS_SLOWLY
         numbers = (unpack(self.numbers) if self.bits == 4 else self.numbers).view(found.shape)
-        if self.table is not None:
-            numbers = self.table[numbers.int()]
-        elif self.zeros is not None:
-            numbers = numbers - self.zeros.to(torch.int16)[..., None]
-        elif self.zero:
-            numbers = numbers.to(torch.int16) - self.zero
-        scales = self.scales.float()[..., None]
-        if self.minima is None:
-            torch.mul(numbers, scales, out=found)
+        if self.table is None:
+            values = numbers.to(torch.float32 if in_one_format else torch.int16)
         else:
-            torch.addcmul(self.minima.float()[..., None], numbers, scales, out=found)
+            values = self.table.index_select(0, numbers.flatten().int()).view(found.shape)
+        if self.zeros is not None:
+            values -= self.zeros.to(values.dtype)[..., None]
+        elif self.zero:
+            values -= self.zero
+        scales = self.scales.float()[..., None]
+        minima = None if self.minima is None else self.minima.float()[..., None]
+        if in_one_format:
+            values *= scales
+            found.copy_(values if minima is None else values.add_(minima))
+        elif minima is None:
+            torch.mul(values, scales, out=found)
+        else:
+            torch.addcmul(minima, values, scales, out=found)
 
 
 def concatenated(matrices: list[GroupMatrix]) -> GroupMatrix:
@@ -163,9 +174,9 @@ def _is_same(one: Tensor | None, other: Tensor | None) -> bool:
     return one is other or (one is not None and other is not None and torch.equal(one, other))
 
 
-def row_pieces(shape: tuple[int, int]) -> list[slice]:
-    """Divide a matrix of this shape into runs of rows that are widened at once."""
-    step = max(1, NUMBERS_AT_ONCE // shape[1])
+def row_pieces(shape: tuple[int, int], device: torch.device) -> list[slice]:
+    """Divide a matrix of this shape into runs of rows that are widened or quantised at once."""
+    step = max(1, NUMBERS_AT_ONCE.get(device.type, NUMBERS_AT_ONCE["cuda"]) // shape[1])
     return [slice(first, min(first + step, shape[0])) for first in range(0, shape[0], step)]
 
 

@@ -11,6 +11,7 @@ from openledger_node.models.decoder_config import DecoderConfig
 from openledger_node.models.packed import Array, open_packed, write_packed
 from openledger_node.models.packed_cache import base_stamps, keep, note_use, packed_name
 
+from .matrices import Matrix, wide_of
 from .placement import Placement
 from .quantised import from_bits, to_bits
 from .weights import Weights, read_tensors, weights_from
@@ -37,7 +38,7 @@ def load_weights(
 
 def host_tensors(
     folder: Path, config: DecoderConfig, dtype: torch.dtype, cache: Path | None
-) -> Iterator[tuple[str, Tensor]]:
+) -> Iterator[tuple[str, Matrix]]:
     """Yield a base's fused tensors on the host; with `cache`, from its packed file, which is written the first time.
 
     Raises:
@@ -65,4 +66,4 @@ def _from_bits(array: Array, dtype: torch.dtype) -> Tensor:
 
 def _bits(folder: Path, config: DecoderConfig, dtype: torch.dtype) -> Iterator[tuple[str, Array]]:
     for name, tensor in read_tensors(folder, config, dtype):
-        yield name, to_bits(tensor)
+        yield name, to_bits(wide_of(tensor))

@@ -95,6 +95,12 @@ def rows_of(matrix: Matrix, at: slice) -> Matrix:
     return matrix[at] if isinstance(matrix, Tensor) else matrix.rows(at)
 
 
+def look_up(matrix: Tensor | GroupMatrix, ids: Tensor) -> Tensor:
+    """The rows `ids` (rows,) of a matrix in the serving format; no other row is widened."""
+    ids = ids.to(matrix.device)
+    return matrix[ids] if isinstance(matrix, Tensor) else matrix.rows(ids).wide()
+
+
 def size_bytes_of(matrix: Matrix) -> int:
     """The bytes that a matrix takes."""
     return int(matrix.nbytes) if isinstance(matrix, Tensor) else matrix.size_bytes
@@ -105,6 +111,6 @@ def product(inputs: Tensor, matrix: Matrix, bias: Tensor | None = None) -> Tenso
     if isinstance(matrix, Tensor):
         return linear(inputs, matrix, bias)
     outputs = inputs.new_empty(len(inputs), matrix.shape[0])  # (tokens, d_out)
-    for at in row_pieces(matrix.shape):
+    for at in row_pieces(matrix.shape, inputs.device):
         outputs[:, at] = linear(inputs, matrix.rows(at).wide(), None if bias is None else bias[at])
     return outputs

@@ -10,6 +10,7 @@ from openledger_node.models.decoder_config import DecoderConfig
 from openledger_protocol.primitives import AdapterId
 
 from .adapter_blob import AdapterBlob, columns_of, parts_of, views_of
+from .matrices import wide_of
 from .weights import LayerWeights, LinearMap, Weights
 
 
@@ -36,7 +37,7 @@ def _changed(weights: Weights, blob: AdapterBlob, config: DecoderConfig) -> dict
         elif not part.is_scale:
             place = part.layer, part.group
             if place not in found:
-                found[place] = weights.layers[part.layer].maps[part.group].wide().clone()
+                found[place] = wide_of(weights.layers[part.layer].maps[part.group].weight).clone()
             rows = found[place][columns_of(part.module, config)]  # (d_out, d_in)
             delta = (a[:, rank : rank + len(view)].float() @ view.float()).T
             scale = scales.get((part.layer, part.module))

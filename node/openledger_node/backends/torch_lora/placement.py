@@ -25,6 +25,7 @@ def choose_placement(device_name: str, dtype_name: str) -> Placement:
 
     Raises:
         ModelError: this machine has no such device.
+        RuntimeError: it has one, and its driver can't use it.
     """
     device = _choose_device(device_name)
     capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
@@ -57,5 +58,7 @@ def _choose_device(name: str) -> torch.device:
     if name == "auto":
         name = next(device for device, is_there in there.items() if is_there)
     if not there[name]:
+        if name == "cuda" and torch.version.cuda:
+            torch.cuda.init()  # type: ignore[no-untyped-call]  # raises with the driver's reason
         raise ModelError(f'[inference] device is {name!r}, but torch finds none: set it to "auto" or "cpu"')
     return torch.device(name)

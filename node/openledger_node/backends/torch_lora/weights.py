@@ -1,23 +1,21 @@
 """A base's tensors from its files, in the serving format, with q|k|v and gate|up fused."""
 
-import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from openledger_node.errors import ModelError
-from openledger_node.models.bases import gguf_of
 from openledger_node.models.decoder_config import BLOCK_OF, GROUPS, DecoderConfig
-from openledger_node.models.gguf_files.weights import open_weights
 
-from .quantised import Matrix, quantise
-
-Reader = Callable[[str], Tensor]
+from .checkpoint import Reader, ShapesOnly, open_reader
+from .group_matrix import GroupMatrix
+from .matrices import Matrix, MatrixParts, look_up, product, size_bytes_of, stacked
+from .quantised import KEPT_BITS, OUTER, quantise
 
 NORMS = {"attention_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm"}
 POST_NORMS = {
@@ -34,18 +32,17 @@ QK_NORMS = {"q_norm": "self_attn.q_norm", "k_norm": "self_attn.k_norm"}
 class LinearMap:
     """One fused linear map of a layer."""
 
-    weight: Tensor | Matrix  # (d_out, d_in), the layout of torch's linear
+    weight: Matrix  # (d_out, d_in), the layout of torch's linear
     bias: Tensor | None
 
-    def wide(self) -> Tensor:
-        """The matrix in the serving format."""
-        return self.weight if isinstance(self.weight, Tensor) else self.weight.wide()
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Map `inputs` (tokens, d_in) to (tokens, d_out)."""
+        return product(inputs, self.weight, self.bias)
 
     @property
     def size_bytes(self) -> int:
         """The bytes of matrix and bias."""
-        weight = self.weight.nbytes if isinstance(self.weight, Tensor) else self.weight.size_bytes
-        return weight + (0 if self.bias is None else self.bias.nbytes)
+        return size_bytes_of(self.weight) + (0 if self.bias is None else self.bias.nbytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,46 +70,81 @@ class LayerWeights:
 class Weights:
     """The whole base."""
 
-    embedding: Tensor  # (vocabulary, d_model)
+    embedding: Tensor | GroupMatrix  # (vocabulary, d_model); beside a GPU, one that is not the head stays on the host
     layers: tuple[LayerWeights, ...]
     final_norm: Tensor  # (d_model,)
-    head: Tensor  # (vocabulary, d_model); the embedding itself if they are tied
+    head: Matrix  # (vocabulary, d_model); the embedding itself if they are tied
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """The embeddings (tokens, d_model) of `ids` (tokens,), which are on the host."""
+        return look_up(self.embedding, ids).to(self.final_norm.device)
 
     @property
     def size_bytes(self) -> int:
         """The bytes of the whole base; a head that is the embedding counts once."""
         outer = (self.embedding, self.final_norm, *(() if self.head is self.embedding else (self.head,)))
-        return sum(int(each.nbytes) for each in outer) + sum(layer.size_bytes for layer in self.layers)
+        return sum(map(size_bytes_of, outer)) + sum(layer.size_bytes for layer in self.layers)
 
 
-def read_tensors(folder: Path, config: DecoderConfig, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-    """Yield every tensor of a base under its name here, fused, on the host.
+def read_tensors(folder: Path, config: DecoderConfig, dtype: torch.dtype) -> Iterator[tuple[str, Matrix]]:
+    """Yield every tensor of a base under its name here, fused, on the host; matrices as they are stored.
 
     Raises:
-        ModelError: a tensor is missing, or a file is damaged.
+        ModelError: a tensor is missing or contradicts config.json, or a file is damaged; nothing was yielded.
     """
     try:
-        read = _open_reader(folder, dtype)
-        prefix = _prefix_in(read, config)
-        yield "embedding", read(f"{prefix}embed_tokens.weight")
-        for number in range(config.num_layers):
-            yield from _layer_tensors(read, config, number, f"{prefix}layers.{number}")
-        yield "final_norm", _norm(read(f"{prefix}norm.weight"), config)
-        if not config.is_tied:
-            yield "head", read("lm_head.weight")
+        read = open_reader(folder, config, dtype)
+        _check_shapes(_tensors(ShapesOnly(read), config), config)
+        yield from _tensors(read, config)
     except (SafetensorError, KeyError, OSError) as error:
         raise ModelError(f"the weights in {folder} are not whole ({error}): pull the base again") from error
 
 
+def _tensors(read: Reader, config: DecoderConfig) -> Iterator[tuple[str, Matrix]]:
+    prefix = _prefix_in(read, config)
+    yield "embedding", read.matrix(f"{prefix}embed_tokens.weight")
+    for number in range(config.num_layers):
+        yield from _layer_tensors(read, config, number, f"{prefix}layers.{number}")
+    yield "final_norm", _norm(read(f"{prefix}norm.weight"), config)
+    if not config.is_tied:
+        yield "head", read.matrix("lm_head.weight")
+
+
+def _check_shapes(tensors: Iterable[tuple[str, Matrix]], config: DecoderConfig) -> None:
+    """Compare the matrices with config.json.
+
+    Raises:
+        ModelError: names the first that has another shape.
+    """
+    outer = (config.vocab_size, config.d_model)
+    expected = {"embedding": outer, "head": outer}
+    for group, modules in config.groups.items():
+        dims = [config.site_dims[module] for module in modules]
+        expected[f"{group}.weight"] = sum(d_out for _, d_out in dims), dims[0][0]
+    for name, tensor in tensors:
+        wanted = expected.get(name if name in expected else ".".join(name.split(".")[2:]))
+        if wanted and tuple(tensor.shape) != wanted:
+            raise ModelError(
+                f"{name} has the shape {tuple(tensor.shape)}, where config.json says {wanted}: pull the base again"
+            )
+
+
 def weights_from(
-    tensors: Iterable[tuple[str, Tensor]], config: DecoderConfig, *, device: torch.device, quantisation: str = "none"
+    tensors: Iterable[tuple[str, Matrix]], config: DecoderConfig, *, device: torch.device, quantisation: str = "none"
 ) -> Weights:
-    """Bring tensors to the device one by one, quantise the linear maps of layers, and arrange all by layer."""
-    placed = {name: _placed(name, tensor, device, quantisation) for name, tensor in tensors}
+    """Bring tensors to the device one by one, in the format to serve them in, and arrange all by layer.
+
+    `quantisation`: "stored" keeps matrices as they are.
+    """
+    host = torch.device("cpu")
+    placed = {
+        name: _placed(name, tensor, host if name == "embedding" and not config.is_tied else device, quantisation)
+        for name, tensor in tensors
+    }
 
     def own(name: str) -> Tensor | None:
         tensor = placed.get(name)
-        assert tensor is None or isinstance(tensor, Tensor), "only linear maps are quantised"
+        assert tensor is None or isinstance(tensor, Tensor), "only matrices are narrow"
         return tensor
 
     def plain(name: str) -> Tensor:
@@ -135,22 +167,37 @@ def weights_from(
             },
         )
 
-    embedding = plain("embedding")
+    embedding = placed["embedding"]
+    assert isinstance(embedding, Tensor | GroupMatrix), "it is one matrix"
     return Weights(
         embedding=embedding,
         layers=tuple(layer(number) for number in range(config.num_layers)),
         final_norm=plain("final_norm"),
-        head=embedding if config.is_tied else plain("head"),
+        head=embedding if config.is_tied else placed["head"],
     )
 
 
 MAP_ENDINGS = tuple(f".{group}.weight" for group in GROUPS)
 
 
-def _placed(name: str, tensor: Tensor, device: torch.device, quantisation: str) -> Tensor | Matrix:
+def _placed(name: str, tensor: Matrix, device: torch.device, quantisation: str) -> Matrix:
     """One tensor in its final form; nothing wide of it is left on the device when this returns."""
-    wide = tensor.to(device)
-    return quantise(wide, quantisation) if name.endswith(MAP_ENDINGS) else wide
+    if name.endswith(MAP_ENDINGS):
+        return _narrowed(tensor, device, quantisation)
+    if name in ("embedding", "head"):
+        return _narrowed(tensor, device, OUTER.get(quantisation, quantisation))
+    return tensor.to(device)
+
+
+def _narrowed(matrix: Matrix, device: torch.device, quantisation: str) -> Matrix:
+    """A matrix in the format to serve it in; one that is stored as narrow as that, or narrower, stays as it is."""
+    if isinstance(matrix, MatrixParts):
+        return stacked([_narrowed(part, device, quantisation) for part in matrix.parts])
+    if isinstance(matrix, GroupMatrix):
+        placed = matrix.to(device)
+        return placed if placed.bits <= KEPT_BITS[quantisation] else quantise(placed.wide(), quantisation, device)
+    assert isinstance(matrix, Tensor), "parts have no parts"
+    return quantise(matrix, quantisation, device)
 
 
 def _prefix_in(read: Reader, config: DecoderConfig) -> str:
@@ -167,39 +214,14 @@ def _norm(weight: Tensor, config: DecoderConfig) -> Tensor:
     return 1 + weight.float() if config.has_offset_norms else weight
 
 
-def _layer_tensors(read: Reader, config: DecoderConfig, number: int, source: str) -> Iterator[tuple[str, Tensor]]:
+def _layer_tensors(read: Reader, config: DecoderConfig, number: int, source: str) -> Iterator[tuple[str, Matrix]]:
     layer = f"layers.{number}"
     norms = (POST_NORMS if config.has_post_norms else NORMS) | (QK_NORMS if config.has_qk_norm else {})
     for own, name in norms.items():
         yield f"{layer}.{own}", _norm(read(f"{source}.{name}.weight"), config)
     has_bias = {"qkv": config.has_qkv_bias, "o": config.has_o_bias}
     for group, modules in config.groups.items():
-        for kind in ("weight", "bias") if has_bias.get(group, config.has_mlp_bias) else ("weight",):
-            parts = [read(f"{source}.{BLOCK_OF[group]}.{module}.{kind}") for module in modules]
-            yield f"{layer}.{group}.{kind}", torch.cat(parts) if len(parts) > 1 else parts[0]
-
-
-def _open_reader(folder: Path, dtype: torch.dtype) -> Reader:
-    """Open a base's GGUF file, its single file, or the files of its index; return a reader of tensors by name."""
-    if gguf := gguf_of(folder):
-        weights = open_weights(gguf)
-
-        def read_gguf(key: str) -> Tensor:
-            if key not in weights:
-                raise KeyError(key)
-            return torch.from_numpy(weights.floats(key)).to(dtype)
-
-        return read_gguf
-    index = folder / "model.safetensors.index.json"
-    if index.exists():
-        file_of = json.loads(index.read_text())["weight_map"]
-    else:
-        with safe_open(folder / "model.safetensors", framework="pt") as file:
-            file_of = dict.fromkeys(file.keys(), "model.safetensors")
-    opened = {name: safe_open(folder / name, framework="pt") for name in set(file_of.values())}
-
-    def read(key: str) -> Tensor:
-        tensor: Tensor = opened[file_of[key]].get_tensor(key)  # type: ignore[no-untyped-call]
-        return tensor.to(dtype, copy=True)
-
-    return read
+        names = [f"{source}.{BLOCK_OF[group]}.{module}" for module in modules]
+        yield f"{layer}.{group}.weight", stacked([read.matrix(f"{name}.weight") for name in names])
+        if has_bias.get(group, config.has_mlp_bias):
+            yield f"{layer}.{group}.bias", torch.cat([read(f"{name}.bias") for name in names])

@@ -40,8 +40,8 @@ class TransformersBackend:
 
     def __init__(self, settings: BackendSettings) -> None:
         assert settings.base_folder is not None, "torch_lora has looked"
-        if settings.quantisation != "none":
-            raise ModelError('[inference] quantisation is not there for this base: set it to "none"')
+        if settings.quantisation not in ("auto", "none"):
+            raise ModelError('[inference] quantisation is not there for this base: set it to "auto"')
         folder = Path(settings.base_folder)
         self._placement = choose_placement(settings.device, settings.dtype)
         threads = settings.threads or usable_cores()

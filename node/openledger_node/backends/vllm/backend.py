@@ -48,10 +48,10 @@ def open_backend(settings: BackendSettings) -> "VllmBackend":
     """
     if settings.base_folder is None:
         raise ModelError("backend vllm needs a real base: set [inference] base")
-    if settings.quantisation != "none":
+    if settings.quantisation not in ("auto", "none"):
         raise ModelError(
             f"[inference] quantisation is {settings.quantisation}, but vLLM quantises by its own flags: leave it at "
-            "none, and add --quantization … to [inference] server_command"
+            "auto, and add --quantization … to [inference] server_command"
         )
     folder = Path(settings.base_folder)
     if gguf_of(folder):

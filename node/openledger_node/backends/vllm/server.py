@@ -34,8 +34,8 @@ HOST_ADAPTERS = 128
 """Adapters that vLLM keeps in RAM."""
 
 ATTACH_PATIENCE_S = 60.0
-END_GRACE_S = 3.0
-"""Shorter than the next server's start-up, so that this server's GPU memory is free before the next one needs it."""
+END_GRACE_S = 1.0
+"""Short, because a pause gives the card back within two seconds, and the next server needs this one's memory."""
 
 REASON_LINES = 3
 

@@ -14,6 +14,7 @@ from openledger_protocol.codec import sha256_digest
 from openledger_protocol.primitives import AdapterId
 
 from ..adapter_source import AdapterPart, AdapterSource
+from ..decoder_config import OtherDecoderError, read_config
 from .layout import CONFIG_FILE, MODULES, WEIGHTS_FILE
 
 NOISE = 0.05
@@ -36,12 +37,24 @@ class Linear:
 
 
 def read_linears(base_folder: Path | None) -> tuple[Linear, ...]:
-    """The seven maps of each layer, from the headers of the base's files, or a stand-in for a base without files.
+    """The linear maps of each layer, or a stand-in for a base without files.
 
-    Empty for a base with other names of its layers.
+    Those of an architecture that our decoder does not have come from the headers of its files, by their names.
     """
     if base_folder is None:
         return tuple(Linear(path=f"model.layers.0.self_attn.{name}", d_in=i, d_out=o) for name, i, o in SMALL)
+    try:
+        config = read_config(base_folder)
+    except OtherDecoderError:
+        return _linears_in_files(base_folder)
+    return tuple(
+        Linear(path=config.paths_of(layer, module)[0], d_in=d_in, d_out=d_out)
+        for layer in range(config.num_layers)
+        for module, (d_in, d_out) in config.site_dims.items()
+    )
+
+
+def _linears_in_files(base_folder: Path) -> tuple[Linear, ...]:
     found = []
     for file in sorted(base_folder.glob("*.safetensors")):
         with safe_open(file, framework="np") as tensors:

@@ -11,7 +11,7 @@ import numpy as np
 from gguf import dequantize
 
 from .header import GgufHeader, foreign
-from .weights import PLAIN, unknown_tensors
+from .weights import PLAIN, stored_bits, unknown_tensors
 
 Fields = dict[str, Any]
 
@@ -39,6 +39,8 @@ def config_of(header: GgufHeader) -> Fields:
         fields["model_type"] = f"{header.architecture}_variant"  # a mixture of experts, or another addition
     elif family := FAMILIES.get(header.architecture):
         fields |= family(header, fields)
+        if stored := stored_bits(header):
+            fields["gguf"] = {"bits": stored[0], "bits_per_number": round(stored[1], 3)}
     return {key: value for key, value in fields.items() if value is not None}
 
 

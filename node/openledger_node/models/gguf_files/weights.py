@@ -4,7 +4,9 @@ llama.cpp's converter changes three things, which are undone here: names, the ro
 which it reorders for its own rotary positions, and Gemma's norms, to which it adds 1.
 """
 
+from collections import Counter
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +23,19 @@ Bytes = NDArray[np.uint8]
 Type = GGMLQuantizationType
 
 PLAIN = (Type.F32, Type.F16, Type.BF16)
-NARROW = (Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0, Type.Q4_K, Type.Q5_K, Type.Q6_K)
+NARROW = {
+    Type.Q4_0: 4.5,
+    Type.Q4_1: 5.0,
+    Type.Q5_0: 8.5,
+    Type.Q5_1: 9.0,
+    Type.Q8_0: 8.5,
+    Type.Q4_K: 4.625,
+    Type.Q5_K: 8.625,
+    Type.Q6_K: 8.5625,
+}
+"""Bits of a number with its share of scales and minima, as the engine holds them: numbers have 4 bits or 8."""
+
+WIDE_BITS = 16.0
 
 OUTER_NAMES = {
     "model.embed_tokens": "token_embd",
@@ -144,6 +158,20 @@ def unserved(file: Path, kind: GGMLQuantizationType) -> ModelError:
         f"{file.name} is quantised as {kind.name}, which the backend llamacpp serves: set [inference] backend to it, "
         "or get the model as Q4_K_M, Q5_K_M, Q6_K or Q8_0"
     )
+
+
+def stored_bits(header: GgufHeader) -> tuple[int, float] | None:
+    """Bits of most numbers of the layers' matrices, 4 or 8, and of all on average with their scales; None if wide."""
+    sizes: Counter[GGMLQuantizationType] = Counter()
+    for name, tensor in header.tensors.items():
+        if name.startswith("blk.") and len(tensor.shape) == 2:
+            sizes[tensor.type] += prod(tensor.shape)
+    total, narrow = sizes.total(), sum(sizes[kind] for kind in NARROW)
+    if 2 * narrow < total or not total:
+        return None
+    num_4 = sum(sizes[kind] for kind, bits in NARROW.items() if bits < 8)
+    mean = sum(count * NARROW.get(kind, WIDE_BITS) for kind, count in sizes.items()) / total
+    return 4 if 2 * num_4 >= narrow else 8, mean
 
 
 def unserved_type(header: GgufHeader) -> GGMLQuantizationType | None:

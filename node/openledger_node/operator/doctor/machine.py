@@ -8,8 +8,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from ...engine.budget import base_bytes_on_disk, check_disk_room
-from ...machine import has_amd_gpu
+from ...engine.budget import check_disk_room
 from .finding import Verdict
 from .scene import Scene
 
@@ -42,17 +41,15 @@ def torch(_: Scene) -> Verdict:
 
 
 def device(scene: Scene) -> Verdict:
-    """The driver answers and torch's build fits the GPU, as far as one can tell without loading torch."""
-    if shutil.which("nvidia-smi") is None:
-        return Verdict(_without_nvidia())
+    """The driver answers and torch's build fits the card, as far as one can tell without loading torch."""
     machine = scene.machine
-    if machine.gpu is None:
-        fix = "run `nvidia-smi`, which says what is wrong; after a driver update a restart is often enough"
-        return Verdict("an NVIDIA GPU whose driver does not answer", fix)
-    if (_version_of("torch") or "").endswith("+cpu"):
-        fix = 'run `make clean && make start TORCH_ARGS="--index-url <index of CUDA builds>"`'
-        return Verdict(f"{machine.gpu}, but torch is its CPU build", fix)
-    return Verdict(f"{machine.gpu}, {machine.gpu_bytes / GIB:.1f} GiB")
+    if machine.trouble:
+        is_wanted = scene.config.inference.device != "cpu"
+        return Verdict(machine.trouble.found, machine.trouble.fix if is_wanted else "")
+    if (card := machine.usable_card) is None:
+        return Verdict("no graphics card: the engine runs on the CPU")
+    untested = ", a kind of card that is not tested yet" if card.vendor != "nvidia" else ""
+    return Verdict(f"{card.name}{untested}")
 
 
 def compiled(scene: Scene) -> Verdict:
@@ -69,15 +66,13 @@ def compiled(scene: Scene) -> Verdict:
 
 
 def memory(scene: Scene) -> Verdict:
-    """The base fits into memory, with as much again for everything else."""
-    if not scene.has_base():
-        return Verdict("unknown until the base is here", is_known=False)
-    machine, folder = scene.machine, scene.base.folder
-    total = machine.gpu_bytes if machine.gpu and scene.config.inference.device != "cpu" else machine.ram_bytes
-    needed = 2 * base_bytes_on_disk(folder)
-    found = f"{total / GIB:.1f} GiB; the base needs about {needed / GIB:.1f} GiB"
-    fix = "choose a smaller base with `openledger-node setup`, or set [inference] quantisation"
-    return Verdict(found, "" if total >= needed else fix)
+    """The memory of this machine and of its card, and what other programs use of the card."""
+    machine, card = scene.machine, scene.machine.usable_card
+    found = f"{machine.ram_bytes / GIB:.1f} GiB"
+    if card is None:
+        return Verdict(found)
+    taken = f", {card.taken_bytes / GIB:.1f} GiB of them in use by other programs" if card.taken_bytes else ""
+    return Verdict(f"{found}; the card has {card.total_bytes / GIB:.1f} GiB{taken}")
 
 
 def disk(scene: Scene) -> Verdict:
@@ -105,17 +100,6 @@ def load(scene: Scene) -> Verdict:
     return Verdict(
         found, "close some, or run `openledger-node limits set --pause-when-busy` to pause the node meanwhile"
     )
-
-
-def _without_nvidia() -> str:
-    """Where the engine runs on a machine without an NVIDIA GPU."""
-    if sys.platform == "darwin":
-        return "no NVIDIA GPU: the engine runs on Apple's GPU, or on the CPU of an Intel Mac"
-    if not has_amd_gpu():
-        return "no NVIDIA GPU: the engine runs on the CPU"
-    if "rocm" in (_version_of("torch") or ""):
-        return "an AMD GPU with torch's ROCm build: the engine uses it, but this combination is not tested"
-    return "an AMD GPU, which this build of torch can't use: the engine runs on the CPU, or a GGUF base on llama-server"
 
 
 def _version_of(name: str) -> str | None:

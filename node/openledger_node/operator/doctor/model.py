@@ -1,13 +1,19 @@
 """Checks of the base and its digest, the adapters, and their memory limits."""
 
+import shlex
+from pathlib import Path
+
 from openledger_protocol.constants import DEMO_BASE_NAME
 
-from ...engine.budget import LEAST_BYTES, PLAN_RANK, base_bytes_on_disk, is_on_gpu, needs_of, plan_memory
+from ...config import InferenceConfig
+from ...engine.base_fit import PLANNED_BACKENDS, Room, choose_form, forms_of, room_on
+from ...engine.budget import LEAST_BYTES, base_bytes_on_disk, needs_of, plan_memory
 from ...engine.choose import choose_backend
 from ...errors import ConfigError, ModelError
-from ...models.bases import file_digest, folder_digest, is_here
-from ...models.decoder_config import read_config
+from ...models.bases import file_digest, folder_digest, is_here, pull_name
+from ...models.decoder_config import DecoderConfig, read_config
 from ...models.library import read_library
+from ..base_fits import alternatives, plan_text
 from .finding import Verdict, unknown
 from .scene import Scene
 
@@ -35,7 +41,7 @@ def digest(scene: Scene) -> Verdict:
         return Verdict("the files match")
     if scene.base.name == DEMO_BASE_NAME and scene.base.gguf is None:  # an older version pulled it
         return Verdict("converted here from the file that the digest names")
-    fix = f"delete {folder} and run `openledger-node models pull {scene.base.name.replace('--', '/')}`"
+    fix = f"delete {folder} and run `openledger-node models pull {shlex.quote(pull_name(scene.base))}`"
     return Verdict(f"the files hash to {found[:18]}…, but base.json says {scene.base.digest[:18]}…", fix)
 
 
@@ -59,30 +65,50 @@ def adapters(scene: Scene) -> Verdict:
 
 
 def budget(scene: Scene) -> Verdict:
-    """The base fits within the operator's memory limits."""
+    """The base fits into what the operator's limits and other programs leave of the memory."""
     inference, limits = scene.config.inference, scene.config.limits
-    on_gpu = is_on_gpu(inference.device)
-    if not (cap := limits.vram_bytes if on_gpu else limits.ram_bytes):
-        return Verdict("no memory limit is set")
     if not scene.has_base():
         return unknown("unknown until the base is here")
-    needs = needs_of(scene.base.folder, inference)
+    room = room_on(scene.machine, inference, limits)
+    is_capped = (limits.vram_bytes if room.on_gpu else limits.ram_bytes) == room.size_bytes
+    backend = choose_backend(inference, scene.base).backend
+    if backend not in PLANNED_BACKENDS and not is_capped:
+        return unknown(f"the backend {backend} divides the memory itself")
+    needs = needs_of(scene.base.folder, inference, on_gpu=room.on_gpu)
     needed = needs.fixed_bytes + 2 * LEAST_BYTES
-    found = f"the limit is {cap / 1e9:.1f} GB; the base needs about {needed / 1e9:.1f} GB"
-    if cap < needed:
-        return Verdict(found, "allow more with `openledger-node limits set --vram SIZE --ram SIZE`")
-    if scene.base.folder is None:
+    least = "the limit is" if is_capped else "the engine may take"
+    found = f"{least} {room.size_bytes / 1e9:.1f} GB; the base needs about {needed / 1e9:.1f} GB"
+    config = _config_of(scene.base.folder)
+    if room.size_bytes < needed:
+        return Verdict(found, _remedy(config, inference, room, is_capped=is_capped))
+    if config is None:
         return Verdict(found)
     try:
-        plan = plan_memory(read_config(scene.base.folder), inference, cap_bytes=cap, on_gpu=on_gpu)
-    except (ModelError, KeyError):  # another architecture, of which only the size is known
-        return Verdict(found)
-    except ConfigError as error:
-        return Verdict(found, str(error))
-    return Verdict(
-        f"{found}, which leaves {plan.kv_tokens:,} tokens of KV cache and {plan.num_adapters} adapters of rank "
-        f"{PLAN_RANK} on the device"
-    )
+        plan = plan_memory(config, inference, cap_bytes=room.size_bytes, on_gpu=room.on_gpu)
+    except ConfigError:  # it would fit, if it could be loaded
+        return Verdict(found, _remedy(config, inference, room, is_capped=is_capped))
+    return Verdict(f"{found}, which leaves {plan_text(plan)}")
+
+
+def _config_of(folder: Path | None) -> DecoderConfig | None:
+    """The config of the base in `folder`; None for another architecture, of which only the size is known."""
+    try:
+        return read_config(folder) if folder else None
+    except ModelError:
+        return None
+
+
+def _remedy(config: DecoderConfig | None, inference: InferenceConfig, room: Room, *, is_capped: bool) -> str:
+    """The setting that gives the base more room, or needs less of it."""
+    form = choose_form(forms_of(config, inference, room), inference.quantisation) if config else None
+    narrower = f'set [inference] quantisation = "{form.quantisation}", in which the base fits' if form else ""
+    if is_capped:
+        more = "allow more with `openledger-node limits set --vram SIZE --ram SIZE`"
+    else:
+        others = alternatives(inference, room)
+        more = "choose a smaller base with `openledger-node setup`" + (f", such as {others[0]}" if others else "")
+        more = f"close programs that use the card, or {more}" if room.on_gpu else more
+    return f"{narrower}, or {more}" if narrower else more
 
 
 def backend(scene: Scene) -> Verdict:
@@ -101,7 +127,10 @@ def engine(scene: Scene) -> Verdict:
     status = scene.status
     if status is None:
         return unknown("the daemon is not running")
-    state = status["engine"]["state"]
-    if state in ("ready", "absent", "paused", "starting"):
+    engine = status["engine"]
+    state = engine["state"]
+    if why := engine.get("why_failed"):
+        return Verdict(state, why)
+    if state in ("ready", "absent", "paused", "starting", "unloaded", "reloading"):
         return Verdict(state)
     return Verdict(state, "`openledger-node logs --source engine` shows why")

@@ -11,7 +11,7 @@ async function stream(body, signal, show) {
   const found = { tokens: null, requestId: null, receipt: null, cut: null };
   for await (const line of lines(response)) {
     const content = line.replace(/^data: /, "");
-    if (!content || content === "[DONE]") continue;
+    if (!content || content === "[DONE]" || content.startsWith(":")) continue; // a comment: the engine is loading
     const event = JSON.parse(content);
     if (event.error) throw new Refused(event.error.message, 0);
     found.requestId ??= event.id?.startsWith("chatcmpl-") ? `0x${event.id.slice(9)}` : null;

@@ -13,8 +13,9 @@ const startedAt = (status) => Math.floor((Date.now() - 1000 * (status.uptime_s ?
 // What the engine takes where it runs, and what its owner lets it take; null: no cap.
 export function memoryOf(status) {
   const engine = status.engine ?? {}, kv = engine.kv_cache ?? {}, limits = status.limits ?? {}, isGpu = engine.device === "cuda";
+  const isOff = ["paused", "unloaded", "failed"].includes(engine.state);
   const parts = [
-    { label: "Base", value: engine.base_bytes ?? 0 }, { label: "KV cache", value: (kv.blocks ?? 0) * (kv.block_bytes ?? 0) },
+    { label: "Base", value: isOff ? 0 : engine.base_bytes ?? 0 }, { label: "KV cache", value: (kv.blocks ?? 0) * (kv.block_bytes ?? 0) },
     { label: "Adapters", value: status.adapters?.resident_bytes ?? 0 },
   ];
   return { parts, used: parts.reduce((all, each) => all + each.value, 0), cap: (isGpu ? limits.vram_bytes : limits.ram_bytes) || null, isGpu };

@@ -219,17 +219,22 @@ function machineFacts(status, limits) {
   const engine = status.engine ?? {};
   return {
     device: [engine.device, engine.dtype].filter((word) => word && word !== "none").join(", "), memory: memoryOf(status),
-    own: { ...limits, ...status.limits }, paused: status.paused ?? null, model: status.base,
+    own: { ...limits, ...status.limits }, paused: status.paused ?? null, model: status.base, engine: engineWords(engine),
   };
 }
 
-function drawMachine({ device, memory, own, paused, model }) {
+function engineWords(engine) {
+  if (engine.why_failed) return engine.why_failed;
+  return engine.state === "unloaded" ? `unloaded; the next request loads it in about ${Math.round(engine.load_s)} s` : null;
+}
+
+function drawMachine({ device, memory, own, paused, model, engine }) {
   const parts = memory.parts.map((each) => ({ ...each, text: bytes(each.value) }));
   if (memory.cap > memory.used) parts.push({ label: "Free", value: memory.cap - memory.used, text: bytes(memory.cap - memory.used), shade: -1 });
   const line = cliLine("limits show");
   return panel({ class: "fill" }, "Your machine comes first", device || "no engine", memory.used > 0 && meter(parts, "Memory"),
     h("div", { class: "above" }, facts([
-      ["Base", model], [memory.isGpu ? "VRAM cap" : "Memory cap", memory.cap ? bytes(memory.cap) : "none set"],
+      ["Base", model], ["Engine", engine], [memory.isGpu ? "VRAM cap" : "Memory cap", memory.cap ? bytes(memory.cap) : "none set"],
       ["Disk", own.used ? `${bytes(own.used.disk_bytes)}${own.disk_bytes ? ` of ${bytes(own.disk_bytes)}` : ", no cap"}` : NONE],
       ["Works", own.hours ? `${own.hours}, by this machine’s clock` : "at any hour"], ["Pauses", own.pause_when_busy ? "when another program needs the machine" : "only when you say so"],
       ["Paused", paused && `${paused.why}${paused.until ? `, until ${time(paused.until)}` : ""}`],

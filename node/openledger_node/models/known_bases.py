@@ -1,0 +1,120 @@
+"""Bases that people serve, with their published sizes: `setup` proposes from them, and the docs' table lists them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from openledger_protocol.constants import DEMO_BASE_NAME
+
+from .decoder_config import DecoderConfig, config_from
+from .families import Fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownBase:
+    """One base, planned from its published config without asking the hub."""
+
+    name: str  # as `models pull` takes it
+    num_parameters: int  # of its text part, as published
+    fields: Fields  # of its config.json, as far as they decide the memory
+    is_open: bool = True  # anyone may download it, without an account or a form
+
+    @property
+    def setting(self) -> str:
+        """Name of the base in the setting `[inference] base`."""
+        return self.name.replace("/", "--")
+
+    @cached_property
+    def config(self) -> DecoderConfig:
+        """Its sizes as the engine reads them."""
+        return config_from(Path(self.name), self.fields)
+
+
+def known_base(name: str) -> KnownBase | None:
+    """Find a base by the name of its repository or of its setting; a pinned revision may have another config."""
+    return next((base for base in KNOWN_BASES if name in (base.name, base.setting)), None)
+
+
+def _fields(
+    family: str, sizes: tuple[int, int, int], heads: tuple[int, int, int], outer: tuple[int, int], *, is_tied: bool
+) -> Fields:
+    """`sizes`: layers, d_model, d_mlp; `heads`: heads, key heads, head_dim; `outer`: vocabulary, context."""
+    return {
+        "model_type": family,
+        "num_hidden_layers": sizes[0],
+        "hidden_size": sizes[1],
+        "intermediate_size": sizes[2],
+        "num_attention_heads": heads[0],
+        "num_key_value_heads": heads[1],
+        "head_dim": heads[2],
+        "vocab_size": outer[0],
+        "max_position_embeddings": outer[1],
+        "tie_word_embeddings": is_tied,
+        "rms_norm_eps": 1e-6,
+    }
+
+
+KNOWN_BASES = (
+    KnownBase(
+        name=DEMO_BASE_NAME,
+        num_parameters=135 * 10**6,
+        fields=_fields("llama", (30, 576, 1536), (9, 3, 64), (49_152, 8192), is_tied=True),
+    ),
+    KnownBase(
+        name="HuggingFaceTB/SmolLM2-360M-Instruct",
+        num_parameters=362 * 10**6,
+        fields=_fields("llama", (32, 960, 2560), (15, 5, 64), (49_152, 8192), is_tied=True),
+    ),
+    KnownBase(
+        name="HuggingFaceTB/SmolLM2-1.7B-Instruct",
+        num_parameters=1_711 * 10**6,
+        fields=_fields("llama", (24, 2048, 8192), (32, 32, 64), (49_152, 8192), is_tied=True),
+    ),
+    KnownBase(
+        name="meta-llama/Llama-3.2-3B-Instruct",
+        num_parameters=3_213 * 10**6,
+        fields=_fields("llama", (28, 3072, 8192), (24, 8, 128), (128_256, 131_072), is_tied=True),
+        is_open=False,
+    ),
+    KnownBase(
+        name="google/gemma-3-4b-it",
+        num_parameters=3_880 * 10**6,
+        fields={
+            **_fields("gemma3", (34, 2560, 10_240), (8, 4, 256), (262_208, 131_072), is_tied=True),
+            "sliding_window": 1024,
+        },
+        is_open=False,
+    ),
+    KnownBase(
+        name="Qwen/Qwen3-4B-Instruct-2507",
+        num_parameters=4_022 * 10**6,
+        fields=_fields("qwen3", (36, 2560, 9728), (32, 8, 128), (151_936, 262_144), is_tied=True),
+    ),
+    KnownBase(
+        name="meta-llama/Llama-3.1-8B-Instruct",
+        num_parameters=8_030 * 10**6,
+        fields=_fields("llama", (32, 4096, 14_336), (32, 8, 128), (128_256, 131_072), is_tied=False),
+        is_open=False,
+    ),
+    KnownBase(
+        name="Qwen/Qwen3-8B",
+        num_parameters=8_191 * 10**6,
+        fields=_fields("qwen3", (36, 4096, 12_288), (32, 8, 128), (151_936, 40_960), is_tied=False),
+    ),
+    KnownBase(
+        name="microsoft/phi-4",
+        num_parameters=14_660 * 10**6,
+        fields=_fields("phi3", (40, 5120, 17_920), (40, 10, 128), (100_352, 16_384), is_tied=False),
+    ),
+    KnownBase(
+        name="Qwen/Qwen3-14B",
+        num_parameters=14_768 * 10**6,
+        fields=_fields("qwen3", (40, 5120, 17_408), (40, 8, 128), (151_936, 40_960), is_tied=False),
+    ),
+    KnownBase(
+        name="Qwen/Qwen3-32B",
+        num_parameters=32_762 * 10**6,
+        fields=_fields("qwen3", (64, 5120, 25_600), (64, 8, 128), (151_936, 40_960), is_tied=False),
+    ),
+)
+"""Bases of the families that the engine serves, the smallest first; parameters are those of the model card."""

@@ -1,0 +1,186 @@
+"""Bases in GGUF files on the engine's paths, against transformers on the numbers that the formats hold."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gguf import GGMLQuantizationType as Type
+from support.gguf_models import write_gguf
+from support.tiny import greedy, make_base
+from transformers import AutoModelForCausalLM
+
+from openledger_node.backends.native import open_accelerated
+from openledger_node.backends.native.packed_base import pack_base
+from openledger_node.backends.torch_lora.backend import TorchLoraBackend
+from openledger_node.backends.torch_lora.group_matrix import GroupMatrix
+from openledger_node.backends.torch_lora.loading import load_weights
+from openledger_node.backends.torch_lora.matrices import MatrixParts, size_bytes_of
+from openledger_node.backends.torch_lora.placement import choose_placement
+from openledger_node.backends.torch_lora.weights import Weights
+from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
+from openledger_node.errors import ModelError
+from openledger_node.home import Home
+from openledger_node.models.decoder_config import read_config
+from openledger_node.models.gguf_files.describe import describe_gguf
+from openledger_protocol.inference import SamplingParams
+
+GREEDY = SamplingParams(max_tokens=100, seed=1, temperature=0)
+PROMPT = tuple(range(5, 45))
+SIZES = {"hidden_size": 256, "intermediate_size": 512, "head_dim": 64, "initializer_range": 0.1}
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "mistral": {"sliding_window": 7},
+    "qwen2": {},
+    "qwen3": {},
+    "phi3": {"pad_token_id": None},
+    "gemma2": {"sliding_window": 7, "query_pre_attn_scalar": 64, "num_hidden_layers": 3},
+    "gemma3_text": {"sliding_window": 7, "query_pre_attn_scalar": 64, "num_hidden_layers": 6},
+}
+AS_STORED = "int8"  # which keeps all that is stored in 8 bits or 4
+WIDE_FORMATS = (Type.F32, Type.F16, Type.BF16)
+FORMATS = (Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0)
+K_FORMATS = (Type.Q4_K, Type.Q5_K, Type.Q6_K)
+
+
+def q4_k_m(name: str) -> Type:
+    """The formats of the file that most people have: v and down of some layers, embedding and head are wider."""
+    if "embed_tokens" in name or "lm_head" in name:
+        return Type.Q6_K
+    return Type.Q6_K if ".0." in name and ("v_proj" in name or "down_proj" in name) else Type.Q4_K
+
+
+def made(home: Home, root: Path, model_type: str, type_of: Any) -> tuple[Path, Path]:
+    """The folder of a GGUF base, and that of the same numbers in safetensors."""
+    source = make_base(root / "source", model_type=model_type, **{**SIZES, **FAMILIES[model_type]})
+    file = write_gguf(source, root / "tiny.gguf", type_of=type_of, wide=root / "wide")
+    base = describe_gguf(home, file)
+    assert base.folder is not None
+    return base.folder, root / "wide"
+
+
+def open_backend(folder: Path, **changes: Any) -> TorchLoraBackend:
+    given = {"dtype": "float32", "threads": 1, "batch_max": 4, "context_max": 64, **changes}
+    return TorchLoraBackend(BackendSettings(base_folder=str(folder), device="cpu", **given))
+
+
+def row(ids: tuple[int, ...], position: int = 0) -> BatchRow:
+    draw = Draw(sampling=GREEDY, position=position + len(ids))
+    return BatchRow(sequence_id="s", token_ids=ids, position=position, blocks=tuple(range(8)), draw=draw)
+
+
+def logits(backend: TorchLoraBackend) -> torch.Tensor:
+    backend.join("s", None)
+    found: torch.Tensor = backend.logits((row(PROMPT),))[0]
+    backend.leave("s")
+    return found
+
+
+def generate(backend: TorchLoraBackend, count: int) -> list[int]:
+    backend.join("s", None)
+    drawn: list[int] = []
+    ids, position = PROMPT, 0
+    for _ in range(count):
+        drawn.append(backend.step((row(ids, position),))["s"].token)
+        position, ids = position + len(ids), (drawn[-1],)
+    backend.leave("s")
+    return drawn
+
+
+def stored_weights(folder: Path) -> Weights:
+    return load_weights(folder, read_config(folder), choose_placement("cpu", "float32"), "stored", None)
+
+
+def check_same(folder: Path, wide: Path, **changes: Any) -> None:
+    model = AutoModelForCausalLM.from_pretrained(wide, dtype=torch.float32)
+    with torch.inference_mode():
+        wanted = model(torch.tensor([PROMPT])).logits[0, -1]
+    backend = open_backend(folder, **changes)
+    assert (logits(backend) - wanted).abs().max() < 1e-4
+    assert generate(backend, 20) == greedy(model, PROMPT, 20)
+
+
+@pytest.mark.parametrize("quantisation", ["none", AS_STORED])
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_a_base_of_each_family_equals_transformers(
+    home: Home, tmp_path: Path, model_type: str, quantisation: str
+) -> None:
+    check_same(*made(home, tmp_path, model_type, q4_k_m), quantisation=quantisation)
+
+
+@pytest.mark.parametrize("type", [*WIDE_FORMATS, *FORMATS, *K_FORMATS], ids=lambda type: type.name)
+def test_a_base_in_each_format_equals_transformers(home: Home, tmp_path: Path, type: Type) -> None:
+    folder, wide = made(home, tmp_path, "llama", lambda _: type)
+    check_same(folder, wide, quantisation="none")
+    if type not in WIDE_FORMATS:
+        check_same(folder, wide, quantisation=AS_STORED)
+        weights = stored_weights(folder)
+        for matrix in (weights.head, *(each.weight for layer in weights.layers for each in layer.maps.values())):
+            assert isinstance(matrix, GroupMatrix)
+
+
+def test_a_group_of_several_formats_keeps_each(home: Home, tmp_path: Path) -> None:
+    folder, wide = made(home, tmp_path, "llama", q4_k_m)
+    check_same(folder, wide, quantisation=AS_STORED)
+    fused = stored_weights(folder).layers[0].maps["qkv"].weight
+    assert isinstance(fused, MatrixParts)
+    assert [part.bits for part in fused.parts if isinstance(part, GroupMatrix)] == [4, 4, 8]
+
+
+@pytest.mark.parametrize(
+    ("type_of", "bits"),
+    [(lambda _: Type.Q4_K, 4), (q4_k_m, 4), (lambda _: Type.Q6_K, 8), (lambda _: Type.F16, None)],
+    ids=["Q4_K", "Q4_K_M", "Q6_K", "F16"],
+)
+def test_the_config_says_how_narrow_the_file_is(home: Home, tmp_path: Path, type_of: Any, bits: int | None) -> None:
+    folder, _ = made(home, tmp_path, "llama", type_of)
+    config = read_config(folder)
+    assert (config.stored.bits if config.stored else None) == bits
+    if config.stored:
+        weights = stored_weights(folder)
+        held = [size_bytes_of(each.weight) for layer in weights.layers for each in layer.maps.values()]
+        count = config.num_layers * sum(d_in * d_out for d_in, d_out in config.site_dims.values())
+        assert sum(held) == pytest.approx(count * config.stored.bits_per_number / 8, rel=1e-3)
+
+
+@pytest.mark.parametrize("quantisation", ["auto", "none"])
+def test_the_compiled_path_serves_a_gguf_file_wide(home: Home, tmp_path: Path, quantisation: str) -> None:
+    if not Path("/proc/cpuinfo").exists() or "avx512_bf16" not in Path("/proc/cpuinfo").read_text():
+        pytest.skip("this processor has no AVX512-BF16")
+    folder, wide = made(home, tmp_path, "qwen3", q4_k_m)
+    given: Any = {"device": "cpu", "dtype": "auto", "threads": 1, "batch_max": 1, "context_max": 64}
+    drawn = []
+    for each in (folder, wide):
+        backend = open_accelerated(BackendSettings(base_folder=str(each), quantisation=quantisation, **given))
+        assert backend is not None
+        backend.join("s", None)
+        drawn.append(backend.step((row(PROMPT),))["s"])
+    assert drawn[0] == drawn[1]
+
+
+def test_the_compiled_path_packs_the_same_numbers(home: Home, tmp_path: Path) -> None:
+    folder, wide = made(home, tmp_path, "qwen3", q4_k_m)
+    ours, theirs = pack_base(folder, read_config(folder)), pack_base(wide, read_config(wide))
+    assert ours.keys() == theirs.keys()
+    assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_format_that_only_llama_cpp_reads_is_refused_before_anything_is_loaded(home: Home, tmp_path: Path) -> None:
+    folder, _ = made(home, tmp_path, "llama", lambda _: Type.Q8_0)
+    gguf = next(tmp_path.glob("*.gguf"))
+    content = bytearray(gguf.read_bytes())
+    at = content.rindex(b"blk.1.ffn_down.weight") + len(b"blk.1.ffn_down.weight") + 4 + 2 * 8
+    content[at : at + 4] = int(Type.IQ4_NL).to_bytes(4, "little")  # its blocks are smaller, so the file holds them
+    gguf.write_bytes(content)
+    with pytest.raises(ModelError, match="is quantised as IQ4_NL, which the backend llamacpp serves"):
+        open_backend(folder)
+
+
+def test_a_file_that_lost_its_end_is_refused(home: Home, tmp_path: Path) -> None:
+    folder, _ = made(home, tmp_path, "llama", lambda _: Type.Q8_0)
+    gguf = next(tmp_path.glob("*.gguf"))
+    gguf.write_bytes(gguf.read_bytes()[:-1000])
+    with pytest.raises(ModelError, match="ends beyond the file"):
+        open_backend(folder)

@@ -1,0 +1,212 @@
+"""`models pull` and `setup` say what fits before a download, and refuse what can't: over a hub on this machine."""
+
+import json
+import shutil
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.commands import run_command
+from support.fake_hub import FakeHub, fake_hub
+from support.processes.nodes import node_environment
+from support.tiny import make_base
+from support.verbs import Ran, Run, type_on_terminal
+
+from openledger_node.card import Card, TorchBuild
+from openledger_node.cli import base_check
+from openledger_node.engine import budget
+from openledger_node.engine.base_fit import FORMS
+from openledger_node.home import Home
+from openledger_node.machine import Machine
+
+GIB = 1 << 30
+MODEL_ERROR, CONFIG_ERROR, NETWORK_ERROR = 7, 3, 6
+LARGE: dict[str, Any] = {
+    "model_type": "llama", "vocab_size": 128_256, "hidden_size": 8192, "intermediate_size": 28_672,
+    "num_hidden_layers": 80, "num_attention_heads": 64, "num_key_value_heads": 8, "rms_norm_eps": 1e-5,
+    "max_position_embeddings": 131_072,
+}  # fmt: skip
+FIT = "tokens of context for all requests together and"
+
+
+@pytest.fixture
+def hub() -> Iterator[FakeHub]:
+    with fake_hub() as hub:
+        yield hub
+
+
+def typed(home: Home, hub: FakeHub, *words: str) -> Ran:
+    env = node_environment(home, COLUMNS="400", **hub.environment)
+    ran = run_command(*words, env=env, timeout_s=60)
+    return Ran(ran.returncode, ran.stdout, ran.stderr)
+
+
+def with_card(monkeypatch: pytest.MonkeyPatch, gib: int, *, torch: str | None = "13.0") -> None:
+    card = Card(vendor="nvidia", name="RTX", total_bytes=gib * GIB, taken_bytes=GIB, driver="580.95")
+    machine = Machine(ram_bytes=16 * GIB, card=card, torch=TorchBuild("2.13.0", torch, None))
+    monkeypatch.setattr(base_check, "look_at_machine", lambda: machine)
+    roomy = shutil.disk_usage(".")._replace(free=1 << 40)
+    monkeypatch.setattr(budget.shutil, "disk_usage", lambda _: roomy)
+
+
+def settings(home: Home) -> dict[str, Any]:
+    return tomllib.loads(home.config_file.read_text()) if home.config_file.exists() else {}
+
+
+def test_a_base_that_fits_is_said_to_and_pulled(home: Home, hub: FakeHub, tmp_path: Path) -> None:
+    hub.files["acme/tiny"] = {file.name: file.read_bytes() for file in make_base(tmp_path / "base").iterdir()}
+    ran = typed(home, hub, "models", "pull", "acme/tiny", "--json")
+    assert ran.status == 0, ran.stderr
+    assert json.loads(ran.stdout)["name"] == "acme--tiny"
+    said = ran.stderr.splitlines()
+    assert said[0].startswith("acme/tiny on ")
+    assert [line.split()[:2] for line in said[1 : 1 + len(FORMS)]] == [[form, "fits"] for form in FORMS]
+    assert all(FIT in line for line in said[1 : 1 + len(FORMS)])
+    again = typed(home, hub, "models", "pull", "acme/tiny")
+    assert (again.status, FIT in again.stderr) == (0, False), "it is here already"
+
+
+def test_a_base_that_fits_in_no_form_is_refused_before_its_weights_and_leaves_nothing(
+    home: Home, hub: FakeHub
+) -> None:
+    home.config_file.write_text("[limits]\nram_bytes = 2000000000\n")
+    hub.files["acme/large"] = {"config.json": json.dumps(LARGE).encode(), "model.safetensors": b"weights"}
+    ran = typed(home, hub, "models", "pull", "acme/large")
+    assert ran.status == MODEL_ERROR
+    assert "none  does not fit: takes " in ran.stderr
+    assert "and this machine has 2.0 GB for it. HuggingFaceTB/SmolLM2-360M-Instruct and " in ran.stderr
+    assert ran.stderr.rstrip().endswith("Add --anyway to download it all the same")
+    assert hub.fetched == ["config.json"]
+    assert [file.name for file in home.models.iterdir()] in ([], [".lock"])
+    anyway = typed(home, hub, "models", "pull", "acme/large", "--anyway")
+    assert "note acme/large does not fit" in anyway.stderr
+    assert "model.safetensors" in hub.fetched
+
+
+def test_a_download_that_stopped_is_not_deleted_by_a_refusal(home: Home, hub: FakeHub) -> None:
+    home.config_file.write_text("[limits]\nram_bytes = 2000000000\n")
+    hub.files["acme/large"] = {"config.json": json.dumps(LARGE).encode()}
+    partial = home.models / ".acme--large.partial"
+    partial.mkdir(parents=True)
+    (partial / "model-00001-of-00002.safetensors").write_bytes(b"an hour of waiting")
+    assert typed(home, hub, "models", "pull", "acme/large").status == MODEL_ERROR
+    assert (partial / "model-00001-of-00002.safetensors").exists()
+
+
+def test_a_download_larger_than_the_disk_or_the_owners_cap_is_refused_before_it_begins(
+    home: Home, hub: FakeHub, tmp_path: Path
+) -> None:
+    config = (make_base(tmp_path / "base") / "config.json").read_bytes()
+    hub.files["acme/tiny"] = {"config.json": config, "model.safetensors": b"weights"}
+    hub.claimed["acme/tiny"] = {"model.safetensors": 10**15}
+    ran = typed(home, hub, "models", "pull", "acme/tiny")
+    assert (ran.status, hub.fetched) == (CONFIG_ERROR, ["config.json"])
+    assert "the download takes 1000000.0 GB, and the disk of " in ran.stderr
+    hub.claimed["acme/tiny"] = {"model.safetensors": 10**8}
+    home.config_file.write_text("[limits]\ndisk_bytes = 10000000\n")
+    capped = typed(home, hub, "models", "pull", "acme/tiny")
+    assert (capped.status, "`openledger-node limits set --disk SIZE`" in capped.stderr) == (CONFIG_ERROR, True)
+
+
+def test_another_architecture_is_judged_by_its_size(home: Home, hub: FakeHub) -> None:
+    home.config_file.write_text("[limits]\nram_bytes = 2000000000\n")
+    config = json.dumps({"model_type": "openelm"}).encode()
+    hub.files["acme/other"] = {"config.json": config, "model.safetensors": b"weights"}
+    hub.claimed["acme/other"] = {"model.safetensors": 6 * 10**9}
+    ran = typed(home, hub, "models", "pull", "acme/other")
+    assert (ran.status, "it takes 6.0 GB, and this machine has 2.0 GB" in ran.stderr) == (MODEL_ERROR, True)
+    hub.claimed["acme/other"] = {"model.safetensors": 10**9}
+    fits = typed(home, hub, "models", "pull", "acme/other")
+    assert "takes 1.0 GB of 2.0 GB; how much context fits beside it is not known" in fits.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (json.dumps({**LARGE, "hidden_size": 10**12}), "says hidden_size = 1000000000000"),
+        (json.dumps({**LARGE, "num_hidden_layers": "80"}), "says num_hidden_layers = '80'"),
+        (json.dumps({"model_type": "llama"}), "has no 'num_attention_heads'"),
+        ("[1, 2", "is not JSON"),
+        (" " * (1 << 20) + "{}", "it is not a base model"),
+    ],
+    ids=["huge", "text", "missing", "not JSON", "too long"],
+)
+def test_a_hostile_config_is_refused_and_leaves_nothing(home: Home, hub: FakeHub, content: str, says: str) -> None:
+    hub.files["acme/evil"] = {"config.json": content.encode(), "model.safetensors": b"weights"}
+    ran = typed(home, hub, "models", "pull", "acme/evil")
+    assert (ran.status, "Traceback" in ran.stderr) == (MODEL_ERROR, False)
+    assert says in ran.stderr
+    assert "model.safetensors" not in hub.fetched
+    assert not (home.models / ".acme--evil.partial").exists()
+
+
+def test_a_base_that_the_hub_does_not_have_is_said_at_once(home: Home, hub: FakeHub) -> None:
+    ran = typed(home, hub, "models", "pull", "acme/none")
+    assert (ran.status, "check the name and the network" in ran.stderr) == (NETWORK_ERROR, True)
+
+
+def test_setup_takes_the_quantisation_in_which_a_known_base_fits_the_card(
+    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_card(monkeypatch, 12)
+    monkeypatch.setattr("openledger_node.cli.setup._bring_base", lambda *_, **__: None)
+    ran = run("setup", "--yes")
+    assert ran.status == 0
+    assert settings(home)["inference"] == {"base": "Qwen--Qwen3-8B", "quantisation": FORMS[-1]}
+    assert "Qwen/Qwen3-8B on RTX with 12.9 GB, 11.8 GB of them for the engine:" in ran.stderr
+    assert "none  does not fit: takes 16.0 GB of 11.8" in ran.stderr
+
+
+def test_setup_for_scripts_changes_only_what_the_flags_say_and_refuses_what_can_not_fit(
+    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_card(monkeypatch, 8)
+    monkeypatch.setattr("openledger_node.cli.setup._bring_base", lambda *_, **__: None)
+    refused = run("setup", "--no-input", "--base", "Qwen/Qwen3-32B")
+    assert (refused.status, settings(home)) == (MODEL_ERROR, {})
+    assert "your card has 7.5 GB for it. Qwen/Qwen3-8B in " in refused.stderr
+    anyway = run("setup", "--no-input", "--base", "Qwen/Qwen3-32B", "--anyway", "--no-pull")
+    assert (anyway.status, settings(home)["inference"]) == (0, {"base": "Qwen--Qwen3-32B"})
+    smaller = run("setup", "--no-input", "--base", "Qwen/Qwen3-4B-Instruct-2507", "--quantisation", "int8")
+    assert (smaller.status, settings(home)["inference"]["quantisation"]) == (0, "int8")
+    wrong = run("setup", "--no-input", "--quantisation", "int9")
+    assert (wrong.status, "choose one of auto, none, int8, int4" in wrong.stderr) == (CONFIG_ERROR, True)
+
+
+def test_setup_respects_a_limit_that_is_given_with_the_base(
+    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_card(monkeypatch, 24)
+    refused = run("setup", "--no-input", "--base", "Qwen/Qwen3-14B", "--vram", "6GB")
+    assert (refused.status, "your card has 6.0 GB for it" in refused.stderr) == (MODEL_ERROR, True)
+
+
+def test_a_card_that_torch_can_not_use_is_said_with_its_fix(
+    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_card(monkeypatch, 12, torch=None)
+    ran = run("setup", "--yes", "--no-pull")
+    assert ran.status == 0
+    assert "note RTX, but torch is its CPU build → run `make clean && make start TORCH_ARGS=" in ran.stderr
+    assert "16 GiB" not in ran.stderr
+    assert "17.2 GB of memory without a card" in ran.stderr
+
+
+def test_other_backends_divide_the_memory_themselves(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_card(monkeypatch, 8)
+    home.config_file.write_text('[inference]\nbackend = "vllm"\n')
+    ran = run("setup", "--no-input", "--base", "Qwen/Qwen3-32B", "--no-pull")
+    assert (ran.status, "does not fit" in ran.stderr) == (0, False)
+
+
+def test_setup_shows_each_known_base_and_whether_it_fits(home: Home) -> None:
+    home.config_file.write_text("[inference]\nbase = 'fake'\n[limits]\nram_bytes = 3000000000\n")
+    answers = [("1 of 3  base [fake]", ""), ("2 of 3  network [local]", ""), ("3 of 3  price [0.005]", "none")]
+    ran = type_on_terminal(home, "setup", answers=answers)
+    assert ran.status == 0, ran.stdout
+    shown = {line.split()[0]: line for line in ran.stdout.splitlines() if line.startswith("  ")}
+    assert "fits with " in shown["smollm2-135m-instruct"]
+    assert "does not fit: takes " in shown["Qwen/Qwen3-32B"]
+    assert "answers slowly on a CPU" in shown["HuggingFaceTB/SmolLM2-1.7B-Instruct"]

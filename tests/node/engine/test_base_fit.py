@@ -1,0 +1,215 @@
+"""Which bases fit which card: what is proposed, in which quantisation, and what is refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from openledger_node.card import Card, TorchBuild
+from openledger_node.config import Config, InferenceConfig, LimitsConfig
+from openledger_node.engine import base_fit
+from openledger_node.engine.backend import BackendSettings
+from openledger_node.engine.base_fit import FORMS, Form, Room, choose_form, forms_of, propose, room_on, usual_form
+from openledger_node.engine.budget import MemoryPlan, needs_of
+from openledger_node.machine import Machine
+from openledger_node.models.decoder_config import config_from
+from openledger_node.models.known_bases import KNOWN_BASES, KnownBase, known_base
+from openledger_node.operator.base_fits import alternatives, form_text, refusal_text, takes_text
+from openledger_protocol.constants import DEMO_BASE_NAME
+
+GB, GIB = 10**9, 1 << 30
+INFERENCE, LIMITS = InferenceConfig(), LimitsConfig()
+CUDA = TorchBuild("2.13.0", "13.0", None)
+FOUR = FORMS[-1]
+WANTED = BackendSettings(base_folder=None, device="auto", dtype="auto", threads=0, batch_max=16, context_max=2048)
+
+
+def card_room(gib: int) -> Room:
+    """A card of which the driver and the desktop use 1 GiB."""
+    return Room(size_bytes=(gib - 1) * GIB, on_gpu=True)
+
+
+def chosen(base: KnownBase, room: Room) -> Form | None:
+    return choose_form(forms_of(base.config, INFERENCE, room), INFERENCE.quantisation)
+
+
+@pytest.mark.parametrize("base", KNOWN_BASES, ids=lambda base: base.name)
+def test_the_sizes_of_a_known_base_make_the_parameters_that_its_card_states(base: KnownBase) -> None:
+    config = base.config
+    maps = config.num_layers * sum(d_in * d_out for d_in, d_out in config.site_dims.values())
+    outer = config.vocab_size * config.d_model * (1 if config.is_tied else 2)
+    norms = config.d_model * (2 * config.num_layers + 1)
+    assert maps + outer + norms == pytest.approx(base.num_parameters, rel=0.005)
+
+
+def test_known_bases_are_found_by_both_names_and_not_at_a_pinned_revision() -> None:
+    assert known_base("Qwen/Qwen3-8B") is known_base("Qwen--Qwen3-8B") is not None
+    assert known_base("Qwen/Qwen3-8B@v2") is None
+    assert [base.num_parameters for base in KNOWN_BASES] == sorted(base.num_parameters for base in KNOWN_BASES)
+
+
+@pytest.mark.parametrize(
+    ("gib", "base", "quantisation"),
+    [
+        (4, "HuggingFaceTB/SmolLM2-360M-Instruct", "none"),
+        (6, "HuggingFaceTB/SmolLM2-1.7B-Instruct", "int8"),
+        (8, "Qwen/Qwen3-4B-Instruct-2507", FOUR),
+        (12, "Qwen/Qwen3-8B", FOUR),
+        (16, "Qwen/Qwen3-14B", FOUR),
+        (24, "Qwen/Qwen3-14B", "int8"),
+        (48, "Qwen/Qwen3-32B", "int8"),
+    ],
+)
+def test_the_largest_base_with_room_for_several_adapters_is_proposed(gib: int, base: str, quantisation: str) -> None:
+    found = propose(INFERENCE, card_room(gib))
+    form = chosen(found, card_room(gib))
+    assert form is not None
+    assert (found.name, form.quantisation, form.is_roomy) == (base, quantisation, True)
+
+
+def test_a_card_on_which_nothing_is_roomy_gets_what_fits_at_all() -> None:
+    tight = Room(size_bytes=1_150 * 10**6, on_gpu=True)
+    assert propose(INFERENCE, tight).name == DEMO_BASE_NAME
+    assert propose(INFERENCE, Room(size_bytes=GB // 8, on_gpu=True)).name == DEMO_BASE_NAME
+
+
+@pytest.mark.parametrize("ram_gib", [2, 4, 8, 64])
+def test_a_machine_without_a_card_is_proposed_the_demo_base(ram_gib: int) -> None:
+    room = room_on(Machine(ram_bytes=ram_gib * GIB), INFERENCE, LIMITS)
+    assert propose(INFERENCE, room).name == DEMO_BASE_NAME
+    assert (room.on_gpu, room.size_bytes) == (False, ram_gib * GIB * 3 // 4)
+
+
+def test_a_base_that_only_an_account_may_download_is_never_proposed() -> None:
+    for gib in range(2, 80):
+        assert propose(INFERENCE, card_room(gib)).is_open
+
+
+@pytest.mark.parametrize("base", KNOWN_BASES, ids=lambda base: base.name)
+@pytest.mark.parametrize("on_gpu", [True, False])
+def test_more_memory_never_leaves_less_and_a_narrower_form_never_takes_more(base: KnownBase, on_gpu: bool) -> None:
+    before: list[MemoryPlan | None] = [None] * len(FORMS)
+    for gib in range(1, 64):
+        forms = forms_of(base.config, INFERENCE, Room(size_bytes=gib * GIB, on_gpu=on_gpu))
+        assert [form.takes_bytes for form in forms] == sorted((form.takes_bytes for form in forms), reverse=True)
+        for form, earlier in zip(forms, before, strict=True):
+            if form.plan is None:
+                assert earlier is None
+                continue
+            assert form.takes_bytes <= gib * GIB
+            assert earlier is None or form.plan.kv_tokens >= earlier.kv_tokens
+        before = [form.plan for form in forms]
+
+
+def form(quantisation: str, tokens: int, adapters: int = 8) -> Form:
+    plan = MemoryPlan(base_bytes=GB, kv_tokens=tokens, num_adapters=adapters) if tokens else None
+    return Form(quantisation=quantisation, base_bytes=GB, takes_bytes=2 * GB, plan=plan)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "usual", "taken"),
+    [
+        ((9_000, 9_000, 9_000), "none", "none"),
+        ((9_000, 9_000, 9_000), FOUR, FOUR),  # the owner's own setting stays
+        ((0, 9_000, 12_000), "none", "int8"),
+        ((3_000, 9_000, 12_000), "none", "int8"),  # it fits, but a narrower one leaves room
+        ((0, 3_000, 4_000), "none", FOUR),  # none is roomy: the one with the most
+        ((0, 0, 4_000), "int8", FOUR),
+        ((0, 0, 0), "none", None),
+    ],
+)
+def test_the_widest_form_that_leaves_room_is_taken(tokens: tuple[int, ...], usual: str, taken: str | None) -> None:
+    forms = [form(quantisation, each) for quantisation, each in zip(FORMS, tokens, strict=True)]
+    found = choose_form(forms, usual)
+    assert (found.quantisation if found else None) == taken
+
+
+def test_the_driver_and_other_programs_and_the_owners_limit_leave_the_room() -> None:
+    card = Card(vendor="nvidia", name="RTX 3060", total_bytes=12 * GB, taken_bytes=GB, driver="580.1")
+    machine = Machine(ram_bytes=32 * GB, card=card, torch=CUDA)
+    assert room_on(machine, INFERENCE, LIMITS) == Room(size_bytes=11 * GB, on_gpu=True)
+    assert room_on(machine, INFERENCE, LimitsConfig(vram_bytes=6 * GB)).size_bytes == 6 * GB
+    assert room_on(machine, INFERENCE, LimitsConfig(vram_bytes=16 * GB)).size_bytes == 11 * GB
+    on_cpu = room_on(machine, replace(INFERENCE, device="cpu"), LimitsConfig(ram_bytes=5 * GB))
+    assert on_cpu == Room(size_bytes=5 * GB, on_gpu=False)
+    unusable = replace(machine, torch=TorchBuild("2.13.0+cpu", None, None))
+    assert not room_on(unusable, INFERENCE, LIMITS).on_gpu
+
+
+def test_a_base_whose_files_are_narrow_is_planned_as_it_is_stored() -> None:
+    base = known_base("Qwen/Qwen3-8B")
+    assert base is not None
+    awq = {"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemm"}}
+    config = config_from(Path("acme/awq"), {**base.fields, **awq})
+    forms = forms_of(config, INFERENCE, card_room(8))
+    assert [form.quantisation for form in forms] == ["none", "auto"]
+    assert (forms[0].plan is None, forms[1].plan is None) == (True, False)
+    assert 4 * 10**9 < forms[1].base_bytes < 6 * 10**9
+    found = choose_form(forms, "auto")
+    assert (found is forms[1], usual_form(forms, "auto")) == (True, "auto")
+    wide = forms_of(base.config, INFERENCE, card_room(48))
+    assert usual_form(wide, "auto") == "none", "files that are wide are served so"
+
+
+def here(
+    monkeypatch: pytest.MonkeyPatch, card: Card | None, folder: Path, **limits: int
+) -> tuple[BackendSettings, int]:
+    machine = Machine(ram_bytes=32 * GB, card=card, torch=CUDA)
+    monkeypatch.setattr(base_fit, "look_at_machine", lambda: machine)
+    monkeypatch.setattr(base_fit, "is_on_gpu", lambda _: True)
+    config = replace(Config(), inference=INFERENCE, limits=LimitsConfig(**limits))
+    return base_fit.fit_here(WANTED, config, folder)
+
+
+def test_without_a_limit_the_engine_takes_what_others_leave_of_the_card_and_no_more_than_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = known_base("Qwen/Qwen3-4B-Instruct-2507")
+    assert base is not None
+    (tmp_path / "config.json").write_text(json.dumps(base.fields))
+    needs = needs_of(tmp_path, INFERENCE, on_gpu=True)
+    card = Card(vendor="nvidia", name="RTX", total_bytes=24 * GB, driver="580.1")
+    roomy, adapter_bytes = here(monkeypatch, card, tmp_path)
+    assert (roomy.kv_cache_bytes, adapter_bytes) == (needs.full_kv_bytes, INFERENCE.adapter_cache_bytes)
+    assert roomy.device_bytes_max == 0, "only the owner's limit is enforced"
+    tight, adapter_bytes = here(monkeypatch, replace(card, taken_bytes=12 * GB), tmp_path)
+    assert needs.fixed_bytes + tight.kv_cache_bytes + 3 * adapter_bytes <= 12 * GB
+    assert 0 < tight.kv_cache_bytes < needs.full_kv_bytes
+    owned, _ = here(monkeypatch, replace(card, taken_bytes=12 * GB), tmp_path, vram_bytes=20 * GB)
+    assert owned.device_bytes_max == 20 * GB
+    assert owned.kv_cache_bytes > needs.full_kv_bytes
+
+
+def test_a_base_that_does_not_fit_beside_a_game_is_left_to_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = known_base("Qwen/Qwen3-8B")
+    assert base is not None
+    (tmp_path / "config.json").write_text(json.dumps(base.fields))
+    card = Card(vendor="nvidia", name="RTX", total_bytes=24 * GB, taken_bytes=20 * GB, driver="580.1")
+    for found in (card, None):
+        settings, adapter_bytes = here(monkeypatch, found, tmp_path)
+        assert (settings.kv_cache_bytes, adapter_bytes) == (0, INFERENCE.adapter_cache_bytes)
+        assert settings.reserve_bytes
+
+
+def test_what_fits_is_said_with_its_context_and_adapters_and_what_does_not_with_what_would() -> None:
+    room = card_room(8)
+    base = known_base("Qwen/Qwen3-8B")
+    assert base is not None
+    wide, *_ = forms_of(base.config, INFERENCE, room)
+    assert form_text(wide, room) == "does not fit: takes 16.0 GB of 7.5"
+    assert form_text(form("int8", 9_087, 1), room) == (
+        "fits with 9,000 tokens of context for all requests together and 1 adapter of rank 16 beside them"
+    )
+    refusal = refusal_text("acme/large", takes_text([wide, form(FOUR, 0)]), INFERENCE, room)
+    assert refusal.startswith("acme/large does not fit: it takes at least 16.0 GB, 2.0 GB in ")
+    assert ", and your card has 7.5 GB for it. " in refusal
+    assert f"Qwen/Qwen3-8B in {FOUR} and Qwen/Qwen3-4B-Instruct-2507 in {FOUR} would fit" in refusal
+    assert alternatives(INFERENCE, Room(size_bytes=GB // 8, on_gpu=True)) == []
+    assert "no base that this release knows" in refusal_text(
+        "a/b", "1 GB", INFERENCE, Room(size_bytes=9, on_gpu=True)
+    )
+    on_cpu = alternatives(INFERENCE, Room(size_bytes=64 * GB, on_gpu=False))
+    assert on_cpu == ["HuggingFaceTB/SmolLM2-360M-Instruct", DEMO_BASE_NAME]

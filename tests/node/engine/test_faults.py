@@ -1,0 +1,166 @@
+"""A card that fell off the bus, an old driver, a base that does not fit: one sentence each, and no loop."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from support.faulty_plug import FaultyPlug
+
+from openledger_node.engine.backend import BackendSettings
+from openledger_node.engine.engine import LOSSES_MAX, Engine, EngineOptions, Outcome, SequenceLost, Submit
+from openledger_node.engine.faults import device_error_of
+from openledger_node.engine.frames import Finished, Refused
+from openledger_node.errors import DeviceError, ModelError
+from openledger_protocol.inference import SamplingParams
+
+TIMEOUT_S = 60.0
+
+LOST = "CUDA error: GPU is lost.  Reboot the system to recover this GPU"
+OLD_DRIVER = "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU driver"
+ASSERT = "CUDA error: device-side assert triggered\nCUDA kernel errors might be asynchronously reported"
+
+
+@pytest.mark.parametrize(
+    ("words", "says", "can_recover"),
+    [
+        (LOST, "fell off the bus", True),
+        (
+            "Unable to determine the device handle for GPU 0000:01:00.0: GPU has fallen off the bus",
+            "off the bus",
+            True,
+        ),
+        (OLD_DRIVER, "driver is too old for the installed torch: update the driver", False),
+        ("CUDA driver version is insufficient for CUDA runtime version", "update the driver", False),
+        ("CUDA error: no kernel image is available for execution on the device", "supports the card", False),
+        ("CUDA error: no CUDA-capable device is detected", "the driver finds no GPU", True),
+        ("No CUDA GPUs are available", "the driver finds no GPU", True),
+        ("Found no NVIDIA driver on your system.", "the driver finds no GPU", True),
+        ("HIP error: no ROCm-capable device is detected", "the driver finds no GPU", True),
+        ("CUDA error: uncorrectable ECC error encountered", "memory has an error", True),
+        (ASSERT, "a program on the GPU failed", True),
+        ("CUDA error: an illegal memory access was encountered", "a program on the GPU failed", True),
+        ("CUDA error: unspecified launch failure", "a program on the GPU failed", True),
+        ("CUDA out of memory. Tried to allocate 2.00 GiB", "does not fit into the memory that is free now", True),
+        ("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes", "does not fit", True),
+    ],
+)
+def test_each_error_of_a_device_has_its_sentence_and_the_librarys_words_behind_it(
+    words: str, says: str, can_recover: bool
+) -> None:
+    found = device_error_of(RuntimeError(words))
+    assert found is not None
+    assert says in str(found)
+    assert words[:20] in str(found)
+    assert "\n" not in str(found)
+    assert found.can_recover is can_recover
+
+
+def test_an_error_behind_another_is_found_and_our_own_and_others_are_left_alone() -> None:
+    outer = KeyError("step")
+    outer.__cause__ = RuntimeError(LOST)
+    assert "off the bus" in str(device_error_of(outer))
+    assert device_error_of(KeyError("x")) is None
+    assert device_error_of(ModelError(f"no vLLM server: {LOST}")) is None
+    ours = DeviceError("lower kv_cache_bytes")
+    assert device_error_of(ours) is ours
+
+
+# ---- in a real child
+
+
+@pytest.fixture
+def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FaultyPlug:
+    return FaultyPlug(tmp_path / "plug", monkeypatch)
+
+
+@asynccontextmanager
+async def running(folder: Path) -> AsyncIterator[Engine]:
+    options = EngineOptions(
+        backend="faulty",
+        settings=BackendSettings(
+            base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=8, context_max=2048
+        ),
+        prefill_tokens_max=64,
+        adapter_cache_bytes=1 << 20,
+        stall_timeout_s=60.0,
+        wait_policy="passive",
+        log_file=folder / "engine.log",
+    )
+    engine = Engine(options)
+    with trio.fail_after(TIMEOUT_S):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(engine.run)
+            yield engine
+            nursery.cancel_scope.cancel()
+
+
+async def ask(engine: Engine, name: str) -> Outcome | SequenceLost:
+    sampling = SamplingParams(max_tokens=4, seed=1, temperature=0)
+    outcomes = engine.submit(Submit(sequence_id=name, prompt_ids=(1, 2), sampling=sampling, adapter=None))
+    return [outcome async for outcome in outcomes][-1]
+
+
+async def test_a_card_that_is_lost_at_the_start_leaves_the_node_up_and_its_return_is_noticed(
+    plug: FaultyPlug, tmp_path: Path
+) -> None:
+    plug.fail("open", LOST)
+    async with running(tmp_path) as engine:
+        assert (engine.state, engine.process_id, engine.num_restarts) == ("failed", None, 0)
+        assert engine.failure is not None
+        assert engine.failure.why.startswith("the GPU no longer answers (it fell off the bus)")
+        refused = await ask(engine, "a")
+        assert refused == Refused(sequence_id="a", message=engine.failure.why, code="unavailable")
+        plug.mend()
+        assert isinstance(await ask(engine, "b"), Finished)
+        assert (engine.state, engine.failure) == ("ready", None)
+    assert "Traceback" in (tmp_path / "engine.log").read_text(), "the log has all of it"
+
+
+async def test_an_old_driver_is_said_once_and_not_tried_again(plug: FaultyPlug, tmp_path: Path) -> None:
+    plug.fail("open", OLD_DRIVER)
+    async with running(tmp_path) as engine:
+        for name in "abc":
+            assert isinstance(await ask(engine, name), Refused)
+        assert (tmp_path / "engine.log").read_text().count("Traceback") == 1
+
+
+async def test_an_assert_on_the_device_costs_a_restart_and_no_answer(
+    plug: FaultyPlug, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(tmp_path) as engine:
+        plug.fail("step", ASSERT)
+        with caplog.at_level(logging.ERROR):
+            sampling = SamplingParams(max_tokens=4, seed=1, temperature=0)
+            outcomes = engine.submit(Submit(sequence_id="a", prompt_ids=(1, 2), sampling=sampling, adapter=None))
+            while engine.num_restarts == 0:  # noqa: ASYNC110  # nothing tells when
+                await trio.sleep(0.01)
+            plug.mend()
+        assert isinstance([outcome async for outcome in outcomes][-1], Finished)
+        assert engine.num_restarts == 1
+    assert "a program on the GPU failed, and the engine was started again" in caplog.text
+
+
+async def test_a_card_that_is_lost_in_a_step_is_named_and_what_waits_is_refused(
+    plug: FaultyPlug, tmp_path: Path
+) -> None:
+    async with running(tmp_path) as engine:
+        plug.fail("step", LOST)
+        sampling = SamplingParams(max_tokens=4, seed=1, temperature=0)
+        outcomes = engine.submit(Submit(sequence_id="a", prompt_ids=(1, 2), sampling=sampling, adapter=None))
+        while engine.num_restarts == 0:  # noqa: ASYNC110  # nothing tells when
+            await trio.sleep(0.01)
+        plug.fail("open", LOST)
+        last = [outcome async for outcome in outcomes][-1]
+        assert isinstance(last, Refused)
+        assert "off the bus" in last.message
+        assert engine.state == "failed"
+
+
+async def test_a_request_that_always_breaks_the_device_is_given_up(plug: FaultyPlug, tmp_path: Path) -> None:
+    async with running(tmp_path) as engine:
+        plug.fail("step", ASSERT)
+        assert await ask(engine, "a") == SequenceLost(sequence_id="a")
+        assert engine.num_restarts == LOSSES_MAX + 1

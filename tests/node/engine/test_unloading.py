@@ -1,0 +1,304 @@
+"""An engine that gives its memory back when nobody asks, and is loaded again for whoever asks next.
+
+On a virtual clock, over a child without a process. `test_engine.py` has the real one.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+from support.scripted_child import PROFILE, Script
+
+from openledger_node.engine.backend import BackendSettings
+from openledger_node.engine.duty import RETRY_S
+from openledger_node.engine.engine import FAILED_STARTS_MAX, Engine, EngineOptions, Outcome, SequenceLost, Submit
+from openledger_node.engine.frames import Fatal, Finished, OpenEngine, Refused
+from openledger_node.errors import ModelError
+from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_protocol.inference import SamplingParams
+from openledger_protocol.primitives import AdapterId
+
+UNLOAD_AFTER_S, LOAD_S, LONG_S = 300.0, 8.0, 5_000.0
+NO_ROOM = Fatal(message="the base does not fit: close the game", is_device=True, can_recover=True)
+OLD_DRIVER = Fatal(message="the driver is too old: update it", is_device=True, can_recover=False)
+
+
+@asynccontextmanager
+async def running(script: Script, unload_after_s: float = UNLOAD_AFTER_S) -> AsyncIterator[Engine]:
+    options = EngineOptions(
+        backend="fake",
+        settings=BackendSettings(
+            base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=8, context_max=2048
+        ),
+        prefill_tokens_max=64,
+        adapter_cache_bytes=1 << 20,
+        stall_timeout_s=60.0,
+        wait_policy="passive",
+        log_file=Path("/nowhere/engine.log"),
+        unload_after_s=unload_after_s,
+    )
+    engine = Engine(options, start=script.start)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(engine.run)
+        yield engine
+        nursery.cancel_scope.cancel()
+
+
+def order(name: str) -> Submit:
+    sampling = SamplingParams(max_tokens=4, seed=1, temperature=0)
+    return Submit(sequence_id=name, prompt_ids=(1, 2), sampling=sampling, adapter=None)
+
+
+async def last_of(outcomes: "trio.MemoryReceiveChannel[Outcome | SequenceLost]") -> Outcome | SequenceLost:
+    return [outcome async for outcome in outcomes][-1]
+
+
+async def ask(engine: Engine, name: str) -> Outcome | SequenceLost:
+    return await last_of(engine.submit(order(name)))
+
+
+async def test_it_is_unloaded_after_the_set_time_without_a_request_and_not_before(autojump_clock: object) -> None:
+    script = Script()
+    async with running(script) as engine:
+        await ask(engine, "a")
+        await trio.sleep(UNLOAD_AFTER_S - 2)
+        await ask(engine, "b")
+        await trio.sleep(UNLOAD_AFTER_S - 2)
+        assert engine.state == "ready"
+        await trio.sleep(4)
+        assert (engine.state, engine.process_id, engine.num_unloads) == ("unloaded", None, 1)
+        assert (engine.can_answer, engine.num_restarts) == (True, 0)
+
+
+async def test_without_the_setting_it_stays_for_ever(autojump_clock: object) -> None:
+    script = Script()
+    async with running(script, unload_after_s=0) as engine:
+        await trio.sleep(LONG_S)
+        assert (engine.state, script.num_started) == ("ready", 1)
+
+
+async def test_a_long_answer_is_no_idleness(autojump_clock: object) -> None:
+    script = Script(answer_s=3 * UNLOAD_AFTER_S)
+    async with running(script) as engine:
+        engine._options = replace(engine._options, stall_timeout_s=1e9)
+        assert isinstance(await ask(engine, "a"), Finished)
+    assert engine.num_unloads == 0
+
+
+async def test_several_requests_at_once_start_one_reload_and_all_are_answered(autojump_clock: object) -> None:
+    script = Script()
+    async with running(script) as engine:
+        await trio.sleep(UNLOAD_AFTER_S + 5)
+        began_s = trio.current_time()
+        channels = [engine.submit(order(f"s{number}")) for number in range(5)]
+        await trio.testing.wait_all_tasks_blocked()
+        assert engine.state == "reloading"
+        assert [type(await last_of(channel)) for channel in channels] == [Finished] * 5
+        assert trio.current_time() - began_s < LOAD_S + 6
+    assert (script.num_started, engine.num_restarts) == (2, 0)
+    assert sum(isinstance(command, OpenEngine) for command in script.children[-1].commands) == 1
+
+
+async def test_a_request_that_comes_while_it_is_unloaded_is_answered_by_the_next_engine(
+    autojump_clock: object,
+) -> None:
+    script = Script(end_s=3.0)
+    async with running(script) as engine:
+        while engine.state == "ready":  # noqa: ASYNC110  # nothing tells when
+            await trio.sleep(0.5)
+        assert engine.process_id is not None, "it is on its way out"
+        assert engine.can_answer
+        assert isinstance(await ask(engine, "late"), Finished)
+    assert (script.num_started, engine.num_restarts) == (2, 0)
+    assert not any(isinstance(command, Submit) for command in script.children[0].commands)
+
+
+async def test_it_says_how_long_a_first_token_takes_by_its_last_load(autojump_clock: object) -> None:
+    script = Script(load_s=LOAD_S)
+    async with running(script) as engine:
+        assert (engine.load_s, engine.ready_in_s()) == (LOAD_S, 0.0)
+        await trio.sleep(UNLOAD_AFTER_S - 10)
+        assert engine.ready_in_s() == 0.0
+        assert engine.ready_in_s(within_s=20.0) == LOAD_S, "it will be unloaded before a bid of now has run out"
+        await trio.sleep(15)
+        assert engine.ready_in_s() == LOAD_S
+        engine.load()
+        await trio.sleep(3)
+        assert engine.ready_in_s() == pytest.approx(LOAD_S - 3)
+        script.load_s = LOAD_S
+        await trio.sleep(10)
+        assert (engine.state, engine.ready_in_s(within_s=20.0)) == ("ready", 0.0)
+
+
+async def test_a_load_that_takes_longer_than_the_last_one_promises_nothing_soon(autojump_clock: object) -> None:
+    script = Script(load_s=LOAD_S)
+    async with running(script) as engine:
+        await trio.sleep(UNLOAD_AFTER_S + 5)
+        script.load_s = 10 * LOAD_S
+        engine.load()
+        began_s = trio.current_time()
+        for late_s in (0.0, 1.0, 5.0, 20.0):
+            await trio.sleep_until(began_s + LOAD_S + late_s)
+            assert engine.ready_in_s() == pytest.approx(max(1.0, late_s), abs=0.1)
+
+
+async def test_a_pin_loads_it(autojump_clock: object) -> None:
+    script = Script()
+    async with running(script) as engine:
+        await trio.sleep(UNLOAD_AFTER_S + 5)
+        source = AdapterSource(id=AdapterId("0xaa"), parts=(AdapterPart(folder="/nowhere/aa"),))
+        engine.pin(source)
+        await trio.sleep(LOAD_S + 1)
+        assert engine.state == "ready"
+    (opened, *_) = script.children[-1].commands
+    assert isinstance(opened, OpenEngine)
+    assert opened.pinned == (source,)
+
+
+# ---- a pause
+
+
+async def test_a_pause_ends_everything_at_once_and_nothing_is_loaded_before_the_resume(
+    autojump_clock: object,
+) -> None:
+    script = Script(answer_s=1000.0)
+    async with running(script) as engine:
+        runs = engine.submit(order("runs"))
+        await trio.sleep(1)
+        began_s = trio.current_time()
+        engine.rest()
+        assert await last_of(runs) == Finished(sequence_id="runs", reason="cancelled")
+        assert await ask(engine, "late") == Finished(sequence_id="late", reason="cancelled")
+        await trio.testing.wait_all_tasks_blocked()
+        assert (engine.process_id, trio.current_time()) == (None, began_s)
+        await trio.sleep(LONG_S)
+        assert (engine.state, script.num_started, engine.can_answer) == ("paused", 1, False)
+        engine.wake()
+        await trio.sleep(LOAD_S + 1)
+        assert (engine.state, engine.num_restarts) == ("ready", 0)
+
+
+async def test_a_pause_while_it_loads_ends_the_load_and_a_resume_begins_another(autojump_clock: object) -> None:
+    script = Script()
+    async with running(script) as engine:
+        engine.rest()
+        engine.wake()
+        await trio.sleep(2)
+        assert engine.state == "reloading"
+        engine.rest()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (engine.state, engine.process_id) == ("paused", None)
+        engine.wake()
+        await trio.sleep(LOAD_S + 1)
+        assert (engine.state, script.num_started) == ("ready", 3)
+
+
+async def test_an_unloaded_engine_that_is_paused_is_loaded_by_the_resume(autojump_clock: object) -> None:
+    script = Script()
+    async with running(script) as engine:
+        await trio.sleep(UNLOAD_AFTER_S + 5)
+        engine.rest()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (engine.state, engine.can_answer) == ("paused", False)
+        engine.wake()
+        await trio.sleep(LOAD_S + 1)
+        assert engine.state == "ready"
+
+
+# ---- a load that fails
+
+
+async def test_a_reload_that_fails_refuses_what_waits_in_one_sentence_and_the_next_request_tries_again(
+    autojump_clock: object,
+) -> None:
+    script = Script()
+    async with running(script) as engine:
+        await trio.sleep(UNLOAD_AFTER_S + 5)
+        script.fatal = NO_ROOM
+        refused = await ask(engine, "a")
+        assert refused == Refused(sequence_id="a", message=NO_ROOM.message, code="unavailable")
+        assert (engine.state, engine.can_answer) == ("failed", False)
+        assert engine.failure is not None
+        assert engine.failure.why == NO_ROOM.message
+        script.fatal = None
+        assert isinstance(await ask(engine, "b"), Finished)
+        assert (engine.state, engine.failure) == ("ready", None)
+
+
+async def test_what_may_get_better_is_tried_again_by_itself_and_ever_less_often(autojump_clock: object) -> None:
+    script = Script(fatal=NO_ROOM, load_s=1.0)
+    async with running(script) as engine:
+        began_s, seen = trio.current_time(), []
+        while len(script.children) <= len(RETRY_S) + 1:
+            known = script.num_started
+            while script.num_started == known:  # noqa: ASYNC110  # nothing tells when
+                await trio.sleep(1)
+            seen.append(trio.current_time() - began_s)
+            began_s = trio.current_time()
+        pauses = [*RETRY_S, RETRY_S[-1]]
+        assert seen == pytest.approx([pause + 1 for pause in pauses], abs=2.5)
+        script.fatal = None
+        await trio.sleep(RETRY_S[-1] + 5)
+        assert (engine.can_answer, engine.failure) == (True, None)
+
+
+async def test_what_cannot_get_better_is_not_tried_again_until_something_changes(autojump_clock: object) -> None:
+    script = Script(fatal=OLD_DRIVER)
+    async with running(script) as engine:
+        await trio.sleep(LONG_S)
+        assert (engine.state, script.num_started) == ("failed", 1)
+        refused = await ask(engine, "a")
+        assert isinstance(refused, Refused)
+        assert (refused.message, script.num_started) == (OLD_DRIVER.message, 1)
+        script.fatal = None
+        engine.renew(engine._options)
+        await trio.sleep(LOAD_S + 1)
+        assert engine.state == "ready"
+
+
+async def test_settings_that_cannot_work_end_the_first_start_and_no_later_one(autojump_clock: object) -> None:
+    broken = Fatal(message="the base's files are gone: pull it again")
+    with pytest.RaisesGroup(pytest.RaisesExc(ModelError, match="are gone")):
+        async with running(Script(fatal=broken)):
+            pass
+    script = Script()
+    async with running(script) as engine:
+        await trio.sleep(UNLOAD_AFTER_S + 5)
+        script.fatal = broken
+        refused = await ask(engine, "a")
+        assert isinstance(refused, Refused)
+        assert "pull it again" in refused.message
+        script.fatal = None  # they are back
+        assert isinstance(await ask(engine, "b"), Finished)
+
+
+async def test_children_that_die_while_they_load_are_a_failure_and_not_the_end_of_the_node(
+    autojump_clock: object,
+) -> None:
+    script = Script(is_dying=True, load_s=1.0)
+    async with running(script) as engine:
+        assert (engine.state, script.num_started) == ("failed", FAILED_STARTS_MAX)
+        assert engine.failure is not None
+        assert f"ended {FAILED_STARTS_MAX} times while loading" in engine.failure.why
+        await trio.sleep(RETRY_S[0] + 5)
+        assert script.num_started == FAILED_STARTS_MAX + 1, "one more try, and no loop"
+        script.is_dying = False
+        assert isinstance(await ask(engine, "a"), Finished)
+
+
+async def test_an_engine_that_comes_back_on_another_device_does_not_serve(autojump_clock: object) -> None:
+    """A card that fell off the bus must not turn a fast node into a slow one that keeps its promises of before."""
+    script = Script(profile=replace(PROFILE, device="cuda"))
+    async with running(script) as engine:
+        await trio.sleep(UNLOAD_AFTER_S + 5)
+        script.profile = replace(PROFILE, device="cpu")
+        refused = await ask(engine, "a")
+        assert isinstance(refused, Refused)
+        assert "ran on 'cuda' and finds only 'cpu' now" in refused.message
+        assert engine.state == "failed"
+        script.profile = replace(PROFILE, device="cuda")
+        assert isinstance(await ask(engine, "b"), Finished)

@@ -1,0 +1,388 @@
+"""Models of Ollama and LM Studio: how they are found where those programs keep them, and why one can't be used."""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from gguf.constants import GGMLQuantizationType
+from support.gguf_stores import LAYER, name_in_ollama, ollama_manifest, put_blob, put_in_ollama, write_gguf
+
+from openledger_node.errors import ModelError
+from openledger_node.models.elsewhere import find_elsewhere, locate
+from openledger_node.models.gguf_files.config import FAMILIES
+from openledger_node.models.gguf_files.weights import NARROW, PLAIN
+from openledger_node.models.gguf_head import ENGINE_FAMILIES, GgufHead
+from openledger_node.models.store import ModelStore
+from openledger_node.models.stores import STORES, ollama
+from openledger_node.models.stores.lmstudio import LmStudioStore
+from openledger_node.models.stores.ollama import MANIFEST_LIST, OllamaStore, read_name
+
+STRANGER = 65_534
+OUT_OF_THE_STORE = [
+    "../../etc/passwd",
+    "..",
+    "../x",
+    "a/../../b/c",
+    "/etc/passwd",
+    "a//b",
+    "",
+    "a/b\0c",
+    "x/y/z/../w",
+]
+
+
+@pytest.fixture
+def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's home folder without any store; the real ones of this machine are out of sight."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("OLLAMA_MODELS", raising=False)
+    monkeypatch.setattr(ollama, "FOLDERS", ("~/.ollama/models",))
+    return tmp_path
+
+
+@pytest.fixture
+def gguf(tmp_path: Path) -> Path:
+    return write_gguf(tmp_path / "made" / "Tiny-Q4_K_M.gguf")
+
+
+def ollama_of(user: Path) -> Path:
+    return user / ".ollama" / "models"
+
+
+def lmstudio_of(user: Path) -> Path:
+    return user / ".lmstudio" / "models"
+
+
+# ---- every store
+
+
+@pytest.mark.parametrize("kind", STORES, ids=lambda kind: kind.title)
+def test_a_store_that_is_not_there_is_empty_and_says_how_to_fill_it(kind: type[ModelStore], user: Path) -> None:
+    store = kind()
+    assert (store.listing().models, store.listing().refused) == ([], [])
+    with pytest.raises(ModelError, match=f"{store.title} has no .*owner/name.* on this machine"):
+        store.find("owner/name")
+
+
+@pytest.mark.parametrize("name", OUT_OF_THE_STORE)
+@pytest.mark.parametrize("kind", STORES, ids=lambda kind: kind.title)
+def test_a_name_that_leads_out_of_a_store_is_refused(
+    kind: type[ModelStore], user: Path, gguf: Path, name: str
+) -> None:
+    put_in_ollama(ollama_of(user), "tiny/latest", gguf)
+    write_gguf(lmstudio_of(user) / "owner" / "name" / "tiny.gguf")
+    with pytest.raises(ModelError, match="is not a name of"):
+        kind().find(name)
+
+
+def test_every_listed_model_is_found_by_the_name_that_is_listed(user: Path, gguf: Path) -> None:
+    for path in ("qwen3/8b", "me/mine/latest", "hf.co/bartowski/Llama-3.2-1B-Instruct-GGUF/Q4_K_M"):
+        put_in_ollama(ollama_of(user), path, gguf)
+    for name in ("tiny-Q8_0.gguf", "with space & ünïcode.gguf"):
+        write_gguf(lmstudio_of(user) / "Owner" / "Some Name" / name)
+    found, refused = find_elsewhere()
+    assert not refused
+    assert {each.source for each in found} == {
+        "ollama:qwen3:8b",
+        "ollama:me/mine:latest",
+        "ollama:hf.co/bartowski/Llama-3.2-1B-Instruct-GGUF:Q4_K_M",
+        "lmstudio:Owner/Some Name/tiny-Q8_0.gguf",
+        "lmstudio:Owner/Some Name/with space & ünïcode.gguf",
+    }
+    for each in found:
+        model = locate(each.source)
+        assert model is not None
+        assert (model.source, model.file) == (each.source, each.file)
+
+
+def test_a_listing_says_what_a_model_is_and_what_serves_it(user: Path, gguf: Path) -> None:
+    put_in_ollama(ollama_of(user), "tiny/latest", gguf)
+    for name, architecture in (("llama-Q3_K_L", "llama"), ("moe-Q8_0", "qwen3moe"), ("plain", "qwen2")):
+        write_gguf(lmstudio_of(user) / "o" / "n" / f"{name}.gguf", architecture=architecture)
+    found, _ = find_elsewhere()
+    own, foreign = ("torch_lora", "llamacpp"), ("llamacpp",)
+    assert [(each.store, each.family, each.format, each.backends) for each in found] == [
+        ("Ollama", "llama", "Q4_K_M", own),
+        ("LM Studio", "llama", "Q3_K_L", foreign),
+        ("LM Studio", "qwen3moe", "Q8_0", foreign),
+        ("LM Studio", "qwen2", None, own),
+    ]
+    assert found[0].size_bytes == gguf.stat().st_size
+
+
+def test_a_listing_goes_by_what_the_engine_reads() -> None:
+    assert set(ENGINE_FAMILIES) == set(FAMILIES)
+    for kind in GGMLQuantizationType:
+        head = GgufHead(architecture="llama", format=kind.name)
+        assert ("torch_lora" in head.backends) == (kind in (*PLAIN, *NARROW)), kind.name
+
+
+def test_one_model_in_two_stores_is_listed_under_both_names(user: Path, gguf: Path) -> None:
+    put_in_ollama(ollama_of(user), "tiny/latest", gguf)
+    target = lmstudio_of(user) / "owner" / "tiny" / gguf.name
+    target.parent.mkdir(parents=True)
+    target.write_bytes(gguf.read_bytes())
+    assert [each.source for each in find_elsewhere()[0]] == ["ollama:tiny:latest", f"lmstudio:owner/tiny/{gguf.name}"]
+
+
+def test_a_file_that_is_no_gguf_hides_no_other(user: Path, gguf: Path) -> None:
+    put_in_ollama(ollama_of(user), "tiny/latest", gguf)
+    (lmstudio_of(user) / "o" / "n").mkdir(parents=True)
+    (lmstudio_of(user) / "o" / "n" / "page.gguf").write_text("<html>")
+    (lmstudio_of(user) / "o" / "n" / "torn.gguf").write_bytes(gguf.read_bytes()[:40])
+    found, refused = find_elsewhere()
+    assert [each.source for each in found] == ["ollama:tiny:latest"]
+    assert [(source, "get the file again" in reason) for source, reason in refused] == [
+        ("lmstudio:o/n/page.gguf", True),
+        ("lmstudio:o/n/torn.gguf", True),
+    ]
+
+
+# ---- Ollama
+
+
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        ("qwen3", ("registry.ollama.ai", "library", "qwen3", "latest")),
+        ("qwen3:8b", ("registry.ollama.ai", "library", "qwen3", "8b")),
+        ("me/mine:v1", ("registry.ollama.ai", "me", "mine", "v1")),
+        ("library/qwen3:8b", ("registry.ollama.ai", "library", "qwen3", "8b")),
+        ("hf.co/a/b-GGUF:Q4_K_M", ("hf.co", "a", "b-GGUF", "Q4_K_M")),
+    ],
+)
+def test_a_name_is_completed_as_ollama_completes_it(name: str, full: tuple[str, ...]) -> None:
+    found = read_name(name)
+    assert (found.host, found.owner, found.model, found.tag) == full
+
+
+@pytest.mark.parametrize("root", ["manifests", "manifests-v2"])
+def test_a_model_is_its_blob_and_the_blobs_name_is_its_digest(user: Path, gguf: Path, root: str) -> None:
+    blob = put_in_ollama(ollama_of(user), "qwen3/8b", gguf, "params", "license", "system", root=root)
+    model = OllamaStore().find("qwen3:8b")
+    assert (model.file, model.title, model.format) == (blob, "qwen3-8b", "Q4_K_M")
+    assert model.digest == "0x" + blob.name.removeprefix("sha256-")
+
+
+def test_the_store_that_the_environment_names_goes_first(
+    user: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_in_ollama(ollama_of(user), "tiny/latest", write_gguf(user / "other.gguf", seed=1))
+    blob = put_in_ollama(user / "moved", "tiny/latest", gguf)
+    monkeypatch.setenv("OLLAMA_MODELS", str(user / "moved"))
+    assert OllamaStore().find("tiny").file == blob
+    assert len(OllamaStore().listing().models) == 1
+
+
+def test_a_manifest_that_is_a_link_to_its_blob_is_read(user: Path, gguf: Path) -> None:
+    store = ollama_of(user)
+    manifest = ollama_manifest(store, gguf.read_bytes())
+    digest = put_blob(store, json.dumps(manifest).encode())["digest"]
+    file = store / "manifests-v2" / "registry.ollama.ai" / "library" / "tiny" / "latest"
+    file.parent.mkdir(parents=True)
+    file.symlink_to(store / "blobs" / digest.replace(":", "-"))
+    assert OllamaStore().find("tiny").digest == "0x" + manifest["layers"][0]["digest"][7:]
+
+
+@pytest.mark.parametrize("is_reference", [False, True])
+def test_of_a_list_of_manifests_the_gguf_one_is_taken(user: Path, gguf: Path, *, is_reference: bool) -> None:
+    store = ollama_of(user)
+    ours = {**ollama_manifest(store, gguf.read_bytes()), "runner": "llamacpp", "format": "gguf"}
+    digest = ours["layers"][0]["digest"]
+    if is_reference:
+        blob = put_blob(store, json.dumps(ours).encode())["digest"]
+        ours = {"mediaType": ours["mediaType"], "digest": blob, "runner": "llamacpp", "format": "gguf"}
+    mlx = {**ollama_manifest(store, None, "tensor"), "runner": "mlx", "format": "safetensors"}
+    name_in_ollama(store, "tiny/latest", {"schemaVersion": 2, "mediaType": MANIFEST_LIST, "manifests": [mlx, ours]})
+    assert OllamaStore().find("tiny").digest == "0x" + digest[7:]
+
+
+@pytest.mark.parametrize(
+    ("weights", "others", "reason"),
+    [
+        (b"GGUF", ["adapter"], f"has an adapter .layer {LAYER}adapter.: use the model that it was made from"),
+        (b"GGUF", ["projector"], f"reads pictures .layer {LAYER}projector.: only text models are served"),
+        (b"GGUF", ["model"], "has 2 model files: only models of one GGUF file are served"),
+        (None, ["tensor", "tensor"], "is stored for MLX, not as GGUF: pull a tag of it that is GGUF"),
+        (None, [], "has no weights here, as models that run in Ollama's cloud: pull another tag"),
+    ],
+    ids=["adapter", "projector", "two models", "mlx", "cloud"],
+)
+def test_a_model_that_no_gguf_file_stands_for_is_refused_by_name(
+    user: Path, weights: bytes | None, others: list[str], reason: str
+) -> None:
+    name_in_ollama(ollama_of(user), "tiny/latest", ollama_manifest(ollama_of(user), weights, *others))
+    with pytest.raises(ModelError, match=f"ollama:tiny:latest {reason}"):
+        OllamaStore().find("tiny")
+    assert [source for source, _ in OllamaStore().listing().refused] == ["ollama:tiny:latest"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '"x"', '{"layers": 7}', "[" * 50_000, '{"layers": [7, null]}'])
+def test_a_torn_manifest_is_refused_and_hides_no_other(user: Path, gguf: Path, content: str) -> None:
+    put_in_ollama(ollama_of(user), "whole/latest", gguf)
+    name_in_ollama(ollama_of(user), "torn/latest", content)
+    with pytest.raises(ModelError, match="torn"):
+        OllamaStore().find("torn")
+    listing = OllamaStore().listing()
+    assert [model.source for model in listing.models] == ["ollama:whole:latest"]
+    assert [source for source, _ in listing.refused] == ["ollama:torn:latest"]
+
+
+@pytest.mark.parametrize("digest", ["sha256:../../../../etc/passwd", "sha256:" + "g" * 64, "md5:1", None, 7])
+def test_a_digest_that_is_none_leads_nowhere(user: Path, digest: object) -> None:
+    layer = {"mediaType": f"{LAYER}model", "digest": digest, "size": 4}
+    name_in_ollama(ollama_of(user), "tiny/latest", json.dumps({"layers": [layer]}))
+    with pytest.raises(ModelError, match="which is not a digest: run `ollama pull tiny:latest` again"):
+        OllamaStore().find("tiny")
+
+
+def test_weights_that_are_missing_or_torn_are_pulled_again(user: Path, gguf: Path) -> None:
+    blob = put_in_ollama(ollama_of(user), "tiny/latest", gguf)
+    blob.write_bytes(gguf.read_bytes()[:-1])
+    with pytest.raises(ModelError, match=r"has \d+ bytes, and ollama:tiny:latest needs .*`ollama pull tiny:latest`"):
+        OllamaStore().find("tiny")
+    blob.unlink()
+    with pytest.raises(ModelError, match=r"the weights of ollama:tiny:latest are missing.*`ollama pull tiny:latest`"):
+        OllamaStore().find("tiny")
+
+
+# ---- LM Studio
+
+
+def test_a_model_with_one_file_needs_no_file_in_its_name(user: Path) -> None:
+    file = write_gguf(lmstudio_of(user) / "owner" / "name" / "tiny-Q4_0.gguf")
+    (file.parent / "mmproj-model-f16.gguf").write_bytes(b"GGUF")
+    (file.parent / "readme.md").touch()
+    model = LmStudioStore().find("owner/name")
+    assert (model.source, model.file, model.title) == ("lmstudio:owner/name/tiny-Q4_0.gguf", file, "tiny-Q4_0")
+    write_gguf(file.with_name("tiny-Q8_0.gguf"))
+    with pytest.raises(
+        ModelError, match=r"several files of owner/name: choose one of lmstudio:.*Q4_0.gguf, lmstudio:"
+    ):
+        LmStudioStore().find("owner/name")
+
+
+def test_the_folder_of_the_settings_is_looked_into_too(user: Path) -> None:
+    (user / ".lmstudio").mkdir()
+    (user / ".lmstudio" / "settings.json").write_text(json.dumps({"downloadsFolder": str(user / "big disk")}))
+    roots = (user / "big disk", lmstudio_of(user), user / ".cache" / "lm-studio" / "models")
+    for number, root in enumerate(roots):
+        write_gguf(root / "owner" / f"name{number}" / "tiny.gguf")
+    assert len(LmStudioStore().listing().models) == 3
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"downloadsFolder": 7}', "[" * 50_000])
+def test_torn_settings_name_no_folder(user: Path, content: str) -> None:
+    file = write_gguf(lmstudio_of(user) / "owner" / "name" / "tiny.gguf")
+    (user / ".lmstudio" / "settings.json").write_text(content)
+    assert LmStudioStore().find("owner/name").file == file
+
+
+def test_lm_studios_own_folder_may_be_elsewhere(user: Path) -> None:
+    file = write_gguf(user / "elsewhere" / "models" / "owner" / "name" / "tiny.gguf")
+    (user / ".lmstudio-home-pointer").write_text(f"{user / 'elsewhere'}\n")
+    assert LmStudioStore().find("owner/name").file == file
+
+
+def test_a_model_in_several_parts_is_refused_with_how_to_join_them(user: Path) -> None:
+    for part in (1, 2):
+        write_gguf(lmstudio_of(user) / "owner" / "name" / f"large-Q4_K_M-0000{part}-of-00002.gguf")
+    with pytest.raises(ModelError, match="is one part of several: join its parts with `llama-gguf-split --merge`"):
+        LmStudioStore().find("owner/name")
+    assert len(LmStudioStore().listing().refused) == 2
+
+
+def test_a_link_whose_file_is_gone_is_refused(user: Path) -> None:
+    file = lmstudio_of(user) / "owner" / "name" / "tiny.gguf"
+    file.parent.mkdir(parents=True)
+    file.symlink_to(user / "gone.gguf")
+    assert "is missing" in dict(LmStudioStore().listing().refused)["lmstudio:owner/name/tiny.gguf"]
+
+
+# ---- a store that this user may not read
+
+
+@pytest.fixture
+def closed(gguf: Path) -> Iterator[Path]:
+    """A store as the service of Ollama's installer has it, below a folder that only its own user may enter."""
+    with tempfile.TemporaryDirectory() as root:
+        Path(root).chmod(0o755)
+        store = Path(root) / "ollama" / ".ollama" / "models"
+        put_in_ollama(store, "tiny/latest", gguf)
+        write_gguf(Path(root) / "ollama" / "lm" / "owner" / "name" / "tiny.gguf")
+        (Path(root) / "ollama").chmod(0o700 if os.geteuid() == 0 else 0)
+        yield store
+        (Path(root) / "ollama").chmod(0o700)
+
+
+@contextlib.contextmanager
+def as_stranger() -> Iterator[None]:
+    """Be a user whom the file system refuses, also where the tests run as root."""
+    was = os.geteuid()
+    if was == 0:
+        os.seteuid(STRANGER)
+    try:
+        yield
+    finally:
+        os.seteuid(was)
+
+
+def test_a_store_that_cannot_be_read_names_the_command_that_opens_it(closed: Path) -> None:
+    store, root = OllamaStore([closed]), closed.parents[1]
+    command = f"sudo chmod a\\+x {root} {root}/.ollama && sudo chmod -R a\\+rX {closed}`"
+    with as_stranger():
+        with pytest.raises(ModelError, match=f"{closed} can't be read by this user: `{command}"):
+            store.find("tiny")
+        refused = store.listing().refused
+    assert [source for source, _ in refused] == [str(closed)]
+
+
+def test_a_closed_store_hides_no_open_one(closed: Path, gguf: Path) -> None:
+    opened = closed.parents[2] / "open"
+    blob = put_in_ollama(opened, "tiny/latest", gguf)
+    store = OllamaStore([closed, opened])
+    with as_stranger():
+        assert store.find("tiny").file == blob
+        listing = store.listing()
+    assert [model.file for model in listing.models] == [blob]
+    assert [source for source, _ in listing.refused] == [str(closed)]
+
+
+def test_lm_studios_folder_that_cannot_be_read_names_the_command(closed: Path) -> None:
+    folder = closed.parents[1] / "lm"
+    with as_stranger(), pytest.raises(ModelError, match=r"can't be read by this user: `sudo chmod a\+x"):
+        LmStudioStore([folder]).find("owner/name")
+
+
+def test_a_blob_that_cannot_be_read_names_the_command(closed: Path) -> None:
+    closed.parents[1].chmod(0o755)
+    for blob in (closed / "blobs").iterdir():
+        blob.chmod(0o600 if os.geteuid() == 0 else 0)
+    with as_stranger(), pytest.raises(ModelError, match=r"can't be read by this user: `sudo chmod -R a\+rX"):
+        OllamaStore([closed]).find("tiny")
+
+
+# ---- a file by its path
+
+
+def test_a_file_is_found_by_its_path(user: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(gguf.parent)
+    for name in (str(gguf), gguf.name, f"./{gguf.name}", f"~/made/{gguf.name}"):
+        model = locate(name)
+        assert model is not None
+        assert (model.file, model.source, model.title) == (gguf, str(gguf), "Tiny-Q4_K_M")
+
+
+@pytest.mark.parametrize("name", ["/nowhere/tiny.gguf", "tiny.gguf", "./a/b/tiny.gguf", "~/tiny.gguf"])
+def test_a_path_without_a_file_is_refused(user: Path, name: str) -> None:
+    with pytest.raises(ModelError, match="there is no file"):
+        locate(name)
+
+
+@pytest.mark.parametrize("name", ["smollm2-135m-instruct", "owner/name", "owner/name:Q4_K_M", "owner/name/tiny.gguf"])
+def test_other_names_mean_no_file_of_this_machine(user: Path, name: str) -> None:
+    assert locate(name) is None
