@@ -1,8 +1,11 @@
 #!/usr/bin/env -S python3 -I
 """What llama-server says over HTTP, without a model: each token is a hash of what came before it.
 
-As a program it takes llama-server's flags and listens on a socket file, so the plug can start and end it.
+As a program it takes llama-server's flags and listens on a socket file, so the plug can start and end it. It runs on
+whatever `python3` is on the PATH.
 """
+
+from __future__ import annotations
 
 import hashlib
 import json
@@ -205,7 +208,7 @@ def main(words: list[str]) -> None:
     if "--help" in words:
         print(HELP)
         return
-    named = dict(zip(words, [*words[1:], ""], strict=True))
+    named = {word: following for word, following in zip(words, [*words[1:], ""])}  # noqa: B905, C416
     if note := os.environ.get("FAKE_LLAMA_NOTE"):
         with open(note, "a") as stream:
             stream.write(json.dumps([os.getpid(), words]) + "\n")
