@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.processes.network import FAKE, RunningNetwork, ask, status_of, tell
+from support.faulty_plug import FaultyPlug
+from support.processes.network import FAKE, RunningNetwork, answer_of, ask, status_of, tell
 from support.processes.nodes import is_alive, wait_for
 
 from openledger_node.demo.processes import OperatorHome, closing_all
@@ -13,20 +14,36 @@ from openledger_node.demo.processes import OperatorHome, closing_all
 pytestmark = pytest.mark.slow
 
 UNLOAD_AFTER_S = "2"
+SLOW_S = 6.0
+assert float(FAKE["OPENLEDGER_PAYER_STALL_TIMEOUT_S"]) < SLOW_S
 FREED_S = 2.0
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNetwork]:
-    settings = {**FAKE, "OPENLEDGER_INFERENCE_UNLOAD_AFTER_S": UNLOAD_AFTER_S}
+def plug(tmp_path_factory: pytest.TempPathFactory) -> FaultyPlug:
+    return FaultyPlug(tmp_path_factory.mktemp("plug"))
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, plug: FaultyPlug) -> Iterator[RunningNetwork]:
+    settings = {
+        **FAKE,
+        **plug.environment,
+        "OPENLEDGER_INFERENCE_BACKEND": "faulty",
+        "OPENLEDGER_INFERENCE_UNLOAD_AFTER_S": UNLOAD_AFTER_S,
+    }
     with closing_all() as opened:
         found = RunningNetwork(root=tmp_path_factory.mktemp("running"), opened=opened, settings=settings)
         found.begin()
         yield found
 
 
-def test_an_unloaded_node_wins_a_job_and_loads_again_to_serve_it(running: RunningNetwork) -> None:
+def test_an_unloaded_node_wins_a_job_and_loads_again_to_serve_it(running: RunningNetwork, plug: FaultyPlug) -> None:
+    """Its payer waits longer than for a node that says nothing: as long as the bid has promised."""
     tell(running.b, "/pause")
+    plug.load_slowly(SLOW_S)
+    wait_for(lambda: in_state(running.a, "unloaded"))
+    answer_of(running.a, 10)  # so that it knows how long a load takes now
     unloaded = wait_for(lambda: in_state(running.a, "unloaded"))
     assert (unloaded["state"], unloaded["engine"]["process_id"]) == ("idle", None)
     wallet = unloaded["address"]
@@ -36,7 +53,8 @@ def test_an_unloaded_node_wins_a_job_and_loads_again_to_serve_it(running: Runnin
         loaded = wait_for(lambda: in_state(running.a, "ready"))
     assert all(reply.is_whole and running.whole.startswith(reply.text) for reply in replies), replies
     assert loaded["engine"]["restarts"] == 0
-    assert loaded["engine"]["load_s"] > 0
+    assert loaded["engine"]["load_s"] > SLOW_S
+    plug.mend()
     again = wait_for(lambda: in_state(running.a, "unloaded"))
     assert again["engine"]["unloads"] == unloaded["engine"]["unloads"] + 1, "both requests started one reload"
     tell(running.b, "/resume")

@@ -6,6 +6,7 @@ import pytest
 
 MODULE = """
 import os
+import time
 from pathlib import Path
 
 from openledger_node.backends.fake import FakeBackend
@@ -17,6 +18,8 @@ def fail(when):
     place, _, words = (FAULT.read_text() if FAULT.exists() else "").partition(":")
     if place == when:
         raise RuntimeError(words)
+    if place == "slow" and when == "open":
+        time.sleep(float(words))
 
 
 class FaultyBackend(FakeBackend):
@@ -34,7 +37,7 @@ def open_backend(settings):
 class FaultyPlug:
     """The backend `faulty`, and the errors of its device."""
 
-    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch | None = None) -> None:
         described = root / "faulty_backend-1.0.dist-info"
         described.mkdir(parents=True)
         (described / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty-backend\nVersion: 1.0\n")
@@ -44,12 +47,17 @@ class FaultyPlug:
         (root / "faulty_backend.py").write_text(MODULE)
         self.environment = {"PYTHONPATH": str(root), "FAULT_FILE": str(root / "fault")}
         for name, value in self.environment.items():
-            monkeypatch.setenv(name, value)
+            if monkeypatch:
+                monkeypatch.setenv(name, value)
         self._file = root / "fault"
 
     def fail(self, when: str, words: str) -> None:
         """From now on raise a RuntimeError with these words in each "open" or in each "step"."""
         self._file.write_text(f"{when}:{words}")
+
+    def load_slowly(self, seconds: float) -> None:
+        """From now on a load takes this long."""
+        self._file.write_text(f"slow:{seconds}")
 
     def mend(self) -> None:
         """The device works again."""

@@ -122,6 +122,31 @@ def test_a_paused_node_says_since_when_and_how_it_goes_on(earner: Node, open_pag
     assert page.evaluate(AUDIT) == []
 
 
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [
+        ({"state": "unloaded", "load_s": 8.2}, "unloaded; the next request loads it in about 8 s"),
+        ({"state": "failed", "why_failed": "the driver finds no GPU"}, "the driver finds no GPU"),
+    ],
+    ids=["unloaded", "failed"],
+)
+def test_an_engine_without_memory_says_why_and_takes_none(
+    earner: Node, open_page: OpenPage, seen: Seen, engine: dict[str, Any], words: str
+) -> None:
+    def change(path: str, content: Any) -> None:
+        if path == "/status":
+            content["engine"] |= {"process_id": None, "base_bytes": 7 << 30, **engine}
+            content["engine"]["kv_cache"] |= {"blocks": 0}
+            content["adapters"]["resident_bytes"] = 0
+
+    seen.is_forgiven = True
+    page = open_page(earner)
+    open_changed(page, change)
+    expect(page.locator("dl.facts", has_text="Engine")).to_contain_text(words)
+    expect(page.locator("#bar")).not_to_contain_text("GB")
+    assert page.evaluate(AUDIT) == []
+
+
 def test_no_peers_says_what_was_tried_and_what_to_do(among_others: Node, open_page: OpenPage, seen: Seen) -> None:
     seen.is_forgiven = True
     page = open_page(among_others, "peers")

@@ -6,6 +6,7 @@ less often, and at the next request of this machine.
 """
 
 from dataclasses import dataclass
+from math import inf
 from typing import Final, Literal
 
 from openledger_protocol.errors import UnavailableError
@@ -17,6 +18,8 @@ Off = Literal["paused", "unloaded", "failed"]
 RETRY_S: Final = (30.0, 60.0, 120.0, 300.0, 900.0)
 """Pauses between attempts after failures in a row; the last one repeats. A game takes the GPU for hours."""
 
+LEFT_S_MIN: Final = 1.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadFailure:
@@ -24,7 +27,7 @@ class LoadFailure:
 
     why: str  # for the operator: what happened and what helps
     can_recover: bool  # False: nothing is tried before `renew`, `wake` or the next start
-    retry_at_s: float | None  # None: never by itself
+    retry_at_s: float  # infinite: never by itself
 
     def refusal(self, sequence_id: str) -> Refused:
         """The final event of a sequence that waited for this attempt."""
@@ -41,7 +44,8 @@ class Duty:
         self._num_failures = 0  # in a row
         self._is_unloaded = False
         self._is_stale = False  # the child runs with options of the past
-        self._idle_since_s = 0.0
+        self._idle_since_s = self._began_s = 0.0
+        self.load_s: float | None = None  # measured at the last load
 
     def why_off(self, now_s: float, *, has_work: bool) -> Off | None:
         """The reason why no engine should be loaded now; None if one should."""
@@ -63,6 +67,10 @@ class Duty:
         """Return True if a loaded engine without work is unloaded within that time, unless work arrives."""
         return bool(self.unload_after_s) and now_s + within_s - self._idle_since_s >= self.unload_after_s
 
+    def left_s(self, now_s: float) -> float:
+        """Seconds that the running load still takes: as the last one, and one that is late as long again as it is."""
+        return max(LEFT_S_MIN, abs((self.load_s or 0.0) - (now_s - self._began_s)))
+
     # ---- events
 
     def note_work(self, now_s: float) -> None:
@@ -73,23 +81,22 @@ class Duty:
         """The engine ends because it was idle."""
         self._is_unloaded = True
 
-    def note_loading(self) -> None:
+    def note_loading(self, now_s: float) -> None:
         """An engine with the newest options is being loaded."""
-        self._is_stale = False
+        self._is_stale, self._began_s = False, now_s
 
     def note_ready(self, now_s: float) -> None:
         """It is loaded."""
         self.failure, self._num_failures, self._is_unloaded = None, 0, False
-        self._idle_since_s = now_s
+        self._idle_since_s, self.load_s = now_s, now_s - self._began_s
 
-    def note_failure(self, now_s: float, why: str, *, can_recover: bool) -> None:
+    def note_failure(self, now_s: float, why: str, *, can_recover: bool) -> LoadFailure:
         """It could not be loaded."""
-        pause_s = RETRY_S[min(self._num_failures, len(RETRY_S) - 1)]
+        pause_s = RETRY_S[min(self._num_failures, len(RETRY_S) - 1)] if can_recover else inf
         self._num_failures += 1
         self._is_unloaded = False  # a later attempt must succeed before the node promises answers again
-        self.failure = LoadFailure(
-            why=why, can_recover=can_recover, retry_at_s=now_s + pause_s if can_recover else None
-        )
+        self.failure = LoadFailure(why=why, can_recover=can_recover, retry_at_s=now_s + pause_s)
+        return self.failure
 
     def rest(self) -> None:
         """A pause begins."""
@@ -109,6 +116,4 @@ class Duty:
         self.failure, self._num_failures = None, 0
 
     def _is_due(self, failure: LoadFailure, now_s: float, *, has_work: bool) -> bool:
-        if not failure.can_recover:
-            return False
-        return has_work or (failure.retry_at_s is not None and now_s >= failure.retry_at_s)
+        return failure.can_recover and (has_work or now_s >= failure.retry_at_s)

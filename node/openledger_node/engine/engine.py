@@ -67,14 +67,13 @@ class Engine:
         self._start = start
         self._live = LiveSequences()
         self._child: Child | None = None
-        self._last_event_at_s = self._began_s = 0.0
+        self._last_event_at_s = 0.0
         self._commands: deque[bytes] = deque()  # frames
         self._has_commands = trio.Event()
         self.state: State = "starting"
         self.profile: Profile | None = None
         self.beat = Beat()
         self.num_restarts = self.num_unloads = 0
-        self.load_s: float | None = None  # measured at the last load, from the start of the child
         self._pinned = {source.id: source for source in options.pinned}
         self._fatal: Fatal | None = None
         self._duty = Duty(options.unload_after_s)
@@ -98,6 +97,11 @@ class Engine:
         return self.state in PROMISING
 
     @property
+    def load_s(self) -> float | None:
+        """Seconds that the last load took, from the start of the child; None before the first."""
+        return self._duty.load_s
+
+    @property
     def failure(self) -> LoadFailure | None:
         """The reason why the engine can't be loaded; None if it can, as far as is known."""
         return self._duty.failure
@@ -107,11 +111,11 @@ class Engine:
 
         An idle engine that is about to be unloaded counts as unloaded.
         """
-        load_s, now_s = self.load_s or 0.0, trio.current_time()
-        if self.state == "ready":
-            return load_s if not self._live and self._duty.will_unload(now_s, within_s=within_s) else 0.0
-        is_loading = self._child is not None and not self._is_ending
-        return max(0.0, load_s - (now_s - self._began_s)) if is_loading else load_s
+        now_s = trio.current_time()
+        if self.state == "ready" and (self._live or not self._duty.will_unload(now_s, within_s=within_s)):
+            return 0.0
+        is_loading = self._child is not None and not self._is_ending and self.state != "ready"
+        return self._duty.left_s(now_s) if is_loading else self.load_s or 0.0
 
     def submit(self, command: Submit) -> trio.MemoryReceiveChannel[Outcome | SequenceLost]:
         """Submit a sequence and return the channel of its tokens; the sequence survives restarts of the child.
@@ -238,14 +242,13 @@ class Engine:
     async def _wait_for_duty(self) -> None:
         """Wait until somebody wakes the engine, or a failed load is to be tried again."""
         self._woken = trio.Event()
-        retry_at_s = self.failure.retry_at_s if self.failure else None
-        with trio.CancelScope(deadline=math.inf if retry_at_s is None else retry_at_s):
+        with trio.CancelScope(deadline=self.failure.retry_at_s if self.failure else math.inf):
             await self._woken.wait()
 
     async def _run_child(self, report: StartReport) -> bool:
         """Run one child until it ends, and return True if it was ready before."""
-        options, self._began_s = self._options, trio.current_time()
-        self._duty.note_loading()
+        options = self._options
+        self._duty.note_loading(trio.current_time())
         self.state, self._is_ending, self._fatal = self._loading_state, False, None
         child = await self._start(options.log_file, wait_policy=options.wait_policy, threads=options.settings.threads)
         self._child, self._last_event_at_s, was_ready = child, trio.current_time(), False
@@ -287,10 +290,9 @@ class Engine:
         log.error("%s", fatal.message)
         self._is_wanted = False
         can_recover = fatal.can_recover or not fatal.is_device  # a file or a server may come back
-        self._duty.note_failure(trio.current_time(), fatal.message, can_recover=can_recover)
-        assert self.failure, "it was noted"
+        failure = self._duty.note_failure(trio.current_time(), fatal.message, can_recover=can_recover)
         for live in self._live:
-            self._end(self.failure.refusal(live.command.sequence_id))
+            self._end(failure.refusal(live.command.sequence_id))
 
     async def _send_commands(self, child: Child) -> None:
         while True:
@@ -370,10 +372,8 @@ class Engine:
             assert self._child, "it has just spoken"
             self._child.kill()
             return
-        now_s = trio.current_time()
-        self.state, self.profile, self.load_s = "ready", profile, now_s - self._began_s
-        self._is_wanted = False
-        self._duty.note_ready(now_s)
+        self.state, self.profile, self._is_wanted = "ready", profile, False
+        self._duty.note_ready(trio.current_time())
         for waiting in self._live:
             self._resubmit(waiting)
 

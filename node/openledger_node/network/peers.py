@@ -338,7 +338,10 @@ class PeerService:
     async def _refresh(self) -> None:
         """Measure the node's speeds and find the adapters that it may sell, every few seconds."""
         while True:
-            self._speeds = speeds_of(await self._serving.jobs(NEWEST))
+            waited = set(self._serving.waited_for_load)  # bids add the load themselves, while it must be waited for
+            self._speeds = speeds_of(
+                [job for job in await self._serving.jobs(NEWEST) if job.request_id not in waited]
+            )
             self._sellable = await trio.to_thread.run_sync(self._find_all_sellable)
             await trio.sleep(REFRESH_EVERY_S)
 

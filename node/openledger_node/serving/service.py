@@ -3,6 +3,7 @@
 Every request is recorded, even if the requester leaves: it has received the beginning of its answer.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -51,6 +52,7 @@ class Failure:
 
 
 RECORD_ATTEMPTS, RECORD_PAUSE_S = 20, 0.5
+WAITED_MAX = 64
 
 Outcome = TokenChunk | Completion | Failure
 """The messages in a requester's channel: chunks, then exactly one of the other two."""
@@ -100,6 +102,9 @@ class Serving:
         self._live = IdleCount()
         self._running: dict[str, Admitted] = {}  # requests in the engine, by id
         self.measures = Measures()
+        self.waited_for_load: deque[str] = deque(
+            maxlen=WAITED_MAX
+        )  # newest requests whose first token includes a load
         self.is_draining = False
         self.paused: str | None = None  # the reason, shown to this machine's user
 
@@ -277,6 +282,8 @@ class Serving:
         except ProtocolError as error:
             return Failure(error=error)
         self._running[request_id] = admitted
+        if self._engine.state != "ready":
+            self.waited_for_load.append(request_id)
         try:
             async for outcome in outcomes:
                 match outcome:

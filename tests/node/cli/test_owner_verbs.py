@@ -215,6 +215,7 @@ def test_prices_and_limits_are_set_and_shown_without_a_daemon(run: Run, home: Ho
         ["limits", "set", "--ram", "10"],
         ["price", "set", "0.0000000000000000001"],
         ["pause", "--for", "ever"],
+        ["pause", "--now", "--drain"],
         ["earnings", "--power-price", "0.3"],
         ["earnings", "--csv", "--json"],
     ],

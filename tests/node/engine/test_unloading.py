@@ -129,8 +129,21 @@ async def test_it_says_how_long_a_first_token_takes_by_its_last_load(autojump_cl
         engine.load()
         await trio.sleep(3)
         assert engine.ready_in_s() == pytest.approx(LOAD_S - 3)
+        script.load_s = LOAD_S
         await trio.sleep(10)
         assert (engine.state, engine.ready_in_s(within_s=20.0)) == ("ready", 0.0)
+
+
+async def test_a_load_that_takes_longer_than_the_last_one_promises_nothing_soon(autojump_clock: object) -> None:
+    script = Script(load_s=LOAD_S)
+    async with running(script) as engine:
+        await trio.sleep(UNLOAD_AFTER_S + 5)
+        script.load_s = 10 * LOAD_S
+        engine.load()
+        began_s = trio.current_time()
+        for late_s in (0.0, 1.0, 5.0, 20.0):
+            await trio.sleep_until(began_s + LOAD_S + late_s)
+            assert engine.ready_in_s() == pytest.approx(max(1.0, late_s), abs=0.1)
 
 
 async def test_a_pin_loads_it(autojump_clock: object) -> None:

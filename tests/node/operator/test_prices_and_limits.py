@@ -226,6 +226,24 @@ def test_a_backend_that_reserves_by_rank_is_told_the_largest_one_here(home: Home
     assert engine_options(home, config, FAKE_BASE).settings.adapter_rank_max == 40
 
 
+def test_llama_server_gets_the_cap_whole_because_it_leaves_layers_in_ram(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = LimitsConfig(vram_bytes=6 * GB, ram_bytes=3 * GB)
+    config = replace(Config(), inference=InferenceConfig(backend="llamacpp"), limits=limits)
+    monkeypatch.setattr(daemon, "has_amd_gpu", lambda: True)
+    options = engine_options(home, config, FAKE_BASE)
+    assert (options.backend, options.settings.device_bytes_max, options.settings.kv_cache_bytes) == (
+        "llamacpp",
+        6 * GB,
+        0,
+    )
+    assert options.adapter_cache_bytes == config.inference.adapter_cache_bytes
+    monkeypatch.setattr(daemon, "has_amd_gpu", lambda: False)
+    monkeypatch.setattr(daemon, "is_on_gpu", lambda _: False)
+    assert engine_options(home, config, FAKE_BASE).settings.device_bytes_max == 3 * GB
+
+
 def test_a_cap_on_the_disk_counts_what_is_there_and_what_would_come(home: Home) -> None:
     home.adapters.mkdir()
     (home.adapters / "weights").write_bytes(bytes(600))

@@ -220,7 +220,9 @@ async def test_an_unloaded_desk_is_ready_and_its_next_request_waits_for_the_relo
             await trio.sleep(0.01)
         assert desk.is_ready
         assert (desk.loading or "").startswith("the engine is loading the base")
-        assert isinstance((await ask(desk, request("r")))[-1], Completion)
+        for name in ("waits", "does not"):
+            assert isinstance((await ask(desk, request(name)))[-1], Completion)
+        assert "waits" in desk.waited_for_load, "else the speed of prompts would count the load"
 
 
 async def test_a_stranger_who_has_paid_nothing_loads_nothing(tmp_path: Path) -> None:

@@ -321,7 +321,7 @@ class LlamaBackend:
 
 
 def biases_of(draw: Draw, vocab_size: int) -> dict[int, float]:
-    """What to add to the logits for this one token: a grammar's mask, and penalties on the answer so far."""
+    """Additions to the logits for one token, from a grammar's mask and the penalties on the answer so far."""
     biases: dict[int, float] = {}
     tokens, counts = np.unique(np.asarray(draw.output_ids, dtype=np.int64), return_counts=True)
     for token, count in zip(tokens.tolist(), counts.tolist(), strict=True):

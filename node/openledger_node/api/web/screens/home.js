@@ -225,7 +225,7 @@ function machineFacts(status, limits) {
 
 function engineWords(engine) {
   if (engine.why_failed) return engine.why_failed;
-  return engine.state === "unloaded" ? `unloaded; the next request loads it in about ${seconds(1000 * engine.load_s)}` : null;
+  return engine.state === "unloaded" ? `unloaded; the next request loads it in about ${Math.round(engine.load_s)} s` : null;
 }
 
 function drawMachine({ device, memory, own, paused, model, engine }) {
