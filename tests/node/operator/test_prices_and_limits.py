@@ -11,9 +11,9 @@ from support.peft_folders import pair, write_adapter
 from openledger_node.config import Config, InferenceConfig, LimitsConfig, MarketConfig, PayerConfig
 from openledger_node.daemon import engine_options
 from openledger_node.engine import base_fit
+from openledger_node.engine.absent import NoEngine
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.budget import LEAST_BYTES, check_disk_room, fit
-from openledger_node.engine.absent import NoEngine
 from openledger_node.engine.memory_plan import MemoryNeeds
 from openledger_node.errors import ConfigError
 from openledger_node.home import Home
