@@ -390,16 +390,3 @@ class Engine:
     def _command(self, frame: bytes) -> None:
         self._commands.append(frame)
         self._has_commands.set()
-
-
-# ---- A node that only buys answers has no engine.
-
-
-class NoEngine(Engine):
-    """Stand-in for the engine of such a node; it is never ready."""
-
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Start nothing."""
-        self.state = "absent"
-        task_status.started()
-        await trio.sleep_forever()
