@@ -13,9 +13,9 @@ from openledger_node.card import Card
 from openledger_node.config import Config, InferenceConfig, LimitsConfig, MarketConfig, PayerConfig
 from openledger_node.daemon import engine_options
 from openledger_node.engine import base_fit
+from openledger_node.engine.absent import NoEngine
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.budget import LEAST_BYTES, check_disk_room, fit
-from openledger_node.engine.engine import NoEngine
 from openledger_node.engine.memory_plan import MemoryNeeds
 from openledger_node.errors import ConfigError
 from openledger_node.home import Home
