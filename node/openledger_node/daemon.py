@@ -19,10 +19,11 @@ from .api.server import bind_tcp, bind_unix, hang_up, serve_app, url_of
 from .api.traffic import Traffic
 from .api_key import api_key_file, load_api_key
 from .config import Config, LimitsConfig
+from .engine.absent import NoEngine
 from .engine.backend import BackendSettings
 from .engine.base_fit import fit_here
 from .engine.choose import choose_backend
-from .engine.engine import Engine, EngineOptions, NoEngine
+from .engine.engine import Engine, EngineOptions
 from .engine.tokenizer import open_tokenizer
 from .factory.forecast import TrainingRoom
 from .factory.service import TrainingService

@@ -26,7 +26,7 @@ from openledger_node.backends.llamacpp.backend import open_backend
 from openledger_node.backends.llamacpp.plan import plan_server, sizes_of
 from openledger_node.backends.llamacpp.server import OwnServer, find_program, serve_arguments
 from openledger_node.backends.served.client import Client
-from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
+from openledger_node.engine.backend import BackendSettings, BatchRow, Draw, Drawn
 from openledger_node.engine.engine import Engine, EngineOptions
 from openledger_node.engine.frames import Submit
 from openledger_node.engine.stopwatch import run_engine, time_sequences
@@ -54,13 +54,16 @@ class Work:
 
     prompt_tokens: int = 64
     answer_tokens: int = 64
-    batch_tokens: int = 24  # of each answer in a batch
+    batch_prompt: int = 16  # tokens of each prompt in a batch, few, because prompts hide the price of turns
+    batch_tokens: int = 48
     samples: int = 11
     batches: int = 5
     compared_tokens: int = 32  # of greedy answers that are compared with our own engine's
 
 
-QUICK = Work(prompt_tokens=8, answer_tokens=8, batch_tokens=2, samples=1, batches=1, compared_tokens=4)
+QUICK = Work(
+    prompt_tokens=8, answer_tokens=8, batch_prompt=4, batch_tokens=4, samples=1, batches=1, compared_tokens=4
+)
 
 
 @dataclass(slots=True)
@@ -115,7 +118,8 @@ class Bench:
 
     async def batch(self, engine: Engine, adapters: list[Any]) -> float:
         """Tokens per second of requests that arrive together."""
-        orders = [self.order(self.prompt(), self.work.batch_tokens, adapter) for adapter in adapters]
+        work = self.work
+        orders = [self.order(self.prompt()[: work.batch_prompt], work.batch_tokens, each) for each in adapters]
         timing = await time_sequences(engine, orders)
         assert not timing.failures, timing.failures
         return timing.tokens_per_s
@@ -165,27 +169,31 @@ def compared(bench: Bench) -> Found:
                 backend.load_adapter(source.id, backend.read_adapter(source))
             answers[name] = [greedy(backend, ids, source, bench.work.compared_tokens) for ids, source in orders]
             getattr(backend, "close", lambda: None)()
+    pairs = list(zip(*answers.values(), strict=True))
     same = [
-        next((n for n, (one, other) in enumerate(zip(*pair, strict=True)) if one != other), len(pair[0]))
-        for pair in zip(*answers.values(), strict=True)
+        next((n for n, (one, other) in enumerate(zip(*pair, strict=True)) if one.token != other.token), len(pair[0]))
+        for pair in pairs
     ]
+    firsts = [(dict(one[0].top), dict(other[0].top)) for one, other in pairs]
+    largest = max(abs(one[token] - other[token]) for one, other in firsts for token in one.keys() & other.keys())
     return {
         "tokens": bench.work.compared_tokens,
         "same_base": same[:BATCH],
         "same_adapters": same[BATCH:],
+        "first_logprobs_differ_by": largest,
     }
 
 
-def greedy(backend: Any, prompt: tuple[int, ...], source: AdapterSource | None, num_tokens: int) -> list[int]:
-    sampling = SamplingParams(max_tokens=num_tokens, seed=1, temperature=0)
+def greedy(backend: Any, prompt: tuple[int, ...], source: AdapterSource | None, num_tokens: int) -> list[Drawn]:
+    sampling = SamplingParams(max_tokens=num_tokens, seed=1, temperature=0, logprobs=3)
     backend.join("s", source.id if source else None)
     blocks = tuple(range(-(-(len(prompt) + num_tokens) // 16)))
     ids, position, drawn = prompt, 0, []
     for _ in range(num_tokens):
         draw = Draw(sampling=sampling, position=position + len(ids))
         row = BatchRow(sequence_id="s", token_ids=ids, position=position, blocks=blocks, draw=draw)
-        drawn.append(backend.step((row,))["s"].token)
-        ids, position = (drawn[-1],), position + len(ids)
+        drawn.append(backend.step((row,))["s"])
+        ids, position = (drawn[-1].token,), position + len(ids)
     backend.leave("s")
     return drawn
 

@@ -8,15 +8,18 @@ from typing import Any
 import pytest
 from support.peft_folders import pair, write_adapter
 
+from openledger_node import daemon
+from openledger_node.card import Card
 from openledger_node.config import Config, InferenceConfig, LimitsConfig, MarketConfig, PayerConfig
 from openledger_node.daemon import engine_options
 from openledger_node.engine import base_fit
+from openledger_node.engine.absent import NoEngine
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.budget import LEAST_BYTES, check_disk_room, fit
-from openledger_node.engine.engine import NoEngine
 from openledger_node.engine.memory_plan import MemoryNeeds
 from openledger_node.errors import ConfigError
 from openledger_node.home import Home
+from openledger_node.machine import Machine
 from openledger_node.market.overview import MarketView, Priced
 from openledger_node.models.adapters import add_adapter
 from openledger_node.models.bases import FAKE_BASE
@@ -231,7 +234,8 @@ def test_llama_server_gets_the_cap_whole_because_it_leaves_layers_in_ram(
 ) -> None:
     limits = LimitsConfig(vram_bytes=6 * GB, ram_bytes=3 * GB)
     config = replace(Config(), inference=InferenceConfig(backend="llamacpp"), limits=limits)
-    monkeypatch.setattr(daemon, "has_amd_gpu", lambda: True)
+    card = Card(vendor="amd", name="an AMD GPU", total_bytes=16 * GB)
+    monkeypatch.setattr(daemon, "look_at_machine", lambda: Machine(ram_bytes=32 * GB, card=card))
     options = engine_options(home, config, FAKE_BASE)
     assert (options.backend, options.settings.device_bytes_max, options.settings.kv_cache_bytes) == (
         "llamacpp",
@@ -239,8 +243,7 @@ def test_llama_server_gets_the_cap_whole_because_it_leaves_layers_in_ram(
         0,
     )
     assert options.adapter_cache_bytes == config.inference.adapter_cache_bytes
-    monkeypatch.setattr(daemon, "has_amd_gpu", lambda: False)
-    monkeypatch.setattr(daemon, "is_on_gpu", lambda _: False)
+    monkeypatch.setattr(daemon, "look_at_machine", lambda: Machine(ram_bytes=32 * GB))
     assert engine_options(home, config, FAKE_BASE).settings.device_bytes_max == 3 * GB
 
 

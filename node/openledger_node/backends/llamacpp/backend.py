@@ -35,7 +35,7 @@ from ..served.client import Client, ServerLostError
 from ..served.texts import Text, Texts
 from .adapters import AdapterConverter, LlamaAdapter
 from .plan import plan_server, sizes_of
-from .server import KEY_VARIABLE, NAME, OwnServer, Program, attach, find_program, serve_arguments
+from .server import KEY_VARIABLE, NAME, OwnServer, Program, attach, check_apart, find_program, serve_arguments
 from .slots import Place, Slots
 from .stream import PATH, Stream, WholeAnswer, completion_body
 
@@ -105,6 +105,7 @@ class LlamaBackend:
                 self._start_first()
             else:
                 self._use(client, num_tokens=0)
+                check_apart(client, [{"id": 0, "scale": 0.0}] if self._numbers else [])
         except ModelError:
             self.close()
             raise
