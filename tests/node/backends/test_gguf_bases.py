@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from gguf import GGMLQuantizationType as Type
+from peft import PeftModel
 from support.gguf_models import write_gguf
-from support.tiny import greedy, make_base
+from support.tiny import greedy, make_adapter, make_base
 from transformers import AutoModelForCausalLM
 
 from openledger_node.backends.native import open_accelerated
@@ -22,9 +23,11 @@ from openledger_node.backends.torch_lora.weights import Weights
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.errors import ModelError
 from openledger_node.home import Home
+from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_node.models.decoder_config import read_config
 from openledger_node.models.gguf_files.describe import describe_gguf
 from openledger_protocol.inference import SamplingParams
+from openledger_protocol.primitives import AdapterId
 
 GREEDY = SamplingParams(max_tokens=100, seed=1, temperature=0)
 PROMPT = tuple(range(5, 45))
@@ -127,6 +130,27 @@ def test_a_group_of_several_formats_keeps_each(home: Home, tmp_path: Path) -> No
     fused = stored_weights(folder).layers[0].maps["qkv"].weight
     assert isinstance(fused, MatrixParts)
     assert [part.bits for part in fused.parts if isinstance(part, GroupMatrix)] == [4, 4, 8]
+
+
+@pytest.mark.parametrize("quantisation", ["none", AS_STORED])
+@pytest.mark.parametrize("settings", [{}, {"use_dora": True}], ids=["LoRA", "DoRA"])
+def test_an_adapter_on_a_gguf_base_equals_peft_on_its_numbers(
+    home: Home, tmp_path: Path, settings: dict[str, bool], quantisation: str
+) -> None:
+    folder, wide = made(home, tmp_path, "llama", q4_k_m)
+    adapter = make_adapter(wide, tmp_path / "adapter", seed=1, **settings)
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(wide, dtype=torch.float32), adapter)
+    with torch.inference_mode():
+        wanted = model(torch.tensor([PROMPT])).logits[0, -1]
+    backend = open_backend(folder, quantisation=quantisation)
+    name = AdapterId("0xaa")
+    source = AdapterSource(id=name, parts=(AdapterPart(folder=str(adapter)),))
+    backend.load_adapter(name, backend.read_adapter(source))
+    backend.join("s", name)
+    found = backend.logits((row(PROMPT),))[0]
+    backend.leave("s")
+    assert (found - wanted).abs().max() < 1e-4
+    assert (found - logits(backend)).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize(
