@@ -96,13 +96,14 @@ vectors: $(VENV)/dev.stamp ## write tests/vectors/*.json anew from the protocol
 demo: $(VENV)/run.stamp ## the whole economy in one run: three nodes, two adapters, one chain, an audit
 	@exec $(BIN)/openledger-node demo $(ARGS)
 
-bench: $(VENV)/dev.stamp ## the benchmarks: each prints one JSON object on its last line
+bench: $(VENV)/dev.stamp $(LLAMA)/llama.stamp ## the benchmarks: each prints one JSON object on its last line
 	$(BIN)/python scripts/bench/attribution.py --json
 	$(BIN)/python scripts/bench/network.py --json
 	$(BIN)/python scripts/bench/load.py --json
 	$(BIN)/python scripts/bench/serving.py --json
 	$(BIN)/python scripts/bench/money.py --json
 	$(BIN)/python scripts/bench/pause.py --json
+	$(BIN)/python scripts/bench/llamacpp.py --json --program $(LLAMA)/bin/llama-server
 
 fuzz-api: $(VENV)/dev.stamp ## twenty thousand requests at the API, right ones and wrong ones; minutes
 	$(BIN)/python scripts/fuzz_api.py

@@ -71,9 +71,9 @@ them was measured on a card.
 
 A cell has the tokens of context for all requests together, and the adapters of rank {PLAN_RANK} on all linear maps
 that stay on the card beside them. The plan leaves 1 GiB of each card to its driver and a desktop, and allows
-{DEFAULTS.batch_max} requests at once. The column `base` has the size of the base as it is loaded, in 10^9 bytes. "No"
-means that the card would have no room for {FITS_TOKENS:,} tokens and an adapter. A node can serve more adapters than
-stay on the card, because it loads them as they are needed.
+{DEFAULTS.batch_max} requests at once, each with up to `[inference] context_max` tokens. The column `base` has the
+size of the base as it is loaded, in 10^9 bytes. "No" means that there is no room for {FITS_TOKENS:,} tokens and an
+adapter. A node can serve more adapters than stay on the card, because it loads them as they are needed.
 
 `openledger-node models pull` and `setup` print the same for your card and any base, before they download it
 ([does it fit?](../how-to/choose-a-base.md#does-it-fit)).

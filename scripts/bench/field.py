@@ -1,8 +1,9 @@
 """The contenders: each runs in a process of its own, with its fastest OpenMP setting."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from quiet import PlayerError
 from work import FULL, RANKS, PromptDrawer, Shape, folder_of, spread
 
 from openledger_node.models.adapter_source import AdapterSource
+from openledger_node.models.bases import gguf_of
 
 VLLM_PYTHON = Path(__file__).resolve().parents[2] / ".venv-vllm" / "bin" / "python"
 
@@ -106,6 +108,8 @@ def open_field(setting: Setting, peers: list[str]) -> Iterator[Field]:
             if entry.python and not Path(entry.python).exists():
                 found.absent[name] = f"{name} is not installed: no {Path(entry.python).parents[1].name}"
                 continue
+            if entry.python:
+                entry = replace(entry, words={**entry.words, "base": str(wide_base(setting))})
             try:
                 found.contenders[name], found.waits[name] = open_best(setting, name, entry)
             except PlayerError as error:
@@ -115,6 +119,22 @@ def open_field(setting: Setting, peers: list[str]) -> Iterator[Field]:
     finally:
         for contender in found.contenders.values():
             contender.close()
+
+
+def wide_base(setting: Setting) -> Path:
+    """The base's folder for a contender that reads safetensors only; a GGUF file is widened into one."""
+    if gguf_of(setting.base) is None:
+        return setting.base
+    import torch  # only needed here, and takes seconds
+
+    from openledger_node.models.causal_lm import open_causal_lm
+
+    folder = setting.scratch / "wide"
+    if not folder.exists():
+        open_causal_lm(setting.base, torch.bfloat16).save_pretrained(folder)
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copyfile(setting.base / name, folder / name)
+    return folder
 
 
 def check_accelerated(found: Field) -> None:

@@ -23,7 +23,7 @@ from openledger_protocol.constants import DEMO_BASE_DIGEST, DEMO_BASE_NAME
 from openledger_protocol.inference import SamplingParams
 
 PROMPT = "<|im_start|>user\nName three primary colours.<|im_end|>\n<|im_start|>assistant\n"
-ANSWER_TOKENS = 16
+ANSWER_TOKENS = 12
 ROOT = Path(__file__).parents[2]
 ODD_TEXTS = [
     "\n\n1. one\n\n 22  333\t4444",
@@ -72,7 +72,7 @@ def test_greedy_answers_are_those_of_the_dequantised_model(demo_base: Path, thei
     tokenizer = Tokenizer.from_file(str(demo_base / "tokenizer.json"))
     ids = tuple(tokenizer.encode(PROMPT).ids)
     settings = BackendSettings(
-        base_folder=str(demo_base), device="cpu", dtype="float32", threads=2, batch_max=1, context_max=256,
+        base_folder=str(demo_base), device="cpu", dtype="float32", threads=1, batch_max=1, context_max=256,
         quantisation=quantisation,
     )  # fmt: skip
     backend = TorchLoraBackend(settings)

@@ -49,6 +49,7 @@ class Behaviour:
     ends_after: int | None = None  # tokens, and then an end token
     slow_above: int | None = None  # tokens of a prompt; a longer one waits for its first token until `released`
     holds_back: bool = True
+    shares: bool = False  # prompts of all requests, which it finds again
     released: threading.Event = field(default_factory=threading.Event)
     completions: list[dict[str, Any]] = field(default_factory=list)
     aborted: threading.Event = field(default_factory=threading.Event)
@@ -101,6 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        is_found = self.behaviour.shares and body["prompt"] in [each["prompt"] for each in self.behaviour.completions]
         self.behaviour.completions.append(body)
         if self.behaviour.refuses:
             status, message = self.behaviour.refuses
@@ -110,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             tokens = list(self._tokens(body))
             whole = {"stop": True, "tokens": tokens, "tokens_predicted": len(tokens), **_chances(tokens, body)}
-            self._answer(200, whole)
+            self._answer(200, {**whole, "timings": {"cache_n": len(body["prompt"]) - 1 if is_found else 0}})
 
     def _may_pass(self) -> bool:
         return not self.behaviour.key or self.headers["Authorization"] == f"Bearer {self.behaviour.key}"
@@ -158,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Tokens of the scaled adapters, with the bias that the request adds."""
         on = {each["id"]: each["scale"] for each in body["lora"]} if body["lora"] else dict.fromkeys(range(99), 1.0)
         changes = [(Path(path).name, on[n]) for n, path in enumerate(self.behaviour.adapters) if on.get(n)]
-        ids, seed = list(body["prompt"]), body["seed"] if body["temperature"] else 0
+        ids, seed = list(body["prompt"]), body["seed"] if body.get("temperature") else 0
         biased = {token for token, bias in body.get("logit_bias", ()) if bias > 0}
         for number in range(body["n_predict"]):
             token = END_ID if number == self.behaviour.ends_after else _token(changes, seed, ids)

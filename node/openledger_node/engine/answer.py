@@ -1,8 +1,9 @@
 """One growing answer: the text that may be shown, and the reason why it ends."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
+from functools import partial
 
 from openledger_protocol.inference import FinishReason, SamplingParams, TokenLogprob
 
@@ -11,6 +12,8 @@ from .frames import StepTokens, Submit
 from .grammar import Grammar, Grammars
 from .sequence import Sequence
 from .tokenizer import Decoder, Tokenizer
+
+Text = Callable[[], str]
 
 
 class AnswerText:
@@ -27,10 +30,27 @@ class AnswerText:
 
     def push(self, token_id: int) -> str:
         """Take one token and return the text that may be shown now; set `finish_reason` if the answer ends."""
+        return self.take(token_id)()
+
+    def take(self, token_id: int) -> Text:
+        """Take one token, set `finish_reason` if the answer ends, and return a function that makes the text to show.
+
+        Texts must be made in the order of their tokens. Only a stop string is found by reading the text, so the text
+        of an answer without one is made later, in another thread.
+        """
         assert self.finish_reason is None, "the answer is over"
         self._num_tokens += 1
         if token_id in self._end_ids:
-            return self._finish("stop")
+            self.finish_reason = "stop"
+            return self._release_all
+        if self._stop:
+            text = self._push_before_stop(token_id)
+            return lambda: text
+        if self._num_tokens >= self._max_tokens:
+            self.finish_reason = "length"
+        return partial(self._decoder.push, token_id)
+
+    def _push_before_stop(self, token_id: int) -> str:
         self._held += self._decoder.push(token_id)
         if (cut := self._find_stop()) is not None:
             self._held = self._held[:cut]
@@ -39,9 +59,12 @@ class AnswerText:
             return self._finish("length")
         return self._release(self._num_showable())
 
+    def _release_all(self) -> str:
+        return self._release(len(self._held))
+
     def _finish(self, reason: FinishReason) -> str:
         self.finish_reason = reason
-        return self._release(len(self._held))
+        return self._release_all()
 
     def _find_stop(self) -> int | None:
         """The start of the stop string that ends first, so that the way tokens cut the text makes no difference."""
@@ -71,11 +94,11 @@ class Live:
     answer: AnswerText
     grammar: Grammar | None
 
-    def push(self, token_id: int) -> str:
-        """Take one token and return the text that may be shown now."""
+    def take(self, token_id: int) -> Text:
+        """Take one token and return a function that makes the text to show."""
         if self.grammar:
             self.grammar.push(token_id)
-        return self.answer.push(token_id)
+        return self.answer.take(token_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +124,7 @@ class AnswerSetup:
         schema = sampling.json_schema
         live = Live(answer=answer, grammar=self.grammars.start(schema) if schema is not None else None)
         for token_id in resumed_ids:
-            live.push(token_id)  # its text was already sent
+            live.take(token_id)()  # its text was already sent
         return live
 
 
@@ -111,7 +134,7 @@ class Pushed:
 
     sequence_id: str
     drawn: Drawn
-    text: str
+    text: Text
     reason: FinishReason | None
 
     @property
@@ -123,11 +146,11 @@ class Pushed:
 
 
 def step_tokens(pushed: Items[Pushed]) -> StepTokens:
-    """The event that tells the daemon of a step's tokens."""
+    """Make the texts of a step's tokens, and the event that tells the daemon of them."""
     has_logprobs = any(one.drawn.logprob is not None for one in pushed)
     return StepTokens(
         sequence_ids=tuple(one.sequence_id for one in pushed),
-        texts=tuple(one.text for one in pushed),
+        texts=tuple(one.text() for one in pushed),
         ids=tuple(one.drawn.token for one in pushed),
         reasons=tuple(one.reason for one in pushed),
         logprobs=tuple(one.logprobs for one in pushed) if has_logprobs else (),

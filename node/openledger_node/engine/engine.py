@@ -342,15 +342,14 @@ class Engine:
             self.num_unloads += 1
         await child.shut_down()
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: Event | EngineChunk) -> None:
         match event:
             case StepTokens():
                 for each in frames.unfold(event):
-                    if isinstance(each, EngineChunk):
-                        if not self._live.pass_on(each):
-                            self.cancel(each.sequence_id)
-                    else:
-                        self._end(each)
+                    self._take(each)
+            case EngineChunk():
+                if not self._live.pass_on(event):
+                    self.cancel(event.sequence_id)
             case Finished() | Refused():
                 self._end(event)
             case Beat():

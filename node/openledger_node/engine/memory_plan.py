@@ -26,7 +26,7 @@ OUTER_BITS = {"int8": 8.0, "int4": 8.0, "nf4": 8.0}
 """The same of embedding and output head."""
 
 KEPT_BITS = {"stored": 8, "int8": 8, "int4": 4, "nf4": 4}
-"""A base whose files have at most so many bits a number keeps them."""
+"""A matrix that the files have in at most so many bits stays as it is."""
 
 WIDENED_BYTES = 64 * MIB
 """torch_lora widens narrow matrices by four million numbers at a time, which take up to 14 bytes each."""

@@ -180,7 +180,7 @@ class Worker:
             drawn = {name: each for name, each in drawn.items() if each is not LATER}
             self._meter.note(time.monotonic(), len(drawn))
             if pushed := [self._push(one.sequence_id, drawn) for one in self._scheduler.advance(rows, drawn)]:
-                self._link.send(step_tokens(pushed))
+                self._link.post(partial(step_tokens, pushed))  # its texts are made while the next step computes
             for row in rows:
                 if row.draw and row.sequence_id not in drawn:
                     self._refuse(row.sequence_id, self._overflow(row.sequence_id), is_tainted=True)
@@ -191,7 +191,7 @@ class Worker:
     def _push(self, sequence_id: str, drawn: dict[str, Drawn]) -> Pushed:
         """Add a sequence's token to its answer, which may end with it."""
         live, token = self._live[sequence_id], drawn[sequence_id]
-        text = live.push(token.token)
+        text = live.take(token.token)
         if live.answer.finish_reason:
             self._drop(sequence_id)
         return Pushed(sequence_id=sequence_id, drawn=token, text=text, reason=live.answer.finish_reason)
@@ -303,7 +303,8 @@ class Worker:
         if now_s - self._beat_at_s < BEAT_INTERVAL_S and is_busy:
             return
         self._beat_at_s = now_s
-        self._link.send(beat(self._scheduler, self._residency, tokens_per_s=self._meter.tokens_per_s(now_s)))
+        event = beat(self._scheduler, self._residency, tokens_per_s=self._meter.tokens_per_s(now_s))
+        self._link.post(lambda: event)  # behind the tokens that are on their way
 
 
 def _refused(sequence_id: str, error: ProtocolError) -> Refused:

@@ -3,7 +3,9 @@
 import os
 import select
 import socket
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from ..machine import peak_bytes
 from . import frames
@@ -17,12 +19,21 @@ RECEIVES_MAX = 64
 """Reads before a step; more commands wait for the next one, so that a flood of them stops no answer."""
 
 
+POSTED_MAX = 4
+"""Events that may wait for the sending thread: two steps, with a heartbeat after each."""
+
+
 class Link:
-    """Sends events, and receives commands: blocks for them while the engine is idle, else only polls."""
+    """Sends events, and receives commands: blocks for them while the engine is idle, else only polls.
+
+    A posted event that can't be sent is reported by the next `send`: the daemon has closed the socket then.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._decoder = frames.frame_decoder()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sender")
+        self._posted: deque[Future[None]] = deque()  # the thread works in their order
 
     def receive(self, *, wait: bool, bell: int | None = None) -> Iterator[Command]:
         """Yield the commands that have arrived; a wait also ends when `bell` becomes readable.
@@ -47,7 +58,21 @@ class Link:
                 return
 
     def send(self, *events: Event) -> None:
-        """Send events in one write."""
+        """Send events in one write, after all that were posted."""
+        self._settle(0)
+        self._write(*events)
+
+    def post(self, make: Callable[[], Event]) -> None:
+        """Make an event and send it in a thread of its own, while the next step computes without Python's lock."""
+        self._settle(POSTED_MAX - 1)
+        self._posted.append(self._thread.submit(lambda: self._write(make())))
+
+    def _settle(self, num_left: int) -> None:
+        """Wait until at most so many posted events are unsent: a daemon that does not read stops the engine."""
+        while len(self._posted) > num_left:
+            self._posted.popleft().result()
+
+    def _write(self, *events: Event) -> None:
         self._connection.sendall(b"".join(map(frames.encode, events)))
 
 

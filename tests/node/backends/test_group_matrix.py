@@ -1,10 +1,13 @@
 """The group-wise layout: what it holds is widened exactly, whole, by rows and on the way to a device."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from support.counted_memory import DEVICE, CountedMemory
 from torch import Tensor
 
+from openledger_node.backends.torch_lora import group_matrix
 from openledger_node.backends.torch_lora.group_matrix import NUMBERS_AT_ONCE, GroupMatrix, NestedScales, pack, unpack
 from openledger_node.backends.torch_lora.matrices import Matrix, MatrixParts, product, size_bytes_of, stacked, wide_of
 
@@ -59,6 +62,17 @@ def test_values_are_those_of_the_formula_rounded_once_to_float32(name: str) -> N
     held, expected = CASES[name]
     assert held.shape == (D_OUT, D_IN)
     assert torch.equal(held.wide(), expected.float())
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_device_that_converts_within_operations_gets_the_same_values(
+    name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = replace(CASES[name][0], dtype=dtype)
+    expected = held.wide()
+    monkeypatch.setattr(group_matrix, "CONVERTS_SLOWLY", ())
+    assert torch.equal(held.wide(), expected)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -77,6 +77,7 @@ def serve(settings: BackendSettings) -> Iterator[Serve]:
         def opened(behaviour: Behaviour, **changes: Any) -> LlamaBackend:
             url = stack.enter_context(fake_llama(behaviour))
             backend = open_backend(replace(settings, server_url=url, **changes))
+            behaviour.completions.clear()  # of the check that payers stay apart
             stack.callback(backend.close)
             return backend
 
@@ -461,6 +462,7 @@ def test_the_server_is_started_so_that_payers_stay_apart(own: Serve, tmp_path: P
         (Behaviour(is_llama=False), {}, "no llama-server: it answered 404"),
         (Behaviour(model="/models/other.gguf"), {}, r"serves /models/other.gguf: start it with --model"),
         (Behaviour(key="secret"), {}, "LLAMA_API_KEY"),
+        (Behaviour(shares=True), {}, "start it with --cache-ram 0 and --slot-prompt-similarity 0"),
         (Behaviour(), {"quantisation": "int8"}, "as it is stored"),
         (Behaviour(), {"base_folder": None}, "needs a real base"),
     ],

@@ -8,7 +8,7 @@ import torch
 from support.tiny import make_base
 from torch import Tensor
 
-from openledger_node.backends.torch_lora import backend, batch, decoder, kv_cache, lora, selfcheck
+from openledger_node.backends.torch_lora import backend, batch, decoder, group_matrix, kv_cache, lora, selfcheck
 from openledger_node.backends.torch_lora.placement import Placement
 from openledger_node.backends.torch_lora.selfcheck import check_device
 from openledger_node.engine.backend import BackendSettings
@@ -58,6 +58,11 @@ def wrong_window(right: Any) -> Any:
     return lambda queries, keys, window: right(queries, keys, 0)
 
 
+def wrong_unpack(right: Any) -> Any:
+    """The nibbles of a byte change places."""
+    return lambda packed: right(packed << 4 | packed >> 4)
+
+
 def wrong_cap(right: Any) -> Any:
     """Scores are not capped."""
     return lambda numbers, cap: numbers
@@ -70,6 +75,7 @@ MISTAKES = {
     "slice": (lora, "_add_map", wrong_add),
     "rotate": (decoder, "rotate", wrong_rotate),
     "window": (batch, "_is_seen", wrong_window),
+    "unpack": (group_matrix, "unpack", wrong_unpack),
     "cap": (decoder, "capped", wrong_cap),
 }
 

@@ -15,12 +15,13 @@ from torch import Tensor
 from openledger_node.backends.torch_lora import backend, quantised
 from openledger_node.backends.torch_lora.group_matrix import NUMBERS_AT_ONCE, GroupMatrix
 from openledger_node.backends.torch_lora.loading import host_tensors, load_weights
-from openledger_node.backends.torch_lora.matrices import size_bytes_of, wide_of
+from openledger_node.backends.torch_lora.matrices import Matrix, size_bytes_of, wide_of
 from openledger_node.backends.torch_lora.placement import Placement
-from openledger_node.backends.torch_lora.weights import weights_from
+from openledger_node.backends.torch_lora.weights import MAP_ENDINGS, weights_from
 from openledger_node.config import InferenceConfig
 from openledger_node.engine.memory_plan import CONTEXT_BYTES, memory_needs
 from openledger_node.models.decoder_config import DecoderConfig, read_config
+from openledger_node.models.stored_format import StoredFormat
 
 GB = 10**9
 
@@ -47,6 +48,16 @@ def test_loading_takes_the_final_size_and_the_largest_matrix_at_most(name: str, 
     assert final == pytest.approx(needs.base_bytes, rel=0.01)
     assert memory.peak_bytes <= needs.base_bytes + needs.load_bytes + GB // 50
     assert needs.load_bytes <= 0.7 * GB
+
+
+def test_a_base_that_is_stored_narrow_loads_without_a_wide_matrix() -> None:
+    config = replace(config_of("Llama-3.1-8B"), stored=StoredFormat(method="awq", bits=4, group=128))
+    with CountedMemory() as memory:
+        weights = weights_from(stored_tensors_of(config), config, device=DEVICE, quantisation="stored")
+    needs = memory_needs(config, InferenceConfig(), is_on_gpu=True, number_bytes=2)
+    assert weights.embedding.device.type == "cpu"
+    assert memory.used_bytes == pytest.approx(needs.base_bytes, rel=0.01)
+    assert memory.peak_bytes <= memory.used_bytes + GB // 100
 
 
 @pytest.mark.parametrize("quantisation", ["int4", "nf4"])
@@ -114,6 +125,25 @@ def test_the_owners_cap_is_enforced_on_the_card(monkeypatch: pytest.MonkeyPatch)
 def map_numbers(config: DecoderConfig) -> int:
     """Numbers in the linear maps of a layer."""
     return sum(d_in * d_out for d_in, d_out in config.site_dims.values())
+
+
+def stored_tensors_of(config: DecoderConfig) -> Iterator[tuple[str, Matrix]]:
+    """The same with maps as AWQ has them in groups of 128."""
+    for name, tensor in tensors_of(config):
+        if not name.endswith(MAP_ENDINGS):
+            yield name, tensor
+            continue
+        d_out, d_in = tensor.shape
+        yield (
+            name,
+            GroupMatrix(
+                numbers=torch.empty(d_out, d_in // 2, dtype=torch.uint8),
+                scales=torch.empty(d_out, d_in // 128, dtype=torch.float16),
+                zeros=torch.empty(d_out, d_in // 128, dtype=torch.uint8),
+                group=128,
+                dtype=torch.bfloat16,
+            ),
+        )
 
 
 def tensors_of(config: DecoderConfig) -> Iterator[tuple[str, Tensor]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from openledger_node.engine.backend import AdapterMustWaitError
 from openledger_node.engine.loader import Loader, Reading
 from openledger_node.engine.residency import READ_AHEAD_MAX, READ_AHEAD_SHARE, Residency
 from openledger_node.engine.sequence import Sequence
@@ -30,6 +31,7 @@ class Shelf:
     read: list[str] = field(default_factory=list)
     loaded: set[str] = field(default_factory=set)
     is_full: bool = False
+    is_busy: bool = False
 
     def read_adapter(self, source: AdapterSource) -> Host:
         self.read.append(source.id)
@@ -42,6 +44,8 @@ class Shelf:
         assert adapter_id not in self.loaded
         if self.is_full:
             raise MemoryError
+        if self.is_busy:
+            raise AdapterMustWaitError
         self.loaded.add(adapter_id)
 
     def unload_adapter(self, adapter_id: AdapterId) -> None:
@@ -97,6 +101,17 @@ def test_those_in_use_stay_and_one_that_finds_no_room_waits_without_being_read_a
     assert not bring(made, "b", in_use=("a",))
     assert made.ready(source("b"), ())
     assert (shelf.read, shelf.loaded) == (["a", "b"], {"b"})
+
+
+def test_an_adapter_that_can_be_loaded_only_later_waits_without_being_read_again() -> None:
+    shelf = Shelf({"a": 40}, is_busy=True)
+    made = residency(shelf)
+    assert not bring(made, "a")
+    made.collect(())
+    assert not made.ready(source("a"), ())
+    shelf.is_busy = False
+    assert made.ready(source("a"), ())
+    assert (shelf.read, shelf.loaded) == (["a"], {"a"})
 
 
 def test_an_adapter_over_the_whole_budget_says_what_to_raise() -> None:

@@ -2,9 +2,11 @@
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,19 @@ from openledger_node.backends.fake import ENDLESS, FakeBackend
 from openledger_node.engine import frames
 from openledger_node.engine.backend import LATER, BackendSettings, BatchRow, Drawn
 from openledger_node.engine.fit import is_out_of_memory
-from openledger_node.engine.frames import Allow, EngineChunk, Event, Finished, OpenEngine, Refused, Submit, Unload
+from openledger_node.engine.frames import (
+    Allow,
+    EngineChunk,
+    Event,
+    Finished,
+    Joined,
+    OpenEngine,
+    Refused,
+    StepTokens,
+    Submit,
+    Unload,
+)
+from openledger_node.engine.tokenizer import ByteDecoder
 from openledger_node.engine.worker import OUT_OF_MEMORY_MAX, Worker
 from openledger_node.engine.worker_io import Link
 from openledger_node.models.adapter_source import AdapterPart, AdapterSource
@@ -303,6 +317,64 @@ def test_a_backend_that_schedules_itself_gets_prompts_whole_and_a_late_one_holds
         backend.may_go_on.set()
         assert daemon.read_last(1) == {"slow": Finished(sequence_id="slow", reason="length")}
     assert backend.lengths["slow"] == 300 * len(ENDLESS) > OPEN.prefill_tokens_max
+
+
+def test_the_text_of_a_step_is_made_while_the_next_one_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps, first_text = [threading.Event() for _ in range(5)], threading.Event()
+    push = ByteDecoder.push
+
+    def patient_push(self: ByteDecoder, token_id: int) -> str:
+        if not first_text.is_set():
+            assert steps[1].wait(TIMEOUT_S)  # the second step has begun
+            first_text.set()
+        return push(self, token_id)
+
+    def step(rows: tuple[BatchRow, ...], run: Run) -> dict[str, Drawn]:
+        number = next(index for index, event in enumerate(steps) if not event.is_set())
+        steps[number].set()
+        assert number != 1 or first_text.wait(TIMEOUT_S)  # and does not end before the first one's text is made
+        return run(rows)
+
+    monkeypatch.setattr(ByteDecoder, "push", patient_push)
+    with working(Odd(step)) as (daemon, process):
+        daemon.send(submit("a", max_tokens=4))
+        assert daemon.read_last(1) == {"a": Finished(sequence_id="a", reason="length")}
+    assert isinstance(process.error, EOFError)  # it ended because we left
+
+
+def test_events_keep_their_order_though_texts_are_made_in_another_thread() -> None:
+    ours, theirs = socket.socketpair()
+    ours.settimeout(TIMEOUT_S)
+    with ours, theirs:
+        link = Link(theirs)
+        for number in range(20):
+            link.post(partial(a_step, number, delay_s=0.001 * (number % 3)))
+            if number % 5 == 0:
+                link.send(Joined(sequence_ids=(str(number),)))
+        link.send(Joined(sequence_ids=("last",)))
+        decoder, names = frames.frame_decoder(), []
+        while "last" not in names:
+            for fields in decoder.feed(ours.recv(1 << 16)):
+                event = frames.decode(fields)
+                assert isinstance(event, Joined | StepTokens)
+                names += event.sequence_ids
+    expected = [name for n in range(20) for name in ([f"t{n}", str(n)] if n % 5 == 0 else [f"t{n}"])]
+    assert names == [*expected, "last"]
+
+
+def a_step(number: int, *, delay_s: float) -> StepTokens:
+    time.sleep(delay_s)
+    return StepTokens(sequence_ids=(f"t{number}",), texts=("",), ids=(number,), reasons=(None,))
+
+
+def test_an_event_that_could_not_be_posted_is_reported_by_the_next_send() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        link = Link(theirs)
+        ours.close()
+        link.post(partial(a_step, 0, delay_s=0))
+        with pytest.raises(BrokenPipeError):
+            link.send(Joined(sequence_ids=("s",)))
 
 
 class OutOfMemoryError(RuntimeError):

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from support.peft_folders import pair, write_adapter
 
+from openledger_node import daemon
+from openledger_node.card import Card
 from openledger_node.config import Config, InferenceConfig, LimitsConfig, MarketConfig, PayerConfig
 from openledger_node.daemon import engine_options
 from openledger_node.engine import base_fit
@@ -17,6 +19,7 @@ from openledger_node.engine.budget import LEAST_BYTES, check_disk_room, fit
 from openledger_node.engine.memory_plan import MemoryNeeds
 from openledger_node.errors import ConfigError
 from openledger_node.home import Home
+from openledger_node.machine import Machine
 from openledger_node.market.overview import MarketView, Priced
 from openledger_node.models.adapters import add_adapter
 from openledger_node.models.bases import FAKE_BASE
@@ -224,6 +227,24 @@ def test_a_backend_that_reserves_by_rank_is_told_the_largest_one_here(home: Home
     add_adapter(home, write_adapter(tmp_path / "large", tensors=pair(rank=40), r=40), FAKE_BASE, name="large")
     config = replace(Config(), inference=InferenceConfig(backend="vllm"))
     assert engine_options(home, config, FAKE_BASE).settings.adapter_rank_max == 40
+
+
+def test_llama_server_gets_the_cap_whole_because_it_leaves_layers_in_ram(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = LimitsConfig(vram_bytes=6 * GB, ram_bytes=3 * GB)
+    config = replace(Config(), inference=InferenceConfig(backend="llamacpp"), limits=limits)
+    card = Card(vendor="amd", name="an AMD GPU", total_bytes=16 * GB)
+    monkeypatch.setattr(daemon, "look_at_machine", lambda: Machine(ram_bytes=32 * GB, card=card))
+    options = engine_options(home, config, FAKE_BASE)
+    assert (options.backend, options.settings.device_bytes_max, options.settings.kv_cache_bytes) == (
+        "llamacpp",
+        6 * GB,
+        0,
+    )
+    assert options.adapter_cache_bytes == config.inference.adapter_cache_bytes
+    monkeypatch.setattr(daemon, "look_at_machine", lambda: Machine(ram_bytes=32 * GB))
+    assert engine_options(home, config, FAKE_BASE).settings.device_bytes_max == 3 * GB
 
 
 def test_a_cap_on_the_disk_counts_what_is_there_and_what_would_come(home: Home) -> None:

@@ -35,7 +35,7 @@ from ..served.client import Client, ServerLostError
 from ..served.texts import Text, Texts
 from .adapters import AdapterConverter, LlamaAdapter
 from .plan import plan_server, sizes_of
-from .server import KEY_VARIABLE, NAME, OwnServer, Program, attach, find_program, serve_arguments
+from .server import KEY_VARIABLE, NAME, OwnServer, Program, attach, check_apart, find_program, serve_arguments
 from .slots import Place, Slots
 from .stream import PATH, Stream, WholeAnswer, completion_body
 
@@ -105,6 +105,7 @@ class LlamaBackend:
                 self._start_first()
             else:
                 self._use(client, num_tokens=0)
+                check_apart(client, [{"id": 0, "scale": 0.0}] if self._numbers else [])
         except ModelError:
             self.close()
             raise
@@ -321,7 +322,7 @@ class LlamaBackend:
 
 
 def biases_of(draw: Draw, vocab_size: int) -> dict[int, float]:
-    """What to add to the logits for this one token: a grammar's mask, and penalties on the answer so far."""
+    """Additions to the logits for one token, from a grammar's mask and the penalties on the answer so far."""
     biases: dict[int, float] = {}
     tokens, counts = np.unique(np.asarray(draw.output_ids, dtype=np.int64), return_counts=True)
     for token, count in zip(tokens.tolist(), counts.tolist(), strict=True):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -42,6 +43,7 @@ WRITES_PROMPTS = ("-v", "--verbose", "--log-verbose", "-lv", "--verbosity", "--l
 MANY_IN_ONE = "comma-separated values to load multiple adapters"
 """In the help of servers that take only the last `--lora`."""
 
+PROBE_TOKENS = 64
 REASON_LINES = 2
 _IS_REASON = re.compile(r"error|fail|unable|cannot|out of memory|unknown model architecture", re.IGNORECASE)
 _STAMP = re.compile(r"^(?:[0-9.]+ )?[EWI] ")
@@ -107,6 +109,25 @@ def attach(url: str, *, patience_s: float = ATTACH_PATIENCE_S) -> Client:
         ModelError: no server answers there.
     """
     return attach_client(NAME, url, os.environ.get(KEY_VARIABLE), patience_s=patience_s)
+
+
+def check_apart(client: Client, lora: list[dict[str, object]]) -> None:
+    """Require that the operator's server finds no prompt again that another one has replaced in its slot.
+
+    If it does, it searches all prompts of all payers. `lora`: switches all adapters off.
+
+    Raises:
+        ModelError: says which flags are missing.
+    """
+    first, other = (secrets.SystemRandom().choices(range(16, 100), k=PROBE_TOKENS) for _ in range(2))
+    body: dict[str, object] = {"n_predict": 1, "stream": False, "id_slot": 0, "cache_prompt": True, "lora": lora}
+    for prompt in (first, other, first):
+        reply = client.ask("POST", "/completion", {**body, "prompt": prompt})
+    if reply.status == 200 and reply.fields.get("timings", {}).get("cache_n", 0) > PROBE_TOKENS // 2:
+        raise ModelError(
+            "the llama-server reuses one payer's prompt for another: start it with --cache-ram 0 and "
+            "--slot-prompt-similarity 0"
+        )
 
 
 def serve_arguments(

@@ -14,6 +14,9 @@ NUMBERS_AT_ONCE = {"cpu": 1 << 19, "cuda": 1 << 22}
 """Numbers that are widened or quantised at once. On a CPU, temporaries that leave its caches cost four times as much.
 On a GPU, operations on few numbers end before the next one is there."""
 
+CONVERTS_SLOWLY = ("cpu",)
+"""Devices on which torch takes ten times longer for operations on several number formats; GPUs convert within one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NestedScales:
@@ -124,14 +127,11 @@ class GroupMatrix:
         return replace(self, **{name: change(part) for name, part in self._parts.items()})
 
     def _widen(self, found: Tensor) -> None:
-        """Write all values to `found` (d_out, groups, group).
-
-        A GPU converts number formats within an operation. On a CPU torch takes ten times longer for several formats.
-        """
-        on_cpu = self.device.type == "cpu"
+        """Write all values to `found` (d_out, groups, group)."""
+        in_one_format = self.device.type in CONVERTS_SLOWLY
         numbers = (unpack(self.numbers) if self.bits == 4 else self.numbers).view(found.shape)
         if self.table is None:
-            values = numbers.to(torch.float32 if on_cpu else torch.int16)
+            values = numbers.to(torch.float32 if in_one_format else torch.int16)
         else:
             values = self.table.index_select(0, numbers.flatten().int()).view(found.shape)
         if self.zeros is not None:
@@ -140,7 +140,7 @@ class GroupMatrix:
             values -= self.zero
         scales = self.scales.float()[..., None]
         minima = None if self.minima is None else self.minima.float()[..., None]
-        if on_cpu:
+        if in_one_format:
             values *= scales
             found.copy_(values if minima is None else values.add_(minima))
         elif minima is None:

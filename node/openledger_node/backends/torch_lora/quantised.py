@@ -97,9 +97,6 @@ QUANTISE_ROWS: dict[str, Callable[[Tensor, torch.dtype], GroupMatrix]] = {
 OUTER = {"int4": "int8", "nf4": "int8"}
 """The format of embedding and head, where it is not that of the layers' maps: answers depend more on them."""
 
-KEPT_BITS = {"stored": 8, "none": 0, "int8": 8, "int4": 4, "nf4": 4}
-"""A matrix that is stored in at most so many bits stays as it is."""
-
 
 def check_quantisation(quantisation: str) -> None:
     """Check the setting before the base is loaded.

@@ -59,6 +59,7 @@ VARIED = replace(
     scales_embedding=True,
     has_post_norms=True,
 )
+CASES = ((CONFIG, "none"), (VARIED, "none"), (CONFIG, "int4"), (VARIED, "nf4"))
 GREEDY = Draw(sampling=SamplingParams(max_tokens=1, seed=0, temperature=0), position=0)
 
 SHAPES: dict[str, Shape] = {
@@ -89,13 +90,13 @@ def check_device(placement: Placement) -> None:
 
 @torch.inference_mode()
 def _logits(placement: Placement) -> Tensor:
-    """The logits of every row that draws in both cases, on the host in float32: (rows, vocabulary)."""
-    return torch.cat([_logits_of(config, placement) for config in (CONFIG, VARIED)])
+    """The logits of every row that draws in all cases, on the host in float32: (rows, vocabulary)."""
+    return torch.cat([_logits_of(config, quantisation, placement) for config, quantisation in CASES])
 
 
-def _logits_of(config: DecoderConfig, placement: Placement) -> Tensor:
+def _logits_of(config: DecoderConfig, quantisation: str, placement: Placement) -> Tensor:
     tensors = {name: tensor.to(placement.dtype) for name, tensor in _tensors(config).items()}
-    weights = weights_from(tensors.items(), config, device=placement.device)
+    weights = weights_from(tensors.items(), config, device=placement.device, quantisation=quantisation)
     decoder = Decoder(config, weights, context_max=config.context_max)
     cache = KvCache(config, num_blocks=BLOCKS_EACH * len(SEQUENCES), placement=placement)
     cache.fill(float("nan"))  # as an overflowing adapter leaves blocks behind

@@ -9,13 +9,14 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from openledger_node.engine.memory_plan import KEPT_BITS
 from openledger_node.errors import ModelError
 from openledger_node.models.decoder_config import BLOCK_OF, GROUPS, DecoderConfig
 
 from .checkpoint import Reader, ShapesOnly, open_reader
 from .group_matrix import GroupMatrix
 from .matrices import Matrix, MatrixParts, look_up, product, size_bytes_of, stacked
-from .quantised import KEPT_BITS, OUTER, quantise
+from .quantised import OUTER, quantise
 
 NORMS = {"attention_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm"}
 POST_NORMS = {
@@ -195,7 +196,8 @@ def _narrowed(matrix: Matrix, device: torch.device, quantisation: str) -> Matrix
         return stacked([_narrowed(part, device, quantisation) for part in matrix.parts])
     if isinstance(matrix, GroupMatrix):
         placed = matrix.to(device)
-        return placed if placed.bits <= KEPT_BITS[quantisation] else quantise(placed.wide(), quantisation, device)
+        is_kept = placed.bits <= KEPT_BITS.get(quantisation, 0)
+        return placed if is_kept else quantise(placed.wide(), quantisation, device)
     assert isinstance(matrix, Tensor), "parts have no parts"
     return quantise(matrix, quantisation, device)
 

@@ -141,7 +141,7 @@ def _check_kind(header: GgufHeader) -> None:
         raise ModelError(f"{header.file} holds no language model but {_short(kind)}: give the model's own file")
 
 
-class _Entry(NamedTuple):
+class _TensorEntry(NamedTuple):
     """A tensor's entry in the header."""
 
     shape: tuple[int, ...]
@@ -208,14 +208,14 @@ class _Scan:
             raise self._torn(f"a value of the unknown type {type}")
         return SCALARS[type]
 
-    def _tensor(self) -> tuple[str, "_Entry"]:
+    def _tensor(self) -> tuple[str, "_TensorEntry"]:
         name, num_dimensions = self._string(), self._scalar("I")
         if not 0 < num_dimensions <= DIMENSIONS_MAX:
             raise self._torn(f"{_short(name)} has {num_dimensions} dimensions")
         shape = tuple(self._scalar("Q") for _ in range(num_dimensions))
-        return name, _Entry(shape[::-1], self._scalar("I"), self._scalar("Q"))
+        return name, _TensorEntry(shape[::-1], self._scalar("I"), self._scalar("Q"))
 
-    def _placed(self, name: str, entry: "_Entry", start: int) -> GgufTensor:
+    def _placed(self, name: str, entry: "_TensorEntry", start: int) -> GgufTensor:
         """Check a tensor's entry against the file's size; `start`: the place from which offsets count."""
         shape, type, offset = entry
         try:

@@ -32,7 +32,7 @@ DEEPSEEK3 = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Split:
+class WordSplit:
     """One way to split a text."""
 
     expressions: tuple[str, ...] = ()  # applied one after the other
@@ -54,20 +54,20 @@ class Split:
         return {"type": "Sequence", "pretokenizers": [*steps, last]} if steps else last
 
 
-_LLAMA3 = Split(expressions=(LLAMA3,), ignores_merges=True, begins=True)
-_QWEN2 = Split(expressions=(QWEN2,), is_composed=True)
-_GPT2 = Split(is_gpt2=True)
-_STARCODER = Split(are_digits_single=True, is_gpt2=True)
+_LLAMA3 = WordSplit(expressions=(LLAMA3,), ignores_merges=True, begins=True)
+_QWEN2 = WordSplit(expressions=(QWEN2,), is_composed=True)
+_GPT2 = WordSplit(is_gpt2=True)
+_STARCODER = WordSplit(are_digits_single=True, is_gpt2=True)
 
 SPLITS = {
     **dict.fromkeys(("llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral"), _LLAMA3),
-    **dict.fromkeys(("dbrx", "smaug-bpe"), Split(expressions=(LLAMA3,))),
+    **dict.fromkeys(("dbrx", "smaug-bpe"), WordSplit(expressions=(LLAMA3,))),
     "qwen2": _QWEN2,
-    "qwen35": Split(expressions=(QWEN35,), is_composed=True),
-    "deepseek-r1-qwen": Split(expressions=(QWEN2,)),
-    "tekken": Split(expressions=(TEKKEN,), ignores_merges=True),
-    "gpt-4o": Split(expressions=(GPT4O,)),
-    "deepseek-v3": Split(expressions=(r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK3)),
+    "qwen35": WordSplit(expressions=(QWEN35,), is_composed=True),
+    "deepseek-r1-qwen": WordSplit(expressions=(QWEN2,)),
+    "tekken": WordSplit(expressions=(TEKKEN,), ignores_merges=True),
+    "gpt-4o": WordSplit(expressions=(GPT4O,)),
+    "deepseek-v3": WordSplit(expressions=(r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK3)),
     **dict.fromkeys(("gpt-2", "olmo", "phi-2", "mellum"), _GPT2),
     **dict.fromkeys(("smollm", "starcoder", "refact"), _STARCODER),
 }
