@@ -44,7 +44,7 @@ def test_an_unloaded_node_wins_a_job_and_loads_again_to_serve_it(running: Runnin
     plug.load_slowly(SLOW_S)
     wait_for(lambda: in_state(running.a, "unloaded"))
     answer_of(running.a, 10)  # so that it knows how long a load takes now
-    unloaded = wait_for(lambda: in_state(running.a, "unloaded"))
+    unloaded = wait_for(lambda: without_process(running.a))
     assert (unloaded["state"], unloaded["engine"]["process_id"]) == ("idle", None)
     wallet = unloaded["address"]
     (peer,) = (each for each in ask(running.r, "peers")["peers"] if each["wallet"] == wallet)
@@ -55,7 +55,7 @@ def test_an_unloaded_node_wins_a_job_and_loads_again_to_serve_it(running: Runnin
     assert loaded["engine"]["restarts"] == 0
     assert loaded["engine"]["load_s"] > SLOW_S
     plug.mend()
-    again = wait_for(lambda: in_state(running.a, "unloaded"))
+    again = wait_for(lambda: without_process(running.a))
     assert again["engine"]["unloads"] == unloaded["engine"]["unloads"] + 1, "both requests started one reload"
     tell(running.b, "/resume")
     wait_for(lambda: in_state(running.b, "ready"))
@@ -83,6 +83,12 @@ def test_a_seller_that_its_owner_pauses_in_the_middle_is_free_in_two_seconds_and
 def in_state(node: OperatorHome, state: str) -> dict[str, Any] | None:
     status = status_of(node)
     return status if status["engine"]["state"] == state else None
+
+
+def without_process(node: OperatorHome) -> dict[str, Any] | None:
+    """Its status once it has unloaded, and the process has ended."""
+    status = in_state(node, "unloaded")
+    return status if status and status["engine"]["process_id"] is None else None
 
 
 def is_serving(node: OperatorHome) -> bool:
