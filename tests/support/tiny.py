@@ -9,6 +9,8 @@ from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
+from openledger_node.models.causal_lm import open_causal_lm
+
 CHAT_TEMPLATE = (
     "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
@@ -87,7 +89,7 @@ def make_tokenizer(folder: Path) -> None:
 def make_adapter(base: Path, folder: Path, *, seed: int, scale: float = 0.3, **settings: Any) -> Path:
     """Write a random PEFT adapter that changes what the base says."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model = open_causal_lm(base, torch.float32)
     targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     config = LoraConfig(
         **{"r": 4, "lora_alpha": 8, "target_modules": targets, "init_lora_weights": False, **settings}

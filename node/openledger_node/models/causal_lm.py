@@ -44,4 +44,5 @@ def _from_gguf(folder: Path, gguf: Path, dtype: torch.dtype, options: dict[str, 
         raise ModelError(f"{gguf} does not fit the config in {folder} ({wrong[0]}): delete {folder} and add it again")
     opened: PreTrainedModel = model
     opened.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
+    opened.name_or_path = str(folder)  # as from_pretrained does; PEFT looks there for the config
     return opened
