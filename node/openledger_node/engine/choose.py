@@ -9,7 +9,7 @@ from ..machine import look_at_machine
 from ..models.bases import Base
 from ..models.gguf_files.config import is_fast_family
 from ..models.gguf_files.header import read_header
-from ..models.gguf_files.weights import NARROW, PLAIN
+from ..models.gguf_files.weights import unserved_type
 
 AUTO = "auto"
 LLAMA_SERVER = "llama-server"
@@ -53,8 +53,8 @@ def _why_llama(inference: InferenceConfig, base: Base) -> str | None:
     header = read_header(base.gguf)
     if not is_fast_family(header):
         return f"the node's own engine does not know the architecture {header.architecture}"
-    if unread := {tensor.type.name for tensor in header.tensors.values()} - {kind.name for kind in (*PLAIN, *NARROW)}:
-        return f"the node's own engine does not read {', '.join(sorted(unread))}"
+    if kind := unserved_type(header):
+        return f"the node's own engine does not read {kind.name}"
     machine = look_at_machine()
     if inference.device == "auto" and machine.card and machine.card.vendor == "amd" and machine.trouble:
         return "torch can't use the AMD GPU, and llama.cpp can"
