@@ -1,8 +1,9 @@
 """All checks side by side: lint, types, the contracts and every test, on a few workers, the longest job first.
 
-Each job prints one line when it ends, and its whole output if it failed. A few failed tests run a second time, when
-nothing runs beside them. What fails again is a fault; what passes is printed as unsteady, to be fixed. Tests that the
-machine can't run are counted under NOT TESTED. The exit status is 0 only if no check failed and no test failed twice.
+Each job prints one line when it ends, and its whole output if it failed. The files of a few failed tests run a second
+time, when nothing runs beside them: tests of a file may build on each other. What fails again is a fault; what passes
+is printed as unsteady, to be fixed. Tests that the machine can't run are counted under NOT TESTED. The exit status is
+0 only if no check failed and no test failed twice.
 
 The jobs are balanced by tests/durations.json, which `--record` writes.
 """
@@ -201,13 +202,14 @@ def run(job: Job) -> Outcome:
 
 
 def are_good(outcomes: list[Outcome]) -> bool:
-    """True if nothing failed, or only a few tests that pass when they run alone."""
+    """True if nothing failed, or only a few tests whose files pass when they run alone."""
     bad = [outcome for outcome in outcomes if not outcome.is_passed]
     failed = [test for outcome in bad for test in outcome.failed]
     is_forgivable = all(outcome.is_worth_a_second_look for outcome in bad) and len(failed) <= UNSTEADY_MAX
     if not bad or not is_forgivable:
         return not bad
-    again = run(Job(name="a second look", paths=tuple(failed)))
+    files = dict.fromkeys(test.partition("::")[0] for test in failed)
+    again = run(Job(name="a second look", paths=tuple(files)))
     if not again.is_passed:
         print(again.output, flush=True)
         return False

@@ -18,6 +18,20 @@ def test_it(n):
     been.touch()
     assert not is_first
 """
+BUILDS_ON_ANOTHER = """
+from pathlib import Path
+
+made = []
+
+def test_making():
+    made.append(1)
+
+def test_using():
+    been = Path("been")
+    is_first = not been.exists()
+    been.touch()
+    assert made and not is_first
+"""
 PASSES_AND_SKIPS = """
 import pytest
 
@@ -123,6 +137,13 @@ def test_what_passes_alone_is_forgiven_and_named_and_what_did_not_run_is_counted
     assert runner.counts(outcomes) == "1 passed, 2 failed, 2 skipped"
     assert any("test_unsteady.py::test_it[0]" in line for line in runner.slowest(outcomes))
     assert set(runner.recorded(outcomes)) <= {"check", "test_skips.py", "test_unsteady.py"}
+
+
+def test_a_second_look_has_what_the_tests_before_it_made(runner: Any, folder: Path) -> None:
+    (folder / "test_file.py").write_text(BUILDS_ON_ANOTHER)
+    failing = runner.run(runner.Job(name="fails", paths=("test_file.py",)))
+    assert failing.failed == ["test_file.py::test_using"]
+    assert runner.are_good([failing])
 
 
 def test_a_run_that_ends_halfway_or_fails_again_has_failed(runner: Any, folder: Path) -> None:
