@@ -40,6 +40,7 @@ def most_registered(setting: Setting) -> int:
 async def visit_first(room: "Room", engine: Engine) -> None:
     """Cold loads while few adapters are registered, which still do not all fit."""
     room.enter(engine)
+    room.note_start()
     few = room.of_one_rank(room.setting.sources)
     await room.touch(few)
     await room.gather({"lone": partial(room.lone, [None] * len(few)), "cold few": partial(room.lone, few)})
@@ -48,6 +49,7 @@ async def visit_first(room: "Room", engine: Engine) -> None:
 async def visit_second(room: "Room", engine: Engine) -> None:
     """All other cases: traffic over many adapters, a cold batch, a neighbour, and cold loads among many."""
     room.enter(engine)
+    room.note_start()
     shape, setting = room.setting.shape, room.setting
     for _ in range(2):
         await room.batch([None] * shape.batch)  # every block of the KV cache has been written to

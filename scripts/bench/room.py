@@ -87,15 +87,17 @@ class Room:
         return self._engine.process_id
 
     def enter(self, engine: Engine) -> None:
-        """Record the time until it was ready."""
+        """Work with this engine, which is ready."""
         self._engine = engine
-        start_s = time.monotonic() - self.began_s
-        rss = resident_bytes(self.process_id)
         assert engine.profile is not None, "it is ready"
         self.found.kernel = engine.profile.kernel
-        self.found.starts.append(
-            {"start_s": round(start_s, 2), "rss_bytes": rss, "base_bytes": engine.profile.base_bytes}
-        )
+
+    def note_start(self) -> None:
+        """Record the time until the engine was ready, and its memory."""
+        start_s, profile = time.monotonic() - self.began_s, self._engine.profile
+        assert profile is not None, "it is ready"
+        rss = resident_bytes(self.process_id)
+        self.found.starts.append({"start_s": round(start_s, 2), "rss_bytes": rss, "base_bytes": profile.base_bytes})
 
     async def gather(self, cases: dict[str, Callable[[], Awaitable[dict[str, Any]]]]) -> None:
         """Sample all cases in turn; each runs in this trio thread, where the engine's client lives."""
