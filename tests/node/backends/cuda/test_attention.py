@@ -1,7 +1,7 @@
 """Attention over paged keys and values, against a softmax in float64 and against the torch backend's own."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -192,6 +192,55 @@ def test_a_ragged_step_equals_a_softmax_in_float64(shape: Heads, dtype: torch.dt
     assert error(run(sequences, shape), sequences, shape) < ERRORS[dtype]
 
 
+@pytest.mark.parametrize("dtype", ERRORS, ids=str)
+@pytest.mark.parametrize("cap", [0.0, 5.0])
+def test_a_ragged_step_equals_torch_loras(dtype: torch.dtype, cap: float) -> None:
+    """In a layer with a window, and in one without."""
+    shape = Heads(cap=cap, window=20)
+    sequences = sequences_of(RAGGED, shape, dtype)
+    for layer, window in enumerate((20, 0)):
+        found = run(sequences, Heads(cap=cap, window=window))
+        assert torch.allclose(found, by_torch_lora(sequences, shape, layer), atol=ERRORS[dtype], rtol=0)
+
+
+def by_torch_lora(sequences: list[Sequence], shape: Heads, layer: int) -> Tensor:
+    """What the reference's attention gives for a step; its layer 0 has the window, and its layer 1 has none."""
+    dtype, device = sequences[0].queries.dtype, torch.device("cpu")
+    config = DecoderConfig(
+        vocab_size=1, d_model=1, d_mlp=1, num_layers=2, num_heads=shape.heads, num_kv_heads=shape.kv_heads,
+        head_dim=shape.head_dim, context_max=4096, rope=Rope(), norm_eps=1e-5, is_tied=True, has_qkv_bias=False,
+        has_o_bias=False, has_mlp_bias=False, has_qk_norm=False, end_ids=(), attention_cap=shape.cap,
+        window=shape.window, sliding=frozenset({0}),
+    )  # fmt: skip
+    tables = tables_of(sequences, max(each.num_blocks for each in sequences))
+    rows = tuple(
+        BatchRow(
+            sequence_id=str(number),
+            token_ids=tuple([0] * len(each.queries)),
+            position=each.position,
+            blocks=tuple(tables[number, : each.num_blocks].tolist()),
+        )
+        for number, each in enumerate(sequences)
+    )
+    placement = Placement(device, dtype)
+    stacks = LoraStacks(config, placement)
+    for row in rows:
+        stacks.join(row.sequence_id, None)
+    batch = build_batch(rows, stacks, device, windows=config.windows)
+    cache = KvCache(config, num_blocks=int(tables.max()) + 1, placement=placement)
+    for table, each in zip(tables, sequences, strict=True):
+        tokens = torch.arange(len(each.keys))
+        places = table[tokens // BLOCK_TOKENS].long() * BLOCK_TOKENS + tokens % BLOCK_TOKENS
+        cache.write(layer, places, each.keys, each.values)
+    decoder = Decoder.__new__(Decoder)  # its attention needs the configuration, and no weights
+    decoder._config = config
+    queries, keys, values = (
+        torch.cat([getattr(each, name)[-len(each.queries) :] for each in sequences])
+        for name in ("queries", "keys", "values")
+    )
+    return decoder._mix(layer, queries, keys, values, batch, cache).flatten(1)
+
+
 @pytest.mark.parametrize("share", [1, 2, 3, 4, 5, 6, 7, 8, 16])
 def test_any_number_of_heads_may_share_a_key_head(share: int) -> None:
     shape = Heads(heads=2 * share, kv_heads=2)
@@ -228,3 +277,21 @@ def test_a_row_has_the_same_bits_for_any_number_of_programs(monkeypatch: pytest.
     many = run(sequences, shape, tile_tokens=1)
     monkeypatch.setattr("openledger_node.backends.cuda.kernels.attention.PROGRAMS", 1)
     assert torch.equal(run(sequences, shape, tile_tokens=1), many)
+
+
+@pytest.mark.parametrize(
+    ("context_max", "num_kv_heads", "splits", "split_keys"),
+    [(200, 8, 1, 256), (4096, 8, 16, 256), (8192, 8, 32, 256), (32_768, 8, 32, 1024), (32_768, 2, 128, 256)],
+)
+def test_a_long_row_fills_a_card_and_takes_little_scratch(
+    context_max: int, num_kv_heads: int, splits: int, split_keys: int
+) -> None:
+    assert splits_for(context_max=context_max, num_kv_heads=num_kv_heads) == (splits, split_keys)
+    scratch = scratch_for(
+        sequences=3, context_max=context_max, num_heads=2 * num_kv_heads, num_kv_heads=num_kv_heads, head_dim=4,
+        device="meta",
+    )  # fmt: skip
+    assert scratch.mixed.shape == (3, 2 * num_kv_heads, splits, 4)
+    assert scratch.sums.shape == (3, 2 * num_kv_heads, splits)
+    assert splits * split_keys >= context_max
+    assert split_keys % SPLIT_KEYS_MIN == 0

@@ -107,9 +107,9 @@ def attend(
     num_kv_heads, head_dim = cache.shape[2], cache.shape[4]
     num_tiles, num_heads = tiles.shape[0], queries.shape[1]
     splits = scratch.sums.shape[2]
-    assert cache.is_contiguous() and cache[0].numel() < 2**31, "places are 32-bit numbers in one piece of memory"
-    assert queries.stride()[1:] == (head_dim, 1) and out.stride(1) == 1, "a token's numbers are contiguous"
-    assert tables.is_contiguous() and tiles.is_contiguous(), "one row follows another"
+    assert all(each.is_contiguous() for each in (cache, tiles, tables)), "they are read in one piece"
+    assert cache[0].numel() < 2**31, "places in the cache are 32-bit numbers"
+    assert (*queries.stride()[1:], out.stride(1)) == (head_dim, 1, 1), "a token's numbers are contiguous"
     assert len(tables) <= len(scratch.sums), "each sequence has its place for splits"
     shape = launch_shape(
         num_heads=num_heads,
@@ -122,7 +122,7 @@ def attend(
     strides = (queries.stride(0), out.stride(0))
     programs = min(splits, triton.cdiv(PROGRAMS, num_tiles * num_kv_heads))
     programs = max(programs, triton.cdiv(tile_tokens, shape.part_tokens))
-    attend_tiles[(num_tiles, num_kv_heads, programs)](
+    _attend_tiles[(num_tiles, num_kv_heads, programs)](
         queries,
         cache,
         cache[1],
@@ -141,7 +141,7 @@ def attend(
         num_stages=shape.num_stages,
     )
     if splits > 1:
-        merge_splits[(num_tiles, num_heads)](
+        _merge_splits[(num_tiles, num_heads)](
             scratch.mixed,
             scratch.sums,
             out,
@@ -190,7 +190,7 @@ def launch_shape(
 
 
 @triton.jit(do_not_specialize=["width"])
-def attend_tiles(
+def _attend_tiles(
     queries,
     keys,
     values,
@@ -341,7 +341,7 @@ def _dot(a, b):
 
 
 @triton.jit
-def merge_splits(
+def _merge_splits(
     split_mixed,
     split_sums,
     out,
@@ -405,12 +405,20 @@ def _attend_case(
         num_heads=num_heads, num_kv_heads=num_kv_heads, head_dim=head_dim, number_bytes=2, has_prompts=has_prompts
     )
     half = dict.fromkeys(("queries", "keys", "values", "out"), "*half")
-    whole = {**dict.fromkeys(("tiles", "tables"), "*i32"), **dict.fromkeys(("width", "query_stride", "out_stride"), "i32")}
+    whole = {
+        **dict.fromkeys(("tiles", "tables"), "*i32"),
+        **dict.fromkeys(("width", "query_stride", "out_stride"), "i32"),
+    }
     return CompileCase(
-        kernel=attend_tiles,
+        kernel=_attend_tiles,
         types={**half, **whole, "split_mixed": "*fp32", "split_sums": "*fp32"},
         constants={
-            "SCALE": head_dim**-0.5, "CAP": cap, "WINDOW": window, "SPLIT_KEYS": 256, "SPLITS": 32, **shape.constants
+            "SCALE": head_dim**-0.5,
+            "CAP": cap,
+            "WINDOW": window,
+            "SPLIT_KEYS": 256,
+            "SPLITS": 32,
+            **shape.constants,
         },
         num_warps=shape.num_warps,
         num_stages=shape.num_stages,
@@ -420,10 +428,14 @@ def _attend_case(
 
 def _merge_case(label: str, head_dim: int, window: int) -> CompileCase:
     return CompileCase(
-        kernel=merge_splits,
+        kernel=_merge_splits,
         types={"split_mixed": "*fp32", "split_sums": "*fp32", "out": "*half", "tiles": "*i32", "out_stride": "i32"},
         constants={
-            "WINDOW": window, "SPLIT_KEYS": 256, "SPLITS": 32, "HEAD_DIM": head_dim, "HEAD_COLUMNS": head_dim,
+            "WINDOW": window,
+            "SPLIT_KEYS": 256,
+            "SPLITS": 32,
+            "HEAD_DIM": head_dim,
+            "HEAD_COLUMNS": head_dim,
             "AT_ONCE": MERGED_AT_ONCE,
         },
         label=label,
