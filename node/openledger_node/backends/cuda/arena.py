@@ -73,12 +73,12 @@ class ArenaAdapter:
         return self.layout.size_bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False)
 class _Loaded:
     layout: ArenaLayout
     slot: int
     runs: list[Run]
-    copied: Any  # torch.cuda.Event at the end of its copy; None on a CPU
+    copied: Any  # torch.cuda.Event at the end of its copy; None once a step waits for it, and on a CPU
 
 
 class Arena:
@@ -162,6 +162,7 @@ class Arena:
         if (loaded := self._loaded.get(adapter_id)) is None:
             raise AdapterRefusedError(f"adapter {adapter_id} is not loaded")
         self._lane.wait(loaded.copied)
+        loaded.copied = None  # all later steps are behind that one
         return loaded.slot
 
     def site_at(self, layer: int, group: str) -> int:

@@ -5,6 +5,7 @@ import select
 import weakref
 from collections import deque
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, cast
 
@@ -179,6 +180,77 @@ def counting(allocate: Any, taken: list[int]) -> Any:
         return found
 
     return counted
+
+
+# ---- The order of copies and steps on a card, by what its streams are told.
+
+
+class FakeStream:
+    """A stream that notes what it waits for and the events after its work."""
+
+    def __init__(self, name: str, told: list[str]) -> None:
+        self.name, self.told, self.device = name, told, CPU
+        self.num_events = 0
+
+    def wait_event(self, event: str) -> None:
+        self.told.append(f"{self.name} wait for {event}")
+
+    def record_event(self) -> str:
+        self.num_events += 1
+        self.told.append(f"{self.name}:{self.num_events}")
+        return self.told[-1]
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    found: list[str] = []
+    steps = FakeStream("steps", found)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: steps)
+    return found
+
+
+def arena_beside_steps(told: list[str], num_bytes: int) -> Arena:
+    arena = arena_of(num_bytes, num_slots=100)
+    arena._lane._stream = FakeStream("copies", told)
+    return arena
+
+
+def drain(told: list[str]) -> list[str]:
+    found = list(told)
+    told.clear()
+    return found
+
+
+def test_a_step_waits_for_the_copy_of_its_own_adapter_once_and_for_no_other(told: list[str]) -> None:
+    arena = arena_beside_steps(told, 100_000)
+    for name in ("a", "b"):
+        arena.load(AdapterId(name), blob_of(shape(1)))
+    assert drain(told) == ["copies:1", "copies:2"]
+    for _ in range(2):
+        arena.slot_of(AdapterId("a"))
+    assert drain(told) == ["steps wait for copies:1"]
+
+
+def test_a_copy_waits_for_the_steps_that_read_what_lay_there(told: list[str]) -> None:
+    arena = arena_beside_steps(told, 100_000)
+    arena.load(AdapterId("a"), blob_of(shape(1)))
+    arena.unload(AdapterId("a"))
+    arena.load(AdapterId("b"), blob_of(shape(1)))
+    assert told == ["copies:1", "steps:1", "copies wait for steps:1", "copies:2"]
+
+
+def test_runs_move_after_all_copies_and_before_the_next(told: list[str]) -> None:
+    one = (Site(0, "o_proj", 4, False),)
+    size_bytes = arena_of(100_000, num_slots=100).prepared(blob_of(one)).size_bytes
+    arena = arena_beside_steps(told, 4 * size_bytes)
+    for name in ("a", "b", "c", "d"):
+        arena.load(AdapterId(name), blob_of(one))
+    for name in ("a", "c"):
+        arena.unload(AdapterId(name))
+    drain(told)
+    arena.load(AdapterId("wide"), blob_of((Site(0, "k_proj", 10, False),)))  # its A fits neither gap
+    assert told == ["steps wait for copies:4", "steps:3", "copies wait for steps:3", "copies:5"]
 
 
 # ---- A long trace, by the engine's own policy.

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from openledger_node.backends.cuda.arena import Arena
 from openledger_node.backends.cuda.kernels import lora
+from openledger_node.backends.cuda.step import SEGMENT_ROWS
 from openledger_node.backends.torch_lora.adapter_blob import AdapterBlob, Shape, Site, num_numbers, views_of
 from openledger_node.backends.torch_lora.lora import LoraStacks, by_place, plan_prompts
 from openledger_node.backends.torch_lora.placement import Placement
@@ -49,6 +50,7 @@ class Both:
         self.config, self.dtype = config, dtype
         numbers = sum(num_numbers(shape, config) for shape in shapes.values())
         self.arena = Arena(config, Placement(CPU, dtype), num_bytes=8 * numbers, num_slots=64)
+        self.arena.memory.fill_(float("nan"))  # nothing but adapters may be read
         self.stacks = LoraStacks(config, Placement(CPU, torch.float32))
         for seed, (name, shape) in enumerate(shapes.items()):
             blob = random_blob(shape, config, seed)
@@ -68,8 +70,8 @@ class Both:
             end = row + sum(len(each.token_ids) for each in members)
             if name:
                 slot = self.arena.slot_of(AdapterId(name))
-                steps = range(row, end, lora.SEGMENT_ROWS)
-                found += [(first, min(first + lora.SEGMENT_ROWS, end), slot) for first in steps]
+                steps = range(row, end, SEGMENT_ROWS)
+                found += [(first, min(first + SEGMENT_ROWS, end), slot) for first in steps]
             row = end
         return torch.tensor([*found, (0, 0, 0), (5, 3, 1)], dtype=torch.int32)  # a bucket has empty places
 
