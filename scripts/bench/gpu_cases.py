@@ -12,7 +12,7 @@ import torch
 from drive import Line, Run, run_batch
 
 from openledger_node.engine.backend import BLOCK_TOKENS, Backend
-from openledger_node.engine.memory_plan import OUTER_BITS, token_bytes_of
+from openledger_node.engine.memory_plan import decode_bytes
 from openledger_node.models.adapter_files.random_adapter import Linear, write_random_adapter
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.decoder_config import DecoderConfig
@@ -127,12 +127,14 @@ class Bench:
 
     def step_bytes(self, rows: int) -> int:
         """Bytes that a decode step of the bare base has to read: its matrices, and each row's keys and values."""
-        profile, config = self.backend.profile, self.config
-        number_bytes = getattr(torch, profile.dtype).itemsize
-        outer_bits = OUTER_BITS.get(profile.quantisation, 8.0 * number_bytes)
-        looked_up = 0 if config.is_tied else int(config.vocab_size * config.d_model * outer_bits) // 8
-        cached = self.work.prompt_tokens + self.work.answer_tokens // 2
-        return profile.base_bytes - looked_up + rows * cached * token_bytes_of(config, number_bytes)
+        profile, work = self.backend.profile, self.work
+        return decode_bytes(
+            self.config,
+            profile.quantisation,
+            getattr(torch, profile.dtype).itemsize,
+            base_bytes=profile.base_bytes,
+            cached=rows * (work.prompt_tokens + work.answer_tokens // 2),
+        )
 
     def gpu_idle_ms(self) -> float | None:
         """Milliseconds a decode step during which the device computes nothing; None if it can't be seen."""

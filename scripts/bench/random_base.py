@@ -31,8 +31,8 @@ SIZE: Final = 0.02
 """The standard deviation of weights: what most bases are initialised with."""
 
 OUTER_SIZE: Final = 0.055
-"""The same of the output head, so that tokens are as likely as in a chat. At a width of 4,096 and a temperature of 0.7,
-nine tenths of the probability are on about a dozen tokens of 128,000."""
+"""The same of the output head, so that tokens are as likely as in a chat. At a width of 4,096 and a temperature of
+0.7, nine tenths of the probability are on about a dozen tokens of 128,000."""
 
 COMMON: Final = {"hidden_act": "silu", "rms_norm_eps": 1e-5, "attention_bias": False, "eos_token_id": 0}
 SHAPES: Final[dict[str, dict[str, Any]]] = {

@@ -30,7 +30,7 @@ class DeviceFacts:
     total_bytes: int  # of the device's own memory; 0 for a CPU
     bytes_per_s: float  # read and written by a copy within the memory
     torch: str
-    runtime: str  # the version of CUDA or ROCm that torch was built for
+    runtime: str  # CUDA or ROCm and its version, for which torch was built, or "CPUs"
     triton: str  # empty if it is not installed
 
 
@@ -46,7 +46,7 @@ def device_facts(device_name: str, *, copied_bytes: int = COPIED_BYTES) -> Devic
         total_bytes=properties.total_memory if properties else 0,
         bytes_per_s=copy_bandwidth(device, copied_bytes),
         torch=torch.__version__,
-        runtime=f"ROCm {torch.version.hip}" if torch.version.hip else f"CUDA {torch.version.cuda or 'none'}",
+        runtime=_runtime(),
         triton=_version_of("triton"),
     )
 
@@ -72,6 +72,12 @@ def _synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+def _runtime() -> str:
+    if torch.version.hip:
+        return f"ROCm {torch.version.hip}"
+    return f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPUs"
 
 
 def _architecture(properties: object) -> str:
