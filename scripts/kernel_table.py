@@ -99,7 +99,12 @@ def main() -> None:
 def compile_all(only: str | None, card: str | None, num_workers: int) -> Iterator[Compiled]:
     """Compile side by side, and print each line when it is there."""
     targets = [number for number, target in enumerate(TARGETS) if card in (None, str(target.arch))]
-    jobs = [(*at, number) for at in places_of_cases(only) for number in targets]
+    jobs = [
+        (module, case, number)
+        for module, case in places_of_cases(only)
+        for number in targets
+        if cases_of(module)[case].is_for(TARGETS[number])
+    ]
     assert jobs, "no such kernel module or card"
     print(f"{'kernel':40} {'card':10} {'registers':>9} {'shared':>8} {'spilled':>8} {'code':>8} {'seconds':>8}")
     with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
