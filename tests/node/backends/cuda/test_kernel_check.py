@@ -1,4 +1,4 @@
-"""The self-check of the kernels: right ones serve, wrong ones leave the base to plain torch, with one sentence why."""
+"""The self-check of the kernels: right ones serve, wrong ones leave the base to plain torch, and one sentence why."""
 
 import logging
 from pathlib import Path
@@ -18,17 +18,14 @@ from openledger_node.backends.torch_lora import selfcheck
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.backends.torch_lora.chosen_base import choose_base
 from openledger_node.backends.torch_lora.placement import DTYPES, Placement
-from openledger_node.backends.torch_lora.selfcheck import CASES, Case
+from openledger_node.backends.torch_lora.selfcheck import CASES
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.kernel_verdict import read_verdict
 from openledger_node.errors import ModelError
 
 CPU = torch.device("cpu")
 VARIED = CASES[3]
-FEW = (
-    {"one": 17, "two": 2, "other": 2, "bare": 1},
-    {"one": 1, "other": 1, "bare": 1},
-)
+FEW = ({"one": 17, "other": 2}, {"one": 1, "bare": 1})
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +36,7 @@ def small_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lora, "SHRINK_PROGRAMS", 1)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_right_kernels_pass(dtype: str) -> None:
     kernel_check.check_kernels(VARIED, Placement(CPU, DTYPES[dtype]))
 
@@ -47,18 +44,6 @@ def test_right_kernels_pass(dtype: str) -> None:
 def wrong_attention(right: Any) -> Any:
     """Scores are scaled twice."""
     return lambda *inputs, scale, **rest: right(*inputs, scale=scale**2, **rest)
-
-
-def wrong_rotation(right: Any) -> Any:
-    """The halves of each head are not turned into each other."""
-    return lambda qkv, cache, places, positions, cos, sin, **rest: right(
-        qkv, cache, places, positions, cos, sin * 0, **rest
-    )
-
-
-def wrong_norm(right: Any) -> Any:
-    """What attention and MLP add is not normed."""
-    return lambda *inputs, post_weight, **rest: right(*inputs, post_weight=None, **rest)
 
 
 def wrong_expand(right: Any) -> Any:
@@ -72,8 +57,6 @@ def wrong_expand(right: Any) -> Any:
 
 MISTAKES = {
     "attend": (decoder.attention, wrong_attention),
-    "turn_and_store": (decoder.rows, wrong_rotation),
-    "add_norm": (decoder.rows, wrong_norm),
     "expand": (decoder.lora, wrong_expand),
 }
 
@@ -134,29 +117,28 @@ def test_right_kernels_serve_and_are_checked_once(
 def test_wrong_kernels_leave_the_base_to_plain_torch_with_one_sentence_why(
     settings: BackendSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    runs = run_here(monkeypatch)
+    run_here(monkeypatch)
     monkeypatch.setattr(decoder.attention, "attend", wrong_attention(decoder.attention.attend))
-    for _ in range(2):
-        opened = torch_lora.open_backend(settings)
-        assert isinstance(opened, TorchLoraBackend)
-        assert opened.profile.kernel == "torch"
-    assert len(runs) == 2, "a fault is looked for again"
-    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(warnings) == 2
-    assert "without the node's own kernels (they compute wrong numbers in torch.float32 (error" in warnings[0]
+    opened = torch_lora.open_backend(settings)
+    assert isinstance(opened, TorchLoraBackend)
+    assert opened.profile.kernel == "torch"
+    [warning] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert "without the node's own kernels (they compute wrong numbers in torch.float32 (error" in warning
     verdict = read_verdict(Path(settings.cache_folder or ""))
     assert verdict
     assert "wrong numbers" in verdict.fault
 
 
-def test_another_version_is_checked_again(settings: BackendSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs: list[tuple[str, ...]] = []
-    monkeypatch.setattr(kernel_check, "run_check", lambda *arguments: runs.append(arguments) or "")
-    placement = Placement(CPU, torch.float32)
-    for found in ("3.7.1", "3.7.1", "3.8.0"):
-        monkeypatch.setattr(kernel_check, "version", lambda _, found=found: found)
-        assert not kernel_check.fault_on_card(choose_base(settings, placement), placement)
-    assert len(runs) == 2
+def test_another_version_is_checked_again_and_so_is_a_fault(
+    settings: BackendSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults, placement = ["wrong", "", "wrong"], Placement(CPU, torch.float32)
+    monkeypatch.setattr(kernel_check, "run_check", lambda *_: faults.pop(0))
+    found = []
+    for triton in ("3.7.1", "3.7.1", "3.7.1", "3.8.0"):
+        monkeypatch.setattr(kernel_check, "version", lambda _, triton=triton: triton)
+        found.append(kernel_check.fault_on_card(choose_base(settings, placement), placement))
+    assert found == ["wrong", "", "", "wrong"], "the third is known"
 
 
 def test_the_check_in_a_process_of_its_own_says_what_went_wrong(tmp_path: Path) -> None:
