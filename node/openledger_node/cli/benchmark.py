@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..config import load_config
 from ..engine.benchmark import BatchFigures, BenchmarkWork, Figures, run_benchmark
+from ..engine.options import engine_options
 from ..errors import ConfigError
 from ..home import claim_home
 from ..models.bases import Base, find_base
@@ -37,8 +38,6 @@ def benchmark(
     It runs batches of 1, 8 and 32 requests, up to batch_max, on the bare base and with a different adapter for every
     request. Prompts and adapters are random numbers. The adapters are written to the data directory and then removed.
     """
-    from ..daemon import engine_options  # imported here because the web framework takes half a second
-
     home = open_node_home()
     config, _ = load_config(home.config_file)
     base = find_base(home, config.inference.base)

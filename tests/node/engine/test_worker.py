@@ -28,8 +28,9 @@ from openledger_node.engine.frames import (
     Submit,
     Unload,
 )
+from openledger_node.engine.stepper import OUT_OF_MEMORY_MAX
 from openledger_node.engine.tokenizer import ByteDecoder
-from openledger_node.engine.worker import OUT_OF_MEMORY_MAX, Worker
+from openledger_node.engine.worker import Worker
 from openledger_node.engine.worker_io import Link
 from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_protocol.errors import AdapterRefusedError, MalformedError, UnavailableError
