@@ -18,7 +18,7 @@ SLITHER_VERSION := 0.11.6
 # Without its byte code a node takes twice as long to start, and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help start test test-deep test-vllm test-llamacpp quick contracts contract-tools slither demo bench fuzz-api docs lint fix lock example reference vectors first-start clean
+.PHONY: help start test test-deep test-vllm test-llamacpp quick kernels contracts contract-tools slither demo bench fuzz-api docs lint fix lock example reference vectors first-start clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -44,6 +44,9 @@ test-llamacpp: $(VENV)/dev.stamp $(LLAMA)/llama.stamp ## the backend llamacpp ov
 
 quick: lint ## the checks that take seconds: no real model
 	$(BIN)/pytest -m "not real and not slow and not web"
+
+kernels: $(VENV)/dev.stamp ## compile the GPU path's kernels for seven generations of cards; no card is needed
+	$(BIN)/python scripts/kernel_table.py $(ARGS)
 
 # Only who works on the contracts needs node.js: the node ships them compiled.
 contracts: contract-tools ## compile the contracts again, compare with what is shipped, and test them

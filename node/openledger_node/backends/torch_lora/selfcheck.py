@@ -5,7 +5,9 @@ The cases have what a step can have: adapters of several shapes, uneven rows, pr
 the variants of all families.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -23,7 +25,7 @@ from .decoder import Decoder
 from .kv_cache import KvCache
 from .lora import LoraStacks
 from .placement import Placement
-from .weights import weights_from
+from .weights import Weights, weights_from
 
 TOLERANCES = {torch.float32: 0.01, torch.float16: 0.05, torch.bfloat16: 0.15}
 """The largest error as a share of the logits' standard deviation. A wrong number is off by all of it."""
@@ -68,8 +70,33 @@ SHAPES: dict[str, Shape] = {
     "c": (Site(0, "k_proj", 3, False), Site(0, "v_proj", 5, False), Site(1, "down_proj", 3, True)),
 }
 SEQUENCES = {"one": "a", "two": "b", "twin": "a", "other": "c", "bare": None}
-PIECES = ({"one": 20, "two": 20, "twin": 7, "other": 30, "bare": 9}, {"one": 17, "two": 3, "other": 1, "bare": 9})
+PIECES: tuple[dict[str, int], ...] = (
+    {"one": 20, "two": 20, "twin": 7, "other": 30, "bare": 9},
+    {"one": 17, "two": 3, "other": 1, "bare": 9},
+    dict.fromkeys(SEQUENCES, 1),
+    dict.fromkeys(("bare", "other", "two", "twin", "one"), 1),  # other rows at other positions, in the same graph
+)
+"""Tokens of each sequence in each step."""
+
 BLOCKS_EACH = 4
+NUM_BLOCKS = BLOCKS_EACH * len(SEQUENCES)
+
+
+class Checked(Protocol):
+    """An engine over one base, as the check uses it."""
+
+    def load(self, adapter_id: AdapterId, blob: AdapterBlob) -> None:
+        """Bring an adapter to the device."""
+
+    def join(self, sequence_id: str, adapter_id: AdapterId | None) -> None:
+        """Give a sequence its adapter."""
+
+    def logits(self, rows: tuple[BatchRow, ...]) -> tuple[tuple[BatchRow, ...], Tensor]:
+        """Run a step: the rows that draw, in some order, and their logits (drawn, vocabulary)."""
+
+
+Open = Callable[[DecoderConfig, Weights, Placement], Checked]
+"""Opens an engine over a base, whose blocks for keys and values hold NaN, as an overflowing adapter leaves them."""
 
 
 def check_device(placement: Placement) -> None:
@@ -78,9 +105,8 @@ def check_device(placement: Placement) -> None:
     Raises:
         ModelError: it does not, so it must not serve.
     """
-    wanted = _logits(Placement(torch.device("cpu"), torch.float32))
-    found = _logits(placement)
-    error = float((found - wanted).abs().max() / wanted.std())
+    wanted = right_logits()
+    error = error_between(_logits(placement), wanted)
     if not error <= TOLERANCES[placement.dtype]:  # also if it is no number
         raise ModelError(
             f"the device {placement.device.type!r} computes wrong numbers in {placement.dtype} with this torch "
@@ -88,30 +114,57 @@ def check_device(placement: Placement) -> None:
         )
 
 
-@torch.inference_mode()
+def right_logits() -> Tensor:
+    """The logits that an engine must find: those of the CPU in float32."""
+    return _logits(Placement(torch.device("cpu"), torch.float32))
+
+
+def error_between(found: Tensor, wanted: Tensor) -> float:
+    """The largest error of all logits, as a share of their standard deviation."""
+    return float((found - wanted).abs().max() / wanted.std())
+
+
 def _logits(placement: Placement) -> Tensor:
+    return checked_logits(placement, TorchEngine)
+
+
+@torch.inference_mode()
+def checked_logits(placement: Placement, open_engine: Open) -> Tensor:
     """The logits of every row that draws in all cases, on the host in float32: (rows, vocabulary)."""
-    return torch.cat([_logits_of(config, quantisation, placement) for config, quantisation in CASES])
+    return torch.cat([_logits_of(config, quantisation, placement, open_engine) for config, quantisation in CASES])
 
 
-def _logits_of(config: DecoderConfig, quantisation: str, placement: Placement) -> Tensor:
+class TorchEngine:
+    """The decoder, cache and stacks of the torch backend."""
+
+    def __init__(self, config: DecoderConfig, weights: Weights, placement: Placement) -> None:
+        self._config, self._device = config, placement.device
+        self._decoder = Decoder(config, weights, context_max=config.context_max)
+        self._cache = KvCache(config, num_blocks=NUM_BLOCKS, placement=placement)
+        self._cache.fill(float("nan"))
+        self._stacks = LoraStacks(config, placement)
+        self.load, self.join = self._stacks.load, self._stacks.join
+
+    def logits(self, rows: tuple[BatchRow, ...]) -> tuple[tuple[BatchRow, ...], Tensor]:
+        """Run a step."""
+        batch = build_batch(rows, self._stacks, self._device, windows=self._config.windows)
+        return batch.drawn, self._decoder.logits(batch, self._cache)
+
+
+def _logits_of(config: DecoderConfig, quantisation: str, placement: Placement, open_engine: Open) -> Tensor:
     tensors = {name: tensor.to(placement.dtype) for name, tensor in _tensors(config).items()}
     weights = weights_from(tensors.items(), config, device=placement.device, quantisation=quantisation)
-    decoder = Decoder(config, weights, context_max=config.context_max)
-    cache = KvCache(config, num_blocks=BLOCKS_EACH * len(SEQUENCES), placement=placement)
-    cache.fill(float("nan"))  # as an overflowing adapter leaves blocks behind
-    stacks = LoraStacks(config, placement)
+    engine = open_engine(config, weights, placement)
     for seed, (name, shape) in enumerate(SHAPES.items()):
-        stacks.load(AdapterId(name), AdapterBlob(shape=shape, memory=_random(num_numbers(shape, config), seed=seed)))
+        memory = _random(num_numbers(shape, config), seed=seed).to(placement.dtype)
+        engine.load(AdapterId(name), AdapterBlob(shape=shape, memory=memory))
     for name, adapter in SEQUENCES.items():
-        stacks.join(name, AdapterId(adapter) if adapter else None)
+        engine.join(name, AdapterId(adapter) if adapter else None)
     found, positions = [], dict.fromkeys(SEQUENCES, 0)
-    for piece in (*PIECES, dict.fromkeys(SEQUENCES, 1)):
-        rows = tuple(_row(name, positions[name], length) for name, length in piece.items())
-        batch = build_batch(rows, stacks, placement.device, windows=config.windows)
-        numbers = {row.sequence_id: number for number, row in enumerate(batch.drawn)}
-        logits = decoder.logits(batch, cache).cpu()
-        found.append(logits[[numbers[name] for name in piece]])
+    for piece in PIECES:
+        drawn, logits = engine.logits(tuple(_row(name, positions[name], length) for name, length in piece.items()))
+        numbers = {row.sequence_id: number for number, row in enumerate(drawn)}
+        found.append(logits.cpu()[[numbers[name] for name in piece]])
         positions |= {name: positions[name] + length for name, length in piece.items()}
     return torch.cat(found)
 

@@ -3,3 +3,34 @@
 import os
 
 os.environ["TRITON_INTERPRET"] = "1"
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import triton.language as tl
+from numpy.typing import NDArray
+from triton.runtime import interpreter
+
+
+@pytest.fixture(autouse=True)
+def overflow_is_silent() -> Iterator[None]:
+    """As on a card; numpy, which the interpreter computes with, would warn."""
+    with np.errstate(all="ignore"):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def bfloat16_is_rounded_to_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter cuts float32 to bfloat16, where every card rounds to the nearest, the even one of two."""
+    cut = interpreter._convert_float
+
+    def convert(numbers: NDArray[Any], from_type: tl.dtype, to_type: tl.dtype, rounding: Any) -> NDArray[Any]:
+        if (from_type, to_type) != (tl.float32, tl.bfloat16):
+            return cut(numbers, from_type, to_type, rounding)
+        bits = numbers.view(np.uint32)
+        rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+        return np.where(np.isnan(numbers), 0x7FC0, rounded).astype(np.uint16)
+
+    monkeypatch.setattr(interpreter, "_convert_float", convert)

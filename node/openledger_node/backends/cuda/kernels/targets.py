@@ -35,7 +35,10 @@ TARGETS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompileCase:
-    """One kernel as its launcher runs it at the shapes of an 8B base."""
+    """One kernel as its launcher runs it at the shapes of an 8B base.
+
+    Addresses count as multiples of 16, as PyTorch's are; other numbers only where their type ends in ":16".
+    """
 
     kernel: Any  # a function under @triton.jit
     types: Mapping[str, str]  # of its arguments that are no constants; "*half" is the serving format of the target
@@ -47,3 +50,15 @@ class CompileCase:
     def __post_init__(self) -> None:
         missing = set(self.kernel.arg_names) - set(self.types) - set(self.constants)
         assert not missing, f"{self.kernel.__name__} has arguments without a type: {missing}"
+
+    def signature(self, target: Target) -> dict[str, str]:
+        """The types of all arguments in the words of Triton, in the kernel's order."""
+        half = "bf16" if target.has_bfloat16 else "fp16"
+        types = {name: kind.partition(":")[0].replace("half", half) for name, kind in self.types.items()}
+        return {name: "constexpr" if name in self.constants else types[name] for name in self.kernel.arg_names}
+
+    def aligned(self) -> list[tuple[int]]:
+        """The places of the arguments that are multiples of 16."""
+        of = {name: kind for name, kind in self.types.items() if name not in self.constants}
+        names = [name for name, kind in of.items() if kind.startswith("*") or kind.endswith(":16")]
+        return [(self.kernel.arg_names.index(name),) for name in names]
