@@ -1,7 +1,10 @@
 """The engine alone in this process: its answers are those of the engine's own process, and it shows why."""
 
+import os
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,6 +135,12 @@ def test_an_adapter_that_can_not_be_read_is_refused_beside_the_others(
     (broken / "adapter_model.safetensors").write_bytes(b"no weights")
     printed = call("fake", "--adapter", broken, "--adapter", make_adapter_folder(name="sound"), "hello")
     assert "(refused: " in printed
+
+
+def test_it_starts_as_the_page_says(home: Home) -> None:
+    command = [sys.executable, "-m", "openledger_node.engine.nano", "fake", "hello"]
+    environment = {**os.environ, "OPENLEDGER_HOME": str(home.root)}
+    assert "1. hello" in subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
 
 def test_an_adapter_of_the_library_is_found_by_its_name(
