@@ -6,7 +6,6 @@ from torch import Tensor
 from openledger_node.backends.torch_lora.weights import Weights
 from openledger_node.engine.backend import BLOCK_TOKENS, BatchRow
 from openledger_node.models.decoder_config import DecoderConfig
-from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId
 
 from .arena import Arena
@@ -46,8 +45,8 @@ class Forward:
         Raises:
             AdapterRefusedError: it is not loaded.
         """
-        if adapter_id is not None and adapter_id not in self._arena:
-            raise AdapterRefusedError(f"adapter {adapter_id} is not loaded")
+        if adapter_id is not None:
+            self._arena.slot_of(adapter_id)
         self._adapters[sequence_id] = adapter_id
 
     def leave(self, sequence_id: str) -> None:
@@ -61,6 +60,7 @@ class Forward:
         Returns:
             The rows that draw, and their logits (drawn, vocabulary) in float32, in memory that the next step reuses.
         """
+        self._arena.wait_for({each for row in rows if (each := self._adapters[row.sequence_id])})
         step = lay_out(rows, self._slot_of, width=self._width, tile_tokens=QUERY_TOKENS)
         return step.drawn, self._run(step)[: len(step.drawn)]
 
