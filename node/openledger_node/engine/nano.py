@@ -52,7 +52,7 @@ class Nano:
         num_blocks = self._backend.profile.num_blocks
         if not num_blocks:
             raise ModelError(
-                f"the backend {options.backend} has a scheduler and a cache of its own: choose another base"
+                f"{options.backend} schedules by itself, so it has no steps to show: choose another base"
             )
         self._tokenizer = open_tokenizer(Path(settings.base_folder) if settings.base_folder else None)
         self._scheduler = Scheduler(
@@ -104,9 +104,7 @@ class Nano:
             yield "wait     for an adapter from the disk"
             return
         for one in stepped.joined:
-            adapter = (
-                f", {'waited for its adapter' if one.was_cold else 'its adapter was there'}" if one.adapter else ""
-            )
+            adapter = ", waited for its adapter" if one.was_cold else ", its adapter was there" if one.adapter else ""
             yield f"join     {one.sequence_id}: {len(one.prompt_ids)} prompt tokens{adapter}"
         for row in stepped.rows:
             if len(row.token_ids) > 1:  # else it decodes, and its token is in the line of those that were drawn
@@ -123,10 +121,8 @@ class Nano:
 def side_by_side(columns: dict[str, str], width: int) -> Iterator[str]:
     """The lines of a table with a column for each text, its head first."""
     chars = max(COLUMN_CHARS_MIN, width // len(columns) - 2)
-    cells = [
-        [name, *(part for line in text.splitlines() for part in wrap(line, chars))] for name, text in columns.items()
-    ]
-    for parts in zip_longest(*cells, fillvalue=""):
+    cells = (wrap(text, chars, break_on_hyphens=False) for text in columns.values())
+    for parts in [tuple(columns), *zip_longest(*cells, fillvalue="")]:
         yield "  ".join(part.ljust(chars) for part in parts).rstrip()
 
 
@@ -148,7 +144,9 @@ def answer(asked: argparse.Namespace) -> None:
     if folder := next((prompt for prompt in asked.prompts if Path(prompt).is_dir()), None):
         raise ModelError(f"{folder} is a folder, not a prompt: for an adapter write --adapter {folder}")
     home = open_home()
-    sources = {BASE_COLUMN: None, **{Path(name).name: adapter_of(home, name) for name in asked.adapter}}
+    short = [BASE_COLUMN, *(Path(name).name for name in asked.adapter)]
+    names = {name: name if short.count(Path(name).name) > 1 else Path(name).name for name in asked.adapter}
+    sources = {BASE_COLUMN: None, **{names[name]: adapter_of(home, name) for name in asked.adapter}}
     nano = Nano(engine_options(home, load_config(home.config_file)[0], find_base(home, asked.base)))
     sampling = SamplingParams(max_tokens=asked.tokens, seed=asked.seed, temperature=asked.temperature)
     for number, prompt in enumerate(asked.prompts, 1):
@@ -168,14 +166,17 @@ def main() -> None:
     parser.add_argument("base", metavar="BASE", help="a folder, or a name that `openledger-node models list` shows")
     parser.add_argument("prompts", metavar="PROMPT", nargs="+")
     parser.add_argument(
-        "--adapter", action="append", default=[], help="a PEFT folder, or a name of the library; repeatable"
+        "--adapter", action="append", default=[], help="a folder, or a name in your library; repeatable"
     )
     parser.add_argument("--tokens", type=int, default=32, help="most tokens of an answer")
     parser.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest token")
     parser.add_argument("--seed", type=int, default=0, help="of the noise that decides between likely tokens")
     parser.add_argument("--show", choices=["steps"], help="print what each step does")
+    asked = parser.parse_intermixed_args()
+    if asked.tokens < 1 or asked.temperature < 0 or asked.seed < 0:
+        parser.error("--tokens must be at least 1, and neither --temperature nor --seed below 0")
     try:
-        answer(parser.parse_intermixed_args())
+        answer(asked)
     except (NodeError, ProtocolError) as error:
         parser.exit(error.exit_code if isinstance(error, NodeError) else ModelError.exit_code, f"error {error}\n")
 

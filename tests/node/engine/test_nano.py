@@ -104,6 +104,12 @@ def test_answers_stand_side_by_side(call: Callable[..., str], make_adapter_folde
         assert lines[head + 1].strip(), "the answers are below their heads"
 
 
+def test_adapters_of_one_name_are_kept_apart(call: Callable[..., str], make_adapter_folder: MakeFolder) -> None:
+    folders = [make_adapter_folder(name=f"{run}/lake", seed=seed) for seed, run in enumerate(("one", "two"))]
+    printed = call("fake", "--adapter", folders[0], "--adapter", folders[1], "hello")
+    assert all(str(folder) in printed for folder in folders)
+
+
 def first_piece(lines: list[str], name: str) -> re.Match[str]:
     return next(filter(None, (PIECE.match(line.strip()) for line in lines if name in line)))
 
@@ -158,6 +164,7 @@ def test_an_adapter_of_the_library_is_found_by_its_name(
         (["fake", "--adapter", "{empty}", "hello"], 7, "holds no adapter_config.json"),
         (["fake", "{empty}", "hello"], 7, "is a folder, not a prompt: for an adapter write --adapter"),
         (["fake"], 2, "PROMPT"),
+        (["fake", "hello", "--tokens", "0"], 2, "--tokens must be at least 1"),
     ],
 )
 def test_a_mistake_gets_one_line_that_says_what_to_do(
