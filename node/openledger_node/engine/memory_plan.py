@@ -173,7 +173,8 @@ def _kernel_step_bytes(config: DecoderConfig, settings: InferenceConfig, number_
 def attention_splits(context: int, num_kv_heads: int) -> tuple[int, int]:
     """The pieces in which a sequence's keys are read, and the keys of each."""
     most = max(SPLITS_MIN, -(-SPLIT_PROGRAMS // num_kv_heads))
-    split_keys = -(-(-(-context // most)) // SPLIT_KEYS_MIN) * SPLIT_KEYS_MIN
+    each = -(-context // most)
+    split_keys = -(-each // SPLIT_KEYS_MIN) * SPLIT_KEYS_MIN
     return -(-context // split_keys), split_keys
 
 

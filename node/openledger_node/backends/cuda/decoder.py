@@ -155,7 +155,7 @@ class Decoder:
             eps=config.norm_eps,
         )
         attention.attend(
-            buffers.qkv[:, : config.d_q].unflatten(1, (config.num_heads, config.head_dim)),
+            buffers.qkv[:, : config.d_q].view(-1, config.num_heads, config.head_dim),
             cache,
             buffers.mixed,
             step.tiles,
@@ -253,7 +253,8 @@ class SideStream:
     """A second stream of a card, for launches beside those of the current one; elsewhere they run in turn."""
 
     def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        is_card = device.type == "cuda"
+        self._stream = torch.cuda.Stream(device) if is_card else None  # type: ignore[no-untyped-call]
 
     @contextmanager
     def __call__(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ from torch import Tensor
 from openledger_node.backends.torch_lora.weights import Weights
 from openledger_node.engine.backend import BLOCK_TOKENS, BatchRow
 from openledger_node.models.decoder_config import DecoderConfig
+from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId
 
 from .arena import Arena
@@ -45,8 +46,8 @@ class Forward:
         Raises:
             AdapterRefusedError: it is not loaded.
         """
-        if adapter_id is not None:
-            self._arena.slot_of(adapter_id)
+        if adapter_id is not None and adapter_id not in self._arena:
+            raise AdapterRefusedError(f"adapter {adapter_id} is not loaded")
         self._adapters[sequence_id] = adapter_id
 
     def leave(self, sequence_id: str) -> None:
@@ -60,7 +61,6 @@ class Forward:
         Returns:
             The rows that draw, and their logits (drawn, vocabulary) in float32, in memory that the next step reuses.
         """
-        self._arena.wait_for({each for row in rows if (each := self._adapters[row.sequence_id])})
         step = lay_out(rows, self._slot_of, width=self._width, tile_tokens=QUERY_TOKENS)
         return step.drawn, self._run(step)[: len(step.drawn)]
 
@@ -98,9 +98,9 @@ class Upload:
     """Copies from the host to a card through pinned memory, so that the host need not wait."""
 
     def __init__(self, device: torch.device) -> None:
-        self._is_card = device.type == "cuda"
         self._pinned = torch.empty(0)
-        self._is_read = torch.cuda.Event() if self._is_card else None  # the card has read the pinned memory
+        # The card has read the pinned memory.
+        self._is_read = torch.cuda.Event() if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def __call__(self, source: Tensor, out: Tensor) -> None:
         """Copy `source`, on the host, to `out`, of the same shape and format."""

@@ -78,7 +78,7 @@ class CudaCapture:
     """Captures graphs that share one pool of memory, because only one of them runs at a time."""
 
     def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device)
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, launch: Launch) -> Launch:

@@ -1,6 +1,5 @@
 """Test of the kernels on a card before they serve: a tiny base with adapters, as `torch_lora/selfcheck.py` has it."""
 
-import torch
 from torch import Tensor
 
 from openledger_node.backends.torch_lora.adapter_blob import AdapterBlob

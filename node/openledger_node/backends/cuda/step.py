@@ -72,7 +72,7 @@ class Sizes(NamedTuple):
     @property
     def numbers(self) -> int:
         """The size of the packed array."""
-        return -(-self.places["blocks"].stop // ALIGNED) * ALIGNED
+        return sum(-(-prod(shape) // ALIGNED) * ALIGNED for shape in self.shapes.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

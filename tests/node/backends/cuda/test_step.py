@@ -1,6 +1,7 @@
 """The tables of a step: every row is where the kernels look for it, and padding is what they leave out."""
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ SLOTS = {"a": 4, "b": 0, "bare": BARE}
 
 
 def row(name: str, num_tokens: int, *, position: int = 0, draws: bool = True) -> BatchRow:
-    """Row `name` of a sequence; its first letter says on which adapter, and its blocks begin at 1,000 times its number."""
+    """Rows of a sequence: its first letter says on which adapter, and its blocks begin at 1,000 times its number."""
     end = position + num_tokens
     first = 1000 * int(name[1:])
     return BatchRow(
@@ -116,7 +117,7 @@ def test_rows_that_draw_nothing_are_not_among_the_drawn() -> None:
 def test_tables_lie_apart_at_aligned_places_and_an_idle_step_has_none_of_them() -> None:
     sizes = laid_out(row("a1", 3), row("b2", 1)).sizes
     places = list(sizes.places.values())
-    assert all(one.stop <= other.start for one, other in zip(places, places[1:], strict=False))
+    assert all(one.stop <= other.start for one, other in pairwise(places))
     assert all(each.start % ALIGNED == 0 for each in places)
     still = StepLayout(sizes=sizes, packed=idle(sizes), drawn=(), is_graphed=False)
     assert (still.table("places") == NOWHERE).all()
