@@ -116,6 +116,16 @@ def served_quantisation(config: DecoderConfig, setting: str, *, is_on_gpu: bool,
     return "none" if not is_on_gpu and wide_bytes <= usable_bytes() * WIDE_SHARE else "stored"
 
 
+def decode_bytes(config: DecoderConfig, quantisation: str, number_bytes: int, *, base_bytes: int, cached: int) -> int:
+    """The bytes that a decode step of the bare base has to read: its matrices, and `cached` tokens of all rows.
+
+    `base_bytes`: the base as it is loaded, with an embedding that is only looked up if it is not the head.
+    """
+    outer_bits = OUTER_BITS.get(quantisation, 8.0 * number_bytes)
+    looked_up = 0 if config.is_tied else int(config.vocab_size * config.d_model * outer_bits) // 8
+    return base_bytes - looked_up + cached * token_bytes_of(config, number_bytes)
+
+
 def adapter_bytes_of(config: DecoderConfig, rank: int, number_bytes: int) -> int:
     """The bytes of an adapter of one rank on all linear maps."""
     return config.num_layers * rank * sum(d_in + d_out for d_in, d_out in config.site_dims.values()) * number_bytes

@@ -6,6 +6,7 @@ load that the cache of adapters allows always finds room.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 from math import prod
@@ -42,30 +43,42 @@ ALIGNED_BYTES: Final = 128
 """Every part begins at a multiple of it, a cache line of a GPU. Parts of real bases are multiples of it anyway."""
 
 TABLE_SHARE: Final = 64
-"""The table takes 1/64 as much memory as the arena. So an adapter counts at least as 64 of its rows, which is 1 MiB for
-32 layers; otherwise slots could run out before memory does."""
+"""The table takes 1/64 as much memory as the arena. So an adapter counts at least as 64 of its rows, which is 1 MiB
+for 32 layers; otherwise slots could run out before memory does."""
 
 BOUNCE_BYTES: Final = 1 << 20
 """Memory through which runs move that overlap their new place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ArenaLayout:
+    """The parts of an adapter, in the order of `parts_of`, and its row of the table before they have places."""
+
+    sizes: tuple[int, ...]  # in numbers, with those that align the next part
+    fields: NDArray[np.int64]  # (layers · groups · FIELDS,), zero where a place belongs
+    places_at: NDArray[np.int64]  # (parts,) the fields that are places
+    size_bytes: int  # that the adapter counts as on the device
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ArenaAdapter:
     """An adapter on the host in the arena's layout; beside a GPU, in pinned memory."""
 
-    memory: Tensor  # (numbers,) all parts in the order of `parts_of`, aligned, and with A transposed
-    sizes: tuple[int, ...]  # of the parts in numbers, with what aligns the next one
-    fields: NDArray[np.int64]  # (layers, groups, FIELDS) of its row, with numbers of parts for places
-    is_place: NDArray[np.bool_]  # the same shape: these fields are places
-    size_bytes: int  # that it counts as on the device
+    memory: Tensor  # (numbers,) its parts, each aligned, and A transposed
+    layout: ArenaLayout
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes that it counts as on the device."""
+        return self.layout.size_bytes
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False)
 class _Loaded:
-    adapter: ArenaAdapter
+    layout: ArenaLayout
     slot: int
     runs: list[Run]
-    copied: Any = None  # torch.cuda.Event at the end of its copy; None on a CPU
+    copied: Any  # torch.cuda.Event at the end of its copy; None once a step waits for it, and on a CPU
 
 
 class Arena:
@@ -76,7 +89,6 @@ class Arena:
     ) -> None:
         device, dtype = placement
         self._config = config
-        self._dtype = dtype
         self._aligned = ALIGNED_BYTES // dtype.itemsize
         self.size_bytes = num_bytes // ALIGNED_BYTES * ALIGNED_BYTES
         num_slots = num_slots or slots_for(config, num_bytes)
@@ -96,25 +108,21 @@ class Arena:
     @property
     def free_bytes(self) -> int:
         """The bytes that further adapters may count."""
-        return self.size_bytes - sum(each.adapter.size_bytes for each in self._loaded.values())
+        return self.size_bytes - sum(each.layout.size_bytes for each in self._loaded.values())
 
     def prepared(self, blob: AdapterBlob) -> ArenaAdapter:
         """Bring an adapter into the arena's layout, on the host; any thread may call this."""
         parts = tuple(parts_of(blob.shape, self._config))
         views = views_of(blob.memory, blob.shape, self._config)
         sizes = tuple(_round_up(prod(part.size), self._aligned) for part in parts)
-        memory = torch.zeros(sum(sizes), dtype=self._dtype)
+        memory = self._lane.empty(sum(sizes), self.memory.dtype)
         for start, part, view in zip(accumulate(sizes, initial=0), parts, views, strict=False):
             laid = view.T if part.module is None else view
             memory[start : start + laid.numel()].view(laid.shape).copy_(laid)
-        fields, is_place = _row(parts, blob.shape, self._config)
-        return ArenaAdapter(
-            memory=self._lane.pinned(memory),
-            sizes=sizes,
-            fields=fields,
-            is_place=is_place,
-            size_bytes=max(memory.nbytes, self._least_bytes),
-        )
+        fields, places_at = _row(parts, blob.shape, self._config)
+        size_bytes = max(memory.nbytes, self._least_bytes)
+        layout = ArenaLayout(sizes=sizes, fields=fields, places_at=places_at, size_bytes=size_bytes)
+        return ArenaAdapter(memory=memory, layout=layout)
 
     def load(self, adapter_id: AdapterId, adapter: ArenaAdapter | AdapterBlob) -> int:
         """Bring an adapter to the device, and return its slot, while its copy may still run; see `slot_of`.
@@ -127,18 +135,13 @@ class Arena:
         if isinstance(adapter, AdapterBlob):
             adapter = self.prepared(adapter)
         self._check_room(adapter.size_bytes)
-        runs, moves = self._book.take(adapter.sizes)
-        slot = self._free_slots.pop()
-        try:
-            self._move(moves)
-            copied = self._lane.copy(self._copies(adapter, runs))
-        except BaseException:
-            self._book.give_back(runs)
-            self._free_slots.append(slot)
-            raise
-        self._loaded[adapter_id] = loaded = _Loaded(adapter, slot, runs, copied)
+        runs, moves = self._book.take(adapter.layout.sizes)
+        self._move(moves)
+        copied = self._lane.copy(self._copies(adapter, runs))
+        loaded = _Loaded(layout=adapter.layout, slot=self._free_slots.pop(), runs=runs, copied=copied)
+        self._loaded[adapter_id] = loaded
         self._write_row(loaded)
-        return slot
+        return loaded.slot
 
     def unload(self, adapter_id: AdapterId) -> None:
         """Free an adapter's slot and memory; steps that were launched before still find it there."""
@@ -159,6 +162,7 @@ class Arena:
         if (loaded := self._loaded.get(adapter_id)) is None:
             raise AdapterRefusedError(f"adapter {adapter_id} is not loaded")
         self._lane.wait(loaded.copied)
+        loaded.copied = None  # all later steps are behind that one
         return loaded.slot
 
     def site_at(self, layer: int, group: str) -> int:
@@ -179,7 +183,7 @@ class Arena:
 
     def _copies(self, adapter: ArenaAdapter, runs: list[Run]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield pieces of the arena with what belongs there: one for parts that are neighbours here and there."""
-        starts = [0, *accumulate(adapter.sizes)]
+        starts = [0, *accumulate(adapter.layout.sizes)]
         for run in runs:
             for _, members in groupby(enumerate(run.places), key=lambda pair: pair[0] - pair[1][0]):
                 neighbours = [place for _, place in members]
@@ -192,31 +196,35 @@ class Arena:
         if not moves:
             return
         self._lane.wait_for_all()
-        for move in moves:
-            self._slide(move.source, move.run.start, move.run.size)
-        moved = {id(move.run) for move in moves}
+        for shift, group in groupby(moves, key=lambda move: move.source - move.run.start):
+            together = list(group)  # without a gap between them, except for parts that are not there yet
+            self._slide(together[0].source, together[-1].source + together[-1].run.size, shift)
+        moved = {move.run for move in moves}
         for loaded in self._loaded.values():
-            if any(id(run) in moved for run in loaded.runs):
+            if moved.intersection(loaded.runs):
                 self._write_row(loaded)
         self._lane.mark_read()
 
-    def _slide(self, source: int, target: int, size: int) -> None:
-        """Copy numbers down, piece by piece, since the two places may overlap."""
-        piece = len(self._bounce)
-        for done in range(0, size, piece):
-            count = min(piece, size - done)
-            bounce = self._bounce[:count]
-            bounce.copy_(self.memory[source + done : source + done + count])
-            self.memory[target + done : target + done + count].copy_(bounce)
+    def _slide(self, start: int, end: int, shift: int) -> None:
+        """Copy the numbers [start, end) down, piece by piece if they overlap their new place."""
+        step = end - start if shift >= end - start else len(self._bounce)
+        for first in range(start, end, step):
+            piece = self.memory[first : min(first + step, end)]
+            if shift < len(piece):
+                piece = self._bounce[: len(piece)].copy_(piece)
+            self.memory[first - shift : first - shift + len(piece)].copy_(piece)
 
     def _write_row(self, loaded: _Loaded) -> None:
         """Write the places of an adapter's parts to the table, in the order of the device's work."""
-        places = np.zeros(len(loaded.adapter.sizes), dtype=np.int64)
+        layout = loaded.layout
+        places = np.empty(len(layout.sizes), dtype=np.int64)
         for run in loaded.runs:
             places[list(run.parts)] = [place for _, place in run.places]
-        fields, is_place = loaded.adapter.fields, loaded.adapter.is_place
-        row = np.where(is_place, places[fields * is_place], fields)
-        self.sites[loaded.slot].copy_(self._lane.pinned(torch.from_numpy(row)), non_blocking=True)
+        row = self._lane.empty(len(layout.fields), torch.int64)
+        numbers = row.numpy()
+        numbers[:] = layout.fields
+        numbers[layout.places_at] = places
+        self.sites[loaded.slot].view(-1).copy_(row, non_blocking=True)
 
 
 def slots_for(config: DecoderConfig, num_bytes: int) -> int:
@@ -226,32 +234,32 @@ def slots_for(config: DecoderConfig, num_bytes: int) -> int:
 
 def extra_bytes(config: DecoderConfig, num_bytes: int) -> int:
     """The bytes on the device that an arena of `num_bytes` takes beside them: its table, and room to move runs."""
-    return slots_for(config, num_bytes) * _row_bytes(config) + min(BOUNCE_BYTES, num_bytes)
+    return slots_for(config, num_bytes) * _row_bytes(config) + min(
+        BOUNCE_BYTES, num_bytes // ALIGNED_BYTES * ALIGNED_BYTES
+    )
 
 
 def _row_bytes(config: DecoderConfig) -> int:
     return config.num_layers * len(GROUPS) * FIELDS * 8
 
 
-def _row(parts: tuple[Part, ...], shape: Shape, config: DecoderConfig) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The fields of an adapter's row, with numbers of parts for places, and which of them are places."""
+def _row(parts: tuple[Part, ...], shape: Shape, config: DecoderConfig) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The fields (layers · groups · FIELDS,) of an adapter's row but for its places, and the field of each."""
     ranks = {(site.layer, site.module): site.rank for site in shape}
     groups = list(config.groups)
-    fields = np.zeros((config.num_layers, len(GROUPS), FIELDS), dtype=np.int64)
-    is_place = np.zeros(fields.shape, dtype=np.bool_)
-    for number, part in enumerate(parts):
-        at = fields[part.layer, groups.index(part.group)]
-        if part.module is None:
-            field = A
-        else:
-            field = MAP + 4 * config.groups[part.group].index(part.module) + 3 * part.is_scale
-        if part.module and not part.is_scale:
+    fields = np.zeros((config.num_layers * len(groups), FIELDS), dtype=np.int64)
+    places_at = []
+    for part in parts:
+        number = part.layer * len(groups) + groups.index(part.group)
+        at = A
+        if part.module is not None:
+            at = MAP + 4 * config.groups[part.group].index(part.module) + 3 * part.is_scale
+        if part.module is not None and not part.is_scale:
             rank = ranks[part.layer, part.module]
-            at[field + 1 : field + 4] = at[A + 1], rank, -1
-            at[A + 1] += rank
-        at[field] = number
-        is_place[part.layer, groups.index(part.group), field] = True
-    return fields, is_place
+            fields[number, at + 1 : at + 4] = fields[number, A + 1], rank, -1
+            fields[number, A + 1] += rank
+        places_at.append(number * FIELDS + at)
+    return fields.ravel(), np.array(places_at)
 
 
 def _round_up(number: int, multiple: int) -> int:
@@ -270,14 +278,12 @@ class _Lane:
         self._read: Any = None  # torch.cuda.Event after which no step reads what was freed
         self._last: Any = None  # torch.cuda.Event at the end of the last copy
 
-    def pinned(self, memory: Tensor) -> Tensor:
-        """The same numbers where a GPU can read them while the host goes on."""
-        if self._stream is None:
-            return memory
-        try:
-            return memory.pin_memory()
-        except RuntimeError:  # the system pins no more memory, so the host will wait for the copy
-            return memory
+    def empty(self, numel: int, dtype: torch.dtype) -> Tensor:
+        """Memory of the host that a GPU can read while the host goes on."""
+        if self._stream is not None:
+            with suppress(RuntimeError):  # the system pins no more memory, so the host will wait for a copy
+                return torch.empty(numel, dtype=dtype, pin_memory=True)
+        return torch.empty(numel, dtype=dtype)
 
     def copy(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> Any:
         """Start to copy each second tensor to the first, and return the event at the end."""

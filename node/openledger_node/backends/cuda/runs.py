@@ -19,11 +19,7 @@ class Run:
     start: int
     parts: tuple[int, ...]  # their numbers, ascending
     sizes: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        """The numbers of all its parts."""
-        return sum(self.sizes)
+    size: int  # of all of them
 
     @property
     def end(self) -> int:
@@ -63,10 +59,12 @@ class Book:
         return self.capacity - sum(run.size for run in self._runs)
 
     def gaps(self) -> list[Gap]:
-        """The free places in order, between every two runs and at both ends; some are empty."""
-        ends = [0, *(run.end for run in self._runs)]
-        starts = [*(run.start for run in self._runs), self.capacity]
-        return [Gap(start - end, end) for end, start in zip(ends, starts, strict=True)]
+        """The free places in order, before each run and at the end; some are empty."""
+        found, end = [], 0
+        for run in self._runs:
+            found.append(Gap(run.start - end, end))
+            end = run.start + run.size
+        return [*found, Gap(self.capacity - end, end)]
 
     def take(self, sizes: Sequence[int]) -> tuple[list[Run], list[Move]]:
         """Give each part a place, and list the runs that have to move first, in the order to move them.
@@ -83,13 +81,13 @@ class Book:
             return runs, []
         moves = self._squeeze(sum(sizes[part] for part in left))
         last = self._fill(left, sizes)
-        assert last is not None and len(last.parts) == len(left), "the gap was made for all of them"  # noqa: PT018
+        assert last is not None, "the gap was made for all that is left"
         return [*runs, last], [move for move in moves if move.run not in runs]
 
     def give_back(self, runs: Sequence[Run]) -> None:
         """Free the places of runs."""
-        leaving = set(map(id, runs))
-        self._runs = [run for run in self._runs if id(run) not in leaving]
+        leaving = set(runs)
+        self._runs = [run for run in self._runs if run not in leaving]
 
     def _fill(self, left: Sequence[int], sizes: Sequence[int]) -> Run | None:
         """Put all parts into the smallest gap that takes them, else as many as fit into the largest one."""
@@ -102,7 +100,7 @@ class Book:
                 free -= sizes[part]
         if not parts:
             return None
-        run = Run(gap.start, tuple(parts), tuple(sizes[part] for part in parts))
+        run = Run(gap.start, tuple(parts), tuple(sizes[part] for part in parts), gap.size - free)
         insort(self._runs, run, key=lambda each: each.start)
         return run
 

@@ -18,10 +18,8 @@ import triton.language as tl
 from torch import Tensor
 
 from ..arena import ALIGNED_BYTES, MAP, MAPS, RANKS_MAX, A, Arena
+from ..step import SEGMENT_ROWS
 from .targets import IS_INTERPRETED, CompileCase
-
-SEGMENT_ROWS: Final = 16
-"""Rows of a segment: those of a tensor core's smallest product."""
 
 SPLITS: Final = 8
 """Pieces of the input's numbers that are summed apart."""
@@ -34,10 +32,6 @@ SHRINK_RANKS: Final = 32  # of a program at a time
 SHRINK_PROGRAMS: Final = 2  # that share the ranks of a segment
 EXPAND_RANKS: Final = 16
 EXPAND_COLUMNS: Final = 256
-SHRINK_WARPS: Final = 4
-SHRINK_STAGES: Final = 4
-EXPAND_WARPS: Final = 8
-EXPAND_STAGES: Final = 2
 
 _A, _MAP = tl.constexpr(A), tl.constexpr(MAP)
 _ALIGNED = tl.constexpr(ALIGNED_BYTES // 4)  # numbers, in float32 as in narrower formats
@@ -69,8 +63,7 @@ def shrink(x: Tensor, arena: Arena, segments: Tensor, s: Tensor, layer: int, gro
         x.stride(0),
         triton.cdiv(triton.cdiv(d_in, SPLITS), BLOCK_K),
         **_shrink_constants(num_splits),
-        num_warps=SHRINK_WARPS,
-        num_stages=SHRINK_STAGES,
+        **_shrink_options(is_wide=x.itemsize == 4),
     )
 
 
@@ -108,8 +101,7 @@ def expand(
         tiles[0],
         tiles[0] + tiles[1],
         **_expand_constants(num_splits),
-        num_warps=EXPAND_WARPS,
-        num_stages=EXPAND_STAGES,
+        **EXPAND_OPTIONS,
     )
 
 
@@ -266,6 +258,14 @@ def _expand(
     tl.store(at, old + total, mask=is_row & is_column)
 
 
+EXPAND_OPTIONS: Final = {"num_warps": 8, "num_stages": 2}
+
+
+def _shrink_options(*, is_wide: bool) -> dict[str, int]:
+    """Warps, and steps that are loaded ahead; float32 needs more registers for a step."""
+    return {"num_warps": 8, "num_stages": 3} if is_wide else {"num_warps": 4, "num_stages": 4}
+
+
 def _shrink_constants(num_splits: int) -> dict[str, Any]:
     return {
         "NUM_SPLITS": num_splits,
@@ -287,33 +287,38 @@ def _expand_constants(num_splits: int) -> dict[str, Any]:
 
 
 def compile_cases() -> tuple[CompileCase, ...]:
-    """Both kernels, with pieces as programs and as a loop.
+    """Both kernels with pieces as programs and as a loop, and in float32.
 
     Ranks are read from the device, so ranks 16, 64 and 256 run the same machine code.
     """
-    places = {"memory": "*half", "sites": "*i64", "segments": "*i32", "site": "i32:16", "stride_slot": "i32:16"}
-    shrink_types = {"x": "*half", "s": "*fp32", "d_in": "i32:16", "stride_x": "i32:16", "steps_each": "i32"}
-    ends = dict.fromkeys(("stride_y", "end_0", "end_1", "end_2"), "i32:16")
-    tiles = {"tiles_0": "i32", "tiles_01": "i32"}
-    expand_types = {"s": "*fp32", "y": "*half", **ends, **tiles}
-    cases = []
-    for num_splits, label in ((SPLITS, "pieces apart"), (1, "pieces in a loop")):
-        cases += [
-            CompileCase(
-                kernel=_shrink,
-                types=places | shrink_types,
-                constants=_shrink_constants(num_splits),
-                num_warps=SHRINK_WARPS,
-                num_stages=SHRINK_STAGES,
-                label=label,
-            ),
-            CompileCase(
-                kernel=_expand,
-                types=places | expand_types,
-                constants={"bias": None, **_expand_constants(num_splits)},
-                num_warps=EXPAND_WARPS,
-                num_stages=EXPAND_STAGES,
-                label=label,
-            ),
-        ]
-    return tuple(cases)
+    forms = ((SPLITS, "half", "pieces apart"), (1, "half", "pieces in a loop"), (1, "fp32", "float32"))
+    return tuple(case for form in forms for case in _compile_cases(*form))
+
+
+def _compile_cases(num_splits: int, number: str, label: str) -> tuple[CompileCase, CompileCase]:
+    own = f"*{number}"
+    places = {
+        "memory": own,
+        "sites": "*i64",
+        "segments": "*i32",
+        "s": "*fp32",
+        "site": "i32:16",
+        "stride_slot": "i32:16",
+    }
+    widths = dict.fromkeys(("d_in", "stride_x", "stride_y", "end_0", "end_1", "end_2"), "i32:16")
+    types = places | widths | dict.fromkeys(("steps_each", "tiles_0", "tiles_01"), "i32") | {"x": own, "y": own}
+    shrinking = CompileCase(
+        kernel=_shrink,
+        types={name: types[name] for name in _shrink.arg_names if name in types},
+        constants=_shrink_constants(num_splits),
+        label=label,
+        **_shrink_options(is_wide=number == "fp32"),
+    )
+    expanding = CompileCase(
+        kernel=_expand,
+        types={name: types[name] for name in _expand.arg_names if name in types},
+        constants={"bias": None, **_expand_constants(num_splits)},
+        label=label,
+        **EXPAND_OPTIONS,
+    )
+    return shrinking, expanding

@@ -46,6 +46,11 @@ class CompileCase:
     num_warps: int = 4
     num_stages: int = 2
     label: str = ""  # tells cases of one kernel apart
+    archs: tuple[int | str, ...] = ()  # generations that the launcher has this case for; (): all
+
+    def is_for(self, target: Target) -> bool:
+        """True if a card of this generation runs it."""
+        return not self.archs or target.arch in self.archs
 
     def __post_init__(self) -> None:
         missing = set(self.kernel.arg_names) - set(self.types) - set(self.constants)
