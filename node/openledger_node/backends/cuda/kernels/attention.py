@@ -131,6 +131,8 @@ def attend(
         number_bytes=cache.element_size(),
         has_prompts=tile_tokens > 1,
     )
+    tile_keys = (shape.constants["ROW_KEYS"], shape.constants["PART_KEYS"])
+    assert not any(scratch.split_keys % keys for keys in tile_keys), "no tile of keys reaches into the next split"
     splits_prompts = tile_tokens > 1 and queries.shape[0] <= SPLIT_TOKENS
     split = split_constants(scratch, window=window, splits_prompts=splits_prompts)
     parts = triton.cdiv(tile_tokens, shape.part_tokens)
