@@ -4,13 +4,7 @@ from torch import Tensor
 
 from openledger_node.backends.torch_lora.adapter_blob import AdapterBlob
 from openledger_node.backends.torch_lora.placement import Placement
-from openledger_node.backends.torch_lora.selfcheck import (
-    NUM_BLOCKS,
-    TOLERANCES,
-    checked_logits,
-    error_between,
-    right_logits,
-)
+from openledger_node.backends.torch_lora.selfcheck import NUM_BLOCKS, Case, case_like, fault_of
 from openledger_node.backends.torch_lora.weights import Weights
 from openledger_node.engine.backend import BatchRow
 from openledger_node.errors import ModelError
@@ -22,21 +16,19 @@ from .decoder import empty_cache
 from .forward import Forward
 from .graph import capture_for
 
-ARENA_BYTES = 1 << 20
+ARENA_BYTES = 8 << 20
 BATCH_MAX = 8
 
 
-def check_kernels(placement: Placement) -> None:
+def check_kernels(placement: Placement, config: DecoderConfig, quantisation: str) -> None:
     """Require that the kernels compute what torch computes on the CPU in float32, also as a recorded graph.
 
     Raises:
         ModelError: they do not, so they must not serve.
         Exception: of Triton, its compiler or the driver, if they can't run.
     """
-    wanted = right_logits()
-    error = error_between(checked_logits(placement, KernelEngine), wanted)
-    if not error <= TOLERANCES[placement.dtype]:  # also if it is no number
-        raise ModelError(f"they compute wrong numbers in {placement.dtype} (error {error:.2g} of a self-check)")
+    if fault := fault_of(KernelEngine, placement, (case_like(config, quantisation),)):
+        raise ModelError(f"they compute wrong numbers in {placement.dtype} ({fault} of a self-check)")
 
 
 class KernelEngine:

@@ -7,14 +7,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from openledger_node.backends.cuda.kernels import attention
 from openledger_node.backends.cuda.kernels.attention import (
     QUERY_TOKENS,
     SPLIT_KEYS_MIN,
+    SPLIT_TOKENS,
     Scratch,
     attend,
     scratch_for,
     splits_for,
 )
+from openledger_node.backends.cuda.kernels.attention_sizes import GENERATIONS
 from openledger_node.backends.torch_lora.batch import build_batch
 from openledger_node.backends.torch_lora.decoder import Decoder
 from openledger_node.backends.torch_lora.kv_cache import KvCache
@@ -28,9 +31,10 @@ NAN = float("nan")
 UNTOUCHED = 7.0
 ERRORS = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 
-DECODING = ((0, 1), (5, 1), (200, 1), (63, 1))
-PROMPTS = ((0, 7), (40, 16), (5, 33), (0, 2))
+DECODING = ((0, 1), (5, 1), (40, 1), (63, 1), (64, 1), (200, 1))
+PROMPTS = ((0, 7), (40, 16), (5, 33), (100, 65))
 RAGGED = (*DECODING, *PROMPTS)
+FEW = ((130, 1), (150, 17), (3, 30))
 """Sequences of a step: the tokens that are cached, and those that the step adds."""
 
 
@@ -135,9 +139,10 @@ def tiles_of(sequences: list[Sequence], *, tile_tokens: int = QUERY_TOKENS) -> l
 def small_scratch(sequences: list[Sequence], shape: Heads, *, split_keys: int = 64) -> Scratch:
     """Short splits, so that short rows have several; nothing may read what was not written."""
     splits = -(-max(len(each.keys) for each in sequences) // split_keys)
+    rows = max(len(sequences), SPLIT_TOKENS)
     return Scratch(
-        mixed=torch.full((len(sequences), shape.heads, splits, shape.head_dim), NAN),
-        sums=torch.full((len(sequences), shape.heads, splits), NAN),
+        mixed=torch.full((rows, shape.heads, splits, shape.head_dim), NAN),
+        sums=torch.full((rows, shape.heads, splits), NAN),
         split_keys=split_keys,
     )
 
@@ -182,32 +187,23 @@ def error(found: Tensor, sequences: list[Sequence], shape: Heads) -> float:
 
 
 @pytest.mark.parametrize("dtype", ERRORS, ids=str)
-@pytest.mark.parametrize(
-    "shape",
-    [Heads(), Heads(cap=5.0), Heads(window=20), Heads(head_dim=12, window=70, cap=30.0)],
-    ids=["plain", "cap", "window", "both"],
-)
-def test_a_ragged_step_equals_a_softmax_in_float64(shape: Heads, dtype: torch.dtype) -> None:
-    sequences = sequences_of(RAGGED, shape, dtype)
-    assert error(run(sequences, shape), sequences, shape) < ERRORS[dtype]
+@pytest.mark.parametrize("shape", [Heads(), Heads(head_dim=12, cap=5.0, window=20)], ids=["plain", "capped, window"])
+@pytest.mark.parametrize("lengths", [DECODING, RAGGED, FEW], ids=["decoding", "ragged", "few"])
+def test_a_step_equals_a_softmax_in_float64_and_torch_lora(
+    lengths: tuple[tuple[int, int], ...], shape: Heads, dtype: torch.dtype
+) -> None:
+    """The cache has NaN wherever no token lies, and the step has tiles and token rows that nothing is in."""
+    sequences = sequences_of(lengths, shape, dtype)
+    found = run(sequences, shape, num_empty=2, num_padded=3, tile_tokens=1 if lengths == DECODING else QUERY_TOKENS)
+    assert error(found, sequences, shape) < ERRORS[dtype]
+    assert torch.allclose(found, by_torch_lora(sequences, shape), atol=ERRORS[dtype], rtol=0)
 
 
-@pytest.mark.parametrize("dtype", ERRORS, ids=str)
-@pytest.mark.parametrize("cap", [0.0, 5.0])
-def test_a_ragged_step_equals_torch_loras(dtype: torch.dtype, cap: float) -> None:
-    """In a layer with a window, and in one without."""
-    shape = Heads(cap=cap, window=20)
-    sequences = sequences_of(RAGGED, shape, dtype)
-    for layer, window in enumerate((20, 0)):
-        found = run(sequences, Heads(cap=cap, window=window))
-        assert torch.allclose(found, by_torch_lora(sequences, shape, layer), atol=ERRORS[dtype], rtol=0)
-
-
-def by_torch_lora(sequences: list[Sequence], shape: Heads, layer: int) -> Tensor:
-    """What the reference's attention gives for a step; its layer 0 has the window, and its layer 1 has none."""
+def by_torch_lora(sequences: list[Sequence], shape: Heads) -> Tensor:
+    """The reference's attention in a step."""
     dtype, device = sequences[0].queries.dtype, torch.device("cpu")
     config = DecoderConfig(
-        vocab_size=1, d_model=1, d_mlp=1, num_layers=2, num_heads=shape.heads, num_kv_heads=shape.kv_heads,
+        vocab_size=1, d_model=1, d_mlp=1, num_layers=1, num_heads=shape.heads, num_kv_heads=shape.kv_heads,
         head_dim=shape.head_dim, context_max=4096, rope=Rope(), norm_eps=1e-5, is_tied=True, has_qkv_bias=False,
         has_o_bias=False, has_mlp_bias=False, has_qk_norm=False, end_ids=(), attention_cap=shape.cap,
         window=shape.window, sliding=frozenset({0}),
@@ -231,52 +227,51 @@ def by_torch_lora(sequences: list[Sequence], shape: Heads, layer: int) -> Tensor
     for table, each in zip(tables, sequences, strict=True):
         tokens = torch.arange(len(each.keys))
         places = table[tokens // BLOCK_TOKENS].long() * BLOCK_TOKENS + tokens % BLOCK_TOKENS
-        cache.write(layer, places, each.keys, each.values)
+        cache.write(0, places, each.keys, each.values)
     decoder = Decoder.__new__(Decoder)  # its attention needs the configuration, and no weights
     decoder._config = config
     queries, keys, values = (
         torch.cat([getattr(each, name)[-len(each.queries) :] for each in sequences])
         for name in ("queries", "keys", "values")
     )
-    return decoder._mix(layer, queries, keys, values, batch, cache).flatten(1)
+    return decoder._mix(0, queries, keys, values, batch, cache).flatten(1)
 
 
 @pytest.mark.parametrize("share", [1, 2, 3, 4, 5, 6, 7, 8, 16])
 def test_any_number_of_heads_may_share_a_key_head(share: int) -> None:
     shape = Heads(heads=2 * share, kv_heads=2)
-    sequences = sequences_of(((30, 1), (3, 18)), shape)
+    sequences = sequences_of(((30, 1), (3, 6)), shape)
     assert error(run(sequences, shape), sequences, shape) < 1e-5
 
 
 @pytest.mark.parametrize("head_dim", [12, 64, 80, 96, 128, 256])
-def test_heads_may_have_any_width(head_dim: int) -> None:
-    shape = Heads(heads=3, kv_heads=1, head_dim=head_dim)
-    sequences = sequences_of(((70, 1), (3, 22)), shape)
-    assert error(run(sequences, shape), sequences, shape) < 1e-5
-
-
-def test_empty_tiles_and_padding_rows_change_nothing() -> None:
-    shape = Heads()
-    sequences = sequences_of(RAGGED, shape)
-    assert torch.equal(run(sequences, shape, num_empty=3, num_padded=5), run(sequences, shape))
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_heads_may_have_any_width_on_any_card(
+    generation: str, head_dim: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "generation_of", lambda device: generation)
+    shape = Heads(heads=3, kv_heads=1, head_dim=head_dim, cap=5.0)
+    sequences = sequences_of(((20, 1), (3, 4)), shape, torch.float16)
+    assert error(run(sequences, shape), sequences, shape) < ERRORS[torch.float16]
 
 
 def test_a_row_has_the_same_bits_in_any_batch() -> None:
-    shape = Heads(window=150)
-    sequences = sequences_of(((200, 1), (130, 1), (9, 1)), shape, torch.bfloat16)
-    together = run(sequences, shape, num_empty=4)
+    shape = Heads(window=100)
+    sequences = sequences_of(((200, 1), (70, 1), (9, 1)), shape, torch.bfloat16)
+    together = run(sequences, shape, num_empty=1, tile_tokens=1)
     alone = torch.cat([run([each], shape, tile_tokens=1) for each in sequences])
-    beside_prompts = run([*sequences, *sequences_of(PROMPTS, shape, torch.bfloat16, seed=1)], shape)[:3]
+    beside = {tokens: sequences_of(((0, tokens),), shape, torch.bfloat16, seed=1) for tokens in (5, 65)}
     assert torch.equal(together, alone)
-    assert torch.equal(together, beside_prompts)
+    for prompts in beside.values():
+        assert torch.equal(run([*sequences, *prompts], shape)[:3], together), "beside prompts with splits and without"
 
 
 def test_a_row_has_the_same_bits_for_any_number_of_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     shape = Heads()
-    sequences = sequences_of(((200, 1), (90, 1)), shape)
-    many = run(sequences, shape, tile_tokens=1)
-    monkeypatch.setattr("openledger_node.backends.cuda.kernels.attention.PROGRAMS", 1)
-    assert torch.equal(run(sequences, shape, tile_tokens=1), many)
+    sequences = sequences_of(((200, 1), (5, 70 - 6)), shape)
+    many = run(sequences, shape)
+    monkeypatch.setattr(attention, "PROGRAMS", 1)
+    assert torch.equal(run(sequences, shape), many)
 
 
 @pytest.mark.parametrize(
@@ -291,7 +286,7 @@ def test_a_long_row_fills_a_card_and_takes_little_scratch(
         sequences=3, context_max=context_max, num_heads=2 * num_kv_heads, num_kv_heads=num_kv_heads, head_dim=4,
         device="meta",
     )  # fmt: skip
-    assert scratch.mixed.shape == (3, 2 * num_kv_heads, splits, 4)
-    assert scratch.sums.shape == (3, 2 * num_kv_heads, splits)
+    assert scratch.mixed.shape == (SPLIT_TOKENS, 2 * num_kv_heads, splits, 4)
+    assert scratch.sums.shape == (SPLIT_TOKENS, 2 * num_kv_heads, splits)
     assert splits * split_keys >= context_max
     assert split_keys % SPLIT_KEYS_MIN == 0

@@ -3,7 +3,8 @@
 The query heads that share a key head are the rows of one product, so its keys are read once for all of them. A
 decoding row's keys are cut into splits at fixed positions; programs share them out, and a second launch merges what
 they found. So a row's result depends on its own sequence alone, to the last bit: neither on the rest of the batch nor
-on how many programs a launch has.
+on how many programs a launch has. Prompts are split too where a step has so few tokens that most of a card would wait
+for them, as in a chat whose earlier turns are cached.
 """
 
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ from .targets import IS_INTERPRETED, CompileCase
 QUERY_TOKENS = 64
 """The most tokens of a tile."""
 
+SPLIT_TOKENS = 64
+"""In a step of more tokens than these, prompts fill a card without splits of their keys."""
+
 SPLIT_KEYS_MIN = 256
 """Keys of a split. What a split leaves to be merged is 3 % of its keys and values at four heads a key head."""
 
@@ -38,10 +42,16 @@ PROGRAMS = 4096
 MERGED_AT_ONCE = 16
 """Splits that the merge reads at once."""
 
+MERGE_PROGRAMS = 8
+"""Programs that share the tokens of a prompt's tile to merge."""
+
 LOG2_E = tl.constexpr(1.4426950408889634)
 PAGE = tl.constexpr(BLOCK_TOKENS)
 LOWEST = tl.constexpr(-1e30)
 """A score below all others, yet a number: the difference of two infinite ones is none."""
+
+WHOLE = tl.constexpr(1 << 30)
+"""More keys than any sequence has."""
 
 WIDENS = tl.constexpr(IS_INTERPRETED)
 
@@ -50,17 +60,20 @@ WIDENS = tl.constexpr(IS_INTERPRETED)
 class Scratch:
     """Results of splits that wait to be merged; one for all layers and buckets of an engine."""
 
-    mixed: Tensor  # (sequences, num_heads, splits, head_dim) float32: each split's own attention
-    sums: Tensor  # (sequences, num_heads, splits) float32: the binary logarithm of its sum of exponentials
+    mixed: Tensor  # (rows, num_heads, splits, head_dim) float32: each split's own attention
+    sums: Tensor  # (rows, num_heads, splits) float32: the binary logarithm of its sum of exponentials
     split_keys: int  # of a split, which begins at a multiple of it
 
 
 def scratch_for(
     *, sequences: int, context_max: int, num_heads: int, num_kv_heads: int, head_dim: int, device: torch.device | str
 ) -> Scratch:
-    """Allocate for steps of up to `sequences` sequences, each of up to `context_max` tokens."""
+    """Allocate for steps of up to `sequences` sequences, each of up to `context_max` tokens.
+
+    A row is a token of a small step, or a sequence, of which at most one tile has a single token.
+    """
     splits, split_keys = splits_for(context_max=context_max, num_kv_heads=num_kv_heads)
-    shape = (sequences, num_heads, splits)
+    shape = (max(sequences, SPLIT_TOKENS), num_heads, splits)
     return Scratch(
         mixed=torch.empty((*shape, head_dim), dtype=torch.float32, device=device),
         sums=torch.empty(shape, dtype=torch.float32, device=device),
@@ -118,19 +131,30 @@ def attend(
         number_bytes=cache.element_size(),
         has_prompts=tile_tokens > 1,
     )
-    split = {"WINDOW": window, "SPLIT_KEYS": scratch.split_keys, "SPLITS": splits}
-    programs = min(splits, triton.cdiv(PROGRAMS, num_tiles * num_kv_heads))
-    programs = max(programs, triton.cdiv(tile_tokens, shape.part_tokens))
-    _attend_tiles[(num_tiles, num_kv_heads, programs)](
+    splits_prompts = tile_tokens > 1 and queries.shape[0] <= SPLIT_TOKENS
+    split = split_constants(scratch, window=window, splits_prompts=splits_prompts)
+    parts = triton.cdiv(tile_tokens, shape.part_tokens)
+    programs = min(splits, triton.cdiv(PROGRAMS, num_tiles * num_kv_heads * parts))
+    _attend_tiles[(num_tiles, num_kv_heads, parts * programs)](
         queries, cache[0], cache[1], out, tiles, tables, scratch.mixed, scratch.sums,
-        tables.shape[1], queries.stride(0), out.stride(0),
+        tables.shape[1], shape.constants["HEAD_COLUMNS"], parts, queries.stride(0), out.stride(0),
         SCALE=scale, CAP=cap, **split, **shape.constants, num_warps=shape.num_warps, num_stages=shape.num_stages,
     )  # fmt: skip
     if splits > 1:
-        _merge_splits[(num_tiles, num_heads)](
+        _merge_splits[(num_tiles, num_heads, MERGE_PROGRAMS if splits_prompts else 1)](
             scratch.mixed, scratch.sums, out, tiles, out.stride(0),
             HEAD_DIM=head_dim, HEAD_COLUMNS=shape.constants["HEAD_COLUMNS"], AT_ONCE=MERGED_AT_ONCE, **split,
         )  # fmt: skip
+
+
+def split_constants(scratch: Scratch, *, window: int, splits_prompts: bool) -> dict[str, int | bool]:
+    """What both kernels know of splits."""
+    return {
+        "WINDOW": window,
+        "SPLIT_KEYS": scratch.split_keys,
+        "SPLITS": scratch.sums.shape[2],
+        "SPLITS_PROMPTS": splits_prompts,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,68 +195,87 @@ def launch_shape(
     )
 
 
-@triton.jit(do_not_specialize=["width"])
+@triton.jit(do_not_specialize=["width", "columns", "parts"])
 def _attend_tiles(
-    queries, keys, values, out, tiles, tables, split_mixed, split_sums, width, query_stride, out_stride,
-    SCALE: tl.constexpr, CAP: tl.constexpr, WINDOW: tl.constexpr, SPLIT_KEYS: tl.constexpr, SPLITS: tl.constexpr,
+    queries, keys, values, out, tiles, tables, split_mixed, split_sums,
+    width, columns, parts, query_stride, out_stride,
+    SCALE: tl.constexpr, CAP: tl.constexpr,
+    WINDOW: tl.constexpr, SPLIT_KEYS: tl.constexpr, SPLITS: tl.constexpr, SPLITS_PROMPTS: tl.constexpr,
     KV_HEADS: tl.constexpr, SHARE: tl.constexpr, HEAD_DIM: tl.constexpr, HEAD_COLUMNS: tl.constexpr,
     HEAD_PART: tl.constexpr, ROW_HEADS: tl.constexpr, ROW_KEYS: tl.constexpr,
     PART_ROWS: tl.constexpr, PART_KEYS: tl.constexpr, HAS_PROMPTS: tl.constexpr,
 ):  # fmt: skip
-    """A program takes some splits of a decoding row, or some tokens of a prompt's tile, for one key head."""
+    """A program takes splits of a decoding row, or of some tokens of a prompt's tile, for one key head.
+
+    `columns` is HEAD_COLUMNS, as a number that the compiler does not know: see `_mix`.
+    """
     tile = tl.num_programs(0) - 1 - tl.program_id(0)  # a prompt's last tiles have the most keys, so they start first
     kv_head = tl.program_id(1)
-    number = tl.program_id(2)
+    number, programs = tl.program_id(2), tl.num_programs(2)
     sequence = tl.load(tiles + tile * 4)
     first = tl.load(tiles + tile * 4 + 1)
     end = tl.load(tiles + tile * 4 + 2)
     position = tl.load(tiles + tile * 4 + 3)
-    blocks = tables + sequence * width
+    head = kv_head * SHARE
+    queries += first.to(tl.int64) * query_stride + head * HEAD_DIM
+    out += first.to(tl.int64) * out_stride + head * HEAD_DIM
     keys += kv_head * PAGE * HEAD_DIM
     values += kv_head * PAGE * HEAD_DIM
-    column = tl.arange(0, HEAD_COLUMNS)
+    blocks = tables + sequence * width
+    place = (first if SPLITS_PROMPTS else sequence) * (KV_HEADS * SHARE) + head
+    split_mixed += place * SPLITS * HEAD_DIM
+    split_sums += place * SPLITS
     if end - first == 1:
-        share = tl.arange(0, ROW_HEADS)
-        head = kv_head * SHARE + share
-        is_head = share < SHARE
-        mask = is_head[:, None] & (column < HEAD_DIM)[None, :]
-        q_rows = queries + first.to(tl.int64) * query_stride + head * HEAD_DIM
-        last_seen = tl.zeros((ROW_HEADS,), tl.int32) + position
-        first_key = _first_key(position, WINDOW)
-        first_split, last_split = first_key // SPLIT_KEYS, position // SPLIT_KEYS
-        for split in range(first_split + number, last_split + 1, tl.num_programs(2)):
-            start = tl.maximum(split * SPLIT_KEYS, first_key // ROW_KEYS * ROW_KEYS)
-            stop = tl.minimum((split + 1) * SPLIT_KEYS, position + 1)
-            mixed, total, highest = _mix(
-                q_rows, is_head, last_seen, keys, values, blocks, start, stop,
-                SCALE, CAP, WINDOW, KV_HEADS, HEAD_DIM, HEAD_COLUMNS, HEAD_PART, ROW_KEYS,
-            )  # fmt: skip
-            if first_split == last_split:
-                out_rows = out + first.to(tl.int64) * out_stride + head * HEAD_DIM
-                tl.store(out_rows[:, None] + column[None, :], mixed.to(out.dtype.element_ty), mask=mask)
-            else:
-                part = (sequence * (KV_HEADS * SHARE) + head) * SPLITS + split
-                tl.store(split_mixed + (part * HEAD_DIM)[:, None] + column[None, :], mixed, mask=mask)
-                tl.store(split_sums + part, highest + tl.log2(total), mask=is_head)
+        _attend_part(
+            queries, keys, values, out, blocks, split_mixed, split_sums, columns, query_stride, out_stride,
+            0, 1, position, number, programs,
+            SCALE, CAP, WINDOW, SPLIT_KEYS, SPLITS, KV_HEADS, SHARE, HEAD_DIM, HEAD_COLUMNS, HEAD_PART,
+            ROW_HEADS, 1, ROW_KEYS,
+        )  # fmt: skip
     elif HAS_PROMPTS:
-        tokens: tl.constexpr = PART_ROWS // SHARE
-        begin = number * tokens
-        if begin < end - first:
-            row = tl.arange(0, PART_ROWS)
-            token = begin + row // SHARE
-            is_row = (row < tokens * SHARE) & (first + token < end)
-            row_mask = is_row[:, None] & (column < HEAD_DIM)[None, :]
-            row_head = (kv_head * SHARE + row % SHARE) * HEAD_DIM
-            token_row = (first + token).to(tl.int64)
-            first_seen = _first_key(position + begin, WINDOW) // PART_KEYS * PART_KEYS
-            past = position + tl.minimum(end - first, begin + tokens)
-            whole, _, _ = _mix(
-                queries + token_row * query_stride + row_head, is_row, position + token, keys, values, blocks,
-                first_seen, past,
-                SCALE, CAP, WINDOW, KV_HEADS, HEAD_DIM, HEAD_COLUMNS, HEAD_PART, PART_KEYS,
-            )  # fmt: skip
-            place = (out + token_row * out_stride + row_head)[:, None] + column[None, :]
-            tl.store(place, whole.to(out.dtype.element_ty), mask=row_mask)
+        _attend_part(
+            queries, keys, values, out, blocks, split_mixed, split_sums, columns, query_stride, out_stride,
+            number % parts * (PART_ROWS // SHARE), end - first, position, number // parts, programs // parts,
+            SCALE, CAP, WINDOW, SPLIT_KEYS if SPLITS_PROMPTS else WHOLE, SPLITS, KV_HEADS, SHARE, HEAD_DIM,
+            HEAD_COLUMNS, HEAD_PART, PART_ROWS, PART_ROWS // SHARE, PART_KEYS,
+        )  # fmt: skip
+
+
+@triton.jit
+def _attend_part(
+    queries, keys, values, out, blocks, split_mixed, split_sums, columns, query_stride, out_stride,
+    begin, tokens, position, number, programs,
+    SCALE: tl.constexpr, CAP: tl.constexpr, WINDOW: tl.constexpr, SPLIT_KEYS: tl.constexpr, SPLITS: tl.constexpr,
+    KV_HEADS: tl.constexpr, SHARE: tl.constexpr, HEAD_DIM: tl.constexpr, HEAD_COLUMNS: tl.constexpr,
+    HEAD_PART: tl.constexpr, ROWS: tl.constexpr, TOKENS: tl.constexpr, KEYS_AT_ONCE: tl.constexpr,
+):  # fmt: skip
+    """Attend with TOKENS tokens of a tile from `begin` on, one row for each of their heads that share a key head.
+
+    Every `programs`-th split from `number` on is done here; a tile with a single split needs no merge.
+    """
+    row = tl.arange(0, ROWS)
+    token, head = begin + row // SHARE, row % SHARE
+    is_row = (row < TOKENS * SHARE) & (token < tokens)
+    q_rows = queries + token.to(tl.int64) * query_stride + head * HEAD_DIM
+    column = tl.arange(0, HEAD_COLUMNS)
+    mask = is_row[:, None] & (column < HEAD_DIM)[None, :]
+    first_key = _first_key(position + begin, WINDOW)
+    past = position + tl.minimum(tokens, begin + TOKENS)
+    is_split = _first_key(position, WINDOW) // SPLIT_KEYS < (position + tokens - 1) // SPLIT_KEYS
+    for split in range(first_key // SPLIT_KEYS + number, tl.cdiv(past, SPLIT_KEYS), programs):
+        start = tl.maximum(split * SPLIT_KEYS, first_key // KEYS_AT_ONCE * KEYS_AT_ONCE)
+        stop = tl.minimum(split * SPLIT_KEYS + SPLIT_KEYS, past)
+        mixed, total, highest = _mix(
+            q_rows, is_row, position + token, keys, values, blocks, start, stop, columns,
+            SCALE, CAP, WINDOW, KV_HEADS, HEAD_DIM, HEAD_COLUMNS, HEAD_PART, KEYS_AT_ONCE,
+        )  # fmt: skip
+        if is_split:
+            at = (token * (KV_HEADS * SHARE) + head) * SPLITS + split
+            tl.store(split_mixed + (at * HEAD_DIM)[:, None] + column[None, :], mixed, mask=mask)
+            tl.store(split_sums + at, highest + tl.log2(total), mask=is_row)
+        else:
+            out_rows = out + token.to(tl.int64) * out_stride + head * HEAD_DIM
+            tl.store(out_rows[:, None] + column[None, :], mixed.to(out.dtype.element_ty), mask=mask)
 
 
 @triton.jit
@@ -243,7 +286,7 @@ def _first_key(position, WINDOW: tl.constexpr):
 
 @triton.jit
 def _mix(
-    q_rows, is_row, last_seen, keys, values, blocks, start, stop,
+    q_rows, is_row, last_seen, keys, values, blocks, start, stop, columns,
     SCALE: tl.constexpr, CAP: tl.constexpr, WINDOW: tl.constexpr, KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr,
     HEAD_COLUMNS: tl.constexpr, HEAD_PART: tl.constexpr, KEYS_AT_ONCE: tl.constexpr,
 ):  # fmt: skip
@@ -270,7 +313,7 @@ def _mix(
             scores = _dot(q, tl.trans(_rows(keys + place, is_key, column, HEAD_DIM)))
         else:
             scores = tl.zeros((last_seen.shape[0], KEYS_AT_ONCE), tl.float32)
-            for first in tl.range(0, HEAD_COLUMNS, HEAD_PART, num_stages=1):
+            for first in tl.range(0, columns, HEAD_PART, num_stages=1):
                 some = first + tl.arange(0, HEAD_PART)
                 k = _rows(keys + place, is_key, some, HEAD_DIM)
                 scores += _dot(_rows(q_rows, is_row, some, HEAD_DIM), tl.trans(k))
@@ -310,38 +353,39 @@ def _dot(a, b):
 @triton.jit
 def _merge_splits(
     split_mixed, split_sums, out, tiles, out_stride,
-    WINDOW: tl.constexpr, SPLIT_KEYS: tl.constexpr, SPLITS: tl.constexpr,
+    WINDOW: tl.constexpr, SPLIT_KEYS: tl.constexpr, SPLITS: tl.constexpr, SPLITS_PROMPTS: tl.constexpr,
     HEAD_DIM: tl.constexpr, HEAD_COLUMNS: tl.constexpr, AT_ONCE: tl.constexpr,
 ):  # fmt: skip
-    """A program merges the splits of one head of a decoding row that has several."""
+    """A program merges the splits of one head of a tile that has several, for some of its tokens."""
     tile = tl.program_id(0)
     head = tl.program_id(1)
     sequence = tl.load(tiles + tile * 4)
     first = tl.load(tiles + tile * 4 + 1)
     end = tl.load(tiles + tile * 4 + 2)
     position = tl.load(tiles + tile * 4 + 3)
-    first_split = _first_key(position, WINDOW) // SPLIT_KEYS
-    last_split = position // SPLIT_KEYS
-    if end - first == 1 and first_split < last_split:
-        row = (sequence * tl.num_programs(1) + head) * SPLITS
-        column = tl.arange(0, HEAD_COLUMNS)
-        highest = tl.full((), LOWEST, tl.float32)
-        total = tl.zeros((), tl.float32)
-        mixed = tl.zeros((HEAD_COLUMNS,), tl.float32)
-        # From a multiple of AT_ONCE, so that sums have one order in layers of any window.
-        for at in range(first_split // AT_ONCE * AT_ONCE, last_split + 1, AT_ONCE):
-            split = at + tl.arange(0, AT_ONCE)
-            is_there = (split >= first_split) & (split <= last_split)
-            sums = tl.load(split_sums + row + split, mask=is_there, other=float("-inf"))
-            higher = tl.maximum(highest, tl.max(sums, 0))
-            weights = tl.exp2(sums - higher)
-            kept = tl.exp2(highest - higher)
-            parts = _rows(split_mixed + (row + split) * HEAD_DIM, is_there, column, HEAD_DIM)
-            total = total * kept + tl.sum(weights, 0)
-            mixed = mixed * kept + tl.sum(weights[:, None] * parts, 0)
-            highest = higher
-        place = out + first.to(tl.int64) * out_stride + head * HEAD_DIM + column
-        tl.store(place, (mixed / total).to(out.dtype.element_ty), mask=column < HEAD_DIM)
+    column = tl.arange(0, HEAD_COLUMNS)
+    is_split = _first_key(position, WINDOW) // SPLIT_KEYS < (position + end - first - 1) // SPLIT_KEYS
+    if is_split and (SPLITS_PROMPTS or end - first == 1):
+        for token in range(tl.program_id(2), end - first, tl.num_programs(2)):
+            place = (first + token if SPLITS_PROMPTS else sequence) * tl.num_programs(1) + head
+            first_split = _first_key(position + token, WINDOW) // SPLIT_KEYS
+            last_split = (position + token) // SPLIT_KEYS
+            highest = tl.full((), LOWEST, tl.float32)
+            total = tl.zeros((), tl.float32)
+            mixed = tl.zeros((HEAD_COLUMNS,), tl.float32)
+            for at in range(first_split, last_split + 1, AT_ONCE):
+                split = at + tl.arange(0, AT_ONCE)
+                is_there = split <= last_split
+                sums = tl.load(split_sums + place * SPLITS + split, mask=is_there, other=float("-inf"))
+                higher = tl.maximum(highest, tl.max(sums, 0))
+                weights = tl.exp2(sums - higher)
+                kept = tl.exp2(highest - higher)
+                parts = _rows(split_mixed + (place * SPLITS + split) * HEAD_DIM, is_there, column, HEAD_DIM)
+                total = total * kept + tl.sum(weights, 0)
+                mixed = mixed * kept + tl.sum(weights[:, None] * parts, 0)
+                highest = higher
+            rows = out + (first + token).to(tl.int64) * out_stride + head * HEAD_DIM
+            tl.store(rows + column, (mixed / total).to(out.dtype.element_ty), mask=column < HEAD_DIM)
 
 
 def compile_cases() -> tuple[CompileCase, ...]:
@@ -355,12 +399,16 @@ def compile_cases() -> tuple[CompileCase, ...]:
 def _cases_of(
     base: str, *, num_heads: int, num_kv_heads: int, head_dim: int, cap: float = 0.0, window: int = 0
 ) -> Iterator[CompileCase]:
-    splits, split_keys = splits_for(context_max=8192, num_kv_heads=num_kv_heads)
-    split = {"WINDOW": window, "SPLIT_KEYS": split_keys, "SPLITS": splits}
     halves = dict.fromkeys(("queries", "keys", "values", "out"), "*half")
     others = {"tiles": "*i32", "tables": "*i32", "split_mixed": "*fp32", "split_sums": "*fp32"}
-    numbers = {"width": "i32", "query_stride": "i32:16", "out_stride": "i32:16"}
-    for has_prompts in (False, True):
+    numbers = dict.fromkeys(("width", "columns", "parts"), "i32")
+    strides = {"query_stride": "i32:16", "out_stride": "i32:16"}
+    scratch = scratch_for(
+        sequences=16, context_max=8192, num_heads=num_heads, num_kv_heads=num_kv_heads, head_dim=head_dim,
+        device="meta",
+    )  # fmt: skip
+    for kind, has_prompts, splits_prompts in (("decode", False, False), ("mixed", True, False), ("few", True, True)):
+        split = split_constants(scratch, window=window, splits_prompts=splits_prompts)
         for generation, archs in GENERATIONS.items():
             shape = launch_shape(
                 generation, num_heads=num_heads, num_kv_heads=num_kv_heads, head_dim=head_dim, number_bytes=2,
@@ -368,11 +416,11 @@ def _cases_of(
             )  # fmt: skip
             yield CompileCase(
                 kernel=_attend_tiles,
-                types={**halves, **others, **numbers},
+                types={**halves, **others, **numbers, **strides},
                 constants={"SCALE": head_dim**-0.5, "CAP": cap, **split, **shape.constants},
                 num_warps=shape.num_warps,
                 num_stages=shape.num_stages,
-                label=f"{base}, {'mixed' if has_prompts else 'decode'}",
+                label=f"{base}, {kind}",
                 archs=archs,
             )
     yield CompileCase(

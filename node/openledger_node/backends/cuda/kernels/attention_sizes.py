@@ -6,9 +6,6 @@ from typing import Final
 
 import torch
 
-PARTS_OF_WIDE_HEADS: Final = 256
-"""Numbers of a head from which tiles are smaller."""
-
 GENERATIONS: Final[dict[str, tuple[int | str, ...]]] = {
     "turing": (75,),  # Triton has no tensor cores there, and multiplies in float32
     "ampere": (80, 86, 89, 90, 120),  # and all that came after it: copies to shared memory that run ahead
@@ -29,30 +26,32 @@ class Sizes:
     head_part: int = 0  # numbers of a head that are multiplied at once; 0: all
 
 
-NARROW: Final = {  # up to 64 numbers a head
-    "turing": Sizes(row_keys=32, part_rows=32, part_keys=32, num_warps=4, num_stages=2),
-    "ampere": Sizes(row_keys=64, part_rows=64, part_keys=32, num_warps=4, num_stages=5),
-    "rdna": Sizes(row_keys=32, part_rows=32, part_keys=32, num_warps=4, num_stages=2),
+SIZES: Final = {  # by bytes of a padded head: of 64, 128 and 256 numbers in half precision, and of 256 in float32
+    128: {
+        "turing": Sizes(row_keys=32, part_rows=32, part_keys=32, num_warps=4, num_stages=2),
+        "ampere": Sizes(row_keys=64, part_rows=64, part_keys=32, num_warps=4, num_stages=5),
+        "rdna": Sizes(row_keys=32, part_rows=32, part_keys=32, num_warps=4, num_stages=2),
+    },
+    256: {
+        "turing": Sizes(row_keys=16, part_rows=32, part_keys=16, num_warps=8, num_stages=2),
+        "ampere": Sizes(row_keys=32, part_rows=64, part_keys=16, num_warps=4, num_stages=5),
+        "rdna": Sizes(row_keys=32, part_rows=32, part_keys=16, num_warps=4, num_stages=2),
+    },
+    512: {
+        "turing": Sizes(row_keys=16, part_rows=16, part_keys=16, num_warps=8, num_stages=2),
+        "ampere": Sizes(row_keys=16, part_rows=64, part_keys=16, num_warps=8, num_stages=5),
+        "rdna": Sizes(row_keys=32, part_rows=64, part_keys=32, num_warps=8, num_stages=2, head_part=64),
+    },
+    1024: {"turing": Sizes(row_keys=16, part_rows=16, part_keys=16, num_warps=8, num_stages=2)},
 }
-MIDDLE: Final = {  # up to 128
-    "turing": Sizes(row_keys=16, part_rows=32, part_keys=16, num_warps=8, num_stages=2),
-    "ampere": Sizes(row_keys=32, part_rows=64, part_keys=16, num_warps=4, num_stages=5),
-    "rdna": Sizes(row_keys=32, part_rows=32, part_keys=16, num_warps=4, num_stages=2),
-}
-WIDE: Final = {
-    "turing": Sizes(row_keys=16, part_rows=16, part_keys=16, num_warps=8, num_stages=2),
-    "ampere": Sizes(row_keys=16, part_rows=64, part_keys=16, num_warps=8, num_stages=5),
-    "rdna": Sizes(row_keys=16, part_rows=32, part_keys=16, num_warps=8, num_stages=2, head_part=64),
-}
-EXACT: Final = Sizes(row_keys=16, part_rows=16, part_keys=16, num_warps=8, num_stages=2)
-"""For float32, which is served to compare with and not for speed."""
 
 
 def sizes_for(generation: str, *, head_columns: int, number_bytes: int) -> Sizes:
     """Choose by the padded width of a head and the bytes of a number in the serving format."""
     if number_bytes == 4:
-        return EXACT
-    return (NARROW if head_columns <= 64 else MIDDLE if head_columns <= 128 else WIDE)[generation]
+        generation = "turing"  # no tensor core multiplies float32 exactly
+    head_bytes = max(128, head_columns * number_bytes)
+    return SIZES[head_bytes][generation]
 
 
 @cache
