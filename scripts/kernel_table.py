@@ -20,7 +20,6 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
@@ -194,8 +193,15 @@ def render(found: Sequence[Compiled]) -> str:
     """The page: one row per case, and one column per card."""
     names = " | ".join(f"{target.name}, {architecture_of(target)}" for target in TARGETS)
     head = [f"| kernel | {names} |", f"|---|{'---|' * len(TARGETS)}"]
-    rows = [f"| `{name}` | {' | '.join(map(_cell, each))} |" for name, each in groupby(found, key=name_of)]
+    rows = [
+        f"| `{name}` | {' | '.join(_cell(name, target, found) for target in TARGETS)} |" for name in names_of(found)
+    ]
     return HEAD.format(version=triton.__version__) + "\n".join(["", *head, *rows, ""])
+
+
+def names_of(found: Sequence[Compiled]) -> list[str]:
+    """Every kernel and case once; cases of one name are variants for different cards."""
+    return list(dict.fromkeys(map(name_of, found)))
 
 
 def is_shown(page: str) -> bool:
@@ -207,8 +213,12 @@ def architecture_of(target: Target) -> str:
     return f"sm_{target.arch}" if target.kind == "cuda" else str(target.arch)
 
 
-def _cell(each: Compiled) -> str:
-    return f"{each.registers}, {each.shared_bytes / 1024:.1f}, {each.code_bytes / 1024:.0f}"
+def _cell(name: str, target: Target, found: Sequence[Compiled]) -> str:
+    """What a kernel takes of a card; a dash if the launcher has it for other cards only."""
+    for each in found:
+        if (name_of(each), each.target) == (name, target):
+            return f"{each.registers}, {each.shared_bytes / 1024:.1f}, {each.code_bytes / 1024:.0f}"
+    return "–"
 
 
 if __name__ == "__main__":

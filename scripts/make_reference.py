@@ -160,7 +160,7 @@ def render_cards() -> str:
 
 
 def _base_rows(base: KnownBase) -> Iterator[str]:
-    cards = [Room(size_bytes=gib * GIB - RESERVED_BYTES, on_gpu=True) for gib in CARDS_GIB]
+    cards = [Room(size_bytes=gib * GIB - RESERVED_BYTES, on_gpu=True, has_kernels=True) for gib in CARDS_GIB]
     forms = zip(*(forms_of(base.config, DEFAULTS, card) for card in cards), strict=True)
     for number, form in enumerate(forms):
         name = f"`{base.name}`" if number == 0 else ""

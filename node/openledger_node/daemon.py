@@ -274,6 +274,7 @@ def _backend_settings(home: Home, config: Config, base: Base, backend: str) -> B
         batch_max=inference.batch_max,
         context_max=inference.context_max,
         kv_cache_bytes=inference.kv_cache_bytes,
+        prefill_tokens_max=inference.prefill_tokens_max,
         quantisation=inference.quantisation,
         acceleration=inference.acceleration,
         merge_after_steps=inference.merge_after_steps,

@@ -33,4 +33,6 @@ def test_every_locked_package_has_hashes_and_torch_is_not_among_them() -> None:
         assert all(line.endswith("\\") for line in packages), "a hash follows each package"
         assert not any(line.startswith(("torch==", "nvidia-")) for line in packages)
         has_triton = any(line.startswith("triton==") for line in packages)
-        assert has_triton == (name == "dev.lock"), "operators have the one of their torch; tests need one without a card"
+        assert has_triton == (name == "dev.lock"), (
+            "operators have the one of their torch; tests need one without a card"
+        )

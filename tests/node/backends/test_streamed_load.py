@@ -12,7 +12,7 @@ from support.known_bases import config_of
 from support.tiny import make_base
 from torch import Tensor
 
-from openledger_node.backends.torch_lora import backend, quantised
+from openledger_node.backends.torch_lora import device_memory, quantised
 from openledger_node.backends.torch_lora.group_matrix import NUMBERS_AT_ONCE, GroupMatrix
 from openledger_node.backends.torch_lora.loading import host_tensors, load_weights
 from openledger_node.backends.torch_lora.matrices import Matrix, size_bytes_of, wide_of
@@ -107,18 +107,18 @@ def test_memory_that_loading_freed_counts_as_free(monkeypatch: pytest.MonkeyPatc
     free = [4 * GB]
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: free.__setitem__(0, 10 * GB))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free[0], 12 * GB))
-    assert backend.available_bytes(torch.device("cuda"), 0) == 10 * GB * backend.FREE_SHARE
-    assert backend.available_bytes(torch.device("cuda"), 3 * GB) == 7 * GB
-    assert backend.available_bytes(torch.device("cuda"), 11 * GB) == 2.5 * GB
+    assert device_memory.available_bytes(torch.device("cuda"), 0) == 10 * GB * device_memory.FREE_SHARE
+    assert device_memory.available_bytes(torch.device("cuda"), 3 * GB) == 7 * GB
+    assert device_memory.available_bytes(torch.device("cuda"), 11 * GB) == 2.5 * GB
 
 
 def test_the_owners_cap_is_enforced_on_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
     shares: list[float] = []
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=16 * GB))
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda share, _: shares.append(share))
-    backend.enforce_cap(torch.device("cuda"), 12 * GB)
-    backend.enforce_cap(torch.device("cuda"), 0)
-    backend.enforce_cap(torch.device("cpu"), 12 * GB)
+    device_memory.enforce_cap(torch.device("cuda"), 12 * GB)
+    device_memory.enforce_cap(torch.device("cuda"), 0)
+    device_memory.enforce_cap(torch.device("cpu"), 12 * GB)
     assert shares == [(12 * GB - CONTEXT_BYTES) / (16 * GB)]
 
 

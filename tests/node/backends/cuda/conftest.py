@@ -1,8 +1,8 @@
-"""Kernels run on Triton's interpreter here, which has to be said before anything imports triton."""
+"""Kernels run on Triton's interpreter here, or under `make test-gpu` on the card, by the same tests."""
 
-import os
+from support.on_card import set_up_kernels
 
-os.environ["TRITON_INTERPRET"] = "1"
+set_up_kernels()
 
 from collections.abc import Iterator
 from typing import Any

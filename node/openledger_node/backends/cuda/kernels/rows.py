@@ -283,66 +283,63 @@ def _activated(wide, IS_GELU: tl.constexpr):
 
 # ---- The kernels at an 8B base's shapes, to compile without a card.
 
-D_MODEL, D_MLP = 4096, 14_336
-ROW_STRIDES = {"hidden_stride": "i32", "added_stride": "i32", "out_stride": "i32"}
-HEADS_TYPES = {
-    **dict.fromkeys(("qkv", "cache", "cos", "sin"), "*half"),
-    **dict.fromkeys(("places", "positions"), "*i32"),
-    "eps": "fp32",
-    **dict.fromkeys(("qkv_stride", "kv_stride", "block_stride", "head_stride", "turn_stride"), "i32"),
-}
-GATE_TYPES = {"gate_up": "*half", "out": "*half", "gate_up_stride": "i32", "out_stride": "i32", "width": "i32"}
+D_MODEL = 4096
+
+
+def _types(**names_of: str) -> dict[str, str]:
+    """Types of arguments by name, from the names of each type."""
+    words = {"half": "*half", "wide": "*fp32", "numbers": "*i32", "multiples": "i32:16", "floats": "fp32"}
+    return {name: words[kind] for kind, names in names_of.items() for name in names.split()}
 
 
 def compile_cases() -> tuple[CompileCase, ...]:
     """The kernels as their launchers run them."""
-    row = {"added": "*half", "out": "*half", **ROW_STRIDES, "width": "i32", "eps": "fp32"}
-    plain = _heads_constants(32, 8, 128, 128)
-    partly = _heads_constants(24, 8, 128, 96)
+    row = _types(half="added out", multiples="hidden_stride added_stride out_stride width", floats="eps")
+    gated = _types(half="gate_up out", multiples="gate_up_stride out_stride width")
+    heads = _types(
+        half="qkv cache cos sin",
+        numbers="places positions",
+        multiples="qkv_stride kv_stride block_stride head_stride turn_stride",
+        floats="eps",
+    )
+    plain, gemma = _types(half="hidden weight"), _types(wide="hidden weight post_weight grown_by")
+    bare = {"post_weight": None, "grown_by": None}
+    llama_heads, phi_heads = _heads_constants(32, 8, 128, 128), _heads_constants(24, 8, 128, 96)
     return (
-        CompileCase(
-            kernel=_add_norm,
-            types={**row, "hidden": "*half", "weight": "*half"},
-            constants={"post_weight": None, "grown_by": None, "BLOCK": D_MODEL},
-            num_warps=_warps_of(D_MODEL),
-        ),
-        CompileCase(
-            kernel=_add_norm,
-            types={**row, **dict.fromkeys(("hidden", "weight", "post_weight", "grown_by"), "*fp32")},
-            constants={"BLOCK": D_MODEL},
-            num_warps=_warps_of(D_MODEL),
-            label="Gemma",
-        ),
-        CompileCase(
-            kernel=_add_norm,
-            types={**row, **dict.fromkeys(("hidden", "weight", "post_weight", "grown_by"), "*fp32")},
-            constants={"BLOCK": ROW_MAX},
-            num_warps=_warps_of(ROW_MAX),
-            label="widest",
-        ),
+        _row_case(row | plain, bare, D_MODEL),
+        _row_case(row | _types(wide="hidden", half="weight"), bare, D_MODEL, label="wide residual"),
+        _row_case(row | gemma, {}, D_MODEL, label="post norms"),
+        _row_case(row | gemma, {}, ROW_MAX, label="post norms, widest"),
         CompileCase(
             kernel=_turn_and_store,
-            types=HEADS_TYPES,
-            constants={"q_norm": None, "k_norm": None, **plain},
+            types=heads,
+            constants={"q_norm": None, "k_norm": None, **llama_heads},
             num_warps=HEADS_WARPS,
         ),
         CompileCase(
             kernel=_turn_and_store,
-            types={**HEADS_TYPES, "q_norm": "*fp32", "k_norm": "*fp32"},
-            constants=partly,
+            types=heads | _types(wide="q_norm k_norm"),
+            constants=phi_heads,
             num_warps=HEADS_WARPS,
-            label="partly rotated, with norms",
+            label="head norms, in part",
         ),
         CompileCase(
             kernel=_gate,
-            types=GATE_TYPES,
+            types=gated,
             constants={"IS_GELU": False, "BLOCK": GATE_NUMBERS},
             num_warps=GATE_WARPS,
         ),
         CompileCase(
             kernel=_shrunk_gate,
-            types={**GATE_TYPES, "shrunk_by": "*fp32"},
+            types=gated | _types(wide="shrunk_by"),
             constants={"IS_GELU": True, "BLOCK": SHRUNK_NUMBERS},
             num_warps=_warps_of(SHRUNK_NUMBERS),
         ),
+    )
+
+
+def _row_case(types: dict[str, str], constants: dict[str, None], block: int, label: str = "") -> CompileCase:
+    constants_here = {**constants, "BLOCK": block}
+    return CompileCase(
+        kernel=_add_norm, types=types, constants=constants_here, num_warps=_warps_of(block), label=label
     )
