@@ -14,7 +14,7 @@ if MODE:
 
 @pytest.fixture(autouse=True)
 def short_rehearsal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The interpreter runs one program after the other, and numpy under it would warn of what a card does in silence."""
+    """The interpreter runs one program after the other, and numpy below it warns of what a card does in silence."""
     if not IS_ON_CARD:
         from openledger_node.backends.cuda.kernels import lora
 

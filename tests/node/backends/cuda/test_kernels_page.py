@@ -40,7 +40,7 @@ def test_the_page_has_a_row_for_every_case_of_every_kernel(table: Any) -> None:
 def test_every_kernel_that_is_launched_is_compiled_for_every_card(module: str, table: Any) -> None:
     """A kernel stands in the source as `name[grid](…)`, or as a value that is launched later; helpers are called."""
     source = inspect.getsource(importlib.import_module(f"{kernels.__name__}.{module}"))
-    jitted = re.findall(r"^@triton\.jit\n(?:.*\n)?def (\w+)\(", source, re.MULTILINE)
+    jitted = re.findall(r"^@triton\.jit(?:\(.*\))?\n(?:.*\n)?def (\w+)\(", source, re.MULTILINE)
     launched = {name for name in jitted if not re.search(rf"(?<!def )\b{name}\(", source)}
     cases = table.cases_of(module)
     assert bool(launched) == bool(jitted), "a module of kernels launches some"

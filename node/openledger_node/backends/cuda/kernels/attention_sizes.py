@@ -40,7 +40,7 @@ SIZES: Final = {  # by bytes of a padded head: of 64, 128 and 256 numbers in hal
         "rdna": Sizes(row_keys=32, part_rows=32, part_keys=16, num_warps=4, num_stages=2),
     },
     512: {
-        "turing": Sizes(row_keys=16, part_rows=16, part_keys=16, num_warps=8, num_stages=2),
+        "turing": Sizes(row_keys=16, part_rows=32, part_keys=16, num_warps=8, num_stages=2, head_part=64),
         "ampere": Sizes(row_keys=16, part_rows=64, part_keys=16, num_warps=8, num_stages=5),
         "rdna": Sizes(row_keys=32, part_rows=64, part_keys=32, num_warps=8, num_stages=2, head_part=64),
     },

@@ -27,6 +27,7 @@ from openledger_node.backends.torch_lora.group_matrix import GroupMatrix, Nested
 from openledger_node.backends.torch_lora.matrices import Matrix, MatrixParts
 
 from .targets import IS_INTERPRETED, CompileCase
+from .widening import packed_words, parts_of_runs, widened
 
 SLICES: Final = tl.constexpr(4)
 """Parts of the columns, one for each warp."""
@@ -59,22 +60,22 @@ def multiply(
     outs = tl.program_id(1) * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
     rows = tl.minimum(outs, d_out - 1)
     total = tl.zeros((SLICES, BLOCK_OUT, ROWS), tl.float32)
-    parts = _parts_of_runs(
+    parts = parts_of_runs(
         scale_codes, scales, minimum_codes, minima, zeros, rows, 0, d_in, num_groups, GROUP, NEIGHBOURS, RUN, BLOCK_IN
     )
     for first in range(0, d_in, BLOCK_IN):
         if ROWS <= ROWS_AHEAD_MAX:  # the next block's scales are under way while this block is summed
-            next_parts = _parts_of_runs(
+            next_parts = parts_of_runs(
                 scale_codes, scales, minimum_codes, minima, zeros, rows, first + BLOCK_IN, d_in, num_groups,
                 GROUP, NEIGHBOURS, RUN, BLOCK_IN,
             )  # fmt: skip
         else:
-            parts = _parts_of_runs(
+            parts = parts_of_runs(
                 scale_codes, scales, minimum_codes, minima, zeros, rows, first, d_in, num_groups,
                 GROUP, NEIGHBOURS, RUN, BLOCK_IN,
             )  # fmt: skip
-        packed = _packed(words, rows, first, num_words, BITS, BLOCK_IN, IS_EVEN)
-        wide = _widened(
+        packed = packed_words(words, rows, first, num_words, BITS, BLOCK_IN, IS_EVEN)
+        wide = widened(
             packed, parts, table, num_rows, scale_codes is not None, minimum_codes is not None, minima is not None,
             zeros is not None, BITS, IS_SIGNED, ZERO, RUN, x.dtype.element_ty,
         )  # fmt: skip
@@ -108,12 +109,12 @@ def multiply_few(
     rows = tl.minimum(outs, d_out - 1)
     totals = tl.zeros((ROWS, BLOCK_OUT, RUNS), tl.float32)
     for first in range(0, d_in, BLOCK_IN):
-        parts = _parts_of_runs(
+        parts = parts_of_runs(
             scale_codes, scales, minimum_codes, minima, zeros, rows, first, d_in, num_groups,
             GROUP, NEIGHBOURS, RUN, BLOCK_IN,
         )  # fmt: skip
-        packed = _packed(words, rows, first, num_words, BITS, BLOCK_IN, IS_EVEN)
-        wide = _widened(
+        packed = packed_words(words, rows, first, num_words, BITS, BLOCK_IN, IS_EVEN)
+        wide = widened(
             packed, parts, table, num_rows, scale_codes is not None, minimum_codes is not None, minima is not None,
             zeros is not None, BITS, IS_SIGNED, ZERO, RUN, x.dtype.element_ty,
         )  # fmt: skip
@@ -136,122 +137,6 @@ def _in_slices(tile, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     return pieces.permute(2, 0, 1, 3).reshape(SLICES, ROWS, COLUMNS // SLICES)
 
 
-@triton.jit
-def _packed(words, rows, first, num_words, BITS: tl.constexpr, BLOCK_IN: tl.constexpr, IS_EVEN: tl.constexpr):
-    """The words (rows, words) that hold BLOCK_IN columns."""
-    at = first * BITS // 32 + tl.arange(0, BLOCK_IN * BITS // 32)
-    places = words + rows[:, None] * num_words + at[None, :]
-    if IS_EVEN:
-        return tl.load(places)
-    else:
-        return tl.load(places, mask=(at < num_words)[None, :], other=0)
-
-
-@triton.jit
-def _parts_of_runs(
-    scale_codes, scales, minimum_codes, minima, zeros, rows, first, d_in, num_groups,
-    GROUP: tl.constexpr, NEIGHBOURS: tl.constexpr, RUN: tl.constexpr, BLOCK_IN: tl.constexpr,
-):  # fmt: skip
-    """The five parts as they are stored, each (rows, runs); behind the last column they are zeros."""
-    begins = first + RUN * tl.arange(0, BLOCK_IN // RUN)
-    inside = (begins < d_in)[None, :]
-    groups = begins // GROUP if GROUP else begins * 0
-    outer, num_outer = groups // NEIGHBOURS, num_groups // NEIGHBOURS
-    return (
-        _part_of_runs(scale_codes, rows, groups, num_groups, inside),
-        _part_of_runs(scales, rows, outer, num_outer, inside),
-        _part_of_runs(minimum_codes, rows, groups, num_groups, inside),
-        _part_of_runs(minima, rows, outer, num_outer, inside),
-        _part_of_runs(zeros, rows, groups, num_groups, inside),
-    )
-
-
-@triton.jit
-def _part_of_runs(part, rows, groups, num_groups, inside):
-    if part is None:
-        return 0
-    else:
-        return tl.load(part + rows[:, None] * num_groups + groups[None, :], mask=inside, other=0)
-
-
-@triton.jit
-def _widened(
-    packed, parts, table, num_rows, HAS_SCALE_CODES: tl.constexpr, HAS_MINIMUM_CODES: tl.constexpr,
-    HAS_MINIMA: tl.constexpr, HAS_ZEROS: tl.constexpr, BITS: tl.constexpr, IS_SIGNED: tl.constexpr,
-    ZERO: tl.constexpr, RUN: tl.constexpr, FORMAT: tl.constexpr,
-):  # fmt: skip
-    """Packed words and the parts of their runs as values (rows, columns) in the serving format."""
-    WORDS: tl.constexpr = RUN * BITS // 32  # of a run
-    scale = parts[1].to(tl.float32)
-    if HAS_SCALE_CODES:
-        scale *= parts[0].to(tl.float32)
-    scale = _repeated(scale, WORDS)
-    minimum = None
-    if HAS_MINIMA:
-        minimum = parts[3].to(tl.float32)
-        if HAS_MINIMUM_CODES:
-            minimum *= parts[2].to(tl.float32)
-        minimum = _repeated(minimum, WORDS)
-    zero = None
-    if HAS_ZEROS:
-        zero = _repeated(parts[4].to(tl.float32), WORDS)
-    # 2^23 in float32. The compiler must not know it, or it takes two instructions for "and" with "exclusive or".
-    two_23 = 0x4B000000 + (num_rows >> 31)
-    at0 = _value(packed, 0, two_23, scale, minimum, zero, table, BITS, IS_SIGNED, ZERO, FORMAT)
-    at1 = _value(packed, 1, two_23, scale, minimum, zero, table, BITS, IS_SIGNED, ZERO, FORMAT)
-    at2 = _value(packed, 2, two_23, scale, minimum, zero, table, BITS, IS_SIGNED, ZERO, FORMAT)
-    at3 = _value(packed, 3, two_23, scale, minimum, zero, table, BITS, IS_SIGNED, ZERO, FORMAT)
-    if BITS == 4:
-        at4 = _value(packed, 4, two_23, scale, minimum, zero, table, BITS, IS_SIGNED, ZERO, FORMAT)
-        at5 = _value(packed, 5, two_23, scale, minimum, zero, table, BITS, IS_SIGNED, ZERO, FORMAT)
-        at6 = _value(packed, 6, two_23, scale, minimum, zero, table, BITS, IS_SIGNED, ZERO, FORMAT)
-        at7 = _value(packed, 7, two_23, scale, minimum, zero, table, BITS, IS_SIGNED, ZERO, FORMAT)
-        at0, at1 = tl.interleave(at0, at4), tl.interleave(at1, at5)
-        at2, at3 = tl.interleave(at2, at6), tl.interleave(at3, at7)
-    return tl.interleave(tl.interleave(at0, at2), tl.interleave(at1, at3))
-
-
-@triton.jit
-def _repeated(parts, TIMES: tl.constexpr):
-    """The part of a run for each of its 1, 2, 4 or 8 words, in the registers of the thread that has it."""
-    if TIMES >= 2:
-        parts = tl.interleave(parts, parts)
-    if TIMES >= 4:
-        parts = tl.interleave(parts, parts)
-    if TIMES >= 8:
-        parts = tl.interleave(parts, parts)
-    return parts
-
-
-@triton.jit
-def _value(
-    packed, NUMBER: tl.constexpr, two_23, scale, minimum, zero, table,
-    BITS: tl.constexpr, IS_SIGNED: tl.constexpr, ZERO: tl.constexpr, FORMAT: tl.constexpr,
-):  # fmt: skip
-    """The value of one number of each word.
-
-    A conversion of integers takes four times as long as other operations, so a number becomes the last bits of 2^23,
-    which is subtracted. It stays where it is in its half word, and the scale is smaller by as much, which is exact.
-    """
-    SHIFT: tl.constexpr = BITS * NUMBER % 16
-    MASK: tl.constexpr = ((1 << BITS) - 1) << SHIFT
-    SIGN: tl.constexpr = 128 << SHIFT if IS_SIGNED else 0
-    MIDDLE: tl.constexpr = float(0x800000 + (ZERO << SHIFT) + SIGN)
-    half = packed if BITS * NUMBER < 16 else packed >> 16
-    if table is not None:
-        value = tl.load(table + ((half & MASK) >> SHIFT)) * scale
-    else:
-        value = ((half & MASK) ^ (two_23 ^ SIGN)).to(tl.float32, bitcast=True)
-        if zero is None:
-            value -= MIDDLE
-        else:
-            value -= zero * float(1 << SHIFT) + MIDDLE
-        value *= scale * (1.0 / (1 << SHIFT))
-    if minimum is not None:
-        value += minimum
-    return value.to(FORMAT)
-
-
 def product(x: Tensor, matrix: Matrix, out: Tensor, bias: Tensor | None = None) -> None:
     """Write x · wide(matrix)ᵀ + bias to `out` (tokens, d_out), from x (tokens, d_in) in the serving format."""
     if isinstance(matrix, MatrixParts):
@@ -267,7 +152,7 @@ def product(x: Tensor, matrix: Matrix, out: Tensor, bias: Tensor | None = None) 
 
 
 def is_readable(matrix: GroupMatrix) -> bool:
-    """Return True if words of 32 bits fill its groups, and minima are stored as scales; torch multiplies with others."""
+    """Return True if words of 32 bits fill its groups, and minima are stored as scales; torch has the others."""
     parts = (matrix.numbers, *_parts(matrix)[:-1])
     return (
         matrix.group * matrix.bits % 32 == 0
@@ -322,11 +207,12 @@ def _launch(x: Tensor, matrix: GroupMatrix, out: Tensor, bias: Tensor | None) ->
     kind = _kind(x.device, x.dtype)
     if not kind and num_rows > ROWS_WITHOUT_TENSOR_CORES:
         return False
+    kernel, constants = (multiply, {"IN_FLOAT32": IS_INTERPRETED}) if kind else (multiply_few, {})
     tile = tile_of(num_rows, kind, has_table=matrix.table is not None)
     words, stored = matrix.numbers.view(torch.int32), _in_stored_order(x, matrix)
-    (multiply if kind else multiply_few)[(triton.cdiv(num_rows, tile.rows), triton.cdiv(d_out, tile.block_out))](
+    kernel[(triton.cdiv(num_rows, tile.rows), triton.cdiv(d_out, tile.block_out))](
         stored, words, *_parts(matrix), bias, out, num_rows, d_in, d_out, words.shape[1], d_in // matrix.group,
-        stored.stride(0), out.stride(0), **_constants(matrix, tile), **({"IN_FLOAT32": IS_INTERPRETED} if kind else {}),
+        stored.stride(0), out.stride(0), **_constants(matrix, tile), **constants,
         num_warps=NUM_WARPS, num_stages=tile.num_stages,
     )  # fmt: skip
     return True
