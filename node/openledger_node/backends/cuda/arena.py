@@ -165,6 +165,10 @@ class Arena:
         loaded.copied = None  # all later steps are behind that one
         return loaded.slot
 
+    def d_in_of(self, group: str) -> int:
+        """The numbers of a fused map's input."""
+        return self._config.site_dims[self._config.groups[group][0]][0]
+
     def site_at(self, layer: int, group: str) -> int:
         """The place of a group's fields within a row of `sites`."""
         return (layer * len(GROUPS) + list(GROUPS).index(group)) * FIELDS

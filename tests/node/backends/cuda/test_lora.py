@@ -178,7 +178,7 @@ def test_the_low_rank_products_of_a_site_can_be_read(split_tokens_max: int, monk
     s = torch.empty(lora.scratch_numbers(len(x)))
     lora.shrink(x, both.arena, both.segments, s, 0, "qkv")
     a = views_of(both.stacks.blob(AdapterId("a")).memory, shape, BASE)[0]  # (d_in, Σ rank)
-    assert torch.allclose(lora.products(s, len(x))[2:, :8], x[2:] @ a, atol=1e-5)
+    assert torch.allclose(lora.products(s, x)[2:, :8], x[2:] @ a, atol=1e-5)
 
 
 def test_inputs_may_be_columns_of_a_wider_matrix() -> None:

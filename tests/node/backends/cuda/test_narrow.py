@@ -112,15 +112,16 @@ def torch_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("torch_is_not_asked")
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("name", [*FORMATS, *OWN])
+@pytest.mark.parametrize(
+    ("name", "dtype"), [(name, torch.bfloat16) for name in (*FORMATS, *OWN)] + [(name, torch.float16) for name in OWN]
+)
 def test_a_product_on_tensor_cores_is_that_of_the_widened_matrix(name: str, dtype: torch.dtype) -> None:
     held, x = matrix(name, dtype), inputs(17, dtype)
     check(multiplied(held, x), x, held.wide())
 
 
 @pytest.mark.usefixtures("torch_is_not_asked")
-@pytest.mark.parametrize("name", [*FORMATS, *OWN])
+@pytest.mark.parametrize("name", ["desc_act", "GGUF Q6_K", *OWN])
 def test_a_product_without_tensor_cores_is_that_of_the_widened_matrix(name: str) -> None:
     held, x = matrix(name, torch.float32), inputs(3, torch.float32)
     check(multiplied(held, x), x, held.wide())

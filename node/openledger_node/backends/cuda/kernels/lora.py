@@ -5,9 +5,9 @@ output. A segment is up to SEGMENT_ROWS neighbouring rows of one adapter, as in 
 segment of one. Both kernels read from device memory whose rows a segment has and where in the arena its adapter lies,
 so a CUDA graph of a bucket serves any mix of adapters.
 
-The input's numbers are summed in SPLITS pieces, whose borders depend on d_in only. Where rows are few, a piece is the
-work of one program, so that several processors read one adapter; where they are many, it is a part of a loop. Sums
-have the same order in both cases, so a row's numbers do not depend on the rows beside it.
+The input's numbers are summed in up to SPLITS pieces, whose borders depend on d_in only. Where rows are few, a piece
+is the work of one program, so that several processors read one adapter; where they are many, it is a part of a loop.
+Sums have the same order in both cases, so a row's numbers do not depend on the rows beside it.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from .attention_sizes import GENERATIONS, generation_of
 from .targets import IS_INTERPRETED, CompileCase
 
 SPLITS: Final = 8
-"""Pieces of the input's numbers that are summed apart."""
+"""Pieces of the input's numbers that are summed apart, at most."""
 
 SPLIT_TOKENS_MAX: Final = 512
 """Tokens of a batch whose pieces are programs of their own; more tokens have programs enough."""
@@ -48,7 +48,7 @@ def shrink(x: Tensor, arena: Arena, segments: Tensor, s: Tensor, layer: int, gro
     and the adapter's slot. Rows of no segment, and columns of no rank, keep what they had.
     """
     num_tokens, d_in = x.shape
-    num_splits = _num_splits(num_tokens)
+    num_splits = _num_splits(num_tokens, d_in)
     assert s.numel() >= num_tokens * num_splits * RANKS_MAX, "`scratch_numbers` says how many"
     grid = (len(segments), SHRINK_PROGRAMS, num_splits)
     _shrink[grid](
@@ -61,7 +61,7 @@ def shrink(x: Tensor, arena: Arena, segments: Tensor, s: Tensor, layer: int, gro
         arena.sites.stride(0),
         d_in,
         x.stride(0),
-        triton.cdiv(triton.cdiv(d_in, SPLITS), BLOCK_K),
+        _steps_each(d_in),
         **_shrink_constants(num_splits),
         **_options(_shrink, generation_of(x.device), x.itemsize),
     )
@@ -86,7 +86,7 @@ def expand(
     """
     ends = [each.stop for each in columns] + [columns[-1].stop] * (MAPS - len(columns))
     tiles = [triton.cdiv(each.stop - each.start, EXPAND_COLUMNS) for each in columns] + [0] * (MAPS - len(columns))
-    num_splits = _num_splits(len(y))
+    num_splits = _num_splits(len(y), arena.d_in_of(group))
     _expand[(len(segments), sum(tiles))](
         s,
         arena.memory,
@@ -110,22 +110,27 @@ def scratch_numbers(num_tokens: int) -> int:
     return max(num_tokens, min(num_tokens, SPLIT_TOKENS_MAX) * SPLITS) * RANKS_MAX
 
 
-def products(s: Tensor, num_tokens: int) -> Tensor:
-    """The low-rank products (tokens, RANKS_MAX) of the last `shrink`; a row's own ranks are the first of its columns.
+def products(s: Tensor, x: Tensor) -> Tensor:
+    """The low-rank products (tokens, RANKS_MAX) of the last `shrink`, of `x`; a row's ranks are the first columns.
 
     The other columns are garbage.
     """
-    num_splits = _num_splits(num_tokens)
-    pieces = s.view(-1)[: num_tokens * num_splits * RANKS_MAX].view(num_tokens, num_splits, RANKS_MAX)
+    num_splits = _num_splits(*x.shape)
+    pieces = s.view(-1)[: len(x) * num_splits * RANKS_MAX].view(len(x), num_splits, RANKS_MAX)
     total = pieces[:, 0].clone()
     for number in range(1, num_splits):
         total += pieces[:, number]
     return total
 
 
-def _num_splits(num_tokens: int) -> int:
-    """The programs that share the input's numbers; they depend on the bucket only."""
-    return SPLITS if num_tokens <= SPLIT_TOKENS_MAX else 1
+def _steps_each(d_in: int) -> int:
+    """The steps of BLOCK_K numbers in a piece of the input's."""
+    return triton.cdiv(triton.cdiv(d_in, BLOCK_K), SPLITS)
+
+
+def _num_splits(num_tokens: int, d_in: int) -> int:
+    """The programs that share the input's numbers, of which a narrow input has few; the bucket decides."""
+    return triton.cdiv(d_in, BLOCK_K * _steps_each(d_in)) if num_tokens <= SPLIT_TOKENS_MAX else 1
 
 
 # ---- kernels
