@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,10 +22,15 @@ MODE: Final = os.environ.get(CARD_VARIABLE, "")
 IS_ON_CARD: Final = MODE == ON_CARD
 DEVICE: Final = torch.device("cuda" if IS_ON_CARD else "cpu")
 
+if MODE:
+    os.environ["TRITON_INTERPRET"] = "0" if IS_ON_CARD else "1"  # now, because libraries of other tests import Triton
+
 
 def set_up_kernels() -> None:
     """Choose between interpreter and card, before anything imports Triton."""
     os.environ["TRITON_INTERPRET"] = "0" if IS_ON_CARD else "1"
+    if MODE == REHEARSAL:
+        np.seterr(all="ignore")  # below the interpreter it warns of what a card does in silence
     if IS_ON_CARD:
         from triton.runtime.jit import JITFunction
 
