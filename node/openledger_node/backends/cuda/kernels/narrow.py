@@ -145,6 +145,8 @@ def product(x: Tensor, matrix: Matrix, out: Tensor, bias: Tensor | None = None) 
             at = slice(first, first + part.shape[0])
             product(x, part, out[:, at], None if bias is None else bias[at])
             first = at.stop
+    elif isinstance(matrix, Tensor):
+        torch.mm(x, matrix.T, out=out) if bias is None else torch.addmm(bias, x, matrix.T, out=out)
     elif isinstance(matrix, GroupMatrix) and is_readable(matrix) and _launch(x, matrix, out, bias):
         return
     else:
