@@ -36,6 +36,7 @@ def set_up_kernels() -> None:
 
         if not hasattr(JITFunction.run, "__wrapped__"):
             JITFunction.run = through(DEVICE, JITFunction.run)
+            torch.cuda.get_device_capability = for_host(DEVICE, torch.cuda.get_device_capability)
 
 
 def open_on_card(settings: BackendSettings) -> Backend:
@@ -63,6 +64,16 @@ def through(device: torch.device, run: Callable[..., Any]) -> Callable[..., Any]
 
     run_there.__wrapped__ = run  # type: ignore[attr-defined]
     return run_there
+
+
+def for_host(device: torch.device, ask: Callable[..., Any]) -> Callable[..., Any]:
+    """Answer a question about the host's device for the card, because its tensors go there."""
+
+    def ask_there(about: Any = None) -> Any:
+        is_host = isinstance(about, torch.device) and about.type == "cpu"
+        return ask(device if is_host else about)
+
+    return ask_there
 
 
 class _Copies:

@@ -1,8 +1,11 @@
 """Kernels run on Triton's interpreter here, or under `make test-gpu` on the card, by the same tests."""
 
-from support.on_card import set_up_kernels
+from support.on_card import IS_ON_CARD, set_up_kernels
 
 set_up_kernels()
+
+collect_ignore = ["test_graph.py"] if IS_ON_CARD else []
+"""It plays a card's part with the interpreter; tests/gpu/ has the card's own graphs."""
 
 from typing import Any
 
