@@ -33,7 +33,12 @@ from openledger_protocol.primitives import AdapterId
 PLACEMENT = Placement(torch.device("cpu"), torch.bfloat16)
 NO_LAUNCH = ("empty", "new_empty", "empty_like", "detach_")
 POSITION = 3
-ROWS = {"bare": [""] * 4, "1 adapter": ["a"] * 4, "4 shapes": ["a", "b", "c", "d"], "16 shapes": [*"abcdefghijklmnop"]}
+ROWS = {
+    "bare": [""] * 4,
+    "1 adapter": ["a"] * 4,
+    "4 shapes": ["a", "b", "c", "d"],
+    "16 shapes": [*"abcdefghijklmnop"],
+}
 """Steps to count: the adapter of each row, each of a shape of its own; empty: the bare base."""
 
 

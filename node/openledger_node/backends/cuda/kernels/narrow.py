@@ -8,10 +8,10 @@ format. Scale times number is exact in float32 wherever a minimum is added, so a
 the end. Tiles differ in size by the number of rows, never in the order of a sum, so a row's bits do not depend on
 its batch. `multiply_few` runs without tensor cores: on Turing, where Triton does not use them, and in float32.
 
-Arithmetic, for 4096 × 4096 numbers in 9.4 MB and four bits: 16 rows a program are 256 programs, at least two for each
-of 30–130 multiprocessors, with 8 KiB of words under way, where 1 TB/s at 600 ns needs 4.7 KiB a multiprocessor.
-A number costs a thread 7 instructions, so 4 KiB of words take 440 cycles, and arrive in 570 (RTX 3060) to 1,300
-(RTX 4090). 14,336 columns are longer programs, and 128,256 rows more of them.
+Arithmetic for 4096 × 4096 numbers in 4 bits, 9.4 MB: 16 rows a program are 256 programs, two or more for each of
+30–130 multiprocessors. Each has 8 KiB of words under way, and 1 TB/s at 1 µs needs 8 KiB a multiprocessor. A number
+costs a thread 7 instructions, so 4 KiB of words take 450 cycles, and arrive in 570 (RTX 3060) to 1,300 (RTX 4090).
+With 14,336 columns programs are longer, and with 128,256 rows there are more.
 """
 
 from typing import Any, Final, NamedTuple
@@ -145,6 +145,8 @@ def product(x: Tensor, matrix: Matrix, out: Tensor, bias: Tensor | None = None) 
             at = slice(first, first + part.shape[0])
             product(x, part, out[:, at], None if bias is None else bias[at])
             first = at.stop
+    elif isinstance(matrix, Tensor):
+        torch.mm(x, matrix.T, out=out) if bias is None else torch.addmm(bias, x, matrix.T, out=out)
     elif isinstance(matrix, GroupMatrix) and is_readable(matrix) and _launch(x, matrix, out, bias):
         return
     else:
@@ -171,7 +173,7 @@ class Tile(NamedTuple):
 
 
 TILES: Final = {
-    "ampere": (Tile(8, 16, 512, 2), Tile(16, 16, 256, 3), Tile(32, 16, 256, 2), Tile(64, 32, 256, 2)),
+    "ampere": (Tile(8, 16, 512, 3), Tile(16, 16, 256, 3), Tile(32, 16, 256, 3), Tile(64, 32, 256, 2)),
     "rdna": (Tile(16, 16, 256, 2), Tile(32, 16, 256, 2)),
     "turing": (Tile(1, 8, 512, 1), Tile(2, 8, 512, 1), Tile(4, 8, 512, 1)),
 }
@@ -199,6 +201,7 @@ def generation_for(x: Tensor) -> str:
 
 def _launch(x: Tensor, matrix: GroupMatrix, out: Tensor, bias: Tensor | None) -> bool:
     """Run a kernel; False if torch is to multiply."""
+    assert x.stride(1) == out.stride(1) == 1, "a row's numbers are contiguous"
     num_rows, (d_out, d_in) = len(x), matrix.shape
     generation = generation_for(x)
     if generation == "turing" and num_rows > ROWS_WITHOUT_TENSOR_CORES:
