@@ -9,9 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import triton.language as tl
 from numpy.typing import NDArray
 from triton.runtime import interpreter
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """The interpreter has one, and torch's products here are tiny."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
 
 
 @pytest.fixture(autouse=True)
