@@ -8,13 +8,12 @@ format. Scale times number is exact in float32 wherever a minimum is added, so a
 the end. Tiles differ in size by the number of rows, never in the order of a sum, so a row's bits do not depend on
 its batch. `multiply_few` runs without tensor cores: on Turing, where Triton does not use them, and in float32.
 
-Arithmetic, for 4096 × 4096 numbers in 9.4 MB and four bits: 16 rows a program are 256 programs, at least two for each
-of 30–130 multiprocessors, with 8 KiB of words under way, where 1 TB/s at 600 ns needs 4.7 KiB a multiprocessor.
-A number costs a thread 7 instructions, so 4 KiB of words take 440 cycles, and arrive in 570 (RTX 3060) to 1,300
-(RTX 4090). 14,336 columns are longer programs, and 128,256 rows more of them.
+Arithmetic for 4096 × 4096 numbers in 4 bits, 9.4 MB: 16 rows a program are 256 programs, two or more for each of
+30–130 multiprocessors. Each has 8 KiB of words under way, and 1 TB/s at 1 µs needs 8 KiB a multiprocessor. A number
+costs a thread 7 instructions, so 4 KiB of words take 450 cycles, and arrive in 570 (RTX 3060) to 1,300 (RTX 4090).
+With 14,336 columns programs are longer, and with 128,256 rows there are more.
 """
 
-from functools import cache
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -26,6 +25,7 @@ from openledger_node.backends.torch_lora import matrices
 from openledger_node.backends.torch_lora.group_matrix import GroupMatrix, NestedScales, Scales
 from openledger_node.backends.torch_lora.matrices import Matrix, MatrixParts
 
+from .attention_sizes import GENERATIONS, generation_of
 from .targets import IS_INTERPRETED, CompileCase
 from .widening import packed_words, parts_of_runs, widened
 
@@ -172,45 +172,42 @@ class Tile(NamedTuple):
     num_stages: int
 
 
-TENSOR_CORES: Final = {
-    "cuda": (Tile(8, 16, 512, 2), Tile(16, 16, 256, 3), Tile(32, 16, 256, 2), Tile(64, 32, 256, 2)),
-    "hip": (Tile(16, 16, 256, 2), Tile(32, 16, 256, 2)),
+TILES: Final = {
+    "ampere": (Tile(8, 16, 512, 3), Tile(16, 16, 256, 3), Tile(32, 16, 256, 3), Tile(64, 32, 256, 2)),
+    "rdna": (Tile(16, 16, 256, 2), Tile(32, 16, 256, 2)),
+    "turing": (Tile(1, 8, 512, 1), Tile(2, 8, 512, 1), Tile(4, 8, 512, 1)),
 }
-"""Tiles by rows. AMD's smallest has 16; a tile of 64 by 32 does not fit into its registers."""
+"""Tiles by rows for each generation. AMD's smallest has 16; one of 64 by 32 does not fit into its registers."""
 
-TENSOR_CORES_BY_TABLE: Final = {
-    "cuda": (Tile(8, 16, 256, 3), Tile(16, 16, 256, 3), Tile(32, 16, 256, 2)),
-    "hip": TENSOR_CORES["hip"],
+TILES_WITH_TABLE: Final = {
+    **TILES,
+    "ampere": (Tile(8, 16, 256, 3), Tile(16, 16, 256, 3), Tile(32, 16, 256, 2)),
 }
-"""Numbers that are looked up go through shared memory, so less fits."""
-
-PLAIN: Final = tuple(Tile(rows, 8, 512, 1) for rows in (1, 2, 4))
+"""Tiles for numbers that are looked up, which takes shared memory there."""
 
 
-def tile_of(num_rows: int, kind: str, *, has_table: bool) -> Tile:
-    """The smallest tile for all rows, or else the largest; `kind` is the maker of the tensor cores, or empty."""
-    tiles = (TENSOR_CORES_BY_TABLE if has_table else TENSOR_CORES)[kind] if kind else PLAIN
+def tile_of(num_rows: int, generation: str, *, has_table: bool) -> Tile:
+    """The smallest tile for all rows, or else the largest."""
+    tiles = (TILES_WITH_TABLE if has_table else TILES)[generation]
     return next((tile for tile in tiles if tile.rows >= num_rows), tiles[-1])
 
 
-@cache
-def _kind(device: torch.device, dtype: torch.dtype) -> str:
-    """The maker of a card whose tensor cores Triton uses for this format; empty without any."""
-    if dtype == torch.float32:
-        return ""
-    if IS_INTERPRETED or torch.version.hip is not None:
-        return "hip" if torch.version.hip is not None else "cuda"
-    return "cuda" if torch.cuda.get_device_capability(device) >= (8, 0) else ""
+def generation_for(x: Tensor) -> str:
+    """The generation whose tiles multiply x; without tensor cores it is Turing's."""
+    if x.dtype == torch.float32:
+        return "turing"  # no tensor core multiplies float32 exactly
+    return "ampere" if IS_INTERPRETED else generation_of(x.device)
 
 
 def _launch(x: Tensor, matrix: GroupMatrix, out: Tensor, bias: Tensor | None) -> bool:
     """Run a kernel; False if torch is to multiply."""
+    assert x.stride(1) == out.stride(1) == 1, "a row's numbers are contiguous"
     num_rows, (d_out, d_in) = len(x), matrix.shape
-    kind = _kind(x.device, x.dtype)
-    if not kind and num_rows > ROWS_WITHOUT_TENSOR_CORES:
+    generation = generation_for(x)
+    if generation == "turing" and num_rows > ROWS_WITHOUT_TENSOR_CORES:
         return False
-    kernel, constants = (multiply, {"IN_FLOAT32": IS_INTERPRETED}) if kind else (multiply_few, {})
-    tile = tile_of(num_rows, kind, has_table=matrix.table is not None)
+    kernel, constants = _kernel(generation)
+    tile = tile_of(num_rows, generation, has_table=matrix.table is not None)
     words, stored = matrix.numbers.view(torch.int32), _in_stored_order(x, matrix)
     kernel[(triton.cdiv(num_rows, tile.rows), triton.cdiv(d_out, tile.block_out))](
         stored, words, *_parts(matrix), bias, out, num_rows, d_in, d_out, words.shape[1], d_in // matrix.group,
@@ -218,6 +215,11 @@ def _launch(x: Tensor, matrix: GroupMatrix, out: Tensor, bias: Tensor | None) ->
         num_warps=NUM_WARPS, num_stages=tile.num_stages,
     )  # fmt: skip
     return True
+
+
+def _kernel(generation: str) -> tuple[Any, dict[str, Any]]:
+    """The kernel of a generation, and the constants that only it has."""
+    return (multiply_few, {}) if generation == "turing" else (multiply, {"IN_FLOAT32": IS_INTERPRETED})
 
 
 def _in_stored_order(x: Tensor, matrix: GroupMatrix) -> Tensor:
@@ -258,37 +260,37 @@ def _neighbours(part: Scales) -> int:
 
 # ---- What `scripts/kernel_table.py` compiles: the launches above for matrices that take no memory.
 
-GENERATIONS: Final[dict[str, tuple[int | str, ...]]] = {"cuda": (80, 86, 89, 90, 120), "hip": ("gfx1100",), "": (75,)}
 TYPES: Final = {
     torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16",
     torch.int32: "*i32", torch.int16: "*i16", torch.int8: "*i8", torch.uint8: "*u8",
 }  # fmt: skip
 PARTS: Final = ("scale_codes", "scales", "minimum_codes", "minima", "zeros", "table")
+OWN: Final = ("int4", "int8", "nf4")
+"""Formats that are compiled in every tile."""
+
 D_8B: Final = 4096
 
 
 def compile_cases() -> tuple[CompileCase, ...]:
     """Every format in the smallest tile of each kind of card, and those of our own in every tile."""
     return tuple(
-        _case(name, matrix, tile, kind)
+        _case(name, matrix, tile, generation)
         for name, matrix in _formats().items()
-        for kind in GENERATIONS
-        for tile in dict.fromkeys(
-            tile_of(rows, kind, has_table=matrix.table is not None)
-            for rows in ((1, 2, 4, 8, 16, 32, 64) if name in ("int4", "int8", "nf4") else (1,))
-        )
+        for generation in GENERATIONS
+        for tile in (TILES if matrix.table is None else TILES_WITH_TABLE)[generation][: None if name in OWN else 1]
     )
 
 
-def _case(name: str, matrix: GroupMatrix, tile: Tile, kind: str) -> CompileCase:
+def _case(name: str, matrix: GroupMatrix, tile: Tile, generation: str) -> CompileCase:
     parts = dict(zip(PARTS, _parts(matrix), strict=True))
     constants = {part: None for part, tensor in parts.items() if tensor is None} | {"bias": None}
     num_groups = matrix.shape[1] // matrix.group
     if num_groups == 1:  # Triton makes every such argument a constant
         constants["num_groups"] = 1  # type: ignore[assignment]
     whole = dict.fromkeys(("d_in", "d_out", "num_words", "num_groups", "stride_x", "stride_y"), "i32:16")
+    kernel, more_constants = _kernel(generation)
     return CompileCase(
-        kernel=multiply if kind else multiply_few,
+        kernel=kernel,
         types={
             **dict.fromkeys(("x", "y"), "*half"),
             **{part: TYPES[tensor.dtype] for part, tensor in parts.items() if tensor is not None},
@@ -296,11 +298,11 @@ def _case(name: str, matrix: GroupMatrix, tile: Tile, kind: str) -> CompileCase:
             "words": "*i32",
             "num_rows": "i32",
         },
-        constants={**constants, **_constants(matrix, tile), **({"IN_FLOAT32": False} if kind else {})},
+        constants={**constants, **_constants(matrix, tile), **more_constants},
         num_warps=NUM_WARPS,
         num_stages=tile.num_stages,
         label=f"{name}, {tile.rows} rows",
-        archs=GENERATIONS[kind],
+        archs=GENERATIONS[generation],
     )
 
 
