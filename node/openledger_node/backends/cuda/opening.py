@@ -56,8 +56,11 @@ def _open_checked(settings: BackendSettings) -> Backend | None:
     from openledger_node.backends.torch_lora.device_memory import explained
     from openledger_node.backends.torch_lora.placement import choose_placement
 
-    from .selfcheck import fault_on_card
-
+    try:
+        from .selfcheck import fault_on_card
+    except (ImportError, OSError) as error:
+        log.warning(WITHOUT, f"Triton can't be loaded: {error}", ANOTHER_TRITON)
+        return None
     placement = choose_placement(settings.device, settings.dtype)
     if fault := fault_on_card(choose_base(settings, placement), placement):
         log.warning(WITHOUT, fault, ANOTHER_TRITON)

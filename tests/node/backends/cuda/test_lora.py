@@ -21,7 +21,7 @@ from openledger_protocol.primitives import AdapterId
 
 CPU = torch.device("cpu")
 FORMATS = {torch.float32: 2e-6, torch.float16: 6e-4, torch.bfloat16: 4e-3}
-"""The largest error of a product by its format, as a share of the largest number: rounding once, or a sum in another order."""
+"""The largest error by format, as a share of the largest number: rounding, or a sum in another order."""
 
 BASE = replace(CONFIG, d_model=80, d_mlp=1040, num_heads=2, head_dim=24, num_kv_heads=1)
 

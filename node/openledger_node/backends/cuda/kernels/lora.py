@@ -125,12 +125,12 @@ def products(s: Tensor, x: Tensor) -> Tensor:
 
 def _steps_each(d_in: int) -> int:
     """The steps of BLOCK_K numbers in a piece of the input's."""
-    return triton.cdiv(triton.cdiv(d_in, BLOCK_K), SPLITS)
+    return -(-d_in // (BLOCK_K * SPLITS))
 
 
 def _num_splits(num_tokens: int, d_in: int) -> int:
     """The programs that share the input's numbers, of which a narrow input has few; the bucket decides."""
-    return triton.cdiv(d_in, BLOCK_K * _steps_each(d_in)) if num_tokens <= SPLIT_TOKENS_MAX else 1
+    return -(-d_in // (BLOCK_K * _steps_each(d_in))) if num_tokens <= SPLIT_TOKENS_MAX else 1
 
 
 # ---- kernels

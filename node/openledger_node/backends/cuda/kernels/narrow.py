@@ -146,17 +146,9 @@ def product(x: Tensor, matrix: Matrix, out: Tensor, bias: Tensor | None = None) 
             product(x, part, out[:, at], None if bias is None else bias[at])
             first = at.stop
     elif isinstance(matrix, Tensor):
-        _multiply_plain(x, matrix, out, bias)
+        torch.mm(x, matrix.T, out=out) if bias is None else torch.addmm(bias, x, matrix.T, out=out)
     elif not (isinstance(matrix, GroupMatrix) and is_readable(matrix) and _launch(x, matrix, out, bias)):
         out.copy_(matrices.product(x, matrix, bias))
-
-
-def _multiply_plain(x: Tensor, matrix: Tensor, out: Tensor, bias: Tensor | None) -> None:
-    """The same as torch's `linear`, which cannot write to memory that is there."""
-    if bias is None:
-        torch.mm(x, matrix.t(), out=out)
-    else:
-        torch.addmm(bias, x, matrix.t(), out=out)
 
 
 def is_readable(matrix: GroupMatrix) -> bool:
