@@ -14,7 +14,7 @@ and copies about 4 KiB a row to the host.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
 import numpy as np
@@ -40,8 +40,8 @@ from openledger_protocol.inference import SamplingParams
 from .kernels import draw as kernel
 from .kernels.draw import HEAD_SIZE, RECORD, Buffers, narrow, scratch_for
 
-LISTED_PER_ROW: Final = 1024
-"""Room for penalised tokens, shared by the rows of a step. A row that finds none left is read whole."""
+LISTED_MAX: Final = 1 << 16
+"""Room for the penalised tokens of a step, 1.3 MB on the device. A row that finds none left is read whole."""
 
 TAIL_TOLERANCE: Final = 2e-5
 """The device sums weights beyond the head in float32, and so errs by less than this part of their sum."""
@@ -142,48 +142,53 @@ def without(words: NDArray[np.uint32], ids: Ids) -> NDArray[np.uint32]:
 
 def decide(asked: Question, record: Records, listed: Records) -> int | None:
     """The token of a row by its record and the entries (listed, 2) of its listed tokens."""
+    flags, top, tail_bits, count = record[: kernel.ENTRIES].tolist()
     params = asked.how.sampling
+    if asked.kind == kernel.WINNER and not flags & kernel.IS_CLEAR:
+        return None
     if asked.kind == kernel.LIKELIEST:
-        found = _likeliest(int(record[kernel.TOP]))
+        found = _likeliest(top)
     else:
-        first, count = kernel.ENTRIES, int(record[kernel.NUM_ENTRIES])
-        found = _entries(record[first : first + count], record[first + HEAD_SIZE : first + HEAD_SIZE + count])
+        first, second = kernel.ENTRIES, kernel.ENTRIES + HEAD_SIZE
+        found = _entries(record[first : first + count], record[second : second + count])
     changed = None
     if len(listed):
         changed = _entries(listed[:, 0], listed[:, 1])
-        values = penalised_values(changed.values, asked.counts, params)
-        changed = Candidates(ids=changed.ids, values=values, raw=changed.raw)
+        changed = replace(changed, values=penalised_values(changed.values, asked.counts, params))
     if asked.kind == kernel.HEAD:
-        tail = float(record[kernel.TAIL : kernel.TAIL + 1].view(np.float32)[0])
-        return _of_head(found, changed, tail, params)
-    if asked.kind == kernel.WINNER and not int(record[kernel.FLAGS]) & kernel.IS_CLEAR:
-        return None
-    found = found.take(np.flatnonzero(found.ids >= 0))
+        return _of_head(found, changed, float(np.int32(tail_bits).view(np.float32)), params)
     return _winner(found.plus(changed) if changed else found, params)
 
 
 def _entries(raw: Records, pairs: Records) -> Candidates:
-    halves = np.ascontiguousarray(pairs).view(np.int32).reshape(-1, 2)  # the id is the lower half
-    values = np.ascontiguousarray(halves[:, 1]).view(np.float32)
-    return Candidates(ids=halves[:, 0], values=values, raw=np.ascontiguousarray(raw).view(np.uint64))
+    halves = (
+        pairs.copy().view(np.int32).reshape(-1, 2).T.copy()
+    )  # the id is the lower half, the logit's bits the upper
+    return Candidates(ids=halves[0], values=halves[1].view(np.float32), raw=raw.copy().view(np.uint64))
 
 
 def _likeliest(token: int) -> Candidates:
-    """The device's likeliest token; none if its mask rules out all."""
-    key, token_id = token >> 32, 2**31 - 1 - (token & 0xFFFFFFFF)
-    is_there = key > -(2**31)
-    bits = np.array([key ^ (key >> 31 & 0x7FFFFFFF)][:is_there], dtype=np.int32)
-    ids = np.array([token_id][:is_there], dtype=np.int32)
-    return Candidates(ids=ids, values=bits.view(np.float32), raw=np.zeros(len(ids), dtype=np.uint64))
+    """The device's likeliest token; none if the row's mask rules out all."""
+    key = token >> 32
+    num = int(key > kernel.NO_KEY)
+    return Candidates(
+        ids=np.full(num, kernel.ID_MAX - (token & 0xFFFFFFFF), dtype=np.int32),
+        values=np.full(num, key ^ (key >> 31 & 0x7FFFFFFF), dtype=np.int32).view(np.float32),
+        raw=np.zeros(num, dtype=np.uint64),
+    )
 
 
 def _winner(found: Candidates, params: SamplingParams) -> int | None:
     """The candidate that is drawn; of equals the one with the lowest id."""
-    top = float(found.values.max(initial=-np.inf))
+    if not len(found.ids):
+        return None
+    top = float(found.values.max())
     if params.temperature < TEMPERATURE_MIN:
         return int(found.ids[found.values == top].min()) if np.isfinite(top) else None
     if not abs(top) < MAGNITUDE_MAX * params.temperature:
         return None
+    if len(found.ids) == 1:
+        return int(found.ids[0])
     scores = exact_scores(found.values, found.raw, params.temperature)
     return int(found.ids[scores == scores.max()].min())
 
@@ -265,13 +270,12 @@ class Drawer:
     """
 
     def __init__(self, device: torch.device, *, vocab_size: int, rows_max: int) -> None:
-        listed_max = rows_max * LISTED_PER_ROW
         self._vocab_size = vocab_size
         self._table = Mirror(torch.int64, device, rows_max, kernel.FIELDS)
         self._masks = Mirror(torch.int32, device, rows_max, -(-vocab_size // 32))
-        self._listed_ids = Mirror(torch.int32, device, listed_max)
+        self._listed_ids = Mirror(torch.int32, device, LISTED_MAX)
         self._records = Mirror(torch.int64, device, rows_max, RECORD)
-        self._listed = Mirror(torch.int64, device, listed_max, 2)
+        self._listed = Mirror(torch.int64, device, LISTED_MAX, 2)
         self._buffers = Buffers(
             table=self._table.device,
             masks=self._masks.device,

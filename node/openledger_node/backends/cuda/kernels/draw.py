@@ -46,6 +46,9 @@ IS_CLEAR: Final = 2
 
 SCORE_MARGIN: Final = 1e-3
 
+NO_KEY: Final = -(2**31)
+ID_MAX: Final = 2**31 - 1
+
 _HEAD = tl.constexpr(HEAD_SIZE)
 _WINNER, _HEADS = tl.constexpr(WINNER), tl.constexpr(HEAD)
 _KIND, _SEED, _POSITION, _INVERSE = (tl.constexpr(each) for each in (KIND, SEED, POSITION, INVERSE_TEMPERATURE))
@@ -53,9 +56,7 @@ _MASK_AT, _LISTED_AT, _LISTED_END, _FIELDS = (tl.constexpr(n) for n in (MASK_AT,
 _FLAGS, _TOP, _TAIL, _NUM_ENTRIES = (tl.constexpr(n) for n in (FLAGS, TOP, TAIL, NUM_ENTRIES))
 _ENTRIES, _RECORD = tl.constexpr(ENTRIES), tl.constexpr(RECORD)
 _IS_FINITE, _IS_CLEAR, _MARGIN = tl.constexpr(IS_FINITE), tl.constexpr(IS_CLEAR), tl.constexpr(SCORE_MARGIN)
-_NO_KEY = tl.constexpr(-(2**31))
-_NO_TOKEN = tl.constexpr(-(2**63))
-_ID_MAX = tl.constexpr(2**31 - 1)
+_NO_KEY, _NO_TOKEN, _ID_MAX = tl.constexpr(NO_KEY), tl.constexpr(NO_KEY << 32), tl.constexpr(ID_MAX)
 
 
 # ---- Orders: a key is an integer that sorts as its float32; a token is a key with an id, the lower id above.
@@ -193,6 +194,34 @@ def _best_of_tile(
     tl.store(second_at, tl.where(second == _NO_TOKEN, float("-inf"), _value_of(_key_in(second))))
 
 
+@triton.jit
+def _head_of_tile(
+    logits, fields, masks, head_keys, head_ids, rest_at, top, cut, num_equal, first, vocab_size,
+    TILE: tl.constexpr, PART: tl.constexpr,
+):  # fmt: skip
+    """Store the keys and ids of the tokens above `cut` and of the first `num_equal` at it, and the others' weights.
+
+    In parts too. The head's places that stay empty get _NO_KEY.
+    """
+    mask_at = tl.load(fields + _MASK_AT)
+    inverse = tl.load(fields + _INVERSE).to(tl.int32).to(tl.float32, bitcast=True)
+    rest = inverse * 0
+    more_before = cut * 0
+    equal_before = more_before
+    for part in range(first, first + TILE, PART):
+        ids = part + tl.arange(0, PART)
+        allowed = _are_allowed(ids, masks, mask_at, vocab_size)
+        values = tl.load(logits + ids, mask=allowed, other=0.0)
+        keys = tl.where(allowed, _key_of(values), _NO_KEY)
+        kept, slot, more_before, equal_before = _compacted(keys, cut, num_equal, more_before, equal_before)
+        tl.store(head_keys + slot, keys, mask=kept)
+        tl.store(head_ids + slot, ids, mask=kept)
+        rest += tl.sum(tl.where(kept | ~allowed, 0.0, tl.exp((values - top) * inverse)))
+    slots = tl.arange(0, _HEAD)
+    tl.store(head_keys + slots, _NO_KEY, mask=slots >= more_before + equal_before)
+    tl.store(rest_at, rest)
+
+
 @triton.jit(do_not_specialize=["num_tiles"])
 def _narrow_tiles(
     logits, table, masks, tops, are_finite, bests, seconds, head_keys, head_ids, cuts, rests,
@@ -213,28 +242,24 @@ def _narrow_tiles(
     tl.store(are_finite + place, (largest_bits < 0x7F800000).to(tl.int32))
     inside = _are_allowed(ids, masks, tl.load(fields + _MASK_AT), vocab_size)
     keys = tl.where(inside, _key_of(values), _NO_KEY)
-    top = tl.max(tl.where(inside, _token_of(keys, ids), _NO_TOKEN))
-    tl.store(tops + place, top)
+    top_key = tl.max(keys)
+    tl.store(tops + place, _token_of(top_key, tl.min(tl.where(keys == top_key, ids, _ID_MAX))))
     if kind == _WINNER:
         _best_of_tile(
-            logits, fields, masks, bests + place, seconds + place, _value_of(_key_in(top)), tile * TILE, vocab_size,
+            logits, fields, masks, bests + place, seconds + place, _value_of(top_key), tile * TILE, vocab_size,
             TILE, PART,
         )  # fmt: skip
     if kind == _HEADS:
-        # Each of COUNT groups has a key that reaches the least of their largest.
+        # Each of _HEAD groups has a key that reaches the least of the groups' largest.
         groups = tl.max(tl.reshape(keys, (TILE // _HEAD, _HEAD), can_reorder=True), 0)
         cut = _least_of_largest(keys, tl.min(groups), _HEAD)
         num_equal = -tl.sum((keys > cut).to(tl.int32)) + _HEAD
-        kept, slot, num_more, num_equal = _compacted(keys, cut, num_equal, 0, 0)
         at = place.to(tl.int64) * _HEAD
-        tl.store(head_keys + at + slot, keys, mask=kept)
-        tl.store(head_ids + at + slot, ids, mask=kept)
-        slots = tl.arange(0, _HEAD)
-        tl.store(head_keys + at + slots, _NO_KEY, mask=slots >= num_more + num_equal)
         tl.store(cuts + place, cut)
-        inverse = tl.load(fields + _INVERSE).to(tl.int32).to(tl.float32, bitcast=True)
-        weights = tl.exp((_value_of(keys) - _value_of(_key_in(top))) * inverse)
-        tl.store(rests + place, tl.sum(tl.where(kept | (keys == _NO_KEY), 0.0, weights)))
+        _head_of_tile(
+            logits, fields, masks, head_keys + at, head_ids + at, rests + place, _value_of(top_key), cut,
+            num_equal, tile * TILE, vocab_size, TILE, PART,
+        )  # fmt: skip
 
 
 @triton.jit(do_not_specialize=["num_tiles"])
@@ -323,9 +348,10 @@ def _write_records(
         enough = tl.max(scores) - _MARGIN
         may_win = are_there & (scores >= enough)
         draws, pairs = _entries_of(logits, tl.where(may_win, _id_in(tile_bests), 0), may_win, seed, position)
-        tl.store(record + _ENTRIES + tiles, draws)
-        tl.store(record + _ENTRIES + _HEAD + tiles, tl.where(may_win, pairs, -1))
-        tl.store(record + _NUM_ENTRIES, TILES)
+        places = tl.cumsum(may_win.to(tl.int32), 0) - 1
+        tl.store(record + _ENTRIES + places, draws, mask=may_win)
+        tl.store(record + _ENTRIES + _HEAD + places, pairs, mask=may_win)
+        tl.store(record + _NUM_ENTRIES, tl.sum(may_win.to(tl.int64)))
         flags += (tl.max(others) < enough).to(tl.int32) * _IS_CLEAR
     if kind == _HEADS:
         slots = tl.arange(0, _HEAD)
@@ -333,8 +359,8 @@ def _write_records(
         is_kept = slots < count
         tokens = tl.load(row_heads + row * _HEAD + slots, mask=is_kept, other=_NO_TOKEN)
         places = slots * 0  # of each in their order: the number of tokens above it
-        for first in range(0, _HEAD, 16):
-            others = first + tl.arange(0, 16)
+        for first in range(0, _HEAD, 32):
+            others = first + tl.arange(0, 32)
             above = tl.load(row_heads + row * _HEAD + others, mask=others < count, other=_NO_TOKEN)
             places += tl.sum((above[None, :] > tokens[:, None]).to(tl.int32), 1)
         draws, pairs = _entries_of(logits, tl.where(is_kept, _id_in(tokens), 0), is_kept, seed, position)
@@ -430,7 +456,7 @@ def narrow(logits: Tensor, buffers: Buffers, *, rows: int, has_heads: bool = Tru
     _write_records[(rows,)](
         logits, b.table, b.listed_ids, b.tops, b.are_finite, b.bests, b.seconds,
         b.row_heads, b.row_counts, b.row_tails, b.records, b.listed, logits.stride(0), num_tiles,
-        TILES=tiles, num_warps=4,
+        TILES=tiles, num_warps=8,
     )  # fmt: skip
 
 
@@ -469,6 +495,6 @@ def compile_cases() -> tuple[CompileCase, ...]:
         case(_narrow_tiles, 8, TILE=TILE, PART=PART),
         case(_merge_heads, 16, "128k", TILES=32, PART=TILE),
         case(_merge_heads, 16, "262k", TILES=64, PART=TILE),
-        case(_write_records, 4, "128k", TILES=32),
-        case(_write_records, 4, "262k", TILES=64),
+        case(_write_records, 8, "128k", TILES=32),
+        case(_write_records, 8, "262k", TILES=64),
     )
