@@ -130,7 +130,7 @@ class Run:
             "threads": self.threads,
             "batch_max": self.work.batch,
             "context_max": 2 * self.work.context,
-            "acceleration": "auto" if self.device != "cpu" else "off",
+            "acceleration": "auto",
         }
         return BackendSettings(**{**usual, **changes})
 
@@ -337,8 +337,8 @@ def capped_part(run: Run) -> None:
         shape, quantisation="int4", context_max=inference.context_max, kv_cache_bytes=inference.kv_cache_bytes
     )
     settings, adapter_bytes = fit(wanted, inference.adapter_cache_bytes, cap_bytes=CAP_BYTES, needs=needs)
-    if run.device == "cpu":
-        settings, adapter_bytes = wanted, 1 << 20
+    if run.device == "cpu":  # no cap holds there, and the interpreter would take a minute for the adapters' probes
+        settings, adapter_bytes = replace(wanted, acceleration="off"), 1 << 20
     os.environ |= install_plug(run.scratch / "plug")
     options = options_at_cap(settings, run.scratch, adapter_bytes)
     found = measure_at_cap(options, work, run.even_adapters(shape), CardWatch(run.device))
@@ -474,6 +474,8 @@ def main() -> None:
     if not (torch.cuda.is_available() or words.quick):
         raise SystemExit(NO_CARD)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu" and find_spec("triton"):
+        os.environ["TRITON_INTERPRET"] = "1"  # here and in the engine's process: the path of a card, slowly
     deadline_s = time.monotonic() + 60 * words.minutes
     with tempfile.TemporaryDirectory(dir=words.work) as folder:
         run = Run(device, QUICK if words.quick else FULL, Path(folder), device_facts(device), deadline_s)

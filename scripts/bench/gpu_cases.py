@@ -66,14 +66,15 @@ FULL = Work(
 QUICK = Work(
     wide=("tiny",),
     narrow="tiny",
-    batch=4,
+    batch=2,
     chat_batch=2,
-    prompt_tokens=6,
-    answer_tokens=3,
+    prompt_tokens=3,
+    answer_tokens=2,
     samples=1,
     exact_rows=2,
-    requests=12,
-    traffic_s=5.0,
+    requests=3,
+    traffic_s=60.0,
+    ranks=(4, 2),
 )
 
 

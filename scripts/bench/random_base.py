@@ -9,16 +9,19 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 
 from openledger_node.backends.torch_lora import open_backend as open_torch_lora
 from openledger_node.backends.torch_lora import weights
+from openledger_node.backends.torch_lora.placement import choose_placement
 from openledger_node.engine.backend import Backend, BackendSettings
 from openledger_node.models.decoder_config import DecoderConfig, read_config
 
@@ -33,6 +36,9 @@ SIZE: Final = 0.02
 OUTER_SIZE: Final = 0.055
 """The same of the output head, so that tokens are as likely as in a chat. At a width of 4,096 and a temperature of
 0.7, nine tenths of the probability are on about a dozen tokens of 128,000."""
+
+INTERPRETED_BYTES: Final = 16 << 20
+"""Of adapters on the interpreter, which allocates them at the start."""
 
 COMMON: Final = {"hidden_act": "silu", "rms_norm_eps": 1e-5, "attention_bias": False, "eos_token_id": 0}
 SHAPES: Final[dict[str, dict[str, Any]]] = {
@@ -149,7 +155,25 @@ def write_base(folder: Path, shape: str) -> Path:
 def open_backend(settings: BackendSettings) -> Backend:
     """Open torch_lora, or its accelerated path, on random numbers."""
     with random_weights():
-        return open_torch_lora(settings)
+        return open_interpreted(settings) if is_interpreted(settings) else open_torch_lora(settings)
+
+
+def is_interpreted(settings: BackendSettings) -> bool:
+    """True if the path of a card is to run on Triton's interpreter, to try out a benchmark without one."""
+    is_wanted = os.environ.get("TRITON_INTERPRET") == "1" and settings.acceleration == "auto"
+    return is_wanted and settings.device == "cpu"
+
+
+def open_interpreted(settings: BackendSettings) -> Backend:
+    """The path of a card on the interpreter."""
+    from openledger_node.backends.cuda.backend import CudaBackend  # imports Triton, which reads the variable then
+    from openledger_node.backends.cuda.kernels import lora
+
+    lora.SPLITS, lora.SHRINK_PROGRAMS = 2, 1  # type: ignore[misc]  # programs run one after the other
+    np.seterr(all="ignore")  # as a card, which overflows in silence
+    torch.set_num_threads(1)
+    placement = choose_placement(settings.device, settings.dtype)
+    return CudaBackend(replace(settings, adapter_bytes=min(settings.adapter_bytes, INTERPRETED_BYTES)), placement)
 
 
 @contextmanager

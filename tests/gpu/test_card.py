@@ -13,10 +13,10 @@ from support.tiny import make_base
 
 from openledger_node.backends.cuda.backend import CudaBackend
 from openledger_node.backends.cuda.graph import plain
-from openledger_node.backends.cuda.selfcheck import check_kernels
+from openledger_node.backends.cuda.selfcheck import KernelEngine
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.backends.torch_lora.placement import BFLOAT16_CAPABILITY, DTYPES, Placement
-from openledger_node.backends.torch_lora.selfcheck import check_device
+from openledger_node.backends.torch_lora.selfcheck import check_device, fault_of
 from openledger_node.engine.backend import Backend, BackendSettings
 from openledger_protocol.primitives import AdapterId
 
@@ -85,7 +85,8 @@ def answers(backend: Backend, root: Path, adapters: list[AdapterId | None], coun
 def test_the_card_computes_what_the_cpu_computes(dtype: str) -> None:
     placement = Placement(DEVICE, DTYPES[dtype])
     check_device(placement)
-    check_kernels(placement)
+    if IS_ON_CARD:  # the interpreter takes a minute for it
+        assert not fault_of(KernelEngine, placement)
 
 
 @pytest.mark.parametrize(
@@ -116,8 +117,8 @@ def test_a_recorded_step_gives_the_bits_of_plain_launches(root: Path) -> None:
     settings = settings_of(root / "base")
     recorded = open_on_card(settings)
     launched = CudaBackend(replace(settings, device=DEVICE.type), Placement(DEVICE, torch.float32), capture=plain)
-    for adapters in (NAMES[:4], [NAMES[2], None, NAMES[9], NAMES[2]]):
-        found = [answers(backend, root, list(adapters), count=4) for backend in (recorded, launched)]
+    for adapters in (NAMES[3:6], [NAMES[5], None, NAMES[8]]):
+        found = [answers(backend, root, list(adapters), count=3) for backend in (recorded, launched)]
         assert found[0] == found[1]
         for backend in (recorded, launched):
             for name in dict.fromkeys(filter(None, adapters)):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,15 +22,21 @@ MODE: Final = os.environ.get(CARD_VARIABLE, "")
 IS_ON_CARD: Final = MODE == ON_CARD
 DEVICE: Final = torch.device("cuda" if IS_ON_CARD else "cpu")
 
+if MODE:
+    os.environ["TRITON_INTERPRET"] = "0" if IS_ON_CARD else "1"  # now, because libraries of other tests import Triton
+
 
 def set_up_kernels() -> None:
     """Choose between interpreter and card, before anything imports Triton."""
     os.environ["TRITON_INTERPRET"] = "0" if IS_ON_CARD else "1"
+    if MODE == REHEARSAL:
+        np.seterr(all="ignore")  # below the interpreter it warns of what a card does in silence
     if IS_ON_CARD:
         from triton.runtime.jit import JITFunction
 
         if not hasattr(JITFunction.run, "__wrapped__"):
             JITFunction.run = through(DEVICE, JITFunction.run)
+            torch.cuda.get_device_capability = for_host(DEVICE, torch.cuda.get_device_capability)
 
 
 def open_on_card(settings: BackendSettings) -> Backend:
@@ -57,6 +64,16 @@ def through(device: torch.device, run: Callable[..., Any]) -> Callable[..., Any]
 
     run_there.__wrapped__ = run  # type: ignore[attr-defined]
     return run_there
+
+
+def for_host(device: torch.device, ask: Callable[..., Any]) -> Callable[..., Any]:
+    """Answer a question about the host's device for the card, because its tensors go there."""
+
+    def ask_there(about: Any = None) -> Any:
+        is_host = isinstance(about, torch.device) and about.type == "cpu"
+        return ask(device if is_host else about)
+
+    return ask_there
 
 
 class _Copies:

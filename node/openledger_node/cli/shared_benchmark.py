@@ -51,7 +51,7 @@ class SharedBar:
 
 
 def device_facts_of(device: str) -> dict[str, Any]:
-    """What torch says about the device, from a process of its own; empty if there is no torch that knows it."""
+    """Facts about the device by torch, from a process of its own; empty if there is no torch that knows it."""
     command = [sys.executable, "-m", "openledger_node.backends.device_facts", device]
     try:
         run = subprocess.run(command, capture_output=True, text=True, timeout=FACTS_TIMEOUT_S, check=True)

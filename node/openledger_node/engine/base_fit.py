@@ -87,7 +87,8 @@ def fit_here(settings: BackendSettings, config: Config, folder: Path | None) -> 
     inference, limits = config.inference, config.limits
     on_gpu = is_on_gpu(inference.device)
     cap_bytes = limits.vram_bytes if on_gpu else limits.ram_bytes
-    needs = needs_of(folder, inference, on_gpu=on_gpu, has_kernels=on_gpu and runs_kernels(inference))
+    cache = Path(settings.cache_folder) if settings.cache_folder else None
+    needs = needs_of(folder, inference, on_gpu=on_gpu, has_kernels=on_gpu and runs_kernels(inference, cache))
     adapter_bytes = inference.adapter_cache_bytes
     if on_gpu and not cap_bytes and needs.full_kv_bytes and inference.backend in PLANNED_BACKENDS:
         room = room_on(look_at_machine(), inference, limits)

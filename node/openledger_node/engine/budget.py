@@ -13,6 +13,7 @@ from ..machine import has_bfloat16
 from ..models.bases import weight_files
 from ..models.decoder_config import DecoderConfig, read_config
 from .backend import BackendSettings
+from .kernel_verdict import read_verdict
 from .memory_plan import MemoryNeeds, adapter_bytes_of, memory_needs, token_bytes_of
 
 KV_PART_PERCENT = 75
@@ -154,10 +155,16 @@ def is_on_gpu(device: str) -> bool:
     return device in ("cuda", "mps") or (device == "auto" and has_card_for(find_torch()))
 
 
-def runs_kernels(settings: InferenceConfig) -> bool:
-    """Return True if an NVIDIA or AMD card of this machine will run the engine's own kernels."""
+def runs_kernels(settings: InferenceConfig, cache: Path | None = None) -> bool:
+    """Return True if an NVIDIA or AMD card of this machine will run the engine's own kernels, as far as one can tell.
+
+    `cache`: the folder in which the engine keeps the verdict of its last self-check.
+    """
     is_wanted = settings.acceleration != "off" and settings.device in ("auto", "cuda")
-    return is_wanted and missing_for_kernels() is None
+    if not is_wanted or missing_for_kernels():
+        return False
+    verdict = read_verdict(cache) if cache else None
+    return verdict is None or not verdict.fault
 
 
 def number_bytes_of(dtype: str, *, on_gpu: bool) -> int:

@@ -38,11 +38,14 @@ GRAPHS_BYTES = 64 * MIB
 ARENA_SHARE = 64
 """The table that says where adapters lie takes 1/64 of their memory."""
 
-LOW_RANKS, LOW_PIECES, LOW_PIECES_TOKENS = 3 * RANK_MAX, 8, 1024
+LOW_RANKS, LOW_PIECES, LOW_PIECES_TOKENS = 3 * RANK_MAX, 8, 512
 """Low-rank products of a row, of three maps. In steps of so many tokens they are summed in pieces."""
 
 SPLITS_MIN, SPLIT_PROGRAMS, SPLIT_KEYS_MIN = 32, 256, 256
 """How the kernels divide the keys of a sequence, whose parts are merged in float32."""
+
+DRAWING_EIGHTHS, DRAWING_BYTES = 5, 36 << 10
+"""Of a row that draws: a mask of its vocabulary, the likeliest tokens of each part of it, and a fixed rest."""
 
 GRAPH_ROWS_MAX = 64
 """Decoding rows of the largest recorded step."""
@@ -176,8 +179,9 @@ def _kernel_step_bytes(config: DecoderConfig, settings: InferenceConfig, number_
     step_bytes = sum(_kernel_pass_bytes(config, number_bytes, tokens=each[0], drawn=each[1]) for each in steps)
     splits, _ = attention_splits(_context(config, settings), config.num_kv_heads)
     merged = max(settings.batch_max, recorded) * config.num_heads * splits * (config.head_dim + 1) * 4
+    drawing = settings.batch_max * (config.vocab_size * DRAWING_EIGHTHS // 8 + DRAWING_BYTES)
     arena_bytes = settings.adapter_cache_bytes // ARENA_SHARE + MIB
-    return (step_bytes + merged) * STEP_MARGIN_PERCENT // 100 + arena_bytes + GRAPHS_BYTES
+    return (step_bytes + merged + drawing) * STEP_MARGIN_PERCENT // 100 + arena_bytes + GRAPHS_BYTES
 
 
 def attention_splits(context: int, num_kv_heads: int) -> tuple[int, int]:

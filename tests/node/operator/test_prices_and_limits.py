@@ -191,7 +191,10 @@ async def test_what_is_no_limit_is_refused(home: Home, wanted: dict[str, Any], e
 
 
 def test_no_cap_changes_no_budget() -> None:
-    assert fit(SETTINGS, GB, cap_bytes=0, needs=MemoryNeeds(base_bytes=GB)) == (SETTINGS, GB)
+    assert fit(SETTINGS, GB, cap_bytes=0, needs=MemoryNeeds(base_bytes=GB)) == (
+        replace(SETTINGS, adapter_bytes=GB),
+        GB,
+    )
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,10 @@ class Arena:
         loaded.copied = None  # all later steps are behind that one
         return loaded.slot
 
+    def d_in_of(self, group: str) -> int:
+        """The numbers of a fused map's input."""
+        return self._config.site_dims[self._config.groups[group][0]][0]
+
     def site_at(self, layer: int, group: str) -> int:
         """The place of a group's fields within a row of `sites`."""
         return (layer * len(GROUPS) + list(GROUPS).index(group)) * FIELDS
@@ -234,9 +238,8 @@ def slots_for(config: DecoderConfig, num_bytes: int) -> int:
 
 def extra_bytes(config: DecoderConfig, num_bytes: int) -> int:
     """The bytes on the device that an arena of `num_bytes` takes beside them: its table, and room to move runs."""
-    return slots_for(config, num_bytes) * _row_bytes(config) + min(
-        BOUNCE_BYTES, num_bytes // ALIGNED_BYTES * ALIGNED_BYTES
-    )
+    bounce_bytes = min(BOUNCE_BYTES, num_bytes // ALIGNED_BYTES * ALIGNED_BYTES)
+    return slots_for(config, num_bytes) * _row_bytes(config) + bounce_bytes
 
 
 def _row_bytes(config: DecoderConfig) -> int:
@@ -259,7 +262,7 @@ def _row(parts: tuple[Part, ...], shape: Shape, config: DecoderConfig) -> tuple[
             fields[number, at + 1 : at + 4] = fields[number, A + 1], rank, -1
             fields[number, A + 1] += rank
         places_at.append(number * FIELDS + at)
-    return fields.ravel(), np.array(places_at)
+    return fields.ravel(), np.array(places_at, dtype=np.int64)
 
 
 def _round_up(number: int, multiple: int) -> int:

@@ -9,7 +9,6 @@ from torch import Tensor
 from openledger_node.backends.torch_lora.adapter_reader import AdapterReader
 from openledger_node.backends.torch_lora.chosen_base import choose_base
 from openledger_node.backends.torch_lora.device_memory import available_bytes, choose_num_blocks, enforce_cap
-from openledger_node.backends.torch_lora.drawing import draw_rows
 from openledger_node.backends.torch_lora.kv_cache import block_bytes
 from openledger_node.backends.torch_lora.loading import load_weights
 from openledger_node.backends.torch_lora.placement import Placement
@@ -22,6 +21,7 @@ from openledger_protocol.primitives import AdapterId
 
 from .arena import Arena, ArenaAdapter
 from .decoder import empty_cache
+from .draw import Drawer
 from .forward import Forward
 from .graph import Capture, capture_for
 from .worst_step import free_bytes, worst_step_bytes
@@ -39,6 +39,7 @@ class CudaBackend:
         torch.set_num_threads(threads)
         weights = load_weights(base.folder, base.config, placement, base.quantisation, None)
         self._arena = Arena(base.config, placement, num_bytes=settings.adapter_bytes)
+        self._drawer = Drawer(placement.device, vocab_size=base.config.vocab_size, rows_max=settings.batch_max)
         context_max = min(settings.context_max, base.config.context_max)
         num_blocks = _num_blocks(settings, base.config, weights, self._arena, placement, context_max=context_max)
         context_max = min(context_max, num_blocks * BLOCK_TOKENS)
@@ -98,9 +99,9 @@ class CudaBackend:
         self._forward.leave(sequence_id)
 
     def step(self, rows: tuple[BatchRow, ...]) -> dict[str, Drawn]:
-        """Run one ragged forward pass and draw."""
-        drawn, logits = self._forward.logits(rows)
-        return draw_rows(drawn, logits)
+        """Run one ragged forward pass and draw; the host waits for the device once, at the end."""
+        self._drawer.launch(*self._forward.logits(rows))
+        return self._drawer.finish()
 
     def logits(self, rows: tuple[BatchRow, ...]) -> Tensor:
         """Run a step and return the logits of each row that has `draw`, (drawn, vocabulary) in float32.

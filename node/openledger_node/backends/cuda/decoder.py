@@ -199,7 +199,7 @@ class Decoder:
         narrow.product(inputs, fused.weight, outputs, fused.bias)
         self._beside.join()
         if self.taps is not None:
-            self.taps(number, group, lora.products(low, len(inputs)))
+            self.taps(number, group, lora.products(low, inputs))
         columns = self._columns[group]
         lora.expand(low, self._arena, step.segments, outputs, number, group, columns=columns, bias=fused.bias)
         return outputs

@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 
 WITHOUT = "the card runs without the node's own kernels (%s), more slowly: %s"
 
+ANOTHER_TRITON = 'install another torch with its Triton, or hide this by [inference] acceleration = "off"'
+
 WIDTH_MAX = 8192
 """The widest residual stream: a row of it stays in a program's registers."""
 
@@ -50,19 +52,18 @@ def _config_for_card(settings: BackendSettings) -> DecoderConfig | None:
 
 def _open_checked(settings: BackendSettings) -> Backend | None:
     """Check the kernels before anything is loaded, and open the backend if they are right."""
+    from openledger_node.backends.torch_lora.chosen_base import choose_base
     from openledger_node.backends.torch_lora.device_memory import explained
     from openledger_node.backends.torch_lora.placement import choose_placement
 
-    placement = choose_placement(settings.device, settings.dtype)
     try:
-        from .selfcheck import check_kernels
-
-        check_kernels(placement)
-    except Exception as error:  # of Triton, its compiler or the driver; the torch path finds out what it can use
-        first = str(error).partition("\n")[0]
-        log.warning(
-            WITHOUT, f"{type(error).__name__}: {first}", 'to hide this, set [inference] acceleration to "off"'
-        )
+        from .selfcheck import fault_on_card
+    except (ImportError, OSError) as error:
+        log.warning(WITHOUT, f"Triton can't be loaded: {error}", ANOTHER_TRITON)
+        return None
+    placement = choose_placement(settings.device, settings.dtype)
+    if fault := fault_on_card(choose_base(settings, placement), placement):
+        log.warning(WITHOUT, fault, ANOTHER_TRITON)
         return None
     from .backend import CudaBackend
 

@@ -2,12 +2,14 @@
 
 import torch
 
+from openledger_node.backends.torch_lora.adapter_blob import AdapterBlob, Site, num_numbers
 from openledger_node.backends.torch_lora.placement import Placement
 from openledger_node.backends.torch_lora.weights import Weights
 from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, BatchRow, Draw
 from openledger_node.engine.memory_plan import CONTEXT_BYTES, GRAPHS_BYTES
 from openledger_node.models.decoder_config import DecoderConfig
 from openledger_protocol.inference import SamplingParams
+from openledger_protocol.primitives import AdapterId
 
 from .arena import Arena
 from .decoder import empty_cache
@@ -19,6 +21,9 @@ MARGIN_PERCENT = 110
 """Blocks of torch's allocator are not always where the next step can use them."""
 
 GREEDY = SamplingParams(max_tokens=1, seed=0, temperature=0)
+
+NOBODYS = AdapterId("worst step")
+"""An adapter of zeros, which every row has."""
 
 
 def worst_step_bytes(
@@ -32,7 +37,7 @@ def worst_step_bytes(
 ) -> int:
     """Run the longest prompt piece beside a full batch, and a full batch alone, which a graph keeps memory for.
 
-    This also compiles the kernels for the base's shapes, so that no request waits for it.
+    This also compiles the kernels for the base's shapes, those of adapters too, so that no request waits for it.
     """
     forward = Forward(
         config.within(context_max),
@@ -44,10 +49,14 @@ def worst_step_bytes(
         capture=plain,
     )
     decoding, mixed = worst_rows(settings, context_max)
+    shape = (Site(0, next(iter(config.site_dims)), 1, False),)
+    arena.load(NOBODYS, AdapterBlob(shape=shape, memory=torch.zeros(num_numbers(shape, config))))
     for row in mixed:
-        forward.join(row.sequence_id, None)
+        forward.join(row.sequence_id, NOBODYS)
     graphed = decoding[: BUCKETS[-1]]
-    return GRAPHS_BYTES + sum(_peak_bytes(forward, rows) for rows in (mixed, graphed)) * MARGIN_PERCENT // 100
+    found = GRAPHS_BYTES + sum(_peak_bytes(forward, rows) for rows in (mixed, graphed)) * MARGIN_PERCENT // 100
+    arena.unload(NOBODYS)
+    return found
 
 
 def worst_rows(settings: BackendSettings, context_max: int) -> tuple[tuple[BatchRow, ...], tuple[BatchRow, ...]]:

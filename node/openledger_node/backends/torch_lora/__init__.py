@@ -22,8 +22,8 @@ def open_backend(settings: BackendSettings) -> Backend:
     Raises:
         ModelError: the base, the device or the number format is not available here.
     """
-    for path in (native, cuda):
-        if (accelerated := path.open_accelerated(settings)) is not None:
+    for open_accelerated in (native.open_accelerated, cuda.open_accelerated):
+        if (accelerated := open_accelerated(settings)) is not None:
             return accelerated
     if settings.base_folder and (reason := _reason_for_other(Path(settings.base_folder))):
         log.warning(reason)

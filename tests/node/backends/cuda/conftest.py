@@ -1,10 +1,12 @@
 """Kernels run on Triton's interpreter here, or under `make test-gpu` on the card, by the same tests."""
 
-from support.on_card import set_up_kernels
+from support.on_card import IS_ON_CARD, set_up_kernels
 
 set_up_kernels()
 
-from collections.abc import Iterator
+collect_ignore = ["test_graph.py"] if IS_ON_CARD else []
+"""It plays a card's part with the interpreter; tests/gpu/ has the card's own graphs."""
+
 from typing import Any
 
 import numpy as np
@@ -15,10 +17,15 @@ from triton.runtime import interpreter
 
 
 @pytest.fixture(autouse=True)
-def overflow_is_silent() -> Iterator[None]:
-    """As on a card; numpy, which the interpreter computes with, would warn."""
-    with np.errstate(all="ignore"):
-        yield
+def overflow_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a card, in every thread that launches; numpy, which the interpreter computes with, would warn."""
+    launch = interpreter.GridExecutor.__call__
+
+    def silent(self: Any, *args: Any, **kwargs: Any) -> None:
+        with np.errstate(all="ignore"):
+            launch(self, *args, **kwargs)
+
+    monkeypatch.setattr(interpreter.GridExecutor, "__call__", silent)
 
 
 @pytest.fixture(autouse=True)

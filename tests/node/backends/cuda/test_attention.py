@@ -31,8 +31,8 @@ NAN = float("nan")
 UNTOUCHED = 7.0
 ERRORS = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 
-DECODING = ((0, 1), (5, 1), (40, 1), (63, 1), (64, 1), (200, 1))
-PROMPTS = ((0, 7), (40, 16), (5, 33), (100, 65))
+DECODING = ((0, 1), (63, 1), (200, 1))
+PROMPTS = ((0, 7), (40, 16), (5, 33), (10, 65))
 RAGGED = (*DECODING, *PROMPTS)
 FEW = ((130, 1), (150, 17), (3, 30))
 """Sequences of a step: the tokens that are cached, and those that the step adds."""
@@ -65,6 +65,10 @@ class Sequence:
     @property
     def num_blocks(self) -> int:
         return -(-len(self.keys) // BLOCK_TOKENS)
+
+
+PLAIN = Heads()
+CAPPED = Heads(head_dim=12, cap=5.0, window=20)
 
 
 def sequences_of(
@@ -186,9 +190,17 @@ def error(found: Tensor, sequences: list[Sequence], shape: Heads) -> float:
     return float((found.double() - wanted).abs().max())
 
 
-@pytest.mark.parametrize("dtype", ERRORS, ids=str)
-@pytest.mark.parametrize("shape", [Heads(), Heads(head_dim=12, cap=5.0, window=20)], ids=["plain", "capped, window"])
-@pytest.mark.parametrize("lengths", [DECODING, RAGGED, FEW], ids=["decoding", "ragged", "few"])
+@pytest.mark.parametrize(
+    ("lengths", "shape", "dtype"),
+    [
+        *((RAGGED, CAPPED, dtype) for dtype in ERRORS),
+        (RAGGED, PLAIN, torch.float16),
+        (FEW, PLAIN, torch.bfloat16),
+        (FEW, CAPPED, torch.float32),
+        (DECODING, PLAIN, torch.float32),
+    ],
+    ids=["ragged", "in float16", "in bfloat16", "without window", "few tokens", "few tokens with window", "decoding"],
+)
 def test_a_step_equals_a_softmax_in_float64_and_torch_lora(
     lengths: tuple[tuple[int, int], ...], shape: Heads, dtype: torch.dtype
 ) -> None:
@@ -239,13 +251,22 @@ def by_torch_lora(sequences: list[Sequence], shape: Heads) -> Tensor:
 
 @pytest.mark.parametrize("share", [1, 2, 3, 4, 5, 6, 7, 8, 16])
 def test_any_number_of_heads_may_share_a_key_head(share: int) -> None:
-    shape = Heads(heads=2 * share, kv_heads=2)
-    sequences = sequences_of(((30, 1), (3, 6)), shape)
+    shape = Heads(heads=share, kv_heads=1)
+    sequences = sequences_of(((20, 1), (3, 4)), shape)
     assert error(run(sequences, shape), sequences, shape) < 1e-5
 
 
-@pytest.mark.parametrize("head_dim", [12, 64, 80, 96, 128, 256])
-@pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.parametrize(
+    ("generation", "head_dim"),
+    [
+        ("turing", 12),
+        ("turing", 96),
+        ("ampere", 64),
+        ("ampere", 80),
+        ("rdna", 128),
+        *((each, 256) for each in GENERATIONS),
+    ],
+)
 def test_heads_may_have_any_width_on_any_card(
     generation: str, head_dim: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,19 +277,19 @@ def test_heads_may_have_any_width_on_any_card(
 
 
 def test_a_row_has_the_same_bits_in_any_batch() -> None:
-    shape = Heads(window=100)
-    sequences = sequences_of(((200, 1), (70, 1), (9, 1)), shape, torch.bfloat16)
+    shape = Heads(heads=2, kv_heads=1, window=100)
+    sequences = sequences_of(((130, 1), (9, 1)), shape, torch.bfloat16)
     together = run(sequences, shape, num_empty=1, tile_tokens=1)
     alone = torch.cat([run([each], shape, tile_tokens=1) for each in sequences])
     beside = {tokens: sequences_of(((0, tokens),), shape, torch.bfloat16, seed=1) for tokens in (5, 65)}
     assert torch.equal(together, alone)
     for prompts in beside.values():
-        assert torch.equal(run([*sequences, *prompts], shape)[:3], together), "beside prompts with splits and without"
+        assert torch.equal(run([*sequences, *prompts], shape)[:2], together), "beside prompts with splits and without"
 
 
 def test_a_row_has_the_same_bits_for_any_number_of_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    shape = Heads()
-    sequences = sequences_of(((200, 1), (5, 70 - 6)), shape)
+    shape = Heads(heads=2, kv_heads=1)
+    sequences = sequences_of(((130, 1), (70, 30)), shape)
     many = run(sequences, shape)
     monkeypatch.setattr(attention, "PROGRAMS", 1)
     assert torch.equal(run(sequences, shape), many)

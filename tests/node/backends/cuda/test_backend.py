@@ -3,8 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from openledger_node.engine.frames import Allow, EngineChunk, Finished, OpenEngi
 from openledger_node.engine.worker import Worker
 from openledger_node.engine.worker_io import Link
 from openledger_node.models.adapter_source import AdapterPart, AdapterSource
-from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
@@ -234,10 +232,8 @@ def working(backend: Any, settings: BackendSettings) -> Iterator[Daemon]:
 
 
 def _run(worker: Worker) -> None:
-    try:
+    with suppress(EOFError, OSError):
         worker.run()
-    except (EOFError, OSError):
-        pass
 
 
 KINDS: tuple[dict[str, Any], ...] = (

@@ -20,8 +20,8 @@ from openledger_node.models.decoder_config import DecoderConfig
 from openledger_protocol.primitives import AdapterId
 
 CPU = torch.device("cpu")
-FORMATS = {torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
-"""The largest error of a product by its format, as a share of the largest number: half a unit of its last place."""
+FORMATS = {torch.float32: 2e-6, torch.float16: 6e-4, torch.bfloat16: 4e-3}
+"""The largest error by format, as a share of the largest number: rounding, or a sum in another order."""
 
 BASE = replace(CONFIG, d_model=80, d_mlp=1040, num_heads=2, head_dim=24, num_kv_heads=1)
 
@@ -178,7 +178,7 @@ def test_the_low_rank_products_of_a_site_can_be_read(split_tokens_max: int, monk
     s = torch.empty(lora.scratch_numbers(len(x)))
     lora.shrink(x, both.arena, both.segments, s, 0, "qkv")
     a = views_of(both.stacks.blob(AdapterId("a")).memory, shape, BASE)[0]  # (d_in, Σ rank)
-    assert torch.allclose(lora.products(s, len(x))[2:, :8], x[2:] @ a, atol=1e-5)
+    assert torch.allclose(lora.products(s, x)[2:, :8], x[2:] @ a, atol=1e-5)
 
 
 def test_inputs_may_be_columns_of_a_wider_matrix() -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from support.on_card import through
+from support.on_card import for_host, through
 
 HERE = torch.device("cpu")
 
@@ -28,3 +28,14 @@ def test_results_are_in_the_tensors_of_the_host_and_views_still_share_their_memo
 def test_numbers_and_tensors_of_other_devices_are_passed_as_they_are() -> None:
     elsewhere = torch.empty(2, device="meta")
     assert through(HERE, lambda *each: each)(1, "a", elsewhere, None) == (1, "a", elsewhere, None)
+
+
+def test_questions_about_the_host_are_answered_for_the_card() -> None:
+    card = torch.device("cuda", 1)
+    asked = for_host(card, lambda device: device)
+    assert [asked(HERE), asked(None), asked(torch.device("cuda", 0)), asked("cuda")] == [
+        card,
+        None,
+        torch.device("cuda", 0),
+        "cuda",
+    ]

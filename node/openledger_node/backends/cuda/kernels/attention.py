@@ -9,6 +9,7 @@ for them, as in a chat whose earlier turns are cached.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache as kept
 from typing import Any
 
 import torch
@@ -131,6 +132,8 @@ def attend(
         number_bytes=cache.element_size(),
         has_prompts=tile_tokens > 1,
     )
+    tile_keys = (shape.constants["ROW_KEYS"], shape.constants["PART_KEYS"])
+    assert not any(scratch.split_keys % keys for keys in tile_keys), "no tile of keys reaches into the next split"
     splits_prompts = tile_tokens > 1 and queries.shape[0] <= SPLIT_TOKENS
     split = split_constants(scratch, window=window, splits_prompts=splits_prompts)
     parts = triton.cdiv(tile_tokens, shape.part_tokens)
@@ -167,6 +170,7 @@ class LaunchShape:
     num_stages: int
 
 
+@kept
 def launch_shape(
     generation: str, *, num_heads: int, num_kv_heads: int, head_dim: int, number_bytes: int, has_prompts: bool
 ) -> LaunchShape:
@@ -253,10 +257,11 @@ def _attend_part(
 
     Every `programs`-th split from `number` on is done here; a tile with a single split needs no merge.
     """
+    IS_WHOLE: tl.constexpr = SPLIT_KEYS == WHOLE
     row = tl.arange(0, ROWS)
     token, head = begin + row // SHARE, row % SHARE
     is_row = (row < TOKENS * SHARE) & (token < tokens)
-    q_rows = queries + token.to(tl.int64) * query_stride + head * HEAD_DIM
+    q_rows = queries + token * query_stride + head * HEAD_DIM
     column = tl.arange(0, HEAD_COLUMNS)
     mask = is_row[:, None] & (column < HEAD_DIM)[None, :]
     first_key = _first_key(position + begin, WINDOW)
@@ -269,13 +274,13 @@ def _attend_part(
             q_rows, is_row, position + token, keys, values, blocks, start, stop, columns,
             SCALE, CAP, WINDOW, KV_HEADS, HEAD_DIM, HEAD_COLUMNS, HEAD_PART, KEYS_AT_ONCE,
         )  # fmt: skip
-        if is_split:
+        if not IS_WHOLE and is_split:
             at = (token * (KV_HEADS * SHARE) + head) * SPLITS + split
             tl.store(split_mixed + (at * HEAD_DIM)[:, None] + column[None, :], mixed, mask=mask)
             tl.store(split_sums + at, highest + tl.log2(total), mask=is_row)
         else:
-            out_rows = out + token.to(tl.int64) * out_stride + head * HEAD_DIM
-            tl.store(out_rows[:, None] + column[None, :], mixed.to(out.dtype.element_ty), mask=mask)
+            out_at = token * out_stride + head * HEAD_DIM
+            tl.store(out + out_at[:, None] + column[None, :], mixed.to(out.dtype.element_ty), mask=mask)
 
 
 @triton.jit

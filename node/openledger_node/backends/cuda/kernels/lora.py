@@ -5,9 +5,9 @@ output. A segment is up to SEGMENT_ROWS neighbouring rows of one adapter, as in 
 segment of one. Both kernels read from device memory whose rows a segment has and where in the arena its adapter lies,
 so a CUDA graph of a bucket serves any mix of adapters.
 
-The input's numbers are summed in SPLITS pieces, whose borders depend on d_in only. Where rows are few, a piece is the
-work of one program, so that several processors read one adapter; where they are many, it is a part of a loop. Sums
-have the same order in both cases, so a row's numbers do not depend on the rows beside it.
+The input's numbers are summed in up to SPLITS pieces, whose borders depend on d_in only. Where rows are few, a piece
+is the work of one program, so that several processors read one adapter; where they are many, it is a part of a loop.
+Sums have the same order in both cases, so a row's numbers do not depend on the rows beside it.
 """
 
 from collections.abc import Sequence
@@ -19,10 +19,11 @@ from torch import Tensor
 
 from ..arena import ALIGNED_BYTES, MAP, MAPS, RANKS_MAX, A, Arena
 from ..step import SEGMENT_ROWS
+from .attention_sizes import GENERATIONS, generation_of
 from .targets import IS_INTERPRETED, CompileCase
 
 SPLITS: Final = 8
-"""Pieces of the input's numbers that are summed apart."""
+"""Pieces of the input's numbers that are summed apart, at most."""
 
 SPLIT_TOKENS_MAX: Final = 512
 """Tokens of a batch whose pieces are programs of their own; more tokens have programs enough."""
@@ -35,7 +36,6 @@ EXPAND_COLUMNS: Final = 256
 
 _A, _MAP = tl.constexpr(A), tl.constexpr(MAP)
 _ALIGNED = tl.constexpr(ALIGNED_BYTES // 4)  # numbers, in float32 as in narrower formats
-_WIDENED = tl.constexpr(IS_INTERPRETED)
 
 
 # ---- launchers
@@ -48,7 +48,7 @@ def shrink(x: Tensor, arena: Arena, segments: Tensor, s: Tensor, layer: int, gro
     and the adapter's slot. Rows of no segment, and columns of no rank, keep what they had.
     """
     num_tokens, d_in = x.shape
-    num_splits = _num_splits(num_tokens)
+    num_splits = _num_splits(num_tokens, d_in)
     assert s.numel() >= num_tokens * num_splits * RANKS_MAX, "`scratch_numbers` says how many"
     grid = (len(segments), SHRINK_PROGRAMS, num_splits)
     _shrink[grid](
@@ -61,9 +61,9 @@ def shrink(x: Tensor, arena: Arena, segments: Tensor, s: Tensor, layer: int, gro
         arena.sites.stride(0),
         d_in,
         x.stride(0),
-        triton.cdiv(triton.cdiv(d_in, SPLITS), BLOCK_K),
+        _steps_each(d_in),
         **_shrink_constants(num_splits),
-        **_shrink_options(is_wide=x.itemsize == 4),
+        **_options(_shrink, generation_of(x.device), x.itemsize),
     )
 
 
@@ -86,7 +86,7 @@ def expand(
     """
     ends = [each.stop for each in columns] + [columns[-1].stop] * (MAPS - len(columns))
     tiles = [triton.cdiv(each.stop - each.start, EXPAND_COLUMNS) for each in columns] + [0] * (MAPS - len(columns))
-    num_splits = _num_splits(len(y))
+    num_splits = _num_splits(len(y), arena.d_in_of(group))
     _expand[(len(segments), sum(tiles))](
         s,
         arena.memory,
@@ -101,7 +101,7 @@ def expand(
         tiles[0],
         tiles[0] + tiles[1],
         **_expand_constants(num_splits),
-        **EXPAND_OPTIONS,
+        **_options(_expand, generation_of(y.device), y.itemsize),
     )
 
 
@@ -110,22 +110,27 @@ def scratch_numbers(num_tokens: int) -> int:
     return max(num_tokens, min(num_tokens, SPLIT_TOKENS_MAX) * SPLITS) * RANKS_MAX
 
 
-def products(s: Tensor, num_tokens: int) -> Tensor:
-    """The low-rank products (tokens, RANKS_MAX) of the last `shrink`; a row's own ranks are the first of its columns.
+def products(s: Tensor, x: Tensor) -> Tensor:
+    """The low-rank products (tokens, RANKS_MAX) of the last `shrink`, of `x`; a row's ranks are the first columns.
 
     The other columns are garbage.
     """
-    num_splits = _num_splits(num_tokens)
-    pieces = s.view(-1)[: num_tokens * num_splits * RANKS_MAX].view(num_tokens, num_splits, RANKS_MAX)
+    num_splits = _num_splits(*x.shape)
+    pieces = s.view(-1)[: len(x) * num_splits * RANKS_MAX].view(len(x), num_splits, RANKS_MAX)
     total = pieces[:, 0].clone()
     for number in range(1, num_splits):
         total += pieces[:, number]
     return total
 
 
-def _num_splits(num_tokens: int) -> int:
-    """The programs that share the input's numbers; they depend on the bucket only."""
-    return SPLITS if num_tokens <= SPLIT_TOKENS_MAX else 1
+def _steps_each(d_in: int) -> int:
+    """The steps of BLOCK_K numbers in a piece of the input's."""
+    return -(-d_in // (BLOCK_K * SPLITS))
+
+
+def _num_splits(num_tokens: int, d_in: int) -> int:
+    """The programs that share the input's numbers, of which a narrow input has few; the bucket decides."""
+    return -(-d_in // (BLOCK_K * _steps_each(d_in))) if num_tokens <= SPLIT_TOKENS_MAX else 1
 
 
 # ---- kernels
@@ -148,6 +153,7 @@ def _shrink(
     ROWS: tl.constexpr,
     BLOCK_K: tl.constexpr,
     BLOCK_R: tl.constexpr,
+    WIDENS: tl.constexpr,
 ):
     """One segment, every second block of its ranks, and one piece or all pieces of the input's numbers."""
     segment = segments + 3 * tl.program_id(0)
@@ -175,7 +181,7 @@ def _shrink(
             k = step * BLOCK_K + tl.arange(0, BLOCK_K)
             xs = tl.load(x_rows + k[None, :], mask=is_row & (k < d_in)[None, :], other=0.0)
             ws = tl.load(a + rank[None, :] * d_in + k[:, None], mask=is_rank & (k < d_in)[:, None], other=0.0)
-            if _WIDENED:
+            if WIDENS:
                 xs, ws = xs.to(tl.float32), ws.to(tl.float32)
             part = tl.dot(xs, ws, part, input_precision="ieee")
             if NUM_SPLITS == 1:
@@ -208,6 +214,7 @@ def _expand(
     ROWS: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_R: tl.constexpr,
+    WIDENS: tl.constexpr,
 ):
     """One segment, and BLOCK_N columns of one of the group's maps."""
     segment = segments + 3 * tl.program_id(0)
@@ -244,7 +251,7 @@ def _expand(
         for piece in tl.static_range(NUM_SPLITS):
             shrunk += tl.load(s_rows + piece * RANKS_MAX + rank[None, :], mask=is_row & is_rank[None, :], other=0.0)
         narrow = shrunk.to(memory.dtype.element_ty)
-        if _WIDENED:
+        if WIDENS:
             narrow, bs = narrow.to(tl.float32), bs.to(tl.float32)
         total = tl.dot(narrow, bs, total, input_precision="ieee")
     at = y + row.to(tl.int64)[:, None] * stride_y + (column + n)[None, :]
@@ -256,14 +263,6 @@ def _expand(
             plain -= tl.load(bias + column + n, mask=n < d_out, other=0.0).to(tl.float32)[None, :]
         total += plain * tl.load(scale + n, mask=n < d_out, other=0.0).to(tl.float32)[None, :]
     tl.store(at, old + total, mask=is_row & is_column)
-
-
-EXPAND_OPTIONS: Final = {"num_warps": 8, "num_stages": 2}
-
-
-def _shrink_options(*, is_wide: bool) -> dict[str, int]:
-    """Warps, and steps that are loaded ahead; float32 needs more registers for a step."""
-    return {"num_warps": 8, "num_stages": 3} if is_wide else {"num_warps": 4, "num_stages": 4}
 
 
 def _shrink_constants(num_splits: int) -> dict[str, Any]:
@@ -286,39 +285,47 @@ def _expand_constants(num_splits: int) -> dict[str, Any]:
     }
 
 
+def _options(kernel: Any, generation: str, number_bytes: int) -> dict[str, Any]:
+    """Warps, the steps that are loaded ahead, and whether numbers become float32 before they are multiplied.
+
+    On Turing Triton uses no tensor cores, and a program for float32 takes a third of the registers.
+    """
+    is_turing = generation == "turing"
+    has_tensor_cores = number_bytes == 2 and not is_turing
+    if kernel is _expand:
+        sizes = {"num_warps": 8, "num_stages": 2}
+    else:
+        sizes = {"num_warps": 4, "num_stages": 4} if has_tensor_cores else {"num_warps": 8, "num_stages": 3}
+    return {"WIDENS": IS_INTERPRETED or is_turing, **sizes}
+
+
 def compile_cases() -> tuple[CompileCase, ...]:
     """Both kernels with pieces as programs and as a loop, and in float32.
 
     Ranks are read from the device, so ranks 16, 64 and 256 run the same machine code.
     """
     forms = ((SPLITS, "half", "pieces apart"), (1, "half", "pieces in a loop"), (1, "fp32", "float32"))
-    return tuple(case for form in forms for case in _compile_cases(*form))
+    return tuple(
+        _compile_case(kernel, constants(num_splits), number, generation, label)
+        for num_splits, number, label in forms
+        for kernel, constants in ((_shrink, _shrink_constants), (_expand, _expand_constants))
+        for generation in GENERATIONS
+    )
 
 
-def _compile_cases(num_splits: int, number: str, label: str) -> tuple[CompileCase, CompileCase]:
-    own = f"*{number}"
-    places = {
-        "memory": own,
-        "sites": "*i64",
-        "segments": "*i32",
-        "s": "*fp32",
-        "site": "i32:16",
-        "stride_slot": "i32:16",
-    }
-    widths = dict.fromkeys(("d_in", "stride_x", "stride_y", "end_0", "end_1", "end_2"), "i32:16")
-    types = places | widths | dict.fromkeys(("steps_each", "tiles_0", "tiles_01"), "i32") | {"x": own, "y": own}
-    shrinking = CompileCase(
-        kernel=_shrink,
-        types={name: types[name] for name in _shrink.arg_names if name in types},
-        constants=_shrink_constants(num_splits),
+def _compile_case(kernel: Any, constants: dict[str, Any], number: str, generation: str, label: str) -> CompileCase:
+    types = dict.fromkeys(("x", "memory", "y"), f"*{number}") | {"sites": "*i64", "segments": "*i32", "s": "*fp32"}
+    types |= dict.fromkeys(("steps_each", "tiles_0", "tiles_01"), "i32")
+    multiples = ("site", "stride_slot", "d_in", "stride_x", "stride_y", "end_0", "end_1", "end_2")
+    types |= dict.fromkeys(multiples, "i32:16")
+    options = _options(kernel, generation, 4 if number == "fp32" else 2)
+    constants |= {"WIDENS": options["WIDENS"]} | ({"bias": None} if kernel is _expand else {})
+    return CompileCase(
+        kernel=kernel,
+        types={name: types[name] for name in kernel.arg_names if name in types},
+        constants=constants,
+        num_warps=options["num_warps"],
+        num_stages=options["num_stages"],
         label=label,
-        **_shrink_options(is_wide=number == "fp32"),
+        archs=GENERATIONS[generation],
     )
-    expanding = CompileCase(
-        kernel=_expand,
-        types={name: types[name] for name in _expand.arg_names if name in types},
-        constants={"bias": None, **_expand_constants(num_splits)},
-        label=label,
-        **EXPAND_OPTIONS,
-    )
-    return shrinking, expanding
