@@ -44,7 +44,7 @@ RUN_MAX: Final = 32
 """Numbers for which a thread loads a scale once; longer groups are several runs."""
 
 ROWS_WITHOUT_TENSOR_CORES: Final = 16
-"""Rows up to which `multiply_few` takes less time than torch, which widens a piece of the matrix in memory."""
+"""Rows up to which `multiply_few` moves fewer bytes than torch, which widens pieces of the matrix in memory."""
 
 
 @triton.jit(do_not_specialize=["num_rows"])
