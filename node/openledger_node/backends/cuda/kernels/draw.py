@@ -246,11 +246,6 @@ def _narrow_tiles(
     keys = tl.where(inside, _key_of(values), _NO_KEY)
     top_key = tl.max(keys)
     tl.store(tops + place, _token_of(top_key, tl.min(tl.where(keys == top_key, ids, _ID_MAX))))
-    if (kind == _WINNER) | (kind == _NUCLEUS):
-        _best_of_tile(
-            logits, fields, masks, bests + place, seconds + place, _value_of(top_key), tile * TILE, vocab_size,
-            TILE, PART,
-        )  # fmt: skip
     if kind >= _HEADS:
         # Each of _HEAD groups has a key that reaches the least of the groups' largest.
         groups = tl.max(tl.reshape(keys, (TILE // _HEAD, _HEAD), can_reorder=True), 0)
@@ -262,10 +257,15 @@ def _narrow_tiles(
             logits, fields, masks, head_keys + at, head_ids + at, rests + place, _value_of(top_key), cut,
             num_equal, tile * TILE, vocab_size, TILE, PART,
         )  # fmt: skip
+    if (kind == _WINNER) | (kind == _NUCLEUS):
+        _best_of_tile(
+            logits, fields, masks, bests + place, seconds + place, _value_of(top_key), tile * TILE, vocab_size,
+            TILE, PART,
+        )  # fmt: skip
 
 
 @triton.jit
-def _best_of_row(logits, tops, bests, seconds, row, inverse, num_tiles, TILES: tl.constexpr):
+def _best_of_row(tops, bests, seconds, row, inverse, num_tiles, TILES: tl.constexpr):
     """The ids of the tokens with the best scores, the best first, and a bound on all other scores.
 
     A score is relative to the row's likeliest logit. The id is −1 if there are fewer tokens.
@@ -296,7 +296,7 @@ def _weigh_above(
 ):  # fmt: skip
     """Of each of the row's best, the number and the summed weight of a tile's tokens that are likelier."""
     inverse = tl.load(fields + _INVERSE).to(tl.int32).to(tl.float32, bitcast=True)
-    best_ids, _ = _best_of_row(logits, tops, bests, seconds, row, inverse, num_tiles, TILES)
+    best_ids, _ = _best_of_row(tops, bests, seconds, row, inverse, num_tiles, TILES)
     best_keys = _key_of(tl.load(logits + best_ids, mask=best_ids >= 0, other=0.0))
     tiles = tl.arange(0, TILES)
     tile_tops = tl.load(tops + row * num_tiles + tiles, mask=tiles < num_tiles, other=_NO_TOKEN)
@@ -425,7 +425,7 @@ def _write_records(
     tl.store(record + _IS_FINITE, tl.min(tl.load(are_finite + place, mask=are_there, other=1)).to(tl.int64))
     if (kind == _WINNER) | (kind == _NUCLEUS):
         inverse = tl.load(fields + _INVERSE).to(tl.int32).to(tl.float32, bitcast=True)
-        ids, bound = _best_of_row(logits, tops, bests, seconds, row, inverse, num_tiles, TILES)
+        ids, bound = _best_of_row(tops, bests, seconds, row, inverse, num_tiles, TILES)
         draws, pairs = _entries_of(logits, tl.maximum(ids, 0), ids >= 0, seed, position)
         numbers = tl.arange(0, _NUM_BEST)
         tl.store(record + _BESTS + numbers, draws)
