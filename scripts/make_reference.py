@@ -70,7 +70,7 @@ The bases that fit common cards, from the plan by which the engine divides its m
 them was measured on a card.
 
 The table is that of the engine's own kernels, which run on NVIDIA and AMD cards under Linux where Triton is
-([what they need](../decisions/0042-the-gpu-path-is-a-faster-torch-lora.md)). On plain torch an adapter takes
+([why, and what they need](../decisions/0042-the-gpu-path-is-a-faster-torch-lora.md)). On plain torch an adapter takes
 three times as much of the card while it is used, so a third as many stay there.
 
 A cell has the tokens of context for all requests together, and the adapters of rank {PLAN_RANK} on all linear maps
