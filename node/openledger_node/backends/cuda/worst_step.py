@@ -1,5 +1,7 @@
 """The memory of the largest step, measured on the card before the KV cache is sized."""
 
+from dataclasses import replace
+
 import torch
 
 from openledger_node.backends.torch_lora.adapter_blob import AdapterBlob, Site, num_numbers
@@ -54,6 +56,7 @@ def worst_step_bytes(
     for row in mixed:
         forward.join(row.sequence_id, NOBODYS)
     graphed = decoding[: BUCKETS[-1]]
+    forward.logits((replace(mixed[0], token_ids=(0, 0), position=context_max - 2),))  # attention has few tokens apart
     found = GRAPHS_BYTES + sum(_peak_bytes(forward, rows) for rows in (mixed, graphed)) * MARGIN_PERCENT // 100
     arena.unload(NOBODYS)
     return found

@@ -181,7 +181,7 @@ def test_a_measured_step_is_about_as_large_as_the_planned_one(monkeypatch: pytes
         found = worst_step_bytes(settings, config, loaded(config), arena, PLACEMENT, context_max=2048)
     planned = memory_needs(config, INFERENCE, is_on_gpu=True, number_bytes=2, has_kernels=True).step_bytes
     assert 0.5 * planned < found < planned
-    assert tokens_with_adapters == {512 + 15, 16}, "their kernels are compiled before a request needs them"
+    assert tokens_with_adapters == {512 + 15, 16, 2}, "their kernels are compiled before a request needs them"
     assert arena.free_bytes == arena.size_bytes
 
 
