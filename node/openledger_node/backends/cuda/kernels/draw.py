@@ -246,11 +246,6 @@ def _narrow_tiles(
     keys = tl.where(inside, _key_of(values), _NO_KEY)
     top_key = tl.max(keys)
     tl.store(tops + place, _token_of(top_key, tl.min(tl.where(keys == top_key, ids, _ID_MAX))))
-    if (kind == _WINNER) | (kind == _NUCLEUS):
-        _best_of_tile(
-            logits, fields, masks, bests + place, seconds + place, _value_of(top_key), tile * TILE, vocab_size,
-            TILE, PART,
-        )  # fmt: skip
     if kind >= _HEADS:
         # Each of _HEAD groups has a key that reaches the least of the groups' largest.
         groups = tl.max(tl.reshape(keys, (TILE // _HEAD, _HEAD), can_reorder=True), 0)
@@ -261,6 +256,11 @@ def _narrow_tiles(
         _head_of_tile(
             logits, fields, masks, head_keys + at, head_ids + at, rests + place, _value_of(top_key), cut,
             num_equal, tile * TILE, vocab_size, TILE, PART,
+        )  # fmt: skip
+    if (kind == _WINNER) | (kind == _NUCLEUS):
+        _best_of_tile(
+            logits, fields, masks, bests + place, seconds + place, _value_of(top_key), tile * TILE, vocab_size,
+            TILE, PART,
         )  # fmt: skip
 
 
