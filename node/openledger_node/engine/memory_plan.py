@@ -180,8 +180,10 @@ def _kernel_step_bytes(config: DecoderConfig, settings: InferenceConfig, number_
     splits, _ = attention_splits(_context(config, settings), config.num_kv_heads)
     merged = max(settings.batch_max, recorded) * config.num_heads * splits * (config.head_dim + 1) * 4
     drawing = settings.batch_max * (config.vocab_size * DRAWING_EIGHTHS // 8 + DRAWING_BYTES)
+    num_ropes = 2 if config.rope_sliding else 1
+    turns = num_ropes * 2 * _context(config, settings) * config.rotary_dim * number_bytes
     arena_bytes = settings.adapter_cache_bytes // ARENA_SHARE + MIB
-    return (step_bytes + merged + drawing) * STEP_MARGIN_PERCENT // 100 + arena_bytes + GRAPHS_BYTES
+    return (step_bytes + merged + drawing + turns) * STEP_MARGIN_PERCENT // 100 + arena_bytes + GRAPHS_BYTES
 
 
 def attention_splits(context: int, num_kv_heads: int) -> tuple[int, int]:
