@@ -180,7 +180,7 @@ def _of_wide(best: Best, head: Logits, tail: float, params: SamplingParams) -> i
 
 
 def is_in_wide(weight: float, num_above: int, share_above: float, params: SamplingParams) -> bool | None:
-    """Whether a token is kept, by its weight and by the number and share of likelier tokens; None if unclear."""
+    """True if a token is kept, by its weight and by the number and share of likelier tokens; None if unclear."""
     if (params.top_k > 0) + (params.min_p > 0) + (params.top_p < 1) > 1:
         return None
     if params.top_k:

@@ -1,4 +1,4 @@
-"""Whether this machine's card can run the kernels: Triton, a C compiler, and right answers of a self-check."""
+"""Reasons why this machine's card can't run the kernels: Triton, a C compiler, and right answers of a self-check."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""What the device is asked about a row before its token is drawn."""
+"""A row's question to the device, which narrows its logits before a token is drawn."""
 
 from dataclasses import dataclass, field
 

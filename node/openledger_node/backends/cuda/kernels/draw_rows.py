@@ -1,4 +1,4 @@
-"""What a row's tiles say together, and the record of it for the host."""
+"""The second pass: a row's candidates from those of its tiles, and their record for the host."""
 
 import triton
 import triton.language as tl
