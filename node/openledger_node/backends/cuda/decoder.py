@@ -241,7 +241,7 @@ class Buffers:
         return cls(
             normed=rows_of(config.d_model),
             qkv=rows_of(config.d_q + 2 * config.d_kv),
-            mixed=rows_of(config.d_q),
+            mixed=rows_of(config.d_q).zero_(),  # attention leaves a bucket's padding as it is, and norms square it
             added=rows_of(config.d_model),
             gate_up=rows_of(2 * config.d_mlp),
             gated=rows_of(config.d_mlp),

@@ -6,11 +6,12 @@
 
 Each token is the one that `sampler.draw` draws from the same logits, by the sampler's own functions. Where the
 candidates are not enough to tell, the row is read whole and given to the sampler. That happens to rows with log
-probabilities, with a nucleus wider than HEAD_SIZE tokens, or where two tokens are too close for the device's float32.
+probabilities, where two tokens are too close for the device's float32, and where more than HEAD_SIZE tokens are kept
+by two of top_k, min_p and top_p, or with penalties.
 
 Penalties are applied here, not on the device: the row's mask rules out the tokens whose logits they change, and the
-device copies their logits beside the candidates. A step reads the logits once, which are 4 · rows · vocabulary bytes,
-and copies about 4 KiB a row to the host.
+device copies their logits beside the candidates. A step reads 4 · rows · vocabulary bytes of logits once, or twice
+for rows of the kind NUCLEUS, and copies about 4 KiB a row to the host.
 """
 
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from openledger_node.engine.backend import BatchRow, Draw, Drawn, has_penalties
 from openledger_node.engine.sampler import (
+    SCORE_MARGIN,
     TEMPERATURE_MIN,
     Ids,
     Logits,
@@ -77,6 +79,35 @@ class Candidates:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Best:
+    """The tokens of a row with the best scores, without those whose logits penalties change."""
+
+    tokens: Candidates
+    num_above: NDArray[np.int32]  # tokens that are likelier than each
+    above: Logits  # their summed weight, relative to the likeliest token
+    top: float  # the likeliest logit
+    bound: float  # of all other tokens' scores, relative to `top`
+
+    @staticmethod
+    def of(record: Records) -> "Best":
+        """Those of a record of the kinds WINNER and NUCLEUS."""
+        first, second, third = kernel.BESTS, kernel.BESTS + kernel.NUM_BEST, kernel.ABOVE
+        num = int(np.count_nonzero(record[second:third] != -1))
+        above = record[third : third + num].copy().view(np.int32).reshape(-1, 2).T.copy()
+        return Best(
+            tokens=_entries(record[first : first + num], record[second : second + num]),
+            num_above=above[0],
+            above=above[1].view(np.float32),
+            top=float(_likeliest(int(record[kernel.TOP])).values.max(initial=-np.inf)),
+            bound=_number(record, kernel.BOUND),
+        )
+
+    def is_clear(self, score: float, temperature: float) -> bool:
+        """True if no token that is not among these has such a score."""
+        return score - self.top / temperature > self.bound + SCORE_MARGIN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """A row to draw for, and what the device is asked about it."""
 
@@ -124,10 +155,12 @@ def read_whole(row: BatchRow) -> Question:
 
 
 def kind_of(params: SamplingParams) -> int:
-    """The kind of row for the kernels: LIKELIEST, WINNER or HEAD."""
+    """The kind of row for the kernels: LIKELIEST, WINNER, HEAD or NUCLEUS."""
     if params.temperature < TEMPERATURE_MIN:
         return kernel.LIKELIEST
-    return kernel.WINNER if params.top_k == 0 and params.min_p == 0 and params.top_p == 1 else kernel.HEAD
+    if params.top_k == 0 and params.min_p == 0 and params.top_p == 1:
+        return kernel.WINNER
+    return kernel.HEAD if 0 < params.top_k <= HEAD_SIZE else kernel.NUCLEUS
 
 
 def without(words: NDArray[np.uint32], ids: Ids) -> NDArray[np.uint32]:
@@ -142,29 +175,27 @@ def without(words: NDArray[np.uint32], ids: Ids) -> NDArray[np.uint32]:
 
 def decide(asked: Question, record: Records, listed: Records) -> int | None:
     """The token of a row by its record and the entries (listed, 2) of its listed tokens."""
-    flags, top, tail_bits, count = record[: kernel.ENTRIES].tolist()
     params = asked.how.sampling
-    if asked.kind == kernel.WINNER and not flags & kernel.IS_CLEAR:
-        return None
-    if asked.kind == kernel.LIKELIEST:
-        found = _likeliest(top)
-    else:
-        first, second = kernel.ENTRIES, kernel.ENTRIES + HEAD_SIZE
-        found = _entries(record[first : first + count], record[second : second + count])
     changed = None
     if len(listed):
         changed = _entries(listed[:, 0], listed[:, 1])
         changed = replace(changed, values=penalised_values(changed.values, asked.counts, params))
-    if asked.kind == kernel.HEAD:
-        return _of_head(found, changed, float(np.int32(tail_bits).view(np.float32)), params)
-    return _winner(found.plus(changed) if changed else found, params)
+    if asked.kind == kernel.LIKELIEST:
+        found = _likeliest(int(record[kernel.TOP]))
+        return _winner(found.plus(changed) if changed else found, params)
+    if asked.kind == kernel.WINNER:
+        return _of_best(Best.of(record), changed, params)
+    return _of_head(record, changed, params)
 
 
 def _entries(raw: Records, pairs: Records) -> Candidates:
-    halves = (
-        pairs.copy().view(np.int32).reshape(-1, 2).T.copy()
-    )  # the id is the lower half, the logit's bits the upper
+    halves = pairs.copy().view(np.int32).reshape(-1, 2).T.copy()  # the id is the lower half
     return Candidates(ids=halves[0], values=halves[1].view(np.float32), raw=raw.copy().view(np.uint64))
+
+
+def _number(record: Records, at: int) -> float:
+    """A float32 of a record."""
+    return float(record[at : at + 1].view(np.float32)[0])
 
 
 def _likeliest(token: int) -> Candidates:
@@ -182,29 +213,71 @@ def _winner(found: Candidates, params: SamplingParams) -> int | None:
     """The candidate that is drawn; of equals the one with the lowest id."""
     if not len(found.ids):
         return None
-    top = float(found.values.max())
     if params.temperature < TEMPERATURE_MIN:
+        top = found.values.max()
         return int(found.ids[found.values == top].min()) if np.isfinite(top) else None
-    if not abs(top) < MAGNITUDE_MAX * params.temperature:
-        return None
     if len(found.ids) == 1:
         return int(found.ids[0])
     scores = exact_scores(found.values, found.raw, params.temperature)
     return int(found.ids[scores == scores.max()].min())
 
 
-def _of_head(head: Candidates, changed: Candidates | None, tail: float, params: SamplingParams) -> int | None:
-    """Draw among the likeliest tokens, if they hold all that top_k, min_p and top_p keep.
+def _of_best(best: Best, changed: Candidates | None, params: SamplingParams) -> int | None:
+    """Draw where all tokens are kept."""
+    found = best.tokens.plus(changed) if changed else best.tokens
+    if not len(best.tokens.ids) or not _is_moderate(found.values, params):
+        return None
+    scores = exact_scores(found.values, found.raw, params.temperature)
+    if not best.is_clear(scores.max(), params.temperature):
+        return None
+    return int(found.ids[scores == scores.max()].min())
 
-    `tail`: the sum of all others' weights relative to the head's first.
-    """
-    is_whole = len(head.ids) < HEAD_SIZE  # no token is beyond the head
+
+def _of_head(record: Records, changed: Candidates | None, params: SamplingParams) -> int | None:
+    """Draw among the likeliest tokens, or the best by score, if these hold what top_k, min_p and top_p keep."""
+    first, second, count = kernel.ENTRIES, kernel.ENTRIES + HEAD_SIZE, int(record[kernel.NUM_ENTRIES])
+    head = _entries(record[first : first + count], record[second : second + count])
+    tail = _number(record, kernel.TAIL)
+    is_whole = count < HEAD_SIZE  # no token is beyond the head
     if changed:
         head, tail = _joined(head, changed, tail, is_whole=is_whole, temperature=params.temperature)
-    if not len(head.ids) or not abs(float(head.values[0])) < MAGNITUDE_MAX * params.temperature:
+    if not len(head.ids) or not _is_moderate(head.values, params):
         return None
     size = kept_size(head.values, tail, params, is_whole=is_whole)
-    return None if size is None else _winner(head.take(slice(size)), params)
+    if size is not None:
+        return _winner(head.take(slice(size)), params)
+    return None if changed or 0 < params.top_k <= HEAD_SIZE else _of_wide(Best.of(record), head.values, tail, params)
+
+
+def _of_wide(best: Best, head: Logits, tail: float, params: SamplingParams) -> int | None:
+    """Draw where more tokens than the head are kept: the first of the best by score that is kept."""
+    scores = exact_scores(best.tokens.values, best.tokens.raw, params.temperature)
+    weights = relative_weights(best.tokens.values, params.temperature, head[0])
+    total = float(relative_weights(head, params.temperature, head[0]).sum()) + tail
+    for place in np.lexsort((best.tokens.ids, -scores)):
+        if not best.is_clear(scores[place], params.temperature):
+            return None
+        share = float(best.above[place]) / total
+        is_kept = is_in_wide(float(weights[place]), int(best.num_above[place]), share, params)
+        if is_kept is not False:
+            return int(best.tokens.ids[place]) if is_kept else None
+    return None
+
+
+def is_in_wide(weight: float, num_above: int, share_above: float, params: SamplingParams) -> bool | None:
+    """Whether a token is kept, by its weight and by the number and share of likelier tokens; None if unclear."""
+    if (params.top_k > 0) + (params.min_p > 0) + (params.top_p < 1) > 1:
+        return None
+    if params.top_k:
+        return num_above < params.top_k
+    if params.min_p > 0:
+        return weight >= params.min_p
+    return None if abs(share_above - params.top_p) < 2 * TAIL_TOLERANCE else share_above < params.top_p
+
+
+def _is_moderate(values: Logits, params: SamplingParams) -> bool:
+    """True if float64 holds the largest logit over temperature and a noise."""
+    return abs(float(values.max())) < MAGNITUDE_MAX * params.temperature
 
 
 def _joined(
@@ -309,7 +382,7 @@ class Drawer:
         self._table.send(len(rows))
         self._masks.send(num_masks)
         self._listed_ids.send(num_listed)
-        narrow(logits, self._buffers, rows=len(rows), has_heads=any(each.kind == kernel.HEAD for each in self._asked))
+        narrow(logits, self._buffers, rows=len(rows), kind_max=max(each.kind for each in self._asked))
         self._records.receive(len(rows))
         self._listed.receive(num_listed)
         if self._event:
@@ -321,7 +394,7 @@ class Drawer:
             self._event.synchronize()
         tokens = {}
         for number, asked in enumerate(self._asked):
-            if int(self._records.host[number, kernel.FLAGS]) & kernel.IS_FINITE:
+            if self._records.host[number][kernel.IS_FINITE]:
                 tokens[asked.row.sequence_id] = self._drawn(number, asked)
         return tokens
 

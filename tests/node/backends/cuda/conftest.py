@@ -7,13 +7,24 @@ set_up_kernels()
 collect_ignore = ["test_graph.py"] if IS_ON_CARD else []
 """It plays a card's part with the interpreter; tests/gpu/ has the card's own graphs."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import triton.language as tl
 from numpy.typing import NDArray
 from triton.runtime import interpreter
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """The interpreter has one, and torch's products here are tiny."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
 
 
 @pytest.fixture(autouse=True)

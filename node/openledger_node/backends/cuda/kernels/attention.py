@@ -9,8 +9,6 @@ for them, as in a chat whose earlier turns are cached.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache as kept
-from typing import Any
 
 import torch
 import triton
@@ -19,7 +17,7 @@ from torch import Tensor
 
 from openledger_node.engine.backend import BLOCK_TOKENS
 
-from .attention_sizes import GENERATIONS, generation_of, sizes_for
+from .attention_sizes import GENERATIONS, generation_of, launch_shape
 from .targets import IS_INTERPRETED, CompileCase
 
 QUERY_TOKENS = 64
@@ -132,8 +130,7 @@ def attend(
         number_bytes=cache.element_size(),
         has_prompts=tile_tokens > 1,
     )
-    tile_keys = (shape.constants["ROW_KEYS"], shape.constants["PART_KEYS"])
-    assert not any(scratch.split_keys % keys for keys in tile_keys), "no tile of keys reaches into the next split"
+    assert scratch.split_keys % shape.keys_at_once == 0, "no tile of keys reaches into the next split"
     splits_prompts = tile_tokens > 1 and queries.shape[0] <= SPLIT_TOKENS
     split = split_constants(scratch, window=window, splits_prompts=splits_prompts)
     parts = triton.cdiv(tile_tokens, shape.part_tokens)
@@ -158,45 +155,6 @@ def split_constants(scratch: Scratch, *, window: int, splits_prompts: bool) -> d
         "SPLITS": scratch.sums.shape[2],
         "SPLITS_PROMPTS": splits_prompts,
     }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaunchShape:
-    """The sizes of a program's work, which depend on card and base and on the kind of step."""
-
-    part_tokens: int  # of a prompt's tile that a program takes
-    constants: dict[str, Any]
-    num_warps: int
-    num_stages: int
-
-
-@kept
-def launch_shape(
-    generation: str, *, num_heads: int, num_kv_heads: int, head_dim: int, number_bytes: int, has_prompts: bool
-) -> LaunchShape:
-    """Pad heads, and the query heads of a key head, to what a tensor core multiplies."""
-    share = num_heads // num_kv_heads
-    columns = max(16, triton.next_power_of_2(head_dim))
-    row_heads = max(16, triton.next_power_of_2(share))
-    sizes = sizes_for(generation, head_columns=columns, number_bytes=number_bytes)
-    part_rows = max(row_heads, sizes.part_rows)
-    return LaunchShape(
-        part_tokens=part_rows // share if has_prompts else 1,
-        constants={
-            "KV_HEADS": num_kv_heads,
-            "SHARE": share,
-            "HEAD_DIM": head_dim,
-            "HEAD_COLUMNS": columns,
-            "HEAD_PART": sizes.head_part or columns,
-            "ROW_HEADS": row_heads,
-            "ROW_KEYS": sizes.row_keys,
-            "PART_ROWS": part_rows,
-            "PART_KEYS": sizes.part_keys,
-            "HAS_PROMPTS": has_prompts,
-        },
-        num_warps=sizes.num_warps,
-        num_stages=sizes.num_stages,
-    )
 
 
 @triton.jit(do_not_specialize=["width", "columns", "parts"])

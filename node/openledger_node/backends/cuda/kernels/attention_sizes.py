@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 import torch
+import triton
 
 from .targets import IS_INTERPRETED
 
@@ -51,6 +52,47 @@ INTERPRETED: Final = Sizes(row_keys=64, part_rows=128, part_keys=64, num_warps=1
 """For the interpreter, which takes as long for a large tile as for a small one."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchShape:
+    """The sizes of a program's work, which depend on card and base and on the kind of step."""
+
+    part_tokens: int  # of a prompt's tile that a program takes
+    keys_at_once: int  # begins of splits are multiples of it
+    constants: dict[str, Any]
+    num_warps: int
+    num_stages: int
+
+
+@cache
+def launch_shape(
+    generation: str, *, num_heads: int, num_kv_heads: int, head_dim: int, number_bytes: int, has_prompts: bool
+) -> LaunchShape:
+    """Pad heads, and the query heads of a key head, to what a tensor core multiplies."""
+    share = num_heads // num_kv_heads
+    columns = max(16, triton.next_power_of_2(head_dim))
+    row_heads = max(16, triton.next_power_of_2(share))
+    sizes = sizes_for(generation, head_columns=columns, number_bytes=number_bytes)
+    part_rows = max(row_heads, sizes.part_rows)
+    return LaunchShape(
+        part_tokens=part_rows // share if has_prompts else 1,
+        keys_at_once=max(sizes.row_keys, sizes.part_keys),
+        constants={
+            "KV_HEADS": num_kv_heads,
+            "SHARE": share,
+            "HEAD_DIM": head_dim,
+            "HEAD_COLUMNS": columns,
+            "HEAD_PART": sizes.head_part or columns,
+            "ROW_HEADS": row_heads,
+            "ROW_KEYS": sizes.row_keys,
+            "PART_ROWS": part_rows,
+            "PART_KEYS": sizes.part_keys,
+            "HAS_PROMPTS": has_prompts,
+        },
+        num_warps=sizes.num_warps,
+        num_stages=sizes.num_stages,
+    )
+
+
 def sizes_for(generation: str, *, head_columns: int, number_bytes: int) -> Sizes:
     """Choose by the padded width of a head and the bytes of a number in the serving format."""
     if generation == "interpreter":
@@ -58,6 +100,7 @@ def sizes_for(generation: str, *, head_columns: int, number_bytes: int) -> Sizes
     if number_bytes == 4:
         generation = "turing"  # no tensor core multiplies float32 exactly
     head_bytes = max(128, head_columns * number_bytes)
+    assert head_bytes in SIZES, "a head has at most 256 numbers"
     return SIZES[head_bytes][generation]
 
 

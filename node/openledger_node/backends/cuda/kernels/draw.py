@@ -1,4 +1,4 @@
-"""Narrow a row of logits to the few tokens among which the host decides, and read the logits only once.
+"""Narrow a row of logits to the few tokens among which the host decides.
 
 `_narrow_tiles` keeps of each tile of 4,096 logits what may matter, by the kind of the row:
 
@@ -6,10 +6,12 @@
 - WINNER: the token with the best score, which is logit / temperature + noise, and the second best score. The noise is
   numpy's `Philox` to the bit, and its logarithms are float32's, whose error the host's margin exceeds.
 - HEAD: the HEAD_SIZE likeliest tokens, and the sum of all others' weights.
+- NUCLEUS: both, because more tokens than the head may be kept. The best by score are drawn if they are likely enough.
 
-`_merge_heads` finds the row's HEAD_SIZE likeliest tokens among those of its tiles, and `_write_records` orders them
-and adds their draws of the generator. A threshold is found by bisection, and the tokens above it are compacted by a
-prefix sum. So there are no atomics, and of equal logits the lower ids are kept.
+`_merge` finds the row's HEAD_SIZE likeliest tokens among those of its tiles, and sums the weights of the tokens that
+are likelier than each of the best. `_write_records` orders the head and adds draws of the generator. A threshold is
+found by bisection, and the tokens above it are compacted by a prefix sum. So there are no atomics, and of equal
+logits the lower ids are kept.
 
 A row's tokens that a mask rules out take no part. Penalties change the logits of some tokens, which the host
 computes: it rules these tokens out here, lists them, and gets the logit and the draw of each.
@@ -33,29 +35,29 @@ NOTHING: Final = 0
 LIKELIEST: Final = 1
 WINNER: Final = 2
 HEAD: Final = 3
+NUCLEUS: Final = 4
 
 # Fields of a row in `Buffers.table`.
 KIND, SEED, POSITION, INVERSE_TEMPERATURE, MASK_AT, LISTED_AT, LISTED_END, FIELDS = range(8)
 
-# Numbers of a record: flags, the likeliest token, the sum of weights beyond the head, and the number of entries.
-FLAGS, TOP, TAIL, NUM_ENTRIES, ENTRIES = range(5)
+NUM_BEST: Final = 4  # tokens of the best scores; the kernels' reductions are over a power of 2
+
+# Numbers of a record: a flag, the likeliest token, the sum of weights beyond the head, the number of its entries, and
+# a bound on the scores of all but the best. Then come the best and the head, each as draws and pairs of logit and id.
+IS_FINITE, TOP, TAIL, NUM_ENTRIES, BOUND, BESTS = range(6)
+ABOVE: Final = BESTS + 2 * NUM_BEST  # of each of the best, the number and the summed weight of likelier tokens
+ENTRIES: Final = ABOVE + NUM_BEST
 RECORD: Final = ENTRIES + 2 * HEAD_SIZE
-
-IS_FINITE: Final = 1
-IS_CLEAR: Final = 2
-
-SCORE_MARGIN: Final = 1e-3
 
 NO_KEY: Final = -(2**31)
 ID_MAX: Final = 2**31 - 1
 
-_HEAD = tl.constexpr(HEAD_SIZE)
-_WINNER, _HEADS = tl.constexpr(WINNER), tl.constexpr(HEAD)
+_HEAD, _NUM_BEST = tl.constexpr(HEAD_SIZE), tl.constexpr(NUM_BEST)
+_WINNER, _HEADS, _NUCLEUS = tl.constexpr(WINNER), tl.constexpr(HEAD), tl.constexpr(NUCLEUS)
 _KIND, _SEED, _POSITION, _INVERSE = (tl.constexpr(each) for each in (KIND, SEED, POSITION, INVERSE_TEMPERATURE))
 _MASK_AT, _LISTED_AT, _LISTED_END, _FIELDS = (tl.constexpr(n) for n in (MASK_AT, LISTED_AT, LISTED_END, FIELDS))
-_FLAGS, _TOP, _TAIL, _NUM_ENTRIES = (tl.constexpr(n) for n in (FLAGS, TOP, TAIL, NUM_ENTRIES))
-_ENTRIES, _RECORD = tl.constexpr(ENTRIES), tl.constexpr(RECORD)
-_IS_FINITE, _IS_CLEAR, _MARGIN = tl.constexpr(IS_FINITE), tl.constexpr(IS_CLEAR), tl.constexpr(SCORE_MARGIN)
+_IS_FINITE, _TOP, _TAIL, _NUM_ENTRIES = (tl.constexpr(n) for n in (IS_FINITE, TOP, TAIL, NUM_ENTRIES))
+_BOUND, _BESTS, _ABOVE, _ENTRIES, _RECORD = (tl.constexpr(n) for n in (BOUND, BESTS, ABOVE, ENTRIES, RECORD))
 _NO_KEY, _NO_TOKEN, _ID_MAX = tl.constexpr(NO_KEY), tl.constexpr(NO_KEY << 32), tl.constexpr(ID_MAX)
 
 
@@ -244,12 +246,7 @@ def _narrow_tiles(
     keys = tl.where(inside, _key_of(values), _NO_KEY)
     top_key = tl.max(keys)
     tl.store(tops + place, _token_of(top_key, tl.min(tl.where(keys == top_key, ids, _ID_MAX))))
-    if kind == _WINNER:
-        _best_of_tile(
-            logits, fields, masks, bests + place, seconds + place, _value_of(top_key), tile * TILE, vocab_size,
-            TILE, PART,
-        )  # fmt: skip
-    if kind == _HEADS:
+    if kind >= _HEADS:
         # Each of _HEAD groups has a key that reaches the least of the groups' largest.
         groups = tl.max(tl.reshape(keys, (TILE // _HEAD, _HEAD), can_reorder=True), 0)
         cut = _least_of_largest(keys, tl.min(groups), _HEAD)
@@ -260,18 +257,108 @@ def _narrow_tiles(
             logits, fields, masks, head_keys + at, head_ids + at, rests + place, _value_of(top_key), cut,
             num_equal, tile * TILE, vocab_size, TILE, PART,
         )  # fmt: skip
+    if (kind == _WINNER) | (kind == _NUCLEUS):
+        _best_of_tile(
+            logits, fields, masks, bests + place, seconds + place, _value_of(top_key), tile * TILE, vocab_size,
+            TILE, PART,
+        )  # fmt: skip
+
+
+@triton.jit
+def _best_of_row(tops, bests, seconds, row, inverse, num_tiles, TILES: tl.constexpr):
+    """The ids of the tokens with the best scores, the best first, and a bound on all other scores.
+
+    A score is relative to the row's likeliest logit. The id is −1 if there are fewer tokens.
+    """
+    tiles = tl.arange(0, TILES)
+    place, are_there = row * num_tiles + tiles, tiles < num_tiles
+    tile_tops = _key_in(tl.load(tops + place, mask=are_there, other=_NO_TOKEN))
+    are_there = are_there & (tile_tops != _NO_KEY)
+    far = (_value_of(tile_tops) - _value_of(tl.max(tile_tops))) * inverse
+    tile_bests = tl.load(bests + place, mask=are_there, other=_NO_TOKEN)
+    keys = _key_of(_value_of(_key_in(tile_bests)) + far)
+    scores = tl.where(are_there, _token_of(keys, _id_in(tile_bests)), _NO_TOKEN)
+    bound = tl.max(tl.where(are_there, tl.load(seconds + place, mask=are_there, other=0.0) + far, float("-inf")))
+    numbers = tl.arange(0, _NUM_BEST)
+    ids = numbers * 0 - 1
+    for number in range(_NUM_BEST):
+        best = tl.max(scores)
+        ids = tl.where((numbers == number) & (best != _NO_TOKEN), _id_in(best), ids)
+        scores = tl.where(scores == best, _NO_TOKEN, scores)
+    other = tl.max(scores)
+    return ids, tl.where(other == _NO_TOKEN, bound, tl.maximum(bound, _value_of(_key_in(other))))
+
+
+@triton.jit
+def _weigh_above(
+    logits, fields, masks, tops, bests, seconds, aboves, row, tile, vocab_size, num_tiles,
+    TILE: tl.constexpr, TILES: tl.constexpr,
+):  # fmt: skip
+    """Of each of the row's best, the number and the summed weight of a tile's tokens that are likelier."""
+    inverse = tl.load(fields + _INVERSE).to(tl.int32).to(tl.float32, bitcast=True)
+    best_ids, _ = _best_of_row(tops, bests, seconds, row, inverse, num_tiles, TILES)
+    best_keys = _key_of(tl.load(logits + best_ids, mask=best_ids >= 0, other=0.0))
+    tiles = tl.arange(0, TILES)
+    tile_tops = tl.load(tops + row * num_tiles + tiles, mask=tiles < num_tiles, other=_NO_TOKEN)
+    top = _value_of(_key_in(tl.max(tile_tops)))
+    ids = tile * TILE + tl.arange(0, TILE)
+    allowed = _are_allowed(ids, masks, tl.load(fields + _MASK_AT), vocab_size)
+    values = tl.load(logits + ids, mask=allowed, other=0.0)
+    weights = tl.where(allowed, tl.exp((values - top) * inverse), 0.0)
+    keys = tl.where(allowed, _key_of(values), _NO_KEY)
+    numbers = tl.arange(0, _NUM_BEST)
+    counts = numbers * 0
+    sums = counts.to(tl.float32)
+    for number in range(_NUM_BEST):
+        is_it = numbers == number
+        key, token_id = tl.max(tl.where(is_it, best_keys, _NO_KEY)), tl.max(tl.where(is_it, best_ids, -1))
+        is_above = (keys > key) | ((keys == key) & (ids < token_id))
+        counts = tl.where(is_it, tl.sum(is_above.to(tl.int32)), counts)
+        sums = tl.where(is_it, tl.sum(tl.where(is_above, weights, 0.0)), sums)
+    place = aboves + (row * num_tiles + tile) * 2 * _NUM_BEST + numbers
+    tl.store(place, counts)
+    tl.store(place + _NUM_BEST, sums.to(tl.int32, bitcast=True))
 
 
 @triton.jit(do_not_specialize=["num_tiles"])
+def _merge(
+    logits, table, masks, tops, bests, seconds, head_keys, head_ids, cuts, rests, aboves, row_heads, row_counts,
+    row_tails, vocab_size, row_stride, num_tiles,
+    TILE: tl.constexpr, TILES: tl.constexpr, PART: tl.constexpr,
+):  # fmt: skip
+    """The first program merges a row's heads, and each other one weighs a tile. Grid: (1 or 1 + tiles, rows)."""
+    row = tl.program_id(1)
+    fields = table + row * _FIELDS
+    kind = tl.load(fields + _KIND)
+    if (tl.program_id(0) == 0) & (kind >= _HEADS):
+        _merge_heads(
+            fields,
+            tops,
+            head_keys,
+            head_ids,
+            cuts,
+            rests,
+            row_heads,
+            row_counts,
+            row_tails,
+            row,
+            num_tiles,
+            TILES,
+            PART,
+        )
+    if (tl.program_id(0) > 0) & (kind == _NUCLEUS):
+        _weigh_above(
+            logits + row.to(tl.int64) * row_stride, fields, masks, tops, bests, seconds, aboves, row,
+            tl.program_id(0) - 1, vocab_size, num_tiles, TILE, TILES,
+        )  # fmt: skip
+
+
+@triton.jit
 def _merge_heads(
-    table, tops, head_keys, head_ids, cuts, rests, row_heads, row_counts, row_tails, num_tiles,
+    fields, tops, head_keys, head_ids, cuts, rests, row_heads, row_counts, row_tails, row, num_tiles,
     TILES: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
-    """The HEAD_SIZE likeliest tokens of each row of that kind, and the sum of all others' weights. Grid: (rows,)."""
-    row = tl.program_id(0)
-    fields = table + row * _FIELDS
-    if tl.load(fields + _KIND) != _HEADS:
-        return
+    """The HEAD_SIZE likeliest tokens of a row, and the sum of all others' weights."""
     tiles = tl.arange(0, TILES)
     are_there = tiles < num_tiles
     tile_tops = tl.load(tops + row * num_tiles + tiles, mask=are_there, other=_NO_TOKEN)
@@ -319,8 +406,8 @@ def _entries_of(logits, ids, are_there, seed, position):
 
 @triton.jit(do_not_specialize=["num_tiles"])
 def _write_records(
-    logits, table, listed_ids, tops, are_finite, bests, seconds, row_heads, row_counts, row_tails, records, listed,
-    row_stride, num_tiles,
+    logits, table, listed_ids, tops, are_finite, bests, seconds, aboves, row_heads, row_counts, row_tails, records,
+    listed, row_stride, num_tiles,
     TILES: tl.constexpr,
 ):  # fmt: skip
     """Each row's record for the host, and the entries of its listed tokens. Grid: (rows,)."""
@@ -334,26 +421,24 @@ def _write_records(
     record = records + row * _RECORD
     tiles = tl.arange(0, TILES)
     place, are_there = row * num_tiles + tiles, tiles < num_tiles
-    tile_tops = tl.load(tops + place, mask=are_there, other=_NO_TOKEN)
-    top = tl.max(tile_tops)
-    flags = tl.min(tl.load(are_finite + place, mask=are_there, other=1)) * _IS_FINITE
-    tl.store(record + _TOP, top)
-    if kind == _WINNER:
+    tl.store(record + _TOP, tl.max(tl.load(tops + place, mask=are_there, other=_NO_TOKEN)))
+    tl.store(record + _IS_FINITE, tl.min(tl.load(are_finite + place, mask=are_there, other=1)).to(tl.int64))
+    if (kind == _WINNER) | (kind == _NUCLEUS):
         inverse = tl.load(fields + _INVERSE).to(tl.int32).to(tl.float32, bitcast=True)
-        far = (_value_of(_key_in(tile_tops)) - _value_of(_key_in(top))) * inverse
-        tile_bests = tl.load(bests + place, mask=are_there, other=_NO_TOKEN)
-        are_there = are_there & (_key_in(tile_tops) != _NO_KEY)
-        scores = tl.where(are_there, _value_of(_key_in(tile_bests)) + far, float("-inf"))
-        others = tl.where(are_there, tl.load(seconds + place, mask=are_there, other=0.0) + far, float("-inf"))
-        enough = tl.max(scores) - _MARGIN
-        may_win = are_there & (scores >= enough)
-        draws, pairs = _entries_of(logits, tl.where(may_win, _id_in(tile_bests), 0), may_win, seed, position)
-        places = tl.cumsum(may_win.to(tl.int32), 0) - 1
-        tl.store(record + _ENTRIES + places, draws, mask=may_win)
-        tl.store(record + _ENTRIES + _HEAD + places, pairs, mask=may_win)
-        tl.store(record + _NUM_ENTRIES, tl.sum(may_win.to(tl.int64)))
-        flags += (tl.max(others) < enough).to(tl.int32) * _IS_CLEAR
-    if kind == _HEADS:
+        ids, bound = _best_of_row(tops, bests, seconds, row, inverse, num_tiles, TILES)
+        draws, pairs = _entries_of(logits, tl.maximum(ids, 0), ids >= 0, seed, position)
+        numbers = tl.arange(0, _NUM_BEST)
+        tl.store(record + _BESTS + numbers, draws)
+        tl.store(record + _BESTS + _NUM_BEST + numbers, tl.where(ids < 0, -1, pairs))
+        tl.store(record + _BOUND, bound.to(tl.int32, bitcast=True).to(tl.int64))
+    if kind == _NUCLEUS:
+        numbers = tl.arange(0, _NUM_BEST)
+        at = aboves + place[:, None] * 2 * _NUM_BEST + numbers[None, :]
+        counts = tl.load(at, mask=are_there[:, None], other=0)
+        sums = tl.load(at + _NUM_BEST, mask=are_there[:, None], other=0).to(tl.float32, bitcast=True)
+        above = tl.sum(sums, 0).to(tl.int32, bitcast=True).to(tl.int64)
+        tl.store(record + _ABOVE + numbers, (above << 32) | tl.sum(counts, 0).to(tl.int64))
+    if kind >= _HEADS:
         slots = tl.arange(0, _HEAD)
         count = tl.load(row_counts + row)
         is_kept = slots < count
@@ -368,7 +453,6 @@ def _write_records(
         tl.store(record + _ENTRIES + _HEAD + places, pairs, mask=is_kept)
         tl.store(record + _NUM_ENTRIES, count.to(tl.int64))
         tl.store(record + _TAIL, tl.load(row_tails + row).to(tl.int32, bitcast=True).to(tl.int64))
-    tl.store(record + _FLAGS, flags.to(tl.int64))
     end = tl.load(fields + _LISTED_END)
     for at in range(tl.load(fields + _LISTED_AT), end, _HEAD):
         slots = at + tl.arange(0, _HEAD)
@@ -390,7 +474,7 @@ class Buffers:
     table: Tensor  # (rows, FIELDS) int64
     masks: Tensor  # (words,) int32, one bit a token id; a row's words start at its MASK_AT, −1: no mask
     listed_ids: Tensor  # (listed,) int32; a row's ids are those from LISTED_AT to LISTED_END
-    records: Tensor  # (rows, RECORD) int64: three numbers, then draws from ENTRIES and pairs from ENTRIES + HEAD_SIZE
+    records: Tensor  # (rows, RECORD) int64
     listed: Tensor  # (listed, 2) int64: the draw, and the pair of logit and id
     tops: Tensor  # (rows, tiles) int64 tokens
     are_finite: Tensor  # (rows, tiles) int32
@@ -400,6 +484,7 @@ class Buffers:
     head_ids: Tensor  # (rows, tiles, HEAD_SIZE) int32, ascending
     cuts: Tensor  # (rows, tiles) int32: the least key of each tile's head
     rests: Tensor  # (rows, tiles) float32
+    aboves: Tensor  # (rows, tiles, 2, NUM_BEST) int32: numbers, then the bits of sums
     row_heads: Tensor  # (rows, HEAD_SIZE) int64
     row_counts: Tensor  # (rows,) int32
     row_tails: Tensor  # (rows,) float32
@@ -426,16 +511,17 @@ def scratch_for(vocab_size: int, rows_max: int, device: torch.device) -> dict[st
         "head_ids": tensor(torch.int32, tiles, HEAD_SIZE),
         "cuts": tensor(torch.int32, tiles),
         "rests": tensor(torch.float32, tiles),
+        "aboves": tensor(torch.int32, tiles, 2, NUM_BEST),
         "row_heads": tensor(torch.int64, HEAD_SIZE),
         "row_counts": tensor(torch.int32),
         "row_tails": tensor(torch.float32),
     }
 
 
-def narrow(logits: Tensor, buffers: Buffers, *, rows: int, has_heads: bool = True) -> None:
+def narrow(logits: Tensor, buffers: Buffers, *, rows: int, kind_max: int = NUCLEUS) -> None:
     """Write the records of the first `rows` rows of `logits`, (rows, vocabulary) in float32.
 
-    `has_heads`: False saves a launch if no row is of the kind HEAD.
+    `kind_max`: the largest kind of a row, which saves work that no row asks for.
     """
     b = buffers
     vocab_size = logits.shape[1]
@@ -447,14 +533,14 @@ def narrow(logits: Tensor, buffers: Buffers, *, rows: int, has_heads: bool = Tru
         vocab_size, logits.stride(0), num_tiles,
         TILE=tile, PART=min(PART, tile), num_warps=8,
     )  # fmt: skip
-    if has_heads:
-        _merge_heads[(rows,)](
-            b.table, b.tops, b.head_keys, b.head_ids, b.cuts, b.rests,
-            b.row_heads, b.row_counts, b.row_tails, num_tiles,
-            TILES=tiles, PART=min(TILE, tiles * HEAD_SIZE), num_warps=16,
+    if kind_max >= HEAD:
+        _merge[(1 + num_tiles if kind_max == NUCLEUS else 1, rows)](
+            logits, b.table, b.masks, b.tops, b.bests, b.seconds, b.head_keys, b.head_ids, b.cuts, b.rests, b.aboves,
+            b.row_heads, b.row_counts, b.row_tails, vocab_size, logits.stride(0), num_tiles,
+            TILE=tile, TILES=tiles, PART=min(TILE, tiles * HEAD_SIZE), num_warps=16,
         )  # fmt: skip
     _write_records[(rows,)](
-        logits, b.table, b.listed_ids, b.tops, b.are_finite, b.bests, b.seconds,
+        logits, b.table, b.listed_ids, b.tops, b.are_finite, b.bests, b.seconds, b.aboves,
         b.row_heads, b.row_counts, b.row_tails, b.records, b.listed, logits.stride(0), num_tiles,
         TILES=tiles, num_warps=8,
     )  # fmt: skip
@@ -475,6 +561,7 @@ TYPES: Final = {
     "head_ids": "*i32",
     "cuts": "*i32",
     "rests": "*fp32",
+    "aboves": "*i32",
     "row_heads": "*i64",
     "row_counts": "*i32",
     "row_tails": "*fp32",
@@ -493,8 +580,8 @@ def compile_cases() -> tuple[CompileCase, ...]:
 
     return (
         case(_narrow_tiles, 8, TILE=TILE, PART=PART),
-        case(_merge_heads, 16, "128k", TILES=32, PART=TILE),
-        case(_merge_heads, 16, "262k", TILES=64, PART=TILE),
+        case(_merge, 16, "128k", TILE=TILE, TILES=32, PART=TILE),
+        case(_merge, 16, "262k", TILE=TILE, TILES=64, PART=TILE),
         case(_write_records, 8, "128k", TILES=32),
         case(_write_records, 8, "262k", TILES=64),
     )

@@ -38,13 +38,13 @@ PIECE: Final = tl.constexpr(64)
 NUM_WARPS: Final = 4
 
 ROWS_AHEAD_MAX: Final = tl.constexpr(32)
-"""Rows of a tile up to which registers hold the next block's scales too. A larger one waits for no memory."""
+"""Rows of a tile up to which registers hold two blocks' scales. A larger one waits for products, not for memory."""
 
 RUN_MAX: Final = 32
 """Numbers for which a thread loads a scale once; longer groups are several runs."""
 
 ROWS_WITHOUT_TENSOR_CORES: Final = 16
-"""Rows up to which `multiply_few` takes less time than torch, which widens a piece of the matrix in memory."""
+"""Rows up to which `multiply_few` moves fewer bytes than torch, which widens pieces of the matrix in memory."""
 
 
 @triton.jit(do_not_specialize=["num_rows"])
@@ -69,18 +69,11 @@ def multiply(
                 scale_codes, scales, minimum_codes, minima, zeros, rows, first + BLOCK_IN, d_in, num_groups,
                 GROUP, NEIGHBOURS, RUN, BLOCK_IN,
             )  # fmt: skip
-        else:
-            parts = parts_of_runs(
-                scale_codes, scales, minimum_codes, minima, zeros, rows, first, d_in, num_groups,
-                GROUP, NEIGHBOURS, RUN, BLOCK_IN,
-            )  # fmt: skip
         packed = packed_words(words, rows, first, num_words, BITS, BLOCK_IN, IS_EVEN)
         wide = widened(
             packed, parts, table, num_rows, scale_codes is not None, minimum_codes is not None, minima is not None,
             zeros is not None, BITS, IS_SIGNED, ZERO, RUN, x.dtype.element_ty,
         )  # fmt: skip
-        if ROWS <= ROWS_AHEAD_MAX:
-            parts = next_parts
         columns = first + tl.arange(0, BLOCK_IN)
         inside = (batch < num_rows)[:, None] & (IS_EVEN | (columns < d_in)[None, :])
         numbers = tl.load(x + batch[:, None] * stride_x + columns[None, :], mask=inside, other=0.0)
@@ -88,6 +81,13 @@ def multiply(
         if IN_FLOAT32:
             wide, numbers = wide.to(tl.float32), numbers.to(tl.float32)
         total = tl.dot(wide, numbers.permute(0, 2, 1), total)
+        if ROWS > ROWS_AHEAD_MAX:
+            next_parts = parts_of_runs(
+                scale_codes, scales, minimum_codes, minima, zeros, rows, first + BLOCK_IN, d_in, num_groups,
+                GROUP, NEIGHBOURS, RUN, BLOCK_IN,
+            )  # fmt: skip
+        # NOTE: if a turn of the loop loaded its own scales, Triton would give an instruction other columns to sum.
+        parts = next_parts
     found = tl.sum(total, axis=0)  # (BLOCK_OUT, ROWS)
     if bias is not None:
         found += tl.load(bias + rows).to(tl.float32)[:, None]
@@ -147,9 +147,7 @@ def product(x: Tensor, matrix: Matrix, out: Tensor, bias: Tensor | None = None) 
             first = at.stop
     elif isinstance(matrix, Tensor):
         torch.mm(x, matrix.T, out=out) if bias is None else torch.addmm(bias, x, matrix.T, out=out)
-    elif isinstance(matrix, GroupMatrix) and is_readable(matrix) and _launch(x, matrix, out, bias):
-        return
-    else:
+    elif not (isinstance(matrix, GroupMatrix) and is_readable(matrix) and _launch(x, matrix, out, bias)):
         out.copy_(matrices.product(x, matrix, bias))
 
 

@@ -1,4 +1,4 @@
-"""What happens to a row between the products: residual and norm, rotation and the write to the cache, act(gate) · up.
+"""A row between the products: residual and norm, rotation and the write to the cache, act(gate) · up.
 
 A row is read and written once. Everything is computed in float32 and rounded where torch_lora/decoder.py rounds, so
 that both paths give the same numbers up to the order of sums. A number that overflows stays within its own row.
