@@ -42,7 +42,7 @@ LOW_RANKS, LOW_PIECES, LOW_PIECES_TOKENS = 3 * RANK_MAX, 8, 512
 """Low-rank products of a row, of three maps. In steps of so many tokens they are summed in pieces."""
 
 SPLITS_MIN, SPLIT_PROGRAMS, SPLIT_KEYS_MIN = 32, 256, 256
-"""The division of a sequence's keys by the kernels, whose parts are merged in float32."""
+"""Limits of the splits in which the kernels read a sequence's keys; their results are merged in float32."""
 
 DRAWING_EIGHTHS, DRAWING_BYTES = 5, 96 << 10
 """Of a row that draws: a mask of its vocabulary, the likeliest tokens of each part of it, and a fixed rest."""
