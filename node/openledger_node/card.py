@@ -127,7 +127,7 @@ def trouble_with(card: Card, build: TorchBuild | None) -> Trouble | None:
 
 
 def missing_for_kernels() -> Trouble | None:
-    """What this machine lacks to run the engine's kernels, which Triton compiles; None if nothing is known.
+    """The first thing that this machine lacks to run the engine's kernels; None if nothing is known.
 
     Triton builds a small C library that starts its kernels, so it needs a C compiler and Python's headers.
     """

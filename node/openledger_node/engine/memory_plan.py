@@ -42,9 +42,9 @@ LOW_RANKS, LOW_PIECES, LOW_PIECES_TOKENS = 3 * RANK_MAX, 8, 512
 """Low-rank products of a row, of three maps. In steps of so many tokens they are summed in pieces."""
 
 SPLITS_MIN, SPLIT_PROGRAMS, SPLIT_KEYS_MIN = 32, 256, 256
-"""How the kernels divide the keys of a sequence, whose parts are merged in float32."""
+"""Limits of the splits in which the kernels read a sequence's keys; their results are merged in float32."""
 
-DRAWING_EIGHTHS, DRAWING_BYTES = 5, 36 << 10
+DRAWING_EIGHTHS, DRAWING_BYTES = 5, 96 << 10
 """Of a row that draws: a mask of its vocabulary, the likeliest tokens of each part of it, and a fixed rest."""
 
 GRAPH_ROWS_MAX = 64
@@ -180,8 +180,10 @@ def _kernel_step_bytes(config: DecoderConfig, settings: InferenceConfig, number_
     splits, _ = attention_splits(_context(config, settings), config.num_kv_heads)
     merged = max(settings.batch_max, recorded) * config.num_heads * splits * (config.head_dim + 1) * 4
     drawing = settings.batch_max * (config.vocab_size * DRAWING_EIGHTHS // 8 + DRAWING_BYTES)
+    num_ropes = 2 if config.rope_sliding else 1
+    turns = num_ropes * 2 * _context(config, settings) * config.rotary_dim * number_bytes
     arena_bytes = settings.adapter_cache_bytes // ARENA_SHARE + MIB
-    return (step_bytes + merged + drawing) * STEP_MARGIN_PERCENT // 100 + arena_bytes + GRAPHS_BYTES
+    return (step_bytes + merged + drawing + turns) * STEP_MARGIN_PERCENT // 100 + arena_bytes + GRAPHS_BYTES
 
 
 def attention_splits(context: int, num_kv_heads: int) -> tuple[int, int]:

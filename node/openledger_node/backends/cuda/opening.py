@@ -1,4 +1,4 @@
-"""Whether this machine's card can run the kernels: Triton, a C compiler, and right answers of a self-check."""
+"""Opens the GPU path if a card can run its kernels: with Triton, a C compiler, and right answers of a self-check."""
 
 import logging
 import os

@@ -39,17 +39,21 @@ def worst_step_bytes(
 ) -> int:
     """Run the longest prompt piece beside a full batch, and a full batch alone, which a graph keeps memory for.
 
+    What a pass keeps for good counts too: rotary tables, and room to merge the splits of attention.
     This also compiles the kernels for the base's shapes, those of adapters too, so that no request waits for it.
     """
+    cache = empty_cache(config, 1, placement)
+    before = torch.cuda.memory_allocated(placement.device)
     forward = Forward(
         config.within(context_max),
         weights,
         arena,
-        cache=empty_cache(config, 1, placement),
+        cache=cache,
         context_max=context_max,
         batch_max=settings.batch_max,
         capture=plain,
     )
+    kept_bytes = torch.cuda.memory_allocated(placement.device) - before
     decoding, mixed = worst_rows(settings, context_max)
     shape = (Site(0, next(iter(config.site_dims)), 1, False),)
     arena.load(NOBODYS, AdapterBlob(shape=shape, memory=torch.zeros(num_numbers(shape, config))))
@@ -57,9 +61,9 @@ def worst_step_bytes(
         forward.join(row.sequence_id, NOBODYS)
     graphed = decoding[: BUCKETS[-1]]
     forward.logits((replace(mixed[0], token_ids=(0, 0), position=context_max - 2),))  # attention has few tokens apart
-    found = GRAPHS_BYTES + sum(_peak_bytes(forward, rows) for rows in (mixed, graphed)) * MARGIN_PERCENT // 100
+    step_bytes = sum(_peak_bytes(forward, rows) for rows in (mixed, graphed))
     arena.unload(NOBODYS)
-    return found
+    return GRAPHS_BYTES + kept_bytes + step_bytes * MARGIN_PERCENT // 100
 
 
 def worst_rows(settings: BackendSettings, context_max: int) -> tuple[tuple[BatchRow, ...], tuple[BatchRow, ...]]:

@@ -170,16 +170,18 @@ class Card:
             monkeypatch.setattr(torch.cuda, name, found)
 
 
-def test_a_measured_step_is_about_as_large_as_the_planned_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = replace(config_of("Llama-3.1-8B"), num_layers=1)
-    settings = settings_of(config)
+@pytest.mark.parametrize("context", [2048, 131_072])
+def test_a_measured_step_is_about_as_large_as_the_planned_one(monkeypatch: pytest.MonkeyPatch, context: int) -> None:
+    config = replace(config_of("Llama-3.1-8B"), num_layers=1, context_max=context)
+    settings = settings_of(config, context_max=context)
     card = Card(monkeypatch)
     tokens_with_adapters: set[int] = set()
     monkeypatch.setattr(lora, "shrink", lambda x, *given: tokens_with_adapters.add(len(x)))
     with card.memory:
         arena = Arena(config, PLACEMENT, num_bytes=GIB)
-        found = worst_step_bytes(settings, config, loaded(config), arena, PLACEMENT, context_max=2048)
-    planned = memory_needs(config, INFERENCE, is_on_gpu=True, number_bytes=2, has_kernels=True).step_bytes
+        found = worst_step_bytes(settings, config, loaded(config), arena, PLACEMENT, context_max=context)
+    inference = replace(INFERENCE, context_max=context)
+    planned = memory_needs(config, inference, is_on_gpu=True, number_bytes=2, has_kernels=True).step_bytes
     assert 0.5 * planned < found < planned
     assert tokens_with_adapters == {512 + 15, 16, 2}, "their kernels are compiled before a request needs them"
     assert arena.free_bytes == arena.size_bytes

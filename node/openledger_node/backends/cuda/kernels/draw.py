@@ -265,7 +265,7 @@ def _narrow_tiles(
 
 
 @triton.jit
-def _best_of_row(logits, tops, bests, seconds, row, inverse, num_tiles, TILES: tl.constexpr):
+def _best_of_row(tops, bests, seconds, row, inverse, num_tiles, TILES: tl.constexpr):
     """The ids of the tokens with the best scores, the best first, and a bound on all other scores.
 
     A score is relative to the row's likeliest logit. The id is −1 if there are fewer tokens.
@@ -296,7 +296,7 @@ def _weigh_above(
 ):  # fmt: skip
     """Of each of the row's best, the number and the summed weight of a tile's tokens that are likelier."""
     inverse = tl.load(fields + _INVERSE).to(tl.int32).to(tl.float32, bitcast=True)
-    best_ids, _ = _best_of_row(logits, tops, bests, seconds, row, inverse, num_tiles, TILES)
+    best_ids, _ = _best_of_row(tops, bests, seconds, row, inverse, num_tiles, TILES)
     best_keys = _key_of(tl.load(logits + best_ids, mask=best_ids >= 0, other=0.0))
     tiles = tl.arange(0, TILES)
     tile_tops = tl.load(tops + row * num_tiles + tiles, mask=tiles < num_tiles, other=_NO_TOKEN)
@@ -425,7 +425,7 @@ def _write_records(
     tl.store(record + _IS_FINITE, tl.min(tl.load(are_finite + place, mask=are_there, other=1)).to(tl.int64))
     if (kind == _WINNER) | (kind == _NUCLEUS):
         inverse = tl.load(fields + _INVERSE).to(tl.int32).to(tl.float32, bitcast=True)
-        ids, bound = _best_of_row(logits, tops, bests, seconds, row, inverse, num_tiles, TILES)
+        ids, bound = _best_of_row(tops, bests, seconds, row, inverse, num_tiles, TILES)
         draws, pairs = _entries_of(logits, tl.maximum(ids, 0), ids >= 0, seed, position)
         numbers = tl.arange(0, _NUM_BEST)
         tl.store(record + _BESTS + numbers, draws)
