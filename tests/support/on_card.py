@@ -22,13 +22,9 @@ MODE: Final = os.environ.get(CARD_VARIABLE, "")
 IS_ON_CARD: Final = MODE == ON_CARD
 DEVICE: Final = torch.device("cuda" if IS_ON_CARD else "cpu")
 
-if MODE:
-    os.environ["TRITON_INTERPRET"] = "0" if IS_ON_CARD else "1"  # now, because libraries of other tests import Triton
-
 
 def set_up_kernels() -> None:
-    """Choose between interpreter and card, before anything imports Triton."""
-    os.environ["TRITON_INTERPRET"] = "0" if IS_ON_CARD else "1"
+    """Prepare for kernels on the card, or for a rehearsal; tests/conftest.py has chosen between the two."""
     if MODE == REHEARSAL:
         np.seterr(all="ignore")  # below the interpreter it warns of what a card does in silence
     if IS_ON_CARD:
