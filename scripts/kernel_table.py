@@ -46,7 +46,8 @@ HEAD: Final = """# Kernels of the GPU path
 spills registers, takes more shared memory than a program has on the card, or differs from this page. No card is
 needed for that, and the page says nothing about speed.
 
-A cell shows the registers of a thread, the shared memory of a program in KiB, and the code in KiB.
+A cell shows the registers of a thread and the shared memory of a program in KiB. A dash stands for a kernel that
+another one replaces on that card.
 """
 
 
@@ -214,10 +215,13 @@ def architecture_of(target: Target) -> str:
 
 
 def _cell(name: str, target: Target, found: Sequence[Compiled]) -> str:
-    """What a kernel takes of a card; a dash if the launcher has it for other cards only."""
+    """The use that a kernel makes of a card; a dash if the launcher has it for other cards only.
+
+    Not the size of its code, which has the path of its source in it and so differs from machine to machine.
+    """
     for each in found:
         if (name_of(each), each.target) == (name, target):
-            return f"{each.registers}, {each.shared_bytes / 1024:.1f}, {each.code_bytes / 1024:.0f}"
+            return f"{each.registers}, {each.shared_bytes / 1024:.1f}"
     return "–"
 
 
