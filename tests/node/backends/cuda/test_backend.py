@@ -318,6 +318,9 @@ def test_a_sequence_that_gives_way_to_others_goes_on_as_if_nothing_had_been(tmp_
     for backend in (on_kernels(settings), TorchLoraBackend(settings)):
         watched = Watched(backend)
         with working(watched, settings) as daemon:
+            early = [submit(f"early{n}", (n,), each, count=1) for n, each in enumerate(adapters)]
+            daemon.send(*early)  # so both adapters are there before the sequences that need the same blocks
+            daemon.wait_for_all([each.sequence_id for each in early])
             daemon.send(*(submit(f"s{n}", tuple(range(n, n + 13)), each, count=8) for n, each in enumerate(adapters)))
             daemon.wait_for_all(["s0", "s1"])
         found.append(daemon.tokens)
