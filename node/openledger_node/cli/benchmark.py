@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..config import load_config
 from ..engine.benchmark import BatchFigures, BenchmarkWork, Figures, run_benchmark
+from ..engine.options import engine_options
 from ..errors import ConfigError
 from ..home import claim_home
 from ..machine import usable_bytes
@@ -45,8 +46,6 @@ def benchmark(
     With `--share` it also times drawn tokens and a pause, and prints the GPU's bars. The block has no paths, no keys,
     and no name of a base of your own.
     """
-    from ..daemon import engine_options  # imported here because the web framework takes half a second
-
     home = open_node_home()
     config, _ = load_config(home.config_file)
     base = find_base(home, config.inference.base)

@@ -15,9 +15,12 @@ from hypothesis import strategies as st
 from support.depth import depth
 from triton.runtime import interpreter
 
-from openledger_node.backends.cuda import draw as host
+from openledger_node.backends.cuda import draw as drawing
+from openledger_node.backends.cuda.decide import TAIL_TOLERANCE
 from openledger_node.backends.cuda.draw import Drawer
 from openledger_node.backends.cuda.kernels import draw as kernel
+from openledger_node.backends.cuda.kernels import draw_layout as layout
+from openledger_node.backends.cuda.kernels.gumbel import noise_of
 from openledger_node.engine import sampler
 from openledger_node.engine.backend import BatchRow, Draw, Drawn, Mask
 from openledger_node.engine.sampler import Logits, draw
@@ -88,7 +91,7 @@ def num_read(logits: Logits, draws: Sequence[Draw]) -> int:
 @triton.jit
 def noise_kernel(draws, out, SIZE: tl.constexpr):
     places = tl.arange(0, SIZE)
-    tl.store(out + places, kernel._noise_of(tl.load(draws + places).to(tl.uint64, bitcast=True)))
+    tl.store(out + places, noise_of(tl.load(draws + places).to(tl.uint64, bitcast=True)))
 
 
 def test_noise_in_float32_is_the_samplers_within_its_margin() -> None:
@@ -148,13 +151,13 @@ def test_a_head_holds_the_likeliest_tokens_in_order(shape: str, size: int) -> No
     record = drawer._records.host[0]
     ids = np.argsort(-logits[0], kind="stable")[:256]
     count = len(ids)
-    assert record[kernel.NUM_ENTRIES] == count
-    pairs = record[kernel.ENTRIES + 256 :][:count].view(np.int32).reshape(-1, 2)
+    assert record[layout.NUM_ENTRIES] == count
+    pairs = record[layout.ENTRIES + 256 :][:count].view(np.int32).reshape(-1, 2)
     assert list(pairs[:, 0]) == list(ids)
     assert (pairs[:, 1].view(np.float32) == logits[0][ids]).all()
     rest = np.delete(logits[0], ids).astype(np.float64)
-    tail = float(record[kernel.TAIL : kernel.TAIL + 1].view(np.float32)[0])
-    assert tail == pytest.approx(np.exp(rest - logits.max()).sum(), rel=host.TAIL_TOLERANCE)
+    tail = float(record[layout.TAIL : layout.TAIL + 1].view(np.float32)[0])
+    assert tail == pytest.approx(np.exp(rest - logits.max()).sum(), rel=TAIL_TOLERANCE)
 
 
 # ---- The same tokens.
@@ -322,7 +325,7 @@ def test_a_stuck_grammar_rules_nothing_out() -> None:
 
 
 def test_penalised_tokens_without_room_are_read_with_their_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "LISTED_MAX", 30)
+    monkeypatch.setattr(drawing, "LISTED_MAX", 30)
     drawer = Drawer(CPU, vocab_size=300, rows_max=3)
     logits = np.stack([logits_of("normal", 300, number) for number in range(3)])
     params = replace(WARM, presence_penalty=1.0)

@@ -148,7 +148,7 @@ def attend(
 
 
 def split_constants(scratch: Scratch, *, window: int, splits_prompts: bool) -> dict[str, int | bool]:
-    """What both kernels know of splits."""
+    """The arguments of both kernels about splits."""
     return {
         "WINDOW": window,
         "SPLIT_KEYS": scratch.split_keys,
