@@ -36,6 +36,8 @@ DRIVER_MIN = {11: 450, 12: 525, 13: 580}
 TRITON_MIN = (3, 4)
 """The least version of Triton that the engine's kernels are written for."""
 
+TRITON_FIX = "torch 2.8 or later brings it, in its builds for CUDA and ROCm on Linux: `make clean && make start`"
+
 ARCHITECTURES = ("Kepler", "Maxwell", "Pascal", "Volta", "Turing", "Ampere", "Ada Lovelace", "Hopper", "Blackwell")
 """NVIDIA's generations as nvidia-smi names them, the oldest first."""
 
@@ -133,10 +135,10 @@ def missing_for_kernels() -> Trouble | None:
     """
     if sys.platform != "linux":
         return Trouble(f"Triton, which compiles them, has no build for {sys.platform}", "they need Linux")
-    if find_spec("triton") is None:
-        return Trouble("Triton is not installed", _triton_fix())
-    if (found := _numbers(version("triton"))) < TRITON_MIN:
-        return Trouble(f"Triton {'.'.join(map(str, found))} is too old for them", _triton_fix())
+    if (found := _triton_version()) is None:
+        return Trouble("Triton is not installed", TRITON_FIX)
+    if found < TRITON_MIN:
+        return Trouble(f"Triton {'.'.join(map(str, found))} is too old for them", TRITON_FIX)
     if "CC" not in os.environ and not (shutil.which("gcc") or shutil.which("clang")):
         return Trouble("there is no C compiler", "run `sudo apt install gcc`, or your system's command for it")
     if not (Path(get_paths()["include"]) / "Python.h").exists():
@@ -145,14 +147,13 @@ def missing_for_kernels() -> Trouble | None:
     return None
 
 
-def _triton_fix() -> str:
-    least = ".".join(map(str, TRITON_MIN))
-    return f"run `.venv/bin/pip install 'triton>={least}'`; torch's builds for CUDA on Linux bring it"
-
-
-def _numbers(version_text: str) -> tuple[int, int]:
-    found = re.findall(r"\d+", version_text)
-    return int(found[0]), int(found[1])
+def _triton_version() -> tuple[int, int] | None:
+    """The version in Triton's own file: the package has another name in torch's builds for ROCm."""
+    spec = find_spec("triton")
+    file = Path(spec.origin) if spec and spec.origin else None
+    text = file.read_text() if file and file.exists() else ""
+    found = re.search(r"^__version__ *= *['\"](\d+)\.(\d+)", text, re.MULTILINE)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 # ---- What speaks against a card

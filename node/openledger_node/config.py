@@ -92,9 +92,7 @@ class InferenceConfig:
         2 * GIB, "Main memory for copies of adapters, in bytes; used only with a GPU.", low=0
     )
     merge_after_steps: int = setting(
-        0,
-        "Steps with one adapter only after which plain torch merges it into the base; 0 never merges.",
-        low=0,
+        0, "Steps with one adapter only after which plain torch merges it into the base; 0 never.", low=0
     )
     memory_max_bytes: int = setting(
         0, "Resident memory at which the engine's process is restarted, in bytes; 0 is no limit.", low=0

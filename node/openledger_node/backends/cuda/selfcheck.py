@@ -8,11 +8,11 @@ it, which then could not even serve on plain torch. The kernels that it compiles
 import hashlib
 import subprocess
 import sys
-from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
 import torch
+import triton
 from torch import Tensor
 
 from openledger_node.backends.torch_lora.adapter_blob import AdapterBlob
@@ -79,7 +79,7 @@ def _tested(case: Case, placement: Placement) -> tuple[str, str]:
     """A digest of all that a verdict depends on, and the card and the versions in words."""
     device = placement.device
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    tested = f"{card}, torch {torch.__version__}, Triton {version('triton')}"
+    tested = f"{card}, torch {torch.__version__}, Triton {triton.__version__}"
     digest = hashlib.sha256(f"{tested} {placement.dtype} {case}".encode())
     for folder in (files(__package__), files(__package__) / "kernels"):
         for file in sorted(folder.iterdir(), key=lambda each: each.name):

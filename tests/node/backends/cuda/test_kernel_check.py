@@ -139,7 +139,7 @@ def test_another_version_is_checked_again_and_so_is_a_fault(
     monkeypatch.setattr(kernel_check, "run_check", lambda *_: faults.pop(0))
     found = []
     for triton in ("3.7.1", "3.7.1", "3.7.1", "3.8.0"):
-        monkeypatch.setattr(kernel_check, "version", lambda _, triton=triton: triton)
+        monkeypatch.setattr(kernel_check.triton, "__version__", triton)
         found.append(kernel_check.fault_on_card(choose_base(settings, placement), placement))
     assert found == ["wrong", "", "", "wrong"], "the third is known"
 

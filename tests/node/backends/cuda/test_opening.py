@@ -141,7 +141,7 @@ def no_program(name: str) -> None:
 LACKS: dict[str, tuple[Any, str, Any, str]] = {
     "another system": (sys, "platform", "win32", "no build for win32"),
     "no Triton": (card, "find_spec", lambda _: None, "Triton is not installed"),
-    "an old Triton": (card, "version", lambda _: "3.2.0", "Triton 3.2 is too old"),
+    "an old Triton": (card, "_triton_version", lambda: (3, 2), "Triton 3.2 is too old"),
     "no compiler": (card.shutil, "which", no_program, "no C compiler"),
     "no headers": (card, "get_paths", lambda: {"include": "/nowhere"}, "header files are not installed"),
 }
@@ -155,7 +155,6 @@ def test_what_a_machine_lacks_for_the_kernels_is_named_with_a_remedy(
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(card.shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(card, "get_paths", lambda: {"include": str(tmp_path)})
-    monkeypatch.setattr(card, "version", lambda _: "3.7.1+git")
     assert missing_for_kernels() is None
     owner, name, instead, found = LACKS[lack]
     monkeypatch.setattr(owner, name, instead)
