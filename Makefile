@@ -18,7 +18,7 @@ SLITHER_VERSION := 0.11.6
 # Without its byte code a node takes twice as long to start, and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help start test test-deep test-vllm test-llamacpp quick contracts contract-tools slither demo bench fuzz-api docs lint fix lock example reference vectors first-start clean
+.PHONY: help start test test-deep test-gpu test-vllm test-llamacpp quick kernels contracts contract-tools slither demo bench fuzz-api docs lint fix lock example reference vectors first-start clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -42,8 +42,15 @@ test-vllm: $(VENV)/dev.stamp $(VLLM)/vllm.stamp ## the backend vllm over vLLM it
 test-llamacpp: $(VENV)/dev.stamp $(LLAMA)/llama.stamp ## the backend llamacpp over llama.cpp's own server, on the CPU
 	LLAMA_FOR_TESTS=$(CURDIR)/$(LLAMA)/bin/llama-server $(BIN)/pytest tests/llamacpp tests/conformance/test_backend.py -k llamacpp
 
+# The same tests of the kernels that `make test` interprets are compiled here, and the engine's own process is watched.
+test-gpu: $(VENV)/dev.stamp ## the engine and its kernels on the card of this machine; 8 minutes at most
+	$(BIN)/python scripts/run_gpu_tests.py $(ARGS)
+
 quick: lint ## the checks that take seconds: no real model
 	$(BIN)/pytest -m "not real and not slow and not web"
+
+kernels: $(VENV)/dev.stamp ## compile the GPU path's kernels for seven generations of cards; no card is needed
+	$(BIN)/python scripts/kernel_table.py $(ARGS)
 
 # Only who works on the contracts needs node.js: the node ships them compiled.
 contracts: contract-tools ## compile the contracts again, compare with what is shipped, and test them

@@ -69,6 +69,10 @@ The bases that fit common cards, from the plan by which the engine divides its m
 `scripts/make_reference.py` writes this page. The figures are arithmetic on the published sizes of each base. None of
 them was measured on a card.
 
+The table is that of the engine's own kernels, which run on NVIDIA and AMD cards under Linux where Triton is
+([why, and what they need](../decisions/0042-the-gpu-path-is-a-faster-torch-lora.md)). On plain torch an adapter takes
+three times as much of the card while it is used, so a third as many stay there.
+
 A cell has the tokens of context for all requests together, and the adapters of rank {PLAN_RANK} on all linear maps
 that stay on the card beside them. The plan leaves 1 GiB of each card to its driver and a desktop, and allows
 {DEFAULTS.batch_max} requests at once, each with up to `[inference] context_max` tokens. The column `base` has the
@@ -160,7 +164,7 @@ def render_cards() -> str:
 
 
 def _base_rows(base: KnownBase) -> Iterator[str]:
-    cards = [Room(size_bytes=gib * GIB - RESERVED_BYTES, on_gpu=True) for gib in CARDS_GIB]
+    cards = [Room(size_bytes=gib * GIB - RESERVED_BYTES, on_gpu=True, has_kernels=True) for gib in CARDS_GIB]
     forms = zip(*(forms_of(base.config, DEFAULTS, card) for card in cards), strict=True)
     for number, form in enumerate(forms):
         name = f"`{base.name}`" if number == 0 else ""

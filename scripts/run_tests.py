@@ -38,8 +38,8 @@ TOGETHER = (
     ("tests/real",),  # share the demo base
     ("tests/conformance", "tests/house/test_plugs_ran.py"),  # the second looks at what ran in the first
 )
-ELSEWHERE = ("tests/vllm/", "tests/llamacpp/")
-"""`make test-vllm` and `make test-llamacpp` run these, with environments of their own."""
+ELSEWHERE = ("tests/vllm/", "tests/llamacpp/", "tests/gpu/")
+"""`make test-vllm` and `make test-llamacpp` run these with environments of their own, `make test-gpu` on a card."""
 
 BUNDLE_S = 75.0
 """Other files are bundled up to this: a pytest run takes 3 s to start, and a long last job would leave cores idle."""

@@ -18,6 +18,9 @@ from openledger_node.plugs import PLUGS
 
 os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"  # no test reads the keyring of this machine
 
+# Kernels run on Triton's interpreter, or on the card of `make test-gpu`. PEFT imports Triton, so it is said here.
+os.environ["TRITON_INTERPRET"] = "0" if os.environ.get("GPU_FOR_TESTS") == "1" else "1"
+
 FRAMES_MAX = 1_000
 """Python's own limit of recursion, as in the node: libraries that tests use raise it for the whole process."""
 

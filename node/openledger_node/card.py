@@ -1,5 +1,6 @@
 """The graphics card of this machine, its memory, and whether this build of torch can use it; torch is not loaded."""
 
+import os
 import platform
 import re
 import shutil
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from sysconfig import get_paths
 from typing import Literal, NamedTuple
 from xml.etree import ElementTree
 
@@ -30,6 +32,11 @@ APPLE_SHARE_PERCENT = 66
 
 DRIVER_MIN = {11: 450, 12: 525, 13: 580}
 """The least NVIDIA driver for each major version of CUDA. Source: NVIDIA, CUDA minor version compatibility."""
+
+TRITON_MIN = (3, 4)
+"""The least version of Triton that the engine's kernels are written for."""
+
+TRITON_FIX = "torch 2.8 or later brings it, in its builds for CUDA and ROCm on Linux: `make clean && make start`"
 
 ARCHITECTURES = ("Kepler", "Maxwell", "Pascal", "Volta", "Turing", "Ampere", "Ada Lovelace", "Hopper", "Blackwell")
 """NVIDIA's generations as nvidia-smi names them, the oldest first."""
@@ -116,6 +123,37 @@ def trouble_with(card: Card, build: TorchBuild | None) -> Trouble | None:
         kind = "ROCm" if build.hip else "CPU"
         return Trouble(f"{card.name}, but torch is its {kind} build", _another_torch("CUDA"))
     return _old_driver(card, build.cuda) or _unknown_architecture(card, build.cuda)
+
+
+# ---- What the engine's own kernels for a card need besides torch
+
+
+def missing_for_kernels() -> Trouble | None:
+    """The first thing that this machine lacks to run the engine's kernels; None if nothing is known.
+
+    Triton builds a small C library that starts its kernels, so it needs a C compiler and Python's headers.
+    """
+    if sys.platform != "linux":
+        return Trouble(f"Triton, which compiles them, has no build for {sys.platform}", "they need Linux")
+    if (found := _triton_version()) is None:
+        return Trouble("Triton is not installed", TRITON_FIX)
+    if found < TRITON_MIN:
+        return Trouble(f"Triton {'.'.join(map(str, found))} is too old for them", TRITON_FIX)
+    if "CC" not in os.environ and not (shutil.which("gcc") or shutil.which("clang")):
+        return Trouble("there is no C compiler", "run `sudo apt install gcc`, or your system's command for it")
+    if not (Path(get_paths()["include"]) / "Python.h").exists():
+        fix = "run `sudo apt install python3-dev`, or your system's command for it"
+        return Trouble("Python's header files are not installed", fix)
+    return None
+
+
+def _triton_version() -> tuple[int, int] | None:
+    """The version in Triton's own file: the package has another name in torch's builds for ROCm."""
+    spec = find_spec("triton")
+    file = Path(spec.origin) if spec and spec.origin else None
+    text = file.read_text() if file and file.exists() else ""
+    found = re.search(r"^__version__ *= *['\"](\d+)\.(\d+)", text, re.MULTILINE)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 # ---- What speaks against a card

@@ -81,7 +81,9 @@ class InferenceConfig:
         choices=lambda: ["auto", "none", "int8", "int4", "nf4"],
     )
     acceleration: str = setting(
-        "auto", "Compiled kernels, on processors that support them.", choices=lambda: ["auto", "off"]
+        "auto",
+        "The node's own compiled kernels, on processors and cards that support them.",
+        choices=lambda: ["auto", "off"],
     )
     adapter_cache_bytes: int = setting(
         GIB, "Memory for adapters on the device, in bytes; the least valuable adapters are evicted first.", low=MIB
@@ -90,7 +92,7 @@ class InferenceConfig:
         2 * GIB, "Main memory for copies of adapters, in bytes; used only with a GPU.", low=0
     )
     merge_after_steps: int = setting(
-        0, "Steps with one adapter only after which the engine merges it into the base; 0 never merges.", low=0
+        0, "Steps with one adapter only after which plain torch merges it into the base; 0 never.", low=0
     )
     memory_max_bytes: int = setting(
         0, "Resident memory at which the engine's process is restarted, in bytes; 0 is no limit.", low=0

@@ -20,20 +20,15 @@ from .api.traffic import Traffic
 from .api_key import api_key_file, load_api_key
 from .config import Config, LimitsConfig
 from .engine.absent import NoEngine
-from .engine.backend import BackendSettings
-from .engine.base_fit import fit_here
-from .engine.choose import choose_backend
-from .engine.engine import Engine, EngineOptions
+from .engine.engine import Engine
+from .engine.options import engine_options
 from .engine.tokenizer import open_tokenizer
 from .factory.forecast import TrainingRoom
 from .factory.service import TrainingService
 from .home import Home, claim_home
 from .ledger.ledger import Ledger, open_ledger
-from .machine import look_at_machine
 from .market.router import Router
 from .models.bases import Base, find_base
-from .models.library import list_adapters
-from .models.pins import pinned_sources
 from .network.service import NetworkService
 from .operator.adapter_library import LibraryService
 from .operator.service import open_operator
@@ -231,59 +226,3 @@ class Daemon:
             await self._router.wait_idle()
             await self._network.wait_idle()  # receipts are signed, and their payers countersign
         self._drained.set()
-
-
-def engine_options(home: Home, config: Config, base: Base) -> EngineOptions:
-    """Options of the engine from the settings, within the operator's limits.
-
-    Raises:
-        ConfigError: the base does not fit within the limits.
-    """
-    inference, limits = config.inference, config.limits
-    backend = choose_backend(inference, base).backend
-    settings, adapter_cache_bytes = _backend_settings(home, config, base, backend), inference.adapter_cache_bytes
-    if backend == "llamacpp":  # it leaves layers in RAM that a GPU has no room for
-        on_gpu = inference.device != "cpu" and look_at_machine().card is not None
-        settings = replace(settings, device_bytes_max=limits.vram_bytes if on_gpu else limits.ram_bytes)
-    else:
-        settings, adapter_cache_bytes = fit_here(settings, config, base.folder)
-    return EngineOptions(
-        backend=backend,
-        settings=settings,
-        prefill_tokens_max=inference.prefill_tokens_max,
-        adapter_cache_bytes=adapter_cache_bytes,
-        stall_timeout_s=inference.stall_timeout_s,
-        wait_policy=inference.wait_policy,
-        log_file=home.logs / "engine.log",
-        load_timeout_s=inference.load_timeout_s,
-        memory_max_bytes=inference.memory_max_bytes,
-        adapter_ram_bytes=min(inference.adapter_ram_bytes, config.limits.ram_bytes or inference.adapter_ram_bytes),
-        base_digest=base.digest,
-        unload_after_s=inference.unload_after_s,
-        pinned=pinned_sources(home, base),
-    )
-
-
-def _backend_settings(home: Home, config: Config, base: Base, backend: str) -> BackendSettings:
-    inference = config.inference
-    return BackendSettings(
-        base_folder=str(base.folder) if base.folder else None,
-        device=inference.device,
-        dtype=inference.dtype,
-        threads=inference.threads,
-        batch_max=inference.batch_max,
-        context_max=inference.context_max,
-        kv_cache_bytes=inference.kv_cache_bytes,
-        quantisation=inference.quantisation,
-        acceleration=inference.acceleration,
-        merge_after_steps=inference.merge_after_steps,
-        cache_folder=str(home.cache),
-        adapter_rank_max=_adapter_rank_max(home, base) if backend == "vllm" else 0,
-        server_url=inference.server_url or None,
-        server_command=inference.server_command,
-    )
-
-
-def _adapter_rank_max(home: Home, base: Base) -> int:
-    ranks = (adapter.rank_max for adapter in list_adapters(home) if adapter.manifest.base.digest == base.digest)
-    return max(ranks, default=0)

@@ -2,47 +2,32 @@
 
 import os
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from support.batches import GREEDY, TABLE_BLOCKS, Orders, drawing, generate, load, separate_tables, source_of
 from support.fake_vllm import Behaviour, fake_vllm
 from support.llama_programs import llama_program
+from support.on_card import MODE, open_on_card, set_up_kernels
 from support.real_vllm import VLLM_VARIABLE, real_vllm
 from support.tiny import make_adapter, make_base
 from support.tiny_gguf import make_gguf_base
 
-from openledger_node.engine.backend import BLOCK_TOKENS, Backend, BackendSettings, BatchRow, Draw
+from openledger_node.engine.backend import BLOCK_TOKENS, Backend, BackendSettings, BatchRow
 from openledger_node.errors import ModelError
-from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_node.plugs import load_plug, plug_names
 from openledger_protocol.errors import AdapterRefusedError
-from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
-GREEDY = SamplingParams(max_tokens=100, seed=1, temperature=0)
+set_up_kernels()
+
 PROMPTS = [(5, 6, 7), (9,), tuple(range(10, 60)), (40, 41), (3,) * 20]
 ADAPTERS = [AdapterId("0xaa"), AdapterId("0xbb"), None]
 
-TABLE_BLOCKS = 8  # for 128 tokens
-
 Open = Callable[[], Backend]
-Orders = dict[str, tuple[tuple[int, ...], AdapterId | None]]
-Tables = dict[str, tuple[int, ...]]
-
-
-def source_of(root: Path, *ids: AdapterId, weight: float = 1.0) -> AdapterSource:
-    parts = tuple(AdapterPart(folder=str(root / adapter_id), weight=weight) for adapter_id in ids)
-    return AdapterSource(id=AdapterId("+".join(ids)), parts=parts)
-
-
-def load(backend: Backend, source: AdapterSource) -> None:
-    backend.load_adapter(source.id, backend.read_adapter(source))
-
-
-def drawing(row_end: int, sampling: SamplingParams = GREEDY) -> Draw:
-    return Draw(sampling=sampling, position=row_end)
 
 
 @pytest.fixture(scope="session")
@@ -64,9 +49,20 @@ def vllm_url(tiny: Path) -> Iterator[str]:
 
 
 ACCELERATED = "torch_lora, accelerated"
+ON_A_CARD = "torch_lora, on a card"
 
 
-@pytest.fixture(params=[*plug_names("backend"), ACCELERATED])
+DEEP = pytest.mark.deep(reason="tests/node/backends/cuda/test_backend.py compares it with torch_lora")
+
+
+@pytest.fixture(autouse=True)
+def overflow_is_silent() -> Iterator[None]:
+    """As on a card; numpy, which Triton's interpreter computes with, would warn of rows that only fill a bucket."""
+    with np.errstate(all="ignore"):
+        yield
+
+
+@pytest.fixture(params=[*plug_names("backend"), ACCELERATED, pytest.param(ON_A_CARD, marks=() if MODE else (DEEP,))])
 def open_plug(request: pytest.FixtureRequest, tiny: Path) -> Open:
     is_accelerated = request.param == ACCELERATED
     folders = {"fake": None, "llamacpp": str(tiny / "gguf")}
@@ -83,55 +79,20 @@ def open_plug(request: pytest.FixtureRequest, tiny: Path) -> Open:
     )
 
     def opened() -> Backend:
+        if request.param == ON_A_CARD:
+            return loaded(open_on_card(replace(settings, adapter_bytes=1 << 20)))
         backend: Backend = load_plug("backend", "torch_lora" if is_accelerated else request.param)(settings)
         if is_accelerated and backend.profile.kernel == "torch":
             pytest.skip("needs a processor with AVX512-BF16 and a C++ compiler")
         request.addfinalizer(getattr(backend, "close", lambda: None))
+        return loaded(backend)
+
+    def loaded(backend: Backend) -> Backend:
         for adapter_id in filter(None, ADAPTERS):
             load(backend, source_of(tiny, adapter_id))
         return backend
 
     return opened
-
-
-def separate_tables(names: Iterable[str]) -> Tables:
-    """A block table of its own for each sequence."""
-    firsts = {name: number * TABLE_BLOCKS for number, name in enumerate(names)}
-    return {name: tuple(range(first, first + TABLE_BLOCKS)) for name, first in firsts.items()}
-
-
-def generate(
-    backend: Backend,
-    orders: Orders,
-    *,
-    count: int = 8,
-    chunk: int = 1000,
-    sampling: SamplingParams = GREEDY,
-    tables: Tables | None = None,
-    seen: dict[str, int] | None = None,
-) -> dict[str, list[int]]:
-    """Run prompts together, in chunks, then decode `count` tokens of each; `seen` of a prompt is cached already."""
-    tables = tables or separate_tables(orders)
-    tokens = {name: list(prompt) for name, (prompt, _) in orders.items()}
-    seen = {**dict.fromkeys(orders, 0), **(seen or {})}
-    for name, (_, adapter_id) in orders.items():
-        backend.join(name, adapter_id)
-    drawn: dict[str, list[int]] = {name: [] for name in orders}
-    while any(len(ids) < count for ids in drawn.values()):
-        rows = []
-        for name, ids in tokens.items():
-            part = tuple(ids[seen[name] : seen[name] + chunk])
-            end = seen[name] + len(part)
-            blocks = tables[name][: -(-end // BLOCK_TOKENS)]
-            draw = drawing(end, sampling) if end == len(ids) else None
-            rows.append(BatchRow(sequence_id=name, token_ids=part, position=seen[name], blocks=blocks, draw=draw))
-            seen[name] = end
-        for name, found in backend.step(tuple(rows)).items():
-            tokens[name].append(found.token)
-            drawn[name].append(found.token)
-    for name in orders:
-        backend.leave(name)
-    return {name: ids[:count] for name, ids in drawn.items()}
 
 
 def mixed_orders() -> Orders:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -204,3 +205,13 @@ def test_the_installed_torch_is_read_without_loading_it() -> None:
     found = find_torch()
     assert found is not None
     assert found == (torch.__version__, torch.version.cuda, torch.version.hip)
+
+
+def test_triton_is_known_by_its_own_file_whatever_its_package_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "__init__.py"
+    monkeypatch.setattr(cards, "find_spec", lambda _: SimpleNamespace(origin=str(file)))
+    for text, found in (('__version__ = "3.5.1+rocm7"\n', (3, 5)), ("version = 1\n", None), ("", None)):
+        file.write_text(text)
+        assert cards._triton_version() == found

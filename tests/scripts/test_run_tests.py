@@ -80,13 +80,13 @@ def test_every_file_runs_once_and_what_belongs_together_runs_together(runner: An
     assert all(job.expected_s <= runner.BUNDLE_S for job in others)
 
 
-def test_all_test_files_of_this_project_are_run_or_belong_to_a_server(
+def test_all_test_files_of_this_project_are_run_or_belong_to_a_server_or_a_card(
     runner: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
     missed = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")}
     missed -= {file for job in runner.bundles(runner.test_files(), {}) for file in job.paths}
-    assert {Path(file).parent for file in missed} == {Path("tests/vllm"), Path("tests/llamacpp")}
+    assert {Path(file).parent for file in missed} == {Path("tests/vllm"), Path("tests/llamacpp"), Path("tests/gpu")}
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..config import load_config
 from ..engine.benchmark import BatchFigures, BenchmarkWork, Figures, run_benchmark
+from ..engine.options import engine_options
 from ..errors import ConfigError
 from ..home import claim_home
+from ..machine import usable_bytes
 from ..models.bases import Base, find_base
 from .daemon_client import open_node_home
 from .render import emit_json, err_console, megabytes, out_console, plain, show_lines, show_table
+from .shared_benchmark import render_shared
 
 RANK_MAX = 512
 
@@ -30,19 +33,23 @@ def benchmark(
     rank: Annotated[
         int, typer.Option(help="Rank of the adapters, which are made for the benchmark.", min=1, max=RANK_MAX)
     ] = 16,
+    share: Annotated[
+        bool, typer.Option("--share", help="Print a block to paste into an issue, with card, driver and versions.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure this machine with the base and the engine of your settings. Stop the node first.
 
     It runs batches of 1, 8 and 32 requests, up to batch_max, on the bare base and with a different adapter for every
     request. Prompts and adapters are random numbers. The adapters are written to the data directory and then removed.
-    """
-    from ..daemon import engine_options  # imported here because the web framework takes half a second
 
+    With `--share` it also times drawn tokens and a pause, and prints the GPU's bars. The block has no paths, no keys,
+    and no name of a base of your own.
+    """
     home = open_node_home()
     config, _ = load_config(home.config_file)
     base = find_base(home, config.inference.base)
-    work = BenchmarkWork(prompt_tokens=prompt_tokens, answer_tokens=answer_tokens, rank=rank)
+    work = BenchmarkWork(prompt_tokens=prompt_tokens, answer_tokens=answer_tokens, rank=rank, is_shared=share)
     if work.num_tokens > config.inference.context_max:
         raise ConfigError(
             f"prompt and answer are {work.num_tokens} tokens together but [inference] context_max is "
@@ -53,6 +60,8 @@ def benchmark(
         figures = run_benchmark(options, work, home.root, report)
     if as_json:
         emit_json("benchmark", benchmark_to_json(base, work, figures, load))
+    elif share:
+        out_console.print(render_shared(base, work, figures, usable_bytes()), markup=False)
     else:
         _show(base, work, figures, load)
 
@@ -91,7 +100,9 @@ def benchmark_to_json(base: Base, work: BenchmarkWork, figures: Figures, load: f
         "quantisation": profile.quantisation,
         "threads": profile.threads,
         "load": round(load, 2),
-        **asdict(work),
+        "prompt_tokens": work.prompt_tokens,
+        "answer_tokens": work.answer_tokens,
+        "rank": work.rank,
         "start_s": round(figures.start_s, 3),
         "batches": [_rounded(batch) for batch in figures.batches],
         "adapter_load_ms": _tenths(figures.load_ms),
@@ -102,6 +113,7 @@ def benchmark_to_json(base: Base, work: BenchmarkWork, figures: Figures, load: f
         "peak_bytes": figures.peak_bytes,
         "card_bytes": figures.card_bytes,
         "failed": len(figures.failures),
+        "shared": asdict(figures.shared) if figures.shared else None,
         "verdict": verdict(figures),
     }
 

@@ -30,8 +30,10 @@ class BackendSettings:
     device_bytes_max: int = 0  # the owner's cap on a GPU's memory; 0: none
     reserve_bytes: int = 0  # of GPU memory that an automatic KV cache leaves to steps and adapters
     kv_cache_bytes: int = 0  # for keys and values; 0: enough for `batch_max` sequences of `context_max` tokens
+    adapter_bytes: int = 1 << 30  # for adapters on the device, for backends that allocate it at the start
+    prefill_tokens_max: int = 512  # prompt tokens of a step, for backends that measure the largest step
     quantisation: str = "auto"  # of the base: auto, none, int8, int4, nf4
-    acceleration: str = "auto"  # the compiled CPU path: auto, off
+    acceleration: str = "auto"  # the compiled CPU path, and the kernels for a GPU: auto, off
     merge_after_steps: int = (
         0  # steps with one adapter alone in the batch before it is merged into the base; 0: never
     )
@@ -46,7 +48,7 @@ class Profile:
     """Properties of an open backend."""
 
     backend: str
-    kernel: str  # one of torch, avx512_bf16, amx_bf16, transformers, vllm, llama.cpp, none
+    kernel: str  # one of torch, avx512_bf16, amx_bf16, triton, transformers, vllm, llama.cpp, none
     device: str
     dtype: str
     quantisation: str  # of the base's linear maps as they are served: none, int8, int4, nf4

@@ -11,7 +11,7 @@ from ..machine import Machine, look_at_machine
 from ..models.decoder_config import DecoderConfig
 from ..models.known_bases import KNOWN_BASES, KnownBase
 from .backend import BackendSettings
-from .budget import LEAST_BYTES, MemoryPlan, fit, is_on_gpu, needs_of, number_bytes_of, plan_memory
+from .budget import LEAST_BYTES, MemoryPlan, fit, is_on_gpu, needs_of, number_bytes_of, plan_memory, runs_kernels
 from .memory_plan import memory_needs
 
 AUTO = "auto"
@@ -44,6 +44,7 @@ class Room:
 
     size_bytes: int
     on_gpu: bool
+    has_kernels: bool = False  # the card runs the engine's own kernels, which take less of it for themselves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +71,8 @@ def room_on(machine: Machine, inference: InferenceConfig, limits: LimitsConfig) 
     card = machine.usable_card if inference.device != "cpu" else None
     there = card.free_bytes if card else machine.ram_bytes * RAM_PERCENT // 100
     cap = limits.vram_bytes if card else limits.ram_bytes
-    return Room(size_bytes=min(there, cap or there), on_gpu=card is not None)
+    has_kernels = card is not None and card.vendor != "apple" and runs_kernels(inference)
+    return Room(size_bytes=min(there, cap or there), on_gpu=card is not None, has_kernels=has_kernels)
 
 
 def fit_here(settings: BackendSettings, config: Config, folder: Path | None) -> tuple[BackendSettings, int]:
@@ -85,7 +87,8 @@ def fit_here(settings: BackendSettings, config: Config, folder: Path | None) -> 
     inference, limits = config.inference, config.limits
     on_gpu = is_on_gpu(inference.device)
     cap_bytes = limits.vram_bytes if on_gpu else limits.ram_bytes
-    needs = needs_of(folder, inference, on_gpu=on_gpu)
+    cache = Path(settings.cache_folder) if settings.cache_folder else None
+    needs = needs_of(folder, inference, on_gpu=on_gpu, has_kernels=on_gpu and runs_kernels(inference, cache))
     adapter_bytes = inference.adapter_cache_bytes
     if on_gpu and not cap_bytes and needs.full_kv_bytes and inference.backend in PLANNED_BACKENDS:
         room = room_on(look_at_machine(), inference, limits)
@@ -132,10 +135,14 @@ def propose(inference: InferenceConfig, room: Room) -> KnownBase:
 
 def _form(config: DecoderConfig, settings: InferenceConfig, room: Room) -> Form:
     number_bytes = number_bytes_of(settings.dtype, on_gpu=room.on_gpu)
-    needs = memory_needs(config, settings, is_on_gpu=room.on_gpu, number_bytes=number_bytes)
+    needs = memory_needs(
+        config, settings, is_on_gpu=room.on_gpu, number_bytes=number_bytes, has_kernels=room.has_kernels
+    )
     takes = max(needs.fixed_bytes + (2 + needs.adapter_copies) * LEAST_BYTES, needs.base_bytes + needs.load_bytes)
     try:
-        plan: MemoryPlan | None = plan_memory(config, settings, cap_bytes=room.size_bytes, on_gpu=room.on_gpu)
+        plan: MemoryPlan | None = plan_memory(
+            config, settings, cap_bytes=room.size_bytes, on_gpu=room.on_gpu, has_kernels=room.has_kernels
+        )
     except ConfigError:
         plan = None
     if plan and (plan.kv_tokens < FITS_TOKENS or plan.num_adapters < FITS_ADAPTERS):

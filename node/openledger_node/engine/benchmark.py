@@ -55,8 +55,12 @@ def parse_used(output: str, process_id: int) -> int | None:
 # ---- benchmark
 
 BATCHES = (1, 8, 32)
+CHAT_BATCH = 16
+CHAT_TEMPERATURE, CHAT_TOP_P = 0.7, 0.9
 ROUNDS = 3
 TTFT_SHARE = 0.95
+
+PAUSE_POLL_S = 0.002
 
 LAST_BEAT_S = 0.3
 """Seconds after the last answer until the engine's last beat, with its final figures, has arrived."""
@@ -75,6 +79,7 @@ class BenchmarkWork:
     prompt_tokens: int
     answer_tokens: int
     rank: int
+    is_shared: bool = False  # the figures are compared with other machines': drawn tokens and a pause are timed too
 
     @property
     def num_tokens(self) -> int:
@@ -91,6 +96,17 @@ class BatchFigures:
     tokens_per_s: float  # of all requests together, including the time for prompts
     ttft_ms: float
     ttft_p95_ms: float
+    step_ms: float  # between two tokens of an answer, median; 0 for answers of one token
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedFigures:
+    """Figures of a benchmark that is shared."""
+
+    chat_batch: int
+    greedy_step_ms: float  # of a batch of that size on the bare base
+    chat_step_ms: float  # of the same, with tokens drawn as in a chat
+    pause_s: float  # until the engine's process is gone, and its memory with it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +123,7 @@ class Figures:
     peak_bytes: int | None  # of the engine's process
     card_bytes: int | None
     failures: tuple[str, ...]
+    shared: SharedFigures | None = None
 
 
 def run_benchmark(options: EngineOptions, work: BenchmarkWork, scratch: Path, report: Report) -> Figures:
@@ -162,6 +179,7 @@ class _Bench:
         loaded = await _last_beat(engine)
         batches = [await self.batch(engine, size, has) for has in self.kinds for size in self.sizes]
         beat, process_id = await _last_beat(engine), engine.process_id
+        on_card = card_bytes(process_id) if process_id and profile.device == "cuda" else None
         return Figures(
             profile=profile,
             start_s=start_s,
@@ -171,8 +189,9 @@ class _Bench:
             adapter_bytes=loaded.adapter_bytes // len(loaded.resident) if loaded.resident else None,
             batch_fits=sequences_that_fit(profile, self.work.num_tokens, self.options.settings.batch_max),
             peak_bytes=beat.peak_rss_bytes or None,
-            card_bytes=card_bytes(process_id) if process_id and profile.device == "cuda" else None,
+            card_bytes=on_card,
             failures=tuple(self.failures),
+            shared=await self.shared(engine) if self.work.is_shared else None,
         )
 
     @property
@@ -196,12 +215,40 @@ class _Bench:
             tokens_per_s=middle.tokens_per_s,
             ttft_ms=statistics.median(first_ms),
             ttft_p95_ms=first_ms[min(len(first_ms) - 1, int(TTFT_SHARE * len(first_ms)))],
+            step_ms=step_ms(middle),
         )
 
-    async def time(self, engine: Engine, sources: Items[AdapterSource | None], answer_tokens: int) -> Timing:
+    async def shared(self, engine: Engine) -> SharedFigures:
+        """Time batches whose tokens are drawn, then a pause; the engine is gone afterwards."""
+        self.step("tokens drawn as in a chat")
+        size = min(CHAT_BATCH, self.options.settings.batch_max)
+        rows: Items[AdapterSource | None] = [None] * size
+        greedy = await self.time(engine, rows, self.work.answer_tokens)
+        chat = await self.time(engine, rows, self.work.answer_tokens, temperature=CHAT_TEMPERATURE, top_p=CHAT_TOP_P)
+        self.step("a pause")
+        began_s = time.monotonic()
+        engine.rest()
+        while engine.process_id is not None:  # noqa: ASYNC110  # nobody is told of a child's end
+            await trio.sleep(PAUSE_POLL_S)
+        return SharedFigures(
+            chat_batch=size,
+            greedy_step_ms=step_ms(greedy),
+            chat_step_ms=step_ms(chat),
+            pause_s=time.monotonic() - began_s,
+        )
+
+    async def time(
+        self,
+        engine: Engine,
+        sources: Items[AdapterSource | None],
+        answer_tokens: int,
+        *,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+    ) -> Timing:
         """Submit fresh prompts, all at once, and time them."""
         assert engine.profile is not None, "it is ready"
-        sampling = SamplingParams(max_tokens=answer_tokens, seed=0, temperature=0.0)
+        sampling = SamplingParams(max_tokens=answer_tokens, seed=0, temperature=temperature, top_p=top_p)
         commands = [
             Submit(
                 sequence_id=f"benchmark-{next(self.names)}",
@@ -217,8 +264,14 @@ class _Bench:
 
     def step(self, what: str) -> None:
         """Report that the next step begins."""
-        self.report(what, self.num_done, 3 + len(self.kinds) * len(self.sizes) * ROUNDS)
+        num_steps = 3 + len(self.kinds) * len(self.sizes) * ROUNDS + (2 if self.work.is_shared else 0)
+        self.report(what, self.num_done, num_steps)
         self.num_done += 1
+
+
+def step_ms(timing: Timing) -> float:
+    """Milliseconds between two tokens of an answer, median; 0 if no answer has two."""
+    return 1000 * statistics.median(timing.gaps_s) if timing.gaps_s else 0.0
 
 
 async def _last_beat(engine: Engine) -> Beat:

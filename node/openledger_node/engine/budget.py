@@ -5,7 +5,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..card import find_torch, has_card_for
+from ..card import find_torch, has_card_for, missing_for_kernels
 from ..config import InferenceConfig
 from ..errors import ConfigError, ModelError
 from ..home import Home
@@ -13,6 +13,7 @@ from ..machine import has_bfloat16
 from ..models.bases import weight_files
 from ..models.decoder_config import DecoderConfig, read_config
 from .backend import BackendSettings
+from .kernel_verdict import read_verdict
 from .memory_plan import MemoryNeeds, adapter_bytes_of, memory_needs, token_bytes_of
 
 KV_PART_PERCENT = 75
@@ -70,8 +71,9 @@ def fit(
     """
     each = 1 + needs.adapter_copies
     if not cap_bytes:
-        reserve_bytes = needs.step_bytes + each * adapter_cache_bytes if needs.adapter_copies else 0
-        return replace(settings, reserve_bytes=reserve_bytes), adapter_cache_bytes
+        reserve_bytes = needs.step_bytes + each * adapter_cache_bytes if needs.context_bytes else 0
+        settings = replace(settings, reserve_bytes=reserve_bytes, adapter_bytes=adapter_cache_bytes)
+        return settings, adapter_cache_bytes
     room = cap_bytes - needs.fixed_bytes
     if room < (1 + each) * LEAST_BYTES or cap_bytes < needs.base_bytes + needs.context_bytes + needs.load_bytes:
         raise ConfigError(_too_large(settings, cap_bytes, needs))
@@ -81,7 +83,11 @@ def fit(
     kv_room = room - each * adapters
     wanted = settings.kv_cache_bytes or (kv_room if is_owners_cap else needs.full_kv_bytes)
     device_bytes_max = cap_bytes if is_owners_cap else 0
-    return replace(settings, kv_cache_bytes=min(wanted, kv_room), device_bytes_max=device_bytes_max), adapters
+    kv_cache_bytes = min(wanted, kv_room)
+    settings = replace(
+        settings, kv_cache_bytes=kv_cache_bytes, adapter_bytes=adapters, device_bytes_max=device_bytes_max
+    )
+    return settings, adapters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,14 +99,16 @@ class MemoryPlan:
     num_adapters: int  # of rank PLAN_RANK on all linear maps that stay on the device
 
 
-def plan_memory(config: DecoderConfig, settings: InferenceConfig, *, cap_bytes: int, on_gpu: bool) -> MemoryPlan:
+def plan_memory(
+    config: DecoderConfig, settings: InferenceConfig, *, cap_bytes: int, on_gpu: bool, has_kernels: bool = False
+) -> MemoryPlan:
     """Plan a base on torch_lora under a cap, before anything is downloaded or loaded.
 
     Raises:
         ConfigError: the base leaves too little of the cap.
     """
     number_bytes = number_bytes_of(settings.dtype, on_gpu=on_gpu)
-    needs = memory_needs(config, settings, is_on_gpu=on_gpu, number_bytes=number_bytes)
+    needs = memory_needs(config, settings, is_on_gpu=on_gpu, number_bytes=number_bytes, has_kernels=has_kernels)
     wanted = BackendSettings(
         base_folder=None,
         device=settings.device,
@@ -128,7 +136,9 @@ def _too_large(settings: BackendSettings, cap_bytes: int, needs: MemoryNeeds) ->
     )
 
 
-def needs_of(folder: Path | None, settings: InferenceConfig, *, on_gpu: bool) -> MemoryNeeds:
+def needs_of(
+    folder: Path | None, settings: InferenceConfig, *, on_gpu: bool, has_kernels: bool = False
+) -> MemoryNeeds:
     """The needs of the base in `folder`; of an architecture that torch_lora does not know, the size of its files."""
     if folder is None:
         return MemoryNeeds(base_bytes=0)
@@ -137,12 +147,24 @@ def needs_of(folder: Path | None, settings: InferenceConfig, *, on_gpu: bool) ->
     except ModelError:  # the engine says what is wrong with it
         return MemoryNeeds(base_bytes=base_bytes_on_disk(folder))
     number_bytes = number_bytes_of(settings.dtype, on_gpu=on_gpu)
-    return memory_needs(config, settings, is_on_gpu=on_gpu, number_bytes=number_bytes)
+    return memory_needs(config, settings, is_on_gpu=on_gpu, number_bytes=number_bytes, has_kernels=has_kernels)
 
 
 def is_on_gpu(device: str) -> bool:
     """Return True if the engine will use a GPU's memory, as far as one can tell without loading torch."""
     return device in ("cuda", "mps") or (device == "auto" and has_card_for(find_torch()))
+
+
+def runs_kernels(settings: InferenceConfig, cache: Path | None = None) -> bool:
+    """Return True if an NVIDIA or AMD card of this machine will run the engine's own kernels, as far as one can tell.
+
+    `cache`: the folder in which the engine keeps the verdict of its last self-check.
+    """
+    is_wanted = settings.acceleration != "off" and settings.device in ("auto", "cuda")
+    if not is_wanted or missing_for_kernels():
+        return False
+    verdict = read_verdict(cache) if cache else None
+    return verdict is None or not verdict.fault
 
 
 def number_bytes_of(dtype: str, *, on_gpu: bool) -> int:

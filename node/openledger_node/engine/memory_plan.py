@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ..config import InferenceConfig
 from ..machine import usable_bytes
+from ..models.adapter_files.layout import RANK_MAX
 from ..models.decoder_config import DecoderConfig
 
 MIB = 1 << 20
@@ -31,6 +32,24 @@ KEPT_BITS = {"stored": 8, "int8": 8, "int4": 4, "nf4": 4}
 WIDENED_BYTES = 64 * MIB
 """torch_lora widens narrow matrices by four million numbers at a time, which take up to 14 bytes each."""
 
+GRAPHS_BYTES = 64 * MIB
+"""For the launches of recorded steps; an estimate, because no card has measured it."""
+
+ARENA_SHARE = 64
+"""The table that says where adapters lie takes 1/64 of their memory."""
+
+LOW_RANKS, LOW_PIECES, LOW_PIECES_TOKENS = 3 * RANK_MAX, 8, 512
+"""Low-rank products of a row, of three maps. In steps of so many tokens they are summed in pieces."""
+
+SPLITS_MIN, SPLIT_PROGRAMS, SPLIT_KEYS_MIN = 32, 256, 256
+"""Limits of the splits in which the kernels read a sequence's keys; their results are merged in float32."""
+
+DRAWING_EIGHTHS, DRAWING_BYTES = 5, 96 << 10
+"""Of a row that draws: a mask of its vocabulary, the likeliest tokens of each part of it, and a fixed rest."""
+
+GRAPH_ROWS_MAX = 64
+"""Decoding rows of the largest recorded step."""
+
 WIDE_SHARE = 0.6
 """A base in a narrow format is widened for a CPU if it takes at most this share of the memory."""
 
@@ -53,10 +72,16 @@ class MemoryNeeds:
 
 
 def memory_needs(
-    config: DecoderConfig, settings: InferenceConfig, *, is_on_gpu: bool, number_bytes: int
+    config: DecoderConfig,
+    settings: InferenceConfig,
+    *,
+    is_on_gpu: bool,
+    number_bytes: int,
+    has_kernels: bool = False,
 ) -> MemoryNeeds:
     """The needs of a base on torch_lora; `number_bytes`: the bytes of a number in the serving format.
 
+    `has_kernels`: the card runs `backends/cuda`, which has each adapter once, widens no matrix and copies no keys.
     On a CPU the base's pages, the context and the stacks are the system's, which takes them only as they are used.
     """
     quantisation = served_quantisation(config, settings.quantisation, is_on_gpu=is_on_gpu, number_bytes=number_bytes)
@@ -68,8 +93,10 @@ def memory_needs(
         base_bytes=base_bytes,
         load_bytes=load_bytes,
         context_bytes=CONTEXT_BYTES,
-        step_bytes=_step_bytes(config, settings, quantisation, number_bytes),
-        adapter_copies=STACK_COPIES,
+        step_bytes=_kernel_step_bytes(config, settings, number_bytes)
+        if has_kernels
+        else _step_bytes(config, settings, quantisation, number_bytes),
+        adapter_copies=0 if has_kernels else STACK_COPIES,
         full_kv_bytes=full_kv_bytes,
     )
 
@@ -90,6 +117,16 @@ def served_quantisation(config: DecoderConfig, setting: str, *, is_on_gpu: bool,
         return "none"
     wide_bytes, _ = _base_bytes(config, "none", number_bytes, is_on_gpu=is_on_gpu)
     return "none" if not is_on_gpu and wide_bytes <= usable_bytes() * WIDE_SHARE else "stored"
+
+
+def decode_bytes(config: DecoderConfig, quantisation: str, number_bytes: int, *, base_bytes: int, cached: int) -> int:
+    """The bytes that a decode step of the bare base has to read: its matrices, and `cached` tokens of all rows.
+
+    `base_bytes`: the base as it is loaded, with an embedding that is only looked up if it is not the head.
+    """
+    outer_bits = OUTER_BITS.get(quantisation, 8.0 * number_bytes)
+    looked_up = 0 if config.is_tied else int(config.vocab_size * config.d_model * outer_bits) // 8
+    return base_bytes - looked_up + cached * token_bytes_of(config, number_bytes)
 
 
 def adapter_bytes_of(config: DecoderConfig, rank: int, number_bytes: int) -> int:
@@ -130,6 +167,40 @@ def _step_bytes(config: DecoderConfig, settings: InferenceConfig, quantisation: 
     logits = settings.batch_max * config.vocab_size * (number_bytes + 4)
     widened = 0 if quantisation == "none" else WIDENED_BYTES
     return (activations + attention + logits + widened) * STEP_MARGIN_PERCENT // 100
+
+
+def _kernel_step_bytes(config: DecoderConfig, settings: InferenceConfig, number_bytes: int) -> int:
+    """Temporaries of the largest step on the kernels, and what is allocated once for all steps, with a margin.
+
+    A recorded step keeps memory of its own.
+    """
+    recorded = min(settings.batch_max, GRAPH_ROWS_MAX)
+    steps = [(settings.prefill_tokens_max + settings.batch_max, settings.batch_max), (recorded, recorded)]
+    step_bytes = sum(_kernel_pass_bytes(config, number_bytes, tokens=each[0], drawn=each[1]) for each in steps)
+    splits, _ = attention_splits(_context(config, settings), config.num_kv_heads)
+    merged = max(settings.batch_max, recorded) * config.num_heads * splits * (config.head_dim + 1) * 4
+    drawing = settings.batch_max * (config.vocab_size * DRAWING_EIGHTHS // 8 + DRAWING_BYTES)
+    num_ropes = 2 if config.rope_sliding else 1
+    turns = num_ropes * 2 * _context(config, settings) * config.rotary_dim * number_bytes
+    arena_bytes = settings.adapter_cache_bytes // ARENA_SHARE + MIB
+    return (step_bytes + merged + drawing + turns) * STEP_MARGIN_PERCENT // 100 + arena_bytes + GRAPHS_BYTES
+
+
+def attention_splits(context: int, num_kv_heads: int) -> tuple[int, int]:
+    """The pieces in which a sequence's keys are read, and the keys of each."""
+    most = max(SPLITS_MIN, -(-SPLIT_PROGRAMS // num_kv_heads))
+    each = -(-context // most)
+    split_keys = -(-each // SPLIT_KEYS_MIN) * SPLIT_KEYS_MIN
+    return -(-context // split_keys), split_keys
+
+
+def _kernel_pass_bytes(config: DecoderConfig, number_bytes: int, *, tokens: int, drawn: int) -> int:
+    """The buffers of one pass: residual stream and embeddings, a layer's products, low-rank products and logits."""
+    hidden = 8 + 2 * number_bytes  # of them in float32 in some bases
+    row = hidden * config.d_model + number_bytes * (2 * config.d_q + 2 * config.d_kv + 3 * config.d_mlp)
+    low = max(tokens, min(tokens, LOW_PIECES_TOKENS) * LOW_PIECES) * LOW_RANKS * 4
+    logits = drawn * config.vocab_size * (number_bytes + 4 + (8 if config.logit_cap else 0))
+    return tokens * row + low + logits
 
 
 def _context(config: DecoderConfig, settings: InferenceConfig) -> int:

@@ -46,7 +46,7 @@ def draw(logits: Logits, how: Draw) -> Drawn:
     """
     row = penalised(logits, how)
     if how.allowed is not None and (words := how.allowed.words()) is not None:
-        row = np.where(_bits(words, len(row)), row, np.float32(-np.inf))
+        row = np.where(allowed_by(words, len(row)), row, np.float32(-np.inf))
     token = _drawn_id(row, how.sampling, how.position)
     if how.sampling.logprobs is None:
         return Drawn(token=token)
@@ -62,17 +62,31 @@ def penalised(logits: Logits, how: Draw) -> Logits:
     if not has_penalties(params):
         return logits
     row = logits.copy()
-    counts = np.bincount(np.array(how.output_ids, dtype=np.intp), minlength=len(row))  # (vocabulary,)
-    said = np.flatnonzero(counts)
-    if params.repetition_penalty != 1:
-        seen = np.union1d(said, np.array(how.prompt_ids, dtype=np.intp))
-        old = row[seen].astype(np.float64)
-        with np.errstate(over="ignore"):
-            new = np.where(old > 0, old / params.repetition_penalty, old * params.repetition_penalty)
-        row[seen] = np.minimum(new, LOGIT_MAX)
-    taken_off = counts[said] * params.frequency_penalty + params.presence_penalty
-    row[said] = row[said].astype(np.float64) - taken_off
+    ids, counts = penalised_ids(how)
+    row[ids] = penalised_values(row[ids], counts, params)
     return row
+
+
+def penalised_ids(how: Draw) -> tuple[Ids, Ids]:
+    """The token ids whose logits penalties change, in ascending order, and how often each is in the answer."""
+    said, counts = np.unique(np.array(how.output_ids, dtype=np.intp), return_counts=True)
+    if how.sampling.repetition_penalty == 1:
+        return said, counts
+    ids = np.union1d(said, np.array(how.prompt_ids, dtype=np.intp))
+    all_counts = np.zeros(len(ids), dtype=np.intp)
+    all_counts[np.searchsorted(ids, said)] = counts
+    return ids, all_counts
+
+
+def penalised_values(values: Logits, counts: Ids, params: SamplingParams) -> Logits:
+    """The logits of `penalised_ids` after penalties."""
+    with np.errstate(over="ignore"):
+        if params.repetition_penalty != 1:
+            old = values.astype(np.float64)
+            new = np.where(old > 0, old / params.repetition_penalty, old * params.repetition_penalty)
+            values = np.minimum(new, LOGIT_MAX).astype(np.float32)
+        taken_off = counts * params.frequency_penalty + params.presence_penalty
+        return np.where(counts > 0, values.astype(np.float64) - taken_off, values).astype(np.float32)
 
 
 def kept_ids(logits: Logits, params: SamplingParams) -> Ids:
@@ -80,7 +94,7 @@ def kept_ids(logits: Logits, params: SamplingParams) -> Ids:
     ids = largest(logits, params.top_k) if params.top_k else np.arange(len(logits))
     if params.min_p > 0:
         ids = ids[_scores(logits[ids], params.temperature) >= np.log(params.min_p) - SCORE_MARGIN]
-        ids = ids[_weights(logits[ids], params.temperature, logits.max()) >= params.min_p]
+        ids = ids[relative_weights(logits[ids], params.temperature, logits.max()) >= params.min_p]
     if params.top_p < 1:
         values = logits[ids]
         ids = ids[largest(values, _nucleus_size(values, params.temperature, params.top_p))]
@@ -129,8 +143,12 @@ def _winner(values: Logits, raw: Raw, temperature: float) -> int:
     top = float(values.max())
     score = (float(values[first]) - top) / temperature + float(_noise(raw[first : first + 1])[0])
     places = np.flatnonzero(bounds >= score - SCORE_MARGIN)
-    exact = values[places].astype(np.float64) / temperature + _noise(raw[places])
-    return int(places[exact.argmax()])
+    return int(places[exact_scores(values[places], raw[places], temperature).argmax()])
+
+
+def exact_scores(values: Logits, raw: Raw, temperature: float) -> Doubles:
+    """Logits over temperature, with their noise. The highest score wins, of equals the one with the lowest id."""
+    return np.asarray(values.astype(np.float64) / temperature + _noise(raw))
 
 
 def _nucleus_size(values: Logits, temperature: float, top_p: float) -> int:
@@ -138,17 +156,26 @@ def _nucleus_size(values: Logits, temperature: float, top_p: float) -> int:
     if len(values) > HEAD_SIZE:
         total = np.exp(_scores(values, temperature)).sum()
         head = np.sort(np.partition(values, len(values) - HEAD_SIZE)[-HEAD_SIZE:])[::-1]
-        reached = np.cumsum(_weights(head, temperature, head[0])) / total
-        size = int(np.searchsorted(reached, top_p)) + 1
-        is_clear = np.abs(reached[max(0, size - 2) : size] - top_p).min() > HEAD_TOLERANCE
-        if size <= HEAD_SIZE and is_clear:
+        weights = relative_weights(head, temperature, head[0])
+        if (size := nucleus_of_head(weights, total, top_p, HEAD_TOLERANCE)) is not None:
             return size
     ordered = np.sort(values)[::-1]
-    weights = _weights(ordered, temperature, ordered[0])
+    weights = relative_weights(ordered, temperature, ordered[0])
     return int(np.searchsorted(np.cumsum(weights) / weights.sum(), top_p)) + 1
 
 
-def _weights(values: Logits, temperature: float, top: np.float32) -> Doubles:
+def nucleus_of_head(weights: Doubles, total: float, top_p: float, tolerance: float) -> int | None:
+    """The nucleus's size by the likeliest tokens' weights, likeliest first; None if they can't tell.
+
+    `tolerance`: bounds the error of weights / `total`.
+    """
+    reached = np.cumsum(weights) / total
+    size = int(np.searchsorted(reached, top_p)) + 1
+    is_clear = np.abs(reached[max(0, size - 2) : size] - top_p).min() > tolerance
+    return size if size <= len(weights) and is_clear else None
+
+
+def relative_weights(values: Logits, temperature: float, top: np.float32) -> Doubles:
     """Probabilities relative to the likeliest token's."""
     return np.asarray(np.exp(values.astype(np.float64) / temperature - np.float64(top) / temperature))
 
@@ -169,8 +196,8 @@ def _noise(raw: Raw) -> Doubles:
     return np.asarray(-np.log(-np.log(np.minimum(uniform, UNIFORM_MAX))))
 
 
-def _bits(words: NDArray[np.uint32], size: int) -> NDArray[np.bool_]:
-    """The first `size` bits, lowest first in each word."""
+def allowed_by(words: NDArray[np.uint32], size: int) -> NDArray[np.bool_]:
+    """True for each of `size` token ids that a mask allows; the lowest bit of a word is its first token."""
     return np.unpackbits(words.astype("<u4", copy=False).view(np.uint8), count=size, bitorder="little").view(np.bool_)
 
 

@@ -9,6 +9,8 @@ has just computed is found in the cache.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from openledger_protocol.primitives import AdapterId
+
 from ..models.adapter_source import AdapterSource
 from .backend import BLOCK_TOKENS, BatchRow, Draw, Drawn, Mask, has_penalties
 from .blocks import BlockPool, Table
@@ -73,6 +75,11 @@ class Scheduler:
     def running(self) -> list[Sequence]:
         """The sequences that have a place in the batch, oldest first."""
         return list(self._running.values())
+
+    @property
+    def adapters_in_use(self) -> set[AdapterId]:
+        """The adapters of the running sequences."""
+        return {sequence.adapter_id for sequence in self._running.values() if sequence.adapter_id}
 
     def is_running(self, sequence_id: str) -> bool:
         """Return True if a sequence has a place in the batch."""

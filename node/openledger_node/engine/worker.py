@@ -1,4 +1,4 @@
-"""The engine's process: schedule → step → postprocess, in one thread and without a lock.
+"""The engine's process: commands in, one step after another, events out.
 
 `python -m openledger_node.engine.worker FD` exchanges frames over the inherited socket FD. It ends when the other
 end closes, even if the daemon was killed, so no process is left behind and its memory is freed.
@@ -14,18 +14,17 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
-from typing import cast
 
-from openledger_protocol.errors import AdapterRefusedError, MalformedError, ProtocolError, UnavailableError
+from openledger_protocol.errors import MalformedError, ProtocolError
 from openledger_protocol.primitives import AdapterId
 
 from ..errors import NodeError
 from ..models.bases import check_base
 from ..plugs import load_plug
 from .answer import AnswerSetup, Live, Pushed, sequence_of, step_tokens
-from .backend import LATER, Backend, BatchRow, Drawn, Mask, PollingBackend, Words
+from .backend import Backend, Drawn, Mask, Words
 from .faults import device_error_of
-from .fit import check_fits, is_out_of_memory
+from .fit import check_fits
 from .frames import (
     Allow,
     Cancel,
@@ -43,11 +42,11 @@ from .frames import (
 )
 from .grammar import Grammar, open_grammars
 from .load_gate import LoadGate
-from .loader import NO_MEMORY
 from .probe import Prober
 from .residency import Residency
 from .scheduler import Scheduler
 from .sequence import Sequence
+from .stepper import Stepper
 from .supervision import Meter
 from .tokenizer import open_tokenizer, template_head
 from .worker_io import Link, beat, end_with_daemon
@@ -59,9 +58,6 @@ log = logging.getLogger(__name__)
 
 ONE_MEMORY = ("cpu", "mps")
 """Devices whose memory is the machine's own, so that a copy of an adapter in RAM would be a second one."""
-
-OUT_OF_MEMORY_MAX = 3
-"""Steps in a row that may run out of memory, each at the cost of one sequence. After that the process ends."""
 
 
 class Worker:
@@ -105,10 +101,11 @@ class Worker:
         self._stuck: dict[str, MalformedError] = {}  # no token fits their grammar; refused after this step
         self._removed: set[AdapterId] = set()  # from the adapter library, while sequences still need them
         self._meter = Meter()
-        self._num_out_of_memory = 0  # steps in a row
         self._beat_at_s = 0.0
         self._is_moving = False  # the last step ran rows
-        self._run_rows = cast(PollingBackend, backend).poll if profile.schedules_itself else backend.step
+        self._stepper = Stepper(
+            backend, self._scheduler, self._residency, announce=self._announce, refused=self._refused
+        )
 
     def run(self) -> None:
         """Obey commands and run steps until the daemon closes the socket."""
@@ -148,7 +145,7 @@ class Worker:
             check_fits(sequence, self._backend.profile)
             live = self._setup.live(command.sampling, command.resumed_ids)
         except ProtocolError as error:
-            self._link.send(_refused(command.sequence_id, error))
+            self._refused(command.sequence_id, error)
             return
         if reason := live.answer.finish_reason:  # the engine before this one died on the last token
             self._link.send(Finished(sequence_id=command.sequence_id, reason=reason))
@@ -157,36 +154,18 @@ class Worker:
         self._scheduler.add(sequence)
 
     def _step(self) -> bool:
-        """Admit sequences and run one step; return False if there was nothing to run."""
-        self._residency.collect(self._in_use())
+        """Run one step and post its tokens; return False if there was nothing to run."""
         self._unload_removed()
-
-        for sequence in self._scheduler.park():  # first, because each frees a place
-            self._backend.leave(sequence.sequence_id)
-        if joined := self._scheduler.admit(self._can_join):
-            self._link.send(Joined(sequence_ids=tuple(sequence.sequence_id for sequence in joined)))
-        for sequence in joined:
-            self._join(sequence)
-        self._residency.read_ahead(self._scheduler.waiting_adapters())
-
-        step = self._scheduler.schedule()
-        for sequence in step.preempted:
-            self._backend.leave(sequence.sequence_id)
-        rows = step.rows
-        drawn = self._run(rows) if rows else None
-        rows = self._without_stuck(rows)
-        if drawn is not None:
-            rows = tuple(row for row in rows if drawn.get(row.sequence_id) is not LATER)
-            drawn = {name: each for name, each in drawn.items() if each is not LATER}
-            self._meter.note(time.monotonic(), len(drawn))
-            if pushed := [self._push(one.sequence_id, drawn) for one in self._scheduler.advance(rows, drawn)]:
-                self._link.post(partial(step_tokens, pushed))  # its texts are made while the next step computes
-            for row in rows:
-                if row.draw and row.sequence_id not in drawn:
-                    self._refuse(row.sequence_id, self._overflow(row.sequence_id), is_tainted=True)
+        stepped = self._stepper.step()
+        self._refuse_stuck()
+        if stepped.drawn:
+            self._meter.note(time.monotonic(), len(stepped.drawn))
+        grown = [one.sequence_id for one in stepped.grown if one.sequence_id in self._live]
+        if pushed := [self._push(sequence_id, stepped.drawn) for sequence_id in grown]:
+            self._link.post(partial(step_tokens, pushed))  # its texts are made while the next step computes
         # NOTE: no beat while only LATER comes: a server that hangs must look like a freeze.
-        self._is_moving = bool(rows)
-        return bool(step.rows)
+        self._is_moving = bool(stepped.rows)
+        return stepped.has_run
 
     def _push(self, sequence_id: str, drawn: dict[str, Drawn]) -> Pushed:
         """Add a sequence's token to its answer, which may end with it."""
@@ -195,45 +174,6 @@ class Worker:
         if live.answer.finish_reason:
             self._drop(sequence_id)
         return Pushed(sequence_id=sequence_id, drawn=token, text=text, reason=live.answer.finish_reason)
-
-    def _join(self, sequence: Sequence) -> None:
-        """Give a sequence its place in the backend, or refuse it if the memory is too small for its adapter."""
-        try:
-            self._backend.join(sequence.sequence_id, sequence.adapter_id)
-        except AdapterRefusedError as error:
-            self._forget(sequence.sequence_id)
-            self._link.send(_refused(sequence.sequence_id, error))
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            self._forget(sequence.sequence_id)
-            self._link.send(_refused(sequence.sequence_id, UnavailableError(NO_MEMORY)))
-        else:
-            self._residency.note_joined(sequence)
-
-    def _run(self, rows: tuple[BatchRow, ...]) -> dict[str, Drawn] | None:
-        """Run the rows; if the memory is too small for them, refuse the newest sequence and return None."""
-        try:
-            drawn = self._run_rows(rows)
-        except Exception as error:
-            self._num_out_of_memory += 1
-            if not is_out_of_memory(error) or self._num_out_of_memory > OUT_OF_MEMORY_MAX:
-                raise
-            newest = self._scheduler.running[-1]
-            self._refuse(newest.sequence_id, UnavailableError("the engine's memory is full: try again later"))
-            return None
-        self._num_out_of_memory = 0
-        return drawn
-
-    def _overflow(self, sequence_id: str) -> ProtocolError:
-        """The refusal of a sequence whose numbers overflowed: by its adapter, or by the base in this format."""
-        dtype = self._backend.profile.dtype
-        if any(one.sequence_id == sequence_id and one.adapter for one in self._scheduler.running):
-            return AdapterRefusedError(
-                f"the numbers of this answer overflowed in {dtype}: its adapter is not usable here"
-            )
-        log.warning('the numbers of the base overflowed in %s: set [inference] dtype = "float32"', dtype)
-        return UnavailableError("the numbers of this answer overflowed here: send the request to another node")
 
     def _allowed(self, sequence_id: str) -> Mask | None:
         """Tokens that a sequence's grammar allows next; None if it has no grammar."""
@@ -247,53 +187,29 @@ class Worker:
             self._stuck[sequence_id] = error
             return None
 
-    def _without_stuck(self, rows: tuple[BatchRow, ...]) -> tuple[BatchRow, ...]:
-        """Refuse the sequences whose grammar allowed no token in this step, and return the rows of the others."""
+    def _refuse_stuck(self) -> None:
+        """Refuse the sequences whose grammar allowed no token in this step; the token that they drew is not used."""
         for sequence_id, error in self._stuck.items():
             if sequence_id in self._live:
-                self._refuse(sequence_id, error)
-        left = tuple(row for row in rows if row.sequence_id not in self._stuck)
+                self._stepper.refuse(sequence_id, error)
         self._stuck.clear()
-        return left
 
-    def _drop(self, sequence_id: str, *, is_tainted: bool = False) -> None:
-        is_joined = self._scheduler.is_running(sequence_id)
-        self._forget(sequence_id, is_tainted=is_tainted)
-        if is_joined:
-            self._backend.leave(sequence_id)
+    def _announce(self, sequences: list[Sequence]) -> None:
+        self._link.send(Joined(sequence_ids=tuple(sequence.sequence_id for sequence in sequences)))
 
-    def _forget(self, sequence_id: str, *, is_tainted: bool = False) -> None:
+    def _refused(self, sequence_id: str, error: ProtocolError) -> None:
+        self._live.pop(sequence_id, None)  # it is not there if it was refused before it began
+        self._link.send(Refused(sequence_id=sequence_id, message=error.message, code=error.code))
+
+    def _drop(self, sequence_id: str) -> None:
         del self._live[sequence_id]
-        self._scheduler.remove(sequence_id, is_tainted=is_tainted)
-
-    def _refuse(self, sequence_id: str, error: ProtocolError, *, is_tainted: bool = False) -> None:
-        self._drop(sequence_id, is_tainted=is_tainted)
-        self._link.send(_refused(sequence_id, error))
-
-    def _can_join(self, sequence: Sequence) -> bool:
-        if sequence.adapter is None:
-            return True
-        if self._residency.is_new_miss(sequence):
-            self._link.send(
-                Joined(sequence_ids=(sequence.sequence_id,))
-            )  # reading this adapter may be what kills this process
-        try:
-            return self._residency.ready(sequence.adapter, self._in_use())
-        except ProtocolError as error:
-            self._refuse(sequence.sequence_id, error)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            self._refuse(sequence.sequence_id, UnavailableError(NO_MEMORY))
-        return False
-
-    def _in_use(self) -> set[AdapterId]:
-        return {sequence.adapter_id for sequence in self._scheduler.running if sequence.adapter_id}
+        self._stepper.drop(sequence_id)
 
     def _unload_removed(self) -> None:
         if not self._removed:
             return
-        needed = self._in_use() | {waiting.adapter_id for waiting in self._scheduler.waiting if waiting.adapter_id}
+        needed = self._scheduler.adapters_in_use
+        needed |= {waiting.adapter_id for waiting in self._scheduler.waiting if waiting.adapter_id}
         for adapter_id in self._removed - needed:
             self._residency.unload(adapter_id)
         self._removed &= needed
@@ -305,10 +221,6 @@ class Worker:
         self._beat_at_s = now_s
         event = beat(self._scheduler, self._residency, tokens_per_s=self._meter.tokens_per_s(now_s))
         self._link.post(lambda: event)  # behind the tokens that are on their way
-
-
-def _refused(sequence_id: str, error: ProtocolError) -> Refused:
-    return Refused(sequence_id=sequence_id, message=error.message, code=error.code)
 
 
 def main() -> None:

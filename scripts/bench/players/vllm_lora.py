@@ -1,4 +1,7 @@
-"""vLLM on the CPU, by its offline API. It runs in another environment, so it imports none of the node's packages."""
+"""vLLM, by its offline API. It may run in another environment, so it imports none of the node's packages.
+
+A base with "random" weights has a config.json and nothing else. On a card, vLLM takes its usual part of the memory.
+"""
 
 import os
 import time
@@ -26,6 +29,7 @@ class Player:
             max_lora_rank=words["rank_max"],
             enable_prefix_caching=False,
             seed=0,
+            **({"load_format": "dummy", "skip_tokenizer_init": True} if words.get("random") else {}),
         )
         self._numbers: dict[str, int] = {}  # folder → vLLM's id, from 1
 

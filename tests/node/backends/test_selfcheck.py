@@ -1,5 +1,6 @@
 """A device that computes wrong numbers does not serve: mistakes that devices have made, made on the CPU."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,76 @@ from torch import Tensor
 
 from openledger_node.backends.torch_lora import backend, batch, decoder, group_matrix, kv_cache, lora, selfcheck
 from openledger_node.backends.torch_lora.placement import Placement
-from openledger_node.backends.torch_lora.selfcheck import check_device
-from openledger_node.engine.backend import BackendSettings
+from openledger_node.backends.torch_lora.selfcheck import (
+    TOLERANCES,
+    Case,
+    Open,
+    TorchEngine,
+    case_like,
+    check_device,
+    fault_of,
+)
+from openledger_node.engine.backend import BackendSettings, BatchRow
 from openledger_node.errors import ModelError
+from openledger_node.models.known_bases import KNOWN_BASES
 
 CPU = torch.device("cpu")
+HALF_TOLERANCES = {dtype: tolerance / 2 for dtype, tolerance in TOLERANCES.items()}
 FORMATS = (torch.float32, torch.float16, torch.bfloat16)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """The products are tiny, and threads would wait for each other longer than they compute."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
 
 
 @pytest.mark.parametrize("dtype", FORMATS, ids=str)
 def test_a_device_that_computes_right_passes_in_every_format(dtype: torch.dtype) -> None:
     check_device(Placement(CPU, dtype))
+
+
+LIKE = {(base.config.head_dim, base.config.variants): base for base in KNOWN_BASES}.values()
+"""One of each kind of heads and family."""
+
+
+@pytest.mark.parametrize("dtype", FORMATS, ids=str)
+@pytest.mark.parametrize("quantisation", ["none", "int4"])
+def test_a_case_like_any_base_leaves_room_for_rounding(
+    quantisation: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selfcheck, "TOLERANCES", HALF_TOLERANCES)
+    for base in LIKE:
+        case = case_like(base.config, quantisation)
+        assert not fault_of(TorchEngine, Placement(CPU, dtype), (case,)), base.name
+
+
+def test_a_case_like_a_base_has_its_heads_and_its_variants() -> None:
+    for base in KNOWN_BASES:
+        like = case_like(base.config, "none").config
+        assert like.variants == base.config.variants
+        assert (like.num_heads, like.head_dim) == (base.config.num_heads, base.config.head_dim)
+
+
+def test_another_token_is_a_fault_in_float32_however_near_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selfcheck, "TOLERANCES", dict.fromkeys(FORMATS, 0.1))
+
+    class Swaps(TorchEngine):
+        """Exchanges two logits where they hardly differ."""
+
+        def logits(self, rows: tuple[BatchRow, ...]) -> tuple[tuple[BatchRow, ...], Tensor]:
+            drawn, logits = super().logits(rows)
+            first, second = logits.topk(2, dim=1).values.T
+            near = first - second < 0.05 * logits.std()
+            swapped = torch.where(logits == first[:, None], second[:, None], logits)
+            swapped = torch.where(logits == second[:, None], first[:, None], swapped)
+            return drawn, torch.where(near[:, None], swapped, logits)
+
+    assert fault_of(Swaps, Placement(CPU, torch.float32)) == "other tokens"
+    assert not fault_of(Swaps, Placement(CPU, torch.float16))
 
 
 def wrong_write(right: Any) -> Any:
@@ -86,15 +146,14 @@ def test_a_device_that_makes_a_mistake_is_refused(
     mistake: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner, name, wrong = MISTAKES[mistake]
-    compute, right = selfcheck._logits, getattr(owner, name)
+    compute, right = selfcheck.checked_logits, getattr(owner, name)
 
-    def logits(placement: Placement) -> Tensor:
-        if placement.device is not CPU:  # the reference has a device object of its own
-            return compute(placement)
-        monkeypatch.setattr(owner, name, wrong(right))
-        return compute(placement)
+    def logits(open_engine: Open, placement: Placement, cases: tuple[Case, ...]) -> list[Tensor]:
+        if placement.device is CPU:  # the reference has a device object of its own
+            monkeypatch.setattr(owner, name, wrong(right))
+        return compute(open_engine, placement, cases)
 
-    monkeypatch.setattr(selfcheck, "_logits", logits)
+    monkeypatch.setattr(selfcheck, "checked_logits", logits)
     with pytest.raises(ModelError, match=r"computes wrong numbers.*set \[inference\] device to \"cpu\""):
         check_device(Placement(CPU, dtype))
 

@@ -14,8 +14,7 @@ from safetensors.torch import load_file, save_file
 from support.tiny import greedy, make_adapter, make_base
 from transformers import AutoModelForCausalLM
 
-from openledger_node.backends.torch_lora import adapter_reader
-from openledger_node.backends.torch_lora import backend as torch_backend
+from openledger_node.backends.torch_lora import adapter_reader, drawing
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.backends.torch_lora.lora import by_place, plan_decoding
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw, Mask
@@ -388,9 +387,9 @@ def test_a_mask_is_computed_after_the_launch_and_before_the_logits_are_read(
 ) -> None:
     """On a GPU the launch returns at once, and reading the logits waits for it: the mask costs no time between."""
     backend, seen = open_backend(make_base(tmp_path / "base")), list[str]()
-    launch, read = backend._decoder.logits, torch_backend._likeliest
+    launch, read = backend._decoder.logits, drawing._likeliest
     monkeypatch.setattr(backend._decoder, "logits", lambda *given: seen.append("launch") or launch(*given))
-    monkeypatch.setattr(torch_backend, "_likeliest", lambda logits: seen.append("read") or read(logits))
+    monkeypatch.setattr(drawing, "_likeliest", lambda logits: seen.append("read") or read(logits))
     only_nine = np.zeros(9, dtype=np.uint32)
     only_nine[0] = 1 << 9
     mask = Mask(lambda: seen.append("mask") or only_nine)

@@ -125,10 +125,13 @@ def test_the_widest_form_that_leaves_room_is_taken(tokens: tuple[int, ...], usua
     assert (found.quantisation if found else None) == taken
 
 
-def test_the_driver_and_other_programs_and_the_owners_limit_leave_the_room() -> None:
+def test_the_driver_and_other_programs_and_the_owners_limit_leave_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
     card = Card(vendor="nvidia", name="RTX 3060", total_bytes=12 * GB, taken_bytes=GB, driver="580.1")
     machine = Machine(ram_bytes=32 * GB, card=card, torch=CUDA)
-    assert room_on(machine, INFERENCE, LIMITS) == Room(size_bytes=11 * GB, on_gpu=True)
+    for has_kernels in (False, True):
+        monkeypatch.setattr(base_fit, "runs_kernels", lambda _, found=has_kernels: found)
+        room = Room(size_bytes=11 * GB, on_gpu=True, has_kernels=has_kernels)
+        assert room_on(machine, INFERENCE, LIMITS) == room
     assert room_on(machine, INFERENCE, LimitsConfig(vram_bytes=6 * GB)).size_bytes == 6 * GB
     assert room_on(machine, INFERENCE, LimitsConfig(vram_bytes=16 * GB)).size_bytes == 11 * GB
     on_cpu = room_on(machine, replace(INFERENCE, device="cpu"), LimitsConfig(ram_bytes=5 * GB))
@@ -153,30 +156,35 @@ def test_a_base_whose_files_are_narrow_is_planned_as_it_is_stored() -> None:
 
 
 def here(
-    monkeypatch: pytest.MonkeyPatch, card: Card | None, folder: Path, **limits: int
+    monkeypatch: pytest.MonkeyPatch, card: Card | None, folder: Path, *, has_kernels: bool, **limits: int
 ) -> tuple[BackendSettings, int]:
     machine = Machine(ram_bytes=32 * GB, card=card, torch=CUDA)
     monkeypatch.setattr(base_fit, "look_at_machine", lambda: machine)
     monkeypatch.setattr(base_fit, "is_on_gpu", lambda _: True)
+    monkeypatch.setattr(base_fit, "runs_kernels", lambda *_: has_kernels)
     config = replace(Config(), inference=INFERENCE, limits=LimitsConfig(**limits))
     return base_fit.fit_here(WANTED, config, folder)
 
 
+@pytest.mark.parametrize("has_kernels", [False, True])
 def test_without_a_limit_the_engine_takes_what_others_leave_of_the_card_and_no_more_than_it_needs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_kernels: bool
 ) -> None:
     base = known_base("Qwen/Qwen3-4B-Instruct-2507")
     assert base is not None
     (tmp_path / "config.json").write_text(json.dumps(base.fields))
-    needs = needs_of(tmp_path, INFERENCE, on_gpu=True)
+    needs = needs_of(tmp_path, INFERENCE, on_gpu=True, has_kernels=has_kernels)
     card = Card(vendor="nvidia", name="RTX", total_bytes=24 * GB, driver="580.1")
-    roomy, adapter_bytes = here(monkeypatch, card, tmp_path)
+    roomy, adapter_bytes = here(monkeypatch, card, tmp_path, has_kernels=has_kernels)
     assert (roomy.kv_cache_bytes, adapter_bytes) == (needs.full_kv_bytes, INFERENCE.adapter_cache_bytes)
     assert roomy.device_bytes_max == 0, "only the owner's limit is enforced"
-    tight, adapter_bytes = here(monkeypatch, replace(card, taken_bytes=12 * GB), tmp_path)
-    assert needs.fixed_bytes + tight.kv_cache_bytes + 3 * adapter_bytes <= 12 * GB
+    busy = replace(card, taken_bytes=12 * GB)
+    tight, adapter_bytes = here(monkeypatch, busy, tmp_path, has_kernels=has_kernels)
+    assert tight.adapter_bytes == adapter_bytes
+    taken_bytes = (1 if has_kernels else 3) * adapter_bytes
+    assert needs.fixed_bytes + tight.kv_cache_bytes + taken_bytes <= 12 * GB
     assert 0 < tight.kv_cache_bytes < needs.full_kv_bytes
-    owned, _ = here(monkeypatch, replace(card, taken_bytes=12 * GB), tmp_path, vram_bytes=20 * GB)
+    owned, _ = here(monkeypatch, busy, tmp_path, has_kernels=has_kernels, vram_bytes=20 * GB)
     assert owned.device_bytes_max == 20 * GB
     assert owned.kv_cache_bytes > needs.full_kv_bytes
 
@@ -189,7 +197,7 @@ def test_a_base_that_does_not_fit_beside_a_game_is_left_to_the_engine(
     (tmp_path / "config.json").write_text(json.dumps(base.fields))
     card = Card(vendor="nvidia", name="RTX", total_bytes=24 * GB, taken_bytes=20 * GB, driver="580.1")
     for found in (card, None):
-        settings, adapter_bytes = here(monkeypatch, found, tmp_path)
+        settings, adapter_bytes = here(monkeypatch, found, tmp_path, has_kernels=True)
         assert (settings.kv_cache_bytes, adapter_bytes) == (0, INFERENCE.adapter_cache_bytes)
         assert settings.reserve_bytes
 

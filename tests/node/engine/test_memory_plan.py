@@ -14,8 +14,8 @@ from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.config import InferenceConfig
 from openledger_node.engine import memory_plan
 from openledger_node.engine.backend import BackendSettings
-from openledger_node.engine.budget import fit, needs_of, plan_memory
-from openledger_node.engine.memory_plan import CAPPED_AT_ONCE, MemoryNeeds, memory_needs
+from openledger_node.engine.budget import PLAN_RANK, fit, needs_of, plan_memory
+from openledger_node.engine.memory_plan import CAPPED_AT_ONCE, MemoryNeeds, adapter_bytes_of, memory_needs
 from openledger_node.errors import ConfigError
 from openledger_node.models.decoder_config import DecoderConfig
 from openledger_node.models.stored_format import StoredFormat
@@ -112,6 +112,17 @@ def test_eight_adapters_and_4096_tokens_fit_beside_8b_in_four_bits_on_a_card_of_
         chosen = replace(INFERENCE, quantisation=quantisation, kv_cache_bytes=4096 * 2 * 32 * 1024 * 2)
         plan = plan_memory(config_of("Llama-3.1-8B"), chosen, cap_bytes=cap_bytes, on_gpu=True)
         assert (plan.kv_tokens, plan.num_adapters) == (4096, 8)
+
+
+@pytest.mark.parametrize(("name", "quantisation"), TABLE)
+def test_a_card_holds_more_with_the_kernels_which_have_each_adapter_once(name: str, quantisation: str) -> None:
+    chosen = replace(INFERENCE, quantisation=quantisation)
+    for card, torch_holds in zip((8, 12, 16, 24), TABLE[name, quantisation], strict=True):
+        if torch_holds is not None and torch_holds[1]:  # it fits with an adapter
+            plan = plan_memory(config_of(name), chosen, cap_bytes=card * GB - GB // 2, on_gpu=True, has_kernels=True)
+            assert plan.kv_tokens >= 0.95 * torch_holds[0]
+            all_allowed = INFERENCE.adapter_cache_bytes // adapter_bytes_of(config_of(name), PLAN_RANK, 2)
+            assert plan.num_adapters >= min(all_allowed, 3 * torch_holds[1])
 
 
 AWQ = StoredFormat(method="awq", bits=4, group=128)

@@ -3,13 +3,16 @@
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from support.engine_events import events_in
 
 from openledger_node.backends.fake import ENDLESS, FakeBackend
@@ -19,7 +22,6 @@ from openledger_node.engine.fit import is_out_of_memory
 from openledger_node.engine.frames import (
     Allow,
     EngineChunk,
-    Event,
     Finished,
     Joined,
     OpenEngine,
@@ -28,8 +30,10 @@ from openledger_node.engine.frames import (
     Submit,
     Unload,
 )
+from openledger_node.engine.grammar import Grammar
+from openledger_node.engine.stepper import OUT_OF_MEMORY_MAX
 from openledger_node.engine.tokenizer import ByteDecoder
-from openledger_node.engine.worker import OUT_OF_MEMORY_MAX, Worker
+from openledger_node.engine.worker import Worker
 from openledger_node.engine.worker_io import Link
 from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_protocol.errors import AdapterRefusedError, MalformedError, UnavailableError
@@ -66,7 +70,7 @@ class Daemon:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._decoder = frames.frame_decoder()
-        self._events: list[Event] = []
+        self.num_tokens: Counter[str] = Counter()  # that `read_last` has seen
 
     def send(self, *commands: Submit | Allow | Unload) -> None:
         self._connection.sendall(b"".join(map(frames.encode, commands)))
@@ -90,6 +94,7 @@ class Daemon:
                     last[event.sequence_id] = event
                 elif isinstance(event, EngineChunk):
                     assert event.sequence_id not in last
+                    self.num_tokens[event.sequence_id] += len(event.ids)
         return last
 
 
@@ -264,6 +269,28 @@ def test_a_schema_that_nobody_can_follow_is_refused_as_malformed_and_others_are_
     assert isinstance(last["good"], Finished)
     assert isinstance(last["bad"], Refused)
     assert last["bad"].code == MalformedError.code
+
+
+def test_a_schema_that_gets_stuck_ends_its_own_answer_and_the_token_of_that_step_is_not_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Grammar] = []
+    allowed = Grammar.allowed
+
+    def stuck_at_the_third(self: Grammar) -> NDArray[np.uint32] | None:
+        asked.append(self)
+        if len(asked) == 3:
+            raise MalformedError("this answer can't continue within its schema")
+        return allowed(self)
+
+    monkeypatch.setattr(Grammar, "allowed", stuck_at_the_third)
+    with working(FakeBackend(SETTINGS)) as (daemon, _):
+        daemon.send(submit("stuck", max_tokens=20, json_schema='{"enum": ["aye, aye"]}'), submit("good"))
+        last = daemon.read_last(2)
+    assert last["good"] == Finished(sequence_id="good", reason="length")
+    assert isinstance(last["stuck"], Refused)
+    assert last["stuck"].code == MalformedError.code
+    assert daemon.num_tokens == {"stuck": 2, "good": 5}
 
 
 def test_an_answer_keeps_to_its_schema_also_behind_what_an_engine_before_gave_out() -> None:

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from openledger_node.card import Card, TorchBuild
+from openledger_node.card import Card, TorchBuild, Trouble
+from openledger_node.engine import budget
+from openledger_node.engine.kernel_verdict import KernelVerdict, keep_verdict, read_verdict
 from openledger_node.home import Home
 from openledger_node.machine import Machine
 from openledger_node.models.bases import write_base_json
@@ -53,6 +55,48 @@ def test_a_card_that_the_owner_does_not_want_is_no_problem(home: Home, monkeypat
     assert not machine.device(on(home, monkeypatch, RTX, CPU)).fix
 
 
+TESTED = "RTX 3060, torch 2.13.0, Triton 3.7.1"
+
+
+@pytest.mark.parametrize(
+    ("missing", "verdict", "found", "fix"),
+    [
+        (None, None, "compiled by Triton at the first start", ""),
+        (None, "", f"compiled by Triton, and their self-check passed ({TESTED})", ""),
+        (None, "they compute wrong numbers", "plain torch computes: they compute wrong numbers", "another torch"),
+        (Trouble("there is no C compiler", "apt install gcc"), "", "plain torch computes: there is no C", "gcc"),
+    ],
+)
+def test_the_path_of_a_card_is_named_and_why(
+    home: Home, monkeypatch: pytest.MonkeyPatch, missing: Trouble | None, verdict: str | None, found: str, fix: str
+) -> None:
+    monkeypatch.setattr(machine, "missing_for_kernels", lambda: missing)
+    if verdict is not None:
+        keep_verdict(home.cache, KernelVerdict(key="0x01", tested=TESTED, fault=verdict))
+    seen = machine.kernels(on(home, monkeypatch, RTX, CUDA))
+    assert found in seen.found
+    assert fix in seen.fix
+    assert bool(fix) == bool(seen.fix)
+
+
+def test_without_a_card_for_them_the_kernels_are_no_problem(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    apple = Card(vendor="apple", name="Apple's GPU", total_bytes=GIB)
+    for card in (None, apple):
+        assert not machine.kernels(on(home, monkeypatch, card, CPU)).is_known
+    home.config_file.write_text('[inference]\nacceleration = "off"\n')
+    assert "off, set by" in machine.kernels(on(home, monkeypatch, RTX, CUDA)).found
+    home.config_file.write_text('[inference]\ndevice = "cpu"\n')
+    assert not machine.kernels(on(home, monkeypatch, RTX, CUDA)).is_known
+
+
+def test_a_damaged_verdict_is_none(home: Home) -> None:
+    keep_verdict(home.cache, KernelVerdict(key="0x01", tested=TESTED, fault=""))
+    file = home.cache / "kernels" / "verdict.json"
+    for damaged in ("{", "[]", '{"key": "0x01"}'):
+        file.write_text(damaged)
+        assert read_verdict(home.cache) is None
+
+
 def test_the_memory_of_the_card_is_named_with_what_others_use(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.memory(on(home, monkeypatch, RTX, CUDA)).found == (
         "32.0 GiB; the card has 12.0 GiB, 1.0 GiB of them in use by other programs"
@@ -72,13 +116,16 @@ def write_base(home: Home, name: str) -> None:
     home.config_file.write_text('[inference]\nbase = "mine"\n')
 
 
+@pytest.mark.parametrize(("missing", "num_adapters"), [(Trouble("no C compiler", "get one"), 3), (None, 10)])
 def test_the_plan_of_the_base_counts_what_other_programs_use_of_the_card(
-    home: Home, monkeypatch: pytest.MonkeyPatch
+    home: Home, monkeypatch: pytest.MonkeyPatch, missing: Trouble | None, num_adapters: int
 ) -> None:
+    monkeypatch.setattr(budget, "missing_for_kernels", lambda: missing)
     write_base(home, "Qwen/Qwen3-4B-Instruct-2507")
     verdict = model.budget(on(home, monkeypatch, RTX, CUDA))
     assert verdict.found.startswith("the engine may take 11.8 GB; the base needs about 8.")
-    assert "tokens of context for all requests together and 3 adapters of rank 16 beside them" in verdict.found
+    found = f"tokens of context for all requests together and {num_adapters} adapters of rank 16 beside them"
+    assert found in verdict.found
     assert not verdict.fix
 
 

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from support.peft_folders import pair, write_adapter
 
-from openledger_node import daemon
 from openledger_node.card import Card
 from openledger_node.config import Config, InferenceConfig, LimitsConfig, MarketConfig, PayerConfig
-from openledger_node.daemon import engine_options
 from openledger_node.engine import base_fit
+from openledger_node.engine import options as options_module
 from openledger_node.engine.absent import NoEngine
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.budget import LEAST_BYTES, check_disk_room, fit
 from openledger_node.engine.memory_plan import MemoryNeeds
+from openledger_node.engine.options import engine_options
 from openledger_node.errors import ConfigError
 from openledger_node.home import Home
 from openledger_node.machine import Machine
@@ -191,7 +191,10 @@ async def test_what_is_no_limit_is_refused(home: Home, wanted: dict[str, Any], e
 
 
 def test_no_cap_changes_no_budget() -> None:
-    assert fit(SETTINGS, GB, cap_bytes=0, needs=MemoryNeeds(base_bytes=GB)) == (SETTINGS, GB)
+    assert fit(SETTINGS, GB, cap_bytes=0, needs=MemoryNeeds(base_bytes=GB)) == (
+        replace(SETTINGS, adapter_bytes=GB),
+        GB,
+    )
 
 
 @pytest.mark.parametrize(
@@ -235,7 +238,7 @@ def test_llama_server_gets_the_cap_whole_because_it_leaves_layers_in_ram(
     limits = LimitsConfig(vram_bytes=6 * GB, ram_bytes=3 * GB)
     config = replace(Config(), inference=InferenceConfig(backend="llamacpp"), limits=limits)
     card = Card(vendor="amd", name="an AMD GPU", total_bytes=16 * GB)
-    monkeypatch.setattr(daemon, "look_at_machine", lambda: Machine(ram_bytes=32 * GB, card=card))
+    monkeypatch.setattr(options_module, "look_at_machine", lambda: Machine(ram_bytes=32 * GB, card=card))
     options = engine_options(home, config, FAKE_BASE)
     assert (options.backend, options.settings.device_bytes_max, options.settings.kv_cache_bytes) == (
         "llamacpp",
@@ -243,7 +246,7 @@ def test_llama_server_gets_the_cap_whole_because_it_leaves_layers_in_ram(
         0,
     )
     assert options.adapter_cache_bytes == config.inference.adapter_cache_bytes
-    monkeypatch.setattr(daemon, "look_at_machine", lambda: Machine(ram_bytes=32 * GB))
+    monkeypatch.setattr(options_module, "look_at_machine", lambda: Machine(ram_bytes=32 * GB))
     assert engine_options(home, config, FAKE_BASE).settings.device_bytes_max == 3 * GB
 
 

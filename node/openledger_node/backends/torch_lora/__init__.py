@@ -7,7 +7,7 @@ Adapters: adapter_reader.py (files → blob), stacks.py (blobs side by side), lo
 import logging
 from pathlib import Path
 
-from openledger_node.backends.native import open_accelerated
+from openledger_node.backends import cuda, native
 from openledger_node.engine.backend import Backend, BackendSettings
 from openledger_node.models.decoder_config import OtherDecoderError, read_config
 
@@ -15,15 +15,16 @@ log = logging.getLogger(__name__)
 
 
 def open_backend(settings: BackendSettings) -> Backend:
-    """Open the compiled CPU path if it is available, else plain torch, which takes a second to import.
+    """Open the compiled CPU path or a card's own kernels if they are available, else plain torch.
 
     A base that our decoder does not support runs on transformers' model.
 
     Raises:
         ModelError: the base, the device or the number format is not available here.
     """
-    if (accelerated := open_accelerated(settings)) is not None:
-        return accelerated
+    for open_accelerated in (native.open_accelerated, cuda.open_accelerated):
+        if (accelerated := open_accelerated(settings)) is not None:
+            return accelerated
     if settings.base_folder and (reason := _reason_for_other(Path(settings.base_folder))):
         log.warning(reason)
         from openledger_node.backends.transformers_lora.backend import TransformersBackend

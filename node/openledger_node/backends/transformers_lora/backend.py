@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
 from openledger_node.backends.lora_files import read_numbers
-from openledger_node.backends.torch_lora.backend import draw_rows
+from openledger_node.backends.torch_lora.drawing import draw_rows
 from openledger_node.backends.torch_lora.placement import choose_placement
 from openledger_node.engine.backend import BackendSettings, BatchRow, Drawn, HostAdapter, Profile
 from openledger_node.errors import ModelError

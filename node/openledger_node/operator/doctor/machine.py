@@ -8,14 +8,17 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from ...card import missing_for_kernels
 from ...engine.budget import check_disk_room
-from .finding import Verdict
+from ...engine.kernel_verdict import read_verdict
+from .finding import Verdict, unknown
 from .scene import Scene
 
 PYTHON_MIN, PYTHON_BELOW = (3, 11), (3, 14)
 DISK_FREE_MIN_BYTES = 2 << 30
 GIB = 1 << 30
 CPU_FLAG = "avx512_bf16"
+OTHER_TRITON = 'install another torch with its Triton, or set [inference] acceleration = "off" to hide this'
 
 
 def python(_: Scene) -> Verdict:
@@ -63,6 +66,23 @@ def compiled(scene: Scene) -> Verdict:
     if compiler is None:
         return Verdict("no C++ compiler: torch computes", "install one for more speed: `apt-get install g++`")
     return Verdict(f"used on this processor, built with {compiler}")
+
+
+def kernels(scene: Scene) -> Verdict:
+    """The card runs the node's own kernels; without them plain torch serves, only slower."""
+    inference, card = scene.config.inference, scene.machine.usable_card
+    if card is None or card.vendor == "apple" or inference.device not in ("auto", "cuda"):
+        return unknown("no card that they are for")
+    if inference.acceleration == "off":
+        return Verdict("off, set by [inference] acceleration: plain torch computes")
+    if trouble := missing_for_kernels():
+        return Verdict(f"plain torch computes: {trouble.found}", trouble.fix)
+    verdict = read_verdict(scene.home.cache)
+    if verdict is None:
+        return Verdict("compiled by Triton at the first start, which tests them")
+    if verdict.fault:
+        return Verdict(f"plain torch computes: {verdict.fault} ({verdict.tested})", OTHER_TRITON)
+    return Verdict(f"compiled by Triton, and their self-check passed ({verdict.tested})")
 
 
 def memory(scene: Scene) -> Verdict:

@@ -74,7 +74,7 @@ def budget(scene: Scene) -> Verdict:
     backend = choose_backend(inference, scene.base).backend
     if backend not in PLANNED_BACKENDS and not is_capped:
         return unknown(f"the backend {backend} divides the memory itself")
-    needs = needs_of(scene.base.folder, inference, on_gpu=room.on_gpu)
+    needs = needs_of(scene.base.folder, inference, on_gpu=room.on_gpu, has_kernels=room.has_kernels)
     needed = needs.fixed_bytes + 2 * LEAST_BYTES
     least = "the limit is" if is_capped else "the engine may take"
     found = f"{least} {room.size_bytes / 1e9:.1f} GB; the base needs about {needed / 1e9:.1f} GB"
@@ -84,7 +84,9 @@ def budget(scene: Scene) -> Verdict:
     if config is None:
         return Verdict(found)
     try:
-        plan = plan_memory(config, inference, cap_bytes=room.size_bytes, on_gpu=room.on_gpu)
+        plan = plan_memory(
+            config, inference, cap_bytes=room.size_bytes, on_gpu=room.on_gpu, has_kernels=room.has_kernels
+        )
     except ConfigError:  # it would fit, if it could be loaded
         return Verdict(found, _remedy(config, inference, room, is_capped=is_capped))
     return Verdict(f"{found}, which leaves {plan_text(plan)}")

@@ -19,6 +19,7 @@ CHECKS = (
     Check("machine", "torch", machine.torch, LOCAL_S),
     Check("machine", "device", machine.device, LOCAL_S),
     Check("machine", "compiled", machine.compiled, LOCAL_S),
+    Check("machine", "kernels", machine.kernels, LOCAL_S),
     Check("machine", "memory", machine.memory, LOCAL_S),
     Check("machine", "disk", machine.disk, LOCAL_S),
     Check("machine", "load", machine.load, LOCAL_S),

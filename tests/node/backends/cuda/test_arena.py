@@ -1,0 +1,323 @@
+"""The arena on the CPU: what was loaded is there, to the last number, and takes what it was said to take."""
+
+import random
+import select
+import weakref
+from collections import deque
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from openledger_node.backends.cuda import arena as arena_module
+from openledger_node.backends.cuda.arena import ALIGNED_BYTES, FIELDS, MAP, A, Arena, ArenaAdapter, extra_bytes
+from openledger_node.backends.torch_lora.adapter_blob import AdapterBlob, Shape, Site, num_numbers, parts_of, views_of
+from openledger_node.backends.torch_lora.placement import Placement
+from openledger_node.backends.torch_lora.selfcheck import CONFIG
+from openledger_node.engine.backend import Backend
+from openledger_node.engine.fit import is_out_of_memory
+from openledger_node.engine.residency import Residency
+from openledger_node.models.adapter_source import AdapterSource
+from openledger_node.models.decoder_config import GROUPS
+from openledger_protocol.errors import AdapterRefusedError
+from openledger_protocol.primitives import AdapterId
+
+CPU = torch.device("cpu")
+MODULES = sorted(CONFIG.site_dims)
+
+
+def shape(rank: int, modules: list[str] = MODULES, *, is_dora: bool = False) -> Shape:
+    return tuple(Site(layer, module, rank, is_dora) for layer in range(CONFIG.num_layers) for module in modules)
+
+
+def random_shape(chance: random.Random) -> Shape:
+    """Any maps of any layers at any small ranks."""
+    places = [(layer, module) for layer in range(CONFIG.num_layers) for module in MODULES]
+    sites = chance.sample(places, chance.randint(1, len(places)))
+    return tuple(sorted(Site(*place, chance.choice([1, 2, 3, 8]), chance.random() < 0.3) for place in sites))
+
+
+def blob_of(shape: Shape, seed: int = 0, dtype: torch.dtype = torch.float32) -> AdapterBlob:
+    torch.manual_seed(seed)
+    return AdapterBlob(shape=shape, memory=torch.randn(num_numbers(shape, CONFIG)).to(dtype))
+
+
+def arena_of(num_bytes: int, *, num_slots: int | None = None, dtype: torch.dtype = torch.float32) -> Arena:
+    return Arena(CONFIG, Placement(CPU, dtype), num_bytes=num_bytes, num_slots=num_slots)
+
+
+def read_back(arena: Arena, slot: int, shape: Shape) -> list[Tensor]:
+    """The parts of an adapter as the table finds them, in the order of `parts_of`."""
+    found, ranks = [], {(site.layer, site.module): site.rank for site in shape}
+    for part in parts_of(shape, CONFIG):
+        fields = arena.sites[slot, part.layer, list(GROUPS).index(part.group)].tolist()
+        if part.module is None:
+            assert fields[A + 1] == part.size[1]
+            place = fields[A]
+        else:
+            own = fields[MAP + 4 * GROUPS[part.group].index(part.module) :]
+            assert own[2] == ranks[part.layer, part.module]
+            place = own[3] if part.is_scale else own[0]
+        assert place * arena.memory.itemsize % ALIGNED_BYTES == 0
+        size = part.size[::-1] if part.module is None else part.size
+        numbers = arena.memory[place : place + int(np.prod(size))].view(size)
+        found.append(numbers.T if part.module is None else numbers)
+    return found
+
+
+def check(arena: Arena, loaded: dict[AdapterId, AdapterBlob]) -> None:
+    for adapter_id, blob in loaded.items():
+        wanted = views_of(blob.memory.to(arena.memory.dtype), blob.shape, CONFIG)
+        for own, right in zip(read_back(arena, arena.slot_of(adapter_id), blob.shape), wanted, strict=True):
+            assert torch.equal(own, right)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_after_many_loads_and_unloads_the_numbers_are_those_of_the_adapters(dtype: torch.dtype) -> None:
+    chance = random.Random(1)
+    arena, moves = arena_of(60_000, num_slots=200, dtype=dtype), 0
+    loaded: dict[AdapterId, AdapterBlob] = {}
+    for number in range(60):
+        blob = blob_of(random_shape(chance), number)
+        adapter = arena.prepared(blob)
+        while adapter.size_bytes > arena.free_bytes:
+            leaving = chance.choice(sorted(loaded))
+            arena.unload(leaving)
+            del loaded[leaving]
+        before = arena.sites.clone()
+        arena.load(adapter_id := AdapterId(f"a{number}"), adapter)
+        moves += int((arena.sites != before).any(dim=3).any(dim=2).any(dim=1).sum()) - 1
+        loaded[adapter_id] = blob
+        check(arena, loaded)
+    assert moves > 5  # other adapters' rows changed, since runs moved
+
+
+def test_an_unloaded_adapter_leaves_a_row_of_zeros() -> None:
+    arena = arena_of(100_000)
+    slot = arena.load(AdapterId("a"), blob_of(shape(2)))
+    assert arena.sites[slot].any()
+    arena.unload(AdapterId("a"))
+    assert not arena.sites.any()
+    with pytest.raises(AdapterRefusedError, match="not loaded"):
+        arena.slot_of(AdapterId("a"))
+
+
+def test_maps_that_an_adapter_does_not_change_have_zeros() -> None:
+    arena = arena_of(100_000)
+    slot = arena.load(AdapterId("a"), blob_of((Site(1, "v_proj", 3, False),)))
+    fields = arena.sites[slot]
+    assert fields[0].tolist() == np.zeros((len(GROUPS), FIELDS)).tolist()
+    assert fields[1, 0, A + 1] == 3
+    assert fields[1, 0, MAP + 2 :: 4].tolist()[:3] == [0, 0, 3]  # ranks of q, k and v
+    assert fields[1, 0, MAP + 3 + 4 * 2] == -1  # v has no scale
+    assert not fields[1, 1:].any()
+
+
+def test_an_adapter_larger_than_the_arena_is_refused_with_the_setting_to_raise() -> None:
+    arena = arena_of(20_000)
+    with pytest.raises(AdapterRefusedError, match="adapter_cache_bytes"):
+        arena.load(AdapterId("a"), blob_of(shape(8)))
+
+
+def test_a_load_without_room_changes_nothing_and_counts_as_out_of_memory() -> None:
+    arena, blob = arena_of(40_000), blob_of(shape(4))
+    arena.load(AdapterId("a"), blob)
+    memory, sites, free_bytes = arena.memory.clone(), arena.sites.clone(), arena.free_bytes
+    with pytest.raises(MemoryError, match="unload another") as caught:
+        arena.load(AdapterId("b"), blob)
+    assert is_out_of_memory(cast(Exception, caught.value))
+    assert torch.equal(arena.memory.nan_to_num(), memory.nan_to_num())
+    assert torch.equal(arena.sites, sites)
+    assert (arena.free_bytes, AdapterId("b") in arena) == (free_bytes, False)
+    arena.unload(AdapterId("a"))
+    arena.load(AdapterId("b"), blob)
+    check(arena, {AdapterId("b"): blob})
+
+
+def test_slots_never_run_out_before_memory_does() -> None:
+    arena = arena_of(1_000_000, num_slots=37)
+    smallest, number = arena.prepared(blob_of((Site(0, "k_proj", 1, False),))), 0
+    while smallest.size_bytes <= arena.free_bytes:
+        arena.load(AdapterId(str(number)), smallest)
+        number += 1
+    assert 30 < number <= 37
+
+
+def test_the_host_copy_of_an_adapter_may_be_freed() -> None:
+    arena = arena_of(100_000)
+    adapter = arena.prepared(blob_of(shape(2)))
+    numbers = weakref.ref(adapter.memory)
+    arena.load(AdapterId("a"), adapter)
+    del adapter
+    assert numbers() is None
+
+
+def test_the_arena_is_the_only_memory_that_adapters_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    for name in ("empty", "zeros"):
+        monkeypatch.setattr(torch, name, counting(getattr(torch, name), taken))
+    arena = arena_of(300_000)
+    assert sum(taken) == arena.size_bytes + extra_bytes(CONFIG, 300_000)
+    adapters = [arena.prepared(blob_of(shape(rank), rank)) for rank in (3, 1, 2)]
+    taken.clear()
+    for number, adapter in enumerate(adapters):
+        arena.load(AdapterId(str(number)), adapter)
+    arena.unload(AdapterId("1"))
+    assert taken == [arena.sites[0].nbytes] * len(adapters)  # the host's copy of each row
+
+
+def counting(allocate: Any, taken: list[int]) -> Any:
+    """An allocator of torch that notes the bytes it gives."""
+
+    def counted(*args: Any, **kwargs: Any) -> Tensor:
+        found: Tensor = allocate(*args, **kwargs)
+        taken.append(found.nbytes)
+        return found
+
+    return counted
+
+
+# ---- The order of copies and steps on a card, by what its streams are told.
+
+
+class FakeStream:
+    """A stream that notes what it waits for and the events after its work."""
+
+    def __init__(self, name: str, told: list[str]) -> None:
+        self.name, self.told, self.device = name, told, CPU
+        self.num_events = 0
+
+    def wait_event(self, event: str) -> None:
+        self.told.append(f"{self.name} wait for {event}")
+
+    def record_event(self) -> str:
+        self.num_events += 1
+        self.told.append(f"{self.name}:{self.num_events}")
+        return self.told[-1]
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    found: list[str] = []
+    steps = FakeStream("steps", found)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: steps)
+    return found
+
+
+def arena_beside_steps(told: list[str], num_bytes: int) -> Arena:
+    arena = arena_of(num_bytes, num_slots=100)
+    arena._lane._stream = FakeStream("copies", told)
+    return arena
+
+
+def drain(told: list[str]) -> list[str]:
+    found = list(told)
+    told.clear()
+    return found
+
+
+def test_a_step_waits_for_the_copy_of_its_own_adapter_once_and_for_no_other(told: list[str]) -> None:
+    arena = arena_beside_steps(told, 100_000)
+    for name in ("a", "b"):
+        arena.load(AdapterId(name), blob_of(shape(1)))
+    assert drain(told) == ["copies:1", "copies:2"]
+    for _ in range(2):
+        arena.slot_of(AdapterId("a"))
+    assert drain(told) == ["steps wait for copies:1"]
+
+
+def test_a_copy_waits_for_the_steps_that_read_what_lay_there(told: list[str]) -> None:
+    arena = arena_beside_steps(told, 100_000)
+    arena.load(AdapterId("a"), blob_of(shape(1)))
+    arena.unload(AdapterId("a"))
+    arena.load(AdapterId("b"), blob_of(shape(1)))
+    assert told == ["copies:1", "steps:1", "copies wait for steps:1", "copies:2"]
+
+
+def test_runs_move_after_all_copies_and_before_the_next(told: list[str]) -> None:
+    one = (Site(0, "o_proj", 4, False),)
+    size_bytes = arena_of(100_000, num_slots=100).prepared(blob_of(one)).size_bytes
+    arena = arena_beside_steps(told, 4 * size_bytes)
+    for name in ("a", "b", "c", "d"):
+        arena.load(AdapterId(name), blob_of(one))
+    for name in ("a", "c"):
+        arena.unload(AdapterId(name))
+    drain(told)
+    arena.load(AdapterId("wide"), blob_of((Site(0, "k_proj", 10, False),)))  # its A fits neither gap
+    assert told == ["steps wait for copies:4", "steps:3", "copies wait for steps:3", "copies:5"]
+
+
+# ---- A long trace, by the engine's own policy.
+
+
+class ArenaBackend:
+    """As much of a backend as the residency of adapters needs."""
+
+    def __init__(self, arena: Arena, adapters: dict[AdapterId, AdapterBlob]) -> None:
+        self.arena, self.adapters = arena, adapters
+        self.most_bytes = 0
+
+    def read_adapter(self, source: AdapterSource) -> ArenaAdapter:
+        return self.arena.prepared(self.adapters[source.id])
+
+    def load_adapter(self, adapter_id: AdapterId, adapter: ArenaAdapter) -> None:
+        self.arena.load(adapter_id, adapter)
+        self.most_bytes = max(self.most_bytes, self.arena.size_bytes - self.arena.free_bytes)
+
+    def unload_adapter(self, adapter_id: AdapterId) -> None:
+        self.arena.unload(adapter_id)
+
+
+NUM_ADAPTERS, NUM_REQUESTS, NUM_RUNNING = 1_000, 10_000, 16
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")  # beside other tests, waiting for a second one takes longer than these copies
+def test_ten_thousand_requests_at_the_cap_are_never_refused_and_never_over_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chance = random.Random(7)
+    config = replace(CONFIG, num_layers=1)
+    monkeypatch.setattr(arena_module, "TABLE_SHARE", 1)  # rows are large beside adapters of so small a base
+    kinds = [(rank, modules) for rank in (1, 2, 4, 8, 16) for modules in (MODULES, ["q_proj", "v_proj"])]
+    blobs = []
+    for rank, modules in kinds:
+        sites = tuple(Site(0, module, rank, False) for module in modules)
+        blobs.append(AdapterBlob(shape=sites, memory=torch.randn(num_numbers(sites, config))))
+    sources = [AdapterSource(id=AdapterId(f"a{number}"), parts=()) for number in range(NUM_ADAPTERS)]
+    adapters = {source.id: chance.choice(blobs) for source in sources}
+    num_bytes = 30 * blobs[6].memory.nbytes + 1
+    backend = ArenaBackend(Arena(config, Placement(CPU, torch.float32), num_bytes=num_bytes), adapters)
+    residency = Residency(
+        cast(Backend, backend), device_bytes=num_bytes, ram_bytes=1 << 30, check=lambda source: True
+    )
+    weights = [1 / number for number in range(1, NUM_ADAPTERS + 1)]
+    running: deque[AdapterId] = deque(maxlen=NUM_RUNNING)
+    for source in chance.choices(sources, weights, k=NUM_REQUESTS):
+        while not residency.ready(source, set(running)):  # raises if it is refused
+            if residency.loader.pending:
+                select.select([residency.loader.bell], [], [])
+                residency.collect(set(running))
+            else:
+                running.popleft()  # an answer ends, and with it the use of its adapter
+        running.append(source.id)
+        residency.device.touch(source.id)
+    arena = backend.arena
+    assert backend.most_bytes <= num_bytes
+    assert residency.device.used_bytes == arena.size_bytes - arena.free_bytes
+    assert backend.most_bytes > 0.95 * num_bytes
+    assert residency.num_loads > NUM_REQUESTS / 4
+    assert all(adapter_id in arena for adapter_id in residency.device.resident)

@@ -1,0 +1,162 @@
+"""Graphs of a bucket: recorded once, and right for every step that fits, because its tables say all that differs."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.plain_adapter import write_adapter
+from support.recorded_launches import RecordedLaunches
+from support.tiny import make_base
+from torch import Tensor
+
+from openledger_node.backends.cuda.backend import CudaBackend
+from openledger_node.backends.cuda.decoder import Decoder
+from openledger_node.backends.cuda.graph import Capture, Graphs, Launch, plain
+from openledger_node.backends.cuda.kernels import lora
+from openledger_node.backends.cuda.step import bucket_sizes
+from openledger_node.backends.torch_lora.backend import TorchLoraBackend
+from openledger_node.backends.torch_lora.placement import Placement
+from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
+from openledger_node.errors import DeviceError
+from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_protocol.inference import SamplingParams
+from openledger_protocol.primitives import AdapterId
+
+CPU = torch.device("cpu")
+GREEDY = SamplingParams(max_tokens=1, seed=1, temperature=0)
+ADAPTERS: dict[str, dict[str, Any]] = {
+    "q": {"targets": ("q_proj", "o_proj"), "r": 5},
+    "mlp": {"targets": ("gate_proj", "up_proj", "down_proj"), "r": 17},
+    "dora": {"targets": ("v_proj", "down_proj"), "use_dora": True},
+}
+
+
+@pytest.fixture(autouse=True)
+def fewer_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lora, "SPLITS", 2)
+    monkeypatch.setattr(lora, "SHRINK_PROGRAMS", 1)
+
+
+def open_backends(root: Path, capture: Capture) -> tuple[CudaBackend, TorchLoraBackend]:
+    base = make_base(root / "base", num_hidden_layers=1, tie_word_embeddings=True)
+    settings = BackendSettings(
+        base_folder=str(base), device="cpu", dtype="float32", threads=1, batch_max=8, context_max=64,
+        adapter_bytes=1 << 20,
+    )  # fmt: skip
+    backends = CudaBackend(settings, Placement(CPU, torch.float32), capture=capture), TorchLoraBackend(settings)
+    for seed, (name, kind) in enumerate(ADAPTERS.items()):
+        folder = write_adapter(base, root / name, seed=seed, **kind)
+        source = AdapterSource(id=AdapterId(name), parts=(AdapterPart(folder=str(folder)),))
+        for backend in backends:
+            backend.load_adapter(source.id, backend.read_adapter(source))
+    return backends
+
+
+def row(name: str, token: int, *, position: int, block: int) -> BatchRow:
+    draw = Draw(sampling=GREEDY, position=position + 1)
+    blocks = (block, block + 1)[: position // 16 + 1]
+    return BatchRow(sequence_id=name, token_ids=(token,), position=position, blocks=blocks, draw=draw)
+
+
+Step = dict[str, tuple[int, int]]  # by sequence: token and position
+
+STEPS: tuple[Step, ...] = (
+    {"q1": (5, 0), "mlp1": (6, 0), "bare": (7, 0)},
+    {"q1": (15, 1), "dora1": (16, 0), "q2": (17, 0), "bare": (9, 1)},
+    {"dora1": (2, 1), "mlp1": (3, 1), "q2": (200, 1)},
+    {"mlp1": (90, 2), "q2": (91, 2), "q1": (92, 2), "dora1": (93, 2)},
+)
+"""Steps of three and four rows, which share a bucket: other rows, adapters, tokens and positions in each."""
+
+SEQUENCES = ("q1", "q2", "mlp1", "dora1", "bare")
+
+
+def logits_of(backend: Any, steps: tuple[Step, ...] = STEPS) -> Tensor:
+    for name in SEQUENCES:
+        backend.join(name, None if name == "bare" else AdapterId(name[:-1]))
+    found = [
+        backend.logits(
+            tuple(
+                row(name, token, position=position, block=2 * SEQUENCES.index(name))
+                for name, (token, position) in step.items()
+            )
+        )
+        for step in steps
+    ]
+    return torch.cat(found)
+
+
+def test_one_recording_serves_every_mix_of_adapters_rows_and_positions_of_its_bucket(tmp_path: Path) -> None:
+    capture = RecordedLaunches()
+    kernels, oracle = open_backends(tmp_path, capture)
+    assert torch.allclose(logits_of(kernels), logits_of(oracle), atol=1e-4)
+    assert capture.num_captures == 1
+
+
+def test_a_recording_would_betray_a_number_that_python_has_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test above is worth something: what this decoder reads on the host stays as it was when recorded."""
+    right = Decoder.logits
+
+    def stale(self: Decoder, hidden: Tensor, step: Any, cache: Tensor) -> Tensor:
+        positions = torch.tensor(step.positions.tolist(), dtype=torch.int32)
+        step.positions.set_(positions)
+        return right(self, hidden, step, cache)
+
+    monkeypatch.setattr(Decoder, "logits", stale)
+    kernels, oracle = open_backends(tmp_path, RecordedLaunches())
+    assert not torch.allclose(logits_of(kernels), logits_of(oracle), atol=1e-4)
+
+
+def test_a_bucket_is_recorded_again_only_without_adapters(tmp_path: Path) -> None:
+    capture = RecordedLaunches()
+    kernels, oracle = open_backends(tmp_path, capture)
+    steps = (*STEPS[:1], {"bare": (7, 1)}, {"bare": (8, 2)}, {"q1": (9, 1)}, {"mlp1": (10, 1)})
+    assert torch.allclose(logits_of(kernels, steps), logits_of(oracle, steps), atol=1e-4)
+    assert capture.num_captures == 3  # three rows, and one row without and with an adapter
+
+
+def test_a_card_that_can_not_record_launches_kernels_one_by_one(caplog: pytest.LogCaptureFixture) -> None:
+    sizes = bucket_sizes(2, 1, has_adapters=False)
+
+    def refuse(launch: Launch) -> Launch:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    graphs = Graphs(lambda packed, hidden, _: hidden + packed[0], refuse)
+    with caplog.at_level(logging.WARNING):
+        held = graphs.hold(sizes, d_model=3, dtype=torch.float32, device=CPU)
+    held.hidden.fill_(2)
+    held.packed.fill_(5)
+    held.launch()
+    assert held.logits.tolist() == [[7.0] * 3] * 2
+    assert "operation not permitted" in caplog.text
+
+
+def test_a_card_that_is_lost_while_recording_is_not_taken_for_one_that_can_not_record() -> None:
+    def lose(launch: Launch) -> Launch:
+        raise RuntimeError("CUDA error: the GPU is lost")
+
+    with pytest.raises(DeviceError, match="fell off the bus"):
+        Graphs(lambda *_: torch.empty(0), lose).hold(
+            bucket_sizes(1, 1, has_adapters=False), d_model=1, dtype=torch.float32, device=CPU
+        )
+
+
+def test_what_a_bucket_is_recorded_with_stores_nothing() -> None:
+    seen: list[Tensor] = []
+    sizes = bucket_sizes(4, 3, has_adapters=True)
+
+    def forward(packed: Tensor, hidden: Tensor, _: Any) -> Tensor:
+        seen.append(packed.clone())
+        return hidden
+
+    def warm(launch: Launch) -> Launch:
+        launch()
+        return plain(launch)
+
+    Graphs(forward, warm).hold(sizes, d_model=1, dtype=torch.float32, device=CPU)
+    assert (seen[0][sizes.places["places"]] == -1).all()
+    assert not seen[0][sizes.places["tiles"]].any()

@@ -1,0 +1,164 @@
+"""The GPU path opens only where its kernels are right; else one sentence says why, and torch serves."""
+
+import logging
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.tiny import make_base
+
+from openledger_node import card
+from openledger_node.backends.cuda import backend, opening, selfcheck
+from openledger_node.backends.cuda.opening import open_accelerated
+from openledger_node.backends.torch_lora import placement as placements
+from openledger_node.backends.torch_lora.placement import Placement
+from openledger_node.card import Trouble, missing_for_kernels
+from openledger_node.engine.backend import BackendSettings
+from openledger_node.errors import DeviceError
+
+CARD = Placement(torch.device("meta"), torch.float16)  # stands for a card, which this test has not
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> BackendSettings:
+    base = make_base(tmp_path / "base")
+    return BackendSettings(
+        base_folder=str(base), device="auto", dtype="auto", threads=1, batch_max=1, context_max=64,
+        cache_folder=str(tmp_path / "cache"),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Placement]:
+    """A machine with a card and all that its kernels need; the list has the cards on which a base was loaded."""
+    found: list[Placement] = []
+    monkeypatch.setattr(opening, "will_find_gpu", lambda: True)
+    monkeypatch.setattr(opening, "missing_for_kernels", lambda: None)
+    monkeypatch.setattr(placements, "choose_placement", lambda *_: CARD)
+    monkeypatch.setattr(selfcheck, "fault_on_card", lambda *_: "")
+    monkeypatch.setattr(backend, "CudaBackend", lambda _, placement: found.append(placement) or "opened")
+    monkeypatch.setenv("TRITON_CACHE_DIR", "")
+    monkeypatch.delenv("TRITON_CACHE_DIR")
+    return found
+
+
+def test_a_card_with_right_kernels_is_used_and_they_are_kept_in_the_data_directory(
+    settings: BackendSettings, opened: list[Placement]
+) -> None:
+    assert open_accelerated(settings) == "opened"
+    assert opened == [CARD]
+    assert os.environ["TRITON_CACHE_DIR"] == f"{settings.cache_folder}/kernels"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"acceleration": "off"}, {"device": "cpu"}, {"device": "mps"}, {"base_folder": None}]
+)
+def test_other_settings_leave_the_kernels_alone(
+    settings: BackendSettings, opened: list[Placement], changes: dict[str, Any]
+) -> None:
+    assert open_accelerated(replace(settings, **changes)) is None
+    assert opened == []
+
+
+def test_a_base_of_another_architecture_is_left_to_transformers(
+    settings: BackendSettings, opened: list[Placement], tmp_path: Path
+) -> None:
+    (tmp_path / "base" / "config.json").write_text('{"model_type": "mamba"}')
+    assert open_accelerated(settings) is None
+
+
+def test_a_machine_without_a_card_is_asked_for_nothing_else(
+    settings: BackendSettings,
+    opened: list[Placement],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(opening, "will_find_gpu", lambda: False)
+    monkeypatch.setattr(opening, "missing_for_kernels", lambda: pytest.fail("there is no card"))
+    with caplog.at_level(logging.WARNING):
+        assert open_accelerated(settings) is None
+    assert caplog.text == ""
+
+
+def test_what_is_missing_is_said_with_its_fix_and_nothing_is_loaded(
+    settings: BackendSettings,
+    opened: list[Placement],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(opening, "missing_for_kernels", lambda: Trouble("there is no C compiler", "install gcc"))
+    assert open_accelerated(settings) is None
+    assert opened == []
+    assert "without the node's own kernels (there is no C compiler), more slowly: install gcc" in caplog.text
+
+
+def test_kernels_that_fail_their_check_are_not_used_and_nothing_is_loaded(
+    settings: BackendSettings,
+    opened: list[Placement],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(selfcheck, "fault_on_card", lambda *_: "they compute wrong numbers")
+    assert open_accelerated(settings) is None
+    assert opened == []
+    assert "(they compute wrong numbers), more slowly: install another torch" in caplog.text
+
+
+def test_a_triton_that_can_not_be_loaded_is_one_that_is_missing(
+    settings: BackendSettings,
+    opened: list[Placement],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setitem(sys.modules, "openledger_node.backends.cuda.selfcheck", None)  # an import of it fails
+    assert open_accelerated(settings) is None
+    assert opened == []
+    assert "Triton can't be loaded" in caplog.text
+
+
+def test_a_base_that_does_not_fit_the_card_is_an_error_and_not_a_reason_to_try_torch(
+    settings: BackendSettings, opened: list[Placement], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(backend, "CudaBackend", full)
+    with pytest.raises(DeviceError, match="do not fit the device"):
+        open_accelerated(settings)
+
+
+# ---- What the kernels need.
+
+
+def no_program(name: str) -> None:
+    return None
+
+
+LACKS: dict[str, tuple[Any, str, Any, str]] = {
+    "another system": (sys, "platform", "win32", "no build for win32"),
+    "no Triton": (card, "find_spec", lambda _: None, "Triton is not installed"),
+    "an old Triton": (card, "_triton_version", lambda: (3, 2), "Triton 3.2 is too old"),
+    "no compiler": (card.shutil, "which", no_program, "no C compiler"),
+    "no headers": (card, "get_paths", lambda: {"include": "/nowhere"}, "header files are not installed"),
+}
+
+
+@pytest.mark.parametrize("lack", LACKS)
+def test_what_a_machine_lacks_for_the_kernels_is_named_with_a_remedy(
+    lack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "Python.h").touch()
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(card.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(card, "get_paths", lambda: {"include": str(tmp_path)})
+    assert missing_for_kernels() is None
+    owner, name, instead, found = LACKS[lack]
+    monkeypatch.setattr(owner, name, instead)
+    trouble = missing_for_kernels()
+    assert trouble is not None
+    assert found in trouble.found
+    assert trouble.fix

@@ -1,0 +1,85 @@
+"""In float16 an adapter may overflow. Its own rows are refused, and nobody else's numbers change by a bit."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from support.plain_adapter import write_adapter
+from support.tiny import make_base
+from torch import Tensor
+
+from openledger_node.backends.cuda.backend import CudaBackend
+from openledger_node.backends.cuda.kernels import lora
+from openledger_node.backends.torch_lora.placement import Placement
+from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, BatchRow, Draw
+from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_protocol.inference import SamplingParams
+from openledger_protocol.primitives import AdapterId
+
+GREEDY = SamplingParams(max_tokens=1, seed=1, temperature=0)
+TARGETS = ("v_proj", "down_proj")
+LARGE = 30_000.0  # doubled by alpha over rank, which float16 still holds, but not its products
+WITH_BLOCKS = {"bad": (0, 1), "good": (2, 3), "bare": (4, 5)}
+PROMPT = 18
+
+
+@pytest.fixture(params=["llama", "gemma2"])
+def backend(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CudaBackend:
+    """A base in float16 with three adapters of one shape, of which one overflows."""
+    monkeypatch.setattr(lora, "SPLITS", 2)
+    monkeypatch.setattr(lora, "SHRINK_PROGRAMS", 1)
+    base = make_base(tmp_path / "base", model_type=request.param, num_hidden_layers=1)
+    settings = BackendSettings(
+        base_folder=str(base), device="cpu", dtype="float16", threads=1, batch_max=4, context_max=64,
+        adapter_bytes=1 << 20,
+    )  # fmt: skip
+    opened = CudaBackend(settings, Placement(torch.device("cpu"), torch.float16))
+    for seed, name in enumerate(("overflows", "harmless", "healthy")):
+        folder = write_adapter(base, tmp_path / name, seed=seed, targets=TARGETS)
+        if name == "overflows":
+            enlarge(folder / "adapter_model.safetensors")
+        source = AdapterSource(id=AdapterId(name), parts=(AdapterPart(folder=str(folder)),))
+        opened.load_adapter(source.id, opened.read_adapter(source))
+    return opened
+
+
+def enlarge(file: Path) -> None:
+    tensors = load_file(file)
+    large = {name: each.sign() * LARGE if "lora_B" in name else each for name, each in tensors.items()}
+    save_file(large, file, metadata={"format": "pt"})
+
+
+def row(name: str, position: int, length: int, blocks: tuple[int, ...]) -> BatchRow:
+    ids = tuple((7 * at + 5) % 250 for at in range(position, position + length))
+    used = blocks[: -(-(position + length) // BLOCK_TOKENS)]
+    draw = Draw(sampling=GREEDY, position=position + length)
+    return BatchRow(sequence_id=name, token_ids=ids, position=position, blocks=used, draw=draw)
+
+
+def run(backend: CudaBackend, bad: str) -> tuple[Tensor, dict[str, int]]:
+    """The logits after the prompts of three sequences, and the tokens that they draw one token later."""
+    for name, adapter in (("bad", bad), ("good", "healthy"), ("bare", None)):
+        backend.join(name, AdapterId(adapter) if adapter else None)
+    logits = backend.logits(tuple(row(name, 0, PROMPT, blocks) for name, blocks in WITH_BLOCKS.items())).clone()
+    drawn = backend.step(tuple(row(name, PROMPT, 1, blocks) for name, blocks in WITH_BLOCKS.items()))
+    for name in WITH_BLOCKS:
+        backend.leave(name)
+    return logits, {name: each.token for name, each in drawn.items()}
+
+
+def answer_in_its_blocks(backend: CudaBackend) -> Tensor:
+    backend.join("next", AdapterId("healthy"))
+    logits = [backend.logits((row("next", *at, WITH_BLOCKS["bad"]),)).clone() for at in ((0, 2), (2, 1))]
+    backend.leave("next")
+    return torch.cat(logits)
+
+
+def test_an_adapter_that_overflows_refuses_its_own_rows_only(backend: CudaBackend) -> None:
+    wanted_next = answer_in_its_blocks(backend)
+    wanted, wanted_drawn = run(backend, "harmless")
+    found, drawn = run(backend, "overflows")
+    assert not found[0].isfinite().all()
+    assert torch.equal(found[1:], wanted[1:])
+    assert drawn == {name: wanted_drawn[name] for name in ("good", "bare")}
+    assert torch.equal(answer_in_its_blocks(backend), wanted_next), "what it left in its blocks harms nobody"
