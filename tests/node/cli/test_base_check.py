@@ -16,7 +16,7 @@ from support.verbs import Ran, Run, type_on_terminal
 
 from openledger_node.card import Card, TorchBuild
 from openledger_node.cli import base_check
-from openledger_node.engine import budget
+from openledger_node.engine import base_fit, budget
 from openledger_node.engine.base_fit import FORMS
 from openledger_node.home import Home
 from openledger_node.machine import Machine
@@ -43,7 +43,10 @@ def typed(home: Home, hub: FakeHub, *words: str) -> Ran:
     return Ran(ran.returncode, ran.stdout, ran.stderr)
 
 
-def with_card(monkeypatch: pytest.MonkeyPatch, gib: int, *, torch: str | None = "13.0") -> None:
+def with_card(
+    monkeypatch: pytest.MonkeyPatch, gib: int, *, torch: str | None = "13.0", has_kernels: bool = False
+) -> None:
+    monkeypatch.setattr(base_fit, "runs_kernels", lambda *_: has_kernels)
     card = Card(vendor="nvidia", name="RTX", total_bytes=gib * GIB, taken_bytes=GIB, driver="580.95")
     machine = Machine(ram_bytes=16 * GIB, card=card, torch=TorchBuild("2.13.0", torch, None))
     monkeypatch.setattr(base_check, "look_at_machine", lambda: machine)
@@ -147,16 +150,17 @@ def test_a_base_that_the_hub_does_not_have_is_said_at_once(home: Home, hub: Fake
     assert (ran.status, "check the name and the network" in ran.stderr) == (NETWORK_ERROR, True)
 
 
+@pytest.mark.parametrize(("has_kernels", "base"), [(False, "Qwen--Qwen3-8B"), (True, "Qwen--Qwen3-14B")])
 def test_setup_takes_the_quantisation_in_which_a_known_base_fits_the_card(
-    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
+    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch, has_kernels: bool, base: str
 ) -> None:
-    with_card(monkeypatch, 12)
+    with_card(monkeypatch, 12, has_kernels=has_kernels)
     monkeypatch.setattr("openledger_node.cli.setup._bring_base", lambda *_, **__: None)
     ran = run("setup", "--yes")
     assert ran.status == 0
-    assert settings(home)["inference"] == {"base": "Qwen--Qwen3-8B", "quantisation": FORMS[-1]}
-    assert "Qwen/Qwen3-8B on RTX with 12.9 GB, 11.8 GB of them for the engine:" in ran.stderr
-    assert "none  does not fit: takes 16.0 GB of 11.8" in ran.stderr
+    assert settings(home)["inference"] == {"base": base, "quantisation": FORMS[-1]}
+    assert f"{base.replace('--', '/')} on RTX with 12.9 GB, 11.8 GB of them for the engine:" in ran.stderr
+    assert "none  does not fit: takes " in ran.stderr
 
 
 def test_setup_for_scripts_changes_only_what_the_flags_say_and_refuses_what_can_not_fit(

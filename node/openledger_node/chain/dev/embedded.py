@@ -14,7 +14,7 @@ from eth.abc import BlockHeaderAPI, LogAPI, ReceiptAPI, SignedTransactionAPI, St
 from eth.chains.base import Chain
 from eth.constants import ZERO_ADDRESS
 from eth.db.atomic import AtomicDB
-from eth.exceptions import HeaderNotFound, TransactionNotFound
+from eth.exceptions import BlockNotFound, HeaderNotFound, TransactionNotFound
 from eth.vm.forks.prague import PragueVM
 from eth_hash.auto import keccak
 from eth_utils.exceptions import ValidationError
@@ -184,7 +184,7 @@ class EmbeddedChain:
         try:
             block = self._chain.get_block_by_hash(block_hash)  # type: ignore[arg-type]
             receipts = block.get_receipts(self._chain.chaindb)
-        except MissingTrieNode as error:
+        except (BlockNotFound, MissingTrieNode) as error:
             raise damaged(self._store.name, f"a transaction is missing: {error}") from error
         found: list[MinedTransaction] = []
         gas_before = logs_before = 0

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import rlp
 from support.chain_world.deployed import PRICE, deployed_chain, network_of, refusal, send_call, signed_call
 from support.chain_world.ways import Simulation
 
@@ -178,6 +179,32 @@ def test_rows_that_are_not_what_was_written_are_seen(kept: tuple[Path, list[Bloc
             assert blocks(Simulation(chain)) == kept[1]
     except ChainError as error:
         assert "is damaged" in str(error)  # noqa: PT017
+
+
+def test_a_transaction_that_is_missing_is_damage(kept: tuple[Path, list[Block]], file: Path) -> None:
+    """Whichever node of the tries of the first block's transactions and receipts it is."""
+    with closing(open_chain(kept[0], GENESIS_S)) as chain:
+        header = chain.header(1)
+        assert header is not None
+        roots = [header.transaction_root, header.receipt_root]
+        nodes = [node for root in roots for node in trie_nodes(chain, root)]
+    assert len(nodes) > len(roots)
+    for node in nodes:
+        shutil.copy(kept[0], file)
+        with closing(sqlite3.connect(file)) as connection, connection:
+            assert connection.execute("DELETE FROM entry WHERE key = ?", [node]).rowcount == 1
+        with closing(open_chain(file, GENESIS_S)) as chain, pytest.raises(ChainError, match="is damaged"):
+            blocks(Simulation(chain))
+
+
+def trie_nodes(chain: EmbeddedChain, root: bytes) -> list[bytes]:
+    """The hashes of all nodes of a trie that are rows of their own."""
+    found, left = [], [root]
+    while left:
+        found.append(left.pop())
+        parts = rlp.decode(chain._store[found[-1]])
+        left += [part for part in parts if len(part) == 32 and part in chain._store]
+    return found
 
 
 # ---- a disk that is full
