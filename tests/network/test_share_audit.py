@@ -108,7 +108,7 @@ def test_a_node_that_lies_is_named_with_the_command_for_a_case(running: RunningN
     bought_s = time.time()
     wait_for(lambda: chain_time_s(running.r) > bought_s)  # the receipt may be of a later second than the last block
     running.r.run("attribution", "challenge", digest, "--yes")  # by the texts that were held, though none are kept
-    (case,) = running.r.run("attribution", "cases")["cases"]
+    (case,) = wait_for(lambda: running.r.run("attribution", "cases")["cases"])  # once the daemon has seen the block
     assert (case["digest"], case["node"], case["shares_are_right"]) == (digest, wallet, False)
     wait_for(lambda: any(f"{wallet} signed wrong shares" in alert for alert in alerts_of(running.r)))
     wait_for(lambda: any("There is a case about it" in alert for alert in alerts_of(running.r)))
