@@ -139,6 +139,8 @@ def missing_for_kernels() -> Trouble | None:
         return Trouble("Triton is not installed", TRITON_FIX)
     if found < TRITON_MIN:
         return Trouble(f"Triton {'.'.join(map(str, found))} is too old for them", TRITON_FIX)
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        return Trouble("TRITON_INTERPRET is set, with which Triton runs them in Python", "unset it")
     if "CC" not in os.environ and not (shutil.which("gcc") or shutil.which("clang")):
         return Trouble("there is no C compiler", "run `sudo apt install gcc`, or your system's command for it")
     if not (Path(get_paths()["include"]) / "Python.h").exists():

@@ -147,12 +147,20 @@ LACKS: dict[str, tuple[Any, str, Any, str]] = {
 }
 
 
+def test_a_node_with_a_card_runs_no_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    trouble = missing_for_kernels()
+    assert trouble is not None
+    assert "TRITON_INTERPRET" in trouble.found
+
+
 @pytest.mark.parametrize("lack", LACKS)
 def test_what_a_machine_lacks_for_the_kernels_is_named_with_a_remedy(
     lack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "Python.h").touch()
     monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
     monkeypatch.setattr(card.shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(card, "get_paths", lambda: {"include": str(tmp_path)})
     assert missing_for_kernels() is None
