@@ -61,7 +61,7 @@ def benchmark(
     if as_json:
         emit_json("benchmark", benchmark_to_json(base, work, figures, load))
     elif share:
-        out_console.print(render_shared(base, work, figures, usable_bytes()), markup=False)
+        out_console.print(render_shared(base, work, figures, usable_bytes(), load=load), markup=False)
     else:
         _show(base, work, figures, load)
 

@@ -51,7 +51,7 @@ class SharedBar:
 
 
 def device_facts_of(device: str) -> dict[str, Any]:
-    """Facts about the device by torch, from a process of its own; empty if there is no torch that knows it."""
+    """The facts about the device that torch knows, asked in a process of its own; empty if torch can't tell."""
     command = [sys.executable, "-m", "openledger_node.backends.device_facts", device]
     try:
         run = subprocess.run(command, capture_output=True, text=True, timeout=FACTS_TIMEOUT_S, check=True)
@@ -61,8 +61,8 @@ def device_facts_of(device: str) -> dict[str, Any]:
     return found
 
 
-def render_shared(base: Base, work: BenchmarkWork, figures: Figures, ram_bytes: int) -> str:
-    """The whole block, in a fence so that an issue shows it as it is."""
+def render_shared(base: Base, work: BenchmarkWork, figures: Figures, ram_bytes: int, *, load: float) -> str:
+    """The whole block, in a fence so that an issue shows it as it is; `load`: of the machine before it began."""
     facts = device_facts_of(figures.profile.device)
     is_card = figures.profile.device != "cpu"
     lines = [
@@ -71,7 +71,7 @@ def render_shared(base: Base, work: BenchmarkWork, figures: Figures, ram_bytes: 
         *_machine(figures.profile, facts, find_card(ram_bytes) if is_card else None),
         f"base      {describe_base(base, figures.profile)}",
         f"work      prompts of {work.prompt_tokens} tokens, answers of {work.answer_tokens}, "
-        f"adapters of rank {work.rank}, {len(figures.failures)} failed",
+        f"adapters of rank {work.rank}, {len(figures.failures)} failed; load {load:.1f} when it began",
         "",
         *_table(figures),
         "",

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,7 @@ def test_a_block_to_share_has_the_machine_and_the_bars(run: Run) -> None:
     said = run(*SHORT, "--share").stdout
     assert said.startswith("```\nopenledger-node benchmark --share\n")
     assert said.endswith("```\n")
+    assert re.search(r" 0 failed; load \d+\.\d when it began\n", said), "others can judge the figures"
     for words in ("no card: this ran on a CPU", "openledger-node 0.", "torch 2.", "kernel none", "a base of my own"):
         assert words in said
     assert "met" not in said, "the goals are a card's"
