@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from openledger_node.backends.torch_lora.adapter_reader import AdapterReader
-from openledger_node.backends.torch_lora.chosen_base import choose_base
+from openledger_node.backends.torch_lora.chosen_base import choose_base, profile_of
 from openledger_node.backends.torch_lora.device_memory import available_bytes, choose_num_blocks, enforce_cap
+from openledger_node.backends.torch_lora.drawing import in_order_of
 from openledger_node.backends.torch_lora.kv_cache import block_bytes
 from openledger_node.backends.torch_lora.loading import load_weights
 from openledger_node.backends.torch_lora.placement import Placement
@@ -57,19 +58,8 @@ class CudaBackend:
         self._reader = AdapterReader(
             config, weights, placement.dtype, base=base.folder, cache=adapters, quantisation=base.quantisation
         )
-        self._profile = Profile(
-            backend="torch_lora",
-            kernel="triton",
-            device=placement.device.type,
-            dtype=str(placement.dtype).removeprefix("torch."),
-            quantisation=base.served,
-            threads=threads,
-            context_max=context_max,
-            vocab_size=config.vocab_size,
-            num_blocks=num_blocks,
-            block_bytes=block_bytes(config, placement.dtype),
-            base_bytes=weights.size_bytes,
-            end_ids=config.end_ids,
+        self._profile = profile_of(
+            base, weights, placement, kernel="triton", threads=threads, context_max=context_max, num_blocks=num_blocks
         )
 
     @property
@@ -108,9 +98,7 @@ class CudaBackend:
 
         For tests and benchmarks; the rows keep their order.
         """
-        drawn, logits = self._forward.logits(rows)
-        numbers = {row.sequence_id: number for number, row in enumerate(drawn)}
-        return logits[[numbers[row.sequence_id] for row in rows if row.draw]]
+        return in_order_of(rows, *self._forward.logits(rows))
 
 
 def _num_blocks(

@@ -15,10 +15,10 @@ from openledger_protocol.primitives import AdapterId
 from .adapter_blob import AdapterBlob
 from .adapter_reader import AdapterReader
 from .batch import build_batch
-from .chosen_base import choose_base
+from .chosen_base import choose_base, profile_of
 from .decoder import Decoder
 from .device_memory import available_bytes, choose_num_blocks, enforce_cap, explained
-from .drawing import draw_rows
+from .drawing import draw_rows, in_order_of
 from .kv_cache import KvCache, block_bytes
 from .loading import load_weights
 from .lora import LoraStacks
@@ -62,11 +62,10 @@ class TorchLoraBackend:
         torch.set_num_threads(threads)
         weights = load_weights(base.folder, config, placement, base.quantisation, cache / "bases" if cache else None)
         context_max = min(settings.context_max, config.context_max)
-        each_bytes = block_bytes(config, placement.dtype)
         num_blocks = choose_num_blocks(
             settings,
             context_max=context_max,
-            block_bytes=each_bytes,
+            block_bytes=block_bytes(config, placement.dtype),
             available_bytes=available_bytes(placement.device, settings.reserve_bytes),
         )
         context_max = min(context_max, num_blocks * BLOCK_TOKENS)
@@ -82,19 +81,8 @@ class TorchLoraBackend:
         self._policy = MergePolicy(settings.merge_after_steps if is_wide else 0)
         self._merged: AdapterId | None = None  # the adapter that the decoder's weights hold
         self._config = config
-        self._profile = Profile(
-            backend="torch_lora",
-            kernel="torch",
-            device=placement.device.type,
-            dtype=str(placement.dtype).removeprefix("torch."),
-            quantisation=base.served,
-            threads=threads,
-            context_max=context_max,
-            vocab_size=config.vocab_size,
-            num_blocks=num_blocks,
-            block_bytes=each_bytes,
-            base_bytes=weights.size_bytes,
-            end_ids=config.end_ids,
+        self._profile = profile_of(
+            base, weights, placement, kernel="torch", threads=threads, context_max=context_max, num_blocks=num_blocks
         )
 
     @property
@@ -137,9 +125,7 @@ class TorchLoraBackend:
 
         For tests and benchmarks; the rows keep their order.
         """
-        drawn, logits = self._run(rows)
-        numbers = {row.sequence_id: number for number, row in enumerate(drawn)}
-        return logits[[numbers[row.sequence_id] for row in rows if row.draw]]
+        return in_order_of(rows, *self._run(rows))
 
     def _merge(self, rows: tuple[BatchRow, ...]) -> None:
         """Merge the adapter that owns the batch into the base, or restore the plain base."""

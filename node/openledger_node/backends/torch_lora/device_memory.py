@@ -54,7 +54,7 @@ def available_bytes(device: torch.device, reserve_bytes: int) -> int:
 
 
 def enforce_cap(device: torch.device, device_bytes_max: int) -> None:
-    """Make torch raise an error before this process takes more of a GPU than its owner allows; 0 is no limit."""
+    """Make torch raise an error before this process takes more of a GPU than `device_bytes_max`; 0: no limit."""
     if device.type == "cuda" and device_bytes_max:
         total = torch.cuda.get_device_properties(device).total_memory
         share = max(0, device_bytes_max - CONTEXT_BYTES) / total  # the context is not torch's to count

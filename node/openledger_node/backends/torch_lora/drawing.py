@@ -26,6 +26,12 @@ def draw_rows(rows: tuple[BatchRow, ...], logits: Tensor) -> dict[str, Drawn]:
     }
 
 
+def in_order_of(rows: tuple[BatchRow, ...], drawn: tuple[BatchRow, ...], logits: Tensor) -> Tensor:
+    """The logits (drawn, vocabulary) of a step in the order of its rows; `drawn`: the order that they have."""
+    numbers = {row.sequence_id: number for number, row in enumerate(drawn)}
+    return logits[[numbers[row.sequence_id] for row in rows if row.draw]]
+
+
 def _likeliest(logits: Tensor) -> tuple[list[int], list[bool]]:
     """Each row's likeliest token, the lowest of equals, and a flag that all its logits are finite.
 

@@ -140,7 +140,7 @@ def fault_of(open_engine: Open, placement: Placement, cases: tuple[Case, ...] = 
     wanted = checked_logits(TorchEngine, Placement(torch.device("cpu"), torch.float32), cases)
     found = checked_logits(open_engine, placement, cases)
     error = max(map(_error_between, found, wanted))
-    if not error <= TOLERANCES[placement.dtype]:  # also if it is no number
+    if not error <= TOLERANCES[placement.dtype]:  # NaN too
         return f"error {error:.2g}"
     tokens = [torch.cat([each.argmax(dim=1) for each in logits]) for logits in (found, wanted)]
     is_exact = placement.dtype == torch.float32
@@ -148,7 +148,7 @@ def fault_of(open_engine: Open, placement: Placement, cases: tuple[Case, ...] = 
 
 
 def _error_between(found: Tensor, wanted: Tensor) -> float:
-    """The largest error of all logits, as a share of their standard deviation; infinite if one is no number."""
+    """The largest error of all logits, as a share of their standard deviation; infinite if one is NaN."""
     error = float((found - wanted).abs().max() / wanted.std())
     return error if isfinite(error) else inf
 
