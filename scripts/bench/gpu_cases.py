@@ -1,4 +1,4 @@
-"""What scripts/bench/gpu.py measures on one open backend in its own process: decode steps, and a late adapter."""
+"""The measurements of scripts/bench/gpu.py on one open backend in its own process: decode steps, a late adapter."""
 
 import statistics
 import time

@@ -136,7 +136,7 @@ def adapter_of(home: Home, name: str) -> AdapterSource:
     try:
         return source_of(find_adapter(list_adapters(home), name))
     except UnknownModelError as error:
-        raise ModelError(f"{name} is no folder, and {error.message}") from error
+        raise ModelError(f"there is no folder {name}, and {error.message}") from error
 
 
 def answer(asked: argparse.Namespace) -> None:

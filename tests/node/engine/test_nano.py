@@ -160,7 +160,7 @@ def test_an_adapter_of_the_library_is_found_by_its_name(
     ("words", "code", "message"),
     [
         (["nowhere", "hello"], 7, "run `openledger-node models pull nowhere`"),
-        (["fake", "--adapter", "nobody", "hello"], 7, "nobody is no folder, and no adapter 'nobody' here"),
+        (["fake", "--adapter", "nobody", "hello"], 7, "there is no folder nobody, and no adapter 'nobody' here"),
         (["fake", "--adapter", "{empty}", "hello"], 7, "holds no adapter_config.json"),
         (["fake", "{empty}", "hello"], 7, "is a folder, not a prompt: for an adapter write --adapter"),
         (["fake"], 2, "PROMPT"),

@@ -282,7 +282,7 @@ class _Lane:
         self._last: Any = None  # torch.cuda.Event at the end of the last copy
 
     def empty(self, numel: int, dtype: torch.dtype) -> Tensor:
-        """Memory of the host that a GPU can read while the host goes on."""
+        """Memory of the host from which a GPU can copy in the background."""
         if self._stream is not None:
             with suppress(RuntimeError):  # the system pins no more memory, so the host will wait for a copy
                 return torch.empty(numel, dtype=dtype, pin_memory=True)

@@ -21,7 +21,7 @@ WIDTH_MAX = 8192
 
 
 def open_accelerated(settings: BackendSettings) -> Backend | None:
-    """Open the GPU path, or return None if there is no card, or if its kernels can't run or can't serve the base.
+    """Open the GPU path. Return None without a card, and if the kernels can't run on it or can't serve the base.
 
     Raises:
         ModelError: the base can't be read, or does not fit the card.

@@ -281,10 +281,10 @@ def compile_cases() -> tuple[CompileCase, ...]:
 
 def _case(name: str, matrix: GroupMatrix, tile: Tile, generation: str) -> CompileCase:
     parts = dict(zip(PARTS, _parts(matrix), strict=True))
-    constants = {part: None for part, tensor in parts.items() if tensor is None} | {"bias": None}
+    constants: dict[str, Any] = {part: None for part, tensor in parts.items() if tensor is None} | {"bias": None}
     num_groups = matrix.shape[1] // matrix.group
     if num_groups == 1:  # Triton makes every such argument a constant
-        constants["num_groups"] = 1  # type: ignore[assignment]
+        constants["num_groups"] = 1
     whole = dict.fromkeys(("d_in", "d_out", "num_words", "num_groups", "stride_x", "stride_y"), "i32:16")
     kernel, more_constants = _kernel(generation)
     return CompileCase(

@@ -1,8 +1,8 @@
 """Order logits and tokens by whole numbers, and find the largest of many without a sort.
 
 A key is an int32 that sorts as its float32. A token is an int64 of a key and an id, of equal keys the lower id above.
-A threshold is found by bisection, and what is above it is compacted by a prefix sum. So there are no atomics, and of
-equal keys the first are kept.
+A threshold is found by bisection, and a prefix sum gives the keys above it their places. So no atomic operations are
+needed, and of equal keys the first are kept.
 """
 
 import triton

@@ -41,7 +41,7 @@ class CompileCase:
     """
 
     kernel: Any  # a function under @triton.jit
-    types: Mapping[str, str]  # of its arguments that are no constants; "*half" is the serving format of the target
+    types: Mapping[str, str]  # of all arguments but constants; "*half" is the serving format of the target
     constants: Mapping[str, Any]
     num_warps: int = 4
     num_stages: int = 2
