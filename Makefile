@@ -18,7 +18,7 @@ SLITHER_VERSION := 0.11.6
 # Without its byte code a node takes twice as long to start, and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help start test test-deep test-gpu test-vllm test-llamacpp quick kernels contracts contract-tools slither demo bench fuzz-api docs lint fix lock example reference vectors first-start clean
+.PHONY: help start test test-deep test-gpu test-vllm test-llamacpp quick kernels contracts contract-tools slither demo bench fuzz-api docs lint fix lock example reference vectors first-start release clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -117,6 +117,9 @@ fuzz-api: $(VENV)/dev.stamp ## twenty thousand requests at the API, right ones a
 
 first-start: $(VENV)/run.stamp ## `make start` in an empty home, to its first answer and a clean end, timed
 	$(BIN)/python scripts/first_start.py
+
+release: $(VENV)/dev.stamp ## what a release consists of, in dist/: wheel, source, bill of materials, checksums
+	$(BIN)/python scripts/release.py $(ARGS)
 
 clean: ## remove the environment and all caches, but no node's home
 	rm -rf $(VENV) $(VLLM) $(LLAMA) $(SLITHER) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site

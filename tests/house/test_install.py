@@ -3,7 +3,12 @@
 import os
 import subprocess
 import sys
+import tomllib
+import zipfile
+from email.parser import HeaderParser
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.processes.nodes import ROOT
@@ -36,3 +41,107 @@ def test_every_locked_package_has_hashes_and_torch_is_not_among_them() -> None:
         assert has_triton == (name == "dev.lock"), (
             "operators have the one of their torch; tests need one without a card"
         )
+
+
+def load_release() -> Any:
+    spec = spec_from_file_location("release", ROOT / "scripts" / "release.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+release = load_release()
+PLATFORMS = ("x86_64-manylinux_2_31", "aarch64-manylinux_2_31", "aarch64-apple-darwin")
+PURE_PYTHON = ("varint", "python-baseconv")
+"""Packages without a wheel. They hold no code to compile."""
+
+NO_COMPILER = {**os.environ, "CC": "/bin/false", "CXX": "/bin/false"}
+
+
+def test_requirements_of_the_bundled_package_are_its_own_with_our_override() -> None:
+    stated = ['fastecdsa==2.3.2; sys_platform != "win32"', "trio>=0.26", 'aiortc<2; extra == "webrtc"']
+    assert list(release.requirements_of(stated)) == ["fastecdsa>=4", "trio>=0.26"]
+
+
+def test_the_bundle_replaces_one_requirement_and_nothing_else() -> None:
+    before = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    after = tomllib.loads(release.with_requirements((ROOT / "pyproject.toml").read_text(), ["fastecdsa>=4"]))
+    gone = [each for each in before["project"]["dependencies"] if each.startswith("libp2p")]
+    assert len(gone) == 1
+    assert set(before["project"]["dependencies"]) ^ set(after["project"]["dependencies"]) == {*gone, "fastecdsa>=4"}
+    assert "libp2p" in after["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    for name in ("name", "version", "scripts", "optional-dependencies"):
+        assert before["project"][name] == after["project"][name]
+
+
+def test_a_bundled_package_that_changed_its_ways_stops_the_release(tmp_path: Path) -> None:
+    module = tmp_path / "__init__.py"
+    module.write_text("__version__ = '0.9'\n")
+    with pytest.raises(SystemExit, match="finds its own version in another way"):
+        release.fix_version(module, "0.9")
+    with pytest.raises(SystemExit, match="has 0 lines like"):
+        release.with_requirements("[project]\n", [])
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The release's wheel of the last commit."""
+    out = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, ROOT / "scripts" / "release.py", "--skip-bill", "--out", out]
+    subprocess.run(command, check=True, capture_output=True)
+    check = subprocess.run(
+        ["sha256sum", "--check", "SHA256SUMS"], cwd=out, check=True, capture_output=True, text=True
+    )
+    assert check.stdout.count(": OK") == 2
+    (found,) = out.glob("*.whl")
+    return found
+
+
+@pytest.mark.ci
+@pytest.mark.slow
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_the_wheel_resolves_to_wheels(wheel: Path, tmp_path: Path, platform: str) -> None:
+    with zipfile.ZipFile(wheel) as packed:
+        (name,) = [each for each in packed.namelist() if each.endswith(".dist-info/METADATA")]
+        about = HeaderParser().parsestr(packed.read(name).decode())
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("\n".join(each for each in about.get_all("Requires-Dist", []) if "extra" not in each))
+    pure = [word for each in PURE_PYTHON for word in ("--no-binary", each)]
+    options = ["--python-version", "3.12", "--python-platform", platform, "--only-binary", ":all:", *pure, "--quiet"]
+    command = [sys.executable, "-m", "uv", "pip", "compile", *options, str(requirements)]
+    resolved = subprocess.check_output(command, text=True, env=NO_COMPILER)
+    assert "fastecdsa==" in resolved
+    assert "libp2p==" not in resolved
+
+
+@pytest.mark.deep(reason="installs torch twice; test_the_wheel_resolves_to_wheels guards the requirements")
+@pytest.mark.slow
+@pytest.mark.parametrize("tool", ["uv", "pipx"])
+def test_a_tool_installs_the_wheel_and_answers(wheel: Path, tmp_path: Path, tool: str) -> None:
+    places = {"UV_TOOL_DIR": "tools", "UV_TOOL_BIN_DIR": "bin", "PIPX_HOME": "tools", "PIPX_BIN_DIR": "bin"}
+    folders = {name: str(tmp_path / folder) for name, folder in places.items()}
+    home = {"OPENLEDGER_HOME": str(tmp_path / "home"), "OPENLEDGER_API_PORT": "0"}
+    environment = {**NO_COMPILER, **folders, **home}
+    uv = [sys.executable, "-m", "uv", "tool"]
+    with_uv = [*uv, "install", "--quiet", "--python", sys.executable, str(wheel)]
+    with_pipx = [*uv, "run", "--quiet", "pipx", "install", "--quiet", "--python", sys.executable, str(wheel)]
+    subprocess.run({"uv": with_uv, "pipx": with_pipx}[tool], env=environment, check=True)
+    program = tmp_path / "bin" / "openledger-node"
+    with subprocess.Popen([program, "start"], env=environment, stderr=subprocess.PIPE, text=True) as node:
+        assert node.stderr is not None
+        try:
+            assert any(line.startswith("first answer: ") for line in node.stderr)
+        finally:
+            node.terminate()
+            node.communicate(timeout=60)
+
+
+def test_the_images_install_what_the_lock_says_and_run_as_no_root() -> None:
+    lines = (ROOT / "docker" / "Dockerfile").read_text().splitlines()
+    assert "RUN uv pip install --no-deps --require-hashes --requirement requirements/run.lock" in lines
+    users = [line.split()[1] for line in lines if line.startswith("USER ")]
+    assert users[-1] == "10001"
+    stages = [line.split()[-1] for line in lines if line.startswith("FROM ")]
+    assert stages == ["node", "cpu", "cuda"]
