@@ -11,7 +11,7 @@ from .codec import canonical_json
 from .constants import FINGERPRINT_LEAF_IDS
 from .eip712 import digest_word, hex_digest, keccak_digest
 from .errors import MalformedError
-from .inference import Message, SamplingParams, plain_sampling
+from .inference import Message, SamplingParams, Tooling, plain_message, plain_sampling, plain_tooling
 from .primitives import ZERO_DIGEST, AdapterId, Digest, RequestId, Salt
 
 FINGERPRINT_TAG = b"openledger.fingerprint/1"
@@ -21,16 +21,18 @@ _LEAF, _NODE = b"\x00", b"\x01"
 _NO_ACTIVATIONS = (0).to_bytes(2, "big")  # the length of the activations; version 1 of the fingerprint has none
 
 
-def prompt_commit(salt: Salt, prompt: tuple[Message, ...] | str, sampling: SamplingParams) -> Digest:
-    """Commit to a prompt: keccak over salt and the canonical JSON of {messages, sampling, seed}.
+def prompt_commit(
+    salt: Salt, prompt: tuple[Message, ...] | str, sampling: SamplingParams, tooling: Tooling | None = None
+) -> Digest:
+    """Commit to a prompt: keccak over salt and the canonical JSON of {messages, sampling, seed, tooling}.
 
     The seed is written as decimal text, because JSON holds only 53-bit integers. A raw text prompt takes the place of
-    `messages`.
+    `messages`. `tooling` is absent without tools.
 
     Raises:
         MalformedError: a text or a number that canonical JSON can't hold.
     """
-    return keccak_digest(committed_prompt(salt, prompt, sampling))
+    return keccak_digest(committed_prompt(salt, prompt, sampling, tooling))
 
 
 def output_commit(salt: Salt, text: str) -> Digest:
@@ -42,7 +44,9 @@ def output_commit(salt: Salt, text: str) -> Digest:
     return keccak_digest(committed_output(salt, text))
 
 
-def committed_prompt(salt: Salt, prompt: tuple[Message, ...] | str, sampling: SamplingParams) -> bytes:
+def committed_prompt(
+    salt: Salt, prompt: tuple[Message, ...] | str, sampling: SamplingParams, tooling: Tooling | None = None
+) -> bytes:
     """The bytes that `prompt_commit` hashes, which a case about the receipt publishes.
 
     Raises:
@@ -50,7 +54,11 @@ def committed_prompt(salt: Salt, prompt: tuple[Message, ...] | str, sampling: Sa
     """
     parameters = plain_sampling(sampling)
     seed = str(parameters.pop("seed"))
-    return digest_word(salt) + canonical_json({"messages": prompt, "sampling": parameters, "seed": seed})
+    messages = prompt if isinstance(prompt, str) else [plain_message(message) for message in prompt]
+    committed = {"messages": messages, "sampling": parameters, "seed": seed}
+    if tooling:
+        committed["tooling"] = plain_tooling(tooling)
+    return digest_word(salt) + canonical_json(committed)
 
 
 def committed_output(salt: Salt, text: str) -> bytes:

@@ -40,6 +40,21 @@ LOGPROBS_MAX: Final = 20
 JSON_SCHEMA_BYTES_MAX: Final = 64 * 1024
 """The maximum size of an answer's JSON schema: far more than people write, and quick to compile."""
 
+TOOLS_MAX: Final = 128
+"""The maximum number of tools in a request, as OpenAI has it; also of calls in one message."""
+
+TOOL_NAME_LENGTH_MAX: Final = 128
+"""The maximum length of a tool's name. OpenAI takes 64 characters, Anthropic 128."""
+
+TOOL_DESCRIPTION_LENGTH_MAX: Final = 32 * 1024
+"""The maximum length of a tool's description; those of coding agents are a few pages long."""
+
+TOOLING_BYTES_MAX: Final = 512 * 1024
+"""The maximum size of all tools of a request together: half of what a frame holds."""
+
+TOOL_CALL_ID_LENGTH_MAX: Final = 256
+"""The maximum length of a call's id, which the client or the node chose."""
+
 PRICE_TOKENS: Final = 1_000
 """Prices are in wei per this many tokens, separately for prompt and answer."""
 

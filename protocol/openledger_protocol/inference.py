@@ -1,8 +1,9 @@
 """One request and its answer: hops 1, 5 and 6 of its way through a node."""
 
 import json
+import re
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, get_args
 
 from .codec import to_plain
 from .constants import (
@@ -12,15 +13,32 @@ from .constants import (
     STOP_STRING_LENGTH_MAX,
     STOP_STRINGS_MAX,
     TEMPERATURE_MAX,
+    TOOL_CALL_ID_LENGTH_MAX,
+    TOOL_DESCRIPTION_LENGTH_MAX,
+    TOOL_NAME_LENGTH_MAX,
+    TOOLING_BYTES_MAX,
+    TOOLS_MAX,
     TOP_K_MAX,
 )
 from .errors import MalformedError
 from .primitives import AdapterId, RequestId, check_text
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
+
+ToolChoice = Literal["auto", "none", "required"]
+"""`auto`: the model decides; `none`: it is not shown the tools; `required`: it must call at least one."""
 
 FinishReason = Literal["stop", "length", "cancelled"]
 """`stop`: end-of-text token or stop string; `length`: max_tokens reached; `cancelled`: the requester left."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A call of a tool, as the model wrote it."""
+
+    id: str  # the turn with the tool's result names it
+    name: str
+    arguments: str  # JSON text of an object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +47,27 @@ class Message:
 
     role: Role
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()  # only in the assistant's turns
+    tool_call_id: str = ""  # only in a tool's turn: the call whose result `content` is
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A function that the model may call. The requester runs it."""
+
+    name: str
+    description: str
+    parameters: str  # JSON text of the schema of its arguments, which is an object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tooling:
+    """The tools of a request, and how the model must use them."""
+
+    tools: tuple[Tool, ...]
+    choice: ToolChoice = "auto"
+    name: str = ""  # with `required`: the one tool that must be called
+    parallel: bool = True  # one answer may hold several calls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +93,12 @@ ADDED_SAMPLING = frozenset(
 )
 """Parameters that are omitted at their defaults in commitments and messages, because earlier versions lacked them."""
 
+ADDED_MESSAGE = frozenset({"tool_calls", "tool_call_id"})
+ADDED_TOOLING = frozenset({"choice", "name", "parallel"})
+"""Fields of a turn and of the tools that are omitted at their defaults in the same way."""
+
+TOOL_NAME = re.compile(f"[A-Za-z0-9_-]{{1,{TOOL_NAME_LENGTH_MAX}}}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightedAdapter:
@@ -73,6 +118,22 @@ class InferenceRequest:
     sampling: SamplingParams
     prefix: str = ""  # the part of the answer that an earlier node delivered; the answer continues after it
     adapters: tuple[WeightedAdapter, ...] = ()  # on the base that `model` names; only in free requests
+    tooling: Tooling | None = None
+
+
+TOOLS, CALLS, SCHEMA = "tools", "calls", "schema"
+"""Abilities that a bid may name: to show the model tools, to force calls of them, and to follow a JSON schema."""
+
+
+def abilities_for(request: InferenceRequest) -> frozenset[str]:
+    """The abilities that a node needs to answer a request."""
+    tooling, has_schema = request.tooling, request.sampling.json_schema is not None
+    needed = {SCHEMA} if has_schema else set()
+    if tooling or (not isinstance(request.prompt, str) and any(each.role == "tool" for each in request.prompt)):
+        needed.add(TOOLS)
+    if tooling and (tooling.choice == "required" or (has_schema and tooling.choice == "auto")):
+        needed.add(CALLS)
+    return frozenset(needed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,12 +216,120 @@ def check_sampling(params: SamplingParams) -> SamplingParams:
 
 
 def plain_sampling(params: SamplingParams) -> dict[str, object]:
-    """The parameters as committed to and sent: those added later are omitted at their defaults."""
+    """The parameters as committed to: those added later are omitted at their defaults."""
+    return _without_defaults(params, optional=ADDED_SAMPLING)
+
+
+def check_messages(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Return `messages` when each has only what its role may have.
+
+    Raises:
+        MalformedError: it names the first message that breaks a rule.
+    """
+    for index, message in enumerate(messages):
+        try:
+            _check_message(message)
+        except MalformedError as error:
+            raise MalformedError(f"messages[{index}]: {error.message}", param="messages") from error
+    return messages
+
+
+def check_tooling(tooling: Tooling) -> Tooling:
+    """Return `tooling` when its tools and its choice are within their bounds.
+
+    Raises:
+        MalformedError: it names the field that is not, by OpenAI's names.
+    """
+    if not 1 <= len(tooling.tools) <= TOOLS_MAX:
+        raise MalformedError(f"tools takes 1 to {TOOLS_MAX} tools", param="tools")
+    for index, tool in enumerate(tooling.tools):
+        try:
+            _check_tool(tool)
+        except MalformedError as error:
+            raise MalformedError(f"tools[{index}]: {error.message}", param="tools") from error
+    names = [tool.name for tool in tooling.tools]
+    if len({*names}) < len(names):
+        raise MalformedError("tools has two tools of one name", param="tools")
+    size_bytes = sum(len(tool.description.encode()) + len(tool.parameters.encode()) for tool in tooling.tools)
+    if size_bytes > TOOLING_BYTES_MAX:
+        raise MalformedError(
+            f"tools has {size_bytes} bytes, and {TOOLING_BYTES_MAX} is the maximum: offer fewer tools", param="tools"
+        )
+    if tooling.choice not in get_args(ToolChoice):
+        raise MalformedError("tool_choice must be auto, none, required or a tool", param="tool_choice")
+    if tooling.name and tooling.name not in names:
+        raise MalformedError(f"tool_choice names {tooling.name[:80]!r}, which is not in tools", param="tool_choice")
+    if tooling.name and tooling.choice != "required":
+        raise MalformedError("tool_choice names a tool, so the choice must be required", param="tool_choice")
+    return tooling
+
+
+def plain_message(message: Message) -> dict[str, object]:
+    """A turn as committed to: what only turns with tools have is omitted from the others."""
+    return _without_defaults(message, optional=ADDED_MESSAGE)
+
+
+def plain_tooling(tooling: Tooling) -> dict[str, object]:
+    """The tools as committed to, without the fields that have their defaults."""
+    return _without_defaults(tooling, optional=ADDED_TOOLING)
+
+
+def _without_defaults(value: Message | Tooling | SamplingParams, *, optional: frozenset[str]) -> dict[str, object]:
     return {
-        field.name: to_plain(value)
-        for field in fields(params)
-        if (value := getattr(params, field.name)) != field.default or field.name not in ADDED_SAMPLING
+        field.name: to_plain(content)
+        for field in fields(value)
+        if (content := getattr(value, field.name)) != field.default or field.name not in optional
     }
+
+
+def _check_message(message: Message) -> None:
+    check_text(message.content)
+    if message.tool_calls and message.role != "assistant":
+        raise MalformedError(f"tool_calls are the assistant's, and its role is {message.role}")
+    if len(message.tool_calls) > TOOLS_MAX:
+        raise MalformedError(f"tool_calls takes at most {TOOLS_MAX} calls")
+    for call in message.tool_calls:
+        _check_call_id("id", call.id)
+        _check_tool_name(call.name)
+        if call.arguments:  # some clients send an empty text for no arguments
+            _check_object("arguments", call.arguments)
+    if message.role == "tool":
+        _check_call_id("tool_call_id", message.tool_call_id)
+    elif message.tool_call_id:
+        raise MalformedError(f"tool_call_id is a tool's, and its role is {message.role}")
+
+
+def _check_tool(tool: Tool) -> None:
+    _check_tool_name(tool.name)
+    if len(check_text(tool.description)) > TOOL_DESCRIPTION_LENGTH_MAX:
+        raise MalformedError(f"description must be at most {TOOL_DESCRIPTION_LENGTH_MAX} characters long")
+    if len(check_text(tool.parameters).encode()) > JSON_SCHEMA_BYTES_MAX:
+        raise MalformedError(f"parameters must be at most {JSON_SCHEMA_BYTES_MAX} bytes long")
+    _check_object("parameters", tool.parameters)
+
+
+def _check_tool_name(name: str) -> None:
+    if not TOOL_NAME.fullmatch(name):
+        raise MalformedError(f"name must be 1 to {TOOL_NAME_LENGTH_MAX} letters, digits, _ and -, not {name[:80]!r}")
+
+
+def _check_call_id(field: str, call_id: str) -> None:
+    if not 1 <= len(check_text(call_id)) <= TOOL_CALL_ID_LENGTH_MAX:
+        raise MalformedError(f"{field} must be 1 to {TOOL_CALL_ID_LENGTH_MAX} characters long")
+
+
+def _check_object(field: str, text: str) -> None:
+    """Require JSON text of an object.
+
+    Raises:
+        MalformedError: it is none; it names `field`.
+    """
+    try:
+        value = json.loads(check_text(text))
+    except (ValueError, RecursionError) as error:
+        raise MalformedError(f"{field} must be JSON text", param=field) from error
+    if not isinstance(value, dict):
+        raise MalformedError(f"{field} must be a JSON object", param=field)
 
 
 def _is_penalty(name: str, value: float) -> tuple[str, bool]:
@@ -171,9 +340,4 @@ def _check_schema_text(text: str) -> None:
     """Require one JSON object of bounded size; the grammar checks its meaning."""
     if len(check_text(text).encode()) > JSON_SCHEMA_BYTES_MAX:
         raise MalformedError(f"json_schema must be at most {JSON_SCHEMA_BYTES_MAX} bytes long", param="json_schema")
-    try:
-        schema = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise MalformedError("json_schema must be JSON text", param="json_schema") from error
-    if not isinstance(schema, dict):
-        raise MalformedError("json_schema must be a JSON object", param="json_schema")
+    _check_object("json_schema", text)

@@ -16,6 +16,7 @@ from ..errors import ChainError
 from ..ledger.jobs import Job
 from ..ledger.ledger import Ledger
 from ..serving.admission import Admitted
+from ..serving.answer_parts import AnswerFormat, answer_format
 from ..serving.idle_count import IdleCount
 from ..serving.measures import Served
 from ..serving.service import Failure, Outcome, Serving
@@ -154,7 +155,11 @@ class Router:
 
     def spell(self, token_id: int) -> tuple[str, bytes | None]:
         """The text of a token and its bytes; None: the token has no text."""
-        return self._serving.spell(token_id)
+        return self._serving.tokenizer.spell(token_id)
+
+    def answer_format(self, request: InferenceRequest) -> AnswerFormat:
+        """The format of the answer to a request, whoever gives it, because every seller has the same base."""
+        return answer_format(self._serving.tokenizer.style, request)
 
     def _admit_remote(self, request: InferenceRequest) -> RemoteRequest:
         check_for_sale(request)
