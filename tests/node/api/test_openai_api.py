@@ -90,15 +90,12 @@ def test_an_unknown_model_is_404(client: openai.OpenAI) -> None:
 @pytest.mark.parametrize(
     ("body", "named"),
     [
-        ({"n": 2}, "n"),
+        ({"n": 17}, "n"),
         ({"tools": [{"type": "function"}]}, "tools"),
         ({"logit_bias": {"1": 5}}, "logit_bias"),
         ({"temperature": 3}, "temperature"),
         ({"temperature": "hot"}, "temperature"),
-        ({"top_p": 0}, "top_p"),
-        ({"max_tokens": 0}, "max_tokens"),
         ({"stop": ["a"] * 5}, "stop"),
-        ({"stop": ""}, "stop"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "tool"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "image_url"),
@@ -124,6 +121,7 @@ def test_what_is_not_served_is_refused_by_name(node: Node, body: dict[str, Any],
 @pytest.mark.parametrize(
     "body",
     [
+        {"stop": "", "max_tokens": -1, "top_p": 0, "temperature": None},
         {"n": 1, "tools": [], "logprobs": False, "presence_penalty": 0, "response_format": {"type": "text"}},
         {"a_field_of_tomorrow": {"x": 1}},
         {"messages": [{"role": "developer", "content": "Be short."}, *MESSAGES]},
