@@ -39,7 +39,7 @@ NO_PARAMETERS = '{"type":"object","properties":{}}'
 
 MESSAGE_FIELDS: dict[str, str] = {
     "audio": "answers are text",
-    "function_call": "functions are tools now: send tool_calls",
+    "function_call": "functions are tools now, so send tool_calls",
     "partial": "an answer can't continue a message",
     "prefix": "an answer can't continue a message",
 }
@@ -68,10 +68,10 @@ def _message(index: int, message: ChatMessage) -> Message:
     where = f"messages[{index}]"
     if message.role not in ROLES:
         advice = ": send role 'tool' with the call's id as tool_call_id" if message.role == "function" else ""
-        raise _refused(f"{where}: a message with role {message.role!r} is not supported{advice}")
+        raise _refused(f"{where} has the role {message.role!r}, which is not supported{advice}")
     for name, advice in MESSAGE_FIELDS.items():
         if (message.model_extra or {}).get(name):
-            raise _refused(f"{where}: {name!r} is not supported by this node: {advice}")
+            raise _refused(f"{where} has {name!r}, which is not supported by this node: {advice}")
     return Message(
         role=ROLES[message.role],
         content=check_text(_content(where, message.content)),
@@ -92,13 +92,13 @@ def _text(where: str, part: ContentPart) -> str:
     if text is not None:
         return text
     if part.type in ("text", "refusal"):
-        raise _refused(f"{where}: a part of type {part.type!r} needs its text as {part.type!r}")
-    raise _refused(f"{where}: parts of type {part.type!r} are not supported: this node's bases read text")
+        raise _refused(f"{where} has a part of type {part.type!r} without a {part.type!r}")
+    raise _refused(f"{where} has a part of type {part.type!r}, which is not supported: this node's bases read text")
 
 
 def _call(where: str, call: MessageToolCall) -> ToolCall:
     if call.type != "function" or call.function is None:
-        raise _refused(f"{where}: a tool call must be of type 'function' and have a function, not {call.type!r}")
+        raise _refused(f"{where} has a tool call of type {call.type!r}: it must be a 'function', and have one")
     return ToolCall(id=call.id, name=call.function.name, arguments=call.function.arguments)
 
 
@@ -128,10 +128,10 @@ def _tooling(body: ChatBody) -> Tooling | None:
 def _tool(index: int, tool: ToolSpec) -> Tool:
     if tool.type != "function":
         raise MalformedError(
-            f"tools[{index}]: tools of type {tool.type!r} are not supported: offer a 'function'", param="tools"
+            f"tools[{index}] has the type {tool.type!r}, which is not supported: offer a 'function'", param="tools"
         )
     if tool.function is None:
-        raise MalformedError(f"tools[{index}]: a tool of type 'function' needs its function", param="tools")
+        raise MalformedError(f"tools[{index}] has no function: a tool of type 'function' needs one", param="tools")
     parameters = tool.function.parameters
     return Tool(
         name=tool.function.name,

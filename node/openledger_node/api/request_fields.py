@@ -43,7 +43,7 @@ class Unsupported:
 
 
 _AS_SCHEMA = "send a JSON schema as response_format"
-_AS_TOOLS = "functions are tools now: send tools, tool_choice and role 'tool'"
+_AS_TOOLS = "functions are tools now, so send tools and tool_choice"
 _AS_EFFORT = "send reasoning_effort"
 
 UNSUPPORTED: Mapping[str, Unsupported] = {
@@ -57,7 +57,7 @@ UNSUPPORTED: Mapping[str, Unsupported] = {
     "modalities": Unsupported((None, ["text"]), "answers are text"),
     "prediction": Unsupported(),
     "suffix": Unsupported((None, "")),
-    "web_search_options": Unsupported(advice="this node searches nothing: offer a tool"),
+    "web_search_options": Unsupported(advice="offer a tool that searches"),
     # vLLM's
     "add_generation_prompt": Unsupported((None, True)),
     "add_special_tokens": Unsupported(),
