@@ -81,7 +81,8 @@ class Api:
 
 
 @asynccontextmanager
-async def open_api(*, body_s: float = 30.0) -> AsyncIterator[Api]:
+async def open_api(*, body_s: float = 30.0, door: Any = None) -> AsyncIterator[Api]:
+    """The API in front of `door`, which lets nobody in unless it is given."""
     sessions = Sessions(port=PORT, now_s=time.monotonic)
     session = sessions.open(sessions.draw_code())
     assert session is not None
@@ -95,7 +96,7 @@ async def open_api(*, body_s: float = 30.0) -> AsyncIterator[Api]:
             return "openledger_ready 1\n"
 
         app: Any = build_api(
-            EmptyDoor(),
+            door or EmptyDoor(),
             nursery,
             key=KEY,
             body_bytes_max=BODY_BYTES_MAX,

@@ -88,7 +88,6 @@ UNSUPPORTED: Mapping[str, Unsupported] = {
     "dry_multiplier": Unsupported((None, 0)),
     "dynatemp_range": Unsupported((None, 0)),
     "grammar": Unsupported((None, ""), _AS_SCHEMA),
-    "json_schema": Unsupported(advice=_AS_SCHEMA),
     "lora": Unsupported((None, []), "name an adapter as model, or send openledger.adapters"),
     "mirostat": Unsupported((None, 0)),
     "n_predict": Unsupported((None, -1), "send max_tokens"),
@@ -237,6 +236,7 @@ def json_schema(body: RequestBody) -> str | None:
     found = {
         "response_format": _response_schema(body.response_format),
         "guided_json": _schema_text(body.guided_json, "guided_json"),
+        "json_schema": _schema_text(body.json_schema, "json_schema"),
         "structured_outputs": _structured_schema(body.structured_outputs),
     }
     given = {name: schema for name, schema in found.items() if schema is not None}

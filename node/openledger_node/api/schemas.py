@@ -49,6 +49,7 @@ class RequestBody(BaseModel):
     repeat_penalty: Annotated[float | None, Field(description="llama.cpp's name of repetition_penalty")] = None
     response_format: dict[str, Any] | None = None
     guided_json: Annotated[dict[str, Any] | str | None, Field(description="vLLM's name of a JSON schema")] = None
+    json_schema: Annotated[dict[str, Any] | None, Field(description="llama.cpp's name of a JSON schema")] = None
     structured_outputs: Annotated[dict[str, Any] | None, Field(description="vLLM's form of a schema")] = None
     seed: int | None = None
     stop: str | list[str] | None = None

@@ -88,26 +88,17 @@ def test_an_unknown_model_is_404(client: openai.OpenAI) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "named"),
+    "body",
     [
-        ({"n": 17}, "n"),
-        ({"tools": [{"type": "function"}]}, "tools"),
-        ({"logit_bias": {"1": 5}}, "logit_bias"),
-        ({"temperature": 3}, "temperature"),
-        ({"temperature": "hot"}, "temperature"),
-        ({"stop": ["a"] * 5}, "stop"),
-        ({"messages": []}, "messages"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "tool"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "image_url"),
-        ({"model": 5}, "model"),
-        ({"top_k": 10**20}, "top_k"),
-        ({"stop": ["\ud800"]}, "surrogate"),
-        ({"model": "\ud800"}, "surrogate"),
-        ({"messages": [{"role": "user", "content": "\udfff"}]}, "surrogate"),
-        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "\udfff"}]}]}, "surrogate"),
+        {"stop": ["\ud800"]},
+        {"model": "\ud800"},
+        {"messages": [{"role": "user", "content": "\udfff"}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "\udfff"}]}]},
+        {"tools": [{"type": "function", "function": {"name": "look", "description": "\ud800"}}]},
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": {"const": "\ud800"}}}},
     ],
 )
-def test_what_is_not_served_is_refused_by_name(node: Node, body: dict[str, Any], named: str) -> None:
+def test_half_a_character_is_refused(node: Node, body: dict[str, Any]) -> None:
     content = json.dumps({"model": "fake", "messages": MESSAGES, "max_tokens": 20, **body})  # surrogates as \\ud800
     headers = {**node.headers, "Content-Type": "application/json"}
     response = httpx.post(f"{node.url}/v1/chat/completions", headers=headers, content=content)
@@ -115,7 +106,7 @@ def test_what_is_not_served_is_refused_by_name(node: Node, body: dict[str, Any],
     error = response.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert error["type"] == "invalid_request_error"
-    assert named in error["message"]
+    assert "surrogate" in error["message"]
 
 
 @pytest.mark.parametrize(
