@@ -12,7 +12,6 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from .. import __version__
 from ..market.router import Router
-from . import openai
 from .chat import ChatWriter, chat_ending, chat_response, request_from_chat
 from .completions import CompletionWriter, completion_ending, completion_response, request_from_completion
 from .errors import NO_EMBEDDINGS, REFUSALS, add_refusals, describe, refusal
@@ -24,6 +23,7 @@ from .openai import WriteLogprobs
 from .page import Page
 from .request_fields import requests_of
 from .schemas import ChatBody, CompletionBody, RequestBody
+from .served_models import model_response, models_response
 from .stream import AnswerStream
 
 STREAMED: dict[int | str, dict[str, Any]] = {
@@ -93,12 +93,12 @@ def _add_models(app: FastAPI, router: Router) -> None:
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
         """List the base model and its adapters."""
-        return openai.models_response(await router.models())
+        return models_response(await router.models(), can_reason=router.can_reason)
 
     @app.get("/v1/models/{name}")
     async def model(name: str) -> dict[str, Any]:
         """Describe one model, by any name that a request may use."""
-        return openai.model_response(await router.find_model(name))
+        return model_response(await router.find_model(name), can_reason=router.can_reason)
 
 
 def _add_inference(app: FastAPI, router: Router, nursery: trio.Nursery) -> None:
