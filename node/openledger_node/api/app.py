@@ -9,9 +9,11 @@ from typing import Any
 import trio
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from pydantic import BaseModel
 
 from .. import __version__
 from ..market.router import Router
+from .answer_schemas import ChatCompletion, ModelCard, ModelList, TextCompletion
 from .chat import ChatWriter, chat_ending, chat_response, request_from_chat
 from .completions import CompletionWriter, completion_ending, completion_response, request_from_completion
 from .errors import NO_EMBEDDINGS, REFUSALS, add_refusals, describe, refusal
@@ -26,9 +28,6 @@ from .schemas import ChatBody, CompletionBody, RequestBody
 from .served_models import model_response, models_response
 from .stream import AnswerStream
 
-STREAMED: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {}}, "description": "The answer."}
-}
 Metrics = Callable[[], Awaitable[str]]
 
 
@@ -65,6 +64,12 @@ def build_api(
     return guarded(sessions=page.sessions, open_paths=page.open_paths)
 
 
+def answered(model: type[BaseModel], *, is_streamed: bool = True) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI description of a route's answer, which may also come as events."""
+    streamed: dict[str, Any] = {"content": {"text/event-stream": {}}} if is_streamed else {}
+    return {200: {"model": model, "description": "The answer.", **streamed}}
+
+
 def _add_health(app: FastAPI, router: Router) -> None:
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
@@ -90,19 +95,19 @@ def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
 
 
 def _add_models(app: FastAPI, router: Router) -> None:
-    @app.get("/v1/models")
+    @app.get("/v1/models", responses=answered(ModelList, is_streamed=False))
     async def models() -> dict[str, Any]:
         """List the base model and its adapters."""
         return models_response(await router.models(), can_reason=router.can_reason)
 
-    @app.get("/v1/models/{name}")
+    @app.get("/v1/models/{name}", responses=answered(ModelCard, is_streamed=False))
     async def model(name: str) -> dict[str, Any]:
         """Describe one model, by any name that a request may use."""
         return model_response(await router.find_model(name), can_reason=router.can_reason)
 
 
 def _add_inference(app: FastAPI, router: Router, nursery: trio.Nursery) -> None:
-    @app.post("/v1/chat/completions", response_model=None, responses=STREAMED)
+    @app.post("/v1/chat/completions", response_model=None, responses=answered(ChatCompletion))
     async def chat(body: ChatBody, http: Request) -> Response:
         """Answer a conversation."""
         requests = requests_of(request_from_chat(body, seed=secrets.randbits(64)), body.n)
@@ -113,7 +118,7 @@ def _add_inference(app: FastAPI, router: Router, nursery: trio.Nursery) -> None:
         answers = await collect_all(http, exchanges)
         return JSONResponse(chat_response(requests, answers, writers, created_s=int(time.time())))
 
-    @app.post("/v1/completions", response_model=None, responses=STREAMED)
+    @app.post("/v1/completions", response_model=None, responses=answered(TextCompletion))
     async def complete(body: CompletionBody, http: Request) -> Response:
         """Continue a text."""
         requests = requests_of(request_from_completion(body, seed=secrets.randbits(64)), body.n)

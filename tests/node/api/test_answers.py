@@ -8,6 +8,7 @@ import pytest
 from support.apis import open_api
 from support.scripted_door import ScriptedDoor
 
+from openledger_node.api.answer_schemas import ChatCompletion, TextCompletion
 from openledger_protocol.errors import EngineFailedError, OverloadedError
 
 ASKED: Any = {"model": "fake", "messages": [{"role": "user", "content": "Hi"}], "seed": 7}
@@ -70,3 +71,11 @@ async def test_probabilities_come_with_the_piece_that_they_are_of() -> None:
         ("Hello", ["Hello"]),
         (" sea", [" sea"]),
     ]
+
+
+@pytest.mark.parametrize(
+    ("path", "schema"), [("/v1/chat/completions", ChatCompletion), ("/v1/completions", TextCompletion)]
+)
+async def test_an_answer_is_as_the_document_describes_it(path: str, schema: Any) -> None:
+    answer = (await ask(ScriptedDoor(), path, n=2, prompt="Hi")).json()
+    assert schema.model_validate(answer).model_dump(exclude_unset=True) == answer

@@ -3,6 +3,8 @@
 import httpx
 from support.apis import open_api
 
+from openledger_node.api.answer_schemas import ModelList
+
 
 async def models() -> list[httpx.Response]:
     async with open_api() as api, api.client() as client:
@@ -29,4 +31,5 @@ async def test_each_model_says_what_it_can_and_what_it_costs() -> None:
     assert (forest["location"], forest["capabilities"]["logprobs"]) == ("network", False)
     assert "logprobs" not in forest["supported_parameters"]
     assert found.json() == forest
+    assert ModelList.model_validate(listed.json()).model_dump(exclude_unset=True) == listed.json()
     assert missing.json()["error"]["code"] == "model_not_found"
