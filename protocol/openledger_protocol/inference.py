@@ -122,6 +122,21 @@ class InferenceRequest:
     tooling: Tooling | None = None
 
 
+TOOLS, CALLS, SCHEMA = "tools", "calls", "schema"
+"""Abilities that a bid may name: to show the model tools, to force calls of them, and to follow a JSON schema."""
+
+
+def abilities_for(request: InferenceRequest) -> frozenset[str]:
+    """The abilities that a node needs to answer a request."""
+    tooling, has_schema = request.tooling, request.sampling.json_schema is not None
+    needed = {SCHEMA} if has_schema else set()
+    if tooling or (not isinstance(request.prompt, str) and any(each.role == "tool" for each in request.prompt)):
+        needed.add(TOOLS)
+    if tooling and (tooling.choice == "required" or (has_schema and tooling.choice == "auto")):
+        needed.add(CALLS)
+    return frozenset(needed)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
     """A model that requests may name; `parent` is the base of an adapter."""
@@ -205,7 +220,7 @@ def check_sampling(params: SamplingParams) -> SamplingParams:
 
 
 def plain_sampling(params: SamplingParams) -> dict[str, object]:
-    """The parameters as committed to and sent: those added later are omitted at their defaults."""
+    """The parameters as committed to: those added later are omitted at their defaults."""
     return _without_defaults(params, optional=ADDED_SAMPLING)
 
 
@@ -254,12 +269,12 @@ def check_tooling(tooling: Tooling) -> Tooling:
 
 
 def plain_message(message: Message) -> dict[str, object]:
-    """A turn as committed to and sent: what only turns with tools have is omitted from the others."""
+    """A turn as committed to: what only turns with tools have is omitted from the others."""
     return _without_defaults(message, optional=ADDED_MESSAGE)
 
 
 def plain_tooling(tooling: Tooling) -> dict[str, object]:
-    """The tools as committed to and sent, without the fields that have their defaults."""
+    """The tools as committed to, without the fields that have their defaults."""
     return _without_defaults(tooling, optional=ADDED_TOOLING)
 
 

@@ -143,7 +143,7 @@ class Worker:
         sequence = sequence_of(command)
         try:
             check_fits(sequence, self._backend.profile)
-            live = self._setup.live(command.sampling, command.resumed_ids)
+            live = self._setup.live(command)
         except ProtocolError as error:
             self._refused(command.sequence_id, error)
             return

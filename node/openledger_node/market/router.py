@@ -16,7 +16,7 @@ from ..errors import ChainError
 from ..ledger.jobs import Job
 from ..ledger.ledger import Ledger
 from ..serving.admission import Admitted
-from ..serving.answer_parts import AnswerFormat
+from ..serving.answer_parts import AnswerFormat, answer_format
 from ..serving.idle_count import IdleCount
 from ..serving.measures import Served
 from ..serving.service import Failure, Outcome, Serving
@@ -158,14 +158,10 @@ class Router:
         else:
             self._live.leave()
 
-    def answer_format(self, request: InferenceRequest) -> AnswerFormat:
-        """The form in which the model of a request writes its answers."""
-        return AnswerFormat()
-
     @property
     def can_reason(self) -> bool:
         """True if the base can write its reasoning before its answer."""
-        return False
+        return self._serving.tokenizer.style.can_reason
 
     def cut_off(self) -> None:
         """Cancel all answers from the network; parts already delivered are paid."""
@@ -178,7 +174,11 @@ class Router:
 
     def spell(self, token_id: int) -> tuple[str, bytes | None]:
         """The text of a token and its bytes; None: the token has no text."""
-        return self._serving.spell(token_id)
+        return self._serving.tokenizer.spell(token_id)
+
+    def answer_format(self, request: InferenceRequest) -> AnswerFormat:
+        """What the answer to a request may hold beside text, whoever answers: every seller has the same base."""
+        return answer_format(self._serving.tokenizer.style, request)
 
     def _admit_remote(self, request: InferenceRequest) -> RemoteRequest:
         check_for_sale(request)
