@@ -21,6 +21,7 @@ from .constants import (
     TOP_K_MAX,
 )
 from .errors import MalformedError
+from .payments import Terms
 from .primitives import AdapterId, RequestId, check_text
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -119,6 +120,9 @@ class InferenceRequest:
     prefix: str = ""  # the part of the answer that an earlier node delivered; the answer continues after it
     adapters: tuple[WeightedAdapter, ...] = ()  # on the base that `model` names; only in free requests
     tooling: Tooling | None = None
+    thinking: bool | None = (
+        None  # whether the base reasons first; None: as its template has it; only in free requests
+    )
 
 
 TOOLS, CALLS, SCHEMA = "tools", "calls", "schema"
@@ -142,6 +146,9 @@ class ServedModel:
 
     name: str
     parent: str | None
+    created_s: int = 0  # when it came to this machine; 0: it is elsewhere, or has no files
+    context_max: int | None = None  # tokens of prompt and answer together; None: not known yet
+    terms: Terms | None = None  # the cheapest offer on the network; None: it is on this machine, and free
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,8 +17,11 @@ from openledger_node.api.events import EventStream, add_events, ask_app
 from openledger_node.api.guard import Guard
 from openledger_node.api.operator import build_operator
 from openledger_node.api.page import Page, Session, Sessions
+from openledger_node.engine.chat_template import ChatStyle
+from openledger_node.serving.answer_parts import AnswerFormat
 from openledger_protocol.errors import UnknownModelError
 from openledger_protocol.inference import InferenceRequest, ServedModel
+from openledger_protocol.payments import Terms
 
 KEY = "k" * 43
 BODY_BYTES_MAX = 4_096
@@ -30,9 +33,16 @@ class EmptyDoor:
     """Has a base and answers nobody."""
 
     is_ready = True
+    can_reason = False
 
     async def models(self) -> Sequence[ServedModel]:
-        return [ServedModel(name="fake", parent=None), ServedModel(name="harbour", parent="fake")]
+        return [
+            ServedModel(name="fake", parent=None, created_s=1_700_000_000, context_max=2_048),
+            ServedModel(name="harbour", parent="fake", created_s=1_700_000_001, context_max=2_048),
+            ServedModel(
+                name="forest", parent="fake", context_max=4_096, terms=Terms(price_in_wei=5, price_out_wei=10**20)
+            ),
+        ]
 
     async def find_model(self, name: str) -> ServedModel:
         found = [model for model in await self.models() if model.name == name]
@@ -45,6 +55,12 @@ class EmptyDoor:
 
     async def handle(self, admitted: Any, send: Any) -> None:
         raise AssertionError("nobody is let in")
+
+    def release(self, admitted: Any) -> None:
+        raise AssertionError("nobody is let in")
+
+    def answer_format(self, request: InferenceRequest) -> AnswerFormat:
+        return AnswerFormat(style=ChatStyle())
 
     def spell(self, token_id: int) -> tuple[str, bytes | None]:
         return "", None
@@ -74,7 +90,8 @@ class Api:
 
 
 @asynccontextmanager
-async def open_api(*, body_s: float = 30.0) -> AsyncIterator[Api]:
+async def open_api(*, body_s: float = 30.0, door: Any = None) -> AsyncIterator[Api]:
+    """The API in front of `door`, which lets nobody in unless it is given."""
     sessions = Sessions(port=PORT, now_s=time.monotonic)
     session = sessions.open(sessions.draw_code())
     assert session is not None
@@ -88,7 +105,7 @@ async def open_api(*, body_s: float = 30.0) -> AsyncIterator[Api]:
             return "openledger_ready 1\n"
 
         app: Any = build_api(
-            EmptyDoor(),
+            door or EmptyDoor(),
             nursery,
             key=KEY,
             body_bytes_max=BODY_BYTES_MAX,

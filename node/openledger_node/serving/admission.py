@@ -73,14 +73,18 @@ def check_place(capacity: Capacity) -> None:
 
 
 def render(
-    tokenizer: Tokenizer, prompt: tuple[Message, ...] | str, prefix: str, tooling: Tooling | None = None
+    tokenizer: Tokenizer,
+    prompt: tuple[Message, ...] | str,
+    prefix: str,
+    tooling: Tooling | None = None,
+    thinking: bool | None = None,
 ) -> tuple[int, ...]:
     """Tokenise a prompt with its tools, followed by the `prefix` of its answer that another node delivered.
 
     Seller and payer both count with these ids. Prompt and prefix are tokenised apart, so a prefix never
     changes the prompt's ids.
     """
-    prompt_ids = tokenizer.render(prompt, tooling)
+    prompt_ids = tokenizer.render(prompt, tooling, thinking)
     return prompt_ids + tokenizer.encode(prefix) if prefix else prompt_ids
 
 
@@ -99,9 +103,9 @@ def prepare(tokenizer: Tokenizer, profile: Profile | None, request: InferenceReq
     Raises:
         MalformedError: the base's chat template refuses it, or this backend can't follow the grammar.
     """
-    prompt_ids = render(tokenizer, request.prompt, request.prefix, request.tooling)
+    prompt_ids = render(tokenizer, request.prompt, request.prefix, request.tooling, request.thinking)
     num_prefix = len(tokenizer.encode(request.prefix)) if request.prefix else 0
-    grammar = grammar_of(request, tokenizer.style, tokenizer.added_id)
+    grammar = grammar_of(request, tokenizer.style.with_thinking(request.thinking), tokenizer.added_id)
     if profile and profile.draws_elsewhere:
         _check_followed(profile, request, grammar, num_prefix)
         grammar = ""

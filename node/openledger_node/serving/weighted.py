@@ -58,6 +58,11 @@ def check_for_sale(request: InferenceRequest) -> None:
     """
     if request.adapters:
         raise MalformedError(f"{PARAM} is for adapters on this machine: a receipt names one adapter", param=PARAM)
+    if request.thinking is not None:
+        raise MalformedError(
+            "reasoning is turned on or off by this machine's own engine only, and this model is not on it",
+            param="reasoning_effort",
+        )
     if request.sampling.logprobs is not None:
         raise MalformedError(
             "logprobs are given by this machine's own engine only, and this model is not on it", param="logprobs"
