@@ -119,6 +119,8 @@ class InferenceRequest:
     prefix: str = ""  # the part of the answer that an earlier node delivered; the answer continues after it
     adapters: tuple[WeightedAdapter, ...] = ()  # on the base that `model` names; only in free requests
     tooling: Tooling | None = None
+    prompt_ids: tuple[int, ...] = ()  # instead of `prompt`, which is empty then; only in free requests
+    scores_prompt: bool = False  # with `logprobs`: also those of the prompt; only in free requests, without penalties
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +146,7 @@ class TokenChunk:
 
     text: str
     ids: tuple[int, ...]  # tokens generated since the last chunk, also those with text held back
-    logprobs: tuple[TokenLogprob, ...] = ()  # of `ids`, if requested
+    logprobs: tuple[TokenLogprob, ...] = ()  # of `ids`, if requested; those of a scored prompt's tokens come before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

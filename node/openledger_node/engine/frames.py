@@ -40,6 +40,7 @@ class Submit:
     adapter: AdapterSource | None
     payer: str = ""  # the turn is charged to this payer; empty: this machine's owner
     num_allowed: int | None = None  # tokens of the answer that may be computed before `Allow`; None: all
+    scores_prompt: bool = False  # the first token's logprobs begin with those of the prompt after its first token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +224,7 @@ class EngineChunk:
     sequence_id: str
     text: str
     ids: tuple[int, ...]
-    logprobs: tuple[TokenLogprob, ...] = ()  # of `ids`, if they were requested
+    logprobs: tuple[TokenLogprob, ...] = ()  # of `ids`, if they were requested; see also `Submit.scores_prompt`
 
 
 def unfold(step: StepTokens) -> Iterator[EngineChunk | Finished]:

@@ -15,7 +15,7 @@ from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, RequestId
 from ..errors import ChainError
 from ..ledger.jobs import Job
 from ..ledger.ledger import Ledger
-from ..serving.admission import Admitted
+from ..serving.admission import Admitted, prompt_ids_of
 from ..serving.idle_count import IdleCount
 from ..serving.measures import Served
 from ..serving.service import Failure, Outcome, Serving
@@ -154,7 +154,17 @@ class Router:
 
     def spell(self, token_id: int) -> tuple[str, bytes | None]:
         """The text of a token and its bytes; None: the token has no text."""
-        return self._serving.spell(token_id)
+        return self._serving.tokenizer.spell(token_id)
+
+    async def prompt_ids(self, request: InferenceRequest) -> tuple[int, ...]:
+        """The token ids of a request's prompt.
+
+        Raises:
+            UnknownModelError: neither this machine nor the network has its model.
+            MalformedError: the base's chat template refuses the conversation.
+        """
+        await self.find_model(request.model)
+        return await trio.to_thread.run_sync(prompt_ids_of, self._serving.tokenizer, request)
 
     def _admit_remote(self, request: InferenceRequest) -> RemoteRequest:
         check_for_sale(request)

@@ -80,6 +80,11 @@ def render(tokenizer: Tokenizer, prompt: tuple[Message, ...] | str, prefix: str)
     return prompt_ids + tokenizer.encode(prefix) if prefix else prompt_ids
 
 
+def prompt_ids_of(tokenizer: Tokenizer, request: InferenceRequest) -> tuple[int, ...]:
+    """The canonical ids of a request's prompt, or those that it came with."""
+    return request.prompt_ids or render(tokenizer, request.prompt, request.prefix)
+
+
 # ---- A request that was let in.
 
 
@@ -111,6 +116,7 @@ class Admitted:
             adapter=self.source,
             payer=self.payer,
             num_allowed=self.num_allowed,
+            scores_prompt=self.request.scores_prompt,
         )
 
 

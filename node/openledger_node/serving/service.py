@@ -36,7 +36,7 @@ from .admission import (
     check_tried_again,
     grant_tokens,
     loading_sentence,
-    render,
+    prompt_ids_of,
     why_refused,
 )
 from .idle_count import IdleCount
@@ -93,7 +93,7 @@ class Serving:
         self.catalogue = Catalogue(AdapterLibrary(home), base)
         self.base = base
         self._engine = engine
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._ledger = ledger
         self._queue_max = queue_max
         self._now_ns = now_ns
@@ -154,7 +154,7 @@ class Serving:
         weighted = None
         if request.adapters:
             weighted = await trio.to_thread.run_sync(weighted_source, request, self.catalogue.find)
-        prompt_ids = await trio.to_thread.run_sync(render, self._tokenizer, request.prompt, request.prefix)
+        prompt_ids = await trio.to_thread.run_sync(prompt_ids_of, self.tokenizer, request)
         max_tokens = grant_tokens(
             self._capacity(payer), num_prompt_tokens=len(prompt_ids), max_tokens=request.sampling.max_tokens
         )
@@ -209,10 +209,6 @@ class Serving:
         """End an answer that nobody reads any more, if it is running; it is recorded as usual."""
         if self._is_running(admitted):
             self._engine.cancel(admitted.request.request_id)
-
-    def spell(self, token_id: int) -> tuple[str, bytes | None]:
-        """The text of a token and its bytes; None: the token has no text."""
-        return self._tokenizer.spell(token_id)
 
     def release(self) -> None:
         """Free the queue place of an admitted request that will not be handled."""
@@ -330,7 +326,7 @@ class Serving:
             ids=tuple(progress.ids),
             finish_reason=reason,
             tokens_in=len(admitted.prompt_ids),
-            tokens_out=billed_tokens(progress.ids, self._tokenizer.encode(text)),
+            tokens_out=billed_tokens(progress.ids, self.tokenizer.encode(text)),
         )
 
     async def _record(self, admitted: Admitted, last: Completion | Failure, progress: _Progress) -> None:
