@@ -40,7 +40,7 @@ def case_texts(opening: Opening) -> CaseTexts:
     """The texts of an exchange as a challenge publishes them."""
     salts = opening.salts
     return CaseTexts(
-        prompt=committed_prompt(salts.prompt, opening.messages, opening.sampling),
+        prompt=committed_prompt(salts.prompt, opening.messages, opening.sampling, opening.tooling),
         output=committed_output(salts.output, opening.text),
     )
 

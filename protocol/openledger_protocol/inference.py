@@ -203,7 +203,7 @@ def check_sampling(params: SamplingParams) -> SamplingParams:
 
 
 def plain_sampling(params: SamplingParams) -> dict[str, object]:
-    """The parameters as committed to and sent: those added later are omitted at their defaults."""
+    """The parameters as committed to: those added later are omitted at their defaults."""
     return _without_defaults(params, optional=ADDED_SAMPLING)
 
 
@@ -252,12 +252,12 @@ def check_tooling(tooling: Tooling) -> Tooling:
 
 
 def plain_message(message: Message) -> dict[str, object]:
-    """A turn as committed to and sent: what only turns with tools have is omitted from the others."""
+    """A turn as committed to: what only turns with tools have is omitted from the others."""
     return _without_defaults(message, optional=ADDED_MESSAGE)
 
 
 def plain_tooling(tooling: Tooling) -> dict[str, object]:
-    """The tools as committed to and sent, without the fields that have their defaults."""
+    """The tools as committed to, without the fields that have their defaults."""
     return _without_defaults(tooling, optional=ADDED_TOOLING)
 
 

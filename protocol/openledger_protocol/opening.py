@@ -5,13 +5,24 @@ Only the payer keeps it, if at all, and may give it to anyone who verifies its r
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .codec import canonical_json, to_plain
 from .commitments import fingerprint, output_commit, prompt_commit
 from .errors import MalformedError
-from .inference import Message, SamplingParams, check_sampling, plain_sampling
+from .inference import (
+    Message,
+    SamplingParams,
+    Tool,
+    ToolCall,
+    Tooling,
+    check_sampling,
+    check_tooling,
+    plain_message,
+    plain_sampling,
+    plain_tooling,
+)
 from .payments import Receipt, Work, billed_tokens
 from .primitives import ZERO_DIGEST, AdapterId, Digest, RequestId, Salt, check_text
 from .wire.inference import Salts
@@ -29,6 +40,7 @@ class Opening:
     text: str
     ids: tuple[int, ...]  # generated, including the stop token
     salts: Salts
+    tooling: Tooling | None = None
 
 
 def work_of(
@@ -51,7 +63,7 @@ def work_of(
         index_root=index_root,
         tokens_in=tokens_in,
         tokens_out=billed_tokens(opening.ids, canonical_ids),
-        prompt_commit=prompt_commit(opening.salts.prompt, opening.messages, opening.sampling),
+        prompt_commit=prompt_commit(opening.salts.prompt, opening.messages, opening.sampling, opening.tooling),
         output_commit=output_commit(opening.salts.output, opening.text),
         retrieval_hash=ZERO_DIGEST,
         signals_hash=ZERO_DIGEST,
@@ -82,7 +94,11 @@ def check_opening(opening: Opening, receipt: Receipt) -> None:
         salt=salts.fingerprint,
     )
     for name, found, expected in (
-        ("prompt", prompt_commit(salts.prompt, opening.messages, opening.sampling), work.prompt_commit),
+        (
+            "prompt",
+            prompt_commit(salts.prompt, opening.messages, opening.sampling, opening.tooling),
+            work.prompt_commit,
+        ),
         ("answer", output_commit(salts.output, opening.text), work.output_commit),
         ("tokens", ids, work.fingerprint),
     ):
@@ -92,9 +108,14 @@ def check_opening(opening: Opening, receipt: Receipt) -> None:
 
 def opening_to_json(opening: Opening) -> bytes:
     """Write an opening as a file; the seed is decimal text, because JSON holds only 53-bit integers."""
-    fields = to_plain(opening)
+    fields = to_plain(replace(opening, tooling=None))
     assert isinstance(fields, dict)
     fields["sampling"] = {**plain_sampling(opening.sampling), "seed": str(opening.sampling.seed)}
+    if not isinstance(opening.messages, str):
+        fields["messages"] = [plain_message(message) for message in opening.messages]
+    del fields["tooling"]
+    if opening.tooling:
+        fields["tooling"] = plain_tooling(opening.tooling)
     return canonical_json({"schema": OPENING_SCHEMA, **fields})
 
 
@@ -115,6 +136,7 @@ def opening_from_json(content: bytes) -> Opening:
             text=check_text(fields["text"]),
             ids=tuple(int(token_id) for token_id in fields["ids"]),
             salts=Salts(**{name: Salt(str(fields["salts"][name])) for name in ("prompt", "output", "fingerprint")}),
+            tooling=_tooling(fields["tooling"]) if "tooling" in fields else None,
         )
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise MalformedError(f"this is not an opening of a receipt: {error!r}") from error
@@ -123,7 +145,19 @@ def opening_from_json(content: bytes) -> Opening:
 def _messages(value: Any) -> tuple[Message, ...] | str:
     if isinstance(value, str):
         return check_text(value)
-    return tuple(Message(role=turn["role"], content=check_text(turn["content"])) for turn in value)
+    return tuple(
+        Message(
+            role=turn["role"],
+            content=check_text(turn["content"]),
+            tool_calls=tuple(ToolCall(**call) for call in turn.get("tool_calls", ())),
+            tool_call_id=turn.get("tool_call_id", ""),
+        )
+        for turn in value
+    )
+
+
+def _tooling(value: Any) -> Tooling:
+    return check_tooling(Tooling(**{**value, "tools": tuple(Tool(**tool) for tool in value["tools"])}))
 
 
 def _sampling(value: Any) -> SamplingParams:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from openledger_protocol.commitments import fingerprint, fingerprint_root, output_commit, prompt_commit
-from openledger_protocol.inference import Message, SamplingParams
+from openledger_protocol.inference import Message, SamplingParams, Tool, ToolCall, Tooling
 
 from .common import Case, Rules, digest, read
 
@@ -20,6 +20,16 @@ ADDED = {
     "json_schema": '{"type":"object"}',
 }
 
+TOOLS = {"tools": [{"name": "get_weather", "description": "", "parameters": '{"type":"object"}'}]}
+CALL = {"id": "call_1", "name": "get_weather", "arguments": '{"town":"Turku"}'}
+TURNS_WITH_TOOLS = [
+    {"role": "user", "content": "Is it raining in Turku?"},
+    {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    {"role": "tool", "content": "rain", "tool_call_id": "call_1"},
+]
+WITH_TOOLS = {**PROMPT, "messages": TURNS_WITH_TOOLS, "tooling": TOOLS}
+ONE_TOOL = {**TOOLS, "choice": "required", "name": "get_weather", "parallel": False}
+
 PROMPTS: list[Case] = [
     ("plain", "keccak(salt ‖ RFC 8785 of {messages, sampling, seed}); the seed as decimal text", PROMPT),
     ("the largest seed", "64 bits do not fit a JSON number, hence the text", {**PROMPT, "seed": str(2**64 - 1)}),
@@ -27,6 +37,8 @@ PROMPTS: list[Case] = [
     ("raw text", "stands for the list of messages", {**PROMPT, "messages": "Once"}),
     ("parameters that were added later", "stand among the others", {**PROMPT, **ADDED}),
     ("one of them at its default", "is absent", {**PROMPT, "repetition_penalty": 1.0, "logprobs": None}),
+    ("tools", "keccak(salt ‖ RFC 8785 of {messages, sampling, seed, tooling})", WITH_TOOLS),
+    ("one tool that must be called", "what is not at its default is there", {**WITH_TOOLS, "tooling": ONE_TOOL}),
     ("another salt", "the same prompt, not to be recognised", {**PROMPT, "salt": digest("6")}),
     ("half a surrogate pair", "no UTF-8 stands for it", {**PROMPT, "messages": "\ud800"}),
 ]
@@ -61,8 +73,17 @@ FINGERPRINTS: list[Case] = [
 
 def prompt_of(given: Any) -> str:
     messages, sampling = given["messages"], {**given, "stop": tuple(given["stop"])}
-    prompt = messages if isinstance(messages, str) else tuple(Message(**turn) for turn in messages)
-    return prompt_commit(given["salt"], prompt, read(SamplingParams, sampling))
+    prompt = messages if isinstance(messages, str) else tuple(turn_of(turn) for turn in messages)
+    tooling = tooling_of(given["tooling"]) if "tooling" in given else None
+    return prompt_commit(given["salt"], prompt, read(SamplingParams, sampling), tooling)
+
+
+def turn_of(turn: Any) -> Message:
+    return Message(**{**turn, "tool_calls": tuple(ToolCall(**call) for call in turn.get("tool_calls", ()))})
+
+
+def tooling_of(given: Any) -> Tooling:
+    return Tooling(**{**given, "tools": tuple(Tool(**tool) for tool in given["tools"])})
 
 
 RULES: Rules = {

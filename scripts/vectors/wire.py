@@ -51,6 +51,21 @@ ADDED_SAMPLING = {
     "json_schema": '{"type":"object"}',
 }
 OPEN_WITH_MORE = {**OPEN, "sampling": {**SAMPLING, **ADDED_SAMPLING}}
+CALL = {"id": "call_1", "name": "get_weather", "arguments": '{"town":"Turku"}'}
+OPEN_WITH_TOOLS = {
+    **OPEN,
+    "messages": [
+        {"role": "user", "content": "Is it raining in Turku?"},
+        {"role": "assistant", "content": "", "tool_calls": [CALL]},
+        {"role": "tool", "content": "rain", "tool_call_id": "call_1"},
+    ],
+    "tooling": {
+        "tools": [
+            {"name": "get_weather", "description": "The weather of a town.", "parameters": '{"type":"object"}'},
+        ],
+    },
+}
+REQUIRED = {**OPEN_WITH_TOOLS["tooling"], "choice": "required", "name": "get_weather", "parallel": False}
 CHUNK = {"v": 1, "t": "chunk", "text": "Am Fluß", "ids": [0, 2**32 - 1], "tokens": 2, "cumulative": "7"}
 RECEIPT = {
     "v": 1,
@@ -87,6 +102,8 @@ FRAMES: list[Case] = [
     ("open", "the payer's first message; 64-bit numbers stand as text here and as integers in the frame", OPEN),
     ("open with a raw text", "messages may be a text", {**OPEN, "messages": "Once"}),
     ("open with parameters that were added later", "absent at their defaults", OPEN_WITH_MORE),
+    ("open with tools", "turns with calls and results; the choice is absent at its default", OPEN_WITH_TOOLS),
+    ("open with one tool that must be called", "once", {**OPEN_WITH_TOOLS, "tooling": REQUIRED}),
     ("open on a channel with receipts", "the newest one that the payer has", OPEN_AGAIN),
     ("voucher", "a higher ceiling", {"v": 1, "t": "voucher", "voucher": VOUCHER}),
     ("chunk", "ids include those whose text is held back", CHUNK),

@@ -21,7 +21,7 @@ from openledger_protocol.errors import (
     RevertedError,
     UnknownVersionError,
 )
-from openledger_protocol.inference import Message, SamplingParams
+from openledger_protocol.inference import Message, SamplingParams, Tool, ToolCall, Tooling
 from openledger_protocol.payments import Receipt, SignedVoucher, Terms, Voucher
 from openledger_protocol.primitives import AdapterId, ChannelId, DatanetId, RequestId, Salt, Wei
 from openledger_protocol.wire.inference import (
@@ -72,8 +72,25 @@ RECEIPT = Receipt(
     work=WORK,
 )
 SHARES = (Share(datanet_id=DatanetId(digest("d")), account=account(1), ppm=1_000_000),)
+TOOLING = Tooling(
+    tools=(Tool(name="get_weather", description="The weather of a town.", parameters='{"type":"object"}'),),
+    choice="required",
+    name="get_weather",
+    parallel=False,
+)
+CALL = ToolCall(id="call_1", name="get_weather", arguments='{"town":"Turku"}')
+OPEN_WITH_TOOLS = replace(
+    OPEN,
+    messages=(
+        *OPEN.messages,
+        Message(role="assistant", content="", tool_calls=(CALL,)),
+        Message(role="tool", content="rain", tool_call_id="call_1"),
+    ),
+    tooling=TOOLING,
+)
 MESSAGES: dict[str, InferenceMessage] = {
     "open": OPEN,
+    "tools": OPEN_WITH_TOOLS,
     "voucher": VoucherMessage(voucher=VOUCHER),
     "chunk": Chunk(text="Am Fluß", ids=(0, 2**32 - 1), tokens=2, cumulative=Wei(7)),
     "receipt": ReceiptMessage(receipt=RECEIPT, signature=SIGNATURE, shares=SHARES),
@@ -103,7 +120,24 @@ samplings = st.builds(
     json_schema=st.none() | st.dictionaries(texts, texts, max_size=3).map(json.dumps),
 )
 shares = st.builds(Share, datanet_id=digests, account=addresses, ppm=uints(32))
-turns = st.builds(Message, role=st.sampled_from(["system", "user", "assistant"]), content=texts)
+names = st.from_regex("[A-Za-z0-9_-]{1,9}", fullmatch=True)
+objects = st.dictionaries(texts, texts, max_size=3).map(json.dumps)
+ids = texts.filter(bool)
+calls = st.builds(ToolCall, id=ids, name=names, arguments=objects)
+turns = st.one_of(
+    st.builds(Message, role=st.sampled_from(["system", "user", "assistant"]), content=texts),
+    st.builds(Message, role=st.just("assistant"), content=texts, tool_calls=st.lists(calls, max_size=2).map(tuple)),
+    st.builds(Message, role=st.just("tool"), content=texts, tool_call_id=ids),
+)
+offered = st.lists(
+    st.builds(Tool, name=names, description=texts, parameters=objects),
+    min_size=1,
+    max_size=3,
+    unique_by=lambda tool: tool.name,
+).map(tuple)
+toolings = st.builds(
+    Tooling, tools=offered, choice=st.sampled_from(["auto", "none", "required"]), parallel=st.booleans()
+)
 messages = st.one_of(
     st.builds(
         Open,
@@ -121,6 +155,7 @@ messages = st.one_of(
         voucher=signed_vouchers,
         salts=st.builds(Salts, prompt=digests, output=digests, fingerprint=digests),
         prefix=texts,
+        tooling=st.none() | toolings,
     ),
     st.builds(VoucherMessage, voucher=signed_vouchers),
     st.builds(Chunk, text=texts, ids=st.lists(uints(32), max_size=9).map(tuple), tokens=uints(32), cumulative=weis),
@@ -154,7 +189,7 @@ def test_a_message_survives_its_frame(message: InferenceMessage) -> None:
 @pytest.mark.parametrize("name", MESSAGES)
 def test_each_message_has_its_name_and_the_version(name: str) -> None:
     frame = encode(MESSAGES[name])
-    assert (frame["v"], frame["t"]) == (1, name)
+    assert (frame["v"], frame["t"]) == (1, "open" if name == "tools" else name)
     assert decode(decode_frame(encode_frame(frame))) == MESSAGES[name]
 
 
@@ -211,8 +246,19 @@ def test_an_unknown_message_is_refused(name: Any) -> None:
         ("open", "award.tokens_max", 1.0, "tokens_max: must be an integer of 32 bits"),
         ("open", "messages", [], "messages: must be a list of 1 to 1024"),
         ("open", "messages", None, "messages: must be a list of 1 to 1024"),
-        ("open", "messages.0.role", "tool", "role: must be one of system, user, assistant"),
-        ("open", "messages.0.role", ["user"], "role: must be one of system, user, assistant"),
+        ("open", "messages.0.role", "critic", "role: must be one of system, user, assistant, tool"),
+        ("open", "messages.0.role", "tool", "messages: messages[0]: tool_call_id must be 1 to 256 characters"),
+        ("tools", "tooling.choice", "any", "tooling: choice: must be one of auto, none, required"),
+        ("tools", "tooling.choice", None, "tooling: choice: must be one of auto, none, required"),
+        ("tools", "tooling.name", "get_time", "tooling: tool_choice names 'get_time', which is not in tools"),
+        ("tools", "tooling.later", 1, "open: tooling: 'later' is not known to this node"),
+        ("tools", "tooling.tools.0.strict", True, "tooling: tools: 'strict' is not known to this node"),
+        ("tools", "tooling.tools", [], "tooling: tools: must be a list of 1 to 128"),
+        ("tools", "tooling.tools.0.parameters", "{", "tooling: tools[0]: parameters must be JSON text"),
+        ("tools", "tooling", [], "open: tooling: must be a map"),
+        ("tools", "messages.1.tool_calls.0.arguments", "[]", "messages[1]: arguments must be a JSON object"),
+        ("tools", "messages.1.tool_calls.0.id", None, "tool_calls: id: must be a text of at most 256 characters"),
+        ("open", "messages.0.role", ["user"], "role: must be one of system, user, assistant, tool"),
         ("open", "messages.0.content", 1, "content: must be a text of at most 1048576 characters"),
         ("open", "messages", "\ud800", "messages: a text holds half a surrogate pair"),
         ("open", "sampling.temperature", "1", "temperature: must be a number"),
@@ -264,8 +310,8 @@ def test_a_field_that_is_not_as_written_is_refused_by_name(message: str, path: s
 @pytest.mark.parametrize("name", [name for name in MESSAGES if name != "ping"])
 def test_each_field_of_each_message_is_required(name: str) -> None:
     frame = decode_frame(encode_frame(encode(MESSAGES[name])))
-    for key in set(frame) - {"v", "t"}:
-        with pytest.raises(MalformedError, match=f"{name}: {key} is missing"):
+    for key in set(frame) - {"v", "t", "tooling"}:
+        with pytest.raises(MalformedError, match=f"{frame['t']}: {key} is missing"):
             decode({other: value for other, value in frame.items() if other != key})
 
 

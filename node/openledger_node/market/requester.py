@@ -273,6 +273,7 @@ class Requester:
             algo_id=bid.algo_id,
             messages=requested.request.prompt,
             sampling=requested.request.sampling,
+            tooling=requested.request.tooling,
             channel_config=await self._backing.channel_with(bid.wallet, bid.generation),
             signer=bid.signer,
             salts=Salts(prompt=Salt(self._draw()), output=Salt(self._draw()), fingerprint=Salt(self._draw())),

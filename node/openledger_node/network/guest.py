@@ -116,6 +116,7 @@ class Guest:
             algo_id=offer.algo_id,
             messages=request.prompt,
             sampling=request.sampling,
+            tooling=request.tooling,
             channel_config=config,
             signer=offer.signer,
             salts=Salts(prompt=Salt(_draw()), output=Salt(_draw()), fingerprint=Salt(_draw())),

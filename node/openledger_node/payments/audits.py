@@ -114,7 +114,7 @@ class ReceiptAudits:
             return None
 
     def _hold_lost(self, exchange: Opening) -> None:
-        commit = prompt_commit(exchange.salts.prompt, exchange.messages, exchange.sampling)
+        commit = prompt_commit(exchange.salts.prompt, exchange.messages, exchange.sampling, exchange.tooling)
         try:
             self._texts.hold(commit, exchange, until_s=self._now_ns() // NS + self._case_s)
         except LedgerError as error:

@@ -197,6 +197,7 @@ class Payer:
             voucher=(await self._pay(live, purchase.chunk_tokens, stored=self._stored(live))).voucher,
             salts=purchase.salts,
             prefix=purchase.prefix,
+            tooling=purchase.tooling,
             last_receipt=self._wallet.last_receipt(live.lane.channel_id),
         )
         await live.messages.send(encode(opened))

@@ -8,7 +8,7 @@ from openledger_protocol.attribution import Share
 from openledger_protocol.commitments import prompt_commit
 from openledger_protocol.constants import PRICE_TOKENS
 from openledger_protocol.errors import ProtocolError, ReceiptRefusedError
-from openledger_protocol.inference import Message, SamplingParams
+from openledger_protocol.inference import Message, SamplingParams, Tooling
 from openledger_protocol.opening import Opening, work_of
 from openledger_protocol.payments import ChannelConfig, Receipt, Terms, Work
 from openledger_protocol.primitives import ZERO_DIGEST, AdapterId, Address, DatanetId, Digest, RequestId, Wei
@@ -39,6 +39,7 @@ class Purchase:
     cost_max_wei: Wei
     prefix: str = ""  # the part of the answer that an earlier node delivered
     is_audited: bool = False  # the shares of its receipt are recomputed in any case
+    tooling: Tooling | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +84,9 @@ class Agreed:
             datanet_ids=purchase.datanet_ids,
             profile_hash=purchase.profile_hash,
             algo_id=purchase.algo_id,
-            prompt_commit=prompt_commit(purchase.salts.prompt, purchase.messages, purchase.sampling),
+            prompt_commit=prompt_commit(
+                purchase.salts.prompt, purchase.messages, purchase.sampling, purchase.tooling
+            ),
             opened_s=now_s,
             work=work,
         )
@@ -191,6 +194,7 @@ def exchange_of(purchase: Purchase, counted: CountedAnswer) -> Opening:
         text=counted.text,
         ids=counted.ids,
         salts=purchase.salts,
+        tooling=purchase.tooling,
     )
 
 

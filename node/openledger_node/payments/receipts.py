@@ -206,4 +206,5 @@ def opening_of(delivered: Delivered) -> Opening:
         text=delivered.text,
         ids=delivered.ids,
         salts=opened.salts,
+        tooling=opened.tooling,
     )

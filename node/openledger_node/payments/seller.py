@@ -151,6 +151,7 @@ class StreamSeller:
             prompt=opened.messages,
             sampling=sampling,
             prefix=opened.prefix,
+            tooling=opened.tooling,
         )
 
     async def _admit_payment(self, delivery: StreamDelivery) -> None:

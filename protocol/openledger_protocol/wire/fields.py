@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from typing import Any, cast
 
 from ..errors import MalformedError
@@ -108,6 +109,29 @@ def record(cls: type[Any], **fields: Field) -> Field:
 
     def read(value: Any) -> Any:
         return cls(**read_fields(value, fields))
+
+    return Field(write, read)
+
+
+def growing(cls: type[Any], added: Mapping[str, Field], *, is_strict: bool = False, **fields: Field) -> Field:
+    """A record some of whose fields came later: these are omitted at their defaults, and may be missing.
+
+    `is_strict`: an unknown key is refused, because ignoring it would change the answer.
+    """
+    defaults = {field.name: field.default for field in dataclass_fields(cls)}
+
+    def write(value: Any) -> dict[str, object]:
+        more = {name: getattr(value, name) for name in added}
+        return {name: field.write(getattr(value, name)) for name, field in fields.items()} | {
+            name: added[name].write(content) for name, content in more.items() if content != defaults[name]
+        }
+
+    def read(value: Any) -> Any:
+        known = fields.keys() | added.keys()
+        if is_strict and type(value) is dict and (unknown := value.keys() - known):
+            raise MalformedError(f"{min(map(repr, unknown))[:80]} is not known to this node")
+        there = {name: field for name, field in added.items() if type(value) is dict and name in value}
+        return cls(**read_fields(value, {**fields, **there}))
 
     return Field(write, read)
 

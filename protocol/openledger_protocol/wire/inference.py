@@ -1,17 +1,37 @@
 """The `infer` stream: a payer opens it, raises its voucher as the answer grows, and countersigns the receipt.
 
 Each message is one frame. Unknown keys are ignored, so that later versions may add some. An unknown `t` is refused,
-and so is an unknown key of `sampling`, which might change the answer.
+and so is an unknown key of `sampling` or `tooling`, which might change the answer.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from ..attribution import Share
-from ..constants import JSON_SCHEMA_BYTES_MAX, STOP_STRING_LENGTH_MAX, STOP_STRINGS_MAX, WIRE_VERSION
+from ..constants import (
+    JSON_SCHEMA_BYTES_MAX,
+    STOP_STRING_LENGTH_MAX,
+    STOP_STRINGS_MAX,
+    TOOL_CALL_ID_LENGTH_MAX,
+    TOOL_DESCRIPTION_LENGTH_MAX,
+    TOOL_NAME_LENGTH_MAX,
+    TOOLS_MAX,
+    WIRE_VERSION,
+)
 from ..errors import MalformedError, PeerError, ProtocolError, UnknownVersionError
-from ..inference import Message, SamplingParams, check_sampling, plain_sampling
+from ..inference import (
+    Message,
+    Role,
+    SamplingParams,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    Tooling,
+    check_messages,
+    check_sampling,
+    check_tooling,
+)
 from ..payments import ChannelConfig, Receipt, SignedVoucher, Terms, Voucher, Work
 from ..primitives import AdapterId, Digest, RequestId, Salt, Wei
 from .fields import (
@@ -23,6 +43,7 @@ from .fields import (
     WEI,
     Field,
     choice,
+    growing,
     listed,
     optional,
     read_fields,
@@ -80,6 +101,7 @@ class Open:
     salts: Salts
     prefix: str  # the part of the answer that an earlier node delivered
     last_receipt: SignedReceipt | None = None  # the channel's newest one that the payer has
+    tooling: Tooling | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,40 +194,64 @@ def error_from_message(message: ErrorMessage) -> ProtocolError:
 
 
 def _prompt() -> Field:
-    turn = record(Message, role=choice("system", "user", "assistant"), content=text(TEXT_LENGTH_MAX))
+    call = record(
+        ToolCall,
+        id=text(TOOL_CALL_ID_LENGTH_MAX),
+        name=text(TOOL_NAME_LENGTH_MAX),
+        arguments=text(TEXT_LENGTH_MAX),
+    )
+    turn = growing(
+        Message,
+        {"tool_calls": listed(call, length_max=TOOLS_MAX), "tool_call_id": text(TOOL_CALL_ID_LENGTH_MAX)},
+        role=choice(*get_args(Role)),
+        content=text(TEXT_LENGTH_MAX),
+    )
     turns = listed(turn, length_min=1, length_max=MESSAGES_MAX)
     raw = text(TEXT_LENGTH_MAX)
     return Field(
         lambda prompt: prompt if isinstance(prompt, str) else turns.write(prompt),
-        lambda value: raw.read(value) if isinstance(value, str) else turns.read(value),
+        lambda value: raw.read(value) if isinstance(value, str) else check_messages(turns.read(value)),
     )
 
 
-_SAMPLING: dict[str, Field] = {
-    "max_tokens": uint(32),
-    "seed": uint(64),
-    "temperature": NUMBER,
-    "top_p": NUMBER,
-    "top_k": uint(31),
-    "min_p": NUMBER,
-    "stop": listed(text(STOP_STRING_LENGTH_MAX), length_max=STOP_STRINGS_MAX),
-}
-_ADDED_SAMPLING: dict[str, Field] = {
-    "frequency_penalty": NUMBER,
-    "presence_penalty": NUMBER,
-    "repetition_penalty": NUMBER,
-    "logprobs": uint(8),
-    "json_schema": text(JSON_SCHEMA_BYTES_MAX),
-}
-"""Omitted at their defaults."""
+def _tooling() -> Field:
+    tool = growing(
+        Tool,
+        {},
+        is_strict=True,
+        name=text(TOOL_NAME_LENGTH_MAX),
+        description=text(TOOL_DESCRIPTION_LENGTH_MAX),
+        parameters=text(JSON_SCHEMA_BYTES_MAX),
+    )
+    tooling = growing(
+        Tooling,
+        {"choice": choice(*get_args(ToolChoice)), "name": text(TOOL_NAME_LENGTH_MAX), "parallel": BOOL},
+        is_strict=True,
+        tools=listed(tool, length_min=1, length_max=TOOLS_MAX),
+    )
+    return Field(tooling.write, lambda value: check_tooling(tooling.read(value)))
 
 
-def _read_sampling(value: Any) -> SamplingParams:
-    """Read sampling parameters. Unlike elsewhere, an unknown key is refused: ignoring it would change the answer."""
-    if type(value) is dict and (unknown := value.keys() - _SAMPLING.keys() - _ADDED_SAMPLING.keys()):
-        raise MalformedError(f"{min(map(repr, unknown))[:80]} is not known to this node")
-    added = {name: field for name, field in _ADDED_SAMPLING.items() if type(value) is dict and name in value}
-    return check_sampling(SamplingParams(**read_fields(value, {**_SAMPLING, **added})))
+def _sampling() -> Field:
+    sampling = growing(
+        SamplingParams,
+        {
+            "frequency_penalty": NUMBER,
+            "presence_penalty": NUMBER,
+            "repetition_penalty": NUMBER,
+            "logprobs": uint(8),
+            "json_schema": text(JSON_SCHEMA_BYTES_MAX),
+        },
+        is_strict=True,
+        max_tokens=uint(32),
+        seed=uint(64),
+        temperature=NUMBER,
+        top_p=NUMBER,
+        top_k=uint(31),
+        min_p=NUMBER,
+        stop=listed(text(STOP_STRING_LENGTH_MAX), length_max=STOP_STRINGS_MAX),
+    )
+    return Field(sampling.write, lambda value: check_sampling(sampling.read(value)))
 
 
 def _signed_voucher() -> Field:
@@ -255,13 +301,14 @@ _RECEIPT = record(
     shares_hash=DIGEST,
     work=_WORK,
 )
-_OPEN = record(
+_OPEN = growing(
     Open,
+    {"tooling": _tooling()},
     id=DIGEST,
     award=record(Award, base=DIGEST, terms=_TERMS, tokens_max=uint(32)),
     adapter=DIGEST,
     messages=_prompt(),
-    sampling=Field(plain_sampling, _read_sampling),
+    sampling=_sampling(),
     channel_config=_CONFIG,
     voucher=_VOUCHER,
     salts=record(Salts, prompt=DIGEST, output=DIGEST, fingerprint=DIGEST),
