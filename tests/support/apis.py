@@ -17,6 +17,7 @@ from openledger_node.api.events import EventStream, add_events, ask_app
 from openledger_node.api.guard import Guard
 from openledger_node.api.operator import build_operator
 from openledger_node.api.page import Page, Session, Sessions
+from openledger_node.serving.answer_parts import AnswerFormat
 from openledger_protocol.errors import UnknownModelError
 from openledger_protocol.inference import InferenceRequest, ServedModel
 
@@ -46,6 +47,12 @@ class EmptyDoor:
     async def handle(self, admitted: Any, send: Any) -> None:
         raise AssertionError("nobody is let in")
 
+    def release(self, admitted: Any) -> None:
+        raise AssertionError("nobody is let in")
+
+    def answer_format(self, request: InferenceRequest) -> AnswerFormat:
+        return AnswerFormat()
+
     def spell(self, token_id: int) -> tuple[str, bytes | None]:
         return "", None
 
@@ -74,7 +81,8 @@ class Api:
 
 
 @asynccontextmanager
-async def open_api(*, body_s: float = 30.0) -> AsyncIterator[Api]:
+async def open_api(*, body_s: float = 30.0, door: Any = None) -> AsyncIterator[Api]:
+    """The API in front of `door`, which lets nobody in unless it is given."""
     sessions = Sessions(port=PORT, now_s=time.monotonic)
     session = sessions.open(sessions.draw_code())
     assert session is not None
@@ -88,7 +96,7 @@ async def open_api(*, body_s: float = 30.0) -> AsyncIterator[Api]:
             return "openledger_ready 1\n"
 
         app: Any = build_api(
-            EmptyDoor(),
+            door or EmptyDoor(),
             nursery,
             key=KEY,
             body_bytes_max=BODY_BYTES_MAX,

@@ -1,6 +1,5 @@
 """The OpenAI-compatible HTTP API."""
 
-import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -10,25 +9,23 @@ from typing import Any
 import trio
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from starlette.exceptions import HTTPException
-
-from openledger_protocol.inference import Completion, InferenceRequest, TokenChunk, TokenLogprob
-from openledger_protocol.primitives import RequestId
 
 from .. import __version__
 from ..market.router import Router
-from ..serving.admission import Admitted
-from ..serving.service import Failure, Outcome, open_channel
 from . import openai
+from .chat import ChatWriter, chat_ending, chat_response, request_from_chat
+from .completions import CompletionWriter, completion_ending, completion_response, request_from_completion
 from .errors import NO_EMBEDDINGS, REFUSALS, add_refusals, describe, refusal
+from .exchange import AnswerExchange, begin_all, collect_all, open_exchanges
 from .exposition import CONTENT_TYPE
 from .guard import BODY_S, OPEN_PATHS, App, Guard
-from .openai import Kind
+from .logprobs import chat_writer, completion_writer
+from .openai import WriteLogprobs
 from .page import Page
-from .schemas import ChatBody, CompletionBody, CompletionLogprobs, RequestBody, chat_logprobs
-from .stream import LOADING_S, Answers, AnswerStream, WriteLogprobs, cancel_on_disconnect
+from .request_fields import requests_of
+from .schemas import ChatBody, CompletionBody, RequestBody
+from .stream import AnswerStream
 
-CLIENT_CLOSED = 499  # nobody reads it; nginx uses this number in its logs
 STREAMED: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {}}, "description": "The answer."}
 }
@@ -108,14 +105,42 @@ def _add_inference(app: FastAPI, router: Router, nursery: trio.Nursery) -> None:
     @app.post("/v1/chat/completions", response_model=None, responses=STREAMED)
     async def chat(body: ChatBody, http: Request) -> Response:
         """Answer a conversation."""
-        request = openai.request_from_chat(body, request_id=_draw_request_id(), seed=secrets.randbits(64))
-        return await _respond(router, nursery, http, request, body, "chat")
+        requests = requests_of(request_from_chat(body, seed=secrets.randbits(64)), body.n)
+        exchanges = await open_exchanges(router, nursery, requests)
+        writers = [chat_writer(router.spell, request) for request in requests]
+        if body.stream:
+            return await _stream(http, body, exchanges, writers, ChatWriter, chat_ending)
+        answers = await collect_all(http, exchanges)
+        return JSONResponse(chat_response(requests, answers, writers, created_s=int(time.time())))
 
     @app.post("/v1/completions", response_model=None, responses=STREAMED)
     async def complete(body: CompletionBody, http: Request) -> Response:
         """Continue a text."""
-        request = openai.request_from_completion(body, request_id=_draw_request_id(), seed=secrets.randbits(64))
-        return await _respond(router, nursery, http, request, body, "completion")
+        requests = requests_of(request_from_completion(body, seed=secrets.randbits(64)), body.n)
+        exchanges = await open_exchanges(router, nursery, requests)
+        writers = [completion_writer(router.spell, request) for request in requests]
+        if body.stream:
+            return await _stream(http, body, exchanges, writers, CompletionWriter, completion_ending)
+        answers = await collect_all(http, exchanges)
+        return JSONResponse(completion_response(requests, answers, writers, created_s=int(time.time())))
+
+
+async def _stream(
+    http: Request,
+    body: RequestBody,
+    exchanges: list[AnswerExchange],
+    writers: list[WriteLogprobs],
+    writer: type[ChatWriter] | type[CompletionWriter],
+    ending: Callable[..., bytes],
+) -> AnswerStream:
+    """The stream of a request's answers, once the first tokens are there."""
+    created_s, request_id = int(time.time()), exchanges[0].request.request_id
+    await begin_all(http, exchanges)
+    answers = [
+        (exchange, writer(exchange, write, created_s=created_s, index=index, request_id=request_id))
+        for index, (exchange, write) in enumerate(zip(exchanges, writers, strict=True))
+    ]
+    return AnswerStream(answers, partial(ending, exchanges, created_s=created_s, has_usage=body.has_usage))
 
 
 def _add_absent(app: FastAPI) -> None:
@@ -123,87 +148,3 @@ def _add_absent(app: FastAPI) -> None:
     async def embed() -> JSONResponse:
         """Refuse embeddings with a message that a client can show."""
         return refusal(404, NO_EMBEDDINGS, code="unsupported")
-
-
-async def _respond(
-    router: Router,
-    nursery: trio.Nursery,
-    http: Request,
-    request: InferenceRequest,
-    body: RequestBody,
-    kind: Kind,
-) -> Response:
-    admitted = await router.admit(request)
-    send, answers = open_channel(admitted.request)
-    nursery.start_soon(router.handle, admitted, send)
-
-    def loading() -> str | None:
-        return router.loading if isinstance(admitted, Admitted) else None
-
-    if body.stream:
-        first = await _first(answers, http, patience_s=LOADING_S if loading() else math.inf)
-        if isinstance(first, Failure):
-            raise first.error
-        has_usage = bool(body.stream_options and body.stream_options.include_usage)
-        writer = _logprobs_writer(router, request, kind)
-        return AnswerStream(request, kind, first, answers, writer, has_usage=has_usage, loading=loading)
-    completion, logprobs = await _collect(answers, http)
-    respond = openai.chat_response if kind == "chat" else openai.completion_response
-    written = _logprobs_writer(router, request, kind)(logprobs)
-    return JSONResponse(respond(request, completion, written, created_s=int(time.time())))
-
-
-def _logprobs_writer(router: Router, request: InferenceRequest, kind: Kind) -> WriteLogprobs:
-    """A function that writes one answer's probabilities as JSON, piece by piece."""
-    if request.sampling.logprobs is None:
-        return lambda _: None
-    return partial(chat_logprobs, router.spell) if kind == "chat" else CompletionLogprobs(router.spell).of
-
-
-async def _first(answers: Answers, http: Request, *, patience_s: float) -> Outcome | None:
-    """Wait for the first token, so that a refusal by the engine still gets its HTTP status.
-
-    None if it has not come after `patience_s`; the stream then begins with comments on the load.
-
-    Raises:
-        HTTPException: the client disconnected.
-    """
-    received: list[Outcome] = []
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(cancel_on_disconnect, http.receive, nursery.cancel_scope)
-        with trio.move_on_after(patience_s) as patience:
-            received.append(await answers.receive())
-        nursery.cancel_scope.cancel()
-    if patience.cancelled_caught:
-        return None
-    if not received:
-        answers.close()  # tells the router to stop
-        raise HTTPException(CLIENT_CLOSED, "the client disconnected")
-    return received[0]
-
-
-async def _collect(answers: Answers, http: Request) -> tuple[Completion, list[TokenLogprob]]:
-    """Wait for the whole answer.
-
-    Raises:
-        ProtocolError: the request failed.
-        HTTPException: the client disconnected.
-    """
-    last: Outcome | None = None
-    logprobs: list[TokenLogprob] = []
-    async with answers, trio.open_nursery() as nursery:
-        nursery.start_soon(cancel_on_disconnect, http.receive, nursery.cancel_scope)
-        async for outcome in answers:
-            last = outcome
-            if isinstance(outcome, TokenChunk):
-                logprobs += outcome.logprobs
-        nursery.cancel_scope.cancel()
-    if isinstance(last, Failure):
-        raise last.error
-    if not isinstance(last, Completion):
-        raise HTTPException(CLIENT_CLOSED, "the client disconnected")
-    return last, logprobs
-
-
-def _draw_request_id() -> RequestId:
-    return RequestId("0x" + secrets.token_hex(32))

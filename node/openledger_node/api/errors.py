@@ -1,6 +1,6 @@
 """Refusals in OpenAI's form, for the guard, unknown routes, invalid bodies and the services alike."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -26,6 +26,8 @@ CODES: Mapping[int, str] = {
 }
 """The `code` of a refusal that comes from HTTP rather than from a service."""
 
+NOT_JSON = "the body was not read as JSON: send the header Content-Type: application/json"
+
 NO_EMBEDDINGS = (
     "this node serves no embeddings: its bases generate text. Point the client's embeddings at another server, "
     "or at its own model"
@@ -43,16 +45,77 @@ def add_refusals(app: FastAPI) -> None:
         return JSONResponse(openai.error_body(error), status_code=status, headers=headers)
 
     @app.exception_handler(RequestValidationError)
-    async def refuse_fields(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        if first["type"] == "json_invalid":
-            return refusal(400, f"the body is not valid JSON: {first['ctx']['error']}")
-        name = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
-        return refusal(400, f"{name}: {first['msg']}", param=name)
+    async def refuse_fields(http: Request, error: RequestValidationError) -> JSONResponse:
+        if not is_json(http.headers.get("content-type", "")):
+            return refusal(400, NOT_JSON, param="body")
+        name, message = why_invalid(error.errors())
+        return refusal(400, message, param=name)
 
     @app.exception_handler(HTTPException)
     async def refuse_http(_: Request, error: HTTPException) -> JSONResponse:
         return refusal(error.status_code, str(error.detail), headers=error.headers)
+
+
+# ---- Bodies that do not have the form of their route, in words rather than in those of pydantic.
+
+FORMS: Mapping[str, str] = {
+    "bool": "true or false",
+    "dict": "an object",
+    "enum": "one of its values",
+    "float": "a number",
+    "finite_number": "a number",
+    "int": "a whole number",
+    "list": "a list",
+    "model": "an object",
+    "string": "a string",
+}
+"""What a value must be, by the first word of pydantic's error type."""
+
+
+FORM_MARKS = frozenset({"bool", "float", "int", "str"})
+
+
+def is_json(content_type: str) -> bool:
+    """True if a body of this type is read as JSON."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+def why_invalid(errors: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """The name of the field that is wrong, and a sentence on it.
+
+    Where a field may have several forms, each form has an error. The deepest is of the form that was meant.
+    """
+    if errors[0]["type"] == "json_invalid":
+        return "body", f"the body is not valid JSON: {errors[0]['ctx']['error']}"
+    named = [(_path(error["loc"]), error) for error in errors]
+    path = max((path for path, _ in named if path[:1] == named[0][0][:1]), key=len)
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+    wrong = [error for each, error in named if each == path]
+    return name or "body", f"{name or 'the body'} {_rule(wrong)}"
+
+
+def _path(loc: Sequence[str | int]) -> tuple[str | int, ...]:
+    """The names on the way to a value, without pydantic's marks of a union's forms."""
+    return tuple(part for part in loc[1:] if isinstance(part, int) or not (part in FORM_MARKS or "[" in part))
+
+
+def _rule(errors: Sequence[Mapping[str, Any]]) -> str:
+    """The rule that a value breaks; of several forms all are named."""
+    first = errors[0]
+    match first["type"]:
+        case "missing":
+            return "is required"
+        case "too_short":
+            return "must not be empty"
+        case "greater_than_equal":
+            return f"must be at least {first['ctx']['ge']}"
+        case "less_than_equal":
+            return f"must be at most {first['ctx']['le']}"
+    forms = [FORMS.get(error["type"]) or FORMS.get(error["type"].partition("_")[0]) for error in errors]
+    if None in forms:
+        return f"is not valid: {first['msg']}"
+    return f"must be {' or '.join(dict.fromkeys(form for form in forms if form))}"
 
 
 def refusal(

@@ -17,14 +17,13 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel
 
 from openledger_protocol.errors import MalformedError, ProtocolError
-from openledger_protocol.primitives import RequestId
 
 from ..errors import NodeError
 from ..network.service import NetworkService
 from ..operator.adapter_library import LibraryService
 from ..operator.service import OperatorService
 from ..serving.pinning import AdapterPins
-from .openai import request_from_chat
+from .chat import request_from_chat
 from .schemas import ChatBody
 
 REFUSED = 400
@@ -220,8 +219,7 @@ async def _buy(network: NetworkService, body: ChatBody, send: "trio.MemorySendCh
 
     async with send:
         try:
-            request_id = RequestId("0x" + secrets.token_hex(32))
-            request = request_from_chat(body, request_id=request_id, seed=secrets.randbits(64))
+            request = request_from_chat(body, seed=secrets.randbits(64))
             last = await network.ask_as_guest(request, show)
         except (NodeError, ProtocolError) as error:
             last = refusal(error)

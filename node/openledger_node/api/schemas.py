@@ -1,12 +1,15 @@
-"""Bodies of OpenAI's two endpoints, with the fields that this node supports."""
+"""Bodies of OpenAI's two endpoints, with the fields that this node serves."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.inference import TokenLogprob
+
+N_MAX = 16
+"""The most answers to one request: each is a request of its own, with a place in the queue."""
+
+# ---- What both endpoints share.
 
 
 class StreamOptions(BaseModel):
@@ -29,13 +32,13 @@ class OwnFields(BaseModel):
 
 
 class RequestBody(BaseModel):
-    """Fields that both endpoints share."""
+    """Fields that both endpoints share. All but `model` may be null, which means "not given"."""
 
     model_config = ConfigDict(extra="allow")
 
     model: str
-    max_tokens: int | None = Field(default=None, ge=1)
-    max_completion_tokens: int | None = Field(default=None, ge=1)
+    max_tokens: Annotated[int | None, Field(ge=-1, description="The answer's ceiling; 0 and -1: not given")] = None
+    max_completion_tokens: Annotated[int | None, Field(ge=-1, description="Newer name of max_tokens")] = None
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
@@ -43,19 +46,75 @@ class RequestBody(BaseModel):
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     repetition_penalty: float | None = None
+    repeat_penalty: Annotated[float | None, Field(description="llama.cpp's name of repetition_penalty")] = None
     response_format: dict[str, Any] | None = None
+    guided_json: Annotated[dict[str, Any] | str | None, Field(description="vLLM's name of a JSON schema")] = None
+    json_schema: Annotated[dict[str, Any] | None, Field(description="llama.cpp's name of a JSON schema")] = None
+    structured_outputs: Annotated[dict[str, Any] | None, Field(description="vLLM's form of a schema")] = None
     seed: int | None = None
     stop: str | list[str] | None = None
-    stream: bool = False
+    n: Annotated[int | None, Field(ge=1, le=N_MAX, description="Number of answers")] = None
+    stream: bool | None = None
     stream_options: StreamOptions | None = None
     openledger: OwnFields | None = None
+
+    @property
+    def has_usage(self) -> bool:
+        """True if a stream ends with its usage."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+
+# ---- Chat
+
+
+class ContentPart(BaseModel):
+    """A part of a message: a text, or an assistant's refusal."""
+
+    type: Annotated[str, Field(examples=["text"])]
+    text: str | None = None
+    refusal: str | None = None
+
+
+class CalledFunction(BaseModel):
+    """A function that the assistant called."""
+
+    name: str
+    arguments: Annotated[str, Field(description="JSON text of an object")] = ""
+
+
+class MessageToolCall(BaseModel):
+    """A tool call in an assistant's turn."""
+
+    id: str
+    type: str = "function"
+    function: CalledFunction | None = None
 
 
 class ChatMessage(BaseModel):
     """One message; its content is a text, or a list of text parts."""
 
-    role: str
-    content: str | list[dict[str, Any]] | None = None
+    model_config = ConfigDict(extra="allow")
+
+    role: Annotated[str, Field(json_schema_extra={"enum": ["system", "developer", "user", "assistant", "tool"]})]
+    content: str | list[ContentPart] | None = None
+    tool_calls: Annotated[list[MessageToolCall] | None, Field(description="Of an assistant's turn")] = None
+    tool_call_id: Annotated[str | None, Field(description="Of a tool's turn: the call with this result")] = None
+
+
+class FunctionSpec(BaseModel):
+    """A function that the model may call."""
+
+    name: str
+    description: str | None = None
+    parameters: Annotated[dict[str, Any] | None, Field(description="JSON schema of the arguments")] = None
+    strict: bool | None = None
+
+
+class ToolSpec(BaseModel):
+    """A tool that the model may call."""
+
+    type: Annotated[str, Field(json_schema_extra={"enum": ["function"]})]
+    function: FunctionSpec | None = None
 
 
 class ChatBody(RequestBody):
@@ -64,6 +123,17 @@ class ChatBody(RequestBody):
     messages: list[ChatMessage] = Field(min_length=1)
     logprobs: bool | None = None
     top_logprobs: int | None = None
+    tools: list[ToolSpec] | None = None
+    tool_choice: Annotated[
+        str | dict[str, Any] | None, Field(description="auto, none, required, or an object that names a function")
+    ] = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: Annotated[str | None, Field(description="none turns reasoning off")] = None
+    reasoning: Annotated[dict[str, Any] | None, Field(description="OpenRouter's form: effort, or enabled")] = None
+    thinking: Annotated[dict[str, Any] | None, Field(description="Anthropic's form: type enabled or disabled")] = None
+    think: Annotated[bool | None, Field(description="Ollama's form")] = None
+    enable_thinking: Annotated[bool | None, Field(description="Qwen's form")] = None
+    chat_template_kwargs: Annotated[dict[str, Any] | None, Field(description="vLLM's form: enable_thinking")] = None
 
     @property
     def num_logprobs(self) -> int | None:
@@ -71,6 +141,9 @@ class ChatBody(RequestBody):
         if self.top_logprobs and not self.logprobs:
             raise MalformedError("top_logprobs needs logprobs to be true", param="top_logprobs")
         return self.top_logprobs or 0 if self.logprobs else None
+
+
+# ---- Completions
 
 
 class CompletionBody(RequestBody):
@@ -83,53 +156,3 @@ class CompletionBody(RequestBody):
     def num_logprobs(self) -> int | None:
         """Number of likeliest tokens to list beside each; None for no probabilities."""
         return None if self.logprobs is None or self.logprobs is False else int(self.logprobs)
-
-
-# ---- Token probabilities in OpenAI's two forms: a list of objects for chat, parallel lists for completions.
-
-Spell = Callable[[int], tuple[str, bytes | None]]
-"""Maps a token id to the token's text and bytes; the bytes are None for a special token."""
-
-
-def chat_logprobs(spell: Spell, logprobs: Iterable[TokenLogprob]) -> dict[str, Any]:
-    """`logprobs` of a chat choice, without special tokens, which are not content."""
-    return {"content": [_entry(spell, each) for each in logprobs if spell(each.id)[1] is not None], "refusal": None}
-
-
-class CompletionLogprobs:
-    """`logprobs` of a completion choice, piece by piece; offsets count from the beginning of the answer."""
-
-    def __init__(self, spell: Spell) -> None:
-        self._spell = spell
-        self._offset = 0
-
-    def of(self, logprobs: Iterable[TokenLogprob]) -> dict[str, Any]:
-        """The `logprobs` of the next piece."""
-        spelled = [(self._spell(each.id)[0], each) for each in logprobs if self._spell(each.id)[1] is not None]
-        offsets = []
-        for name, _ in spelled:
-            offsets.append(self._offset)
-            self._offset += len(name)
-        return {
-            "tokens": [name for name, _ in spelled],
-            "token_logprobs": [each.logprob for _, each in spelled],
-            "top_logprobs": [self._top(each) for _, each in spelled],
-            "text_offset": offsets,
-        }
-
-    def _top(self, logprob: TokenLogprob) -> dict[str, float]:
-        """The likeliest tokens by name, and the token itself; of tokens with the same name the likeliest counts."""
-        named: dict[str, float] = {}
-        for token_id, chance in (*logprob.top, (logprob.id, logprob.logprob)):
-            named.setdefault(self._spell(token_id)[0], chance)
-        return named
-
-
-def _entry(spell: Spell, logprob: TokenLogprob) -> dict[str, Any]:
-    top = [_named(spell, token_id, chance) for token_id, chance in logprob.top]
-    return {**_named(spell, logprob.id, logprob.logprob), "top_logprobs": top}
-
-
-def _named(spell: Spell, token_id: int, chance: float) -> dict[str, Any]:
-    name, spelled = spell(token_id)
-    return {"token": name, "logprob": chance, "bytes": None if spelled is None else list(spelled)}

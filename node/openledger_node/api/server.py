@@ -44,13 +44,17 @@ class Connection(TCPServer):
             return
         self._is_lingering = True
         self._reading.deadline = trio.current_time() + LINGER_S
-        try:
-            await self.stream.send_eof()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self._reading.cancel()  # the client is gone
-        except trio.BusyResourceError:
-            pass  # another task is still writing; the deadline ends both
+        if not self.send_lock.locked():  # otherwise another task is still writing; the deadline ends both
+            await self._send_eof(self._reading)
         await self.protocol.handle(Closed())
+
+    async def _send_eof(self, reading: trio.CancelScope) -> None:
+        """End our side. The lock keeps the other task from sending meanwhile, which trio takes for a mistake."""
+        async with self.send_lock:
+            try:
+                await self.stream.send_eof()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                reading.cancel()  # the client is gone
 
     async def _read_data(self) -> None:
         with trio.CancelScope() as self._reading:

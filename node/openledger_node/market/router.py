@@ -16,6 +16,7 @@ from ..errors import ChainError
 from ..ledger.jobs import Job
 from ..ledger.ledger import Ledger
 from ..serving.admission import Admitted, prompt_ids_of
+from ..serving.answer_parts import AnswerFormat
 from ..serving.idle_count import IdleCount
 from ..serving.measures import Served
 from ..serving.service import Failure, Outcome, Serving
@@ -142,6 +143,17 @@ class Router:
             self._scopes.discard(scope)
             send.close()
             self._live.leave()
+
+    def release(self, admitted: Admitted | RemoteRequest) -> None:
+        """Free the place of an admitted request that will not be handled."""
+        if isinstance(admitted, Admitted):
+            self._serving.release()
+        else:
+            self._live.leave()
+
+    def answer_format(self, request: InferenceRequest) -> AnswerFormat:
+        """The form in which the model of a request writes its answers."""
+        return AnswerFormat()
 
     def cut_off(self) -> None:
         """Cancel all answers from the network; parts already delivered are paid."""

@@ -186,6 +186,24 @@ async def test_a_connection_over_the_bound_is_told_so_and_the_others_go_on() -> 
                 pass
 
 
+async def test_a_client_that_ends_its_body_too_early_leaves_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    """The refusal of the route and that of the server are sent by two tasks at the same time."""
+    async with served(Bounds(), body_s=30) as url, trio.open_nursery() as nursery:
+        address = urlsplit(url)
+
+        async def end_early() -> None:
+            async with await trio.open_tcp_stream(address.hostname or "", address.port or 0) as stream:
+                await stream.send_all(POST + b"Content-Length: 400000\r\n\r\n")
+                await stream.send_eof()
+                with contextlib.suppress(trio.BrokenResourceError):
+                    async for _ in stream:
+                        pass
+
+        for _ in range(20):
+            nursery.start_soon(end_early)
+    assert [record.name for record in caplog.records if record.name == "hypercorn.error"] == []
+
+
 def test_two_thousand_connections_leave_the_node_as_it_was(node: Node) -> None:
     descriptors = Path(f"/proc/{node.process.pid}/fd")
     before = len(list(descriptors.iterdir()))

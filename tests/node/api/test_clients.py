@@ -52,7 +52,7 @@ def check_stream(response: httpx.Response, body: dict[str, Any]) -> None:
     assert len({event["id"] for event in events}) == 1
     if body.get("stream_options"):
         assert events[-1]["choices"] == []
-        assert set(events[-1]["usage"]) == {"prompt_tokens", "completion_tokens", "total_tokens"}
+        assert {"prompt_tokens", "completion_tokens", "total_tokens"} <= set(events[-1]["usage"])
         events = events[:-1]
     assert all("usage" not in event for event in events)
     (last,) = events[-1]["choices"]
@@ -77,10 +77,9 @@ def client(node: Node) -> Iterator[openai.OpenAI]:
 
 REFUSED: list[tuple[dict[str, Any], type[openai.APIStatusError], str, str | None]] = [
     ({"model": "nobody"}, openai.NotFoundError, "model_not_found", "model"),
-    ({"n": 2}, openai.BadRequestError, "invalid_request_error", "n"),
+    ({"n": 0}, openai.BadRequestError, "invalid_request_error", "n"),
     ({"tools": [{"type": "function"}]}, openai.BadRequestError, "invalid_request_error", "tools"),
     ({"temperature": 9}, openai.BadRequestError, "invalid_request_error", "temperature"),
-    ({"max_tokens": 0}, openai.BadRequestError, "invalid_request_error", "max_tokens"),
     ({"logprobs": True, "top_logprobs": 99}, openai.BadRequestError, "invalid_request_error", "logprobs"),
     ({"response_format": {"type": "xml"}}, openai.BadRequestError, "invalid_request_error", "response_format"),
     ({"messages": [{"role": "user", "content": "x" * 9_000}]},

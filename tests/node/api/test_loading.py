@@ -1,12 +1,15 @@
 """A stream whose answer waits until the engine is loaded."""
 
-import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import trio
 
-from openledger_node.api.app import _first
-from openledger_node.api.stream import LOADING_S, AnswerStream
+from openledger_node.api.chat import ChatWriter, chat_ending
+from openledger_node.api.exchange import LOADING_S, AnswerExchange, Answers, draw_call_id
+from openledger_node.api.stream import AnswerStream
+from openledger_node.serving.answer_parts import AnswerFormat, AnswerParts
 from openledger_node.serving.service import Outcome
 from openledger_protocol.inference import Completion, InferenceRequest, SamplingParams, TokenChunk
 from openledger_protocol.primitives import RequestId
@@ -41,6 +44,10 @@ async def answer(send: "trio.MemorySendChannel[Outcome]") -> None:
     await send.send(DONE)
 
 
+def exchange_of(answers: Answers, loading: Callable[[], str | None]) -> AnswerExchange:
+    return AnswerExchange(REQUEST, answers, AnswerParts(AnswerFormat(), call_id=draw_call_id), loading)
+
+
 async def test_it_says_how_long_it_takes_and_then_answers(autojump_clock: object) -> None:
     began_s = trio.current_time()
 
@@ -56,9 +63,11 @@ async def test_it_says_how_long_it_takes_and_then_answers(autojump_clock: object
     send, answers = trio.open_memory_channel[Outcome](4)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(answer, send)
-        first = await _first(answers, Client(), patience_s=LOADING_S)  # type: ignore[arg-type]
-        assert first is None
-        response = AnswerStream(REQUEST, "chat", first, answers, lambda _: None, has_usage=False, loading=loading)
+        exchange = exchange_of(answers, loading)
+        await exchange.begin(Client())  # type: ignore[arg-type]
+        assert trio.current_time() == began_s + LOADING_S
+        writer = ChatWriter(exchange, lambda _: None, created_s=7)
+        response = AnswerStream([(exchange, writer)], partial(chat_ending, [exchange], created_s=7, has_usage=False))
         await response({"type": "http"}, Client().receive, note)
     events = b"".join(bodies).decode().splitlines(keepends=True)
     comments = [event for event in events if event.startswith(":")]
@@ -73,5 +82,6 @@ async def test_a_stream_of_a_loaded_engine_waits_for_its_status_however_long_it_
     send, answers = trio.open_memory_channel[Outcome](4)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(answer, send)
-        first = await _first(answers, Client(), patience_s=math.inf)  # type: ignore[arg-type]
-    assert first == TokenChunk(text="sea", ids=(1,))
+        exchange = exchange_of(answers, lambda: None)
+        await exchange.begin(Client())  # type: ignore[arg-type]
+    assert exchange.receive_nowait() == TokenChunk(text="sea", ids=(1,))

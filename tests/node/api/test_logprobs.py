@@ -1,6 +1,6 @@
 """OpenAI's two forms of probabilities, where tokens are parts of characters or no text at all."""
 
-from openledger_node.api.schemas import CompletionLogprobs, chat_logprobs
+from openledger_node.api.logprobs import CompletionLogprobs, chat_logprobs
 from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_protocol.inference import TokenLogprob
 

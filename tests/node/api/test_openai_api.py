@@ -88,29 +88,17 @@ def test_an_unknown_model_is_404(client: openai.OpenAI) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "named"),
+    "body",
     [
-        ({"n": 2}, "n"),
-        ({"tools": [{"type": "function"}]}, "tools"),
-        ({"logit_bias": {"1": 5}}, "logit_bias"),
-        ({"temperature": 3}, "temperature"),
-        ({"temperature": "hot"}, "temperature"),
-        ({"top_p": 0}, "top_p"),
-        ({"max_tokens": 0}, "max_tokens"),
-        ({"stop": ["a"] * 17}, "stop"),
-        ({"stop": ""}, "stop"),
-        ({"messages": []}, "messages"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "tool"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "image_url"),
-        ({"model": 5}, "model"),
-        ({"top_k": 10**20}, "top_k"),
-        ({"stop": ["\ud800"]}, "surrogate"),
-        ({"model": "\ud800"}, "surrogate"),
-        ({"messages": [{"role": "user", "content": "\udfff"}]}, "surrogate"),
-        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "\udfff"}]}]}, "surrogate"),
+        {"stop": ["\ud800"]},
+        {"model": "\ud800"},
+        {"messages": [{"role": "user", "content": "\udfff"}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "\udfff"}]}]},
+        {"tools": [{"type": "function", "function": {"name": "look", "description": "\ud800"}}]},
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": {"const": "\ud800"}}}},
     ],
 )
-def test_what_is_not_served_is_refused_by_name(node: Node, body: dict[str, Any], named: str) -> None:
+def test_half_a_character_is_refused(node: Node, body: dict[str, Any]) -> None:
     content = json.dumps({"model": "fake", "messages": MESSAGES, "max_tokens": 20, **body})  # surrogates as \\ud800
     headers = {**node.headers, "Content-Type": "application/json"}
     response = httpx.post(f"{node.url}/v1/chat/completions", headers=headers, content=content)
@@ -118,12 +106,13 @@ def test_what_is_not_served_is_refused_by_name(node: Node, body: dict[str, Any],
     error = response.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert error["type"] == "invalid_request_error"
-    assert named in error["message"]
+    assert "surrogate" in error["message"]
 
 
 @pytest.mark.parametrize(
     "body",
     [
+        {"stop": "", "max_tokens": -1, "top_p": 0, "temperature": None},
         {"n": 1, "tools": [], "logprobs": False, "presence_penalty": 0, "response_format": {"type": "text"}},
         {"a_field_of_tomorrow": {"x": 1}},
         {"messages": [{"role": "developer", "content": "Be short."}, *MESSAGES]},

@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
 
-from openledger_node.api import openai
-from openledger_node.api.openai import Kind
+from openledger_node.api.chat import ChatWriter
+from openledger_node.api.completions import CompletionWriter, completion_ending
+from openledger_node.api.exchange import AnswerExchange, draw_call_id
 from openledger_node.api.server import BODY_SEND, with_body_send
-from openledger_node.api.stream import AnswerStream, event, event_renderer
+from openledger_node.api.stream import AnswerStream, event
+from openledger_node.serving.answer_parts import AnswerFormat, AnswerParts, TextPart
 from openledger_node.serving.service import Failure, Outcome, open_channel
 from openledger_protocol.errors import EngineFailedError
 from openledger_protocol.inference import Completion, InferenceRequest, SamplingParams, TokenChunk
@@ -39,11 +42,33 @@ def chunk(text: str) -> TokenChunk:
     return TokenChunk(text=text, ids=(1,), logprobs=())
 
 
-@pytest.mark.parametrize("kind", ["chat", "completion"])
+def exchange_of(answers: "trio.MemoryReceiveChannel[Outcome]") -> AnswerExchange:
+    return AnswerExchange(REQUEST, answers, AnswerParts(AnswerFormat(), call_id=draw_call_id), lambda: None)
+
+
+def stream_of(*all_answers: "trio.MemoryReceiveChannel[Outcome]") -> AnswerStream:
+    """A stream of completions, with its usage."""
+    exchanges = [exchange_of(answers) for answers in all_answers]
+    writers = [
+        CompletionWriter(exchange, lambda _: None, created_s=7, index=index)
+        for index, exchange in enumerate(exchanges)
+    ]
+    return AnswerStream(
+        list(zip(exchanges, writers, strict=True)), partial(completion_ending, exchanges, created_s=7, has_usage=True)
+    )
+
+
 @pytest.mark.parametrize("text", ["a", ' "quoted"\\', "\n\r\u2028", "🙂☃", "\0text\0", "text", "\x7f\x1b"])
-def test_a_rendered_event_is_what_json_would_write(kind: Kind, text: str) -> None:
-    whole = event(openai.stream_chunk(REQUEST, kind, text, None, created_s=7))
-    assert event_renderer(REQUEST, kind, 7)(text) == whole
+def test_a_rendered_event_is_what_json_would_write(text: str) -> None:
+    _, answers = open_channel(REQUEST)
+    for writer in (
+        ChatWriter(exchange_of(answers), lambda _: None, created_s=7),
+        CompletionWriter(exchange_of(answers), lambda _: None, created_s=7),
+    ):
+        found = writer.write([TextPart(text)], ())
+        (choice,) = json.loads(found.removeprefix(b"data: "))["choices"]
+        assert (choice["delta"]["content"] if "delta" in choice else choice["text"]) == text
+        assert found == event(json.loads(found.removeprefix(b"data: ")))
 
 
 async def never() -> Message:
@@ -56,22 +81,22 @@ async def left() -> Message:
 
 
 async def stream(
-    outcomes: list[Outcome], receive: Callable[[], Awaitable[Message]] = never
-) -> tuple[list[Message], trio.MemorySendChannel[Outcome]]:
-    """Stream these outcomes; what was sent, and our end of the channel."""
-    send, answers = open_channel(REQUEST)
-    for outcome in outcomes[1:]:
-        send.send_nowait(outcome)
+    *answers: list[Outcome], receive: Callable[[], Awaitable[Message]] = never
+) -> tuple[list[Message], list[trio.MemorySendChannel[Outcome]]]:
+    """Stream answers with these outcomes; what was sent, and our ends of the channels."""
+    channels = [open_channel(REQUEST) for _ in answers]
+    for outcomes, (send, _) in zip(answers, channels, strict=True):
+        for outcome in outcomes:
+            send.send_nowait(outcome)
     sent: list[Message] = []
 
     async def note(message: Any) -> None:
         sent.append(message)
         await trio.lowlevel.checkpoint()
 
-    response = AnswerStream(REQUEST, "completion", outcomes[0], answers, lambda _: None, has_usage=True)
     with trio.fail_after(5):
-        await response({"type": "http"}, receive, note)
-    return sent, send
+        await stream_of(*(received for _, received in channels))({"type": "http"}, receive, note)
+    return sent, [send for send, _ in channels]
 
 
 def events_of(sent: list[Message]) -> list[Any]:
@@ -97,7 +122,7 @@ def test_a_failure_in_the_middle_is_the_last_event_and_there_is_no_done() -> Non
 
 
 def test_a_client_that_leaves_closes_the_answer() -> None:
-    sent, ours = trio.run(stream, [chunk("a")], left)
+    sent, (ours,) = trio.run(partial(stream, [chunk("a")], receive=left))
     assert not any(message.get("more_body") is False for message in sent)
     with pytest.raises(trio.BrokenResourceError):
         ours.send_nowait(LAST)
@@ -116,10 +141,28 @@ def test_events_pass_by_the_middleware_and_the_head_does_not() -> None:
         async def middleware(message: Any) -> None:
             heads.append(message)
 
-        _, answers = open_channel(REQUEST)
-        response = AnswerStream(REQUEST, "completion", LAST, answers, lambda _: None, has_usage=False)
-        await response(scope, receive, middleware)
+        send, answers = open_channel(REQUEST)
+        send.send_nowait(LAST)
+        await stream_of(answers)(scope, receive, middleware)
 
     trio.run(with_body_send(app), {"type": "http"}, never, server_send)
     assert [message["type"] for message in heads] == ["http.response.start"]
     assert [message["type"] for message in bodies] == ["http.response.body"]
+
+
+def test_several_answers_are_told_apart_by_their_index_and_end_together() -> None:
+    sent, _ = trio.run(stream, [chunk("a"), LAST], [chunk("x"), chunk("y"), LAST])
+    *events, usage = events_of(sent)
+    choices = [one["choices"][0] for one in events]
+    assert ["".join(each["text"] for each in choices if each["index"] == index) for index in (0, 1)] == ["a", "xy"]
+    assert sorted(each["index"] for each in choices if each["finish_reason"]) == [0, 1]
+    assert usage["usage"] == {"prompt_tokens": 10, "completion_tokens": 4, "total_tokens": 14}
+    assert [message["more_body"] for message in sent[1:]] == [True] * (len(sent) - 2) + [False]
+
+
+def test_of_several_answers_one_that_fails_is_said_last() -> None:
+    sent, _ = trio.run(stream, [chunk("a"), Failure(error=EngineFailedError("it died"))], [chunk("x"), LAST])
+    events = events_of(sent)
+    assert {one["choices"][0]["text"] for one in events[:-1]} == {"a", "x", ""}
+    assert events[-1]["error"]["code"] == "engine_failed"
+    assert b"[DONE]" not in b"".join(message.get("body", b"") for message in sent)

@@ -1,6 +1,5 @@
 """A node that sells answers and is paid on the chain, with a guest that buys them."""
 
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ import trio
 
 from openledger_node.accounting.queries import MoneyQueries, open_queries
 from openledger_node.accounting.rule_reports import head_of, reports_domain_of
-from openledger_node.api.openai import ChatBody, ChatMessage, request_from_chat
+from openledger_node.api.chat import request_from_chat
+from openledger_node.api.schemas import ChatBody, ChatMessage
 from openledger_node.attribution.registry import AdapterRegistry
 from openledger_node.config import Config
 from openledger_node.datanets.version import make_version, write_version
@@ -29,7 +29,7 @@ from openledger_node.serving.idle_count import IdleCount
 from openledger_node.serving.service import Serving
 from openledger_node.settlement.actions import PublishDatanet
 from openledger_protocol.adapter import PublicProbe, manifest_id
-from openledger_protocol.primitives import ZERO_DIGEST, DatanetId, RequestId
+from openledger_protocol.primitives import ZERO_DIGEST, DatanetId
 from openledger_protocol.reports import rule_replay_digest
 
 from ..contributors import ROWS
@@ -70,7 +70,7 @@ class Seller:
             temperature=0,
             seed=7,
         )
-        request = request_from_chat(body, request_id=RequestId("0x" + secrets.token_hex(32)), seed=0)
+        request = request_from_chat(body, seed=0)
         bought = await self.guest.ask(request, reach, show)
         await self.streams.wait_idle()  # the node has taken the countersignature
         return bought

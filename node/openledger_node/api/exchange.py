@@ -1,0 +1,317 @@
+"""Requests and their answers inside the API, the same for every dialect.
+
+A route builds an `InferenceRequest`, opens an exchange for it, and reads the answer as parts: text, reasoning and
+tool calls. It either collects the whole answer or hands the exchange to `stream.AnswerStream`.
+"""
+
+import math
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Literal, Self, TypeVar
+
+import trio
+from fastapi import Request
+from starlette.exceptions import HTTPException
+from starlette.types import Receive
+
+from openledger_protocol.errors import ProtocolError
+from openledger_protocol.inference import Completion, InferenceRequest, TokenChunk, TokenLogprob, ToolCall
+from openledger_protocol.primitives import RequestId
+
+from ..market.router import RemoteRequest, Router
+from ..serving.admission import Admitted
+from ..serving.answer_parts import AnswerParts, Part, ReasoningPart, TextPart, ToolCallArguments, ToolCallStart
+from ..serving.service import Failure, Outcome, open_channel
+
+CLIENT_CLOSED = 499  # nobody reads it; nginx uses this number in its logs
+
+LOADING_S = 2.0
+"""A stream that waits this long for the engine's load begins with a comment on it, and has another after as long."""
+
+CALL_ID_BYTES = 12
+"""Random bytes of a tool call's id, which a client sends back with the result."""
+
+Answers = trio.MemoryReceiveChannel[Outcome]
+EndReason = Literal["stop", "length", "tool_calls"]
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """A whole answer."""
+
+    text: str
+    reasoning: str
+    tool_calls: tuple[ToolCall, ...]
+    finish_reason: EndReason
+    completion: Completion
+    reasoning_tokens: int | None  # None: unknown, because another node gave the answer
+    logprobs: tuple[TokenLogprob, ...]
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """The parts of an answer so far, joined by kind."""
+
+    text: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    calls: list[tuple[str, str, list[str]]] = field(default_factory=list)  # id, name, pieces of the arguments
+
+    def add(self, part: Part) -> None:
+        """Add one part."""
+        match part:
+            case TextPart():
+                self.text.append(part.text)
+            case ReasoningPart():
+                self.reasoning.append(part.text)
+            case ToolCallStart():
+                self.calls.append((part.id, part.name, []))
+            case ToolCallArguments():
+                self.calls[part.index][2].append(part.text)
+
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The calls, each with its arguments."""
+        return tuple(ToolCall(id=id, name=name, arguments="".join(pieces)) for id, name, pieces in self.calls)
+
+
+class AnswerExchange:
+    """One admitted request and its answer. Closing it tells the router that nobody reads the answer any more."""
+
+    def __init__(
+        self, request: InferenceRequest, answers: Answers, reader: AnswerParts, loading: Callable[[], str | None]
+    ) -> None:
+        self.request = request
+        self.completion: Completion | None = None  # set with the last part
+        self.logprobs: list[TokenLogprob] = []  # of the tokens that were received, if the request wants them
+        self._answers = answers
+        self._reader = reader
+        self._loading = loading
+        self._first: Outcome | None = None
+        self._num_reasoned = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop reading; a request that still runs ends, and is recorded as usual."""
+        self._answers.close()
+
+    @property
+    def loading(self) -> str | None:
+        """A sentence while the answer waits for the engine's load, else None."""
+        return self._loading()
+
+    @property
+    def finish_reason(self) -> EndReason:
+        """The reason of the end, once `completion` is set.
+
+        OpenAI has no `cancelled`; a client sees it only if a stopping node cuts an answer short.
+        """
+        assert self.completion is not None, "the answer has ended"
+        if self.completion.finish_reason == "stop":
+            return "tool_calls" if self._reader.has_tool_calls else "stop"
+        return "length"
+
+    @property
+    def reasoning_tokens(self) -> int | None:
+        """Tokens of the reasoning; None if another node gave the answer, which then has no ids."""
+        return self._num_reasoned if self.completion and self.completion.ids else None
+
+    async def begin(self, http: Request) -> None:
+        """Wait for the first token, so that a refusal by the engine still gets its HTTP status.
+
+        While the engine loads, it waits no longer than `LOADING_S`; the stream then begins with comments on the load.
+
+        Raises:
+            ProtocolError: the request was refused.
+            HTTPException: the client disconnected.
+        """
+        patience_s = LOADING_S if self.loading else math.inf
+        self._first = await while_connected(http, lambda: self.receive(patience_s))
+        if isinstance(self._first, Failure):
+            raise self._first.error
+
+    async def receive(self, patience_s: float = math.inf) -> Outcome | None:
+        """The next piece of the answer; None if it did not come in time."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        with trio.move_on_after(patience_s):
+            return await self._answers.receive()
+        return None
+
+    def receive_nowait(self) -> Outcome | None:
+        """The next piece of the answer if it is there already, else None."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        try:
+            return self._answers.receive_nowait()
+        except trio.WouldBlock:
+            return None
+
+    def read(self, outcome: TokenChunk | Completion) -> list[Part]:
+        """The parts that a piece of the answer completes; the last piece also sets `completion`."""
+        if isinstance(outcome, TokenChunk):
+            parts = self._reader.push(outcome)
+            if outcome.logprobs:
+                self.logprobs += outcome.logprobs
+            if parts and isinstance(parts[0], ReasoningPart):
+                self._num_reasoned += len(outcome.ids)
+            return parts
+        self.completion = outcome
+        return self._reader.end()
+
+    async def parts(self) -> AsyncIterator[Part]:
+        """Yield the answer's parts as they come.
+
+        Raises:
+            ProtocolError: the request failed.
+        """
+        while self.completion is None:
+            outcome = await self.receive()
+            assert outcome is not None, "it waits for as long as it takes"
+            if isinstance(outcome, Failure):
+                raise outcome.error
+            for part in self.read(outcome):
+                yield part
+
+    async def collect(self) -> Answered:
+        """Wait for the whole answer.
+
+        Raises:
+            ProtocolError: the request failed.
+        """
+        gathered = _Gathered()
+        async for part in self.parts():
+            gathered.add(part)
+        assert self.completion is not None, "the last part sets it"
+        return Answered(
+            text="".join(gathered.text),
+            reasoning="".join(gathered.reasoning),
+            tool_calls=gathered.tool_calls(),
+            finish_reason=self.finish_reason,
+            completion=self.completion,
+            reasoning_tokens=self.reasoning_tokens,
+            logprobs=tuple(self.logprobs),
+        )
+
+
+async def open_exchange(router: Router, nursery: trio.Nursery, request: InferenceRequest) -> AnswerExchange:
+    """Admit a request and start its answer in `nursery`, which outlives the connection.
+
+    Raises:
+        ProtocolError: the request is refused; nothing was recorded.
+    """
+    return _start(router, nursery, request, await router.admit(request))
+
+
+async def open_exchanges(
+    router: Router, nursery: trio.Nursery, requests: Sequence[InferenceRequest]
+) -> list[AnswerExchange]:
+    """Admit several requests and start them, all or none.
+
+    Raises:
+        ProtocolError: one of them is refused; nothing was recorded.
+    """
+    admitted: list[Admitted | RemoteRequest] = []
+    try:
+        for request in requests:
+            admitted.append(await router.admit(request))
+    except BaseException:
+        for each in admitted:
+            router.release(each)
+        raise
+    return [_start(router, nursery, request, each) for request, each in zip(requests, admitted, strict=True)]
+
+
+async def begin_all(http: Request, exchanges: Sequence[AnswerExchange]) -> None:
+    """Wait for the first tokens of several answers. If one is refused, all are closed.
+
+    Raises:
+        ProtocolError: a request was refused.
+        HTTPException: the client disconnected.
+    """
+    try:
+        for exchange in exchanges:
+            await exchange.begin(http)
+    except BaseException:
+        for exchange in exchanges:
+            exchange.close()
+        raise
+
+
+async def collect_all(http: Request, exchanges: Sequence[AnswerExchange]) -> list[Answered]:
+    """Wait for whole answers, which are computed at the same time. If one fails, all are closed.
+
+    Raises:
+        ProtocolError: a request failed.
+        HTTPException: the client disconnected.
+    """
+
+    async def collect() -> list[Answered]:
+        return [await exchange.collect() for exchange in exchanges]
+
+    try:
+        return await while_connected(http, collect)
+    finally:
+        for exchange in exchanges:
+            exchange.close()
+
+
+async def while_connected(http: Request, work: Callable[[], Awaitable[Result]]) -> Result:
+    """Do some work for as long as the client is connected.
+
+    Raises:
+        ProtocolError: the work failed.
+        HTTPException: the client disconnected.
+    """
+    results: list[Result] = []
+    failures: list[ProtocolError] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cancel_on_disconnect, http.receive, nursery.cancel_scope)
+        try:
+            results.append(await work())
+        except ProtocolError as error:  # outside the nursery, which would wrap it
+            failures.append(error)
+        nursery.cancel_scope.cancel()
+    if failures:
+        raise failures[0]
+    if not results:
+        raise HTTPException(CLIENT_CLOSED, "the client disconnected")
+    return results[0]
+
+
+async def cancel_on_disconnect(receive: Receive, scope: trio.CancelScope) -> None:
+    """Cancel a scope once the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
+
+
+def draw_request_id() -> RequestId:
+    """A new request's id."""
+    return RequestId("0x" + secrets.token_hex(32))
+
+
+def draw_call_id() -> str:
+    """A new tool call's id, in OpenAI's form."""
+    return f"call_{secrets.token_hex(CALL_ID_BYTES)}"
+
+
+def _start(
+    router: Router, nursery: trio.Nursery, request: InferenceRequest, admitted: Admitted | RemoteRequest
+) -> AnswerExchange:
+    send, answers = open_channel(admitted.request)
+    nursery.start_soon(router.handle, admitted, send)
+    reader = AnswerParts(router.answer_format(request), call_id=draw_call_id)
+    return AnswerExchange(
+        request, answers, reader, lambda: router.loading if isinstance(admitted, Admitted) else None
+    )

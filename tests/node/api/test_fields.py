@@ -1,0 +1,207 @@
+"""Fields of a request: what each becomes, and which are refused by name. No engine runs here."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from support.apis import open_api
+from support.scripted_door import ScriptedDoor
+
+from openledger_node.api.chat import request_from_chat
+from openledger_node.api.request_fields import DEFAULT_MAX_TOKENS, HARMLESS, UNSUPPORTED, json_schema
+from openledger_node.api.schemas import ChatBody, CompletionBody, RequestBody
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.inference import InferenceRequest
+
+MESSAGES: Any = [{"role": "user", "content": "Hi"}]
+SHIP = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}}
+SHIP_TEXT = json.dumps(SHIP, separators=(",", ":"))
+TOOL: Any = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+
+
+def request_of(**body: Any) -> InferenceRequest:
+    return request_from_chat(ChatBody.model_validate({"model": "fake", "messages": MESSAGES, **body}), seed=1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "value"),
+    [
+        ({}, "max_tokens", DEFAULT_MAX_TOKENS),
+        ({"max_tokens": 0}, "max_tokens", DEFAULT_MAX_TOKENS),
+        ({"max_tokens": -1, "max_completion_tokens": None}, "max_tokens", DEFAULT_MAX_TOKENS),
+        ({"max_tokens": 7, "max_completion_tokens": -1}, "max_tokens", 7),
+        ({"max_tokens": 7, "max_completion_tokens": 5}, "max_tokens", 5),
+        ({"stop": ""}, "stop", ()),
+        ({"stop": []}, "stop", ()),
+        ({"stop": None}, "stop", ()),
+        ({"stop": ["", "a"]}, "stop", ("a",)),
+        ({"stop": "a"}, "stop", ("a",)),
+        ({"temperature": None, "top_p": None}, "temperature", 1.0),
+        ({"top_k": -1}, "top_k", 0),
+        ({"top_p": 0}, "top_k", 1),
+        ({"top_p": 0.0}, "top_p", 1.0),
+        ({"seed": -1}, "seed", (1 << 64) - 1),
+        ({"repeat_penalty": 1.1}, "repetition_penalty", 1.1),
+        ({"repeat_penalty": 1.1, "repetition_penalty": 1.2}, "repetition_penalty", 1.2),
+        ({"logprobs": True, "top_logprobs": 3}, "logprobs", 3),
+        ({"response_format": {"type": "json_object"}}, "json_schema", '{"type":"object"}'),
+        ({"response_format": {"type": "json_object", "schema": None}}, "json_schema", '{"type":"object"}'),
+        ({"response_format": {"type": "json_object", "schema": SHIP}}, "json_schema", SHIP_TEXT),
+        ({"response_format": {"type": "json_schema", "schema": SHIP}}, "json_schema", SHIP_TEXT),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": SHIP}}}, "json_schema", SHIP_TEXT),
+        ({"guided_json": SHIP}, "json_schema", SHIP_TEXT),
+        ({"guided_json": json.dumps(SHIP)}, "json_schema", SHIP_TEXT),
+        ({"json_schema": SHIP}, "json_schema", SHIP_TEXT),
+        ({"structured_outputs": {"json": SHIP}}, "json_schema", SHIP_TEXT),
+        ({"structured_outputs": {"json": json.dumps(SHIP), "regex": None}}, "json_schema", SHIP_TEXT),
+        ({"structured_outputs": {"json_object": True}}, "json_schema", '{"type":"object"}'),
+        ({"structured_outputs": {"json": None}}, "json_schema", None),
+    ],
+    ids=str,
+)
+def test_a_field_becomes_a_parameter(fields: Any, name: str, value: object) -> None:
+    assert getattr(request_of(**fields).sampling, name) == value
+
+
+REFUSED: list[tuple[dict[str, Any], str, str]] = [
+    ({"messages": []}, "messages", "must not be empty"),
+    ({"model": 5}, "model", "must be a string"),
+    ({"temperature": "hot"}, "temperature", "must be a number"),
+    ({"temperature": 3}, "temperature", "from 0 to 2"),
+    ({"max_tokens": -5}, "max_tokens", "at least -1"),
+    ({"max_tokens": 1.5}, "max_tokens", "a whole number"),
+    ({"n": 0}, "n", "at least 1"),
+    ({"n": 17}, "n", "at most 16"),
+    ({"stop": 5}, "stop", "a string or a list"),
+    ({"stop": ["a", 5]}, "stop[1]", "must be a string"),
+    ({"stream": "maybe"}, "stream", "true or false"),
+    ({"temprature": 1}, "temprature", "did you mean 'temperature'?"),
+    ({"max_token": 1}, "max_token", "did you mean 'max_tokens'?"),
+    ({"functions": [{"name": "look"}]}, "functions", "send tools"),
+    ({"function_call": "auto"}, "function_call", "send tools"),
+    ({"guided_regex": "a+"}, "guided_regex", "response_format"),
+    ({"structured_outputs": {"regex": "a+"}}, "structured_outputs", "'regex'"),
+    ({"structured_outputs": {"json": SHIP, "choice": ["a"]}}, "structured_outputs", "'choice'"),
+    ({"guided_json": "{"}, "guided_json", "JSON schema"),
+    ({"guided_json": SHIP, "response_format": {"type": "json_object"}}, "response_format", "one of them"),
+    ({"response_format": {"type": "json_object", "schema": "x"}}, "response_format", "json_schema"),
+    ({"tools": [{"type": "web_search"}]}, "tools", "'web_search'"),
+    ({"tools": [{"type": "function"}]}, "tools", "needs one"),
+    ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function.name", "is required"),
+    ({"tools": [TOOL, TOOL]}, "tools", "two tools of one name"),
+    ({"tools": [TOOL], "tool_choice": "perhaps"}, "tool_choice", "allowed_tools"),
+    ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "go"}}}, "tool_choice", "'go'"),
+    ({"tool_choice": "required"}, "tool_choice", "needs tools"),
+    ({"messages": [{"role": "tool", "content": "x"}]}, "messages", "tool_call_id"),
+    ({"messages": [{"role": "function", "content": "x", "name": "f"}]}, "messages", "role 'tool'"),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages", "'image_url'"),
+    ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages", "'input_audio'"),
+    ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages", "without a 'text'"),
+    ({"messages": [{"role": "user", "content": [{"type": "text", "text": 5}]}]},
+     "messages[0].content[0].text", "must be a string"),
+    ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content", "a string or a list"),
+    ({"messages": [{"role": "assistant", "function_call": {"name": "f"}}]}, "messages", "tool_calls"),
+    ({"messages": [*MESSAGES, {"role": "assistant", "content": "So", "partial": True}]}, "messages", "'partial'"),
+]  # fmt: skip
+
+
+async def test_what_is_not_served_is_refused_by_name() -> None:
+    door = ScriptedDoor()
+    async with open_api(door=door) as api, api.client() as client:
+        for body, param, said in REFUSED:
+            content = {"model": "fake", "messages": MESSAGES, **body}
+            answer = await client.post("/v1/chat/completions", headers=api.key, json=content)
+            assert answer.status_code == 400, body
+            assert answer.json()["error"]["param"] == param, body
+            assert said in answer.json()["error"]["message"], body
+    assert door.requests == []
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_each_field_without_an_effect_is_taken_and_refused_otherwise(name: str) -> None:
+    for value in UNSUPPORTED[name].neutral:
+        request_of(**{name: value})
+    with pytest.raises(MalformedError, match=re.escape(UNSUPPORTED[name].advice or name)) as raised:
+        request_of(**{name: {"odd": 1}})
+    assert raised.value.values["param"] == name
+
+
+def test_what_is_harmless_or_of_tomorrow_is_ignored() -> None:
+    extra = {name: {"odd": 1} for name in HARMLESS} | {"a_field_of_tomorrow": 1}
+    assert request_of(**extra).sampling == request_of().sampling
+    assert not {*HARMLESS} & {*UNSUPPORTED, *ChatBody.model_fields, *CompletionBody.model_fields}
+
+
+def test_one_wish_for_a_schema_is_enough() -> None:
+    assert json_schema(RequestBody(model="m", response_format={"type": "text"}, guided_json=SHIP)) == SHIP_TEXT
+
+
+@pytest.mark.parametrize(
+    ("content", "read"),
+    [
+        ("text", "text"),
+        (None, ""),
+        ([], ""),
+        ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "a\nb"),
+        ([{"type": "refusal", "refusal": "no"}], "no"),
+    ],
+    ids=str,
+)
+def test_content_is_a_text_or_parts(content: Any, read: str) -> None:
+    request = request_of(messages=[{"role": "assistant", "content": content}, *MESSAGES])
+    assert not isinstance(request.prompt, str)
+    assert request.prompt[0].content == read
+
+
+@pytest.mark.parametrize(
+    ("choice", "read"),
+    [
+        (None, ("auto", "")),
+        ("auto", ("auto", "")),
+        ("none", ("none", "")),
+        ("required", ("required", "")),
+        ({"type": "function", "function": {"name": "look"}}, ("required", "look")),
+    ],
+    ids=str,
+)
+def test_tools_and_the_choice_among_them(choice: Any, read: tuple[str, str]) -> None:
+    go = {"type": "function", "function": {"name": "go", "description": "Go there.", "strict": True}}
+    tooling = request_of(tools=[TOOL, go], tool_choice=choice, parallel_tool_calls=False).tooling
+    assert tooling is not None
+    assert (tooling.choice, tooling.name) == read
+    assert [tool.name for tool in tooling.tools] == ["look", "go"]
+    assert [tool.parameters for tool in tooling.tools] == ['{"type":"object"}', '{"type":"object","properties":{}}']
+    assert tooling.tools[1].description == "Go there."
+    assert not tooling.parallel
+
+
+def test_allowed_tools_leave_the_others_out() -> None:
+    go = {"type": "function", "function": {"name": "go"}}
+    listed = {"mode": "required", "tools": [{"type": "function", "function": {"name": "go"}}]}
+    allowed = {"type": "allowed_tools", "allowed_tools": listed}
+    tooling = request_of(tools=[TOOL, go], tool_choice=allowed).tooling
+    assert tooling is not None
+    assert [tool.name for tool in tooling.tools] == ["go"]
+    assert tooling.choice == "required"
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"tools": []}, {"tools": None, "tool_choice": "auto"}, {"tool_choice": "none"}]
+)
+def test_without_tools_there_is_no_tooling(fields: Any) -> None:
+    assert request_of(**fields, parallel_tool_calls=True).tooling is None
+
+
+def test_calls_and_their_results_are_turns() -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": '{"x":1}'}}
+    turns = [
+        *MESSAGES,
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": [{"type": "text", "text": "seen"}]},
+    ]
+    request = request_of(messages=turns, tools=[TOOL])
+    assert not isinstance(request.prompt, str)
+    _, asked, told = request.prompt
+    assert [(each.id, each.name, each.arguments) for each in asked.tool_calls] == [("call_1", "look", '{"x":1}')]
+    assert (asked.content, told.role, told.tool_call_id, told.content) == ("", "tool", "call_1", "seen")
