@@ -80,9 +80,16 @@ class AnswerExchange:
     """One admitted request and its answer. Closing it tells the router that nobody reads the answer any more."""
 
     def __init__(
-        self, request: InferenceRequest, answers: Answers, reader: AnswerParts, loading: Callable[[], str | None]
+        self,
+        request: InferenceRequest,
+        answers: Answers,
+        reader: AnswerParts,
+        loading: Callable[[], str | None],
+        *,
+        num_prompt_tokens: int | None = None,
     ) -> None:
         self.request = request
+        self.num_prompt_tokens = num_prompt_tokens  # None: another node answers, and will tell
         self.completion: Completion | None = None  # set with the last part
         self.logprobs: list[TokenLogprob] = []  # of the tokens that were received, if the request wants them
         self._answers = answers
@@ -312,6 +319,7 @@ def _start(
     send, answers = open_channel(admitted.request)
     nursery.start_soon(router.handle, admitted, send)
     reader = AnswerParts(router.answer_format(request), call_id=draw_call_id)
-    return AnswerExchange(
-        request, answers, reader, lambda: router.loading if isinstance(admitted, Admitted) else None
-    )
+    if not isinstance(admitted, Admitted):
+        return AnswerExchange(request, answers, reader, lambda: None)
+    num_prompt_tokens = len(admitted.prompt_ids)
+    return AnswerExchange(request, answers, reader, lambda: router.loading, num_prompt_tokens=num_prompt_tokens)
