@@ -1,7 +1,7 @@
 """Admission of requests: pure checks, each with its own refusal."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from openledger_protocol.errors import (
@@ -83,6 +83,18 @@ def render(tokenizer: Tokenizer, prompt: tuple[Message, ...] | str, prefix: str)
 def prompt_ids_of(tokenizer: Tokenizer, request: InferenceRequest) -> tuple[int, ...]:
     """The canonical ids of a request's prompt, or those that it came with."""
     return request.prompt_ids or render(tokenizer, request.prompt, request.prefix)
+
+
+def check_known(ids: Sequence[int], vocab_size: int) -> None:
+    """Require that a prompt's ids are tokens of the base.
+
+    Raises:
+        MalformedError: one is not.
+    """
+    if ids and max(ids) >= vocab_size:
+        raise MalformedError(
+            f"prompt has the token id {max(ids)}, and the base has {vocab_size} tokens", param="prompt"
+        )
 
 
 # ---- A request that was let in.

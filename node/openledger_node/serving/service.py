@@ -32,6 +32,7 @@ from ..models.library import AdapterLibrary, Catalogue
 from .admission import (
     Admitted,
     Capacity,
+    check_known,
     check_place,
     check_tried_again,
     grant_tokens,
@@ -148,6 +149,8 @@ class Serving:
             ProtocolError: it is refused; nothing was recorded.
         """
         self._capacity(payer)  # a node that can't answer reads nothing first
+        assert self._engine.profile, "it has answered before, or there is no capacity"
+        check_known(request.prompt_ids, self._engine.profile.vocab_size)
         adapter = await trio.to_thread.run_sync(self.catalogue.resolve, request.model)
         if request.adapters and adapter:
             raise MalformedError(f"with {PARAM}, model must be the base, {self.base.name!r}", param="model")
