@@ -123,7 +123,8 @@ def mended(body: dict[str, Any]) -> dict[str, Any]:
     """Replace model, roles and length of a body by valid ones, and keep everything else."""
     better = {**body, "model": MODEL, "max_tokens": 4, "max_completion_tokens": None, "max_output_tokens": 4}
     if isinstance(messages := body.get("messages"), list):
-        roles = [{**one, "role": "user"} if isinstance(one, dict) else one for one in messages[:4]]
+        a_users = {"role": "user", "tool_calls": None, "tool_call_id": None}
+        roles = [{**one, **a_users} if isinstance(one, dict) else one for one in messages[:4]]
         better["messages"] = [*roles, {"role": "user", "content": "Hello"}]
     return better
 

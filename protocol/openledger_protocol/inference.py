@@ -21,6 +21,7 @@ from .constants import (
     TOP_K_MAX,
 )
 from .errors import MalformedError
+from .payments import Terms
 from .primitives import AdapterId, RequestId, check_text
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -129,6 +130,9 @@ class ServedModel:
 
     name: str
     parent: str | None
+    created_s: int = 0  # when it came to this machine; 0: it is elsewhere, or has no files
+    context_max: int | None = None  # tokens of prompt and answer together; None: not known yet
+    terms: Terms | None = None  # the cheapest offer on the network; None: it is on this machine, and free
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

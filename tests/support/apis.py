@@ -20,6 +20,7 @@ from openledger_node.api.page import Page, Session, Sessions
 from openledger_node.serving.answer_parts import AnswerFormat
 from openledger_protocol.errors import UnknownModelError
 from openledger_protocol.inference import InferenceRequest, ServedModel
+from openledger_protocol.payments import Terms
 
 KEY = "k" * 43
 BODY_BYTES_MAX = 4_096
@@ -31,9 +32,16 @@ class EmptyDoor:
     """Has a base and answers nobody."""
 
     is_ready = True
+    can_reason = False
 
     async def models(self) -> Sequence[ServedModel]:
-        return [ServedModel(name="fake", parent=None), ServedModel(name="harbour", parent="fake")]
+        return [
+            ServedModel(name="fake", parent=None, created_s=1_700_000_000, context_max=2_048),
+            ServedModel(name="harbour", parent="fake", created_s=1_700_000_001, context_max=2_048),
+            ServedModel(
+                name="forest", parent="fake", context_max=4_096, terms=Terms(price_in_wei=5, price_out_wei=10**20)
+            ),
+        ]
 
     async def find_model(self, name: str) -> ServedModel:
         found = [model for model in await self.models() if model.name == name]

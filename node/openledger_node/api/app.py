@@ -9,10 +9,11 @@ from typing import Any
 import trio
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from pydantic import BaseModel
 
 from .. import __version__
 from ..market.router import Router
-from . import openai
+from .answer_schemas import ChatCompletion, ModelCard, ModelList, TextCompletion
 from .chat import ChatWriter, chat_ending, chat_response, request_from_chat
 from .completions import add_completions
 from .dialects.messages import add_messages
@@ -26,6 +27,7 @@ from .openai import WriteLogprobs
 from .page import Page
 from .request_fields import requests_of
 from .schemas import ChatBody
+from .served_models import model_response, models_response
 from .stream import AnswerStream
 
 STREAMED: dict[int | str, dict[str, Any]] = {
@@ -55,7 +57,7 @@ def build_api(
     _add_health(app, router)
     _add_models(app, router)
     _add_inference(app, router, nursery)
-    add_completions(app, router, nursery, STREAMED)
+    add_completions(app, router, nursery, answered(TextCompletion))
     add_messages(app, router, nursery, STREAMED)
     add_responses(app, router, nursery, STREAMED)
     _add_absent(app)
@@ -68,6 +70,12 @@ def build_api(
     app.mount("/operator", operator)
     page.add_to(app)
     return guarded(sessions=page.sessions, open_paths=page.open_paths)
+
+
+def answered(model: type[BaseModel], *, is_streamed: bool = True) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI description of a route's answer, which may also come as events."""
+    streamed: dict[str, Any] = {"content": {"text/event-stream": {}}} if is_streamed else {}
+    return {200: {"model": model, "description": "The answer.", **streamed}}
 
 
 def _add_health(app: FastAPI, router: Router) -> None:
@@ -96,19 +104,19 @@ def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
 
 
 def _add_models(app: FastAPI, router: Router) -> None:
-    @app.get("/v1/models")
+    @app.get("/v1/models", responses=answered(ModelList, is_streamed=False))
     async def models() -> dict[str, Any]:
         """List the base model and its adapters."""
-        return openai.models_response(await router.models())
+        return models_response(await router.models(), can_reason=router.can_reason)
 
-    @app.get("/v1/models/{name}")
+    @app.get("/v1/models/{name}", responses=answered(ModelCard, is_streamed=False))
     async def model(name: str) -> dict[str, Any]:
         """Describe one model, by any name that a request may use."""
-        return openai.model_response(await router.find_model(name))
+        return model_response(await router.find_model(name), can_reason=router.can_reason)
 
 
 def _add_inference(app: FastAPI, router: Router, nursery: trio.Nursery) -> None:
-    @app.post("/v1/chat/completions", response_model=None, responses=STREAMED)
+    @app.post("/v1/chat/completions", response_model=None, responses=answered(ChatCompletion))
     async def chat(body: ChatBody, http: Request) -> Response:
         """Answer a conversation."""
         requests = requests_of(request_from_chat(body, seed=secrets.randbits(64)), body.n)

@@ -15,7 +15,7 @@ from openledger_protocol.errors import (
     UnavailableError,
     UnknownModelError,
 )
-from openledger_protocol.inference import Completion, InferenceRequest, ServedModel, TokenLogprob
+from openledger_protocol.inference import Completion, InferenceRequest, TokenLogprob
 from openledger_protocol.primitives import RequestId
 
 OWN_NAMES = {"json_schema": "response_format"}
@@ -89,19 +89,3 @@ def sendable(text: str) -> str:
     """Cut a long text, and write lone surrogates, which are not UTF-8, as escapes."""
     short = text if len(text) <= MESSAGE_MAX else f"{text[:MESSAGE_MAX]} …"
     return short.encode(errors="backslashreplace").decode()
-
-
-def models_response(models: Sequence[ServedModel]) -> dict[str, Any]:
-    """The body of `GET /v1/models`, where each name is unique."""
-    return {"object": "list", "data": [model_response(model) for model in models]}
-
-
-def model_response(model: ServedModel) -> dict[str, Any]:
-    """One entry of the list of models."""
-    return {
-        "id": model.name,
-        "object": "model",
-        "created": 0,
-        "owned_by": "openledger-node",
-        "parent": model.parent,
-    }

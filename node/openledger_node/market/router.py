@@ -9,8 +9,8 @@ from typing import Protocol
 import trio
 
 from openledger_protocol.errors import OverloadedError, ProtocolError, UnavailableError, UnknownModelError
-from openledger_protocol.inference import Completion, InferenceRequest, SamplingParams, ServedModel, TokenChunk
-from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, RequestId
+from openledger_protocol.inference import Completion, InferenceRequest, ServedModel, TokenChunk
+from openledger_protocol.primitives import BASE_ONLY, RequestId
 
 from ..errors import ChainError
 from ..ledger.jobs import Job
@@ -44,6 +44,13 @@ class NetworkMarket(Protocol):
 
     def models(self) -> list[ServedModel]:
         """Models that other nodes advertise."""
+
+    def find_model(self, name: str) -> ServedModel:
+        """Find one of them by any name that a request may use.
+
+        Raises:
+            UnknownModelError: no node offers it.
+        """
 
     def resolve(self, request: InferenceRequest) -> NetworkRequest:
         """Resolve a request's model among the models that other nodes advertise.
@@ -92,10 +99,11 @@ class Router:
 
     async def models(self) -> Sequence[ServedModel]:
         """Models on this machine, and models that others offer."""
-        here = await self._serving.models()
-        known = {model.name for model in here}
+        here = {model.name: model for model in await self._serving.models()}
         market = self._market()
-        return [*here, *(model for model in market.models() if model.name not in known)] if market else here
+        others = {model.name: model for model in market.models()} if market else {}
+        # A name keeps its place. A node that does not serve buys also what is on its disk.
+        return list((here | others | here if self._is_serving else here | others).values())
 
     async def find_model(self, name: str) -> ServedModel:
         """Find a model by any name that a request may use.
@@ -108,8 +116,7 @@ class Router:
         except UnknownModelError:
             if (market := self._market()) is None:
                 raise
-            requested = market.resolve(_name_query(name))
-            return ServedModel(name=name, parent=None if requested.adapter == BASE_ONLY else self._serving.base.name)
+            return market.find_model(name)
 
     async def admit(self, request: InferenceRequest) -> Admitted | RemoteRequest:
         """Admit a request: here if this machine has its model, or else for the network.
@@ -154,6 +161,11 @@ class Router:
     def answer_format(self, request: InferenceRequest) -> AnswerFormat:
         """The form in which the model of a request writes its answers."""
         return AnswerFormat()
+
+    @property
+    def can_reason(self) -> bool:
+        """True if the base can write its reasoning before its answer."""
+        return False
 
     def cut_off(self) -> None:
         """Cancel all answers from the network; parts already delivered are paid."""
@@ -269,11 +281,4 @@ def _bought(last: Completion | Failure, began_ns: int, first_ns: int | None) -> 
         received_ns=began_ns,
         first_token_ns=first_ns,
         ended_ns=time.time_ns(),
-    )
-
-
-def _name_query(name: str) -> InferenceRequest:
-    """A dummy request for resolving a name."""
-    return InferenceRequest(
-        request_id=RequestId(ZERO_DIGEST), model=name, prompt="", sampling=SamplingParams(max_tokens=1, seed=0)
     )

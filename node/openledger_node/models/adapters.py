@@ -151,7 +151,7 @@ def only_adapter(found: list[Adapter], name: str) -> Adapter:
         return found[0]
     if found:
         names = ", ".join(adapter.full_name for adapter in found)
-        raise UnknownModelError(f"{name!r} means several adapters here: {names}")
+        raise UnknownModelError(f"{name!r} means several adapters here: {names}", several=names)
     raise UnknownModelError(f"no adapter {name!r} here: `openledger-node adapters list` shows those there are")
 
 
@@ -176,7 +176,14 @@ def resolve_model(base: Base, find: FindAdapter, model: str) -> Adapter | None:
         raise UnknownModelError(f"base {base_name!r} is not served here, {base.name!r} is")
     if model == base.name:
         return None
-    return find(adapter_name if separator else model)
+    try:
+        return find(adapter_name if separator else model)
+    except UnknownModelError as error:
+        if separator or error.values:
+            raise
+        raise UnknownModelError(
+            f"{error.message}. The base here is {base.name!r}, and `openledger-node models list` shows all bases"
+        ) from error
 
 
 def adapter_to_json(adapter: Adapter) -> dict[str, Any]:

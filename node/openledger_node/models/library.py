@@ -8,12 +8,14 @@ import shutil
 import stat
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from openledger_protocol.errors import ProtocolError, UnknownModelError
+from openledger_protocol.inference import ServedModel
 from openledger_protocol.primitives import AdapterId
 
 from ..home import Home
@@ -135,6 +137,30 @@ class Catalogue:
             UnknownModelError: there is no such model.
         """
         return resolve_model(self._base, self.find, model)
+
+    def models(self, context_max: int | None) -> list[ServedModel]:
+        """The base and all its adapters, each under a name that is unique here; blocks.
+
+        `context_max`: tokens that the engine holds for one request; None: unknown.
+        """
+        adapters = self.adapters()
+        counts = Counter([self._base.name, *(adapter.name for adapter in adapters)])
+        named = ((each.name if counts[each.name] == 1 else each.full_name, each) for each in adapters)
+        return [self._served(self._base.name, None, context_max), *(self._served(*one, context_max) for one in named)]
+
+    def model(self, name: str, context_max: int | None) -> ServedModel:
+        """One of them, by any name that a request may use; blocks.
+
+        Raises:
+            UnknownModelError: there is no such model.
+        """
+        return self._served(name, self.resolve(name), context_max)
+
+    def _served(self, name: str, adapter: Adapter | None, context_max: int | None) -> ServedModel:
+        folder = adapter.folder if adapter else self._base.folder
+        parent = self._base.name if adapter else None
+        created_s = _changed_ns(folder) // 10**9 if folder else 0
+        return ServedModel(name=name, parent=parent, created_s=created_s, context_max=context_max)
 
     def _of_base(self, adapters: list[Adapter]) -> list[Adapter]:
         return [adapter for adapter in adapters if adapter.manifest.base.digest == self._base.digest]

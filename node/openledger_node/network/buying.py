@@ -3,6 +3,7 @@
 import secrets
 import socket
 import time
+from collections import Counter
 from random import SystemRandom
 
 import trio
@@ -10,7 +11,7 @@ import trio
 from openledger_protocol.errors import UnknownModelError
 from openledger_protocol.inference import InferenceRequest, ServedModel
 from openledger_protocol.payments import ChannelConfig
-from openledger_protocol.primitives import AdapterId, Address, Generation, Wei
+from openledger_protocol.primitives import BASE_ONLY, AdapterId, Address, Generation, Wei
 from openledger_protocol.registry import RegistryEntry
 
 from ..attribution.recount import ShareRecount
@@ -20,6 +21,7 @@ from ..engine.tokenizer import Tokenizer
 from ..home import Home
 from ..market.attempt import Show
 from ..market.board import AdTable
+from ..market.names import full_name
 from ..market.request import NetworkRequest, RemoteAnswer
 from ..market.requester import Backing, Requester, RequesterLimits
 from ..network_file import Network
@@ -56,16 +58,26 @@ class Buying:
         return self._requester.spending_limit
 
     def models(self) -> list[ServedModel]:
-        """Adapters of this node's base that other nodes offer, by unambiguous names."""
+        """This node's base if other nodes serve it, and adapters of it that they offer, by unambiguous names."""
         base = self._serving.base
-        names = [listed.adapter for listed in self._ads.adapters() if listed.base == base.digest]
-        counts = [each.name for each in names]
-        return [
-            ServedModel(
-                name=each.name if counts.count(each.name) == 1 else f"{each.name}@{each.id[2:10]}", parent=base.name
-            )
-            for each in names
-        ]
+        named = [listed.adapter for listed in self._ads.adapters() if listed.base == base.digest]
+        counts = Counter(each.name for each in named)
+        unique = {each.id: each.name if counts[each.name] == 1 else full_name(each) for each in named}
+        adapters = [self._offered(name, base.name, adapter_id) for adapter_id, name in unique.items()]
+        if not self._ads.offers(base.digest, BASE_ONLY):
+            return adapters
+        return [self._offered(base.name, None, BASE_ONLY), *adapters]
+
+    def find_model(self, name: str) -> ServedModel:
+        """Find a model that other nodes offer, by any name that a request may use.
+
+        Raises:
+            UnknownModelError: no node offers it, or the name is ambiguous.
+            UnavailableError: it is this node's base, and no other node serves it now.
+        """
+        found = self._ads.resolve(name)
+        parent = None if found.adapter == BASE_ONLY else self._serving.base.name
+        return self._offered(name, parent, found.adapter)
 
     def resolve(self, request: InferenceRequest) -> NetworkRequest:
         """Resolve a request's model on the network.
@@ -76,6 +88,15 @@ class Buying:
         """
         found = self._ads.resolve(request.model)
         return NetworkRequest(request=request, base=found.base, adapter=found.adapter)
+
+    def _offered(self, name: str, parent: str | None, adapter: AdapterId) -> ServedModel:
+        offers = self._ads.offers(self._serving.base.digest, adapter)  # cheapest first
+        return ServedModel(
+            name=name,
+            parent=parent,
+            context_max=max((ad.context_max for ad in offers), default=None),
+            terms=offers[0].terms if offers else None,
+        )
 
     async def answer(self, requested: NetworkRequest, show: Show) -> RemoteAnswer:
         """Have the request answered.

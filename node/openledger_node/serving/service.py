@@ -26,7 +26,7 @@ from ..errors import LedgerError
 from ..home import Home
 from ..ledger.jobs import DuplicateJobError, Job, JobState
 from ..ledger.ledger import Ledger
-from ..models.adapters import Adapter, shortest_name
+from ..models.adapters import Adapter
 from ..models.bases import Base
 from ..models.library import AdapterLibrary, Catalogue
 from .admission import (
@@ -115,9 +115,7 @@ class Serving:
 
     async def models(self) -> list[ServedModel]:
         """The base and its adapters, each under a name that is unique on this node."""
-        adapters = await trio.to_thread.run_sync(self.adapters)
-        named = (ServedModel(name=shortest_name(each, adapters), parent=self.base.name) for each in adapters)
-        return [ServedModel(name=self.base.name, parent=None), *named]
+        return await trio.to_thread.run_sync(self.catalogue.models, self._context_max)
 
     async def find_model(self, name: str) -> ServedModel:
         """Find a model by any name that a request may use.
@@ -125,8 +123,7 @@ class Serving:
         Raises:
             UnknownModelError: no model has this name.
         """
-        adapter = await trio.to_thread.run_sync(self.catalogue.resolve, name)
-        return ServedModel(name=name, parent=self.base.name if adapter else None)
+        return await trio.to_thread.run_sync(self.catalogue.model, name, self._context_max)
 
     async def admit(self, request: InferenceRequest) -> Admitted:
         """Check this machine's own request before any work is done on it, and take its place in the queue.
@@ -251,6 +248,10 @@ class Serving:
         """The newest jobs, filtered by state, by model name and by time."""
         newest = partial(self._ledger.jobs.newest, limit=limit, state=state, model=model, since_ns=since_ns)
         return await trio.to_thread.run_sync(newest, limiter=self._ledger_thread)
+
+    @property
+    def _context_max(self) -> int | None:
+        return self._engine.profile.context_max if self._engine.profile else None
 
     def _capacity(self, payer: str) -> Capacity:
         """The limits and the load as of now.

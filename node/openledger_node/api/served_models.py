@@ -1,0 +1,75 @@
+"""`/v1/models`: the list of models, with what each can do, in the names that programs look for.
+
+Open WebUI, LangChain and `llm` read `id`. Zed, Cline and LiteLLM read the context, vLLM's `max_model_len` or
+OpenRouter's `context_length`. OpenRouter's form also has the modalities and the parameters.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from openledger_protocol.inference import ServedModel
+
+OWNER = "openledger-node"
+
+PARAMETERS = (
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "repetition_penalty",
+    "seed",
+    "stop",
+    "response_format",
+    "structured_outputs",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+)
+"""Parameters of every model, by OpenRouter's names."""
+
+HERE_ONLY = ("logprobs", "top_logprobs")
+"""Parameters that only this machine's own engine serves."""
+
+REASONING = ("reasoning", "include_reasoning")
+
+
+def models_response(models: Sequence[ServedModel], *, can_reason: bool) -> dict[str, Any]:
+    """The body of `GET /v1/models`, where each name is unique."""
+    return {"object": "list", "data": [model_response(model, can_reason=can_reason) for model in models]}
+
+
+def model_response(model: ServedModel, *, can_reason: bool) -> dict[str, Any]:
+    """One entry of the list. `can_reason` is the base's, which all adapters share."""
+    is_here = model.terms is None
+    parameters = [*PARAMETERS, *(HERE_ONLY if is_here else ()), *(REASONING if can_reason else ())]
+    entry: dict[str, Any] = {
+        "id": model.name,
+        "object": "model",
+        "created": model.created_s,
+        "owned_by": OWNER,
+        "parent": model.parent,
+        "root": model.parent or model.name,
+        "context_length": model.context_max,
+        "max_model_len": model.context_max,
+        "architecture": {"modality": "text->text", "input_modalities": ["text"], "output_modalities": ["text"]},
+        "capabilities": {
+            "tools": True,
+            "parallel_tool_calls": True,
+            "json_schema": True,
+            "reasoning": can_reason,
+            "logprobs": is_here,
+            "vision": False,
+        },
+        "supported_parameters": parameters,
+        "location": "here" if is_here else "network",
+    }
+    if model.terms:
+        entry["price"] = {
+            "unit": "wei per 1,000 tokens",
+            "prompt_wei": str(model.terms.price_in_wei),
+            "completion_wei": str(model.terms.price_out_wei),
+        }
+    return entry

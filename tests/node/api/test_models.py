@@ -1,0 +1,35 @@
+"""The list of models, as the programs read it that show it."""
+
+import httpx
+from support.apis import open_api
+
+from openledger_node.api.answer_schemas import ModelList
+
+
+async def models() -> list[httpx.Response]:
+    async with open_api() as api, api.client() as client:
+        return [await client.get(f"/v1/models{path}", headers=api.key) for path in ("", "/forest", "/nobody")]
+
+
+async def test_each_model_says_what_it_can_and_what_it_costs() -> None:
+    listed, found, missing = await models()
+    base, harbour, forest = listed.json()["data"]
+    assert [base["id"], base["parent"], base["root"], base["created"]] == ["fake", None, "fake", 1_700_000_000]
+    assert [harbour["id"], harbour["parent"], harbour["root"]] == ["harbour", "fake", "fake"]
+    assert base["context_length"] == base["max_model_len"] == 2_048
+    assert base["capabilities"] == {
+        "tools": True,
+        "parallel_tool_calls": True,
+        "json_schema": True,
+        "reasoning": False,
+        "logprobs": True,
+        "vision": False,
+    }
+    assert {"tools", "logprobs"} <= {*base["supported_parameters"]}
+    assert "price" not in harbour
+    assert forest["price"] == {"unit": "wei per 1,000 tokens", "prompt_wei": "5", "completion_wei": str(10**20)}
+    assert (forest["location"], forest["capabilities"]["logprobs"]) == ("network", False)
+    assert "logprobs" not in forest["supported_parameters"]
+    assert found.json() == forest
+    assert ModelList.model_validate(listed.json()).model_dump(exclude_unset=True) == listed.json()
+    assert missing.json()["error"]["code"] == "model_not_found"
