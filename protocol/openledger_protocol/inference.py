@@ -124,6 +124,21 @@ class InferenceRequest:
     scores_prompt: bool = False  # with `logprobs`: also those of the prompt; only in free requests, without penalties
 
 
+TOOLS, CALLS, SCHEMA = "tools", "calls", "schema"
+"""Abilities that a bid may name: to show the model tools, to force calls of them, and to follow a JSON schema."""
+
+
+def abilities_for(request: InferenceRequest) -> frozenset[str]:
+    """The abilities that a node needs to answer a request."""
+    tooling, has_schema = request.tooling, request.sampling.json_schema is not None
+    needed = {SCHEMA} if has_schema else set()
+    if tooling or (not isinstance(request.prompt, str) and any(each.role == "tool" for each in request.prompt)):
+        needed.add(TOOLS)
+    if tooling and (tooling.choice == "required" or (has_schema and tooling.choice == "auto")):
+        needed.add(CALLS)
+    return frozenset(needed)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
     """A model that requests may name; `parent` is the base of an adapter."""

@@ -65,6 +65,7 @@ MANIFEST = {
 CALL_FRAMES: list[Case] = [
     ("call", "what a requester needs", CALL),
     ("bid", "what a node asks", BID),
+    ("bid with abilities", "what its backend can do; absent from a node that names none", {**BID, "can": ["tools"]}),
     ("won", "an infer stream comes", {"v": 1, "t": "won", "id": digest("2")}),
     ("lost", "with its reason", LOST),
     ("error", "a refusal", ERROR),

@@ -17,6 +17,7 @@ from openledger_node.api.events import EventStream, add_events, ask_app
 from openledger_node.api.guard import Guard
 from openledger_node.api.operator import build_operator
 from openledger_node.api.page import Page, Session, Sessions
+from openledger_node.engine.chat_template import ChatStyle
 from openledger_node.serving.answer_parts import AnswerFormat
 from openledger_protocol.errors import UnknownModelError
 from openledger_protocol.inference import InferenceRequest, ServedModel
@@ -59,7 +60,7 @@ class EmptyDoor:
         raise AssertionError("nobody is let in")
 
     def answer_format(self, request: InferenceRequest) -> AnswerFormat:
-        return AnswerFormat()
+        return AnswerFormat(style=ChatStyle())
 
     async def prompt_ids(self, request: InferenceRequest) -> tuple[int, ...]:
         raise UnknownModelError(f"no model {request.model!r} here")

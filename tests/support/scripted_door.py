@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from openledger_node.engine.chat_template import ChatStyle
 from openledger_node.serving.answer_parts import AnswerFormat
 from openledger_node.serving.service import Failure
 from openledger_protocol.errors import ProtocolError
@@ -36,7 +37,7 @@ class ScriptedDoor(EmptyDoor):
         self.pieces = pieces
         self.requests: list[InferenceRequest] = []
         self.num_released = 0
-        self._format = answer_format or AnswerFormat()
+        self._format = answer_format or AnswerFormat(style=ChatStyle())
         self._finish_reason: FinishReason = finish_reason
         self._failure = failure  # after the last piece
         self._places = places

@@ -2,7 +2,8 @@
 
 import re
 
-from openledger_protocol.inference import Message
+from openledger_node.engine.chat_template import ChatStyle
+from openledger_protocol.inference import Message, Tooling
 
 _PIECE = re.compile(r"\w+|[^\w\s]")
 
@@ -10,10 +11,12 @@ _PIECE = re.compile(r"\w+|[^\w\s]")
 class WordTokenizer:
     """Numbers words as they come: one tokenizer for all that is compared."""
 
+    style = ChatStyle()
+
     def __init__(self) -> None:
         self._ids: dict[str, int] = {}
 
-    def render(self, prompt: tuple[Message, ...] | str) -> tuple[int, ...]:
+    def render(self, prompt: tuple[Message, ...] | str, tooling: Tooling | None = None) -> tuple[int, ...]:
         """A line a turn."""
         return self.encode(prompt if isinstance(prompt, str) else "\n".join(turn.content for turn in prompt))
 
@@ -24,6 +27,10 @@ class WordTokenizer:
     def decoder(self) -> "WordTokenizer":
         """Words alone know no earlier ones."""
         return self
+
+    def added_id(self, text: str) -> int | None:
+        """No token was added."""
+        return None
 
     def push(self, token_id: int) -> str:
         """The word and a blank."""

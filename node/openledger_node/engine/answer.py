@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.inference import FinishReason, SamplingParams, TokenLogprob
+from openledger_protocol.inference import FinishReason, TokenLogprob
 
 from .backend import Drawn, Profile, Words
 from .frames import StepTokens, Submit
@@ -120,24 +120,36 @@ class AnswerSetup:
     grammars: Grammars
     end_ids: tuple[int, ...]
 
-    def live(self, sampling: SamplingParams, resumed_ids: tuple[int, ...], forced: tuple[int, ...] = ()) -> Live:
-        """Start an answer, or resume it after the tokens that were already sent.
+    def live(self, command: Submit) -> Live:
+        """Start an answer, or resume it after the tokens that were already sent, here or by another node.
 
         Raises:
-            MalformedError: its JSON schema is not supported.
+            MalformedError: its JSON schema, or that of a tool, is not supported.
         """
+        sampling = command.sampling
         answer = AnswerText(
             decoder=self.tokenizer.decoder(),
             stop=sampling.stop,
             end_ids=self.end_ids,
             max_tokens=sampling.max_tokens,
         )
-        schema = sampling.json_schema
-        grammar = self.grammars.start(schema) if schema is not None else None
-        live = Live(answer=answer, grammar=grammar, forced=deque(forced))
-        for token_id in resumed_ids:
+        live = Live(answer=answer, grammar=self._grammar(command), forced=deque(forced_ids(command)))
+        for token_id in command.resumed_ids:
             live.take(token_id)()  # its text was already sent
         return live
+
+    def _grammar(self, command: Submit) -> Grammar | None:
+        """The grammar of an answer, past what another node has delivered of it."""
+        schema = command.sampling.json_schema
+        if command.grammar:
+            grammar = self.grammars.start_lark(command.grammar)
+        elif schema is not None:
+            grammar = self.grammars.start(schema)
+        else:
+            return None
+        for token_id in command.prompt_ids[len(command.prompt_ids) - command.num_prefix :]:
+            grammar.push(token_id)
+        return grammar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,6 +60,9 @@ class Profile:
     base_bytes: int  # size of the base's weights
     end_ids: tuple[int, ...]  # tokens that end an answer
     schedules_itself: bool = False  # it batches on its own: prompts are handed to it whole, and it is polled
+    draws_elsewhere: bool = (
+        False  # tokens are drawn without `Draw.allowed`: it follows JSON schemas by itself, no grammar
+    )
 
 
 def has_penalties(sampling: SamplingParams) -> bool:

@@ -1,8 +1,10 @@
-"""Answers that fit a JSON schema: llguidance's parser over the base's vocabulary tells which tokens may come next.
+"""Answers that fit a JSON schema or a grammar: llguidance's parser tells which tokens may come next.
 
-The library is imported only when the first request brings a schema.
+The library is imported only when the first request brings one.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +32,7 @@ REFUSAL_LENGTH_MAX = 300
 
 
 class Grammar:
-    """The place of one answer in its schema."""
+    """The place of one answer in its schema or grammar."""
 
     def __init__(self, matcher: "LLMatcher", vocab_size: int) -> None:
         self._matcher = matcher
@@ -69,18 +71,33 @@ class Grammars:
         Raises:
             MalformedError: names the part of the schema that is not supported, or why this base serves no schema.
         """
+        from llguidance import LLMatcher
+
+        compile_it = partial(LLMatcher.grammar_from_json_schema, json_schema, overrides=JSON_OPTIONS)
+        return self._start(compile_it, "json_schema")
+
+    def start_lark(self, lark: str) -> Grammar:
+        """Start an answer that must fit a grammar made of the request's tools and schema.
+
+        Raises:
+            MalformedError: names the part of a tool's schema that is not supported, or why this base serves none.
+        """
+        from llguidance import LLMatcher
+
+        return self._start(partial(LLMatcher.grammar_from_lark, lark), "the schema of a tool")
+
+    def _start(self, compile_it: Callable[[], str], what: str) -> Grammar:
         from llguidance import LLMatcher, LLParserLimits
 
         if self._tokenizer is None:
             self._tokenizer = _open_tokenizer(self._folder, self._vocab_size)
         limits = LLParserLimits(max_lexer_states=LEXER_STATES_MAX, verbose_errors=False)
         try:
-            rules = LLMatcher.grammar_from_json_schema(json_schema, overrides=JSON_OPTIONS)
-            matcher = LLMatcher(self._tokenizer, rules, log_level=0, limits=limits)
+            matcher = LLMatcher(self._tokenizer, compile_it(), log_level=0, limits=limits)
         except ValueError as error:
-            raise MalformedError(f"json_schema is not supported: {error}") from error
+            raise MalformedError(f"{what} is not supported: {error}") from error
         if matcher.is_error():
-            raise MalformedError(f"json_schema is not supported: {_reason(matcher)}")
+            raise MalformedError(f"{what} is not supported: {_reason(matcher)}")
         return Grammar(matcher, self._vocab_size)
 
 

@@ -3,22 +3,21 @@
 import codecs
 import json
 import re
-from contextlib import suppress
-from datetime import datetime
+from collections.abc import Mapping
 from itertools import takewhile
 from pathlib import Path
 from typing import Protocol
 
-from jinja2 import Template, TemplateError
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import TemplateError
 from tokenizers import Tokenizer as FileTokenizer
 
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.inference import Message
+from openledger_protocol.inference import Message, Tooling
 
 from ..errors import ModelError
 from ..models.bases import chat_template
+from .chat_template import ChatStyle, ChatTemplate, turns_of
+from .tool_formats import MARKERS
 
 HALF_CHARACTER = "\ufffd"
 """The replacement for bytes that are no character, or not yet."""
@@ -30,8 +29,6 @@ _PRINTED = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 _OTHERS = [byte for byte in range(0x100) if byte not in _PRINTED]
 BYTE_OF_LETTER = {chr(byte): byte for byte in _PRINTED} | {chr(0x100 + n): byte for n, byte in enumerate(_OTHERS)}
 """GPT-2's alphabet for bytes in byte-level tokenizers: a printable byte is itself, the others follow from U+0100."""
-
-Turn = dict[str, str]  # role and content
 
 _FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")
 
@@ -46,7 +43,11 @@ class Decoder(Protocol):
 class Tokenizer(Protocol):
     """The tokenizer of a base; buyer and seller must compute the same ids."""
 
-    def render(self, prompt: tuple[Message, ...] | str) -> tuple[int, ...]:
+    @property
+    def style(self) -> ChatStyle:
+        """How the base takes tools, and how it writes calls and reasoning."""
+
+    def render(self, prompt: tuple[Message, ...] | str, tooling: Tooling | None = None) -> tuple[int, ...]:
         """Tokenise a rendered conversation, or a raw text: the canonical ids of a prompt."""
 
     def encode(self, text: str) -> tuple[int, ...]:
@@ -57,6 +58,9 @@ class Tokenizer(Protocol):
 
     def spell(self, token_id: int) -> tuple[str, bytes | None]:
         """A token's name, and its bytes, which may be part of a character; None for a token that is no text."""
+
+    def added_id(self, text: str) -> int | None:
+        """The id of the token that was added to the vocabulary for this very text; None if there is none."""
 
 
 def open_tokenizer(folder: Path | None) -> Tokenizer:
@@ -103,15 +107,21 @@ class BaseTokenizer:
 
     def __init__(self, tokenizer: FileTokenizer, template: str | None, special: dict[str, str]) -> None:
         self._tokenizer = tokenizer
-        self._special = special
-        self._template = _template_environment().from_string(template) if template else None
+        self._template = ChatTemplate(template, special) if template else None
         self._is_byte_level = b"ByteLevel" in (tokenizer.decoder.__getstate__() if tokenizer.decoder else b"")
-        self._added = {number: token.content for number, token in tokenizer.get_added_tokens_decoder().items()}
+        added = tokenizer.get_added_tokens_decoder()
+        self._added = {number: token.content for number, token in added.items()}
+        self._shown = {
+            number: token.content for number, token in added.items() if token.special and token.content in MARKERS
+        }
 
-    def render(self, prompt: tuple[Message, ...] | str) -> tuple[int, ...]:
+    @property
+    def style(self) -> ChatStyle:
+        """The style that the chat template has shown."""
+        return self._template.style if self._template else ChatStyle()
+
+    def render(self, prompt: tuple[Message, ...] | str, tooling: Tooling | None = None) -> tuple[int, ...]:
         """Render with the base's chat template, ending with the start of the assistant's turn.
-
-        Some templates, such as Gemma's, refuse a system message. It then begins the first user's turn.
 
         Raises:
             MalformedError: the template refuses the conversation, or the base has none.
@@ -120,21 +130,7 @@ class BaseTokenizer:
             return tuple(self._tokenizer.encode(prompt).ids)
         if self._template is None:
             raise MalformedError("this base has no chat template: use /v1/completions")
-        messages = [{"role": message.role, "content": message.content} for message in prompt]
-        try:
-            return self.encode(self._fill(self._template, messages))
-        except MalformedError:
-            if (folded := _without_system(messages)) is None:
-                raise
-            with suppress(MalformedError):
-                return self.encode(self._fill(self._template, folded))
-            raise
-
-    def _fill(self, template: Template, messages: list[Turn]) -> str:
-        try:
-            return template.render(messages=messages, add_generation_prompt=True, **self._special)
-        except Exception as error:  # a template is a stranger's program, so any error is its refusal
-            raise MalformedError(f"the base's chat template refuses this conversation: {error}") from error
+        return self.encode(self._template.render(prompt, tooling))
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Tokenise without adding special tokens; special tokens that the text spells out are recognised."""
@@ -142,7 +138,12 @@ class BaseTokenizer:
 
     def decoder(self) -> "BaseDecoder":
         """Start a new answer."""
-        return BaseDecoder(self._tokenizer)
+        return BaseDecoder(self._tokenizer, self._shown)
+
+    def added_id(self, text: str) -> int | None:
+        """The id of an added token, special or not."""
+        found = self._tokenizer.token_to_id(text)
+        return found if found in self._added else None
 
     def spell(self, token_id: int) -> tuple[str, bytes | None]:
         """Decode one token on its own, as the base's decoder would."""
@@ -159,7 +160,7 @@ class BaseTokenizer:
 
 
 class BaseDecoder:
-    """Incremental text of one answer, special tokens left out.
+    """Incremental text of one answer, special tokens left out but for those that mark calls and reasoning.
 
     Tokens may split characters, and the text of a token may depend on the one before it. So the newest tokens are
     decoded together, from the last place where all characters were whole, and bytes that may still become a character
@@ -167,14 +168,19 @@ class BaseDecoder:
     UTF-8, and that must not end an engine.
     """
 
-    def __init__(self, tokenizer: FileTokenizer) -> None:
+    def __init__(self, tokenizer: FileTokenizer, shown: Mapping[int, str] | None = None) -> None:
         self._tokenizer = tokenizer
+        self._shown = shown or {}  # the special tokens that are text
         self._ids: list[int] = []
         self._num_known = 0  # tokens, from the front, whose text was returned: context for those that follow
         self._num_shown = 0  # characters, from the front, of their decoded text that were returned
 
     def push(self, token_id: int) -> str:
         """Return the text that this token completes."""
+        if marker := self._shown.get(token_id):
+            piece = self._read()[self._num_shown :] + marker
+            self._ids, self._num_known, self._num_shown = [], 0, 0
+            return piece
         self._ids.append(token_id)
         text = self._read()
         is_over_long = len(self._ids) - self._num_known >= PENDING_TOKENS_MAX
@@ -194,13 +200,14 @@ class ByteTokenizer:
     """The fake base's tokenizer: a token is a byte, and 256 ends a text."""
 
     end_id = 256
+    style = ChatStyle()
 
-    def render(self, prompt: tuple[Message, ...] | str) -> tuple[int, ...]:
+    def render(self, prompt: tuple[Message, ...] | str, tooling: Tooling | None = None) -> tuple[int, ...]:
         """Render a conversation as one line of `role: content` for each turn."""
         if isinstance(prompt, str):
             return self.encode(prompt)
-        turns = [f"{message.role}: {message.content}\n" for message in prompt]
-        return self.encode("".join([*turns, "assistant:"]))
+        turns, _ = turns_of(prompt, tooling.tools if tooling and tooling.choice != "none" else (), self.style)
+        return self.encode("".join([*(f"{turn['role']}: {turn['content']}\n" for turn in turns), "assistant:"]))
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Encode as UTF-8."""
@@ -216,6 +223,10 @@ class ByteTokenizer:
             return "<end>", None
         return bytes([token_id]).decode(errors="replace"), bytes([token_id])
 
+    def added_id(self, text: str) -> int | None:
+        """No token was added."""
+        return None
+
 
 class ByteDecoder:
     """Incremental UTF-8; invalid bytes are left out."""
@@ -226,29 +237,3 @@ class ByteDecoder:
     def push(self, token_id: int) -> str:
         """Return the character that this byte completes."""
         return self._decoder.decode(bytes([token_id])) if token_id < ByteTokenizer.end_id else ""
-
-
-def _without_system(messages: list[Turn]) -> list[Turn] | None:
-    """The same conversation with its system message at the start of the user's; None if there are not both."""
-    if [each["role"] for each in messages[:2]] != ["system", "user"]:
-        return None
-    content = f"{messages[0]['content']}\n\n{messages[1]['content']}"
-    return [{"role": "user", "content": content}, *messages[2:]]
-
-
-def _template_environment() -> ImmutableSandboxedEnvironment:
-    """Jinja with the same extensions, filters and functions as in transformers, so that templates render alike."""
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-    return environment
-
-
-def _to_json(value: object, indent: int | None = None) -> str:
-    """Replace Jinja's `tojson`, which escapes for HTML."""
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
-def _raise_exception(message: str) -> None:
-    raise TemplateError(message)

@@ -10,6 +10,7 @@ from openledger_protocol.advertisement import Advertisement
 from openledger_protocol.auction import why_not
 from openledger_protocol.constants import PPM
 from openledger_protocol.errors import MalformedError, PaymentRequiredError, ProtocolError, UnavailableError
+from openledger_protocol.inference import abilities_for
 from openledger_protocol.payments import price_wei
 from openledger_protocol.primitives import Address, Digest, Wei
 from openledger_protocol.wire.market import BidMessage, Call
@@ -101,6 +102,8 @@ def _why_unfit(
     terms = received.message.terms
     if why := _why_not_as_advertised(received.message, ad, progress.index_root):
         return MalformedError(why)
+    if missing := abilities_for(progress.requested.request) - {*received.message.can}:
+        return UnavailableError(f"does not say that it can do this: {', '.join(sorted(missing))}")
     if why := why_not(call, bid_of(received)):
         is_dear = terms.price_in_wei > call.price_in_max or terms.price_out_wei > call.price_out_max
         return PaymentRequiredError(why) if is_dear else UnavailableError(why)

@@ -77,6 +77,7 @@ class SellerState:
     answer_ms: int  # measured: time that a request holds a slot
     load_ms: int  # measured: time to load a cold adapter
     reload_ms: int = 0  # measured at the last load: time until the engine is loaded; 0: it is
+    can: tuple[str, ...] = ()  # abilities of this node's backend
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +136,7 @@ def make_bid(call: Call, state: SellerState, sellable: Sellable) -> BidMessage:
         ttft_ms=min(_ttft_ms(call, state, sellable), MS_MAX),
         tokens_per_s=max(1, state.tokens_per_s),
         valid_ms=int(BID_VALID_S * 1_000),
+        can=state.can,
     )
 
 

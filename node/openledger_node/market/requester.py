@@ -165,7 +165,8 @@ class Requester:
         return progress.answered("length") if progress.tokens_left() < 1 else None
 
     async def _begin(self, requested: NetworkRequest) -> RequestProgress:
-        model = requested.request.model
+        request = requested.request
+        model = request.model
         if requested.base != self._base:
             raise UnknownModelError(f"{model!r} is for base {requested.base}, whose tokenizer is not on this machine")
         if not self._table.offers(requested.base, requested.adapter):
@@ -175,7 +176,7 @@ class Requester:
             entry = None if is_base else await self._backing.find_entry(requested.adapter)
         except ChainError as error:
             raise UnavailableError(f"the chain can't be asked for the adapter's entry: {error}") from error
-        prompt_ids = await trio.to_thread.run_sync(self._tokenizer.render, requested.request.prompt)
+        prompt_ids = await trio.to_thread.run_sync(self._tokenizer.render, request.prompt, request.tooling)
         return RequestProgress(
             requested=requested,
             entry=entry,

@@ -16,7 +16,7 @@ from ..errors import ChainError
 from ..ledger.jobs import Job
 from ..ledger.ledger import Ledger
 from ..serving.admission import Admitted, prompt_ids_of
-from ..serving.answer_parts import AnswerFormat
+from ..serving.answer_parts import AnswerFormat, answer_format
 from ..serving.idle_count import IdleCount
 from ..serving.measures import Served
 from ..serving.service import Failure, Outcome, Serving
@@ -158,10 +158,6 @@ class Router:
         else:
             self._live.leave()
 
-    def answer_format(self, request: InferenceRequest) -> AnswerFormat:
-        """The form in which the model of a request writes its answers."""
-        return AnswerFormat()
-
     @property
     def can_reason(self) -> bool:
         """True if the base can write its reasoning before its answer."""
@@ -189,6 +185,10 @@ class Router:
         """
         await self.find_model(request.model)
         return await trio.to_thread.run_sync(prompt_ids_of, self._serving.tokenizer, request)
+
+    def answer_format(self, request: InferenceRequest) -> AnswerFormat:
+        """What the answer to a request may hold beside text, whoever answers: every seller has the same base."""
+        return answer_format(self._serving.tokenizer.style, request)
 
     def _admit_remote(self, request: InferenceRequest) -> RemoteRequest:
         check_for_sale(request)

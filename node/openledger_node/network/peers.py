@@ -34,6 +34,7 @@ from ..p2p.connections import INBOUND
 from ..p2p.identity import ensure_identity
 from ..p2p.streams import MessageStream
 from ..p2p.transport import Handler, PeerId
+from ..serving.admission import abilities_of
 from ..serving.service import Serving
 from ..settlement.session import NetworkSession
 from .adapter_pull import fetch_adapter, fetched_to_plain
@@ -278,6 +279,7 @@ class PeerService:
             answer_ms=self._speeds.answer_ms,
             load_ms=self._speeds.load_ms,
             reload_ms=round(1_000 * self._engine.ready_in_s(within_s=BID_VALID_S)),
+            can=abilities_of(profile),
         )
 
     async def _find_sellable(self, adapter_id: AdapterId) -> Sellable:

@@ -160,8 +160,8 @@ class Payer:
         messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
         live: _PaidStream | None = None
         try:
-            prompt, prefix = purchase.messages, purchase.prefix
-            prompt_ids = await trio.to_thread.run_sync(render, self._tokenizer, prompt, prefix)
+            prompt, prefix, tooling = purchase.messages, purchase.prefix, purchase.tooling
+            prompt_ids = await trio.to_thread.run_sync(render, self._tokenizer, prompt, prefix, tooling)
             lane = await self._wallet.open(purchase.channel_config, purchase.adapter_id)
             lane.num_opened += 1
             live = _PaidStream(

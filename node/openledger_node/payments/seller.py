@@ -204,11 +204,9 @@ def _check_sellable_sampling(opened: Open) -> None:
     sampling = opened.sampling
     if sampling.logprobs is not None:
         raise MalformedError("logprobs are not sold to other nodes, because chunks have no field for them")
-    # The prefix is part of the prompt here, and neither the grammar nor the penalties look at the prompt.
-    if opened.prefix and (sampling.json_schema or sampling.frequency_penalty or sampling.presence_penalty):
-        raise MalformedError(
-            "an answer with a JSON schema or penalties can't be resumed on another node: send it again"
-        )
+    # The prefix is part of the prompt here, and these penalties do not look at the prompt.
+    if opened.prefix and (sampling.frequency_penalty or sampling.presence_penalty):
+        raise MalformedError("an answer with penalties can't be resumed on another node: send it again")
 
 
 async def _receive_open(messages: MessageStream) -> Open:

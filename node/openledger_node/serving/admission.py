@@ -12,11 +12,13 @@ from openledger_protocol.errors import (
     RequestTooLongError,
     UnavailableError,
 )
-from openledger_protocol.inference import InferenceRequest, Message
+from openledger_protocol.inference import CALLS, SCHEMA, TOOLS, InferenceRequest, Message, Tooling
 
+from ..engine.backend import Profile
 from ..engine.duty import LoadFailure
 from ..engine.frames import Refused, Submit
 from ..engine.tokenizer import Tokenizer
+from ..engine.tool_grammar import grammar_of
 from ..models.adapter_source import AdapterPart, AdapterSource
 from ..models.adapters import Adapter
 
@@ -70,19 +72,21 @@ def check_place(capacity: Capacity) -> None:
         raise OverloadedError(f"{capacity.num_live} requests wait or run here already: try again soon")
 
 
-def render(tokenizer: Tokenizer, prompt: tuple[Message, ...] | str, prefix: str) -> tuple[int, ...]:
-    """Tokenise a prompt, followed by the `prefix` of its answer that another node delivered.
+def render(
+    tokenizer: Tokenizer, prompt: tuple[Message, ...] | str, prefix: str, tooling: Tooling | None = None
+) -> tuple[int, ...]:
+    """Tokenise a prompt with its tools, followed by the `prefix` of its answer that another node delivered.
 
     Seller and payer both count with these ids. Prompt and prefix are tokenised apart, so a prefix never
     changes the prompt's ids.
     """
-    prompt_ids = tokenizer.render(prompt)
+    prompt_ids = tokenizer.render(prompt, tooling)
     return prompt_ids + tokenizer.encode(prefix) if prefix else prompt_ids
 
 
 def prompt_ids_of(tokenizer: Tokenizer, request: InferenceRequest) -> tuple[int, ...]:
     """The canonical ids of a request's prompt, or those that it came with."""
-    return request.prompt_ids or render(tokenizer, request.prompt, request.prefix)
+    return request.prompt_ids or render(tokenizer, request.prompt, request.prefix, request.tooling)
 
 
 def check_known(ids: Sequence[int], vocab_size: int) -> None:
@@ -95,6 +99,54 @@ def check_known(ids: Sequence[int], vocab_size: int) -> None:
         raise MalformedError(
             f"prompt has the token id {max(ids)}, and the base has {vocab_size} tokens", param="prompt"
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A request as the engine takes it."""
+
+    prompt_ids: tuple[int, ...]
+    num_prefix: int  # of `prompt_ids`, at their end: what another node delivered of the answer
+    grammar: str  # see `Submit.grammar`
+
+
+def prepare(tokenizer: Tokenizer, profile: Profile | None, request: InferenceRequest) -> Prepared:
+    """Tokenise a request, and make the grammar that its answer must fit.
+
+    Raises:
+        MalformedError: the base's chat template refuses it, or this backend can't follow the grammar.
+    """
+    prompt_ids = prompt_ids_of(tokenizer, request)
+    if profile:
+        check_known(request.prompt_ids, profile.vocab_size)
+    num_prefix = len(tokenizer.encode(request.prefix)) if request.prefix else 0
+    grammar = grammar_of(request, tokenizer.style, tokenizer.added_id)
+    if profile and profile.draws_elsewhere:
+        _check_followed(profile, request, grammar, num_prefix)
+        grammar = ""
+    return Prepared(prompt_ids=prompt_ids, num_prefix=num_prefix, grammar=grammar)
+
+
+def abilities_of(profile: Profile | None) -> tuple[str, ...]:
+    """What a backend can do for a request, as its node's bids say."""
+    if profile is None:
+        return ()
+    return (TOOLS, SCHEMA) if profile.draws_elsewhere else (TOOLS, CALLS, SCHEMA)
+
+
+def _check_followed(profile: Profile, request: InferenceRequest, grammar: str, num_prefix: int) -> None:
+    """Require that a backend which draws tokens on its own need follow no grammar of ours.
+
+    Raises:
+        MalformedError: it would have to.
+    """
+    if grammar and request.tooling:
+        raise MalformedError(
+            f"backend {profile.backend} can't force a tool call: set tool_choice to auto, without a response_format",
+            param="tool_choice",
+        )
+    if num_prefix and request.sampling.json_schema is not None:
+        raise MalformedError(f"backend {profile.backend} can't resume an answer with a JSON schema: send it again")
 
 
 # ---- A request that was let in.
@@ -110,6 +162,8 @@ class Admitted:
     payer: str = ""  # the engine serves payers in turn; empty: this machine's own requests
     weighted: AdapterSource | None = None  # several adapters added together, instead of one
     num_allowed: int | None = None  # tokens of the answer that may be computed before `Serving.allow`; None: all
+    num_prefix: int = 0
+    grammar: str = ""
 
     @property
     def source(self) -> AdapterSource | None:
@@ -129,6 +183,8 @@ class Admitted:
             payer=self.payer,
             num_allowed=self.num_allowed,
             scores_prompt=self.request.scores_prompt,
+            grammar=self.grammar,
+            num_prefix=self.num_prefix,
         )
 
 

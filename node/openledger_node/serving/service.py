@@ -32,12 +32,11 @@ from ..models.library import AdapterLibrary, Catalogue
 from .admission import (
     Admitted,
     Capacity,
-    check_known,
     check_place,
     check_tried_again,
     grant_tokens,
     loading_sentence,
-    prompt_ids_of,
+    prepare,
     why_refused,
 )
 from .idle_count import IdleCount
@@ -146,23 +145,21 @@ class Serving:
             ProtocolError: it is refused; nothing was recorded.
         """
         self._capacity(payer)  # a node that can't answer reads nothing first
-        assert self._engine.profile, "it has answered before, or there is no capacity"
-        check_known(request.prompt_ids, self._engine.profile.vocab_size)
         adapter = await trio.to_thread.run_sync(self.catalogue.resolve, request.model)
         if request.adapters and adapter:
             raise MalformedError(f"with {PARAM}, model must be the base, {self.base.name!r}", param="model")
         weighted = None
         if request.adapters:
             weighted = await trio.to_thread.run_sync(weighted_source, request, self.catalogue.find)
-        prompt_ids = await trio.to_thread.run_sync(prompt_ids_of, self.tokenizer, request)
+        prepared = await trio.to_thread.run_sync(prepare, self.tokenizer, self._engine.profile, request)
         max_tokens = grant_tokens(
-            self._capacity(payer), num_prompt_tokens=len(prompt_ids), max_tokens=request.sampling.max_tokens
+            self._capacity(payer), num_prompt_tokens=len(prepared.prompt_ids), max_tokens=request.sampling.max_tokens
         )
-        sampling = replace(request.sampling, max_tokens=max_tokens)
-        request = replace(request, sampling=sampling)
         return Admitted(
-            request=request,
-            prompt_ids=prompt_ids,
+            request=replace(request, sampling=replace(request.sampling, max_tokens=max_tokens)),
+            prompt_ids=prepared.prompt_ids,
+            num_prefix=prepared.num_prefix,
+            grammar=prepared.grammar,
             adapter=adapter,
             payer=payer,
             weighted=weighted,

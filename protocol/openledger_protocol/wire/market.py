@@ -9,11 +9,12 @@ from typing import Any, cast
 
 from ..payments import Terms
 from ..primitives import AdapterId, Address, Digest, Generation, RequestId, Wei
-from .fields import ADDRESS, BOOL, DIGEST, WEI, positive, record, text, uint
+from .fields import ADDRESS, BOOL, DIGEST, WEI, growing, listed, positive, record, text, uint
 from .frames import ERROR, MessageSet
 from .inference import ErrorMessage
 
 REASON_LENGTH_MAX = 200
+ABILITIES_MAX, ABILITY_LENGTH_MAX = 16, 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,7 @@ class BidMessage:
     ttft_ms: int  # to the first token, including the queue and loading the adapter
     tokens_per_s: int  # after the first token
     valid_ms: int  # how long the bid is valid
+    can: tuple[str, ...] = ()  # see `ABILITIES`; a later version may name others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +81,9 @@ _CALL = record(
     price_out_max=WEI,
     deadline_ms=positive(32),
 )
-_BID = record(
+_BID = growing(
     BidMessage,
+    {"can": listed(text(ABILITY_LENGTH_MAX), length_max=ABILITIES_MAX)},
     id=DIGEST,
     wallet=ADDRESS,
     signer=ADDRESS,

@@ -13,6 +13,7 @@ from openledger_node.api.completions import CompletionWriter, completion_ending
 from openledger_node.api.exchange import AnswerExchange, draw_call_id
 from openledger_node.api.server import BODY_SEND, with_body_send
 from openledger_node.api.stream import AnswerStream, event
+from openledger_node.engine.chat_template import ChatStyle
 from openledger_node.serving.answer_parts import AnswerFormat, AnswerParts, TextPart
 from openledger_node.serving.service import Failure, Outcome, open_channel
 from openledger_protocol.errors import EngineFailedError
@@ -43,7 +44,9 @@ def chunk(text: str) -> TokenChunk:
 
 
 def exchange_of(answers: "trio.MemoryReceiveChannel[Outcome]") -> AnswerExchange:
-    return AnswerExchange(REQUEST, answers, AnswerParts(AnswerFormat(), call_id=draw_call_id), lambda: None)
+    return AnswerExchange(
+        REQUEST, answers, AnswerParts(AnswerFormat(style=ChatStyle()), call_id=draw_call_id), lambda: None
+    )
 
 
 def stream_of(*all_answers: "trio.MemoryReceiveChannel[Outcome]") -> AnswerStream:

@@ -19,7 +19,7 @@ from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_node.models.adapters import MANIFEST_FILE
 from openledger_protocol.adapter import probe_digest
 from openledger_protocol.errors import AdapterRefusedError
-from openledger_protocol.inference import Message
+from openledger_protocol.inference import Message, Tooling
 from openledger_protocol.primitives import AdapterId, Digest
 
 SETTINGS = BackendSettings(base_folder=None, device="cpu", dtype="float32", threads=1, batch_max=2, context_max=128)
@@ -176,7 +176,7 @@ def test_what_the_manifest_states_is_no_rule_where_numbers_are_rounded(folder: P
 @pytest.mark.parametrize("ids", [(), (7, 300)], ids=["empty", "beyond the vocabulary"])
 def test_a_stated_probe_that_the_base_cannot_run_is_refused_and_not_run(folder: Path, ids: tuple[int, ...]) -> None:
     class Odd(ByteTokenizer):
-        def render(self, prompt: tuple[Message, ...] | str) -> tuple[int, ...]:
+        def render(self, prompt: tuple[Message, ...] | str, tooling: Tooling | None = None) -> tuple[int, ...]:
             return ids
 
     write_manifest(folder, probe={"prompt": "Hi", "digest": "0x" + "7" * 64})

@@ -19,6 +19,7 @@ from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 from openledger_node.payments.audits import ReceiptAudits
 from openledger_node.payments.payer import Bought, Keep, Payer, Purchase, open_payer
 from openledger_node.payments.spending_limit import SpendingLimit
+from openledger_protocol.inference import Message
 from openledger_protocol.primitives import Generation, Wei
 
 from .chain import Chain
@@ -72,7 +73,11 @@ class Market:
         return seller
 
     async def ask(
-        self, prompt: str = "hello", *, show: Callable[[str], None] = lambda _: None, **changes: Any
+        self,
+        prompt: tuple[Message, ...] | str = "hello",
+        *,
+        show: Callable[[str], None] = lambda _: None,
+        **changes: Any,
     ) -> RemoteAnswer:
         """Have the best bidder answer."""
         return await self.buyer.requester.answer(network_request(prompt, **changes), _shown_by(show))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from openledger_node.market.request import NetworkRequest
 from openledger_node.payments.payer import Purchase
-from openledger_protocol.inference import InferenceRequest, SamplingParams
+from openledger_protocol.inference import InferenceRequest, Message, SamplingParams, Tooling
 from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, AdapterId, Digest, RequestId, Salt, Wei
 from openledger_protocol.wire.inference import Award, Salts
 
@@ -12,7 +12,7 @@ from .terms import BASE, CHUNK_TOKENS, CONFIG, PROFILE, SIGNER, TERMS, price, wo
 
 
 def network_request(
-    prompt: str = "hello",
+    prompt: tuple[Message, ...] | str = "hello",
     *,
     name: str = "r1",
     model: str = "fake",
@@ -21,13 +21,18 @@ def network_request(
     max_tokens: int = 30,
     temperature: float = 0.0,
     stop: tuple[str, ...] = (),
+    json_schema: str | None = None,
+    tooling: Tooling | None = None,
 ) -> NetworkRequest:
     """A request for any node; its id follows from `name`."""
     request = InferenceRequest(
         request_id=RequestId(word(name)),
         model=model,
         prompt=prompt,
-        sampling=SamplingParams(max_tokens=max_tokens, seed=7, temperature=temperature, stop=stop),
+        sampling=SamplingParams(
+            max_tokens=max_tokens, seed=7, temperature=temperature, stop=stop, json_schema=json_schema
+        ),
+        tooling=tooling,
     )
     return NetworkRequest(request=request, base=base, adapter=adapter)
 

@@ -215,6 +215,9 @@ def open_seller(
     return seller
 
 
+ABILITIES = ("tools", "calls", "schema")
+
+
 def seller_state(name: str, policy: PricePolicy) -> SellerState:
     return SellerState(
         wallet=wallet_of(name),
@@ -234,6 +237,7 @@ def seller_state(name: str, policy: PricePolicy) -> SellerState:
         prefill_tokens_per_s=1_000,
         answer_ms=1_000,
         load_ms=500,
+        can=ABILITIES,
     )
 
 

@@ -242,6 +242,7 @@ def _profile(settings: BackendSettings, context: int) -> Profile:
         vocab_size=_text_config(folder)["vocab_size"],
         num_blocks=0,
         schedules_itself=True,
+        draws_elsewhere=True,
         block_bytes=0,
         base_bytes=sum(file.stat().st_size for file in weight_files(folder)),
         end_ids=end_ids(folder),

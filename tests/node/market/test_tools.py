@@ -1,0 +1,96 @@
+"""Answers with tools and schemas, bought from nodes that say that they can do this."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.local_engine import child_engine
+from support.market_world.market import open_market
+from support.market_world.requests import network_request
+
+from openledger_node.engine.chat_template import ChatStyle
+from openledger_node.engine.tokenizer import ByteTokenizer
+from openledger_node.serving.answer_parts import (
+    AnswerParts,
+    Part,
+    ToolCallArguments,
+    ToolCallStart,
+    answer_format,
+)
+from openledger_protocol.commitments import prompt_commit
+from openledger_protocol.errors import UnavailableError
+from openledger_protocol.inference import Message, TokenChunk, Tool, ToolCall, Tooling
+from openledger_protocol.opening import Opening
+from openledger_protocol.primitives import Digest
+
+WEATHER = Tool(
+    name="get_weather",
+    description="The weather of a town.",
+    parameters='{"type":"object","properties":{"day":{"type":"integer","minimum":1,"maximum":9}},'
+    '"required":["day"],"additionalProperties":false}',
+)
+ONE_CALL = Tooling(tools=(WEATHER,), choice="required", parallel=False)
+TURNS = (
+    Message(role="user", content="Is it raining?"),
+    Message(role="assistant", content="", tool_calls=(ToolCall(id="1", name="get_weather", arguments='{"day":1}'),)),
+    Message(role="tool", content="no", tool_call_id="1"),
+    Message(role="user", content="And tomorrow?"),
+)
+
+
+def parts_of(text: str, tooling: Tooling) -> list[Part]:
+    request = network_request(TURNS, tooling=tooling).request
+    reader = AnswerParts(answer_format(ChatStyle(), request), call_id=lambda: "call")
+    return [*reader.push(TokenChunk(text=text, ids=())), *reader.end()]
+
+
+async def test_a_call_is_forced_by_a_seller_and_its_receipt_commits_to_the_tools(tmp_path: Path) -> None:
+    kept: list[tuple[Digest, Opening]] = []
+    keep: Any = lambda _: lambda digest, opening: kept.append((digest, opening))  # noqa: E731
+    async with open_market(tmp_path, open_engine=child_engine, keep_texts=keep) as market:
+        answered = await market.ask(TURNS, max_tokens=200, tooling=ONE_CALL)
+        await market.seller.wait_served(1)
+        (row,) = market.seller.ledger.receipts.newest(limit=9)
+    start, arguments = parts_of(answered.text, ONE_CALL)
+    assert start == ToolCallStart(0, "call", "get_weather")
+    assert isinstance(arguments, ToolCallArguments)
+    assert 1 <= json.loads(arguments.text)["day"] <= 9
+    [(_, opening)] = kept
+    commit = prompt_commit(opening.salts.prompt, TURNS, opening.sampling, ONE_CALL)
+    assert row.receipt.work.prompt_commit == commit
+    assert row.receipt.work.tokens_in == len(ByteTokenizer().render(TURNS, ONE_CALL))
+    assert row.countersignature, "the payer has computed the same"
+    assert prompt_commit(opening.salts.prompt, TURNS, opening.sampling) != commit
+
+
+async def test_only_nodes_that_can_force_calls_are_bought_from(tmp_path: Path) -> None:
+    async with open_market(tmp_path, {"old": 1, "new": 3}) as market:
+        old = market.sellers["old"]
+        old.state = replace(old.state, can=())
+        answered = await market.ask(TURNS, tooling=replace(ONE_CALL, choice="auto"))
+        assert market.names_of(answered) == ["new"]
+        assert market.names_of(await market.ask(TURNS[:1], name="r2")) == ["old"], "without tools, the cheaper one"
+        new = market.sellers["new"]
+        new.state = replace(new.state, can=("tools", "schema"))
+        with pytest.raises(UnavailableError, match="does not say that it can do this: calls"):
+            await market.ask(TURNS, name="r3", tooling=ONE_CALL)
+
+
+async def test_an_answer_by_a_grammar_is_resumed_by_another_node(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"tooling": ONE_CALL}
+    async with open_market(tmp_path / "alone", {"alone": 1}, open_engine=child_engine) as market:
+        whole = (await market.ask(TURNS, max_tokens=200, **changes)).text
+    shown: list[str] = []
+    async with open_market(tmp_path, {"first": 1, "second": 2}, open_engine=child_engine) as market:
+
+        def show(text: str) -> None:
+            shown.append(text)
+            if len("".join(shown)) >= 12:
+                market.sellers["first"].vanish()
+
+        answered = await market.ask(TURNS, max_tokens=200, show=show, **changes)
+        names = market.names_of(answered)
+    assert names == ["first", "second"]
+    assert answered.text == whole
