@@ -46,9 +46,8 @@ async def answer(send: "trio.MemorySendChannel[Outcome]") -> None:
 
 
 def exchange_of(answers: Answers, loading: Callable[[], str | None]) -> AnswerExchange:
-    return AnswerExchange(
-        REQUEST, answers, AnswerParts(AnswerFormat(style=ChatStyle()), call_id=draw_call_id), loading
-    )
+    reader = AnswerParts(AnswerFormat(style=ChatStyle()), call_id=draw_call_id)
+    return AnswerExchange(REQUEST, answers, reader, loading)
 
 
 async def test_it_says_how_long_it_takes_and_then_answers(autojump_clock: object) -> None:

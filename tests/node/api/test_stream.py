@@ -44,9 +44,8 @@ def chunk(text: str) -> TokenChunk:
 
 
 def exchange_of(answers: "trio.MemoryReceiveChannel[Outcome]") -> AnswerExchange:
-    return AnswerExchange(
-        REQUEST, answers, AnswerParts(AnswerFormat(style=ChatStyle()), call_id=draw_call_id), lambda: None
-    )
+    reader = AnswerParts(AnswerFormat(style=ChatStyle()), call_id=draw_call_id)
+    return AnswerExchange(REQUEST, answers, reader, lambda: None)
 
 
 def stream_of(*all_answers: "trio.MemoryReceiveChannel[Outcome]") -> AnswerStream:
