@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from openledger_node.engine.chat_template import ChatStyle
-from openledger_node.serving.answer_parts import AnswerFormat
+from openledger_node.serving.answer_parts import AnswerFormat, answer_format
 from openledger_node.serving.service import Failure
 from openledger_protocol.errors import ProtocolError
 from openledger_protocol.inference import Completion, FinishReason, InferenceRequest, TokenChunk, TokenLogprob
@@ -29,7 +29,7 @@ class ScriptedDoor(EmptyDoor):
         self,
         pieces: Sequence[str] = ("Hello", " sea"),
         *,
-        answer_format: AnswerFormat | None = None,
+        style: ChatStyle | None = None,
         finish_reason: FinishReason = "stop",
         failure: ProtocolError | None = None,
         places: int = 64,
@@ -37,7 +37,7 @@ class ScriptedDoor(EmptyDoor):
         self.pieces = pieces
         self.requests: list[InferenceRequest] = []
         self.num_released = 0
-        self._format = answer_format or AnswerFormat(style=ChatStyle())
+        self._style = style or ChatStyle()
         self._finish_reason: FinishReason = finish_reason
         self._failure = failure  # after the last piece
         self._places = places
@@ -57,7 +57,7 @@ class ScriptedDoor(EmptyDoor):
         self.num_released += 1
 
     def answer_format(self, request: InferenceRequest) -> AnswerFormat:
-        return self._format
+        return answer_format(self._style, request)
 
     async def handle(self, admitted: LetIn, send: Any) -> None:
         """Answer, and close the channel as the router does."""

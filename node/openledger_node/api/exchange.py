@@ -83,7 +83,7 @@ class AnswerExchange:
         self,
         request: InferenceRequest,
         answers: Answers,
-        reader: AnswerParts,
+        reader: AnswerParts | None,
         loading: Callable[[], str | None],
         *,
         num_prompt_tokens: int | None = None,
@@ -93,7 +93,7 @@ class AnswerExchange:
         self.completion: Completion | None = None  # set with the last part
         self.logprobs: list[TokenLogprob] = []  # of the tokens that were received, if the request wants them
         self._answers = answers
-        self._reader = reader
+        self._reader = reader  # None: the answer is nothing but text
         self._loading = loading
         self._first: Outcome | None = None
         self._num_reasoned = 0
@@ -123,7 +123,7 @@ class AnswerExchange:
         """
         assert self.completion is not None, "the answer has ended"
         if self.completion.finish_reason == "stop":
-            return "tool_calls" if self._reader.has_tool_calls else "stop"
+            return "tool_calls" if self._reader and self._reader.has_tool_calls else "stop"
         return "length"
 
     @property
@@ -167,14 +167,16 @@ class AnswerExchange:
     def read(self, outcome: TokenChunk | Completion) -> list[Part]:
         """The parts that a piece of the answer completes; the last piece also sets `completion`."""
         if isinstance(outcome, TokenChunk):
-            parts = self._reader.push(outcome)
             if outcome.logprobs:
                 self.logprobs += outcome.logprobs
+            if self._reader is None:
+                return [TextPart(outcome.text)] if outcome.text else []
+            parts = self._reader.push(outcome)
             if parts and isinstance(parts[0], ReasoningPart):
                 self._num_reasoned += len(outcome.ids)
             return parts
         self.completion = outcome
-        return self._reader.end()
+        return self._reader.end() if self._reader else []
 
     async def parts(self) -> AsyncIterator[Part]:
         """Yield the answer's parts as they come.
@@ -318,7 +320,8 @@ def _start(
 ) -> AnswerExchange:
     send, answers = open_channel(admitted.request)
     nursery.start_soon(router.handle, admitted, send)
-    reader = AnswerParts(router.answer_format(request), call_id=draw_call_id)
+    form = router.answer_format(request)
+    reader = None if form.is_plain else AnswerParts(form, call_id=draw_call_id)
     if not isinstance(admitted, Admitted):
         return AnswerExchange(request, answers, reader, lambda: None)
     num_prompt_tokens = len(admitted.prompt_ids)

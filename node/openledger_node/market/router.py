@@ -161,7 +161,7 @@ class Router:
     @property
     def can_reason(self) -> bool:
         """True if the base can write its reasoning before its answer."""
-        return False
+        return self._serving.tokenizer.style.can_reason
 
     def cut_off(self) -> None:
         """Cancel all answers from the network; parts already delivered are paid."""

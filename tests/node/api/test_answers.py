@@ -1,4 +1,4 @@
-"""Answers of scripted pieces through the whole API: several at once, whole and as events."""
+"""Answers of scripted pieces through the whole API: several at once, tool calls, reasoning, whole and as events."""
 
 import json
 from typing import Any
@@ -9,6 +9,7 @@ from support.apis import open_api
 from support.scripted_door import ScriptedDoor
 
 from openledger_node.api.answer_schemas import ChatCompletion, TextCompletion
+from openledger_node.engine.chat_template import ChatStyle
 from openledger_protocol.errors import EngineFailedError, OverloadedError
 
 ASKED: Any = {"model": "fake", "messages": [{"role": "user", "content": "Hi"}], "seed": 7}
@@ -79,3 +80,76 @@ async def test_probabilities_come_with_the_piece_that_they_are_of() -> None:
 async def test_an_answer_is_as_the_document_describes_it(path: str, schema: Any) -> None:
     answer = (await ask(ScriptedDoor(), path, n=2, prompt="Hi")).json()
     assert schema.model_validate(answer).model_dump(exclude_unset=True) == answer
+
+
+# ---- Tool calls and reasoning: a base that writes both in the form of Hermes.
+
+REASONS = ChatStyle(can_reason=True)
+TOOLS: Any = [
+    {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {"x": {}}}}}
+    for name in ("look", "go")
+]
+CALLS = (
+    "<think>", "Look", " first.", "</think>", "\n\n", "I", " look.", "\n<tool_", "call>\n", '{"name": "lo', 'ok", ',
+    '"arguments": {"x"', ": 1}", "}\n</tool_call>", '\n<tool_call>\n{"name": "go", "arguments": {}}\n</tool_call>',
+)  # fmt: skip
+
+
+async def test_tool_calls_and_reasoning_are_fields_of_the_message() -> None:
+    answer = (await ask(ScriptedDoor(CALLS, style=REASONS), tools=TOOLS)).json()
+    assert ChatCompletion.model_validate(answer).model_dump(exclude_unset=True) == answer
+    (choice,) = answer["choices"]
+    message = choice["message"]
+    assert choice["finish_reason"] == "tool_calls"
+    assert (message["content"], message["reasoning_content"]) == ("I look.", "Look first.")
+    functions = [call["function"] for call in message["tool_calls"]]
+    assert functions == [{"name": "look", "arguments": '{"x": 1}'}, {"name": "go", "arguments": "{}"}]
+    assert len({call["id"] for call in message["tool_calls"]}) == 2
+    assert answer["usage"]["completion_tokens_details"]["reasoning_tokens"] == 2
+
+
+async def test_a_streamed_call_has_its_name_first_and_then_its_arguments() -> None:
+    events = events_of(await ask(ScriptedDoor(CALLS, style=REASONS), tools=TOOLS, stream=True))
+    deltas = [event["choices"][0]["delta"] for event in events]
+    assert deltas[0] == {"role": "assistant", "content": ""}
+    assert "".join(delta.get("reasoning_content", "") for delta in deltas) == "Look first."
+    assert "".join(delta.get("content", "") for delta in deltas) == "I look."
+    calls = [call for delta in deltas for call in delta.get("tool_calls", [])]
+    for index, (name, arguments) in enumerate([("look", '{"x": 1}'), ("go", "{}")]):
+        first, *others = [call for call in calls if call["index"] == index]
+        assert first["type"] == "function"
+        assert first["id"].startswith("call_")
+        assert first["function"] == {"name": name, "arguments": ""}
+        assert all(set(call) == {"index", "function"} and set(call["function"]) == {"arguments"} for call in others)
+        assert "".join(call["function"]["arguments"] for call in others) == arguments
+    assert events[-1]["choices"][0]["finish_reason"] == "tool_calls"
+
+
+async def test_an_answer_of_calls_alone_has_no_content() -> None:
+    (choice,) = (await ask(ScriptedDoor(CALLS[-1:]), tools=TOOLS)).json()["choices"]
+    assert choice["message"]["content"] is None
+    assert [call["function"]["name"] for call in choice["message"]["tool_calls"]] == ["go"]
+
+
+@pytest.mark.parametrize("more", [{}, {"tools": TOOLS, "tool_choice": "none"}], ids=["no tools", "none"])
+async def test_without_tools_a_call_is_text(more: Any) -> None:
+    (choice,) = (await ask(ScriptedDoor(CALLS[-1:]), **more)).json()["choices"]
+    assert choice["finish_reason"] == "stop"
+    assert choice["message"]["content"] == CALLS[-1]
+
+
+async def test_a_call_that_is_cut_off_ends_by_its_length() -> None:
+    door = ScriptedDoor(CALLS[:12], style=REASONS, finish_reason="length")
+    (choice,) = (await ask(door, tools=TOOLS)).json()["choices"]
+    assert choice["finish_reason"] == "length"
+
+
+async def test_a_raw_text_is_continued_as_it_is() -> None:
+    (choice,) = (await ask(ScriptedDoor(CALLS, style=REASONS), "/v1/completions", prompt="Hi")).json()["choices"]
+    assert choice["text"] == "".join(CALLS)
+
+
+async def test_probabilities_come_with_every_kind_of_part_and_while_text_is_held_back() -> None:
+    response = await ask(ScriptedDoor(CALLS, style=REASONS), tools=TOOLS, stream=True, logprobs=True)
+    said = [event["choices"][0]["logprobs"] for event in events_of(response)]
+    assert [entry["token"] for piece in said if piece for entry in piece["content"]] == [*CALLS]

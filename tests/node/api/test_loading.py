@@ -7,10 +7,8 @@ from typing import Any
 import trio
 
 from openledger_node.api.chat import ChatWriter, chat_ending
-from openledger_node.api.exchange import LOADING_S, AnswerExchange, Answers, draw_call_id
+from openledger_node.api.exchange import LOADING_S, AnswerExchange, Answers
 from openledger_node.api.stream import AnswerStream
-from openledger_node.engine.chat_template import ChatStyle
-from openledger_node.serving.answer_parts import AnswerFormat, AnswerParts
 from openledger_node.serving.service import Outcome
 from openledger_protocol.inference import Completion, InferenceRequest, SamplingParams, TokenChunk
 from openledger_protocol.primitives import RequestId
@@ -46,8 +44,7 @@ async def answer(send: "trio.MemorySendChannel[Outcome]") -> None:
 
 
 def exchange_of(answers: Answers, loading: Callable[[], str | None]) -> AnswerExchange:
-    reader = AnswerParts(AnswerFormat(style=ChatStyle()), call_id=draw_call_id)
-    return AnswerExchange(REQUEST, answers, reader, loading)
+    return AnswerExchange(REQUEST, answers, None, loading)
 
 
 async def test_it_says_how_long_it_takes_and_then_answers(autojump_clock: object) -> None:

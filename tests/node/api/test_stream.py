@@ -10,11 +10,10 @@ import trio
 
 from openledger_node.api.chat import ChatWriter
 from openledger_node.api.completions import CompletionWriter, completion_ending
-from openledger_node.api.exchange import AnswerExchange, draw_call_id
+from openledger_node.api.exchange import AnswerExchange
 from openledger_node.api.server import BODY_SEND, with_body_send
 from openledger_node.api.stream import AnswerStream, event
-from openledger_node.engine.chat_template import ChatStyle
-from openledger_node.serving.answer_parts import AnswerFormat, AnswerParts, TextPart
+from openledger_node.serving.answer_parts import TextPart
 from openledger_node.serving.service import Failure, Outcome, open_channel
 from openledger_protocol.errors import EngineFailedError
 from openledger_protocol.inference import Completion, InferenceRequest, SamplingParams, TokenChunk
@@ -44,8 +43,7 @@ def chunk(text: str) -> TokenChunk:
 
 
 def exchange_of(answers: "trio.MemoryReceiveChannel[Outcome]") -> AnswerExchange:
-    reader = AnswerParts(AnswerFormat(style=ChatStyle()), call_id=draw_call_id)
-    return AnswerExchange(REQUEST, answers, reader, lambda: None)
+    return AnswerExchange(REQUEST, answers, None, lambda: None)
 
 
 def stream_of(*all_answers: "trio.MemoryReceiveChannel[Outcome]") -> AnswerStream:
