@@ -114,6 +114,18 @@ class BaseCheck:
         if pull and found.download_bytes:
             check_disk_room(self._home, self._limits.disk_bytes, more_bytes=found.download_bytes)
 
+    def check_memory(self, base: str) -> None:
+        """Refuse a base that does not fit into the memory as it is to be served; print nothing about one that fits.
+
+        Raises:
+            ModelError: it does not fit; the message names bases that do.
+        """
+        found, setting = self.look(base), self._inference.quantisation
+        form = next((each for each in found.forms if each.quantisation == usual_form(found.forms, setting)), None)
+        if form.plan is None if form else not self._fits_by_size(found):
+            takes = takes_text([form]) if form else f"{found.weight_bytes / 1e9:.1f} GB"
+            raise ModelError(refusal_text(base, takes, self._inference, self.room))
+
     def _require_memory(self, base: str, found: BaseLook) -> None:
         room = self.room
         for form in found.forms:

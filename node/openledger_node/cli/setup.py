@@ -28,8 +28,9 @@ from ..settings_file import write_settings
 from .base_check import ANYWAY_HELP, BaseCheck, hub_name, show_machine
 from .daemon_client import open_node_home
 from .network import fetch_network
+from .progress import StageReport
 from .prompts import PASSWORD_FILE_HELP, new_account_password
-from .render import StageReport, emit_json, plain, say, show_table
+from .render import emit_json, plain, say, show_table
 from .setup_checks import DEVELOPMENT, NO_PRICE, check_base, check_network, check_price, check_quantisation
 from .units import amount, bytes_of, size, wei_of
 
