@@ -1,4 +1,4 @@
-"""Users need no compiler, since the locked dependencies install where every compiler fails, and get a fitting torch."""
+"""The locked dependencies install where every compiler fails, and torch is the build that fits the machine."""
 
 import os
 import subprocess

@@ -20,8 +20,9 @@ from ..engine.opening import Opening
 from ..errors import NodeError
 from ..home import Home, claim_home, note_doing
 from ..models.bases import FAKE_BASE_NAME
-from ..models.download import DEMO_DOWNLOAD_BYTES, pull_base
+from ..models.download import pull_base
 from ..models.fetch import Progress, Report
+from ..models.known_bases import DEMO_DOWNLOAD_BYTES
 from ..operator.access import SOURCES
 from ..text import SafeFormatter
 from .daemon_client import ask_daemon, load_settings, open_node_home

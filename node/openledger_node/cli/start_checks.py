@@ -11,7 +11,7 @@ from ..engine.budget import check_disk_room, number_bytes_of
 from ..errors import ConfigError
 from ..home import HOME_VARIABLE, Home
 from ..models.bases import find_base, is_here, is_new_file
-from ..models.download import DEMO_DOWNLOAD_BYTES, DEMO_FILE_BYTES
+from ..models.download import DEMO_FILE_BYTES
 from ..models.known_bases import known_base
 from ..operator.port_holder import find_port_holder
 from .base_check import BaseCheck
@@ -110,6 +110,6 @@ def check_room(home: Home, config: Config) -> None:
     if known := known_base(base):
         number_bytes = number_bytes_of(config.inference.dtype, on_gpu=check.room.on_gpu)
         # The wheel is deleted after its file was extracted, and the engine keeps the base in its own layout as well.
-        more_bytes = DEMO_DOWNLOAD_BYTES + DEMO_FILE_BYTES + known.num_parameters * number_bytes
+        more_bytes = known.download_bytes + DEMO_FILE_BYTES + known.num_parameters * number_bytes
         check_disk_room(home, config.limits.disk_bytes, more_bytes=more_bytes)
     check.check_memory(base)
