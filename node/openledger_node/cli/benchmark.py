@@ -87,7 +87,8 @@ class StepBar:
     def __call__(self, what: str, done: int, total: int) -> None:
         """Show the step that is starting."""
         if not err_console.is_terminal:
-            say(f"  {done + 1} of {total}: {plain(what)}")
+            place = f"{done + 1} of {total}: " if done else ""  # the first is before the steps are counted
+            say(f"  {place}{plain(what)}")
         self._bar.update(self._task, description=what, completed=done, total=total)
 
 
