@@ -127,6 +127,7 @@ clean: ## remove the environment and all caches, but no node's home
 #   make start TORCH_ARGS="--index-url <the index of builds for your card>"
 $(VENV)/torch.stamp:
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 to 3.13 found: install one, or say make start PYTHON=/path/to/python3"; exit 3; }
+	@echo "making a Python environment in $(VENV) …"
 	@$(PYTHON) -m venv $(VENV) || { echo "python cannot make a virtual environment: install python3-venv"; exit 3; }
 	@$(BIN)/python scripts/install_torch.py "$(TORCH)" $(TORCH_ARGS)
 	@touch $@

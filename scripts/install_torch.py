@@ -18,6 +18,7 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 CARDS = Path("/sys/class/drm")
 NVIDIA, AMD = "0x10de", "0x1002"
 SIGN_OF_LIFE_S = 15.0
+BEGAN_S = time.monotonic()
 PIP = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
 
 
@@ -102,13 +103,12 @@ def run_pip(*arguments: str, is_hushed: bool = False) -> int:
     """Run pip: with its own progress on a terminal, else with a line now and then. `is_hushed` hides its errors."""
     is_terminal = sys.stderr.isatty()
     command = [*PIP, *(() if is_terminal else ("--quiet",)), *arguments]
-    began_s = time.monotonic()
     with subprocess.Popen(command, stderr=subprocess.DEVNULL if is_hushed else None) as pip:
         while True:
             try:
                 return pip.wait(None if is_terminal else SIGN_OF_LIFE_S)
             except subprocess.TimeoutExpired:
-                print(f"  still installing torch, {time.monotonic() - began_s:.0f} s", flush=True)
+                print(f"  still installing torch, {time.monotonic() - BEGAN_S:.0f} s", flush=True)
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from .api_key import api_key_file, load_api_key
 from .config import Config, LimitsConfig
 from .engine.absent import NoEngine
 from .engine.engine import Engine
-from .engine.opening import Opening
+from .engine.load_steps import LoadStep
 from .engine.options import engine_options
 from .engine.tokenizer import open_tokenizer
 from .factory.forecast import TrainingRoom
@@ -62,7 +62,7 @@ class OperatorOutput:
     """The functions that print what a daemon tells its operator."""
 
     announce: Callable[[Listening], None]  # once, when the node accepts requests
-    show: Callable[[Opening], None]  # each step of loading the base, also after the start
+    show: Callable[[LoadStep], None]  # each step of loading the base, also after the start
     tell: Callable[[str], None]  # one line at any time
 
 
@@ -176,6 +176,7 @@ class Daemon:
                     page=self._page,
                     operator=control,
                     metrics=self._metering.text,
+                    load_step=self._load_step,
                 )
                 api = self._traffic.around(api)
                 servers.start_soon(serve_app, api, self._listener, self._drained.wait)
@@ -189,6 +190,10 @@ class Daemon:
                 await trio.to_thread.run_sync(self._factory.close, abandon_on_cancel=True)
                 await self._drain()  # then both servers end
             nursery.cancel_scope.cancel()
+
+    def _load_step(self) -> str | None:
+        step = self._engine.load_step
+        return step.words if step else None
 
     def _refit(self, limits: LimitsConfig) -> None:
         """Give the engine other budgets as soon as nothing runs on it."""

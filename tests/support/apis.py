@@ -26,11 +26,11 @@ PORT = 8420
 HOST = f"127.0.0.1:{PORT}"
 
 
+@dataclass
 class EmptyDoor:
     """Has a base and answers nobody."""
 
-    is_ready = True
-    opening: str | None = None
+    is_ready: bool
 
     async def models(self) -> Sequence[ServedModel]:
         return [ServedModel(name="fake", parent=None), ServedModel(name="harbour", parent="fake")]
@@ -75,7 +75,7 @@ class Api:
 
 
 @asynccontextmanager
-async def open_api(*, body_s: float = 30.0) -> AsyncIterator[Api]:
+async def open_api(*, body_s: float = 30.0, load_step: str | None = None) -> AsyncIterator[Api]:
     sessions = Sessions(port=PORT, now_s=time.monotonic)
     session = sessions.open(sessions.draw_code())
     assert session is not None
@@ -89,7 +89,7 @@ async def open_api(*, body_s: float = 30.0) -> AsyncIterator[Api]:
             return "openledger_ready 1\n"
 
         app: Any = build_api(
-            EmptyDoor(),
+            EmptyDoor(is_ready=load_step is None),
             nursery,
             key=KEY,
             body_bytes_max=BODY_BYTES_MAX,
@@ -97,6 +97,7 @@ async def open_api(*, body_s: float = 30.0) -> AsyncIterator[Api]:
             page=page,
             operator=operator,
             metrics=metrics,
+            load_step=lambda: load_step,
         )
         yield Api(app=app, inner=app._app, session=session, cookie=f"{sessions.cookie_name}={session.cookie}")
         nursery.cancel_scope.cancel()

@@ -22,7 +22,7 @@ from openledger_node.engine.frames import (
     OpenEngine,
     Submit,
 )
-from openledger_node.engine.opening import Opening
+from openledger_node.engine.load_steps import LoadStep
 
 PROFILE = Profile(
     backend="fake",
@@ -47,7 +47,7 @@ class Script:
     load_s: float = 8.0
     answer_s: float = 1.0
     end_s: float = 0.5  # after it was told to end
-    openings: tuple[Opening, ...] = ()  # told while it loads, the first at once
+    load_steps: tuple[LoadStep, ...] = ()  # told while it loads, the first at once
     fatal: Fatal | None = None  # instead of getting ready
     is_dying: bool = False  # while it loads, without a word
     profile: Profile = PROFILE
@@ -87,7 +87,7 @@ class ScriptedChild(Child):
     async def events(self) -> AsyncIterator[Event]:
         async for command in self._orders:
             is_first = isinstance(command, OpenEngine)
-            steps = self._script.openings or (None,) if is_first else (None,)
+            steps = self._script.load_steps or (None,) if is_first else (None,)
             takes_s = self._script.load_s / len(steps) if is_first else self._script.answer_s
             for step in steps:
                 if step:

@@ -45,15 +45,17 @@ def build_api(
     page: Page | None = None,
     operator: App | None = None,
     metrics: Metrics | None = None,
+    load_step: Callable[[], str | None] = lambda: None,
 ) -> App:
     """Build the routes behind the guard; requests run in `nursery`, so that they outlive their connections.
 
     With a `page`, the API also serves its files, and the `operator`'s routes below /operator for its sessions alone.
+    `load_step` says how far an engine is that loads its base.
     """
     # FastAPI's own documentation pages load scripts from other hosts, so they are off.
     app = FastAPI(title="openledger-node", version=__version__, docs_url=None, redoc_url=None, responses={**REFUSALS})
     app.openapi = partial(describe, app, open_paths=OPEN_PATHS)  # type: ignore[method-assign]  # FastAPI's own way
-    _add_health(app, router)
+    _add_health(app, router, load_step)
     _add_models(app, router)
     _add_inference(app, router, nursery)
     _add_absent(app)
@@ -68,7 +70,7 @@ def build_api(
     return guarded(sessions=page.sessions, open_paths=page.open_paths)
 
 
-def _add_health(app: FastAPI, router: Router) -> None:
+def _add_health(app: FastAPI, router: Router, load_step: Callable[[], str | None]) -> None:
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
         """Report that the daemon is alive."""
@@ -77,8 +79,9 @@ def _add_health(app: FastAPI, router: Router) -> None:
     @app.get("/readyz", responses={503: {"description": "Not ready."}})
     async def readyz() -> JSONResponse:
         """Report whether the node accepts requests now, and while the base is loaded, the step of it."""
-        loading = {} if router.is_ready or not router.opening else {"loading": router.opening}
-        return JSONResponse({"ready": router.is_ready, **loading}, status_code=200 if router.is_ready else 503)
+        is_ready, step = router.is_ready, load_step()
+        loading = {"loading": step} if step and not is_ready else {}
+        return JSONResponse({"ready": is_ready, **loading}, status_code=200 if is_ready else 503)
 
     @app.get("/version")
     async def version() -> dict[str, str]:

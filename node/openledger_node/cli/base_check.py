@@ -31,6 +31,7 @@ from ..models.hub import find_hub_file, is_hub_up
 from ..models.hub_look import HubLook, look_at_hub
 from ..models.known_bases import BYTES_OF_PARAMETER, known_base
 from ..operator.base_fits import form_text, place_text, refusal_text, takes_text
+from .base_table import show_trouble
 from .render import plain, say
 
 ANYWAY_HELP = "Download the base even if this machine does not have the memory to serve it."
@@ -207,9 +208,3 @@ class BaseCheck:
 
     def _forms(self, config: DecoderConfig) -> tuple[Form, ...]:
         return tuple(forms_of(config, self._inference, self.room))
-
-
-def show_trouble(machine: Machine) -> None:
-    """Print why the engine can't use this machine's card, and the fix."""
-    if trouble := machine.trouble:
-        say(f"[yellow]note[/] {plain(trouble.found)}" + (f" → {plain(trouble.fix)}" if trouble.fix else ""))

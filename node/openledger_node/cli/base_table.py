@@ -1,4 +1,4 @@
-"""The table of well-known bases that `setup` shows, with what each leaves room for on this machine."""
+"""This machine as `setup` shows it: its card, and a table of the well-known bases with the room that each leaves."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,6 @@ from ..engine.budget import PLAN_RANK
 from ..machine import Machine
 from ..models.known_bases import KNOWN_BASES, KnownBase
 from ..operator.base_fits import TOKENS_STEP
-from .base_check import show_trouble
 from .render import plain, say
 from .units import size
 
@@ -32,6 +31,12 @@ def show_bases(machine: Machine, room: Room, inference: InferenceConfig, propose
     for line in base_lines(KNOWN_BASES, inference, room, proposed):
         say(plain(line))
     say(f"\ntokens of context for all requests together, and adapters of rank {PLAN_RANK} in memory at the same time")
+
+
+def show_trouble(machine: Machine) -> None:
+    """Print why the engine can't use this machine's card, and the fix."""
+    if trouble := machine.trouble:
+        say(f"[yellow]note[/] {plain(trouble.found)}" + (f" → {plain(trouble.fix)}" if trouble.fix else ""))
 
 
 def base_lines(bases: Sequence[KnownBase], inference: InferenceConfig, room: Room, proposed: str) -> list[str]:

@@ -16,7 +16,7 @@ from openledger_protocol.constants import DEMO_BASE_NAME
 
 from .. import __version__
 from ..config import Config
-from ..engine.opening import Opening
+from ..engine.load_steps import LoadStep
 from ..errors import NodeError
 from ..home import Home, claim_home, note_doing
 from ..models.bases import FAKE_BASE_NAME
@@ -111,9 +111,9 @@ class StartScreen:
         self._is_quiet = is_quiet
         self._hello = hello
 
-    def show(self, step: Opening) -> None:
+    def show(self, step: LoadStep) -> None:
         """Show a step of loading the base."""
-        self._report.opening(step)
+        self._report.load_step(step)
 
     def announce(self, listening: "Listening") -> None:
         """Greet, and have the model say hello."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from rich.progress import BarColumn, Progress, TextColumn
 
-from ..engine.opening import WORDS, Opening
+from ..engine.load_steps import WORDS, LoadStep
 from ..models.fetch import Progress as Stage
 from .render import err_console, megabytes, plain, say
 
@@ -60,7 +60,7 @@ class StageReport:
         if stage.what == DOWNLOADING and stage.done >= stage.total > self._began_done:
             self._say(f"  downloaded {megabytes(stage.total)} in {self._now_s() - self._began_s:.1f} s")
 
-    def opening(self, step: Opening) -> None:
+    def load_step(self, step: LoadStep) -> None:
         """Show a step of loading the base."""
         is_new = self._begin(WORDS[step.phase], step.done)
         percent = step.percent

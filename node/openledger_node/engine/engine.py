@@ -45,7 +45,7 @@ from .frames import (
     Unpin,
 )
 from .live import LOSSES_MAX, LiveSequence, LiveSequences, Outcome
-from .opening import Listener, Opening, nobody
+from .load_steps import Listener, LoadStep, nobody
 from .options import PROMISING, EngineOptions, StartReport, State
 from .supervision import Vitals, why_kill
 
@@ -72,7 +72,7 @@ class Engine:
         self._has_commands = trio.Event()
         self.state: State = "starting"
         self.profile: Profile | None = None
-        self.opening: Opening | None = None  # the step of a child that is loading
+        self.load_step: LoadStep | None = None  # the step of a child that is loading
         self.beat = Beat()
         self.num_restarts = self.num_unloads = 0
         self._pinned = {source.id: source for source in options.pinned}
@@ -262,7 +262,7 @@ class Engine:
                 nursery.start_soon(self._send_commands, child)
                 nursery.start_soon(self._watch, child)
                 async for event in child.events():
-                    if not isinstance(event, Opening):  # a load has `load_timeout_s` in all
+                    if not isinstance(event, LoadStep):  # a load has `load_timeout_s` in all
                         self._last_event_at_s = trio.current_time()
                     self._take(event)
                     if self.state == "ready":
@@ -275,7 +275,7 @@ class Engine:
             if not self._is_ending:
                 self.state = "stopped"
             status = await child.close()
-            self._child = self.opening = None
+            self._child = self.load_step = None
         if not self._is_ending:
             self.state = "restarting"
             log.warning("engine ended with status %d; %d sequences resume in the next one", status, len(self._live))
@@ -356,8 +356,8 @@ class Engine:
                 self._end(event)
             case Beat():
                 self.beat = event
-            case Opening():
-                self.opening = event
+            case LoadStep():
+                self.load_step = event
                 self._told(event)
             case EngineReady():
                 if not self._is_ending:  # it may have been told to end while it loaded
@@ -376,7 +376,7 @@ class Engine:
             assert self._child, "it has just spoken"
             self._child.kill()
             return
-        self.state, self.profile, self.opening, self._is_wanted = "ready", profile, None, False
+        self.state, self.profile, self.load_step, self._is_wanted = "ready", profile, None, False
         self._duty.note_ready(trio.current_time())
         for waiting in self._live:
             self._resubmit(waiting)

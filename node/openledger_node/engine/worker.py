@@ -42,7 +42,7 @@ from .frames import (
 )
 from .grammar import Grammar, open_grammars
 from .load_gate import LoadGate
-from .opening import tell, told_to
+from .load_steps import tell, told_to
 from .probe import Prober
 from .residency import Residency
 from .scheduler import Scheduler

@@ -55,7 +55,7 @@ class Observed:
     engine: str  # its state
     why_engine: str | None = None  # the reason why it can't be loaded
     load_s: float | None = None  # measured at its last load
-    opening: str | None = None  # the step that a loading engine is at
+    load_step: str | None = None  # the step that a loading engine is at
     paused: str | None = None  # the reason, if the node is paused
     has_network: bool = True  # False: the node serves this machine alone
     why_alone: str | None = None
@@ -158,7 +158,7 @@ def _engine(seen: Observed) -> IdleCheck:
 
 
 def _loading(seen: Observed) -> str:
-    return seen.opening or "loading the base"
+    return seen.load_step or "loading the base"
 
 
 def _limits(seen: Observed) -> IdleCheck:

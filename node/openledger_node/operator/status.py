@@ -12,7 +12,7 @@ from ..api_key import api_key_file
 from ..config import Config
 from ..engine.backend import BLOCK_TOKENS
 from ..engine.engine import Engine
-from ..engine.opening import Opening
+from ..engine.load_steps import LoadStep
 from ..home import Home, is_training
 from ..ledger.jobs import Job
 from ..ledger.ledger import Ledger
@@ -42,7 +42,7 @@ def engine_figures(engine: Engine) -> dict[str, Any]:
         "unloads": engine.num_unloads,
         "load_s": None if engine.load_s is None else round(engine.load_s, 2),
         "why_failed": engine.failure.why if engine.failure else None,
-        "opening": opening_to_plain(engine.opening),
+        "loading": load_step_to_plain(engine.load_step),
         "backend": profile.backend if profile else None,
         "kernel": profile.kernel if profile else None,
         "device": profile.device if profile else None,
@@ -65,9 +65,9 @@ def engine_figures(engine: Engine) -> dict[str, Any]:
     }
 
 
-def opening_to_plain(opening: Opening | None) -> dict[str, Any] | None:
+def load_step_to_plain(step: LoadStep | None) -> dict[str, Any] | None:
     """The step of a base that is being loaded; None while none is."""
-    return {"phase": opening.phase, "percent": opening.percent, "says": opening.words} if opening else None
+    return {"phase": step.phase, "percent": step.percent, "says": step.words} if step else None
 
 
 def _engine_alert(engine: Engine) -> list[str]:
@@ -210,7 +210,7 @@ class StatusReport:
             engine=parts.engine.state,
             why_engine=parts.engine.failure.why if parts.engine.failure else None,
             load_s=parts.engine.load_s,
-            opening=parts.engine.opening.words if parts.engine.opening else None,
+            load_step=parts.engine.load_step.words if parts.engine.load_step else None,
             paused=pause.why if pause else None,
             has_network=parts.home_network.network is not None,
             why_alone=parts.home_network.why_none,

@@ -3,7 +3,7 @@
 import pytest
 
 from openledger_node.cli.progress import LINE_INTERVAL_S, StageReport
-from openledger_node.engine.opening import Opening
+from openledger_node.engine.load_steps import LoadStep
 from openledger_node.models.fetch import Progress
 
 MB = 10**6
@@ -37,11 +37,11 @@ def test_a_download_says_its_rate_and_the_time_that_is_left(capsys: pytest.Captu
 def test_the_base_is_loaded_in_a_line_and_one_more_for_each_few_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     with StageReport(now_s=clock) as report:
-        report.opening(Opening(phase="engine"))
+        report.load_step(LoadStep(phase="engine"))
         for clock.now_s in (0.0, 1.0, 5.0):
-            report.opening(Opening(phase="loading", done=int(clock.now_s), total=10))
+            report.load_step(LoadStep(phase="loading", done=int(clock.now_s), total=10))
         report.end()
-        report.opening(Opening(phase="loading", done=9, total=10))  # a load after the start is nobody's news
+        report.load_step(LoadStep(phase="loading", done=9, total=10))  # a load after the start is nobody's news
     assert capsys.readouterr().err.splitlines() == [
         "  starting the engine …",
         "  loading the base …",
@@ -54,6 +54,6 @@ def test_a_quiet_start_prints_nothing_and_status_still_knows_the_stage(capsys: p
     with StageReport(is_quiet=True, note=notes.append, now_s=Clock()) as report:
         report(Progress(what="downloading", done=5 * MB, total=10 * MB))
         report(Progress(what="downloading", done=6 * MB, total=10 * MB))
-        report.opening(Opening(phase="loading", done=1, total=4))
+        report.load_step(LoadStep(phase="loading", done=1, total=4))
     assert capsys.readouterr().err == ""
     assert notes == ["downloading, 5.0 MB of 10.0 MB", "loading the base, 25 %"]

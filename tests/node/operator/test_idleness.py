@@ -22,7 +22,7 @@ def lost(mine: int, winners: int | None, reason: str = BETTER) -> LostSeen:
 
 @pytest.mark.parametrize("state", ["starting", "reloading"])
 def test_a_base_that_is_being_loaded_is_no_failure_and_nothing_else_is_to_blame(state: str) -> None:
-    found = explain(replace(QUIET, engine=state, opening="loading the base, 40 %", num_peers=0))
+    found = explain(replace(QUIET, engine=state, load_step="loading the base, 40 %", num_peers=0))
     assert found.sentence == "loading the base, 40 %"
     assert (check_of(found, "engine").ok, check_of(found, "engine").says) == (None, "loading the base, 40 %")
     assert found.suggestion is None

@@ -7,7 +7,7 @@ from pathlib import Path
 from openledger_node.backends.native.backend import will_find_gpu
 from openledger_node.card import missing_for_kernels
 from openledger_node.engine.backend import Backend, BackendSettings
-from openledger_node.engine.opening import tell
+from openledger_node.engine.load_steps import tell
 from openledger_node.errors import ModelError
 from openledger_node.models.decoder_config import DecoderConfig, read_config
 

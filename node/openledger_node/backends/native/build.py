@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from importlib.resources import files
 from pathlib import Path
 
-from openledger_node.engine.opening import tell
+from openledger_node.engine.load_steps import tell
 from openledger_node.models.packed_cache import claimed, clear_leftovers
 
 from .library import AbiError, Library

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from openledger_node.engine.opening import tell
+from openledger_node.engine.load_steps import tell
 from openledger_node.errors import ModelError
 from openledger_node.models.decoder_config import DecoderConfig
 from openledger_node.models.packed import open_packed, write_packed

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
-from ...engine.opening import tell
+from ...engine.load_steps import tell
 from ...errors import ModelError
 from .client import POLL_INTERVAL_S, client_of_socket, is_healthy
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from openledger_node.engine.opening import Phase, tell
+from openledger_node.engine.load_steps import Phase, tell
 from openledger_node.models.decoder_config import DecoderConfig
 from openledger_node.models.packed import Array, open_packed, write_packed
 from openledger_node.models.packed_cache import base_stamps, keep, note_use, packed_name

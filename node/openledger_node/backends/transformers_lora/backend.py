@@ -14,7 +14,7 @@ from openledger_node.backends.lora_files import read_numbers
 from openledger_node.backends.torch_lora.drawing import draw_rows
 from openledger_node.backends.torch_lora.placement import choose_placement
 from openledger_node.engine.backend import BackendSettings, BatchRow, Drawn, HostAdapter, Profile
-from openledger_node.engine.opening import tell
+from openledger_node.engine.load_steps import tell
 from openledger_node.errors import ModelError
 from openledger_node.machine import usable_cores
 from openledger_node.models.adapter_source import AdapterSource

@@ -9,9 +9,9 @@ from support.scripted_child import Script
 
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.engine import Engine, EngineOptions
-from openledger_node.engine.opening import TELL_INTERVAL_S, WORDS, Opening, Phase, tell, told_to
+from openledger_node.engine.load_steps import TELL_INTERVAL_S, WORDS, LoadStep, Phase, tell, told_to
 
-HALF = Opening(phase="loading", done=15, total=30)
+HALF = LoadStep(phase="loading", done=15, total=30)
 
 
 def options(*, load_timeout_s: float = 600.0) -> EngineOptions:
@@ -32,12 +32,12 @@ def options(*, load_timeout_s: float = 600.0) -> EngineOptions:
 def test_every_phase_has_words_and_the_progress_stands_behind_them() -> None:
     assert set(get_args(Phase)) == set(WORDS)
     assert HALF.words == "loading the base, 50 %"
-    assert Opening(phase="server").words == WORDS["server"]
-    assert Opening(phase="loading", done=31, total=30).percent == 100
+    assert LoadStep(phase="server").words == WORDS["server"]
+    assert LoadStep(phase="loading", done=31, total=30).percent == 100
 
 
 def test_a_phase_is_told_at_once_and_its_progress_a_few_times_a_second() -> None:
-    heard: list[Opening] = []
+    heard: list[LoadStep] = []
     now_s = 0.0
     with told_to(heard.append, now_s=lambda: now_s):
         tell("converting", 0, 3)
@@ -51,17 +51,17 @@ def test_a_phase_is_told_at_once_and_its_progress_a_few_times_a_second() -> None
 
 
 async def test_the_engine_says_where_its_load_is_and_nothing_once_it_is_ready(autojump_clock: object) -> None:
-    steps = (Opening(phase="engine"), HALF)
-    script, heard = Script(load_s=8.0, openings=steps), list[Opening]()
+    steps = (LoadStep(phase="engine"), HALF)
+    script, heard = Script(load_s=8.0, load_steps=steps), list[LoadStep]()
     engine = Engine(options(), start=script.start, told=heard.append)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(engine.run)
         await trio.sleep(1)
-        assert (engine.state, engine.opening) == ("starting", steps[0])
+        assert (engine.state, engine.load_step) == ("starting", steps[0])
         await trio.sleep(4)
-        assert engine.opening == HALF
+        assert engine.load_step == HALF
         await trio.sleep(4)
-        assert (engine.state, engine.opening) == ("ready", None)
+        assert (engine.state, engine.load_step) == ("ready", None)
         nursery.cancel_scope.cancel()
     assert heard == list(steps)
 
@@ -69,7 +69,7 @@ async def test_the_engine_says_where_its_load_is_and_nothing_once_it_is_ready(au
 async def test_a_load_that_goes_on_for_ever_is_ended_however_much_it_says(
     autojump_clock: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    script = Script(load_s=100.0, openings=(HALF,) * 50)
+    script = Script(load_s=100.0, load_steps=(HALF,) * 50)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(Engine(options(load_timeout_s=20.0), start=script.start).run)
         await trio.sleep(30)

@@ -27,7 +27,7 @@ PERCENT: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
+class LoadStep:
     """One step of opening a base: `done` of `total` in any unit, or 0 of 0 if the progress is not known."""
 
     phase: str  # a Phase
@@ -45,10 +45,10 @@ class Opening:
         return WORDS[self.phase] + ("" if self.percent is None else f", {self.percent} %")
 
 
-Listener = Callable[[Opening], None]
+Listener = Callable[[LoadStep], None]
 
 
-def nobody(_: Opening) -> None:
+def nobody(_: LoadStep) -> None:
     """Drop a step, where nobody listens."""
 
 
@@ -57,7 +57,7 @@ _listener: ContextVar[Listener] = ContextVar("listener", default=nobody)
 
 def tell(phase: Phase, done: int = 0, total: int = 0) -> None:
     """Report a step of opening a base to the caller that opens it, if it listens."""
-    _listener.get()(Opening(phase=phase, done=done, total=total))
+    _listener.get()(LoadStep(phase=phase, done=done, total=total))
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def told_to(listener: Listener, *, now_s: Callable[[], float] = time.monotonic) 
     """Pass the steps within the context to `listener`: each new phase, and its progress a few times a second."""
     phase, told_at_s = "", 0.0
 
-    def pass_on(step: Opening) -> None:
+    def pass_on(step: LoadStep) -> None:
         nonlocal phase, told_at_s
         if step.phase != phase or now_s() - told_at_s >= TELL_INTERVAL_S:
             phase, told_at_s = step.phase, now_s()
