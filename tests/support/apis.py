@@ -29,10 +29,11 @@ PORT = 8420
 HOST = f"127.0.0.1:{PORT}"
 
 
+@dataclass
 class EmptyDoor:
     """Has a base and answers nobody."""
 
-    is_ready = True
+    is_ready: bool
     can_reason = False
 
     async def models(self) -> Sequence[ServedModel]:
@@ -93,7 +94,9 @@ class Api:
 
 
 @asynccontextmanager
-async def open_api(*, body_s: float = 30.0, door: Any = None) -> AsyncIterator[Api]:
+async def open_api(
+    *, body_s: float = 30.0, door: Any = None, is_ready: bool = True, load_step: str | None = None
+) -> AsyncIterator[Api]:
     """The API in front of `door`, which lets nobody in unless it is given."""
     sessions = Sessions(port=PORT, now_s=time.monotonic)
     session = sessions.open(sessions.draw_code())
@@ -108,7 +111,7 @@ async def open_api(*, body_s: float = 30.0, door: Any = None) -> AsyncIterator[A
             return "openledger_ready 1\n"
 
         app: Any = build_api(
-            door or EmptyDoor(),
+            door or EmptyDoor(is_ready=is_ready),
             nursery,
             key=KEY,
             body_bytes_max=BODY_BYTES_MAX,
@@ -116,6 +119,7 @@ async def open_api(*, body_s: float = 30.0, door: Any = None) -> AsyncIterator[A
             page=page,
             operator=operator,
             metrics=metrics,
+            load_step=lambda: load_step,
         )
         yield Api(app=app, inner=app._app, session=session, cookie=f"{sessions.cookie_name}={session.cookie}")
         nursery.cancel_scope.cancel()

@@ -46,15 +46,17 @@ def build_api(
     page: Page | None = None,
     operator: App | None = None,
     metrics: Metrics | None = None,
+    load_step: Callable[[], str | None] = lambda: None,
 ) -> App:
     """Build the routes behind the guard; requests run in `nursery`, so that they outlive their connections.
 
     With a `page`, the API also serves its files, and the `operator`'s routes below /operator for its sessions alone.
+    `load_step` says how far an engine is that loads its base.
     """
     # FastAPI's own documentation pages load scripts from other hosts, so they are off.
     app = FastAPI(title="openledger-node", version=__version__, docs_url=None, redoc_url=None, responses={**REFUSALS})
     app.openapi = partial(describe, app, open_paths=OPEN_PATHS)  # type: ignore[method-assign]  # FastAPI's own way
-    _add_health(app, router)
+    _add_health(app, router, load_step)
     _add_models(app, router)
     _add_inference(app, router, nursery)
     add_completions(app, router, nursery, answered(TextCompletion))
@@ -78,7 +80,7 @@ def answered(model: type[BaseModel], *, is_streamed: bool = True) -> dict[int | 
     return {200: {"model": model, "description": "The answer.", **streamed}}
 
 
-def _add_health(app: FastAPI, router: Router) -> None:
+def _add_health(app: FastAPI, router: Router, load_step: Callable[[], str | None]) -> None:
     @app.get("/health")  # the name that vLLM, guidellm and container tools probe
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
@@ -87,8 +89,10 @@ def _add_health(app: FastAPI, router: Router) -> None:
 
     @app.get("/readyz", responses={503: {"description": "Not ready."}})
     async def readyz() -> JSONResponse:
-        """Report whether the node accepts requests now."""
-        return JSONResponse({"ready": router.is_ready}, status_code=200 if router.is_ready else 503)
+        """Report whether the node accepts requests now, and while the base is loaded, the step of it."""
+        is_ready, step = router.is_ready, load_step()
+        loading = {"loading": step} if step and not is_ready else {}
+        return JSONResponse({"ready": is_ready, **loading}, status_code=200 if is_ready else 503)
 
     @app.get("/version")
     async def version() -> dict[str, str]:

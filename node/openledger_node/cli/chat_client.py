@@ -40,8 +40,10 @@ def find_api(home: Home) -> ApiAddress:
     status = ask_daemon(home, "GET", "/status")
     if status is None:
         raise NodeError("no node is running here: start one with `openledger-node start` in another terminal")
-    if status["state"] in ("starting", "draining"):
-        raise NodeError(f"the node is {status['state']}: try again in a moment")
+    is_first_load = status["state"] == "starting" and status["engine"]["state"] == "starting"
+    if status["state"] == "draining" or is_first_load:
+        doing = (status["engine"]["loading"] or {}).get("says") or status["state"]
+        raise NodeError(f"the node is still {doing}: try again in a moment")
     return ApiAddress(url=status["api"]["url"], key=load_api_key(home), base=status["base"])
 
 

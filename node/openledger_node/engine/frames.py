@@ -11,6 +11,7 @@ from openledger_protocol.primitives import AdapterId, Digest
 
 from ..models.adapter_source import AdapterPart, AdapterSource
 from .backend import BackendSettings, Profile
+from .load_steps import LoadStep
 
 FRAME_BYTES_MAX = 64 << 20
 """A prompt of a million tokens fits. The limit may be generous, because the other end is our own child."""
@@ -155,7 +156,7 @@ class Beat:
 
 
 Command = OpenEngine | Submit | Allow | Cancel | Pin | Unpin | Unload
-Event = EngineReady | Fatal | Joined | StepTokens | Finished | Refused | Beat
+Event = LoadStep | EngineReady | Fatal | Joined | StepTokens | Finished | Refused | Beat
 
 _TYPES: dict[str, type[Command | Event]] = {
     cls.__name__.lower(): cls
@@ -167,6 +168,7 @@ _TYPES: dict[str, type[Command | Event]] = {
         Pin,
         Unpin,
         Unload,
+        LoadStep,
         EngineReady,
         Fatal,
         Joined,

@@ -49,6 +49,12 @@ def is_open(method: str, path: str, api: Api) -> bool:
     return method in ("GET", "HEAD") and path in OPEN_PATHS | api.app._open_paths
 
 
+async def test_a_node_that_loads_its_base_says_how_far_it_is() -> None:
+    async with open_api(load_step="loading the base, 40 %") as api, api.client() as client:
+        answer = await client.get("/readyz")
+    assert (answer.status_code, answer.json()) == (503, {"ready": False, "loading": "loading the base, 40 %"})
+
+
 async def test_the_walk_sees_the_api_the_page_and_the_operators_routes(api: Api) -> None:
     walked = {path for _, path in api.routes()}
     assert walked >= {"/v1/chat/completions", "/v1/models/fake", "/v1/embeddings", "/metrics", "/openapi.json"}
