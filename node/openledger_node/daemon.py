@@ -182,7 +182,10 @@ class Daemon:
                 self._output.announce(self._listening(num_recovered))
                 nursery.start_soon(self._network.run, nursery)
                 await trio.to_thread.run_sync(self._factory.go_on)
-                await self._stop_requested.wait()
+                try:
+                    await self._stop_requested.wait()
+                finally:
+                    self._serving.drain()  # what waits for the ledger leaves it to the next start
                 await trio.to_thread.run_sync(self._factory.close, abandon_on_cancel=True)
                 await self._drain()  # then both servers end
             nursery.cancel_scope.cancel()

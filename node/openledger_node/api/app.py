@@ -16,6 +16,7 @@ from openledger_protocol.inference import Completion, InferenceRequest, TokenChu
 from openledger_protocol.primitives import RequestId
 
 from .. import __version__
+from ..contained import contained
 from ..market.router import Router
 from ..serving.admission import Admitted
 from ..serving.service import Failure, Outcome, open_channel
@@ -135,7 +136,7 @@ async def _respond(
 ) -> Response:
     admitted = await router.admit(request)
     send, answers = open_channel(admitted.request)
-    nursery.start_soon(router.handle, admitted, send)
+    nursery.start_soon(contained, router.handle, admitted, send)
 
     def loading() -> str | None:
         return router.loading if isinstance(admitted, Admitted) else None

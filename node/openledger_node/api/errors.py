@@ -12,6 +12,8 @@ from starlette.exceptions import HTTPException
 
 from openledger_protocol.errors import ProtocolError
 
+from ..contained import refusal_of
+from ..errors import NodeError
 from . import openai
 
 CODES: Mapping[int, str] = {
@@ -36,7 +38,10 @@ def add_refusals(app: FastAPI) -> None:
     """Make every failure in the routes answer in the same form."""
 
     @app.exception_handler(ProtocolError)
-    async def refuse(_: Request, error: ProtocolError) -> JSONResponse:
+    @app.exception_handler(NodeError)
+    @app.exception_handler(OSError)
+    async def refuse(_: Request, failure: ProtocolError | NodeError | OSError) -> JSONResponse:
+        error = refusal_of(failure)
         status, _kind = openai.HTTP_STATUS.get(type(error), (400, ""))
         is_passing = error.retryable and status != openai.PAYMENT_REQUIRED  # money does not come by waiting
         headers = {"Retry-After": str(openai.RETRY_AFTER_S)} if is_passing else None
