@@ -21,7 +21,7 @@ from ..errors import LedgerError
 from ..ledger.ledger import Ledger
 from ..ledger.receipts import Draft, ReceiptRow
 from ..models.adapters import Adapter
-from ..serving.insisting import insist
+from ..serving.recording import insist
 from .accounts import ChannelAccounts, LaneAccount
 
 FAIL_POINTS: Final = (

@@ -14,11 +14,9 @@ from openledger_protocol.errors import (
 )
 from openledger_protocol.inference import InferenceRequest, Message
 
-from ..contained import refusal_of
 from ..engine.duty import LoadFailure
 from ..engine.frames import Refused, Submit
 from ..engine.tokenizer import Tokenizer
-from ..ledger.jobs import DuplicateJobError
 from ..models.adapter_source import AdapterPart, AdapterSource
 from ..models.adapters import Adapter
 
@@ -157,13 +155,3 @@ def loading_sentence(ready_in_s: float) -> str:
     """The progress of a load by the time that the last one took; 0: unknown, or it takes longer this time."""
     left = f", about {ready_in_s:.0f} s left" if ready_in_s >= 1 else ""
     return f"the engine is loading the base{left}"
-
-
-def why_broken_off(error: Exception, *, for_payer: bool) -> ProtocolError:
-    """The refusal for a request that failed here: a peer learns that it failed, and not the paths of this machine."""
-    return UnavailableError("this node has failed at this request: try again") if for_payer else refusal_of(error)
-
-
-def why_not_begun(error: Exception) -> ProtocolError:
-    """The refusal for a request whose record could not be begun."""
-    return MalformedError(str(error)) if isinstance(error, DuplicateJobError) else UnavailableError(str(error))

@@ -37,13 +37,11 @@ from .admission import (
     grant_tokens,
     loading_sentence,
     render,
-    why_broken_off,
-    why_not_begun,
     why_refused,
 )
 from .idle_count import IdleCount
-from .insisting import Write, insist, insist_or_leave
 from .measures import Measures, Served
+from .recording import Write, insist, insist_or_leave, why_broken_off, why_not_begun
 from .weighted import PARAM, weighted_source
 
 

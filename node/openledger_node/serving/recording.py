@@ -1,4 +1,4 @@
-"""Writes of what has happened already: they are tried until the ledger takes them, because a disk may be full."""
+"""Records of requests: a write is tried until the ledger takes it, because a disk may be full for a while."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -6,7 +6,11 @@ from typing import Final, TypeVar
 
 import trio
 
+from openledger_protocol.errors import MalformedError, ProtocolError, UnavailableError
+
+from ..contained import refusal_of
 from ..errors import LedgerError
+from ..ledger.jobs import DuplicateJobError
 
 ATTEMPTS_MAX: Final = 20
 """Attempts before a write is given up, where it may be."""
@@ -43,3 +47,13 @@ async def insist_or_leave(write: Write, *, until: Callable[[], bool]) -> None:
         await insist(write, until=until)
     except LedgerError as error:
         log.warning("the record of a request stays incomplete: %s", error)
+
+
+def why_broken_off(error: Exception, *, for_payer: bool) -> ProtocolError:
+    """The refusal for a request that failed here: a peer learns that it failed, and not the paths of this machine."""
+    return UnavailableError("this node has failed at this request: try again") if for_payer else refusal_of(error)
+
+
+def why_not_begun(error: Exception) -> ProtocolError:
+    """The refusal for a request whose record could not be begun."""
+    return MalformedError(str(error)) if isinstance(error, DuplicateJobError) else UnavailableError(str(error))
