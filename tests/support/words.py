@@ -13,7 +13,7 @@ class WordTokenizer:
     def __init__(self) -> None:
         self._ids: dict[str, int] = {}
 
-    def render(self, prompt: tuple[Message, ...] | str) -> tuple[int, ...]:
+    def render(self, prompt: tuple[Message, ...] | str, *, tokens_max: int = 0) -> tuple[int, ...]:
         """A line a turn."""
         return self.encode(prompt if isinstance(prompt, str) else "\n".join(turn.content for turn in prompt))
 

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import os
 import re
 from contextlib import suppress
 from datetime import datetime
@@ -14,7 +15,7 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer as FileTokenizer
 
-from openledger_protocol.errors import MalformedError
+from openledger_protocol.errors import MalformedError, RequestTooLongError
 from openledger_protocol.inference import Message
 
 from ..errors import ModelError
@@ -31,6 +32,8 @@ _OTHERS = [byte for byte in range(0x100) if byte not in _PRINTED]
 BYTE_OF_LETTER = {chr(byte): byte for byte in _PRINTED} | {chr(0x100 + n): byte for n, byte in enumerate(_OTHERS)}
 """GPT-2's alphabet for bytes in byte-level tokenizers: a printable byte is itself, the others follow from U+0100."""
 
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # our batches have one text, and threads survive no fork
+
 Turn = dict[str, str]  # role and content
 
 _FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")
@@ -46,8 +49,11 @@ class Decoder(Protocol):
 class Tokenizer(Protocol):
     """The tokenizer of a base; buyer and seller must compute the same ids."""
 
-    def render(self, prompt: tuple[Message, ...] | str) -> tuple[int, ...]:
-        """Tokenise a rendered conversation, or a raw text: the canonical ids of a prompt."""
+    def render(self, prompt: tuple[Message, ...] | str, *, tokens_max: int = 0) -> tuple[int, ...]:
+        """Tokenise a rendered conversation, or a raw text: the canonical ids of a prompt.
+
+        A text that is too long for `tokens_max` by its bytes alone is not tokenised; 0 is no limit.
+        """
 
     def encode(self, text: str) -> tuple[int, ...]:
         """The canonical ids of a text, without a template or added special tokens."""
@@ -106,28 +112,31 @@ class BaseTokenizer:
         self._special = special
         self._template = _template_environment().from_string(template) if template else None
         self._is_byte_level = b"ByteLevel" in (tokenizer.decoder.__getstate__() if tokenizer.decoder else b"")
+        self._token_bytes_max = token_bytes_max(tokenizer) if self._is_byte_level else 0
         self._added = {number: token.content for number, token in tokenizer.get_added_tokens_decoder().items()}
 
-    def render(self, prompt: tuple[Message, ...] | str) -> tuple[int, ...]:
+    def render(self, prompt: tuple[Message, ...] | str, *, tokens_max: int = 0) -> tuple[int, ...]:
         """Render with the base's chat template, ending with the start of the assistant's turn.
 
         Some templates, such as Gemma's, refuse a system message. It then begins the first user's turn.
 
         Raises:
             MalformedError: the template refuses the conversation, or the base has none.
+            RequestTooLongError: the text has more bytes than `tokens_max` tokens can have.
         """
         if isinstance(prompt, str):
-            return tuple(self._tokenizer.encode(prompt).ids)
+            self._check_bytes(prompt, tokens_max)
+            return self._ids(prompt, has_special=True)
         if self._template is None:
             raise MalformedError("this base has no chat template: use /v1/completions")
         messages = [{"role": message.role, "content": message.content} for message in prompt]
         try:
-            return self.encode(self._fill(self._template, messages))
+            return self._encode_within(self._fill(self._template, messages), tokens_max)
         except MalformedError:
             if (folded := _without_system(messages)) is None:
                 raise
             with suppress(MalformedError):
-                return self.encode(self._fill(self._template, folded))
+                return self._encode_within(self._fill(self._template, folded), tokens_max)
             raise
 
     def _fill(self, template: Template, messages: list[Turn]) -> str:
@@ -138,7 +147,27 @@ class BaseTokenizer:
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Tokenise without adding special tokens; special tokens that the text spells out are recognised."""
-        return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        return self._ids(text, has_special=False)
+
+    def _encode_within(self, text: str, tokens_max: int) -> tuple[int, ...]:
+        self._check_bytes(text, tokens_max)
+        return self.encode(text)
+
+    def _check_bytes(self, text: str, tokens_max: int) -> None:
+        """Refuse a text that can't fit, before seconds are spent on it."""
+        if not tokens_max or not self._token_bytes_max or len(text) <= tokens_max:
+            return
+        if (least := -(-len(text.encode()) // self._token_bytes_max)) > tokens_max:
+            raise RequestTooLongError(
+                f"the prompt has more than {least} tokens; with its answer it may have {tokens_max} here",
+                num_prompt_tokens=least,
+                context_max=tokens_max,
+            )
+
+    def _ids(self, text: str, *, has_special: bool) -> tuple[int, ...]:
+        # NOTE: `encode` holds Python's lock, for seconds over a long text; a batch of one does not.
+        (encoding,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=has_special)
+        return tuple(encoding.ids)
 
     def decoder(self) -> "BaseDecoder":
         """Start a new answer."""
@@ -156,6 +185,28 @@ class BaseTokenizer:
         else:
             spelled = piece.replace("▁", " ").encode()
         return spelled.decode(errors="replace"), spelled
+
+
+def token_bytes_max(tokenizer: FileTokenizer) -> int:
+    """The most bytes of a text that one token of a byte-level vocabulary stands for; 0 if there is no such bound.
+
+    There is none if something drops or changes a part of the text before it is split.
+    """
+    vocabulary = tokenizer.get_vocab(with_added_tokens=False)
+    added = tokenizer.get_added_tokens_decoder().values()
+    splitter = tokenizer.pre_tokenizer.__getstate__() if tokenizer.pre_tokenizer else b""
+    is_lossless = (
+        tokenizer.normalizer is None
+        and tokenizer.truncation is None
+        and b"ByteLevel" in splitter
+        and b"Removed" not in splitter
+        and b"Whitespace" not in splitter
+        and BYTE_OF_LETTER.keys() <= vocabulary.keys()
+        and not any(token.lstrip or token.rstrip for token in added)  # they take in the white space around them
+    )
+    if not is_lossless:
+        return 0
+    return max((*map(len, vocabulary), *(len(token.content.encode()) for token in added)))  # a letter is a byte
 
 
 class BaseDecoder:
@@ -195,7 +246,7 @@ class ByteTokenizer:
 
     end_id = 256
 
-    def render(self, prompt: tuple[Message, ...] | str) -> tuple[int, ...]:
+    def render(self, prompt: tuple[Message, ...] | str, *, tokens_max: int = 0) -> tuple[int, ...]:
         """Render a conversation as one line of `role: content` for each turn."""
         if isinstance(prompt, str):
             return self.encode(prompt)

@@ -70,13 +70,18 @@ def check_place(capacity: Capacity) -> None:
         raise OverloadedError(f"{capacity.num_live} requests wait or run here already: try again soon")
 
 
-def render(tokenizer: Tokenizer, prompt: tuple[Message, ...] | str, prefix: str) -> tuple[int, ...]:
+def render(
+    tokenizer: Tokenizer, prompt: tuple[Message, ...] | str, prefix: str, tokens_max: int = 0
+) -> tuple[int, ...]:
     """Tokenise a prompt, followed by the `prefix` of its answer that another node delivered.
 
     Seller and payer both count with these ids. Prompt and prefix are tokenised apart, so a prefix never
     changes the prompt's ids.
+
+    Raises:
+        RequestTooLongError: its bytes alone are too many for `tokens_max`; 0 is no limit.
     """
-    prompt_ids = tokenizer.render(prompt)
+    prompt_ids = tokenizer.render(prompt, tokens_max=tokens_max)
     return prompt_ids + tokenizer.encode(prefix) if prefix else prompt_ids
 
 

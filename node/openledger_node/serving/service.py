@@ -147,14 +147,16 @@ class Serving:
         Raises:
             ProtocolError: it is refused; nothing was recorded.
         """
-        self._capacity(payer)  # a node that can't answer reads nothing first
+        tokens_max = self._capacity(payer).context_max  # a node that can't answer reads nothing first
         adapter = await trio.to_thread.run_sync(self.catalogue.resolve, request.model)
         if request.adapters and adapter:
             raise MalformedError(f"with {PARAM}, model must be the base, {self.base.name!r}", param="model")
         weighted = None
         if request.adapters:
             weighted = await trio.to_thread.run_sync(weighted_source, request, self.catalogue.find)
-        prompt_ids = await trio.to_thread.run_sync(render, self._tokenizer, request.prompt, request.prefix)
+        prompt_ids = await trio.to_thread.run_sync(
+            render, self._tokenizer, request.prompt, request.prefix, tokens_max
+        )
         max_tokens = grant_tokens(
             self._capacity(payer), num_prompt_tokens=len(prompt_ids), max_tokens=request.sampling.max_tokens
         )
