@@ -35,6 +35,11 @@ class ChildProcess:
         """Process id of the child."""
         return self._process.pid
 
+    @property
+    def status(self) -> int | None:
+        """The exit status of a process that has ended; None while it runs."""
+        return self._process.poll()
+
     def wait(self) -> int:
         """Wait until the process ends by itself, and return its exit status."""
         return self._process.wait()
