@@ -1,16 +1,19 @@
 """A child process that prints one line of JSON when it is ready, and ends with its parent."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import IO, Any, Self
 
-from .errors import NodeError
+from .errors import NodeError, explain_disk
 
 END_S = 10.0
 LOG_BYTES_MAX = 1 << 20
+
+log = logging.getLogger(__name__)
 
 
 class ChildProcess:
@@ -31,6 +34,11 @@ class ChildProcess:
     def process_id(self) -> int:
         """Process id of the child."""
         return self._process.pid
+
+    @property
+    def status(self) -> int | None:
+        """The exit status of a process that has ended; None while it runs."""
+        return self._process.poll()
 
     def wait(self) -> int:
         """Wait until the process ends by itself, and return its exit status."""
@@ -59,12 +67,12 @@ def start_process(
     Raises:
         NodeError: of class `failure`, if the process can't be started; the message says why.
     """
-    with _open_log(log_file) as log:
+    with _open_log(log_file) as output:
         process = subprocess.Popen(
             [sys.executable, "-m", module, *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=log,
+            stderr=output,
             text=True,
             encoding="utf-8",
             start_new_session=True,  # so that the terminal's Ctrl-C reaches the parent only
@@ -81,7 +89,19 @@ def start_process(
 def _open_log(file: Path | None) -> IO[str]:
     if file is None:
         return os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8")
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if file.exists() and file.stat().st_size > LOG_BYTES_MAX:
-        file.replace(file.with_suffix(".log.1"))
-    return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w", encoding="utf-8")
+    return os.fdopen(open_log(file, bytes_max=LOG_BYTES_MAX), "w", encoding="utf-8")
+
+
+def open_log(file: Path, *, bytes_max: int) -> int:
+    """Open the log of a child process and return its descriptor; a full one becomes `.log.1` first.
+
+    A child whose log can't be written runs all the same, because a full disk must not stop it.
+    """
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if file.exists() and file.stat().st_size > bytes_max:
+            file.replace(file.with_suffix(".log.1"))
+        return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError as error:
+        log.warning("%s; what %s would say is lost", explain_disk(error, file.parent), file.name)
+        return os.open(os.devnull, os.O_WRONLY)

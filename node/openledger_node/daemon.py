@@ -18,6 +18,7 @@ from .api.page import Page, Sessions
 from .api.server import bind_tcp, bind_unix, hang_up, serve_app, url_of
 from .api.traffic import Traffic
 from .api_key import api_key_file, load_api_key
+from .chain.dev.supervision import keep_running
 from .config import Config, LimitsConfig
 from .engine.absent import NoEngine
 from .engine.engine import Engine
@@ -93,6 +94,7 @@ class Daemon:
         self._home = home
         self._config = config
         self._output = output
+        self._devnet = home_network.devnet
         self._base = find_base(home, config.inference.base)
         self._ledger = ledger
         options = engine_options(home, config, self._base)
@@ -185,8 +187,13 @@ class Daemon:
                 nursery.start_soon(self._operator.pauses.run)
                 self._output.announce(self._listening(num_recovered))
                 nursery.start_soon(self._network.run, nursery)
+                if self._devnet:
+                    nursery.start_soon(keep_running, self._devnet)
                 await trio.to_thread.run_sync(self._factory.go_on)
-                await self._stop_requested.wait()
+                try:
+                    await self._stop_requested.wait()
+                finally:
+                    self._serving.drain()  # what waits for the ledger leaves it to the next start
                 await trio.to_thread.run_sync(self._factory.close, abandon_on_cancel=True)
                 await self._drain()  # then both servers end
             nursery.cancel_scope.cancel()

@@ -12,7 +12,7 @@ from typing import IO, Final
 
 import platformdirs
 
-from .errors import ConfigError
+from .errors import ConfigError, explain_disk
 
 HOME_VARIABLE = "OPENLEDGER_HOME"
 SOCKET_PATH_BYTES_MAX = 103 if sys.platform == "darwin" else 107  # sun_path less its closing zero
@@ -258,7 +258,17 @@ def write_private(file: Path, text: str, *, is_new: bool) -> None:
 
     Raises:
         FileExistsError: `is_new` is set and the file exists; it stays as it is.
+        DiskError: the disk is full or read-only; an earlier file stays as it is.
     """
+    try:
+        _write_private(file, text, is_new=is_new)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise explain_disk(error, file.parent) from error
+
+
+def _write_private(file: Path, text: str, *, is_new: bool) -> None:
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}.partial")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

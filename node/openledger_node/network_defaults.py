@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from openledger_protocol.epoch import Params
 
-from .config import Config, Origin, load_config
+from .config import AUTO_CONTEXT_MAX, Config, Origin, load_config
 from .errors import ConfigError, NodeError
 from .home import Home, write_private
 from .network_file import current_network
@@ -25,12 +25,14 @@ DEFAULTS: Final = Config()
 IN_PER_OUT: Final = (DEFAULTS.market.price_in_wei, DEFAULTS.market.price_out_wei)
 """The guide price is that of answer tokens; prompt tokens keep the shipped ratio to it."""
 
+CONTEXT: Final = "inference.context_max"
+
 FACTOR_MAX: Final[Mapping[str, int]] = {
     "market.price_in_wei": 1_000,
     "market.price_out_wei": 1_000,
     "market.credit_tokens_max": 16,
     "payer.deposit_wei": 10,
-    "inference.context_max": 16,
+    CONTEXT: 16,
 }
 """By setting: a value so many times greater or smaller than the shipped one is not taken from the network."""
 
@@ -52,8 +54,9 @@ def defaults_of(params: Params, epoch: int) -> NetworkDefaults:
         "market.price_out_wei": price_out,
         "market.credit_tokens_max": params.credit_tokens_max,
         "payer.deposit_wei": max(DEFAULTS.payer.deposit_wei, params.min_deposit_wei),
-        "inference.context_max": params.least_context,
     }
+    if params.least_context > AUTO_CONTEXT_MAX:  # up to there, a context that is chosen by itself is long enough
+        wanted[CONTEXT] = params.least_context
     found = {name: value for name, value in wanted.items() if _is_plausible(name, value)}
     doubts = tuple(
         f"the network's value of [{name.replace('.', '] ', 1)} is {wanted[name]:,}, far from the usual "
@@ -115,7 +118,7 @@ def _file(home: Home, network: str) -> Any:
 
 def _is_plausible(name: str, value: int) -> bool:
     """True if the setting takes a value, and it is not far from the shipped one."""
-    if name not in FACTOR_MAX:
+    if name not in FACTOR_MAX or (name == CONTEXT and value <= AUTO_CONTEXT_MAX):
         return False
     shipped, factor = _shipped(name), FACTOR_MAX[name]
     try:
@@ -126,6 +129,8 @@ def _is_plausible(name: str, value: int) -> bool:
 
 
 def _shipped(name: str) -> int:
+    if name == CONTEXT:
+        return AUTO_CONTEXT_MAX
     table, key = name.split(".", 1)
     value: int = getattr(getattr(DEFAULTS, table), key)
     return value

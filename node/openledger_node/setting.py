@@ -15,6 +15,7 @@ class Setting:
     help: str
     low: float | None = None
     high: float | None = None
+    gap: float | None = None  # values between 0, which means another thing, and this one are out of bounds
     choices: Callable[[], list[str]] | None = None
 
 
@@ -40,6 +41,8 @@ def checked(name: str, source: str, value: object, hint: type, about: Setting) -
             raise ConfigError(f"{name} ({source}) is nan, which is not a number")
         if about.low is not None and value < about.low:
             raise ConfigError(f"{name} ({source}) is {value}: the least is {about.low:g}")
+        if about.gap is not None and 0 < value < about.gap:
+            raise ConfigError(f"{name} ({source}) is {value}: the least is {about.gap:g}, or 0")
         if about.high is not None and value > about.high:
             raise ConfigError(f"{name} ({source}) is {value}: the most is {about.high:g}")
     return value

@@ -94,9 +94,7 @@ class Api:
 
 
 @asynccontextmanager
-async def open_api(
-    *, body_s: float = 30.0, door: Any = None, is_ready: bool = True, load_step: str | None = None
-) -> AsyncIterator[Api]:
+async def open_api(*, body_s: float = 30.0, door: Any = None, load_step: str | None = None) -> AsyncIterator[Api]:
     """The API in front of `door`, which lets nobody in unless it is given."""
     sessions = Sessions(port=PORT, now_s=time.monotonic)
     session = sessions.open(sessions.draw_code())
@@ -111,7 +109,7 @@ async def open_api(
             return "openledger_ready 1\n"
 
         app: Any = build_api(
-            door or EmptyDoor(is_ready=is_ready),
+            door or EmptyDoor(is_ready=load_step is None),
             nursery,
             key=KEY,
             body_bytes_max=BODY_BYTES_MAX,

@@ -17,7 +17,12 @@ class WordTokenizer:
         self._ids: dict[str, int] = {}
 
     def render(
-        self, prompt: tuple[Message, ...] | str, tooling: Tooling | None = None, thinking: bool | None = None
+        self,
+        prompt: tuple[Message, ...] | str,
+        tooling: Tooling | None = None,
+        thinking: bool | None = None,
+        *,
+        tokens_max: int = 0,
     ) -> tuple[int, ...]:
         """A line a turn."""
         return self.encode(prompt if isinstance(prompt, str) else "\n".join(turn.content for turn in prompt))

@@ -12,6 +12,8 @@ from starlette.exceptions import HTTPException
 
 from openledger_protocol.errors import ProtocolError
 
+from ..contained import refusal_of
+from ..errors import NodeError
 from . import openai
 
 CODES: Mapping[int, str] = {
@@ -52,7 +54,10 @@ def add_refusals(app: FastAPI) -> None:
     """Make every failure in the routes answer in the same form."""
 
     @app.exception_handler(ProtocolError)
-    async def refuse(http: Request, error: ProtocolError) -> JSONResponse:
+    @app.exception_handler(NodeError)
+    @app.exception_handler(OSError)
+    async def refuse(http: Request, failure: ProtocolError | NodeError | OSError) -> JSONResponse:
+        error = refusal_of(failure)
         status = openai.status_of(error)
         is_passing = error.retryable and status != openai.PAYMENT_REQUIRED  # money does not come by waiting
         headers = {"Retry-After": str(openai.RETRY_AFTER_S)} if is_passing else None

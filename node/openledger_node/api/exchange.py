@@ -20,6 +20,7 @@ from openledger_protocol.errors import ProtocolError
 from openledger_protocol.inference import Completion, InferenceRequest, TokenChunk, TokenLogprob, ToolCall
 from openledger_protocol.primitives import RequestId
 
+from ..contained import contained
 from ..market.router import RemoteRequest, Router
 from ..serving.admission import Admitted
 from ..serving.answer_parts import AnswerParts, Part, ReasoningPart, TextPart, ToolCallArguments, ToolCallStart
@@ -319,7 +320,7 @@ def _start(
     router: Router, nursery: trio.Nursery, request: InferenceRequest, admitted: Admitted | RemoteRequest
 ) -> AnswerExchange:
     send, answers = open_channel(admitted.request)
-    nursery.start_soon(router.handle, admitted, send)
+    nursery.start_soon(contained, router.handle, admitted, send)
     form = router.answer_format(request)
     reader = None if form.is_plain else AnswerParts(form, call_id=draw_call_id)
     if not isinstance(admitted, Admitted):

@@ -14,7 +14,7 @@ from ..errors import NodeError
 from ..ledger.sums import MoneySums
 from ..machine import resident_bytes
 from ..market.overview import MarketView
-from ..network.service import MoneyStatus
+from ..network.money_status import MoneyStatus
 from ..operator.status import NodeParts
 from ..serving.measures import Histogram, Measures
 from .exposition import Distribution, Family, Reading, Sample, exposition

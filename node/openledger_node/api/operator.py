@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from openledger_protocol.errors import MalformedError, ProtocolError
 
+from ..contained import contained, log_failure, why_failed
 from ..errors import NodeError
 from ..network.service import NetworkService
 from ..operator.adapter_library import LibraryService
@@ -75,8 +76,9 @@ def build_operator(
 
     @app.exception_handler(NodeError)
     @app.exception_handler(ProtocolError)
-    async def refuse(_: Request, error: NodeError | ProtocolError) -> JSONResponse:
-        return JSONResponse(refusal(error), status_code=REFUSED)
+    @app.exception_handler(OSError)
+    async def refuse(_: Request, error: NodeError | ProtocolError | OSError) -> JSONResponse:
+        return JSONResponse(refusal(why_failed(error)), status_code=REFUSED)
 
     return app
 
@@ -206,7 +208,7 @@ def _add_money(app: FastAPI, network: NetworkService, nursery: trio.Nursery) -> 
     async def ask_as_guest(body: ChatBody) -> StreamingResponse:
         """An answer that the guest buys, as lines of JSON: pieces of text, then the receipt or an error."""
         send, receive = trio.open_memory_channel[Line](BUFFERED_LINES)
-        nursery.start_soon(_buy, network, body, send)
+        nursery.start_soon(contained, _buy, network, body, send)
         return StreamingResponse(_lines(receive), media_type="application/x-ndjson")
 
 
@@ -221,8 +223,9 @@ async def _buy(network: NetworkService, body: ChatBody, send: "trio.MemorySendCh
         try:
             request = request_from_chat(body, seed=secrets.randbits(64))
             last = await network.ask_as_guest(request, show)
-        except (NodeError, ProtocolError) as error:
-            last = refusal(error)
+        except Exception as error:  # its reader gets the reason, and the node goes on
+            log_failure(error)
+            last = refusal(why_failed(error))
         with suppress(trio.BrokenResourceError):
             await send.send(last)
 

@@ -142,7 +142,7 @@ def _num_blocks(settings: BackendSettings) -> int:
     """The number of blocks that the settings allow; no memory is taken before a block is written."""
     if settings.kv_cache_bytes:
         return max(1, settings.kv_cache_bytes // BLOCK_BYTES)
-    return settings.batch_max * -(-settings.context_max // BLOCK_TOKENS)
+    return settings.blocks_wanted(settings.context_max)
 
 
 def _drawn(digest: bytes, draw: Draw, *, is_endless: bool) -> Drawn:

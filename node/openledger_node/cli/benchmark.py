@@ -51,12 +51,12 @@ def benchmark(
     config, _ = load_config(home.config_file)
     base = find_base(home, config.inference.base)
     work = BenchmarkWork(prompt_tokens=prompt_tokens, answer_tokens=answer_tokens, rank=rank, is_shared=share)
-    if work.num_tokens > config.inference.context_max:
-        raise ConfigError(
-            f"prompt and answer are {work.num_tokens} tokens together but [inference] context_max is "
-            f"{config.inference.context_max}: raise it, or ask for fewer"
-        )
     options, load = engine_options(home, config, base), os.getloadavg()[0]
+    if work.num_tokens > (context := options.settings.context_max):
+        raise ConfigError(
+            f"prompt and answer are {work.num_tokens} tokens together but [inference] context_max allows {context}: "
+            "raise it, or ask for fewer"
+        )
     with claim_home(home, "benchmark"), StepBar() as report:
         figures = run_benchmark(options, work, home.root, report)
     if as_json:

@@ -43,8 +43,10 @@ def pause(
     if as_json:
         emit_json("pause", answer)
         return
-    until = answer["paused"]["until"]
+    until, not_kept = answer["paused"]["until"], answer["paused"]["not_kept"]
     say(f"paused{f' until {until}' if until else ''}; to take requests again: `openledger-node resume`")
+    if not_kept:
+        say(f"[yellow]warning[/] a restart would end this pause: {plain(not_kept)}")
 
 
 def resume(as_json: Json = False) -> None:
@@ -53,11 +55,13 @@ def resume(as_json: Json = False) -> None:
     answer = ask_daemon(home, "POST", "/resume", {})
     if answer is None:
         forget_pause(home)
-        answer = {"state": "stopped", "paused": None}
+        answer = {"state": "stopped", "paused": None, "not_kept": None}
     if as_json:
         emit_json("pause", answer)
         return
     say(plain(answer["paused"]["why"]) if answer["paused"] else f"resumed: {answer['state']}")
+    if answer["not_kept"]:
+        say(f"[yellow]warning[/] the next start will be paused again: {plain(answer['not_kept'])}")
 
 
 def _pause_stopped(home: Home, duration_s: float | None) -> dict[str, Any]:

@@ -176,7 +176,8 @@ def _engine_lines(fields: dict[str, Any]) -> dict[str, str]:
         f"{engine['tokens_per_s']:.0f} tokens/s" if engine["tokens_per_s"] else "",
         f"first token {ttft:,.0f} ms" if ttft else "",
         f"{engine['base_bytes'] / GIB:.1f} GiB" if engine["base_bytes"] else "",
-        f"room for {num_tokens:,} tokens of context" if num_tokens else "",
+        f"up to {engine['context_max']:,} tokens of context a request" if engine["context_max"] else "",
+        f"room for {num_tokens:,} of all requests" if num_tokens else "",
         f"restarted {counted(engine['restarts'], 'time')}" if engine["restarts"] else "",
     ]
     requests = fields["requests"]

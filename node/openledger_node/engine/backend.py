@@ -17,6 +17,10 @@ BLOCK_TOKENS = 16
 """Tokens a block of the KV cache, which is the unit of allocation and of sharing."""
 
 
+USUAL_CONTEXT: Final = 2_048
+"""Tokens of a usual conversation, for which the memory of a batch is reserved."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendSettings:
     """Settings with which a backend is opened."""
@@ -29,7 +33,8 @@ class BackendSettings:
     context_max: int
     device_bytes_max: int = 0  # the owner's cap on a GPU's memory; 0: none
     reserve_bytes: int = 0  # of GPU memory that an automatic KV cache leaves to steps and adapters
-    kv_cache_bytes: int = 0  # for keys and values; 0: enough for `batch_max` sequences of `context_max` tokens
+    kv_cache_bytes: int = 0  # for keys and values; 0: as `blocks_wanted` says
+    is_auto_context: bool = False  # `context_max` was chosen by a plan, so that less than it is no fault
     adapter_bytes: int = 1 << 30  # for adapters on the device, for backends that allocate it at the start
     prefill_tokens_max: int = 512  # prompt tokens of a step, for backends that measure the largest step
     quantisation: str = "auto"  # of the base: auto, none, int8, int4, nf4
@@ -41,6 +46,14 @@ class BackendSettings:
     adapter_rank_max: int = 64  # the largest rank in the library at the start, for backends that reserve by rank
     server_url: str | None = None  # of a server that the operator runs, for backends that use one
     server_command: str = ""  # starts such a server, with extra arguments; used if server_url is None
+
+    def blocks_wanted(self, context: int) -> int:
+        """Blocks of a KV cache whose size is not set: a batch of whole contexts, each in blocks of its own.
+
+        Of an automatic context, a batch of usual ones is enough, and at least one whole context.
+        """
+        usual = min(context, USUAL_CONTEXT) if self.is_auto_context else context
+        return max(-(-context // BLOCK_TOKENS), self.batch_max * -(-usual // BLOCK_TOKENS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

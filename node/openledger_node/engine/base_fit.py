@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..config import Config, InferenceConfig, LimitsConfig
-from ..errors import ConfigError
+from ..errors import ConfigError, ModelError
 from ..machine import Machine, look_at_machine
-from ..models.decoder_config import DecoderConfig
+from ..models.config_fields import stated_context
+from ..models.decoder_config import DecoderConfig, read_config
 from ..models.known_bases import KNOWN_BASES, KnownBase
-from .backend import BackendSettings
+from .backend import USUAL_CONTEXT, BackendSettings
 from .budget import LEAST_BYTES, MemoryPlan, fit, is_on_gpu, needs_of, number_bytes_of, plan_memory, runs_kernels
 from .memory_plan import memory_needs
 
@@ -21,6 +22,9 @@ FORMS = ("none", "int8", "int4")
 
 STORED_FORMS = ("none", AUTO)
 """The same for a base whose files are narrow; "auto" serves it as it is stored."""
+
+UNPLANNED_CONTEXT = 8_192
+"""The longest context that is chosen for a backend or a base whose memory is not planned here."""
 
 PLANNED_BACKENDS = ("auto", "torch_lora")
 """Others divide the memory themselves, or use several cards."""
@@ -75,7 +79,27 @@ def room_on(machine: Machine, inference: InferenceConfig, limits: LimitsConfig) 
     return Room(size_bytes=min(there, cap or there), on_gpu=card is not None, has_kernels=has_kernels)
 
 
-def fit_here(settings: BackendSettings, config: Config, folder: Path | None) -> tuple[BackendSettings, int]:
+def context_here(config: Config, folder: Path | None, backend: str) -> int:
+    """Choose the context of the base in `folder` on this machine, for a `backend` that does not choose it itself."""
+    if folder is None:
+        return USUAL_CONTEXT  # the fake has no limit, and no memory
+    try:
+        base = read_config(folder)
+    except ModelError:  # another architecture: its memory can't be planned
+        return min(UNPLANNED_CONTEXT, stated_context(folder) or USUAL_CONTEXT)
+    room = room_on(look_at_machine(), config.inference, config.limits)
+    try:
+        plan = plan_memory(
+            base, config.inference, cap_bytes=room.size_bytes, on_gpu=room.on_gpu, has_kernels=room.has_kernels
+        )
+    except ConfigError:  # a program may leave the memory until the base is loaded
+        return min(USUAL_CONTEXT, base.context_max)
+    return plan.context if backend in PLANNED_BACKENDS else min(UNPLANNED_CONTEXT, plan.context)
+
+
+def fit_here(
+    settings: BackendSettings, config: Config, folder: Path | None, backend: str = "torch_lora"
+) -> tuple[BackendSettings, int]:
     """Divide the owner's limit; without one, what other programs leave of a card now, if the base fits there.
 
     Returns:
@@ -88,7 +112,11 @@ def fit_here(settings: BackendSettings, config: Config, folder: Path | None) -> 
     on_gpu = is_on_gpu(inference.device)
     cap_bytes = limits.vram_bytes if on_gpu else limits.ram_bytes
     cache = Path(settings.cache_folder) if settings.cache_folder else None
-    needs = needs_of(folder, inference, on_gpu=on_gpu, has_kernels=on_gpu and runs_kernels(inference, cache))
+    if settings.is_auto_context:
+        settings = replace(settings, context_max=context_here(config, folder, backend))
+    context = settings.context_max if settings.is_auto_context else 0
+    has_kernels = on_gpu and runs_kernels(inference, cache)
+    needs = needs_of(folder, inference, on_gpu=on_gpu, has_kernels=has_kernels, context=context)
     adapter_bytes = inference.adapter_cache_bytes
     if on_gpu and not cap_bytes and needs.full_kv_bytes and inference.backend in PLANNED_BACKENDS:
         room = room_on(look_at_machine(), inference, limits)

@@ -2,22 +2,27 @@
 
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ..card import find_torch, has_card_for, missing_for_kernels
-from ..config import InferenceConfig
+from ..config import AUTO_CONTEXT_MAX, InferenceConfig
 from ..errors import ConfigError, ModelError
 from ..home import Home
 from ..machine import has_bfloat16
 from ..models.bases import weight_files
 from ..models.decoder_config import DecoderConfig, read_config
-from .backend import BackendSettings
+from .backend import USUAL_CONTEXT, BackendSettings
 from .kernel_verdict import read_verdict
 from .memory_plan import MemoryNeeds, adapter_bytes_of, memory_needs, token_bytes_of
 
 KV_PART_PERCENT = 75
 """Of the memory that a cap leaves beside the base, this part is for keys and values, and the rest for adapters."""
+
+ADAPTERS_BESIDE = 4
+"""A longer context never leaves fewer adapters than this on the device, where a usual one leaves as many."""
 
 PLAN_RANK = 16
 """The rank of the adapters in a plan; most published ones have 8 to 32."""
@@ -95,6 +100,7 @@ class MemoryPlan:
     """The room that a base leaves under a cap."""
 
     base_bytes: int
+    context: int  # tokens of the longest sequence
     kv_tokens: int  # that the KV cache holds, of all sequences together
     num_adapters: int  # of rank PLAN_RANK on all linear maps that stay on the device
 
@@ -104,25 +110,60 @@ def plan_memory(
 ) -> MemoryPlan:
     """Plan a base on torch_lora under a cap, before anything is downloaded or loaded.
 
+    An automatic context is the longest that fits and still leaves room for the adapters beside usual ones.
+
     Raises:
         ConfigError: the base leaves too little of the cap.
     """
+    plan = partial(_plan, config, settings, cap_bytes=cap_bytes, on_gpu=on_gpu, has_kernels=has_kernels)
+    if settings.context_max:
+        return plan(0)
+    usual = plan(min(USUAL_CONTEXT, config.context_max))
+    context = min(AUTO_CONTEXT_MAX, config.trained_context)
+    while context > usual.context:
+        with suppress(ConfigError):
+            found = plan(context)
+            if found.context == context and found.num_adapters >= min(usual.num_adapters, ADAPTERS_BESIDE):
+                return found
+        context = max(usual.context, context // 2)
+    return usual
+
+
+def _plan(
+    config: DecoderConfig,
+    settings: InferenceConfig,
+    context: int,
+    *,
+    cap_bytes: int,
+    on_gpu: bool,
+    has_kernels: bool,
+) -> MemoryPlan:
+    """Plan with a context of so many tokens, or with that of the settings if it is 0."""
     number_bytes = number_bytes_of(settings.dtype, on_gpu=on_gpu)
-    needs = memory_needs(config, settings, is_on_gpu=on_gpu, number_bytes=number_bytes, has_kernels=has_kernels)
+    needs = memory_needs(
+        config,
+        settings,
+        is_on_gpu=on_gpu,
+        number_bytes=number_bytes,
+        has_kernels=has_kernels,
+        context=context,
+    )
     wanted = BackendSettings(
         base_folder=None,
         device=settings.device,
         dtype=settings.dtype,
         threads=0,
         batch_max=settings.batch_max,
-        context_max=settings.context_max,
+        context_max=context or settings.context_max,
         kv_cache_bytes=settings.kv_cache_bytes,
         quantisation=settings.quantisation,
     )
     fitted, adapter_bytes = fit(wanted, settings.adapter_cache_bytes, cap_bytes=cap_bytes, needs=needs)
+    kv_tokens = fitted.kv_cache_bytes // token_bytes_of(config, number_bytes)
     return MemoryPlan(
         base_bytes=needs.base_bytes,
-        kv_tokens=fitted.kv_cache_bytes // token_bytes_of(config, number_bytes),
+        context=min(wanted.context_max, config.context_max, kv_tokens),
+        kv_tokens=kv_tokens,
         num_adapters=adapter_bytes // adapter_bytes_of(config, PLAN_RANK, number_bytes),
     )
 
@@ -137,7 +178,7 @@ def _too_large(settings: BackendSettings, cap_bytes: int, needs: MemoryNeeds) ->
 
 
 def needs_of(
-    folder: Path | None, settings: InferenceConfig, *, on_gpu: bool, has_kernels: bool = False
+    folder: Path | None, settings: InferenceConfig, *, on_gpu: bool, has_kernels: bool = False, context: int = 0
 ) -> MemoryNeeds:
     """The needs of the base in `folder`; of an architecture that torch_lora does not know, the size of its files."""
     if folder is None:
@@ -147,7 +188,14 @@ def needs_of(
     except ModelError:  # the engine says what is wrong with it
         return MemoryNeeds(base_bytes=base_bytes_on_disk(folder))
     number_bytes = number_bytes_of(settings.dtype, on_gpu=on_gpu)
-    return memory_needs(config, settings, is_on_gpu=on_gpu, number_bytes=number_bytes, has_kernels=has_kernels)
+    return memory_needs(
+        config,
+        settings,
+        is_on_gpu=on_gpu,
+        number_bytes=number_bytes,
+        has_kernels=has_kernels,
+        context=context,
+    )
 
 
 def is_on_gpu(device: str) -> bool:

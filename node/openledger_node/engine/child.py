@@ -10,6 +10,7 @@ from pathlib import Path
 
 import trio
 
+from ..child_process import open_log
 from . import frames
 from .frames import Event
 
@@ -139,10 +140,7 @@ def tail_of(log_file: Path) -> str:
 
 @contextlib.contextmanager
 def _open_log(file: Path) -> Iterator[int]:
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if file.exists() and file.stat().st_size > LOG_BYTES_MAX:
-        file.replace(file.with_suffix(".log.1"))
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    descriptor = open_log(file, bytes_max=LOG_BYTES_MAX)
     try:
         yield descriptor
     finally:

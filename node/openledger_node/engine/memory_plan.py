@@ -1,11 +1,12 @@
 """The memory that a base needs, before its first byte is loaded: arithmetic on its configuration and the settings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..config import InferenceConfig
 from ..machine import usable_bytes
 from ..models.adapter_files.layout import RANK_MAX
 from ..models.decoder_config import DecoderConfig
+from .backend import USUAL_CONTEXT
 
 MIB = 1 << 20
 
@@ -78,15 +79,20 @@ def memory_needs(
     is_on_gpu: bool,
     number_bytes: int,
     has_kernels: bool = False,
+    context: int = 0,
 ) -> MemoryNeeds:
     """The needs of a base on torch_lora; `number_bytes`: the bytes of a number in the serving format.
 
+    `context`: the tokens of the longest sequence, where a plan has chosen them; 0: those of the settings.
     `has_kernels`: the card runs `backends/cuda`, which has each adapter once, widens no matrix and copies no keys.
     On a CPU the base's pages, the context and the stacks are the system's, which takes them only as they are used.
     """
     quantisation = served_quantisation(config, settings.quantisation, is_on_gpu=is_on_gpu, number_bytes=number_bytes)
     base_bytes, load_bytes = _base_bytes(config, quantisation, number_bytes, is_on_gpu=is_on_gpu)
-    full_kv_bytes = settings.batch_max * _context(config, settings) * token_bytes_of(config, number_bytes)
+    usual = _context(config, settings)
+    settings = replace(settings, context_max=context or settings.context_max)
+    kv_tokens = max(_context(config, settings), settings.batch_max * usual)
+    full_kv_bytes = kv_tokens * token_bytes_of(config, number_bytes)
     if not is_on_gpu:
         return MemoryNeeds(base_bytes=base_bytes, load_bytes=load_bytes, full_kv_bytes=full_kv_bytes)
     return MemoryNeeds(
@@ -204,7 +210,7 @@ def _kernel_pass_bytes(config: DecoderConfig, number_bytes: int, *, tokens: int,
 
 
 def _context(config: DecoderConfig, settings: InferenceConfig) -> int:
-    return min(settings.context_max, config.context_max)
+    return min(settings.context_max or USUAL_CONTEXT, config.context_max)
 
 
 def _widest_map(config: DecoderConfig) -> int:

@@ -8,7 +8,7 @@ import trio
 
 from openledger_protocol.primitives import Digest
 
-from ..config import Config
+from ..config import AUTO_CONTEXT_MAX, Config
 from ..home import Home
 from ..machine import look_at_machine
 from ..models.adapter_source import AdapterSource
@@ -82,7 +82,7 @@ def engine_options(home: Home, config: Config, base: Base) -> EngineOptions:
         on_gpu = inference.device != "cpu" and look_at_machine().card is not None
         settings = replace(settings, device_bytes_max=limits.vram_bytes if on_gpu else limits.ram_bytes)
     else:
-        settings, adapter_cache_bytes = fit_here(settings, config, base.folder)
+        settings, adapter_cache_bytes = fit_here(settings, config, base.folder, backend)
     return EngineOptions(
         backend=backend,
         settings=settings,
@@ -108,7 +108,8 @@ def _backend_settings(home: Home, config: Config, base: Base, backend: str) -> B
         dtype=inference.dtype,
         threads=inference.threads,
         batch_max=inference.batch_max,
-        context_max=inference.context_max,
+        context_max=inference.context_max or AUTO_CONTEXT_MAX,
+        is_auto_context=not inference.context_max,
         kv_cache_bytes=inference.kv_cache_bytes,
         prefill_tokens_max=inference.prefill_tokens_max,
         quantisation=inference.quantisation,

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import os
 import re
 from collections.abc import Mapping
 from itertools import takewhile
@@ -11,7 +12,7 @@ from typing import Protocol
 from jinja2 import TemplateError
 from tokenizers import Tokenizer as FileTokenizer
 
-from openledger_protocol.errors import MalformedError
+from openledger_protocol.errors import MalformedError, RequestTooLongError
 from openledger_protocol.inference import Message, Tooling
 
 from ..errors import ModelError
@@ -29,6 +30,8 @@ _PRINTED = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 _OTHERS = [byte for byte in range(0x100) if byte not in _PRINTED]
 BYTE_OF_LETTER = {chr(byte): byte for byte in _PRINTED} | {chr(0x100 + n): byte for n, byte in enumerate(_OTHERS)}
 """GPT-2's alphabet for bytes in byte-level tokenizers: a printable byte is itself, the others follow from U+0100."""
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # our batches have one text, and threads survive no fork
 
 _FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")
 
@@ -48,9 +51,17 @@ class Tokenizer(Protocol):
         """The ways in which the base takes tools, and writes calls and reasoning."""
 
     def render(
-        self, prompt: tuple[Message, ...] | str, tooling: Tooling | None = None, thinking: bool | None = None
+        self,
+        prompt: tuple[Message, ...] | str,
+        tooling: Tooling | None = None,
+        thinking: bool | None = None,
+        *,
+        tokens_max: int = 0,
     ) -> tuple[int, ...]:
-        """Tokenise a rendered conversation, or a raw text: the canonical ids of a prompt."""
+        """Tokenise a rendered conversation, or a raw text: the canonical ids of a prompt.
+
+        A text that is too long for `tokens_max` by its bytes alone is not tokenised; 0 is no limit.
+        """
 
     def encode(self, text: str) -> tuple[int, ...]:
         """The canonical ids of a text, without a template or added special tokens."""
@@ -111,6 +122,7 @@ class BaseTokenizer:
         self._tokenizer = tokenizer
         self._template = ChatTemplate(template, special) if template else None
         self._is_byte_level = b"ByteLevel" in (tokenizer.decoder.__getstate__() if tokenizer.decoder else b"")
+        self._token_bytes_max = token_bytes_max(tokenizer) if self._is_byte_level else 0
         added = tokenizer.get_added_tokens_decoder()
         self._added = {number: token.content for number, token in added.items()}
         self._shown = {
@@ -123,22 +135,49 @@ class BaseTokenizer:
         return self._template.style if self._template else ChatStyle()
 
     def render(
-        self, prompt: tuple[Message, ...] | str, tooling: Tooling | None = None, thinking: bool | None = None
+        self,
+        prompt: tuple[Message, ...] | str,
+        tooling: Tooling | None = None,
+        thinking: bool | None = None,
+        *,
+        tokens_max: int = 0,
     ) -> tuple[int, ...]:
         """Render with the base's chat template, ending with the start of the assistant's turn.
 
         Raises:
             MalformedError: the template refuses the conversation, or the base has none.
+            RequestTooLongError: the text has more bytes than `tokens_max` tokens can have.
         """
         if isinstance(prompt, str):
-            return tuple(self._tokenizer.encode(prompt).ids)
+            self._check_bytes(prompt, tokens_max)
+            return self._ids(prompt, has_special=True)
         if self._template is None:
             raise MalformedError("this base has no chat template: use /v1/completions")
-        return self.encode(self._template.render(prompt, tooling, thinking))
+        return self._encode_within(self._template.render(prompt, tooling, thinking), tokens_max)
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Tokenise without adding special tokens; special tokens that the text spells out are recognised."""
-        return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        return self._ids(text, has_special=False)
+
+    def _encode_within(self, text: str, tokens_max: int) -> tuple[int, ...]:
+        self._check_bytes(text, tokens_max)
+        return self.encode(text)
+
+    def _check_bytes(self, text: str, tokens_max: int) -> None:
+        """Refuse a text that can't fit, before seconds are spent on it."""
+        if not tokens_max or not self._token_bytes_max or len(text) <= tokens_max:
+            return
+        if (least := -(-len(text.encode()) // self._token_bytes_max)) > tokens_max:
+            raise RequestTooLongError(
+                f"the prompt has more than {least} tokens; with its answer it may have {tokens_max} here",
+                num_prompt_tokens=least,
+                context_max=tokens_max,
+            )
+
+    def _ids(self, text: str, *, has_special: bool) -> tuple[int, ...]:
+        # NOTE: `encode` holds Python's lock, for seconds over a long text; a batch of one does not.
+        (encoding,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=has_special)
+        return tuple(encoding.ids)
 
     def decoder(self) -> "BaseDecoder":
         """Start a new answer."""
@@ -161,6 +200,28 @@ class BaseTokenizer:
         else:
             spelled = piece.replace("▁", " ").encode()
         return spelled.decode(errors="replace"), spelled
+
+
+def token_bytes_max(tokenizer: FileTokenizer) -> int:
+    """The most bytes of a text that one token of a byte-level vocabulary stands for; 0 if there is no such bound.
+
+    There is none if something drops or changes a part of the text before it is split.
+    """
+    vocabulary = tokenizer.get_vocab(with_added_tokens=False)
+    added = tokenizer.get_added_tokens_decoder().values()
+    splitter = tokenizer.pre_tokenizer.__getstate__() if tokenizer.pre_tokenizer else b""
+    is_lossless = (
+        tokenizer.normalizer is None
+        and tokenizer.truncation is None
+        and b"ByteLevel" in splitter
+        and b"Removed" not in splitter
+        and b"Whitespace" not in splitter
+        and BYTE_OF_LETTER.keys() <= vocabulary.keys()
+        and not any(token.lstrip or token.rstrip for token in added)  # they take in the white space around them
+    )
+    if not is_lossless:
+        return 0
+    return max((*map(len, vocabulary), *(len(token.content.encode()) for token in added)))  # a letter is a byte
 
 
 class BaseDecoder:
@@ -207,7 +268,12 @@ class ByteTokenizer:
     style = ChatStyle()
 
     def render(
-        self, prompt: tuple[Message, ...] | str, tooling: Tooling | None = None, thinking: bool | None = None
+        self,
+        prompt: tuple[Message, ...] | str,
+        tooling: Tooling | None = None,
+        thinking: bool | None = None,
+        *,
+        tokens_max: int = 0,
     ) -> tuple[int, ...]:
         """Render a conversation as one line of `role: content` for each turn."""
         if isinstance(prompt, str):

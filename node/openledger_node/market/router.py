@@ -12,7 +12,8 @@ from openledger_protocol.errors import OverloadedError, ProtocolError, Unavailab
 from openledger_protocol.inference import Completion, InferenceRequest, ServedModel, TokenChunk
 from openledger_protocol.primitives import BASE_ONLY, RequestId
 
-from ..errors import ChainError
+from ..contained import log_failure, refusal_of
+from ..errors import LedgerError
 from ..ledger.jobs import Job
 from ..ledger.ledger import Ledger
 from ..serving.admission import Admitted, prompt_ids_of
@@ -221,18 +222,22 @@ class Router:
                 has_left = True
                 raise _LeftError from None
 
-        await trio.to_thread.run_sync(jobs.start, self._job(remote))
         last: Completion | Failure
         try:
+            await trio.to_thread.run_sync(jobs.start, self._job(remote))
             last = _completion(request, self._serving.base.name, await market.answer(remote.requested, show))
         except _LeftError:
             last = Failure(error=UnavailableError("its reader left"))
         except ProtocolError as error:
             last = Failure(error=error)
-        except ChainError as error:
-            last = Failure(error=UnavailableError(str(error)))
+        except Exception as error:  # its requester gets the reason, and the node goes on
+            log_failure(error)
+            last = Failure(error=refusal_of(error))
         self._serving.measures.note(_bought(last, began_ns, first_ns))
-        await trio.to_thread.run_sync(self._close_job, request.request_id, last, first_ns)
+        try:
+            await trio.to_thread.run_sync(self._close_job, request.request_id, last, first_ns)
+        except LedgerError as error:  # the answer is paid and here; the next start closes its row
+            log_failure(error)
         if not has_left:
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await send.send(last)

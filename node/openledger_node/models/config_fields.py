@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,17 @@ def read_fields(folder: Path) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise ModelError(f"{file} is not a JSON object: pull the base again, or choose another one")
     return fields
+
+
+def stated_context(folder: Path) -> int:
+    """The tokens of context that a config.json of any architecture states; 0 if it states none that can be read."""
+    with suppress(ModelError):
+        fields = read_fields(folder)
+        inner = fields.get("text_config")
+        found = {**fields, **(inner if isinstance(inner, dict) else {})}.get("max_position_embeddings")
+        if isinstance(found, int) and found > 0:
+            return found
+    return 0
 
 
 def check_sizes(fields: Mapping[str, Any], name: str) -> None:

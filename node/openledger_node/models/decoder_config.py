@@ -121,6 +121,14 @@ class DecoderConfig:
         return replace(self, window=0) if context <= self.window else self
 
     @property
+    def trained_context(self) -> int:
+        """The longest context at which short sequences are still answered as in training.
+
+        Beyond it, a longrope turns every token by other factors.
+        """
+        return self.rope.original_context if self.rope.type == "longrope" else self.context_max
+
+    @property
     def variants(self) -> tuple[str, ...]:
         """The names of its differences from Llama."""
         other = [each.name for each in fields(self) if getattr(self, each.name) != each.default]

@@ -1,5 +1,6 @@
 """Everything this node runs to take part in the peer network: connections, advertisements, bids and adapters."""
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -17,9 +18,10 @@ from openledger_protocol.wire.frames import wire_name
 
 from ..attribution.registry import AdapterRegistry, is_published
 from ..config import Config, MarketConfig
+from ..contained import why_failed
 from ..engine.engine import Engine
 from ..engine.tokenizer import Tokenizer
-from ..errors import NodeError
+from ..errors import LedgerError, NodeError
 from ..home import Home
 from ..market.advertiser import Advertiser, Snapshot
 from ..market.bidder import Bidder
@@ -52,6 +54,8 @@ REFUSE_TIMEOUT_S: Final = 5.0
 
 PRICED_MAX: Final = 64
 """The most adapters whose price is compared with other nodes'."""
+
+log = logging.getLogger(__name__)
 
 
 class PeerService:
@@ -341,10 +345,13 @@ class PeerService:
         """Measure the node's speeds and find the adapters that it may sell, every few seconds."""
         while True:
             waited = set(self._serving.waited_for_load)  # bids add the load themselves, while it must be waited for
-            self._speeds = speeds_of(
-                [job for job in await self._serving.jobs(NEWEST) if job.request_id not in waited]
-            )
-            self._sellable = await trio.to_thread.run_sync(self._find_all_sellable)
+            try:
+                self._speeds = speeds_of(
+                    [job for job in await self._serving.jobs(NEWEST) if job.request_id not in waited]
+                )
+                self._sellable = await trio.to_thread.run_sync(self._find_all_sellable)
+            except (LedgerError, OSError) as error:
+                log.warning("this node's speeds and adapters are as they were: %s", why_failed(error))
             await trio.sleep(REFRESH_EVERY_S)
 
     def _find_all_sellable(self) -> tuple[Adapter, ...]:

@@ -89,6 +89,7 @@ def open_seller(
     )
     accounts = _accounts(session, config)
     receipts = ReceiptMaker(
+        is_stopping=lambda: serving.is_draining,
         ledger=session.ledger,
         accounts=accounts,
         domain=session.deployment.payments,

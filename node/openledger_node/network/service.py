@@ -7,24 +7,23 @@ requests, and this service keeps trying to connect.
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
 import trio
 
-from openledger_protocol.chain import Block
 from openledger_protocol.errors import UnavailableError
 from openledger_protocol.inference import InferenceRequest
 from openledger_protocol.payments import Terms
-from openledger_protocol.primitives import Address, Wei
+from openledger_protocol.primitives import Wei
 
 from ..accounting.queries import MoneyQueries, open_queries
 from ..accounting.votes_waiting import VotesWaiting
 from ..accounting.waiting import num_waiting
 from ..attribution.registry import AdapterRegistry
-from ..chain.client import Health
 from ..config import Config, LimitsConfig, MarketConfig, PayerConfig
+from ..contained import why_failed
 from ..engine.budget import check_disk_room
 from ..engine.engine import Engine
 from ..engine.tokenizer import Tokenizer
@@ -42,6 +41,7 @@ from ..settlement.session import NetworkSession
 from .buying import Buying
 from .defaults import DefaultsFollower
 from .guest import GUEST, Guest, bought_to_plain, open_guest
+from .money_status import MoneyStatus
 from .peers import PEER_QUESTIONS, PULL, PeerService
 from .selling import SellerStack, open_seller
 
@@ -59,24 +59,11 @@ READY_TIMEOUT_S = 30.0
 
 NODE: Final = PeerId("node")
 
+PASSING: Final = (ChainError, LedgerError, OSError)
+"""Failures after which the same step is tried again: the chain is away, or a disk is full."""
+
 log = logging.getLogger(__name__)
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MoneyStatus:
-    """The state of this node's money, known without a question to the chain."""
-
-    chain: Health | None  # None: the node is on no network
-    why: str | None
-    address: Address | None
-    why_not_claimed: str | None = None
-    alerts: tuple[str, ...] = ()  # what may cost money until the operator acts
-    peer_id: PeerId | None = None
-    num_peers: int = 0
-    num_waiting: int = 0  # things that wait for the operator
-    num_votes_waiting: int = 0  # proposals on which the operator has votes and has not voted
-    head: Block | None = None  # as last seen
 
 
 class NetworkService:
@@ -252,10 +239,11 @@ class NetworkService:
             open_session = partial(connect, self._home, self.config, network, self._ledger)
             try:
                 return await trio.to_thread.run_sync(open_session, abandon_on_cancel=True)
-            except (ChainError, KeyFileError) as error:
-                if str(error) != self._why:
-                    self._tell(f"no money moves: {error}")
-                self._why = str(error)
+            except (KeyFileError, *PASSING) as failure:
+                why = str(why_failed(failure))
+                if why != self._why:
+                    self._tell(f"no money moves: {why}")
+                self._why = why
                 await trio.sleep(next(pauses, RETRY_S[-1]))
 
     async def _prepare(self, session: NetworkSession) -> None:
@@ -272,17 +260,22 @@ class NetworkService:
                 for line in await self._blocking(prepare):
                     self._tell(f"            on its way: {line}")
                 return
-            except ChainError as error:
-                log.warning("%s", error)
-                with suppress(ChainError, LedgerError):
+            except PASSING as error:
+                log.warning("%s", why_failed(error))
+                with suppress(*PASSING):
                     await self._blocking(session.step)  # updates the health that `status` shows
                 await trio.sleep(next(pauses, RETRY_S[-1]))
 
     async def _open_seller_if_ready(self) -> None:
         """Start to sell as soon as the engine has a profile: a node that starts paused has none yet."""
-        if self._open_seller_late and self._engine.profile is not None:
-            open_it, self._open_seller_late = self._open_seller_late, None
-            await open_it()
+        if self._open_seller_late is None or self._engine.profile is None:
+            return
+        try:
+            await self._open_seller_late()
+        except PASSING as error:
+            log.warning("nothing can be sold yet: %s", why_failed(error))
+        else:
+            self._open_seller_late = None
 
     async def _open_seller(self, session: NetworkSession, registry: AdapterRegistry, nursery: trio.Nursery) -> None:
         peers, profile = self._peers, self._engine.profile
@@ -321,8 +314,8 @@ class NetworkService:
                 if market := await self._blocking(defaults.step, self.config.market):
                     self.reprice(market)
                 await self._open_seller_if_ready()
-            except (ChainError, LedgerError) as error:
-                log.warning("%s", error)
+            except PASSING as error:
+                log.warning("%s", why_failed(error))
             await trio.sleep(pause_s)
             if is_idle:
                 with trio.move_on_after(max(0.0, IDLE_STEP_S - pause_s)):

@@ -17,7 +17,10 @@ def plan_text(plan: MemoryPlan) -> str:
     """The room that a plan leaves."""
     tokens = plan.kv_tokens // TOKENS_STEP * TOKENS_STEP
     adapters = "1 adapter" if plan.num_adapters == 1 else f"{plan.num_adapters:,} adapters"
-    return f"{tokens:,} tokens of context for all requests together and {adapters} of rank {PLAN_RANK} beside them"
+    return (
+        f"{tokens:,} tokens of context for all requests together and {adapters} of rank {PLAN_RANK} beside them; "
+        f"one request may have up to {plan.context:,}"
+    )
 
 
 def form_text(form: Form, room: Room) -> str:

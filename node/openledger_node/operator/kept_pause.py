@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..errors import explain_disk
 from ..home import Home, write_private
 from ..text import rfc3339
 
@@ -22,11 +23,19 @@ class Pause:
     why: str
     since_s: float  # since 1970
     until_s: float | None = None  # None: until `resume`, or until the machine is quiet
+    not_kept: str | None = None  # the reason why a restart would end it; None: it is on the disk, or needs not be
 
     def to_plain(self) -> dict[str, Any]:
         """The pause for JSON."""
         until = None if self.until_s is None else rfc3339(self.until_s)
-        return {"since": rfc3339(self.since_s), "why": self.why, "until": until, "by": self.by}
+        why = f"{self.why}. A restart would end this pause: {self.not_kept}" if self.not_kept else self.why
+        return {
+            "since": rfc3339(self.since_s),
+            "why": why,
+            "until": until,
+            "by": self.by,
+            "not_kept": self.not_kept,
+        }
 
 
 def read_pause(home: Home) -> Pause | None:
@@ -48,11 +57,22 @@ def kept_pause(home: Home, now_s: Callable[[], float] = time.time) -> Pause | No
 
 
 def keep_pause(home: Home, pause: Pause) -> None:
-    """Keep a pause for the next start."""
+    """Keep a pause for the next start.
+
+    Raises:
+        DiskError: the disk is full or read-only.
+    """
     kept = {"schema": SCHEMA, "why": pause.why, "since_s": pause.since_s, "until_s": pause.until_s}
     write_private(home.paused, json.dumps(kept) + "\n", is_new=False)
 
 
 def forget_pause(home: Home) -> None:
-    """Drop the kept pause, so that the next start serves."""
-    home.paused.unlink(missing_ok=True)
+    """Drop the kept pause, so that the next start serves.
+
+    Raises:
+        NodeError: the file can't be removed.
+    """
+    try:
+        home.paused.unlink(missing_ok=True)
+    except OSError as error:
+        raise explain_disk(error, home.root) from error

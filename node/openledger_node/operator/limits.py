@@ -12,6 +12,7 @@ from openledger_protocol.primitives import wei_from_text
 from ..config import LimitsConfig, PayerConfig
 from ..engine.budget import disk_bytes
 from ..engine.engine import Engine
+from ..errors import NodeError
 from ..home import Home
 from ..settings_file import check_value, write_settings
 from .pause_rules import read_hours
@@ -70,12 +71,17 @@ class Limits:
         Raises:
             MalformedError: there is no such limit, or a value is no amount.
             ConfigError: a value is out of bounds, the base does not fit within it, or node.toml can't be changed.
+            DiskError: node.toml can't be written, so that the limits stay as they are.
         """
         limits, payer, settings = changed_limits(self.limits, self.payer, changes)
         if any(getattr(limits, name) != getattr(self.limits, name) for name in MEMORY):
             self._refit(limits)
         if settings:
-            await trio.to_thread.run_sync(write_settings, self._home.config_file, settings)
+            try:
+                await trio.to_thread.run_sync(write_settings, self._home.config_file, settings)
+            except NodeError:
+                self._refit(self.limits)  # all of it or nothing
+                raise
         self.limits, self.payer = limits, payer
         self._network.cap(payer, limits)
         return await self.show()

@@ -8,12 +8,15 @@ answer that was sold.
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
 import trio
 
 from ..engine.engine import Engine
+from ..errors import NodeError
 from ..home import Home
 from ..serving.service import Serving
 from .kept_pause import By, Pause, forget_pause, keep_pause, read_pause
@@ -68,23 +71,30 @@ class Pauses:
     # ---- the operator's commands
 
     def pause(self, *, until_s: float | None = None, grace: Grace = "brief") -> Pause:
-        """Pause until `resume`, across restarts, or until a given time."""
+        """Pause until `resume`, across restarts, or until a given time.
+
+        It applies at once, even if the disk is full. It is then kept for the next start as soon as there is room.
+        """
         self._owner_grace_s = {"none": 0.0, "brief": OWNER_GRACE_S, "drain": self._drain_s}[grace]
         why = "this node is paused by its owner: run `openledger-node resume` to continue"
         self._owner = Pause(by="owner", why=why, since_s=self._now_s(), until_s=until_s)
-        keep_pause(self._home, self._owner)
+        self._keep()
         self._settle()
         assert self.current is not None
         self._free_soon(self.current)  # also if it was paused already, for answers that still have a longer grace
         return self.current
 
     def resume(self) -> None:
-        """Resume, whatever the pause was for."""
-        forget_pause(self._home)
+        """Resume, whatever the pause was for.
+
+        Raises:
+            NodeError: the pause is over, but the next start will be paused again.
+        """
         self._owner = None
         if self.current and self.current.by != "owner":
             self._overruled.add(self.current.by)
         self._settle()
+        forget_pause(self._home)
 
     # ---- the task
 
@@ -95,6 +105,8 @@ class Pauses:
                 self._free_soon(self.current)
             while True:
                 await self._look_around()
+                if self._owner and self._owner.not_kept:
+                    self._keep()
                 self._settle()
                 await trio.sleep(LOOK_EVERY_S)
 
@@ -133,10 +145,20 @@ class Pauses:
             self._stop_freeing()
             self._engine.wake()
 
+    def _keep(self) -> None:
+        """Keep the owner's pause for the next start, or note why it could not be kept."""
+        assert self._owner is not None
+        try:
+            keep_pause(self._home, self._owner)
+            self._owner = replace(self._owner, not_kept=None)
+        except NodeError as error:
+            self._owner = replace(self._owner, not_kept=str(error))
+
     def _by_owner(self) -> Pause | None:
         if self._owner and self._owner.until_s is not None and self._owner.until_s <= self._now_s():
-            forget_pause(self._home)
             self._owner = None
+            with suppress(NodeError):  # the next start sees that its time is over
+                forget_pause(self._home)
         return self._owner
 
     def _by_hours(self) -> Pause | None:

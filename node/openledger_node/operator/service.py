@@ -13,6 +13,7 @@ from openledger_protocol.errors import MalformedError
 from ..accounting.earnings import since_of
 from ..api_key import api_key_file
 from ..config import LimitsConfig
+from ..errors import NodeError
 from ..models.library import AdapterLibrary
 from .access import connection, read_logs
 from .adapters import adapters_to_plain, models_to_plain, published_bonds
@@ -64,9 +65,17 @@ class OperatorService:
 
     async def resume(self) -> dict[str, Any]:
         """Resume the node."""
-        self.pauses.resume()
+        try:
+            self.pauses.resume()
+            not_kept = None
+        except NodeError as error:
+            not_kept = str(error)
         pause = self.pauses.current
-        return {"state": self.status.state(), "paused": pause.to_plain() if pause else None}
+        return {
+            "state": self.status.state(),
+            "paused": pause.to_plain() if pause else None,
+            "not_kept": not_kept,
+        }
 
     async def connect(self) -> dict[str, Any]:
         """The address, the key file and the model names that another program needs."""

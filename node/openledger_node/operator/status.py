@@ -19,7 +19,8 @@ from ..ledger.ledger import Ledger
 from ..market.bid_history import CallRecord
 from ..market.overview import MarketView
 from ..market.router import Router
-from ..network.service import MoneyStatus, NetworkService
+from ..network.money_status import MoneyStatus
+from ..network.service import NetworkService
 from ..serving.pinning import AdapterPins
 from ..serving.service import Serving
 from ..settlement.open import HomeNetwork

@@ -20,6 +20,7 @@ from openledger_protocol.primitives import Address, Digest
 from openledger_protocol.wire.inference import Countersign, encode
 
 from ..attribution.recount import ShareRecount
+from ..contained import contained
 from ..errors import LedgerError, NodeError
 from ..ledger.audits import Audit, Ruling
 from ..ledger.ledger import Ledger
@@ -65,7 +66,7 @@ class ReceiptAudits:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                nursery.start_soon(self._catch_up)
+                nursery.start_soon(contained, self._catch_up)
                 task_status.started()
                 await trio.sleep_forever()
         finally:
@@ -78,7 +79,7 @@ class ReceiptAudits:
         """
         if self._nursery is None:
             return False
-        self._nursery.start_soon(self._countersign, digest, messages, closes)
+        self._nursery.start_soon(contained, self._countersign, digest, messages, closes)
         return True
 
     def draw(self, purchase: Purchase) -> bool:
@@ -124,7 +125,7 @@ class ReceiptAudits:
 
     async def _catch_up(self) -> None:
         for audit in await trio.to_thread.run_sync(self._ledger.audits.open):
-            await self._judge_once(audit.digest)
+            await contained(self._judge_once, audit.digest)
 
     async def _countersign(self, digest: Digest, messages: MessageStream, closes: bool) -> None:
         try:

@@ -21,7 +21,7 @@ from ..errors import LedgerError
 from ..ledger.ledger import Ledger
 from ..ledger.receipts import Draft, ReceiptRow
 from ..models.adapters import Adapter
-from ..serving.service import RECORD_ATTEMPTS, RECORD_PAUSE_S
+from ..serving.recording import insist
 from .accounts import ChannelAccounts, LaneAccount
 
 FAIL_POINTS: Final = (
@@ -75,6 +75,7 @@ class ReceiptMaker:
         attribute: Attribute,
         sign: Callable[[bytes], bytes],
         now_ns: Callable[[], int],
+        is_stopping: Callable[[], bool] = lambda: True,
         fail_point: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._ledger = ledger
@@ -85,6 +86,7 @@ class ReceiptMaker:
         self._attribute = attribute
         self._sign = sign
         self._now_ns = now_ns
+        self._is_stopping = is_stopping
         self._fail_point = fail_point
 
     async def make(self, delivered: Delivered, lane: LaneAccount) -> ReceiptRow:
@@ -97,10 +99,10 @@ class ReceiptMaker:
         self._fail_point("receipt:attributed")
         async with lane.settling:
             draft = self._draft(delivered, lane, shares)
-            row = await _insist(lambda: self._ledger.receipts.commit(draft))
+            row = await self._insist(lambda: self._ledger.receipts.commit(draft))
             self._fail_point("receipt:committed")
             self._accounts.settle(lane, delivered.opened.id, row.receipt.amount_wei)
-        return await _insist(lambda: self._sign_row(row))
+        return await self._insist(lambda: self._sign_row(row))
 
     async def waiting(self, lane: LaneAccount) -> list[ReceiptRow]:
         """The receipts of a lane's channel that wait for their countersignature, oldest first.
@@ -136,6 +138,10 @@ class ReceiptMaker:
         for row in rows:
             self._sign_row(row)
         return len(rows)
+
+    async def _insist(self, write: Callable[[], Written]) -> Written:
+        """Write, also if the disk must be freed first, because the delivery must be charged."""
+        return await insist(lambda: trio.to_thread.run_sync(write), until=self._is_stopping)
 
     def _sign_row(self, row: ReceiptRow) -> ReceiptRow:
         signature = self._sign(digest_word(row.digest))
@@ -180,20 +186,6 @@ class ReceiptMaker:
             amount_wei=amount,
             shares=shares,
         )
-
-
-async def _insist(write: Callable[[], Written]) -> Written:
-    """Write, and retry for a while: a disk may be full for a moment, and the delivery must be charged.
-
-    Raises:
-        LedgerError: every attempt failed.
-    """
-    for _ in range(RECORD_ATTEMPTS - 1):
-        try:
-            return await trio.to_thread.run_sync(write)
-        except LedgerError:
-            await trio.sleep(RECORD_PAUSE_S)
-    return await trio.to_thread.run_sync(write)
 
 
 def opening_of(delivered: Delivered) -> Opening:

@@ -21,6 +21,7 @@ from openledger_protocol.payments import Terms, check_covered, price_wei
 from openledger_protocol.primitives import BASE_ONLY, Digest, RequestId
 from openledger_protocol.wire.inference import Award, Open, decode
 
+from ..contained import contained
 from ..errors import ChainError, LedgerError, NetworkError
 from ..models.adapters import Adapter
 from ..p2p.streams import MessageStream
@@ -130,7 +131,7 @@ class StreamSeller:
             self._accounts.drop(lane, opened.id)
             raise
         send_answers, answers = open_channel(admitted.request)
-        self._nursery.start_soon(self._serving.handle, admitted, send_answers)
+        self._nursery.start_soon(contained, self._serving.handle, admitted, send_answers)
         await delivery.run(answers)
 
     def _request(self, opened: Open) -> InferenceRequest:

@@ -78,19 +78,30 @@ def render(
     prefix: str,
     tooling: Tooling | None = None,
     thinking: bool | None = None,
+    *,
+    tokens_max: int = 0,
 ) -> tuple[int, ...]:
     """Tokenise a prompt with its tools, followed by the `prefix` of its answer that another node delivered.
 
     Seller and payer both count with these ids. Prompt and prefix are tokenised apart, so a prefix never
     changes the prompt's ids.
+
+    Raises:
+        RequestTooLongError: its bytes alone are too many for `tokens_max`; 0 is no limit.
     """
-    prompt_ids = tokenizer.render(prompt, tooling, thinking)
+    prompt_ids = tokenizer.render(prompt, tooling, thinking, tokens_max=tokens_max)
     return prompt_ids + tokenizer.encode(prefix) if prefix else prompt_ids
 
 
-def prompt_ids_of(tokenizer: Tokenizer, request: InferenceRequest) -> tuple[int, ...]:
-    """The canonical ids of a request's prompt, or those that it came with."""
-    return request.prompt_ids or render(tokenizer, request.prompt, request.prefix, request.tooling, request.thinking)
+def prompt_ids_of(tokenizer: Tokenizer, request: InferenceRequest, tokens_max: int = 0) -> tuple[int, ...]:
+    """The canonical ids of a request's prompt, or those that it came with.
+
+    Raises:
+        RequestTooLongError: its bytes alone are too many for `tokens_max`; 0 is no limit.
+    """
+    return request.prompt_ids or render(
+        tokenizer, request.prompt, request.prefix, request.tooling, request.thinking, tokens_max=tokens_max
+    )
 
 
 def check_known(ids: Sequence[int], vocab_size: int) -> None:
@@ -114,13 +125,16 @@ class Prepared:
     grammar: str  # see `Submit.grammar`
 
 
-def prepare(tokenizer: Tokenizer, profile: Profile | None, request: InferenceRequest) -> Prepared:
+def prepare(
+    tokenizer: Tokenizer, profile: Profile | None, request: InferenceRequest, tokens_max: int = 0
+) -> Prepared:
     """Tokenise a request, and make the grammar that its answer must fit.
 
     Raises:
         MalformedError: the base's chat template refuses it, or this backend can't follow the grammar.
+        RequestTooLongError: its bytes alone are too many for `tokens_max`; 0 is no limit.
     """
-    prompt_ids = prompt_ids_of(tokenizer, request)
+    prompt_ids = prompt_ids_of(tokenizer, request, tokens_max)
     if profile:
         check_known(request.prompt_ids, profile.vocab_size)
     num_prefix = len(tokenizer.encode(request.prefix)) if request.prefix else 0

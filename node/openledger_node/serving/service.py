@@ -41,6 +41,7 @@ from .admission import (
 )
 from .idle_count import IdleCount
 from .measures import Measures, Served
+from .recording import Write, insist, insist_or_leave, why_broken_off, why_not_begun
 from .weighted import PARAM, weighted_source
 
 
@@ -51,7 +52,6 @@ class Failure:
     error: ProtocolError
 
 
-RECORD_ATTEMPTS, RECORD_PAUSE_S = 20, 0.5
 WAITED_MAX = 64
 
 Outcome = TokenChunk | Completion | Failure
@@ -144,14 +144,14 @@ class Serving:
         Raises:
             ProtocolError: it is refused; nothing was recorded.
         """
-        self._capacity(payer)  # a node that can't answer reads nothing first
+        tokens_max = self._capacity(payer).context_max  # a node that can't answer reads nothing first
         adapter = await trio.to_thread.run_sync(self.catalogue.resolve, request.model)
         if request.adapters and adapter:
             raise MalformedError(f"with {PARAM}, model must be the base, {self.base.name!r}", param="model")
         weighted = None
         if request.adapters:
             weighted = await trio.to_thread.run_sync(weighted_source, request, self.catalogue.find)
-        prepared = await trio.to_thread.run_sync(prepare, self.tokenizer, self._engine.profile, request)
+        prepared = await trio.to_thread.run_sync(prepare, self.tokenizer, self._engine.profile, request, tokens_max)
         max_tokens = grant_tokens(
             self._capacity(payer), num_prompt_tokens=len(prepared.prompt_ids), max_tokens=request.sampling.max_tokens
         )
@@ -187,12 +187,17 @@ class Serving:
                 with trio.CancelScope(shield=True):
                     await self._in_ledger_thread(self._ledger.jobs.start, self._job(admitted))
             except (LedgerError, DuplicateJobError) as error:
-                await _offer(send, Failure(error=_why_not_begun(error)))
+                await _offer(send, Failure(error=why_not_begun(error)))
                 return  # nothing was generated, so nothing is lost
             last = await self._generate(admitted, send, progress)
             with trio.CancelScope(shield=True):
-                await self._record(admitted, last, progress)
+                left = await self._record(admitted, last, progress)
             await _offer(send, last)
+            if left:  # once there is room; the next start calls a row that stays open interrupted
+                await insist_or_leave(left, until=lambda: self.is_draining)
+        except Exception as error:
+            await _offer(send, Failure(error=why_broken_off(error, for_payer=bool(admitted.payer))))
+            raise  # its task logs it
         finally:
             send.close()
             self._live.leave()
@@ -330,22 +335,16 @@ class Serving:
             tokens_out=billed_tokens(progress.ids, self.tokenizer.encode(text)),
         )
 
-    async def _record(self, admitted: Admitted, last: Completion | Failure, progress: _Progress) -> None:
-        """Complete the job's row. Retry for a while, because a disk may be full for a moment.
-
-        Raises:
-            LedgerError: every attempt failed. The node must stop rather than lose a record.
-        """
+    async def _record(self, admitted: Admitted, last: Completion | Failure, progress: _Progress) -> Write | None:
+        """Complete the job's row; if the ledger can't be written for a while, return what is left to do."""
         now_ns = self._now_ns()
         self.measures.note(_served(admitted, last, progress, now_ns))
-        for attempt in range(RECORD_ATTEMPTS):
-            try:
-                await self._in_ledger_thread(self._close_job, admitted, last, progress, now_ns)
-                return
-            except LedgerError:
-                if attempt == RECORD_ATTEMPTS - 1:
-                    raise
-                await trio.sleep(RECORD_PAUSE_S)
+        write = partial(self._in_ledger_thread, self._close_job, admitted, last, progress, now_ns)
+        try:
+            await insist(write, until=lambda: True)
+        except LedgerError:
+            return write
+        return None
 
     def _close_job(self, admitted: Admitted, last: Completion | Failure, progress: _Progress, now_ns: int) -> None:
         if isinstance(last, Completion):
@@ -381,10 +380,6 @@ def _served(admitted: Admitted, last: Completion | Failure, progress: _Progress,
         first_token_ns=progress.first_token_ns,
         ended_ns=now_ns,
     )
-
-
-def _why_not_begun(error: Exception) -> ProtocolError:
-    return MalformedError(str(error)) if isinstance(error, DuplicateJobError) else UnavailableError(str(error))
 
 
 async def _offer(send: trio.MemorySendChannel[Outcome], outcome: Outcome) -> bool:

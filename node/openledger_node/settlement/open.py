@@ -150,7 +150,7 @@ def connect(home: Home, config: Config, network: Network, ledger: Ledger) -> Net
 
     return NetworkSession(
         network=network,
-        client=open_chain(network, config),
+        client=open_chain(network, config, is_own=is_embedded(home, config.node.network)),
         ledger=ledger,
         recount=recount,
         accounts=NodeAccounts(wallet=wallet, signer=hot.signer.address, authorizer=hot.authorizer.address),
@@ -159,15 +159,18 @@ def connect(home: Home, config: Config, network: Network, ledger: Ledger) -> Net
     )
 
 
-def open_chain(network: Network, config: Config) -> ChainClient:
+def open_chain(network: Network, config: Config, *, is_own: bool = False) -> ChainClient:
     """Connect to the first endpoint that answers and is on this network; the next one must agree on what is final.
 
-    An endpoint that the operator has set is trusted alone.
+    An endpoint that the operator has set is trusted alone. `is_own`: the chain is a process of this node.
 
     Raises:
         ChainError: there is none; the message names each endpoint's error.
     """
-    open_client = partial(load_plug("chain", "evm"), timeout_s=config.chain.timeout_s, chain_id=network.chain_id)
+    is_own = is_own and not config.chain.rpc
+    open_client = partial(
+        load_plug("chain", "evm"), timeout_s=config.chain.timeout_s, chain_id=network.chain_id, is_own=is_own
+    )
     urls, refused = [], []
     for url in [config.chain.rpc] if config.chain.rpc else network.rpc:
         try:

@@ -268,7 +268,12 @@ def test_a_pause_waits_for_the_next_start_and_can_be_taken_back(run: Run, home: 
     assert home.paused.exists()
     assert "`openledger-node start` starts it paused" in run("status").stdout
     assert run("status", "--json").json["paused"] == paused["paused"]
-    assert run("resume", "--json").json == {"schema": "openledger.pause/1", "state": "stopped", "paused": None}
+    assert run("resume", "--json").json == {
+        "schema": "openledger.pause/1",
+        "state": "stopped",
+        "paused": None,
+        "not_kept": None,
+    }
     assert not home.paused.exists()
     assert run("status", "--json").json["paused"] is None
 

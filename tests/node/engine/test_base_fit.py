@@ -106,7 +106,7 @@ def test_more_memory_never_leaves_less_and_a_narrower_form_never_takes_more(base
 
 
 def form(quantisation: str, tokens: int, adapters: int = 8) -> Form:
-    plan = MemoryPlan(base_bytes=GB, kv_tokens=tokens, num_adapters=adapters) if tokens else None
+    plan = MemoryPlan(base_bytes=GB, context=2_048, kv_tokens=tokens, num_adapters=adapters) if tokens else None
     return Form(quantisation=quantisation, base_bytes=GB, takes_bytes=2 * GB, plan=plan)
 
 
@@ -212,7 +212,8 @@ def test_what_fits_is_said_with_its_context_and_adapters_and_what_does_not_with_
     wide, *_ = forms_of(base.config, INFERENCE, room)
     assert form_text(wide, room) == "does not fit: takes 16.0 GB of 7.5"
     assert form_text(form("int8", 9_087, 1), room) == (
-        "fits with 9,000 tokens of context for all requests together and 1 adapter of rank 16 beside them"
+        "fits with 9,000 tokens of context for all requests together and 1 adapter of rank 16 beside them; "
+        "one request may have up to 2,048"
     )
     refusal = refusal_text("acme/large", takes_text([wide, form(FOUR, 0)]), INFERENCE, room)
     assert refusal.startswith("acme/large does not fit: it takes at least 16.0 GB, 2.0 GB in ")

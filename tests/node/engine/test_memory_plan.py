@@ -22,7 +22,7 @@ from openledger_node.models.stored_format import StoredFormat
 
 GB, GIB = 10**9, 1 << 30
 WANTED = BackendSettings(base_folder=None, device="auto", dtype="auto", threads=0, batch_max=16, context_max=2048)
-INFERENCE = InferenceConfig()
+INFERENCE = InferenceConfig(context_max=2048)
 
 # What fits on a card of this many GB, 0.5 of them the desktop's: base, quantisation.
 FITS = {

@@ -177,7 +177,12 @@ def test_what_the_manifest_states_is_no_rule_where_numbers_are_rounded(folder: P
 def test_a_stated_probe_that_the_base_cannot_run_is_refused_and_not_run(folder: Path, ids: tuple[int, ...]) -> None:
     class Odd(ByteTokenizer):
         def render(
-            self, prompt: tuple[Message, ...] | str, tooling: Tooling | None = None, thinking: bool | None = None
+            self,
+            prompt: tuple[Message, ...] | str,
+            tooling: Tooling | None = None,
+            thinking: bool | None = None,
+            *,
+            tokens_max: int = 0,
         ) -> tuple[int, ...]:
             return ids
 

@@ -1,14 +1,17 @@
 """Templates and tokenizers of strangers, on a tiny base made here."""
 
+import json
+import threading
 from pathlib import Path
 
 import pytest
 from support.tiny import make_tokenizer
+from tokenizers import Tokenizer as FileTokenizer
 from transformers import AutoTokenizer
 
-from openledger_node.engine.tokenizer import ByteTokenizer, open_tokenizer, template_head
+from openledger_node.engine.tokenizer import ByteTokenizer, open_tokenizer, template_head, token_bytes_max
 from openledger_node.errors import ModelError
-from openledger_protocol.errors import MalformedError
+from openledger_protocol.errors import MalformedError, RequestTooLongError
 from openledger_protocol.inference import Message
 
 CONVERSATION = (
@@ -24,6 +27,9 @@ TEMPLATES = {
     "a date": "{{ strftime_now('%Y') }}{{ messages[-1].content }}",
     "a prompt that opens the answer": "{{ messages | length }}{% if add_generation_prompt %}<assistant>{% endif %}",
 }
+
+
+LONG = "What does the harbour master write? " * 12_000
 
 
 @pytest.fixture
@@ -115,3 +121,68 @@ def test_decoded_pieces_are_the_encoded_text(folder: Path, text: str) -> None:
     for tokenizer in (open_tokenizer(folder), ByteTokenizer()):
         decoder = tokenizer.decoder()
         assert "".join(decoder.push(token) for token in tokenizer.encode(text)) == text
+
+
+def test_a_long_text_is_tokenised_without_stopping_the_other_threads(folder: Path) -> None:
+    """Counted, not timed: `encode` of the library holds Python's lock, so that nobody else has had a single turn."""
+    tokenizer = open_tokenizer(folder)
+    wanted = FileTokenizer.from_file(str(folder / "tokenizer.json"))
+    is_done, found = threading.Event(), list[tuple[int, ...]]()
+
+    def tokenise() -> None:
+        found.append(tokenizer.encode(LONG))
+        is_done.set()
+
+    thread, num_turns = threading.Thread(target=tokenise), 0
+    thread.start()
+    while not is_done.is_set():
+        is_done.wait(0.0005)
+        num_turns += 1
+    thread.join()
+    assert num_turns > 20
+    short = LONG[:2_000]
+    assert list(tokenizer.encode(short)) == wanted.encode(short, add_special_tokens=False).ids
+    assert list(tokenizer.render(short)) == wanted.encode(short).ids
+
+
+class Unasked:
+    """A library that must not be asked."""
+
+    def encode_batch_fast(self, *_: object, **__: object) -> None:
+        raise AssertionError("its bytes were enough to refuse it")
+
+
+@pytest.mark.parametrize("prompt", [LONG, (Message(role="user", content=LONG),)], ids=["text", "chat"])
+def test_a_text_that_can_not_fit_is_refused_by_its_bytes(folder: Path, prompt: str | tuple[Message, ...]) -> None:
+    tokenizer = open_tokenizer(folder)
+    tokenizer._tokenizer = Unasked()  # type: ignore[attr-defined]
+    with pytest.raises(RequestTooLongError, match=r"the prompt has more than .* it may have 8192 here"):
+        tokenizer.render(prompt, tokens_max=8_192)
+
+
+def test_a_prompt_that_fits_is_never_refused_by_its_bytes(folder: Path) -> None:
+    tokenizer = open_tokenizer(folder)
+    ids = tokenizer.encode("<end>" * 100 + "🙂" * 10)
+    assert tokenizer.render("<end>" * 100 + "🙂" * 10, tokens_max=len(ids)) == ids
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"normalizer": {"type": "NFC"}},
+        {"normalizer": {"type": "Strip", "strip_left": True, "strip_right": True}},
+        {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+            {"type": "WhitespaceSplit"}, {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}]}},
+        {"added_tokens": [{"id": 0, "content": "<end>", "single_word": False, "lstrip": True, "rstrip": False,
+                           "normalized": False, "special": True}]},
+    ],
+    ids=["normalised", "stripped", "split", "swallows"],
+)  # fmt: skip
+def test_a_tokenizer_that_may_drop_text_has_no_bound(folder: Path, change: dict[str, object]) -> None:
+    file = folder / "tokenizer.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    assert token_bytes_max(FileTokenizer.from_file(str(file))) == 0
+
+
+def test_the_bound_is_the_longest_token(folder: Path) -> None:
+    assert token_bytes_max(FileTokenizer.from_file(str(folder / "tokenizer.json"))) == len("<end>")

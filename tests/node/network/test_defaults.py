@@ -17,6 +17,7 @@ from openledger_node.home import Home
 from openledger_node.network.defaults import DefaultsFollower
 from openledger_node.network_defaults import (
     SOURCE,
+    NetworkDefaults,
     apply_defaults,
     defaults_of,
     keep_defaults,
@@ -34,7 +35,7 @@ PARAMS = replace(
     DEVELOPMENT_PARAMS,
     guide_price_wei=Wei(PRICE),
     credit_tokens_max=64,
-    least_context=4_096,
+    least_context=65_536,
     min_deposit_wei=Wei(2 * 10**18),
 )
 
@@ -52,17 +53,25 @@ def test_the_shipped_values_and_those_of_a_new_network_agree() -> None:
         "market.price_out_wei": config.market.price_out_wei,
         "market.credit_tokens_max": config.market.credit_tokens_max,
         "payer.deposit_wei": config.payer.deposit_wei,
-        "inference.context_max": config.inference.context_max,
     }
 
 
 def test_a_setting_that_is_not_set_takes_the_networks_value(home: Home) -> None:
     config, sources = settings(home)
     assert (config.market.price_in_wei, config.market.price_out_wei) == (PRICE // 4, PRICE)
-    assert (config.market.credit_tokens_max, config.inference.context_max) == (64, 4_096)
+    assert (config.market.credit_tokens_max, config.inference.context_max) == (64, 65_536)
     assert config.payer.deposit_wei == 2 * 10**18
     assert sources["market.price_out_wei"] == SOURCE
     assert sources["market.load_surcharge_percent"] == "default"
+
+
+def test_a_network_that_asks_for_a_usual_context_makes_no_node_serve_a_shorter_one(home: Home) -> None:
+    """A release kept 2,048 tokens as the network's default; its file must not shorten a context chosen by itself."""
+    assert "inference.context_max" not in defaults_of(replace(PARAMS, least_context=32_768), 7).values
+    keep_defaults(home, "development-1a2b3c4d", NetworkDefaults(epoch=1, values={"inference.context_max": 2_048}))
+    kept = read_defaults(home, "development-1a2b3c4d")
+    assert kept is not None
+    assert kept.values == {}
 
 
 def test_a_setting_that_is_set_overrides_the_network_even_at_the_shipped_value(home: Home) -> None:

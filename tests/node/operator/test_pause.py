@@ -1,15 +1,19 @@
 """A node that stands aside: for its owner, out of its hours, and for others; and how it goes on."""
 
+import errno
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 import trio
 
 from openledger_node.config import LimitsConfig
+from openledger_node.errors import DiskError
 from openledger_node.home import Home
 from openledger_node.operator.kept_pause import read_pause
 from openledger_node.operator.pause import OWNER_GRACE_S, Grace, Pauses
@@ -240,3 +244,46 @@ def test_a_pause_file_that_cannot_be_read_is_a_pause(home: Home) -> None:
     found = read_pause(home)
     assert found is not None
     assert "`openledger-node resume` removes it" in found.why
+
+
+async def test_a_node_with_a_full_disk_is_paused_at_once_and_the_pause_is_kept_once_there_is_room(
+    node: Node, autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with node.running() as desk:
+        with monkeypatch.context() as full:
+            full.setattr(os, "fsync", _disk_full)
+            pause = desk.pause()
+            assert node.serving.paused == pause.why
+            assert "is full: free some space" in pause.to_plain()["why"]
+            await trio.sleep(5)
+            assert desk.current is not None
+            assert desk.current.not_kept is not None
+            assert read_pause(node.home) is None
+        await until(lambda: read_pause(node.home) is not None, 2)
+        assert desk.current.not_kept is None
+        assert "restart" not in desk.current.to_plain()["why"]
+
+
+async def test_a_resume_that_can_not_forget_its_pause_says_that_the_next_start_is_paused(
+    node: Node, autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with node.running() as desk:
+        desk.pause()
+        monkeypatch.setattr(Path, "unlink", _disk_full)
+        with pytest.raises(DiskError):
+            desk.resume()
+        assert node.serving.paused is None
+
+
+async def test_a_pause_whose_time_is_over_on_a_full_disk_ends_and_ends_no_node(
+    node: Node, autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with node.running() as desk:
+        desk.pause(until_s=node.now_s + 10)
+        monkeypatch.setattr(Path, "unlink", _disk_full)
+        node.now_s += 11
+        await until(lambda: desk.current is None, 2)
+
+
+def _disk_full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")

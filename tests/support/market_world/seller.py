@@ -164,6 +164,7 @@ def open_seller(
         attribute=attribute,
         sign=sign or sign_as(f"{name} signer"),
         now_ns=now_ns,
+        is_stopping=lambda: serving.is_draining,
         fail_point=fail_point,
     )
 

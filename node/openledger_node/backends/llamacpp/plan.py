@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...engine.backend import BackendSettings
+from ...engine.backend import BLOCK_TOKENS, USUAL_CONTEXT, BackendSettings
 from ...errors import ModelError
 from ...models.gguf_files.header import GgufHeader
 
@@ -72,14 +72,15 @@ def plan_server(sizes: GgufSizes, settings: BackendSettings, *, adapter_bytes: i
     Raises:
         ModelError: the cap is too small for the model, or on a GPU for its first layer.
     """
-    context = min(settings.context_max, sizes.context_max)
+    context = _context(sizes, settings, adapter_bytes)
     wanted = context * settings.batch_max
+    if settings.is_auto_context:
+        wanted = settings.blocks_wanted(context) * BLOCK_TOKENS
     if settings.kv_cache_bytes:
         wanted = max(context, min(wanted, settings.kv_cache_bytes // sizes.kv_bytes))
     if not (cap := settings.device_bytes_max):
         return ServerPlan(context=context, kv_tokens=wanted, gpu_layers=None)
-    is_on_gpu = settings.device != "cpu"
-    room = cap - adapter_bytes - (WORK_BYTES if is_on_gpu else CPU_WORK_BYTES)
+    is_on_gpu, room = settings.device != "cpu", _room(settings, adapter_bytes)
     least = context * sizes.kv_bytes
     if room >= sizes.file_bytes + least:
         kv_tokens = min(wanted, (room - sizes.file_bytes) // sizes.kv_bytes)
@@ -92,3 +93,19 @@ def plan_server(sizes: GgufSizes, settings: BackendSettings, *, adapter_bytes: i
             "SIZE --ram SIZE` raises it; a smaller [inference] context_max or another quantisation takes less"
         )
     return ServerPlan(context=context, kv_tokens=context, gpu_layers=min(gpu_layers, sizes.num_layers))
+
+
+def _room(settings: BackendSettings, adapter_bytes: int) -> int:
+    """The bytes of the cap for layers, keys and values."""
+    work_bytes = WORK_BYTES if settings.device != "cpu" else CPU_WORK_BYTES
+    return settings.device_bytes_max - adapter_bytes - work_bytes
+
+
+def _context(sizes: GgufSizes, settings: BackendSettings, adapter_bytes: int) -> int:
+    """The tokens of one sequence; an automatic context is halved until it fits beside all layers."""
+    context = min(settings.context_max, sizes.context_max)
+    if settings.is_auto_context and settings.device_bytes_max:
+        room = _room(settings, adapter_bytes) - sizes.file_bytes
+        while context > USUAL_CONTEXT and context * sizes.kv_bytes > room:
+            context = max(USUAL_CONTEXT, context // 2)
+    return context

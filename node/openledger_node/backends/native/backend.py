@@ -243,7 +243,7 @@ def _block_bytes(config: DecoderConfig) -> int:
 def _num_blocks(settings: BackendSettings, config: DecoderConfig, block_bytes: int) -> int:
     """The number of blocks by `kv_cache_bytes`, or for a full batch of full contexts within RAM_SHARE."""
     ram_bytes = int(usable_bytes() * RAM_SHARE)
-    needed = settings.batch_max * -(-min(settings.context_max, config.context_max) // BLOCK_TOKENS)
+    needed = settings.blocks_wanted(min(settings.context_max, config.context_max))
     found = (
         settings.kv_cache_bytes // block_bytes if settings.kv_cache_bytes else min(needed, ram_bytes // block_bytes)
     )

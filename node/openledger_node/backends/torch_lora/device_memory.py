@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings
+from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.fit import is_out_of_memory
 from openledger_node.engine.memory_plan import CONTEXT_BYTES
 from openledger_node.errors import DeviceError, ModelError
@@ -27,7 +27,7 @@ def choose_num_blocks(settings: BackendSettings, *, context_max: int, block_byte
     Raises:
         ModelError: not even one block fits; a DeviceError if the memory may be free later.
     """
-    needed = settings.batch_max * -(-context_max // BLOCK_TOKENS)
+    needed = settings.blocks_wanted(context_max)
     if settings.kv_cache_bytes:
         found = settings.kv_cache_bytes // block_bytes
     else:

@@ -17,6 +17,11 @@ TIMEOUT_S: Final = 10.0
 ANSWER_BYTES_MAX: Final = 32 << 20
 """Enough for the logs of a few thousand claims; the watcher requests more in smaller steps."""
 
+OWN_CHAIN: Final = "this node's own development chain"
+OWN_REMEDY: Final = (
+    "the node starts it again if it has ended, and `openledger-node logs --source chain` shows what it said last"
+)
+
 LOOPBACK_NAMES: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 JSON_STATUSES: Final = frozenset({200, 400})
 """HTTP statuses whose body is JSON-RPC, errors included."""
@@ -26,26 +31,34 @@ LIMITED_CODES: Final = frozenset({-32005, 429})
 
 
 def open_client(
-    url: str, *, timeout_s: float = TIMEOUT_S, chain_id: int | None = None, second: ChainClient | None = None
+    url: str,
+    *,
+    timeout_s: float = TIMEOUT_S,
+    chain_id: int | None = None,
+    second: ChainClient | None = None,
+    is_own: bool = False,
 ) -> RpcClient:
     """A client of one endpoint, without any request yet. If `chain_id` is given, every head must be of that chain.
 
     If there is a `second` endpoint, a block is final once both say so.
+
+    `is_own`: the endpoint is a process of this node, which starts it again if it ends.
 
     A request fails after `timeout_s`, whether the endpoint is silent or sends its answer in drops.
 
     Raises:
         ChainError: `url` is not an http or https URL.
     """
-    return RpcClient(HttpEndpoint(url, timeout_s), chain_id=chain_id, second=second)
+    return RpcClient(HttpEndpoint(url, timeout_s, is_own=is_own), chain_id=chain_id, second=second)
 
 
 class HttpEndpoint:
     """Sends requests to one URL; threads may share it."""
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: str, timeout_s: float, *, is_own: bool = False) -> None:
         host = _check_url(url)
-        self.name = f"the endpoint at {host}"  # the rest of the URL may hold an API key
+        self.name = OWN_CHAIN if is_own else f"the endpoint at {host}"  # the rest of the URL may hold an API key
+        self._remedy = OWN_REMEDY if is_own else "check that it is running, and its address"
         self._url = url
         self._timeout_s = timeout_s
         self._ids = itertools.count(1)
@@ -96,13 +109,9 @@ class HttpEndpoint:
                     if len(answer) > ANSWER_BYTES_MAX:
                         raise ChainError(f"{self.name} answers with more than {ANSWER_BYTES_MAX} bytes")
         except httpx.TimeoutException as error:
-            raise ChainError(
-                f"{self.name} does not answer within {self._timeout_s:g} s: check that it is running"
-            ) from error
+            raise ChainError(f"{self.name} does not answer within {self._timeout_s:g} s: {self._remedy}") from error
         except httpx.HTTPError as error:
-            raise ChainError(
-                f"{self.name} does not answer ({type(error).__name__}): check that it is running, and its address"
-            ) from error
+            raise ChainError(f"{self.name} does not answer ({type(error).__name__}): {self._remedy}") from error
         return response.status_code, bytes(answer)
 
 

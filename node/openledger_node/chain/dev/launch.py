@@ -2,8 +2,10 @@
 
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from openledger_protocol.primitives import Digest
 
@@ -50,16 +52,30 @@ def find_anvil() -> Path | None:
 
 # ---- launch
 
+Started = tuple["subprocess.Popen[str]", dict[str, Any]]
+
 
 class Devnet(ChildProcess):
     """One running development chain: its URL and identity."""
 
-    def __init__(self, process: "subprocess.Popen[str]", ready: dict[str, Any]) -> None:
+    def __init__(
+        self, process: "subprocess.Popen[str]", ready: dict[str, Any], start: Callable[[int], Started]
+    ) -> None:
         super().__init__(process)
+        self._start = start  # the chain's process on a port
         self.url: str = ready["url"]
         self.chain_id: int = ready["chain_id"]
         self.genesis_hash = Digest(ready["genesis_hash"])
         self.engine: Engine = ready["engine"]
+
+    def restart(self) -> None:
+        """Start the chain again, at the same address, after its process has ended.
+
+        Raises:
+            ChainError: it can't start; the message says why.
+        """
+        self.close()
+        self._process, _ = self._start(urlsplit(self.url).port or 0)
 
 
 def start_devnet(
@@ -77,8 +93,11 @@ def start_devnet(
     Raises:
         ChainError: it can't start; the message says why.
     """
-    words = ["--folder", str(folder), "--port", str(port), "--engine", engine, "--interval-s", f"{interval_s:g}"]
-    what = "the development chain"
-    return Devnet(
-        *start_process("openledger_node.chain.dev.process", words, what=what, failure=ChainError, log_file=log_file)
-    )
+    module, what = "openledger_node.chain.dev.process", "the development chain"
+
+    def start(port: int) -> Started:
+        words = ["--folder", str(folder), "--port", str(port), "--engine", engine, "--interval-s", f"{interval_s:g}"]
+        return start_process(module, words, what=what, failure=ChainError, log_file=log_file)
+
+    process, ready = start(port)
+    return Devnet(process, ready, start)

@@ -29,7 +29,7 @@ from openledger_node.engine.memory_plan import CONTEXT_BYTES, GRAPHS_BYTES, MIB,
 from openledger_node.models.decoder_config import DecoderConfig
 
 GB, GIB = 10**9, 1 << 30
-INFERENCE = InferenceConfig(quantisation="int4")
+INFERENCE = InferenceConfig(quantisation="int4", context_max=2048)
 PLACEMENT = Placement(DEVICE, torch.bfloat16)
 
 

@@ -204,6 +204,19 @@ def test_anvils_files_that_were_cut_off_are_refused_with_what_to_do(tmp_path: Pa
 # ---- its end
 
 
+def test_a_killed_chain_is_started_again_where_it_was_and_at_its_address(tmp_path: Path) -> None:
+    with start(tmp_path) as devnet, closing(PatientClient(devnet.url)) as client:
+        receipt_of = send_call(client, ContractCall(to=NOBODY, value_wei=Wei(1)))
+        before, mined = client.head(), client.receipt(receipt_of)
+        os.kill(devnet.process_id, signal.SIGKILL)
+        wait_for(lambda: devnet.status == -signal.SIGKILL)
+        devnet.restart()
+        assert devnet.status is None
+        assert client.block(before.number) == before
+        assert client.receipt(receipt_of) == mined
+        wait_for(lambda: client.head().number > before.number)
+
+
 PARENT = """
 import sys, time
 from pathlib import Path

@@ -1,0 +1,46 @@
+"""Supervision of the daemon's own development chain: its process is started again when it has ended."""
+
+import logging
+from typing import Final, Protocol
+
+import trio
+
+from ...errors import ChainError
+
+LOOK_S: Final = 0.5
+RESTART_PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+LASTING_S: Final = 60.0
+"""A chain that has run for so long counts as sound again."""
+
+log = logging.getLogger(__name__)
+
+
+class Restartable(Protocol):
+    """A process that can be started again."""
+
+    @property
+    def status(self) -> int | None:
+        """The exit status of a process that has ended; None while it runs."""
+
+    def restart(self) -> None:
+        """Start it again."""
+
+
+async def keep_running(devnet: Restartable) -> None:
+    """Start a chain again whenever its process ends; the pauses between attempts grow while it does not last."""
+    num_failed = 0
+    while True:
+        began_s = trio.current_time()
+        while (status := devnet.status) is None:  # noqa: ASYNC110  # nothing tells when
+            await trio.sleep(LOOK_S)
+        if trio.current_time() - began_s >= LASTING_S:
+            num_failed = 0
+        log.warning("the development chain's process has ended with status %d: starting it again", status)
+        await trio.sleep(RESTART_PAUSES_S[min(num_failed, len(RESTART_PAUSES_S) - 1)])
+        num_failed += 1
+        try:
+            await trio.to_thread.run_sync(devnet.restart, abandon_on_cancel=True)
+        except (ChainError, OSError) as error:
+            log.warning("%s", error)
+        else:
+            log.warning("the development chain runs again; receipts and channels are as they were")

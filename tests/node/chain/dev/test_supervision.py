@@ -1,0 +1,77 @@
+"""The daemon's own chain, whose process dies: it is started again, with pauses that grow while it does not last."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import pytest
+import trio
+
+from openledger_node.chain.clients.evm import open_client
+from openledger_node.chain.dev.supervision import LASTING_S, RESTART_PAUSES_S, keep_running
+from openledger_node.errors import ChainError
+
+
+@dataclass
+class Chain:
+    """A process that lives as long as its script says; None is a start that fails."""
+
+    lives_s: Iterator[float | None]
+    started_s: list[float] = field(default_factory=list)
+    ends_s: float = 0.0
+
+    @property
+    def status(self) -> int | None:
+        return None if trio.current_time() < self.ends_s else -9
+
+    def restart(self) -> None:
+        now_s = trio.from_thread.run_sync(trio.current_time)
+        self.started_s.append(now_s)
+        life_s = next(self.lives_s)
+        if life_s is None:
+            raise ChainError("the disk is full")
+        self.ends_s = now_s + life_s
+
+
+async def starts(chain: Chain, within_s: float) -> list[float]:
+    began_s = trio.current_time()
+    with trio.move_on_after(within_s):
+        await keep_running(chain)
+    return [each - began_s for each in chain.started_s]
+
+
+async def test_a_chain_that_was_killed_runs_again_within_two_seconds(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    (started_s,) = await starts(Chain(iter([1e9])), 600)
+    assert started_s < 2
+    assert "has ended with status -9: starting it again" in caplog.text
+    assert "the development chain runs again" in caplog.text
+
+
+async def test_a_chain_that_does_not_start_is_tried_for_ever_ever_more_slowly(autojump_clock: object) -> None:
+    chain = Chain(iter([*[None] * 9, 1e9]))
+    found = await starts(chain, 600)
+    pauses = [after - before for before, after in pairwise(found)]
+    assert len(found) == 10
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == pytest.approx(RESTART_PAUSES_S[-1], abs=1)
+
+
+async def test_a_chain_that_has_lasted_is_started_soon_the_next_time(autojump_clock: object) -> None:
+    chain = Chain(iter([1.0, 1.0, 1.0, LASTING_S + 10, 1e9]))
+    found = await starts(chain, 600)
+    assert found[-1] - found[-2] == pytest.approx(LASTING_S + 10 + RESTART_PAUSES_S[0], abs=1.1)
+
+
+@pytest.mark.parametrize(
+    ("is_own", "words"), [(True, "starts it again"), (False, "check that it is running, and its")]
+)
+def test_only_a_strangers_endpoint_is_blamed_for_its_address(is_own: bool, words: str) -> None:
+    client = open_client("http://127.0.0.1:9", is_own=is_own)
+    with pytest.raises(ChainError, match=words) as refusal:
+        client.head()
+    assert ("127.0.0.1" in str(refusal.value)) is not is_own
+    client.close()
