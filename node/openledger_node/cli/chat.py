@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import NodeError
+from ..errors import InputError, NodeError
 from ..home import Home
 from .chat_client import ApiAddress, ColumnAnswer, ask_both, find_api, stream_chat, stream_guest, text_of
 from .daemon_client import open_node_home
@@ -35,7 +35,7 @@ def chat(
     seed: Annotated[int | None, typer.Option(help="Seed for sampling; the same seed gives the same answer.")] = None,
     base_too: Annotated[
         str | None,
-        typer.Option(help="Ask this adapter and the base, and show both answers side by side.", show_default=False),
+        typer.Option(metavar="ADAPTER", help="Ask this adapter and the base, and show both answers side by side."),
     ] = None,
     as_guest: Annotated[
         bool,
@@ -53,9 +53,9 @@ def chat(
     Examples: `openledger-node chat`, `openledger-node chat "Who keeps the harbour?" --base-too harbour`
     """
     if base_too and model:
-        raise typer.BadParameter("it names the adapter already; leave out --model", param_hint="--base-too")
+        raise InputError("--base-too names the adapter already; leave out --model")
     if as_json and question is None:
-        raise typer.BadParameter("--json needs a question", param_hint="QUESTION")
+        raise InputError("--json needs a QUESTION")
     home = open_node_home()
     address = find_api(home)
     ask: Ask = partial(_ask_as_guest, home) if as_guest else partial(_ask, address)

@@ -1,7 +1,7 @@
 """`devnet`: a development chain on this machine."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -26,11 +26,12 @@ DEFAULT_PORT = 8545
 def start(
     port: Annotated[int, typer.Option(help="TCP port; 0 takes any free port.", min=0, max=65_535)] = DEFAULT_PORT,
     engine: Annotated[
-        str, typer.Option(help="auto, embedded or anvil; auto takes the engine that created this chain.")
+        Literal["auto", "embedded", "anvil"],
+        typer.Option(help="Program that runs the chain; auto takes the one that created it."),
     ] = "auto",
     folder: Annotated[
         Path | None,
-        typer.Option(help="Folder of the chain; by default `devnet` in the data directory.", show_default=False),
+        typer.Option(metavar="FOLDER", help="Folder of the chain; by default `devnet` in the data directory."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -52,10 +53,13 @@ def start(
 @app.command()
 def fund(
     account: Annotated[
-        str | None, typer.Argument(help="Address; by default this node's wallet.", show_default=False)
+        str | None,
+        typer.Argument(metavar="ADDRESS", help="Address; by default this node's wallet."),
     ] = None,
-    tokens: Annotated[str, typer.Option("--open", help="OPEN to send, which are also votes.")] = "1000",
-    coins: Annotated[str, typer.Option(help="Coins to send, for gas.")] = "1",
+    tokens: Annotated[
+        str, typer.Option("--open", metavar="AMOUNT", help="OPEN to send, which are also votes.")
+    ] = "1000",
+    coins: Annotated[str, typer.Option(metavar="AMOUNT", help="Coins to send, for gas.")] = "1",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Send OPEN and coins to an account from the bank of a development network, which has all of them at first."""

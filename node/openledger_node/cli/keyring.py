@@ -18,7 +18,7 @@ from .stored_passwords import forget as forget_password
 from .stored_passwords import store as store_password
 
 app = typer.Typer(help="The password of a wallet in the OS keyring.", no_args_is_help=True)
-Name = Annotated[str, typer.Argument(help="Name of the account.")]
+Name = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Name of the account.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 NetworkId = Annotated[
     str | None,
@@ -32,7 +32,7 @@ NetworkId = Annotated[
 @app.command()
 def store(
     name: Name = WALLET,
-    password_file: Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP, show_default=False)] = None,
+    password_file: Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP)] = None,
     network: NetworkId = None,
     as_json: Json = False,
 ) -> None:

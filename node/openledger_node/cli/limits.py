@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from ..engine.budget import disk_bytes
+from ..errors import InputError
 from ..home import Home
 from ..operator.limits import changed_limits, limits_to_plain
 from ..settings_file import write_settings
@@ -30,11 +31,13 @@ def show(as_json: Json = False) -> None:
 @app.command("set")
 def set_limits(
     vram: Annotated[
-        str | None, typer.Option(help="Most GPU memory for the engine, such as 20GB; 0 is no limit.")
+        str | None, typer.Option(metavar="SIZE", help="Most GPU memory for the engine, such as 20GB; 0 is no limit.")
     ] = None,
-    ram: Annotated[str | None, typer.Option(help="Most main memory for the engine; 0 is no limit.")] = None,
+    ram: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Most main memory for the engine; 0 is no limit.")
+    ] = None,
     disk: Annotated[
-        str | None, typer.Option(help="Most disk for models, adapters and caches; 0 is no limit.")
+        str | None, typer.Option(metavar="SIZE", help="Most disk for models, adapters and caches; 0 is no limit.")
     ] = None,
     hours: Annotated[
         str | None,
@@ -45,14 +48,20 @@ def set_limits(
     pause_when_busy: Annotated[
         bool | None, typer.Option(help="Pause while another program uses the GPU; without a GPU, the CPU.")
     ] = None,
-    busy_gpu: Annotated[str | None, typer.Option(help="GPU memory at which another program counts as busy.")] = None,
-    busy_cpu: Annotated[
-        int | None, typer.Option(help="Percent of the CPU at which other programs count as busy.")
+    busy_gpu: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="GPU memory at which another program counts as busy.")
     ] = None,
-    busy_quiet: Annotated[float | None, typer.Option(help="Seconds of quiet before the node resumes.")] = None,
-    request_max: Annotated[str | None, typer.Option(help="Most OPEN that one request to others may cost.")] = None,
+    busy_cpu: Annotated[
+        int | None, typer.Option(metavar="PERCENT", help="Percent of the CPU at which other programs count as busy.")
+    ] = None,
+    busy_quiet: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Seconds of quiet before the node resumes.")
+    ] = None,
+    request_max: Annotated[
+        str | None, typer.Option(metavar="AMOUNT", help="Most OPEN that one request to others may cost.")
+    ] = None,
     day_max: Annotated[
-        str | None, typer.Option(help="Most OPEN that requests to others may cost per UTC day.")
+        str | None, typer.Option(metavar="AMOUNT", help="Most OPEN that requests to others may cost per UTC day.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -73,7 +82,7 @@ def set_limits(
         "day_max_wei": wei_of(day_max) if day_max else None,
     }
     if all(value is None for value in wanted.values()):
-        raise typer.BadParameter("give a limit to set; `openledger-node limits set --help` lists them")
+        raise InputError("give a limit to set; `openledger-node limits set --help` lists them")
     home = open_node_home()
     found = ask_daemon(home, "POST", "/limits", wanted)
     if found is None:
@@ -106,7 +115,7 @@ def _check_cap(size_bytes: int | None) -> None:
     """Refuse a cap that is too small for any base; a running node compares it with its own base."""
     if size_bytes and size_bytes < CAP_BYTES_MIN:
         meant = f"did you mean {size_bytes}GB?" if size_bytes < 1000 else "give more, or 0 for no limit"
-        raise typer.BadParameter(f"{size(size_bytes)} is less than the smallest base needs: {meant}")
+        raise InputError(f"{size(size_bytes)} is less than the smallest base needs: {meant}")
 
 
 def _print(found: dict[str, Any], *, as_json: bool) -> None:

@@ -91,11 +91,11 @@ def init(
     out: Annotated[Path, typer.Option(help="The network.json to write.")],
     key: Annotated[
         str | None,
-        typer.Option(help="Account that deploys; not needed on a development chain.", show_default=False),
+        typer.Option(help="Account that deploys; not needed on a development chain."),
     ] = None,
-    password_file: Annotated[Path | None, typer.Option(help=STORED_PASSWORD_HELP, show_default=False)] = None,
+    password_file: Annotated[Path | None, typer.Option(help=STORED_PASSWORD_HELP)] = None,
     name: Annotated[
-        str | None, typer.Option(help="Id of the network; development networks choose their own.", show_default=False)
+        str | None, typer.Option(help="Id of the network; development networks choose their own.")
     ] = None,
     bootstrap: Annotated[
         list[str] | None, typer.Option(help="Address of a bootstrap node, /ip4/…/p2p/…; can be given more than once.")
@@ -103,31 +103,23 @@ def init(
     token: Annotated[
         str | None,
         typer.Option(
-            help="ERC-20 token with 18 decimals to pay in, such as a stable coin. By default, OPEN is created.",
-            show_default=False,
+            help="ERC-20 token with 18 decimals to pay in, such as a stable coin. By default, OPEN is created."
         ),
     ] = None,
     holder: Annotated[
         str | None,
-        typer.Option(
-            help="Account that gets all OPEN, and so all votes; by default the one that deploys.", show_default=False
-        ),
+        typer.Option(help="Account that gets all OPEN, and so all votes; by default the one that deploys."),
     ] = None,
     guardian: Annotated[
         str | None,
         typer.Option(
-            help="Account, best a multisig, that can pause payments; on a development chain this node's wallet.",
-            show_default=False,
+            help="Account, best a multisig, that can pause payments; on a development chain this node's wallet."
         ),
     ] = None,
-    proposal_votes: Annotated[
-        str | None, typer.Option(help="Votes that a proposer needs; by default 1000.", show_default=False)
-    ] = None,
+    proposal_votes: Annotated[str | None, typer.Option(help="Votes that a proposer needs; by default 1000.")] = None,
     quorum_votes: Annotated[
         str | None,
-        typer.Option(
-            help="Votes that a decision needs where 4 % of all are fewer; by default 10000.", show_default=False
-        ),
+        typer.Option(help="Votes that a decision needs where 4 % of all are fewer; by default 10000."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

@@ -1,7 +1,6 @@
-"""`start`, `stop` and `version`."""
+"""`start` and `stop`."""
 
 import logging
-import platform
 import sys
 from logging.handlers import RotatingFileHandler
 from typing import Annotated
@@ -20,7 +19,8 @@ from ..models.download import pull_base
 from ..operator.access import SOURCES
 from ..text import SafeFormatter
 from .daemon_client import ask_daemon, load_settings, open_node_home
-from .render import StageReport, emit_json, out_console, plain, say, shown
+from .render import emit_json, plain, say, shown
+from .stage_report import StageReport
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 PANEL = "Node"
@@ -31,8 +31,8 @@ told = logging.getLogger("openledger_node.told")
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Add `start`, `stop` and `version` to the root command."""
-    for command in (start, stop, version):
+    """Add `start` and `stop` to the root command."""
+    for command in (start, stop):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -108,14 +108,6 @@ def stop(as_json: Json = False) -> None:
         emit_json("stop", answer or {"state": "stopped"})
         return
     say("no node is running here" if answer is None else "stopping; running answers finish first")
-
-
-def version(as_json: Json = False) -> None:
-    """Show the version."""
-    if as_json:
-        emit_json("version", {"version": __version__, "python": platform.python_version()})
-        return
-    out_console.print(__version__)
 
 
 def _bring_base(home: Home, config: Config) -> None:

@@ -38,13 +38,11 @@ def bootstrap(
     ] = None,
     network: Annotated[
         str | None,
-        typer.Option(help="Id of the network; by default the current one.", show_default=False),
+        typer.Option(help="Id of the network; by default the current one."),
     ] = None,
     folder: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder of its identity; by default `bootstrap` in the data directory.", show_default=False
-        ),
+        typer.Option(metavar="FOLDER", help="Folder of its identity; by default `bootstrap` in the data directory."),
     ] = None,
     as_json: Json = False,
 ) -> None:

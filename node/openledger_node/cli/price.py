@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from ..config import MarketConfig
+from ..errors import InputError
 from ..home import Home
 from ..network_defaults import SOURCE
 from ..operator.prices import Prices
@@ -32,21 +33,23 @@ def set_price(
     price: Annotated[
         str | None,
         typer.Argument(
+            metavar="AMOUNT",
             help="OPEN for 1,000 tokens in and 1,000 out together; both prices change in proportion.",
-            show_default=False,
         ),
     ] = None,
     price_in: Annotated[
-        str | None, typer.Option("--in", help="OPEN for 1,000 prompt tokens.", show_default=False)
+        str | None, typer.Option("--in", metavar="AMOUNT", help="OPEN for 1,000 prompt tokens.")
     ] = None,
     price_out: Annotated[
-        str | None, typer.Option("--out", help="OPEN for 1,000 answer tokens.", show_default=False)
+        str | None, typer.Option("--out", metavar="AMOUNT", help="OPEN for 1,000 answer tokens.")
     ] = None,
     load_surcharge: Annotated[
-        int | None, typer.Option(help="Percent added when the queue is full.", show_default=False)
+        int | None,
+        typer.Option(metavar="PERCENT", min=0, help="Percent added when the queue is full."),
     ] = None,
     cold_surcharge: Annotated[
-        int | None, typer.Option(help="Percent added for an adapter that is not in memory.", show_default=False)
+        int | None,
+        typer.Option(metavar="PERCENT", min=0, help="Percent added for an adapter that is not in memory."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -59,7 +62,7 @@ def set_price(
         "cold_surcharge_percent": cold_surcharge,
     }
     if all(value is None for value in wanted.values()):
-        raise typer.BadParameter("give a price, such as 0.005")
+        raise InputError("give a price, such as 0.005")
     home = open_node_home()
     former = ask_daemon(home, "GET", "/price") or _stopped(home).show()
     found = ask_daemon(home, "POST", "/price", wanted)

@@ -7,10 +7,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
-from ..models.fetch import Progress as Stage
 from ..text import on_one_line
 from ..text import shown as shown
 
@@ -19,9 +17,6 @@ PIPE_WIDTH = 200
 
 out_console = Console(soft_wrap=True, highlight=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 err_console = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
-
-LINE_EVERY_PPM = 200_000
-"""Without a terminal, progress is one line per fifth of the work."""
 
 
 def emit_json(noun: str, fields: dict[str, Any]) -> None:
@@ -62,51 +57,3 @@ def plain(text: str) -> str:
 def megabytes(size_bytes: int) -> str:
     """Format a size in MB."""
     return f"{size_bytes / 1e6:,.1f} MB"
-
-
-class StageReport:
-    """Progress of a long task: a bar on a terminal, a few lines elsewhere."""
-
-    def __init__(self) -> None:
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=err_console,
-            transient=True,
-        )
-        self._task = self._bar.add_task("", total=None, visible=False)
-        self._stage = ""
-        self._said_ppm = 0
-
-    def __enter__(self) -> "StageReport":
-        """Show the bar."""
-        if err_console.is_terminal:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Remove the bar."""
-        if err_console.is_terminal:
-            self._bar.stop()
-
-    def __call__(self, stage: Stage) -> None:
-        """Show a new stage, or progress within the stage."""
-        if stage.what != self._stage:
-            self._stage, self._said_ppm = stage.what, 0
-            if stage.what != "downloading":
-                say(f"  {stage.what} …")
-        if stage.what == "downloading":
-            self._show_download(stage)
-
-    def _show_download(self, stage: Stage) -> None:
-        if err_console.is_terminal:
-            is_over = stage.done >= stage.total
-            self._bar.update(
-                self._task, description="downloading", completed=stage.done, total=stage.total, visible=not is_over
-            )
-        elif stage.done * 1_000_000 >= stage.total * self._said_ppm:
-            say(f"  downloading {megabytes(stage.done)} of {megabytes(stage.total)}")
-            self._said_ppm += LINE_EVERY_PPM

@@ -14,7 +14,7 @@ from openledger_protocol.errors import ProtocolError
 from ..api_key import load_api_key
 from ..config import Config, Origin, load_config
 from ..engine.budget import check_disk_room
-from ..errors import ConfigError, NodeError
+from ..errors import ConfigError, InputError, NodeError
 from ..home import Home, is_claimed
 from ..keystore import WALLET, account_file, create_account
 from ..models.bases import FAKE_BASE_NAME, base_here, problem_of
@@ -29,8 +29,9 @@ from .base_check import ANYWAY_HELP, BaseCheck, hub_name, show_machine
 from .daemon_client import open_node_home
 from .network import fetch_network
 from .prompts import PASSWORD_FILE_HELP, new_account_password
-from .render import StageReport, emit_json, plain, say, show_table
+from .render import emit_json, plain, say, show_table
 from .setup_checks import DEVELOPMENT, NO_PRICE, check_base, check_network, check_price, check_quantisation
+from .stage_report import StageReport
 from .units import amount, bytes_of, size, wei_of
 
 
@@ -200,7 +201,7 @@ def _prompt(question: str, usual: str, check: Callable[[str], None]) -> str:
             if answer != usual:
                 check(answer)
             return answer
-        except (NodeError, ProtocolError, typer.BadParameter, OSError) as error:
+        except (NodeError, ProtocolError, InputError, OSError) as error:
             say(f"[bold red]not accepted[/] {plain(str(error))}")
 
 

@@ -46,9 +46,9 @@ from .units import amount
 app = typer.Typer(help="The accounts of this node.", no_args_is_help=True)
 app.add_typer(keyring, name="keyring")
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Name = Annotated[str, typer.Argument(help="Name of the account.")]
-PasswordFile = Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP, show_default=False)]
-StoredPasswordFile = Annotated[Path | None, typer.Option(help=STORED_PASSWORD_HELP, show_default=False)]
+Name = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Name of the account.")]
+PasswordFile = Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP)]
+StoredPasswordFile = Annotated[Path | None, typer.Option(help=STORED_PASSWORD_HELP)]
 NetworkId = Annotated[
     str | None,
     typer.Option(
@@ -83,7 +83,7 @@ def import_key(
     key_file: Annotated[Path, typer.Option(help="File with a key: 64 hex digits, or a Web3 keystore V3 object.")],
     name: Name = WALLET,
     key_password_file: Annotated[
-        Path | None, typer.Option(help="File that contains the password of KEY_FILE on one line.", show_default=False)
+        Path | None, typer.Option(help="File that contains the password of KEY_FILE on one line.")
     ] = None,
     password_file: PasswordFile = None,
     network: NetworkId = None,
@@ -143,7 +143,7 @@ def export(
     name: Name = WALLET,
     password_file: StoredPasswordFile = None,
     out_password_file: Annotated[
-        Path | None, typer.Option(help="File that contains the new password of OUT on one line.", show_default=False)
+        Path | None, typer.Option(help="File that contains the new password of OUT on one line.")
     ] = None,
     network: NetworkId = None,
     as_json: Json = False,

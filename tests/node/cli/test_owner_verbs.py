@@ -11,9 +11,9 @@ import pytest
 from support.verbs import Run, type_on_terminal
 from typer.main import get_command
 
+from openledger_node.cli.app import build_app
 from openledger_node.cli.base_check import hub_name
 from openledger_node.cli.commands import COMMAND_MODULES, first_word
-from openledger_node.cli.main import build_app
 from openledger_node.cli.status import status_lines
 from openledger_node.home import Home
 from openledger_node.operator.kept_pause import Pause, keep_pause, kept_pause
