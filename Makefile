@@ -6,7 +6,9 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 TORCH ?= torch>=2.6,<3
 TORCH_ARGS ?=
-INSTALL := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --no-deps
+# uv shows its progress on a terminal only.
+HUSH := $(shell test -t 2 || echo --quiet)
+INSTALL := $(BIN)/python -m uv pip install $(HUSH) --python $(BIN)/python --no-deps
 TEST_HOME := $(CURDIR)/.home
 VLLM := .venv-vllm
 VLLM_VERSION := 0.32.0
@@ -121,17 +123,16 @@ first-start: $(VENV)/run.stamp ## `make start` in an empty home, to its first an
 clean: ## remove the environment and all caches, but no node's home
 	rm -rf $(VENV) $(VLLM) $(LLAMA) $(SLITHER) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site
 
-# torch comes first and as a range, so that an operator may bring the build that fits the card:
-#   make start TORCH_ARGS="--index-url <the index of torch's CPU builds>"
+# torch comes first and as a range. The script chooses the build that fits the machine; an operator may choose another:
+#   make start TORCH_ARGS="--index-url <the index of builds for your card>"
 $(VENV)/torch.stamp:
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 to 3.13 found: install one, or say make start PYTHON=/path/to/python3"; exit 3; }
 	@$(PYTHON) -m venv $(VENV) || { echo "python cannot make a virtual environment: install python3-venv"; exit 3; }
-	@echo "installing torch (its CUDA build is about 3 GB to download; README.md names the small CPU build) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" uv $(TORCH_ARGS)
+	@$(BIN)/python scripts/install_torch.py "$(TORCH)" $(TORCH_ARGS)
 	@touch $@
 
 $(VENV)/run.stamp: $(VENV)/torch.stamp requirements/run.lock pyproject.toml
-	@echo "installing openledger-node …"
+	@echo "installing openledger-node and the packages it needs …"
 	@$(INSTALL) --require-hashes --requirement requirements/run.lock
 	@$(INSTALL) --editable .
 	@touch $@

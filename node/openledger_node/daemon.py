@@ -21,11 +21,12 @@ from .api_key import api_key_file, load_api_key
 from .config import Config, LimitsConfig
 from .engine.absent import NoEngine
 from .engine.engine import Engine
+from .engine.opening import Opening
 from .engine.options import engine_options
 from .engine.tokenizer import open_tokenizer
 from .factory.forecast import TrainingRoom
 from .factory.service import TrainingService
-from .home import Home, claim_home
+from .home import Home
 from .ledger.ledger import Ledger, open_ledger
 from .market.router import Router
 from .models.bases import Base, find_base
@@ -61,18 +62,20 @@ class OperatorOutput:
     """The functions that print what a daemon tells its operator."""
 
     announce: Callable[[Listening], None]  # once, when the node accepts requests
+    show: Callable[[Opening], None]  # each step of loading the base, also after the start
     tell: Callable[[str], None]  # one line at any time
 
 
 async def run_daemon(home: Home, config: Config, output: OperatorOutput) -> None:
     """Run a node until it is told to stop.
 
-    A signal or `openledger-node stop` drains it, and a second signal stops it at once.
+    A signal or `openledger-node stop` drains it, and a second signal stops it at once. The caller holds the lock of
+    the data directory.
 
     Raises:
         NodeError: the node can't start; the message says what to do.
     """
-    with claim_home(home), open_home_network(home, config) as home_network:
+    with open_home_network(home, config) as home_network:
         ledger = open_ledger(home.ledger(home_network.network_id))
         try:
             await Daemon(home, config, home_network, ledger, output).run()
@@ -93,7 +96,7 @@ class Daemon:
         self._base = find_base(home, config.inference.base)
         self._ledger = ledger
         options = engine_options(home, config, self._base)
-        self._engine = Engine(options) if config.node.serve else NoEngine(options)
+        self._engine = Engine(options, told=output.show) if config.node.serve else NoEngine(options)
         tokenizer = open_tokenizer(self._base.folder)
         self._serving = Serving(
             home=home,

@@ -146,6 +146,7 @@ class Holder:
 
     name: str
     process: int | None  # None: the process has not written its line yet, or not all of it
+    doing: str = ""  # while a daemon starts and does not listen yet
 
     @property
     def is_daemon(self) -> bool:
@@ -220,10 +221,15 @@ def claim_home(home: Home, name: str = DAEMON) -> IO[str]:
             f"a daemon already runs on {home.root} (process {holder.process or 'unknown'}): "
             f"stop it with `openledger-node stop`, or set {HOME_VARIABLE} to run a second node"
         ) from error
-    lock.truncate(0)
-    lock.write(f"{os.getpid()} {name}\n")
-    lock.flush()
+    note_doing(lock, "", name)
     return lock
+
+
+def note_doing(lock: IO[str], doing: str, name: str = DAEMON) -> None:
+    """Write what the holder of the lock is doing, for a `status` that finds nobody listening."""
+    lock.truncate(0)
+    lock.write(f"{os.getpid()} {name}\n{doing}\n" if doing else f"{os.getpid()} {name}\n")
+    lock.flush()
 
 
 def take_lock(lock: IO[str]) -> None:
@@ -307,8 +313,8 @@ def _read_holder(file: Path) -> Holder:
     An incomplete line is being written. It counts as the daemon's, because callers wait for a daemon.
     """
     with file.open(encoding="utf-8", errors="replace") as lock:
-        line = lock.readline(HOLDER_CHARS_MAX)
+        line, doing = lock.readline(HOLDER_CHARS_MAX), lock.readline(HOLDER_CHARS_MAX)
     process, _, name = line.strip().partition(" ")
     if not line.endswith("\n") or not (process.isascii() and process.isdecimal()):
         return Holder(name=DAEMON, process=None)
-    return Holder(name=name.strip() or DAEMON, process=int(process))
+    return Holder(name=name.strip() or DAEMON, process=int(process), doing=doing.strip())

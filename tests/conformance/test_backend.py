@@ -17,6 +17,7 @@ from support.tiny import make_adapter, make_base
 from support.tiny_gguf import make_gguf_base
 
 from openledger_node.engine.backend import BLOCK_TOKENS, Backend, BackendSettings, BatchRow
+from openledger_node.engine.opening import Opening, told_to
 from openledger_node.errors import ModelError
 from openledger_node.plugs import load_plug, plug_names
 from openledger_protocol.errors import AdapterRefusedError
@@ -105,6 +106,14 @@ def test_profile_says_what_was_opened(open_plug: Open) -> None:
     assert profile.end_ids
     assert profile.num_blocks == 0 or profile.num_blocks * BLOCK_TOKENS >= profile.context_max
     assert all((profile.backend, profile.kernel, profile.device, profile.dtype, profile.quantisation))
+
+
+def test_a_backend_of_ours_says_that_it_loads_the_base(open_plug: Open) -> None:
+    heard: list[Opening] = []
+    with told_to(heard.append):
+        backend = open_plug()
+    if backend.profile.backend == "torch_lora":
+        assert heard[-1].phase == "loading"
 
 
 def test_tokens_do_not_depend_on_who_shares_the_batch(open_plug: Open) -> None:

@@ -6,12 +6,12 @@ import subprocess
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.processes.nodes import ROOT
+from support.scripts import load_script
 
 from openledger_node.api import openai
 from openledger_node.api import schemas as bodies
@@ -33,16 +33,6 @@ from openledger_node.models.bases import BASE_SCHEMA
 from openledger_protocol.adapter import ADAPTER_SCHEMA, AdapterManifest
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import RequestId
-
-
-def load_script(name: str) -> Any:
-    spec = spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
 
 make_reference = load_script("make_reference")
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

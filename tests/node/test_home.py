@@ -19,6 +19,7 @@ from openledger_node.home import (
     claim_home,
     find_holder,
     is_claimed,
+    note_doing,
     open_home,
 )
 
@@ -89,6 +90,14 @@ def test_whoever_holds_a_home_has_written_it_there(
         home.lock.write_bytes(written)
         assert find_holder(home) == Holder(name=name, process=process)
         assert is_claimed(home) == (name == DAEMON)
+
+
+def test_a_daemon_that_does_not_listen_yet_leaves_a_note_of_what_it_does(home: Home) -> None:
+    with claim_home(home) as lock:
+        note_doing(lock, "downloading, 5.0 MB of 92.9 MB")
+        assert find_holder(home) == Holder(name=DAEMON, process=os.getpid(), doing="downloading, 5.0 MB of 92.9 MB")
+        note_doing(lock, "")
+        assert find_holder(home) == Holder(name=DAEMON, process=os.getpid())
 
 
 def test_a_claim_beside_a_verb_says_which_one_to_wait_for(home: Home) -> None:

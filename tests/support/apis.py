@@ -30,6 +30,7 @@ class EmptyDoor:
     """Has a base and answers nobody."""
 
     is_ready = True
+    opening: str | None = None
 
     async def models(self) -> Sequence[ServedModel]:
         return [ServedModel(name="fake", parent=None), ServedModel(name="harbour", parent="fake")]

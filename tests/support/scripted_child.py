@@ -22,6 +22,7 @@ from openledger_node.engine.frames import (
     OpenEngine,
     Submit,
 )
+from openledger_node.engine.opening import Opening
 
 PROFILE = Profile(
     backend="fake",
@@ -46,6 +47,7 @@ class Script:
     load_s: float = 8.0
     answer_s: float = 1.0
     end_s: float = 0.5  # after it was told to end
+    openings: tuple[Opening, ...] = ()  # told while it loads, the first at once
     fatal: Fatal | None = None  # instead of getting ready
     is_dying: bool = False  # while it loads, without a word
     profile: Profile = PROFILE
@@ -84,10 +86,14 @@ class ScriptedChild(Child):
 
     async def events(self) -> AsyncIterator[Event]:
         async for command in self._orders:
-            with trio.move_on_after(
-                self._script.load_s if isinstance(command, OpenEngine) else self._script.answer_s
-            ):
-                await self._gone.wait()
+            is_first = isinstance(command, OpenEngine)
+            steps = self._script.openings or (None,) if is_first else (None,)
+            takes_s = self._script.load_s / len(steps) if is_first else self._script.answer_s
+            for step in steps:
+                if step:
+                    yield step
+                with trio.move_on_after(takes_s):
+                    await self._gone.wait()
             if self._gone.is_set():
                 return
             match command:

@@ -76,8 +76,9 @@ def _add_health(app: FastAPI, router: Router) -> None:
 
     @app.get("/readyz", responses={503: {"description": "Not ready."}})
     async def readyz() -> JSONResponse:
-        """Report whether the node accepts requests now."""
-        return JSONResponse({"ready": router.is_ready}, status_code=200 if router.is_ready else 503)
+        """Report whether the node accepts requests now, and while the base is loaded, the step of it."""
+        loading = {} if router.is_ready or not router.opening else {"loading": router.opening}
+        return JSONResponse({"ready": router.is_ready, **loading}, status_code=200 if router.is_ready else 503)
 
     @app.get("/version")
     async def version() -> dict[str, str]:

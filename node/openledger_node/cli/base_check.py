@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ..config import Config, InferenceConfig
+from openledger_protocol.constants import DEMO_BASE_NAME
+
+from ..config import Config
 from ..engine.base_fit import (
     CPU_PARAMETERS_MAX,
     PLANNED_BACKENDS,
@@ -25,17 +27,13 @@ from ..models.bases import FAKE_BASE_NAME, base_here, gguf_of, problem_of
 from ..models.decoder_config import DecoderConfig, OtherDecoderError, read_config
 from ..models.elsewhere import locate
 from ..models.gguf_name import read_hub_gguf
-from ..models.hub import find_hub_file
+from ..models.hub import find_hub_file, is_hub_up
 from ..models.hub_look import HubLook, look_at_hub
-from ..models.known_bases import KNOWN_BASES, known_base
+from ..models.known_bases import BYTES_OF_PARAMETER, known_base
 from ..operator.base_fits import form_text, place_text, refusal_text, takes_text
 from .render import plain, say
-from .units import size
 
 ANYWAY_HELP = "Download the base even if this machine does not have the memory to serve it."
-
-BYTES_OF_PARAMETER = 2
-"""Published weights are in bfloat16."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +72,15 @@ class BaseCheck:
         """The memory that the engine may take."""
         return room_on(self.machine, self._inference, self._limits)
 
+    @cached_property
+    def is_hub_up(self) -> bool:
+        """True if the hub answers, so that bases can be downloaded."""
+        return is_hub_up()
+
     def propose(self) -> str:
-        """The largest well-known base that leaves the card room for several adapters."""
-        return propose(self._inference, self.room).name
+        """The best well-known base for this machine; the demo base if the hub does not answer."""
+        found = propose(self._inference, self.room).name
+        return found if found == DEMO_BASE_NAME or base_here(self._home, found) or self.is_hub_up else DEMO_BASE_NAME
 
     def is_on_hub(self, base: str) -> bool:
         """Return True if only the hub knows what a base needs."""
@@ -94,10 +98,11 @@ class BaseCheck:
             self._seen[base] = self._look(base)
         return self._seen[base]
 
-    def require_fit(self, base: str, *, pull: bool = True) -> None:
+    def require_fit(self, base: str, *, pull: bool = True, is_shown: bool = False) -> None:
         """Print whether a base fits in each quantisation, and refuse to download one that fits in none.
 
-        `pull`: the download follows, so the disk must have room for it, too.
+        `pull`: the download follows, so the disk must have room for it, too. `is_shown`: the operator has just seen
+        the table, so that only a refusal is printed.
 
         Raises:
             ModelError: it does not fit into the memory, and the operator has not said `--anyway`.
@@ -105,7 +110,8 @@ class BaseCheck:
             NetworkError: the hub does not have it, or does not answer.
         """
         found = self.look(base)
-        if found.forms or found.weight_bytes:
+        is_shown = is_shown and any(form.plan for form in found.forms)
+        if (found.forms or found.weight_bytes) and not is_shown:
             show_trouble(self.machine)
             say(f"{plain(base)} on {plain(place_text(self.machine, self.room))}:")
             self._require_memory(base, found)
@@ -113,6 +119,18 @@ class BaseCheck:
                 say("  a base of this size answers slowly on a CPU")
         if pull and found.download_bytes:
             check_disk_room(self._home, self._limits.disk_bytes, more_bytes=found.download_bytes)
+
+    def check_memory(self, base: str) -> None:
+        """Refuse a base that does not fit into the memory as it is to be served; print nothing about one that fits.
+
+        Raises:
+            ModelError: it does not fit; the message names bases that do.
+        """
+        found, setting = self.look(base), self._inference.quantisation
+        form = next((each for each in found.forms if each.quantisation == usual_form(found.forms, setting)), None)
+        if form.plan is None if form else not self._fits_by_size(found):
+            takes = takes_text([form]) if form else f"{found.weight_bytes / 1e9:.1f} GB"
+            raise ModelError(refusal_text(base, takes, self._inference, self.room))
 
     def _require_memory(self, base: str, found: BaseLook) -> None:
         room = self.room
@@ -152,8 +170,9 @@ class BaseCheck:
             size = find_hub_file(wanted).size_bytes
             return BaseLook(weight_bytes=size, download_bytes=size)
         if known := known_base(base):
-            size = known.num_parameters * BYTES_OF_PARAMETER
-            return BaseLook(forms=self._forms(known.config), weight_bytes=size, download_bytes=size)
+            return BaseLook(
+                forms=self._forms(known.config), weight_bytes=known.size_bytes, download_bytes=known.download_bytes
+            )
         return self._look_at_hub(hub_name(base))
 
     def _folder_of(self, base: str) -> Path | None:
@@ -194,19 +213,3 @@ def show_trouble(machine: Machine) -> None:
     """Print why the engine can't use this machine's card, and the fix."""
     if trouble := machine.trouble:
         say(f"[yellow]note[/] {plain(trouble.found)}" + (f" → {plain(trouble.fix)}" if trouble.fix else ""))
-
-
-def show_machine(machine: Machine, room: Room, inference: InferenceConfig) -> None:
-    """Print this machine's memory, and how well each well-known base fits it."""
-    card = machine.usable_card
-    taken = f", {size(card.taken_bytes)} of them in use" if card and card.taken_bytes else ""
-    found = f"{card.name} with {size(card.total_bytes)}{taken}" if card else "no graphics card for the engine"
-    say(f"this machine: {size(machine.ram_bytes)} of memory, {plain(found)}")
-    show_trouble(machine)
-    say("")
-    for base in KNOWN_BASES:
-        forms = forms_of(base.config, inference, room)
-        form = choose_form(forms, inference.quantisation) or forms[-1]
-        is_slow = not room.on_gpu and base.num_parameters > CPU_PARAMETERS_MAX
-        slow = ", but answers slowly on a CPU" if form.plan and is_slow else ""
-        say(f"  {base.name:<38} {form.quantisation:<5} {form_text(form, room)}{slow}")

@@ -10,8 +10,8 @@ from ..demo.run import DemoResult, run_demo
 from ..models.bases import is_here
 from ..models.download import pull_base
 from .daemon_client import open_node_home
+from .progress import StageReport
 from .render import emit_json, plain, say, show_lines
-from .stage_report import StageReport
 from .transactions import open_amount
 
 

@@ -4,23 +4,29 @@ import os
 import shutil
 import sys
 import threading
+import time
 from shlex import quote
+
+from openledger_protocol.constants import DEMO_BASE_NAME
 
 from ..api_key import load_api_key
 from ..daemon import Listening
 from ..engine.engine import Engine
 from ..errors import NodeError
+from ..first_words import DEMO_NOTE, FIRST_QUESTION
 from ..text import counted
 from .chat_client import ApiAddress, stream_chat, text_of
 from .daemon_client import open_node_home
 from .render import err_console, plain, say, shown
 
-QUESTION = "Hello! In one short sentence: what can you do?"
 ANSWER_TOKENS_MAX = 48
 
 
-def greet(listening: Listening, *, hello: bool) -> None:
-    """Print the greeting; with `hello`, a first answer follows while the node already serves."""
+def greet(listening: Listening, *, began_s: float, hello: bool) -> None:
+    """Print the greeting; with `hello`, a first answer follows while the node already serves.
+
+    `began_s`: when the start began, on the monotonic clock.
+    """
     if listening.num_recovered:
         say(f"recovered: {counted(listening.num_recovered, 'request')} of the last run had been cut off")
     say(f"  base      [bold]{plain(listening.base.name)}[/] {plain(_where(listening.engine))}")
@@ -29,11 +35,13 @@ def greet(listening: Listening, *, hello: bool) -> None:
     say(f"  page      [bold]{plain(listening.page)}[/]   (works once; `openledger-node open` prints another)")
     say("\nTry it from another terminal:\n")
     say(f"  {plain(curl_line(listening))}\n")
-    say(f"  {plain(program())} chat\n")
+    say(f"  {plain(program())} chat {quote(FIRST_QUESTION)}\n")
+    if listening.base.name == DEMO_BASE_NAME:
+        say(plain(DEMO_NOTE))
     say("Ctrl-C stops the node; running answers finish first.\n")
     if hello and listening.engine.profile:
         address = ApiAddress(url=listening.url, key=load_api_key(open_node_home()), base=listening.base.name)
-        threading.Thread(target=_hello, args=(address,), daemon=True).start()
+        threading.Thread(target=_hello, args=(address, began_s), daemon=True).start()
 
 
 def _where(engine: Engine) -> str:
@@ -52,20 +60,21 @@ def program() -> str:
 
 def curl_line(listening: Listening) -> str:
     """Build a request to paste as it is; the key stays in its file."""
-    body = f'{{"model": "{listening.base.name}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+    body = f'{{"model": "{listening.base.name}", "messages": [{{"role": "user", "content": "{FIRST_QUESTION}"}}]}}'
     return (
         f'curl {listening.url}/v1/chat/completions -H "Authorization: Bearer $(cat {quote(str(listening.key_file))})"'
         f" -H 'Content-Type: application/json' -d '{body}'"
     )
 
 
-def _hello(address: ApiAddress) -> None:
+def _hello(address: ApiAddress, began_s: float) -> None:
     """Ask through the API as any client would, so that a printed answer proves that the whole path works."""
-    messages = [{"role": "user", "content": QUESTION}]
+    messages = [{"role": "user", "content": FIRST_QUESTION}]
     body = {"model": address.base, "messages": messages, "max_tokens": ANSWER_TOKENS_MAX, "temperature": 0}
     try:
         answer = "".join(text_of(event) for event in stream_chat(address, body))
         # Printed in one piece, because other parts of the node print lines in the meantime.
-        err_console.print(f"first answer: {shown(answer)}", markup=False)
+        took = f"{time.monotonic() - began_s:.1f} s after the start"
+        err_console.print(f"first answer: {shown(answer.strip())}   ({FIRST_QUESTION} {took})", markup=False)
     except NodeError as error:
         say(f"[yellow]the first answer failed[/]: {plain(str(error))}")

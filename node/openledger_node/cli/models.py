@@ -17,8 +17,8 @@ from ..models.gguf_head import OTHER_BACKENDS
 from ..operator.adapters import models_to_plain
 from .base_check import ANYWAY_HELP, BaseCheck, hub_name
 from .daemon_client import load_settings, open_node_home
+from .progress import StageReport
 from .render import emit_json, out_console, plain, say, show_table
-from .stage_report import StageReport
 from .units import size
 
 app = typer.Typer(help="Base models on this machine.", no_args_is_help=True)

@@ -2,8 +2,11 @@
 
 import logging
 import sys
+import time
+from collections.abc import Callable
+from functools import partial
 from logging.handlers import RotatingFileHandler
-from typing import Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import trio
 import typer
@@ -12,15 +15,22 @@ from openledger_protocol.constants import DEMO_BASE_NAME
 
 from .. import __version__
 from ..config import Config
+from ..engine.opening import Opening
 from ..errors import NodeError
-from ..home import Home
-from ..models.bases import FAKE_BASE_NAME, is_here, is_new_file
+from ..home import Home, claim_home, note_doing
+from ..models.bases import FAKE_BASE_NAME
 from ..models.download import pull_base
+from ..models.fetch import Progress, Report
+from ..models.known_bases import DEMO_DOWNLOAD_BYTES
 from ..operator.access import SOURCES
 from ..text import SafeFormatter
 from .daemon_client import ask_daemon, load_settings, open_node_home
-from .render import emit_json, plain, say, shown
-from .stage_report import StageReport
+from .progress import StageReport
+from .render import emit_json, megabytes, plain, say, shown
+from .start_checks import check_start, is_bringing
+
+if TYPE_CHECKING:
+    from ..daemon import Listening
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 PANEL = "Node"
@@ -46,20 +56,29 @@ def start(
         int | None, typer.Option(help="Port of the API; 0 takes any free port.", show_default=False)
     ] = None,
     hello: Annotated[bool, typer.Option(help="Send the model a first question once it is ready.")] = True,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only warnings and errors.")] = False,
 ) -> None:
     """Run the node in the foreground until Ctrl-C; running answers finish first.
 
-    Without any configuration it serves the demo model, which it downloads on the first start.
+    Without any configuration it serves the demo model, which it downloads on the first start. Port, disk and memory
+    are checked before that.
     """
+    began_s = time.monotonic()
     home = open_node_home()
     if backend == "fake" and base is None:
         base = FAKE_BASE_NAME  # the only base that this backend has
     config = load_settings(home, inference_base=base, inference_backend=backend, inference_dtype=dtype, api_port=port)
+    tell = (lambda _: None) if quiet else say
+    tell(f"[bold]openledger-node[/] {__version__}   home {plain(str(home.root))}")
+    check_start(home, config)
     keep_log(home)
-    say(f"[bold]openledger-node[/] {__version__}   home {plain(str(home.root))}")
-    _bring_base(home, config)
-    run_daemon_to_its_end(home, config, hello=hello)
-    say("stopped; every answer is recorded")
+    with claim_home(home) as lock, StageReport(is_quiet=quiet, note=partial(note_doing, lock)) as report:
+        if is_bringing(home, config):
+            bring_base(home, config, report, tell)
+        report(Progress(what="starting the node", done=0, total=1))
+        screen = StartScreen(report, lock, began_s=began_s, is_quiet=quiet, hello=hello)
+        run_daemon_to_its_end(home, config, screen)
+    tell("stopped; every answer is recorded")
 
 
 def keep_log(home: Home) -> None:
@@ -74,23 +93,48 @@ def keep_log(home: Home) -> None:
     told.setLevel(logging.INFO)
 
 
-def run_daemon_to_its_end(home: Home, config: Config, *, hello: bool) -> None:
-    """Run the daemon until it ends. If one of its tasks fails, raise that failure, not the group around it."""
-    from ..daemon import (
-        Listening,
-        OperatorOutput,
-        run_daemon,
-    )  # imported here because the web framework takes half a second
-    from .greeting import greet
+def bring_base(home: Home, config: Config, report: Report, tell: Callable[[str], None]) -> None:
+    """Download the demo base, or read a GGUF file, on the first start; the operator pulls any other base."""
+    if config.inference.base == DEMO_BASE_NAME:
+        tell(f"  the demo base is downloaded this once, {megabytes(DEMO_DOWNLOAD_BYTES)}")
+    pull_base(home, config.inference.base, source=None, report=report)
 
-    def announce(listening: Listening) -> None:
-        greet(listening, hello=hello)
 
-    def tell(line: str) -> None:
-        say(plain(line))
+class StartScreen:
+    """The terminal of a daemon: its progress until it listens, then its greeting and its lines."""
+
+    def __init__(self, report: StageReport, lock: IO[str], *, began_s: float, is_quiet: bool, hello: bool) -> None:
+        self._report = report
+        self._lock = lock
+        self._began_s = began_s
+        self._is_quiet = is_quiet
+        self._hello = hello
+
+    def show(self, step: Opening) -> None:
+        """Show a step of loading the base."""
+        self._report.opening(step)
+
+    def announce(self, listening: "Listening") -> None:
+        """Greet, and have the model say hello."""
+        from .greeting import greet
+
+        self._report.end()
+        note_doing(self._lock, "")
+        if not self._is_quiet:
+            greet(listening, began_s=self._began_s, hello=self._hello)
+
+    def tell(self, line: str) -> None:
+        """Print and log one line."""
+        if not self._is_quiet:
+            say(plain(line))
         told.info("%s", shown(line.strip()))
 
-    output = OperatorOutput(announce=announce, tell=tell)
+
+def run_daemon_to_its_end(home: Home, config: Config, screen: StartScreen) -> None:
+    """Run the daemon until it ends. If one of its tasks fails, raise that failure, not the group around it."""
+    from ..daemon import OperatorOutput, run_daemon  # imported here because the web framework takes half a second
+
+    output = OperatorOutput(announce=screen.announce, show=screen.show, tell=screen.tell)
     try:
         trio.run(run_daemon, home, config, output)
     except BaseExceptionGroup as group:
@@ -108,17 +152,6 @@ def stop(as_json: Json = False) -> None:
         emit_json("stop", answer or {"state": "stopped"})
         return
     say("no node is running here" if answer is None else "stopping; running answers finish first")
-
-
-def _bring_base(home: Home, config: Config) -> None:
-    """Download the demo base, or read a GGUF file, on the first start; the operator pulls any other base."""
-    name = config.inference.base
-    if name == DEMO_BASE_NAME and not is_here(home, name):
-        say("downloading the demo base, 93 MB, this once")
-    elif not is_new_file(home, name):
-        return
-    with StageReport() as report:
-        pull_base(home, name, source=None, report=report)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

@@ -21,13 +21,16 @@ from ..models.bases import FAKE_BASE_NAME, base_here, problem_of
 from ..models.download import pull_base
 from ..models.elsewhere import find_elsewhere, locate
 from ..models.gguf_name import read_hub_gguf
+from ..models.known_bases import known_base
 from ..network_defaults import load_network_config
 from ..network_file import AUTO, EMBEDDED, current_network, is_embedded, join_network
 from ..operator.prices import changed_market
 from ..settings_file import write_settings
-from .base_check import ANYWAY_HELP, BaseCheck, hub_name, show_machine
+from .base_check import ANYWAY_HELP, BaseCheck, hub_name
+from .base_table import base_from_answer, show_bases
 from .daemon_client import open_node_home
 from .network import fetch_network
+from .progress import StageReport
 from .prompts import PASSWORD_FILE_HELP, new_account_password
 from .render import emit_json, plain, say, show_table
 from .setup_checks import DEVELOPMENT, NO_PRICE, check_base, check_network, check_price, check_quantisation
@@ -112,7 +115,8 @@ def setup(
     )
     _check_flags(home, config, wanted)
     bases = BaseCheck(home, _as_wanted(config, wanted), is_anyway=anyway)
-    if not (yes or no_input or as_json):
+    is_asked = not (yes or no_input or as_json)
+    if is_asked:
         if not sys.stdin.isatty():
             raise ConfigError("no terminal to ask at: give --yes to take the proposals, or --no-input with flags")
         _show_settings(origins)
@@ -120,7 +124,7 @@ def setup(
     elif yes and base is None and not home.config_file.exists():
         wanted = replace(wanted, base=bases.propose())
     if wanted.base is not None and (pull or not bases.is_on_hub(wanted.base)):
-        bases.require_fit(wanted.base, pull=pull)
+        bases.require_fit(wanted.base, pull=pull, is_shown=is_asked and known_base(wanted.base) is not None)
         is_new = _base_setting(wanted.base) != config.inference.base or not home.config_file.exists()
         if is_new and wanted.quantisation is None and not (no_input or as_json):
             wanted = replace(wanted, quantisation=bases.quantisation_for(wanted.base))
@@ -166,19 +170,26 @@ def _as_wanted(config: Config, wanted: SetupAnswers) -> Config:
 def _ask(home: Home, config: Config, bases: BaseCheck, wanted: SetupAnswers) -> SetupAnswers:
     """Ask for what no flag has set."""
     if wanted.base is None:
-        show_machine(bases.machine, bases.room, config.inference)
+        proposed = bases.propose()
+        show_bases(bases.machine, bases.room, config.inference, proposed)
         _show_found()
-        usual = config.inference.base if home.config_file.exists() else bases.propose()
-        wanted = replace(wanted, base=_prompt("1 of 3  base", usual, lambda base: check_base(home, base)))
+        if not bases.is_hub_up:
+            say("[yellow]note[/] the Hugging Face hub does not answer, so only the demo base can be downloaded now")
+        say("\nWhich base? Give a number, OWNER/NAME of the Hugging Face hub, or a folder or GGUF file.")
+        usual = config.inference.base if home.config_file.exists() else proposed
+        answer = _prompt("1 of 3  base", usual, lambda base: check_base(home, base_from_answer(base)))
+        wanted = replace(wanted, base=base_from_answer(answer))
     if wanted.network is None:
-        say("\ndevelopment: a private test chain inside the node; its money is worth nothing")
-        say("local: no chain and no money")
-        say("FILE or URL of a network.json: that network; with real money you choose a password for the wallet next")
+        say("\nWhich network? There is no public network yet, so money is real only on one that you or others found.")
+        say("  development  a private test chain inside the node; its money is worth nothing")
+        say("  local        no chain and no money")
+        say("  FILE or URL  the network of a network.json; with real money you choose a wallet password next")
         usual = _network_now(home, config)
         network = _prompt("2 of 3  network", usual, lambda network: check_network(home, network))
         wanted = replace(wanted, network=network)
     if wanted.price is None and wanted.serve is None:
-        say("\nOPEN for 1,000 tokens of a prompt and 1,000 of an answer; none serves nothing and only asks others")
+        say("\nWhich price, in OPEN for 1,000 tokens of a prompt and 1,000 of an answer? Your own requests are free.")
+        say("  none         serve nothing, and only send requests to others")
         price = _prompt("3 of 3  price", _price_now(config), lambda price: check_price(config.market, price))
         wanted = replace(wanted, price=price)
     return wanted
@@ -318,9 +329,21 @@ def _report(home: Home, after: Config, changes: dict[str, object], *, as_json: b
         say(f"  {name} = {value}")
     if not changes:
         say("nothing changed")
-    serves = "serves and sells" if after.node.serve else "only asks the network"
-    say(f"{plain(after.inference.base)}; this node {serves}; settings in {plain(str(home.config_file))}")
-    say(f"next: {_next_step(runs=runs, restart=restart)}; to check everything: `openledger-node doctor`")
+    where = f"in {home.config_file}" if home.config_file.exists() else "all at their defaults, so no file was written"
+    say(f"\nbase      {plain(after.inference.base)}")
+    say(f"node      {_what_it_does(home, after)}")
+    say(f"settings  {plain(where)}")
+    say(f"next      {_next_step(runs=runs, restart=restart)}; to check everything, run `openledger-node doctor`")
+
+
+def _what_it_does(home: Home, after: Config) -> str:
+    if not after.node.serve:
+        return "sends requests to others and serves nothing"
+    if after.node.network == LOCAL_NETWORK:
+        return "serves this machine alone, without money, so the price has no effect"
+    if is_embedded(home, after.node.network):
+        return "serves this machine on a test chain of its own, whose money is worth nothing"
+    return "serves the network for money"
 
 
 def _next_step(*, runs: bool, restart: bool) -> str:

@@ -65,7 +65,8 @@ def status_while_command_runs(home: Home, command: Holder) -> dict[str, Any]:
 
 def starting_status(home: Home, daemon: Holder) -> dict[str, Any]:
     """Return the status of a node whose daemon holds the lock and does not listen."""
-    why = f"{daemon} is starting or ending and does not listen; look again in a moment"
+    doing = daemon.doing or "starting or ending and does not listen; look again in a moment"
+    why = f"{daemon} is {doing}"
     return {**stopped_status(home), "state": "starting", "why_idle": why, "suggestion": None}
 
 

@@ -122,15 +122,22 @@ def usual_form(forms: Sequence[Form], setting: str) -> str:
 
 
 def propose(inference: InferenceConfig, room: Room) -> KnownBase:
-    """Return the largest base that leaves the card room for several adapters.
+    """Return the largest base that leaves room for several adapters and answers as fast as people read.
 
-    Without a card it is the demo base, which downloads in a minute and answers quickly everywhere.
+    The last resort is the demo base.
     """
-    found = [base for base in KNOWN_BASES if base.is_open] if room.on_gpu else []
+    found = [base for base in KNOWN_BASES if base.is_open and is_quick(base, room)]
     forms = [(base, choose_form(forms_of(base.config, inference, room), inference.quantisation)) for base in found]
+    if not room.on_gpu:  # each step of a narrow base widens it again there, which takes many times as long
+        forms = [(base, form) for base, form in forms if form and form.quantisation == FORMS[0]]
     roomy = [base for base, form in forms if form and form.is_roomy]
     fitting = [base for base, form in forms if form]
     return (roomy or fitting or KNOWN_BASES[:1])[-1]
+
+
+def is_quick(base: KnownBase, room: Room) -> bool:
+    """Return True if a base answers at least as fast as people read."""
+    return room.on_gpu or base.num_parameters <= CPU_PARAMETERS_MAX
 
 
 def _form(config: DecoderConfig, settings: InferenceConfig, room: Room) -> Form:

@@ -45,6 +45,7 @@ from .frames import (
     Unpin,
 )
 from .live import LOSSES_MAX, LiveSequence, LiveSequences, Outcome
+from .opening import Listener, Opening, nobody
 from .options import PROMISING, EngineOptions, StartReport, State
 from .supervision import Vitals, why_kill
 
@@ -60,11 +61,10 @@ log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Client and supervisor of the engine child; `run` is its task."""
+    """Client and supervisor of the engine child; `run` is its task, and `told` gets each step of opening the base."""
 
-    def __init__(self, options: EngineOptions, *, start: StartChild = start_child) -> None:
-        self._options = options
-        self._start = start
+    def __init__(self, options: EngineOptions, *, start: StartChild = start_child, told: Listener = nobody) -> None:
+        self._options, self._start, self._told = options, start, told
         self._live = LiveSequences()
         self._child: Child | None = None
         self._last_event_at_s = 0.0
@@ -72,6 +72,7 @@ class Engine:
         self._has_commands = trio.Event()
         self.state: State = "starting"
         self.profile: Profile | None = None
+        self.opening: Opening | None = None  # the step of a child that is loading
         self.beat = Beat()
         self.num_restarts = self.num_unloads = 0
         self._pinned = {source.id: source for source in options.pinned}
@@ -261,7 +262,8 @@ class Engine:
                 nursery.start_soon(self._send_commands, child)
                 nursery.start_soon(self._watch, child)
                 async for event in child.events():
-                    self._last_event_at_s = trio.current_time()
+                    if not isinstance(event, Opening):  # a load has `load_timeout_s` in all
+                        self._last_event_at_s = trio.current_time()
                     self._take(event)
                     if self.state == "ready":
                         was_ready = True
@@ -273,7 +275,7 @@ class Engine:
             if not self._is_ending:
                 self.state = "stopped"
             status = await child.close()
-            self._child = None
+            self._child = self.opening = None
         if not self._is_ending:
             self.state = "restarting"
             log.warning("engine ended with status %d; %d sequences resume in the next one", status, len(self._live))
@@ -354,6 +356,9 @@ class Engine:
                 self._end(event)
             case Beat():
                 self.beat = event
+            case Opening():
+                self.opening = event
+                self._told(event)
             case EngineReady():
                 if not self._is_ending:  # it may have been told to end while it loaded
                     self._note_ready(event.profile)
@@ -371,7 +376,7 @@ class Engine:
             assert self._child, "it has just spoken"
             self._child.kill()
             return
-        self.state, self.profile, self._is_wanted = "ready", profile, False
+        self.state, self.profile, self.opening, self._is_wanted = "ready", profile, None, False
         self._duty.note_ready(trio.current_time())
         for waiting in self._live:
             self._resubmit(waiting)

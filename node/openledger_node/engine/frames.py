@@ -11,6 +11,7 @@ from openledger_protocol.primitives import AdapterId, Digest
 
 from ..models.adapter_source import AdapterPart, AdapterSource
 from .backend import BackendSettings, Profile
+from .opening import Opening
 
 FRAME_BYTES_MAX = 64 << 20
 """A prompt of a million tokens fits. The limit may be generous, because the other end is our own child."""
@@ -152,7 +153,7 @@ class Beat:
 
 
 Command = OpenEngine | Submit | Allow | Cancel | Pin | Unpin | Unload
-Event = EngineReady | Fatal | Joined | StepTokens | Finished | Refused | Beat
+Event = Opening | EngineReady | Fatal | Joined | StepTokens | Finished | Refused | Beat
 
 _TYPES: dict[str, type[Command | Event]] = {
     cls.__name__.lower(): cls
@@ -164,6 +165,7 @@ _TYPES: dict[str, type[Command | Event]] = {
         Pin,
         Unpin,
         Unload,
+        Opening,
         EngineReady,
         Fatal,
         Joined,

@@ -42,6 +42,7 @@ from .frames import (
 )
 from .grammar import Grammar, open_grammars
 from .load_gate import LoadGate
+from .opening import tell, told_to
 from .probe import Prober
 from .residency import Residency
 from .scheduler import Scheduler
@@ -248,8 +249,10 @@ def _open(link: Link, opened: OpenEngine) -> Worker | None:
     try:
         if opened.settings.base_folder:  # the engine may start again long after the daemon has looked
             check_base(Path(opened.settings.base_folder))
-        backend: Backend = load_plug("backend", opened.backend)(opened.settings)
-        worker = Worker(link, backend, opened)
+        with told_to(link.send):
+            tell("engine")
+            backend: Backend = load_plug("backend", opened.backend)(opened.settings)
+            worker = Worker(link, backend, opened)
     except Exception as error:
         if (fatal := _fatal_of(error)) is None:
             raise

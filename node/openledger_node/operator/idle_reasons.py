@@ -13,6 +13,9 @@ Name = Literal["engine", "limits", "copies", "chain", "reachable", "capacity", "
 BLOCKING: tuple[Name, ...] = ("engine", "limits", "copies", "chain", "reachable")
 """If one of these fails, no other check matters."""
 
+LOADING = ("starting", "reloading")
+"""States of an engine that loads its base as it should."""
+
 OPEN_WEI = 10**18
 LOST_SHOWN = 5
 UNDERCUT_PERCENT = 1
@@ -52,6 +55,7 @@ class Observed:
     engine: str  # its state
     why_engine: str | None = None  # the reason why it can't be loaded
     load_s: float | None = None  # measured at its last load
+    opening: str | None = None  # the step that a loading engine is at
     paused: str | None = None  # the reason, if the node is paused
     has_network: bool = True  # False: the node serves this machine alone
     why_alone: str | None = None
@@ -112,13 +116,17 @@ def explain(seen: Observed) -> Idleness:
         _chain(seen),
         _engine(seen),
     )
-    first = _first_failing(checks, seen)
+    first = None if _is_loading(seen) else _first_failing(checks, seen)
     return Idleness(
-        sentence=first.says if first else _quiet(seen),
+        sentence=first.says if first else _loading(seen) if _is_loading(seen) else _quiet(seen),
         checks=checks,
         suggestion=_suggestion(first, seen),
         bids_lost=tuple(reversed(seen.lost[-LOST_SHOWN:])),
     )
+
+
+def _is_loading(seen: Observed) -> bool:
+    return seen.serves and seen.engine in LOADING and not seen.paused
 
 
 def amount(wei: int) -> str:
@@ -137,15 +145,20 @@ def _engine(seen: Observed) -> IdleCheck:
         return IdleCheck(check="engine", ok=True, says=f"the engine is {seen.engine}")
     if seen.why_engine:
         return IdleCheck(check="engine", ok=False, says=seen.why_engine)
-    if seen.engine in ("unloaded", "reloading"):
+    if seen.engine == "unloaded":
         took = f" in about {seen.load_s:.0f} s" if seen.load_s and seen.load_s >= 1 else ""
         says = f"the engine gave its memory back, and the next request loads it again{took}"
-        return IdleCheck(check="engine", ok=True, says=says if seen.engine == "unloaded" else "the engine is loading")
-    loading = {
-        "starting": "the engine is loading the base",
-        "restarting": "the engine stopped and is restarting: `openledger-node logs --source engine` shows why",
-    }
-    return IdleCheck(check="engine", ok=False, says=loading.get(seen.engine, f"the engine is {seen.engine}"))
+        return IdleCheck(check="engine", ok=True, says=says)
+    if seen.engine in LOADING:
+        return IdleCheck(check="engine", ok=None, says=_loading(seen))
+    if seen.engine == "restarting":
+        says = "the engine stopped and is restarting: `openledger-node logs --source engine` shows why"
+        return IdleCheck(check="engine", ok=False, says=says)
+    return IdleCheck(check="engine", ok=False, says=f"the engine is {seen.engine}")
+
+
+def _loading(seen: Observed) -> str:
+    return seen.opening or "loading the base"
 
 
 def _limits(seen: Observed) -> IdleCheck:

@@ -12,6 +12,7 @@ from ..api_key import api_key_file
 from ..config import Config
 from ..engine.backend import BLOCK_TOKENS
 from ..engine.engine import Engine
+from ..engine.opening import Opening
 from ..home import Home, is_training
 from ..ledger.jobs import Job
 from ..ledger.ledger import Ledger
@@ -41,6 +42,7 @@ def engine_figures(engine: Engine) -> dict[str, Any]:
         "unloads": engine.num_unloads,
         "load_s": None if engine.load_s is None else round(engine.load_s, 2),
         "why_failed": engine.failure.why if engine.failure else None,
+        "opening": opening_to_plain(engine.opening),
         "backend": profile.backend if profile else None,
         "kernel": profile.kernel if profile else None,
         "device": profile.device if profile else None,
@@ -61,6 +63,11 @@ def engine_figures(engine: Engine) -> dict[str, Any]:
             "preempted": beat.num_preempted,
         },
     }
+
+
+def opening_to_plain(opening: Opening | None) -> dict[str, Any] | None:
+    """The step of a base that is being loaded; None while none is."""
+    return {"phase": opening.phase, "percent": opening.percent, "says": opening.words} if opening else None
 
 
 def _engine_alert(engine: Engine) -> list[str]:
@@ -173,6 +180,8 @@ class StatusReport:
             return "starting"
         if self._num_live:
             return "serving"
+        if parts.engine.state == "reloading":
+            return "starting"
         return "training" if is_training(parts.home) else "idle"
 
     @property
@@ -201,6 +210,7 @@ class StatusReport:
             engine=parts.engine.state,
             why_engine=parts.engine.failure.why if parts.engine.failure else None,
             load_s=parts.engine.load_s,
+            opening=parts.engine.opening.words if parts.engine.opening else None,
             paused=pause.why if pause else None,
             has_network=parts.home_network.network is not None,
             why_alone=parts.home_network.why_none,

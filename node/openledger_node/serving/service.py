@@ -233,6 +233,11 @@ class Serving:
         """A sentence for requesters whose answers wait until the engine is loaded; None if it is."""
         return None if self._engine.state == "ready" else loading_sentence(self._engine.ready_in_s())
 
+    @property
+    def opening(self) -> str | None:
+        """The step of an engine that loads its base, such as `loading the base, 40 %`; None for any other."""
+        return self._engine.opening.words if self._engine.opening else None
+
     def drain(self) -> None:
         """Stop admitting requests."""
         self.is_draining = True
@@ -265,7 +270,7 @@ class Serving:
         if failure := self._engine.failure:
             check_tried_again(failure, self._engine.load, is_known=profile is not None, for_payer=bool(payer))
         if profile is None:
-            raise UnavailableError("the engine is still loading: try again soon")
+            raise UnavailableError(f"the node is still {self.opening or 'starting the engine'}: try again soon")
         return Capacity(
             context_max=profile.context_max,
             queue_max=self._queue_max,

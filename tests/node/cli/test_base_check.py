@@ -1,6 +1,7 @@
 """`models pull` and `setup` say what fits before a download, and refuse what can't: over a hub on this machine."""
 
 import json
+import re
 import shutil
 import tomllib
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from support.verbs import Ran, Run, type_on_terminal
 
 from openledger_node.card import Card, TorchBuild
 from openledger_node.cli import base_check
+from openledger_node.cli.base_check import BaseCheck
+from openledger_node.config import Config
 from openledger_node.engine import base_fit, budget
 from openledger_node.engine.base_fit import FORMS
 from openledger_node.home import Home
@@ -50,6 +53,7 @@ def with_card(
     card = Card(vendor="nvidia", name="RTX", total_bytes=gib * GIB, taken_bytes=GIB, driver="580.95")
     machine = Machine(ram_bytes=16 * GIB, card=card, torch=TorchBuild("2.13.0", torch, None))
     monkeypatch.setattr(base_check, "look_at_machine", lambda: machine)
+    monkeypatch.setattr(base_check, "is_hub_up", lambda: True)
     roomy = shutil.disk_usage(".")._replace(free=1 << 40)
     monkeypatch.setattr(budget.shutil, "disk_usage", lambda _: roomy)
 
@@ -205,12 +209,26 @@ def test_other_backends_divide_the_memory_themselves(run: Run, home: Home, monke
     assert (ran.status, "does not fit" in ran.stderr) == (0, False)
 
 
-def test_setup_shows_each_known_base_and_whether_it_fits(home: Home) -> None:
+@pytest.mark.parametrize(
+    ("is_hub_up", "base"), [(True, "HuggingFaceTB/SmolLM2-360M-Instruct"), (False, "smollm2-135m-instruct")]
+)
+def test_a_cpu_is_proposed_a_base_that_answers_as_fast_as_people_read_and_that_can_be_had(
+    home: Home, monkeypatch: pytest.MonkeyPatch, is_hub_up: bool, base: str
+) -> None:
+    monkeypatch.setattr(base_check, "look_at_machine", lambda: Machine(ram_bytes=16 * GIB))
+    monkeypatch.setattr(base_check, "is_hub_up", lambda: is_hub_up)
+    assert BaseCheck(home, Config(), is_anyway=False).propose() == base
+
+
+def test_setup_shows_each_known_base_and_whether_it_fits(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.config_file.write_text("[inference]\nbase = 'fake'\n[limits]\nram_bytes = 3000000000\n")
-    answers = [("1 of 3  base [fake]", ""), ("2 of 3  network [local]", ""), ("3 of 3  price [0.005]", "none")]
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    answers = [("1 of 3  base [fake]", "1"), ("2 of 3  network [local]", ""), ("3 of 3  price [0.005]", "none")]
     ran = type_on_terminal(home, "setup", answers=answers)
     assert ran.status == 0, ran.stdout
-    shown = {line.split()[0]: line for line in ran.stdout.splitlines() if line.startswith("  ")}
-    assert "fits with " in shown["smollm2-135m-instruct"]
-    assert "does not fit: takes " in shown["Qwen/Qwen3-32B"]
-    assert "answers slowly on a CPU" in shown["HuggingFaceTB/SmolLM2-1.7B-Instruct"]
+    assert re.search(r"^→  1 smollm2-135m-instruct +92.9 MB  none +\d[\d,]+ +\d+$", ran.stdout, re.MULTILINE)
+    assert re.search(r"^  11 Qwen/Qwen3-32B +65.5 GB  int4 +does not fit, takes \d", ran.stdout, re.MULTILINE)
+    assert re.search(r"^   3 HuggingFaceTB/SmolLM2-1.7B-Instruct +3.4 GB .* slow on a CPU$", ran.stdout, re.MULTILINE)
+    assert "the Hugging Face hub does not answer" in ran.stdout
+    assert "no public network yet" in ran.stdout
+    assert "base      smollm2-135m-instruct" in ran.stdout, "a number is an answer, too"

@@ -42,11 +42,22 @@ def test_setup_without_questions_takes_flags_and_leaves_the_rest(run: Run, home:
     ]
 
 
-def test_setup_on_a_fresh_home_proposes_everything_and_changes_what_is_no_default(run: Run, home: Home) -> None:
+def test_setup_on_a_fresh_home_proposes_everything_and_changes_what_is_no_default(
+    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     ran = run("setup", "--yes")
     assert ran.status == 0
     assert "openledger-node start" in ran.stderr
+    assert "serves this machine on a test chain of its own, whose money is worth nothing" in ran.stderr
+    assert not home.config_file.exists()
+    assert "all at their defaults, so no file was written" in ran.stderr
     assert settings(home).get("inference", {}).get("base", DEMO_BASE_NAME) == DEMO_BASE_NAME
+
+
+def test_a_price_without_a_network_is_said_to_have_no_effect(run: Run, home: Home) -> None:
+    ran = run("setup", "--no-input", "--base", "fake", "--network", "local", "--price", "0.01")
+    assert "serves this machine alone, without money, so the price has no effect" in ran.stderr
 
 
 def test_a_node_can_be_set_up_to_ask_only_and_to_serve_again(run: Run, home: Home) -> None:

@@ -28,6 +28,7 @@ from openledger_node.engine.frames import (
     Unload,
     Unpin,
 )
+from openledger_node.engine.opening import Opening
 from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_protocol.inference import FinishReason, SamplingParams, TokenLogprob
 from openledger_protocol.primitives import AdapterId
@@ -84,6 +85,7 @@ MESSAGES: list[Command | Event] = [
     Pin(source=SOURCE),
     Unpin(adapter_id=SOURCE.id),
     Unload(adapter_id=SOURCE.id),
+    Opening(phase="loading", done=3, total=30),
     EngineReady(profile=PROFILE),
     EngineReady(profile=replace(PROFILE, end_ids=())),
     Fatal(message="no base: set [inference] base"),

@@ -20,6 +20,14 @@ def lost(mine: int, winners: int | None, reason: str = BETTER) -> LostSeen:
     )
 
 
+@pytest.mark.parametrize("state", ["starting", "reloading"])
+def test_a_base_that_is_being_loaded_is_no_failure_and_nothing_else_is_to_blame(state: str) -> None:
+    found = explain(replace(QUIET, engine=state, opening="loading the base, 40 %", num_peers=0))
+    assert found.sentence == "loading the base, 40 %"
+    assert (check_of(found, "engine").ok, check_of(found, "engine").says) == (None, "loading the base, 40 %")
+    assert found.suggestion is None
+
+
 def test_an_unloaded_engine_is_no_reason_to_be_idle_and_says_what_the_next_request_costs() -> None:
     found = check_of(explain(replace(QUIET, engine="unloaded", load_s=8.2)), "engine")
     assert (found.ok, found.says) == (
@@ -43,9 +51,6 @@ PRICED = replace(
 @pytest.mark.parametrize(
     ("seen", "failing", "sentence", "cli"),
     [
-        pytest.param(
-            replace(QUIET, engine="starting"), "engine", "loading the base", "logs --source engine", id="loading"
-        ),
         pytest.param(
             replace(QUIET, engine="failed", why_engine="the driver is too old: update it"),
             "engine",

@@ -7,6 +7,7 @@ from pathlib import Path
 from openledger_node.backends.native.backend import will_find_gpu
 from openledger_node.card import missing_for_kernels
 from openledger_node.engine.backend import Backend, BackendSettings
+from openledger_node.engine.opening import tell
 from openledger_node.errors import ModelError
 from openledger_node.models.decoder_config import DecoderConfig, read_config
 
@@ -62,6 +63,7 @@ def _open_checked(settings: BackendSettings) -> Backend | None:
         log.warning(WITHOUT, f"Triton can't be loaded: {error}", ANOTHER_TRITON)
         return None
     placement = choose_placement(settings.device, settings.dtype)
+    tell("checking")
     if fault := fault_on_card(choose_base(settings, placement), placement):
         log.warning(WITHOUT, fault, ANOTHER_TRITON)
         return None

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping
 from importlib.resources import files
 from pathlib import Path
 
+from openledger_node.engine.opening import tell
 from openledger_node.models.packed_cache import claimed, clear_leftovers
 
 from .library import AbiError, Library
@@ -100,6 +101,7 @@ def _open_kept(file: Path) -> Library | None:
 
 def _build(compiler: str, source: Mapping[str, bytes], file: Path) -> bool:
     """Compile, test the result in a separate process, and only then rename it to `file`."""
+    tell("compiling")
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     clear_leftovers(file.parent, f"{BUILD_PREFIX}*")
     with tempfile.TemporaryDirectory(prefix=BUILD_PREFIX, dir=file.parent) as name, claimed(Path(name)) as folder:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from openledger_node.engine.opening import tell
 from openledger_node.errors import ModelError
 from openledger_node.models.decoder_config import DecoderConfig
 from openledger_node.models.packed import open_packed, write_packed
@@ -35,6 +36,7 @@ def pack_base(folder: Path, config: DecoderConfig) -> Arrays:
         arrays["embedding"] = np.ascontiguousarray(embedding)
     arrays["head"] = product_layout(embedding if config.is_tied else tensors.bits("lm_head.weight"))
     for number in range(config.num_layers):
+        tell("converting", number, config.num_layers)
         arrays |= {f"{number}.{name}": array for name, array in _layer(tensors, config, f"model.layers.{number}")}
     return arrays
 
@@ -129,6 +131,7 @@ class PackedBase:
         self._region = Region(library, sum(round_up(array.nbytes, ALIGNMENT) for array in arrays.values()))
         memory, at = self._region.view(), 0
         for name, array in arrays.items():
+            tell("loading", at, len(memory))
             memory[at : at + array.nbytes] = array.reshape(-1).view(np.uint8).data
             self._addresses[name] = (self._region.address or 0) + at
             at += round_up(array.nbytes, ALIGNMENT)

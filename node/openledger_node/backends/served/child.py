@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
+from ...engine.opening import tell
 from ...errors import ModelError
 from .client import POLL_INTERVAL_S, client_of_socket, is_healthy
 
@@ -65,6 +66,7 @@ class ChildServer:
         Raises:
             ModelError: it ended before; the message has its last errors.
         """
+        tell("server")
         while not is_healthy(self.client):
             if self._process.poll() is not None:
                 self.close()

@@ -1,12 +1,14 @@
 """Brings a base to the device tensor by tensor, so that loading takes the final size and one layer more at most."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from openledger_node.engine.opening import Phase, tell
 from openledger_node.models.decoder_config import DecoderConfig
 from openledger_node.models.packed import Array, open_packed, write_packed
 from openledger_node.models.packed_cache import base_stamps, keep, note_use, packed_name
@@ -15,6 +17,8 @@ from .matrices import Matrix, wide_of
 from .placement import Placement
 from .quantised import from_bits, to_bits
 from .weights import Weights, read_tensors, weights_from
+
+T = TypeVar("T")
 
 BASE_VERSION = 1
 """Increased whenever the same files would be packed differently."""
@@ -33,7 +37,8 @@ def load_weights(
     """
     is_mapped = placement.device.type == "cpu" and quantisation == "none"
     tensors = host_tensors(folder, config, placement.dtype, cache if is_mapped else None)
-    return weights_from(tensors, config, device=placement.device, quantisation=quantisation)
+    told = _told("loading", tensors, config)
+    return weights_from(told, config, device=placement.device, quantisation=quantisation)
 
 
 def host_tensors(
@@ -50,13 +55,23 @@ def host_tensors(
     file = cache / packed_name(key)
     if (packed := open_packed(file, key=key)) is None:
         with contextlib.suppress(OSError):  # with a full disk, the base is only packed again at the next start
-            write_packed(file, _bits(folder, config, dtype), key=key, content={"base": folder.name})
+            arrays = _told("converting", _bits(folder, config, dtype), config)
+            write_packed(file, arrays, key=key, content={"base": folder.name})
             keep(file)
         packed = open_packed(file, key=key)
     if packed is None:
         return read_tensors(folder, config, dtype)
     note_use(file)
     return ((name, _from_bits(array, dtype)) for name, array in packed.map().items())
+
+
+def _told(phase: Phase, tensors: Iterable[tuple[str, T]], config: DecoderConfig) -> Iterator[tuple[str, T]]:
+    """Yield tensors and report how many layers of the base they have reached."""
+    tell(phase)
+    for name, tensor in tensors:
+        if name.startswith("layers."):
+            tell(phase, int(name.split(".")[1]), config.num_layers)
+        yield name, tensor
 
 
 def _from_bits(array: Array, dtype: torch.dtype) -> Tensor:

@@ -14,6 +14,7 @@ from openledger_node.backends.lora_files import read_numbers
 from openledger_node.backends.torch_lora.drawing import draw_rows
 from openledger_node.backends.torch_lora.placement import choose_placement
 from openledger_node.engine.backend import BackendSettings, BatchRow, Drawn, HostAdapter, Profile
+from openledger_node.engine.opening import tell
 from openledger_node.errors import ModelError
 from openledger_node.machine import usable_cores
 from openledger_node.models.adapter_source import AdapterSource
@@ -46,6 +47,7 @@ class TransformersBackend:
         self._placement = choose_placement(settings.device, settings.dtype)
         threads = settings.threads or usable_cores()
         torch.set_num_threads(threads)
+        tell("loading")
         self._model = _load(folder, self._placement.dtype)
         self._model.to(device=self._placement.device)  # type: ignore[call-arg]
         forward = inspect.signature(self._model.forward).parameters

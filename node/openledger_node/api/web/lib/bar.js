@@ -53,6 +53,7 @@ function stateWords(status, isDown) {
   const { state } = status, running = status.requests?.running;
   if (state === "serving") return ["Serving", running ? ` ${running}` : ""];
   if (state === "idle" && isDown) return [status.chain === "halted" ? "Chain halted" : "Chain down", ""];
+  if (state === "starting" && status.engine?.opening) return ["Loading", status.engine.opening.percent === null ? "" : ` ${status.engine.opening.percent} %`];
   if (state === "idle") return ["Idle", ` ${span((Date.now() - idleSince(status)) / 1000)}`];
   const left = state === "training" ? latest.factory?.run?.progress?.time_left_s : null;
   return [clean(`${state[0].toUpperCase()}${state.slice(1)}`), left ? `, ${span(left)} left` : ""];

@@ -1,0 +1,78 @@
+"""What is said while a base is opened: by the backend, over the engine's socket, and to whoever waits for it."""
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import trio
+from support.scripted_child import Script
+
+from openledger_node.engine.backend import BackendSettings
+from openledger_node.engine.engine import Engine, EngineOptions
+from openledger_node.engine.opening import TELL_INTERVAL_S, WORDS, Opening, Phase, tell, told_to
+
+HALF = Opening(phase="loading", done=15, total=30)
+
+
+def options(*, load_timeout_s: float = 600.0) -> EngineOptions:
+    return EngineOptions(
+        backend="fake",
+        settings=BackendSettings(
+            base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=8, context_max=2048
+        ),
+        prefill_tokens_max=64,
+        adapter_cache_bytes=1 << 20,
+        stall_timeout_s=60.0,
+        wait_policy="passive",
+        log_file=Path("/nowhere/engine.log"),
+        load_timeout_s=load_timeout_s,
+    )
+
+
+def test_every_phase_has_words_and_the_progress_stands_behind_them() -> None:
+    assert set(get_args(Phase)) == set(WORDS)
+    assert HALF.words == "loading the base, 50 %"
+    assert Opening(phase="server").words == WORDS["server"]
+    assert Opening(phase="loading", done=31, total=30).percent == 100
+
+
+def test_a_phase_is_told_at_once_and_its_progress_a_few_times_a_second() -> None:
+    heard: list[Opening] = []
+    now_s = 0.0
+    with told_to(heard.append, now_s=lambda: now_s):
+        tell("converting", 0, 3)
+        now_s = TELL_INTERVAL_S / 2
+        tell("converting", 1, 3)  # too early
+        now_s = TELL_INTERVAL_S
+        tell("converting", 2, 3)
+        tell("loading")
+    tell("loading", 1, 2)  # nobody listens any more
+    assert [(each.phase, each.done) for each in heard] == [("converting", 0), ("converting", 2), ("loading", 0)]
+
+
+async def test_the_engine_says_where_its_load_is_and_nothing_once_it_is_ready(autojump_clock: object) -> None:
+    steps = (Opening(phase="engine"), HALF)
+    script, heard = Script(load_s=8.0, openings=steps), list[Opening]()
+    engine = Engine(options(), start=script.start, told=heard.append)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(engine.run)
+        await trio.sleep(1)
+        assert (engine.state, engine.opening) == ("starting", steps[0])
+        await trio.sleep(4)
+        assert engine.opening == HALF
+        await trio.sleep(4)
+        assert (engine.state, engine.opening) == ("ready", None)
+        nursery.cancel_scope.cancel()
+    assert heard == list(steps)
+
+
+async def test_a_load_that_goes_on_for_ever_is_ended_however_much_it_says(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = Script(load_s=100.0, openings=(HALF,) * 50)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Engine(options(load_timeout_s=20.0), start=script.start).run)
+        await trio.sleep(30)
+        nursery.cancel_scope.cancel()
+    assert script.num_started > 1
+    assert "engine is not ready after" in caplog.text
