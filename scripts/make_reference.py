@@ -99,7 +99,7 @@ to change one.
 
 A flag overrides an environment variable, which overrides `node.toml` in the data directory, which overrides the
 default. The variable of `[table] key` is `OPENLEDGER_TABLE_KEY`. With an unknown key or a value out of bounds, the
-node does not start, and the exit code is 3. `openledger-node config show --origin` shows values and sources.
+node does not start, and the exit code is 3. `openledger-node config show` shows values and sources.
 """
 
 

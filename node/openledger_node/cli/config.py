@@ -112,7 +112,7 @@ def value_of(key: str, text: str) -> object:
     check_key(key)
     table, name = key.split(".")
     hint = get_type_hints(TABLES[table])[name]
-    if hint is int and name.endswith("_bytes") and not text.isdecimal():
+    if hint is int and "_bytes" in name and not text.isdecimal():
         text = str(bytes_of(text))
     if hint is int and name.endswith("_wei") and text.upper().endswith("OPEN"):
         text = wei_of(text[: -len("OPEN")].strip())
@@ -126,7 +126,7 @@ def human(key: str, value: object) -> str:
     """Format a value in the unit that people use."""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, int) and key.endswith("_bytes"):
+    if isinstance(value, int) and "_bytes" in key:
         return size(value) if value else "0"
     if isinstance(value, int) and key.endswith("_wei"):
         return open_amount(value)

@@ -34,7 +34,6 @@ from .progress import StageReport
 from .prompts import PASSWORD_FILE_HELP, new_account_password
 from .render import emit_json, plain, say, show_table
 from .setup_checks import DEVELOPMENT, NO_PRICE, check_base, check_network, check_price, check_quantisation
-from .stage_report import StageReport
 from .units import amount, bytes_of, size, wei_of
 
 

@@ -17,8 +17,12 @@ from openledger_node.cli.help_text import render_help
 from openledger_node.home import Home
 
 HEAVY = ("torch", "numpy", "trio", "fastapi", "httpx", "pydantic", "typer", "click", "rich", "sqlite3", "eth_abi")
-MODULES = f"import sys; print(*[name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
-RUN = f"import atexit\natexit.register(lambda: exec({MODULES!r}, {{}}))\nfrom openledger_node.cli.main import main\nmain()"
+RUN = f"""
+import atexit, sys
+atexit.register(lambda: print(*[name for name in {HEAVY} if name in sys.modules], file=sys.stderr))
+from openledger_node.cli.main import main
+main()
+"""
 
 
 def loaded_by(*words: str, home: Home, **environment: str) -> tuple[set[str], str]:
@@ -37,7 +41,7 @@ def loaded_by(*words: str, home: Home, **environment: str) -> tuple[set[str], st
     ("words", "environment", "shown"),
     [
         (["--help"], {}, "Usage"),
-        (["help", "wallet", "create"], {}, "openledger-node wallet create [NAME] [OPTIONS]"),
+        (["help", "wallet", "create"], {}, "openledger-node wallet create [ACCOUNT] [OPTIONS]"),
         (["version"], {}, "0."),
         (["openledger-node chat --model ", ""], {COMPLETION: "bash"}, "harbour"),
         (["openledger-node config get ", ""], {COMPLETION: "bash"}, "market.price_in_wei"),

@@ -140,7 +140,7 @@ def test_config_shows_every_setting_and_where_it_came_from(
 ) -> None:
     home.config_file.write_text("[inference]\nthreads = 3\nbatch_max = 4\n")
     monkeypatch.setenv("OPENLEDGER_INFERENCE_BATCH_MAX", "5")
-    shown = run("config", "show", "--origin", "--json").json
+    shown = run("config", "show", "--json").json
     assert shown["schema"] == "openledger.config/1"
     assert shown["file"] == str(home.config_file)
     assert shown["settings"]["inference"]["threads"] == 3
@@ -153,7 +153,7 @@ def test_config_shows_every_setting_and_where_it_came_from(
 
 def test_config_for_people_says_the_same(run: Run, home: Home) -> None:
     home.config_file.write_text("[inference]\nthreads = 3\n")
-    shown = run("config", "show", "--origin").stdout
+    shown = run("config", "show").stdout
     assert re.search(r"^inference\.threads +3 +node\.toml *$", shown, re.MULTILINE)
     assert re.search(r"^inference\.stall_timeout_s +120\.0 +default *$", shown, re.MULTILINE)
 
