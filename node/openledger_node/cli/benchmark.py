@@ -16,7 +16,7 @@ from ..home import claim_home
 from ..machine import usable_bytes
 from ..models.bases import Base, find_base
 from .daemon_client import open_node_home
-from .render import emit_json, err_console, megabytes, out_console, plain, show_lines, show_table
+from .render import emit_json, err_console, megabytes, out_console, plain, say, show_lines, show_table
 from .shared_benchmark import render_shared
 
 RANK_MAX = 512
@@ -41,7 +41,8 @@ def benchmark(
     """Measure this machine with the base and the engine of your settings. Stop the node first.
 
     It runs batches of 1, 8 and 32 requests, up to batch_max, on the bare base and with a different adapter for every
-    request. Prompts and adapters are random numbers. The adapters are written to the data directory and then removed.
+    request, which takes a minute or two with the demo base on a quiet machine, and longer with a larger base. Prompts
+    and adapters are random numbers. The adapters are written to the data directory and then removed.
 
     With `--share` it also times drawn tokens and a pause, and prints the GPU's bars. The block has no paths, no keys,
     and no name of a base of your own.
@@ -67,7 +68,7 @@ def benchmark(
 
 
 class StepBar:
-    """Progress bar on a terminal; nothing elsewhere."""
+    """Progress of the steps: a bar on a terminal, a line for each elsewhere."""
 
     def __init__(self) -> None:
         columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
@@ -85,6 +86,9 @@ class StepBar:
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Show the step that is starting."""
+        if not err_console.is_terminal:
+            place = f"{done + 1} of {total}: " if done else ""  # the first is before the steps are counted
+            say(f"  {place}{plain(what)}")
         self._bar.update(self._task, description=what, completed=done, total=total)
 
 

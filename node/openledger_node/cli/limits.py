@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ..engine.budget import disk_bytes
+from ..config import Config
+from ..engine.budget import disk_bytes, is_on_gpu
 from ..errors import InputError
 from ..home import Home
 from ..operator.limits import changed_limits, limits_to_plain
@@ -88,8 +89,16 @@ def set_limits(
     if found is None:
         found = _set_stopped(home, wanted)
     _print(found, as_json=as_json)
+    if vram:
+        note_unused_vram(load_settings(home))
     for variable in found["overridden_by"]:
         say(f"[yellow]{variable} is set and overrides node.toml at the next start[/]")
+
+
+def note_unused_vram(config: Config) -> None:
+    """Say that a limit of GPU memory has no effect where the engine uses no GPU."""
+    if config.limits.vram_bytes and not is_on_gpu(config.inference.device):
+        say("[yellow]note[/] the engine uses no GPU here, so --vram has no effect; --ram limits the main memory")
 
 
 def stopped_limits(home: Home) -> dict[str, Any]:

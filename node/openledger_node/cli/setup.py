@@ -29,6 +29,7 @@ from ..settings_file import write_settings
 from .base_check import ANYWAY_HELP, BaseCheck, hub_name
 from .base_table import base_from_answer, show_bases
 from .daemon_client import open_node_home
+from .limits import note_unused_vram
 from .network import fetch_network
 from .progress import StageReport
 from .prompts import PASSWORD_FILE_HELP, new_account_password
@@ -135,6 +136,8 @@ def setup(
     after, _ = load_network_config(home)
     _bring_base(home, wanted.base, pull=pull)
     _report(home, after, changes, as_json=as_json)
+    if vram:
+        note_unused_vram(after)
 
 
 # ---- The questions

@@ -52,7 +52,11 @@ def test_machines_read_every_figure(run: Run, home: Home) -> None:
 
 
 def test_people_read_a_table_and_a_verdict(run: Run) -> None:
-    said = run(*SHORT).stdout
+    ran = run(*SHORT)
+    said = ran.stdout
+    steps = ran.stderr.splitlines()
+    assert (steps[0], len(steps)) == ("  writing adapters", 15), "each step is said, so that nobody takes it for dead"
+    assert steps[-1].startswith("  15 of 15: ")
     assert "4 different" in said
     assert "This machine answers 4 requests at once, each with a different adapter" in said
 

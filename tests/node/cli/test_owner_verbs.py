@@ -55,6 +55,12 @@ def test_setup_on_a_fresh_home_proposes_everything_and_changes_what_is_no_defaul
     assert settings(home).get("inference", {}).get("base", DEMO_BASE_NAME) == DEMO_BASE_NAME
 
 
+def test_a_limit_of_gpu_memory_where_there_is_no_gpu_is_said_to_have_no_effect(run: Run, home: Home) -> None:
+    home.config_file.write_text("[inference]\ndevice = 'cpu'\n")
+    assert "--vram has no effect; --ram limits the main memory" in run("limits", "set", "--vram", "20GB").stderr
+    assert "no effect" not in run("limits", "set", "--ram", "20GB").stderr
+
+
 def test_a_price_without_a_network_is_said_to_have_no_effect(run: Run, home: Home) -> None:
     ran = run("setup", "--no-input", "--base", "fake", "--network", "local", "--price", "0.01")
     assert "serves this machine alone, without money, so the price has no effect" in ran.stderr

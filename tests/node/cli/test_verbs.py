@@ -155,7 +155,7 @@ def test_config_for_people_says_the_same(run: Run, home: Home) -> None:
     home.config_file.write_text("[inference]\nthreads = 3\n")
     shown = run("config", "show").stdout
     assert re.search(r"^inference\.threads +3 +node\.toml *$", shown, re.MULTILINE)
-    assert re.search(r"^inference\.stall_timeout_s +120\.0 +default *$", shown, re.MULTILINE)
+    assert re.search(r"^inference\.stall_timeout_s +120 s +default *$", shown, re.MULTILINE)
 
 
 def test_the_home_flag_wins_over_the_environment(run: Run, tmp_path: Path) -> None:
