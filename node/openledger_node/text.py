@@ -46,6 +46,17 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
+# ---- Sizes
+
+
+def size_text(size_bytes: int) -> str:
+    """Format a size in the largest unit that fits: `20.0 GB` are 20 · 10^9 bytes."""
+    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size_bytes >= factor:
+            return f"{size_bytes / factor:,.1f} {unit}"
+    return f"{size_bytes} B"
+
+
 # ---- Times
 
 DURATION_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))

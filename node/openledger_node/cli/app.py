@@ -38,7 +38,9 @@ def run_command(words: Sequence[str], command: Command) -> int:
 def common(
     home: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="The node's data directory.", envvar=HOME_VARIABLE),
+        typer.Option(
+            metavar="FOLDER", help=f"The node's data directory; by default ${HOME_VARIABLE} or the platform's."
+        ),
     ] = None,
 ) -> None:
     """Handle the flags that every command has."""

@@ -6,8 +6,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from openledger_protocol.constants import LOCAL_NETWORK
-
 from ..home import Home
 
 SHOWN_DIGITS: Final = 10
@@ -42,8 +40,7 @@ def _batches(home: Home) -> Iterator[str]:
 
 
 def _networks(home: Home) -> Iterator[str]:
-    yield LOCAL_NETWORK
-    yield from (file.parent.name for file in sorted(home.network("").glob("*/network.json")))
+    return (file.parent.name for file in sorted(home.network("").glob("*/network.json")))
 
 
 def _accounts(home: Home) -> Iterator[str]:
@@ -73,10 +70,12 @@ VALUES: Final[Mapping[str, Callable[[Home], Iterator[str]]]] = {
 
 
 def values_of(metavar: str, home: Home) -> list[str]:
-    """List the values of one kind; none if the kind is unknown or a file can't be read."""
+    """List the values of kinds that `|` separates, in which small letters are a value; none for unreadable files."""
+    found: list[str] = []
     with suppress(OSError, ValueError, KeyError, TypeError):
-        return list(VALUES[metavar](home)) if metavar in VALUES else []
-    return []
+        for kind in metavar.split("|"):
+            found += VALUES[kind](home) if kind in VALUES else [kind] * kind.islower()
+    return found
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -34,6 +34,11 @@ def set_home(home: Path | None) -> None:
     _home_flag[0] = home
 
 
+def home_flag() -> Path | None:
+    """Return the `--home` of this call, or None if it was not given as an option."""
+    return _home_flag[0]
+
+
 def open_node_home() -> Home:
     """Open the data directory of this call."""
     return open_home(_home_flag[0])

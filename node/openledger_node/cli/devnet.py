@@ -5,8 +5,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from openledger_protocol.primitives import check_address
-
 from ..chain.dev.constants import BANK
 from ..chain.dev.launch import Devnet, start_devnet
 from ..errors import ChainError, ConfigError
@@ -15,7 +13,7 @@ from ..network_file import current_network
 from .chain import open_chain
 from .daemon_client import load_settings, open_node_home
 from .render import emit_json, out_console, plain, say
-from .units import amount, wei_of
+from .units import address_of, amount, wei_of
 
 app = typer.Typer(help="A development chain on this machine; its coins are worth nothing.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object once the chain answers.")]
@@ -65,14 +63,15 @@ def fund(
     """Send OPEN and coins to an account from the bank of a development network, which has all of them at first."""
     from ..chain.dev.faucet import fund as send  # imports the call encoder, a third of a second
 
+    open_wei, coin_wei = int(wei_of(tokens)), int(wei_of(coins))
+    given = address_of(account) if account else None
     home = open_node_home()
     network = current_network(home, load_settings(home).node.network)
     if network is None:
         raise ConfigError("no network yet: `openledger-node start` creates a development network")
-    to = check_address(account) if account else find_wallet(home, network.network)
+    to = given or find_wallet(home, network.network)
     if to is None:
         raise ConfigError("this node has no wallet yet: `openledger-node start` creates one, or name an account")
-    open_wei, coin_wei = int(wei_of(tokens)), int(wei_of(coins))
     with open_chain(network) as client:
         send(client, network, to, coin_wei=coin_wei, open_wei=open_wei)
     if as_json:

@@ -237,8 +237,8 @@ def publish(
     ] = "10",
 ) -> dict[str, Any]:
     """Register a training's adapter on the chain with a bond, as `adapters publish` does."""
-    adapter = training_service(open_node_home()).adapter_of(run)
-    return {"adapter": adapter, "royalty_ppm": ppm_of(royalty)}
+    royalty_ppm = ppm_of(royalty)
+    return {"adapter": training_service(open_node_home()).adapter_of(run), "royalty_ppm": royalty_ppm}
 
 
 @app.command("sample")

@@ -15,7 +15,9 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Number = Annotated[str, typer.Argument(metavar="N", help="Number of the proposal, or the beginning of its id.")]
+Number = Annotated[
+    str, typer.Argument(metavar="PROPOSAL", help="Number of the proposal, or the beginning of its id.")
+]
 
 
 @app.command()

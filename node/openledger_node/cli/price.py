@@ -10,7 +10,7 @@ from ..home import Home
 from ..network_defaults import SOURCE
 from ..operator.prices import Prices
 from .daemon_client import ask_daemon, load_settings, open_node_home
-from .render import emit_json, say, show_lines, show_table
+from .render import emit_json, say, show_changes, show_lines, show_table
 from .units import open_amount, wei_of
 
 app = typer.Typer(help="The prices of this node, and those of others.", no_args_is_help=True)
@@ -55,9 +55,9 @@ def set_price(
 ) -> None:
     """Change the prices, from the next bid on and for later starts. Open bids keep their price."""
     wanted = {
-        "price_wei": wei_of(price) if price else None,
-        "price_in_wei": wei_of(price_in) if price_in else None,
-        "price_out_wei": wei_of(price_out) if price_out else None,
+        "price_wei": None if price is None else wei_of(price),
+        "price_in_wei": None if price_in is None else wei_of(price_in),
+        "price_out_wei": None if price_out is None else wei_of(price_out),
         "load_surcharge_percent": load_surcharge,
         "cold_surcharge_percent": cold_surcharge,
     }
@@ -65,10 +65,11 @@ def set_price(
         raise InputError("give a price, such as 0.005")
     home = open_node_home()
     former = ask_daemon(home, "GET", "/price") or _stopped(home).show()
-    found = ask_daemon(home, "POST", "/price", wanted)
-    if found is None:
-        found = _stopped(home).keep(wanted)
-    _print(found, as_json=as_json)
+    found = ask_daemon(home, "POST", "/price", wanted) or _stopped(home).keep(wanted)
+    if as_json:
+        emit_json("price", found)
+    else:
+        show_changes(_price_lines(former), _price_lines(found))
     if doubt := price_warning(int(found["price_wei"]), int(former["price_wei"])):
         say(f"[yellow]{doubt}[/]")
     for variable in found["overridden_by"]:
@@ -90,6 +91,16 @@ def _stopped(home: Home) -> Prices:
     return Prices(home, load_settings(home).market)
 
 
+def _price_lines(found: dict[str, Any]) -> dict[str, str]:
+    return {
+        "in": f"{open_amount(found['price_in_wei'])} for 1,000 prompt tokens{_source(found, 'price_in_wei')}",
+        "out": f"{open_amount(found['price_out_wei'])} for 1,000 answer tokens{_source(found, 'price_out_wei')}",
+        "together": open_amount(found["price_wei"]),
+        "when full": f"+{found['load_surcharge_percent']} %, rising as the queue fills",
+        "when cold": f"+{found['cold_surcharge_percent']} % if the adapter is not in memory",
+    }
+
+
 def _source(found: dict[str, Any], name: str) -> str:
     return ", the network's guide price" if found["sources"][name] == SOURCE else ""
 
@@ -98,15 +109,7 @@ def _print(found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         emit_json("price", found)
         return
-    show_lines(
-        {
-            "in": f"{open_amount(found['price_in_wei'])} for 1,000 prompt tokens{_source(found, 'price_in_wei')}",
-            "out": f"{open_amount(found['price_out_wei'])} for 1,000 answer tokens{_source(found, 'price_out_wei')}",
-            "together": open_amount(found["price_wei"]),
-            "when full": f"+{found['load_surcharge_percent']} %, rising as the queue fills",
-            "when cold": f"+{found['cold_surcharge_percent']} % if the adapter is not in memory",
-        }
-    )
+    show_lines(_price_lines(found))
     rows = [
         [
             each["model"],

@@ -8,7 +8,7 @@ from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import Address, check_address
 
 from ..errors import InputError
-from ..text import UNITS_S, since_of
+from ..text import UNITS_S, since_of, size_text
 
 DECIMALS: Final = 18
 UNITS: Final = {
@@ -24,11 +24,20 @@ UNITS: Final = {
 }
 
 
+size: Final = size_text
+
+
 def amount(wei: int, decimals: int = DECIMALS) -> str:
     """Format an exact amount, without trailing zeros."""
     whole, rest = divmod(wei, 10**decimals)
     digits = f"{rest:0{decimals}d}".rstrip("0") if rest else ""
     return f"{whole:,}.{digits}" if digits else f"{whole:,}"
+
+
+def rounded_amount(wei: int) -> str:
+    """Format an amount for a table, to a millionth; the exact one is in the JSON."""
+    millionths = (wei + 10 ** (DECIMALS - 6) // 2) // 10 ** (DECIMALS - 6)
+    return "<0.000001" if wei and not millionths else amount(millionths, 6)
 
 
 def open_amount(wei: str | int, symbol: str = "OPEN") -> str:
@@ -61,14 +70,6 @@ def bytes_of(text: str) -> int:
     if not found or found[2] == "i":
         raise InputError(f"{text!r} is not a size: give one such as 20GB or 512MiB")
     return int(float(found[1]) * UNITS[found[2]])
-
-
-def size(size_bytes: int) -> str:
-    """Format a size in the largest unit that fits."""
-    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size_bytes >= factor:
-            return f"{size_bytes / factor:,.1f} {unit}"
-    return f"{size_bytes} B"
 
 
 # ---- Times
