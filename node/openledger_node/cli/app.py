@@ -73,7 +73,10 @@ def build_app(words: Sequence[str] = ()) -> typer.Typer:
 
 def _usage_problem(error: Any, command: Command) -> str:
     """Say what is wrong with the words after a command, and where to look."""
-    name, message = getattr(error, "option_name", ""), error.format_message()
+    name, message = (
+        getattr(error, "option_name", ""),
+        error.format_message().replace("Value error, ", ""),
+    )  # pydantic's
     if re.match(r"-\d", name):
         message = f"{name} starts like an option, and no value here is below 0."
     elif name:

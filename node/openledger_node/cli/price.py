@@ -69,7 +69,7 @@ def set_price(
     if as_json:
         emit_json("price", found)
     else:
-        show_changes(_price_lines(former), _price_lines(found))
+        show_changes(_amounts(former), _amounts(found))
     if doubt := price_warning(int(found["price_wei"]), int(former["price_wei"])):
         say(f"[yellow]{doubt}[/]")
     for variable in found["overridden_by"]:
@@ -91,13 +91,13 @@ def _stopped(home: Home) -> Prices:
     return Prices(home, load_settings(home).market)
 
 
-def _price_lines(found: dict[str, Any]) -> dict[str, str]:
+def _amounts(found: dict[str, Any]) -> dict[str, str]:
     return {
-        "in": f"{open_amount(found['price_in_wei'])} for 1,000 prompt tokens{_source(found, 'price_in_wei')}",
-        "out": f"{open_amount(found['price_out_wei'])} for 1,000 answer tokens{_source(found, 'price_out_wei')}",
+        "in": open_amount(found["price_in_wei"]),
+        "out": open_amount(found["price_out_wei"]),
         "together": open_amount(found["price_wei"]),
-        "when full": f"+{found['load_surcharge_percent']} %, rising as the queue fills",
-        "when cold": f"+{found['cold_surcharge_percent']} % if the adapter is not in memory",
+        "when full": f"+{found['load_surcharge_percent']} %",
+        "when cold": f"+{found['cold_surcharge_percent']} %",
     }
 
 
@@ -109,7 +109,13 @@ def _print(found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         emit_json("price", found)
         return
-    show_lines(_price_lines(found))
+    about = {
+        "in": f"for 1,000 prompt tokens{_source(found, 'price_in_wei')}",
+        "out": f"for 1,000 answer tokens{_source(found, 'price_out_wei')}",
+        "when full": "rising as the queue fills",
+        "when cold": "if the adapter is not in memory",
+    }
+    show_lines({label: f"{amount} {about.get(label, '')}".rstrip() for label, amount in _amounts(found).items()})
     rows = [
         [
             each["model"],

@@ -43,10 +43,13 @@ def with_home(text: str) -> str:
 
     A directory that `$OPENLEDGER_HOME` names needs nothing: the variable is in the shell of the next command too.
     """
+    return text.replace(f"`{PROGRAM} ", f"`{PROGRAM}{escape(home_option())} ") if home_flag() else text
+
+
+def home_option() -> str:
+    """Return ` --home FOLDER` as it can be typed, or nothing if this command did not get it as an option."""
     folder = home_flag()
-    if folder is None:
-        return text
-    return text.replace(f"`{PROGRAM} ", f"`{PROGRAM} --home {escape(shlex.quote(str(folder)))} ")
+    return f" --home {shlex.quote(str(folder))}" if folder else ""
 
 
 def emit_json(noun: str, fields: dict[str, Any]) -> None:

@@ -97,7 +97,7 @@ def _report(typed: dict[str, str], epochs: int, file: Path, *, with_kept: bool, 
         return
     _show_report(found)
     say(f"signed by {found['signer']}; anybody can check it:")
-    say(f"  openledger-node gov replay --check {plain(str(file))}")
+    say(f"  `openledger-node gov replay --check {plain(str(file))}`")
 
 
 def _show_report(found: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from ..operator.kept_pause import kept_pause
 from ..text import counted
 from .daemon_client import SilentError, ask_daemon, load_settings, network_id, open_node_home
 from .render import emit_json, out_console, plain
-from .units import open_amount, size
+from .units import local_time, open_amount, size
 
 MARKS = {True: "ok", False: "NO", None: "–"}
 LABEL_WIDTH = 9  # or the width of the longest label
@@ -98,7 +98,7 @@ def status_lines(fields: dict[str, Any]) -> dict[str, str]:
     """Turn a status into the lines of one screen, label to text."""
     lines = {"state": fields["state"] + (f": {fields['why_idle']}" if fields["why_idle"] else "")}
     if (paused := fields["paused"]) and paused["until"]:
-        lines["until"] = paused["until"]
+        lines["until"] = local_time(paused["until"])
     if suggestion := fields["suggestion"]:
         lines["try"] = f"`{suggestion['cli']}` to {suggestion['says']}"
     lines |= _node_lines(fields) | _why_lines(fields)

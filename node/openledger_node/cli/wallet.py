@@ -176,7 +176,7 @@ def history(
         emit_json("transactions", found)
         return
     rows = [_transaction_cells(each) for each in found["transactions"]]
-    show_table(["when (UTC)", "what", "state", "gas", "hash"], rows, empty="no transaction yet")
+    show_table(["when (UTC)", "state", "gas", "hash", "what"], rows, empty="no transaction yet")
 
 
 app.command()(submit)
@@ -200,10 +200,10 @@ def _transaction_cells(found: dict[str, Any]) -> list[str]:
     raised = f", fee raised {found['times_raised']} times" if found["times_raised"] else ""
     return [
         (found["at"] or "not sent")[:19].replace("T", " "),
-        found["summary"],
         found["state"] + raised,
         "" if found["fee_wei"] is None else rounded_amount(int(found["fee_wei"])),
         (found["hash"] or "")[:18],
+        found["summary"],
     ]
 
 

@@ -497,3 +497,9 @@ def read_terminal(descriptor: int) -> bytes:
         return os.read(descriptor, 65536)
     except OSError:  # Linux says EIO when the other side is closed
         return b""
+
+
+def test_a_node_on_no_network_of_others_has_an_empty_list_of_peers(run: Run) -> None:
+    ran = run("peers", "list", "--json")
+    assert (ran.status, ran.json["peers"], ran.json["peer_id"]) == (0, [], None)
+    assert "`openledger-node network join FILE` joins one" in run("peers", "list").stderr

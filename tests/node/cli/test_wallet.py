@@ -231,6 +231,13 @@ def test_a_real_wallet_can_be_made_meanwhile(run: Run, home: Home, network: Netw
     assert run("wallet", "show").status == 4
 
 
+def test_local_is_no_network_of_accounts(run: Run, home: Home) -> None:
+    ran = run("wallet", "create", "--network", "local")
+    assert ran.status == 2
+    assert "`--network real` means all real networks" in ran.stderr
+    assert list(home.root.iterdir()) == []
+
+
 @pytest.mark.parametrize("network_id", ["development-00000000", "development-../../..", "../.."])
 def test_an_unknown_network_has_no_accounts(run: Run, home: Home, network_id: str) -> None:
     assert run("wallet", "create", "--network", network_id).status == 3
