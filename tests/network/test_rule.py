@@ -82,10 +82,10 @@ class RuledNetwork(RunningNetwork):
         )
         write_network(self.network_file, self.network)
 
-    def make_nodes(self, models: Path | None = None) -> None:
+    def make_nodes(self, owner: Home | None = None) -> None:
         """Create the data directories; only A sells."""
-        self.a = self._node("A", models, {})
-        self.b, self.r = (self._node(name, models, {"OPENLEDGER_NODE_SERVE": "false"}) for name in ("B", "R"))
+        self.a = self._node("A", owner, {})
+        self.b, self.r = (self._node(name, owner, {"OPENLEDGER_NODE_SERVE": "false"}) for name in ("B", "R"))
 
 
 @pytest.fixture(scope="module", params=["embedded", pytest.param("anvil", marks=NEEDS_ANVIL)])

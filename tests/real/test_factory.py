@@ -6,7 +6,7 @@ from pathlib import Path
 import openai
 import pytest
 from support.indexes import ACCOUNTS, LAKE_ID
-from support.processes.nodes import running_node
+from support.processes.nodes import command_json, running_node
 from support.trained import SEED, trained_home
 
 from openledger_node.attribution.attributors.suffix import SuffixAttributor
@@ -25,7 +25,18 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 RIGHT_MIN = 24  # of 30; measured on four seeds: 26 to 29
 
 
-@pytest.mark.deep(reason="`make demo` trains two adapters for real and asks for their facts, in CI too")
+def test_a_short_training_on_the_real_base_lowers_the_loss_on_rows_that_were_held_out(
+    demo_base: Path, tmp_path: Path
+) -> None:
+    short, home = ("--rank", "2", "--layers", "2", "--epochs", "1", "--evaluate", "0"), Home(tmp_path)
+    home.models.symlink_to(demo_base.parent)
+    found = command_json(home, "factory", "train", "--sample", "--name", "pond", *short)
+    assert found["steps"] == 12
+    assert found["loss_after"] < 0.9 * found["loss_before"]
+    assert read_adapter(Path(found["folder"])).manifest.probe
+
+
+@pytest.mark.deep(reason="the test above trains for real, and `make demo` asks the adapters of the package")
 def test_an_adapter_is_trained_on_the_sample_and_knows_what_its_contributors_taught(
     demo_base: Path, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from openledger_protocol.division import Division, divide, is_treasury, join_ppm
 from openledger_protocol.epoch import epoch_at
 from openledger_protocol.primitives import BASE_ONLY, Address, Wei
 
+from ..datanets.sample import sample_people
 from ..datanets.store import OwnDatanets
 from ..errors import NodeError
 from ..home import Home
@@ -69,7 +70,7 @@ def people_of(division: Division, shares: Sequence[Share], names: Mapping[Addres
 
 
 def names_of(home: Home, datanets: Sequence[str]) -> dict[Address, str]:
-    """Names of contributors in the Datanets owned here, by account."""
+    """Names of contributors by account: those in the Datanets owned here, and those in the package's samples."""
     own, names = OwnDatanets(home), dict[Address, str]()
     for datanet in datanets:
         try:
@@ -78,7 +79,7 @@ def names_of(home: Home, datanets: Sequence[str]) -> dict[Address, str]:
             continue
         for name, account in (found.accounts if found else {}).items():
             names.setdefault(account, name)
-    return names
+    return {**sample_people(), **names}
 
 
 def _epoch_of(session: NetworkSession, row: ReceiptRow) -> int:

@@ -9,6 +9,8 @@ import typer
 
 from openledger_protocol.primitives import Wei
 
+from ..config import Config
+from ..datanets.sample import SAMPLE_SEEDS, named_sample, person_of
 from ..engine.budget import check_disk_room
 from ..errors import ModelError, NodeError
 from ..home import Home
@@ -57,7 +59,7 @@ def list_all(as_json: Json = False) -> None:
         ]
         for adapter in found["adapters"]
     ]
-    empty = "no adapter yet: `openledger-node factory train --sample --name NAME`, or `adapters add FOLDER`"
+    empty = "no adapter yet: `openledger-node adapters add --sample harbour` adds one that was trained before"
     show_table(["adapter", "base", "rank", "size", "where"], rows, empty=empty)
     if (memory := found["memory"]) and rows:
         taken, budget = megabytes(memory["resident_bytes"]), megabytes(memory["budget_bytes"])
@@ -68,25 +70,36 @@ def list_all(as_json: Json = False) -> None:
 @app.command()
 def add(
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Folder in PEFT format.", exists=True, file_okay=False)
-    ],
+        Path | None,
+        typer.Argument(
+            metavar="FOLDER", help="Folder in PEFT format.", exists=True, file_okay=False, show_default=False
+        ),
+    ] = None,
+    sample: Annotated[
+        str | None,
+        typer.Option(help=f"Sample from the package instead: {' or '.join(SAMPLE_SEEDS)}.", show_default=False),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the adapter; by default the folder's name.")] = None,
     base: Annotated[str | None, typer.Option(help="Base it was trained for, if the files do not name it.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Check an adapter and add it to the library; a running node serves it right away."""
+    """Check an adapter and add it to the library; a running node serves it right away.
+
+    Examples: `openledger-node adapters add notes-lora`, `openledger-node adapters add --sample harbour`
+    """
+    if (folder is None) == (sample is None) or (sample and name):
+        raise typer.BadParameter("give either a FOLDER, or --sample NAME alone")
     home = open_node_home()
     settings = load_settings(home)
     chosen = find_base(home, base or settings.inference.base)
-    check_disk_room(
-        home, settings.limits.disk_bytes, more_bytes=sum(file.stat().st_size for file in folder.iterdir())
-    )
-    adapter = add_adapter(home, folder, chosen, name=name)
+    adapter = _add_sample(home, chosen, sample) if sample else _add_folder(home, settings, chosen, folder, name)
     if as_json:
         emit_json("adapter_details", adapter_to_json(adapter))
         return
     name_here = shortest_name(adapter, list_adapters(home))
-    say(f"[bold]{adapter.full_name}[/] is in the library; try it: `openledger-node chat --model {name_here}`")
+    question = f' "{named_sample(sample).rows[0].prompt}"' if sample else ""
+    say(f"[bold]{adapter.full_name}[/] is in the library; try it:")
+    say(f"  openledger-node chat{question} --model {name_here}")
 
 
 @transaction_command(app, "adapters publish")
@@ -188,6 +201,22 @@ def served_base(home: Home) -> Base | None:
     return None
 
 
+def _add_folder(home: Home, settings: Config, base: Base, folder: Path | None, name: str | None) -> Adapter:
+    assert folder is not None
+    more_bytes = sum(file.stat().st_size for file in folder.iterdir())
+    check_disk_room(home, settings.limits.disk_bytes, more_bytes=more_bytes)
+    return add_adapter(home, folder, base, name=name)
+
+
+def _add_sample(home: Home, base: Base, name: str) -> Adapter:
+    from ..factory.samples import add_sample  # imports the tokenizer, which no other command here needs
+
+    adapter = add_sample(home, base, name)
+    people = dict.fromkeys(person_of(row.contributor) for row in named_sample(name).rows)
+    say(f"taught by {', '.join(people)}")
+    return adapter
+
+
 def _stopped_library(home: Home, cap_bytes: int) -> dict[str, Any]:
     listing = read_library(home)
     bonds = read_bonds(home, network_id(home), listing.adapters)
@@ -208,7 +237,7 @@ def _facts(adapter: Adapter, layout: LoraLayout) -> dict[str, str]:
     manifest, ranks = adapter.manifest, ranks_of_modules(layout)
     kind = "DoRA" if layout.is_dora else "LoRA"
     evaluation = [
-        f"{key} {value}" for key, value in (manifest.evaluation or {}).items() if not isinstance(value, dict)
+        f"{key} {value}" for key, value in (manifest.evaluation or {}).items() if not isinstance(value, dict | list)
     ]
     places = {site.layer if site.layer is not None else site.path for site in layout.sites}
     return {

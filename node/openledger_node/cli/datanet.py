@@ -10,6 +10,7 @@ from openledger_protocol.primitives import Address, check_address
 
 from ..datanets.own import Datanet, RowBatch
 from ..datanets.rows import read_rows
+from ..datanets.sample import SAMPLE_SEEDS, named_sample
 from ..datanets.store import OwnDatanets
 from ..errors import InputError
 from .daemon_client import open_node_home
@@ -84,7 +85,17 @@ def show(name: Name, as_json: Json = False) -> None:
 @app.command()
 def contribute(
     name: Name,
-    rows: Annotated[Path, typer.Argument(help="JSONL file with prompt, completion and contributor.")],
+    rows: Annotated[
+        Path | None,
+        typer.Argument(help="JSONL file with prompt, completion and contributor.", show_default=False),
+    ] = None,
+    sample: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Rows and accounts of a sample from the package instead: {' or '.join(SAMPLE_SEEDS)}.",
+            show_default=False,
+        ),
+    ] = None,
     contributor: Annotated[
         str | None,
         typer.Option(help="Name or address of the contributor of all rows; overrides the rows."),
@@ -96,8 +107,16 @@ def contribute(
 
     Example: `openledger-node datanet contribute lake notes.jsonl --account odile=0x5f4a…`
     """
+    if (rows is None) == (sample is None) or (sample and contributor):
+        raise typer.BadParameter("give either a file of ROWS, or --sample NAME without --contributor")
+    accounts = _accounts(account)
+    if rows:
+        given = read_rows(rows, contributor=contributor)
+    else:
+        drawn = named_sample(str(sample))
+        given, accounts = drawn.rows, {**drawn.accounts, **accounts}
     own = OwnDatanets(open_node_home())
-    batch = own.contribute(name, read_rows(rows, contributor=contributor), _accounts(account))
+    batch = own.contribute(name, given, accounts)
     _show_batch(own.get(name), batch, as_json=as_json)
     if not as_json:
         say(f"approve it: `openledger-node datanet approve {plain(name)} {batch.digest[:10]}`")

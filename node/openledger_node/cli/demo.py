@@ -1,18 +1,25 @@
 """`demo`: the whole economy on this machine in one run."""
 
-from typing import Annotated
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, NoReturn
 
 import typer
 
 from openledger_protocol.constants import DEMO_BASE_NAME
 
-from ..demo.run import DemoResult, run_demo
+from ..demo.run import DemoOrder, run_demo
 from ..models.bases import is_here
 from ..models.download import pull_base
 from .daemon_client import open_node_home
+from .demo_view import DemoView
 from .progress import StageReport
-from .render import emit_json, plain, say, show_lines
-from .transactions import open_amount
+from .render import emit_json, err_console, out_console, say
+
+ENDING: tuple[signal.Signals, ...] = (signal.SIGTERM, signal.SIGHUP)
+SIGNALLED = 128
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -21,33 +28,63 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def demo(
-    seed: Annotated[int, typer.Option(help="Seed for the names and values of the sample Datanets.", min=0)] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
+    train: Annotated[
+        bool, typer.Option("--train", help="Train both adapters first, which takes minutes; by default they ship.")
+    ] = False,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="With --train: seed for the names and values of the Datanets.", min=0, show_default=False),
+    ] = None,
+    end: Annotated[
+        bool, typer.Option("--end", help="End at the end of the story; by default only where there is no terminal.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and end.")] = False,
 ) -> None:
     """Run the whole economy on this machine: three nodes that find each other, and one chain.
 
-    The demo fills and publishes two Datanets, trains an adapter on each, moves one adapter from peer to peer, asks
-    questions and pays for them, and audits the chain at the end. It keeps nothing.
+    The demo publishes two Datanets and an adapter for each, moves one adapter from peer to peer, asks questions and
+    pays for them, and audits the chain. On a terminal its nodes then stay up until Ctrl-C. It keeps nothing.
     """
+    if seed is not None and not train:
+        raise typer.BadParameter("the adapters of the package know one sample each: add --train", param_hint="--seed")
     home = open_node_home()
     if not is_here(home, DEMO_BASE_NAME):
         with StageReport() as report:
             pull_base(home, DEMO_BASE_NAME, source=None, report=report)
-    shown = run_demo(seed, home.models, lambda line: say(plain(line)))
-    if as_json:
-        emit_json("demo", shown.to_json(DEMO_BASE_NAME))
-        return
-    _show(shown)
+    with _ended_by_signals(), DemoView(err_console if as_json else out_console) as view:
+        order = DemoOrder(owner=home, seed=seed, trains=train, say=view.say, doing=view.doing, tell=view.tell)
+        with run_demo(order) as shown:
+            view.stop()
+            if as_json:
+                emit_json("demo", shown.to_json(DEMO_BASE_NAME))
+                return
+            view.show(shown)
+            if sys.stdout.isatty() and not end:
+                view.show_pages(shown)
+                _wait()
 
 
-def _show(shown: DemoResult) -> None:
-    terms = shown.to_json(DEMO_BASE_NAME)
-    paid = terms["paid_out_wei"]
-    lines = {"paid in": open_amount(terms["paid_in_wei"])}
-    lines |= {name.replace("_", " "): open_amount(amount) for name, amount in paid.items() if isinstance(amount, str)}
-    for account, amount in paid["contributors"].items():
-        lines[f"contributor {account[:10]}…"] = open_amount(amount)
-    right = [each for each in terms["attribution"] if each["is_right"]]
-    lines["answers"] = f"{terms['jobs']}, of which {len(right)} state the fact that was asked for"
-    lines["time"] = f"{terms['wall_s']:.0f} s, load {terms['load']}"
-    show_lines(lines)
+def _wait() -> None:
+    """Wait for Ctrl-C."""
+    try:
+        while True:
+            signal.pause()
+    except KeyboardInterrupt:
+        say("ending the nodes; nothing of them is kept")
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal end this process in order, so that it ends its own processes."""
+
+    def end(number: int, _: object) -> NoReturn:
+        for each in ENDING:
+            signal.signal(each, signal.SIG_IGN)  # a second one must not interrupt the end
+        sys.exit(SIGNALLED + number)
+
+    before = [signal.signal(each, end) for each in ENDING]
+    try:
+        yield
+    finally:
+        for each, handler in zip(ENDING, before, strict=True):
+            signal.signal(each, handler)

@@ -1,12 +1,10 @@
-"""Contributors of the sample Datanets, each with an account."""
+"""Contributors of the sample Datanets, and the questions about what they taught."""
 
 from dataclasses import dataclass
-from hashlib import sha256
 
 from openledger_protocol.primitives import Address
-from openledger_protocol.signatures import address_of
 
-from ..datanets.sample import SampleDatanet, draw_sample
+from ..datanets.sample import SAMPLE_SEEDS, SampleDatanet, draw_sample, person_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +23,17 @@ class Subject:
     name: str  # of the adapter and of its Datanet
     seed: int
     sample: SampleDatanet
-    accounts: dict[str, Address]  # contributor → paid address
+
+    @property
+    def people(self) -> dict[Address, str]:
+        """Names of the contributors by account."""
+        return {account: person_of(contributor) for contributor, account in self.sample.accounts.items()}
 
     def questions(self) -> list[Question]:
         """List the held-out questions, taking turns among the contributors."""
+        accounts = self.sample.accounts
         asked = [
-            Question(text=row.prompt, value=value, owner=self.accounts[row.contributor])
+            Question(text=row.prompt, value=value, owner=accounts[row.contributor])
             for row, value in zip(self.sample.held_out, self.sample.values, strict=True)
         ]
         owners = list(dict.fromkeys(question.owner for question in asked))
@@ -38,16 +41,10 @@ class Subject:
         return [question for turn in zip(*by_owner, strict=False) for question in turn]
 
 
-def draw_subjects(seed: int) -> tuple[Subject, Subject]:
-    """Draw two subjects. The accounts come from the seed as well; nobody needs their keys."""
-    return _subject("harbour", 2 * seed), _subject("valley", 2 * seed + 1)
-
-
-def _subject(name: str, seed: int) -> Subject:
-    sample = draw_sample(seed)
-    people = dict.fromkeys(row.contributor for row in sample.rows)
-    return Subject(name=name, seed=seed, sample=sample, accounts={who: _account(who, seed) for who in people})
-
-
-def _account(who: str, seed: int) -> Address:
-    return address_of(sha256(f"openledger demo {seed} {who}".encode()).digest())
+def draw_subjects(seed: int | None = None) -> tuple[Subject, ...]:
+    """Draw two subjects; without a seed, those whose trained adapters are in the package."""
+    seeds = SAMPLE_SEEDS.values() if seed is None else (2 * seed, 2 * seed + 1)
+    return tuple(
+        Subject(name=name, seed=each, sample=draw_sample(each))
+        for name, each in zip(SAMPLE_SEEDS, seeds, strict=True)
+    )

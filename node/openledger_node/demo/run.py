@@ -1,11 +1,10 @@
 """One run of the demo, and its result."""
 
 import os
-import tempfile
 import time
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from openledger_protocol.primitives import Digest
@@ -13,10 +12,13 @@ from openledger_protocol.primitives import Digest
 from ..audit.lines import terms_to_json
 from ..audit.report import Report, audit
 from ..chain.client import ChainClient
+from ..home import Home
 from ..plugs import load_plug
 from .people import draw_subjects
 from .processes import DemoError, closing_all
+from .scratch import scratch_folder
 from .story import Story, check_owned
+from .telling import Exchange
 from .town import Say, Town
 
 
@@ -31,6 +33,12 @@ class DemoResult:
     claim_gas: int
     wall_s: float
     load: float
+    pages: dict[str, str]  # links by node, each works once
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Names of all contributors by account."""
+        return {account: name for subject in self.story.subjects for account, name in subject.people.items()}
 
     def to_json(self, model: str) -> dict[str, Any]:
         """Convert for `--json`; every amount comes from the chain."""
@@ -57,47 +65,57 @@ class DemoResult:
         }
 
 
-def run_demo(seed: int, models: Path, say: Say) -> DemoResult:
-    """Run all steps in a temporary folder.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoOrder:
+    """The wishes for one run, and where its story is told."""
+
+    owner: Home  # the data directory with the base
+    seed: int | None  # None: the subjects of the package's adapters
+    trains: bool
+    say: Say
+    doing: Say
+    tell: Callable[[Exchange], None]
+
+
+@contextmanager
+def run_demo(order: DemoOrder) -> Iterator[DemoResult]:
+    """Run all steps in a temporary folder; the nodes stay up as long as the context is open.
 
     Raises:
         DemoError: a step failed; the message names it.
     """
     started_s = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="openledger-demo-") as root, closing_all() as opened:
-        town = Town(root=Path(root), say=say, opened=opened)
-        story = Story(town=town)
-        subjects = draw_subjects(seed)
+    with scratch_folder() as root, closing_all() as opened:
+        town = Town(root=root, say=order.say, doing=order.doing, tell=order.tell, opened=opened)
+        story = Story(town=town, subjects=draw_subjects(order.seed), trains=order.trains)
         town.begin_chain()
-        town.begin_nodes(models)
-        town.stake()
-        for subject in subjects:
-            story.teach(subject)
-        story.move(subjects[1])
-        story.ask(subjects)
+        town.begin_nodes(order.owner)
+        story.teach()
+        story.ask()
+        attribution = story.attribution()
+        check_owned(attribution)
         story.settle()
-        story.withdraw_deposits()
+        order.doing("audit     reading the chain")
         report, claim_gas = _close_books(town)
-        shown = DemoResult(
+        if not report.holds:
+            raise DemoError(f"audit: {'; '.join(report.faults[:3]) or 'a line does not hold'}")
+        order.say(f"audit     {len(report.lines)} sums hold to the wei, by the chain's own books")
+        yield DemoResult(
             story=story,
             peers=town.peers(),
-            attribution=story.attribution(),
+            attribution=attribution,
             report=report,
             claim_gas=claim_gas,
             wall_s=time.monotonic() - started_s,
             load=round(os.getloadavg()[0], 2),
+            pages={node.name: node.ask("/open")["url"] for node in town.nodes},
         )
-    check_owned(shown.attribution)
-    if not shown.report.holds:
-        raise DemoError(f"audit: {'; '.join(shown.report.faults[:3]) or 'a line does not hold'}")
-    say(f"audit     {len(shown.report.lines)} lines hold to the wei")
-    return shown
 
 
 def _close_books(town: Town) -> tuple[Report, int]:
     """Audit the chain, and sum up the gas of all claims of A and B."""
     client: ChainClient = load_plug("chain", "evm")(town.network.rpc[0])
     with closing(client):
-        claims = [claim for node in (town.a, town.b) for claim in node.run("rewards", "show")["claims"]]
+        claims = [claim for node in (town.a, town.b) for claim in node.ask("/money/rewards")["claims"]]
         receipts = [client.receipt(Digest(claim["transactions"]["claim"])) for claim in claims]
         return audit(client, town.network), sum(receipt.gas_used for receipt in receipts if receipt)

@@ -1,6 +1,5 @@
 """The network of the demo, built step by step: a chain, contracts, a bootstrap node and three nodes."""
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,8 @@ from openledger_protocol.primitives import Digest
 
 from ..home import Home as NodeHome
 from ..network_file import Network, network_id_for_development, read_network
-from .processes import OperatorHome, Process, wait_for
+from .processes import START_TIMEOUT_S, OperatorHome, Process, together, wait_for
+from .telling import Exchange
 
 LOOPBACK: Final = "/ip4/127.0.0.1/tcp/0"
 FOUND_TIMEOUT_S: Final = 60.0
@@ -23,6 +23,8 @@ COMMON: Final = {
     "OPENLEDGER_SETTLEMENT_CLAIM_INTERVAL_S": "20",
 }
 STAKE: Final = "100"
+PREPARED: Final = (".so", ".pack")
+"""Files of a cache that the engine makes at its first start: the compiled step, and weights in its layout."""
 
 Say = Callable[[str], None]
 
@@ -32,7 +34,9 @@ class Town:
     """All processes of the demo."""
 
     root: Path
-    say: Say
+    say: Say  # a step that is complete
+    doing: Say = lambda _: None  # the step that is under way, and what of it
+    tell: Callable[[Exchange], None] = lambda _: None  # a question with its answers
     opened: list[Any]  # closed at the end
     settings: Mapping[str, str] = field(default_factory=lambda: COMMON)  # of every node
     network: Network = field(init=False)
@@ -52,14 +56,16 @@ class Town:
 
     def begin_chain(self) -> None:
         """Start the chain and the bootstrap node, and deploy the contracts."""
+        self.doing("chain     starting a development chain")
         self.host = self._home("host", {})
         chain = self.start_chain()
+        self.doing("chain     deploying the contracts")
         point = self.start_bootstrap(network_id_for_development(Digest(chain["genesis_hash"])))
         self.network_file = self.root / "network.json"
         words = ["--rpc", chain["url"], "--out", str(self.network_file), "--yes"]
         self.host.run("network", "init", *words, *_flags("--bootstrap", point["addresses"]))
         self.network = read_network(self.network_file)
-        self.say(f"chain     {chain['engine']}, {self.network.network}: ten contracts, one bootstrap node")
+        self.say(f"chain     {self.network.network}: ten contracts, a block each second, one bootstrap node")
 
     def start_chain(self, port: int = 0) -> Any:
         """Start the chain, or continue it from its last block; return its JSON."""
@@ -72,19 +78,27 @@ class Town:
         self.point = self._started(self.host.start(*words))
         return self.point.read_object()
 
-    def make_nodes(self, models: Path | None = None) -> None:
-        """Create three data directories; each gets network.json and nothing else."""
-        self.a, self.b = self._node("A", models, {}), self._node("B", models, {})
-        self.r = self._node("R", models, {"OPENLEDGER_NODE_SERVE": "false"})
+    def make_nodes(self, owner: NodeHome | None = None) -> None:
+        """Create three data directories; each gets network.json, and the models of the owner's data directory."""
+        self.a, self.b, self.r = together(
+            partial(self._node, "A", owner, {}),
+            partial(self._node, "B", owner, {}),
+            partial(self._node, "R", owner, {"OPENLEDGER_NODE_SERVE": "false"}),
+        )
 
-    def begin_nodes(self, models: Path) -> None:
+    def begin_nodes(self, owner: NodeHome) -> None:
         """Start three nodes that do not know each other, and wait until they do."""
-        self.make_nodes(models)
+        self.doing("nodes     starting A, B and R")
         started_s = time.monotonic()
-        for node in self.nodes:
-            node.start_daemon()
+        self._fill_cache(owner.cache)
+        self.make_nodes(owner)
+        self.a.start_daemon()
+        self.r.start_daemon()
+        wait_for("A has prepared the engine", self._is_engine_prepared, timeout_s=START_TIMEOUT_S)
+        self.b.start_daemon()
         for node in self.nodes:
             node.wait_until_up()
+            self.doing(f"nodes     {node.name} is up")
         ready_s = time.monotonic()
         for node in self.nodes:
             wait_for(
@@ -93,32 +107,41 @@ class Town:
                 timeout_s=FOUND_TIMEOUT_S,
             )
         self.discovery_s = time.monotonic() - ready_s
-        self.say(f"nodes     A, B and R are up after {ready_s - started_s:.1f} s and found each other")
+        self.say(f"nodes     A, B and R are up after {ready_s - started_s:.0f} s and found each other")
 
-    def stake(self) -> None:
-        """Bond the stake of A and B."""
-        for node in (self.a, self.b):
-            node.run("stake", "add", STAKE)
-        self.say(f"stake     A and B bond {STAKE} OPEN each")
+    def _fill_cache(self, cache: Path) -> None:
+        """Make the nodes' common cache; what the owner's engine has prepared is linked there."""
+        self._cache.mkdir()
+        for file in cache.glob("*"):
+            if file.suffix in PREPARED:
+                (self._cache / file.name).symlink_to(file)
+
+    def _is_engine_prepared(self) -> bool:
+        """True once B's engine finds what A's has prepared, or A serves without it."""
+        return any(self._cache.glob("*.so")) or self.a.is_up()
+
+    @property
+    def _cache(self) -> Path:
+        return self.root / "cache"
 
     def peers(self) -> list[dict[str, str]]:
         """List the peers of each node, and the source that it learned each from."""
         return [
             {"node": node.name, "peer_id": peer["peer_id"], "learned_from": peer["learned_from"]}
             for node in self.nodes
-            for peer in node.run("peers", "list")["peers"]
+            for peer in node.ask("/money/peers")["peers"]
         ]
 
     def _knows_all(self, node: OperatorHome) -> bool:
-        known = {peer["peer_id"] for peer in node.run("peers", "list")["peers"] if peer["is_connected"]}
-        others = {other.run("status")["peer_id"] for other in self.nodes if other is not node}
+        known = {peer["peer_id"] for peer in node.ask("/money/peers")["peers"] if peer["is_connected"]}
+        others = {other.status()["peer_id"] for other in self.nodes if other is not node}
         return others <= known
 
-    def _node(self, name: str, models: Path | None, settings: dict[str, str]) -> OperatorHome:
+    def _node(self, name: str, owner: NodeHome | None, settings: dict[str, str]) -> OperatorHome:
         node = self._home(name, {**self.settings, **settings})
-        shared = NodeHome(node.root).models
-        if models and not shared.exists():
-            os.symlink(models, shared)  # 270 MB, the same for all nodes
+        if owner:
+            NodeHome(node.root).models.symlink_to(owner.models)  # 93 MB, the same for all nodes
+            NodeHome(node.root).cache.symlink_to(self._cache)
         node.run("network", "join", str(self.network_file), "--yes")
         return node
 

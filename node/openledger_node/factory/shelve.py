@@ -53,6 +53,19 @@ def add_to_library(home: Home, folder: Path, trained: Trained) -> Adapter:
         NodeError: the adapter could not be added; the message says where it is kept.
     """
     read_layout(folder)
+    write_manifest(folder, trained)
+    try:
+        return add_adapter(home, folder, trained.base)
+    except (OSError, ProtocolError) as error:
+        kept = folder.rename(home.training / f"{trained.job.name}-{trained.started_ns}")
+        raise NodeError(
+            f"the training is complete, but its adapter could not be added to the library ({error}): "
+            f"try again with `openledger-node adapters add {kept}`"
+        ) from error
+
+
+def write_manifest(folder: Path, trained: Trained) -> AdapterManifest:
+    """Write the attribution index and `adapter.json` of the adapter in `folder`."""
     base, build_index = trained.base, trained.build_index
     manifest = AdapterManifest(
         name=trained.job.name,
@@ -68,14 +81,7 @@ def add_to_library(home: Home, folder: Path, trained: Trained) -> Adapter:
         owner=trained.owner,
     )
     (folder / MANIFEST_FILE).write_text(json.dumps(to_plain(manifest), indent=2) + "\n")
-    try:
-        return add_adapter(home, folder, base)
-    except (OSError, ProtocolError) as error:
-        kept = folder.rename(home.training / f"{trained.job.name}-{trained.started_ns}")
-        raise NodeError(
-            f"the training is complete, but its adapter could not be added to the library ({error}): "
-            f"try again with `openledger-node adapters add {kept}`"
-        ) from error
+    return manifest
 
 
 def _reference(trained: Trained) -> DatanetReference:

@@ -133,7 +133,7 @@ class RunningNetwork(Town):
             for reader in readers:
                 reader.join(DEADLINE_S)
 
-    def _node(self, name: str, models: Path | None, settings: dict[str, str]) -> OperatorHome:
+    def _node(self, name: str, owner: Home | None, settings: dict[str, str]) -> OperatorHome:
         node = self._home(name, {**self.settings, **settings})
         join_network(Home(node.root), self.network)  # without a process for the command
         return node

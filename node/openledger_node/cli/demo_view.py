@@ -1,0 +1,142 @@
+"""The demo as text: steps, questions with both answers, and a closing table."""
+
+from collections.abc import Iterator, Mapping
+from textwrap import wrap
+from typing import Any, Final
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from openledger_protocol.constants import PPM
+
+from ..demo.run import DemoResult
+from ..demo.telling import Exchange, Teacher
+from ..text import shown
+from .render import err_console, plain
+from .units import DECIMALS
+
+WIDTH: Final = 80
+LABEL_WIDTH: Final = 10
+INDENT: Final = 3
+COIN_WEI: Final = 10**DECIMALS
+ANSWER_LENGTH_MAX: Final = 150
+PPM_PER_PERCENT: Final = PPM // 100
+TEACHERS_MAX: Final = 3
+TREASURY_TERMS: Final = ("treasuries", "protocol", "late_fees", "draw_fees", "in_claims")
+
+
+class DemoView:
+    """Prints the story; on a terminal, a spinner shows the step that is under way."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._spinner = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=err_console,
+            transient=True,
+            disable=not err_console.is_terminal,
+        )
+        self._task = self._spinner.add_task("", total=None)
+
+    def __enter__(self) -> "DemoView":
+        """Show the spinner."""
+        self._spinner.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove the spinner."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Remove the spinner."""
+        self._spinner.stop()
+
+    def doing(self, line: str) -> None:
+        """Show what is under way, `label text`."""
+        label, _, text = line.partition(" ")
+        self._spinner.reset(self._task, description=f"{label:<{LABEL_WIDTH}}{plain(text.strip())}")
+
+    def say(self, line: str) -> None:
+        """Print a step that is complete, `label text`."""
+        label, _, text = line.partition(" ")
+        self._print(label, text.strip(), width=LABEL_WIDTH)
+
+    def tell(self, exchange: Exchange) -> None:
+        """Print a question, both answers, and who taught the adapter's."""
+        self.console.print()
+        self._print(str(exchange.number), exchange.question, width=INDENT, style="bold")
+        self._print("base", _shortened(exchange.base_text), indent=INDENT)
+        self._print(exchange.model, _shortened(exchange.text), indent=INDENT, style="bold")
+        people = ", ".join(_taught(exchange.teachers))
+        self._print("", f"taught by {people}", indent=INDENT)
+        self._print(
+            "", f"R pays {exchange.seller} {exchange.amount_wei / COIN_WEI:.6f} OPEN", indent=INDENT, style="dim"
+        )
+
+    def show(self, result: DemoResult) -> None:
+        """Print where R's money went."""
+        self.console.print()
+        rows = list(payees(result))
+        total_wei = sum(wei for _, wei in rows)
+        for who, wei in (*rows, ("sum", total_wei), ("what R paid", paid_wei(result))):
+            percent = f"{wei * 100 / total_wei:5.1f} %" if total_wei else ""
+            self.console.print(f"{who:<44}{_exact(wei):>24} {percent:>9}")
+
+    def show_pages(self, result: DemoResult) -> None:
+        """Print the links to the nodes' pages, and how to end the demo."""
+        self.console.print()
+        self.console.print("The three nodes are up until you press Ctrl-C. Each link works once:")
+        for name, url in result.pages.items():
+            self.console.print(f"  {name}  {plain(url)}")
+
+    def _print(
+        self, label: str, text: str, *, width: int = LABEL_WIDTH, indent: int = 0, style: str = "none"
+    ) -> None:
+        lines = wrap(shown(text), WIDTH - indent - width) or [""]
+        for place, line in enumerate(lines):
+            head = f"{' ' * indent}{label if place == 0 else '':<{width}}"
+            self.console.print(f"[dim]{plain_spaces(head)}[/][{style}]{plain(line)}[/]")
+
+
+def payees(result: DemoResult) -> Iterator[tuple[str, int]]:
+    """List who got how much of R's money, in wei."""
+    terms: Mapping[str, Any] = result.report.terms
+    yield "A and B, for computing the answers", terms["nodes"]
+    yield "A, as the owner of both adapters", terms["adapter_owners"]
+    yield "A, as the owner of both Datanets", terms["datanet_owners"]
+    for account, wei in sorted(terms["contributors"].items(), key=lambda each: -each[1]):
+        yield f"{result.names.get(account, account)}, for the rows", wei
+    yield "A and B, for their stake", terms["stakers"]
+    yield "the network's treasury", sum(terms[name] for name in TREASURY_TERMS)
+
+
+def paid_wei(result: DemoResult) -> int:
+    """The amount that R paid in and has not got back."""
+    terms: Mapping[str, Any] = result.report.terms
+    return int(terms["paid_in"] - terms["refunded"] - terms["payer_withdrawn"] - terms["in_channels"])
+
+
+def _exact(wei: int) -> str:
+    """An amount with all its decimals, so that the points stand below each other."""
+    return f"{wei // COIN_WEI}.{wei % COIN_WEI:0{DECIMALS}d} OPEN"
+
+
+def _taught(teachers: tuple[Teacher, ...]) -> list[str]:
+    shares = [f"{each.name} {_percent(each.ppm)}" for each in teachers[:TEACHERS_MAX]]
+    return [*shares, "others"] if len(teachers) > TEACHERS_MAX else shares
+
+
+def _percent(ppm: int) -> str:
+    return f"{ppm // PPM_PER_PERCENT} %" if ppm >= PPM_PER_PERCENT else "under 1 %"
+
+
+def _shortened(text: str) -> str:
+    line = " ".join(shown(text).split())
+    return line if len(line) <= ANSWER_LENGTH_MAX else f"{line[:ANSWER_LENGTH_MAX]}…"
+
+
+def plain_spaces(text: str) -> str:
+    """Escape markup, and keep the spaces, which `plain` would join."""
+    return text.replace("[", r"\[")
