@@ -6,6 +6,7 @@ name, since ignoring them would change the answer.
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from openledger_protocol.errors import (
@@ -90,7 +91,26 @@ def request_from_chat(body: ChatBody, *, request_id: RequestId, seed: int) -> In
         MalformedError: a field is out of bounds, or not served.
     """
     messages = tuple(_message(message) for message in body.messages)
-    return _request(body, messages, request_id, seed)
+    if not body.continue_final_message:
+        return _request(body, messages, request_id, seed)
+    *before, begun = messages
+    request = _request(body, tuple(before), request_id, seed)
+    return replace(request, prefix=_checked_beginning(begun, request))
+
+
+def _checked_beginning(begun: Message, request: InferenceRequest) -> str:
+    """The beginning of the answer that is to be continued.
+
+    Raises:
+        MalformedError: the last message is no answer's beginning, or a parameter needs the whole answer.
+    """
+    name, sampling = "continue_final_message", request.sampling
+    if begun.role != "assistant" or not begun.content or not request.prompt:
+        raise MalformedError(f"{name} needs a last message with role 'assistant' and text", param=name)
+    # The beginning counts as prompt, and neither the grammar nor the penalties look at the prompt.
+    if sampling.json_schema or sampling.frequency_penalty or sampling.presence_penalty:
+        raise MalformedError(f"{name} can't be combined with a JSON schema or penalties", param=name)
+    return begun.content
 
 
 def request_from_completion(body: CompletionBody, *, request_id: RequestId, seed: int) -> InferenceRequest:

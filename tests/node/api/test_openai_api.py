@@ -75,6 +75,17 @@ def test_a_stop_string_ends_the_answer_before_itself(client: openai.OpenAI) -> N
     assert stopped.finish_reason == "stop"
 
 
+def test_an_answer_goes_on_where_it_was_cut_off(node: Node) -> None:
+    def ask(**more: Any) -> str:
+        answer = post(node, temperature=0, **more).json()
+        content: str = answer["choices"][0]["message"]["content"]
+        return content
+
+    whole, half = ask(max_tokens=40), ask(max_tokens=15)
+    begun = [*MESSAGES, {"role": "assistant", "content": half}]
+    assert half + ask(messages=begun, max_tokens=25, continue_final_message=True) == whole
+
+
 def test_models_lists_the_base_and_finds_it_by_name(client: openai.OpenAI) -> None:
     assert [model.id for model in client.models.list()] == ["fake"]
     assert client.models.retrieve("fake").id == "fake"
@@ -100,6 +111,19 @@ def test_an_unknown_model_is_404(client: openai.OpenAI) -> None:
         ({"stop": ["a"] * 5}, "stop"),
         ({"stop": ""}, "stop"),
         ({"messages": []}, "messages"),
+        ({"continue_final_message": True}, "continue_final_message"),
+        (
+            {"messages": [{"role": "assistant", "content": "a"}], "continue_final_message": True},
+            "continue_final_message",
+        ),
+        (
+            {
+                "messages": [*MESSAGES, {"role": "assistant", "content": "{"}],
+                "response_format": {"type": "json_object"},
+                "continue_final_message": True,
+            },
+            "schema",
+        ),
         ({"messages": [{"role": "tool", "content": "x"}]}, "tool"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "image_url"),
         ({"model": 5}, "model"),
