@@ -6,9 +6,9 @@ import { button, note } from "./parts.js";
 
 const COMMANDS = { "/new": "a new chat", "/save": "save this chat as a file", "/help": "the keys of this page" };
 
-// composer({send(question), stop, edit, startOver, save, newest}): `show(facts)`, `write(text)`, `focus()`.
+// composer({send(question), stop, edit, startOver, save, newest, typed}): `show(facts)`, `write(text)`, `focus()`.
 export function composer(act) {
-  const field = h("textarea", { rows: "1", id: "question", "aria-label": "Your question", enterkeyhint: "send", oninput: () => { conversation.draft = field.value; keep(); }, onkeydown: onKey });
+  const field = h("textarea", { rows: "1", id: "question", "aria-label": "Your question", enterkeyhint: "send", oninput: () => { conversation.draft = field.value; keep(); act.typed(); }, onkeydown: onKey });
   const go = button("Send", () => facts.isAsking ? act.stop() : submit(), { kind: "primary", key: "send" });
   const notices = part({ class: "notices" }, "div"), about = h("p", { class: "note12" }), newest = button("↓ Newest", act.newest, { kind: "small newest", key: "newest", changes: false });
   const place = h("section", { class: "composer", "aria-label": "Your question" }, newest, notices, h("div", { class: "asks" }, field, go), h("div", { class: "between" }, about, h("span", { class: "keys" }, h("kbd", {}, "Enter"), " sends")));

@@ -18,7 +18,7 @@ import { turnView } from "../lib/turn.js";
 
 export const title = "Chat";
 
-const LATER_MS = 4000, NEAR_PX = 48;
+const LATER_MS = 4000, NEAR_PX = 48, TEMPLATE_TOKENS = 64;
 const WHERE = { in_memory: "warm here", loading: "loading here", on_disk: "on disk here", cold: "on disk here", refused: "refused here" };
 
 export function mount(root, params) {
@@ -26,7 +26,7 @@ export function mount(root, params) {
   const line = cliLine("chat"), about = h("p", {}, "Ask the base and an adapter, and see who taught the answer."), missing = h("div", { class: "missing" });
   const picked = pickers({ base: (name) => choose("base", name), adapter: (name) => choose("adapter", name) }), settings = settingsForm(draw);
   const thread = h("div", { class: "thread" }), welcome = part({ class: "welcome" }, "div"), speech = speaker();
-  const views = [], field = composer({ send, stop, edit: editLast, startOver: begin, save: saveChat, newest: () => toEnd(true) });
+  const views = [], field = composer({ send, stop, edit: editLast, startOver: begin, save: saveChat, newest: () => toEnd(true), typed: draw });
   const fresh = button("New chat", begin, { key: "new chat", changes: false }), save = button("Save…", saveChat, { key: "save", changes: false });
   root.className = "chat";
   root.append(h("div", { class: "head" }, h("div", {}, h("h1", {}, "Chat"), about), line),
@@ -74,7 +74,7 @@ export function mount(root, params) {
     save.hidden = !turns.length;
     welcome.hidden = !isEmpty;
     welcome.show({ hasModels: Boolean(held.models), hasAdapters: adapters().length > 0, base, adapter, samples: samplesOf(held.library, adapter) }, drawWelcome);
-    field.show({ isPaused, isAsking: isAsking(), about: words(base, adapter), canScroll: !held.follows && thread.childElementCount > 0, asks: base && adapter ? "Ask both" : `Ask ${base ?? adapter ?? "the base"}` });
+    field.show({ isPaused, isAsking: isAsking(), about: words(adapter), canScroll: !held.follows && thread.childElementCount > 0, asks: base && adapter ? "Ask both" : `Ask ${base ?? adapter ?? "the base"}` });
   }
 
   function drawWelcome({ hasModels, hasAdapters, base, adapter, samples }) {
@@ -92,16 +92,17 @@ export function mount(root, params) {
     else field.write(words);
   }
 
-  function words(base, adapter) {
-    const { maxTokens } = conversation.settings, last = conversation.turns.at(-1), contextMax = latest.state?.engine?.context_max;
-    const used = Math.max(0, ...(last ? answersOf(last) : []).map((each) => (each.tokensIn ?? 0) + (each.tokens ?? 0)));
-    const paid = conversation.turns.flatMap(answersOf).flatMap((each) => each.parts).map((each) => each.receipt?.amount_wei).filter(Boolean);
-    const isRemote = isHere(adapter) && !held.states.has(adapter);
+  function words(adapter) {
+    const { maxTokens, system } = conversation.settings, answers = conversation.turns.flatMap(answersOf), contextMax = latest.state?.engine?.context_max;
+    const last = conversation.turns.at(-1), used = Math.max(0, ...(last ? answersOf(last) : []).map((each) => (each.tokensIn ?? 0) + (each.tokens ?? 0)));
+    const paid = answers.flatMap((each) => each.parts).map((each) => each.receipt?.amount_wei).filter(Boolean);
+    const read = used + TEMPLATE_TOKENS + new TextEncoder().encode(conversation.draft + system).length; // no token is shorter than a byte
+    const most = held.price && (BigInt(held.price.price_out_wei) * BigInt(maxTokens) + BigInt(held.price.price_in_wei) * BigInt(read)) / 1000n;
     return [
-      pays() && adapter && held.price ? `At most ${openAmount(BigInt(held.price.price_out_wei) * BigInt(maxTokens) / 1000n)} OPEN of play money for ${count(maxTokens)} tokens, and ${openAmount(held.price.price_in_wei)} for each 1,000 of the conversation`
-        : isRemote ? `${count(maxTokens)} tokens at most, paid to the node that answers, within [payer] request_max_wei` : `${count(maxTokens)} tokens at most, free on this machine`,
+      pays() && adapter && held.price ? `Costs at most ${openAmount(most)} OPEN of play money`
+        : isHere(adapter) && !held.states.has(adapter) ? "Paid to the node that answers, within [payer] request_max_wei" : "Free on this machine",
       paid.length > 0 && `${openAmount(sum(...paid))} OPEN paid so far`,
-      used > 0 && contextMax && `${count(used)} of ${count(contextMax)} tokens of context used`,
+      used > 0 && contextMax && `${count(used)} of ${count(contextMax)} tokens of context`,
       "the node that answers can read your words",
     ].filter(Boolean).join(" · ");
   }
