@@ -10,7 +10,7 @@ import { button, note } from "./parts.js";
 
 const WAITS = { asking: "Waiting for the first token…", loading: "The engine is loading…" };
 
-// answerView(turn, kind, {isLast(), isMain(answer), isTaughtOpen(), toggle()}): `draw()` shows what the answer has become.
+// answerView(turn, kind, {isLast(), isTaughtOpen(), toggle()}): `draw()` shows what the answer has become.
 export function answerView(turn, kind, act) {
   const answer = turn.answers[kind];
   const pace = h("span", { class: "note12 pace" }), seconds = h("summary", {}), reasons = h("p", {}), thought = h("details", { class: "thought", hidden: true }, seconds, reasons);
@@ -35,7 +35,7 @@ export function answerView(turn, kind, act) {
     const receipts = answer.parts.map((each) => each.receipt).filter(Boolean);
     foot.show({
       isOpen, isLast: act.isLast(), isBusy: isAsking(), state: answer.state, trouble: answer.trouble, finish: answer.finish, cut: answer.cut, says: answer.state === "done" ? answer.says : null, maxTokens: answer.maxTokens,
-      hasText: Boolean(answer.text), taught: receipts.length ? taughtBy(receipts.at(-1)) : null, isTaughtOpen: act.isTaughtOpen(), noReceipt: act.isLast() && act.isMain(answer) ? answer.noReceipt ?? null : null,
+      hasText: Boolean(answer.text), taught: receipts.length ? taughtBy(receipts.at(-1)) : null, isTaughtOpen: act.isTaughtOpen(), noReceipt: act.isLast() && kind === "adapter" ? answer.noReceipt ?? null : null,
     }, drawFoot);
   }
 

@@ -11,7 +11,7 @@ export const answersOf = (turn) => COLUMNS.map((kind) => turn.answers[kind]).fil
 export const AGAIN_TEMPERATURE = 0.7; // another answer of a greedy model needs chance
 
 // turns: [{question, answers: {base, adapter}}]. An answer: {model, text, reasoning, calls, parts, state, …}; a part is what one
-// request wrote: {begin, receipt}, its place in the text in characters. States: asking, loading, writing, done, stopped, failed.
+// request wrote: {begin, tokens, digest, receipt}; it begins at a place in the text, in characters. States: asking, loading, writing, done, stopped, failed.
 export const conversation = { turns: [], settings: { ...DEFAULTS }, isGuest: true, draft: "", ...kept() };
 const watchers = new Set(), asked = new Map(); // answer → what aborts it
 
@@ -88,7 +88,7 @@ function bodyFor(turn, kind, answer) {
 export async function run(turn, kind) {
   const answer = turn.answers[kind], control = new AbortController(), began = performance.now();
   const body = bodyFor(turn, kind, answer), part = { begin: [...answer.text].length, receipt: null };
-  const pace = { first: null, tokens: 0 };
+  const pace = { first: null, tokens: 0 }, before = answer.parts.reduce((all, each) => all + each.tokens, 0);
   asked.set(answer, control);
   Object.assign(answer, { state: "asking", trouble: null, finish: null, cut: null, says: null, firstMs: null, rate: null });
   const hear = (heard) => {
@@ -99,7 +99,7 @@ export async function run(turn, kind) {
       answer.state = "writing";
       take(answer, heard, began);
       const tookS = (performance.now() - pace.first) / 1000;
-      Object.assign(answer, { tokens: pace.tokens, firstMs: pace.first - began, rate: tookS > 0 ? (pace.tokens - 1) / tookS : null });
+      Object.assign(answer, { tokens: before + pace.tokens, firstMs: pace.first - began, rate: tookS > 0 ? (pace.tokens - 1) / tookS : null });
     }
     tell(answer);
   };
@@ -107,9 +107,10 @@ export async function run(turn, kind) {
   try {
     const found = await askPatiently(answer, body, { signal: control.signal, hear, hasHeard: () => pace.tokens > 0 });
     const tookS = (performance.now() - (pace.first ?? began)) / 1000, tokens = found.tokens ?? pace.tokens;
-    Object.assign(answer, { state: "done", finish: found.finish, cut: found.cut, tokens, tokensIn: found.tokensIn, requestId: found.requestId, maxTokens: body.max_tokens, rate: tookS > 0 && tokens > 1 ? (tokens - 1) / tookS : null });
-    answer.parts.push({ ...part, digest: found.receipt, requestId: found.requestId });
+    Object.assign(answer, { state: "done", finish: found.finish, cut: found.cut, tokens: before + tokens, tokensIn: found.tokensIn, used: found.tokensIn && found.tokensIn + tokens, maxTokens: body.max_tokens, rate: tookS > 0 && tokens > 1 ? (tokens - 1) / tookS : null });
+    answer.parts.push({ ...part, tokens, digest: found.receipt, requestId: found.requestId });
   } catch (error) {
+    answer.parts.push({ ...part, tokens: pace.tokens, digest: null, requestId: null });
     if (error.name === "AbortError") answer.state = "stopped";
     else Object.assign(answer, { state: "failed", trouble: troubleOf(error) });
   }
@@ -180,7 +181,7 @@ export async function lookUp(answer) {
   if (state?.chain !== "ok") return say(answer, state?.chain === null ? "This machine is on no network, so no money moves and no receipt says who taught the answer." : "The chain does not answer now. The receipt becomes available when the chain is back.");
   try {
     for (const part of answer.parts) {
-      part.digest ??= (await money("receipts", { limit: 20 })).receipts.find((each) => each.request_id === part.requestId)?.digest ?? null;
+      if (part.requestId) part.digest ??= (await money("receipts", { limit: 20 })).receipts.find((each) => each.request_id === part.requestId)?.digest ?? null;
       if (part.digest) part.receipt = merged(await money("receipt", { receipt: part.digest }), part.receipt);
     }
     say(answer, answer.parts.some((part) => part.receipt) ? null : "Your own requests are free and leave no receipt, so nothing says who taught this answer.");

@@ -8,7 +8,7 @@ import { moveRow } from "./table.js";
 const LIST = [
   ["g then h c a f m g p", "Home, Chat, Adapters, Factory, Money, Governance, Peers"], ["/", "filter; in Chat the question"], ["j k", "next, last row; Enter opens it"],
   ["[ ]", "last, next marked span (Chat)"], ["1–4, 0", "one person, all (Chat)"], ["y", "copy the command of the focused panel"],
-  ["Enter", "send; Shift Enter makes a new line, Esc stops (Chat)"], ["t", "light or dark"], ["?", "this list"], ["Esc", "close, let go"],
+  ["Enter", "send; Shift Enter makes a new line, Esc stops (Chat)"], ["t", "dark, light, as the system"], ["?", "this list"], ["Esc", "close, let go"],
 ];
 const OFF = "openledger-keys-off";
 const own = new Map(); // keys of the screen that is shown

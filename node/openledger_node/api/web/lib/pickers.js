@@ -14,7 +14,7 @@ export function pickers(change) {
     const lost = adapter && !adapters.some(([name]) => name === adapter) ? [[adapter, `${adapter} — missing`]] : [];
     return [
       pick("base", "Base", bases.map((name) => [name, name]), base, adapter && "not asked"),
-      pick("adapter", "Adapter", [...lost, ...adapters.map(([name, where]) => [name, `${name} — ${where}`])], adapter, base && (adapters.length ? "not asked" : "none yet")),
+      (adapters.length > 0 || lost.length > 0) && pick("adapter", "Adapter", [...lost, ...adapters.map(([name, where]) => [name, `${name} — ${where}`])], adapter, base && "not asked"),
     ];
   }
 
@@ -23,7 +23,7 @@ export function pickers(change) {
     const options = [...(none || !value ? [[NONE_CHOSEN, none || "none"]] : []), ...shown];
     return h("div", { class: "field" }, h("label", { for: kind }, label),
       all.length > LONG && h("input", { class: "filter", "aria-label": `Search ${all.length} ${kind === "base" ? "bases" : "adapters"}`, placeholder: `Search ${all.length}`, value: filters[kind], dataset: { key: `filter ${kind}` }, oninput: (event) => { filters[kind] = event.target.value; redraw(); } }),
-      h("select", { id: kind, dataset: { key: kind }, disabled: options.length < 2, onchange: (event) => change[kind](event.target.value) }, options.map(([name, text]) => h("option", { value: name, selected: name === (value ?? NONE_CHOSEN) }, text))));
+      h("select", { id: kind, dataset: { key: kind }, onchange: (event) => change[kind](event.target.value) }, options.map(([name, text]) => h("option", { value: name, selected: name === (value ?? NONE_CHOSEN) }, text))));
   }
 
   return { place, show: (given) => { facts = given; redraw(); } };

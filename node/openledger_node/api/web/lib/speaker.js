@@ -2,7 +2,7 @@
 import { conversation } from "./conversation.js";
 import { clean, h } from "./dom.js";
 
-const KEPT = 20, SENTENCE = /[.!?…:]["'”’)\]*]*\s|\n/g;
+const KEPT = 20, SENTENCE = /(?<!\d)[.!?…:]["'”’)\]*]*\s|\S\n/g, SIGNS = /[*`#|]+/g;
 
 // speaker(): `hear(answers)` says what has been finished in them since the last time.
 export function speaker() {
@@ -10,7 +10,7 @@ export function speaker() {
 
   function say(text) {
     if (!text.trim()) return;
-    place.append(h("p", {}, clean(text.trim())));
+    place.append(h("p", {}, clean(text.replace(SIGNS, "").trim())));
     while (place.childElementCount > KEPT) place.firstChild.remove();
   }
 

@@ -12,7 +12,7 @@ export function turnView(turn, { edit = null, heading = null }) {
   const question = h("p", { class: "question" }, turn.question ? whole(turn.question) : heading), below = h("div", {});
   const change = part({ class: "under-question" }, "div");
   const kinds = COLUMNS.filter((kind) => turn.answers[kind]), views = new Map();
-  for (const kind of kinds) views.set(turn.answers[kind], answerView(turn, kind, { isLast: () => held.isLast, isMain: (answer) => answer === main, isTaughtOpen: () => isOpen(), toggle: () => { held.isTaughtOpen = !isOpen(); drawAll(); } }));
+  for (const kind of kinds) views.set(turn.answers[kind], answerView(turn, kind, { isLast: () => held.isLast, isTaughtOpen: () => isOpen(), toggle: () => { held.isTaughtOpen = !isOpen(); drawAll(); } }));
   const main = turn.answers.adapter ?? turn.answers.base, panel = attributionPanel(views.get(main).text);
   const place = h("article", { class: "turn", "aria-label": turn.question ? "A question and its answers" : "An older answer" }, question, change,
     h("div", { class: kinds.length > 1 ? "columns" : "columns one" }, [...views.values()].map((view) => view.place)), below);

@@ -94,7 +94,7 @@ export function mount(root, params) {
 
   function words(adapter) {
     const { maxTokens, system } = conversation.settings, answers = conversation.turns.flatMap(answersOf), contextMax = latest.state?.engine?.context_max;
-    const last = conversation.turns.at(-1), used = Math.max(0, ...(last ? answersOf(last) : []).map((each) => (each.tokensIn ?? 0) + (each.tokens ?? 0)));
+    const known = conversation.turns.findLast((turn) => answersOf(turn).some((each) => each.used)), used = Math.max(0, ...(known ? answersOf(known) : []).map((each) => each.used ?? 0));
     const paid = answers.flatMap((each) => each.parts).map((each) => each.receipt?.amount_wei).filter(Boolean);
     const read = used + TEMPLATE_TOKENS + new TextEncoder().encode(conversation.draft + system).length; // no token is shorter than a byte
     const most = held.price && (BigInt(held.price.price_out_wei) * BigInt(maxTokens) + BigInt(held.price.price_in_wei) * BigInt(read)) / 1000n;
@@ -192,7 +192,7 @@ export function mount(root, params) {
     try {
       const receipt = await money("receipt", { receipt: digest });
       held.older = { question: "", digest: receipt.digest, answers: { adapter: {
-        model: "Answer", text: receipt.answer ?? "", reasoning: "", calls: [], parts: [{ begin: 0, digest: receipt.digest, receipt }], state: "done", tokens: receipt.tokens_out,
+        model: "Answer", text: receipt.answer ?? "", reasoning: "", calls: [], parts: [{ begin: 0, tokens: receipt.tokens_out, digest: receipt.digest, receipt }], state: "done", tokens: receipt.tokens_out,
         trouble: receipt.answer === null ? { kind: "gone", says: "Its text was deleted, as it always is when a claim is final. Shares and amounts stay." } : null,
       } } };
       drawThread();
