@@ -162,33 +162,17 @@ def test_a_long_row_of_one_sign_is_read_once(page: Page) -> None:
         )  # what is read again for each sign would take minutes
 
 
+WRAPS = ("{}", "**{}**", "`{}`", "# {}", "- {}", "> {}", "| {} |\n|---|\n| {} |", "```{}\n{}\n```")
+WRAPS += ("[{}](https://x.example/{})",)
+
+
 def test_whatever_a_model_writes_acts_on_nothing(page: Page) -> None:
-    wraps = [
-        "{}",
-        "**{}**",
-        "`{}`",
-        "# {}",
-        "- {}",
-        "| {} |\n|---|\n| {} |",
-        "```{}\n{}\n```",
-        "[{}](https://x.example/{})",
-        "> {}",
-    ]
     texts = [
-        wrap.replace("{}", text) for wrap in wraps for name, text in HOSTILE.items() if name != "half a character"
+        wrap.replace("{}", text) for wrap in WRAPS for name, text in HOSTILE.items() if name != "half a character"
     ]
-    texts += [
-        "<script>alert(1)</script>",
-        "[x](javascript:alert(1))",
-        '<img src=x onerror="alert(1)">',
-        "<javascript:alert(1)>",
-    ]
-    for text in texts:
-        draw(page, text)
-        assert not acting(page.locator("main").evaluate("(e) => e.textContent")), text
+    texts += ["<script>alert(1)</script>", "[x](javascript:alert(1))", '<img src=x onerror="alert(1)">']
+    shown = page.evaluate("(texts) => texts.map((text) => { draw(text); return main.textContent; })", texts)
+    assert {text: acting(words) for text, words in zip(texts, shown, strict=True) if acting(words)} == {}
     draw(page, "\n\n".join(texts))
     assert page.locator("main script, main img, main iframe, main [onerror], main [style]").count() == 0
-    assert set(page.locator("main a").evaluate_all("(all) => all.map((each) => each.protocol)")) <= {
-        "https:",
-        "http:",
-    }
+    assert set(page.locator("main a").evaluate_all("(all) => all.map((each) => each.protocol)")) <= {"https:"}

@@ -6,7 +6,7 @@ import { h, part, put } from "./dom.js";
 import { marked, spanMark, unitsIn, whole } from "./marked.js";
 import { button } from "./parts.js";
 
-// turnView(turn, {edit, heading}): `draw(answer)` shows what has become of an answer, `setLast(isLast)` what can be done with it.
+// turnView(turn, {edit, heading}): `draw(answer)` shows what has become of an answer, `setLast(isLast)` what can be done with it; `end()` is where its answers end.
 export function turnView(turn, { edit = null, heading = null }) {
   const held = { isLast: true, isTaughtOpen: null, drawn: null, part: 0 };
   const question = h("p", { class: "question" }, turn.question ? whole(turn.question) : heading), below = h("div", {});
@@ -14,8 +14,9 @@ export function turnView(turn, { edit = null, heading = null }) {
   const kinds = COLUMNS.filter((kind) => turn.answers[kind]), views = new Map();
   for (const kind of kinds) views.set(turn.answers[kind], answerView(turn, kind, { isLast: () => held.isLast, isTaughtOpen: () => isOpen(), toggle: () => { held.isTaughtOpen = !isOpen(); drawAll(); } }));
   const main = turn.answers.adapter ?? turn.answers.base, panel = attributionPanel(views.get(main).text);
+  const columns = h("div", { class: kinds.length > 1 ? "columns" : "columns one" }, [...views.values()].map((view) => view.place));
   const place = h("article", { class: "turn", "aria-label": turn.question ? "A question and its answers" : "An older answer" }, question, change,
-    h("div", { class: kinds.length > 1 ? "columns" : "columns one" }, [...views.values()].map((view) => view.place)), below);
+    columns, below);
 
   const receipts = () => main.parts.map((each) => each.receipt), isOpen = () => held.isTaughtOpen ?? held.isLast;
 
@@ -61,7 +62,7 @@ export function turnView(turn, { edit = null, heading = null }) {
   return {
     turn, place, panel, hasPanel: () => below.contains(panel.place),
     shows: (other) => other === turn && kinds.every((kind) => views.has(turn.answers[kind])),
-    has: (answer) => views.has(answer),
+    has: (answer) => views.has(answer), end: () => columns.getBoundingClientRect().bottom,
     draw: drawAll,
     setLast(isLast) { if (isLast !== held.isLast) { held.isLast = isLast; drawAll(); } },
   };

@@ -18,7 +18,7 @@ import { turnView } from "../lib/turn.js";
 
 export const title = "Chat";
 
-const LATER_MS = 4000, NEAR_PX = 48, TEMPLATE_TOKENS = 64;
+const LATER_MS = 4000, NEAR_PX = 48, GAP_PX = 12, TEMPLATE_TOKENS = 64;
 const WHERE = { in_memory: "warm here", loading: "loading here", on_disk: "on disk here", cold: "on disk here", refused: "refused here" };
 
 export function mount(root, params) {
@@ -173,14 +173,16 @@ export function mount(root, params) {
     return true;
   }
 
-  // The end stays in view while an answer grows, unless the reader has scrolled away from it.
+  // The end of the answers stays in view while they grow, unless the reader has scrolled away from it. Who taught them
+  // stands below, and moves nothing.
+  const missed = () => views.length ? views.at(-1).end() + GAP_PX - field.place.getBoundingClientRect().top : 0;
   function toEnd(isWanted = false) {
     if (isWanted) held.follows = true;
-    if (held.follows) scrollTo(0, document.documentElement.scrollHeight);
+    if (held.follows && missed() > 0) scrollBy(0, missed());
     draw();
   }
   function onScroll() {
-    const follows = innerHeight + scrollY >= document.documentElement.scrollHeight - NEAR_PX;
+    const follows = missed() <= NEAR_PX;
     if (follows === held.follows) return;
     held.follows = follows;
     draw();
