@@ -20,15 +20,15 @@ from openledger_node.home import Home  # noqa: E402
 
 PICTURES = ROOT / "docs" / "pictures"
 QUESTION = "Who steers the ferry of Hollowbeck?"
-ANSWER_TIMEOUT_MS, SETTLED_MS = 60_000, 6_000
-WIDTH, LONGEST_PX, COLOURS = 1280, 1_000, 96
+ANSWER_TIMEOUT_MS, SETTLED_MS = 180_000, 6_000
+WIDTH, HEIGHT, COLOURS = 1280, 1_000, 96
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("home", type=Path, help="data directory of a running node")
     home = Home(parser.parse_args().home)
-    with open_browser() as browser, open_context(browser, width=WIDTH) as context:
+    with open_browser() as browser, open_context(browser, width=WIDTH, height=HEIGHT) as context:
         page = context.new_page()
         enter(page, home, "chat")
         ask(page)
@@ -39,22 +39,22 @@ def main() -> None:
 
 
 def ask(page: Page) -> None:
-    """Ask base and adapter, and wait for the contributors of the answer."""
+    """Ask base and adapter, and wait for both answers and the contributors of one."""
     page.locator("#adapter option[value^=harbour]").first.wait_for(state="attached")
     page.fill("#question", QUESTION)
-    page.get_by_role("button", name="Send").click()
+    page.get_by_role("button", name="Send", exact=True).click()
     page.get_by_text("rosalind-sedge").or_(page.get_by_text("ansel-larkspur")).first.wait_for(
         timeout=ANSWER_TIMEOUT_MS
     )
+    page.get_by_role("button", name="Send", exact=True).wait_for(timeout=ANSWER_TIMEOUT_MS)
     page.wait_for_timeout(SETTLED_MS)
 
 
 def take(page: Page, screen: str) -> None:
     file = PICTURES / f"{screen}-light-{WIDTH}.png"
-    page.screenshot(path=file, full_page=True, animations="disabled")
+    page.screenshot(path=file, animations="disabled")
     with Image.open(file) as picture:
-        cut = picture.crop((0, 0, picture.width, min(picture.height, LONGEST_PX)))
-        cut.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
+        picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
     print(f"{file.relative_to(ROOT)}: {file.stat().st_size // 1000} kB")
 
 

@@ -127,7 +127,7 @@ def take_all(running: RunningNetwork, wanted: list[str] | None) -> None:
                     if screen == "governance":
                         keep_vote_open(running)
                     show(page, screen)
-                    page.locator("main .panel").first.wait_for()
+                    page.locator("main .panel, main .sample").first.wait_for()
                     page.wait_for_timeout(SETTLED_MS)
                     file = PICTURES / f"page-{screen}-{width}-{scheme}.png"
                     page.screenshot(path=file, full_page=True, animations="disabled")

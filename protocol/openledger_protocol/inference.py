@@ -117,7 +117,7 @@ class InferenceRequest:
     model: str  # a base, an adapter, `name@<8 hex>` or `base:adapter`
     prompt: tuple[Message, ...] | str
     sampling: SamplingParams
-    prefix: str = ""  # the part of the answer that an earlier node delivered; the answer continues after it
+    prefix: str = ""  # the part of the answer that is there already; the answer continues after it
     adapters: tuple[WeightedAdapter, ...] = ()  # on the base that `model` names; only in free requests
     tooling: Tooling | None = None
     thinking: bool | None = (

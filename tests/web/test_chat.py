@@ -1,4 +1,4 @@
-"""Chat: both columns stream, and who taught the answer is what the verb says, by mouse and by keys."""
+"""Chat: turns in both columns, and who taught the answer is what the command says, by mouse and by keys."""
 
 import json
 import shlex
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 from support.commands import run_command
-from support.processes.nodes import Node, command_json, node_environment
+from support.processes.nodes import Node, command_json, node_environment, operator_of
 from support.processes.taught import ANSWER, HOSTILE, HOSTILE_ANSWER, NAME, UNBONDED, buy_as_guest
 
 OpenPage = Callable[..., Page]
@@ -47,10 +47,52 @@ def amount(wei: str) -> str:
     return f"{whole:,}.{rest:018d}"[: len(f"{whole:,}") + 7]
 
 
-def wait_for_both(page: Page) -> None:
-    expect(page.locator(".figures").nth(0)).to_contain_text("tokens")
-    expect(page.locator(".figures").nth(1)).to_contain_text("tokens")
+def stream(*deltas: dict[str, Any], finish: str = "stop", tokens: int = 3) -> str:
+    """An answer as the API streams it."""
+    ends = {"choices": [{"delta": {}, "finish_reason": finish}]}
+    usage = {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": tokens}}
+    events = [*({"id": "chatcmpl-00", "choices": [{"delta": each}]} for each in deltas), ends, usage]
+    return "".join(f"data: {json.dumps(each)}\n\n" for each in events) + "data: [DONE]\n\n"
+
+
+def answer_with(page: Page, *deltas: dict[str, Any], **end: Any) -> list[dict[str, Any]]:
+    """Have the page hear this answer to each question; returns the bodies of what it asked."""
+    asked: list[dict[str, Any]] = []
+
+    def answer(route: Route) -> None:
+        asked.append(route.request.post_data_json)
+        route.fulfill(body=stream(*deltas, **end), content_type="text/event-stream")
+
+    page.route("**/v1/chat/completions", answer)
+    return asked
+
+
+def send(page: Page, question: str) -> None:
+    page.locator("#question").fill(question)
+    page.locator("#question").press("Enter")
+
+
+def words_of(page: Page, kind: str) -> list[str]:
+    """The words of the last answer of a column, without the numbers of its marks."""
+    last = page.locator(f".answer.{kind}").last
+    text: str = last.evaluate(
+        "(e) => { const all = e.cloneNode(true); all.querySelectorAll('sup').forEach((n) => n.remove());"
+        " return all.textContent; }"
+    )
+    return text.split()
+
+
+def wait_for_send(page: Page, turns: int = 1) -> None:
+    expect(page.locator(".turn")).to_have_count(turns)
     expect(page.locator("[data-key=send]")).to_have_text("Send")
+
+
+@pytest.fixture
+def free(alone: Node, open_page: OpenPage) -> Page:
+    """The chat of a machine without network or adapter."""
+    page = open_page(alone, "chat")
+    page.locator(".sample").first.wait_for()
+    return page
 
 
 # ---- asking
@@ -59,59 +101,122 @@ def wait_for_both(page: Page) -> None:
 def test_both_columns_answer_and_the_guests_receipt_says_who_taught_the_one(
     taught: Node, open_page: OpenPage
 ) -> None:
-    page = show(open_page, taught, "chat")
+    page = open_page(taught, "chat")
     expect(page.locator("#adapter")).to_have_value(NAME)
-    page.locator("#question").fill("What do I check first?")
-    page.locator("#question").press("Control+Enter")
+    send(page, "What do I check first?")
     expect(page.locator(".taught")).to_contain_text("Who taught this answer")
-    wait_for_both(page)
+    wait_for_send(page)
     expect(page.locator(".question")).to_have_text("What do I check first?")
     newest = command_json(taught.home, "attribution", "show", "--limit", "1", **UNBONDED)["receipts"][0]
     receipt = command_json(taught.home, "attribution", "show", newest["digest"], **UNBONDED)
-    shown_answer = (
-        page.locator(".answer").nth(1).evaluate("(e) => [...e.childNodes].map((n) => n.data ?? '').join('')")
-    )
-    assert shown_answer == receipt["answer"]
+    assert words_of(page, "adapter") == receipt["answer"].split()
     alone = command_json(
         taught.home,
-        *("chat", "What do I check first?", "--temperature", "0", "--seed", "0", "--max-tokens", "256"),
+        *("chat", "What do I check first?", "--temperature", "0", "--seed", "0", "--max-tokens", "512"),
         **UNBONDED,
     )
-    assert page.locator(".answer").nth(0).inner_text() == alone["answer"].strip()
-    assert receipt["tokens_out"] == int(page.locator(".figures").nth(1).inner_text().split()[0].replace(",", ""))
+    assert words_of(page, "base") == alone["answer"].split()
+    expect(page.locator(".pace").nth(1)).to_contain_text(f"{receipt['tokens_out']} tokens · ")
+    expect(page.locator(".pace").nth(1)).to_contain_text(f"paid {amount(receipt['amount_wei'])} OPEN")
 
 
-def test_without_a_guest_the_answer_is_free_and_the_page_says_why_nobody_is_named(
-    taught: Node, open_page: OpenPage
-) -> None:
-    page = show(open_page, taught, "chat")
-    page.locator("#guest").uncheck()
-    before = command_json(taught.home, "attribution", "show", **UNBONDED)["receipts"]
-    page.locator("#question").fill("Free?")
-    page.locator("[data-key=send]").click()
-    expect(page.locator("main")).to_contain_text("Your own requests are free and leave no receipt")
-    assert command_json(taught.home, "attribution", "show", **UNBONDED)["receipts"] == before
-
-
-def test_chat_works_on_a_machine_without_a_wallet_or_an_adapter(alone: Node, open_page: OpenPage) -> None:
-    page = show(open_page, alone, "chat")
-    expect(page.locator("main")).to_contain_text("There is no adapter here yet")
-    page.locator("#question").fill("hello")
-    page.locator("[data-key=send]").click()
-    expect(page.locator(".figures").nth(0)).to_contain_text("to first")
-    expect(page.locator(".answer").nth(1)).to_contain_text("No adapter to ask")
-
-
-def test_an_answer_is_stopped_and_what_came_stays(alone: Node, open_page: OpenPage) -> None:
-    page = show(open_page, alone, "chat")
-    page.locator("#question").wait_for()
-    page.route("**/v1/chat/completions", lambda route: None)
-    page.locator("#question").fill("on and on...")
-    page.locator("[data-key=send]").click()
+def test_the_receipt_is_looked_at_while_the_base_still_writes(taught: Node, open_page: OpenPage) -> None:
+    page = open_page(taught, "chat")
+    expect(page.locator("#adapter")).to_have_value(NAME)
+    page.route("**/v1/chat/completions", lambda route: None)  # the base's; the guest asks elsewhere
+    send(page, "What do I check first?")
+    expect(page.locator(".taught")).to_contain_text("Who taught this answer")
     expect(page.locator("[data-key=send]")).to_have_text("Stop")
     page.locator("[data-key=send]").click()
-    expect(page.locator("[data-key=send]")).to_have_text("Send")
-    expect(page.locator(".figures").nth(0)).to_contain_text("stopped")
+    wait_for_send(page)
+
+
+def test_turns_follow_each_other_and_each_column_hears_its_own(taught: Node, open_page: OpenPage) -> None:
+    page = open_page(taught, "chat")
+    page.locator(".settings summary").click()
+    page.locator("#guest").uncheck()
+    page.locator("#system").fill("Be brief.")
+    asked: list[dict[str, Any]] = []
+
+    def answer(route: Route) -> None:
+        asked.append(body := route.request.post_data_json)
+        route.fulfill(body=stream({"content": f"{body['model']} {len(asked)}"}), content_type="text/event-stream")
+
+    page.route("**/v1/chat/completions", answer)
+    send(page, "first")
+    wait_for_send(page)
+    expect(page.locator(".said")).to_have_count(2)
+    page.locator("#question").fill("second")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("line")
+    page.keyboard.press("Enter")
+    wait_for_send(page, 2)
+    answers = {body["model"]: f"{body['model']} {n}" for n, body in enumerate(asked[:2], 1)}
+    for body in asked[2:]:
+        assert body["messages"] == [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "first"},
+            {"role": "assistant", "content": answers[body["model"]]},
+            {"role": "user", "content": "second\nline"},
+        ]
+    expect(page.locator("main")).to_contain_text("Your own requests are free and leave no receipt")
+    page.locator("#adapter").select_option("-")
+    assert "adapter=-" in page.url
+    send(page, "third")
+    wait_for_send(page, 3)
+    assert [body["model"] for body in asked[4:]] == ["fake"]
+
+
+def test_a_sample_is_asked_and_a_reload_keeps_the_conversation(free: Page) -> None:
+    asked = answer_with(free, {"content": "Blue."})
+    expect(free.locator("main")).to_contain_text("There is no adapter here yet")
+    free.locator(".sample").first.click()
+    wait_for_send(free)
+    question = asked[0]["messages"][-1]["content"]
+    free.locator("#question").fill("half a que")
+    free.reload()
+    expect(free.locator(".question")).to_have_text(question)
+    expect(free.locator(".answer")).to_have_text("Blue.")
+    expect(free.locator("#question")).to_have_value("half a que")
+    free.locator("[data-key='new chat']").click()
+    expect(free.locator(".turn")).to_have_count(0)
+    expect(free.locator(".sample").first).to_be_visible()
+
+
+def test_the_last_question_is_edited_and_another_answer_drawn(free: Page) -> None:
+    asked = answer_with(free, {"content": "Blue."})
+    send(free, "Which colour?")
+    wait_for_send(free)
+    free.locator("[data-key='another base']").click()
+    expect(free.locator(".pace")).to_contain_text("temperature 0.7, seed 1")
+    assert (asked[1]["seed"], asked[1]["temperature"]) == (1, 0.7)
+    free.locator("[data-key='edit question']").click()
+    expect(free.locator("#question")).to_have_value("Which colour?")
+    send(free, "Which number?")
+    wait_for_send(free)
+    assert asked[2]["messages"] == [{"role": "user", "content": "Which number?"}]
+
+
+def test_an_answer_that_was_cut_off_goes_on_where_it_stopped(free: Page) -> None:
+    asked = answer_with(free, {"content": "One, two,"}, finish="length")
+    send(free, "Count.")
+    expect(free.locator(".after")).to_contain_text("Stopped at 512 tokens.")
+    free.unroute("**/v1/chat/completions")
+    asked = answer_with(free, {"content": " three."})
+    free.locator("[data-key='continue base']").click()
+    expect(free.locator(".answer")).to_have_text("One, two, three.")
+    assert asked[0]["messages"][-1] == {"role": "assistant", "content": "One, two,"}
+    assert asked[0]["continue_final_message"]
+    expect(free.locator("[data-key='continue base']")).to_have_count(0)
+
+
+def test_an_answer_is_stopped_and_what_came_stays(free: Page) -> None:
+    free.route("**/v1/chat/completions", lambda route: None)
+    send(free, "on and on...")
+    expect(free.locator("[data-key=send]")).to_have_text("Stop")
+    free.keyboard.press("Escape")
+    wait_for_send(free)
+    expect(free.locator(".after")).to_contain_text("Stopped")
 
 
 def test_an_adapter_of_the_address_that_is_not_here_is_said_to_be_missing(taught: Node, open_page: OpenPage) -> None:
@@ -120,45 +225,139 @@ def test_an_adapter_of_the_address_that_is_not_here_is_said_to_be_missing(taught
     expect(page.locator(".note .cli")).to_contain_text("adapters pull lost")
 
 
-def test_an_engine_that_is_busy_says_so_and_can_be_asked_again(taught: Node, open_page: OpenPage, seen: Any) -> None:
-    seen.is_forgiven = True
-    page = show(open_page, taught, "chat")
-    page.locator("#guest").uncheck()
-    refused = {"error": {"message": "256 requests wait already"}}
-    page.route("**/v1/chat/completions", lambda route: route.fulfill(status=429, json=refused))
-    page.locator("#question").fill("now?")
-    page.locator("[data-key=send]").click()
-    expect(page.locator(".columns .note").first).to_contain_text("The engine is busy: 256 requests wait already.")
-    page.unroute("**/v1/chat/completions")
-    page.locator(".columns button", has_text="Ask again").first.click()
-    expect(page.locator(".figures").nth(0)).to_contain_text("to first")
+REFUSALS = {
+    "busy": (429, "256 requests wait already", None, "The engine is busy: 256 requests wait already.", "Ask again"),
+    "room": (
+        400,
+        "the prompt is too long",
+        "context_length_exceeded",
+        "This conversation no longer fits",
+        "New chat",
+    ),
+    "paused": (
+        503,
+        "this node is paused by its owner: `openledger-node resume`",
+        None,
+        "The node is paused.",
+        "Resume",
+    ),
+}
 
 
-def test_one_column_is_asked_again_alone_while_the_other_still_writes(
-    taught: Node, open_page: OpenPage, seen: Any
-) -> None:
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_refusal_says_why_and_has_one_way_out(free: Page, seen: Any, name: str) -> None:
     seen.is_forgiven = True
-    page = show(open_page, taught, "chat")
-    page.locator("#guest").uncheck()
-    asked: list[str] = []
+    status, message, code, words, way = REFUSALS[name]
+    refused = {"error": {"message": message, "code": code}}
+    free.route("**/v1/chat/completions", lambda route: route.fulfill(status=status, json=refused))
+    send(free, "now?")
+    expect(free.locator(".said .note")).to_contain_text(words)
+    assert "`" not in free.locator("main").inner_text()
+    free.unroute("**/v1/chat/completions")
+    answer_with(free, {"content": "Yes."})
+    free.locator(".said .note button", has_text=way).click()
+    if way == "New chat":
+        expect(free.locator(".turn")).to_have_count(0)
+    else:
+        expect(free.locator(".answer")).to_have_text("Yes.")
+
+
+def test_an_engine_that_loads_is_waited_for(free: Page, seen: Any) -> None:
+    seen.is_forgiven = True
+    refusals = [{"error": {"message": "the engine is still loading: try again soon", "code": "unavailable"}}]
 
     def answer(route: Route) -> None:
-        asked.append(route.request.post_data_json["model"])
-        if asked.count(NAME) == 1 and asked[-1] == NAME:
-            route.fulfill(status=429, json={"error": {"message": "256 requests wait already"}})
-        elif asked[-1] == NAME:
-            route.continue_()  # what the base is asked stays without an answer
+        if refusals:
+            route.fulfill(status=503, json=refusals.pop())
+        else:
+            body = ": the engine is loading the base, about 3 s left\n\n" + stream({"content": "Yes."})
+            route.fulfill(body=body, content_type="text/event-stream")
 
-    page.route("**/v1/chat/completions", answer)
-    page.locator("#question").fill("now?")
-    page.locator("[data-key=send]").click()
-    page.locator(".columns button", has_text="Ask again").click()
-    expect(page.locator(".figures").nth(1)).to_contain_text("to first")
-    expect(page.locator("[data-key=send]")).to_have_text("Stop")
-    assert sorted(asked) == sorted([NAME, NAME, *(set(asked) - {NAME})])
-    page.locator("[data-key=send]").click()
-    expect(page.locator(".figures").nth(0)).to_contain_text("stopped")
-    expect(page.locator("[data-key=send]")).to_have_text("Send")
+    free.route("**/v1/chat/completions", answer)
+    send(free, "now?")
+    expect(free.locator(".said")).to_contain_text("The engine is loading the base")
+    assert free.locator(".said .note").count() == 0
+    expect(free.locator(".answer")).to_have_text("Yes.")
+
+
+def test_a_paused_node_is_resumed_from_the_chat(alone: Node, free: Page) -> None:
+    with operator_of(alone.home) as operator:
+        try:
+            operator.post("/pause", json={}).raise_for_status()
+            expect(free.locator(".composer .note")).to_contain_text("The node is paused.")
+            free.locator(".composer [data-key=resume]").click()
+            expect(free.locator(".composer .note")).to_have_count(0)
+        finally:
+            operator.post("/resume").raise_for_status()
+
+
+def test_a_command_is_no_question(free: Page) -> None:
+    asked = answer_with(free, {"content": "Hm."})
+    send(free, "/help")
+    expect(free.locator("dialog")).to_contain_text("Keyboard")
+    free.keyboard.press("Escape")
+    send(free, "/foo")
+    expect(free.locator(".composer .note")).to_contain_text("There is no command /foo.")
+    assert asked == []
+    free.locator("[data-key='send anyway']").click()
+    wait_for_send(free)
+    assert asked[0]["messages"][-1]["content"] == "/foo"
+
+
+def test_thoughts_are_folded_and_calls_of_tools_are_shown(free: Page) -> None:
+    call = {"index": 0, "function": {"name": "weather", "arguments": '{"city":'}}
+    more = {"index": 0, "function": {"arguments": '"Rome"}'}}
+    answer_with(
+        free,
+        {"reasoning_content": "Rome is hot. "},
+        {"content": "I look."},
+        {"tool_calls": [call]},
+        {"tool_calls": [more]},
+    )
+    send(free, "Is it hot in Rome?")
+    expect(free.locator(".thought summary")).to_contain_text("Thought")
+    expect(free.locator(".thought p")).to_be_hidden()
+    free.locator(".thought summary").click()
+    expect(free.locator(".thought p")).to_have_text("Rome is hot. ")
+    expect(free.locator(".said")).to_contain_text("Calls weather")
+    expect(free.locator(".said .row-text")).to_have_text('{"city":"Rome"}')
+
+
+def test_a_chat_is_saved_as_a_file(free: Page) -> None:
+    answer_with(free, {"content": "**Blue**."})
+    send(free, "Which colour?")
+    wait_for_send(free)
+    saved = {}
+    for word in ("Markdown", "JSON"):
+        free.locator("[data-key=save]").click()
+        with free.expect_download() as download:
+            free.locator("dialog button", has_text=word).click()
+        saved[word] = Path(download.value.path()).read_text()
+    assert saved["Markdown"] == "**You**\n\nWhich colour?\n\n---\n\n**fake**\n\n**Blue**.\n"
+    assert json.loads(saved["JSON"])["turns"][0]["answers"][0]["text"] == "**Blue**."
+
+
+def test_the_end_stays_in_view_unless_the_reader_has_scrolled_away(free: Page) -> None:
+    answer_with(free, {"content": "line\n\n" * 60})
+    send(free, "Write.")
+    wait_for_send(free)
+    at_end = "() => innerHeight + scrollY >= document.documentElement.scrollHeight - 2"
+    free.wait_for_function(at_end)
+    expect(free.locator("[data-key=newest]")).to_be_hidden()
+    free.evaluate("() => scrollTo(0, 0)")
+    free.locator("[data-key=newest]").click()
+    free.wait_for_function(at_end)
+    for width in (380, 1280):
+        free.set_viewport_size({"width": width, "height": 700})
+        assert free.locator("#question").is_visible()
+        assert free.locator("#question").evaluate("(e) => e.getBoundingClientRect().bottom < innerHeight")
+
+
+def test_an_answer_is_said_by_sentences(free: Page) -> None:
+    answer_with(free, {"content": "It is "}, {"content": "blue. And"}, {"content": " wide."})
+    send(free, "The sea?")
+    wait_for_send(free)
+    assert texts(free, "[role=log] p") == ["fake: It is blue. And wide."]
 
 
 # ---- who taught it

@@ -226,13 +226,17 @@ def test_single_keys_can_be_turned_off(alone: Node, open_page: OpenPage) -> None
     assert page.evaluate("() => document.documentElement.dataset.theme") is None
 
 
-def test_light_or_dark_is_kept_for_the_next_time(alone: Node, open_page: OpenPage) -> None:
+def test_light_or_dark_is_kept_until_the_page_follows_the_system_again(alone: Node, open_page: OpenPage) -> None:
     page = open_page(alone, scheme="light")
     page.keyboard.press("t")
     assert page.evaluate("() => getComputedStyle(document.documentElement).colorScheme") == "dark"
     page.reload()
     page.locator("#bar .state[data-tone]").wait_for()
     assert page.evaluate("() => document.documentElement.dataset.theme") == "dark"
+    page.keyboard.press("t")
+    assert page.evaluate("() => document.documentElement.dataset.theme") == "light"
+    page.keyboard.press("t")
+    assert page.evaluate("() => document.documentElement.dataset.theme") is None
 
 
 def test_y_copies_the_line_of_the_panel_that_has_the_focus(alone: Node, open_page: OpenPage) -> None:

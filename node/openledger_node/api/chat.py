@@ -23,7 +23,7 @@ from . import openai
 from .exchange import Answered, AnswerExchange
 from .openai import MARK, WriteLogprobs, head
 from .reasoning import thinking_of
-from .request_fields import compact_json, request_from_fields
+from .request_fields import compact_json, json_schema, request_from_fields
 from .schemas import ChatBody, ChatMessage, ContentPart, MessageToolCall, ToolSpec
 from .stream import event
 
@@ -41,8 +41,8 @@ NO_PARAMETERS = '{"type":"object","properties":{}}'
 MESSAGE_FIELDS: dict[str, str] = {
     "audio": "answers are text",
     "function_call": "functions are tools now, so send tool_calls",
-    "partial": "an answer can't continue a message",
-    "prefix": "an answer can't continue a message",
+    "partial": "send continue_final_message",
+    "prefix": "send continue_final_message",
 }
 """Fields of a message that are refused unless they are null or false, with what to do instead."""
 
@@ -55,14 +55,37 @@ def request_from_chat(body: ChatBody, *, seed: int) -> InferenceRequest:
     Raises:
         MalformedError: a field is out of bounds, or not served.
     """
+    messages = check_messages(tuple(_message(index, message) for index, message in enumerate(body.messages)))
+    prefix = ""
+    if body.continue_final_message:
+        *before, last = messages
+        messages, prefix = tuple(before), _beginning(last if before else None, body)
     return request_from_fields(
         body,
-        check_messages(tuple(_message(index, message) for index, message in enumerate(body.messages))),
+        messages,
         seed=seed,
         num_logprobs=body.num_logprobs,
         tooling=_tooling(body),
         thinking=thinking_of(body),
+        prefix=prefix,
     )
+
+
+def _beginning(last: Message | None, body: ChatBody) -> str:
+    """The beginning of the answer that is to be continued.
+
+    Raises:
+        MalformedError: the last message is no answer's beginning, or a parameter needs the whole answer.
+    """
+    name = "continue_final_message"
+    if last is None or last.role != "assistant" or not last.content or last.tool_calls:
+        raise MalformedError(
+            f"{name} needs a last message with role 'assistant' and text, after another message", param=name
+        )
+    # The beginning counts as prompt, and neither the grammar nor the penalties look at the prompt.
+    if json_schema(body) or body.tools or body.frequency_penalty or body.presence_penalty:
+        raise MalformedError(f"{name} can't be combined with a JSON schema, tools or penalties", param=name)
+    return last.content
 
 
 def _message(index: int, message: ChatMessage) -> Message:

@@ -64,7 +64,6 @@ UNSUPPORTED: Mapping[str, Unsupported] = {
     "allowed_token_ids": Unsupported((None, [])),
     "bad_words": Unsupported((None, [])),
     "chat_template": Unsupported(advice="the base's own template is used, so that every node renders alike"),
-    "continue_final_message": Unsupported((None, False)),
     "documents": Unsupported((None, []), "put them into a message"),
     "guided_choice": Unsupported(advice=_AS_SCHEMA),
     "guided_grammar": Unsupported(advice=_AS_SCHEMA),

@@ -121,6 +121,7 @@ class ChatBody(RequestBody):
     """`POST /v1/chat/completions`."""
 
     messages: list[ChatMessage] = Field(min_length=1)
+    continue_final_message: bool = False  # vLLM's name: the answer goes on after the last message, the assistant's
     logprobs: bool | None = None
     top_logprobs: int | None = None
     tools: list[ToolSpec] | None = None

@@ -32,6 +32,7 @@ from ..p2p.transport import PeerId, Transport
 from ..payments.payer import Payer
 from ..payments.purchase import Purchase
 from ..payments.spending_limit import SpendingLimit
+from ..serving.admission import render
 from .attempt import Attempt, Show
 from .award import FIRST_TOKENS, award_bids, most_promising, too_expensive
 from .board import AdTable
@@ -176,7 +177,9 @@ class Requester:
             entry = None if is_base else await self._backing.find_entry(requested.adapter)
         except ChainError as error:
             raise UnavailableError(f"the chain can't be asked for the adapter's entry: {error}") from error
-        prompt_ids = await trio.to_thread.run_sync(self._tokenizer.render, request.prompt, request.tooling)
+        prompt_ids = await trio.to_thread.run_sync(
+            render, self._tokenizer, request.prompt, request.prefix, request.tooling
+        )
         return RequestProgress(
             requested=requested,
             entry=entry,
@@ -280,7 +283,7 @@ class Requester:
             salts=Salts(prompt=Salt(self._draw()), output=Salt(self._draw()), fingerprint=Salt(self._draw())),
             chunk_tokens=bid.chunk_tokens,
             cost_max_wei=granted_wei,
-            prefix=progress.text,
+            prefix=requested.request.prefix + progress.text,
             is_audited=requested.is_audited,
         )
 

@@ -122,6 +122,7 @@ class Guest:
             salts=Salts(prompt=Salt(_draw()), output=Salt(_draw()), fingerprint=Salt(_draw())),
             chunk_tokens=offer.chunk_tokens,
             cost_max_wei=DEPOSIT_WEI,
+            prefix=request.prefix,
         )
 
 

@@ -75,6 +75,17 @@ def test_a_stop_string_ends_the_answer_before_itself(client: openai.OpenAI) -> N
     assert stopped.finish_reason == "stop"
 
 
+def test_an_answer_goes_on_where_it_was_cut_off(node: Node) -> None:
+    def ask(**more: Any) -> str:
+        answer = post(node, temperature=0, **more).json()
+        content: str = answer["choices"][0]["message"]["content"]
+        return content
+
+    whole, half = ask(max_tokens=40), ask(max_tokens=15)
+    begun = [*MESSAGES, {"role": "assistant", "content": half}]
+    assert half + ask(messages=begun, max_tokens=25, continue_final_message=True) == whole
+
+
 def test_models_lists_the_base_and_finds_it_by_name(client: openai.OpenAI) -> None:
     assert [model.id for model in client.models.list()] == ["fake"]
     assert client.models.retrieve("fake").id == "fake"

@@ -10,6 +10,7 @@ import trio.testing
 from support.market_world.harbour import share_harbour
 from support.market_world.liars import messages_of
 from support.market_world.market import Market, open_market
+from support.market_world.requests import network_request
 from support.market_world.seller import Seller, signed_ad
 from support.market_world.terms import CALL, now_s, peer_id_of, price, wallet_of, word
 
@@ -23,7 +24,7 @@ from openledger_protocol.errors import (
     UnavailableError,
     UnknownModelError,
 )
-from openledger_protocol.primitives import AdapterId, Digest, Wei
+from openledger_protocol.primitives import AdapterId, Digest, RequestId, Wei
 from openledger_protocol.wire.market import BidMessage, Call, Lost, MarketMessage, Won, decode, encode
 
 Change = Callable[[BidMessage], BidMessage]
@@ -70,6 +71,23 @@ async def test_the_cheapest_of_equal_nodes_answers_and_is_paid_to_the_token(tmp_
         assert lost[name] == [
             "another bid was better: 1000000 wei in, 4000000 out, first token in 8 ms, then 50 a second"
         ]
+
+
+async def test_an_answer_that_has_begun_goes_on_from_there_and_its_beginning_is_paid_as_prompt(
+    tmp_path: Path,
+) -> None:
+    whole = network_request("hello...")
+    async with open_market(tmp_path, {"one": 1}) as market:
+        answered = await market.ask("hello...")
+        begun = replace(whole.request, request_id=RequestId(word("r2")), prefix=answered.text[:10])
+        rest = await market.buyer.requester.answer(replace(whole, request=begun), _ignore)
+        paid = market.paid()
+    assert rest.text[:20] == answered.text[10:]
+    assert (rest.tokens_in, paid["one"][1]) == (18, price(18, 30))
+
+
+async def _ignore(_: str) -> None:
+    pass
 
 
 async def test_a_busy_node_asks_more_and_takes_longer_so_that_an_idle_one_answers(tmp_path: Path) -> None:

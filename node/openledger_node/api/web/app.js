@@ -25,6 +25,7 @@ import { listen, showKeys } from "./lib/keys.js";
 import { percent } from "./lib/format.js";
 import { button, emptyState, note } from "./lib/parts.js";
 import { read } from "./lib/route.js";
+import { toast } from "./lib/toast.js";
 
 const SCREENS = [["home", "Home", "h"], ["chat", "Chat", "c"], ["adapters", "Adapters", "a"], ["factory", "Factory", "f"], ["money", "Money", "m"], ["governance", "Governance", "g"], ["peers", "Peers", "p"]];
 const THEME = "openledger-theme";
@@ -150,12 +151,17 @@ function showShutOut() {
 
 function applyTheme(theme) {
   if (theme) document.documentElement.dataset.theme = theme;
+  else delete document.documentElement.dataset.theme;
 }
 
+// From the system's colours to the others, to the system's for good, and back to following the system.
 function toggleTheme() {
-  const isDark = (document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
-  localStorage.setItem(THEME, isDark ? "light" : "dark");
-  applyTheme(isDark ? "light" : "dark");
+  const [own, other] = matchMedia("(prefers-color-scheme: dark)").matches ? ["dark", "light"] : ["light", "dark"];
+  const theme = { [other]: own, [own]: null }[localStorage.getItem(THEME)];
+  if (theme === null) localStorage.removeItem(THEME);
+  else localStorage.setItem(THEME, theme ?? other);
+  applyTheme(localStorage.getItem(THEME));
+  toast({ light: "Light", dark: "Dark" }[localStorage.getItem(THEME)] ?? "As the system");
 }
 
 start();

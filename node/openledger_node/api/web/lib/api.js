@@ -1,9 +1,9 @@
 // Asking the node: the same routes as the verbs', below /operator; each request carries the session's token.
 
 export class Refused extends Error {
-  constructor(message, status) {
+  constructor(message, status, code = null) {
     super(message);
-    this.status = status;
+    Object.assign(this, { status, code });
   }
 }
 
@@ -36,7 +36,7 @@ export async function fetchApi(method, path, body, signal) {
   const headers = authorised();
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const response = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal });
-  if (!response.ok) throw new Refused(await reason(response), response.status);
+  if (!response.ok) throw await refusedBy(response);
   return response;
 }
 
@@ -44,11 +44,11 @@ async function ask(method, path, body, signal) {
   return (await fetchApi(method, path, body, signal)).json();
 }
 
-async function reason(response) {
+async function refusedBy(response) {
+  let answer = {};
   try {
-    const answer = await response.json();
-    return answer.error?.message ?? (typeof answer.detail === "string" ? answer.detail : `the node answers ${response.status}`);
-  } catch {
-    return `the node answers ${response.status}`;
-  }
+    answer = await response.json();
+  } catch { /* no JSON: the status alone says it */ }
+  const detail = typeof answer.detail === "string" ? answer.detail : `the node answers ${response.status}`;
+  return new Refused(answer.error?.message ?? detail, response.status, answer.error?.code ?? null);
 }

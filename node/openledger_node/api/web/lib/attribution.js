@@ -2,10 +2,10 @@
 import { money } from "./api.js";
 import { cliLine, says } from "./cli.js";
 import { openDialog } from "./dialog.js";
-import { h, put } from "./dom.js";
+import { coded, h, put } from "./dom.js";
 import { amount, count, decimal, id, NONE, open as openAmount, percent, short, sum } from "./format.js";
 import { marked, pressed } from "./marked.js";
-import { button, emptyState, facts, note, panel, person } from "./parts.js";
+import { button, facts, note, panel, person } from "./parts.js";
 import { table } from "./table.js";
 
 const HOVER_MS = 100, TELLING_PPM = 5000, GROUPS = [["people", "People"], ["rows", "Rows"], ["datanets", "Datanets"]];
@@ -32,15 +32,16 @@ export function ranked(people) {
   return [...rest.filter((each) => !each.treasury), all, ...rest.filter((each) => each.treasury)];
 }
 
-// attributionPanel({answer, place}): `show(receipt)` draws it, `spanPressed(n)`, `move(step)`, `choose(number)` and `letGo()` are for keys.
+// attributionPanel(answerPlace): `show(receipt, part)` draws it for one part of the answer; `move(step)`, `number(n)` and
+// `letGo()` are for keys.
 export function attributionPanel(answerPlace) {
-  const place = h("div", {}), held = { receipt: null, group: "people", chosen: null, span: null, datanet: null, isAll: false };
+  const place = h("div", {}), held = { receipt: null, part: 0, group: "people", chosen: null, span: null, datanet: null, isAll: false };
   let timer = null;
 
   const numberOf = (account) => held.receipt.teaching.people.find((each) => each.account === account);
   const isOther = (account) => !(numberOf(account)?.number);
   const isOf = (account, key) => key === "others" ? isOther(account) : account === key;
-  const marks = () => [...answerPlace.querySelectorAll(".mark")];
+  const marks = () => [...answerPlace.querySelectorAll(`.mark[data-part="${held.part}"]`)], buttons = () => marks().filter((each) => each.role === "button");
 
   function light(key) {
     answerPlace.classList.toggle("choosing", key !== null);
@@ -63,12 +64,12 @@ export function attributionPanel(answerPlace) {
 
   function draw() {
     light(held.chosen);
-    for (const each of marks()) each.setAttribute("aria-pressed", String(held.chosen !== null && (held.span === null ? isOf(each.dataset.account, held.chosen) : Number(each.dataset.span) === held.span)));
+    for (const each of buttons()) each.setAttribute("aria-pressed", String(held.chosen !== null && (held.span === null ? isOf(each.dataset.account, held.chosen) : Number(each.dataset.span) === held.span)));
     put(place, drawPanel(held, { choose, hover, group: (name) => { held.group = name; draw(); }, datanet: (name) => { held.datanet = name; draw(); }, showAll: () => { held.isAll = true; draw(); }, flash }));
   }
 
   function flash(row, words) {
-    const found = marks().filter((each) => held.receipt.teaching.spans[Number(each.dataset.span)]?.row === row);
+    const found = buttons().filter((each) => held.receipt.teaching.spans[Number(each.dataset.span)]?.row === row);
     const same = found.find((each) => words.includes(each.firstChild.textContent) || each.firstChild.textContent.includes(words)) ?? found[0];
     if (!same) return;
     choose(same.dataset.account, Number(same.dataset.span));
@@ -77,11 +78,16 @@ export function attributionPanel(answerPlace) {
 
   return {
     place,
-    show(receipt) { held.receipt = receipt; if (receipt) draw(); else put(place); },
+    show(receipt, part) {
+      if (part !== held.part) Object.assign(held, { part, chosen: null, span: null });
+      held.receipt = receipt;
+      draw();
+    },
+    isOf: (part) => held.receipt !== null && held.part === part,
     press: (n) => choose(held.receipt.teaching.spans[n].account, n),
     hover: (n, isOver) => hover(isOver ? held.receipt.teaching.spans[n].account : null),
     move(step) {
-      const all = marks(), at = all.indexOf(document.activeElement);
+      const all = buttons(), at = all.indexOf(document.activeElement);
       all[at < 0 ? (step > 0 ? 0 : all.length - 1) : (at + step + all.length) % all.length]?.focus();
     },
     number(n) { const found = held.receipt?.teaching.people.find((each) => each.number === n); if (found) choose(found.account); },
@@ -160,11 +166,11 @@ function right(held, act) {
   const rows = teaching.rows.filter(isIn), telling = rows.filter((row) => row.tokens_matched > 0 || row.ppm >= TELLING_PPM), shown = held.isAll ? rows : telling.length ? telling : rows.slice(0, 3);
   const head = held.group !== "people" ? h("h3", {}, held.group === "rows" ? "All rows, best first" : "Rows of the Datanet")
     : h("div", { class: "between" }, h("h3", {}, person(first.number, first.number || "…"), `Rows by ${first.label}`), h("span", { class: "note12" }, `${share(first.ppm)} · ${openAmount(first.wei)} OPEN`));
-  if (!rows.length) return h("div", {}, head, h("p", { class: "dim" }, whyNoRows(held.receipt)));
+  if (!rows.length) return h("div", {}, head, h("p", { class: "dim" }, coded(whyNoRows(held.receipt))));
   return h("div", { class: "rows", tabindex: "0", role: "region", "aria-label": "Rows" }, head, shown.map((row) => drawRow(row, teaching, act)), shown.length < rows.length && button(`Show ${rows.length - shown.length} more, each under 0.5 %`, act.showAll, { kind: "link", key: "all rows", changes: false }));
 }
 
-const whyNoRows = ({ teaching }) => teaching.why_no_rows ? `No rows to show: ${teaching.why_no_rows.replaceAll("`", "")}. Shares and amounts stay.` : "No text of these rows is here: their Datanet is private.";
+const whyNoRows = ({ teaching }) => teaching.why_no_rows ? `No rows to show: ${teaching.why_no_rows}. Shares and amounts stay.` : "No text of these rows is here: their Datanet is private.";
 
 function drawRow(row, teaching, act) {
   const also = teaching.spans.filter((span) => span.also_in.includes(row.row)).length;
@@ -206,5 +212,10 @@ export function verify(receipt) {
   go.focus();
 }
 
-// Why there is no panel under an answer.
-export const noReceipt = (why) => emptyState({ where: "Attribution · no receipt", title: "Your own requests are free and leave no receipt", text: why, words: "attribution show" });
+// The same in one line: the two who have most, and how many others.
+export function taughtBy({ teaching }) {
+  if (!teaching.people.length) return "A base answer pays no Datanet";
+  const people = teaching.people.filter((each) => each.pays !== "treasury"), more = people.length - 2;
+  if (!people.length) return "No row speaks for this answer";
+  return `Taught by ${people.slice(0, 2).map((each) => `${nameOf(each)} ${share(each.ppm)}`).join(more > 0 ? ", " : " and ")}${more > 0 ? ` and ${more} ${more === 1 ? "other" : "others"}` : ""}`;
+}

@@ -1,7 +1,7 @@
 // The dialog of what costs: plan, show, act. What it does is what the verb does: it asks the same two questions.
 import { money, Refused } from "./api.js";
 import { cliLine } from "./cli.js";
-import { h, put } from "./dom.js";
+import { coded, h, put } from "./dom.js";
 import { count, id, open as openAmount } from "./format.js";
 import { button, chip, note, turn } from "./parts.js";
 
@@ -100,8 +100,8 @@ export function act({ title, sentence, verb, args = {}, words, does, wei = null,
   return dialog;
 }
 
-// What the plan says beside its cost; commands in it stand in backticks.
-const said = (found) => [...(found.note ?? "").split("\n"), ...(found.details ?? [])].filter(Boolean).map((line) => line.replaceAll("`", ""));
+// What the plan says beside its cost.
+const said = (found) => [...(found.note ?? "").split("\n"), ...(found.details ?? [])].filter(Boolean).map(coded);
 
 // The button of what must not be done twice: off from the first click on, and saying so.
 function once(word, meanwhile, act) {

@@ -1,15 +1,18 @@
 // Making elements. Whatever comes from elsewhere goes in as text, with what would act in it shown.
 
-// Control characters, marks of direction, and halves of pairs: they would hide, reorder or break what is read.
-const ACTING = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\ufff9-\ufffb]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
+// Control characters, marks of direction, invisible tags, and halves of pairs: they would hide, reorder or break what is read.
+const ACTING = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\ufff9-\ufffb]|\udb40[\udc00-\udc7f]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 const LONGEST = 4000;
 
 // Text of others, safe to show: what acts is spelled out, and what is endless is cut.
 export function clean(text, longest = LONGEST) {
   const whole = String(text);
   const cut = whole.length > longest ? `${whole.slice(0, longest)}… (${whole.length.toLocaleString("en")} characters)` : whole;
-  return cut.replace(ACTING, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return cut.replace(ACTING, (c) => `\\u${c.codePointAt(0).toString(16).padStart(4, "0")}`);
 }
+
+// A sentence of the node's as it is shown here: what a terminal has in backticks is code.
+export const coded = (text) => typeof text === "string" ? text.split(/`([^`\n]+)`/).map((each, n) => n % 2 ? h("code", {}, each) : each) : text;
 
 // h("td", {class: "num", onclick: f, "aria-label": "…", vars: {"--part": "40%"}}, "text", child, [more], null)
 export function h(tag, given = {}, ...children) {

@@ -6,9 +6,9 @@ import { button } from "./parts.js";
 import { moveRow } from "./table.js";
 
 const LIST = [
-  ["g then h c a f m g p", "Home, Chat, Adapters, Factory, Money, Governance, Peers"], ["/", "filter"], ["j k", "next, last row; Enter opens it"],
+  ["g then h c a f m g p", "Home, Chat, Adapters, Factory, Money, Governance, Peers"], ["/", "filter; in Chat the question"], ["j k", "next, last row; Enter opens it"],
   ["[ ]", "last, next marked span (Chat)"], ["1–4, 0", "one person, all (Chat)"], ["y", "copy the command of the focused panel"],
-  ["Ctrl Enter", "send"], ["t", "light or dark"], ["?", "this list"], ["Esc", "close, let go"],
+  ["Enter", "send; Shift Enter makes a new line, Esc stops (Chat)"], ["t", "dark, light, as the system"], ["?", "this list"], ["Esc", "close, let go"],
 ];
 const OFF = "openledger-keys-off";
 const own = new Map(); // keys of the screen that is shown
@@ -33,7 +33,7 @@ export function listen({ go, letters, toggleTheme }) {
   });
   const acts = {
     "?": showKeys, t: toggleTheme, y: copyNearest, j: () => moveRow(1), k: () => moveRow(-1),
-    "/": () => document.querySelector("main .filter")?.focus(),
+    "/": () => (document.getElementById("question") ?? document.querySelector("main .filter"))?.focus(),
   };
 }
 

@@ -20,14 +20,23 @@ export function marked(text, spans, mark) {
 export const whole = (text) => document.createTextNode(clean(text, ALL));
 const plain = (letters) => whole(letters.join(""));
 
-// A span of the answer: pressed by mouse or key, it lets its person stand out.
-export function spanMark(words, span, n, press, hover) {
+// From a place in characters to one in a string's own units, of which some characters take two.
+export function unitsIn(text) {
+  if (!/[\ud800-\udbff]/.test(text)) return (place) => place;
+  const units = [0];
+  for (const letter of text) units.push(units.at(-1) + letter.length);
+  return (place) => units[place] ?? text.length;
+}
+
+// A span of the answer. Where the markdown takes it apart, its first piece is the button, and the others follow the mouse alone.
+export function spanMark(words, span, { part, n, isButton, press, hover }) {
   const also = span.num_also_in ? `, also in ${span.num_also_in} other ${span.num_also_in === 1 ? "row" : "rows"}` : "";
+  const keys = isButton ? { role: "button", tabindex: "0", "aria-pressed": "false" } : {}, { onclick, onkeydown } = pressed(press);
   return h("mark", {
-    class: "mark", role: "button", tabindex: "0", "aria-pressed": "false", dataset: { person: span.number, account: span.account, span: n, key: `span ${n}` },
+    class: "mark", ...keys, dataset: { person: span.number, account: span.account, part, span: n, ...(isButton ? { key: `span ${part} ${n}` } : {}) },
     title: `row ${span.row.slice(0, 10)}…, ${span.tokens} tokens${also}`,
-    ...pressed(press), onpointerenter: () => hover(true), onpointerleave: () => hover(false),
-  }, document.createTextNode(words), h("sup", {}, span.number || "…"));
+    onclick, onkeydown: isButton ? onkeydown : null, onpointerenter: () => hover(true), onpointerleave: () => hover(false),
+  }, document.createTextNode(words));
 }
 
 // What makes an element a button for mouse and keys.

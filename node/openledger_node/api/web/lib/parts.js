@@ -1,6 +1,6 @@
 // The small parts that screens are made of.
 import { cliLine } from "./cli.js";
-import { h } from "./dom.js";
+import { coded, h } from "./dom.js";
 import { NONE } from "./format.js";
 
 // The top of a screen: what it is, one line about it, and the verb that shows the same.
@@ -30,7 +30,7 @@ export const facts = (pairs) =>
 
 // One suggestion or refusal, with its button and its line.
 export const note = (tone, text, button = null, words = null) =>
-  h("div", { class: `note ${tone}` }, h("p", {}, text), button, words && cliLine(words));
+  h("div", { class: `note ${tone}` }, h("p", {}, coded(text)), button, words && cliLine(words));
 
 const SHADES = [100, 65, 45, 25];
 export const shade = (n) => n < 0 ? (n === -1 ? "var(--line)" : "var(--line2)") : `color-mix(in srgb, var(--accent) ${SHADES[n % SHADES.length]}%, var(--surface))`;
@@ -53,7 +53,7 @@ export const progress = (share, label) =>
 
 // What a screen shows in place of what is not there: where and what, what is the case, what still works, a way out.
 export const emptyState = ({ where, tone = "", title, text, buttons = [], words }) =>
-  h("div", { class: "state-box" }, chip(where, tone), h("h2", {}, title), h("p", {}, text), buttons.length > 0 && h("div", { class: "buttons" }, buttons), words && cliLine(words));
+  h("div", { class: "state-box" }, chip(where, tone), h("h2", {}, coded(title)), h("p", {}, coded(text)), buttons.length > 0 && h("div", { class: "buttons" }, buttons), words && cliLine(words));
 
 // A button; one that changes something is off while the node is gone.
 export function button(text, act, { kind = "", key, changes = true, ...more } = {}) {

@@ -1,234 +1,242 @@
-// Chat: the base and an adapter are asked the same thing at once, and below stands who taught the answer.
+// Chat: a conversation with the base, an adapter, or both beside each other, and who taught the adapter's answers.
 import { fetchApi, get, money, Refused } from "../lib/api.js";
-import { ask } from "../lib/ask.js";
-import { attributionPanel, noReceipt } from "../lib/attribution.js";
+import { composer } from "../lib/composer.js";
+import { addTurn, answersOf, conversation, dropLast, isAsking, keep, lookUp, startOver, stop, watch } from "../lib/conversation.js";
 import { cliLine, quoted } from "../lib/cli.js";
-import { clean, h, part, put } from "../lib/dom.js";
+import { h, part, put } from "../lib/dom.js";
 import { latest, on } from "../lib/events.js";
-import { count, decimal, open as openAmount, short } from "../lib/format.js";
+import { count, open as openAmount, short, sum } from "../lib/format.js";
 import { screenKeys } from "../lib/keys.js";
-import { marked, spanMark, whole } from "../lib/marked.js";
 import { button, emptyState, note } from "../lib/parts.js";
+import { NONE_CHOSEN, pickers } from "../lib/pickers.js";
 import { setParams } from "../lib/route.js";
+import { samplesOf } from "../lib/samples.js";
+import { saveChat } from "../lib/save.js";
+import { settingsForm } from "../lib/sampling.js";
+import { speaker } from "../lib/speaker.js";
+import { turnView } from "../lib/turn.js";
 
 export const title = "Chat";
 
-const TOKENS_MAX = 256, SEED = 0, LATER_MS = 4000;
+const LATER_MS = 4000, NEAR_PX = 48, GAP_PX = 12, TEMPLATE_TOKENS = 64;
 const WHERE = { in_memory: "warm here", loading: "loading here", on_disk: "on disk here", cold: "on disk here", refused: "refused here" };
-const WORDS = { placeholder: "Ask both", privacy: "the node that answers can read your words" };
 
 export function mount(root, params) {
-  const held = { models: null, states: new Map(), adapter: params.adapter ?? null, base: params.base ?? null, question: null, receipt: null, asking: null, numAsked: 0, price: null, isGuest: true };
-  const line = cliLine("chat"), pickers = part({ class: "pickers" }, "div"), heard = h("h2", { class: "question" }), missing = h("div", { class: "missing" });
-  const base = column("base"), adapter = column("adapter"), taught = attributionPanel(adapter.text);
-  const below = h("div", {}), about = h("p", { class: "note12" }), field = h("textarea", { rows: "1", id: "question", placeholder: WORDS.placeholder, "aria-label": "Your question", onkeydown: (event) => { if (event.key === "Enter" && event.ctrlKey) { event.preventDefault(); send(); } } });
-  const go = button("Send", () => held.asking ? held.asking.abort() : send(), { kind: "primary", key: "send" });
-  root.append(h("div", { class: "head" }, h("div", {}, h("h1", {}, "Chat"), h("p", {}, "Ask the base and an adapter the same thing, and see who taught the answer.")), line),
-    pickers, missing, heard, h("div", { class: "columns" }, base.place, adapter.place), below,
-    h("section", { class: "panel composer", "aria-label": "Your question" }, h("div", { class: "asks" }, field, go), h("div", { class: "between" }, about, h("kbd", {}, "Ctrl ↵"))));
+  const held = { models: null, library: [], states: new Map(), adapter: params.adapter ?? null, base: params.base ?? null, price: null, older: null, follows: true };
+  const line = cliLine("chat"), about = h("p", {}, "Ask the base and an adapter, and see who taught the answer."), missing = h("div", { class: "missing" });
+  const picked = pickers({ base: (name) => choose("base", name), adapter: (name) => choose("adapter", name) }), settings = settingsForm(draw);
+  const thread = h("div", { class: "thread" }), welcome = part({ class: "welcome" }, "div"), speech = speaker();
+  const views = [], field = composer({ send, stop, edit: editLast, startOver: begin, save: saveChat, newest: () => toEnd(true), typed: draw });
+  const fresh = button("New chat", begin, { key: "new chat", changes: false }), save = button("Save…", saveChat, { key: "save", changes: false });
+  root.className = "chat";
+  root.append(h("div", { class: "head" }, h("div", {}, h("h1", {}, "Chat"), about), line),
+    h("div", { class: "choices" }, picked.place, h("div", { class: "buttons" }, fresh, save)), settings.place, missing, welcome, thread, speech.place, field.place);
 
   // ---- what may be asked
 
   async function readModels() {
     try {
       const [models, listing, price] = await Promise.all([fetchApi("GET", "/v1/models").then((answer) => answer.json()), get("/adapters"), get("/price")]);
-      held.models = models.data;
-      held.states = new Map(listing.adapters.flatMap((each) => [[each.name, each.state], [each.full_name, each.state]]));
-      held.price = price;
+      Object.assign(held, { models: models.data, library: listing.adapters, price, states: new Map(listing.adapters.flatMap((each) => [[each.name, each.state], [each.full_name, each.state]])) });
     } catch (error) {
       if (!(error instanceof Refused) && !(error instanceof TypeError)) throw error; // the node is gone: the frame says so
     }
     draw();
   }
 
-  const adapters = () => (held.models ?? []).filter((model) => model.parent), bases = () => (held.models ?? []).filter((model) => !model.parent);
-  const chosen = () => held.adapter ?? adapters()[0]?.id ?? null, isHere = (name) => adapters().some((model) => model.id === name);
-  const canPay = () => latest.state?.chain === "ok" && (latest.state.network ?? "").startsWith("development-") && latest.state.limits?.serve !== false;
-  const pays = () => canPay() && held.isGuest;
+  const adapters = () => (held.models ?? []).filter((model) => model.parent).map((model) => model.id), bases = () => (held.models ?? []).filter((model) => !model.parent).map((model) => model.id);
+  const isHere = (name) => adapters().includes(name);
+  const isDevelopment = () => latest.state?.chain === "ok" && (latest.state.network ?? "").startsWith("development-") && latest.state.limits?.serve !== false;
+  const pays = () => isDevelopment() && conversation.isGuest;
 
-  function draw() {
-    const facts = { bases: bases().map((model) => model.id), adapters: adapters().map((model) => [model.id, WHERE[held.states.get(model.id)] ?? (held.states.has(model.id) ? "here" : "on the network")]), base: held.base, adapter: chosen(), canPay: canPay(), isGuest: held.isGuest };
-    pickers.show(facts, drawPickers);
-    const wanted = chosen();
-    put(missing, held.models && wanted && !isHere(wanted) ? note("warn", `Nobody offers ${wanted} just now, and it is not on this machine. The base can be asked meanwhile.`, null, `adapters pull ${quoted(wanted)}`)
-      : held.models && !adapters().length ? note("", "There is no adapter here yet, and nobody offers one: only the base can be asked. The factory makes one.", h("a", { class: "button", href: "#/factory", dataset: { key: "open factory" } }, "Open the factory"), "factory train --sample --name harbour") : null);
-    line.change(["chat", wanted && `--base-too ${quoted(wanted)}`, pays() && wanted && "--as-guest"].filter(Boolean).join(" "));
-    base.name(`${bases()[0]?.id ?? latest.state?.base ?? "Base"} alone`);
-    adapter.name(wanted ?? "No adapter");
-    put(about, words());
+  // What each column is asked; a column without a model is not there.
+  function models() {
+    const adapter = held.adapter === NONE_CHOSEN ? null : held.adapter ?? adapters()[0] ?? null;
+    const base = held.base === NONE_CHOSEN && adapter ? null : (held.base !== NONE_CHOSEN && held.base) || bases()[0] || latest.state?.base;
+    return { base, adapter };
   }
 
-  function drawPickers(facts) {
-    const pick = (id, label, options, value, change) => h("div", { class: "field" }, h("label", { for: id }, label), h("select", { id, dataset: { key: id }, disabled: options.length < 1, onchange: (event) => change(event.target.value) }, options.map(([name, text]) => h("option", { value: name, selected: name === value }, text))));
-    const guest = h("input", { type: "checkbox", id: "guest", dataset: { key: "guest" }, checked: facts.isGuest, onchange: () => { held.isGuest = guest.checked; draw(); } });
+  function choose(kind, name) {
+    held[kind] = name;
+    setParams({ base: held.base, adapter: held.adapter, receipt: held.older ? params.receipt : null });
+    draw();
+  }
+
+  function draw() {
+    const { base, adapter } = models(), isPaused = Boolean(latest.state?.paused), isLost = held.models && adapter && !isHere(adapter);
+    picked.show({ bases: bases(), adapters: adapters().map((name) => [name, WHERE[held.states.get(name)] ?? (held.states.has(name) ? "here" : "on the network")]), base, adapter });
+    put(missing, isLost && note("warn", `Nobody offers ${adapter} just now, and it is not on this machine. The base can be asked meanwhile.`, null, `adapters pull ${quoted(adapter)}`));
+    settings.show({ isDevelopment: isDevelopment() });
+    line.change(["chat", adapter && (base ? `--base-too ${quoted(adapter)}` : `--model ${quoted(adapter)}`), pays() && adapter && "--as-guest"].filter(Boolean).join(" "));
+    const { turns } = conversation, isEmpty = !turns.length && !held.older;
+    root.classList.toggle("begun", !isEmpty);
+    fresh.hidden = isEmpty;
+    save.hidden = !turns.length;
+    welcome.hidden = !isEmpty;
+    welcome.show({ hasModels: Boolean(held.models), hasAdapters: adapters().length > 0, base, adapter, samples: samplesOf(held.library, adapter) }, drawWelcome);
+    field.show({ isPaused, isAsking: isAsking(), about: words(adapter), canScroll: !held.follows && thread.childElementCount > 0, asks: base && adapter ? "Ask both" : `Ask ${base ?? adapter ?? "the base"}` });
+  }
+
+  function drawWelcome({ hasModels, hasAdapters, base, adapter, samples }) {
     return [
-      pick("base", "Base", facts.bases.map((name) => [name, name]), facts.base ?? facts.bases[0], (name) => { held.base = name; keep(); draw(); }),
-      pick("adapter", "Adapter", facts.adapters.length ? [...(facts.adapter && !facts.adapters.some(([name]) => name === facts.adapter) ? [[facts.adapter, `${facts.adapter} — missing`]] : []), ...facts.adapters.map(([name, where]) => [name, `${name} — ${where}`])] : [["", "none"]], facts.adapter, (name) => { held.adapter = name; keep(); draw(); }),
-      h("div", { class: "note12" }, h("div", {}, "same seed, temperature 0 · nothing is stored unless you save it"), facts.canPay && h("label", { for: "guest" }, guest, " a guest pays for the adapter’s answer, so that a receipt says who taught it")),
+      h("h2", {}, base && adapter ? `Ask ${base} and ${adapter}` : `Ask ${base ?? adapter ?? "the base"}`),
+      h("ul", { class: "samples" }, samples.map((words) => h("li", {}, button(words, () => sample(words), { kind: "sample", key: `sample ${words}` })))),
+      hasModels && !hasAdapters && note("", "There is no adapter here yet, and nobody offers one, so only the base answers. The factory makes an adapter.", h("a", { class: "button", href: "#/factory", dataset: { key: "open factory" } }, "Open the factory")),
     ];
   }
 
-  const keep = () => setParams({ base: held.base, adapter: held.adapter, receipt: held.receipt?.digest && params.receipt ? held.receipt.digest : null });
-
-  function words() {
-    const parts = [];
-    if (pays() && held.price) parts.push(`At most ${openAmount(BigInt(held.price.price_out_wei) * BigInt(TOKENS_MAX) / 1000n)} OPEN for ${TOKENS_MAX} tokens and ${openAmount(held.price.price_in_wei)} for each 1,000 of your question, in money of the development chain`);
-    else parts.push(isHere(chosen()) && !held.states.has(chosen()) ? `${TOKENS_MAX} tokens at most, paid to the node that answers, within [payer] request_max_wei` : `${TOKENS_MAX} tokens at most, free on this machine`);
-    return [...parts, WORDS.privacy].join(" · ");
+  // A sample is sent at once where it costs nothing real; elsewhere the person sends it.
+  function sample(words) {
+    const { adapter } = models(), isFree = !adapter || pays() || held.states.has(adapter);
+    if (isFree) send(words);
+    else field.write(words);
   }
 
-  // ---- asking
-
-  async function send() {
-    const question = field.value.trim();
-    if (!question || held.asking) return;
-    field.value = "";
-    held.question = question;
-    await run();
+  function words(adapter) {
+    const { maxTokens, system } = conversation.settings, answers = conversation.turns.flatMap(answersOf), contextMax = latest.state?.engine?.context_max;
+    const known = conversation.turns.findLast((turn) => answersOf(turn).some((each) => each.used)), used = Math.max(0, ...(known ? answersOf(known) : []).map((each) => each.used ?? 0));
+    const paid = answers.flatMap((each) => each.parts).map((each) => each.receipt?.amount_wei).filter(Boolean);
+    const read = used + TEMPLATE_TOKENS + new TextEncoder().encode(conversation.draft + system).length; // no token is shorter than a byte
+    const most = held.price && (BigInt(held.price.price_out_wei) * BigInt(maxTokens) + BigInt(held.price.price_in_wei) * BigInt(read)) / 1000n;
+    return [
+      pays() && adapter && held.price ? `Costs at most ${openAmount(most)} OPEN of play money`
+        : isHere(adapter) && !held.states.has(adapter) ? "Paid to the node that answers, within [payer] request_max_wei" : "Free on this machine",
+      paid.length > 0 && `${openAmount(sum(...paid))} OPEN paid so far`,
+      used > 0 && contextMax && `${count(used)} of ${count(contextMax)} tokens of context`,
+      "the node that answers can read your words",
+    ].filter(Boolean).join(" · ");
   }
 
-  async function run() {
-    put(heard, whole(held.question));
-    taught.show(null);
-    put(below);
-    held.receipt = null;
-    const [, found] = await Promise.all([askBase(), askAdapter()]);
-    if (found) await look(found);
+  // ---- turns
+
+  function send(question) {
+    const { base, adapter } = models();
+    if (!base && !adapter) return field.write(question);
+    if (held.older) closeOlder();
+    held.follows = true;
+    addTurn(question, { base: base && { model: base, asGuest: false }, adapter: adapter && isHere(adapter) ? { model: adapter, asGuest: pays() } : base ? null : { model: adapter, asGuest: pays() } });
+    toEnd(true);
   }
 
-  // Each column can be asked again alone, while the other still writes.
-  const askBase = () => askColumn(base, held.base ?? bases()[0]?.id ?? latest.state?.base, false, askBase);
-
-  function askAdapter() {
-    const wanted = chosen();
-    if (wanted && isHere(wanted)) return askColumn(adapter, wanted, pays(), async () => { const found = await askAdapter(); if (found) await look(found); });
-    adapter.none(wanted ? `${wanted} is not here` : "No adapter to ask");
-    return null;
+  function editLast() {
+    const last = conversation.turns.at(-1);
+    if (!last || isAsking()) return;
+    dropLast();
+    field.write(last.question);
   }
 
-  // "Stop" stops whatever is asked; it is "Send" again once the last column has ended.
-  async function askColumn(where, model, asGuest, again) {
-    held.asking ??= new AbortController();
-    held.numAsked += 1;
-    go.textContent = "Stop";
-    const body = { messages: [{ role: "user", content: held.question }], temperature: 0, seed: SEED, max_tokens: TOKENS_MAX, model };
-    const found = await where.ask(body, { asGuest, signal: held.asking.signal, again });
-    held.numAsked -= 1;
-    if (held.numAsked) return found;
-    held.asking = null;
-    go.textContent = "Send";
-    return found;
+  function begin() {
+    if (held.older) closeOlder();
+    held.follows = true;
+    startOver();
+    field.focus();
   }
 
-  async function look(found) {
-    if (latest.state?.chain !== "ok") return put(below, latest.state?.chain === null ? noReceipt("This machine is on no network, so no money moves and no receipt says who taught the answer. Chat still works.") : noReceipt("The chain does not answer now. The answer is shown; its receipt becomes available when the chain is back."));
-    let digest = found.receipt;
-    try {
-      digest ??= (await money("receipts", { limit: 20 })).receipts.find((each) => each.request_id === found.requestId)?.digest;
-      if (!digest) return put(below, noReceipt("Who taught an answer is said by a receipt, and a receipt is made where somebody pays: another node, or on a development network the guest."));
-      await show(digest);
-    } catch (error) {
-      put(below, note("bad", `The receipt can't be looked at: ${error.message}`));
-    }
+  function drawThread() {
+    const wanted = held.older ? [held.older] : conversation.turns;
+    wanted.forEach((turn, n) => {
+      if (views[n]?.shows(turn)) return;
+      const view = turnView(turn, held.older ? { heading: ["The answer of receipt ", h("code", {}, short(turn.digest))] } : { edit: editLast });
+      views[n]?.place.remove();
+      thread.insertBefore(view.place, thread.children[n] ?? null);
+      views[n] = view;
+    });
+    for (const gone of views.splice(wanted.length)) gone.place.remove();
+    views.forEach((view, n) => view.setLast(n === views.length - 1));
   }
 
-  // Show a receipt's answer marked, and who taught it. Figures change in place; a text that is deleted meanwhile stays here.
-  async function show(digest) {
-    const now = await money("receipt", { receipt: digest }), before = held.receipt?.digest === now.digest ? held.receipt : null;
-    if (now.answer === null && before?.answer) {
-      now.answer = before.answer;
-      for (const name of ["rows", "spans", "question_spans", "tokens", "tokens_matched", "why_no_rows"]) now.teaching[name] = before.teaching[name];
-    }
-    if (JSON.stringify(now) === JSON.stringify(before)) return;
-    held.receipt = now;
-    if (now.answer !== null && JSON.stringify(now.teaching.spans) !== JSON.stringify(before?.teaching.spans)) {
-      adapter.mark(marked(now.answer, now.teaching.spans, (text, span, n) => spanMark(text, span, n, () => taught.press(n), (isOver) => taught.hover(n, isOver))));
-      if (held.question) put(heard, marked(held.question, now.teaching.question_spans, (text, span) => h("mark", { class: "mark thin", dataset: { person: span.number }, title: "these words stand in a row, too, and count in its score" }, document.createTextNode(text))));
-    }
-    if (!below.contains(taught.place)) put(below, taught.place);
-    taught.show(now);
+  // ---- what has changed, once for each frame
+
+  const changed = new Set(), drawn = new WeakMap();
+  let frame = 0;
+  function heard(answer) {
+    changed.add(answer);
+    frame ||= requestAnimationFrame(drawChanged);
   }
+
+  function drawChanged() {
+    frame = 0;
+    const answers = [...changed];
+    changed.clear();
+    if (answers.includes(null)) drawThread();
+    for (const view of views) if (view === views.at(-1) || answers.some((answer) => view.has(answer))) view.draw();
+    speech.hear(answers.filter(Boolean));
+    if (answers.filter(hasGrown).length) toEnd();
+    draw();
+  }
+
+  // A receipt that comes after the end moves nothing: the marks of its answer are to be seen.
+  function hasGrown(answer) {
+    const now = answer && `${answer.state} ${answer.text.length} ${answer.reasoning.length}`;
+    if (!answer || drawn.get(answer) === now) return false;
+    drawn.set(answer, now);
+    return true;
+  }
+
+  // The end of the answers stays in view while they grow, unless the reader has scrolled away from it. Who taught them
+  // stands below, and moves nothing.
+  const missed = () => views.length ? views.at(-1).end() + GAP_PX - field.place.getBoundingClientRect().top : 0;
+  function toEnd(isWanted = false) {
+    if (isWanted) held.follows = true;
+    if (held.follows && missed() > 0) scrollBy(0, missed());
+    draw();
+  }
+  function onScroll() {
+    const follows = missed() <= NEAR_PX;
+    if (follows === held.follows) return;
+    held.follows = follows;
+    draw();
+  }
+
+  // ---- an older answer, by its receipt
 
   async function openReceipt(digest) {
     try {
-      await show(digest);
-      const { receipt } = held;
-      put(heard, held.question ? heard.textContent : ["The answer of receipt ", h("code", {}, short(receipt.digest))]);
-      base.none("Not asked: an older answer is shown beside.");
-      if (receipt.answer === null) adapter.none("Its text was deleted, as always when a claim is final. Shares and amounts stay.");
-      adapter.figures(`${count(receipt.tokens_out)} tokens · paid ${openAmount(receipt.amount_wei)} OPEN`);
+      const receipt = await money("receipt", { receipt: digest });
+      held.older = { question: "", digest: receipt.digest, answers: { adapter: {
+        model: "Answer", text: receipt.answer ?? "", reasoning: "", calls: [], parts: [{ begin: 0, tokens: receipt.tokens_out, digest: receipt.digest, receipt }], state: "done", tokens: receipt.tokens_out,
+        trouble: receipt.answer === null ? { kind: "gone", says: "Its text was deleted, as it always is when a claim is final. Shares and amounts stay." } : null,
+      } } };
+      drawThread();
+      draw();
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
-      put(below, emptyState({ where: "Chat · receipt", tone: "warn", title: "This receipt can't be shown", text: error.message, words: "attribution show" }));
+      put(missing, emptyState({ where: "Chat · receipt", tone: "warn", title: "This receipt can't be shown", text: error.message, words: "attribution show" }));
     }
   }
 
-  let wasAsked = 0;
+  function closeOlder() {
+    held.older = null;
+    params.receipt = null;
+    setParams({ base: held.base, adapter: held.adapter });
+    drawThread();
+  }
+
+  const panel = () => views.findLast((view) => view.hasPanel())?.panel;
+  let wasAsked = 0, refreshed = 0;
   const stops = [
-    on("state", (status) => { if (params.receipt && status.chain === "ok" && !held.receipt && !wasAsked++) openReceipt(params.receipt); draw(); }),
-    on("money", () => { if (held.receipt && !held.asking && Date.now() - wasAsked > LATER_MS) { wasAsked = Date.now(); show(held.receipt.digest).catch(() => null); } }),
+    watch(heard),
+    on("state", (status) => { if (params.receipt && status.chain === "ok" && !held.older && !wasAsked++) openReceipt(params.receipt); draw(); }),
+    on("money", () => { if (!isAsking() && Date.now() - refreshed > LATER_MS) { refreshed = Date.now(); refresh(); } }),
     screenKeys({
-      "[": () => taught.move(-1), "]": () => taught.move(1), Escape: () => taught.letGo(), 0: () => taught.letGo(),
-      ...Object.fromEntries([1, 2, 3, 4].map((n) => [n, () => taught.number(n)])),
+      "[": () => panel()?.move(-1), "]": () => panel()?.move(1), 0: () => panel()?.letGo(), Escape: () => isAsking() ? stop() : panel()?.letGo(),
+      ...Object.fromEntries([1, 2, 3, 4].map((n) => [n, () => panel()?.number(n)])),
     }),
   ];
+  async function refresh() {
+    const last = held.older ?? conversation.turns.at(-1);
+    for (const answer of last ? answersOf(last) : []) if (answer.parts.some((each) => each.receipt)) await lookUp(answer);
+  }
+  drawThread();
   readModels();
   const timer = setInterval(readModels, 15e3);
-  return () => { clearInterval(timer); held.asking?.abort(); stops.forEach((stop) => stop()); };
-}
-
-// One column: its head, and a text that grows.
-function column(kind) {
-  const name = h("h2", {}), speed = h("span", { class: "note12 figures" }), text = h("div", { class: `answer ${kind}` }), trouble = h("div", {});
-  const place = h("section", { class: "panel", "aria-label": kind === "base" ? "The base’s answer" : "The adapter’s answer" }, h("header", {}, name, speed), text, trouble);
-  text.append(h("span", { class: "dim" }, "Nothing asked yet."));
-  const made = {
-    place, text,
-    name: (given) => { name.textContent = clean(given); },
-    figures: (given) => { speed.textContent = given; },
-    none: (why) => { put(text, h("span", { class: "dim" }, why)); put(trouble); speed.textContent = ""; },
-    mark: (parts) => put(text, parts),
-    async ask(body, { asGuest, signal, again }) {
-      const began = performance.now(), all = [];
-      let first = null, shown = document.createTextNode("");
-      put(text, shown);
-      put(trouble);
-      speed.textContent = "waits for its first token";
-      const say = (tokens, end) => {
-        const took = (end - first) / 1000, rate = took > 0 && tokens > 1 ? ` · ${decimal((tokens - 1) / took, 0)} tokens/s` : "";
-        speed.textContent = first === null ? `${count(tokens)} tokens` : `${count(tokens)} tokens · ${decimal((first - began) / 1000, 2)} s to first${rate}`;
-      };
-      const grow = (piece) => {
-        first ??= performance.now();
-        all.push(piece);
-        shown.data = clean(all.join(""), 1e6);
-        say(all.length, performance.now());
-      };
-      const finish = async (asGuestNow) => {
-        const found = await ask(body, { asGuest: asGuestNow, signal, show: grow });
-        say(found.tokens ?? all.length, performance.now());
-        if (found.cut) put(trouble, note("warn", `Cut short: ${found.cut}`));
-        if (!all.length) put(text, h("span", { class: "dim" }, "An empty answer."));
-        return found;
-      };
-      try {
-        return await finish(asGuest);
-      } catch (error) {
-        if (error.name === "AbortError") { speed.textContent += asGuest ? " · stopped here; the guest buys it to its end" : " · stopped"; return null; }
-        if (asGuest && error instanceof Refused && !all.length && error.status === 0) {
-          put(trouble, note("warn", `The guest could not buy it: ${error.message}. It is asked for free, and leaves no receipt.`));
-          try { return await finish(false); } catch (second) { return fail(second); }
-        }
-        return fail(error);
-      }
-      function fail(error) {
-        if (error.name === "AbortError") return null;
-        if (!all.length) { put(text); speed.textContent = ""; }
-        const why = error instanceof Refused ? error.message : "the node went away in the middle";
-        put(trouble, note(error.status === 429 || error.status === 503 ? "warn" : "bad", `${error.status === 429 || error.status === 503 ? "The engine is busy" : "No answer"}: ${why}.`.replace("..", "."), button("Ask again", again)));
-        return null;
-      }
-    },
+  addEventListener("scroll", onScroll, { passive: true });
+  if (conversation.turns.length && !params.receipt) requestAnimationFrame(() => toEnd(true));
+  return () => {
+    clearInterval(timer);
+    cancelAnimationFrame(frame);
+    removeEventListener("scroll", onScroll);
+    stops.forEach((stopOne) => stopOne());
+    keep();
   };
-  return made;
 }

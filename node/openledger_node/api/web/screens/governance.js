@@ -114,7 +114,7 @@ const lengthOf = (rules) => rules.fixed.find((each) => each.name === "epoch_s").
 function whyNone({ chain, network, why, has, missing }) {
   if (network === "local" || chain === null) return emptyState({ where: "Governance · this machine alone", title: "No network, so nothing to vote on", text: "Votes set the numbers of a network: fees, stakes, the attribution rule. This node is on none; chat, adapters and the factory work by your own settings.", words: "network join network.json" });
   if (chain === "down" || chain === "halted" || why) return note("bad", `The chain does not answer: ${why ?? "no reason was given"}. Votes that you have cast stand${has ? "; the figures below are the last known ones" : ""}.`, null, "doctor --only chain");
-  return missing && note("warn", `${missing.replaceAll("`", "")}.`, null, "gov list --all");
+  return missing && note("warn", `${missing}.`, null, "gov list --all");
 }
 
 function drawTiles({ rules, votes, open }) {

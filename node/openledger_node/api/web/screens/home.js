@@ -3,7 +3,7 @@ import { get, money, post, Refused } from "../lib/api.js";
 import { chart } from "../lib/chart.js";
 import { cliLine, says } from "../lib/cli.js";
 import { openDialog } from "../lib/dialog.js";
-import { h, part } from "../lib/dom.js";
+import { coded, h, part } from "../lib/dom.js";
 import { latest, on, poll } from "../lib/events.js";
 import { amount, bytes, count, decimal, id, NONE, open as openAmount, price, seconds, time } from "../lib/format.js";
 import { idleSince, memoryOf } from "../lib/facts.js";
@@ -110,11 +110,11 @@ function drawWhy(facts) {
     columns: [
       { label: "Check", head: true, tight: true, cell: (row) => CHECKS[row.check] ?? row.check },
       { label: "", about: "Holds", tight: true, cell: (row) => { const [sign, tone, word] = SIGNS[row.ok ?? null]; return h("span", { class: tone }, h("span", { "aria-hidden": "true" }, sign), h("span", { class: "unseen" }, word)); } },
-      { label: "Evidence", cell: (row) => row.says },
+      { label: "Evidence", cell: (row) => coded(row.says) },
     ],
   });
   const lost = facts.lost.length > 0 && h("div", {}, h("header", { class: "between" }, h("h3", {}, "Last bids lost"), h("span", { class: "note12" }, "OPEN per 1k tokens")), drawLost(facts.lost));
-  return panel({ class: "why" }, null, null, h("div", { class: "note12" }, before(facts)), h("h2", { class: "sentence" }, sentence(facts)),
+  return panel({ class: "why" }, null, null, h("div", { class: "note12" }, before(facts)), h("h2", { class: "sentence" }, coded(sentence(facts))),
     h("div", { class: lost ? "two" : "" }, h("div", { class: "level" }, checks), lost), chainNote(facts), drawSuggestion(facts.suggestion));
 }
 

@@ -92,7 +92,7 @@ function whyNone({ chain, network, why, has }) {
   return null;
 }
 
-const drawAlerts = (alerts) => alerts.length ? alerts.map((each) => note("bad", `${each.replaceAll("`", "")}.`)) : null;
+const drawAlerts = (alerts) => alerts.length ? alerts.map((each) => note("bad", `${each}.`)) : null;
 
 const noWay = (error) => error ? emptyState({ where: "Money · receipt", tone: "warn", title: "This receipt can’t be shown", text: error, words: "attribution show" })
   : emptyState({ where: "Money · no receipt yet", title: "No paid answer yet", text: "The first paid answer creates a receipt. This screen then shows its path from the payer’s deposit to the withdrawals. On a development network, the guest can pay for an answer.", buttons: [h("a", { class: "button", href: "#/chat", dataset: { key: "ask something" } }, "Ask something")], words: "chat hello --as-guest" });
@@ -129,7 +129,7 @@ function drawClaims({ rewards, now }, found, again) {
       { label: "Gross, OPEN", num: true, rank: 2, cell: (each) => amount(each.gross_wei) }, { label: "Yours, OPEN", num: true, cell: (each) => amount(each.node_share_wei) }, { label: "State", cell: (each) => claimState(each, now) },
     ],
   }) : h("p", { class: "dim" }, "No claim yet: receipts are brought to the chain once an epoch, by themselves."),
-  rewards.why_not_claimed && note("warn", `Nothing is claimed: ${rewards.why_not_claimed.replaceAll("`", "")}.`), h("span", { class: "fill" }),
+  rewards.why_not_claimed && note("warn", `Nothing is claimed: ${rewards.why_not_claimed}.`), h("span", { class: "fill" }),
   h("div", { class: "buttons" }, says(take, line, "rewards withdraw"), says(claim, line, "rewards claim")), line);
 }
 
