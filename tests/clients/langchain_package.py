@@ -1,0 +1,56 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["langchain-openai==1.7.4"]
+# ///
+"""langchain-openai."""
+
+from driver import BASE_URL, CITY, KEY, MODEL, QUESTION, main
+from langchain_openai import ChatOpenAI, OpenAI
+from pydantic import BaseModel, Field
+
+settings = {"model": MODEL, "base_url": BASE_URL, "api_key": KEY, "max_retries": 0}
+model = ChatOpenAI(**settings, max_tokens=16)
+longer = ChatOpenAI(**settings, max_tokens=96)
+
+
+class City(BaseModel):
+    """A city."""
+
+    city: str = Field(max_length=24)
+
+
+def chat():
+    assert model.invoke(QUESTION).content
+
+
+def stream():
+    assert "".join(chunk.content for chunk in model.stream(QUESTION))
+
+
+def completion():
+    answers = OpenAI(**settings, max_tokens=8).batch(["One, two,", "Red, green,"])
+    assert len(answers) == 2
+
+
+def structured():
+    assert isinstance(longer.with_structured_output(City, method="json_schema").invoke(QUESTION), City)
+
+
+def tool_call():
+    assert isinstance(longer.with_structured_output(City, method="function_calling").invoke(QUESTION), City)
+
+
+def tool_stream():
+    tool = {"type": "function", "function": {"name": "weather", "description": "Weather.", "parameters": CITY}}
+    whole = None
+    for chunk in longer.bind_tools([tool], tool_choice="any").stream(QUESTION):
+        whole = chunk if whole is None else whole + chunk
+    assert set(whole.tool_calls[0]["args"]) == {"city"}
+
+
+def responses():
+    assert ChatOpenAI(**settings, max_tokens=16, use_responses_api=True).invoke(QUESTION).content
+
+
+if __name__ == "__main__":
+    main(globals())
