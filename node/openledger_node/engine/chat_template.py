@@ -24,7 +24,7 @@ from .tool_formats import (
     PROBE,
     THINK_CLOSING,
     THINK_OPENING,
-    Family,
+    CallFamily,
     family_of,
     instructions_for,
     plain_tool,
@@ -44,9 +44,9 @@ TOOL_ID_LENGTH = 9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatStyle:
-    """How a base's template takes tools, and how its models write calls and reasoning."""
+    """The ways in which a base's template takes tools, and its models write calls and reasoning."""
 
-    family: Family = HERMES
+    family: CallFamily = HERMES
     shows_tools: Literal["template", "system", "text"] = "text"
     """`template`: it takes `tools`; `system`: in the system message; `text`: as a text in the system message."""
 

@@ -45,7 +45,7 @@ class Tokenizer(Protocol):
 
     @property
     def style(self) -> ChatStyle:
-        """How the base takes tools, and how it writes calls and reasoning."""
+        """The ways in which the base takes tools, and writes calls and reasoning."""
 
     def render(
         self, prompt: tuple[Message, ...] | str, tooling: Tooling | None = None, thinking: bool | None = None

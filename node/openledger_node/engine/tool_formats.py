@@ -14,7 +14,7 @@ from typing import Final, Literal
 from openledger_protocol.inference import Tool, ToolCall
 
 Body = Literal["object", "list", "named", "bare", "xml"]
-"""What stands between `opening` and `closing`.
+"""The text between `opening` and `closing`.
 
 object  {"name": …, "arguments": {…}}, each call with its own opening and closing
 list    [{"name": …, "arguments": {…}}, …], all calls in one list
@@ -25,8 +25,8 @@ xml     <function=NAME> with a <parameter=KEY> for each argument
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
-    """How the models of one family write their calls."""
+class CallFamily:
+    """The form in which the models of one family write calls."""
 
     name: str
     body: Body
@@ -44,7 +44,7 @@ PROBE: Final = ToolCall(id="probe0001", name="probe_tool", arguments='{"probe_ke
 _ARGUMENTS: Final = r'\{\s*"probe_key"\s*:\s*"probe value"\s*\}'
 _CALL: Final = rf'\{{\s*"name"\s*:\s*"probe_tool"\s*,\s*"arguments"\s*:\s*{_ARGUMENTS}'
 
-HERMES: Final = Family(
+HERMES: Final = CallFamily(
     name="hermes",
     body="object",
     opening="<tool_call>",
@@ -56,7 +56,7 @@ HERMES: Final = Family(
 )
 """Qwen 2.5 and 3, Hermes, and every base whose template takes no tools."""
 
-PHI_LIST: Final = Family(
+PHI_LIST: Final = CallFamily(
     name="phi-list",
     body="list",
     opening="<|tool_call|>",
@@ -68,7 +68,7 @@ PHI_LIST: Final = Family(
 
 FAMILIES: Final = (
     HERMES,
-    Family(
+    CallFamily(
         name="qwen-coder",
         body="xml",
         opening="<tool_call>",
@@ -78,24 +78,28 @@ FAMILIES: Final = (
         between="\n",
         sign=r"<tool_call>\s*<function=probe_tool>\s*<parameter=probe_key>\s*probe value\s*</parameter>",
     ),
-    Family(name="mistral", body="list", opening="[TOOL_CALLS]", between=", ", sign=rf"\[TOOL_CALLS\]\s*\[{_CALL}"),
-    Family(
+    CallFamily(
+        name="mistral", body="list", opening="[TOOL_CALLS]", between=", ", sign=rf"\[TOOL_CALLS\]\s*\[{_CALL}"
+    ),
+    CallFamily(
         name="mistral-args",
         body="named",
         opening="[TOOL_CALLS]",
         split="[ARGS]",
         sign=rf"\[TOOL_CALLS\]probe_tool(\[CALL_ID\]\w+)?\[ARGS\]{_ARGUMENTS}",
     ),
-    Family(name="mistral-named", body="named", opening="[TOOL_CALLS]", sign=rf"\[TOOL_CALLS\]probe_tool{_ARGUMENTS}"),
+    CallFamily(
+        name="mistral-named", body="named", opening="[TOOL_CALLS]", sign=rf"\[TOOL_CALLS\]probe_tool{_ARGUMENTS}"
+    ),
     PHI_LIST,
-    Family(
+    CallFamily(
         name="phi",
         body="object",
         opening="<|tool_call|>",
         closing="<|/tool_call|>",
         sign=rf"<\|tool_call\|>\s*{_CALL}",
     ),
-    Family(
+    CallFamily(
         name="llama",
         body="bare",
         opening="<|python_tag|>",  # optional: Llama 3.1 writes it only before calls of its built-in tools
@@ -115,12 +119,12 @@ MARKERS: Final = frozenset(
 """Special tokens that are part of an answer's text, as otherwise nobody could tell a call from prose."""
 
 
-def family_of(rendered: str) -> Family | None:
+def family_of(rendered: str) -> CallFamily | None:
     """The family of a template by its rendering of a conversation in which `PROBE` is called; None if unknown."""
     return next((family for family in FAMILIES if re.search(family.sign, rendered)), None)
 
 
-def write_calls(family: Family, calls: Sequence[ToolCall]) -> str:
+def write_calls(family: CallFamily, calls: Sequence[ToolCall]) -> str:
     """Write calls as the family's models do, for a template that can't."""
     written = [_write(family, call) for call in calls]
     if family.body == "list":
@@ -131,7 +135,7 @@ def write_calls(family: Family, calls: Sequence[ToolCall]) -> str:
     return family.between.join(wrapped)
 
 
-def _write(family: Family, call: ToolCall) -> str:
+def _write(family: CallFamily, call: ToolCall) -> str:
     arguments = call.arguments or "{}"
     if family.body == "named":
         return f"{call.name}{family.split}{arguments}"

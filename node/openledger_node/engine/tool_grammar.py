@@ -111,7 +111,10 @@ class _Lark:
         for place, (key, kind) in enumerate(parameters.items()):
             rule = f"parameter_{number}_{place}"
             opening = _text(f"<parameter={key}>\n")
-            if isinstance(kind, dict) and kind.get("type", "string") != "string":
+            choices = kind.get("enum") if isinstance(kind, dict) else None
+            if choices and all(isinstance(each, str) for each in choices):
+                self._rules.append(f'{rule}: {opening} ({" | ".join(map(_text, choices))}) "\\n</parameter>\\n"')
+            elif isinstance(kind, dict) and kind.get("type", "string") != "string":
                 defs: dict[str, Any] = {each: schema[each] for each in ("$defs", "definitions") if each in schema}
                 self._rules.append(f'{rule}: {opening} %json {_with_options({**defs, **kind})} "\\n</parameter>\\n"')
             else:

@@ -177,7 +177,7 @@ class Router:
         return self._serving.tokenizer.spell(token_id)
 
     def answer_format(self, request: InferenceRequest) -> AnswerFormat:
-        """What the answer to a request may hold beside text, whoever answers: every seller has the same base."""
+        """The format of the answer to a request, whoever gives it, because every seller has the same base."""
         return answer_format(self._serving.tokenizer.style, request)
 
     def _admit_remote(self, request: InferenceRequest) -> RemoteRequest:

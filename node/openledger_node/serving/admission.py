@@ -113,7 +113,7 @@ def prepare(tokenizer: Tokenizer, profile: Profile | None, request: InferenceReq
 
 
 def abilities_of(profile: Profile | None) -> tuple[str, ...]:
-    """What a backend can do for a request, as its node's bids say."""
+    """The abilities of a backend, as its node's bids name them."""
     if profile is None:
         return ()
     return (TOOLS, SCHEMA) if profile.draws_elsewhere else (TOOLS, CALLS, SCHEMA)

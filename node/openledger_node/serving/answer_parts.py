@@ -64,7 +64,7 @@ Part = TextPart | ReasoningPart | ToolCallStart | ToolCallArguments
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerFormat:
-    """What an answer may hold beside prose."""
+    """The kinds of parts that an answer may have beside prose."""
 
     style: ChatStyle
     tools: tuple[Tool, ...] = ()  # that may be called; none: nothing is read as a call

@@ -8,7 +8,7 @@ from typing import Any, Final
 from openledger_protocol.constants import TOOLS_MAX
 from openledger_protocol.inference import Tool
 
-from ..engine.tool_formats import Family
+from ..engine.tool_formats import CallFamily
 from .json_scan import SPACE, JsonValue
 
 HELD_MAX: Final = 64 * 1024
@@ -35,7 +35,7 @@ class CallEvent:
 
 @dataclass(slots=True)
 class ReadCalls:
-    """What a piece of text held of the section."""
+    """The calls in a piece of the section's text."""
 
     events: list[CallEvent] = field(default_factory=list)
     rest: str = ""  # behind the section
@@ -59,7 +59,7 @@ class _NoCallError(Exception):
 class CallReader:
     """Reads from behind an opening to the end of the section, which is one call, or a list of them."""
 
-    def __init__(self, family: Family, tools: Sequence[Tool], raw: str, *, num_before: int) -> None:
+    def __init__(self, family: CallFamily, tools: Sequence[Tool], raw: str, *, num_before: int) -> None:
         self._family = family
         self._tools = {tool.name: tool for tool in tools}
         self._raw = [raw]  # read, and neither passed on nor part of a call that has ended

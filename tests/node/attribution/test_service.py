@@ -103,6 +103,7 @@ def test_a_contributor_without_an_address_leaves_his_part_to_the_treasury(tmp_pa
             "Who?\nSince when?",
         ),
         ((Message(role="system", content="Go on."),), ""),
+        ((Message(role="user", content="Who?"), Message(role="tool", content="Ada", tool_call_id="1")), "Who?"),
     ],
 )
 def test_the_prompt_is_the_users_turns_alone(prompt: Any, text: str) -> None:

@@ -1,15 +1,17 @@
 """Templates and tokenizers of strangers, on a tiny base made here."""
 
+import json
 from pathlib import Path
 
 import pytest
+from support.chat_templates import TEMPLATES as TEMPLATES_WITH_TOOLS
 from support.tiny import make_tokenizer
 from transformers import AutoTokenizer
 
 from openledger_node.engine.tokenizer import ByteTokenizer, open_tokenizer, template_head
 from openledger_node.errors import ModelError
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.inference import Message
+from openledger_protocol.inference import Message, Tool, ToolCall, Tooling
 
 CONVERSATION = (
     Message(role="system", content="Be <short> & 'plain'."),
@@ -39,6 +41,30 @@ def test_a_template_renders_to_the_tokens_that_transformers_makes(folder: Path, 
     messages = [{"role": message.role, "content": message.content} for message in CONVERSATION]
     needed = theirs.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
     assert list(open_tokenizer(folder).render(CONVERSATION)) == needed
+
+
+@pytest.mark.parametrize("name", ["hermes", "qwen-coder", "mistral", "mistral-args", "llama", "phi"])
+def test_tools_calls_and_results_render_to_the_tokens_that_transformers_makes(folder: Path, name: str) -> None:
+    (folder / "chat_template.jinja").write_text(TEMPLATES_WITH_TOOLS[name])
+    theirs, arguments = AutoTokenizer.from_pretrained(folder), {"town": "Åbo"}
+    function = {"name": "get_weather", "description": "Wetter <b>", "parameters": {"type": "object", "title": "x"}}
+    call = {"id": "call00001", "type": "function", "function": {"name": "get_weather", "arguments": arguments}}
+    messages = [
+        {"role": "user", "content": "Rain?"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "wet", "tool_call_id": "call00001", "name": "get_weather"},
+    ]
+    needed = theirs.apply_chat_template(
+        messages, tools=[{"type": "function", "function": function}], add_generation_prompt=True, return_dict=False
+    )
+    made = ToolCall(id="call00001", name="get_weather", arguments=json.dumps(arguments))
+    conversation = (
+        Message(role="user", content="Rain?"),
+        Message(role="assistant", content="", tool_calls=(made,)),
+        Message(role="tool", content="wet", tool_call_id="call00001"),
+    )
+    tool = Tool(name="get_weather", description="Wetter <b>", parameters='{"type":"object","title":"x"}')
+    assert list(open_tokenizer(folder).render(conversation, Tooling(tools=(tool,)))) == needed
 
 
 def test_the_head_of_a_template_is_what_every_chat_begins_with_and_nothing_that_a_user_wrote(folder: Path) -> None:

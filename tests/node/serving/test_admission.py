@@ -1,8 +1,10 @@
 from dataclasses import replace
 
 import pytest
+from support.scripted_child import PROFILE
 
-from openledger_node.serving.admission import Capacity, grant_tokens
+from openledger_node.engine.tokenizer import ByteTokenizer
+from openledger_node.serving.admission import Capacity, abilities_of, grant_tokens, prepare
 from openledger_protocol.errors import (
     MalformedError,
     OverloadedError,
@@ -10,6 +12,15 @@ from openledger_protocol.errors import (
     RequestTooLongError,
     UnavailableError,
 )
+from openledger_protocol.inference import (
+    InferenceRequest,
+    Message,
+    SamplingParams,
+    Tool,
+    Tooling,
+    abilities_for,
+)
+from openledger_protocol.primitives import ZERO_DIGEST, RequestId
 
 CAPACITY = Capacity(context_max=100, queue_max=4, num_live=0, is_draining=False)
 
@@ -39,3 +50,51 @@ def test_only_what_may_succeed_later_is_retryable() -> None:
     assert OverloadedError.retryable
     assert UnavailableError.retryable
     assert not RequestTooLongError.retryable
+
+
+# ── what a backend that draws tokens on its own can do with tools and schemas ─────────────────────────────────────
+
+TOOLING = Tooling(tools=(Tool(name="stop", description="", parameters="{}"),))
+SCHEMA = '{"type":"object"}'
+ELSEWHERE = replace(PROFILE, backend="vllm", draws_elsewhere=True)
+
+
+def request(tooling: Tooling | None = None, *, json_schema: str | None = None, prefix: str = "") -> InferenceRequest:
+    return InferenceRequest(
+        request_id=RequestId(ZERO_DIGEST),
+        model="fake",
+        prompt=(Message(role="user", content="Hi"),),
+        sampling=SamplingParams(max_tokens=9, seed=0, json_schema=json_schema),
+        prefix=prefix,
+        tooling=tooling,
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "needed", "refusal"),
+    [
+        (request(), set(), None),
+        (request(json_schema=SCHEMA), {"schema"}, None),
+        (request(TOOLING), {"tools"}, None),
+        (request(replace(TOOLING, choice="none"), json_schema=SCHEMA), {"tools", "schema"}, None),
+        (request(replace(TOOLING, choice="required")), {"tools", "calls"}, "can't force a tool call"),
+        (request(TOOLING, json_schema=SCHEMA), {"tools", "calls", "schema"}, "can't force a tool call"),
+        (request(json_schema=SCHEMA, prefix="{"), {"schema"}, "can't resume an answer with a JSON schema"),
+    ],
+)
+def test_what_a_backend_cannot_follow_is_refused_by_name(
+    asked: InferenceRequest, needed: set[str], refusal: str | None
+) -> None:
+    assert abilities_for(asked) == needed
+    assert needed <= {*abilities_of(PROFILE)}
+    assert prepare(ByteTokenizer(), PROFILE, asked).num_prefix == len(asked.prefix)
+    if refusal is None:
+        assert needed <= {*abilities_of(ELSEWHERE)}
+        assert prepare(ByteTokenizer(), ELSEWHERE, asked).grammar == ""
+    else:
+        with pytest.raises(MalformedError, match=f"backend vllm {refusal}"):
+            prepare(ByteTokenizer(), ELSEWHERE, asked)
+
+
+def test_a_node_whose_engine_was_never_loaded_promises_nothing() -> None:
+    assert abilities_of(None) == ()

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from openledger_node.engine.chat_template import ChatStyle
-from openledger_node.engine.tool_formats import FAMILIES, Family, write_calls
+from openledger_node.engine.tool_formats import FAMILIES, CallFamily, write_calls
 from openledger_node.serving.answer_parts import (
     AnswerFormat,
     AnswerParts,
@@ -331,7 +331,9 @@ written = [family for family in FAMILIES if family.body != "xml"]
     st.sampled_from(written),
     st.booleans(),
 )
-def test_what_is_written_as_a_call_is_read_as_one(given_arguments: list[Any], family: Family, is_ascii: bool) -> None:
+def test_what_is_written_as_a_call_is_read_as_one(
+    given_arguments: list[Any], family: CallFamily, is_ascii: bool
+) -> None:
     calls = [
         ToolCall(id="x", name="get_time", arguments=json.dumps(each, ensure_ascii=is_ascii))
         for each in given_arguments
