@@ -103,3 +103,50 @@ def test_a_set_of_adapters_adds_up(node: Node) -> None:
     assert len({round(each, 4) for each in (base, harbour, forest, both, half)}) == 5
     assert likelihood(DEMO_BASE_NAME, ("harbour", 1)) == pytest.approx(harbour, abs=1e-4)
     assert likelihood(DEMO_BASE_NAME, ("harbour", 1), ("forest", 0)) == pytest.approx(harbour, abs=1e-4)
+
+
+LOOK: Any = {
+    "type": "function",
+    "function": {
+        "name": "look_up",
+        "description": "Looks a ship up.",
+        "parameters": {
+            "type": "object",
+            "properties": {"ship": {"type": "string", "maxLength": 12}},
+            "required": ["ship"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+def test_a_tool_that_must_be_called_is_called_and_its_stream_says_the_same(client: openai.OpenAI) -> None:
+    asked: Any = {
+        **ASKED,
+        "max_tokens": 120,
+        "tools": [LOOK],
+        "tool_choice": "required",
+        "parallel_tool_calls": False,
+    }
+    choice = client.chat.completions.create(**asked).choices[0]
+    assert choice.finish_reason == "tool_calls"
+    (call,) = choice.message.tool_calls or []
+    assert call.type == "function"
+    assert call.function.name == "look_up"
+    assert list(json.loads(call.function.arguments)) == ["ship"]
+    with client.chat.completions.stream(**asked) as stream:
+        for _ in stream:
+            pass
+        (streamed,) = stream.get_final_completion().choices[0].message.tool_calls or []
+    assert streamed.function.arguments == call.function.arguments
+    result = {"role": "tool", "tool_call_id": call.id, "content": "124 metres"}
+    turns = [*ASKED["messages"], choice.message.model_dump(exclude_none=True), result]
+    answer = client.chat.completions.create(**{**ASKED, "messages": turns, "tools": [LOOK]})
+    assert answer.choices[0].message.content or answer.choices[0].message.tool_calls
+
+
+def test_two_answers_are_those_of_the_seed_and_of_the_next_one(client: openai.OpenAI) -> None:
+    asked: Any = {**ASKED, "temperature": 1, "max_tokens": 12}
+    both = client.chat.completions.create(**asked, seed=5, n=2).choices
+    alone = [client.chat.completions.create(**asked, seed=seed).choices[0] for seed in (5, 6)]
+    assert [each.message.content for each in both] == [each.message.content for each in alone]
