@@ -120,6 +120,9 @@ class InferenceRequest:
     prefix: str = ""  # the part of the answer that an earlier node delivered; the answer continues after it
     adapters: tuple[WeightedAdapter, ...] = ()  # on the base that `model` names; only in free requests
     tooling: Tooling | None = None
+    thinking: bool | None = (
+        None  # whether the base reasons first; None: as its template has it; only in free requests
+    )
     prompt_ids: tuple[int, ...] = ()  # instead of `prompt`, which is empty then; only in free requests
     scores_prompt: bool = False  # with `logprobs`: also those of the prompt; only in free requests, without penalties
 

@@ -16,7 +16,9 @@ class WordTokenizer:
     def __init__(self) -> None:
         self._ids: dict[str, int] = {}
 
-    def render(self, prompt: tuple[Message, ...] | str, tooling: Tooling | None = None) -> tuple[int, ...]:
+    def render(
+        self, prompt: tuple[Message, ...] | str, tooling: Tooling | None = None, thinking: bool | None = None
+    ) -> tuple[int, ...]:
         """A line a turn."""
         return self.encode(prompt if isinstance(prompt, str) else "\n".join(turn.content for turn in prompt))
 

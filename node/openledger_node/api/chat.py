@@ -22,6 +22,7 @@ from ..serving.answer_parts import Part, ReasoningPart, TextPart, ToolCallArgume
 from . import openai
 from .exchange import Answered, AnswerExchange
 from .openai import MARK, WriteLogprobs, head
+from .reasoning import thinking_of
 from .request_fields import compact_json, request_from_fields
 from .schemas import ChatBody, ChatMessage, ContentPart, MessageToolCall, ToolSpec
 from .stream import event
@@ -60,6 +61,7 @@ def request_from_chat(body: ChatBody, *, seed: int) -> InferenceRequest:
         seed=seed,
         num_logprobs=body.num_logprobs,
         tooling=_tooling(body),
+        thinking=thinking_of(body),
     )
 
 

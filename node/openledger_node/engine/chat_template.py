@@ -34,6 +34,10 @@ from .tool_formats import (
 Turn = dict[str, Any]
 """A message as templates take it: role and content, and in conversations with tools what these need."""
 
+ALWAYS_REASONS = (
+    "this base reasons before each answer, and its template has no switch for that: leave out what turns it off"
+)
+
 TOOL_ID_LENGTH = 9
 """Mistral's templates refuse ids of any other length."""
 
@@ -51,6 +55,18 @@ class ChatStyle:
     is_parallel: bool = True  # a turn may have several calls
     can_reason: bool = False
     starts_reasoning: bool = False  # the prompt ends with the tag that opens the reasoning
+    can_switch: bool = False  # the template takes a wish for or against reasoning
+    starts_if_wished: bool = False  # `starts_reasoning` of a prompt with a wish for it
+
+    def hears(self, thinking: bool | None) -> bool:
+        """True if a wish for or against reasoning makes a difference, or can't be fulfilled."""
+        return thinking is not None and (self.can_switch or (self.can_reason and not thinking))
+
+    def with_thinking(self, thinking: bool | None) -> "ChatStyle":
+        """The style of an answer with a wish for or against reasoning."""
+        if thinking is None or not self.can_switch:
+            return self
+        return replace(self, can_reason=thinking, starts_reasoning=thinking and self.starts_if_wished)
 
 
 class ChatTemplate:
@@ -66,16 +82,21 @@ class ChatTemplate:
         self._special = special
         self.style = self._find_style(source)
 
-    def render(self, messages: Sequence[Message], tooling: Tooling | None = None) -> str:
+    def render(
+        self, messages: Sequence[Message], tooling: Tooling | None = None, thinking: bool | None = None
+    ) -> str:
         """Render a conversation up to the start of the assistant's turn.
 
         Some templates, such as Gemma's, refuse a system message. It then begins the first user's turn.
 
         Raises:
-            MalformedError: the template refuses the conversation.
+            MalformedError: the template refuses the conversation, or a base that always reasons should not.
         """
+        if thinking is False and self.style.can_reason and not self.style.can_switch:
+            raise MalformedError(ALWAYS_REASONS, param="reasoning_effort")
         tools = tooling.tools if tooling and tooling.choice != "none" else ()
         turns, more = turns_of(messages, tools, self.style)
+        more |= _wish(thinking)
         try:
             return self._fill(turns, more)
         except MalformedError:
@@ -94,10 +115,12 @@ class ChatTemplate:
     # ---- probes: conversations whose renderings show how the template takes tools
 
     def _find_style(self, source: str) -> ChatStyle:
-        plain = self._try(ChatStyle(), _PROBE[:1]) or ""
+        plain, wished, unwished = (self._plain(thinking) for thinking in (None, True, False))
         style = ChatStyle(
-            can_reason=THINK_CLOSING in source or plain.rstrip().endswith(THINK_OPENING),
-            starts_reasoning=plain.rstrip().endswith(THINK_OPENING),
+            can_reason=THINK_CLOSING in source or _opens_reasoning(plain),
+            starts_reasoning=_opens_reasoning(plain),
+            can_switch=wished != unwished,
+            starts_if_wished=_opens_reasoning(wished),
         )
         if found := self._native(style):
             return found
@@ -105,6 +128,12 @@ class ChatTemplate:
         if "<|tool|>" in source and self._shows(listed):
             return listed
         return style
+
+    def _plain(self, thinking: bool | None) -> str:
+        """A question without tools."""
+        with suppress(MalformedError):
+            return self._fill([{"role": "user", "content": _PROBE[0].content}], _wish(thinking))
+        return ""
 
     def _native(self, style: ChatStyle) -> ChatStyle | None:
         """The style of a template that takes tools, renders calls in a known form, and takes results; None if not."""
@@ -128,6 +157,15 @@ class ChatTemplate:
         with suppress(MalformedError):
             return self._fill(turns, more)
         return None
+
+
+def _wish(thinking: bool | None) -> dict[str, Any]:
+    """A wish for or against reasoning, under the names that templates have for it."""
+    return {} if thinking is None else {"enable_thinking": thinking, "thinking": thinking}
+
+
+def _opens_reasoning(rendered: str) -> bool:
+    return rendered.rstrip().endswith(THINK_OPENING)
 
 
 # ---- Turns as templates take them.

@@ -47,7 +47,9 @@ class Tokenizer(Protocol):
     def style(self) -> ChatStyle:
         """The ways in which the base takes tools, and writes calls and reasoning."""
 
-    def render(self, prompt: tuple[Message, ...] | str, tooling: Tooling | None = None) -> tuple[int, ...]:
+    def render(
+        self, prompt: tuple[Message, ...] | str, tooling: Tooling | None = None, thinking: bool | None = None
+    ) -> tuple[int, ...]:
         """Tokenise a rendered conversation, or a raw text: the canonical ids of a prompt."""
 
     def encode(self, text: str) -> tuple[int, ...]:
@@ -120,7 +122,9 @@ class BaseTokenizer:
         """The style that the chat template has shown."""
         return self._template.style if self._template else ChatStyle()
 
-    def render(self, prompt: tuple[Message, ...] | str, tooling: Tooling | None = None) -> tuple[int, ...]:
+    def render(
+        self, prompt: tuple[Message, ...] | str, tooling: Tooling | None = None, thinking: bool | None = None
+    ) -> tuple[int, ...]:
         """Render with the base's chat template, ending with the start of the assistant's turn.
 
         Raises:
@@ -130,7 +134,7 @@ class BaseTokenizer:
             return tuple(self._tokenizer.encode(prompt).ids)
         if self._template is None:
             raise MalformedError("this base has no chat template: use /v1/completions")
-        return self.encode(self._template.render(prompt, tooling))
+        return self.encode(self._template.render(prompt, tooling, thinking))
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Tokenise without adding special tokens; special tokens that the text spells out are recognised."""
@@ -202,7 +206,9 @@ class ByteTokenizer:
     end_id = 256
     style = ChatStyle()
 
-    def render(self, prompt: tuple[Message, ...] | str, tooling: Tooling | None = None) -> tuple[int, ...]:
+    def render(
+        self, prompt: tuple[Message, ...] | str, tooling: Tooling | None = None, thinking: bool | None = None
+    ) -> tuple[int, ...]:
         """Render a conversation as one line of `role: content` for each turn."""
         if isinstance(prompt, str):
             return self.encode(prompt)

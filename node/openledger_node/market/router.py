@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import trio
@@ -191,6 +191,8 @@ class Router:
         return answer_format(self._serving.tokenizer.style, request)
 
     def _admit_remote(self, request: InferenceRequest) -> RemoteRequest:
+        if not self._serving.tokenizer.style.hears(request.thinking):
+            request = replace(request, thinking=None)
         check_for_sale(request)
         if self._serving.is_draining:
             raise UnavailableError("this node is stopping and takes no new requests")

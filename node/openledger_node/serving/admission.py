@@ -73,20 +73,24 @@ def check_place(capacity: Capacity) -> None:
 
 
 def render(
-    tokenizer: Tokenizer, prompt: tuple[Message, ...] | str, prefix: str, tooling: Tooling | None = None
+    tokenizer: Tokenizer,
+    prompt: tuple[Message, ...] | str,
+    prefix: str,
+    tooling: Tooling | None = None,
+    thinking: bool | None = None,
 ) -> tuple[int, ...]:
     """Tokenise a prompt with its tools, followed by the `prefix` of its answer that another node delivered.
 
     Seller and payer both count with these ids. Prompt and prefix are tokenised apart, so a prefix never
     changes the prompt's ids.
     """
-    prompt_ids = tokenizer.render(prompt, tooling)
+    prompt_ids = tokenizer.render(prompt, tooling, thinking)
     return prompt_ids + tokenizer.encode(prefix) if prefix else prompt_ids
 
 
 def prompt_ids_of(tokenizer: Tokenizer, request: InferenceRequest) -> tuple[int, ...]:
     """The canonical ids of a request's prompt, or those that it came with."""
-    return request.prompt_ids or render(tokenizer, request.prompt, request.prefix, request.tooling)
+    return request.prompt_ids or render(tokenizer, request.prompt, request.prefix, request.tooling, request.thinking)
 
 
 def check_known(ids: Sequence[int], vocab_size: int) -> None:
@@ -120,7 +124,7 @@ def prepare(tokenizer: Tokenizer, profile: Profile | None, request: InferenceReq
     if profile:
         check_known(request.prompt_ids, profile.vocab_size)
     num_prefix = len(tokenizer.encode(request.prefix)) if request.prefix else 0
-    grammar = grammar_of(request, tokenizer.style, tokenizer.added_id)
+    grammar = grammar_of(request, tokenizer.style.with_thinking(request.thinking), tokenizer.added_id)
     if profile and profile.draws_elsewhere:
         _check_followed(profile, request, grammar, num_prefix)
         grammar = ""

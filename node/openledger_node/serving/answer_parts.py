@@ -81,7 +81,7 @@ def answer_format(style: ChatStyle, request: InferenceRequest) -> AnswerFormat:
     """The format of a request's answer on a base of this style. A raw text is continued as it is."""
     if isinstance(request.prompt, str):
         return AnswerFormat(style=style)
-    tooling = request.tooling
+    tooling, style = request.tooling, style.with_thinking(request.thinking)
     return AnswerFormat(
         style=style,
         tools=tooling.tools if tooling and tooling.choice != "none" else (),

@@ -93,6 +93,10 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"tools": [TOOL], "tool_choice": "perhaps"}, "tool_choice", "allowed_tools"),
     ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "go"}}}, "tool_choice", "'go'"),
     ({"tool_choice": "required"}, "tool_choice", "needs tools"),
+    ({"reasoning_effort": "much"}, "reasoning_effort", "one of none"),
+    ({"reasoning_effort": "none", "think": True}, "reasoning_effort", "contradict"),
+    ({"thinking": {"type": "perhaps"}}, "thinking", "disabled"),
+    ({"chat_template_kwargs": {"tools_in_user_message": False}}, "chat_template_kwargs", "enable_thinking"),
     ({"messages": [{"role": "tool", "content": "x"}]}, "messages", "tool_call_id"),
     ({"messages": [{"role": "function", "content": "x", "name": "f"}]}, "messages", "role 'tool'"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages", "'image_url'"),
@@ -104,6 +108,29 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"messages": [{"role": "assistant", "function_call": {"name": "f"}}]}, "messages", "tool_calls"),
     ({"messages": [*MESSAGES, {"role": "assistant", "content": "So", "partial": True}]}, "messages", "'partial'"),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fields", "read"),
+    [
+        ({}, None),
+        ({"reasoning_effort": "high"}, None),
+        ({"reasoning_effort": "none"}, False),
+        ({"reasoning": {"effort": "minimal"}}, False),
+        ({"reasoning": {"effort": "low", "summary": "auto"}}, None),
+        ({"reasoning": {"enabled": True}}, True),
+        ({"thinking": {"type": "disabled"}}, False),
+        ({"thinking": {"type": "enabled", "budget_tokens": 1_024}}, True),
+        ({"think": False, "reasoning_effort": "low"}, False),
+        ({"enable_thinking": True}, True),
+        ({"chat_template_kwargs": {}}, None),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, False),
+        ({"chat_template_kwargs": {"enable_thinking": False, "thinking": False}, "think": False}, False),
+    ],
+    ids=str,
+)
+def test_a_wish_for_or_against_reasoning_has_many_forms(fields: Any, read: bool | None) -> None:
+    assert request_of(**fields).thinking is read
 
 
 async def test_what_is_not_served_is_refused_by_name() -> None:

@@ -84,6 +84,7 @@ def test_the_form_of_the_answer_is_a_schema() -> None:
     form = {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": True}
     assert read(text={"format": form}).sampling.json_schema == '{"type":"object"}'
     assert read(text={"format": {"type": "text"}, "verbosity": "low"}).sampling.json_schema is None
+    assert (read(reasoning={"effort": "none"}).thinking, read(reasoning={"effort": "high"}).thinking) == (False, None)
     assert read(max_output_tokens=5).sampling.max_tokens == 5
 
 
@@ -104,6 +105,7 @@ def test_the_form_of_the_answer_is_a_schema() -> None:
         ({"tool_choice": "required"}, "tool_choice needs tools"),
         ({"text": {"format": {"type": "grammar"}}}, "text.format"),
         ({"temperature": 9}, "temperature"),
+        ({"reasoning": {"effort": "some"}}, "reasoning must be one of"),
     ],
     ids=str,
 )

@@ -176,7 +176,9 @@ def test_what_the_manifest_states_is_no_rule_where_numbers_are_rounded(folder: P
 @pytest.mark.parametrize("ids", [(), (7, 300)], ids=["empty", "beyond the vocabulary"])
 def test_a_stated_probe_that_the_base_cannot_run_is_refused_and_not_run(folder: Path, ids: tuple[int, ...]) -> None:
     class Odd(ByteTokenizer):
-        def render(self, prompt: tuple[Message, ...] | str, tooling: Tooling | None = None) -> tuple[int, ...]:
+        def render(
+            self, prompt: tuple[Message, ...] | str, tooling: Tooling | None = None, thinking: bool | None = None
+        ) -> tuple[int, ...]:
             return ids
 
     write_manifest(folder, probe={"prompt": "Hi", "digest": "0x" + "7" * 64})

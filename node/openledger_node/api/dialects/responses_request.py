@@ -25,6 +25,7 @@ from openledger_protocol.primitives import check_text
 
 from ..chat import NO_PARAMETERS
 from ..exchange import draw_request_id
+from ..reasoning import reasoning_wish
 from ..request_fields import ANY_OBJECT, UINT64, compact_json
 
 Item = dict[str, Any]
@@ -92,6 +93,7 @@ def request_from_responses(body: ResponsesBody, *, seed: int) -> InferenceReques
         prompt=check_messages(conversation(body)),
         sampling=check_sampling(sampling),
         tooling=tooling_of(body),
+        thinking=reasoning_wish(body.reasoning),
     )
 
 
