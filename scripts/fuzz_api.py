@@ -1,7 +1,7 @@
 """Send requests to the API that fit its OpenAPI description, and many that do not: `make fuzz-api`.
 
 Schemathesis generates them. Half get a valid model, valid roles and a short answer, so that they reach the engine. No
-answer may be a 5xx status, or an error that is not in OpenAI's format.
+answer may be a 5xx status, or an error that is neither in OpenAI's format nor in Anthropic's.
 """
 
 import argparse
@@ -35,6 +35,9 @@ BODIES = 0.9
 
 FAILURES_MAX = 5
 
+ANSWERED = ('"finish_reason"', '"stop_reason"', '"response.created"', '"object":"response"')
+"""Texts in the answers of the engine, one for each dialect."""
+
 
 @dataclass
 class Report:
@@ -49,7 +52,7 @@ class Report:
         """Count an answer, and record it if no client should get it."""
         self.num_cases += 1
         self.statuses[response.status_code] += 1
-        self.num_answered += response.is_success and '"finish_reason"' in response.text
+        self.num_answered += response.is_success and any(mark in response.text for mark in ANSWERED)
         if (why := wrong_with(response)) and len(self.failures) < FAILURES_MAX:
             self.failures.append({"why": why, "sent": sent[:2_000], "answer": response.text[:500]})
 
@@ -61,10 +64,12 @@ def wrong_with(response: httpx.Response) -> str:
     if response.status_code < 400:
         return ""
     try:
-        error = response.json()["error"]
-    except (ValueError, KeyError, TypeError):
+        content = response.json()
+        error, is_anthropic = content["error"], content.get("type") == "error"
+    except (ValueError, KeyError, TypeError, AttributeError):
         return "an error in another format"
-    is_whole = set(error) == {"message", "type", "param", "code"} and error["message"] and error["code"]
+    fields, code = ({"type", "message"}, "type") if is_anthropic else ({"message", "type", "param", "code"}, "code")
+    is_whole = set(error) == fields and error["message"] and error[code]
     return "" if is_whole else "an error with missing fields"
 
 
@@ -116,7 +121,7 @@ def throw(client: httpx.Client, operation: Any, mode: Any, cases: int, seed_of_a
 
 def mended(body: dict[str, Any]) -> dict[str, Any]:
     """Replace model, roles and length of a body by valid ones, and keep everything else."""
-    better = {**body, "model": MODEL, "max_tokens": 4, "max_completion_tokens": None}
+    better = {**body, "model": MODEL, "max_tokens": 4, "max_completion_tokens": None, "max_output_tokens": 4}
     if isinstance(messages := body.get("messages"), list):
         a_users = {"role": "user", "tool_calls": None, "tool_call_id": None}
         roles = [{**one, **a_users} if isinstance(one, dict) else one for one in messages[:4]]

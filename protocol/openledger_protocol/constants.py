@@ -19,8 +19,8 @@ NAME_LENGTH_MAX: Final = 64
 DATANET_OWNER_PPM_MAX: Final = 500_000
 """The most that a Datanet's owner gets of its pots, as DatanetRegistry has it."""
 
-STOP_STRINGS_MAX: Final = 4
-"""The maximum number of stop strings in a request, as OpenAI has it."""
+STOP_STRINGS_MAX: Final = 16
+"""The maximum number of stop strings in a request. OpenAI takes 4, and evaluation harnesses send more."""
 
 STOP_STRING_LENGTH_MAX: Final = 256
 """The maximum length of a stop string, because every character of an answer is compared against it."""

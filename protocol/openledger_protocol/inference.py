@@ -123,6 +123,8 @@ class InferenceRequest:
     thinking: bool | None = (
         None  # whether the base reasons first; None: as its template has it; only in free requests
     )
+    prompt_ids: tuple[int, ...] = ()  # instead of `prompt`, which is empty then; only in free requests
+    scores_prompt: bool = False  # with `logprobs`: also those of the prompt; only in free requests, without penalties
 
 
 TOOLS, CALLS, SCHEMA = "tools", "calls", "schema"
@@ -166,7 +168,7 @@ class TokenChunk:
 
     text: str
     ids: tuple[int, ...]  # tokens generated since the last chunk, also those with text held back
-    logprobs: tuple[TokenLogprob, ...] = ()  # of `ids`, if requested
+    logprobs: tuple[TokenLogprob, ...] = ()  # of `ids`, if requested; those of a scored prompt's tokens come before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

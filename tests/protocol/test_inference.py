@@ -64,7 +64,7 @@ def test_parameters_at_their_bounds_pass(changes: dict[str, Any]) -> None:
         ({"min_p": -0.001}, "min_p must be from 0 to 1"),
         ({"min_p": 1.001}, "min_p must be from 0 to 1"),
         ({"min_p": NAN}, "min_p must be from 0 to 1"),
-        ({"stop": ("a",) * (STOP_STRINGS_MAX + 1)}, "stop takes at most 4 strings"),
+        ({"stop": ("a",) * (STOP_STRINGS_MAX + 1)}, "stop takes at most 16 strings"),
         ({"stop": ("",)}, "stop takes strings of 1 to 256 characters"),
         ({"stop": ("a", "x" * (STOP_STRING_LENGTH_MAX + 1))}, "stop takes strings of 1 to 256 characters"),
         ({"frequency_penalty": -2.001}, "frequency_penalty must be from -2 to 2"),

@@ -62,6 +62,9 @@ class EmptyDoor:
     def answer_format(self, request: InferenceRequest) -> AnswerFormat:
         return AnswerFormat(style=ChatStyle())
 
+    async def prompt_ids(self, request: InferenceRequest) -> tuple[int, ...]:
+        raise UnknownModelError(f"no model {request.model!r} here")
+
     def spell(self, token_id: int) -> tuple[str, bytes | None]:
         return "", None
 

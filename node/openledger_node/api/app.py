@@ -15,19 +15,24 @@ from .. import __version__
 from ..market.router import Router
 from .answer_schemas import ChatCompletion, ModelCard, ModelList, TextCompletion
 from .chat import ChatWriter, chat_ending, chat_response, request_from_chat
-from .completions import CompletionWriter, completion_ending, completion_response, request_from_completion
+from .completions import add_completions
+from .dialects.messages import add_messages
+from .dialects.responses import add_responses
 from .errors import NO_EMBEDDINGS, REFUSALS, add_refusals, describe, refusal
 from .exchange import AnswerExchange, begin_all, collect_all, open_exchanges
 from .exposition import CONTENT_TYPE
 from .guard import BODY_S, OPEN_PATHS, App, Guard
-from .logprobs import chat_writer, completion_writer
+from .logprobs import chat_writer
 from .openai import WriteLogprobs
 from .page import Page
 from .request_fields import requests_of
-from .schemas import ChatBody, CompletionBody, RequestBody
+from .schemas import ChatBody
 from .served_models import model_response, models_response
 from .stream import AnswerStream
 
+STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {}}, "description": "The answer."}
+}
 Metrics = Callable[[], Awaitable[str]]
 
 
@@ -52,6 +57,9 @@ def build_api(
     _add_health(app, router)
     _add_models(app, router)
     _add_inference(app, router, nursery)
+    add_completions(app, router, nursery, answered(TextCompletion))
+    add_messages(app, router, nursery, STREAMED)
+    add_responses(app, router, nursery, STREAMED)
     _add_absent(app)
     if metrics:
         _add_metrics(app, metrics)
@@ -71,6 +79,7 @@ def answered(model: type[BaseModel], *, is_streamed: bool = True) -> dict[int | 
 
 
 def _add_health(app: FastAPI, router: Router) -> None:
+    @app.get("/health")  # the name that vLLM, guidellm and container tools probe
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
         """Report that the daemon is alive."""
@@ -114,38 +123,25 @@ def _add_inference(app: FastAPI, router: Router, nursery: trio.Nursery) -> None:
         exchanges = await open_exchanges(router, nursery, requests)
         writers = [chat_writer(router.spell, request) for request in requests]
         if body.stream:
-            return await _stream(http, body, exchanges, writers, ChatWriter, chat_ending)
+            return await _stream(http, body, exchanges, writers)
         answers = await collect_all(http, exchanges)
         return JSONResponse(chat_response(requests, answers, writers, created_s=int(time.time())))
-
-    @app.post("/v1/completions", response_model=None, responses=answered(TextCompletion))
-    async def complete(body: CompletionBody, http: Request) -> Response:
-        """Continue a text."""
-        requests = requests_of(request_from_completion(body, seed=secrets.randbits(64)), body.n)
-        exchanges = await open_exchanges(router, nursery, requests)
-        writers = [completion_writer(router.spell, request) for request in requests]
-        if body.stream:
-            return await _stream(http, body, exchanges, writers, CompletionWriter, completion_ending)
-        answers = await collect_all(http, exchanges)
-        return JSONResponse(completion_response(requests, answers, writers, created_s=int(time.time())))
 
 
 async def _stream(
     http: Request,
-    body: RequestBody,
+    body: ChatBody,
     exchanges: list[AnswerExchange],
     writers: list[WriteLogprobs],
-    writer: type[ChatWriter] | type[CompletionWriter],
-    ending: Callable[..., bytes],
 ) -> AnswerStream:
     """The stream of a request's answers, once the first tokens are there."""
     created_s, request_id = int(time.time()), exchanges[0].request.request_id
     await begin_all(http, exchanges)
     answers = [
-        (exchange, writer(exchange, write, created_s=created_s, index=index, request_id=request_id))
+        (exchange, ChatWriter(exchange, write, created_s=created_s, index=index, request_id=request_id))
         for index, (exchange, write) in enumerate(zip(exchanges, writers, strict=True))
     ]
-    return AnswerStream(answers, partial(ending, exchanges, created_s=created_s, has_usage=body.has_usage))
+    return AnswerStream(answers, partial(chat_ending, exchanges, created_s=created_s, has_usage=body.has_usage))
 
 
 def _add_absent(app: FastAPI) -> None:

@@ -1,39 +1,161 @@
-"""`/v1/completions`: raw texts in, their continuations out, whole or as events."""
+"""`/v1/completions`: raw texts or token ids in, their continuations out, whole or as events.
 
+Evaluation harnesses score answers here: with `echo` and `logprobs`, the probabilities of the prompt's own tokens come
+before those of the answer.
+"""
+
+import secrets
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+import trio
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+
 from openledger_protocol.errors import MalformedError, ProtocolError
-from openledger_protocol.inference import InferenceRequest, TokenLogprob
+from openledger_protocol.inference import InferenceRequest, SamplingParams, TokenLogprob
 from openledger_protocol.primitives import RequestId, check_text
 
+from ..market.router import Router
 from ..serving.answer_parts import Part, TextPart
 from . import openai
-from .exchange import Answered, AnswerExchange
+from .exchange import Answered, AnswerExchange, begin_all, collect_all, open_exchanges
+from .logprobs import Spell, completion_writer
 from .openai import MARK, WriteLogprobs, head
-from .request_fields import request_from_fields
+from .request_fields import request_from_fields, requests_of
 from .schemas import CompletionBody
-from .stream import event
+from .stream import AnswerStream, event
 
 KIND = "text_completion"
 
+CHOICES_MAX = 128
+"""The most answers to one request, over all its prompts; each is a request of its own, with a place in the queue."""
 
-def request_from_completion(body: CompletionBody, *, seed: int) -> InferenceRequest:
-    """Read a plain completion request.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Echo:
+    """What a choice has of its prompt before its answer."""
+
+    text: str = ""
+    ids: tuple[int, ...] = ()  # of a prompt whose tokens' probabilities are listed
+    is_all: bool = False  # the choice ends with the prompt
+
+
+NO_ECHO = Echo()
+
+
+def add_completions(app: FastAPI, router: Router, nursery: trio.Nursery, responses: Any) -> None:
+    """Add the route; requests run in `nursery`."""
+
+    @app.post("/v1/completions", response_model=None, responses=responses)
+    async def complete(body: CompletionBody, http: Request) -> Response:
+        """Continue a text, or several."""
+        requests = requests_from_completion(body, seed=secrets.randbits(64))
+        echoes = [NO_ECHO] * len(requests)
+        if body.echo:
+            requests, echoes = await with_echo(router, body, requests)
+        created_s = int(time.time())
+        exchanges = await open_exchanges(router, nursery, requests)
+        pairs = list(zip(exchanges, echoes, strict=True))
+        write = [completion_writer(router.spell, one.request, echo.ids, is_all=echo.is_all) for one, echo in pairs]
+        if not body.stream:
+            answers = await collect_all(http, exchanges)
+            return JSONResponse(completion_response(requests, answers, write, echoes, created_s=created_s))
+        await begin_all(http, exchanges)
+        answered = partial(CompletionWriter, created_s=created_s, request_id=requests[0].request_id)
+        writers = [answered(one, write[index], index=index, echo=echo) for index, (one, echo) in enumerate(pairs)]
+        ending = partial(completion_ending, exchanges, created_s=created_s, has_usage=body.has_usage)
+        return AnswerStream(list(zip(exchanges, writers, strict=True)), ending)
+
+
+# ---- The requests.
+
+
+def requests_from_completion(body: CompletionBody, *, seed: int) -> list[InferenceRequest]:
+    """Read the requests of a body: `n` for each of its prompts, in their order.
 
     Raises:
         MalformedError: a field is out of bounds, or not served.
     """
-    prompts = [body.prompt] if isinstance(body.prompt, str) else body.prompt
-    if len(prompts) != 1:
-        raise MalformedError("prompt must be one text: send one request per prompt")
-    return request_from_fields(body, check_text(prompts[0]), seed=seed, num_logprobs=body.num_logprobs)
+    if body.is_only_echo:
+        body = body.model_copy(update={"max_tokens": 1, "max_completion_tokens": None})
+    prompts = _prompts(body.prompt)
+    if not 1 <= len(prompts) * (body.n or 1) <= CHOICES_MAX:
+        raise MalformedError(
+            f"a request takes 1 to {CHOICES_MAX} answers over all its prompts, and this one has "
+            f"{len(prompts) * (body.n or 1)}: split it",
+            param="prompt",
+        )
+    found = []
+    for prompt in prompts:
+        text, ids = (check_text(prompt), ()) if isinstance(prompt, str) else ("", prompt)
+        request = request_from_fields(body, text, seed=seed, num_logprobs=body.num_logprobs, prompt_ids=ids)
+        found += requests_of(request, body.n)
+    return found
+
+
+def _prompts(prompt: str | list[str] | list[int] | list[list[int]]) -> list[str | tuple[int, ...]]:
+    """Each prompt as a text or as token ids.
+
+    Raises:
+        MalformedError: one has no token.
+    """
+    if isinstance(prompt, str):
+        return [prompt]
+    if prompt and isinstance(prompt[0], int):
+        prompt = [prompt]  # pydantic has seen to it that all are numbers
+    found = [each if isinstance(each, str) else tuple(each) for each in prompt]  # type: ignore[arg-type]
+    if () in found:
+        raise MalformedError("prompt has a list of token ids that is empty", param="prompt")
+    return found
+
+
+async def with_echo(
+    router: Router, body: CompletionBody, requests: Sequence[InferenceRequest]
+) -> tuple[list[InferenceRequest], list[Echo]]:
+    """Prepare requests whose answers repeat the prompt, with its probabilities if they are requested.
+
+    Raises:
+        MalformedError: probabilities with penalties, which would change them.
+    """
+    scores = body.num_logprobs is not None
+    prepared, echoes = [], []
+    for request in requests:
+        if scores:
+            _check_plain(request.sampling)
+            ids = await router.prompt_ids(request)
+            text = request.prompt or spelled(router.spell, ids)
+            request = replace(request, prompt="", prompt_ids=ids, scores_prompt=True)
+        else:
+            ids, text = (), request.prompt or spelled(router.spell, request.prompt_ids)
+        prepared.append(request)
+        echoes.append(Echo(text=str(text), ids=ids, is_all=body.is_only_echo))
+    return prepared, echoes
+
+
+def _check_plain(sampling: SamplingParams) -> None:
+    penalties = (sampling.frequency_penalty, sampling.presence_penalty, sampling.repetition_penalty - 1)
+    if any(penalties):
+        raise MalformedError("echo with logprobs takes no penalties: leave them out", param="echo")
+
+
+def spelled(spell: Spell, ids: Sequence[int]) -> str:
+    """The text of token ids, with the names of special tokens."""
+    pieces = ((name, piece) for name, piece in map(spell, ids))
+    return b"".join(name.encode() if piece is None else piece for name, piece in pieces).decode(errors="replace")
+
+
+# ---- The answers.
 
 
 def completion_response(
     requests: Sequence[InferenceRequest],
     answers: Sequence[Answered],
     write_logprobs: Sequence[WriteLogprobs],
+    echoes: Sequence[Echo],
     *,
     created_s: int,
 ) -> dict[str, Any]:
@@ -41,11 +163,11 @@ def completion_response(
     choices = [
         {
             "index": index,
-            "text": answered.completion.text,
+            "text": echo.text if echo.is_all else echo.text + answered.completion.text,
             "logprobs": write(answered.logprobs),
             "finish_reason": answered.finish_reason,
         }
-        for index, (answered, write) in enumerate(zip(answers, write_logprobs, strict=True))
+        for index, (answered, write, echo) in enumerate(zip(answers, write_logprobs, echoes, strict=True))
     ]
     counted = openai.usage([answered.completion for answered in answers])
     return {**head(requests[0], KIND, created_s), "choices": choices, "usage": counted}
@@ -62,23 +184,30 @@ class CompletionWriter:
         created_s: int,
         index: int = 0,
         request_id: RequestId | None = None,
+        echo: Echo = NO_ECHO,
     ) -> None:
         self._exchange = exchange
+        self._echo = echo
+        self._pending = echo.text  # still to be sent
         self._write_logprobs = write_logprobs
         self._head = head(exchange.request, KIND, created_s, request_id=request_id)
         self._index = index
         self._render = openai.renderer(self._event(MARK))
 
     def begin(self) -> bytes:
-        """Nothing comes before the text."""
-        return b""
+        """The prompt, unless it comes with its probabilities."""
+        if not self._pending or self._echo.ids:
+            return b""
+        return self._render(self._take_pending())
 
     def write(self, parts: Sequence[Part], logprobs: Sequence[TokenLogprob]) -> bytes:
         """One event per piece of text; the first has the probabilities."""
-        texts = [part.text for part in parts if isinstance(part, TextPart)]
+        texts = [] if self._echo.is_all else [part.text for part in parts if isinstance(part, TextPart)]
         if not logprobs:
             return b"".join(map(self._render, texts))
-        return self._event("".join(texts), logprobs=self._write_logprobs(logprobs))
+        text = self._take_pending() + "".join(texts)
+        written = self._write_logprobs(logprobs)
+        return self._event(text, logprobs=written) if text or (written and written["tokens"]) else b""
 
     def end(self) -> bytes:
         """The reason of the end."""
@@ -87,6 +216,10 @@ class CompletionWriter:
     def fail(self, error: ProtocolError) -> bytes:
         """The refusal."""
         return event(openai.error_body(error))
+
+    def _take_pending(self) -> str:
+        text, self._pending = self._pending, ""
+        return text
 
     def _event(self, text: str, *, logprobs: Any = None, finish_reason: str | None = None) -> bytes:
         choice = {"index": self._index, "text": text, "logprobs": logprobs, "finish_reason": finish_reason}

@@ -1,4 +1,4 @@
-"""Refusals in OpenAI's form, for the guard, unknown routes, invalid bodies and the services alike."""
+"""Refusals in OpenAI's form or Anthropic's, for the guard, unknown routes, invalid bodies and services alike."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,6 +26,20 @@ CODES: Mapping[int, str] = {
 }
 """The `code` of a refusal that comes from HTTP rather than from a service."""
 
+ANTHROPIC = "/v1/messages"
+"""The routes with this beginning speak Anthropic's dialect."""
+
+ANTHROPIC_TYPES: Mapping[int, str] = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+"""Types of errors in Anthropic's dialect by status; all others are `invalid_request_error`."""
+
 NOT_JSON = "the body was not read as JSON: send the header Content-Type: application/json"
 
 NO_EMBEDDINGS = (
@@ -38,22 +52,23 @@ def add_refusals(app: FastAPI) -> None:
     """Make every failure in the routes answer in the same form."""
 
     @app.exception_handler(ProtocolError)
-    async def refuse(_: Request, error: ProtocolError) -> JSONResponse:
-        status, _kind = openai.HTTP_STATUS.get(type(error), (400, ""))
+    async def refuse(http: Request, error: ProtocolError) -> JSONResponse:
+        status = openai.status_of(error)
         is_passing = error.retryable and status != openai.PAYMENT_REQUIRED  # money does not come by waiting
         headers = {"Retry-After": str(openai.RETRY_AFTER_S)} if is_passing else None
-        return JSONResponse(openai.error_body(error), status_code=status, headers=headers)
+        body = anthropic_error(error) if is_anthropic(http.url.path) else openai.error_body(error)
+        return JSONResponse(body, status_code=status, headers=headers)
 
     @app.exception_handler(RequestValidationError)
     async def refuse_fields(http: Request, error: RequestValidationError) -> JSONResponse:
         if not is_json(http.headers.get("content-type", "")):
-            return refusal(400, NOT_JSON, param="body")
+            return refusal(400, NOT_JSON, path=http.url.path, param="body")
         name, message = why_invalid(error.errors())
-        return refusal(400, message, param=name)
+        return refusal(400, message, path=http.url.path, param=name)
 
     @app.exception_handler(HTTPException)
-    async def refuse_http(_: Request, error: HTTPException) -> JSONResponse:
-        return refusal(error.status_code, str(error.detail), headers=error.headers)
+    async def refuse_http(http: Request, error: HTTPException) -> JSONResponse:
+        return refusal(error.status_code, str(error.detail), path=http.url.path, headers=error.headers)
 
 
 # ---- Bodies that do not have the form of their route, in words rather than in those of pydantic.
@@ -122,11 +137,14 @@ def refusal(
     status: int,
     message: str,
     *,
+    path: str = "",
     param: str | None = None,
     code: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """Build the response of a refusal."""
+    """Build the response of a refusal, in the dialect of its path."""
+    if is_anthropic(path):
+        return JSONResponse(_anthropic_body(status, message), status_code=status, headers=dict(headers or {}))
     error = {
         "message": openai.sendable(message),
         "type": "invalid_request_error" if status < 500 else "server_error",
@@ -134,6 +152,21 @@ def refusal(
         "code": code or CODES.get(status),
     }
     return JSONResponse({"error": error}, status_code=status, headers=dict(headers or {}))
+
+
+def is_anthropic(path: str) -> bool:
+    """Return True for a route of Anthropic's dialect."""
+    return path == ANTHROPIC or path.startswith(f"{ANTHROPIC}/")
+
+
+def anthropic_error(error: ProtocolError) -> dict[str, Any]:
+    """A refusal in Anthropic's form."""
+    return _anthropic_body(openai.status_of(error), error.message)
+
+
+def _anthropic_body(status: int, message: str) -> dict[str, Any]:
+    kind = ANTHROPIC_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
+    return {"type": "error", "error": {"type": kind, "message": openai.sendable(message)}}
 
 
 # ---- The OpenAPI description that /openapi.json serves and the docs keep.

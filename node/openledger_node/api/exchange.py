@@ -85,8 +85,11 @@ class AnswerExchange:
         answers: Answers,
         reader: AnswerParts | None,
         loading: Callable[[], str | None],
+        *,
+        num_prompt_tokens: int | None = None,
     ) -> None:
         self.request = request
+        self.num_prompt_tokens = num_prompt_tokens  # None: another node answers, and will tell
         self.completion: Completion | None = None  # set with the last part
         self.logprobs: list[TokenLogprob] = []  # of the tokens that were received, if the request wants them
         self._answers = answers
@@ -319,5 +322,7 @@ def _start(
     nursery.start_soon(router.handle, admitted, send)
     form = router.answer_format(request)
     reader = None if form.is_plain else AnswerParts(form, call_id=draw_call_id)
-    is_here = isinstance(admitted, Admitted)
-    return AnswerExchange(request, answers, reader, lambda: router.loading if is_here else None)
+    if not isinstance(admitted, Admitted):
+        return AnswerExchange(request, answers, reader, lambda: None)
+    num_prompt_tokens = len(admitted.prompt_ids)
+    return AnswerExchange(request, answers, reader, lambda: router.loading, num_prompt_tokens=num_prompt_tokens)

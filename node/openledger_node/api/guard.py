@@ -12,7 +12,7 @@ from typing import Any
 import trio
 from starlette.exceptions import HTTPException
 
-from .errors import refusal
+from .errors import is_anthropic, refusal
 from .page import TOKEN_HEADER, Sessions, has_token
 
 # ---- Limits of a body's size and time, counted as it arrives, whatever its headers say.
@@ -83,7 +83,7 @@ def closing_after_unread_body(send: Outgoing, intake: Intake) -> Outgoing:
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Incoming, Outgoing], Awaitable[None]]
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/version"})
+OPEN_PATHS = frozenset({"/health", "/healthz", "/readyz", "/version"})
 """Routes without a key, which tell a supervisor whether to restart the node and nothing else."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
@@ -91,6 +91,9 @@ OWN_FETCHES = frozenset({"", "same-origin", "none"})
 """Values of Sec-Fetch-Site: our own page, a typed address, and missing for a program."""
 
 NO_KEY = "send the key as 'Authorization: Bearer …'; `openledger-node status` shows the key file"
+NO_KEY_HERE = NO_KEY.replace("send the key as", "send the key as 'x-api-key: …' or")
+KEY_HEADER = "x-api-key"
+"""Carries the key in Anthropic's dialect, if there is no Authorization."""
 NO_SESSION = "only the page may use the operator's routes: open the link that `openledger-node status` prints"
 
 OPERATOR = "/operator/"
@@ -140,7 +143,7 @@ class Guard:
         if refused := self._refusal(scope["method"], scope["path"], headers):
             status, message = refused
             challenge = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-            await refusal(status, message, headers=challenge)(scope, receive, send)
+            await refusal(status, message, path=scope["path"], headers=challenge)(scope, receive, send)
             return
         await self._app(scope, intake, send)
 
@@ -160,11 +163,11 @@ class Guard:
         if method in SAFE_METHODS and path in self._open_paths:
             return None
         is_operators = path.startswith(OPERATOR)
-        if not is_operators and self._has_key(headers.get("authorization", "")):
+        if not is_operators and self._has_key(_authorization(path, headers)):
             return None
         session = self._sessions.find(headers.get("cookie", "")) if self._sessions else None
         if session is None:
-            return 401, NO_SESSION if is_operators else NO_KEY
+            return 401, NO_SESSION if is_operators else NO_KEY_HERE if is_anthropic(path) else NO_KEY
         if headers.get("sec-fetch-site", "") not in OWN_FETCHES:
             return 403, "pages of other origins may not call this API"
         is_stream = method == "GET" and path == EVENTS
@@ -175,6 +178,13 @@ class Guard:
     def _has_key(self, authorization: str) -> bool:
         scheme, _, token = authorization.partition(" ")
         return scheme.lower() == "bearer" and secrets.compare_digest(token.encode(), self._key.encode())
+
+
+def _authorization(path: str, headers: dict[str, str]) -> str:
+    """The Authorization of a request, or what stands for it in Anthropic's dialect."""
+    if "authorization" not in headers and KEY_HEADER in headers and is_anthropic(path):
+        return f"Bearer {headers[KEY_HEADER]}"
+    return headers.get("authorization", "")
 
 
 def is_loopback(host: str) -> bool:

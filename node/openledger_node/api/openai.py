@@ -70,6 +70,11 @@ def renderer(whole: bytes) -> Callable[[str], bytes]:
     return lambda text: b"%b%b%b" % (before, encode(text).encode(), after)
 
 
+def status_of(error: ProtocolError) -> int:
+    """The HTTP status of a refusal."""
+    return HTTP_STATUS.get(type(error), (400, ""))[0]
+
+
 def error_body(error: ProtocolError) -> dict[str, Any]:
     """A refusal in OpenAI's form."""
     status, kind = HTTP_STATUS.get(type(error), (400, "invalid_request_error"))

@@ -146,11 +146,23 @@ class ChatBody(RequestBody):
 # ---- Completions
 
 
+TokenId = Annotated[int, Field(ge=0, lt=1 << 31)]
+
+
 class CompletionBody(RequestBody):
     """`POST /v1/completions`."""
 
-    prompt: str | list[str]
+    prompt: Annotated[
+        str | list[str] | list[TokenId] | list[list[TokenId]],
+        Field(description="One text or several, or their token ids"),
+    ]
     logprobs: int | bool | None = None
+    echo: Annotated[bool | None, Field(description="Begin each choice with its prompt")] = None
+
+    @property
+    def is_only_echo(self) -> bool:
+        """True if the prompt alone is wanted, for its probabilities."""
+        return bool(self.echo) and (self.max_completion_tokens or self.max_tokens) == 0
 
     @property
     def num_logprobs(self) -> int | None:

@@ -1,13 +1,17 @@
 """One growing answer: the text that may be shown, and the reason why it ends."""
 
+from collections import deque
 from collections.abc import Callable, Collection
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
+import numpy as np
+
+from openledger_protocol.errors import MalformedError
 from openledger_protocol.inference import FinishReason, TokenLogprob
 
-from .backend import Drawn
+from .backend import Drawn, Profile, Words
 from .frames import StepTokens, Submit
 from .grammar import Grammar, Grammars
 from .sequence import Sequence
@@ -93,6 +97,13 @@ class Live:
 
     answer: AnswerText
     grammar: Grammar | None
+    forced: deque[int] = field(default_factory=deque)  # tokens of a scored prompt that are still to be drawn
+    scored: list[TokenLogprob] = field(default_factory=list)  # those that were drawn
+
+    def take_forced(self, drawn: Drawn) -> None:
+        """Take the next token of a scored prompt, which is no part of the answer."""
+        assert drawn.token == self.forced.popleft(), "no other token was allowed"
+        self.scored += _logprobs(drawn)
 
     def take(self, token_id: int) -> Text:
         """Take one token and return a function that makes the text to show."""
@@ -122,7 +133,7 @@ class AnswerSetup:
             end_ids=self.end_ids,
             max_tokens=sampling.max_tokens,
         )
-        live = Live(answer=answer, grammar=self._grammar(command))
+        live = Live(answer=answer, grammar=self._grammar(command), forced=deque(forced_ids(command)))
         for token_id in command.resumed_ids:
             live.take(token_id)()  # its text was already sent
         return live
@@ -149,13 +160,12 @@ class Pushed:
     drawn: Drawn
     text: Text
     reason: FinishReason | None
+    scored: tuple[TokenLogprob, ...] = ()  # of the prompt, with the answer's first token
 
     @property
     def logprobs(self) -> tuple[TokenLogprob, ...]:
-        """The token's probability, if it was requested."""
-        if self.drawn.logprob is None:
-            return ()
-        return (TokenLogprob(id=self.drawn.token, logprob=self.drawn.logprob, top=self.drawn.top),)
+        """The token's probability, if it was requested, after those of a scored prompt."""
+        return self.scored + _logprobs(self.drawn)
 
 
 def step_tokens(pushed: Items[Pushed]) -> StepTokens:
@@ -170,11 +180,44 @@ def step_tokens(pushed: Items[Pushed]) -> StepTokens:
     )
 
 
+def _logprobs(drawn: Drawn) -> tuple[TokenLogprob, ...]:
+    return () if drawn.logprob is None else (TokenLogprob(id=drawn.token, logprob=drawn.logprob, top=drawn.top),)
+
+
+def forced_ids(command: Submit) -> tuple[int, ...]:
+    """The tokens of a prompt to score, which are drawn one by one as if they were the answer.
+
+    Only drawn tokens have probabilities. So the prompt is its first token, and each further one is the only token
+    that may be drawn; this costs a step a token, and no backend needs to know. A resumed answer has been scored.
+    """
+    return command.prompt_ids[1:] if command.scores_prompt and not command.resumed_ids else ()
+
+
+def check_scores(command: Submit, profile: Profile) -> None:
+    """Require a backend that can score a prompt, if the command says so.
+
+    Raises:
+        MalformedError: a server draws the tokens, so none can be forced.
+    """
+    if command.scores_prompt and profile.schedules_itself:
+        raise MalformedError(
+            f"the backend {profile.backend} gives no probabilities of the prompt's tokens: leave out echo or "
+            'logprobs, or set [inference] backend to "torch_lora"'
+        )
+
+
+def only(token_id: int, vocab_size: int) -> Words:
+    """The mask that allows one token."""
+    words = np.zeros(-(-vocab_size // 32), np.uint32)
+    words[token_id // 32] = np.uint32(1 << token_id % 32)
+    return words
+
+
 def sequence_of(command: Submit) -> Sequence:
     """The scheduler's sequence for a command."""
     return Sequence(
         sequence_id=command.sequence_id,
-        prompt_ids=command.prompt_ids,
+        prompt_ids=command.prompt_ids[: len(command.prompt_ids) - len(forced_ids(command))],
         sampling=command.sampling,
         adapter=command.adapter,
         payer=command.payer,

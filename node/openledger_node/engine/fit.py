@@ -1,24 +1,25 @@
 """Checks whether a sequence can run here at all, and whether an error means that memory is exhausted."""
 
+from collections.abc import Sequence as Items
+
 from openledger_protocol.errors import AdapterRefusedError, RequestTooLongError
 
 from .backend import BLOCK_TOKENS, Profile
 from .blocks import blocks_for
-from .sequence import Sequence
 
 
-def check_fits(sequence: Sequence, profile: Profile) -> None:
+def check_fits(prompt_ids: Items[int], max_tokens: int, profile: Profile) -> None:
     """Require that a sequence could run if it had the engine to itself.
 
     Raises:
         AdapterRefusedError: its prompt was tokenised for another base.
         RequestTooLongError: it may need more KV cache than there is.
     """
-    if max(sequence.prompt_ids) >= profile.vocab_size:
+    if max(prompt_ids) >= profile.vocab_size:
         raise AdapterRefusedError(
             "the prompt has a token that the base does not: its tokenizer belongs to another base"
         )
-    num_tokens = len(sequence.prompt_ids) + sequence.sampling.max_tokens - 1  # the last token is drawn but never run
+    num_tokens = len(prompt_ids) + max_tokens - 1  # the last token is drawn but never run
     if profile.num_blocks and blocks_for(num_tokens) > profile.num_blocks:
         raise RequestTooLongError(
             f"prompt and answer may take {blocks_for(num_tokens)} blocks of {BLOCK_TOKENS} tokens, the KV cache has "

@@ -40,6 +40,7 @@ class Submit:
     adapter: AdapterSource | None
     payer: str = ""  # the turn is charged to this payer; empty: this machine's owner
     num_allowed: int | None = None  # tokens of the answer that may be computed before `Allow`; None: all
+    scores_prompt: bool = False  # the first token's logprobs begin with those of the prompt after its first token
     grammar: str = ""  # Lark text that the answer must fit, instead of the schema in `sampling`
     num_prefix: int = 0  # the last ids of the prompt that are the answer's beginning, by another node
 
@@ -225,7 +226,7 @@ class EngineChunk:
     sequence_id: str
     text: str
     ids: tuple[int, ...]
-    logprobs: tuple[TokenLogprob, ...] = ()  # of `ids`, if they were requested
+    logprobs: tuple[TokenLogprob, ...] = ()  # of `ids`, if they were requested; see also `Submit.scores_prompt`
 
 
 def unfold(step: StepTokens) -> Iterator[EngineChunk | Finished]:

@@ -77,7 +77,7 @@ class Nano:
         except MalformedError:
             ids = self._tokenizer.render(prompt)
         sequence = Sequence(sequence_id=name, prompt_ids=ids, sampling=sampling, adapter=adapter)
-        check_fits(sequence, self._backend.profile)
+        check_fits(sequence.prompt_ids, sequence.sampling.max_tokens, self._backend.profile)
         decoder, end_ids = self._tokenizer.decoder(), self._backend.profile.end_ids
         self._texts[name] = AnswerText(decoder=decoder, stop=(), end_ids=end_ids, max_tokens=sampling.max_tokens)
         self.answers[name] = ""

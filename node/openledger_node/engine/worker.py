@@ -21,7 +21,7 @@ from openledger_protocol.primitives import AdapterId
 from ..errors import NodeError
 from ..models.bases import check_base
 from ..plugs import load_plug
-from .answer import AnswerSetup, Live, Pushed, sequence_of, step_tokens
+from .answer import AnswerSetup, Live, Pushed, check_scores, only, sequence_of, step_tokens
 from .backend import Backend, Drawn, Mask, Words
 from .faults import device_error_of
 from .fit import check_fits
@@ -142,7 +142,8 @@ class Worker:
         assert command.sequence_id not in self._live, "the daemon submits a sequence once to each engine"
         sequence = sequence_of(command)
         try:
-            check_fits(sequence, self._backend.profile)
+            check_fits(command.prompt_ids, command.sampling.max_tokens, self._backend.profile)
+            check_scores(command, self._backend.profile)
             live = self._setup.live(command)
         except ProtocolError as error:
             self._refused(command.sequence_id, error)
@@ -161,23 +162,31 @@ class Worker:
         if stepped.drawn:
             self._meter.note(time.monotonic(), len(stepped.drawn))
         grown = [one.sequence_id for one in stepped.grown if one.sequence_id in self._live]
-        if pushed := [self._push(sequence_id, stepped.drawn) for sequence_id in grown]:
+        if pushed := [one for sequence_id in grown if (one := self._push(sequence_id, stepped.drawn))]:
             self._link.post(partial(step_tokens, pushed))  # its texts are made while the next step computes
         # NOTE: no beat while only LATER comes: a server that hangs must look like a freeze.
         self._is_moving = bool(stepped.rows)
         return stepped.has_run
 
-    def _push(self, sequence_id: str, drawn: dict[str, Drawn]) -> Pushed:
-        """Add a sequence's token to its answer, which may end with it."""
+    def _push(self, sequence_id: str, drawn: dict[str, Drawn]) -> Pushed | None:
+        """Add a sequence's token to its answer, which may end with it; None for a token of a scored prompt."""
         live, token = self._live[sequence_id], drawn[sequence_id]
+        if live.forced:
+            live.take_forced(token)
+            return None
         text = live.take(token.token)
+        scored, live.scored = tuple(live.scored), []
         if live.answer.finish_reason:
             self._drop(sequence_id)
-        return Pushed(sequence_id=sequence_id, drawn=token, text=text, reason=live.answer.finish_reason)
+        reason = live.answer.finish_reason
+        return Pushed(sequence_id=sequence_id, drawn=token, text=text, reason=reason, scored=scored)
 
     def _allowed(self, sequence_id: str) -> Mask | None:
-        """Tokens that a sequence's grammar allows next; None if it has no grammar."""
-        grammar = self._live[sequence_id].grammar
+        """Tokens that a sequence's grammar or scored prompt allows next; None: all."""
+        live = self._live[sequence_id]
+        if live.forced:
+            return Mask(partial(only, live.forced[0], self._backend.profile.vocab_size))
+        grammar = live.grammar
         return Mask(partial(self._words, sequence_id, grammar)) if grammar else None
 
     def _words(self, sequence_id: str, grammar: Grammar) -> Words | None:

@@ -15,7 +15,7 @@ from openledger_protocol.primitives import BASE_ONLY, RequestId
 from ..errors import ChainError
 from ..ledger.jobs import Job
 from ..ledger.ledger import Ledger
-from ..serving.admission import Admitted
+from ..serving.admission import Admitted, prompt_ids_of
 from ..serving.answer_parts import AnswerFormat, answer_format
 from ..serving.idle_count import IdleCount
 from ..serving.measures import Served
@@ -175,6 +175,16 @@ class Router:
     def spell(self, token_id: int) -> tuple[str, bytes | None]:
         """The text of a token and its bytes; None: the token has no text."""
         return self._serving.tokenizer.spell(token_id)
+
+    async def prompt_ids(self, request: InferenceRequest) -> tuple[int, ...]:
+        """The token ids of a request's prompt.
+
+        Raises:
+            UnknownModelError: neither this machine nor the network has its model.
+            MalformedError: the base's chat template refuses the conversation.
+        """
+        await self.find_model(request.model)
+        return await trio.to_thread.run_sync(prompt_ids_of, self._serving.tokenizer, request)
 
     def answer_format(self, request: InferenceRequest) -> AnswerFormat:
         """The format of the answer to a request, whoever gives it, because every seller has the same base."""

@@ -1,7 +1,7 @@
 """Admission of requests: pure checks, each with its own refusal."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from openledger_protocol.errors import (
@@ -88,6 +88,23 @@ def render(
     return prompt_ids + tokenizer.encode(prefix) if prefix else prompt_ids
 
 
+def prompt_ids_of(tokenizer: Tokenizer, request: InferenceRequest) -> tuple[int, ...]:
+    """The canonical ids of a request's prompt, or those that it came with."""
+    return request.prompt_ids or render(tokenizer, request.prompt, request.prefix, request.tooling, request.thinking)
+
+
+def check_known(ids: Sequence[int], vocab_size: int) -> None:
+    """Require that a prompt's ids are tokens of the base.
+
+    Raises:
+        MalformedError: one is not.
+    """
+    if ids and max(ids) >= vocab_size:
+        raise MalformedError(
+            f"prompt has the token id {max(ids)}, and the base has {vocab_size} tokens", param="prompt"
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """A request as the engine takes it."""
@@ -103,7 +120,9 @@ def prepare(tokenizer: Tokenizer, profile: Profile | None, request: InferenceReq
     Raises:
         MalformedError: the base's chat template refuses it, or this backend can't follow the grammar.
     """
-    prompt_ids = render(tokenizer, request.prompt, request.prefix, request.tooling, request.thinking)
+    prompt_ids = prompt_ids_of(tokenizer, request)
+    if profile:
+        check_known(request.prompt_ids, profile.vocab_size)
     num_prefix = len(tokenizer.encode(request.prefix)) if request.prefix else 0
     grammar = grammar_of(request, tokenizer.style.with_thinking(request.thinking), tokenizer.added_id)
     if profile and profile.draws_elsewhere:
@@ -167,6 +186,7 @@ class Admitted:
             adapter=self.source,
             payer=self.payer,
             num_allowed=self.num_allowed,
+            scores_prompt=self.request.scores_prompt,
             grammar=self.grammar,
             num_prefix=self.num_prefix,
         )

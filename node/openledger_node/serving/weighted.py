@@ -58,6 +58,10 @@ def check_for_sale(request: InferenceRequest) -> None:
     """
     if request.adapters:
         raise MalformedError(f"{PARAM} is for adapters on this machine: a receipt names one adapter", param=PARAM)
+    if request.prompt_ids:
+        raise MalformedError(
+            "a prompt of token ids is for models on this machine: send this one as text", param="prompt"
+        )
     if request.thinking is not None:
         raise MalformedError(
             "reasoning is turned on or off by this machine's own engine only, and this model is not on it",

@@ -119,7 +119,6 @@ def test_embeddings_are_refused_in_words(client: openai.OpenAI) -> None:
 
 def test_what_is_not_there_is_not_found(client: openai.OpenAI) -> None:
     for call in (
-        lambda: client.responses.create(model="fake", input="x"),
         lambda: client.moderations.create(input="x"),
         lambda: client.images.generate(prompt="x"),
         lambda: client.files.list(),

@@ -42,6 +42,8 @@ def test_nothing_that_is_drawn_from_the_description_makes_the_api_fail(node: Nod
         (httpx.Response(404, json={"detail": "Not Found"}), "an error in another format"),
         (httpx.Response(400, json={"error": {"message": "x", "type": "y"}}), "an error with missing fields"),
         (httpx.Response(400, json={"error": {"message": "x", "type": "y", "param": None, "code": "z"}}), ""),
+        (httpx.Response(400, json={"type": "error", "error": {"type": "x", "message": "y"}}), ""),
+        (httpx.Response(400, json={"type": "error", "error": {"message": "y"}}), "an error with missing fields"),
         (httpx.Response(200, text="anything"), ""),
     ],
 )

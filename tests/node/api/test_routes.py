@@ -9,6 +9,7 @@ import pytest
 from support.apis import BODY_BYTES_MAX, HOST, KEY, PORT, Api, open_api
 
 from openledger_node.api import guard
+from openledger_node.api.errors import is_anthropic
 from openledger_node.api.guard import OPEN_PATHS
 from openledger_node.api.page import TOKEN_HEADER
 
@@ -27,6 +28,8 @@ WRONG_KEYS: list[dict[str, str]] = [
     {"X-Api-Key": KEY},
     {"Cookie": f"openledger-{PORT}={KEY}"},
 ]
+METHOD_REFUSED = {False: ("code", "method_not_allowed"), True: ("type", "invalid_request_error")}
+"""A field of the refusal in OpenAI's form, and in Anthropic's."""
 
 
 @pytest.fixture
@@ -56,7 +59,7 @@ async def test_the_walk_sees_the_api_the_page_and_the_operators_routes(api: Api)
 async def test_nothing_but_health_and_the_shell_is_open(api: Api, client: httpx.AsyncClient) -> None:
     for method, path in api.routes():
         for headers in WRONG_KEYS:
-            if not is_open(method, path, api):
+            if not is_open(method, path, api) and not (is_anthropic(path) and "X-Api-Key" in headers):
                 response = await client.request(method, path, headers=headers)
                 assert response.status_code == 401, (method, path, headers)
                 assert response.headers["WWW-Authenticate"] == "Bearer"
@@ -80,7 +83,8 @@ async def test_methods_that_no_route_has_are_refused_behind_the_guard(api: Api, 
                 if not path.startswith("/operator"):
                     response = await client.request(method, path, headers=api.key)
                     assert response.status_code == 405, (method, path)
-                    assert method == "HEAD" or response.json()["error"]["code"] == "method_not_allowed"
+                    name, value = METHOD_REFUSED[is_anthropic(path)]
+                    assert method == "HEAD" or response.json()["error"][name] == value
 
 
 async def test_no_answer_invites_a_page_from_elsewhere(api: Api, client: httpx.AsyncClient) -> None:
@@ -211,8 +215,22 @@ async def test_a_length_over_the_bound_is_refused_unread(client: httpx.AsyncClie
     assert response.json()["error"]["code"] == "body_too_large"
 
 
+async def test_anthropics_routes_take_its_header_and_no_others_do(client: httpx.AsyncClient, api: Api) -> None:
+    paths = sorted({path for method, path in api.routes() if method == "POST" and is_anthropic(path)})
+    assert paths == ["/v1/messages", "/v1/messages/count_tokens"]
+    for path in paths:
+        for headers, status in ({"X-Api-Key": KEY}, 400), ({"X-Api-Key": KEY[1:]}, 401), ({}, 401):
+            response = await client.post(path, headers=headers, json={})
+            assert response.status_code == status
+            assert response.json()["type"] == "error"
+        both = {"X-Api-Key": KEY, "Authorization": "Bearer wrong"}
+        assert (await client.post(path, headers=both, json={})).status_code == 401
+    for path in ("/v1/models", "/v1/messagesx", "/v1/chat/completions", "/operator/status", "/v1/messages/../models"):
+        assert (await client.get(path, headers={"X-Api-Key": KEY})).status_code == 401, path
+
+
 async def test_no_route_is_a_404_in_openais_form(client: httpx.AsyncClient, api: Api) -> None:
-    response = await client.get("/v1/responses", headers=api.key)
+    response = await client.get("/v1/threads", headers=api.key)
     assert response.status_code == 404
     assert response.json()["error"]["code"] == "unknown_url"
 

@@ -1,0 +1,240 @@
+"""Requests of OpenAI's Responses API as requests of this node, which keeps no response.
+
+Each request holds its whole conversation, so fields that point to something kept are refused.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.inference import (
+    InferenceRequest,
+    Message,
+    Role,
+    SamplingParams,
+    Tool,
+    ToolCall,
+    Tooling,
+    check_messages,
+    check_sampling,
+    check_tooling,
+)
+from openledger_protocol.primitives import check_text
+
+from ..chat import NO_PARAMETERS
+from ..exchange import draw_request_id
+from ..reasoning import reasoning_wish
+from ..request_fields import ANY_OBJECT, UINT64, compact_json
+
+Item = dict[str, Any]
+
+DEFAULT_MAX_TOKENS = 4096
+"""The answer's length if the request names none; less if the prompt leaves less room."""
+
+KEEPS_NOTHING = "this node keeps no responses: send the whole conversation as input"
+REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
+    "background": ((None, False), "this node answers at once or in a stream"),
+    "conversation": ((None,), KEEPS_NOTHING),
+    "previous_response_id": ((None,), KEEPS_NOTHING),
+    "prompt": ((None,), "this node keeps no prompts: send the text as instructions and input"),
+}
+"""Fields that need something kept, with the values that have no effect, and the remedy."""
+
+ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+TEXT_PARTS = ("input_text", "output_text", "text")
+LOGPROBS = "message.output_text.logprobs"
+
+
+class ResponsesBody(BaseModel):
+    """`POST /v1/responses`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str
+    input: str | list[Item] = Field(min_length=1)
+    instructions: str | None = None
+    include: list[str] | None = None
+    max_output_tokens: int | None = Field(default=None, ge=1)
+    metadata: dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning: dict[str, Any] | None = None
+    seed: int | None = None  # of this node; OpenAI's has none
+    store: bool | None = None  # accepted, but nothing is kept, and the answer says so
+    stream: bool = False
+    temperature: float | None = None
+    text: dict[str, Any] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = None
+    top_logprobs: int | None = None
+    top_p: float | None = None
+    truncation: str | None = None
+    user: str | None = None
+
+
+def request_from_responses(body: ResponsesBody, *, seed: int) -> InferenceRequest:
+    """Read a request.
+
+    Raises:
+        MalformedError: a field is out of bounds, or not served.
+    """
+    _refuse_kept(body.model_extra or {})
+    sampling = SamplingParams(
+        max_tokens=body.max_output_tokens or DEFAULT_MAX_TOKENS,
+        seed=(seed if body.seed is None else body.seed) & UINT64,
+        temperature=1.0 if body.temperature is None else body.temperature,
+        top_p=1.0 if body.top_p is None else body.top_p,
+        json_schema=_json_schema((body.text or {}).get("format")),
+    )
+    return InferenceRequest(
+        request_id=draw_request_id(),
+        model=check_text(body.model),
+        prompt=check_messages(conversation(body)),
+        sampling=check_sampling(sampling),
+        tooling=tooling_of(body),
+        thinking=reasoning_wish(body.reasoning),
+    )
+
+
+def _refuse_kept(extra: dict[str, Any]) -> None:
+    for name, (harmless, remedy) in REFUSED.items():
+        if extra.get(name) not in harmless:
+            raise MalformedError(f"{name!r} is not supported, because {remedy}", param=name)
+
+
+# ---- The conversation.
+
+
+def conversation(body: ResponsesBody) -> tuple[Message, ...]:
+    """The turns of a request: its instructions and all system messages at the start become one turn.
+
+    Raises:
+        MalformedError: an item is of a kind that is not served.
+    """
+    found: list[Message] = [Message(role="system", content=body.instructions)] if body.instructions else []
+    items: list[Item] = [{"role": "user", "content": body.input}] if isinstance(body.input, str) else body.input
+    for number, item in enumerate(items):
+        turn = _turn(item, f"input[{number}]")
+        if turn is None:
+            continue
+        if found and _belong_together(found[-1], turn):
+            turn = _joined(found.pop(), turn)
+        found.append(turn)
+    if not found:
+        raise MalformedError("input has no message", param="input")
+    return tuple(found)
+
+
+def _turn(item: Item, where: str) -> Message | None:
+    """The turn of one item; None for reasoning, which chat templates leave out of earlier turns."""
+    kind = item.get("type") or "message"
+    match {**item, "type": kind}:
+        case {"type": "message", "role": str(role), "content": content} if role in ROLES:
+            return Message(role=ROLES[role], content=_text(content, where))
+        case {"type": "function_call", "call_id": str(call_id), "name": str(name), "arguments": str(arguments)}:
+            call = ToolCall(id=call_id, name=name, arguments=arguments)
+            return Message(role="assistant", content="", tool_calls=(call,))
+        case {"type": "function_call_output", "call_id": str(call_id), "output": output}:
+            return Message(role="tool", content=_text(output, where), tool_call_id=call_id)
+        case {"type": "reasoning"}:
+            return None
+        case {"type": "item_reference"}:
+            raise MalformedError(
+                f"{where}: an item_reference is not supported, because {KEEPS_NOTHING}", param="input"
+            )
+        case {"type": "message" | "function_call" | "function_call_output"}:
+            raise MalformedError(f"{where}: a field of this {kind} is missing or has a wrong type", param="input")
+    raise MalformedError(f"{where}: items of type {kind!r} are not supported", param="input")
+
+
+def _text(content: Any, where: str) -> str:
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise MalformedError(f"{where}: its content must be a text or a list of parts", param="input")
+    return "\n".join(_part_texts(content, where))
+
+
+def _part_texts(parts: list[Any], where: str) -> Iterator[str]:
+    for part in parts:
+        match part:
+            case {"type": kind, "text": str(text)} if kind in TEXT_PARTS:
+                yield text
+            case {"type": "refusal", "refusal": str(text)}:
+                yield text
+            case _:
+                kind = part.get("type") if isinstance(part, dict) else None
+                raise MalformedError(f"{where}: parts of type {kind!r} are not supported", param="input")
+
+
+def _belong_together(last: Message, turn: Message) -> bool:
+    """Return True for a call that follows the text or the calls of the same turn, and for system texts in a row."""
+    if turn.role == "system":
+        return last.role == "system"
+    return last.role == "assistant" and bool(turn.tool_calls)
+
+
+def _joined(last: Message, turn: Message) -> Message:
+    content = "\n\n".join(each for each in (last.content, turn.content) if each)
+    return Message(role=turn.role, content=content, tool_calls=last.tool_calls + turn.tool_calls)
+
+
+# ---- Tools and the form of the answer.
+
+
+def tooling_of(body: ResponsesBody) -> Tooling | None:
+    """The functions that a request offers, and how they must be used.
+
+    Raises:
+        MalformedError: a tool is one that OpenAI's own servers run, or out of bounds.
+    """
+    choice, name = _choice(body.tool_choice)
+    if not body.tools:
+        if choice == "required":
+            raise MalformedError("tool_choice needs tools", param="tool_choice")
+        return None
+    return check_tooling(
+        Tooling(
+            tools=tuple(_tool(tool) for tool in body.tools),
+            choice=choice,
+            name=name,
+            parallel=body.parallel_tool_calls is not False,
+        )
+    )
+
+
+def _choice(choice: str | dict[str, Any] | None) -> tuple[Any, str]:
+    match choice:
+        case None:
+            return "auto", ""
+        case "auto" | "none" | "required":
+            return choice, ""
+        case {"type": "function", "name": str(name)}:
+            return "required", name
+    raise MalformedError("tool_choice must be auto, none, required or a function of tools", param="tool_choice")
+
+
+def _tool(tool: dict[str, Any]) -> Tool:
+    match tool:
+        case {"type": "function", "name": str(name)}:
+            return Tool(
+                name=name,
+                description=str(tool.get("description") or ""),
+                parameters=compact_json(tool["parameters"]) if tool.get("parameters") else NO_PARAMETERS,
+            )
+    raise MalformedError(
+        f"tools of type {tool.get('type')!r} are not supported: this node runs no tools, so offer functions",
+        param="tools",
+    )
+
+
+def _json_schema(form: dict[str, Any] | None) -> str | None:
+    match form:
+        case None | {"type": "text"}:
+            return None
+        case {"type": "json_object"}:
+            return ANY_OBJECT
+        case {"type": "json_schema", "schema": dict(schema)}:
+            return compact_json(schema)
+    raise MalformedError("text.format must be text, json_object, or json_schema with a schema in it", param="text")

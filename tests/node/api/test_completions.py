@@ -1,0 +1,127 @@
+"""`/v1/completions` as evaluation harnesses and batch clients use it: several prompts, token ids, and echoes."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from support.processes.nodes import Node
+
+from openledger_node.api.completions import CHOICES_MAX
+from openledger_node.api.logprobs import CompletionLogprobs
+from openledger_node.engine.tokenizer import ByteTokenizer
+from openledger_protocol.inference import TokenLogprob
+
+IDS = [[*b"the sea"], [*b"a harbour..."]]
+TEXTS = ["the sea", "a harbour..."]
+
+
+def post(node: Node, **body: Any) -> httpx.Response:
+    content = {"model": "fake", "max_tokens": 6, "temperature": 0, **body}
+    return httpx.post(f"{node.url}/v1/completions", headers=node.headers, json=content, timeout=30)
+
+
+def choices(node: Node, **body: Any) -> list[dict[str, Any]]:
+    response = post(node, **body)
+    assert response.is_success, response.text
+    found: list[dict[str, Any]] = response.json()["choices"]
+    assert [choice["index"] for choice in found] == list(range(len(found)))
+    return found
+
+
+def streamed(node: Node, **body: Any) -> list[dict[str, Any]]:
+    """The choices that a stream adds up to."""
+    events = [line[6:] for line in post(node, stream=True, **body).text.split("\n") if line.startswith("data: ")]
+    assert events.pop() == "[DONE]"
+    added: dict[int, dict[str, Any]] = {}
+    for event in events:
+        for piece in json.loads(event)["choices"]:
+            whole = added.setdefault(piece["index"], {"text": "", "logprobs": {}})
+            whole["text"] += piece["text"]
+            whole["finish_reason"] = piece["finish_reason"]
+            for name, items in (piece["logprobs"] or {}).items():
+                whole["logprobs"].setdefault(name, []).extend(items)
+    return [added[index] for index in sorted(added)]
+
+
+def test_a_list_of_prompts_is_answered_in_its_order(node: Node) -> None:
+    alone = [choices(node, prompt=text)[0]["text"] for text in TEXTS]
+    assert [choice["text"] for choice in choices(node, prompt=TEXTS)] == alone
+    assert [choice["text"] for choice in streamed(node, prompt=TEXTS)] == alone
+
+
+def test_prompts_may_be_token_ids(node: Node) -> None:
+    alone = [choices(node, prompt=text)[0]["text"] for text in TEXTS]
+    assert [choice["text"] for choice in choices(node, prompt=IDS)] == alone
+    assert choices(node, prompt=IDS[0])[0]["text"] == alone[0]
+
+
+def test_each_prompt_has_n_answers(node: Node) -> None:
+    asked: dict[str, Any] = {"temperature": 1, "seed": 3}
+    by_prompt = [choices(node, prompt=text, n=2, **asked) for text in TEXTS]
+    texts = [choice["text"] for found in by_prompt for choice in found]
+    assert [choice["text"] for choice in choices(node, prompt=TEXTS, n=2, **asked)] == texts
+
+
+@pytest.mark.parametrize("prompt", [TEXTS, IDS])
+def test_echo_begins_with_the_prompt(node: Node, prompt: Any) -> None:
+    plain = [choice["text"] for choice in choices(node, prompt=TEXTS)]
+    expected = [text + answer for text, answer in zip(TEXTS, plain, strict=True)]
+    assert [choice["text"] for choice in choices(node, prompt=prompt, echo=True)] == expected
+    assert [choice["text"] for choice in streamed(node, prompt=prompt, echo=True)] == expected
+
+
+@pytest.mark.parametrize("prompt", [TEXTS, IDS])
+def test_echo_with_logprobs_scores_the_prompt(node: Node, prompt: Any) -> None:
+    plain = choices(node, prompt=TEXTS, logprobs=1)
+    whole = choices(node, prompt=prompt, logprobs=1, echo=True)
+    for choice, text, answer in zip(whole, TEXTS, plain, strict=True):
+        listed = choice["logprobs"]
+        assert "".join(listed["tokens"]) == choice["text"] == text + answer["text"]
+        assert listed["token_logprobs"][0] is listed["top_logprobs"][0] is None
+        assert all(chance < 0 for chance in listed["token_logprobs"][1:])
+        assert all(len(top) >= 1 for top in listed["top_logprobs"][1:])
+        assert listed["text_offset"] == list(range(len(choice["text"])))
+        assert listed["token_logprobs"][len(text) :] == answer["logprobs"]["token_logprobs"]
+    assert [
+        {**each, "index": number} for number, each in enumerate(streamed(node, prompt=prompt, logprobs=1, echo=True))
+    ] == whole
+
+
+def test_no_answer_at_all_scores_the_prompt_alone(node: Node) -> None:
+    for found in (choices, streamed):
+        (choice,) = found(node, prompt=TEXTS[0], max_tokens=0, logprobs=0, echo=True)
+        assert (choice["text"], choice["finish_reason"]) == (TEXTS[0], "length")
+        assert choice["logprobs"]["tokens"] == list(TEXTS[0])
+
+
+def test_a_likelihood_counts_tokens_from_both_ends() -> None:
+    """Harnesses cut a context's tokens from the front and one answered token from the end, also if it is no text."""
+    written = CompletionLogprobs(ByteTokenizer().spell, [*b"ab"])
+    first = written.of([TokenLogprob(id=ord("b"), logprob=-1.0), TokenLogprob(id=ByteTokenizer.end_id, logprob=-2.0)])
+    assert first["tokens"] == ["a", "b", "<end>"]
+    assert first["token_logprobs"] == [None, -1.0, -2.0]
+    assert first["text_offset"] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({"prompt": []}, "1 to 128 answers"),
+        ({"prompt": ["a"] * (CHOICES_MAX + 1)}, "1 to 128 answers"),
+        ({"prompt": [[]]}, "list of token ids that is empty"),
+        ({"prompt": [-1]}, "prompt"),
+        ({"prompt": [1 << 40]}, "prompt"),
+        ({"prompt": ["a", [1]]}, "prompt"),
+        ({"prompt": [99, 300]}, "the token id 300, and the base has 257"),
+        ({"prompt": [99, 300], "echo": True, "logprobs": 0}, "the token id 300"),
+        ({"prompt": "a", "echo": True, "logprobs": 1, "frequency_penalty": 1}, "penalties"),
+        ({"prompt": "a", "best_of": 2}, "'best_of'"),
+        ({"prompt": "a", "suffix": "b"}, "'suffix'"),
+    ],
+    ids=str,
+)
+def test_what_is_not_served_is_refused_by_name(node: Node, body: dict[str, Any], named: str) -> None:
+    response = post(node, **body)
+    assert response.status_code == 400
+    assert named in response.text

@@ -1,0 +1,201 @@
+"""OpenAI's Responses: what its items become, and events that OpenAI's own client and its types accept."""
+
+import json
+from typing import Any
+
+import pytest
+from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import TypeAdapter
+from support.answered import FakeExchange
+
+from openledger_node.api.dialects.responses_answer import ResponseWriter
+from openledger_node.api.dialects.responses_request import ResponsesBody, request_from_responses
+from openledger_node.serving.answer_parts import Part, ReasoningPart, TextPart, ToolCallArguments, ToolCallStart
+from openledger_protocol.errors import MalformedError, UnavailableError
+from openledger_protocol.inference import InferenceRequest, Message, Tool, ToolCall, Tooling
+
+WEATHER: dict[str, Any] = {
+    "type": "function",
+    "name": "weather",
+    "description": "The weather of a place.",
+    "parameters": {"type": "object", "properties": {"place": {"type": "string"}}},
+    "strict": True,
+}
+PARAMETERS = '{"type":"object","properties":{"place":{"type":"string"}}}'
+EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+
+
+def body(**fields: Any) -> ResponsesBody:
+    return ResponsesBody.model_validate({"model": "fake", "input": "Hello", **fields})
+
+
+def read(**fields: Any) -> InferenceRequest:
+    return request_from_responses(body(**fields), seed=7)
+
+
+def test_items_become_turns() -> None:
+    said = read(
+        instructions="Be brief.",
+        input=[
+            {"role": "developer", "content": "In French."},
+            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "a"}]},
+            {"type": "reasoning", "id": "rs_1", "summary": []},
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "I look."}]},
+            {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": '{"place":"Øst"}'},
+            {"type": "function_call", "call_id": "c2", "name": "weather", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c1", "output": "rain"},
+            {"type": "function_call_output", "call_id": "c2", "output": [{"type": "input_text", "text": "sun"}]},
+            {"role": "user", "content": "And now?"},
+        ],
+    )
+    assert said.prompt == (
+        Message(role="system", content="Be brief.\n\nIn French."),
+        Message(role="user", content="a"),
+        Message(
+            role="assistant",
+            content="I look.",
+            tool_calls=(
+                ToolCall(id="c1", name="weather", arguments='{"place":"Øst"}'),
+                ToolCall(id="c2", name="weather", arguments="{}"),
+            ),
+        ),
+        Message(role="tool", content="rain", tool_call_id="c1"),
+        Message(role="tool", content="sun", tool_call_id="c2"),
+        Message(role="user", content="And now?"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        (None, {}),
+        ("none", {"choice": "none"}),
+        ("required", {"choice": "required"}),
+        ({"type": "function", "name": "weather"}, {"choice": "required", "name": "weather"}),
+    ],
+)
+def test_functions_and_their_choice(choice: Any, expected: dict[str, Any]) -> None:
+    tool = Tool(name="weather", description="The weather of a place.", parameters=PARAMETERS)
+    assert read(tools=[WEATHER], tool_choice=choice).tooling == Tooling(tools=(tool,), **expected)
+    assert read(tools=[WEATHER], parallel_tool_calls=False).tooling == Tooling(tools=(tool,), parallel=False)
+
+
+def test_the_form_of_the_answer_is_a_schema() -> None:
+    form = {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": True}
+    assert read(text={"format": form}).sampling.json_schema == '{"type":"object"}'
+    assert read(text={"format": {"type": "text"}, "verbosity": "low"}).sampling.json_schema is None
+    assert (read(reasoning={"effort": "none"}).thinking, read(reasoning={"effort": "high"}).thinking) == (False, None)
+    assert read(max_output_tokens=5).sampling.max_tokens == 5
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"previous_response_id": "resp_1"}, "'previous_response_id'.*send the whole conversation"),
+        ({"conversation": "conv_1"}, "'conversation'"),
+        ({"background": True}, "'background'"),
+        ({"prompt": {"id": "pmpt_1"}}, "'prompt'"),
+        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "item_reference"),
+        ({"input": [{"type": "web_search_call", "id": "ws_1"}]}, "'web_search_call'"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]}, "'input_image'"),
+        ({"input": [{"role": "tool", "content": "x"}]}, "of this message"),
+        ({"input": [{"type": "reasoning", "id": "rs_1", "summary": []}]}, "input has no message"),
+        ({"tools": [{"type": "web_search"}]}, "'web_search'.*offer functions"),
+        ({"tools": [WEATHER], "tool_choice": {"type": "file_search"}}, "tool_choice must be"),
+        ({"tool_choice": "required"}, "tool_choice needs tools"),
+        ({"text": {"format": {"type": "grammar"}}}, "text.format"),
+        ({"temperature": 9}, "temperature"),
+        ({"reasoning": {"effort": "some"}}, "reasoning must be one of"),
+    ],
+    ids=str,
+)
+def test_what_is_not_served_is_refused_by_name(fields: dict[str, Any], named: str) -> None:
+    with pytest.raises(MalformedError, match=named):
+        read(**fields)
+
+
+# ---- The answer.
+
+CALLS: list[Part] = [
+    ToolCallStart(index=0, id="call_1", name="weather"),
+    ToolCallArguments(index=0, text='{"place":'),
+    ToolCallArguments(index=0, text='"Øst"}'),
+    ToolCallStart(index=1, id="call_2", name="weather"),
+    ToolCallArguments(index=1, text="{}"),
+]
+TEXT: list[Part] = [TextPart("I "), TextPart("look.")]
+BEGIN = ["created", "in_progress"]
+TEXT_EVENTS = [
+    *["output_item.added", "content_part.added", "output_text.delta", "output_text.delta"],
+    *["output_text.done", "content_part.done", "output_item.done"],
+]
+REASONING_EVENTS = [
+    *["output_item.added", "content_part.added", "reasoning_text.delta"],
+    *["reasoning_text.done", "content_part.done", "output_item.done"],
+]
+
+
+def call_events(num_deltas: int) -> list[str]:
+    deltas = ["function_call_arguments.delta"] * num_deltas
+    return ["output_item.added", *deltas, "function_call_arguments.done", "output_item.done"]
+
+
+def written(parts: list[Part], exchange: FakeExchange, **fields: Any) -> tuple[list[Any], dict[str, Any]]:
+    """The events, each of which OpenAI's own types accept, and the whole response."""
+    writer = ResponseWriter(exchange, body(**fields), created_s=1)  # type: ignore[arg-type]
+    stream = writer.begin() + b"".join(writer.write([part], ()) for part in parts) + writer.end()
+    return events_of(stream), writer.whole
+
+
+def events_of(stream: bytes) -> list[Any]:
+    events = []
+    for number, lines in enumerate(stream.decode().strip().split("\n\n")):
+        name, data = lines.split("\n")
+        event = EVENT.validate_json(data.removeprefix("data: "), strict=True)
+        assert name == f"event: {event.type}"
+        assert event.sequence_number == number
+        events.append(event)
+    return events
+
+
+@pytest.mark.parametrize(
+    ("parts", "exchange", "expected"),
+    [
+        (TEXT, FakeExchange(), [*BEGIN, *TEXT_EVENTS, "completed"]),
+        ([], FakeExchange(), [*BEGIN, "completed"]),
+        (TEXT, FakeExchange("length"), [*BEGIN, *TEXT_EVENTS, "incomplete"]),
+        (CALLS, FakeExchange("tool_calls"), [*BEGIN, *call_events(2), *call_events(1), "completed"]),
+        ([ReasoningPart("hm"), *TEXT], FakeExchange(), [*BEGIN, *REASONING_EVENTS, *TEXT_EVENTS, "completed"]),
+    ],
+)
+def test_events_come_in_openais_order(parts: list[Part], exchange: FakeExchange, expected: list[str]) -> None:
+    events, whole = written(parts, exchange, tools=[WEATHER], reasoning={"effort": "low"})
+    assert [event.type.removeprefix("response.") for event in events] == expected
+    assert events[-1].response.to_dict() == Response.model_validate(whole, strict=True).to_dict()
+    assert whole["store"] is False
+
+
+def test_a_whole_response_has_everything_that_was_streamed() -> None:
+    events, whole = written([ReasoningPart("hm"), *TEXT, *CALLS], FakeExchange("tool_calls"), store=True)
+    response = Response.model_validate(whole, strict=True)
+    assert response.output_text == "I look."
+    assert [item.type for item in response.output] == ["reasoning", "message", *["function_call"] * 2]
+    assert [item.arguments for item in response.output if item.type == "function_call"] == ['{"place":"Øst"}', "{}"]
+    assert len({item.id for item in response.output}) == 4
+    assert response.usage is not None
+    assert (response.usage.input_tokens, response.usage.output_tokens, response.usage.total_tokens) == (11, 5, 16)
+    assert response.usage.output_tokens_details.reasoning_tokens == 2
+    done = [event.item for event in events if event.type == "response.output_item.done"]
+    assert [item.to_dict() for item in done] == [item.to_dict() for item in response.output]
+
+
+def test_an_answer_that_fails_ends_with_a_failed_response() -> None:
+    writer = ResponseWriter(FakeExchange(), body(), created_s=1)  # type: ignore[arg-type]
+    stream = writer.begin() + writer.write(TEXT, ()) + writer.fail(UnavailableError("the seller went offline"))
+    last = events_of(stream)[-1]
+    assert (last.type, last.response.status, last.response.error.code) == (
+        "response.failed",
+        "failed",
+        "server_error",
+    )
+    assert json.loads(stream.decode().strip().split("\n")[-1][6:])["response"]["output"][0]["status"] == "incomplete"
