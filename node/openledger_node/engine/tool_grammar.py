@@ -5,8 +5,9 @@ named by its id, because no text matches such a token.
 """
 
 import json
+import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.inference import InferenceRequest, Tool, Tooling
@@ -14,11 +15,16 @@ from openledger_protocol.inference import InferenceRequest, Tool, Tooling
 from .chat_template import ChatStyle
 from .tool_formats import THINK_CLOSING, THINK_OPENING
 
+if TYPE_CHECKING:
+    from llguidance._lib import JsonCompileOptions
+
 CALLS_MAX: Final = 8
 """Calls of one answer at most, where several may follow each other: a weak model would never stop."""
 
-JSON_OPTIONS: Final = {"whitespace_flexible": False, "whitespace_pattern": " ?"}
+JSON_OPTIONS: "JsonCompileOptions" = {"whitespace_flexible": False, "whitespace_pattern": " ?"}
 """Allow at most one space between parts, because models that may write more sometimes never stop."""
+
+_RULE_OF_TOOL = re.compile(r"(?:args|parameter)_([0-9]+)")
 
 AddedId = Callable[[str], int | None]
 
@@ -41,6 +47,12 @@ def grammar_of(request: InferenceRequest, style: ChatStyle, added_id: AddedId) -
     return ""
 
 
+def part_of(lark: str, line: int) -> str:
+    """The part of a request that a line of its grammar, counted from 1, was made of."""
+    rule = _RULE_OF_TOOL.match(lark.splitlines()[line - 1])
+    return f"the schema of tools[{rule[1]}]" if rule else "json_schema"
+
+
 class _Lark:
     """Writes the rules of one grammar."""
 
@@ -52,8 +64,8 @@ class _Lark:
 
     def calls(self, tooling: Tooling, schema: str | None) -> str:
         """Calls, or JSON of `schema`."""
-        tools = [tool for tool in tooling.tools if tooling.name in ("", tool.name)]
-        self._rules.append(f"call: {' | '.join(self._call(number, tool) for number, tool in enumerate(tools))}")
+        tools = [(number, each) for number, each in enumerate(tooling.tools) if tooling.name in ("", each.name)]
+        self._rules.append(f"call: {' | '.join(self._call(*numbered) for numbered in tools)}")
         count = CALLS_MAX if tooling.parallel and self._style.is_parallel else 1
         self._rules.append(f"calls: {self._several(count)}")
         if schema is None:
