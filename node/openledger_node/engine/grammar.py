@@ -3,6 +3,7 @@
 The library is imported only when the first request brings one.
 """
 
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from openledger_protocol.errors import MalformedError
 
 from ..models.decoder_config import end_ids
 from .tokenizer import ByteTokenizer
+from .tool_grammar import part_of
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -29,6 +31,8 @@ LEXER_STATES_MAX = 50_000
 """About 100 MB of the engine's memory; the schema may come from a stranger."""
 
 REFUSAL_LENGTH_MAX = 300
+_PLACE = re.compile(r"at ([0-9]+)\([0-9]+\): (?:failed to compile JSON schema: )?(.*?)(?: [0-9]+ \| .*)?")
+"""Names the line of a Lark grammar, and repeats lines around it."""
 
 
 class Grammar:
@@ -84,9 +88,9 @@ class Grammars:
         """
         from llguidance import LLMatcher
 
-        return self._start(partial(LLMatcher.grammar_from_lark, lark), "the schema of a tool")
+        return self._start(partial(LLMatcher.grammar_from_lark, lark), "a grammar", lark)
 
-    def _start(self, compile_it: Callable[[], str], what: str) -> Grammar:
+    def _start(self, compile_it: Callable[[], str], what: str, lark: str = "") -> Grammar:
         from llguidance import LLMatcher, LLParserLimits
 
         if self._tokenizer is None:
@@ -97,7 +101,10 @@ class Grammars:
         except ValueError as error:
             raise MalformedError(f"{what} is not supported: {error}") from error
         if matcher.is_error():
-            raise MalformedError(f"{what} is not supported: {_reason(matcher)}")
+            reason = _reason(matcher)
+            if place := _PLACE.fullmatch(reason):
+                what, reason = part_of(lark, int(place[1])), place[2]
+            raise MalformedError(f"{what} is not supported: {reason}")
         return Grammar(matcher, self._vocab_size)
 
 

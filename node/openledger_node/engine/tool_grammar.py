@@ -5,6 +5,7 @@ named by its id, because no text matches such a token.
 """
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ CALLS_MAX: Final = 8
 
 JSON_OPTIONS: Final = {"whitespace_flexible": False, "whitespace_pattern": " ?"}
 """Allow at most one space between parts, because models that may write more sometimes never stop."""
+
+_RULE_OF_TOOL = re.compile(r"(?:args|parameter)_([0-9]+)")
 
 AddedId = Callable[[str], int | None]
 
@@ -41,6 +44,12 @@ def grammar_of(request: InferenceRequest, style: ChatStyle, added_id: AddedId) -
     return ""
 
 
+def part_of(lark: str, line: int) -> str:
+    """The part of a request that a line of its grammar, counted from 1, was made of."""
+    rule = _RULE_OF_TOOL.match(lark.splitlines()[line - 1])
+    return f"the schema of tools[{rule[1]}]" if rule else "json_schema"
+
+
 class _Lark:
     """Writes the rules of one grammar."""
 
@@ -52,8 +61,8 @@ class _Lark:
 
     def calls(self, tooling: Tooling, schema: str | None) -> str:
         """Calls, or JSON of `schema`."""
-        tools = [tool for tool in tooling.tools if tooling.name in ("", tool.name)]
-        self._rules.append(f"call: {' | '.join(self._call(number, tool) for number, tool in enumerate(tools))}")
+        tools = [(number, each) for number, each in enumerate(tooling.tools) if tooling.name in ("", each.name)]
+        self._rules.append(f"call: {' | '.join(self._call(*numbered) for numbered in tools)}")
         count = CALLS_MAX if tooling.parallel and self._style.is_parallel else 1
         self._rules.append(f"calls: {self._several(count)}")
         if schema is None:

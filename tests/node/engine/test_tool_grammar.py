@@ -190,9 +190,13 @@ def test_an_answer_that_is_free_has_no_grammar(folder: Path, tooling: Tooling | 
 def test_a_schema_of_a_tool_that_is_not_supported_is_named(folder: Path, grammars: Grammars) -> None:
     tokenizer = tokenizer_of(folder, "hermes")
     tool = replace(TOOLS[0], parameters='{"type":"object","properties":{"a":{"type":"string","pattern":"(?=a)b"}}}')
-    lark = grammar_of(request_of(replace(REQUIRED, tools=(tool,))), tokenizer.style, tokenizer.added_id)
-    with pytest.raises(MalformedError, match=r"the schema of a tool is not supported: .*look-around"):
-        grammars.start_lark(lark)
+    request = request_of(replace(REQUIRED, tools=(TOOLS[1], tool)))
+    with pytest.raises(MalformedError, match=r"^the schema of tools\[1\] is not supported: .*look-around") as refused:
+        grammars.start_lark(grammar_of(request, tokenizer.style, tokenizer.added_id))
+    assert "start:" not in refused.value.message
+    request = request_of(Tooling(tools=TOOLS), '{"not":{}}')
+    with pytest.raises(MalformedError, match=r"^json_schema is not supported: .*Unimplemented keys: ..not..$"):
+        grammars.start_lark(grammar_of(request, tokenizer.style, tokenizer.added_id))
 
 
 def test_markers_are_text_although_they_are_special_tokens(folder: Path) -> None:
