@@ -16,23 +16,20 @@ from openledger_protocol.errors import MalformedError
 
 from ..models.decoder_config import end_ids
 from .tokenizer import ByteTokenizer
-from .tool_grammar import part_of
+from .tool_grammar import JSON_OPTIONS, part_of
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
-    from llguidance._lib import JsonCompileOptions
 
 WORD_BITS = 32
-
-JSON_OPTIONS: "JsonCompileOptions" = {"whitespace_flexible": False, "whitespace_pattern": " ?"}
-"""Allow at most one space between parts, because models that may write more sometimes never stop."""
 
 LEXER_STATES_MAX = 50_000
 """About 100 MB of the engine's memory; the schema may come from a stranger."""
 
 REFUSAL_LENGTH_MAX = 300
+
 _PLACE = re.compile(r"at ([0-9]+)\([0-9]+\): (?:failed to compile JSON schema: )?(.*?)(?: [0-9]+ \| .*)?")
-"""Names the line of a Lark grammar, and repeats lines around it."""
+"""A message about a line of a Lark grammar, with the lines around it."""
 
 
 class Grammar:

@@ -7,7 +7,7 @@ named by its id, because no text matches such a token.
 import json
 import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.inference import InferenceRequest, Tool, Tooling
@@ -15,10 +15,13 @@ from openledger_protocol.inference import InferenceRequest, Tool, Tooling
 from .chat_template import ChatStyle
 from .tool_formats import THINK_CLOSING, THINK_OPENING
 
+if TYPE_CHECKING:
+    from llguidance._lib import JsonCompileOptions
+
 CALLS_MAX: Final = 8
 """Calls of one answer at most, where several may follow each other: a weak model would never stop."""
 
-JSON_OPTIONS: Final = {"whitespace_flexible": False, "whitespace_pattern": " ?"}
+JSON_OPTIONS: "JsonCompileOptions" = {"whitespace_flexible": False, "whitespace_pattern": " ?"}
 """Allow at most one space between parts, because models that may write more sometimes never stop."""
 
 _RULE_OF_TOOL = re.compile(r"(?:args|parameter)_([0-9]+)")
