@@ -84,7 +84,7 @@ FORMS: Mapping[str, str] = {
     "model": "an object",
     "string": "a string",
 }
-"""What a value must be, by the first word of pydantic's error type."""
+"""The form that a value must have, by the first word of pydantic's error type."""
 
 
 FORM_MARKS = frozenset({"bool", "float", "int", "str"})
