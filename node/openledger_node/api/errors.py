@@ -40,6 +40,7 @@ ANTHROPIC_TYPES: Mapping[int, str] = {
 }
 """Types of errors in Anthropic's dialect by status; all others are `invalid_request_error`."""
 
+TOO_DEEP = "the body has lists or objects nested too deeply: send it flatter"
 NOT_JSON = "the body was not read as JSON: send the header Content-Type: application/json"
 
 NO_EMBEDDINGS = (
@@ -65,6 +66,10 @@ def add_refusals(app: FastAPI) -> None:
             return refusal(400, NOT_JSON, path=http.url.path, param="body")
         name, message = why_invalid(error.errors())
         return refusal(400, message, path=http.url.path, param=name)
+
+    @app.exception_handler(RecursionError)
+    async def refuse_depth(http: Request, _: RecursionError) -> JSONResponse:
+        return refusal(400, TOO_DEEP, path=http.url.path, param="body")
 
     @app.exception_handler(HTTPException)
     async def refuse_http(http: Request, error: HTTPException) -> JSONResponse:

@@ -110,6 +110,19 @@ async def test_a_body_of_the_wrong_form_is_refused_in_the_form_of_the_dialect() 
     assert response.json()["error"]["param"].startswith("input")
 
 
+async def test_depth_at_the_bound_of_the_parser_is_refused_in_words() -> None:
+    """The parser takes a little more depth than a place that writes the value again."""
+    async with open_api(door=ScriptedDoor()) as api, api.client() as client:
+        for depth in (150, *range(900, 1_000, 6)):
+            deep = f'{{"x":{"[" * depth}{"]" * depth}}}'
+            for path, field in ((MESSAGES, "input_schema"), (RESPONSES, "parameters"), (RESPONSES, "other")):
+                tools = json.dumps([{**TOOLS[path], field: 0}]).replace(f'"{field}": 0', f'"{field}": {deep}')
+                content = json.dumps({**BODIES[path], "tools": 0}).replace('"tools": 0', f'"tools": {tools}')
+                headers = {**api.key, "Content-Type": "application/json"}
+                response = await client.post(path, headers=headers, content=content)
+                assert response.status_code in (200, 400), (path, field, depth)
+
+
 async def test_tokens_are_counted_without_an_answer() -> None:
     door = ScriptedDoor()
     async with open_api(door=door) as api, api.client() as client:
