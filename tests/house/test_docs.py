@@ -20,6 +20,7 @@ from openledger_node.api.errors import CODES
 from openledger_node.api.exposition import PREFIX
 from openledger_node.api.metrics import FAMILIES
 from openledger_node.api.operator import build_operator
+from openledger_node.api.request_fields import HARMLESS, UNSUPPORTED
 from openledger_node.cli import main as cli
 from openledger_node.cli.command_tree import Command, load_tree
 from openledger_node.cli.doctor import PROBLEMS_FOUND
@@ -109,14 +110,17 @@ def test_every_metric_is_in_the_reference_once() -> None:
 def test_every_field_of_a_request_is_in_the_reference() -> None:
     text = read("docs/reference/api.md").split("\n## Fields\n")[1].split("\n## ")[0]
     served = {*bodies.ChatBody.model_fields, *bodies.CompletionBody.model_fields}
-    for name in [*served, *bodies.StreamOptions.model_fields, *openai.UNSUPPORTED]:
+    for name in [*served, *bodies.StreamOptions.model_fields]:
         assert re.search(rf"\b{name}\b", text), name
 
 
-@pytest.mark.parametrize("field", openai.UNSUPPORTED)
-def test_the_values_that_ask_for_nothing_are_in_the_reference(field: str) -> None:
-    shown = ", ".join(f"`{json.dumps(value)}`" for value in openai.UNSUPPORTED[field])
-    assert f"| `{field}` | {shown} |" in read("docs/reference/api.md")
+def test_every_field_that_is_refused_or_ignored_is_in_the_reference() -> None:
+    text = read("docs/reference/api.md")
+    for name, known in UNSUPPORTED.items():
+        neutral = ", ".join(f"`{json.dumps(value)}`" for value in known.neutral)
+        assert f"| `{name}` | {neutral} | {known.advice}".strip() in text, name
+    for name, reason in HARMLESS.items():
+        assert f"| `{name}` | {reason} |" in text
 
 
 def test_every_refusal_is_in_the_reference() -> None:

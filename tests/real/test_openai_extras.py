@@ -1,4 +1,4 @@
-"""Schemas, probabilities, penalties and weighted sets with the real base, by the official client."""
+"""Schemas, probabilities, penalties, weighted sets and other dialects with the real base, by the official client."""
 
 import json
 from collections.abc import Iterator
@@ -103,3 +103,100 @@ def test_a_set_of_adapters_adds_up(node: Node) -> None:
     assert len({round(each, 4) for each in (base, harbour, forest, both, half)}) == 5
     assert likelihood(DEMO_BASE_NAME, ("harbour", 1)) == pytest.approx(harbour, abs=1e-4)
     assert likelihood(DEMO_BASE_NAME, ("harbour", 1), ("forest", 0)) == pytest.approx(harbour, abs=1e-4)
+
+
+LOOK: Any = {
+    "type": "function",
+    "function": {
+        "name": "look_up",
+        "description": "Looks a ship up.",
+        "parameters": {
+            "type": "object",
+            "properties": {"ship": {"type": "string", "maxLength": 12}},
+            "required": ["ship"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+def test_a_tool_that_must_be_called_is_called_and_its_stream_says_the_same(client: openai.OpenAI) -> None:
+    asked: Any = {
+        **ASKED,
+        "max_tokens": 120,
+        "tools": [LOOK],
+        "tool_choice": "required",
+        "parallel_tool_calls": False,
+    }
+    choice = client.chat.completions.create(**asked).choices[0]
+    assert choice.finish_reason == "tool_calls"
+    (call,) = choice.message.tool_calls or []
+    assert call.type == "function"
+    assert call.function.name == "look_up"
+    assert list(json.loads(call.function.arguments)) == ["ship"]
+    with client.chat.completions.stream(**asked) as stream:
+        for _ in stream:
+            pass
+        (streamed,) = stream.get_final_completion().choices[0].message.tool_calls or []
+    assert streamed.function.arguments == call.function.arguments
+    result = {"role": "tool", "tool_call_id": call.id, "content": "124 metres"}
+    turns = [*ASKED["messages"], choice.message.model_dump(exclude_none=True), result]
+    answer = client.chat.completions.create(**{**ASKED, "messages": turns, "tools": [LOOK]})
+    assert answer.choices[0].message.content or answer.choices[0].message.tool_calls
+
+
+def test_two_answers_are_those_of_the_seed_and_of_the_next_one(client: openai.OpenAI) -> None:
+    asked: Any = {**ASKED, "temperature": 1, "max_tokens": 12}
+    both = client.chat.completions.create(**asked, seed=5, n=2).choices
+    alone = [client.chat.completions.create(**asked, seed=seed).choices[0] for seed in (5, 6)]
+    assert [each.message.content for each in both] == [each.message.content for each in alone]
+
+
+def test_a_scored_text_has_the_probabilities_with_which_it_was_written(client: openai.OpenAI) -> None:
+    asked: dict[str, Any] = {"model": DEMO_BASE_NAME, "temperature": 0, "logprobs": 2}
+    written = client.completions.create(**asked, prompt="The capital of France is", max_tokens=8).choices[0]
+    texts = ["The capital of France is" + written.text, "Water boils at 100 degrees"]
+    scored, other = client.completions.create(**asked, prompt=texts, max_tokens=0, echo=True).choices
+    assert written.logprobs and scored.logprobs and other.logprobs  # noqa: PT018  # for the types alone
+    assert (scored.text, other.text) == tuple(texts)
+    said = written.logprobs.token_logprobs or []
+    assert (scored.logprobs.token_logprobs or [])[-len(said) :] == pytest.approx(said, abs=1e-3)
+    assert (scored.logprobs.tokens or [])[-len(said) :] == written.logprobs.tokens
+    assert len(other.logprobs.tokens or []) == len(other.logprobs.token_logprobs or [])
+
+
+def test_a_response_streams_to_the_official_client(client: openai.OpenAI) -> None:
+    asked: Any = {"model": DEMO_BASE_NAME, "input": "Name three rivers.", "temperature": 0, "max_output_tokens": 24}
+    with client.responses.stream(**asked) as stream:
+        events = list(stream)
+    deltas = [event.delta for event in events if event.type == "response.output_text.delta"]
+    last = events[-1]
+    assert last.type in ("response.completed", "response.incomplete")
+    assert last.response.output_text == "".join(deltas) == client.responses.create(**asked).output_text
+    assert len(deltas) > 3
+
+
+def test_a_message_streams_with_a_call_of_a_tool(node: Node) -> None:
+    tool = {
+        "name": "weather",
+        "input_schema": {**SCHEMA, "properties": {"place": {"type": "string", "maxLength": 9}}},
+    }
+    tool["input_schema"]["required"] = ["place"]
+    body = {
+        "model": DEMO_BASE_NAME,
+        "max_tokens": 60,
+        "temperature": 0,
+        "stream": True,
+        "messages": [{"role": "user", "content": "What is the weather in Lisbon?"}],
+        "tools": [tool],
+        "tool_choice": {"type": "any", "disable_parallel_tool_use": True},
+    }
+    headers = {"x-api-key": node.key, "anthropic-version": "2023-06-01"}
+    answer = httpx.post(f"{node.url}/v1/messages", headers=headers, json=body, timeout=120)
+    events = [json.loads(line[6:]) for line in answer.text.split("\n") if line.startswith("data: ")]
+    assert [events[0]["type"], events[-1]["type"]] == ["message_start", "message_stop"]
+    (block,) = (event["content_block"] for event in events if event["type"] == "content_block_start")
+    assert (block["type"], block["name"]) == ("tool_use", "weather")
+    deltas = [event["delta"] for event in events if event["type"] == "content_block_delta"]
+    assert list(json.loads("".join(delta["partial_json"] for delta in deltas))) == ["place"]
+    assert events[-2]["delta"]["stop_reason"] == "tool_use"

@@ -68,6 +68,9 @@ class ScriptedDoor(EmptyDoor):
                 await send.send(TokenChunk(text=piece, ids=(number,), logprobs=logprobs))
             await send.send(Failure(error=self._failure) if self._failure else self._completion(admitted.request))
 
+    async def prompt_ids(self, request: InferenceRequest) -> tuple[int, ...]:
+        return tuple(range(5))
+
     def spell(self, token_id: int) -> tuple[str, bytes | None]:
         return self.pieces[token_id], self.pieces[token_id].encode()
 

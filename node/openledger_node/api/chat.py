@@ -269,14 +269,14 @@ class ChatWriter:
 
     def write(self, parts: Sequence[Part], logprobs: Sequence[TokenLogprob]) -> bytes:
         """One event per part; the first has the probabilities."""
-        events = b""
-        if logprobs:
-            first, parts = parts[:1], parts[1:]
-            delta = _delta(first[0]) if first else {}
-            events = self._event(delta, logprobs=self._write_logprobs(logprobs))
-        for part in parts:
-            events += self._render(part.text) if isinstance(part, TextPart) else self._event(_delta(part))
-        return events
+        if not logprobs:
+            return b"".join(map(self._write, parts))
+        first, *others = parts or (None,)
+        delta = _delta(first) if first else {}
+        return b"".join([self._event(delta, logprobs=self._write_logprobs(logprobs)), *map(self._write, others)])
+
+    def _write(self, part: Part) -> bytes:
+        return self._render(part.text) if isinstance(part, TextPart) else self._event(_delta(part))
 
     def end(self) -> bytes:
         """The reason of the end."""

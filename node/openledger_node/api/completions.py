@@ -37,7 +37,7 @@ CHOICES_MAX = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Echo:
-    """What a choice has of its prompt before its answer."""
+    """The prompt of a choice, which comes before its answer."""
 
     text: str = ""
     ids: tuple[int, ...] = ()  # of a prompt whose tokens' probabilities are listed

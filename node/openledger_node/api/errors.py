@@ -42,6 +42,7 @@ ANTHROPIC_TYPES: Mapping[int, str] = {
 }
 """Types of errors in Anthropic's dialect by status; all others are `invalid_request_error`."""
 
+TOO_DEEP = "the body has lists or objects nested too deeply: send it flatter"
 NOT_JSON = "the body was not read as JSON: send the header Content-Type: application/json"
 
 NO_EMBEDDINGS = (
@@ -71,6 +72,10 @@ def add_refusals(app: FastAPI) -> None:
         name, message = why_invalid(error.errors())
         return refusal(400, message, path=http.url.path, param=name)
 
+    @app.exception_handler(RecursionError)
+    async def refuse_depth(http: Request, _: RecursionError) -> JSONResponse:
+        return refusal(400, TOO_DEEP, path=http.url.path, param="body")
+
     @app.exception_handler(HTTPException)
     async def refuse_http(http: Request, error: HTTPException) -> JSONResponse:
         return refusal(error.status_code, str(error.detail), path=http.url.path, headers=error.headers)
@@ -89,7 +94,7 @@ FORMS: Mapping[str, str] = {
     "model": "an object",
     "string": "a string",
 }
-"""What a value must be, by the first word of pydantic's error type."""
+"""The form that a value must have, by the first word of pydantic's error type."""
 
 
 FORM_MARKS = frozenset({"bool", "float", "int", "str"})

@@ -19,8 +19,8 @@ def thinking_of(body: ChatBody) -> bool | None:
         MalformedError: it has none of the known forms.
     """
     named = {
-        "reasoning_effort": _effort_wish(body.reasoning_effort, "reasoning_effort"),
-        "reasoning": _reasoning_wish(body.reasoning),
+        "reasoning_effort": effort_wish(body.reasoning_effort, "reasoning_effort"),
+        "reasoning": reasoning_wish(body.reasoning),
         "thinking": _thinking_wish(body.thinking),
         "think": body.think,
         "enable_thinking": body.enable_thinking,
@@ -32,17 +32,26 @@ def thinking_of(body: ChatBody) -> bool | None:
     return next(iter(wishes.values()), None)
 
 
-def _effort_wish(effort: object, param: str) -> bool | None:
+def effort_wish(effort: object, param: str) -> bool | None:
+    """A wish against reasoning by its effort; None without one.
+
+    Raises:
+        MalformedError: there is no such effort.
+    """
     if effort is not None and effort not in EFFORTS:
         raise MalformedError(f"{param} must be one of {', '.join(EFFORTS)}", param=param)
     return False if effort in ("none", "minimal") else None
 
 
-def _reasoning_wish(reasoning: dict[str, Any] | None) -> bool | None:
-    """OpenRouter's and the Responses API's form."""
+def reasoning_wish(reasoning: dict[str, Any] | None) -> bool | None:
+    """A wish in OpenRouter's and the Responses API's form.
+
+    Raises:
+        MalformedError: there is no such effort.
+    """
     given = reasoning or {}
     enabled = given.get("enabled")
-    return enabled if isinstance(enabled, bool) else _effort_wish(given.get("effort"), "reasoning")
+    return enabled if isinstance(enabled, bool) else effort_wish(given.get("effort"), "reasoning")
 
 
 def _thinking_wish(thinking: dict[str, Any] | None) -> bool | None:

@@ -18,7 +18,7 @@ from openledger_protocol.primitives import check_text
 from .exchange import draw_request_id
 from .schemas import OwnFields, RequestBody
 
-DEFAULT_MAX_TOKENS = 1024
+DEFAULT_MAX_TOKENS = 4096
 """The answer's length if the request names none; less if the prompt leaves less room."""
 
 NOT_GIVEN = (None, 0, -1)

@@ -120,7 +120,7 @@ class ChatTemplate:
             can_reason=THINK_CLOSING in source or _opens_reasoning(plain),
             starts_reasoning=_opens_reasoning(plain),
             can_switch=wished != unwished,
-            starts_if_wished=_opens_reasoning(wished),
+            starts_if_wished=wished != unwished and _opens_reasoning(wished),
         )
         if found := self._native(style):
             return found

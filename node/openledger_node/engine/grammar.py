@@ -28,6 +28,12 @@ LEXER_STATES_MAX = 50_000
 
 REFUSAL_LENGTH_MAX = 300
 
+REASONS = {
+    "coerce_one_of": "the branches of a oneOf may overlap: write anyOf",
+    "NoExtensionBias": "a $ref leads to itself without an end",
+}
+"""Reasons in place of llguidance's messages with these terms."""
+
 _PLACE = re.compile(r"at ([0-9]+)\([0-9]+\): (?:failed to compile JSON schema: )?(.*?)(?: [0-9]+ \| .*)?")
 """A message about a line of a Lark grammar, with the lines around it."""
 
@@ -137,5 +143,6 @@ def _open_tokenizer(folder: Path | None, vocab_size: int) -> "LLTokenizer":
 
 
 def _reason(matcher: "LLMatcher") -> str:
-    """The message of llguidance, in one line."""
-    return " ".join(matcher.get_error().split())[:REFUSAL_LENGTH_MAX]
+    """The reason of a refusal, in one line, without llguidance's own terms where we know better ones."""
+    said = " ".join(matcher.get_error().split())[:REFUSAL_LENGTH_MAX]
+    return next((reason for term, reason in REASONS.items() if term in said), said)

@@ -7,7 +7,8 @@ import pytest
 from support.answered import FakeExchange, completion, request
 
 from openledger_node.api.dialects.messages_answer import MessageWriter, met_stop
-from openledger_node.api.dialects.messages_request import MessagesBody, request_from_messages
+from openledger_node.api.dialects.messages_request import MessagesBody, request_from_messages, with_wish
+from openledger_node.engine.chat_template import ChatStyle
 from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.serving.answer_parts import Part, ReasoningPart, TextPart, ToolCallArguments, ToolCallStart
 from openledger_protocol.errors import MalformedError, UnavailableError
@@ -94,6 +95,27 @@ def test_sampling_has_anthropics_names() -> None:
     form = {"type": "json_schema", "schema": {"type": "object"}}
     assert read(output_config={"format": form}).sampling.json_schema == '{"type":"object"}'
     assert read(output_format=form).sampling.json_schema == '{"type":"object"}'
+
+
+SWITCH = ChatStyle(can_reason=True, can_switch=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "style", "expected"),
+    [
+        ("disabled", SWITCH, False),
+        ("enabled", SWITCH, None),  # it reasons anyway
+        ("enabled", ChatStyle(can_switch=True), True),
+        ("adaptive", SWITCH, None),
+        ("disabled", ChatStyle(can_reason=True), None),  # it always reasons, and the client sees none of it
+        ("enabled", ChatStyle(), None),
+    ],
+)
+def test_thinking_is_a_wish_where_the_base_takes_one(kind: str, style: ChatStyle, expected: bool | None) -> None:
+    body = MessagesBody.model_validate(
+        {"model": "fake", "max_tokens": 9, "messages": USER, "thinking": {"type": kind}}
+    )
+    assert with_wish(request_from_messages(body, seed=7), body, style).thinking is expected
 
 
 @pytest.mark.parametrize(

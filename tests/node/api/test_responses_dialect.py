@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from support.answered import FakeExchange
 
 from openledger_node.api.dialects.responses_answer import ResponseWriter
-from openledger_node.api.dialects.responses_request import ResponsesBody, request_from_responses
+from openledger_node.api.dialects.responses_request import ResponsesBody, is_deeper, request_from_responses
 from openledger_node.serving.answer_parts import Part, ReasoningPart, TextPart, ToolCallArguments, ToolCallStart
 from openledger_protocol.errors import MalformedError, UnavailableError
 from openledger_protocol.inference import InferenceRequest, Message, Tool, ToolCall, Tooling
@@ -84,6 +84,7 @@ def test_the_form_of_the_answer_is_a_schema() -> None:
     form = {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": True}
     assert read(text={"format": form}).sampling.json_schema == '{"type":"object"}'
     assert read(text={"format": {"type": "text"}, "verbosity": "low"}).sampling.json_schema is None
+    assert (read(reasoning={"effort": "none"}).thinking, read(reasoning={"effort": "high"}).thinking) == (False, None)
     assert read(max_output_tokens=5).sampling.max_tokens == 5
 
 
@@ -104,12 +105,19 @@ def test_the_form_of_the_answer_is_a_schema() -> None:
         ({"tool_choice": "required"}, "tool_choice needs tools"),
         ({"text": {"format": {"type": "grammar"}}}, "text.format"),
         ({"temperature": 9}, "temperature"),
+        ({"reasoning": {"effort": "some"}}, "reasoning must be one of"),
     ],
     ids=str,
 )
 def test_what_is_not_served_is_refused_by_name(fields: dict[str, Any], named: str) -> None:
     with pytest.raises(MalformedError, match=named):
         read(**fields)
+
+
+@pytest.mark.parametrize(("levels", "expected"), [(3, False), (2, True), (0, True)])
+def test_depth_counts_lists_and_objects(levels: int, expected: bool) -> None:
+    assert is_deeper({"a": [1, {"b": 2}]}, levels) is expected
+    assert not is_deeper("text", levels)
 
 
 # ---- The answer.

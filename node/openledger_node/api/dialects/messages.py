@@ -12,7 +12,7 @@ from ..errors import ANTHROPIC
 from ..exchange import begin_all, open_exchange
 from ..stream import AnswerStream
 from .messages_answer import MessageWriter
-from .messages_request import CountBody, MessagesBody, request_from_messages, request_to_count
+from .messages_request import CountBody, MessagesBody, request_from_messages, request_to_count, with_wish
 from .whole import collect_whole
 
 
@@ -23,6 +23,7 @@ def add_messages(app: FastAPI, router: Router, nursery: trio.Nursery, responses:
     async def messages(body: MessagesBody, http: Request) -> Response:
         """Answer a conversation in Anthropic's form."""
         request = request_from_messages(body, seed=secrets.randbits(64))
+        request = with_wish(request, body, router.answer_format(request).style)
         exchange = await open_exchange(router, nursery, request)
         tokens_in = exchange.num_prompt_tokens
         if tokens_in is None:

@@ -145,7 +145,7 @@ def _object(text: str) -> dict[str, Any]:
     """The arguments of a call; empty if `max_tokens` cut them off."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -4,6 +4,7 @@ What only steers Anthropic's own service (`cache_control`, `metadata`, `service_
 the answer and is not served is refused by name.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,6 +23,7 @@ from openledger_protocol.inference import (
 )
 from openledger_protocol.primitives import check_text
 
+from ...engine.chat_template import ChatStyle
 from ..exchange import draw_request_id
 from ..request_fields import compact_json
 
@@ -73,6 +75,16 @@ class MessagesBody(CountBody):
     def shows_thinking(self) -> bool:
         """True if the answer may have thinking blocks; like Anthropic's, it has none unless they are asked for."""
         return (self.thinking or {}).get("type") not in (None, "disabled")
+
+
+def with_wish(request: InferenceRequest, body: MessagesBody, style: ChatStyle) -> InferenceRequest:
+    """The request with a wish for or against reasoning, where it changes what the base does.
+
+    Clients send `thinking` as a habit, so a base that always or never reasons does not refuse it.
+    """
+    wish = {"enabled": True, "disabled": False}.get((body.thinking or {}).get("type", ""))
+    has_effect = wish is not None and style.can_switch and wish != style.can_reason
+    return replace(request, thinking=wish) if has_effect else request
 
 
 def request_from_messages(body: MessagesBody, *, seed: int) -> InferenceRequest:

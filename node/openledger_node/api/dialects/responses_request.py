@@ -25,12 +25,10 @@ from openledger_protocol.primitives import check_text
 
 from ..chat import NO_PARAMETERS
 from ..exchange import draw_request_id
-from ..request_fields import ANY_OBJECT, UINT64, compact_json
+from ..reasoning import reasoning_wish
+from ..request_fields import ANY_OBJECT, DEFAULT_MAX_TOKENS, UINT64, compact_json
 
 Item = dict[str, Any]
-
-DEFAULT_MAX_TOKENS = 4096
-"""The answer's length if the request names none; less if the prompt leaves less room."""
 
 KEEPS_NOTHING = "this node keeps no responses: send the whole conversation as input"
 REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
@@ -40,6 +38,12 @@ REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
     "prompt": ((None,), "this node keeps no prompts: send the text as instructions and input"),
 }
 """Fields that need something kept, with the values that have no effect, and the remedy."""
+
+REPEATED = ("metadata", "text", "tool_choice", "tools")
+"""Fields that the answer repeats."""
+
+DEPTH_MAX = 200
+"""Levels of a repeated field; the parser takes more than can be written again within an answer."""
 
 ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 TEXT_PARTS = ("input_text", "output_text", "text")
@@ -79,6 +83,9 @@ def request_from_responses(body: ResponsesBody, *, seed: int) -> InferenceReques
         MalformedError: a field is out of bounds, or not served.
     """
     _refuse_kept(body.model_extra or {})
+    for name in REPEATED:
+        if is_deeper(getattr(body, name), DEPTH_MAX):
+            raise MalformedError(f"{name} is nested more than {DEPTH_MAX} levels deep: send it flatter", param=name)
     sampling = SamplingParams(
         max_tokens=body.max_output_tokens or DEFAULT_MAX_TOKENS,
         seed=(seed if body.seed is None else body.seed) & UINT64,
@@ -92,6 +99,7 @@ def request_from_responses(body: ResponsesBody, *, seed: int) -> InferenceReques
         prompt=check_messages(conversation(body)),
         sampling=check_sampling(sampling),
         tooling=tooling_of(body),
+        thinking=reasoning_wish(body.reasoning),
     )
 
 
@@ -99,6 +107,17 @@ def _refuse_kept(extra: dict[str, Any]) -> None:
     for name, (harmless, remedy) in REFUSED.items():
         if extra.get(name) not in harmless:
             raise MalformedError(f"{name!r} is not supported, because {remedy}", param=name)
+
+
+def is_deeper(value: Any, levels: int) -> bool:
+    """Return True if JSON has lists or objects within each other in more levels."""
+    layer = [value]
+    for _ in range(levels + 1):
+        inner = (each.values() if isinstance(each, dict) else each for each in layer if isinstance(each, dict | list))
+        layer = [item for items in inner for item in items]
+        if not layer:
+            return False
+    return True
 
 
 # ---- The conversation.

@@ -1,0 +1,132 @@
+"""Messages and Responses through the whole API: whole and as events, with calls, and refused in their own forms."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from support.apis import KEY, open_api
+from support.scripted_door import ScriptedDoor
+
+from openledger_protocol.errors import EngineFailedError, OverloadedError, UnavailableError
+
+MESSAGES, RESPONSES = "/v1/messages", "/v1/responses"
+BODIES: dict[str, dict[str, Any]] = {
+    MESSAGES: {"model": "fake", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]},
+    RESPONSES: {"model": "fake", "input": "Hi"},
+}
+TOOLS: dict[str, dict[str, Any]] = {
+    MESSAGES: {"name": "weather", "input_schema": {"type": "object"}},
+    RESPONSES: {"type": "function", "name": "weather"},
+}
+CALL = ['<tool_call>{"name": "weather", ', '"arguments": {"place": "Øst"}}', "</tool_call>"]
+
+
+async def ask(door: ScriptedDoor, path: str, **body: Any) -> httpx.Response:
+    async with open_api(door=door) as api, api.client() as client:
+        return await client.post(path, headers={"Authorization": f"Bearer {KEY}"}, json={**BODIES[path], **body})
+
+
+def events_of(response: httpx.Response) -> list[dict[str, Any]]:
+    assert response.headers["content-type"].startswith("text/event-stream")
+    return [json.loads(line[6:]) for line in response.text.split("\n") if line.startswith("data: ")]
+
+
+async def test_a_message_says_the_same_whole_and_streamed() -> None:
+    whole = (await ask(ScriptedDoor(), MESSAGES)).json()
+    assert whole["content"] == [{"type": "text", "text": "Hello sea"}]
+    assert (whole["stop_reason"], whole["usage"]["input_tokens"], whole["usage"]["output_tokens"]) == (
+        "end_turn",
+        5,
+        2,
+    )
+    events = events_of(await ask(ScriptedDoor(), MESSAGES, stream=True))
+    assert events[0]["message"]["usage"]["input_tokens"] == 5
+    deltas = [event["delta"]["text"] for event in events if event["type"] == "content_block_delta"]
+    assert deltas == ["Hello", " sea"]
+    assert events[-2]["delta"]["stop_reason"] == "end_turn"
+
+
+async def test_a_response_says_the_same_whole_and_streamed() -> None:
+    whole = (await ask(ScriptedDoor(), RESPONSES, store=True)).json()
+    assert (whole["status"], whole["store"]) == ("completed", False)
+    assert whole["output"][0]["content"][0]["text"] == "Hello sea"
+    events = events_of(await ask(ScriptedDoor(), RESPONSES, stream=True))
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert events[-1]["response"]["output"][0]["content"] == whole["output"][0]["content"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_both_tell_of_a_call(stream: bool) -> None:
+    answers = {}
+    for path in BODIES:
+        response = await ask(ScriptedDoor(CALL), path, tools=[TOOLS[path]], stream=stream)
+        answers[path] = events_of(response) if stream else [response.json()]
+    response, message = answers[RESPONSES][-1], answers[MESSAGES]
+    (item,) = (response["response"] if stream else response)["output"]
+    assert (item["type"], item["name"], json.loads(item["arguments"])) == (
+        "function_call",
+        "weather",
+        {"place": "Øst"},
+    )
+    if stream:
+        deltas = [event["delta"] for event in message if event["type"] == "content_block_delta"]
+        assert json.loads("".join(delta["partial_json"] for delta in deltas)) == {"place": "Øst"}
+        assert message[-2]["delta"]["stop_reason"] == "tool_use"
+    else:
+        assert message[0]["content"][0]["input"] == {"place": "Øst"}
+        assert message[0]["stop_reason"] == "tool_use"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_full_queue_is_said_in_the_form_of_the_dialect(stream: bool) -> None:
+    forms = {}
+    for path in BODIES:
+        door = ScriptedDoor()
+        door.refuse_after(0, OverloadedError("full"))
+        response = await ask(door, path, stream=stream)
+        assert (response.status_code, response.headers["retry-after"]) == (429, "2")
+        forms[path] = response.json()
+    assert forms[MESSAGES] == {"type": "error", "error": {"type": "rate_limit_error", "message": "full"}}
+    assert forms[RESPONSES]["error"]["code"] == "rate_limit_exceeded"
+
+
+async def test_a_failure_before_the_first_token_has_its_status_and_a_later_one_is_the_last_event() -> None:
+    for path in BODIES:
+        early = await ask(ScriptedDoor((), failure=EngineFailedError("it died")), path, stream=True)
+        assert early.status_code == 503
+        late = await ask(ScriptedDoor(failure=UnavailableError("gone")), path, stream=True)
+        last = events_of(late)[-1]
+        assert last["type"] == ("error" if path == MESSAGES else "response.failed")
+        assert "gone" in json.dumps(last)
+        assert "[DONE]" not in late.text
+
+
+async def test_a_body_of_the_wrong_form_is_refused_in_the_form_of_the_dialect() -> None:
+    message = await ask(ScriptedDoor(), MESSAGES, max_tokens="many")
+    assert (message.status_code, message.json()["error"]["type"]) == (400, "invalid_request_error")
+    assert "max_tokens" in message.json()["error"]["message"]
+    response = await ask(ScriptedDoor(), RESPONSES, input=5)
+    assert response.json()["error"]["param"].startswith("input")
+
+
+async def test_depth_at_the_bound_of_the_parser_is_refused_in_words() -> None:
+    """The parser takes a little more depth than a place that writes the value again."""
+    async with open_api(door=ScriptedDoor()) as api, api.client() as client:
+        for depth in (150, *range(900, 1_000, 6)):
+            deep = f'{{"x":{"[" * depth}{"]" * depth}}}'
+            for path, field in ((MESSAGES, "input_schema"), (RESPONSES, "parameters"), (RESPONSES, "other")):
+                tools = json.dumps([{**TOOLS[path], field: 0}]).replace(f'"{field}": 0', f'"{field}": {deep}')
+                content = json.dumps({**BODIES[path], "tools": 0}).replace('"tools": 0', f'"tools": {tools}')
+                headers = {**api.key, "Content-Type": "application/json"}
+                response = await client.post(path, headers=headers, content=content)
+                assert response.status_code in (200, 400), (path, field, depth)
+
+
+async def test_tokens_are_counted_without_an_answer() -> None:
+    door = ScriptedDoor()
+    async with open_api(door=door) as api, api.client() as client:
+        body = {name: value for name, value in BODIES[MESSAGES].items() if name != "max_tokens"}
+        counted = await client.post(f"{MESSAGES}/count_tokens", headers={"x-api-key": KEY}, json=body)
+    assert counted.json() == {"input_tokens": 5}
+    assert door.requests == []

@@ -1,0 +1,64 @@
+"""Models of the network as `/v1/models` shows them: the cheapest offer, the longest context, unique names."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.market_world.seller import signed_ad
+from support.market_world.terms import BASE, NETWORK, NOW_S, TERMS, peer_id_of, priced, word
+
+from openledger_node.ledger.ledger import open_ledger
+from openledger_node.market.board import AdTable
+from openledger_node.models.bases import FAKE_BASE, Base
+from openledger_node.network.buying import Buying
+from openledger_protocol.advertisement import OfferedAdapter
+from openledger_protocol.errors import UnknownModelError
+from openledger_protocol.primitives import AdapterId
+
+
+@dataclass
+class Here:
+    """This node as `Buying` sees it."""
+
+    base: Base
+
+
+def warm(name: str, of: str) -> tuple[OfferedAdapter, ...]:
+    return (OfferedAdapter(id=AdapterId(word(of)), name=name),)
+
+
+@pytest.fixture
+def buying(tmp_path: Path) -> Iterator[Buying]:
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        board = AdTable(NETWORK, lambda: NOW_S, ledger.peers, own=peer_id_of("me"), base_names={BASE: "fake"})
+        offers: dict[str, dict[str, Any]] = {
+            "ada": {"warm": warm("harbour", "one"), "terms": priced(TERMS, 5), "context_max": 2_048},
+            "ben": {"warm": warm("harbour", "one"), "terms": priced(TERMS, 3), "context_max": 1_024},
+            "cyd": {"warm": warm("ferry", "two"), "terms": priced(TERMS, 9), "context_max": 4_096},
+            "dan": {"warm": warm("ferry", "three"), "terms": priced(TERMS, 7), "context_max": 512},
+        }
+        for name, offer in offers.items():
+            assert board.receive(peer_id_of(name), signed_ad(name, **offer)), board.why_refused
+        yield Buying(None, board, Here(replace(FAKE_BASE, digest=BASE)))  # type: ignore[arg-type]  # nothing is bought
+
+
+def test_each_model_has_its_cheapest_terms_and_longest_context(buying: Buying) -> None:
+    base, *adapters = buying.models()
+    assert (base.name, base.parent, base.terms, base.context_max) == ("fake", None, priced(TERMS, 3), 4_096)
+    harbour = next(model for model in adapters if model.name == "harbour")
+    assert (harbour.parent, harbour.terms, harbour.context_max) == ("fake", priced(TERMS, 3), 2_048)
+    ferries = {model.name: model.terms for model in adapters if model.name != "harbour"}
+    assert ferries == {
+        f"ferry@{word('two')[2:10]}": priced(TERMS, 9),
+        f"ferry@{word('three')[2:10]}": priced(TERMS, 7),
+    }
+
+
+def test_a_model_is_found_by_every_name_of_a_request(buying: Buying) -> None:
+    assert buying.find_model("fake:harbour").terms == priced(TERMS, 3)
+    assert buying.find_model("fake").parent is None
+    with pytest.raises(UnknownModelError, match="several adapters"):
+        buying.find_model("ferry")
