@@ -85,6 +85,7 @@ def test_the_form_of_the_answer_is_a_schema() -> None:
     assert read(text={"format": form}).sampling.json_schema == '{"type":"object"}'
     assert read(text={"format": {"type": "text"}, "verbosity": "low"}).sampling.json_schema is None
     assert (read(reasoning={"effort": "none"}).thinking, read(reasoning={"effort": "high"}).thinking) == (False, None)
+    assert read(include=["reasoning.encrypted_content"], top_logprobs=0, stop=None, top_k=-1).prompt
     assert read(max_output_tokens=5).sampling.max_tokens == 5
 
 
@@ -95,6 +96,11 @@ def test_the_form_of_the_answer_is_a_schema() -> None:
         ({"conversation": "conv_1"}, "'conversation'"),
         ({"background": True}, "'background'"),
         ({"prompt": {"id": "pmpt_1"}}, "'prompt'"),
+        ({"include": ["message.output_text.logprobs"]}, "chat/completions has it"),
+        ({"top_logprobs": 3}, "'top_logprobs'"),
+        ({"stop": ["x"]}, "'stop'.*chat/completions has it"),
+        ({"top_k": 5}, "'top_k'"),
+        ({"response_format": {"type": "json_object"}}, "text.format"),
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "item_reference"),
         ({"input": [{"type": "web_search_call", "id": "ws_1"}]}, "'web_search_call'"),
         ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]}, "'input_image'"),

@@ -31,13 +31,24 @@ from ..request_fields import ANY_OBJECT, DEFAULT_MAX_TOKENS, UINT64, compact_jso
 Item = dict[str, Any]
 
 KEEPS_NOTHING = "this node keeps no responses: send the whole conversation as input"
+OTHER_ROUTE = "/v1/chat/completions has it, and Responses has not"
 REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
     "background": ((None, False), "this node answers at once or in a stream"),
     "conversation": ((None,), KEEPS_NOTHING),
+    "frequency_penalty": ((None, 0), OTHER_ROUTE),
+    "logit_bias": ((None, {}), "this node has no such bias"),
+    "min_p": ((None, 0), OTHER_ROUTE),
+    "n": ((None, 1), OTHER_ROUTE),
+    "presence_penalty": ((None, 0), OTHER_ROUTE),
     "previous_response_id": ((None,), KEEPS_NOTHING),
     "prompt": ((None,), "this node keeps no prompts: send the text as instructions and input"),
+    "repetition_penalty": ((None, 1), OTHER_ROUTE),
+    "response_format": ((None,), "Responses calls it text.format"),
+    "stop": ((None, [], ""), OTHER_ROUTE),
+    "top_k": ((None, 0, -1), OTHER_ROUTE),
+    "top_logprobs": ((None, 0), OTHER_ROUTE),
 }
-"""Fields that need something kept, with the values that have no effect, and the remedy."""
+"""Fields that are not served, with the values that have no effect, and the reason or the remedy."""
 
 REPEATED = ("metadata", "text", "tool_choice", "tools")
 """Fields that the answer repeats."""
@@ -70,7 +81,6 @@ class ResponsesBody(BaseModel):
     text: dict[str, Any] | None = None
     tool_choice: str | dict[str, Any] | None = None
     tools: list[dict[str, Any]] | None = None
-    top_logprobs: int | None = None
     top_p: float | None = None
     truncation: str | None = None
     user: str | None = None
@@ -82,7 +92,7 @@ def request_from_responses(body: ResponsesBody, *, seed: int) -> InferenceReques
     Raises:
         MalformedError: a field is out of bounds, or not served.
     """
-    _refuse_kept(body.model_extra or {})
+    _refuse_unserved(body.model_extra or {}, body.include or [])
     for name in REPEATED:
         if is_deeper(getattr(body, name), DEPTH_MAX):
             raise MalformedError(f"{name} is nested more than {DEPTH_MAX} levels deep: send it flatter", param=name)
@@ -103,7 +113,9 @@ def request_from_responses(body: ResponsesBody, *, seed: int) -> InferenceReques
     )
 
 
-def _refuse_kept(extra: dict[str, Any]) -> None:
+def _refuse_unserved(extra: dict[str, Any], include: list[str]) -> None:
+    if LOGPROBS in include:
+        raise MalformedError(f"{LOGPROBS!r} is not supported, because {OTHER_ROUTE} as logprobs", param="include")
     for name, (harmless, remedy) in REFUSED.items():
         if extra.get(name) not in harmless:
             raise MalformedError(f"{name!r} is not supported, because {remedy}", param=name)
