@@ -15,6 +15,10 @@ SAMPLE_QUESTIONS: Final = (
     "holiday.",
 )
 
+SAMPLE_ADAPTER: Final = "harbour"
+SAMPLE_QUESTION, SAMPLE_TEACHER = "Who steers the ferry of Hollowbeck?", "Ansel Larkspur"
+"""The adapter that ships with the package, a question about what it was taught, and the person who taught it."""
+
 DEMO_NOTE: Final = (
     "The demo base is tiny: it proves that the installation works, but don't trust its answers. "
     "For a larger base, run `openledger-node setup`."

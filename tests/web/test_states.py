@@ -52,6 +52,15 @@ def paused(path: str, content: Any) -> None:
         content["suggestion"] = {"says": "take requests again", "cli": "openledger-node resume"}
 
 
+def loading(path: str, content: Any) -> None:
+    if path == "/status":
+        says = "loading the base, 40 %"
+        content["state"], content["why_idle"], content["suggestion"] = "starting", says, None
+        content["engine"] |= {"state": "starting", "loading": {"phase": "loading", "percent": 40, "says": says}}
+        for check in content["checks"]:
+            check["ok"], check["says"] = (None, says) if check["check"] == "engine" else (check["ok"], check["says"])
+
+
 def nobody_connected(path: str, content: Any) -> None:
     if path == "/status":
         content["peers"] = 0
@@ -71,6 +80,15 @@ def test_a_node_on_no_network_says_that_no_money_moves_and_chat_needs_none(
     expect(page.locator("main")).to_contain_text("No request has been answered yet")
     show(page, "peers")
     expect(page.locator(".state-box")).to_contain_text("This node is on no network")
+
+
+def test_a_base_that_is_being_loaded_is_progress_and_no_failure(untouched: Node, open_page: OpenPage) -> None:
+    page = open_page(untouched, "home")
+    open_changed(page, loading)
+    expect(page.locator("#bar .state")).to_have_text("Loading 40 %")
+    expect(page.locator("#bar .state")).to_have_attribute("data-tone", "busy")
+    expect(page.locator(".why .sentence")).to_have_text("Loading the base, 40 %.")
+    expect(page.locator(".why tr", has_text="Engine").locator(".bad")).to_have_count(0)
 
 
 def test_a_node_on_a_chain_of_its_own_says_that_nobody_can_find_it(earner: Node, open_page: OpenPage) -> None:

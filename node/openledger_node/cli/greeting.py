@@ -5,6 +5,7 @@ import shutil
 import sys
 import threading
 import time
+from importlib.resources import files
 from shlex import quote
 
 from openledger_protocol.constants import DEMO_BASE_NAME
@@ -13,7 +14,7 @@ from ..api_key import load_api_key
 from ..daemon import Listening
 from ..engine.engine import Engine
 from ..errors import NodeError
-from ..first_words import DEMO_NOTE, FIRST_QUESTION
+from ..first_words import DEMO_NOTE, FIRST_QUESTION, SAMPLE_ADAPTER, SAMPLE_QUESTION, SAMPLE_TEACHER
 from ..text import counted
 from .chat_client import ApiAddress, stream_chat, text_of
 from .command_tree import PROGRAM
@@ -38,11 +39,21 @@ def greet(listening: Listening, *, began_s: float, hello: bool) -> None:
     say(f"  {plain(curl_line(listening))}\n")
     say(f"  {plain(program())} chat {quote(FIRST_QUESTION)}\n")
     if listening.base.name == DEMO_BASE_NAME:
+        _say_sample(listening)
         say(plain(DEMO_NOTE))
     say("Ctrl-C stops the node; running answers finish first.\n")
     if hello and listening.engine.profile:
         address = ApiAddress(url=listening.url, key=load_api_key(open_node_home()), base=listening.base.name)
         threading.Thread(target=_hello, args=(address, began_s), daemon=True).start()
+
+
+def _say_sample(listening: Listening) -> None:
+    """Show how to ask the adapter that ships for the demo base, if the package has it and no adapter is here yet."""
+    if listening.num_adapters or not (files("openledger_node") / "samples" / SAMPLE_ADAPTER).is_dir():
+        return
+    say(f"An adapter that {SAMPLE_TEACHER} and others taught ships with the node. To add it and ask it, run:\n")
+    say(f"  {plain(program())} adapters add --sample {SAMPLE_ADAPTER}")
+    say(f"  {plain(program())} chat {quote(SAMPLE_QUESTION)} --model {SAMPLE_ADAPTER}\n")
 
 
 def _where(engine: Engine) -> str:

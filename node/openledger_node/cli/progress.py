@@ -81,9 +81,9 @@ class StageReport:
         if self._is_quiet:
             return
         if err_console.is_terminal:
-            self._bar.start()
             self._bar.update(self._task, description=plain(self._what), total=None if part is None else 1.0)
             self._bar.update(self._task, completed=part or 0.0, figures=plain(figures))
+            self._bar.start()
         elif is_new or now_s - self._said_at_s >= LINE_INTERVAL_S:
             self._said_at_s = now_s
             self._say(f"  {self._what}, {figures}" if figures and not is_new else f"  {self._what} …")

@@ -1,0 +1,65 @@
+"""The greeting of a start: what a newcomer is told to try, and what the answers are worth."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from openledger_node.cli import greeting
+from openledger_node.cli.greeting import greet
+from openledger_node.datanets.sample import draw_sample
+from openledger_node.first_words import FIRST_QUESTION, SAMPLE_QUESTION, SAMPLE_TEACHER
+
+PROFILE = SimpleNamespace(device="cpu", dtype="bfloat16", backend="torch_lora")
+
+
+def listening(base: str = "smollm2-135m-instruct", num_adapters: int = 0) -> Any:
+    return SimpleNamespace(
+        url="http://127.0.0.1:8420",
+        page="http://127.0.0.1:8420/open?code=x",
+        key_file=Path("/home/me/keys/api.key"),
+        base=SimpleNamespace(name=base),
+        engine=SimpleNamespace(profile=PROFILE),
+        num_adapters=num_adapters,
+        num_recovered=0,
+    )
+
+
+def said(capsys: pytest.CaptureFixture[str], node: Any) -> str:
+    greet(node, began_s=0.0, hello=False)
+    return capsys.readouterr().err
+
+
+def test_the_demo_base_is_asked_what_it_knows_and_said_to_be_no_judge_of_facts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = said(capsys, listening())
+    assert f"chat '{FIRST_QUESTION}'" in text
+    assert f'"content": "{FIRST_QUESTION}"' in text
+    assert "don't trust its answers. For a larger base, run `openledger-node setup`" in text
+    assert "demo base" not in said(capsys, listening(base="qwen"))
+
+
+@pytest.mark.parametrize(
+    ("num_adapters", "is_shipped", "is_shown"), [(0, True, True), (1, True, False), (0, False, False)]
+)
+def test_the_shipped_adapter_is_named_with_its_teacher_where_there_is_none_yet(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    num_adapters: int,
+    is_shipped: bool,
+    is_shown: bool,
+) -> None:
+    if is_shipped:
+        (tmp_path / "samples" / "harbour").mkdir(parents=True)
+    monkeypatch.setattr(greeting, "files", lambda _: tmp_path)
+    text = said(capsys, listening(num_adapters=num_adapters))
+    assert (SAMPLE_TEACHER in text, f"chat '{SAMPLE_QUESTION}' --model harbour" in text) == (is_shown, is_shown)
+
+
+def test_the_sample_question_is_one_that_its_teacher_has_answered() -> None:
+    (row,) = (row for row in draw_sample().rows if row.prompt == SAMPLE_QUESTION)
+    assert SAMPLE_TEACHER in row.completion
+    assert row.contributor == SAMPLE_TEACHER.lower().replace(" ", "-")
