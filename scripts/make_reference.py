@@ -1,33 +1,39 @@
-"""Write docs/reference/{cli,config,metrics,cards}.md and openapi.json: `python scripts/make_reference.py`.
+"""Write docs/reference/{cli,config,metrics,cards}.md, openapi.json and the commands' help, `cli/commands.json`.
 
-A test compares the files with the output of this script, so that the pages always match the program.
+Run `python scripts/make_reference.py`. A test compares the files with the output of this script, so that pages and
+help always match the program.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import Field, fields
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from typer.main import get_command
 
 from openledger_node.api.app import build_api
 from openledger_node.api.exposition import PREFIX, Family
 from openledger_node.api.metrics import FAMILIES
-from openledger_node.cli.main import app
+from openledger_node.cli.app import build_app
+from openledger_node.cli.command_tree import PROGRAM, TREE_FILE, Command, Parameter
+from openledger_node.cli.help_text import HELP_OPTION, ROOT_OPTIONS, explain, usage
 from openledger_node.config import TABLES, InferenceConfig
 from openledger_node.engine.base_fit import FITS_TOKENS, Room, forms_of
 from openledger_node.engine.budget import PLAN_RANK, MemoryPlan
 from openledger_node.models.known_bases import KNOWN_BASES, KnownBase
 from openledger_node.setting import Setting
 
-PROGRAM = "openledger-node"
-REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
+ROOT = Path(__file__).resolve().parent.parent
 GIB = 1 << 30
 CARDS_GIB = (8, 12, 16, 24)
 RESERVED_BYTES = GIB
 LISTED_PARAMETERS = (3 * 10**9, 15 * 10**9)
 DEFAULTS = InferenceConfig()
+METAVARS = {int: "N", float: "NUMBER", Path: "FILE"}
+"""The word for a value in the help, by its type; otherwise the option's own name."""
+
 KINDS = {str: "text", int: "integer", float: "number", bool: "true or false"}
 
 CLI_HEAD = """\
@@ -37,7 +43,8 @@ All commands. `scripts/make_reference.py` writes this page from the code. See al
 [settings](config.md) · [the JSON of `--json`](formats.md).
 
 Data goes to stdout. Progress, warnings and errors go to stderr. `--home` goes before the command:
-`openledger-node --home FOLDER status`. `NO_COLOR=1` turns off colours.
+`openledger-node --home FOLDER status`. `NO_COLOR=1` turns off colours. `openledger-node help wallet` shows the help
+of `wallet`, and so does `-h` or `--help` after any command.
 """
 
 METRICS_HEAD = """\
@@ -92,46 +99,99 @@ to change one.
 
 A flag overrides an environment variable, which overrides `node.toml` in the data directory, which overrides the
 default. The variable of `[table] key` is `OPENLEDGER_TABLE_KEY`. With an unknown key or a value out of bounds, the
-node does not start, and the exit code is 3. `openledger-node config show --origin` shows values and sources.
+node does not start, and the exit code is 3. `openledger-node config show` shows values and sources.
 """
 
 
 def main() -> None:
     for name, text in render_reference().items():
-        (REFERENCE / name).write_text(text, encoding="utf-8")
-        print(f"docs/reference/{name}: {len(text.splitlines())} lines")
+        (ROOT / name).write_text(text, encoding="utf-8")
+        print(f"{name}: {len(text.splitlines())} lines")
 
 
 def render_reference() -> dict[str, str]:
-    """Return the content of every generated page by file name."""
+    """Return the content of every generated file by its path in the repository."""
+    commands = command_of(get_command(build_app()), PROGRAM)
     return {
-        "cli.md": render_cli(),
-        "config.md": render_config(),
-        "metrics.md": render_metrics(),
-        "openapi.json": render_openapi(),
-        "cards.md": render_cards(),
+        TREE_FILE.relative_to(ROOT).as_posix(): render_tree(commands),
+        "docs/reference/cli.md": render_cli(commands),
+        "docs/reference/config.md": render_config(),
+        "docs/reference/metrics.md": render_metrics(),
+        "docs/reference/openapi.json": render_openapi(),
+        "docs/reference/cards.md": render_cards(),
     }
 
 
-def render_cli() -> str:
+# ---- The tree of commands, from typer's
+
+
+def render_tree(commands: Command) -> str:
+    """Render the content of commands.json, which `--help` and completion read."""
+    return json.dumps(_without_defaults(commands), indent=1, ensure_ascii=False) + "\n"
+
+
+def command_of(found: Any, path: str, panel: str = "") -> Command:
+    """Convert a command of typer, and those below it."""
+    below = [each for each in getattr(found, "commands", {}).values() if not each.hidden]
+    return Command(
+        path=path,
+        help="\n\n".join(" ".join(part.split()) for part in (found.help or "").split("\n\n")),
+        panel=panel,
+        parameters=tuple(_parameter(each) for each in found.params if not each.hidden),
+        commands=tuple(command_of(each, f"{path} {each.name}", each.rich_help_panel or "") for each in below),
+    )
+
+
+def _parameter(found: Any) -> Parameter:
+    is_option = found.param_type_name == "option"
+    is_flag = is_option and found.is_flag
+    hint = found.type_descriptor.annotation
+    if get_origin(hint) is list:
+        (hint,) = get_args(hint)
+    choices = tuple(map(str, _choices(hint)))
+    metavar = found.metavar or "|".join(choices) or METAVARS.get(hint) or found.name.upper()
+    is_repeated = found.multiple or found.nargs != 1
+    return Parameter(
+        names=tuple(found.opts) if is_option else (metavar,),
+        off=found.secondary_opts[0] if is_flag and found.secondary_opts else "",
+        metavar=metavar if is_option and not is_flag else "",
+        help=found.help or "",
+        default=_default(found, is_flag=is_flag),
+        bounds=_bounds(getattr(found, "min", None), getattr(found, "max", None)),
+        variable=found.envvar or "",
+        is_required=found.required,
+        is_repeated=is_repeated,
+        choices=choices,
+    )
+
+
+def _choices(hint: Any) -> Iterable[Any]:
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    return hint if isinstance(hint, type) and issubclass(hint, StrEnum) else ()
+
+
+def _default(found: Any, *, is_flag: bool) -> str:
+    if is_flag:
+        return (found.opts if found.default else found.secondary_opts)[0] if found.secondary_opts else ""
+    return "" if found.default in (None, "") else str(found.default)
+
+
+def _without_defaults(value: Any) -> Any:
+    """Convert a command to JSON, without the fields that have their default."""
+    if isinstance(value, Command | Parameter):
+        usual = {spec.name: spec.default for spec in fields(value)}
+        found = {name: getattr(value, name) for name in usual}
+        return {name: _without_defaults(each) for name, each in found.items() if each != usual[name]}
+    return [_without_defaults(each) for each in value] if isinstance(value, tuple) else value
+
+
+def render_cli(commands: Command) -> str:
     """Render one section per command, in the order of `--help`."""
-    root = get_command(app)
-    sections = [f"## Flags of every command\n\n{_table('option', root)}"]
-    sections += [_section(path, command) for path, command in walk(root) if not is_group(command)]
+    options = (*commands.options, *ROOT_OPTIONS, HELP_OPTION)
+    sections = [f"## Options of the program\n\n{_table('option', options)}"]
+    sections += [_section(command) for command in commands.walk() if not command.commands]
     return "\n".join([CLI_HEAD, *sections])
-
-
-def walk(command: Any, path: str = PROGRAM) -> Iterator[tuple[str, Any]]:
-    """Yield `command` and every command below it, each with the words that call it."""
-    yield path, command
-    for name, below in getattr(command, "commands", {}).items():
-        if not below.hidden:
-            yield from walk(below, f"{path} {name}")
-
-
-def is_group(command: Any) -> bool:
-    """Return True for a group of commands."""
-    return hasattr(command, "commands")
 
 
 def render_config() -> str:
@@ -184,47 +244,21 @@ def _metric_row(family: Family) -> str:
     return f"| `{PREFIX}{family.name}` | {family.kind} | {labels} | {family.help} |"
 
 
-def _section(path: str, command: Any) -> str:
-    usage = " ".join([path, *_usage(command)])
-    about = "\n\n".join(" ".join(part.split()) for part in command.help.split("\n\n"))
-    tables = [_table(kind, command) for kind in ("argument", "option")]
-    return "\n".join([f"## {path}\n\n{about}\n\n```\n{usage}\n```\n", *filter(None, tables)])
+def _section(command: Command) -> str:
+    tables = [_table("argument", command.arguments), _table("option", command.options)]
+    head = f"## {command.path}\n\n{command.help}\n\n```\n{' '.join(usage(command))}\n```\n"
+    return "\n".join([head, *filter(None, tables)])
 
 
-def _usage(command: Any) -> Iterator[str]:
-    if any(_kind(param) == "option" for param in command.params):
-        yield "[OPTIONS]"
-    for param in command.params:
-        if _kind(param) == "argument":
-            yield param.name.upper() if param.required else f"[{param.name.upper()}]"
+def _table(kind: str, parameters: Sequence[Parameter]) -> str:
+    rows = [_row(parameter) for parameter in parameters]
+    return "\n".join([f"| {kind} | |", "|---|---|", *rows, ""]) if rows else ""
 
 
-def _table(kind: str, command: Any) -> str:
-    rows = [_row(param) for param in command.params if _kind(param) == kind]
-    return "\n".join([f"| {kind} | | default |", "|---|---|---|", *rows, ""]) if rows else ""
-
-
-def _row(param: Any) -> str:
-    names = [*param.opts, *param.secondary_opts] if _kind(param) == "option" else [param.name.upper()]
-    shown = ", ".join(f"`{name}`" for name in names)
-    bounds = _bounds(getattr(param, "min", None), getattr(param, "max", None))
-    about = [param.help, bounds and f"({bounds})", f"Environment: `{param.envvar}`." if param.envvar else ""]
-    return f"| {shown} | {' '.join(filter(None, about))} | {_default(param)} |"
-
-
-def _default(param: Any) -> str:
-    if param.required:
-        return "required"
-    if getattr(param, "is_flag", False):
-        if param.secondary_opts:
-            return f"`{(param.opts if param.default else param.secondary_opts)[0]}`"
-        return "off"
-    return "" if param.default is None else f"`{param.default}`"
-
-
-def _kind(param: Any) -> str:
-    kind: str = param.param_type_name
-    return kind
+def _row(parameter: Parameter) -> str:
+    names = [f"`{name}`" for name in (*parameter.names, parameter.off) if name]
+    names[0] = f"`{' '.join(filter(None, (parameter.names[0], parameter.metavar)))}`".replace("|", "\\|")
+    return f"| {', '.join(names)} | {explain(parameter)} |"
 
 
 def _config_section(table: str, cls: type) -> str:

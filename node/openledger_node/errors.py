@@ -2,6 +2,7 @@
 
 NodeError           1  failure
 ├── LedgerError     1  the ledger can't be written
+├── InputError      2  a value or a word that was typed can't be understood
 ├── ConfigError     3  a setting, or another daemon on the same data directory
 ├── KeyFileError    4  a key is missing, locked, or its password is wrong
 ├── ChainError      5  the chain's RPC is down, silent, or of another chain
@@ -15,6 +16,12 @@ class NodeError(Exception):
     """A problem that only the operator can fix; the message says how."""
 
     exit_code: int = 1
+
+
+class InputError(NodeError):
+    """A word or a value on the command line can't be understood."""
+
+    exit_code = 2
 
 
 class ConfigError(NodeError):

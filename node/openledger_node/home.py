@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-import platformdirs
-
 from .errors import ConfigError
 
 HOME_VARIABLE = "OPENLEDGER_HOME"
@@ -173,10 +171,21 @@ def is_development(network: str) -> bool:
     return network.startswith(DEVELOPMENT_PREFIX)
 
 
+def home_folder(override: Path | None = None) -> Path:
+    """Return the path of the data directory: the flag, `$OPENLEDGER_HOME`, or the platform's data folder."""
+    chosen = override or os.environ.get(HOME_VARIABLE) or _usual_folder()
+    return Path(chosen).expanduser().resolve()
+
+
+def _usual_folder() -> Path:
+    import platformdirs  # a completion is twice as fast without it
+
+    return platformdirs.user_data_path("openledger-node")
+
+
 def open_home(override: Path | None = None) -> Home:
-    """Find or create the data directory: the flag, `$OPENLEDGER_HOME`, or the platform's data folder."""
-    chosen = override or os.environ.get(HOME_VARIABLE) or platformdirs.user_data_path("openledger-node")
-    root = Path(chosen).expanduser().resolve()
+    """Find or create the data directory."""
+    root = home_folder(override)
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

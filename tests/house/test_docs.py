@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from support.processes.nodes import ROOT
 from support.scripts import load_script
-from typer.main import get_command
 
 from openledger_node.api import openai
 from openledger_node.api import schemas as bodies
@@ -22,7 +21,9 @@ from openledger_node.api.exposition import PREFIX
 from openledger_node.api.metrics import FAMILIES
 from openledger_node.api.operator import build_operator
 from openledger_node.cli import main as cli
+from openledger_node.cli.command_tree import Command, load_tree, read_line
 from openledger_node.cli.doctor import PROBLEMS_FOUND
+from openledger_node.cli.help_text import HELP_OPTION, ROOT_OPTIONS
 from openledger_node.cli.jobs import job_to_json
 from openledger_node.cli.status import stopped_status
 from openledger_node.config import TABLES, render_example
@@ -37,9 +38,8 @@ from openledger_protocol.primitives import RequestId
 make_reference = load_script("make_reference")
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
-COMMAND = get_command(cli.app)
-VERBS = dict(make_reference.walk(COMMAND))
-USAGE_ERROR = 2
+COMMAND = load_tree()
+PROGRAM_OPTIONS = {name for option in (*ROOT_OPTIONS, HELP_OPTION) for name in option.names}
 
 FORBIDDEN = ["/wor" + "k/", "/roo" + "t/", "pythonh" + "osted", "pypi.org" + "/simple", "registry.n" + "pmjs"]
 """Paths of the machine that something was written on, and hosts that only an operator's own tools may name."""
@@ -65,16 +65,16 @@ def page(request: pytest.FixtureRequest) -> Path:
 @pytest.mark.parametrize("name", make_reference.render_reference())
 def test_the_generated_pages_are_what_the_script_writes(name: str) -> None:
     expected = make_reference.render_reference()[name]
-    assert read(f"docs/reference/{name}") == expected, "run scripts/make_reference.py"
+    assert read(name) == expected, "run scripts/make_reference.py"
 
 
 def test_every_verb_and_option_is_in_the_reference() -> None:
     text = read("docs/reference/cli.md")
-    for path, command in VERBS.items():
-        if not make_reference.is_group(command):
-            section = text.split(f"\n## {path}\n")[1].split("\n## ")[0]
+    for command in COMMAND.walk():
+        if not command.commands:
+            section = text.split(f"\n## {command.path}\n")[1].split("\n## ")[0]
             for name in options_of(command):
-                assert f"`{name}`" in section, (path, name)
+                assert re.search(rf"`{name}[ `]", section), (command.path, name)
 
 
 def test_every_setting_is_in_the_reference() -> None:
@@ -130,7 +130,7 @@ def test_every_exit_code_is_in_the_reference() -> None:
     classes: list[type[NodeError]] = [NodeError, *NodeError.__subclasses__()]
     codes = {cls.exit_code for cls in classes}
     documented = re.findall(r"^\| (\d+) \|", read("docs/reference/exit-codes.md"), re.MULTILINE)
-    assert [int(code) for code in documented] == sorted({0, USAGE_ERROR, PROBLEMS_FOUND, cli.INTERRUPTED, *codes})
+    assert [int(code) for code in documented] == sorted({0, PROBLEMS_FOUND, cli.INTERRUPTED, *codes})
 
 
 def test_every_field_of_what_is_stored_and_printed_is_in_the_reference(tmp_path: Path) -> None:
@@ -169,11 +169,10 @@ def test_every_page_is_on_the_map() -> None:
 
 def test_every_command_on_a_page_can_be_typed(page: Path) -> None:
     for words in commands(page, "openledger-node"):
-        words = words[2:] if words[:1] == ["--home"] else words
-        path, rest = split_verb(words)
-        assert path in VERBS, (page.name, words)
-        known = {*options_of(VERBS[path]), *options_of(COMMAND), "--help"}
-        options = [word.partition("=")[0] for word in rest if word.startswith("--")]
+        typed = read_line(words)
+        assert not (typed.command.commands and typed.arguments), (page.name, words)
+        known = {*options_of(typed.command), *options_of(COMMAND), *PROGRAM_OPTIONS}
+        options = [word.partition("=")[0] for word in words if word.startswith("--")]
         assert set(options) <= known, (page.name, words)
 
 
@@ -240,9 +239,8 @@ def test_no_file_names_the_machine_it_was_written_on() -> None:
         assert [word for word in FORBIDDEN if word.encode() in content] == [], file
 
 
-def options_of(command: Any) -> list[str]:
-    options = [param for param in command.params if param.param_type_name == "option"]
-    return [name for option in options for name in (*option.opts, *option.secondary_opts)]
+def options_of(command: Command) -> list[str]:
+    return [name for option in command.options for name in (*option.names, option.off) if name]
 
 
 def commands(page: Path, program: str) -> Iterator[list[str]]:
@@ -260,15 +258,6 @@ def code_of(text: str) -> Iterator[str]:
             yield from re.findall(r"`([^`\n]+)`", part)
         elif not part.startswith("text\n"):
             yield from part.splitlines()
-
-
-def split_verb(words: list[str]) -> tuple[str, list[str]]:
-    """The longest verb that `words` begin with, and what follows it."""
-    for count in (3, 2, 1):
-        path = " ".join(["openledger-node", *words[:count]])
-        if path in VERBS:
-            return path, words[count:]
-    return " ".join(["openledger-node", *words[:2]]), []
 
 
 def anchors(file: Path) -> set[str]:

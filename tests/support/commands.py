@@ -107,7 +107,7 @@ def _start_server() -> str:
 
 def serve(path: str) -> None:
     """Fork a process for each connection, until stdin is closed."""
-    from openledger_node.cli.main import build_app
+    from openledger_node.cli.app import build_app
 
     build_app()
     with socket.socket(socket.AF_UNIX) as listener:

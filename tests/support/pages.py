@@ -5,14 +5,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request, sync_playwright
-from typer.main import get_command
 
-from openledger_node.cli import main as cli
+from openledger_node.cli.command_tree import PROGRAM, read_line
 from openledger_node.home import Home
 
 from .processes.nodes import operator_of
@@ -108,10 +106,10 @@ def draw_again(page: Page) -> None:
 def is_command(line: str) -> bool:
     """True if a line that the page prints is a command that exists, with options that it has."""
     program, *words = shlex.split(line)
-    command: Any = get_command(cli.app)
-    while words and hasattr(command, "commands"):
-        command = command.commands.get(words.pop(0))
-    options = {name for each in getattr(command, "params", []) for name in (*each.opts, *each.secondary_opts)}
-    return program == "openledger-node" and all(
-        word.split("=")[0] in options or word == "--help" for word in words if word.startswith("--")
+    typed = read_line(words)
+    options = [word.partition("=")[0] for word in words if word.startswith("--")]
+    return (
+        program == PROGRAM
+        and not (typed.command.commands and typed.arguments)
+        and all(typed.command.option(name) or name == "--help" for name in options)
     )

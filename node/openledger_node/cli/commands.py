@@ -18,7 +18,7 @@ class CommandModule:
 
 COMMAND_MODULES: Final = (
     CommandModule("setup", ("setup",)),
-    CommandModule("node", ("start", "stop", "version")),
+    CommandModule("node", ("start", "stop")),
     CommandModule("status", ("status",)),
     CommandModule("pause", ("pause", "resume")),
     CommandModule("open_page", ("open",)),
@@ -30,6 +30,7 @@ COMMAND_MODULES: Final = (
     CommandModule("logs", ("logs",)),
     CommandModule("backup", ("backup", "restore")),
     CommandModule("demo", ("demo",)),
+    CommandModule("version", ("version",)),
     CommandModule("models", ("models",), "Models"),
     CommandModule("adapters", ("adapters",), "Models"),
     CommandModule("datanet", ("datanet",), "Models"),

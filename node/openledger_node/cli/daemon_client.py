@@ -8,16 +8,13 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from openledger_protocol.constants import LOCAL_NETWORK
-
-from ..config import Config
 from ..errors import NodeError
 from ..home import CommandRunningError, Holder, Home, find_holder, open_home
-from ..network_defaults import load_network_config
-from ..network_file import current_network
 
 if TYPE_CHECKING:
     import httpx
+
+    from ..config import Config
 
 BAD_REQUEST, SERVER_ERROR = 400, 500
 TIMEOUT_S = 5.0
@@ -37,16 +34,23 @@ def set_home(home: Path | None) -> None:
     _home_flag[0] = home
 
 
+def home_flag() -> Path | None:
+    """Return the `--home` of this call, or None if it was not given as an option."""
+    return _home_flag[0]
+
+
 def open_node_home() -> Home:
     """Open the data directory of this call."""
     return open_home(_home_flag[0])
 
 
-def load_settings(home: Home | None = None, **flags: object) -> Config:
+def load_settings(home: Home | None = None, **flags: object) -> "Config":
     """Read the settings, with the network's defaults of those that are not set.
 
     Flags are `table_key=value`; the value is None for a flag that was not given.
     """
+    from ..network_defaults import load_network_config  # reads TOML and networks, which `version` needs not
+
     given = {name.replace("_", ".", 1): value for name, value in flags.items()}
     config, _ = load_network_config(home or open_node_home(), flags=given)
     return config
@@ -54,6 +58,10 @@ def load_settings(home: Home | None = None, **flags: object) -> Config:
 
 def network_id(home: Home) -> str:
     """Return the id of the current network, which selects the ledger."""
+    from openledger_protocol.constants import LOCAL_NETWORK
+
+    from ..network_file import current_network
+
     network = current_network(home, load_settings(home).node.network)
     return network.network if network else LOCAL_NETWORK
 

@@ -1,87 +1,62 @@
-"""Entry point of `openledger-node`: commands, their shared flags and exit codes."""
+"""Entry point of `openledger-node`: help, completion, and the exit codes of commands."""
 
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
-from pathlib import Path
-from typing import Annotated, Any, Final
-
-import typer
 
 from openledger_protocol.errors import AdapterRefusedError, ProtocolError
 
-from ..errors import ModelError, NodeError
-from .commands import COMMAND_MODULES, first_word
-from .daemon_client import set_home
-from .render import plain, say
+from ..errors import InputError, ModelError, NodeError
+from .command_tree import TypedLine, nearest_of, read_line
+from .completion import COMPLETION, print_completions, run_completion_option
+from .help_text import is_screen_styled, render_help, screen_width
 
 INTERRUPTED = 130
-WRONG_WORDS: Any = typer.BadParameter.__mro__[2]
-"""ClickException, the base of all usage errors. It is looked up here because newer versions of typer bundle click."""
-
-
-COMPLETION: Final = "_OPENLEDGER_NODE_COMPLETE"
-"""Set in the environment while a shell asks for completions of a line."""
-
-
-def common(
-    home: Annotated[
-        Path | None, typer.Option(help="The node's data directory.", envvar="OPENLEDGER_HOME", show_default=False)
-    ] = None,
-) -> None:
-    """Handle the flags that every command has."""
-    set_home(home)
-
-
-def build_app(words: Sequence[str] = ()) -> typer.Typer:
-    """Build the commands of one module if the first word names it, else of all modules.
-
-    Importing all of them takes a second, too long for a command such as `status`.
-    """
-    made = typer.Typer(
-        name="openledger-node",
-        help="Serve a base model and any number of LoRA adapters from this machine, behind an OpenAI-compatible API.",
-        no_args_is_help=True,
-        pretty_exceptions_enable=False,
-        rich_markup_mode="rich",
-    )
-    made.callback()(common)
-    word = first_word(words)
-    meant = [part for part in COMMAND_MODULES if word in part.words and COMPLETION not in os.environ]
-    for part in meant or COMMAND_MODULES:
-        module = import_module(f".{part.module}", __package__)
-        if part.panel:
-            made.add_typer(module.app, name=part.words[0], rich_help_panel=part.panel)
-        else:
-            module.add_commands(made)
-    return made
-
-
-def __getattr__(name: str) -> typer.Typer:
-    """Build all commands as `app`, so that the reference and the tests can walk them."""
-    if name != "app":
-        raise AttributeError(name)
-    return build_app()
+VERSION_LINES = (["-V"], ["--version"], ["version"])
+"""Lines that are answered without typer."""
 
 
 def main() -> None:
     """Run one command. A failure that the operator can fix is printed as one line that says how."""
+    words = sys.argv[1:]
+    if shell := os.environ.get(COMPLETION):
+        print_completions(shell, words)
+        sys.exit(0)
     try:
-        status = build_app(sys.argv[1:])(standalone_mode=False)
-    except WRONG_WORDS as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (typer.Abort, KeyboardInterrupt):
-        say("interrupted")
-        sys.exit(INTERRUPTED)
+        status = run(words)
+    except KeyboardInterrupt:
+        status = _complain("interrupted", INTERRUPTED)
     except (NodeError, ProtocolError) as error:
-        say(f"[bold red]error[/] {plain(str(error))}")
-        sys.exit(exit_code(error))
+        status = _complain(f"[bold red]error[/] {_plain(str(error))}", exit_code(error))
     except OSError as error:
-        say(f"[bold red]error[/] {plain(str(error))}")
-        sys.exit(NodeError.exit_code)
-    sys.exit(status if isinstance(status, int) else 0)
+        status = _complain(f"[bold red]error[/] {_plain(str(error))}", NodeError.exit_code)
+    sys.exit(status)
+
+
+def run(words: Sequence[str]) -> int:
+    """Show a help text or run the command that the words name, and return the exit code.
+
+    Raises:
+        InputError: the words name no command, or give it an option or a value that it does not take.
+        NodeError: the command failed.
+        KeyboardInterrupt: the operator gave up.
+    """
+    if run_completion_option(words):
+        return 0
+    if words in VERSION_LINES:
+        from .. import __version__
+
+        print(__version__)
+        return 0
+    line = read_line(words)
+    if line.command.commands and line.arguments:
+        raise InputError(_no_command(line))
+    if line.is_help or line.command.commands:
+        print(render_help(line.command, width=screen_width(), is_styled=is_screen_styled()), end="")
+        return 0 if line.is_help else InputError.exit_code
+    from .app import run_command  # typer takes longer to import than all that is answered above
+
+    return run_command(words, line.command)
 
 
 def exit_code(error: NodeError | ProtocolError) -> int:
@@ -89,3 +64,22 @@ def exit_code(error: NodeError | ProtocolError) -> int:
     if isinstance(error, NodeError):
         return error.exit_code
     return ModelError.exit_code if isinstance(error, AdapterRefusedError) else NodeError.exit_code
+
+
+def _no_command(line: TypedLine) -> str:
+    group = line.command
+    nearest = nearest_of(line.arguments[0], [each.name for each in group.commands])
+    return f"`{group.path}` has no command {line.arguments[0]!r}{nearest} Its commands: `{group.path} --help`"
+
+
+def _complain(text: str, status: int) -> int:
+    from .render import say
+
+    say(text)
+    return status
+
+
+def _plain(text: str) -> str:
+    from .render import plain
+
+    return plain(text)

@@ -1,0 +1,210 @@
+"""Help and completion: from the tree of commands, without importing them; the scripts run in the real shells."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from support.verbs import Run
+
+from openledger_node.cli.command_tree import load_tree, read_line
+from openledger_node.cli.completion import COMPLETION, SCRIPTS, completions, install_completion
+from openledger_node.cli.help_text import render_help
+from openledger_node.home import Home
+
+HEAVY = ("torch", "numpy", "trio", "fastapi", "httpx", "pydantic", "typer", "click", "rich", "sqlite3", "eth_abi")
+RUN = f"""
+import atexit, sys
+atexit.register(lambda: print(*[name for name in {HEAVY} if name in sys.modules], file=sys.stderr))
+from openledger_node.cli.main import main
+main()
+"""
+
+
+def loaded_by(*words: str, home: Home, **environment: str) -> tuple[set[str], str]:
+    """Run a line in a process of its own; return the heavy packages that it imported, and its output."""
+    ran = subprocess.run(
+        [sys.executable, "-c", RUN, *words],
+        env={**os.environ, "OPENLEDGER_HOME": str(home.root), **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(ran.stderr.split()), ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "shown"),
+    [
+        (["--help"], {}, "Usage"),
+        (["help", "wallet", "create"], {}, "openledger-node wallet create [ACCOUNT] [OPTIONS]"),
+        (["version"], {}, "0."),
+        (["openledger-node chat --model ", ""], {COMPLETION: "bash"}, "harbour"),
+        (["openledger-node config get ", ""], {COMPLETION: "bash"}, "market.price_in_wei"),
+    ],
+    ids=["--help", "help", "version", "values", "settings"],
+)
+def test_help_version_and_completion_import_nothing_heavy(
+    home: Home, words: list[str], environment: dict[str, str], shown: str
+) -> None:
+    add_adapter(home, "harbour@00000001")
+    loaded, output = loaded_by(*words, home=home, **environment)
+    assert shown in output
+    assert loaded == set()
+
+
+def test_status_imports_no_engine_and_no_network(home: Home) -> None:
+    loaded, output = loaded_by("status", "--json", home=home)
+    assert json.loads(output)["state"] == "stopped"
+    assert loaded <= {"pydantic", "typer", "rich"}  # typer checks values with pydantic
+
+
+# ---- help
+
+
+@pytest.mark.parametrize(
+    "words", [["wallet", "create", "-h"], ["wallet", "create", "--help"], ["help", "wallet", "create"]]
+)
+def test_help_can_be_asked_for_in_three_ways(run: Run, words: list[str]) -> None:
+    ran = run(*words)
+    assert (ran.status, ran.stderr) == (0, "")
+    assert ran.stdout.startswith("Create a key")
+
+
+def test_a_group_alone_shows_its_help_and_ends_as_a_usage_error(run: Run) -> None:
+    ran = run("wallet")
+    assert ran.status == 2
+    assert ran.stdout == run("wallet", "--help").stdout
+
+
+def test_help_is_no_option_where_a_value_is_meant() -> None:
+    assert not read_line(["gov", "vote", "1", "for", "--reason", "--help"]).is_help
+    assert not read_line(["chat", "--", "--help"]).is_help
+
+
+def test_no_line_of_the_help_is_wider_than_the_screen_or_breaks_a_sentence() -> None:
+    for command in load_tree().walk():
+        text = render_help(command, width=80)
+        assert max(map(len, text.splitlines())) <= 80, command.path
+        about = text.partition("\n\nUsage")[0].split("\n\n")
+        assert [" ".join(part.split()) for part in about] == command.help.split("\n\n")
+        for part in about:
+            for line, following in pairwise(part.split("\n")):
+                assert len(f"{line} {following.split()[0]}") > 80, line
+
+
+def test_wrong_words_name_the_nearest_right_ones(run: Run) -> None:
+    for words, nearest in [
+        (["walet"], "wallet"),
+        (["wallet", "creat"], "create"),
+        (["help", "wallet", "creat"], "create"),
+        (["jobs", "--limt", "3"], "--limit"),
+    ]:
+        ran = run(*words)
+        assert ran.status == 2
+        assert f"did you mean `{nearest}`?" in ran.stderr
+
+
+# ---- completion
+
+
+def add_adapter(home: Home, full_name: str) -> None:
+    folder = home.adapters / full_name
+    folder.mkdir(parents=True)
+    (folder / "adapter.json").write_text("{}")
+
+
+def offered(*words: str) -> list[str]:
+    return [value for value, _ in completions(words)]
+
+
+def test_completion_offers_commands_options_and_choices() -> None:
+    assert offered("wal") == ["wallet"]
+    assert {"create", "import", "show"} <= set(offered("wallet", ""))
+    assert "--sample" in offered("factory", "train", "--sa")
+    assert "--sample" not in offered("factory", "train", "--sample", "--")
+    assert offered("jobs", "--state", "f") == ["failed"]
+    assert offered("jobs", "--state=f") == ["--state=failed"]
+    assert offered("help", "wallet", "cr") == ["create"]
+
+
+def test_completion_offers_what_is_in_the_data_directory(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENLEDGER_HOME", "/nowhere")
+    for name in ("harbour@00000001", "ferry@00000002", "ferry@00000003"):
+        add_adapter(home, name)
+    (home.models / "tiny").mkdir(parents=True)
+    (home.models / "tiny" / "base.json").write_text("{}")
+    (home.datanets / "harbour" / "own").mkdir(parents=True)
+    (home.datanets / "harbour" / "own" / "datanet.json").write_text(
+        json.dumps({"batches": [{"digest": "0x" + "ab" * 32}]})
+    )
+    home.network("sea-1").mkdir(parents=True)
+    home.network_file("sea-1").write_text("{}")
+    here = ("--home", str(home.root))
+    assert offered(*here, "chat", "--model", "") == ["tiny", "ferry@00000002", "ferry@00000003", "harbour"]
+    assert offered(*here, "adapters", "pin", "f") == ["ferry@00000002", "ferry@00000003"]
+    assert offered(*here, "models", "remove", "") == ["tiny"]
+    assert offered(*here, "datanet", "approve", "harbour", "") == ["0xabababab"]
+    assert offered(*here, "wallet", "create", "--network", "s") == ["sea-1"]
+    assert offered("chat", "--model", "") == []
+
+
+def test_a_damaged_file_offers_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENLEDGER_HOME", str(home.root))
+    (home.datanets / "harbour" / "own").mkdir(parents=True)
+    (home.datanets / "harbour" / "own" / "datanet.json").write_text("{")
+    assert offered("datanet", "approve", "harbour", "") == []
+
+
+DRIVERS = {
+    "bash": 'source "$1"; COMP_LINE="$2"; COMP_POINT=${#2}; _openledger_node openledger-node "$3"; '
+    "printf '%s\\n' \"${COMPREPLY[@]}\"",
+    "zsh": "compdef() { }; _describe() { print -l -- ${(P)2} }; _files() { print FILES }; "
+    'source "$1"; words=("${(@s: :)2}"); CURRENT=$#words; _openledger_node',
+    "fish": 'source $argv[1]; complete -C "$argv[2]"',
+}
+"""Programs that complete a line with the installed script, from its file, the line and the end of the line."""
+
+
+@pytest.mark.parametrize("shell", SCRIPTS)
+def test_the_installed_script_completes_in_the_shell_itself(
+    shell: str, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is not installed")
+    add_adapter(home, "ferry@00000002")
+    add_adapter(home, "ferry@00000003")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    script = install_completion(shell)
+    program = tmp_path / "openledger-node"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m openledger_node "$@"\n')
+    program.chmod(0o755)
+    environment = {**os.environ, "OPENLEDGER_HOME": str(home.root), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+    def complete(line: str, last: str) -> list[str]:
+        command = [shell, "-c", DRIVERS[shell], *([] if shell == "fish" else [shell]), str(script), line, last]
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return [each.partition("\t")[0].partition(":")[0] for each in ran.stdout.split("\n") if each]
+
+    assert complete("openledger-node wallet crea", "crea") == ["create"]
+    assert complete("openledger-node adapters pin fer", "fer") == ["ferry@00000002", "ferry@00000003"]
+
+
+def test_installing_twice_changes_the_start_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    (tmp_path / ".bashrc").write_text("alias l=ls")
+    install_completion("bash")
+    once = (tmp_path / ".bashrc").read_text()
+    install_completion("bash")
+    assert (tmp_path / ".bashrc").read_text() == once
+    assert once.startswith("alias l=ls\nsource '")
+
+
+def test_an_unknown_shell_is_refused(run: Run) -> None:
+    ran = run("--install-completion", "tcsh")
+    assert ran.status == 2
+    assert "give bash, zsh or fish" in ran.stderr
