@@ -29,15 +29,26 @@ def write_settings(file: Path, values: Mapping[str, object]) -> None:
     for name, value in new.items():
         table, key = name.split(".", 1)
         _set(lines, table, key, toml_of(value))
-    changed = "\n".join(lines) + "\n"
-    try:
-        is_as_wanted = tomllib.loads(changed) == wanted
-    except tomllib.TOMLDecodeError:
-        is_as_wanted = False
-    if not is_as_wanted:
-        shown = ", ".join(f"[{name.replace('.', '] ')} = {toml_of(value)}" for name, value in new.items())
-        raise ConfigError(f"{file} can't be changed line by line: write {shown} into it yourself")
-    write_private(file, changed, is_new=False)
+    shown = ", ".join(f"[{name.replace('.', '] ')} = {toml_of(value)}" for name, value in new.items())
+    _replace(file, "\n".join(lines) + "\n", wanted, f"write {shown} into it")
+
+
+def remove_setting(file: Path, name: str) -> None:
+    """Remove the line of the setting "table.key" from node.toml, and nothing else; nothing if it is not set.
+
+    Raises:
+        ConfigError: the form of the file does not allow the change.
+    """
+    text = _read(file)
+    table, key = name.split(".", 1)
+    wanted = _parse(file, text)
+    if key not in wanted.get(table, {}):
+        return
+    del wanted[table][key]
+    begin, end = _span(lines := text.splitlines(), table)
+    own = () if begin is None else range(begin + 1, end)
+    kept = [line for place, line in enumerate(lines) if place not in own or not _is_set_in(line, key)]
+    _replace(file, "\n".join(kept) + "\n", wanted, f"remove {key} from [{table}]")
 
 
 def check_value(name: str, value: object) -> object:
@@ -51,6 +62,21 @@ def check_value(name: str, value: object) -> object:
     if spec is None:
         raise ConfigError(f"there is no setting {name}: `openledger-node config show` lists them")
     return checked(name, "given", value, get_type_hints(TABLES[table])[key], spec.metadata["setting"])
+
+
+def _replace(file: Path, changed: str, wanted: dict[str, Any], by_hand: str) -> None:
+    """Write the changed text if it means what was wanted."""
+    try:
+        is_as_wanted = tomllib.loads(changed) == wanted
+    except tomllib.TOMLDecodeError:
+        is_as_wanted = False
+    if not is_as_wanted:
+        raise ConfigError(f"{file} can't be changed line by line: {by_hand} yourself")
+    write_private(file, changed, is_new=False)
+
+
+def _is_set_in(line: str, key: str) -> bool:
+    return re.match(rf"\s*{re.escape(key)}\s*=", line) is not None
 
 
 def _read(file: Path) -> str:
