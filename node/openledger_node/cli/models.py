@@ -9,14 +9,14 @@ from openledger_protocol.constants import DEMO_BASE_NAME
 
 from ..engine.budget import check_disk_room
 from ..errors import ConfigError
-from ..home import is_claimed
-from ..models.bases import base_here, base_to_json, remove_base
+from ..home import Home, is_training
+from ..models.bases import Base, base_here, base_to_json, remove_base, stored_base
 from ..models.download import pull_base
 from ..models.gguf_base import backends_of
 from ..models.gguf_head import OTHER_BACKENDS
 from ..operator.adapters import models_to_plain
 from .base_check import ANYWAY_HELP, BaseCheck, hub_name
-from .daemon_client import load_settings, open_node_home
+from .daemon_client import ask_daemon, load_settings, open_node_home
 from .progress import StageReport
 from .render import emit_json, out_console, plain, say, show_table
 from .units import size
@@ -104,16 +104,34 @@ def pull(
 
 @app.command()
 def remove(
-    name: Annotated[str, typer.Argument(help="A base from `models list`.")],
+    name: Annotated[str, typer.Argument(metavar="BASE", help="A base from `models list`.")],
     as_json: Json = False,
 ) -> None:
-    """Remove a base from the data directory. A GGUF file elsewhere stays where it is."""
+    """Remove a base from the data directory. Files of other programs stay where they are."""
     home = open_node_home()
-    if is_claimed(home):
-        raise ConfigError("a node runs here and may serve that base: run `openledger-node stop` first")
-    base = remove_base(home, name)
+    base = stored_base(home, name)
+    _check_is_unused(home, base)
+    freed_bytes = remove_base(base)
     if as_json:
-        emit_json("model", base_to_json(base))
+        emit_json("model", {**base_to_json(base), "freed_bytes": freed_bytes})
         return
     kept = f"; {plain(str(base.gguf))} stays" if base.gguf and base.gguf.exists() else ""
-    say(f"removed {plain(base.name)}{kept}")
+    say(f"removed {plain(base.name)}, which frees {size(freed_bytes)}{kept}")
+    if load_settings(home).inference.base in (base.name, base.source):
+        say(f"the settings still name it: before the next start, run `openledger-node models pull {plain(name)}`")
+
+
+def _check_is_unused(home: Home, base: Base) -> None:
+    """Refuse to remove a base that the running node serves, or that a training may be reading.
+
+    Raises:
+        ConfigError: it is in use.
+    """
+    status = ask_daemon(home, "GET", "/status")
+    served = base_here(home, status["base"]) if status else None
+    if served and served.name == base.name:
+        raise ConfigError(
+            f"the running node serves {base.name}: run `openledger-node stop` first, or serve another base"
+        )
+    if is_training(home):
+        raise ConfigError("a training is running and may use this base: wait until it ends")

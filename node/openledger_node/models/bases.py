@@ -307,20 +307,31 @@ def read_base(folder: Path) -> Base:
         raise ModelError(f"{folder / 'base.json'} is not {BASE_SCHEMA}: delete it and pull again") from error
 
 
-def remove_base(home: Home, name: str) -> Base:
-    """Remove a base from the data directory; a GGUF file elsewhere, or a folder of the operator's, stays as it is.
+def stored_base(home: Home, name: str) -> Base:
+    """Find a base in the data directory by its name or source.
 
     Raises:
-        ModelError: no base in the data directory has this name or source.
+        ModelError: there is none.
     """
     found = next((base for base in list_bases(home) if name in (base.name, base.source)), None)
     if found is None or found.folder is None:
         raise ModelError(f"no base {name!r} is in {home.models}: see `openledger-node models list`")
-    if found.folder.is_symlink():
-        found.folder.unlink()
-    else:
-        shutil.rmtree(found.folder)
     return found
+
+
+def remove_base(base: Base) -> int:
+    """Remove a base from the data directory, and return the bytes that this frees.
+
+    A GGUF file elsewhere, or a folder of the operator's that is linked here, stays as it is.
+    """
+    assert base.folder is not None  # the fake base is in no data directory
+    if base.folder.is_symlink():
+        base.folder.unlink()
+        return 0
+    files = [file for file in base.folder.rglob("*") if file.is_file() and not file.is_symlink()]
+    freed_bytes = sum(file.stat().st_size for file in files)
+    shutil.rmtree(base.folder)
+    return freed_bytes
 
 
 def _read_json(file: Path) -> dict[str, Any]:

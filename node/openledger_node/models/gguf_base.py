@@ -36,7 +36,7 @@ def describe_stored(home: Home, model: StoredModel, report: Report) -> Base:
     name = base_name(model.title, _names(home), digest)
     described = describe_gguf(home, model.file, name=name, digest=digest, source=model.source)
     if _stamp(model.file) != stamp:  # base.json may have the new file's time beside the old one's digest
-        remove_base(home, described.name)
+        remove_base(described)
         raise _changing(model.file)
     return described
 

@@ -12,7 +12,16 @@ from support.gguf_stores import publish, put_in_ollama, write_gguf
 from openledger_node.errors import ModelError, NetworkError
 from openledger_node.home import Home, claim_home
 from openledger_node.models import gguf_base
-from openledger_node.models.bases import Base, file_digest, find_base, is_new_file, list_bases, read_base, remove_base
+from openledger_node.models.bases import (
+    Base,
+    file_digest,
+    find_base,
+    is_new_file,
+    list_bases,
+    read_base,
+    remove_base,
+    stored_base,
+)
 from openledger_node.models.download import pull_base
 from openledger_node.models.fetch import Progress, hash_file
 from openledger_node.models.gguf_files import describe
@@ -232,7 +241,7 @@ def test_removing_a_base_leaves_a_file_elsewhere(home: Home, store: Path, gguf: 
     pull(home, "ollama:tiny")
     pull(home, str(gguf))
     for name in ("ollama:tiny:latest", "Tiny-Q4_K_M"):
-        assert remove_base(home, name)
+        assert remove_base(stored_base(home, name)) > 0
     assert list_bases(home) == []
     assert blob.exists()
     assert gguf.exists()
@@ -243,7 +252,7 @@ def test_removing_a_link_leaves_the_folder_that_it_leads_to(home: Home, gguf: Pa
     assert base.folder
     kept = base.folder.rename(tmp_path / "shared")
     base.folder.symlink_to(kept)
-    remove_base(home, base.name)
+    assert remove_base(stored_base(home, base.name)) == 0
     assert read_base(kept).name == base.name
     assert list_bases(home) == []
 
@@ -252,7 +261,7 @@ def test_removing_a_link_leaves_the_folder_that_it_leads_to(home: Home, gguf: Pa
 def test_removing_what_is_no_base_removes_nothing(home: Home, gguf: Path, name: str) -> None:
     base = pull(home, str(gguf))
     with pytest.raises(ModelError, match=r"no base .* is in"):
-        remove_base(home, name)
+        stored_base(home, name)
     assert list_bases(home) == [base]
 
 
