@@ -5,6 +5,8 @@ import re
 from datetime import UTC, datetime
 from types import TracebackType
 
+from openledger_protocol.errors import MalformedError
+
 CONTROL_CHARACTERS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e0fff]"
@@ -44,6 +46,17 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
+# ---- Sizes
+
+
+def size_text(size_bytes: int) -> str:
+    """Format a size in the largest unit that fits: `20.0 GB` are 20 · 10^9 bytes."""
+    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size_bytes >= factor:
+            return f"{size_bytes / factor:,.1f} {unit}"
+    return f"{size_bytes} B"
+
+
 # ---- Times
 
 DURATION_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
@@ -61,3 +74,25 @@ def duration_text(seconds: int) -> str:
 def rfc3339(at_s: float, timespec: str = "seconds") -> str:
     """Format seconds since 1970 as `2026-01-02T03:04:05Z` (RFC 3339), with the precision of `timespec`."""
     return datetime.fromtimestamp(at_s, UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
+
+
+# ---- Moments that are typed
+
+UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+
+def since_of(text: object, *, now_s: float) -> float:
+    """Convert `30d`, `12h`, `2026-01-31` or RFC 3339 into seconds since 1970; 0 without a text.
+
+    Raises:
+        MalformedError: the text is none of these.
+    """
+    if text in (None, ""):
+        return 0.0
+    if isinstance(text, str) and (found := re.fullmatch(r"(\d{1,6})([smhdw])", text)):
+        return max(0.0, now_s - int(found[1]) * UNITS_S[found[2]])
+    try:
+        at = datetime.fromisoformat(str(text))
+    except ValueError as error:
+        raise MalformedError(f"{text!r} is not a time: write `30d`, `12h` or `2026-01-31`") from error
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()

@@ -1,8 +1,6 @@
 """Earnings of this node since a moment, summed from rows of the ledger and events of the chain."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from openledger_protocol.errors import MalformedError
@@ -10,10 +8,9 @@ from openledger_protocol.errors import MalformedError
 from ..ledger.sums import Movement, Sums
 from ..settlement.balances import ON_CHAIN, ClaimView
 from ..settlement.session import NetworkSession
-from ..text import rfc3339
+from ..text import rfc3339, since_of
 from .plain import plain_of
 
-UNITS_S = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 COIN_WEI = 10**18
 NS = 10**9
 
@@ -56,23 +53,6 @@ def earnings_report(session: NetworkSession, given: Mapping[str, Any], *, now_s:
         "settlements": _settlements(claims, done, since_s),
         "power": _power(given, session.ledger.sums, since_s),
     }
-
-
-def since_of(text: object, *, now_s: float) -> float:
-    """Convert `30d`, `12h`, `2026-01-31` or RFC 3339 into seconds since 1970; 0 without a text.
-
-    Raises:
-        MalformedError: the text is none of these.
-    """
-    if text in (None, ""):
-        return 0.0
-    if isinstance(text, str) and (found := re.fullmatch(r"(\d{1,6})([mhdw])", text)):
-        return max(0.0, now_s - int(found[1]) * UNITS_S[found[2]])
-    try:
-        at = datetime.fromisoformat(str(text))
-    except ValueError as error:
-        raise MalformedError(f"{text!r} is not a time: write `30d`, `12h` or `2026-01-31`") from error
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
 def busy_hours(sums: Sums, since_s: float) -> float:

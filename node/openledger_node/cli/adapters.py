@@ -27,6 +27,8 @@ from .units import open_amount, ppm_of
 app = typer.Typer(help="LoRA adapters on this machine.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
+ADAPTER_HELP = "NAME, or NAME@ID where several share a name."
+
 PULL_TIMEOUT_S = 3600.0
 """Limit for a whole adapter over a slow connection. An interrupted download resumes at the next pull."""
 
@@ -65,7 +67,9 @@ def list_all(as_json: Json = False) -> None:
 
 @app.command()
 def add(
-    folder: Annotated[Path, typer.Argument(help="Folder in PEFT format.", exists=True, file_okay=False)],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Folder in PEFT format.", exists=True, file_okay=False)
+    ],
     name: Annotated[str | None, typer.Option(help="Name of the adapter; by default the folder's name.")] = None,
     base: Annotated[str | None, typer.Option(help="Base it was trained for, if the files do not name it.")] = None,
     as_json: Json = False,
@@ -87,8 +91,10 @@ def add(
 
 @transaction_command(app, "adapters publish")
 def publish(
-    name: Annotated[str, typer.Argument(help="NAME, or NAME@ID where several share a name.")],
-    royalty: Annotated[str, typer.Option(help="Percent of its answers' earnings that goes to you.")] = "10",
+    name: Annotated[str, typer.Argument(metavar="ADAPTER", help=ADAPTER_HELP)],
+    royalty: Annotated[
+        str, typer.Option(metavar="PERCENT", help="Percent of its answers' earnings that goes to you.")
+    ] = "10",
 ) -> dict[str, Any]:
     """Register an adapter on the chain with a bond, so that its answers can be paid. Publish its Datanets first.
 
@@ -99,7 +105,7 @@ def publish(
 
 @app.command()
 def pull(
-    adapter: Annotated[str, typer.Argument(help="Name that peers offer it under, or its id.")],
+    adapter: Annotated[str, typer.Argument(metavar="NAME", help="Name that peers offer it under, or its id.")],
     as_json: Json = False,
 ) -> None:
     """Download an adapter from peers, check it, and add it to the library. The node must be running."""
@@ -117,9 +123,7 @@ def pull(
 
 
 @app.command()
-def pin(
-    name: Annotated[str, typer.Argument(help="NAME, or NAME@ID where several share a name.")], as_json: Json = False
-) -> None:
+def pin(name: Annotated[str, typer.Argument(metavar="ADAPTER", help=ADAPTER_HELP)], as_json: Json = False) -> None:
     """Keep an adapter in memory, now and after each start, so that no request waits for it to load."""
     home = open_node_home()
     adapters, settings = list_adapters(home), load_settings(home).inference
@@ -133,9 +137,7 @@ def pin(
 
 
 @app.command()
-def unpin(
-    name: Annotated[str, typer.Argument(help="NAME, or NAME@ID where several share a name.")], as_json: Json = False
-) -> None:
+def unpin(name: Annotated[str, typer.Argument(metavar="ADAPTER", help=ADAPTER_HELP)], as_json: Json = False) -> None:
     """Let an adapter leave memory when another one needs the space."""
     home = open_node_home()
     adapter = find_adapter(list_adapters(home), name)
@@ -145,7 +147,7 @@ def unpin(
 
 @app.command()
 def remove(
-    name: Annotated[str, typer.Argument(help="NAME, or NAME@ID where several share a name.")],
+    name: Annotated[str, typer.Argument(metavar="ADAPTER", help=ADAPTER_HELP)],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -165,7 +167,7 @@ def remove(
 
 @app.command()
 def inspect(
-    name: Annotated[str, typer.Argument(help="NAME, or NAME@ID where several share a name.")], as_json: Json = False
+    name: Annotated[str, typer.Argument(metavar="ADAPTER", help=ADAPTER_HELP)], as_json: Json = False
 ) -> None:
     """Show an adapter's base, ranks, training data and checks."""
     home = open_node_home()

@@ -6,6 +6,7 @@ import typer
 
 from openledger_protocol.primitives import BASE_ONLY
 
+from ..errors import InputError
 from ..text import counted
 from .attribution_audit import audit
 from .cases import add_cases
@@ -67,7 +68,7 @@ STEP_MARKS = {"done": ("green", "●"), "now": ("bold yellow", "○"), "next": (
 def show(
     receipt: Annotated[
         str | None,
-        typer.Argument(help="Digest or request id of a receipt, or the start of either.", show_default=False),
+        typer.Argument(help="Digest or request id of a receipt, or the start of either."),
     ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", help="Follow the receipt's money, from the deposit to the withdrawal.")
@@ -79,7 +80,7 @@ def show(
 ) -> None:
     """Show a receipt: the work, the price, and whose data taught the answer. Without a receipt, list the newest."""
     if follow and receipt is None:
-        raise typer.BadParameter("--follow needs a receipt", param_hint="RECEIPT")
+        raise InputError("--follow needs a RECEIPT")
     if follow:
         _follow(str(receipt), as_json=as_json)
         return

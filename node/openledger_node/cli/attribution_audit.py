@@ -50,18 +50,16 @@ class _Run:
 
 
 def audit(
-    node: Annotated[
-        str | None, typer.Option(help="Test only the node with this wallet address.", show_default=False)
-    ] = None,
+    node: Annotated[str | None, typer.Option(help="Test only the node with this wallet address.")] = None,
     adapter: Annotated[
         str | None,
-        typer.Option(help="Test only this adapter; by default all in the library here.", show_default=False),
+        typer.Option(help="Test only this adapter; by default all in the library here."),
     ] = None,
     requests: Annotated[int, typer.Option(help="Number of answers to buy.", min=1, max=1_000)] = 8,
     max_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.", min=1, max=1_024)] = 128,
     budget: Annotated[
         str | None,
-        typer.Option(help="Most OPEN to spend; by default twice the estimate.", metavar="OPEN", show_default=False),
+        typer.Option(help="Most OPEN to spend; by default twice the estimate.", metavar="OPEN"),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     as_json: Json = False,

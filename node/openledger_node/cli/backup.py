@@ -15,7 +15,7 @@ from .render import emit_json, megabytes, plain, say
 
 PANEL = "Node"
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-PasswordFile = Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP, show_default=False)]
+PasswordFile = Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP)]
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -41,7 +41,7 @@ def close(case: Case) -> dict[str, Any]:
 
 
 def cases(
-    node: Annotated[str | None, typer.Option(help="Show cases against this node only.", show_default=False)] = None,
+    node: Annotated[str | None, typer.Option(help="Show cases against this node only.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Show cases that have ended, too.")] = False,
     as_json: Json = False,
 ) -> None:

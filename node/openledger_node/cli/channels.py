@@ -32,11 +32,11 @@ def open_(
     amount: Amount,
     withdraw_delay_s: Annotated[
         int | None,
-        typer.Option(help="Seconds between `close` and `withdraw`; by default the network's.", show_default=False),
+        typer.Option(help="Seconds between `close` and `withdraw`; by default the network's."),
     ] = None,
     generation: Annotated[
         str | None,
-        typer.Option(help="Generation of that node's ledger; by default what it advertises.", show_default=False),
+        typer.Option(help="Generation of that node's ledger; by default what it advertises."),
     ] = None,
 ) -> dict[str, Any]:
     """Open a channel with a node and pay a deposit. You get back what the node does not earn."""

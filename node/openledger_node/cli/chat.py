@@ -1,5 +1,6 @@
 """`chat`: talk to the running node."""
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -7,15 +8,24 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import NodeError
+from ..errors import InputError, NodeError
 from ..home import Home
 from .chat_client import ApiAddress, ColumnAnswer, ask_both, find_api, stream_chat, stream_guest, text_of
 from .daemon_client import open_node_home
 from .render import emit_json, out_console, plain, say, shown
 from .transactions import open_amount
 
-NEW_WORD = "/new"
 EXIT_WORDS = ("/bye", "/exit", "/quit")
+WORDS = {
+    "/help": "show these words",
+    "/new": "start over, and so does /clear",
+    "/system TEXT": "set the system message, and start over",
+    "/model NAME": "ask another base or adapter",
+    "/bye": "end the chat",
+}
+SLASH_WORD = re.compile(r"/[a-z?]+(\s|$)")
+"""A word that is meant for the chat, unlike a path such as `/etc/hosts`."""
+
 Ask = Callable[..., tuple[str, dict[str, Any]]]
 
 
@@ -35,7 +45,7 @@ def chat(
     seed: Annotated[int | None, typer.Option(help="Seed for sampling; the same seed gives the same answer.")] = None,
     base_too: Annotated[
         str | None,
-        typer.Option(help="Ask this adapter and the base, and show both answers side by side.", show_default=False),
+        typer.Option(metavar="ADAPTER", help="Ask this adapter and the base, and show both answers side by side."),
     ] = None,
     as_guest: Annotated[
         bool,
@@ -53,9 +63,9 @@ def chat(
     Examples: `openledger-node chat`, `openledger-node chat "Who keeps the harbour?" --base-too harbour`
     """
     if base_too and model:
-        raise typer.BadParameter("it names the adapter already; leave out --model", param_hint="--base-too")
+        raise InputError("--base-too names the adapter already; leave out --model")
     if as_json and question is None:
-        raise typer.BadParameter("--json needs a question", param_hint="QUESTION")
+        raise InputError("--json needs a QUESTION")
     home = open_node_home()
     address = find_api(home)
     ask: Ask = partial(_ask_as_guest, home) if as_guest else partial(_ask, address)
@@ -65,25 +75,55 @@ def chat(
     body: dict[str, Any] = {"model": model or address.base, "temperature": temperature, "max_tokens": max_tokens}
     if seed is not None:
         body["seed"] = seed
-    history = [{"role": "system", "content": system}] if system else []
-    if question is None:
-        say(f"[dim]{plain(body['model'])} · /new starts over, /bye ends · the node that answers can read this[/]")
-    for text in [question] if question is not None else _questions():
-        if text == NEW_WORD and question is None:
-            del history[1 if system else 0 :]
+    history = _first_turn(system)
+    if question is not None:
+        history.append({"role": "user", "content": question})
+        answer, more = ask({**body, "messages": history}, is_quiet=as_json)
+        if as_json:
+            emit_json("chat", {"model": body["model"], "answer": answer, **more})
+        return
+    say(f"[dim]{plain(body['model'])} · /help shows what you can type · the node that answers can read this[/]")
+    _converse(ask, body, history)
+
+
+def _converse(ask: Ask, body: dict[str, Any], history: list[dict[str, str]]) -> None:
+    """Ask what is typed, one question after the other, each with all turns before it."""
+    for text in _questions():
+        if SLASH_WORD.match(text):
+            _obey(text, body, history)
             continue
         history.append({"role": "user", "content": text})
         try:
-            answer, more = ask({**body, "messages": history}, is_quiet=as_json)
+            answer, _ = ask({**body, "messages": history}, is_quiet=False)
         except (NodeError, KeyboardInterrupt) as error:
-            if question is not None:
-                raise
             say(f"\n[yellow]{plain(str(error) or 'interrupted')}[/]  [dim]/new starts over[/]")
             history.pop()
             continue
         history.append({"role": "assistant", "content": answer})
-        if as_json:
-            emit_json("chat", {"model": body["model"], "answer": answer, **more})
+
+
+def _obey(text: str, body: dict[str, Any], history: list[dict[str, str]]) -> None:
+    """Carry out a word that starts with a slash. An unknown one is refused, because a question may cost money."""
+    word, _, value = (part.strip() for part in text.partition(" "))
+    if word in ("/new", "/clear"):
+        del history[1 if history[:1] and history[0]["role"] == "system" else 0 :]
+        say("[dim]a new conversation[/]")
+    elif word == "/system" and value:
+        history[:] = _first_turn(value)
+        say("[dim]a new conversation with this system message[/]")
+    elif word == "/model" and value:
+        body["model"] = value
+        say(f"[dim]{plain(value)} answers from now on[/]")
+    elif word in ("/help", "/model", "/system"):
+        say(f"[dim]{plain(body['model'])} answers[/]")
+        for usage, about in WORDS.items():
+            say(f"  {usage:<14}[dim]{about}[/]")
+    else:
+        say(f"[yellow]{plain(word)} is not a word of this chat[/], so it was not sent: {', '.join(WORDS)}")
+
+
+def _first_turn(system: str | None) -> list[dict[str, str]]:
+    return [{"role": "system", "content": system}] if system else []
 
 
 def _ask(address: ApiAddress, body: dict[str, Any], *, is_quiet: bool) -> tuple[str, dict[str, Any]]:

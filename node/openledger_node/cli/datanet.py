@@ -11,32 +11,31 @@ from openledger_protocol.primitives import Address, check_address
 from ..datanets.own import Datanet, RowBatch
 from ..datanets.rows import read_rows
 from ..datanets.store import OwnDatanets
+from ..errors import InputError
 from .daemon_client import open_node_home
 from .render import emit_json, out_console, plain, say, show_lines, show_table
 from .transactions import Json, transaction_command
 from .units import ppm_of
 
 app = typer.Typer(help="Datanets: rows from contributors that you approve and publish.", no_args_is_help=True)
-Name = Annotated[str, typer.Argument(help="Name of the Datanet.")]
+Name = Annotated[str, typer.Argument(metavar="DATANET", help="Name of the Datanet.")]
 Accounts = Annotated[
     list[str] | None,
-    typer.Option("--account", help="NAME=0x…: address that pays the contributor of that name.", show_default=False),
+    typer.Option("--account", help="NAME=0x…: address that pays the contributor of that name."),
 ]
 
 
 @transaction_command(app, "datanet create")
 def create(
     name: Name,
-    licence: Annotated[
-        str | None, typer.Option(help="Licence of the rows, such as CC-BY-4.0.", show_default=False)
-    ] = None,
+    licence: Annotated[str | None, typer.Option(help="Licence of the rows, such as CC-BY-4.0.")] = None,
     treasury: Annotated[
         str | None,
-        typer.Option(help="Account for shares without a contributor; by default the wallet.", show_default=False),
+        typer.Option(help="Account for shares without a contributor; by default the wallet."),
     ] = None,
     owner_share: Annotated[
         str | None,
-        typer.Option(help="Percent of the data's share that its owner keeps, up to 50.", show_default="0"),
+        typer.Option(metavar="PERCENT", help="Percent of the data's share that its owner keeps, up to 50."),
     ] = None,
 ) -> dict[str, Any]:
     """Create a Datanet and register it. Run it again on another network to register it there, too.
@@ -88,7 +87,7 @@ def contribute(
     rows: Annotated[Path, typer.Argument(help="JSONL file with prompt, completion and contributor.")],
     contributor: Annotated[
         str | None,
-        typer.Option(help="Name or address of the contributor of all rows; overrides the rows.", show_default=False),
+        typer.Option(help="Name or address of the contributor of all rows; overrides the rows."),
     ] = None,
     account: Accounts = None,
     as_json: Json = False,
@@ -133,7 +132,7 @@ def to_json(datanet: Datanet) -> dict[str, Any]:
 def _accounts(given: list[str] | None) -> dict[str, Address]:
     pairs = [text.partition("=") for text in given or ()]
     if wrong := [name for name, separator, _ in pairs if not separator]:
-        raise typer.BadParameter(f"{wrong[0]!r} has no address: give --account NAME=0x…")
+        raise InputError(f"{wrong[0]!r} has no address: give --account NAME=0x…")
     return {name: check_address(address) for name, _, address in pairs}
 
 

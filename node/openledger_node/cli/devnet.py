@@ -1,11 +1,9 @@
 """`devnet`: a development chain on this machine."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
-
-from openledger_protocol.primitives import check_address
 
 from ..chain.dev.constants import BANK
 from ..chain.dev.launch import Devnet, start_devnet
@@ -15,7 +13,7 @@ from ..network_file import current_network
 from .chain import open_chain
 from .daemon_client import load_settings, open_node_home
 from .render import emit_json, out_console, plain, say
-from .units import amount, wei_of
+from .units import address_of, amount, wei_of
 
 app = typer.Typer(help="A development chain on this machine; its coins are worth nothing.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object once the chain answers.")]
@@ -26,11 +24,12 @@ DEFAULT_PORT = 8545
 def start(
     port: Annotated[int, typer.Option(help="TCP port; 0 takes any free port.", min=0, max=65_535)] = DEFAULT_PORT,
     engine: Annotated[
-        str, typer.Option(help="auto, embedded or anvil; auto takes the engine that created this chain.")
+        Literal["auto", "embedded", "anvil"],
+        typer.Option(help="Program that runs the chain; auto takes the one that created it."),
     ] = "auto",
     folder: Annotated[
         Path | None,
-        typer.Option(help="Folder of the chain; by default `devnet` in the data directory.", show_default=False),
+        typer.Option(metavar="FOLDER", help="Folder of the chain; by default `devnet` in the data directory."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -52,23 +51,27 @@ def start(
 @app.command()
 def fund(
     account: Annotated[
-        str | None, typer.Argument(help="Address; by default this node's wallet.", show_default=False)
+        str | None,
+        typer.Argument(metavar="ADDRESS", help="Address; by default this node's wallet."),
     ] = None,
-    tokens: Annotated[str, typer.Option("--open", help="OPEN to send, which are also votes.")] = "1000",
-    coins: Annotated[str, typer.Option(help="Coins to send, for gas.")] = "1",
+    tokens: Annotated[
+        str, typer.Option("--open", metavar="AMOUNT", help="OPEN to send, which are also votes.")
+    ] = "1000",
+    coins: Annotated[str, typer.Option(metavar="AMOUNT", help="Coins to send, for gas.")] = "1",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Send OPEN and coins to an account from the bank of a development network, which has all of them at first."""
     from ..chain.dev.faucet import fund as send  # imports the call encoder, a third of a second
 
+    open_wei, coin_wei = int(wei_of(tokens)), int(wei_of(coins))
+    given = address_of(account) if account else None
     home = open_node_home()
     network = current_network(home, load_settings(home).node.network)
     if network is None:
         raise ConfigError("no network yet: `openledger-node start` creates a development network")
-    to = check_address(account) if account else find_wallet(home, network.network)
+    to = given or find_wallet(home, network.network)
     if to is None:
         raise ConfigError("this node has no wallet yet: `openledger-node start` creates one, or name an account")
-    open_wei, coin_wei = int(wei_of(tokens)), int(wei_of(coins))
     with open_chain(network) as client:
         send(client, network, to, coin_wei=coin_wei, open_wei=open_wei)
     if as_json:

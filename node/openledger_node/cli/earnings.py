@@ -6,9 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import InputError
 from .render import emit_json, show_lines, show_table
 from .transactions import open_money
-from .units import amount, open_amount
+from .units import amount, check_since, open_amount
 
 COLUMNS = ("time_utc", "claim", "epoch", "receipts", "gross_open", "amount_open", "amount_wei", "transaction")
 
@@ -20,24 +21,24 @@ def add_commands(app: typer.Typer) -> None:
 
 def earnings(
     since: Annotated[
-        str | None, typer.Option(help="Only since this time: 30d, 12h or 2026-01-31.", show_default=False)
+        str | None,
+        typer.Option(metavar="TIME", help="Only since this time: 30d, 12h or 2026-01-31."),
     ] = None,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print a table for a spreadsheet, one row per settlement.")
     ] = False,
-    power_price: Annotated[
-        float | None, typer.Option(help="Price of a kWh in your currency.", min=0.0, show_default=False)
-    ] = None,
+    power_price: Annotated[float | None, typer.Option(help="Price of a kWh in your currency.", min=0.0)] = None,
     watts: Annotated[
-        float | None, typer.Option(help="Watts that the machine draws while it answers.", min=0.0, show_default=False)
+        float | None, typer.Option(help="Watts that the machine draws while it answers.", min=0.0)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show the earnings of this node, from receipts to withdrawals, to the wei."""
     if as_csv and as_json:
-        raise typer.BadParameter("give either --csv or --json, not both")
+        raise InputError("give either --csv or --json, not both")
     if (power_price is None) != (watts is None):
-        raise typer.BadParameter("--power-price and --watts go together")
+        raise InputError("--power-price and --watts go together")
+    check_since(since)
     with open_money() as money:
         found = money.ask("earnings", since=since, power_price=power_price, watts=watts)
     if as_json:

@@ -7,8 +7,10 @@ import typer
 
 from ..datanets.rows import write_rows
 from ..datanets.sample import draw_sample
+from ..errors import InputError
 from ..factory.evaluation import ROWS_USUAL
-from ..factory.job import PRESETS, TrainingJob
+from ..factory.job import Preset as PresetName
+from ..factory.job import TrainingJob
 from ..factory.order import ONE_SOURCE
 from .daemon_client import open_node_home
 from .factory_client import (
@@ -30,31 +32,21 @@ from .units import ppm_of
 # ---- Flags of an order
 
 Seed = Annotated[int, typer.Option(help="Seed of the sample and of the training.")]
-Run = Annotated[int | None, typer.Argument(help="Number of a training; by default the newest.", show_default=False)]
+Run = Annotated[int | None, typer.Argument(help="Number of a training; by default the newest.")]
 DEFAULTS = TrainingJob(name="defaults")
 
 RowsFile = Annotated[Path | None, typer.Option(help="JSONL file with prompt, completion and contributor.")]
 Sample = Annotated[bool, typer.Option("--sample", help="Train on the sample Datanet.")]
-Datanet = Annotated[
-    str | None, typer.Option(help="Train on one of your Datanets: NAME or NAME@VERSION.", show_default=False)
-]
+Datanet = Annotated[str | None, typer.Option(help="Train on one of your Datanets: NAME or NAME@VERSION.")]
 HeldOut = Annotated[
     Path | None,
     typer.Option(help="JSONL file to measure on; by default a tenth of the rows."),
 ]
-BaseName = Annotated[
-    str | None, typer.Option(help="Base to train on; by default the one that is served.", show_default=False)
-]
-Preset = Annotated[
-    str | None, typer.Option(help=f"Preset: {', '.join(PRESETS)}; by default balanced.", show_default=False)
-]
-Rank = Annotated[
-    int | None, typer.Option(help="Rank of the adapter; its alpha is twice the rank.", show_default=False)
-]
-Layers = Annotated[
-    int | None, typer.Option(help="Layers to adapt, counted from the top; 0 is all.", show_default=False)
-]
-Epochs = Annotated[int | None, typer.Option(help="Passes over all rows.", show_default=False)]
+BaseName = Annotated[str | None, typer.Option(help="Base to train on; by default the one that is served.")]
+Preset = Annotated[PresetName | None, typer.Option(help="Strength of the training; by default balanced.")]
+Rank = Annotated[int | None, typer.Option(help="Rank of the adapter; its alpha is twice the rank.")]
+Layers = Annotated[int | None, typer.Option(help="Layers to adapt, counted from the top; 0 is all.")]
+Epochs = Annotated[int | None, typer.Option(help="Passes over all rows.")]
 BatchSize = Annotated[int, typer.Option(help="Rows per step.")]
 TokensMax = Annotated[int, typer.Option(help="Most tokens of a row; longer rows are left out.")]
 
@@ -62,7 +54,7 @@ TokensMax = Annotated[int, typer.Option(help="Most tokens of a row; longer rows 
 def source(rows: Path | None, held_out: Path | None, *, sample: bool, datanet: str | None) -> dict[str, Any]:
     """Return the row source of an order; paths are absolute because the node reads them from its own folder."""
     if (rows is not None) + sample + (datanet is not None) != 1:
-        raise typer.BadParameter(ONE_SOURCE)
+        raise InputError(ONE_SOURCE)
     return {
         "rows": str(rows.resolve()) if rows else None,
         "held_out": str(held_out.resolve()) if held_out else None,
@@ -96,9 +88,7 @@ def train(
     evaluate: Annotated[
         int, typer.Option(help="Held-out rows that base and adapter answer at the end; 0 is none.")
     ] = ROWS_USUAL,
-    trainer: Annotated[
-        str | None, typer.Option(help="Trainer; by default the one in node.toml.", show_default=False)
-    ] = None,
+    trainer: Annotated[str | None, typer.Option(help="Trainer; by default the one in node.toml.")] = None,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Return as soon as the running node has started it.")
     ] = False,
@@ -242,11 +232,13 @@ def evaluate(
 @transaction_command(app, "adapters publish")
 def publish(
     run: Run = None,
-    royalty: Annotated[str, typer.Option(help="Percent of its answers' earnings that goes to you.")] = "10",
+    royalty: Annotated[
+        str, typer.Option(metavar="PERCENT", help="Percent of its answers' earnings that goes to you.")
+    ] = "10",
 ) -> dict[str, Any]:
     """Register a training's adapter on the chain with a bond, as `adapters publish` does."""
-    adapter = training_service(open_node_home()).adapter_of(run)
-    return {"adapter": adapter, "royalty_ppm": ppm_of(royalty)}
+    royalty_ppm = ppm_of(royalty)
+    return {"adapter": training_service(open_node_home()).adapter_of(run), "royalty_ppm": royalty_ppm}
 
 
 @app.command("sample")

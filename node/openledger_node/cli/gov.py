@@ -1,7 +1,6 @@
 """`gov`: votes on the network's values, on cases and on the treasury, and the guardian's pause."""
 
-import re
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -9,7 +8,7 @@ from .gov_view import show_params, show_proposal, show_proposals, show_votes
 from .render import emit_json
 from .replay import add_replay
 from .transactions import Json, open_money, transaction_command, wei_of
-from .units import pairs_of
+from .units import pairs_of, seconds_of
 
 app = typer.Typer(
     help="Votes on the network's values, on cases and on the treasury, and the guardian's pause.",
@@ -17,9 +16,8 @@ app = typer.Typer(
 )
 
 Number = Annotated[
-    str, typer.Argument(metavar="N", help="Number of the proposal, or the beginning of its id.", show_default=False)
+    str, typer.Argument(metavar="PROPOSAL", help="Number of the proposal, or the beginning of its id.")
 ]
-SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 @app.command()
@@ -61,7 +59,8 @@ def show(proposal: Number, as_json: Json = False) -> None:
 @app.command()
 def votes(
     account: Annotated[
-        str | None, typer.Argument(help="Account; without it the node's wallet.", show_default=False)
+        str | None,
+        typer.Argument(metavar="ADDRESS", help="Account; without it the node's wallet."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -85,15 +84,13 @@ def propose(
             metavar="KEY=VALUE", help="Values as `gov params` names them, such as minStake=150 dataPpm=22%."
         ),
     ] = None,
-    reason: Annotated[str | None, typer.Option(help="Why, for those who vote.", show_default=False)] = None,
+    reason: Annotated[str | None, typer.Option(help="Why, for those who vote.")] = None,
     judge: Annotated[
         list[str] | None,
-        typer.Option(metavar="DIGEST=VERDICT", help="Judge a case: guilty or not-guilty.", show_default=False),
+        typer.Option(metavar="DIGEST=VERDICT", help="Judge a case: guilty or not-guilty."),
     ] = None,
-    spend: Annotated[
-        str | None, typer.Option(metavar="AMOUNT", help="Pay OPEN of the treasury to --to.", show_default=False)
-    ] = None,
-    to: Annotated[str | None, typer.Option(help="Account that gets it.", show_default=False)] = None,
+    spend: Annotated[str | None, typer.Option(metavar="AMOUNT", help="Pay OPEN of the treasury to --to.")] = None,
+    to: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Account that gets it.")] = None,
     anyway: Annotated[bool, typer.Option("--anyway", help="Although an open proposal sets the values, too.")] = False,
 ) -> dict[str, Any]:
     """Put a change to the vote. Shows what changes, the course of the vote, and the cost."""
@@ -110,8 +107,10 @@ def propose(
 @transaction_command(app, "gov vote")
 def vote(
     proposal: Number,
-    support: Annotated[str, typer.Argument(metavar="for|against|abstain", help="The vote, which can't be changed.")],
-    reason: Annotated[str | None, typer.Option(help="Why, for everybody to read.", show_default=False)] = None,
+    support: Annotated[
+        Literal["for", "against", "abstain"], typer.Argument(help="The vote, which can't be changed.")
+    ],
+    reason: Annotated[str | None, typer.Option(help="Why, for everybody to read.")] = None,
 ) -> dict[str, Any]:
     """Vote on a proposal, with the votes that the account had when voting began."""
     return {"proposal": proposal, "support": support, "reason": reason}
@@ -147,11 +146,11 @@ def cancel(proposal: Number) -> dict[str, Any]:
 def pause(
     duration: Annotated[
         str | None,
-        typer.Argument(help="Such as 30s, 12h or 7d; without it as long as possible.", show_default=False),
+        typer.Argument(metavar="DURATION", help="Such as 30s, 12h or 7d; without it as long as possible."),
     ] = None,
 ) -> dict[str, Any]:
     """Stop new channels, draws and payments, as the network's guardian. It ends by itself."""
-    return {"duration_s": None if duration is None else _seconds(duration)}
+    return {"duration_s": None if duration is None else seconds_of(duration)}
 
 
 @transaction_command(app, "gov wrap")
@@ -164,10 +163,3 @@ def wrap(amount: Annotated[str, typer.Argument(help="Amount of OPEN, such as 100
 def unwrap(amount: Annotated[str, typer.Argument(help="Amount of votes, such as 100.")]) -> dict[str, Any]:
     """Turn votes back into OPEN, on a network whose token has none."""
     return {"amount_wei": wei_of(amount)}
-
-
-def _seconds(text: str) -> int:
-    found = re.fullmatch(r"(\d{1,9})\s*([smhd]?)", text.strip())
-    if not found:
-        raise typer.BadParameter(f"{text!r} is not a duration: give one such as 30s, 12h or 7d")
-    return int(found[1]) * SECONDS[found[2] or "s"]

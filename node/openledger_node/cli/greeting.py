@@ -16,8 +16,9 @@ from ..errors import NodeError
 from ..first_words import DEMO_NOTE, FIRST_QUESTION
 from ..text import counted
 from .chat_client import ApiAddress, stream_chat, text_of
+from .command_tree import PROGRAM
 from .daemon_client import open_node_home
-from .render import err_console, plain, say, shown
+from .render import err_console, home_option, plain, say, shown
 
 ANSWER_TOKENS_MAX = 48
 
@@ -54,8 +55,9 @@ def _where(engine: Engine) -> str:
 
 
 def program() -> str:
-    """Return the program as the user can type it: its name if it is on PATH, else its path."""
-    return "openledger-node" if shutil.which("openledger-node") else os.path.relpath(sys.argv[0])
+    """Return the program as the user can type it: its name if it is on PATH, else its path, and `--home` if given."""
+    name = PROGRAM if shutil.which(PROGRAM) else os.path.relpath(sys.argv[0])
+    return f"{name}{home_option()}"
 
 
 def curl_line(listening: Listening) -> str:

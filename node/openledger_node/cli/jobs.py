@@ -7,11 +7,12 @@ from urllib.parse import urlencode
 import typer
 
 from ..home import Home
+from ..ledger.jobs import JobState
 from ..ledger.ledger import open_ledger
 from ..operator.jobs import JOBS_MAX, JobFilter, job_filter, job_to_json, list_jobs
 from .daemon_client import ask_daemon, network_id, open_node_home
 from .render import emit_json, show_table
-from .transactions import open_amount
+from .units import check_since, open_amount
 
 __all__ = ["job_to_json", "jobs"]
 
@@ -23,24 +24,20 @@ def add_commands(app: typer.Typer) -> None:
 
 def jobs(
     limit: Annotated[int, typer.Option(help="Number of requests, newest first.", min=1, max=JOBS_MAX)] = 20,
-    state: Annotated[
-        str | None,
-        typer.Option(
-            help="Only requests in this state: running, completed, failed or interrupted.", show_default=False
-        ),
-    ] = None,
+    state: Annotated[JobState | None, typer.Option(help="Only requests in this state.")] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Only requests for this adapter, or for this base without an adapter.", show_default=False),
+        typer.Option(help="Only requests for this adapter, or for this base without an adapter."),
     ] = None,
     since: Annotated[
-        str | None, typer.Option(help="Only since this time: 30d, 12h or 2026-01-31.", show_default=False)
+        str | None,
+        typer.Option(metavar="TIME", help="Only since this time: 30d, 12h or 2026-01-31."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """List the requests that this node has answered. Their texts are never stored."""
     home = open_node_home()
-    wanted = job_filter(limit=limit, state=state, model=model, since=since, now_s=time.time())
+    wanted = job_filter(limit=limit, state=state, model=model, since=check_since(since), now_s=time.time())
     asked = {"limit": limit, "state": state, "model": model, "since": since}
     query = urlencode({name: value for name, value in asked.items() if value is not None})
     found = ask_daemon(home, "GET", f"/jobs?{query}") or _read_ledger(home, wanted)

@@ -6,17 +6,18 @@ import typer
 
 from ..config import Config
 from ..engine.budget import disk_bytes, is_on_gpu
+from ..errors import ConfigError, InputError
 from ..home import Home
 from ..operator.limits import changed_limits, limits_to_plain
+from ..operator.pause_rules import read_hours
 from ..settings_file import write_settings
 from .daemon_client import ask_daemon, load_settings, open_node_home
-from .render import emit_json, say, show_lines
+from .render import emit_json, say, show_changes, show_lines
 from .units import bytes_of, open_amount, size, wei_of
 
 app = typer.Typer(help="How much of this machine and of your money the node may use.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
-CAPS = ("vram_bytes", "ram_bytes", "disk_bytes")
 CAP_BYTES_MIN = 64 << 20
 """Even the demo base needs more than this."""
 
@@ -31,11 +32,13 @@ def show(as_json: Json = False) -> None:
 @app.command("set")
 def set_limits(
     vram: Annotated[
-        str | None, typer.Option(help="Most GPU memory for the engine, such as 20GB; 0 is no limit.")
+        str | None, typer.Option(metavar="SIZE", help="Most GPU memory for the engine, such as 20GB; 0 is no limit.")
     ] = None,
-    ram: Annotated[str | None, typer.Option(help="Most main memory for the engine; 0 is no limit.")] = None,
+    ram: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Most main memory for the engine; 0 is no limit.")
+    ] = None,
     disk: Annotated[
-        str | None, typer.Option(help="Most disk for models, adapters and caches; 0 is no limit.")
+        str | None, typer.Option(metavar="SIZE", help="Most disk for models, adapters and caches; 0 is no limit.")
     ] = None,
     hours: Annotated[
         str | None,
@@ -46,14 +49,20 @@ def set_limits(
     pause_when_busy: Annotated[
         bool | None, typer.Option(help="Pause while another program uses the GPU; without a GPU, the CPU.")
     ] = None,
-    busy_gpu: Annotated[str | None, typer.Option(help="GPU memory at which another program counts as busy.")] = None,
-    busy_cpu: Annotated[
-        int | None, typer.Option(help="Percent of the CPU at which other programs count as busy.")
+    busy_gpu: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="GPU memory at which another program counts as busy.")
     ] = None,
-    busy_quiet: Annotated[float | None, typer.Option(help="Seconds of quiet before the node resumes.")] = None,
-    request_max: Annotated[str | None, typer.Option(help="Most OPEN that one request to others may cost.")] = None,
+    busy_cpu: Annotated[
+        int | None, typer.Option(metavar="PERCENT", help="Percent of the CPU at which other programs count as busy.")
+    ] = None,
+    busy_quiet: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Seconds of quiet before the node resumes.")
+    ] = None,
+    request_max: Annotated[
+        str | None, typer.Option(metavar="AMOUNT", help="Most OPEN that one request to others may cost.")
+    ] = None,
     day_max: Annotated[
-        str | None, typer.Option(help="Most OPEN that requests to others may cost per UTC day.")
+        str | None, typer.Option(metavar="AMOUNT", help="Most OPEN that requests to others may cost per UTC day.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -62,24 +71,26 @@ def set_limits(
     A lower memory limit takes effect when no request is running, because the engine restarts for it.
     """
     wanted: dict[str, Any] = {
-        "vram_bytes": bytes_of(vram) if vram else None,
-        "ram_bytes": bytes_of(ram) if ram else None,
-        "disk_bytes": bytes_of(disk) if disk else None,
-        "hours": hours,
+        "vram_bytes": None if vram is None else bytes_of(vram),
+        "ram_bytes": None if ram is None else bytes_of(ram),
+        "disk_bytes": None if disk is None else bytes_of(disk),
+        "hours": None if hours is None else _hours_of(hours),
         "pause_when_busy": pause_when_busy,
-        "busy_gpu_bytes": bytes_of(busy_gpu) if busy_gpu else None,
+        "busy_gpu_bytes": None if busy_gpu is None else bytes_of(busy_gpu),
         "busy_cpu_percent": busy_cpu,
         "busy_quiet_s": busy_quiet,
-        "request_max_wei": wei_of(request_max) if request_max else None,
-        "day_max_wei": wei_of(day_max) if day_max else None,
+        "request_max_wei": None if request_max is None else wei_of(request_max),
+        "day_max_wei": None if day_max is None else wei_of(day_max),
     }
     if all(value is None for value in wanted.values()):
-        raise typer.BadParameter("give a limit to set; `openledger-node limits set --help` lists them")
+        raise InputError("give a limit to set; `openledger-node limits set --help` lists them")
     home = open_node_home()
-    found = ask_daemon(home, "POST", "/limits", wanted)
-    if found is None:
-        found = _set_stopped(home, wanted)
-    _print(found, as_json=as_json)
+    former = ask_daemon(home, "GET", "/limits") or stopped_limits(home)
+    found = ask_daemon(home, "POST", "/limits", wanted) or _set_stopped(home, wanted)
+    if as_json:
+        emit_json("limits", found)
+    else:
+        show_changes(_limit_lines(former), _limit_lines(found))
     if vram:
         note_unused_vram(load_settings(home))
     for variable in found["overridden_by"]:
@@ -103,7 +114,7 @@ def stopped_limits(home: Home) -> dict[str, Any]:
 
 
 def _set_stopped(home: Home, wanted: dict[str, Any]) -> dict[str, Any]:
-    for name in CAPS:
+    for name in ("vram_bytes", "ram_bytes", "disk_bytes"):
         _check_cap(wanted[name])
     config = load_settings(home)
     _, _, changes = changed_limits(config.limits, config.payer, wanted)
@@ -115,35 +126,46 @@ def _check_cap(size_bytes: int | None) -> None:
     """Refuse a cap that is too small for any base; a running node compares it with its own base."""
     if size_bytes and size_bytes < CAP_BYTES_MIN:
         meant = f"did you mean {size_bytes}GB?" if size_bytes < 1000 else "give more, or 0 for no limit"
-        raise typer.BadParameter(f"{size(size_bytes)} is less than the smallest base needs: {meant}")
+        raise InputError(f"{size(size_bytes)} is less than the smallest base needs: {meant}")
+
+
+def _hours_of(text: str) -> str:
+    try:
+        read_hours(text)
+    except ConfigError as error:
+        raise InputError(str(error)) from error
+    return text
 
 
 def _print(found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         emit_json("limits", found)
         return
-    used = found["used"]
-    joint = " of " if found["disk_bytes"] else ", "
-    lines = {"disk": f"{size(used['disk_bytes'])}{joint}{_cap(found['disk_bytes'])}"}
+    lines, used = _limit_lines(found), found["used"]
+    lines["disk"] = f"{size(used['disk_bytes'])} in use, {lines['disk']}"
+    if used["memory_bytes"] is not None and found["serve"]:
+        lines["engine"] = f"{size(used['memory_bytes'])} in use (GPU memory; RAM without a GPU)"
+    if used["spent_today_wei"] is not None:
+        lines["a day"] = f"{open_amount(used['spent_today_wei'])} spent, {lines['a day']}"
+    show_lines(lines)
+
+
+def _limit_lines(found: dict[str, Any]) -> dict[str, str]:
+    lines = {"disk": _cap(found["disk_bytes"])}
     if found["serve"]:
-        if used["memory_bytes"] is not None:
-            lines["engine"] = f"{size(used['memory_bytes'])} in use (GPU memory; RAM without a GPU)"
         lines |= {
             "GPU memory": _cap(found["vram_bytes"]),
             "memory": _cap(found["ram_bytes"]),
             "hours": found["hours"] or "always",
             "when busy": _busy(found),
         }
-    spent = "" if used["spent_today_wei"] is None else f"{open_amount(used['spent_today_wei'])} of "
-    lines |= {
-        "a request": f"at most {open_amount(found['request_max_wei'])}",
-        "a day": f"{spent}at most {open_amount(found['day_max_wei'])}",
-    }
-    show_lines(lines)
+    lines["a request"] = f"at most {open_amount(found['request_max_wei'])}"
+    lines["a day"] = f"at most {open_amount(found['day_max_wei'])}"
+    return lines
 
 
 def _cap(size_bytes: int) -> str:
-    return size(size_bytes) if size_bytes else "no limit"
+    return f"at most {size(size_bytes)}" if size_bytes else "no limit"
 
 
 def _busy(found: dict[str, Any]) -> str:

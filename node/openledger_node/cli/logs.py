@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -23,7 +23,7 @@ def logs(
         int, typer.Option("--lines", "-n", help="Number of lines, from the newest.", min=0, max=10_000)
     ] = 100,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines until Ctrl-C.")] = False,
-    source: Annotated[str, typer.Option(help="Log to show: node, engine or chain.")] = "node",
+    source: Annotated[Literal["node", "engine", "chain"], typer.Option(help="Log to show.")] = "node",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show the newest lines of a log, whether the node runs or not. Logs never contain prompts or answers."""

@@ -9,7 +9,7 @@ import typer
 
 from openledger_protocol.constants import LOCAL_NETWORK
 from openledger_protocol.epoch import Voting, Windows
-from openledger_protocol.primitives import Address, Wei, check_address
+from openledger_protocol.primitives import Address, Wei
 
 from ..chain.client import ChainClient
 from ..chain.dev.constants import BANK, BANK_KEY, DEVELOPMENT_VOTING, DEVELOPMENT_WINDOWS
@@ -29,7 +29,7 @@ from .chain import open_endpoint
 from .daemon_client import open_node_home
 from .prompts import STORED_PASSWORD_HELP, confirm, open_account
 from .render import emit_json, plain, say
-from .units import amount, wei_of
+from .units import address_of, amount, wei_of
 
 if TYPE_CHECKING:
     from ..chain.token import TokenFacts
@@ -91,11 +91,11 @@ def init(
     out: Annotated[Path, typer.Option(help="The network.json to write.")],
     key: Annotated[
         str | None,
-        typer.Option(help="Account that deploys; not needed on a development chain.", show_default=False),
+        typer.Option(help="Account that deploys; not needed on a development chain."),
     ] = None,
-    password_file: Annotated[Path | None, typer.Option(help=STORED_PASSWORD_HELP, show_default=False)] = None,
+    password_file: Annotated[Path | None, typer.Option(help=STORED_PASSWORD_HELP)] = None,
     name: Annotated[
-        str | None, typer.Option(help="Id of the network; development networks choose their own.", show_default=False)
+        str | None, typer.Option(help="Id of the network; development networks choose their own.")
     ] = None,
     bootstrap: Annotated[
         list[str] | None, typer.Option(help="Address of a bootstrap node, /ip4/…/p2p/…; can be given more than once.")
@@ -103,31 +103,23 @@ def init(
     token: Annotated[
         str | None,
         typer.Option(
-            help="ERC-20 token with 18 decimals to pay in, such as a stable coin. By default, OPEN is created.",
-            show_default=False,
+            help="ERC-20 token with 18 decimals to pay in, such as a stable coin. By default, OPEN is created."
         ),
     ] = None,
     holder: Annotated[
         str | None,
-        typer.Option(
-            help="Account that gets all OPEN, and so all votes; by default the one that deploys.", show_default=False
-        ),
+        typer.Option(help="Account that gets all OPEN, and so all votes; by default the one that deploys."),
     ] = None,
     guardian: Annotated[
         str | None,
         typer.Option(
-            help="Account, best a multisig, that can pause payments; on a development chain this node's wallet.",
-            show_default=False,
+            help="Account, best a multisig, that can pause payments; on a development chain this node's wallet."
         ),
     ] = None,
-    proposal_votes: Annotated[
-        str | None, typer.Option(help="Votes that a proposer needs; by default 1000.", show_default=False)
-    ] = None,
+    proposal_votes: Annotated[str | None, typer.Option(help="Votes that a proposer needs; by default 1000.")] = None,
     quorum_votes: Annotated[
         str | None,
-        typer.Option(
-            help="Votes that a decision needs where 4 % of all are fewer; by default 10000.", show_default=False
-        ),
+        typer.Option(help="Votes that a decision needs where 4 % of all are fewer; by default 10000."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -151,10 +143,10 @@ def init(
             network=fields,
             deployer=deployer,
             guardian=_guardian(guardian, deployer, fields),
-            holder=check_address(holder) if holder else deployer.address,
+            holder=address_of(holder) if holder else deployer.address,
             voting=_voting(proposal_votes, quorum_votes, is_development=is_development),
             token=found,
-            token_address=check_address(token) if token else None,
+            token_address=address_of(token) if token else None,
         )
         _announce(client, plan)
         confirm(f"deploy {fields.network}?", yes=yes or deployer.address == BANK)
@@ -176,7 +168,7 @@ def init(
 def _read_token(client: ChainClient, token: str | None) -> "TokenFacts | None":
     from ..chain.token import read_token  # imports the call encoder, a third of a second
 
-    return read_token(client, check_address(token)) if token else None
+    return read_token(client, address_of(token)) if token else None
 
 
 def _network(
@@ -209,7 +201,7 @@ def _guardian(chosen: str | None, deployer: Key, network: Network) -> Address:
     """The chosen account; on a development network, this data directory's throwaway wallet by default."""
     if chosen is None and network.is_development:
         return ensure_development_wallet(open_node_home(), network.network).address
-    guardian = check_address(chosen) if chosen else deployer.address
+    guardian = address_of(chosen) if chosen else deployer.address
     if network.is_development or guardian != deployer.address:
         return guardian
     raise ConfigError(

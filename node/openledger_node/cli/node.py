@@ -1,12 +1,13 @@
-"""`start`, `stop` and `version`."""
+"""`start` and `stop`."""
 
 import logging
-import platform
+import os
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
 import trio
@@ -18,7 +19,7 @@ from .. import __version__
 from ..config import Config
 from ..engine.load_steps import LoadStep
 from ..errors import NodeError
-from ..home import Home, claim_home, note_doing
+from ..home import Holder, Home, claim_home, find_holder, note_doing
 from ..models.bases import FAKE_BASE_NAME
 from ..models.download import pull_base
 from ..models.fetch import Progress, Report
@@ -27,7 +28,7 @@ from ..operator.access import SOURCES
 from ..text import SafeFormatter
 from .daemon_client import ask_daemon, load_settings, open_node_home
 from .progress import StageReport
-from .render import emit_json, megabytes, out_console, plain, say, shown
+from .render import emit_json, megabytes, plain, say, shown
 from .start_checks import check_start, is_bringing
 
 if TYPE_CHECKING:
@@ -38,12 +39,16 @@ PANEL = "Node"
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 LOG_BYTES_MAX = 5 << 20
 
+POLL_S = 0.05
+LAST_WORDS_S = 5.0
+"""Time for a daemon to write its last line after it has released its data directory."""
+
 told = logging.getLogger("openledger_node.told")
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Add `start`, `stop` and `version` to the root command."""
-    for command in (start, stop, version):
+    """Add `start` and `stop` to the root command."""
+    for command in (start, stop):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -146,21 +151,48 @@ def run_daemon_to_its_end(home: Home, config: Config, screen: StartScreen) -> No
         raise
 
 
-def stop(as_json: Json = False) -> None:
-    """Stop the running node; running answers finish first."""
-    answer = ask_daemon(open_node_home(), "POST", "/stop")
+def stop(
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Return at once; the node ends by itself.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Stop the running node and wait until it has ended. Running answers finish first."""
+    home = open_node_home()
+    holder = find_holder(home)
+    answer = ask_daemon(home, "POST", "/stop")
+    if answer is None or holder is None:
+        answer = {"state": "stopped"}
+        text = "no node is running here"
+    elif no_wait:
+        text = "stopping; running answers finish first"
+    else:
+        if not as_json:
+            say("stopping; running answers finish first")
+        _wait_for_end(home, holder)
+        answer, text = {"state": "stopped"}, "stopped"
     if as_json:
-        emit_json("stop", answer or {"state": "stopped"})
-        return
-    say("no node is running here" if answer is None else "stopping; running answers finish first")
+        emit_json("stop", answer)
+    else:
+        say(text)
 
 
-def version(as_json: Json = False) -> None:
-    """Show the version."""
-    if as_json:
-        emit_json("version", {"version": __version__, "python": platform.python_version()})
-        return
-    out_console.print(__version__)
+def _wait_for_end(home: Home, holder: Holder) -> None:
+    """Return when the daemon has released the data directory and its process is gone."""
+    while (now := find_holder(home)) and now.process == holder.process:
+        time.sleep(POLL_S)
+    deadline_s = time.monotonic() + LAST_WORDS_S
+    while holder.process and _is_alive(holder.process) and time.monotonic() < deadline_s:
+        time.sleep(POLL_S)
+
+
+def _is_alive(process_id: int) -> bool:
+    """Return True if a process runs; one that has ended and was not waited for by its parent does not."""
+    try:
+        os.kill(process_id, 0)
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(") ")[2][:1] != "Z"
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user, or a system without /proc
+        return True
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

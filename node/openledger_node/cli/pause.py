@@ -1,16 +1,17 @@
 """`pause` and `resume`."""
 
-import re
 import time
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
-from ..accounting.earnings import UNITS_S
+from ..errors import InputError
 from ..home import Home
 from ..operator.kept_pause import Pause, forget_pause, keep_pause
 from .daemon_client import ask_daemon, open_node_home
 from .render import emit_json, plain, say
+from .units import local_time, seconds_of, seconds_until
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 WHY = "this node is paused by its owner: run `openledger-node resume` to continue"
@@ -24,7 +25,11 @@ def add_commands(app: typer.Typer) -> None:
 
 def pause(
     for_: Annotated[
-        str | None, typer.Option("--for", help="Resume by itself after this time: 30m, 2h.", show_default=False)
+        str | None,
+        typer.Option("--for", metavar="DURATION", help="Resume by itself after this time: 30s, 10m, 2h."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="HH:MM", help="Resume by itself at this time of day, such as 18:00.")
     ] = None,
     now: Annotated[bool, typer.Option("--now", help="Cut off running answers at once.")] = False,
     drain: Annotated[bool, typer.Option("--drain", help="Let running answers finish first.")] = False,
@@ -36,15 +41,19 @@ def pause(
     With --drain they may finish for as long as the setting `node.drain_grace_s` allows.
     """
     if now and drain:
-        raise typer.BadParameter("--now cuts running answers off, and --drain lets them finish: give one of them")
-    home, duration_s = open_node_home(), _seconds(for_) if for_ else None
+        raise InputError("--now cuts running answers off, and --drain lets them finish: give one of them")
+    if for_ and until:
+        raise InputError("--for and --until both say when the node resumes: give one of them")
+    duration_s = _duration_s(for_, until)
+    home = open_node_home()
     order = {"for_s": duration_s, "now": now, "drain": drain}
     answer = ask_daemon(home, "POST", "/pause", order) or _pause_stopped(home, duration_s)
     if as_json:
         emit_json("pause", answer)
         return
-    until = answer["paused"]["until"]
-    say(f"paused{f' until {until}' if until else ''}; to take requests again: `openledger-node resume`")
+    ends = answer["paused"]["until"]
+    how_long = f"until {local_time(ends)}, then it resumes by itself" if ends else "until you resume it"
+    say(f"paused {how_long}; to take requests again now: `openledger-node resume`")
 
 
 def resume(as_json: Json = False) -> None:
@@ -69,8 +78,7 @@ def _pause_stopped(home: Home, duration_s: float | None) -> dict[str, Any]:
     return {"state": "stopped", "paused": asked.to_plain()}
 
 
-def _seconds(text: str) -> float:
-    found = re.fullmatch(r"(\d{1,6})([mhdw])", text)
-    if not found:
-        raise typer.BadParameter(f"{text!r} is not a duration: give one such as 30m or 2h")
-    return float(int(found[1]) * UNITS_S[found[2]])
+def _duration_s(for_: str | None, until: str | None) -> float | None:
+    if for_ is not None:
+        return seconds_of(for_)
+    return None if until is None else seconds_until(until, datetime.now())

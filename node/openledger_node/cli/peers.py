@@ -1,12 +1,14 @@
 """`peers`: the nodes of this node's network, and bootstrap nodes."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
+from openledger_protocol.constants import LOCAL_NETWORK
+
 from ..errors import ConfigError, NetworkError
-from ..network_file import current_network
+from ..network_file import current_network, is_embedded
 from ..p2p.bootstrap_child import BootstrapNode, start_bootstrap
 from .daemon_client import ask_daemon, load_settings, open_node_home
 from .render import emit_json, out_console, plain, say, show_table
@@ -14,20 +16,29 @@ from .render import emit_json, out_console, plain, say, show_table
 app = typer.Typer(help="The peers of the network that this node is on.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object once the node listens.")]
 PEERS_TIMEOUT_S = 40.0
+NOBODY: Final[dict[str, Any]] = {"peer_id": None, "addresses": [], "peers": [], "lost_bids": []}
+"""The answer for a node that is on no network of others."""
+
 LOOPBACK = "/ip4/127.0.0.1/tcp/4001"
 
 
 @app.command("list")
 def list_all(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """List the peers that this node knows, where it learned of each, and what they offer."""
-    found = ask_daemon(open_node_home(), "POST", "/money/peers", {}, timeout_s=PEERS_TIMEOUT_S)
+    home = open_node_home()
+    choice = load_settings(home).node.network
+    is_alone = choice == LOCAL_NETWORK or is_embedded(home, choice)
+    found = NOBODY if is_alone else ask_daemon(home, "POST", "/money/peers", {}, timeout_s=PEERS_TIMEOUT_S)
     if found is None:
         raise NetworkError("no node is running here: start one with `openledger-node start`")
     if as_json:
         emit_json("peers", found)
         return
+    if is_alone:
+        say("this node is on no network of others, so it has no peers: `openledger-node network join FILE` joins one")
+        return
     say(f"this node is [bold]{plain(found['peer_id'])}[/]")
-    columns = ["peer", "connected", "learned from", "serves", "adapters"]
+    columns = ["peer", "connected", "serves", "learned from", "adapters"]
     show_table(columns, [_cells(peer) for peer in found["peers"]], empty="no peers yet")
 
 
@@ -38,13 +49,11 @@ def bootstrap(
     ] = None,
     network: Annotated[
         str | None,
-        typer.Option(help="Id of the network; by default the current one.", show_default=False),
+        typer.Option(help="Id of the network; by default the current one."),
     ] = None,
     folder: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder of its identity; by default `bootstrap` in the data directory.", show_default=False
-        ),
+        typer.Option(metavar="FOLDER", help="Folder of its identity; by default `bootstrap` in the data directory."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -66,7 +75,7 @@ def bootstrap(
 
 def _cells(peer: dict[str, Any]) -> list[str]:
     yes_no = ["yes" if peer[name] else "no" for name in ("is_connected", "serves")]
-    return [peer["peer_id"], yes_no[0], peer["learned_from"], yes_no[1], ", ".join(peer["adapters"])]
+    return [peer["peer_id"], *yes_no, peer["learned_from"], ", ".join(peer["adapters"])]
 
 
 def _current_network_id() -> str:

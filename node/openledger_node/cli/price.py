@@ -5,11 +5,12 @@ from typing import Annotated, Any
 import typer
 
 from ..config import MarketConfig
+from ..errors import InputError
 from ..home import Home
 from ..network_defaults import SOURCE
 from ..operator.prices import Prices
 from .daemon_client import ask_daemon, load_settings, open_node_home
-from .render import emit_json, say, show_lines, show_table
+from .render import emit_json, say, show_changes, show_lines, show_table
 from .units import open_amount, wei_of
 
 app = typer.Typer(help="The prices of this node, and those of others.", no_args_is_help=True)
@@ -32,40 +33,43 @@ def set_price(
     price: Annotated[
         str | None,
         typer.Argument(
+            metavar="AMOUNT",
             help="OPEN for 1,000 tokens in and 1,000 out together; both prices change in proportion.",
-            show_default=False,
         ),
     ] = None,
     price_in: Annotated[
-        str | None, typer.Option("--in", help="OPEN for 1,000 prompt tokens.", show_default=False)
+        str | None, typer.Option("--in", metavar="AMOUNT", help="OPEN for 1,000 prompt tokens.")
     ] = None,
     price_out: Annotated[
-        str | None, typer.Option("--out", help="OPEN for 1,000 answer tokens.", show_default=False)
+        str | None, typer.Option("--out", metavar="AMOUNT", help="OPEN for 1,000 answer tokens.")
     ] = None,
     load_surcharge: Annotated[
-        int | None, typer.Option(help="Percent added when the queue is full.", show_default=False)
+        int | None,
+        typer.Option(metavar="PERCENT", min=0, help="Percent added when the queue is full."),
     ] = None,
     cold_surcharge: Annotated[
-        int | None, typer.Option(help="Percent added for an adapter that is not in memory.", show_default=False)
+        int | None,
+        typer.Option(metavar="PERCENT", min=0, help="Percent added for an adapter that is not in memory."),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Change the prices, from the next bid on and for later starts. Open bids keep their price."""
     wanted = {
-        "price_wei": wei_of(price) if price else None,
-        "price_in_wei": wei_of(price_in) if price_in else None,
-        "price_out_wei": wei_of(price_out) if price_out else None,
+        "price_wei": None if price is None else wei_of(price),
+        "price_in_wei": None if price_in is None else wei_of(price_in),
+        "price_out_wei": None if price_out is None else wei_of(price_out),
         "load_surcharge_percent": load_surcharge,
         "cold_surcharge_percent": cold_surcharge,
     }
     if all(value is None for value in wanted.values()):
-        raise typer.BadParameter("give a price, such as 0.005")
+        raise InputError("give a price, such as 0.005")
     home = open_node_home()
     former = ask_daemon(home, "GET", "/price") or _stopped(home).show()
-    found = ask_daemon(home, "POST", "/price", wanted)
-    if found is None:
-        found = _stopped(home).keep(wanted)
-    _print(found, as_json=as_json)
+    found = ask_daemon(home, "POST", "/price", wanted) or _stopped(home).keep(wanted)
+    if as_json:
+        emit_json("price", found)
+    else:
+        show_changes(_amounts(former), _amounts(found))
     if doubt := price_warning(int(found["price_wei"]), int(former["price_wei"])):
         say(f"[yellow]{doubt}[/]")
     for variable in found["overridden_by"]:
@@ -87,6 +91,16 @@ def _stopped(home: Home) -> Prices:
     return Prices(home, load_settings(home).market)
 
 
+def _amounts(found: dict[str, Any]) -> dict[str, str]:
+    return {
+        "in": open_amount(found["price_in_wei"]),
+        "out": open_amount(found["price_out_wei"]),
+        "together": open_amount(found["price_wei"]),
+        "when full": f"+{found['load_surcharge_percent']} %",
+        "when cold": f"+{found['cold_surcharge_percent']} %",
+    }
+
+
 def _source(found: dict[str, Any], name: str) -> str:
     return ", the network's guide price" if found["sources"][name] == SOURCE else ""
 
@@ -95,15 +109,13 @@ def _print(found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         emit_json("price", found)
         return
-    show_lines(
-        {
-            "in": f"{open_amount(found['price_in_wei'])} for 1,000 prompt tokens{_source(found, 'price_in_wei')}",
-            "out": f"{open_amount(found['price_out_wei'])} for 1,000 answer tokens{_source(found, 'price_out_wei')}",
-            "together": open_amount(found["price_wei"]),
-            "when full": f"+{found['load_surcharge_percent']} %, rising as the queue fills",
-            "when cold": f"+{found['cold_surcharge_percent']} % if the adapter is not in memory",
-        }
-    )
+    about = {
+        "in": f"for 1,000 prompt tokens{_source(found, 'price_in_wei')}",
+        "out": f"for 1,000 answer tokens{_source(found, 'price_out_wei')}",
+        "when full": "rising as the queue fills",
+        "when cold": "if the adapter is not in memory",
+    }
+    show_lines({label: f"{amount} {about.get(label, '')}".rstrip() for label, amount in _amounts(found).items()})
     rows = [
         [
             each["model"],

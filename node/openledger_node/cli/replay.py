@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from ..errors import ConfigError
+from ..errors import ConfigError, InputError
 from .attribution import show_checks
 from .render import emit_json, out_console, plain, say, show_lines, show_table
 from .transactions import Json, open_money
@@ -39,25 +39,17 @@ def add_replay(app: typer.Typer) -> None:
 def replay(
     values: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="N|KEY=VALUE",
-            help="A proposal, or other values such as dataPpm=22% minStake=150.",
-            show_default=False,
-        ),
+        typer.Argument(metavar="N|KEY=VALUE", help="A proposal, or other values such as dataPpm=22% minStake=150."),
     ] = None,
     epochs: Annotated[int, typer.Option(help="Number of epochs, up to the current one.", min=1)] = 14,
     report: Annotated[
         Path | None,
-        typer.Option(
-            help="With algoId=N: replay the rule on public probes, and write a signed report.", show_default=False
-        ),
+        typer.Option(help="With algoId=N: replay the rule on public probes, and write a signed report."),
     ] = None,
     kept: Annotated[
         bool, typer.Option("--kept", help="With --report: also on the exchanges that this node has bought and kept.")
     ] = False,
-    check: Annotated[
-        Path | None, typer.Option(help="Check a report that somebody has signed.", show_default=False)
-    ] = None,
+    check: Annotated[Path | None, typer.Option(help="Check a report that somebody has signed.")] = None,
     as_json: Json = False,
 ) -> int:
     """Show what the last epochs would have paid with other values, to the wei, from the chain's records.
@@ -83,7 +75,7 @@ def replay(
 def _what(words: list[str]) -> dict[str, Any]:
     """A proposal, or values, as arguments of a query."""
     if not words:
-        raise typer.BadParameter("give a proposal's number, or KEY=VALUE such as dataPpm=22%")
+        raise InputError("give a proposal's number, or KEY=VALUE such as dataPpm=22%")
     if len(words) == 1 and "=" not in words[0]:
         return {"proposal": words[0]}
     return {"values": pairs_of(words, "KEY=VALUE, such as dataPpm=22%")}
@@ -94,7 +86,7 @@ def _what(words: list[str]) -> dict[str, Any]:
 
 def _report(typed: dict[str, str], epochs: int, file: Path, *, with_kept: bool, as_json: bool) -> None:
     if set(typed) != {"algoId"} or not typed["algoId"].isdecimal():
-        raise typer.BadParameter("a report is about one rule: give algoId=N alone")
+        raise InputError("a report is about one rule: give algoId=N alone")
     if file.exists():
         raise ConfigError(f"{file} exists already, and a report is never overwritten: name another file")
     with open_money() as money:
@@ -105,7 +97,7 @@ def _report(typed: dict[str, str], epochs: int, file: Path, *, with_kept: bool, 
         return
     _show_report(found)
     say(f"signed by {found['signer']}; anybody can check it:")
-    say(f"  openledger-node gov replay --check {plain(str(file))}")
+    say(f"  `openledger-node gov replay --check {plain(str(file))}`")
 
 
 def _show_report(found: dict[str, Any]) -> None:

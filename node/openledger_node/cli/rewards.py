@@ -45,11 +45,11 @@ def claim(
 @transaction_command(app, "rewards withdraw")
 def withdraw(
     amount: Annotated[
-        str | None, typer.Argument(help="Amount of OPEN; by default everything that is credited.", show_default=False)
+        str | None, typer.Argument(help="Amount of OPEN; by default everything that is credited.")
     ] = None,
     to: Annotated[
         str | None,
-        typer.Option(help="Account to pay; by default the one that sends the transaction.", show_default=False),
+        typer.Option(metavar="ADDRESS", help="Account to pay; by default the one that sends the transaction."),
     ] = None,
 ) -> dict[str, Any]:
     """Withdraw what is credited, what the stake has earned, and bonds and rewards of cases that have ended."""

@@ -14,7 +14,7 @@ from openledger_protocol.errors import ProtocolError
 from ..api_key import load_api_key
 from ..config import Config, Origin, load_config
 from ..engine.budget import check_disk_room
-from ..errors import ConfigError, NodeError
+from ..errors import ConfigError, InputError, NodeError
 from ..home import Home, is_claimed
 from ..keystore import WALLET, account_file, create_account
 from ..models.bases import FAKE_BASE_NAME, base_here, problem_of
@@ -214,7 +214,7 @@ def _prompt(question: str, usual: str, check: Callable[[str], None]) -> str:
             if answer != usual:
                 check(answer)
             return answer
-        except (NodeError, ProtocolError, typer.BadParameter, OSError) as error:
+        except (NodeError, ProtocolError, InputError, OSError) as error:
             say(f"[bold red]not accepted[/] {plain(str(error))}")
 
 

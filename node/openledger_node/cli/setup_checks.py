@@ -4,13 +4,11 @@ import re
 from pathlib import Path
 from typing import Final
 
-import typer
-
 from openledger_protocol.constants import DEMO_BASE_NAME, LOCAL_NETWORK
 from openledger_protocol.errors import ProtocolError
 
 from ..config import InferenceConfig, MarketConfig
-from ..errors import ConfigError
+from ..errors import ConfigError, InputError
 from ..home import Home
 from ..models.bases import FAKE_BASE_NAME, base_here
 from ..models.elsewhere import locate
@@ -80,18 +78,16 @@ def check_price(market: MarketConfig, price: str) -> None:
     """Check that a price can be set.
 
     Raises:
-        BadParameter: the price is not an amount, or is too large.
+        InputError: the price is not an amount, or is too large.
         ConfigError: the price is out of bounds.
     """
     if price == NO_PRICE:
         return
     try:
         wei = wei_of(price)
-    except typer.BadParameter as error:
-        raise typer.BadParameter(f"{error}, or {NO_PRICE} to serve nothing") from error
+    except InputError as error:
+        raise InputError(f"{error}, or {NO_PRICE} to serve nothing") from error
     try:
         changed_market(market, {"price_wei": wei})
     except ProtocolError as error:
-        raise typer.BadParameter(
-            f"{price!r} is too large for a price: give OPEN for 1,000 tokens, such as 0.005"
-        ) from error
+        raise InputError(f"{price!r} is too large for a price: give OPEN for 1,000 tokens, such as 0.005") from error

@@ -42,7 +42,7 @@ def withdraw() -> dict[str, Any]:
 
 @transaction_command(app, "stake payout")
 def payout(
-    address: Annotated[str, typer.Argument(help="Account that earnings are credited to.")],
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Account that earnings are credited to.")],
 ) -> dict[str, Any]:
     """Credit earnings to another account, including those of claims that are not final yet."""
     return {"payout": address}

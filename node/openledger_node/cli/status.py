@@ -12,10 +12,9 @@ from ..operator.kept_pause import kept_pause
 from ..text import counted
 from .daemon_client import SilentError, ask_daemon, load_settings, network_id, open_node_home
 from .render import emit_json, out_console, plain
-from .units import open_amount
+from .units import local_time, open_amount, size
 
 MARKS = {True: "ok", False: "NO", None: "–"}
-GIB = 1 << 30
 LABEL_WIDTH = 9  # or the width of the longest label
 UP_WITHIN_S: Final = 0.5
 """Longest wait for a daemon that is starting, so that the screen appears within a second."""
@@ -99,9 +98,9 @@ def status_lines(fields: dict[str, Any]) -> dict[str, str]:
     """Turn a status into the lines of one screen, label to text."""
     lines = {"state": fields["state"] + (f": {fields['why_idle']}" if fields["why_idle"] else "")}
     if (paused := fields["paused"]) and paused["until"]:
-        lines["until"] = paused["until"]
+        lines["until"] = local_time(paused["until"])
     if suggestion := fields["suggestion"]:
-        lines["try"] = f"{suggestion['cli']}   ({suggestion['says']})"
+        lines["try"] = f"`{suggestion['cli']}` to {suggestion['says']}"
     lines |= _node_lines(fields) | _why_lines(fields)
     lines["home"] = fields["home"]
     return lines
@@ -175,7 +174,7 @@ def _engine_lines(fields: dict[str, Any]) -> dict[str, str]:
         f"{engine['backend']} on {engine['device']}, {engine['dtype']}",
         f"{engine['tokens_per_s']:.0f} tokens/s" if engine["tokens_per_s"] else "",
         f"first token {ttft:,.0f} ms" if ttft else "",
-        f"{engine['base_bytes'] / GIB:.1f} GiB" if engine["base_bytes"] else "",
+        size(engine["base_bytes"]) if engine["base_bytes"] else "",
         f"room for {num_tokens:,} tokens of context" if num_tokens else "",
         f"restarted {counted(engine['restarts'], 'time')}" if engine["restarts"] else "",
     ]

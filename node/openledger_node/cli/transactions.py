@@ -36,9 +36,12 @@ class TransactionFlags:
     """Flags of every command that moves money."""
 
     wallet: Annotated[
-        str, typer.Option(help="Account that sends the transaction; with --unsigned it can be an address.")
+        str,
+        typer.Option(
+            metavar="ACCOUNT", help="Account that sends the transaction; with --unsigned it can be an address."
+        ),
     ] = WALLET
-    password_file: Annotated[Path | None, typer.Option(help=STORED_PASSWORD_HELP, show_default=False)] = None
+    password_file: Annotated[Path | None, typer.Option(help=STORED_PASSWORD_HELP)] = None
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Return as soon as it is sent; the node sees it through.")

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import typer
 
 from openledger_protocol.constants import LOCAL_NETWORK
-from openledger_protocol.primitives import Address, check_address
+from openledger_protocol.primitives import Address
 
 from ..errors import ChainError, ConfigError
-from ..home import Home, is_development
+from ..home import is_development
 from ..keystore import (
     AUTHORIZER,
     SIGNER,
@@ -26,10 +26,11 @@ from ..keystore import (
     watch_account,
     write_key_file,
 )
-from ..network_file import Network, current_network
+from ..network_file import Network
 from .chain import AccountBalances, balances_to_json, open_chain, read_balances
-from .daemon_client import load_settings, open_node_home
+from .daemon_client import open_node_home
 from .keyring import app as keyring
+from .keyring import network_of_accounts
 from .prompts import (
     PASSWORD_FILE_HELP,
     STORED_PASSWORD_HELP,
@@ -41,19 +42,20 @@ from .prompts import (
 from .render import emit_json, out_console, plain, say, show_table
 from .submit import submit
 from .transactions import open_money
-from .units import amount
+from .units import address_of, amount, rounded_amount
 
 app = typer.Typer(help="The accounts of this node.", no_args_is_help=True)
 app.add_typer(keyring, name="keyring")
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Name = Annotated[str, typer.Argument(help="Name of the account.")]
-PasswordFile = Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP, show_default=False)]
-StoredPasswordFile = Annotated[Path | None, typer.Option(help=STORED_PASSWORD_HELP, show_default=False)]
+Name = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Name of the account.")]
+PasswordFile = Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP)]
+StoredPasswordFile = Annotated[Path | None, typer.Option(help=STORED_PASSWORD_HELP)]
 NetworkId = Annotated[
     str | None,
     typer.Option(
         "--network",
-        help="Network of the account; by default the current one. local has the accounts of all real networks.",
+        metavar="NETWORK|real",
+        help="Network of the account; by default the current one. `real` is all real networks, which share accounts.",
     ),
 ]
 
@@ -71,7 +73,7 @@ def create(
 ) -> None:
     """Create a key and lock it with your password; on a development network, with the node's own password."""
     home = open_node_home()
-    network_id = _id_of(_network(home, network))
+    network_id = _id_of(network_of_accounts(home, network))
     folder = home.network_keys(network_id)
     check_is_free(account_file(folder, name))
     account = create_account(folder, name, new_account_password(home, network_id, name, password_file))
@@ -83,7 +85,7 @@ def import_key(
     key_file: Annotated[Path, typer.Option(help="File with a key: 64 hex digits, or a Web3 keystore V3 object.")],
     name: Name = WALLET,
     key_password_file: Annotated[
-        Path | None, typer.Option(help="File that contains the password of KEY_FILE on one line.", show_default=False)
+        Path | None, typer.Option(help="File that contains the password of KEY_FILE on one line.")
     ] = None,
     password_file: PasswordFile = None,
     network: NetworkId = None,
@@ -91,7 +93,7 @@ def import_key(
 ) -> None:
     """Import a copy of a key that another program made; KEY_FILE is not changed."""
     home = open_node_home()
-    network_id = _id_of(_network(home, network))
+    network_id = _id_of(network_of_accounts(home, network))
     folder = home.network_keys(network_id)
     check_is_free(account_file(folder, name))
     key = read_key(key_file, lambda: password_of(key_file, key_password_file))
@@ -108,12 +110,12 @@ def watch(
 ) -> None:
     """Use an account of a hardware wallet: the node has its address, and commands for it need --unsigned."""
     home = open_node_home()
-    network_id = _id_of(_network(home, network))
+    network_id = _id_of(network_of_accounts(home, network))
     if name == WALLET and is_development(network_id):
         raise ConfigError(
             "the wallet of a development network is a throwaway one of the node's own: give another name"
         )
-    account = watch_account(home.network_keys(network_id), name, check_address(address))
+    account = watch_account(home.network_keys(network_id), name, address_of(address))
     _tell(account, network_id, "watches", as_json=as_json)
 
 
@@ -121,7 +123,7 @@ def watch(
 def show(name: Name = WALLET, network: NetworkId = None, as_json: Json = False) -> None:
     """Show an account: address, file, role and, if the chain answers, balances."""
     home = open_node_home()
-    joined = _network(home, network)
+    joined = network_of_accounts(home, network)
     folder = home.network_keys(_id_of(joined))
     account = find_account(folder, name)
     others = [other for other in list_accounts(folder) if other.name != name]
@@ -143,14 +145,14 @@ def export(
     name: Name = WALLET,
     password_file: StoredPasswordFile = None,
     out_password_file: Annotated[
-        Path | None, typer.Option(help="File that contains the new password of OUT on one line.", show_default=False)
+        Path | None, typer.Option(help="File that contains the new password of OUT on one line.")
     ] = None,
     network: NetworkId = None,
     as_json: Json = False,
 ) -> None:
     """Write a copy of a key with a new password, as a Web3 keystore V3 file that every wallet program reads."""
     home = open_node_home()
-    network_id = _id_of(_network(home, network))
+    network_id = _id_of(network_of_accounts(home, network))
     check_is_free(out)
     key = open_account(home, network_id, name, password_file)
     write_key_file(out, key, new_password(f"new password for {out}", out_password_file))
@@ -174,7 +176,7 @@ def history(
         emit_json("transactions", found)
         return
     rows = [_transaction_cells(each) for each in found["transactions"]]
-    show_table(["when (UTC)", "what", "state", "gas", "hash"], rows, empty="no transaction yet")
+    show_table(["when (UTC)", "state", "gas", "hash", "what"], rows, empty="no transaction yet")
 
 
 app.command()(submit)
@@ -198,15 +200,11 @@ def _transaction_cells(found: dict[str, Any]) -> list[str]:
     raised = f", fee raised {found['times_raised']} times" if found["times_raised"] else ""
     return [
         (found["at"] or "not sent")[:19].replace("T", " "),
-        found["summary"],
         found["state"] + raised,
-        "" if found["fee_wei"] is None else amount(int(found["fee_wei"])),
+        "" if found["fee_wei"] is None else rounded_amount(int(found["fee_wei"])),
         (found["hash"] or "")[:18],
+        found["summary"],
     ]
-
-
-def _network(home: Home, chosen: str | None) -> Network | None:
-    return current_network(home, chosen or load_settings(home).node.network)
 
 
 def _id_of(network: Network | None) -> str:

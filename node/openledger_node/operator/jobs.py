@@ -7,10 +7,9 @@ from typing import Any, get_args
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import Digest, Wei
 
-from ..accounting.earnings import since_of
 from ..ledger.jobs import Job, JobState
 from ..ledger.ledger import Ledger
-from ..text import rfc3339
+from ..text import rfc3339, since_of
 
 JOBS_MAX = 1_000
 Paid = Mapping[str, tuple[Digest, Wei]]

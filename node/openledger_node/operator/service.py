@@ -10,10 +10,10 @@ import trio
 
 from openledger_protocol.errors import MalformedError
 
-from ..accounting.earnings import since_of
 from ..api_key import api_key_file
 from ..config import LimitsConfig
 from ..models.library import AdapterLibrary
+from ..text import since_of
 from .access import connection, read_logs
 from .adapters import adapters_to_plain, models_to_plain, published_bonds
 from .jobs import job_filter, list_jobs

@@ -10,12 +10,12 @@ import pytest
 from support.chain_world.seller import Seller
 from support.chain_world.world import World
 
-from openledger_node.accounting.earnings import busy_hours, earnings_report, since_of
+from openledger_node.accounting.earnings import busy_hours, earnings_report
 from openledger_node.cli.earnings import COLUMNS, write_csv
 from openledger_node.ledger.jobs import Job
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.settlement.records import record_of
-from openledger_node.text import rfc3339
+from openledger_node.text import rfc3339, since_of
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import ZERO_DIGEST, RequestId, Wei
 from openledger_protocol.settlement import EpochClaim

@@ -1,5 +1,7 @@
 """Verbs while another verb holds the home and no daemon runs: nobody waits in vain, and nothing is to be ended."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,8 +11,8 @@ from contextlib import contextmanager
 import pytest
 from support.verbs import Run
 
-from openledger_node.cli import status
-from openledger_node.home import Home, claim_home
+from openledger_node.cli import node, status
+from openledger_node.home import Home, claim_home, find_holder
 
 HOLD = """
 import sys
@@ -61,13 +63,24 @@ def test_status_says_that_a_daemon_is_starting(run: Run, home: Home, monkeypatch
     assert f"the daemon (process {process}) is starting or ending" in ran.json["why_idle"]
 
 
+def test_stop_waits_until_the_daemon_has_ended(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "ask_daemon", lambda *_: {"state": "draining"})
+    with holder(home) as process:
+        monkeypatch.setattr(time, "sleep", lambda _: os.kill(process, signal.SIGKILL))
+        assert run("stop", "--no-wait", "--json").json["state"] == "draining"
+        assert find_holder(home) is not None
+        ran = run("stop")
+        assert (ran.status, ran.stderr.splitlines()[-1]) == (0, "stopped")
+        assert find_holder(home) is None
+
+
 def test_status_waits_half_a_second_for_a_daemon_that_starts() -> None:
     assert status.UP_WITHIN_S <= 0.5
 
 
 @pytest.mark.parametrize(
     "line",
-    ["stake show", "rewards withdraw --yes", "benchmark", "peers list", "connect", "open", "chat hello"],
+    ["stake show", "rewards withdraw --yes", "benchmark", "connect", "open", "chat hello"],
 )
 def test_what_needs_the_daemon_or_the_lock_says_at_once_what_to_wait_for(
     run: Run, home: Home, line: str, slept: list[float]

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 from support.verbs import Ran, Run
 
+from openledger_node.cli.doctor import Section
 from openledger_node.home import Home, claim_home
 from openledger_node.models.bases import describe_folder
 from openledger_node.network_file import CONTRACTS, Network, Token, join_network
 from openledger_node.operator.doctor.finding import Check, Verdict
-from openledger_node.operator.doctor.run import CHECKS, SECTIONS, examine
+from openledger_node.operator.doctor.run import CHECKS, examine
 from openledger_node.operator.doctor.scene import Scene
 from openledger_protocol.primitives import Digest, check_address
 
@@ -111,7 +112,7 @@ def write_base(folder: Path) -> None:
 def test_there_are_more_than_twenty_checks_and_each_has_a_name_of_its_own() -> None:
     assert len(CHECKS) > 20
     assert len({check.name for check in CHECKS}) == len(CHECKS)
-    assert SECTIONS == ("machine", "home", "model", "chain", "network")
+    assert {check.section for check in CHECKS} == set(Section)
 
 
 def test_a_chain_that_is_gone_is_found_and_nothing_else_is_blamed_for_it(run: Run, home: Home) -> None:

@@ -3,18 +3,21 @@
 import re
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
 from support.verbs import Run, type_on_terminal
 from typer.main import get_command
 
+from openledger_node.cli.app import build_app
 from openledger_node.cli.base_check import hub_name
 from openledger_node.cli.commands import COMMAND_MODULES, first_word
-from openledger_node.cli.main import build_app
 from openledger_node.cli.status import status_lines
+from openledger_node.cli.units import local_time, seconds_until
 from openledger_node.home import Home
 from openledger_node.operator.kept_pause import Pause, keep_pause, kept_pause
 from openledger_protocol.constants import DEMO_BASE_NAME
@@ -173,7 +176,26 @@ def test_a_pause_of_some_time_is_shown_with_its_end(run: Run) -> None:
     fields = run("status", "--json").json
     assert "until" not in status_lines(fields)
     paused = {"since": "2026-01-31T10:00:00Z", "until": "2026-01-31T12:00:00Z", "why": "paused", "by": "owner"}
-    assert status_lines({**fields, "paused": paused})["until"] == "2026-01-31T12:00:00Z"
+    assert status_lines({**fields, "paused": paused})["until"] == local_time("2026-01-31T12:00:00Z")
+
+
+def test_a_pause_ends_by_itself_after_a_time_or_at_an_hour(run: Run, home: Home) -> None:
+    began_s = time.time()
+    assert "then it resumes by itself" in run("pause", "--for", "90s").stderr
+    kept = kept_pause(home)
+    assert kept is not None
+    assert kept.until_s is not None
+    assert 89 < kept.until_s - began_s < 120
+    found = run("pause", "--until", "18:00", "--json").json
+    assert datetime.fromisoformat(found["paused"]["until"]).astimezone().strftime("%H:%M") == "18:00"
+    assert kept_pause(home, now_s=lambda: time.time() + 86_401) is None
+    assert run("resume").status == 0
+    assert kept_pause(home) is None
+
+
+@pytest.mark.parametrize(("now", "hours"), [("17:00", 1), ("18:00", 24), ("19:00", 23)])
+def test_an_hour_that_is_over_is_tomorrows(now: str, hours: int) -> None:
+    assert seconds_until("18:00", datetime.fromisoformat(f"2026-01-31T{now}:00")) == hours * 3_600
 
 
 def test_a_day_and_a_week_of_jobs_and_what_waits_are_lines_of_the_status(run: Run) -> None:
@@ -285,7 +307,7 @@ def test_logs_are_shown_whether_the_node_runs_or_not(run: Run, home: Home) -> No
     assert run("logs", "--source", "engine", "-n", "2").stdout == "line 48\nline 49\n"
     assert run("logs", "--source", "engine", "--lines", "1", "--json").json["lines"] == ["line 49"]
     assert "is empty" in run("logs").stderr
-    assert run("logs", "--source", "weather").status == 1
+    assert run("logs", "--source", "weather").status == 2
 
 
 def test_connect_says_how_to_start_where_no_node_runs(run: Run) -> None:
@@ -296,7 +318,7 @@ def test_connect_says_how_to_start_where_no_node_runs(run: Run) -> None:
 def test_jobs_are_filtered_and_a_wrong_filter_says_so(run: Run) -> None:
     assert run("jobs", "--state", "completed", "--model", "lake", "--since", "30d", "--json").json["jobs"] == []
     ran = run("jobs", "--state", "happy")
-    assert (ran.status, "running, completed, failed, interrupted" in ran.stderr) == (1, True)
+    assert (ran.status, "'running', 'completed', 'failed', 'interrupted'" in ran.stderr) == (2, True)
 
 
 def test_every_verb_is_in_the_module_that_its_first_word_loads() -> None:

@@ -225,10 +225,17 @@ def test_on_a_development_network_nobody_is_asked_and_keys_lie_with_it(
 
 def test_a_real_wallet_can_be_made_meanwhile(run: Run, home: Home, network: Network, password_file: str) -> None:
     embed_network(home, network)
-    made = run("wallet", "create", "--network", "local", "--password-file", password_file, "--json")
+    made = run("wallet", "create", "--network", "real", "--password-file", password_file, "--json")
     assert made.json["file"] == str(home.keys / "wallet.json")
-    assert run("wallet", "show", "--network", "local", "--json").json["address"] == made.json["address"]
+    assert run("wallet", "show", "--network", "real", "--json").json["address"] == made.json["address"]
     assert run("wallet", "show").status == 4
+
+
+def test_local_is_no_network_of_accounts(run: Run, home: Home) -> None:
+    ran = run("wallet", "create", "--network", "local")
+    assert ran.status == 2
+    assert "`--network real` means all real networks" in ran.stderr
+    assert list(home.root.iterdir()) == []
 
 
 @pytest.mark.parametrize("network_id", ["development-00000000", "development-../../..", "../.."])

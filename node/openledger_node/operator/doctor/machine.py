@@ -11,12 +11,12 @@ from pathlib import Path
 from ...card import missing_for_kernels
 from ...engine.budget import check_disk_room
 from ...engine.kernel_verdict import read_verdict
+from ...text import size_text
 from .finding import Verdict, unknown
 from .scene import Scene
 
 PYTHON_MIN, PYTHON_BELOW = (3, 11), (3, 14)
 DISK_FREE_MIN_BYTES = 2 << 30
-GIB = 1 << 30
 CPU_FLAG = "avx512_bf16"
 OTHER_TRITON = 'install another torch with its Triton, or set [inference] acceleration = "off" to hide this'
 
@@ -88,11 +88,11 @@ def kernels(scene: Scene) -> Verdict:
 def memory(scene: Scene) -> Verdict:
     """The memory of this machine and of its card, and what other programs use of the card."""
     machine, card = scene.machine, scene.machine.usable_card
-    found = f"{machine.ram_bytes / GIB:.1f} GiB"
+    found = size_text(machine.ram_bytes)
     if card is None:
         return Verdict(found)
-    taken = f", {card.taken_bytes / GIB:.1f} GiB of them in use by other programs" if card.taken_bytes else ""
-    return Verdict(f"{found}; the card has {card.total_bytes / GIB:.1f} GiB{taken}")
+    taken = f", {size_text(card.taken_bytes)} of them in use by other programs" if card.taken_bytes else ""
+    return Verdict(f"{found}; the card has {size_text(card.total_bytes)}{taken}")
 
 
 def disk(scene: Scene) -> Verdict:
@@ -101,9 +101,9 @@ def disk(scene: Scene) -> Verdict:
     free = shutil.disk_usage(root).free
     if free < DISK_FREE_MIN_BYTES:
         fix = f"free some space on the disk of {root}, or set OPENLEDGER_HOME to a folder on a larger disk"
-        return Verdict(f"{free / GIB:.1f} GiB free", fix)
+        return Verdict(f"{size_text(free)} free", fix)
     check_disk_room(scene.home, scene.config.limits.disk_bytes)
-    return Verdict(f"{free / GIB:.1f} GiB free")
+    return Verdict(f"{size_text(free)} free")
 
 
 def download(_: Scene) -> Verdict:

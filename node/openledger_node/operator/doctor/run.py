@@ -55,8 +55,6 @@ CHECKS = (
     Check("network", "own address", network.own_address, NETWORK_S),
 )
 
-SECTIONS = tuple(dict.fromkeys(check.section for check in CHECKS))
-
 
 def examine(scene: Scene, checks: Iterable[Check] = CHECKS) -> list[Finding]:
     """Run the checks within the time limit of the slowest one."""
