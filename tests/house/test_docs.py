@@ -22,8 +22,9 @@ from openledger_node.api.metrics import FAMILIES
 from openledger_node.api.operator import build_operator
 from openledger_node.api.request_fields import HARMLESS, UNSUPPORTED
 from openledger_node.cli import main as cli
-from openledger_node.cli.command_tree import Command, load_tree
+from openledger_node.cli.command_tree import Command, load_tree, read_line
 from openledger_node.cli.doctor import PROBLEMS_FOUND
+from openledger_node.cli.help_text import HELP_OPTION, ROOT_OPTIONS
 from openledger_node.cli.jobs import job_to_json
 from openledger_node.cli.status import stopped_status
 from openledger_node.config import TABLES, render_example
@@ -39,7 +40,7 @@ make_reference = load_script("make_reference")
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 COMMAND = load_tree()
-VERBS = {command.path: command for command in COMMAND.walk()}
+PROGRAM_OPTIONS = {name for option in (*ROOT_OPTIONS, HELP_OPTION) for name in option.names}
 
 FORBIDDEN = ["/wor" + "k/", "/roo" + "t/", "pythonh" + "osted", "pypi.org" + "/simple", "registry.n" + "pmjs"]
 """Paths of the machine that something was written on, and hosts that only an operator's own tools may name."""
@@ -70,11 +71,11 @@ def test_the_generated_pages_are_what_the_script_writes(name: str) -> None:
 
 def test_every_verb_and_option_is_in_the_reference() -> None:
     text = read("docs/reference/cli.md")
-    for path, command in VERBS.items():
+    for command in COMMAND.walk():
         if not command.commands:
-            section = text.split(f"\n## {path}\n")[1].split("\n## ")[0]
+            section = text.split(f"\n## {command.path}\n")[1].split("\n## ")[0]
             for name in options_of(command):
-                assert re.search(rf"`{name}[ `]", section), (path, name)
+                assert re.search(rf"`{name}[ `]", section), (command.path, name)
 
 
 def test_every_setting_is_in_the_reference() -> None:
@@ -172,12 +173,10 @@ def test_every_page_is_on_the_map() -> None:
 
 def test_every_command_on_a_page_can_be_typed(page: Path) -> None:
     for words in commands(page, "openledger-node"):
-        words = words[2:] if words[:1] == ["--home"] else words
-        words = words[1:] if words[:1] == ["help"] else words
-        path, rest = split_verb(words)
-        assert path in VERBS, (page.name, words)
-        known = {*options_of(VERBS[path]), *options_of(COMMAND), "--help"}
-        options = [word.partition("=")[0] for word in rest if word.startswith("--")]
+        typed = read_line(words)
+        assert not (typed.command.commands and typed.arguments), (page.name, words)
+        known = {*options_of(typed.command), *options_of(COMMAND), *PROGRAM_OPTIONS}
+        options = [word.partition("=")[0] for word in words if word.startswith("--")]
         assert set(options) <= known, (page.name, words)
 
 
@@ -263,15 +262,6 @@ def code_of(text: str) -> Iterator[str]:
             yield from re.findall(r"`([^`\n]+)`", part)
         elif not part.startswith("text\n"):
             yield from part.splitlines()
-
-
-def split_verb(words: list[str]) -> tuple[str, list[str]]:
-    """The longest verb that `words` begin with, and what follows it."""
-    for count in (3, 2, 1):
-        path = " ".join(["openledger-node", *words[:count]])
-        if path in VERBS:
-            return path, words[count:]
-    return " ".join(["openledger-node", *words[:2]]), []
 
 
 def anchors(file: Path) -> set[str]:

@@ -71,9 +71,9 @@ def set_limits(
     A lower memory limit takes effect when no request is running, because the engine restarts for it.
     """
     wanted: dict[str, Any] = {
-        "vram_bytes": _cap_of(vram),
-        "ram_bytes": _cap_of(ram),
-        "disk_bytes": _cap_of(disk),
+        "vram_bytes": None if vram is None else bytes_of(vram),
+        "ram_bytes": None if ram is None else bytes_of(ram),
+        "disk_bytes": None if disk is None else bytes_of(disk),
         "hours": None if hours is None else _hours_of(hours),
         "pause_when_busy": pause_when_busy,
         "busy_gpu_bytes": None if busy_gpu is None else bytes_of(busy_gpu),
@@ -114,6 +114,8 @@ def stopped_limits(home: Home) -> dict[str, Any]:
 
 
 def _set_stopped(home: Home, wanted: dict[str, Any]) -> dict[str, Any]:
+    for name in ("vram_bytes", "ram_bytes", "disk_bytes"):
+        _check_cap(wanted[name])
     config = load_settings(home)
     _, _, changes = changed_limits(config.limits, config.payer, wanted)
     write_settings(home.config_file, changes)
@@ -128,7 +130,6 @@ def _cap_of(text: str | None) -> int | None:
     if size_bytes and size_bytes < CAP_BYTES_MIN:
         meant = f"did you mean {size_bytes}GB?" if size_bytes < 1000 else "give more, or 0 for no limit"
         raise InputError(f"{size(size_bytes)} is less than the smallest base needs: {meant}")
-    return size_bytes
 
 
 def _hours_of(text: str) -> str:

@@ -15,9 +15,9 @@ def put_base(home: Home, name: str) -> Path:
     folder = home.models / name
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"x" * 5_000)
-    (folder / "base.json").write_text(
-        json.dumps({"schema": BASE_SCHEMA, "name": name, "digest": "0x" + "11" * 32, "source": None})
-    )
+    unknown = dict.fromkeys(("source", "tokenizer_digest", "chat_template_digest"))
+    described = {"schema": BASE_SCHEMA, "name": name, "digest": "0x" + "11" * 32, **unknown}
+    (folder / "base.json").write_text(json.dumps(described))
     return folder
 
 

@@ -329,7 +329,6 @@ def spoil_adapter(home: Home) -> None:
         ["adapters", "add"],
         ["adapters", "add", "/no/such/folder"],
         ["adapters", "no-such-verb"],
-        ["chat", "--json"],
     ],
     ids=" ".join,
 )
