@@ -225,6 +225,34 @@ def test_an_adapter_of_the_address_that_is_not_here_is_said_to_be_missing(taught
     expect(page.locator(".note .cli")).to_contain_text("adapters pull lost")
 
 
+def test_a_long_list_of_models_is_searched(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone, "peers")
+    names = [{"id": f"notes-{n}", "parent": "fake"} for n in range(30)]
+    models = {"data": [{"id": "fake", "parent": None}, *names]}
+    page.route("**/v1/models", lambda route: route.fulfill(json=models))
+    page.evaluate("() => { location.hash = '#/chat?base=-&adapter=notes-3'; }")
+    expect(page.locator("#adapter")).to_have_value("notes-3")
+    page.locator("[data-key='filter adapter']").focus()
+    page.keyboard.type("notes-2")
+    expect(page.locator("#adapter option")).to_have_count(12)  # the chosen one, 2, and 20 to 29
+    expect(page.locator("[data-key='filter adapter']")).to_be_focused()
+    asked = answer_with(page, {"content": "Yes."})
+    send(page, "Alone?")
+    wait_for_send(page)
+    assert [body["model"] for body in asked] == ["notes-3"]
+
+
+def test_a_node_that_goes_away_in_the_middle_is_asked_again(free: Page, seen: Any) -> None:
+    seen.is_forgiven = True
+    free.route("**/v1/chat/completions", lambda route: route.abort())
+    send(free, "still there?")
+    expect(free.locator(".said .note.bad")).to_contain_text("The node went away in the middle of the answer.")
+    free.unroute("**/v1/chat/completions")
+    answer_with(free, {"content": "Yes."})
+    free.locator("[data-key='again base']").click()
+    expect(free.locator(".answer")).to_have_text("Yes.")
+
+
 REFUSALS = {
     "busy": (429, "256 requests wait already", None, "The engine is busy: 256 requests wait already.", "Ask again"),
     "room": (
