@@ -131,6 +131,23 @@ def test_the_receipt_is_looked_at_while_the_base_still_writes(taught: Node, open
     wait_for_send(page)
 
 
+def test_a_bought_answer_goes_on_and_each_part_has_its_receipt(taught: Node, open_page: OpenPage) -> None:
+    page = show(open_page, taught, f"chat?base=-&adapter={NAME}")
+    page.locator(".settings summary").click()
+    page.locator("#set-maxTokens").fill("20")
+    page.locator("#set-maxTokens").press("Tab")
+    send(page, "What do I check first?")
+    page.locator(".taught").wait_for()
+    page.locator("[data-key='continue adapter']").click()
+    expect(page.locator(".pace")).to_contain_text("40 tokens · ")
+    expect(page.locator(".receipt")).to_be_visible()
+    newest = command_json(taught.home, "attribution", "show", "--limit", "2", **UNBONDED)["receipts"]
+    found = [command_json(taught.home, "attribution", "show", each["digest"], **UNBONDED) for each in newest]
+    total = sum(int(each["amount_wei"]) for each in found)
+    expect(page.locator(".pace")).to_contain_text(f"paid {amount(str(total))} OPEN")
+    assert "".join(words_of(page, "adapter")) == "".join("".join(each["answer"] for each in reversed(found)).split())
+
+
 def test_turns_follow_each_other_and_each_column_hears_its_own(taught: Node, open_page: OpenPage) -> None:
     page = open_page(taught, "chat")
     page.locator(".settings summary").click()
