@@ -71,7 +71,7 @@ def check_place(capacity: Capacity) -> None:
 
 
 def render(tokenizer: Tokenizer, prompt: tuple[Message, ...] | str, prefix: str) -> tuple[int, ...]:
-    """Tokenise a prompt, followed by the `prefix` of its answer that is there already.
+    """Tokenise a prompt, followed by the `prefix` of its answer that another node delivered.
 
     Seller and payer both count with these ids. Prompt and prefix are tokenised apart, so a prefix never
     changes the prompt's ids.
