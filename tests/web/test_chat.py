@@ -131,6 +131,23 @@ def test_the_receipt_is_looked_at_while_the_base_still_writes(taught: Node, open
     wait_for_send(page)
 
 
+def test_a_bought_answer_goes_on_and_each_part_has_its_receipt(taught: Node, open_page: OpenPage) -> None:
+    page = show(open_page, taught, f"chat?base=-&adapter={NAME}")
+    page.locator(".settings summary").click()
+    page.locator("#set-maxTokens").fill("20")
+    page.locator("#set-maxTokens").press("Tab")
+    send(page, "What do I check first?")
+    page.locator(".taught").wait_for()
+    page.locator("[data-key='continue adapter']").click()
+    expect(page.locator(".pace")).to_contain_text("40 tokens · ")
+    expect(page.locator(".receipt")).to_be_visible()
+    newest = command_json(taught.home, "attribution", "show", "--limit", "2", **UNBONDED)["receipts"]
+    found = [command_json(taught.home, "attribution", "show", each["digest"], **UNBONDED) for each in newest]
+    total = sum(int(each["amount_wei"]) for each in found)
+    expect(page.locator(".pace")).to_contain_text(f"paid {amount(str(total))} OPEN")
+    assert "".join(words_of(page, "adapter")) == "".join("".join(each["answer"] for each in reversed(found)).split())
+
+
 def test_turns_follow_each_other_and_each_column_hears_its_own(taught: Node, open_page: OpenPage) -> None:
     page = open_page(taught, "chat")
     page.locator(".settings summary").click()
@@ -223,6 +240,34 @@ def test_an_adapter_of_the_address_that_is_not_here_is_said_to_be_missing(taught
     page = show(open_page, taught, "chat?adapter=lost")
     expect(page.locator(".note")).to_contain_text("Nobody offers lost just now")
     expect(page.locator(".note .cli")).to_contain_text("adapters pull lost")
+
+
+def test_a_long_list_of_models_is_searched(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone, "peers")
+    names = [{"id": f"notes-{n}", "parent": "fake"} for n in range(30)]
+    models = {"data": [{"id": "fake", "parent": None}, *names]}
+    page.route("**/v1/models", lambda route: route.fulfill(json=models))
+    page.evaluate("() => { location.hash = '#/chat?base=-&adapter=notes-3'; }")
+    expect(page.locator("#adapter")).to_have_value("notes-3")
+    page.locator("[data-key='filter adapter']").focus()
+    page.keyboard.type("notes-2")
+    expect(page.locator("#adapter option")).to_have_count(12)  # the chosen one, 2, and 20 to 29
+    expect(page.locator("[data-key='filter adapter']")).to_be_focused()
+    asked = answer_with(page, {"content": "Yes."})
+    send(page, "Alone?")
+    wait_for_send(page)
+    assert [body["model"] for body in asked] == ["notes-3"]
+
+
+def test_a_node_that_goes_away_in_the_middle_is_asked_again(free: Page, seen: Any) -> None:
+    seen.is_forgiven = True
+    free.route("**/v1/chat/completions", lambda route: route.abort())
+    send(free, "still there?")
+    expect(free.locator(".said .note.bad")).to_contain_text("The node went away in the middle of the answer.")
+    free.unroute("**/v1/chat/completions")
+    answer_with(free, {"content": "Yes."})
+    free.locator("[data-key='again base']").click()
+    expect(free.locator(".answer")).to_have_text("Yes.")
 
 
 REFUSALS = {

@@ -122,11 +122,8 @@ def _set_stopped(home: Home, wanted: dict[str, Any]) -> dict[str, Any]:
     return stopped_limits(home)
 
 
-def _cap_of(text: str | None) -> int | None:
-    """Parse a cap, and refuse one that is too small for any base; a running node compares it with its own base."""
-    if text is None:
-        return None
-    size_bytes = bytes_of(text)
+def _check_cap(size_bytes: int | None) -> None:
+    """Refuse a cap that is too small for any base; a running node compares it with its own base."""
     if size_bytes and size_bytes < CAP_BYTES_MIN:
         meant = f"did you mean {size_bytes}GB?" if size_bytes < 1000 else "give more, or 0 for no limit"
         raise InputError(f"{size(size_bytes)} is less than the smallest base needs: {meant}")

@@ -81,7 +81,7 @@ def render(
     *,
     tokens_max: int = 0,
 ) -> tuple[int, ...]:
-    """Tokenise a prompt with its tools, followed by the `prefix` of its answer that is there already.
+    """Tokenise a prompt with its tools, followed by the `prefix` of its answer that another node delivered.
 
     Seller and payer both count with these ids. Prompt and prefix are tokenised apart, so a prefix never
     changes the prompt's ids.

@@ -16,7 +16,7 @@ export function answerView(turn, kind, act) {
   const pace = h("span", { class: "note12 pace" }), seconds = h("summary", {}), reasons = h("p", {}), thought = h("details", { class: "thought", hidden: true }, seconds, reasons);
   const text = h("div", { class: `answer ${kind}` }), waits = h("p", { class: "dim" }), words = markdownView(text);
   const calls = part({}, "div"), foot = part({ class: "after" }, "div");
-  const place = h("section", { class: "panel said", "aria-label": kind === "base" ? "The base’s answer" : "The adapter’s answer" },
+  const place = h("article", { class: "panel said", "aria-label": kind === "base" ? "The base’s answer" : "The adapter’s answer" },
     h("header", {}, h("h2", {}, clean(answer.model)), pace), thought, text, waits, calls, foot);
   let shown = null;
 
@@ -31,7 +31,7 @@ export function answerView(turn, kind, act) {
     shown = answer.text;
     waits.textContent = answer.text || answer.reasoning ? "" : answer.state === "loading" ? sentence(answer.says) : WAITS[answer.state] ?? (answer.state === "done" && !answer.calls.length ? "An empty answer." : "");
     waits.hidden = !waits.textContent;
-    calls.show(answer.calls, (all) => all.map((call) => [h("h3", {}, "Calls ", h("code", {}, call.name)), h("pre", { class: "row-text", tabindex: "0", role: "region", "aria-label": "Arguments" }, whole(call.arguments))]));
+    calls.show(answer.calls, (all) => all.map((call) => [h("h3", {}, "Calls ", h("code", {}, call.name)), h("pre", { class: "row-text", tabindex: "0", role: "group", "aria-label": "Arguments" }, whole(call.arguments))]));
     const receipts = answer.parts.map((each) => each.receipt).filter(Boolean);
     foot.show({
       isOpen, isLast: act.isLast(), isBusy: isAsking(), state: answer.state, trouble: answer.trouble, finish: answer.finish, cut: answer.cut, says: answer.state === "done" ? answer.says : null, maxTokens: answer.maxTokens,

@@ -106,7 +106,7 @@ function fence(lines, n) {
 
 const codeBlock = (language, inside, leaf) => h("div", { class: "code" },
   h("div", { class: "between" }, h("span", { class: "note12" }, clean(language, 40) || "code"), h("button", { type: "button", class: "link", onclick: () => copy(inside.text) }, "Copy")),
-  h("pre", { tabindex: "0", role: "region", "aria-label": "Code" }, h("code", {}, inside.leaves(0, inside.text.length, leaf))));
+  h("pre", { tabindex: "0", role: "group", "aria-label": "Code" }, h("code", {}, inside.leaves(0, inside.text.length, leaf))));
 
 function heading(lines, n) {
   const [found, signs] = lines[n].text.match(HEADING) ?? [];
@@ -157,7 +157,7 @@ function grid(lines, n) {
   const head = cellsOf(lines[n]), sides = under.replace(/^\||\|$/g, "").split("|").map((each) => each.trim().endsWith(":") ? "num" : null);
   const row = (tag, cells, leaf) => h("tr", {}, head.map((_, at) => h(tag, { class: sides[at], scope: tag === "th" ? "col" : null }, cells[at] && inlineOf(joined([cells[at]]), leaf))));
   return {
-    next, draw: (leaf) => h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table" }, h("table", {}, h("caption", { class: "unseen" }, "A table of the answer"),
+    next, draw: (leaf) => h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Table" }, h("table", {}, h("caption", { class: "unseen" }, "A table of the answer"),
       h("thead", {}, row("th", head, leaf)), h("tbody", {}, rows.map((cells) => row("td", cells, leaf))))),
   };
 }

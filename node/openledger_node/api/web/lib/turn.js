@@ -6,6 +6,8 @@ import { h, part, put } from "./dom.js";
 import { marked, spanMark, unitsIn, whole } from "./marked.js";
 import { button } from "./parts.js";
 
+const HEAD_PX = 56; // so much of who taught it is in view that it is seen to be there
+
 // turnView(turn, {edit, heading}): `draw(answer)` shows what has become of an answer, `setLast(isLast)` what can be done with it; `end()` is where its answers end.
 export function turnView(turn, { edit = null, heading = null }) {
   const held = { isLast: true, isTaughtOpen: null, drawn: null, part: 0 };
@@ -62,7 +64,7 @@ export function turnView(turn, { edit = null, heading = null }) {
   return {
     turn, place, panel, hasPanel: () => below.contains(panel.place),
     shows: (other) => other === turn && kinds.every((kind) => views.has(turn.answers[kind])),
-    has: (answer) => views.has(answer), end: () => columns.getBoundingClientRect().bottom,
+    has: (answer) => views.has(answer), end: () => columns.getBoundingClientRect().bottom + (below.contains(panel.place) ? HEAD_PX : 0),
     draw: drawAll,
     setLast(isLast) { if (isLast !== held.isLast) { held.isLast = isLast; drawAll(); } },
   };

@@ -165,16 +165,14 @@ export function mount(root, params) {
     draw();
   }
 
-  // A receipt that comes after the end moves nothing: the marks of its answer are to be seen.
   function hasGrown(answer) {
-    const now = answer && `${answer.state} ${answer.text.length} ${answer.reasoning.length}`;
+    const now = answer && `${answer.state} ${answer.text.length} ${answer.reasoning.length} ${answer.parts.some((each) => each.receipt)}`;
     if (!answer || drawn.get(answer) === now) return false;
     drawn.set(answer, now);
     return true;
   }
 
-  // The end of the answers stays in view while they grow, unless the reader has scrolled away from it. Who taught them
-  // stands below, and moves nothing.
+  // The end of the answers stays in view while they grow, unless the reader has scrolled away from it.
   const missed = () => views.length ? views.at(-1).end() + GAP_PX - field.place.getBoundingClientRect().top : 0;
   function toEnd(isWanted = false) {
     if (isWanted) held.follows = true;
