@@ -10,9 +10,9 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from openledger_protocol.constants import PPM
 
 from ..demo.run import DemoResult
-from ..demo.telling import Exchange, Teacher
+from ..demo.telling import AskedQuestion, Teacher
 from ..text import shown
-from .render import err_console, plain
+from .render import plain
 from .units import DECIMALS
 
 WIDTH: Final = 80
@@ -22,6 +22,7 @@ COIN_WEI: Final = 10**DECIMALS
 ANSWER_LENGTH_MAX: Final = 150
 PPM_PER_PERCENT: Final = PPM // 100
 TEACHERS_MAX: Final = 3
+REFRESH_PER_S: Final = 4
 TREASURY_TERMS: Final = ("treasuries", "protocol", "late_fees", "draw_fees", "in_claims")
 
 
@@ -32,11 +33,12 @@ class DemoView:
         self.console = console
         self._spinner = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description} …"),
             TimeElapsedColumn(),
-            console=err_console,
+            console=console,
             transient=True,
-            disable=not err_console.is_terminal,
+            refresh_per_second=REFRESH_PER_S,
+            disable=not console.is_terminal,
         )
         self._task = self._spinner.add_task("", total=None)
 
@@ -63,26 +65,26 @@ class DemoView:
         label, _, text = line.partition(" ")
         self._print(label, text.strip(), width=LABEL_WIDTH)
 
-    def tell(self, exchange: Exchange) -> None:
+    def tell(self, asked: AskedQuestion) -> None:
         """Print a question, both answers, and who taught the adapter's."""
         self.console.print()
-        self._print(str(exchange.number), exchange.question, width=INDENT, style="bold")
-        self._print("base", _shortened(exchange.base_text), indent=INDENT)
-        self._print(exchange.model, _shortened(exchange.text), indent=INDENT, style="bold")
-        people = ", ".join(_taught(exchange.teachers))
+        self._print(str(asked.number), asked.question, width=INDENT, style="bold")
+        self._print("base", _shortened(asked.base_text), indent=INDENT)
+        self._print(asked.model, _shortened(asked.text), indent=INDENT, style="bold")
+        people = ", ".join(_taught(asked.teachers))
         self._print("", f"taught by {people}", indent=INDENT)
-        self._print(
-            "", f"R pays {exchange.seller} {exchange.amount_wei / COIN_WEI:.6f} OPEN", indent=INDENT, style="dim"
-        )
+        self._print("", f"R pays {asked.seller} {asked.amount_wei / COIN_WEI:.6f} OPEN", indent=INDENT, style="dim")
 
     def show(self, result: DemoResult) -> None:
         """Print where R's money went."""
         self.console.print()
         rows = list(payees(result))
         total_wei = sum(wei for _, wei in rows)
-        for who, wei in (*rows, ("sum", total_wei), ("what R paid", paid_wei(result))):
-            percent = f"{wei * 100 / total_wei:5.1f} %" if total_wei else ""
-            self.console.print(f"{who:<44}{_exact(wei):>24} {percent:>9}")
+        for who, wei in rows:
+            self.console.print(f"{who:<44}{_exact(wei):>24} {wei * 100 / (total_wei or 1):7.1f} %")
+        self.console.print("─" * WIDTH)
+        for who, wei in {"sum": total_wei, "paid by R": paid_wei(result)}.items():
+            self.console.print(f"{who:<44}{_exact(wei):>24}")
 
     def show_pages(self, result: DemoResult) -> None:
         """Print the links to the nodes' pages, and how to end the demo."""

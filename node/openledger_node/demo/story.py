@@ -9,7 +9,7 @@ from ..datanets.rows import write_rows
 from .asking import BoughtAnswer, ask_seller, buy_answer, offered_models
 from .people import Subject
 from .processes import DemoError, OperatorHome, together, wait_for
-from .telling import Exchange, Teacher
+from .telling import AskedQuestion, Teacher
 from .town import STAKE, Town
 
 HEARD_TIMEOUT_S: Final = 90.0
@@ -47,7 +47,7 @@ class Story:
     def teach(self) -> None:
         """Publish a Datanet and an adapter for each subject; meanwhile the sellers bond stakes and R pays in."""
         town, names = self.town, " and ".join(subject.name for subject in self.subjects)
-        town.doing("datanets  creating and publishing them; A and B bond their stakes, and R pays in")
+        town.doing("datanets  publishing them, while A and B bond and R pays in")
         together(
             self._publish_datanets,
             self._add_adapters,
@@ -176,7 +176,7 @@ class Story:
             ):
                 self.answers.append(told.bought)
                 self.receipts.append(told.receipt)
-                town.tell(_exchange(told, subject, len(self.answers)))
+                town.tell(_asked(told, subject, len(self.answers)))
         right = sum(answer.is_right for answer in self.answers)
         town.say(f"answers   {right} of {len(self.answers)} state the fact")
 
@@ -213,7 +213,7 @@ class Story:
 
     def settle(self) -> None:
         """Claim, wait for the review period, and withdraw; meanwhile R takes back what it did not spend."""
-        self.town.doing("money     A and B claim, and the payout lists are open to everybody for 10 s")
+        self.town.doing("money     A and B claim, and payout lists are public for 10 s")
         sellers = (self.town.a, self.town.b)
         together(*(partial(self._claim, node) for node in sellers), self._take_back)
         self.town.say("money     A and B claimed, published who is owed what, and were paid")
@@ -282,8 +282,8 @@ class _Answered:
     base_text: str
 
 
-def _exchange(told: _Answered, subject: Subject, number: int) -> Exchange:
-    return Exchange(
+def _asked(told: _Answered, subject: Subject, number: int) -> AskedQuestion:
+    return AskedQuestion(
         number=number,
         question=told.bought.question.text,
         model=subject.name,

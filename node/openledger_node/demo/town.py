@@ -12,7 +12,7 @@ from openledger_protocol.primitives import Digest
 from ..home import Home as NodeHome
 from ..network_file import Network, network_id_for_development, read_network
 from .processes import START_TIMEOUT_S, OperatorHome, Process, together, wait_for
-from .telling import Exchange
+from .telling import AskedQuestion
 
 LOOPBACK: Final = "/ip4/127.0.0.1/tcp/0"
 FOUND_TIMEOUT_S: Final = 60.0
@@ -36,7 +36,7 @@ class Town:
     root: Path
     say: Say  # a step that is complete
     doing: Say = lambda _: None  # the step that is under way, and what of it
-    tell: Callable[[Exchange], None] = lambda _: None  # a question with its answers
+    tell: Callable[[AskedQuestion], None] = lambda _: None  # a question with its answers
     opened: list[Any]  # closed at the end
     settings: Mapping[str, str] = field(default_factory=lambda: COMMON)  # of every node
     network: Network = field(init=False)

@@ -10,7 +10,7 @@ from rich.console import Console
 from openledger_node.cli.demo_view import WIDTH, DemoView, paid_wei, payees
 from openledger_node.demo.people import draw_subjects
 from openledger_node.demo.run import DemoResult
-from openledger_node.demo.telling import Exchange, Teacher
+from openledger_node.demo.telling import AskedQuestion, Teacher
 
 SUBJECTS = draw_subjects()
 (ADA, ADA_NAME), (BEN, BEN_NAME), _ = SUBJECTS[0].people.items()
@@ -29,7 +29,7 @@ PAID_OUT = {
     "in_channels": 10,
     "in_claims": 0,
 }
-EXCHANGE = Exchange(
+EXCHANGE = AskedQuestion(
     number=1,
     question="Who runs the ferry of Hollowbeck, and what else is there that a longer question might ask about?",
     model="harbour",
