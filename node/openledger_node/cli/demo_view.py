@@ -21,7 +21,7 @@ INDENT: Final = 3
 COIN_WEI: Final = 10**DECIMALS
 ANSWER_LENGTH_MAX: Final = 150
 PPM_PER_PERCENT: Final = PPM // 100
-TEACHERS_MAX: Final = 3
+SENTENCE_ENDS: Final = (".", "!", "?")
 REFRESH_PER_S: Final = 4
 TREASURY_TERMS: Final = ("treasuries", "protocol", "late_fees", "draw_fees", "in_claims")
 
@@ -41,6 +41,7 @@ class DemoView:
             disable=not console.is_terminal,
         )
         self._task = self._spinner.add_task("", total=None)
+        self._is_asking = False
 
     def __enter__(self) -> "DemoView":
         """Show the spinner."""
@@ -62,11 +63,15 @@ class DemoView:
 
     def say(self, line: str) -> None:
         """Print a step that is complete, `label text`."""
+        if self._is_asking:
+            self.console.print()
+        self._is_asking = False
         label, _, text = line.partition(" ")
         self._print(label, text.strip(), width=LABEL_WIDTH)
 
     def tell(self, asked: AskedQuestion) -> None:
         """Print a question, both answers, and who taught the adapter's."""
+        self._is_asking = True
         self.console.print()
         self._print(str(asked.number), asked.question, width=INDENT, style="bold")
         self._print("base", _shortened(asked.base_text), indent=INDENT)
@@ -126,17 +131,17 @@ def _exact(wei: int) -> str:
 
 
 def _taught(teachers: tuple[Teacher, ...]) -> list[str]:
-    shares = [f"{each.name} {_percent(each.ppm)}" for each in teachers[:TEACHERS_MAX]]
-    return [*shares, "others"] if len(teachers) > TEACHERS_MAX else shares
-
-
-def _percent(ppm: int) -> str:
-    return f"{ppm // PPM_PER_PERCENT} %" if ppm >= PPM_PER_PERCENT else "under 1 %"
+    """The contributors with at least a percent by name, and the rest together."""
+    named = [f"{each.name} {each.ppm // PPM_PER_PERCENT} %" for each in teachers if each.ppm >= PPM_PER_PERCENT]
+    return named if len(named) == len(teachers) else [*named, "others under 1 %"]
 
 
 def _shortened(text: str) -> str:
+    """A text on one line; one that goes on ends in an ellipsis."""
     line = " ".join(shown(text).split())
-    return line if len(line) <= ANSWER_LENGTH_MAX else f"{line[:ANSWER_LENGTH_MAX]}…"
+    if len(line) > ANSWER_LENGTH_MAX:
+        line = line[:ANSWER_LENGTH_MAX].rpartition(" ")[0]
+    return line if line.endswith(SENTENCE_ENDS) else f"{line}…"
 
 
 def plain_spaces(text: str) -> str:

@@ -165,6 +165,7 @@ class Story:
         names = {subject.name for subject in self.subjects}
         wait_for("R knows both adapters", lambda: names <= set(offered_models(town.r)), timeout_s=HEARD_TIMEOUT_S)
         town.say("questions R has no model: it asks the network, and pays per token")
+        num_guessed = 0
         for questions in choose_questions(self.subjects):
             first = len(self.answers) + 1
             town.doing(f"questions {first} and {first + 1}")
@@ -173,9 +174,10 @@ class Story:
             for subject, told in zip(self.subjects, asked, strict=True):
                 self.answers.append(told.bought)
                 self.receipts.append(told.receipt)
+                num_guessed += told.bought.question.value in told.base_text
                 town.tell(_asked(told, subject, len(self.answers)))
         right = sum(answer.is_right for answer in self.answers)
-        town.say(f"answers   {right} of {len(self.answers)} state the fact")
+        town.say(f"answers   {right} of {len(self.answers)} state the fact; of the base alone, {num_guessed} do")
 
     def _ask(self, subject: Subject, question: Question) -> "_Answered":
         seller = (self.town.a, self.town.b)[self.subjects.index(subject)]

@@ -65,7 +65,7 @@ def test_a_question_is_told_with_both_answers_and_the_names_of_its_teachers(view
     text = printed(view)
     assert "base      I am an AI. I do not run a ferry [bold]." in text
     assert "harbour   Ansel Larkspur steers the ferry of Hollowbeck.\\x1b[31m" in text
-    assert "taught by Ansel Larkspur 99 %, Bertram Hobb under 1 %" in text
+    assert "taught by Ansel Larkspur 99 %, others under 1 %" in text
     assert "R pays A 0.000091 OPEN" in text
     assert max(map(len, text.splitlines())) <= WIDTH
 
