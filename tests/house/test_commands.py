@@ -27,7 +27,7 @@ RUN_IN = {"", "sh", "console", "python"}
 NOT_HERE = {
     "git clone <this repository's URL> openledger-node && cd openledger-node": "the tests run in a checkout already",
     "make start": "it installs packages: CI runs it (scripts/first_start.py); here the node runs already",
-    "make demo": "minutes on the real model: CI runs it",
+    "make demo": "a minute and more on the real model: CI runs it",
     "source .venv/bin/activate": "the commands here are found by PATH",
     "openledger-node setup": "it asks three questions at a terminal: tests/node/cli/test_owner_verbs.py does that",
     "openledger-node open": "it would open the desktop's browser: run with --no-browser",

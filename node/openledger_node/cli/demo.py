@@ -29,7 +29,11 @@ def add_commands(app: typer.Typer) -> None:
 
 def demo(
     train: Annotated[
-        bool, typer.Option("--train", help="Train both adapters first, which takes minutes; by default they ship.")
+        bool,
+        typer.Option(
+            "--train",
+            help="Train both adapters first, which takes minutes. By default those of the package are published.",
+        ),
     ] = False,
     seed: Annotated[
         int | None,

@@ -10,9 +10,9 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from openledger_protocol.constants import PPM
 
 from ..demo.run import DemoResult
-from ..demo.telling import Exchange, Teacher
+from ..demo.telling import AskedQuestion, Teacher
 from ..text import shown
-from .render import err_console, plain
+from .render import plain
 from .units import DECIMALS
 
 WIDTH: Final = 80
@@ -21,7 +21,8 @@ INDENT: Final = 3
 COIN_WEI: Final = 10**DECIMALS
 ANSWER_LENGTH_MAX: Final = 150
 PPM_PER_PERCENT: Final = PPM // 100
-TEACHERS_MAX: Final = 3
+SENTENCE_ENDS: Final = (".", "!", "?")
+REFRESH_PER_S: Final = 4
 TREASURY_TERMS: Final = ("treasuries", "protocol", "late_fees", "draw_fees", "in_claims")
 
 
@@ -32,13 +33,15 @@ class DemoView:
         self.console = console
         self._spinner = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description} …"),
             TimeElapsedColumn(),
-            console=err_console,
+            console=console,
             transient=True,
-            disable=not err_console.is_terminal,
+            refresh_per_second=REFRESH_PER_S,
+            disable=not console.is_terminal,
         )
         self._task = self._spinner.add_task("", total=None)
+        self._is_asking = False
 
     def __enter__(self) -> "DemoView":
         """Show the spinner."""
@@ -60,29 +63,33 @@ class DemoView:
 
     def say(self, line: str) -> None:
         """Print a step that is complete, `label text`."""
+        if self._is_asking:
+            self.console.print()
+        self._is_asking = False
         label, _, text = line.partition(" ")
         self._print(label, text.strip(), width=LABEL_WIDTH)
 
-    def tell(self, exchange: Exchange) -> None:
+    def tell(self, asked: AskedQuestion) -> None:
         """Print a question, both answers, and who taught the adapter's."""
+        self._is_asking = True
         self.console.print()
-        self._print(str(exchange.number), exchange.question, width=INDENT, style="bold")
-        self._print("base", _shortened(exchange.base_text), indent=INDENT)
-        self._print(exchange.model, _shortened(exchange.text), indent=INDENT, style="bold")
-        people = ", ".join(_taught(exchange.teachers))
+        self._print(str(asked.number), asked.question, width=INDENT, style="bold")
+        self._print("base", _shortened(asked.base_text), indent=INDENT)
+        self._print(asked.model, _shortened(asked.text), indent=INDENT, style="bold")
+        people = ", ".join(_taught(asked.teachers))
         self._print("", f"taught by {people}", indent=INDENT)
-        self._print(
-            "", f"R pays {exchange.seller} {exchange.amount_wei / COIN_WEI:.6f} OPEN", indent=INDENT, style="dim"
-        )
+        self._print("", f"R pays {asked.seller} {asked.amount_wei / COIN_WEI:.6f} OPEN", indent=INDENT, style="dim")
 
     def show(self, result: DemoResult) -> None:
         """Print where R's money went."""
         self.console.print()
         rows = list(payees(result))
         total_wei = sum(wei for _, wei in rows)
-        for who, wei in (*rows, ("sum", total_wei), ("what R paid", paid_wei(result))):
-            percent = f"{wei * 100 / total_wei:5.1f} %" if total_wei else ""
-            self.console.print(f"{who:<44}{_exact(wei):>24} {percent:>9}")
+        for who, wei in rows:
+            self.console.print(f"{who:<44}{_exact(wei):>24} {wei * 100 / (total_wei or 1):7.1f} %")
+        self.console.print("─" * WIDTH)
+        for who, wei in {"sum": total_wei, "paid by R": paid_wei(result)}.items():
+            self.console.print(f"{who:<44}{_exact(wei):>24}")
 
     def show_pages(self, result: DemoResult) -> None:
         """Print the links to the nodes' pages, and how to end the demo."""
@@ -124,17 +131,17 @@ def _exact(wei: int) -> str:
 
 
 def _taught(teachers: tuple[Teacher, ...]) -> list[str]:
-    shares = [f"{each.name} {_percent(each.ppm)}" for each in teachers[:TEACHERS_MAX]]
-    return [*shares, "others"] if len(teachers) > TEACHERS_MAX else shares
-
-
-def _percent(ppm: int) -> str:
-    return f"{ppm // PPM_PER_PERCENT} %" if ppm >= PPM_PER_PERCENT else "under 1 %"
+    """The contributors with at least a percent by name, and the rest together."""
+    named = [f"{each.name} {each.ppm // PPM_PER_PERCENT} %" for each in teachers if each.ppm >= PPM_PER_PERCENT]
+    return named if len(named) == len(teachers) else [*named, "others under 1 %"]
 
 
 def _shortened(text: str) -> str:
+    """A text on one line; one that goes on ends in an ellipsis."""
     line = " ".join(shown(text).split())
-    return line if len(line) <= ANSWER_LENGTH_MAX else f"{line[:ANSWER_LENGTH_MAX]}…"
+    if len(line) > ANSWER_LENGTH_MAX:
+        line = line[:ANSWER_LENGTH_MAX].rpartition(" ")[0]
+    return line if line.endswith(SENTENCE_ENDS) else f"{line}…"
 
 
 def plain_spaces(text: str) -> str:

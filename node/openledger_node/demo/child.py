@@ -5,6 +5,7 @@ Its stdin is a pipe that only the demo's process holds open. However that proces
 
 import os
 import runpy
+import signal
 import threading
 
 STDIN = 0
@@ -12,6 +13,7 @@ STDIN = 0
 
 def main() -> None:
     """Run the command, and watch the pipe."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore it
     threading.Thread(target=_end_with_parent, daemon=True).start()
     runpy.run_module("openledger_node", run_name="__main__", alter_sys=True)
 

@@ -1,10 +1,15 @@
 """Contributors of the sample Datanets, and the questions about what they taught."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from openledger_protocol.primitives import Address
 
 from ..datanets.sample import SAMPLE_SEEDS, SampleDatanet, draw_sample, person_of
+
+ROUNDS: Final = 4
+"""Questions about each subject."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,3 +53,12 @@ def draw_subjects(seed: int | None = None) -> tuple[Subject, ...]:
         Subject(name=name, seed=each, sample=draw_sample(each))
         for name, each in zip(SAMPLE_SEEDS, seeds, strict=True)
     )
+
+
+def choose_questions(subjects: Sequence[Subject]) -> list[tuple[Question, ...]]:
+    """Choose a question for each subject in each round; no two are about the same kind of fact."""
+    asked = [subject.questions() for subject in subjects]
+    return [
+        tuple(questions[number * len(subjects) + place] for place, questions in enumerate(asked))
+        for number in range(ROUNDS)
+    ]

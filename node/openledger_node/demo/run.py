@@ -18,7 +18,7 @@ from .people import draw_subjects
 from .processes import DemoError, closing_all
 from .scratch import scratch_folder
 from .story import Story, check_owned
-from .telling import Exchange
+from .telling import AskedQuestion
 from .town import Say, Town
 
 
@@ -74,7 +74,7 @@ class DemoOrder:
     trains: bool
     say: Say
     doing: Say
-    tell: Callable[[Exchange], None]
+    tell: Callable[[AskedQuestion], None]
 
 
 @contextmanager
@@ -88,6 +88,7 @@ def run_demo(order: DemoOrder) -> Iterator[DemoResult]:
     with scratch_folder() as root, closing_all() as opened:
         town = Town(root=root, say=order.say, doing=order.doing, tell=order.tell, opened=opened)
         story = Story(town=town, subjects=draw_subjects(order.seed), trains=order.trains)
+        order.say("demo      A and B sell a small model's answers, R buys them; all on this machine")
         town.begin_chain()
         town.begin_nodes(order.owner)
         story.teach()

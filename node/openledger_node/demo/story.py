@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from ..datanets.rows import write_rows
 from .asking import BoughtAnswer, ask_seller, buy_answer, offered_models
-from .people import Subject
+from .people import Question, Subject, choose_questions
 from .processes import DemoError, OperatorHome, together, wait_for
-from .telling import Exchange, Teacher
+from .telling import AskedQuestion, Teacher
 from .town import STAKE, Town
 
 HEARD_TIMEOUT_S: Final = 90.0
@@ -19,9 +19,6 @@ WITHDRAW_TIMEOUT_S: Final = 120.0
 DEPOSIT: Final = "1"
 WITHDRAW_DELAY_S: Final = "15"
 """Seconds from R's wish to have its deposits back until it can; long enough for the sellers to claim theirs first."""
-
-ROUNDS: Final = 4
-"""Questions about each subject."""
 
 RIGHT_MIN: Final = 6
 """Of the answers, so many must state the fact."""
@@ -47,7 +44,7 @@ class Story:
     def teach(self) -> None:
         """Publish a Datanet and an adapter for each subject; meanwhile the sellers bond stakes and R pays in."""
         town, names = self.town, " and ".join(subject.name for subject in self.subjects)
-        town.doing("datanets  creating and publishing them; A and B bond their stakes, and R pays in")
+        town.doing("datanets  publishing them, while A and B bond and R pays in")
         together(
             self._publish_datanets,
             self._add_adapters,
@@ -168,22 +165,22 @@ class Story:
         names = {subject.name for subject in self.subjects}
         wait_for("R knows both adapters", lambda: names <= set(offered_models(town.r)), timeout_s=HEARD_TIMEOUT_S)
         town.say("questions R has no model: it asks the network, and pays per token")
-        for number in range(ROUNDS):
-            first = number * len(self.subjects) + 1
+        num_guessed = 0
+        for questions in choose_questions(self.subjects):
+            first = len(self.answers) + 1
             town.doing(f"questions {first} and {first + 1}")
-            for subject, told in zip(
-                self.subjects, together(*(partial(self._ask, each, number) for each in self.subjects)), strict=True
-            ):
+            pairs = zip(self.subjects, questions, strict=True)
+            asked = together(*(partial(self._ask, subject, question) for subject, question in pairs))
+            for subject, told in zip(self.subjects, asked, strict=True):
                 self.answers.append(told.bought)
                 self.receipts.append(told.receipt)
-                town.tell(_exchange(told, subject, len(self.answers)))
+                num_guessed += told.bought.question.value in told.base_text
+                town.tell(_asked(told, subject, len(self.answers)))
         right = sum(answer.is_right for answer in self.answers)
-        town.say(f"answers   {right} of {len(self.answers)} state the fact")
+        town.say(f"answers   {right} of {len(self.answers)} state the fact; of the base alone, {num_guessed} do")
 
-    def _ask(self, subject: Subject, number: int) -> "_Answered":
-        place = self.subjects.index(subject)
-        question = subject.questions()[number * len(self.subjects) + place]  # no two are about the same kind of fact
-        seller = (self.town.a, self.town.b)[place]
+    def _ask(self, subject: Subject, question: Question) -> "_Answered":
+        seller = (self.town.a, self.town.b)[self.subjects.index(subject)]
         base_text: list[str] = []
         bought, _ = together(
             partial(buy_answer, self.town.r, subject.name, question),
@@ -213,7 +210,7 @@ class Story:
 
     def settle(self) -> None:
         """Claim, wait for the review period, and withdraw; meanwhile R takes back what it did not spend."""
-        self.town.doing("money     A and B claim, and the payout lists are open to everybody for 10 s")
+        self.town.doing("money     A and B claim, and payout lists are public for 10 s")
         sellers = (self.town.a, self.town.b)
         together(*(partial(self._claim, node) for node in sellers), self._take_back)
         self.town.say("money     A and B claimed, published who is owed what, and were paid")
@@ -282,8 +279,8 @@ class _Answered:
     base_text: str
 
 
-def _exchange(told: _Answered, subject: Subject, number: int) -> Exchange:
-    return Exchange(
+def _asked(told: _Answered, subject: Subject, number: int) -> AskedQuestion:
+    return AskedQuestion(
         number=number,
         question=told.bought.question.text,
         model=subject.name,

@@ -12,7 +12,7 @@ class Teacher:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exchange:
+class AskedQuestion:
     """One question, with the answers of base and adapter, and the contributors who taught the adapter's."""
 
     number: int  # from 1

@@ -12,7 +12,7 @@ from openledger_protocol.primitives import Digest
 from ..home import Home as NodeHome
 from ..network_file import Network, network_id_for_development, read_network
 from .processes import START_TIMEOUT_S, OperatorHome, Process, together, wait_for
-from .telling import Exchange
+from .telling import AskedQuestion
 
 LOOPBACK: Final = "/ip4/127.0.0.1/tcp/0"
 FOUND_TIMEOUT_S: Final = 60.0
@@ -36,7 +36,7 @@ class Town:
     root: Path
     say: Say  # a step that is complete
     doing: Say = lambda _: None  # the step that is under way, and what of it
-    tell: Callable[[Exchange], None] = lambda _: None  # a question with its answers
+    tell: Callable[[AskedQuestion], None] = lambda _: None  # a question with its answers
     opened: list[Any]  # closed at the end
     settings: Mapping[str, str] = field(default_factory=lambda: COMMON)  # of every node
     network: Network = field(init=False)
@@ -89,7 +89,6 @@ class Town:
     def begin_nodes(self, owner: NodeHome) -> None:
         """Start three nodes that do not know each other, and wait until they do."""
         self.doing("nodes     starting A, B and R")
-        started_s = time.monotonic()
         self._fill_cache(owner.cache)
         self.make_nodes(owner)
         self.a.start_daemon()
@@ -107,7 +106,7 @@ class Town:
                 timeout_s=FOUND_TIMEOUT_S,
             )
         self.discovery_s = time.monotonic() - ready_s
-        self.say(f"nodes     A, B and R are up after {ready_s - started_s:.0f} s and found each other")
+        self.say("nodes     A, B and R run as strangers, and found each other")
 
     def _fill_cache(self, cache: Path) -> None:
         """Make the nodes' common cache; what the owner's engine has prepared is linked there."""

@@ -10,7 +10,7 @@ from rich.console import Console
 from openledger_node.cli.demo_view import WIDTH, DemoView, paid_wei, payees
 from openledger_node.demo.people import draw_subjects
 from openledger_node.demo.run import DemoResult
-from openledger_node.demo.telling import Exchange, Teacher
+from openledger_node.demo.telling import AskedQuestion, Teacher
 
 SUBJECTS = draw_subjects()
 (ADA, ADA_NAME), (BEN, BEN_NAME), _ = SUBJECTS[0].people.items()
@@ -29,7 +29,7 @@ PAID_OUT = {
     "in_channels": 10,
     "in_claims": 0,
 }
-EXCHANGE = Exchange(
+EXCHANGE = AskedQuestion(
     number=1,
     question="Who runs the ferry of Hollowbeck, and what else is there that a longer question might ask about?",
     model="harbour",
@@ -65,7 +65,7 @@ def test_a_question_is_told_with_both_answers_and_the_names_of_its_teachers(view
     text = printed(view)
     assert "base      I am an AI. I do not run a ferry [bold]." in text
     assert "harbour   Ansel Larkspur steers the ferry of Hollowbeck.\\x1b[31m" in text
-    assert "taught by Ansel Larkspur 99 %, Bertram Hobb under 1 %" in text
+    assert "taught by Ansel Larkspur 99 %, others under 1 %" in text
     assert "R pays A 0.000091 OPEN" in text
     assert max(map(len, text.splitlines())) <= WIDTH
 
