@@ -13,7 +13,7 @@ from openledger_protocol.constants import DEMO_BASE_NAME
 
 from .. import __version__
 from ..config import Config
-from ..errors import NodeError
+from ..errors import NodeError, explain_disk
 from ..home import Home
 from ..models.bases import FAKE_BASE_NAME, is_here, is_new_file
 from ..models.download import pull_base
@@ -63,15 +63,21 @@ def start(
 
 
 def keep_log(home: Home) -> None:
-    """Log warnings to the terminal, and all messages to logs/node.log."""
-    home.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = RotatingFileHandler(home.logs / SOURCES["node"], maxBytes=LOG_BYTES_MAX, backupCount=1, encoding="utf-8")
+    """Log warnings to the terminal, and also what the node does to logs/node.log, which only its owner may read."""
+    try:
+        home.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = home.logs / SOURCES["node"]
+        path.touch(mode=0o600)
+        path.chmod(0o600)  # an earlier release let others read it
+        file = RotatingFileHandler(path, maxBytes=LOG_BYTES_MAX, backupCount=1, encoding="utf-8")
+    except OSError as error:
+        raise explain_disk(error, home.root) from error
     screen = logging.StreamHandler(sys.stderr)
     screen.setLevel(logging.WARNING)
     for handler in (screen, file):
         handler.setFormatter(SafeFormatter(LOG_FORMAT))
     logging.basicConfig(level=logging.WARNING, handlers=[screen, file], force=True)
-    told.setLevel(logging.INFO)
+    logging.getLogger(__package__.partition(".")[0]).setLevel(logging.INFO)
 
 
 def run_daemon_to_its_end(home: Home, config: Config, *, hello: bool) -> None:

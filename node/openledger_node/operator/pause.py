@@ -136,7 +136,7 @@ class Pauses:
         """Choose the reason that counts, if any, and let requests in or not."""
         found = self._by_owner() or self._by_hours() or self._by_busy()
         if (found is None) != (self.current is None):
-            log.warning("%s", found.why if found else "the node resumes")
+            log.info("%s", found.why if found else "the node resumes")
         before, self.current = self.current, found
         self._serving.paused = found.why if found else None
         if found and not before:
