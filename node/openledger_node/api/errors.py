@@ -48,8 +48,10 @@ def add_refusals(app: FastAPI) -> None:
         return JSONResponse(openai.error_body(error), status_code=status, headers=headers)
 
     @app.exception_handler(RequestValidationError)
-    async def refuse_fields(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def refuse_fields(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
+        if first["loc"] == ("body",) and "json" not in request.headers.get("content-type", ""):
+            return refusal(400, "the body is not sent as JSON: add the header Content-Type: application/json")
         if first["type"] == "json_invalid":
             return refusal(400, f"the body is not valid JSON: {first['ctx']['error']}")
         name = ".".join(str(part) for part in first["loc"] if part != "body") or "body"

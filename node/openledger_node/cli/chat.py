@@ -74,6 +74,7 @@ def chat(
             continue
         history.append({"role": "user", "content": text})
         try:
+            check_text(text, system or "")
             answer, more = ask({**body, "messages": history}, is_quiet=as_json)
         except (NodeError, KeyboardInterrupt) as error:
             if question is not None:
@@ -84,6 +85,18 @@ def chat(
         history.append({"role": "assistant", "content": answer})
         if as_json:
             emit_json("chat", {"model": body["model"], "answer": answer, **more})
+
+
+def check_text(*texts: str) -> None:
+    """Require texts that can be sent: a terminal hands over bytes that are not UTF-8 as half characters.
+
+    Raises:
+        NodeError: one of them can't.
+    """
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:
+        raise NodeError("the question is not UTF-8 text: send it in UTF-8") from error
 
 
 def _ask(address: ApiAddress, body: dict[str, Any], *, is_quiet: bool) -> tuple[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ import typer
 
 from openledger_protocol.errors import AdapterRefusedError, ProtocolError
 
-from ..errors import ModelError, NodeError
+from ..errors import ModelError, NodeError, explain_disk
 from .commands import COMMAND_MODULES, first_word
 from .daemon_client import set_home
 from .render import plain, say
@@ -79,7 +79,7 @@ def main() -> None:
         say(f"[bold red]error[/] {plain(str(error))}")
         sys.exit(exit_code(error))
     except OSError as error:
-        say(f"[bold red]error[/] {plain(str(error))}")
+        say(f"[bold red]error[/] {plain(str(explain_disk(error)))}")
         sys.exit(NodeError.exit_code)
     sys.exit(status if isinstance(status, int) else 0)
 

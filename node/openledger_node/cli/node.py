@@ -13,8 +13,10 @@ from openledger_protocol.constants import DEMO_BASE_NAME
 
 from .. import __version__
 from ..config import Config
-from ..errors import NodeError, explain_disk
+from ..engine.base_fit import PLANNED_BACKENDS
+from ..errors import ModelError, NodeError, explain_disk
 from ..home import Home
+from ..machine import look_at_machine
 from ..models.bases import FAKE_BASE_NAME, is_here, is_new_file
 from ..models.download import pull_base
 from ..operator.access import SOURCES
@@ -57,6 +59,7 @@ def start(
     config = load_settings(home, inference_base=base, inference_backend=backend, inference_dtype=dtype, api_port=port)
     keep_log(home)
     say(f"[bold]openledger-node[/] {__version__}   home {plain(str(home.root))}")
+    check_device(config)
     _bring_base(home, config)
     run_daemon_to_its_end(home, config, hello=hello)
     say("stopped; every answer is recorded")
@@ -122,6 +125,23 @@ def version(as_json: Json = False) -> None:
         emit_json("version", {"version": __version__, "python": platform.python_version()})
         return
     out_console.print(__version__)
+
+
+def check_device(config: Config) -> None:
+    """Require the card that the settings name, before anything is downloaded for it.
+
+    Raises:
+        ModelError: there is none that the engine can use.
+    """
+    inference = config.inference
+    if not config.node.serve or inference.device != "cuda" or inference.backend not in PLANNED_BACKENDS:
+        return
+    machine = look_at_machine()
+    if machine.usable_card and machine.usable_card.vendor != "apple":
+        return
+    trouble = machine.trouble
+    why = f"{trouble.found}: {trouble.fix}" if trouble else "no NVIDIA or AMD card is here"
+    raise ModelError(f'[inference] device is "cuda", and {why}; with device = "auto" the node takes what there is')
 
 
 def _bring_base(home: Home, config: Config) -> None:

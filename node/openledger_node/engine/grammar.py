@@ -4,7 +4,7 @@ The library is imported only when the first request brings a schema.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +78,7 @@ class Grammars:
             rules = LLMatcher.grammar_from_json_schema(json_schema, overrides=JSON_OPTIONS)
             matcher = LLMatcher(self._tokenizer, rules, log_level=0, limits=limits)
         except ValueError as error:
-            raise MalformedError(f"json_schema is not supported: {error}") from error
+            raise MalformedError(f"json_schema is not supported: {_plain(str(error))}") from error
         if matcher.is_error():
             raise MalformedError(f"json_schema is not supported: {_reason(matcher)}")
         return Grammar(matcher, self._vocab_size)
@@ -115,6 +115,21 @@ def _open_tokenizer(folder: Path | None, vocab_size: int) -> "LLTokenizer":
         raise MalformedError(f"json_schema is not supported by this base's tokenizer: {error}") from error
 
 
+PLAIN_WORDS: Final = (
+    ("coerce_one_of", "its oneOf has alternatives that may both be true: use anyOf"),
+    ("NoExtension", "it allows no text at this place, as a schema that only refers to itself"),
+    ("TooComplex", "it is too complex"),
+    ("LexerTooComplex", "it is too complex"),
+    ("ParserTooComplex", "it is too complex"),
+)
+"""Words of llguidance's messages, and what they mean for the writer of a schema."""
+
+
 def _reason(matcher: "LLMatcher") -> str:
-    """The message of llguidance, in one line."""
-    return " ".join(matcher.get_error().split())[:REFUSAL_LENGTH_MAX]
+    """The meaning of llguidance's message, or the message itself in one line."""
+    return _plain(matcher.get_error())
+
+
+def _plain(message: str) -> str:
+    known = next((plain for word, plain in PLAIN_WORDS if word in message), None)
+    return known or " ".join(message.replace("<non-verbose/>", "").split())[:REFUSAL_LENGTH_MAX]

@@ -115,6 +115,8 @@ def gather(home: Home, config: Config, order: TrainingOrder, *, keep: bool) -> G
     """
     job = job_of(order, device=config.inference.device)
     base = find_base(home, order.base or config.inference.base)
+    if job.name == base.name:
+        raise ConfigError(f"{base.name} is the name of the base: give the adapter another one with --name")
     evaluated = ROWS_USUAL if order.evaluate is None else order.evaluate
     if not 0 <= evaluated <= ROWS_MAX:
         raise ConfigError(f"evaluate must be from 0 to {ROWS_MAX}")

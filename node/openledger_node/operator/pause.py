@@ -18,11 +18,12 @@ import trio
 from ..engine.engine import Engine
 from ..errors import NodeError
 from ..home import Home
+from ..hours import read_hours
 from ..serving.service import Serving
 from .kept_pause import By, Pause, forget_pause, keep_pause, read_pause
 from .limits import Limits
 from .other_processes import ProcessWatch
-from .pause_rules import Busy, BusyPolicy, judge, read_hours
+from .pause_rules import Busy, BusyPolicy, judge
 
 LOOK_EVERY_S = 1.0
 
