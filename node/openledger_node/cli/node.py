@@ -72,7 +72,7 @@ def keep_log(home: Home) -> None:
         path = home.logs / SOURCES["node"]
         path.touch(mode=0o600)
         path.chmod(0o600)  # an earlier release let others read it
-        file = RotatingFileHandler(path, maxBytes=LOG_BYTES_MAX, backupCount=1, encoding="utf-8")
+        file = NodeLog(path, maxBytes=LOG_BYTES_MAX, backupCount=1, encoding="utf-8")
     except OSError as error:
         raise explain_disk(error, home.root) from error
     screen = logging.StreamHandler(sys.stderr)
@@ -81,6 +81,15 @@ def keep_log(home: Home) -> None:
         handler.setFormatter(SafeFormatter(LOG_FORMAT))
     logging.basicConfig(level=logging.WARNING, handlers=[screen, file], force=True)
     logging.getLogger(__package__.partition(".")[0]).setLevel(logging.INFO)
+
+
+class NodeLog(RotatingFileHandler):
+    """The log's file. A line that the disk has no room for is lost without a word: the terminal has the warnings."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # the name in logging
+        """Report an error, unless it is one of the disk."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 def run_daemon_to_its_end(home: Home, config: Config, *, hello: bool) -> None:

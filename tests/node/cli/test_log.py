@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from openledger_node.cli.node import keep_log
+from openledger_node.cli.node import NodeLog, keep_log
 from openledger_node.errors import DiskError
 from openledger_node.home import Home
 
@@ -51,3 +53,18 @@ def test_a_read_only_home_is_named_with_what_helps(home: Home, monkeypatch: pyte
     monkeypatch.setattr("pathlib.Path.mkdir", refuse)
     with pytest.raises(DiskError, match="is read-only: make it writable, or set OPENLEDGER_HOME"):
         keep_log(home)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
+def test_a_full_disk_costs_lines_of_the_log_and_no_tracebacks(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    keep_log(home)
+    (handler,) = (each for each in logging.getLogger().handlers if isinstance(each, NodeLog))
+    handler.stream.close()
+    full = handler.stream = Path("/dev/full").open("w")  # noqa: SIM115  # its close fails as its writes do
+    logging.getLogger("openledger_node.network").warning("the ledger can't be written")
+    with suppress(OSError):
+        full.close()
+    handler.stream = None  # type: ignore[assignment]
+    said = capsys.readouterr().err
+    assert "the ledger can't be written" in said
+    assert "Logging error" not in said
