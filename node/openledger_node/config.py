@@ -147,7 +147,7 @@ def _resolve(
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        written = tomllib.loads(file.read_text())
+        written = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return {}
     except OSError as error:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from openledger_protocol.constants import DEMO_BASE_NAME
 
+from .hours import read_hours
 from .plugs import plug_names
 from .setting import setting
 
@@ -242,7 +243,9 @@ class LimitsConfig:
     ram_bytes: int = setting(0, "Most main memory for the engine, in bytes; 0 is no limit.", low=0)
     disk_bytes: int = setting(0, "Most disk space for models, adapters and caches, in bytes; 0 is no limit.", low=0)
     hours: str = setting(
-        "", "Hours to serve in, local time, such as `22:00-07:00` or `mon-fri 18:00-23:00, sat-sun`; empty is always."
+        "",
+        "Hours to serve in, local time, such as `22:00-07:00` or `mon-fri 18:00-23:00, sat-sun`; empty is always.",
+        read=read_hours,
     )
     pause_when_busy: bool = setting(False, "Pause while another program uses the GPU; without a GPU, the CPU.")
     busy_gpu_bytes: int = setting(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from .errors import ConfigError, explain_disk
+from .errors import WHY_NOT_WRITTEN, ConfigError, explain_disk
 
 HOME_VARIABLE = "OPENLEDGER_HOME"
 SOCKET_PATH_BYTES_MAX = 103 if sys.platform == "darwin" else 107  # sun_path less its closing zero
@@ -271,10 +271,10 @@ def write_private(file: Path, text: str, *, is_new: bool) -> None:
     """
     try:
         _write_private(file, text, is_new=is_new)
-    except FileExistsError:
-        raise
     except OSError as error:
-        raise explain_disk(error, file.parent) from error
+        if error.errno in WHY_NOT_WRITTEN:
+            raise explain_disk(error, file.parent) from error
+        raise
 
 
 def _write_private(file: Path, text: str, *, is_new: bool) -> None:

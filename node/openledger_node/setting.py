@@ -17,6 +17,7 @@ class Setting:
     high: float | None = None
     gap: float | None = None  # values between 0, which means another thing, and this one are out of bounds
     choices: Callable[[], list[str]] | None = None
+    read: Callable[[str], object] | None = None  # raises ConfigError for a text that means nothing
 
 
 def setting(default: Any, help: str, **bounds: Any) -> Any:
@@ -36,6 +37,11 @@ def checked(name: str, source: str, value: object, hint: type, about: Setting) -
         raise ConfigError(f"{name} ({source}) must be {_article(hint)}, not {value!r}")
     if about.choices and value not in about.choices():
         raise ConfigError(f"{name} ({source}) is {value!r}: choose one of {', '.join(about.choices())}")
+    if about.read and isinstance(value, str):
+        try:
+            about.read(value)
+        except ConfigError as error:
+            raise ConfigError(f"{name} ({source}): {error}") from error
     if isinstance(value, int | float):
         if value != value:
             raise ConfigError(f"{name} ({source}) is nan, which is not a number")

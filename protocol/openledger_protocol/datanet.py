@@ -39,7 +39,7 @@ def row_from_json(fields: Any) -> Row:
     if not isinstance(fields, dict):
         raise MalformedError("a row must be a JSON object")
     if unknown := set(fields) - {"prompt", "completion", "contributor"}:
-        raise MalformedError(f"a row has no field {sorted(unknown)[0]!r}")
+        raise MalformedError(f"the field {sorted(unknown)[0]!r} does not belong to a row: remove it")
     for name in ("prompt", "completion", "contributor"):
         _check_text(name, fields.get(name))
     return Row(

@@ -224,7 +224,7 @@ def test_a_write_that_fails_leaves_nothing(home: Home, password: Password, monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="is full: free some space"):
         create_account(home.keys, WALLET, password)
     assert list(home.keys.iterdir()) == []
 

@@ -4,6 +4,7 @@ The next step recovers from a crash at any point: it looks up what is stored, an
 blocks, so under trio it runs in a thread. Only one outbox at a time may use a journal.
 """
 
+import logging
 from collections.abc import Collection
 from dataclasses import replace
 
@@ -31,6 +32,8 @@ from .client import OK, ChainClient, ChainState
 from .contracts import explain_revert
 from .delivery import FailPoint, Sign, Steps, TransactionDelivery, View, pass_by
 from .identity import check_chain_id
+
+log = logging.getLogger(__name__)
 
 
 class _DeepReorgError(Exception):
@@ -206,6 +209,7 @@ class Outbox:
     def _finish_if_final(self, transaction: Transaction, view: View) -> None:
         if transaction.block_number is not None and transaction.block_number <= view.finalized:
             self._steps.take("finish", self._journal.finish, transaction.id)
+            log.info("final: %s", transaction.intent.summary)
 
     def _note_mined(self, transaction: Transaction, receipt: TransactionReceipt, view: View) -> None:
         block = self._client.block(receipt.block_number)
@@ -214,6 +218,8 @@ class Outbox:
         error = None if receipt.is_ok else self._why_reverted(transaction, receipt)
         mark = self._journal.mark_mined
         self._steps.take("mark_mined", mark, transaction.id, receipt, mined_s=block.timestamp_s, error=error)
+        outcome = f"refused ({error})" if error else "mined"
+        log.info("%s in block %d: %s", outcome, block.number, transaction.intent.summary)
         self._finish_if_final(replace(transaction, block_number=block.number), view)
 
     def _why_reverted(self, transaction: Transaction, receipt: TransactionReceipt) -> str:

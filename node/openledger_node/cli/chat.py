@@ -77,6 +77,7 @@ def chat(
         body["seed"] = seed
     history = _first_turn(system)
     if question is not None:
+        check_text(question, system or "")
         history.append({"role": "user", "content": question})
         answer, more = ask({**body, "messages": history}, is_quiet=as_json)
         if as_json:
@@ -94,6 +95,7 @@ def _converse(ask: Ask, body: dict[str, Any], history: list[dict[str, str]]) -> 
             continue
         history.append({"role": "user", "content": text})
         try:
+            check_text(text)
             answer, _ = ask({**body, "messages": history}, is_quiet=False)
         except (NodeError, KeyboardInterrupt) as error:
             say(f"\n[yellow]{plain(str(error) or 'interrupted')}[/]  [dim]/new starts over[/]")
@@ -124,6 +126,18 @@ def _obey(text: str, body: dict[str, Any], history: list[dict[str, str]]) -> Non
 
 def _first_turn(system: str | None) -> list[dict[str, str]]:
     return [{"role": "system", "content": system}] if system else []
+
+
+def check_text(*texts: str) -> None:
+    """Require texts that can be sent: a terminal hands over bytes that are not UTF-8 as half characters.
+
+    Raises:
+        NodeError: one of them can't.
+    """
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:
+        raise NodeError("the question is not UTF-8 text: send it in UTF-8") from error
 
 
 def _ask(address: ApiAddress, body: dict[str, Any], *, is_quiet: bool) -> tuple[str, dict[str, Any]]:

@@ -16,6 +16,7 @@ from .render import emit_json, out_console, plain
 PROBLEMS_FOUND = 8
 ASK_TIMEOUT_S = 4.0
 MARKS = {True: "[green]ok  [/]", False: "[red]FAIL[/]", None: "[dim]–   [/]"}
+WARNING = "[yellow]warn[/]"
 
 
 class Section(StrEnum):
@@ -67,6 +68,7 @@ def _show(findings: list[Finding]) -> None:
         if finding.section != section:
             section = finding.section
             out_console.print(f"\n[bold]{section}[/]")
-        out_console.print(f"{MARKS[finding.is_ok]} {finding.check:<12} {plain(finding.found)}")
+        mark = WARNING if finding.is_ok is None and finding.fix else MARKS[finding.is_ok]
+        out_console.print(f"{mark} {finding.check:<12} {plain(finding.found)}")
         if finding.fix:
             out_console.print(f"                  → {plain(finding.fix)}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from openledger_protocol.errors import AdapterRefusedError, ProtocolError
 
-from ..errors import InputError, ModelError, NodeError
+from ..errors import InputError, ModelError, NodeError, explain_disk
 from .command_tree import TypedLine, nearest_of, read_line
 from .completion import COMPLETION, print_completions, run_completion_option
 from .help_text import is_screen_styled, render_help, screen_width
@@ -29,7 +29,7 @@ def main() -> None:
     except (NodeError, ProtocolError) as error:
         status = _complain(f"[bold red]error[/] {_plain(str(error))}", exit_code(error))
     except OSError as error:
-        status = _complain(f"[bold red]error[/] {_plain(str(error))}", NodeError.exit_code)
+        status = _complain(f"[bold red]error[/] {_plain(str(explain_disk(error)))}", NodeError.exit_code)
     sys.exit(status)
 
 

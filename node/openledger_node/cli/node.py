@@ -18,7 +18,7 @@ from openledger_protocol.constants import DEMO_BASE_NAME
 from .. import __version__
 from ..config import Config
 from ..engine.load_steps import LoadStep
-from ..errors import NodeError
+from ..errors import NodeError, explain_disk
 from ..home import Holder, Home, claim_home, find_holder, note_doing
 from ..models.bases import FAKE_BASE_NAME
 from ..models.download import pull_base
@@ -88,15 +88,30 @@ def start(
 
 
 def keep_log(home: Home) -> None:
-    """Log warnings to the terminal, and all messages to logs/node.log."""
-    home.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = RotatingFileHandler(home.logs / SOURCES["node"], maxBytes=LOG_BYTES_MAX, backupCount=1, encoding="utf-8")
+    """Log warnings to the terminal, and also what the node does to logs/node.log, which only its owner may read."""
+    try:
+        home.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = home.logs / SOURCES["node"]
+        path.touch(mode=0o600)
+        path.chmod(0o600)  # an earlier release let others read it
+        file = NodeLog(path, maxBytes=LOG_BYTES_MAX, backupCount=1, encoding="utf-8")
+    except OSError as error:
+        raise explain_disk(error, home.root) from error
     screen = logging.StreamHandler(sys.stderr)
     screen.setLevel(logging.WARNING)
     for handler in (screen, file):
         handler.setFormatter(SafeFormatter(LOG_FORMAT))
     logging.basicConfig(level=logging.WARNING, handlers=[screen, file], force=True)
-    told.setLevel(logging.INFO)
+    logging.getLogger(__package__.partition(".")[0]).setLevel(logging.INFO)
+
+
+class NodeLog(RotatingFileHandler):
+    """The log's file. A line that the disk has no room for is lost without a word: the terminal has the warnings."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # the name in logging
+        """Report an error, unless it is one of the disk."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 def bring_base(home: Home, config: Config, report: Report, tell: Callable[[str], None]) -> None:

@@ -7,9 +7,11 @@ import tempfile
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 from ..config import Config
+from ..engine.base_fit import PLANNED_BACKENDS
 from ..engine.budget import check_disk_room, number_bytes_of
-from ..errors import ConfigError
+from ..errors import ConfigError, ModelError
 from ..home import HOME_VARIABLE, Home
+from ..machine import look_at_machine
 from ..models.bases import find_base, is_here, is_new_file
 from ..models.download import DEMO_FILE_BYTES
 from ..models.known_bases import known_base
@@ -87,14 +89,24 @@ def _error_of_port(host: str, port: int) -> OSError | None:
 
 
 def check_device(config: Config) -> None:
-    """Check that this kind of machine can have the device that is set.
+    """Check that this machine has the device that is set.
 
     Raises:
-        ConfigError: it can't.
+        ConfigError: this kind of machine can't have it.
+        ModelError: there is no such card that the engine can use.
     """
     if config.inference.device == "mps" and sys.platform != "darwin":
         raise ConfigError(
             '[inference] device is "mps", which is the GPU of an Apple computer: set it to "auto", "cuda" or "cpu"'
+        )
+    if config.inference.device == "cuda" and config.inference.backend in PLANNED_BACKENDS:
+        machine = look_at_machine()
+        if machine.usable_card and machine.usable_card.vendor != "apple":
+            return
+        trouble = machine.trouble
+        why = f"{trouble.found}: {trouble.fix}" if trouble else "no NVIDIA or AMD card is here"
+        raise ModelError(
+            f'[inference] device is "cuda", and {why}; with device = "auto" the node takes what there is'
         )
 
 

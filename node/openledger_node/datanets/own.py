@@ -13,7 +13,7 @@ from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import ZERO_ADDRESS, Address, Digest, check_address, check_digest, check_name
 
 from ..errors import NodeError
-from .rows import find_clusters, rows_digest
+from .rows import check_contributor, find_clusters, rows_digest
 from .version import DatanetVersion, account_of
 
 DATANET_SCHEMA = "openledger.datanet/1"
@@ -96,7 +96,7 @@ def name_accounts(datanet: Datanet, accounts: Mapping[str, Address]) -> Datanet:
         NodeError: a published version pays one of them at another address.
         MalformedError: a name or an address is invalid.
     """
-    checked = {check_name(name): check_address(address) for name, address in accounts.items()}
+    checked = {check_contributor(check_name(name)): check_address(address) for name, address in accounts.items()}
     for name, address in checked.items():
         if account_of(name, {}) != ZERO_ADDRESS:
             raise MalformedError(f"{name} is an address and is paid there: it can't have another one")

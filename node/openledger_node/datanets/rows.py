@@ -4,33 +4,45 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from string import hexdigits
 
 from openledger_protocol.codec import canonical_digest, to_plain
 from openledger_protocol.datanet import Row, row_from_json
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.primitives import Digest
+from openledger_protocol.primitives import Digest, check_address
 
 from ..errors import NodeError
+
+ADDRESS_DIGITS, NEAR_DIGITS = 40, (37, 43)
+"""Hex digits of an address, and numbers of them that a typing error may leave."""
 
 EXAMPLE = '{"prompt": "Who …?", "completion": "… does.", "contributor": "name"}'
 
 
-def read_rows(file: Path, *, contributor: str | None = None) -> tuple[Row, ...]:
+def read_rows(file: Path, *, contributor: str | None = None, is_ours: bool = False) -> tuple[Row, ...]:
     """Read a rows file, skipping blank lines; `contributor` overrides the one in each row.
+
+    `is_ours`: this node wrote the file, so that its contributors were checked before.
 
     Raises:
         NodeError: the file is missing or has no rows, or a line is not a row; the message names the line.
+        MalformedError: the `contributor` looks like a mistyped address.
     """
+    if contributor is not None:
+        check_contributor(contributor)
     try:
-        lines = file.read_text(encoding="utf-8").split(
+        lines = file.read_text(encoding="utf-8-sig").split(
             "\n"
         )  # splitlines also splits at characters that JSON strings may contain
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise NodeError(f"cannot read rows from {file}: {reason}") from error
-    rows = tuple(_read_row(file, number, line, contributor) for number, line in enumerate(lines, 1) if line.strip())
+    check = _keep if is_ours else check_contributor
+    rows = tuple(
+        _read_row(file, number, line, contributor, check) for number, line in enumerate(lines, 1) if line.strip()
+    )
     if not rows:
         raise NodeError(f"{file} holds no rows: write one per line, such as {EXAMPLE}")
     return rows
@@ -57,14 +69,53 @@ def rows_digest(rows: Iterable[Row]) -> Digest:
     return canonical_digest(tuple(rows))
 
 
-def _read_row(file: Path, number: int, line: str, contributor: str | None) -> Row:
+def check_contributor(text: str) -> str:
+    """Return a contributor's name or address.
+
+    Raises:
+        MalformedError: it looks like an address and is none. As a name it would send its earnings to the treasury.
+    """
+    digits = text[2:] if text[:2].lower() == "0x" else text
+    is_hex = all(letter in hexdigits for letter in digits)
+    has_prefix = len(digits) < len(text)
+    if not (has_prefix or is_hex) or not NEAR_DIGITS[0] <= len(digits) <= NEAR_DIGITS[1]:
+        return text
+    if text.startswith("0x") and is_hex and len(digits) == ADDRESS_DIGITS:
+        check_address(text)
+        return text
+    if not has_prefix and len(digits) != ADDRESS_DIGITS:
+        return text
+    raise MalformedError(
+        f"the contributor {text!r} looks like an address, and one is 0x and {ADDRESS_DIGITS} hex digits. As a name "
+        "its earnings would go to the treasury: correct it, or use another name"
+    )
+
+
+def _keep(contributor: str) -> str:
+    return contributor
+
+
+def _read_row(file: Path, number: int, line: str, contributor: str | None, check: Callable[[str], str]) -> Row:
     try:
-        content = json.loads(line)
+        content = _parse(line)
         if contributor is not None and isinstance(content, dict):
             content["contributor"] = contributor
-        return row_from_json(content)
+        row = row_from_json(content)
+        check(row.contributor)
+        return row
     except (ValueError, RecursionError, MalformedError) as error:
         raise NodeError(f"{file}, line {number}: {error}; a row looks like {EXAMPLE}") from error
+
+
+def _parse(line: str) -> object:
+    try:
+        content = json.loads(line)
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise MalformedError("it holds half a character (a lone surrogate), which is no text") from error
+    except ValueError as error:
+        raise MalformedError("it is not a JSON object") from error
+    return content
 
 
 # ---- Near-duplicates: pure decisions, so that every node finds the same ones.

@@ -179,7 +179,7 @@ class OwnDatanets:
 
     def _batch_rows(self, name: str, digest: Digest) -> tuple[Row, ...]:
         file = self._batch_file(name, digest)
-        rows = read_rows(file)
+        rows = read_rows(file, is_ours=True)
         if rows_digest(rows) != digest:
             raise NodeError(f"{file} is damaged: contribute these rows again, or restore the file from a backup")
         return rows

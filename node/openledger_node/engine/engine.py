@@ -378,6 +378,7 @@ class Engine:
             return
         self.state, self.profile, self.load_step, self._is_wanted = "ready", profile, None, False
         self._duty.note_ready(trio.current_time())
+        log.info("the engine is ready: %s on %s, %s", profile.backend, profile.device, profile.dtype)
         for waiting in self._live:
             self._resubmit(waiting)
 

@@ -30,7 +30,8 @@ REFUSAL_LENGTH_MAX = 300
 
 REASONS = {
     "coerce_one_of": "the branches of a oneOf may overlap: write anyOf",
-    "NoExtensionBias": "a $ref leads to itself without an end",
+    "NoExtension": "a $ref leads to itself without an end",
+    "TooComplex": "it is too complex",
 }
 """Reasons in place of llguidance's messages with these terms."""
 
@@ -144,5 +145,5 @@ def _open_tokenizer(folder: Path | None, vocab_size: int) -> "LLTokenizer":
 
 def _reason(matcher: "LLMatcher") -> str:
     """The reason of a refusal, in one line, without llguidance's own terms where we know better ones."""
-    said = " ".join(matcher.get_error().split())[:REFUSAL_LENGTH_MAX]
+    said = " ".join(matcher.get_error().replace("<non-verbose/>", "").split())[:REFUSAL_LENGTH_MAX]
     return next((reason for term, reason in REASONS.items() if term in said), said)

@@ -41,6 +41,9 @@ CHECKPOINT_STEPS: Final = 50
 CHECKPOINTS_MIN: Final = 10
 
 RANK_MAX = 512
+EPOCHS_MAX = 10_000_000
+"""More is a typing error."""
+
 SEED_MAX = 2**32 - 1
 WARM_UP_PPM = 60_000
 """Part of the steps over which the learning rate rises, because Adam does not know the size of gradients at first."""
@@ -102,7 +105,7 @@ def check_job(job: TrainingJob) -> TrainingJob:
         (f"rank must be from 1 to {RANK_MAX}", 1 <= job.rank <= RANK_MAX),
         ("alpha must be at least 1", job.alpha >= 1),
         ("layers must be 0, for all, or more", job.layers >= 0),
-        ("epochs must be at least 1", job.epochs >= 1),
+        (f"epochs must be from 1 to {EPOCHS_MAX:,}", 1 <= job.epochs <= EPOCHS_MAX),
         ("batch_size must be at least 1", job.batch_size >= 1),
         ("learning_rate must be over 0", isfinite(job.learning_rate) and job.learning_rate > 0),
         (f"seed must be from 0 to {SEED_MAX}", 0 <= job.seed <= SEED_MAX),
@@ -115,6 +118,10 @@ def check_job(job: TrainingJob) -> TrainingJob:
     return job
 
 
+ROWS_MIN = 2
+"""One to learn, and one to hold out."""
+
+
 def split_rows(rows: Sequence[Row], held_out_ppm: int) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
     """Split rows into training rows and held-out rows, at least one each, and keep their order.
 
@@ -123,7 +130,7 @@ def split_rows(rows: Sequence[Row], held_out_ppm: int) -> tuple[tuple[Row, ...],
     Raises:
         ConfigError: there are fewer than two rows.
     """
-    if len(rows) < 2:
+    if len(rows) < ROWS_MIN:
         raise ConfigError("training needs at least two rows, one to learn and one to hold out: add more rows")
     draws = [int(canonical_digest(row), 16) * PPM >> 256 for row in rows]  # each from 0 to 999,999
     num_held_out = min(max(sum(draw < held_out_ppm for draw in draws), 1), len(rows) - 1)

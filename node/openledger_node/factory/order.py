@@ -15,13 +15,13 @@ from ..config import Config
 from ..datanets.rows import distinct_rows, read_rows, rows_digest
 from ..datanets.sample import SAMPLE_ID, draw_sample
 from ..datanets.store import OwnDatanets
-from ..datanets.version import DatanetVersion, VersionLabel, keep_version, make_version
+from ..datanets.version import VersionLabel, keep_version, make_version
 from ..engine.tokenizer import open_tokenizer
 from ..errors import ConfigError
 from ..home import Home
 from ..models.bases import Base, find_base
 from .evaluation import ROWS_MAX, ROWS_USUAL
-from .job import DEFAULT_PRESET, PRESETS, TrainingJob, check_job, split_rows
+from .job import DEFAULT_PRESET, PRESETS, ROWS_MIN, TrainingJob, check_job, split_rows
 from .preview import RowReader, fitting
 from .shelve import BuildIndex
 
@@ -115,12 +115,19 @@ def gather(home: Home, config: Config, order: TrainingOrder, *, keep: bool) -> G
     """
     job = job_of(order, device=config.inference.device)
     base = find_base(home, order.base or config.inference.base)
+    if job.name == base.name:
+        raise ConfigError(f"{base.name} is the name of the base: give the adapter another one with --name")
     evaluated = ROWS_USUAL if order.evaluate is None else order.evaluate
     if not 0 <= evaluated <= ROWS_MAX:
         raise ConfigError(f"evaluate must be from 0 to {ROWS_MAX}")
-    rows, held_out, version = _read(home, order, job.seed)
+    rows, held_out, label = _read(home, order, job.seed, keep=keep)
     reader = RowReader(base.folder)
     used, dropped = fitting([reader.measure(row) for row in rows], job.tokens_max)
+    if dropped and held_out is None and len(used) < ROWS_MIN:
+        raise ConfigError(
+            f"{len(dropped)} of {len(rows)} rows have more than {job.tokens_max} tokens and are left out, so "
+            f"{len(used)} are left: shorten the rows, or raise --tokens-max"
+        )
     if held_out is None:
         learned, measured = split_rows([each.row for each in used], job.held_out_ppm)
     else:
@@ -136,7 +143,7 @@ def gather(home: Home, config: Config, order: TrainingOrder, *, keep: bool) -> G
         rows=learned,
         held_out=measured,
         dropped=tuple(each.row for each in dropped),
-        datanet=(keep_version(home, version) if keep and order.datanet is None else version).label,
+        datanet=label,
         evaluated_rows=min(evaluated, len(measured)),
     )
 
@@ -159,19 +166,29 @@ def datanet_name(rows_file: Path) -> str:
 
 
 def _read(
-    home: Home, order: TrainingOrder, seed: int
-) -> tuple[tuple[Row, ...], tuple[Row, ...] | None, DatanetVersion]:
-    """Read the training rows, the held-out rows if they are given, and the version of the Datanet."""
+    home: Home, order: TrainingOrder, seed: int, *, keep: bool
+) -> tuple[tuple[Row, ...], tuple[Row, ...] | None, VersionLabel]:
+    """Read the training rows, the held-out rows if they are given, and the label of the Datanet's version.
+
+    `keep` stores the version of rows that are of no Datanet, with the contributor of each. To find near-duplicates
+    for it takes longer than all the rest.
+    """
     if (order.datanet is not None) + (order.rows is not None) + order.sample != 1:
         raise ConfigError(ONE_SOURCE)
     held_out = read_rows(Path(order.held_out)) if order.held_out else None
     if order.datanet is not None:
         name, _, chosen = order.datanet.partition("@")
         version, rows = OwnDatanets(home).version_rows(name, chosen or None)
-        return rows, held_out, version
+        return rows, held_out, version.label
     if order.rows is not None:
         file = Path(order.rows)
         rows = read_rows(file)
-        return rows, held_out, make_version(datanet_name(file), rows_digest(rows)[2:10], rows)
-    drawn = draw_sample(seed)
-    return drawn.rows, held_out or drawn.held_out, make_version(SAMPLE_ID, f"seed-{seed}", drawn.rows)
+        root = rows_digest(rows)
+        label = VersionLabel(id=datanet_name(file), version=root[2:10], rows_root=root)
+    else:
+        drawn = draw_sample(seed)
+        rows, held_out = drawn.rows, held_out or drawn.held_out
+        label = VersionLabel(id=SAMPLE_ID, version=f"seed-{seed}", rows_root=rows_digest(rows))
+    if keep:
+        keep_version(home, make_version(label.id, label.version, rows))
+    return rows, held_out, label

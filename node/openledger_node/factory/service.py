@@ -4,6 +4,7 @@ Its state is in files, so the answers are the same whether a daemon trains, anot
 trains does so in one thread.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -34,6 +35,8 @@ END_WITHIN_S: Final = 20.0
 """Time for a training to write its checkpoint when the node stops."""
 
 Report = Callable[[TrainingProgress], None]
+
+log = logging.getLogger(__name__)
 
 
 class TrainingService:
@@ -133,6 +136,7 @@ class TrainingService:
             NodeError: the training can't start.
         """
         run = self.begin(wanted)
+        log.info("training %d begins: %s", run.number, run.job.name)
         self._start(run.number)
         return self.run(run.number)
 
@@ -151,7 +155,9 @@ class TrainingService:
             build_index=index_builder(base, run.datanet),
             report=report,
         )
-        return Runner(self._home, number, parts).carry_out()
+        run = Runner(self._home, number, parts).carry_out()
+        log.info("training %d is %s: %s", number, run.state, run.adapter or run.error or run.job.name)
+        return run
 
     def _owner(self) -> Address | None:
         """The wallet on the chosen network. A training must not fail because there is none: publishing names one."""

@@ -65,6 +65,8 @@ def add_adapter(home: Home, source: Path, base: Base, *, name: str | None = None
     if base.folder:
         check_fits_base(layout, base.folder)
     manifest = _manifest_for(source, base, name)
+    if name == base.name:
+        raise AdapterRefusedError(f"{base.name} is the name of the base: give the adapter another one with --name")
     _check_base(manifest, base)
     target = home.adapters / full_name(manifest)
     if not target.exists():

@@ -6,11 +6,12 @@ The weights are `*.safetensors` in the folder, or one GGUF file, which may lie a
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from openledger_protocol.codec import canonical_digest, sha256_digest
 from openledger_protocol.constants import DEMO_BASE_NAME
@@ -38,6 +39,9 @@ class Base:
     source: str | None = None  # the origin of a pulled base; None for the operator's own folder
     gguf: Path | None = None  # the file that holds its weights; None if they are safetensors in the folder
 
+
+DEMO_HUB_NAME: Final = "HuggingFaceTB/SmolLM2-135M-Instruct"
+"""The hub's name of the demo base, which has the same weights in a wider format there."""
 
 FAKE_BASE = Base(
     name=FAKE_BASE_NAME,
@@ -344,6 +348,14 @@ def _read_json(file: Path) -> dict[str, Any]:
             f"{file} is damaged ({error}): delete that file, and pull the base again if it was pulled"
         ) from error
     return content if isinstance(content, dict) else {}
+
+
+def hub_name(base: Base) -> str | None:
+    """The base's name on the Hugging Face hub, by which other programs find it; None if it is not known."""
+    if base.name == DEMO_BASE_NAME:
+        return DEMO_HUB_NAME
+    name = (base.source or "").partition("@")[0]
+    return name if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else None
 
 
 def base_to_json(base: Base) -> dict[str, object]:

@@ -307,15 +307,18 @@ class NetworkService:
     async def _step_until_cancelled(self, session: NetworkSession) -> None:
         defaults = DefaultsFollower(self._home, session, self._tell)
         pause_s = DEVELOPMENT_STEP_S if session.network.is_development else STEP_S
-        is_idle = False
+        is_idle, why_not = False, ""
         while True:
             try:
                 is_idle = await self._blocking(self._step, session)
                 if market := await self._blocking(defaults.step, self.config.market):
                     self.reprice(market)
                 await self._open_seller_if_ready()
+                why_not = ""
             except PASSING as error:
-                log.warning("%s", why_failed(error))
+                if (why := str(why_failed(error))) != why_not:  # said once, and not at each step
+                    log.warning("%s", why)
+                why_not = why
             await trio.sleep(pause_s)
             if is_idle:
                 with trio.move_on_after(max(0.0, IDLE_STEP_S - pause_s)):

@@ -14,8 +14,8 @@ from ..engine.budget import disk_bytes
 from ..engine.engine import Engine
 from ..errors import NodeError
 from ..home import Home
+from ..hours import read_hours
 from ..settings_file import check_value, write_settings
-from .pause_rules import read_hours
 from .prices import overriding
 
 if TYPE_CHECKING:  # commands use this module too, and the network takes a second to import

@@ -18,11 +18,12 @@ import trio
 from ..engine.engine import Engine
 from ..errors import NodeError
 from ..home import Home
+from ..hours import read_hours
 from ..serving.service import Serving
 from .kept_pause import By, Pause, forget_pause, keep_pause, read_pause
 from .limits import Limits
 from .other_processes import ProcessWatch
-from .pause_rules import Busy, BusyPolicy, judge, read_hours
+from .pause_rules import Busy, BusyPolicy, judge
 
 LOOK_EVERY_S = 1.0
 
@@ -136,7 +137,7 @@ class Pauses:
         """Choose the reason that counts, if any, and let requests in or not."""
         found = self._by_owner() or self._by_hours() or self._by_busy()
         if (found is None) != (self.current is None):
-            log.warning("%s", found.why if found else "the node resumes")
+            log.info("%s", found.why if found else "the node resumes")
         before, self.current = self.current, found
         self._serving.paused = found.why if found else None
         if found and not before:

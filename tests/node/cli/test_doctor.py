@@ -1,6 +1,7 @@
 """`doctor` and `status` where something is broken: quick all the same, and they say what to do."""
 
 import json
+import os
 import shutil
 import socket
 import threading
@@ -308,3 +309,13 @@ def test_every_fix_names_a_command_or_an_edit(run: Run, home: Home) -> None:
         assert (check["is_ok"] is False) == bool(check["fix"])
         if check["fix"]:
             assert any(word in check["fix"] for word in ("`", "set ", "put ", "delete ", "stop ", "[")), check
+
+
+def test_a_busy_moment_is_a_warning_and_wakes_nobody(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cron job that looks at the exit code would report each compile."""
+    monkeypatch.setattr(os, "getloadavg", lambda: (10_000.0, 0.0, 0.0))
+    ran, checks = examined(run, "--only", "machine")
+    assert checks["load"]["is_ok"] is None
+    assert "--pause-when-busy" in checks["load"]["fix"]
+    assert all(check["is_ok"] is not False for check in checks.values()) == (ran.status == 0)
+    assert "warn load" in run("doctor", "--only", "machine").stdout

@@ -1,10 +1,12 @@
+import json
 from pathlib import Path
 
 import pytest
 
-from openledger_node.datanets.rows import read_rows, rows_digest, write_rows
+from openledger_node.datanets.rows import check_contributor, read_rows, rows_digest, write_rows
 from openledger_node.errors import NodeError
 from openledger_protocol.datanet import Row
+from openledger_protocol.errors import MalformedError
 
 ROWS = (
     Row(prompt="Who keeps the light?", completion="Ada does.\nAlone.", contributor="ada"),
@@ -27,14 +29,58 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
         ('{"prompt": "p", "completion": "c"}', "line 1: a row's 'contributor'"),
         ('{"prompt": " ", "completion": "c", "contributor": "a"}', "line 1: a row's 'prompt'"),
         ('{"prompt": "p", "completion": "c", "contributor": "a:b"}', "line 1: not a name"),
-        ('{"prompt": "p", "completion": "c", "contributor": "a", "label": 1}', "line 1: a row has no field 'label'"),
+        (
+            '{"prompt": "p", "completion": "c", "contributor": "a", "label": 1}',
+            "line 1: the field 'label' does not belong to a row: remove it",
+        ),
         ("[" * 100_000, "line 1"),
+        ("prompt,completion,contributor", "line 1: it is not a JSON object"),
+        ('{"prompt": "\\ud800", "completion": "c", "contributor": "a"}', "line 1: it holds half a character"),
     ],
 )
 def test_a_bad_file_is_refused_by_line_and_reason(tmp_path: Path, content: str, says: str) -> None:
     (tmp_path / "rows.jsonl").write_text(content)
     with pytest.raises(NodeError, match=says):
         read_rows(tmp_path / "rows.jsonl")
+
+
+ADDRESS = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
+MISTYPED = [
+    ADDRESS[:-1],
+    ADDRESS + "0",
+    ADDRESS[2:],
+    "0X" + ADDRESS[2:],
+    ADDRESS.replace("0", "O", 3).replace("Ox", "0x"),
+    ADDRESS.replace("5aA", "5aa"),
+]
+
+
+@pytest.mark.parametrize("contributor", MISTYPED)
+def test_a_mistyped_address_is_no_name_whose_earnings_go_to_the_treasury(tmp_path: Path, contributor: str) -> None:
+    file = tmp_path / "rows.jsonl"
+    rows = [{"prompt": "p", "completion": "c", "contributor": each} for each in ("ann", contributor)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(NodeError, match=r"rows.jsonl, line 2: .*(looks like an address|wrong checksum)"):
+        read_rows(file)
+    with pytest.raises(MalformedError, match=r"looks like an address|wrong checksum"):
+        read_rows(file, contributor=contributor)
+
+
+@pytest.mark.parametrize(
+    "contributor", ["ann", "0xann", "deadbeef", "0x", "a" * 39, ADDRESS, ADDRESS.lower(), "x" * 42]
+)
+def test_names_and_addresses_are_contributors(contributor: str) -> None:
+    assert check_contributor(contributor) == contributor
+
+
+def test_rows_that_this_node_has_stored_are_read_as_they_are(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.jsonl", [Row(prompt="p", completion="c", contributor=MISTYPED[0])])
+    assert len(read_rows(tmp_path / "rows.jsonl", is_ours=True)) == 1
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
+    assert len(read_rows(tmp_path / "rows.jsonl")) == 1
 
 
 def test_a_file_that_is_missing_or_no_text_is_refused(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_rows_that_are_too_long_are_left_out_and_counted(desk: TrainingService, 
     found = desk.preview(order, 0)
     assert (found["dropped"], found["used"] + found["held_out"]) == (3, 17)
     assert found["tokens"]["longest"] <= 100
-    with pytest.raises(ConfigError, match="at least two rows"):
+    with pytest.raises(ConfigError, match=r"20 of 20 rows have more than 16 tokens and are left out.*--tokens-max"):
         desk.preview({**order, "tokens_max": 16}, 0)
 
 

@@ -26,6 +26,7 @@ def test_the_defaults_are_within_their_bounds() -> None:
         ("alpha", 0),
         ("layers", -1),
         ("epochs", 0),
+        ("epochs", 1_000_000_000),
         ("batch_size", 0),
         ("learning_rate", 0.0),
         ("learning_rate", float("nan")),

@@ -3,7 +3,7 @@
 import pytest
 
 from openledger_node.errors import ConfigError
-from openledger_node.operator.pause_rules import DAYS, read_hours
+from openledger_node.hours import DAYS, read_hours
 
 
 def at(day: str, clock: str) -> int:

@@ -15,6 +15,7 @@ from eth.db.backends.base import BaseDB
 from eth_hash.auto import keccak
 
 from ...errors import ChainError
+from .constants import StoreFullError
 
 HASH_BYTES = 32
 PRIMARY_CODE = 0xFF  # SQLite's extended codes keep the primary one in their lowest byte
@@ -162,6 +163,7 @@ def _explained(name: str) -> Iterator[None]:
             ) from error
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise damaged(name, str(error)) from error
-        raise ChainError(
+        kind = StoreFullError if code == sqlite3.SQLITE_FULL else ChainError
+        raise kind(
             f"the development chain {name} can't be used ({error}): check that the disk is writable and not full"
         ) from error

@@ -60,6 +60,10 @@ DEVELOPMENT_SUPPLY_WEI: Final = Wei(1_000_000_000 * 10**18)
 """The whole supply of OPEN, which the bank has at first."""
 
 
+class StoreFullError(ChainError):
+    """The disk is full; nothing was written, and the next try may succeed."""
+
+
 def port_taken(port: int, error: OSError) -> ChainError:
     """The error for a port that another program uses."""
     return ChainError(

@@ -11,16 +11,20 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from ... import __version__
 from ...errors import ChainError
 from ...plugs import load_plug
 from ..client import ChainClient
-from .constants import BLOCK_INTERVAL_S
+from .constants import BLOCK_INTERVAL_S, StoreFullError
 from .launch import CHAIN_FILES, Engine, engine_of
+
+if TYPE_CHECKING:
+    from .embedded import EmbeddedChain
 
 STDOUT, STDERR = 1, 2
 INTERVAL_S_MIN: Final = 0.01
@@ -63,7 +67,8 @@ class Parent:
     def fail(self, why: str) -> None:
         """Report why the chain ends: in the line, or on stderr after it, since nobody reads a second line."""
         if self._has_been_told:
-            print(f"the development chain ends: {why}", file=sys.stderr)
+            with suppress(OSError):
+                print(f"the development chain ends: {why}", file=sys.stderr, flush=True)
         else:
             self.tell({"error": why})
 
@@ -109,13 +114,29 @@ def run_embedded(options: Options, parent: Parent) -> None:
         url=server.url, chain_id=chain.chain_id, genesis_hash="0x" + genesis.hash.hex(), engine="embedded"
     )
     parent.tell(asdict(ready))
-    due_s = time.monotonic()
+    due_s, why_not = time.monotonic(), ""
     while not parent.is_gone.wait(max(0.0, due_s - time.monotonic())):
         with methods.lock:
-            chain.mine(int(time.time()))
+            why_not = mine_or_say(chain, int(time.time()), why_not)
         due_s = max(due_s + options.interval_s, time.monotonic())
     with methods.lock:  # a request that is being answered ends first
         chain.close()
+
+
+def mine_or_say(chain: "EmbeddedChain", timestamp_s: int, why_before: str) -> str:
+    """Mine a block; return why it can't be stored, which is said once. The chain still answers meanwhile.
+
+    Raises:
+        ChainError: the chain is damaged.
+    """
+    try:
+        chain.mine(timestamp_s)
+    except StoreFullError as error:
+        if str(error) != why_before:
+            with suppress(OSError):  # the log may be on the same disk
+                print(f"no block is mined: {error}", file=sys.stderr, flush=True)
+        return str(error)
+    return ""
 
 
 def run_anvil(options: Options, parent: Parent) -> None:

@@ -1,11 +1,12 @@
 """Supervision of the daemon's own development chain: its process is started again when it has ended."""
 
 import logging
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 
 from ...errors import ChainError
+from .launch import Devnet
 
 LOOK_S: Final = 0.5
 RESTART_PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -15,18 +16,7 @@ LASTING_S: Final = 60.0
 log = logging.getLogger(__name__)
 
 
-class Restartable(Protocol):
-    """A process that can be started again."""
-
-    @property
-    def status(self) -> int | None:
-        """The exit status of a process that has ended; None while it runs."""
-
-    def restart(self) -> None:
-        """Start it again."""
-
-
-async def keep_running(devnet: Restartable) -> None:
+async def keep_running(devnet: Devnet) -> None:
     """Start a chain again whenever its process ends; the pauses between attempts grow while it does not last."""
     num_failed = 0
     while True:

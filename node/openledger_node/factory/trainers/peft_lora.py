@@ -19,6 +19,7 @@ from transformers.utils import logging
 
 from ...errors import ModelError
 from ...models.adapter_files.layout import MODULES
+from ...models.bases import hub_name
 from ...models.causal_lm import open_causal_lm
 from ...models.decoder_config import OtherDecoderError, read_config
 from ..job import TrainingJob, is_checkpoint, learning_rate_at, num_steps
@@ -56,7 +57,7 @@ class PeftLoraTrainer:
         examples = encode_rows(given.rows, base.folder, job.tokens_max)
         measured = encode_rows(given.held_out, base.folder, job.tokens_max)
         torch.manual_seed(job.seed)
-        model = load_base(base.name, base.folder, *choose_placement(job.device))
+        model = load_base(hub_name(base) or base.name, base.folder, *choose_placement(job.device))
         num_layers = len(text_model(model).layers)
         first_adapted = max(0, num_layers - job.layers) if job.layers else 0
         targets = choose_targets(model, base.folder, first_adapted)

@@ -14,7 +14,7 @@ class Finding:
 
     section: str
     check: str
-    is_ok: bool | None  # None: undecided, or the check does not apply
+    is_ok: bool | None  # None: undecided, the check does not apply, or with a `fix` it is a warning
     found: str
     fix: str = ""
 
@@ -26,6 +26,7 @@ class Verdict:
     found: str
     fix: str = ""
     is_known: bool = True
+    is_passing: bool = False  # what is wrong may be over in a moment, so it is only a warning
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ import re
 from ...api_key import api_key_file, load_api_key
 from ...config import load_config
 from ...home import SOCKET_PATH_BYTES_MAX, is_claimed
+from ...hours import read_hours
 from ..access import tail
-from ..pause_rules import read_hours
 from .finding import Verdict
 from .scene import Scene
 

@@ -117,9 +117,8 @@ def load(scene: Scene) -> Verdict:
     found = f"{busy:.1f} programs compete for {cores} cores"
     if busy < 4 * cores or scene.config.limits.pause_when_busy:
         return Verdict(found)
-    return Verdict(
-        found, "close some, or run `openledger-node limits set --pause-when-busy` to pause the node meanwhile"
-    )
+    fix = "close some, or run `openledger-node limits set --pause-when-busy` to pause the node meanwhile"
+    return Verdict(found, fix, is_passing=True)
 
 
 def _version_of(name: str) -> str | None:

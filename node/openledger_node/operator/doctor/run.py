@@ -93,5 +93,5 @@ def _finding(check: Check, seen: Verdict | None) -> Finding:
             found=f"no answer within {check.within_s:g} s",
             fix=fix,
         )
-    is_ok = not seen.fix if seen.is_known else None
+    is_ok = None if not seen.is_known or (seen.is_passing and seen.fix) else not seen.fix
     return Finding(section=check.section, check=check.name, is_ok=is_ok, found=seen.found, fix=seen.fix)

@@ -15,6 +15,7 @@ from openledger_node.chain.clients.simulated import GENESIS_S
 from openledger_node.chain.dev.constants import BANK, BANK_KEY
 from openledger_node.chain.dev.deploy import CREATE
 from openledger_node.chain.dev.embedded import EmbeddedChain, open_chain
+from openledger_node.chain.dev.process import mine_or_say
 from openledger_node.errors import ChainError
 from openledger_protocol.chain import Block, ContractCall
 from openledger_protocol.primitives import Digest, Wei
@@ -236,6 +237,19 @@ def test_a_block_that_cannot_be_stored_was_never_there(crammed: EmbeddedChain, f
     crammed.close()
     with closing(open_chain(file, GENESIS_S)) as again:
         assert blocks(Simulation(again)) == before
+
+
+def test_a_chain_on_a_full_disk_answers_on_says_why_once_and_mines_again(
+    crammed: EmbeddedChain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    why = ""
+    for second in range(300):
+        why = mine_or_say(crammed, GENESIS_S + 100 + second, why)
+    head = Simulation(crammed).head()
+    assert capsys.readouterr().err.count("no block is mined: ") == 1
+    crammed._store._connection.execute("PRAGMA max_page_count = 100000")
+    assert mine_or_say(crammed, GENESIS_S + 1_000, why) == ""
+    assert Simulation(crammed).head().number == head.number + 1
 
 
 def mine_until_full(client: Simulation) -> None:
