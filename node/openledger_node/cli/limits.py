@@ -8,8 +8,8 @@ from ..config import Config
 from ..engine.budget import disk_bytes, is_on_gpu
 from ..errors import ConfigError, InputError
 from ..home import Home
+from ..hours import read_hours
 from ..operator.limits import changed_limits, limits_to_plain
-from ..operator.pause_rules import read_hours
 from ..settings_file import write_settings
 from .daemon_client import ask_daemon, load_settings, open_node_home
 from .render import emit_json, say, show_changes, show_lines
