@@ -12,7 +12,7 @@ from openledger_protocol.primitives import Wei
 from ..config import Config
 from ..datanets.sample import SAMPLE_SEEDS, named_sample, person_of
 from ..engine.budget import check_disk_room
-from ..errors import ModelError, NodeError
+from ..errors import InputError, ModelError, NodeError
 from ..home import Home
 from ..models.adapter_files.layout import LoraLayout, read_layout
 from ..models.adapters import Adapter, adapter_to_json, add_adapter, find_adapter, shortest_name
@@ -88,7 +88,7 @@ def add(
     Examples: `openledger-node adapters add notes-lora`, `openledger-node adapters add --sample harbour`
     """
     if (folder is None) == (sample is None) or (sample and name):
-        raise typer.BadParameter("give either a FOLDER, or --sample NAME alone")
+        raise InputError("give either a FOLDER, or --sample NAME alone")
     home = open_node_home()
     settings = load_settings(home)
     chosen = find_base(home, base or settings.inference.base)

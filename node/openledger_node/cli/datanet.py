@@ -108,7 +108,7 @@ def contribute(
     Example: `openledger-node datanet contribute lake notes.jsonl --account odile=0x5f4a…`
     """
     if (rows is None) == (sample is None) or (sample and contributor):
-        raise typer.BadParameter("give either a file of ROWS, or --sample NAME without --contributor")
+        raise InputError("give either a file of ROWS, or --sample NAME without --contributor")
     accounts = _accounts(account)
     if rows:
         given = read_rows(rows, contributor=contributor)

@@ -11,6 +11,7 @@ import typer
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 from ..demo.run import DemoOrder, run_demo
+from ..errors import InputError
 from ..models.bases import is_here
 from ..models.download import pull_base
 from .daemon_client import open_node_home
@@ -50,7 +51,7 @@ def demo(
     pays for them, and audits the chain. On a terminal its nodes then stay up until Ctrl-C. It keeps nothing.
     """
     if seed is not None and not train:
-        raise typer.BadParameter("the adapters of the package know one sample each: add --train", param_hint="--seed")
+        raise InputError("--seed needs --train: the adapters of the package know one sample each")
     home = open_node_home()
     if not is_here(home, DEMO_BASE_NAME):
         with StageReport() as report:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from ..errors import NodeError
+from ..errors import InputError, NodeError
 from .daemon_client import ask_daemon, open_node_home
 from .render import emit_json, out_console, plain, say, shown
 
@@ -98,7 +98,7 @@ def launch(
     The program's own settings stay as they are.
     """
     if program not in PROGRAMS:
-        raise typer.BadParameter(f"{program!r} is not known here: choose one of {', '.join(PROGRAMS)}")
+        raise InputError(f"{program!r} is not known here: choose one of {', '.join(PROGRAMS)}")
     home = open_node_home()
     found = ask_daemon(home, "GET", "/connect")
     if found is None:

@@ -8,6 +8,7 @@ import typer
 from openledger_protocol.constants import LOCAL_NETWORK
 
 from ..errors import ConfigError, NetworkError
+from ..home import Home
 from ..network_file import current_network, is_embedded
 from ..p2p.bootstrap_child import BootstrapNode, start_bootstrap
 from .daemon_client import ask_daemon, load_settings, open_node_home
@@ -17,7 +18,7 @@ app = typer.Typer(help="The peers of the network that this node is on.", no_args
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object once the node listens.")]
 PEERS_TIMEOUT_S = 40.0
 NOBODY: Final[dict[str, Any]] = {"peer_id": None, "addresses": [], "peers": [], "lost_bids": []}
-"""The answer for a node that is on no network of others."""
+"""The answer for a stopped node that is on no network of others."""
 
 LOOPBACK = "/ip4/127.0.0.1/tcp/4001"
 
@@ -26,20 +27,25 @@ LOOPBACK = "/ip4/127.0.0.1/tcp/4001"
 def list_all(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """List the peers that this node knows, where it learned of each, and what they offer."""
     home = open_node_home()
-    choice = load_settings(home).node.network
-    is_alone = choice == LOCAL_NETWORK or is_embedded(home, choice)
-    found = NOBODY if is_alone else ask_daemon(home, "POST", "/money/peers", {}, timeout_s=PEERS_TIMEOUT_S)
+    found = ask_daemon(home, "POST", "/money/peers", {}, timeout_s=PEERS_TIMEOUT_S)
+    if found is None and _is_alone(home):
+        found = NOBODY
     if found is None:
         raise NetworkError("no node is running here: start one with `openledger-node start`")
     if as_json:
         emit_json("peers", found)
         return
-    if is_alone:
+    if found["peer_id"] is None:
         say("this node is on no network of others, so it has no peers: `openledger-node network join FILE` joins one")
         return
     say(f"this node is [bold]{plain(found['peer_id'])}[/]")
     columns = ["peer", "connected", "serves", "learned from", "adapters"]
     show_table(columns, [_cells(peer) for peer in found["peers"]], empty="no peers yet")
+
+
+def _is_alone(home: Home) -> bool:
+    choice = load_settings(home).node.network
+    return choice == LOCAL_NETWORK or is_embedded(home, choice)
 
 
 @app.command()

@@ -43,11 +43,14 @@ def scratch_folder() -> Iterator[Path]:
     )
     try:
         yield folder
-    finally:
+    except BaseException:
+        # The cleaner has the last word, since a child that was just started may write once more before it ends.
         shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists():
-            cleaner.kill()
-            cleaner.wait()
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+    if not folder.exists():
+        cleaner.kill()
+        cleaner.wait()
 
 
 def delete_for_good(folder: Path) -> None:

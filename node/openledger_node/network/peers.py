@@ -45,8 +45,12 @@ from .selling import Offer
 from .share_tests import SHARE_TESTS, ShareTests
 
 PULL: Final = "pull"
-PEER_QUESTIONS: Final = ("peers", PULL, *SHARE_TESTS)
-"""The questions of commands that only a node with peers can answer."""
+PEERS: Final = "peers"
+PEER_QUESTIONS: Final = (PEERS, PULL, *SHARE_TESTS)
+"""The questions of commands that only a node with peers can answer, `PEERS` aside."""
+
+NO_PEERS: Final[Mapping[str, Any]] = {"peer_id": None, "addresses": [], "peers": [], "lost_bids": []}
+"""The answer to `PEERS` of a node that is on no network of others."""
 
 REFRESH_EVERY_S: Final = 3.0
 

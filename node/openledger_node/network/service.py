@@ -42,7 +42,7 @@ from .buying import Buying
 from .defaults import DefaultsFollower
 from .guest import GUEST, Guest, bought_to_plain, open_guest
 from .money_status import MoneyStatus
-from .peers import PEER_QUESTIONS, PULL, PeerService
+from .peers import NO_PEERS, PEER_QUESTIONS, PEERS, PULL, PeerService
 from .selling import SellerStack, open_seller
 
 RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -200,6 +200,9 @@ class NetworkService:
             NodeError: the operator must act.
             ProtocolError: the question is refused.
         """
+        has_peers = self._home_network.network is not None and self._home_network.devnet is None
+        if question == PEERS and not has_peers:
+            return NO_PEERS
         await self._wait_ready()
         if question in PEER_QUESTIONS:
             if self._peers is None:
