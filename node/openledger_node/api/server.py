@@ -19,6 +19,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
 
+from ..contained import contained
 from ..errors import ConfigError
 
 # ---- One HTTP connection, with two fixes of hypercorn's.
@@ -55,6 +56,8 @@ class Connection(TCPServer):
                 await self.stream.send_eof()
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 reading.cancel()  # the client is gone
+            except trio.BusyResourceError:
+                pass  # the other task is closing, for which hypercorn takes no lock
 
     async def _read_data(self) -> None:
         with trio.CancelScope() as self._reading:
@@ -209,7 +212,7 @@ class ConnectionGate:
             return
         self.num_open += 1
         try:
-            await self._serve(stream)
+            await contained(self._serve, stream)
         finally:
             self.num_open -= 1
 

@@ -204,6 +204,25 @@ async def test_a_client_that_ends_its_body_too_early_leaves_no_traceback(caplog:
     assert [record.name for record in caplog.records if record.name == "hypercorn.error"] == []
 
 
+async def test_a_malformed_chunk_beside_a_refusal_ends_its_connection_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """The refusal of the route closes the connection while the server refuses the chunk."""
+    async with served(Bounds(), body_s=30) as url, trio.open_nursery() as nursery:
+        address = urlsplit(url)
+
+        async def send_malformed() -> None:
+            async with await trio.open_tcp_stream(address.hostname or "", address.port or 0) as stream:
+                with contextlib.suppress(trio.BrokenResourceError):
+                    await stream.send_all(POST + b"Transfer-Encoding: chunked\r\n\r\n")
+                    await trio.lowlevel.checkpoint()
+                    await stream.send_all(b"zz\r\n")
+                    async for _ in stream:
+                        pass
+
+        for _ in range(200):
+            nursery.start_soon(send_malformed)
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 def test_two_thousand_connections_leave_the_node_as_it_was(node: Node) -> None:
     descriptors = Path(f"/proc/{node.process.pid}/fd")
     before = len(list(descriptors.iterdir()))
