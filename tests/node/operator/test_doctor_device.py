@@ -99,7 +99,7 @@ def test_a_damaged_verdict_is_none(home: Home) -> None:
 
 def test_the_memory_of_the_card_is_named_with_what_others_use(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.memory(on(home, monkeypatch, RTX, CUDA)).found == (
-        "32.0 GiB; the card has 12.0 GiB, 1.0 GiB of them in use by other programs"
+        "34.4 GB; the card has 12.9 GB, 1.1 GB of them in use by other programs"
     )
     assert machine.memory(on(home, monkeypatch, RTX, CPU)).found == "32.0 GiB"
 
