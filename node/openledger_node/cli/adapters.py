@@ -88,7 +88,7 @@ def add(
     Examples: `openledger-node adapters add notes-lora`, `openledger-node adapters add --sample harbour`
     """
     if (folder is None) == (sample is None) or (sample and name):
-        raise InputError("give either a FOLDER, or --sample NAME alone")
+        raise InputError("give either a FOLDER, or --sample NAME alone: `openledger-node adapters add --help`")
     home = open_node_home()
     settings = load_settings(home)
     chosen = find_base(home, base or settings.inference.base)
@@ -98,8 +98,10 @@ def add(
         return
     name_here = shortest_name(adapter, list_adapters(home))
     question = f' "{named_sample(sample).rows[0].prompt}"' if sample else ""
-    say(f"[bold]{adapter.full_name}[/] is in the library; try it:")
-    say(f"  openledger-node chat{question} --model {name_here}")
+    hint = f"`openledger-node chat{question} --model {name_here}`"
+    say(
+        f"[bold]{adapter.full_name}[/] is in the library; try it: `openledger-node chat{question} --model {name_here}`"
+    )
 
 
 @transaction_command(app, "adapters publish")

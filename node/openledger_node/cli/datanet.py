@@ -108,7 +108,10 @@ def contribute(
     Example: `openledger-node datanet contribute lake notes.jsonl --account odile=0x5f4a…`
     """
     if (rows is None) == (sample is None) or (sample and contributor):
-        raise InputError("give either a file of ROWS, or --sample NAME without --contributor")
+        raise InputError(
+            "give either a file of ROWS, or --sample NAME without --contributor: "
+            "`openledger-node datanet contribute --help`"
+        )
     accounts = _accounts(account)
     if rows:
         given = read_rows(rows, contributor=contributor)

@@ -133,7 +133,7 @@ def _warn_about_context(status: dict[str, Any] | None) -> None:
     if tokens is not None and tokens < AGENT_TOKENS:
         say(
             f"[yellow]note[/] a coding agent sends many thousand tokens of instructions, and this base has room for "
-            f"{tokens:,}. To serve a larger one, run: openledger-node setup"
+            f"{tokens:,}. `openledger-node setup` chooses another"
         )
 
 

@@ -57,7 +57,9 @@ def test_a_byte_order_mark_before_the_settings_is_no_setting(tmp_path: Path) -> 
 def test_a_card_that_is_not_there_is_missed_before_anything_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(start_checks, "look_at_machine", lambda: SimpleNamespace(usable_card=None, trouble=None))
     cuda = replace(Config(), inference=InferenceConfig(device="cuda"))
-    with pytest.raises(ModelError, match=r'device is "cuda", and no NVIDIA or AMD card is here; with "auto"'):
+    with pytest.raises(
+        ModelError, match=r'device is "cuda", and no NVIDIA or AMD card is here; with device = "auto"'
+    ):
         start_checks.check_device(cuda)
     start_checks.check_device(Config())
 
@@ -86,8 +88,8 @@ def test_an_adapter_names_its_base_as_the_hub_does(name: str, source: str | None
 @pytest.mark.parametrize(
     ("schema", "words"),
     [
-        ('{"oneOf": [{"type": "number"}, {"type": "integer"}]}', "use anyOf"),
-        ('{"$ref": "#"}', "refers to itself"),
+        ('{"oneOf": [{"type": "number"}, {"type": "integer"}]}', "write anyOf"),
+        ('{"$ref": "#"}', "leads to itself"),
     ],
 )
 def test_a_schema_is_refused_in_the_words_of_its_writer(schema: str, words: str) -> None:
