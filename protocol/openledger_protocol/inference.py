@@ -3,7 +3,7 @@
 import json
 import re
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from .codec import to_plain
 from .constants import (
@@ -21,8 +21,10 @@ from .constants import (
     TOP_K_MAX,
 )
 from .errors import MalformedError
-from .payments import Terms
 from .primitives import AdapterId, RequestId, check_text
+
+if TYPE_CHECKING:
+    from .payments import Terms  # an engine's process reads this module, and needs no hashes and signatures
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -150,7 +152,7 @@ class ServedModel:
     parent: str | None
     created_s: int = 0  # when it came to this machine; 0: it is elsewhere, or has no files
     context_max: int | None = None  # tokens of prompt and answer together; None: not known yet
-    terms: Terms | None = None  # the cheapest offer on the network; None: it is on this machine, and free
+    terms: "Terms | None" = None  # the cheapest offer on the network; None: it is on this machine, and free
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ def test_a_row_that_is_no_object_is_refused(fields: Any) -> None:
 
 
 def test_an_unknown_field_is_named() -> None:
-    with pytest.raises(MalformedError, match="no field 'answer'"):
+    with pytest.raises(MalformedError, match="the field 'answer' does not belong to a row"):
         row_from_json({**ROW, "answer": "x"})
 
 

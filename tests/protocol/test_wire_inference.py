@@ -266,7 +266,7 @@ def test_an_unknown_message_is_refused(name: Any) -> None:
         ("open", "sampling.temperature", float("nan"), "sampling: temperature must be from 0 to 2"),
         ("open", "sampling.max_tokens", 0, "sampling: max_tokens must be at least 1"),
         ("open", "sampling.seed", 2**64, "seed: must be an integer of 64 bits"),
-        ("open", "sampling.stop", ["x"] * 5, "stop: must be a list of 0 to 4"),
+        ("open", "sampling.stop", ["x"] * 17, "stop: must be a list of 0 to 16"),
         ("open", "sampling.later", 1, "open: sampling: 'later' is not known to this node"),
         ("open", "sampling.frequency_penalty", "0", "frequency_penalty: must be a number"),
         ("open", "sampling.repetition_penalty", 0.0, "sampling: repetition_penalty must be over 0"),
