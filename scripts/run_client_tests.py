@@ -28,6 +28,12 @@ PAGE = ROOT / "docs" / "reference" / "clients.md"
 SHORT = ("openai_package", "anthropic_package", "pydantic_ai_package", "instructor_package")
 """Clients of the run with --short: the two protocols' own, and two that ask for tools by default."""
 
+COLUMNS = (
+    *("chat", "stream", "completion", "structured", "tool_call", "tool_stream", "tool_result", "tool_offer"),
+    *("several", "logprobs", "models", "responses", "responses_tool", "messages", "count", "errors"),
+)
+"""The features that a client's script may have, in the order of the table."""
+
 TIMEOUT_S = 300.0
 Results = dict[str, dict[str, str]]
 
@@ -97,7 +103,6 @@ def show(client: str, found: dict[str, str]) -> None:
 
 def to_page(results: Results) -> str:
     """The table of clients and features as a page of the docs."""
-    columns = list(dict.fromkeys(feature for client in results.values() for feature in client))
     lines = [
         "# Clients",
         "",
@@ -105,11 +110,11 @@ def to_page(results: Results) -> str:
         "page with `ARGS=--write-docs`. Each feature is a few lines in `tests/clients`. An empty place means that",
         "the client has no such feature, or that its script does not try it.",
         "",
-        "| client | " + " | ".join(column.replace("_", " ") for column in columns) + " |",
-        "|---|" + "---|" * len(columns),
+        "| client | " + " | ".join(column.replace("_", " ") for column in COLUMNS) + " |",
+        "|---|" + "---|" * len(COLUMNS),
     ]
     for client, found in sorted(results.items()):
-        marks = ["" if column not in found else "yes" if found[column] == "ok" else "**no**" for column in columns]
+        marks = ["" if column not in found else "yes" if found[column] == "ok" else "**no**" for column in COLUMNS]
         lines.append(f"| {versions(client)} | " + " | ".join(marks) + " |")
     return "\n".join(lines) + "\n"
 

@@ -4,16 +4,18 @@
 # ///
 """instructor over the openai package."""
 
+from typing import Literal
+
 import instructor
 from driver import BASE_URL, KEY, MODEL, QUESTION, main
 from openai import OpenAI
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 TURNS = [{"role": "user", "content": QUESTION}]
 
 
 class City(BaseModel):
-    city: str = Field(max_length=24)
+    city: Literal["Oslo", "Rome"]
 
 
 def _ask(mode):

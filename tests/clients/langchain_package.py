@@ -4,9 +4,11 @@
 # ///
 """langchain-openai."""
 
+from typing import Literal
+
 from driver import BASE_URL, CITY, KEY, MODEL, QUESTION, main
 from langchain_openai import ChatOpenAI, OpenAI
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 settings = {"model": MODEL, "base_url": BASE_URL, "api_key": KEY, "max_retries": 0}
 model = ChatOpenAI(**settings, max_tokens=16)
@@ -16,7 +18,7 @@ longer = ChatOpenAI(**settings, max_tokens=96)
 class City(BaseModel):
     """A city."""
 
-    city: str = Field(max_length=24)
+    city: Literal["Oslo", "Rome"]
 
 
 def chat():

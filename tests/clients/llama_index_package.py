@@ -4,6 +4,8 @@
 # ///
 """llama-index with OpenAILike."""
 
+from typing import Literal
+
 from driver import BASE_URL, KEY, MODEL, QUESTION, main
 from llama_index.core.llms import ChatMessage
 from llama_index.core.tools import FunctionTool
@@ -22,7 +24,7 @@ def stream():
 
 
 def tool_call():
-    def weather(city: str) -> str:
+    def weather(city: Literal["Oslo", "Rome"]) -> str:
         """Tell the weather of a city."""
         return city
 

@@ -5,17 +5,18 @@
 """The openai package."""
 
 import json
+from typing import Literal
 
 from driver import BASE_URL, CITY, KEY, MODEL, QUESTION, WEATHER, main
 from openai import AuthenticationError, NotFoundError, OpenAI
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 client = OpenAI(base_url=BASE_URL, api_key=KEY, max_retries=0)
 TURNS = [{"role": "user", "content": QUESTION}]
 
 
 class City(BaseModel):
-    city: str = Field(max_length=24)
+    city: Literal["Oslo", "Rome"]
 
 
 def models():

@@ -10,7 +10,7 @@ const SENTENCE_MAX = 300;
 
 export const city = {
   type: "object",
-  properties: { city: { type: "string", maxLength: 24 } },
+  properties: { city: { type: "string", enum: ["Oslo", "Rome"] } },
   required: ["city"],
   additionalProperties: false,
 };

@@ -23,7 +23,7 @@ await run({
     check(text);
   },
   async structured() {
-    const format = zodResponseFormat(z.object({ city: z.string().max(24) }), "city");
+    const format = zodResponseFormat(z.object({ city: z.enum(["Oslo", "Rome"]) }), "city");
     const asked = { model, messages: turns, max_tokens: 64, response_format: format };
     const answer = await client.chat.completions.parse(asked);
     check(typeof answer.choices[0].message.parsed.city === "string");
