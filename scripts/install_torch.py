@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 CARDS = Path("/sys/class/drm")
 NVIDIA, AMD = "0x10de", "0x1002"
 SIGN_OF_LIFE_S = 15.0
+ANSWER_S = 10.0
 BEGAN_S = time.monotonic()
 PIP = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
 
@@ -88,22 +90,33 @@ def install(requirement: str, choice: Choice) -> int:
     Only torch itself comes from the index of the CPU builds. Its dependencies come from the operator's own index.
     """
     if choice.is_cpu_build:
-        quick = ("--retries", "1", "--timeout", "15")
-        if run_pip("--no-deps", *quick, *choice.arguments, requirement, is_hushed=True) != 0:
+        if not answers(CPU_INDEX):
             print(
                 f"{CPU_INDEX} does not answer, so torch comes from your package index. Without a card this CUDA "
                 "build works too, but it is a download of about 3 GB.",
                 flush=True,
             )
+        elif status := run_pip("--no-deps", *choice.arguments, requirement):
+            return status  # such as a full disk, which a larger build would fill as well
         return run_pip(requirement, "uv")  # brings torch's dependencies, and torch only if it is not here yet
     return run_pip(requirement, *choice.arguments) or run_pip("uv")
 
 
-def run_pip(*arguments: str, is_hushed: bool = False) -> int:
-    """Run pip: with its own progress on a terminal, else with a line now and then. `is_hushed` hides its errors."""
+def answers(index: str) -> bool:
+    """Return True if an index of packages has torch."""
+    request = urllib.request.Request(f"{index}/torch/", method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=ANSWER_S):
+            return True
+    except OSError:  # of the network, or a refusal
+        return False
+
+
+def run_pip(*arguments: str) -> int:
+    """Run pip: with its own progress on a terminal, else with a line now and then."""
     is_terminal = sys.stderr.isatty()
     command = [*PIP, *(() if is_terminal else ("--quiet",)), *arguments]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL if is_hushed else None) as pip:
+    with subprocess.Popen(command) as pip:
         while True:
             try:
                 return pip.wait(None if is_terminal else SIGN_OF_LIFE_S)

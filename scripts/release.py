@@ -38,6 +38,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="folder of the built files")
     parser.add_argument("--skip-bill", action="store_true", help="leave out the bill of materials")
     arguments = parser.parse_args()
+    if subprocess.check_output(["git", "status", "--porcelain", "--untracked-files=no"], cwd=ROOT):
+        sys.exit(
+            "there are changes that are not committed: commit them first, since a release is built from a commit"
+        )
     out = arguments.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     if left := [file.name for file in out.iterdir()]:

@@ -72,12 +72,14 @@ WHY_NOT_WRITTEN[errno.EPERM] = WHY_NOT_WRITTEN[errno.EACCES]
 def explain_disk(error: OSError, folder: Path | str | None = None) -> NodeError:
     """Say in plain words why a file could not be written, and what helps.
 
-    `folder`: the folder that was written to; None: that of the file which the error names.
+    `folder`: the folder that was written to; None: that of the file which the error names. A file that this user may
+    not open was perhaps only read, so without a folder no advice is given on it.
     """
     if isinstance(error, DiskError):
         return error
     place = folder or (Path(str(error.filename)).parent if error.filename else "the data directory")
-    if why := WHY_NOT_WRITTEN.get(error.errno or 0):
+    is_forbidden = isinstance(error, PermissionError)
+    if (why := WHY_NOT_WRITTEN.get(error.errno or 0)) and (folder or not is_forbidden):
         return DiskError(error.errno or 0, f"the disk of {place} {why}")
     return NodeError(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
 

@@ -79,6 +79,8 @@ def rfc3339(at_s: float, timespec: str = "seconds") -> str:
 # ---- Moments that are typed
 
 UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+DURATION_S_MAX = 10 * 365 * 86_400
+"""The longest time that can be ordered; a much later moment has no date."""
 
 
 def since_of(text: object, *, now_s: float) -> float:

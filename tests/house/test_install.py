@@ -181,17 +181,33 @@ def test_cards_are_known_by_linuxs_files(tmp_path: Path) -> None:
     assert install_torch.vendors_in(tmp_path) == {"0x8086", "0x10de"}
 
 
-@pytest.mark.parametrize("status_of_cpu_index", [0, 1])
+@pytest.mark.parametrize("has_cpu_index", [True, False])
 def test_without_the_index_of_cpu_builds_torch_comes_from_the_operators_own(
-    status_of_cpu_index: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    has_cpu_index: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ran: list[tuple[str, ...]] = []
 
-    def run_pip(*arguments: str, is_hushed: bool = False) -> int:
+    def run_pip(*arguments: str) -> int:
         ran.append(arguments)
-        return status_of_cpu_index if install_torch.CPU_INDEX in arguments else 0
+        return 0
 
     monkeypatch.setattr(install_torch, "run_pip", run_pip)
+    monkeypatch.setattr(install_torch, "answers", lambda _: has_cpu_index)
     assert install_torch.install("torch>=2.6,<3", install_torch.choose(LINUX)) == 0
     assert ran[-1] == ("torch>=2.6,<3", "uv"), "no index is named, so pip takes the operator's"
-    assert ("about 3 GB" in capsys.readouterr().out) == bool(status_of_cpu_index)
+    assert ("about 3 GB" in capsys.readouterr().out) == (not has_cpu_index)
+    assert any(install_torch.CPU_INDEX in arguments for arguments in ran) == has_cpu_index
+
+
+def test_a_cpu_build_that_can_not_be_installed_is_not_replaced_by_a_larger_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ran: list[tuple[str, ...]] = []
+    monkeypatch.setattr(install_torch, "run_pip", lambda *arguments: ran.append(arguments) or 1)
+    monkeypatch.setattr(install_torch, "answers", lambda _: True)
+    assert install_torch.install("torch>=2.6,<3", install_torch.choose(LINUX)) == 1
+    assert len(ran) == 1
+
+
+def test_an_index_that_is_not_there_does_not_answer() -> None:
+    assert not install_torch.answers("http://127.0.0.1:9/simple")

@@ -21,6 +21,7 @@ from ..attribution.registry import find_version, is_published
 from ..chain.contracts import load_contract
 from ..chain.refusals import open_text
 from ..datanets.own import Datanet, new_datanet
+from ..datanets.sample import sample_people
 from ..datanets.store import OwnDatanets, check_same_terms
 from ..datanets.version import DatanetVersion, write_published
 from ..errors import NodeError
@@ -90,6 +91,8 @@ def publish_datanet(
     """
     own, name = OwnDatanets(home), arguments["datanet"]
     version, num_batches = own.next_version(name)
+    if not session.network.is_development:
+        _check_payable(name, version)
     found = datanet_id(account, name)
     keep = partial(_keep_version, home, found, version, num_batches)
     if session.deployment.datanet(found) is None:
@@ -153,6 +156,20 @@ PUBLISHERS: Mapping[str, Planner] = {
     "datanet publish": publish_datanet,
     "adapters publish": publish_adapter,
 }
+
+
+def _check_payable(name: str, version: DatanetVersion) -> None:
+    """Require that no row pays a person of the samples, who is made up.
+
+    Raises:
+        NodeError: one does; what it earns would be lost.
+    """
+    people = sample_people()
+    if found := next((people[row.account] for row in version.rows if row.account in people), None):
+        raise NodeError(
+            f"Datanet {name} has rows of {found}, a made-up person of the samples. Nobody has the key of that account, "
+            "so its earnings would be lost. Publish samples on development networks only"
+        )
 
 
 def _keep_version(home: Home, datanet: DatanetId, version: DatanetVersion, num_batches: int) -> None:

@@ -78,7 +78,7 @@ def _usage_problem(error: Any, command: Command) -> str:
         error.format_message().replace("Value error, ", ""),
     )  # pydantic's
     if re.match(r"-\d", name):
-        message = f"{name} starts like an option, and no value here is below 0."
+        message = f"{name} starts like an option. No value here is below 0, but for settings: write `-- {name}`."
     elif name:
         known = [each for option in command.options for each in (*option.names, option.off) if each]
         message = f"`{command.path}` has no option {name}{nearest_of(name, known)}"

@@ -29,7 +29,7 @@ from ..text import SafeFormatter
 from .daemon_client import ask_daemon, load_settings, open_node_home
 from .progress import StageReport
 from .render import emit_json, megabytes, plain, say, shown
-from .start_checks import check_start, is_bringing
+from .start_checks import check_start, check_writable, is_bringing
 
 if TYPE_CHECKING:
     from ..daemon import Listening
@@ -76,9 +76,10 @@ def start(
     config = load_settings(home, inference_base=base, inference_backend=backend, inference_dtype=dtype, api_port=port)
     tell = (lambda _: None) if quiet else say
     tell(f"[bold]openledger-node[/] {__version__}   home {plain(str(home.root))}")
-    check_start(home, config)
+    check_writable(home)
     keep_log(home)
     with claim_home(home) as lock, StageReport(is_quiet=quiet, note=partial(note_doing, lock)) as report:
+        check_start(home, config)
         if is_bringing(home, config):
             bring_base(home, config, report, tell)
         report(Progress(what="starting the node", done=0, total=1))

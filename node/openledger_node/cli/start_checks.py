@@ -1,5 +1,6 @@
 """Checks of `start` before it downloads or converts anything: each fails within a second, and says what to do."""
 
+import errno
 import socket
 import sys
 import tempfile
@@ -18,17 +19,16 @@ from ..models.known_bases import known_base
 from ..operator.port_holder import find_port_holder
 from .base_check import BaseCheck
 
-NEXT_PORTS = 100
+NEXT_PORTS, PORT_MAX = 100, 65_535
 
 
 def check_start(home: Home, config: Config) -> None:
-    """Check the data directory, the port, the engine's device, and the room for a base that is not here yet.
+    """Check the port, the engine's device, and the room for a base that is not here yet.
 
     Raises:
         ConfigError: one of them can't do; the message says why and what to change.
         ModelError: the base is not on this machine, or does not fit into its memory.
     """
-    check_writable(home)
     check_port(config.api.host, config.api.port)
     if config.node.serve:
         check_device(config)
@@ -67,9 +67,15 @@ def check_port(host: str, port: int) -> None:
     Raises:
         ConfigError: a program does; the message names it if the system does.
     """
-    if error := _error_of_port(host, port):
+    error = _error_of_port(host, port)
+    if error and error.errno != errno.EADDRINUSE:
+        raise ConfigError(
+            f"cannot listen on {host}:{port} ({error.strerror}): choose another by --port or [api] host"
+        )
+    if error:
         holder = find_port_holder(port)
-        free = next((each for each in range(port + 1, port + NEXT_PORTS) if not _error_of_port(host, each)), 0)
+        others = range(port + 1, min(port + NEXT_PORTS, PORT_MAX + 1))
+        free = next((each for each in others if not _error_of_port(host, each)), 0)
         raise ConfigError(
             f"cannot listen on {host}:{port} ({error.strerror}). {holder or 'Another program'} uses the port. Stop "
             f'it, or start with `--port {free}` (through make: `make start ARGS="--port {free}"`)'

@@ -8,7 +8,7 @@ from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import Address, check_address
 
 from ..errors import InputError
-from ..text import UNITS_S, since_of, size_text
+from ..text import DURATION_S_MAX, UNITS_S, since_of, size_text
 
 DECIMALS: Final = 18
 UNITS: Final = {
@@ -79,12 +79,15 @@ def seconds_of(text: str) -> int:
     """Parse a typed duration such as `30s`, `10m`, `2h` or `7d`.
 
     Raises:
-        InputError: the text is not a duration.
+        InputError: the text is not a duration, or is one that nobody means.
     """
     found = re.fullmatch(r"(\d{1,9})\s*([smhdw])", text.strip())
     if not found:
         raise InputError(f"{text!r} is not a duration: give one such as 30s, 10m, 2h or 7d")
-    return int(found[1]) * UNITS_S[found[2]]
+    duration_s = int(found[1]) * UNITS_S[found[2]]
+    if not 0 < duration_s <= DURATION_S_MAX:
+        raise InputError(f"{text!r} is not between a second and ten years: give one such as 30s, 10m, 2h or 7d")
+    return duration_s
 
 
 def seconds_until(text: str, now: datetime) -> float:
@@ -97,7 +100,8 @@ def seconds_until(text: str, now: datetime) -> float:
     if not found or int(found[1]) > 23 or int(found[2]) > 59:
         raise InputError(f"{text!r} is not a time of day: give one such as 18:00")
     at = now.replace(hour=int(found[1]), minute=int(found[2]), second=0, microsecond=0)
-    return ((at if at > now else at + timedelta(days=1)) - now).total_seconds()
+    later = at if at > now else at + timedelta(days=1)
+    return later.timestamp() - now.timestamp()  # their difference would not know of a change of the clocks
 
 
 def local_time(moment: str) -> str:

@@ -36,6 +36,10 @@ class DemoError(NodeError):
     """A step of the demo failed; the message names it."""
 
 
+class DemoEndingError(Exception):
+    """The demo is ending, so nothing is started or tried again."""
+
+
 class Process:
     """One process with its own log file."""
 
@@ -115,6 +119,7 @@ class OperatorHome:
         ours = {key: value for key, value in os.environ.items() if not key.startswith("OPENLEDGER_")}
         self._environment = {**ours, "OPENLEDGER_HOME": str(root), "NO_COLOR": "1", **settings}
         self._commands: set[subprocess.Popen[str]] = set()  # those that run now
+        self._is_ending = False
         self.daemon: Process | None = None
 
     def start(self, *words: str) -> Process:
@@ -130,7 +135,10 @@ class OperatorHome:
 
         Raises:
             DemoError: the command failed or does not end; the message has its last line.
+            DemoEndingError: the demo ends.
         """
+        if self._is_ending:
+            raise DemoEndingError
         said = f"{self.name}: `openledger-node {' '.join(words)}`"
         with subprocess.Popen(
             [sys.executable, "-m", CHILD, *words, "--json"],
@@ -149,6 +157,8 @@ class OperatorHome:
             finally:
                 process.kill()  # does nothing if it has ended
                 self._commands.discard(process)
+        if self._is_ending:
+            raise DemoEndingError
         if process.returncode != 0:
             why = errors.strip().splitlines()[-1:] or [f"exit status {process.returncode}"]
             raise DemoError(f"{said} failed: {why[0]}")
@@ -159,7 +169,10 @@ class OperatorHome:
 
         Raises:
             DemoError: the daemon does not answer, or refuses; the message says why.
+            DemoEndingError: the demo ends.
         """
+        if self._is_ending:
+            raise DemoEndingError
         socket = Home(self.root).socket
         if not socket.exists():  # the client would leave a socket open that can't connect
             raise DemoError(f"{self.name} does not listen yet")
@@ -202,6 +215,7 @@ class OperatorHome:
 
     def interrupt(self) -> None:
         """Ask the daemon to end, and end the commands."""
+        self._is_ending = True
         for process in tuple(self._commands):
             process.kill()
         if self.daemon:

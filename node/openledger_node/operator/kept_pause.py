@@ -42,10 +42,12 @@ def read_pause(home: Home) -> Pause | None:
     """The pause that the operator has ordered, if any; an unreadable file counts as one."""
     try:
         kept = json.loads(home.paused.read_text(encoding="utf-8"))
-        return Pause(by="owner", why=str(kept["why"]), since_s=float(kept["since_s"]), until_s=kept["until_s"])
+        pause = Pause(by="owner", why=str(kept["why"]), since_s=float(kept["since_s"]), until_s=kept["until_s"])
+        pause.to_plain()  # a moment without a date can't be shown
+        return pause
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         why = f"{home.paused} can't be read: `openledger-node resume` removes it"
         return Pause(by="owner", why=why, since_s=0.0)
 

@@ -152,7 +152,7 @@ class Pauses:
         try:
             keep_pause(self._home, self._owner)
             self._owner = replace(self._owner, not_kept=None)
-        except NodeError as error:
+        except (NodeError, OSError) as error:
             self._owner = replace(self._owner, not_kept=str(error))
 
     def _by_owner(self) -> Pause | None:

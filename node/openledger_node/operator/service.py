@@ -14,7 +14,7 @@ from ..api_key import api_key_file
 from ..config import LimitsConfig
 from ..errors import NodeError
 from ..models.library import AdapterLibrary
-from ..text import since_of
+from ..text import DURATION_S_MAX, since_of
 from .access import connection, read_logs
 from .adapters import adapters_to_plain, models_to_plain, published_bonds
 from .jobs import job_filter, list_jobs
@@ -57,8 +57,8 @@ class OperatorService:
         if order.get("now") and order.get("drain"):
             raise MalformedError("a pause with now cuts running answers off, and with drain it does not: choose one")
         until_s = since_of(order["until"], now_s=0) if order.get("until") else None
-        if order.get("for_s"):
-            until_s = time.time() + float(order["for_s"])
+        if order.get("for_s") is not None:
+            until_s = time.time() + _duration_s(order["for_s"])
         grace: Grace = "none" if order.get("now") else "drain" if order.get("drain") else "brief"
         pause = self.pauses.pause(until_s=until_s, grace=grace)
         return {"state": self.status.state(), "paused": pause.to_plain()}
@@ -133,3 +133,14 @@ def open_operator(parts: NodeParts, refit: Callable[[LimitsConfig], None]) -> Op
         pauses=pauses,
         library=AdapterLibrary(parts.home),
     )
+
+
+def _duration_s(value: Any) -> float:
+    """Read the duration of a pause.
+
+    Raises:
+        MalformedError: it is not between a second and ten years.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= DURATION_S_MAX:
+        raise MalformedError(f"for_s must be a number of seconds, above 0 and at most {DURATION_S_MAX}")
+    return float(value)

@@ -64,7 +64,10 @@ def test_a_wrong_value_ends_with_2_in_every_command_that_takes_one(run: Run, hom
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["price", "set", "-1"], "-1 starts like an option, and no value here is below 0."),
+        (
+            ["price", "set", "-1"],
+            "-1 starts like an option. No value here is below 0, but for settings: write `-- -1`.",
+        ),
         (["price", "set"], "give a price"),
         (["wallet", "watch", "0x12"], "0x12"),
         (["pause", "--for", "1h", "--until", "18:00"], "give one of them"),

@@ -19,7 +19,7 @@ from openledger_node.cli.commands import COMMAND_MODULES, first_word
 from openledger_node.cli.status import status_lines
 from openledger_node.cli.units import local_time, seconds_until
 from openledger_node.home import Home
-from openledger_node.operator.kept_pause import Pause, keep_pause, kept_pause
+from openledger_node.operator.kept_pause import Pause, keep_pause, kept_pause, read_pause
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 
@@ -298,6 +298,31 @@ def test_a_pause_waits_for_the_next_start_and_can_be_taken_back(run: Run, home: 
     }
     assert not home.paused.exists()
     assert run("status", "--json").json["paused"] is None
+
+
+@pytest.mark.parametrize("order", ["0s", "9999999d"])
+def test_a_pause_that_nobody_means_is_refused_and_not_stored(run: Run, home: Home, order: str) -> None:
+    ran = run("pause", "--for", order)
+    assert (ran.status, "not between a second and ten years" in ran.stderr) == (2, True)
+    assert not home.paused.exists()
+
+
+def test_a_stored_pause_without_a_date_counts_as_one_that_can_not_be_read(home: Home) -> None:
+    keep_pause(home, Pause(by="owner", why="paused", since_s=1.0, until_s=1e15))
+    found = read_pause(home)
+    assert found is not None
+    assert "can't be read" in found.why
+
+
+def test_a_pause_until_the_morning_knows_that_the_clocks_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        assert seconds_until("07:00", datetime(2026, 10, 24, 23)) == 9 * 3_600
+        assert seconds_until("07:00", datetime(2026, 3, 28, 23)) == 7 * 3_600
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_pause_that_is_over_keeps_no_start_paused(home: Home) -> None:

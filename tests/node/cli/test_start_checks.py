@@ -1,5 +1,6 @@
 """What keeps a node from starting is said before anything is downloaded, with what to do about it."""
 
+import errno
 import os
 import shutil
 import socket
@@ -54,6 +55,18 @@ def test_the_port_that_is_proposed_is_free(taken: int) -> None:
     with pytest.raises(ConfigError, match=r"`--port \d+` \(through make: `make start ARGS=") as refused:
         check_port("127.0.0.1", taken)
     check_port("127.0.0.1", int(str(refused.value).split("`--port ")[1].split("`")[0]))
+
+
+def test_the_last_port_and_one_that_needs_root_are_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def error_of(_host: str, port: int) -> OSError:
+        assert port <= 65_535
+        return OSError(errno.EADDRINUSE if port > 1023 else errno.EACCES, "no")
+
+    monkeypatch.setattr(start_checks, "_error_of_port", error_of)
+    with pytest.raises(ConfigError, match="start with `--port 0`"):
+        check_port("127.0.0.1", 65_535)
+    with pytest.raises(ConfigError, match=r"cannot listen on 127.0.0.1:80 \(no\): choose another by --port"):
+        check_port("127.0.0.1", 80)
 
 
 def test_another_node_is_called_one_and_a_program_of_another_user_has_no_name(tmp_path: Path) -> None:

@@ -75,7 +75,10 @@ class Devnet(ChildProcess):
             ChainError: it can't start; the message says why.
         """
         self.close()
-        self._process, _ = self._start(urlsplit(self.url).port or 0)
+        self._process, ready = self._start(urlsplit(self.url).port or 0)
+        if ready["genesis_hash"] != self.genesis_hash:
+            self.close()
+            raise ChainError("the development chain is another one now: stop the node and start it again")
 
 
 def start_devnet(

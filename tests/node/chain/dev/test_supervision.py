@@ -1,14 +1,18 @@
 """The daemon's own chain, whose process dies: it is started again, with pauses that grow while it does not last."""
 
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import trio
 
 from openledger_node.chain.clients.evm import open_client
+from openledger_node.chain.dev.launch import Devnet
 from openledger_node.chain.dev.supervision import LASTING_S, RESTART_PAUSES_S, keep_running
 from openledger_node.errors import ChainError
 
@@ -75,3 +79,26 @@ def test_only_a_strangers_endpoint_is_blamed_for_its_address(is_own: bool, words
         client.head()
     assert ("127.0.0.1" in str(refusal.value)) is not is_own
     client.close()
+
+
+async def test_a_chain_that_stays_away_is_told_of_once(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    await starts(Chain(iter([*[None] * 9, 1e9])), 600)
+    assert caplog.text.count("the disk is full") == 1
+
+
+def test_another_chain_at_the_same_address_is_not_taken_for_this_one() -> None:
+    command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+
+    def start(_port: int) -> tuple[Any, dict[str, Any]]:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        ready = {"url": "http://127.0.0.1:1", "chain_id": 1, "genesis_hash": hashes.pop(), "engine": "embedded"}
+        return process, ready
+
+    hashes = ["0x" + "2" * 64, "0x" + "1" * 64]
+    chain = Devnet(*start(0), start)
+    with pytest.raises(ChainError, match="is another one now: stop the node and start it again"):
+        chain.restart()
+    assert chain.status is not None, "its process was ended"
