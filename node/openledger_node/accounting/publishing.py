@@ -167,8 +167,8 @@ def _check_payable(name: str, version: DatanetVersion) -> None:
     people = sample_people()
     if found := next((people[row.account] for row in version.rows if row.account in people), None):
         raise NodeError(
-            f"Datanet {name} has rows of {found}, a made-up person of the samples. Nobody has the key of that account, "
-            "so its earnings would be lost. Publish samples on development networks only"
+            f"Datanet {name} has rows of {found}, a made-up person of the samples. Nobody has the key of that "
+            "account, so its earnings would be lost. Publish samples on development networks only"
         )
 
 

@@ -30,7 +30,10 @@ _openledger_node() {
     found=("${(@f)$(_OPENLEDGER_NODE_COMPLETE=zsh openledger-node "${(j: :)words[1,CURRENT]}" 2>/dev/null)}")
     if [[ -n "$found" ]]; then _describe openledger-node found; else _files; fi
 }
-if [[ $zsh_eval_context[-1] == loadautofunc ]]; then _openledger_node; else compdef _openledger_node openledger-node; fi
+if [[ $zsh_eval_context[-1] == loadautofunc ]]
+then _openledger_node
+else compdef _openledger_node openledger-node
+fi
 """
 FISH: Final = """\
 function __openledger_node

@@ -15,6 +15,7 @@ from support.fake_trained import train_indexed_adapter
 from openledger_node.accounting import publishing
 from openledger_node.attribution.index import open_adapter_index
 from openledger_node.attribution.registry import is_published
+from openledger_node.datanets.sample import named_sample
 from openledger_node.datanets.version import published_file, read_version, version_file, write_published
 from openledger_node.errors import NodeError
 from openledger_node.factory.job import TrainingJob
@@ -24,6 +25,7 @@ from openledger_node.home import Home
 from openledger_node.models.adapters import Adapter
 from openledger_node.models.library import list_adapters
 from openledger_node.models.pins import keep_pin, read_pins
+from openledger_node.network_file import Network
 from openledger_node.settlement.actions import CreateDatanet, PublishDatanet
 from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import Row, datanet_id
@@ -373,3 +375,16 @@ def test_a_version_that_was_made_under_another_name_is_kept_under_the_datanets_i
     train_indexed_adapter(owner.home, version.label, rows, owner.account)
     owner.do("adapters publish", adapter="lake")
     assert published_file(owner.home, lake, version.rows_root).exists()
+
+
+def test_the_made_up_people_of_a_sample_are_paid_on_development_networks_only(
+    owner: DatanetOwner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner.do("datanet create", datanet="lake", **TERMS)
+    sample = named_sample("harbour")
+    batch = owner.own.contribute("lake", sample.rows, sample.accounts)
+    owner.own.approve("lake", batch.digest, {})
+    assert owner.planner.plan("datanet publish", {"datanet": "lake"}, None)["plan"]
+    monkeypatch.setattr(Network, "is_development", property(lambda _: False))
+    with pytest.raises(NodeError, match=r"a made-up person of the samples.*on development networks only"):
+        owner.planner.plan("datanet publish", {"datanet": "lake"}, None)

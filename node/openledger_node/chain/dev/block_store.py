@@ -126,9 +126,7 @@ def open_block_store(file: Path | None) -> BlockStore:
 
 def damaged(name: str, why: str) -> ChainError:
     """The error for a file whose content is not what was written."""
-    return ChainError(
-        f"the development chain {name} is damaged ({why}): stop the node, move the file away and start again for a fresh chain"
-    )
+    return ChainError(f"the development chain {name} is damaged ({why}): move it away to start a fresh chain")
 
 
 def _connect(file: Path | None) -> sqlite3.Connection:
