@@ -101,7 +101,7 @@ def test_the_memory_of_the_card_is_named_with_what_others_use(home: Home, monkey
     assert machine.memory(on(home, monkeypatch, RTX, CUDA)).found == (
         "34.4 GB; the card has 12.9 GB, 1.1 GB of them in use by other programs"
     )
-    assert machine.memory(on(home, monkeypatch, RTX, CPU)).found == "32.0 GiB"
+    assert machine.memory(on(home, monkeypatch, RTX, CPU)).found == "34.4 GB"
 
 
 def write_base(home: Home, name: str) -> None:
