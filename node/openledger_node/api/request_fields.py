@@ -190,13 +190,11 @@ def request_from_fields(
         logprobs=num_logprobs,
         json_schema=json_schema(body),
     )
-    if sampling.top_p == 0:  # OpenAI takes it: only the likeliest token is left
-        sampling = replace(sampling, top_p=1.0, top_k=1)
     return InferenceRequest(
         request_id=draw_request_id(),
         model=check_text(body.model),
         prompt=prompt,
-        sampling=check_sampling(sampling),
+        sampling=check_sampling(likeliest_if_zero(sampling)),
         adapters=weighted_adapters(body.openledger),
         **more,
     )
@@ -206,6 +204,11 @@ def requests_of(request: InferenceRequest, n: int | None) -> list[InferenceReque
     """The requests for `n` answers: each has its own id, and the seeds count up from the request's own."""
     others = range(1, n or 1)
     return [request, *(_with_seed(request, request.sampling.seed + index) for index in others)]
+
+
+def likeliest_if_zero(sampling: SamplingParams) -> SamplingParams:
+    """Read `top_p: 0` as other servers do: only the likeliest token is left."""
+    return replace(sampling, top_p=1.0, top_k=1) if sampling.top_p == 0 else sampling
 
 
 def max_tokens(body: RequestBody) -> int:
@@ -247,6 +250,17 @@ def json_schema(body: RequestBody) -> str | None:
 def compact_json(value: object) -> str:
     """JSON without spaces, its keys in their own order."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def check_writable(value: object) -> None:
+    """Require that a value can be written as JSON again.
+
+    The parser takes lone surrogates and numbers that are not finite, such as `1e999`.
+
+    Raises:
+        ValueError: it has one of them.
+    """
+    json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
 
 
 def _with_seed(request: InferenceRequest, seed: int) -> InferenceRequest:

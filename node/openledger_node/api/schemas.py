@@ -15,7 +15,7 @@ N_MAX = 16
 class StreamOptions(BaseModel):
     """Options of a stream."""
 
-    include_usage: bool = False
+    include_usage: bool | None = None
 
 
 class AdapterWeight(BaseModel):
@@ -121,7 +121,7 @@ class ChatBody(RequestBody):
     """`POST /v1/chat/completions`."""
 
     messages: list[ChatMessage] = Field(min_length=1)
-    continue_final_message: bool = False  # vLLM's name: the answer goes on after the last message, the assistant's
+    continue_final_message: bool | None = None  # vLLM's name: the answer goes on after the assistant's last message
     logprobs: bool | None = None
     top_logprobs: int | None = None
     tools: list[ToolSpec] | None = None

@@ -5,10 +5,12 @@ from typing import Any
 
 import httpx
 import pytest
+import trio
 from support.apis import KEY, open_api
 from support.scripted_door import ScriptedDoor
 
 from openledger_protocol.errors import EngineFailedError, OverloadedError, UnavailableError
+from openledger_protocol.inference import InferenceRequest, TokenChunk
 
 MESSAGES, RESPONSES = "/v1/messages", "/v1/responses"
 BODIES: dict[str, dict[str, Any]] = {
@@ -121,6 +123,28 @@ async def test_depth_at_the_bound_of_the_parser_is_refused_in_words() -> None:
                 headers = {**api.key, "Content-Type": "application/json"}
                 response = await client.post(path, headers=headers, content=content)
                 assert response.status_code in (200, 400), (path, field, depth)
+
+
+async def test_a_count_that_fails_ends_the_answer_that_was_begun() -> None:
+    class Uncounted(ScriptedDoor):
+        has_ended = trio.Event()
+
+        async def prompt_ids(self, request: InferenceRequest) -> tuple[int, ...]:
+            raise UnavailableError("no count")
+
+        async def handle(self, admitted: Any, send: Any) -> None:
+            try:
+                while True:
+                    await send.send(TokenChunk(text="x", ids=()))
+            except trio.BrokenResourceError:
+                self.has_ended.set()
+
+    door = Uncounted()
+    async with open_api(door=door) as api, api.client() as client:
+        response = await client.post(MESSAGES, headers={"x-api-key": KEY}, json=BODIES[MESSAGES])
+        assert response.status_code == 503
+        with trio.fail_after(2):
+            await door.has_ended.wait()
 
 
 async def test_tokens_are_counted_without_an_answer() -> None:

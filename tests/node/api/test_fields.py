@@ -133,6 +133,20 @@ def test_a_wish_for_or_against_reasoning_has_many_forms(fields: Any, read: bool 
     assert request_of(**fields).thinking is read
 
 
+def test_null_is_not_given() -> None:
+    body = ChatBody.model_validate(
+        {
+            "model": "m",
+            "messages": MESSAGES,
+            "continue_final_message": None,
+            "stream": None,
+            "stream_options": {"include_usage": None},
+        }
+    )
+    assert not body.has_usage
+    assert request_from_chat(body, seed=1).prefix == ""
+
+
 async def test_what_is_not_served_is_refused_by_name() -> None:
     door = ScriptedDoor()
     async with open_api(door=door) as api, api.client() as client:

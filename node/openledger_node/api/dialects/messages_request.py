@@ -25,7 +25,8 @@ from openledger_protocol.primitives import check_text
 
 from ...engine.chat_template import ChatStyle
 from ..exchange import draw_request_id
-from ..request_fields import compact_json
+from ..reasoning import thinking_wish
+from ..request_fields import compact_json, likeliest_if_zero
 
 Block = dict[str, Any]
 
@@ -63,7 +64,7 @@ class MessagesBody(CountBody):
     """`POST /v1/messages`."""
 
     max_tokens: int = Field(ge=1)
-    stream: bool = False
+    stream: bool | None = None
     stop_sequences: list[str] | None = None
     temperature: float | None = None
     top_k: int | None = None
@@ -77,13 +78,17 @@ class MessagesBody(CountBody):
         return (self.thinking or {}).get("type") not in (None, "disabled")
 
 
-def with_wish(request: InferenceRequest, body: MessagesBody, style: ChatStyle) -> InferenceRequest:
-    """The request with a wish for or against reasoning, where it changes what the base does.
+def with_wish(request: InferenceRequest, body: CountBody, style: ChatStyle) -> InferenceRequest:
+    """The request with a wish for or against reasoning, where it may change what the base does.
 
-    Clients send `thinking` as a habit, so a base that always or never reasons does not refuse it.
+    Clients send `thinking` as a habit, so a base that always or never reasons does not refuse it. A wish for what the
+    base does by default is left out, because a model of another node would refuse it.
+
+    Raises:
+        MalformedError: `thinking` has none of its types.
     """
-    wish = {"enabled": True, "disabled": False}.get((body.thinking or {}).get("type", ""))
-    has_effect = wish is not None and style.can_switch and wish != style.can_reason
+    wish = thinking_wish(body.thinking)
+    has_effect = wish is not None and style.can_switch and wish != style.default_thinking
     return replace(request, thinking=wish) if has_effect else request
 
 
@@ -102,7 +107,7 @@ def request_from_messages(body: MessagesBody, *, seed: int) -> InferenceRequest:
         stop=tuple(body.stop_sequences or ()),
         json_schema=_json_schema(body.output_format or (body.output_config or {}).get("format")),
     )
-    return _request(body, check_sampling(sampling))
+    return _request(body, check_sampling(likeliest_if_zero(sampling)))
 
 
 def request_to_count(body: CountBody) -> InferenceRequest:
@@ -226,7 +231,7 @@ def tooling_of(tools: list[dict[str, Any]], choice: dict[str, Any]) -> Tooling |
             raise MalformedError("tool_choice needs tools", param="tool_choice")
         return None
     kind = choice.get("type", "auto")
-    if kind not in CHOICES:
+    if not isinstance(kind, str) or kind not in CHOICES:
         raise MalformedError("tool_choice must be auto, any, tool or none", param="tool_choice")
     return check_tooling(
         Tooling(
