@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
 
 from openledger_protocol.errors import MalformedError
@@ -30,6 +31,9 @@ ANY_OBJECT = '{"type":"object"}'
 UINT64 = (1 << 64) - 1
 SLIP = 0.85
 """Similarity from which an unknown name is taken for a slip of a known one."""
+
+COMPARED_MAX = 32
+"""The most unknown names that are compared with the known ones, which takes time for each."""
 
 # ---- Fields that are not served.
 
@@ -148,12 +152,15 @@ def refuse_unsupported(extra: Mapping[str, Any], served: Iterable[str]) -> None:
     Raises:
         MalformedError: it names the field.
     """
-    for name, value in extra.items():
-        if known := UNSUPPORTED.get(name):
-            if not any(type(value) is type(one) and value == one for one in _spelled(known.neutral)):
-                advice = f": {known.advice}" if known.advice else ""
-                raise MalformedError(f"{name!r} is not supported by this node{advice}", param=name)
-        elif name not in HARMLESS and (near := get_close_matches(name, list(served), 1, SLIP)):
+    for name in filter(UNSUPPORTED.__contains__, extra):
+        known, value = UNSUPPORTED[name], extra[name]
+        if not any(type(value) is type(one) and value == one for one in _spelled(known.neutral)):
+            advice = f": {known.advice}" if known.advice else ""
+            raise MalformedError(f"{name!r} is not supported by this node{advice}", param=name)
+    names = list(served)
+    unknown = (name for name in extra if name not in UNSUPPORTED and name not in HARMLESS)
+    for name in islice(unknown, COMPARED_MAX):
+        if near := get_close_matches(name, names, 1, SLIP):
             raise MalformedError(f"{name!r} is no field of a request: did you mean {near[0]!r}?", param=name)
 
 

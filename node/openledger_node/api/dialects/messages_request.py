@@ -27,6 +27,7 @@ from ...engine.chat_template import ChatStyle
 from ..exchange import draw_request_id
 from ..reasoning import thinking_wish
 from ..request_fields import compact_json, likeliest_if_zero
+from ..schemas import Listed
 
 Block = dict[str, Any]
 
@@ -44,7 +45,7 @@ class Turn(BaseModel):
     """One message: a text, or a list of blocks."""
 
     role: str
-    content: str | list[Block]
+    content: str | Listed[Block]
 
 
 class CountBody(BaseModel):
@@ -53,9 +54,9 @@ class CountBody(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     model: str
-    messages: list[Turn] = Field(min_length=1)
-    system: str | list[Block] | None = None
-    tools: list[dict[str, Any]] | None = None
+    messages: Listed[Turn] = Field(min_length=1)
+    system: str | Listed[Block] | None = None
+    tools: Listed[dict[str, Any]] | None = None
     tool_choice: dict[str, Any] | None = None
     thinking: dict[str, Any] | None = None
 
@@ -65,7 +66,7 @@ class MessagesBody(CountBody):
 
     max_tokens: int = Field(ge=1)
     stream: bool | None = None
-    stop_sequences: list[str] | None = None
+    stop_sequences: Listed[str] | None = None
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None

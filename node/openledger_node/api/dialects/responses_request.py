@@ -27,6 +27,7 @@ from ..chat import NO_PARAMETERS
 from ..exchange import draw_request_id
 from ..reasoning import reasoning_wish
 from ..request_fields import ANY_OBJECT, DEFAULT_MAX_TOKENS, UINT64, check_writable, compact_json, likeliest_if_zero
+from ..schemas import Listed
 
 Item = dict[str, Any]
 
@@ -67,9 +68,9 @@ class ResponsesBody(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     model: str
-    input: str | list[Item] = Field(min_length=1)
+    input: str | Listed[Item] = Field(min_length=1)
     instructions: str | None = None
-    include: list[str] | None = None
+    include: Listed[str] | None = None
     max_output_tokens: int | None = Field(default=None, ge=1)
     metadata: dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
@@ -80,7 +81,7 @@ class ResponsesBody(BaseModel):
     temperature: float | None = None
     text: dict[str, Any] | None = None
     tool_choice: str | dict[str, Any] | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Listed[dict[str, Any]] | None = None
     top_p: float | None = None
     truncation: str | None = None
     user: str | None = None
