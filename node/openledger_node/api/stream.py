@@ -131,7 +131,9 @@ class AnswerStream(Response):
 def event(content: dict[str, Any], *, name: str = "") -> bytes:
     """One server-sent event, with a name in the dialects that have them."""
     head = f"event: {name}\n" if name else ""
-    return f"{head}data: {json.dumps(content, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
+    data = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    # A lone surrogate is written as an escape, which is JSON too, so that the event of a failure can't fail itself.
+    return f"{head}data: {data}\n\n".encode(errors="backslashreplace")
 
 
 def _body(content: bytes, *, has_more: bool = True) -> Message:

@@ -11,6 +11,7 @@ from support.apis import KEY, open_api
 from support.scripted_door import ScriptedDoor
 
 from openledger_node.api.exchange import AnswerExchange
+from openledger_node.engine.chat_template import ChatStyle
 from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.market.router import REMOTE_MAX, RemoteRequest, Router
 from openledger_node.serving.admission import Admitted
@@ -194,6 +195,21 @@ async def test_a_count_is_bounded_by_the_context_and_places_by_who_answers() -> 
     remote = RemoteRequest(request=request(), requested=Any)  # type: ignore[arg-type]
     here = Admitted(request=request(), prompt_ids=(1,), adapter=None)
     assert (router.places_max(here), router.places_max(remote)) == (3, REMOTE_MAX)
+
+
+@pytest.mark.parametrize(("kind", "status", "wishes"), [("disabled", 200, [False]), ([], 400, [])])
+async def test_a_count_has_the_wish_of_its_answer(kind: Any, status: int, wishes: list[bool]) -> None:
+    class Noting(ScriptedDoor):
+        async def prompt_ids(self, request: InferenceRequest) -> tuple[int, ...]:
+            found.append(request.thinking)
+            return (1,)
+
+    found: list[bool | None] = []
+    door = Noting(style=ChatStyle(can_reason=True, can_switch=True, default_thinking=True))
+    async with open_api(door=door) as api, api.client() as client:
+        body = {**BODIES[MESSAGES], "thinking": {"type": kind}}
+        counted = await client.post(f"{MESSAGES}/count_tokens", headers={"x-api-key": KEY}, json=body)
+    assert (counted.status_code, found) == (status, wishes)
 
 
 async def test_tokens_are_counted_without_an_answer() -> None:
