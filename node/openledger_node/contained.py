@@ -1,6 +1,7 @@
 """Work for one request, run so that its failure ends that request and never the daemon."""
 
 import logging
+import traceback
 from collections.abc import Awaitable, Callable
 from typing import TypeVarTuple, Unpack
 
@@ -50,6 +51,14 @@ def log_failure(error: Exception) -> None:
         log.warning("a request has failed: %s", why_failed(error))
     else:
         log.error("a request has failed by a mistake of this program", exc_info=error)
+
+
+def log_mistake(error: Exception) -> None:
+    """Log a mistake of ours with the places in its traceback; its message may hold values of a request."""
+    if isinstance(error, ExceptionGroup):
+        error = next(iter(_leaves(error)))
+    places = "".join(traceback.format_tb(error.__traceback__))
+    log.error("a request has failed by a mistake of this program: %s\n%s", type(error).__name__, places)
 
 
 def _leaves(group: "ExceptionGroup[Exception]") -> "list[Exception]":

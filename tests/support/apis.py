@@ -60,6 +60,9 @@ class EmptyDoor:
     def release(self, admitted: Any) -> None:
         raise AssertionError("nobody is let in")
 
+    def places_max(self, admitted: Any) -> int:
+        return 64
+
     def answer_format(self, request: InferenceRequest) -> AnswerFormat:
         return AnswerFormat(style=ChatStyle())
 

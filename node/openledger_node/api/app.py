@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from .. import __version__
 from ..market.router import Router
 from .answer_schemas import ChatCompletion, ModelCard, ModelList, TextCompletion
-from .chat import ChatWriter, chat_ending, chat_response, request_from_chat
+from .chat import ChatWriter, chat_ending, chat_response, check_continued, request_from_chat
 from .completions import add_completions
 from .dialects.messages import add_messages
 from .dialects.responses import add_responses
@@ -123,7 +123,9 @@ def _add_inference(app: FastAPI, router: Router, nursery: trio.Nursery) -> None:
     @app.post("/v1/chat/completions", response_model=None, responses=answered(ChatCompletion))
     async def chat(body: ChatBody, http: Request) -> Response:
         """Answer a conversation."""
-        requests = requests_of(request_from_chat(body, seed=secrets.randbits(64)), body.n)
+        request = request_from_chat(body, seed=secrets.randbits(64))
+        check_continued(request, router.answer_format(request).style)
+        requests = requests_of(request, body.n)
         exchanges = await open_exchanges(router, nursery, requests)
         writers = [chat_writer(router.spell, request) for request in requests]
         if body.stream:

@@ -18,6 +18,7 @@ from openledger_protocol.inference import (
 )
 from openledger_protocol.primitives import RequestId, check_text
 
+from ..engine.chat_template import ChatStyle
 from ..serving.answer_parts import Part, ReasoningPart, TextPart, ToolCallArguments, ToolCallStart
 from . import openai
 from .exchange import Answered, AnswerExchange
@@ -37,6 +38,8 @@ ROLES: dict[str, Role] = {
 
 NO_PARAMETERS = '{"type":"object","properties":{}}'
 """The schema of a function without arguments."""
+
+CONTINUED = "continue_final_message"
 
 MESSAGE_FIELDS: dict[str, str] = {
     "audio": "answers are text",
@@ -77,15 +80,28 @@ def _beginning(last: Message | None, body: ChatBody) -> str:
     Raises:
         MalformedError: the last message is no answer's beginning, or a parameter needs the whole answer.
     """
-    name = "continue_final_message"
     if last is None or last.role != "assistant" or not last.content or last.tool_calls:
         raise MalformedError(
-            f"{name} needs a last message with role 'assistant' and text, after another message", param=name
+            f"{CONTINUED} needs a last message with role 'assistant' and text, after another message", param=CONTINUED
         )
     # The beginning counts as prompt, and neither the grammar nor the penalties look at the prompt.
     if json_schema(body) or body.tools or body.frequency_penalty or body.presence_penalty:
-        raise MalformedError(f"{name} can't be combined with a JSON schema, tools or penalties", param=name)
+        raise MalformedError(f"{CONTINUED} can't be combined with a JSON schema, tools or penalties", param=CONTINUED)
     return last.content
+
+
+def check_continued(request: InferenceRequest, style: ChatStyle) -> None:
+    """Require that an answer's given beginning would not be read as reasoning; `style` is of this request.
+
+    Raises:
+        MalformedError: the prompt opens the reasoning.
+    """
+    if request.prefix and style.starts_reasoning:
+        raise MalformedError(
+            f"{CONTINUED} needs an answer without reasoning, and this base begins its answers with it: turn it off "
+            "by reasoning_effort 'none' if the base has a switch, or leave the beginning out",
+            param=CONTINUED,
+        )
 
 
 def _message(index: int, message: ChatMessage) -> Message:

@@ -20,13 +20,14 @@ from openledger_protocol.inference import InferenceRequest, SamplingParams, Toke
 from openledger_protocol.primitives import RequestId, check_text
 
 from ..market.router import Router
+from ..serving.admission import check_room
 from ..serving.answer_parts import Part, TextPart
 from . import openai
 from .exchange import Answered, AnswerExchange, begin_all, collect_all, open_exchanges
 from .logprobs import Spell, completion_writer
 from .openai import MARK, WriteLogprobs, head
 from .request_fields import request_from_fields, requests_of
-from .schemas import CompletionBody
+from .schemas import TOKEN_IDS_END, CompletionBody
 from .stream import AnswerStream, event
 
 KIND = "text_completion"
@@ -82,7 +83,7 @@ def requests_from_completion(body: CompletionBody, *, seed: int) -> list[Inferen
     """
     if body.is_only_echo:
         body = body.model_copy(update={"max_tokens": 1, "max_completion_tokens": None})
-    prompts = _prompts(body.prompt)
+    prompts = prompts_of(body.prompt)
     if not 1 <= len(prompts) * (body.n or 1) <= CHOICES_MAX:
         raise MalformedError(
             f"a request takes 1 to {CHOICES_MAX} answers over all its prompts, and this one has "
@@ -97,20 +98,42 @@ def requests_from_completion(body: CompletionBody, *, seed: int) -> list[Inferen
     return found
 
 
-def _prompts(prompt: str | list[str] | list[int] | list[list[int]]) -> list[str | tuple[int, ...]]:
-    """Each prompt as a text or as token ids.
+def prompts_of(prompt: str | list[Any]) -> list[str | tuple[int, ...]]:
+    """Each prompt as a text or as token ids; all are of the form that the first one has.
 
     Raises:
-        MalformedError: one has no token.
+        MalformedError: it names the first item that is wrong.
     """
     if isinstance(prompt, str):
         return [prompt]
-    if prompt and isinstance(prompt[0], int):
-        prompt = [prompt]  # pydantic has seen to it that all are numbers
-    found = [each if isinstance(each, str) else tuple(each) for each in prompt]  # type: ignore[arg-type]
-    if () in found:
+    match prompt[:1]:
+        case [str()]:
+            wrong = (index for index, each in enumerate(prompt) if not isinstance(each, str))
+            if (index := next(wrong, None)) is not None:
+                raise _wrong_item(f"prompt[{index}]", "must be a string, as the first one is")
+            return list(prompt)
+        case [list()]:
+            return [_token_ids(each, f"prompt[{index}]") for index, each in enumerate(prompt)]
+        case [int()]:
+            return [_token_ids(prompt, "prompt")]
+        case [_]:
+            raise _wrong_item("prompt[0]", "must be a string, a token id or a list of token ids")
+    return []
+
+
+def _token_ids(ids: object, name: str) -> tuple[int, ...]:
+    if not isinstance(ids, list):
+        raise _wrong_item(name, "must be a list of token ids, as the first one is")
+    if not ids:
         raise MalformedError("prompt has a list of token ids that is empty", param="prompt")
-    return found
+    for index, each in enumerate(ids):
+        if type(each) is not int or not 0 <= each < TOKEN_IDS_END:
+            raise _wrong_item(f"{name}[{index}]", f"must be a token id, a whole number from 0 to {TOKEN_IDS_END - 1}")
+    return tuple(ids)
+
+
+def _wrong_item(name: str, rule: str) -> MalformedError:
+    return MalformedError(f"{name} {rule}", param=name)
 
 
 async def with_echo(
@@ -118,22 +141,38 @@ async def with_echo(
 ) -> tuple[list[InferenceRequest], list[Echo]]:
     """Prepare requests whose answers repeat the prompt, with its probabilities if they are requested.
 
+    A prompt is prepared once for all its answers, and only if it may fit, since no place is taken for it yet.
+
     Raises:
         MalformedError: probabilities with penalties, which would change them.
+        RequestTooLongError: a prompt leaves no room for an answer.
+        UnknownModelError: neither this machine nor the network has the model.
     """
     scores = body.num_logprobs is not None
+    context_max = (await router.find_model(requests[0].model)).context_max
+    found: dict[object, Echo] = {}
     prepared, echoes = [], []
     for request in requests:
-        if scores:
-            _check_plain(request.sampling)
-            ids = await router.prompt_ids(request)
-            text = request.prompt or spelled(router.spell, ids)
-            request = replace(request, prompt="", prompt_ids=ids, scores_prompt=True)
-        else:
-            ids, text = (), request.prompt or spelled(router.spell, request.prompt_ids)
-        prepared.append(request)
-        echoes.append(Echo(text=str(text), ids=ids, is_all=body.is_only_echo))
+        prompt = (request.prompt, request.prompt_ids)
+        if prompt not in found:
+            found[prompt] = await _echo(router, request, context_max, scores=scores, is_all=body.is_only_echo)
+        echo = found[prompt]
+        prepared.append(replace(request, prompt="", prompt_ids=echo.ids, scores_prompt=True) if scores else request)
+        echoes.append(echo)
     return prepared, echoes
+
+
+async def _echo(
+    router: Router, request: InferenceRequest, context_max: int | None, *, scores: bool, is_all: bool
+) -> Echo:
+    """The prompt of one request as its answers repeat it."""
+    if scores:
+        _check_plain(request.sampling)
+    check_room(len(request.prompt_ids), context_max)
+    ids = await router.prompt_ids(request) if scores else request.prompt_ids
+    check_room(len(ids), context_max)
+    text = request.prompt or await trio.to_thread.run_sync(spelled, router.spell, ids)
+    return Echo(text=str(text), ids=ids if scores else (), is_all=is_all)
 
 
 def _check_plain(sampling: SamplingParams) -> None:

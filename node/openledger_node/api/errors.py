@@ -9,10 +9,11 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from openledger_protocol.errors import ProtocolError
 
-from ..contained import refusal_of
+from ..contained import log_mistake, refusal_of
 from ..errors import NodeError
 from . import openai
 
@@ -24,6 +25,7 @@ CODES: Mapping[int, str] = {
     405: "method_not_allowed",
     408: "request_timeout",
     413: "body_too_large",
+    500: "internal_error",
     503: "too_many_connections",
 }
 """The `code` of a refusal that comes from HTTP rather than from a service."""
@@ -43,6 +45,7 @@ ANTHROPIC_TYPES: Mapping[int, str] = {
 """Types of errors in Anthropic's dialect by status; all others are `invalid_request_error`."""
 
 TOO_DEEP = "the body has lists or objects nested too deeply: send it flatter"
+MISTAKE = "this node has failed at this request by a mistake of its own: `openledger-node logs` says where"
 NOT_JSON = "the body was not read as JSON: send the header Content-Type: application/json"
 
 NO_EMBEDDINGS = (
@@ -53,6 +56,7 @@ NO_EMBEDDINGS = (
 
 def add_refusals(app: FastAPI) -> None:
     """Make every failure in the routes answer in the same form."""
+    app.add_middleware(Mistakes)
 
     @app.exception_handler(ProtocolError)
     @app.exception_handler(NodeError)
@@ -79,6 +83,34 @@ def add_refusals(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def refuse_http(http: Request, error: HTTPException) -> JSONResponse:
         return refusal(error.status_code, str(error.detail), path=http.url.path, headers=error.headers)
+
+
+class Mistakes:
+    """Answers in the form of the dialect where a route fails by a mistake of ours, and logs it once."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request.
+
+        Raises:
+            Exception: the route failed after its answer had begun; the server logs it and ends the connection.
+        """
+        has_begun = False
+
+        async def note(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        except Exception as error:
+            if has_begun or scope["type"] != "http":
+                raise
+            log_mistake(error)
+            await refusal(500, MISTAKE, path=scope["path"])(scope, receive, send)
 
 
 # ---- Bodies that do not have the form of their route, in words rather than in those of pydantic.

@@ -16,7 +16,7 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 from starlette.types import Receive
 
-from openledger_protocol.errors import ProtocolError
+from openledger_protocol.errors import MalformedError, OverloadedError
 from openledger_protocol.inference import Completion, InferenceRequest, TokenChunk, TokenLogprob, ToolCall
 from openledger_protocol.primitives import RequestId
 
@@ -92,12 +92,14 @@ class AnswerExchange:
         self.request = request
         self.num_prompt_tokens = num_prompt_tokens  # None: another node answers, and will tell
         self.completion: Completion | None = None  # set with the last part
-        self.logprobs: list[TokenLogprob] = []  # of the tokens that were received, if the request wants them
         self._answers = answers
         self._reader = reader  # None: the answer is nothing but text
         self._loading = loading
         self._first: Outcome | None = None
-        self._num_reasoned = 0
+        self._logprobs: list[TokenLogprob] | None = None  # kept for whole answers; a stream passes them on at once
+        self._num_before = 0  # tokens of the reasoning and its tags
+        self._has_reasoning = False
+        self._is_past_reasoning = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -130,7 +132,9 @@ class AnswerExchange:
     @property
     def reasoning_tokens(self) -> int | None:
         """Tokens of the reasoning; None if another node gave the answer, which then has no ids."""
-        return self._num_reasoned if self.completion and self.completion.ids else None
+        if not (self.completion and self.completion.ids):
+            return None
+        return self._num_before if self._has_reasoning else 0
 
     async def begin(self, http: Request) -> None:
         """Wait for the first token, so that a refusal by the engine still gets its HTTP status.
@@ -168,16 +172,25 @@ class AnswerExchange:
     def read(self, outcome: TokenChunk | Completion) -> list[Part]:
         """The parts that a piece of the answer completes; the last piece also sets `completion`."""
         if isinstance(outcome, TokenChunk):
-            if outcome.logprobs:
-                self.logprobs += outcome.logprobs
+            if self._logprobs is not None:
+                self._logprobs += outcome.logprobs
             if self._reader is None:
                 return [TextPart(outcome.text)] if outcome.text else []
             parts = self._reader.push(outcome)
-            if parts and isinstance(parts[0], ReasoningPart):
-                self._num_reasoned += len(outcome.ids)
+            self._count_reasoning(parts, len(outcome.ids))
             return parts
         self.completion = outcome
-        return self._reader.end() if self._reader else []
+        parts = self._reader.end() if self._reader else []
+        self._count_reasoning(parts, 0)
+        return parts
+
+    def _count_reasoning(self, parts: Sequence[Part], num_ids: int) -> None:
+        """Count the tokens up to the first part that is no reasoning, with tags and text that was held back."""
+        if self._is_past_reasoning:
+            return
+        self._num_before += num_ids
+        self._has_reasoning |= any(isinstance(part, ReasoningPart) for part in parts)
+        self._is_past_reasoning = any(not isinstance(part, ReasoningPart) for part in parts)
 
     async def parts(self) -> AsyncIterator[Part]:
         """Yield the answer's parts as they come.
@@ -199,7 +212,7 @@ class AnswerExchange:
         Raises:
             ProtocolError: the request failed.
         """
-        gathered = _Gathered()
+        gathered, self._logprobs = _Gathered(), []
         async for part in self.parts():
             gathered.add(part)
         assert self.completion is not None, "the last part sets it"
@@ -210,7 +223,7 @@ class AnswerExchange:
             finish_reason=self.finish_reason,
             completion=self.completion,
             reasoning_tokens=self.reasoning_tokens,
-            logprobs=tuple(self.logprobs),
+            logprobs=tuple(self._logprobs),
         )
 
 
@@ -229,17 +242,32 @@ async def open_exchanges(
     """Admit several requests and start them, all or none.
 
     Raises:
+        MalformedError: they are more than can ever run or wait at once.
         ProtocolError: one of them is refused; nothing was recorded.
     """
     admitted: list[Admitted | RemoteRequest] = []
     try:
         for request in requests:
             admitted.append(await router.admit(request))
-    except BaseException:
+    except BaseException as error:
         for each in admitted:
             router.release(each)
+        if isinstance(error, OverloadedError) and admitted:
+            _check_places(len(requests), router.places_max(admitted[0]), error)
         raise
     return [_start(router, nursery, request, each) for request, each in zip(requests, admitted, strict=True)]
+
+
+def _check_places(num_answers: int, places_max: int, error: OverloadedError) -> None:
+    """Require that a request which was refused for now may be admitted later.
+
+    Raises:
+        MalformedError: it has more answers than places, so that sending it again would never help.
+    """
+    if num_answers > places_max:
+        raise MalformedError(
+            f"this request has {num_answers} answers, and at most {places_max} can run or wait at once: split it"
+        ) from error
 
 
 async def begin_all(http: Request, exchanges: Sequence[AnswerExchange]) -> None:
@@ -280,16 +308,16 @@ async def while_connected(http: Request, work: Callable[[], Awaitable[Result]]) 
     """Do some work for as long as the client is connected.
 
     Raises:
-        ProtocolError: the work failed.
+        Exception: the work failed; it raised this, and the nursery does not wrap it.
         HTTPException: the client disconnected.
     """
     results: list[Result] = []
-    failures: list[ProtocolError] = []
+    failures: list[Exception] = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(cancel_on_disconnect, http.receive, nursery.cancel_scope)
         try:
             results.append(await work())
-        except ProtocolError as error:  # outside the nursery, which would wrap it
+        except Exception as error:  # raised again outside the nursery, which would wrap it
             failures.append(error)
         nursery.cancel_scope.cancel()
     if failures:

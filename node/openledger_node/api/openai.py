@@ -67,7 +67,7 @@ def renderer(whole: bytes) -> Callable[[str], bytes]:
     """A function that renders an event with another text in the place of `MARK`; the rest is rendered once."""
     before, _, after = whole.partition(json.dumps(MARK).encode())
     encode = json.JSONEncoder(ensure_ascii=False).encode
-    return lambda text: b"%b%b%b" % (before, encode(text).encode(), after)
+    return lambda text: b"%b%b%b" % (before, encode(text).encode(errors="backslashreplace"), after)
 
 
 def status_of(error: ProtocolError) -> int:

@@ -21,7 +21,7 @@ def thinking_of(body: ChatBody) -> bool | None:
     named = {
         "reasoning_effort": effort_wish(body.reasoning_effort, "reasoning_effort"),
         "reasoning": reasoning_wish(body.reasoning),
-        "thinking": _thinking_wish(body.thinking),
+        "thinking": thinking_wish(body.thinking),
         "think": body.think,
         "enable_thinking": body.enable_thinking,
         "chat_template_kwargs": _template_wish(body.chat_template_kwargs),
@@ -54,8 +54,12 @@ def reasoning_wish(reasoning: dict[str, Any] | None) -> bool | None:
     return enabled if isinstance(enabled, bool) else effort_wish(given.get("effort"), "reasoning")
 
 
-def _thinking_wish(thinking: dict[str, Any] | None) -> bool | None:
-    """Anthropic's form, which Chinese hosts took over."""
+def thinking_wish(thinking: dict[str, Any] | None) -> bool | None:
+    """A wish in Anthropic's form, which Chinese hosts took over.
+
+    Raises:
+        MalformedError: it has none of the known types.
+    """
     match (thinking or {}).get("type"):
         case None | "auto" | "adaptive":
             return None

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
 
 from openledger_protocol.errors import MalformedError
@@ -30,6 +31,9 @@ ANY_OBJECT = '{"type":"object"}'
 UINT64 = (1 << 64) - 1
 SLIP = 0.85
 """Similarity from which an unknown name is taken for a slip of a known one."""
+
+COMPARED_MAX = 32
+"""The most unknown names that are compared with the known ones, which takes time for each."""
 
 # ---- Fields that are not served.
 
@@ -148,12 +152,15 @@ def refuse_unsupported(extra: Mapping[str, Any], served: Iterable[str]) -> None:
     Raises:
         MalformedError: it names the field.
     """
-    for name, value in extra.items():
-        if known := UNSUPPORTED.get(name):
-            if not any(type(value) is type(one) and value == one for one in _spelled(known.neutral)):
-                advice = f": {known.advice}" if known.advice else ""
-                raise MalformedError(f"{name!r} is not supported by this node{advice}", param=name)
-        elif name not in HARMLESS and (near := get_close_matches(name, list(served), 1, SLIP)):
+    for name in filter(UNSUPPORTED.__contains__, extra):
+        known, value = UNSUPPORTED[name], extra[name]
+        if not any(type(value) is type(one) and value == one for one in _spelled(known.neutral)):
+            advice = f": {known.advice}" if known.advice else ""
+            raise MalformedError(f"{name!r} is not supported by this node{advice}", param=name)
+    names = list(served)
+    unknown = (name for name in extra if name not in UNSUPPORTED and name not in HARMLESS)
+    for name in islice(unknown, COMPARED_MAX):
+        if near := get_close_matches(name, names, 1, SLIP):
             raise MalformedError(f"{name!r} is no field of a request: did you mean {near[0]!r}?", param=name)
 
 
@@ -190,13 +197,11 @@ def request_from_fields(
         logprobs=num_logprobs,
         json_schema=json_schema(body),
     )
-    if sampling.top_p == 0:  # OpenAI takes it: only the likeliest token is left
-        sampling = replace(sampling, top_p=1.0, top_k=1)
     return InferenceRequest(
         request_id=draw_request_id(),
         model=check_text(body.model),
         prompt=prompt,
-        sampling=check_sampling(sampling),
+        sampling=check_sampling(likeliest_if_zero(sampling)),
         adapters=weighted_adapters(body.openledger),
         **more,
     )
@@ -206,6 +211,11 @@ def requests_of(request: InferenceRequest, n: int | None) -> list[InferenceReque
     """The requests for `n` answers: each has its own id, and the seeds count up from the request's own."""
     others = range(1, n or 1)
     return [request, *(_with_seed(request, request.sampling.seed + index) for index in others)]
+
+
+def likeliest_if_zero(sampling: SamplingParams) -> SamplingParams:
+    """Read `top_p: 0` as other servers do: only the likeliest token is left."""
+    return replace(sampling, top_p=1.0, top_k=1) if sampling.top_p == 0 else sampling
 
 
 def max_tokens(body: RequestBody) -> int:
@@ -247,6 +257,17 @@ def json_schema(body: RequestBody) -> str | None:
 def compact_json(value: object) -> str:
     """JSON without spaces, its keys in their own order."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def check_writable(value: object) -> None:
+    """Require that a value can be written as JSON again.
+
+    The parser takes lone surrogates and numbers that are not finite, such as `1e999`.
+
+    Raises:
+        ValueError: it has one of them.
+    """
+    json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
 
 
 def _with_seed(request: InferenceRequest, seed: int) -> InferenceRequest:

@@ -1,13 +1,17 @@
 """Bodies of OpenAI's two endpoints, with the fields that this node serves."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from openledger_protocol.errors import MalformedError
 
 N_MAX = 16
 """The most answers to one request: each is a request of its own, with a place in the queue."""
+
+Item = TypeVar("Item")
+Listed = Annotated[list[Item], Field(fail_fast=True)]
+"""A list that is read up to its first wrong item, because an error for each would take far more memory."""
 
 # ---- What both endpoints share.
 
@@ -15,7 +19,7 @@ N_MAX = 16
 class StreamOptions(BaseModel):
     """Options of a stream."""
 
-    include_usage: bool = False
+    include_usage: bool | None = None
 
 
 class AdapterWeight(BaseModel):
@@ -28,7 +32,7 @@ class AdapterWeight(BaseModel):
 class OwnFields(BaseModel):
     """Fields beyond OpenAI's API."""
 
-    adapters: list[AdapterWeight] = []
+    adapters: Listed[AdapterWeight] = []
 
 
 class RequestBody(BaseModel):
@@ -52,7 +56,7 @@ class RequestBody(BaseModel):
     json_schema: Annotated[dict[str, Any] | None, Field(description="llama.cpp's name of a JSON schema")] = None
     structured_outputs: Annotated[dict[str, Any] | None, Field(description="vLLM's form of a schema")] = None
     seed: int | None = None
-    stop: str | list[str] | None = None
+    stop: str | Listed[str] | None = None
     n: Annotated[int | None, Field(ge=1, le=N_MAX, description="Number of answers")] = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -96,8 +100,8 @@ class ChatMessage(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     role: Annotated[str, Field(json_schema_extra={"enum": ["system", "developer", "user", "assistant", "tool"]})]
-    content: str | list[ContentPart] | None = None
-    tool_calls: Annotated[list[MessageToolCall] | None, Field(description="Of an assistant's turn")] = None
+    content: str | Listed[ContentPart] | None = None
+    tool_calls: Annotated[Listed[MessageToolCall] | None, Field(description="Of an assistant's turn")] = None
     tool_call_id: Annotated[str | None, Field(description="Of a tool's turn: the call with this result")] = None
 
 
@@ -120,11 +124,11 @@ class ToolSpec(BaseModel):
 class ChatBody(RequestBody):
     """`POST /v1/chat/completions`."""
 
-    messages: list[ChatMessage] = Field(min_length=1)
-    continue_final_message: bool = False  # vLLM's name: the answer goes on after the last message, the assistant's
+    messages: Listed[ChatMessage] = Field(min_length=1)
+    continue_final_message: bool | None = None  # vLLM's name: the answer goes on after the assistant's last message
     logprobs: bool | None = None
     top_logprobs: int | None = None
-    tools: list[ToolSpec] | None = None
+    tools: Listed[ToolSpec] | None = None
     tool_choice: Annotated[
         str | dict[str, Any] | None, Field(description="auto, none, required, or an object that names a function")
     ] = None
@@ -147,14 +151,26 @@ class ChatBody(RequestBody):
 # ---- Completions
 
 
-TokenId = Annotated[int, Field(ge=0, lt=1 << 31)]
+TOKEN_IDS_END = 1 << 31
+"""Token ids are below this number."""
+
+_TOKEN_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0, "exclusiveMaximum": TOKEN_IDS_END}}
+_PROMPT = {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "array", "items": {"type": "string"}},
+        _TOKEN_IDS,
+        {"type": "array", "items": _TOKEN_IDS},
+    ],
+}
 
 
 class CompletionBody(RequestBody):
     """`POST /v1/completions`."""
 
     prompt: Annotated[
-        str | list[str] | list[TokenId] | list[list[TokenId]],
+        str | list[Any],  # `completions.prompts_of` reads the items
+        WithJsonSchema({**_PROMPT, "title": "Prompt"}),
         Field(description="One text or several, or their token ids"),
     ]
     logprobs: int | bool | None = None

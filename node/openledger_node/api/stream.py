@@ -11,6 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 from openledger_protocol.errors import ProtocolError
 from openledger_protocol.inference import Completion, TokenChunk, TokenLogprob
 
+from ..contained import log_mistake, refusal_of
 from ..serving.answer_parts import Part
 from ..serving.service import Failure
 from .exchange import LOADING_S, AnswerExchange, cancel_on_disconnect
@@ -90,7 +91,17 @@ class AnswerStream(Response):
         return failed[0]
 
     async def _pump(self, exchange: AnswerExchange, writer: AnswerWriter, send: Send) -> bytes:
-        """Send an answer as it comes, and return its last events."""
+        """Send an answer as it comes, and return its last events, also if it fails by a mistake of ours."""
+        try:
+            return await self._pump_events(exchange, writer, send)
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            raise  # the connection is gone
+        except Exception as error:
+            log_mistake(error)
+            self._has_failed = True
+            return writer.fail(refusal_of(error))
+
+    async def _pump_events(self, exchange: AnswerExchange, writer: AnswerWriter, send: Send) -> bytes:
         pending, outcome = writer.begin(), exchange.receive_nowait()
         while outcome is None and (progress := exchange.loading):
             # A comment, which clients skip and which keeps the connection open.
@@ -120,7 +131,9 @@ class AnswerStream(Response):
 def event(content: dict[str, Any], *, name: str = "") -> bytes:
     """One server-sent event, with a name in the dialects that have them."""
     head = f"event: {name}\n" if name else ""
-    return f"{head}data: {json.dumps(content, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
+    data = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    # A lone surrogate is written as an escape, which is JSON too, so that the event of a failure can't fail itself.
+    return f"{head}data: {data}\n\n".encode(errors="backslashreplace")
 
 
 def _body(content: bytes, *, has_more: bool = True) -> Message:

@@ -57,6 +57,7 @@ class ChatStyle:
     starts_reasoning: bool = False  # the prompt ends with the tag that opens the reasoning
     can_switch: bool = False  # the template takes a wish for or against reasoning
     starts_if_wished: bool = False  # `starts_reasoning` of a prompt with a wish for it
+    default_thinking: bool | None = None  # the wish that changes nothing where `can_switch`; None: unknown
 
     def hears(self, thinking: bool | None) -> bool:
         """True if a wish for or against reasoning makes a difference, or can't be fulfilled."""
@@ -121,6 +122,7 @@ class ChatTemplate:
             starts_reasoning=_opens_reasoning(plain),
             can_switch=wished != unwished,
             starts_if_wished=wished != unwished and _opens_reasoning(wished),
+            default_thinking={wished: True, unwished: False}.get(plain) if wished != unwished else None,
         )
         if found := self._native(style):
             return found

@@ -159,6 +159,10 @@ class Router:
         else:
             self._live.leave()
 
+    def places_max(self, admitted: Admitted | RemoteRequest) -> int:
+        """The most requests like this one that can be admitted at once."""
+        return self._serving.queue_max if isinstance(admitted, Admitted) else REMOTE_MAX
+
     @property
     def can_reason(self) -> bool:
         """True if the base can write its reasoning before its answer."""
@@ -183,9 +187,10 @@ class Router:
         Raises:
             UnknownModelError: neither this machine nor the network has its model.
             MalformedError: the base's chat template refuses the conversation.
+            RequestTooLongError: its bytes alone are too many for the model's context.
         """
-        await self.find_model(request.model)
-        return await trio.to_thread.run_sync(prompt_ids_of, self._serving.tokenizer, request)
+        tokens_max = (await self.find_model(request.model)).context_max or 0
+        return await trio.to_thread.run_sync(prompt_ids_of, self._serving.tokenizer, request, tokens_max)
 
     def answer_format(self, request: InferenceRequest) -> AnswerFormat:
         """The format of the answer to a request, whoever gives it, because every seller has the same base."""

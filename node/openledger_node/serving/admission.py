@@ -49,14 +49,22 @@ def grant_tokens(capacity: Capacity, *, num_prompt_tokens: int, max_tokens: int)
     check_place(capacity)
     if num_prompt_tokens == 0:
         raise MalformedError("the prompt is empty")
-    room = capacity.context_max - num_prompt_tokens
-    if room < 1:
+    check_room(num_prompt_tokens, capacity.context_max)
+    return min(max_tokens, capacity.context_max - num_prompt_tokens)
+
+
+def check_room(num_prompt_tokens: int, context_max: int | None) -> None:
+    """Require that a prompt leaves room for an answer; None: the context is not known yet.
+
+    Raises:
+        RequestTooLongError: it leaves none.
+    """
+    if context_max is not None and num_prompt_tokens >= context_max:
         raise RequestTooLongError(
-            f"the prompt has {num_prompt_tokens} tokens; with its answer it may have {capacity.context_max} here",
+            f"the prompt has {num_prompt_tokens} tokens; with its answer it may have {context_max} here",
             num_prompt_tokens=num_prompt_tokens,
-            context_max=capacity.context_max,
+            context_max=context_max,
         )
-    return min(max_tokens, room)
 
 
 def check_place(capacity: Capacity) -> None:

@@ -95,7 +95,7 @@ class Serving:
         self._engine = engine
         self.tokenizer = tokenizer
         self._ledger = ledger
-        self._queue_max = queue_max
+        self.queue_max = queue_max
         self._now_ns = now_ns
         # SQLite blocks for as long as the disk syncs; a single thread makes it a single writer.
         self._ledger_thread = trio.CapacityLimiter(1)
@@ -270,7 +270,7 @@ class Serving:
             raise UnavailableError("the engine is still loading: try again soon")
         return Capacity(
             context_max=profile.context_max,
-            queue_max=self._queue_max,
+            queue_max=self.queue_max,
             num_live=self.num_live,
             is_draining=self.is_draining,
         )

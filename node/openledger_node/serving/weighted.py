@@ -63,11 +63,11 @@ def check_for_sale(request: InferenceRequest) -> None:
             "reasoning is turned on or off by this machine's own engine only, and this model is not on it",
             param="reasoning_effort",
         )
+    if request.sampling.logprobs is not None:  # before the ids, which `echo` with logprobs puts into a request
+        raise MalformedError(
+            "logprobs are given by this machine's own engine only, and this model is not on it", param="logprobs"
+        )
     if request.prompt_ids:
         raise MalformedError(
             "a prompt of token ids is for models on this machine: send this one as text", param="prompt"
-        )
-    if request.sampling.logprobs is not None:
-        raise MalformedError(
-            "logprobs are given by this machine's own engine only, and this model is not on it", param="logprobs"
         )

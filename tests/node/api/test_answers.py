@@ -5,10 +5,14 @@ from typing import Any
 
 import httpx
 import pytest
+import trio
 from support.apis import open_api
-from support.scripted_door import ScriptedDoor
+from support.scripted_door import LetIn, ScriptedDoor
 
 from openledger_node.api.answer_schemas import ChatCompletion, TextCompletion
+from openledger_node.api.chat import request_from_chat
+from openledger_node.api.exchange import AnswerExchange
+from openledger_node.api.schemas import ChatBody
 from openledger_node.engine.chat_template import ChatStyle
 from openledger_protocol.errors import EngineFailedError, OverloadedError
 
@@ -58,6 +62,61 @@ async def test_of_n_answers_all_are_let_in_or_none(stream: bool) -> None:
     assert (len(door.requests), door.num_released) == (2, 2)
 
 
+async def test_more_answers_than_places_are_refused_for_good() -> None:
+    class Small(ScriptedDoor):
+        def places_max(self, admitted: Any) -> int:
+            return 2
+
+    door = Small()
+    door.refuse_after(2, OverloadedError("full"))
+    response = await ask(door, n=3)
+    assert (response.status_code, door.num_released) == (400, 2)
+    assert "3 answers, and at most 2 can run or wait at once: split it" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_mistake_of_ours_has_openais_form_and_a_traceback(
+    stream: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = "secret words of the request"
+
+    def fail(*values: Any) -> None:
+        raise KeyError(words)
+
+    monkeypatch.setattr(AnswerExchange, "read", fail)
+    response = await ask(ScriptedDoor(), stream=stream)
+    assert response.status_code == (200 if stream else 500)
+    error = json.loads(response.text.strip().split("data: ")[-1])["error"]
+    assert (error["type"], error["code"]) == ("server_error", "engine_failed" if stream else "internal_error")
+    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "KeyError" in record.getMessage()
+    assert "in fail" in record.getMessage()
+    assert "secret" not in caplog.text
+
+
+async def test_a_beginning_is_refused_where_the_prompt_opens_the_reasoning() -> None:
+    body: Any = {"messages": [*ASKED["messages"], {"role": "assistant", "content": "So"}]}
+    opens = ChatStyle(can_reason=True, starts_reasoning=True, can_switch=True, starts_if_wished=True)
+    response = await ask(ScriptedDoor(style=opens), continue_final_message=True, **body)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "continue_final_message")
+    off = await ask(ScriptedDoor(style=opens), continue_final_message=True, reasoning_effort="none", **body)
+    assert off.status_code == 200
+
+
+@pytest.mark.parametrize("is_collected", [False, True])
+async def test_probabilities_are_kept_for_whole_answers_alone(is_collected: bool) -> None:
+    send, answers = trio.open_memory_channel[Any](3)
+    door = ScriptedDoor()
+    request = request_from_chat(ChatBody.model_validate({**ASKED, "logprobs": True}), seed=1)
+    exchange = AnswerExchange(request, answers, None, lambda: None)
+    await door.handle(LetIn(request), send)
+    if is_collected:
+        assert len((await exchange.collect()).logprobs) == 2
+    else:
+        assert [part async for part in exchange.parts()]
+        assert not exchange._logprobs
+
+
 async def test_a_failure_of_one_answer_is_the_requests() -> None:
     response = await ask(ScriptedDoor(failure=EngineFailedError("it died")), n=2)
     assert response.status_code == 503
@@ -105,7 +164,21 @@ async def test_tool_calls_and_reasoning_are_fields_of_the_message() -> None:
     functions = [call["function"] for call in message["tool_calls"]]
     assert functions == [{"name": "look", "arguments": '{"x": 1}'}, {"name": "go", "arguments": "{}"}]
     assert len({call["id"] for call in message["tool_calls"]}) == 2
-    assert answer["usage"]["completion_tokens_details"]["reasoning_tokens"] == 2
+    assert answer["usage"]["completion_tokens_details"]["reasoning_tokens"] == 6  # with its tags
+
+
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        (("<think>", "a", "</thi", "nk>", "b", "c"), 5),  # a tag in pieces, and the piece with which the text begins
+        (("<think>", "a", " </thi"), 3),  # the end of what was cut off was held back
+        (("<think>", " "), 0),
+        (("a", "b"), 0),
+    ],
+)
+async def test_the_reasoning_is_counted_with_its_tags(pieces: tuple[str, ...], expected: int) -> None:
+    usage = (await ask(ScriptedDoor(pieces, style=REASONS))).json()["usage"]
+    assert usage["completion_tokens_details"]["reasoning_tokens"] == expected
 
 
 async def test_a_streamed_call_has_its_name_first_and_then_its_arguments() -> None:

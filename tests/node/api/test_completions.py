@@ -1,16 +1,20 @@
 """`/v1/completions` as evaluation harnesses and batch clients use it: several prompts, token ids, and echoes."""
 
 import json
+import threading
 from typing import Any
 
 import httpx
 import pytest
 from support.processes.nodes import Node
+from support.scripted_door import ScriptedDoor
 
-from openledger_node.api.completions import CHOICES_MAX
+from openledger_node.api.completions import CHOICES_MAX, Echo, requests_from_completion, with_echo
 from openledger_node.api.logprobs import CompletionLogprobs
+from openledger_node.api.schemas import CompletionBody
 from openledger_node.engine.tokenizer import ByteTokenizer
-from openledger_protocol.inference import TokenLogprob
+from openledger_protocol.errors import RequestTooLongError
+from openledger_protocol.inference import InferenceRequest, TokenLogprob
 
 IDS = [[*b"the sea"], [*b"a harbour..."]]
 TEXTS = ["the sea", "a harbour..."]
@@ -93,6 +97,47 @@ def test_no_answer_at_all_scores_the_prompt_alone(node: Node) -> None:
         (choice,) = found(node, prompt=TEXTS[0], max_tokens=0, logprobs=0, echo=True)
         assert (choice["text"], choice["finish_reason"]) == (TEXTS[0], "length")
         assert choice["logprobs"]["tokens"] == list(TEXTS[0])
+
+
+class CountingDoor(ScriptedDoor):
+    """Counts what is done for a prompt before admission, on a model of 2,048 tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_rendered = self.num_spelled = 0
+        self.threads: set[int] = set()
+
+    async def prompt_ids(self, request: InferenceRequest) -> tuple[int, ...]:
+        self.num_rendered += 1
+        return await super().prompt_ids(request)
+
+    def spell(self, token_id: int) -> tuple[str, bytes | None]:
+        self.num_spelled += 1
+        self.threads.add(threading.get_ident())
+        return "x", b"x"
+
+
+async def echoed(door: CountingDoor, **body: Any) -> list[Echo]:
+    content = CompletionBody(model="fake", echo=True, **body)
+    _, echoes = await with_echo(door, content, requests_from_completion(content, seed=1))  # type: ignore[arg-type]
+    return echoes
+
+
+async def test_an_echo_is_prepared_once_for_each_prompt_and_in_a_thread() -> None:
+    door = CountingDoor()
+    assert [echo.text for echo in await echoed(door, prompt=[[1, 2], [1, 2], [3]], n=3)] == ["xx"] * 6 + ["x"] * 3
+    assert door.num_spelled == 3
+    assert threading.get_ident() not in door.threads
+    await echoed(door, prompt=["a", "b", "a"], n=2, logprobs=1)
+    assert door.num_rendered == 2
+
+
+async def test_an_echo_that_cannot_fit_is_refused_before_any_work() -> None:
+    door = CountingDoor()
+    for logprobs in (None, 1):
+        with pytest.raises(RequestTooLongError, match="2048 tokens"):
+            await echoed(door, prompt=[1] * 2_048, logprobs=logprobs)
+    assert (door.num_spelled, door.num_rendered) == (0, 0)
 
 
 def test_a_likelihood_counts_tokens_from_both_ends() -> None:

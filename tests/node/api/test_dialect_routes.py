@@ -5,10 +5,18 @@ from typing import Any
 
 import httpx
 import pytest
+import trio
+from support.answered import request
 from support.apis import KEY, open_api
 from support.scripted_door import ScriptedDoor
 
+from openledger_node.api.exchange import AnswerExchange
+from openledger_node.engine.chat_template import ChatStyle
+from openledger_node.engine.tokenizer import ByteTokenizer
+from openledger_node.market.router import REMOTE_MAX, RemoteRequest, Router
+from openledger_node.serving.admission import Admitted
 from openledger_protocol.errors import EngineFailedError, OverloadedError, UnavailableError
+from openledger_protocol.inference import InferenceRequest, ServedModel, TokenChunk
 
 MESSAGES, RESPONSES = "/v1/messages", "/v1/responses"
 BODIES: dict[str, dict[str, Any]] = {
@@ -121,6 +129,87 @@ async def test_depth_at_the_bound_of_the_parser_is_refused_in_words() -> None:
                 headers = {**api.key, "Content-Type": "application/json"}
                 response = await client.post(path, headers=headers, content=content)
                 assert response.status_code in (200, 400), (path, field, depth)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", BODIES)
+async def test_a_mistake_of_ours_has_the_form_of_the_dialect(
+    path: str, stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*values: Any) -> None:
+        raise KeyError("x")
+
+    monkeypatch.setattr(AnswerExchange, "read", fail)
+    response = await ask(ScriptedDoor(), path, stream=stream)
+    last = events_of(response)[-1] if stream else response.json()
+    if path == MESSAGES:
+        assert (last["type"], last["error"]["type"]) == ("error", "overloaded_error" if stream else "api_error")
+    elif stream:
+        assert (last["type"], last["response"]["error"]["code"]) == ("response.failed", "server_error")
+    else:
+        assert last["error"]["code"] == "internal_error"
+    assert stream or response.status_code == 500
+
+
+async def test_a_count_that_fails_ends_the_answer_that_was_begun() -> None:
+    class Uncounted(ScriptedDoor):
+        has_ended = trio.Event()
+
+        async def prompt_ids(self, request: InferenceRequest) -> tuple[int, ...]:
+            raise UnavailableError("no count")
+
+        async def handle(self, admitted: Any, send: Any) -> None:
+            try:
+                while True:
+                    await send.send(TokenChunk(text="x", ids=()))
+            except trio.BrokenResourceError:
+                self.has_ended.set()
+
+    door = Uncounted()
+    async with open_api(door=door) as api, api.client() as client:
+        response = await client.post(MESSAGES, headers={"x-api-key": KEY}, json=BODIES[MESSAGES])
+        assert response.status_code == 503
+        with trio.fail_after(2):
+            await door.has_ended.wait()
+
+
+async def test_a_count_is_bounded_by_the_context_and_places_by_who_answers() -> None:
+    asked: list[int] = []
+
+    class Serving:
+        queue_max = 3
+        tokenizer = ByteTokenizer()
+
+        async def find_model(self, name: str) -> ServedModel:
+            return ServedModel(name=name, parent=None, created_s=1, context_max=77)
+
+    class Counting(ByteTokenizer):
+        def render(self, *values: Any, tokens_max: int = 0) -> tuple[int, ...]:
+            asked.append(tokens_max)
+            return super().render(*values, tokens_max=tokens_max)
+
+    Serving.tokenizer = Counting()
+    router = Router(Serving(), Any, lambda: None, is_serving=True)  # type: ignore[arg-type]
+    assert await router.prompt_ids(request())
+    assert asked == [77]
+    remote = RemoteRequest(request=request(), requested=Any)  # type: ignore[arg-type]
+    here = Admitted(request=request(), prompt_ids=(1,), adapter=None)
+    assert (router.places_max(here), router.places_max(remote)) == (3, REMOTE_MAX)
+
+
+@pytest.mark.parametrize(("kind", "status", "wishes"), [("disabled", 200, [False]), ([], 400, [])])
+async def test_a_count_has_the_wish_of_its_answer(kind: Any, status: int, wishes: list[bool]) -> None:
+    class Noting(ScriptedDoor):
+        async def prompt_ids(self, request: InferenceRequest) -> tuple[int, ...]:
+            found.append(request.thinking)
+            return (1,)
+
+    found: list[bool | None] = []
+    door = Noting(style=ChatStyle(can_reason=True, can_switch=True, default_thinking=True))
+    async with open_api(door=door) as api, api.client() as client:
+        body = {**BODIES[MESSAGES], "thinking": {"type": kind}}
+        counted = await client.post(f"{MESSAGES}/count_tokens", headers={"x-api-key": KEY}, json=body)
+    assert (counted.status_code, found) == (status, wishes)
 
 
 async def test_tokens_are_counted_without_an_answer() -> None:

@@ -5,10 +5,15 @@ import re
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, ValidationError
 from support.apis import open_api
 from support.scripted_door import ScriptedDoor
 
+from openledger_node.api import request_fields
 from openledger_node.api.chat import request_from_chat
+from openledger_node.api.completions import prompts_of
+from openledger_node.api.dialects.messages_request import MessagesBody
+from openledger_node.api.dialects.responses_request import ResponsesBody
 from openledger_node.api.request_fields import DEFAULT_MAX_TOKENS, HARMLESS, UNSUPPORTED, json_schema
 from openledger_node.api.schemas import ChatBody, CompletionBody, RequestBody
 from openledger_protocol.errors import MalformedError
@@ -131,6 +136,88 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
 )
 def test_a_wish_for_or_against_reasoning_has_many_forms(fields: Any, read: bool | None) -> None:
     assert request_of(**fields).thinking is read
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [("a", ["a"]), (["a", "b"], ["a", "b"]), ([1, 2], [(1, 2)]), ([[1], [2, 3]], [(1,), (2, 3)]), ([], [])],
+    ids=str,
+)
+def test_a_prompt_is_a_text_or_ids_or_several(prompt: Any, expected: Any) -> None:
+    assert prompts_of(CompletionBody(model="m", prompt=prompt).prompt) == expected
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [
+        ([1, 2, -1], "prompt[2]"),
+        ([1, True], "prompt[1]"),
+        ([1, 1 << 31], "prompt[1]"),
+        ([1.0], "prompt[0]"),
+        ([None], "prompt[0]"),
+        (["a", 1], "prompt[1]"),
+        ([[1], "a"], "prompt[1]"),
+        ([[1], [2, "a"]], "prompt[1][1]"),
+        ([[1], []], "prompt"),
+    ],
+    ids=str,
+)
+def test_the_first_wrong_item_of_a_prompt_is_named(prompt: Any, name: str) -> None:
+    with pytest.raises(MalformedError) as raised:
+        prompts_of(prompt)
+    assert raised.value.values["param"] == name
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (ChatBody, {"messages": [5] * 1_000}),
+        (ChatBody, {"messages": [{"role": "user", "content": [5] * 1_000}]}),
+        (ChatBody, {"messages": MESSAGES, "tools": [5] * 1_000}),
+        (ChatBody, {"messages": MESSAGES, "stop": [5] * 1_000}),
+        (CompletionBody, {"prompt": "a", "openledger": {"adapters": [5] * 1_000}}),
+        (MessagesBody, {"max_tokens": 1, "messages": [5] * 1_000}),
+        (MessagesBody, {"max_tokens": 1, "messages": MESSAGES, "stop_sequences": [5] * 1_000}),
+        (MessagesBody, {"max_tokens": 1, "messages": MESSAGES, "system": [5] * 1_000}),
+        (ResponsesBody, {"input": [5] * 1_000}),
+        (ResponsesBody, {"input": "a", "tools": [5] * 1_000}),
+    ],
+)
+def test_a_long_list_is_read_up_to_its_first_wrong_item(kind: type[BaseModel], body: Any) -> None:
+    with pytest.raises(ValidationError) as raised:
+        kind.model_validate({"model": "m", **body})
+    assert raised.value.error_count() <= 2
+
+
+def test_few_unknown_names_are_compared_and_all_that_are_not_served_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared: list[str] = []
+
+    def note(name: str, *_: object) -> list[str]:
+        compared.append(name)
+        return []
+
+    monkeypatch.setattr(request_fields, "get_close_matches", note)
+    unknown = {f"field_{number}": 1 for number in range(1_000)}
+    request_of(**unknown)
+    assert len(compared) == request_fields.COMPARED_MAX
+    with pytest.raises(MalformedError, match="'best_of'"):
+        request_of(**unknown, best_of=2)
+
+
+def test_null_is_not_given() -> None:
+    body = ChatBody.model_validate(
+        {
+            "model": "m",
+            "messages": MESSAGES,
+            "continue_final_message": None,
+            "stream": None,
+            "stream_options": {"include_usage": None},
+        }
+    )
+    assert not body.has_usage
+    assert request_from_chat(body, seed=1).prefix == ""
 
 
 async def test_what_is_not_served_is_refused_by_name() -> None:

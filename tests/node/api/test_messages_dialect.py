@@ -97,7 +97,25 @@ def test_sampling_has_anthropics_names() -> None:
     assert read(output_format=form).sampling.json_schema == '{"type":"object"}'
 
 
-SWITCH = ChatStyle(can_reason=True, can_switch=True)
+@pytest.mark.parametrize("field", ["tool_choice", "thinking"])
+@pytest.mark.parametrize("kind", [[], {}, 5, "perhaps"], ids=str)
+def test_a_type_of_another_form_is_refused(field: str, kind: Any) -> None:
+    body = MessagesBody.model_validate(
+        {"model": "fake", "max_tokens": 9, "messages": USER, "tools": [WEATHER], field: {"type": kind}}
+    )
+    with pytest.raises(MalformedError) as raised:
+        with_wish(request_from_messages(body, seed=7), body, ChatStyle())
+    assert raised.value.values["param"] == field
+
+
+def test_null_is_not_given_and_a_top_p_of_zero_is_the_likeliest_token() -> None:
+    assert not MessagesBody.model_validate({"model": "m", "max_tokens": 1, "messages": USER, "stream": None}).stream
+    sampling = read(top_p=0).sampling
+    assert (sampling.top_p, sampling.top_k) == (1.0, 1)
+
+
+SWITCH = ChatStyle(can_reason=True, can_switch=True, default_thinking=True)
+ON_REQUEST = ChatStyle(can_reason=True, can_switch=True, default_thinking=False)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +124,9 @@ SWITCH = ChatStyle(can_reason=True, can_switch=True)
         ("disabled", SWITCH, False),
         ("enabled", SWITCH, None),  # it reasons anyway
         ("enabled", ChatStyle(can_switch=True), True),
+        ("enabled", ON_REQUEST, True),
+        ("disabled", ON_REQUEST, None),  # a model of another node would refuse the wish
+        ("disabled", ChatStyle(can_reason=True, can_switch=True), False),  # the default is unknown
         ("adaptive", SWITCH, None),
         ("disabled", ChatStyle(can_reason=True), None),  # it always reasons, and the client sees none of it
         ("enabled", ChatStyle(), None),
@@ -215,6 +236,14 @@ def test_a_call_that_was_cut_off_has_no_input() -> None:
     _, message = written(CALL[:2], FakeExchange("length"))
     assert message["content"][0]["input"] == {}
     assert message["stop_reason"] == "max_tokens"
+
+
+@pytest.mark.parametrize("value", [r'"\ud83d"', "1e999", "-1e999", "NaN"])
+def test_a_call_with_what_json_cannot_hold_has_no_input(value: str) -> None:
+    arguments: list[Part] = [CALL[0], ToolCallArguments(index=0, text=f'{{"x":{value}}}')]
+    _, message = written(arguments, FakeExchange("tool_calls"))
+    assert message["content"][0]["input"] == {}
+    json.dumps(message, ensure_ascii=False, allow_nan=False).encode()
 
 
 def test_the_stop_sequence_is_named() -> None:

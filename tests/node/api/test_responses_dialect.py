@@ -11,7 +11,7 @@ from support.answered import FakeExchange
 from openledger_node.api.dialects.responses_answer import ResponseWriter
 from openledger_node.api.dialects.responses_request import ResponsesBody, is_deeper, request_from_responses
 from openledger_node.serving.answer_parts import Part, ReasoningPart, TextPart, ToolCallArguments, ToolCallStart
-from openledger_protocol.errors import MalformedError, UnavailableError
+from openledger_protocol.errors import MalformedError, OverloadedError, ProtocolError, UnavailableError
 from openledger_protocol.inference import InferenceRequest, Message, Tool, ToolCall, Tooling
 
 WEATHER: dict[str, Any] = {
@@ -120,6 +120,26 @@ def test_what_is_not_served_is_refused_by_name(fields: dict[str, Any], named: st
         read(**fields)
 
 
+@pytest.mark.parametrize("value", ["\ud800", float("nan"), float("inf")], ids=ascii)
+@pytest.mark.parametrize("name", ["metadata", "text", "tool_choice", "tools"])
+def test_what_the_answer_could_not_repeat_is_refused(name: str, value: Any) -> None:
+    field: dict[str, Any] = {
+        "metadata": {"k": value},
+        "text": {"verbosity": value},
+        "tool_choice": {"type": "function", "name": "weather", "k": value},
+        "tools": [{**WEATHER, "k": value}],
+    }
+    with pytest.raises(MalformedError, match=f"{name} has a number") as raised:
+        read(**{"tools": [WEATHER], name: field[name]})
+    assert raised.value.values["param"] == name
+
+
+def test_null_is_not_given_and_a_top_p_of_zero_is_the_likeliest_token() -> None:
+    assert not body(stream=None).stream
+    sampling = read(top_p=0).sampling
+    assert (sampling.top_p, sampling.top_k) == (1.0, 1)
+
+
 @pytest.mark.parametrize(("levels", "expected"), [(3, False), (2, True), (0, True)])
 def test_depth_counts_lists_and_objects(levels: int, expected: bool) -> None:
     assert is_deeper({"a": [1, {"b": 2}]}, levels) is expected
@@ -211,3 +231,14 @@ def test_an_answer_that_fails_ends_with_a_failed_response() -> None:
         "server_error",
     )
     assert json.loads(stream.decode().strip().split("\n")[-1][6:])["response"]["output"][0]["status"] == "incomplete"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(OverloadedError("full"), "rate_limit_exceeded"), (MalformedError("odd \ud800"), "invalid_prompt")],
+    ids=["overloaded", "malformed"],
+)
+def test_a_failed_response_has_openais_code_and_a_message_that_can_be_sent(error: ProtocolError, code: str) -> None:
+    writer = ResponseWriter(FakeExchange(), body(), created_s=1)  # type: ignore[arg-type]
+    last = events_of(writer.begin() + writer.fail(error))[-1]
+    assert last.response.error.code == code

@@ -58,7 +58,7 @@ def stream_of(*all_answers: "trio.MemoryReceiveChannel[Outcome]") -> AnswerStrea
     )
 
 
-@pytest.mark.parametrize("text", ["a", ' "quoted"\\', "\n\r\u2028", "🙂☃", "\0text\0", "text", "\x7f\x1b"])
+@pytest.mark.parametrize("text", ["a", ' "quoted"\\', "\n\r\u2028", "🙂☃", "\0text\0", "text", "\x7f\x1b", "\ud800"])
 def test_a_rendered_event_is_what_json_would_write(text: str) -> None:
     _, answers = open_channel(REQUEST)
     for writer in (

@@ -61,3 +61,10 @@ def test_a_base_that_always_reasons_refuses_to_be_turned_off() -> None:
 
 def test_a_base_that_never_reasons_hears_no_wish() -> None:
     assert not any(ChatTemplate(PLAIN, {}).style.hears(wish) for wish in (None, True, False))
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"), [(PLAIN, None), (QWEN, True), (GLM, True), (DEEPSEEK, False), (ALWAYS, None)]
+)
+def test_the_default_is_the_wish_that_changes_nothing(source: str, expected: bool | None) -> None:
+    assert ChatTemplate(source, {}).style.default_thinking is expected

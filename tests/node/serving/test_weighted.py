@@ -1,5 +1,6 @@
 """Weighted sets: which set a request means, and what is refused."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -80,3 +81,5 @@ def test_what_only_this_machine_gives_is_not_asked_of_others() -> None:
         check_for_sale(asking(("harbour", 1)))
     with pytest.raises(MalformedError, match="logprobs"):
         check_for_sale(asking(logprobs=0))
+    with pytest.raises(MalformedError, match="logprobs"):  # as `echo` with logprobs asks, which the client sees
+        check_for_sale(replace(asking(logprobs=0), prompt_ids=(1,)))

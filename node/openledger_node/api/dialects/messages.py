@@ -25,9 +25,13 @@ def add_messages(app: FastAPI, router: Router, nursery: trio.Nursery, responses:
         request = request_from_messages(body, seed=secrets.randbits(64))
         request = with_wish(request, body, router.answer_format(request).style)
         exchange = await open_exchange(router, nursery, request)
-        tokens_in = exchange.num_prompt_tokens
-        if tokens_in is None:
-            tokens_in = len(await router.prompt_ids(request))
+        try:
+            tokens_in = exchange.num_prompt_tokens
+            if tokens_in is None:
+                tokens_in = len(await router.prompt_ids(request))
+        except BaseException:
+            exchange.close()  # otherwise an answer that nobody reads would be bought to its end
+            raise
         writer = MessageWriter(exchange, tokens_in=tokens_in, shows_thinking=body.shows_thinking, spell=router.spell)
         if not body.stream:
             return JSONResponse(await collect_whole(http, exchange, writer))
@@ -37,4 +41,6 @@ def add_messages(app: FastAPI, router: Router, nursery: trio.Nursery, responses:
     @app.post(f"{ANTHROPIC}/count_tokens")
     async def count_tokens(body: CountBody) -> dict[str, int]:
         """Count the tokens of a conversation's prompt."""
-        return {"input_tokens": len(await router.prompt_ids(request_to_count(body)))}
+        request = request_to_count(body)
+        request = with_wish(request, body, router.answer_format(request).style)
+        return {"input_tokens": len(await router.prompt_ids(request))}

@@ -10,6 +10,7 @@ from openledger_protocol.inference import TokenLogprob
 from ...serving.answer_parts import Part, ReasoningPart, TextPart, ToolCallArguments, ToolCallStart
 from ..errors import anthropic_error
 from ..exchange import AnswerExchange
+from ..request_fields import check_writable
 from ..stream import event
 
 Spell = Callable[[int], tuple[str, bytes | None]]
@@ -142,9 +143,13 @@ def _usage(tokens_in: int, tokens_out: int) -> dict[str, int]:
 
 
 def _object(text: str) -> dict[str, Any]:
-    """The arguments of a call; empty if `max_tokens` cut them off."""
+    """The arguments of a call; empty if `max_tokens` cut them off, or if they can't be written again.
+
+    A model may write a lone surrogate or a number like `1e999`, which a whole message can't hold as JSON.
+    """
     try:
         found = json.loads(text)
+        check_writable(found)
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

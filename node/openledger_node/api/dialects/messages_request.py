@@ -25,7 +25,9 @@ from openledger_protocol.primitives import check_text
 
 from ...engine.chat_template import ChatStyle
 from ..exchange import draw_request_id
-from ..request_fields import compact_json
+from ..reasoning import thinking_wish
+from ..request_fields import compact_json, likeliest_if_zero
+from ..schemas import Listed
 
 Block = dict[str, Any]
 
@@ -43,7 +45,7 @@ class Turn(BaseModel):
     """One message: a text, or a list of blocks."""
 
     role: str
-    content: str | list[Block]
+    content: str | Listed[Block]
 
 
 class CountBody(BaseModel):
@@ -52,9 +54,9 @@ class CountBody(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     model: str
-    messages: list[Turn] = Field(min_length=1)
-    system: str | list[Block] | None = None
-    tools: list[dict[str, Any]] | None = None
+    messages: Listed[Turn] = Field(min_length=1)
+    system: str | Listed[Block] | None = None
+    tools: Listed[dict[str, Any]] | None = None
     tool_choice: dict[str, Any] | None = None
     thinking: dict[str, Any] | None = None
 
@@ -63,8 +65,8 @@ class MessagesBody(CountBody):
     """`POST /v1/messages`."""
 
     max_tokens: int = Field(ge=1)
-    stream: bool = False
-    stop_sequences: list[str] | None = None
+    stream: bool | None = None
+    stop_sequences: Listed[str] | None = None
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
@@ -77,13 +79,17 @@ class MessagesBody(CountBody):
         return (self.thinking or {}).get("type") not in (None, "disabled")
 
 
-def with_wish(request: InferenceRequest, body: MessagesBody, style: ChatStyle) -> InferenceRequest:
-    """The request with a wish for or against reasoning, where it changes what the base does.
+def with_wish(request: InferenceRequest, body: CountBody, style: ChatStyle) -> InferenceRequest:
+    """The request with a wish for or against reasoning, where it may change what the base does.
 
-    Clients send `thinking` as a habit, so a base that always or never reasons does not refuse it.
+    Clients send `thinking` as a habit, so a base that always or never reasons does not refuse it. A wish for what the
+    base does by default is left out, because a model of another node would refuse it.
+
+    Raises:
+        MalformedError: `thinking` has none of its types.
     """
-    wish = {"enabled": True, "disabled": False}.get((body.thinking or {}).get("type", ""))
-    has_effect = wish is not None and style.can_switch and wish != style.can_reason
+    wish = thinking_wish(body.thinking)
+    has_effect = wish is not None and style.can_switch and wish != style.default_thinking
     return replace(request, thinking=wish) if has_effect else request
 
 
@@ -102,7 +108,7 @@ def request_from_messages(body: MessagesBody, *, seed: int) -> InferenceRequest:
         stop=tuple(body.stop_sequences or ()),
         json_schema=_json_schema(body.output_format or (body.output_config or {}).get("format")),
     )
-    return _request(body, check_sampling(sampling))
+    return _request(body, check_sampling(likeliest_if_zero(sampling)))
 
 
 def request_to_count(body: CountBody) -> InferenceRequest:
@@ -226,7 +232,7 @@ def tooling_of(tools: list[dict[str, Any]], choice: dict[str, Any]) -> Tooling |
             raise MalformedError("tool_choice needs tools", param="tool_choice")
         return None
     kind = choice.get("type", "auto")
-    if kind not in CHOICES:
+    if not isinstance(kind, str) or kind not in CHOICES:
         raise MalformedError("tool_choice must be auto, any, tool or none", param="tool_choice")
     return check_tooling(
         Tooling(

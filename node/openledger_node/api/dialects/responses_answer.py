@@ -8,10 +8,11 @@ from openledger_protocol.inference import InferenceRequest, TokenLogprob
 
 from ...serving.answer_parts import Part, ReasoningPart, TextPart, ToolCallArguments, ToolCallStart
 from ..exchange import AnswerExchange
+from ..openai import sendable
 from ..stream import event
 from .responses_request import ResponsesBody
 
-FAILURES = {"rate_limit_exceeded": "rate_limit_exceeded", "malformed": "invalid_prompt"}
+FAILURES = {"overloaded": "rate_limit_exceeded", "malformed": "invalid_prompt"}
 """Codes of a failed response by the protocol's; all others are the server's."""
 
 
@@ -57,7 +58,7 @@ class ResponseWriter:
     def fail(self, error: ProtocolError) -> bytes:
         """The end of a response that was cut off."""
         closed = self._close("incomplete")
-        failure = {"code": FAILURES.get(error.code, "server_error"), "message": error.message}
+        failure = {"code": FAILURES.get(error.code, "server_error"), "message": sendable(error.message)}
         self._response |= {"status": "failed", "error": failure}
         return closed + self._event("response.failed", response=self._response)
 

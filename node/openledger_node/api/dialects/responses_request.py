@@ -26,7 +26,8 @@ from openledger_protocol.primitives import check_text
 from ..chat import NO_PARAMETERS
 from ..exchange import draw_request_id
 from ..reasoning import reasoning_wish
-from ..request_fields import ANY_OBJECT, DEFAULT_MAX_TOKENS, UINT64, compact_json
+from ..request_fields import ANY_OBJECT, DEFAULT_MAX_TOKENS, UINT64, check_writable, compact_json, likeliest_if_zero
+from ..schemas import Listed
 
 Item = dict[str, Any]
 
@@ -67,20 +68,20 @@ class ResponsesBody(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     model: str
-    input: str | list[Item] = Field(min_length=1)
+    input: str | Listed[Item] = Field(min_length=1)
     instructions: str | None = None
-    include: list[str] | None = None
+    include: Listed[str] | None = None
     max_output_tokens: int | None = Field(default=None, ge=1)
     metadata: dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     reasoning: dict[str, Any] | None = None
     seed: int | None = None  # of this node; OpenAI's has none
     store: bool | None = None  # accepted, but nothing is kept, and the answer says so
-    stream: bool = False
+    stream: bool | None = None
     temperature: float | None = None
     text: dict[str, Any] | None = None
     tool_choice: str | dict[str, Any] | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Listed[dict[str, Any]] | None = None
     top_p: float | None = None
     truncation: str | None = None
     user: str | None = None
@@ -94,8 +95,7 @@ def request_from_responses(body: ResponsesBody, *, seed: int) -> InferenceReques
     """
     _refuse_unserved(body.model_extra or {}, body.include or [])
     for name in REPEATED:
-        if is_deeper(getattr(body, name), DEPTH_MAX):
-            raise MalformedError(f"{name} is nested more than {DEPTH_MAX} levels deep: send it flatter", param=name)
+        _check_repeatable(getattr(body, name), name)
     sampling = SamplingParams(
         max_tokens=body.max_output_tokens or DEFAULT_MAX_TOKENS,
         seed=(seed if body.seed is None else body.seed) & UINT64,
@@ -107,7 +107,7 @@ def request_from_responses(body: ResponsesBody, *, seed: int) -> InferenceReques
         request_id=draw_request_id(),
         model=check_text(body.model),
         prompt=check_messages(conversation(body)),
-        sampling=check_sampling(sampling),
+        sampling=check_sampling(likeliest_if_zero(sampling)),
         tooling=tooling_of(body),
         thinking=reasoning_wish(body.reasoning),
     )
@@ -119,6 +119,20 @@ def _refuse_unserved(extra: dict[str, Any], include: list[str]) -> None:
     for name, (harmless, remedy) in REFUSED.items():
         if extra.get(name) not in harmless:
             raise MalformedError(f"{name!r} is not supported, because {remedy}", param=name)
+
+
+def _check_repeatable(value: Any, name: str) -> None:
+    """Require that the answer can repeat a field: the parser takes JSON that can't be written again."""
+    if is_deeper(value, DEPTH_MAX):
+        raise MalformedError(f"{name} is nested more than {DEPTH_MAX} levels deep: send it flatter", param=name)
+    try:
+        check_writable(value)
+    except ValueError as error:
+        raise MalformedError(
+            f"{name} has a number that is not finite or a text that is not Unicode, which JSON can't hold: "
+            "leave it out",
+            param=name,
+        ) from error
 
 
 def is_deeper(value: Any, levels: int) -> bool:
