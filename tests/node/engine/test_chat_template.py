@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 from jinja2 import TemplateError
 from support.chat_templates import OTHERS, TEMPLATES
+from tokenizers import Tokenizer, models
 
 from openledger_node.engine import chat_template
 from openledger_node.engine.chat_template import RENDERED_LENGTH_MAX, ChatStyle, ChatTemplate
+from openledger_node.engine.tokenizer import BaseTokenizer
 from openledger_node.engine.tool_formats import FAMILIES, HERMES
 from openledger_protocol.errors import MalformedError, RequestTooLongError
 from openledger_protocol.inference import Message, Tool, ToolCall, Tooling
+from openledger_protocol.primitives import ZERO_DIGEST
 
 WEATHER = Tool(name="get_weather", description="Wetter, 'heute'", parameters='{"type":"object","title":"x"}')
 TOOLING = Tooling(tools=(WEATHER,))
@@ -135,3 +138,14 @@ def test_a_rendering_is_the_same_on_each_machine(monkeypatch: pytest.MonkeyPatch
         ChatTemplate("{{ messages | random }}", {})
     with pytest.raises(MalformedError, match="lipsum"):
         ChatTemplate("{{ lipsum() }}", {}).render((ASKED,))
+
+
+def test_a_templates_digest_covers_its_text_and_its_special_tokens() -> None:
+    file = Tokenizer(models.BPE())
+    digests = {
+        BaseTokenizer(file, template, special).template_digest
+        for template in (None, "a", "b")
+        for special in ({}, {"bos_token": "<s>"})
+    }
+    assert len(digests) == 5
+    assert BaseTokenizer(file, None, {"bos_token": "<s>"}).template_digest == ZERO_DIGEST
