@@ -40,6 +40,9 @@ LOGPROBS_MAX: Final = 20
 JSON_SCHEMA_BYTES_MAX: Final = 64 * 1024
 """The maximum size of an answer's JSON schema: far more than people write, and quick to compile."""
 
+JSON_DEPTH_MAX: Final = 32
+"""Levels of objects and lists in a schema or in a call's arguments: a template that indents writes each of them."""
+
 TOOLS_MAX: Final = 128
 """The maximum number of tools in a request, as OpenAI has it; also of calls in one message."""
 

@@ -2,11 +2,13 @@
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal, get_args
 
 from .codec import to_plain
 from .constants import (
+    JSON_DEPTH_MAX,
     JSON_SCHEMA_BYTES_MAX,
     LOGPROBS_MAX,
     PENALTY_MAX,
@@ -137,7 +139,8 @@ def abilities_for(request: InferenceRequest) -> frozenset[str]:
     """The abilities that a node needs to answer a request."""
     tooling, has_schema = request.tooling, request.sampling.json_schema is not None
     needed = {SCHEMA} if has_schema else set()
-    if tooling or (not isinstance(request.prompt, str) and any(each.role == "tool" for each in request.prompt)):
+    turns = () if isinstance(request.prompt, str) else request.prompt
+    if tooling or any(turn.role == "tool" or turn.tool_calls for turn in turns):
         needed.add(TOOLS)
     if tooling and (tooling.choice == "required" or (has_schema and tooling.choice == "auto")):
         needed.add(CALLS)
@@ -299,6 +302,8 @@ def _check_message(message: Message) -> None:
         raise MalformedError(f"tool_calls are the assistant's, and its role is {message.role}")
     if len(message.tool_calls) > TOOLS_MAX:
         raise MalformedError(f"tool_calls takes at most {TOOLS_MAX} calls")
+    if len({call.id for call in message.tool_calls}) < len(message.tool_calls):
+        raise MalformedError("tool_calls has two calls of one id")
     for call in message.tool_calls:
         _check_call_id("id", call.id)
         _check_tool_name(call.name)
@@ -330,10 +335,10 @@ def _check_call_id(field: str, call_id: str) -> None:
 
 
 def _check_object(field: str, text: str) -> None:
-    """Require JSON text of an object.
+    """Require JSON text of an object, which every node can write again.
 
     Raises:
-        MalformedError: it is none; it names `field`.
+        MalformedError: it is none, or nested too deeply; it names `field`.
     """
     try:
         value = json.loads(check_text(text))
@@ -341,6 +346,26 @@ def _check_object(field: str, text: str) -> None:
         raise MalformedError(f"{field} must be JSON text", param=field) from error
     if not isinstance(value, dict):
         raise MalformedError(f"{field} must be a JSON object", param=field)
+    if _is_deeper(value, JSON_DEPTH_MAX):
+        raise MalformedError(f"{field} must be nested at most {JSON_DEPTH_MAX} levels deep", param=field)
+    try:
+        check_text(json.dumps(value, ensure_ascii=False))  # escapes may hide half a surrogate pair
+    except MalformedError as error:
+        raise MalformedError(f"{field}: {error.message}", param=field) from error
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    """True if objects and lists are nested more than `levels` deep."""
+    level = [value]
+    for _ in range(levels):
+        level = [each for one in level for each in _values_of(one)]
+    return any(isinstance(each, dict | list) for each in level)
+
+
+def _values_of(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _is_penalty(name: str, value: float) -> tuple[str, bool]:

@@ -66,6 +66,7 @@ CALL_FRAMES: list[Case] = [
     ("call", "what a requester needs", CALL),
     ("bid", "what a node asks", BID),
     ("bid with abilities", "what its backend can do; absent from a node that names none", {**BID, "can": ["tools"]}),
+    ("bid with a template", "its digest; absent where the base has none", {**BID, "template": digest("9")}),
     ("won", "an infer stream comes", {"v": 1, "t": "won", "id": digest("2")}),
     ("lost", "with its reason", LOST),
     ("error", "a refusal", ERROR),

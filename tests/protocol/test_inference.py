@@ -6,13 +6,29 @@ from typing import Any
 import pytest
 
 from openledger_protocol.constants import (
+    JSON_DEPTH_MAX,
     JSON_SCHEMA_BYTES_MAX,
     STOP_STRING_LENGTH_MAX,
     STOP_STRINGS_MAX,
     TEMPERATURE_MAX,
 )
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.inference import ADDED_SAMPLING, SamplingParams, check_sampling, plain_sampling
+from openledger_protocol.inference import (
+    ADDED_SAMPLING,
+    TOOLS,
+    InferenceRequest,
+    Message,
+    SamplingParams,
+    Tool,
+    ToolCall,
+    Tooling,
+    abilities_for,
+    check_messages,
+    check_sampling,
+    check_tooling,
+    plain_sampling,
+)
+from openledger_protocol.primitives import ZERO_DIGEST, RequestId
 
 PLAIN = SamplingParams(max_tokens=1, seed=0)
 NAN, INFINITY = float("nan"), float("inf")
@@ -112,3 +128,51 @@ def test_parameters_that_were_added_later_are_absent_at_their_defaults() -> None
 @pytest.mark.parametrize("name", sorted(ADDED_SAMPLING))
 def test_a_parameter_that_was_added_later_is_there_when_it_is_set(name: str) -> None:
     assert plain_sampling(replace(PLAIN, **{name: ADDED[name]})) == {**plain_sampling(PLAIN), name: ADDED[name]}
+
+
+# ---- tools and turns
+
+
+def nested(levels: int) -> str:
+    """JSON text of an object with lists in it, so many levels deep."""
+    return '{"a":' + "[" * (levels - 1) + "0" + "]" * (levels - 1) + "}"
+
+
+def turn_of(*calls: ToolCall) -> Message:
+    return Message(role="assistant", content="", tool_calls=calls)
+
+
+@pytest.mark.parametrize("levels", [JSON_DEPTH_MAX + 1, 850, 20_000])
+def test_json_is_nested_only_so_deep(levels: int) -> None:
+    deep, rule = nested(levels), "parameters must be (nested at most 32 levels deep|JSON text)"
+    check_tooling(Tooling(tools=(Tool(name="f", description="", parameters=nested(JSON_DEPTH_MAX)),)))
+    with pytest.raises(MalformedError, match=rf"^tools\[0\]: {rule}$"):
+        check_tooling(Tooling(tools=(Tool(name="f", description="", parameters=deep),)))
+    with pytest.raises(MalformedError, match=rf"^messages\[0\]: {rule.replace('parameters', 'arguments')}$"):
+        check_messages((turn_of(ToolCall(id="1", name="f", arguments=deep)),))
+    with pytest.raises(MalformedError, match=f"^{rule.replace('parameters', 'json_schema')}$"):
+        check_sampling(replace(PLAIN, json_schema=deep))
+
+
+@pytest.mark.parametrize("text", [r'{"d":"\ud800"}', r'{"\udc00":1}', r'{"d":["\ud83d x"]}'])
+def test_half_a_surrogate_pair_is_refused_in_escapes_too(text: str) -> None:
+    check_messages((turn_of(ToolCall(id="1", name="f", arguments=r'{"d":"\ud83d\ude00"}')),))
+    with pytest.raises(MalformedError, match=r"^messages\[0\]: arguments: .* half a surrogate pair"):
+        check_messages((turn_of(ToolCall(id="1", name="f", arguments=text)),))
+    with pytest.raises(MalformedError, match=r"^tools\[0\]: parameters: .* half a surrogate pair"):
+        check_tooling(Tooling(tools=(Tool(name="f", description="", parameters=text),)))
+
+
+def test_calls_of_one_turn_have_ids_of_their_own() -> None:
+    call = ToolCall(id="1", name="f", arguments="{}")
+    check_messages((turn_of(call, replace(call, id="2")), turn_of(call)))
+    with pytest.raises(MalformedError, match=r"^messages\[0\]: tool_calls has two calls of one id$"):
+        check_messages((turn_of(call, replace(call, name="g")),))
+
+
+def test_a_turn_with_calls_needs_a_node_that_knows_tools() -> None:
+    asked = Message(role="user", content="Hi")
+    request = InferenceRequest(request_id=RequestId(ZERO_DIGEST), model="base", prompt=(asked,), sampling=PLAIN)
+    assert abilities_for(request) == frozenset()
+    called = replace(request, prompt=(asked, turn_of(ToolCall(id="1", name="f", arguments="{}")), asked))
+    assert abilities_for(called) == {TOOLS}

@@ -124,7 +124,7 @@ class AnswerSetup:
         """Start an answer, or resume it after the tokens that were already sent, here or by another node.
 
         Raises:
-            MalformedError: its JSON schema, or that of a tool, is not supported.
+            MalformedError: its JSON schema, or that of a tool, is not supported, or what was delivered does not fit.
         """
         sampling = command.sampling
         answer = AnswerText(
@@ -147,8 +147,13 @@ class AnswerSetup:
             grammar = self.grammars.start(schema)
         else:
             return None
+        begins = True  # a tokenizer may put a space before a text: at the start, and after an added token
         for token_id in command.prompt_ids[len(command.prompt_ids) - command.num_prefix :]:
-            grammar.push(token_id)
+            if not (grammar.push_first(token_id) if begins else grammar.push(token_id)):
+                raise MalformedError(
+                    "the beginning of the answer does not fit its schema: send the request without it"
+                )
+            begins = self.tokenizer.spell(token_id)[1] is None
         return grammar
 
 

@@ -5,17 +5,18 @@ Both sides of a sale render, so a rendering depends on nothing but the request a
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from jinja2 import TemplateError
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from openledger_protocol.errors import MalformedError
+from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
+from openledger_protocol.errors import MalformedError, RequestTooLongError
 from openledger_protocol.inference import Message, Tool, ToolCall, Tooling
 
 from .tool_formats import (
@@ -37,6 +38,9 @@ Turn = dict[str, Any]
 ALWAYS_REASONS = (
     "this base reasons before each answer, and its template has no switch for that: leave out what turns it off"
 )
+
+RENDERED_LENGTH_MAX = 4 * DATA_FRAME_BYTES_MAX
+"""The longest rendering, and the longest JSON in it: a frame holds the request, and a template may indent it."""
 
 TOOL_ID_LENGTH = 9
 """Mistral's templates refuse ids of any other length."""
@@ -92,6 +96,7 @@ class ChatTemplate:
 
         Raises:
             MalformedError: the template refuses the conversation, or a base that always reasons should not.
+            RequestTooLongError: the rendering is longer than `RENDERED_LENGTH_MAX`.
         """
         if thinking is False and self.style.can_reason and not self.style.can_switch:
             raise MalformedError(ALWAYS_REASONS, param="reasoning_effort")
@@ -108,8 +113,11 @@ class ChatTemplate:
             raise
 
     def _fill(self, turns: list[Turn], more: dict[str, Any]) -> str:
+        values = {"messages": turns, "add_generation_prompt": True, **more, **self._special}
         try:
-            return self._template.render(messages=turns, add_generation_prompt=True, **more, **self._special)
+            return _joined(self._template.generate(values))
+        except RequestTooLongError:
+            raise
         except Exception as error:  # a template is a stranger's program, so any error is its refusal
             raise MalformedError(f"the base's chat template refuses this conversation: {error}") from error
 
@@ -133,7 +141,7 @@ class ChatTemplate:
 
     def _plain(self, thinking: bool | None) -> str:
         """A question without tools."""
-        with suppress(MalformedError):
+        with suppress(MalformedError, RequestTooLongError):
             return self._fill([{"role": "user", "content": _PROBE[0].content}], _wish(thinking))
         return ""
 
@@ -156,7 +164,7 @@ class ChatTemplate:
 
     def _try(self, style: ChatStyle, messages: Sequence[Message], *tools: Tool) -> str | None:
         turns, more = turns_of(messages, tools, style)
-        with suppress(MalformedError):
+        with suppress(MalformedError, RequestTooLongError):
             return self._fill(turns, more)
         return None
 
@@ -302,23 +310,43 @@ _SEVERAL = (
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
-    """Jinja with the same extensions, filters and functions as in transformers, so that templates render alike."""
+    """Jinja with the same extensions, filters and functions as in transformers, so that templates render alike.
+
+    Seller and buyer must render alike too: the date is UTC's, and what draws at random is missing.
+    """
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
     environment.filters["tojson"] = _to_json
+    del environment.filters["random"], environment.globals["lipsum"]
     environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    environment.globals["strftime_now"] = lambda form: datetime.now(UTC).strftime(form)
     return environment
 
 
 def _to_json(
     value: object,
     ensure_ascii: bool = False,
-    indent: int | None = None,
+    indent: int | str | None = None,
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
     """Replace Jinja's `tojson`, which escapes for HTML."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    encoder = json.JSONEncoder(ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    return encoder.encode(value) if indent is None else _joined(encoder.iterencode(value))
+
+
+def _joined(pieces: Iterable[str]) -> str:
+    """Join the pieces of a text that may grow too long.
+
+    Raises:
+        RequestTooLongError: it is longer than `RENDERED_LENGTH_MAX`.
+    """
+    joined, length = [], 0
+    for piece in pieces:
+        joined.append(piece)
+        length += len(piece)
+        if length > RENDERED_LENGTH_MAX:
+            raise RequestTooLongError(f"the rendered prompt is longer than {RENDERED_LENGTH_MAX} characters")
+    return "".join(joined)
 
 
 def _raise_exception(message: str) -> None:

@@ -42,8 +42,9 @@ _PLACE = re.compile(r"at ([0-9]+)\([0-9]+\): (?:failed to compile JSON schema: )
 class Grammar:
     """The place of one answer in its schema or grammar."""
 
-    def __init__(self, matcher: "LLMatcher", vocab_size: int) -> None:
+    def __init__(self, matcher: "LLMatcher", tokenizer: "LLTokenizer", vocab_size: int) -> None:
         self._matcher = matcher
+        self._tokenizer = tokenizer
         self._num_words = -(-vocab_size // WORD_BITS)
 
     def allowed(self) -> NDArray[np.uint32] | None:
@@ -60,9 +61,16 @@ class Grammar:
             raise MalformedError(f"this answer can't continue within its schema: {_reason(self._matcher)}")
         return mask
 
-    def push(self, token_id: int) -> None:
-        """Advance past a token; a resumed answer pushes the tokens that were already sent first."""
-        self._matcher.consume_token(token_id)
+    def push(self, token_id: int) -> bool:
+        """Advance past a token, and return False if the grammar does not allow it."""
+        return bool(self._matcher.consume_token(token_id))
+
+    def push_first(self, token_id: int) -> bool:
+        """Advance past the first token of a text, without the space that some tokenizers put before a text."""
+        if self._matcher.validate_tokens([token_id]) == 1:
+            return self.push(token_id)
+        content = self._tokenizer.decode_bytes([token_id])
+        return content.startswith(b" ") and all(map(self.push, self._tokenizer.tokenize_bytes(content[1:])))
 
 
 class Grammars:
@@ -109,7 +117,7 @@ class Grammars:
             if place := _PLACE.fullmatch(reason):
                 what, reason = part_of(lark, int(place[1])), place[2]
             raise MalformedError(f"{what} is not supported: {reason}")
-        return Grammar(matcher, self._vocab_size)
+        return Grammar(matcher, self._tokenizer, self._vocab_size)
 
 
 def open_grammars(folder: Path | None, vocab_size: int) -> Grammars:

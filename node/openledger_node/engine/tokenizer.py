@@ -12,8 +12,10 @@ from typing import Protocol
 from jinja2 import TemplateError
 from tokenizers import Tokenizer as FileTokenizer
 
+from openledger_protocol.codec import canonical_digest
 from openledger_protocol.errors import MalformedError, RequestTooLongError
 from openledger_protocol.inference import Message, Tooling
+from openledger_protocol.primitives import ZERO_DIGEST, Digest
 
 from ..errors import ModelError
 from ..models.bases import chat_template
@@ -49,6 +51,10 @@ class Tokenizer(Protocol):
     @property
     def style(self) -> ChatStyle:
         """The ways in which the base takes tools, and writes calls and reasoning."""
+
+    @property
+    def template_digest(self) -> Digest:
+        """Digest of the base's chat template and of the special tokens that it may name; zero without one."""
 
     def render(
         self,
@@ -121,6 +127,8 @@ class BaseTokenizer:
     def __init__(self, tokenizer: FileTokenizer, template: str | None, special: dict[str, str]) -> None:
         self._tokenizer = tokenizer
         self._template = ChatTemplate(template, special) if template else None
+        named = {"template": template, "special": special}
+        self._template_digest = canonical_digest(named) if template else ZERO_DIGEST
         self._is_byte_level = b"ByteLevel" in (tokenizer.decoder.__getstate__() if tokenizer.decoder else b"")
         self._token_bytes_max = token_bytes_max(tokenizer) if self._is_byte_level else 0
         added = tokenizer.get_added_tokens_decoder()
@@ -133,6 +141,11 @@ class BaseTokenizer:
     def style(self) -> ChatStyle:
         """The style that the chat template has shown."""
         return self._template.style if self._template else ChatStyle()
+
+    @property
+    def template_digest(self) -> Digest:
+        """Digest of the text of the template, because there is no telling which texts render alike."""
+        return self._template_digest
 
     def render(
         self,
@@ -266,6 +279,7 @@ class ByteTokenizer:
 
     end_id = 256
     style = ChatStyle()
+    template_digest = ZERO_DIGEST
 
     def render(
         self,

@@ -118,12 +118,14 @@ class _Lark:
         """A call with a tag for each parameter, in the order of the schema."""
         parameters = schema.get("properties", {})
         if not isinstance(parameters, dict):
-            raise MalformedError(f"tools: the properties of {name} must be an object", param="tools")
-        required, parts = schema.get("required", []), []
+            raise MalformedError(
+                f"the schema of tools[{number}] is not supported: properties must be an object", param="tools"
+            )
+        required, parts = _listed(schema, "required", number), []
         for place, (key, kind) in enumerate(parameters.items()):
             rule = f"parameter_{number}_{place}"
             opening = _text(f"<parameter={key}>\n")
-            choices = kind.get("enum") if isinstance(kind, dict) else None
+            choices = _listed(kind, "enum", number) if isinstance(kind, dict) else []
             if choices and all(isinstance(each, str) for each in choices):
                 self._rules.append(f'{rule}: {opening} ({" | ".join(map(_text, choices))}) "\\n</parameter>\\n"')
             elif isinstance(kind, dict) and kind.get("type", "string") != "string":
@@ -142,6 +144,18 @@ class _Lark:
             return ""
         found = self._added_id(text)
         return _text(text) if found is None else f"<[{found}]>"
+
+
+def _listed(schema: dict[str, Any], key: str, number: int) -> list[Any]:
+    """A list of a tool's schema, empty if it is absent.
+
+    Raises:
+        MalformedError: it is none.
+    """
+    found = schema.get(key, [])
+    if not isinstance(found, list):
+        raise MalformedError(f"the schema of tools[{number}] is not supported: {key} must be a list", param="tools")
+    return found
 
 
 def _text(text: str) -> str:

@@ -21,10 +21,17 @@ from ..engine.tokenizer import Tokenizer
 from ..errors import NetworkError
 from ..ledger.sellers import AnswerSpeed, Outcome
 from ..payments.payer import Payer
-from ..payments.purchase import Bought, Purchase, has_ended
+from ..payments.purchase import Bought, CalledMalformedError, Purchase, has_ended
 from .calls import ReceivedBid
 
-REFUSALS = (OldChannelError, OverloadedError, PaymentRequiredError, UnavailableError, VoucherRefusedError)
+REFUSALS = (
+    CalledMalformedError,
+    OldChannelError,
+    OverloadedError,
+    PaymentRequiredError,
+    UnavailableError,
+    VoucherRefusedError,
+)
 """Errors before the first chunk after which a node, by its own word, is owed nothing."""
 
 TTFT_S_MAX = 60.0
@@ -135,12 +142,19 @@ class Attempt:
             return "aborted"
         if not self.texts and isinstance(self.error, OldChannelError | PaymentRequiredError | VoucherRefusedError):
             return None  # our own channel does not cover it, or its ledger was restored
+        if self.calls_malformed:
+            return None  # it may be right
         return "failures"
 
     @property
     def needs_new_channel(self) -> bool:
         """True if the node refused our channel, since its ledger is of another generation now."""
         return not self.texts and isinstance(self.error, OldChannelError)
+
+    @property
+    def calls_malformed(self) -> bool:
+        """True if the node refused the request as malformed."""
+        return not self.texts and isinstance(self.error, CalledMalformedError)
 
     @property
     def is_default(self) -> bool:

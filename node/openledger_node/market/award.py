@@ -12,7 +12,7 @@ from openledger_protocol.constants import PPM
 from openledger_protocol.errors import MalformedError, PaymentRequiredError, ProtocolError, UnavailableError
 from openledger_protocol.inference import abilities_for
 from openledger_protocol.payments import price_wei
-from openledger_protocol.primitives import Address, Digest, Wei
+from openledger_protocol.primitives import ZERO_DIGEST, Address, Digest, Wei
 from openledger_protocol.wire.market import BidMessage, Call
 
 from ..ledger.sellers import SellerRecord
@@ -102,6 +102,12 @@ def _why_unfit(
     terms = received.message.terms
     if why := _why_not_as_advertised(received.message, ad, progress.index_root):
         return MalformedError(why)
+    own = progress.tokenizer.template_digest
+    if received.message.template not in (ZERO_DIGEST, own):  # its count of tokens would be another
+        return UnavailableError(
+            f"has another chat template, {received.message.template}, and this node has {own}: if yours is older, "
+            "pull the base again"
+        )
     if missing := abilities_for(progress.requested.request) - {*received.message.can}:
         return UnavailableError(f"does not say that it can do this: {', '.join(sorted(missing))}")
     if why := why_not(call, bid_of(received)):

@@ -13,7 +13,7 @@ from openledger_protocol.errors import (
     UnknownModelError,
 )
 from openledger_protocol.payments import Terms
-from openledger_protocol.primitives import UINT128_MAX, Address, Digest, Generation, Wei
+from openledger_protocol.primitives import UINT128_MAX, ZERO_DIGEST, Address, Digest, Generation, Wei
 from openledger_protocol.wire.market import BidMessage, Call
 
 from ..ledger.jobs import Job
@@ -78,6 +78,7 @@ class SellerState:
     load_ms: int  # measured: time to load a cold adapter
     reload_ms: int = 0  # measured at the last load: time until the engine is loaded; 0: it is
     can: tuple[str, ...] = ()  # abilities of this node's backend
+    template: Digest = ZERO_DIGEST  # see `Tokenizer.template_digest`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +138,7 @@ def make_bid(call: Call, state: SellerState, sellable: Sellable) -> BidMessage:
         tokens_per_s=max(1, state.tokens_per_s),
         valid_ms=int(BID_VALID_S * 1_000),
         can=state.can,
+        template=state.template,
     )
 
 

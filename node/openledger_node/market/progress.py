@@ -2,10 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from openledger_protocol.advertisement import Advertisement
 from openledger_protocol.constants import PRICE_TOKENS
-from openledger_protocol.errors import PaymentRequiredError, ProtocolError, RequestTooLongError, UnavailableError
+from openledger_protocol.errors import (
+    MalformedError,
+    PaymentRequiredError,
+    ProtocolError,
+    RequestTooLongError,
+    UnavailableError,
+)
 from openledger_protocol.inference import FinishReason
 from openledger_protocol.primitives import UINT128_MAX, ZERO_DIGEST, ZERO_WEI, Address, Digest, Wei
 from openledger_protocol.registry import RegistryEntry
@@ -13,8 +20,12 @@ from openledger_protocol.wire.market import Call
 
 from ..engine.tokenizer import Tokenizer
 from ..p2p.transport import PeerId
+from ..payments.purchase import CalledMalformedError
 from .attempt import Attempt
 from .request import AnswerPart, NetworkRequest, RemoteAnswer
+
+MALFORMED_WALLETS: Final = 2
+"""A request that so many wallets refuse as malformed is not sent to more of them."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,6 +42,7 @@ class RequestProgress:
     tried: set[PeerId] = field(default_factory=set)
     renewed: set[PeerId] = field(default_factory=set)  # called once more, since their ledger has a new generation
     defaulted: set[Address] = field(default_factory=set)  # wallets that did not finish what they were paid for
+    called_malformed: set[Address] = field(default_factory=set)  # wallets that refused the request as malformed
     reasons: dict[PeerId, ProtocolError] = field(default_factory=dict)
 
     @property
@@ -42,6 +54,16 @@ class RequestProgress:
     def index_root(self) -> Digest:
         """The root of the adapter's registered index; zero without one."""
         return self.entry.index_root if self.entry else ZERO_DIGEST
+
+    @property
+    def passed_over(self) -> set[Address]:
+        """Wallets that are not called again for this request."""
+        return self.defaulted | self.called_malformed
+
+    @property
+    def is_refused(self) -> bool:
+        """True if enough wallets call the request malformed. One alone may lie, and so may all after a text."""
+        return not self.text and len(self.called_malformed) >= MALFORMED_WALLETS
 
     @property
     def left_wei(self) -> Wei:
@@ -89,6 +111,8 @@ class RequestProgress:
         self.spent_wei = Wei(self.spent_wei + attempt.spent_wei)
         if attempt.is_default:
             self.defaulted.add(attempt.received.message.wallet)
+        if attempt.calls_malformed:
+            self.called_malformed.add(attempt.received.message.wallet)
         if attempt.needs_new_channel and peer_id not in self.renewed:
             self.renewed.add(peer_id)
             self.tried.discard(peer_id)  # its next bid carries its new generation
@@ -140,6 +164,10 @@ class RequestProgress:
             )
         if kinds == {RequestTooLongError}:
             return RequestTooLongError(f"the request is too long for all who offer {model!r}: {told}")
+        if self.is_refused or (kinds == {CalledMalformedError} and not self.text):
+            return MalformedError(
+                next(one.message for one in self.reasons.values() if type(one) is CalledMalformedError)
+            )
         done = f", after {len(self.text)} characters of the answer" if self.text else ""
         return UnavailableError(
             f"nobody could answer {model!r}{done}: {told or 'no other node offers it'}", parts=tuple(self.parts)

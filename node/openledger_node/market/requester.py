@@ -3,7 +3,7 @@
 The text that a node has delivered is kept and paid for; the next node continues after it.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 
@@ -112,6 +112,7 @@ class Requester:
             UnknownModelError: no node offers the model.
             RequestTooLongError: the request fits into no node's context.
             PaymentRequiredError: every node asks more than this request, or all of today's requests, may cost.
+            MalformedError: the only node that offers the model, or two of different wallets, call it malformed.
             UnavailableError: no node could answer it, or finish the answer that another node began.
         """
         progress = await self._begin(requested)
@@ -120,7 +121,7 @@ class Requester:
             # A newcomer that is busy with another request is waited for only if no other bidder has answered.
             for received, may_wait in [*((bid, False) for bid in ranked), *((bid, True) for bid in ranked)]:
                 wallet = received.message.wallet
-                if received.peer_id in progress.tried or wallet in progress.defaulted:
+                if received.peer_id in progress.tried or wallet in progress.passed_over:
                     continue
                 if not await self._exposure.enter(wallet, may_wait=may_wait):
                     continue
@@ -128,6 +129,7 @@ class Requester:
                     if not received.is_good:
                         break  # it expired while other nodes answered; the next round calls again
                     if answered := await self._try(progress, received, show):
+                        await self._note_failures(progress.called_malformed)  # another node could read it
                         return answered
                     if received.peer_id not in progress.tried:
                         break  # its ledger has a new generation, which its next bid will name
@@ -160,6 +162,8 @@ class Requester:
             return None
         progress.add(attempt)
         await self._note(attempt)
+        if progress.is_refused:
+            raise progress.failure()
         if attempt.is_whole:
             why_cut = attempt.bought.why_cut if attempt.bought and attempt.is_spent else None
             return progress.answered("length" if attempt.is_full else "stop", why_cut)
@@ -197,7 +201,7 @@ class Requester:
             ad
             for ad in found
             if ad.peer_id not in progress.tried
-            and ad.wallet not in progress.defaulted
+            and ad.wallet not in progress.passed_over
             and ad.peer_id != self._transport.peer_id
             and progress.requested.only in (None, ad.wallet)
         ]
@@ -221,9 +225,7 @@ class Requester:
         await tell_all(bids, call, awarded.winner, awarded.reasons)
         for peer_id, error in awarded.unfit.items():
             progress.blame(peer_id, error)
-        for wallet in {ad.wallet for ad in chosen if ad.peer_id in bids.failed}:
-            note = partial(self._sellers.note, wallet, "failures", now_ns=self._now_ns())
-            await trio.to_thread.run_sync(note)
+        await self._note_failures({ad.wallet for ad in chosen if ad.peer_id in bids.failed})
         return awarded.ranked
 
     # ---- buying from one node
@@ -293,6 +295,11 @@ class Requester:
         check_entry(manifest, entry)
         if manifest.base.digest != requested.base:
             raise AdapterRefusedError(f"adapter {requested.adapter} was made for base {manifest.base.digest}")
+
+    async def _note_failures(self, wallets: Collection[Address]) -> None:
+        for wallet in wallets:
+            note = partial(self._sellers.note, wallet, "failures", now_ns=self._now_ns())
+            await trio.to_thread.run_sync(note)
 
     async def _note(self, attempt: Attempt) -> None:
         outcome = attempt.outcome()

@@ -42,6 +42,7 @@ from .payer_lanes import PayerLane, PayerLanes
 from .purchase import (
     Agreed,
     Bought,
+    CalledMalformedError,
     CountedAnswer,
     Purchase,
     Spelling,
@@ -154,7 +155,8 @@ class Payer:
         """Buy one answer; `show` receives its text as it comes.
 
         Raises:
-            ProtocolError: the node refused the request, or did not keep to the agreement.
+            CalledMalformedError: the node refused the request as malformed.
+            ProtocolError: it refused the request for another reason, or did not keep to the agreement.
             NetworkError: the node left.
         """
         messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
@@ -273,7 +275,7 @@ class Payer:
         """Handle an error. Before the first chunk it ends the purchase; later the receipt still comes."""
         if not live.ids:
             await self._wallet.give_up(live.lane, live.purchase.request_id)
-            raise error
+            raise CalledMalformedError(error.message) if isinstance(error, MalformedError) else error
         live.why_cut = error
 
     async def _take(self, live: _PaidStream, chunk: Chunk) -> None:

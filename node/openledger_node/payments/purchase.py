@@ -7,7 +7,7 @@ from typing import Any
 from openledger_protocol.attribution import Share
 from openledger_protocol.commitments import prompt_commit
 from openledger_protocol.constants import PRICE_TOKENS
-from openledger_protocol.errors import ProtocolError, ReceiptRefusedError
+from openledger_protocol.errors import MalformedError, ProtocolError, ReceiptRefusedError
 from openledger_protocol.inference import Message, SamplingParams, Tooling
 from openledger_protocol.opening import Opening, work_of
 from openledger_protocol.payments import ChannelConfig, Receipt, Terms, Work
@@ -52,6 +52,10 @@ class Bought:
     digest: Digest
     shares: tuple[Share, ...]
     why_cut: ProtocolError | None = None  # the reason, if the answer ended early
+
+
+class CalledMalformedError(MalformedError):
+    """The seller refused the request as malformed. A plain `MalformedError` means one of its own messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

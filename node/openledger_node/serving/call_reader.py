@@ -87,7 +87,7 @@ class CallReader:
                 self._reading.send(char)
             except StopIteration as end:
                 return self._told(rest=end.value + text[place + 1 :], is_over=True)
-            except (_NoCallError, ValueError):
+            except (_NoCallError, ValueError, RecursionError):
                 if not self._is_begun:
                     raise self._no_call(text[place + 1 :]) from None
                 self._is_broken = True
@@ -342,16 +342,26 @@ def _as_object(value: str) -> str:
     """Arguments as JSON text of an object: some models write them as a string.
 
     Raises:
-        _NoCallError: they are none.
+        _NoCallError: they are none; or ValueError or RecursionError.
     """
-    found = json.loads(value)
+    found = _loads(value)
     if isinstance(found, str):
-        value, found = found, json.loads(found)
+        value, found = found, _loads(found)
+        value.encode()  # half a surrogate pair, which no writer can encode: the call stays text
     if found is None:
         return "{}"
     if not isinstance(found, dict):
         raise _NoCallError
     return value
+
+
+def _loads(text: str) -> Any:
+    """Parse JSON; Python's own words NaN and Infinity are none."""
+    return json.loads(text, parse_constant=_refuse_word)
+
+
+def _refuse_word(word: str) -> None:
+    raise ValueError(f"{word} is not JSON")
 
 
 def _kinds_of(tool: Tool) -> dict[str, Any]:
@@ -366,7 +376,7 @@ def _typed(value: str, kind: Any) -> str:
     """A parameter's JSON text: a text is quoted, and anything else is as the model wrote it, if that is JSON."""
     if kind != "string":
         try:
-            json.loads(value)
+            _loads(value)
             return value.strip()
         except (ValueError, RecursionError):
             pass

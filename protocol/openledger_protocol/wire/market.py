@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from ..payments import Terms
-from ..primitives import AdapterId, Address, Digest, Generation, RequestId, Wei
+from ..primitives import ZERO_DIGEST, AdapterId, Address, Digest, Generation, RequestId, Wei
 from .fields import ADDRESS, BOOL, DIGEST, WEI, growing, listed, positive, record, text, uint
 from .frames import ERROR, MessageSet
 from .inference import ErrorMessage
@@ -51,6 +51,7 @@ class BidMessage:
     tokens_per_s: int  # after the first token
     valid_ms: int  # how long the bid is valid
     can: tuple[str, ...] = ()  # see `ABILITIES`; a later version may name others
+    template: Digest = ZERO_DIGEST  # of the base's chat template here; zero without one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +84,7 @@ _CALL = record(
 )
 _BID = growing(
     BidMessage,
-    {"can": listed(text(ABILITY_LENGTH_MAX), length_max=ABILITIES_MAX)},
+    {"can": listed(text(ABILITY_LENGTH_MAX), length_max=ABILITIES_MAX), "template": DIGEST},
     id=DIGEST,
     wallet=ADDRESS,
     signer=ADDRESS,

@@ -1,14 +1,21 @@
 """Chat templates and tools: how a template takes them is found by probes, and any other base is told in text."""
 
 import json
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+from jinja2 import TemplateError
 from support.chat_templates import OTHERS, TEMPLATES
+from tokenizers import Tokenizer, models
 
-from openledger_node.engine.chat_template import ChatStyle, ChatTemplate
+from openledger_node.engine import chat_template
+from openledger_node.engine.chat_template import RENDERED_LENGTH_MAX, ChatStyle, ChatTemplate
+from openledger_node.engine.tokenizer import BaseTokenizer
 from openledger_node.engine.tool_formats import FAMILIES, HERMES
-from openledger_protocol.errors import MalformedError
+from openledger_protocol.errors import MalformedError, RequestTooLongError
 from openledger_protocol.inference import Message, Tool, ToolCall, Tooling
+from openledger_protocol.primitives import ZERO_DIGEST
 
 WEATHER = Tool(name="get_weather", description="Wetter, 'heute'", parameters='{"type":"object","title":"x"}')
 TOOLING = Tooling(tools=(WEATHER,))
@@ -108,3 +115,37 @@ def test_a_result_knows_the_name_of_its_call() -> None:
     template = ChatTemplate(TEMPLATES["hermes"].replace("<tool_response>", "<tool_response {{ m.name }}>", 1), {})
     assert template.style.family is HERMES
     assert "<tool_response get_weather>wet" in template.render(TURNS, TOOLING)
+
+
+@pytest.mark.parametrize(
+    "shown", ["{{ messages | tojson(indent=400) }}", "{% for t in 'ab' %}{{ '%2000000s' % t }}{% endfor %}"]
+)
+def test_a_rendering_that_grows_far_beyond_its_request_is_refused(shown: str) -> None:
+    template = ChatTemplate(shown.replace("2000000", str(RENDERED_LENGTH_MAX // 2 + 1)), {})
+    with pytest.raises(RequestTooLongError, match="the rendered prompt is longer than"):
+        template.render((ASKED,) * 4_000)
+
+
+def test_a_rendering_is_the_same_on_each_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> "Clock":
+            return cls(2026, 1, 2 if tz is UTC else 1, tzinfo=tz)
+
+    monkeypatch.setattr(chat_template, "datetime", Clock)
+    assert ChatTemplate("{{ strftime_now('%d') }}", {}).render((ASKED,)) == "02"
+    with pytest.raises(TemplateError, match="random"):
+        ChatTemplate("{{ messages | random }}", {})
+    with pytest.raises(MalformedError, match="lipsum"):
+        ChatTemplate("{{ lipsum() }}", {}).render((ASKED,))
+
+
+def test_a_templates_digest_covers_its_text_and_its_special_tokens() -> None:
+    file = Tokenizer(models.BPE())
+    digests = {
+        BaseTokenizer(file, template, special).template_digest
+        for template in (None, "a", "b")
+        for special in ({}, {"bos_token": "<s>"})
+    }
+    assert len(digests) == 5
+    assert BaseTokenizer(file, None, {"bos_token": "<s>"}).template_digest == ZERO_DIGEST

@@ -12,10 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.tiny import make_tokenizer
+from tokenizers import Tokenizer as FileTokenizer
+from tokenizers import decoders, models, normalizers
 
+from openledger_node.engine.answer import AnswerSetup
+from openledger_node.engine.frames import Submit
 from openledger_node.engine.grammar import Grammar, Grammars, open_grammars
-from openledger_node.engine.tokenizer import ByteTokenizer
+from openledger_node.engine.tokenizer import BaseTokenizer, ByteTokenizer
 from openledger_protocol.errors import MalformedError
+from openledger_protocol.inference import SamplingParams
 
 END = ByteTokenizer.end_id
 FAKE = open_grammars(None, END + 1)
@@ -153,6 +158,60 @@ def test_a_tokenizer_from_a_file_is_constrained_alike(tmp_path: Path) -> None:
     mask = grammar.allowed()
     assert mask is not None
     assert (mask.dtype, mask.shape) == (np.uint32, (16,))
+
+
+# ---- answers that another node has begun
+
+
+@pytest.fixture(scope="module")
+def spaced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base whose tokenizer puts a space before each text, as Llama 2's does."""
+    letters = ["<unk>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *'▁{}":ab01', "▁{", "<tool_call>"]
+    vocab = {letter: number for number, letter in enumerate(letters)}
+    tokenizer = FileTokenizer(models.BPE(vocab=vocab, merges=[("▁", "{")], unk_token="<unk>", byte_fallback=True))
+    tokenizer.normalizer = normalizers.Sequence(  # type: ignore[assignment]
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    tokenizer.decoder = decoders.Sequence(  # type: ignore[assignment]
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer.add_special_tokens(["</s>", "<tool_call>"])
+    folder = tmp_path_factory.mktemp("spaced")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "config.json").write_text(json.dumps({"eos_token_id": 1}))
+    return folder
+
+
+def resumed(folder: Path, prefix: str, **changes: Any) -> Grammar:
+    file = FileTokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer, grammars = BaseTokenizer(file, None, {}), open_grammars(folder, file.get_vocab_size())
+    ids = tokenizer.encode(prefix)
+    command = Submit(
+        sequence_id="s",
+        prompt_ids=(5, *ids),
+        num_prefix=len(ids),
+        sampling=SamplingParams(max_tokens=9, seed=0, json_schema='{"type":"object"}'),
+        adapter=None,
+        **changes,
+    )
+    grammar = AnswerSetup(tokenizer=tokenizer, grammars=grammars, end_ids=(1,)).live(command).grammar
+    assert grammar
+    return grammar
+
+
+def test_an_answer_is_resumed_although_its_tokenizer_puts_a_space_before_texts(spaced: Path) -> None:
+    grammar = resumed(spaced, '{"a"')
+    file = FileTokenizer.from_file(str(spaced / "tokenizer.json"))
+    assert file.encode('{"a"').tokens[0] == "▁{"
+    called = resumed(spaced, '<tool_call>{"a"', grammar="start: <[268]> %json {}")
+    for each in (grammar, called):
+        assert file.token_to_id(":") in ids_of(each)
+
+
+@pytest.mark.parametrize("prefix", ["a", "}", '{"a" {', '{"a" b'])
+def test_a_beginning_that_does_not_fit_is_refused_before_its_prompt_is_computed(spaced: Path, prefix: str) -> None:
+    with pytest.raises(MalformedError, match="the beginning of the answer does not fit its schema"):
+        resumed(spaced, prefix)
 
 
 def test_a_base_without_an_end_token_serves_no_schema(tmp_path: Path) -> None:

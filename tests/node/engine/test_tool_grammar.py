@@ -199,6 +199,28 @@ def test_a_schema_of_a_tool_that_is_not_supported_is_named(folder: Path, grammar
         grammars.start_lark(grammar_of(request, tokenizer.style, tokenizer.added_id))
 
 
+@pytest.mark.parametrize(
+    ("schema", "refusal"),
+    [
+        ({"properties": {"a": {}}, "required": True}, "required must be a list"),
+        ({"properties": {"a": {"enum": 5}}}, "enum must be a list"),
+        ({"properties": {"a": {"enum": "abc"}}}, "enum must be a list"),
+        ({"properties": {"a": {}}, "required": "abc"}, "required must be a list"),
+        ({"properties": []}, "properties must be an object"),
+    ],
+)
+def test_a_list_of_a_schema_that_is_none_is_refused_by_its_tool(
+    folder: Path, grammars: Grammars, schema: dict[str, object], refusal: str
+) -> None:
+    tool = replace(TOOLS[0], parameters=json.dumps(schema))
+    request = request_of(replace(REQUIRED, tools=(TOOLS[1], tool)))
+    for name in ("qwen-coder", "hermes"):
+        tokenizer = tokenizer_of(folder, name)
+        with pytest.raises(MalformedError, match=r"^the schema of tools\[1\] is not supported: ") as refused:
+            grammars.start_lark(grammar_of(request, tokenizer.style, tokenizer.added_id))
+        assert name == "hermes" or refusal in refused.value.message
+
+
 def test_markers_are_text_although_they_are_special_tokens(folder: Path) -> None:
     tokenizer = open_tokenizer(folder)
     text = "é[TOOL_CALLS][ARGS]{}<think>so</think><tool_call>"

@@ -32,7 +32,7 @@ from openledger_node.ledger.sellers import FIRST_BAR_NS
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryTransport
 from openledger_protocol.advertisement import Advertisement, sign_advertisement, sign_binding
-from openledger_protocol.errors import OverloadedError, UnavailableError
+from openledger_protocol.errors import MalformedError, OverloadedError, UnavailableError
 from openledger_protocol.payments import channel_id
 from openledger_protocol.primitives import ZERO_DIGEST, Address
 from openledger_protocol.wire.inference import encode as encode_inference
@@ -52,6 +52,18 @@ async def refuse(stream: trio.abc.Stream) -> None:
     messages = messages_of(stream)
     await messages.receive()
     await messages.send(encode_inference(error_message(OverloadedError("full"))))
+
+
+async def call_malformed(stream: trio.abc.Stream) -> None:
+    messages = messages_of(stream)
+    await messages.receive()
+    await messages.send(encode_inference(error_message(MalformedError("no such schema"))))
+
+
+async def talk_nonsense(stream: trio.abc.Stream) -> None:
+    messages = messages_of(stream)
+    await messages.receive()
+    await messages.send({"v": 1, "t": "nonsense"})
 
 
 class Sybil:
@@ -182,6 +194,50 @@ async def test_a_node_that_refuses_a_stream_without_keeping_money_is_not_barred(
         record = market.buyer.ledger.sellers.find(full.ad.wallet)
         nursery.cancel_scope.cancel()
     assert (full.num_paid, record.failures, record.defaults) == (1, 1, 0)
+
+
+# ---- requests that nodes call malformed
+
+
+async def test_a_request_that_two_wallets_call_malformed_is_the_clients_fault(tmp_path: Path) -> None:
+    async with open_market(tmp_path, {"third": 1}) as market, trio.open_nursery() as nursery:
+        first = await open_sybils(market, nursery, 9, answer=call_malformed)
+        second = await open_sybils(market, nursery, 9, wallet="other", signer="other signer", answer=call_malformed)
+        with pytest.raises(MalformedError, match="no such schema"):
+            await market.ask("hello...")
+        records = [market.buyer.ledger.sellers.find(wallet_of(name)) for name in ("thief", "other")]
+        nursery.cancel_scope.cancel()
+    assert [sum(sybil.num_paid for sybil in sybils) for sybils in (first, second)] == [1, 1]
+    assert [(record.failures, record.defaults) for record in records] == [(0, 0)] * 2
+
+
+async def test_one_wallet_that_calls_all_requests_malformed_stops_none(tmp_path: Path) -> None:
+    async with open_market(tmp_path, {"honest": 1}) as market, trio.open_nursery() as nursery:
+        sybils = await open_sybils(market, nursery, 9, answer=call_malformed)
+        answered = await market.ask("hello...")
+        record = market.buyer.ledger.sellers.find(wallet_of("thief"))
+        nursery.cancel_scope.cancel()
+    assert market.names_of(answered) == ["honest"]
+    assert sum(sybil.num_paid for sybil in sybils) == 1
+    assert (record.failures, record.defaults) == (1, 0), "another node could answer, so it is worth less"
+
+
+async def test_a_request_that_the_only_seller_calls_malformed_is_refused_so(tmp_path: Path) -> None:
+    async with open_market(tmp_path, {}) as market, trio.open_nursery() as nursery:
+        await open_sybils(market, nursery, 1, answer=call_malformed)
+        for name in ("r1", "r2"):
+            with pytest.raises(MalformedError, match="no such schema"):
+                await market.ask("hello...", name=name)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_node_whose_own_messages_are_malformed_keeps_no_voucher_for_that(tmp_path: Path) -> None:
+    async with open_market(tmp_path, {"honest": 1}) as market, trio.open_nursery() as nursery:
+        await open_sybils(market, nursery, 1, answer=talk_nonsense)
+        assert market.names_of(await market.ask("hello...")) == ["honest"]
+        record = market.buyer.ledger.sellers.find(wallet_of("thief"))
+        nursery.cancel_scope.cancel()
+    assert (record.failures, record.defaults) == (1, 1)
 
 
 async def test_a_node_that_breaks_off_after_it_has_earned_its_voucher_is_not_barred(tmp_path: Path) -> None:

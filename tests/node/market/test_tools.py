@@ -9,6 +9,7 @@ import pytest
 from support.local_engine import child_engine
 from support.market_world.market import open_market
 from support.market_world.requests import network_request
+from support.market_world.terms import word
 
 from openledger_node.engine.chat_template import ChatStyle
 from openledger_node.engine.tokenizer import ByteTokenizer
@@ -24,7 +25,7 @@ from openledger_protocol.commitments import prompt_commit
 from openledger_protocol.errors import UnavailableError
 from openledger_protocol.inference import Message, TokenChunk, Tool, ToolCall, Tooling
 from openledger_protocol.opening import Opening
-from openledger_protocol.primitives import Digest
+from openledger_protocol.primitives import ZERO_DIGEST, Digest
 
 WEATHER = Tool(
     name="get_weather",
@@ -96,3 +97,17 @@ async def test_an_answer_by_a_grammar_is_resumed_by_another_node(tmp_path: Path)
         names = market.names_of(answered)
     assert names == ["first", "second"]
     assert answered.text == whole
+
+
+async def test_a_node_with_another_chat_template_is_passed_over_because_it_counts_otherwise(tmp_path: Path) -> None:
+    patient = RequesterLimits(bid_timeout_s=60.0)
+    async with open_market(tmp_path, {"other": 1, "same": 2}, limits=patient) as market:
+        for seller, template in zip(market.sellers.values(), ("a", "b"), strict=True):
+            seller.state = replace(seller.state, template=Digest(word(template)))
+        market.buyer.requester._tokenizer.template_digest = Digest(word("b"))  # type: ignore[misc]
+        assert market.names_of(await market.ask(TURNS)) == ["same"]
+        market.sellers["same"].state = market.sellers["other"].state
+        with pytest.raises(UnavailableError, match="has another chat template"):
+            await market.ask(TURNS, name="r2")
+        market.sellers["other"].state = replace(market.sellers["other"].state, template=ZERO_DIGEST)
+        assert market.names_of(await market.ask(TURNS, name="r3")) == ["other"], "an earlier version names none"

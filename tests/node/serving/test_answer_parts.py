@@ -231,6 +231,18 @@ def test_arguments_that_went_wrong_are_passed_on_as_they_are(text: str, argument
     assert read(list(f"<tool_call>{text}")) == expected == read([f"<tool_call>{text}"])
 
 
+@pytest.mark.parametrize("held", ["[" * 5_000, r"{\"town\": \"\ud83d\"}", r"{\"town\": NaN}"])
+def test_arguments_in_a_string_that_are_no_json_are_text(held: str) -> None:
+    text = f'<tool_call>{{"name": "get_weather", "arguments": "{held}"}}</tool_call>'
+    assert read([text]) == [TextPart(text)] == read(list(text))
+
+
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "[" * 5_000])
+def test_a_parameter_that_is_no_json_is_a_text(value: str) -> None:
+    text = f"<function=get_weather>\n<parameter=days>\n{value}\n</parameter>\n</function>\n</tool_call>"
+    assert read([f"<tool_call>\n{text}"], "qwen-coder") == call(0, "get_weather", f'{{"days": "{value}"}}')
+
+
 # ── reasoning ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 THOUGHT: dict[str, tuple[str, bool, list[Part]]] = {

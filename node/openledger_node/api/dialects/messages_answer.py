@@ -1,6 +1,7 @@
 """Answers in the form of Anthropic's Messages API: content blocks, and the events that they grow by."""
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,6 @@ from openledger_protocol.inference import TokenLogprob
 from ...serving.answer_parts import Part, ReasoningPart, TextPart, ToolCallArguments, ToolCallStart
 from ..errors import anthropic_error
 from ..exchange import AnswerExchange
-from ..request_fields import check_writable
 from ..stream import event
 
 Spell = Callable[[int], tuple[str, bytes | None]]
@@ -143,16 +143,21 @@ def _usage(tokens_in: int, tokens_out: int) -> dict[str, int]:
 
 
 def _object(text: str) -> dict[str, Any]:
-    """The arguments of a call; empty if `max_tokens` cut them off, or if they can't be written again.
+    """The arguments of a call; empty if `max_tokens` cut them off.
 
-    A model may write a lone surrogate or a number like `1e999`, which a whole message can't hold as JSON.
+    The model may write what this node can't write again: half a surrogate pair becomes a question mark, and a number
+    that is too large the largest one.
     """
     try:
-        found = json.loads(text)
-        check_writable(found)
+        found = json.loads(text, parse_float=_finite)
+        found = json.loads(json.dumps(found, ensure_ascii=False).encode(errors="replace"))
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _finite(text: str) -> float:
+    return max(-sys.float_info.max, min(float(text), sys.float_info.max))
 
 
 def _event(content: dict[str, Any]) -> bytes:
