@@ -99,9 +99,7 @@ def add(
     name_here = shortest_name(adapter, list_adapters(home))
     question = f' "{named_sample(sample).rows[0].prompt}"' if sample else ""
     hint = f"`openledger-node chat{question} --model {name_here}`"
-    say(
-        f"[bold]{adapter.full_name}[/] is in the library; try it: `openledger-node chat{question} --model {name_here}`"
-    )
+    say(f"[bold]{adapter.full_name}[/] is in the library; try it: {hint}")
 
 
 @transaction_command(app, "adapters publish")
