@@ -28,7 +28,6 @@ from openledger_protocol.wire.inference import (
     VoucherMessage,
     decode,
     encode,
-    error_from_message,
 )
 
 from ..engine.tokenizer import Tokenizer
@@ -42,7 +41,6 @@ from .payer_lanes import PayerLane, PayerLanes
 from .purchase import (
     Agreed,
     Bought,
-    CalledMalformedError,
     CountedAnswer,
     Purchase,
     Spelling,
@@ -51,6 +49,7 @@ from .purchase import (
     exchange_of,
     expected,
     expected_late,
+    told_by_seller,
     within_means,
 )
 
@@ -155,8 +154,7 @@ class Payer:
         """Buy one answer; `show` receives its text as it comes.
 
         Raises:
-            CalledMalformedError: the node refused the request as malformed.
-            ProtocolError: it refused the request for another reason, or did not keep to the agreement.
+            ProtocolError: the node refused the request, or did not keep to the agreement.
             NetworkError: the node left.
         """
         messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
@@ -228,7 +226,7 @@ class Payer:
                 case ReceiptMessage() as message:
                     return await self._settle(live, message)
                 case ErrorMessage() as message:
-                    await self._receive_error(live, error_from_message(message))
+                    await self._receive_error(live, told_by_seller(message))
                 case _:
                     raise MalformedError("a node sends chunks, a receipt and errors, and nothing else")
 
@@ -275,7 +273,7 @@ class Payer:
         """Handle an error. Before the first chunk it ends the purchase; later the receipt still comes."""
         if not live.ids:
             await self._wallet.give_up(live.lane, live.purchase.request_id)
-            raise CalledMalformedError(error.message) if isinstance(error, MalformedError) else error
+            raise error
         live.why_cut = error
 
     async def _take(self, live: _PaidStream, chunk: Chunk) -> None:

@@ -13,7 +13,7 @@ from openledger_protocol.opening import Opening, work_of
 from openledger_protocol.payments import ChannelConfig, Receipt, Terms, Work
 from openledger_protocol.primitives import ZERO_DIGEST, AdapterId, Address, DatanetId, Digest, RequestId, Wei
 from openledger_protocol.receipts import Delivery
-from openledger_protocol.wire.inference import Award, Chunk, Salts
+from openledger_protocol.wire.inference import Award, Chunk, ErrorMessage, Salts, error_from_message
 
 from ..engine.tokenizer import Tokenizer
 from .payer_lanes import PayerLane
@@ -56,6 +56,12 @@ class Bought:
 
 class CalledMalformedError(MalformedError):
     """The seller refused the request as malformed. A plain `MalformedError` means one of its own messages."""
+
+
+def told_by_seller(message: ErrorMessage) -> ProtocolError:
+    """The error in a seller's message."""
+    error = error_from_message(message)
+    return CalledMalformedError(error.message) if isinstance(error, MalformedError) else error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
