@@ -1,6 +1,7 @@
 """Anthropic's Messages: what its blocks become, and the events that an answer is written as."""
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -250,11 +251,19 @@ def test_a_call_that_was_cut_off_has_no_input() -> None:
     assert message["stop_reason"] == "max_tokens"
 
 
-@pytest.mark.parametrize("value", [r'"\ud83d"', "1e999", "-1e999", "NaN"])
-def test_a_call_with_what_json_cannot_hold_has_no_input(value: str) -> None:
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (r'"\ud83d"', {"x": "?"}),
+        ("1e999", {"x": sys.float_info.max}),
+        ("-1e999", {"x": -sys.float_info.max}),
+        ("NaN", {}),
+    ],
+)
+def test_a_call_with_what_json_cannot_hold_can_be_written(value: str, found: dict[str, Any]) -> None:
     arguments: list[Part] = [CALL[0], ToolCallArguments(index=0, text=f'{{"x":{value}}}')]
     _, message = written(arguments, FakeExchange("tool_calls"))
-    assert message["content"][0]["input"] == {}
+    assert message["content"][0]["input"] == found
     json.dumps(message, ensure_ascii=False, allow_nan=False).encode()
 
 

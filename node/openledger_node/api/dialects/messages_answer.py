@@ -143,17 +143,21 @@ def _usage(tokens_in: int, tokens_out: int) -> dict[str, int]:
 
 
 def _object(text: str) -> dict[str, Any]:
-    """The arguments of a call; empty if `max_tokens` cut them off.
+    """The arguments of a call; empty if they are no JSON, as when `max_tokens` cut them off.
 
     The model may write what this node can't write again: half a surrogate pair becomes a question mark, and a number
     that is too large the largest one.
     """
     try:
-        found = json.loads(text, parse_float=_finite)
+        found = json.loads(text, parse_float=_finite, parse_constant=_refuse)
         found = json.loads(json.dumps(found, ensure_ascii=False).encode(errors="replace"))
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _refuse(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
 
 
 def _finite(text: str) -> float:
