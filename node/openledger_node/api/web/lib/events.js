@@ -102,7 +102,7 @@ async function askOne(topic) {
 
 function heard(topic, answer, isStream = true) {
   if (topic === "engine") answer = { points: joined(latest.engine?.points ?? [], answer.points) };
-  if (topic === "peers" && answer.peer_id === null) answer = null; // this node is on no network of others
+  if (topic === "peers" && answer.peer_id === null) return alive(isStream); // this node is on no network of others
   latest[topic] = answer;
   alive(isStream);
   tell(topic, answer);
