@@ -31,7 +31,7 @@ def count():
 
 def tool_call():
     answer = client.messages.create(
-        model=MODEL, max_tokens=96, messages=TURNS, tools=[TOOL], tool_choice={"type": "any"}
+        model=MODEL, max_tokens=512, messages=TURNS, tools=[TOOL], tool_choice={"type": "any"}
     )
     assert answer.stop_reason == "tool_use"
     assert set(answer.content[-1].input) == {"city"}
@@ -40,7 +40,7 @@ def tool_call():
 def tool_stream():
     choice = {"type": "tool", "name": "weather"}
     with client.messages.stream(
-        model=MODEL, max_tokens=96, messages=TURNS, tools=[TOOL], tool_choice=choice
+        model=MODEL, max_tokens=512, messages=TURNS, tools=[TOOL], tool_choice=choice
     ) as events:
         answer = events.get_final_message()
     assert set(answer.content[-1].input) == {"city"}

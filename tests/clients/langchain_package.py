@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 settings = {"model": MODEL, "base_url": BASE_URL, "api_key": KEY, "max_retries": 0}
 model = ChatOpenAI(**settings, max_tokens=16)
-longer = ChatOpenAI(**settings, max_tokens=96)
+longer = ChatOpenAI(**settings, max_tokens=512)
 
 
 class City(BaseModel):

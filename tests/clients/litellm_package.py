@@ -24,7 +24,7 @@ def stream():
 
 
 def tool_call():
-    answer = litellm.completion(**OPENAI, messages=TURNS, max_tokens=96, tools=[WEATHER], tool_choice="required")
+    answer = litellm.completion(**OPENAI, messages=TURNS, max_tokens=512, tools=[WEATHER], tool_choice="required")
     assert set(json.loads(answer.choices[0].message.tool_calls[0].function.arguments)) == {"city"}
 
 

@@ -28,7 +28,7 @@ def tool_call():
         """Tell the weather of a city."""
         return city
 
-    caller = OpenAILike(**settings, max_tokens=96, is_function_calling_model=True)
+    caller = OpenAILike(**settings, max_tokens=512, is_function_calling_model=True)
     answer = caller.chat_with_tools([FunctionTool.from_defaults(weather)], user_msg=QUESTION, tool_choice="required")
     assert answer.message.additional_kwargs.get("tool_calls")
 

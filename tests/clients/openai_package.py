@@ -63,7 +63,7 @@ def structured():
 
 def tool_call():
     answer = client.chat.completions.create(
-        model=MODEL, messages=TURNS, max_tokens=96, tools=[WEATHER], tool_choice="required"
+        model=MODEL, messages=TURNS, max_tokens=512, tools=[WEATHER], tool_choice="required"
     )
     choice = answer.choices[0]
     assert choice.finish_reason == "tool_calls"
@@ -73,7 +73,7 @@ def tool_call():
 def tool_stream():
     named = {"type": "function", "function": {"name": "weather"}}
     with client.chat.completions.stream(
-        model=MODEL, messages=TURNS, max_tokens=96, tools=[WEATHER], tool_choice=named
+        model=MODEL, messages=TURNS, max_tokens=512, tools=[WEATHER], tool_choice=named
     ) as events:
         for _ in events:
             pass
@@ -104,7 +104,7 @@ def responses():
 def responses_tool():
     tool = {"type": "function", "name": "weather", "description": "Weather of a city.", "parameters": CITY}
     answer = client.responses.create(
-        model=MODEL, input=QUESTION, tools=[tool], tool_choice="required", max_output_tokens=96
+        model=MODEL, input=QUESTION, tools=[tool], tool_choice="required", max_output_tokens=512
     )
     calls = [item for item in answer.output if item.type == "function_call"]
     assert set(json.loads(calls[0].arguments)) == {"city"}

@@ -15,7 +15,7 @@ from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
 os.environ.setdefault("PYDANTIC_AI_DISABLE_UPDATE", "1")
-SHORT = {"max_tokens": 96}
+SHORT = {"max_tokens": 512}
 
 
 def _model(kind=OpenAIChatModel):

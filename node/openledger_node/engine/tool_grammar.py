@@ -66,7 +66,7 @@ class _Lark:
         """Calls, or JSON of `schema`."""
         tools = [(number, each) for number, each in enumerate(tooling.tools) if tooling.name in ("", each.name)]
         self._rules.append(f"call: {' | '.join(self._call(*numbered) for numbered in tools)}")
-        count = CALLS_MAX if tooling.parallel and self._style.is_parallel else 1
+        count = CALLS_MAX if tooling.parallel and self._style.is_parallel and not tooling.name else 1
         self._rules.append(f"calls: {self._several(count)}")
         if schema is None:
             return self._whole("calls")

@@ -23,7 +23,7 @@ await run({
   },
   async tool_call() {
     const tools = { weather: tool({ description: "Weather of a city.", inputSchema: jsonSchema(city) }) };
-    const answer = await generateText({ ...asked, maxOutputTokens: 96, tools, toolChoice: "required" });
+    const answer = await generateText({ ...asked, maxOutputTokens: 512, tools, toolChoice: "required" });
     check("city" in answer.toolCalls[0].input);
   },
   async responses() {

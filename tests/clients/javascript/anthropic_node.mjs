@@ -18,7 +18,7 @@ await run({
     check((await client.messages.countTokens({ model, messages: turns })).input_tokens > 3);
   },
   async tool_call() {
-    const asked = { model, max_tokens: 96, messages: turns, tools, tool_choice: { type: "any" } };
+    const asked = { model, max_tokens: 512, messages: turns, tools, tool_choice: { type: "any" } };
     check("city" in (await client.messages.create(asked)).content.at(-1).input);
   },
 });

@@ -4,7 +4,7 @@ import { check, city, baseURL, key, model, question, run, weather } from "./driv
 
 const settings = { model, apiKey: key, maxRetries: 0, configuration: { baseURL } };
 const short = new ChatOpenAI({ ...settings, maxTokens: 16 });
-const longer = new ChatOpenAI({ ...settings, maxTokens: 96 });
+const longer = new ChatOpenAI({ ...settings, maxTokens: 512 });
 
 await run({
   async chat() {

@@ -29,12 +29,12 @@ await run({
     check(typeof answer.choices[0].message.parsed.city === "string");
   },
   async tool_call() {
-    const asked = { model, messages: turns, max_tokens: 96, tools, tool_choice: "required" };
+    const asked = { model, messages: turns, max_tokens: 512, tools, tool_choice: "required" };
     const answer = await client.chat.completions.create(asked);
     check("city" in JSON.parse(answer.choices[0].message.tool_calls[0].function.arguments));
   },
   async tool_stream() {
-    const asked = { model, messages: turns, max_tokens: 96, tools, tool_choice: "required", stream: true };
+    const asked = { model, messages: turns, max_tokens: 512, tools, tool_choice: "required", stream: true };
     const answer = await client.chat.completions.stream(asked).finalChatCompletion();
     check("city" in JSON.parse(answer.choices[0].message.tool_calls[0].function.arguments));
   },

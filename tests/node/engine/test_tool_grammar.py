@@ -138,9 +138,8 @@ def test_whatever_is_drawn_is_read_as_calls_that_fit(
 
 
 @pytest.mark.parametrize("family", [family.name for family in FAMILIES])
-def test_one_named_call_is_one_call_of_that_tool(folder: Path, grammars: Grammars, family: str) -> None:
-    tokenizer = tokenizer_of(folder, family)
-    request = request_of(replace(REQUIRED, name="stop", parallel=False))
+def test_a_named_tool_is_called_once(folder: Path, grammars: Grammars, family: str) -> None:
+    tokenizer, request = tokenizer_of(folder, family), request_of(replace(REQUIRED, name="stop"))
     grammar = grammars.start_lark(grammar_of(request, tokenizer.style, tokenizer.added_id))
     start, given = parts_of(draw(grammar, tokenizer, 1), request, tokenizer)
     assert isinstance(start, ToolCallStart)
