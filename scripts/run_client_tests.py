@@ -52,7 +52,7 @@ def main() -> None:
         with running_node(home) as node:
             environment = {"NODE_URL": node.url, "NODE_KEY": node.key, "NODE_MODEL": DEMO_BASE_NAME}
             for script in scripts:
-                results[script.stem] = run_twice(script, environment)
+                results[script.stem] = run_client(script, environment)
                 show(script.stem, results[script.stem])
     if arguments.write_docs:
         PAGE.write_text(to_page(results))
@@ -75,18 +75,6 @@ def find_scripts(only: str | None, *, is_short: bool) -> list[Path]:
     if any(file.suffix == ".mjs" for file in chosen):
         subprocess.run(["npm", "ci", "--silent", "--no-fund", "--no-audit"], cwd=JAVASCRIPT, check=True)
     return chosen
-
-
-def run_twice(script: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """Run a client, and what failed once more: answers are drawn at random, and one may be empty or too long."""
-    found = run_client(script, environment)
-    failed = {feature: why for feature, why in found.items() if why != "ok"}
-    if not failed:
-        return found
-    again = run_client(script, environment)
-    for feature, why in failed.items():
-        print(f"{'FAILED TWICE' if again.get(feature) != 'ok' else 'UNSTEADY'} {script.stem} {feature}: {why}")
-    return {feature: again.get(feature, why) if feature in failed else "ok" for feature, why in found.items()}
 
 
 def run_client(script: Path, environment: Mapping[str, str]) -> dict[str, str]:

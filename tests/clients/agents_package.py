@@ -22,7 +22,9 @@ set_tracing_disabled(True)
 
 def _run(model):
     client = AsyncOpenAI(base_url=BASE_URL, api_key=KEY, max_retries=0)
-    agent = Agent(name="test", model=model(MODEL, client), model_settings=ModelSettings(max_tokens=256))
+    agent = Agent(
+        name="test", model=model(MODEL, client), model_settings=ModelSettings(max_tokens=256, temperature=0)
+    )
     return asyncio.run(Runner.run(agent, "Say hello.")).final_output
 
 

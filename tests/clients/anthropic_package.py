@@ -8,18 +8,19 @@ from anthropic import Anthropic, AuthenticationError, NotFoundError
 from driver import CITY, KEY, MODEL, QUESTION, URL, main
 
 client = Anthropic(base_url=URL, api_key=KEY, max_retries=0)
+GREEDY = {"temperature": 0}  # no parameter of this package any more
 TURNS = [{"role": "user", "content": QUESTION}]
 TOOL = {"name": "weather", "description": "Weather of a city.", "input_schema": CITY}
 
 
 def chat():
-    answer = client.messages.create(model=MODEL, max_tokens=16, system="Be short.", messages=TURNS)
+    answer = client.messages.create(model=MODEL, max_tokens=16, extra_body=GREEDY, system="Be short.", messages=TURNS)
     assert answer.content[0].text
     assert answer.usage.output_tokens > 0
 
 
 def stream():
-    with client.messages.stream(model=MODEL, max_tokens=16, messages=TURNS) as events:
+    with client.messages.stream(model=MODEL, max_tokens=16, extra_body=GREEDY, messages=TURNS) as events:
         text = "".join(events.text_stream)
         assert text == events.get_final_message().content[0].text
     assert text
@@ -31,7 +32,7 @@ def count():
 
 def tool_call():
     answer = client.messages.create(
-        model=MODEL, max_tokens=512, messages=TURNS, tools=[TOOL], tool_choice={"type": "any"}
+        model=MODEL, max_tokens=512, extra_body=GREEDY, messages=TURNS, tools=[TOOL], tool_choice={"type": "any"}
     )
     assert answer.stop_reason == "tool_use"
     assert set(answer.content[-1].input) == {"city"}
@@ -40,7 +41,7 @@ def tool_call():
 def tool_stream():
     choice = {"type": "tool", "name": "weather"}
     with client.messages.stream(
-        model=MODEL, max_tokens=512, messages=TURNS, tools=[TOOL], tool_choice=choice
+        model=MODEL, max_tokens=512, extra_body=GREEDY, messages=TURNS, tools=[TOOL], tool_choice=choice
     ) as events:
         answer = events.get_final_message()
     assert set(answer.content[-1].input) == {"city"}
@@ -55,7 +56,9 @@ def tool_result():
         },
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "Rain"}]},
     ]
-    assert client.messages.create(model=MODEL, max_tokens=16, messages=turns, tools=[TOOL]).stop_reason
+    assert client.messages.create(
+        model=MODEL, max_tokens=16, extra_body=GREEDY, messages=turns, tools=[TOOL]
+    ).stop_reason
 
 
 def errors():
@@ -64,7 +67,7 @@ def errors():
         (NotFoundError, lambda: client),
     ):
         try:
-            call().messages.create(model="none", max_tokens=4, messages=TURNS)
+            call().messages.create(model="none", max_tokens=4, extra_body=GREEDY, messages=TURNS)
         except fails:
             continue
         raise AssertionError(f"no {fails.__name__}")

@@ -21,7 +21,7 @@ class City(BaseModel):
 def _ask(mode):
     client = instructor.from_openai(OpenAI(base_url=BASE_URL, api_key=KEY, max_retries=0), mode=mode)
     return client.chat.completions.create(
-        model=MODEL, messages=TURNS, max_tokens=512, response_model=City, max_retries=0
+        model=MODEL, messages=TURNS, max_tokens=512, temperature=0, response_model=City, max_retries=0
     )
 
 

@@ -11,8 +11,8 @@ from langchain_openai import ChatOpenAI, OpenAI
 from pydantic import BaseModel
 
 settings = {"model": MODEL, "base_url": BASE_URL, "api_key": KEY, "max_retries": 0}
-model = ChatOpenAI(**settings, max_tokens=16)
-longer = ChatOpenAI(**settings, max_tokens=512)
+model = ChatOpenAI(**settings, max_tokens=16, temperature=0)
+longer = ChatOpenAI(**settings, max_tokens=512, temperature=0)
 
 
 class City(BaseModel):
@@ -30,7 +30,7 @@ def stream():
 
 
 def completion():
-    answers = OpenAI(**settings, max_tokens=8).batch(["One, two,", "Red, green,"])
+    answers = OpenAI(**settings, max_tokens=8, temperature=0).batch(["One, two,", "Red, green,"])
     assert len(answers) == 2
 
 
@@ -51,7 +51,7 @@ def tool_stream():
 
 
 def responses():
-    assert ChatOpenAI(**settings, max_tokens=16, use_responses_api=True).invoke(QUESTION).content
+    assert ChatOpenAI(**settings, max_tokens=16, temperature=0, use_responses_api=True).invoke(QUESTION).content
 
 
 if __name__ == "__main__":

@@ -15,26 +15,28 @@ OPENAI = {"model": f"openai/{MODEL}", "api_base": BASE_URL, **COMMON}
 
 
 def chat():
-    assert litellm.completion(**OPENAI, messages=TURNS, max_tokens=16).choices[0].message.content
+    assert litellm.completion(**OPENAI, messages=TURNS, max_tokens=16, temperature=0).choices[0].message.content
 
 
 def stream():
-    events = litellm.completion(**OPENAI, messages=TURNS, max_tokens=16, stream=True)
+    events = litellm.completion(**OPENAI, messages=TURNS, max_tokens=16, temperature=0, stream=True)
     assert "".join(event.choices[0].delta.content or "" for event in events)
 
 
 def tool_call():
-    answer = litellm.completion(**OPENAI, messages=TURNS, max_tokens=512, tools=[WEATHER], tool_choice="required")
+    answer = litellm.completion(
+        **OPENAI, messages=TURNS, max_tokens=512, temperature=0, tools=[WEATHER], tool_choice="required"
+    )
     assert set(json.loads(answer.choices[0].message.tool_calls[0].function.arguments)) == {"city"}
 
 
 def responses():
-    assert litellm.responses(**OPENAI, input=QUESTION, max_output_tokens=16).output
+    assert litellm.responses(**OPENAI, input=QUESTION, max_output_tokens=16, temperature=0).output
 
 
 def messages():
     asked = {"model": f"anthropic/{MODEL}", "api_base": URL, **COMMON}
-    assert litellm.completion(**asked, messages=TURNS, max_tokens=16).choices[0].message.content
+    assert litellm.completion(**asked, messages=TURNS, max_tokens=16, temperature=0).choices[0].message.content
 
 
 def errors():

@@ -12,7 +12,7 @@ from llama_index.core.tools import FunctionTool
 from llama_index.llms.openai_like import OpenAILike
 
 settings = {"model": MODEL, "api_base": BASE_URL, "api_key": KEY, "max_retries": 0, "is_chat_model": True}
-model = OpenAILike(**settings, max_tokens=16)
+model = OpenAILike(**settings, max_tokens=16, temperature=0)
 
 
 def chat():
@@ -28,7 +28,7 @@ def tool_call():
         """Tell the weather of a city."""
         return city
 
-    caller = OpenAILike(**settings, max_tokens=512, is_function_calling_model=True)
+    caller = OpenAILike(**settings, max_tokens=512, temperature=0, is_function_calling_model=True)
     answer = caller.chat_with_tools([FunctionTool.from_defaults(weather)], user_msg=QUESTION, tool_choice="required")
     assert answer.message.additional_kwargs.get("tool_calls")
 

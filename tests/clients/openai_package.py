@@ -25,7 +25,7 @@ def models():
 
 
 def chat():
-    answer = client.chat.completions.create(model=MODEL, messages=TURNS, max_tokens=16)
+    answer = client.chat.completions.create(model=MODEL, messages=TURNS, max_tokens=16, temperature=0)
     assert answer.choices[0].message.content
     assert answer.usage.total_tokens > 0
 
@@ -34,7 +34,7 @@ def stream():
     options = {"include_usage": True}
     events = list(
         client.chat.completions.create(
-            model=MODEL, messages=TURNS, max_tokens=16, stream=True, stream_options=options
+            model=MODEL, messages=TURNS, max_tokens=16, temperature=0, stream=True, stream_options=options
         )
     )
     assert "".join(event.choices[0].delta.content or "" for event in events if event.choices)
@@ -42,28 +42,32 @@ def stream():
 
 
 def completion():
-    answer = client.completions.create(model=MODEL, prompt=["One, two,", "Red, green,"], max_tokens=8)
+    answer = client.completions.create(model=MODEL, prompt=["One, two,", "Red, green,"], max_tokens=8, temperature=0)
     assert [choice.index for choice in answer.choices] == [0, 1]
 
 
 def several():
-    answer = client.chat.completions.create(model=MODEL, messages=TURNS, max_tokens=8, n=3, seed=1)
+    answer = client.chat.completions.create(model=MODEL, messages=TURNS, max_tokens=8, temperature=0, n=3, seed=1)
     assert [choice.index for choice in answer.choices] == [0, 1, 2]
 
 
 def logprobs():
-    answer = client.chat.completions.create(model=MODEL, messages=TURNS, max_tokens=4, logprobs=True, top_logprobs=2)
+    answer = client.chat.completions.create(
+        model=MODEL, messages=TURNS, max_tokens=4, temperature=0, logprobs=True, top_logprobs=2
+    )
     assert len(answer.choices[0].logprobs.content[0].top_logprobs) == 2
 
 
 def structured():
-    answer = client.chat.completions.parse(model=MODEL, messages=TURNS, max_tokens=64, response_format=City)
+    answer = client.chat.completions.parse(
+        model=MODEL, messages=TURNS, max_tokens=64, temperature=0, response_format=City
+    )
     assert isinstance(answer.choices[0].message.parsed, City)
 
 
 def tool_call():
     answer = client.chat.completions.create(
-        model=MODEL, messages=TURNS, max_tokens=512, tools=[WEATHER], tool_choice="required"
+        model=MODEL, messages=TURNS, max_tokens=512, temperature=0, tools=[WEATHER], tool_choice="required"
     )
     choice = answer.choices[0]
     assert choice.finish_reason == "tool_calls"
@@ -73,7 +77,7 @@ def tool_call():
 def tool_stream():
     named = {"type": "function", "function": {"name": "weather"}}
     with client.chat.completions.stream(
-        model=MODEL, messages=TURNS, max_tokens=512, tools=[WEATHER], tool_choice=named
+        model=MODEL, messages=TURNS, max_tokens=512, temperature=0, tools=[WEATHER], tool_choice=named
     ) as events:
         for _ in events:
             pass
@@ -88,14 +92,16 @@ def tool_result():
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "call_1", "content": "Rain, 4 degrees."},
     ]
-    answer = client.chat.completions.create(model=MODEL, messages=turns, max_tokens=24, tools=[WEATHER])
+    answer = client.chat.completions.create(
+        model=MODEL, messages=turns, max_tokens=24, temperature=0, tools=[WEATHER]
+    )
     assert answer.choices[0].finish_reason in ("stop", "length", "tool_calls")
 
 
 def responses():
-    answer = client.responses.create(model=MODEL, input=QUESTION, max_output_tokens=16)
+    answer = client.responses.create(model=MODEL, input=QUESTION, max_output_tokens=16, temperature=0)
     assert answer.output_text
-    with client.responses.stream(model=MODEL, input=QUESTION, max_output_tokens=16) as events:
+    with client.responses.stream(model=MODEL, input=QUESTION, max_output_tokens=16, temperature=0) as events:
         kinds = [event.type for event in events]
     assert kinds[0] == "response.created"
     assert kinds[-1] in ("response.completed", "response.incomplete")
@@ -104,7 +110,7 @@ def responses():
 def responses_tool():
     tool = {"type": "function", "name": "weather", "description": "Weather of a city.", "parameters": CITY}
     answer = client.responses.create(
-        model=MODEL, input=QUESTION, tools=[tool], tool_choice="required", max_output_tokens=512
+        model=MODEL, input=QUESTION, tools=[tool], tool_choice="required", max_output_tokens=512, temperature=0
     )
     calls = [item for item in answer.output if item.type == "function_call"]
     assert set(json.loads(calls[0].arguments)) == {"city"}

@@ -15,7 +15,7 @@ from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
 os.environ.setdefault("PYDANTIC_AI_DISABLE_UPDATE", "1")
-SHORT = {"max_tokens": 512}
+SHORT = {"max_tokens": 512, "temperature": 0}
 
 
 def _model(kind=OpenAIChatModel):
@@ -28,12 +28,14 @@ class City(BaseModel):
 
 
 def chat():
-    assert Agent(_model(), model_settings={"max_tokens": 16}).run_sync(QUESTION).output
+    assert Agent(_model(), model_settings={"max_tokens": 16, "temperature": 0}).run_sync(QUESTION).output
 
 
 def stream():
     async def ask():
-        async with Agent(_model(), model_settings={"max_tokens": 16}).run_stream(QUESTION) as answer:
+        async with Agent(_model(), model_settings={"max_tokens": 16, "temperature": 0}).run_stream(
+            QUESTION
+        ) as answer:
             return "".join([text async for text in answer.stream_text(delta=True)])
 
     assert asyncio.run(ask())
@@ -50,7 +52,7 @@ def structured():
 
 
 def responses():
-    agent = Agent(_model(OpenAIResponsesModel), model_settings={"max_tokens": 16})
+    agent = Agent(_model(OpenAIResponsesModel), model_settings={"max_tokens": 16, "temperature": 0})
     assert agent.run_sync(QUESTION).output
 
 

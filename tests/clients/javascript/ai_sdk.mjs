@@ -6,7 +6,7 @@ import { baseURL, check, city, key, model, question, run } from "./driver.mjs";
 
 const settings = { name: "node", baseURL, apiKey: key, supportsStructuredOutputs: true };
 const compatible = createOpenAICompatible(settings);
-const asked = { model: compatible(model), prompt: question, maxOutputTokens: 16, maxRetries: 0 };
+const asked = { model: compatible(model), prompt: question, maxOutputTokens: 16, temperature: 0, maxRetries: 0 };
 
 await run({
   async chat() {
@@ -19,11 +19,11 @@ await run({
   },
   async structured() {
     const output = Output.object({ schema: jsonSchema(city) });
-    check("city" in (await generateText({ ...asked, maxOutputTokens: 64, output })).output);
+    check("city" in (await generateText({ ...asked, maxOutputTokens: 64, temperature: 0, output })).output);
   },
   async tool_call() {
     const tools = { weather: tool({ description: "Weather of a city.", inputSchema: jsonSchema(city) }) };
-    const answer = await generateText({ ...asked, maxOutputTokens: 512, tools, toolChoice: "required" });
+    const answer = await generateText({ ...asked, maxOutputTokens: 512, temperature: 0, tools, toolChoice: "required" });
     check("city" in answer.toolCalls[0].input);
   },
   async responses() {

@@ -3,8 +3,8 @@ import { ChatOpenAI } from "@langchain/openai";
 import { check, city, baseURL, key, model, question, run, weather } from "./driver.mjs";
 
 const settings = { model, apiKey: key, maxRetries: 0, configuration: { baseURL } };
-const short = new ChatOpenAI({ ...settings, maxTokens: 16 });
-const longer = new ChatOpenAI({ ...settings, maxTokens: 512 });
+const short = new ChatOpenAI({ ...settings, maxTokens: 16, temperature: 0 });
+const longer = new ChatOpenAI({ ...settings, maxTokens: 512, temperature: 0 });
 
 await run({
   async chat() {
