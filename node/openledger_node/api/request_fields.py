@@ -132,7 +132,7 @@ HARMLESS: Mapping[str, str] = {
     "provider": "the market chooses the node",
     "request_id": "the node draws its own",
     "route": "the market chooses the node",
-    "safety_identifier": "nobody is told who asks",
+    "safety_identifier": "the node passes no user names on",
     "service_tier": "there is one",
     "session_id": "requests have no memory",
     "store": "nothing is stored",
@@ -140,7 +140,7 @@ HARMLESS: Mapping[str, str] = {
     "usage": "it is in every answer, and in a stream by `stream_options`",
     "use_mlock": "`[inference]` has the settings of the engine",
     "use_mmap": "`[inference]` has the settings of the engine",
-    "user": "nobody is told who asks",
+    "user": "the node passes no user names on",
     "verbosity": "a hint that open models do not know",
 }
 """Fields that do not change the answer, with the reason; they are ignored."""
