@@ -12,6 +12,8 @@ from support.commands import run_command
 from support.processes.nodes import Node, command_json, node_environment, operator_of
 from support.processes.taught import ANSWER, HOSTILE, HOSTILE_ANSWER, NAME, UNBONDED, buy_as_guest
 
+from openledger_node.backends.fake import ENDLESS
+
 OpenPage = Callable[..., Page]
 OPEN_WEI = 10**18
 AUDIT = (Path(__file__).parent / "audit.js").read_text()
@@ -136,7 +138,7 @@ def test_a_bought_answer_goes_on_and_each_part_has_its_receipt(taught: Node, ope
     page.locator(".settings summary").click()
     page.locator("#set-maxTokens").fill("20")
     page.locator("#set-maxTokens").press("Tab")
-    send(page, "What do I check first?")
+    send(page, f"What do I check first{ENDLESS.decode()}")
     page.locator(".taught").wait_for()
     page.locator("[data-key='continue adapter']").click()
     expect(page.locator(".pace")).to_contain_text("40 tokens · ")
@@ -182,6 +184,25 @@ def test_turns_follow_each_other_and_each_column_hears_its_own(taught: Node, ope
     send(page, "third")
     wait_for_send(page, 3)
     assert [body["model"] for body in asked[4:]] == ["fake"]
+
+
+def test_a_question_quicker_than_the_list_of_models_is_heard_by_both_columns(
+    taught: Node, open_page: OpenPage
+) -> None:
+    page = open_page(taught, "home")
+    held: list[Route] = []
+    page.route("**/v1/models", lambda route: held.append(route))
+    with page.expect_request("**/v1/models"):
+        page.evaluate("() => { location.hash = '#/chat'; }")
+    page.locator(".settings summary").click()
+    page.locator("#guest").uncheck()
+    asked = answer_with(page, {"content": "Yes."})
+    send(page, "first")
+    page.unroute("**/v1/models")
+    held[0].continue_()
+    expect(page.locator(".said")).to_have_count(2)
+    wait_for_send(page)
+    assert {body["model"] for body in asked} == {"fake", NAME}
 
 
 def test_a_sample_is_asked_and_a_reload_keeps_the_conversation(free: Page) -> None:

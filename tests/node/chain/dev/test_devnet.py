@@ -72,7 +72,9 @@ class Answered:
 
 def test_a_chain_killed_at_any_moment_keeps_each_block_that_it_ever_told(tmp_path: Path) -> None:
     answered, deaths = Answered(), random.Random(7)
-    for _ in range(NUM_KILLS):
+    for kills in range(10 * NUM_KILLS):  # more than NUM_KILLS only where a busy machine mines little in each life
+        if kills >= NUM_KILLS < len(answered.receipts):
+            break
         with start(tmp_path) as devnet, closing(PatientClient(devnet.url)) as client:
             answered.check(client)
             with killing(devnet, after_s=deaths.uniform(0.05, 0.4)):
@@ -207,6 +209,7 @@ def test_anvils_files_that_were_cut_off_are_refused_with_what_to_do(tmp_path: Pa
 def test_a_killed_chain_is_started_again_where_it_was_and_at_its_address(tmp_path: Path) -> None:
     with start(tmp_path) as devnet, closing(PatientClient(devnet.url)) as client:
         receipt_of = send_call(client, ContractCall(to=NOBODY, value_wei=Wei(1)))
+        wait_for(lambda: client.receipt(receipt_of))
         before, mined = client.head(), client.receipt(receipt_of)
         os.kill(devnet.process_id, signal.SIGKILL)
         wait_for(lambda: devnet.status == -signal.SIGKILL)

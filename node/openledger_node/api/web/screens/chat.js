@@ -109,7 +109,9 @@ export function mount(root, params) {
 
   // ---- turns
 
-  function send(question) {
+  // A question that is quicker than the list of models waits for it, so that both columns hear it.
+  async function send(question) {
+    await listed;
     const { base, adapter } = models();
     if (!base && !adapter) return field.write(question);
     if (held.older) closeOlder();
@@ -212,6 +214,7 @@ export function mount(root, params) {
 
   const panel = () => views.findLast((view) => view.hasPanel())?.panel;
   let wasAsked = 0, refreshed = 0;
+  const listed = readModels();
   const stops = [
     watch(heard),
     on("state", (status) => { if (params.receipt && status.chain === "ok" && !held.older && !wasAsked++) openReceipt(params.receipt); draw(); }),
@@ -226,7 +229,6 @@ export function mount(root, params) {
     for (const answer of last ? answersOf(last) : []) if (answer.parts.some((each) => each.receipt)) await lookUp(answer);
   }
   drawThread();
-  readModels();
   const timer = setInterval(readModels, 15e3);
   addEventListener("scroll", onScroll, { passive: true });
   if (conversation.turns.length && !params.receipt) requestAnimationFrame(() => toEnd(true));
