@@ -28,9 +28,9 @@ TEST_HOME = Home(ROOT / ".home")
 EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto", "OPENLEDGER_SETTLEMENT_CLAIM_INTERVAL_S": "1"}
 """The settings of a node on a development chain of its own, where what it earns is claimed at once."""
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 30.0
-DEADLINE_S = 90.0
+DEADLINE_S = 180.0
 POLL_S = 0.05
 
 Value = TypeVar("Value")
