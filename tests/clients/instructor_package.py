@@ -9,12 +9,13 @@ from typing import Literal
 import instructor
 from driver import BASE_URL, KEY, MODEL, QUESTION, main
 from openai import OpenAI
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 TURNS = [{"role": "user", "content": QUESTION}]
 
 
 class City(BaseModel):
+    model_config = ConfigDict(extra="forbid")  # the schema else allows more names, and a small model writes them
     city: Literal["Oslo", "Rome"]
 
 
