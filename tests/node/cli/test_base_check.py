@@ -83,7 +83,9 @@ def test_a_base_that_fits_in_no_form_is_refused_before_its_weights_and_leaves_no
     ran = typed(home, hub, "models", "pull", "acme/large")
     assert ran.status == MODEL_ERROR
     assert "none  does not fit: takes " in ran.stderr
-    assert "and this machine has 2.0 GB for it. HuggingFaceTB/SmolLM2-360M-Instruct " in ran.stderr
+    # Without bf16 on the processor the larger one fits in int8 only.
+    others = r"HuggingFaceTB/SmolLM2-360M-Instruct( in int8)? and smollm2-135m-instruct would fit\."
+    assert re.search(rf"and this machine has 2\.0 GB for it\. {others}", ran.stderr)
     assert ran.stderr.rstrip().endswith("Add --anyway to download it all the same")
     assert hub.fetched == ["config.json"]
     assert [file.name for file in home.models.iterdir()] in ([], [".lock"])
