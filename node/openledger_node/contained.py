@@ -41,7 +41,7 @@ def refusal_of(error: Exception) -> ProtocolError:
 
 
 def log_failure(error: Exception) -> None:
-    """Log the failure of a request: a sentence if it has one, else a traceback, because it is our own mistake.
+    """Log the failure of a request: a sentence if it has one, else it is a mistake of ours.
 
     A refusal is not logged, because the requester has done what it is refused for.
     """
@@ -50,7 +50,7 @@ def log_failure(error: Exception) -> None:
     if isinstance(error, NodeError | OSError):
         log.warning("a request has failed: %s", why_failed(error))
     else:
-        log.error("a request has failed by a mistake of this program", exc_info=error)
+        log_mistake(error)
 
 
 def log_mistake(error: Exception) -> None:

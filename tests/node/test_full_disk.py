@@ -66,6 +66,22 @@ async def test_no_failure_of_a_guests_request_ends_the_node(error: Exception, wo
     assert words in json.loads(line)["error"]["message"]
 
 
+async def test_a_mistake_of_ours_is_logged_with_its_place_but_without_the_words_of_a_request(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def answer(prompt: str) -> None:
+        await trio.lowlevel.checkpoint()
+        try:
+            {}[prompt]
+        except KeyError as error:
+            raise ValueError(f"no reply to {prompt}") from error
+
+    await contained(answer, "a secret question")
+    assert "ValueError" in caplog.text
+    assert "in answer" in caplog.text
+    assert "secret" not in caplog.text
+
+
 async def test_every_control_route_explains_a_full_disk() -> None:
     class Full:
         def __getattr__(self, name: str) -> Any:
