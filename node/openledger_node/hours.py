@@ -63,4 +63,4 @@ def _minute(part: str, hour: str, minute: str) -> int:
 
 
 def _unreadable(part: str) -> ConfigError:
-    return ConfigError(f"{part!r} are no hours: write `22:00-07:00`, or `mon-fri 18:00-23:00, sat-sun`")
+    return ConfigError(f"{part!r} isn't a time window: write `22:00-07:00`, or `mon-fri 18:00-23:00, sat-sun`")

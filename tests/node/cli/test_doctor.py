@@ -250,7 +250,7 @@ def test_a_daemon_that_holds_the_home_and_says_nothing_is_found(run: Run, home: 
     ("spoil", "check", "fix"),
     [
         (lambda home: home.config_file.write_text("[market]\nprice_inn_wei = 1\n"), "settings", "did you mean"),
-        (lambda home: home.config_file.write_text('[limits]\nhours = "noon"\n'), "settings", "are no hours"),
+        (lambda home: home.config_file.write_text('[limits]\nhours = "noon"\n'), "settings", "isn't a time window"),
         (lambda home: (home.keys.mkdir(mode=0o755), home.keys.chmod(0o755)), "private", "chmod -R go="),
         (lambda home: (home.logs.mkdir(), spoil_log(home)), "engine log", "logs --source engine"),
     ],

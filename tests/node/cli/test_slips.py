@@ -40,9 +40,9 @@ async def test_curl_without_a_content_type_is_told_which_header_is_missing() -> 
 def test_hours_that_are_none_are_refused_wherever_they_are_read(tmp_path: Path, hours: str) -> None:
     file = tmp_path / "node.toml"
     file.write_text(f'[limits]\nhours = "{hours}"\n')
-    with pytest.raises(ConfigError, match=r"limits.hours \(node.toml\): .* are no hours: write `22:00-07:00`"):
+    with pytest.raises(ConfigError, match=r"limits.hours \(node.toml\): .* isn't a time window: write `22:00-07:00`"):
         load_config(file, environment={})
-    with pytest.raises(ConfigError, match="are no hours"):
+    with pytest.raises(ConfigError, match="isn't a time window"):
         write_settings(tmp_path / "other.toml", {"limits.hours": hours})
 
 

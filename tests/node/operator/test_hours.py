@@ -38,7 +38,7 @@ def test_hours_say_when_a_node_serves(text: str, day: str, clock: str, is_open: 
     "text", ["25:00-03:00", "22:60-23:00", "22-07", "someday", "mon-", "24:30-01:00", "mon 9:00"]
 )
 def test_what_is_no_hours_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(ConfigError, match="are no hours: write `22:00-07:00`"):
+    with pytest.raises(ConfigError, match="isn't a time window: write `22:00-07:00`"):
         read_hours(text)
 
 
