@@ -34,6 +34,8 @@ SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "
 """Struct formats of metadata types by their number."""
 
 STRING, ARRAY = 8, 9
+LENGTH = struct.Struct("<Q")
+"""The length of a string, which stands before its bytes."""
 
 
 class GgufTensor(NamedTuple):
@@ -199,7 +201,7 @@ class _Scan:
         if max(count, self._num_strings) > ITEMS_MAX:
             raise self._torn(f"a list of {count} values")
         if type == STRING:
-            return [self._string() for _ in range(count)]
+            return self._strings(count)
         dtype = np.dtype(self._format(type)).newbyteorder("<")
         return np.frombuffer(self._take(count * dtype.itemsize), dtype)
 
@@ -231,10 +233,26 @@ class _Scan:
         return GgufTensor(type=kind, shape=shape, offset=start + offset, size_bytes=size_bytes)
 
     def _string(self) -> str:
-        length = self._scalar("Q")
-        if length > STRING_BYTES_MAX:
-            raise self._torn(f"a text of {length} bytes")
-        return self._take(length).decode(errors="replace")
+        (found,) = self._strings(1)
+        return found
+
+    def _strings(self, count: int) -> list[str]:
+        """Read strings in one loop without calls: a vocabulary has 100,000, and each start of a node reads it."""
+        content, at, end = self._content, self._at, min(self._size, HEADER_BYTES_MAX)
+        found = []
+        for _ in range(count):
+            if at + LENGTH.size > end:
+                raise self._cut_off()
+            (length,) = LENGTH.unpack_from(content, at)
+            at += LENGTH.size
+            if length > STRING_BYTES_MAX:
+                raise self._torn(f"a text of {length} bytes")
+            if at + length > end:
+                raise self._cut_off()
+            found.append(content[at : at + length].decode(errors="replace"))
+            at += length
+        self._at = at
+        return found
 
     def _scalar(self, form: str) -> Any:
         (found,) = struct.unpack("<" + form, self._take(struct.calcsize("<" + form)))
@@ -242,9 +260,12 @@ class _Scan:
 
     def _take(self, count: int) -> bytes:
         if count > min(self._size, HEADER_BYTES_MAX) - self._at:
-            raise self._torn("its header ends beyond the file, or beyond 64 MiB")
+            raise self._cut_off()
         self._at += count
         return self._content[self._at - count : self._at]
+
+    def _cut_off(self) -> ModelError:
+        return self._torn("its header ends beyond the file, or beyond 64 MiB")
 
     def _torn(self, reason: str) -> ModelError:
         return foreign(self._file, reason)
