@@ -21,6 +21,7 @@ from .api_key import api_key_file, load_api_key
 from .chain.dev.supervision import keep_running
 from .config import Config, LimitsConfig
 from .engine.absent import NoEngine
+from .engine.child import StartChild, start_child
 from .engine.engine import Engine
 from .engine.load_steps import LoadStep
 from .engine.options import engine_options
@@ -67,8 +68,10 @@ class OperatorOutput:
     tell: Callable[[str], None]  # one line at any time
 
 
-async def run_daemon(home: Home, config: Config, output: OperatorOutput) -> None:
-    """Run a node until it is told to stop.
+async def run_daemon(
+    home: Home, config: Config, output: OperatorOutput, start_engine: StartChild = start_child
+) -> None:
+    """Run a node until it is told to stop; `start_engine` starts each process of the engine.
 
     A signal or `openledger-node stop` drains it, and a second signal stops it at once. The caller holds the lock of
     the data directory.
@@ -79,7 +82,7 @@ async def run_daemon(home: Home, config: Config, output: OperatorOutput) -> None
     with open_home_network(home, config) as home_network:
         ledger = open_ledger(home.ledger(home_network.network_id))
         try:
-            await Daemon(home, config, home_network, ledger, output).run()
+            await Daemon(home, config, home_network, ledger, output, start_engine).run()
         finally:
             ledger.close()
             home.socket.unlink(missing_ok=True)
@@ -89,7 +92,13 @@ class Daemon:
     """All services of one node."""
 
     def __init__(
-        self, home: Home, config: Config, home_network: HomeNetwork, ledger: Ledger, output: OperatorOutput
+        self,
+        home: Home,
+        config: Config,
+        home_network: HomeNetwork,
+        ledger: Ledger,
+        output: OperatorOutput,
+        start_engine: StartChild,
     ) -> None:
         self._home = home
         self._config = config
@@ -98,7 +107,9 @@ class Daemon:
         self._base = find_base(home, config.inference.base)
         self._ledger = ledger
         options = engine_options(home, config, self._base)
-        self._engine = Engine(options, told=output.show) if config.node.serve else NoEngine(options)
+        self._engine = (
+            Engine(options, start=start_engine, told=output.show) if config.node.serve else NoEngine(options)
+        )
         tokenizer = open_tokenizer(self._base.folder)
         self._serving = Serving(
             home=home,

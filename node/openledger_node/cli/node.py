@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -17,6 +18,8 @@ from openledger_protocol.constants import DEMO_BASE_NAME
 
 from .. import __version__
 from ..config import Config
+from ..engine.child import StartChild, start_child
+from ..engine.early_child import early_child
 from ..engine.load_steps import LoadStep
 from ..errors import NodeError, explain_disk
 from ..home import Holder, Home, claim_home, find_holder, note_doing
@@ -154,17 +157,33 @@ class StartScreen:
 
 def run_daemon_to_its_end(home: Home, config: Config, screen: StartScreen) -> None:
     """Run the daemon until it ends. If one of its tasks fails, raise that failure, not the group around it."""
-    from ..daemon import OperatorOutput, run_daemon  # imported here because the web framework takes half a second
-
-    output = OperatorOutput(announce=screen.announce, show=screen.show, tell=screen.tell)
     try:
-        trio.run(run_daemon, home, config, output)
+        trio.run(_run_both, home, config, screen)
     except BaseExceptionGroup as group:
         failures = list(_leaves(group))
         known = [failure for failure in failures if isinstance(failure, NodeError)]
         if len(known) == len(failures):
             raise known[0] from group
         raise
+
+
+async def _run_both(home: Home, config: Config, screen: StartScreen) -> None:
+    """Start the engine's process, and then load and run the daemon."""
+    async with _early_engine(home, config) as start_engine:
+        from ..daemon import OperatorOutput, run_daemon  # takes seconds, in which the engine's process loads too
+
+        output = OperatorOutput(announce=screen.announce, show=screen.show, tell=screen.tell)
+        await run_daemon(home, config, output, start_engine)
+
+
+def _early_engine(home: Home, config: Config) -> AbstractAsyncContextManager[StartChild]:
+    inference = config.inference
+    backend = "torch_lora" if inference.backend == "auto" else inference.backend
+    if not config.node.serve or inference.base == FAKE_BASE_NAME or backend != "torch_lora":
+        return nullcontext(start_child)  # the other backends have little to load
+    return early_child(
+        home.logs / "engine.log", backend=backend, wait_policy=inference.wait_policy, threads=inference.threads
+    )
 
 
 def stop(

@@ -89,15 +89,22 @@ StartChild = Callable[..., Awaitable[Child]]
 """`start_child`, or a stand-in of a test."""
 
 
-async def start_child(log_file: Path, *, wait_policy: str, threads: int) -> Child:
+async def start_child(log_file: Path, *, wait_policy: str, threads: int, backend: str = "") -> Child:
     """Start the engine; its output goes to `log_file`.
 
-    It gets its own process session, so that Ctrl-C in the terminal reaches only the daemon, which drains first.
+    With a `backend`, it loads the libraries of that backend while it waits for its first command. It gets its own
+    process session, so that Ctrl-C in the terminal reaches only the daemon, which drains first.
     """
     ours, theirs = socket.socketpair()
     with theirs, _open_log(log_file) as log:
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "openledger_node.engine.worker", str(theirs.fileno())],
+            [
+                sys.executable,
+                "-m",
+                "openledger_node.engine.worker",
+                str(theirs.fileno()),
+                *([backend] if backend else []),
+            ],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=log,

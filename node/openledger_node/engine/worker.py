@@ -1,7 +1,7 @@
 """The engine's process: commands in, one step after another, events out.
 
-`python -m openledger_node.engine.worker FD` exchanges frames over the inherited socket FD. It ends when the other
-end closes, even if the daemon was killed, so no process is left behind and its memory is freed.
+`python -m openledger_node.engine.worker FD [BACKEND]` exchanges frames over the inherited socket FD. It ends when the
+other end closes, even if the daemon was killed, so no process is left behind and its memory is freed.
 """
 
 import contextlib
@@ -239,6 +239,9 @@ def main() -> None:
     descriptor = int(sys.argv[1])
     threading.Thread(target=end_with_daemon, args=(descriptor,), name="lifeline", daemon=True).start()
     link = Link(socket.socket(fileno=descriptor))
+    for name in sys.argv[2:]:
+        with contextlib.suppress(NodeError):  # the first command names the backend again, and then the daemon is told
+            load_plug("backend", name)
     try:
         if (worker := _open(link, _first_command(link))) is not None:
             _run(link, worker)
