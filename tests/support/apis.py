@@ -97,7 +97,13 @@ class Api:
 
 
 @asynccontextmanager
-async def open_api(*, body_s: float = 30.0, door: Any = None, load_step: str | None = None) -> AsyncIterator[Api]:
+async def open_api(
+    *,
+    body_s: float = 30.0,
+    body_bytes_max: int = BODY_BYTES_MAX,
+    door: Any = None,
+    load_step: str | None = None,
+) -> AsyncIterator[Api]:
     """The API in front of `door`, which lets nobody in unless it is given."""
     sessions = Sessions(port=PORT, now_s=time.monotonic)
     session = sessions.open(sessions.draw_code())
@@ -115,7 +121,7 @@ async def open_api(*, body_s: float = 30.0, door: Any = None, load_step: str | N
             door or EmptyDoor(is_ready=load_step is None),
             nursery,
             key=KEY,
-            body_bytes_max=BODY_BYTES_MAX,
+            body_bytes_max=body_bytes_max,
             body_s=body_s,
             page=page,
             operator=operator,

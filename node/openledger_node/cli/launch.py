@@ -43,14 +43,18 @@ def claude(url: str, model: str) -> Launch:
     """Claude Code, over /v1/messages; it appends that path itself."""
     names = ("ANTHROPIC_MODEL", "ANTHROPIC_DEFAULT_OPUS_MODEL", "ANTHROPIC_DEFAULT_SONNET_MODEL")
     models = dict.fromkeys((*names, "ANTHROPIC_DEFAULT_HAIKU_MODEL"), model)
-    environment = {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "", **models}
+    # No update checks, reports of errors or usage: the node is all that it has to reach.
+    quiet = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"}
+    environment = {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "", **models, **quiet}
     return Launch(command=["claude"], key_variable="ANTHROPIC_AUTH_TOKEN", environment=environment)
 
 
 def codex(url: str, model: str) -> Launch:
-    """Codex, over /v1/responses."""
+    """Codex over /v1/responses, without the tools that only OpenAI's servers take."""
     provider = {"name": PROVIDER, "base_url": f"{url}/v1", "wire_api": "responses", "env_key": KEY}
-    settings = {"model_provider": PROVIDER, **{f"model_providers.{PROVIDER}.{key}": v for key, v in provider.items()}}
+    of_provider = {f"model_providers.{PROVIDER}.{key}": value for key, value in provider.items()}
+    settings: dict[str, Any] = {"model_provider": PROVIDER, **of_provider}
+    settings |= {"web_search": "disabled", "features.multi_agent": False, "analytics.enabled": False}
     flags = [word for key, value in settings.items() for word in ("-c", f"{key}={json.dumps(value)}")]
     return Launch(command=["codex", *flags, "--model", model], key_variable=KEY)
 

@@ -89,6 +89,29 @@ def test_tools_and_their_choice(choice: Any, expected: dict[str, Any]) -> None:
     assert read(tools=[WEATHER], tool_choice=choice).tooling == Tooling(tools=(tool,), **expected)
 
 
+def test_a_system_message_between_the_turns_becomes_a_part_of_the_users() -> None:
+    """Claude Code sends one behind its first message, and behind the results of tools."""
+    call = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {}}
+    said = read(
+        system="Be brief.",
+        messages=[
+            {"role": "user", "content": "Hello"},
+            {"role": "system", "content": "Agents: none."},
+            {"role": "assistant", "content": [call]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "rain"}]},
+            {"role": "system", "content": [{"type": "text", "text": "Hurry."}]},
+        ],
+    )
+    turns = [(turn.role, turn.content) for turn in said.prompt]
+    assert turns == [
+        ("system", "Be brief."),
+        ("user", "Hello\n\nAgents: none."),
+        ("assistant", ""),
+        ("tool", "rain"),
+        ("user", "Hurry."),
+    ]
+
+
 def test_sampling_has_anthropics_names() -> None:
     sampling = read(stop_sequences=["END"], temperature=0.5, top_k=3, top_p=0.9).sampling
     assert (sampling.max_tokens, sampling.seed, sampling.stop) == (9, 7, ("END",))
@@ -146,7 +169,7 @@ def test_thinking_is_a_wish_where_the_base_takes_one(kind: str, style: ChatStyle
         ({"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]}, "'image'"),
         ({"messages": [{"role": "user", "content": [{"type": "document"}]}]}, "'document'"),
         ({"messages": [{"role": "assistant", "content": [{"type": "server_tool_use"}]}, *USER]}, "'server_tool_use'"),
-        ({"messages": [{"role": "system", "content": "x"}]}, "role must be user or assistant"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "role must be user, assistant or system"),
         ({"messages": [*USER, {"role": "assistant", "content": "{"}]}, "end with a user's message"),
         ({"system": [{"type": "image"}]}, "system: blocks of type 'image'"),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "'web_search_20250305'"),

@@ -140,10 +140,12 @@ def _conversation(body: CountBody) -> tuple[Message, ...]:
         where = f"messages[{number}]"
         if turn.role == "assistant":
             found.append(_assistant(turn.content, where))
-        elif turn.role == "user":
-            found += _user(turn.content, where)
+        elif turn.role in ("user", "system"):
+            found = _with_user(found, _user(turn.content, where))
         else:
-            raise MalformedError(f"{where}: role must be user or assistant, not {turn.role!r}", param="messages")
+            raise MalformedError(
+                f"{where}: role must be user, assistant or system, not {turn.role!r}", param="messages"
+            )
     if found[-1].role == "assistant":
         raise MalformedError(
             "the last message is the assistant's, and this node can't continue a given answer: end with a user's "
@@ -151,6 +153,19 @@ def _conversation(body: CountBody) -> tuple[Message, ...]:
             param="messages",
         )
     return tuple(found)
+
+
+def _with_user(found: list[Message], turns: list[Message]) -> list[Message]:
+    """Add the turns of a user or system message; texts in a row become one turn.
+
+    Claude Code sends system messages between the turns. Most chat templates take a system message at the start only,
+    and some take no two user turns in a row, so such a text becomes a part of the user's turn.
+    """
+    first, *others = turns
+    if found and found[-1].role == first.role == "user":
+        *found, last = found
+        first = Message(role="user", content=f"{last.content}\n\n{first.content}")
+    return [*found, first, *others]
 
 
 def _user(content: str | list[Block], where: str) -> list[Message]:
