@@ -218,7 +218,7 @@ def _follow_change(home: Home, change: dict[str, Any], *, is_quiet: bool) -> dic
         work = ask_daemon(home, "GET", "/models/work")
         if work is None or work["switch"] is None:
             raise ModelError(
-                f"the node stopped before it served {change['to']}: `openledger-node start` serves the base of node.toml"
+                f"the node stopped before it served {change['to']}: start it again by `openledger-node start`"
             )
         change = work["switch"]
     return change
