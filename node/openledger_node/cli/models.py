@@ -22,7 +22,7 @@ from ..operator.base_switch import overridden, settings_for
 from ..settings_file import write_settings
 from .base_check import ANYWAY_HELP, BaseCheck
 from .base_table import show_bases
-from .daemon_client import ask_daemon, load_settings, open_node_home
+from .daemon_client import SilentError, ask_daemon, load_settings, open_node_home
 from .progress import StageReport
 from .render import emit_json, out_console, plain, say, show_table
 from .units import size
@@ -30,6 +30,9 @@ from .units import size
 app = typer.Typer(help="Base models on this machine.", no_args_is_help=True)
 CHECK_TIMEOUT_S: Final = 30.0
 POLL_S: Final = 0.2
+BETWEEN_S: Final = 60.0
+"""Longest time in which a node may be silent between the services of two bases."""
+
 WORDS_OF_CHANGE: Final = {
     "draining": "running answers finish",
     "loading": "loading the base",
@@ -215,13 +218,25 @@ def _follow_change(home: Home, change: dict[str, Any], *, is_quiet: bool) -> dic
             shown = change["stage"]
             say(f"  {WORDS_OF_CHANGE[shown]} …")
         time.sleep(POLL_S)
-        work = ask_daemon(home, "GET", "/models/work")
+        work = _ask_patiently(home)
         if work is None or work["switch"] is None:
             raise ModelError(
                 f"the node stopped before it served {change['to']}: start it again by `openledger-node start`"
             )
         change = work["switch"]
     return change
+
+
+def _ask_patiently(home: Home) -> Any:
+    """Ask again for a while: between the services of two bases, a connection may end without an answer."""
+    deadline_s = time.monotonic() + BETWEEN_S
+    while True:
+        try:
+            return ask_daemon(home, "GET", "/models/work")
+        except SilentError:
+            if time.monotonic() > deadline_s:
+                raise
+        time.sleep(POLL_S)
 
 
 def _check_is_unused(home: Home, base: Base) -> None:
