@@ -111,7 +111,7 @@ def test_limits_that_were_set_before_the_change_still_hold(node: Node) -> None:
         order(node, "tiny-a" if before == "tiny-b" else "tiny-b").raise_for_status()
     wait_for(lambda: is_over(node))
     with operator_of(node.home) as operator:
-        assert operator.get("/limits").json()["limits"]["disk_bytes"] == 77 * 10**9
+        assert operator.get("/limits").json()["disk_bytes"] == 77 * 10**9
     assert node.status()["base"] != before
 
 

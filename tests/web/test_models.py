@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from playwright.sync_api import Locator, Page, Route, expect
+from support.pages import Seen
 from support.processes.nodes import Node, command_json
 
 OpenPage = Callable[..., Page]
@@ -34,7 +35,7 @@ def answer(page: Page, path: str, content: Any) -> list[Any]:
 
 
 def with_bases(page: Page, *changes: dict[str, Any]) -> None:
-    served = {**BASE, "name": "old", "source": None, "is_served": True}
+    served = {**BASE, "name": "old", "folder": "/models/old", "source": None, "is_served": True}
     models = [served, *({**BASE, **change} for change in changes)]
     answer(page, "/models", {"served": "old", "models": models, "found": [], "refused": {}})
 
@@ -55,11 +56,14 @@ def test_what_fits_is_what_the_command_prints(alone: Node, open_page: OpenPage) 
     expect(page.locator(".state-box")).to_contain_text("No base is here yet")
 
 
-def test_a_name_is_checked_and_a_refusal_says_the_way_out(alone: Node, open_page: OpenPage) -> None:
+def test_a_name_is_checked_and_a_refusal_says_the_way_out(alone: Node, open_page: OpenPage, seen: Seen) -> None:
     page = open_page(alone, "models")
-    page.get_by_label("Name on the Hugging Face hub").fill("/nowhere/at-all.gguf")
+    seen.is_forgiven = True  # the browser complains of any refusal
+    refusal = {"error": {"message": "acme/tiny is gated: accept its licence", "exit_code": 6}}
+    page.route("**/operator/models/look?name=acme%2Ftiny", lambda route: route.fulfill(status=400, json=refusal))
+    page.get_by_label("Name on the Hugging Face hub").fill("acme/tiny")
     page.keyboard.press("Enter")
-    expect(page.locator(".note.bad")).to_contain_text("at-all.gguf")
+    expect(page.locator(".note.bad")).to_contain_text("acme/tiny is gated: accept its licence")
 
 
 def test_a_pull_shows_its_progress_and_can_be_cancelled(alone: Node, open_page: OpenPage) -> None:

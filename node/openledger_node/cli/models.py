@@ -161,13 +161,16 @@ def look(
     if as_json:
         emit_json("base_look", found)
         return
-    download = f"{size(found['download_bytes'])} to download" if found["download_bytes"] else "on this machine"
+    known = f"{size(found['download_bytes'])} to download" if found["download_bytes"] else "nothing to download"
+    download = "on this machine" if found["base"] else known
     terms = f", licence {plain(found['license'])}" if found["license"] else ""
     say(f"[bold]{plain(name)}[/]: {download}{terms}")
     for form in found["forms"]:
         say(f"  {form['quantisation']:<5} {_form_line(form)}")
     if found["why_not"]:
         say(plain(found["why_not"]))
+    elif not found["size_bytes"]:
+        say("  its backend divides the memory itself, so how much it takes is not known")
     elif not found["forms"]:
         say(f"  takes {size(found['size_bytes'])}; how much context fits beside it is not known")
 

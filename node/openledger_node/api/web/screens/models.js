@@ -192,9 +192,9 @@ function drawBring({ pull: now, looked, isLooking }, held, { look, pull, cancel 
 
 function drawLooked(looked, isRunning, pull) {
   if (looked.error) return note("bad", looked.error);
-  const head = `${looked.name}: ${looked.download_bytes ? `${bytes(looked.download_bytes)} to download` : "on this machine already"}${looked.license ? `, licence ${looked.license}` : ""}. `;
+  const head = `${looked.name}: ${looked.base ? "on this machine already" : looked.download_bytes ? `${bytes(looked.download_bytes)} to download` : looked.size_bytes ? bytes(looked.size_bytes) : "size unknown, since its backend divides the memory itself"}${looked.license ? `, licence ${looked.license}` : ""}. `;
   if (!looked.fits) return note("warn", [h("b", {}, head), looked.why_not], button("Pull it anyway", () => pull(looked.name, true), { kind: "small", disabled: isRunning }));
-  return note("", [h("b", {}, head), looked.forms.filter((form) => form.fits).map(formText).join(" ") || "It fits; how much context fits beside it is not known."]);
+  return note("", [h("b", {}, head), looked.forms.filter((form) => form.fits).map(formText).join(" ") || "How much context fits beside it is not known."]);
 }
 
 const formText = (form) => `${quantisation(form.quantisation)}: ${count(form.tokens)} tokens of context and ${count(form.num_adapters)} adapters.`;
