@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import trio
 
 from .api.app import build_api
+from .api.bases import add_bases
 from .api.events import EventStream, add_events, ask_app
 from .api.factory import add_factory
 from .api.metrics import Metering
@@ -26,6 +28,7 @@ from .engine.engine import Engine
 from .engine.load_steps import LoadStep
 from .engine.options import engine_options
 from .engine.tokenizer import open_tokenizer
+from .errors import ModelError, NodeError
 from .factory.forecast import TrainingRoom
 from .factory.service import TrainingService
 from .home import Home
@@ -34,6 +37,9 @@ from .market.router import Router
 from .models.bases import Base, find_base
 from .network.service import NetworkService
 from .operator.adapter_library import LibraryService
+from .operator.base_library import BaseService
+from .operator.base_pull import BasePulls
+from .operator.base_switch import BaseSwitch
 from .operator.service import open_operator
 from .operator.status import NodeParts
 from .serving.pinning import AdapterPins
@@ -82,14 +88,67 @@ async def run_daemon(
     with open_home_network(home, config) as home_network:
         ledger = open_ledger(home.ledger(home_network.network_id))
         try:
-            await Daemon(home, config, home_network, ledger, output, start_engine).run()
+            with bind_tcp(config.api.host, config.api.port) as listener:
+                lasting = lasting_parts(home, config, listener, output, start_engine)
+                await _serve_bases(home, home_network, ledger, output, lasting)
         finally:
             ledger.close()
             home.socket.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastingParts:
+    """The parts that stay while the base is changed, so that clients wait and the page stays signed in."""
+
+    start_engine: StartChild
+    listener: socket.socket
+    sessions: Sessions
+    switch: BaseSwitch
+    pulls: BasePulls
+
+
+def lasting_parts(
+    home: Home, config: Config, listener: socket.socket, output: OperatorOutput, start_engine: StartChild
+) -> LastingParts:
+    """Open the parts that stay."""
+    return LastingParts(
+        start_engine=start_engine,
+        listener=listener,
+        sessions=Sessions(port=listener.getsockname()[1], now_s=time.monotonic),
+        switch=BaseSwitch(home, config, output.tell),
+        pulls=BasePulls(home),
+    )
+
+
+async def _serve_bases(
+    home: Home, home_network: HomeNetwork, ledger: Ledger, output: OperatorOutput, lasting: LastingParts
+) -> None:
+    """Serve the configured base, and each one that the operator changes to."""
+    switch = lasting.switch
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lasting.pulls.run)
+        while True:
+            try:
+                daemon = Daemon(home, switch.config, home_network, ledger, output, lasting)
+                await daemon.run()
+            except (NodeError, ExceptionGroup) as failure:
+                if not switch.fall_back(_why_not_loaded(failure)):
+                    raise
+                continue
+            if not switch.advance(daemon.config_now):
+                break
+        nursery.cancel_scope.cancel()
+
+
+def _why_not_loaded(failure: Exception) -> str:
+    """The first reason in a failure, which nurseries may have wrapped."""
+    while isinstance(failure, ExceptionGroup):
+        failure = failure.exceptions[0]
+    return str(failure) or type(failure).__name__
+
+
 class Daemon:
-    """All services of one node."""
+    """All services of one node that serves one base."""
 
     def __init__(
         self,
@@ -98,17 +157,18 @@ class Daemon:
         home_network: HomeNetwork,
         ledger: Ledger,
         output: OperatorOutput,
-        start_engine: StartChild,
+        lasting: LastingParts,
     ) -> None:
         self._home = home
         self._config = config
         self._output = output
+        self._switch = lasting.switch
         self._devnet = home_network.devnet
         self._base = find_base(home, config.inference.base)
         self._ledger = ledger
         options = engine_options(home, config, self._base)
         self._engine = (
-            Engine(options, start=start_engine, told=output.show) if config.node.serve else NoEngine(options)
+            Engine(options, start=lasting.start_engine, told=output.show) if config.node.serve else NoEngine(options)
         )
         tokenizer = open_tokenizer(self._base.folder)
         self._serving = Serving(
@@ -139,9 +199,9 @@ class Daemon:
         )
         self._router = Router(self._serving, ledger, self._network.market, is_serving=config.node.serve)
         self._key = load_api_key(home)
-        self._listener = bind_tcp(config.api.host, config.api.port)
+        self._listener = lasting.listener
         self._address, self._url = self._listener.getsockname(), url_of(self._listener)
-        self._page = Page(Sessions(port=self._address[1], now_s=time.monotonic))
+        self._page = Page(lasting.sessions)
         self._stop_requested = trio.Event()
         self._drained = trio.Event()
         self._operator = open_operator(self._parts(home_network), self._refit)
@@ -150,6 +210,13 @@ class Daemon:
         self._factory = TrainingService(home, config, room)
         self._traffic = Traffic()
         self._metering = Metering(self._operator.parts, self._traffic)
+        self._bases = BaseService(home, self._operator, lasting.switch, lasting.pulls, drain=self._stop_requested.set)
+
+    @property
+    def config_now(self) -> Config:
+        """The settings, with the prices and limits that were changed since the start."""
+        now = self._network.config
+        return replace(self._config, market=now.market, limits=now.limits, payer=now.payer)
 
     def _parts(self, home_network: HomeNetwork) -> NodeParts:
         return NodeParts(
@@ -171,10 +238,9 @@ class Daemon:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen_to_signals, nursery.cancel_scope)
             async with trio.open_nursery() as servers:
-                control = build_operator(
-                    self._operator, self._network, nursery, pins=self._pins, stop=self._stop_requested.set
-                )
+                control = build_operator(self._operator, self._network, nursery, pins=self._pins, stop=self._stop)
                 add_library(control, LibraryService(self._home, self._base, self._pins))
+                add_bases(control, self._bases)
                 add_factory(control, self._factory, self._network)
                 events = EventStream(ask_app(control))
                 add_events(control, events)
@@ -192,11 +258,11 @@ class Daemon:
                     load_step=self._load_step,
                 )
                 api = self._traffic.around(api)
-                servers.start_soon(serve_app, api, self._listener, self._drained.wait)
+                servers.start_soon(serve_app, api, self._listener.dup(), self._drained.wait)
                 self._operator.pauses.start()
                 await nursery.start(self._engine.run)
                 nursery.start_soon(self._operator.pauses.run)
-                self._output.announce(self._listening(num_recovered))
+                self._note_loaded(num_recovered)
                 nursery.start_soon(self._network.run, nursery)
                 if self._devnet:
                     nursery.start_soon(keep_running, self._devnet)
@@ -208,6 +274,25 @@ class Daemon:
                 await trio.to_thread.run_sync(self._factory.close, abandon_on_cancel=True)
                 await self._drain()  # then both servers end
             nursery.cancel_scope.cancel()
+
+    def _note_loaded(self, num_recovered: int) -> None:
+        """Announce the first base; a later one is kept, unless the engine failed to load it.
+
+        Raises:
+            ModelError: it failed, so that the node returns to the base before.
+        """
+        failure = self._engine.failure
+        if not self._switch.is_changing:
+            self._output.announce(self._listening(num_recovered))
+        elif failure and self._switch.is_loading:
+            raise ModelError(failure.why)
+        else:
+            self._switch.note_loaded()
+
+    def _stop(self) -> None:
+        """Stop, also if the base was about to change."""
+        self._switch.call_off()
+        self._stop_requested.set()
 
     def _load_step(self) -> str | None:
         step = self._engine.load_step
@@ -231,6 +316,8 @@ class Daemon:
     async def _listen_to_signals(self, scope: trio.CancelScope) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
             async for _ in signals:
+                if self._switch.call_off():
+                    continue  # it drains already, and then stops instead of changing the base
                 if self._stop_requested.is_set() or self._operator.status.is_starting:
                     scope.cancel()  # the second signal, or nothing runs yet that could finish
                     hang_up(self._address)

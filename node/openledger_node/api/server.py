@@ -235,7 +235,7 @@ def _config(bounds: Bounds) -> Config:
 
 
 def hang_up(address: object) -> None:
-    """Shut down every connection to `address`.
+    """Shut down every connection to `address`; a listener stays, since the next base's services take it over.
 
     A client that has stopped reading blocks hypercorn in a send that no cancellation reaches, so its socket must end.
     """
@@ -243,5 +243,6 @@ def hang_up(address: object) -> None:
         with contextlib.suppress(OSError):  # the descriptor that listed the folder is closed by now
             if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
                 with socket.socket(fileno=os.dup(descriptor)) as connection:
-                    if connection.getsockname() == address:
+                    is_listener = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+                    if connection.getsockname() == address and not is_listener:
                         connection.shutdown(socket.SHUT_RDWR)

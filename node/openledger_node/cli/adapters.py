@@ -136,6 +136,39 @@ def pull(
 
 
 @app.command()
+def search(
+    text: Annotated[str, typer.Argument(help="Part of a name, an id or a base.", show_default=False)] = "",
+    as_json: Json = False,
+) -> None:
+    """List the adapters that other nodes offer now. The node must be running."""
+    found = ask_daemon(open_node_home(), "POST", "/money/search", {})
+    if found is None:
+        raise NodeError("only a running node hears what others offer: start it with `openledger-node start`")
+    offered = [each for each in found["adapters"] if _matches(each, text.lower())]
+    if as_json:
+        emit_json("offered_adapters", {**found, "adapters": offered})
+        return
+    rows = [
+        [
+            each["full_name"],
+            each["base"] or f"another base, {each['base_digest'][:10]}…",
+            open_amount(each["price_wei"]) if each["price_wei"] else "–",
+            str(each["num_sellers"]),
+            "here" if each["is_here"] else "can be pulled" if each["is_our_base"] else "needs its base",
+        ]
+        for each in offered
+    ]
+    empty = f"no node offers an adapter like {text!r} now" if text else "no node offers an adapter now"
+    show_table(["adapter", "base", "OPEN / 1k in + 1k out", "sellers", ""], rows, empty=empty)
+    if rows:
+        say("`openledger-node adapters pull NAME` downloads one; sizes and ranks are known once it arrives")
+
+
+def _matches(offered: dict[str, Any], wanted: str) -> bool:
+    return any(wanted in str(offered[key] or "").lower() for key in ("full_name", "id", "base"))
+
+
+@app.command()
 def pin(name: Annotated[str, typer.Argument(metavar="ADAPTER", help=ADAPTER_HELP)], as_json: Json = False) -> None:
     """Keep an adapter in memory, now and after each start, so that no request waits for it to load."""
     home = open_node_home()

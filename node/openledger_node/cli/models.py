@@ -1,27 +1,44 @@
 """`models`: base models on this machine."""
 
+import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from openledger_protocol.constants import DEMO_BASE_NAME
 
-from ..engine.budget import check_disk_room
-from ..errors import ConfigError
+from ..engine.budget import PLAN_RANK, check_disk_room
+from ..errors import ConfigError, ModelError
 from ..home import Home, is_training
 from ..models.bases import Base, base_here, base_to_json, remove_base, stored_base
 from ..models.download import pull_base
 from ..models.gguf_base import backends_of
 from ..models.gguf_head import OTHER_BACKENDS
 from ..operator.adapters import models_to_plain
-from .base_check import ANYWAY_HELP, BaseCheck, hub_name
-from .daemon_client import ask_daemon, load_settings, open_node_home
+from ..operator.base_facts import known_to_plain, look_to_plain
+from ..operator.base_look import BaseLooks, hub_name
+from ..operator.base_switch import overridden, settings_for
+from ..settings_file import write_settings
+from .base_check import ANYWAY_HELP, BaseCheck
+from .base_table import show_bases
+from .daemon_client import SilentError, ask_daemon, load_settings, open_node_home
 from .progress import StageReport
 from .render import emit_json, out_console, plain, say, show_table
 from .units import size
 
 app = typer.Typer(help="Base models on this machine.", no_args_is_help=True)
+CHECK_TIMEOUT_S: Final = 30.0
+POLL_S: Final = 0.2
+BETWEEN_S: Final = 60.0
+"""Longest time in which a node may be silent between the services of two bases."""
+
+WORDS_OF_CHANGE: Final = {
+    "draining": "running answers finish",
+    "loading": "loading the base",
+    "returning": "loading the old base",
+}
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -121,6 +138,110 @@ def remove(
         say(f"the settings still name it: before the next start, run `openledger-node models pull {plain(name)}`")
 
 
+@app.command()
+def known(as_json: Json = False) -> None:
+    """List the bases that this release knows, and the room that each leaves on this machine."""
+    home = open_node_home()
+    config = load_settings(home)
+    if as_json:
+        emit_json("known_bases", ask_daemon(home, "GET", "/models/known") or known_to_plain(home, config))
+        return
+    looks = BaseLooks(home, config)
+    show_bases(looks.machine, looks.room, config.inference, looks.propose())
+
+
+@app.command()
+def look(
+    name: Annotated[str, typer.Argument(metavar="BASE", help="Any name that `models pull` takes.")],
+    as_json: Json = False,
+) -> None:
+    """Show the size of a base and whether it fits this machine, without downloading its weights."""
+    home = open_node_home()
+    found = look_to_plain(home, load_settings(home), name)
+    if as_json:
+        emit_json("base_look", found)
+        return
+    known = f"{size(found['download_bytes'])} to download" if found["download_bytes"] else "nothing to download"
+    download = "on this machine" if found["base"] else known
+    terms = f", licence {plain(found['license'])}" if found["license"] else ""
+    say(f"[bold]{plain(name)}[/]: {download}{terms}")
+    for form in found["forms"]:
+        say(f"  {form['quantisation']:<5} {_form_line(form)}")
+    if found["why_not"]:
+        say(plain(found["why_not"]))
+    elif not found["size_bytes"]:
+        say("  its backend divides the memory itself, so how much it takes is not known")
+    elif not found["forms"]:
+        say(f"  takes {size(found['size_bytes'])}; how much context fits beside it is not known")
+
+
+def _form_line(form: dict[str, Any]) -> str:
+    if not form["fits"]:
+        return f"does not fit: takes {size(form['takes_bytes'])}, {size(form['lacks_bytes'])} more than there is"
+    return f"fits with {form['tokens']:,} tokens of context and {form['num_adapters']:,} adapters of rank {PLAN_RANK}"
+
+
+@app.command()
+def use(
+    name: Annotated[str, typer.Argument(metavar="BASE", help="A base from `models list`.")],
+    as_json: Json = False,
+) -> None:
+    """Serve another base. A running node finishes its answers and changes the base without a restart.
+
+    If the new base can't be loaded, the node returns to the old one. Adapters of the old base wait in the library.
+    """
+    home = open_node_home()
+    answer = ask_daemon(home, "POST", "/models/use", {"base": name}, timeout_s=CHECK_TIMEOUT_S)
+    change = _follow_change(home, answer["switch"], is_quiet=as_json) if answer else _write_base(home, name)
+    if change["stage"] == "failed":
+        raise ModelError(f"the node serves {change['from']} again: {change['why']}")
+    if as_json:
+        emit_json("base_change", change)
+        return
+    then = "the node serves it now" if answer else "the next `openledger-node start` serves it"
+    say(f"[bold]{plain(change['to'])}[/] was {plain(change['from'])} before; {then}")
+    if change["why"]:
+        say(f"[yellow]note[/] {plain(change['why'])}")
+
+
+def _write_base(home: Home, name: str) -> dict[str, Any]:
+    """Write the base into node.toml, as `config set` does, since no daemon runs."""
+    config = load_settings(home)
+    changes = settings_for(home, config, name)
+    write_settings(home.config_file, changes)
+    before, after = config.inference.base, changes["inference.base"]
+    return {"stage": "done", "from": before, "to": after, "why": overridden(), "ended_s": time.time()}
+
+
+def _follow_change(home: Home, change: dict[str, Any], *, is_quiet: bool) -> dict[str, Any]:
+    """Wait until the running node serves the new base, or the old one again."""
+    shown = ""
+    while change["stage"] in WORDS_OF_CHANGE:
+        if not is_quiet and change["stage"] != shown:
+            shown = change["stage"]
+            say(f"  {WORDS_OF_CHANGE[shown]} …")
+        time.sleep(POLL_S)
+        work = _ask_patiently(home)
+        if work is None or work["switch"] is None:
+            raise ModelError(
+                f"the node stopped before it served {change['to']}: start it again by `openledger-node start`"
+            )
+        change = work["switch"]
+    return change
+
+
+def _ask_patiently(home: Home) -> Any:
+    """Ask again for a while: between the services of two bases, a connection may end without an answer."""
+    deadline_s = time.monotonic() + BETWEEN_S
+    while True:
+        try:
+            return ask_daemon(home, "GET", "/models/work")
+        except SilentError:
+            if time.monotonic() > deadline_s:
+                raise
+        time.sleep(POLL_S)
+
+
 def _check_is_unused(home: Home, base: Base) -> None:
     """Refuse to remove a base that the running node serves, or that a training may be reading.
 
@@ -131,7 +252,7 @@ def _check_is_unused(home: Home, base: Base) -> None:
     served = base_here(home, status["base"]) if status else None
     if served and served.name == base.name:
         raise ConfigError(
-            f"the running node serves {base.name}: run `openledger-node stop` first, or serve another base"
+            f"the running node serves {base.name}: serve another one first, by `openledger-node models use BASE`"
         )
     if is_training(home):
         raise ConfigError("a training is running and may use this base: wait until it ends")

@@ -24,9 +24,10 @@ from ..models.gguf_name import read_hub_gguf
 from ..models.known_bases import known_base
 from ..network_defaults import load_network_config
 from ..network_file import AUTO, EMBEDDED, current_network, is_embedded, join_network
+from ..operator.base_look import hub_name
 from ..operator.prices import changed_market
 from ..settings_file import write_settings
-from .base_check import ANYWAY_HELP, BaseCheck, hub_name
+from .base_check import ANYWAY_HELP, BaseCheck
 from .base_table import base_from_answer, show_bases
 from .daemon_client import open_node_home
 from .limits import note_unused_vram

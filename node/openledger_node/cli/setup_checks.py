@@ -13,9 +13,9 @@ from ..home import Home
 from ..models.bases import FAKE_BASE_NAME, base_here
 from ..models.elsewhere import locate
 from ..models.gguf_name import read_hub_gguf
+from ..operator.base_look import hub_name
 from ..operator.prices import changed_market
 from ..setting import Setting, checked
-from .base_check import hub_name
 from .network import fetch_network
 from .units import wei_of
 

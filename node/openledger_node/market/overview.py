@@ -11,6 +11,8 @@ from openledger_protocol.primitives import AdapterId, Digest
 from ..p2p.connections import KnownPeer
 from ..text import rfc3339
 from .bid_history import CallRecord
+from .board import Listed
+from .names import full_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,4 +86,24 @@ def peer_to_plain(peer: KnownPeer, ad: Advertisement | None, *, base: Digest) ->
         "tokens_per_s": ad.tokens_per_s if ad else None,
         "slots_free": ad.slots_free if ad else None,
         "advertised": rfc3339(ad.issued_s) if ad else None,
+    }
+
+
+def offered_to_plain(
+    listed: Listed, offers: Sequence[Advertisement], *, base_name: str | None, is_our_base: bool, is_here: bool
+) -> dict[str, Any]:
+    """One adapter that other nodes offer, for JSON; `price_wei` is the lowest for 1,000 tokens in and 1,000 out.
+
+    An advertisement has neither the size nor the rank of an adapter, and names its base by digest only.
+    """
+    return {
+        "name": listed.adapter.name,
+        "full_name": full_name(listed.adapter),
+        "id": listed.adapter.id,
+        "base": base_name,
+        "base_digest": listed.base,
+        "is_our_base": is_our_base,
+        "is_here": is_here,
+        "num_sellers": len(offers),
+        "price_wei": str(min(both(ad.terms) for ad in offers)) if offers else None,
     }

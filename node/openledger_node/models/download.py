@@ -4,6 +4,7 @@ A base in a GGUF file that another program holds stays where it is, and is only 
 """
 
 import contextlib
+import errno
 import fcntl
 import shutil
 from collections.abc import Iterator
@@ -107,8 +108,7 @@ def _pull_hub(home: Home, source: str, report: Report) -> Base:
     try:
         snapshot_download(repository, revision=revision or None, local_dir=partial, allow_patterns=HUB_FILES)
     except Exception as error:  # the hub's client raises errors of its own, of its HTTP library and of the system
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise NetworkError(f"could not fetch {repository} ({reason}): run this again to resume") from error
+        raise NetworkError(why_not_fetched(repository, error, otherwise="run this again to resume")) from error
     if not (partial / "config.json").exists() or not list(partial.glob("*.safetensors")):
         raise ModelError(
             f"{repository} has no config.json with *.safetensors: only such bases are served "
@@ -117,6 +117,23 @@ def _pull_hub(home: Home, source: str, report: Report) -> Base:
     report(Progress(what="checking", done=0, total=1))
     write_base_json(partial, name=name, digest=folder_digest(partial), source=source)
     return _put(partial, home.models / name)
+
+
+def why_not_fetched(repository: str, error: Exception, *, otherwise: str) -> str:
+    """A sentence on why the hub's client failed, with the way out; `otherwise` is the advice for any other reason."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    if isinstance(error, GatedRepoError):
+        return (
+            f"{repository} is gated: accept its licence at https://huggingface.co/{repository}, set HF_TOKEN to a "
+            "token of yours, and start the node again if it shall pull"
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        return f"could not fetch {repository}: the hub has no such repository, or it is private. Check the name"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"the disk is full: free some space, and pull {repository} again to resume"
+    reason = str(error).partition("\n")[0] or type(error).__name__
+    return f"could not fetch {repository} ({reason}): {otherwise}"
 
 
 def _same_source(base: Base, source: str) -> Base:

@@ -10,7 +10,9 @@ from openledger_protocol.primitives import check_name
 from ..errors import ModelError, NetworkError
 from ..home import Home
 from .config_fields import CONFIG_BYTES_MAX
-from .download import HUB_FILES
+from .download import HUB_FILES, why_not_fetched
+
+LICENSE_CHARS_MAX = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +22,7 @@ class HubLook:
     folder: Path  # where the download will continue; holds config.json, if the repository has one
     download_bytes: int  # of the files that `models pull` takes
     weight_bytes: int  # of its *.safetensors
+    license: str | None = None  # as the model card names it
 
     def forget(self) -> None:
         """Delete what was fetched, unless a part of the weights is there from a download that stopped."""
@@ -45,13 +48,21 @@ def look_at_hub(home: Home, source: str) -> HubLook:
         if 0 < sizes.get("config.json", 0) <= CONFIG_BYTES_MAX:
             hf_hub_download(repository, "config.json", revision=revision or None, local_dir=folder)
     except Exception as error:  # the hub's client raises errors of its own, of its HTTP library and of the system
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise NetworkError(f"could not fetch {repository} ({reason}): check the name and the network") from error
+        raise NetworkError(why_not_fetched(repository, error, otherwise="check the name and the network")) from error
     if (size := sizes.get("config.json", 0)) > CONFIG_BYTES_MAX:
         raise ModelError(f"the config.json of {repository} has {size:,} bytes: it is not a base model")
     return HubLook(
-        folder=folder, download_bytes=_bytes(sizes, HUB_FILES), weight_bytes=_bytes(sizes, ["*.safetensors"])
+        folder=folder,
+        download_bytes=_bytes(sizes, HUB_FILES),
+        weight_bytes=_bytes(sizes, ["*.safetensors"]),
+        license=_license(found.card_data),
     )
+
+
+def _license(card: object) -> str | None:
+    """The licence of a model card, whose fields a stranger wrote."""
+    written = getattr(card, "license_name", None) or getattr(card, "license", None)
+    return written[:LICENSE_CHARS_MAX] if isinstance(written, str) else None
 
 
 def _bytes(sizes: dict[str, int], patterns: list[str]) -> int:

@@ -24,6 +24,7 @@ class KnownBase:
     name: str  # as `models pull` takes it
     num_parameters: int  # of its text part, as published
     fields: Fields  # of its config.json, as far as they decide the memory
+    license: str  # as its model card names it
     is_open: bool = True  # anyone may download it, without an account or a form
 
     @property
@@ -74,27 +75,32 @@ def _fields(
 KNOWN_BASES = (
     KnownBase(
         name=DEMO_BASE_NAME,
+        license="Apache-2.0",
         num_parameters=135 * 10**6,
         fields=_fields("llama", (30, 576, 1536), (9, 3, 64), (49_152, 8192), is_tied=True),
     ),
     KnownBase(
         name="HuggingFaceTB/SmolLM2-360M-Instruct",
+        license="Apache-2.0",
         num_parameters=362 * 10**6,
         fields=_fields("llama", (32, 960, 2560), (15, 5, 64), (49_152, 8192), is_tied=True),
     ),
     KnownBase(
         name="HuggingFaceTB/SmolLM2-1.7B-Instruct",
+        license="Apache-2.0",
         num_parameters=1_711 * 10**6,
         fields=_fields("llama", (24, 2048, 8192), (32, 32, 64), (49_152, 8192), is_tied=True),
     ),
     KnownBase(
         name="meta-llama/Llama-3.2-3B-Instruct",
+        license="Llama 3.2 Community",
         num_parameters=3_213 * 10**6,
         fields=_fields("llama", (28, 3072, 8192), (24, 8, 128), (128_256, 131_072), is_tied=True),
         is_open=False,
     ),
     KnownBase(
         name="google/gemma-3-4b-it",
+        license="Gemma",
         num_parameters=3_880 * 10**6,
         fields={
             **_fields("gemma3", (34, 2560, 10_240), (8, 4, 256), (262_208, 131_072), is_tied=True),
@@ -104,32 +110,38 @@ KNOWN_BASES = (
     ),
     KnownBase(
         name="Qwen/Qwen3-4B-Instruct-2507",
+        license="Apache-2.0",
         num_parameters=4_022 * 10**6,
         fields=_fields("qwen3", (36, 2560, 9728), (32, 8, 128), (151_936, 262_144), is_tied=True),
     ),
     KnownBase(
         name="meta-llama/Llama-3.1-8B-Instruct",
+        license="Llama 3.1 Community",
         num_parameters=8_030 * 10**6,
         fields=_fields("llama", (32, 4096, 14_336), (32, 8, 128), (128_256, 131_072), is_tied=False),
         is_open=False,
     ),
     KnownBase(
         name="Qwen/Qwen3-8B",
+        license="Apache-2.0",
         num_parameters=8_191 * 10**6,
         fields=_fields("qwen3", (36, 4096, 12_288), (32, 8, 128), (151_936, 40_960), is_tied=False),
     ),
     KnownBase(
         name="microsoft/phi-4",
+        license="MIT",
         num_parameters=14_660 * 10**6,
         fields=_fields("phi3", (40, 5120, 17_920), (40, 10, 128), (100_352, 16_384), is_tied=False),
     ),
     KnownBase(
         name="Qwen/Qwen3-14B",
+        license="Apache-2.0",
         num_parameters=14_768 * 10**6,
         fields=_fields("qwen3", (40, 5120, 17_408), (40, 8, 128), (151_936, 40_960), is_tied=False),
     ),
     KnownBase(
         name="Qwen/Qwen3-32B",
+        license="Apache-2.0",
         num_parameters=32_762 * 10**6,
         fields=_fields("qwen3", (64, 5120, 25_600), (64, 8, 128), (151_936, 40_960), is_tied=False),
     ),

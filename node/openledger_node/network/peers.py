@@ -27,10 +27,12 @@ from ..market.advertiser import Advertiser, Snapshot
 from ..market.bidder import Bidder
 from ..market.board import AdTable
 from ..market.offer import BID_VALID_S, NEWEST, PricePolicy, Sellable, SellerState, Speeds, speeds_of
-from ..market.overview import MarketView, Priced, peer_to_plain, priced
+from ..market.overview import MarketView, Priced, offered_to_plain, peer_to_plain, priced
 from ..market.reachable import open_to
 from ..market.second_copy import CopyWatch
 from ..models.adapters import Adapter
+from ..models.bases import list_bases
+from ..models.library import list_adapters
 from ..p2p.adapter_server import AdapterServer
 from ..p2p.connections import INBOUND
 from ..p2p.identity import ensure_identity
@@ -46,7 +48,8 @@ from .share_tests import SHARE_TESTS, ShareTests
 
 PULL: Final = "pull"
 PEERS: Final = "peers"
-PEER_QUESTIONS: Final = (PEERS, PULL, *SHARE_TESTS)
+SEARCH: Final = "search"
+PEER_QUESTIONS: Final = (PEERS, PULL, SEARCH, *SHARE_TESTS)
 """The questions of commands that only a node with peers can answer, `PEERS` aside."""
 
 NO_PEERS: Final[Mapping[str, Any]] = {"peer_id": None, "addresses": [], "peers": [], "lost_bids": []}
@@ -222,7 +225,26 @@ class PeerService:
             return await self.pull(str(arguments.get("adapter")))
         if question in SHARE_TESTS:
             return await self.share_tests.answer(question, arguments)
-        return self.peers()
+        return await self.search() if question == SEARCH else self.peers()
+
+    async def search(self) -> dict[str, Any]:
+        """The adapters that other nodes offer now, for JSON."""
+        here = {adapter.id for adapter in await trio.to_thread.run_sync(list_adapters, self._home)}
+        bases = {base.digest: base.name for base in await trio.to_thread.run_sync(list_bases, self._home)}
+        own = self._serving.base
+        return {
+            "base": own.name,
+            "adapters": [
+                offered_to_plain(
+                    listed,
+                    self._ads.offers(listed.base, listed.adapter.id),
+                    base_name={**bases, own.digest: own.name}.get(listed.base),
+                    is_our_base=listed.base == own.digest,
+                    is_here=listed.adapter.id in here,
+                )
+                for listed in self._ads.adapters()
+            ],
+        }
 
     async def pull(self, name: str) -> dict[str, Any]:
         """Fetch an adapter from the peers that offer it.

@@ -16,6 +16,7 @@ from ..models.bases import Base, base_here, base_to_json, list_bases, problem_of
 from ..models.elsewhere import find_elsewhere, found_to_json
 from ..models.library import LibraryListing, read_library
 from ..models.pins import read_pins
+from .base_facts import base_facts
 
 Usage = Mapping[str, Mapping[str, Any]]
 
@@ -66,7 +67,7 @@ def models_to_plain(home: Home, served: str) -> dict[str, Any]:
     return {
         "served": served,
         "models": [
-            {**base_to_json(base), "is_served": base == chosen, "problem": problem_of(base)}
+            {**base_to_json(base), **base_facts(base), "is_served": base == chosen, "problem": problem_of(base)}
             for base in list_bases(home)
         ],
         "found": [found_to_json(each) for each in found],

@@ -16,13 +16,13 @@ from support.tiny import make_base
 from support.verbs import Ran, Run, type_on_terminal
 
 from openledger_node.card import Card, TorchBuild
-from openledger_node.cli import base_check
 from openledger_node.cli.base_check import BaseCheck
 from openledger_node.config import Config
 from openledger_node.engine import base_fit, budget
 from openledger_node.engine.base_fit import FORMS
 from openledger_node.home import Home
 from openledger_node.machine import Machine
+from openledger_node.operator import base_look
 
 GIB = 1 << 30
 MODEL_ERROR, CONFIG_ERROR, NETWORK_ERROR = 7, 3, 6
@@ -52,8 +52,8 @@ def with_card(
     monkeypatch.setattr(base_fit, "runs_kernels", lambda *_: has_kernels)
     card = Card(vendor="nvidia", name="RTX", total_bytes=gib * GIB, taken_bytes=GIB, driver="580.95")
     machine = Machine(ram_bytes=16 * GIB, card=card, torch=TorchBuild("2.13.0", torch, None))
-    monkeypatch.setattr(base_check, "look_at_machine", lambda: machine)
-    monkeypatch.setattr(base_check, "is_hub_up", lambda: True)
+    monkeypatch.setattr(base_look, "look_at_machine", lambda: machine)
+    monkeypatch.setattr(base_look, "is_hub_up", lambda: True)
     roomy = shutil.disk_usage(".")._replace(free=1 << 40)
     monkeypatch.setattr(budget.shutil, "disk_usage", lambda _: roomy)
 
@@ -153,7 +153,7 @@ def test_a_hostile_config_is_refused_and_leaves_nothing(home: Home, hub: FakeHub
 
 def test_a_base_that_the_hub_does_not_have_is_said_at_once(home: Home, hub: FakeHub) -> None:
     ran = typed(home, hub, "models", "pull", "acme/none")
-    assert (ran.status, "check the name and the network" in ran.stderr) == (NETWORK_ERROR, True)
+    assert (ran.status, "no such repository, or it is private. Check the name" in ran.stderr) == (NETWORK_ERROR, True)
 
 
 @pytest.mark.parametrize(("has_kernels", "base"), [(False, "Qwen--Qwen3-8B"), (True, "Qwen--Qwen3-14B")])
@@ -217,8 +217,8 @@ def test_other_backends_divide_the_memory_themselves(run: Run, home: Home, monke
 def test_a_cpu_is_proposed_a_base_that_answers_as_fast_as_people_read_and_that_can_be_had(
     home: Home, monkeypatch: pytest.MonkeyPatch, is_hub_up: bool, base: str
 ) -> None:
-    monkeypatch.setattr(base_check, "look_at_machine", lambda: Machine(ram_bytes=16 * GIB))
-    monkeypatch.setattr(base_check, "is_hub_up", lambda: is_hub_up)
+    monkeypatch.setattr(base_look, "look_at_machine", lambda: Machine(ram_bytes=16 * GIB))
+    monkeypatch.setattr(base_look, "is_hub_up", lambda: is_hub_up)
     assert BaseCheck(home, Config(), is_anyway=False).propose() == base
 
 

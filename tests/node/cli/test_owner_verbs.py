@@ -14,11 +14,11 @@ from support.verbs import Run, type_on_terminal
 from typer.main import get_command
 
 from openledger_node.cli.app import build_app
-from openledger_node.cli.base_check import hub_name
 from openledger_node.cli.commands import COMMAND_MODULES, first_word
 from openledger_node.cli.status import status_lines
 from openledger_node.cli.units import local_time, seconds_until
 from openledger_node.home import Home
+from openledger_node.operator.base_look import hub_name
 from openledger_node.operator.kept_pause import Pause, keep_pause, kept_pause, read_pause
 from openledger_protocol.constants import DEMO_BASE_NAME
 

@@ -11,13 +11,14 @@ import pytest
 from support.commands import run_command
 from support.processes.nodes import node_environment
 
-from openledger_node.cli import base_check, start_checks
+from openledger_node.cli import start_checks
 from openledger_node.cli.start_checks import check_port, check_start, check_writable
 from openledger_node.config import Config, load_config
 from openledger_node.engine import budget
 from openledger_node.errors import ConfigError, ModelError
 from openledger_node.home import Home
 from openledger_node.machine import Machine
+from openledger_node.operator import base_look
 from openledger_node.operator.port_holder import PortHolder, find_port_holder
 
 CONFIG_ERROR = 3
@@ -97,7 +98,7 @@ def test_a_disk_without_room_for_the_base_is_said_in_gigabytes(
 def test_a_machine_without_memory_for_the_base_is_told_before_the_download(
     home: Home, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base_check, "look_at_machine", lambda: Machine(ram_bytes=GIB // 4))
+    monkeypatch.setattr(base_look, "look_at_machine", lambda: Machine(ram_bytes=GIB // 4))
     with pytest.raises(ModelError, match=r"smollm2-135m-instruct does not fit: it takes at least 0\.\d GB"):
         check_start(home, settings(""))
 

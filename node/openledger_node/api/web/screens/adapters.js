@@ -16,10 +16,10 @@ export const title = "Adapters";
 const LOOK_MS = 4000, SHOWN = 50;
 
 export function mount(root, params) {
-  const held = { listing: null, price: null, chosen: params.adapter ?? null, details: null, filter: "", all: false, wanted: "", pulling: null, came: null };
-  const tiles = part(), empty = part(), list = part(), details = part({ class: "w7" }), bring = part({ class: "w5" });
+  const held = { listing: null, price: null, chosen: params.adapter ?? null, details: null, filter: "", all: false, wanted: "", pulling: null, came: null, search: null, offerFilter: "", allOffers: false };
+  const tiles = part(), empty = part(), list = part(), details = part({ class: "w7" }), bring = part({ class: "w5" }), offer = part();
   const error = h("div", { role: "alert" });
-  root.append(heading("Adapters", "What this node can serve, where each one lies, and what it earns.", "adapters list"), h("div", { class: "grid" }, tiles, empty, error, list, details, bring));
+  root.append(heading("Adapters", "What this node can serve, where each one lies, and what it earns.", "adapters list"), h("div", { class: "grid" }, tiles, empty, error, list, details, bring, offer));
 
   const draw = () => {
     const { listing } = held, status = latest.state;
@@ -34,6 +34,7 @@ export function mount(root, params) {
     list.show(rows.length > 0 && { rows, chosen: chosen?.key, filter: held.filter, all: held.all, price: held.price, isGpu }, (seen) => seen && drawList(seen, held, { draw, choose, pin }));
     details.show(chosen ? { row: chosen, details: held.details?.full_name === chosen.key ? held.details : null, chain: status.chain, base: status.base } : held.chosen && { gone: held.chosen }, (seen) => seen && (seen.gone ? drawGone(seen.gone) : drawDetails(seen, { look, remove })));
     bring.show({ pulling: held.pulling, came: held.came, offers: offers(), network: status.network }, (seen) => drawBring(seen, held, { pull, add }));
+    offer.show(held.search && latest.peers && { ...held.search, filter: held.offerFilter, all: held.allOffers, isPulling: held.pulling !== null }, (seen) => seen && drawOffers(seen, held, { draw, pull }));
     if (chosen && !chosen.why && held.details?.full_name !== chosen.key && held.asked !== chosen.key) inspect(chosen.key);
   };
 
@@ -43,6 +44,11 @@ export function mount(root, params) {
       draw();
     }, false);
   }
+
+  const search = () => latest.peers && attempt(async () => {
+    held.search = await money("search");
+    draw();
+  }, false);
 
   async function inspect(name) {
     held.asked = name;
@@ -105,7 +111,7 @@ export function mount(root, params) {
       held.came = { tone: "bad", text: failure.message };
     }
     held.pulling = null;
-    await look();
+    await Promise.all([look(), search()]);
     draw();
   }
 
@@ -122,7 +128,7 @@ export function mount(root, params) {
     draw();
   }
 
-  const stops = [on("state", draw), on("peers", draw)], timer = setInterval(look, LOOK_MS);
+  const stops = [on("state", draw), on("peers", () => { search(); draw(); })], timer = setInterval(look, LOOK_MS);
   look();
   const unmount = () => { clearInterval(timer); stops.forEach((stop) => stop()); };
   unmount.changed = (now) => { if (now.adapter && now.adapter !== held.chosen) { held.chosen = now.adapter; draw(); } };
@@ -249,4 +255,28 @@ function drawBring({ pulling, came, offers, network }, held, { pull, add }) {
     h("div", { class: "buttons above" }, go, take), line,
     pulling && h("p", { class: "above", role: "status" }, h("b", {}, `Fetching ${short(pulling.name, 24)}`), h("span", { class: "note12" }, " from peers; you may leave the page")),
     came && note(came.tone, came.text));
+}
+
+// ---- 5 what others offer
+
+function drawOffers({ base, adapters, filter, all, isPulling }, held, { draw, pull }) {
+  const wanted = filter.toLowerCase(), line = cliLine("adapters search");
+  const matching = adapters.filter((each) => !wanted || [each.full_name, each.id, each.base].some((text) => String(text ?? "").toLowerCase().includes(wanted)));
+  const shown = all ? matching : matching.slice(0, SHOWN), rest = matching.length - shown.length;
+  const field = h("input", { class: "filter", type: "search", value: filter, placeholder: "Filter", "aria-label": "Filter what others offer", dataset: { key: "filter offers" }, oninput: () => { held.offerFilter = field.value; draw(); } });
+  const act = (each) => each.is_here ? chip("here") : each.is_our_base
+    ? says(button("Pull", () => pull(each.full_name), { kind: "small", key: `pull ${each.id}`, disabled: isPulling, "aria-label": `Pull ${each.full_name}` }), line, `adapters pull ${quoted(each.full_name)}`)
+    : chip("another base", "warn");
+  return panel({ "aria-label": "On the network" }, "On the network", adapters.length > 0 && field, adapters.length === 0 ? h("p", { class: "dim" }, "No other node offers an adapter now. The list fills as advertisements arrive; publish yours with the Factory.")
+    : table({
+      caption: "Adapters that other nodes offer", rows: shown, key: (each) => `${each.base_digest} ${each.id}`,
+      columns: [
+        { label: "Adapter", head: true, cell: (each) => [each.name, h("small", {}, id(each.id, 6))] },
+        { label: "Base", rank: 2, cell: (each) => [each.base ?? id(each.base_digest, 6), !each.is_our_base && h("small", {}, `not ${base}, which is served`)] },
+        { label: "Price / 1k", num: true, cell: (each) => price(each.price_wei) }, { label: "Sellers", num: true, rank: 2, cell: (each) => count(each.num_sellers) },
+        { label: "", num: true, cell: act },
+      ],
+    }), adapters.length > 0 && matching.length === 0 && h("p", { class: "dim" }, `No adapter on the network matches ${filter}.`),
+  rest > 0 && h("div", {}, button(`Show ${rest} more`, () => { held.allOffers = true; draw(); }, { kind: "link", key: "more offers", changes: false })),
+  adapters.length > 0 && h("p", { class: "note12" }, "Advertisements have no sizes and ranks; these are known once an adapter arrives. One for another base can be pulled while that base is served (Models)."), line);
 }

@@ -1,0 +1,216 @@
+"""Pulls of bases in the daemon: one at a time, in a process of their own that can be ended at any moment.
+
+The order is kept in a file until it has ended, so that a daemon that was killed goes on with it at its next start.
+"""
+
+import json
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import trio
+
+from ..errors import ConfigError, NodeError
+from ..home import Home, write_private
+
+CHILD: Final = "openledger_node.operator.pull_child"
+LINE_BYTES_MAX = 1 << 16
+END_S = 5.0
+FRESH_S = 1.0
+"""Time after which the rate of a download is known."""
+
+Line = Mapping[str, Any]
+State = Literal["running", "done", "failed", "cancelled"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullOrder:
+    """The base to pull, by a name that `models pull` takes."""
+
+    name: str
+    anyway: bool = False  # even if it does not fit into the memory
+
+
+Fetch = Callable[[Home, PullOrder, Callable[[Line], None]], Awaitable[None]]
+"""Carries out an order and hands over each line that it reports; a cancellation ends it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Pull:
+    """The pull that is under way, or the last one."""
+
+    order: PullOrder
+    state: State = "running"
+    what: str = "starting"
+    done: int = 0
+    total: int = 0
+    began_s: float = 0.0
+    began_done: int = 0
+    why: str | None = None
+    base: str | None = None
+
+
+class BasePulls:
+    """Runs the pulls of a daemon."""
+
+    def __init__(
+        self, home: Home, *, fetch: Fetch | None = None, now_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._home = home
+        self._fetch = fetch or fetch_in_child
+        self._now_s = now_s
+        self._pull: _Pull | None = None
+        self._ordered = trio.Event()
+        self._scope: trio.CancelScope | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Return True while a base is pulled."""
+        return self._pull is not None and self._pull.state == "running"
+
+    def order(self, name: str, *, anyway: bool = False) -> None:
+        """Begin a pull.
+
+        Raises:
+            ConfigError: another one is under way.
+        """
+        if self._pull and self.is_running:
+            raise ConfigError(f"{self._pull.order.name} is being pulled: wait until that has ended, or cancel it")
+        order = PullOrder(name=name.strip(), anyway=anyway)
+        self._keep(order)
+        self._begin(order)
+
+    def cancel(self) -> None:
+        """End the pull that is under way; nothing if there is none."""
+        if self._pull and self.is_running:
+            self._pull.state = "cancelled"
+            self._forget()
+            if self._scope:
+                self._scope.cancel()
+
+    async def run(self) -> None:
+        """Carry out orders until cancelled, and first the one that an earlier daemon has left."""
+        if left := self._read_left():
+            self._begin(left)
+        while True:
+            await self._ordered.wait()
+            self._ordered = trio.Event()
+            if self._pull and self.is_running:
+                await self._run_one(self._pull)
+
+    def to_plain(self) -> dict[str, Any] | None:
+        """The pull that is under way, or the last one, for JSON; None if there was none."""
+        pull = self._pull
+        if pull is None:
+            return None
+        rate = self._bytes_per_s(pull)
+        return {
+            "name": pull.order.name,
+            "state": pull.state,
+            "what": pull.what,
+            "done_bytes": pull.done,
+            "total_bytes": pull.total or None,
+            "bytes_per_s": rate,
+            "left_s": round((pull.total - pull.done) / rate) if rate else None,
+            "why": pull.why,
+            "base": pull.base,
+        }
+
+    def _begin(self, order: PullOrder) -> None:
+        self._pull = _Pull(order=order)
+        self._ordered.set()
+
+    async def _run_one(self, pull: _Pull) -> None:
+        with trio.CancelScope() as self._scope:
+            try:
+                await self._fetch(self._home, pull.order, lambda line: self._hear(pull, line))
+            except (NodeError, OSError) as error:
+                self._hear(pull, {"error": str(error)})
+        self._scope = None
+        if pull.state == "running":
+            self._hear(pull, {"error": "the download ended without a word: pull the base again to resume it"})
+
+    def _hear(self, pull: _Pull, line: Line) -> None:
+        """Take one line of the child's report."""
+        if pull.state != "running":
+            return
+        if "error" in line or "base" in line:
+            pull.why, pull.base = line.get("error"), line.get("base")
+            pull.state = "failed" if "error" in line else "done"
+            self._forget()
+            return
+        if line["what"] != pull.what:
+            pull.what, pull.began_s, pull.began_done = line["what"], self._now_s(), line["done"]
+        pull.done, pull.total = line["done"], line["total"] if line["total"] > 1 else 0
+
+    def _bytes_per_s(self, pull: _Pull) -> int | None:
+        """The rate of this stage so far; None if nothing can be said yet."""
+        took_s, fresh = self._now_s() - pull.began_s, pull.done - pull.began_done
+        is_known = pull.state == "running" and pull.total and took_s >= FRESH_S and fresh > 0
+        return round(fresh / took_s) if is_known else None
+
+    # ---- the order's file
+
+    @property
+    def _file(self) -> Path:
+        return self._home.models / ".pull.json"
+
+    def _keep(self, order: PullOrder) -> None:
+        self._home.models.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(self._file, json.dumps({"name": order.name, "anyway": order.anyway}) + "\n", is_new=False)
+
+    def _forget(self) -> None:
+        try:
+            self._file.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("%s stays (%s): the next start will pull that base again", self._file, error.strerror)
+
+    def _read_left(self) -> PullOrder | None:
+        try:
+            found = json.loads(self._file.read_text())
+            return PullOrder(name=str(found["name"]), anyway=found["anyway"] is True)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            log.warning("%s can't be read (%s), so no pull goes on", self._file, error)
+            return None
+
+
+async def fetch_in_child(home: Home, order: PullOrder, hear: Callable[[Line], None]) -> None:
+    """Pull a base in a child process, which ends with this task or with this process."""
+    words = [str(home.root), order.name, *(["--anyway"] if order.anyway else [])]
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-m", CHILD, *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # so that the terminal's Ctrl-C reaches the daemon only
+    )
+    try:
+        assert process.stdout is not None
+        await _read_lines(process.stdout, hear)
+        await process.wait()
+    finally:
+        with trio.CancelScope(shield=True):
+            process.kill()
+            await process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    await pipe.aclose()
+
+
+async def _read_lines(stream: trio.abc.ReceiveStream, hear: Callable[[Line], None]) -> None:
+    rest = b""
+    async for piece in stream:
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            hear(json.loads(line))
+        if len(rest) > LINE_BYTES_MAX:
+            raise NodeError("the process that downloads the base reports nonsense: pull the base again")

@@ -1,0 +1,181 @@
+"""`models use` while a node runs: two tiny bases in a real process, with streams, broken bases and kills."""
+
+import json
+import signal
+import threading
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from support.commands import run_command
+from support.pages import let_in
+from support.processes.nodes import Node, node_environment, operator_of, running_node, wait_for
+from support.tiny import make_base
+
+from openledger_node.cli.daemon_client import SilentError, ask_daemon
+from openledger_node.home import Home
+from openledger_node.models.bases import describe_folder
+
+pytestmark = pytest.mark.slow
+
+MODEL_ERROR, CONFIG_ERROR = 7, 3
+LONG_TOKENS = 200
+
+
+def add_base(home: Home, name: str, *, seed: int) -> Path:
+    folder = make_base(home.models / name, seed=seed)
+    describe_folder(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    home = Home(tmp_path_factory.mktemp("node"))
+    for seed, name in enumerate(("tiny-a", "tiny-b", "torn")):
+        add_base(home, name, seed=seed)
+    home.config_file.write_text('[inference]\nbase = "tiny-a"  # mine\n\n[node]\nnetwork = "local"\n')
+    return home
+
+
+@pytest.fixture(scope="module")
+def node(home: Home) -> Iterator[Node]:
+    with running_node(home) as node:
+        yield node
+
+
+def use(home: Home, name: str) -> tuple[int, str, str]:
+    ran = run_command("models", "use", name, env=node_environment(home, COLUMNS="400"), timeout_s=60)
+    return ran.returncode, ran.stdout, ran.stderr
+
+
+def work(node: Node) -> Any:
+    """What is under way, also if the services of one base have ended and those of the next are not up yet."""
+    try:
+        return ask_daemon(node.home, "GET", "/models/work")
+    except SilentError:
+        return {"switch": {"stage": "draining"}}
+
+
+def order(node: Node, name: str) -> httpx.Response:
+    with operator_of(node.home) as operator:
+        return operator.post("/models/use", json={"base": name})
+
+
+def is_over(node: Node) -> bool:
+    return work(node)["switch"]["stage"] in ("done", "failed")
+
+
+def written(home: Home) -> str:
+    return str(tomllib.loads(home.config_file.read_text())["inference"]["base"])
+
+
+def stream(node: Node, model: str, pieces: list[str], begun: threading.Event) -> None:
+    body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "max_tokens": LONG_TOKENS}
+    body |= {"stream": True}
+    with node.client() as client, client.stream("POST", "/v1/chat/completions", json=body) as answer:
+        for line in answer.iter_lines():
+            pieces.append(line)
+            begun.set()
+
+
+def test_a_running_answer_ends_whole_and_the_page_and_the_key_stay(node: Node) -> None:
+    with node.client() as client:
+        token = let_in(client, node.home)
+        pieces: list[str] = []
+        begun = threading.Event()
+        reader = threading.Thread(target=stream, args=(node, "tiny-a", pieces, begun))
+        reader.start()
+        assert begun.wait(60)
+        status, _, said = use(node.home, "tiny-b")
+        reader.join(60)
+        assert (status, "tiny-b was tiny-a before; the node serves it now" in said) == (0, True), said
+        assert pieces[0].startswith("data"), pieces[:3]
+        events = [json.loads(line[6:]) for line in pieces if line.startswith("data: {")]
+        ends = [choice["finish_reason"] for event in events for choice in event["choices"]]
+        assert [each for each in ends if each] in (["length"], ["stop"])
+        assert pieces[-2:] == ["data: [DONE]", ""]
+        models = client.get("/v1/models").raise_for_status().json()["data"]
+        assert [each["id"] for each in models] == ["tiny-b"]
+        assert client.get("/session", headers={"X-OpenLedger-Token": token}).is_success
+    assert node.status()["base"] == "tiny-b"
+    assert (written(node.home), "# mine" in node.home.config_file.read_text()) == ("tiny-b", True)
+
+
+def test_limits_that_were_set_before_the_change_still_hold(node: Node) -> None:
+    with operator_of(node.home) as operator:
+        operator.post("/limits", json={"disk_bytes": 77 * 10**9}).raise_for_status()
+        before = node.status()["base"]
+        order(node, "tiny-a" if before == "tiny-b" else "tiny-b").raise_for_status()
+    wait_for(lambda: is_over(node))
+    with operator_of(node.home) as operator:
+        assert operator.get("/limits").json()["disk_bytes"] == 77 * 10**9
+    assert node.status()["base"] != before
+
+
+def test_a_base_that_does_not_load_gives_way_to_the_old_one(node: Node) -> None:
+    before = node.status()["base"]
+    weights = node.home.models / "torn" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:2000])
+    status, _, said = use(node.home, "torn")
+    assert (status, f"the node serves {before} again: " in said) == (MODEL_ERROR, True), said
+    assert (node.status()["base"], written(node.home)) == (before, before)
+    body = {"model": before, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 3}
+    with node.client() as client:
+        client.post("/v1/chat/completions", json=body).raise_for_status()
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("nowhere", "run `openledger-node models pull nowhere`"), ("served", "is the base that is served already")],
+)
+def test_a_base_that_is_not_here_or_served_already_is_refused_and_nothing_drains(
+    node: Node, name: str, says: str
+) -> None:
+    before = node.status()
+    answer = order(node, before["base"] if name == "served" else name)
+    assert (answer.status_code, says in answer.json()["error"]["message"]) == (400, True)
+    assert node.status()["state"] != "draining"
+
+
+def test_the_base_that_is_served_is_not_removed(node: Node) -> None:
+    served = node.status()["base"]
+    with operator_of(node.home) as operator:
+        refused = operator.post("/models/remove", json={"base": served})
+        assert "serve another base first, by `openledger-node models use BASE`" in refused.json()["error"]["message"]
+        spare = add_base(node.home, "spare", seed=7)
+        freed = operator.post("/models/remove", json={"base": "spare"}).json()
+    assert (freed["name"], freed["freed_bytes"] > 1000, spare.exists()) == ("spare", True, False)
+
+
+@pytest.mark.parametrize("stage", ["draining", "loading"])
+def test_a_kill_during_the_change_leaves_settings_that_start(tmp_path: Path, stage: str) -> None:
+    home = Home(tmp_path)
+    for seed, name in enumerate(("tiny-a", "tiny-b")):
+        add_base(home, name, seed=seed)
+    home.config_file.write_text('[inference]\nbase = "tiny-a"\n\n[node]\nnetwork = "local"\n')
+    with running_node(home) as node:
+        order(node, "tiny-b").raise_for_status()
+        if stage == "loading":
+            wait_for(lambda: is_loading(node))
+        node.signal(signal.SIGKILL)
+        node.wait()
+    with running_node(home) as node:
+        assert node.status()["base"] == written(home)
+        assert written(home) in ("tiny-a", "tiny-b")
+
+
+def is_loading(node: Node) -> bool:
+    return work(node)["switch"]["stage"] != "draining"
+
+
+def test_a_stopped_node_takes_the_base_at_its_next_start(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    add_base(home, "tiny-a", seed=0)
+    status, _, said = use(home, "tiny-a")
+    assert (status, written(home)) == (0, "tiny-a"), said
+    assert "the next `openledger-node start` serves it" in said
+    status, _, said = use(home, "tiny-a")
+    assert (status, "is the base that is served already" in said) == (CONFIG_ERROR, True)

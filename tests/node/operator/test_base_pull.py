@@ -1,0 +1,166 @@
+"""Pulls of bases in the daemon: progress, cancellation, a daemon that was killed, and the real process of a pull."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from support.fake_hub import FakeHub, fake_hub
+from support.tiny import make_base
+
+from openledger_node.errors import ConfigError, NodeError
+from openledger_node.home import Home
+from openledger_node.models.bases import find_base
+from openledger_node.operator.base_pull import BasePulls, Line, PullOrder
+
+MB = 10**6
+
+
+class ScriptedFetch:
+    """Reports the given lines, one after each `step`, and keeps the orders."""
+
+    def __init__(self, *lines: Line | NodeError, is_endless: bool = False) -> None:
+        self.lines, self.is_endless = lines, is_endless
+        self.orders: list[PullOrder] = []
+
+    async def __call__(self, home: Home, order: PullOrder, hear: Callable[[Line], None]) -> None:
+        self.orders.append(order)
+        for line in self.lines:
+            await trio.sleep(1)
+            if isinstance(line, NodeError):
+                raise line
+            hear(line)
+        if self.is_endless:
+            await trio.sleep_forever()
+
+
+def downloading(done: int, total: int = 100) -> Line:
+    return {"what": "downloading", "done": done * MB, "total": total * MB}
+
+
+async def run_to_the_end(pulls: BasePulls, *, within_s: float = 100) -> dict[str, Any]:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulls.run)
+        with trio.move_on_after(within_s):
+            while pulls.is_running:  # noqa: ASYNC110  # the daemon needs no event of its end
+                await trio.sleep(0.5)
+        nursery.cancel_scope.cancel()
+    found = pulls.to_plain()
+    assert found is not None
+    return found
+
+
+def open_pulls(home: Home, fetch: ScriptedFetch) -> BasePulls:
+    return BasePulls(home, fetch=fetch, now_s=trio.current_time)
+
+
+async def test_a_pull_tells_size_rate_and_time_left(home: Home, autojump_clock: trio.abc.Clock) -> None:
+    pulls = open_pulls(home, ScriptedFetch(downloading(0), downloading(10), downloading(40), is_endless=True))
+    pulls.order("acme/tiny")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulls.run)
+        await trio.sleep(3.5)
+        found = pulls.to_plain()
+        nursery.cancel_scope.cancel()
+    assert found is not None
+    assert (found["done_bytes"], found["total_bytes"]) == (40 * MB, 100 * MB)
+    assert (found["bytes_per_s"], found["left_s"]) == (16 * MB, 4)
+
+
+async def test_a_finished_pull_names_its_base_and_leaves_no_order(home: Home, autojump_clock: trio.abc.Clock) -> None:
+    pulls = open_pulls(home, ScriptedFetch(downloading(100), {"base": "acme--tiny"}))
+    pulls.order(" acme/tiny ")
+    found = await run_to_the_end(pulls)
+    assert (found["state"], found["name"], found["base"]) == ("done", "acme/tiny", "acme--tiny")
+    assert not (home.models / ".pull.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ({"error": "acme/tiny is gated"}, "acme/tiny is gated"),
+        (NodeError("no process"), "no process"),
+        (downloading(1), "the download ended without a word"),
+    ],
+)
+async def test_a_failed_pull_says_why_and_is_not_tried_again(
+    home: Home, autojump_clock: trio.abc.Clock, line: Line | NodeError, says: str
+) -> None:
+    pulls = open_pulls(home, ScriptedFetch(line))
+    pulls.order("acme/tiny")
+    found = await run_to_the_end(pulls)
+    assert (found["state"], says in found["why"]) == ("failed", True)
+    assert not (home.models / ".pull.json").exists()
+
+
+async def test_a_second_pull_waits_for_a_cancellation(home: Home, autojump_clock: trio.abc.Clock) -> None:
+    fetch = ScriptedFetch(downloading(1), is_endless=True)
+    pulls = open_pulls(home, fetch)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulls.run)
+        pulls.order("acme/tiny")
+        await trio.sleep(2)
+        with pytest.raises(ConfigError, match="acme/tiny is being pulled: wait until that has ended, or cancel it"):
+            pulls.order("acme/other")
+        pulls.cancel()
+        found = pulls.to_plain()
+        assert found is not None
+        assert found["state"] == "cancelled"
+        pulls.order("acme/other", anyway=True)
+        await trio.sleep(2)
+        nursery.cancel_scope.cancel()
+    assert fetch.orders == [PullOrder(name="acme/tiny"), PullOrder(name="acme/other", anyway=True)]
+
+
+async def test_a_daemon_that_was_killed_goes_on_at_its_next_start(home: Home, autojump_clock: trio.abc.Clock) -> None:
+    open_pulls(home, ScriptedFetch()).order("acme/tiny")
+    fetch = ScriptedFetch({"base": "acme--tiny"})
+    pulls = open_pulls(home, fetch)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulls.run)
+        await trio.sleep(5)
+        nursery.cancel_scope.cancel()
+    assert fetch.orders == [PullOrder(name="acme/tiny")]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"name": 1}', "[" * 100_000])
+async def test_a_torn_order_is_not_followed(home: Home, autojump_clock: trio.abc.Clock, content: str) -> None:
+    home.models.mkdir(parents=True)
+    (home.models / ".pull.json").write_text(content)
+    pulls = open_pulls(home, fetch := ScriptedFetch())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulls.run)
+        await trio.sleep(5)
+        nursery.cancel_scope.cancel()
+    assert fetch.orders == []
+
+
+# ---- the real process
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    with fake_hub() as hub:
+        for name, value in hub.environment.items():
+            monkeypatch.setenv(name, value)
+        yield hub
+
+
+async def test_a_repository_is_pulled_in_a_process_of_its_own(home: Home, hub: FakeHub, tmp_path: Path) -> None:
+    hub.files["acme/tiny"] = {file.name: file.read_bytes() for file in make_base(tmp_path / "base").iterdir()}
+    pulls = BasePulls(home)
+    pulls.order("acme/tiny")
+    found = await run_to_the_end(pulls)
+    assert (found["state"], found["base"]) == ("done", "acme--tiny"), found
+    assert find_base(home, "acme--tiny").source == "acme/tiny"
+
+
+async def test_a_repository_that_is_not_there_is_said_in_a_sentence(home: Home, hub: FakeHub) -> None:
+    pulls = BasePulls(home)
+    pulls.order("acme/none")
+    found = await run_to_the_end(pulls)
+    assert found["state"] == "failed"
+    assert found["why"] == (
+        "could not fetch acme/none: the hub has no such repository, or it is private. Check the name"
+    )

@@ -1,0 +1,153 @@
+"""Models: what the page shows is what the commands print; pulls and the change of base go through the node."""
+
+from collections.abc import Callable
+from typing import Any
+
+from playwright.sync_api import Locator, Page, Route, expect
+from support.pages import Seen
+from support.processes.nodes import Node, command_json
+
+OpenPage = Callable[..., Page]
+SETTINGS = {"OPENLEDGER_INFERENCE_BASE": "fake", "OPENLEDGER_INFERENCE_BACKEND": "fake"}
+HOSTILE = "<img src=x onerror=alert(1)>\u202e"
+BASE = {
+    "name": "acme--tiny", "digest": "0x" + "1" * 64, "folder": "/models/acme--tiny", "source": "acme/tiny",
+    "gguf": None, "size_bytes": 1_500_000_000, "context": 8192, "format": "safetensors", "license": "MIT",
+    "is_served": False, "problem": None,
+}  # fmt: skip
+PULLING = {
+    "name": "acme/tiny", "state": "running", "what": "downloading", "done_bytes": 500 * 10**6,
+    "total_bytes": 2 * 10**9, "bytes_per_s": 50 * 10**6, "left_s": 30, "why": None, "base": None,
+}  # fmt: skip
+
+
+def answer(page: Page, path: str, content: Any) -> list[Any]:
+    """Answer one route in the node's place, and return the bodies that come."""
+    bodies: list[Any] = []
+
+    def fulfil(route: Route) -> None:
+        if route.request.method == "POST":
+            bodies.append(route.request.post_data_json)
+        route.fulfill(json=content)
+
+    page.route(f"**/operator{path}", fulfil)
+    return bodies
+
+
+def with_bases(page: Page, *changes: dict[str, Any]) -> None:
+    served = {**BASE, "name": "old", "folder": "/models/old", "source": None, "is_served": True}
+    models = [served, *({**BASE, **change} for change in changes)]
+    answer(page, "/models", {"served": "old", "models": models, "found": [], "refused": {}})
+
+
+def row(page: Page, name: str) -> Locator:
+    return page.locator("tbody tr:not(.more)").filter(has=page.locator("th", has_text=name))
+
+
+def test_what_fits_is_what_the_command_prints(alone: Node, open_page: OpenPage) -> None:
+    known = command_json(alone.home, "models", "known", **SETTINGS)["bases"]
+    page = open_page(alone, "models")
+    for base in (known[0], known[-1]):
+        fits = "too large" if not base["fits"] else "fits"
+        expect(row(page, base["name"])).to_contain_text(fits)
+    expect(page.locator(".panel", has_text="What fits this machine").locator("tbody tr[tabindex]")).to_have_count(
+        len(known)
+    )
+    expect(page.locator(".state-box")).to_contain_text("No base is here yet")
+
+
+def test_a_name_is_checked_and_a_refusal_says_the_way_out(alone: Node, open_page: OpenPage, seen: Seen) -> None:
+    page = open_page(alone, "models")
+    seen.is_forgiven = True  # the browser complains of any refusal
+    refusal = {"error": {"message": "acme/tiny is gated: accept its licence", "exit_code": 6}}
+    page.route("**/operator/models/look?name=acme%2Ftiny", lambda route: route.fulfill(status=400, json=refusal))
+    page.get_by_label("Name on the Hugging Face hub").fill("acme/tiny")
+    page.keyboard.press("Enter")
+    expect(page.locator(".note.bad")).to_contain_text("acme/tiny is gated: accept its licence")
+
+
+def test_a_pull_shows_its_progress_and_can_be_cancelled(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone)
+    answer(page, "/models/work", {"pull": PULLING, "switch": None})
+    cancelled = answer(page, "/models/pull/cancel", {"pull": {**PULLING, "state": "cancelled"}, "switch": None})
+    page.evaluate("() => { location.hash = '#/models'; }")
+    shown = page.locator(".panel", has_text="Pull a base")
+    expect(shown).to_contain_text("500 MB of 2.0 GB, 25 %, 50.0 MB/s, 30 s left")
+    expect(shown.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "25")
+    page.unroute("**/operator/models/work")
+    shown.get_by_role("button", name="Cancel the download").click()
+    page.wait_for_function("() => true")
+    expect(shown.get_by_role("button", name="Cancel the download")).to_have_count(0)
+    assert cancelled == [{}]
+
+
+def test_the_dialog_says_what_a_change_of_base_does_before_it_is_ordered(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone)
+    with_bases(page, {})
+    change = {"stage": "draining", "from": "old", "to": "acme--tiny", "why": None, "ended_s": None}
+    ordered = answer(page, "/models/use", {"pull": None, "switch": change})
+    page.evaluate("() => { location.hash = '#/models'; }")
+    page.get_by_role("button", name="Serve acme--tiny").focus()
+    page.keyboard.press("Enter")
+    dialog = page.locator("dialog")
+    expect(dialog).to_contain_text("Adapters of the old base stay on the disk")
+    expect(dialog).to_contain_text("If the base does not load, the node serves the old one again")
+    expect(dialog.locator(".cli")).to_contain_text("openledger-node models use acme--tiny")
+    answer(page, "/models/work", {"pull": None, "switch": change})
+    dialog.get_by_role("button", name="Serve it").click()
+    expect(page.locator(".panel", has_text="Running answers finish.")).to_be_visible()
+    expect(page.get_by_role("button", name="Serve acme--tiny")).to_be_disabled()
+    assert ordered == [{"base": "acme--tiny"}]
+
+
+def test_a_base_that_did_not_load_is_said_with_the_reason(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone)
+    change = {"stage": "failed", "from": "old", "to": "torn", "why": "its weights are damaged", "ended_s": 1.0}
+    answer(page, "/models/work", {"pull": None, "switch": change})
+    page.evaluate("() => { location.hash = '#/models'; }")
+    expect(page.locator(".note.bad")).to_contain_text("torn is not served. The node serves old. its weights are dam")
+
+
+def test_names_of_strangers_are_text(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone)
+    with_bases(page, {"source": HOSTILE, "license": HOSTILE})
+    page.evaluate("() => { location.hash = '#/models'; }")
+    expect(row(page, "acme--tiny")).to_contain_text("<img src=x onerror=alert(1)>\\u202e")
+    assert page.locator("main img").count() == 0
+
+
+def test_adapters_of_the_network_are_listed_with_their_base_and_pulled_by_a_button(
+    among_others: Node, open_page: OpenPage
+) -> None:
+    offered = {
+        "name": "lake", "full_name": "lake@11111111", "id": "0x" + "1" * 64, "base": "fake",
+        "base_digest": "0x" + "2" * 64, "is_our_base": True, "is_here": False, "num_sellers": 3,
+        "price_wei": str(10**17),
+    }  # fmt: skip
+    foreign = {**offered, "name": HOSTILE, "id": "0x" + "3" * 64, "base": None, "is_our_base": False}
+    page = open_page(among_others)
+    answer(page, "/money/search", {"base": "fake", "adapters": [offered, foreign]})
+    result = {
+        "adapter": "lake",
+        "bytes": 10,
+        "duration_s": 1.0,
+        "from_peer": "12D3KooWabcdef",
+        "missing_versions": {},
+    }
+    pulled = answer(page, "/money/pull", result)
+    page.evaluate("() => { location.hash = '#/adapters'; }")
+    panel = page.locator("section.panel[aria-label='On the network']")
+    expect(panel.locator("tbody tr").filter(has_text="onerror")).to_contain_text("another base")
+    panel.get_by_label("Filter what others offer").fill("lake")
+    expect(panel.locator("tbody tr:not(.more)")).to_have_count(2)
+    panel.get_by_role("button", name="Pull lake@11111111").click()
+    expect(page.locator(".note", has_text="lake was added: 10 B in 1 s")).to_be_visible()
+    assert pulled == [{"adapter": "lake@11111111"}]
+
+
+def test_the_list_of_offers_is_what_the_command_prints(among_others: Node, open_page: OpenPage) -> None:
+    found = command_json(among_others.home, "adapters", "search", **SETTINGS)
+    page = open_page(among_others, "adapters")
+    panel = page.locator("section.panel[aria-label='On the network']")
+    expect(panel).to_be_visible()
+    expect(panel.locator("tbody tr:not(.more)")).to_have_count(len(found["adapters"]))
