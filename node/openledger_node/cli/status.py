@@ -96,7 +96,8 @@ def stopped_status(home: Home) -> dict[str, Any]:
 
 def status_lines(fields: dict[str, Any]) -> dict[str, str]:
     """Turn a status into the lines of one screen, label to text."""
-    lines = {"state": fields["state"] + (f": {fields['why_idle']}" if fields["why_idle"] else "")}
+    why = (fields["why_idle"] or "").removeprefix(f"{fields['state']} ")  # "training harbour, …"
+    lines = {"state": fields["state"] + (f": {why}" if why else "")}
     if (paused := fields["paused"]) and paused["until"]:
         lines["until"] = local_time(paused["until"])
     if suggestion := fields["suggestion"]:
