@@ -26,6 +26,7 @@ from ..serving.pinning import AdapterPins
 from ..serving.service import Serving
 from ..settlement.open import HomeNetwork
 from ..text import rfc3339
+from .card_watch import NOTHING, CardReading, CardWatch
 from .idle_reasons import Idleness, LostSeen, Observed, PriceSeen, explain
 from .limits import Limits
 from .pause import Pauses
@@ -128,6 +129,7 @@ class StatusReport:
         self._limits = limits
         self._now_s = now_s
         self._started_at_s = now_s()
+        self._card = CardWatch()
         self._training = TrainingNow(parts.home)
         self._usage = Usage(parts.ledger, now_ns=lambda: int(now_s() * 10**9))
 
@@ -171,11 +173,20 @@ class StatusReport:
                 "alerts": [*_engine_alert(parts.engine), *money.alerts],
                 "audits": dict(await trio.to_thread.run_sync(parts.ledger.audits.counts)),
             },
-            "engine": {**engine_figures(parts.engine), "ttft_ms": ttft_ms(jobs, now_ns=int(self._now_s() * 10**9))},
+            "engine": {
+                **engine_figures(parts.engine),
+                **asdict(self.card()),
+                "ttft_ms": ttft_ms(jobs, now_ns=int(self._now_s() * 10**9)),
+            },
             "uptime_s": round(self._now_s() - self._started_at_s, 1),
             "version": __version__,
             "home": str(parts.home.root),
         }
+
+    def card(self) -> CardReading:
+        """Power and temperature of the card that the engine runs on; empty on a CPU. Never waits for the driver."""
+        profile = self._parts.engine.profile
+        return self._card.newest() if profile and profile.device not in ("cpu", "none") else NOTHING
 
     def state(self) -> str:
         """The state in one word."""
