@@ -209,7 +209,7 @@ class Daemon:
         room = TrainingRoom(lambda: limits.limits, device=config.inference.device, serving_bytes=limits.held_bytes)
         self._factory = TrainingService(home, config, room)
         self._traffic = Traffic()
-        self._metering = Metering(self._operator.parts, self._traffic)
+        self._metering = Metering(self._operator.parts, self._traffic, card=self._operator.status.card)
         self._bases = BaseService(home, self._operator, lasting.switch, lasting.pulls, drain=self._stop_requested.set)
 
     @property

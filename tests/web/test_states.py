@@ -78,6 +78,9 @@ def test_a_node_on_no_network_says_that_no_money_moves_and_chat_needs_none(
     expect(box.locator(".cli")).to_contain_text("network join")
     expect(page.locator(".tile .value").first).to_have_text("–")
     expect(page.locator("main")).to_contain_text("No request has been answered yet")
+    expect(page.locator(".why")).to_contain_text("There is no public network yet")
+    expect(page.locator(".why a.button")).to_have_text(["Chat", "Train an adapter", "Find a network"])
+    expect(page.locator(".days, .checks")).to_have_count(0)
     show(page, "peers")
     expect(page.locator(".state-box")).to_contain_text("This node is on no network")
 
@@ -88,7 +91,35 @@ def test_a_base_that_is_being_loaded_is_progress_and_no_failure(untouched: Node,
     expect(page.locator("#bar .state")).to_have_text("Loading 40 %")
     expect(page.locator("#bar .state")).to_have_attribute("data-tone", "busy")
     expect(page.locator(".why .sentence")).to_have_text("Loading the base, 40 %.")
-    expect(page.locator(".why tr", has_text="Engine").locator(".bad")).to_have_count(0)
+    expect(page.locator(".checks tr", has_text="Engine").locator(".bad")).to_have_count(0)
+
+
+def test_idle_and_well_is_calm_and_amber_only_where_something_wants_a_look(
+    earner: Node, open_page: OpenPage, seen: Seen
+) -> None:
+    failing: list[str] = []
+
+    def change(path: str, content: Any) -> None:
+        if path == "/status":
+            content["state"], content["money"]["alerts"], content["chain"] = "idle", [], "ok"
+            for check in content["checks"]:
+                check["ok"] = check["check"] not in failing
+
+    seen.is_forgiven = True
+    page = open_page(earner)
+    for names, tone in (([], "calm"), (["demand"], "calm"), (["demand", "capacity"], "warn")):
+        failing[:] = names
+        open_changed(page, change)
+        expect(page.locator("#bar .state")).to_have_attribute("data-tone", tone)
+    expect(page.locator(".checks h2")).to_have_text("2 checks fail")
+    assert page.locator(".checks tbody tr").first.inner_text().startswith("Demand")
+    failing.clear()
+    open_changed(page, change)
+    expect(page.locator(".checks summary")).to_contain_text("All checks hold: price, reachable, demand")
+    expect(page.locator(".checks table")).to_be_hidden()
+    page.locator(".checks summary").click()
+    expect(page.locator(".checks table").first).to_be_visible()
+    assert page.evaluate(AUDIT) == []
 
 
 def test_a_node_on_a_chain_of_its_own_says_that_nobody_can_find_it(earner: Node, open_page: OpenPage) -> None:

@@ -9,14 +9,16 @@ from ..ledger.sums import Movement, Sums
 from ..settlement.balances import ON_CHAIN, ClaimView
 from ..settlement.session import NetworkSession
 from ..text import rfc3339, since_of
+from .earning_days import COIN_WEI, DayParts, earning_days, first_midnight
 from .plain import plain_of
 
-COIN_WEI = 10**18
 NS = 10**9
 
 
 def earnings_report(session: NetworkSession, given: Mapping[str, Any], *, now_s: float) -> dict[str, Any]:
-    """Report earnings since `given["since"]`, or all, and the cost of power if a price is given.
+    """Report earnings since `given["since"]`, or all, by day if asked, and the cost of power if a price is given.
+
+    By day, only whole days of UTC count: `30d` begins at a midnight, and its last day is today.
 
     A claim counts once: as settled from the time of its claim, and as claimed from the time of its credit.
     Unclaimed receipts are in no sum with the rest. The node's part of them is unknown until the claim: it depends on
@@ -26,15 +28,22 @@ def earnings_report(session: NetworkSession, given: Mapping[str, Any], *, now_s:
         MalformedError: an argument is invalid.
         ChainError: the chain can't be asked.
     """
-    since_s = since_of(given.get("since"), now_s=now_s)
+    since_s, is_by_day = since_of(given.get("since"), now_s=now_s), _is_by_day(given)
+    if is_by_day:
+        since_s = first_midnight(since_s, now_s=now_s)
     seen, when = session.treasury.earnings(), _clock(session)
     credits = [(when(credit), credit) for credit in seen.credits]
     # By events, because a claim's row becomes final a step later.
     done = {credit.seq: (at_s, credit) for at_s, credit in credits}
     claims = list(zip(seen.settlements, seen.claimed_at_s, strict=True))
     under_way = [(claim, at_s) for claim, at_s in claims if claim.state in ON_CHAIN and claim.seq not in done]
-    settled = sum(claim.node_share_wei or 0 for claim, at_s in under_way if at_s >= since_s)
-    claimed = sum(credit.amount_wei for at_s, credit in credits if at_s >= since_s)
+    parts = DayParts(
+        settled=[(at_s, claim.node_share_wei or 0) for claim, at_s in under_way if at_s >= since_s],
+        claimed=[(at_s, credit.amount_wei) for at_s, credit in credits if at_s >= since_s],
+        gas=session.ledger.sums.gas_paid(session.accounts.signer, since_s=since_s) if is_by_day else (),
+        coin_price_wei=session.coin_price_wei,
+    )
+    settled, claimed = sum(wei for _, wei in parts.settled), sum(wei for _, wei in parts.claimed)
     withdrawn = sum(movement.amount_wei for movement in seen.withdrawals if when(movement) >= since_s)
     gas = session.ledger.sums.gas_wei(session.accounts.signer, since_s=since_s)
     gas_open = gas * session.coin_price_wei // COIN_WEI
@@ -51,8 +60,15 @@ def earnings_report(session: NetworkSession, given: Mapping[str, Any], *, now_s:
         "unclaimed_wei": str(seen.unclaimed_wei),
         "credited_wei": str(claimed),
         "settlements": _settlements(claims, done, since_s),
+        "days": earning_days(parts, since_s=since_s, now_s=now_s) if is_by_day else None,
         "power": _power(given, session.ledger.sums, since_s),
     }
+
+
+def _is_by_day(given: Mapping[str, Any]) -> bool:
+    if given.get("by") not in (None, "day"):
+        raise MalformedError(f"earnings are listed by day, not by {given['by']!r}: write `day`, or leave it out")
+    return given.get("by") == "day"
 
 
 def busy_hours(sums: Sums, since_s: float) -> float:

@@ -195,6 +195,7 @@ def point_of(status: Mapping[str, Any], *, at: datetime) -> dict[str, Any]:
         "ttft_p95_ms": ttft.get("p95"),
         "running": requests.get("running"),
         "power_w": engine.get("power_w"),
+        "temperature_c": engine.get("temperature_c"),
     }
 
 

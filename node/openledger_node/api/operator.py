@@ -122,10 +122,14 @@ def _add_views(app: FastAPI, operator: OperatorService, network: NetworkService)
 
     @app.get("/earnings")
     async def show_earnings(
-        since: str | None = None, power_price: float | None = None, watts: float | None = None
+        since: str | None = None,
+        by: str | None = None,
+        power_price: float | None = None,
+        watts: float | None = None,
     ) -> Any:
-        """Earnings since a point in time."""
-        return await network.ask("earnings", {"since": since, "power_price": power_price, "watts": watts})
+        """Earnings since a point in time, also day by day."""
+        given = {"since": since, "by": by, "power_price": power_price, "watts": watts}
+        return await network.ask("earnings", given)
 
     @app.get("/adapters")
     async def show_adapters() -> dict[str, Any]:

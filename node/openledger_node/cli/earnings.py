@@ -2,16 +2,28 @@
 
 import csv
 import sys
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
 from ..errors import InputError
+from ..text import counted
 from .render import emit_json, show_lines, show_table
 from .transactions import open_money
-from .units import amount, check_since, open_amount
+from .units import amount, check_since, open_amount, rounded_amount
 
 COLUMNS = ("time_utc", "claim", "epoch", "receipts", "gross_open", "amount_open", "amount_wei", "transaction")
+
+
+DAY_COLUMNS = ("day (UTC)", "claimed", "settled", "gas", "net", "sum")
+DAY_FIGURES = ("claimed_wei", "settled_wei", "gas_open_wei", "net_wei", "total_wei")
+
+
+class Step(StrEnum):
+    """The length of time that one row stands for."""
+
+    DAY = "day"
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -24,6 +36,9 @@ def earnings(
         str | None,
         typer.Option(metavar="TIME", help="Only since this time: 30d, 12h or 2026-01-31."),
     ] = None,
+    by: Annotated[
+        Step | None, typer.Option(help="Also list each day of UTC; the days sum to the totals.", metavar="day")
+    ] = None,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print a table for a spreadsheet, one row per settlement.")
     ] = False,
@@ -34,13 +49,15 @@ def earnings(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show the earnings of this node, from receipts to withdrawals, to the wei."""
+    if as_csv and by:
+        raise InputError("--csv has a row for each settlement: leave out --by, or use --json")
     if as_csv and as_json:
         raise InputError("give either --csv or --json, not both")
     if (power_price is None) != (watts is None):
         raise InputError("--power-price and --watts go together")
     check_since(since)
     with open_money() as money:
-        found = money.ask("earnings", since=since, power_price=power_price, watts=watts)
+        found = money.ask("earnings", since=since, by=by and by.value, power_price=power_price, watts=watts)
     if as_json:
         emit_json("earnings", found)
     elif as_csv:
@@ -86,9 +103,27 @@ def _print(found: dict[str, Any]) -> None:
             "the node answered"
         )
     show_lines(lines)
+    if found["days"] is not None:
+        _print_days(found["days"])
+        return
     rows = [_row(each) for each in found["settlements"]]
     columns = ["claim", "state", "receipts", "gross", "this node's", "credited (UTC)", "transactions"]
     show_table(columns, rows, empty="no claim yet")
+
+
+def _print_days(days: list[dict[str, Any]]) -> None:
+    """Print the days on which something moved; the JSON has the others too, and every wei."""
+    moved = [day for day in days if any(int(day[name]) for name in DAY_FIGURES[:3])]
+    rows = [[day["day"], *(_signed(day[name]) for name in DAY_FIGURES)] for day in moved]
+    show_table(DAY_COLUMNS, rows, empty=f"nothing moved on the {len(days)} days")
+    if moved and len(moved) < len(days):
+        show_lines({"left out": f"{counted(len(days) - len(moved), 'day')} on which nothing moved"})
+
+
+def _signed(wei: str) -> str:
+    """Format an amount in OPEN, to a millionth, that may be below zero."""
+    value = int(wei)
+    return f"{'-' if value < 0 else ''}{rounded_amount(abs(value))}"
 
 
 def _row(claim: dict[str, Any]) -> list[str]:

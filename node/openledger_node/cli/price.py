@@ -119,7 +119,7 @@ def _print(found: dict[str, Any], *, as_json: bool) -> None:
     rows = [
         [
             each["model"],
-            f"{each['rank']} of {each['offers']}",
+            f"{each['rank']} of {each['offers']}" + (f", shared by {each['tied'] + 1}" if each["tied"] else ""),
             open_amount(each["own_wei"]),
             "" if each["cheapest_wei"] is None else open_amount(each["cheapest_wei"]),
             "" if each["median_wei"] is None else open_amount(each["median_wei"]),

@@ -97,6 +97,15 @@ class Sums:
         rows = "FROM outbox WHERE sender = ? AND COALESCE(mined_s, 0) >= ?"
         return self._store.sum_wei("fee_wei", rows, (sender, since_s))
 
+    def gas_paid(self, sender: Address, *, since_s: float = 0) -> list[tuple[float, Wei]]:
+        """The fees of `gas_wei` one by one, each with its chain time."""
+        rows = self._store.rows(
+            "SELECT COALESCE(mined_s, 0) AS at_s, fee_wei FROM outbox"
+            " WHERE sender = ? AND COALESCE(mined_s, 0) >= ? AND fee_wei IS NOT NULL",
+            (sender, since_s),
+        )
+        return [(float(row["at_s"]), Wei(int(row["fee_wei"]))) for row in rows]
+
     def busy_ns(self, *, since_ns: float = 0) -> int:
         """The time in which at least one job received since then ran; parallel jobs count once."""
         (row,) = self._store.rows(

@@ -54,6 +54,11 @@ class MarketView:
         return max(self.priced, key=lambda each: counts[each.adapter], default=None)
 
 
+def rank_of(own_wei: int, others_wei: Sequence[int]) -> int:
+    """1 for the cheapest; equal prices share the better rank."""
+    return 1 + sum(price < own_wei for price in others_wei)
+
+
 def both(terms: Terms) -> int:
     """A price to compare offers at a glance: for 1,000 tokens in and 1,000 out."""
     return terms.price_in_wei + terms.price_out_wei

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
+from ..market.overview import rank_of
+
 Name = Literal["engine", "limits", "copies", "chain", "reachable", "capacity", "demand", "price"]
 BLOCKING: tuple[Name, ...] = ("engine", "limits", "copies", "chain", "reachable")
 """If one of these fails, no other check matters."""
@@ -44,7 +46,12 @@ class PriceSeen:
     @property
     def rank(self) -> int:
         """1 for the cheapest."""
-        return 1 + sum(price < self.own_wei for price in self.others_wei)
+        return rank_of(self.own_wei, self.others_wei)
+
+    @property
+    def num_tied(self) -> int:
+        """The number of others at the same price, who share the rank."""
+        return self.others_wei.count(self.own_wei)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +76,7 @@ class Observed:
     num_live: int = 0
     queue_max: int = 1
     num_heard: int = 0  # calls in the last hour for models of this node
+    num_local: int = 0  # requests of this machine in the last hour; the guest's are among them
     num_foreign: int = 0  # calls in the last hour for other models
     num_won: int = 0
     price: PriceSeen | None = None
@@ -217,16 +225,23 @@ def _capacity(seen: Observed) -> IdleCheck:
 
 def _demand(seen: Observed) -> IdleCheck:
     if not seen.serves or not seen.has_network or not seen.has_peers_here:
-        return IdleCheck(check="demand", ok=None, says="no other node can send requests")
+        return IdleCheck(check="demand", ok=None, says=f"no other node can send requests{_own(seen)}")
     if seen.num_heard:
         says = f"{_count(seen.num_heard, 'call')} in the last hour for models of this node, {seen.num_won} won"
-        return IdleCheck(check="demand", ok=True, says=says)
+        return IdleCheck(check="demand", ok=True, says=says + _own(seen))
     if seen.num_foreign:
-        says = (
-            f"no call for a model of this node; {_count(seen.num_foreign, 'call')} in the last hour for other models"
-        )
+        foreign = f"{_count(seen.num_foreign, 'call')} in the last hour for other models"
+        return IdleCheck(check="demand", ok=False, says=f"no call for a model of this node; {foreign}{_own(seen)}")
+    if seen.num_local:
+        own = _count(seen.num_local, "request")
+        says = f"{own} from this machine in the last hour, none from the network"
         return IdleCheck(check="demand", ok=False, says=says)
     return IdleCheck(check="demand", ok=False, says="nobody has asked for anything in the last hour")
+
+
+def _own(seen: Observed) -> str:
+    """The end of a sentence about demand: the requests of this machine, if there were any."""
+    return f"; {_count(seen.num_local, 'request')} from this machine in the last hour" if seen.num_local else ""
 
 
 def _price(seen: Observed) -> IdleCheck:
@@ -237,7 +252,7 @@ def _price(seen: Observed) -> IdleCheck:
         says = f"no other node offers {price.of}; your price is {amount(price.own_wei)} OPEN"
         return IdleCheck(check="price", ok=True, says=says)
     says = (
-        f"{_place(price.rank)} of {len(price.others_wei) + 1} for {price.of}: yours is {amount(price.own_wei)} OPEN, "
+        f"{_place(price)} for {price.of}: yours is {amount(price.own_wei)} OPEN, "
         f"the median of the others {amount(_median(price.others_wei))}"
     )
     if _undercut(seen):
@@ -308,8 +323,12 @@ def _median(prices: Sequence[int]) -> int:
     )
 
 
-def _place(rank: int) -> str:
-    return "the cheapest" if rank == 1 else f"place {rank}"
+def _place(price: PriceSeen) -> str:
+    """The rank in words. Nodes at the same price share it, and none of them is the cheapest alone."""
+    offers = len(price.others_wei) + 1
+    if price.num_tied:
+        return f"place {price.rank} of {offers}, shared with {_count(price.num_tied, 'other')}"
+    return f"the cheapest of {offers}" if price.rank == 1 else f"place {price.rank} of {offers}"
 
 
 def _count(number: int, noun: str) -> str:

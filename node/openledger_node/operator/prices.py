@@ -13,7 +13,7 @@ from openledger_protocol.primitives import wei_from_text
 
 from ..config import MarketConfig
 from ..home import Home
-from ..market.overview import MarketView
+from ..market.overview import MarketView, rank_of
 from ..network_defaults import SOURCE, load_network_config
 from ..settings_file import check_value, write_settings
 
@@ -129,7 +129,8 @@ def market_to_plain(view: MarketView) -> list[dict[str, Any]]:
             "model": each.name,
             "adapter_id": each.adapter,
             "own_wei": str(each.own_wei),
-            "rank": 1 + sum(price < each.own_wei for price in each.others_wei),
+            "rank": rank_of(each.own_wei, each.others_wei),
+            "tied": each.others_wei.count(each.own_wei),
             "offers": len(each.others_wei) + 1,
             "cheapest_wei": str(each.others_wei[0]) if each.others_wei else None,
             "median_wei": str(median_low(each.others_wei)) if each.others_wei else None,

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import trio
@@ -25,9 +26,11 @@ from ..serving.pinning import AdapterPins
 from ..serving.service import Serving
 from ..settlement.open import HomeNetwork
 from ..text import rfc3339
+from .card_watch import NOTHING, CardReading, CardWatch
 from .idle_reasons import Idleness, LostSeen, Observed, PriceSeen, explain
 from .limits import Limits
 from .pause import Pauses
+from .training_now import TrainingNow
 from .usage import Usage
 
 # ---- The engine's part of `status --json`.
@@ -126,23 +129,29 @@ class StatusReport:
         self._limits = limits
         self._now_s = now_s
         self._started_at_s = now_s()
+        self._card = CardWatch()
+        self._training = TrainingNow(parts.home)
         self._usage = Usage(parts.ledger, now_ns=lambda: int(now_s() * 10**9))
 
     async def show(self) -> dict[str, Any]:
         """The fields of `status --json` while the daemon runs."""
         parts = self._parts
         money, view = parts.network.status(), parts.network.view()
-        idleness = explain(await self._observe(money, view))
         jobs = await parts.serving.jobs(NEWEST)
+        idleness = explain(await self._observe(money, view, self._num_local(jobs, view)))
+        training = await self._show_training()
         usage = await trio.to_thread.run_sync(self._usage.read)
         num_registered = len(await trio.to_thread.run_sync(parts.serving.adapters))
         pause = self._pauses.current
+        state = self.state()
+        says = training["says"] if training and state == "training" else idleness.sentence
         return {
-            "state": self.state(),
+            "state": state,
             "chain": money.chain,
-            "why_idle": None if self._num_live and pause is None else idleness.sentence,
+            "why_idle": None if self._num_live and pause is None else says,
             **idleness_to_plain(idleness),
             "paused": pause.to_plain() if pause else None,
+            "training": training,
             "limits": self._limits.brief(),
             "api": {"url": parts.url, "key_file": str(api_key_file(parts.home))},
             "peer_id": money.peer_id,
@@ -164,11 +173,20 @@ class StatusReport:
                 "alerts": [*_engine_alert(parts.engine), *money.alerts],
                 "audits": dict(await trio.to_thread.run_sync(parts.ledger.audits.counts)),
             },
-            "engine": {**engine_figures(parts.engine), "ttft_ms": ttft_ms(jobs, now_ns=int(self._now_s() * 10**9))},
+            "engine": {
+                **engine_figures(parts.engine),
+                **asdict(self.card()),
+                "ttft_ms": ttft_ms(jobs, now_ns=int(self._now_s() * 10**9)),
+            },
             "uptime_s": round(self._now_s() - self._started_at_s, 1),
             "version": __version__,
             "home": str(parts.home.root),
         }
+
+    def card(self) -> CardReading:
+        """Power and temperature of the card that the engine runs on; empty on a CPU. Never waits for the driver."""
+        profile = self._parts.engine.profile
+        return self._card.newest() if profile and profile.device not in ("cpu", "none") else NOTHING
 
     def state(self) -> str:
         """The state in one word."""
@@ -203,7 +221,21 @@ class StatusReport:
             "waiting": max(0, serving.num_live - beat.num_running),  # the beat is up to half a second old
         }
 
-    async def _observe(self, money: MoneyStatus, view: MarketView | None) -> Observed:
+    async def _show_training(self) -> dict[str, Any] | None:
+        parts, is_paused = self._parts, self._pauses.current is not None
+        answers = parts.config.node.serve and not is_paused and parts.engine.state in ("ready", "unloaded")
+        return await trio.to_thread.run_sync(partial(self._training.read, answers=answers))
+
+    def _num_local(self, jobs: Sequence[Job], view: MarketView | None) -> int:
+        """Count the last hour's requests of this machine: those that no other node's call led to.
+
+        Calls are forgotten when the node stops, so that only requests since its start can be told apart.
+        """
+        since_ns = max(int(self._now_s() * 10**9) - HOUR_NS, int(self._started_at_s * 10**9))
+        called = {call.request_id for call in view.calls} if view else set()
+        return sum(job.received_ns >= since_ns and job.request_id not in called for job in jobs)
+
+    async def _observe(self, money: MoneyStatus, view: MarketView | None, num_local: int) -> Observed:
         parts, config = self._parts, self._parts.config
         pause = self._pauses.current
         seen = Observed(
@@ -219,6 +251,7 @@ class StatusReport:
             chain=money.chain,
             why_chain=money.why,
             num_live=parts.serving.num_live,
+            num_local=num_local,
             queue_max=config.inference.queue_max,
         )
         if view is None:

@@ -10,8 +10,10 @@ import pytest
 from support.chain_world.seller import Seller
 from support.chain_world.world import World
 
+from openledger_node.accounting.earning_days import COIN_WEI, DAY_S, DayParts, earning_days, first_midnight
 from openledger_node.accounting.earnings import busy_hours, earnings_report
-from openledger_node.cli.earnings import COLUMNS, write_csv
+from openledger_node.cli.earnings import COLUMNS, _print_days, write_csv
+from openledger_node.cli.render import out_console
 from openledger_node.ledger.jobs import Job
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.settlement.records import record_of
@@ -120,6 +122,64 @@ async def test_a_claim_that_was_refused_has_no_share_in_the_credit_of_the_next(s
     states = {each["state"]: each["credited_wei"] for each in report(world)["settlements"]}
     assert states == {"refused": None, "final": report(world)["claimed_wei"]}
     assert [each["state"] for each in report(world, since="1d")["settlements"]] == ["final"]
+
+
+def days_of(parts: DayParts, since_s: float, now_s: float) -> list[dict[str, Any]]:
+    return earning_days(parts, since_s=since_s, now_s=now_s)
+
+
+async def test_the_days_sum_to_the_totals_to_the_wei(seller: Seller, world: World) -> None:
+    await seller.ask("hello")
+    seller.settle_all()
+    found = report(world, since="30d", by="day")
+    assert len(found["days"]) == 30
+    for name in ("settled_wei", "claimed_wei", "gas_wei", "gas_open_wei", "net_wei"):
+        assert sum(int(day[name]) for day in found["days"]) == int(found[name]), name
+    assert int(found["claimed_wei"]) > 0
+    assert found["days"][-1]["total_wei"] == found["net_wei"]
+    assert report(world)["days"] is None
+    assert report(world, by="day")["net_wei"] == report(world)["net_wei"]
+
+
+async def test_earnings_by_anything_but_the_day_are_refused(world: World) -> None:
+    with pytest.raises(MalformedError, match="not by 'week'"):
+        report(world, by="week")
+
+
+def test_a_day_without_anything_is_zero_and_gas_parts_sum_to_the_rounded_whole() -> None:
+    gas = [(DAY_S * 10 + 5.0, 1), (DAY_S * 12 + 5.0, 1), (DAY_S * 99.0, 1)]  # the last by a chain that is ahead
+    parts = DayParts(settled=[(DAY_S * 10.5, 7)], claimed=[(0.0, 3)], gas=gas, coin_price_wei=COIN_WEI // 2)
+    found = days_of(parts, 0, DAY_S * 12.5)
+    assert [day["day"] for day in found] == ["1970-01-11", "1970-01-12", "1970-01-13"]
+    assert [day["net_wei"] for day in found] == ["10", "0", "-1"]
+    assert [day["total_wei"] for day in found] == ["10", "10", "9"]
+    assert sum(int(day["gas_open_wei"]) for day in found) == 3 // 2
+
+
+def test_a_node_without_earnings_has_today_and_too_many_days_are_refused() -> None:
+    none = DayParts(settled=(), claimed=(), gas=(), coin_price_wei=0)
+    assert [day["net_wei"] for day in days_of(none, 0, NOW_S)] == ["0"]
+    with pytest.raises(MalformedError, match="later time"):
+        days_of(none, 86_400.0, NOW_S)
+
+
+@pytest.mark.parametrize(("since", "days"), [("30d", 30), ("1h", 1), ("2027-01-14", 2), ("2099-01-01", 1)])
+def test_only_whole_days_count_and_today_is_the_last(since: str, days: int) -> None:
+    since_s = first_midnight(since_of(since, now_s=NOW_S), now_s=NOW_S)
+    none = DayParts(settled=(), claimed=(), gas=(), coin_price_wei=0)
+    assert len(days_of(none, since_s, NOW_S)) == days
+
+
+def test_the_table_of_days_fits_80_columns_and_leaves_empty_days_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(out_console, "width", 80)
+    claimed = [(DAY_S * 3.0, 123_456_789 * 10**15), (DAY_S * 29.0, 10**12)]
+    _print_days(days_of(DayParts(settled=(), claimed=claimed, gas=(), coin_price_wei=0), DAY_S, DAY_S * 29.5))
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 80
+    assert printed.count("1970-01-") == 2
+    assert "27 days on which nothing moved" in printed
 
 
 async def test_power_is_priced_by_the_hours_of_work_and_never_mixed_into_open(seller: Seller, world: World) -> None:

@@ -159,5 +159,37 @@ def test_a_requester_that_has_spent_its_day_says_so() -> None:
     assert "limits set --day-max" in found.suggestion.cli
 
 
+@pytest.mark.parametrize(
+    ("own", "others", "words"),
+    [
+        (5, (5,), "place 1 of 2, shared with 1 other for lake"),
+        (5, (6, 9), "the cheapest of 3 for lake"),
+        (5, (3, 5, 5, 9), "place 2 of 5, shared with 2 others for lake"),
+        (5, (3,), "place 2 of 2 for lake"),
+    ],
+)
+def test_equal_prices_share_a_rank_and_none_of_them_is_the_cheapest(
+    own: int, others: tuple[int, ...], words: str
+) -> None:
+    found = explain(replace(QUIET, price=PriceSeen(of="lake", own_wei=own, others_wei=others)))
+    assert check_of(found, "price").says.startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("seen", "says"),
+    [
+        (
+            replace(QUIET, num_heard=0, num_local=2),
+            "2 requests from this machine in the last hour, none from the network",
+        ),
+        (replace(QUIET, num_local=1), "2 won; 1 request from this machine in the last hour"),
+        (replace(QUIET, has_peers_here=False, num_local=2), "no other node can send requests; 2 requests from this"),
+        (replace(QUIET, num_heard=0), "nobody has asked for anything in the last hour"),
+    ],
+)
+def test_demand_counts_the_requests_that_the_jobs_show(seen: Observed, says: str) -> None:
+    assert says in check_of(explain(seen), "demand").says
+
+
 def test_amounts_are_exact() -> None:
     assert [amount(wei) for wei in (0, 1, OPEN, 15 * OPEN // 10)] == ["0", "0.000000000000000001", "1", "1.5"]

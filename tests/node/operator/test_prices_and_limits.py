@@ -101,6 +101,7 @@ def test_a_price_is_shown_beside_those_of_others(home: Home) -> None:
             "adapter_id": BASE_ONLY,
             "own_wei": "5000",
             "rank": 3,
+            "tied": 0,
             "offers": 4,
             "cheapest_wei": "2",
             "median_wei": "18",

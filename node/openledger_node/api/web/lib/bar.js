@@ -5,7 +5,8 @@ import { latest } from "./events.js";
 import { idleSince, memoryOf, reachOf } from "./facts.js";
 import { button } from "./parts.js";
 
-const TONES = { serving: "ok", idle: "warn", training: "busy", paused: "warn", draining: "warn", starting: "busy", stopped: "bad" };
+// Idle and well is calm. Amber is for what wants a look: a failing check that is not mere lack of demand, or an alert.
+const TONES = { serving: "ok", idle: "calm", training: "busy", paused: "warn", draining: "warn", starting: "busy", stopped: "bad" };
 
 // Whom the node is in touch with, and what it takes.
 export function figuresOf(status, chain, now) {
@@ -46,8 +47,15 @@ function stateOf(status, link) {
   if (link.isUp === false) return ["Not running", "", "bad"];
   if (!status) return ["Asking…", "", null];
   const isDown = status.chain === "down" || status.chain === "halted";
-  return [...stateWords(status, isDown), isDown && status.state !== "serving" ? "bad" : TONES[status.state]];
+  return [...stateWords(status, isDown), toneOf(status, isDown)];
 }
+
+function toneOf(status, isDown) {
+  if (isDown && status.state !== "serving") return "bad";
+  return status.state === "idle" && wantsLook(status) ? "warn" : TONES[status.state];
+}
+
+const wantsLook = (status) => (status.money?.alerts ?? []).length > 0 || (status.checks ?? []).some((check) => check.ok === false && check.check !== "demand");
 
 function stateWords(status, isDown) {
   const { state } = status, running = status.requests?.running;
@@ -55,7 +63,7 @@ function stateWords(status, isDown) {
   if (state === "idle" && isDown) return [status.chain === "halted" ? "Chain halted" : "Chain down", ""];
   if (state === "starting" && status.engine?.loading) return ["Loading", status.engine.loading.percent === null ? "" : ` ${status.engine.loading.percent} %`];
   if (state === "idle") return ["Idle", ` ${span((Date.now() - idleSince(status)) / 1000)}`];
-  const left = state === "training" ? latest.factory?.run?.progress?.time_left_s : null;
+  const left = state === "training" ? status.training?.time_left_s ?? null : null;
   return [clean(`${state[0].toUpperCase()}${state.slice(1)}`), left ? `, ${span(left)} left` : ""];
 }
 

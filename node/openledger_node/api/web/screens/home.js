@@ -1,11 +1,13 @@
 // Home: why the node does what it does, what it earned, and what would change it.
 import { get, money, post, Refused } from "../lib/api.js";
 import { chart } from "../lib/chart.js";
+import { drawChecks } from "../lib/checks.js";
 import { cliLine, says } from "../lib/cli.js";
+import { drawDays } from "../lib/days.js";
 import { openDialog } from "../lib/dialog.js";
 import { coded, h, part } from "../lib/dom.js";
 import { latest, on, poll } from "../lib/events.js";
-import { amount, bytes, count, decimal, id, NONE, open as openAmount, price, seconds, time } from "../lib/format.js";
+import { amount, bytes, count, decimal, id, NONE, open as openAmount, seconds, time } from "../lib/format.js";
 import { idleSince, memoryOf } from "../lib/facts.js";
 import { limitsDialog } from "../lib/limits.js";
 import { button, chip, emptyState, facts, heading, meter, note, panel, strip, tile } from "../lib/parts.js";
@@ -14,21 +16,21 @@ import { table } from "../lib/table.js";
 
 export const title = "Home";
 
-const CHECKS = { price: "Price", reachable: "Reachable", demand: "Demand", capacity: "Capacity", limits: "Your limits", chain: "Chain", engine: "Engine" };
-const SIGNS = { true: ["✓", "ok", "holds"], false: ["✕", "bad", "fails"], null: ["–", "dim", "does not apply"] };
 const PERIODS = [["Today", "today"], ["7 days", "7d"], ["30 days", "30d"], ["All", ""]];
 const JOBS_FEW = 5, JOBS_MANY = 50, LOOK_AGAIN_MS = 5000;
 
 export function mount(root) {
-  const why = part(), tiles = part(), charts = part(), earnings = part({ class: "w7" }), machine = part({ class: "w5" }), jobs = part();
-  const held = { earnings: null, noMoney: null, limits: null, jobs: null };
+  const why = part(), days = part(), checks = part(), tiles = part(), charts = part(), earnings = part({ class: "w7" }), machine = part({ class: "w5" }), jobs = part();
+  const held = { earnings: null, days: null, noMoney: null, limits: null, jobs: null };
   root.append(heading("Home", "What the node does now, what it earned, and what would change it.", "status"),
-    h("div", { class: "grid" }, why, tiles, charts, earnings, machine, jobs));
+    h("div", { class: "grid" }, why, days, tiles, checks, charts, earnings, machine, jobs));
 
   const draw = () => {
     const status = latest.state;
     if (!status) return;
     why.show(whyFacts(status), drawWhy);
+    days.show(held.noMoney ? null : held.days, (found) => found && drawDays(found));
+    checks.show({ checks: isAlone(status) && !fails(status) ? [] : status.checks ?? [], lost: status.bids_lost ?? [] }, drawChecks);
     tiles.show({ earnings: held.earnings?.["7d"], noMoney: held.noMoney, isAlone: status.chain === null, usage: status.usage }, drawTiles);
     earnings.show({ by: held.earnings, noMoney: held.noMoney, network: status.network, address: status.address }, drawEarnings);
     machine.show(machineFacts(status, held.limits), drawMachine);
@@ -73,15 +75,15 @@ function often(ask, done) {
 async function readEarnings() {
   const status = latest.state;
   if (!status) return {};
-  if (status.chain === null) return { earnings: null, noMoney: "no money moves on this machine alone" };
+  if (status.chain === null) return { earnings: null, days: null, noMoney: "no money moves on this machine alone" };
   if (status.chain === "down") return { noMoney: status.money?.why_down ?? "the chain does not answer" };
   try {
     const today = new Date().toISOString().slice(0, 10);
-    const found = await Promise.all(PERIODS.map(([, since]) => money("earnings", { since: since === "today" ? today : since || null })));
-    return { earnings: Object.fromEntries(PERIODS.map(([, since], n) => [since, found[n]])), noMoney: null };
+    const [byDay, ...found] = await Promise.all([money("earnings", { since: "30d", by: "day" }), ...PERIODS.map(([, since]) => money("earnings", { since: since === "today" ? today : since || null }))]);
+    return { earnings: Object.fromEntries(PERIODS.map(([, since], n) => [since, found[n]])), days: byDay.days, noMoney: null };
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    return { earnings: null, noMoney: error.message };
+    return { earnings: null, days: null, noMoney: error.message };
   }
 }
 
@@ -89,7 +91,7 @@ async function readEarnings() {
 
 function whyFacts(status) {
   return {
-    state: status.state, why: status.why_idle, checks: status.checks ?? [], lost: status.bids_lost ?? [], suggestion: status.suggestion ?? null,
+    state: status.state, why: status.why_idle, isAlone: isAlone(status), training: status.state === "serving" ? status.training?.says ?? null : null, suggestion: status.suggestion ?? null,
     paused: status.paused ?? null, running: status.requests?.running ?? 0, idleSince: status.state === "idle" ? idleSince(status) : null, chain: status.chain, whyDown: status.money?.why_down ?? null,
   };
 }
@@ -104,27 +106,21 @@ function before(facts) {
   return { serving: "Now", training: "Training", draining: "Stopping", starting: "Starting" }[facts.state] ?? facts.state;
 }
 
+const fails = (status) => (status.checks ?? []).some((check) => check.ok === false);
+
+// A node that no other could send a request to: on this machine alone, or on a chain of its own.
+const isAlone = (status) => status.network === "local" || (status.chain === "ok" && (status.checks ?? []).some((check) => check.check === "reachable" && check.ok === null));
+
 function drawWhy(facts) {
-  const checks = facts.checks.length > 0 && table({
-    caption: "Why the node is idle: each check and its evidence", rows: facts.checks, key: (row) => row.check,
-    columns: [
-      { label: "Check", head: true, tight: true, cell: (row) => CHECKS[row.check] ?? row.check },
-      { label: "", about: "Holds", tight: true, cell: (row) => { const [sign, tone, word] = SIGNS[row.ok ?? null]; return h("span", { class: tone }, h("span", { "aria-hidden": "true" }, sign), h("span", { class: "unseen" }, word)); } },
-      { label: "Evidence", cell: (row) => coded(row.says) },
-    ],
-  });
-  const lost = facts.lost.length > 0 && h("div", {}, h("header", { class: "between" }, h("h3", {}, "Last bids lost"), h("span", { class: "note12" }, "OPEN per 1k tokens")), drawLost(facts.lost));
   return panel({ class: "why" }, null, null, h("div", { class: "note12" }, before(facts)), h("h2", { class: "sentence" }, coded(sentence(facts))),
-    h("div", { class: lost ? "two" : "" }, h("div", { class: "level" }, checks), lost), chainNote(facts), drawSuggestion(facts.suggestion));
+    facts.training && h("p", {}, `Also ${facts.training}.`), facts.isAlone && nextSteps(), chainNote(facts), drawSuggestion(facts.suggestion));
 }
 
-const drawLost = (lost) => table({
-  caption: "The last bids of this node that somebody else won", rows: lost, key: (row) => row.when,
-  columns: [
-    { label: "Time", head: true, keep: true, cell: (row) => time(row.when) }, { label: "Adapter", cell: (row) => row.adapter },
-    { label: "Yours", num: true, cell: (row) => price(row.my_price_wei) }, { label: "Winner", num: true, cell: (row) => price(row.winner_price_wei) }, { label: "Why", cell: (row) => h("span", { title: row.reason }, row.reason.split(":")[0]) },
-  ],
-});
+const nextSteps = () => [
+  h("p", { class: "dim" }, "There is no public network yet, so nobody else sends requests or pays. You can chat, train an adapter, or join a network that you or others run."),
+  h("div", { class: "buttons above8" }, h("a", { class: "button", href: "#/chat" }, "Chat"), h("a", { class: "button", href: "#/factory" }, "Train an adapter"), h("a", { class: "button", href: "#/peers" }, "Find a network")),
+  cliLine("chat"),
+];
 
 const chainNote = (facts) => facts.chain === "halted" || facts.chain === "down"
   ? note("bad", `${facts.chain === "halted" ? "No money moves until you act" : "The chain does not answer"}: ${facts.whyDown ?? "no reason was given"}. Answers of this machine go on.`, null, "doctor --only chain") : null;
@@ -172,11 +168,12 @@ function drawCharts(points) {
   const line = (name) => points.map((point) => [Date.parse(point.at) / 1000, point[name] ?? null]).filter(([x]) => x >= from);
   const below = ["−60 min", "−30", "now"], xs = [from, now], words = "60 minutes, ";
   const inSeconds = (pairs) => pairs.map(([x, y]) => [x, y === null ? null : y / 1000]);
+  const cardChart = (title, name) => points.some((point) => (point[name] ?? null) !== null) && chart({ title, say: (y) => decimal(y, 0), series: [{ name: title, points: line(name) }], xs, below, words });
   const box = strip("charts",
     chart({ title: "Tokens per second", say: (y) => decimal(y, y < 10 ? 1 : 0), series: [{ name: "tokens/s", points: line("tokens_per_s"), area: true }], xs, below, words }),
     chart({ title: "Time to first token, s", say: (y) => decimal(y, y < 0.1 ? 3 : 2), series: [{ name: "p50", points: inSeconds(line("ttft_p50_ms")) }, { name: "p95", points: inSeconds(line("ttft_p95_ms")), dashed: true }], xs, below, words }),
     chart({ title: "Requests running", say: String, series: [{ name: "running", points: line("running"), area: true }], xs, below, words, top: 4 }),
-    points.some((point) => (point.power_w ?? null) !== null) && chart({ title: "GPU power, W", say: (y) => decimal(y, 0), series: [{ name: "power", points: line("power_w") }], xs, below, words }));
+    cardChart("GPU power, W", "power_w"), cardChart("GPU temperature, °C", "temperature_c"));
   return [box, h("div", { class: "under" }, button("As table", () => chartTable(points), { kind: "link", changes: false }))];
 }
 

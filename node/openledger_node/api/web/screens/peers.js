@@ -61,7 +61,7 @@ function drawTiles({ peers, n, reach, market, base }) {
     tile({ label: "Reached from outside", value: reach.word, context: reach.says }),
     tile({ label: "Serving", value: peers && count(serving.length), after: serving.length === 1 ? "peer" : "peers", context: peers ? "that advertise now" : "nobody advertises here" }),
     tile({ label: "Adapters on offer", value: peers && count(adapters.size), context: peers ? "in other nodes' memory" : "none but yours" }),
-    tile({ label: "Your price", value: own && (own.offers > 1 ? `${own.rank}` : "alone"), after: own?.offers > 1 ? `of ${own.offers}` : "", context: own ? `for ${own.model}` : "this node sells nothing" }));
+    tile({ label: "Your price", value: own && (own.offers > 1 ? `${own.rank}` : "alone"), after: own?.offers > 1 ? `of ${own.offers}` : "", context: own ? `for ${own.model}${own.tied ? `, shared with ${own.tied} at the same price` : ""}` : "this node sells nothing" }));
 }
 
 // ---- who is there
@@ -142,7 +142,7 @@ function drawMarket({ prices, peers, base }) {
 function drawNodes(rows, base) {
   const cheapest = rows.sort((a, b) => BigInt(a.price) < BigInt(b.price) ? -1 : BigInt(a.price) > BigInt(b.price) ? 1 : 0);
   return panel({ class: "fill" }, `Market for ${base}`, `${rows.length} nodes · OPEN per 1k tokens`, table({
-    caption: "Nodes by price", rows: cheapest.map((row, n) => ({ ...row, place: n + 1 })).filter((row, n) => n < 8 || row.key === "you"), key: (row) => row.key, chosen: "you",
+    caption: "Nodes by price", rows: cheapest.map((row) => ({ ...row, place: 1 + cheapest.findIndex((each) => BigInt(each.price) === BigInt(row.price)) })).filter((row, n) => n < 8 || row.key === "you"), key: (row) => row.key, chosen: "you",
     columns: [
       { label: "", about: "Rank", tight: true, cell: (row) => String(row.place) }, { label: "Node", head: true, cell: (row) => row.key === "you" ? h("b", {}, "you") : row.name },
       { label: "Price", num: true, cell: (row) => price(row.price) }, { label: "Tokens/s", num: true, rank: 2, cell: (row) => count(row.speed || null) }, { label: "Warm", num: true, rank: 2, cell: (row) => count(row.warm) },
