@@ -10,6 +10,7 @@ from pathlib import Path
 import trio
 
 from .api.app import build_api
+from .api.embeddings import embedding_server
 from .api.events import EventStream, add_events, ask_app
 from .api.factory import add_factory
 from .api.metrics import Metering
@@ -179,6 +180,7 @@ class Daemon:
                     operator=control,
                     metrics=self._metering.text,
                     load_step=self._load_step,
+                    embeddings=embedding_server(self._config.api),
                 )
                 api = self._traffic.around(api)
                 servers.start_soon(serve_app, api, self._listener, self._drained.wait)
