@@ -3,16 +3,22 @@
 import base64
 import json
 import struct
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx
+import openai
 import pytest
 import trio
 from support.apis import open_api
+from support.processes.nodes import running_node
 
 from openledger_node.api.embeddings import INPUTS_MAX, EmbeddingBody, EmbeddingServer, embedding_server, inputs_of
 from openledger_node.config import ApiConfig
+from openledger_node.home import Home
 from openledger_protocol.errors import MalformedError
 
 MODEL = "nomic-embed-text"
@@ -213,3 +219,34 @@ def test_without_a_url_there_is_no_server() -> None:
     server = embedding_server(ApiConfig(embeddings_url="http://127.0.0.1:1", embeddings_model=MODEL))
     assert server is not None
     assert server.model == MODEL
+
+
+class Vectors(BaseHTTPRequestHandler):
+    """An embedding server over a real socket."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        content = vectors(body).content
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *values: Any) -> None:
+        pass
+
+
+def test_openais_client_gets_vectors_from_a_node(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Vectors) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        settings = {"OPENLEDGER_API_EMBEDDINGS_URL": url, "OPENLEDGER_API_EMBEDDINGS_MODEL": MODEL}
+        with (
+            running_node(Home(tmp_path), "--backend", "fake", **settings) as node,
+            openai.OpenAI(base_url=f"{node.url}/v1", api_key=node.key, max_retries=0) as client,
+        ):
+            assert client.models.list().data[-1].id == MODEL
+            found = client.embeddings.create(model=MODEL, input=["the sea", "a wall"])  # it asks for base64
+        server.shutdown()
+    assert [each.embedding for each in found.data] == [[0.0, 0.5, -1.0], [1.0, 0.5, -1.0]]
+    assert found.usage.prompt_tokens == 7
