@@ -103,6 +103,7 @@ def load_config(
         tables[table] = cls(**values)
     config = Config(**tables)
     _check_loopback(config.api.host)
+    _check_embeddings(config.api)
     return config, origins
 
 
@@ -185,3 +186,12 @@ def _check_loopback(host: str) -> None:
             f"api.host is {host!r}, but the API listens on loopback only: "
             "put a reverse proxy with its own authentication in front, or use an SSH tunnel"
         )
+
+
+def _check_embeddings(api: ApiConfig) -> None:
+    if not api.embeddings_url:
+        return
+    if not api.embeddings_url.startswith(("http://", "https://")):
+        raise ConfigError(f"api.embeddings_url is {api.embeddings_url!r}: write it like http://127.0.0.1:8081")
+    if not api.embeddings_model:
+        raise ConfigError("api.embeddings_url is set without a model: set api.embeddings_model to the server's model")

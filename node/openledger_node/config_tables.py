@@ -22,6 +22,10 @@ class ApiConfig:
     host: str = setting("127.0.0.1", "Address to listen on; only loopback is allowed.")
     port: int = setting(8420, "TCP port; 0 takes any free port.", low=0, high=65535)
     body_bytes_max: int = setting(2 * MIB, "Largest request body, in bytes.", low=1024, high=64 * MIB)
+    embeddings_url: str = setting(
+        "", "URL of a server with OpenAI's /v1/embeddings, which gets the texts to embed; empty: none."
+    )
+    embeddings_model: str = setting("", "Name of that server's embedding model, which requests use here too.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ import trio
 
 from .api.app import build_api
 from .api.bases import add_bases
+from .api.embeddings import embedding_server
 from .api.events import EventStream, add_events, ask_app
 from .api.factory import add_factory
 from .api.metrics import Metering
@@ -256,6 +257,7 @@ class Daemon:
                     operator=control,
                     metrics=self._metering.text,
                     load_step=self._load_step,
+                    embeddings=embedding_server(self._config.api),
                 )
                 api = self._traffic.around(api)
                 servers.start_soon(serve_app, api, self._listener.dup(), self._drained.wait)

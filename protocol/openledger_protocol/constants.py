@@ -41,7 +41,10 @@ JSON_SCHEMA_BYTES_MAX: Final = 64 * 1024
 """The maximum size of an answer's JSON schema: far more than people write, and quick to compile."""
 
 JSON_DEPTH_MAX: Final = 32
-"""Levels of objects and lists in a schema or in a call's arguments: a template that indents writes each of them."""
+"""Levels of objects and lists in a schema: a template that indents writes each of them."""
+
+ARGUMENTS_DEPTH_MAX: Final = 256
+"""The same of a call's arguments, which a model wrote: what is read as a call can be sent back."""
 
 TOOLS_MAX: Final = 128
 """The maximum number of tools in a request, as OpenAI has it; also of calls in one message."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from .codec import to_plain
 from .constants import (
+    ARGUMENTS_DEPTH_MAX,
     JSON_DEPTH_MAX,
     JSON_SCHEMA_BYTES_MAX,
     LOGPROBS_MAX,
@@ -308,7 +309,7 @@ def _check_message(message: Message) -> None:
         _check_call_id("id", call.id)
         _check_tool_name(call.name)
         if call.arguments:  # some clients send an empty text for no arguments
-            _check_object("arguments", call.arguments)
+            _check_object("arguments", call.arguments, ARGUMENTS_DEPTH_MAX)
     if message.role == "tool":
         _check_call_id("tool_call_id", message.tool_call_id)
     elif message.tool_call_id:
@@ -334,7 +335,7 @@ def _check_call_id(field: str, call_id: str) -> None:
         raise MalformedError(f"{field} must be 1 to {TOOL_CALL_ID_LENGTH_MAX} characters long")
 
 
-def _check_object(field: str, text: str) -> None:
+def _check_object(field: str, text: str, depth_max: int = JSON_DEPTH_MAX) -> None:
     """Require JSON text of an object, which every node can write again.
 
     Raises:
@@ -346,8 +347,8 @@ def _check_object(field: str, text: str) -> None:
         raise MalformedError(f"{field} must be JSON text", param=field) from error
     if not isinstance(value, dict):
         raise MalformedError(f"{field} must be a JSON object", param=field)
-    if _is_deeper(value, JSON_DEPTH_MAX):
-        raise MalformedError(f"{field} must be nested at most {JSON_DEPTH_MAX} levels deep", param=field)
+    if _is_deeper(value, depth_max):
+        raise MalformedError(f"{field} must be nested at most {depth_max} levels deep", param=field)
     try:
         check_text(json.dumps(value, ensure_ascii=False))  # escapes may hide half a surrogate pair
     except MalformedError as error:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from openledger_protocol.constants import (
+    ARGUMENTS_DEPTH_MAX,
     JSON_DEPTH_MAX,
     JSON_SCHEMA_BYTES_MAX,
     STOP_STRING_LENGTH_MAX,
@@ -142,16 +143,18 @@ def turn_of(*calls: ToolCall) -> Message:
     return Message(role="assistant", content="", tool_calls=calls)
 
 
-@pytest.mark.parametrize("levels", [JSON_DEPTH_MAX + 1, 850, 20_000])
+@pytest.mark.parametrize("levels", [ARGUMENTS_DEPTH_MAX + 1, 850, 20_000])
 def test_json_is_nested_only_so_deep(levels: int) -> None:
-    deep, rule = nested(levels), "parameters must be (nested at most 32 levels deep|JSON text)"
+    deep, rule = nested(levels), "parameters must be (nested at most (32|256) levels deep|JSON text)"
+    check_messages((turn_of(ToolCall(id="1", name="f", arguments=nested(ARGUMENTS_DEPTH_MAX))),))
     check_tooling(Tooling(tools=(Tool(name="f", description="", parameters=nested(JSON_DEPTH_MAX)),)))
     with pytest.raises(MalformedError, match=rf"^tools\[0\]: {rule}$"):
         check_tooling(Tooling(tools=(Tool(name="f", description="", parameters=deep),)))
     with pytest.raises(MalformedError, match=rf"^messages\[0\]: {rule.replace('parameters', 'arguments')}$"):
         check_messages((turn_of(ToolCall(id="1", name="f", arguments=deep)),))
-    with pytest.raises(MalformedError, match=f"^{rule.replace('parameters', 'json_schema')}$"):
-        check_sampling(replace(PLAIN, json_schema=deep))
+    for schema in (deep, nested(JSON_DEPTH_MAX + 1)):
+        with pytest.raises(MalformedError, match=f"^{rule.replace('parameters', 'json_schema')}$"):
+            check_sampling(replace(PLAIN, json_schema=schema))
 
 
 @pytest.mark.parametrize("text", [r'{"d":"\ud800"}', r'{"\udc00":1}', r'{"d":["\ud83d x"]}'])

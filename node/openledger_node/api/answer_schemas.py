@@ -107,6 +107,7 @@ class Capabilities(AnswerSchema):
     reasoning: bool
     logprobs: bool
     vision: bool
+    embeddings: bool
 
 
 class Price(AnswerSchema):
@@ -136,7 +137,7 @@ class ModelCard(AnswerSchema):
 
 
 class ModelList(AnswerSchema):
-    """All models, the base first."""
+    """All models, the base first and one for embeddings last."""
 
     object: Literal["list"]
     data: list[ModelCard]

@@ -18,7 +18,8 @@ from .chat import ChatWriter, chat_ending, chat_response, check_continued, reque
 from .completions import add_completions
 from .dialects.messages import add_messages
 from .dialects.responses import add_responses
-from .errors import NO_EMBEDDINGS, REFUSALS, add_refusals, describe, refusal
+from .embeddings import EmbeddingServer, add_embeddings, embedding_card
+from .errors import REFUSALS, add_refusals, describe
 from .exchange import AnswerExchange, begin_all, collect_all, open_exchanges
 from .exposition import CONTENT_TYPE
 from .guard import BODY_S, OPEN_PATHS, App, Guard
@@ -47,22 +48,23 @@ def build_api(
     operator: App | None = None,
     metrics: Metrics | None = None,
     load_step: Callable[[], str | None] = lambda: None,
+    embeddings: EmbeddingServer | None = None,
 ) -> App:
     """Build the routes behind the guard; requests run in `nursery`, so that they outlive their connections.
 
     With a `page`, the API also serves its files, and the `operator`'s routes below /operator for its sessions alone.
-    `load_step` says how far an engine is that loads its base.
+    `load_step` says how far an engine is that loads its base. Embeddings come from the server `embeddings`.
     """
     # FastAPI's own documentation pages load scripts from other hosts, so they are off.
     app = FastAPI(title="openledger-node", version=__version__, docs_url=None, redoc_url=None, responses={**REFUSALS})
     app.openapi = partial(describe, app, open_paths=OPEN_PATHS)  # type: ignore[method-assign]  # FastAPI's own way
     _add_health(app, router, load_step)
-    _add_models(app, router)
+    _add_models(app, router, embeddings)
     _add_inference(app, router, nursery)
     add_completions(app, router, nursery, answered(TextCompletion))
     add_messages(app, router, nursery, STREAMED)
     add_responses(app, router, nursery, STREAMED)
-    _add_absent(app)
+    add_embeddings(app, embeddings)
     if metrics:
         _add_metrics(app, metrics)
     add_refusals(app)
@@ -107,15 +109,19 @@ def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
         return Response(await metrics(), media_type=CONTENT_TYPE)
 
 
-def _add_models(app: FastAPI, router: Router) -> None:
+def _add_models(app: FastAPI, router: Router, embeddings: EmbeddingServer | None) -> None:
     @app.get("/v1/models", responses=answered(ModelList, is_streamed=False))
     async def models() -> dict[str, Any]:
-        """List the base model and its adapters."""
-        return models_response(await router.models(), can_reason=router.can_reason)
+        """List the base model, its adapters, and the model for embeddings."""
+        listed = models_response(await router.models(), can_reason=router.can_reason)
+        listed["data"] += [embedding_card(embeddings.model)] if embeddings else []
+        return listed
 
     @app.get("/v1/models/{name}", responses=answered(ModelCard, is_streamed=False))
     async def model(name: str) -> dict[str, Any]:
         """Describe one model, by any name that a request may use."""
+        if embeddings and name == embeddings.model:
+            return embedding_card(name)
         return model_response(await router.find_model(name), can_reason=router.can_reason)
 
 
@@ -148,10 +154,3 @@ async def _stream(
         for index, (exchange, write) in enumerate(zip(exchanges, writers, strict=True))
     ]
     return AnswerStream(answers, partial(chat_ending, exchanges, created_s=created_s, has_usage=body.has_usage))
-
-
-def _add_absent(app: FastAPI) -> None:
-    @app.post("/v1/embeddings")
-    async def embed() -> JSONResponse:
-        """Refuse embeddings with a message that a client can show."""
-        return refusal(404, NO_EMBEDDINGS, code="unsupported")

@@ -98,8 +98,8 @@ def requests_from_completion(body: CompletionBody, *, seed: int) -> list[Inferen
     return found
 
 
-def prompts_of(prompt: str | list[Any]) -> list[str | tuple[int, ...]]:
-    """Each prompt as a text or as token ids; all are of the form that the first one has.
+def prompts_of(prompt: str | list[Any], *, name: str = "prompt") -> list[str | tuple[int, ...]]:
+    """Each prompt as a text or as token ids; all are of the form that the first one has. `name` is the field's.
 
     Raises:
         MalformedError: it names the first item that is wrong.
@@ -110,14 +110,14 @@ def prompts_of(prompt: str | list[Any]) -> list[str | tuple[int, ...]]:
         case [str()]:
             wrong = (index for index, each in enumerate(prompt) if not isinstance(each, str))
             if (index := next(wrong, None)) is not None:
-                raise _wrong_item(f"prompt[{index}]", "must be a string, as the first one is")
+                raise _wrong_item(f"{name}[{index}]", "must be a string, as the first one is")
             return list(prompt)
         case [list()]:
-            return [_token_ids(each, f"prompt[{index}]") for index, each in enumerate(prompt)]
+            return [_token_ids(each, f"{name}[{index}]") for index, each in enumerate(prompt)]
         case [int()]:
-            return [_token_ids(prompt, "prompt")]
+            return [_token_ids(prompt, name)]
         case [_]:
-            raise _wrong_item("prompt[0]", "must be a string, a token id or a list of token ids")
+            raise _wrong_item(f"{name}[0]", "must be a string, a token id or a list of token ids")
     return []
 
 
@@ -125,7 +125,8 @@ def _token_ids(ids: object, name: str) -> tuple[int, ...]:
     if not isinstance(ids, list):
         raise _wrong_item(name, "must be a list of token ids, as the first one is")
     if not ids:
-        raise MalformedError("prompt has a list of token ids that is empty", param="prompt")
+        field = name.partition("[")[0]
+        raise MalformedError(f"{field} has a list of token ids that is empty", param=field)
     for index, each in enumerate(ids):
         if type(each) is not int or not 0 <= each < TOKEN_IDS_END:
             raise _wrong_item(f"{name}[{index}]", f"must be a token id, a whole number from 0 to {TOKEN_IDS_END - 1}")

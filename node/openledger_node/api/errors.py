@@ -49,8 +49,8 @@ MISTAKE = "this node has failed at this request by a mistake of its own: `openle
 NOT_JSON = "the body was not read as JSON: send the header Content-Type: application/json"
 
 NO_EMBEDDINGS = (
-    "this node serves no embeddings: its bases generate text. Point the client's embeddings at another server, "
-    "or at its own model"
+    "this node serves no embeddings, because its bases generate text: set [api] embeddings_url and embeddings_model "
+    "to an embedding server, or point the client's embeddings at one"
 )
 
 

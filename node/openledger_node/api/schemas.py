@@ -155,7 +155,7 @@ TOKEN_IDS_END = 1 << 31
 """Token ids are below this number."""
 
 _TOKEN_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0, "exclusiveMaximum": TOKEN_IDS_END}}
-_PROMPT = {
+PROMPT_SCHEMA = {
     "anyOf": [
         {"type": "string"},
         {"type": "array", "items": {"type": "string"}},
@@ -170,7 +170,7 @@ class CompletionBody(RequestBody):
 
     prompt: Annotated[
         str | list[Any],  # `completions.prompts_of` reads the items
-        WithJsonSchema({**_PROMPT, "title": "Prompt"}),
+        WithJsonSchema({**PROMPT_SCHEMA, "title": "Prompt"}),
         Field(description="One text or several, or their token ids"),
     ]
     logprobs: int | bool | None = None

@@ -62,6 +62,7 @@ def model_response(model: ServedModel, *, can_reason: bool) -> dict[str, Any]:
             "reasoning": can_reason,
             "logprobs": is_here,
             "vision": False,
+            "embeddings": False,
         },
         "supported_parameters": parameters,
         "location": "here" if is_here else "network",

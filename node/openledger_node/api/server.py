@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import trio
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
@@ -21,25 +22,36 @@ from hypercorn.utils import wrap_app
 
 from ..contained import contained
 from ..errors import ConfigError
+from .half_close import still_reads
 
-# ---- One HTTP connection, with two fixes of hypercorn's.
+# ---- One HTTP connection, with three fixes of hypercorn's.
 #
 # Hypercorn keeps a connection and its descriptor for the whole idle timeout after the client has closed it. It also
-# closes a connection whose body was not read, so that a client that still sends never sees the refusal.
+# closes a connection whose body was not read, so that a client that still sends never sees the refusal. A client that
+# ends its sending side counts as one that has left.
 
 LINGER_S: Final = 1.0
 """Time in which the rest of a body is read and discarded after the answer was sent."""
+
+HALF_CLOSED_S: Final = 0.5
+"""A client that has ended its sending side is looked at this often, because it leaves without a sign."""
 
 
 class Connection(TCPServer):
     """Serves one client."""
 
     _reading: trio.CancelScope | None = None
+    _is_idle = True
+    _answered: trio.Event | None = None  # of a client that has ended its sending side
     _is_lingering = False
     _has_ended = False
 
     async def protocol_send(self, event: Event) -> None:
         """Send an event; a close lets the client read the answer first."""
+        if isinstance(event, Updated):
+            self._is_idle = event.idle
+        if self._answered is not None and (self._is_idle or isinstance(event, Closed)):
+            self._answered.set()
         if not isinstance(event, Closed) or self._reading is None or self._is_lingering:
             await super().protocol_send(event)
             return
@@ -65,6 +77,7 @@ class Connection(TCPServer):
                 while data := await self.stream.receive_some(MAX_RECV):
                     if not self._is_lingering:
                         await self.protocol.handle(RawData(bytes(data)))
+                await self._answer_half_closed()
             except (trio.ClosedResourceError, trio.BrokenResourceError):
                 pass
         if not self._is_lingering:
@@ -72,6 +85,20 @@ class Connection(TCPServer):
             await self.protocol.handle(Closed())
         self._has_ended = True
         await self.idle_task.stop()
+
+    async def _answer_half_closed(self) -> None:
+        """Wait for the end of the answer, or until the client has left, if it has only ended its sending side."""
+        if self._is_answered or not isinstance(self.protocol.protocol, H11Protocol):
+            return
+        self._answered = trio.Event()
+        await self.protocol.handle(RawData(b""))  # refuses a request that is not whole
+        while not self._is_answered and still_reads(self.stream.socket):
+            with trio.move_on_after(HALF_CLOSED_S):
+                await self._answered.wait()
+
+    @property
+    def _is_answered(self) -> bool:
+        return self._is_idle or self._is_lingering
 
     async def _idle_timeout(self) -> None:
         if not self._has_ended:  # an answer may still run after its client has left

@@ -15,6 +15,7 @@ from ..contained import log_mistake, refusal_of
 from ..serving.answer_parts import Part
 from ..serving.service import Failure
 from .exchange import LOADING_S, AnswerExchange, cancel_on_disconnect
+from .openai import error_body
 from .server import BODY_SEND
 
 HEADERS = {"content-type": "text/event-stream; charset=utf-8"}
@@ -67,8 +68,15 @@ class AnswerStream(Response):
         else:
             ending = await self._pump_all(send)
         if not self._has_failed:
-            ending += self._last()
+            ending += self._written_last()
         await send(_body(ending, has_more=False))
+
+    def _written_last(self) -> bytes:
+        """The events after all answers, or the failure if they can't be written."""
+        try:
+            return self._last()
+        except Exception as error:  # a mistake of ours, which must not end the work of other requests
+            return self._failure(self._answers[0][1], error)
 
     async def _pump_all(self, send: Send) -> bytes:
         """Send several answers as they come, and return the last event of one that failed."""
@@ -97,9 +105,17 @@ class AnswerStream(Response):
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             raise  # the connection is gone
         except Exception as error:
+            return self._failure(writer, error)
+
+    def _failure(self, writer: AnswerWriter, mistake: Exception) -> bytes:
+        """The last events of an answer that failed by a mistake of ours, which is logged."""
+        log_mistake(mistake)
+        self._has_failed = True
+        try:
+            return writer.fail(refusal_of(mistake))
+        except Exception as error:  # a writer in a wrong state may fail at this too
             log_mistake(error)
-            self._has_failed = True
-            return writer.fail(refusal_of(error))
+            return event(error_body(refusal_of(mistake)), name="error")
 
     async def _pump_events(self, exchange: AnswerExchange, writer: AnswerWriter, send: Send) -> bytes:
         pending, outcome = writer.begin(), exchange.receive_nowait()

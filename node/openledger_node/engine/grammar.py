@@ -3,6 +3,7 @@
 The library is imported only when the first request brings one.
 """
 
+import json
 import re
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from openledger_protocol.errors import MalformedError
 
 from ..models.decoder_config import end_ids
+from .closed_schema import closed
 from .tokenizer import ByteTokenizer
 from .tool_grammar import JSON_OPTIONS, part_of
 
@@ -89,7 +91,8 @@ class Grammars:
         """
         from llguidance import LLMatcher
 
-        compile_it = partial(LLMatcher.grammar_from_json_schema, json_schema, overrides=JSON_OPTIONS)
+        schema = json.dumps(closed(json.loads(json_schema)), ensure_ascii=False)
+        compile_it = partial(LLMatcher.grammar_from_json_schema, schema, overrides=JSON_OPTIONS)
         return self._start(compile_it, "json_schema")
 
     def start_lark(self, lark: str) -> Grammar:

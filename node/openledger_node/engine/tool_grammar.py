@@ -13,6 +13,7 @@ from openledger_protocol.errors import MalformedError
 from openledger_protocol.inference import InferenceRequest, Tool, Tooling
 
 from .chat_template import ChatStyle
+from .closed_schema import closed
 from .tool_formats import THINK_CLOSING, THINK_OPENING
 
 if TYPE_CHECKING:
@@ -163,4 +164,4 @@ def _text(text: str) -> str:
 
 
 def _with_options(schema: dict[str, Any]) -> str:
-    return json.dumps({**schema, "x-guidance": JSON_OPTIONS}, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps({**closed(schema), "x-guidance": JSON_OPTIONS}, ensure_ascii=False, separators=(",", ":"))

@@ -3,8 +3,7 @@
 import re
 from typing import Final
 
-DEPTH_MAX: Final = 256
-"""Arguments of real tools are a few levels deep, and each level costs memory."""
+from openledger_protocol.constants import ARGUMENTS_DEPTH_MAX
 
 NUMBER_LENGTH_MAX: Final = 400
 SPACE: Final = " \t\n\r"
@@ -59,7 +58,7 @@ class JsonValue:
         if char in SPACE:
             return
         if char in "{[":
-            if len(self._open) >= DEPTH_MAX:
+            if len(self._open) >= ARGUMENTS_DEPTH_MAX:
                 raise ValueError("it is nested too deep")
             self._open.append("}" if char == "{" else "]")
             self._state = "first_key" if char == "{" else "first_value"

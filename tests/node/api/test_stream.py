@@ -15,7 +15,7 @@ from openledger_node.api.server import BODY_SEND, with_body_send
 from openledger_node.api.stream import AnswerStream, event
 from openledger_node.serving.answer_parts import TextPart
 from openledger_node.serving.service import Failure, Outcome, open_channel
-from openledger_protocol.errors import EngineFailedError
+from openledger_protocol.errors import EngineFailedError, ProtocolError
 from openledger_protocol.inference import Completion, InferenceRequest, SamplingParams, TokenChunk
 from openledger_protocol.primitives import RequestId
 
@@ -97,6 +97,54 @@ async def stream(
     with trio.fail_after(5):
         await stream_of(*(received for _, received in channels))({"type": "http"}, receive, note)
     return sent, [send for send, _ in channels]
+
+
+WORDS = "secret words of a prompt"
+
+
+class SlipperyWriter(CompletionWriter):
+    """A writer whose end is a mistake of ours, and so is its failure."""
+
+    def end(self) -> bytes:
+        raise KeyError(WORDS)
+
+    def fail(self, error: ProtocolError) -> bytes:
+        raise ZeroDivisionError
+
+
+def slip() -> bytes:
+    raise KeyError(WORDS)
+
+
+@pytest.mark.parametrize(("writer_of", "names"), [(CompletionWriter, ["KeyError"]), (SlipperyWriter, None)])
+def test_a_mistake_in_the_last_events_is_an_error_event_and_is_logged_by_name_and_place(
+    caplog: pytest.LogCaptureFixture, writer_of: type[CompletionWriter], names: list[str] | None
+) -> None:
+    sent: list[Message] = []
+
+    async def note(message: Any) -> None:
+        sent.append(message)
+
+    async def run() -> None:
+        send, answers = open_channel(REQUEST)
+        send.send_nowait(chunk("a"))
+        send.send_nowait(LAST)
+        exchange = exchange_of(answers)
+        writer = writer_of(exchange, lambda _: None, created_s=7)
+        await AnswerStream([(exchange, writer)], slip)({"type": "http"}, never, note)
+
+    trio.run(run)
+    text = sent[-1]["body"].decode()
+    assert not sent[-1]["more_body"]
+    assert "[DONE]" not in text
+    error = json.loads(text.split("data: ")[-1])["error"]
+    assert error["code"] == "engine_failed"
+    logged = [record.getMessage() for record in caplog.records]
+    assert [message.split(": ")[1].split("\n")[0] for message in logged] == (
+        names or ["KeyError", "ZeroDivisionError"]
+    )
+    assert all("test_stream.py" in message for message in logged)
+    assert WORDS not in text + "".join(logged)
 
 
 def events_of(sent: list[Message]) -> list[Any]:

@@ -106,7 +106,7 @@ def test_every_sampling_parameter_reaches_the_server(serve: Serve) -> None:
         presence_penalty=0.4,
         repetition_penalty=1.2,
         logprobs=2,
-        json_schema='{"type": "object"}',
+        json_schema='{"type": "object", "properties": {}}',
     )
     run(backend, PROMPT, sampling=sampling)
     assert behaviour.completions[0].pop("cache_salt")
@@ -128,7 +128,7 @@ def test_every_sampling_parameter_reaches_the_server(serve: Serve) -> None:
             "repetition_penalty": 1.2,
             "logprobs": 2,
             "return_tokens_as_token_ids": True,
-            "structured_outputs": {"json": '{"type": "object"}'},
+            "structured_outputs": {"json": '{"type": "object", "properties": {}, "additionalProperties": false}'},
         }
     ]
 

@@ -21,6 +21,7 @@ from openledger_node.serving.answer_parts import (
     ToolCallStart,
     answer_format,
 )
+from openledger_protocol.constants import ARGUMENTS_DEPTH_MAX
 from openledger_protocol.inference import (
     InferenceRequest,
     Message,
@@ -29,6 +30,7 @@ from openledger_protocol.inference import (
     Tool,
     ToolCall,
     Tooling,
+    check_messages,
 )
 from openledger_protocol.primitives import ZERO_DIGEST, RequestId
 
@@ -416,3 +418,19 @@ def test_an_answer_with_a_schema_may_come_without_the_reasoning_that_was_begun_f
     for text, expected in (('{"a": 1}', TextPart('{"a": 1}')), ("Hm", ReasoningPart("Hm"))):
         reader = AnswerParts(AnswerFormat(style=style, has_reasoning=True, is_json=True), call_id=lambda: "")
         assert [*reader.push(TokenChunk(text=text, ids=())), *reader.end()] == [expected]
+
+
+@pytest.mark.parametrize("levels", [33, ARGUMENTS_DEPTH_MAX])
+def test_arguments_that_are_read_can_be_sent_back(levels: int) -> None:
+    arguments = '{"town":' + "[" * (levels - 1) + "]" * (levels - 1) + "}"
+    found = read([f'<tool_call>{{"name": "get_weather", "arguments": {arguments}}}</tool_call>'])
+    assert found == call(0, "get_weather", arguments)
+    check_messages(
+        (
+            Message(
+                role="assistant",
+                content="",
+                tool_calls=(ToolCall(id="call_0", name="get_weather", arguments=arguments),),
+            ),
+        )
+    )

@@ -7,6 +7,7 @@ from typing import Any
 from openledger_protocol.inference import SamplingParams
 
 from ...engine.backend import Drawn
+from ...engine.closed_schema import closed
 from ..served.client import ServerLostError, reason_of
 from ..served.stream import AnswerOver, ServerStream
 
@@ -62,7 +63,7 @@ def completion_body(
     if sampling.logprobs is not None:
         body |= {"logprobs": sampling.logprobs, "return_tokens_as_token_ids": True}
     if sampling.json_schema is not None:
-        body["structured_outputs"] = {"json": sampling.json_schema}
+        body["structured_outputs"] = {"json": json.dumps(closed(json.loads(sampling.json_schema)))}
     return body
 
 
