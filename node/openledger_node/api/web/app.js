@@ -18,7 +18,7 @@
 // screenKeys() of lib/keys.js. A screen with all that it stands on stays under 150 KB (a test).
 import { openSession, post, Refused } from "./lib/api.js";
 import { h, put } from "./lib/dom.js";
-import { openDialog } from "./lib/dialog.js";
+import { openDialog } from "./lib/modal.js";
 import { connect, latest, link, on, poll } from "./lib/events.js";
 import { endOf, figuresOf, stateLine } from "./lib/bar.js";
 import { listen, showKeys } from "./lib/keys.js";

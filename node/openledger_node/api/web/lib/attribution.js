@@ -1,7 +1,7 @@
 // Who taught an answer: share bar and table at the left, rows at the right; one choice lights spans, table and rows.
 import { money } from "./api.js";
 import { cliLine, says } from "./cli.js";
-import { openDialog } from "./dialog.js";
+import { openDialog } from "./modal.js";
 import { coded, h, put } from "./dom.js";
 import { amount, count, decimal, id, NONE, open as openAmount, percent, short, sum } from "./format.js";
 import { marked, pressed } from "./marked.js";
@@ -193,23 +193,22 @@ function foot(receipt) {
 
 export function verify(receipt) {
   const body = h("div", {}), words = `attribution verify ${receipt.digest.slice(0, 14)}`;
-  const dialog = openDialog("Verify again", h("p", {}, "All that the receipt says is computed again by this node. Whoever verifies reads the text; nobody else does."), body);
-  const close = () => button("Close", () => dialog.close(), { changes: false });
+  const dialog = openDialog("Verify again", h("p", {}, "All that the receipt says is computed again by this node. Whoever verifies reads the text; here, this node alone does."), body);
+  const close = button("Close", () => dialog.close(), { changes: false });
   const run = async () => {
-    put(body, h("p", {}, "Computing…"));
+    put(body, h("p", {}, "Computing…"), cliLine(words), h("div", { class: "buttons" }, close));
     try {
       const found = await money("verify", { receipt: receipt.digest });
       put(body, table({
         caption: "What was computed again", rows: found.checks, key: (check) => check.what,
         columns: [{ label: "", about: "Holds", tight: true, cell: (check) => h("span", { class: SIGNS[check.holds][1] }, SIGNS[check.holds][0], h("span", { class: "unseen" }, { true: " holds", false: " is false", null: " is not known" }[check.holds])) }, { label: "Step", head: true, cell: (check) => [CHECKS[check.what] ?? check.what, h("small", {}, check.detail)] }],
-      }), cliLine(words), h("div", { class: "buttons" }, close()));
+      }), cliLine(words), h("div", { class: "buttons" }, close));
     } catch (error) {
-      put(body, note("bad", error.message), h("div", { class: "buttons" }, close()));
+      put(body, note("bad", error.message), h("div", { class: "buttons" }, close));
     }
   };
-  const go = button("Verify", run, { kind: "primary" });
-  put(body, cliLine(words), h("div", { class: "buttons" }, close(), go));
-  go.focus();
+  run();
+  close.focus();
 }
 
 // The same in one line: the two who have most, and how many others.
