@@ -71,7 +71,7 @@ class BaseCheck:
     @cached_property
     def room(self) -> Room:
         """The memory that the engine may take."""
-        return room_on(self.machine, self._inference, self._limits)
+        return room_on(self.machine, self._inference, self._limits, cache=self._home.cache)
 
     @cached_property
     def is_hub_up(self) -> bool:
