@@ -67,6 +67,7 @@ CALL_FRAMES: list[Case] = [
     ("bid", "what a node asks", BID),
     ("bid with abilities", "what its backend can do; absent from a node that names none", {**BID, "can": ["tools"]}),
     ("bid with a template", "its digest; absent where the base has none", {**BID, "template": digest("9")}),
+    ("bid with a tokenizer", "its digest; absent where it is not known", {**BID, "tokenizer": digest("8")}),
     ("won", "an infer stream comes", {"v": 1, "t": "won", "id": digest("2")}),
     ("lost", "with its reason", LOST),
     ("error", "a refusal", ERROR),

@@ -13,7 +13,7 @@ from support.processes.nodes import EMBEDDED, Node, command_json, operator_of
 OpenPage = Callable[..., Page]
 WEI = 10**18
 PERIODS = (None, "7d", "30d", "")
-NAMES = {"Pending": "pending_wei", "Settled": "settled_wei", "Claimed": "claimed_wei", "Net": "net_wei"}
+NAMES = {"Earned": "pending_wei", "Claimed": "settled_wei", "Final": "claimed_wei", "Net": "net_wei"}
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>\u202egnp.exe\u0007 ${1}"
 LONG = "x" * 100_000  # wider than any page, and rendered dozens of times
 
@@ -34,7 +34,7 @@ def tile(page: Page, label: str) -> str:
 
 def test_every_amount_of_the_earnings_is_the_verbs(earner: Node, open_page: OpenPage) -> None:
     page = open_page(earner)
-    table = page.locator("table", has_text="Pending")
+    table = page.locator("table", has_text="Earned, gross")
     table.wait_for()
     for column, since in ((2, "7d"), (3, "30d"), (4, None)):
         words = ["--since", since] if since else []
@@ -83,12 +83,12 @@ def test_what_is_gross_says_so_and_is_added_to_nothing(earner: Node, open_page: 
     page.reload()
     expect(page.locator(".tile", has_text="Not yet claimed")).to_contain_text("gross, before the others’ parts")
     expect(page.locator(".tile", has_text="Not yet claimed").locator(".value")).to_have_text("5.000000")
-    rows = page.locator("table", has_text="Pending").locator("tr")
-    expect(rows.filter(has_text="Pending, gross")).to_contain_text("before the others’ parts")
-    for own in ("Settled", "Claimed"):
+    rows = page.locator("table", has_text="Earned, gross").locator("tr")
+    expect(rows.filter(has_text="Earned, gross")).to_contain_text("before the others’ parts")
+    for own in ("Claimed", "Final"):
         expect(rows.filter(has=page.locator("th", has_text=own)).first).to_contain_text("your part")
     page.set_viewport_size({"width": 380, "height": 900})
-    expect(rows.filter(has_text="Pending, gross").locator("th")).to_have_text("Pending, gross", use_inner_text=True)
+    expect(rows.filter(has_text="Earned, gross").locator("th")).to_have_text("Earned, gross", use_inner_text=True)
 
 
 def _with_pending(route: Route) -> None:

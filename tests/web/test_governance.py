@@ -119,7 +119,7 @@ def propose(page: Page) -> None:
     line = dialog.locator(".cli code").inner_text()
     assert line.startswith("openledger-node gov propose dataPpm=22% --reason 'it'\\''s due <img")
     assert is_command(line)
-    dialog.locator("button", has_text="Go on…").click()
+    dialog.locator("button", has_text="Continue").click()
     expect(dialog).to_contain_text("voting begins at")
     carry_out(page)
 
@@ -266,7 +266,7 @@ def test_the_dialogs_of_a_vote_can_be_read_and_reached(decided: Node, open_page:
     change_answers(page, as_state("active"))
     page.locator('[data-key="propose"]').click()
     expect(page.locator("#propose-value")).to_be_focused()
-    page.locator("dialog button", has_text="Go on…").click()
+    page.locator("dialog button", has_text="Continue").click()
     expect(page.locator("dialog .note")).to_contain_text("Give the new value")
     assert page.evaluate(AUDIT) == []
     page.keyboard.press("Escape")

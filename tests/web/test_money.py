@@ -1,6 +1,7 @@
 """Money: what the page shows is what the verbs print, and what is done on it is done on the chain."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -117,7 +118,7 @@ def test_stake_is_added_from_the_page_by_keys_alone_and_the_verb_says_so(page: P
     expect(dialog.locator(".cli code")).to_have_text("openledger-node stake add 2.5")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    expect(dialog.locator(".chip")).to_contain_text("mined", timeout=MINED_MS)
+    expect(dialog.locator(".chip")).to_contain_text(re.compile("mined|final"), timeout=MINED_MS)
     expect(dialog).to_contain_text("0x")
     page.keyboard.press("Enter")
     expect(dialog).to_have_count(0)
@@ -139,7 +140,7 @@ def test_rewards_are_withdrawn_from_the_page_and_the_last_step_is_done(page: Pag
     dialog = page.locator("dialog")
     expect(dialog).to_contain_text(amount(balance))
     dialog.locator("button.primary").click()
-    expect(dialog.locator(".chip").first).to_contain_text("mined", timeout=MINED_MS)
+    expect(dialog.locator(".chip").first).to_contain_text(re.compile("mined|final"), timeout=MINED_MS)
     dialog.locator("button", has_text="Close").click()
     wait_for(lambda: verb(paid, "rewards", "show")["balance_wei"] == "0")
     expect(tile(page, "Ready to withdraw").locator(".value")).to_contain_text("0.000000")
@@ -157,14 +158,14 @@ def test_stake_is_removed_and_a_channel_is_opened_topped_up_and_closed(page: Pag
     page.locator("#channel-node").fill("0x" + "11" * 20)
     page.locator("#channel-generation").fill("0x" + "22" * 32)
     page.locator("#ask-amount").fill("3")
-    page.locator("dialog button", has_text="Go on…").click()
+    page.locator("dialog button", has_text="Continue").click()
     words = f"openledger-node channels open 0x{'11' * 20} 3 --generation 0x{'22' * 32}"
     expect(page.locator("dialog .cli code")).to_have_text(words)
     carry_out(page)
     own = panel(page, "Channels").locator("tr", has_text="payer")
     own.locator("button", has_text="Top up…").click()
     page.locator("#ask-amount").fill("0.5")
-    page.locator("dialog button", has_text="Go on…").click()
+    page.locator("dialog button", has_text="Continue").click()
     carry_out(page)
     expect(own).to_contain_text("3.500000")
     own.locator("button", has_text="Close…").click()
@@ -177,9 +178,52 @@ def test_stake_is_removed_and_a_channel_is_opened_topped_up_and_closed(page: Pag
 def carry_out(page: Page) -> None:
     dialog = page.locator("dialog")
     dialog.locator("button.primary").click()
-    expect(dialog.locator(".chip").first).to_contain_text("mined", timeout=MINED_MS)
+    expect(dialog.locator(".chip").first).to_contain_text(re.compile("mined|final"), timeout=MINED_MS)
     dialog.locator("button", has_text="Close").click()
     expect(dialog).to_have_count(0)
+
+
+def sent(state: str, error: str | None = None) -> dict[str, Any]:
+    return {"key": "a", "summary": "bond 1 OPEN", "state": state, "hash": None, "error": error}
+
+
+def test_the_heading_follows_the_transactions_until_they_are_final(page: Page, paid: Node) -> None:
+    told = [["sent", "sent"], ["mined", "sent"], ["mined", "mined"], ["final", "final"]]
+    page.clock.install()
+    page.route("**/money/act", lambda route: route.fulfill(json={"transactions": [sent(each) for each in told[0]]}))
+    page.route(
+        "**/money/transactions", lambda route: route.fulfill(json={"transactions": [sent(each) for each in told[0]]})
+    )
+    page.locator("#stake-amount").fill("1")
+    page.locator('[data-key="stake add"]').click()
+    dialog = page.locator("dialog")
+    expect(dialog.locator("h2")).to_have_text("Add 1.000000 OPEN")
+    dialog.locator("button.primary").click()
+    for heading in ("Sent", "Mined 1 of 2", "Mined 2 of 2", "Final"):
+        expect(dialog.locator("h2")).to_have_text(f"{heading}: Add 1.000000 OPEN")
+        told[:1] = []
+        page.clock.run_for(1000)
+    wallet = verb(paid, "stake", "show")["wallet_open_wei"]
+    expect(dialog.locator("tr", has_text="Wallet now")).to_contain_text(amount(wallet))
+    expect(dialog.locator("tr", has_text="Amount")).to_contain_text("1.000000 OPEN")
+    expect(dialog).to_contain_text("The stake counts from now on.")
+
+
+def test_a_transaction_that_fails_is_no_good_news(page: Page) -> None:
+    failed = {"transactions": [sent("mined"), sent("reverted", "the contract refuses: no stake")]}
+    page.route("**/money/act", lambda route: route.fulfill(json=failed))
+    page.locator("#stake-amount").fill("1")
+    page.locator('[data-key="stake add"]').click()
+    dialog = page.locator("dialog")
+    dialog.locator("button.primary").click()
+    expect(dialog.locator("h2")).to_have_text("Failed: Add 1.000000 OPEN")
+    expect(dialog.locator(".note.bad")).to_contain_text("the contract refuses: no stake")
+    expect(dialog).not_to_contain_text("The stake counts from now on.")
+    gap = page.evaluate(
+        "() => document.querySelector('dialog .buttons').getBoundingClientRect().top"
+        " - document.querySelector('dialog .note').getBoundingClientRect().bottom"
+    )
+    assert gap >= 12
 
 
 def test_what_the_contract_would_refuse_is_said_in_place_of_the_button(page: Page, seen: Any) -> None:

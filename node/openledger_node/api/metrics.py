@@ -141,7 +141,7 @@ FAMILIES: Final = (
     Family(
         name="earnings_open",
         kind="gauge",
-        help="Earnings in OPEN: pending, settled, claimed, withdrawn, and net of gas.",
+        help="Earnings in OPEN, by state of `earnings --json`: pending, settled, claimed, withdrawn, net of gas.",
         labels=("state",),
     ),
     Family(

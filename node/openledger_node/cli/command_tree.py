@@ -101,6 +101,20 @@ def _parameter(fields: dict[str, Any]) -> Parameter:
 
 # ---- A line that is typed
 
+OTHER_SPELLINGS: Final = {("datanets",): ("datanet",), ("channels", "top-up"): ("channels", "topup")}
+"""Spellings that people try, and the words of the command tree."""
+
+
+def as_in_tree(words: Sequence[str]) -> list[str]:
+    """Return the words with another spelling of a command replaced, before and after `--home FOLDER`."""
+    start = 0
+    while start < len(words) and words[start].startswith("--home"):
+        start += 1 if "=" in words[start] else 2
+    for spelled, meant in OTHER_SPELLINGS.items():
+        if tuple(words[start : start + len(spelled)]) == spelled:
+            return [*words[:start], *meant, *words[start + len(spelled) :]]
+    return list(words)
+
 
 @dataclass(slots=True, kw_only=True)
 class TypedLine:

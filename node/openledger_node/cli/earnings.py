@@ -16,7 +16,7 @@ from .units import amount, check_since, open_amount, rounded_amount
 COLUMNS = ("time_utc", "claim", "epoch", "receipts", "gross_open", "amount_open", "amount_wei", "transaction")
 
 
-DAY_COLUMNS = ("day (UTC)", "claimed", "settled", "gas", "net", "sum")
+DAY_COLUMNS = ("day (UTC)", "final", "claimed", "gas", "net", "sum")
 DAY_FIGURES = ("claimed_wei", "settled_wei", "gas_open_wei", "net_wei", "total_wei")
 
 
@@ -40,7 +40,7 @@ def earnings(
         Step | None, typer.Option(help="Also list each day of UTC; the days sum to the totals.", metavar="day")
     ] = None,
     as_csv: Annotated[
-        bool, typer.Option("--csv", help="Print a table for a spreadsheet, one row per settlement.")
+        bool, typer.Option("--csv", help="Print a table for a spreadsheet, one row per final claim.")
     ] = False,
     power_price: Annotated[float | None, typer.Option(help="Price of a kWh in your currency.", min=0.0)] = None,
     watts: Annotated[
@@ -67,7 +67,7 @@ def earnings(
 
 
 def write_csv(found: dict[str, Any]) -> None:
-    """Write one row for each settlement that was credited, the oldest first."""
+    """Write one row for each final claim, the oldest first."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(COLUMNS)
     for each in sorted((each for each in found["settlements"] if each["credited_at"]), key=lambda each: each["seq"]):
@@ -87,11 +87,11 @@ def write_csv(found: dict[str, Any]) -> None:
 
 def _print(found: dict[str, Any]) -> None:
     lines = {
-        "pending": f"{open_amount(found['pending_wei'])} gross, not claimed yet; the parts of others are still in it",
-        "settled": f"{open_amount(found['settled_wei'])} for you, claimed but not final yet",
-        "claimed": f"{open_amount(found['claimed_wei'])} for you, credited",
+        "earned": f"{open_amount(found['pending_wei'])} gross, not claimed yet; the parts of others are still in it",
+        "claimed": f"{open_amount(found['settled_wei'])} for you, on the chain but not final yet",
+        "final": f"{open_amount(found['claimed_wei'])} for you, credited",
         "gas": f"{open_amount(found['gas_wei'], 'coins')} paid for it, worth {open_amount(found['gas_open_wei'])}",
-        "net": f"{open_amount(found['net_wei'])}, settled and claimed less gas",
+        "net": f"{open_amount(found['net_wei'])}, claimed and final, less gas",
         "withdrawn": open_amount(found["withdrawn_wei"]),
         "balance": f"{open_amount(found['balance_wei'])} ready to withdraw",
     }

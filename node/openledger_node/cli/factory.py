@@ -1,5 +1,6 @@
 """`factory`: train adapters, and watch and control a training."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,7 @@ from .factory_client import (
     work,
 )
 from .factory_view import TrainingReport, follow, show_preview, show_run, show_runs, show_state
+from .progress import StageReport
 from .render import emit_json, plain, say
 from .transactions import transaction_command
 from .units import ppm_of
@@ -153,7 +155,9 @@ def preview(
     }
     home = open_node_home()
     own = training_service(home)
-    found = {**own.preview(order, offset), "estimate": estimate(home, order) or own.estimate(order)}
+    with StageReport(is_quiet=as_json) as report:
+        shown = own.preview(order, offset, partial(report.count, "counting the tokens of rows"))
+    found = {**shown, "estimate": estimate(home, order) or own.estimate(order)}
     if as_json:
         emit_json("preview", found)
     else:

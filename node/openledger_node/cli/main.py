@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from openledger_protocol.errors import AdapterRefusedError, ProtocolError
 
 from ..errors import InputError, ModelError, NodeError, explain_disk
-from .command_tree import TypedLine, nearest_of, read_line
+from .command_tree import TypedLine, as_in_tree, nearest_of, read_line
 from .completion import COMPLETION, print_completions, run_completion_option
 from .help_text import is_screen_styled, render_help, screen_width
 
@@ -22,6 +22,7 @@ def main() -> None:
     if shell := os.environ.get(COMPLETION):
         print_completions(shell, words)
         sys.exit(0)
+    sys.argv[1:] = words = as_in_tree(words)
     try:
         status = run(words)
     except KeyboardInterrupt:

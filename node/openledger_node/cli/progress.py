@@ -60,6 +60,11 @@ class StageReport:
         if stage.what == DOWNLOADING and stage.done >= stage.total > self._began_done:
             self._say(f"  downloaded {megabytes(stage.total)} in {self._now_s() - self._began_s:.1f} s")
 
+    def count(self, what: str, done: int, total: int) -> None:
+        """Show how many of the things of a stage are done."""
+        is_new = self._begin(what, done)
+        self._show(is_new, done / total if total else None, f"{done:,} of {total:,}")
+
     def load_step(self, step: LoadStep) -> None:
         """Show a step of loading the base."""
         is_new = self._begin(WORDS[step.phase], step.done)

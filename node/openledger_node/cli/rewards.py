@@ -84,8 +84,9 @@ def _is_due(claim: dict[str, Any], now_s: int) -> bool:
 
 
 def _show(rewards: dict[str, Any], now_s: int) -> None:
+    receipts = counted(rewards["num_unclaimed"], "receipt")
     lines = {
-        "unclaimed": f"{open_amount(rewards['unclaimed_wei'])} in {counted(rewards['num_unclaimed'], 'receipt')}",
+        "earned": f"{open_amount(rewards['unclaimed_wei'])} in {receipts}, gross, not claimed yet",
         "balance": f"{open_amount(rewards['balance_wei'])} credited to the payout account and ready to withdraw",
         "payout": rewards["payout"],
     }

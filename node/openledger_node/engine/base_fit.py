@@ -67,27 +67,30 @@ class Form:
         return plan is not None and plan.kv_tokens >= ROOMY_TOKENS and plan.num_adapters >= ROOMY_ADAPTERS
 
 
-def room_on(machine: Machine, inference: InferenceConfig, limits: LimitsConfig) -> Room:
+def room_on(machine: Machine, inference: InferenceConfig, limits: LimitsConfig, *, cache: Path | None = None) -> Room:
     """The memory that a card's driver and other programs leave, within the owner's limits.
 
-    Without a card that the engine can use, it is a part of the main memory.
+    Without a card that the engine can use, it is a part of the main memory. `cache`: as in `runs_kernels`.
     """
     card = machine.usable_card if inference.device != "cpu" else None
     there = card.free_bytes if card else machine.ram_bytes * RAM_PERCENT // 100
     cap = limits.vram_bytes if card else limits.ram_bytes
-    has_kernels = card is not None and card.vendor != "apple" and runs_kernels(inference)
+    has_kernels = card is not None and card.vendor != "apple" and runs_kernels(inference, cache)
     return Room(size_bytes=min(there, cap or there), on_gpu=card is not None, has_kernels=has_kernels)
 
 
-def context_here(config: Config, folder: Path | None, backend: str) -> int:
-    """Choose the context of the base in `folder` on this machine, for a `backend` that does not choose it itself."""
+def context_here(config: Config, folder: Path | None, backend: str, *, cache: Path | None = None) -> int:
+    """Choose the context of the base in `folder` on this machine, for a `backend` that does not choose it itself.
+
+    `cache`: as in `runs_kernels`.
+    """
     if folder is None:
         return USUAL_CONTEXT  # the fake has no limit, and no memory
     try:
         base = read_config(folder)
     except ModelError:  # another architecture: its memory can't be planned
         return min(UNPLANNED_CONTEXT, stated_context(folder) or USUAL_CONTEXT)
-    room = room_on(look_at_machine(), config.inference, config.limits)
+    room = room_on(look_at_machine(), config.inference, config.limits, cache=cache)
     try:
         plan = plan_memory(
             base, config.inference, cap_bytes=room.size_bytes, on_gpu=room.on_gpu, has_kernels=room.has_kernels
@@ -113,13 +116,13 @@ def fit_here(
     cap_bytes = limits.vram_bytes if on_gpu else limits.ram_bytes
     cache = Path(settings.cache_folder) if settings.cache_folder else None
     if settings.is_auto_context:
-        settings = replace(settings, context_max=context_here(config, folder, backend))
+        settings = replace(settings, context_max=context_here(config, folder, backend, cache=cache))
     context = settings.context_max if settings.is_auto_context else 0
     has_kernels = on_gpu and runs_kernels(inference, cache)
     needs = needs_of(folder, inference, on_gpu=on_gpu, has_kernels=has_kernels, context=context)
     adapter_bytes = inference.adapter_cache_bytes
     if on_gpu and not cap_bytes and needs.full_kv_bytes and inference.backend in PLANNED_BACKENDS:
-        room = room_on(look_at_machine(), inference, limits)
+        room = room_on(look_at_machine(), inference, limits, cache=cache)
         # A base that does not fit beside a game now may fit when it is loaded; else the engine says what it lacks.
         with suppress(ConfigError):
             free_bytes = room.size_bytes if room.on_gpu else 0

@@ -18,7 +18,7 @@ from openledger_protocol.inference import Message, Tooling
 from openledger_protocol.primitives import ZERO_DIGEST, Digest
 
 from ..errors import ModelError
-from ..models.bases import chat_template
+from ..models.bases import chat_template, known_tokenizer_digest
 from .chat_template import ChatStyle, ChatTemplate, turns_of
 from .tool_formats import MARKERS
 
@@ -55,6 +55,10 @@ class Tokenizer(Protocol):
     @property
     def template_digest(self) -> Digest:
         """Digest of the base's chat template and of the special tokens that it may name; zero without one."""
+
+    @property
+    def digest(self) -> Digest:
+        """Digest of the vocabulary, merges and added tokens, as base.json has it; zero if it is not known."""
 
     def render(
         self,
@@ -94,7 +98,12 @@ def open_tokenizer(folder: Path | None) -> Tokenizer:
     if not file.exists():
         raise ModelError(f"{folder} has no tokenizer.json: save the base with a fast tokenizer")
     try:
-        return BaseTokenizer(FileTokenizer.from_file(str(file)), chat_template(folder), special_tokens(folder))
+        return BaseTokenizer(
+            FileTokenizer.from_file(str(file)),
+            chat_template(folder),
+            special_tokens(folder),
+            digest=known_tokenizer_digest(folder) or ZERO_DIGEST,
+        )
     except TemplateError as error:
         raise ModelError(f"the chat template of {folder.name} can't be read: {error}") from error
     except Exception as error:  # the tokenizers library raises nothing narrower
@@ -124,10 +133,18 @@ def special_tokens(folder: Path) -> dict[str, str]:
 class BaseTokenizer:
     """The tokenizer of a real base."""
 
-    def __init__(self, tokenizer: FileTokenizer, template: str | None, special: dict[str, str]) -> None:
+    def __init__(
+        self,
+        tokenizer: FileTokenizer,
+        template: str | None,
+        special: dict[str, str],
+        *,
+        digest: Digest = ZERO_DIGEST,
+    ) -> None:
         self._tokenizer = tokenizer
         self._template = ChatTemplate(template, special) if template else None
         named = {"template": template, "special": special}
+        self._digest = digest
         self._template_digest = canonical_digest(named) if template else ZERO_DIGEST
         self._is_byte_level = b"ByteLevel" in (tokenizer.decoder.__getstate__() if tokenizer.decoder else b"")
         self._token_bytes_max = token_bytes_max(tokenizer) if self._is_byte_level else 0
@@ -146,6 +163,11 @@ class BaseTokenizer:
     def template_digest(self) -> Digest:
         """Digest of the text of the template, because there is no telling which texts render alike."""
         return self._template_digest
+
+    @property
+    def digest(self) -> Digest:
+        """Digest of the tokenizer's meaning, from base.json."""
+        return self._digest
 
     def render(
         self,
@@ -280,6 +302,7 @@ class ByteTokenizer:
     end_id = 256
     style = ChatStyle()
     template_digest = ZERO_DIGEST
+    digest = ZERO_DIGEST
 
     def render(
         self,

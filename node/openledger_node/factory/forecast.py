@@ -4,7 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -20,13 +20,17 @@ from ..models.decoder_config import DecoderConfig, read_config
 from .estimate import RowTokens, memory, seconds, seconds_at, steps_of
 from .job import TrainingJob
 from .order import Gathered, TrainingOrder, gather, job_of
-from .preview import Measured, RowReader, row_tokens
+from .preview import Measured, RowReader, Tell, row_tokens
 from .runs import Runs
 
 ROWS_SHOWN: Final = 3
 MATRIX_SIDE: Final = 768
 MATRICES: Final = 6
-FORECASTS_MAX: Final = 8
+FORECASTS_MAX: Final = 2
+"""A Datanet of 100,000 rows takes about 100 MB."""
+
+Stamp = tuple[int, ...]
+"""Size and times of the files of an order."""
 
 
 class TrainingRoom:
@@ -93,38 +97,29 @@ def _seconds_of_product(matrix: NDArray[np.float32]) -> float:
     return time.perf_counter() - started_s
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forecast:
-    """The rows of an order with their token counts."""
-
-    gathered: Gathered
-    reader: RowReader
-    measured: tuple[Measured, ...]
-
-
 class Forecaster:
-    """Previews and estimates of orders. The rows read last are cached, except rows from files."""
+    """Previews and estimates of orders. The rows read last are cached while their files stay the same."""
 
     def __init__(self, home: Home, config: Config, room: TrainingRoom) -> None:
         self._home = home
         self._config = config
         self._room = room
-        self._kept: dict[TrainingOrder, Forecast] = {}
+        self._kept: dict[tuple[TrainingOrder, Stamp], Gathered] = {}
         self._reading = threading.Lock()
 
-    def preview(self, order: TrainingOrder, offset: int) -> dict[str, Any]:
+    def preview(self, order: TrainingOrder, offset: int, tell: Tell = lambda *_: None) -> dict[str, Any]:
         """Return three rows from `offset` on, and counts of all rows.
 
         Raises:
             NodeError: the order names no rows, or they can't be read.
         """
-        forecast = self._read(order)
-        rows, gathered = forecast.measured, forecast.gathered
+        gathered = self._read(order, tell)
+        rows = gathered.measured
         first = offset % len(rows)
         shown = [rows[(first + n) % len(rows)] for n in range(min(ROWS_SHOWN, len(rows)))]
         people = Counter(each.row.contributor for each in rows)
         return {
-            "rows": [_row_to_plain(each, forecast.reader) for each in shown],
+            "rows": [_row_to_plain(each, gathered.reader) for each in shown],
             "next_offset": (first + len(shown)) % len(rows),
             "used": len(rows),
             "held_out": len(gathered.held_out),
@@ -143,8 +138,8 @@ class Forecaster:
             NodeError: the order names no rows, or they can't be read.
         """
         job = job_of(order, device=self._config.inference.device)
-        forecast = self._read(order)
-        gathered, rows = forecast.gathered, row_tokens(forecast.measured)
+        gathered = self._read(order)
+        rows = row_tokens(gathered.measured)
         steps = steps_of(job, rows)
         try:
             if gathered.base.folder is None:
@@ -200,7 +195,7 @@ class Forecaster:
                 return run.number, run.progress.tokens_per_s
         return None
 
-    def _read(self, order: TrainingOrder) -> Forecast:
+    def _read(self, order: TrainingOrder, tell: Tell = lambda *_: None) -> Gathered:
         """Read the rows and count their tokens; results are cached if the rows can't have changed."""
         key = TrainingOrder(
             base=order.base,
@@ -211,16 +206,25 @@ class Forecaster:
             seed=order.seed,
             tokens_max=order.tokens_max,
         )
-        can_change = order.rows or order.held_out or (order.datanet and "@" not in order.datanet)
+        can_change = order.datanet and "@" not in order.datanet
         with self._reading:
-            kept = None if can_change else self._kept.get(key)
+            stamp = _stamp(order)
+            kept = None if can_change else self._kept.get((key, stamp))
             if kept is None:
-                gathered = gather(self._home, self._config, key, keep=False)
-                reader = RowReader(gathered.base.folder)
-                measured = tuple(reader.measure(row) for row in gathered.rows)
-                kept = Forecast(gathered=gathered, reader=reader, measured=measured)
-                self._kept = {**dict(list(self._kept.items())[-FORECASTS_MAX:]), key: kept}
+                kept = gather(self._home, self._config, key, keep=False, tell=tell)
+                newest = list(self._kept.items())[1 - FORECASTS_MAX :]
+                self._kept = {**dict(newest), (key, stamp): kept}
         return kept
+
+
+def _stamp(order: TrainingOrder) -> Stamp:
+    """The stamp of an order's files, without those that can't be read: reading them says why."""
+    stamp: list[int] = []
+    for file in (order.rows, order.held_out):
+        with suppress(OSError):
+            found = Path(file).stat() if file else None
+            stamp += [found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns] if found else []
+    return tuple(stamp)
 
 
 def _row_to_plain(each: Measured, reader: RowReader) -> dict[str, Any]:

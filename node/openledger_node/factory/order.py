@@ -22,7 +22,7 @@ from ..home import Home
 from ..models.bases import Base, find_base
 from .evaluation import ROWS_MAX, ROWS_USUAL
 from .job import DEFAULT_PRESET, PRESETS, ROWS_MIN, TrainingJob, check_job, split_rows
-from .preview import RowReader, fitting
+from .preview import Measured, RowReader, Tell, fitting
 from .shelve import BuildIndex
 
 ONE_SOURCE: Final = "give exactly one of --rows FILE, --sample and --datanet NAME"
@@ -58,11 +58,17 @@ class Gathered:
     job: TrainingJob
     base: Base
     trainer: str
-    rows: tuple[Row, ...]
+    measured: tuple[Measured, ...]  # the rows to learn
     held_out: tuple[Row, ...]
     dropped: tuple[Row, ...]
     datanet: VersionLabel
     evaluated_rows: int
+    reader: RowReader
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows to learn."""
+        return tuple(each.row for each in self.measured)
 
 
 def order_from(wanted: Mapping[str, Any]) -> TrainingOrder:
@@ -105,8 +111,10 @@ def job_of(order: TrainingOrder, *, device: str) -> TrainingJob:
     return check_job(replace(job, alpha=2 * job.rank))
 
 
-def gather(home: Home, config: Config, order: TrainingOrder, *, keep: bool) -> Gathered:
+def gather(home: Home, config: Config, order: TrainingOrder, *, keep: bool, tell: Tell = lambda *_: None) -> Gathered:
     """Find base and rows, leave out rows that are too long, and hold some out; `keep` stores the contributors.
+
+    `tell`: takes the progress of counting tokens, which takes longest.
 
     Raises:
         ConfigError: the order names no source of rows or several, or no row is left.
@@ -122,7 +130,7 @@ def gather(home: Home, config: Config, order: TrainingOrder, *, keep: bool) -> G
         raise ConfigError(f"evaluate must be from 0 to {ROWS_MAX}")
     rows, held_out, label = _read(home, order, job.seed, keep=keep)
     reader = RowReader(base.folder)
-    used, dropped = fitting([reader.measure(row) for row in rows], job.tokens_max)
+    used, dropped = fitting(reader.measure_all(rows, tell), job.tokens_max)
     if dropped and held_out is None and len(used) < ROWS_MIN:
         raise ConfigError(
             f"{len(dropped)} of {len(rows)} rows have more than {job.tokens_max} tokens and are left out, so "
@@ -131,20 +139,22 @@ def gather(home: Home, config: Config, order: TrainingOrder, *, keep: bool) -> G
     if held_out is None:
         learned, measured = split_rows([each.row for each in used], job.held_out_ppm)
     else:
-        kept, long = fitting([reader.measure(row) for row in held_out], job.tokens_max)
+        kept, long = fitting(reader.measure_all(held_out), job.tokens_max)
         learned, measured = tuple(each.row for each in used), tuple(each.row for each in kept)
         dropped = [*dropped, *long]
     if not learned or not measured:
         raise ConfigError(f"no row has at most {job.tokens_max} tokens: shorten the rows, or raise --tokens-max")
+    found = {each.row: each for each in used}
     return Gathered(
         job=job,
         base=base,
         trainer=order.trainer or config.factory.trainer,
-        rows=learned,
+        measured=tuple(found[row] for row in learned),
         held_out=measured,
         dropped=tuple(each.row for each in dropped),
         datanet=label,
         evaluated_rows=min(evaluated, len(measured)),
+        reader=reader,
     )
 
 

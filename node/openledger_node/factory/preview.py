@@ -1,6 +1,6 @@
 """Rows as the model sees them: chat template, prompt, and the completion that the loss is taken on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +12,12 @@ from openledger_protocol.inference import Message
 from ..engine.tokenizer import ByteTokenizer, Tokenizer, open_tokenizer, special_tokens
 from ..errors import ModelError
 from .estimate import RowTokens
+
+ROWS_TOLD = 1_000
+"""Rows between two reports of progress."""
+
+Tell = Callable[[int, int], None]
+"""Takes the rows that are measured and the rows that there are."""
 
 Kind = Literal["template", "text", "learned", "learned_template"]
 """Kind of a piece: the base's template, the row's prompt, the learned completion, or the learned end token."""
@@ -58,6 +64,19 @@ class RowReader:
             num_prompt=len(self._render(row)),
             num_completion=len(self._tokenizer.encode(row.completion)) + self._num_end,
         )
+
+    def measure_all(self, rows: Sequence[Row], tell: Tell = lambda *_: None) -> list[Measured]:
+        """Count the tokens of rows, and tell how far it is.
+
+        Raises:
+            ModelError: as `measure`.
+        """
+        measured = []
+        for done, row in enumerate(rows):
+            if done % ROWS_TOLD == 0:
+                tell(done, len(rows))
+            measured.append(self.measure(row))
+        return measured
 
     def pieces(self, row: Row) -> tuple[Piece, ...]:
         """Split a row into pieces; a template that changes the prompt is one piece."""

@@ -25,6 +25,7 @@ from .evaluation import ROWS_MAX, ROWS_USUAL
 from .forecast import Forecaster, TrainingRoom
 from .job import move
 from .order import gather, index_builder, order_from
+from .preview import Tell
 from .runner import Runner, TrainingParts, check_free
 from .runs import HELD_OUT_FILE, Runs
 from .trainer import TrainingProgress
@@ -81,13 +82,13 @@ class TrainingService:
         run = self._runs.find(number)
         return run_to_plain(run, who=self._who(run))
 
-    def preview(self, wanted: Mapping[str, Any], offset: int) -> dict[str, Any]:
+    def preview(self, wanted: Mapping[str, Any], offset: int, tell: Tell = lambda *_: None) -> dict[str, Any]:
         """Return three rows as the model sees them, and the counts of all rows.
 
         Raises:
             NodeError: the order names no rows, or they can't be read.
         """
-        return self._forecaster.preview(order_from(wanted), offset)
+        return self._forecaster.preview(order_from(wanted), offset, tell)
 
     def estimate(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         """Estimate the memory and time of an order.

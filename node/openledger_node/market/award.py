@@ -15,6 +15,7 @@ from openledger_protocol.payments import price_wei
 from openledger_protocol.primitives import ZERO_DIGEST, Address, Digest, Wei
 from openledger_protocol.wire.market import BidMessage, Call
 
+from ..engine.tokenizer import Tokenizer
 from ..ledger.sellers import SellerRecord
 from ..p2p.transport import PeerId
 from .board import is_warm
@@ -102,12 +103,8 @@ def _why_unfit(
     terms = received.message.terms
     if why := _why_not_as_advertised(received.message, ad, progress.index_root):
         return MalformedError(why)
-    own = progress.tokenizer.template_digest
-    if received.message.template not in (ZERO_DIGEST, own):  # its count of tokens would be another
-        return UnavailableError(
-            f"has another chat template, {received.message.template}, and this node has {own}: if yours is older, "
-            "pull the base again"
-        )
+    if why := _why_it_counts_otherwise(received.message, progress.tokenizer):
+        return UnavailableError(why)
     if missing := abilities_for(progress.requested.request) - {*received.message.can}:
         return UnavailableError(f"does not say that it can do this: {', '.join(sorted(missing))}")
     if why := why_not(call, bid_of(received)):
@@ -115,6 +112,18 @@ def _why_unfit(
         return PaymentRequiredError(why) if is_dear else UnavailableError(why)
     least = price_wei(call.tokens_in, min(call.tokens_max, FIRST_TOKENS), terms)
     return too_expensive(least, progress.left_wei) if least > progress.left_wei else None
+
+
+def _why_it_counts_otherwise(bid: BidMessage, own: Tokenizer) -> str | None:
+    """The reason why a node would count other tokens than this one, if it names one."""
+    for what, theirs, here in (
+        ("chat template", bid.template, own.template_digest),
+        ("tokenizer", bid.tokenizer, own.digest),
+    ):
+        is_known = theirs != ZERO_DIGEST and (what == "chat template" or here != ZERO_DIGEST)
+        if is_known and theirs != here:
+            return f"has another {what}, {theirs}, and this node has {here}: if yours is older, pull the base again"
+    return None
 
 
 def _why_not_as_advertised(bid: BidMessage, ad: Advertisement, index_root: Digest) -> str | None:

@@ -79,6 +79,7 @@ class SellerState:
     reload_ms: int = 0  # measured at the last load: time until the engine is loaded; 0: it is
     can: tuple[str, ...] = ()  # abilities of this node's backend
     template: Digest = ZERO_DIGEST  # see `Tokenizer.template_digest`
+    tokenizer: Digest = ZERO_DIGEST  # see `Tokenizer.digest`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +140,7 @@ def make_bid(call: Call, state: SellerState, sellable: Sellable) -> BidMessage:
         valid_ms=int(BID_VALID_S * 1_000),
         can=state.can,
         template=state.template,
+        tokenizer=state.tokenizer,
     )
 
 

@@ -245,6 +245,15 @@ def tokenizer_digest(folder: Path) -> Digest:
     return canonical_digest({"vocab": vocabulary, "merges": merges, "added": added})
 
 
+def known_tokenizer_digest(folder: Path) -> Digest | None:
+    """The tokenizer's digest as base.json has it, because to compute it anew takes long; None without one.
+
+    Raises:
+        ModelError: base.json is damaged.
+    """
+    return _read_json(folder / "base.json").get("tokenizer_digest") if (folder / "base.json").exists() else None
+
+
 def chat_template(folder: Path) -> str | None:
     """The base's chat template, from its file or from the tokenizer's settings."""
     if (file := folder / "chat_template.jinja").exists():

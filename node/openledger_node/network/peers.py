@@ -311,6 +311,7 @@ class PeerService:
             reload_ms=round(1_000 * self._engine.ready_in_s(within_s=BID_VALID_S)),
             can=abilities_of(profile),
             template=self._serving.tokenizer.template_digest,
+            tokenizer=self._serving.tokenizer.digest,
         )
 
     async def _find_sellable(self, adapter_id: AdapterId) -> Sellable:

@@ -65,7 +65,7 @@ class BaseLooks:
     @cached_property
     def room(self) -> Room:
         """The memory that the engine may take."""
-        return room_on(self.machine, self.inference, self._limits)
+        return room_on(self.machine, self.inference, self._limits, cache=self._home.cache)
 
     @cached_property
     def is_hub_up(self) -> bool:

@@ -52,6 +52,7 @@ class BidMessage:
     valid_ms: int  # how long the bid is valid
     can: tuple[str, ...] = ()  # see `ABILITIES`; a later version may name others
     template: Digest = ZERO_DIGEST  # of the base's chat template here; zero without one
+    tokenizer: Digest = ZERO_DIGEST  # of the base's tokenizer here; zero if it is not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +85,11 @@ _CALL = record(
 )
 _BID = growing(
     BidMessage,
-    {"can": listed(text(ABILITY_LENGTH_MAX), length_max=ABILITIES_MAX), "template": DIGEST},
+    {
+        "can": listed(text(ABILITY_LENGTH_MAX), length_max=ABILITIES_MAX),
+        "template": DIGEST,
+        "tokenizer": DIGEST,
+    },
     id=DIGEST,
     wallet=ADDRESS,
     signer=ADDRESS,

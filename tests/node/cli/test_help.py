@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.verbs import Run
 
-from openledger_node.cli.command_tree import load_tree, read_line
+from openledger_node.cli.command_tree import as_in_tree, load_tree, read_line
 from openledger_node.cli.completion import COMPLETION, SCRIPTS, completions, install_completion
 from openledger_node.cli.help_text import render_help
 from openledger_node.home import Home
@@ -79,6 +79,21 @@ def test_a_group_alone_shows_its_help_and_ends_as_a_usage_error(run: Run) -> Non
     ran = run("wallet")
     assert ran.status == 2
     assert ran.stdout == run("wallet", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("datanets list", "datanet list"),
+        ("--home folder datanets list", "--home folder datanet list"),
+        ("--home=folder channels top-up 0x1 2", "--home=folder channels topup 0x1 2"),
+        ("chat datanets", "chat datanets"),
+        ("channels close top-up", "channels close top-up"),
+        ("--home", "--home"),
+    ],
+)
+def test_another_spelling_of_a_command_is_taken_where_a_command_is_meant(typed: str, meant: str) -> None:
+    assert as_in_tree(typed.split()) == meant.split()
 
 
 def test_help_is_no_option_where_a_value_is_meant() -> None:

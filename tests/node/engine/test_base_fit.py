@@ -8,10 +8,11 @@ import pytest
 
 from openledger_node.card import Card, TorchBuild
 from openledger_node.config import Config, InferenceConfig, LimitsConfig
-from openledger_node.engine import base_fit
+from openledger_node.engine import base_fit, budget
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.base_fit import FORMS, Form, Room, choose_form, forms_of, propose, room_on, usual_form
 from openledger_node.engine.budget import MemoryPlan, needs_of
+from openledger_node.engine.kernel_verdict import KernelVerdict, keep_verdict
 from openledger_node.machine import Machine
 from openledger_node.models.decoder_config import config_from
 from openledger_node.models.known_bases import KNOWN_BASES, KnownBase, known_base
@@ -132,7 +133,7 @@ def test_the_driver_and_other_programs_and_the_owners_limit_leave_the_room(monke
     card = Card(vendor="nvidia", name="RTX 3060", total_bytes=12 * GB, taken_bytes=GB, driver="580.1")
     machine = Machine(ram_bytes=32 * GB, card=card, torch=CUDA)
     for has_kernels in (False, True):
-        monkeypatch.setattr(base_fit, "runs_kernels", lambda _, found=has_kernels: found)
+        monkeypatch.setattr(base_fit, "runs_kernels", lambda *_, found=has_kernels: found)
         room = Room(size_bytes=11 * GB, on_gpu=True, has_kernels=has_kernels)
         assert room_on(machine, INFERENCE, LIMITS) == room
     assert room_on(machine, INFERENCE, LimitsConfig(vram_bytes=6 * GB)).size_bytes == 6 * GB
@@ -141,6 +142,26 @@ def test_the_driver_and_other_programs_and_the_owners_limit_leave_the_room(monke
     assert on_cpu == Room(size_bytes=5 * GB, on_gpu=False)
     unusable = replace(machine, torch=TorchBuild("2.13.0+cpu", None, None))
     assert not room_on(unusable, INFERENCE, LIMITS).on_gpu
+
+
+def test_an_automatic_context_follows_the_last_self_check_of_the_kernels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = known_base("Qwen/Qwen3-8B")
+    assert base is not None
+    (tmp_path / "config.json").write_text(json.dumps(base.fields))
+    card = Card(vendor="nvidia", name="RTX", total_bytes=22 * GB, taken_bytes=0, driver="580.1")
+    monkeypatch.setattr(base_fit, "look_at_machine", lambda: Machine(ram_bytes=32 * GB, card=card, torch=CUDA))
+    monkeypatch.setattr(budget, "missing_for_kernels", lambda: None)
+    config = replace(Config(), inference=replace(INFERENCE, context_max=0))
+
+    def planned(fault: str) -> int:
+        keep_verdict(tmp_path, KernelVerdict(key="", tested="RTX", fault=fault))
+        return base_fit.context_here(config, tmp_path, "torch_lora", cache=tmp_path)
+
+    untested = base_fit.context_here(config, tmp_path, "torch_lora", cache=tmp_path)
+    assert planned("") == untested
+    assert planned("wrong sums") < untested
 
 
 def test_a_base_whose_files_are_narrow_is_planned_as_it_is_stored() -> None:

@@ -13,6 +13,7 @@ from openledger_node.datanets.rows import write_rows
 from openledger_node.datanets.sample import SAMPLE_ID, draw_sample
 from openledger_node.errors import ConfigError, NodeError
 from openledger_node.factory.order import job_of, order_from
+from openledger_node.factory.preview import Measured, RowReader
 from openledger_node.factory.runs import Runs
 from openledger_node.factory.service import TrainingService
 from openledger_node.home import Home
@@ -72,6 +73,34 @@ def test_rows_that_are_too_long_are_left_out_and_counted(desk: TrainingService, 
     assert found["tokens"]["longest"] <= 100
     with pytest.raises(ConfigError, match=r"20 of 20 rows have more than 16 tokens and are left out.*--tokens-max"):
         desk.preview({**order, "tokens_max": 16}, 0)
+
+
+def test_rows_of_a_file_are_measured_once_until_the_file_changes(
+    desk: TrainingService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure, num_measured = RowReader.measure, 0
+
+    def count(reader: RowReader, row: Row) -> Measured:
+        nonlocal num_measured
+        num_measured += 1
+        return measure(reader, row)
+
+    monkeypatch.setattr(RowReader, "measure", count)
+    file, told = tmp_path / "rows.jsonl", list[tuple[int, int]]()
+    rows = [Row(prompt=f"{n}?", completion="yes", contributor="ada") for n in range(1_500)]
+    write_rows(file, rows)
+    order = {"rows": str(file), "base": "fake"}
+    found = desk.preview(order, 0, lambda done, total: told.append((done, total)))
+    desk.estimate(order)
+    desk.preview(order, 3)
+    assert (num_measured, told) == (1_500, [(0, 1_500), (1_000, 1_500)])
+    write_rows(file, rows[:20])
+    again = desk.preview(order, 0)
+    assert num_measured == 1_520
+    assert [each["used"] + each["held_out"] for each in (found, again)] == [1_500, 20]
+    file.unlink()
+    with pytest.raises(NodeError, match="cannot read rows"):
+        desk.preview(order, 0)
 
 
 def test_three_rows_are_shown_as_the_model_sees_them(desk: TrainingService) -> None:

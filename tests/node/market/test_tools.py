@@ -99,6 +99,23 @@ async def test_an_answer_by_a_grammar_is_resumed_by_another_node(tmp_path: Path)
     assert answered.text == whole
 
 
+async def test_a_node_with_another_tokenizer_is_passed_over_because_it_counts_otherwise(tmp_path: Path) -> None:
+    patient = RequesterLimits(bid_timeout_s=60.0)
+    async with open_market(tmp_path, {"other": 1, "same": 2}, limits=patient) as market:
+        for seller, tokenizer in zip(market.sellers.values(), ("a", "b"), strict=True):
+            seller.state = replace(seller.state, tokenizer=Digest(word(tokenizer)))
+        own = market.buyer.requester._tokenizer
+        own.digest = Digest(word("b"))  # type: ignore[misc]
+        assert market.names_of(await market.ask(TURNS)) == ["same"]
+        market.sellers["same"].state = market.sellers["other"].state
+        with pytest.raises(UnavailableError, match="has another tokenizer"):
+            await market.ask(TURNS, name="r2")
+        own.digest = ZERO_DIGEST  # type: ignore[misc]
+        assert market.names_of(await market.ask(TURNS, name="r3")) == ["other"], (
+            "its own is not known, so any is taken"
+        )
+
+
 async def test_a_node_with_another_chat_template_is_passed_over_because_it_counts_otherwise(tmp_path: Path) -> None:
     patient = RequesterLimits(bid_timeout_s=60.0)
     async with open_market(tmp_path, {"other": 1, "same": 2}, limits=patient) as market:

@@ -22,6 +22,7 @@ from openledger_node.models.bases import (
     find_base,
     folder_digest,
     gguf_of,
+    known_tokenizer_digest,
     list_bases,
     read_base,
     tokenizer_digest,
@@ -67,6 +68,9 @@ def test_a_folder_of_ones_own_is_named_after_itself(folder: Path) -> None:
     assert base.tokenizer_digest == tokenizer_digest(folder)
     assert base.chat_template_digest is None
     assert read_base(folder) == base
+    assert known_tokenizer_digest(folder) == base.tokenizer_digest
+    (folder / "base.json").unlink()
+    assert known_tokenizer_digest(folder) is None
 
 
 def test_a_base_is_found_by_its_path_and_by_its_name(home: Home, tmp_path: Path) -> None:

@@ -15,10 +15,10 @@
 // node's own sentence. What costs goes through act() of lib/dialog.js, and every panel with buttons has a cliLine() of
 // lib/cli.js that `says` what they do. Amounts come as wei in texts: amount() of lib/format.js. Buttons that change
 // something are made by button() of lib/parts.js, and are off while the node is gone. Keys of the screen alone:
-// screenKeys() of lib/keys.js. A screen with all that it stands on stays under 150 KB (a test).
+// screenKeys() of lib/keys.js. A screen with all that it imports at its start stays under 150 KB (a test).
 import { openSession, post, Refused } from "./lib/api.js";
 import { h, put } from "./lib/dom.js";
-import { openDialog } from "./lib/dialog.js";
+import { openDialog } from "./lib/modal.js";
 import { connect, latest, link, on, poll } from "./lib/events.js";
 import { endOf, figuresOf, stateLine } from "./lib/bar.js";
 import { listen, showKeys } from "./lib/keys.js";

@@ -69,7 +69,7 @@ def budget(scene: Scene) -> Verdict:
     inference, limits = scene.config.inference, scene.config.limits
     if not scene.has_base():
         return unknown("unknown until the base is here")
-    room = room_on(scene.machine, inference, limits)
+    room = room_on(scene.machine, inference, limits, cache=scene.home.cache)
     is_capped = (limits.vram_bytes if room.on_gpu else limits.ram_bytes) == room.size_bytes
     backend = choose_backend(inference, scene.base).backend
     if backend not in PLANNED_BACKENDS and not is_capped:

@@ -1,12 +1,12 @@
 // One answer as a column: its head, its text as it grows, why it ended or did not come, and what can be done then.
 import { askAgain, isAsking, resume, run, startOver } from "./conversation.js";
-import { taughtBy } from "./attribution.js";
 import { copy } from "./cli.js";
 import { clean, h, part, put } from "./dom.js";
 import { count, decimal, open as openAmount, sum } from "./format.js";
 import { markdownView } from "./markdown.js";
 import { whole } from "./marked.js";
 import { button, note } from "./parts.js";
+import { taughtBy } from "./taught.js";
 
 const WAITS = { asking: "Waiting for the first token…", loading: "The engine is loading…" };
 

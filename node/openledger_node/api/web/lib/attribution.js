@@ -1,12 +1,13 @@
 // Who taught an answer: share bar and table at the left, rows at the right; one choice lights spans, table and rows.
 import { money } from "./api.js";
 import { cliLine, says } from "./cli.js";
-import { openDialog } from "./dialog.js";
 import { coded, h, put } from "./dom.js";
-import { amount, count, decimal, id, NONE, open as openAmount, percent, short, sum } from "./format.js";
+import { amount, count, id, NONE, open as openAmount, percent, short } from "./format.js";
 import { marked, pressed } from "./marked.js";
+import { openDialog } from "./modal.js";
 import { button, facts, note, panel, person } from "./parts.js";
 import { table } from "./table.js";
+import { ranked, share } from "./taught.js";
 
 const HOVER_MS = 100, TELLING_PPM = 5000, GROUPS = [["people", "People"], ["rows", "Rows"], ["datanets", "Datanets"]];
 const SIGNS = { true: ["✓", "ok"], false: ["✕", "bad"], null: ["–", "dim"] };
@@ -14,23 +15,6 @@ const CHECKS = {
   digest: "Fields hash to the receipt", signature: "Signed by the node", countersignature: "Signed by the payer", shares: "Shares are those signed", text: "Text opens its commitments",
   attribution: "Suffix integers equal", claim: "Root on the chain", payouts: "Payout list on the chain", gradient: "Cosine ≥ 0.99, shares ≤ 5 % apart",
 };
-
-export const nameOf = (each) => each.pays === "treasury" ? "the Datanet’s treasury" : each.name ?? short(each.account);
-const share = (ppm) => `${decimal(Math.floor(ppm / 1000) / 10)} %`; // never rounded up to a whole
-
-
-// The four who have a colour, one line for all others, and the treasury, each with {key, label, number, rows, ppm, wei}.
-export function ranked(people) {
-  const line = (each) => ({ key: each.account, label: nameOf(each), title: each.account, number: each.number, rows: each.rows, ppm: each.ppm, wei: each.amount_wei, treasury: each.pays === "treasury" });
-  const others = people.filter((each) => !each.number && each.pays !== "treasury"), rest = people.filter((each) => each.number || each.pays === "treasury").map(line);
-  if (!others.length) return rest;
-  const most = Math.ceil(Math.max(...others.map((each) => each.ppm)) / 1e4);
-  const all = others.length === 1 ? line(others[0]) : {
-    key: "others", label: `${others.length} others, each under ${most} %`, number: 0, rows: others.reduce((n, each) => n + (each.rows ?? 0), 0),
-    ppm: others.reduce((n, each) => n + each.ppm, 0), wei: sum(...others.map((each) => each.amount_wei)),
-  };
-  return [...rest.filter((each) => !each.treasury), all, ...rest.filter((each) => each.treasury)];
-}
 
 // attributionPanel(answerPlace): `show(receipt, part)` draws it for one part of the answer; `move(step)`, `number(n)` and
 // `letGo()` are for keys.
@@ -191,31 +175,22 @@ function foot(receipt) {
   ]), h("div", {}, h("div", { class: "buttons" }, says(button("Verify again", () => verify(receipt), { changes: false }), line, line.own), says(follow, line, `attribution show ${receipt.digest.slice(0, 14)} --follow`), h("span", { class: "note12" }, "Verifying opens this text to the verifier: here, this node.")), line));
 }
 
-export function verify(receipt) {
+function verify(receipt) {
   const body = h("div", {}), words = `attribution verify ${receipt.digest.slice(0, 14)}`;
-  const dialog = openDialog("Verify again", h("p", {}, "All that the receipt says is computed again by this node. Whoever verifies reads the text; nobody else does."), body);
-  const close = () => button("Close", () => dialog.close(), { changes: false });
+  const dialog = openDialog("Verify again", h("p", {}, "All that the receipt says is computed again by this node. Whoever verifies reads the text; here, this node alone does."), body);
+  const close = button("Close", () => dialog.close(), { changes: false });
   const run = async () => {
-    put(body, h("p", {}, "Computing…"));
+    put(body, h("p", {}, "Computing…"), cliLine(words), h("div", { class: "buttons" }, close));
     try {
       const found = await money("verify", { receipt: receipt.digest });
       put(body, table({
         caption: "What was computed again", rows: found.checks, key: (check) => check.what,
         columns: [{ label: "", about: "Holds", tight: true, cell: (check) => h("span", { class: SIGNS[check.holds][1] }, SIGNS[check.holds][0], h("span", { class: "unseen" }, { true: " holds", false: " is false", null: " is not known" }[check.holds])) }, { label: "Step", head: true, cell: (check) => [CHECKS[check.what] ?? check.what, h("small", {}, check.detail)] }],
-      }), cliLine(words), h("div", { class: "buttons" }, close()));
+      }), cliLine(words), h("div", { class: "buttons" }, close));
     } catch (error) {
-      put(body, note("bad", error.message), h("div", { class: "buttons" }, close()));
+      put(body, note("bad", error.message), h("div", { class: "buttons" }, close));
     }
   };
-  const go = button("Verify", run, { kind: "primary" });
-  put(body, cliLine(words), h("div", { class: "buttons" }, close(), go));
-  go.focus();
-}
-
-// The same in one line: the two who have most, and how many others.
-export function taughtBy({ teaching }) {
-  if (!teaching.people.length) return "A base answer pays no Datanet";
-  const people = teaching.people.filter((each) => each.pays !== "treasury"), more = people.length - 2;
-  if (!people.length) return "No row speaks for this answer";
-  return `Taught by ${people.slice(0, 2).map((each) => `${nameOf(each)} ${share(each.ppm)}`).join(more > 0 ? ", " : " and ")}${more > 0 ? ` and ${more} ${more === 1 ? "other" : "others"}` : ""}`;
+  run();
+  close.focus();
 }

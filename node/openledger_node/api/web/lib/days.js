@@ -2,11 +2,11 @@
 import { cliLine } from "./cli.js";
 import { openDialog } from "./dialog.js";
 import { h, svg } from "./dom.js";
-import { amount, count, open } from "./format.js";
+import { amount, count, MONEY_STATES, open } from "./format.js";
 import { button, panel } from "./parts.js";
 import { table } from "./table.js";
 
-const OPEN = 1e18, GAP = 0.8, KINDS = [["claimed", "claimed_wei"], ["settled", "settled_wei"], ["gas", "gas_open_wei"]];
+const OPEN = 1e18, GAP = 0.8, KINDS = [["final", "claimed_wei"], ["claimed", "settled_wei"], ["gas", "gas_open_wei"]];
 const size = (wei) => Number(wei) / OPEN;
 
 // drawDays(days): the days of `earnings --since 30d --by day`, the oldest first and today last.
@@ -15,7 +15,7 @@ export function drawDays(days) {
   const value = h("b", {}), about = h("span", { class: "note12" });
   const say = (day) => {
     value.textContent = `${open(day ? day.net_wei : whole)} OPEN`;
-    about.textContent = day ? `${dayWords(day)}: ${open(day.claimed_wei)} claimed, ${open(day.settled_wei)} settled, ${open(day.gas_open_wei)} gas; ${open(day.total_wei)} up to then` : `net in ${count(days.length)} days, after gas`;
+    about.textContent = day ? `${dayWords(day)}: ${open(day.claimed_wei)} final, ${open(day.settled_wei)} claimed, ${open(day.gas_open_wei)} gas; ${open(day.total_wei)} up to then` : `net in ${count(days.length)} days, after gas`;
   };
   say(null);
   return panel({ class: "days" }, "Earned by day", button("As table", () => daysTable(days), { kind: "link", changes: false }),
@@ -75,6 +75,6 @@ function daysTable(days) {
   const figure = (label, name, rank = 1) => ({ label, num: true, rank, cell: (day) => amount(day[name]) });
   const dialog = openDialog("Earned by day, OPEN", h("div", { class: "tall", tabindex: "0", role: "region", "aria-label": "Days" }, table({
     caption: "Earnings of each day of UTC, the newest first", rows: days.toReversed(), key: (day) => day.day,
-    columns: [{ label: "Day", head: true, keep: true, cell: (day) => day.day }, figure("Claimed", "claimed_wei", 2), figure("Settled", "settled_wei", 2), figure("Gas", "gas_open_wei", 2), figure("Net", "net_wei"), figure("Sum", "total_wei")],
+    columns: [{ label: "Day", head: true, keep: true, cell: (day) => day.day }, figure(MONEY_STATES.claimed_wei, "claimed_wei", 2), figure(MONEY_STATES.settled_wei, "settled_wei", 2), figure("Gas", "gas_open_wei", 2), figure("Net", "net_wei"), figure("Sum", "total_wei")],
   })), h("div", { class: "buttons" }, button("Close", () => dialog.close(), { changes: false })));
 }

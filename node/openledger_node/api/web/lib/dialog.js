@@ -3,28 +3,23 @@ import { money, Refused } from "./api.js";
 import { cliLine } from "./cli.js";
 import { coded, h, put } from "./dom.js";
 import { count, id, open as openAmount } from "./format.js";
+import { openDialog } from "./modal.js";
 import { button, chip, note, turn } from "./parts.js";
 
 const POLL_MS = 700;
 const LOST = "The node’s answer was lost: this may have been sent, or not. Money, Transactions shows it; look there before you try again.";
-const OVER = ["mined", "final", "reverted", "failed", "refused"], BAD = ["reverted", "failed", "refused"];
+const MINED = ["mined", "final"], BAD = ["reverted", "failed", "refused"];
+const isOver = (each) => MINED.includes(each.state) || BAD.includes(each.state);
 
-// Ask the person something: title, content, and the buttons beside Cancel. Focus goes back when it closes, to what was
-// drawn anew in place of the opener, too.
-export function openDialog(title, ...content) {
-  const before = document.activeElement;
-  const again = () => before?.isConnected ? before : [...document.querySelectorAll("[data-key]")].find((each) => each.dataset.key === before?.dataset.key);
-  const dialog = h("dialog", { "aria-label": typeof title === "string" ? title : null, onclose: () => { dialog.remove(); again()?.focus(); } }, h("h2", {}, title), ...content);
-  document.body.append(dialog);
-  dialog.showModal();
-  return dialog;
-}
+export { openDialog };
 
 // act({title, sentence, verb, args, words, does, wei, done}): `verb` and `args` as POST /money/plan takes them; `words` is the
-// command; `does` the word on the button; `wei` the amount, where there is one; `done(transactions)` after the last block.
-export function act({ title, sentence, verb, args = {}, words, does, wei = null, done = null }) {
+// command; `does` the word on the button; `wei` the amount, where there is one; `next` what comes after it; `done(transactions)` after
+// the last block.
+export function act({ title, sentence, verb, args = {}, words, does, wei = null, next = null, done = null }) {
   const body = h("div", {}, h("p", {}, "Asking the chain what it would cost…"));
-  const dialog = openDialog(title, sentence && h("p", {}, sentence), body);
+  const dialog = openDialog(title, sentence && h("p", {}, sentence), body), heading = dialog.querySelector("h2");
+  heading.setAttribute("aria-live", "polite");
   const cancel = (word = "Cancel") => button(word, () => dialog.close(), { changes: false });
 
   async function plan(password = null) {
@@ -65,32 +60,48 @@ export function act({ title, sentence, verb, args = {}, words, does, wei = null,
   }
 
   async function carryOut(found) {
+    heading.textContent = `Sending: ${title}`;
     try {
       const { transactions } = await money("act", { plan: found.plan });
-      follow(transactions);
+      follow(transactions, found.wallet_after_wei !== null);
     } catch (error) {
       fail(error instanceof Refused && error.status < 500 ? error.message : LOST, "Close");
     }
   }
 
-  async function follow(transactions) {
+  // Until every transaction is final, or the dialog is closed. Calls `done` once, as soon as all are in a block.
+  async function follow(transactions, hasBalance) {
     const keys = transactions.map((each) => each.key);
+    let shown = null, isDone = false, wallet = null;
     for (;;) {
-      const back = button("Close", () => dialog.close(), { changes: false });
-      put(body, sums(transactions.map((each) => [each.summary, chip(each.state, BAD.includes(each.state) ? "bad" : OVER.includes(each.state) ? "ok" : "accent"), null, each.hash])),
-        transactions.filter((each) => each.error).map((each) => note("bad", each.error)), h("div", { class: "buttons" }, back));
-      back.focus();
-      if (transactions.every((each) => OVER.includes(each.state))) break;
+      if (!isDone && transactions.every(isOver)) {
+        isDone = true;
+        done?.(transactions);
+        wallet = hasBalance ? await money("stake").catch(() => null) : null;
+      }
+      const now = JSON.stringify([transactions, wallet]);
+      if (shown !== now) showSent(transactions, wallet);
+      shown = now;
+      if (transactions.every((each) => each.state !== "mined" && isOver(each))) return;
       await new Promise((wake) => setTimeout(wake, POLL_MS));
-      if (!dialog.isConnected) break;
+      if (!dialog.isConnected) return isDone || done?.(transactions);
       try {
         ({ transactions } = await money("transactions", { keys }));
       } catch { /* the node will say again */ }
     }
-    done?.(transactions);
+  }
+
+  function showSent(transactions, wallet) {
+    const back = button("Close", () => dialog.close(), { changes: false }), isMined = transactions.every((each) => MINED.includes(each.state));
+    const news = isMined ? [wei !== null && ["Amount", `${openAmount(wei)} OPEN`, wei], wallet && ["Wallet now", `${openAmount(wallet.wallet_open_wei)} OPEN`, wallet.wallet_open_wei]].filter(Boolean) : [];
+    heading.textContent = `${stateOf(transactions)}: ${title}`;
+    put(body, sums([...transactions.map((each) => [each.summary, chip(each.state, BAD.includes(each.state) ? "bad" : MINED.includes(each.state) ? "ok" : "accent"), null, each.hash]), ...news]),
+      isMined && next && h("p", {}, next), transactions.filter((each) => each.error).map((each) => note("bad", each.error)), h("div", { class: "buttons" }, back));
+    back.focus();
   }
 
   function fail(why, word) {
+    heading.textContent = title;
     const back = cancel(word);
     put(body, note("bad", why), h("div", { class: "buttons" }, back));
     back.focus();
@@ -98,6 +109,15 @@ export function act({ title, sentence, verb, args = {}, words, does, wei = null,
 
   plan();
   return dialog;
+}
+
+// What has become of all that was sent, in one or three words.
+function stateOf(transactions) {
+  const numMined = transactions.filter((each) => MINED.includes(each.state)).length;
+  if (transactions.some((each) => BAD.includes(each.state))) return "Failed";
+  if (transactions.every((each) => each.state === "final")) return "Final";
+  if (numMined > 0) return `Mined ${numMined} of ${transactions.length}`;
+  return transactions.every((each) => each.state === "sent") ? "Sent" : "Sending";
 }
 
 // What the plan says beside its cost.

@@ -1,7 +1,7 @@
 // Keys: `g` and a letter for a screen, single letters for what is done often. Not inside fields; a switch turns them off.
 import { copyNearest } from "./cli.js";
 import { h } from "./dom.js";
-import { openDialog } from "./dialog.js";
+import { openDialog } from "./modal.js";
 import { button } from "./parts.js";
 import { moveRow } from "./table.js";
 

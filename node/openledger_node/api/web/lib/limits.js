@@ -1,7 +1,7 @@
 // Changing the limits: the page's form of `limits set`; the line under it says what it will do, as it is filled in.
 import { post } from "./api.js";
 import { cliLine, quoted } from "./cli.js";
-import { openDialog } from "./dialog.js";
+import { openDialog } from "./modal.js";
 import { h, put } from "./dom.js";
 import { poll } from "./events.js";
 import { button, note } from "./parts.js";

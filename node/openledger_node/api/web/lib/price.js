@@ -1,6 +1,6 @@
 // Setting the price: the page's form of `price set`.
 import { post } from "./api.js";
-import { openDialog } from "./dialog.js";
+import { openDialog } from "./modal.js";
 import { h } from "./dom.js";
 import { poll } from "./events.js";
 import { button, note } from "./parts.js";

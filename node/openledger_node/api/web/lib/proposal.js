@@ -181,7 +181,7 @@ function propose(values, votes, again) {
   const field = (label, control) => h("div", { class: "field" }, h("label", { for: control.id }, label), control);
   const dialog = openDialog("Propose another value", h("p", {}, `Proposing takes ${openAmount(votes.threshold_wei, 0)} OPEN of votes. Voting begins after ${span(votes.delay_s)} and lasts ${span(votes.period_s)}; what is carried waits ${span(votes.timelock_s)} more.`),
     field("Parameter, and its value now", chosen), field("New value, such as 22%, 150 or 0.5", wanted), about, field("Why, for those who vote", why), alert, line,
-    h("div", { class: "buttons" }, button("Cancel", () => dialog.close(), { changes: false }), button("Go on…", go, { kind: "primary", changes: false })));
+    h("div", { class: "buttons" }, button("Cancel", () => dialog.close(), { changes: false }), button("Continue", go, { kind: "primary", changes: false })));
   const words = () => `gov propose ${chosen.value}=${quoted(wanted.value.trim() || "VALUE")}${why.value.trim() ? ` --reason ${quoted(why.value.trim())}` : ""}`;
   function show() {
     const spec = values.find((each) => each.key === chosen.value);

@@ -1,6 +1,6 @@
 // A conversation as a file of the person's own; it is made here, and no other machine sees it.
 import { asJson, asMarkdown } from "./conversation.js";
-import { openDialog } from "./dialog.js";
+import { openDialog } from "./modal.js";
 import { h } from "./dom.js";
 import { button } from "./parts.js";
 

@@ -2,7 +2,7 @@
 import { h } from "./dom.js";
 import { amount, count, id, open as openAmount, percent, short, span, sum, time } from "./format.js";
 import { cliLine } from "./cli.js";
-import { ranked } from "./attribution.js";
+import { ranked } from "./taught.js";
 import { button, panel, person } from "./parts.js";
 import { table } from "./table.js";
 

@@ -212,7 +212,7 @@ export function mount(root, params) {
     drawThread();
   }
 
-  const panel = () => views.findLast((view) => view.hasPanel())?.panel;
+  const panel = () => views.findLast((view) => view.panel())?.panel();
   let wasAsked = 0, refreshed = 0;
   const listed = readModels();
   const stops = [

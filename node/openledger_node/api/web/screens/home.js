@@ -190,7 +190,7 @@ function chartTable(points) {
 // ---- 4 earnings
 
 // What no claim holds is everybody's, whenever it was earned; the node's own part is known once a claim is on the chain.
-const ROWS = [["Pending, gross", "before the others’ parts; all there is now", "pending_wei"], ["Settled", "your part, on chain, before or in the draw", "settled_wei"], ["Claimed", "your part, credited for good", "claimed_wei"], ["Gas", "", "gas_open_wei"]];
+const ROWS = [["Earned, gross", "before the others’ parts; all there is now", "pending_wei"], ["Claimed", "your part, on chain, before or in the draw", "settled_wei"], ["Final", "your part, credited for good", "claimed_wei"], ["Gas", "", "gas_open_wei"]];
 
 function drawEarnings({ by, noMoney, network, address }) {
   if (noMoney && network === "local") {
@@ -202,8 +202,8 @@ function drawEarnings({ by, noMoney, network, address }) {
   return panel({ class: "fill earnings" }, "Earnings", "OPEN · the ledger's and the chain's own figures", table({
     caption: "Earnings by how far they have come, in OPEN", rows: ROWS, key: ([label]) => label,
     columns: [{ label: "", about: "How far", head: true, cell: ([label, about]) => [label, h("small", {}, about || gasWords(by?.[""]))] }, ...PERIODS.map(([label, since], n) => ({ label, num: true, rank: n === 2 ? 2 : 1, cell: ([, , name]) => amount(wei(name, since)) }))],
-    sum: [["Net", h("small", {}, "settled and claimed, less gas")], ...PERIODS.map(([, since]) => amount(wei("net_wei", since)))],
-  }), isNone && h("p", { class: "note12" }, "Nothing earned yet. The first paid answer stands under Pending within a second; your own questions are free and leave no receipt."),
+    sum: [["Net", h("small", {}, "claimed and final, less gas")], ...PERIODS.map(([, since]) => amount(wei("net_wei", since)))],
+  }), isNone && h("p", { class: "note12" }, "Nothing earned yet. The first paid answer appears under Earned within a second; your own questions are free and leave no receipt."),
   h("span", { class: "fill" }), address && h("p", { class: "note12" }, "Paid to ", id(address)), cliLine("earnings --since 30d --csv"));
 }
 

@@ -101,7 +101,7 @@ function drawTiles({ stake, rewards, channels }) {
   const needs = BigInt(stake.bonded_wei) < BigInt(stake.min_stake_wei);
   return strip("tiles",
     tile({ label: "Wallet", unit: "OPEN", value: amount(stake.wallet_open_wei), context: [id(stake.node), ` · ${openAmount(stake.wallet_coin_wei, 4)} coins for gas`] }),
-    tile({ label: "Ready to withdraw", unit: "OPEN", value: amount(rewards.balance_wei), context: rewards.num_unclaimed ? `${openAmount(rewards.unclaimed_wei)} more in ${count(rewards.num_unclaimed)} receipts` : "nothing to claim" }),
+    tile({ label: "Ready to withdraw", unit: "OPEN", value: amount(rewards.balance_wei), context: rewards.num_unclaimed ? `${openAmount(rewards.unclaimed_wei)} earned in ${count(rewards.num_unclaimed)} receipts` : "nothing to claim" }),
     tile({ label: "Staked", unit: "OPEN", value: amount(stake.bonded_wei), context: needs ? `${openAmount(stake.min_stake_wei, 0)} needed to claim` : "enough to claim" }),
     tile({ label: "In channels", unit: "OPEN", value: amount(channels.left_as_payer_wei), context: `left as payer, ${channels.num_as_payer} ${channels.num_as_payer === 1 ? "channel" : "channels"}` }),
     tile({ label: "Gas today", unit: "coins", value: amount(rewards.gas_today_wei), context: `of ${openAmount(rewards.gas_budget_wei)} budget` }));
@@ -119,7 +119,7 @@ function drawClaims({ rewards, now }, found, again) {
   const line = cliLine("rewards withdraw"), balance = rewards.balance_wei, canTake = BigInt(balance) > 0n || BigInt(found.stake.rewards_wei) > 0n;
   const take = button(`Withdraw ${openAmount(balance)}…`, () => act({
     title: `Withdraw ${openAmount(balance)} OPEN`, sentence: `Takes what is credited out of the rewards contract, with what the bond has earned, and pays it to ${short(found.stake.node)}.`,
-    verb: "rewards withdraw", args: { amount_wei: null, to: null }, words: "rewards withdraw", does: "Withdraw", wei: balance, done: again,
+    verb: "rewards withdraw", args: { amount_wei: null, to: null }, words: "rewards withdraw", does: "Withdraw", wei: balance, next: "The OPEN are in the wallet. New claims add to what you can withdraw after their review period.", done: again,
   }), { kind: canTake ? "primary" : "", key: "withdraw", disabled: !canTake });
   const claim = button(rewards.num_unclaimed ? `Claim ${openAmount(rewards.unclaimed_wei)}…` : "Claim what is due…", () => claimNow(rewards, again), { key: "claim" });
   return panel({ class: "fill" }, "Claims", rewards.payout && ["paid to ", id(rewards.payout)], rewards.claims.length ? table({
@@ -169,18 +169,18 @@ const drawLeaving = (all) => all.length ? all.map(([wei, when]) => h("div", {}, 
 function drawStake(stake, held, leaving, again) {
   const words = (verb) => () => `stake ${verb} ${quoted(held.stake.trim() || "100")}`, line = cliLine(words("add")());
   const field = h("input", { id: "stake-amount", value: held.stake, inputmode: "decimal", "aria-label": "OPEN to add or remove", autocomplete: "off", dataset: { key: "stake-amount" }, oninput: () => { held.stake = field.value; line.change(words("add")()); } });
-  const change = (verb, does, sentence) => says(button(`${does}…`, () => {
+  const change = (verb, does, sentence, next) => says(button(`${does}…`, () => {
     const wei = weiOf(field.value);
     if (wei === null) { field.setAttribute("aria-invalid", "true"); field.focus(); return; }
     field.removeAttribute("aria-invalid");
-    act({ title: `${does} ${openAmount(wei)} OPEN`, sentence, verb: `stake ${verb}`, args: { amount_wei: wei }, words: words(verb)(), does, wei, done: again });
+    act({ title: `${does} ${openAmount(wei)} OPEN`, sentence, verb: `stake ${verb}`, args: { amount_wei: wei }, words: words(verb)(), does, wei, next, done: again });
   }, { key: `stake ${verb}` }), line, words(verb));
-  const take = button("Withdraw…", () => act({ title: "Withdraw stake", sentence: "Takes out the stake whose time is over.", verb: "stake withdraw", args: {}, words: "stake withdraw", does: "Withdraw", done: again }), { key: "stake withdraw", disabled: !stake.isReady });
+  const take = button("Withdraw…", () => act({ title: "Withdraw stake", sentence: "Takes out the stake whose time is over.", verb: "stake withdraw", args: {}, words: "stake withdraw", does: "Withdraw", next: "The stake is back in the wallet.", done: again }), { key: "stake withdraw", disabled: !stake.isReady });
   return panel({ class: "fill" }, "Stake", `${openAmount(stake.min_stake_wei, 0)} OPEN are needed to claim`, facts([
     ["Bonded", [amount(stake.bonded_wei), " OPEN"]], ["Leaving", leaving],
     ["Can be lost", [amount(stake.lost_wei), " OPEN at a time, if votes find that a receipt of this node has false shares; a false payout list costs its fee out of the claim"]], ["Earned from fees", [amount(stake.rewards_wei), " OPEN, comes with Withdraw under Claims"]],
     ["Signs", [id(stake.signer), stake.is_appointed ? " is appointed" : " is not appointed: adding stake does it"]],
-  ]), h("span", { class: "fill" }), h("div", { class: "ask-amount" }, field, change("add", "Add", "Bonds this much, so that the node may claim what it earned; false shares can cost it."), change("remove", "Remove", "Begins to take stake out; it can be withdrawn when the network’s time for it is over, and counts for nothing meanwhile."), says(take, line, "stake withdraw")), line);
+  ]), h("span", { class: "fill" }), h("div", { class: "ask-amount" }, field, change("add", "Add", "Bonds this much, so that the node may claim what it earned; false shares can cost it.", "The stake counts from now on."), change("remove", "Remove", "Begins to take stake out; it can be withdrawn when the network’s time for it is over, and counts for nothing meanwhile.", "Leaving says when you can withdraw it."), says(take, line, "stake withdraw")), line);
 }
 
 // ---- channels
@@ -208,15 +208,15 @@ function channelState(each, now) {
 function channelActions(each, now, line, again) {
   if (each.role !== "payer") return NONE;
   const name = each.channel_id.slice(0, 14);
-  const does = (label, verb, sentence, wei) => says(button(`${label}…`, () => act({ title: `${label} channel ${short(each.channel_id)}`, sentence, verb: `channels ${verb}`, args: { channel_id: each.channel_id }, words: `channels ${verb} ${name}`, does: label, wei, done: again }), { kind: "small", key: `${verb} ${name}` }), line, `channels ${verb} ${name}`);
-  const topUp = says(button("Top up…", () => askAmount("Top up", `channels topup ${name}`, (wei, words) => act({ title: `Top up by ${openAmount(wei)} OPEN`, sentence: `Pays more into channel ${short(each.channel_id)}; what is not spent comes back.`, verb: "channels topup", args: { channel_id: each.channel_id, amount_wei: wei }, words, does: "Top up", wei, done: again })), { kind: "small", key: `topup ${name}` }), line, `channels topup ${name} 1`);
-  if (BigInt(each.withdrawing_wei) > 0n) return each.ready_at_s <= now ? does("Withdraw", "withdraw", "Takes out what was asked for.", each.withdrawing_wei) : NONE;
-  return h("span", { class: "buttons" }, topUp, BigInt(each.left_wei) > 0n && does("Close", "close", "Asks for what is left; after the channel’s delay it can be withdrawn. The node claims first what it has earned.", each.left_wei));
+  const does = (label, verb, sentence, wei, next) => says(button(`${label}…`, () => act({ title: `${label} channel ${short(each.channel_id)}`, sentence, verb: `channels ${verb}`, args: { channel_id: each.channel_id }, words: `channels ${verb} ${name}`, does: label, wei, next, done: again }), { kind: "small", key: `${verb} ${name}` }), line, `channels ${verb} ${name}`);
+  const topUp = says(button("Top up…", () => askAmount("Top up", `channels topup ${name}`, (wei, words) => act({ title: `Top up by ${openAmount(wei)} OPEN`, sentence: `Pays more into channel ${short(each.channel_id)}; what is not spent comes back.`, verb: "channels topup", args: { channel_id: each.channel_id, amount_wei: wei }, words, does: "Top up", wei, next: "The channel can spend it from now on.", done: again })), { kind: "small", key: `topup ${name}` }), line, `channels topup ${name} 1`);
+  if (BigInt(each.withdrawing_wei) > 0n) return each.ready_at_s <= now ? does("Withdraw", "withdraw", "Takes out what was asked for.", each.withdrawing_wei, "The OPEN are in the wallet.") : NONE;
+  return h("span", { class: "buttons" }, topUp, BigInt(each.left_wei) > 0n && does("Close", "close", "Asks for what is left; after the channel’s delay it can be withdrawn. The node claims first what it has earned.", each.left_wei, "The channel’s delay runs now; then you can withdraw what is left."));
 }
 
 function askAmount(title, words, then, more = []) {
   const field = h("input", { id: "ask-amount", inputmode: "decimal", autocomplete: "off", oninput: () => line.change(`${words} ${quoted(field.value.trim() || "1")}`) }), line = cliLine(`${words} 1`), why = h("div", { role: "alert" });
-  const dialog = openDialog(title, ...more, h("div", { class: "field" }, h("label", { for: "ask-amount" }, "OPEN"), field), why, line, h("div", { class: "buttons" }, button("Cancel", () => dialog.close(), { changes: false }), button("Go on…", () => {
+  const dialog = openDialog(title, ...more, h("div", { class: "field" }, h("label", { for: "ask-amount" }, "OPEN"), field), why, line, h("div", { class: "buttons" }, button("Cancel", () => dialog.close(), { changes: false }), button("Continue", () => {
     const wei = weiOf(field.value);
     if (wei === null || wei === "0") return put(why, note("bad", "An amount is a number of OPEN, like 10 or 0.5."));
     dialog.close();
@@ -235,7 +235,7 @@ function openChannel(again) {
     const to = node.input.value.trim(), named = generation.input.value.trim(), words = `channels open ${quoted(to)} ${openAmount(wei, 18).replaceAll(",", "").replace(/\.?0+$/, "")}`;
     act({
       title: `Open a channel with ${openAmount(wei)} OPEN`, sentence: `Pays into a channel with ${short(to)}; what it does not earn comes back.`, verb: "channels open",
-      args: { node: to, amount_wei: wei, withdraw_delay_s: null, generation: named || null }, words: named ? `${words} --generation ${quoted(named)}` : words, does: "Open", wei, done: again,
+      args: { node: to, amount_wei: wei, withdraw_delay_s: null, generation: named || null }, words: named ? `${words} --generation ${quoted(named)}` : words, does: "Open", wei, next: "You can now buy answers from this node. Top up or close the channel under Channels.", done: again,
     });
   }, [node.row, generation.row]);
 }
