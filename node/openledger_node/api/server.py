@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 import stat
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,6 @@ from hypercorn.utils import wrap_app
 
 from ..contained import contained
 from ..errors import ConfigError
-from .half_close import still_reads
 
 # ---- One HTTP connection, with three fixes of hypercorn's.
 #
@@ -103,6 +103,42 @@ class Connection(TCPServer):
     async def _idle_timeout(self) -> None:
         if not self._has_ended:  # an answer may still run after its client has left
             await super()._idle_timeout()
+
+
+# ---- Clients that end their sending side and still read, told apart from those that have left.
+#
+# TCP sends the same for both. The API listens on loopback alone, so the client's socket is on this machine, and Linux
+# lists it. Once its program has closed it, it has no inode. Elsewhere every such client counts as one that has left.
+
+TABLES: Final = {socket.AF_INET: Path("/proc/net/tcp"), socket.AF_INET6: Path("/proc/net/tcp6")}
+
+WORD_BYTES: Final = 4
+LOCAL, REMOTE, INODE = 1, 2, 9
+"""Columns of the tables."""
+
+
+def still_reads(connection: Any) -> bool:
+    """Return True if the program at the other end of a connection on loopback holds its socket open.
+
+    `connection` is a socket of the standard library or of trio.
+    """
+    try:
+        ours, theirs = connection.getsockname(), connection.getpeername()
+        rows = TABLES[connection.family].read_text().splitlines()[1:]
+    except (OSError, KeyError):
+        return False
+    ends = [_listed(connection.family, theirs), _listed(connection.family, ours)]
+    columns = (row.split() for row in rows)
+    return any(each[LOCAL : REMOTE + 1] == ends and each[INODE] != "0" for each in columns)
+
+
+def _listed(family: int, address: tuple[Any, ...]) -> str:
+    """An address as the tables have it: words in the machine's byte order, and the port."""
+    host, port = address[:2]
+    packed = socket.inet_pton(family, host)
+    words = (packed[start : start + WORD_BYTES] for start in range(0, len(packed), WORD_BYTES))
+    numbers = "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words)
+    return f"{numbers}:{port:04X}"
 
 
 # ---- server

@@ -12,8 +12,7 @@ import trio
 from support.apis import KEY, open_api
 from support.scripted_door import ScriptedDoor
 
-from openledger_node.api.half_close import still_reads
-from openledger_node.api.server import bind_tcp, serve_app, url_of
+from openledger_node.api.server import bind_tcp, serve_app, still_reads, url_of
 from openledger_protocol.inference import TokenChunk
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems do not list the client's socket")
