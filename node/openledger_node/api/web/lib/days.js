@@ -31,7 +31,7 @@ function plot(days, whole, say) {
     svg("rect", { class: "today", x: 100 - 100 / days.length, y: 0, width: 100 / days.length, height: 100 }), cursor,
     ...days.flatMap((day, n) => bars(day, (100 * n) / days.length, 100 / days.length, zero, height)), svg("line", { class: "rule", x1: 0, x2: 100, y1: zero, y2: zero }));
   const best = days.reduce((found, day) => BigInt(day.net_wei) > BigInt(found.net_wei) ? day : found);
-  const box = h("div", { class: "plot", tabindex: "0", role: "img", dataset: { key: "plot days" }, vars: { "--plot-height": "112px" }, "aria-label": `Earned by day, ${days.length} days, net ${open(whole)} OPEN; most on ${dayWords(best)}: ${open(best.net_wei)} OPEN` },
+  const box = h("div", { class: "plot", tabindex: "0", role: "img", dataset: { key: "plot days" }, vars: { "--plot-height": top + low ? "112px" : "48px" }, "aria-label": `Earned by day, ${days.length} days, net ${open(whole)} OPEN; most on ${dayWords(best)}: ${open(best.net_wei)} OPEN` },
     h("div", { class: "lines" }, picture), h("div", { class: "ticks", "aria-hidden": "true" }),
     h("div", { class: "below", "aria-hidden": "true" }, h("span", {}, dayWords(days[0])), h("span", {}, "today")));
   follow(box, days, (n) => {

@@ -257,7 +257,7 @@ function stateChip(job, receipt) {
 function drawJobs({ jobs, receipts, isMore }, showMore) {
   const paid = new Map(receipts.map((receipt) => [receipt.request_id, receipt]));
   const more = isMore && button("Show 50", showMore, { kind: "link", changes: false });
-  return panel({}, "Last jobs", more, jobs.length === 0 ? h("p", { class: "dim" }, "No request has been answered yet. Prompts are never shown or kept.") : table({
+  return panel({}, "Last jobs", more, jobs.length === 0 ? h("p", { class: "dim" }, "No request has been answered yet. ", h("a", { href: "#/chat" }, "Ask the first one in Chat"), ". Prompts are never shown or kept.") : table({
     caption: "The newest requests; their texts are never kept", rows: jobs, key: (row) => row.request_id,
     columns: [
       { label: "Time", head: true, keep: true, cell: (row) => time(row.received) },
@@ -268,5 +268,5 @@ function drawJobs({ jobs, receipts, isMore }, showMore) {
       { label: "State", cell: (row) => stateChip(row, paid.get(row.request_id)) },
       { label: "Receipt", keep: true, rank: 2, cell: (row) => row.receipt ? h("a", { href: `#/money?receipt=${row.receipt}` }, id(row.receipt)) : NONE },
     ],
-  }), cliLine("jobs --limit 50"));
+  }), cliLine(jobs.length ? "jobs --limit 50" : "chat"));
 }
