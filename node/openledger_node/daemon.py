@@ -9,7 +9,9 @@ from pathlib import Path
 
 import trio
 
+from .access.keys import KeyRing
 from .api.app import build_api
+from .api.callers import NamedCallers
 from .api.events import EventStream, add_events, ask_app
 from .api.factory import add_factory
 from .api.metrics import Metering
@@ -127,7 +129,8 @@ class Daemon:
             tell=output.tell,
         )
         self._router = Router(self._serving, ledger, self._network.market, is_serving=config.node.serve)
-        self._key = load_api_key(home)
+        self._key, self._ring = load_api_key(home), KeyRing(home)
+        self._ring.all()  # a damaged file of keys ends the start, and not the first request
         self._listener = bind_tcp(config.api.host, config.api.port)
         self._address, self._url = self._listener.getsockname(), url_of(self._listener)
         self._page = Page(Sessions(port=self._address[1], now_s=time.monotonic))
@@ -157,6 +160,7 @@ class Daemon:
     async def run(self) -> None:
         """Start, announce, serve, drain."""
         num_recovered = self._ledger.jobs.recover()
+        self._ledger.key_uses.recover()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen_to_signals, nursery.cancel_scope)
             async with trio.open_nursery() as servers:
@@ -170,7 +174,8 @@ class Daemon:
                 self._page.add_links(control, self._url)
                 servers.start_soon(events.run, self._drained.wait)
                 servers.start_soon(serve_app, control, bind_unix(self._home.socket), self._drained.wait)
-                api = build_api(
+                callers = NamedCallers(self._ring, self._ledger.key_uses)
+                guarded = build_api(
                     self._router,
                     nursery,
                     key=self._key,
@@ -179,8 +184,9 @@ class Daemon:
                     operator=control,
                     metrics=self._metering.text,
                     load_step=self._load_step,
+                    callers=callers,
                 )
-                api = self._traffic.around(api)
+                api = self._traffic.around(guarded)
                 servers.start_soon(serve_app, api, self._listener, self._drained.wait)
                 self._operator.pauses.start()
                 await nursery.start(self._engine.run)
