@@ -125,6 +125,7 @@ class Guard:
         callers: NamedCallers | None = None,
     ) -> None:
         self._app = app
+        self.routes = app  # unguarded, for a listener with a guard of its own
         self._key = key
         self._body_bytes_max = body_bytes_max
         self._body_s = body_s

@@ -30,10 +30,12 @@ def request(number: int) -> RequestId:
 
 def test_only_the_digest_is_stored_and_only_the_owner_reads_it(ring: KeyRing) -> None:
     secret = ring.add("anna", now_s=1)
-    assert secret not in ring.file.read_text() and digest_of(secret) in ring.file.read_text()
+    assert secret not in ring.file.read_text()
+    assert digest_of(secret) in ring.file.read_text()
     assert ring.file.stat().st_mode & 0o777 == 0o600
     assert ring.find(secret) == ring.named("anna")
-    assert ring.find(secret + "x") is None and ring.find("") is None
+    assert ring.find(secret + "x") is None
+    assert ring.find("") is None
 
 
 def test_another_process_s_change_is_seen_at_once(ring: KeyRing, tmp_path: Path) -> None:
@@ -41,7 +43,8 @@ def test_another_process_s_change_is_seen_at_once(ring: KeyRing, tmp_path: Path)
     assert ring.find(secret) is not None
     KeyRing(Home(tmp_path)).revoke("anna", now_s=2)
     found = ring.find(secret)
-    assert found is not None and found.revoked_s == 2
+    assert found is not None
+    assert found.revoked_s == 2
 
 
 @pytest.mark.parametrize("name", ["", "Anna", "a b", "a/b", "-a", "a" * 41, "ä"])
@@ -99,7 +102,8 @@ async def test_two_requests_cannot_spend_one_rest(ring: KeyRing, tmp_path: Path)
                 nursery.start_soon(ask, number)
         assert sum(each.wei or 0 for each in granted) == 50
         assert sum(each.tokens or 0 for each in granted) == 100
-        assert len(refused) == 2 and all(error.retryable for error in refused)
+        assert len(refused) == 2
+        assert all(error.retryable for error in refused)
 
 
 async def test_used_up_budget_is_refused_until_midnight_utc(ring: KeyRing, tmp_path: Path) -> None:
@@ -112,7 +116,8 @@ async def test_used_up_budget_is_refused_until_midnight_utc(ring: KeyRing, tmp_p
         with pytest.raises(QuotaError, match="00:00 UTC"):
             await today.hold(request(2), most_wei=Wei(0), most_tokens=1)
         granted = await account(ring, ledger, DAY_S).hold(request(2), most_wei=Wei(0), most_tokens=500)
-        assert granted.tokens == 100 and granted.wei is None
+        assert granted.tokens == 100
+        assert granted.wei is None
 
 
 async def test_three_answers_share_the_rest(ring: KeyRing, tmp_path: Path) -> None:
