@@ -2,9 +2,9 @@
 
 import logging
 import signal
-import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,13 +12,16 @@ import trio
 
 from .api.app import build_api
 from .api.bases import add_bases
+from .api.callers import NamedCallers
 from .api.embeddings import embedding_server
 from .api.events import EventStream, add_events, ask_app
 from .api.factory import add_factory
+from .api.guard import App, Guard
 from .api.metrics import Metering
 from .api.operator import add_library, build_operator
-from .api.page import Page, Sessions
-from .api.server import bind_tcp, bind_unix, hang_up, serve_app, url_of
+from .api.page import Page
+from .api.public import PublicGuard
+from .api.server import bind_unix, hang_up, serve_app, url_of
 from .api.traffic import Traffic
 from .api_key import api_key_file, load_api_key
 from .chain.dev.supervision import keep_running
@@ -33,14 +36,14 @@ from .errors import ModelError, NodeError
 from .factory.forecast import TrainingRoom
 from .factory.service import TrainingService
 from .home import Home
+from .lasting_parts import LastingParts, lasting_parts
 from .ledger.ledger import Ledger, open_ledger
+from .listeners import read_origins
 from .market.router import Router
 from .models.bases import Base, find_base
 from .network.service import NetworkService
 from .operator.adapter_library import LibraryService
 from .operator.base_library import BaseService
-from .operator.base_pull import BasePulls
-from .operator.base_switch import BaseSwitch
 from .operator.service import open_operator
 from .operator.status import NodeParts
 from .serving.pinning import AdapterPins
@@ -89,36 +92,12 @@ async def run_daemon(
     with open_home_network(home, config) as home_network:
         ledger = open_ledger(home.ledger(home_network.network_id))
         try:
-            with bind_tcp(config.api.host, config.api.port) as listener:
-                lasting = lasting_parts(home, config, listener, output, start_engine)
+            with ExitStack() as open_parts:
+                lasting = lasting_parts(home, config, output.tell, start_engine, open_parts)
                 await _serve_bases(home, home_network, ledger, output, lasting)
         finally:
             ledger.close()
             home.socket.unlink(missing_ok=True)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LastingParts:
-    """The parts that stay while the base is changed, so that clients wait and the page stays signed in."""
-
-    start_engine: StartChild
-    listener: socket.socket
-    sessions: Sessions
-    switch: BaseSwitch
-    pulls: BasePulls
-
-
-def lasting_parts(
-    home: Home, config: Config, listener: socket.socket, output: OperatorOutput, start_engine: StartChild
-) -> LastingParts:
-    """Open the parts that stay."""
-    return LastingParts(
-        start_engine=start_engine,
-        listener=listener,
-        sessions=Sessions(port=listener.getsockname()[1], now_s=time.monotonic),
-        switch=BaseSwitch(home, config, output.tell),
-        pulls=BasePulls(home),
-    )
 
 
 async def _serve_bases(
@@ -199,8 +178,8 @@ class Daemon:
             tell=output.tell,
         )
         self._router = Router(self._serving, ledger, self._network.market, is_serving=config.node.serve)
-        self._key = load_api_key(home)
-        self._listener = lasting.listener
+        self._key, self._ring = load_api_key(home), lasting.ring
+        self._listener, self._public = lasting.listener, lasting.public
         self._address, self._url = self._listener.getsockname(), url_of(self._listener)
         self._page = Page(lasting.sessions)
         self._stop_requested = trio.Event()
@@ -236,6 +215,7 @@ class Daemon:
     async def run(self) -> None:
         """Start, announce, serve, drain."""
         num_recovered = self._ledger.jobs.recover()
+        self._ledger.key_uses.recover()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen_to_signals, nursery.cancel_scope)
             async with trio.open_nursery() as servers:
@@ -248,7 +228,8 @@ class Daemon:
                 self._page.add_links(control, self._url)
                 servers.start_soon(events.run, self._drained.wait)
                 servers.start_soon(serve_app, control, bind_unix(self._home.socket), self._drained.wait)
-                api = build_api(
+                callers = NamedCallers(self._ring, self._ledger.key_uses)
+                guarded = build_api(
                     self._router,
                     nursery,
                     key=self._key,
@@ -258,9 +239,14 @@ class Daemon:
                     metrics=self._metering.text,
                     load_step=self._load_step,
                     embeddings=embedding_server(self._config.api),
+                    callers=callers,
                 )
-                api = self._traffic.around(api)
+                api = self._traffic.around(guarded)
                 servers.start_soon(serve_app, api, self._listener.dup(), self._drained.wait)
+                for listener in self._public:
+                    servers.start_soon(
+                        serve_app, self._public_api(guarded, callers), listener.dup(), self._drained.wait
+                    )
                 self._operator.pauses.start()
                 await nursery.start(self._engine.run)
                 nursery.start_soon(self._operator.pauses.run)
@@ -296,6 +282,18 @@ class Daemon:
         self._switch.call_off()
         self._stop_requested.set()
 
+    def _public_api(self, guarded: Guard, callers: NamedCallers) -> App:
+        """The API for callers from other machines."""
+        api = self._config.api
+        public = PublicGuard(
+            guarded.routes,
+            callers=callers,
+            origins=read_origins(api.origins),
+            body_bytes_max=api.body_bytes_max,
+            now_s=time.monotonic,
+        )
+        return self._traffic.around(public)
+
     def _load_step(self) -> str | None:
         step = self._engine.load_step
         return step.words if step else None
@@ -322,7 +320,8 @@ class Daemon:
                     continue  # it drains already, and then stops instead of changing the base
                 if self._stop_requested.is_set() or self._operator.status.is_starting:
                     scope.cancel()  # the second signal, or nothing runs yet that could finish
-                    hang_up(self._address)
+                    for address in (self._address, *(each.getsockname() for each in self._public)):
+                        hang_up(address)
                     return
                 self._stop_requested.set()
 

@@ -107,8 +107,8 @@ class Connection(TCPServer):
 
 # ---- Clients that end their sending side and still read, told apart from those that have left.
 #
-# TCP sends the same for both. The API listens on loopback alone, so the client's socket is on this machine, and Linux
-# lists it. Once its program has closed it, it has no inode. Elsewhere every such client counts as one that has left.
+# TCP sends the same for both. The socket of a client on loopback is on this machine, and Linux lists it; once its
+# program has closed it, it has no inode. Every other client that ends its sending side counts as one that has left.
 
 TABLES: Final = {socket.AF_INET: Path("/proc/net/tcp"), socket.AF_INET6: Path("/proc/net/tcp6")}
 
@@ -169,11 +169,14 @@ class Bounds:
     idle_s: float = 75.0  # without a request, or for a request's headers; clients close theirs sooner
 
 
-def bind_tcp(host: str, port: int) -> socket.socket:
-    """Listen on loopback.
+FREE_PORT: Final = "stop what uses it, or choose another by `--port` or [api] port (0 takes any free one)"
+
+
+def bind_tcp(host: str, port: int, *, fix: str = FREE_PORT) -> socket.socket:
+    """Listen on an address; `fix` says what helps if that fails.
 
     Raises:
-        ConfigError: the port is taken.
+        ConfigError: the port is taken, or the address is not one of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -182,10 +185,7 @@ def bind_tcp(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise ConfigError(
-            f"cannot listen on {host}:{port} ({error.strerror}): stop what uses it, or choose another by "
-            "`--port` or [api] port (0 takes any free one)"
-        ) from error
+        raise ConfigError(f"cannot listen on {host}:{port} ({error.strerror}): {fix}") from error
     listener.listen(BACKLOG)
     return listener
 
@@ -307,5 +307,12 @@ def hang_up(address: object) -> None:
             if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
                 with socket.socket(fileno=os.dup(descriptor)) as connection:
                     is_listener = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-                    if connection.getsockname() == address and not is_listener:
+                    if is_of(connection.getsockname(), address) and not is_listener:
                         connection.shutdown(socket.SHUT_RDWR)
+
+
+def is_of(own: object, address: object) -> bool:
+    """True if a socket's own address is of a listener, which may listen on all addresses of the machine."""
+    if not (isinstance(own, tuple) and isinstance(address, tuple)):
+        return own == address
+    return own[1] == address[1] and (own[0] == address[0] or address[0] in ("0.0.0.0", "::"))

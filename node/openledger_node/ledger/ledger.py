@@ -13,6 +13,7 @@ from .claims import Claims
 from .events import EventRows
 from .generations import Draw, Generations, LedgerGeneration, draw_generation
 from .jobs import Jobs
+from .key_uses import KeyUses
 from .outbox import OutboxRows
 from .peers import Peers
 from .receipts import Receipts
@@ -41,6 +42,7 @@ class Ledger:
         self.sums = Sums(store)
         self.texts = SealedTexts(store)
         self.audits = Audits(store)
+        self.key_uses = KeyUses(store)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

@@ -263,6 +263,26 @@ def tell_generations_apart(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE channel ADD COLUMN is_retired INTEGER NOT NULL DEFAULT 0")
 
 
+def create_key_uses(connection: sqlite3.Connection) -> None:
+    """Create `key_use`: one row for each request of a named API key; `spent_wei` is NULL while it runs."""
+    connection.execute(
+        """
+        CREATE TABLE key_use (
+            request_id  TEXT PRIMARY KEY,
+            key         TEXT NOT NULL,
+            day         INTEGER NOT NULL,
+            began_s     INTEGER NOT NULL,
+            held_wei    TEXT NOT NULL,
+            held_tokens INTEGER NOT NULL,
+            spent_wei   TEXT,
+            tokens      INTEGER
+        ) STRICT
+        """
+    )
+    connection.execute("CREATE INDEX key_use_day ON key_use (key, day)")
+    connection.execute("CREATE INDEX key_use_open ON key_use (request_id) WHERE spent_wei IS NULL")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     create_jobs,
     create_channels,
@@ -274,4 +294,5 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     tell_generations_apart,
     open_lanes,
     create_audits,
+    create_key_uses,
 )
