@@ -86,7 +86,7 @@ def _known(home: Home, config: Config, looks: BaseLooks, base: KnownBase) -> dic
 
 
 def _fit(config: Config, looks: BaseLooks, name: str, found: BaseLook) -> dict[str, Any]:
-    """How a base fits; `served` is the quantisation to take, and `why_not` says what it lacks in all of them."""
+    """The fit of a base; `served` is the quantisation to take, and `why_not` says what it lacks in all of them."""
     setting, room = config.inference.quantisation, looks.room
     chosen = choose_form(found.forms, setting) if found.forms else None
     fits = chosen is not None if found.forms else looks.fits_by_size(found)

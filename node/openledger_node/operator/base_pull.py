@@ -31,14 +31,14 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PullOrder:
+class WantedBase:
     """The base to pull, by a name that `models pull` takes."""
 
     name: str
     anyway: bool = False  # even if it does not fit into the memory
 
 
-Fetch = Callable[[Home, PullOrder, Callable[[Line], None]], Awaitable[None]]
+Fetch = Callable[[Home, WantedBase, Callable[[Line], None]], Awaitable[None]]
 """Carries out an order and hands over each line that it reports; a cancellation ends it."""
 
 
@@ -46,7 +46,7 @@ Fetch = Callable[[Home, PullOrder, Callable[[Line], None]], Awaitable[None]]
 class _Pull:
     """The pull that is under way, or the last one."""
 
-    order: PullOrder
+    order: WantedBase
     state: State = "running"
     what: str = "starting"
     done: int = 0
@@ -83,7 +83,7 @@ class BasePulls:
         """
         if self._pull and self.is_running:
             raise ConfigError(f"{self._pull.order.name} is being pulled: wait until that has ended, or cancel it")
-        order = PullOrder(name=name.strip(), anyway=anyway)
+        order = WantedBase(name=name.strip(), anyway=anyway)
         self._keep(order)
         self._begin(order)
 
@@ -123,7 +123,7 @@ class BasePulls:
             "base": pull.base,
         }
 
-    def _begin(self, order: PullOrder) -> None:
+    def _begin(self, order: WantedBase) -> None:
         self._pull = _Pull(order=order)
         self._ordered.set()
 
@@ -162,7 +162,7 @@ class BasePulls:
     def _file(self) -> Path:
         return self._home.models / ".pull.json"
 
-    def _keep(self, order: PullOrder) -> None:
+    def _keep(self, order: WantedBase) -> None:
         self._home.models.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(self._file, json.dumps({"name": order.name, "anyway": order.anyway}) + "\n", is_new=False)
 
@@ -172,10 +172,10 @@ class BasePulls:
         except OSError as error:
             log.warning("%s stays (%s): the next start will pull that base again", self._file, error.strerror)
 
-    def _read_left(self) -> PullOrder | None:
+    def _read_left(self) -> WantedBase | None:
         try:
             found = json.loads(self._file.read_text())
-            return PullOrder(name=str(found["name"]), anyway=found["anyway"] is True)
+            return WantedBase(name=str(found["name"]), anyway=found["anyway"] is True)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -183,7 +183,7 @@ class BasePulls:
             return None
 
 
-async def fetch_in_child(home: Home, order: PullOrder, hear: Callable[[Line], None]) -> None:
+async def fetch_in_child(home: Home, order: WantedBase, hear: Callable[[Line], None]) -> None:
     """Pull a base in a child process, which ends with this task or with this process."""
     words = [str(home.root), order.name, *(["--anyway"] if order.anyway else [])]
     process = await trio.lowlevel.open_process(

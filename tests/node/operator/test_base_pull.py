@@ -12,7 +12,7 @@ from support.tiny import make_base
 from openledger_node.errors import ConfigError, NodeError
 from openledger_node.home import Home
 from openledger_node.models.bases import find_base
-from openledger_node.operator.base_pull import BasePulls, Line, PullOrder
+from openledger_node.operator.base_pull import BasePulls, Line, WantedBase
 
 MB = 10**6
 
@@ -22,9 +22,9 @@ class ScriptedFetch:
 
     def __init__(self, *lines: Line | NodeError, is_endless: bool = False) -> None:
         self.lines, self.is_endless = lines, is_endless
-        self.orders: list[PullOrder] = []
+        self.orders: list[WantedBase] = []
 
-    async def __call__(self, home: Home, order: PullOrder, hear: Callable[[Line], None]) -> None:
+    async def __call__(self, home: Home, order: WantedBase, hear: Callable[[Line], None]) -> None:
         self.orders.append(order)
         for line in self.lines:
             await trio.sleep(1)
@@ -110,7 +110,7 @@ async def test_a_second_pull_waits_for_a_cancellation(home: Home, autojump_clock
         pulls.order("acme/other", anyway=True)
         await trio.sleep(2)
         nursery.cancel_scope.cancel()
-    assert fetch.orders == [PullOrder(name="acme/tiny"), PullOrder(name="acme/other", anyway=True)]
+    assert fetch.orders == [WantedBase(name="acme/tiny"), WantedBase(name="acme/other", anyway=True)]
 
 
 async def test_a_daemon_that_was_killed_goes_on_at_its_next_start(home: Home, autojump_clock: trio.abc.Clock) -> None:
@@ -121,7 +121,7 @@ async def test_a_daemon_that_was_killed_goes_on_at_its_next_start(home: Home, au
         nursery.start_soon(pulls.run)
         await trio.sleep(5)
         nursery.cancel_scope.cancel()
-    assert fetch.orders == [PullOrder(name="acme/tiny")]
+    assert fetch.orders == [WantedBase(name="acme/tiny")]
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"name": 1}', "[" * 100_000])
