@@ -9,7 +9,7 @@ from pathlib import Path
 
 import trio
 
-from .access.keys import KeyRing
+from .access.keys import ApiKeyRing
 from .access.listening import PLAIN, public_addresses
 from .api.app import build_api
 from .api.callers import NamedCallers
@@ -133,7 +133,7 @@ class Daemon:
             tell=output.tell,
         )
         self._router = Router(self._serving, ledger, self._network.market, is_serving=config.node.serve)
-        self._key, self._ring = load_api_key(home), KeyRing(home)
+        self._key, self._ring = load_api_key(home), ApiKeyRing(home)
         self._ring.all()  # a damaged file of keys ends the start, and not the first request
         self._listener = bind_tcp(config.api.host, config.api.port)
         fix = "stop what uses it, or change [api] listen to an address of this machine"
