@@ -141,9 +141,7 @@ async def test_key_without_money_may_still_ask_this_machine(ring: ApiKeyRing, tm
             await account(ring, ledger).hold(request(2), most_wei=Wei(5), most_tokens=10)
 
 
-async def test_crash_between_hold_and_settle_neither_forgets_nor_counts_twice(
-    ring: ApiKeyRing, tmp_path: Path
-) -> None:
+async def test_crash_before_the_settling_neither_forgets_nor_counts_twice(ring: ApiKeyRing, tmp_path: Path) -> None:
     ring.add("anna", now_s=1, day_tokens_max=100)
     file = tmp_path / "ledger.db"
     with closing(open_ledger(file)) as ledger:
