@@ -32,7 +32,7 @@ class Shared:
         return {"Authorization": f"Bearer {self.ring.add(name, now_s=1, **limits)}"}
 
     def used(self, name: str) -> dict[str, Any]:
-        """What the command says, once the last answer is settled."""
+        """The figures of today, once the last answer is settled."""
         while True:
             found: dict[str, Any] = command_json(self.node.home, "keys", "show", name)["today"]
             if not found["held_tokens"]:
