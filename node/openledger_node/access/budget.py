@@ -17,7 +17,7 @@ DAY_S = 86_400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Granted:
-    """What a request may use at most; None is no limit."""
+    """The most that a request may use; None is no limit."""
 
     wei: Wei | None = None
     tokens: int | None = None
