@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from .access.keys import KeyRing
+from .access.keys import ApiKeyRing
 from .access.listening import PLAIN, public_addresses
 from .api.page import Sessions
 from .api.server import bind_tcp, url_of
@@ -25,7 +25,7 @@ class LastingParts:
     """The parts that stay while the base is changed, so that clients wait and the page stays signed in."""
 
     start_engine: StartChild
-    ring: KeyRing
+    ring: ApiKeyRing
     listener: socket.socket
     public: tuple[socket.socket, ...]  # for callers from other machines
     sessions: Sessions
@@ -41,7 +41,7 @@ def lasting_parts(
     Raises:
         ConfigError: an address can't be listened on, or the file of keys is damaged.
     """
-    ring = KeyRing(home)
+    ring = ApiKeyRing(home)
     ring.all()  # a damaged file of keys ends the start, and not the first request
     listener = open_parts.enter_context(bind_tcp(config.api.host, config.api.port))
     fix = "stop what uses it, or change [api] listen to an address of this machine"
