@@ -13,7 +13,7 @@ from .api.app import build_api
 from .api.events import EventStream, add_events, ask_app
 from .api.factory import add_factory
 from .api.metrics import Metering
-from .api.operator import add_library, build_operator
+from .api.operator import add_library, add_prepaid_keys, build_operator
 from .api.page import Page, Sessions
 from .api.server import bind_tcp, bind_unix, hang_up, serve_app, url_of
 from .api.traffic import Traffic
@@ -33,6 +33,7 @@ from .market.router import Router
 from .models.bases import Base, find_base
 from .network.service import NetworkService
 from .operator.adapter_library import LibraryService
+from .operator.prepaid_keys import PrepaidKeys
 from .operator.service import open_operator
 from .operator.status import NodeParts
 from .serving.pinning import AdapterPins
@@ -164,6 +165,7 @@ class Daemon:
                     self._operator, self._network, nursery, pins=self._pins, stop=self._stop_requested.set
                 )
                 add_library(control, LibraryService(self._home, self._base, self._pins))
+                add_prepaid_keys(control, PrepaidKeys(self._home, self._ledger))
                 add_factory(control, self._factory, self._network)
                 events = EventStream(ask_app(control))
                 add_events(control, events)

@@ -88,8 +88,8 @@ def choose_hold(name: str, balance_wei: Wei, *, need_wei: Wei, most_wei: Wei) ->
     if balance_wei < need_wei:
         raise PaymentRequiredError(
             f"the prepaid credit of the API key {name!r} does not suffice: this request may cost "
-            f"{open_text(need_wei)}, and {open_text(balance_wei)} is free. Send a smaller max_tokens, or pay the owner of this node, who "
-            f"adds credit by `openledger-node keys credit {name} AMOUNT`",
+            f"{open_text(need_wei)}, and {open_text(balance_wei)} is free. Send a smaller max_tokens, or pay the "
+            f"owner of this node, who adds credit by `openledger-node gateway credit {name} AMOUNT`",
             balance_wei=balance_wei,
             need_wei=need_wei,
         )

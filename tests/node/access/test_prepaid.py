@@ -124,7 +124,7 @@ async def test_exhausted_credit_is_refused_with_balance_need_and_remedy(ledger: 
         await account.hold(ID, most_wei=Wei(0), most_tokens=200, least_tokens=101)
     assert refused.value.values == {"balance_wei": 99, "need_wei": 500}
     assert "0.0000000000000005 OPEN" in refused.value.message
-    assert "`openledger-node keys credit bob AMOUNT`" in refused.value.message
+    assert "`openledger-node gateway credit bob AMOUNT`" in refused.value.message
 
 
 async def test_two_requests_cannot_hold_the_same_credit(ledger: Ledger) -> None:
