@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 from .hours import read_hours
+from .listeners import read_addresses, read_origins
 from .plugs import plug_names
 from .setting import setting
 
@@ -21,6 +22,18 @@ class ApiConfig:
 
     host: str = setting("127.0.0.1", "Address to listen on; only loopback is allowed.")
     port: int = setting(8420, "TCP port; 0 takes any free port.", low=0, high=65535)
+    listen: str = setting(
+        "",
+        "Further addresses to listen on, separated by commas, such as 192.168.1.20:8421 or [::]:8421. They take "
+        "named keys only, and their traffic is not encrypted.",
+        read=read_addresses,
+    )
+    origins: str = setting(
+        "",
+        "Origins of web pages that may call the API at [api] listen, separated by commas, such as "
+        "https://chat.example.org, or none.",
+        read=read_origins,
+    )
     body_bytes_max: int = setting(2 * MIB, "Largest request body, in bytes.", low=1024, high=64 * MIB)
 
 

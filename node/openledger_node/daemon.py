@@ -9,12 +9,17 @@ from pathlib import Path
 
 import trio
 
+from .access.keys import KeyRing
+from .access.listening import PLAIN, public_addresses
 from .api.app import build_api
+from .api.callers import NamedCallers
 from .api.events import EventStream, add_events, ask_app
 from .api.factory import add_factory
+from .api.guard import App, Guard
 from .api.metrics import Metering
 from .api.operator import add_library, add_prepaid_keys, build_operator
 from .api.page import Page, Sessions
+from .api.public import PublicGuard
 from .api.server import bind_tcp, bind_unix, hang_up, serve_app, url_of
 from .api.traffic import Traffic
 from .api_key import api_key_file, load_api_key
@@ -29,6 +34,7 @@ from .factory.forecast import TrainingRoom
 from .factory.service import TrainingService
 from .home import Home
 from .ledger.ledger import Ledger, open_ledger
+from .listeners import read_origins
 from .market.router import Router
 from .models.bases import Base, find_base
 from .network.service import NetworkService
@@ -128,8 +134,11 @@ class Daemon:
             tell=output.tell,
         )
         self._router = Router(self._serving, ledger, self._network.market, is_serving=config.node.serve)
-        self._key = load_api_key(home)
+        self._key, self._ring = load_api_key(home), KeyRing(home)
+        self._ring.all()  # a damaged file of keys ends the start, and not the first request
         self._listener = bind_tcp(config.api.host, config.api.port)
+        fix = "stop what uses it, or change [api] listen to an address of this machine"
+        self._public = [bind_tcp(each.host, each.port, fix=fix) for each in public_addresses(config.api, self._ring)]
         self._address, self._url = self._listener.getsockname(), url_of(self._listener)
         self._page = Page(Sessions(port=self._address[1], now_s=time.monotonic))
         self._stop_requested = trio.Event()
@@ -158,6 +167,7 @@ class Daemon:
     async def run(self) -> None:
         """Start, announce, serve, drain."""
         num_recovered = self._ledger.jobs.recover()
+        self._ledger.key_uses.recover()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen_to_signals, nursery.cancel_scope)
             async with trio.open_nursery() as servers:
@@ -172,7 +182,8 @@ class Daemon:
                 self._page.add_links(control, self._url)
                 servers.start_soon(events.run, self._drained.wait)
                 servers.start_soon(serve_app, control, bind_unix(self._home.socket), self._drained.wait)
-                api = build_api(
+                callers = NamedCallers(self._ring, self._ledger.key_uses)
+                guarded = build_api(
                     self._router,
                     nursery,
                     key=self._key,
@@ -181,9 +192,13 @@ class Daemon:
                     operator=control,
                     metrics=self._metering.text,
                     load_step=self._load_step,
+                    callers=callers,
                 )
-                api = self._traffic.around(api)
+                api = self._traffic.around(guarded)
                 servers.start_soon(serve_app, api, self._listener, self._drained.wait)
+                for listener in self._public:
+                    log.warning("the API also listens on %s, and %s", url_of(listener), PLAIN)
+                    servers.start_soon(serve_app, self._public_api(guarded, callers), listener, self._drained.wait)
                 self._operator.pauses.start()
                 await nursery.start(self._engine.run)
                 nursery.start_soon(self._operator.pauses.run)
@@ -199,6 +214,18 @@ class Daemon:
                 await trio.to_thread.run_sync(self._factory.close, abandon_on_cancel=True)
                 await self._drain()  # then both servers end
             nursery.cancel_scope.cancel()
+
+    def _public_api(self, guarded: Guard, callers: NamedCallers) -> App:
+        """The API for callers from other machines."""
+        api = self._config.api
+        public = PublicGuard(
+            guarded.routes,
+            callers=callers,
+            origins=read_origins(api.origins),
+            body_bytes_max=api.body_bytes_max,
+            now_s=time.monotonic,
+        )
+        return self._traffic.around(public)
 
     def _load_step(self) -> str | None:
         step = self._engine.load_step
@@ -224,7 +251,8 @@ class Daemon:
             async for _ in signals:
                 if self._stop_requested.is_set() or self._operator.status.is_starting:
                     scope.cancel()  # the second signal, or nothing runs yet that could finish
-                    hang_up(self._address)
+                    for address in (self._address, *(each.getsockname() for each in self._public)):
+                        hang_up(address)
                     return
                 self._stop_requested.set()
 

@@ -2,31 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import trio
 
-from openledger_protocol.errors import OverloadedError
 from openledger_protocol.primitives import ZERO_WEI, RequestId, Wei
 
 from ..ledger.key_uses import DayUse, KeyUses
 from .keys import ApiKey
+from .quota import HeldError, QuotaError
 
 DAY_S = 86_400
-
-
-class QuotaError(OverloadedError):
-    """The key's budget of the day is used up; the same request succeeds after midnight UTC."""
-
-    code: ClassVar[str] = "insufficient_quota"
-    retryable: ClassVar[bool] = False
-
-
-class HeldError(OverloadedError):
-    """The rest of the budget is held by running requests of the key."""
-
-    code: ClassVar[str] = "rate_limit_exceeded"
-    retryable: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +30,13 @@ class Account(Protocol):
     def name(self) -> str:
         """The key's name."""
 
-    async def hold(self, request_id: RequestId, *, most_wei: Wei, most_tokens: int, least_tokens: int = 1) -> Granted:
+    async def hold(
+        self, request_id: RequestId, *, most_wei: Wei, most_tokens: int, least_tokens: int = 1, shares: int = 1
+    ) -> Granted:
         """Reserve money and tokens for a request, durably, before any work on it.
 
         `most_wei` is 0 for an answer of this machine. `least_tokens` is what makes an answer possible at all, and
-        less than `most_tokens` may be granted.
+        less than `most_tokens` may be granted. `shares` answers to one question, this one included, divide the rest.
 
         Raises:
             QuotaError: the budget is used up.
@@ -72,12 +60,21 @@ class KeyAccount:
         """The key's name."""
         return self._key.name
 
-    async def hold(self, request_id: RequestId, *, most_wei: Wei, most_tokens: int, least_tokens: int = 1) -> Granted:
+    async def hold(
+        self, request_id: RequestId, *, most_wei: Wei, most_tokens: int, least_tokens: int = 1, shares: int = 1
+    ) -> Granted:
         """See `Account`. A request counts on the day on which it began."""
         now_s = self._now_s()
 
         def choose(use: DayUse) -> tuple[Wei, int]:
-            granted = grant(self._key, use, most_wei=most_wei, most_tokens=most_tokens, least_tokens=least_tokens)
+            granted = grant(
+                self._key,
+                use,
+                most_wei=most_wei,
+                most_tokens=most_tokens,
+                least_tokens=least_tokens,
+                shares=shares,
+            )
             wei = most_wei if granted.wei is None else granted.wei
             return wei, most_tokens if granted.tokens is None else granted.tokens
 
@@ -94,35 +91,37 @@ class KeyAccount:
         await trio.to_thread.run_sync(lambda: self._uses.settle(request_id, spent_wei=spent_wei, tokens=tokens))
 
 
-def grant(key: ApiKey, use: DayUse, *, most_wei: Wei, most_tokens: int, least_tokens: int) -> Granted:
+def grant(
+    key: ApiKey, use: DayUse, *, most_wei: Wei, most_tokens: int, least_tokens: int, shares: int = 1
+) -> Granted:
     """Decide what a request may use of what the day has left.
 
     Raises:
         QuotaError: the budget is used up.
         HeldError: running requests hold the rest of it.
     """
-    tokens = key.day_tokens_max
+    wei, tokens = key.day_max_wei, key.day_tokens_max
     if tokens is not None:
-        left = tokens - use.tokens
-        _check(left >= least_tokens, f"{max(0, left)} of its {tokens} tokens of today are left", least_tokens)
-        _check_free(left - use.held_tokens >= least_tokens)
-        tokens = min(most_tokens, left - use.held_tokens)
-    wei = key.day_max_wei
+        left, least = tokens - use.tokens, least_tokens * shares
+        _check(
+            left >= least, f"{max(0, left)} of its {tokens} tokens are left, and this request takes {least} or more"
+        )
+        _check_free(left - use.held_tokens >= least)
+        tokens = min(most_tokens, (left - use.held_tokens) // shares)
     if wei is not None and most_wei > 0:
         left = wei - use.spent_wei
-        _check(left > 0, f"its {wei} wei of today for bought answers are spent", None)
-        _check_free(left - use.held_wei > 0)
-        wei = Wei(min(most_wei, left - use.held_wei))
+        _check(left >= shares, f"{max(0, left)} of its {wei} wei for bought answers are left")
+        _check_free(left - use.held_wei >= shares)
+        wei = Wei(min(most_wei, (left - use.held_wei) // shares))
     elif wei is not None:
         wei = ZERO_WEI
     return Granted(wei=wei, tokens=tokens)
 
 
-def _check(is_left: bool, what: str, least_tokens: int | None) -> None:
+def _check(is_left: bool, what: str) -> None:
     if not is_left:
-        need = "" if least_tokens is None else f", and this request takes at least {least_tokens}"
         raise QuotaError(
-            f"the daily budget of this API key is used up ({what}{need}): it is renewed at 00:00 UTC, and the node's "
+            f"the daily budget of this API key is used up ({what}): it is renewed at 00:00 UTC, and the node's "
             "owner can raise it"
         )
 

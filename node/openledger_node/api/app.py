@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from .. import __version__
 from ..market.router import Router
 from .answer_schemas import ChatCompletion, ModelCard, ModelList, TextCompletion
+from .callers import NamedCallers, account_of
 from .chat import ChatWriter, chat_ending, chat_response, check_continued, request_from_chat
 from .completions import add_completions
 from .dialects.messages import add_messages
@@ -47,7 +48,8 @@ def build_api(
     operator: App | None = None,
     metrics: Metrics | None = None,
     load_step: Callable[[], str | None] = lambda: None,
-) -> App:
+    callers: NamedCallers | None = None,
+) -> Guard:
     """Build the routes behind the guard; requests run in `nursery`, so that they outlive their connections.
 
     With a `page`, the API also serves its files, and the `operator`'s routes below /operator for its sessions alone.
@@ -66,7 +68,7 @@ def build_api(
     if metrics:
         _add_metrics(app, metrics)
     add_refusals(app)
-    guarded = partial(Guard, app, key=key, body_bytes_max=body_bytes_max, body_s=body_s)
+    guarded = partial(Guard, app, key=key, body_bytes_max=body_bytes_max, body_s=body_s, callers=callers)
     if page is None or operator is None:
         return guarded()
     app.mount("/operator", operator)
@@ -126,7 +128,7 @@ def _add_inference(app: FastAPI, router: Router, nursery: trio.Nursery) -> None:
         request = request_from_chat(body, seed=secrets.randbits(64))
         check_continued(request, router.answer_format(request).style)
         requests = requests_of(request, body.n)
-        exchanges = await open_exchanges(router, nursery, requests)
+        exchanges = await open_exchanges(router, nursery, requests, account_of(http.scope))
         writers = [chat_writer(router.spell, request) for request in requests]
         if body.stream:
             return await _stream(http, body, exchanges, writers)

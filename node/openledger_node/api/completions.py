@@ -23,6 +23,7 @@ from ..market.router import Router
 from ..serving.admission import check_room
 from ..serving.answer_parts import Part, TextPart
 from . import openai
+from .callers import account_of
 from .exchange import Answered, AnswerExchange, begin_all, collect_all, open_exchanges
 from .logprobs import Spell, completion_writer
 from .openai import MARK, WriteLogprobs, head
@@ -59,7 +60,7 @@ def add_completions(app: FastAPI, router: Router, nursery: trio.Nursery, respons
         if body.echo:
             requests, echoes = await with_echo(router, body, requests)
         created_s = int(time.time())
-        exchanges = await open_exchanges(router, nursery, requests)
+        exchanges = await open_exchanges(router, nursery, requests, account_of(http.scope))
         pairs = list(zip(exchanges, echoes, strict=True))
         write = [completion_writer(router.spell, one.request, echo.ids, is_all=echo.is_all) for one, echo in pairs]
         if not body.stream:

@@ -7,7 +7,7 @@ tool calls. It either collects the whole answer or hands the exchange to `stream
 import math
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 
@@ -18,8 +18,9 @@ from starlette.types import Receive
 
 from openledger_protocol.errors import MalformedError, OverloadedError
 from openledger_protocol.inference import Completion, InferenceRequest, TokenChunk, TokenLogprob, ToolCall
-from openledger_protocol.primitives import RequestId
+from openledger_protocol.primitives import ZERO_WEI, RequestId
 
+from ..access.budget import Account
 from ..contained import contained
 from ..market.router import RemoteRequest, Router
 from ..serving.admission import Admitted
@@ -227,35 +228,81 @@ class AnswerExchange:
         )
 
 
-async def open_exchange(router: Router, nursery: trio.Nursery, request: InferenceRequest) -> AnswerExchange:
+async def open_exchange(
+    router: Router, nursery: trio.Nursery, request: InferenceRequest, account: Account | None = None
+) -> AnswerExchange:
     """Admit a request and start its answer in `nursery`, which outlives the connection.
 
     Raises:
         ProtocolError: the request is refused; nothing was recorded.
     """
-    return _start(router, nursery, request, await router.admit(request))
+    (exchange,) = await open_exchanges(router, nursery, [request], account)
+    return exchange
 
 
 async def open_exchanges(
-    router: Router, nursery: trio.Nursery, requests: Sequence[InferenceRequest]
+    router: Router, nursery: trio.Nursery, requests: Sequence[InferenceRequest], account: Account | None = None
 ) -> list[AnswerExchange]:
-    """Admit several requests and start them, all or none.
+    """Admit several requests, hold the cost of each on the account, and start them, all or none.
 
     Raises:
         MalformedError: they are more than can ever run or wait at once.
         ProtocolError: one of them is refused; nothing was recorded.
     """
     admitted: list[Admitted | RemoteRequest] = []
+    held: list[InferenceRequest] = []
     try:
         for request in requests:
             admitted.append(await router.admit(request))
+            if account:
+                admitted[-1] = await _hold(router, account, admitted[-1], shares=len(requests) - len(held))
+                held.append(request)
     except BaseException as error:
         for each in admitted:
             router.release(each)
-        if isinstance(error, OverloadedError) and admitted:
+        if account:
+            await _release(account, held)
+        if type(error) is OverloadedError and admitted:  # an account's own refusals say what helps
             _check_places(len(requests), router.places_max(admitted[0]), error)
         raise
-    return [_start(router, nursery, request, each) for request, each in zip(requests, admitted, strict=True)]
+    return [_start(router, nursery, request, each, account) for request, each in zip(requests, admitted, strict=True)]
+
+
+async def _hold(
+    router: Router, account: Account, admitted: Admitted | RemoteRequest, *, shares: int
+) -> Admitted | RemoteRequest:
+    """Hold the most that an admitted request can use, and limit it to what was granted.
+
+    `shares` are the answers to the same question that still need their part of the budget, this one included.
+
+    Raises:
+        OverloadedError: the account has no budget for it now.
+    """
+    request = admitted.request
+    is_here = isinstance(admitted, Admitted)
+    prompt_ids = admitted.prompt_ids if isinstance(admitted, Admitted) else await router.prompt_ids(request)
+    num_prompt = len(prompt_ids)
+    granted = await account.hold(
+        request.request_id,
+        most_wei=ZERO_WEI if is_here else router.request_max_wei,
+        most_tokens=num_prompt + request.sampling.max_tokens,
+        least_tokens=num_prompt + 1,
+        shares=shares,
+    )
+    if granted.tokens is not None:
+        max_tokens = min(request.sampling.max_tokens, granted.tokens - num_prompt)
+        request = replace(request, sampling=replace(request.sampling, max_tokens=max_tokens))
+    if isinstance(admitted, Admitted):
+        return replace(admitted, request=request)
+    requested = replace(admitted.requested, request=request, budget_wei=granted.wei)
+    return replace(admitted, request=request, requested=requested)
+
+
+async def _release(account: Account, requests: Sequence[InferenceRequest]) -> None:
+    """Settle requests that will not run at nothing."""
+    with trio.CancelScope(shield=True):
+        for request in requests:
+            await account.settle(request.request_id, spent_wei=ZERO_WEI, tokens=0)
 
 
 def _check_places(num_answers: int, places_max: int, error: OverloadedError) -> None:
@@ -345,13 +392,36 @@ def draw_call_id() -> str:
 
 
 def _start(
-    router: Router, nursery: trio.Nursery, request: InferenceRequest, admitted: Admitted | RemoteRequest
+    router: Router,
+    nursery: trio.Nursery,
+    request: InferenceRequest,
+    admitted: Admitted | RemoteRequest,
+    account: Account | None,
 ) -> AnswerExchange:
     send, answers = open_channel(admitted.request)
-    nursery.start_soon(contained, router.handle, admitted, send)
+    if account:
+        nursery.start_soon(contained, _answer_and_settle, router, admitted, send, account)
+    else:
+        nursery.start_soon(contained, router.handle, admitted, send)
     form = router.answer_format(request)
     reader = None if form.is_plain else AnswerParts(form, call_id=draw_call_id)
     if not isinstance(admitted, Admitted):
         return AnswerExchange(request, answers, reader, lambda: None)
     num_prompt_tokens = len(admitted.prompt_ids)
     return AnswerExchange(request, answers, reader, lambda: router.loading, num_prompt_tokens=num_prompt_tokens)
+
+
+async def _answer_and_settle(
+    router: Router, admitted: Admitted | RemoteRequest, send: "trio.MemorySendChannel[Outcome]", account: Account
+) -> None:
+    """Answer a request, and settle with its account what the ledger says it has used, however it ended.
+
+    If the ledger can't be written, the row stays open: it still holds its budget, and the next start settles it.
+    """
+    request_id = admitted.request.request_id
+    try:
+        await router.handle(admitted, send)
+    finally:
+        with trio.CancelScope(shield=True):
+            spent_wei, tokens = await router.used(request_id)
+            await account.settle(request_id, spent_wei=spent_wei, tokens=tokens)

@@ -12,6 +12,7 @@ from typing import Any
 import trio
 from starlette.exceptions import HTTPException
 
+from .callers import ACCOUNT, NamedCallers
 from .errors import is_anthropic, refusal
 from .page import TOKEN_HEADER, Sessions, has_token
 
@@ -82,6 +83,7 @@ def closing_after_unread_body(send: Outgoing, intake: Intake) -> Outgoing:
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Incoming, Outgoing], Awaitable[None]]
+Refused = tuple[int, str]  # status and message
 
 OPEN_PATHS = frozenset({"/health", "/healthz", "/readyz", "/version"})
 """Routes without a key, which tell a supervisor whether to restart the node and nothing else."""
@@ -120,12 +122,15 @@ class Guard:
         body_s: float = BODY_S,
         sessions: Sessions | None = None,
         open_paths: frozenset[str] = frozenset(),
+        callers: NamedCallers | None = None,
     ) -> None:
         self._app = app
+        self.routes = app  # unguarded, for a listener with a guard of its own
         self._key = key
         self._body_bytes_max = body_bytes_max
         self._body_s = body_s
         self._sessions = sessions
+        self._callers = callers
         self._open_paths = OPEN_PATHS | open_paths
 
     async def __call__(self, scope: Scope, receive: Incoming, send: Outgoing) -> None:
@@ -136,34 +141,40 @@ class Guard:
         if scope["type"] != "http":
             await send({"type": "websocket.close"})  # no route is a websocket
             return
-        headers = _headers(scope["headers"])
+        headers = read_headers(scope["headers"])
         intake = Intake(receive, bytes_max=self._body_bytes_max, body_s=self._body_s)
-        if _has_body(headers):
+        if has_body(headers):
             send = closing_after_unread_body(send, intake)
-        if refused := self._refusal(scope["method"], scope["path"], headers):
-            status, message = refused
-            challenge = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-            await refusal(status, message, path=scope["path"], headers=challenge)(scope, receive, send)
+        if refused := self._refusal(scope, headers):
+            await refuse(refused, scope, receive, send)
             return
         await self._app(scope, intake, send)
 
-    def _refusal(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str] | None:
+    def _refusal(self, scope: Scope, headers: dict[str, str]) -> Refused | None:
         if not is_loopback(headers.get("host", "")):
             return 403, "this API answers only under a loopback name"
         if not is_same_origin(headers.get("origin"), headers["host"]):
             return 403, "pages of other origins may not call this API"
-        if refused := self._caller_refusal(method, path, headers):
+        if refused := self._caller_refusal(scope, headers):
             return refused
-        if _declared_bytes(headers) > self._body_bytes_max:
+        if declared_bytes(headers) > self._body_bytes_max:
             return 413, f"the body is over {self._body_bytes_max} bytes"
         return None
 
-    def _caller_refusal(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str] | None:
-        """The refusal if neither the key nor the page's session permits the request, else None."""
+    def _caller_refusal(self, scope: Scope, headers: dict[str, str]) -> Refused | None:
+        """The refusal if no key and no session of the page permits the request; a named key's account is noted."""
+        method, path = scope["method"], scope["path"]
         if method in SAFE_METHODS and path in self._open_paths:
             return None
         is_operators = path.startswith(OPERATOR)
-        if not is_operators and self._has_key(_authorization(path, headers)):
+        token = bearer_token(path, headers)
+        if not is_operators and secrets.compare_digest(token.encode(), self._key.encode()):
+            return None
+        found = self._callers.admit(path, token) if self._callers and token else None
+        if isinstance(found, tuple):
+            return found
+        if found:
+            scope[ACCOUNT] = found
             return None
         session = self._sessions.find(headers.get("cookie", "")) if self._sessions else None
         if session is None:
@@ -175,16 +186,20 @@ class Guard:
             return 401, NO_SESSION
         return None
 
-    def _has_key(self, authorization: str) -> bool:
-        scheme, _, token = authorization.partition(" ")
-        return scheme.lower() == "bearer" and secrets.compare_digest(token.encode(), self._key.encode())
 
-
-def _authorization(path: str, headers: dict[str, str]) -> str:
-    """The Authorization of a request, or what stands for it in Anthropic's dialect."""
+def bearer_token(path: str, headers: dict[str, str]) -> str:
+    """The key that a request came with, or ""; in Anthropic's dialect it may have its own header."""
     if "authorization" not in headers and KEY_HEADER in headers and is_anthropic(path):
-        return f"Bearer {headers[KEY_HEADER]}"
-    return headers.get("authorization", "")
+        return headers[KEY_HEADER]
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" else ""
+
+
+async def refuse(refused: Refused, scope: Scope, receive: Incoming, send: Outgoing) -> None:
+    """Send a refusal in the dialect of its path."""
+    status, message = refused
+    challenge = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    await refusal(status, message, path=scope["path"], headers=challenge)(scope, receive, send)
 
 
 def is_loopback(host: str) -> bool:
@@ -197,15 +212,18 @@ def is_same_origin(origin: str | None, host: str) -> bool:
     return origin is None or origin.lower() == f"http://{host.lower()}"
 
 
-def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """The headers of a request, by their names in small letters."""
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw}
 
 
-def _has_body(headers: dict[str, str]) -> bool:
+def has_body(headers: dict[str, str]) -> bool:
+    """Return True if a body follows the headers."""
     return "transfer-encoding" in headers or headers.get("content-length", "0").strip("0") != ""
 
 
-def _declared_bytes(headers: dict[str, str]) -> int:
+def declared_bytes(headers: dict[str, str]) -> int:
+    """The length of the body that the headers declare, or 0."""
     length = headers.get("content-length", "0")
     if not (length.isascii() and length.isdigit()):
         return 0

@@ -106,11 +106,14 @@ class Bounds:
     idle_s: float = 75.0  # without a request, or for a request's headers; clients close theirs sooner
 
 
-def bind_tcp(host: str, port: int) -> socket.socket:
-    """Listen on loopback.
+FREE_PORT: Final = "stop what uses it, or choose another by `--port` or [api] port (0 takes any free one)"
+
+
+def bind_tcp(host: str, port: int, *, fix: str = FREE_PORT) -> socket.socket:
+    """Listen on an address; `fix` says what helps if that fails.
 
     Raises:
-        ConfigError: the port is taken.
+        ConfigError: the port is taken, or the address is not one of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -119,10 +122,7 @@ def bind_tcp(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise ConfigError(
-            f"cannot listen on {host}:{port} ({error.strerror}): stop what uses it, or choose another by "
-            "`--port` or [api] port (0 takes any free one)"
-        ) from error
+        raise ConfigError(f"cannot listen on {host}:{port} ({error.strerror}): {fix}") from error
     listener.listen(BACKLOG)
     return listener
 
@@ -243,5 +243,12 @@ def hang_up(address: object) -> None:
         with contextlib.suppress(OSError):  # the descriptor that listed the folder is closed by now
             if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
                 with socket.socket(fileno=os.dup(descriptor)) as connection:
-                    if connection.getsockname() == address:
+                    if is_of(connection.getsockname(), address):
                         connection.shutdown(socket.SHUT_RDWR)
+
+
+def is_of(own: object, address: object) -> bool:
+    """True if a socket's own address is of a listener, which may listen on all addresses of the machine."""
+    if not (isinstance(own, tuple) and isinstance(address, tuple)):
+        return own == address
+    return own[1] == address[1] and (own[0] == address[0] or address[0] in ("0.0.0.0", "::"))

@@ -37,6 +37,7 @@ COMMAND_MODULES: Final = (
     CommandModule("datanet", ("datanet",), "Models"),
     CommandModule("factory", ("factory",), "Models"),
     CommandModule("config", ("config",), "Node"),
+    CommandModule("keys", ("keys",), "Node"),
     CommandModule("limits", ("limits",), "Node"),
     CommandModule("devnet", ("devnet",), "Node"),
     CommandModule("peers", ("peers",), "Node"),

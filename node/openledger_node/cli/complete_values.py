@@ -48,6 +48,10 @@ def _accounts(home: Home) -> Iterator[str]:
     yield from sorted({file.stem for file in files})
 
 
+def _keys(home: Home) -> Iterator[str]:
+    return (key["name"] for key in _read(home.keys / "named-api.keys").get("keys", ()))
+
+
 def _settings(home: Home) -> Iterator[str]:
     from dataclasses import fields
 
@@ -64,6 +68,7 @@ VALUES: Final[Mapping[str, Callable[[Home], Iterator[str]]]] = {
     "BATCH": _batches,
     "NETWORK": _networks,
     "ACCOUNT": _accounts,
+    "KEY": _keys,
     "SETTING": _settings,
 }
 """The completer of each kind of value. A kind is the word that stands for the value in the help: `--model MODEL`."""

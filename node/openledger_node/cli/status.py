@@ -82,7 +82,7 @@ def stopped_status(home: Home) -> dict[str, Any]:
         "bids_lost": [],
         "paused": pause.to_plain() if pause else None,
         "limits": None,
-        "api": {"url": None, "key_file": str(api_key_file(home))},
+        "api": {"url": None, "key_file": str(api_key_file(home)), "listen": []},
         "peer_id": None,
         "address": None,
         "network": network_id(home),
@@ -110,6 +110,8 @@ def _node_lines(fields: dict[str, Any]) -> dict[str, str]:
     lines = {}
     if fields["api"]["url"]:
         lines["api"] = f"{fields['api']['url']}/v1   key in {fields['api']['key_file']}"
+        if listen := fields["api"]["listen"]:
+            lines["listens"] = f"{'  '.join(listen)}   named keys only, not encrypted"
     adapters = fields["adapters"]
     lines["base"] = (
         f"{fields['base']}, {counted(adapters['registered'], 'adapter')} here, {adapters['resident']} in memory"

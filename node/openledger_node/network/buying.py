@@ -57,6 +57,11 @@ class Buying:
         """The spending limit."""
         return self._requester.spending_limit
 
+    @property
+    def request_max_wei(self) -> Wei:
+        """The most that one request may cost, by the owner's settings."""
+        return self.spending_limit.request_max_wei
+
     def models(self) -> list[ServedModel]:
         """This node's base if other nodes serve it, and adapters of it that they offer, by unambiguous names."""
         base = self._serving.base

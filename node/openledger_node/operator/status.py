@@ -16,6 +16,7 @@ from ..engine.load_steps import LoadStep
 from ..home import Home, is_training
 from ..ledger.jobs import Job
 from ..ledger.ledger import Ledger
+from ..listeners import read_addresses
 from ..market.bid_history import CallRecord
 from ..market.overview import MarketView
 from ..market.router import Router
@@ -144,7 +145,11 @@ class StatusReport:
             **idleness_to_plain(idleness),
             "paused": pause.to_plain() if pause else None,
             "limits": self._limits.brief(),
-            "api": {"url": parts.url, "key_file": str(api_key_file(parts.home))},
+            "api": {
+                "url": parts.url,
+                "key_file": str(api_key_file(parts.home)),
+                "listen": [f"http://{each}" for each in read_addresses(parts.config.api.listen)],
+            },
             "peer_id": money.peer_id,
             "address": money.address,
             "network": parts.home_network.network_id,

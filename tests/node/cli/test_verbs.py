@@ -105,7 +105,7 @@ def test_the_status_of_a_stopped_node_says_why_it_is_idle_and_where_it_is(run: R
         "bids_lost": [],
         "paused": None,
         "limits": None,
-        "api": {"url": None, "key_file": str(api_key_file(home))},
+        "api": {"url": None, "key_file": str(api_key_file(home)), "listen": []},
         "peer_id": None,
         "address": None,
         "network": LOCAL_NETWORK,

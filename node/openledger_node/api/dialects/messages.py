@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from ...market.router import Router
+from ..callers import account_of
 from ..errors import ANTHROPIC
 from ..exchange import begin_all, open_exchange
 from ..stream import AnswerStream
@@ -24,7 +25,7 @@ def add_messages(app: FastAPI, router: Router, nursery: trio.Nursery, responses:
         """Answer a conversation in Anthropic's form."""
         request = request_from_messages(body, seed=secrets.randbits(64))
         request = with_wish(request, body, router.answer_format(request).style)
-        exchange = await open_exchange(router, nursery, request)
+        exchange = await open_exchange(router, nursery, request, account_of(http.scope))
         try:
             tokens_in = exchange.num_prompt_tokens
             if tokens_in is None:

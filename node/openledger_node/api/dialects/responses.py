@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from ...market.router import Router
+from ..callers import account_of
 from ..exchange import begin_all, open_exchange
 from ..stream import AnswerStream
 from .responses_answer import ResponseWriter
@@ -23,7 +24,7 @@ def add_responses(app: FastAPI, router: Router, nursery: trio.Nursery, responses
     async def respond(body: ResponsesBody, http: Request) -> Response:
         """Answer a conversation as output items; nothing is kept."""
         request = request_from_responses(body, seed=secrets.randbits(64))
-        exchange = await open_exchange(router, nursery, request)
+        exchange = await open_exchange(router, nursery, request, account_of(http.scope))
         writer = ResponseWriter(exchange, body, created_s=int(time.time()))
         if not body.stream:
             return JSONResponse(await collect_whole(http, exchange, writer))

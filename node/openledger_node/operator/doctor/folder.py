@@ -3,6 +3,8 @@
 import os
 import re
 
+from ...access.keys import KeyRing
+from ...access.listening import PLAIN, public_addresses
 from ...api_key import api_key_file, load_api_key
 from ...config import load_config
 from ...home import SOCKET_PATH_BYTES_MAX, is_claimed
@@ -54,6 +56,15 @@ def api_key(scene: Scene) -> Verdict:
         return Verdict("created at the first start")
     load_api_key(scene.home)
     return Verdict(str(api_key_file(scene.home)))
+
+
+def listeners(scene: Scene) -> Verdict:
+    """The API listens on loopback only, or its other addresses have a named key and listed origins."""
+    api = scene.config.api
+    addresses = public_addresses(api, KeyRing(scene.home))
+    if not addresses:
+        return Verdict("loopback only")
+    return Verdict(f"also {', '.join(map(str, addresses))}; {PLAIN}")
 
 
 def daemon(scene: Scene) -> Verdict:

@@ -28,6 +28,7 @@ CHECKS = (
     Check("home", "writable", folder.writable, LOCAL_S),
     Check("home", "private", folder.private, LOCAL_S),
     Check("home", "api key", folder.api_key, LOCAL_S),
+    Check("home", "listeners", folder.listeners, LOCAL_S),
     Check("home", "daemon", folder.daemon, NETWORK_S),
     Check("home", "pause", folder.pause, NETWORK_S),
     Check("home", "engine log", folder.engine_log, NETWORK_S),

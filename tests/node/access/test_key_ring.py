@@ -1,0 +1,154 @@
+"""Named keys: the file, its refusals, and the budget of a day over restarts and crashes."""
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import trio
+
+from openledger_node.access.budget import DAY_S, KeyAccount
+from openledger_node.access.keys import KeyRing, digest_of
+from openledger_node.access.quota import HeldError, QuotaError
+from openledger_node.errors import ConfigError, InputError
+from openledger_node.home import Home
+from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_protocol.primitives import RequestId, Wei
+
+
+@pytest.fixture
+def ring(tmp_path: Path) -> KeyRing:
+    return KeyRing(Home(tmp_path))
+
+
+def account(ring: KeyRing, ledger: Ledger, now_s: int = 1_000) -> KeyAccount:
+    return KeyAccount(ring.named("anna"), ledger.key_uses, lambda: now_s)
+
+
+def request(number: int) -> RequestId:
+    return RequestId(f"0x{number:064x}")
+
+
+def test_only_the_digest_is_stored_and_only_the_owner_reads_it(ring: KeyRing) -> None:
+    secret = ring.add("anna", now_s=1)
+    assert secret not in ring.file.read_text()
+    assert digest_of(secret) in ring.file.read_text()
+    assert ring.file.stat().st_mode & 0o777 == 0o600
+    assert ring.find(secret) == ring.named("anna")
+    assert ring.find(secret + "x") is None
+    assert ring.find("") is None
+
+
+def test_another_process_s_change_is_seen_at_once(ring: KeyRing, tmp_path: Path) -> None:
+    secret = ring.add("anna", now_s=1)
+    assert ring.find(secret) is not None
+    KeyRing(Home(tmp_path)).revoke("anna", now_s=2)
+    found = ring.find(secret)
+    assert found is not None
+    assert found.revoked_s == 2
+
+
+@pytest.mark.parametrize("name", ["", "Anna", "a b", "a/b", "-a", "a" * 41, "ä"])
+def test_bad_name_is_refused(ring: KeyRing, name: str) -> None:
+    with pytest.raises(InputError, match="is no name for a key"):
+        ring.add(name, now_s=1)
+
+
+def test_a_name_is_never_used_twice(ring: KeyRing) -> None:
+    ring.add("anna", now_s=1)
+    with pytest.raises(InputError, match="is taken"):
+        ring.add("anna", now_s=1)
+    ring.revoke("anna", now_s=2)
+    with pytest.raises(InputError, match="used by a revoked key"):
+        ring.add("anna", now_s=3)
+    with pytest.raises(InputError, match="revoked for ever"):
+        ring.change("anna", day_tokens_max=1)
+    with pytest.raises(InputError, match="there is no key 'bob'"):
+        ring.revoke("bob", now_s=3)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"keys": [{}]}', '{"keys": [{"name": 1}]}', "\x00"])
+def test_torn_file_is_a_clear_error_and_stays(ring: KeyRing, content: str) -> None:
+    ring.add("anna", now_s=1)
+    ring.file.write_text(content)
+    with pytest.raises(ConfigError, match="is damaged"):
+        ring.find("olk-x")
+    with pytest.raises(ConfigError, match="is damaged"):
+        ring.add("bob", now_s=1)
+    assert ring.file.read_text() == content
+
+
+def test_file_that_others_can_read_is_refused(ring: KeyRing) -> None:
+    ring.add("anna", now_s=1)
+    ring.file.chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        KeyRing(Home(ring.file.parent.parent)).all()
+
+
+async def test_two_requests_cannot_spend_one_rest(ring: KeyRing, tmp_path: Path) -> None:
+    ring.add("anna", now_s=1, day_tokens_max=100, day_max_wei=Wei(50))
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        granted = []
+        refused = []
+
+        async def ask(number: int) -> None:
+            try:
+                each = account(ring, ledger)
+                granted.append(await each.hold(request(number), most_wei=Wei(40), most_tokens=80))
+            except HeldError as error:
+                refused.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(4):
+                nursery.start_soon(ask, number)
+        assert sum(each.wei or 0 for each in granted) == 50
+        assert sum(each.tokens or 0 for each in granted) == 100
+        assert len(refused) == 2
+        assert all(error.retryable for error in refused)
+
+
+async def test_used_up_budget_is_refused_until_midnight_utc(ring: KeyRing, tmp_path: Path) -> None:
+    ring.add("anna", now_s=1, day_tokens_max=100)
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        today = account(ring, ledger, DAY_S - 1)
+        await today.hold(request(1), most_wei=Wei(0), most_tokens=100)
+        await today.settle(request(1), spent_wei=Wei(0), tokens=100)
+        await today.settle(request(1), spent_wei=Wei(9), tokens=1)  # a second one changes nothing
+        with pytest.raises(QuotaError, match="00:00 UTC"):
+            await today.hold(request(2), most_wei=Wei(0), most_tokens=1)
+        granted = await account(ring, ledger, DAY_S).hold(request(2), most_wei=Wei(0), most_tokens=500)
+        assert granted.tokens == 100
+        assert granted.wei is None
+
+
+async def test_three_answers_share_the_rest(ring: KeyRing, tmp_path: Path) -> None:
+    ring.add("anna", now_s=1, day_tokens_max=90)
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        held = [
+            await account(ring, ledger).hold(
+                request(number), most_wei=Wei(0), most_tokens=1_000, least_tokens=10, shares=3 - number
+            )
+            for number in range(3)
+        ]
+        assert [each.tokens for each in held] == [30, 30, 30]
+
+
+async def test_key_without_money_may_still_ask_this_machine(ring: KeyRing, tmp_path: Path) -> None:
+    ring.add("anna", now_s=1, day_max_wei=Wei(0))
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        await account(ring, ledger).hold(request(1), most_wei=Wei(0), most_tokens=10)
+        with pytest.raises(QuotaError, match="for bought answers"):
+            await account(ring, ledger).hold(request(2), most_wei=Wei(5), most_tokens=10)
+
+
+async def test_crash_between_hold_and_settle_neither_forgets_nor_counts_twice(ring: KeyRing, tmp_path: Path) -> None:
+    ring.add("anna", now_s=1, day_tokens_max=100)
+    file = tmp_path / "ledger.db"
+    with closing(open_ledger(file)) as ledger:
+        await account(ring, ledger).hold(request(1), most_wei=Wei(0), most_tokens=60)  # no work was begun
+        await account(ring, ledger).hold(request(2), most_wei=Wei(0), most_tokens=30)
+        await account(ring, ledger).settle(request(2), spent_wei=Wei(0), tokens=20)
+    with closing(open_ledger(file)) as ledger:
+        assert ledger.key_uses.recover() == 1
+        assert ledger.key_uses.recover() == 0
+        use = ledger.key_uses.day("anna", 0)
+        assert (use.tokens, use.held_tokens, use.num_requests) == (20, 0, 2)

@@ -1,0 +1,214 @@
+"""Named keys at a running node: what they reach, their budgets, their end, and the listener beyond loopback."""
+
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from openai import AuthenticationError, OpenAI, RateLimitError
+from support.processes.nodes import Node, command_json, running_node
+
+from openledger_node.access.keys import KeyRing
+from openledger_node.api.public import FAILED_MAX, FailedKeys
+from openledger_node.home import Home
+
+ORIGIN = "https://chat.example.org"
+HELLO = [{"role": "user", "content": "hello"}]
+
+
+@dataclass
+class Shared:
+    """A node that listens on a second address, and its keys."""
+
+    node: Node
+    ring: KeyRing
+    public: str
+
+    def key(self, name: str, **limits: Any) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.ring.add(name, now_s=1, **limits)}"}
+
+    def used(self, name: str) -> dict[str, Any]:
+        """What the command says, once the last answer is settled."""
+        while True:
+            found: dict[str, Any] = command_json(self.node.home, "keys", "show", name)["today"]
+            if not found["held_tokens"]:
+                return found
+
+    def post(self, path: str, body: dict[str, Any], headers: dict[str, str], *, base: str = "") -> httpx.Response:
+        return httpx.post(f"{base or self.node.url}{path}", json=body, headers=headers, timeout=60)
+
+
+def free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    root: Path = tmp_path_factory.mktemp("keys")
+    home = Home(root)
+    ring = KeyRing(home)
+    ring.add("first", now_s=1)
+    address = f"127.0.0.2:{free_port('127.0.0.2')}"
+    variables = {"OPENLEDGER_API_LISTEN": address, "OPENLEDGER_API_ORIGINS": ORIGIN}
+    with running_node(home, "--backend", "fake", **variables) as node:
+        yield Shared(node=node, ring=ring, public=f"http://{address}")
+
+
+def chat(**fields: Any) -> dict[str, Any]:
+    return {"model": "tiny", "messages": HELLO, "max_tokens": 4, **fields}
+
+
+ROUTES = [
+    ("/v1/chat/completions", {"messages": HELLO, "max_tokens": 4}),
+    ("/v1/completions", {"prompt": "hello", "max_tokens": 4}),
+    ("/v1/responses", {"input": "hello", "max_output_tokens": 16}),
+    ("/v1/messages", {"messages": HELLO, "max_tokens": 4}),
+]
+
+
+def model_of(shared: Shared) -> str:
+    with shared.node.client() as client:
+        name: str = client.get("/v1/models").json()["data"][0]["id"]
+        return name
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("path", "body"), ROUTES)
+def test_every_dialect_counts_on_the_key(shared: Shared, path: str, body: dict[str, Any], stream: bool) -> None:
+    name = f"d{ROUTES.index((path, body))}-{int(stream)}"
+    headers = shared.key(name, day_tokens_max=1_000)
+    answer = shared.post(path, {"model": model_of(shared), "stream": stream, **body}, headers)
+    assert answer.status_code == 200, answer.text
+    used = shared.used(name)
+    assert used["requests"] == 1
+    assert used["tokens"] > 0
+
+
+def test_three_answers_hold_and_settle_each(shared: Shared) -> None:
+    headers = shared.key("three", day_tokens_max=1_000)
+    answer = shared.post("/v1/chat/completions", chat(model=model_of(shared), n=3), headers)
+    assert answer.status_code == 200, answer.text
+    used = shared.used("three")
+    assert (used["requests"], used["tokens"]) == (3, answer.json()["usage"]["total_tokens"])
+
+
+def test_used_up_budget_has_the_code_that_clients_know(shared: Shared) -> None:
+    secret = shared.ring.add("poor", now_s=1, day_tokens_max=1)
+    client = OpenAI(api_key=secret, base_url=f"{shared.node.url}/v1", max_retries=5)
+    with pytest.raises(RateLimitError) as caught:
+        client.chat.completions.create(model=model_of(shared), messages=HELLO)  # type: ignore[arg-type]
+    assert caught.value.code == "insufficient_quota"
+    assert "00:00 UTC" in caught.value.message
+    assert caught.value.response.headers["x-should-retry"] == "false"
+
+
+def test_answer_is_cut_where_the_budget_ends(shared: Shared) -> None:
+    model = model_of(shared)
+    first = shared.post("/v1/chat/completions", chat(model=model), shared.key("probe")).json()["usage"]
+    headers = shared.key("short", day_tokens_max=first["prompt_tokens"] + 2)
+    answer = shared.post("/v1/chat/completions", chat(model=model, max_tokens=500), headers)
+    assert answer.json()["usage"]["completion_tokens"] <= 2
+    assert shared.post("/v1/chat/completions", chat(model=model), headers).status_code == 429
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/openapi.json", "/operator/status", "/"])
+def test_named_key_reaches_only_the_api(shared: Shared, path: str) -> None:
+    headers = shared.key(f"only{len(path)}")
+    assert httpx.get(shared.node.url + path, headers=headers).status_code in ((200,) if path == "/" else (401, 403))
+    assert httpx.get(shared.public + path, headers=headers).status_code == 404
+
+
+def test_revoked_key_is_told_since_when(shared: Shared) -> None:
+    secret = shared.ring.add("gone", now_s=1)
+    client = OpenAI(api_key=secret, base_url=f"{shared.public}/v1")
+    assert client.models.list().data
+    shared.ring.revoke("gone", now_s=86_400)
+    with pytest.raises(AuthenticationError, match="revoked at 1970-01-02T00:00:00Z"):
+        client.models.list()
+
+
+def test_owners_key_and_no_key_are_refused_beyond_loopback(shared: Shared) -> None:
+    for headers in ({}, shared.node.headers, {"Cookie": "openledger=1"}):
+        assert httpx.get(f"{shared.public}/v1/models", headers=headers).status_code == 401
+    assert httpx.get(f"{shared.node.url}/v1/models", headers=shared.node.headers).status_code == 200
+
+
+def test_rebinding_against_the_loopback_listener_is_still_refused(shared: Shared) -> None:
+    headers = {**shared.key("rebind"), "Host": "evil.example:80"}
+    assert httpx.get(f"{shared.node.url}/v1/models", headers=headers).status_code == 403
+    assert httpx.get(f"{shared.public}/v1/models", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", f"{ORIGIN}.evil", "http://chat.example.org", ""])
+def test_page_of_another_origin_is_refused(shared: Shared, origin: str) -> None:
+    headers = {"Origin": origin}
+    for method in ("GET", "OPTIONS"):
+        answer = httpx.request(method, f"{shared.public}/v1/models", headers=headers)
+        assert answer.status_code == 403
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_listed_origin_may_ask_and_reads_refusals_too(shared: Shared) -> None:
+    url, origin = f"{shared.public}/v1/models", {"Origin": ORIGIN}
+    preflight = httpx.options(url, headers={**origin, "Access-Control-Request-Method": "POST"})
+    assert preflight.status_code == 204
+    assert preflight.headers["access-control-allow-headers"] == "Authorization, Content-Type, x-api-key"
+    for answer in (preflight, httpx.get(url, headers=origin), httpx.get(url, headers=origin | shared.key("page"))):
+        assert answer.headers["access-control-allow-origin"] == ORIGIN
+        assert answer.headers["vary"] == "Origin"
+        assert "access-control-allow-credentials" not in answer.headers
+
+
+def test_damaged_file_of_keys_refuses_clearly_and_comes_back(shared: Shared) -> None:
+    headers = shared.key("torn")
+    content = shared.ring.file.read_text()
+    shared.ring.file.write_text("{")
+    answer = httpx.get(f"{shared.public}/v1/models", headers=headers)
+    assert answer.status_code == 503
+    assert "is damaged" in answer.json()["error"]["message"]
+    shared.ring.file.write_text(content)
+    assert httpx.get(f"{shared.public}/v1/models", headers=headers).status_code == 200
+
+
+def test_wrong_keys_of_one_address_are_told_to_wait_and_a_right_one_passes(shared: Shared) -> None:
+    headers = shared.key("right")
+    wrong = {"Authorization": "Bearer olk-wrong"}
+    with httpx.Client(base_url=shared.public) as client:
+        codes = [client.get("/v1/models", headers=wrong).status_code for _ in range(FAILED_MAX + 10)]
+        assert codes[-1] == 429
+        assert set(codes) <= {401, 429}
+        assert client.get("/v1/models", headers=headers).status_code == 200
+
+
+def test_wrong_keys_are_counted_anew_after_a_minute() -> None:
+    now = [0.0]
+    failed = FailedKeys(lambda: now[0])
+    assert [failed.is_over("10.0.0.1") for _ in range(FAILED_MAX + 1)][-2:] == [False, True]
+    assert failed.is_over("2001:db8::1") is False
+    now[0] = 61.0
+    assert failed.is_over("10.0.0.1") is False
+
+
+def test_budget_outlives_a_restart(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    secret = KeyRing(home).add("anna", now_s=1, day_tokens_max=10_000)
+    headers = {"Authorization": f"Bearer {secret}"}
+    seen = []
+    for _ in range(2):
+        with running_node(home, "--backend", "fake") as node:
+            with node.client() as client:
+                name = client.get("/v1/models").json()["data"][0]["id"]
+            body = chat(model=name)
+            assert httpx.post(f"{node.url}/v1/chat/completions", json=body, headers=headers).status_code == 200
+
+        seen.append(command_json(home, "keys", "show", "anna")["today"])
+    assert [each["requests"] for each in seen] == [1, 2]
+    assert seen[1]["tokens"] == 2 * seen[0]["tokens"]
+    assert secret not in json.dumps(seen)
