@@ -9,8 +9,11 @@ from pathlib import Path
 
 import trio
 
+from .access.budget import Account
+from .access.gateway_prices import GatewayPrices, gateway_prices
 from .access.keys import KeyRing
 from .access.listening import PLAIN, public_addresses
+from .access.prepaid import PrepaidAccount, price_of
 from .api.app import build_api
 from .api.callers import NamedCallers
 from .api.events import EventStream, add_events, ask_app
@@ -167,6 +170,7 @@ class Daemon:
     async def run(self) -> None:
         """Start, announce, serve, drain."""
         num_recovered = self._ledger.jobs.recover()
+        self._ledger.key_credits.recover(price_of)
         self._ledger.key_uses.recover()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen_to_signals, nursery.cancel_scope)
@@ -182,7 +186,8 @@ class Daemon:
                 self._page.add_links(control, self._url)
                 servers.start_soon(events.run, self._drained.wait)
                 servers.start_soon(serve_app, control, bind_unix(self._home.socket), self._drained.wait)
-                callers = NamedCallers(self._ring, self._ledger.key_uses)
+                sell = self._sell if self._config.gateway.enabled else None
+                callers = NamedCallers(self._ring, self._ledger.key_uses, sell)
                 guarded = build_api(
                     self._router,
                     nursery,
@@ -226,6 +231,14 @@ class Daemon:
             now_s=time.monotonic,
         )
         return self._traffic.around(public)
+
+    def _sell(self, limits: Account) -> Account:
+        """The account of a prepaid key, at the prices of now."""
+
+        def prices() -> GatewayPrices:
+            return gateway_prices(self._config.gateway, self._operator.prices.market)
+
+        return PrepaidAccount(limits, self._ledger.key_credits, prices, lambda: int(time.time()))
 
     def _load_step(self) -> str | None:
         step = self._engine.load_step

@@ -34,7 +34,9 @@ class PrepaidAccount:
         """The key's name."""
         return self._limits.name
 
-    async def hold(self, request_id: RequestId, *, most_wei: Wei, most_tokens: int, least_tokens: int = 1) -> Granted:
+    async def hold(
+        self, request_id: RequestId, *, most_wei: Wei, most_tokens: int, least_tokens: int = 1, shares: int = 1
+    ) -> Granted:
         """Hold the most that the answer can cost; see `Account`.
 
         Raises:
@@ -55,14 +57,14 @@ class PrepaidAccount:
             price_out_wei=prices.own.price_out_wei,
             margin_ppm=prices.margin_ppm,
         )
-        held_wei = await trio.to_thread.run_sync(
-            self._credits.hold,
-            hold,
-            lambda balance_wei: choose_hold(self.name, balance_wei, need_wei=need_wei, most_wei=most),
-        )
+
+        def choose(balance_wei: Wei) -> Wei:
+            return choose_hold(self.name, balance_wei, need_wei=need_wei, most_wei=most, shares=shares)
+
+        held_wei = await trio.to_thread.run_sync(self._credits.hold, hold, choose)
         try:
             granted = await self._limits.hold(
-                request_id, most_wei=most_wei, most_tokens=most_tokens, least_tokens=least_tokens
+                request_id, most_wei=most_wei, most_tokens=most_tokens, least_tokens=least_tokens, shares=shares
             )
         except BaseException:
             with trio.CancelScope(shield=True):
@@ -79,7 +81,7 @@ class PrepaidAccount:
         await self._limits.settle(request_id, spent_wei=spent_wei, tokens=tokens)
 
 
-def choose_hold(name: str, balance_wei: Wei, *, need_wei: Wei, most_wei: Wei) -> Wei:
+def choose_hold(name: str, balance_wei: Wei, *, need_wei: Wei, most_wei: Wei, shares: int = 1) -> Wei:
     """Decide how much of a balance a request holds.
 
     Raises:
@@ -93,7 +95,7 @@ def choose_hold(name: str, balance_wei: Wei, *, need_wei: Wei, most_wei: Wei) ->
             balance_wei=balance_wei,
             need_wei=need_wei,
         )
-    return Wei(min(balance_wei, most_wei))
+    return Wei(min(max(need_wei, balance_wei // shares), most_wei))
 
 
 def price_of(hold: KeyHold, work: RequestWork) -> Wei:

@@ -34,7 +34,9 @@ class Limits:
     error: Exception | None = None
     settled: list[tuple[int, int]] = field(default_factory=list)
 
-    async def hold(self, request_id: RequestId, *, most_wei: Wei, most_tokens: int, least_tokens: int = 1) -> Granted:
+    async def hold(
+        self, request_id: RequestId, *, most_wei: Wei, most_tokens: int, least_tokens: int = 1, shares: int = 1
+    ) -> Granted:
         if self.error:
             raise self.error
         return self.granted
@@ -153,6 +155,13 @@ async def test_a_bought_answer_may_cost_what_the_credit_affords(
     limits = Limits(granted=Granted(wei=None if limit_wei is None else Wei(limit_wei), tokens=9))
     granted = await account_of(ledger, limits, credit_wei=credit_wei).hold(ID, most_wei=Wei(1_000), most_tokens=50)
     assert granted == Granted(wei=Wei(granted_wei), tokens=9)
+
+
+async def test_answers_to_one_question_share_the_credit(ledger: Ledger) -> None:
+    account = account_of(ledger, credit_wei=300)
+    for number, shares in ((1, 3), (2, 2), (3, 1)):
+        await account.hold(RequestId(f"0x{number:064x}"), most_wei=Wei(1_000), most_tokens=50, shares=shares)
+    assert [each.held_wei for each in ledger.key_credits.charges(KEY, limit=3)] == [100, 100, 100]
 
 
 async def test_no_credit_buys_nothing(ledger: Ledger) -> None:
