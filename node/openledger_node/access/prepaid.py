@@ -34,6 +34,11 @@ class PrepaidAccount:
         """The key's name."""
         return self._limits.name
 
+    def terms(self, offered: Terms | None) -> Terms:
+        """The prices of a model for this key; `offered` are those of the network, and None is this machine."""
+        prices = self._prices()
+        return prices.with_margin(offered) if offered else prices.own
+
     async def hold(
         self, request_id: RequestId, *, most_wei: Wei, most_tokens: int, least_tokens: int = 1, shares: int = 1
     ) -> Granted:

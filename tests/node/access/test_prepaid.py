@@ -164,6 +164,13 @@ async def test_answers_to_one_question_share_the_credit(ledger: Ledger) -> None:
     assert [each.held_wei for each in ledger.key_credits.charges(KEY, limit=3)] == [100, 100, 100]
 
 
+def test_prices_of_the_network_are_shown_with_the_margin(ledger: Ledger) -> None:
+    account = account_of(ledger)
+    assert account.terms(None) == PRICES.own
+    shown = account.terms(Terms(price_in_wei=Wei(10), price_out_wei=Wei(11)))
+    assert shown == Terms(price_in_wei=Wei(11), price_out_wei=Wei(13))
+
+
 async def test_no_credit_buys_nothing(ledger: Ledger) -> None:
     with pytest.raises(PaymentRequiredError):
         await account_of(ledger, credit_wei=0).hold(ID, most_wei=Wei(1_000), most_tokens=50)

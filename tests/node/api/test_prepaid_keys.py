@@ -84,6 +84,16 @@ def test_credit_counts_at_once_and_a_key_without_it_lists_models(node: Node) -> 
     assert httpx.post(f"{node.url}/v1/completions", json=body, headers=headers).status_code == 200
 
 
+def test_a_prepaid_key_sees_its_prices_and_the_owner_sees_none(node: Node) -> None:
+    headers = {"Authorization": f"Bearer {sell(node, 'reader')}"}
+    (listed,) = httpx.get(f"{node.url}/v1/models", headers=headers).json()["data"]
+    assert listed["price"] == {"unit": "wei per 1,000 tokens", "prompt_wei": "1000", "completion_wei": "4000"}
+    assert listed["location"] == "here"
+    assert httpx.get(f"{node.url}/v1/models/fake", headers=headers).json()["price"] == listed["price"]
+    (owners,) = httpx.get(f"{node.url}/v1/models", headers={"Authorization": f"Bearer {node.key}"}).json()["data"]
+    assert "price" not in owners
+
+
 def test_a_refused_request_holds_nothing(node: Node) -> None:
     headers = {"Authorization": f"Bearer {sell(node, 'wrong')}"}
     body = {"model": "no-such-model", "prompt": "hello", "max_tokens": 4}
