@@ -40,13 +40,13 @@ NO_USE: Final = DayUse(num_requests=0, spent_wei=Wei(0), held_wei=Wei(0), tokens
 def add(name: NewName, day_max: DayMax = None, day_tokens: DayTokens = None, as_json: Json = False) -> None:
     """Make a key and print its secret, which is shown this once.
 
-    It reaches the routes below /v1/ only, and also while the node runs it counts at once.
+    The key reaches the routes below /v1/ only. A running node accepts it at once.
     """
     home = open_node_home()
     limits = _limits(day_max, day_tokens)
     secret = KeyRing(home).add(name, now_s=int(time.time()), **limits)
     if as_json:
-        emit_json("key", {**_shown(home, KeyRing(home).named(name)), "secret": secret})
+        emit_json("key", {**_shown(home, KeyRing(home).named(name))[0], "secret": secret})
         return
     show_lines({"name": name, "key": secret, "budget": _budget(KeyRing(home).named(name))})
     say("give it to its user now: only a digest of it is stored, so it can't be shown again")
@@ -57,7 +57,7 @@ def add(name: NewName, day_max: DayMax = None, day_tokens: DayTokens = None, as_
 def list_all(as_json: Json = False) -> None:
     """List the keys and what each has used today."""
     home = open_node_home()
-    found = [_shown(home, key) for key in KeyRing(home).all()]
+    found = _shown(home, *KeyRing(home).all())
     if as_json:
         emit_json("keys", {"keys": found})
         return
@@ -121,17 +121,18 @@ def _count(text: str) -> int:
     return int(digits)
 
 
-def _used(home: Home, key: ApiKey) -> tuple[DayUse, int | None]:
-    """The key's use today, and the time of its last request."""
+def _shown(home: Home, *keys: ApiKey) -> list[dict[str, Any]]:
+    """Describe keys with their use of today."""
     file = home.ledger(network_id(home))
     if not file.exists():
-        return NO_USE, None
+        return [_described(key, NO_USE, None) for key in keys]
+    today = int(time.time()) // DAY_S
     with closing(open_ledger(file, is_writer=False)) as ledger:
-        return ledger.key_uses.day(key.name, int(time.time()) // DAY_S), ledger.key_uses.last_s(key.name)
+        uses = ledger.key_uses
+        return [_described(key, uses.day(key.name, today), uses.last_s(key.name)) for key in keys]
 
 
-def _shown(home: Home, key: ApiKey) -> dict[str, Any]:
-    use, last_s = _used(home, key)
+def _described(key: ApiKey, use: DayUse, last_s: int | None) -> dict[str, Any]:
     return {
         "name": key.name,
         "created": rfc3339(key.created_s),
@@ -150,7 +151,7 @@ def _shown(home: Home, key: ApiKey) -> dict[str, Any]:
 
 
 def _print(home: Home, key: ApiKey, *, as_json: bool) -> None:
-    found = _shown(home, key)
+    (found,) = _shown(home, key)
     if as_json:
         emit_json("key", found)
         return

@@ -11,6 +11,7 @@ from openledger_node.access.keys import KeyRing, digest_of
 from openledger_node.access.quota import HeldError, QuotaError
 from openledger_node.errors import ConfigError, InputError
 from openledger_node.home import Home
+from openledger_node.ledger.jobs import Job
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_protocol.primitives import RequestId, Wei
 
@@ -152,3 +153,27 @@ async def test_crash_between_hold_and_settle_neither_forgets_nor_counts_twice(ri
         assert ledger.key_uses.recover() == 0
         use = ledger.key_uses.day("anna", 0)
         assert (use.tokens, use.held_tokens, use.num_requests) == (20, 0, 2)
+
+
+async def test_answer_that_a_crash_cut_off_counts_with_all_that_it_held(ring: KeyRing, tmp_path: Path) -> None:
+    ring.add("anna", now_s=1, day_tokens_max=100)
+    file = tmp_path / "ledger.db"
+    with closing(open_ledger(file)) as ledger:
+        await account(ring, ledger).hold(request(1), most_wei=Wei(0), most_tokens=60)
+        ledger.jobs.start(
+            Job(
+                request_id=request(1),
+                received_ns=1,
+                base="tiny",
+                adapter_id=None,
+                adapter_name=None,
+                state="running",
+                tokens_in=5,
+            )
+        )
+    with closing(open_ledger(file)) as ledger:
+        ledger.jobs.recover()
+        ledger.key_uses.recover()
+        assert ledger.key_uses.day("anna", 0).tokens == 60
+        assert ledger.key_uses.key_of(request(1)) == "anna"
+        assert ledger.key_uses.last_s("anna") == 1_000

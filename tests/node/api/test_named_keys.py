@@ -134,6 +134,18 @@ def test_revoked_key_is_told_since_when(shared: Shared) -> None:
         client.models.list()
 
 
+def test_answer_that_runs_when_its_key_is_revoked_ends_normally(shared: Shared) -> None:
+    headers = shared.key("leaving")
+    body = chat(model=model_of(shared), stream=True, max_tokens=200)
+    url = f"{shared.node.url}/v1/chat/completions"
+    with httpx.stream("POST", url, json=body, headers=headers, timeout=60) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        shared.ring.revoke("leaving", now_s=2)
+        assert [line for line in lines if line][-1] == "data: [DONE]"
+    assert httpx.get(f"{shared.node.url}/v1/models", headers=headers).status_code == 401
+
+
 def test_owners_key_and_no_key_are_refused_beyond_loopback(shared: Shared) -> None:
     for headers in ({}, shared.node.headers, {"Cookie": "openledger=1"}):
         assert httpx.get(f"{shared.public}/v1/models", headers=headers).status_code == 401
