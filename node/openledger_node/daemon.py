@@ -9,9 +9,9 @@ from pathlib import Path
 
 import trio
 
-from .access.budget import Account
+from .access.budget import PayingAccount
 from .access.gateway_prices import GatewayPrices, gateway_prices
-from .access.keys import KeyRing
+from .access.keys import ApiKeyRing
 from .access.listening import PLAIN, public_addresses
 from .access.prepaid import PrepaidAccount, price_of
 from .api.app import build_api
@@ -137,7 +137,7 @@ class Daemon:
             tell=output.tell,
         )
         self._router = Router(self._serving, ledger, self._network.market, is_serving=config.node.serve)
-        self._key, self._ring = load_api_key(home), KeyRing(home)
+        self._key, self._ring = load_api_key(home), ApiKeyRing(home)
         self._ring.all()  # a damaged file of keys ends the start, and not the first request
         self._listener = bind_tcp(config.api.host, config.api.port)
         fix = "stop what uses it, or change [api] listen to an address of this machine"
@@ -232,7 +232,7 @@ class Daemon:
         )
         return self._traffic.around(public)
 
-    def _sell(self, limits: Account) -> Account:
+    def _sell(self, limits: PayingAccount) -> PayingAccount:
         """The account of a prepaid key, at the prices of now."""
 
         def prices() -> GatewayPrices:

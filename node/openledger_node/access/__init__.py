@@ -1,1 +1,1 @@
-"""Named API keys: who may ask this node beside its owner, and how much of a day's money and tokens each may use."""
+"""Named API keys for callers beside the owner, each with a daily budget of money and tokens."""

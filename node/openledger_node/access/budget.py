@@ -17,13 +17,13 @@ DAY_S = 86_400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Granted:
-    """What a request may use at most; None is no limit."""
+    """The most that a request may use; None is no limit."""
 
     wei: Wei | None = None
     tokens: int | None = None
 
 
-class Account(Protocol):
+class PayingAccount(Protocol):
     """The thing that pays for a request."""
 
     @property
@@ -63,7 +63,7 @@ class KeyAccount:
     async def hold(
         self, request_id: RequestId, *, most_wei: Wei, most_tokens: int, least_tokens: int = 1, shares: int = 1
     ) -> Granted:
-        """See `Account`. A request counts on the day on which it began."""
+        """See `PayingAccount`. A request counts on the day on which it began."""
         now_s = self._now_s()
 
         def choose(use: DayUse) -> tuple[Wei, int]:
@@ -87,7 +87,7 @@ class KeyAccount:
         )
 
     async def settle(self, request_id: RequestId, *, spent_wei: Wei, tokens: int) -> None:
-        """See `Account`."""
+        """See `PayingAccount`."""
         await trio.to_thread.run_sync(lambda: self._uses.settle(request_id, spent_wei=spent_wei, tokens=tokens))
 
 

@@ -35,7 +35,7 @@ class ApiKey:
     is_prepaid: bool = False
 
 
-class KeyRing:
+class ApiKeyRing:
     """The named keys of one node. Every call sees what another process has written."""
 
     def __init__(self, home: Home) -> None:

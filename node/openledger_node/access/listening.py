@@ -3,12 +3,12 @@
 from ..config_tables import ApiConfig
 from ..errors import ConfigError
 from ..listeners import ListenAddress, read_addresses
-from .keys import KeyRing
+from .keys import ApiKeyRing
 
 PLAIN = "traffic there is not encrypted: put a reverse proxy with TLS in front (docs/how-to/share-the-api.md)"
 
 
-def public_addresses(api: ApiConfig, ring: KeyRing) -> list[ListenAddress]:
+def public_addresses(api: ApiConfig, ring: ApiKeyRing) -> list[ListenAddress]:
     """The addresses beyond the loopback one.
 
     Raises:

@@ -10,7 +10,7 @@ from openledger_protocol.primitives import ZERO_WEI, RequestId, Wei
 
 from ..ledger.key_credits import KeyCredits, KeyHold, RequestWork
 from ..text import open_text
-from .budget import Account, Granted
+from .budget import Granted, PayingAccount
 from .gateway_prices import GatewayPrices
 
 
@@ -19,7 +19,7 @@ class PrepaidAccount:
 
     def __init__(
         self,
-        limits: Account,
+        limits: PayingAccount,
         credits: KeyCredits,
         prices: Callable[[], GatewayPrices],
         now_s: Callable[[], int],
@@ -42,7 +42,7 @@ class PrepaidAccount:
     async def hold(
         self, request_id: RequestId, *, most_wei: Wei, most_tokens: int, least_tokens: int = 1, shares: int = 1
     ) -> Granted:
-        """Hold the most that the answer can cost; see `Account`.
+        """Hold the most that the answer can cost; see `PayingAccount`.
 
         Raises:
             PaymentRequiredError: the credit does not suffice.
@@ -81,7 +81,7 @@ class PrepaidAccount:
         return Granted(wei=min(affordable, most_wei if granted.wei is None else granted.wei), tokens=granted.tokens)
 
     async def settle(self, request_id: RequestId, *, spent_wei: Wei, tokens: int) -> None:
-        """Charge what the answer cost by the ledger, and release the rest; see `Account`."""
+        """Charge what the answer cost by the ledger, and release the rest; see `PayingAccount`."""
         await trio.to_thread.run_sync(self._credits.settle, request_id, price_of)
         await self._limits.settle(request_id, spent_wei=spent_wei, tokens=tokens)
 

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final
 
-from ..access.budget import Account, KeyAccount
-from ..access.keys import KeyRing
+from ..access.budget import KeyAccount, PayingAccount
+from ..access.keys import ApiKeyRing
 from ..errors import NodeError
 from ..ledger.key_uses import KeyUses
 from ..text import rfc3339
@@ -24,21 +24,23 @@ GATEWAY_OFF: Final = (
 )
 
 
-def account_of(scope: MutableMapping[str, Any]) -> Account | None:
+def account_of(scope: MutableMapping[str, Any]) -> PayingAccount | None:
     """The account that pays for a request; None: the owner's, without limits of its own."""
-    found: Account | None = scope.get(ACCOUNT)
+    found: PayingAccount | None = scope.get(ACCOUNT)
     return found
 
 
 class NamedCallers:
     """The named keys as a guard asks for them."""
 
-    def __init__(self, ring: KeyRing, uses: KeyUses, sell: Callable[[Account], Account] | None = None) -> None:
+    def __init__(
+        self, ring: ApiKeyRing, uses: KeyUses, sell: Callable[[PayingAccount], PayingAccount] | None = None
+    ) -> None:
         self._ring = ring
         self._uses = uses
         self._sell = sell  # makes a prepaid key's account; None: the gateway is off
 
-    def admit(self, path: str, secret: str) -> Account | tuple[int, str] | None:
+    def admit(self, path: str, secret: str) -> PayingAccount | tuple[int, str] | None:
         """The account of a secret, or the refusal of a key that may not ask for this path; None: no such key."""
         try:
             key = self._ring.find(secret)

@@ -7,7 +7,7 @@ tool calls. It either collects the whole answer or hands the exchange to `stream
 import math
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 
@@ -18,14 +18,15 @@ from starlette.types import Receive
 
 from openledger_protocol.errors import MalformedError, OverloadedError
 from openledger_protocol.inference import Completion, InferenceRequest, TokenChunk, TokenLogprob, ToolCall
-from openledger_protocol.primitives import ZERO_WEI, RequestId
+from openledger_protocol.primitives import RequestId
 
-from ..access.budget import Account
+from ..access.budget import PayingAccount
 from ..contained import contained
 from ..market.router import RemoteRequest, Router
 from ..serving.admission import Admitted
 from ..serving.answer_parts import AnswerParts, Part, ReasoningPart, TextPart, ToolCallArguments, ToolCallStart
 from ..serving.service import Failure, Outcome, open_channel
+from .costs import answer_and_settle, hold_cost, release_costs
 
 CLIENT_CLOSED = 499  # nobody reads it; nginx uses this number in its logs
 
@@ -229,7 +230,7 @@ class AnswerExchange:
 
 
 async def open_exchange(
-    router: Router, nursery: trio.Nursery, request: InferenceRequest, account: Account | None = None
+    router: Router, nursery: trio.Nursery, request: InferenceRequest, account: PayingAccount | None = None
 ) -> AnswerExchange:
     """Admit a request and start its answer in `nursery`, which outlives the connection.
 
@@ -241,7 +242,7 @@ async def open_exchange(
 
 
 async def open_exchanges(
-    router: Router, nursery: trio.Nursery, requests: Sequence[InferenceRequest], account: Account | None = None
+    router: Router, nursery: trio.Nursery, requests: Sequence[InferenceRequest], account: PayingAccount | None = None
 ) -> list[AnswerExchange]:
     """Admit several requests, hold the cost of each on the account, and start them, all or none.
 
@@ -255,54 +256,17 @@ async def open_exchanges(
         for request in requests:
             admitted.append(await router.admit(request))
             if account:
-                admitted[-1] = await _hold(router, account, admitted[-1], shares=len(requests) - len(held))
+                admitted[-1] = await hold_cost(router, account, admitted[-1], shares=len(requests) - len(held))
                 held.append(request)
     except BaseException as error:
         for each in admitted:
             router.release(each)
         if account:
-            await _release(account, held)
+            await release_costs(account, held)
         if type(error) is OverloadedError and admitted:  # an account's own refusals say what helps
             _check_places(len(requests), router.places_max(admitted[0]), error)
         raise
     return [_start(router, nursery, request, each, account) for request, each in zip(requests, admitted, strict=True)]
-
-
-async def _hold(
-    router: Router, account: Account, admitted: Admitted | RemoteRequest, *, shares: int
-) -> Admitted | RemoteRequest:
-    """Hold the most that an admitted request can use, and limit it to what was granted.
-
-    `shares` are the answers to the same question that still need their part of the budget, this one included.
-
-    Raises:
-        OverloadedError: the account has no budget for it now.
-    """
-    request = admitted.request
-    is_here = isinstance(admitted, Admitted)
-    prompt_ids = admitted.prompt_ids if isinstance(admitted, Admitted) else await router.prompt_ids(request)
-    num_prompt = len(prompt_ids)
-    granted = await account.hold(
-        request.request_id,
-        most_wei=ZERO_WEI if is_here else router.request_max_wei,
-        most_tokens=num_prompt + request.sampling.max_tokens,
-        least_tokens=num_prompt + 1,
-        shares=shares,
-    )
-    if granted.tokens is not None:
-        max_tokens = min(request.sampling.max_tokens, granted.tokens - num_prompt)
-        request = replace(request, sampling=replace(request.sampling, max_tokens=max_tokens))
-    if isinstance(admitted, Admitted):
-        return replace(admitted, request=request)
-    requested = replace(admitted.requested, request=request, budget_wei=granted.wei)
-    return replace(admitted, request=request, requested=requested)
-
-
-async def _release(account: Account, requests: Sequence[InferenceRequest]) -> None:
-    """Settle requests that will not run at nothing."""
-    with trio.CancelScope(shield=True):
-        for request in requests:
-            await account.settle(request.request_id, spent_wei=ZERO_WEI, tokens=0)
 
 
 def _check_places(num_answers: int, places_max: int, error: OverloadedError) -> None:
@@ -396,11 +360,11 @@ def _start(
     nursery: trio.Nursery,
     request: InferenceRequest,
     admitted: Admitted | RemoteRequest,
-    account: Account | None,
+    account: PayingAccount | None,
 ) -> AnswerExchange:
     send, answers = open_channel(admitted.request)
     if account:
-        nursery.start_soon(contained, _answer_and_settle, router, admitted, send, account)
+        nursery.start_soon(contained, answer_and_settle, router, admitted, send, account)
     else:
         nursery.start_soon(contained, router.handle, admitted, send)
     form = router.answer_format(request)
@@ -409,19 +373,3 @@ def _start(
         return AnswerExchange(request, answers, reader, lambda: None)
     num_prompt_tokens = len(admitted.prompt_ids)
     return AnswerExchange(request, answers, reader, lambda: router.loading, num_prompt_tokens=num_prompt_tokens)
-
-
-async def _answer_and_settle(
-    router: Router, admitted: Admitted | RemoteRequest, send: "trio.MemorySendChannel[Outcome]", account: Account
-) -> None:
-    """Answer a request, and settle with its account what the ledger says it has used, however it ended.
-
-    If the ledger can't be written, the row stays open: it still holds its budget, and the next start settles it.
-    """
-    request_id = admitted.request.request_id
-    try:
-        await router.handle(admitted, send)
-    finally:
-        with trio.CancelScope(shield=True):
-            spent_wei, tokens = await router.used(request_id)
-            await account.settle(request_id, spent_wei=spent_wei, tokens=tokens)

@@ -9,7 +9,7 @@ from typing import Any
 
 from openledger_protocol.inference import ServedModel
 
-from ..access.budget import Account
+from ..access.budget import PayingAccount
 from ..access.prepaid import PrepaidAccount
 
 OWNER = "openledger-node"
@@ -40,14 +40,14 @@ REASONING = ("reasoning", "include_reasoning")
 
 
 def models_response(
-    models: Sequence[ServedModel], *, can_reason: bool, account: Account | None = None
+    models: Sequence[ServedModel], *, can_reason: bool, account: PayingAccount | None = None
 ) -> dict[str, Any]:
     """The body of `GET /v1/models`, where each name is unique."""
     listed = [model_response(model, can_reason=can_reason, account=account) for model in models]
     return {"object": "list", "data": listed}
 
 
-def model_response(model: ServedModel, *, can_reason: bool, account: Account | None = None) -> dict[str, Any]:
+def model_response(model: ServedModel, *, can_reason: bool, account: PayingAccount | None = None) -> dict[str, Any]:
     """One entry of the list. `can_reason` is the base's, which all adapters share.
 
     A prepaid account sees its own prices. They are not in OpenRouter's `pricing`, which is in dollars.

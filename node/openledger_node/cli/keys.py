@@ -9,7 +9,7 @@ import typer
 from openledger_protocol.primitives import Wei
 
 from ..access.budget import DAY_S
-from ..access.keys import ApiKey, KeyRing
+from ..access.keys import ApiKey, ApiKeyRing
 from ..errors import InputError
 from ..home import Home
 from ..ledger.key_uses import DayUse
@@ -44,11 +44,11 @@ def add(name: NewName, day_max: DayMax = None, day_tokens: DayTokens = None, as_
     """
     home = open_node_home()
     limits = _limits(day_max, day_tokens)
-    secret = KeyRing(home).add(name, now_s=int(time.time()), **limits)
+    secret = ApiKeyRing(home).add(name, now_s=int(time.time()), **limits)
     if as_json:
-        emit_json("key", {**_shown(home, KeyRing(home).named(name))[0], "secret": secret})
+        emit_json("key", {**_shown(home, ApiKeyRing(home).named(name))[0], "secret": secret})
         return
-    show_lines({"name": name, "key": secret, "budget": _budget(KeyRing(home).named(name))})
+    show_lines({"name": name, "key": secret, "budget": _budget(ApiKeyRing(home).named(name))})
     say("give it to its user now: only a digest of it is stored, so it can't be shown again")
     say("programs send it as `Authorization: Bearer …`, or set it as OPENAI_API_KEY")
 
@@ -57,7 +57,7 @@ def add(name: NewName, day_max: DayMax = None, day_tokens: DayTokens = None, as_
 def list_all(as_json: Json = False) -> None:
     """List the keys and what each has used today."""
     home = open_node_home()
-    found = _shown(home, *KeyRing(home).all())
+    found = _shown(home, *ApiKeyRing(home).all())
     if as_json:
         emit_json("keys", {"keys": found})
         return
@@ -80,7 +80,7 @@ def list_all(as_json: Json = False) -> None:
 def show(name: Name, as_json: Json = False) -> None:
     """Show a key's budget, what it has used today, and when it was used last."""
     home = open_node_home()
-    _print(home, KeyRing(home).named(name), as_json=as_json)
+    _print(home, ApiKeyRing(home).named(name), as_json=as_json)
 
 
 @app.command()
@@ -90,14 +90,14 @@ def change(name: Name, day_max: DayMax = None, day_tokens: DayTokens = None, as_
     if not limits:
         raise InputError("give --day-max or --day-tokens; `none` takes a limit away")
     home = open_node_home()
-    _print(home, KeyRing(home).change(name, **limits), as_json=as_json)
+    _print(home, ApiKeyRing(home).change(name, **limits), as_json=as_json)
 
 
 @app.command()
 def revoke(name: Name, as_json: Json = False) -> None:
     """Revoke a key for ever, from its next request on. Answers that run end normally."""
     home = open_node_home()
-    _print(home, KeyRing(home).revoke(name, now_s=int(time.time())), as_json=as_json)
+    _print(home, ApiKeyRing(home).revoke(name, now_s=int(time.time())), as_json=as_json)
 
 
 def _limits(day_max: str | None, day_tokens: str | None) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class KeyCharge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestWork:
-    """What the ledger has of a request's answer."""
+    """A request's answer, as far as the ledger has it."""
 
     tokens_in: int
     tokens_out: int  # 0 unless the answer was completed
@@ -132,7 +132,7 @@ class KeyCredits:
         return len(rows)
 
     def income_wei(self, *, since_s: int = 0) -> tuple[Wei, Wei]:
-        """What all keys were charged since a moment, and what the network charged for it."""
+        """The charges of all keys since a moment, and the network's charges for them."""
         charged = self._store.sum_wei(
             "charged_wei", "FROM key_charge WHERE began_s >= ? AND charged_wei IS NOT NULL", (since_s,)
         )

@@ -69,7 +69,7 @@ class KeyUses:
         )
 
     def last_s(self, key: str) -> int | None:
-        """When the newest request of a key began."""
+        """The time at which the newest request of a key began."""
         row = self._store.row("SELECT MAX(began_s) AS last_s FROM key_use WHERE key = ?", (key,))
         return row["last_s"] if row else None
 

@@ -7,7 +7,7 @@ from typing import Any
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import Wei, wei_from_text
 
-from ..access.keys import ApiKey, KeyRing
+from ..access.keys import ApiKey, ApiKeyRing
 from ..errors import InputError
 from ..home import Home
 from ..ledger.key_credits import KeyCharge, KeyCredit, KeyCredits
@@ -22,7 +22,7 @@ class PrepaidKeys:
     """Makes prepaid keys, adds credit to them and shows it."""
 
     def __init__(self, home: Home, ledger: Ledger) -> None:
-        self._ring = KeyRing(home)
+        self._ring = ApiKeyRing(home)
         self._credits: KeyCredits = ledger.key_credits
 
     def add(self, order: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from openledger_node.access.budget import DAY_S, KeyAccount
-from openledger_node.access.keys import KeyRing, digest_of
+from openledger_node.access.keys import ApiKeyRing, digest_of
 from openledger_node.access.quota import HeldError, QuotaError
 from openledger_node.errors import ConfigError, InputError
 from openledger_node.home import Home
@@ -17,11 +17,11 @@ from openledger_protocol.primitives import RequestId, Wei
 
 
 @pytest.fixture
-def ring(tmp_path: Path) -> KeyRing:
-    return KeyRing(Home(tmp_path))
+def ring(tmp_path: Path) -> ApiKeyRing:
+    return ApiKeyRing(Home(tmp_path))
 
 
-def account(ring: KeyRing, ledger: Ledger, now_s: int = 1_000) -> KeyAccount:
+def account(ring: ApiKeyRing, ledger: Ledger, now_s: int = 1_000) -> KeyAccount:
     return KeyAccount(ring.named("anna"), ledger.key_uses, lambda: now_s)
 
 
@@ -29,7 +29,7 @@ def request(number: int) -> RequestId:
     return RequestId(f"0x{number:064x}")
 
 
-def test_only_the_digest_is_stored_and_only_the_owner_reads_it(ring: KeyRing) -> None:
+def test_only_the_digest_is_stored_and_only_the_owner_reads_it(ring: ApiKeyRing) -> None:
     secret = ring.add("anna", now_s=1)
     assert secret not in ring.file.read_text()
     assert digest_of(secret) in ring.file.read_text()
@@ -39,22 +39,22 @@ def test_only_the_digest_is_stored_and_only_the_owner_reads_it(ring: KeyRing) ->
     assert ring.find("") is None
 
 
-def test_another_process_s_change_is_seen_at_once(ring: KeyRing, tmp_path: Path) -> None:
+def test_another_process_s_change_is_seen_at_once(ring: ApiKeyRing, tmp_path: Path) -> None:
     secret = ring.add("anna", now_s=1)
     assert ring.find(secret) is not None
-    KeyRing(Home(tmp_path)).revoke("anna", now_s=2)
+    ApiKeyRing(Home(tmp_path)).revoke("anna", now_s=2)
     found = ring.find(secret)
     assert found is not None
     assert found.revoked_s == 2
 
 
 @pytest.mark.parametrize("name", ["", "Anna", "a b", "a/b", "-a", "a" * 41, "ä"])
-def test_bad_name_is_refused(ring: KeyRing, name: str) -> None:
+def test_bad_name_is_refused(ring: ApiKeyRing, name: str) -> None:
     with pytest.raises(InputError, match="is no name for a key"):
         ring.add(name, now_s=1)
 
 
-def test_a_name_is_never_used_twice(ring: KeyRing) -> None:
+def test_a_name_is_never_used_twice(ring: ApiKeyRing) -> None:
     ring.add("anna", now_s=1)
     with pytest.raises(InputError, match="is taken"):
         ring.add("anna", now_s=1)
@@ -68,7 +68,7 @@ def test_a_name_is_never_used_twice(ring: KeyRing) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"keys": [{}]}', '{"keys": [{"name": 1}]}', "\x00"])
-def test_torn_file_is_a_clear_error_and_stays(ring: KeyRing, content: str) -> None:
+def test_torn_file_is_a_clear_error_and_stays(ring: ApiKeyRing, content: str) -> None:
     ring.add("anna", now_s=1)
     ring.file.write_text(content)
     with pytest.raises(ConfigError, match="is damaged"):
@@ -78,14 +78,14 @@ def test_torn_file_is_a_clear_error_and_stays(ring: KeyRing, content: str) -> No
     assert ring.file.read_text() == content
 
 
-def test_file_that_others_can_read_is_refused(ring: KeyRing) -> None:
+def test_file_that_others_can_read_is_refused(ring: ApiKeyRing) -> None:
     ring.add("anna", now_s=1)
     ring.file.chmod(0o644)
     with pytest.raises(ConfigError, match="chmod 600"):
-        KeyRing(Home(ring.file.parent.parent)).all()
+        ApiKeyRing(Home(ring.file.parent.parent)).all()
 
 
-async def test_two_requests_cannot_spend_one_rest(ring: KeyRing, tmp_path: Path) -> None:
+async def test_two_requests_cannot_spend_one_rest(ring: ApiKeyRing, tmp_path: Path) -> None:
     ring.add("anna", now_s=1, day_tokens_max=100, day_max_wei=Wei(50))
     with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
         granted = []
@@ -107,7 +107,7 @@ async def test_two_requests_cannot_spend_one_rest(ring: KeyRing, tmp_path: Path)
         assert all(error.retryable for error in refused)
 
 
-async def test_used_up_budget_is_refused_until_midnight_utc(ring: KeyRing, tmp_path: Path) -> None:
+async def test_used_up_budget_is_refused_until_midnight_utc(ring: ApiKeyRing, tmp_path: Path) -> None:
     ring.add("anna", now_s=1, day_tokens_max=100)
     with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
         today = account(ring, ledger, DAY_S - 1)
@@ -121,7 +121,7 @@ async def test_used_up_budget_is_refused_until_midnight_utc(ring: KeyRing, tmp_p
         assert granted.wei is None
 
 
-async def test_three_answers_share_the_rest(ring: KeyRing, tmp_path: Path) -> None:
+async def test_three_answers_share_the_rest(ring: ApiKeyRing, tmp_path: Path) -> None:
     ring.add("anna", now_s=1, day_tokens_max=90)
     with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
         held = [
@@ -133,7 +133,7 @@ async def test_three_answers_share_the_rest(ring: KeyRing, tmp_path: Path) -> No
         assert [each.tokens for each in held] == [30, 30, 30]
 
 
-async def test_key_without_money_may_still_ask_this_machine(ring: KeyRing, tmp_path: Path) -> None:
+async def test_key_without_money_may_still_ask_this_machine(ring: ApiKeyRing, tmp_path: Path) -> None:
     ring.add("anna", now_s=1, day_max_wei=Wei(0))
     with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
         await account(ring, ledger).hold(request(1), most_wei=Wei(0), most_tokens=10)
@@ -141,7 +141,7 @@ async def test_key_without_money_may_still_ask_this_machine(ring: KeyRing, tmp_p
             await account(ring, ledger).hold(request(2), most_wei=Wei(5), most_tokens=10)
 
 
-async def test_crash_between_hold_and_settle_neither_forgets_nor_counts_twice(ring: KeyRing, tmp_path: Path) -> None:
+async def test_crash_before_the_settling_neither_forgets_nor_counts_twice(ring: ApiKeyRing, tmp_path: Path) -> None:
     ring.add("anna", now_s=1, day_tokens_max=100)
     file = tmp_path / "ledger.db"
     with closing(open_ledger(file)) as ledger:
@@ -155,7 +155,7 @@ async def test_crash_between_hold_and_settle_neither_forgets_nor_counts_twice(ri
         assert (use.tokens, use.held_tokens, use.num_requests) == (20, 0, 2)
 
 
-async def test_answer_that_a_crash_cut_off_counts_with_all_that_it_held(ring: KeyRing, tmp_path: Path) -> None:
+async def test_answer_that_a_crash_cut_off_counts_with_all_that_it_held(ring: ApiKeyRing, tmp_path: Path) -> None:
     ring.add("anna", now_s=1, day_tokens_max=100)
     file = tmp_path / "ledger.db"
     with closing(open_ledger(file)) as ledger:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from openledger_node.access.keys import KeyRing
+from openledger_node.access.keys import ApiKeyRing
 from openledger_node.access.listening import public_addresses
 from openledger_node.config import ApiConfig
 from openledger_node.errors import ConfigError
@@ -13,11 +13,11 @@ from openledger_node.listeners import ListenAddress, read_addresses, read_origin
 
 
 def test_nothing_is_checked_without_an_address(tmp_path: Path) -> None:
-    assert public_addresses(ApiConfig(), KeyRing(Home(tmp_path))) == []
+    assert public_addresses(ApiConfig(), ApiKeyRing(Home(tmp_path))) == []
 
 
 def test_address_needs_a_key_that_is_not_revoked(tmp_path: Path) -> None:
-    ring, api = KeyRing(Home(tmp_path)), ApiConfig(listen="192.168.1.20:8421", origins="none")
+    ring, api = ApiKeyRing(Home(tmp_path)), ApiConfig(listen="192.168.1.20:8421", origins="none")
     with pytest.raises(ConfigError, match="keys add NAME"):
         public_addresses(api, ring)
     ring.add("anna", now_s=1)
@@ -28,7 +28,7 @@ def test_address_needs_a_key_that_is_not_revoked(tmp_path: Path) -> None:
 
 
 def test_address_needs_a_decision_on_origins(tmp_path: Path) -> None:
-    ring = KeyRing(Home(tmp_path))
+    ring = ApiKeyRing(Home(tmp_path))
     ring.add("anna", now_s=1)
     with pytest.raises(ConfigError, match=r"\[api\] origins"):
         public_addresses(ApiConfig(listen="[::]:8421"), ring)

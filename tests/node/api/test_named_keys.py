@@ -12,7 +12,7 @@ import pytest
 from openai import AuthenticationError, OpenAI, RateLimitError
 from support.processes.nodes import Node, command_json, running_node
 
-from openledger_node.access.keys import KeyRing
+from openledger_node.access.keys import ApiKeyRing
 from openledger_node.api.public import FAILED_MAX, FailedKeys
 from openledger_node.home import Home
 
@@ -25,14 +25,14 @@ class Shared:
     """A node that listens on a second address, and its keys."""
 
     node: Node
-    ring: KeyRing
+    ring: ApiKeyRing
     public: str
 
     def key(self, name: str, **limits: Any) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.ring.add(name, now_s=1, **limits)}"}
 
     def used(self, name: str) -> dict[str, Any]:
-        """What the command says, once the last answer is settled."""
+        """The figures of today, once the last answer is settled."""
         while True:
             found: dict[str, Any] = command_json(self.node.home, "keys", "show", name)["today"]
             if not found["held_tokens"]:
@@ -53,7 +53,7 @@ def free_port(host: str) -> int:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
     root: Path = tmp_path_factory.mktemp("keys")
     home = Home(root)
-    ring = KeyRing(home)
+    ring = ApiKeyRing(home)
     ring.add("first", now_s=1)
     address = f"127.0.0.2:{free_port('127.0.0.2')}"
     variables = {"OPENLEDGER_API_LISTEN": address, "OPENLEDGER_API_ORIGINS": ORIGIN}
@@ -210,7 +210,7 @@ def test_wrong_keys_are_counted_anew_after_a_minute() -> None:
 
 def test_budget_outlives_a_restart(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    secret = KeyRing(home).add("anna", now_s=1, day_tokens_max=10_000)
+    secret = ApiKeyRing(home).add("anna", now_s=1, day_tokens_max=10_000)
     headers = {"Authorization": f"Bearer {secret}"}
     seen = []
     for _ in range(2):

@@ -9,7 +9,7 @@ import pytest
 from openai import APIStatusError, OpenAI
 from support.processes.nodes import Node, command_json, running_node
 
-from openledger_node.access.keys import KeyRing
+from openledger_node.access.keys import ApiKeyRing
 from openledger_node.home import Home
 
 HELLO = [{"role": "user", "content": "hello"}]
@@ -112,4 +112,4 @@ def test_a_prepaid_key_is_refused_while_the_gateway_is_off_and_keeps_its_credit(
         assert answer.status_code == 403
         assert "enabled = true" in answer.json()["error"]["message"]
     assert command_json(home, "gateway", "show", "bob")["balance_wei"] == str(10**18)
-    assert KeyRing(home).named("bob").is_prepaid
+    assert ApiKeyRing(home).named("bob").is_prepaid

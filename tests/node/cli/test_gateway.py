@@ -3,14 +3,14 @@
 import pytest
 from support.verbs import Run
 
-from openledger_node.access.keys import KeyRing
+from openledger_node.access.keys import ApiKeyRing
 from openledger_node.home import Home
 
 
 def test_a_key_is_sold_credited_and_shown(run: Run, home: Home) -> None:
     added = run("gateway", "add", "bob", "2.5", "--note", "bill 7", "--json").json
     assert added["balance_wei"] == str(25 * 10**17)
-    found = KeyRing(home).find(added["secret"])
+    found = ApiKeyRing(home).find(added["secret"])
     assert found is not None
     assert found.is_prepaid
     assert "3 OPEN" in run("gateway", "credit", "bob", "0.5").stdout
@@ -43,7 +43,7 @@ def test_the_secret_is_shown_once_with_the_switch_that_is_off(run: Run) -> None:
 )
 def test_what_can_not_be_sold_is_refused(run: Run, home: Home, words: tuple[str, ...], reason: str) -> None:
     run("gateway", "add", "bob", "1")
-    ring = KeyRing(home)
+    ring = ApiKeyRing(home)
     ring.add("free", now_s=1)
     ring.add("gone", now_s=1, is_prepaid=True)
     ring.revoke("gone", now_s=2)

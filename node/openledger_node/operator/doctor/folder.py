@@ -3,7 +3,7 @@
 import os
 import re
 
-from ...access.keys import KeyRing
+from ...access.keys import ApiKeyRing
 from ...access.listening import PLAIN, public_addresses
 from ...api_key import api_key_file, load_api_key
 from ...config import load_config
@@ -61,7 +61,7 @@ def api_key(scene: Scene) -> Verdict:
 def listeners(scene: Scene) -> Verdict:
     """The API listens on loopback only, or its other addresses have a named key and listed origins."""
     api = scene.config.api
-    addresses = public_addresses(api, KeyRing(scene.home))
+    addresses = public_addresses(api, ApiKeyRing(scene.home))
     if not addresses:
         return Verdict("loopback only")
     return Verdict(f"also {', '.join(map(str, addresses))}; {PLAIN}")
