@@ -33,7 +33,7 @@ def add(name: Name, amount: Amount, note: Note = "", as_json: Json = False) -> N
     show_lines({"key": found["secret"], "credit": open_amount(found["balance_wei"])})
     say("This key is shown only now. Give it to the customer as an API key, over a private channel.")
     if not load_settings().gateway.enabled:
-        say("[yellow]The gateway is off: set [gateway] enabled = true in node.toml, and start the node again[/]")
+        say("[yellow]The gateway is off: set \\[gateway] enabled = true in node.toml, and start the node again[/]")
 
 
 @app.command()

@@ -23,7 +23,7 @@ def test_a_key_is_sold_credited_and_shown(run: Run, home: Home) -> None:
 def test_the_secret_is_shown_once_with_the_switch_that_is_off(run: Run) -> None:
     added = run("gateway", "add", "bob", "1")
     assert "olk-" in added.stdout
-    assert "enabled = true" in added.stdout + added.stderr
+    assert "[gateway] enabled = true" in added.stdout + added.stderr
     assert "olk-" not in run("gateway", "show", "bob").stdout + run("gateway", "list").stdout
 
 
