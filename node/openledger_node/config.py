@@ -17,6 +17,7 @@ from .config_tables import (
     ApiConfig,
     ChainConfig,
     FactoryConfig,
+    GatewayConfig,
     InferenceConfig,
     LimitsConfig,
     MarketConfig,
@@ -37,6 +38,7 @@ __all__ = [
     "ChainConfig",
     "Config",
     "FactoryConfig",
+    "GatewayConfig",
     "InferenceConfig",
     "LimitsConfig",
     "MarketConfig",
@@ -66,6 +68,7 @@ class Config:
     payer: PayerConfig = field(default_factory=PayerConfig)
     chain: ChainConfig = field(default_factory=ChainConfig)
     p2p: P2pConfig = field(default_factory=P2pConfig)
+    gateway: GatewayConfig = field(default_factory=GatewayConfig)
     settlement: SettlementConfig = field(default_factory=SettlementConfig)
 
 

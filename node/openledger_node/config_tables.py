@@ -191,6 +191,27 @@ class PayerConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayConfig:
+    """Answers for prepaid API keys. Amounts are in wei; 10^18 wei are one OPEN."""
+
+    enabled: bool = setting(False, "Accept prepaid API keys; if false, the node refuses them and keeps their credit.")
+    margin_ppm: int = setting(
+        100_000,
+        "Margin on what the network charges for a bought answer, in parts per million; 100,000 are 10 percent.",
+        low=0,
+        high=100_000_000,
+    )
+    price_in_wei: int = setting(
+        -1,
+        "Price of 1,000 prompt tokens of an answer of this machine, in wei; -1 takes [market] price_in_wei.",
+        low=-1,
+    )
+    price_out_wei: int = setting(
+        -1, "Price of 1,000 answer tokens of this machine, in wei; -1 takes [market] price_out_wei.", low=-1
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SettlementConfig:
     """Claims of receipts on the chain, and cases about receipts."""
 

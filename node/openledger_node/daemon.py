@@ -10,6 +10,9 @@ from pathlib import Path
 
 import trio
 
+from .access.budget import PayingAccount
+from .access.gateway_prices import GatewayPrices, gateway_prices
+from .access.prepaid import PrepaidAccount, price_of
 from .api.app import build_api
 from .api.bases import add_bases
 from .api.callers import NamedCallers
@@ -18,7 +21,7 @@ from .api.events import EventStream, add_events, ask_app
 from .api.factory import add_factory
 from .api.guard import App, Guard
 from .api.metrics import Metering
-from .api.operator import add_library, build_operator
+from .api.operator import add_library, add_prepaid_keys, build_operator
 from .api.page import Page
 from .api.public import PublicGuard
 from .api.server import bind_unix, hang_up, serve_app, url_of
@@ -44,6 +47,7 @@ from .models.bases import Base, find_base
 from .network.service import NetworkService
 from .operator.adapter_library import LibraryService
 from .operator.base_library import BaseService
+from .operator.prepaid_keys import PrepaidKeys
 from .operator.service import open_operator
 from .operator.status import NodeParts
 from .serving.pinning import AdapterPins
@@ -215,6 +219,7 @@ class Daemon:
     async def run(self) -> None:
         """Start, announce, serve, drain."""
         num_recovered = self._ledger.jobs.recover()
+        self._ledger.key_credits.recover(price_of)
         self._ledger.key_uses.recover()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen_to_signals, nursery.cancel_scope)
@@ -222,13 +227,15 @@ class Daemon:
                 control = build_operator(self._operator, self._network, nursery, pins=self._pins, stop=self._stop)
                 add_library(control, LibraryService(self._home, self._base, self._pins))
                 add_bases(control, self._bases)
+                add_prepaid_keys(control, PrepaidKeys(self._home, self._ledger))
                 add_factory(control, self._factory, self._network)
                 events = EventStream(ask_app(control))
                 add_events(control, events)
                 self._page.add_links(control, self._url)
                 servers.start_soon(events.run, self._drained.wait)
                 servers.start_soon(serve_app, control, bind_unix(self._home.socket), self._drained.wait)
-                callers = NamedCallers(self._ring, self._ledger.key_uses)
+                sell = self._sell if self._config.gateway.enabled else None
+                callers = NamedCallers(self._ring, self._ledger.key_uses, sell)
                 guarded = build_api(
                     self._router,
                     nursery,
@@ -293,6 +300,14 @@ class Daemon:
             now_s=time.monotonic,
         )
         return self._traffic.around(public)
+
+    def _sell(self, limits: PayingAccount) -> PayingAccount:
+        """The account of a prepaid key, at the prices of now."""
+
+        def prices() -> GatewayPrices:
+            return gateway_prices(self._config.gateway, self._operator.prices.market)
+
+        return PrepaidAccount(limits, self._ledger.key_credits, prices, lambda: int(time.time()))
 
     def _load_step(self) -> str | None:
         step = self._engine.load_step

@@ -57,6 +57,18 @@ def size_text(size_bytes: int) -> str:
     return f"{size_bytes} B"
 
 
+# ---- Amounts
+
+OPEN_DECIMALS = 18
+
+
+def open_text(wei: int) -> str:
+    """Format wei as an exact amount of OPEN, such as `0.0025 OPEN`."""
+    whole, rest = divmod(wei, 10**OPEN_DECIMALS)
+    digits = f"{rest:0{OPEN_DECIMALS}d}".rstrip("0")
+    return f"{whole:,}.{digits} OPEN" if digits else f"{whole:,} OPEN"
+
+
 # ---- Times
 
 DURATION_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))

@@ -113,18 +113,20 @@ def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
 
 def _add_models(app: FastAPI, router: Router, embeddings: EmbeddingServer | None) -> None:
     @app.get("/v1/models", responses=answered(ModelList, is_streamed=False))
-    async def models() -> dict[str, Any]:
+    async def models(http: Request) -> dict[str, Any]:
         """List the base model, its adapters, and the model for embeddings."""
-        listed = models_response(await router.models(), can_reason=router.can_reason)
+        account = account_of(http.scope)
+        listed = models_response(await router.models(), can_reason=router.can_reason, account=account)
         listed["data"] += [embedding_card(embeddings.model)] if embeddings else []
         return listed
 
     @app.get("/v1/models/{name}", responses=answered(ModelCard, is_streamed=False))
-    async def model(name: str) -> dict[str, Any]:
+    async def model(name: str, http: Request) -> dict[str, Any]:
         """Describe one model, by any name that a request may use."""
         if embeddings and name == embeddings.model:
             return embedding_card(name)
-        return model_response(await router.find_model(name), can_reason=router.can_reason)
+        account = account_of(http.scope)
+        return model_response(await router.find_model(name), can_reason=router.can_reason, account=account)
 
 
 def _add_inference(app: FastAPI, router: Router, nursery: trio.Nursery) -> None:

@@ -22,6 +22,7 @@ from ..contained import contained, log_failure, why_failed
 from ..errors import NodeError
 from ..network.service import NetworkService
 from ..operator.adapter_library import LibraryService
+from ..operator.prepaid_keys import PrepaidKeys
 from ..operator.service import OperatorService
 from ..serving.pinning import AdapterPins
 from .chat import request_from_chat
@@ -86,6 +87,30 @@ def build_operator(
 def refusal(error: NodeError | ProtocolError) -> dict[str, Any]:
     """A failure in the form that the command line shows."""
     return {"error": {"message": str(error), "exit_code": getattr(error, "exit_code", NodeError.exit_code)}}
+
+
+def add_prepaid_keys(app: FastAPI, keys: PrepaidKeys) -> None:
+    """Add the routes of prepaid keys to the control API."""
+
+    @app.get("/gateway")
+    async def list_prepaid() -> dict[str, Any]:
+        """The prepaid keys with their balances, and the income from them."""
+        return await trio.to_thread.run_sync(keys.balances)
+
+    @app.get("/gateway/{name}")
+    async def show_prepaid(name: str) -> dict[str, Any]:
+        """The balance of one key, its credits and its newest charges."""
+        return await trio.to_thread.run_sync(keys.show, name)
+
+    @app.post("/gateway/add")
+    async def add_prepaid(order: dict[str, Any]) -> dict[str, Any]:
+        """Make a prepaid key with a first credit."""
+        return await trio.to_thread.run_sync(keys.add, order)
+
+    @app.post("/gateway/credit")
+    async def credit_prepaid(order: dict[str, Any]) -> dict[str, Any]:
+        """Add credit to a prepaid key."""
+        return await trio.to_thread.run_sync(keys.credit, order)
 
 
 def add_library(app: FastAPI, library: LibraryService) -> None:

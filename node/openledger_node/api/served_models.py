@@ -9,6 +9,9 @@ from typing import Any
 
 from openledger_protocol.inference import ServedModel
 
+from ..access.budget import PayingAccount
+from ..access.prepaid import PrepaidAccount
+
 OWNER = "openledger-node"
 
 PARAMETERS = (
@@ -36,13 +39,19 @@ HERE_ONLY = ("logprobs", "top_logprobs")
 REASONING = ("reasoning", "include_reasoning")
 
 
-def models_response(models: Sequence[ServedModel], *, can_reason: bool) -> dict[str, Any]:
+def models_response(
+    models: Sequence[ServedModel], *, can_reason: bool, account: PayingAccount | None = None
+) -> dict[str, Any]:
     """The body of `GET /v1/models`, where each name is unique."""
-    return {"object": "list", "data": [model_response(model, can_reason=can_reason) for model in models]}
+    listed = [model_response(model, can_reason=can_reason, account=account) for model in models]
+    return {"object": "list", "data": listed}
 
 
-def model_response(model: ServedModel, *, can_reason: bool) -> dict[str, Any]:
-    """One entry of the list. `can_reason` is the base's, which all adapters share."""
+def model_response(model: ServedModel, *, can_reason: bool, account: PayingAccount | None = None) -> dict[str, Any]:
+    """One entry of the list. `can_reason` is the base's, which all adapters share.
+
+    A prepaid account sees its own prices. They are not in OpenRouter's `pricing`, which is in dollars.
+    """
     is_here = model.terms is None
     parameters = [*PARAMETERS, *(HERE_ONLY if is_here else ()), *(REASONING if can_reason else ())]
     entry: dict[str, Any] = {
@@ -67,10 +76,10 @@ def model_response(model: ServedModel, *, can_reason: bool) -> dict[str, Any]:
         "supported_parameters": parameters,
         "location": "here" if is_here else "network",
     }
-    if model.terms:
+    if terms := account.terms(model.terms) if isinstance(account, PrepaidAccount) else model.terms:
         entry["price"] = {
             "unit": "wei per 1,000 tokens",
-            "prompt_wei": str(model.terms.price_in_wei),
-            "completion_wei": str(model.terms.price_out_wei),
+            "prompt_wei": str(terms.price_in_wei),
+            "completion_wei": str(terms.price_out_wei),
         }
     return entry

@@ -20,7 +20,7 @@ DAY_COLUMNS = ("day (UTC)", "final", "claimed", "gas", "net", "sum")
 DAY_FIGURES = ("claimed_wei", "settled_wei", "gas_open_wei", "net_wei", "total_wei")
 
 
-class Step(StrEnum):
+class EarningsStep(StrEnum):
     """The length of time that one row stands for."""
 
     DAY = "day"
@@ -37,7 +37,8 @@ def earnings(
         typer.Option(metavar="TIME", help="Only since this time: 30d, 12h or 2026-01-31."),
     ] = None,
     by: Annotated[
-        Step | None, typer.Option(help="Also list each day of UTC; the days sum to the totals.", metavar="day")
+        EarningsStep | None,
+        typer.Option(help="Also list each day of UTC; the days sum to the totals.", metavar="day"),
     ] = None,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print a table for a spreadsheet, one row per final claim.")

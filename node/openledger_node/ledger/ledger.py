@@ -13,6 +13,7 @@ from .claims import Claims
 from .events import EventRows
 from .generations import Draw, Generations, LedgerGeneration, draw_generation
 from .jobs import Jobs
+from .key_credits import KeyCredits
 from .key_uses import KeyUses
 from .outbox import OutboxRows
 from .peers import Peers
@@ -43,6 +44,7 @@ class Ledger:
         self.texts = SealedTexts(store)
         self.audits = Audits(store)
         self.key_uses = KeyUses(store)
+        self.key_credits = KeyCredits(store)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

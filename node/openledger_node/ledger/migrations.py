@@ -283,6 +283,39 @@ def create_key_uses(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX key_use_open ON key_use (request_id) WHERE spent_wei IS NULL")
 
 
+def create_key_credits(connection: sqlite3.Connection) -> None:
+    """Create `key_credit` and `key_charge`; `charged_wei` is NULL while a request runs."""
+    connection.execute(
+        """
+        CREATE TABLE key_credit (
+            key        TEXT NOT NULL,
+            added_s    INTEGER NOT NULL,
+            amount_wei TEXT NOT NULL,
+            note       TEXT NOT NULL
+        ) STRICT
+        """
+    )
+    connection.execute("CREATE INDEX key_credit_key ON key_credit (key)")
+    connection.execute(
+        """
+        CREATE TABLE key_charge (
+            request_id    TEXT PRIMARY KEY,
+            key           TEXT NOT NULL,
+            began_s       INTEGER NOT NULL,
+            is_bought     INTEGER NOT NULL,
+            price_in_wei  TEXT NOT NULL,
+            price_out_wei TEXT NOT NULL,
+            margin_ppm    INTEGER NOT NULL,
+            held_wei      TEXT NOT NULL,
+            charged_wei   TEXT,
+            cost_wei      TEXT
+        ) STRICT
+        """
+    )
+    connection.execute("CREATE INDEX key_charge_key ON key_charge (key, began_s)")
+    connection.execute("CREATE INDEX key_charge_open ON key_charge (request_id) WHERE charged_wei IS NULL")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     create_jobs,
     create_channels,
@@ -295,4 +328,5 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     open_lanes,
     create_audits,
     create_key_uses,
+    create_key_credits,
 )

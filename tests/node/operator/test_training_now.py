@@ -9,7 +9,7 @@ from openledger_node.factory.job import TrainingJob
 from openledger_node.factory.trainer import TrainingProgress
 from openledger_node.factory.training_run import TrainingRun
 from openledger_node.home import Home
-from openledger_node.operator.training_now import TrainingNow, training_to_plain
+from openledger_node.operator.status import TrainingNow, training_to_plain
 from openledger_protocol.primitives import ZERO_DIGEST
 
 RUN = TrainingRun(

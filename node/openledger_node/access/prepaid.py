@@ -1,0 +1,116 @@
+"""Prepaid accounts: a key's credit pays for its requests, at the gateway's prices."""
+
+from collections.abc import Callable
+
+import trio
+
+from openledger_protocol.errors import PaymentRequiredError
+from openledger_protocol.payments import Terms
+from openledger_protocol.primitives import ZERO_WEI, RequestId, Wei
+
+from ..ledger.key_credits import KeyCredits, KeyHold, RequestWork
+from ..text import open_text
+from .budget import Granted, PayingAccount
+from .gateway_prices import GatewayPrices
+
+
+class PrepaidAccount:
+    """The account of a prepaid key: its credit, on top of the limits that every named key may have."""
+
+    def __init__(
+        self,
+        limits: PayingAccount,
+        credits: KeyCredits,
+        prices: Callable[[], GatewayPrices],
+        now_s: Callable[[], int],
+    ) -> None:
+        self._limits = limits
+        self._credits = credits
+        self._prices = prices
+        self._now_s = now_s
+
+    @property
+    def name(self) -> str:
+        """The key's name."""
+        return self._limits.name
+
+    def terms(self, offered: Terms | None) -> Terms:
+        """The prices of a model for this key; `offered` are those of the network, and None is this machine."""
+        prices = self._prices()
+        return prices.with_margin(offered) if offered else prices.own
+
+    async def hold(
+        self, request_id: RequestId, *, most_wei: Wei, most_tokens: int, least_tokens: int = 1, shares: int = 1
+    ) -> Granted:
+        """Hold the most that the answer can cost; see `PayingAccount`.
+
+        Raises:
+            PaymentRequiredError: the credit does not suffice.
+            OverloadedError: a daily limit of the key is used up.
+        """
+        prices = self._prices()
+        is_bought = most_wei > 0
+        tokens_in = least_tokens - 1  # an answer has at least one token beside its prompt
+        most = prices.bought_wei(most_wei) if is_bought else prices.own_wei(tokens_in, most_tokens - tokens_in)
+        need_wei = Wei(1) if is_bought else most  # a bid that may cost more than is left is refused when it comes
+        hold = KeyHold(
+            request_id=request_id,
+            key=self.name,
+            began_s=self._now_s(),
+            is_bought=is_bought,
+            price_in_wei=prices.own.price_in_wei,
+            price_out_wei=prices.own.price_out_wei,
+            margin_ppm=prices.margin_ppm,
+        )
+
+        def choose(balance_wei: Wei) -> Wei:
+            return choose_hold(self.name, balance_wei, need_wei=need_wei, most_wei=most, shares=shares)
+
+        held_wei = await trio.to_thread.run_sync(self._credits.hold, hold, choose)
+        try:
+            granted = await self._limits.hold(
+                request_id, most_wei=most_wei, most_tokens=most_tokens, least_tokens=least_tokens, shares=shares
+            )
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(self._credits.settle, request_id, price_of)
+            raise
+        if not is_bought:
+            return granted
+        affordable = prices.cost_max_wei(held_wei)
+        return Granted(wei=min(affordable, most_wei if granted.wei is None else granted.wei), tokens=granted.tokens)
+
+    async def settle(self, request_id: RequestId, *, spent_wei: Wei, tokens: int) -> None:
+        """Charge what the answer cost by the ledger, and release the rest; see `PayingAccount`."""
+        await trio.to_thread.run_sync(self._credits.settle, request_id, price_of)
+        await self._limits.settle(request_id, spent_wei=spent_wei, tokens=tokens)
+
+
+def choose_hold(name: str, balance_wei: Wei, *, need_wei: Wei, most_wei: Wei, shares: int = 1) -> Wei:
+    """Decide how much of a balance a request holds.
+
+    Raises:
+        PaymentRequiredError: less than `need_wei` is left.
+    """
+    if balance_wei < need_wei:
+        raise PaymentRequiredError(
+            f"the prepaid credit of the API key {name!r} does not suffice: this request may cost "
+            f"{open_text(need_wei)}, and {open_text(balance_wei)} is free. Send a smaller max_tokens, or pay the "
+            f"owner of this node, who adds credit by `openledger-node gateway credit {name} AMOUNT`",
+            balance_wei=balance_wei,
+            need_wei=need_wei,
+        )
+    return Wei(min(max(need_wei, balance_wei // shares), most_wei))
+
+
+def price_of(hold: KeyHold, work: RequestWork) -> Wei:
+    """The price of an answer, by the prices that applied when it began.
+
+    An answer of this machine that failed costs nothing. Of a bought answer, the parts that other nodes delivered
+    cost something also if the rest failed, because this node has paid for them.
+    """
+    own = Terms(price_in_wei=hold.price_in_wei, price_out_wei=hold.price_out_wei)
+    prices = GatewayPrices(own=own, margin_ppm=hold.margin_ppm)
+    if hold.is_bought:
+        return prices.bought_wei(work.cost_wei)
+    return prices.own_wei(work.tokens_in, work.tokens_out) if work.tokens_out else ZERO_WEI

@@ -1,0 +1,194 @@
+"""Credit of prepaid API keys: what their owners paid in, and one charge for each request.
+
+A balance is never stored. It is the sum of the credits less the sum of the charges, where a request that runs counts
+with all that it holds.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from openledger_protocol.primitives import RequestId, Wei
+
+from .store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyCredit:
+    """Credit that the node's owner added to a key."""
+
+    key: str
+    added_s: int
+    amount_wei: Wei
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyHold:
+    """A request of a prepaid key, with the prices that apply to it."""
+
+    request_id: RequestId
+    key: str
+    began_s: int
+    is_bought: bool
+    price_in_wei: Wei  # of 1,000 tokens
+    price_out_wei: Wei
+    margin_ppm: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyCharge:
+    """A request's hold, and its charge once it has ended."""
+
+    hold: KeyHold
+    held_wei: Wei
+    charged_wei: Wei | None  # None: it runs
+    cost_wei: Wei | None  # what the network charged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestWork:
+    """A request's answer, as far as the ledger has it."""
+
+    tokens_in: int
+    tokens_out: int  # 0 unless the answer was completed
+    cost_wei: Wei  # what other nodes charged, or may still charge
+
+
+ChooseHold = Callable[[Wei], Wei]
+"""Decides how much to hold of a balance; what it raises leaves no row."""
+
+Price = Callable[[KeyHold, RequestWork], Wei]
+"""The price of an answer."""
+
+
+class KeyCredits:
+    """Rows of credits and charges, which are never deleted."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def add(self, credit: KeyCredit) -> Wei:
+        """Add credit and return the new balance."""
+        with self._store.transaction() as transaction:
+            transaction.execute(
+                "INSERT INTO key_credit (key, added_s, amount_wei, note) VALUES (?, ?, ?, ?)",
+                (credit.key, credit.added_s, str(credit.amount_wei), credit.note),
+            )
+            return self.balance_wei(credit.key)
+
+    def balance_wei(self, key: str) -> Wei:
+        """The credit that is neither charged nor held."""
+        added = self._store.sum_wei("amount_wei", "FROM key_credit WHERE key = ?", (key,))
+        gone = self._store.sum_wei("COALESCE(charged_wei, held_wei)", "FROM key_charge WHERE key = ?", (key,))
+        return Wei(added - gone)
+
+    def hold(self, hold: KeyHold, choose: ChooseHold) -> Wei:
+        """Hold credit for a request, in one transaction with the look at the balance."""
+        with self._store.transaction() as transaction:
+            held_wei = choose(self.balance_wei(hold.key))
+            transaction.execute(
+                "INSERT INTO key_charge (request_id, key, began_s, is_bought, price_in_wei, price_out_wei,"
+                " margin_ppm, held_wei) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    hold.request_id,
+                    hold.key,
+                    hold.began_s,
+                    hold.is_bought,
+                    str(hold.price_in_wei),
+                    str(hold.price_out_wei),
+                    hold.margin_ppm,
+                    str(held_wei),
+                ),
+            )
+        return held_wei
+
+    def settle(self, request_id: RequestId, price: Price) -> Wei:
+        """Charge a request that has ended for what the ledger has of it, at most for what it held.
+
+        Returns the charge. A second call changes nothing.
+        """
+        with self._store.transaction() as transaction:
+            row = transaction.execute("SELECT * FROM key_charge WHERE request_id = ?", (request_id,)).fetchone()
+            if row is None:
+                return Wei(0)
+            if row["charged_wei"] is not None:
+                return Wei(int(row["charged_wei"]))
+            work = self._work(request_id)
+            charged = Wei(min(int(row["held_wei"]), price(_hold(row), work)))
+            transaction.execute(
+                "UPDATE key_charge SET charged_wei = ?, cost_wei = ? WHERE request_id = ?",
+                (str(charged), str(work.cost_wei), request_id),
+            )
+        return charged
+
+    def recover(self, price: Price) -> int:
+        """Settle what the previous daemon left open, at a start after `Jobs.recover`; return the number."""
+        with self._store.transaction():
+            rows = self._store.rows("SELECT request_id FROM key_charge WHERE charged_wei IS NULL")
+            for row in rows:
+                self.settle(row["request_id"], price)
+        return len(rows)
+
+    def income_wei(self, *, since_s: int = 0) -> tuple[Wei, Wei]:
+        """The charges of all keys since a moment, and the network's charges for them."""
+        charged = self._store.sum_wei(
+            "charged_wei", "FROM key_charge WHERE began_s >= ? AND charged_wei IS NOT NULL", (since_s,)
+        )
+        cost = self._store.sum_wei(
+            "cost_wei", "FROM key_charge WHERE began_s >= ? AND cost_wei IS NOT NULL", (since_s,)
+        )
+        return charged, cost
+
+    def charges(self, key: str, *, limit: int) -> list[KeyCharge]:
+        """The newest charges of a key, newest first."""
+        rows = self._store.rows(
+            "SELECT * FROM key_charge WHERE key = ? ORDER BY began_s DESC, rowid DESC LIMIT ?", (key, limit)
+        )
+        return [_charge(row) for row in rows]
+
+    def credits(self, key: str) -> list[KeyCredit]:
+        """The credits of a key, newest first."""
+        rows = self._store.rows("SELECT * FROM key_credit WHERE key = ? ORDER BY rowid DESC", (key,))
+        return [
+            KeyCredit(
+                key=row["key"], added_s=row["added_s"], amount_wei=Wei(int(row["amount_wei"])), note=row["note"]
+            )
+            for row in rows
+        ]
+
+    def _work(self, request_id: RequestId) -> RequestWork:
+        """The work on a request. A purchase without a receipt counts with the most that it may charge."""
+        job = self._store.row(
+            "SELECT tokens_in, tokens_out FROM job WHERE request_id = ? AND state = 'completed'", (request_id,)
+        )
+        bodies = self._store.rows("SELECT body FROM receipt WHERE request_id = ?", (request_id,))
+        receipts_wei = sum(int(json.loads(row["body"])["amount_wei"]) for row in bodies)
+        open_wei = self._store.sum_wei("most_wei", "FROM purchase WHERE request_id = ?", (request_id,))
+        return RequestWork(
+            tokens_in=job["tokens_in"] if job else 0,
+            tokens_out=job["tokens_out"] or 0 if job else 0,
+            cost_wei=Wei(receipts_wei + open_wei),
+        )
+
+
+def _hold(row: sqlite3.Row) -> KeyHold:
+    return KeyHold(
+        request_id=RequestId(row["request_id"]),
+        key=row["key"],
+        began_s=row["began_s"],
+        is_bought=bool(row["is_bought"]),
+        price_in_wei=Wei(int(row["price_in_wei"])),
+        price_out_wei=Wei(int(row["price_out_wei"])),
+        margin_ppm=row["margin_ppm"],
+    )
+
+
+def _charge(row: sqlite3.Row) -> KeyCharge:
+    return KeyCharge(
+        hold=_hold(row),
+        held_wei=Wei(int(row["held_wei"])),
+        charged_wei=None if row["charged_wei"] is None else Wei(int(row["charged_wei"])),
+        cost_wei=None if row["cost_wei"] is None else Wei(int(row["cost_wei"])),
+    )

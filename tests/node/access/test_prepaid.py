@@ -1,0 +1,207 @@
+"""Prepaid keys: prices that round up for the buyer, holds that cover the most, and charges by what was done."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import trio
+
+from openledger_node.access.budget import Granted
+from openledger_node.access.gateway_prices import GatewayPrices, gateway_prices
+from openledger_node.access.prepaid import PrepaidAccount, price_of
+from openledger_node.config import GatewayConfig, MarketConfig
+from openledger_node.ledger.jobs import Job
+from openledger_node.ledger.key_credits import KeyCredit, KeyHold, RequestWork
+from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_protocol.errors import OverloadedError, PaymentRequiredError
+from openledger_protocol.inference import Completion
+from openledger_protocol.payments import Terms
+from openledger_protocol.primitives import RequestId, Wei
+
+KEY = "bob"
+ID = RequestId("0x" + "11" * 32)
+PRICES = GatewayPrices(own=Terms(price_in_wei=Wei(1_000), price_out_wei=Wei(4_000)), margin_ppm=100_000)
+
+
+@dataclass
+class Limits:
+    """The daily limits of a key, which grant what they are told to."""
+
+    name: str = KEY
+    granted: Granted = field(default_factory=Granted)
+    error: Exception | None = None
+    settled: list[tuple[int, int]] = field(default_factory=list)
+
+    async def hold(
+        self, request_id: RequestId, *, most_wei: Wei, most_tokens: int, least_tokens: int = 1, shares: int = 1
+    ) -> Granted:
+        if self.error:
+            raise self.error
+        return self.granted
+
+    async def settle(self, request_id: RequestId, *, spent_wei: Wei, tokens: int) -> None:
+        self.settled.append((spent_wei, tokens))
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with closing(open_ledger(tmp_path / "ledger.db")) as opened:
+        yield opened
+
+
+def account_of(ledger: Ledger, limits: Limits | None = None, *, credit_wei: int = 10_000) -> PrepaidAccount:
+    ledger.key_credits.add(KeyCredit(key=KEY, added_s=0, amount_wei=Wei(credit_wei), note=""))
+    return PrepaidAccount(limits or Limits(), ledger.key_credits, lambda: PRICES, lambda: 1)
+
+
+def answer(ledger: Ledger, *, tokens_in: int, tokens_out: int) -> None:
+    """Record a whole answer of this machine."""
+    ledger.jobs.start(
+        Job(
+            request_id=ID,
+            received_ns=1,
+            base="demo",
+            adapter_id=None,
+            adapter_name=None,
+            state="running",
+            tokens_in=tokens_in,
+        )
+    )
+    completion = Completion(
+        request_id=ID,
+        base="demo",
+        adapter_id=None,
+        text="",
+        ids=(),
+        finish_reason="stop",
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+    )
+    ledger.jobs.complete(completion, first_token_ns=2, ended_ns=3)
+
+
+@pytest.mark.parametrize(
+    ("wei", "price"), [(0, 0), (1, 2), (10, 11), (11, 13), (10**30, 11 * 10**29)], ids=lambda value: str(value)
+)
+def test_a_margin_rounds_up_and_its_inverse_never_costs_more(wei: int, price: int) -> None:
+    assert PRICES.bought_wei(wei) == price
+    assert PRICES.bought_wei(PRICES.cost_max_wei(Wei(price))) <= price
+
+
+def test_own_answers_round_up_once() -> None:
+    prices = GatewayPrices(own=Terms(price_in_wei=Wei(1), price_out_wei=Wei(1)), margin_ppm=0)
+    assert (prices.own_wei(0, 0), prices.own_wei(1, 1), prices.own_wei(600, 400)) == (0, 1, 1)
+
+
+def test_own_prices_are_those_of_the_market_unless_set() -> None:
+    market = MarketConfig(price_in_wei=5, price_out_wei=6)
+    assert gateway_prices(GatewayConfig(), market).own == Terms(price_in_wei=Wei(5), price_out_wei=Wei(6))
+    free = gateway_prices(GatewayConfig(price_in_wei=0), market).own
+    assert free == Terms(price_in_wei=Wei(0), price_out_wei=Wei(6))
+
+
+async def test_a_request_holds_the_most_and_pays_what_it_used(ledger: Ledger) -> None:
+    limits = Limits()
+    account = account_of(ledger, limits)
+    await account.hold(ID, most_wei=Wei(0), most_tokens=1_100, least_tokens=101)
+    assert ledger.key_credits.balance_wei(KEY) == 10_000 - (100 + 4_000)
+    answer(ledger, tokens_in=100, tokens_out=3)
+    await account.settle(ID, spent_wei=Wei(0), tokens=103)
+    assert ledger.key_credits.balance_wei(KEY) == 10_000 - 112
+    assert limits.settled == [(0, 103)]
+
+
+async def test_an_answer_that_failed_costs_nothing(ledger: Ledger) -> None:
+    account = account_of(ledger)
+    await account.hold(ID, most_wei=Wei(0), most_tokens=200, least_tokens=101)
+    await account.settle(ID, spent_wei=Wei(0), tokens=0)
+    assert ledger.key_credits.balance_wei(KEY) == 10_000
+
+
+async def test_exhausted_credit_is_refused_with_balance_need_and_remedy(ledger: Ledger) -> None:
+    account = account_of(ledger, credit_wei=99)
+    with pytest.raises(PaymentRequiredError) as refused:
+        await account.hold(ID, most_wei=Wei(0), most_tokens=200, least_tokens=101)
+    assert refused.value.values == {"balance_wei": 99, "need_wei": 500}
+    assert "0.0000000000000005 OPEN" in refused.value.message
+    assert "`openledger-node gateway credit bob AMOUNT`" in refused.value.message
+
+
+async def test_two_requests_cannot_hold_the_same_credit(ledger: Ledger) -> None:
+    account = account_of(ledger, credit_wei=500)
+    refusals = []
+
+    async def ask(request_id: str) -> None:
+        try:
+            await account.hold(RequestId(request_id), most_wei=Wei(0), most_tokens=200, least_tokens=101)
+        except PaymentRequiredError as error:
+            refusals.append(error)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask, "0x" + "01" * 32)
+        nursery.start_soon(ask, "0x" + "02" * 32)
+    assert len(refusals) == 1
+    assert ledger.key_credits.balance_wei(KEY) == 0
+
+
+@pytest.mark.parametrize(
+    ("credit_wei", "limit_wei", "granted_wei"), [(10_000, None, 1_000), (550, None, 500), (10_000, 7, 7)]
+)
+async def test_a_bought_answer_may_cost_what_the_credit_affords(
+    ledger: Ledger, credit_wei: int, limit_wei: int | None, granted_wei: int
+) -> None:
+    limits = Limits(granted=Granted(wei=None if limit_wei is None else Wei(limit_wei), tokens=9))
+    granted = await account_of(ledger, limits, credit_wei=credit_wei).hold(ID, most_wei=Wei(1_000), most_tokens=50)
+    assert granted == Granted(wei=Wei(granted_wei), tokens=9)
+
+
+async def test_answers_to_one_question_share_the_credit(ledger: Ledger) -> None:
+    account = account_of(ledger, credit_wei=300)
+    for number, shares in ((1, 3), (2, 2), (3, 1)):
+        await account.hold(RequestId(f"0x{number:064x}"), most_wei=Wei(1_000), most_tokens=50, shares=shares)
+    assert [each.held_wei for each in ledger.key_credits.charges(KEY, limit=3)] == [100, 100, 100]
+
+
+def test_prices_of_the_network_are_shown_with_the_margin(ledger: Ledger) -> None:
+    account = account_of(ledger)
+    assert account.terms(None) == PRICES.own
+    shown = account.terms(Terms(price_in_wei=Wei(10), price_out_wei=Wei(11)))
+    assert shown == Terms(price_in_wei=Wei(11), price_out_wei=Wei(13))
+
+
+async def test_no_credit_buys_nothing(ledger: Ledger) -> None:
+    with pytest.raises(PaymentRequiredError):
+        await account_of(ledger, credit_wei=0).hold(ID, most_wei=Wei(1_000), most_tokens=50)
+
+
+async def test_a_daily_limit_that_refuses_releases_the_credit(ledger: Ledger) -> None:
+    account = account_of(ledger, Limits(error=OverloadedError("used up")))
+    with pytest.raises(OverloadedError):
+        await account.hold(ID, most_wei=Wei(0), most_tokens=200, least_tokens=101)
+    assert ledger.key_credits.balance_wei(KEY) == 10_000
+
+
+def test_a_bought_answer_costs_its_receipts_and_the_margin_even_if_it_was_cut_off() -> None:
+    hold = KeyHold(
+        request_id=ID,
+        key=KEY,
+        began_s=1,
+        is_bought=True,
+        price_in_wei=Wei(1_000),
+        price_out_wei=Wei(4_000),
+        margin_ppm=100_000,
+    )
+    assert price_of(hold, RequestWork(tokens_in=0, tokens_out=0, cost_wei=Wei(11))) == 13
+
+
+async def test_a_change_of_prices_does_not_reach_a_request_that_runs(ledger: Ledger) -> None:
+    prices = [PRICES]
+    ledger.key_credits.add(KeyCredit(key=KEY, added_s=0, amount_wei=Wei(10_000), note=""))
+    account = PrepaidAccount(Limits(), ledger.key_credits, lambda: prices[0], lambda: 1)
+    await account.hold(ID, most_wei=Wei(0), most_tokens=1_100, least_tokens=101)
+    prices[0] = GatewayPrices(own=Terms(price_in_wei=Wei(9_999), price_out_wei=Wei(9_999)), margin_ppm=0)
+    answer(ledger, tokens_in=100, tokens_out=3)
+    await account.settle(ID, spent_wei=Wei(0), tokens=103)
+    assert ledger.key_credits.balance_wei(KEY) == 10_000 - 112

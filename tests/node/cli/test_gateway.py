@@ -1,0 +1,57 @@
+"""`gateway`: keys with credit, made and shown with the daemon down."""
+
+import pytest
+from support.verbs import Run
+
+from openledger_node.access.keys import ApiKeyRing
+from openledger_node.home import Home
+
+
+def test_a_key_is_sold_credited_and_shown(run: Run, home: Home) -> None:
+    added = run("gateway", "add", "bob", "2.5", "--note", "bill 7", "--json").json
+    assert added["balance_wei"] == str(25 * 10**17)
+    found = ApiKeyRing(home).find(added["secret"])
+    assert found is not None
+    assert found.is_prepaid
+    assert "3 OPEN" in run("gateway", "credit", "bob", "0.5").stdout
+    shown = run("gateway", "show", "bob", "--json").json
+    assert [each["note"] for each in shown["credits"]] == ["", "bill 7"]
+    assert "secret" not in shown
+    assert "bob" in run("gateway", "list").stdout
+
+
+def test_the_secret_is_shown_once_with_the_switch_that_is_off(run: Run) -> None:
+    added = run("gateway", "add", "bob", "1")
+    assert "olk-" in added.stdout
+    assert "[gateway] enabled = true" in added.stdout + added.stderr
+    assert "olk-" not in run("gateway", "show", "bob").stdout + run("gateway", "list").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("credit", "eve", "1"), "there is no key 'eve'"),
+        (("add", "bob", "1"), "is taken"),
+        (("add", "new", "0"), "more than 0"),
+        (("add", "new", "much"), "not an amount"),
+        (("credit", "bob", "0.5", "--note", "x" * 201), "shorten it"),
+        (("credit", "free", "1"), "not prepaid"),
+        (("credit", "gone", "1"), "revoked"),
+        (("show", "eve"), "there is no key 'eve'"),
+    ],
+    ids=lambda value: " ".join(value)[:30] if isinstance(value, tuple) else "",
+)
+def test_what_can_not_be_sold_is_refused(run: Run, home: Home, words: tuple[str, ...], reason: str) -> None:
+    run("gateway", "add", "bob", "1")
+    ring = ApiKeyRing(home)
+    ring.add("free", now_s=1)
+    ring.add("gone", now_s=1, is_prepaid=True)
+    ring.revoke("gone", now_s=2)
+    ran = run("gateway", *words)
+    assert ran.status != 0
+    assert reason in " ".join((ran.stdout + ran.stderr).split())
+
+
+def test_before_the_first_key_there_is_nothing_to_list(run: Run) -> None:
+    assert "no prepaid key yet" in run("gateway", "list").stdout
+    assert "gateway add" in run("gateway", "show", "bob").stderr
