@@ -38,10 +38,10 @@ FAMILIES: Final = (
     Family(
         name="http_requests_total",
         kind="counter",
-        help="Requests over loopback; route none: the page's files, unknown paths, or refused by the guard.",
+        help="Requests over HTTP; route none: the page's files, unknown paths, or refused by the guard.",
         labels=("route", "code"),
     ),
-    Family(name="http_requests_in_flight", kind="gauge", help="Requests over loopback that are being answered."),
+    Family(name="http_requests_in_flight", kind="gauge", help="Requests over HTTP that are being answered."),
     # requests
     Family(
         name="requests_total",
