@@ -49,13 +49,13 @@ def test_every_amount_of_the_earnings_is_the_verbs(earner: Node, open_page: Open
 def test_the_days_are_the_verbs_and_a_key_chooses_one(earner: Node, open_page: OpenPage) -> None:
     page = open_page(earner)
     panel = page.locator(".days")
-    panel.locator(".bar.claimed").first.wait_for()
+    panel.locator(".bar.final").first.wait_for()
     found = command_json(earner.home, "earnings", "--since", "30d", "--by", "day", **EMBEDDED)
     today = found["days"][-1]
     expect(panel.locator(".figure b")).to_have_text(f"{to_open(found['net_wei'])} OPEN")
     panel.locator(".plot").focus()
     page.keyboard.press("ArrowLeft")
-    expect(panel.locator(".figure")).to_contain_text(f"{to_open(today['claimed_wei'])} claimed")
+    expect(panel.locator(".figure")).to_contain_text(f"{to_open(today['claimed_wei'])} final")
     panel.locator("button", has_text="As table").click()
     rows = page.locator("dialog tbody tr[data-key^='row ']")
     expect(rows).to_have_count(30)

@@ -43,9 +43,9 @@ function plot(days, whole, say) {
 }
 
 function bars(day, x, width, zero, height) {
-  const claimed = height(day.claimed_wei), settled = height(day.settled_wei), gas = height(day.gas_open_wei);
+  const final = height(day.claimed_wei), claimed = height(day.settled_wei), gas = height(day.gas_open_wei);
   const bar = (kind, y, tall) => tall > 0 ? [svg("rect", { class: `bar ${kind}`, x: x + GAP / 2, width: width - GAP, y, height: tall })] : [];
-  return [...bar("claimed", zero - claimed, claimed), ...bar("settled", zero - claimed - settled, settled), ...bar("gas", zero, gas)];
+  return [...bar("final", zero - final, final), ...bar("claimed", zero - final - claimed, claimed), ...bar("gas", zero, gas)];
 }
 
 const legend = () => h("div", { class: "legend" }, KINDS.map(([kind]) => h("span", {}, h("i", { class: kind }), kind)));
