@@ -118,6 +118,8 @@ async def _serve_bases(
             except (NodeError, ExceptionGroup) as failure:
                 if not switch.fall_back(_why_not_loaded(failure)):
                     raise
+                if switch.is_stopping:
+                    break
                 continue
             if not switch.advance(daemon.config_now):
                 break
@@ -194,7 +196,14 @@ class Daemon:
         self._factory = TrainingService(home, config, room)
         self._traffic = Traffic()
         self._metering = Metering(self._operator.parts, self._traffic, card=self._operator.status.card)
-        self._bases = BaseService(home, self._operator, lasting.switch, lasting.pulls, drain=self._stop_requested.set)
+        self._bases = BaseService(
+            home,
+            self._operator,
+            lasting.switch,
+            lasting.pulls,
+            config_now=lambda: self.config_now,
+            drain=self._stop_requested.set,
+        )
 
     @property
     def config_now(self) -> Config:

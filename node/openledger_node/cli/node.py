@@ -161,6 +161,8 @@ def run_daemon_to_its_end(home: Home, config: Config, screen: StartScreen) -> No
         trio.run(_run_both, home, config, screen)
     except BaseExceptionGroup as group:
         failures = list(_leaves(group))
+        if any(isinstance(failure, KeyboardInterrupt) for failure in failures):
+            raise KeyboardInterrupt from None
         known = [failure for failure in failures if isinstance(failure, NodeError)]
         if len(known) == len(failures):
             raise known[0] from group

@@ -307,6 +307,8 @@ def read_base(folder: Path) -> Base:
     try:
         if content["schema"] != BASE_SCHEMA:
             raise KeyError("schema")
+        if not (isinstance(content["name"], str) and isinstance(content["digest"], str)):
+            raise KeyError("name")
         return Base(
             name=content["name"],
             digest=Digest(content["digest"]),

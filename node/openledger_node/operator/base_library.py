@@ -5,6 +5,7 @@ from typing import Any
 
 import trio
 
+from ..config import Config
 from ..errors import ConfigError
 from ..home import Home, is_training
 from ..models.bases import Base, base_to_json, remove_base, stored_base
@@ -24,6 +25,7 @@ class BaseService:
         switch: BaseSwitch,
         pulls: BasePulls,
         *,
+        config_now: Callable[[], Config],
         drain: Callable[[], None],
     ) -> None:
         self._home = home
@@ -31,11 +33,11 @@ class BaseService:
         self._switch = switch
         self._pulls = pulls
         self._drain = drain
-        self._config = switch.config
+        self._config_now = config_now  # with the limits that were set while the node ran
 
     async def known(self) -> dict[str, Any]:
         """Every base that this release knows, and the room that it leaves here."""
-        return await trio.to_thread.run_sync(known_to_plain, self._home, self._config)
+        return await trio.to_thread.run_sync(known_to_plain, self._home, self._config_now())
 
     async def look(self, name: str) -> dict[str, Any]:
         """One base by a name that a pull takes, before it is downloaded.
@@ -44,7 +46,7 @@ class BaseService:
             ModelError: it is not a base.
             NetworkError: the hub does not have it, or does not answer.
         """
-        return await trio.to_thread.run_sync(look_to_plain, self._home, self._config, name)
+        return await trio.to_thread.run_sync(look_to_plain, self._home, self._config_now(), name)
 
     def work(self) -> dict[str, Any]:
         """The pull and the change of base that are under way, or the last ones."""
@@ -71,7 +73,7 @@ class BaseService:
             ConfigError: it is served already, or can't be changed now.
             ModelError: it is not on this machine, or does not fit.
         """
-        changes = await trio.to_thread.run_sync(self._switch.check, name)
+        changes = await trio.to_thread.run_sync(self._switch.check, name, self._config_now())
         self._switch.order(changes)
         self._drain()
         return self.work()

@@ -79,8 +79,10 @@ class BasePulls:
         """Begin a pull.
 
         Raises:
-            ConfigError: another one is under way.
+            ConfigError: another one is under way, or this is no name.
         """
+        if not name.strip() or not name.isprintable():
+            raise ConfigError(f"{name!r} is not the name of a base: give OWNER/NAME, or the path of a folder or file")
         if self._pull and self.is_running:
             raise ConfigError(f"{self._pull.order.name} is being pulled: wait until that has ended, or cancel it")
         order = WantedBase(name=name.strip(), anyway=anyway)
@@ -131,7 +133,7 @@ class BasePulls:
         with trio.CancelScope() as self._scope:
             try:
                 await self._fetch(self._home, pull.order, lambda line: self._hear(pull, line))
-            except (NodeError, OSError) as error:
+            except (NodeError, OSError, ValueError, KeyError, TypeError) as error:  # also of a line that is no report
                 self._hear(pull, {"error": str(error)})
         self._scope = None
         if pull.state == "running":

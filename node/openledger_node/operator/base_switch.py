@@ -33,25 +33,32 @@ class BaseSwitch:
         self._from = self._to = config.inference.base
         self._why: str | None = None
         self._ended_s: float | None = None
+        self.is_stopping = False
 
-    def check(self, name: str) -> dict[str, Any]:
-        """Return the changes that serving another base makes to node.toml; blocks.
+    def check(self, name: str, now: Config) -> dict[str, Any]:
+        """Return the changes that serving another base makes to node.toml; blocks. `now`: with the limits of now.
 
         Raises:
             ConfigError: it is served already, or can't be changed now.
             ModelError: it is not on this machine, or does not fit.
         """
-        if self.is_changing:
-            raise ConfigError(f"the node is changing to {self._to} already: wait until that has ended")
+        self._check_no_other()
         if is_training(self._home):
             raise ConfigError(
                 "a training is running on the base that is served: wait until it ends, or run "
                 "`openledger-node factory stop`"
             )
-        return settings_for(self._home, self.config, name)
+        return settings_for(self._home, now, name)
 
     def order(self, changes: dict[str, Any]) -> None:
-        """Change the base as soon as the old one has drained."""
+        """Change the base as soon as the old one has drained.
+
+        Raises:
+            ConfigError: the node was stopped, or another change was ordered, while this one was checked.
+        """
+        if self.is_stopping:
+            raise ConfigError("the node is stopping: start it again, and then change its base")
+        self._check_no_other()
         inference = self.config.inference
         fields = {key.partition(".")[2]: value for key, value in changes.items()}
         self._wanted = replace(self.config, inference=replace(inference, **fields))
@@ -60,7 +67,8 @@ class BaseSwitch:
         self._tell(f"changing the base from {self._from} to {self._to}; running answers finish first")
 
     def call_off(self) -> bool:
-        """Forget a change whose old base still drains; False if there is none. The node then stops."""
+        """Note that the node stops, and forget a change whose old base still drains; False if there is none."""
+        self.is_stopping = True
         if self._wanted is None:
             return False
         self._wanted = None
@@ -78,6 +86,10 @@ class BaseSwitch:
         self._before, self.config = replace(now, inference=self.config.inference), replace(now, inference=inference)
         self._stage = "loading"
         return True
+
+    def _check_no_other(self) -> None:
+        if self.is_changing:
+            raise ConfigError(f"the node is changing to {self._to} already: wait until that has ended")
 
     @property
     def is_changing(self) -> bool:

@@ -20,7 +20,7 @@ MB = 10**6
 class ScriptedFetch:
     """Reports the given lines, one after each `step`, and keeps the orders."""
 
-    def __init__(self, *lines: Line | NodeError, is_endless: bool = False) -> None:
+    def __init__(self, *lines: Line | Exception, is_endless: bool = False) -> None:
         self.lines, self.is_endless = lines, is_endless
         self.orders: list[WantedBase] = []
 
@@ -28,7 +28,7 @@ class ScriptedFetch:
         self.orders.append(order)
         for line in self.lines:
             await trio.sleep(1)
-            if isinstance(line, NodeError):
+            if isinstance(line, Exception):
                 raise line
             hear(line)
         if self.is_endless:
@@ -53,6 +53,23 @@ async def run_to_the_end(pulls: BasePulls, *, within_s: float = 100) -> dict[str
 
 def open_pulls(home: Home, fetch: ScriptedFetch) -> BasePulls:
     return BasePulls(home, fetch=fetch, now_s=trio.current_time)
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\0b", "a\nb"])
+def test_what_is_no_name_is_refused_and_not_kept(home: Home, name: str) -> None:
+    pulls = open_pulls(home, ScriptedFetch())
+    with pytest.raises(ConfigError, match="is not the name of a base"):
+        pulls.order(name)
+    assert not (home.models / ".pull.json").exists()
+
+
+async def test_a_report_that_is_none_fails_the_pull_and_not_the_daemon(
+    home: Home, autojump_clock: trio.abc.Clock
+) -> None:
+    pulls = open_pulls(home, ScriptedFetch(ValueError("Expecting value")))
+    pulls.order("acme/tiny")
+    assert (await run_to_the_end(pulls))["state"] == "failed"
+    assert not (home.models / ".pull.json").exists()
 
 
 async def test_a_pull_tells_size_rate_and_time_left(home: Home, autojump_clock: trio.abc.Clock) -> None:
