@@ -211,8 +211,10 @@ def _embedded(response: httpx.Response, count: int) -> Embedded:
         num_tokens = int((fields.get("usage") or {}).get("prompt_tokens", 0))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise _not_vectors() from error
+    if [each["index"] for each in by_index] != list(range(count)):
+        raise _not_vectors()
     shapes = {each.shape for each in vectors}
-    if len(vectors) != count or len(shapes) != 1 or len(min(shapes)) != 1 or not min(shapes)[0] or num_tokens < 0:
+    if len(shapes) != 1 or len(min(shapes)) != 1 or not min(shapes)[0] or num_tokens < 0:
         raise _not_vectors()
     if not all(math.isfinite(float(np.abs(each).max())) for each in vectors):
         raise _not_vectors()

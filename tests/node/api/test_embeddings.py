@@ -148,6 +148,14 @@ async def test_a_server_that_gives_no_vectors_is_unavailable(answer: Answer) -> 
     assert "embedding" in response.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("indices", [(0, 0), (1, 1), (1, 2), (0, 2), (-1, 0)])
+async def test_each_input_has_a_vector_of_its_own(indices: tuple[int, int]) -> None:
+    found = odd(data=[{"index": index, "embedding": [1.0]} for index in indices])
+    response, _ = await asked({"input": ["one", "two"]}, found)
+    assert response.status_code == 503
+    assert "not one vector for each input" in response.json()["error"]["message"]
+
+
 async def test_a_server_that_is_down_is_unavailable() -> None:
     def fail(_: dict[str, Any]) -> httpx.Response:
         raise httpx.ConnectError("refused")
