@@ -20,6 +20,7 @@ from openledger_protocol.errors import MalformedError, ProtocolError, Unavailabl
 from openledger_protocol.primitives import check_text
 
 from ..config import ApiConfig
+from ..errors import ConfigError
 from .completions import prompts_of
 from .errors import NO_EMBEDDINGS, refusal
 from .exchange import while_connected
@@ -117,10 +118,21 @@ class EmbeddingServer:
 
 
 def embedding_server(config: ApiConfig) -> EmbeddingServer | None:
-    """The server of the settings; None if there is none. Its key is in the environment."""
-    if not config.embeddings_url:
+    """The server of the settings; None if there is none. Its key is in the environment.
+
+    Raises:
+        ConfigError: no request can have this URL or this key.
+    """
+    url, key = config.embeddings_url, os.environ.get(KEY_VARIABLE)
+    if not url:
         return None
-    return EmbeddingServer(config.embeddings_url, config.embeddings_model, key=os.environ.get(KEY_VARIABLE))
+    try:
+        httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ConfigError(f"api.embeddings_url is {url!r} ({error}): write it like http://127.0.0.1:8081") from error
+    if key and not (key.isascii() and key.isprintable()):
+        raise ConfigError(f"{KEY_VARIABLE} has a character that no header takes: copy the server's key again")
+    return EmbeddingServer(url, config.embeddings_model, key=key)
 
 
 def add_embeddings(app: FastAPI, server: EmbeddingServer | None) -> None:

@@ -16,8 +16,16 @@ import trio
 from support.apis import open_api
 from support.processes.nodes import running_node
 
-from openledger_node.api.embeddings import INPUTS_MAX, EmbeddingBody, EmbeddingServer, embedding_server, inputs_of
+from openledger_node.api.embeddings import (
+    INPUTS_MAX,
+    KEY_VARIABLE,
+    EmbeddingBody,
+    EmbeddingServer,
+    embedding_server,
+    inputs_of,
+)
 from openledger_node.config import ApiConfig
+from openledger_node.errors import ConfigError
 from openledger_node.home import Home
 from openledger_protocol.errors import MalformedError
 
@@ -227,6 +235,19 @@ def test_without_a_url_there_is_no_server() -> None:
     server = embedding_server(ApiConfig(embeddings_url="http://127.0.0.1:1", embeddings_model=MODEL))
     assert server is not None
     assert server.model == MODEL
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "one\ntwo"])
+def test_a_key_that_no_header_takes_is_refused_and_not_shown(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, key)
+    with pytest.raises(ConfigError, match="copy the server's key again") as refused:
+        embedding_server(ApiConfig(embeddings_url="http://127.0.0.1:1", embeddings_model=MODEL))
+    assert key not in str(refused.value)
+
+
+def test_a_url_that_no_request_can_have_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"api\.embeddings_url"):
+        embedding_server(ApiConfig(embeddings_url="http://127.0.0.1:port", embeddings_model=MODEL))
 
 
 class Vectors(BaseHTTPRequestHandler):

@@ -37,6 +37,9 @@ def test_only_the_base_that_the_node_serves_is_kept(run: Run, home: Home, monkey
     monkeypatch.setattr(models, "ask_daemon", lambda *_: {"base": "served"})
     refused = run("models", "remove", "served")
     assert refused.status == 3
-    assert "the running node serves served: serve another one first, by `openledger-node models use BASE`" in refused.stderr
+    assert (
+        "the running node serves served: serve another one first, by `openledger-node models use BASE`"
+        in refused.stderr
+    )
     assert run("models", "remove", "other").status == 0
     assert (served.exists(), other.exists()) == (True, False)
