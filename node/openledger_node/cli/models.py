@@ -11,14 +11,14 @@ from openledger_protocol.constants import DEMO_BASE_NAME
 from ..engine.budget import PLAN_RANK, check_disk_room
 from ..errors import ConfigError, ModelError
 from ..home import Home, is_training
-from ..models.bases import Base, base_here, base_to_json, remove_base, stored_base
+from ..models.bases import Base, base_here, base_to_json, find_base, remove_base, stored_base
 from ..models.download import pull_base
 from ..models.gguf_base import backends_of
 from ..models.gguf_head import OTHER_BACKENDS
 from ..operator.adapters import models_to_plain
 from ..operator.base_facts import known_to_plain, look_to_plain
 from ..operator.base_look import BaseLooks, hub_name
-from ..operator.base_switch import overridden, settings_for
+from ..operator.base_switch import overridden, settings_for, written_name
 from ..settings_file import write_settings
 from .base_check import ANYWAY_HELP, BaseCheck
 from .base_table import show_bases
@@ -191,8 +191,10 @@ def use(
     If the new base can't be loaded, the node returns to the old one. Adapters of the old base wait in the library.
     """
     home = open_node_home()
-    answer = ask_daemon(home, "POST", "/models/use", {"base": name}, timeout_s=CHECK_TIMEOUT_S)
-    change = _follow_change(home, answer["switch"], is_quiet=as_json) if answer else _write_base(home, name)
+    # NOTE: a path is relative to this command's directory, and hashing a new folder may take minutes.
+    wanted = written_name(home, find_base(home, name))
+    answer = ask_daemon(home, "POST", "/models/use", {"base": wanted}, timeout_s=CHECK_TIMEOUT_S)
+    change = _follow_change(home, answer["switch"], is_quiet=as_json) if answer else _write_base(home, wanted)
     if change["stage"] == "failed":
         raise ModelError(f"the node serves {change['from']} again: {change['why']}")
     if as_json:
