@@ -127,8 +127,9 @@ def remove(
     """Remove a base from the data directory. Files of other programs stay where they are."""
     home = open_node_home()
     base = stored_base(home, name)
-    _check_is_unused(home, base)
-    freed_bytes = remove_base(base)
+    # NOTE: only the node knows which base it returns to if the one that loads now fails.
+    done = ask_daemon(home, "POST", "/models/remove", {"base": name}, timeout_s=CHECK_TIMEOUT_S)
+    freed_bytes = _remove_here(home, base) if done is None else done["freed_bytes"]
     if as_json:
         emit_json("model", {**base_to_json(base), "freed_bytes": freed_bytes})
         return
@@ -244,17 +245,12 @@ def _ask_patiently(home: Home) -> Any:
         time.sleep(POLL_S)
 
 
-def _check_is_unused(home: Home, base: Base) -> None:
-    """Refuse to remove a base that the running node serves, or that a training may be reading.
+def _remove_here(home: Home, base: Base) -> int:
+    """Remove a base while no daemon runs, and return the bytes that this frees.
 
     Raises:
-        ConfigError: it is in use.
+        ConfigError: a training may be reading it.
     """
-    status = ask_daemon(home, "GET", "/status")
-    served = base_here(home, status["base"]) if status else None
-    if served and served.name == base.name:
-        raise ConfigError(
-            f"the running node serves {base.name}: serve another one first, by `openledger-node models use BASE`"
-        )
     if is_training(home):
         raise ConfigError("a training is running and may use this base: wait until it ends")
+    return remove_base(base)
