@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_type_hints
+from urllib.parse import urlsplit
 
 from .config_tables import (
     AUTO_CONTEXT_MAX,
@@ -194,7 +195,15 @@ def _check_loopback(host: str) -> None:
 def _check_embeddings(api: ApiConfig) -> None:
     if not api.embeddings_url:
         return
-    if not api.embeddings_url.startswith(("http://", "https://")):
+    if not _is_web_url(api.embeddings_url):
         raise ConfigError(f"api.embeddings_url is {api.embeddings_url!r}: write it like http://127.0.0.1:8081")
     if not api.embeddings_model:
         raise ConfigError("api.embeddings_url is set without a model: set api.embeddings_model to the server's model")
+
+
+def _is_web_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # the port is no number, or too large
+        return False

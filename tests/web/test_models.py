@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 from support.pages import Seen
 from support.processes.nodes import Node, command_json
@@ -13,7 +14,7 @@ HOSTILE = "<img src=x onerror=alert(1)>\u202e"
 BASE = {
     "name": "acme--tiny", "digest": "0x" + "1" * 64, "folder": "/models/acme--tiny", "source": "acme/tiny",
     "gguf": None, "size_bytes": 1_500_000_000, "context": 8192, "format": "safetensors", "license": "MIT",
-    "is_served": False, "problem": None,
+    "is_served": False, "is_link": False, "problem": None,
 }  # fmt: skip
 PULLING = {
     "name": "acme/tiny", "state": "running", "what": "downloading", "done_bytes": 500 * 10**6,
@@ -98,6 +99,25 @@ def test_the_dialog_says_what_a_change_of_base_does_before_it_is_ordered(alone: 
     expect(page.locator(".panel", has_text="Running answers finish.")).to_be_visible()
     expect(page.get_by_role("button", name="Serve acme--tiny")).to_be_disabled()
     assert ordered == [{"base": "acme--tiny"}]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({}, "This deletes its files and frees about 1.5 GB"),
+        ({"gguf": "/models/acme--tiny/tiny.gguf"}, "This deletes its files"),
+        ({"gguf": "/models/acme--tiny-2/tiny.gguf"}, "The file /models/acme--tiny-2/tiny.gguf stays where it is"),
+        ({"is_link": True}, "Only the link is deleted. The folder that /models/acme--tiny leads to stays as it is."),
+    ],
+)
+def test_the_dialog_says_what_a_removal_deletes(
+    alone: Node, open_page: OpenPage, change: dict[str, Any], says: str
+) -> None:
+    page = open_page(alone)
+    with_bases(page, change)
+    page.evaluate("() => { location.hash = '#/models'; }")
+    page.get_by_role("button", name="Remove acme--tiny").click()
+    expect(page.locator("dialog")).to_contain_text(says)
 
 
 def test_a_base_that_did_not_load_is_said_with_the_reason(alone: Node, open_page: OpenPage) -> None:

@@ -18,6 +18,7 @@ from ..home import Home, write_private
 
 SECRET_BYTES: Final = 32
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}", re.ASCII)
+DIGEST: Final = re.compile("[0-9a-f]{64}")
 KEYS_MAX: Final = 1_000
 """A request is compared with every key, so that the time tells nothing about them."""
 
@@ -54,6 +55,8 @@ class ApiKeyRing:
         except FileNotFoundError:
             self._seen, self._keys = None, {}
             return []
+        except OSError as error:
+            raise ConfigError(f"cannot read {self.file}: {error.strerror}") from error
         seen = (about.st_ino, about.st_mtime_ns, about.st_size)
         if seen != self._seen:
             if about.st_mode & 0o077:
@@ -204,6 +207,8 @@ def _key(fields: Mapping[str, Any]) -> ApiKey:
     wei = fields["day_max_wei"]
     key = ApiKey(**{**fields, "day_max_wei": None if wei is None else Wei(int(wei))})
     numbers = (key.created_s, key.revoked_s or 0, key.day_tokens_max or 0)
-    if not (NAME.fullmatch(key.name) and len(key.digest) == 64 and all(type(number) is int for number in numbers)):
+    if not (
+        NAME.fullmatch(key.name) and DIGEST.fullmatch(key.digest) and all(type(number) is int for number in numbers)
+    ):
         raise ValueError("a key's fields are not valid")
     return key

@@ -20,6 +20,8 @@ from openledger_protocol.errors import MalformedError, ProtocolError, Unavailabl
 from openledger_protocol.primitives import check_text
 
 from ..config import ApiConfig
+from ..errors import ConfigError
+from .callers import account_of
 from .completions import prompts_of
 from .errors import NO_EMBEDDINGS, refusal
 from .exchange import while_connected
@@ -117,10 +119,24 @@ class EmbeddingServer:
 
 
 def embedding_server(config: ApiConfig) -> EmbeddingServer | None:
-    """The server of the settings; None if there is none. Its key is in the environment."""
-    if not config.embeddings_url:
+    """The server of the settings; None if there is none. Its key is in the environment.
+
+    Raises:
+        ConfigError: no request can have this URL or this key.
+    """
+    url, key = config.embeddings_url, os.environ.get(KEY_VARIABLE)
+    if not url:
         return None
-    return EmbeddingServer(config.embeddings_url, config.embeddings_model, key=os.environ.get(KEY_VARIABLE))
+    try:
+        httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ConfigError(f"api.embeddings_url is {url!r} ({error}): write it like http://127.0.0.1:8081") from error
+    if key and not (key.isascii() and key.isprintable()):
+        raise ConfigError(f"{KEY_VARIABLE} has a character that no header takes: copy the server's key again")
+    return EmbeddingServer(url, config.embeddings_model, key=key)
+
+
+OWNERS_ONLY = "embeddings are for the owner's own key: a named key's limits and credit don't count them"
 
 
 def add_embeddings(app: FastAPI, server: EmbeddingServer | None) -> None:
@@ -137,6 +153,8 @@ def add_embeddings(app: FastAPI, server: EmbeddingServer | None) -> None:
     @app.post(PATH, response_model=None)
     async def embed(body: EmbeddingBody, http: Request) -> JSONResponse:
         """Turn texts into vectors."""
+        if account_of(http.scope):
+            return refusal(403, OWNERS_ONLY, code="unsupported")
         if body.model != server.model:
             raise UnknownModelError(f"no embedding model {body.model!r} here: name {server.model!r}")
         inputs = inputs_of(body)
@@ -211,8 +229,10 @@ def _embedded(response: httpx.Response, count: int) -> Embedded:
         num_tokens = int((fields.get("usage") or {}).get("prompt_tokens", 0))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise _not_vectors() from error
+    if [each["index"] for each in by_index] != list(range(count)):
+        raise _not_vectors()
     shapes = {each.shape for each in vectors}
-    if len(vectors) != count or len(shapes) != 1 or len(min(shapes)) != 1 or not min(shapes)[0] or num_tokens < 0:
+    if len(shapes) != 1 or len(min(shapes)) != 1 or not min(shapes)[0] or num_tokens < 0:
         raise _not_vectors()
     if not all(math.isfinite(float(np.abs(each).max())) for each in vectors):
         raise _not_vectors()

@@ -3,6 +3,7 @@
 No Host is checked here. A browser holds nothing that this guard accepts by itself, so a rebound name gains nothing.
 """
 
+import re
 import secrets
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -34,11 +35,9 @@ FAILED_MAX: Final = 20
 
 FAILED_S: Final = 60.0
 CELLS: Final = 4_096
-PREFLIGHT: Final = (
-    (b"access-control-allow-methods", b"GET, POST"),
-    (b"access-control-allow-headers", b"Authorization, Content-Type, x-api-key"),
-    (b"access-control-max-age", b"600"),
-)
+ASKED_HEADERS: Final = re.compile(r"[A-Za-z0-9, -]{1,1000}")
+HEADERS: Final = "Authorization, Content-Type, x-api-key"
+"""Allowed where a preflight asks for none; clients add their own, such as anthropic-version."""
 
 
 class FailedKeys:
@@ -96,7 +95,7 @@ class PublicGuard:
         if origin is not None and origin in self._origins:
             send = _with_origin(send, origin)
             if scope["method"] == "OPTIONS":
-                await send({"type": "http.response.start", "status": 204, "headers": list(PREFLIGHT)})
+                await send({"type": "http.response.start", "status": 204, "headers": _preflight(headers)})
                 await send({"type": "http.response.body", "body": b""})
                 return
         if refused := self._refusal(scope, headers):
@@ -135,12 +134,27 @@ class PublicGuard:
         return None
 
 
+def _preflight(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    """The answer to a preflight of a listed origin, which may send any header: none of them gives it rights."""
+    asked = headers.get("access-control-request-headers", "")
+    allowed = asked if ASKED_HEADERS.fullmatch(asked) else HEADERS
+    return [
+        (b"access-control-allow-methods", b"GET, POST"),
+        (b"access-control-allow-headers", allowed.encode()),
+        (b"access-control-max-age", b"600"),
+    ]
+
+
 def _with_origin(send: Outgoing, origin: str) -> Outgoing:
     """Let the pages of a listed origin read the answer."""
 
     async def answer(message: Message) -> None:
         if message["type"] == "http.response.start":
-            extra = [(b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin")]
+            extra = [
+                (b"access-control-allow-origin", origin.encode("latin-1")),
+                (b"access-control-expose-headers", b"Retry-After, x-should-retry"),
+                (b"vary", b"Origin"),
+            ]
             message = {**message, "headers": [*message.get("headers", ()), *extra]}
         await send(message)
 

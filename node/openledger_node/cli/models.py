@@ -11,14 +11,14 @@ from openledger_protocol.constants import DEMO_BASE_NAME
 from ..engine.budget import PLAN_RANK, check_disk_room
 from ..errors import ConfigError, ModelError
 from ..home import Home, is_training
-from ..models.bases import Base, base_here, base_to_json, remove_base, stored_base
+from ..models.bases import Base, base_here, base_to_json, find_base, remove_base, stored_base
 from ..models.download import pull_base
 from ..models.gguf_base import backends_of
 from ..models.gguf_head import OTHER_BACKENDS
 from ..operator.adapters import models_to_plain
 from ..operator.base_facts import known_to_plain, look_to_plain
 from ..operator.base_look import BaseLooks, hub_name
-from ..operator.base_switch import overridden, settings_for
+from ..operator.base_switch import overridden, settings_for, written_name
 from ..settings_file import write_settings
 from .base_check import ANYWAY_HELP, BaseCheck
 from .base_table import show_bases
@@ -127,8 +127,9 @@ def remove(
     """Remove a base from the data directory. Files of other programs stay where they are."""
     home = open_node_home()
     base = stored_base(home, name)
-    _check_is_unused(home, base)
-    freed_bytes = remove_base(base)
+    # NOTE: only the node knows which base it returns to if the one that loads now fails.
+    done = ask_daemon(home, "POST", "/models/remove", {"base": name}, timeout_s=CHECK_TIMEOUT_S)
+    freed_bytes = _remove_here(home, base) if done is None else done["freed_bytes"]
     if as_json:
         emit_json("model", {**base_to_json(base), "freed_bytes": freed_bytes})
         return
@@ -191,8 +192,10 @@ def use(
     If the new base can't be loaded, the node returns to the old one. Adapters of the old base wait in the library.
     """
     home = open_node_home()
-    answer = ask_daemon(home, "POST", "/models/use", {"base": name}, timeout_s=CHECK_TIMEOUT_S)
-    change = _follow_change(home, answer["switch"], is_quiet=as_json) if answer else _write_base(home, name)
+    # NOTE: a path is relative to this command's directory, and hashing a new folder may take minutes.
+    wanted = written_name(home, find_base(home, name))
+    answer = ask_daemon(home, "POST", "/models/use", {"base": wanted}, timeout_s=CHECK_TIMEOUT_S)
+    change = _follow_change(home, answer["switch"], is_quiet=as_json) if answer else _write_base(home, wanted)
     if change["stage"] == "failed":
         raise ModelError(f"the node serves {change['from']} again: {change['why']}")
     if as_json:
@@ -242,17 +245,12 @@ def _ask_patiently(home: Home) -> Any:
         time.sleep(POLL_S)
 
 
-def _check_is_unused(home: Home, base: Base) -> None:
-    """Refuse to remove a base that the running node serves, or that a training may be reading.
+def _remove_here(home: Home, base: Base) -> int:
+    """Remove a base while no daemon runs, and return the bytes that this frees.
 
     Raises:
-        ConfigError: it is in use.
+        ConfigError: a training may be reading it.
     """
-    status = ask_daemon(home, "GET", "/status")
-    served = base_here(home, status["base"]) if status else None
-    if served and served.name == base.name:
-        raise ConfigError(
-            f"the running node serves {base.name}: serve another one first, by `openledger-node models use BASE`"
-        )
     if is_training(home):
         raise ConfigError("a training is running and may use this base: wait until it ends")
+    return remove_base(base)

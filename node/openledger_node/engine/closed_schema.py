@@ -46,7 +46,8 @@ def _combines(schema: dict[str, Any]) -> bool:
     branches = schema.get("allOf")
     if isinstance(branches, list) and len(branches) > 1:
         return True
-    return "properties" in schema and any(key in schema for key in COMBINING)
+    found = [key for key in COMBINING if key in schema]
+    return len(found) > 1 or ("properties" in schema and bool(found))
 
 
 def _schemas_in(schema: Any) -> Iterator[dict[str, Any]]:

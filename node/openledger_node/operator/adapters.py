@@ -67,7 +67,13 @@ def models_to_plain(home: Home, served: str) -> dict[str, Any]:
     return {
         "served": served,
         "models": [
-            {**base_to_json(base), **base_facts(base), "is_served": base == chosen, "problem": problem_of(base)}
+            {
+                **base_to_json(base),
+                **base_facts(base),
+                "is_served": base == chosen,
+                "is_link": base.folder is not None and base.folder.is_symlink(),
+                "problem": problem_of(base),
+            }
             for base in list_bases(home)
         ],
         "found": [found_to_json(each) for each in found],

@@ -144,7 +144,7 @@ def settings_for(home: Home, config: Config, name: str) -> dict[str, Any]:
     base = find_base(home, name)
     if _is_served(home, config, base.digest):
         raise ConfigError(f"{base.name} is the base that is served already")
-    looks, chosen = BaseLooks(home, config), _written_name(home, base)
+    looks, chosen = BaseLooks(home, config), written_name(home, base)
     quantisation = None if base.name == FAKE_BASE_NAME else looks.quantisation_for(chosen)
     if quantisation is None:
         looks.check_memory(chosen)
@@ -174,6 +174,6 @@ def _is_served(home: Home, config: Config, digest: str) -> bool:
         return False
 
 
-def _written_name(home: Home, base: Base) -> str:
+def written_name(home: Home, base: Base) -> str:
     """The name for node.toml: that of a base in the data directory, or the path of an operator's own folder."""
     return base.name if base.folder is None or base.folder.parent == home.models else str(base.folder)

@@ -1,5 +1,7 @@
 """Power and temperature of the graphics card, read in a thread of its own, so that a slow driver delays nobody."""
 
+import os
+import re
 import shutil
 import subprocess
 import threading
@@ -16,12 +18,16 @@ OLD_S: Final = 40.0
 """A reading older than this is not shown: its driver no longer answers."""
 
 TIMEOUT_S: Final = 5.0
-QUERY: Final = ("--query-gpu=power.draw,temperature.gpu", "--format=csv,noheader,nounits", "--id=0")
+QUERY: Final = ("--query-gpu=power.draw,temperature.gpu", "--format=csv,noheader,nounits")
+
+VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
+CARD_ID: Final = re.compile(r"\d{1,3}|GPU-[0-9a-fA-F-]{1,40}", re.ASCII)
+"""A card's number or UUID, as both CUDA and nvidia-smi take it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardReading:
-    """Figures of the first card; None where its driver does not tell."""
+    """Figures of the engine's card; None where its driver does not tell."""
 
     power_w: float | None = None
     temperature_c: float | None = None
@@ -64,7 +70,7 @@ class CardWatch:
 
 
 def read_card() -> CardReading:
-    """Ask the driver of the first card; empty without a card, or if its driver does not answer."""
+    """Ask the driver of the engine's card; empty without a card, or if its driver does not answer."""
     if (program := shutil.which(NVIDIA_SMI)) is not None:
         return _read_nvidia(program)
     return _read_amd(CARDS)
@@ -72,11 +78,18 @@ def read_card() -> CardReading:
 
 def _read_nvidia(program: str) -> CardReading:
     try:
-        run = subprocess.run([program, *QUERY], capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
+        command = [program, *QUERY, f"--id={_card_id()}"]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return NOTHING
     power, _, temperature = run.stdout.partition("\n")[0].partition(",")
     return CardReading(power_w=_figure(power), temperature_c=_figure(temperature))
+
+
+def _card_id() -> str:
+    """The first card that CUDA shows the engine."""
+    first = os.environ.get(VISIBLE, "").partition(",")[0].strip()
+    return first if CARD_ID.fullmatch(first) else "0"
 
 
 def _read_amd(cards: Path) -> CardReading:

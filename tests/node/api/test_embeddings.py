@@ -16,8 +16,17 @@ import trio
 from support.apis import open_api
 from support.processes.nodes import running_node
 
-from openledger_node.api.embeddings import INPUTS_MAX, EmbeddingBody, EmbeddingServer, embedding_server, inputs_of
+from openledger_node.api.callers import ACCOUNT
+from openledger_node.api.embeddings import (
+    INPUTS_MAX,
+    KEY_VARIABLE,
+    EmbeddingBody,
+    EmbeddingServer,
+    embedding_server,
+    inputs_of,
+)
 from openledger_node.config import ApiConfig
+from openledger_node.errors import ConfigError
 from openledger_node.home import Home
 from openledger_protocol.errors import MalformedError
 
@@ -148,6 +157,14 @@ async def test_a_server_that_gives_no_vectors_is_unavailable(answer: Answer) -> 
     assert "embedding" in response.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("indices", [(0, 0), (1, 1), (1, 2), (0, 2), (-1, 0)])
+async def test_each_input_has_a_vector_of_its_own(indices: tuple[int, int]) -> None:
+    found = odd(data=[{"index": index, "embedding": [1.0]} for index in indices])
+    response, _ = await asked({"input": ["one", "two"]}, found)
+    assert response.status_code == 503
+    assert "not one vector for each input" in response.json()["error"]["message"]
+
+
 async def test_a_server_that_is_down_is_unavailable() -> None:
     def fail(_: dict[str, Any]) -> httpx.Response:
         raise httpx.ConnectError("refused")
@@ -201,6 +218,20 @@ async def test_a_client_that_leaves_ends_the_request_at_the_server() -> None:
     assert was_left.is_set()
 
 
+async def test_a_named_key_gets_none_since_its_budget_does_not_count_them() -> None:
+    server = EmbeddingServer("http://localhost:9/v1", MODEL, key=None)
+    async with open_api(embeddings=server) as api:
+
+        async def of_a_named_key(scope: Any, receive: Any, send: Any) -> None:
+            await api.inner({**scope, ACCOUNT: object()}, receive, send)
+
+        transport = httpx.ASGITransport(of_a_named_key)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            refused = await client.post("/v1/embeddings", json={"model": MODEL, "input": "a"})
+    assert refused.status_code == 403
+    assert "the owner's own key" in refused.json()["error"]["message"]
+
+
 async def test_the_model_is_listed_with_what_it_can_do() -> None:
     server = EmbeddingServer("http://localhost:9", MODEL)
     async with open_api(embeddings=server) as api, api.client() as client:
@@ -219,6 +250,19 @@ def test_without_a_url_there_is_no_server() -> None:
     server = embedding_server(ApiConfig(embeddings_url="http://127.0.0.1:1", embeddings_model=MODEL))
     assert server is not None
     assert server.model == MODEL
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "one\ntwo"])
+def test_a_key_that_no_header_takes_is_refused_and_not_shown(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, key)
+    with pytest.raises(ConfigError, match="copy the server's key again") as refused:
+        embedding_server(ApiConfig(embeddings_url="http://127.0.0.1:1", embeddings_model=MODEL))
+    assert key not in str(refused.value)
+
+
+def test_a_url_that_no_request_can_have_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"api\.embeddings_url"):
+        embedding_server(ApiConfig(embeddings_url="http://127.0.0.1:port", embeddings_model=MODEL))
 
 
 class Vectors(BaseHTTPRequestHandler):

@@ -172,6 +172,8 @@ def test_listed_origin_may_ask_and_reads_refusals_too(shared: Shared) -> None:
     preflight = httpx.options(url, headers={**origin, "Access-Control-Request-Method": "POST"})
     assert preflight.status_code == 204
     assert preflight.headers["access-control-allow-headers"] == "Authorization, Content-Type, x-api-key"
+    asks = {**origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "anthropic-version"}
+    assert httpx.options(url, headers=asks).headers["access-control-allow-headers"] == "anthropic-version"
     for answer in (preflight, httpx.get(url, headers=origin), httpx.get(url, headers=origin | shared.key("page"))):
         assert answer.headers["access-control-allow-origin"] == ORIGIN
         assert answer.headers["vary"] == "Origin"

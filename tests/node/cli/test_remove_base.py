@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.verbs import Run
 
 from openledger_node.cli import models
+from openledger_node.cli.daemon_client import RefusedError
 from openledger_node.home import Home
 from openledger_node.models.bases import BASE_SCHEMA
 
@@ -32,14 +34,32 @@ def test_a_base_is_removed_and_the_space_that_it_frees_is_said(run: Run, home: H
     assert theirs.exists()
 
 
-def test_only_the_base_that_the_node_serves_is_kept(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    served, other = put_base(home, "served"), put_base(home, "other")
-    monkeypatch.setattr(models, "ask_daemon", lambda *_: {"base": "served"})
-    refused = run("models", "remove", "served")
-    assert refused.status == 3
-    assert (
-        "the running node serves served: serve another one first, by `openledger-node models use BASE`"
-        in refused.stderr
-    )
-    assert run("models", "remove", "other").status == 0
-    assert (served.exists(), other.exists()) == (True, False)
+def test_a_running_node_says_whether_a_base_may_be_removed(
+    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, asked = put_base(home, "tiny"), []
+
+    def refuse(_home: Home, *words: Any, timeout_s: float) -> Any:
+        asked.append(words)
+        raise RefusedError("tiny may be in use: serve another base first", 3)
+
+    monkeypatch.setattr(models, "ask_daemon", refuse)
+    refused = run("models", "remove", "tiny")
+    assert (refused.status, "tiny may be in use" in refused.stderr) == (3, True)
+    assert asked == [("POST", "/models/remove", {"base": "tiny"})], "its status names the base that loads, too"
+    assert folder.exists()
+
+
+def test_a_running_node_removes_the_base_itself(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = put_base(home, "tiny")
+    monkeypatch.setattr(models, "ask_daemon", lambda *_, **__: {"freed_bytes": 0})
+    assert run("models", "remove", "tiny", "--json").json["freed_bytes"] == 0
+    assert folder.exists(), "the command itself deletes nothing"
+
+
+def test_a_training_keeps_every_base(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = put_base(home, "tiny")
+    monkeypatch.setattr(models, "is_training", lambda _: True)
+    refused = run("models", "remove", "tiny")
+    assert (refused.status, "a training is running" in refused.stderr) == (3, True)
+    assert folder.exists()

@@ -41,6 +41,9 @@ def allows(schema: dict[str, Any], text: str) -> bool:
         ({"allOf": [LISTED, OTHER]}, '{"a":1,"b":2}', True),
         ({**LISTED, "allOf": [OTHER]}, '{"a":1,"b":2}', True),
         ({"$defs": {"A": LISTED}, "allOf": [{"$ref": "#/$defs/A"}, OTHER]}, '{"a":1,"b":2}', True),
+        ({"$defs": {"A": LISTED}, "$ref": "#/$defs/A", "anyOf": [OTHER]}, '{"a":1,"b":2}', True),
+        ({"anyOf": [LISTED], "oneOf": [OTHER]}, '{"a":1,"b":2}', True),
+        ({"$defs": {"A": LISTED}, "$ref": "#/$defs/A"}, '{"a":1,"b"', False),
         ({"type": "object", "properties": {"properties": {"type": "integer"}}}, '{"properties":1}', True),
     ],
 )

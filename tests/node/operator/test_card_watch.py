@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from openledger_node.operator import card_watch
-from openledger_node.operator.card_watch import NOTHING, OLD_S, CardReading, CardWatch, read_card
+from openledger_node.operator.card_watch import NOTHING, OLD_S, VISIBLE, CardReading, CardWatch, read_card
 
 READING = CardReading(power_w=212.4, temperature_c=61.0)
 
@@ -36,6 +36,28 @@ def test_the_driver_of_an_nvidia_card_is_asked(
     monkeypatch.setattr(card_watch, "TIMEOUT_S", 0.2 if "sleep" in script else 5.0)
     stand_in(tmp_path, script, monkeypatch)
     assert read_card() == found
+
+
+@pytest.mark.parametrize(
+    ("visible", "asked"),
+    [
+        (None, "0"),
+        ("", "0"),
+        ("2", "2"),
+        (" 3 ,1", "3"),
+        ("GPU-8f6c1b2a-0000-4000-8000-0123456789ab,0", "GPU-8f6c1b2a-0000-4000-8000-0123456789ab"),
+        ("-1", "0"),
+        ("all", "0"),
+    ],
+)
+def test_the_card_that_cuda_shows_the_engine_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, asked: str
+) -> None:
+    monkeypatch.delenv(VISIBLE, raising=False)
+    if visible is not None:
+        monkeypatch.setenv(VISIBLE, visible)
+    stand_in(tmp_path, f'case "$*" in *" --id={asked}") echo "212.42, 61";; esac', monkeypatch)
+    assert read_card() == READING
 
 
 def test_linux_tells_the_figures_of_an_amd_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

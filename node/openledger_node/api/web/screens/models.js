@@ -101,7 +101,7 @@ export function mount(root) {
       await Promise.all([list(), judge()]);
     }), { kind: "danger" });
     const dialog = openDialog(`Remove ${short(base.name, 24)}`,
-      h("p", {}, base.gguf && !String(base.gguf).startsWith(base.folder) ? `Only this node’s description of it is deleted. The file ${base.gguf} stays where it is.` : `This deletes its files and frees about ${bytes(base.size_bytes)}. To serve it again you have to pull it again.`),
+      h("p", {}, whatGoes(base)),
       h("p", {}, "Adapters that were made for it stay, and can’t be served without it."), why,
       cliLine(`models remove ${quoted(base.name)}`), h("div", { class: "buttons" }, button("Cancel", () => dialog.close(), { changes: false }), go));
   }
@@ -121,6 +121,12 @@ export function mount(root) {
   follow();
   judge();
   return () => { timers.forEach(clearInterval); stop(); };
+}
+
+function whatGoes(base) {
+  if (base.is_link) return `Only the link is deleted. The folder that ${base.folder} leads to stays as it is.`;
+  if (base.gguf && !base.gguf.startsWith(`${base.folder}/`)) return `Only this node’s description of it is deleted. The file ${base.gguf} stays where it is.`;
+  return `This deletes its files and frees about ${bytes(base.size_bytes)}. To serve it again you have to pull it again.`;
 }
 
 const isPulling = (work) => work?.pull?.state === "running";
