@@ -219,7 +219,7 @@ def test_budget_outlives_a_restart(tmp_path: Path) -> None:
         with running_node(home, "--backend", "fake") as node:
             with node.client() as client:
                 name = client.get("/v1/models").json()["data"][0]["id"]
-            body = chat(model=name)
+            body = chat(model=name, seed=7)  # so that both answers have as many tokens
             assert httpx.post(f"{node.url}/v1/chat/completions", json=body, headers=headers).status_code == 200
 
         seen.append(command_json(home, "keys", "show", "anna")["today"])
