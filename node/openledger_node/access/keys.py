@@ -208,7 +208,10 @@ def _key(fields: Mapping[str, Any]) -> ApiKey:
     key = ApiKey(**{**fields, "day_max_wei": None if wei is None else Wei(int(wei))})
     numbers = (key.created_s, key.revoked_s or 0, key.day_tokens_max or 0)
     if not (
-        NAME.fullmatch(key.name) and DIGEST.fullmatch(key.digest) and all(type(number) is int for number in numbers)
+        NAME.fullmatch(key.name)
+        and DIGEST.fullmatch(key.digest)
+        and type(key.is_prepaid) is bool
+        and all(type(number) is int for number in numbers)
     ):
         raise ValueError("a key's fields are not valid")
     return key

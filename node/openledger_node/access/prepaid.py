@@ -6,12 +6,13 @@ import trio
 
 from openledger_protocol.errors import PaymentRequiredError
 from openledger_protocol.payments import Terms
-from openledger_protocol.primitives import ZERO_WEI, RequestId, Wei
+from openledger_protocol.primitives import RequestId, Wei
 
 from ..ledger.key_credits import KeyCredits, KeyHold, RequestWork
 from ..text import open_text
 from .budget import Granted, PayingAccount
 from .gateway_prices import GatewayPrices
+from .quota import HeldError
 
 
 class PrepaidAccount:
@@ -46,6 +47,7 @@ class PrepaidAccount:
 
         Raises:
             PaymentRequiredError: the credit does not suffice.
+            HeldError: it would suffice if no other request ran.
             OverloadedError: a daily limit of the key is used up.
         """
         prices = self._prices()
@@ -63,9 +65,14 @@ class PrepaidAccount:
             margin_ppm=prices.margin_ppm,
         )
 
-        def choose(balance_wei: Wei) -> Wei:
+        def choose(balance_wei: Wei, beside_wei: Wei) -> Wei:
+            if balance_wei < need_wei <= balance_wei + beside_wei:
+                raise HeldError(
+                    "running requests of this API key hold the rest of its credit: try again when one has ended"
+                )
             return choose_hold(self.name, balance_wei, need_wei=need_wei, most_wei=most, shares=shares)
 
+        await trio.to_thread.run_sync(self._credits.settle_late, self.name, price_of)
         held_wei = await trio.to_thread.run_sync(self._credits.hold, hold, choose)
         try:
             granted = await self._limits.hold(
@@ -113,4 +120,4 @@ def price_of(hold: KeyHold, work: RequestWork) -> Wei:
     prices = GatewayPrices(own=own, margin_ppm=hold.margin_ppm)
     if hold.is_bought:
         return prices.bought_wei(work.cost_wei)
-    return prices.own_wei(work.tokens_in, work.tokens_out) if work.tokens_out else ZERO_WEI
+    return prices.own_wei(work.tokens_in, work.tokens_out)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 import trio
 
@@ -12,6 +13,9 @@ from ..access.budget import PayingAccount
 from ..market.router import RemoteRequest, Router
 from ..serving.admission import Admitted
 from ..serving.service import Outcome
+
+TOKENS_MAX: Final = 2**31
+"""More tokens than any answer has: the ledger keeps 64-bit integers, and a request may name any number."""
 
 
 async def hold_cost(
@@ -31,7 +35,7 @@ async def hold_cost(
     granted = await account.hold(
         request.request_id,
         most_wei=ZERO_WEI if is_here else router.request_max_wei,
-        most_tokens=num_prompt + request.sampling.max_tokens,
+        most_tokens=num_prompt + min(request.sampling.max_tokens, TOKENS_MAX),
         least_tokens=num_prompt + 1,
         shares=shares,
     )

@@ -43,7 +43,7 @@ class KeyCharge:
 
     hold: KeyHold
     held_wei: Wei
-    charged_wei: Wei | None  # None: it runs
+    charged_wei: Wei | None  # None: it runs, or a receipt of it may still come
     cost_wei: Wei | None  # what the network charged
 
 
@@ -51,13 +51,14 @@ class KeyCharge:
 class RequestWork:
     """A request's answer, as far as the ledger has it."""
 
-    tokens_in: int
-    tokens_out: int  # 0 unless the answer was completed
+    tokens_in: int  # 0 unless this machine began to answer and did not fail
+    tokens_out: int
     cost_wei: Wei  # what other nodes charged, or may still charge
+    is_open: bool = False  # a receipt may still come, for less than was counted
 
 
-ChooseHold = Callable[[Wei], Wei]
-"""Decides how much to hold of a balance; what it raises leaves no row."""
+ChooseHold = Callable[[Wei, Wei], Wei]
+"""Decides how much to hold of a balance, with what running requests hold; what it raises leaves no row."""
 
 Price = Callable[[KeyHold, RequestWork], Wei]
 """The price of an answer."""
@@ -87,7 +88,8 @@ class KeyCredits:
     def hold(self, hold: KeyHold, choose: ChooseHold) -> Wei:
         """Hold credit for a request, in one transaction with the look at the balance."""
         with self._store.transaction() as transaction:
-            held_wei = choose(self.balance_wei(hold.key))
+            beside = "FROM key_charge WHERE key = ? AND charged_wei IS NULL"
+            held_wei = choose(self.balance_wei(hold.key), self._store.sum_wei("held_wei", beside, (hold.key,)))
             transaction.execute(
                 "INSERT INTO key_charge (request_id, key, began_s, is_bought, price_in_wei, price_out_wei,"
                 " margin_ppm, held_wei) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -107,7 +109,8 @@ class KeyCredits:
     def settle(self, request_id: RequestId, price: Price) -> Wei:
         """Charge a request that has ended for what the ledger has of it, at most for what it held.
 
-        Returns the charge. A second call changes nothing.
+        Returns the charge. While a receipt may still come, the most that it may charge stays held. A second call for
+        a request that is charged changes nothing.
         """
         with self._store.transaction() as transaction:
             row = transaction.execute("SELECT * FROM key_charge WHERE request_id = ?", (request_id,)).fetchone()
@@ -117,11 +120,27 @@ class KeyCredits:
                 return Wei(int(row["charged_wei"]))
             work = self._work(request_id)
             charged = Wei(min(int(row["held_wei"]), price(_hold(row), work)))
-            transaction.execute(
-                "UPDATE key_charge SET charged_wei = ?, cost_wei = ? WHERE request_id = ?",
-                (str(charged), str(work.cost_wei), request_id),
-            )
+            if work.is_open:
+                held = "UPDATE key_charge SET held_wei = ? WHERE request_id = ?"
+                transaction.execute(held, (str(charged), request_id))
+            else:
+                transaction.execute(
+                    "UPDATE key_charge SET charged_wei = ?, cost_wei = ? WHERE request_id = ?",
+                    (str(charged), str(work.cost_wei), request_id),
+                )
         return charged
+
+    def settle_late(self, key: str, price: Price) -> None:
+        """Charge the requests of a key that ended while a receipt was missing which has come since."""
+        with self._store.transaction():
+            rows = self._store.rows(
+                "SELECT request_id FROM key_charge WHERE key = ? AND charged_wei IS NULL AND EXISTS"
+                " (SELECT 1 FROM job WHERE job.request_id = key_charge.request_id AND job.state <> 'running')"
+                " AND NOT EXISTS (SELECT 1 FROM purchase WHERE purchase.request_id = key_charge.request_id)",
+                (key,),
+            )
+            for row in rows:
+                self.settle(row["request_id"], price)
 
     def recover(self, price: Price) -> int:
         """Settle what the previous daemon left open, at a start after `Jobs.recover`; return the number."""
@@ -159,17 +178,23 @@ class KeyCredits:
         ]
 
     def _work(self, request_id: RequestId) -> RequestWork:
-        """The work on a request. A purchase without a receipt counts with the most that it may charge."""
+        """The work on a request. A purchase without a receipt counts with the most that it may charge.
+
+        An answer whose text is empty has cost its prompt too. One that was cancelled before its first token has not.
+        """
         job = self._store.row(
-            "SELECT tokens_in, tokens_out FROM job WHERE request_id = ? AND state = 'completed'", (request_id,)
+            "SELECT tokens_in, tokens_out FROM job WHERE request_id = ? AND state = 'completed'"
+            " AND (first_token_ns IS NOT NULL OR finish_reason <> 'cancelled')",
+            (request_id,),
         )
         bodies = self._store.rows("SELECT body FROM receipt WHERE request_id = ?", (request_id,))
         receipts_wei = sum(int(json.loads(row["body"])["amount_wei"]) for row in bodies)
-        open_wei = self._store.sum_wei("most_wei", "FROM purchase WHERE request_id = ?", (request_id,))
+        missing = self._store.rows("SELECT most_wei FROM purchase WHERE request_id = ?", (request_id,))
         return RequestWork(
             tokens_in=job["tokens_in"] if job else 0,
             tokens_out=job["tokens_out"] or 0 if job else 0,
-            cost_wei=Wei(receipts_wei + open_wei),
+            cost_wei=Wei(receipts_wei + sum(int(row["most_wei"]) for row in missing)),
+            is_open=bool(missing),
         )
 
 

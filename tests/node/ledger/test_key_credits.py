@@ -38,7 +38,7 @@ def test_a_balance_is_what_was_paid_in_less_what_is_held_and_charged(ledger: Led
     assert credits.add(credit(10**30)) == 10**30
     assert credits.add(credit(5)) == 10**30 + 5
     credits.add(credit(7, key="eve"))
-    credits.hold(hold_of(1), lambda balance: Wei(100))
+    credits.hold(hold_of(1), lambda balance, beside: Wei(100))
     assert credits.balance_wei(KEY) == 10**30 - 95
     assert credits.settle(request_id(1), lambda hold, work: Wei(30)) == 30
     assert credits.balance_wei(KEY) == 10**30 - 25
@@ -47,7 +47,7 @@ def test_a_balance_is_what_was_paid_in_less_what_is_held_and_charged(ledger: Led
 
 def test_a_second_settlement_changes_nothing(ledger: Ledger) -> None:
     ledger.key_credits.add(credit(100))
-    ledger.key_credits.hold(hold_of(1), lambda balance: Wei(50))
+    ledger.key_credits.hold(hold_of(1), lambda balance, beside: Wei(50))
     ledger.key_credits.settle(request_id(1), lambda hold, work: Wei(30))
     assert ledger.key_credits.settle(request_id(1), lambda hold, work: Wei(50)) == 30
     assert ledger.key_credits.balance_wei(KEY) == 70
@@ -55,7 +55,7 @@ def test_a_second_settlement_changes_nothing(ledger: Ledger) -> None:
 
 def test_a_charge_never_exceeds_its_hold(ledger: Ledger) -> None:
     ledger.key_credits.add(credit(100))
-    ledger.key_credits.hold(hold_of(1), lambda balance: Wei(50))
+    ledger.key_credits.hold(hold_of(1), lambda balance, beside: Wei(50))
     assert ledger.key_credits.settle(request_id(1), lambda hold, work: Wei(51)) == 50
 
 
@@ -64,7 +64,7 @@ def test_a_request_that_holds_nothing_is_charged_nothing(ledger: Ledger) -> None
 
 
 def test_a_refused_hold_leaves_no_row(ledger: Ledger) -> None:
-    def refuse(balance: Wei) -> Wei:
+    def refuse(balance: Wei, beside: Wei) -> Wei:
         raise PaymentRequiredError("no")
 
     with pytest.raises(PaymentRequiredError):
@@ -75,7 +75,7 @@ def test_a_refused_hold_leaves_no_row(ledger: Ledger) -> None:
 def test_a_crash_between_hold_and_charge_settles_once(file: Path) -> None:
     with closing(open_ledger(file)) as ledger:
         ledger.key_credits.add(credit(100))
-        ledger.key_credits.hold(hold_of(1), lambda balance: Wei(50))
+        ledger.key_credits.hold(hold_of(1), lambda balance, beside: Wei(50))
     seen: list[RequestWork] = []
 
     def price(hold: KeyHold, work: RequestWork) -> Wei:
@@ -94,7 +94,7 @@ def test_a_crash_between_hold_and_charge_settles_once(file: Path) -> None:
 def test_income_is_the_sum_of_all_keys_charges_since_a_moment(ledger: Ledger) -> None:
     for number, key in ((1, KEY), (2, "eve"), (3, KEY)):
         ledger.key_credits.add(credit(100, key=key))
-        ledger.key_credits.hold(hold_of(number, key=key), lambda balance: Wei(50))
+        ledger.key_credits.hold(hold_of(number, key=key), lambda balance, beside: Wei(50))
     for number in (1, 2):  # the third one runs
         ledger.key_credits.settle(request_id(number), lambda hold, work: Wei(10))
     assert ledger.key_credits.income_wei() == (20, 0)
@@ -105,6 +105,6 @@ def test_charges_and_credits_are_listed_newest_first(ledger: Ledger) -> None:
     ledger.key_credits.add(credit(1))
     ledger.key_credits.add(credit(2))
     for number in (1, 2, 3):
-        ledger.key_credits.hold(hold_of(number), lambda balance: Wei(0))
+        ledger.key_credits.hold(hold_of(number), lambda balance, beside: Wei(0))
     assert [each.hold.began_s for each in ledger.key_credits.charges(KEY, limit=2)] == [3, 2]
     assert [each.amount_wei for each in ledger.key_credits.credits(KEY)] == [2, 1]
