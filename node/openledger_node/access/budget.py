@@ -17,7 +17,7 @@ DAY_S = 86_400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Granted:
-    """The most that a request may use; None is no limit."""
+    """The most that a request may use. A limit that is None does not limit it."""
 
     wei: Wei | None = None
     tokens: int | None = None

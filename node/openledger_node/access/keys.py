@@ -25,7 +25,7 @@ KEYS_MAX: Final = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """One named key; None is no limit."""
+    """One named key. A limit that is None does not limit it."""
 
     name: str
     digest: str  # SHA-256 of the secret, in hex
@@ -185,7 +185,7 @@ def check_name(name: str) -> None:
     """
     if not NAME.fullmatch(name):
         raise InputError(
-            f"{name!r} is no name for a key: use 1 to 40 small letters, digits, dots, dashes and underscores"
+            f"{name!r} can't be the name of a key: use 1 to 40 small letters, digits, dots, dashes and underscores"
         )
 
 

@@ -104,7 +104,7 @@ def _limits(day_max: str | None, day_tokens: str | None) -> dict[str, Any]:
     """The limits that were typed; a limit that was not typed is left out.
 
     Raises:
-        InputError: one is no amount or no count.
+        InputError: one can't be read as an amount or a count.
     """
     limits: dict[str, Any] = {}
     if day_max is not None:
@@ -117,7 +117,7 @@ def _limits(day_max: str | None, day_tokens: str | None) -> dict[str, Any]:
 def _count(text: str) -> int:
     digits = text.replace(",", "").replace("_", "")
     if not (digits.isascii() and digits.isdecimal() and len(digits) <= 15):
-        raise InputError(f"{text!r} is no number of tokens: give a whole number such as 200000, or none")
+        raise InputError(f"{text!r} can't be read as a number of tokens: give a whole number such as 200000, or none")
     return int(digits)
 
 

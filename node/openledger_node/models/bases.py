@@ -246,7 +246,7 @@ def tokenizer_digest(folder: Path) -> Digest:
 
 
 def known_tokenizer_digest(folder: Path) -> Digest | None:
-    """The tokenizer's digest as base.json has it, because to compute it anew takes long; None without one.
+    """The tokenizer's digest as base.json has it, because computing it takes long; None without one.
 
     Raises:
         ModelError: base.json is damaged.

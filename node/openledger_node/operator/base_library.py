@@ -53,7 +53,7 @@ class BaseService:
         return {"pull": self._pulls.to_plain(), "switch": self._switch.to_plain()}
 
     def pull(self, name: str, *, anyway: bool) -> dict[str, Any]:
-        """Begin a pull, which goes on until it ends or is cancelled.
+        """Begin a pull, which runs until it ends or is cancelled.
 
         Raises:
             ConfigError: another one is under way.

@@ -1,6 +1,6 @@
 """Pulls of bases in the daemon: one at a time, in a process of their own that can be ended at any moment.
 
-The order is kept in a file until it has ended, so that a daemon that was killed goes on with it at its next start.
+The order is kept in a file until it has ended, so that a daemon that was killed resumes it at its next start.
 """
 
 import json

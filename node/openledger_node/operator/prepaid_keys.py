@@ -36,7 +36,8 @@ class PrepaidKeys:
         """
         amount_wei, note = _payment(order)
         name, now_s = str(order.get("key")), int(time.time())
-        if self._credits.credits(name) or self._credits.charges(name, limit=1):
+        is_known = any(key.name == name for key in self._ring.all())
+        if not is_known and (self._credits.credits(name) or self._credits.charges(name, limit=1)):
             raise InputError(f"the ledger has credit or charges of an earlier key {name!r}: choose another name")
         secret = self._ring.add(name, now_s=now_s, is_prepaid=True)
         self._credits.add(KeyCredit(key=name, added_s=now_s, amount_wei=amount_wei, note=note))

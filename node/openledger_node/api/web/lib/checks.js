@@ -6,7 +6,7 @@ import { table } from "./table.js";
 
 const NAMES = { price: "Price", reachable: "Reachable", demand: "Demand", capacity: "Capacity", limits: "Your limits", copies: "Copies", chain: "Chain", engine: "Engine" };
 const SIGNS = { true: ["✓", "ok", "holds"], false: ["✕", "bad", "fails"], null: ["–", "dim", "does not apply"] };
-let isOpen = false; // the fold stays as it is when the checks are drawn anew
+let isOpen = false; // the fold stays as it is when the checks are drawn again
 
 const name = (check) => NAMES[check.check] ?? check.check;
 

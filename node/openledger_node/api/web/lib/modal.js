@@ -2,7 +2,7 @@
 import { h } from "./dom.js";
 
 // Ask the person something: title, content, and the buttons beside Cancel. Focus goes back when it closes, to what was
-// drawn anew in place of the opener, too.
+// drawn again in place of the opener, too.
 export function openDialog(title, ...content) {
   const before = document.activeElement;
   const again = () => before?.isConnected ? before : [...document.querySelectorAll("[data-key]")].find((each) => each.dataset.key === before?.dataset.key);
