@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..home import Home
 from ..ledger.key_uses import DayUse
 from ..ledger.ledger import open_ledger
-from ..text import rfc3339
+from ..text import counted, rfc3339
 from .daemon_client import network_id, open_node_home
 from .render import emit_json, say, show_lines, show_table
 from .units import open_amount, wei_of
@@ -162,7 +162,8 @@ def _print(home: Home, key: ApiKey, *, as_json: bool) -> None:
             "name": key.name,
             "state": state,
             "budget": _budget(key),
-            "today": f"{open_amount(today['spent_wei'])}, {today['tokens']:,} tokens, {today['requests']} requests",
+            "today": f"{open_amount(today['spent_wei'])}, {counted(today['tokens'], 'token')}, "
+            f"{counted(today['requests'], 'request')}",
             "running": f"{open_amount(today['held_wei'])} and {today['held_tokens']:,} tokens are held",
             "last use": found["last_used"] or "never",
         }
