@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,7 +49,8 @@ class Card:
     vendor: Literal["nvidia", "amd", "apple"]
     name: str
     total_bytes: int = 0
-    taken_bytes: int = 0  # now, by the driver and by programs that are not this node's
+    taken_bytes: int = 0  # now, by the driver and by programs that are not known to be this node's
+    own_bytes: int = 0  # now, by programs that the driver lists and that are this node's
     driver: str = ""
     architecture: str = ""  # one of ARCHITECTURES, if the driver says so
 
@@ -57,6 +58,14 @@ class Card:
     def free_bytes(self) -> int:
         """The memory that the engine may take now."""
         return max(0, self.total_bytes - self.taken_bytes)
+
+    def without(self, held_bytes: int) -> "Card":
+        """The card as it is once an engine that holds `held_bytes` has ended.
+
+        AMD's driver counts the engine as any other program, and so does NVIDIA's in a container.
+        """
+        unlisted_bytes = max(0, held_bytes - self.own_bytes)
+        return replace(self, taken_bytes=max(0, self.taken_bytes - unlisted_bytes))
 
 
 class TorchBuild(NamedTuple):
@@ -238,6 +247,7 @@ def card_from_xml(text: str) -> Card:
         name=gpu.findtext("product_name") or "NVIDIA card",
         total_bytes=total,
         taken_bytes=max(0, total - free - ours),
+        own_bytes=ours,
         driver=log.findtext("driver_version") or "",
         architecture=gpu.findtext("product_architecture") or "",
     )

@@ -324,7 +324,8 @@ class Daemon:
 
     def _refit(self, limits: LimitsConfig) -> None:
         """Give the engine other budgets as soon as nothing runs on it."""
-        self._engine.renew(engine_options(self._home, replace(self._config, limits=limits), self._base))
+        config, held_bytes = replace(self._config, limits=limits), self._operator.limits.held_on_card_bytes()
+        self._engine.renew(engine_options(self._home, config, self._base, held_bytes=held_bytes))
 
     def _listening(self, num_recovered: int) -> Listening:
         return Listening(

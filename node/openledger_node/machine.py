@@ -6,7 +6,7 @@ version 1, the limits are those of the machine.
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from .card import Card, TorchBuild, Trouble, find_card, find_torch, trouble_with
@@ -92,6 +92,10 @@ class Machine:
     def usable_card(self) -> Card | None:
         """The card, if the engine can use it."""
         return self.card if self.card and self.card.total_bytes and not self.trouble else None
+
+    def without(self, held_bytes: int) -> "Machine":
+        """The machine as it is once an engine that holds `held_bytes` of the card has ended."""
+        return replace(self, card=self.card.without(held_bytes)) if self.card else self
 
 
 def look_at_machine() -> Machine:

@@ -51,6 +51,7 @@ def test_what_other_programs_and_the_driver_use_is_taken_and_the_nodes_own_engin
     found = card_from_xml(xml(ours, desktop, gone))
     assert (found.name, found.driver, found.architecture) == ("NVIDIA GeForce RTX 3060", "580.95", "Ampere")
     assert (found.total_bytes, found.taken_bytes) == (12 * GIB, (5200 - 4000) * MIB)
+    assert found.own_bytes == 4000 * MIB
     assert card_from_xml(xml(desktop)).free_bytes == 7088 * MIB
     hidden = PROCESS.format(pid=7, used="N/A")  # under WSL the driver does not say
     assert card_from_xml(xml(hidden)).taken_bytes == 5200 * MIB
@@ -115,6 +116,18 @@ def test_an_amd_card_is_the_one_with_the_most_memory(drm: Path) -> None:
     assert trouble is not None
     assert "which this build of torch can't use" in trouble.found
     assert "<index of ROCm builds>" in trouble.fix
+
+
+def test_a_card_without_the_engine_gives_back_what_the_driver_did_not_list_as_ours(drm: Path) -> None:
+    write_card(drm, 0, "0x1002", 16 * GIB, used=11 * GIB)
+    amd = find_card(GIB)
+    assert amd is not None
+    assert amd.without(10 * GIB).free_bytes == 15 * GIB, "AMD's driver counts the engine as any other program"
+    assert amd.without(0) == amd
+    assert amd.without(12 * GIB).free_bytes == 16 * GIB
+    listed = nvidia(taken_bytes=GIB, own_bytes=10 * GIB)
+    assert listed.without(9 * GIB) == listed, "the driver has listed the engine already"
+    assert nvidia(taken_bytes=11 * GIB).without(10 * GIB).free_bytes == 11 * GIB, "a container hides the processes"
 
 
 def test_a_processors_own_graphics_are_no_problem_that_needs_the_owner(drm: Path) -> None:

@@ -10,7 +10,7 @@ from openledger_protocol.constants import DEMO_BASE_NAME
 
 from ..engine.budget import PLAN_RANK, check_disk_room
 from ..errors import ConfigError, ModelError
-from ..home import Home, is_training
+from ..home import CommandRunningError, Home, is_training
 from ..models.bases import Base, base_here, base_to_json, find_base, remove_base, stored_base
 from ..models.download import pull_base
 from ..models.gguf_base import backends_of
@@ -147,7 +147,7 @@ def known(as_json: Json = False) -> None:
     if as_json:
         emit_json("known_bases", ask_daemon(home, "GET", "/models/known") or known_to_plain(home, config))
         return
-    looks = BaseLooks(home, config)
+    looks = BaseLooks(home, config, held_bytes=_held_bytes(home))
     show_bases(looks.machine, looks.room, config.inference, looks.propose())
 
 
@@ -158,7 +158,7 @@ def look(
 ) -> None:
     """Show the size of a base and whether it fits this machine, without downloading its weights."""
     home = open_node_home()
-    found = look_to_plain(home, load_settings(home), name)
+    found = look_to_plain(home, load_settings(home), name, held_bytes=_held_bytes(home))
     if as_json:
         emit_json("base_look", found)
         return
@@ -174,6 +174,15 @@ def look(
         say("  its backend divides the memory itself, so how much it takes is not known")
     elif not found["forms"]:
         say(f"  takes {size(found['size_bytes'])}; how much context fits beside it is not known")
+
+
+def _held_bytes(home: Home) -> int:
+    """Memory of the card that the running engine holds; 0 if none runs."""
+    try:
+        status = ask_daemon(home, "GET", "/status", up_within_s=0)
+    except (CommandRunningError, SilentError):
+        return 0
+    return int(status["engine"]["card_bytes"]) if status else 0
 
 
 def _form_line(form: dict[str, Any]) -> str:

@@ -79,10 +79,12 @@ def room_on(machine: Machine, inference: InferenceConfig, limits: LimitsConfig, 
     return Room(size_bytes=min(there, cap or there), on_gpu=card is not None, has_kernels=has_kernels)
 
 
-def context_here(config: Config, folder: Path | None, backend: str, *, cache: Path | None = None) -> int:
+def context_here(
+    config: Config, folder: Path | None, backend: str, *, cache: Path | None = None, held_bytes: int = 0
+) -> int:
     """Choose the context of the base in `folder` on this machine, for a `backend` that does not choose it itself.
 
-    `cache`: as in `runs_kernels`.
+    `cache`: as in `runs_kernels`. `held_bytes`: as in `fit_here`.
     """
     if folder is None:
         return USUAL_CONTEXT  # the fake has no limit, and no memory
@@ -90,7 +92,7 @@ def context_here(config: Config, folder: Path | None, backend: str, *, cache: Pa
         base = read_config(folder)
     except ModelError:  # another architecture: its memory can't be planned
         return min(UNPLANNED_CONTEXT, stated_context(folder) or USUAL_CONTEXT)
-    room = room_on(look_at_machine(), config.inference, config.limits, cache=cache)
+    room = room_on(look_at_machine().without(held_bytes), config.inference, config.limits, cache=cache)
     try:
         plan = plan_memory(
             base, config.inference, cap_bytes=room.size_bytes, on_gpu=room.on_gpu, has_kernels=room.has_kernels
@@ -101,9 +103,16 @@ def context_here(config: Config, folder: Path | None, backend: str, *, cache: Pa
 
 
 def fit_here(
-    settings: BackendSettings, config: Config, folder: Path | None, backend: str = "torch_lora"
+    settings: BackendSettings,
+    config: Config,
+    folder: Path | None,
+    backend: str = "torch_lora",
+    *,
+    held_bytes: int = 0,
 ) -> tuple[BackendSettings, int]:
     """Divide the owner's limit; without one, what other programs leave of a card now, if the base fits there.
+
+    `held_bytes`: memory of the card that the running engine holds, which ends before another one starts.
 
     Returns:
         The settings with the sizes of the caches, and the bytes of the adapter cache.
@@ -116,13 +125,15 @@ def fit_here(
     cap_bytes = limits.vram_bytes if on_gpu else limits.ram_bytes
     cache = Path(settings.cache_folder) if settings.cache_folder else None
     if settings.is_auto_context:
-        settings = replace(settings, context_max=context_here(config, folder, backend, cache=cache))
+        settings = replace(
+            settings, context_max=context_here(config, folder, backend, cache=cache, held_bytes=held_bytes)
+        )
     context = settings.context_max if settings.is_auto_context else 0
     has_kernels = on_gpu and runs_kernels(inference, cache)
     needs = needs_of(folder, inference, on_gpu=on_gpu, has_kernels=has_kernels, context=context)
     adapter_bytes = inference.adapter_cache_bytes
     if on_gpu and not cap_bytes and needs.full_kv_bytes and inference.backend in PLANNED_BACKENDS:
-        room = room_on(look_at_machine(), inference, limits, cache=cache)
+        room = room_on(look_at_machine().without(held_bytes), inference, limits, cache=cache)
         # A base that does not fit beside a game now may fit when it is loaded; else the engine says what it lacks.
         with suppress(ConfigError):
             free_bytes = room.size_bytes if room.on_gpu else 0

@@ -69,8 +69,8 @@ class EngineOptions:
         )
 
 
-def engine_options(home: Home, config: Config, base: Base) -> EngineOptions:
-    """Options of the engine from the settings, within the operator's limits.
+def engine_options(home: Home, config: Config, base: Base, *, held_bytes: int = 0) -> EngineOptions:
+    """Options of the engine from the settings, within the operator's limits. `held_bytes`: as in `fit_here`.
 
     Raises:
         ConfigError: the base does not fit within the limits.
@@ -82,7 +82,7 @@ def engine_options(home: Home, config: Config, base: Base) -> EngineOptions:
         on_gpu = inference.device != "cpu" and look_at_machine().card is not None
         settings = replace(settings, device_bytes_max=limits.vram_bytes if on_gpu else limits.ram_bytes)
     else:
-        settings, adapter_cache_bytes = fit_here(settings, config, base.folder, backend)
+        settings, adapter_cache_bytes = fit_here(settings, config, base.folder, backend, held_bytes=held_bytes)
     return EngineOptions(
         backend=backend,
         settings=settings,

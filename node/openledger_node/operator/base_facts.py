@@ -14,12 +14,12 @@ from .base_fits import TOKENS_STEP, place_text, refusal_text, takes_text
 from .base_look import BaseLook, BaseLooks, hub_name
 
 
-def known_to_plain(home: Home, config: Config) -> dict[str, Any]:
+def known_to_plain(home: Home, config: Config, *, held_bytes: int = 0) -> dict[str, Any]:
     """Every base that this release knows, with the room that it leaves on this machine; blocks.
 
-    `tokens` of a form are those of all requests together, and `num_adapters` have the rank `plan_rank`.
+    `held_bytes`: as in `BaseLooks`. `tokens` of a form are those of all requests together, and `num_adapters` have the rank `plan_rank`.
     """
-    looks = BaseLooks(home, config)
+    looks = BaseLooks(home, config, held_bytes=held_bytes)
     return {
         "machine": machine_to_plain(looks),
         "plan_rank": PLAN_RANK,
@@ -28,14 +28,16 @@ def known_to_plain(home: Home, config: Config) -> dict[str, Any]:
     }
 
 
-def look_to_plain(home: Home, config: Config, name: str) -> dict[str, Any]:
+def look_to_plain(home: Home, config: Config, name: str, *, held_bytes: int = 0) -> dict[str, Any]:
     """One base by a name that `models pull` takes: its size, and whether it fits; blocks.
+
+    `held_bytes`: as in `BaseLooks`.
 
     Raises:
         ModelError: it is not a base.
         NetworkError: the hub does not have it, or does not answer.
     """
-    looks, wanted = BaseLooks(home, config), hub_name(name)
+    looks, wanted = BaseLooks(home, config, held_bytes=held_bytes), hub_name(name)
     found = looks.look(wanted)
     known, here = known_base(wanted), _here(home, wanted)
     return {

@@ -1,6 +1,7 @@
 """The bases of a running node: what fits, pulls, removals, and the change of the one that is served."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import trio
@@ -34,10 +35,13 @@ class BaseService:
         self._pulls = pulls
         self._drain = drain
         self._config_now = config_now  # with the limits that were set while the node ran
+        self._held_bytes = operator.limits.held_on_card_bytes
 
     async def known(self) -> dict[str, Any]:
         """Every base that this release knows, and the room that it leaves here."""
-        return await trio.to_thread.run_sync(known_to_plain, self._home, self._config_now())
+        return await trio.to_thread.run_sync(
+            partial(known_to_plain, self._home, self._config_now(), held_bytes=self._held_bytes())
+        )
 
     async def look(self, name: str) -> dict[str, Any]:
         """One base by a name that a pull takes, before it is downloaded.
@@ -46,7 +50,9 @@ class BaseService:
             ModelError: it is not a base.
             NetworkError: the hub does not have it, or does not answer.
         """
-        return await trio.to_thread.run_sync(look_to_plain, self._home, self._config_now(), name)
+        return await trio.to_thread.run_sync(
+            partial(look_to_plain, self._home, self._config_now(), name, held_bytes=self._held_bytes())
+        )
 
     def work(self) -> dict[str, Any]:
         """The pull and the change of base that are under way, or the last ones."""
@@ -73,7 +79,8 @@ class BaseService:
             ConfigError: it is served already, or can't be changed now.
             ModelError: it is not on this machine, or does not fit.
         """
-        changes = await trio.to_thread.run_sync(self._switch.check, name, self._config_now())
+        check = partial(self._switch.check, name, self._config_now(), held_bytes=self._held_bytes())
+        changes = await trio.to_thread.run_sync(check)
         self._switch.order(changes)
         self._drain()
         return self.work()

@@ -51,8 +51,10 @@ def hub_name(base: str) -> str:
 class BaseLooks:
     """Looks at bases on this machine and on the hub, each once."""
 
-    def __init__(self, home: Home, config: Config) -> None:
+    def __init__(self, home: Home, config: Config, *, held_bytes: int = 0) -> None:
+        """`held_bytes`: memory of the card that the running engine holds, which a change of the base frees."""
         self._home = home
+        self._held_bytes = held_bytes
         self.inference = config.inference
         self._limits = config.limits
         self._seen: dict[str, BaseLook] = {}
@@ -60,7 +62,7 @@ class BaseLooks:
     @cached_property
     def machine(self) -> Machine:
         """This machine, with what its card's driver says now."""
-        return look_at_machine()
+        return look_at_machine().without(self._held_bytes)
 
     @cached_property
     def room(self) -> Room:

@@ -35,8 +35,10 @@ class BaseSwitch:
         self._ended_s: float | None = None
         self.is_stopping = False
 
-    def check(self, name: str, now: Config) -> dict[str, Any]:
-        """Return the changes that serving another base makes to node.toml; blocks. `now`: with the limits of now.
+    def check(self, name: str, now: Config, *, held_bytes: int) -> dict[str, Any]:
+        """Return the changes that serving another base makes to node.toml; blocks.
+
+        `now`: with the limits of now. `held_bytes`: as in `BaseLooks`.
 
         Raises:
             ConfigError: it is served already, or can't be changed now.
@@ -48,7 +50,7 @@ class BaseSwitch:
                 "a training is running on the base that is served: wait until it ends, or run "
                 "`openledger-node factory stop`"
             )
-        return settings_for(self._home, now, name)
+        return settings_for(self._home, now, name, held_bytes=held_bytes)
 
     def order(self, changes: dict[str, Any]) -> None:
         """Change the base as soon as the old one has drained.
@@ -134,8 +136,10 @@ class BaseSwitch:
         self._stage, self._why, self._ended_s = stage, why, time.time()
 
 
-def settings_for(home: Home, config: Config, name: str) -> dict[str, Any]:
+def settings_for(home: Home, config: Config, name: str, *, held_bytes: int = 0) -> dict[str, Any]:
     """The settings ("table.key" → value) that make the node serve a base, once it is known to fit; blocks.
+
+    `held_bytes`: as in `BaseLooks`.
 
     Raises:
         ConfigError: it is served already.
@@ -144,7 +148,7 @@ def settings_for(home: Home, config: Config, name: str) -> dict[str, Any]:
     base = find_base(home, name)
     if _is_served(home, config, base.digest):
         raise ConfigError(f"{base.name} is the base that is served already")
-    looks, chosen = BaseLooks(home, config), written_name(home, base)
+    looks, chosen = BaseLooks(home, config, held_bytes=held_bytes), written_name(home, base)
     quantisation = None if base.name == FAKE_BASE_NAME else looks.quantisation_for(chosen)
     if quantisation is None:
         looks.check_memory(chosen)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # commands use this module too, and the network takes a secon
 MACHINE = tuple(spec.name for spec in fields(LimitsConfig))
 MONEY = ("request_max_wei", "day_max_wei")
 MEMORY = ("vram_bytes", "ram_bytes")
+WITHOUT_CARD = ("cpu", "none")
+"""Devices of an engine that runs on no card."""
 
 
 class Limits:
@@ -92,6 +94,11 @@ class Limits:
         if profile is None or self._engine.process_id is None:
             return 0
         return profile.base_bytes + profile.num_blocks * profile.block_bytes + beat.adapter_bytes
+
+    def held_on_card_bytes(self) -> int:
+        """The same if the engine runs on a card, else 0."""
+        profile = self._engine.profile
+        return self.held_bytes() if profile and profile.device not in WITHOUT_CARD else 0
 
 
 def limits_to_plain(limits: LimitsConfig, payer: PayerConfig, *, serves: bool) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from ..settlement.open import HomeNetwork
 from ..text import counted, rfc3339
 from .card_watch import NOTHING, CardReading, CardWatch
 from .idle_reasons import Idleness, LostSeen, Observed, PriceSeen, explain
-from .limits import Limits
+from .limits import WITHOUT_CARD, Limits
 from .pause import Pauses
 from .usage import Usage
 
@@ -234,6 +234,7 @@ class StatusReport:
             "engine": {
                 **engine_figures(parts.engine),
                 **asdict(self.card()),
+                "card_bytes": self._limits.held_on_card_bytes(),
                 "ttft_ms": ttft_ms(jobs, now_ns=int(self._now_s() * 10**9)),
             },
             "uptime_s": round(self._now_s() - self._started_at_s, 1),
@@ -244,7 +245,7 @@ class StatusReport:
     def card(self) -> CardReading:
         """Power and temperature of the card that the engine runs on; empty on a CPU. Never waits for the driver."""
         profile = self._parts.engine.profile
-        return self._card.newest() if profile and profile.device not in ("cpu", "none") else NOTHING
+        return self._card.newest() if profile and profile.device not in WITHOUT_CARD else NOTHING
 
     def state(self) -> str:
         """The state in one word."""

@@ -180,14 +180,20 @@ def test_a_base_whose_files_are_narrow_is_planned_as_it_is_stored() -> None:
 
 
 def here(
-    monkeypatch: pytest.MonkeyPatch, card: Card | None, folder: Path, *, has_kernels: bool, **limits: int
+    monkeypatch: pytest.MonkeyPatch,
+    card: Card | None,
+    folder: Path,
+    *,
+    has_kernels: bool,
+    held_bytes: int = 0,
+    **limits: int,
 ) -> tuple[BackendSettings, int]:
     machine = Machine(ram_bytes=32 * GB, card=card, torch=CUDA)
     monkeypatch.setattr(base_fit, "look_at_machine", lambda: machine)
     monkeypatch.setattr(base_fit, "is_on_gpu", lambda _: True)
     monkeypatch.setattr(base_fit, "runs_kernels", lambda *_: has_kernels)
     config = replace(Config(), inference=INFERENCE, limits=LimitsConfig(**limits))
-    return base_fit.fit_here(WANTED, config, folder)
+    return base_fit.fit_here(WANTED, config, folder, held_bytes=held_bytes)
 
 
 @pytest.mark.parametrize("has_kernels", [False, True])
@@ -211,6 +217,19 @@ def test_without_a_limit_the_engine_takes_what_others_leave_of_the_card_and_no_m
     owned, _ = here(monkeypatch, busy, tmp_path, has_kernels=has_kernels, vram_bytes=20 * GB)
     assert owned.device_bytes_max == 20 * GB
     assert owned.kv_cache_bytes > needs.full_kv_bytes
+
+
+def test_the_engine_that_runs_leaves_its_memory_to_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = known_base("Qwen/Qwen3-4B-Instruct-2507")
+    assert base is not None
+    (tmp_path / "config.json").write_text(json.dumps(base.fields))
+    empty = Card(vendor="nvidia", name="RTX", total_bytes=16 * GB, taken_bytes=GB, driver="580.1")
+    serving = replace(empty, taken_bytes=13 * GB)  # in a container the driver does not list the engine
+    before = here(monkeypatch, empty, tmp_path, has_kernels=True)
+    assert here(monkeypatch, serving, tmp_path, has_kernels=True, held_bytes=12 * GB) == before
+    assert here(monkeypatch, serving, tmp_path, has_kernels=True) != before
 
 
 def test_a_base_that_does_not_fit_beside_a_game_is_left_to_the_engine(

@@ -3,6 +3,7 @@
 import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from openledger_node.engine import options as options_module
 from openledger_node.engine.absent import NoEngine
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.budget import LEAST_BYTES, check_disk_room, fit
+from openledger_node.engine.frames import Beat
 from openledger_node.engine.memory_plan import MemoryNeeds
 from openledger_node.engine.options import engine_options
 from openledger_node.errors import ConfigError
@@ -147,8 +149,6 @@ class Moved:
 def limits_desk(home: Home, moved: Moved) -> Limits:
     engine = NoEngine.__new__(NoEngine)
     engine.profile, engine._child = None, None
-    from openledger_node.engine.frames import Beat
-
     engine.beat = Beat()
     network: Any = moved
     return Limits(home, LimitsConfig(), PayerConfig(), engine=engine, network=network, serves=True, refit=moved.refit)
@@ -166,6 +166,17 @@ async def test_limits_that_are_set_count_at_once_and_are_kept(home: Home) -> Non
         "limits": {"vram_bytes": 20 * GB, "hours": "22:00-07:00"},
         "payer": {"day_max_wei": 12},
     }
+
+
+def test_the_engine_holds_memory_of_the_card_only_where_it_runs_on_one(home: Home) -> None:
+    desk = limits_desk(home, Moved())
+    engine: Any = desk._engine
+    assert desk.held_on_card_bytes() == 0, "no engine runs"
+    engine._child = SimpleNamespace(process=SimpleNamespace(pid=7))
+    for device, on_card in (("cpu", 0), ("cuda:0", 5 * GB + 3)):
+        engine.profile = SimpleNamespace(device=device, base_bytes=4 * GB, num_blocks=2, block_bytes=GB // 2)
+        engine.beat = Beat(adapter_bytes=3)
+        assert (desk.held_bytes(), desk.held_on_card_bytes()) == (5 * GB + 3, on_card)
 
 
 async def test_a_limit_that_the_base_does_not_fit_under_changes_nothing(home: Home) -> None:

@@ -123,8 +123,13 @@ class Scene:
 
     @cached_property
     def machine(self) -> Machine:
-        """The machine's memory and GPU."""
-        return look_at_machine()
+        """The machine's memory and GPU, without what the running engine holds."""
+        try:
+            status = self.status
+        except NodeError:  # the check `daemon` reports it
+            status = None
+        held_bytes = status["engine"].get("card_bytes", 0) if status else 0
+        return look_at_machine().without(held_bytes)
 
     def deployment(self) -> Deployment:
         """The network's contracts.
