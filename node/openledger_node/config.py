@@ -6,7 +6,7 @@ Secrets are never settings.
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -49,6 +49,7 @@ __all__ = [
     "PayerConfig",
     "SettlementConfig",
     "load_config",
+    "overriding",
     "render_example",
 ]
 
@@ -166,6 +167,12 @@ def _read_toml(file: Path) -> dict[str, Any]:
         for key in values:
             _check_known(file, f"{table}.{key}", [f"{table}.{spec.name}" for spec in fields(TABLES[table])])
     return written
+
+
+def overriding(table: str, names: Sequence[str]) -> list[str]:
+    """Environment variables that will override node.toml at the next start."""
+    variables = [f"OPENLEDGER_{table}_{name}".upper() for name in names]
+    return [variable for variable in variables if variable in os.environ]
 
 
 def _check_known(file: Path, name: str, known: Mapping[str, object] | list[str]) -> None:

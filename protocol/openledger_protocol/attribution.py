@@ -4,8 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
-from eth_abi.abi import encode
-
+from .abi import abi_encode
 from .constants import CLUSTER_POWER, CLUSTERS_MAX, PPM
 from .eip712 import digest_word, keccak_digest
 from .errors import AttributionError
@@ -91,7 +90,7 @@ def _apportion(total: int, weights: Sequence[int]) -> list[int]:
 
 def shares_hash(shares: Sequence[Share]) -> Digest:
     """The commitment to a receipt's shares: keccak of `abi.encode(Share[])`."""
-    return keccak_digest(encode([f"{SHARE_TYPE}[]"], [[share_tuple(share) for share in shares]]))
+    return keccak_digest(abi_encode([f"{SHARE_TYPE}[]"], [[share_tuple(share) for share in shares]]))
 
 
 def share_tuple(share: Share) -> tuple[object, ...]:

@@ -8,9 +8,9 @@ Source: `contracts/src/lib/Draws.sol`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eth_abi.abi import encode
 from eth_hash.auto import keccak
 
+from .abi import abi_encode
 from .constants import PPM
 from .eip712 import digest_word
 from .primitives import Address, Digest
@@ -36,7 +36,7 @@ def drawn_points(seed: Digest, record: ClaimRecord, payouts: Sequence[Payout], n
 def _point(seed: Digest, record: ClaimRecord, payouts: Sequence[Payout], number: int) -> Point:
     total = sum(pot.amount_wei for pot in record.pots)
     types = ["bytes32", "address", "uint64", "uint256"]
-    random = keccak(encode(types, [digest_word(seed), record.node, record.seq, number]))
+    random = keccak(abi_encode(types, [digest_word(seed), record.node, record.seq, number]))
     money, pot = _number(random) % total, 0
     while money >= record.pots[pot].amount_wei:
         money -= record.pots[pot].amount_wei

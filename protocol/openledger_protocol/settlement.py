@@ -6,9 +6,9 @@ The contracts store only hashes, so each call must bring the whole struct again,
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from eth_abi.abi import encode
 from eth_hash.auto import keccak
 
+from .abi import abi_encode
 from .attribution import SHARE_TYPE, Share, share_tuple
 from .eip712 import (
     Domain,
@@ -185,7 +185,9 @@ def item_leaf(span: ItemSpan) -> bytes:
 
 def receipt_leaf(digest: Digest, offsets: Sequence[int]) -> bytes:
     """The hash of a receipt as a leaf of the node's tree, bound to its parts' places in the payout list."""
-    return keccak(encode(["bytes32", "bytes32", "uint256[]"], [_RECEIPT_LEAF, digest_word(digest), list(offsets)]))
+    return keccak(
+        abi_encode(["bytes32", "bytes32", "uint256[]"], [_RECEIPT_LEAF, digest_word(digest), list(offsets)])
+    )
 
 
 def items_hash(spans: Iterable[ItemSpan]) -> Digest:
@@ -195,12 +197,12 @@ def items_hash(spans: Iterable[ItemSpan]) -> Digest:
 
 def record_hash(record: ClaimRecord) -> Digest:
     """The hash that the contract stores of a claim."""
-    return keccak_digest(encode([RECORD_TYPE], [record_tuple(record)]))
+    return keccak_digest(abi_encode([RECORD_TYPE], [record_tuple(record)]))
 
 
 def payouts_hash(payouts: Sequence[Payout]) -> Digest:
     """The hash that the contract stores of a payout list."""
-    return keccak_digest(encode([f"{PAYOUT_TYPE}[]"], [[payout_tuple(payout) for payout in payouts]]))
+    return keccak_digest(abi_encode([f"{PAYOUT_TYPE}[]"], [[payout_tuple(payout) for payout in payouts]]))
 
 
 def claim_digest(claim: EpochClaim, domain: Domain) -> bytes:

@@ -8,11 +8,9 @@ import trio
 
 from openledger_protocol.primitives import ZERO_WEI, RequestId, Wei
 
-from ..ledger.key_uses import DayUse, KeyUses
+from ..ledger.key_uses import DayUse, KeyUses, day_of
 from .keys import ApiKey
 from .quota import HeldError, QuotaError
-
-DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +77,7 @@ class KeyAccount:
             return wei, most_tokens if granted.tokens is None else granted.tokens
 
         wei, tokens = await trio.to_thread.run_sync(
-            lambda: self._uses.hold(request_id, self._key.name, day=now_s // DAY_S, now_s=now_s, choose=choose)
+            lambda: self._uses.hold(request_id, self._key.name, day=day_of(now_s), now_s=now_s, choose=choose)
         )
         return Granted(
             wei=None if self._key.day_max_wei is None else wei,

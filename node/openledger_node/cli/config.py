@@ -6,11 +6,10 @@ from typing import Annotated, Any, Final, get_type_hints
 
 import typer
 
-from ..config import TABLES, Origin
+from ..config import TABLES, Origin, overriding
 from ..errors import ConfigError, InputError
 from ..home import Home, is_claimed
 from ..network_defaults import load_network_config
-from ..operator.prices import overriding
 from ..setting import value_from_text
 from ..settings_file import check_value, remove_setting, write_settings
 from .command_tree import nearest_of

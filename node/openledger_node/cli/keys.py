@@ -8,11 +8,10 @@ import typer
 
 from openledger_protocol.primitives import Wei
 
-from ..access.budget import DAY_S
 from ..access.keys import ApiKey, ApiKeyRing
 from ..errors import InputError
 from ..home import Home
-from ..ledger.key_uses import DayUse
+from ..ledger.key_uses import DayUse, day_of
 from ..ledger.ledger import open_ledger
 from ..text import counted, rfc3339
 from .daemon_client import network_id, open_node_home
@@ -126,7 +125,7 @@ def _shown(home: Home, *keys: ApiKey) -> list[dict[str, Any]]:
     file = home.ledger(network_id(home))
     if not file.exists():
         return [_described(key, NO_USE, None) for key in keys]
-    today = int(time.time()) // DAY_S
+    today = day_of(int(time.time()))
     with closing(open_ledger(file, is_writer=False)) as ledger:
         uses = ledger.key_uses
         return [_described(key, uses.day(key.name, today), uses.last_s(key.name)) for key in keys]

@@ -8,6 +8,8 @@ from openledger_protocol.primitives import RequestId, Wei
 
 from .store import Store
 
+DAY_S = 86_400
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DayUse:
@@ -23,6 +25,11 @@ class DayUse:
 
 Choose = Callable[[DayUse], tuple[Wei, int]]
 """Decides how many wei and tokens to hold; what it raises leaves no row."""
+
+
+def day_of(now_s: int) -> int:
+    """The UTC day of a time, counted from 1970."""
+    return now_s // DAY_S
 
 
 class KeyUses:

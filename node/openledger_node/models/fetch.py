@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
-
 from openledger_protocol.primitives import Digest
 
 from ..errors import NetworkError
@@ -86,6 +84,8 @@ def download(link: FileLink, file: Path, report: Report) -> None:
     Raises:
         NetworkError: the connection failed (received bytes are kept), or the digest is wrong.
     """
+    import httpx  # takes as long to import as most commands
+
     if file.exists():
         return  # complete, because it gets this name only after its digest was checked
     partial = file.with_name(file.name + ".partial")
@@ -104,6 +104,8 @@ def download(link: FileLink, file: Path, report: Report) -> None:
 
 
 def _download_rest(link: FileLink, partial: Path, report: Report) -> None:
+    import httpx
+
     done = partial.stat().st_size if partial.exists() else 0
     headers = {**link.headers, "Accept-Encoding": "identity", **({"Range": f"bytes={done}-"} if done else {})}
     with httpx.stream("GET", link.url, headers=headers, follow_redirects=True, timeout=TIMEOUT_S) as response:

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
-import httpx
-
 from ..errors import ModelError, NetworkError
 from .fetch import FileLink
 from .gguf_name import PART_OF_SPLIT, HubGguf, is_companion
@@ -29,6 +27,8 @@ class HubFile:
 
 def is_hub_up() -> bool:
     """Return True if the hub answers within a moment."""
+    import httpx  # takes as long to import as most commands
+
     endpoint = os.environ.get("HF_ENDPOINT", ENDPOINT).rstrip("/")
     try:
         httpx.head(endpoint, timeout=LOOK_S)
@@ -61,6 +61,8 @@ def find_hub_file(wanted: HubGguf) -> HubFile:
 
 def _ask(url: str, wanted: HubGguf) -> dict[str, Any]:
     """The hub's answer about a revision of a repository."""
+    import httpx
+
     where = f"{wanted.repository}{f' at {wanted.revision}' if wanted.revision else ''}"
     try:
         answer = httpx.get(

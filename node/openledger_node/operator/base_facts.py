@@ -17,7 +17,8 @@ from .base_look import BaseLook, BaseLooks, hub_name
 def known_to_plain(home: Home, config: Config, *, held_bytes: int = 0) -> dict[str, Any]:
     """Every base that this release knows, with the room that it leaves on this machine; blocks.
 
-    `held_bytes`: as in `BaseLooks`. `tokens` of a form are those of all requests together, and `num_adapters` have the rank `plan_rank`.
+    `held_bytes`: as in `BaseLooks`.
+    `tokens` of a form are those of all requests together, and `num_adapters` have the rank `plan_rank`.
     """
     looks = BaseLooks(home, config, held_bytes=held_bytes)
     return {

@@ -8,13 +8,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
-from ..config import Config
+from ..config import Config, overriding
 from ..errors import ConfigError, NodeError
 from ..home import Home, is_training
 from ..models.bases import FAKE_BASE_NAME, Base, find_base
 from ..settings_file import write_settings
 from .base_look import BaseLooks
-from .prices import overriding
 
 Stage = Literal["draining", "loading", "returning", "done", "failed"]
 """`returning`: the new base could not be loaded, and the old one is loading again."""

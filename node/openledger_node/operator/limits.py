@@ -9,14 +9,13 @@ import trio
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import wei_from_text
 
-from ..config import LimitsConfig, PayerConfig
+from ..config import LimitsConfig, PayerConfig, overriding
 from ..engine.budget import disk_bytes
 from ..engine.engine import Engine
 from ..errors import NodeError
 from ..home import Home
 from ..hours import read_hours
 from ..settings_file import check_value, write_settings
-from .prices import overriding
 
 if TYPE_CHECKING:  # commands use this module too, and the network takes a second to import
     from ..network.service import NetworkService

@@ -1,6 +1,5 @@
 """Prices of this node beside those of other nodes; a change applies from the next bid on."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from statistics import median_low
@@ -11,7 +10,7 @@ import trio
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import wei_from_text
 
-from ..config import MarketConfig
+from ..config import MarketConfig, overriding
 from ..home import Home
 from ..market.overview import MarketView, rank_of
 from ..network_defaults import SOURCE, load_network_config
@@ -137,12 +136,6 @@ def market_to_plain(view: MarketView) -> list[dict[str, Any]]:
         }
         for each in view.priced
     ]
-
-
-def overriding(table: str, names: tuple[str, ...]) -> list[str]:
-    """Environment variables that will override node.toml at the next start."""
-    variables = [f"OPENLEDGER_{table}_{name}".upper() for name in names]
-    return [variable for variable in variables if variable in os.environ]
 
 
 def _in_proportion(market: MarketConfig, total: int) -> dict[str, int]:

@@ -16,7 +16,22 @@ from openledger_node.cli.completion import COMPLETION, SCRIPTS, completions, ins
 from openledger_node.cli.help_text import render_help
 from openledger_node.home import Home
 
-HEAVY = ("torch", "numpy", "trio", "fastapi", "httpx", "pydantic", "typer", "click", "rich", "sqlite3", "eth_abi")
+HEAVY = (
+    "torch",
+    "numpy",
+    "trio",
+    "fastapi",
+    "httpx",
+    "pydantic",
+    "typer",
+    "click",
+    "rich",
+    "sqlite3",
+    "eth_abi",
+    "libp2p",
+)
+ANY_COMMAND = {"pydantic", "typer", "rich"}
+"""Packages that each command needs: typer checks values with pydantic."""
 RUN = f"""
 import atexit, sys
 atexit.register(lambda: print(*[name for name in {HEAVY} if name in sys.modules], file=sys.stderr))
@@ -60,7 +75,22 @@ def test_help_version_and_completion_import_nothing_heavy(
 def test_status_imports_no_engine_and_no_network(home: Home) -> None:
     loaded, output = loaded_by("status", "--json", home=home)
     assert json.loads(output)["state"] == "stopped"
-    assert loaded <= {"pydantic", "typer", "rich"}  # typer checks values with pydantic
+    assert loaded <= ANY_COMMAND
+
+
+@pytest.mark.parametrize(
+    ("words", "needed"),
+    [
+        (["keys", "list"], {"sqlite3"}),
+        (["jobs"], {"sqlite3"}),
+        (["config", "show"], set()),
+        (["models", "list"], {"sqlite3", "numpy"}),  # the sizes of a base are planned with numpy
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_commands_that_list_import_no_daemon_and_no_abi(home: Home, words: list[str], needed: set[str]) -> None:
+    loaded, _ = loaded_by(*words, "--json", home=home)
+    assert loaded <= ANY_COMMAND | needed
 
 
 # ---- help
