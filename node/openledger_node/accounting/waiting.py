@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from openledger_protocol.events import Event
 from openledger_protocol.primitives import Wei
 
-from ..chain.deployment import UnbondRequest
+from ..chain.contract_values import UnbondRequest
 from ..settlement.records import integer
 from ..settlement.session import NetworkSession
 

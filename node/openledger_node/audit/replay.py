@@ -17,8 +17,8 @@ from openledger_protocol.errors import RevertedError
 from openledger_protocol.events import Event
 from openledger_protocol.primitives import Address
 
+from ..chain.contract_values import params_of
 from ..chain.contracts import explain_revert, load_contract
-from ..chain.deployment import params_of
 from ..errors import ChainError, ConfigError
 from .chain import PinnedChain
 from .claim_lines import Lines, OpaqueClaimError, lines_of, lines_of_input

@@ -1,7 +1,6 @@
 """The contracts of one network, typed: their state, and calls that change it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -25,66 +24,17 @@ from openledger_protocol.settlement import ClaimRecord, EpochClaim, Item, Payout
 
 from ..errors import ChainError
 from .client import ChainClient
+from .contract_values import (
+    ChannelDeposit,
+    Proposal,
+    Stake,
+    UnbondRequest,
+    Withdrawal,
+    params_of,
+    windows_of,
+)
 from .contracts import explain_revert, load_contract
-from .token import permit_domain
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelDeposit:
-    """A channel's deposit without what was withdrawn, and the part of it that is claimed."""
-
-    deposit_wei: Wei
-    claimed_wei: Wei
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Withdrawal:
-    """A payer's request to withdraw from a channel; the amount is 0 if there is none."""
-
-    amount_wei: Wei
-    ready_at_s: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proposal:
-    """A proposed payout list, and how far its draws have come."""
-
-    receipts_root: Digest
-    ready_at_s: int  # the review period is over; 0 if there is no proposal
-    draw_block: int  # its hash draws the points; 0 before the first draw
-    num_redraws: int  # draws that lapsed and cost a fee
-    redraws_max: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stake:
-    """A node's bond, and the rewards that the bond has earned."""
-
-    bonded_wei: Wei
-    unbonding_wei: Wei
-    payout: Address
-    rewards_wei: Wei
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnbondRequest:
-    """Stake that is unbonding."""
-
-    amount_wei: Wei
-    ready_at_s: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Allowance:
-    """A signed permit of the token."""
-
-    deadline_s: int
-    signature: bytes  # r ‖ s ‖ v
-
-    @property
-    def words(self) -> tuple[int, int, bytes, bytes]:
-        """Deadline, v, r and s, as contracts expect them."""
-        return self.deadline_s, self.signature[64], self.signature[:32], self.signature[32:64]
+from .token import Allowance, permit_domain
 
 
 class Deployment:
@@ -110,21 +60,7 @@ class Deployment:
 
     def windows(self) -> Windows:
         """Durations of each settlement step on this network."""
-        row = self.ask("Params", "windows")
-        return Windows(
-            epoch_s=row["epoch"],
-            propose_s=row["propose"],
-            window_s=row["window"],
-            redraw_blocks=row["redrawBlocks"],
-            contest_s=row["contest"],
-            judge_s=row["judge"],
-            pause_max_s=row["pauseMax"],
-            pause_gap_s=row["pauseGap"],
-            unbonding_s=row["unbonding"],
-            withdraw_delay_min_s=row["withdrawDelayMin"],
-            withdraw_delay_max_s=row["withdrawDelayMax"],
-            withdraw_period_s=row["withdrawPeriod"],
-        )
+        return windows_of(self.ask("Params", "windows"))
 
     def params(self, epoch: int) -> Params:
         """The parameters that governance has set for an epoch."""
@@ -374,23 +310,6 @@ class Deployment:
     def call(self, contract: str, function: str, *arguments: object) -> ContractCall:
         """A call of one of the network's contracts."""
         return ContractCall(to=self.addresses[contract], data=load_contract(contract).encode(function, *arguments))
-
-
-def params_of(row: Mapping[str, Any]) -> Params:
-    """The parameters in a struct of the contract."""
-    return Params(
-        protocol_ppm=row["protocolPpm"],
-        stakers_ppm=row["stakersPpm"],
-        data_ppm=row["dataPpm"],
-        min_stake_wei=Wei(row["minStake"]),
-        min_deposit_wei=Wei(row["minDeposit"]),
-        adapter_bond_wei=Wei(row["adapterBond"]),
-        draws=row["draws"],
-        algo_id=row["algoId"],
-        credit_tokens_max=row["creditTokensMax"],
-        least_context=row["leastContext"],
-        guide_price_wei=Wei(row["guidePrice"]),
-    )
 
 
 def _weights(row: Any) -> tuple[tuple[DatanetId, int], ...]:

@@ -14,7 +14,8 @@ from openledger_protocol.primitives import Address, Digest, Wei
 from ..errors import ChainError
 from ..network_file import WRAPPED_VOTES
 from .abi_codec import bytes_of_text
-from .deployment import Deployment, params_of
+from .contract_values import params_of
+from .deployment import Deployment
 
 NEWEST_EPOCH: Final = 2**63
 """An epoch after all others: the values that were queued last are active in it."""

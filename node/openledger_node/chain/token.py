@@ -30,6 +30,19 @@ class TokenFacts:
     has_votes: bool  # counted by time, as the governor needs them
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """A signed permit of the token."""
+
+    deadline_s: int
+    signature: bytes  # r ‖ s ‖ v
+
+    @property
+    def words(self) -> tuple[int, int, bytes, bytes]:
+        """Deadline, v, r and s, as contracts expect them."""
+        return self.deadline_s, self.signature[64], self.signature[:32], self.signature[32:64]
+
+
 def read_token(client: ChainClient, address: Address) -> TokenFacts:
     """Read a token's properties, and check that a network can pay in it.
 

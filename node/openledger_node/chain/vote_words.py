@@ -10,8 +10,8 @@ from openledger_protocol.primitives import Address, Wei
 
 from ..text import counted, on_one_line
 from .call_words import describe_call
+from .contract_values import params_of
 from .contracts import load_contract
-from .deployment import params_of
 from .param_words import change_texts
 
 CALLS_SHOWN_MAX: Final = 8

@@ -1,5 +1,6 @@
 """Rows on disk as JSONL, one row per line; their digest in a manifest; and near-duplicates among them."""
 
+import hashlib
 import json
 import re
 import unicodedata
@@ -8,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from string import hexdigits
 
-from openledger_protocol.codec import canonical_digest, to_plain
+from openledger_protocol.codec import canonical_json, to_plain
 from openledger_protocol.datanet import Row, row_from_json
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import Digest, check_address
@@ -32,17 +33,18 @@ def read_rows(file: Path, *, contributor: str | None = None, is_ours: bool = Fal
     """
     if contributor is not None:
         check_contributor(contributor)
+    check = _keep if is_ours else check_contributor
     try:
-        lines = file.read_text(encoding="utf-8-sig").split(
-            "\n"
-        )  # splitlines also splits at characters that JSON strings may contain
+        # One line is in memory at a time. It ends at a line end only, and not where str.splitlines would split JSON.
+        with file.open(encoding="utf-8-sig") as lines:
+            rows = tuple(
+                _read_row(file, number, line, contributor, check)
+                for number, line in enumerate(lines, 1)
+                if line.strip()
+            )
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise NodeError(f"cannot read rows from {file}: {reason}") from error
-    check = _keep if is_ours else check_contributor
-    rows = tuple(
-        _read_row(file, number, line, contributor, check) for number, line in enumerate(lines, 1) if line.strip()
-    )
     if not rows:
         raise NodeError(f"{file} holds no rows: write one per line, such as {EXAMPLE}")
     return rows
@@ -55,18 +57,26 @@ def write_rows(file: Path, rows: Iterable[Row]) -> None:
         NodeError: the file can't be written.
     """
     partial = file.with_name(file.name + ".partial")
-    lines = [json.dumps(to_plain(row), ensure_ascii=False) + "\n" for row in rows]
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text("".join(lines), encoding="utf-8")
+        with partial.open("w", encoding="utf-8") as lines:
+            lines.writelines(json.dumps(to_plain(row), ensure_ascii=False) + "\n" for row in rows)
         partial.replace(file)
     except OSError as error:
         raise NodeError(f"cannot write rows to {file}: {error.strerror}") from error
 
 
 def rows_digest(rows: Iterable[Row]) -> Digest:
-    """SHA-256 over the rows' canonical JSON, in their order."""
-    return canonical_digest(tuple(rows))
+    """SHA-256 over the rows' canonical JSON, in their order.
+
+    It is hashed row by row: the JSON of all rows at once takes three times their memory.
+    """
+    digest, gap = hashlib.sha256(b"["), b""
+    for row in rows:
+        digest.update(gap + canonical_json(row))
+        gap = b","
+    digest.update(b"]")
+    return Digest("0x" + digest.hexdigest())
 
 
 def check_contributor(text: str) -> str:

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -83,6 +84,30 @@ class Child:
             await self.process.wait()
         assert self.process.returncode is not None, "it has ended"
         return self.process.returncode
+
+
+class CommandQueue:
+    """Frames of commands that wait to be sent to one child."""
+
+    def __init__(self) -> None:
+        self._frames: deque[bytes] = deque()
+        self._has_frames = trio.Event()
+
+    def add(self, frame: bytes) -> None:
+        """Send a frame after those that wait."""
+        self._frames.append(frame)
+        self._has_frames.set()
+
+    async def send_to(self, child: Child) -> None:
+        """Send frames as they come, until the child has ended; the task that reads its events notices that, too."""
+        while True:
+            await self._has_frames.wait()
+            while self._frames:
+                try:
+                    await child.send(self._frames.popleft())
+                except trio.BrokenResourceError:
+                    return
+            self._has_frames = trio.Event()
 
 
 StartChild = Callable[..., Awaitable[Child]]

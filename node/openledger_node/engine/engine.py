@@ -11,7 +11,6 @@ next work (`duty.py`).
 
 import logging
 import math
-from collections import deque
 from dataclasses import replace
 
 import trio
@@ -23,7 +22,7 @@ from ..machine import resident_bytes
 from ..models.adapter_source import AdapterSource
 from . import frames
 from .backend import Profile
-from .child import Child, StartChild, start_child, tail_of
+from .child import Child, CommandQueue, StartChild, start_child, tail_of
 from .duty import Duty, LoadFailure
 from .faults import other_device
 from .frames import (
@@ -68,8 +67,7 @@ class Engine:
         self._live = LiveSequences()
         self._child: Child | None = None
         self._last_event_at_s = 0.0
-        self._commands: deque[bytes] = deque()  # frames
-        self._has_commands = trio.Event()
+        self._commands = CommandQueue()
         self.state: State = "starting"
         self.profile: Profile | None = None
         self.load_step: LoadStep | None = None  # the step of a child that is loading
@@ -132,7 +130,7 @@ class Engine:
         elif (failure := self.failure) and not failure.can_recover:
             self._end(failure.refusal(command.sequence_id))
         elif self.state == "ready":
-            self._command(frame)
+            self._commands.add(frame)
         self._woken.set()  # an unloaded engine is loaded for it
         return receive
 
@@ -148,14 +146,14 @@ class Engine:
             self._note_work()
             live.command = replace(live.command, num_allowed=num_tokens)
             if self.state == "ready":
-                self._command(frames.encode(Allow(sequence_id=sequence_id, num_tokens=num_tokens)))
+                self._commands.add(frames.encode(Allow(sequence_id=sequence_id, num_tokens=num_tokens)))
 
     def cancel(self, sequence_id: str) -> None:
         """Stop a sequence; `Finished` still follows, unless the sequence has already ended."""
         if live := self._live.find(sequence_id):
             live.is_cancelled = True
             if self.state == "ready":
-                self._command(frames.encode(Cancel(sequence_id=sequence_id)))
+                self._commands.add(frames.encode(Cancel(sequence_id=sequence_id)))
             else:
                 self._end(Finished(sequence_id=sequence_id, reason="cancelled"))
 
@@ -163,19 +161,19 @@ class Engine:
         """Keep an adapter on the device, also after a restart."""
         self._pinned[source.id] = source
         if self.state == "ready":
-            self._command(frames.encode(Pin(source=source)))
+            self._commands.add(frames.encode(Pin(source=source)))
         self.load()
 
     def unpin(self, adapter_id: AdapterId) -> None:
         """Allow an adapter to be evicted again."""
         if self._pinned.pop(adapter_id, None) and self.state == "ready":
-            self._command(frames.encode(Unpin(adapter_id=adapter_id)))
+            self._commands.add(frames.encode(Unpin(adapter_id=adapter_id)))
 
     def unload(self, adapter_id: AdapterId) -> None:
         """Unload an adapter that was removed from the library, once no sequence needs it."""
         self._pinned.pop(adapter_id, None)
         if self.state == "ready":
-            self._command(frames.encode(Unload(adapter_id=adapter_id)))
+            self._commands.add(frames.encode(Unload(adapter_id=adapter_id)))
 
     def rest(self) -> None:
         """Give the memory back now, until `wake`: sequences end as cancelled, and the child is killed even in a step.
@@ -253,13 +251,13 @@ class Engine:
         self.state, self._is_ending, self._fatal = self._loading_state, False, None
         child = await self._start(options.log_file, wait_policy=options.wait_policy, threads=options.settings.threads)
         self._child, self._last_event_at_s, was_ready = child, trio.current_time(), False
-        self._commands, self._has_commands = deque(), trio.Event()  # drop the commands for the last child
+        self._commands = CommandQueue()  # drop the commands for the last child
         try:
             if self._duty.is_resting:
                 self.rest()  # it was told so before there was a child to kill
             await child.send(frames.encode(options.command(tuple(self._pinned.values()))))
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._send_commands, child)
+                nursery.start_soon(self._commands.send_to, child)
                 nursery.start_soon(self._watch, child)
                 async for event in child.events():
                     if not isinstance(event, LoadStep):  # a load has `load_timeout_s` in all
@@ -295,16 +293,6 @@ class Engine:
         failure = self._duty.note_failure(trio.current_time(), fatal.message, can_recover=can_recover)
         for live in self._live:
             self._end(failure.refusal(live.command.sequence_id))
-
-    async def _send_commands(self, child: Child) -> None:
-        while True:
-            await self._has_commands.wait()
-            while self._commands:
-                try:
-                    await child.send(self._commands.popleft())
-                except trio.BrokenResourceError:
-                    return  # the task that reads events ends `_run_child`
-            self._has_commands = trio.Event()
 
     @property
     def _has_orders(self) -> bool:
@@ -386,12 +374,8 @@ class Engine:
         if live.is_cancelled:
             self._end(Finished(sequence_id=live.command.sequence_id, reason="cancelled"))
         else:
-            self._command(frames.encode(replace(live.command, resumed_ids=tuple(live.ids))))
+            self._commands.add(frames.encode(replace(live.command, resumed_ids=tuple(live.ids))))
 
     def _end(self, last: Finished | Refused | SequenceLost) -> None:
         self._live.end(last)
         self._duty.note_work(trio.current_time())
-
-    def _command(self, frame: bytes) -> None:
-        self._commands.append(frame)
-        self._has_commands.set()

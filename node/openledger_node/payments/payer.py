@@ -4,21 +4,20 @@ A node that asks for more than was agreed, or claims to have delivered more than
 and no countersignature. The payer risks one chunk.
 """
 
-import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
 import trio
 
 from openledger_protocol.codec import DATA_FRAME_BYTES_MAX, to_plain
-from openledger_protocol.eip712 import Domain, hex_digest
+from openledger_protocol.eip712 import Domain
 from openledger_protocol.errors import MalformedError, PaymentRequiredError, ProtocolError
 from openledger_protocol.opening import Opening
-from openledger_protocol.payments import Work, price_wei, receipt_digest
-from openledger_protocol.primitives import Address, Digest, Wei
-from openledger_protocol.receipts import Delivery, check_receipt
+from openledger_protocol.payments import Work, price_wei
+from openledger_protocol.primitives import Digest, Wei
+from openledger_protocol.receipts import Delivery
 from openledger_protocol.wire.inference import (
     Chunk,
     Countersign,
@@ -37,6 +36,7 @@ from ..ledger.receipts import ReceiptRow
 from ..p2p.streams import MessageStream
 from ..serving.admission import render
 from .audits import ReceiptAudits
+from .countersigning import RECEIPT_TURN_TIMEOUT_S, Countersigner
 from .payer_lanes import PayerLane, PayerLanes
 from .purchase import (
     Agreed,
@@ -48,14 +48,12 @@ from .purchase import (
     check_owed,
     exchange_of,
     expected,
-    expected_late,
     told_by_seller,
     within_means,
 )
 
 __all__ = ["Bought", "Payer", "Purchase", "open_payer"]
 
-RECEIPT_TURN_TIMEOUT_S = 5.0
 FAIL_POINTS: Final = (
     "payer:opened",
     "payer:voucher-sent",
@@ -64,8 +62,6 @@ FAIL_POINTS: Final = (
     "payer:countersign-sent",
 )
 """Points at which a crash test may kill the payer, in order."""
-
-log = logging.getLogger(__name__)
 
 Show = Callable[[str], Awaitable[None]]
 Keep = Callable[[Digest, Opening], None]
@@ -144,11 +140,12 @@ class Payer:
         self._keep = keep
         self._audits = audits
         self._wallet = wallet
-        self._domain = domain
         self._tokenizer = tokenizer
-        self._sign = sign
         self._now_ns = now_ns
         self._fail_point = fail_point
+        self._countersigner = Countersigner(
+            wallet=wallet, domain=domain, sign=sign, now_ns=now_ns, audits=audits, fail_point=fail_point
+        )
 
     async def buy(self, purchase: Purchase, stream: trio.abc.Stream, show: Show) -> Bought:
         """Buy one answer; `show` receives its text as it comes.
@@ -222,52 +219,14 @@ class Payer:
                     await self._take(live, chunk)
                     await show(chunk.text)
                 case ReceiptMessage() as message if message.receipt.work.request_id != live.purchase.request_id:
-                    await self._countersign_late(live, message)
+                    config = live.purchase.channel_config
+                    await self._countersigner.answer_late(message, config, live.lane.channel_id, live.messages)
                 case ReceiptMessage() as message:
                     return await self._settle(live, message)
                 case ErrorMessage() as message:
                     await self._receive_error(live, told_by_seller(message))
                 case _:
                     raise MalformedError("a node sends chunks, a receipt and errors, and nothing else")
-
-    async def _countersign_late(self, live: _PaidStream, message: ReceiptMessage) -> None:
-        """Countersign an earlier receipt: one whose countersignature did not arrive, or whose stream broke off.
-
-        A receipt that fits no purchase gets no answer, and neither does a wrong one: it was never agreed on, and the
-        running stream is not at fault.
-        """
-        try:
-            row = await self._late_row(live, message)
-        except ProtocolError as error:
-            node = live.purchase.channel_config.node
-            log.warning("a receipt of an earlier answer of %s is not countersigned: %s", node, error.message)
-            return
-        if row and row.countersignature:
-            await live.messages.offer(encode(Countersign(signature=row.countersignature)))
-        elif row and self._audits:
-            self._audits.start(row.digest, live.messages, closes=False)
-
-    async def _late_row(self, live: _PaidStream, message: ReceiptMessage) -> ReceiptRow | None:
-        receipt, now_s = message.receipt, self._now_ns() // 10**9
-        request_id, digest = receipt.work.request_id, hex_digest(receipt_digest(receipt, self._domain))
-        found = await self._wallet.agreed(request_id, live.lane.channel_id)
-        if found is None:
-            return await self._wallet.find(digest)
-        agreed = Agreed.from_plain(found)
-        lane = await self._wallet.open(live.purchase.channel_config, agreed.adapter_id)
-        if request_id in lane.tab.running:  # it comes there, too, if its node is honest
-            return None
-
-        async def take() -> ReceiptRow:
-            if known := await self._wallet.find(digest):  # another stream has brought it meanwhile
-                return known
-            lane.tab.find_lost(before)
-            drawn = await self._audits.find_lost(receipt.work.prompt_commit) if self._audits else None
-            delivery = expected_late(agreed, receipt, lane, now_s=now_s)
-            return await self._store(lane, message, delivery, live.purchase.channel_config.node, drawn)
-
-        before = Wei(max(0, receipt.cumulative_wei - receipt.amount_wei))
-        return await self._wallet.in_turn(lane, request_id, before, take, timeout_s=RECEIPT_TURN_TIMEOUT_S)
 
     async def _receive_error(self, live: _PaidStream, error: ProtocolError) -> None:
         """Handle an error. Before the first chunk it ends the purchase; later the receipt still comes."""
@@ -362,32 +321,13 @@ class Payer:
         lane.tab.find_lost(before_wei)  # if lost streams don't explain it, the check below refuses `cumulative`
         exchange = exchange_of(live.purchase, live.counted)
         drawn = exchange if self._audits and self._audits.draw(live.purchase) else None
-        row = await self._store(lane, message, self._expected(live), live.purchase.channel_config.node, drawn)
+        node = live.purchase.channel_config.node
+        row = await self._countersigner.take(lane, message, self._expected(live), node, drawn)
         await trio.to_thread.run_sync(self._keep, row.digest, exchange)
         return row
 
     def _expected(self, live: _PaidStream) -> Delivery:
         return expected(live.purchase, live.counted, live.lane, self._tokenizer, now_s=self._now_ns() // 10**9)
-
-    async def _store(
-        self, lane: PayerLane, message: ReceiptMessage, delivery: Delivery, node: Address, drawn: Opening | None
-    ) -> ReceiptRow:
-        """Check and store a receipt; `drawn` is its exchange if its shares must be recomputed first."""
-        digest = check_receipt(message.receipt, message.signature, message.shares, delivery, self._domain)
-        self._fail_point("payer:receipt-checked")
-        row = ReceiptRow(
-            digest=hex_digest(digest),
-            receipt=message.receipt,
-            shares=message.shares,
-            signature=message.signature,
-        )
-        if self._audits and drawn:
-            await self._wallet.keep(lane, row, partial(self._audits.begin, row, node, drawn))
-            return row
-        row = replace(row, countersignature=self._sign(digest))
-        self._fail_point("payer:countersigned")
-        await self._wallet.keep(lane, row)
-        return row
 
 
 def _why_short(live: _PaidStream) -> ProtocolError | None:

@@ -10,8 +10,9 @@ from openledger_protocol.registry import RegistryEntry
 from openledger_protocol.settlement import signer_consent_digest
 from openledger_protocol.transactions import Intent
 
-from ..chain.deployment import Allowance, Deployment
+from ..chain.deployment import Deployment
 from ..chain.refusals import open_text
+from ..chain.token import Allowance
 from ..network_file import WRAPPED_VOTES
 from .case_actions import CaseAction, ChallengeReceipt, CloseCase, ContestCase, WithdrawBonds, case_call
 from .vote_actions import UnwrapVotes, VoteAction, WrapVotes, vote_call

@@ -10,7 +10,8 @@ from openledger_protocol.primitives import Address, ChannelId, Digest, Wei
 from openledger_protocol.transactions import Intent, Transaction
 
 from ..chain.client import ChainClient
-from ..chain.deployment import Deployment, UnbondRequest
+from ..chain.contract_values import UnbondRequest
+from ..chain.deployment import Deployment
 from ..ledger.claims import ClaimState
 from ..ledger.ledger import Ledger
 from ..ledger.sums import Movement

@@ -1,10 +1,13 @@
 import json
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from openledger_node.datanets.rows import check_contributor, read_rows, rows_digest, write_rows
 from openledger_node.errors import NodeError
+from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import MalformedError
 
@@ -99,3 +102,24 @@ def test_rows_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
 def test_the_digest_hangs_on_every_row_and_their_order() -> None:
     assert rows_digest(ROWS) == rows_digest(list(ROWS))
     assert len({rows_digest(rows) for rows in (ROWS, ROWS[::-1], ROWS[:1], ())}) == 4
+    for rows in (ROWS, ROWS[:1], ()):
+        assert rows_digest(rows) == canonical_digest(rows), "hashed row by row, it is still the digest of the list"
+
+
+def test_a_large_file_is_read_and_written_and_hashed_row_by_row(tmp_path: Path) -> None:
+    file, text = tmp_path / "rows.jsonl", "word " * 50
+    rows = tuple(Row(prompt=f"{text}{number}", completion=text, contributor="ada") for number in range(2_000))
+
+    def extra_bytes(work: Callable[[], object]) -> int:
+        """Memory that `work` takes at most beside the value that it returns."""
+        tracemalloc.start()
+        kept = work()
+        now, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert kept is None or kept
+        return peak - now
+
+    small = 200_000
+    assert extra_bytes(lambda: write_rows(file, rows)) < small < file.stat().st_size / 5
+    assert extra_bytes(lambda: read_rows(file)) < small
+    assert extra_bytes(lambda: rows_digest(rows)) < small

@@ -1,0 +1,114 @@
+"""The payer's countersignatures: it checks receipts against its own count, stores them, and signs those that fit.
+
+A receipt may also come late, on the stream of a later answer.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from openledger_protocol.eip712 import Domain, hex_digest
+from openledger_protocol.errors import ProtocolError
+from openledger_protocol.opening import Opening
+from openledger_protocol.payments import ChannelConfig, receipt_digest
+from openledger_protocol.primitives import Address, ChannelId, Wei
+from openledger_protocol.receipts import Delivery, check_receipt
+from openledger_protocol.wire.inference import Countersign, ReceiptMessage, encode
+
+from ..ledger.receipts import ReceiptRow
+from ..p2p.streams import MessageStream
+from .audits import ReceiptAudits
+from .payer_lanes import PayerLane, PayerLanes
+from .purchase import Agreed, expected_late
+
+RECEIPT_TURN_TIMEOUT_S = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class Countersigner:
+    """Takes the receipts of one payer."""
+
+    def __init__(
+        self,
+        *,
+        wallet: PayerLanes,
+        domain: Domain,
+        sign: Callable[[bytes], bytes],
+        now_ns: Callable[[], int],
+        audits: ReceiptAudits | None,
+        fail_point: Callable[[str], None],
+    ) -> None:
+        self._wallet = wallet
+        self._domain = domain
+        self._sign = sign
+        self._now_ns = now_ns
+        self._audits = audits
+        self._fail_point = fail_point
+
+    async def take(
+        self, lane: PayerLane, message: ReceiptMessage, delivery: Delivery, node: Address, drawn: Opening | None
+    ) -> ReceiptRow:
+        """Check, store and countersign a receipt; `drawn` is its exchange if its shares must be recomputed first.
+
+        Raises:
+            ProtocolError: it is not what `delivery` says.
+        """
+        digest = check_receipt(message.receipt, message.signature, message.shares, delivery, self._domain)
+        self._fail_point("payer:receipt-checked")
+        row = ReceiptRow(
+            digest=hex_digest(digest),
+            receipt=message.receipt,
+            shares=message.shares,
+            signature=message.signature,
+        )
+        if self._audits and drawn:
+            await self._wallet.keep(lane, row, partial(self._audits.begin, row, node, drawn))
+            return row
+        row = replace(row, countersignature=self._sign(digest))
+        self._fail_point("payer:countersigned")
+        await self._wallet.keep(lane, row)
+        return row
+
+    async def answer_late(
+        self, message: ReceiptMessage, config: ChannelConfig, channel_id: ChannelId, messages: MessageStream
+    ) -> None:
+        """Countersign a channel's earlier receipt, whose countersignature did not arrive or whose stream broke off.
+
+        A receipt that fits no purchase gets no answer, and neither does a wrong one: it was never agreed on, and the
+        running stream is not at fault.
+        """
+        try:
+            row = await self._take_late(message, config, channel_id)
+        except ProtocolError as error:
+            log.warning("a receipt of an earlier answer of %s is not countersigned: %s", config.node, error.message)
+            return
+        if row and row.countersignature:
+            await messages.offer(encode(Countersign(signature=row.countersignature)))
+        elif row and self._audits:
+            self._audits.start(row.digest, messages, closes=False)
+
+    async def _take_late(
+        self, message: ReceiptMessage, config: ChannelConfig, channel_id: ChannelId
+    ) -> ReceiptRow | None:
+        receipt, now_s = message.receipt, self._now_ns() // 10**9
+        request_id, digest = receipt.work.request_id, hex_digest(receipt_digest(receipt, self._domain))
+        found = await self._wallet.agreed(request_id, channel_id)
+        if found is None:
+            return await self._wallet.find(digest)
+        agreed = Agreed.from_plain(found)
+        lane = await self._wallet.open(config, agreed.adapter_id)
+        if request_id in lane.tab.running:  # it comes there, too, if its node is honest
+            return None
+
+        async def take() -> ReceiptRow:
+            if known := await self._wallet.find(digest):  # another stream has brought it meanwhile
+                return known
+            lane.tab.find_lost(before)
+            drawn = await self._audits.find_lost(receipt.work.prompt_commit) if self._audits else None
+            delivery = expected_late(agreed, receipt, lane, now_s=now_s)
+            return await self.take(lane, message, delivery, config.node, drawn)
+
+        before = Wei(max(0, receipt.cumulative_wei - receipt.amount_wei))
+        return await self._wallet.in_turn(lane, request_id, before, take, timeout_s=RECEIPT_TURN_TIMEOUT_S)
