@@ -1,12 +1,13 @@
 """The tables of node.toml: one frozen dataclass each, with default, unit and bounds beside each field."""
 
 from dataclasses import dataclass
+from itertools import chain
 
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 from .hours import read_hours
 from .listeners import read_addresses, read_origins
-from .plugs import plug_names
+from .plugs import find_plugs
 from .setting import setting
 
 MIB = 1024 * 1024
@@ -52,7 +53,7 @@ class InferenceConfig:
     backend: str = setting(
         "auto",
         "Backend that runs the model; auto takes llamacpp for a GGUF base that only it serves, else torch_lora.",
-        choices=lambda: ["auto", *plug_names("backend")],
+        choices=lambda: chain(["auto"], find_plugs("backend")),
     )
     device: str = setting("auto", "Device that the model runs on.", choices=lambda: ["auto", "cpu", "cuda", "mps"])
     dtype: str = setting(
@@ -134,7 +135,7 @@ class InferenceConfig:
 class FactoryConfig:
     """ModelFactory: training an adapter on the rows of a Datanet."""
 
-    trainer: str = setting("peft_lora", "Trainer that trains adapters.", choices=lambda: plug_names("trainer"))
+    trainer: str = setting("peft_lora", "Trainer that trains adapters.", choices=lambda: find_plugs("trainer"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,9 @@ A new backend, trainer or chain client is one file in the plural folder and one 
 with an entry point in the group `openledger_node.<socket>`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any
 
 from .errors import ConfigError
@@ -39,10 +38,21 @@ PLUGS: dict[str, dict[str, str]] = {
 }
 
 
+def find_plugs(socket: str) -> Iterator[str]:
+    """Yield the plugs of `socket`: ours first, then those of other packages.
+
+    Looking for those reads a file of each installed package, so a caller should stop at the name that it wants.
+    """
+    yield from PLUGS[socket]
+    from importlib.metadata import entry_points
+
+    others = (point.name for point in entry_points(group=f"openledger_node.{socket}"))
+    yield from (name for name in dict.fromkeys(others) if name not in PLUGS[socket])
+
+
 def plug_names(socket: str) -> list[str]:
     """List the plugs of `socket`: ours first, then those of other packages."""
-    others = (point.name for point in entry_points(group=f"openledger_node.{socket}"))
-    return list(dict.fromkeys([*PLUGS[socket], *others]))
+    return list(find_plugs(socket))
 
 
 def load_plug(socket: str, name: str) -> Callable[..., Any]:
@@ -54,6 +64,8 @@ def load_plug(socket: str, name: str) -> Callable[..., Any]:
     if target := PLUGS[socket].get(name):
         module, _, factory = target.partition(":")
         return getattr(import_module(module), factory)  # type: ignore[no-any-return]
+    from importlib.metadata import entry_points
+
     for point in entry_points(group=f"openledger_node.{socket}", name=name):
         try:
             return point.load()  # type: ignore[no-any-return]

@@ -1,7 +1,7 @@
 """One setting: its help and bounds, and its forms in TOML and the environment."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ class Setting:
     low: float | None = None
     high: float | None = None
     gap: float | None = None  # values between 0, which means another thing, and this one are out of bounds
-    choices: Callable[[], list[str]] | None = None
+    choices: Callable[[], Iterable[str]] | None = None  # the usual ones first: finding others may take long
     read: Callable[[str], object] | None = None  # raises ConfigError for a text that means nothing
 
 

@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 
 from openledger_node.backends import fake
+from openledger_node.config import load_config
 from openledger_node.errors import ConfigError
+from openledger_node.home import Home
 from openledger_node.plugs import PLUGS, load_plug, plug_names
+from openledger_node.settings_file import write_settings
 
 METADATA = "Metadata-Version: 2.1\nName: quantum-backend\nVersion: 1.0\n"
 NEED_NOTHING = {"fake", "memory", "simulated", "uniform-v0"}
@@ -71,3 +74,21 @@ def test_a_plug_whose_package_cannot_be_imported_says_which(tmp_path: Path, monk
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ConfigError, match=r"torn.*no_such_module_at_all"):
         load_plug("backend", "torn")
+
+
+def test_settings_that_name_plugs_of_ours_look_at_no_other_package(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: str) -> None:
+        raise AssertionError("it reads a file of each installed package, and settings are read every few seconds")
+
+    monkeypatch.setattr("importlib.metadata.entry_points", refuse)
+    write_settings(home.config_file, {"inference.backend": "llamacpp", "factory.trainer": "fake"})
+    config, _ = load_config(home.config_file)
+    assert (config.inference.backend, config.factory.trainer) == ("llamacpp", "fake")
+
+
+@pytest.mark.usefixtures("third_party")
+def test_settings_may_name_a_plug_of_another_package(home: Home) -> None:
+    write_settings(home.config_file, {"inference.backend": "quantum"})
+    assert load_config(home.config_file)[0].inference.backend == "quantum"

@@ -317,7 +317,7 @@ class Engine:
                 is_ready=self.state == "ready",
                 has_work=self._live.has_work,
                 silent_s=trio.current_time() - self._last_event_at_s,
-                rss_bytes=resident_bytes(child.process.pid),
+                rss_bytes=resident_bytes(child.process.pid) if self._options.memory_max_bytes else None,
             )
             if reason := why_kill(seen, self._options.limits):
                 log.error("%s", reason)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 STDOUT, STDERR = 1, 2
 INTERVAL_S_MIN: Final = 0.01
+SHUTDOWN_POLL_S: Final = 3_600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +108,8 @@ def run_embedded(options: Options, parent: Parent) -> None:
     chain = open_chain(options.folder / CHAIN_FILES["embedded"], int(time.time()) - 1)
     methods = RpcMethods(chain, f"openledger-node/{__version__}")
     server = open_server(options.port, methods.answer)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    # Nobody shuts the server down: it ends with its process, so it need not look for that twice a second.
+    threading.Thread(target=server.serve_forever, args=(SHUTDOWN_POLL_S,), daemon=True).start()
     genesis = chain.header(0)
     assert genesis is not None, "a chain has a first block"
     ready = ChainReady(
