@@ -257,8 +257,8 @@ def open_contract_world(
 ) -> Kind:
     """Deploy, fund everybody, bond the node, found two Datanets and register three adapters.
 
-    Further `settings` are those of `deployed_chain`. Without a client among them, the world is a copy of the first one
-    of its settings.
+    Further `settings` are those of `deployed_chain`. Without a client among them, the world is a copy of the first
+    one with its settings.
     """
     settings = {"params": params, "treasury": treasury, **settings}
     if settings.get("client") is not None:

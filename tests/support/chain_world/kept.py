@@ -1,4 +1,4 @@
-"""Simulated chains that are built once in a process and copied for each test, as they were after the same transactions."""
+"""Simulated chains and ledgers that are built once in a process and copied for each test."""
 
 import sqlite3
 from dataclasses import dataclass

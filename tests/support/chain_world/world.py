@@ -159,7 +159,7 @@ def open_world(
     """A chain with a bonded node and a payer that holds OPEN; simulated, or the one behind a tamed client.
 
     `options` are those of both sessions, and `settings` those of the deployment. A simulated world is a copy of the
-    first one of its settings, and its sessions begin over copies of the ledgers.
+    first one with its settings, and its sessions begin over copies of the ledgers.
     """
     if client is None:
         kept = _kept(tuple(sorted(settings.items())))

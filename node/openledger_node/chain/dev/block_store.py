@@ -1,7 +1,8 @@
 """The development chain's file: everything that the EVM writes for a block is committed at once.
 
 Like the ledger, it is SQLite in WAL mode with synchronous FULL. After a kill or a power cut, the file holds only
-whole blocks. A value under a 32-byte key is stored under its own hash, so that reading notices a damaged row. Such a row never changes, and is read once.
+whole blocks. A value under a 32-byte key is stored under its own hash, so that reading notices a damaged row. Such a
+row never changes, so that it is read and hashed once.
 """
 
 import contextlib
