@@ -11,6 +11,7 @@ The jobs are balanced by tests/durations.json, which `--record` writes.
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -49,6 +50,10 @@ SHORT_S = 0.5
 
 ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", **os.environ}
 """Threads that wait by spinning would take the processor from the other jobs."""
+
+MEMORY_DISK = Path("/dev/shm")
+MEMORY_DISK_BYTES_MIN = 4 << 30
+"""Tests leave 1 GiB at a time at most; the rest is room for what they run."""
 
 UNSTEADY_MAX = 3
 """More failures than these are no accident."""
@@ -171,14 +176,24 @@ def run_all(jobs: list[Job], num_workers: int) -> Iterator[Outcome]:
             yield outcome
 
 
+def temporary_folder() -> str | None:
+    """A disk in memory for temporary files, if it has room; None for the usual folder.
+
+    A commit that is on the disk when it returns takes 4 ms on a disk and 0.2 ms here, and a test makes hundreds.
+    """
+    if "TMPDIR" in os.environ or not os.access(MEMORY_DISK, os.W_OK):
+        return None
+    return str(MEMORY_DISK) if shutil.disk_usage(MEMORY_DISK).free >= MEMORY_DISK_BYTES_MIN else None
+
+
 def run(job: Job) -> Outcome:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="openledger-tests-", dir=temporary_folder()) as folder:
         report = Path(folder) / "report.json"
-        pytest_run = (*RUN_PYTEST, str(report), *PYTEST_FLAGS, *job.paths)
+        pytest_run = (*RUN_PYTEST, str(report), *PYTEST_FLAGS, f"--basetemp={folder}/t", *job.paths)
         began_s = time.monotonic()
         with subprocess.Popen(
             pytest_run if job.paths else job.command,
-            env=ENVIRONMENT,
+            env={**ENVIRONMENT, "TMPDIR": folder},  # what is left there goes with the job
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

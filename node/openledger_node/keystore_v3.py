@@ -3,15 +3,29 @@
 A foreign file may ask for any amount of work, so its form is checked before it is opened.
 """
 
+import hmac
 import re
-import sys
+import secrets
+import uuid
 from typing import Any
 
+from Crypto.Protocol.KDF import scrypt as scrypt_of_any_size
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+from eth_hash.auto import keccak
+
 from openledger_protocol.errors import MalformedError
+from openledger_protocol.signatures import address_of
 
 VERSION = 3
 SCRYPT_N_MAX, SCRYPT_R_MAX, SCRYPT_P_MAX = 2**19, 8, 16  # at most 128 · n · r = 512 MiB
 PBKDF2_COUNT_MAX = 10_000_000  # ten times the count that wallets write
+SCRYPT_R, SCRYPT_P = 8, 1  # of the files that this node writes
+SCRYPT_LOG_N_PER_R = 16  # RFC 7914: n is less than 2 to the power of 16 · r
+SALT_BYTES = IV_BYTES = 16
+KEY_BYTES = 32  # the first half locks the key, the second half is in the MAC
 
 _FORMS = {
     "cipher": "aes-128-ctr",
@@ -39,8 +53,22 @@ def check_keystore(content: dict[str, Any]) -> dict[str, Any]:
 
 def lock_key(private_key: bytes, password: str, *, cost: int) -> dict[str, Any]:
     """Lock a key with a password; `cost` is scrypt's n."""
-    locked: dict[str, Any] = _encryption().encrypt(private_key, password, kdf="scrypt", iterations=cost)
-    return locked
+    salt, iv = secrets.token_bytes(SALT_BYTES), secrets.token_bytes(IV_BYTES)
+    derived = _derived_key(password, "scrypt", {"salt": salt.hex(), "n": cost, "r": SCRYPT_R, "p": SCRYPT_P})
+    ciphertext = _aes_ctr(derived, iv, private_key)
+    return {
+        "address": address_of(private_key)[2:].lower(),
+        "crypto": {
+            "cipher": "aes-128-ctr",
+            "cipherparams": {"iv": iv.hex()},
+            "ciphertext": ciphertext.hex(),
+            "kdf": "scrypt",
+            "kdfparams": {"dklen": KEY_BYTES, "n": cost, "r": SCRYPT_R, "p": SCRYPT_P, "salt": salt.hex()},
+            "mac": _mac(derived, ciphertext).hex(),
+        },
+        "id": str(uuid.uuid4()),
+        "version": VERSION,
+    }
 
 
 def open_key(content: dict[str, Any], password: str) -> bytes:
@@ -49,7 +77,34 @@ def open_key(content: dict[str, Any], password: str) -> bytes:
     Raises:
         ValueError: the password is wrong; the form was checked before, so nothing else can be.
     """
-    return bytes(_encryption().decrypt(content, password))
+    crypto = content["crypto"]
+    derived = _derived_key(password, crypto["kdf"], crypto["kdfparams"])
+    ciphertext = bytes.fromhex(crypto["ciphertext"])
+    if not hmac.compare_digest(_mac(derived, ciphertext), bytes.fromhex(crypto["mac"])):
+        raise ValueError("the MAC differs")
+    return _aes_ctr(derived, bytes.fromhex(crypto["cipherparams"]["iv"]), ciphertext)
+
+
+def _derived_key(password: str, kdf: str, params: dict[str, Any]) -> bytes:
+    salt = bytes.fromhex(params["salt"])
+    if kdf == "pbkdf2":
+        pbkdf2 = PBKDF2HMAC(algorithm=SHA256(), length=KEY_BYTES, salt=salt, iterations=params["c"])
+        return pbkdf2.derive(password.encode())
+    n, r, p = params["n"], params["r"], params["p"]
+    if n < 1 << (SCRYPT_LOG_N_PER_R * r):
+        return Scrypt(length=KEY_BYTES, salt=salt, n=n, r=r, p=p).derive(password.encode())
+    # Files of old wallets, and the published example, break a limit that OpenSSL holds to.
+    return bytes(scrypt_of_any_size(password.encode(), salt, KEY_BYTES, N=n, r=r, p=p))  # type: ignore[arg-type]
+
+
+def _aes_ctr(derived: bytes, iv: bytes, text: bytes) -> bytes:
+    """Lock or open a text; both are the same."""
+    stream = Cipher(algorithms.AES(derived[: KEY_BYTES // 2]), modes.CTR(iv)).encryptor()
+    return stream.update(text) + stream.finalize()
+
+
+def _mac(derived: bytes, ciphertext: bytes) -> bytes:
+    return keccak(derived[KEY_BYTES // 2 :] + ciphertext)
 
 
 def _is_sound(crypto: dict[str, Any]) -> bool:
@@ -69,16 +124,3 @@ def _is_sound(crypto: dict[str, Any]) -> bool:
 
 def _is_count(value: object, most: int) -> bool:
     return type(value) is int and 1 <= value <= most
-
-
-def _encryption() -> Any:
-    """Import the library that locks and opens keystore V3. It takes half a second, so only where it is needed.
-
-    NOTE: The import of py_ecc raises the recursion limit of the whole process to 100,000 frames. With this limit,
-    deeply nested text from a stranger could overflow the C stack and end the process.
-    """
-    limit = sys.getrecursionlimit()
-    from eth_account import Account
-
-    sys.setrecursionlimit(limit)
-    return Account

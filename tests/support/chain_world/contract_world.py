@@ -1,7 +1,9 @@
 """Accounts that call the contracts themselves: a payer, a node, owners, and a stranger."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import count
 from typing import Any, TypeVar
 
@@ -46,6 +48,7 @@ from openledger_protocol.signatures import address_of, sign_digest
 
 from ..signed import AUTHORIZER, AUTHORIZER_KEY, NODE, NODE_KEY, PAYER, PAYER_KEY, SIGNER, SIGNER_KEY, account, digest
 from .deployed import DeployedChain, deployed_chain
+from .kept import KeptChain, keep_chain
 
 OWNER_KEYS = [bytes([number]) * 32 for number in range(11, 15)]
 STRANGER_KEY = b"\x21" * 32
@@ -254,9 +257,26 @@ def open_contract_world(
 ) -> Kind:
     """Deploy, fund everybody, bond the node, found two Datanets and register three adapters.
 
-    Further `settings` are those of `deployed_chain`.
+    Further `settings` are those of `deployed_chain`. Without a client among them, the world is a copy of the first
+    one with its settings.
     """
-    world = kind(chain=deployed_chain(params=params, treasury=treasury, **settings), params=params)
+    settings = {"params": params, "treasury": treasury, **settings}
+    if settings.get("client") is not None:
+        return _prepared(kind, settings)
+    kept, first = _kept(tuple(sorted(settings.items())))
+    chain = replace(first.chain, client=kept.copy(), contracts=dict(first.chain.contracts))
+    return kind(chain=chain, params=params, registry=dict(first.registry), datanets=dict(first.datanets))
+
+
+@cache
+def _kept(settings: tuple[tuple[str, Any], ...]) -> tuple[KeptChain, ContractWorld]:
+    world: ContractWorld = _prepared(ContractWorld, dict(settings))
+    with closing(world.chain.client) as client:
+        return keep_chain(client), world
+
+
+def _prepared(kind: type[Kind], settings: Mapping[str, Any]) -> Kind:
+    world = kind(chain=deployed_chain(**settings), params=settings["params"])
     people = {PAYER_KEY: "PaymentChannels", NODE_KEY: "NodeStaking", **dict.fromkeys(OWNER_KEYS, "ModelRegistry")}
     for key, contract in people.items():
         world.chain.fund(address_of(key), open_wei=FORTUNE_WEI)

@@ -1,9 +1,11 @@
 """Two nodes' sessions on a chain with the real contracts, the one paying the other, and receipts as they come."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from openledger_node.config import Config
@@ -27,7 +29,8 @@ from openledger_protocol.signatures import sign_digest
 from ..contributors import TREASURY
 from ..signed import AUTHORIZER_KEY, NODE_KEY, PAYER_KEY, SIGNER_KEY, WORK, digest
 from .contract_world import OPEN, ContractWorld
-from .deployed import deployed_chain
+from .deployed import DeployedChain, deployed_chain
+from .kept import KeptChain, KeptLedger, keep_chain, keep_ledger
 
 KEYS = {
     "node": (NODE_KEY, SIGNER_KEY, b"\x05" * 32),
@@ -146,28 +149,66 @@ class World(ContractWorld):
         return kept
 
 
+SIDES = ("node", "payer")
+
+
 @contextmanager
 def open_world(
     root: Path, client: Any = None, *, options: Mapping[str, Any] | None = None, **settings: Any
 ) -> Iterator[World]:
     """A chain with a bonded node and a payer that holds OPEN; simulated, or the one behind a tamed client.
 
-    `options` are those of both sessions, and `settings` those of the deployment.
+    `options` are those of both sessions, and `settings` those of the deployment. A simulated world is a copy of the
+    first one with its settings, and its sessions begin over copies of the ledgers.
     """
-    chain = deployed_chain(client, **settings)
-    sides = ("node", "payer")
-    node, payer = (open_session(root, chain.client, chain.network, name, **options or {}) for name in sides)
-    world = World(chain=chain, node=node, payer=payer)
+    if client is None:
+        kept = _kept(tuple(sorted(settings.items())))
+        chain = replace(kept.chain, client=kept.rows.copy(), contracts=dict(kept.chain.contracts))
+        for side, ledger in kept.ledgers.items():
+            ledger.write(root / f"{side}.db")
+        with _opened(root, chain, options or {}) as world:
+            yield world
+    else:
+        with _opened(root, deployed_chain(client, **settings), options or {}) as world:
+            _prepare(world)
+            yield world
+
+
+@contextmanager
+def _opened(root: Path, chain: DeployedChain, options: Mapping[str, Any]) -> Iterator[World]:
+    node, payer = (open_session(root, chain.client, chain.network, name, **options) for name in SIDES)
     try:
-        for side in (node, payer):
-            chain.fund(side.accounts.wallet, coin_wei=OPEN, open_wei=1_000 * OPEN)
-            chain.fund(side.accounts.signer, coin_wei=OPEN)
-        prepare_development(node)
-        world.run(lambda: node.deployment.is_signer(node.accounts.wallet, node.accounts.signer))
-        yield world
+        yield World(chain=chain, node=node, payer=payer)
     finally:
         for side in (node, payer):
             side.ledger.close()
+
+
+def _prepare(world: World) -> None:
+    """Fund both sides, and bond the node."""
+    for side in (world.node, world.payer):
+        world.chain.fund(side.accounts.wallet, coin_wei=OPEN, open_wei=1_000 * OPEN)
+        world.chain.fund(side.accounts.signer, coin_wei=OPEN)
+    node = world.node
+    prepare_development(node)
+    world.run(lambda: node.deployment.is_signer(node.accounts.wallet, node.accounts.signer))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    rows: KeptChain
+    chain: DeployedChain  # its client is closed
+    ledgers: Mapping[str, KeptLedger]
+
+
+@cache
+def _kept(settings: tuple[tuple[str, Any], ...]) -> _Kept:
+    chain = deployed_chain(**dict(settings))
+    with closing(chain.client), TemporaryDirectory() as folder:
+        with _opened(Path(folder), chain, {}) as world:
+            _prepare(world)
+        ledgers = {side: keep_ledger(Path(folder) / f"{side}.db") for side in SIDES}
+        return _Kept(rows=keep_chain(chain.client), chain=chain, ledgers=ledgers)
 
 
 def open_session(

@@ -19,6 +19,7 @@ from openledger_node.demo.town import COMMON, Say, Town
 from openledger_node.home import Home
 from openledger_node.network_file import join_network
 
+from .forked_home import ForkedHome
 from .nodes import DEADLINE_S, Node, ask, ask_status, operator_of, wait_for
 from .replies import Reply
 
@@ -76,6 +77,11 @@ class RunningNetwork(Town):
         self.wait_for_blocks(FINAL_BLOCKS)
         self.whole = answer_of(self.a, WHOLE_TOKENS)  # its own engine's, which costs nothing
         assert len(self.whole) == WHOLE_TOKENS
+
+    def _home(self, name: str, settings: Mapping[str, str]) -> OperatorHome:
+        home = ForkedHome(name, self.root / name.lower(), settings)
+        self.opened.append(home)
+        return home
 
     def _num_deposits(self) -> int:
         """The number of R's channels that are on the chain."""

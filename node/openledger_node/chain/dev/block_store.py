@@ -1,12 +1,14 @@
 """The development chain's file: everything that the EVM writes for a block is committed at once.
 
 Like the ledger, it is SQLite in WAL mode with synchronous FULL. After a kill or a power cut, the file holds only
-whole blocks. A value under a 32-byte key is stored under its own hash, so that reading notices a damaged row.
+whole blocks. A value under a 32-byte key is stored under its own hash, so that reading notices a damaged row. Such a
+row never changes, so that it is read and hashed once.
 """
 
 import contextlib
 import os
 import sqlite3
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -18,6 +20,9 @@ from ...errors import ChainError
 from .constants import StoreFullError
 
 HASH_BYTES = 32
+CACHED_ENTRIES = 8_192
+"""A node of a trie has at most 532 bytes and the code of a contract at most 24 KiB, so this is a few MB."""
+
 PRIMARY_CODE = 0xFF  # SQLite's extended codes keep the primary one in their lowest byte
 
 TABLES = """
@@ -33,6 +38,7 @@ class BlockStore(BaseDB):
         self._connection = connection
         self.name = name
         self._waiting: dict[bytes, bytes | None] = {}  # None: delete the key
+        self._checked: OrderedDict[bytes, bytes] = OrderedDict()  # rows under their own hash; the newest are last
 
     @property
     def is_empty(self) -> bool:
@@ -55,6 +61,7 @@ class BlockStore(BaseDB):
         """Delete with the next commit."""
         if not self._exists(key):
             raise KeyError(key)
+        self._checked.pop(key, None)
         self._waiting[key] = None
 
     def commit(self, *, busy: int | None = None) -> None:
@@ -93,6 +100,9 @@ class BlockStore(BaseDB):
         return self._read(key) is not None
 
     def _read(self, key: bytes) -> bytes | None:
+        if key in self._checked:
+            self._checked.move_to_end(key)
+            return self._checked[key]
         with _explained(self.name):
             row = self._connection.execute("SELECT value FROM entry WHERE key = ?", (key,)).fetchone()
         if row is None:
@@ -100,6 +110,10 @@ class BlockStore(BaseDB):
         value: bytes = row[0]
         if len(key) == HASH_BYTES and keccak(value) != key:
             raise damaged(self.name, f"the row 0x{key.hex()} does not match its hash")
+        if len(key) == HASH_BYTES:
+            self._checked[key] = value
+            if len(self._checked) > CACHED_ENTRIES:
+                self._checked.popitem(last=False)
         return value
 
 

@@ -56,8 +56,8 @@ def _enter(change: int) -> None:
 # ---- calls
 
 CALL_STIPEND: Final = 2_300
-TOLERANCE_DIVISOR: Final = 64
-"""An estimate is at most 1/64 too high; a smaller error is not worth the additional runs."""
+PASSED_ON_DIVISOR: Final = 64
+"""A call passes on all but 1/64 of its gas, so a search that is this near to the least amount may end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ def call(state: StateAPI, message: CallMessage) -> bytes:
 
 
 def estimate_gas(state: StateAPI, message: CallMessage) -> int:
-    """The least gas with which a message succeeds, or a little more.
+    """The gas with which a message succeeds, at most a stipend and 1/63 more than it needs.
 
     Raises:
         RevertedError: a contract reverts with any amount of gas.
@@ -97,9 +97,9 @@ def estimate_gas(state: StateAPI, message: CallMessage) -> int:
     least = max(used, intrinsic_gas(_transaction(state, message, most)))
     if least < most and not _run(state, message, least).is_error:
         return least
-    likely = least + CALL_STIPEND + least // 63  # a call passes on at most 63/64 of its gas
+    likely = least + CALL_STIPEND + least // (PASSED_ON_DIVISOR - 1)
     if likely < most and not _run(state, message, likely).is_error:
-        most = likely
+        return likely
     return _search(state, message, least, most)
 
 
@@ -121,7 +121,7 @@ def check_success(computation: ComputationAPI) -> None:
 
 def _search(state: StateAPI, message: CallMessage, least: int, most: int) -> int:
     """Bisect between too little gas and enough."""
-    while most - least > 1 and most - least > most // TOLERANCE_DIVISOR:
+    while most - least > 1 and most - least > most // PASSED_ON_DIVISOR:
         middle = (least + most) // 2
         if _run(state, message, middle).is_error:
             least = middle

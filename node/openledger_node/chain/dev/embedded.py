@@ -26,7 +26,7 @@ from .constants import BANK, BANK_COINS_WEI, EMBEDDED_CHAIN_ID, FINALITY_DEPTH
 from .mempool import Pool
 
 GAS_LIMIT: Final = 30_000_000
-CACHED_BLOCKS: Final = 16
+CACHED_BLOCKS: Final = 256
 CHECKED_BLOCKS: Final = 256
 """Newest headers that are checked when a chain is opened: as many as a contract can see."""
 
@@ -67,6 +67,7 @@ class EmbeddedChain:
         self._mined_in = lru_cache(CACHED_BLOCKS)(
             self._read_block
         )  # otherwise a block would be read for each of its receipts
+        self._state_after: tuple[bytes, StateAPI] | None = None  # of the block that was asked for last
 
     @property
     def chain_id(self) -> int:
@@ -100,8 +101,13 @@ class EmbeddedChain:
         return header if present is not None and present.hash == block_hash else None
 
     def state(self, header: BlockHeaderAPI) -> StateAPI:
-        """The state of accounts and contracts after a block."""
-        return free_state(self._chain.get_vm(header), header)
+        """The state of accounts and contracts after a block, which its users leave as it is.
+
+        Questions about one block share it: what the first has read, the next need not read again.
+        """
+        if self._state_after is None or self._state_after[0] != header.hash:
+            self._state_after = (header.hash, free_state(self._chain.get_vm(header), header))
+        return self._state_after[1]
 
     def send(self, raw: bytes) -> bytes:
         """Add a signed transaction to the pool, and return its hash.
@@ -260,21 +266,30 @@ def open_chain(file: Path | None, genesis_s: int, *, seed: bytes | None = None) 
     """
     store = open_block_store(file)
     try:
-        database = AtomicDB(store)
-        if b"v1:canonical_head_hash" in database:
-            found = EmbeddedChain(store, _Chain(database))
-            _check_newest(found, str(file))
-            return found
-        if not store.is_empty:
-            raise damaged(str(file), "it has no latest block")
-        bank = {"balance": BANK_COINS_WEI, "nonce": 0, "code": b"", "storage": {}}
-        accounts: dict[Any, Any] = {bytes.fromhex(BANK[2:]): bank}
-        chain: Any = _Chain.from_genesis(database, _genesis(genesis_s, seed or secrets.token_bytes(32)), accounts)
-        store.commit()
-        return EmbeddedChain(store, chain)
+        return chain_in(store, genesis_s, seed=seed)
     except BaseException:
         store.close()
         raise
+
+
+def chain_in(store: BlockStore, genesis_s: int, *, seed: bytes | None = None) -> EmbeddedChain:
+    """Open the chain in a store, or create one if the store is empty.
+
+    Raises:
+        ChainError: the store is damaged.
+    """
+    database = AtomicDB(store)
+    if b"v1:canonical_head_hash" in database:
+        found = EmbeddedChain(store, _Chain(database))
+        _check_newest(found, store.name)
+        return found
+    if not store.is_empty:
+        raise damaged(store.name, "it has no latest block")
+    bank = {"balance": BANK_COINS_WEI, "nonce": 0, "code": b"", "storage": {}}
+    accounts: dict[Any, Any] = {bytes.fromhex(BANK[2:]): bank}
+    chain: Any = _Chain.from_genesis(database, _genesis(genesis_s, seed or secrets.token_bytes(32)), accounts)
+    store.commit()
+    return EmbeddedChain(store, chain)
 
 
 def _genesis(genesis_s: int, seed: bytes) -> dict[str, Any]:
