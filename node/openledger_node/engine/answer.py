@@ -219,8 +219,8 @@ def check_ending(command: Submit, profile: Profile) -> None:
     """
     if command.ignores_end and profile.schedules_itself:
         raise MalformedError(
-            f"the backend {profile.backend} ends its answers itself: leave out ignore_eos, or set [inference] backend "
-            'to "torch_lora"'
+            f"the backend {profile.backend} ends its answers itself: leave out ignore_eos, or set "
+            '[inference] backend to "torch_lora"'
         )
     if command.ignores_end and (command.grammar or command.sampling.json_schema):
         raise MalformedError("an answer with a schema or a required call ends where it fits: leave out ignore_eos")

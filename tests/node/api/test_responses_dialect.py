@@ -88,6 +88,7 @@ def test_the_form_of_the_answer_is_a_schema() -> None:
     assert read(text={"format": {"type": "text"}, "verbosity": "low"}).sampling.json_schema is None
     assert (read(reasoning={"effort": "none"}).thinking, read(reasoning={"effort": "high"}).thinking) == (False, None)
     assert read(include=["reasoning.encrypted_content"], top_logprobs=0, stop=None, top_k=-1).prompt
+    assert (read(ignore_eos=True).ignores_end, read(ignore_eos=None).ignores_end) == (True, False)
     assert read(max_output_tokens=5).sampling.max_tokens == 5
 
 

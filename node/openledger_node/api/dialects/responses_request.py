@@ -71,6 +71,7 @@ class ResponsesBody(BaseModel):
     model: str
     input: str | Listed[Item] = Field(min_length=1)
     instructions: str | None = None
+    ignore_eos: bool | None = None  # vLLM's
     include: Listed[str] | None = None
     max_output_tokens: int | None = Field(default=None, ge=1)
     metadata: dict[str, Any] | None = None
@@ -111,6 +112,7 @@ def request_from_responses(body: ResponsesBody, *, seed: int) -> InferenceReques
         sampling=check_sampling(likeliest_if_zero(sampling)),
         tooling=tooling_of(body),
         thinking=reasoning_wish(body.reasoning),
+        ignores_end=bool(body.ignore_eos),
     )
 
 
