@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from run_agent_tests import AGENTS  # noqa: E402
-from support.embedding_server import embedding_server  # noqa: E402
+from support.embedding_server import running_embeddings  # noqa: E402
 from support.processes.nodes import TEST_HOME, Node, running_node  # noqa: E402
 
 from openledger_node.cli.launch import PROGRAMS  # noqa: E402
@@ -63,7 +63,7 @@ def main() -> None:
         (home.root / "models").symlink_to(TEST_HOME.root / "models")
         with (
             torch_folder() as torch,
-            embedding_server() as url,
+            running_embeddings() as url,
             running_node(home, **embedding_settings(url)) as node,
         ):
             environment = client_environment(node, torch)

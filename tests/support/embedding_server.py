@@ -25,7 +25,7 @@ def embed(text: str) -> list[float]:
 
 
 @contextmanager
-def embedding_server() -> Iterator[str]:
+def running_embeddings() -> Iterator[str]:
     """Run the server on a free port of loopback, and give its URL."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Embeddings) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
