@@ -10,16 +10,21 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import distribution
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from run_agent_tests import AGENTS  # noqa: E402
-from support.processes.nodes import TEST_HOME, running_node  # noqa: E402
+from support.embedding_server import running_embeddings  # noqa: E402
+from support.processes.nodes import TEST_HOME, Node, running_node  # noqa: E402
 
+from openledger_node.cli.launch import PROGRAMS  # noqa: E402
 from openledger_node.home import Home  # noqa: E402
 from openledger_protocol.constants import DEMO_BASE_NAME  # noqa: E402
 
@@ -29,20 +34,26 @@ PAGE = ROOT / "docs" / "reference" / "clients.md"
 SHORT = ("openai_package", "anthropic_package", "pydantic_ai_package", "instructor_package")
 """Clients of the run with --short: the two protocols' own, and two that ask for tools by default."""
 
+EMBEDDING_MODEL = "words"
+"""The name of the embedding server's model."""
+
+TORCH_PACKAGES = ("torch", "torchgen", "functorch", "sympy", "mpmath", "networkx", "jinja2", "markupsafe")
+"""torch and what it needs, where a client's environment has it not."""
+
 COLUMNS = (
     *("chat", "stream", "completion", "structured", "tool_call", "tool_stream", "tool_result", "tool_offer"),
-    *("several", "logprobs", "models", "responses", "responses_tool", "messages", "count", "errors"),
+    *("several", "logprobs", "models", "responses", "responses_tool", "messages", "count", "embeddings", "errors"),
 )
 """The features that a client's script may have, in the order of the table."""
 
-TIMEOUT_S = 300.0
+TIMEOUT_S = 900.0
 Results = dict[str, dict[str, str]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--short", action="store_true", help="only the clients that CI runs")
-    parser.add_argument("--only", metavar="CLIENT", help="one client")
+    parser.add_argument("--only", metavar="CLIENT", nargs="+", help="these clients alone")
     parser.add_argument("--write-docs", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
     arguments = parser.parse_args()
     scripts = find_scripts(arguments.only, is_short=arguments.short)
@@ -50,8 +61,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="openledger-clients-") as folder:
         home = Home(Path(folder))
         (home.root / "models").symlink_to(TEST_HOME.root / "models")
-        with running_node(home) as node:
-            environment = {"NODE_URL": node.url, "NODE_KEY": node.key, "NODE_MODEL": DEMO_BASE_NAME}
+        with (
+            torch_folder() as torch,
+            running_embeddings() as url,
+            running_node(home, **embedding_settings(url)) as node,
+        ):
+            environment = client_environment(node, torch)
             for script in scripts:
                 results[script.stem] = run_client(script, environment)
                 show(script.stem, results[script.stem])
@@ -63,7 +78,36 @@ def main() -> None:
     sys.exit(1 if num_failed else 0)
 
 
-def find_scripts(only: str | None, *, is_short: bool) -> list[Path]:
+def embedding_settings(url: str) -> dict[str, str]:
+    """The node's settings for an embedding server of the owner's."""
+    return {"OPENLEDGER_API_EMBEDDINGS_URL": url, "OPENLEDGER_API_EMBEDDINGS_MODEL": EMBEDDING_MODEL}
+
+
+@contextmanager
+def torch_folder() -> Iterator[Path]:
+    """A folder with this environment's torch alone, for a client that needs one: PyPI's build brings 3 GB of CUDA."""
+    installed = Path(sysconfig.get_path("platlib"))
+    with tempfile.TemporaryDirectory(prefix="openledger-torch-") as folder:
+        for name in (*TORCH_PACKAGES, f"torch-{distribution('torch').version}.dist-info"):
+            Path(folder, name).symlink_to(installed / name)
+        yield Path(folder)
+
+
+def client_environment(node: Node, torch: Path) -> dict[str, str]:
+    """The environment variables that the clients read."""
+    launched = PROGRAMS["open-webui"][0](node.url, DEMO_BASE_NAME)
+    return {
+        "NODE_URL": node.url,
+        "NODE_KEY": node.key,
+        "NODE_MODEL": DEMO_BASE_NAME,
+        "NODE_EMBEDDINGS": EMBEDDING_MODEL,
+        "NODE_TOKENIZER": str(node.home.root / "models" / DEMO_BASE_NAME),
+        "NODE_TORCH": str(torch),
+        "NODE_LAUNCH": json.dumps([launched.command, {**launched.environment, launched.key_variable: node.key}]),
+    }
+
+
+def find_scripts(only: list[str] | None, *, is_short: bool) -> list[Path]:
     """The clients to run; those from npm only where npm is."""
     python = sorted(CLIENTS.glob("*_package.py"))
     javascript = [file for file in sorted(JAVASCRIPT.glob("*.mjs")) if file.stem != "driver"]
@@ -72,7 +116,7 @@ def find_scripts(only: str | None, *, is_short: bool) -> list[Path]:
         javascript = []
     chosen = [file for file in python if file.stem in SHORT] if is_short else [*python, *javascript]
     if only is not None:
-        chosen = [file for file in [*python, *javascript] if file.stem == only]
+        chosen = [file for file in [*python, *javascript] if file.stem in only]
     if any(file.suffix == ".mjs" for file in chosen):
         subprocess.run(["npm", "ci", "--silent", "--no-fund", "--no-audit"], cwd=JAVASCRIPT, check=True)
     return chosen

@@ -130,6 +130,7 @@ class InferenceRequest:
     )
     prompt_ids: tuple[int, ...] = ()  # instead of `prompt`, which is empty then; only in free requests
     scores_prompt: bool = False  # with `logprobs`: also those of the prompt; only in free requests, without penalties
+    ignores_end: bool = False  # the answer goes on to its ceiling; only in free requests, without a schema
 
 
 TOOLS, CALLS, SCHEMA = "tools", "calls", "schema"

@@ -5,7 +5,7 @@
 """The anthropic package."""
 
 from anthropic import Anthropic, AuthenticationError, NotFoundError
-from driver import CITY, KEY, MODEL, QUESTION, URL, main
+from driver import CITY, KEY, MODEL, QUESTION, URL, check_fails, main
 
 client = Anthropic(base_url=URL, api_key=KEY, max_retries=0)
 GREEDY = {"temperature": 0}  # no parameter of this package any more
@@ -62,15 +62,10 @@ def tool_result():
 
 
 def errors():
-    for fails, call in (
-        (AuthenticationError, lambda: Anthropic(base_url=URL, api_key="no", max_retries=0)),
-        (NotFoundError, lambda: client),
-    ):
-        try:
-            call().messages.create(model="none", max_tokens=4, extra_body=GREEDY, messages=TURNS)
-        except fails:
-            continue
-        raise AssertionError(f"no {fails.__name__}")
+    asked = {"model": "none", "max_tokens": 4, "extra_body": GREEDY, "messages": TURNS}
+    stranger = Anthropic(base_url=URL, api_key="no", max_retries=0)
+    check_fails(AuthenticationError, lambda: stranger.messages.create(**asked))
+    check_fails(NotFoundError, lambda: client.messages.create(**asked))
 
 
 if __name__ == "__main__":

@@ -19,11 +19,34 @@ class City(BaseModel):
     city: Literal["Oslo", "Rome"]
 
 
+ASKED = {"model": MODEL, "messages": TURNS, "temperature": 0, "max_retries": 0}
+
+
+def _client(mode):
+    return instructor.from_openai(OpenAI(base_url=BASE_URL, api_key=KEY, max_retries=0), mode=mode)
+
+
 def _ask(mode):
-    client = instructor.from_openai(OpenAI(base_url=BASE_URL, api_key=KEY, max_retries=0), mode=mode)
-    return client.chat.completions.create(
-        model=MODEL, messages=TURNS, max_tokens=512, temperature=0, response_model=City, max_retries=0
-    )
+    return _client(mode).chat.completions.create(**ASKED, max_tokens=512, response_model=City)
+
+
+def chat():
+    """An answer without a model of the output, which instructor passes on."""
+    answer = _client(instructor.Mode.TOOLS).chat.completions.create(**ASKED, max_tokens=16, response_model=None)
+    assert answer.choices[0].message.content
+
+
+def stream():
+    """The object as it grows."""
+    client = _client(instructor.Mode.JSON_SCHEMA)
+    grown = list(client.chat.completions.create_partial(**ASKED, max_tokens=512, response_model=City))
+    assert grown[-1].city in ("Oslo", "Rome")
+
+
+def tool_stream():
+    client = _client(instructor.Mode.TOOLS)
+    grown = list(client.chat.completions.create_partial(**ASKED, max_tokens=512, response_model=City))
+    assert grown[-1].city in ("Oslo", "Rome")
 
 
 def tool_call():

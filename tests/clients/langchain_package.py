@@ -6,13 +6,16 @@
 
 from typing import Literal
 
-from driver import BASE_URL, CITY, KEY, MODEL, QUESTION, main
-from langchain_openai import ChatOpenAI, OpenAI
+from driver import BASE_URL, CITY, EMBEDDINGS, KEY, MODEL, QUESTION, TEXTS, check_embeddings, check_fails, main
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_openai import ChatOpenAI, OpenAI, OpenAIEmbeddings
+from openai import AuthenticationError, NotFoundError
 from pydantic import BaseModel
 
 settings = {"model": MODEL, "base_url": BASE_URL, "api_key": KEY, "max_retries": 0}
 model = ChatOpenAI(**settings, max_tokens=16, temperature=0)
 longer = ChatOpenAI(**settings, max_tokens=512, temperature=0)
+WEATHER = {"type": "function", "function": {"name": "weather", "description": "Weather.", "parameters": CITY}}
 
 
 class City(BaseModel):
@@ -43,15 +46,50 @@ def tool_call():
 
 
 def tool_stream():
-    tool = {"type": "function", "function": {"name": "weather", "description": "Weather.", "parameters": CITY}}
     whole = None
-    for chunk in longer.bind_tools([tool], tool_choice="any").stream(QUESTION):
+    for chunk in longer.bind_tools([WEATHER], tool_choice="any").stream(QUESTION):
         whole = chunk if whole is None else whole + chunk
     assert set(whole.tool_calls[0]["args"]) == {"city"}
 
 
+def tool_result():
+    call = {"name": "weather", "args": {"city": "Oslo"}, "id": "call_1", "type": "tool_call"}
+    turns = [
+        HumanMessage("How is the weather in Oslo?"),
+        AIMessage("", tool_calls=[call]),
+        ToolMessage("Rain", tool_call_id="call_1"),
+    ]
+    assert model.bind_tools([WEATHER]).invoke(turns).response_metadata["finish_reason"]
+
+
+def several():
+    generations = ChatOpenAI(**settings, max_tokens=8, n=2, temperature=1).generate([[HumanMessage(QUESTION)]])
+    assert len(generations.generations[0]) == 2
+
+
+def logprobs():
+    answer = ChatOpenAI(**settings, max_tokens=4, temperature=0, logprobs=True, top_logprobs=2).invoke(QUESTION)
+    assert len(answer.response_metadata["logprobs"]["content"][0]["top_logprobs"]) == 2
+
+
 def responses():
     assert ChatOpenAI(**settings, max_tokens=16, temperature=0, use_responses_api=True).invoke(QUESTION).content
+
+
+def responses_tool():
+    asked = ChatOpenAI(**settings, max_tokens=512, temperature=0, use_responses_api=True)
+    assert set(asked.bind_tools([WEATHER], tool_choice="required").invoke(QUESTION).tool_calls[0]["args"]) == {"city"}
+
+
+def embeddings():
+    """Vectors of texts, which this client splits into tokens of its own unless it is told not to."""
+    asked = {**settings, "model": EMBEDDINGS}
+    check_embeddings(OpenAIEmbeddings(**asked, check_embedding_ctx_length=False).embed_documents(TEXTS))
+
+
+def errors():
+    check_fails(AuthenticationError, lambda: ChatOpenAI(**{**settings, "api_key": "no"}).invoke(QUESTION))
+    check_fails(NotFoundError, lambda: ChatOpenAI(**{**settings, "model": "none"}).invoke(QUESTION))
 
 
 if __name__ == "__main__":

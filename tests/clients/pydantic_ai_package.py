@@ -8,9 +8,11 @@ import asyncio
 import os
 from typing import Literal
 
-from driver import BASE_URL, KEY, MODEL, QUESTION, main
+from driver import BASE_URL, KEY, MODEL, QUESTION, check_fails, main
 from pydantic import BaseModel
 from pydantic_ai import Agent, NativeOutput
+from pydantic_ai.exceptions import ModelHTTPError
+from pydantic_ai.messages import ModelRequest, ModelResponse, ToolCallPart, ToolReturnPart, UserPromptPart
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
@@ -46,9 +48,37 @@ def tool_call():
     assert isinstance(Agent(_model(), output_type=City, model_settings=SHORT).run_sync(QUESTION).output, City)
 
 
+def tool_stream():
+    async def ask():
+        async with Agent(_model(), output_type=City, model_settings=SHORT).run_stream(QUESTION) as answer:
+            return [city async for city in answer.stream_output()][-1]
+
+    assert isinstance(asyncio.run(ask()), City)
+
+
+def tool_result():
+    turns = [
+        ModelRequest(parts=[UserPromptPart("How is the weather in Oslo?")]),
+        ModelResponse(parts=[ToolCallPart("weather", {"city": "Oslo"}, "call_1")]),
+        ModelRequest(parts=[ToolReturnPart("weather", "rain", "call_1")]),
+    ]
+    agent = Agent(_model(), model_settings={"max_tokens": 16, "temperature": 0})
+    assert agent.run_sync(message_history=turns).output
+
+
 def structured():
     agent = Agent(_model(), output_type=NativeOutput(City), model_settings=SHORT)
     assert isinstance(agent.run_sync(QUESTION).output, City)
+
+
+def responses_tool():
+    agent = Agent(_model(OpenAIResponsesModel), output_type=City, model_settings=SHORT)
+    assert isinstance(agent.run_sync(QUESTION).output, City)
+
+
+def errors():
+    model = OpenAIChatModel("none", provider=OpenAIProvider(base_url=BASE_URL, api_key=KEY))
+    check_fails(ModelHTTPError, lambda: Agent(model).run_sync(QUESTION))
 
 
 def responses():

@@ -72,7 +72,6 @@ UNSUPPORTED: Mapping[str, Unsupported] = {
     "guided_choice": Unsupported(advice=_AS_SCHEMA),
     "guided_grammar": Unsupported(advice=_AS_SCHEMA),
     "guided_regex": Unsupported(advice=_AS_SCHEMA),
-    "ignore_eos": Unsupported((None, False)),
     "include_stop_str_in_output": Unsupported((None, False)),
     "length_penalty": Unsupported((None, 1)),
     "logits_processors": Unsupported((None, [])),
@@ -203,6 +202,7 @@ def request_from_fields(
         prompt=prompt,
         sampling=check_sampling(likeliest_if_zero(sampling)),
         adapters=weighted_adapters(body.openledger),
+        ignores_end=bool(body.ignore_eos),
         **more,
     )
 

@@ -57,6 +57,7 @@ class RequestBody(BaseModel):
     structured_outputs: Annotated[dict[str, Any] | None, Field(description="vLLM's form of a schema")] = None
     seed: int | None = None
     stop: str | Listed[str] | None = None
+    ignore_eos: Annotated[bool | None, Field(description="Go on to the ceiling, as benchmarks want it")] = None
     n: Annotated[int | None, Field(ge=1, le=N_MAX, description="Number of answers")] = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None

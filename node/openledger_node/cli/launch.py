@@ -50,11 +50,11 @@ def claude(url: str, model: str) -> Launch:
 
 
 def codex(url: str, model: str) -> Launch:
-    """Codex over /v1/responses, without the tools that only OpenAI's servers take."""
+    """Codex over /v1/responses, without the search that OpenAI's servers run."""
     provider = {"name": PROVIDER, "base_url": f"{url}/v1", "wire_api": "responses", "env_key": KEY}
     of_provider = {f"model_providers.{PROVIDER}.{key}": value for key, value in provider.items()}
     settings: dict[str, Any] = {"model_provider": PROVIDER, **of_provider}
-    settings |= {"web_search": "disabled", "features.multi_agent": False, "analytics.enabled": False}
+    settings |= {"web_search": "disabled", "analytics.enabled": False}
     flags = [word for key, value in settings.items() for word in ("-c", f"{key}={json.dumps(value)}")]
     return Launch(command=["codex", *flags, "--model", model], key_variable=KEY)
 

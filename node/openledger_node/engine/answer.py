@@ -130,7 +130,7 @@ class AnswerSetup:
         answer = AnswerText(
             decoder=self.tokenizer.decoder(),
             stop=sampling.stop,
-            end_ids=self.end_ids,
+            end_ids=() if command.ignores_end else self.end_ids,
             max_tokens=sampling.max_tokens,
         )
         live = Live(answer=answer, grammar=self._grammar(command), forced=deque(forced_ids(command)))
@@ -209,6 +209,21 @@ def check_scores(command: Submit, profile: Profile) -> None:
             f"the backend {profile.backend} gives no probabilities of the prompt's tokens: leave out echo or "
             'logprobs, or set [inference] backend to "torch_lora"'
         )
+
+
+def check_ending(command: Submit, profile: Profile) -> None:
+    """Require that an answer can go on after the base has ended it, if the command says so.
+
+    Raises:
+        MalformedError: a server ends the answers, or the answer is over once it fits its schema.
+    """
+    if command.ignores_end and profile.schedules_itself:
+        raise MalformedError(
+            f"the backend {profile.backend} ends its answers itself: leave out ignore_eos, or set "
+            '[inference] backend to "torch_lora"'
+        )
+    if command.ignores_end and (command.grammar or command.sampling.json_schema):
+        raise MalformedError("an answer with a schema or a required call ends where it fits: leave out ignore_eos")
 
 
 def only(token_id: int, vocab_size: int) -> Words:

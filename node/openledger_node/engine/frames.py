@@ -42,6 +42,7 @@ class Submit:
     payer: str = ""  # the turn is charged to this payer; empty: this machine's owner
     num_allowed: int | None = None  # tokens of the answer that may be computed before `Allow`; None: all
     scores_prompt: bool = False  # the first token's logprobs begin with those of the prompt after its first token
+    ignores_end: bool = False  # the base's end tokens do not end the answer
     grammar: str = ""  # Lark text that the answer must fit, instead of the schema in `sampling`
     num_prefix: int = 0  # the last ids of the prompt that are the answer's beginning, by another node
 

@@ -21,7 +21,7 @@ from openledger_protocol.primitives import AdapterId
 from ..errors import NodeError
 from ..models.bases import check_base
 from ..plugs import load_plug
-from .answer import AnswerSetup, Live, Pushed, check_scores, only, sequence_of, step_tokens
+from .answer import AnswerSetup, Live, Pushed, check_ending, check_scores, only, sequence_of, step_tokens
 from .backend import Backend, Drawn, Mask, Words
 from .faults import device_error_of
 from .fit import check_fits
@@ -145,6 +145,7 @@ class Worker:
         try:
             check_fits(command.prompt_ids, command.sampling.max_tokens, self._backend.profile)
             check_scores(command, self._backend.profile)
+            check_ending(command, self._backend.profile)
             live = self._setup.live(command)
         except ProtocolError as error:
             self._refused(command.sequence_id, error)

@@ -209,6 +209,7 @@ class Admitted:
             payer=self.payer,
             num_allowed=self.num_allowed,
             scores_prompt=self.request.scores_prompt,
+            ignores_end=self.request.ignores_end,
             grammar=self.grammar,
             num_prefix=self.num_prefix,
         )

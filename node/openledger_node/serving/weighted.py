@@ -67,6 +67,12 @@ def check_for_sale(request: InferenceRequest) -> None:
         raise MalformedError(
             "logprobs are given by this machine's own engine only, and this model is not on it", param="logprobs"
         )
+    if request.ignores_end:
+        raise MalformedError(
+            "only this machine's own engine goes on after the end of an answer, and this model is not on it: "
+            "leave out ignore_eos",
+            param="ignore_eos",
+        )
     if request.prompt_ids:
         raise MalformedError(
             "a prompt of token ids is for models on this machine: send this one as text", param="prompt"

@@ -3,9 +3,7 @@
 import base64
 import json
 import struct
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import openai
 import pytest
 import trio
 from support.apis import open_api
+from support.embedding_server import embed, running_embeddings
 from support.processes.nodes import running_node
 
 from openledger_node.api.callers import ACCOUNT
@@ -265,32 +264,15 @@ def test_a_url_that_no_request_can_have_is_refused() -> None:
         embedding_server(ApiConfig(embeddings_url="http://127.0.0.1:port", embeddings_model=MODEL))
 
 
-class Vectors(BaseHTTPRequestHandler):
-    """An embedding server over a real socket."""
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        content = vectors(body).content
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *values: Any) -> None:
-        pass
-
-
 def test_openais_client_gets_vectors_from_a_node(tmp_path: Path) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Vectors) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}"
+    texts = ["the sea", "a wall"]
+    with running_embeddings() as url:
         settings = {"OPENLEDGER_API_EMBEDDINGS_URL": url, "OPENLEDGER_API_EMBEDDINGS_MODEL": MODEL}
         with (
             running_node(Home(tmp_path), "--backend", "fake", **settings) as node,
             openai.OpenAI(base_url=f"{node.url}/v1", api_key=node.key, max_retries=0) as client,
         ):
             assert client.models.list().data[-1].id == MODEL
-            found = client.embeddings.create(model=MODEL, input=["the sea", "a wall"])  # it asks for base64
-        server.shutdown()
-    assert [each.embedding for each in found.data] == [[0.0, 0.5, -1.0], [1.0, 0.5, -1.0]]
-    assert found.usage.prompt_tokens == 7
+            found = client.embeddings.create(model=MODEL, input=texts)  # it asks for base64
+    assert [each.embedding for each in found.data] == [pytest.approx(embed(text), abs=1e-6) for text in texts]
+    assert found.usage.prompt_tokens == 4

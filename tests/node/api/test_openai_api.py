@@ -75,6 +75,20 @@ def test_a_stop_string_ends_the_answer_before_itself(client: openai.OpenAI) -> N
     assert stopped.finish_reason == "stop"
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+def test_a_benchmark_goes_on_after_the_end_of_an_answer(node: Node, path: str) -> None:
+    def ask(**more: Any) -> tuple[int, str]:
+        answer = post(node, path, prompt="Tell me", temperature=0, max_tokens=600, **more).json()
+        return answer["usage"]["completion_tokens"], answer["choices"][0]["finish_reason"]
+
+    ended, gone_on = ask(), ask(ignore_eos=True)
+    assert (ended[1], gone_on[1]) == ("stop", "length")
+    assert ended[0] < gone_on[0] <= 600  # end tokens have no text, so they are not counted
+    refused = post(node, ignore_eos=True, response_format={"type": "json_object"})
+    assert refused.status_code == 400
+    assert "leave out ignore_eos" in refused.json()["error"]["message"]
+
+
 def test_an_answer_goes_on_where_it_was_cut_off(node: Node) -> None:
     def ask(**more: Any) -> str:
         answer = post(node, temperature=0, **more).json()

@@ -1,6 +1,7 @@
 """OpenAI's Responses: what its items become, and events that OpenAI's own client and its types accept."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from support.answered import FakeExchange
 from openledger_node.api.dialects.responses_answer import ResponseWriter
 from openledger_node.api.dialects.responses_request import ResponsesBody, is_deeper, request_from_responses
 from openledger_node.serving.answer_parts import Part, ReasoningPart, TextPart, ToolCallArguments, ToolCallStart
+from openledger_protocol.constants import TOOL_NAME_LENGTH_MAX
 from openledger_protocol.errors import MalformedError, OverloadedError, ProtocolError, UnavailableError
 from openledger_protocol.inference import InferenceRequest, Message, Tool, ToolCall, Tooling
 
@@ -86,7 +88,73 @@ def test_the_form_of_the_answer_is_a_schema() -> None:
     assert read(text={"format": {"type": "text"}, "verbosity": "low"}).sampling.json_schema is None
     assert (read(reasoning={"effort": "none"}).thinking, read(reasoning={"effort": "high"}).thinking) == (False, None)
     assert read(include=["reasoning.encrypted_content"], top_logprobs=0, stop=None, top_k=-1).prompt
+    assert (read(ignore_eos=True).ignores_end, read(ignore_eos=None).ignores_end) == (True, False)
     assert read(max_output_tokens=5).sampling.max_tokens == 5
+
+
+def door(*functions: str, namespace: str = "door", **fields: Any) -> dict[str, Any]:
+    """A namespace of functions without descriptions and arguments."""
+    tools = [{"type": "function", "name": name} for name in functions]
+    return {"type": "namespace", "name": namespace, "description": "Of a door.", "tools": tools, **fields}
+
+
+def offered(*tools: dict[str, Any], **fields: Any) -> list[tuple[str, str]]:
+    """Name and description of each function that the model sees."""
+    tooling = read(tools=list(tools), **fields).tooling
+    assert tooling is not None
+    return [(tool.name, tool.description) for tool in tooling.tools]
+
+
+def test_functions_of_a_namespace_have_its_name_before_theirs() -> None:
+    described = door("open", "shut")
+    described["tools"][0]["description"] = "Open it."
+    assert offered(described, WEATHER) == [
+        ("door__open", "Of a door.\n\nOpen it."),
+        ("door__shut", ""),
+        ("weather", "The weather of a place."),
+    ]
+
+
+def test_names_that_would_collide_or_be_too_long_end_with_a_digest() -> None:
+    taken = {"type": "function", "name": "door__open"}
+    long = "x" * 100
+    names = [
+        name
+        for name, _ in offered(
+            door("open"), taken, door("b__c", namespace="a"), door("c", namespace="a__b"), door(long, namespace=long)
+        )
+    ]
+    assert names[1:3] == ["door__open", "a__b__c"]
+    assert re.fullmatch(r"door__open_[0-9a-f]{8}", names[0])
+    assert re.fullmatch(r"a__b__c_[0-9a-f]{8}", names[3])
+    assert len(names[4]) == TOOL_NAME_LENGTH_MAX
+    assert len({*names}) == len(names)
+
+
+def test_a_call_of_a_namespace_has_the_models_name_in_a_later_turn() -> None:
+    call = {"type": "function_call", "call_id": "c1", "name": "open", "namespace": "door", "arguments": "{}"}
+    conversation = [
+        {"role": "user", "content": "Open."},
+        call,
+        {"type": "function_call_output", "call_id": "c1", "output": "done", "namespace": "door"},
+    ]
+    for tools in ([door("open")], []):  # also if the namespace is not offered any more
+        assert read(input=conversation, tools=tools).prompt[1].tool_calls[0].name == "door__open"  # type: ignore[union-attr]
+
+
+def test_a_function_of_a_namespace_can_be_chosen_by_its_own_name() -> None:
+    choice = {"type": "function", "name": "open"}
+    outside = {"type": "function", "name": "open"}
+
+    def chosen(*tools: dict[str, Any]) -> str:
+        tooling = read(tools=list(tools), tool_choice=choice).tooling
+        assert tooling is not None
+        return tooling.name
+
+    assert chosen(door("open", "shut")) == "door__open"
+    assert chosen(door("open"), outside) == "open"
+    with pytest.raises(MalformedError, match="2 namespaces have a function of that name"):
+        chosen(door("open"), door("open", namespace="gate"))
 
 
 @pytest.mark.parametrize(
@@ -107,6 +175,12 @@ def test_the_form_of_the_answer_is_a_schema() -> None:
         ({"input": [{"role": "tool", "content": "x"}]}, "of this message"),
         ({"input": [{"type": "reasoning", "id": "rs_1", "summary": []}]}, "input has no message"),
         ({"tools": [{"type": "web_search"}]}, "'web_search'.*offer functions"),
+        ({"tools": [door("open"), {"type": "tool_search"}]}, "'tool_search'.*offer functions"),
+        ({"tools": [door(tools=[{"type": "custom", "name": "patch"}])]}, "'custom'.*offer functions"),
+        ({"tools": [door(tools="open")]}, "a namespace needs a name and a list of tools"),
+        ({"tools": [door(namespace="")]}, "a namespace needs a name and a list of tools"),
+        ({"tools": [door("open", "open")]}, "'door' has two tools named 'open'"),
+        ({"tools": [door("open", namespace="a door")]}, "name must be 1 to .* 'a door__open'"),
         ({"tools": [WEATHER], "tool_choice": {"type": "file_search"}}, "tool_choice must be"),
         ({"tool_choice": "required"}, "tool_choice needs tools"),
         ({"text": {"format": {"type": "grammar"}}}, "text.format"),
@@ -205,6 +279,22 @@ def test_events_come_in_openais_order(parts: list[Part], exchange: FakeExchange,
     assert [event.type.removeprefix("response.") for event in events] == expected
     assert events[-1].response.to_dict() == Response.model_validate(whole, strict=True).to_dict()
     assert whole["store"] is False
+
+
+def test_a_call_of_a_namespace_comes_back_with_both_names() -> None:
+    calls: list[Part] = [
+        ToolCallStart(index=0, id="call_1", name="door__open"),
+        ToolCallArguments(index=0, text="{}"),
+        ToolCallStart(index=1, id="call_2", name="weather"),
+        ToolCallArguments(index=1, text="{}"),
+    ]
+    events, whole = written(calls, FakeExchange("tool_calls"), tools=[door("open"), WEATHER])
+    items = Response.model_validate(whole, strict=True).output
+    added = [event.item for event in events if event.type == "response.output_item.added"]
+    for seen in (items, added):
+        assert [(item.name, item.namespace) for item in seen] == [("open", "door"), ("weather", None)]  # type: ignore[union-attr]
+    done = [event for event in events if event.type == "response.function_call_arguments.done"]
+    assert [event.name for event in done] == ["open", "weather"]
 
 
 def test_a_whole_response_has_everything_that_was_streamed() -> None:

@@ -75,7 +75,7 @@ def test_programs_read_what_they_are_given(run: Run) -> None:
     provider = settings["model_providers"][settings["model_provider"]]
     assert (provider["base_url"], provider["wire_api"]) == (f"{URL}/v1", "responses")
     assert call(run("launch", "codex").stdout)["environment"][provider["env_key"]] == "olk-secret"
-    assert (settings["web_search"], settings["features"]["multi_agent"]) == ("disabled", False)
+    assert settings["web_search"] == "disabled"
     content = call(run("launch", "opencode").stdout)["environment"]["OPENCODE_CONFIG_CONTENT"]
     assert json.loads(content)["model"] == "openledger/lake"
 

@@ -83,3 +83,5 @@ def test_what_only_this_machine_gives_is_not_asked_of_others() -> None:
         check_for_sale(asking(logprobs=0))
     with pytest.raises(MalformedError, match="logprobs"):  # as `echo` with logprobs asks, which the client sees
         check_for_sale(replace(asking(logprobs=0), prompt_ids=(1,)))
+    with pytest.raises(MalformedError, match="leave out ignore_eos"):
+        check_for_sale(replace(asking(), ignores_end=True))

@@ -10,6 +10,7 @@ from ...serving.answer_parts import Part, ReasoningPart, TextPart, ToolCallArgum
 from ..exchange import AnswerExchange
 from ..openai import sendable
 from ..stream import event
+from .namespaces import flatten
 from .responses_request import ResponsesBody
 
 FAILURES = {"overloaded": "rate_limit_exceeded", "malformed": "invalid_prompt"}
@@ -26,6 +27,7 @@ class ResponseWriter:
         self._sequence_number = 0
         self._output: list[dict[str, Any]] = []
         self._is_open = False  # the last item may still grow
+        _, self._names = flatten(body.tools or [])
         self._response = {**response_head(request, body, created_s), "output": self._output}
 
     @property
@@ -73,7 +75,10 @@ class ResponseWriter:
                 self._last["content"][0]["text"] += part.text
                 return begun + self._event("response.reasoning_text.delta", **self._place, delta=part.text)
             case ToolCallStart():
-                return self._open("function_call", "fc", call_id=part.id, name=part.name, arguments="")
+                function = self._names.from_model(part.name)
+                grouped = {"namespace": function.namespace} if function.namespace else {}
+                named = {"call_id": part.id, "name": function.name, **grouped}
+                return self._open("function_call", "fc", **named, arguments="")
             case ToolCallArguments():
                 self._last["arguments"] += part.text
                 return self._event("response.function_call_arguments.delta", **self._item_place, delta=part.text)

@@ -28,6 +28,7 @@ from ..exchange import draw_request_id
 from ..reasoning import reasoning_wish
 from ..request_fields import ANY_OBJECT, DEFAULT_MAX_TOKENS, UINT64, check_writable, compact_json, likeliest_if_zero
 from ..schemas import Listed
+from .namespaces import FlatNames, FunctionName, flatten
 
 Item = dict[str, Any]
 
@@ -70,6 +71,7 @@ class ResponsesBody(BaseModel):
     model: str
     input: str | Listed[Item] = Field(min_length=1)
     instructions: str | None = None
+    ignore_eos: bool | None = None  # vLLM's
     include: Listed[str] | None = None
     max_output_tokens: int | None = Field(default=None, ge=1)
     metadata: dict[str, Any] | None = None
@@ -110,6 +112,7 @@ def request_from_responses(body: ResponsesBody, *, seed: int) -> InferenceReques
         sampling=check_sampling(likeliest_if_zero(sampling)),
         tooling=tooling_of(body),
         thinking=reasoning_wish(body.reasoning),
+        ignores_end=bool(body.ignore_eos),
     )
 
 
@@ -155,10 +158,11 @@ def conversation(body: ResponsesBody) -> tuple[Message, ...]:
     Raises:
         MalformedError: an item is of a kind that is not served.
     """
+    _, names = flatten(body.tools or [])
     found: list[Message] = [Message(role="system", content=body.instructions)] if body.instructions else []
     items: list[Item] = [{"role": "user", "content": body.input}] if isinstance(body.input, str) else body.input
     for number, item in enumerate(items):
-        turn = _turn(item, f"input[{number}]")
+        turn = _turn(item, f"input[{number}]", names)
         if turn is None:
             continue
         if found and _belong_together(found[-1], turn):
@@ -169,14 +173,15 @@ def conversation(body: ResponsesBody) -> tuple[Message, ...]:
     return tuple(found)
 
 
-def _turn(item: Item, where: str) -> Message | None:
+def _turn(item: Item, where: str, names: FlatNames) -> Message | None:
     """The turn of one item; None for reasoning, which chat templates leave out of earlier turns."""
     kind = item.get("type") or "message"
     match {**item, "type": kind}:
         case {"type": "message", "role": str(role), "content": content} if role in ROLES:
             return Message(role=ROLES[role], content=_text(content, where))
         case {"type": "function_call", "call_id": str(call_id), "name": str(name), "arguments": str(arguments)}:
-            call = ToolCall(id=call_id, name=name, arguments=arguments)
+            function = FunctionName(str(item.get("namespace") or ""), name)
+            call = ToolCall(id=call_id, name=names.to_model(function), arguments=arguments)
             return Message(role="assistant", content="", tool_calls=(call,))
         case {"type": "function_call_output", "call_id": str(call_id), "output": output}:
             return Message(role="tool", content=_text(output, where), tool_call_id=call_id)
@@ -232,16 +237,17 @@ def tooling_of(body: ResponsesBody) -> Tooling | None:
     Raises:
         MalformedError: a tool is one that OpenAI's own servers run, or out of bounds.
     """
+    tools, names = flatten(body.tools or [])
     choice, name = _choice(body.tool_choice)
-    if not body.tools:
+    if not tools:
         if choice == "required":
             raise MalformedError("tool_choice needs tools", param="tool_choice")
         return None
     return check_tooling(
         Tooling(
-            tools=tuple(_tool(tool) for tool in body.tools),
+            tools=tuple(map(_tool, tools)),
             choice=choice,
-            name=name,
+            name=_model_name(name, tools, names),
             parallel=body.parallel_tool_calls is not False,
         )
     )
@@ -256,6 +262,20 @@ def _choice(choice: str | dict[str, Any] | None) -> tuple[Any, str]:
         case {"type": "function", "name": str(name)}:
             return "required", name
     raise MalformedError("tool_choice must be auto, none, required or a function of tools", param="tool_choice")
+
+
+def _model_name(name: str, tools: list[dict[str, Any]], names: FlatNames) -> str:
+    """The model's name of a chosen function: one outside of namespaces, or the only one of that name within them."""
+    found = names.find(name)
+    if not found or any(tool.get("name") == name for tool in tools):
+        return name
+    if len(found) > 1:
+        raise MalformedError(
+            f"tool_choice names {name[:80]!r}, and {len(found)} namespaces have a function of that name: "
+            "offer only the namespace that is meant",
+            param="tool_choice",
+        )
+    return found[0]
 
 
 def _tool(tool: dict[str, Any]) -> Tool:
