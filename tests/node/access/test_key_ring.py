@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from openledger_node.access.budget import DAY_S, KeyAccount
+from openledger_node.access.budget import KeyAccount
 from openledger_node.access.keys import ApiKeyRing, digest_of
 from openledger_node.access.quota import HeldError, QuotaError
 from openledger_node.errors import ConfigError, InputError
