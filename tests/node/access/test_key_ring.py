@@ -12,6 +12,7 @@ from openledger_node.access.quota import HeldError, QuotaError
 from openledger_node.errors import ConfigError, InputError
 from openledger_node.home import Home
 from openledger_node.ledger.jobs import Job
+from openledger_node.ledger.key_uses import DAY_S
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_protocol.primitives import RequestId, Wei
 
