@@ -35,7 +35,7 @@ def checked(name: str, source: str, value: object, hint: type, about: Setting) -
         value = float(value)
     if type(value) is not hint:
         raise ConfigError(f"{name} ({source}) must be {_article(hint)}, not {value!r}")
-    if about.choices and value not in about.choices():
+    if about.choices and not any(value == choice for choice in about.choices()):
         raise ConfigError(f"{name} ({source}) is {value!r}: choose one of {', '.join(about.choices())}")
     if about.read and isinstance(value, str):
         try:

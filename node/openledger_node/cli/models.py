@@ -182,7 +182,7 @@ def _held_bytes(home: Home) -> int:
         status = ask_daemon(home, "GET", "/status", up_within_s=0)
     except (CommandRunningError, SilentError):
         return 0
-    return int(status["engine"]["card_bytes"]) if status else 0
+    return int(status["engine"].get("card_bytes", 0)) if status else 0  # an older daemon does not tell
 
 
 def _form_line(form: dict[str, Any]) -> str:

@@ -44,7 +44,7 @@ class Countersigner:
         self._domain = domain
         self._sign = sign
         self._now_ns = now_ns
-        self._audits = audits
+        self.audits = audits  # None: receipts are countersigned without recomputing their shares
         self._fail_point = fail_point
 
     async def take(
@@ -63,8 +63,8 @@ class Countersigner:
             shares=message.shares,
             signature=message.signature,
         )
-        if self._audits and drawn:
-            await self._wallet.keep(lane, row, partial(self._audits.begin, row, node, drawn))
+        if self.audits and drawn:
+            await self._wallet.keep(lane, row, partial(self.audits.begin, row, node, drawn))
             return row
         row = replace(row, countersignature=self._sign(digest))
         self._fail_point("payer:countersigned")
@@ -86,8 +86,8 @@ class Countersigner:
             return
         if row and row.countersignature:
             await messages.offer(encode(Countersign(signature=row.countersignature)))
-        elif row and self._audits:
-            self._audits.start(row.digest, messages, closes=False)
+        elif row and self.audits:
+            self.audits.start(row.digest, messages, closes=False)
 
     async def _take_late(
         self, message: ReceiptMessage, config: ChannelConfig, channel_id: ChannelId
@@ -106,7 +106,7 @@ class Countersigner:
             if known := await self._wallet.find(digest):  # another stream has brought it meanwhile
                 return known
             lane.tab.find_lost(before)
-            drawn = await self._audits.find_lost(receipt.work.prompt_commit) if self._audits else None
+            drawn = await self.audits.find_lost(receipt.work.prompt_commit) if self.audits else None
             delivery = expected_late(agreed, receipt, lane, now_s=now_s)
             return await self.take(lane, message, delivery, config.node, drawn)
 

@@ -138,7 +138,6 @@ class Payer:
         fail_point: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._keep = keep
-        self._audits = audits
         self._wallet = wallet
         self._tokenizer = tokenizer
         self._now_ns = now_ns
@@ -146,6 +145,10 @@ class Payer:
         self._countersigner = Countersigner(
             wallet=wallet, domain=domain, sign=sign, now_ns=now_ns, audits=audits, fail_point=fail_point
         )
+
+    @property
+    def _audits(self) -> ReceiptAudits | None:
+        return self._countersigner.audits
 
     async def buy(self, purchase: Purchase, stream: trio.abc.Stream, show: Show) -> Bought:
         """Buy one answer; `show` receives its text as it comes.

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import trio
 
-from openledger_node.access.budget import DAY_S, KeyAccount
+from openledger_node.access.budget import KeyAccount
 from openledger_node.access.keys import ApiKeyRing, digest_of
 from openledger_node.access.quota import HeldError, QuotaError
 from openledger_node.errors import ConfigError, InputError
 from openledger_node.home import Home
 from openledger_node.ledger.jobs import Job
+from openledger_node.ledger.key_uses import DAY_S
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_protocol.primitives import RequestId, Wei
 

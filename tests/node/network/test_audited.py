@@ -55,7 +55,7 @@ async def auditing(seller: Seller, home: Home) -> AsyncIterator[ReceiptAudits]:
         draw_below=secrets.randbelow,
         now_ns=time.time_ns,
     )
-    seller.guest._payer._audits = audits
+    seller.guest._payer._countersigner.audits = audits
     async with trio.open_nursery() as nursery:
         await nursery.start(audits.run)
         yield audits
