@@ -52,7 +52,7 @@ def start_requester(running: RunningNetwork) -> OperatorHome:
 
 def is_selling(requester: OperatorHome, generation: str | None = None) -> bool:
     """True if the requester hears of a node that sells, whose ledger is of that generation."""
-    status_of(requester)  # it listens
+    wait_for(lambda: status_of(requester)["peer_id"])  # it is on its network, and can be asked
     peers = ask(requester, "peers")["peers"]
     return any(peer["serves"] and generation in (None, peer["generation"]) for peer in peers)
 

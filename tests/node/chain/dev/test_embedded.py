@@ -12,16 +12,18 @@ from support.chain_world.deployed import PRICE, deployed_chain, network_of, refu
 from support.chain_world.ways import Simulation
 
 from openledger_node.chain.clients.simulated import GENESIS_S
+from openledger_node.chain.contracts import load_contract
 from openledger_node.chain.dev.constants import BANK, BANK_KEY
 from openledger_node.chain.dev.deploy import CREATE
 from openledger_node.chain.dev.embedded import EmbeddedChain, open_chain
 from openledger_node.chain.dev.process import mine_or_say
 from openledger_node.errors import ChainError
 from openledger_protocol.chain import Block, ContractCall
-from openledger_protocol.primitives import Digest, Wei
+from openledger_protocol.primitives import Digest, Wei, check_address
 from openledger_protocol.transactions import GasPrice
 
 NUM_BLOCKS = 12
+NOBODY = "0x" + "9" * 40
 
 
 @pytest.fixture
@@ -260,6 +262,27 @@ def mine_until_full(client: Simulation) -> None:
 def test_a_file_that_may_not_be_written_says_so(kept: tuple[Path, list[Block]], tmp_path: Path) -> None:
     with pytest.raises(ChainError, match="can't be used"):
         open_chain(tmp_path, GENESIS_S)  # a folder is in its place
+
+
+# ---- questions about one block share its state
+
+
+def test_a_call_or_an_estimate_leaves_nothing_that_the_next_question_sees() -> None:
+    chain = deployed_chain()
+    with closing(chain.client) as client:
+        before = chain.read("OpenToken", "balanceOf", BANK)
+        data = load_contract("OpenToken").encode("transfer", NOBODY, before)
+        transfer = ContractCall(to=chain.contracts["OpenToken"], data=data)
+        for ask in (client.call, client.estimate_gas, client.call):
+            ask(transfer, sender=BANK)
+        assert chain.read("OpenToken", "balanceOf", BANK) == before
+
+
+def test_each_block_has_a_state_of_its_own(client: Simulation) -> None:
+    send_call(client, ContractCall(to=check_address(NOBODY), value_wei=Wei(5)))
+    client.mine()
+    asked = [client.ask("eth_getBalance", [NOBODY, block]) for block in ("0x0", "latest", "0x0", "0x1")]
+    assert asked == ["0x0", "0x5", "0x0", "0x5"]
 
 
 # ---- the pool
