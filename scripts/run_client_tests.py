@@ -127,10 +127,15 @@ def run_client(script: Path, environment: Mapping[str, str]) -> dict[str, str]:
     """Run one client's script; a script that fails as a whole is one failed feature."""
     uv = [sys.executable, "-m", "uv", "run", "--quiet", "--no-project", "--python", sys.executable]
     command = ["node", str(script)] if script.suffix == ".mjs" else [*uv, str(script)]
-    environment = {**os.environ, **environment}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     # A group of its own, so that what a client has started ends with it.
-    with subprocess.Popen(command, env=environment, start_new_session=True, **pipes) as process:
+    with subprocess.Popen(
+        command,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
         try:
             printed, said = process.communicate(timeout=TIMEOUT_S)
         except subprocess.TimeoutExpired:
