@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -126,17 +127,27 @@ def run_client(script: Path, environment: Mapping[str, str]) -> dict[str, str]:
     """Run one client's script; a script that fails as a whole is one failed feature."""
     uv = [sys.executable, "-m", "uv", "run", "--quiet", "--no-project", "--python", sys.executable]
     command = ["node", str(script)] if script.suffix == ".mjs" else [*uv, str(script)]
+    # A group of its own, so that what a client has started ends with it.
+    with subprocess.Popen(
+        command,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            printed, said = process.communicate(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            return {"start": f"not done after {TIMEOUT_S:g} s"}
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
     try:
-        ran = subprocess.run(
-            command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return {"start": f"not done after {TIMEOUT_S:g} s"}
-    try:
-        return json.loads(ran.stdout.splitlines()[-1])
+        return json.loads(printed.splitlines()[-1])
     except (IndexError, ValueError):
-        said = ran.stderr.strip().splitlines() or ["it printed nothing"]
-        return {"start": f"exit status {ran.returncode}: {said[-1]}"}
+        lines = said.strip().splitlines() or ["it printed nothing"]
+        return {"start": f"exit status {process.returncode}: {lines[-1]}"}
 
 
 def show(client: str, found: dict[str, str]) -> None:

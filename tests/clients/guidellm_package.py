@@ -21,7 +21,13 @@ from driver import KEY, MODEL, URL, main
 
 TOKENIZER = os.environ["NODE_TOKENIZER"]  # the folder of the base
 TORCH = os.environ["NODE_TORCH"]  # a folder with the node's torch and what that needs
-NUM_REQUESTS = 3
+ENVIRONMENT = {
+    "GUIDELLM__MAX_WORKER_PROCESSES": "1",
+    "GUIDELLM__SPEC__BACKEND__API_KEY": KEY,
+    "HF_HUB_OFFLINE": "1",
+    "PYTHONPATH": TORCH,
+}
+NUM_REQUESTS = 2
 OUTPUT_TOKENS = 8
 
 
@@ -29,7 +35,7 @@ def _benchmark(request_format):
     """Run a short benchmark of streamed requests, one after the other."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
-        backend = f"kind=openai_http,target={URL},api_key={KEY},model={MODEL},request_format={request_format}"
+        backend = f"kind=openai_http,target={URL},model={MODEL},request_format={request_format}"
         settings = {
             "--backend": backend,
             "--profile": "kind=synchronous",
@@ -41,8 +47,7 @@ def _benchmark(request_format):
         }
         words = [word for setting in settings.items() for word in setting]
         command = [sys.executable, "-m", "guidellm", "run", *words, "--disable-progress"]
-        offline = {"HF_HUB_OFFLINE": "1", "GUIDELLM__MAX_WORKER_PROCESSES": "1", "PYTHONPATH": TORCH}
-        ran = subprocess.run(command, env={**os.environ, **offline}, cwd=folder, capture_output=True, text=True)
+        ran = subprocess.run(command, env={**os.environ, **ENVIRONMENT}, cwd=folder, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stderr[-200:]
         (benchmark,) = json.loads(report.read_text())["benchmarks"]
     metrics = benchmark["metrics"]
@@ -58,10 +63,6 @@ def stream():
 
 def completion():
     _benchmark("/v1/completions")
-
-
-def responses():
-    _benchmark("/v1/responses")
 
 
 if __name__ == "__main__":

@@ -139,7 +139,8 @@ def test_a_call_of_a_namespace_has_the_models_name_in_a_later_turn() -> None:
         {"type": "function_call_output", "call_id": "c1", "output": "done", "namespace": "door"},
     ]
     for tools in ([door("open")], []):  # also if the namespace is not offered any more
-        assert read(input=conversation, tools=tools).prompt[1].tool_calls[0].name == "door__open"  # type: ignore[union-attr]
+        turns: Any = read(input=conversation, tools=tools).prompt
+        assert turns[1].tool_calls[0].name == "door__open"
 
 
 def test_a_function_of_a_namespace_can_be_chosen_by_its_own_name() -> None:
@@ -289,10 +290,10 @@ def test_a_call_of_a_namespace_comes_back_with_both_names() -> None:
         ToolCallArguments(index=1, text="{}"),
     ]
     events, whole = written(calls, FakeExchange("tool_calls"), tools=[door("open"), WEATHER])
-    items = Response.model_validate(whole, strict=True).output
-    added = [event.item for event in events if event.type == "response.output_item.added"]
+    items: list[Any] = list(Response.model_validate(whole, strict=True).output)
+    added: list[Any] = [event.item for event in events if event.type == "response.output_item.added"]
     for seen in (items, added):
-        assert [(item.name, item.namespace) for item in seen] == [("open", "door"), ("weather", None)]  # type: ignore[union-attr]
+        assert [(item.name, item.namespace) for item in seen] == [("open", "door"), ("weather", None)]
     done = [event for event in events if event.type == "response.function_call_arguments.done"]
     assert [event.name for event in done] == ["open", "weather"]
 
