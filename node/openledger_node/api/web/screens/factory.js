@@ -103,6 +103,7 @@ function words(order) {
 // ---- 1 choose
 
 function drawChoose({ bases, served, datanets, presets, usual }, held, live, { think, start }) {
+  if (!bases.length) return emptyState({ where: "1 Choose · no base", title: "No base to train on", text: "An adapter is trained for one base, and none is on this machine. The Models screen says which ones fit it.", buttons: [h("a", { class: "button", href: "#/models", dataset: { key: "open models" } }, "Choose a base")], words: "models pull" });
   const { order } = held;
   const select = (name, label, options, value) => {
     const field = h("select", { id: `factory-${name}`, dataset: { key: name }, onchange: () => { order[name] = field.value || null; held.offset = 0; change(); } }, options.map(([key, text]) => h("option", { value: key, selected: key === (value ?? "") }, text)));
@@ -136,7 +137,7 @@ function drawChoose({ bases, served, datanets, presets, usual }, held, live, { t
   return panel({ class: "fill" }, "1 Choose", null,
     select("base", "Base", bases.map((each) => [each === served ? "" : each, each === served ? `${each} · served here` : each]), order.base),
     select("datanet", "Datanet", kept, order.datanet),
-    !datanets.length && h("p", { class: "note12 hint" }, "No Datanet of yours is published here yet: the sample shows how it goes. ", h("code", {}, "datanet create NAME"), " begins one."),
+    !datanets.length && h("p", { class: "note12 hint" }, "No Datanet of yours is published here yet, so you can train on the sample rows. ", h("code", {}, "datanet create NAME"), " starts one."),
     select("preset", "Preset", presets.map((each) => [each.name, `${each.name[0].toUpperCase()}${each.name.slice(1)} · rank ${each.rank}, ${each.layers ? `${each.layers} layers` : "all layers"}, ${each.epochs} epochs`]), order.preset),
     labelled("Name", name), advanced, h("div", { class: "above" }, live.meter), live.why,
     h("p", { class: "note12 above" }, "The node trains beside what it serves, and both are slower meanwhile. Nothing is paid before you publish."),
