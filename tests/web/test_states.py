@@ -292,7 +292,9 @@ def test_the_factory_names_each_next_step(untouched: Node, open_page: OpenPage) 
     page = open_page(untouched, "factory")
     expect(page.locator("main")).to_contain_text("you can train on the sample rows. datanet create NAME starts one")
     expect(page.locator(".state-box")).to_contain_text("No training yet")
-    expect(page.locator(".panel", has_text="4 Publish")).to_contain_text("When training ends, publish the adapter here")
+    expect(page.locator(".panel", has_text="4 Publish")).to_contain_text(
+        "When training ends, publish the adapter here"
+    )
 
 
 def test_the_factory_without_a_base_points_to_the_models(untouched: Node, open_page: OpenPage, seen: Seen) -> None:
