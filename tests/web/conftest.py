@@ -154,15 +154,16 @@ class Nodes:
 
     def take(self, name: str) -> Node:
         """Return a node once it is open, and begin to open the next one."""
-        while self._to_open and (name not in self._opening or len(self._opening) < OPENED_AT_ONCE):
-            begun = self._to_open.pop(0)
-            self._opening[begun] = self._pool.submit(self._open, begun, self._folder(begun))
+        while name not in self._opening:
+            self._begin()
+        self._open_ahead()
         return self._opening[name].result()[1]
 
     def end_test(self, item: pytest.Item) -> None:
         """Close the nodes that no later test wants."""
         for name in [name for name in self._opening if self._last[name] is item]:
             self._closing.append(self._pool.submit(self._close, self._opening.pop(name)))
+        self._open_ahead()
 
     def close(self) -> None:
         """Close the nodes that are open."""
@@ -170,6 +171,14 @@ class Nodes:
         self._pool.shutdown()
         for closing in self._closing:
             closing.result()
+
+    def _open_ahead(self) -> None:
+        while self._to_open and self._opening and len(self._opening) < OPENED_AT_ONCE:
+            self._begin()
+
+    def _begin(self) -> None:
+        name = self._to_open.pop(0)
+        self._opening[name] = self._pool.submit(self._open, name, self._folder(name))
 
     @staticmethod
     def _open(name: str, root: Path) -> tuple[ExitStack, Node]:

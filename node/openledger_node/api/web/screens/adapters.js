@@ -19,7 +19,7 @@ const LOOK_MS = 4000, WORK_MS = 1000, SHOWN = 50;
 
 export function mount(root, params) {
   const held = { listing: null, price: null, chosen: params.adapter ?? null, details: null, filter: "", all: false, wanted: "", work: null, isPulling: false, came: null, search: null, offerFilter: "", allOffers: false };
-  const tiles = part(), empty = part(), list = part(), details = part({ class: "w7" }), bring = part({ class: "w5" }), offer = part();
+  const tiles = part(), empty = part(), list = part(), details = part({ class: "w7" }), bring = part(), offer = part();
   const error = h("div", { role: "alert" });
   root.append(heading("Adapters", "What this node can serve, where each one lies, and what it earns.", "adapters list"), h("div", { class: "grid" }, tiles, empty, error, list, details, bring, offer));
 
@@ -35,6 +35,7 @@ export function mount(root, params) {
     }));
     list.show(rows.length > 0 && { rows, chosen: chosen?.key, filter: held.filter, all: held.all, price: held.price, isGpu }, (seen) => seen && drawList(seen, held, { draw, choose, pin }));
     details.show(chosen ? { row: chosen, details: held.details?.full_name === chosen.key ? held.details : null, chain: status.chain, base: status.base } : held.chosen && { gone: held.chosen }, (seen) => seen && (seen.gone ? drawGone(seen.gone) : drawDetails(seen, { look, remove })));
+    bring.className = details.hasChildNodes() ? "w5" : "";
     held.work && bring.show({ now: held.work.pull, came: held.came, offers: offers(), network: status.network }, (seen) => drawBring(seen, held, { pull, cancel, add }));
     offer.show(held.search && latest.peers && { ...held.search, numPeers: status.peers, filter: held.offerFilter, all: held.allOffers, isPulling: held.isPulling }, (seen) => seen && drawOffers(seen, held, { draw, pull }));
     if (chosen && !chosen.why && held.details?.full_name !== chosen.key && held.asked !== chosen.key) inspect(chosen.key);
@@ -229,7 +230,7 @@ const HUB = /^[^/~][^/]*\/[^/]+$/;
 function drawBring({ now, came, offers, network }, held, { pull, cancel, add }) {
   const hint = h("p", { class: "note12" }), line = cliLine("adapters pull NAME"), isBusy = isPulling(now);
   const isFolder = () => /^[/~]/.test(held.wanted.trim());
-  const field = h("input", { id: "bring", value: held.wanted, autocomplete: "off", spellcheck: "false", dataset: { key: "bring" }, placeholder: "harbour, OWNER/NAME, 0x51c9…, or /path/to/folder", oninput: change });
+  const field = h("input", { id: "bring", value: held.wanted, autocomplete: "off", spellcheck: "false", dataset: { key: "bring" }, placeholder: "harbour, OWNER/NAME, or /folder", oninput: change });
   const go = button("Pull", () => pull(field.value.trim()), { kind: "primary" }), take = button("Add from disk", () => add(field.value.trim()));
   field.addEventListener("keydown", (event) => event.key === "Enter" && held.wanted.trim() && (isFolder() ? take : go).click());
   change();

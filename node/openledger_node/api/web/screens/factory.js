@@ -195,7 +195,7 @@ const TONES = { waiting: "accent", training: "accent", paused: "warn", evaluatin
 
 function drawTrain({ run, runs }, order) {
   if (!run) {
-    return emptyState({ where: "2 Train · nothing yet", title: "No training yet", text: "The loss of a training appears here. Both curves falling means that it learns; only the held-out curve rising means overfitting. You can pause a training, or stop it and keep the adapter so far." });
+    return emptyState({ where: "2 Train · nothing yet", title: "No training yet", text: "Give the adapter a name in part 1, then press Start training. The loss appears here. Both curves falling means that it learns; only the held-out curve rising means overfitting. You can pause a training, or stop it and keep the adapter so far." });
   }
   const line = cliLine(`factory status ${run.number}${OPEN.includes(run.state) ? " --watch" : ""}`), seen = run.progress;
   const points = (n) => run.history.filter((point) => point[n] !== null).map((point) => [point[0], point[n]]);

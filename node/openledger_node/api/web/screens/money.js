@@ -22,7 +22,7 @@ const STATES = { intended: "waits to be sent", reserved: "waits to be sent", sig
 export function mount(root, params) {
   const held = { receipt: params.receipt ?? null, asPaid: false, found: null, way: null, wayError: null, why: null, isMore: false, stake: "100" };
   const none = part(), alerts = part(), tiles = part(), way = part(), claims = part({ class: "w6" }), stake = part({ class: "w6" }), channels = part(), sent = part(), leaving = part({}, "div");
-  root.append(heading("Money", "Every OPEN here was paid by somebody for work.", "rewards show"), h("div", { class: "grid" }, none, alerts, tiles, way, claims, stake, channels, sent));
+  root.append(heading("Money", "What you earned, what is on its way, and what is staked.", "rewards show"), h("div", { class: "grid" }, none, alerts, tiles, way, claims, stake, channels, sent));
 
   async function look() {
     const status = latest.state;
