@@ -263,7 +263,8 @@ def _add_sample(home: Home, base: Base, name: str) -> Adapter:
 
 
 def _pull_from_peers(home: Home, name: str) -> dict[str, Any]:
-    pulled = ask_daemon(home, "POST", "/money/pull", {"adapter": name}, timeout_s=PULL_TIMEOUT_S)
+    order = {"adapter": name}
+    pulled: dict[str, Any] | None = ask_daemon(home, "POST", "/money/pull", order, timeout_s=PULL_TIMEOUT_S)
     if pulled is None:
         raise NodeError("only a running node has peers to download from: start it with `openledger-node start`")
     return pulled
