@@ -16,7 +16,7 @@ const NUMBERS = [["rank", "Rank"], ["layers", "Layers, from the top; 0 is all"],
 const OPEN = ["waiting", "training", "paused", "evaluating"];
 
 export function mount(root) {
-  const held = { order: { base: null, datanet: null, preset: "balanced", name: "" }, offset: 0, preview: null, estimate: null, why: null, isOpen: false, asked: 0 };
+  const held = { order: { base: null, datanet: null, preset: "balanced", name: "" }, offset: 0, preview: null, estimate: null, why: null, isOpen: false, asked: 0, lookedUp: null, published: null };
   const choose = part({ class: "w5" }), rows = part({ class: "w7" }), train = part({ class: "w7" }), evaluate = part(), publish = part();
   root.append(heading("Factory", "Four choices make an adapter. Look at the data before you start.", "factory status"),
     h("div", { class: "grid" }, choose, rows, train, h("div", { class: "w5 stack" }, evaluate, publish)));
@@ -30,9 +30,22 @@ export function mount(root) {
     rows.show({ preview: held.preview, why: held.why }, (seen) => drawRows(seen, () => { held.offset = held.preview.next_offset; think(); }));
     train.show({ run, runs }, (seen) => drawTrain(seen, order));
     evaluate.show({ run: taught, isBusy: factory.is_training }, (seen) => drawEvaluation(seen, order));
-    publish.show({ run: taught && { number: taught.number, adapter: taught.adapter }, chain: status?.chain ?? null, network: status?.network }, drawPublish);
+    publish.show({ run: taught && { number: taught.number, adapter: taught.adapter }, published: held.published, chain: status?.chain ?? null, network: status?.network }, (seen) => drawPublish(seen, lookUp));
+    if (taught && taught.adapter !== held.lookedUp) lookUp(taught.adapter);
     drawStart(held, live, run);
   };
+
+  // Under which name the adapter is published, if it is: publishing names its owner, and so gives it another id.
+  async function lookUp(name) {
+    held.lookedUp = name;
+    try {
+      const { adapters } = await get("/adapters"), own = adapters.find((each) => each.full_name === name);
+      held.published = adapters.find((each) => own && each.bond_wei !== null && each.manifest.artifact_digest === own.manifest.artifact_digest)?.full_name ?? null;
+    } catch (failure) {
+      if (!(failure instanceof Refused) && !(failure instanceof TypeError)) throw failure; // gone: the frame says so
+    }
+    draw();
+  }
 
   // What an order would be: asked once the person has stopped changing it.
   let timer = null;
@@ -83,7 +96,7 @@ export function mount(root) {
     draw();
   }
 
-  const stops = [on("factory", draw), on("state", draw)];
+  const stops = [on("factory", draw), on("state", draw), on("money", () => { if (held.lookedUp && !held.published) lookUp(held.lookedUp); })];
   look().catch(() => {});
   think();
   return () => { clearTimeout(timer); stops.forEach((stop) => stop()); };
@@ -287,11 +300,12 @@ function gain([name, key, isShare, better], found) {
 
 // ---- 4 publish
 
-function drawPublish({ run, chain, network }) {
+function drawPublish({ run, published, chain, network }, lookUp) {
+  if (run && published) return panel({ class: "fill" }, "4 Publish", run.adapter, h("p", {}, `It is published as ${published}. To change it, train a new version and publish that.`), h("span", { class: "fill" }), h("div", { class: "buttons" }, h("a", { class: "button", href: `#/adapters?adapter=${encodeURIComponent(published)}`, dataset: { key: "see published" } }, "See it under Adapters")), cliLine(`adapters inspect ${quoted(published)}`));
   const words = `factory publish ${run?.number ?? ""}`.trim(), line = cliLine(words);
   const go = () => act({
     title: `Publish ${run.adapter}`, sentence: "Registers its digest, the Datanets that taught it and your royalty of 10 % on the chain, under a bond. Published versions are final: to change one, publish a new version.",
-    verb: "adapters publish", args: { adapter: run.adapter }, words, does: "Publish",
+    verb: "adapters publish", args: { adapter: run.adapter }, words, does: "Publish", done: () => lookUp(run.adapter),
   });
   const why = !run ? "When training ends, publish the adapter here." : chain === null ? network === "local" ? "This node is on no network, so nobody can buy answers. The adapter still serves this machine." : "The chain has not answered yet." : chain !== "ok" ? `The chain is ${chain}: publishing waits until it answers.` : null;
   return panel({ class: "fill" }, "4 Publish", run?.adapter, h("p", { class: "dim" }, "Peers fetch the adapter and its attribution index from this node; the chain keeps its digest, its Datanets and your royalty. Published versions are final: to change one, publish a new version."),
