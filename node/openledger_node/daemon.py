@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -44,8 +45,11 @@ from .ledger.ledger import Ledger, open_ledger
 from .listeners import read_origins
 from .market.router import Router
 from .models.bases import Base, find_base
+from .network.adapter_pull import ShowProgress
+from .network.peers import PULL
 from .network.service import NetworkService
 from .operator.adapter_library import LibraryService
+from .operator.adapter_pull import adapter_pulls
 from .operator.base_library import BaseService
 from .operator.prepaid_keys import PrepaidKeys
 from .operator.service import open_operator
@@ -193,6 +197,7 @@ class Daemon:
         self._operator = open_operator(self._parts(home_network), self._refit)
         limits = self._operator.limits
         room = TrainingRoom(lambda: limits.limits, device=config.inference.device, serving_bytes=limits.held_bytes)
+        self._adapter_pulls = adapter_pulls(home, self._base, self._pull_from_peers)
         self._factory = TrainingService(home, config, room)
         self._traffic = Traffic()
         self._metering = Metering(self._operator.parts, self._traffic, card=self._operator.status.card)
@@ -234,7 +239,7 @@ class Daemon:
             nursery.start_soon(self._listen_to_signals, nursery.cancel_scope)
             async with trio.open_nursery() as servers:
                 control = build_operator(self._operator, self._network, nursery, pins=self._pins, stop=self._stop)
-                add_library(control, LibraryService(self._home, self._base, self._pins))
+                add_library(control, LibraryService(self._home, self._base, self._pins, self._adapter_pulls))
                 add_bases(control, self._bases)
                 add_prepaid_keys(control, PrepaidKeys(self._home, self._ledger))
                 add_factory(control, self._factory, self._network)
@@ -268,6 +273,7 @@ class Daemon:
                 nursery.start_soon(self._operator.pauses.run)
                 self._note_loaded(num_recovered)
                 nursery.start_soon(self._network.run, nursery)
+                nursery.start_soon(self._adapter_pulls.run)
                 if self._devnet:
                     nursery.start_soon(keep_running, self._devnet)
                 await trio.to_thread.run_sync(self._factory.go_on)
@@ -317,6 +323,10 @@ class Daemon:
             return gateway_prices(self._config.gateway, self._operator.prices.market)
 
         return PrepaidAccount(limits, self._ledger.key_credits, prices, lambda: int(time.time()))
+
+    async def _pull_from_peers(self, name: str, show: ShowProgress) -> dict[str, Any]:
+        found: dict[str, Any] = await self._network.ask(PULL, {"adapter": name}, show)
+        return found
 
     def _load_step(self) -> str | None:
         step = self._engine.load_step

@@ -14,8 +14,9 @@ from .api.server import bind_tcp, url_of
 from .config import Config
 from .engine.child import StartChild
 from .home import Home
-from .operator.base_pull import BasePulls
+from .operator.base_pull import base_pulls
 from .operator.base_switch import BaseSwitch
+from .operator.pulls import Pulls
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class LastingParts:
     public: tuple[socket.socket, ...]  # for callers from other machines
     sessions: Sessions
     switch: BaseSwitch
-    pulls: BasePulls
+    pulls: Pulls
 
 
 def lasting_parts(
@@ -58,5 +59,5 @@ def lasting_parts(
         public=tuple(public),
         sessions=Sessions(port=listener.getsockname()[1], now_s=time.monotonic),
         switch=BaseSwitch(home, config, tell),
-        pulls=BasePulls(home),
+        pulls=base_pulls(home),
     )

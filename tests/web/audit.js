@@ -34,6 +34,7 @@
   }
   if (document.documentElement.scrollWidth > innerWidth) found.push(`sideways: ${document.documentElement.scrollWidth} px in ${innerWidth}`);
   for (const table of document.querySelectorAll("table")) if (!table.caption?.textContent.trim()) found.push("a table without a caption");
+  for (const row of document.querySelectorAll("table:not([role]) tr[aria-expanded]")) found.push(`a plain row can't be expanded: ${name(row)}`);
   for (const head of document.querySelectorAll("th:not([scope])")) found.push(`no scope: ${name(head)}`);
   const ids = [...document.querySelectorAll("[id]")].map((element) => element.id), twice = ids.filter((id, n) => ids.indexOf(id) !== n);
   if (twice.length) found.push(`ids twice: ${twice}`);

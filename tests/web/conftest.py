@@ -1,7 +1,8 @@
 """A browser, nodes on the fake engine, and pages that must complain of nothing and ask nobody elsewhere.
 
-HOW A NEW TEST GETS ITS NODE. Take one that runs already; each fixture below is opened once for all files, in a thread
-of its own while the tests before it run. Choose the first that has what your test looks at:
+HOW A NEW TEST GETS ITS NODE. Take one that runs already. Each fixture below is opened once for all files, in a thread
+of its own while the tests before it run. The tests are put in an order in which those of one node follow each other,
+and the node is closed after the last one. Choose the first that has what your test looks at:
 
     alone         no network, no adapter; anybody may chat, pause it and change its limits, and puts that back
     untouched     no network; nobody asks it anything, and one test alone trains on it
@@ -27,7 +28,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from support.pages import CHROMIUM, KEEP_INTERVALS, LOOPBACK, TIMEOUT_MS, Seen, enter, open_browser, open_context
-from support.processes.network import in_parallel, network_with_sales, node_of
+from support.processes.network import network_with_sales, node_of
 from support.processes.nodes import EMBEDDED, Node, ask, command_json, operator_of, running_node, wait_for
 from support.processes.taught import buy_as_guest, taught_node
 
@@ -37,17 +38,17 @@ OpenPage = Callable[..., Page]
 TRAINS = {"OPENLEDGER_INFERENCE_BASE": "fake", "OPENLEDGER_FACTORY_TRAINER": "fake"}
 ADAPTERS = ("lake", "harbour")
 OPENED_AT_ONCE = 2
-"""More would only take the processor from the tests that run meanwhile."""
+"""The node of the test that runs, and the next one. More would only take the processor from the tests."""
 
 expect.set_options(timeout=TIMEOUT_MS)  # other programs run beside the tests
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker("web")
-            if CHROMIUM is None:
-                item.add_marker(pytest.mark.skip("NOT TESTED: the page, for want of chromium"))
+    for item in filter(is_ours, items):
+        item.add_marker("web")
+        if CHROMIUM is None:
+            item.add_marker(pytest.mark.skip("NOT TESTED: the page, for want of chromium"))
+    items[:] = in_turn(items)
 
 
 # ---- nodes
@@ -137,70 +138,139 @@ def is_all_claimed(found: dict[str, str]) -> bool:
     return found["pending_wei"] == found["settled_wei"] == "0" != found["claimed_wei"]
 
 
-@pytest.fixture(scope="session")
-def opening(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, "Future[Node]"]]:
-    """Every node that the collected tests want; those that are wanted first are opened first."""
-    opened: list[ExitStack] = []
+class Nodes:
+    """The nodes that the tests want, each open from shortly before its first test until its last one has ended.
 
-    def open_it(name: str, root: Path) -> Node:
-        opened.append(stack := ExitStack())
-        return stack.enter_context(OPENERS[name](root))
+    A node that nobody asks still takes a thirtieth of a core, and so does its chain.
+    """
 
-    with ThreadPoolExecutor(OPENED_AT_ONCE) as pool:
-        names = wanted(request.session.items)
-        yield {name: pool.submit(open_it, name, tmp_path_factory.mktemp(name)) for name in names}
-        pool.shutdown(cancel_futures=True)
-    in_parallel(*(stack.close for stack in opened))
+    def __init__(self, items: Sequence[pytest.Item], folder: Callable[[str], Path]) -> None:
+        self._folder = folder
+        self._to_open = wanted(items)
+        self._last = {name: item for item in items for name in nodes_of(item)}
+        self._pool = ThreadPoolExecutor(OPENED_AT_ONCE)
+        self._opening: dict[str, Future[tuple[ExitStack, Node]]] = {}
+        self._closing: list[Future[None]] = []
+
+    def take(self, name: str) -> Node:
+        """Return a node once it is open, and begin to open the next one."""
+        while name not in self._opening:
+            self._begin()
+        self._open_ahead()
+        return self._opening[name].result()[1]
+
+    def end_test(self, item: pytest.Item) -> None:
+        """Close the nodes that no later test wants."""
+        for name in [name for name in self._opening if self._last[name] is item]:
+            self._closing.append(self._pool.submit(self._close, self._opening.pop(name)))
+        self._open_ahead()
+
+    def close(self) -> None:
+        """Close the nodes that are open."""
+        self._closing += [self._pool.submit(self._close, each) for each in self._opening.values()]
+        self._pool.shutdown()
+        for closing in self._closing:
+            closing.result()
+
+    def _open_ahead(self) -> None:
+        while self._to_open and self._opening and len(self._opening) < OPENED_AT_ONCE:
+            self._begin()
+
+    def _begin(self) -> None:
+        name = self._to_open.pop(0)
+        self._opening[name] = self._pool.submit(self._open, name, self._folder(name))
+
+    @staticmethod
+    def _open(name: str, root: Path) -> tuple[ExitStack, Node]:
+        with ExitStack() as stack:
+            node = stack.enter_context(OPENERS[name](root))
+            return stack.pop_all(), node
+
+    @staticmethod
+    def _close(opening: "Future[tuple[ExitStack, Node]]") -> None:
+        if opening.exception() is None:
+            opening.result()[0].close()
+
+
+def nodes_of(item: pytest.Item) -> list[str]:
+    """The names of the nodes that a test wants."""
+    if not isinstance(item, pytest.Function) or not is_ours(item):
+        return []
+    chosen = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return [name for name in (*item.fixturenames, *chosen) if isinstance(name, str) and name in OPENERS]
 
 
 def wanted(items: Sequence[pytest.Item]) -> list[str]:
-    """The names of the nodes that tests of this folder want, in the order of their first use."""
-    own = [item for item in items if isinstance(item, pytest.Function) and Path(__file__).parent in item.path.parents]
-    chosen = {item: item.callspec.params.values() if hasattr(item, "callspec") else () for item in own}
-    found = (name for item in own for name in (*item.fixturenames, *chosen[item]))
-    return list(dict.fromkeys(name for name in found if isinstance(name, str) and name in OPENERS))
+    """The nodes that tests of this folder want, in the order of their first use."""
+    return list(dict.fromkeys(name for item in items for name in nodes_of(item)))
+
+
+def in_turn(items: list[pytest.Item]) -> list[pytest.Item]:
+    """The tests of this folder in the order of their nodes; those with nodes of their own come first."""
+    order = wanted(items)
+
+    def turn(item: pytest.Item) -> int:
+        return max((order.index(name) for name in nodes_of(item)), default=-1)
+
+    own = iter(sorted(filter(is_ours, items), key=turn))
+    return [next(own) if is_ours(item) else item for item in items]
+
+
+def is_ours(item: pytest.Item) -> bool:
+    return Path(__file__).parent in item.path.parents
 
 
 @pytest.fixture(scope="session")
-def alone(opening: dict[str, "Future[Node]"]) -> Node:
-    return opening["alone"].result()
+def nodes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    opened = Nodes(request.session.items, tmp_path_factory.mktemp)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(autouse=True)
+def close_unwanted(request: pytest.FixtureRequest, nodes: Nodes) -> Iterator[None]:
+    yield
+    nodes.end_test(request.node)
 
 
 @pytest.fixture(scope="session")
-def untouched(opening: dict[str, "Future[Node]"]) -> Node:
-    return opening["untouched"].result()
+def alone(nodes: Nodes) -> Node:
+    return nodes.take("alone")
 
 
 @pytest.fixture(scope="session")
-def trainer(opening: dict[str, "Future[Node]"]) -> Node:
-    return opening["trainer"].result()
+def untouched(nodes: Nodes) -> Node:
+    return nodes.take("untouched")
 
 
 @pytest.fixture(scope="session")
-def earner(opening: dict[str, "Future[Node]"]) -> Node:
-    return opening["earner"].result()
+def trainer(nodes: Nodes) -> Node:
+    return nodes.take("trainer")
 
 
 @pytest.fixture(scope="session")
-def taught(opening: dict[str, "Future[Node]"]) -> Node:
-    return opening["taught"].result()
+def earner(nodes: Nodes) -> Node:
+    return nodes.take("earner")
 
 
 @pytest.fixture(scope="session")
-def among_others(opening: dict[str, "Future[Node]"]) -> Node:
-    return opening["among_others"].result()
+def taught(nodes: Nodes) -> Node:
+    return nodes.take("taught")
 
 
 @pytest.fixture(scope="session")
-def broke(opening: dict[str, "Future[Node]"]) -> Node:
-    return opening["broke"].result()
+def among_others(nodes: Nodes) -> Node:
+    return nodes.take("among_others")
 
 
 @pytest.fixture(scope="session")
-def voter(opening: dict[str, "Future[Node]"]) -> Node:
-    return opening["voter"].result()
+def broke(nodes: Nodes) -> Node:
+    return nodes.take("broke")
+
+
+@pytest.fixture(scope="session")
+def voter(nodes: Nodes) -> Node:
+    return nodes.take("voter")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 from support.pages import show
 from support.processes.nodes import Node, command_json, operator_of
 
@@ -146,8 +146,56 @@ def test_a_folder_that_is_no_adapter_is_refused_with_the_check_that_failed(
     expect(page.locator(".note.bad")).to_contain_text("adapter_config.json is missing")
     page.get_by_label("Name or id that peers offer").fill("harbour")
     page.get_by_role("button", name="Pull").click()
-    expect(page.locator(".note.bad")).to_contain_text("network is local")
+    expect(page.locator(".note.bad", has_text="harbour was not pulled")).to_contain_text("network is local")
     seen.is_forgiven = True  # a refusal is a failed request, and the browser notes each
+
+
+PULLING = {
+    "name": "acme/lake", "state": "running", "what": "downloading", "done_bytes": 10 * 10**6,
+    "total_bytes": 40 * 10**6, "bytes_per_s": 5 * 10**6, "left_s": 6, "why": None, "adapter": None,
+    "received_bytes": None, "from_peer": None, "made_for": None,
+}  # fmt: skip
+
+
+def test_a_pull_shows_its_progress_survives_a_reload_and_can_be_cancelled(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone, "adapters")
+    now: dict[str, Any] = {"pull": None}
+    ordered: list[Any] = []
+
+    def change(state: dict[str, Any]) -> Callable[[Route], None]:
+        def fulfil(route: Route) -> None:
+            ordered.append(route.request.post_data_json)
+            now["pull"] = state
+            route.fulfill(json=now)
+
+        return fulfil
+
+    page.route("**/operator/adapters/work", lambda route: route.fulfill(json=now))
+    page.route("**/operator/adapters/pull", change(PULLING))
+    page.route("**/operator/adapters/pull/cancel", change({**PULLING, "state": "cancelled"}))
+    shown = page.locator(".panel", has_text="Add or pull")
+    page.get_by_label("Name or id that peers offer").fill("acme/lake")
+    expect(shown).to_contain_text("A LoRA adapter in PEFT format on the Hugging Face hub")
+    expect(shown.locator(".cli code").first).to_have_text("openledger-node adapters pull acme/lake")
+    page.keyboard.press("Enter")
+    expect(shown).to_contain_text("Pulling acme/lake downloading, 10.0 MB of 40.0 MB, 25 %, 5.0 MB/s, 6 s left")
+    page.reload()
+    expect(shown.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "25")
+    shown.get_by_role("button", name="Cancel the download").click()
+    expect(shown).to_contain_text("acme/lake was not pulled. You cancelled it.")
+    assert ordered == [{"name": "acme/lake"}, {}]
+
+
+def test_the_end_of_a_pull_is_told_with_the_base_that_its_files_name(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone)
+    done = {**PULLING, "state": "done", "adapter": "lake@11111111", "received_bytes": 40 * 10**6}
+    now = {"pull": {**done, "made_for": HOSTILE}}
+    page.route("**/operator/adapters/work", lambda route: route.fulfill(json=now))
+    show(page, "adapters")
+    note = page.locator(".note", has_text="lake@11111111 is here.")
+    expect(note).to_contain_text("40.0 MB from the Hugging Face hub, checked. Its files name <img src=x onerror")
+    now["pull"] = {**done, "from_peer": "12D3KooWabcdefgh"}
+    expect(note).to_contain_text("40.0 MB from 12D3Ko…cdefgh, checked.")
 
 
 def test_hostile_names_stay_text(keeper: Node, open_page: OpenPage) -> None:

@@ -389,6 +389,12 @@ def test_thoughts_are_folded_and_calls_of_tools_are_shown(free: Page) -> None:
     expect(free.locator(".said .row-text")).to_have_text('{"city":"Rome"}')
 
 
+def test_an_answer_of_no_token_says_so(free: Page) -> None:
+    answer_with(free, tokens=0)
+    send(free, "Anything?")
+    expect(free.locator(".pace")).to_have_text("0 tokens")
+
+
 def test_a_chat_is_saved_as_a_file(free: Page) -> None:
     answer_with(free, {"content": "**Blue**."})
     send(free, "Which colour?")

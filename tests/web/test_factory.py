@@ -266,6 +266,10 @@ def test_what_was_taught_by_a_published_datanet_is_published_through_the_cost_di
     expect(dialog.locator(".chip.ok")).to_be_visible(timeout=LONG_MS)
     again = run("factory", "publish", "1")
     assert again["transactions"] == [], "it is registered already"
+    page.keyboard.press("Escape")
+    expect(panel(page, "4 Publish")).to_contain_text("It is published as harbour@", timeout=LONG_MS)
+    expect(panel(page, "4 Publish").get_by_role("button", name="Publish")).to_have_count(0)
+    expect(panel(page, "4 Publish").get_by_role("link")).to_have_text("See it under Adapters")
 
 
 @pytest.fixture

@@ -10,7 +10,9 @@ from support.processes.nodes import Node
 
 OpenPage = Callable[..., Page]
 AUDIT = (Path(__file__).parent / "audit.js").read_text()
-WIDTHS = (320, 380, 768, 1024, 1280, 1920)
+WIDTHS = {"light": (320, 380, 768, 1024, 1280, 1920), "dark": (380, 1280)}
+"""The colours of the dark page are its own, and its sizes are those of the light one."""
+
 # Runs before the page's own scripts: `numAsking` is how many of its requests have no answer, or are still being read.
 COUNT = """
     window.numAsking = 0;
@@ -59,7 +61,7 @@ def test_every_screen_can_be_read_reached_and_named_at_every_width(
     found = {}
     for screen in screens_of(page):
         show(page, screen)
-        for width in WIDTHS:
+        for width in WIDTHS[scheme]:
             page.set_viewport_size({"width": width, "height": 900})
             if complaints := audit(page):
                 found[f"{screen} at {width}"] = complaints

@@ -206,3 +206,113 @@ def test_no_peers_says_what_was_tried_and_what_to_do(among_others: Node, open_pa
     expect(box.locator("button.primary")).to_have_text("Try again")
     expect(box.locator(".cli")).to_contain_text("doctor --only network")
     assert page.evaluate(AUDIT) == []
+
+
+# ---- the next step, on each screen
+
+
+NO_WALLET = "there is no wallet in /keys: create it with `openledger-node wallet create`"
+
+
+def without_wallet(path: str, content: Any) -> None:
+    if path == "/status":
+        content |= {"network": "lake-1", "chain": "down"}
+        content["money"]["why_down"] = NO_WALLET
+
+
+@pytest.mark.parametrize("screen", ["home", "money", "governance"])
+def test_a_node_without_a_wallet_names_the_command_that_makes_one(
+    untouched: Node, open_page: OpenPage, seen: Seen, screen: str
+) -> None:
+    seen.is_forgiven = True
+    page = open_page(untouched, screen)
+    open_changed(page, without_wallet)
+    note = page.locator(".note.bad")
+    expect(note).to_contain_text("No money moves yet: there is no wallet in /keys")
+    expect(note.locator(".cli code")).to_have_text("openledger-node wallet create")
+    assert page.evaluate(AUDIT) == []
+
+
+def test_chat_without_an_adapter_names_the_command_that_trains_one(untouched: Node, open_page: OpenPage) -> None:
+    page = open_page(untouched, "chat")
+    note = page.locator(".welcome .note")
+    expect(note).to_contain_text("There is no adapter here yet, and nobody offers one, so only the base answers")
+    expect(note.get_by_role("link")).to_have_text("Open the factory")
+    expect(note.locator(".cli code")).to_have_text("openledger-node factory train --sample --name harbour")
+
+
+def test_chat_says_what_it_waits_for(untouched: Node, open_page: OpenPage, seen: Seen) -> None:
+    seen.is_forgiven = True
+    page = open_page(untouched, "chat")
+    open_changed(page, loading)
+    expect(page.locator(".welcome")).to_contain_text("Loading the base, 40 %. You can ask as soon as it is loaded.")
+    open_changed(page, paused)
+    notice = page.locator(".composer .note")
+    expect(notice).to_contain_text("The node is paused.")
+    expect(notice.get_by_role("button")).to_have_text("Resume")
+
+
+def test_chat_of_a_node_that_serves_nothing_points_to_its_peers(
+    untouched: Node, open_page: OpenPage, seen: Seen
+) -> None:
+    def requester(path: str, content: Any) -> None:
+        if path == "/status":
+            content["limits"]["serve"] = False
+
+    seen.is_forgiven = True
+    page = open_page(untouched, "chat")
+    page.route("**/v1/models", lambda route: route.fulfill(json={"object": "list", "data": []}))
+    open_changed(page, requester)
+    note = page.locator(".welcome .note")
+    expect(note).to_contain_text("This node serves no model itself, and no peer offers one now")
+    expect(note.get_by_role("link")).to_have_text("See the peers")
+    expect(note.locator(".cli code")).to_have_text("openledger-node peers list")
+
+
+def test_adapters_without_an_adapter_name_the_command_that_trains_one(untouched: Node, open_page: OpenPage) -> None:
+    page = open_page(untouched, "adapters")
+    box = page.locator(".state-box")
+    expect(box).to_contain_text("No adapter is here yet")
+    expect(box.locator(".cli code")).to_have_text("openledger-node factory train --sample --name harbour")
+    expect(page.locator(".panel", has_text="Add or pull")).to_contain_text("You can pull from the Hugging Face hub")
+
+
+def test_adapters_without_a_peer_point_to_the_peers(among_others: Node, open_page: OpenPage, seen: Seen) -> None:
+    seen.is_forgiven = True
+    page = open_page(among_others, "adapters")
+    page.context.route("**/money/search", lambda route: route.fulfill(json={"base": "fake", "adapters": []}))
+    open_changed(page, nobody_connected)
+    panel = page.locator("section.panel[aria-label='On the network']")
+    expect(panel).to_contain_text("No peer is connected, so no offers are heard. See the peers")
+    panel.get_by_role("link", name="See the peers").click()
+    expect(page.locator("h1")).to_have_text("Peers")
+
+
+def test_the_factory_names_each_next_step(untouched: Node, open_page: OpenPage) -> None:
+    page = open_page(untouched, "factory")
+    expect(page.locator("main")).to_contain_text("you can train on the sample rows. datanet create NAME starts one")
+    expect(page.locator(".state-box")).to_contain_text("Give the adapter a name in part 1, then press Start training")
+    expect(page.locator(".panel", has_text="4 Publish")).to_contain_text(
+        "When training ends, publish the adapter here"
+    )
+
+
+def test_the_factory_without_a_base_points_to_the_models(untouched: Node, open_page: OpenPage, seen: Seen) -> None:
+    def change(path: str, content: Any) -> None:
+        if path == "/factory":
+            content["bases"] = []
+
+    seen.is_forgiven = True
+    page = open_page(untouched, "factory")
+    open_changed(page, change)
+    box = page.locator(".state-box", has_text="No base to train on")
+    box.get_by_role("link", name="Choose a base").click()
+    expect(page.locator("h1")).to_have_text("Models")
+
+
+@pytest.mark.parametrize("screen", ["money", "governance", "peers"])
+def test_a_node_on_no_network_names_the_command_that_joins_one(
+    untouched: Node, open_page: OpenPage, screen: str
+) -> None:
+    page = open_page(untouched, screen)
+    expect(page.locator(".state-box .cli code").first).to_have_text("openledger-node network join network.json")

@@ -77,8 +77,8 @@ def check_port(host: str, port: int) -> None:
         others = range(port + 1, min(port + NEXT_PORTS, PORT_MAX + 1))
         free = next((each for each in others if not _error_of_port(host, each)), 0)
         raise ConfigError(
-            f"cannot listen on {host}:{port} ({error.strerror}). {holder or 'Another program'} uses the port. Stop "
-            f'it, or start with `--port {free}` (through make: `make start ARGS="--port {free}"`)'
+            f"cannot listen on {host}:{port} ({error.strerror}), because {holder or 'another program'} uses the "
+            f'port. Stop it, or start with `--port {free}` (through make: `make start ARGS="--port {free}"`)'
         )
 
 

@@ -1,9 +1,11 @@
 """Adapters from peers: fetched by content, checked like any other, with Datanet owners confirmed by the chain."""
 
 import json
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -11,6 +13,7 @@ import trio
 from openledger_protocol.adapter import AdapterManifest, DatanetReference
 from openledger_protocol.errors import AdapterRefusedError, MalformedError
 from openledger_protocol.primitives import AdapterId, DatanetId
+from openledger_protocol.wire.transfer import FileEntry, chunk_size_bytes
 
 from ..attribution.index import open_index
 from ..datanets.version import DatanetVersion, read_published, version_from_json, write_published
@@ -21,12 +24,20 @@ from ..models.bases import Base
 from ..models.library import list_adapters
 from ..p2p.adapter_fetch import FetchedFiles, FetchLimits, Transfer
 from ..p2p.adapter_listing import version_path
-from ..p2p.partial import Partial
+from ..p2p.partial import Partial, Place
 from ..p2p.provider import OpenStream
 from ..p2p.transport import PeerId
 
 IsPublished = Callable[[DatanetId, DatanetVersion], bool]
 """True if this Datanet has published exactly the version's rows and owners; asks the ledger."""
+
+
+ShowProgress = Callable[[int, int], None]
+"""Gets the bytes that are here, and of all."""
+
+
+def no_progress(done_bytes: int, total_bytes: int) -> None:
+    """Show nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +61,7 @@ async def fetch_adapter(
     *,
     is_published: IsPublished,
     limits: FetchLimits | None = None,
+    show: ShowProgress = no_progress,
 ) -> Fetched:
     """Fetch an adapter from up to three peers at once, check all of it, and add it to the library.
 
@@ -65,7 +77,8 @@ async def fetch_adapter(
     if here:
         return Fetched(adapter=here, size_bytes=0, duration_s=0.0, from_peer=None, dropped={}, missing_versions={})
     versions = _Versions(home, is_published)
-    with Partial.opened(home, adapter_id) as place:
+    with CountedPartial.opened(home, adapter_id) as place:
+        place.show = show
         transfer = Transfer(open_stream, providers, adapter_id, place, limits)
         files = await transfer.run(partial(_check_base, base), versions.wanted, versions.keep)
         adapter = await trio.to_thread.run_sync(_admit, home, base, files, place)
@@ -89,6 +102,32 @@ def fetched_to_plain(fetched: Fetched) -> dict[str, Any]:
         "duration_s": round(fetched.duration_s, 3),
         "missing_versions": fetched.missing_versions,
     }
+
+
+class CountedPartial(Partial):
+    """The folder of an adapter that is being fetched; it shows how much of it is there."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.show: ShowProgress = no_progress
+        self._done_bytes = self._total_bytes = 0
+        self._counting = threading.Lock()  # peers' chunks are written in threads
+
+    def missing(self, entries: Iterable[FileEntry]) -> list[Place]:
+        """List the chunks that are missing or wrong; those that are there count as done."""
+        listed = list(entries)
+        places = super().missing(listed)
+        self._total_bytes = sum(entry.size_bytes for entry in listed)
+        self._done_bytes = self._total_bytes - sum(chunk_size_bytes(entry, index) for entry, index in places)
+        self.show(self._done_bytes, self._total_bytes)
+        return places
+
+    def write(self, entry: FileEntry, index: int, data: bytes) -> None:
+        """Write one verified chunk and show the progress."""
+        super().write(entry, index, data)
+        with self._counting:
+            self._done_bytes += len(data)
+            self.show(self._done_bytes, self._total_bytes)
 
 
 class _Versions:

@@ -41,7 +41,7 @@ from ..p2p.transport import Handler, PeerId
 from ..serving.admission import abilities_of
 from ..serving.service import Serving
 from ..settlement.session import NetworkSession
-from .adapter_pull import fetch_adapter, fetched_to_plain
+from .adapter_pull import ShowProgress, fetch_adapter, fetched_to_plain
 from .buying import Buying, open_audits, open_connections, open_kept_texts, open_requester, open_transport
 from .selling import Offer
 from .share_tests import SHARE_TESTS, ShareTests
@@ -214,15 +214,15 @@ class PeerService:
             ],
         }
 
-    async def answer(self, question: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer one of `PEER_QUESTIONS`.
+    async def answer(self, question: str, arguments: Mapping[str, Any], show: ShowProgress) -> dict[str, Any]:
+        """Answer one of `PEER_QUESTIONS`; `show` gets the progress of a pull.
 
         Raises:
             NodeError: the operator must act.
             ProtocolError: the question is refused.
         """
         if question == PULL:
-            return await self.pull(str(arguments.get("adapter")))
+            return await self.pull(str(arguments.get("adapter")), show)
         if question in SHARE_TESTS:
             return await self.share_tests.answer(question, arguments)
         return await self.search() if question == SEARCH else self.peers()
@@ -246,8 +246,8 @@ class PeerService:
             ],
         }
 
-    async def pull(self, name: str) -> dict[str, Any]:
-        """Fetch an adapter from the peers that offer it.
+    async def pull(self, name: str, show: ShowProgress) -> dict[str, Any]:
+        """Fetch an adapter from the peers that offer it; `show` gets the bytes that are here, and of all.
 
         Raises:
             UnknownModelError: no peer offers it.
@@ -268,6 +268,7 @@ class PeerService:
             self._home,
             self._serving.base,
             is_published=partial(is_published, events),
+            show=show,
         )
         return fetched_to_plain(fetched)
 

@@ -38,6 +38,7 @@ from ..serving.idle_count import IdleCount
 from ..serving.service import Serving
 from ..settlement.open import HomeNetwork, connect, prepare_development
 from ..settlement.session import NetworkSession
+from .adapter_pull import ShowProgress, no_progress
 from .buying import Buying
 from .defaults import DefaultsFollower
 from .guest import GUEST, Guest, bought_to_plain, open_guest
@@ -193,8 +194,8 @@ class NetworkService:
         """The cost of this UTC day's requests; None for a node that buys nothing."""
         return await self._peers.market.spending_limit.spent_today() if self._peers else None
 
-    async def ask(self, question: str, arguments: Mapping[str, Any]) -> Any:
-        """Answer one question of a command.
+    async def ask(self, question: str, arguments: Mapping[str, Any], show: ShowProgress = no_progress) -> Any:
+        """Answer one question of a command; `show` gets the progress of a pull.
 
         Raises:
             NodeError: the operator must act.
@@ -212,7 +213,7 @@ class NetworkService:
                 )
             if question == PULL:
                 await trio.to_thread.run_sync(check_disk_room, self._home, self.config.limits.disk_bytes)
-            return await self._peers.answer(question, arguments)
+            return await self._peers.answer(question, arguments, show)
         assert self._queries is not None
         try:
             return await self._blocking(self._queries.answer, question, arguments)

@@ -11,8 +11,8 @@ from ..errors import ConfigError
 from ..home import Home, is_training
 from ..models.bases import Base, base_to_json, remove_base, stored_base
 from .base_facts import known_to_plain, look_to_plain
-from .base_pull import BasePulls
 from .base_switch import BaseSwitch
+from .pulls import Pulls
 from .service import OperatorService
 
 
@@ -24,7 +24,7 @@ class BaseService:
         home: Home,
         operator: OperatorService,
         switch: BaseSwitch,
-        pulls: BasePulls,
+        pulls: Pulls,
         *,
         config_now: Callable[[], Config],
         drain: Callable[[], None],

@@ -60,7 +60,7 @@ def _why_loud(seen: OtherLoad, policy: BusyPolicy) -> str | None:
         if not large:
             return None
         first = max(large, key=lambda each: each.gpu_bytes)
-        return f"{first.name} (process {first.process_id}) uses {first.gpu_bytes >> 20} MiB of the GPU"
+        return f"{first.name} (process {first.process_id}) uses {first.gpu_bytes / 1e9:.1f} GB of the GPU"
     if seen.cpu_percent >= policy.cpu_percent:
         return f"other programs use {seen.cpu_percent:.0f} % of the CPU"
     return None

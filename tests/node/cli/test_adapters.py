@@ -1,11 +1,15 @@
 """`adapters` on a home where no node runs."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.commands import run_command
+from support.fake_hub import fake_hub
 from support.peft_folders import D_OUT, pair, write_adapter
+from support.processes.nodes import node_environment
 from support.verbs import Run, type_on_terminal
 
 from openledger_node.home import Home
@@ -49,6 +53,20 @@ def test_the_list_says_where_each_adapter_is(run: Run, home: Home, adapter: Adap
     assert (entry["state"], entry["is_pinned"], entry["rank_max"]) == ("on_disk", True, 2)
     assert listed["memory"] is None
     assert "on disk, pinned" in run("adapters", "list").stdout
+
+
+def test_an_adapter_of_the_hub_is_pulled_without_a_node(home: Home, tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "lake", base_model_name_or_path="acme/large")
+    with fake_hub() as hub:
+        hub.files["acme/lake"] = {file.name: file.read_bytes() for file in folder.iterdir()}
+        env = node_environment(home, COLUMNS="400", OPENLEDGER_INFERENCE_BASE="fake", **hub.environment)
+        pulled = run_command("adapters", "pull", "acme/lake", "--json", env=env, timeout_s=60)
+        missing = run_command("adapters", "pull", "acme/none", env=env, timeout_s=60)
+    (adapter,) = list_adapters(home)
+    found = json.loads(pulled.stdout)
+    assert (found["adapter"], found["digest"], found["from_peer"]) == (adapter.full_name, adapter.id, None)
+    assert "its files name another base, acme/large" in pulled.stderr
+    assert (missing.returncode, "the hub has no such repository" in missing.stderr) == (6, True)
 
 
 def test_a_pin_is_kept_until_it_is_taken_off(run: Run, home: Home, adapter: Adapter) -> None:

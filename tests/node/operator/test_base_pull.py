@@ -1,6 +1,6 @@
 """Pulls of bases in the daemon: progress, cancellation, a daemon that was killed, and the real process of a pull."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from support.tiny import make_base
 from openledger_node.errors import ConfigError, NodeError
 from openledger_node.home import Home
 from openledger_node.models.bases import find_base
-from openledger_node.operator.base_pull import BasePulls, Line, WantedBase
+from openledger_node.operator.base_pull import base_pulls
+from openledger_node.operator.pulls import Hear, Line, Order, Pulls
 
 MB = 10**6
 
@@ -22,9 +23,9 @@ class ScriptedFetch:
 
     def __init__(self, *lines: Line | Exception, is_endless: bool = False) -> None:
         self.lines, self.is_endless = lines, is_endless
-        self.orders: list[WantedBase] = []
+        self.orders: list[Order] = []
 
-    async def __call__(self, home: Home, order: WantedBase, hear: Callable[[Line], None]) -> None:
+    async def __call__(self, order: Order, hear: Hear) -> None:
         self.orders.append(order)
         for line in self.lines:
             await trio.sleep(1)
@@ -39,7 +40,7 @@ def downloading(done: int, total: int = 100) -> Line:
     return {"what": "downloading", "done": done * MB, "total": total * MB}
 
 
-async def run_to_the_end(pulls: BasePulls, *, within_s: float = 100) -> dict[str, Any]:
+async def run_to_the_end(pulls: Pulls, *, within_s: float = 100) -> dict[str, Any]:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pulls.run)
         with trio.move_on_after(within_s):
@@ -51,14 +52,14 @@ async def run_to_the_end(pulls: BasePulls, *, within_s: float = 100) -> dict[str
     return found
 
 
-def open_pulls(home: Home, fetch: ScriptedFetch) -> BasePulls:
-    return BasePulls(home, fetch=fetch, now_s=trio.current_time)
+def open_pulls(home: Home, fetch: ScriptedFetch) -> Pulls:
+    return base_pulls(home, fetch=fetch, now_s=trio.current_time)
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\0b", "a\nb"])
 def test_what_is_no_name_is_refused_and_not_kept(home: Home, name: str) -> None:
     pulls = open_pulls(home, ScriptedFetch())
-    with pytest.raises(ConfigError, match="is not the name of a base"):
+    with pytest.raises(ConfigError, match="is not a name: give OWNER/NAME"):
         pulls.order(name)
     assert not (home.models / ".pull.json").exists()
 
@@ -127,7 +128,7 @@ async def test_a_second_pull_waits_for_a_cancellation(home: Home, autojump_clock
         pulls.order("acme/other", anyway=True)
         await trio.sleep(2)
         nursery.cancel_scope.cancel()
-    assert fetch.orders == [WantedBase(name="acme/tiny"), WantedBase(name="acme/other", anyway=True)]
+    assert fetch.orders == [Order(name="acme/tiny"), Order(name="acme/other", anyway=True)]
 
 
 async def test_a_daemon_that_was_killed_goes_on_at_its_next_start(home: Home, autojump_clock: trio.abc.Clock) -> None:
@@ -138,7 +139,7 @@ async def test_a_daemon_that_was_killed_goes_on_at_its_next_start(home: Home, au
         nursery.start_soon(pulls.run)
         await trio.sleep(5)
         nursery.cancel_scope.cancel()
-    assert fetch.orders == [WantedBase(name="acme/tiny")]
+    assert fetch.orders == [Order(name="acme/tiny", is_resumed=True)]
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"name": 1}', "[" * 100_000])
@@ -166,7 +167,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
 
 async def test_a_repository_is_pulled_in_a_process_of_its_own(home: Home, hub: FakeHub, tmp_path: Path) -> None:
     hub.files["acme/tiny"] = {file.name: file.read_bytes() for file in make_base(tmp_path / "base").iterdir()}
-    pulls = BasePulls(home)
+    pulls = base_pulls(home)
     pulls.order("acme/tiny")
     found = await run_to_the_end(pulls)
     assert (found["state"], found["base"]) == ("done", "acme--tiny"), found
@@ -174,7 +175,7 @@ async def test_a_repository_is_pulled_in_a_process_of_its_own(home: Home, hub: F
 
 
 async def test_a_repository_that_is_not_there_is_said_in_a_sentence(home: Home, hub: FakeHub) -> None:
-    pulls = BasePulls(home)
+    pulls = base_pulls(home)
     pulls.order("acme/none")
     found = await run_to_the_end(pulls)
     assert found["state"] == "failed"

@@ -10,7 +10,7 @@ LOUD, QUIET = OtherLoad(has_gpu=False, cpu_percent=80), OtherLoad(has_gpu=False,
 
 
 def test_a_game_on_the_gpu_counts_at_the_first_look() -> None:
-    assert judge(Busy(), GAME, POLICY, now_s=0).why == "game (process 7) uses 3072 MiB of the GPU"
+    assert judge(Busy(), GAME, POLICY, now_s=0).why == "game (process 7) uses 3.2 GB of the GPU"
 
 
 def test_a_desktop_does_not_count() -> None:

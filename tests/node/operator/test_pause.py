@@ -199,7 +199,7 @@ async def test_a_game_pauses_within_two_seconds_and_its_end_goes_on_after_the_qu
         assert desk.current is not None
         assert (desk.current.by, desk.current.why) == (
             "busy",
-            "this node is paused while game (process 7) uses 3072 MiB of the GPU",
+            "this node is paused while game (process 7) uses 3.2 GB of the GPU",
         )
         await until(lambda: node.engine.is_resting, 1)
         node.seen = NOBODY

@@ -78,7 +78,7 @@ function drawFrame(status) {
   if (link.isShutOut) return;
   put(nav, h("div", {},
     h("div", { class: "brand" }, h("i", { "aria-hidden": "true" }), "openledger-node"),
-    h("div", { class: "where" }, [status?.network, status?.version].filter(Boolean).join(" · ")),
+    h("div", { class: "where" }, [status?.network, status?.version].filter(Boolean).map((each) => h("div", {}, each))),
     h("ul", {}, screens.map(([name, title]) => h("li", {},
       h("a", { href: `#/${name}`, dataset: { key: name }, "aria-current": shown === name ? "page" : null }, title, counted(name, status))))),
     h("ul", { class: "foot" },

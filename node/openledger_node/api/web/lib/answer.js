@@ -77,7 +77,7 @@ function numberMarks(text) {
 
 function paceOf(answer) {
   const paid = answer.parts.map((each) => each.receipt?.amount_wei).filter(Boolean), parts = [];
-  if (answer.tokens) parts.push(`${count(answer.tokens)} ${answer.tokens === 1 ? "token" : "tokens"}`);
+  if (answer.tokens || (answer.state === "done" && answer.tokens === 0)) parts.push(`${count(answer.tokens)} ${answer.tokens === 1 ? "token" : "tokens"}`);
   if (answer.firstMs) parts.push(`${decimal(answer.firstMs / 1000, 2)} s to first`);
   if (answer.rate) parts.push(`${decimal(answer.rate, answer.rate < 10 ? 1 : 0)} tokens/s`);
   if (answer.attempt) parts.push(`temperature ${answer.temperature}, seed ${answer.seed}`);

@@ -10,6 +10,12 @@ export function idleSince(status) {
 // A start is known by how long ago it was; it is told to ten seconds, so that it stands still.
 const startedAt = (status) => Math.floor((Date.now() - 1000 * (status.uptime_s ?? 0)) / 10e3) * 10e3;
 
+// Why no money moves: what is said before the reason, and the command that helps. A reason that names a command wants you.
+export function moneyTrouble(why) {
+  const words = why?.match(/`openledger-node ([^`]+)`/)?.[1];
+  return words ? { says: "No money moves yet", words } : { says: "The chain does not answer", words: "doctor --only chain" };
+}
+
 // What the engine takes where it runs, and what its owner lets it take; null: no cap.
 export function memoryOf(status) {
   const engine = status.engine ?? {}, kv = engine.kv_cache ?? {}, limits = status.limits ?? {}, isGpu = engine.device === "cuda";

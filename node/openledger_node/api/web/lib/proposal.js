@@ -172,7 +172,7 @@ export function drawProposals({ rows, total, chosen }, pick, { values, votes, ag
   return panel({ "aria-label": "Proposals" }, null, null, h("header", {}, h("h2", {}, "Proposals"), make), rows.length ? table({
     caption: "Proposals, the newest first", rows, key: (each) => String(each.number), open: (each) => pick(each.number), chosen: chosen === null ? undefined : String(chosen),
     columns: [{ label: "No.", head: true, num: true, tight: true, cell: (each) => count(each.number) }, { label: "Proposal", cell: titleOf }, { label: "State", cell: (each) => chip(...each.state) }],
-  }) : h("p", { class: "dim" }, "No proposal yet. Whoever has enough votes can make the first."), total > rows.length && h("p", { class: "note12" }, `the newest ${rows.length} of ${count(total)}`), h("span", { class: "fill" }), line);
+  }) : h("p", { class: "dim" }, "No proposal yet. An account with enough votes can make the first."), total > rows.length && h("p", { class: "note12" }, `the newest ${rows.length} of ${count(total)}`), h("span", { class: "fill" }), line);
 }
 
 function propose(values, votes, again) {

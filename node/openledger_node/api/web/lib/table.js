@@ -16,10 +16,9 @@ export function table({ caption, columns, rows, key, open, chosen, sum, showCapt
     const act = open ? () => open(row) : hasMore ? () => toggle(line, more, mark) : null;
     const line = h("tr", {
       tabindex: act ? "0" : null, class: chosen !== undefined && chosen === name ? "chosen" : null, dataset: { key: `row ${name}` },
-      "aria-expanded": hasMore ? String(isOpen) : null,
       onclick: act && ((event) => { if (!event.target.closest("button, a, input, select") && !String(getSelection())) act(); }),
       onkeydown: act && ((event) => { if (event.key === "Enter" && event.target === line) act(); }),
-    }, columns.map((column) => cell(column, column.cell(row))));
+    }, columns.map((column) => cell(column, column.cell(row), hasMore && column.head ? String(isOpen) : null)));
     return more ? [line, more] : [line];
   });
   return h("div", { class: "scroll" },
@@ -30,7 +29,8 @@ export function table({ caption, columns, rows, key, open, chosen, sum, showCapt
 }
 
 const classes = (column) => [column.num && "num", column.rank === 2 && "rank2", column.keep && "keep", column.tight && "tight"].filter(Boolean).join(" ") || null;
-const cell = (column, content) => h(column.head ? "th" : "td", { class: classes(column), scope: column.head ? "row" : null }, content);
+// The head of a row says whether the row is open, since a plain row may not.
+const cell = (column, content, isOpen = null) => h(column.head ? "th" : "td", { class: classes(column), scope: column.head ? "row" : null, "aria-expanded": isOpen }, content);
 
 function moreRow(columns, row, isOpen) {
   const second = columns.filter((column) => column.rank === 2 && column.label);
@@ -41,7 +41,7 @@ function moreRow(columns, row, isOpen) {
 function toggle(line, more, mark) {
   const isOpen = more.classList.toggle("open");
   opened[isOpen ? "add" : "delete"](mark);
-  line.setAttribute("aria-expanded", String(isOpen));
+  line.querySelector("th")?.setAttribute("aria-expanded", String(isOpen));
 }
 
 // j and k: the next or the last row, in the table that has the focus or in the first one.

@@ -1,23 +1,25 @@
 // Adapters: what this node can serve, where each one lies, and what it does.
-import { get, money, post, Refused } from "../lib/api.js";
+import { get, money, post } from "../lib/api.js";
+import { attempter } from "../lib/attempt.js";
 import { sparkline } from "../lib/chart.js";
 import { cliLine, quoted, says } from "../lib/cli.js";
 import { act, openDialog } from "../lib/dialog.js";
 import { h, part, put } from "../lib/dom.js";
 import { latest, on } from "../lib/events.js";
-import { amount, bytes, count, decimal, id, NONE, open as openAmount, percent, price, short, span } from "../lib/format.js";
+import { amount, bytes, count, decimal, id, NONE, open as openAmount, percent, price, short } from "../lib/format.js";
 import { button, chip, emptyState, facts, heading, note, panel, progress, strip, tile, turn } from "../lib/parts.js";
+import { drawPull, isPulling } from "../lib/pulling.js";
 import { setParams } from "../lib/route.js";
 import { table } from "../lib/table.js";
 import { toast } from "../lib/toast.js";
 
 export const title = "Adapters";
 
-const LOOK_MS = 4000, SHOWN = 50;
+const LOOK_MS = 4000, WORK_MS = 1000, SHOWN = 50;
 
 export function mount(root, params) {
-  const held = { listing: null, price: null, chosen: params.adapter ?? null, details: null, filter: "", all: false, wanted: "", pulling: null, came: null, search: null, offerFilter: "", allOffers: false };
-  const tiles = part(), empty = part(), list = part(), details = part({ class: "w7" }), bring = part({ class: "w5" }), offer = part();
+  const held = { listing: null, price: null, chosen: params.adapter ?? null, details: null, filter: "", all: false, wanted: "", work: null, isPulling: false, came: null, search: null, offerFilter: "", allOffers: false };
+  const tiles = part(), empty = part(), list = part(), details = part({ class: "w7" }), bring = part(), offer = part();
   const error = h("div", { role: "alert" });
   root.append(heading("Adapters", "What this node can serve, where each one lies, and what it earns.", "adapters list"), h("div", { class: "grid" }, tiles, empty, error, list, details, bring, offer));
 
@@ -28,15 +30,18 @@ export function mount(root, params) {
     const isGpu = status.engine?.device === "cuda";
     tiles.show({ memory: listing.memory, disk: listing.disk, n: listing.adapters.length, offered: offered(), isGpu }, drawTiles);
     empty.show(rows.length === 0, (isEmpty) => isEmpty && emptyState({
-      where: "Adapters · none", title: "No adapter is here yet", text: "The base answers requests meanwhile. The factory trains an adapter in minutes, and sample rows are included. Below you can fetch adapters that peers offer.",
+      where: "Adapters · none", title: "No adapter is here yet", text: "The base answers requests meanwhile. The factory trains an adapter in minutes, and sample rows are included. You can also pull one below.",
       buttons: [h("a", { class: "button", href: "#/factory", dataset: { key: "open factory" } }, "Open the factory")], words: "factory train --sample --name harbour",
     }));
     list.show(rows.length > 0 && { rows, chosen: chosen?.key, filter: held.filter, all: held.all, price: held.price, isGpu }, (seen) => seen && drawList(seen, held, { draw, choose, pin }));
     details.show(chosen ? { row: chosen, details: held.details?.full_name === chosen.key ? held.details : null, chain: status.chain, base: status.base } : held.chosen && { gone: held.chosen }, (seen) => seen && (seen.gone ? drawGone(seen.gone) : drawDetails(seen, { look, remove })));
-    bring.show({ pulling: held.pulling, came: held.came, offers: offers(), network: status.network }, (seen) => drawBring(seen, held, { pull, add }));
-    offer.show(held.search && latest.peers && { ...held.search, filter: held.offerFilter, all: held.allOffers, isPulling: held.pulling !== null }, (seen) => seen && drawOffers(seen, held, { draw, pull }));
+    bring.className = details.hasChildNodes() ? "w5" : "";
+    held.work && bring.show({ now: held.work.pull, came: held.came, offers: offers(), network: status.network }, (seen) => drawBring(seen, held, { pull, cancel, add }));
+    offer.show(held.search && latest.peers && { ...held.search, numPeers: status.peers, filter: held.offerFilter, all: held.allOffers, isPulling: held.isPulling }, (seen) => seen && drawOffers(seen, held, { draw, pull }));
     if (chosen && !chosen.why && held.details?.full_name !== chosen.key && held.asked !== chosen.key) inspect(chosen.key);
   };
+
+  const attempt = attempter(error);
 
   async function look() {
     await attempt(async () => {
@@ -58,17 +63,6 @@ export function mount(root, params) {
     }, false);
   }
 
-  // A refusal stands over the list until the next try; a node that is gone is said by the frame.
-  async function attempt(ask, isLoud = true) {
-    try {
-      if (isLoud) put(error);
-      await ask();
-    } catch (failure) {
-      if (!(failure instanceof Refused) && !(failure instanceof TypeError)) throw failure;
-      if (isLoud && failure instanceof Refused) put(error, note("bad", failure.message));
-    }
-  }
-
   function choose(key) {
     held.chosen = key;
     setParams({ adapter: key });
@@ -83,37 +77,34 @@ export function mount(root, params) {
 
   function remove(row) {
     const why = h("div", { role: "alert" });
-    const go = async () => {
-      try {
-        await post("/adapters/remove", { adapter: row.key });
-        dialog.close();
-        toast(`Removed ${row.key}`);
-        held.chosen = held.details = held.asked = null;
-        await look();
-      } catch (failure) {
-        put(why, note("bad", failure.message));
-      }
-    };
+    const go = () => attempter(why)(async () => {
+      await post("/adapters/remove", { adapter: row.key });
+      dialog.close();
+      toast(`Removed ${row.key}`);
+      held.chosen = held.details = held.asked = null;
+      await look();
+    });
     const dialog = openDialog(`Remove ${row.name}`, h("p", {}, `Its ${bytes(row.size)} are deleted from this disk. Running answers are not interrupted. Peers that fetched it keep their copies.`),
       h("p", {}, row.bond_wei === null ? "It is not published: only a new training or another copy brings it back." : `It is published${row.bond_wei === "0" ? "" : ` under a bond of ${openAmount(row.bond_wei)} OPEN`}: that stays, but its answers then need a new training or a peer’s copy.`), why,
       cliLine(`adapters remove ${quoted(row.key)}`), h("div", { class: "buttons" }, button("Cancel", () => dialog.close(), { changes: false }), button(`Remove ${short(row.name, 20)}`, go, { kind: "danger" })));
   }
 
-  async function pull(name) {
-    held.pulling = { name, since: Date.now() };
+  // The node pulls by itself: leaving the page ends nothing, and a page that is opened meanwhile shows it.
+  const follow = () => attempt(async () => {
+    held.work = await get("/adapters/work");
+    const now = held.work.pull, wasPulling = held.isPulling;
+    held.isPulling = isPulling(now);
+    if (wasPulling && now?.state === "done") held.chosen = now.adapter;
+    if (wasPulling && !held.isPulling) await Promise.all([look(), search()]);
+    draw();
+  }, false);
+  const pull = (name) => attempt(async () => {
     held.came = null;
+    held.work = await post("/adapters/pull", { name });
+    held.isPulling = true;
     draw();
-    try {
-      const found = await money("pull", { adapter: name });
-      held.came = { tone: "", text: found.bytes ? `${found.adapter} was added: ${bytes(found.bytes)} in ${span(found.duration_s)} from ${short(found.from_peer, 6)}.` : `${found.adapter} was in the library already.` };
-      held.chosen = found.adapter;
-    } catch (failure) {
-      held.came = { tone: "bad", text: failure.message };
-    }
-    held.pulling = null;
-    await Promise.all([look(), search()]);
-    draw();
-  }
+  });
+  const cancel = () => attempt(async () => { held.work = await post("/adapters/pull/cancel"); held.isPulling = false; draw(); });
 
   async function add(folder) {
     held.came = null;
@@ -128,9 +119,10 @@ export function mount(root, params) {
     draw();
   }
 
-  const stops = [on("state", draw), on("peers", () => { search(); draw(); })], timer = setInterval(look, LOOK_MS);
+  const stops = [on("state", draw), on("peers", () => { search(); draw(); })], timers = [setInterval(look, LOOK_MS), setInterval(follow, WORK_MS)];
   look();
-  const unmount = () => { clearInterval(timer); stops.forEach((stop) => stop()); };
+  follow();
+  const unmount = () => { timers.forEach(clearInterval); stops.forEach((stop) => stop()); };
   unmount.changed = (now) => { if (now.adapter && now.adapter !== held.chosen) { held.chosen = now.adapter; draw(); } };
   return unmount;
 }
@@ -233,33 +225,48 @@ function drawDetails({ row, details, chain, base }, { look, remove }) {
 
 // ---- 4 another one
 
-function drawBring({ pulling, came, offers, network }, held, { pull, add }) {
-  const hint = h("p", { class: "note12" }), line = cliLine("adapters pull NAME");
+const HUB = /^[^/~][^/]*\/[^/]+$/;
+
+function drawBring({ now, came, offers, network }, held, { pull, cancel, add }) {
+  const hint = h("p", { class: "note12" }), line = cliLine("adapters pull NAME"), isBusy = isPulling(now);
   const isFolder = () => /^[/~]/.test(held.wanted.trim());
-  const field = h("input", { id: "bring", value: held.wanted, autocomplete: "off", spellcheck: "false", dataset: { key: "bring" }, placeholder: "harbour, 0x51c9…, or /path/to/folder", oninput: change });
+  const field = h("input", { id: "bring", value: held.wanted, autocomplete: "off", spellcheck: "false", dataset: { key: "bring" }, placeholder: "harbour, OWNER/NAME, or /folder", oninput: change });
   const go = button("Pull", () => pull(field.value.trim()), { kind: "primary" }), take = button("Add from disk", () => add(field.value.trim()));
   field.addEventListener("keydown", (event) => event.key === "Enter" && held.wanted.trim() && (isFolder() ? take : go).click());
   change();
 
   function change() {
     held.wanted = field.value;
-    const wanted = held.wanted.trim(), n = offers[wanted];
-    turn(go, pulling !== null || !wanted || isFolder());
+    const wanted = held.wanted.trim();
+    turn(go, isBusy || !wanted || isFolder());
     turn(take, !wanted || !isFolder());
     line.change(isFolder() ? `adapters add ${quoted(wanted)}` : `adapters pull ${wanted ? quoted(wanted) : "NAME"}`);
-    put(hint, isFolder() ? "A folder in PEFT format on the node's machine: it is copied and checked before it is served." : n ? `${n} ${n === 1 ? "peer offers" : "peers offer"} it. Everything is checked before it is loaded.`
-      : network === "local" ? "This node is on no network, so it can't fetch adapters. You can add a folder on its disk." : "A name that peers offer, or an adapter's id. Each piece is checked on arrival, and an interrupted fetch resumes.");
+    put(hint, hintFor(wanted, offers[wanted], network, isFolder()));
   }
 
-  return panel({ class: "fill" }, "Add or pull", null, h("div", { class: "field" }, h("label", { for: "bring" }, "Name or id that peers offer, or a folder here"), field), hint,
+  return panel({ class: "fill" }, "Add or pull", null, h("div", { class: "field" }, h("label", { for: "bring" }, "Name or id that peers offer, a repository on the Hugging Face hub, or a folder here"), field), hint,
     h("div", { class: "buttons above" }, go, take), line,
-    pulling && h("p", { class: "above", role: "status" }, h("b", {}, `Fetching ${short(pulling.name, 24)}`), h("span", { class: "note12" }, " from peers; you may leave the page")),
+    now && drawPull(now, { pull, cancel, done: pulled, words: `adapters pull ${quoted(now.name)}` }),
     came && note(came.tone, came.text));
+}
+
+function hintFor(wanted, n, network, isFolder) {
+  if (isFolder) return "A folder in PEFT format on the node's machine: it is copied and checked before it is served.";
+  if (HUB.test(wanted)) return "A LoRA adapter in PEFT format on the Hugging Face hub. It is checked against the base that is served.";
+  if (n) return `${n} ${n === 1 ? "peer offers" : "peers offer"} it. Everything is checked before it is loaded.`;
+  if (network === "local") return "This node is on no network, so there are no peers to pull from. You can pull from the Hugging Face hub, or add a folder on its disk.";
+  return "Each piece is checked on arrival. A pull goes on when you leave the page, and an interrupted one resumes.";
+}
+
+function pulled(now) {
+  const from = now.from_peer ? `${bytes(now.received_bytes)} from ${short(now.from_peer, 6)}` : `${bytes(now.received_bytes)} from the Hugging Face hub`;
+  return note(now.made_for ? "warn" : "", [h("b", {}, `${now.adapter} is here. `), now.received_bytes ? `${from}, checked. ` : "It was in the library already. ",
+    now.made_for && `Its files name ${now.made_for} as its base, so its answers may be poor on the base that is served.`]);
 }
 
 // ---- 5 what others offer
 
-function drawOffers({ base, adapters, filter, all, isPulling }, held, { draw, pull }) {
+function drawOffers({ base, adapters, numPeers, filter, all, isPulling }, held, { draw, pull }) {
   const wanted = filter.toLowerCase(), line = cliLine("adapters search");
   const matching = adapters.filter((each) => !wanted || [each.full_name, each.id, each.base].some((text) => String(text ?? "").toLowerCase().includes(wanted)));
   const shown = all ? matching : matching.slice(0, SHOWN), rest = matching.length - shown.length;
@@ -267,7 +274,7 @@ function drawOffers({ base, adapters, filter, all, isPulling }, held, { draw, pu
   const act = (each) => each.is_here ? chip("here") : each.is_our_base
     ? says(button("Pull", () => pull(each.full_name), { kind: "small", key: `pull ${each.id}`, disabled: isPulling, "aria-label": `Pull ${each.full_name}` }), line, `adapters pull ${quoted(each.full_name)}`)
     : chip("another base", "warn");
-  return panel({ "aria-label": "On the network" }, "On the network", adapters.length > 0 && field, adapters.length === 0 ? h("p", { class: "dim" }, "No other node offers an adapter now. The list fills as advertisements arrive; publish yours with the Factory.")
+  return panel({ "aria-label": "On the network" }, "On the network", adapters.length > 0 && field, adapters.length === 0 ? h("p", { class: "dim" }, numPeers ? "No other node offers an adapter now. The list fills as advertisements arrive." : "No peer is connected, so no offers are heard. ", !numPeers && h("a", { href: "#/peers", dataset: { key: "open peers" } }, "See the peers"))
     : table({
       caption: "Adapters that other nodes offer", rows: shown, key: (each) => `${each.base_digest} ${each.id}`,
       columns: [

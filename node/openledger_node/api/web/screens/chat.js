@@ -73,15 +73,18 @@ export function mount(root, params) {
     fresh.hidden = isEmpty;
     save.hidden = !turns.length;
     welcome.hidden = !isEmpty;
-    welcome.show({ hasModels: Boolean(held.models), hasAdapters: adapters().length > 0, base, adapter, samples: samplesOf(held.library, adapter) }, drawWelcome);
+    welcome.show({ hasModels: Boolean(held.models), hasBases: bases().length > 0, hasAdapters: adapters().length > 0, serves: latest.state?.limits?.serve !== false, loading: latest.state?.engine?.loading?.says ?? null, base, adapter, samples: samplesOf(held.library, adapter) }, drawWelcome);
     field.show({ isPaused, isAsking: isAsking(), about: words(adapter), canScroll: !held.follows && thread.childElementCount > 0, asks: base && adapter ? "Ask both" : `Ask ${base ?? adapter ?? "the base"}` });
   }
 
-  function drawWelcome({ hasModels, hasAdapters, base, adapter, samples }) {
+  function drawWelcome({ hasModels, hasBases, hasAdapters, serves, loading, base, adapter, samples }) {
     return [
       h("h2", {}, base && adapter ? `Ask ${base} and ${adapter}` : `Ask ${base ?? adapter ?? "the base"}`),
       h("ul", { class: "samples" }, samples.map((words) => h("li", {}, button(words, () => sample(words), { kind: "sample", key: `sample ${words}` })))),
-      hasModels && !hasAdapters && note("", "There is no adapter here yet, and nobody offers one, so only the base answers. The factory makes an adapter.", h("a", { class: "button", href: "#/factory", dataset: { key: "open factory" } }, "Open the factory")),
+      loading && note("", `${loading[0].toUpperCase()}${loading.slice(1)}. You can ask as soon as it is loaded.`),
+      hasModels && !hasAdapters && (serves
+        ? note("", "There is no adapter here yet, and nobody offers one, so only the base answers. The factory trains one in minutes.", h("a", { class: "button", href: "#/factory", dataset: { key: "open factory" } }, "Open the factory"), "factory train --sample --name harbour")
+        : !hasBases && note("warn", "This node serves no model itself, and no peer offers one now. It looks again every 15 s.", h("a", { class: "button", href: "#/peers", dataset: { key: "open peers" } }, "See the peers"), "peers list")),
     ];
   }
 

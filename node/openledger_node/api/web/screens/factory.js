@@ -16,7 +16,7 @@ const NUMBERS = [["rank", "Rank"], ["layers", "Layers, from the top; 0 is all"],
 const OPEN = ["waiting", "training", "paused", "evaluating"];
 
 export function mount(root) {
-  const held = { order: { base: null, datanet: null, preset: "balanced", name: "" }, offset: 0, preview: null, estimate: null, why: null, isOpen: false, asked: 0 };
+  const held = { order: { base: null, datanet: null, preset: "balanced", name: "" }, offset: 0, preview: null, estimate: null, why: null, isOpen: false, asked: 0, lookedUp: null, published: null };
   const choose = part({ class: "w5" }), rows = part({ class: "w7" }), train = part({ class: "w7" }), evaluate = part(), publish = part();
   root.append(heading("Factory", "Four choices make an adapter. Look at the data before you start.", "factory status"),
     h("div", { class: "grid" }, choose, rows, train, h("div", { class: "w5 stack" }, evaluate, publish)));
@@ -30,9 +30,22 @@ export function mount(root) {
     rows.show({ preview: held.preview, why: held.why }, (seen) => drawRows(seen, () => { held.offset = held.preview.next_offset; think(); }));
     train.show({ run, runs }, (seen) => drawTrain(seen, order));
     evaluate.show({ run: taught, isBusy: factory.is_training }, (seen) => drawEvaluation(seen, order));
-    publish.show({ run: taught && { number: taught.number, adapter: taught.adapter }, chain: status?.chain ?? null, network: status?.network }, drawPublish);
+    publish.show({ run: taught && { number: taught.number, adapter: taught.adapter }, published: held.published, chain: status?.chain ?? null, network: status?.network }, (seen) => drawPublish(seen, lookUp));
+    if (taught && taught.adapter !== held.lookedUp) lookUp(taught.adapter);
     drawStart(held, live, run);
   };
+
+  // Under which name the adapter is published, if it is: publishing names its owner, and so gives it another id.
+  async function lookUp(name) {
+    held.lookedUp = name;
+    try {
+      const { adapters } = await get("/adapters"), own = adapters.find((each) => each.full_name === name);
+      held.published = adapters.find((each) => own && each.bond_wei !== null && each.manifest.artifact_digest === own.manifest.artifact_digest)?.full_name ?? null;
+    } catch (failure) {
+      if (!(failure instanceof Refused) && !(failure instanceof TypeError)) throw failure; // gone: the frame says so
+    }
+    draw();
+  }
 
   // What an order would be: asked once the person has stopped changing it.
   let timer = null;
@@ -83,7 +96,7 @@ export function mount(root) {
     draw();
   }
 
-  const stops = [on("factory", draw), on("state", draw)];
+  const stops = [on("factory", draw), on("state", draw), on("money", () => { if (held.lookedUp && !held.published) lookUp(held.lookedUp); })];
   look().catch(() => {});
   think();
   return () => { clearTimeout(timer); stops.forEach((stop) => stop()); };
@@ -103,6 +116,7 @@ function words(order) {
 // ---- 1 choose
 
 function drawChoose({ bases, served, datanets, presets, usual }, held, live, { think, start }) {
+  if (!bases.length) return emptyState({ where: "1 Choose · no base", title: "No base to train on", text: "An adapter is trained for one base, and none is on this machine. The Models screen says which ones fit it.", buttons: [h("a", { class: "button", href: "#/models", dataset: { key: "open models" } }, "Choose a base")], words: "models pull" });
   const { order } = held;
   const select = (name, label, options, value) => {
     const field = h("select", { id: `factory-${name}`, dataset: { key: name }, onchange: () => { order[name] = field.value || null; held.offset = 0; change(); } }, options.map(([key, text]) => h("option", { value: key, selected: key === (value ?? "") }, text)));
@@ -136,7 +150,7 @@ function drawChoose({ bases, served, datanets, presets, usual }, held, live, { t
   return panel({ class: "fill" }, "1 Choose", null,
     select("base", "Base", bases.map((each) => [each === served ? "" : each, each === served ? `${each} · served here` : each]), order.base),
     select("datanet", "Datanet", kept, order.datanet),
-    !datanets.length && h("p", { class: "note12 hint" }, "No Datanet of yours is published here yet: the sample shows how it goes. ", h("code", {}, "datanet create NAME"), " begins one."),
+    !datanets.length && h("p", { class: "note12 hint" }, "No Datanet of yours is published here yet, so you can train on the sample rows. ", h("code", {}, "datanet create NAME"), " starts one."),
     select("preset", "Preset", presets.map((each) => [each.name, `${each.name[0].toUpperCase()}${each.name.slice(1)} · rank ${each.rank}, ${each.layers ? `${each.layers} layers` : "all layers"}, ${each.epochs} epochs`]), order.preset),
     labelled("Name", name), advanced, h("div", { class: "above" }, live.meter), live.why,
     h("p", { class: "note12 above" }, "The node trains beside what it serves, and both are slower meanwhile. Nothing is paid before you publish."),
@@ -194,7 +208,7 @@ const TONES = { waiting: "accent", training: "accent", paused: "warn", evaluatin
 
 function drawTrain({ run, runs }, order) {
   if (!run) {
-    return emptyState({ where: "2 Train · nothing yet", title: "No training yet", text: "The loss of a training appears here. Both curves falling means that it learns; only the held-out curve rising means overfitting. You can pause a training, or stop it and keep the adapter so far." });
+    return emptyState({ where: "2 Train · nothing yet", title: "No training yet", text: "Give the adapter a name in part 1, then press Start training. The loss appears here. Both curves falling means that it learns; only the held-out curve rising means overfitting. You can pause a training, or stop it and keep the adapter so far." });
   }
   const line = cliLine(`factory status ${run.number}${OPEN.includes(run.state) ? " --watch" : ""}`), seen = run.progress;
   const points = (n) => run.history.filter((point) => point[n] !== null).map((point) => [point[0], point[n]]);
@@ -286,11 +300,12 @@ function gain([name, key, isShare, better], found) {
 
 // ---- 4 publish
 
-function drawPublish({ run, chain, network }) {
+function drawPublish({ run, published, chain, network }, lookUp) {
+  if (run && published) return panel({ class: "fill" }, "4 Publish", run.adapter, h("p", {}, `It is published as ${published}. To change it, train a new version and publish that.`), h("span", { class: "fill" }), h("div", { class: "buttons" }, h("a", { class: "button", href: `#/adapters?adapter=${encodeURIComponent(published)}`, dataset: { key: "see published" } }, "See it under Adapters")), cliLine(`adapters inspect ${quoted(published)}`));
   const words = `factory publish ${run?.number ?? ""}`.trim(), line = cliLine(words);
   const go = () => act({
     title: `Publish ${run.adapter}`, sentence: "Registers its digest, the Datanets that taught it and your royalty of 10 % on the chain, under a bond. Published versions are final: to change one, publish a new version.",
-    verb: "adapters publish", args: { adapter: run.adapter }, words, does: "Publish",
+    verb: "adapters publish", args: { adapter: run.adapter }, words, does: "Publish", done: () => lookUp(run.adapter),
   });
   const why = !run ? "When training ends, publish the adapter here." : chain === null ? network === "local" ? "This node is on no network, so nobody can buy answers. The adapter still serves this machine." : "The chain has not answered yet." : chain !== "ok" ? `The chain is ${chain}: publishing waits until it answers.` : null;
   return panel({ class: "fill" }, "4 Publish", run?.adapter, h("p", { class: "dim" }, "Peers fetch the adapter and its attribution index from this node; the chain keeps its digest, its Datanets and your royalty. Published versions are final: to change one, publish a new version."),

@@ -2,6 +2,7 @@
 import { money, Refused } from "../lib/api.js";
 import { h, part } from "../lib/dom.js";
 import { latest, on } from "../lib/events.js";
+import { moneyTrouble } from "../lib/facts.js";
 import { count, open as openAmount, span, time } from "../lib/format.js";
 import { emptyState, heading, note, strip, tile } from "../lib/parts.js";
 import { setParams } from "../lib/route.js";
@@ -113,7 +114,7 @@ const lengthOf = (rules) => rules.fixed.find((each) => each.name === "epoch_s").
 
 function whyNone({ chain, network, why, has, missing }) {
   if (network === "local" || chain === null) return emptyState({ where: "Governance · this machine alone", title: "No network, so nothing to vote on", text: "Votes set the numbers of a network: fees, stakes, the attribution rule. This node is on none; chat, adapters and the factory work by your own settings.", words: "network join network.json" });
-  if (chain === "down" || chain === "halted" || why) return note("bad", `The chain does not answer: ${why ?? "no reason was given"}. Votes that you have cast stand${has ? "; the figures below are the last known ones" : ""}.`, null, "doctor --only chain");
+  if (chain === "down" || chain === "halted" || why) return note("bad", `${moneyTrouble(why).says}: ${why ?? "no reason was given"}. Votes that you have cast stand${has ? "; the figures below are the last known ones" : ""}.`, null, moneyTrouble(why).words);
   return missing && note("warn", `${missing}.`, null, "gov list --all");
 }
 

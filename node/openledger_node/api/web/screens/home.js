@@ -8,7 +8,7 @@ import { openDialog } from "../lib/dialog.js";
 import { coded, h, part } from "../lib/dom.js";
 import { latest, on, poll } from "../lib/events.js";
 import { amount, bytes, count, decimal, id, NONE, open as openAmount, seconds, time } from "../lib/format.js";
-import { idleSince, memoryOf } from "../lib/facts.js";
+import { idleSince, memoryOf, moneyTrouble } from "../lib/facts.js";
 import { limitsDialog } from "../lib/limits.js";
 import { button, chip, emptyState, facts, heading, meter, note, panel, strip, tile } from "../lib/parts.js";
 import { setPrice } from "../lib/price.js";
@@ -123,7 +123,7 @@ const nextSteps = () => [
 ];
 
 const chainNote = (facts) => facts.chain === "halted" || facts.chain === "down"
-  ? note("bad", `${facts.chain === "halted" ? "No money moves until you act" : "The chain does not answer"}: ${facts.whyDown ?? "no reason was given"}. Answers of this machine go on.`, null, "doctor --only chain") : null;
+  ? note("bad", `${facts.chain === "halted" ? "No money moves until you act" : moneyTrouble(facts.whyDown).says}: ${facts.whyDown ?? "no reason was given"}. Answers of this machine go on.`, null, facts.chain === "halted" ? "doctor --only chain" : moneyTrouble(facts.whyDown).words) : null;
 
 function drawSuggestion(suggestion) {
   if (!suggestion) return null;

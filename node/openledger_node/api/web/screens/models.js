@@ -1,11 +1,13 @@
 // Models: which bases are here, which fit this machine, and which one is served.
-import { get, post, Refused } from "../lib/api.js";
+import { get, post } from "../lib/api.js";
+import { attempter } from "../lib/attempt.js";
 import { cliLine, quoted, says } from "../lib/cli.js";
 import { openDialog } from "../lib/dialog.js";
 import { h, part, put } from "../lib/dom.js";
 import { latest, on } from "../lib/events.js";
-import { bytes, count, NONE, percent, short, span } from "../lib/format.js";
-import { button, chip, emptyState, heading, note, panel, progress, turn } from "../lib/parts.js";
+import { bytes, count, NONE, short } from "../lib/format.js";
+import { button, chip, emptyState, heading, note, panel, turn } from "../lib/parts.js";
+import { drawPull, isPulling } from "../lib/pulling.js";
 import { table } from "../lib/table.js";
 import { toast } from "../lib/toast.js";
 
@@ -32,26 +34,15 @@ export function mount(root) {
       change.show(work.switch, drawChange);
       bring.show({ pull: work.pull, looked: held.looked, isLooking: held.isLooking }, (seen) => drawBring(seen, held, { look, pull, cancel }));
     }
-    if (known) fits.show({ known, served: listing?.models.find((base) => base.is_served)?.name, isPulling: isPulling(work), isChanging: isChanging(work) }, (seen) => drawFits(seen, { use, pull }));
+    if (known) fits.show({ known, served: listing?.models.find((base) => base.is_served)?.name, isPulling: isPulling(work?.pull), isChanging: isChanging(work) }, (seen) => drawFits(seen, { use, pull }));
   };
 
-  // A refusal stands over the screen until the next try; a node that is gone is said by the frame.
-  async function attempt(ask, isLoud = true) {
-    try {
-      if (isLoud) put(error);
-      await ask();
-    } catch (failure) {
-      if (!(failure instanceof Refused) && !(failure instanceof TypeError)) throw failure;
-      if (isLoud && failure instanceof Refused) put(error, note("bad", failure.message));
-    }
-    draw();
-  }
-
+  const attempt = attempter(error, draw);
   const list = () => attempt(async () => { held.listing = await get("/models"); }, false);
   const judge = () => attempt(async () => { held.known = await get("/models/known"); }, false);
   const follow = () => attempt(async () => {
     held.work = await get("/models/work");
-    const isRunning = isPulling(held.work) || isChanging(held.work);
+    const isRunning = isPulling(held.work?.pull) || isChanging(held.work);
     if (wasRunning && !isRunning) await Promise.all([list(), judge()]);
     wasRunning = isRunning;
   }, false);
@@ -77,7 +68,7 @@ export function mount(root) {
 
   function use(name) {
     const words = `models use ${quoted(name)}`, why = h("div", { role: "alert" }), live = latest.state?.requests?.live ?? 0;
-    const go = button("Serve it", () => attemptIn(why, async () => {
+    const go = button("Serve it", () => attempter(why, draw)(async () => {
       held.work = await post("/models/use", { base: name });
       wasRunning = true;
       dialog.close();
@@ -94,7 +85,7 @@ export function mount(root) {
 
   function remove(base) {
     const why = h("div", { role: "alert" });
-    const go = button(`Remove ${short(base.name, 20)}`, () => attemptIn(why, async () => {
+    const go = button(`Remove ${short(base.name, 20)}`, () => attempter(why, draw)(async () => {
       const found = await post("/models/remove", { base: base.name });
       dialog.close();
       toast(`Removed ${base.name}: ${bytes(found.freed_bytes)} are free again`);
@@ -104,16 +95,6 @@ export function mount(root) {
       h("p", {}, whatGoes(base)),
       h("p", {}, "Adapters that were made for it stay, and can’t be served without it."), why,
       cliLine(`models remove ${quoted(base.name)}`), h("div", { class: "buttons" }, button("Cancel", () => dialog.close(), { changes: false }), go));
-  }
-
-  async function attemptIn(place, ask) {
-    try {
-      put(place);
-      await ask();
-    } catch (failure) {
-      put(place, note("bad", failure.message));
-    }
-    draw();
   }
 
   const timers = [setInterval(list, LOOK_MS), setInterval(follow, WORK_MS)], stop = on("link", () => latest.state && draw());
@@ -129,7 +110,6 @@ function whatGoes(base) {
   return `This deletes its files and frees about ${bytes(base.size_bytes)}. To serve it again you have to pull it again.`;
 }
 
-const isPulling = (work) => work?.pull?.state === "running";
 const isChanging = (work) => (work?.switch?.stage ?? "done") in STAGES;
 
 // ---- 1 the change of the base
@@ -193,7 +173,7 @@ function drawBring({ pull: now, looked, isLooking }, held, { look, pull, cancel 
   return panel({ class: "fill" }, "Pull a base", null, h("div", { class: "field" }, h("label", { for: "base-name" }, "Name on the Hugging Face hub, a model of Ollama or LM Studio, or a file here"), field),
     h("p", { class: "note12" }, "Each file is checked on arrival. A download goes on when you leave the page, and an interrupted one resumes."),
     h("div", { class: "buttons above" }, check, go), line,
-    isLooking && h("p", { class: "above", role: "status" }, "Asking for its size…"), looked && drawLooked(looked, isRunning, pull), now && drawPull(now, { pull, cancel }));
+    isLooking && h("p", { class: "above", role: "status" }, "Asking for its size…"), looked && drawLooked(looked, isRunning, pull), now && drawPull(now, { pull, cancel, done: pulled, words: `models pull ${quoted(now.name)}` }));
 }
 
 function drawLooked(looked, isRunning, pull) {
@@ -206,14 +186,7 @@ function drawLooked(looked, isRunning, pull) {
 const formText = (form) => `${quantisation(form.quantisation)}: ${count(form.tokens)} tokens of context and ${count(form.num_adapters)} adapters.`;
 const quantisation = (name) => name === "none" ? "Unquantised" : name;
 
-function drawPull(now, { pull, cancel }) {
-  const { name, state, done_bytes: done, total_bytes: total } = now, line = `models pull ${quoted(name)}`;
-  if (state === "done") return note("", [h("b", {}, `${now.base} is here. `), "You can serve it now."], null, `models use ${quoted(now.base)}`);
-  if (state !== "running") return note(state === "failed" ? "bad" : "warn", [h("b", {}, `${name} was not pulled. `), now.why ?? "You cancelled it. What has arrived stays for the next try."], button("Pull it again", () => pull(name), { kind: "small" }), line);
-  const figures = total ? `${bytes(done)} of ${bytes(total)}, ${percent(done, total)}` : "", rate = now.bytes_per_s ? `, ${bytes(now.bytes_per_s)}/s, ${span(now.left_s)} left` : "";
-  return h("div", { class: "above" }, h("p", { role: "status" }, h("b", {}, `Pulling ${name}`), h("span", { class: "note12" }, ` ${now.what}${figures && `, ${figures}`}${rate}`)),
-    total && progress(done / total, `Download of ${name}`), h("div", { class: "buttons above" }, button("Cancel the download", cancel, { kind: "small" })));
-}
+const pulled = (now) => note("", [h("b", {}, `${now.base} is here. `), "You can serve it now."], null, `models use ${quoted(now.base)}`);
 
 // ---- 4 what fits
 

@@ -4,6 +4,7 @@ import { cliLine, quoted, says } from "../lib/cli.js";
 import { act, openDialog } from "../lib/dialog.js";
 import { h, part, put } from "../lib/dom.js";
 import { latest, on } from "../lib/events.js";
+import { moneyTrouble } from "../lib/facts.js";
 import { amount, count, id, NONE, open as openAmount, short, span, sum, time } from "../lib/format.js";
 import { button, chip, emptyState, facts, heading, note, panel, strip, tile } from "../lib/parts.js";
 import { weiOf } from "../lib/price.js";
@@ -21,7 +22,7 @@ const STATES = { intended: "waits to be sent", reserved: "waits to be sent", sig
 export function mount(root, params) {
   const held = { receipt: params.receipt ?? null, asPaid: false, found: null, way: null, wayError: null, why: null, isMore: false, stake: "100" };
   const none = part(), alerts = part(), tiles = part(), way = part(), claims = part({ class: "w6" }), stake = part({ class: "w6" }), channels = part(), sent = part(), leaving = part({}, "div");
-  root.append(heading("Money", "Every OPEN here was paid by somebody for work.", "rewards show"), h("div", { class: "grid" }, none, alerts, tiles, way, claims, stake, channels, sent));
+  root.append(heading("Money", "What you earned, what is on its way, and what is staked.", "rewards show"), h("div", { class: "grid" }, none, alerts, tiles, way, claims, stake, channels, sent));
 
   async function look() {
     const status = latest.state;
@@ -88,7 +89,10 @@ export function mount(root, params) {
 function whyNone({ chain, network, why, has }) {
   if (network === "local" || chain === null) return emptyState({ where: "Money · this machine alone", title: "No money moves on this machine alone", text: "This node is on no network, so it neither earns nor pays. Chat, adapters and the factory still work.", words: "network join network.json" });
   if (chain === "halted") return note("bad", `No money moves until you act: ${why ?? "the chain took back more than an honest one does"}. Claims and withdrawals wait; answers on this machine continue.`, null, "network rescan");
-  if (chain === "down" || why) return note("bad", `The chain does not answer: ${why ?? "no reason was given"}. Pending transactions are kept and sent when it is back${has ? "; the figures below are the last known ones" : ""}.`, null, "doctor --only chain");
+  if (chain === "down" || why) {
+    const { says, words } = moneyTrouble(why);
+    return note("bad", `${says}: ${why ?? "no reason was given"}. Pending transactions are kept and sent afterwards${has ? "; the figures below are the last known ones" : ". Answers on this machine continue"}.`, null, words);
+  }
   return null;
 }
 

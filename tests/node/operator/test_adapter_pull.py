@@ -1,0 +1,174 @@
+"""Pulls of adapters in the daemon: from peers with progress, after a restart, and from the hub in a process."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from support.fake_hub import FakeHub, fake_hub
+from support.plain_adapter import write_adapter
+from support.tiny import make_base
+
+from openledger_node.home import Home
+from openledger_node.models.adapter_hub import is_hub_name
+from openledger_node.models.adapters import find_adapter
+from openledger_node.models.bases import FAKE_BASE, Base, find_base, folder_digest, write_base_json
+from openledger_node.models.library import list_adapters
+from openledger_node.operator.adapter_pull import RESUME_S, adapter_pulls
+from openledger_node.operator.pulls import Pulls
+from openledger_protocol.errors import UnknownModelError
+
+FOUND = {"adapter": "lake@11111111", "bytes": 30, "from_peer": "12D3Koo", "missing_versions": {}}
+
+
+class Peers:
+    """Peers that send an adapter in three parts, a second each, once they are heard at `heard_at_s`."""
+
+    def __init__(self, heard_at_s: float = 0.0) -> None:
+        self.heard_at_s = heard_at_s
+        self.asked: list[str] = []
+
+    async def __call__(self, name: str, show: Callable[[int, int], None]) -> dict[str, Any]:
+        self.asked.append(name)
+        if trio.current_time() < self.heard_at_s:
+            raise UnknownModelError(f"no peer offers {name!r}")
+        for done in (0, 10, 20, 30):
+            show(done, 30)
+            await trio.sleep(1)
+        return FOUND
+
+
+async def run_for(pulls: Pulls, seconds: float) -> dict[str, Any]:
+    with trio.move_on_after(seconds):
+        await pulls.run()
+    found = pulls.to_plain()
+    assert found is not None
+    return found
+
+
+async def test_a_pull_from_peers_tells_its_progress_and_its_result(
+    home: Home, autojump_clock: trio.abc.Clock
+) -> None:
+    pulls = adapter_pulls(home, FAKE_BASE, Peers(), now_s=trio.current_time)
+    pulls.order("lake")
+    found = await run_for(pulls, 2.5)
+    assert (found["state"], found["what"], found["done_bytes"]) == ("running", "downloading", 20)
+    assert (found["total_bytes"], found["bytes_per_s"], found["adapter"]) == (30, 8, None)
+    again = adapter_pulls(home, FAKE_BASE, Peers())  # the daemon was killed, and has started again
+    found = await run_for(again, 10)
+    assert (found["state"], found["adapter"], found["received_bytes"]) == ("done", "lake@11111111", 30)
+    assert (found["from_peer"], found["made_for"]) == ("12D3Koo", None)
+    assert not list(home.adapters.iterdir())
+
+
+async def test_a_cancelled_pull_is_not_resumed(home: Home, autojump_clock: trio.abc.Clock) -> None:
+    pulls = adapter_pulls(home, FAKE_BASE, Peers())
+    pulls.order("lake")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulls.run)
+        await trio.sleep(1.5)
+        pulls.cancel()
+        await trio.sleep(5)
+        nursery.cancel_scope.cancel()
+    found = pulls.to_plain()
+    assert found is not None
+    assert (found["state"], found["done_bytes"]) == ("cancelled", 10)
+    assert not list(home.adapters.iterdir())
+
+
+async def test_a_wrong_name_is_refused_at_once(home: Home, autojump_clock: trio.abc.Clock) -> None:
+    pulls = adapter_pulls(home, FAKE_BASE, peers := Peers(heard_at_s=1e9))
+    pulls.order("lake")
+    found = await run_for(pulls, 1)
+    assert (found["state"], found["why"], peers.asked) == ("failed", "no peer offers 'lake'", ["lake"])
+
+
+@pytest.mark.parametrize(("after_s", "state"), [(RESUME_S / 2, "done"), (10 * RESUME_S, "failed")])
+async def test_a_resumed_pull_waits_for_its_peers_to_be_heard_again(
+    home: Home, autojump_clock: trio.abc.Clock, after_s: float, state: str
+) -> None:
+    adapter_pulls(home, FAKE_BASE, Peers()).order("lake")
+    peers = Peers(heard_at_s=trio.current_time() + after_s)
+    found = await run_for(adapter_pulls(home, FAKE_BASE, peers), 2 * RESUME_S)
+    assert found["state"] == state
+
+
+def test_only_a_name_with_an_owner_is_one_of_the_hub() -> None:
+    assert [is_hub_name(name) for name in ("lake", "lake@11111111", "0x" + "1" * 64, "acme/lake")] == [
+        False, False, False, True
+    ]  # fmt: skip
+
+
+# ---- the real process
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    with fake_hub() as hub:
+        for name, value in hub.environment.items():
+            monkeypatch.setenv(name, value)
+        yield hub
+
+
+async def pull_from_hub(home: Home, base: Base, name: str) -> dict[str, Any]:
+    pulls = adapter_pulls(home, base, Peers())
+    pulls.order(name)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulls.run)
+        while pulls.is_running:  # noqa: ASYNC110  # the daemon needs no event of its end
+            await trio.sleep(0.05)
+        nursery.cancel_scope.cancel()
+    found = pulls.to_plain()
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("named", "made_for"),
+    [("other/Tiny", None), ("acme/large", "acme/large"), (None, None)],
+    ids=["the same by another owner", "another base", "none"],
+)
+async def test_an_adapter_of_the_hub_is_checked_and_added(
+    home: Home, hub: FakeHub, tmp_path: Path, named: str | None, made_for: str | None
+) -> None:
+    base = tiny_base(home)
+    folder = write_adapter(base.folder, tmp_path / "lake", seed=1, targets=("q_proj",))
+    config = json.loads((folder / "adapter_config.json").read_text()) | {"base_model_name_or_path": named}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    hub.files["acme/lake"] = {file.name: file.read_bytes() for file in folder.iterdir()} | {"run.py": b"import os"}
+    found = await pull_from_hub(home, base, "acme/lake")
+    assert found["state"] == "done", found
+    assert (found["made_for"], found["from_peer"]) == (made_for, None)
+    assert find_adapter(list_adapters(home), "lake").full_name == found["adapter"]
+    assert "run.py" not in hub.fetched
+    assert [each.name for each in home.adapters.iterdir()] == [found["adapter"]]
+
+
+async def test_a_refused_adapter_of_the_hub_says_why_and_leaves_nothing(
+    home: Home, hub: FakeHub, tmp_path: Path
+) -> None:
+    base = tiny_base(home)
+    wide = make_base(tmp_path / "wide", hidden_size=64, head_dim=16)
+    folder = write_adapter(wide, tmp_path / "lake", seed=1, targets=("q_proj",))
+    hub.files["acme/lake"] = {file.name: file.read_bytes() for file in folder.iterdir()}
+    hub.files["acme/base"] = {"config.json": b"{}"}
+    hub.claimed["acme/huge"] = {"adapter_config.json": 1, "adapter_model.safetensors": 3 << 30}
+    hub.files["acme/huge"] = {}
+    for name, why in [
+        ("acme/lake", "64"),
+        ("acme/base", "acme/base has no adapter_config.json and no adapter_model.safetensors"),
+        ("acme/huge", "acme/huge has 3.2 GB, and an adapter may have 2.1 GB"),
+        ("acme/none", "the hub has no such repository, or it is private"),
+        ("acme/a b", "'a b' can't be in the name of a repository"),
+    ]:
+        found = await pull_from_hub(home, base, name)
+        assert (found["state"], why in found["why"]) == ("failed", True), found
+    assert not list(home.adapters.iterdir())
+
+
+def tiny_base(home: Home) -> Base:
+    folder = make_base(home.models / "tiny")
+    write_base_json(folder, name="tiny", digest=folder_digest(folder), source="acme/tiny")
+    return find_base(home, "tiny")
