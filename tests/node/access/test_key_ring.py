@@ -175,5 +175,5 @@ async def test_answer_that_a_crash_cut_off_counts_with_all_that_it_held(ring: Ap
         ledger.jobs.recover()
         ledger.key_uses.recover()
         assert ledger.key_uses.day("anna", 0).tokens == 60
-        assert ledger.key_uses.key_of(request(1)) == "anna"
+        assert ledger.key_uses.keys_of([request(1), request(9)]) == {request(1): "anna"}
         assert ledger.key_uses.last_s("anna") == 1_000

@@ -25,7 +25,7 @@ from openledger_node.operator.prepaid_keys import PrepaidKeys
 from openledger_protocol.errors import OverloadedError, PaymentRequiredError
 from openledger_protocol.inference import Completion
 from openledger_protocol.payments import SignedVoucher, Terms, Voucher
-from openledger_protocol.primitives import BASE_ONLY, ChannelId, RequestId, Wei
+from openledger_protocol.primitives import BASE_ONLY, ZERO_WEI, ChannelId, RequestId, Wei
 
 KEY = "bob"
 ID = RequestId("0x" + "11" * 32)
@@ -42,7 +42,15 @@ class Limits:
     settled: list[tuple[int, int]] = field(default_factory=list)
 
     async def hold(
-        self, request_id: RequestId, *, most_wei: Wei, most_tokens: int, least_tokens: int = 1, shares: int = 1
+        self,
+        request_id: RequestId,
+        *,
+        most_wei: Wei,
+        most_tokens: int,
+        least_tokens: int = 1,
+        shares: int = 1,
+        is_bought: bool | None = None,
+        least_wei: Wei = ZERO_WEI,
     ) -> Granted:
         if self.error:
             raise self.error

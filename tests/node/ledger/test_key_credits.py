@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from openledger_node.ledger.key_credits import KeyCredit, KeyHold, RequestWork
+from openledger_node.ledger.key_days import Income
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_protocol.errors import PaymentRequiredError
 from openledger_protocol.primitives import RequestId, Wei
@@ -97,8 +98,8 @@ def test_income_is_the_sum_of_all_keys_charges_since_a_moment(ledger: Ledger) ->
         ledger.key_credits.hold(hold_of(number, key=key), lambda balance, beside: Wei(50))
     for number in (1, 2):  # the third one runs
         ledger.key_credits.settle(request_id(number), lambda hold, work: Wei(10))
-    assert ledger.key_credits.income_wei() == (20, 0)
-    assert ledger.key_credits.income_wei(since_s=2) == (10, 0)
+    assert ledger.key_credits.income() == Income(charged_wei=Wei(20), cost_wei=Wei(0))
+    assert ledger.key_credits.income(since_s=2) == Income(charged_wei=Wei(10), cost_wei=Wei(0))
 
 
 def test_charges_and_credits_are_listed_newest_first(ledger: Ledger) -> None:
