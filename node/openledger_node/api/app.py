@@ -72,8 +72,8 @@ def build_api(
     if metrics:
         _add_metrics(app, metrics)
     add_refusals(app)
-    limited = FreeRequests(app)
-    guarded = partial(Guard, limited, key=key, body_bytes_max=body_bytes_max, body_s=body_s, callers=callers)
+    app.add_middleware(FreeRequests)
+    guarded = partial(Guard, app, key=key, body_bytes_max=body_bytes_max, body_s=body_s, callers=callers)
     if page is None or operator is None:
         return guarded()
     app.mount("/operator", operator)

@@ -232,6 +232,33 @@ async def test_no_credit_buys_nothing(ledger: Ledger) -> None:
         await account_of(ledger, credit_wei=0).hold(ID, most_wei=Wei(1_000), most_tokens=50)
 
 
+async def test_credit_below_the_cheapest_offer_is_refused_before_the_network_is_asked(ledger: Ledger) -> None:
+    account = account_of(ledger, credit_wei=109)  # with the margin of a tenth, 100 wei cost 110
+    order = {"most_wei": Wei(1_000), "most_tokens": 50, "is_bought": True, "least_wei": Wei(100)}
+    with pytest.raises(PaymentRequiredError) as refused:
+        await account.hold(ID, **order)  # type: ignore[arg-type]
+    assert refused.value.values == {"balance_wei": 109, "need_wei": 110}
+    assert ledger.key_credits.charges(KEY, limit=1) == []
+    ledger.key_credits.add(KeyCredit(key=KEY, added_s=0, amount_wei=Wei(1), note=""))
+    assert (await account.hold(ID, **order)).wei == 100  # type: ignore[arg-type]
+
+
+async def test_a_bought_answer_that_may_cost_nothing_is_not_charged_as_our_own(ledger: Ledger) -> None:
+    account = account_of(ledger, credit_wei=5)
+    granted = await account.hold(ID, most_wei=Wei(0), most_tokens=1_100, least_tokens=101, is_bought=True)
+    assert granted.wei == 0
+    answer(ledger, tokens_in=100, tokens_out=3)
+    assert await account.settle(ID, spent_wei=Wei(0), tokens=103) == 0
+    assert ledger.key_credits.balance_wei(KEY) == 5
+
+
+async def test_the_charge_is_told_to_the_caller(ledger: Ledger) -> None:
+    account = account_of(ledger)
+    await account.hold(ID, most_wei=Wei(0), most_tokens=1_100, least_tokens=101)
+    answer(ledger, tokens_in=100, tokens_out=3)
+    assert await account.settle(ID, spent_wei=Wei(0), tokens=103) == 112
+
+
 async def test_a_daily_limit_that_refuses_releases_the_credit(ledger: Ledger) -> None:
     account = account_of(ledger, Limits(error=OverloadedError("used up")))
     with pytest.raises(OverloadedError):
