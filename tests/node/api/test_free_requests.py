@@ -2,14 +2,11 @@
 
 from dataclasses import dataclass
 
-import httpx
 import pytest
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
 
 from openledger_node.api.callers import ACCOUNT
 from openledger_node.api.free_requests import FREE_MAX, REFILL_PER_S, UNIT_BYTES, FreeRequests
-from openledger_node.api.guard import Incoming, Outgoing, Scope
+from openledger_node.api.guard import Incoming, Message, Outgoing, Scope
 
 FREE, BUDGETED = "/v1/messages/count_tokens", "/v1/chat/completions"
 
@@ -22,27 +19,40 @@ class Account:
 
 
 @dataclass
+class Answer:
+    """The answer of the middleware, or of the app behind it."""
+
+    status_code: int
+    headers: dict[str, str]
+    text: str
+
+
 class Door:
-    """The middleware with its clock, in front of routes that answer with the status in the header `status`."""
+    """The middleware with its clock, in front of an app that reads the body and answers with the wished status."""
 
-    now_s: float = 0.0
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self._bound = FreeRequests(_answer, now_s=lambda: self.now_s)
 
-    def __post_init__(self) -> None:
-        app = FastAPI()
+    async def post(self, path: str, *, key: str | None = "anna", status: int = 200, size: int = 0) -> Answer:
+        sent: list[Message] = []
 
-        @app.post("/{path:path}")
-        async def answer(http: Request) -> JSONResponse:
-            await http.body()
-            return JSONResponse({}, status_code=int(http.headers.get("status", "200")))
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b"x" * size, "more_body": False}
 
-        self._bound = FreeRequests(app, now_s=lambda: self.now_s)
+        async def send(message: Message) -> None:
+            sent.append(message)
 
-    async def post(self, path: str, *, key: str | None = "anna", status: int = 200, size: int = 0) -> httpx.Response:
-        async def noted(scope: Scope, receive: Incoming, send: Outgoing) -> None:
-            await self._bound(scope | ({ACCOUNT: Account(key)} if key else {}), receive, send)
+        scope = {"type": "http", "path": path, "status": status, **({ACCOUNT: Account(key)} if key else {})}
+        await self._bound(scope, receive, send)
+        headers = {name.decode(): value.decode() for name, value in sent[0].get("headers", ())}
+        return Answer(sent[0]["status"], headers, sent[1]["body"].decode())
 
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(noted), base_url="http://x") as client:
-            return await client.post(path, content=b"x" * size, headers={"status": str(status)})
+
+async def _answer(scope: Scope, receive: Incoming, send: Outgoing) -> None:
+    await receive()
+    await send({"type": "http.response.start", "status": scope["status"], "headers": []})
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def test_free_requests_end_at_the_bound_and_come_back_with_time() -> None:

@@ -87,4 +87,4 @@ def test_wrong_sums_are_named_by_doctor_and_recounted(run: Run, home: Home) -> N
     assert "such as those of 'bob' on 1970-01-02" in told
     assert "keys recount" in told
     assert run("keys", "recount", "--json").json["num_wrong"] == 1
-    assert "all sums were right" in run("keys", "recount").stdout
+    assert "all sums were right" in run("keys", "recount").stderr
