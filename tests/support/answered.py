@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from openledger_protocol.inference import Completion, FinishReason, InferenceRequest, Message, SamplingParams
-from openledger_protocol.primitives import RequestId
+from openledger_protocol.primitives import ZERO_WEI, RequestId, Wei
 
 REQUEST_ID = RequestId("0x" + "ab" * 32)
 
@@ -36,4 +36,5 @@ class FakeExchange:
     finish_reason: Literal["stop", "length", "tool_calls"] = "stop"
     request: InferenceRequest = field(default_factory=request)
     completion: Completion = field(default_factory=completion)
+    cost_wei: Wei | None = ZERO_WEI
     reasoning_tokens: int | None = 2

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import trio
@@ -29,20 +30,33 @@ class PayingAccount(Protocol):
         """The key's name."""
 
     async def hold(
-        self, request_id: RequestId, *, most_wei: Wei, most_tokens: int, least_tokens: int = 1, shares: int = 1
+        self,
+        request_id: RequestId,
+        *,
+        most_wei: Wei,
+        most_tokens: int,
+        least_tokens: int = 1,
+        shares: int = 1,
+        is_bought: bool | None = None,
+        least_wei: Wei = ZERO_WEI,
     ) -> Granted:
         """Reserve money and tokens for a request, durably, before any work on it.
 
-        `most_wei` is 0 for an answer of this machine. `least_tokens` is what makes an answer possible at all, and
-        less than `most_tokens` may be granted. `shares` answers to one question, this one included, divide the rest.
+        `least_tokens` is what makes an answer possible at all, and less than `most_tokens` may be granted. `shares`
+        answers to one question, this one included, divide the rest. `is_bought` tells an answer of the network from
+        one of this machine, whose `most_wei` is 0; None: it is bought if it may cost something. `least_wei` is what
+        the cheapest offer charges.
 
         Raises:
             QuotaError: the budget is used up.
             HeldError: running requests hold the rest of it.
         """
 
-    async def settle(self, request_id: RequestId, *, spent_wei: Wei, tokens: int) -> None:
-        """Record what a request has used, and release the rest of what was held. A second call changes nothing."""
+    async def settle(self, request_id: RequestId, *, spent_wei: Wei, tokens: int) -> Wei | None:
+        """Record what a request has used, and release the rest of what was held. A second call changes nothing.
+
+        Returns what the caller is charged, or None if that is `spent_wei`.
+        """
 
 
 class KeyAccount:
@@ -59,7 +73,15 @@ class KeyAccount:
         return self._key.name
 
     async def hold(
-        self, request_id: RequestId, *, most_wei: Wei, most_tokens: int, least_tokens: int = 1, shares: int = 1
+        self,
+        request_id: RequestId,
+        *,
+        most_wei: Wei,
+        most_tokens: int,
+        least_tokens: int = 1,
+        shares: int = 1,
+        is_bought: bool | None = None,
+        least_wei: Wei = ZERO_WEI,
     ) -> Granted:
         """See `PayingAccount`. A request counts on the day on which it began."""
         now_s = self._now_s()
@@ -72,13 +94,21 @@ class KeyAccount:
                 most_tokens=most_tokens,
                 least_tokens=least_tokens,
                 shares=shares,
+                least_wei=least_wei,
             )
             wei = most_wei if granted.wei is None else granted.wei
             return wei, most_tokens if granted.tokens is None else granted.tokens
 
-        wei, tokens = await trio.to_thread.run_sync(
-            lambda: self._uses.hold(request_id, self._key.name, day=day_of(now_s), now_s=now_s, choose=choose)
+        hold = partial(
+            self._uses.hold,
+            request_id,
+            self._key.name,
+            day=day_of(now_s),
+            now_s=now_s,
+            choose=choose,
+            is_bought=most_wei > 0 if is_bought is None else is_bought,
         )
+        wei, tokens = await trio.to_thread.run_sync(hold)
         return Granted(
             wei=None if self._key.day_max_wei is None else wei,
             tokens=None if self._key.day_tokens_max is None else tokens,
@@ -90,7 +120,14 @@ class KeyAccount:
 
 
 def grant(
-    key: ApiKey, use: DayUse, *, most_wei: Wei, most_tokens: int, least_tokens: int, shares: int = 1
+    key: ApiKey,
+    use: DayUse,
+    *,
+    most_wei: Wei,
+    most_tokens: int,
+    least_tokens: int,
+    shares: int = 1,
+    least_wei: Wei = ZERO_WEI,
 ) -> Granted:
     """Decide what a request may use of what the day has left.
 
@@ -107,9 +144,13 @@ def grant(
         _check_free(left - use.held_tokens >= least)
         tokens = min(most_tokens, (left - use.held_tokens) // shares)
     if wei is not None and most_wei > 0:
-        left = wei - use.spent_wei
-        _check(left >= shares, f"{max(0, left)} of its {wei} wei for bought answers are left")
-        _check_free(left - use.held_wei >= shares)
+        # Where the owner's own limit is below every offer, the network's refusal says so.
+        left, need = wei - use.spent_wei, max(1, min(least_wei, most_wei)) * shares
+        _check(
+            left >= need,
+            f"{max(0, left)} of its {wei} wei for bought answers are left, and this request costs {need} or more",
+        )
+        _check_free(left - use.held_wei >= need)
         wei = Wei(min(most_wei, (left - use.held_wei) // shares))
     elif wei is not None:
         wei = ZERO_WEI

@@ -6,7 +6,7 @@ import trio
 
 from openledger_protocol.errors import PaymentRequiredError
 from openledger_protocol.payments import Terms
-from openledger_protocol.primitives import RequestId, Wei
+from openledger_protocol.primitives import ZERO_WEI, RequestId, Wei
 
 from ..ledger.key_credits import KeyCredits, KeyHold, RequestWork
 from ..text import open_text
@@ -41,7 +41,15 @@ class PrepaidAccount:
         return prices.with_margin(offered) if offered else prices.own
 
     async def hold(
-        self, request_id: RequestId, *, most_wei: Wei, most_tokens: int, least_tokens: int = 1, shares: int = 1
+        self,
+        request_id: RequestId,
+        *,
+        most_wei: Wei,
+        most_tokens: int,
+        least_tokens: int = 1,
+        shares: int = 1,
+        is_bought: bool | None = None,
+        least_wei: Wei = ZERO_WEI,
     ) -> Granted:
         """Hold the most that the answer can cost; see `PayingAccount`.
 
@@ -51,10 +59,11 @@ class PrepaidAccount:
             OverloadedError: a daily limit of the key is used up.
         """
         prices = self._prices()
-        is_bought = most_wei > 0
+        is_bought = most_wei > 0 if is_bought is None else is_bought
         tokens_in = least_tokens - 1  # an answer has at least one token beside its prompt
         most = prices.bought_wei(most_wei) if is_bought else prices.own_wei(tokens_in, most_tokens - tokens_in)
-        need_wei = Wei(1) if is_bought else most  # a bid that may cost more than is left is refused when it comes
+        # A bought answer may end where the credit does. Credit for less than the cheapest offer buys nothing.
+        need_wei = Wei(min(most, max(1, prices.bought_wei(least_wei)))) if is_bought else most
         hold = KeyHold(
             request_id=request_id,
             key=self.name,
@@ -76,7 +85,13 @@ class PrepaidAccount:
         held_wei = await trio.to_thread.run_sync(self._credits.hold, hold, choose)
         try:
             granted = await self._limits.hold(
-                request_id, most_wei=most_wei, most_tokens=most_tokens, least_tokens=least_tokens, shares=shares
+                request_id,
+                most_wei=most_wei,
+                most_tokens=most_tokens,
+                least_tokens=least_tokens,
+                shares=shares,
+                is_bought=is_bought,
+                least_wei=least_wei,
             )
         except BaseException:
             with trio.CancelScope(shield=True):
@@ -87,10 +102,11 @@ class PrepaidAccount:
         affordable = prices.cost_max_wei(held_wei)
         return Granted(wei=min(affordable, most_wei if granted.wei is None else granted.wei), tokens=granted.tokens)
 
-    async def settle(self, request_id: RequestId, *, spent_wei: Wei, tokens: int) -> None:
+    async def settle(self, request_id: RequestId, *, spent_wei: Wei, tokens: int) -> Wei | None:
         """Charge what the answer cost by the ledger, and release the rest; see `PayingAccount`."""
-        await trio.to_thread.run_sync(self._credits.settle, request_id, price_of)
+        charged = await trio.to_thread.run_sync(self._credits.settle, request_id, price_of)
         await self._limits.settle(request_id, spent_wei=spent_wei, tokens=tokens)
+        return charged
 
 
 def choose_hold(name: str, balance_wei: Wei, *, need_wei: Wei, most_wei: Wei, shares: int = 1) -> Wei:
@@ -101,9 +117,10 @@ def choose_hold(name: str, balance_wei: Wei, *, need_wei: Wei, most_wei: Wei, sh
     """
     if balance_wei < need_wei:
         raise PaymentRequiredError(
-            f"the prepaid credit of the API key {name!r} does not suffice: this request may cost "
-            f"{open_text(need_wei)}, and {open_text(balance_wei)} is free. Send a smaller max_tokens, or pay the "
-            f"owner of this node, who adds credit by `openledger-node gateway credit {name} AMOUNT`",
+            f"the prepaid credit of the API key {name!r} does not suffice: this request needs "
+            f"{open_text(need_wei)}, and {open_text(balance_wei)} is free. Send a shorter request or a smaller "
+            "max_tokens, or pay the owner of this node, who adds credit by "
+            f"`openledger-node gateway credit {name} AMOUNT`",
             balance_wei=balance_wei,
             need_wei=need_wei,
         )

@@ -1,6 +1,7 @@
 """Earnings of this node since a moment, summed from rows of the ledger and events of the chain."""
 
 from collections.abc import Callable, Mapping, Sequence
+from math import ceil
 from typing import Any
 
 from openledger_protocol.errors import MalformedError
@@ -9,7 +10,7 @@ from ..ledger.sums import Movement, Sums
 from ..settlement.balances import ON_CHAIN, ClaimView
 from ..settlement.session import NetworkSession
 from ..text import rfc3339, since_of
-from .earning_days import COIN_WEI, DayParts, earning_days, first_midnight
+from .earning_days import COIN_WEI, DAY_S, DayParts, Timed, earning_days, first_midnight
 from .plain import plain_of
 
 NS = 10**9
@@ -21,6 +22,7 @@ def earnings_report(session: NetworkSession, given: Mapping[str, Any], *, now_s:
     By day, only whole days of UTC count: `30d` begins at a midnight, and its last day is today.
 
     A claim counts once: as settled from the time of its claim, and as claimed from the time of its credit.
+    Charges to prepaid keys are the owner's own business and not on the chain, so they are in no sum with the rest.
     Unclaimed receipts are in no sum with the rest. The node's part of them is unknown until the claim: it depends on
     the receipts that the claim combines, because the node gets the dust, and on the parameters of that epoch.
 
@@ -35,6 +37,7 @@ def earnings_report(session: NetworkSession, given: Mapping[str, Any], *, now_s:
     credits = [(when(credit), credit) for credit in seen.credits]
     # By events, because a claim's row becomes final a step later.
     done = {credit.seq: (at_s, credit) for at_s, credit in credits}
+    income = session.ledger.key_credits.income(since_s=ceil(since_s))
     claims = list(zip(seen.settlements, seen.claimed_at_s, strict=True))
     under_way = [(claim, at_s) for claim, at_s in claims if claim.state in ON_CHAIN and claim.seq not in done]
     parts = DayParts(
@@ -42,6 +45,7 @@ def earnings_report(session: NetworkSession, given: Mapping[str, Any], *, now_s:
         claimed=[(at_s, credit.amount_wei) for at_s, credit in credits if at_s >= since_s],
         gas=session.ledger.sums.gas_paid(session.accounts.signer, since_s=since_s) if is_by_day else (),
         coin_price_wei=session.coin_price_wei,
+        charged=_charged_by_day(session, since_s) if is_by_day else (),
     )
     settled, claimed = sum(wei for _, wei in parts.settled), sum(wei for _, wei in parts.claimed)
     withdrawn = sum(movement.amount_wei for movement in seen.withdrawals if when(movement) >= since_s)
@@ -59,10 +63,17 @@ def earnings_report(session: NetworkSession, given: Mapping[str, Any], *, now_s:
         "net_wei": str(settled + claimed - gas_open),
         "unclaimed_wei": str(seen.unclaimed_wei),
         "credited_wei": str(claimed),
+        "gateway": {"charged_wei": str(income.charged_wei), "cost_wei": str(income.cost_wei)},
         "settlements": _settlements(claims, done, since_s),
         "days": earning_days(parts, since_s=since_s, now_s=now_s) if is_by_day else None,
         "power": _power(given, session.ledger.sums, since_s),
     }
+
+
+def _charged_by_day(session: NetworkSession, since_s: float) -> list[Timed]:
+    """The charges to prepaid keys, by the beginning of their day. They are no part of any other sum."""
+    days = session.ledger.key_days.income(since_day=int(since_s // DAY_S))
+    return [(float(day * DAY_S), income.charged_wei) for day, income in days.items()]
 
 
 def _is_by_day(given: Mapping[str, Any]) -> bool:

@@ -18,11 +18,12 @@ class TokenDetails(AnswerSchema):
 
 
 class TokenUsage(AnswerSchema):
-    """Token counts of a request, as they are billed."""
+    """Token counts of a request, as they are billed, and its cost to the caller, `null` if it is not known yet."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    cost_wei: str | None
     completion_tokens_details: TokenDetails | None = None
 
 

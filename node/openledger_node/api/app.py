@@ -17,12 +17,14 @@ from .answer_schemas import ChatCompletion, ModelCard, ModelList, TextCompletion
 from .callers import NamedCallers, account_of
 from .chat import ChatWriter, chat_ending, chat_response, check_continued, request_from_chat
 from .completions import add_completions
+from .costs import cost_headers
 from .dialects.messages import add_messages
 from .dialects.responses import add_responses
 from .embeddings import EmbeddingServer, add_embeddings, embedding_card
 from .errors import REFUSALS, add_refusals, describe
 from .exchange import AnswerExchange, begin_all, collect_all, open_exchanges
 from .exposition import CONTENT_TYPE
+from .free_requests import FreeRequests
 from .guard import BODY_S, OPEN_PATHS, App, Guard
 from .logprobs import chat_writer
 from .openai import WriteLogprobs
@@ -70,6 +72,7 @@ def build_api(
     if metrics:
         _add_metrics(app, metrics)
     add_refusals(app)
+    app.add_middleware(FreeRequests)
     guarded = partial(Guard, app, key=key, body_bytes_max=body_bytes_max, body_s=body_s, callers=callers)
     if page is None or operator is None:
         return guarded()
@@ -141,7 +144,8 @@ def _add_inference(app: FastAPI, router: Router, nursery: trio.Nursery) -> None:
         if body.stream:
             return await _stream(http, body, exchanges, writers)
         answers = await collect_all(http, exchanges)
-        return JSONResponse(chat_response(requests, answers, writers, created_s=int(time.time())))
+        whole = chat_response(requests, answers, writers, created_s=int(time.time()))
+        return JSONResponse(whole, headers=cost_headers(whole))
 
 
 async def _stream(

@@ -16,7 +16,7 @@ from openledger_protocol.inference import (
     check_messages,
     check_tooling,
 )
-from openledger_protocol.primitives import RequestId, check_text
+from openledger_protocol.primitives import RequestId, Wei, check_text
 
 from ..engine.chat_template import ChatStyle
 from ..serving.answer_parts import Part, ReasoningPart, TextPart, ToolCallArguments, ToolCallStart
@@ -232,7 +232,7 @@ def chat_response(
         }
         for index, (answered, write) in enumerate(zip(answers, write_logprobs, strict=True))
     ]
-    details = [(answered.completion, answered.reasoning_tokens) for answered in answers]
+    details = [(answered.completion, answered.reasoning_tokens, answered.cost_wei) for answered in answers]
     return {**head(requests[0], "chat.completion", created_s), "choices": choices, "usage": _usage(details)}
 
 
@@ -249,12 +249,12 @@ def _answer_message(answered: Answered) -> dict[str, Any]:
     return message
 
 
-def _usage(answers: Sequence[tuple[Any, int | None]]) -> dict[str, Any]:
-    """Token counts, with those of the reasoning where they are known."""
-    counted = openai.usage([completion for completion, _ in answers])
-    if any(tokens is None for _, tokens in answers):
+def _usage(answers: Sequence[tuple[Any, int | None, Wei | None]]) -> dict[str, Any]:
+    """Token counts, with those of the reasoning where they are known, and the cost."""
+    counted = openai.usage([completion for completion, _, _ in answers], [cost_wei for _, _, cost_wei in answers])
+    if any(tokens is None for _, tokens, _ in answers):
         return counted
-    reasoning = sum(tokens or 0 for _, tokens in answers)
+    reasoning = sum(tokens or 0 for _, tokens, _ in answers)
     return {**counted, "completion_tokens_details": {"reasoning_tokens": reasoning}}
 
 
@@ -313,9 +313,9 @@ def chat_ending(exchanges: Sequence[AnswerExchange], *, created_s: int, has_usag
     """The events after the last choice: the usage, for clients that request it, and the end."""
     if not has_usage:
         return openai.DONE
-    counted = _usage([(exchange.completion, exchange.reasoning_tokens) for exchange in exchanges])
+    details = [(exchange.completion, exchange.reasoning_tokens, exchange.cost_wei) for exchange in exchanges]
     begun = head(exchanges[0].request, "chat.completion.chunk", created_s)
-    return event({**begun, "choices": [], "usage": counted}) + openai.DONE
+    return event({**begun, "choices": [], "usage": _usage(details)}) + openai.DONE
 
 
 def _delta(part: Part) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from ..serving.admission import check_room
 from ..serving.answer_parts import Part, TextPart
 from . import openai
 from .callers import account_of
+from .costs import cost_headers
 from .exchange import Answered, AnswerExchange, begin_all, collect_all, open_exchanges
 from .logprobs import Spell, completion_writer
 from .openai import MARK, WriteLogprobs, head
@@ -65,7 +66,8 @@ def add_completions(app: FastAPI, router: Router, nursery: trio.Nursery, respons
         write = [completion_writer(router.spell, one.request, echo.ids, is_all=echo.is_all) for one, echo in pairs]
         if not body.stream:
             answers = await collect_all(http, exchanges)
-            return JSONResponse(completion_response(requests, answers, write, echoes, created_s=created_s))
+            whole = completion_response(requests, answers, write, echoes, created_s=created_s)
+            return JSONResponse(whole, headers=cost_headers(whole))
         await begin_all(http, exchanges)
         answered = partial(CompletionWriter, created_s=created_s, request_id=requests[0].request_id)
         writers = [answered(one, write[index], index=index, echo=echo) for index, (one, echo) in enumerate(pairs)]
@@ -210,7 +212,7 @@ def completion_response(
         }
         for index, (answered, write, echo) in enumerate(zip(answers, write_logprobs, echoes, strict=True))
     ]
-    counted = openai.usage([answered.completion for answered in answers])
+    counted = openai.usage([answered.completion for answered in answers], [answered.cost_wei for answered in answers])
     return {**head(requests[0], KIND, created_s), "choices": choices, "usage": counted}
 
 
@@ -271,5 +273,8 @@ def completion_ending(exchanges: Sequence[AnswerExchange], *, created_s: int, ha
     """The events after the last choice: the usage, for clients that request it, and the end."""
     if not has_usage:
         return openai.DONE
-    counted = openai.usage([exchange.completion for exchange in exchanges if exchange.completion])
+    counted = openai.usage(
+        [exchange.completion for exchange in exchanges if exchange.completion],
+        [exchange.cost_wei for exchange in exchanges],
+    )
     return event({**head(exchanges[0].request, KIND, created_s), "choices": [], "usage": counted}) + openai.DONE

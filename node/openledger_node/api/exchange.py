@@ -18,7 +18,7 @@ from starlette.types import Receive
 
 from openledger_protocol.errors import MalformedError, OverloadedError
 from openledger_protocol.inference import Completion, InferenceRequest, TokenChunk, TokenLogprob, ToolCall
-from openledger_protocol.primitives import RequestId
+from openledger_protocol.primitives import ZERO_WEI, RequestId, Wei
 
 from ..access.budget import PayingAccount
 from ..contained import contained
@@ -26,7 +26,7 @@ from ..market.router import RemoteRequest, Router
 from ..serving.admission import Admitted
 from ..serving.answer_parts import AnswerParts, Part, ReasoningPart, TextPart, ToolCallArguments, ToolCallStart
 from ..serving.service import Failure, Outcome, open_channel
-from .costs import answer_and_settle, hold_cost, release_costs
+from .costs import Bill, answer_and_bill, hold_cost, release_costs
 
 CLIENT_CLOSED = 499  # nobody reads it; nginx uses this number in its logs
 
@@ -52,6 +52,7 @@ class Answered:
     completion: Completion
     reasoning_tokens: int | None  # None: unknown, because another node gave the answer
     logprobs: tuple[TokenLogprob, ...]
+    cost_wei: Wei | None  # None: not known in time
 
 
 @dataclass(slots=True)
@@ -90,10 +91,13 @@ class AnswerExchange:
         loading: Callable[[], str | None],
         *,
         num_prompt_tokens: int | None = None,
+        bill: Bill | None = None,
     ) -> None:
         self.request = request
         self.num_prompt_tokens = num_prompt_tokens  # None: another node answers, and will tell
         self.completion: Completion | None = None  # set with the last part
+        self.cost_wei: Wei | None = None  # set with it, if the ledger could say it in time
+        self._bill = bill or Bill(ZERO_WEI)
         self._answers = answers
         self._reader = reader  # None: the answer is nothing but text
         self._loading = loading
@@ -155,21 +159,31 @@ class AnswerExchange:
     async def receive(self, patience_s: float = math.inf) -> Outcome | None:
         """The next piece of the answer; None if it did not come in time."""
         if self._first is not None:
-            first, self._first = self._first, None
-            return first
+            return await self._billed()
         with trio.move_on_after(patience_s):
-            return await self._answers.receive()
-        return None
+            self._first = await self._answers.receive()
+        return await self._billed()
+
+    async def _billed(self) -> Outcome | None:
+        """The piece that was received. The last one waits for the bill, so that the answer can say its cost."""
+        outcome, self._first = self._first, None
+        if isinstance(outcome, Completion):
+            self.cost_wei = await self._bill.read()
+        return outcome
 
     def receive_nowait(self) -> Outcome | None:
-        """The next piece of the answer if it is there already, else None."""
-        if self._first is not None:
-            first, self._first = self._first, None
-            return first
-        try:
-            return self._answers.receive_nowait()
-        except trio.WouldBlock:
-            return None
+        """The next piece of the answer if it is there, else None. The last one is there once its bill is written."""
+        if self._first is None:
+            try:
+                self._first = self._answers.receive_nowait()
+            except trio.WouldBlock:
+                return None
+        if isinstance(self._first, Completion):
+            if not self._bill.is_written:
+                return None
+            self.cost_wei = self._bill.cost_wei
+        outcome, self._first = self._first, None
+        return outcome
 
     def read(self, outcome: TokenChunk | Completion) -> list[Part]:
         """The parts that a piece of the answer completes; the last piece also sets `completion`."""
@@ -226,6 +240,7 @@ class AnswerExchange:
             completion=self.completion,
             reasoning_tokens=self.reasoning_tokens,
             logprobs=tuple(self._logprobs),
+            cost_wei=self.cost_wei,
         )
 
 
@@ -363,13 +378,17 @@ def _start(
     account: PayingAccount | None,
 ) -> AnswerExchange:
     send, answers = open_channel(admitted.request)
-    if account:
-        nursery.start_soon(contained, answer_and_settle, router, admitted, send, account)
+    is_free = account is None and not isinstance(admitted, RemoteRequest)
+    bill = Bill(ZERO_WEI if is_free else None)
+    if not is_free:
+        nursery.start_soon(contained, answer_and_bill, router, admitted, send, account, bill)
     else:
         nursery.start_soon(contained, router.handle, admitted, send)
     form = router.answer_format(request)
     reader = None if form.is_plain else AnswerParts(form, call_id=draw_call_id)
     if not isinstance(admitted, Admitted):
-        return AnswerExchange(request, answers, reader, lambda: None)
+        return AnswerExchange(request, answers, reader, lambda: None, bill=bill)
     num_prompt_tokens = len(admitted.prompt_ids)
-    return AnswerExchange(request, answers, reader, lambda: router.loading, num_prompt_tokens=num_prompt_tokens)
+    return AnswerExchange(
+        request, answers, reader, lambda: router.loading, num_prompt_tokens=num_prompt_tokens, bill=bill
+    )

@@ -16,9 +16,10 @@ from openledger_protocol.errors import (
     UnknownModelError,
 )
 from openledger_protocol.inference import Completion, InferenceRequest, TokenLogprob
-from openledger_protocol.primitives import RequestId
+from openledger_protocol.primitives import RequestId, Wei
 
 from ..access.quota import HeldError, QuotaError
+from .costs import cost_fields
 
 OWN_NAMES = {"json_schema": "response_format"}
 """Protocol names of fields that OpenAI calls differently."""
@@ -60,11 +61,12 @@ def head(
     return {"id": name, "object": kind, "created": created_s, "model": request.model}
 
 
-def usage(completions: Sequence[Completion]) -> dict[str, Any]:
-    """Token counts of a request's answers, as they are billed: each answer has read the prompt."""
+def usage(completions: Sequence[Completion], costs_wei: Sequence[Wei | None]) -> dict[str, Any]:
+    """Token counts of a request's answers, as they are billed, and their cost: each answer has read the prompt."""
     tokens_in = sum(completion.tokens_in for completion in completions)
     tokens_out = sum(completion.tokens_out for completion in completions)
-    return {"prompt_tokens": tokens_in, "completion_tokens": tokens_out, "total_tokens": tokens_in + tokens_out}
+    counts = {"prompt_tokens": tokens_in, "completion_tokens": tokens_out, "total_tokens": tokens_in + tokens_out}
+    return {**counts, **cost_fields(costs_wei)}
 
 
 def renderer(whole: bytes) -> Callable[[str], bytes]:

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from .callers import ACCOUNT, PATHS, NamedCallers
+from .costs import COST_HEADER
 from .errors import refusal
 from .guard import (
     BODY_S,
@@ -38,6 +39,9 @@ CELLS: Final = 4_096
 ASKED_HEADERS: Final = re.compile(r"[A-Za-z0-9, -]{1,1000}")
 HEADERS: Final = "Authorization, Content-Type, x-api-key"
 """Allowed where a preflight asks for none; clients add their own, such as anthropic-version."""
+
+EXPOSED: Final = f"Retry-After, x-should-retry, {COST_HEADER}"
+"""Headers that a page of a listed origin may read."""
 
 
 class FailedKeys:
@@ -152,7 +156,7 @@ def _with_origin(send: Outgoing, origin: str) -> Outgoing:
         if message["type"] == "http.response.start":
             extra = [
                 (b"access-control-allow-origin", origin.encode("latin-1")),
-                (b"access-control-expose-headers", b"Retry-After, x-should-retry"),
+                (b"access-control-expose-headers", EXPOSED.encode()),
                 (b"vary", b"Origin"),
             ]
             message = {**message, "headers": [*message.get("headers", ()), *extra]}

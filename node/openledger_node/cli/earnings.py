@@ -96,6 +96,12 @@ def _print(found: dict[str, Any]) -> None:
         "withdrawn": open_amount(found["withdrawn_wei"]),
         "balance": f"{open_amount(found['balance_wei'])} ready to withdraw",
     }
+    gateway = found["gateway"]
+    if int(gateway["charged_wei"]) or int(gateway["cost_wei"]):
+        lines["gateway"] = (
+            f"{open_amount(gateway['charged_wei'])} of credit charged to prepaid keys, for which other nodes charged "
+            f"{open_amount(gateway['cost_wei'])}; not in net, since you are paid for credit in a way of your own"
+        )
     if found["since"]:
         lines = {"since": found["since"], **lines}
     if power := found["power"]:
@@ -114,9 +120,13 @@ def _print(found: dict[str, Any]) -> None:
 
 def _print_days(days: list[dict[str, Any]]) -> None:
     """Print the days on which something moved; the JSON has the others too, and every wei."""
-    moved = [day for day in days if any(int(day[name]) for name in DAY_FIGURES[:3])]
-    rows = [[day["day"], *(_signed(day[name]) for name in DAY_FIGURES)] for day in moved]
-    show_table(DAY_COLUMNS, rows, empty=f"nothing moved on the {len(days)} days")
+    columns: tuple[str, ...] = DAY_COLUMNS
+    figures: tuple[str, ...] = DAY_FIGURES
+    if any(int(day["charged_wei"]) for day in days):
+        columns, figures = (*DAY_COLUMNS, "gateway"), (*DAY_FIGURES, "charged_wei")
+    moved = [day for day in days if any(int(day[name]) for name in {*figures} - {"net_wei", "total_wei"})]
+    rows = [[day["day"], *(_signed(day[name]) for name in figures)] for day in moved]
+    show_table(columns, rows, empty=f"nothing moved on the {len(days)} days")
     if moved and len(moved) < len(days):
         show_lines({"left out": f"{counted(len(days) - len(moved), 'day')} on which nothing moved"})
 

@@ -20,6 +20,12 @@ app = typer.Typer(help="Prepaid keys for customers of this node.", no_args_is_he
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the key, such as the customer's.")]
 Amount = Annotated[str, typer.Argument(metavar="AMOUNT", help="OPEN that the customer has paid for, such as 2.5.")]
+Order = Annotated[
+    str | None,
+    typer.Option(
+        "--order", metavar="ID", help="Id of the order in your books. A second order with this id adds nothing."
+    ),
+]
 Note = Annotated[str, typer.Option(metavar="TEXT", help="Note for your own books, such as the number of a bill.")]
 
 
@@ -37,13 +43,18 @@ def add(name: Name, amount: Amount, note: Note = "", as_json: Json = False) -> N
 
 
 @app.command()
-def credit(name: Name, amount: Amount, note: Note = "", as_json: Json = False) -> None:
-    """Add credit to a prepaid key. You are paid in a way of your own, which the node does not see."""
-    found = _change("credit", {"key": name, "amount_wei": wei_of(amount), "note": note})
+def credit(name: Name, amount: Amount, order: Order = None, note: Note = "", as_json: Json = False) -> None:
+    """Add credit to a prepaid key. You are paid in a way of your own, which the node does not see.
+
+    With --order you can run the command again after a failure, and the credit still counts once.
+    """
+    found = _change("credit", {"key": name, "amount_wei": wei_of(amount), "note": note, "order_id": order})
     if as_json:
         emit_json("gateway", found)
-    else:
-        show_lines({"balance": open_amount(found["balance_wei"])})
+        return
+    show_lines({"balance": open_amount(found["balance_wei"])})
+    if not found["is_new"]:
+        say(f"Order {order} had added this credit before, so nothing was added now.")
 
 
 @app.command("list")
@@ -69,8 +80,11 @@ def show(name: Name, as_json: Json = False) -> None:
         emit_json("gateway", found)
         return
     show_lines({"balance": open_amount(found["balance_wei"])})
-    credits = [[each["added"], open_amount(each["amount_wei"]), each["note"]] for each in found["credits"]]
-    show_table(["credited (UTC)", "amount", "note"], credits, empty="no credit was added")
+    credits = [
+        [each["added"], open_amount(each["amount_wei"]), each["order"] or "", each["note"]]
+        for each in found["credits"]
+    ]
+    show_table(["credited (UTC)", "amount", "order", "note"], credits, empty="no credit was added")
     charges = [[each["began"], each["origin"], _charged(each), each["request_id"][:12]] for each in found["charges"]]
     show_table(["charged (UTC)", "from", "amount", "request"], charges, empty="no request has been charged")
 

@@ -47,7 +47,12 @@ def jobs(
     is_narrowed = any(value is not None for value in (state, model, since))
     empty = "no request matches" if is_narrowed else "no request has been answered yet"
     columns = ["received (UTC)", "model", "state", "why", "in", "out", "first token", "total", "paid", "receipt"]
-    show_table(columns, [_cells(job) for job in found["jobs"]], empty=empty)
+    rows = [_cells(job) for job in found["jobs"]]
+    if any(job["key"] for job in found["jobs"]):
+        columns.insert(1, "key")
+        for row, job in zip(rows, found["jobs"], strict=True):
+            row.insert(1, job["key"] or "")
+    show_table(columns, rows, empty=empty)
 
 
 def _read_ledger(home: Home, wanted: JobFilter) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from openledger_protocol.primitives import Wei
 
 from ..access.keys import ApiKey, ApiKeyRing
 from ..errors import InputError
-from ..home import Home
+from ..home import Home, claim_home
 from ..ledger.key_uses import DayUse, day_of
 from ..ledger.ledger import open_ledger
 from ..text import counted, rfc3339
+from .commands import typed_command
 from .daemon_client import network_id, open_node_home
 from .render import emit_json, say, show_lines, show_table
 from .units import open_amount, wei_of
@@ -64,6 +65,7 @@ def list_all(as_json: Json = False) -> None:
         [
             each["name"],
             "revoked" if each["revoked"] else "active",
+            "" if each["balance_wei"] is None else open_amount(each["balance_wei"]),
             str(each["today"]["requests"]),
             f"{each['today']['tokens']:,}",
             open_amount(each["today"]["spent_wei"]),
@@ -72,7 +74,7 @@ def list_all(as_json: Json = False) -> None:
         for each in found
     ]
     empty = "no named keys yet: `openledger-node keys add NAME` makes one"
-    show_table(["key", "state", "requests", "tokens", "spent", "last use (UTC)"], rows, empty=empty)
+    show_table(["key", "state", "prepaid credit", "requests", "tokens", "spent", "last use (UTC)"], rows, empty=empty)
 
 
 @app.command()
@@ -97,6 +99,19 @@ def revoke(name: Name, as_json: Json = False) -> None:
     """Revoke a key for ever, from its next request on. Answers that run end normally."""
     home = open_node_home()
     _print(home, ApiKeyRing(home).revoke(name, now_s=int(time.time())), as_json=as_json)
+
+
+@app.command()
+def recount(as_json: Json = False) -> None:
+    """Add the requests of all keys up again, if `doctor` found a wrong sum. The node must be stopped."""
+    home = open_node_home()
+    with claim_home(home, typed_command()), closing(open_ledger(home.ledger(network_id(home)))) as ledger:
+        num_wrong = len(ledger.key_days.wrong())
+        ledger.key_days.recount()
+    if as_json:
+        emit_json("recount", {"num_wrong": num_wrong})
+    else:
+        say(f"{counted(num_wrong, 'wrong sum')} corrected" if num_wrong else "all sums were right")
 
 
 def _limits(day_max: str | None, day_tokens: str | None) -> dict[str, Any]:
@@ -124,20 +139,25 @@ def _shown(home: Home, *keys: ApiKey) -> list[dict[str, Any]]:
     """Describe keys with their use of today."""
     file = home.ledger(network_id(home))
     if not file.exists():
-        return [_described(key, NO_USE, None) for key in keys]
+        return [_described(key, NO_USE, None, Wei(0)) for key in keys]
     today = day_of(int(time.time()))
     with closing(open_ledger(file, is_writer=False)) as ledger:
-        uses = ledger.key_uses
-        return [_described(key, uses.day(key.name, today), uses.last_s(key.name)) for key in keys]
+        uses, credits = ledger.key_uses, ledger.key_credits
+        return [
+            _described(key, uses.day(key.name, today), uses.last_s(key.name), credits.balance_wei(key.name))
+            for key in keys
+        ]
 
 
-def _described(key: ApiKey, use: DayUse, last_s: int | None) -> dict[str, Any]:
+def _described(key: ApiKey, use: DayUse, last_s: int | None, balance_wei: Wei) -> dict[str, Any]:
     return {
         "name": key.name,
         "created": rfc3339(key.created_s),
         "revoked": None if key.revoked_s is None else rfc3339(key.revoked_s),
         "day_max_wei": None if key.day_max_wei is None else str(key.day_max_wei),
         "day_tokens_max": key.day_tokens_max,
+        "is_prepaid": key.is_prepaid,
+        "balance_wei": str(balance_wei) if key.is_prepaid else None,
         "today": {
             "requests": use.num_requests,
             "spent_wei": str(use.spent_wei),
@@ -156,10 +176,12 @@ def _print(home: Home, key: ApiKey, *, as_json: bool) -> None:
         return
     today = found["today"]
     state = f"revoked since {found['revoked']}" if found["revoked"] else f"active since {found['created']}"
+    credit = {"credit": open_amount(found["balance_wei"])} if key.is_prepaid else {}
     show_lines(
         {
             "name": key.name,
             "state": state,
+            **credit,
             "budget": _budget(key),
             "today": f"{open_amount(today['spent_wei'])}, {counted(today['tokens'], 'token')}, "
             f"{counted(today['requests'], 'request')}",

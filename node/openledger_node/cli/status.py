@@ -130,7 +130,16 @@ def _node_lines(fields: dict[str, Any]) -> dict[str, str]:
         lines["audits"] = audited
     for number, alert in enumerate(fields.get("money", {}).get("alerts", ()), 1):
         lines["alert" if number == 1 else f"alert {number}"] = alert
-    return lines | _usage_lines(fields) | _waiting_lines(fields)
+    return lines | _usage_lines(fields) | _gateway_lines(fields) | _waiting_lines(fields)
+
+
+def _gateway_lines(fields: dict[str, Any]) -> dict[str, str]:
+    """Summarise the income from prepaid keys; no line before the first charge."""
+    income = fields.get("gateway")
+    if not income or not int(income["charged_wei"]):
+        return {}
+    cost = f", other nodes charged {open_amount(income['cost_wei'])} for it" if int(income["cost_wei"]) else ""
+    return {"gateway": f"{open_amount(income['charged_wei'])} of credit charged to prepaid keys{cost}"}
 
 
 def _audited(counts: dict[str, int]) -> str:

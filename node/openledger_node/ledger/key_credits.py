@@ -1,7 +1,7 @@
 """Credit of prepaid API keys: what their owners paid in, and one charge for each request.
 
-A balance is never stored. It is the sum of the credits less the sum of the charges, where a request that runs counts
-with all that it holds.
+A balance is never stored. It is the sum of the credits less the sum of the charges, which are added up by day, and
+a request that runs counts with all that it holds.
 """
 
 import json
@@ -11,6 +11,10 @@ from dataclasses import dataclass
 
 from openledger_protocol.primitives import RequestId, Wei
 
+from ..errors import InputError
+from ..text import open_text
+from .key_day_tables import DAY_S
+from .key_days import Income, KeyDays
 from .store import Store
 
 
@@ -22,6 +26,7 @@ class KeyCredit:
     added_s: int
     amount_wei: Wei
     note: str
+    order_id: str | None = None  # of the owner's own books; no two credits have the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,29 +72,55 @@ Price = Callable[[KeyHold, RequestWork], Wei]
 class KeyCredits:
     """Rows of credits and charges, which are never deleted."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, days: KeyDays) -> None:
         self._store = store
+        self._days = days
 
     def add(self, credit: KeyCredit) -> Wei:
-        """Add credit and return the new balance."""
+        """Add credit and return the new balance. A credit with an order's id counts once, however often it is added.
+
+        Raises:
+            InputError: the order has added another amount before, or credit to another key.
+        """
         with self._store.transaction() as transaction:
-            transaction.execute(
-                "INSERT INTO key_credit (key, added_s, amount_wei, note) VALUES (?, ?, ?, ?)",
-                (credit.key, credit.added_s, str(credit.amount_wei), credit.note),
-            )
+            if not self._is_repeated(credit):
+                transaction.execute(
+                    "INSERT INTO key_credit (key, added_s, amount_wei, note, order_id) VALUES (?, ?, ?, ?, ?)",
+                    (credit.key, credit.added_s, str(credit.amount_wei), credit.note, credit.order_id),
+                )
             return self.balance_wei(credit.key)
+
+    def find_order(self, order_id: str) -> KeyCredit | None:
+        """The credit that an order has added."""
+        row = self._store.row("SELECT * FROM key_credit WHERE order_id = ?", (order_id,))
+        return _credit(row) if row else None
 
     def balance_wei(self, key: str) -> Wei:
         """The credit that is neither charged nor held."""
         added = self._store.sum_wei("amount_wei", "FROM key_credit WHERE key = ?", (key,))
-        gone = self._store.sum_wei("COALESCE(charged_wei, held_wei)", "FROM key_charge WHERE key = ?", (key,))
-        return Wei(added - gone)
+        return Wei(added - self._days.charged_wei(key) - self._held_wei(key))
+
+    def _held_wei(self, key: str) -> Wei:
+        return self._store.sum_wei("held_wei", "FROM key_charge WHERE key = ? AND charged_wei IS NULL", (key,))
+
+    def _is_repeated(self, credit: KeyCredit) -> bool:
+        """True if the credit's order has been carried out before.
+
+        Raises:
+            InputError: it has added another amount, or credit to another key.
+        """
+        found = self.find_order(credit.order_id) if credit.order_id is not None else None
+        if found and (found.key, found.amount_wei) != (credit.key, credit.amount_wei):
+            raise InputError(
+                f"order {credit.order_id!r} has added {open_text(found.amount_wei)} to the key {found.key!r} before, "
+                f"not {open_text(credit.amount_wei)} to {credit.key!r}: check the order, or give another id"
+            )
+        return found is not None
 
     def hold(self, hold: KeyHold, choose: ChooseHold) -> Wei:
         """Hold credit for a request, in one transaction with the look at the balance."""
         with self._store.transaction() as transaction:
-            beside = "FROM key_charge WHERE key = ? AND charged_wei IS NULL"
-            held_wei = choose(self.balance_wei(hold.key), self._store.sum_wei("held_wei", beside, (hold.key,)))
+            held_wei = choose(self.balance_wei(hold.key), self._held_wei(hold.key))
             transaction.execute(
                 "INSERT INTO key_charge (request_id, key, began_s, is_bought, price_in_wei, price_out_wei,"
                 " margin_ppm, held_wei) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -128,6 +159,8 @@ class KeyCredits:
                     "UPDATE key_charge SET charged_wei = ?, cost_wei = ? WHERE request_id = ?",
                     (str(charged), str(work.cost_wei), request_id),
                 )
+                day = row["began_s"] // DAY_S
+                self._days.add_charge(row["key"], day, charged_wei=charged, cost_wei=work.cost_wei)
         return charged
 
     def settle_late(self, key: str, price: Price) -> None:
@@ -150,15 +183,27 @@ class KeyCredits:
                 self.settle(row["request_id"], price)
         return len(rows)
 
-    def income_wei(self, *, since_s: int = 0) -> tuple[Wei, Wei]:
+    def income(self, *, since_s: int = 0) -> Income:
         """The charges of all keys since a moment, and the network's charges for them."""
-        charged = self._store.sum_wei(
-            "charged_wei", "FROM key_charge WHERE began_s >= ? AND charged_wei IS NOT NULL", (since_s,)
+        day, rest_s = divmod(since_s, DAY_S)
+        days = self._days.income(since_day=day + 1 if rest_s else day).values()
+        begun = self._income_of_rest(since_s, until_s=(day + 1) * DAY_S) if rest_s else []
+        parts = [*days, *begun]
+        return Income(
+            charged_wei=Wei(sum(each.charged_wei for each in parts)),
+            cost_wei=Wei(sum(each.cost_wei for each in parts)),
         )
-        cost = self._store.sum_wei(
-            "cost_wei", "FROM key_charge WHERE began_s >= ? AND cost_wei IS NOT NULL", (since_s,)
+
+    def _income_of_rest(self, since_s: int, *, until_s: int) -> list[Income]:
+        """The income of each key in a part of a day."""
+        rows = self._store.rows(
+            "SELECT sum_wei(charge.charged_wei) AS charged_wei, sum_wei(charge.cost_wei) AS cost_wei"
+            " FROM key_day CROSS JOIN key_charge AS charge ON charge.key = key_day.key"
+            " WHERE key_day.day = ?1 / ?3 AND charge.began_s >= ?1 AND charge.began_s < ?2"
+            " AND charge.charged_wei IS NOT NULL GROUP BY key_day.key",
+            (since_s, until_s, DAY_S),
         )
-        return charged, cost
+        return [Income(charged_wei=Wei(int(row["charged_wei"])), cost_wei=Wei(int(row["cost_wei"]))) for row in rows]
 
     def charges(self, key: str, *, limit: int) -> list[KeyCharge]:
         """The newest charges of a key, newest first."""
@@ -170,12 +215,7 @@ class KeyCredits:
     def credits(self, key: str) -> list[KeyCredit]:
         """The credits of a key, newest first."""
         rows = self._store.rows("SELECT * FROM key_credit WHERE key = ? ORDER BY rowid DESC", (key,))
-        return [
-            KeyCredit(
-                key=row["key"], added_s=row["added_s"], amount_wei=Wei(int(row["amount_wei"])), note=row["note"]
-            )
-            for row in rows
-        ]
+        return [_credit(row) for row in rows]
 
     def _work(self, request_id: RequestId) -> RequestWork:
         """The work on a request. A purchase without a receipt counts with the most that it may charge.
@@ -207,6 +247,16 @@ def _hold(row: sqlite3.Row) -> KeyHold:
         price_in_wei=Wei(int(row["price_in_wei"])),
         price_out_wei=Wei(int(row["price_out_wei"])),
         margin_ppm=row["margin_ppm"],
+    )
+
+
+def _credit(row: sqlite3.Row) -> KeyCredit:
+    return KeyCredit(
+        key=row["key"],
+        added_s=row["added_s"],
+        amount_wei=Wei(int(row["amount_wei"])),
+        note=row["note"],
+        order_id=row["order_id"],
     )
 
 

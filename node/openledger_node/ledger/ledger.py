@@ -14,6 +14,7 @@ from .events import EventRows
 from .generations import Draw, Generations, LedgerGeneration, draw_generation
 from .jobs import Jobs
 from .key_credits import KeyCredits
+from .key_days import KeyDays
 from .key_uses import KeyUses
 from .outbox import OutboxRows
 from .peers import Peers
@@ -43,8 +44,9 @@ class Ledger:
         self.sums = Sums(store)
         self.texts = SealedTexts(store)
         self.audits = Audits(store)
-        self.key_uses = KeyUses(store)
-        self.key_credits = KeyCredits(store)
+        self.key_days = KeyDays(store)
+        self.key_uses = KeyUses(store, self.key_days)
+        self.key_credits = KeyCredits(store, self.key_days)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

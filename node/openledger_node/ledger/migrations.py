@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 
+from .key_day_tables import sum_key_days
 from .lane_tables import create_audits, open_lanes
 
 
@@ -329,4 +330,5 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     create_audits,
     create_key_uses,
     create_key_credits,
+    sum_key_days,
 )

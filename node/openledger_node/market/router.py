@@ -47,6 +47,9 @@ class NetworkMarket(Protocol):
     def request_max_wei(self) -> Wei:
         """The most that one request may cost, by the owner's settings."""
 
+    def least_wei(self, requested: NetworkRequest, tokens_in: int) -> Wei:
+        """The least that any bid for a request with so many prompt tokens must be paid, by the advertised prices."""
+
     def models(self) -> list[ServedModel]:
         """Models that other nodes advertise."""
 
@@ -172,6 +175,11 @@ class Router:
         """The most that one bought answer may cost; 0 while there is no network."""
         market = self._market()
         return market.request_max_wei if market else ZERO_WEI
+
+    def least_wei(self, remote: RemoteRequest, tokens_in: int) -> Wei:
+        """The least that a bought answer can cost; 0 while nothing is known of the network."""
+        market = self._market()
+        return market.least_wei(remote.requested, tokens_in) if market else ZERO_WEI
 
     async def used(self, request_id: RequestId) -> tuple[Wei, int]:
         """The wei and tokens that a request has used, by the ledger."""

@@ -44,21 +44,23 @@ def job_filter(
 def list_jobs(ledger: Ledger, chosen: JobFilter) -> dict[str, Any]:
     """Read jobs from the ledger, each with its price; blocks."""
     jobs = ledger.jobs.newest(limit=chosen.limit, state=chosen.state, model=chosen.model, since_ns=chosen.since_ns)
-    return jobs_to_plain(jobs, ledger.receipts.of_requests([job.request_id for job in jobs]))
+    request_ids = [job.request_id for job in jobs]
+    return jobs_to_plain(jobs, ledger.receipts.of_requests(request_ids), ledger.key_uses.keys_of(request_ids))
 
 
-def jobs_to_plain(jobs: Sequence[Job], paid: Paid) -> dict[str, Any]:
-    """Jobs for JSON."""
-    return {"jobs": [job_to_json(job, paid) for job in jobs]}
+def jobs_to_plain(jobs: Sequence[Job], paid: Paid, keys: Mapping[str, str]) -> dict[str, Any]:
+    """Jobs for JSON; `keys` has the named key of each request that came with one."""
+    return {"jobs": [job_to_json(job, paid, keys) for job in jobs]}
 
 
-def job_to_json(job: Job, paid: Paid | None = None) -> dict[str, Any]:
+def job_to_json(job: Job, paid: Paid | None = None, keys: Mapping[str, str] | None = None) -> dict[str, Any]:
     """One job for JSON."""
     receipt, amount = (paid or {}).get(job.request_id, (None, None))
     return {
         "request_id": job.request_id,
         "received": rfc3339(job.received_ns / 1e9, "auto"),
         "base": job.base,
+        "key": (keys or {}).get(job.request_id),
         "adapter": job.adapter_name,
         "adapter_id": job.adapter_id,
         "state": job.state,

@@ -1,8 +1,9 @@
 """Prepaid keys as their seller sees them: keys with credit, what was paid in, and what was charged."""
 
+import re
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import Wei, wei_from_text
@@ -11,11 +12,13 @@ from ..access.keys import ApiKey, ApiKeyRing
 from ..errors import InputError
 from ..home import Home
 from ..ledger.key_credits import KeyCharge, KeyCredit, KeyCredits
+from ..ledger.key_days import Income
 from ..ledger.ledger import Ledger
 from ..text import rfc3339
 
 CHARGES_SHOWN = 10
 NOTE_MAX = 200
+ORDER_ID: Final = re.compile(r"[!-~]{1,100}")
 
 
 class PrepaidKeys:
@@ -44,16 +47,19 @@ class PrepaidKeys:
         return {**self.show(name), "secret": secret}
 
     def credit(self, order: Mapping[str, Any]) -> dict[str, Any]:
-        """Add credit of `amount_wei` to the key `key`.
+        """Add credit of `amount_wei` to the key `key`. A repeated `order_id` adds nothing, and `is_new` is false.
 
         Raises:
-            InputError: there is no such key, it is revoked, or it is not prepaid.
-            MalformedError: the amount or the note is not valid.
+            InputError: there is no such key, it is revoked, it is not prepaid, or the order added something else.
+            MalformedError: the amount, the note or the order's id is not valid.
         """
         amount_wei, note = _payment(order)
+        order_id = _order_id(order)
         key = _check_sold(self._ring.named(str(order.get("key"))))
-        self._credits.add(KeyCredit(key=key.name, added_s=int(time.time()), amount_wei=amount_wei, note=note))
-        return self.show(key.name)
+        is_new = order_id is None or self._credits.find_order(order_id) is None
+        now_s = int(time.time())
+        self._credits.add(KeyCredit(key=key.name, added_s=now_s, amount_wei=amount_wei, note=note, order_id=order_id))
+        return {**self.show(key.name), "is_new": is_new}
 
     def show(self, name: str) -> dict[str, Any]:
         """The balance of a key, its credits, and its newest charges.
@@ -65,7 +71,12 @@ class PrepaidKeys:
         return {
             **self._balance(key),
             "credits": [
-                {"added": rfc3339(each.added_s), "amount_wei": str(each.amount_wei), "note": each.note}
+                {
+                    "added": rfc3339(each.added_s),
+                    "amount_wei": str(each.amount_wei),
+                    "note": each.note,
+                    "order": each.order_id,
+                }
                 for each in self._credits.credits(name)
             ],
             "charges": [_charge_to_plain(each) for each in self._credits.charges(name, limit=CHARGES_SHOWN)],
@@ -73,11 +84,10 @@ class PrepaidKeys:
 
     def balances(self) -> dict[str, Any]:
         """The balances of all prepaid keys, and the income from them."""
-        charged_wei, cost_wei = self._credits.income_wei()
+        income = self._credits.income()
         return {
             "keys": [self._balance(key) for key in self._ring.all() if key.is_prepaid],
-            "charged_wei": str(charged_wei),
-            "cost_wei": str(cost_wei),
+            **income_to_plain(income),
         }
 
     def _balance(self, key: ApiKey) -> dict[str, Any]:
@@ -86,6 +96,27 @@ class PrepaidKeys:
             "balance_wei": str(self._credits.balance_wei(key.name)),
             "is_revoked": key.revoked_s is not None,
         }
+
+
+def income_to_plain(income: Income) -> dict[str, str]:
+    """Income for JSON."""
+    return {"charged_wei": str(income.charged_wei), "cost_wei": str(income.cost_wei)}
+
+
+def _order_id(order: Mapping[str, Any]) -> str | None:
+    """The id of an order in the owner's books; None if it has none.
+
+    Raises:
+        MalformedError: it is empty, too long, or has spaces or unprintable characters.
+    """
+    order_id = order.get("order_id")
+    if order_id is None:
+        return None
+    if not (isinstance(order_id, str) and ORDER_ID.fullmatch(order_id)):
+        raise MalformedError(
+            f"{order_id!r} can't be the id of an order: use 1 to 100 letters, digits and signs without spaces"
+        )
+    return order_id
 
 
 def _payment(order: Mapping[str, Any]) -> tuple[Wei, str]:

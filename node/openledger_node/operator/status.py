@@ -224,6 +224,7 @@ class StatusReport:
             "peers": money.num_peers,
             "requests": self._requests(),
             "usage": usage,
+            "gateway": self._usage.income,
             "waiting": num_waiting_by_screen(money),
             "money": {
                 "why_down": money.why,

@@ -5,16 +5,19 @@ from pathlib import Path
 
 import pytest
 import trio
+from support.signed import CHANNEL, CONFIG
 
 from openledger_node.access.budget import KeyAccount
 from openledger_node.access.keys import ApiKeyRing, digest_of
 from openledger_node.access.quota import HeldError, QuotaError
 from openledger_node.errors import ConfigError, InputError
 from openledger_node.home import Home
+from openledger_node.ledger.bought import OpenPurchase
 from openledger_node.ledger.jobs import Job
 from openledger_node.ledger.key_uses import DAY_S
 from openledger_node.ledger.ledger import Ledger, open_ledger
-from openledger_protocol.primitives import RequestId, Wei
+from openledger_protocol.payments import SignedVoucher, Voucher
+from openledger_protocol.primitives import BASE_ONLY, RequestId, Wei
 
 
 @pytest.fixture
@@ -28,6 +31,18 @@ def account(ring: ApiKeyRing, ledger: Ledger, now_s: int = 1_000) -> KeyAccount:
 
 def request(number: int) -> RequestId:
     return RequestId(f"0x{number:064x}")
+
+
+def running_job(request_id: RequestId, *, tokens_in: int) -> Job:
+    return Job(
+        request_id=request_id,
+        received_ns=1,
+        base="tiny",
+        adapter_id=None,
+        adapter_name=None,
+        state="running",
+        tokens_in=tokens_in,
+    )
 
 
 def test_only_the_digest_is_stored_and_only_the_owner_reads_it(ring: ApiKeyRing) -> None:
@@ -161,20 +176,54 @@ async def test_answer_that_a_crash_cut_off_counts_with_all_that_it_held(ring: Ap
     file = tmp_path / "ledger.db"
     with closing(open_ledger(file)) as ledger:
         await account(ring, ledger).hold(request(1), most_wei=Wei(0), most_tokens=60)
-        ledger.jobs.start(
-            Job(
-                request_id=request(1),
-                received_ns=1,
-                base="tiny",
-                adapter_id=None,
-                adapter_name=None,
-                state="running",
-                tokens_in=5,
-            )
-        )
+        ledger.jobs.start(running_job(request(1), tokens_in=5))
     with closing(open_ledger(file)) as ledger:
         ledger.jobs.recover()
         ledger.key_uses.recover()
-        assert ledger.key_uses.day("anna", 0).tokens == 60
-        assert ledger.key_uses.key_of(request(1)) == "anna"
+        assert ledger.key_uses.day("anna", 0).tokens == 60, "nobody knows how many were delivered"
+        assert ledger.key_uses.keys_of([request(1), request(9)]) == {request(1): "anna"}
         assert ledger.key_uses.last_s("anna") == 1_000
+
+
+@pytest.mark.parametrize(
+    ("bought", "tokens"),
+    [((), 0), (({"tokens_in": 5, "tokens_max": 20},), 25), (({"tokens_in": 5, "tokens_max": 500},), 60)],
+    ids=["nothing was bought", "one node", "at most what was held"],
+)
+async def test_bought_answer_that_a_crash_cut_off_counts_with_what_was_agreed_on(
+    ring: ApiKeyRing, tmp_path: Path, bought: tuple[dict[str, int], ...], tokens: int
+) -> None:
+    ring.add("anna", now_s=1, day_tokens_max=100)
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        await account(ring, ledger).hold(request(1), most_wei=Wei(9), most_tokens=60)
+        ledger.jobs.start(running_job(request(1), tokens_in=0))
+        ledger.channels.ensure(CHANNEL, CONFIG, now_ns=1)
+        voucher = Voucher(channel_id=CHANNEL, adapter_id=BASE_ONLY, max_claimable_wei=Wei(1))
+        ledger.channels.raise_ceiling(SignedVoucher(voucher=voucher, signature=b""))
+        for agreed in bought:
+            ledger.purchases.put(
+                OpenPurchase(
+                    request_id=request(1),
+                    channel_id=CHANNEL,
+                    adapter_id=BASE_ONLY,
+                    most_wei=Wei(8),
+                    agreed=agreed,
+                )
+            )
+        ledger.jobs.recover()
+        ledger.key_uses.recover()
+        use = ledger.key_uses.day("anna", 0)
+        assert (use.tokens, use.spent_wei) == (tokens, 8 * len(bought))
+
+
+async def test_budget_below_the_cheapest_offer_is_refused_before_the_network_is_asked(
+    ring: ApiKeyRing, tmp_path: Path
+) -> None:
+    ring.add("anna", now_s=1, day_max_wei=Wei(99))
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        each = account(ring, ledger)
+        with pytest.raises(QuotaError, match=r"99 of its 99 wei .* this request costs 100 or more"):
+            await each.hold(request(1), most_wei=Wei(500), most_tokens=10, is_bought=True, least_wei=Wei(100))
+        assert ledger.key_uses.day("anna", 0).num_requests == 0
+        granted = await each.hold(request(2), most_wei=Wei(500), most_tokens=10, is_bought=True, least_wei=Wei(99))
+        assert granted.wei == 99

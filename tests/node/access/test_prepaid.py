@@ -25,7 +25,7 @@ from openledger_node.operator.prepaid_keys import PrepaidKeys
 from openledger_protocol.errors import OverloadedError, PaymentRequiredError
 from openledger_protocol.inference import Completion
 from openledger_protocol.payments import SignedVoucher, Terms, Voucher
-from openledger_protocol.primitives import BASE_ONLY, ChannelId, RequestId, Wei
+from openledger_protocol.primitives import BASE_ONLY, ZERO_WEI, ChannelId, RequestId, Wei
 
 KEY = "bob"
 ID = RequestId("0x" + "11" * 32)
@@ -42,7 +42,15 @@ class Limits:
     settled: list[tuple[int, int]] = field(default_factory=list)
 
     async def hold(
-        self, request_id: RequestId, *, most_wei: Wei, most_tokens: int, least_tokens: int = 1, shares: int = 1
+        self,
+        request_id: RequestId,
+        *,
+        most_wei: Wei,
+        most_tokens: int,
+        least_tokens: int = 1,
+        shares: int = 1,
+        is_bought: bool | None = None,
+        least_wei: Wei = ZERO_WEI,
     ) -> Granted:
         if self.error:
             raise self.error
@@ -222,6 +230,33 @@ def test_prices_of_the_network_are_shown_with_the_margin(ledger: Ledger) -> None
 async def test_no_credit_buys_nothing(ledger: Ledger) -> None:
     with pytest.raises(PaymentRequiredError):
         await account_of(ledger, credit_wei=0).hold(ID, most_wei=Wei(1_000), most_tokens=50)
+
+
+async def test_credit_below_the_cheapest_offer_is_refused_before_the_network_is_asked(ledger: Ledger) -> None:
+    account = account_of(ledger, credit_wei=109)  # with the margin of a tenth, 100 wei cost 110
+    order = {"most_wei": Wei(1_000), "most_tokens": 50, "is_bought": True, "least_wei": Wei(100)}
+    with pytest.raises(PaymentRequiredError) as refused:
+        await account.hold(ID, **order)  # type: ignore[arg-type]
+    assert refused.value.values == {"balance_wei": 109, "need_wei": 110}
+    assert ledger.key_credits.charges(KEY, limit=1) == []
+    ledger.key_credits.add(KeyCredit(key=KEY, added_s=0, amount_wei=Wei(1), note=""))
+    assert (await account.hold(ID, **order)).wei == 100  # type: ignore[arg-type]
+
+
+async def test_a_bought_answer_that_may_cost_nothing_is_not_charged_as_our_own(ledger: Ledger) -> None:
+    account = account_of(ledger, credit_wei=5)
+    granted = await account.hold(ID, most_wei=Wei(0), most_tokens=1_100, least_tokens=101, is_bought=True)
+    assert granted.wei == 0
+    answer(ledger, tokens_in=100, tokens_out=3)
+    assert await account.settle(ID, spent_wei=Wei(0), tokens=103) == 0
+    assert ledger.key_credits.balance_wei(KEY) == 5
+
+
+async def test_the_charge_is_told_to_the_caller(ledger: Ledger) -> None:
+    account = account_of(ledger)
+    await account.hold(ID, most_wei=Wei(0), most_tokens=1_100, least_tokens=101)
+    answer(ledger, tokens_in=100, tokens_out=3)
+    assert await account.settle(ID, spent_wei=Wei(0), tokens=103) == 112
 
 
 async def test_a_daily_limit_that_refuses_releases_the_credit(ledger: Ledger) -> None:

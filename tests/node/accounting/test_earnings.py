@@ -15,6 +15,7 @@ from openledger_node.accounting.earnings import busy_hours, earnings_report
 from openledger_node.cli.earnings import COLUMNS, _print_days, write_csv
 from openledger_node.cli.render import out_console
 from openledger_node.ledger.jobs import Job
+from openledger_node.ledger.key_credits import KeyCredit, KeyHold
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.settlement.records import record_of
 from openledger_node.text import rfc3339, since_of
@@ -139,6 +140,30 @@ async def test_the_days_sum_to_the_totals_to_the_wei(seller: Seller, world: Worl
     assert found["days"][-1]["total_wei"] == found["net_wei"]
     assert report(world)["days"] is None
     assert report(world, by="day")["net_wei"] == report(world)["net_wei"]
+
+
+async def test_charges_to_prepaid_keys_stand_apart_and_their_days_sum_to_them(world: World) -> None:
+    credits, now_s = world.node.ledger.key_credits, int(world.node.client.head().timestamp_s)
+    before = report(world, since="30d")
+    credits.add(KeyCredit(key="bob", added_s=now_s, amount_wei=Wei(100), note=""))
+    for number, began_s in enumerate((now_s - 40 * DAY_S, now_s - 3 * DAY_S, now_s)):
+        hold = KeyHold(
+            request_id=RequestId(f"0x{number:064x}"),
+            key="bob",
+            began_s=began_s,
+            is_bought=False,
+            price_in_wei=Wei(1),
+            price_out_wei=Wei(1),
+            margin_ppm=0,
+        )
+        credits.hold(hold, lambda balance, beside: Wei(20))
+        credits.settle(hold.request_id, lambda hold, work: Wei(7))
+    found = report(world, since="30d", by="day")
+    assert found["gateway"] == {"charged_wei": "14", "cost_wei": "0"}
+    assert [day["charged_wei"] for day in found["days"] if day["charged_wei"] != "0"] == ["7", "7"]
+    assert report(world)["gateway"]["charged_wei"] == "21"
+    for name in ("pending_wei", "settled_wei", "claimed_wei", "net_wei", "balance_wei"):
+        assert found[name] == before[name], name
 
 
 async def test_earnings_by_anything_but_the_day_are_refused(world: World) -> None:

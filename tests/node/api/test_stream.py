@@ -204,7 +204,7 @@ def test_several_answers_are_told_apart_by_their_index_and_end_together() -> Non
     choices = [one["choices"][0] for one in events]
     assert ["".join(each["text"] for each in choices if each["index"] == index) for index in (0, 1)] == ["a", "xy"]
     assert sorted(each["index"] for each in choices if each["finish_reason"]) == [0, 1]
-    assert usage["usage"] == {"prompt_tokens": 10, "completion_tokens": 4, "total_tokens": 14}
+    assert usage["usage"] == {"prompt_tokens": 10, "completion_tokens": 4, "total_tokens": 14, "cost_wei": "0"}
     assert [message["more_body"] for message in sent[1:]] == [True] * (len(sent) - 2) + [False]
 
 

@@ -1,5 +1,8 @@
 """`gateway`: keys with credit, made and shown with the daemon down."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 from support.verbs import Run
 
@@ -55,3 +58,33 @@ def test_what_can_not_be_sold_is_refused(run: Run, home: Home, words: tuple[str,
 def test_before_the_first_key_there_is_nothing_to_list(run: Run) -> None:
     assert "no prepaid key yet" in run("gateway", "list").stdout
     assert "gateway add" in run("gateway", "show", "bob").stderr
+
+
+def test_an_order_that_is_repeated_adds_nothing(run: Run, home: Home) -> None:
+    run("gateway", "add", "bob", "1")
+    order = ("gateway", "credit", "bob", "0.5", "--order", "bill-7")
+    assert run(*order, "--json").json["is_new"] is True
+    assert "nothing was added now" in run(*order).stderr
+    shown = run("gateway", "show", "bob", "--json").json
+    assert (shown["balance_wei"], [each["order"] for each in shown["credits"]]) == (
+        str(15 * 10**17),
+        ["bill-7", None],
+    )
+    refused = run("gateway", "credit", "bob", "0.6", "--order", "bill-7")
+    assert refused.status != 0
+    assert "check the order" in " ".join(refused.stderr.split())
+    assert "can't be the id" in run("gateway", "credit", "bob", "1", "--order", "bill 7").stderr
+    listed = run("keys", "list").stdout
+    assert "1.5 OPEN" in listed
+
+
+def test_wrong_sums_are_named_by_doctor_and_recounted(run: Run, home: Home) -> None:
+    run("gateway", "add", "bob", "1")
+    file = next(home.root.rglob("ledger.db"))
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("INSERT INTO key_day VALUES ('bob', 1, 1, 86400, '0', 0, '7', '0')")
+    told = " ".join(run("doctor", "--only", "chain").stdout.split())
+    assert "such as those of 'bob' on 1970-01-02" in told
+    assert "keys recount" in told
+    assert run("keys", "recount", "--json").json["num_wrong"] == 1
+    assert "all sums were right" in run("keys", "recount").stderr

@@ -1,11 +1,16 @@
 """Credit of prepaid keys: exact in sum, charged once for each request, and never lost nor doubled by a crash."""
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from openledger_node.errors import InputError
 from openledger_node.ledger.key_credits import KeyCredit, KeyHold, RequestWork
+from openledger_node.ledger.key_day_tables import DAY_S
+from openledger_node.ledger.key_days import Income
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_protocol.errors import PaymentRequiredError
 from openledger_protocol.primitives import RequestId, Wei
@@ -97,8 +102,8 @@ def test_income_is_the_sum_of_all_keys_charges_since_a_moment(ledger: Ledger) ->
         ledger.key_credits.hold(hold_of(number, key=key), lambda balance, beside: Wei(50))
     for number in (1, 2):  # the third one runs
         ledger.key_credits.settle(request_id(number), lambda hold, work: Wei(10))
-    assert ledger.key_credits.income_wei() == (20, 0)
-    assert ledger.key_credits.income_wei(since_s=2) == (10, 0)
+    assert ledger.key_credits.income() == Income(charged_wei=Wei(20), cost_wei=Wei(0))
+    assert ledger.key_credits.income(since_s=2) == Income(charged_wei=Wei(10), cost_wei=Wei(0))
 
 
 def test_charges_and_credits_are_listed_newest_first(ledger: Ledger) -> None:
@@ -108,3 +113,30 @@ def test_charges_and_credits_are_listed_newest_first(ledger: Ledger) -> None:
         ledger.key_credits.hold(hold_of(number), lambda balance, beside: Wei(0))
     assert [each.hold.began_s for each in ledger.key_credits.charges(KEY, limit=2)] == [3, 2]
     assert [each.amount_wei for each in ledger.key_credits.credits(KEY)] == [2, 1]
+
+
+def test_an_order_adds_its_credit_once(ledger: Ledger) -> None:
+    order = replace(credit(100), order_id="bill-7")
+    assert ledger.key_credits.add(order) == 100
+    assert ledger.key_credits.add(replace(order, note="sent again", added_s=9)) == 100
+    assert [each.note for each in ledger.key_credits.credits(KEY)] == ["cash"]
+
+
+@pytest.mark.parametrize("other", [{"amount_wei": Wei(99)}, {"key": "eve"}], ids=["amount", "key"])
+def test_an_order_with_another_amount_or_key_is_refused(ledger: Ledger, other: dict[str, Any]) -> None:
+    order = replace(credit(100), order_id="bill-7")
+    ledger.key_credits.add(order)
+    with pytest.raises(InputError, match=r"'bill-7' has added .* to the key 'bob' before"):
+        ledger.key_credits.add(replace(order, **other))
+    assert (ledger.key_credits.balance_wei(KEY), ledger.key_credits.balance_wei("eve")) == (100, 0)
+
+
+def test_income_since_the_middle_of_a_day_is_exact(ledger: Ledger) -> None:
+    times = (DAY_S - 1, DAY_S, DAY_S + 10, 2 * DAY_S - 1, 2 * DAY_S)
+    ledger.key_credits.add(credit(1_000))
+    for number, began_s in enumerate(times):
+        ledger.key_credits.hold(replace(hold_of(number), began_s=began_s), lambda balance, beside: Wei(100))
+        ledger.key_credits.settle(request_id(number), lambda hold, work: Wei(hold.began_s % 97 + 1))
+    for since_s in (0, 1, DAY_S - 1, DAY_S, DAY_S + 1, DAY_S + 10, DAY_S + 11, 2 * DAY_S, 2 * DAY_S + 1):
+        expected = sum(began_s % 97 + 1 for began_s in times if began_s >= since_s)
+        assert ledger.key_credits.income(since_s=since_s).charged_wei == expected, since_s

@@ -16,7 +16,9 @@ from openledger_node.models.bases import FAKE_BASE, Base
 from openledger_node.network.buying import Buying
 from openledger_protocol.advertisement import OfferedAdapter
 from openledger_protocol.errors import UnknownModelError
-from openledger_protocol.primitives import AdapterId
+from openledger_protocol.inference import InferenceRequest, SamplingParams
+from openledger_protocol.payments import price_wei
+from openledger_protocol.primitives import AdapterId, RequestId
 
 
 @dataclass
@@ -62,3 +64,20 @@ def test_a_model_is_found_by_every_name_of_a_request(buying: Buying) -> None:
     assert buying.find_model("fake").parent is None
     with pytest.raises(UnknownModelError, match="several adapters"):
         buying.find_model("ferry")
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "least"), [(4, price_wei(8, 4, priced(TERMS, 3))), (500, price_wei(8, 32, priced(TERMS, 3)))]
+)
+def test_the_least_cost_is_the_cheapest_offers_price_of_the_prompt_and_the_first_tokens(
+    buying: Buying, max_tokens: int, least: int
+) -> None:
+    request = InferenceRequest(
+        request_id=RequestId(word("r")),
+        model="harbour",
+        prompt="hello",
+        sampling=SamplingParams(max_tokens=max_tokens, seed=1),
+    )
+    requested = buying.resolve(request)
+    assert buying.least_wei(requested, 8) == least
+    assert buying.least_wei(replace(requested, adapter=AdapterId(word("nobody's"))), 8) == 0

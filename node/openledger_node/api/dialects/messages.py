@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse, Response
 
 from ...market.router import Router
 from ..callers import account_of
+from ..costs import cost_headers
 from ..errors import ANTHROPIC
 from ..exchange import begin_all, open_exchange
 from ..stream import AnswerStream
@@ -35,7 +36,8 @@ def add_messages(app: FastAPI, router: Router, nursery: trio.Nursery, responses:
             raise
         writer = MessageWriter(exchange, tokens_in=tokens_in, shows_thinking=body.shows_thinking, spell=router.spell)
         if not body.stream:
-            return JSONResponse(await collect_whole(http, exchange, writer))
+            whole = await collect_whole(http, exchange, writer)
+            return JSONResponse(whole, headers=cost_headers(whole))
         await begin_all(http, [exchange])
         return AnswerStream([(exchange, writer)])
 

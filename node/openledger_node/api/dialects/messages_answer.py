@@ -9,6 +9,7 @@ from openledger_protocol.errors import ProtocolError
 from openledger_protocol.inference import TokenLogprob
 
 from ...serving.answer_parts import Part, ReasoningPart, TextPart, ToolCallArguments, ToolCallStart
+from ..costs import cost_fields
 from ..errors import anthropic_error
 from ..exchange import AnswerExchange
 from ..stream import event
@@ -59,7 +60,7 @@ class MessageWriter:
         assert completion is not None, "the answer has ended"
         closed = self._close()
         reason, stop = self._reason(completion.ids)
-        usage = _usage(completion.tokens_in, completion.tokens_out)
+        usage = _usage(completion.tokens_in, completion.tokens_out) | cost_fields([self._exchange.cost_wei])
         self._message |= {"stop_reason": reason, "stop_sequence": stop, "usage": usage}
         delta = {"stop_reason": reason, "stop_sequence": stop}
         return (
@@ -133,7 +134,7 @@ def met_stop(ids: Sequence[int], stops: Sequence[str], spell: Spell) -> str | No
     return min(found)[2] if found else None
 
 
-def _usage(tokens_in: int, tokens_out: int) -> dict[str, int]:
+def _usage(tokens_in: int, tokens_out: int) -> dict[str, Any]:
     return {
         "input_tokens": tokens_in,
         "output_tokens": tokens_out,

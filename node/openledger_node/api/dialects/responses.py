@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, Response
 
 from ...market.router import Router
 from ..callers import account_of
+from ..costs import cost_headers
 from ..exchange import begin_all, open_exchange
 from ..stream import AnswerStream
 from .responses_answer import ResponseWriter
@@ -27,6 +28,7 @@ def add_responses(app: FastAPI, router: Router, nursery: trio.Nursery, responses
         exchange = await open_exchange(router, nursery, request, account_of(http.scope))
         writer = ResponseWriter(exchange, body, created_s=int(time.time()))
         if not body.stream:
-            return JSONResponse(await collect_whole(http, exchange, writer))
+            whole = await collect_whole(http, exchange, writer)
+            return JSONResponse(whole, headers=cost_headers(whole))
         await begin_all(http, [exchange])
         return AnswerStream([(exchange, writer)])

@@ -7,6 +7,7 @@ from openledger_protocol.errors import ProtocolError
 from openledger_protocol.inference import InferenceRequest, TokenLogprob
 
 from ...serving.answer_parts import Part, ReasoningPart, TextPart, ToolCallArguments, ToolCallStart
+from ..costs import cost_fields
 from ..exchange import AnswerExchange
 from ..openai import sendable
 from ..stream import event
@@ -179,4 +180,5 @@ def _usage(exchange: AnswerExchange) -> dict[str, Any]:
         "output_tokens": completion.tokens_out,
         "output_tokens_details": {"reasoning_tokens": exchange.reasoning_tokens or 0},
         "total_tokens": completion.tokens_in + completion.tokens_out,
+        **cost_fields([exchange.cost_wei]),
     }

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from functools import wraps
 
 from openledger_protocol.constants import LOCAL_NETWORK
@@ -11,8 +12,10 @@ from openledger_protocol.primitives import Address, Wei
 from ...chain.identity import genesis_hash
 from ...errors import ChainError, NodeError
 from ...keystore import HOT_NAMES, PASSWORD_FILE, SIGNER, WALLET, account_file, check_is_private, find_account
+from ...ledger.key_day_tables import DAY_S
 from ...ledger.ledger import open_ledger
 from ...network_file import is_embedded
+from ...text import counted, rfc3339
 from .finding import Verdict, unknown
 from .scene import Scene
 
@@ -71,12 +74,20 @@ def password(scene: Scene) -> Verdict:
 
 
 def ledger(scene: Scene) -> Verdict:
-    """The ledger opens and its pages are intact."""
+    """The ledger opens, its pages are intact, and the requests of named keys add up to their sums."""
     found = scene.network
     file = scene.home.ledger(found.network if found else LOCAL_NETWORK)
     if not file.exists():
         return Verdict("created at the first start")
-    open_ledger(file, is_writer=False).close()
+    with closing(open_ledger(file, is_writer=False)) as opened:
+        wrong = opened.key_days.wrong()
+    if wrong:
+        key, day = wrong[0]
+        return Verdict(
+            f"the sums of {counted(len(wrong), 'day')} of named keys are wrong, such as those of {key!r} on "
+            f"{rfc3339(day * DAY_S)[:10]}, so its budget and credit are too",
+            "run `openledger-node stop`, then `openledger-node keys recount`",
+        )
     return Verdict(f"{file}, {file.stat().st_size / 1e6:.1f} MB")
 
 
