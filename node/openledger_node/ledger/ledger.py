@@ -21,6 +21,7 @@ from .receipts import Receipts
 from .sellers import Sellers
 from .store import Store, open_store
 from .sums import Sums
+from .x402_channels import X402Channels
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Ledger:
         self.audits = Audits(store)
         self.key_uses = KeyUses(store)
         self.key_credits = KeyCredits(store)
+        self.x402 = X402Channels(store)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
