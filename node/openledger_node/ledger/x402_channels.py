@@ -63,7 +63,7 @@ class X402Channels:
         """Store a charge with its voucher, and return what the channel is charged in all.
 
         A charge that does not follow what is stored is our own mistake and fails an assertion, so no amount is
-        charged twice. The newest voucher may have a lower ceiling than the one before, which covered a larger request.
+        charged twice. The newest voucher may have a lower ceiling than the one before: that covered a larger request.
         """
         total = Wei(charge.before_wei + charge.charged_wei)
         voucher = charge.voucher
