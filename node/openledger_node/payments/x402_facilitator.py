@@ -6,6 +6,7 @@ Nothing that it says about money is believed: after a deposit the channel is rea
 import json
 import os
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -87,8 +88,9 @@ class Facilitator:
                     transport=self._transport, timeout=TIMEOUT, headers=self._headers, trust_env=False
                 ) as client,
                 client.stream(method, f"{self._url}{path}", json=body) as response,
+                aclosing(response.aiter_bytes()) as chunks,
             ):
-                async for chunk in response.aiter_bytes():
+                async for chunk in chunks:
                     content += chunk
                     if len(content) > ANSWER_BYTES_MAX:
                         raise UnavailableError(
