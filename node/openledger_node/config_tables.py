@@ -222,6 +222,11 @@ class GatewayConfig:
         10**18, "Sum of unclaimed x402 charges, in wei, at which the node claims; it claims daily in any case.", low=1
     )
 
+    @property
+    def takes_payments(self) -> bool:
+        """True if a client without a key may pay for each request."""
+        return self.enabled and bool(self.x402_facilitator)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettlementConfig:

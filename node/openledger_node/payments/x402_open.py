@@ -24,7 +24,7 @@ def open_x402(
     Raises:
         ConfigError: the facilitator's URL is not valid.
     """
-    if not config.gateway.enabled or not config.gateway.x402_facilitator:
+    if not config.gateway.takes_payments:
         return None
 
     def look() -> X402Offer:

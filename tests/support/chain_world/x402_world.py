@@ -82,8 +82,16 @@ class X402World:
 def open_x402_world(
     root: Path, monkeypatch: pytest.MonkeyPatch, *, config: Config | None = None
 ) -> Iterator[X402World]:
-    """A world on a chain that has had the code at x402's addresses since its first block."""
-    code = _code()
+    """A world on a chain with x402's contracts."""
+    x402_genesis(monkeypatch)
+    with open_world(root, open_client(), options={"config": config} if config else None) as world:
+        yield X402World(world=world)
+
+
+def x402_genesis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every simulated chain have the code at x402's addresses since its first block."""
+    client = open_client()
+    code = client.code(deploy_contract(client, INTERFACE.encode_creation()))
     usual = embedded._Chain.from_genesis
 
     def with_code(database: Any, params: Any, accounts: dict[Any, Any]) -> Any:
@@ -94,11 +102,3 @@ def open_x402_world(
         return usual(database, params, {**accounts, **added})
 
     monkeypatch.setattr(embedded._Chain, "from_genesis", with_code)
-    with open_world(root, open_client(), options={"config": config} if config else None) as world:
-        yield X402World(world=world)
-
-
-def _code() -> bytes:
-    """The contract's code as a chain keeps it."""
-    client = open_client()
-    return client.code(deploy_contract(client, INTERFACE.encode_creation()))
