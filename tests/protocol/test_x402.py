@@ -22,7 +22,7 @@ from openledger_protocol.x402 import (
     x402_voucher_digest,
 )
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "x402.json").read_text())
+VECTORS = json.loads((Path(__file__).parents[1] / "support" / "x402_payments.json").read_text())
 DOMAIN = x402_domain(31337)
 
 

@@ -77,8 +77,8 @@ def model_response(model: ServedModel, *, can_reason: bool, account: PayingAccou
         "supported_parameters": parameters,
         "location": "here" if is_here else "network",
     }
-    is_priced = isinstance(account, PrepaidAccount | X402Account)
-    if terms := account.terms(model.terms) if is_priced else model.terms:
+    pays = account if isinstance(account, PrepaidAccount | X402Account) else None
+    if terms := pays.terms(model.terms) if pays else model.terms:
         entry["price"] = {
             "unit": "wei per 1,000 tokens",
             "prompt_wei": str(terms.price_in_wei),

@@ -5,10 +5,10 @@ Nothing that it says about money is believed: after a deposit the channel is rea
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httpx
 
@@ -88,18 +88,18 @@ class Facilitator:
                     transport=self._transport, timeout=TIMEOUT, headers=self._headers, trust_env=False
                 ) as client,
                 client.stream(method, f"{self._url}{path}", json=body) as response,
-                aclosing(response.aiter_bytes()) as chunks,
+                aclosing(cast(AsyncGenerator[bytes], response.aiter_bytes())) as chunks,
             ):
                 async for chunk in chunks:
                     content += chunk
                     if len(content) > ANSWER_BYTES_MAX:
-                        raise UnavailableError(
-                            f"the x402 facilitator answers {path} with over {ANSWER_BYTES_MAX} bytes"
-                        )
+                        break
         except httpx.HTTPError as error:
             raise UnavailableError(
                 f"the x402 facilitator does not answer ({type(error).__name__}): check [gateway] x402_facilitator"
             ) from error
+        if len(content) > ANSWER_BYTES_MAX:
+            raise UnavailableError(f"the x402 facilitator answers {path} with over {ANSWER_BYTES_MAX} bytes")
         try:
             found = json.loads(content)
         except (ValueError, RecursionError):
