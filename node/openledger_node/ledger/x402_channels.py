@@ -46,6 +46,7 @@ class X402Charge:
     charged_wei: Wei
     cost_wei: Wei  # what the network charged
     now_s: int
+    balance_wei: Wei = ZERO_WEI  # of the channel, kept with its first charge
 
 
 class X402Channels:
@@ -70,8 +71,9 @@ class X402Channels:
         assert total <= voucher.max_claimable_wei, "a charge is covered by its voucher"
         with self._store.transaction() as transaction:
             transaction.execute(
-                "INSERT OR IGNORE INTO x402_channel (channel_id, config, charged_wei) VALUES (?, ?, '0')",
-                (voucher.channel_id, json.dumps(charge.channel.to_plain())),
+                "INSERT OR IGNORE INTO x402_channel (channel_id, config, charged_wei, balance_wei)"
+                " VALUES (?, ?, '0', ?)",
+                (voucher.channel_id, json.dumps(charge.channel.to_plain()), str(charge.balance_wei)),
             )
             row = self.find(voucher.channel_id)
             # The chain may say more than our rows, after a restore from a backup, and never less.

@@ -134,6 +134,7 @@ class X402Account:
             charged_wei=charged_wei,
             cost_wei=work.cost_wei,
             now_s=self._gateway.now_s(),
+            balance_wei=reserved.state.balance_wei,
         )
         try:
             with trio.CancelScope(shield=True):

@@ -48,6 +48,7 @@ class X402Claims:
         self._claim_wei = claim_wei
         self._looked_s = 0
         self._is_hurried = False
+        self._is_claimed = True  # so that the first look after a start asks the chain
         self.alerts: tuple[str, ...] = ()
 
     def hurry(self) -> None:
@@ -65,8 +66,9 @@ class X402Claims:
             return
         self._looked_s = now_s
         rows = [row for row in self._ledger.x402.unclaimed() if row.channel.receiver_authorizer == self._signer]
-        rows = [self._synced(row, now_s) if _is_stale(row, now_s) else row for row in rows]
         under_way = self._under_way()
+        is_fresh, self._is_claimed = self._is_claimed and not under_way, bool(under_way)
+        rows = [self._synced(row, now_s) if is_fresh or _is_stale(row, now_s) else row for row in rows]
         if under_way:
             self._hasten(under_way, rows)
         elif self._is_due(rows, now_s):
@@ -133,6 +135,7 @@ class X402Claims:
             intent = self._intent(each, now_s)
             if self._ledger.outbox.find(intent.key) is None:
                 self._ledger.outbox.add(intent)
+                self._is_claimed = True
                 return
 
     def _intent(self, rows: Sequence[X402Row], now_s: int) -> Intent:
