@@ -210,6 +210,23 @@ class GatewayConfig:
     price_out_wei: int = setting(
         -1, "Price of 1,000 answer tokens of this machine, in wei; -1 takes [market] price_out_wei.", low=-1
     )
+    x402_facilitator: str = setting(
+        "", "URL of an x402 facilitator, so that a client without a key can pay for each request; empty: no x402."
+    )
+    x402_withdraw_delay_s: int = setting(
+        86_400,
+        "Seconds that an x402 payer waits to withdraw a deposit, in which this node must be on to claim.",
+        low=900,
+        high=2_592_000,
+    )
+    x402_claim_wei: int = setting(
+        10**18, "Sum of unclaimed x402 charges, in wei, at which the node claims; it claims daily in any case.", low=1
+    )
+
+    @property
+    def takes_payments(self) -> bool:
+        """True if a client without a key may pay for each request."""
+        return self.enabled and bool(self.x402_facilitator)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

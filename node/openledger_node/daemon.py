@@ -22,8 +22,9 @@ from .api.events import EventStream, add_events, ask_app
 from .api.factory import add_factory
 from .api.guard import App, Guard
 from .api.metrics import Metering
-from .api.operator import add_library, add_prepaid_keys, build_operator
+from .api.operator import add_library, add_payers, add_prepaid_keys, build_operator
 from .api.page import Page
+from .api.paid_requests import PaidRequests
 from .api.public import PublicGuard
 from .api.server import bind_unix, hang_up, serve_app, url_of
 from .api.traffic import Traffic
@@ -54,6 +55,8 @@ from .operator.base_library import BaseService
 from .operator.prepaid_keys import PrepaidKeys
 from .operator.service import open_operator
 from .operator.status import NodeParts
+from .operator.x402_payers import X402Payers
+from .payments.x402_open import open_x402
 from .serving.pinning import AdapterPins
 from .serving.service import Serving
 from .settlement.open import HomeNetwork, open_home_network
@@ -210,6 +213,8 @@ class Daemon:
             drain=self._stop_requested.set,
         )
 
+        self._x402 = open_x402(home, config, home_network, ledger, self._gateway_prices)
+
     @property
     def config_now(self) -> Config:
         """The settings, with the prices and limits that were changed since the start."""
@@ -242,6 +247,7 @@ class Daemon:
                 add_library(control, LibraryService(self._home, self._base, self._pins, self._adapter_pulls))
                 add_bases(control, self._bases)
                 add_prepaid_keys(control, PrepaidKeys(self._home, self._ledger))
+                add_payers(control, X402Payers(self._ledger, self._x402), self._network)
                 add_factory(control, self._factory, self._network)
                 events = EventStream(ask_app(control))
                 add_events(control, events)
@@ -274,6 +280,8 @@ class Daemon:
                 self._note_loaded(num_recovered)
                 nursery.start_soon(self._network.run, nursery)
                 nursery.start_soon(self._adapter_pulls.run)
+                if self._x402:
+                    nursery.start_soon(self._x402.run)
                 if self._devnet:
                     nursery.start_soon(keep_running, self._devnet)
                 await trio.to_thread.run_sync(self._factory.go_on)
@@ -313,16 +321,16 @@ class Daemon:
             origins=read_origins(api.origins),
             body_bytes_max=api.body_bytes_max,
             now_s=time.monotonic,
+            paid=PaidRequests(guarded.routes, self._x402) if self._x402 else None,
         )
         return self._traffic.around(public)
 
     def _sell(self, limits: PayingAccount) -> PayingAccount:
         """The account of a prepaid key, at the prices of now."""
+        return PrepaidAccount(limits, self._ledger.key_credits, self._gateway_prices, lambda: int(time.time()))
 
-        def prices() -> GatewayPrices:
-            return gateway_prices(self._config.gateway, self._operator.prices.market)
-
-        return PrepaidAccount(limits, self._ledger.key_credits, prices, lambda: int(time.time()))
+    def _gateway_prices(self) -> GatewayPrices:
+        return gateway_prices(self._config.gateway, self._operator.prices.market)
 
     async def _pull_from_peers(self, name: str, show: ShowProgress) -> dict[str, Any]:
         found: dict[str, Any] = await self._network.ask(PULL, {"adapter": name}, show)

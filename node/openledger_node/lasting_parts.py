@@ -48,7 +48,7 @@ def lasting_parts(
     fix = "stop what uses it, or change [api] listen to an address of this machine"
     public = [
         open_parts.enter_context(bind_tcp(each.host, each.port, fix=fix))
-        for each in public_addresses(config.api, ring)
+        for each in public_addresses(config.api, ring, takes_payments=config.gateway.takes_payments)
     ]
     for each in public:
         log.warning("the API also listens on %s, and %s", url_of(each), PLAIN)

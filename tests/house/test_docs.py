@@ -209,7 +209,7 @@ def test_every_link_on_a_page_leads_somewhere(page: Path) -> None:
 
 def test_every_setting_that_a_page_names_is_one(page: Path) -> None:
     known = {f"[{table}] {spec.name}" for table, cls in TABLES.items() for spec in fields(cls)}
-    assert set(re.findall(r"`(\[[a-z]+\] [a-z_]+)", page.read_text(encoding="utf-8"))) <= known | {"[table] key"}
+    assert set(re.findall(r"`(\[[a-z]+\] [a-z0-9_]+)", page.read_text(encoding="utf-8"))) <= known | {"[table] key"}
 
 
 @pytest.mark.parametrize("decision", DECISIONS, ids=page_id)

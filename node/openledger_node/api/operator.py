@@ -24,6 +24,7 @@ from ..network.service import NetworkService
 from ..operator.adapter_library import LibraryService
 from ..operator.prepaid_keys import PrepaidKeys
 from ..operator.service import OperatorService
+from ..operator.x402_payers import X402Payers
 from ..serving.pinning import AdapterPins
 from .chat import request_from_chat
 from .schemas import ChatBody
@@ -117,6 +118,20 @@ def add_prepaid_keys(app: FastAPI, keys: PrepaidKeys) -> None:
     async def credit_prepaid(order: dict[str, Any]) -> dict[str, Any]:
         """Add credit to a prepaid key."""
         return await trio.to_thread.run_sync(keys.credit, order)
+
+
+def add_payers(app: FastAPI, payers: X402Payers, network: NetworkService) -> None:
+    """Add the routes of x402 payers to the control API."""
+
+    @app.get("/payers")
+    async def list_payers() -> dict[str, Any]:
+        """The offer, the channels of payers, and what is not claimed yet."""
+        return await trio.to_thread.run_sync(payers.show)
+
+    @app.post("/payers/claim")
+    async def claim_payments() -> Any:
+        """Claim what payers were charged, without waiting for the sum or the day."""
+        return await network.ask("claim_x402", {})
 
 
 def add_library(app: FastAPI, library: LibraryService) -> None:

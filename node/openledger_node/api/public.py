@@ -1,4 +1,4 @@
-"""The guard of the listeners beyond loopback: named keys only, the API's routes only, and listed origins only.
+"""The guard of the listeners beyond loopback: the API's routes only, with named keys or payments, and listed origins.
 
 No Host is checked here. A browser holds nothing that this guard accepts by itself, so a rebound name gains nothing.
 """
@@ -28,6 +28,7 @@ from .guard import (
     has_body,
     read_headers,
 )
+from .paid_requests import PaidRequests
 
 OPEN: Final = frozenset({"/health", "/healthz", "/version"})
 NO_KEY: Final = "send an API key as 'Authorization: Bearer …'; the owner of this node gives you one"
@@ -40,7 +41,7 @@ ASKED_HEADERS: Final = re.compile(r"[A-Za-z0-9, -]{1,1000}")
 HEADERS: Final = "Authorization, Content-Type, x-api-key"
 """Allowed where a preflight asks for none; clients add their own, such as anthropic-version."""
 
-EXPOSED: Final = f"Retry-After, x-should-retry, {COST_HEADER}"
+EXPOSED: Final = f"Retry-After, x-should-retry, {COST_HEADER}, PAYMENT-REQUIRED, PAYMENT-RESPONSE"
 """Headers that a page of a listed origin may read."""
 
 
@@ -76,8 +77,10 @@ class PublicGuard:
         origins: frozenset[str],
         body_bytes_max: int,
         now_s: Callable[[], float],
+        paid: PaidRequests | None = None,
     ) -> None:
         self._app = app
+        self._paid = paid
         self._callers = callers
         self._origins = origins
         self._body_bytes_max = body_bytes_max
@@ -109,6 +112,9 @@ class PublicGuard:
                 extra = {"Retry-After": f"{FAILED_S:.0f}", "x-should-retry": "false", "Connection": "close"}
             await refusal(status, message, path=scope["path"], headers=extra)(scope, receive, send)
             return
+        if self._paid and self._paid.is_open_to(scope, headers):
+            await self._paid(scope, intake, send, headers)
+            return
         await self._app(scope, intake, send)
 
     def _refusal(self, scope: Scope, headers: dict[str, str]) -> Refused | None:
@@ -119,7 +125,8 @@ class PublicGuard:
             return 404, "there is nothing here: this address serves only the routes below /v1/"
         if path in OPEN and scope["method"] in SAFE_METHODS:
             return None
-        if refused := self._key_refusal(scope, path, headers):
+        is_paid = self._paid is not None and self._paid.is_open_to(scope, headers)
+        if not is_paid and (refused := self._key_refusal(scope, path, headers)):
             return refused
         if declared_bytes(headers) > self._body_bytes_max:
             return 413, f"the body is over {self._body_bytes_max} bytes"

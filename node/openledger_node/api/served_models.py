@@ -11,6 +11,7 @@ from openledger_protocol.inference import ServedModel
 
 from ..access.budget import PayingAccount
 from ..access.prepaid import PrepaidAccount
+from ..payments.x402_account import X402Account
 
 OWNER = "openledger-node"
 
@@ -50,7 +51,7 @@ def models_response(
 def model_response(model: ServedModel, *, can_reason: bool, account: PayingAccount | None = None) -> dict[str, Any]:
     """One entry of the list. `can_reason` is the base's, which all adapters share.
 
-    A prepaid account sees its own prices. They are not in OpenRouter's `pricing`, which is in dollars.
+    An account that pays sees the gateway's prices. They are not in OpenRouter's `pricing`, which is in dollars.
     """
     is_here = model.terms is None
     parameters = [*PARAMETERS, *(HERE_ONLY if is_here else ()), *(REASONING if can_reason else ())]
@@ -76,7 +77,8 @@ def model_response(model: ServedModel, *, can_reason: bool, account: PayingAccou
         "supported_parameters": parameters,
         "location": "here" if is_here else "network",
     }
-    if terms := account.terms(model.terms) if isinstance(account, PrepaidAccount) else model.terms:
+    pays = account if isinstance(account, PrepaidAccount | X402Account) else None
+    if terms := pays.terms(model.terms) if pays else model.terms:
         entry["price"] = {
             "unit": "wei per 1,000 tokens",
             "prompt_wei": str(terms.price_in_wei),

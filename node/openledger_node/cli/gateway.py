@@ -10,6 +10,7 @@ from ..errors import NodeError
 from ..home import Home, claim_home
 from .commands import typed_command
 from .daemon_client import ask_daemon, load_settings, network_id, open_node_home
+from .payers import claim, payers
 from .render import emit_json, say, show_lines, show_table
 from .units import open_amount, wei_of
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from ..operator.prepaid_keys import PrepaidKeys
 
 app = typer.Typer(help="Prepaid keys for customers of this node.", no_args_is_help=True)
+app.command()(payers)
+app.command()(claim)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the key, such as the customer's.")]
 Amount = Annotated[str, typer.Argument(metavar="AMOUNT", help="OPEN that the customer has paid for, such as 2.5.")]

@@ -149,7 +149,7 @@ class KeyCredits:
                 return Wei(0)
             if row["charged_wei"] is not None:
                 return Wei(int(row["charged_wei"]))
-            work = self._work(request_id)
+            work = self.work(request_id)
             charged = Wei(min(int(row["held_wei"]), price(_hold(row), work)))
             if work.is_open:
                 held = "UPDATE key_charge SET held_wei = ? WHERE request_id = ?"
@@ -217,7 +217,7 @@ class KeyCredits:
         rows = self._store.rows("SELECT * FROM key_credit WHERE key = ? ORDER BY rowid DESC", (key,))
         return [_credit(row) for row in rows]
 
-    def _work(self, request_id: RequestId) -> RequestWork:
+    def work(self, request_id: RequestId) -> RequestWork:
         """The work on a request. A purchase without a receipt counts with the most that it may charge.
 
         An answer whose text is empty has cost its prompt too. One that was cancelled before its first token has not.

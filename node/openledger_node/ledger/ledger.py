@@ -22,6 +22,7 @@ from .receipts import Receipts
 from .sellers import Sellers
 from .store import Store, open_store
 from .sums import Sums
+from .x402_channels import X402Channels
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Ledger:
         self.key_days = KeyDays(store)
         self.key_uses = KeyUses(store, self.key_days)
         self.key_credits = KeyCredits(store, self.key_days)
+        self.x402 = X402Channels(store)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

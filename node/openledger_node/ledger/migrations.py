@@ -317,6 +317,40 @@ def create_key_credits(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX key_charge_open ON key_charge (request_id) WHERE charged_wei IS NULL")
 
 
+def create_x402_channels(connection: sqlite3.Connection) -> None:
+    """Create `x402_channel` and `x402_charge`; amounts of a channel are cumulative."""
+    connection.execute(
+        """
+        CREATE TABLE x402_channel (
+            channel_id        TEXT PRIMARY KEY,
+            config            TEXT NOT NULL,
+            charged_wei       TEXT NOT NULL,
+            signed_wei        TEXT NOT NULL DEFAULT '0',
+            signature         BLOB NOT NULL DEFAULT x'',
+            claimed_wei       TEXT NOT NULL DEFAULT '0',
+            balance_wei       TEXT NOT NULL DEFAULT '0',
+            withdraw_since_s  INTEGER NOT NULL DEFAULT 0,
+            synced_s          INTEGER NOT NULL DEFAULT 0,
+            unclaimed_since_s INTEGER NOT NULL DEFAULT 0
+        ) STRICT
+        """
+    )
+    connection.execute(
+        "CREATE INDEX x402_channel_unclaimed ON x402_channel (unclaimed_since_s) WHERE unclaimed_since_s > 0"
+    )
+    connection.execute(
+        """
+        CREATE TABLE x402_charge (
+            request_id  TEXT PRIMARY KEY,
+            channel_id  TEXT NOT NULL,
+            charged_s   INTEGER NOT NULL,
+            charged_wei TEXT NOT NULL,
+            cost_wei    TEXT NOT NULL
+        ) STRICT
+        """
+    )
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     create_jobs,
     create_channels,
@@ -331,4 +365,5 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     create_key_uses,
     create_key_credits,
     sum_key_days,
+    create_x402_channels,
 )

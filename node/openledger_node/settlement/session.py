@@ -17,6 +17,7 @@ from ..chain.client import ChainClient, ChainState
 from ..chain.deployment import Deployment
 from ..chain.outbox import Outbox
 from ..chain.watcher import Watcher, decode_with
+from ..chain.x402 import X402Contract
 from ..config import Config
 from ..errors import KeyFileError, NodeError
 from ..keystore import Key
@@ -29,6 +30,7 @@ from .cases import Cases
 from .overclaims import Overclaims
 from .settler import SettlementPolicy, Settler
 from .wrong_shares import WrongShares
+from .x402_claims import X402Claims
 
 # ---- unlocked keys
 
@@ -134,6 +136,13 @@ class NetworkSession:
             policy=_policy(network, config, self.windows),
             fail_point=fail_point,
         )
+        self.x402_claims = X402Claims(
+            ledger=ledger,
+            contract=X402Contract(client),
+            signer=accounts.signer,
+            policy=self.settlement.claimer.policy,
+            claim_wei=Wei(config.gateway.x402_claim_wei),
+        )
         self.overclaims = Overclaims(ledger=ledger, deployment=self.deployment, payer=accounts.wallet)
         self.cases = Cases(
             ledger=ledger,
@@ -180,6 +189,7 @@ class NetworkSession:
         return (
             *self.outbox.alerts,
             *self.settlement.alerts,
+            *self.x402_claims.alerts,
             *self.overclaims.alerts,
             *self.case_keeper.alerts,
             *self.wrong_shares.alerts,
@@ -279,6 +289,7 @@ class NetworkSession:
             return
         if self.watcher.head and self.watcher.state.health == "ok":
             self.settlement.step(self.watcher.head)
+            self.x402_claims.step(self.watcher.head)
             self.overclaims.step()
             self.case_keeper.step(self.watcher.head)
         self.outbox.step()

@@ -219,6 +219,19 @@ def claims(scene: Scene) -> Verdict:
     return Verdict(money["why_not_claimed"] or "all due receipts are claimed")
 
 
+def x402(scene: Scene) -> Verdict:
+    """Clients can pay for each request."""
+    if not scene.config.gateway.takes_payments:
+        return unknown("[gateway] takes no payments by x402")
+    payers = scene.payers
+    if payers is None:
+        return unknown("the daemon is not running")
+    if payers["is_offered"]:
+        return Verdict(f"offered on {payers['network']}, to {payers['pay_to']}")
+    fix = "set [gateway] x402_facilitator to a facilitator for this chain, or leave it empty to sell keys only"
+    return Verdict(f"not offered: {payers['why_not']}", fix)
+
+
 def _address(scene: Scene, name: str) -> Address | None:
     found = scene.network
     assert found is not None, "checked by _on_chain"

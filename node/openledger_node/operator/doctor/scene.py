@@ -58,6 +58,7 @@ class Scene:
         self._peers: Once[dict[str, Any] | None] = Once(
             lambda: ask("POST", "/money/peers") if is_claimed(home) else None
         )
+        self._payers: Once[dict[str, Any] | None] = Once(lambda: ask("GET", "/payers") if is_claimed(home) else None)
         self._config = Once(lambda: load_config(home.config_file)[0])
         self._base = Once(lambda: find_base(home, self.config.inference.base))
         self._client = Once(self._open_client)
@@ -88,6 +89,11 @@ class Scene:
             NodeError: it has no peers, or is not on its network yet.
         """
         return self._peers.get()
+
+    @property
+    def payers(self) -> dict[str, Any] | None:
+        """The daemon's answer about payments by x402; None if no daemon runs."""
+        return self._payers.get()
 
     @property
     def base(self) -> Base:

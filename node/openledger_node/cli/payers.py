@@ -1,0 +1,68 @@
+"""`gateway payers` and `gateway claim`: customers who pay for each request by x402."""
+
+from contextlib import closing
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import NodeError
+from .daemon_client import ask_daemon, network_id, open_node_home
+from .render import emit_json, say, show_lines, show_table
+from .units import open_amount
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def payers(as_json: Json = False) -> None:
+    """Show whether x402 is offered, the payers' channels, and what is not claimed yet."""
+    found = _look()
+    if as_json:
+        emit_json("payers", found)
+        return
+    rows = [
+        [
+            each["payer"],
+            open_amount(each["charged_wei"]),
+            open_amount(each["unclaimed_wei"]),
+            f"withdraws since {each['withdraws_since']}" if each["withdraws_since"] else "",
+        ]
+        for each in found["channels"]
+    ]
+    show_table(["payer", "charged", "unclaimed", ""], rows, empty="nobody has paid by x402 yet")
+    offer = f"on {found['network']}, to {found['pay_to']}" if found["is_offered"] else f"no: {found['why_not']}"
+    show_lines(
+        {
+            "offered": offer,
+            "charged": open_amount(found["charged_wei"]),
+            "unclaimed": open_amount(found["unclaimed_wei"]),
+            "paid to the network": open_amount(found["cost_wei"]),
+        }
+    )
+
+
+def claim(as_json: Json = False) -> None:
+    """Claim all that x402 payers were charged, without waiting for the sum or the day. The node must be running."""
+    home = open_node_home()
+    found = ask_daemon(home, "POST", "/payers/claim", {})
+    if not found:
+        raise NodeError("the node is not running: start it by `openledger-node start`, which claims by itself")
+    if as_json:
+        emit_json("payers", dict(found))
+    else:
+        say(f"unclaimed: {open_amount(found['unclaimed_wei'])}; `openledger-node wallet history` shows the claim")
+
+
+def _look() -> dict[str, Any]:
+    home = open_node_home()
+    if found := ask_daemon(home, "GET", "/payers"):
+        return dict(found)
+    from ..ledger.ledger import open_ledger
+    from ..operator.x402_payers import X402Payers
+
+    file = home.ledger(network_id(home))
+    down = "the node is not running"
+    if not file.exists():
+        sums = dict.fromkeys(("charged_wei", "unclaimed_wei", "cost_wei"), "0")
+        return {"is_offered": False, "why_not": down, "network": None, "pay_to": None, **sums, "channels": []}
+    with closing(open_ledger(file, is_writer=False)) as ledger:
+        return X402Payers(ledger, None, why_not=down).show()
