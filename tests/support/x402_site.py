@@ -49,7 +49,7 @@ class X402Site:
     rpc: str
 
     def payers(self) -> dict[str, Any]:
-        """What `gateway payers` shows."""
+        """The answer of `gateway payers`."""
         return dict(command_json(self.node.home, "gateway", "payers"))
 
     def balance(self) -> int:

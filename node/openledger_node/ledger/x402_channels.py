@@ -128,7 +128,7 @@ class X402Channels:
         ]
 
     def income_wei(self) -> tuple[Wei, Wei, Wei]:
-        """What payers were charged, what of it is not claimed yet, and what the network charged for the answers."""
+        """The charges of all payers, the part that is not claimed yet, and the cost of the answers on the network."""
         charged = self._store.sum_wei("charged_wei", "FROM x402_charge")
         cost = self._store.sum_wei("cost_wei", "FROM x402_charge")
         return charged, Wei(sum(row.unclaimed_wei for row in self.unclaimed())), cost

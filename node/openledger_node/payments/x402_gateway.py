@@ -140,7 +140,7 @@ class X402Gateway:
         self._busy.discard(channel_id)
 
     async def row(self, channel_id: ChannelId) -> X402Row | None:
-        """What the ledger has of a channel."""
+        """The ledger's row of a channel; None if no answer was charged on it."""
         return await trio.to_thread.run_sync(self.ledger.x402.find, channel_id)
 
     async def state(self, channel_id: ChannelId, *, is_fresh: bool = False) -> X402State:
