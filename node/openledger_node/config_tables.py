@@ -183,6 +183,18 @@ class PayerConfig:
     deposit_wei: int = setting(10**18, "Deposit of a new channel with a node, in wei.", low=1)
     request_max_wei: int = setting(10**17, "Most that one request may cost, in wei.", low=0)
     day_max_wei: int = setting(10**18, "Most that all requests of a UTC day may cost together, in wei.", low=0)
+    price_in_max_wei: int = setting(
+        -1,
+        "Highest price of 1,000 prompt tokens to accept, in wei; -1 accepts three times the median of the sellers "
+        "with a bond, weighted by stake.",
+        low=-1,
+    )
+    price_out_max_wei: int = setting(
+        -1,
+        "Highest price of 1,000 answer tokens to accept, in wei; -1 accepts three times the median of the sellers "
+        "with a bond, weighted by stake.",
+        low=-1,
+    )
     candidates_max: int = setting(8, "Most nodes to ask for a bid, the most promising first.", low=1, high=64)
     bid_timeout_s: float = setting(1.5, "Seconds to wait for bids.", low=0.05, high=60.0)
     stall_timeout_s: float = setting(

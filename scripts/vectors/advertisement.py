@@ -112,6 +112,7 @@ def opening(content: str, **changes: Any) -> dict[str, Any]:
     return {"content": content, "network": NETWORK, "now_s": NOW_S, "seq_last": None, **changes}
 
 
+TWICE = {"price_in_wei": str(2 * 10**15), "price_out_wei": str(2**128 - 1)}
 OPENED: list[Case] = [
     ("good", "everything in order", opening(CONTENT)),
     ("newer", "by one", opening(CONTENT, seq_last=str(2**64 - 2))),
@@ -126,6 +127,8 @@ OPENED: list[Case] = [
     ("another's binding", "the wallet's signer did not sign", opening(with_body(wallet=bytes_of(PAYER)))),
     ("121 s", "no advertisement lasts longer than 120 s", opening(with_body(expires_s=NOW_S + 121))),
     ("a later key", "is ignored, and signed all the same", opening(with_body(later=1))),
+    ("a price ceiling", "is never below the floor", opening(with_body(terms_max=TWICE))),
+    ("a ceiling below the floor", "is refused", opening(with_body(terms_max={**TWICE, "price_in_wei": "1"}))),
     ("version 2 of the body", "is refused by name", opening(with_body(v=2))),
     ("version 2 of the envelope", "is refused by name", opening(enveloped(BODY, v=2))),
     ("2049 bytes", "size comes first", opening("0x" + "00" * 2_049)),

@@ -60,6 +60,7 @@ class Snapshot:
     context_max: int
     chunk_tokens: int
     terms: Terms  # the operator's minimum
+    terms_max: Terms  # the most that a bid may ask
     warm: tuple[OfferedAdapter, ...]  # most requested first; what does not fit is dropped from the end
     cold: tuple[AdapterId, ...]  # every adapter that it could load, also those in `warm`
     slots: int
@@ -180,6 +181,7 @@ class Advertiser:
             context_max=snapshot.context_max,
             chunk_tokens=snapshot.chunk_tokens,
             terms=snapshot.terms,
+            terms_max=snapshot.terms_max,
             warm=snapshot.warm[:AD_WARM_MAX],
             cold=make_filter(snapshot.cold),
             num_cold=len(snapshot.cold),

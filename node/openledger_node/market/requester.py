@@ -11,6 +11,7 @@ import trio
 
 from openledger_protocol.adapter import AdapterManifest
 from openledger_protocol.advertisement import Advertisement
+from openledger_protocol.auction import price_ceiling
 from openledger_protocol.errors import (
     AdapterRefusedError,
     BadSignatureError,
@@ -19,7 +20,7 @@ from openledger_protocol.errors import (
     UnavailableError,
     UnknownModelError,
 )
-from openledger_protocol.payments import ChannelConfig, price_wei
+from openledger_protocol.payments import ChannelConfig, Terms, price_wei
 from openledger_protocol.primitives import BASE_ONLY, ZERO_WEI, AdapterId, Address, Digest, Generation, Salt, Wei
 from openledger_protocol.registry import RegistryEntry, check_entry
 from openledger_protocol.wire.frames import wire_name
@@ -34,9 +35,10 @@ from ..payments.purchase import Purchase
 from ..payments.spending_limit import SpendingLimit
 from ..serving.admission import render
 from .attempt import Attempt, Show
-from .award import FIRST_TOKENS, award_bids, most_promising, too_expensive
+from .award import FIRST_TOKENS, award_bids, too_expensive
 from .board import AdTable
 from .calls import ReceivedBid, call_all, tell_all
+from .candidates import candidates, explorer
 from .progress import RequestProgress
 from .request import NetworkRequest, RemoteAnswer
 from .vetting import Exposure, Vetting
@@ -53,6 +55,8 @@ class RequesterLimits:
     candidates_max: int = 8
     bid_timeout_s: float = 1.5
     stall_timeout_s: float = 15.0
+    price_in_max_wei: Wei | None = None  # of 1,000 tokens; None: three times the median of bonded offers
+    price_out_max_wei: Wei | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +65,7 @@ class Backing:
 
     channel_with: Callable[[Address, Generation], Awaitable[ChannelConfig]]  # a wallet, its ledger's
     may_sign: Callable[[Address, Address], Awaitable[bool]]  # signer, wallet
-    is_bonded: Callable[[Address], Awaitable[bool]]  # a wallet, with at least the network's minimum stake
+    bond_of: Callable[[Address], Awaitable[Wei]]  # a wallet's bond; 0 below the network's minimum stake
     find_entry: Callable[[AdapterId], Awaitable[RegistryEntry]]
     find_manifest: Callable[[AdapterId, PeerId], Awaitable[AdapterManifest]]  # here, or from that peer
 
@@ -94,7 +98,7 @@ class Requester:
         self._base = base
         self._tokenizer = tokenizer
         self._backing = backing
-        self._vetting = Vetting(may_sign=backing.may_sign, is_bonded=backing.is_bonded, now_ns=now_ns)
+        self._vetting = Vetting(may_sign=backing.may_sign, bond_of=backing.bond_of, now_ns=now_ns)
         self._exposure = Exposure(sellers, now_ns)
         self._limits = limits
         self._now_ns = now_ns
@@ -215,21 +219,39 @@ class Requester:
         if not offers:
             return []
         records = await trio.to_thread.run_sync(self._sellers.of, [ad.wallet for ad in offers])
-        ordered = most_promising(offers, records, progress.requested)
+        wanted = progress.wanted()
+        ordered = candidates(offers, records, wanted)
         chosen, unfit = await self._vetting.choose(ordered, records, self._limits.candidates_max)
         for peer_id, error in unfit.items():
             progress.blame(PeerId(peer_id), error)
         if not chosen:
             return []
         timeout_s = self._limits.bid_timeout_s
-        call = progress.call(chosen, deadline_ms=max(1, int(timeout_s * 1_000)))
+        price_max = self._price_max(progress)
+        call = progress.call(chosen, price_max=price_max, deadline_ms=max(1, int(timeout_s * 1_000)))
         bids = await call_all(self._transport, self._call_protocol, call, chosen, timeout_s=timeout_s)
-        awarded = award_bids(call, bids, chosen, records, progress)
+        awarded = award_bids(call, bids, chosen, records, progress, explorer(offers, records, wanted))
         await tell_all(bids, call, awarded.winner, awarded.reasons)
         for peer_id, error in awarded.unfit.items():
             progress.blame(peer_id, error)
-        await self._note_failures({ad.wallet for ad in chosen if ad.peer_id in bids.failed})
+        await self._note_failures({ad.wallet for ad in chosen if ad.peer_id in bids.failed.keys() | awarded.broken})
         return awarded.ranked
+
+    def _price_max(self, progress: RequestProgress) -> Terms:
+        """The highest prices that a call accepts, by the settings or by all bonded offers of its model.
+
+        At least one seller is fit, so its bond is known. A wallet with many nodes counts once, by its cheapest.
+        """
+        own_in, own_out = self._limits.price_in_max_wei, self._limits.price_out_max_wei
+        if own_in is not None and own_out is not None:
+            return Terms(price_in_wei=own_in, price_out_wei=own_out)
+        offers = self._table.offers(progress.requested.base, progress.requested.adapter)  # cheapest first
+        cheapest = {ad.wallet: (ad.terms, bond) for ad in reversed(offers) if (bond := self._vetting.bond_of(ad))}
+        usual = price_ceiling(list(cheapest.values()))
+        return Terms(
+            price_in_wei=usual.price_in_wei if own_in is None else own_in,
+            price_out_wei=usual.price_out_wei if own_out is None else own_out,
+        )
 
     # ---- buying from one node
 

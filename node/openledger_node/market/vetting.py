@@ -11,7 +11,7 @@ import trio
 
 from openledger_protocol.advertisement import Advertisement
 from openledger_protocol.errors import BadSignatureError, ProtocolError, UnavailableError
-from openledger_protocol.primitives import Address
+from openledger_protocol.primitives import ZERO_WEI, Address, Wei
 
 from ..errors import ChainError
 from ..ledger.sellers import SellerRecord, Sellers
@@ -29,6 +29,7 @@ class _Verdict:
     """The chain's answer on one signer and wallet."""
 
     error: ProtocolError | None
+    bonded_wei: Wei
     until_s: float
 
 
@@ -39,11 +40,11 @@ class Vetting:
         self,
         *,
         may_sign: Callable[[Address, Address], Awaitable[bool]],
-        is_bonded: Callable[[Address], Awaitable[bool]],
+        bond_of: Callable[[Address], Awaitable[Wei]],
         now_ns: Callable[[], int],
     ) -> None:
         self._may_sign = may_sign
-        self._is_bonded = is_bonded
+        self._bond_of = bond_of
         self._now_ns = now_ns
         self._verdicts: dict[tuple[Address, Address], _Verdict] = {}
 
@@ -74,7 +75,7 @@ class Vetting:
         verdict = self._verdicts.get(key)
         if verdict is None or verdict.until_s <= now_s:
             try:
-                verdict = _Verdict(error=await self._ask(ad), until_s=now_s + KEPT_S)
+                verdict = await self._ask(ad, until_s=now_s + KEPT_S)
             except ChainError as error:
                 errors[ad.peer_id] = UnavailableError(f"the chain can't be asked about its wallet: {error}")
                 return
@@ -84,12 +85,19 @@ class Vetting:
                 self._verdicts.pop(next(iter(self._verdicts)))
         errors[ad.peer_id] = verdict.error
 
-    async def _ask(self, ad: Advertisement) -> ProtocolError | None:
+    def bond_of(self, ad: Advertisement) -> Wei | None:
+        """The bond of an advertiser's wallet as last read, 0 for a seller that is not fit; None: not read yet."""
+        verdict = self._verdicts.get((ad.signer, ad.wallet))
+        return verdict.bonded_wei if verdict else None
+
+    async def _ask(self, ad: Advertisement, *, until_s: float) -> _Verdict:
+        error: ProtocolError | None = None
+        bonded_wei = ZERO_WEI
         if not await self._may_sign(ad.signer, ad.wallet):
-            return BadSignatureError(f"{ad.signer} may not sign for {ad.wallet}, says the chain")
-        if not await self._is_bonded(ad.wallet):
-            return UnavailableError(f"wallet {ad.wallet} has bonded less than the network's minimum stake")
-        return None
+            error = BadSignatureError(f"{ad.signer} may not sign for {ad.wallet}, says the chain")
+        elif not (bonded_wei := await self._bond_of(ad.wallet)):
+            error = UnavailableError(f"wallet {ad.wallet} has bonded less than the network's minimum stake")
+        return _Verdict(error=error, bonded_wei=bonded_wei, until_s=until_s)
 
 
 class Exposure:

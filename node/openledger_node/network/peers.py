@@ -26,7 +26,7 @@ from ..home import Home
 from ..market.advertiser import Advertiser, Snapshot
 from ..market.bidder import Bidder
 from ..market.board import AdTable
-from ..market.offer import BID_VALID_S, NEWEST, PricePolicy, Sellable, SellerState, Speeds, speeds_of
+from ..market.offer import BID_VALID_S, NEWEST, PricePolicy, Sellable, SellerState, Speeds, speeds_of, terms_asked_max
 from ..market.overview import MarketView, Priced, offered_to_plain, peer_to_plain, priced
 from ..market.reachable import open_to
 from ..market.second_copy import CopyWatch
@@ -360,6 +360,7 @@ class PeerService:
             context_max=state.context_max,
             chunk_tokens=state.chunk_tokens,
             terms=state.policy.floor,
+            terms_max=terms_asked_max(state.policy),
             warm=tuple(OfferedAdapter(id=adapter.id, name=adapter.name) for adapter in known[:AD_WARM_MAX]),
             cold=tuple(adapter.id for adapter in known),
             slots=state.slots,

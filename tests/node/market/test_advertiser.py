@@ -66,6 +66,7 @@ def snapshot_of(name: str) -> Snapshot:
         context_max=4_096,
         chunk_tokens=8,
         terms=TERMS,
+        terms_max=priced(TERMS, 2),
         warm=(),
         cold=(),
         slots=4,
