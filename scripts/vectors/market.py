@@ -235,9 +235,9 @@ def seen(whole: int = 0, failed: int = 0, late: int = 0) -> Any:
 
 
 SEEN: list[Case] = [
-    *(("whole", f"{count} whole answers", seen(count)) for count in range(33)),
-    *(("failed", f"{count} failures after 8 whole answers", seen(8, count)) for count in range(1, 25)),
-    *(("late", f"{count} late answers after 8 whole ones", seen(8, 0, count)) for count in range(1, 25)),
+    *((f"{count} whole", "trust is earned", seen(count)) for count in range(33)),
+    *((f"8 whole and {count} failed", "and lost", seen(8, count)) for count in range(1, 25)),
+    *((f"8 whole and {count} late", "faster", seen(8, 0, count)) for count in range(1, 25)),
     ("all three", "each weighs by itself", seen(5, 2, 3)),
     ("many", "32 whole answers are enough", seen(1_000)),
     ("many with a failure", "scaled down against the seller", seen(99, 1)),

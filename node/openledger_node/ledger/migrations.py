@@ -316,6 +316,11 @@ def create_key_credits(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX key_charge_open ON key_charge (request_id) WHERE charged_wei IS NULL")
 
 
+def count_unreached(connection: sqlite3.Connection) -> None:
+    """Count calls that did not reach a seller, apart from its failures."""
+    connection.execute("ALTER TABLE seller ADD COLUMN unreached INTEGER NOT NULL DEFAULT 0")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     create_jobs,
     create_channels,
@@ -329,4 +334,5 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     create_audits,
     create_key_uses,
     create_key_credits,
+    count_unreached,
 )

@@ -32,7 +32,7 @@ after each further one."""
 
 QUADRUPLINGS_MAX = 8  # about a week
 
-Outcome = Literal["successes", "failures", "aborted", "late"]
+Outcome = Literal["successes", "failures", "aborted", "late", "unreached"]
 """The outcome of an answer, as `auction.trust_ppm` counts it, which takes a broken off answer as a failure."""
 
 
@@ -53,6 +53,7 @@ class SellerRecord:
     failures: int = 0
     aborted: int = 0
     late: int = 0
+    unreached: int = 0  # calls that did not reach it, which is no mark against it
     defaults: int = 0  # attempts that took a voucher and gave less than it was worth
     defaulted_ns: int = 0  # time of the last one
     num_measured: int = 0

@@ -47,7 +47,8 @@ def award_bids(
     explorer: PeerId | None = None,
 ) -> Awarded:
     """Judge the bids of a call; `records` are those of all sellers of the model, by wallet."""
-    awarded = Awarded(unfit={**bids.refused, **{who: UnavailableError(why) for who, why in bids.failed.items()}})
+    silent = {who: UnavailableError(why) for who, why in (bids.failed | bids.unreached).items()}
+    awarded = Awarded(unfit={**bids.refused, **silent})
     advertised = {ad.peer_id: ad for ad in ads}
     fit: list[ReceivedBid] = []
     for received in bids.received:

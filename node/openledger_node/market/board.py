@@ -17,6 +17,7 @@ from ..ledger.peers import Peers
 from ..p2p.transport import PeerId
 from .names import Named, Names, Resolved, resolve
 from .second_copy import CopyWatch
+from .worth import Placed, Worth, WorthOf, crowded_out
 
 # ---- Token buckets: a peer that sends too much is ignored, without slowing down others.
 
@@ -57,9 +58,6 @@ class Buckets(Generic[Key]):
 AD_INTERVAL_S, AD_BURST = 10.0, 3
 """Rate limit per origin: one every half minute, and a few extra on changes."""
 
-ADS_MAX = 1_024
-"""Advertisements that are kept; more peers are accepted when others have expired."""
-
 SEQS_MAX = 4_096
 
 NAMES_MAX = 1_024
@@ -81,6 +79,7 @@ class _AdEntry:
 
     ad: Advertisement
     content: bytes
+    placed: Placed
     came_by_gossip: bool  # received by gossip; a second time would be a replay
 
 
@@ -109,6 +108,8 @@ class AdTable:
         self._unkept: dict[str, int] = {}
         self._noted_ns = 0  # when the newest sequence was noted
         self._named: dict[Named, None] = {}  # most recent last
+        self._num_taken = 0
+        self.worth_of: WorthOf = lambda _: Worth()  # set by whoever reads the chain
         self.why_refused: str | None = None  # the latest refusal
 
     # ---- incoming advertisements
@@ -152,6 +153,12 @@ class AdTable:
         """Advertisements that have not expired, of peers that serve or not."""
         self._expire()
         return [entry.ad for entry in self._entries.values()]
+
+    def unread(self, count_max: int) -> list[Advertisement]:
+        """Advertisements whose bond was not read yet, the newest first, since older ones make room for it."""
+        self._expire()
+        unread = [entry.placed for entry in self._entries.values() if self.worth_of(entry.ad).bonded_wei is None]
+        return [each.ad for each in sorted(unread, key=lambda each: -each.number)[:count_max]]
 
     def contents(self, count_max: int) -> list[bytes]:
         """The signed bytes of live advertisements as received, newest first."""
@@ -217,13 +224,30 @@ class AdTable:
         if seq_last is not None and not came_by_gossip and peer_id not in self._entries:
             seq_last -= 1  # accept the last one from before a restart again: the next may be a minute away
         ad = self._open(content, seq_last=seq_last)
-        if peer_id not in self._entries and len(self._entries) >= ADS_MAX:
-            raise StaleError(f"{ADS_MAX} peers advertise already: one more is heard when another has gone")
-        self._entries[peer_id] = _AdEntry(ad=ad, content=content, came_by_gossip=came_by_gossip)
+        self._num_taken += 1
+        placed = Placed(ad=ad, number=self._num_taken)
+        self._entries[peer_id] = _AdEntry(ad=ad, content=content, placed=placed, came_by_gossip=came_by_gossip)
         self._note_seq(peer_id, ad.seq)
+        self._make_room(ad)
         self._note_names(ad)
         if self._copies:
             self._copies.see(ad)
+
+    def _make_room(self, newest: Advertisement) -> None:
+        """Drop what is worth least in each group that the newest advertisement has filled.
+
+        Raises:
+            StaleError: the newest one is worth least itself.
+        """
+        now_s = self._now_s()
+        while True:
+            placed = {peer_id: entry.placed for peer_id, entry in self._entries.items()}
+            worst = crowded_out(placed, newest, self.worth_of, now_s=now_s)
+            if worst is None:
+                return
+            del self._entries[worst]
+            if worst == newest.peer_id:
+                raise StaleError("the board is full of advertisements that are worth more: bond the minimum stake")
 
     def _open(self, content: bytes, *, seq_last: int | None) -> Advertisement:
         return open_advertisement(content, network=self._network, now_s=int(self._now_s()), seq_last=seq_last)

@@ -3,7 +3,7 @@
 The text that a node has delivered is kept and paid for; the next node continues after it.
 """
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -28,7 +28,7 @@ from openledger_protocol.wire.inference import Award, Salts
 
 from ..engine.tokenizer import Tokenizer
 from ..errors import ChainError
-from ..ledger.sellers import Sellers
+from ..ledger.sellers import Outcome, Sellers
 from ..p2p.transport import PeerId, Transport
 from ..payments.payer import Payer
 from ..payments.purchase import Purchase
@@ -37,15 +37,20 @@ from ..serving.admission import render
 from .attempt import Attempt, Show
 from .award import FIRST_TOKENS, award_bids, too_expensive
 from .board import AdTable
-from .calls import ReceivedBid, call_all, tell_all
+from .calls import Bids, ReceivedBid, call_all, tell_all
 from .candidates import candidates, explorer
 from .progress import RequestProgress
 from .request import NetworkRequest, RemoteAnswer
+from .unreached import UnreachedPeers, is_own_uplink
 from .vetting import Exposure, Vetting
 
 ROUNDS_MAX = 8
 """Calls for one answer. A bid that expired while another node answered, or while a newcomer was busy, must be
 requested again. A newcomer takes twice as many requests at a time in each round, so these are enough for 255."""
+
+
+READ_EVERY_S, READ_EACH = 1.0, 16
+"""New advertisers whose bond is read at once, and the pause after that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +103,10 @@ class Requester:
         self._base = base
         self._tokenizer = tokenizer
         self._backing = backing
-        self._vetting = Vetting(may_sign=backing.may_sign, bond_of=backing.bond_of, now_ns=now_ns)
+        self._vetting = Vetting(may_sign=backing.may_sign, bond_of=backing.bond_of, sellers=sellers, now_ns=now_ns)
+        table.worth_of = self._vetting.worth_of
         self._exposure = Exposure(sellers, now_ns)
+        self._unreached = UnreachedPeers(trio.current_time)
         self._limits = limits
         self._now_ns = now_ns
         self._draw = draw  # 32 random bytes as 0x-hex
@@ -108,6 +115,12 @@ class Requester:
     def spending_limit(self) -> SpendingLimit:
         """The limit that its purchases count against."""
         return self._spending_limit
+
+    async def run(self) -> None:
+        """Read the bonds of new advertisers, so that those with stake get a place on the board; until cancelled."""
+        while True:
+            await self._vetting.read(self._table.unread(READ_EACH))
+            await trio.sleep(READ_EVERY_S)
 
     async def answer(self, requested: NetworkRequest, show: Show) -> RemoteAnswer:
         """Have a request answered; `show` gets the text as it comes.
@@ -204,7 +217,7 @@ class Requester:
     def _offers(self, progress: RequestProgress) -> list[Advertisement]:
         """Advertisements for the requested model, except those of this node, and of nodes and wallets that failed."""
         found = self._table.offers(progress.requested.base, progress.requested.adapter)
-        return [
+        offers = [
             ad
             for ad in found
             if ad.peer_id not in progress.tried
@@ -212,6 +225,9 @@ class Requester:
             and ad.peer_id != self._transport.peer_id
             and progress.requested.only in (None, ad.wallet)
         ]
+        bonded = [ad for ad in offers if self._vetting.worth_of(ad).bonded_wei != 0]
+        awake = [ad for ad in bonded if not self._unreached.is_resting(PeerId(ad.peer_id))]
+        return awake or bonded or offers  # if nobody is fit, the reasons are told
 
     async def _ranked_bids(self, progress: RequestProgress) -> list[ReceivedBid]:
         """Call the most promising nodes, tell each whether it has won, and return the acceptable bids, best first."""
@@ -235,7 +251,20 @@ class Requester:
         for peer_id, error in awarded.unfit.items():
             progress.blame(peer_id, error)
         await self._note_failures({ad.wallet for ad in chosen if ad.peer_id in bids.failed.keys() | awarded.broken})
+        await self._note_unreached(chosen, bids, progress)
         return awarded.ranked
+
+    async def _note_unreached(self, chosen: Sequence[Advertisement], bids: Bids, progress: RequestProgress) -> None:
+        """Rest the sellers that were not reached, unless nobody was, and keep it apart from their failures."""
+        for peer_id in bids.asked:
+            self._unreached.forget(peer_id)
+        if is_own_uplink(len(chosen), bids.unreached.keys()):
+            why = f"none of {len(chosen)} sellers was reached: check this machine's connection to the network"
+            progress.blame(next(iter(bids.unreached)), UnavailableError(why))
+            return
+        for peer_id in bids.unreached:
+            self._unreached.note(peer_id)
+        await self._note_each({ad.wallet for ad in chosen if ad.peer_id in bids.unreached}, "unreached")
 
     def _price_max(self, progress: RequestProgress) -> Terms:
         """The highest prices that a call accepts, by the settings or by all bonded offers of its model.
@@ -246,7 +275,9 @@ class Requester:
         if own_in is not None and own_out is not None:
             return Terms(price_in_wei=own_in, price_out_wei=own_out)
         offers = self._table.offers(progress.requested.base, progress.requested.adapter)  # cheapest first
-        cheapest = {ad.wallet: (ad.terms, bond) for ad in reversed(offers) if (bond := self._vetting.bond_of(ad))}
+        cheapest = {
+            ad.wallet: (ad.terms, bond) for ad in reversed(offers) if (bond := self._vetting.worth_of(ad).bonded_wei)
+        }
         usual = price_ceiling(list(cheapest.values()))
         return Terms(
             price_in_wei=usual.price_in_wei if own_in is None else own_in,
@@ -322,8 +353,11 @@ class Requester:
             raise AdapterRefusedError(f"adapter {requested.adapter} was made for base {manifest.base.digest}")
 
     async def _note_failures(self, wallets: Collection[Address]) -> None:
+        await self._note_each(wallets, "failures")
+
+    async def _note_each(self, wallets: Collection[Address], outcome: Outcome) -> None:
         for wallet in wallets:
-            note = partial(self._sellers.note, wallet, "failures", now_ns=self._now_ns())
+            note = partial(self._sellers.note, wallet, outcome, now_ns=self._now_ns())
             await trio.to_thread.run_sync(note)
 
     async def _note(self, attempt: Attempt) -> None:

@@ -115,6 +115,7 @@ class PeerService:
             texts=texts,
             audits=self._audits,
         )
+        self._requester = requester
         self.market = Buying(requester, self._ads, serving)
         self.share_tests = ShareTests(
             home,
@@ -141,9 +142,9 @@ class PeerService:
         """The number of connected peers."""
         return len(self._transport.connected())
 
-    def terms_of(self, request_id: RequestId) -> Terms | None:
-        """The terms of this node's bid on a request, if the bid is still valid."""
-        return self._bidder.terms_of(request_id)
+    def terms_of(self, peer_id: PeerId, request_id: RequestId) -> Terms | None:
+        """The terms of this node's bid on a peer's request, if the bid is still valid."""
+        return self._bidder.terms_of(peer_id, request_id)
 
     def generation_of(self, wallet: Address) -> Generation | None:
         """The generation that a wallet's node advertises; None if no such node is heard. Called from other threads.
@@ -196,6 +197,7 @@ class PeerService:
             nursery.start_soon(self._connections.run)
             nursery.start_soon(self._advertiser.run)
             nursery.start_soon(self._refresh)
+            nursery.start_soon(self._requester.run)
             task_status.started()
 
     def peers(self) -> dict[str, Any]:

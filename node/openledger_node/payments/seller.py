@@ -56,7 +56,7 @@ class StreamSeller:
         receipts: ReceiptMaker,
         check_sellable: Callable[[Adapter], Awaitable[None]],
         nursery: trio.Nursery,
-        terms_of: Callable[[RequestId], Terms | None] = lambda _: None,
+        terms_of: Callable[[PeerId, RequestId], Terms | None] = lambda _, __: None,
         fail_point: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._serving = serving
@@ -72,12 +72,12 @@ class StreamSeller:
         """Sell at these terms from the next request on; bids that are still valid keep theirs."""
         self._seller_terms = replace(self._seller_terms, terms=terms)
 
-    async def serve(self, _: PeerId, stream: trio.abc.Stream) -> None:
+    async def serve(self, peer_id: PeerId, stream: trio.abc.Stream) -> None:
         """Serve one stream to its end."""
         messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
         try:
             opened = await _receive_open(messages)
-            self._check_terms(opened)
+            self._check_terms(peer_id, opened)
             lane = await self._accounts.open(opened.channel_config, opened.adapter, opened.last_receipt)
             try:
                 await self._serve(opened, lane, messages)
@@ -92,13 +92,13 @@ class StreamSeller:
             refusal = UnavailableError("this node can't take requests just now: try again soon")
             await messages.refuse(refusal, timeout_s=SEND_TIMEOUT_S)
 
-    def _check_terms(self, opened: Open) -> None:
+    def _check_terms(self, peer_id: PeerId, opened: Open) -> None:
         seller_terms = self._seller_terms
         if opened.channel_config.node != seller_terms.node:
             raise MalformedError(
                 f"the channel is with {opened.channel_config.node}, this node is {seller_terms.node}"
             )
-        check_award(opened.award, self._serving.base.digest, self._terms_of(opened.id) or seller_terms.terms)
+        check_award(opened.award, self._serving.base.digest, self._terms_of(peer_id, opened.id) or seller_terms.terms)
         check_withdraw_delay(opened.channel_config.withdraw_delay_s, seller_terms.windows)
 
     async def _serve(self, opened: Open, lane: LaneAccount, messages: MessageStream) -> None:
