@@ -3,7 +3,7 @@
 Advertisements from peers are checked here, without waiting, before they are believed or passed on.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -15,6 +15,7 @@ from openledger_protocol.primitives import BASE_ONLY, AdapterId, Digest
 
 from ..ledger.peers import Peers
 from ..p2p.transport import PeerId
+from .misses import FilterMisses
 from .names import Named, Names, Resolved, resolve
 from .second_copy import CopyWatch
 from .worth import Placed, Worth, WorthOf, crowded_out
@@ -109,6 +110,7 @@ class AdTable:
         self._noted_ns = 0  # when the newest sequence was noted
         self._named: dict[Named, None] = {}  # most recent last
         self._num_taken = 0
+        self.misses = FilterMisses(now_s)
         self.worth_of: WorthOf = lambda _: Worth()  # set by whoever reads the chain
         self.why_refused: str | None = None  # the latest refusal
 
@@ -174,7 +176,7 @@ class AdTable:
 
     def offers(self, base: Digest, adapter: AdapterId) -> list[Advertisement]:
         """Advertisements for an adapter, or for the base alone: cheapest first, then warm, then with free slots."""
-        found = [ad for ad in self._serving() if ad.base == base and has_adapter(ad, adapter)]
+        found = [ad for ad in self._serving() if ad.base == base and self._may_have(ad, adapter)]
         return sorted(found, key=lambda ad: (_price(ad), not is_warm(ad, adapter), -ad.slots_free, ad.peer_id))
 
     def resolve(self, name: str) -> Resolved:
@@ -194,7 +196,7 @@ class AdTable:
         listed = [
             Listed(adapter=offered, base=base, num_nodes=num_nodes)
             for base, offered in self._named
-            if (num_nodes := _count(serving, base, offered.id))
+            if (num_nodes := sum(ad.base == base and self._may_have(ad, offered.id) for ad in serving))
         ]
         return sorted(listed, key=lambda one: (one.adapter.name, one.adapter.id, one.base))
 
@@ -267,7 +269,10 @@ class AdTable:
             self._named.pop(next(iter(self._named)))
 
     def _is_offered(self, base: Digest, adapter: AdapterId) -> bool:
-        return any(ad.base == base and has_adapter(ad, adapter) for ad in self._serving())
+        return any(ad.base == base and self._may_have(ad, adapter) for ad in self._serving())
+
+    def _may_have(self, ad: Advertisement, adapter: AdapterId) -> bool:
+        return is_warm(ad, adapter) or (may_hold(ad.cold, adapter) and self.misses.believes(ad.peer_id, adapter))
 
     def _expire(self) -> None:
         now = self._now_s()
@@ -283,14 +288,5 @@ def is_warm(ad: Advertisement, adapter: AdapterId) -> bool:
     return adapter == BASE_ONLY or any(offered.id == adapter for offered in ad.warm)
 
 
-def has_adapter(ad: Advertisement, adapter: AdapterId) -> bool:
-    """True if a node has an adapter in memory, or may have it on disk."""
-    return is_warm(ad, adapter) or may_hold(ad.cold, adapter)
-
-
 def _price(ad: Advertisement) -> int:
     return ad.terms.price_in_wei + ad.terms.price_out_wei
-
-
-def _count(ads: Iterable[Advertisement], base: Digest, adapter: AdapterId) -> int:
-    return sum(ad.base == base and has_adapter(ad, adapter) for ad in ads)

@@ -1,4 +1,4 @@
-"""Adapters that a seller's filter promised and the seller did not have: a filter that misses often is not believed."""
+"""Adapters that a filter promised and its seller did not have. A filter that misses often is not believed."""
 
 from collections.abc import Callable
 

@@ -252,6 +252,9 @@ class Requester:
             progress.blame(peer_id, error)
         await self._note_failures({ad.wallet for ad in chosen if ad.peer_id in bids.failed.keys() | awarded.broken})
         await self._note_unreached(chosen, bids, progress)
+        for peer_id, refusal in bids.refused.items():
+            if isinstance(refusal, UnknownModelError):
+                self._table.misses.note(peer_id, progress.requested.adapter)
         return awarded.ranked
 
     async def _note_unreached(self, chosen: Sequence[Advertisement], bids: Bids, progress: RequestProgress) -> None:
