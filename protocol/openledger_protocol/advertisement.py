@@ -13,12 +13,13 @@ from eth_hash.auto import keccak
 
 from .bloom import check_filter
 from .constants import (
+    AD_1_LIFETIME_S_MAX,
     AD_ADDRESSES_MAX,
     AD_BYTES_MAX,
     AD_LIFETIME_S_MAX,
+    AD_VERSION,
     AD_WARM_MAX,
     CLOCK_SKEW_S_MAX,
-    WIRE_VERSION,
 )
 from .eip712 import address_word
 from .errors import BadSignatureError, MalformedError, StaleError, UnknownVersionError, WrongNetworkError
@@ -55,6 +56,7 @@ UNSTATED_CEILING = 3
 """An advertisement without a price ceiling is held to so many times its floor."""
 
 _AD_DOMAIN = b"openledger.advertisement/1"
+_LIFETIMES_S = {1: AD_1_LIFETIME_S_MAX, AD_VERSION: AD_LIFETIME_S_MAX}  # by the body's version
 _BINDING_DOMAIN = b"openledger.binding/1"
 
 
@@ -212,19 +214,22 @@ def _size_bytes(ad: Advertisement) -> int:
 
 def _read_body(body: bytes) -> Advertisement:
     fields = unpack_map(body)
-    if fields.get("v") != WIRE_VERSION or type(fields["v"]) is not int:
-        raise UnknownVersionError(f"an advertisement of version {repr(fields.get('v'))[:80]}, not {WIRE_VERSION}")
+    version = fields.get("v")
+    if type(version) is not int or version not in _LIFETIMES_S:
+        raise UnknownVersionError(f"an advertisement of version {repr(version)[:80]}, not {AD_VERSION}")
     try:
-        return cast(Advertisement, _BODY.read(fields))
+        ad = cast(Advertisement, _BODY.read(fields))
     except MalformedError as error:
         raise MalformedError(f"advertisement: {error.message}") from error
+    lifetime_s = _LIFETIMES_S[version]
+    if not 0 < ad.expires_s - ad.issued_s <= lifetime_s:
+        raise MalformedError(
+            f"an advertisement is good for 1 to {lifetime_s} s, not for {ad.expires_s - ad.issued_s}"
+        )
+    return ad
 
 
 def _check_form(ad: Advertisement) -> None:
-    if not 0 < ad.expires_s - ad.issued_s <= AD_LIFETIME_S_MAX:
-        raise MalformedError(
-            f"an advertisement is good for 1 to {AD_LIFETIME_S_MAX} s, not for {ad.expires_s - ad.issued_s}"
-        )
     if ad.ceiling.price_in_wei < ad.terms.price_in_wei or ad.ceiling.price_out_wei < ad.terms.price_out_wei:
         raise MalformedError("an advertisement has a price ceiling below its floor")
     if len({adapter.id for adapter in ad.warm}) != len(ad.warm):
@@ -294,7 +299,7 @@ def _body() -> Field:
         expires_s=uint(64),
         binding=SIGNATURE,
     )
-    return Field(lambda ad: {"v": WIRE_VERSION, **cast(dict[str, object], fields.write(ad))}, fields.read)
+    return Field(lambda ad: {"v": AD_VERSION, **cast(dict[str, object], fields.write(ad))}, fields.read)
 
 
 _BODY = _body()

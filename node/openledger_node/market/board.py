@@ -192,7 +192,7 @@ class AdTable:
 
     def adapters(self) -> list[Listed]:
         """Models offered by name, each with the number of nodes that have it."""
-        serving = self._serving()
+        serving = self._fit()
         listed = [
             Listed(adapter=offered, base=base, num_nodes=num_nodes)
             for base, offered in self._named
@@ -262,14 +262,17 @@ class AdTable:
             self._seqs.pop(next(iter(self._seqs)))
 
     def _note_names(self, ad: Advertisement) -> None:
+        is_bonded = self.worth_of(ad).is_bonded
         for offered in ad.warm if ad.serves else ():
+            if not is_bonded and len(self._named) >= NAMES_MAX and (ad.base, offered) not in self._named:
+                continue  # a stranger displaces nobody's name
             self._named.pop((ad.base, offered), None)
             self._named[ad.base, offered] = None
         while len(self._named) > NAMES_MAX:
             self._named.pop(next(iter(self._named)))
 
     def _is_offered(self, base: Digest, adapter: AdapterId) -> bool:
-        return any(ad.base == base and self._may_have(ad, adapter) for ad in self._serving())
+        return any(ad.base == base and self._may_have(ad, adapter) for ad in self._fit())
 
     def _may_have(self, ad: Advertisement, adapter: AdapterId) -> bool:
         return is_warm(ad, adapter) or (may_hold(ad.cold, adapter) and self.misses.believes(ad.peer_id, adapter))
@@ -278,6 +281,10 @@ class AdTable:
         now = self._now_s()
         for peer_id in [peer_id for peer_id, entry in self._entries.items() if entry.ad.expires_s <= now]:
             del self._entries[peer_id]
+
+    def _fit(self) -> list[Advertisement]:
+        """Serving peers, except those that have no bond by the chain: their names are no names."""
+        return [ad for ad in self._serving() if self.worth_of(ad).bonded_wei != 0]
 
     def _serving(self) -> list[Advertisement]:
         return [ad for ad in self.live() if ad.serves]

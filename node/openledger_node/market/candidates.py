@@ -67,9 +67,9 @@ def explorer(
     return PeerId(least.peer_id)
 
 
-def _promise(ad: Advertisement, record: SellerRecord, wanted: Wanted) -> tuple[int, bool, bool]:
-    """Price ÷ trust, as far as that is known before bidding; then warm and free nodes first."""
-    return (_price(ad, wanted) + 1) * PPM // record.trust_ppm, not is_warm(ad, wanted.adapter), ad.slots_free == 0
+def _promise(ad: Advertisement, record: SellerRecord, wanted: Wanted) -> tuple[int, bool]:
+    """Price ÷ trust, as far as that is known before bidding; then warm nodes first."""
+    return (_price(ad, wanted) + 1) * PPM // record.trust_ppm, not is_warm(ad, wanted.adapter)
 
 
 def _known_cost(ad: Advertisement, record: SellerRecord, wanted: Wanted) -> Fraction:

@@ -34,6 +34,7 @@ from ..payments.payer import Payer
 from ..payments.purchase import Purchase
 from ..payments.spending_limit import SpendingLimit
 from ..serving.admission import render
+from .asked import AskedSellers
 from .attempt import Attempt, Show
 from .award import FIRST_TOKENS, award_bids, too_expensive
 from .board import AdTable
@@ -43,6 +44,7 @@ from .progress import RequestProgress
 from .request import NetworkRequest, RemoteAnswer
 from .unreached import UnreachedPeers, is_own_uplink
 from .vetting import Exposure, Vetting
+from .worth import Worth
 
 ROUNDS_MAX = 8
 """Calls for one answer. A bid that expired while another node answered, or while a newcomer was busy, must be
@@ -107,6 +109,7 @@ class Requester:
         table.worth_of = self._vetting.worth_of
         self._exposure = Exposure(sellers, now_ns)
         self._unreached = UnreachedPeers(trio.current_time)
+        self.asked = AskedSellers()
         self._limits = limits
         self._now_ns = now_ns
         self._draw = draw  # 32 random bytes as 0x-hex
@@ -115,6 +118,10 @@ class Requester:
     def spending_limit(self) -> SpendingLimit:
         """The limit that its purchases count against."""
         return self._spending_limit
+
+    def worth_of(self, ad: Advertisement) -> Worth:
+        """The worth of an advertiser, by what was last read from the chain."""
+        return self._vetting.worth_of(ad)
 
     async def run(self) -> None:
         """Read the bonds of new advertisers, so that those with stake get a place on the board; until cancelled."""
@@ -252,6 +259,11 @@ class Requester:
             progress.blame(peer_id, error)
         await self._note_failures({ad.wallet for ad in chosen if ad.peer_id in bids.failed.keys() | awarded.broken})
         await self._note_unreached(chosen, bids, progress)
+        for ad in chosen:
+            peer_id = PeerId(ad.peer_id)
+            unfit = awarded.unfit.get(peer_id)
+            why = awarded.reasons.get(peer_id) or (unfit.message if unfit else None)
+            self.asked.note(peer_id, has_won=peer_id == awarded.winner, why=why)
         for peer_id, refusal in bids.refused.items():
             if isinstance(refusal, UnknownModelError):
                 self._table.misses.note(peer_id, progress.requested.adapter)

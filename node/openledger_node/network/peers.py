@@ -27,7 +27,7 @@ from ..market.advertiser import Advertiser, Snapshot
 from ..market.bidder import Bidder
 from ..market.board import AdTable
 from ..market.offer import BID_VALID_S, NEWEST, PricePolicy, Sellable, SellerState, Speeds, speeds_of, terms_asked_max
-from ..market.overview import MarketView, Priced, offered_to_plain, peer_to_plain, priced
+from ..market.overview import MarketView, Priced, offered_to_plain, priced
 from ..market.reachable import open_to
 from ..market.second_copy import CopyWatch
 from ..models.adapters import Adapter
@@ -43,6 +43,7 @@ from ..serving.service import Serving
 from ..settlement.session import NetworkSession
 from .adapter_pull import fetch_adapter, fetched_to_plain
 from .buying import Buying, open_audits, open_connections, open_kept_texts, open_requester, open_transport
+from .peer_list import peers_to_plain
 from .selling import Offer
 from .share_tests import SHARE_TESTS, ShareTests
 
@@ -200,21 +201,17 @@ class PeerService:
             nursery.start_soon(self._requester.run)
             task_status.started()
 
-    def peers(self) -> dict[str, Any]:
-        """The known peers, their offers, and the bids that this node lost, for JSON."""
-        known = {peer.peer_id: peer for peer in self._connections.known()}
-        return {
-            "peer_id": self.peer_id,
-            "addresses": list(self._transport.addresses),
-            "peers": [
-                peer_to_plain(peer, self._ads.find(peer.peer_id), base=self._serving.base.digest)
-                for peer in known.values()
-            ],
-            "lost_bids": [
-                {"request_id": lost.request_id, "peer_id": lost.peer_id, "reason": lost.reason}
-                for lost in self._bidder.lost
-            ],
-        }
+    async def peers(self) -> dict[str, Any]:
+        """The known peers, their offers and standing, and the bids that this node lost, for JSON."""
+        return await peers_to_plain(
+            transport=self._transport,
+            connections=self._connections,
+            table=self._ads,
+            requester=self._requester,
+            sellers=self._session.ledger.sellers,
+            bidder=self._bidder,
+            base=self._serving.base.digest,
+        )
 
     async def answer(self, question: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Answer one of `PEER_QUESTIONS`.
@@ -227,7 +224,7 @@ class PeerService:
             return await self.pull(str(arguments.get("adapter")))
         if question in SHARE_TESTS:
             return await self.share_tests.answer(question, arguments)
-        return await self.search() if question == SEARCH else self.peers()
+        return await (self.search() if question == SEARCH else self.peers())
 
     async def search(self) -> dict[str, Any]:
         """The adapters that other nodes offer now, for JSON."""
@@ -282,7 +279,8 @@ class PeerService:
         base, terms = self._serving.base, self._offer.terms
         named = [(base.name, BASE_ONLY), *((each.name, each.id) for each in self._sellable[:PRICED_MAX])]
         for name, adapter in named:
-            yield priced(name, adapter, terms, self._ads.offers(base.digest, adapter))
+            offers = self._ads.offers(base.digest, adapter)
+            yield priced(name, adapter, terms, [ad for ad in offers if self._requester.worth_of(ad).is_bonded])
 
     def _state(self) -> SellerState:
         offer, profile, inference = self._offer, self._engine.profile, self._config.inference

@@ -1,5 +1,6 @@
 """The board is bounded by worth: whoever has stake gets on it, however many strangers advertise."""
 
+import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +25,9 @@ from openledger_node.market.worth import (
     Worth,
     crowded_out,
 )
-from openledger_protocol.advertisement import Advertisement
-from openledger_protocol.primitives import BASE_ONLY, Address, Digest, Wei
+from openledger_protocol.advertisement import Advertisement, OfferedAdapter
+from openledger_protocol.errors import UnknownModelError
+from openledger_protocol.primitives import BASE_ONLY, AdapterId, Address, Digest, Wei
 
 BONDED, UNREAD, UNBONDED = Worth(bonded_wei=Wei(10**18)), Worth(), Worth(bonded_wei=Wei(0))
 AD = ad_of("seller")
@@ -152,6 +154,35 @@ async def test_a_bonded_seller_gets_on_a_board_that_strangers_have_filled(tmp_pa
     assert len(seen) <= UNBONDED_MAX + 1
     assert vetting.worth_of(ad_of("honest")).is_bonded
     assert peer_id_of("honest") in {ad.peer_id for ad in seen}
+
+
+def test_a_strangers_name_for_its_own_adapter_is_no_name_once_its_bond_was_read(tmp_path: Path) -> None:
+    ours, theirs = (OfferedAdapter(id=AdapterId(word(name)), name="harbour") for name in ("ours", "theirs"))
+    worths = {peer_id_of("honest"): BONDED}
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        table = AdTable(NETWORK, lambda: NOW_S, ledger.peers, own=peer_id_of("me"))
+        table.worth_of = lambda ad: worths.get(ad.peer_id, UNREAD)  # type: ignore[call-overload]  # a peer id
+        assert table.learn(signed_ad("honest", warm=(ours,)))
+        assert table.learn(signed_ad("thief", warm=(theirs,)))
+        with pytest.raises(UnknownModelError, match="means several adapters"):
+            table.resolve("harbour")
+        worths[peer_id_of("thief")] = UNBONDED
+        assert table.resolve("harbour").adapter == ours.id
+        assert [listed.adapter for listed in table.adapters()] == [ours]
+
+
+def test_strangers_that_fill_the_table_of_names_displace_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[AdTable.__module__], "NAMES_MAX", 4)
+    ours = OfferedAdapter(id=AdapterId(word("ours")), name="harbour")
+    many = tuple(OfferedAdapter(id=AdapterId(word(f"{n}")), name=f"name-{n}") for n in range(8))
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        table = AdTable(NETWORK, lambda: NOW_S, ledger.peers, own=peer_id_of("me"))
+        table.worth_of = lambda ad: BONDED if ad.peer_id == peer_id_of("honest") else UNREAD
+        assert table.learn(signed_ad("honest", warm=(ours,)))
+        assert table.learn(signed_ad("thief", warm=many))
+        assert table.resolve("harbour").adapter == ours.id
 
 
 async def test_bonds_are_read_a_few_at_a_time_and_once_for_each_wallet(tmp_path: Path) -> None:
