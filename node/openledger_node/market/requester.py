@@ -261,11 +261,11 @@ class Requester:
         await self._note_unreached(chosen, bids, progress)
         for ad in chosen:
             peer_id = PeerId(ad.peer_id)
-            unfit = awarded.unfit.get(peer_id)
-            why = awarded.reasons.get(peer_id) or (unfit.message if unfit else None)
+            refusal = awarded.unfit.get(peer_id)
+            why = awarded.reasons.get(peer_id) or (refusal.message if refusal else None)
             self.asked.note(peer_id, has_won=peer_id == awarded.winner, why=why)
-        for peer_id, refusal in bids.refused.items():
-            if isinstance(refusal, UnknownModelError):
+        for peer_id, told in bids.refused.items():
+            if isinstance(told, UnknownModelError):
                 self._table.misses.note(peer_id, progress.requested.adapter)
         return awarded.ranked
 
