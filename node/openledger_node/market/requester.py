@@ -36,7 +36,7 @@ from ..payments.spending_limit import SpendingLimit
 from ..serving.admission import render
 from .asked import AskedSellers
 from .attempt import Attempt, Show
-from .award import FIRST_TOKENS, award_bids, too_expensive
+from .award import FIRST_TOKENS, Awarded, award_bids, too_expensive
 from .board import AdTable
 from .calls import Bids, ReceivedBid, call_all, tell_all
 from .candidates import candidates, explorer
@@ -257,6 +257,13 @@ class Requester:
         await tell_all(bids, call, awarded.winner, awarded.reasons)
         for peer_id, error in awarded.unfit.items():
             progress.blame(peer_id, error)
+        await self._note_call(chosen, bids, awarded, progress)
+        return awarded.ranked
+
+    async def _note_call(
+        self, chosen: Sequence[Advertisement], bids: Bids, awarded: Awarded, progress: RequestProgress
+    ) -> None:
+        """Remember what became of each seller that was called."""
         await self._note_failures({ad.wallet for ad in chosen if ad.peer_id in bids.failed.keys() | awarded.broken})
         await self._note_unreached(chosen, bids, progress)
         for ad in chosen:
@@ -264,10 +271,8 @@ class Requester:
             refusal = awarded.unfit.get(peer_id)
             why = awarded.reasons.get(peer_id) or (refusal.message if refusal else None)
             self.asked.note(peer_id, has_won=peer_id == awarded.winner, why=why)
-        for peer_id, told in bids.refused.items():
-            if isinstance(told, UnknownModelError):
+            if isinstance(refusal, UnknownModelError):
                 self._table.misses.note(peer_id, progress.requested.adapter)
-        return awarded.ranked
 
     async def _note_unreached(self, chosen: Sequence[Advertisement], bids: Bids, progress: RequestProgress) -> None:
         """Rest the sellers that were not reached, unless nobody was, and keep it apart from their failures."""
