@@ -15,7 +15,7 @@ from openledger_protocol.primitives import BASE_ONLY, AdapterId, Digest
 
 from ..ledger.peers import Peers
 from ..p2p.transport import PeerId
-from .misses import FilterMisses
+from .call_memory import FilterMisses
 from .names import Named, Names, Resolved, resolve
 from .second_copy import CopyWatch
 from .worth import Placed, Worth, WorthOf, crowded_out

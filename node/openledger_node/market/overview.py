@@ -12,9 +12,9 @@ from ..ledger.sellers import SellerRecord
 from ..p2p.connections import KnownPeer
 from ..p2p.transport import PeerId
 from ..text import rfc3339
-from .asked import AskedSeller
 from .bid_history import CallRecord
 from .board import Listed
+from .call_memory import AskedSeller
 from .names import full_name
 from .worth import Worth
 
@@ -80,7 +80,7 @@ def priced(name: str, adapter: AdapterId, own: Terms, offers: Sequence[Advertise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class SellerStanding:
     """This node's experience with one seller, and the chain's word on it."""
 
     record: SellerRecord
@@ -105,7 +105,7 @@ def with_sellers(known: Sequence[KnownPeer], ads: Sequence[Advertisement]) -> li
 
 
 def peer_to_plain(
-    peer: KnownPeer, ad: Advertisement | None, *, base: Digest, standing: Standing | None
+    peer: KnownPeer, ad: Advertisement | None, *, base: Digest, standing: SellerStanding | None
 ) -> dict[str, Any]:
     """One peer for JSON; fields from its advertisement are None without a valid one.
 
@@ -114,7 +114,7 @@ def peer_to_plain(
     return {**_peer_to_plain(peer, ad, base=base), "seller": standing_to_plain(standing) if standing else None}
 
 
-def standing_to_plain(standing: Standing) -> dict[str, Any]:
+def standing_to_plain(standing: SellerStanding) -> dict[str, Any]:
     """A seller's standing for JSON: who is called, who wins, and why not."""
     record, speed = standing.record, standing.record.speed
     return {
@@ -150,7 +150,7 @@ def _peer_to_plain(peer: KnownPeer, ad: Advertisement | None, *, base: Digest) -
     }
 
 
-def offered_to_plain(
+def adapter_to_plain(
     listed: Listed, offers: Sequence[Advertisement], *, base_name: str | None, is_our_base: bool, is_here: bool
 ) -> dict[str, Any]:
     """One adapter that other nodes offer, for JSON; `price_wei` is the lowest for 1,000 tokens in and 1,000 out.

@@ -34,15 +34,14 @@ from ..payments.payer import Payer
 from ..payments.purchase import Purchase
 from ..payments.spending_limit import SpendingLimit
 from ..serving.admission import render
-from .asked import AskedSellers
 from .attempt import Attempt, Show
 from .award import FIRST_TOKENS, Awarded, award_bids, too_expensive
 from .board import AdTable
+from .call_memory import AskedSellers, UnreachedPeers, is_own_uplink
 from .calls import Bids, ReceivedBid, call_all, tell_all
 from .candidates import candidates, explorer
 from .progress import RequestProgress
 from .request import NetworkRequest, RemoteAnswer
-from .unreached import UnreachedPeers, is_own_uplink
 from .vetting import Exposure, Vetting
 from .worth import Worth
 

@@ -16,7 +16,7 @@ WALLET_MAX, SUBNET_MAX, UNBONDED_MAX = 4, 8, 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worth:
-    """What this node knows about an advertiser."""
+    """The chain's word on an advertiser, and this node's own experience with it."""
 
     bonded_wei: Wei | None = None  # of its wallet, by the chain; None: not read yet
     num_answers: int = 0  # of its wallet to this node

@@ -27,12 +27,10 @@ from ..market.advertiser import Advertiser, Snapshot
 from ..market.bidder import Bidder
 from ..market.board import AdTable
 from ..market.offer import BID_VALID_S, NEWEST, PricePolicy, Sellable, SellerState, Speeds, speeds_of, terms_asked_max
-from ..market.overview import MarketView, Priced, offered_to_plain, priced
+from ..market.overview import MarketView, Priced, priced
 from ..market.reachable import open_to
 from ..market.second_copy import CopyWatch
 from ..models.adapters import Adapter
-from ..models.bases import list_bases
-from ..models.library import list_adapters
 from ..p2p.adapter_server import AdapterServer
 from ..p2p.connections import INBOUND
 from ..p2p.identity import ensure_identity
@@ -43,7 +41,7 @@ from ..serving.service import Serving
 from ..settlement.session import NetworkSession
 from .adapter_pull import fetch_adapter, fetched_to_plain
 from .buying import Buying, open_audits, open_connections, open_kept_texts, open_requester, open_transport
-from .peer_list import peers_to_plain
+from .peer_list import offered_to_plain, peers_to_plain
 from .selling import Offer
 from .share_tests import SHARE_TESTS, ShareTests
 
@@ -228,22 +226,7 @@ class PeerService:
 
     async def search(self) -> dict[str, Any]:
         """The adapters that other nodes offer now, for JSON."""
-        here = {adapter.id for adapter in await trio.to_thread.run_sync(list_adapters, self._home)}
-        bases = {base.digest: base.name for base in await trio.to_thread.run_sync(list_bases, self._home)}
-        own = self._serving.base
-        return {
-            "base": own.name,
-            "adapters": [
-                offered_to_plain(
-                    listed,
-                    self._ads.offers(listed.base, listed.adapter.id),
-                    base_name={**bases, own.digest: own.name}.get(listed.base),
-                    is_our_base=listed.base == own.digest,
-                    is_here=listed.adapter.id in here,
-                )
-                for listed in self._ads.adapters()
-            ],
-        }
+        return await offered_to_plain(self._home, self._ads, self._serving.base)
 
     async def pull(self, name: str) -> dict[str, Any]:
         """Fetch an adapter from the peers that offer it.

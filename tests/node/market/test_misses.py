@@ -6,7 +6,7 @@ import pytest
 from support.market_world.market import open_market
 from support.market_world.terms import word
 
-from openledger_node.market.misses import KEPT_S, MISSES_MAX, PEERS_MAX, FilterMisses
+from openledger_node.market.call_memory import MISSED_PEERS_MAX, MISSES_MAX, MISSES_S, FilterMisses
 from openledger_protocol.bloom import make_filter
 from openledger_protocol.errors import ProtocolError
 from openledger_protocol.primitives import ZERO_ADDRESS, AdapterId, Digest
@@ -24,7 +24,7 @@ def test_a_missed_adapter_is_not_believed_again_and_after_three_none_is_for_an_h
         misses.note("a", adapter)
     assert not misses.believes("a", ADAPTERS[MISSES_MAX])
     assert misses.believes("b", ADAPTERS[0])
-    now[0] = KEPT_S + 1
+    now[0] = MISSES_S + 1
     assert misses.believes("a", ADAPTERS[0])
 
 
@@ -33,7 +33,7 @@ def test_the_same_miss_twice_counts_once_and_peers_are_bounded() -> None:
     for _ in range(MISSES_MAX):
         misses.note("a", ADAPTERS[0])
     assert misses.believes("a", ADAPTERS[1])
-    for number in range(PEERS_MAX):
+    for number in range(MISSED_PEERS_MAX):
         misses.note(f"peer {number}", ADAPTERS[0])
     assert misses.believes("a", ADAPTERS[0]), "it was noted longest ago"
 

@@ -7,8 +7,8 @@ from support.market_world.seller import ad_of
 from support.market_world.terms import BASE, TERMS, peer_id_of, wallet_of
 
 from openledger_node.ledger.sellers import SellerRecord
-from openledger_node.market.asked import KEPT_MAX, AskedSeller, AskedSellers
-from openledger_node.market.overview import Standing, peer_to_plain, with_sellers
+from openledger_node.market.call_memory import ASKED_MAX, AskedSeller, AskedSellers
+from openledger_node.market.overview import SellerStanding, peer_to_plain, with_sellers
 from openledger_node.market.worth import Worth
 from openledger_node.p2p.connections import KnownPeer
 from openledger_node.p2p.transport import PeerId
@@ -40,7 +40,7 @@ async def test_the_list_says_who_was_called_who_won_and_why_the_others_did_not(t
         listed = {}
         for name in market.sellers:
             ad, peer_id = ad_of(name), peer_id_of(name)
-            standing = Standing(
+            standing = SellerStanding(
                 record=sellers.find(ad.wallet), worth=requester.worth_of(ad), asked=requester.asked.find(peer_id)
             )
             peer = KnownPeer(peer_id=peer_id, address="", learned_from="inbound", is_connected=True)
@@ -55,7 +55,7 @@ async def test_the_list_says_who_was_called_who_won_and_why_the_others_did_not(t
 
 def test_only_the_peers_that_were_called_most_recently_are_remembered() -> None:
     asked = AskedSellers()
-    for number in range(KEPT_MAX + 1):
+    for number in range(ASKED_MAX + 1):
         asked.note(PeerId(f"peer {number}"), has_won=False, why="too dear")
     assert asked.find(PeerId("peer 0")) == AskedSeller()
     asked.note(PeerId("peer 1"), has_won=True, why=None)
@@ -64,6 +64,6 @@ def test_only_the_peers_that_were_called_most_recently_are_remembered() -> None:
 
 def test_a_standing_without_any_answer_is_that_of_a_newcomer() -> None:
     peer = KnownPeer(peer_id=A, address="", learned_from="inbound", is_connected=True)
-    standing = Standing(record=SellerRecord(), worth=Worth(), asked=AskedSeller())
+    standing = SellerStanding(record=SellerRecord(), worth=Worth(), asked=AskedSeller())
     seller = peer_to_plain(peer, ad_of("a"), base=BASE, standing=standing)["seller"]
     assert (seller["bonded_wei"], seller["trust_ppm"], seller["num_unreached"]) == (None, trust_ppm(whole=0), 0)

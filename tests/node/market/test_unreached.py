@@ -7,7 +7,7 @@ import trio
 from support.market_world.market import open_market
 from support.market_world.terms import peer_id_of, wallet_of
 
-from openledger_node.market.unreached import KEPT_MAX, REST_S, REST_S_MAX, UnreachedPeers
+from openledger_node.market.call_memory import REST_S, REST_S_MAX, RESTS_MAX, UnreachedPeers
 from openledger_protocol.errors import UnavailableError
 
 A = peer_id_of("a")
@@ -57,6 +57,6 @@ def test_rests_double_up_to_ten_minutes_and_end_when_the_peer_is_reached() -> No
     unreached.note(A)
     unreached.forget(A)
     assert not unreached.is_resting(A)
-    for number in range(KEPT_MAX + 1):
+    for number in range(RESTS_MAX + 1):
         unreached.note(peer_id_of("a") if number == 0 else f"peer {number}")  # type: ignore[arg-type]  # any text
     assert not unreached.is_resting(A)
