@@ -152,7 +152,13 @@ class MarketConfig:
     cold_surcharge_percent: int = setting(
         0, "Percent added to a bid for an adapter that is not in memory.", low=0, high=10_000
     )
-    credit_tokens_max: int = setting(32, "Tokens of one chunk; a payer pays one chunk ahead.", low=1, high=4096)
+    credit_tokens_max: int = setting(
+        32,
+        "Tokens of one chunk; a payer pays one chunk ahead. Over 32, nodes that have bought fewer than 3 answers here "
+        "buy none.",
+        low=1,
+        high=4096,
+    )
     unsecured_credit_wei: int = setting(
         10**16, "Credit of a channel until its first deposit is final, in wei; 0 gives none.", low=0
     )
