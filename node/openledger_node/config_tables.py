@@ -154,8 +154,8 @@ class MarketConfig:
     )
     credit_tokens_max: int = setting(
         32,
-        "Tokens of one chunk; a payer pays one chunk ahead. Over 32, nodes that have bought fewer than 3 answers here "
-        "buy none.",
+        "Tokens of one chunk; a payer pays one chunk ahead. Over 32, nodes that bought fewer than 3 answers here buy "
+        "none.",
         low=1,
         high=4096,
     )
