@@ -153,7 +153,13 @@ class MarketConfig:
     cold_surcharge_percent: int = setting(
         0, "Percent added to a bid for an adapter that is not in memory.", low=0, high=10_000
     )
-    credit_tokens_max: int = setting(32, "Tokens of one chunk; a payer pays one chunk ahead.", low=1, high=4096)
+    credit_tokens_max: int = setting(
+        32,
+        "Tokens of one chunk; a payer pays one chunk ahead. Over 32, nodes that bought fewer than 3 answers here buy "
+        "none.",
+        low=1,
+        high=4096,
+    )
     unsecured_credit_wei: int = setting(
         10**16, "Credit of a channel until its first deposit is final, in wei; 0 gives none.", low=0
     )
@@ -184,6 +190,18 @@ class PayerConfig:
     deposit_wei: int = setting(10**18, "Deposit of a new channel with a node, in wei.", low=1)
     request_max_wei: int = setting(10**17, "Most that one request may cost, in wei.", low=0)
     day_max_wei: int = setting(10**18, "Most that all requests of a UTC day may cost together, in wei.", low=0)
+    price_in_max_wei: int = setting(
+        -1,
+        "Highest price of 1,000 prompt tokens to accept, in wei; -1 accepts three times the median of the sellers "
+        "with a bond, weighted by stake.",
+        low=-1,
+    )
+    price_out_max_wei: int = setting(
+        -1,
+        "Highest price of 1,000 answer tokens to accept, in wei; -1 accepts three times the median of the sellers "
+        "with a bond, weighted by stake.",
+        low=-1,
+    )
     candidates_max: int = setting(8, "Most nodes to ask for a bid, the most promising first.", low=1, high=64)
     bid_timeout_s: float = setting(1.5, "Seconds to wait for bids.", low=0.05, high=60.0)
     stall_timeout_s: float = setting(

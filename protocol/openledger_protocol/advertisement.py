@@ -13,12 +13,13 @@ from eth_hash.auto import keccak
 
 from .bloom import check_filter
 from .constants import (
+    AD_1_LIFETIME_S_MAX,
     AD_ADDRESSES_MAX,
     AD_BYTES_MAX,
     AD_LIFETIME_S_MAX,
+    AD_VERSION,
     AD_WARM_MAX,
     CLOCK_SKEW_S_MAX,
-    WIRE_VERSION,
 )
 from .eip712 import address_word
 from .errors import BadSignatureError, MalformedError, StaleError, UnknownVersionError, WrongNetworkError
@@ -32,13 +33,30 @@ from .peers import (
     public_key_of,
     sign_as_peer,
 )
-from .primitives import AdapterId, Address, Digest, Generation, check_name
+from .primitives import UINT128_MAX, AdapterId, Address, Digest, Generation, Wei, check_name
 from .signatures import check_signer, sign_digest
-from .wire.fields import BOOL, RAW_ADDRESS, RAW_DIGEST, SIGNATURE, WEI, Field, binary, checked, listed, record, uint
+from .wire.fields import (
+    BOOL,
+    RAW_ADDRESS,
+    RAW_DIGEST,
+    SIGNATURE,
+    WEI,
+    Field,
+    binary,
+    checked,
+    growing,
+    listed,
+    record,
+    uint,
+)
 from .wire.frames import MessageSet, pack_map, unpack_map
 
 ADDRESS_LENGTH_MAX = 128
+UNSTATED_CEILING = 3
+"""An advertisement without a price ceiling is held to so many times its floor."""
+
 _AD_DOMAIN = b"openledger.advertisement/1"
+_LIFETIMES_S = {1: AD_1_LIFETIME_S_MAX, AD_VERSION: AD_LIFETIME_S_MAX}  # by the body's version
 _BINDING_DOMAIN = b"openledger.binding/1"
 
 
@@ -76,6 +94,15 @@ class Advertisement:
     issued_s: int  # by the peer's clock, since 1970
     expires_s: int
     binding: bytes  # `signer`'s signature over `binding_digest`
+    terms_max: Terms | None = None  # its prices at full load for an adapter that it must load first
+
+    @property
+    def ceiling(self) -> Terms:
+        """The highest prices that it may bid: those that it states, or else three times its floor."""
+        return self.terms_max or Terms(
+            price_in_wei=_times(UNSTATED_CEILING, self.terms.price_in_wei),
+            price_out_wei=_times(UNSTATED_CEILING, self.terms.price_out_wei),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,21 +214,30 @@ def _size_bytes(ad: Advertisement) -> int:
 
 def _read_body(body: bytes) -> Advertisement:
     fields = unpack_map(body)
-    if fields.get("v") != WIRE_VERSION or type(fields["v"]) is not int:
-        raise UnknownVersionError(f"an advertisement of version {repr(fields.get('v'))[:80]}, not {WIRE_VERSION}")
+    version = fields.get("v")
+    if type(version) is not int or version not in _LIFETIMES_S:
+        raise UnknownVersionError(f"an advertisement of version {repr(version)[:80]}, not {AD_VERSION}")
     try:
-        return cast(Advertisement, _BODY.read(fields))
+        ad = cast(Advertisement, _BODY.read(fields))
     except MalformedError as error:
         raise MalformedError(f"advertisement: {error.message}") from error
+    lifetime_s = _LIFETIMES_S[version]
+    if not 0 < ad.expires_s - ad.issued_s <= lifetime_s:
+        raise MalformedError(
+            f"an advertisement is good for 1 to {lifetime_s} s, not for {ad.expires_s - ad.issued_s}"
+        )
+    return ad
 
 
 def _check_form(ad: Advertisement) -> None:
-    if not 0 < ad.expires_s - ad.issued_s <= AD_LIFETIME_S_MAX:
-        raise MalformedError(
-            f"an advertisement is good for 1 to {AD_LIFETIME_S_MAX} s, not for {ad.expires_s - ad.issued_s}"
-        )
+    if ad.ceiling.price_in_wei < ad.terms.price_in_wei or ad.ceiling.price_out_wei < ad.terms.price_out_wei:
+        raise MalformedError("an advertisement has a price ceiling below its floor")
     if len({adapter.id for adapter in ad.warm}) != len(ad.warm):
         raise MalformedError("an advertisement names a warm adapter twice")
+
+
+def _times(count: int, price: Wei) -> Wei:
+    return Wei(min(count * price, UINT128_MAX))
 
 
 def _check_own_key(ad: Advertisement, public_key: bytes) -> None:
@@ -236,8 +272,10 @@ def _check_multiaddr(address: Any) -> str:
 
 
 def _body() -> Field:
-    fields = record(
+    terms = record(Terms, price_in_wei=WEI, price_out_wei=WEI)
+    fields = growing(
         Advertisement,
+        {"terms_max": terms},
         network=checked(check_name),
         peer_id=checked(check_peer_id),
         addresses=listed(checked(_check_multiaddr), length_max=AD_ADDRESSES_MAX),
@@ -249,7 +287,7 @@ def _body() -> Field:
         algo_id=uint(32),
         context_max=uint(32),
         chunk_tokens=uint(32),
-        terms=record(Terms, price_in_wei=WEI, price_out_wei=WEI),
+        terms=terms,
         warm=listed(record(OfferedAdapter, id=RAW_DIGEST, name=checked(check_name)), length_max=AD_WARM_MAX),
         cold=Field(bytes, check_filter),
         num_cold=uint(32),
@@ -261,7 +299,7 @@ def _body() -> Field:
         expires_s=uint(64),
         binding=SIGNATURE,
     )
-    return Field(lambda ad: {"v": WIRE_VERSION, **cast(dict[str, object], fields.write(ad))}, fields.read)
+    return Field(lambda ad: {"v": AD_VERSION, **cast(dict[str, object], fields.write(ad))}, fields.read)
 
 
 _BODY = _body()

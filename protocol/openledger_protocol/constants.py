@@ -99,10 +99,14 @@ WIRE_VERSION: Final = 1
 """The major version of all messages between peers; other versions are refused explicitly."""
 
 AD_BYTES_MAX: Final = 2_048
-"""The maximum size of a signed advertisement: each node receives one from every other each half minute."""
+"""The maximum size of a signed advertisement: each node receives one from every other each ten minutes."""
 
-AD_LIFETIME_S_MAX: Final = 120
-"""The maximum lifetime of an advertisement, so that a peer that left is soon forgotten."""
+AD_VERSION: Final = 2
+"""The version of an advertisement's body. One of version 1, which lasts for at most two minutes, is still read."""
+
+AD_LIFETIME_S_MAX: Final = 1_200
+AD_1_LIFETIME_S_MAX: Final = 120
+"""The maximum lifetime of an advertisement, and of one of version 1. A call to a peer that left costs little."""
 
 CLOCK_SKEW_S_MAX: Final = 30
 """The maximum difference between peers' clocks."""

@@ -320,7 +320,7 @@ async def hold_auction(transport: Transport, board: AdTable, network: str) -> in
     )
     protocol = wire_name(network, "call")
     bids = await call_all(transport, protocol, call, ads[:CANDIDATES_MAX], timeout_s=BID_TIMEOUT_S)
-    given = [Bid(peer_id=one.peer_id, message=one.message, reliability_ppm=PPM) for one in bids.received]
+    given = [Bid(peer_id=one.peer_id, message=one.message, trust_ppm=PPM) for one in bids.received]
     winner = award(call, given)[0].peer_id
     await tell_all(bids, call, PeerId(winner), {})
     return len(bids.received)

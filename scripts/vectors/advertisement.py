@@ -112,6 +112,7 @@ def opening(content: str, **changes: Any) -> dict[str, Any]:
     return {"content": content, "network": NETWORK, "now_s": NOW_S, "seq_last": None, **changes}
 
 
+TWICE = {"price_in_wei": str(2 * 10**15), "price_out_wei": str(2**128 - 1)}
 OPENED: list[Case] = [
     ("good", "everything in order", opening(CONTENT)),
     ("newer", "by one", opening(CONTENT, seq_last=str(2**64 - 2))),
@@ -124,9 +125,13 @@ OPENED: list[Case] = [
     ("another peer's key", "the id is the key", opening(enveloped(BODY, OTHER_SEED))),
     ("a changed body", "the signature is over all of it", opening(enveloped(BODY, signature=b"\x01" * 64))),
     ("another's binding", "the wallet's signer did not sign", opening(with_body(wallet=bytes_of(PAYER)))),
-    ("121 s", "no advertisement lasts longer than 120 s", opening(with_body(expires_s=NOW_S + 121))),
+    ("1,201 s", "none lasts longer than 20 minutes", opening(with_body(expires_s=NOW_S + 1_201))),
+    ("version 1", "is read", opening(with_body(v=1))),
+    ("version 1 and 121 s", "lasts for at most 120 s", opening(with_body(v=1, expires_s=NOW_S + 121))),
     ("a later key", "is ignored, and signed all the same", opening(with_body(later=1))),
-    ("version 2 of the body", "is refused by name", opening(with_body(v=2))),
+    ("a price ceiling", "is never below the floor", opening(with_body(terms_max=TWICE))),
+    ("a ceiling below the floor", "is refused", opening(with_body(terms_max={**TWICE, "price_in_wei": "1"}))),
+    ("version 3 of the body", "is refused by name", opening(with_body(v=3))),
     ("version 2 of the envelope", "is refused by name", opening(enveloped(BODY, v=2))),
     ("2049 bytes", "size comes first", opening("0x" + "00" * 2_049)),
     ("a byte behind the end", "one map and no more", opening(CONTENT + "00")),

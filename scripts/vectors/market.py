@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from openledger_protocol.auction import Bid, award, expected_cost, reliability_ppm, why_not
+from openledger_protocol.auction import Bid, award, expected_cost, is_exploring, price_ceiling, trust_ppm, why_not
 from openledger_protocol.codec import FrameDecoder, encode_frame
 from openledger_protocol.constants import CHUNK_BYTES
+from openledger_protocol.payments import Terms
+from openledger_protocol.primitives import Wei
 from openledger_protocol.wire import ads, market, transfer
 from openledger_protocol.wire.transfer import file_entry
 
@@ -150,15 +152,23 @@ def reads(frames: list[Case], refused: list[Case]) -> list[Case]:
 
 
 def offer(
-    peer_id: str, reliability: int = 800_000, price_in: int = 900, price_out: int = 1_800, **changes: Any
+    peer_id: str,
+    trust: int = 800_000,
+    price_in: int = 900,
+    price_out: int = 1_800,
+    *,
+    num_measured: int = 3,
+    **changes: Any,
 ) -> Any:
     terms = {"price_in_wei": str(price_in), "price_out_wei": str(price_out)}
-    return {"peer_id": peer_id, "reliability_ppm": reliability, "bid": {**BID, "terms": terms, **changes}}
+    own = {"peer_id": peer_id, "trust_ppm": trust, "num_measured": num_measured}
+    return {**own, "bid": {**BID, "terms": terms, **changes}}
 
 
 def bid_of(given: Any) -> Bid:
     message: Any = market.decode(given["bid"])
-    return Bid(peer_id=given["peer_id"], message=message, reliability_ppm=given["reliability_ppm"])
+    own = {name: given[name] for name in ("peer_id", "trust_ppm", "num_measured")}
+    return Bid(message=message, **own)
 
 
 def awarded(given: Any) -> Any:
@@ -166,7 +176,7 @@ def awarded(given: Any) -> Any:
     bids = [bid_of(entry) for entry in given["bids"]]
     ranked = [
         {"peer_id": bid.peer_id, "cost": fraction(expected_cost(bid, call)), "is_warm": bid.message.is_warm}
-        for bid in award(call, bids)
+        for bid in award(call, bids, given["explorer"])
     ]
     refused = [{"place": place, "reason": why_not(call, bid)} for place, bid in enumerate(bids) if why_not(call, bid)]
     return {"ranked": ranked, "refused": refused}
@@ -176,27 +186,40 @@ def fraction(cost: Any) -> str:
     return f"{cost.numerator}/{cost.denominator}"
 
 
-def auction(*bids: Any) -> Any:
-    return {"call": CALL, "bids": list(bids)}
+def auction(*bids: Any, explorer: str | None = None) -> Any:
+    return {"call": CALL, "explorer": explorer, "bids": list(bids)}
 
 
 AWARDS: list[Case] = [
     ("no bid", "nobody wins", auction()),
-    ("price", "the cheaper wins", auction(offer("a"), offer("b", price_out=1_799))),
-    ("time", "the faster wins", auction(offer("a"), offer("b", ttft_ms=119), offer("c", tokens_per_s=41))),
-    ("reliability", "a fifth more weighs as much as a fifth of the price", auction(offer("a"), offer("b", 960_000))),
+    ("price", "the cheaper wins", auction(offer("a"), offer("b", price_out=1_700))),
+    ("time", "the faster wins", auction(offer("a"), offer("b", ttft_ms=20), offer("c", tokens_per_s=44))),
+    ("trust", "a fifth more weighs as much as a fifth of the price", auction(offer("a"), offer("b", 960_000))),
+    ("equals", "within 3 percent, by keccak", auction(offer("a"), offer("b", price_out=1_790), offer("c", 820_000))),
+    ("a newcomer", "costs a quarter more", auction(offer("a", num_measured=2), offer("b", price_out=2_000))),
+    (
+        "an explorer",
+        "wins in the cheaper half, whatever its trust",
+        auction(offer("a", 1, price_out=1_700), offer("b"), offer("c", price_out=1_600), explorer="a"),
+    ),
+    (
+        "a dear explorer",
+        "does not",
+        auction(offer("a", 1, price_out=1_900), offer("b"), offer("c", price_out=1_600), explorer="a"),
+    ),
     ("a tie", "by keccak of request id and peer id", auction(offer("a"), offer("b"), offer("c"), offer("d"))),
     ("twice the same peer", "its best counts", auction(offer("a"), offer("a", price_in=1, is_warm=False))),
     ("free", "they differ by their time", auction(offer("a", 10**6, 0, 0), offer("b", 10**6, 0, 0, ttft_ms=1))),
     (
         "left out",
-        "too dear, of another request, too short, never reliable",
+        "too dear, of another request, too short, not trusted, a newcomer with a large chunk",
         auction(
             offer("a", price_in=1_001),
             offer("b", id=digest("9")),
             offer("c", context_max=163),
             offer("d", 0),
             offer("e", context_max=164),
+            offer("f", num_measured=2, chunk_tokens=33),
         ),
     ),
     (
@@ -205,12 +228,54 @@ AWARDS: list[Case] = [
         auction(offer("a", price_out=2**128 - 1), offer("b", price_out=2**128 - 2)),
     ),
 ]
+
+
+def seen(whole: int = 0, failed: int = 0, late: int = 0) -> Any:
+    return {"whole": whole, "failed": failed, "late": late}
+
+
 SEEN: list[Case] = [
-    ("a newcomer", "four of five", {"successes": 0, "failures": 0, "aborted": 0, "late": 0}),
-    ("ten good ones", "trust is earned", {"successes": 10, "failures": 0, "aborted": 0, "late": 0}),
-    ("one failure", "weighs", {"successes": 0, "failures": 1, "aborted": 0, "late": 0}),
-    ("broken off", "half each", {"successes": 3, "failures": 0, "aborted": 2, "late": 0}),
-    ("late", "a success and two failures", {"successes": 3, "failures": 0, "aborted": 2, "late": 1}),
+    *((f"{count} whole", "trust is earned", seen(count)) for count in range(33)),
+    *((f"8 whole and {count} failed", "and lost", seen(8, count)) for count in range(1, 25)),
+    *((f"8 whole and {count} late", "faster", seen(8, 0, count)) for count in range(1, 25)),
+    ("all three", "each weighs by itself", seen(5, 2, 3)),
+    ("many", "32 whole answers are enough", seen(1_000)),
+    ("many with a failure", "scaled down against the seller", seen(99, 1)),
+    ("many of each", "scaled down against the seller", seen(70, 20, 10)),
+]
+EXPLORING: list[Case] = [
+    (f"request {number}", "by keccak of its id", f"0x{number:064x}") for number in (0, 1, 2, 26, 80)
+]
+
+
+def priced(price_in: int, price_out: int, stake: int) -> Any:
+    terms = {"price_in_wei": str(price_in), "price_out_wei": str(price_out)}
+    return {"terms": terms, "bonded_wei": str(stake)}
+
+
+def ceiling_of(given: Any) -> Any:
+    offers = [
+        (
+            Terms(
+                price_in_wei=Wei(int(offer["terms"]["price_in_wei"])),
+                price_out_wei=Wei(int(offer["terms"]["price_out_wei"])),
+            ),
+            Wei(int(offer["bonded_wei"])),
+        )
+        for offer in given
+    ]
+    found = price_ceiling(offers)
+    return {"price_in_wei": str(found.price_in_wei), "price_out_wei": str(found.price_out_wei)}
+
+
+CEILINGS: list[Case] = [
+    ("one offer", "three times its prices", [priced(1_000, 4_000, 1)]),
+    ("three", "each price by itself", [priced(1, 9, 3), priced(2, 8, 3), priced(3, 7, 3)]),
+    ("two halves", "the higher one", [priced(1, 1, 5), priced(9, 9, 5)]),
+    ("stake", "counts, and not the number of wallets", [priced(1, 1, 5), *[priced(9, 9, 1)] * 4]),
+    ("no stake", "does not count", [priced(1, 1, 0), priced(9, 9, 1)]),
+    ("nobody", "has stake", [priced(1, 1, 0)]),
+    ("large", "at most 2^128 − 1", [priced(2**128 - 1, 1, 1)]),
 ]
 
 
@@ -237,7 +302,9 @@ MARKET: Rules = {
     "ads_frame": (frame_of(ads), ADS_FRAMES),
     "decode_ads_frame": (read_back(ads), reads(ADS_FRAMES, ADS_READ)),
     "award": (awarded, AWARDS),
-    "reliability_ppm": (lambda given: reliability_ppm(**given), SEEN),
+    "trust_ppm": (lambda given: trust_ppm(**given), SEEN),
+    "is_exploring": (is_exploring, EXPLORING),
+    "price_ceiling": (ceiling_of, CEILINGS),
 }
 TRANSFER: Rules = {
     "adapter_frame": (frame_of(transfer), TRANSFER_FRAMES),

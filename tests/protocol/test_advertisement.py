@@ -35,8 +35,9 @@ from openledger_protocol.errors import (
     UnknownVersionError,
     WrongNetworkError,
 )
+from openledger_protocol.payments import Terms
 from openledger_protocol.peers import peer_id_from_public_key, public_key_of
-from openledger_protocol.primitives import AdapterId
+from openledger_protocol.primitives import AdapterId, Wei
 
 CONTENT = sign_advertisement(AD, SEED)
 OTHER_SEED = b"\x08" * 32
@@ -46,7 +47,7 @@ names = st.from_regex(r"[a-z0-9]{1,8}", fullmatch=True)
 ads = st.builds(
     lambda issued_s, lasts_s, **fields: replace(AD, issued_s=issued_s, expires_s=issued_s + lasts_s, **fields),
     issued_s=st.integers(0, 2**40),
-    lasts_s=st.integers(1, 120),
+    lasts_s=st.integers(1, 1_200),
     addresses=st.lists(st.from_regex(r"/[!-~]{1,40}", fullmatch=True), max_size=8).map(tuple),
     base=digests,
     profile_hash=digests,
@@ -119,12 +120,12 @@ def test_it_counts_once_and_no_older_one_counts_after_it() -> None:
             opened(CONTENT, seq_last=seq_last)
 
 
-@pytest.mark.parametrize("lasts_s", [0, -1, 121, 10**9])
+@pytest.mark.parametrize("lasts_s", [0, -1, 1_201, 10**9])
 def test_it_can_not_be_made_to_last(lasts_s: int) -> None:
     ad = replace(AD, expires_s=AD.issued_s + lasts_s)
-    with pytest.raises(MalformedError, match=f"good for 1 to 120 s, not for {lasts_s}"):
+    with pytest.raises(MalformedError, match=f"good for 1 to 1200 s, not for {lasts_s}"):
         sign_advertisement(ad, SEED)
-    with pytest.raises(MalformedError, match="good for 1 to 120 s"):
+    with pytest.raises(MalformedError, match="good for 1 to 1200 s"):
         opened(changed("expires_s", max(0, AD.issued_s + lasts_s)))
 
 
@@ -184,9 +185,27 @@ def test_size_is_looked_at_before_anything_else() -> None:
         opened(b"\xc1" * 2_049)
 
 
+def test_one_of_version_1_is_read_and_lasts_for_two_minutes() -> None:
+    assert opened(changed("v", 1)) == AD
+    content = signed_body(
+        msgpack.packb({**msgpack.unpackb(read_signed(CONTENT).body), "v": 1, "expires_s": NOW_S + 121})
+    )
+    with pytest.raises(MalformedError, match="good for 1 to 120 s, not for 121"):
+        opened(content)
+
+
+def test_a_price_ceiling_is_not_below_the_floor_and_three_times_the_floor_unless_stated() -> None:
+    terms = AD.terms
+    assert AD.ceiling == Terms(price_in_wei=Wei(3 * terms.price_in_wei), price_out_wei=Wei(3 * terms.price_out_wei))
+    stated = replace(AD, terms_max=terms)
+    assert opened(sign_advertisement(stated, SEED)).ceiling == terms
+    with pytest.raises(MalformedError, match="a price ceiling below its floor"):
+        sign_advertisement(replace(AD, terms_max=replace(terms, price_in_wei=Wei(terms.price_in_wei - 1))), SEED)
+
+
 def test_unknown_keys_are_ignored_and_another_version_is_refused_by_name() -> None:
     assert opened(changed("later", {"x": [1]})) == AD
-    for version in (2, True, "1", None):
+    for version in (3, True, "1", [1], None):
         with pytest.raises(UnknownVersionError, match="an advertisement of version"):
             opened(changed("v", version))
     with pytest.raises(UnknownVersionError, match="a message of version 2"):

@@ -48,6 +48,26 @@ def test_what_is_no_filter_is_refused(content: bytes) -> None:
 
 
 @given(st.binary(min_size=1, max_size=511), st.integers(1, 7), digests)
-def test_any_bits_are_a_filter(bits: bytes, num_hashes: int, id: str) -> None:
-    assert may_hold(bytes([num_hashes]) + bits, id) in (True, False)
-    assert may_hold(bytes([num_hashes]) + b"\xff" * len(bits), id)
+def test_any_bits_are_a_filter_or_too_many(bits: bytes, num_hashes: int, id: str) -> None:
+    is_too_full = 10 * int.from_bytes(bits, "big").bit_count() > 6 * 8 * len(bits)
+    try:
+        assert may_hold(bytes([num_hashes]) + bits, id) in (True, False)
+        assert not is_too_full
+    except MalformedError:
+        assert is_too_full
+
+
+@pytest.mark.parametrize("num_hashes", [1, 7])
+def test_a_filter_that_promises_everything_is_refused(num_hashes: int) -> None:
+    for bits in (b"\xff" * 64, b"\x7f" * 64, b"\xff" * 31 + b"\x00" * 19):
+        with pytest.raises(MalformedError, match="at most 60 percent of its bits set"):
+            check_filter(bytes([num_hashes]) + bits)
+    assert check_filter(bytes([num_hashes]) + b"\xff" * 30 + b"\x00" * 20)
+
+
+@pytest.mark.parametrize("count", [1, 6, 7, 60, 408, 3_500, 6_000])
+def test_no_number_of_ids_makes_a_filter_that_is_refused(count: int) -> None:
+    held = ids(count, "held")
+    content = make_filter(held)
+    assert check_filter(content) == content
+    assert all(may_hold(content, id) for id in held[:3_300])

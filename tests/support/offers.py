@@ -107,10 +107,11 @@ bid_messages = st.builds(
 )
 
 
-def bid(peer_id: str = PEER_ID, reliability_ppm: int = 800_000, **changes: Any) -> Bid:
+def bid(peer_id: str = PEER_ID, trust_ppm: int = 800_000, *, num_measured: int = 0, **changes: Any) -> Bid:
     """A bid for `CALL`; prices by their short names."""
     asked = Terms(price_in_wei=changes.pop("price_in", Wei(900)), price_out_wei=changes.pop("price_out", Wei(1_800)))
-    return Bid(peer_id=peer_id, message=replace(BID, terms=asked, **changes), reliability_ppm=reliability_ppm)
+    message = replace(BID, terms=asked, **changes)
+    return Bid(peer_id=peer_id, message=message, trust_ppm=trust_ppm, num_measured=num_measured)
 
 
 def framed(frame: dict[str, object]) -> dict[str, Any]:

@@ -351,6 +351,11 @@ def create_x402_channels(connection: sqlite3.Connection) -> None:
     )
 
 
+def count_unreached(connection: sqlite3.Connection) -> None:
+    """Count calls that did not reach a seller, apart from its failures."""
+    connection.execute("ALTER TABLE seller ADD COLUMN unreached INTEGER NOT NULL DEFAULT 0")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     create_jobs,
     create_channels,
@@ -366,4 +371,5 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     create_key_credits,
     sum_key_days,
     create_x402_channels,
+    count_unreached,
 )

@@ -9,7 +9,7 @@ from dataclasses import astuple, dataclass, fields, replace
 from fractions import Fraction
 from typing import Literal
 
-from openledger_protocol.auction import Speed, reliability_ppm
+from openledger_protocol.auction import Speed, trust_ppm
 from openledger_protocol.primitives import Address
 
 from .store import Store
@@ -32,8 +32,8 @@ after each further one."""
 
 QUADRUPLINGS_MAX = 8  # about a week
 
-Outcome = Literal["successes", "failures", "aborted", "late"]
-"""The outcome of an answer, as `auction.reliability_ppm` counts it."""
+Outcome = Literal["successes", "failures", "aborted", "late", "unreached"]
+"""The outcome of an answer, as `auction.trust_ppm` counts it, which takes a broken off answer as a failure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +53,7 @@ class SellerRecord:
     failures: int = 0
     aborted: int = 0
     late: int = 0
+    unreached: int = 0  # calls that did not reach it, which is no mark against it
     defaults: int = 0  # attempts that took a voucher and gave less than it was worth
     defaulted_ns: int = 0  # time of the last one
     num_measured: int = 0
@@ -61,9 +62,14 @@ class SellerRecord:
     stream_ms: int = 0
 
     @property
-    def reliability_ppm(self) -> int:
-        """The reliability that the seller's bids are divided by."""
-        return reliability_ppm(successes=self.successes, failures=self.failures, aborted=self.aborted, late=self.late)
+    def trust_ppm(self) -> int:
+        """The trust that the seller's bids are divided by."""
+        return trust_ppm(whole=self.successes, failed=self.failures + self.aborted, late=self.late)
+
+    @property
+    def num_answers(self) -> int:
+        """Answers that count, good or bad."""
+        return self.successes + self.failures + self.aborted + self.late
 
     @property
     def speed(self) -> Speed | None:
@@ -91,7 +97,7 @@ class SellerRecord:
         found = replace(self, **{outcome: getattr(self, outcome) + 1})
         if is_default and now_ns >= self.barred_until_ns:  # else it ran beside the one that counts already
             found = replace(found, defaults=found.defaults + 1, defaulted_ns=now_ns)
-        if found.successes + found.failures + found.aborted + found.late >= ANSWERS_MAX:
+        if found.num_answers >= ANSWERS_MAX:
             found = found._halved("successes", "failures", "aborted", "late", "defaults")
         if sample is None:
             return found

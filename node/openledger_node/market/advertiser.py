@@ -32,7 +32,12 @@ from ..p2p.transport import Gossip, PeerId, Transport
 from .board import AD_BURST, AD_INTERVAL_S, AdTable, Buckets
 from .second_copy import CopyWatch
 
-INTERVAL_S_MIN, INTERVAL_S_MAX = 30.0, 60.0
+INTERVAL_S_MIN, INTERVAL_S_MAX = 540.0, 660.0
+"""About ten minutes. What costs a network is the number of messages, so a change of load is not published."""
+
+KEEP_EVERY_S = 10.0
+"""The pause between writes of sequence numbers. One that is lost in a crash lets one advertisement count again."""
+
 LOOK_S = 1.0
 """The pause between checks of this node's offer and of its connections."""
 
@@ -60,6 +65,7 @@ class Snapshot:
     context_max: int
     chunk_tokens: int
     terms: Terms  # the operator's minimum
+    terms_max: Terms  # the most that a bid may ask
     warm: tuple[OfferedAdapter, ...]  # most requested first; what does not fit is dropped from the end
     cold: tuple[AdapterId, ...]  # every adapter that it could load, also those in `warm`
     slots: int
@@ -110,6 +116,7 @@ class Advertiser:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._publish_on)
             nursery.start_soon(self._listen, received)
+            nursery.start_soon(self._keep_on)
             nursery.start_soon(self._greet, nursery)
             if self._copies:
                 nursery.start_soon(self._ask_on)
@@ -129,11 +136,11 @@ class Advertiser:
 
     async def _publish_on(self) -> None:
         """Publish regularly, and immediately on a change."""
-        published: Snapshot | None = None
+        published: tuple[Snapshot, tuple[str, ...]] | None = None
         due_s = -inf
         while True:
             snapshot = self._snapshot()
-            kind = _kind(snapshot) if snapshot else None
+            kind = (_kind(snapshot), tuple(self._transport.addresses)) if snapshot else None
             is_due = kind != published or trio.current_time() >= due_s
             if snapshot and is_due and self._own_bucket.take(None) and await self._publish(snapshot):
                 published = kind
@@ -180,6 +187,7 @@ class Advertiser:
             context_max=snapshot.context_max,
             chunk_tokens=snapshot.chunk_tokens,
             terms=snapshot.terms,
+            terms_max=snapshot.terms_max,
             warm=snapshot.warm[:AD_WARM_MAX],
             cold=make_filter(snapshot.cold),
             num_cold=len(snapshot.cold),
@@ -210,8 +218,13 @@ class Advertiser:
     # ---- advertisements of others
 
     async def _listen(self, received: "trio.MemoryReceiveChannel[Gossip]") -> None:
-        """The table already took the message in the validator, so only the sequence numbers are left to store."""
+        """Drain the topic: the table already took each message in the validator."""
         async for _ in received:
+            pass
+
+    async def _keep_on(self) -> None:
+        while True:
+            await trio.sleep(KEEP_EVERY_S)
             await self._keep()
 
     async def _greet(self, nursery: trio.Nursery) -> None:
@@ -253,7 +266,6 @@ class Advertiser:
                     has_answered = True
         except (NetworkError, ProtocolError, LedgerError) as error:
             log.info("%s tells no advertisements: %s", peer_id, error)
-        await self._keep()
         return has_answered
 
     async def _learn_from(self, peer_id: PeerId, *, is_telling: bool) -> None:
@@ -285,6 +297,5 @@ class Advertiser:
 
 
 def _kind(snapshot: Snapshot) -> Snapshot:
-    """The part of an offer whose change is published immediately: numbers count only roughly."""
-    is_free = min(snapshot.slots_free, 1) + (2 * snapshot.slots_free >= snapshot.slots > 1)
-    return replace(snapshot, slots_free=is_free, tokens_per_s=0)
+    """The part of an offer whose change is published immediately. A bid says how busy and how fast the node is."""
+    return replace(snapshot, slots_free=0, tokens_per_s=0)

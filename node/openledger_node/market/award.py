@@ -1,28 +1,22 @@
-"""Ranking of nodes to call and of their bids, as pure functions."""
+"""Judging the bids of a call: those that are acceptable in the order of the award, and the reasons of the others."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from eth_hash.auto import keccak
-
 from openledger_protocol.advertisement import Advertisement
 from openledger_protocol.auction import why_not
-from openledger_protocol.constants import PPM
 from openledger_protocol.errors import MalformedError, PaymentRequiredError, ProtocolError, UnavailableError
 from openledger_protocol.inference import abilities_for
-from openledger_protocol.payments import price_wei
+from openledger_protocol.payments import Terms, price_wei
 from openledger_protocol.primitives import ZERO_DIGEST, Address, Digest, Wei
 from openledger_protocol.wire.market import BidMessage, Call
 
 from ..engine.tokenizer import Tokenizer
 from ..ledger.sellers import SellerRecord
 from ..p2p.transport import PeerId
-from .board import is_warm
 from .calls import Bids, ReceivedBid
 from .progress import RequestProgress
 from .ranking import bid_of, rank_bids
-from .request import NetworkRequest
 
 FIRST_TOKENS = 32
 """A node is too expensive if the request can't pay it for the prompt and this many tokens. If it can, the answer
@@ -36,34 +30,12 @@ class Awarded:
     ranked: list[ReceivedBid] = field(default_factory=list)  # best first
     reasons: dict[PeerId, str] = field(default_factory=dict)  # told to the bidders that did not win
     unfit: dict[PeerId, ProtocolError] = field(default_factory=dict)  # nodes that can't answer at all, and why
+    broken: set[PeerId] = field(default_factory=set)  # of these, those that bid otherwise than they advertise
 
     @property
     def winner(self) -> PeerId | None:
         """The winning peer, if any."""
         return self.ranked[0].peer_id if self.ranked else None
-
-
-def most_promising(
-    offers: Sequence[Advertisement], records: Mapping[Address, SellerRecord], requested: NetworkRequest
-) -> list[Advertisement]:
-    """Order offers by price ÷ reliability, as far as that is known before bidding, then warm and free nodes first.
-
-    A wallet's second offer comes after the first of every other wallet, so that many peer ids of one wallet don't
-    take all places of a call. Ties are ordered by a hash of the request, so that requests spread over equal nodes.
-    """
-
-    def rank(ad: Advertisement) -> tuple[int, bool, bool, bytes]:
-        price = (ad.terms.price_in_wei + ad.terms.price_out_wei + 1) * PPM
-        tie = keccak((requested.request.request_id + ad.peer_id).encode())
-        weighed = price // records[ad.wallet].reliability_ppm
-        return weighed, not is_warm(ad, requested.adapter), ad.slots_free == 0, tie
-
-    num_before: Counter[Address] = Counter()
-    turns: list[tuple[int, Advertisement]] = []
-    for ad in sorted(offers, key=rank):
-        turns.append((num_before[ad.wallet], ad))
-        num_before[ad.wallet] += 1
-    return [ad for _, ad in sorted(turns, key=lambda turn: turn[0])]
 
 
 def award_bids(
@@ -72,18 +44,22 @@ def award_bids(
     ads: Sequence[Advertisement],
     records: Mapping[Address, SellerRecord],
     progress: RequestProgress,
+    explorer: PeerId | None = None,
 ) -> Awarded:
     """Judge the bids of a call; `records` are those of all sellers of the model, by wallet."""
-    awarded = Awarded(unfit={**bids.refused, **{who: UnavailableError(why) for who, why in bids.failed.items()}})
+    silent = {who: UnavailableError(why) for who, why in (bids.failed | bids.unreached).items()}
+    awarded = Awarded(unfit={**bids.refused, **silent})
     advertised = {ad.peer_id: ad for ad in ads}
     fit: list[ReceivedBid] = []
     for received in bids.received:
-        if error := _why_unfit(call, received, advertised[received.peer_id], progress):
+        if error := _why_unfit(call, received, advertised[received.peer_id], records, progress):
             awarded.unfit[received.peer_id] = error
             awarded.reasons[received.peer_id] = error.message
+            if isinstance(error, MalformedError):
+                awarded.broken.add(received.peer_id)
         else:
             fit.append(received)
-    awarded.ranked = rank_bids(call, fit, records)
+    awarded.ranked = rank_bids(call, fit, records, explorer)
     for loser in awarded.ranked[1:]:
         awarded.reasons[loser.peer_id] = _why_lost(awarded.ranked[0].message)
     return awarded
@@ -98,18 +74,28 @@ def too_expensive(least_wei: Wei, left_wei: Wei) -> PaymentRequiredError:
 
 
 def _why_unfit(
-    call: Call, received: ReceivedBid, ad: Advertisement, progress: RequestProgress
+    call: Call,
+    received: ReceivedBid,
+    ad: Advertisement,
+    records: Mapping[Address, SellerRecord],
+    progress: RequestProgress,
 ) -> ProtocolError | None:
     terms = received.message.terms
-    if why := _why_not_as_advertised(received.message, ad, progress.index_root):
+    if why := _why_over_ceiling(terms, ad.ceiling) or _why_not_as_advertised(
+        received.message, ad, progress.index_root
+    ):
         return MalformedError(why)
     if why := _why_it_counts_otherwise(received.message, progress.tokenizer):
         return UnavailableError(why)
     if missing := abilities_for(progress.requested.request) - {*received.message.can}:
         return UnavailableError(f"does not say that it can do this: {', '.join(sorted(missing))}")
-    if why := why_not(call, bid_of(received)):
+    if why := why_not(call, bid_of(received, records[received.message.wallet])):
         is_dear = terms.price_in_wei > call.price_in_max or terms.price_out_wei > call.price_out_max
-        return PaymentRequiredError(why) if is_dear else UnavailableError(why)
+        return (
+            PaymentRequiredError(f"{why}: see [payer] price_in_max_wei and price_out_max_wei")
+            if is_dear
+            else UnavailableError(why)
+        )
     least = price_wei(call.tokens_in, min(call.tokens_max, FIRST_TOKENS), terms)
     return too_expensive(least, progress.left_wei) if least > progress.left_wei else None
 
@@ -134,6 +120,16 @@ def _why_not_as_advertised(bid: BidMessage, ad: Advertisement, index_root: Diges
     if bid.index_root != index_root:
         return f"has an index with root {bid.index_root}, and {index_root} is registered"
     return None
+
+
+def _why_over_ceiling(terms: Terms, ceiling: Terms) -> str | None:
+    """The reason why a bid is dearer than its bidder's advertisement allows, if it is."""
+    if terms.price_in_wei <= ceiling.price_in_wei and terms.price_out_wei <= ceiling.price_out_wei:
+        return None
+    return (
+        f"bids {terms.price_in_wei} wei in and {terms.price_out_wei} out, over the ceiling in its advertisement, "
+        f"{ceiling.price_in_wei} and {ceiling.price_out_wei}"
+    )
 
 
 def _why_lost(winner: BidMessage) -> str:

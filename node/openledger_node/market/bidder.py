@@ -1,7 +1,7 @@
 """The bidder: receives calls, bids for them, and stands by its bids for a while."""
 
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,14 +30,19 @@ from .offer import BID_VALID_S, Sellable, SellerState, check_call, make_bid
 
 CALL_TIMEOUT_S = 5.0
 SEND_TIMEOUT_S = 5.0
-DEADLINE_S_MAX = 60.0
-WORD_TIMEOUT_S = 5.0
-"""A requester announces the winner this soon after its deadline, or not at all."""
+DEADLINE_S_MAX = 10.0
+"""A call that names a later deadline is answered by this one."""
+
+WORD_TIMEOUT_S = 2.0
+"""A requester announces the winner this soon after its deadline, or its call gives its place back. The bid stands."""
 
 CALLS_PER_PEER_MAX, CALLS_MAX = 64, 512
-"""Calls that may be open at once; one more is told to try again later."""
+"""Calls that may be open at once. One more of the same peer is told to try again later. If all places are taken, the
+peer with the most calls gives up its oldest one for another peer."""
 
-BIDS_MAX = 4_096
+BIDS_PER_PEER_MAX, BIDS_MAX = 512, 4_096
+"""Bids that stand at once: for one peer, and in all."""
+
 LOST_MAX = 32
 
 log = logging.getLogger(__name__)
@@ -57,7 +62,6 @@ class LostBid:
 class _StandingBid:
     """A bid that is valid until `until_s`."""
 
-    peer_id: PeerId
     terms: Terms
     until_s: float
 
@@ -75,16 +79,16 @@ class Bidder:
         self._state = state
         self._find = find
         self._now_s = now_s
-        self._open: Counter[PeerId] = Counter()  # calls
-        self._bids: dict[RequestId, _StandingBid] = {}
+        self._open: dict[PeerId, list[trio.CancelScope]] = {}  # calls, oldest first
+        self._bids: dict[tuple[PeerId, RequestId], _StandingBid] = {}
         self.lost: deque[LostBid] = deque(maxlen=LOST_MAX)  # newest last
         self.book = CallBook(now_s)  # of the last hour
         self.num_bids = 0
         self.num_won = 0
 
-    def terms_of(self, request_id: RequestId) -> Terms | None:
-        """The terms of the bid for a request, while it is valid."""
-        bid = self._bids.get(request_id)
+    def terms_of(self, peer_id: PeerId, request_id: RequestId) -> Terms | None:
+        """The terms of the bid for a peer's request, while it is valid."""
+        bid = self._bids.get((peer_id, request_id))
         return bid.terms if bid and bid.until_s >= self._now_s() else None
 
     async def serve(self, peer_id: PeerId, stream: trio.abc.Stream) -> None:
@@ -140,12 +144,11 @@ class Bidder:
     def _remember(self, peer_id: PeerId, message: BidMessage) -> None:
         now = self._now_s()
         self._bids = {name: bid for name, bid in self._bids.items() if bid.until_s >= now}
-        standing = self._bids.get(message.id)
-        if standing and standing.peer_id != peer_id:
-            raise MalformedError(f"request {message.id} is another peer's: an id names one request")
+        if sum(caller == peer_id for caller, _ in self._bids) >= BIDS_PER_PEER_MAX:
+            raise OverloadedError(f"{BIDS_PER_PEER_MAX} bids for you stand already: try again soon")
         if len(self._bids) >= BIDS_MAX:
             raise OverloadedError(f"{BIDS_MAX} bids of this node stand already: try again soon")
-        self._bids[message.id] = _StandingBid(peer_id=peer_id, terms=message.terms, until_s=now + BID_VALID_S)
+        self._bids[peer_id, message.id] = _StandingBid(terms=message.terms, until_s=now + BID_VALID_S)
 
     async def _hear_outcome(self, peer_id: PeerId, call: Call, bid: BidMessage, messages: MessageStream) -> None:
         lose = partial(LostBid, request_id=call.id, peer_id=peer_id, terms=bid.terms)
@@ -170,16 +173,38 @@ class Bidder:
 
     @contextmanager
     def _counted(self, peer_id: PeerId) -> Iterator[None]:
-        if self._open[peer_id] >= CALLS_PER_PEER_MAX:
+        own = self._open.get(peer_id, [])
+        if len(own) >= CALLS_PER_PEER_MAX:
             raise OverloadedError(f"{CALLS_PER_PEER_MAX} calls of yours are open here already: try again soon")
-        if self._open.total() >= CALLS_MAX:
-            raise OverloadedError(f"{CALLS_MAX} calls are open here already: try again soon")
-        self._open[peer_id] += 1
+        if sum(map(len, self._open.values())) >= CALLS_MAX:
+            self._make_room(len(own))
+        scope = trio.CancelScope()
+        self._open.setdefault(peer_id, []).append(scope)
         try:
-            yield
+            with scope:
+                yield
         finally:
-            self._open[peer_id] -= 1
-            self._open += Counter()  # drops counts of zero
+            self._leave(peer_id, scope)
+
+    def _make_room(self, num_own: int) -> None:
+        """End the oldest call of the peer with the most of them.
+
+        Raises:
+            OverloadedError: no peer has more than the one that needs room would have.
+        """
+        greedy = max(self._open, key=lambda peer_id: len(self._open[peer_id]))
+        if len(self._open[greedy]) <= num_own + 1:
+            raise OverloadedError(f"{CALLS_MAX} calls are open here already: try again soon")
+        scope = self._open[greedy][0]
+        scope.cancel()
+        self._leave(greedy, scope)
+
+    def _leave(self, peer_id: PeerId, scope: trio.CancelScope) -> None:
+        left = [each for each in self._open.get(peer_id, []) if each is not scope]
+        if left:
+            self._open[peer_id] = left
+        else:
+            self._open.pop(peer_id, None)
 
 
 def _fate(error: ProtocolError) -> Fate:

@@ -3,7 +3,7 @@
 Advertisements from peers are checked here, without waiting, before they are believed or passed on.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -15,8 +15,10 @@ from openledger_protocol.primitives import BASE_ONLY, AdapterId, Digest
 
 from ..ledger.peers import Peers
 from ..p2p.transport import PeerId
+from .call_memory import FilterMisses
 from .names import Named, Names, Resolved, resolve
 from .second_copy import CopyWatch
+from .worth import Placed, Worth, WorthOf, crowded_out
 
 # ---- Token buckets: a peer that sends too much is ignored, without slowing down others.
 
@@ -57,9 +59,6 @@ class Buckets(Generic[Key]):
 AD_INTERVAL_S, AD_BURST = 10.0, 3
 """Rate limit per origin: one every half minute, and a few extra on changes."""
 
-ADS_MAX = 1_024
-"""Advertisements that are kept; more peers are accepted when others have expired."""
-
 SEQS_MAX = 4_096
 
 NAMES_MAX = 1_024
@@ -81,6 +80,7 @@ class _AdEntry:
 
     ad: Advertisement
     content: bytes
+    placed: Placed
     came_by_gossip: bool  # received by gossip; a second time would be a replay
 
 
@@ -109,6 +109,9 @@ class AdTable:
         self._unkept: dict[str, int] = {}
         self._noted_ns = 0  # when the newest sequence was noted
         self._named: dict[Named, None] = {}  # most recent last
+        self._num_taken = 0
+        self.misses = FilterMisses(now_s)
+        self.worth_of: WorthOf = lambda _: Worth()  # set by whoever reads the chain
         self.why_refused: str | None = None  # the latest refusal
 
     # ---- incoming advertisements
@@ -153,6 +156,12 @@ class AdTable:
         self._expire()
         return [entry.ad for entry in self._entries.values()]
 
+    def unread(self, count_max: int) -> list[Advertisement]:
+        """Advertisements whose bond was not read yet, the newest first, since older ones make room for it."""
+        self._expire()
+        unread = [entry.placed for entry in self._entries.values() if self.worth_of(entry.ad).bonded_wei is None]
+        return [each.ad for each in sorted(unread, key=lambda each: -each.number)[:count_max]]
+
     def contents(self, count_max: int) -> list[bytes]:
         """The signed bytes of live advertisements as received, newest first."""
         self._expire()
@@ -167,7 +176,7 @@ class AdTable:
 
     def offers(self, base: Digest, adapter: AdapterId) -> list[Advertisement]:
         """Advertisements for an adapter, or for the base alone: cheapest first, then warm, then with free slots."""
-        found = [ad for ad in self._serving() if ad.base == base and has_adapter(ad, adapter)]
+        found = [ad for ad in self._serving() if ad.base == base and self._may_have(ad, adapter)]
         return sorted(found, key=lambda ad: (_price(ad), not is_warm(ad, adapter), -ad.slots_free, ad.peer_id))
 
     def resolve(self, name: str) -> Resolved:
@@ -183,11 +192,11 @@ class AdTable:
 
     def adapters(self) -> list[Listed]:
         """Models offered by name, each with the number of nodes that have it."""
-        serving = self._serving()
+        serving = self._fit()
         listed = [
             Listed(adapter=offered, base=base, num_nodes=num_nodes)
             for base, offered in self._named
-            if (num_nodes := _count(serving, base, offered.id))
+            if (num_nodes := sum(ad.base == base and self._may_have(ad, offered.id) for ad in serving))
         ]
         return sorted(listed, key=lambda one: (one.adapter.name, one.adapter.id, one.base))
 
@@ -217,13 +226,30 @@ class AdTable:
         if seq_last is not None and not came_by_gossip and peer_id not in self._entries:
             seq_last -= 1  # accept the last one from before a restart again: the next may be a minute away
         ad = self._open(content, seq_last=seq_last)
-        if peer_id not in self._entries and len(self._entries) >= ADS_MAX:
-            raise StaleError(f"{ADS_MAX} peers advertise already: one more is heard when another has gone")
-        self._entries[peer_id] = _AdEntry(ad=ad, content=content, came_by_gossip=came_by_gossip)
+        self._num_taken += 1
+        placed = Placed(ad=ad, number=self._num_taken)
+        self._entries[peer_id] = _AdEntry(ad=ad, content=content, placed=placed, came_by_gossip=came_by_gossip)
         self._note_seq(peer_id, ad.seq)
+        self._make_room(ad)
         self._note_names(ad)
         if self._copies:
             self._copies.see(ad)
+
+    def _make_room(self, newest: Advertisement) -> None:
+        """Drop what is worth least in each group that the newest advertisement has filled.
+
+        Raises:
+            StaleError: the newest one is worth least itself.
+        """
+        now_s = self._now_s()
+        while True:
+            placed = {peer_id: entry.placed for peer_id, entry in self._entries.items()}
+            worst = crowded_out(placed, newest, self.worth_of, now_s=now_s)
+            if worst is None:
+                return
+            del self._entries[worst]
+            if worst == newest.peer_id:
+                raise StaleError("the board is full of advertisements that are worth more: bond the minimum stake")
 
     def _open(self, content: bytes, *, seq_last: int | None) -> Advertisement:
         return open_advertisement(content, network=self._network, now_s=int(self._now_s()), seq_last=seq_last)
@@ -236,19 +262,29 @@ class AdTable:
             self._seqs.pop(next(iter(self._seqs)))
 
     def _note_names(self, ad: Advertisement) -> None:
+        is_bonded = self.worth_of(ad).is_bonded
         for offered in ad.warm if ad.serves else ():
+            if not is_bonded and len(self._named) >= NAMES_MAX and (ad.base, offered) not in self._named:
+                continue  # a stranger displaces nobody's name
             self._named.pop((ad.base, offered), None)
             self._named[ad.base, offered] = None
         while len(self._named) > NAMES_MAX:
             self._named.pop(next(iter(self._named)))
 
     def _is_offered(self, base: Digest, adapter: AdapterId) -> bool:
-        return any(ad.base == base and has_adapter(ad, adapter) for ad in self._serving())
+        return any(ad.base == base and self._may_have(ad, adapter) for ad in self._fit())
+
+    def _may_have(self, ad: Advertisement, adapter: AdapterId) -> bool:
+        return is_warm(ad, adapter) or (may_hold(ad.cold, adapter) and self.misses.believes(ad.peer_id, adapter))
 
     def _expire(self) -> None:
         now = self._now_s()
         for peer_id in [peer_id for peer_id, entry in self._entries.items() if entry.ad.expires_s <= now]:
             del self._entries[peer_id]
+
+    def _fit(self) -> list[Advertisement]:
+        """Serving peers, except those that have no bond by the chain: their names are no names."""
+        return [ad for ad in self._serving() if self.worth_of(ad).bonded_wei != 0]
 
     def _serving(self) -> list[Advertisement]:
         return [ad for ad in self.live() if ad.serves]
@@ -259,14 +295,5 @@ def is_warm(ad: Advertisement, adapter: AdapterId) -> bool:
     return adapter == BASE_ONLY or any(offered.id == adapter for offered in ad.warm)
 
 
-def has_adapter(ad: Advertisement, adapter: AdapterId) -> bool:
-    """True if a node has an adapter in memory, or may have it on disk."""
-    return is_warm(ad, adapter) or may_hold(ad.cold, adapter)
-
-
 def _price(ad: Advertisement) -> int:
     return ad.terms.price_in_wei + ad.terms.price_out_wei
-
-
-def _count(ads: Iterable[Advertisement], base: Digest, adapter: AdapterId) -> int:
-    return sum(ad.base == base and has_adapter(ad, adapter) for ad in ads)

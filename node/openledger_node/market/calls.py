@@ -50,6 +50,8 @@ class Bids:
     received: list[ReceivedBid] = field(default_factory=list)
     refused: dict[PeerId, ProtocolError] = field(default_factory=dict)  # by the bidder, with its reason
     failed: dict[PeerId, str] = field(default_factory=dict)  # no answer, or an invalid one
+    unreached: dict[PeerId, str] = field(default_factory=dict)  # no connection to it, whoever's fault that is
+    asked: set[PeerId] = field(default_factory=set)  # reached, and sent the call
 
 
 async def call_all(
@@ -68,8 +70,12 @@ async def call_all(
         raise
     for peer_id in [PeerId(ad.peer_id) for ad in ads]:
         known = {received.peer_id for received in bids.received} | bids.refused.keys() | bids.failed.keys()
-        if peer_id not in known:
+        if peer_id in known | bids.unreached.keys():
+            continue
+        if peer_id in bids.asked:
             bids.failed[peer_id] = f"no bid within {timeout_s:g} s"
+        else:
+            bids.unreached[peer_id] = f"it was not reached within {timeout_s:g} s"
     return bids
 
 
@@ -88,6 +94,7 @@ async def _ask(transport: Transport, protocol: str, call: Call, ad: Advertisemen
     is_kept = False
     try:
         messages = MessageStream(await open_to(transport, ad, protocol))
+        bids.asked.add(peer_id)
         asked_s = trio.current_time()
         await messages.send(encode(call))
         match decode(await messages.receive()):
@@ -105,7 +112,8 @@ async def _ask(transport: Transport, protocol: str, call: Call, ad: Advertisemen
             case _:
                 raise MalformedError("a bidder answers a call with a bid or an error")
     except (NetworkError, ProtocolError) as error:
-        bids.failed[peer_id] = str(error)
+        was_reached = peer_id in bids.asked or peer_id in transport.connected()
+        (bids.failed if was_reached else bids.unreached)[peer_id] = str(error)
     finally:
         if messages and not is_kept:
             await messages.aclose_shielded()

@@ -43,6 +43,11 @@ def terms_asked(policy: PricePolicy, *, num_live: int, queue_max: int, is_warm: 
     )
 
 
+def terms_asked_max(policy: PricePolicy) -> Terms:
+    """The most that a bid may ask: at a full queue, for an adapter that must be loaded first."""
+    return terms_asked(policy, num_live=1, queue_max=1, is_warm=False)
+
+
 def _raised(price: Wei, parts: int, whole: int) -> Wei:
     return Wei(min(price - (-price * parts // whole), UINT128_MAX))
 

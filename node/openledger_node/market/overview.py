@@ -8,11 +8,18 @@ from openledger_protocol.advertisement import Advertisement
 from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import AdapterId, Digest
 
+from ..ledger.sellers import SellerRecord
 from ..p2p.connections import KnownPeer
+from ..p2p.transport import PeerId
 from ..text import rfc3339
 from .bid_history import CallRecord
 from .board import Listed
+from .call_memory import AskedSeller
 from .names import full_name
+from .worth import Worth
+
+ADVERTISED = "advertisement"
+"""Where a peer was learned of that this node has never connected to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +79,60 @@ def priced(name: str, adapter: AdapterId, own: Terms, offers: Sequence[Advertise
 # ---- Known peers for display: where each was learned of, and its offer.
 
 
-def peer_to_plain(peer: KnownPeer, ad: Advertisement | None, *, base: Digest) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SellerStanding:
+    """This node's experience with one seller, and the chain's word on it."""
+
+    record: SellerRecord
+    worth: Worth
+    asked: AskedSeller
+
+
+def with_sellers(known: Sequence[KnownPeer], ads: Sequence[Advertisement]) -> list[KnownPeer]:
+    """The known peers, and those that are known by their advertisements alone."""
+    ids = {peer.peer_id for peer in known}
+    heard = [
+        KnownPeer(
+            peer_id=PeerId(ad.peer_id),
+            address=next(iter(ad.addresses), ""),
+            learned_from=ADVERTISED,
+            is_connected=False,
+        )
+        for ad in ads
+        if ad.peer_id not in ids
+    ]
+    return [*known, *heard]
+
+
+def peer_to_plain(
+    peer: KnownPeer, ad: Advertisement | None, *, base: Digest, standing: SellerStanding | None
+) -> dict[str, Any]:
     """One peer for JSON; fields from its advertisement are None without a valid one.
 
     `price_wei` is for 1,000 tokens in and 1,000 out, before surcharges. `has_our_base`: it can answer for `base`.
     """
+    return {**_peer_to_plain(peer, ad, base=base), "seller": standing_to_plain(standing) if standing else None}
+
+
+def standing_to_plain(standing: SellerStanding) -> dict[str, Any]:
+    """A seller's standing for JSON: who is called, who wins, and why not."""
+    record, speed = standing.record, standing.record.speed
+    return {
+        "bonded_wei": None if standing.worth.bonded_wei is None else str(standing.worth.bonded_wei),
+        "trust_ppm": record.trust_ppm,
+        "num_whole": record.successes,
+        "num_late": record.late,
+        "num_failed": record.failures + record.aborted,
+        "num_unreached": record.unreached,
+        "measured_tokens_per_s": None if speed is None else float(round(speed.tokens_per_s, 1)),
+        "measured_ttft_ms": None if speed is None else round(speed.ttft_ms),
+        "num_asked": standing.asked.num_asked,
+        "num_won": standing.asked.num_won,
+        "why_not": standing.asked.why,
+    }
+
+
+def _peer_to_plain(peer: KnownPeer, ad: Advertisement | None, *, base: Digest) -> dict[str, Any]:
     return {
         "peer_id": peer.peer_id,
         "address": peer.address or None,
@@ -94,7 +150,7 @@ def peer_to_plain(peer: KnownPeer, ad: Advertisement | None, *, base: Digest) ->
     }
 
 
-def offered_to_plain(
+def adapter_to_plain(
     listed: Listed, offers: Sequence[Advertisement], *, base_name: str | None, is_our_base: bool, is_here: bool
 ) -> dict[str, Any]:
     """One adapter that other nodes offer, for JSON; `price_wei` is the lowest for 1,000 tokens in and 1,000 out.

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from openledger_protocol.advertisement import Advertisement
-from openledger_protocol.constants import PRICE_TOKENS
 from openledger_protocol.errors import (
     MalformedError,
     PaymentRequiredError,
@@ -14,7 +13,8 @@ from openledger_protocol.errors import (
     UnavailableError,
 )
 from openledger_protocol.inference import FinishReason
-from openledger_protocol.primitives import UINT128_MAX, ZERO_DIGEST, ZERO_WEI, Address, Digest, Wei
+from openledger_protocol.payments import Terms
+from openledger_protocol.primitives import ZERO_DIGEST, ZERO_WEI, Address, Digest, Wei
 from openledger_protocol.registry import RegistryEntry
 from openledger_protocol.wire.market import Call
 
@@ -22,6 +22,7 @@ from ..engine.tokenizer import Tokenizer
 from ..p2p.transport import PeerId
 from ..payments.purchase import CalledMalformedError
 from .attempt import Attempt
+from .candidates import Wanted
 from .request import AnswerPart, NetworkRequest, RemoteAnswer
 
 MALFORMED_WALLETS: Final = 2
@@ -80,8 +81,19 @@ class RequestProgress:
         left = self.requested.request.sampling.max_tokens - self._num_delivered
         return left if context_max is None else min(left, context_max - self.tokens_before)
 
-    def call(self, ads: Sequence[Advertisement], *, deadline_ms: int) -> Call:
+    def wanted(self) -> Wanted:
+        """The part of the next call that decides whom it goes to."""
+        return Wanted(
+            id=self.requested.request.request_id,
+            adapter=self.requested.adapter,
+            tokens_in=self.tokens_before,
+            tokens_max=max(1, self.tokens_left()),
+        )
+
+    def call(self, ads: Sequence[Advertisement], *, price_max: Terms, deadline_ms: int) -> Call:
         """Make the call for the rest of the answer, sized for the longest context on offer.
+
+        `price_max` are the highest prices that it accepts. What the request may cost in all is nobody's business.
 
         Raises:
             RequestTooLongError: it fits into no node's context.
@@ -100,8 +112,8 @@ class RequestProgress:
             adapter=self.requested.adapter,
             tokens_in=tokens_in,
             tokens_max=tokens_max,
-            price_in_max=_per_thousand(self.left_wei, tokens_in),
-            price_out_max=_per_thousand(self.left_wei, 1),
+            price_in_max=price_max.price_in_wei,
+            price_out_max=price_max.price_out_wei,
             deadline_ms=deadline_ms,
         )
 
@@ -160,7 +172,8 @@ class RequestProgress:
         model, kinds = self.requested.request.model, {type(error) for error in self.reasons.values()}
         if kinds == {PaymentRequiredError}:
             return PaymentRequiredError(
-                f"nobody answers {model!r} for what this request may cost, {self.left_wei} wei: {told}"
+                f"nobody answers {model!r} at a price that this node accepts, with {self.left_wei} wei left for this "
+                f"request: {told}"
             )
         if kinds == {RequestTooLongError}:
             return RequestTooLongError(f"the request is too long for all who offer {model!r}: {told}")
@@ -176,8 +189,3 @@ class RequestProgress:
     @property
     def _num_delivered(self) -> int:
         return len(self.tokenizer.encode(self.text)) if self.parts else 0
-
-
-def _per_thousand(budget: Wei, num_tokens: int) -> Wei:
-    """The highest price per 1,000 tokens at which this many tokens stay within the budget."""
-    return Wei(min(budget * PRICE_TOKENS // max(1, num_tokens), UINT128_MAX))

@@ -1,4 +1,4 @@
-"""The award's formula: price × estimated time ÷ reliability, where time is measured first and claimed second.
+"""The award's formula: price × estimated time ÷ trust, where time is measured first and claimed second.
 
 Speed decides how high a price may win, so a claim alone must not. A newcomer is believed to be as fast as others are,
 and a seller that was measured is believed less and less. Everything here is a pure function of bids and records.
@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from openledger_protocol.auction import Bid, Speed, award, claimed_speed, expected_time_ms
-from openledger_protocol.constants import PPM
 from openledger_protocol.primitives import Address
 from openledger_protocol.wire.market import Call
 
@@ -20,19 +19,24 @@ CLAIM_WEIGHT = 3
 """A claim weighs as much as this many measured answers."""
 
 
-def rank_bids(call: Call, fit: Sequence[ReceivedBid], records: Mapping[Address, SellerRecord]) -> list[ReceivedBid]:
-    """Rank acceptable bids, best first, by price × estimated time ÷ reliability."""
+def rank_bids(
+    call: Call,
+    fit: Sequence[ReceivedBid],
+    records: Mapping[Address, SellerRecord],
+    explorer: PeerId | None = None,
+) -> list[ReceivedBid]:
+    """Rank acceptable bids, best first, by price × estimated time ÷ trust; `explorer` is tried out by this call."""
     claims: dict[Address, Speed] = {}
-    for received in sorted(fit, key=lambda one: expected_time_ms(bid_of(one), call)):
+    for received in sorted(fit, key=lambda one: expected_time_ms(bid_of(one, records[one.message.wallet]), call)):
         claims[received.message.wallet] = claimed_speed(received.message)  # the slowest claim of each wallet
     bids = []
     for received in fit:
         wallet = received.message.wallet
         record, bounds = records[wallet], bounds_for(wallet, claims, records)
         speed = estimate(claimed_speed(received.message), record, bounds, received.round_trip_ms)
-        bids.append(bid_of(received, reliability_ppm=record.reliability_ppm, speed=speed))
+        bids.append(bid_of(received, record, speed))
     by_peer = {received.peer_id: received for received in fit}
-    return [by_peer[PeerId(bid.peer_id)] for bid in award(call, bids)]
+    return [by_peer[PeerId(bid.peer_id)] for bid in award(call, bids, explorer)]
 
 
 def estimate(claim: Speed, record: SellerRecord, bounds: Speed, round_trip_ms: int) -> Speed:
@@ -65,9 +69,15 @@ def bounds_for(wallet: Address, claims: Mapping[Address, Speed], records: Mappin
     )
 
 
-def bid_of(received: ReceivedBid, *, reliability_ppm: int = PPM, speed: Speed | None = None) -> Bid:
+def bid_of(received: ReceivedBid, record: SellerRecord, speed: Speed | None = None) -> Bid:
     """Make a bid for the protocol's award; without an estimate it stands by its own word."""
-    return Bid(peer_id=received.peer_id, message=received.message, reliability_ppm=reliability_ppm, speed=speed)
+    return Bid(
+        peer_id=received.peer_id,
+        message=received.message,
+        trust_ppm=record.trust_ppm,
+        num_measured=record.num_measured,
+        speed=speed,
+    )
 
 
 def _quartile(speeds: Sequence[Speed], quarters: int) -> Speed:

@@ -16,6 +16,9 @@ from ..p2p.transport import PeerId
 OWN_MAX = 64
 """Advertisements of our own that are remembered; older ones have expired."""
 
+SILENT_S = 120
+"""Another copy counts as gone after so long. While it runs, it tells its peers about itself twice a minute."""
+
 log = logging.getLogger(__name__)
 
 
@@ -45,17 +48,19 @@ class CopyWatch:
             return
         if (is_ours and ad.seq in self._own) or ad.issued_s <= self._started_s:
             return
+        if _is_over(ad, self._now_s()):
+            return
         if is_ours:
             self.seq_last = max(self.seq_last, ad.seq)
         if self.other is None:
             log.warning("%s", self._explain(ad))
-        if self._other is None or ad.expires_s > self._other.expires_s:
+        if self._other is None or ad.issued_s > self._other.issued_s:
             self._other = ad
 
     @property
     def other(self) -> Advertisement | None:
-        """The other copy's newest advertisement; None once it has expired."""
-        if self._other and self._other.expires_s <= self._now_s():
+        """The other copy's newest advertisement; None once it is silent."""
+        if self._other and _is_over(self._other, self._now_s()):
             self._other = None
             log.warning("the other copy of this node is silent: this one sells again")
         return self._other
@@ -71,3 +76,7 @@ class CopyWatch:
             f"a second copy of this node is on the network at {where}, with the same keys, and both sell nothing: "
             "stop one with `openledger-node stop`, and the other goes on within two minutes"
         )
+
+
+def _is_over(ad: Advertisement, now_s: float) -> bool:
+    return min(ad.expires_s, ad.issued_s + SILENT_S) <= now_s

@@ -11,15 +11,19 @@ import trio
 
 from openledger_protocol.advertisement import Advertisement
 from openledger_protocol.errors import BadSignatureError, ProtocolError, UnavailableError
-from openledger_protocol.primitives import Address
+from openledger_protocol.primitives import ZERO_WEI, Address, Wei
 
 from ..errors import ChainError
 from ..ledger.sellers import SellerRecord, Sellers
+from .worth import Worth
 
 KEPT_S = 60.0
 """The chain's answer on a signer and its wallet is kept for so long. A purchase asks for the signer once more."""
 
 KEPT_MAX = 4_096
+READ_AT_ONCE = 4
+"""Questions to the chain at once about sellers that nobody is waiting for."""
+
 WAVES_MAX = 4
 """Once a seller is found fit, no more waves of others are asked about, so that false wallets can't hold up a call."""
 
@@ -29,6 +33,8 @@ class _Verdict:
     """The chain's answer on one signer and wallet."""
 
     error: ProtocolError | None
+    bonded_wei: Wei
+    num_answers: int  # of a bonded wallet to this node, when the chain was asked
     until_s: float
 
 
@@ -39,11 +45,13 @@ class Vetting:
         self,
         *,
         may_sign: Callable[[Address, Address], Awaitable[bool]],
-        is_bonded: Callable[[Address], Awaitable[bool]],
+        bond_of: Callable[[Address], Awaitable[Wei]],
+        sellers: Sellers,
         now_ns: Callable[[], int],
     ) -> None:
         self._may_sign = may_sign
-        self._is_bonded = is_bonded
+        self._sellers = sellers
+        self._bond_of = bond_of
         self._now_ns = now_ns
         self._verdicts: dict[tuple[Address, Address], _Verdict] = {}
 
@@ -74,22 +82,53 @@ class Vetting:
         verdict = self._verdicts.get(key)
         if verdict is None or verdict.until_s <= now_s:
             try:
-                verdict = _Verdict(error=await self._ask(ad), until_s=now_s + KEPT_S)
+                verdict = await self._ask(ad, until_s=now_s + KEPT_S)
             except ChainError as error:
                 errors[ad.peer_id] = UnavailableError(f"the chain can't be asked about its wallet: {error}")
                 return
-            self._verdicts.pop(key, None)  # newest last
-            self._verdicts[key] = verdict
-            if len(self._verdicts) > KEPT_MAX:
-                self._verdicts.pop(next(iter(self._verdicts)))
+            self._keep(key, verdict)
         errors[ad.peer_id] = verdict.error
 
-    async def _ask(self, ad: Advertisement) -> ProtocolError | None:
+    def worth_of(self, ad: Advertisement) -> Worth:
+        """The worth of an advertiser by what was last read; its bond is 0 if it is not fit.
+
+        A seller that was not fit a minute ago may have bonded meanwhile, so it counts as not read.
+        """
+        verdict = self._verdicts.get((ad.signer, ad.wallet))
+        if verdict is None or (not verdict.bonded_wei and verdict.until_s <= trio.current_time()):
+            return Worth()
+        return Worth(bonded_wei=verdict.bonded_wei, num_answers=verdict.num_answers)
+
+    async def read(self, ads: Sequence[Advertisement]) -> None:
+        """Ask the chain about advertisers, a few at a time; those about which it can't be asked now are left out."""
+        limiter = trio.CapacityLimiter(READ_AT_ONCE)
+        errors: dict[str, ProtocolError | None] = {}
+
+        async def vet(ad: Advertisement) -> None:
+            async with limiter:
+                await self._vet(ad, errors)
+
+        async with trio.open_nursery() as nursery:
+            for ad in {(ad.signer, ad.wallet): ad for ad in ads}.values():
+                nursery.start_soon(vet, ad)
+
+    def _keep(self, key: tuple[Address, Address], verdict: _Verdict) -> None:
+        """Keep a verdict; strangers without a bond make room before sellers with one."""
+        self._verdicts.pop(key, None)  # newest last
+        self._verdicts[key] = verdict
+        if len(self._verdicts) > KEPT_MAX:
+            unbonded = (key for key, kept in self._verdicts.items() if not kept.bonded_wei)
+            self._verdicts.pop(next(unbonded, next(iter(self._verdicts))))
+
+    async def _ask(self, ad: Advertisement, *, until_s: float) -> _Verdict:
+        error: ProtocolError | None = None
+        bonded_wei = ZERO_WEI
         if not await self._may_sign(ad.signer, ad.wallet):
-            return BadSignatureError(f"{ad.signer} may not sign for {ad.wallet}, says the chain")
-        if not await self._is_bonded(ad.wallet):
-            return UnavailableError(f"wallet {ad.wallet} has bonded less than the network's minimum stake")
-        return None
+            error = BadSignatureError(f"{ad.signer} may not sign for {ad.wallet}, says the chain")
+        elif not (bonded_wei := await self._bond_of(ad.wallet)):
+            error = UnavailableError(f"wallet {ad.wallet} has bonded less than the network's minimum stake")
+        found = await trio.to_thread.run_sync(self._sellers.find, ad.wallet) if bonded_wei else SellerRecord()
+        return _Verdict(error=error, bonded_wei=bonded_wei, num_answers=found.num_answers, until_s=until_s)
 
 
 class Exposure:

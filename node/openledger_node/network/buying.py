@@ -222,6 +222,8 @@ def open_requester(
             candidates_max=payer.candidates_max,
             bid_timeout_s=payer.bid_timeout_s,
             stall_timeout_s=payer.stall_timeout_s,
+            price_in_max_wei=None if payer.price_in_max_wei < 0 else Wei(payer.price_in_max_wei),
+            price_out_max_wei=None if payer.price_out_max_wei < 0 else Wei(payer.price_out_max_wei),
         ),
         now_ns=time.time_ns,
         draw=lambda: "0x" + secrets.token_hex(32),
@@ -237,8 +239,8 @@ def _backing(session: NetworkSession, deposit_wei: Wei, manifests: Manifests) ->
     async def may_sign(signer: Address, wallet: Address) -> bool:
         return await trio.to_thread.run_sync(session.deployment.is_signer, wallet, signer)
 
-    async def is_bonded(wallet: Address) -> bool:
-        return await trio.to_thread.run_sync(_is_bonded, session, wallet)
+    async def bond_of(wallet: Address) -> Wei:
+        return await trio.to_thread.run_sync(_bond_of, session, wallet)
 
     async def find_entry(adapter_id: AdapterId) -> RegistryEntry:
         return await trio.to_thread.run_sync(_entry_of, session, adapter_id)
@@ -246,14 +248,15 @@ def _backing(session: NetworkSession, deposit_wei: Wei, manifests: Manifests) ->
     return Backing(
         channel_with=channel_with,
         may_sign=may_sign,
-        is_bonded=is_bonded,
+        bond_of=bond_of,
         find_entry=find_entry,
         find_manifest=manifests.find,
     )
 
 
-def _is_bonded(session: NetworkSession, wallet: Address) -> bool:
-    return session.deployment.stake(wallet).bonded_wei >= session.params().min_stake_wei
+def _bond_of(session: NetworkSession, wallet: Address) -> Wei:
+    bonded_wei = session.deployment.stake(wallet).bonded_wei
+    return bonded_wei if bonded_wei >= session.params().min_stake_wei else ZERO_WEI
 
 
 def _entry_of(session: NetworkSession, adapter_id: AdapterId) -> RegistryEntry:

@@ -26,13 +26,11 @@ from ..home import Home
 from ..market.advertiser import Advertiser, Snapshot
 from ..market.bidder import Bidder
 from ..market.board import AdTable
-from ..market.offer import BID_VALID_S, NEWEST, PricePolicy, Sellable, SellerState, Speeds, speeds_of
-from ..market.overview import MarketView, Priced, offered_to_plain, peer_to_plain, priced
+from ..market.offer import BID_VALID_S, NEWEST, PricePolicy, Sellable, SellerState, Speeds, speeds_of, terms_asked_max
+from ..market.overview import MarketView, Priced, priced
 from ..market.reachable import open_to
 from ..market.second_copy import CopyWatch
 from ..models.adapters import Adapter
-from ..models.bases import list_bases
-from ..models.library import list_adapters
 from ..p2p.adapter_server import AdapterServer
 from ..p2p.connections import INBOUND
 from ..p2p.identity import ensure_identity
@@ -43,6 +41,7 @@ from ..serving.service import Serving
 from ..settlement.session import NetworkSession
 from .adapter_pull import ShowProgress, fetch_adapter, fetched_to_plain
 from .buying import Buying, open_audits, open_connections, open_kept_texts, open_requester, open_transport
+from .peer_list import offered_to_plain, peers_to_plain
 from .selling import Offer
 from .share_tests import SHARE_TESTS, ShareTests
 
@@ -115,6 +114,7 @@ class PeerService:
             texts=texts,
             audits=self._audits,
         )
+        self._requester = requester
         self.market = Buying(requester, self._ads, serving)
         self.share_tests = ShareTests(
             home,
@@ -141,9 +141,9 @@ class PeerService:
         """The number of connected peers."""
         return len(self._transport.connected())
 
-    def terms_of(self, request_id: RequestId) -> Terms | None:
-        """The terms of this node's bid on a request, if the bid is still valid."""
-        return self._bidder.terms_of(request_id)
+    def terms_of(self, peer_id: PeerId, request_id: RequestId) -> Terms | None:
+        """The terms of this node's bid on a peer's request, if the bid is still valid."""
+        return self._bidder.terms_of(peer_id, request_id)
 
     def generation_of(self, wallet: Address) -> Generation | None:
         """The generation that a wallet's node advertises; None if no such node is heard. Called from other threads.
@@ -196,23 +196,20 @@ class PeerService:
             nursery.start_soon(self._connections.run)
             nursery.start_soon(self._advertiser.run)
             nursery.start_soon(self._refresh)
+            nursery.start_soon(self._requester.run)
             task_status.started()
 
-    def peers(self) -> dict[str, Any]:
-        """The known peers, their offers, and the bids that this node lost, for JSON."""
-        known = {peer.peer_id: peer for peer in self._connections.known()}
-        return {
-            "peer_id": self.peer_id,
-            "addresses": list(self._transport.addresses),
-            "peers": [
-                peer_to_plain(peer, self._ads.find(peer.peer_id), base=self._serving.base.digest)
-                for peer in known.values()
-            ],
-            "lost_bids": [
-                {"request_id": lost.request_id, "peer_id": lost.peer_id, "reason": lost.reason}
-                for lost in self._bidder.lost
-            ],
-        }
+    async def peers(self) -> dict[str, Any]:
+        """The known peers, their offers and standing, and the bids that this node lost, for JSON."""
+        return await peers_to_plain(
+            transport=self._transport,
+            connections=self._connections,
+            table=self._ads,
+            requester=self._requester,
+            sellers=self._session.ledger.sellers,
+            bidder=self._bidder,
+            base=self._serving.base.digest,
+        )
 
     async def answer(self, question: str, arguments: Mapping[str, Any], show: ShowProgress) -> dict[str, Any]:
         """Answer one of `PEER_QUESTIONS`; `show` gets the progress of a pull.
@@ -225,26 +222,11 @@ class PeerService:
             return await self.pull(str(arguments.get("adapter")), show)
         if question in SHARE_TESTS:
             return await self.share_tests.answer(question, arguments)
-        return await self.search() if question == SEARCH else self.peers()
+        return await (self.search() if question == SEARCH else self.peers())
 
     async def search(self) -> dict[str, Any]:
         """The adapters that other nodes offer now, for JSON."""
-        here = {adapter.id for adapter in await trio.to_thread.run_sync(list_adapters, self._home)}
-        bases = {base.digest: base.name for base in await trio.to_thread.run_sync(list_bases, self._home)}
-        own = self._serving.base
-        return {
-            "base": own.name,
-            "adapters": [
-                offered_to_plain(
-                    listed,
-                    self._ads.offers(listed.base, listed.adapter.id),
-                    base_name={**bases, own.digest: own.name}.get(listed.base),
-                    is_our_base=listed.base == own.digest,
-                    is_here=listed.adapter.id in here,
-                )
-                for listed in self._ads.adapters()
-            ],
-        }
+        return await offered_to_plain(self._home, self._ads, self._serving.base)
 
     async def pull(self, name: str, show: ShowProgress) -> dict[str, Any]:
         """Fetch an adapter from the peers that offer it; `show` gets the bytes that are here, and of all.
@@ -281,7 +263,8 @@ class PeerService:
         base, terms = self._serving.base, self._offer.terms
         named = [(base.name, BASE_ONLY), *((each.name, each.id) for each in self._sellable[:PRICED_MAX])]
         for name, adapter in named:
-            yield priced(name, adapter, terms, self._ads.offers(base.digest, adapter))
+            offers = self._ads.offers(base.digest, adapter)
+            yield priced(name, adapter, terms, [ad for ad in offers if self._requester.worth_of(ad).is_bonded])
 
     def _state(self) -> SellerState:
         offer, profile, inference = self._offer, self._engine.profile, self._config.inference
@@ -361,6 +344,7 @@ class PeerService:
             context_max=state.context_max,
             chunk_tokens=state.chunk_tokens,
             terms=state.policy.floor,
+            terms_max=terms_asked_max(state.policy),
             warm=tuple(OfferedAdapter(id=adapter.id, name=adapter.name) for adapter in known[:AD_WARM_MAX]),
             cold=tuple(adapter.id for adapter in known),
             slots=state.slots,

@@ -20,6 +20,7 @@ from ..engine.backend import Profile
 from ..engine.tokenizer import Tokenizer
 from ..models.adapters import Adapter
 from ..models.bases import Base
+from ..p2p.transport import PeerId
 from ..payments.accounts import ChannelAccounts
 from ..payments.credit import Standing
 from ..payments.generations import ChannelGenerations
@@ -73,7 +74,7 @@ def open_seller(
     registry: AdapterRegistry,
     config: Config,
     nursery: trio.Nursery,
-    terms_of: Callable[[RequestId], Terms | None] = lambda _: None,
+    terms_of: Callable[[PeerId, RequestId], Terms | None] = lambda _, __: None,
 ) -> SellerStack:
     """Open the seller; `terms_of` returns the terms of a bid that is still valid, which override the usual ones."""
     market = config.market

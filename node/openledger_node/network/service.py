@@ -293,7 +293,7 @@ class NetworkService:
             registry=registry,
             config=self.config,
             nursery=nursery,
-            terms_of=peers.terms_of if peers else lambda _: None,
+            terms_of=peers.terms_of if peers else lambda _, __: None,
         )
         self._seller = seller = await self._blocking(open_it)
         if num_signed := await self._blocking(seller.receipts.recover):

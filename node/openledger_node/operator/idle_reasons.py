@@ -208,8 +208,13 @@ def _reachable(seen: Observed) -> IdleCheck:
     if not seen.num_peers:
         says = "no peer is connected: nobody can reach this node"
         return IdleCheck(check="reachable", ok=False, says=says)
-    came = "others have dialled in" if seen.was_dialled else "no peer has dialled in yet"
-    return IdleCheck(check="reachable", ok=True, says=f"{_count(seen.num_peers, 'peer')} connected; {came}")
+    connected = f"{_count(seen.num_peers, 'peer')} connected"
+    if seen.was_dialled:
+        return IdleCheck(check="reachable", ok=True, says=f"{connected}; others have dialled in")
+    if not seen.serves:
+        return IdleCheck(check="reachable", ok=True, says=f"{connected}; a node that only buys need not be reached")
+    says = f"{connected}, but nobody has dialled in yet, so it is not known whether others can reach this node"
+    return IdleCheck(check="reachable", ok=None, says=says)
 
 
 def _capacity(seen: Observed) -> IdleCheck:
@@ -309,9 +314,17 @@ _USUAL: dict[str, Suggestion] = {
 
 
 def _undercut(seen: Observed) -> list[LostSeen]:
-    """Lost bids whose winner was cheaper."""
+    """Lost bids whose winner was cheaper.
+
+    The winner's price is a stranger's word, so it counts only if some seller with a bond advertises as low a price.
+    """
+    least_wei = min(seen.price.others_wei, default=None) if seen.price else None
     return [
-        each for each in seen.lost if each.winner_price_wei is not None and each.winner_price_wei < each.my_price_wei
+        each
+        for each in seen.lost
+        if each.winner_price_wei is not None
+        and least_wei is not None
+        and least_wei <= each.winner_price_wei < each.my_price_wei
     ]
 
 

@@ -51,6 +51,11 @@ class ChannelAccount:
     streams: set[RequestId] = field(default_factory=set)  # running ones, whose receipts are on their way
 
     @property
+    def is_known(self) -> bool:
+        """True if the chain or an accepted voucher has shown that there is money behind it."""
+        return self.told.deposit_latest_wei > 0 or self.ceiling_wei > 0
+
+    @property
     def charged_wei(self) -> Wei:
         """The sum of all receipts."""
         return Wei(sum(lane.tab.charged_wei for lane in self.lanes.values()))
@@ -150,7 +155,26 @@ class ChannelAccounts:
         if not channel.lanes:
             self._accounts.pop(channel.channel_id, None)
 
-    async def admit(self, lane: LaneAccount, signed: SignedVoucher, request_id: RequestId, price_wei: Wei) -> None:
+    async def standing_of(self, lane: LaneAccount) -> Standing:
+        """The chain's state of a channel; one without a deposit is asked for twice.
+
+        Raises:
+            UnavailableError: the chain does not answer, and has not answered lately.
+        """
+        standing = await self._ask_chain(lane.channel)
+        if not standing.deposit_latest_wei and self._block_lag_s:
+            await trio.sleep(self._block_lag_s)  # the payer asks as soon as its own endpoint has the deposit
+            standing = await self._ask_chain(lane.channel)
+        return standing
+
+    async def admit(
+        self,
+        lane: LaneAccount,
+        signed: SignedVoucher,
+        request_id: RequestId,
+        price_wei: Wei,
+        standing: Standing | None = None,
+    ) -> None:
         """Admit a stream: its voucher is new, and the channel covers its first chunk, which is reserved.
 
         A voucher that was seen before opens nothing. Once a claim has published it, it no longer proves that the
@@ -160,10 +184,7 @@ class ChannelAccounts:
             ProtocolError: it is refused; nothing has changed.
         """
         channel = lane.channel
-        standing = await self._ask_chain(channel)
-        if not standing.deposit_latest_wei and self._block_lag_s:
-            await trio.sleep(self._block_lag_s)  # the payer asks as soon as its own endpoint has the deposit
-            standing = await self._ask_chain(channel)
+        standing = standing or await self.standing_of(lane)
         await self._generations.check_claimed(
             channel.config, claimed_wei=standing.claimed_wei, charged_wei=channel.charged_wei
         )

@@ -18,7 +18,7 @@ from openledger_protocol.errors import (
 )
 from openledger_protocol.inference import InferenceRequest
 from openledger_protocol.payments import Terms, check_covered, price_wei
-from openledger_protocol.primitives import BASE_ONLY, Digest, RequestId
+from openledger_protocol.primitives import BASE_ONLY, ZERO_WEI, Digest, RequestId, Wei
 from openledger_protocol.wire.inference import Award, Open, decode
 
 from ..contained import contained
@@ -28,8 +28,10 @@ from ..p2p.streams import MessageStream
 from ..p2p.transport import PeerId
 from ..serving.service import Serving, open_channel
 from .accounts import ChannelAccounts, LaneAccount
+from .credit import Standing, check_credit
 from .delivery import AHEAD_CHUNKS, SEND_TIMEOUT_S, SellerTerms, StreamDelivery
 from .receipts import ReceiptMaker
+from .unpaid import UnpaidOpens
 
 __all__ = ["SellerTerms", "StreamSeller", "check_award"]
 
@@ -56,7 +58,7 @@ class StreamSeller:
         receipts: ReceiptMaker,
         check_sellable: Callable[[Adapter], Awaitable[None]],
         nursery: trio.Nursery,
-        terms_of: Callable[[RequestId], Terms | None] = lambda _: None,
+        terms_of: Callable[[PeerId, RequestId], Terms | None] = lambda _, __: None,
         fail_point: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._serving = serving
@@ -67,20 +69,21 @@ class StreamSeller:
         self._nursery = nursery
         self._terms_of = terms_of  # of a bid that is still valid, if they differ from `seller_terms`
         self._fail_point = fail_point
+        self._unpaid = UnpaidOpens(trio.current_time)
 
     def reprice(self, terms: Terms) -> None:
         """Sell at these terms from the next request on; bids that are still valid keep theirs."""
         self._seller_terms = replace(self._seller_terms, terms=terms)
 
-    async def serve(self, _: PeerId, stream: trio.abc.Stream) -> None:
+    async def serve(self, peer_id: PeerId, stream: trio.abc.Stream) -> None:
         """Serve one stream to its end."""
         messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
         try:
             opened = await _receive_open(messages)
-            self._check_terms(opened)
+            self._check_terms(peer_id, opened)
             lane = await self._accounts.open(opened.channel_config, opened.adapter, opened.last_receipt)
             try:
-                await self._serve(opened, lane, messages)
+                await self._serve(peer_id, opened, lane, messages)
             finally:
                 self._accounts.close(lane)
         except ProtocolError as error:
@@ -92,16 +95,16 @@ class StreamSeller:
             refusal = UnavailableError("this node can't take requests just now: try again soon")
             await messages.refuse(refusal, timeout_s=SEND_TIMEOUT_S)
 
-    def _check_terms(self, opened: Open) -> None:
+    def _check_terms(self, peer_id: PeerId, opened: Open) -> None:
         seller_terms = self._seller_terms
         if opened.channel_config.node != seller_terms.node:
             raise MalformedError(
                 f"the channel is with {opened.channel_config.node}, this node is {seller_terms.node}"
             )
-        check_award(opened.award, self._serving.base.digest, self._terms_of(opened.id) or seller_terms.terms)
+        check_award(opened.award, self._serving.base.digest, self._terms_of(peer_id, opened.id) or seller_terms.terms)
         check_withdraw_delay(opened.channel_config.withdraw_delay_s, seller_terms.windows)
 
-    async def _serve(self, opened: Open, lane: LaneAccount, messages: MessageStream) -> None:
+    async def _serve(self, peer_id: PeerId, opened: Open, lane: LaneAccount, messages: MessageStream) -> None:
         """Admit a request's payment, give it a place in the queue, and answer it.
 
         Only a stream that is covered has a place. Otherwise a payer of one chunk could keep all places from others.
@@ -110,6 +113,7 @@ class StreamSeller:
             ProtocolError: it is refused, and nothing is owed.
         """
         request = await trio.to_thread.run_sync(self._request, opened)
+        standing = await self._look_at_payer(peer_id, lane)
         num_allowed = AHEAD_CHUNKS * self._seller_terms.chunk_tokens
         admitted = await self._serving.examine(request, payer=opened.channel_config.payer, num_allowed=num_allowed)
         delivery = StreamDelivery(
@@ -124,7 +128,7 @@ class StreamSeller:
             receipts=self._receipts,
             fail_point=self._fail_point,
         )
-        await self._admit_payment(delivery)
+        await self._admit_payment(delivery, standing)
         try:
             self._serving.take_place(admitted)
         except ProtocolError:
@@ -155,14 +159,29 @@ class StreamSeller:
             tooling=opened.tooling,
         )
 
-    async def _admit_payment(self, delivery: StreamDelivery) -> None:
+    async def _look_at_payer(self, peer_id: PeerId, lane: LaneAccount) -> Standing:
+        """Ask the chain about the payer's channel, before its prompt costs any work.
+
+        Raises:
+            OverloadedError: too many strangers have opened channels without a deposit.
+            PaymentRequiredError: the channel has no deposit.
+        """
+        if not lane.channel.is_known:
+            self._unpaid.check(peer_id)
+        standing = await self._accounts.standing_of(lane)
+        if not standing.deposit_latest_wei:
+            self._unpaid.note(peer_id)
+            check_credit(standing, ZERO_WEI, needed_wei=Wei(1))
+        return standing
+
+    async def _admit_payment(self, delivery: StreamDelivery, standing: Standing) -> None:
         """Reserve the price of prompt and first chunk, and wait until vouchers cover it."""
         opened, admitted, lane = delivery.opened, delivery.admitted, delivery.lane
         if admitted.adapter:
             await self._check_sellable(admitted.adapter)
         first_chunk = min(self._seller_terms.chunk_tokens, admitted.request.sampling.max_tokens)
         price = price_wei(delivery.tokens_in, first_chunk, delivery.seller_terms.terms)
-        await self._accounts.admit(lane, opened.voucher, opened.id, price)
+        await self._accounts.admit(lane, opened.voucher, opened.id, price, standing)
         try:
             if len(lane.tab.running) == 1:
                 check_covered(lane.tab.ceiling_wei, lane.tab.owed_wei)  # nothing else will raise it

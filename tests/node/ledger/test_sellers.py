@@ -11,6 +11,7 @@ from openledger_node.ledger import store as store_module
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.migrations import MIGRATIONS, rate_sellers_by_wallet
 from openledger_node.ledger.sellers import FIRST_BAR_NS, MEASURED_MAX, AnswerSpeed, SellerRecord
+from openledger_protocol.auction import trust_ppm
 from openledger_protocol.primitives import Address
 
 A, B = Address("0x" + "aa" * 20), Address("0x" + "bb" * 20)
@@ -27,7 +28,7 @@ def test_a_record_is_kept_over_a_restart(file: Path) -> None:
 
 
 def test_old_answers_weigh_less(ledger: Ledger) -> None:
-    assert ledger.sellers.find(A).reliability_ppm == 800_000
+    assert ledger.sellers.find(A).trust_ppm == trust_ppm(whole=0)
     for _ in range(150):
         ledger.sellers.note(A, "successes", now_ns=0)
     for _ in range(60):

@@ -7,6 +7,7 @@ from itertools import pairwise
 from math import inf
 from pathlib import Path
 
+import pytest
 import trio
 import trio.testing
 from support.market_world.liars import messages_of
@@ -66,6 +67,7 @@ def snapshot_of(name: str) -> Snapshot:
         context_max=4_096,
         chunk_tokens=8,
         terms=TERMS,
+        terms_max=priced(TERMS, 9),
         warm=(),
         cold=(),
         slots=4,
@@ -125,24 +127,24 @@ async def test_nodes_in_a_row_hear_of_each_other_within_seconds(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_nodes(tmp_path, "a", "b", "c") as nodes:
-        await trio.sleep(10)
+        await trio.sleep(11)
         ids = {node.transport.peer_id for node in nodes.values()}
         assert [node.heard_of() | {node.transport.peer_id} for node in nodes.values()] == [ids] * 3
         kept = nodes["c"].ledger.peers.seqs()
     assert set(kept) == ids
 
 
-async def test_a_node_advertises_each_half_minute_or_so_and_its_offer_never_runs_out(
+async def test_a_node_advertises_each_ten_minutes_or_so_and_its_offer_never_runs_out(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_nodes(tmp_path, "a", "b") as nodes:
         await trio.sleep(3)
         seqs = set()
-        for _ in range(450):
-            await trio.sleep(1)
+        for _ in range(300):
+            await trio.sleep(10)
             (ad,) = nodes["b"].board.live()
             seqs.add(ad.seq)
-    assert 9 <= len(seqs) <= 12  # one in 45 s
+    assert 5 <= len(seqs) <= 6  # one in 600 s
 
 
 async def test_a_change_is_said_at_once_and_many_changes_a_little_later(
@@ -165,21 +167,21 @@ async def test_a_change_is_said_at_once_and_many_changes_a_little_later(
         assert "more often" not in (b.board.why_refused or "")
 
 
-async def test_a_slot_more_or_less_is_no_change_and_the_last_one_is(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
+async def test_load_is_no_change_and_another_address_is_one(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_nodes(tmp_path, "a", "b") as nodes:
         a, b = nodes["a"], nodes["b"]
         await trio.sleep(15)
         assert a.offer is not None
         (first,) = b.board.live()
-        a.offer = replace(a.offer, slots_free=3, tokens_per_s=60)
-        await trio.sleep(3)
+        a.offer = replace(a.offer, slots_free=0, tokens_per_s=60)
+        await trio.sleep(60)
         assert b.board.live() == [first]
-        a.offer = replace(a.offer, slots_free=0)
+        monkeypatch.setattr(MemoryTransport, "addresses", ("/memory/elsewhere",))
         await trio.sleep(3)
         (ad,) = b.board.live()
-        assert (ad.slots_free, ad.tokens_per_s) == (0, 60)
+        assert (ad.addresses, ad.slots_free, ad.tokens_per_s) == (("/memory/elsewhere",), 0, 60)
 
 
 async def test_a_sequence_grows_though_the_clock_was_set_back(
@@ -266,6 +268,7 @@ async def test_two_copies_of_a_node_hear_of_each_other_at_the_peer_that_both_pre
         open_nodes(tmp_path / "1", "b", "me") as one,
         open_nodes(tmp_path / "2", "b", "me", clock_s=1) as other,
     ):
+        other["me"].advertiser._jitter = lambda: 0.7  # or each would ask in the same moment as the other
         between = one["b"].board
         other["b"].transport.handle(ADS, one["b"].advertiser.serve)
         watches = []

@@ -7,13 +7,10 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from support.market_world.requests import network_request
-from support.market_world.seller import ad_of
 from support.market_world.terms import TERMS, priced, wallet_of, word
 from support.offers import BID, CALL
 
 from openledger_node.ledger.sellers import MEASURED_MAX, AnswerSpeed, Outcome, SellerRecord
-from openledger_node.market.award import most_promising
 from openledger_node.market.calls import ReceivedBid
 from openledger_node.market.ranking import bounds_for, estimate, rank_bids
 from openledger_node.p2p.transport import PeerId
@@ -99,9 +96,9 @@ def liar_at(times: float, name: str = "liar") -> Participant:
     return Participant(bid=received(name, times=times, ttft_ms=0, tokens_per_s=2**32 - 1), slowness=2**32 // 40)
 
 
-def test_a_majority_of_liars_wins_one_award_before_anything_is_measured() -> None:
+def test_a_majority_of_liars_wins_one_award_at_most_before_anything_is_measured() -> None:
     won = awards(liar_at(1_000), liar_at(1_000, "other liar"), num_honest=1)
-    assert won["liar"] + won["other liar"] == 1
+    assert won["liar"] + won["other liar"] <= 1
 
 
 @pytest.mark.parametrize(("slowness", "times"), [(3, 1.0), (3, 0.9), (10, 0.9), (10, 0.5), (100, 0.1)])
@@ -180,16 +177,3 @@ def test_many_bids_of_one_wallet_move_the_medians_as_one() -> None:
 def test_the_order_of_arrival_does_not_matter() -> None:
     bids = [received("a"), received("b", ttft_ms=0), received("c", wallet="a", tokens_per_s=90)]
     assert len({best(OPEN_CALL, list(order)) for order in permutations(bids)}) == 1
-
-
-# ---- who is called
-
-
-def test_two_hundred_peers_of_one_wallet_leave_places_for_others() -> None:
-    cheap = ad_of("honest", terms=priced(TERMS, 0.01))
-    sybils = [replace(cheap, peer_id=f"sybil {n}", wallet=wallet_of("thief")) for n in range(200)]
-    others = [replace(ad_of("honest"), peer_id=f"peer {n}", wallet=wallet_of(f"{n}")) for n in range(3)]
-    records = {ad.wallet: SellerRecord() for ad in (*sybils, *others)}
-    ordered = most_promising([*sybils, *others], records, network_request())
-    assert {ad.wallet for ad in ordered[:4]} == records.keys()
-    assert len(ordered) == 203

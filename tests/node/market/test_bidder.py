@@ -33,6 +33,7 @@ CALLED = Call(
     price_out_max=Wei(2 * TERMS.price_out_wei),
     deadline_ms=1_000,
 )
+BEN, CLEO = peer_id_of("ben"), peer_id_of("cleo")
 Find = Callable[[AdapterId], Awaitable[Sellable]]
 
 
@@ -80,16 +81,16 @@ async def test_a_bid_says_what_its_receipt_will_and_stands_for_a_while(
 ) -> None:
     async with trio.open_nursery() as nursery:
         caller = await Caller(nursery).start()
-        assert caller.bidder.terms_of(CALLED.id) is None
+        assert caller.bidder.terms_of(BEN, CALLED.id) is None
         bid = await caller.ask()
         assert isinstance(bid, BidMessage)
         assert (bid.id, bid.wallet, bid.signer, bid.terms) == (CALLED.id, STATE.wallet, STATE.signer, TERMS)
         assert (bid.ttft_ms, bid.tokens_per_s, bid.queue, bid.is_warm) == (100, 50, 0, True)
-        assert caller.bidder.terms_of(CALLED.id) == TERMS
+        assert caller.bidder.terms_of(BEN, CALLED.id) == TERMS
         await trio.sleep(bid.valid_ms / 1_000)
-        assert caller.bidder.terms_of(CALLED.id) == TERMS
+        assert caller.bidder.terms_of(BEN, CALLED.id) == TERMS
         await trio.sleep(0.1)
-        assert caller.bidder.terms_of(CALLED.id) is None
+        assert caller.bidder.terms_of(BEN, CALLED.id) is None
         nursery.cancel_scope.cancel()
 
 
@@ -127,7 +128,7 @@ async def test_what_can_not_be_taken_is_refused_with_the_reason(
         told = await caller.ask(replace(CALLED, **call))  # type: ignore[arg-type]
         assert isinstance(told, ErrorMessage)
         assert (told.code, why in told.message) == (code, True), told.message
-        assert caller.bidder.terms_of(CALLED.id) is None
+        assert caller.bidder.terms_of(BEN, CALLED.id) is None
         nursery.cancel_scope.cancel()
 
 
@@ -237,17 +238,39 @@ async def test_a_peer_may_have_so_many_calls_open_and_another_is_not_slower_for_
         nursery.cancel_scope.cancel()
 
 
-async def test_nobody_changes_the_terms_of_another_peers_request(autojump_clock: trio.testing.MockClock) -> None:
+async def test_places_of_silent_callers_are_given_to_others(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nine peers used to hold all places for as long as their own deadlines said."""
+    monkeypatch.setattr(bidding, "CALLS_MAX", 8)
+    long = replace(CALLED, deadline_ms=2**32 - 1)
     async with trio.open_nursery() as nursery:
         caller = await Caller(nursery).start()
-        await caller.ask()
-        caller.state = replace(STATE, num_live=32)
-        told = await caller.ask(by="cleo")
+        kept = [await caller.say(replace(long, id=RequestId(word(f"held {n}")))) for n in range(8)]
+        for opened in kept:
+            await opened.receive()
+        began = trio.current_time()
+        assert isinstance(await caller.ask(by="cleo"), BidMessage)
+        assert trio.current_time() - began < 1
+        assert caller.bidder.terms_of(BEN, RequestId(word("held 0"))) == TERMS, "its bid stands"
+        told = await caller.ask(replace(CALLED, id=RequestId(word("one more"))))
         assert isinstance(told, ErrorMessage)
-        assert "is another peer's: an id names one request" in told.message
-        assert caller.bidder.terms_of(CALLED.id) == TERMS
-        assert isinstance(await caller.ask(), BidMessage)  # its own peer may ask again
-        assert caller.bidder.terms_of(CALLED.id) != TERMS
+        assert told.message == "8 calls are open here already: try again soon", "a greedy peer displaces nobody"
+        await trio.sleep(bidding.DEADLINE_S_MAX + bidding.WORD_TIMEOUT_S + 1)
+        assert not caller.bidder._open
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_peer_that_uses_another_peers_id_neither_shuts_it_out_nor_changes_its_terms(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        caller = await Caller(nursery).start()
+        assert isinstance(await caller.ask(by="cleo"), BidMessage)  # it was called too, and calls the others first
+        caller.state = replace(STATE, num_live=32)
+        assert isinstance(await caller.ask(), BidMessage)
+        assert caller.bidder.terms_of(CLEO, CALLED.id) == TERMS
+        assert caller.bidder.terms_of(BEN, CALLED.id) != TERMS
         nursery.cancel_scope.cancel()
 
 

@@ -175,7 +175,7 @@ async def _ask_slowly(market: Market) -> RemoteAnswer:
 async def test_a_bid_that_is_not_honoured_is_passed_over(tmp_path: Path) -> None:
     async with open_market(tmp_path, PRICES) as market:
         first = market.sellers["first"]
-        first.paid._terms_of = lambda _: TERMS_DEARER
+        first.paid._terms_of = lambda *_: TERMS_DEARER
         answered = await market.ask("tell...")
         record = market.buyer.ledger.sellers.find(first.state.wallet)
     assert market.names_of(answered) == ["second"]

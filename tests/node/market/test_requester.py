@@ -173,12 +173,8 @@ BAD_BIDS: dict[str, tuple[Change, str]] = {
     "another request": (lambda bid: replace(bid, id=word("other")), f"for request {word('other')}, not for"),
     "too short a context": (lambda bid: replace(bid, context_max=8), "has a context of 8 tokens, and 38 are needed"),
     "too dear": (
-        lambda bid: replace(bid, terms=replace(bid.terms, price_out_wei=Wei(10**22))),
-        f"asks {10**22} wei per 1000 tokens of the answer, over {10**21}",
-    ),
-    "too dear together": (
         lambda bid: replace(bid, terms=replace(bid.terms, price_out_wei=Wei(10**20))),
-        "wei for the prompt and the first tokens, and 1000000000000000000 are left of what this request may cost",
+        "over the ceiling in its advertisement",
     ),
 }
 
@@ -291,12 +287,16 @@ async def test_a_chain_that_does_not_answer_is_said_and_costs_nothing(tmp_path: 
     async def knows_all(*_: object) -> bool:
         return True
 
+    async def bond_of(_: object) -> Wei:
+        return Wei(1)
+
     async with open_market(tmp_path, {"a": 1, "b": 2}) as market:
         market.chain.is_down = True
         requester = market.buyer.requester
         for may_sign in (market.chain.may_sign, knows_all):  # the first question fails, or only the last
             requester._backing = replace(requester._backing, may_sign=may_sign)
-            requester._vetting._may_sign = requester._vetting._is_bonded = may_sign
+            requester._vetting._may_sign = may_sign
+            requester._vetting._bond_of = market.chain.bond_of if may_sign is market.chain.may_sign else bond_of
             with pytest.raises(UnavailableError, match=r"nobody could answer.*the endpoint does not answer"):
                 await market.ask("hello...")
         seller = market.sellers["a"]
@@ -313,7 +313,9 @@ async def test_a_chain_that_does_not_answer_is_said_and_costs_nothing(tmp_path: 
 async def test_when_all_are_too_dear_for_the_request_each_says_so(tmp_path: Path) -> None:
     limit = price(8, 20)
     async with open_market(tmp_path, {"a": 1, "b": 2}, request_max_wei=limit) as market:
-        with pytest.raises(PaymentRequiredError, match=f"for what this request may cost, {limit} wei: 12D3.*12D3"):
+        with pytest.raises(
+            PaymentRequiredError, match=f"accepts, with {limit} wei left for this request: 12D3.*12D3"
+        ):
             await market.ask("hello...", max_tokens=100)
         assert market.buyer.ledger.channels.all() == []
 

@@ -69,7 +69,7 @@ async def test_a_call_is_forced_by_a_seller_and_its_receipt_commits_to_the_tools
 
 async def test_only_nodes_that_can_force_calls_are_bought_from(tmp_path: Path) -> None:
     patient = RequesterLimits(bid_timeout_s=60.0)
-    async with open_market(tmp_path, {"old": 1, "new": 200}, limits=patient) as market:
+    async with open_market(tmp_path, {"old": 1, "new": 2}, limits=patient) as market:
         old = market.sellers["old"]
         old.state = replace(old.state, can=())
         answered = await market.ask(TURNS, tooling=replace(ONE_CALL, choice="auto"))

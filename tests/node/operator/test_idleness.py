@@ -193,3 +193,19 @@ def test_demand_counts_the_requests_that_the_jobs_show(seen: Observed, says: str
 
 def test_amounts_are_exact() -> None:
     assert [amount(wei) for wei in (0, 1, OPEN, 15 * OPEN // 10)] == ["0", "0.000000000000000001", "1", "1.5"]
+
+
+def test_a_seller_that_nobody_has_dialled_is_not_told_that_it_can_be_reached() -> None:
+    found = {check.check: check for check in explain(replace(QUIET, was_dialled=False)).checks}["reachable"]
+    assert (found.ok, found.says) == (
+        None,
+        "9 peers connected, but nobody has dialled in yet, so it is not known whether others can reach this node",
+    )
+    buyer = {check.check: check for check in explain(replace(QUIET, was_dialled=False, serves=False)).checks}
+    assert buyer["reachable"].ok
+
+
+def test_a_strangers_word_on_a_lower_price_than_anybody_advertises_suggests_nothing() -> None:
+    found = explain(replace(PRICED, lost=(lost(5 * OPEN // 1000, 12), lost(5 * OPEN // 1000, 12))))
+    assert found.suggestion is None
+    assert explain(replace(PRICED, price=None)).suggestion is None

@@ -9,7 +9,7 @@ from openledger_node.payments.credit import Standing
 from openledger_protocol.adapter import AdapterManifest, adapter_id
 from openledger_protocol.errors import UnavailableError, UnknownModelError
 from openledger_protocol.payments import ChannelConfig
-from openledger_protocol.primitives import ZERO_ADDRESS, AdapterId, Address, ChannelId, Generation, Wei
+from openledger_protocol.primitives import ZERO_ADDRESS, ZERO_WEI, AdapterId, Address, ChannelId, Generation, Wei
 from openledger_protocol.registry import RegistryEntry, entry_of
 
 from .terms import config_with
@@ -21,6 +21,7 @@ def deposited(wei: int) -> Standing:
 
 
 RICH = deposited(10**18)
+BOND_WEI = Wei(10**18)
 
 
 class Chain:
@@ -33,6 +34,7 @@ class Chain:
         self.manifests: dict[AdapterId, AdapterManifest] = {}  # that sellers show
         self.strangers: set[Address] = set()  # signers that it does not know
         self.unbonded: set[Address] = set()  # wallets without the minimum stake
+        self.bonds: dict[Address, Wei] = {}  # of wallets with another bond than the usual one
         self.num_asked = 0
         self.is_down = False
         self.is_silent = False  # does not even refuse
@@ -42,7 +44,7 @@ class Chain:
         return Backing(
             channel_with=self.channel_with,
             may_sign=self.may_sign,
-            is_bonded=self.is_bonded,
+            bond_of=self.bond_of,
             find_entry=self.find_entry,
             find_manifest=self.find_manifest,
         )
@@ -59,9 +61,9 @@ class Chain:
         await self._answer()
         return signer not in self.strangers
 
-    async def is_bonded(self, wallet: Address) -> bool:
+    async def bond_of(self, wallet: Address) -> Wei:
         await self._answer()
-        return wallet not in self.unbonded
+        return ZERO_WEI if wallet in self.unbonded else self.bonds.get(wallet, BOND_WEI)
 
     async def find_entry(self, adapter: AdapterId) -> RegistryEntry:
         await self._answer()

@@ -1,0 +1,103 @@
+"""The worth of advertisements: which ones keep their places on the board, by stake and not by arrival."""
+
+import ipaddress
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from openledger_protocol.advertisement import Advertisement
+from openledger_protocol.primitives import Wei
+
+ADS_MAX, BASE_MAX = 1_024, 512
+"""Advertisements on the board: in all, and of one base."""
+
+WALLET_MAX, SUBNET_MAX, UNBONDED_MAX = 4, 8, 64
+"""Advertisements of one wallet, of one public /24, and of all wallets whose bond is too small or was not read yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worth:
+    """The chain's word on an advertiser, and this node's own experience with it."""
+
+    bonded_wei: Wei | None = None  # of its wallet, by the chain; None: not read yet
+    num_answers: int = 0  # of its wallet to this node
+
+    @property
+    def is_bonded(self) -> bool:
+        """True if the chain says that its wallet has a bond, and that its signer may sign for the wallet."""
+        return bool(self.bonded_wei)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """An advertisement on the board, and the order in which it came."""
+
+    ad: Advertisement
+    number: int
+
+
+WorthOf = Callable[[Advertisement], Worth]
+
+
+def crowded_out(
+    placed: Mapping[str, Placed], newest: Advertisement, worth_of: WorthOf, *, now_s: float
+) -> str | None:
+    """The peer whose advertisement has to make room, now that `newest` is on the board; None if there is room.
+
+    In each group that is over its limit the worst makes room. A wallet that nothing proves is no group of its own, or
+    anyone could take the places of another's.
+    """
+    worths = {peer_id: worth_of(each.ad) for peer_id, each in placed.items()}
+    own = worths[newest.peer_id]
+    for group, limit in _groups(placed, worths, newest, own):
+        members = [peer_id for peer_id in placed if group(peer_id)]
+        if len(members) > limit:
+            return min(members, key=lambda peer_id: _rank(placed[peer_id], worths[peer_id], now_s))
+    return None
+
+
+def _groups(
+    placed: Mapping[str, Placed], worths: Mapping[str, Worth], newest: Advertisement, own: Worth
+) -> Iterable[tuple[Callable[[str], bool], int]]:
+    """The groups that the newest advertisement belongs to, each with its limit."""
+
+    def is_same_owner(peer_id: str) -> bool:
+        ad = placed[peer_id].ad
+        if own.is_bonded:
+            return ad.wallet == newest.wallet and worths[peer_id].is_bonded
+        return (ad.wallet, ad.signer) == (newest.wallet, newest.signer)
+
+    yield is_same_owner, WALLET_MAX
+    for subnet in _subnets(newest):
+        yield (lambda peer_id, subnet=subnet: subnet in _subnets(placed[peer_id].ad)), SUBNET_MAX  # type: ignore[misc]
+    if not own.is_bonded:
+        yield (lambda peer_id: not worths[peer_id].is_bonded), UNBONDED_MAX
+    yield (lambda peer_id: placed[peer_id].ad.base == newest.base), BASE_MAX
+    yield (lambda _: True), ADS_MAX
+
+
+def _rank(placed: Placed, worth: Worth, now_s: float) -> tuple[int, bool, float, int]:
+    """Bonded first, then known by answers to this node, then bond × time left; not read yet before not bonded.
+
+    Among those that are alike the oldest makes room, so that a newcomer is there until its bond is read.
+    """
+    stage = 2 if worth.is_bonded else 1 if worth.bonded_wei is None else 0
+    stake = float(worth.bonded_wei or 0) * max(0.0, placed.ad.expires_s - now_s)
+    return stage, worth.num_answers > 0, stake, placed.number
+
+
+def _subnets(ad: Advertisement) -> set[str]:
+    """The public IPv4 networks of 256 addresses in which it says to be; others are shared by strangers at home."""
+    found = set()
+    for address in ad.addresses:
+        kind, _, rest = address.removeprefix("/").partition("/")
+        host = rest.partition("/")[0]
+        if kind == "ip4" and _is_public(host):
+            found.add(host.rpartition(".")[0])
+    return found
+
+
+def _is_public(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_global
+    except ValueError:
+        return False

@@ -1,0 +1,70 @@
+"""The list of peers for a command and the page: who is connected, who sells, who is called, who wins, and why not."""
+
+from typing import Any
+
+import trio
+
+from openledger_protocol.primitives import Digest
+
+from ..home import Home
+from ..ledger.sellers import Sellers
+from ..market.bidder import Bidder
+from ..market.board import AdTable
+from ..market.overview import SellerStanding, adapter_to_plain, peer_to_plain, with_sellers
+from ..market.requester import Requester
+from ..models.bases import Base, list_bases
+from ..models.library import list_adapters
+from ..p2p.connections import Connections
+from ..p2p.transport import PeerId, Transport
+
+
+async def peers_to_plain(
+    *,
+    transport: Transport,
+    connections: Connections,
+    table: AdTable,
+    requester: Requester,
+    sellers: Sellers,
+    bidder: Bidder,
+    base: Digest,
+) -> dict[str, Any]:
+    """The known peers, their offers and standing, and the bids that this node lost, for JSON."""
+    known = {peer.peer_id: peer for peer in connections.known()}
+    ads = {ad.peer_id: ad for ad in table.live()}
+    records = await trio.to_thread.run_sync(sellers.of, [ad.wallet for ad in ads.values()])
+    standings = {
+        peer_id: SellerStanding(
+            record=records[ad.wallet], worth=requester.worth_of(ad), asked=requester.asked.find(PeerId(peer_id))
+        )
+        for peer_id, ad in ads.items()
+    }
+    return {
+        "peer_id": transport.peer_id,
+        "addresses": list(transport.addresses),
+        "peers": [
+            peer_to_plain(peer, ads.get(peer.peer_id), base=base, standing=standings.get(peer.peer_id))
+            for peer in with_sellers(list(known.values()), list(ads.values()))
+        ],
+        "lost_bids": [
+            {"request_id": lost.request_id, "peer_id": lost.peer_id, "reason": lost.reason} for lost in bidder.lost
+        ],
+    }
+
+
+async def offered_to_plain(home: Home, table: AdTable, own: Base) -> dict[str, Any]:
+    """The adapters that other nodes offer now, for JSON."""
+    here = {adapter.id for adapter in await trio.to_thread.run_sync(list_adapters, home)}
+    bases = {base.digest: base.name for base in await trio.to_thread.run_sync(list_bases, home)}
+    return {
+        "base": own.name,
+        "adapters": [
+            adapter_to_plain(
+                listed,
+                table.offers(listed.base, listed.adapter.id),
+                base_name={**bases, own.digest: own.name}.get(listed.base),
+                is_our_base=listed.base == own.digest,
+                is_here=listed.adapter.id in here,
+            )
+            for listed in table.adapters()
+        ],
+    }

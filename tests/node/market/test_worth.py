@@ -1,0 +1,207 @@
+"""The board is bounded by worth: whoever has stake gets on it, however many strangers advertise."""
+
+import sys
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from support.market_world.chain import Chain
+from support.market_world.seller import ad_of, signed_ad
+from support.market_world.terms import BASE, NETWORK, NOW_S, peer_id_of, wallet_of, word
+
+from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_node.market.board import AdTable
+from openledger_node.market.vetting import READ_AT_ONCE, Vetting
+from openledger_node.market.worth import (
+    ADS_MAX,
+    BASE_MAX,
+    SUBNET_MAX,
+    UNBONDED_MAX,
+    WALLET_MAX,
+    Placed,
+    Worth,
+    crowded_out,
+)
+from openledger_protocol.advertisement import Advertisement, OfferedAdapter
+from openledger_protocol.errors import UnknownModelError
+from openledger_protocol.primitives import BASE_ONLY, AdapterId, Address, Digest, Wei
+
+BONDED, UNREAD, UNBONDED = Worth(bonded_wei=Wei(10**18)), Worth(), Worth(bonded_wei=Wei(0))
+AD = ad_of("seller")
+
+
+class Board:
+    """Peers on a board, each with its worth, and what has to make room for the next one."""
+
+    def __init__(self) -> None:
+        self.placed: dict[str, Placed] = {}
+        self.worths: dict[str, Worth] = {}
+
+    def add(self, peer_id: str, worth: Worth, **changes: Any) -> str | None:
+        """Add a peer with a wallet of its own, and drop whoever makes room."""
+        wallet = Address("0x" + word(peer_id)[-40:])
+        ad = replace(AD, **{"peer_id": peer_id, "wallet": wallet, "signer": wallet, **changes})
+        self.placed[peer_id] = Placed(ad=ad, number=len(self.worths))
+        self.worths[peer_id] = worth
+        worst = crowded_out(self.placed, ad, lambda each: self.worths[each.peer_id], now_s=NOW_S)
+        if worst:
+            del self.placed[worst]
+        return worst
+
+    def fill(self, count: int, worth: Worth, prefix: str = "stranger", **changes: Any) -> None:
+        for number in range(count):
+            self.add(f"{prefix} {number}", worth, **changes)
+
+    def put(self, count: int, worth: Worth, prefix: str, **changes: Any) -> None:
+        """Add peers that are known to have room, which is faster."""
+        for number in range(count):
+            peer_id = f"{prefix} {number}"
+            ad = replace(AD, peer_id=peer_id, wallet=Address("0x" + word(peer_id)[-40:]), **changes)
+            self.placed[peer_id] = Placed(ad=ad, number=len(self.worths))
+            self.worths[peer_id] = worth
+
+    def count(self, prefix: str) -> int:
+        return sum(peer_id.startswith(prefix) for peer_id in self.placed)
+
+
+@pytest.mark.parametrize("worth", [UNREAD, UNBONDED])
+def test_a_thousand_strangers_take_sixty_four_places(worth: Worth) -> None:
+    board = Board()
+    board.fill(200, worth)
+    assert board.count("stranger") == UNBONDED_MAX
+    assert board.add("honest", BONDED) is None
+    board.fill(100, worth, prefix="more")
+    assert "honest" in board.placed
+
+
+def test_a_newcomer_whose_bond_was_not_read_yet_displaces_one_without_a_bond_and_then_the_oldest() -> None:
+    board = Board()
+    board.fill(UNBONDED_MAX - 1, UNREAD)
+    board.add("without", UNBONDED)
+    assert board.add("newcomer", UNREAD) == "without"
+    assert board.add("next", UNREAD) == "stranger 0"
+    assert board.add("without again", UNBONDED) == "without again"
+
+
+def test_known_sellers_stay_before_stake_and_stake_before_less_of_it() -> None:
+    board = Board()
+    board.put(BASE_MAX - 2, BONDED, "usual")
+    board.add("known", Worth(bonded_wei=Wei(1), num_answers=1))
+    board.add("small", Worth(bonded_wei=Wei(2)))
+    assert board.add("large", Worth(bonded_wei=Wei(10**20))) == "small"
+    assert board.add("smaller", Worth(bonded_wei=Wei(1))) == "smaller"
+    assert "known" in board.placed
+
+
+def test_each_base_and_the_whole_board_have_their_limits() -> None:
+    board = Board()
+    for number in range(2):
+        board.put(BASE_MAX, BONDED, prefix=f"of {number}", base=Digest(word(f"base {number}")))
+    assert board.add("one more", BONDED, base=Digest(word("base 1"))) == "of 1 0"
+    assert board.add("another", BONDED, base=Digest(word("base 2"))) == "of 0 0"
+    assert len(board.placed) == ADS_MAX
+
+
+def test_a_wallet_has_four_places_and_a_stranger_that_names_it_takes_none_of_them() -> None:
+    board, wallet = Board(), wallet_of("owner")
+    board.fill(6, BONDED, prefix="own", wallet=wallet)
+    assert board.count("own") == WALLET_MAX
+    board.fill(9, UNREAD, prefix="thief", wallet=wallet)
+    assert board.count("own") == WALLET_MAX
+    board.fill(9, UNREAD, prefix="same key", wallet=wallet, signer=wallet)
+    assert board.count("same key") == WALLET_MAX
+
+
+@pytest.mark.parametrize(("host", "count"), [("93.184.216", SUBNET_MAX), ("192.168.1", 20), ("127.0.0", 20)])
+def test_a_public_network_of_256_addresses_has_eight_places(host: str, count: int) -> None:
+    board = Board()
+    for number in range(20):
+        board.add(f"near {number}", BONDED, addresses=(f"/ip4/{host}.{number}/tcp/1/p2p/x",))
+    assert board.count("near") == count
+    board.add("far", BONDED, addresses=("/ip4/93.184.217.1/tcp/1/p2p/x", "/dns4/x/tcp/1"))
+    assert board.count("far") == 1
+
+
+# ---- with the chain
+
+
+def vetting_of(ledger: Ledger, chain: Chain) -> Vetting:
+    return Vetting(
+        may_sign=chain.may_sign, bond_of=chain.bond_of, sellers=ledger.sellers, now_ns=lambda: NOW_S * 10**9
+    )
+
+
+async def test_a_bonded_seller_gets_on_a_board_that_strangers_have_filled(tmp_path: Path) -> None:
+    """The strangers advertise first, and again faster than their bonds can be read."""
+    chain, seen = Chain(), list[Advertisement]()
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        vetting = vetting_of(ledger, chain)
+        table = AdTable(NETWORK, lambda: NOW_S, ledger.peers, own=peer_id_of("me"))
+        table.worth_of = vetting.worth_of
+        for number in range(UNBONDED_MAX + 8):
+            name = f"sybil {number}"
+            chain.unbonded.add(wallet_of(name))
+            assert table.learn(signed_ad(name))
+        assert table.learn(signed_ad("honest"))
+        await vetting.read(table.unread(16))
+        for number in range(100, 108):
+            chain.unbonded.add(wallet_of(f"sybil {number}"))
+            assert table.learn(signed_ad(f"sybil {number}"))
+        seen = table.offers(BASE, BASE_ONLY)
+    assert len(seen) <= UNBONDED_MAX + 1
+    assert vetting.worth_of(ad_of("honest")).is_bonded
+    assert peer_id_of("honest") in {ad.peer_id for ad in seen}
+
+
+def test_a_strangers_name_for_its_own_adapter_is_no_name_once_its_bond_was_read(tmp_path: Path) -> None:
+    ours, theirs = (OfferedAdapter(id=AdapterId(word(name)), name="harbour") for name in ("ours", "theirs"))
+    worths = {peer_id_of("honest"): BONDED}
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        table = AdTable(NETWORK, lambda: NOW_S, ledger.peers, own=peer_id_of("me"))
+        table.worth_of = lambda ad: worths.get(ad.peer_id, UNREAD)  # type: ignore[call-overload]  # a peer id
+        assert table.learn(signed_ad("honest", warm=(ours,)))
+        assert table.learn(signed_ad("thief", warm=(theirs,)))
+        with pytest.raises(UnknownModelError, match="means several adapters"):
+            table.resolve("harbour")
+        worths[peer_id_of("thief")] = UNBONDED
+        assert table.resolve("harbour").adapter == ours.id
+        assert [listed.adapter for listed in table.adapters()] == [ours]
+
+
+def test_strangers_that_fill_the_table_of_names_displace_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[AdTable.__module__], "NAMES_MAX", 4)
+    ours = OfferedAdapter(id=AdapterId(word("ours")), name="harbour")
+    many = tuple(OfferedAdapter(id=AdapterId(word(f"{n}")), name=f"name-{n}") for n in range(8))
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        table = AdTable(NETWORK, lambda: NOW_S, ledger.peers, own=peer_id_of("me"))
+        table.worth_of = lambda ad: BONDED if ad.peer_id == peer_id_of("honest") else UNREAD
+        assert table.learn(signed_ad("honest", warm=(ours,)))
+        assert table.learn(signed_ad("thief", warm=many))
+        assert table.resolve("harbour").adapter == ours.id
+
+
+async def test_bonds_are_read_a_few_at_a_time_and_once_for_each_wallet(tmp_path: Path) -> None:
+    chain, running, most = Chain(), 0, 0
+
+    async def bond_of(wallet: Address) -> Wei:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await trio.lowlevel.checkpoint()
+        running -= 1
+        return await chain.bond_of(wallet)
+
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        vetting = vetting_of(ledger, chain)
+        vetting._bond_of = bond_of
+        ads = [ad_of(f"seller {number % 8}") for number in range(16)]
+        await vetting.read(ads)
+        assert most <= READ_AT_ONCE
+        assert chain.num_asked == 2 * 8
+        await vetting.read(ads)
+        assert chain.num_asked == 2 * 8
