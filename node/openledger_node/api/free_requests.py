@@ -33,7 +33,7 @@ WHY: Final = (
 
 
 @dataclass(slots=True)
-class Allowance:
+class FreeAllowance:
     """The free requests that a key has left. It is below 0 after large bodies and many refusals."""
 
     left: float
@@ -51,7 +51,7 @@ class FreeRequests:
     def __init__(self, app: App, *, now_s: Callable[[], float] = time.monotonic) -> None:
         self._app = app
         self._now_s = now_s
-        self._allowances: dict[str, Allowance] = {}
+        self._allowances: dict[str, FreeAllowance] = {}
 
     async def __call__(self, scope: Scope, receive: Incoming, send: Outgoing) -> None:
         """Pass a request on, or refuse it until the allowance suffices."""
@@ -84,12 +84,12 @@ class FreeRequests:
 
         await self._app(scope, count, answer)
 
-    def _allowance(self, name: str) -> Allowance:
+    def _allowance(self, name: str) -> FreeAllowance:
         now_s = self._now_s()
         if len(self._allowances) > KEYS_MAX:
             for each in self._allowances.values():
                 each.refill(now_s)
             self._allowances = {key: each for key, each in self._allowances.items() if each.left < FREE_MAX}
-        allowance = self._allowances.setdefault(name, Allowance(left=FREE_MAX, seen_s=now_s))
+        allowance = self._allowances.setdefault(name, FreeAllowance(left=FREE_MAX, seen_s=now_s))
         allowance.refill(now_s)
         return allowance
