@@ -27,6 +27,7 @@ GOSSIPSUB, RENDEZVOUS, IDENTIFY_PUSH, PING = (
 HONEST_S = 1.0
 SLOW_MACHINE = 3.0  # other programs run beside the tests, and for each of them as much again
 RSS_GROWTH_MAX = 64 << 20
+NEGOTIATION_GROWTH_MAX = 16 << 20
 names = count()
 
 
@@ -198,6 +199,24 @@ async def test_two_hundred_connections_that_stay_half_open(victim: LivingPeer) -
             if number % 2:
                 raw.sendall(b"\x13/multistream/1.0.0\n\x07/noise\n")
         assert await honest_visit(victim) < HONEST_S * SLOW_MACHINE
+
+
+async def test_negotiation_messages_of_a_gigabyte_take_no_memory(victim: LivingPeer) -> None:
+    """The length comes before any handshake: 20 connections announce 1 GiB each, and send up to 100 MB."""
+    before = rss_bytes(victim)
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(trio.to_thread.run_sync, announce_much, victim)
+    assert rss_bytes(victim) - before < NEGOTIATION_GROWTH_MAX
+    assert await honest_visit(victim) < HONEST_S * SLOW_MACHINE
+
+
+def announce_much(victim: LivingPeer) -> None:
+    chunk = bytes(1 << 20)
+    with dial_raw(victim) as raw, suppress(OSError):
+        raw.sendall(varint(1 << 30))
+        for _ in range(100):
+            raw.sendall(chunk)
 
 
 async def test_connections_that_come_and_go(victim: LivingPeer) -> None:
