@@ -8,6 +8,7 @@ dials every peer that it has ever heard of.
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import inf
 from random import Random
 
 import trio
@@ -26,6 +27,9 @@ ASK_FEW_S, ASK_ENOUGH_S = 10.0, 60.0
 RETRY_MIN_S, RETRY_MAX_S = 1.0, 60.0
 RETURN_S_MAX, RETURN_FOR_S = 10.0, 300.0
 """A peer that was connected is dialled at least this often, for this long: it may have restarted."""
+
+STAY_S = 10.0
+"""A connection counts as a success when it has lasted this long."""
 
 WRITE_EVERY_S = 5.0
 DIALS_AT_ONCE = 8
@@ -58,6 +62,7 @@ class _Candidate:
     num_failures: int = 0
     due_s: float = 0.0
     is_good: bool = False  # a dial to it has succeeded
+    met_s: float = inf
     is_dialling: bool = False
 
 
@@ -87,6 +92,7 @@ class Connections:
         # set when a dial or rendezvous ends, so that its effect need not wait for the tick
         self._changed = trio.Event()
         self._dials = trio.CapacityLimiter(DIALS_AT_ONCE)
+        transport.reserve_places(book.has)
         self._learn(book.addresses, LAST_GOOD)
         self._learn(bootstrap, BOOTSTRAP)
 
@@ -123,8 +129,11 @@ class Connections:
 
     def _note_connected(self) -> None:
         """Note the connected peers, and write the address book from time to time."""
-        now = self._clock()
-        self._seen_s.update(dict.fromkeys(self._transport.connected(), now))
+        now, connected = self._clock(), self._transport.connected()
+        for candidate in self._candidates.values():
+            if candidate.num_failures and now - candidate.met_s >= STAY_S and candidate.peer_id in connected:
+                candidate.num_failures = 0
+        self._seen_s.update(dict.fromkeys(connected, now))
         self._seen_s = {peer_id: seen_s for peer_id, seen_s in self._seen_s.items() if now - seen_s < RETURN_FOR_S}
         if now - self._written_s >= WRITE_EVERY_S:
             self._book.write()
@@ -151,16 +160,16 @@ class Connections:
     async def _dial(self, candidate: _Candidate) -> None:
         try:
             if candidate.peer_id in self._points:  # they must not wait behind dead addresses
-                await self._transport.connect(candidate.address)
+                await self._transport.connect(candidate.address, is_kept=True)
             else:
                 async with self._dials:
-                    await self._transport.connect(candidate.address)
+                    await self._transport.connect(candidate.address, is_kept=True)
         except NetworkError as error:
             self._put_off(candidate)
             log.debug("%s: tried again in %.1f s", error, candidate.due_s - self._clock())
         else:
-            candidate.num_failures, candidate.is_good = 0, True
-            candidate.due_s = self._clock() + self._jittered(RETRY_MIN_S)
+            candidate.is_good, candidate.met_s = True, self._clock()
+            self._put_off(candidate)  # until it has stayed: a full node hangs up at once
             self._book.note(candidate.address)
         finally:
             candidate.is_dialling = False

@@ -10,23 +10,20 @@ from pathlib import Path
 
 import pytest
 import trio
-from support.peers import opener
+from support.peers import opener, seed
 from support.processes.living_peer import DEAF, ECHO, RAISING, TOPIC, LivingPeer
+from support.raw_gossip import GOSSIPSUB, field, message, prefixed, rpc, signed, varint
 
 from openledger_node.errors import NetworkError
 from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import PeerId, Transport
 
 pytestmark = pytest.mark.slow
-GOSSIPSUB, RENDEZVOUS, IDENTIFY_PUSH, PING = (
-    "/meshsub/1.1.0",
-    "/rendezvous/1.0.0",
-    "/ipfs/id/push/1.0.0",
-    "/ipfs/ping/1.0.0",
-)
+RENDEZVOUS, IDENTIFY_PUSH, PING = "/rendezvous/1.0.0", "/ipfs/id/push/1.0.0", "/ipfs/ping/1.0.0"
 HONEST_S = 1.0
 SLOW_MACHINE = 3.0  # other programs run beside the tests, and for each of them as much again
 RSS_GROWTH_MAX = 64 << 20
+CUT_S = 10.0
 NEGOTIATION_GROWTH_MAX = 16 << 20
 names = count()
 
@@ -102,25 +99,8 @@ async def _read_all(stream: trio.abc.Stream) -> None:
         pass
 
 
-def prefixed(content: bytes) -> bytes:
-    return varint(len(content)) + content
-
-
-def varint(number: int) -> bytes:
-    low, rest = number & 0x7F, number >> 7
-    return bytes([low | 0x80]) + varint(rest) if rest else bytes([low])
-
-
-def field(number: int, content: bytes) -> bytes:
-    """One field of a protobuf message."""
-    return varint(number << 3 | 2) + prefixed(content)
-
-
 def gossip(origin: bytes, content: bytes, *topics: str, key: bytes = b"", signature: bytes = b"") -> bytes:
-    message = field(1, origin) + field(2, content) + field(3, bytes(8))
-    message += b"".join(field(4, topic.encode()) for topic in topics)
-    message += field(5, signature) + field(6, key)
-    return prefixed(field(2, message))
+    return rpc(message(origin, content, *topics, key=key, signature=signature))
 
 
 async def test_handlers_that_raise(victim: LivingPeer) -> None:
@@ -172,6 +152,46 @@ async def test_gossip_that_cannot_be_read(victim: LivingPeer) -> None:
         prefixed(field(3, field(3, field(1, b"/topic/nobody/has")))),
         prefixed(b"".join(field(1, b"\x08\x01" + field(2, b"/topic/%d" % number)) for number in range(2_000))),
     )
+
+
+@pytest.mark.parametrize("kind", ["wrong signatures", "junk", "new messages"])
+async def test_a_flood_of_gossip_is_cut_off_while_others_are_served(victim: LivingPeer, kind: str) -> None:
+    """1 MB/s: whoever visits meanwhile is served, and the flooder is gone within 10 s."""
+    messages = flood_of(kind)
+    async with stranger() as peer, trio.open_nursery() as nursery:
+        await peer.connect(victim.address)
+        nursery.start_soon(flood, peer, victim, messages, nursery.cancel_scope)
+        with trio.fail_after(CUT_S):
+            while victim.peer_id in peer.connected():
+                assert await honest_visit(victim) < HONEST_S * SLOW_MACHINE
+        with pytest.raises(NetworkError):
+            await peer.open_stream(PeerId(victim.peer_id), ECHO)
+        nursery.cancel_scope.cancel()
+
+
+def flood_of(kind: str) -> list[bytes]:
+    """RPCs of about 60 KB each."""
+    origin = bytes([0, 36, 8, 1, 18, 32]) + bytes(32)
+    if kind == "junk":
+        return [prefixed(b"\xff" * 60_000)] * 10
+    if kind == "wrong signatures":
+        return [rpc(*(message(origin, b"%d" % n, TOPIC, signature=bytes(64)) for n in range(400)))] * 10
+    ours = seed("flooder")
+    return [
+        rpc(*(signed(ours, b"%d %d" % (number, n) + bytes(2_000), TOPIC) for n in range(28))) for number in range(150)
+    ]
+
+
+async def flood(peer: Transport, victim: LivingPeer, rpcs: list[bytes], scope: trio.CancelScope) -> None:
+    """Send again and again, on new streams if one breaks, until there is no connection."""
+    for number in count():
+        with suppress(NetworkError, trio.BrokenResourceError):
+            stream = await peer.open_stream(PeerId(victim.peer_id), GOSSIPSUB)
+            for content in rpcs:
+                await stream.send_all(content)
+                await trio.sleep(0.05)
+        if victim.peer_id not in peer.connected() or number > 1000:
+            break
 
 
 async def test_registrations_without_end(victim: LivingPeer) -> None:

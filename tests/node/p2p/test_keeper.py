@@ -161,7 +161,7 @@ class Grave(MemoryTransport):
 
     dialled_s: list[float]
 
-    async def connect(self, address: str) -> PeerId:
+    async def connect(self, address: str, *, is_kept: bool = False) -> PeerId:
         self.dialled_s.append(trio.current_time())
         raise NetworkError(f"nobody answers at {address}")
 
@@ -182,7 +182,7 @@ async def test_who_does_not_answer_is_tried_less_and_less_often(tmp_path: Path, 
 class Slow(MemoryTransport):
     """Needs ten seconds to learn that nobody is at an address."""
 
-    async def connect(self, address: str) -> PeerId:
+    async def connect(self, address: str, *, is_kept: bool = False) -> PeerId:
         if "dead" in address:
             await trio.sleep(10)
             raise NetworkError(f"nobody answers at {address}")

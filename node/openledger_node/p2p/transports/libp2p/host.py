@@ -19,21 +19,22 @@ from multiaddr import Multiaddr
 
 from ....errors import NetworkError
 from .guard import guarded
-from .inbound import HALF_OPEN_MAX, bound_negotiation, take_inbound
+from .inbound import HALF_OPEN_MAX, bound_negotiation
 
 HANDSHAKE_S = 5.0
 STREAMS_MAX = 2048
-OUTBOUND_RESERVED = 8
-"""Connections reserved for peers that this node dials itself."""
+OUTBOUND_MAX = 64
+"""Connections that this node dials itself: kept ones, bootstrap nodes and calls. `ConnectionBudget` uses fewer."""
 
 
-def open_host(identity: bytes, max_connections: int) -> BasicHost:
+def open_host(identity: bytes, inbound_max: int) -> BasicHost:
     """Open a host that never dials by itself.
 
     NOTE: otherwise the library dials every known peer until it has half of `high_watermark`, whatever the other marks
     say.
     """
     bound_negotiation()
+    max_connections = inbound_max + OUTBOUND_MAX
     keys = create_new_key_pair(identity)
     host = new_host(
         key_pair=keys,
@@ -49,7 +50,6 @@ def open_host(identity: bytes, max_connections: int) -> BasicHost:
     swarm.retry_config = RetryConfig(max_retries=0)  # `Connections` retries
     swarm.set_stream_handler(guarded(host._swarm_stream_handler))
     swarm.auto_connector.maybe_connect = trio.lowlevel.checkpoint  # type: ignore[method-assign]
-    take_inbound(swarm, max(1, max_connections - OUTBOUND_RESERVED))
     return host
 
 
