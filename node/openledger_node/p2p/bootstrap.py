@@ -41,7 +41,7 @@ def topics(network: str) -> tuple[str, ...]:
     return f"/openledger/{network}/ads/1", f"/openledger/{network}/calls/1"
 
 
-def open_bootstrap(folder: Path, listen: tuple[str, ...]) -> Transport:
+def open_bootstrap(folder: Path, listen: tuple[str, ...], bootstrap: tuple[str, ...] = ()) -> Transport:
     """Open the transport of a bootstrap node, with the identity in `folder`.
 
     Raises:
@@ -49,7 +49,11 @@ def open_bootstrap(folder: Path, listen: tuple[str, ...]) -> Transport:
         KeyFileError: the identity can't be read.
     """
     transport: Transport = load_plug("transport", "libp2p")(
-        identity=ensure_identity(folder), listen=listen, serve_rendezvous=True, inbound_max=CONNECTIONS_MAX
+        identity=ensure_identity(folder),
+        listen=listen,
+        serve_rendezvous=True,
+        bootstrap=(*listen, *bootstrap),
+        inbound_max=CONNECTIONS_MAX,
     )
     return transport
 
@@ -141,7 +145,7 @@ def main() -> int:
 async def _run(args: argparse.Namespace) -> None:
     with trio.open_signal_receiver(*END_SIGNALS) as signals:  # before it prints its addresses
         await serve(
-            open_bootstrap(args.folder, tuple(args.listen)),
+            open_bootstrap(args.folder, tuple(args.listen), tuple(args.bootstrap)),
             network=args.network,
             folder=args.folder,
             bootstrap=tuple(args.bootstrap),

@@ -54,6 +54,11 @@ class DialLimits:
                 wait_min = (PERIOD_S - (now - dials.failed_s[0])) / 60
                 raise NetworkError(f"nobody has ever answered at {name}; it is tried again in {wait_min:.0f} minutes")
 
+    def has_answered(self, address: str) -> bool:
+        """True if a dial to this endpoint has succeeded."""
+        dials = self._dials.get(endpoint_of(address))
+        return dials is not None and dials.has_answered
+
     def note(self, address: str, *, has_answered: bool) -> None:
         """Note the result of a dial; an answer clears what failed before."""
         for name, _ in self._limits_of(address):

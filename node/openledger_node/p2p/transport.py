@@ -48,7 +48,7 @@ class Transport(Protocol):
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Full multiaddresses of this node, ending in `/p2p/<peer id>`; none before it runs."""
+        """Full multiaddresses at which others reach this node, ending in `/p2p/<peer id>`; none before it runs."""
 
     def handle(self, protocol: str, handler: Handler) -> None:
         """Serve streams of this protocol from now on; an exception in the handler ends only its stream."""
@@ -60,13 +60,16 @@ class Transport(Protocol):
             NetworkError: the peer can't be reached, or does not speak the protocol.
         """
 
-    async def connect(self, address: str, *, is_kept: bool = False) -> PeerId:
+    async def connect(self, address: str, *, is_kept: bool = False, is_trusted: bool = False) -> PeerId:
         """Connect to the peer at an address and return its id; an existing connection is used again.
 
         Unless `is_kept`, the connection is for a call: it is hung up when it is idle, or when others need its place.
+        An address that is not trusted may be made up: it is dialled seldom until somebody answers there, and not at
+        all if it belongs to a LAN or a machine and the network does not.
 
         Raises:
-            NetworkError: no peer answers there in time, or another one does; or too many calls are open.
+            NetworkError: no peer answers there in time, or another one does; it is not an address to dial now; or too
+                many calls are open.
         """
 
     def reserve_places(self, is_known: Callable[[PeerId], bool]) -> None:
@@ -91,7 +94,8 @@ class Transport(Protocol):
     async def find_peers(self, point: PeerId, namespace: str) -> list[str]:
         """Register this node's addresses at a rendezvous point, and return those that others registered.
 
-        A registration is forgotten after two minutes.
+        A node that has no addresses only asks. A registration is forgotten after two minutes, and when the connection
+        ends.
 
         Raises:
             NetworkError: the point can't be reached, or serves no rendezvous.

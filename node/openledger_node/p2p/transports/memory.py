@@ -82,7 +82,7 @@ class MemoryTransport:
         self._nursery.start_soon(_serve, handler, caller.peer_id, ours)
         return theirs
 
-    async def connect(self, address: str, *, is_kept: bool = False) -> PeerId:
+    async def connect(self, address: str, *, is_kept: bool = False, is_trusted: bool = False) -> PeerId:
         """Link with a peer of the same network."""
         await trio.lowlevel.checkpoint()
         peer = self._peer(peer_id_from_address(address))
@@ -184,7 +184,8 @@ class MemoryTransport:
 
     def _register(self, peer_id: PeerId, namespace: str) -> list[str]:
         now = trio.current_time()
-        registered = {who: until for who, until in self._registered.get(namespace, {}).items() if until > now}
+        known = self._registered.get(namespace, {})
+        registered = {who: until for who, until in known.items() if until > now and who in self._links}
         self._registered[namespace] = {**registered, peer_id: now + REGISTRATION_S}
         return [_address(who) for who in registered if who != peer_id]
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 import trio
 from libp2p.abc import INetStream
 from libp2p.custom_types import TProtocol
+from libp2p.host.basic_host import BasicHost
 from libp2p.host.ping import ID as PING
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.network.swarm import Swarm
@@ -17,21 +18,16 @@ from multiaddr import Multiaddr
 
 from ....errors import NetworkError
 from ...budget import BARRED_S, CALLED_MAX, INBOUND_MAX, Barred, ConnectionBudget
+from ...dial_limits import DialLimits
+from ...scopes import Scope, may_dial, scope_of, scope_of_network
 from ...streams import Inbox
 from ...transport import GOSSIP_BYTES_MAX, Accept, Gossip, Handler, PeerId, peer_id_from_address
 from .gossip import GossipRouter
 from .guard import close_connections, reset, running, silence_library
 from .host import check_is_free, open_host
 from .inbound import Door
-from .names import (
-    ADDRESS_LENGTH_MAX,
-    ADDRESSES_MAX,
-    RendezvousPoint,
-    library_address,
-    library_id,
-    listen_address,
-    register_and_discover,
-)
+from .names import ADDRESS_LENGTH_MAX, announced_address, library_address, library_id, listen_address
+from .rendezvous import ADDRESSES_MAX, RendezvousPoint, register_and_discover
 from .stream import PumpedStream
 
 CALL_S = 10.0
@@ -47,28 +43,54 @@ log = logging.getLogger(__name__)
 
 
 def open_transport(
-    *, identity: bytes, listen: tuple[str, ...], serve_rendezvous: bool, inbound_max: int = INBOUND_MAX
+    *,
+    identity: bytes,
+    listen: tuple[str, ...],
+    serve_rendezvous: bool,
+    announce: tuple[str, ...] = (),
+    bootstrap: tuple[str, ...] = (),
+    inbound_max: int = INBOUND_MAX,
 ) -> "Libp2pTransport":
     """Create a peer on a network; `inbound_max` peers may dial in.
+
+    `announce` are addresses at which others reach it, beside those that it listens on. `bootstrap` are the network's
+    bootstrap nodes, which say whether the network is one of the internet, of a LAN or of this machine.
 
     Raises:
         ConfigError: a listen address is not a TCP address of one interface.
     """
     silence_library()
-    return Libp2pTransport(identity, tuple(listen_address(text) for text in listen), serve_rendezvous, inbound_max)
+    return Libp2pTransport(
+        open_host(identity, inbound_max),
+        listen=tuple(listen_address(text) for text in listen),
+        announce=tuple(announced_address(text) for text in announce),
+        scope=scope_of_network(bootstrap),
+        serve_rendezvous=serve_rendezvous,
+        inbound_max=inbound_max,
+    )
 
 
 class Libp2pTransport:
     """One peer on a libp2p network."""
 
     def __init__(
-        self, identity: bytes, listen: tuple[Multiaddr, ...], serve_rendezvous: bool, inbound_max: int
+        self,
+        host: BasicHost,
+        *,
+        listen: tuple[Multiaddr, ...],
+        announce: tuple[Multiaddr, ...],
+        scope: Scope,
+        serve_rendezvous: bool,
+        inbound_max: int,
     ) -> None:
-        self._host = open_host(identity, inbound_max)
+        self._host = host
+        self._listen = listen
+        self._announce = announce
+        self._scope = scope
         self._barred = Barred()
         self._budget = ConnectionBudget(connected=self.connected, inbound_max=inbound_max)
         self._door = Door(self._swarm, self._budget, self._barred)
-        self._listen = listen
+        self._dial_limits = DialLimits()
         self._inboxes: dict[str, Inbox] = {}
         self._gossip = GossipRouter(self._host, self._inboxes, self._cut)
         self._nursery: trio.Nursery | None = None
@@ -76,12 +98,19 @@ class Libp2pTransport:
         self._dialling: dict[PeerId, trio.Lock] = {}
         self.peer_id = PeerId(str(self._host.get_id()))
         if serve_rendezvous:
-            RendezvousPoint(self._host)
+            RendezvousPoint(self._host, connected=self.connected, host_of=self._door.host_of)
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """The addresses that it listens on."""
-        return tuple(str(address) for address in self._host.get_addrs()) if self._nursery else ()
+        """Addresses for all others: announced ones first, and none that only a part of the network reaches."""
+        if not self._nursery:
+            return ()
+        announced = tuple(f"{address}/p2p/{self.peer_id}" for address in self._announce)
+        own = (address for address in self._listening() if (scope_of(address) or Scope.MACHINE) >= self._scope)
+        return tuple(dict.fromkeys((*announced, *own)))
+
+    def _listening(self) -> list[str]:
+        return [str(address) for address in self._host.get_addrs()]
 
     def handle(self, protocol: str, handler: Handler) -> None:
         """Serve streams of this protocol."""
@@ -112,7 +141,7 @@ class Libp2pTransport:
         )
         return self._pumped(net, None if protocol == PING else peer_id)
 
-    async def connect(self, address: str, *, is_kept: bool = False) -> PeerId:
+    async def connect(self, address: str, *, is_kept: bool = False, is_trusted: bool = False) -> PeerId:
         """Dial one address; two tasks that dial the same peer share one connection."""
         peer_id = peer_id_from_address(address)
         target, dialled = library_id(peer_id), library_address(address)
@@ -122,14 +151,25 @@ class Libp2pTransport:
         try:
             async with lock:
                 if peer_id not in self.connected():
+                    self._check_dial(address, is_trusted=is_trusted)
                     await self._make_room(is_kept=is_kept)
+                    self._dial_limits.note(address, has_answered=False)  # until it does, also if we are cancelled
                     await self._ask(lambda: self._swarm.dial_addr(dialled, target), f"nobody answers at {address}")
+                    self._dial_limits.note(address, has_answered=True)
                     self._learn(peer_id, (address,))
                 self._budget.note_dialled(peer_id, is_kept=is_kept)
         finally:
             if not lock.locked():  # no task waits for it
                 self._dialling.pop(peer_id, None)
         return peer_id
+
+    def _check_dial(self, address: str, *, is_trusted: bool) -> None:
+        """Check that an address that other peers may have made up is one to dial."""
+        if is_trusted or self._dial_limits.has_answered(address):
+            return
+        if not may_dial(address, network=self._scope, own=self._listening()):
+            raise NetworkError(f"{address} is not dialled: it is no address that is reached from the whole network")
+        self._dial_limits.check(address)
 
     async def _make_room(self, *, is_kept: bool) -> None:
         """Hang up on the call that is idle longest, if all places for calls are taken."""
@@ -166,7 +206,7 @@ class Libp2pTransport:
         """Register with a rendezvous point, and ask it for others."""
         await self._reach(point)
         found = await self._ask(
-            lambda: register_and_discover(self._host, library_id(point), namespace),
+            lambda: register_and_discover(self._host, library_id(point), namespace, self._registered()),
             f"peer {point} serves no rendezvous",
         )
         addresses: list[str] = []
@@ -176,6 +216,10 @@ class Libp2pTransport:
             self._learn(PeerId(str(peer.peer_id)), full)
             addresses.extend(full)
         return addresses
+
+    def _registered(self) -> list[Multiaddr]:
+        """The addresses that a rendezvous point is told; it tells each peer those that the peer can reach."""
+        return [*self._announce, *(Multiaddr(address.partition("/p2p/")[0]) for address in self._listening())]
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen, dial and gossip.
