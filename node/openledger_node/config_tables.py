@@ -257,10 +257,7 @@ class P2pConfig:
         "Public addresses that lead here, such as /ip4/203.0.113.7/tcp/4120; for a port that your router forwards.",
     )
     adapter_upload_bytes_per_s: int = setting(
-        0,
-        "Most bytes of adapter files that peers get in a second, all together; 0 sets no limit.",
-        low=0,
-        unit="bytes",
+        0, "Most bytes of adapter files that peers get in a second, all together; 0 is no limit.", low=0
     )
 
 

@@ -40,7 +40,7 @@ from ..home import Home
 from .adapter_listing import MANIFEST_PATH, SMALL_BYTES_MAX, version_path
 from .streams import MessageStream
 from .transport import PeerId
-from .upload import Uplink, UploadPlace, UploadPlaces
+from .upload import Uplink, UploadPlace, UploadPlaces, streams_at
 
 IDLE_S, UNREAD_S = 30.0, 30.0
 """A stream is closed when nothing is requested, or an answer is not read, for this long."""
@@ -80,7 +80,7 @@ class AdapterServer:
         self._shared: dict[AdapterId, Shared] = {}
         self._listing = threading.Lock()
         self._readers = trio.CapacityLimiter(READERS_MAX)
-        self._places = UploadPlaces()
+        self._places = UploadPlaces(streams_max=streams_at(upload_bytes_per_s))
         self._uplink = Uplink(upload_bytes_per_s)
 
     async def serve(self, peer_id: PeerId, stream: trio.abc.Stream) -> None:

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 
 import trio
 
+from openledger_protocol.constants import CHUNK_BYTES
 from openledger_protocol.errors import OverloadedError
 
 from .transport import PeerId
 
 STREAMS_PER_PEER = 2
 STREAMS_MAX = 16
+TURN_S = 10.0
+"""A chunk waits for its turn no longer than this, because the other side gives up after 20 s."""
 
 
 @dataclass(slots=True, eq=False)
@@ -28,7 +31,8 @@ class UploadPlace:
 class UploadPlaces:
     """Places for streams. If all are taken, a newcomer gets one of a peer that has two, or the one idle longest."""
 
-    def __init__(self, clock: Callable[[], float] = trio.current_time) -> None:
+    def __init__(self, *, streams_max: int = STREAMS_MAX, clock: Callable[[], float] = trio.current_time) -> None:
+        self._streams_max = streams_max
         self._clock = clock
         self._places: list[UploadPlace] = []
 
@@ -42,7 +46,7 @@ class UploadPlaces:
         num_of = Counter(place.peer_id for place in self._places)
         if num_of[peer_id] >= STREAMS_PER_PEER:
             raise OverloadedError(f"you have {STREAMS_PER_PEER} streams open here: use these")
-        if len(self._places) >= STREAMS_MAX:
+        if len(self._places) >= self._streams_max:
             self._make_room(num_of, peer_id)
         place = UploadPlace(peer_id, self._clock())
         self._places.append(place)
@@ -58,10 +62,16 @@ class UploadPlaces:
         if not num_of[peer_id]:  # a peer without a stream comes before the second stream of another
             spare = [place for place in self._places if num_of[place.peer_id] > 1] or spare
         if not spare:
-            raise OverloadedError(f"{STREAMS_MAX} streams are open here: come back later")
+            raise OverloadedError(f"{self._streams_max} streams are open here: come back later")
         leaver = min(spare, key=lambda place: (not place.is_waiting, place.asked_s))
         self._places.remove(leaver)
         leaver.scope.cancel()
+
+
+def streams_at(bytes_per_s: int) -> int:
+    """The number of streams that an uplink of this rate can serve in time; 0 is no limit."""
+    turns = int(bytes_per_s * TURN_S // CHUNK_BYTES) if bytes_per_s else STREAMS_MAX
+    return max(1, min(STREAMS_MAX, turns))
 
 
 class Uplink:
