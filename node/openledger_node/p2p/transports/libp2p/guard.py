@@ -73,6 +73,14 @@ async def close_connections(swarm: Swarm) -> None:
                 nursery.start_soon(_close, connection)
 
 
+async def close_socket_at_end(connection: Any) -> None:
+    """Close the socket of a connection that this node dialled when the other side ends it: the library does not."""
+    muxed = connection.muxed_conn
+    await muxed.event_closed.wait()
+    with trio.move_on_after(CLOSE_S, shield=True):
+        await _close(muxed.secured_conn)
+
+
 def guarded(handler: StreamHandler) -> StreamHandler:
     """Wrap a stream handler so that it raises nothing and serves a bounded number of streams per peer."""
     num_streams: Counter[object] = Counter()

@@ -23,7 +23,7 @@ from ...scopes import Scope, may_dial, scope_of, scope_of_network
 from ...streams import Inbox
 from ...transport import GOSSIP_BYTES_MAX, Accept, Gossip, Handler, PeerId, peer_id_from_address
 from .gossip import GossipRouter
-from .guard import close_connections, reset, running, silence_library
+from .guard import close_connections, close_socket_at_end, reset, running, silence_library
 from .host import check_is_free, open_host
 from .inbound import Door
 from .names import ADDRESS_LENGTH_MAX, announced_address, library_address, library_id, listen_address
@@ -154,7 +154,10 @@ class Libp2pTransport:
                     self._check_dial(address, is_trusted=is_trusted)
                     await self._make_room(is_kept=is_kept)
                     self._dial_limits.note(address, has_answered=False)  # until it does, also if we are cancelled
-                    await self._ask(lambda: self._swarm.dial_addr(dialled, target), f"nobody answers at {address}")
+                    connection = await self._ask(
+                        lambda: self._swarm.dial_addr(dialled, target), f"nobody answers at {address}"
+                    )
+                    self._running_nursery().start_soon(close_socket_at_end, connection)
                     self._dial_limits.note(address, has_answered=True)
                     self._learn(peer_id, (address,))
                 self._budget.note_dialled(peer_id, is_kept=is_kept)
