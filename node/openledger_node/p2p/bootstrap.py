@@ -23,7 +23,7 @@ from ..plugs import load_plug
 from ..text import SafeFormatter
 from .address_book import AddressBook
 from .connections import Connections
-from .envelopes import Verdict, judge_envelope
+from .envelopes import GossipVerdict, judge_envelope
 from .identity import ensure_identity
 from .rates import Rates
 from .transport import Gossip, PeerId, Transport
@@ -86,10 +86,10 @@ async def serve(
         nursery.cancel_scope.cancel()
 
 
-def _judge(rates: Rates[PeerId], topic: str, origin: PeerId, content: bytes) -> Verdict:
+def _judge(rates: Rates[PeerId], topic: str, origin: PeerId, content: bytes) -> GossipVerdict:
     """Judge a message as far as a node without a chain can; a rate that is exceeded is no mark."""
     if not rates.take(origin):
-        return Verdict.IGNORE
+        return GossipVerdict.IGNORE
     return judge_envelope(topic, origin, content)
 
 

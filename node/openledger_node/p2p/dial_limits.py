@@ -31,7 +31,7 @@ class _Dials:
 
 
 class DialLimits:
-    """What is known about endpoints and internet addresses that were dialled, in bounded memory."""
+    """Endpoints and internet addresses that were dialled, with their results, in bounded memory."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock

@@ -11,7 +11,7 @@ from openledger_protocol.advertisement import check_envelope
 from openledger_protocol.errors import ProtocolError, UnknownVersionError
 
 
-class Verdict(Enum):
+class GossipVerdict(Enum):
     """The result of a check of one message."""
 
     PASS = "pass"
@@ -21,20 +21,20 @@ class Verdict(Enum):
     """Neither received nor passed on, and counted against the forwarder."""
 
 
-def judge_envelope(topic: str, origin: str, content: bytes) -> Verdict:
+def judge_envelope(topic: str, origin: str, content: bytes) -> GossipVerdict:
     """Judge a message by its bytes alone, as every node can, bootstrap nodes too.
 
     An unknown version is no fault: the forwarder may be newer than this node.
     """
     if _kind_of(topic) != "ads":
-        return Verdict.PASS
+        return GossipVerdict.PASS
     try:
         signer = check_envelope(content)
     except UnknownVersionError:
-        return Verdict.IGNORE
+        return GossipVerdict.IGNORE
     except ProtocolError:
-        return Verdict.REJECT
-    return Verdict.PASS if signer == origin else Verdict.REJECT
+        return GossipVerdict.REJECT
+    return GossipVerdict.PASS if signer == origin else GossipVerdict.REJECT
 
 
 def _kind_of(topic: str) -> str:

@@ -1,4 +1,4 @@
-"""How far an address reaches: this machine, a LAN, or the internet.
+"""The scope of an address: this machine, a LAN, or the internet.
 
 Other peers name addresses, and a node must not let them send it anywhere: an address of a LAN or of this machine that
 came from outside would make the node probe its owner's own devices.

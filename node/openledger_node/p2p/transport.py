@@ -8,14 +8,14 @@ from typing import NewType, Protocol
 import trio
 
 from ..errors import NetworkError
-from .envelopes import Verdict
+from .envelopes import GossipVerdict
 
 PeerId = NewType("PeerId", str)
 
 Handler = Callable[[PeerId, trio.abc.Stream], Awaitable[None]]
 """Serves one stream that a peer opened; the stream is closed when it returns."""
 
-Accept = Callable[[PeerId, bytes], bool | Verdict]
+Accept = Callable[[PeerId, bytes], bool | GossipVerdict]
 """Judges a message of this origin before it is received and passed on. It never waits.
 
 True passes it. False drops it: the forwarder is marked only if the envelope is wrong (`judge_envelope`).

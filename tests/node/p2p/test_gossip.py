@@ -15,7 +15,7 @@ from support.raw_gossip import GOSSIPSUB, PEER_ID_PREFIX, message, rpc, score_of
 
 from openledger_node.errors import NetworkError
 from openledger_node.p2p import bootstrap
-from openledger_node.p2p.envelopes import Verdict, judge_envelope
+from openledger_node.p2p.envelopes import GossipVerdict, judge_envelope
 from openledger_node.p2p.flood import CHECKED_PER_S, MESSAGES_PER_S, PASSED_PER_S, FloodLimits
 from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import Gossip, PeerId, Transport, content_id
@@ -43,17 +43,17 @@ def test_only_a_wrong_envelope_counts_against_the_forwarder() -> None:
     ad = signed_ad("ada")
     origin = peer_id_from_public_key(public_key_of(seed_of("ada")))
     broken = ad[:-1] + bytes([ad[-1] ^ 1])
-    assert judge_envelope(ADS, origin, ad) is Verdict.PASS
-    assert judge_envelope(ADS, "someone else", ad) is Verdict.REJECT
-    assert judge_envelope(ADS, origin, broken) is Verdict.REJECT
-    assert judge_envelope(ADS, origin, b"junk") is Verdict.REJECT
-    assert judge_envelope(ADS, origin, ad + bytes(2048)) is Verdict.REJECT
-    assert judge_envelope(OTHER, origin, b"junk") is Verdict.PASS
+    assert judge_envelope(ADS, origin, ad) is GossipVerdict.PASS
+    assert judge_envelope(ADS, "someone else", ad) is GossipVerdict.REJECT
+    assert judge_envelope(ADS, origin, broken) is GossipVerdict.REJECT
+    assert judge_envelope(ADS, origin, b"junk") is GossipVerdict.REJECT
+    assert judge_envelope(ADS, origin, ad + bytes(2048)) is GossipVerdict.REJECT
+    assert judge_envelope(OTHER, origin, b"junk") is GossipVerdict.PASS
 
 
 def test_an_envelope_of_a_newer_version_is_no_fault_of_the_forwarder() -> None:
     newer = signed_ad("ada").replace(b"\xa1v\x01", b"\xa1v\x02", 1)
-    assert judge_envelope(ADS, "ada", newer) is Verdict.IGNORE
+    assert judge_envelope(ADS, "ada", newer) is GossipVerdict.IGNORE
 
 
 def test_messages_are_told_apart_by_topic_and_origin() -> None:

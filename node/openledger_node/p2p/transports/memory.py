@@ -8,7 +8,7 @@ from math import inf
 import trio
 
 from ...errors import NetworkError
-from ..envelopes import Verdict
+from ..envelopes import GossipVerdict
 from ..streams import Inbox
 from ..transport import (
     GOSSIP_BYTES_MAX,
@@ -178,7 +178,7 @@ class MemoryTransport:
         inbox, digest = self._inboxes.get(topic), content_id(topic, gossip.origin.encode(), gossip.content)
         if inbox and not self._has_seen(digest):
             self._remember(digest)
-            if inbox.judge(gossip.origin, gossip.content) is Verdict.PASS:
+            if inbox.judge(gossip.origin, gossip.content) is GossipVerdict.PASS:
                 inbox.put(gossip)
                 self._pass_on(topic, gossip)
 

@@ -19,7 +19,7 @@ from libp2p.pubsub.score import PeerScorer, ScoreParams, TopicScoreParams
 from libp2p.pubsub.validators import signature_validator
 from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 
-from ...envelopes import Verdict
+from ...envelopes import GossipVerdict
 from ...flood import FloodLimits
 from ...streams import Inbox
 from ...transport import GOSSIP_BYTES_MAX, GOSSIP_MEMORY_S, Gossip, PeerId, content_id
@@ -151,9 +151,9 @@ class GossipRouter(Pubsub):
             return self._mark(msg_forwarder, topic)
         self._mark_msg_seen(msg)  # only now: a forged copy must not shut out the true message
         verdict = self._inboxes[topic].judge(_origin(msg), msg.data)
-        if verdict is Verdict.REJECT:
+        if verdict is GossipVerdict.REJECT:
             self._mark(msg_forwarder, topic)
-        elif verdict is Verdict.PASS:
+        elif verdict is GossipVerdict.PASS:
             self._inboxes[topic].put(Gossip(_origin(msg), msg.data))
             await self.router.publish(msg_forwarder, msg)
         return None
