@@ -288,6 +288,13 @@ class P2pConfig:
         "auto", "Addresses to listen on, such as /ip4/192.168.1.7/tcp/4120; auto takes every address of this machine."
     )
     port: int = setting(0, "TCP port if listen is auto; 0 takes any free port.", low=0, high=65535)
+    announce: str = setting(
+        "",
+        "Public addresses that lead here, such as /ip4/203.0.113.7/tcp/4120; for a port that your router forwards.",
+    )
+    adapter_upload_bytes_per_s: int = setting(
+        0, "Most bytes of adapter files that peers get in a second, all together; 0 is no limit.", low=0
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

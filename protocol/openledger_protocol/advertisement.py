@@ -184,6 +184,21 @@ def read_signed(content: bytes) -> SignedAdvertisement:
     return cast(SignedAdvertisement, _ENVELOPE.decode(unpack_map(content, size_bytes_max=AD_BYTES_MAX)))
 
 
+def check_envelope(content: bytes) -> str:
+    """Check an advertisement's size, envelope and peer signature, and return the peer that signed it.
+
+    Neither clock nor chain is needed, so every node that passes it on comes to the same result.
+
+    Raises:
+        MalformedError: as in `read_signed`.
+        UnknownVersionError: it has another major version.
+        BadSignatureError: the peer did not sign it.
+    """
+    signed = read_signed(content)
+    check_peer_signature(signed.public_key, _signed_bytes(signed.body), signed.signature)
+    return peer_id_from_public_key(signed.public_key)
+
+
 def peer_id_of(content: bytes) -> str:
     """The peer that an advertisement claims to come from, which a receiver needs to look up `seq_last`.
 

@@ -131,7 +131,11 @@ def open_transport(home: Home, network: Network, config: P2pConfig) -> Transport
     """
     identity = ensure_identity(home.network_keys(network.network))
     transport: Transport = load_plug("transport", "libp2p")(
-        identity=identity, listen=_listen(config), serve_rendezvous=True
+        identity=identity,
+        listen=_listen(config),
+        serve_rendezvous=True,
+        announce=_split(config.announce),
+        bootstrap=network.bootstrap,
     )
     return transport
 
@@ -271,9 +275,13 @@ def _entry_of(session: NetworkSession, adapter_id: AdapterId) -> RegistryEntry:
 def _listen(config: P2pConfig) -> tuple[str, ...]:
     """Addresses to listen on, one per interface: peers would be told a wildcard, which they can't dial."""
     if config.listen != AUTO:
-        return tuple(config.listen.replace(",", " ").split())
+        return _split(config.listen)
     hosts = dict.fromkeys((_own_address(), "127.0.0.1"))
     return tuple(f"/ip4/{host}/tcp/{config.port}" for host in hosts)
+
+
+def _split(addresses: str) -> tuple[str, ...]:
+    return tuple(addresses.replace(",", " ").split())
 
 
 def _own_address() -> str:

@@ -129,7 +129,7 @@ class PeerService:
             random=SystemRandom(),
         )
         self._advertiser = self._open_advertiser()
-        self._adapters = AdapterServer(home)
+        self._adapters = AdapterServer(home, upload_bytes_per_s=config.p2p.adapter_upload_bytes_per_s)
 
     @property
     def peer_id(self) -> PeerId:

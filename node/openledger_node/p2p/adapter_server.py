@@ -9,7 +9,6 @@ import json
 import os
 import stat
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,10 +40,9 @@ from ..home import Home
 from .adapter_listing import MANIFEST_PATH, SMALL_BYTES_MAX, version_path
 from .streams import MessageStream
 from .transport import PeerId
+from .upload import Uplink, UploadPlace, UploadPlaces, streams_at
 
-STREAMS_PER_PEER = 2
-STREAMS_MAX = 16
-IDLE_S = 60.0
+IDLE_S, UNREAD_S = 30.0, 30.0
 """A stream is closed when nothing is requested, or an answer is not read, for this long."""
 
 LISTINGS_MAX = 64
@@ -70,30 +68,43 @@ class Shared:
 class AdapterServer:
     """Serves the `adapter` protocol from a data directory."""
 
-    def __init__(self, home: Home, *, may_share: Callable[[AdapterId], bool] = lambda _: True) -> None:
+    def __init__(
+        self,
+        home: Home,
+        *,
+        may_share: Callable[[AdapterId], bool] = lambda _: True,
+        upload_bytes_per_s: int = 0,
+    ) -> None:
         self._home = home
         self._may_share = may_share
         self._shared: dict[AdapterId, Shared] = {}
         self._listing = threading.Lock()
         self._readers = trio.CapacityLimiter(READERS_MAX)
-        self._num_streams: Counter[PeerId] = Counter()
+        self._places = UploadPlaces(streams_max=streams_at(upload_bytes_per_s))
+        self._uplink = Uplink(upload_bytes_per_s)
 
     async def serve(self, peer_id: PeerId, stream: trio.abc.Stream) -> None:
         """Serve one stream: any number of requests, each answered in turn."""
         messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
         with contextlib.suppress(NetworkError, trio.TooSlowError):
             try:
-                with self._counted(peer_id):
-                    await self._answer_all(messages)
+                with self._places.entered(peer_id) as place:
+                    await self._answer_all(messages, place)
+                if place.scope.cancelled_caught:
+                    raise OverloadedError("another peer needs this stream's place: come back later")
             except ProtocolError as error:
                 await messages.refuse(error, timeout_s=IDLE_S)
 
-    async def _answer_all(self, messages: MessageStream) -> None:
+    async def _answer_all(self, messages: MessageStream, place: UploadPlace) -> None:
         while True:
+            place.is_waiting = True
             with trio.fail_after(IDLE_S):
                 question = decode(await messages.receive())
+            place.is_waiting, place.asked_s = False, trio.current_time()
             answer = await trio.to_thread.run_sync(self.answer, question, limiter=self._readers)
-            await messages.send(encode(answer), timeout_s=IDLE_S)
+            if isinstance(answer, ChunkMessage):
+                await self._uplink.wait(len(answer.data))
+            await messages.send(encode(answer), timeout_s=UNREAD_S)
 
     def answer(self, question: TransferMessage) -> TransferMessage:
         """Answer one request; reads the disk.
@@ -128,17 +139,6 @@ class AdapterServer:
         except (OSError, MalformedError) as error:
             raise UnknownModelError(f"adapter {question.id} can't be served just now") from error
         return ChunkMessage(id=question.id, path=question.path, index=question.index, data=data)
-
-    @contextlib.contextmanager
-    def _counted(self, peer_id: PeerId) -> Iterator[None]:
-        if self._num_streams[peer_id] >= STREAMS_PER_PEER or self._num_streams.total() >= STREAMS_MAX:
-            raise OverloadedError("too many adapters are fetched from here just now")
-        self._num_streams[peer_id] += 1
-        try:
-            yield
-        finally:
-            self._num_streams[peer_id] -= 1
-            self._num_streams += Counter()  # drops counts of zero
 
     def _find(self, id: AdapterId) -> Shared:
         folder = self._folder(id)

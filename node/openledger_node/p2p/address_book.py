@@ -32,6 +32,10 @@ class AddressBook:
         """Addresses, most recently met first."""
         return tuple(reversed(self._addresses.values()))
 
+    def has(self, peer_id: PeerId) -> bool:
+        """True if a peer was met at an address of its own."""
+        return peer_id in self._addresses
+
     def note(self, address: str) -> None:
         """Note that a peer was met at an address."""
         peer_id = peer_id_from_address(address)

@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import sys
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -24,40 +23,14 @@ from ..plugs import load_plug
 from ..text import SafeFormatter
 from .address_book import AddressBook
 from .connections import Connections
+from .envelopes import GossipVerdict, judge_envelope
 from .identity import ensure_identity
+from .rates import Rates
 from .transport import Gossip, PeerId, Transport
-
-# ---- Rate limits: one bucket per peer, in bounded memory.
-
-PEERS_MAX = 4096
-
-
-class Rates:
-    """A token bucket per peer; beyond the limit, the peer heard longest ago is forgotten."""
-
-    def __init__(self, *, per_s: float, burst: float, clock: Callable[[], float]) -> None:
-        self._per_s = per_s
-        self._burst = burst
-        self._clock = clock
-        self._left: OrderedDict[PeerId, tuple[float, float]] = OrderedDict()  # tokens, and when they were counted
-
-    def take(self, peer_id: PeerId) -> bool:
-        """Take one of a peer's tokens; False if it has none."""
-        now = self._clock()
-        tokens, at_s = self._left.pop(peer_id, (self._burst, now))
-        tokens = min(self._burst, tokens + (now - at_s) * self._per_s)
-        can_pass = tokens >= 1
-        self._left[peer_id] = (tokens - can_pass, now)
-        while len(self._left) > PEERS_MAX:
-            self._left.popitem(last=False)
-        return can_pass
-
-
-# ---- The bootstrap node.
 
 CONNECTIONS_MAX = 256
 MESSAGES_A_SECOND, MESSAGES_AT_ONCE = 2.0, 20.0
-"""Messages passed on per origin. The node can't check their content, but its peers score it by what it passes on."""
+"""Messages passed on per origin."""
 
 READ_BYTES = 4096
 END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -68,7 +41,7 @@ def topics(network: str) -> tuple[str, ...]:
     return f"/openledger/{network}/ads/1", f"/openledger/{network}/calls/1"
 
 
-def open_bootstrap(folder: Path, listen: tuple[str, ...]) -> Transport:
+def open_bootstrap(folder: Path, listen: tuple[str, ...], bootstrap: tuple[str, ...] = ()) -> Transport:
     """Open the transport of a bootstrap node, with the identity in `folder`.
 
     Raises:
@@ -76,7 +49,11 @@ def open_bootstrap(folder: Path, listen: tuple[str, ...]) -> Transport:
         KeyFileError: the identity can't be read.
     """
     transport: Transport = load_plug("transport", "libp2p")(
-        identity=ensure_identity(folder), listen=listen, serve_rendezvous=True, max_connections=CONNECTIONS_MAX
+        identity=ensure_identity(folder),
+        listen=listen,
+        serve_rendezvous=True,
+        bootstrap=(*listen, *bootstrap),
+        inbound_max=CONNECTIONS_MAX,
     )
     return transport
 
@@ -95,10 +72,10 @@ async def serve(
     Raises:
         NetworkError: it can't listen.
     """
-    accept = _accept_some()
+    rates: Rates[PeerId] = Rates(per_s=MESSAGES_A_SECOND, burst=MESSAGES_AT_ONCE, clock=trio.current_time)
     async with trio.open_nursery() as nursery:
         for topic in topics(network):
-            nursery.start_soon(_discard, transport.subscribe(topic, accept))
+            nursery.start_soon(_discard, transport.subscribe(topic, partial(_judge, rates, topic)))
         await nursery.start(transport.run)
         announce(transport)
         connections = Connections(
@@ -109,9 +86,11 @@ async def serve(
         nursery.cancel_scope.cancel()
 
 
-def _accept_some() -> Callable[[PeerId, bytes], bool]:
-    rates = Rates(per_s=MESSAGES_A_SECOND, burst=MESSAGES_AT_ONCE, clock=trio.current_time)
-    return lambda origin, _: rates.take(origin)
+def _judge(rates: Rates[PeerId], topic: str, origin: PeerId, content: bytes) -> GossipVerdict:
+    """Judge a message as far as a node without a chain can; a rate that is exceeded is no mark."""
+    if not rates.take(origin):
+        return GossipVerdict.IGNORE
+    return judge_envelope(topic, origin, content)
 
 
 async def _discard(channel: "trio.MemoryReceiveChannel[Gossip]") -> None:
@@ -166,7 +145,7 @@ def main() -> int:
 async def _run(args: argparse.Namespace) -> None:
     with trio.open_signal_receiver(*END_SIGNALS) as signals:  # before it prints its addresses
         await serve(
-            open_bootstrap(args.folder, tuple(args.listen)),
+            open_bootstrap(args.folder, tuple(args.listen), tuple(args.bootstrap)),
             network=args.network,
             folder=args.folder,
             bootstrap=tuple(args.bootstrap),

@@ -6,8 +6,11 @@ dials every peer that it has ever heard of.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
+from math import inf
 from random import Random
 
 import trio
@@ -27,9 +30,15 @@ RETRY_MIN_S, RETRY_MAX_S = 1.0, 60.0
 RETURN_S_MAX, RETURN_FOR_S = 10.0, 300.0
 """A peer that was connected is dialled at least this often, for this long: it may have restarted."""
 
+STAY_S = 10.0
+"""A connection counts as a success when it has lasted this long."""
+
 WRITE_EVERY_S = 5.0
 DIALS_AT_ONCE = 8
 KNOWN_MAX = 1024
+ADDRESSES_PER_PEER_MAX = 4
+POINTS_KEPT = 2
+"""Bootstrap nodes that a node stays connected with, so that each of them has places for others."""
 LAST_GOOD, BOOTSTRAP, INBOUND = "last good", "bootstrap", "inbound"
 
 log = logging.getLogger(__name__)
@@ -58,6 +67,7 @@ class _Candidate:
     num_failures: int = 0
     due_s: float = 0.0
     is_good: bool = False  # a dial to it has succeeded
+    met_s: float = inf
     is_dialling: bool = False
 
 
@@ -87,6 +97,7 @@ class Connections:
         # set when a dial or rendezvous ends, so that its effect need not wait for the tick
         self._changed = trio.Event()
         self._dials = trio.CapacityLimiter(DIALS_AT_ONCE)
+        transport.reserve_places(book.has)
         self._learn(book.addresses, LAST_GOOD)
         self._learn(bootstrap, BOOTSTRAP)
 
@@ -123,8 +134,11 @@ class Connections:
 
     def _note_connected(self) -> None:
         """Note the connected peers, and write the address book from time to time."""
-        now = self._clock()
-        self._seen_s.update(dict.fromkeys(self._transport.connected(), now))
+        now, connected = self._clock(), self._transport.connected()
+        for candidate in self._candidates.values():
+            if candidate.num_failures and now - candidate.met_s >= STAY_S and candidate.peer_id in connected:
+                candidate.num_failures = 0
+        self._seen_s.update(dict.fromkeys(connected, now))
         self._seen_s = {peer_id: seen_s for peer_id, seen_s in self._seen_s.items() if now - seen_s < RETURN_FOR_S}
         if now - self._written_s >= WRITE_EVERY_S:
             self._book.write()
@@ -133,34 +147,46 @@ class Connections:
     # ── dialling ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _to_dial(self) -> list[_Candidate]:
-        """Candidates to dial now: as many as are lacking, one address per peer; bootstrap nodes in any case."""
+        """Candidates to dial now: as many as are lacking, one address per peer, and bootstrap nodes up to two.
+
+        A bootstrap node that has hung up has no place to spare: with enough other connections it is left alone for a
+        while.
+        """
         now, absent = self._clock(), set(self._transport.connected())
         num_connected = len(absent)
         absent |= {one.peer_id for one in self._candidates.values() if one.is_dialling}
         due = [one for one in self._candidates.values() if one.due_s <= now and one.peer_id not in absent]
         due.sort(key=lambda one: (one.peer_id not in self._seen_s, one.is_stale, one.num_failures))
         lacking = CONNECTIONS_AIM - len(absent) if num_connected < CONNECTIONS_MIN else 0
+        points_lacking = POINTS_KEPT - sum(point in absent for point in self._points)
         chosen: dict[PeerId, _Candidate] = {}
         for candidate in due:
-            if candidate.peer_id in self._points or len(chosen) < lacking:
-                chosen.setdefault(candidate.peer_id, candidate)
+            is_point = candidate.peer_id in self._points
+            if is_point and (points_lacking <= 0 or not self._is_due(candidate, num_connected)):
+                continue
+            if candidate.peer_id not in chosen and (is_point or len(chosen) < lacking):
+                chosen[candidate.peer_id] = candidate
+                points_lacking -= is_point
         for candidate in chosen.values():
             candidate.is_dialling = True
         return list(chosen.values())
 
+    def _is_due(self, point: _Candidate, num_connected: int) -> bool:
+        """True if a bootstrap node should be dialled: at once if it is needed, and now and then otherwise."""
+        return num_connected < CONNECTIONS_MIN or self._clock() - point.met_s >= ASK_ENOUGH_S or not point.is_good
+
     async def _dial(self, candidate: _Candidate) -> None:
         try:
-            if candidate.peer_id in self._points:  # they must not wait behind dead addresses
-                await self._transport.connect(candidate.address)
-            else:
-                async with self._dials:
-                    await self._transport.connect(candidate.address)
+            # Bootstrap nodes must not wait behind dead addresses.
+            async with nullcontext() if candidate.peer_id in self._points else self._dials:
+                is_trusted = candidate.learned_from in (LAST_GOOD, BOOTSTRAP)
+                await self._transport.connect(candidate.address, is_kept=True, is_trusted=is_trusted)
         except NetworkError as error:
             self._put_off(candidate)
             log.debug("%s: tried again in %.1f s", error, candidate.due_s - self._clock())
         else:
-            candidate.num_failures, candidate.is_good = 0, True
-            candidate.due_s = self._clock() + self._jittered(RETRY_MIN_S)
+            candidate.is_good, candidate.met_s = True, self._clock()
+            self._put_off(candidate)  # until it has stayed: a full node hangs up at once
             self._book.note(candidate.address)
         finally:
             candidate.is_dialling = False
@@ -198,12 +224,16 @@ class Connections:
     # ── known addresses ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _learn(self, addresses: Iterable[str], learned_from: str) -> None:
-        """Remember new addresses, while there is room."""
+        """Remember new addresses; the network's own are all kept."""
+        num_of = Counter(one.peer_id for one in self._candidates.values())
         for place, address in enumerate(addresses):
             if address in self._candidates or len(address) > ADDRESS_LENGTH_MAX:
                 continue
             peer_id = peer_id_from_address(address)
+            if num_of[peer_id] >= ADDRESSES_PER_PEER_MAX and learned_from != BOOTSTRAP:
+                continue
             if peer_id != self._transport.peer_id and self._make_room():
+                num_of[peer_id] += 1
                 self._candidates[address] = _Candidate(
                     peer_id=peer_id,
                     address=address,
@@ -212,16 +242,22 @@ class Connections:
                 )
 
     def _make_room(self) -> bool:
-        """Forget the address that failed most often, if there are too many; False if none can go."""
+        """Forget one address if there are too many; False if none can go.
+
+        That is the address that failed most often, or else one that was never dialled with success, drawn at random:
+        addresses that a stranger has made up must not keep out the ones that come later.
+        """
         if len(self._candidates) < KNOWN_MAX:
             return True
         idle = [
             one
             for one in self._candidates.values()
-            if one.num_failures and not one.is_dialling and one.peer_id not in self._points
+            if not one.is_dialling and one.peer_id not in self._points and not (one.is_good and not one.num_failures)
         ]
         if idle:
-            del self._candidates[max(idle, key=lambda one: one.num_failures).address]
+            most = max(one.num_failures for one in idle)
+            worst = self._random.choice([one for one in idle if one.num_failures == most])
+            del self._candidates[worst.address]
         return bool(idle)
 
     def _jittered(self, wait_s: float) -> float:

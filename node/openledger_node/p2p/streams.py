@@ -13,6 +13,7 @@ from openledger_protocol.errors import ProtocolError
 from openledger_protocol.wire.inference import encode, error_message
 
 from ..errors import NetworkError
+from .envelopes import GossipVerdict, judge_envelope
 from .transport import GOSSIP_WAITING_MAX, Accept, Gossip, PeerId
 
 RECEIVE_BYTES = 16 * 1024
@@ -97,13 +98,19 @@ class Inbox:
         self._accept = accept
         self._send, self.receive = trio.open_memory_channel[Gossip](GOSSIP_WAITING_MAX)
 
-    def can_pass(self, origin: PeerId, content: bytes) -> bool:
-        """Ask the subscriber; an exception counts as a refusal."""
+    def judge(self, origin: PeerId, content: bytes) -> GossipVerdict:
+        """Ask the subscriber, and find the reason for a plain refusal; an exception drops the message."""
         try:
-            return self._accept(origin, content)
+            answer = self._accept(origin, content)
         except Exception:
             log.exception("a message on %s could not be checked", self._topic)
-            return False
+            return GossipVerdict.IGNORE
+        if isinstance(answer, GossipVerdict):
+            return answer
+        if answer:
+            return GossipVerdict.PASS
+        is_wrong = judge_envelope(self._topic, origin, content) is GossipVerdict.REJECT
+        return GossipVerdict.REJECT if is_wrong else GossipVerdict.IGNORE
 
     def put(self, gossip: Gossip) -> None:
         """Add a message; if there is no room, the oldest is dropped."""

@@ -3,8 +3,8 @@
 import pytest
 import trio
 
-from openledger_node.p2p import bootstrap as rates
-from openledger_node.p2p.bootstrap import Rates
+from openledger_node.p2p import rates
+from openledger_node.p2p.rates import Rates
 from openledger_node.p2p.streams import Inbox
 from openledger_node.p2p.transport import GOSSIP_WAITING_MAX, Gossip, PeerId
 
@@ -29,7 +29,7 @@ def test_a_topic_that_nobody_reads_any_more_goes_on() -> None:
 
 def test_a_peer_has_a_burst_and_then_its_rate() -> None:
     now = [0.0]
-    buckets = Rates(per_s=2.0, burst=3.0, clock=lambda: now[0])
+    buckets: Rates[PeerId] = Rates(per_s=2.0, burst=3.0, clock=lambda: now[0])
     assert [buckets.take(ADA) for _ in range(4)] == [True, True, True, False]
     assert buckets.take(BEN)
     now[0] = 0.5
@@ -39,6 +39,6 @@ def test_a_peer_has_a_burst_and_then_its_rate() -> None:
 
 
 def test_of_too_many_peers_the_one_heard_longest_ago_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rates, "PEERS_MAX", 1)
-    buckets = Rates(per_s=1.0, burst=1.0, clock=lambda: 0.0)
+    monkeypatch.setattr(rates, "KEYS_MAX", 1)
+    buckets: Rates[PeerId] = Rates(per_s=1.0, burst=1.0, clock=lambda: 0.0)
     assert [buckets.take(ADA), buckets.take(ADA), buckets.take(BEN), buckets.take(ADA)] == [True, False, True, True]

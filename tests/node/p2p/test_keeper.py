@@ -161,7 +161,7 @@ class Grave(MemoryTransport):
 
     dialled_s: list[float]
 
-    async def connect(self, address: str) -> PeerId:
+    async def connect(self, address: str, *, is_kept: bool = False, is_trusted: bool = False) -> PeerId:
         self.dialled_s.append(trio.current_time())
         raise NetworkError(f"nobody answers at {address}")
 
@@ -182,7 +182,7 @@ async def test_who_does_not_answer_is_tried_less_and_less_often(tmp_path: Path, 
 class Slow(MemoryTransport):
     """Needs ten seconds to learn that nobody is at an address."""
 
-    async def connect(self, address: str) -> PeerId:
+    async def connect(self, address: str, *, is_kept: bool = False, is_trusted: bool = False) -> PeerId:
         if "dead" in address:
             await trio.sleep(10)
             raise NetworkError(f"nobody answers at {address}")
@@ -234,3 +234,39 @@ async def test_our_own_address_is_not_dialled(tmp_path: Path, autojump_clock: Mo
         await world.add("ada", "ada")
         await trio.sleep(5)
         assert world.known("ada") == {}
+
+
+async def test_addresses_that_were_made_up_and_never_failed_do_not_keep_out_others(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with a_world(tmp_path) as world:
+        await world.add("ben")
+        await world.add("ada")
+        keeper = world.keepers["ada"]
+        keeper._learn([address(f"ghost{number}") for number in range(2_000)], "rendezvous point")
+        keeper._learn([address("ben")], "rendezvous point")
+        assert len(keeper._candidates) <= 1024
+        assert address("ben") in keeper._candidates
+
+
+async def test_a_peer_of_many_addresses_takes_the_room_of_four(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with a_world(tmp_path) as world:
+        await world.add("ada")
+        keeper = world.keepers["ada"]
+        keeper._learn([f"/memory/{number}/p2p/ghost" for number in range(100)], "rendezvous point")
+        assert len(keeper._candidates) == 4
+
+
+async def test_of_many_bootstrap_nodes_two_are_kept(tmp_path: Path, autojump_clock: MockClock) -> None:
+    points = [f"point{number}" for number in range(5)]
+    async with a_world(tmp_path) as world:
+        scopes = {point: await world.add(point) for point in points}
+        await world.add("ada", *points)
+        await trio.sleep(30)
+        kept = world.connected("ada")
+        assert len(kept) == 2
+        for point in kept:
+            scopes[point].cancel()
+        await trio.sleep(15)
+        assert len(world.connected("ada")) == 2
+        assert not world.connected("ada") & kept

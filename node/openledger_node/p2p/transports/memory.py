@@ -1,15 +1,25 @@
 """A network inside this process: for a guest on this machine, and for whole networks in one test."""
 
-import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 
 import trio
 
 from ...errors import NetworkError
+from ..envelopes import GossipVerdict
 from ..streams import Inbox
-from ..transport import GOSSIP_BYTES_MAX, GOSSIP_MEMORY_S, Accept, Gossip, Handler, PeerId, peer_id_from_address
+from ..transport import (
+    GOSSIP_BYTES_MAX,
+    GOSSIP_MEMORY_S,
+    Accept,
+    Gossip,
+    Handler,
+    PeerId,
+    content_id,
+    peer_id_from_address,
+)
 
 BUFFERED_WRITES = 64
 """Unread writes before the writer has to wait, in place of a socket's buffers."""
@@ -72,7 +82,7 @@ class MemoryTransport:
         self._nursery.start_soon(_serve, handler, caller.peer_id, ours)
         return theirs
 
-    async def connect(self, address: str) -> PeerId:
+    async def connect(self, address: str, *, is_kept: bool = False, is_trusted: bool = False) -> PeerId:
         """Link with a peer of the same network."""
         await trio.lowlevel.checkpoint()
         peer = self._peer(peer_id_from_address(address))
@@ -80,6 +90,9 @@ class MemoryTransport:
             raise NetworkError(f"{address} is no address to connect to from here")
         self._link(peer)
         return peer.peer_id
+
+    def reserve_places(self, is_known: Callable[[PeerId], bool]) -> None:
+        """Do nothing: a memory network has places for all."""
 
     def connected(self) -> tuple[PeerId, ...]:
         """Peers linked with this one."""
@@ -96,7 +109,7 @@ class MemoryTransport:
         await trio.lowlevel.checkpoint()
         if self._nursery is None or len(content) > GOSSIP_BYTES_MAX:
             raise NetworkError(f"a message of {len(content)} bytes can't be published here")
-        digest = hashlib.sha256(content).digest()
+        digest = content_id(topic, self.peer_id.encode(), content)
         if not self._has_seen(digest):
             self._remember(digest)
             self._pass_on(topic, Gossip(self.peer_id, content))
@@ -162,15 +175,17 @@ class MemoryTransport:
             peer._receive(topic, gossip)
 
     def _receive(self, topic: str, gossip: Gossip) -> None:
-        inbox, digest = self._inboxes.get(topic), hashlib.sha256(gossip.content).digest()
-        if inbox and not self._has_seen(digest) and inbox.can_pass(gossip.origin, gossip.content):
+        inbox, digest = self._inboxes.get(topic), content_id(topic, gossip.origin.encode(), gossip.content)
+        if inbox and not self._has_seen(digest):
             self._remember(digest)
-            inbox.put(gossip)
-            self._pass_on(topic, gossip)
+            if inbox.judge(gossip.origin, gossip.content) is GossipVerdict.PASS:
+                inbox.put(gossip)
+                self._pass_on(topic, gossip)
 
     def _register(self, peer_id: PeerId, namespace: str) -> list[str]:
         now = trio.current_time()
-        registered = {who: until for who, until in self._registered.get(namespace, {}).items() if until > now}
+        known = self._registered.get(namespace, {})
+        registered = {who: until for who, until in known.items() if until > now and who in self._links}
         self._registered[namespace] = {**registered, peer_id: now + REGISTRATION_S}
         return [_address(who) for who in registered if who != peer_id]
 

@@ -1,20 +1,28 @@
 """Gossipsub 1.1, configured for this network, with the library's gaps filled."""
 
-import hashlib
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 
-from libp2p.abc import IHost
+import trio
+from google.protobuf.message import DecodeError
+from libp2p.abc import IHost, INetStream
+from libp2p.io.exceptions import IOException, MessageTooLarge
+from libp2p.network.connection.exceptions import RawConnError
+from libp2p.network.stream.exceptions import StreamError
 from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
 from libp2p.pubsub.mcache import CacheEntry, MessageCache
-from libp2p.pubsub.pb.rpc_pb2 import Message
+from libp2p.pubsub.pb.rpc_pb2 import RPC, Message
 from libp2p.pubsub.pubsub import Pubsub
-from libp2p.pubsub.score import ScoreParams, TopicScoreParams
+from libp2p.pubsub.score import PeerScorer, ScoreParams, TopicScoreParams
+from libp2p.pubsub.validators import signature_validator
+from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 
+from ...envelopes import GossipVerdict
+from ...flood import FloodLimits
 from ...streams import Inbox
-from ...transport import GOSSIP_BYTES_MAX, GOSSIP_MEMORY_S, Gossip, PeerId
+from ...transport import GOSSIP_BYTES_MAX, GOSSIP_MEMORY_S, Gossip, PeerId, content_id
 from .guard import running
 
 HEARTBEAT_S = 1
@@ -22,6 +30,7 @@ RPC_BYTES_MAX = 64 * 1024
 RPC_SLACK_BYTES = 4 * 1024  # room for the sender's record, which is added last
 RPC_WAITING_MAX = 256
 TOPICS_PER_PEER_MAX = 16
+ORIGIN_BYTES = 38  # of an Ed25519 key; other kinds of keys are not used
 WINDOW, HISTORY = 3, 5  # heartbeats: messages that are announced, and messages that are kept for requests
 
 # NOTE: the library subtracts weight × count, so weights are positive here where the specification has negative ones.
@@ -41,7 +50,7 @@ log = logging.getLogger(__name__)
 class GossipRouter(Pubsub):
     """Puts messages into their inboxes, and survives malformed ones."""
 
-    def __init__(self, host: IHost, inboxes: dict[str, Inbox]) -> None:
+    def __init__(self, host: IHost, inboxes: dict[str, Inbox], cut: Callable[[PeerId], None]) -> None:
         router = GossipSub(
             protocols=[PROTOCOL_ID_V11],  # 1.2 takes twice the time per message
             degree=6,
@@ -50,9 +59,8 @@ class GossipRouter(Pubsub):
             gossip_window=WINDOW,
             gossip_history=HISTORY,
             heartbeat_interval=HEARTBEAT_S,
-            score_params=SCORES,
             adaptive_gossip_enabled=False,  # it slows heartbeats down from a second to a minute
-            spam_protection_enabled=False,  # it drops our own messages too; `accept` limits rates
+            spam_protection_enabled=False,  # it drops our own messages too; `FloodLimits` takes its place
             eclipse_protection_enabled=False,
         )
         router.mcache = ContentCache(WINDOW, HISTORY)
@@ -60,12 +68,15 @@ class GossipRouter(Pubsub):
             host,
             router,
             seen_ttl=int(GOSSIP_MEMORY_S),
-            msg_id_constructor=content_id,
-            validation_cache_ttl=-1,  # never cache: a refused copy must not shut out the one of the true origin
+            msg_id_constructor=message_id,
             max_inbound_rpc_size=RPC_BYTES_MAX,
             max_subscriptions_per_peer=TOPICS_PER_PEER_MAX,
         )
+        self._scores = PeerScorer(SCORES)
+        router.scorer = self._scores
         self._inboxes = inboxes
+        self._limits = FloodLimits()
+        self._cut = cut  # hangs up on a peer, and lets it in again only later
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -74,32 +85,82 @@ class GossipRouter(Pubsub):
             async with running(self), running(self.router):  # type: ignore[arg-type]
                 await self.wait_until_ready()
                 for topic in self._inboxes:
-                    await self.join(topic)
+                    await self.subscribe(topic)
                 yield
         finally:
             self.seen_messages._stop_event.set()  # its thread sleeps up to a minute, and `stop` would wait for it
 
-    async def join(self, topic: str) -> None:
-        """Take part in one topic."""
-        inbox = self._inboxes[topic]
+    async def continuously_read_stream(self, stream: INetStream) -> None:
+        """Take a peer's RPCs one after another until it leaves or is cut off.
 
-        def can_pass(_: ID, message: Message) -> bool:
-            return _is_ours(self, message) or inbox.can_pass(_origin(message), message.data)
+        NOTE: the library starts a task for each message, so one RPC with hundreds of them holds up everything else.
+        """
+        forwarder = stream.muxed_conn.peer_id
+        with suppress(StreamError, IOException, RawConnError):
+            try:
+                while self.manager.is_running:
+                    content = await read_varint_prefixed_bytes_limited(stream, RPC_BYTES_MAX)
+                    if not await self._take_rpc(forwarder, content):
+                        break
+            except (MessageTooLarge, DecodeError) as error:
+                log.debug("an RPC of peer %s can't be read: %r", forwarder, error)
+                if not self._limits.may_err(_name(forwarder)):
+                    self._cut(_name(forwarder))
+            await stream.reset()
+            self._handle_dead_peer(forwarder)
 
-        self.set_topic_validator(topic, can_pass, False)
-        await self.subscribe(topic)
+    async def _take_rpc(self, forwarder: ID, content: bytes) -> bool:
+        """Take one RPC; False if the peer sends so much that it is cut off.
+
+        Raises:
+            DecodeError: it is not an RPC.
+        """
+        rpc = RPC.FromString(content)
+        if not self._limits.may_send(_name(forwarder), num_messages=1 + len(rpc.publish), num_bytes=len(content)):
+            self._cut(_name(forwarder))
+            return False
+        for message in rpc.publish:
+            await self.push_msg(forwarder, message)
+            await trio.lowlevel.checkpoint()  # a signature takes about a millisecond, and other tasks wait
+            if self.is_peer_blacklisted(forwarder):
+                return False
+        if len(rpc.subscriptions) <= TOPICS_PER_PEER_MAX:
+            for subscription in rpc.subscriptions:
+                self.handle_subscription(forwarder, subscription)
+        if rpc.HasField("control"):
+            rpc.ClearField("senderRecord")  # peers' addresses come from their advertisements
+            await self.router.handle_rpc(rpc, forwarder)
+        return True
 
     async def push_msg(self, msg_forwarder: ID, msg: Message) -> None:
-        """Check a message, receive it and pass it on.
+        """Check a message, receive it and pass it on."""
+        if msg_forwarder == self.my_id:
+            return await super().push_msg(msg_forwarder, msg)
+        if len(msg.topicIDs) != 1 or msg.topicIDs[0] not in self._inboxes or _is_ours(self, msg):
+            return None
+        forwarder, topic = _name(msg_forwarder), msg.topicIDs[0]
+        if not self._scores.allow_publish(msg_forwarder, [topic]):
+            if not self._limits.may_send_unheard(forwarder):
+                self._cut(forwarder)
+            return None
+        if len(msg.data) > GOSSIP_BYTES_MAX or len(msg.from_id) != ORIGIN_BYTES:
+            return self._mark(msg_forwarder, topic)
+        if self._is_msg_seen(msg) or not self._limits.may_pass(forwarder):
+            return None
+        if not _is_signed(msg):
+            return self._mark(msg_forwarder, topic)
+        self._mark_msg_seen(msg)  # only now: a forged copy must not shut out the true message
+        verdict = self._inboxes[topic].judge(_origin(msg), msg.data)
+        if verdict is GossipVerdict.REJECT:
+            self._mark(msg_forwarder, topic)
+        elif verdict is GossipVerdict.PASS:
+            self._inboxes[topic].put(Gossip(_origin(msg), msg.data))
+            await self.router.publish(msg_forwarder, msg)
+        return None
 
-        NOTE: the library checks the signature with a key that came with the message, and an invalid key raises.
-        """
-        if len(msg.topicIDs) != 1 or len(msg.data) > GOSSIP_BYTES_MAX:
-            return
-        try:
-            await super().push_msg(msg_forwarder, msg)
-        except Exception as error:
-            log.debug("a message of peer %s can't be read: %r", msg_forwarder, error)
+    def _mark(self, forwarder: ID, topic: str) -> None:
+        """Count a message against the peer that passed it on, although it could have seen what is wrong with it."""
+        self._scores.on_invalid_message(forwarder, topic)
 
     async def _handle_new_peer(self, peer_id: ID) -> None:
         """Greet a new peer.
@@ -112,10 +173,7 @@ class GossipRouter(Pubsub):
             queue._queue.max_size = RPC_WAITING_MAX
 
     def notify_subscriptions(self, publish_message: Message) -> None:
-        """Put an accepted message into its inbox: the library's own channel drops the newest."""
-        inbox = self._inboxes.get(publish_message.topicIDs[0])
-        if inbox and not _is_ours(self, publish_message):
-            inbox.put(Gossip(_origin(publish_message), publish_message.data))
+        """Do nothing: messages of others go into their inboxes in `push_msg`, and our own do not come back."""
 
 
 class ContentCache(MessageCache):
@@ -127,20 +185,33 @@ class ContentCache(MessageCache):
 
     def put(self, msg: Message) -> None:
         """Keep a message for the length of the history."""
-        digest = content_id(msg)
+        digest = message_id(msg)
         if digest not in self.msgs:
             self.msgs[digest] = msg
             self.history[0].append(CacheEntry(digest, msg.topicIDs))
 
 
-def content_id(message: Message) -> bytes:
-    """The id of a message: equal content means the same message."""
-    return hashlib.sha256(message.data).digest()
+def message_id(message: Message) -> bytes:
+    """The id by which a message is known to all peers."""
+    return content_id(message.topicIDs[0] if message.topicIDs else "", message.from_id, message.data)
+
+
+def _name(peer: ID) -> PeerId:
+    return PeerId(str(peer))
 
 
 def _origin(message: Message) -> PeerId:
-    return PeerId(str(ID(message.from_id)))
+    return _name(ID(message.from_id))
 
 
 def _is_ours(pubsub: Pubsub, message: Message) -> bool:
     return bool(message.from_id == pubsub.my_id.to_bytes())
+
+
+def _is_signed(message: Message) -> bool:
+    """NOTE: the library takes a key that comes with the message, and an invalid key raises."""
+    try:
+        return bool(signature_validator(message))
+    except Exception as error:
+        log.debug("the signature of a message can't be checked: %r", error)
+        return False

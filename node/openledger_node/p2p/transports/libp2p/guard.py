@@ -16,7 +16,10 @@ from libp2p.abc import INetStream
 from libp2p.network.swarm import Swarm
 from libp2p.tools.anyio_service import Service, TrioManager
 
+from ...rates import Rates
+
 STREAMS_PER_PEER_MAX = 64
+STREAMS_PER_S, STREAMS_AT_ONCE = 50.0, 500.0  # of one peer; a negotiation takes about 10 ms
 CLOSE_S = 1.0
 RETRY_S = 1.0
 
@@ -70,13 +73,22 @@ async def close_connections(swarm: Swarm) -> None:
                 nursery.start_soon(_close, connection)
 
 
+async def close_socket_at_end(connection: Any) -> None:
+    """Close the socket of a connection that this node dialled when the other side ends it: the library does not."""
+    muxed = connection.muxed_conn
+    await muxed.event_closed.wait()
+    with trio.move_on_after(CLOSE_S, shield=True):
+        await _close(muxed.secured_conn)
+
+
 def guarded(handler: StreamHandler) -> StreamHandler:
     """Wrap a stream handler so that it raises nothing and serves a bounded number of streams per peer."""
     num_streams: Counter[object] = Counter()
+    rates: Rates[object] = Rates(per_s=STREAMS_PER_S, burst=STREAMS_AT_ONCE)
 
     async def handle(stream: INetStream) -> None:
         peer = stream.muxed_conn.peer_id
-        if num_streams[peer] >= STREAMS_PER_PEER_MAX:
+        if num_streams[peer] >= STREAMS_PER_PEER_MAX or not rates.take(peer):
             return await reset(stream)
         num_streams[peer] += 1
         try:

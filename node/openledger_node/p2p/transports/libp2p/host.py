@@ -1,6 +1,5 @@
 """The library's host, opened with only the protocols that this network uses."""
 
-import logging
 import socket
 
 import trio
@@ -9,9 +8,7 @@ from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.crypto.x25519 import create_new_key_pair as create_new_x25519_key_pair
 from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
-from libp2p.io.abc import ReadWriteCloser
 from libp2p.network.config import ConnectionConfig, RetryConfig
-from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.swarm import Swarm
 from libp2p.rcmgr.manager import ResourceLimits, ResourceManager
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
@@ -22,22 +19,22 @@ from multiaddr import Multiaddr
 
 from ....errors import NetworkError
 from .guard import guarded
+from .inbound import HALF_OPEN_MAX, bound_negotiation
 
 HANDSHAKE_S = 5.0
-HALF_OPEN_MAX = 512
 STREAMS_MAX = 2048
-OUTBOUND_RESERVED = 8
-"""Connections reserved for peers that this node dials itself."""
-
-log = logging.getLogger(__name__)
+OUTBOUND_MAX = 64
+"""Connections that this node dials itself: kept ones, bootstrap nodes and calls. `ConnectionBudget` uses fewer."""
 
 
-def open_host(identity: bytes, max_connections: int) -> BasicHost:
+def open_host(identity: bytes, inbound_max: int) -> BasicHost:
     """Open a host that never dials by itself.
 
     NOTE: otherwise the library dials every known peer until it has half of `high_watermark`, whatever the other marks
     say.
     """
+    bound_negotiation()
+    max_connections = inbound_max + OUTBOUND_MAX
     keys = create_new_key_pair(identity)
     host = new_host(
         key_pair=keys,
@@ -53,7 +50,6 @@ def open_host(identity: bytes, max_connections: int) -> BasicHost:
     swarm.retry_config = RetryConfig(max_retries=0)  # `Connections` retries
     swarm.set_stream_handler(guarded(host._swarm_stream_handler))
     swarm.auto_connector.maybe_connect = trio.lowlevel.checkpoint  # type: ignore[method-assign]
-    _take_inbound(swarm, max(1, max_connections - OUTBOUND_RESERVED))
     return host
 
 
@@ -93,26 +89,3 @@ def _resources(max_connections: int) -> ResourceManager:
         enable_circuit_breaker=False,  # one peer's failures would shut out all others
         enable_graceful_degradation=False,
     )
-
-
-def _take_inbound(swarm: Swarm, connections_max: int) -> None:
-    """Replace the library's handling of inbound connections.
-
-    NOTE: the library frees a connection's place only when the whole host ends. After forty connections had come and
-    gone, it would accept no more.
-    """
-    half_open = trio.CapacityLimiter(HALF_OPEN_MAX)
-
-    async def take(read_write_closer: ReadWriteCloser, maddr: Multiaddr) -> None:
-        if len(swarm.get_connections()) >= connections_max or half_open.available_tokens < 1:
-            return await read_write_closer.close()
-        try:
-            async with half_open:
-                connection = await swarm.upgrade_inbound_raw_conn(RawConnection(read_write_closer, False), maddr)
-        except Exception as error:
-            log.debug("a connection at %s did not come to be: %r", maddr, error)
-            return await read_write_closer.close()
-        assert isinstance(connection, Yamux)
-        return await connection.event_closed.wait()  # on return the socket is closed
-
-    swarm._handle_inbound_connection = take  # type: ignore[method-assign]

@@ -9,6 +9,7 @@ from typing import TypeVar
 import trio
 from libp2p.abc import INetStream
 from libp2p.custom_types import TProtocol
+from libp2p.host.basic_host import BasicHost
 from libp2p.host.ping import ID as PING
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.network.swarm import Swarm
@@ -16,26 +17,24 @@ from libp2p.stream_muxer.yamux.yamux import YamuxStream
 from multiaddr import Multiaddr
 
 from ....errors import NetworkError
+from ...budget import BARRED_S, CALLED_MAX, INBOUND_MAX, Barred, ConnectionBudget
+from ...dial_limits import DialLimits
+from ...scopes import Scope, may_dial, scope_of, scope_of_network
 from ...streams import Inbox
 from ...transport import GOSSIP_BYTES_MAX, Accept, Gossip, Handler, PeerId, peer_id_from_address
 from .gossip import GossipRouter
-from .guard import close_connections, reset, running, silence_library
+from .guard import close_connections, close_socket_at_end, reset, running, silence_library
 from .host import check_is_free, open_host
-from .names import (
-    ADDRESS_LENGTH_MAX,
-    ADDRESSES_MAX,
-    RendezvousPoint,
-    library_address,
-    library_id,
-    listen_address,
-    register_and_discover,
-)
+from .inbound import Door
+from .names import ADDRESS_LENGTH_MAX, announced_address, library_address, library_id, listen_address
+from .rendezvous import ADDRESSES_MAX, RendezvousPoint, register_and_discover
 from .stream import PumpedStream
 
 CALL_S = 10.0
 """The time limit for any call to a peer or the library; a dial on one machine takes about 20 ms."""
 PING_EVERY_S, PING_S, PINGS_MISSED_MAX = 20.0, 8.0, 2  # a ping has less time than a call
 PING_BYTES = 32
+HANG_UP_EVERY_S = 5.0
 KNOWN_MAX = 1024
 
 Answer = TypeVar("Answer")
@@ -44,16 +43,30 @@ log = logging.getLogger(__name__)
 
 
 def open_transport(
-    *, identity: bytes, listen: tuple[str, ...], serve_rendezvous: bool, max_connections: int = 48
+    *,
+    identity: bytes,
+    listen: tuple[str, ...],
+    serve_rendezvous: bool,
+    announce: tuple[str, ...] = (),
+    bootstrap: tuple[str, ...] = (),
+    inbound_max: int = INBOUND_MAX,
 ) -> "Libp2pTransport":
-    """Create a peer on a network.
+    """Create a peer on a network; `inbound_max` peers may dial in.
+
+    `announce` are addresses at which others reach it, beside those that it listens on. `bootstrap` are the network's
+    bootstrap nodes, which say whether the network is one of the internet, of a LAN or of this machine.
 
     Raises:
         ConfigError: a listen address is not a TCP address of one interface.
     """
     silence_library()
     return Libp2pTransport(
-        identity, tuple(listen_address(text) for text in listen), serve_rendezvous, max_connections
+        open_host(identity, inbound_max),
+        listen=tuple(listen_address(text) for text in listen),
+        announce=tuple(announced_address(text) for text in announce),
+        scope=scope_of_network(bootstrap),
+        serve_rendezvous=serve_rendezvous,
+        inbound_max=inbound_max,
     )
 
 
@@ -61,30 +74,50 @@ class Libp2pTransport:
     """One peer on a libp2p network."""
 
     def __init__(
-        self, identity: bytes, listen: tuple[Multiaddr, ...], serve_rendezvous: bool, max_connections: int
+        self,
+        host: BasicHost,
+        *,
+        listen: tuple[Multiaddr, ...],
+        announce: tuple[Multiaddr, ...],
+        scope: Scope,
+        serve_rendezvous: bool,
+        inbound_max: int,
     ) -> None:
-        self._host = open_host(identity, max_connections)
+        self._host = host
         self._listen = listen
+        self._announce = announce
+        self._scope = scope
+        self._barred = Barred()
+        self._budget = ConnectionBudget(connected=self.connected, inbound_max=inbound_max)
+        self._door = Door(self._swarm, self._budget, self._barred)
+        self._dial_limits = DialLimits()
         self._inboxes: dict[str, Inbox] = {}
-        self._gossip = GossipRouter(self._host, self._inboxes)
+        self._gossip = GossipRouter(self._host, self._inboxes, self._cut)
         self._nursery: trio.Nursery | None = None
         self._known: OrderedDict[PeerId, tuple[str, ...]] = OrderedDict()
         self._dialling: dict[PeerId, trio.Lock] = {}
         self.peer_id = PeerId(str(self._host.get_id()))
         if serve_rendezvous:
-            RendezvousPoint(self._host)
+            RendezvousPoint(self._host, connected=self.connected, host_of=self._door.host_of)
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """The addresses that it listens on."""
-        return tuple(str(address) for address in self._host.get_addrs()) if self._nursery else ()
+        """Addresses for all others: announced ones first, and none that only a part of the network reaches."""
+        if not self._nursery:
+            return ()
+        announced = tuple(f"{address}/p2p/{self.peer_id}" for address in self._announce)
+        own = (address for address in self._listening() if (scope_of(address) or Scope.MACHINE) >= self._scope)
+        return tuple(dict.fromkeys((*announced, *own)))
+
+    def _listening(self) -> list[str]:
+        return [str(address) for address in self._host.get_addrs()]
 
     def handle(self, protocol: str, handler: Handler) -> None:
         """Serve streams of this protocol."""
 
         async def serve(net: INetStream) -> None:
-            stream = self._pumped(net)
             peer = PeerId(str(net.muxed_conn.peer_id))
+            stream = self._pumped(net, peer)
             try:
                 await handler(peer, stream)
                 await stream.aclose()
@@ -106,9 +139,9 @@ class Libp2pTransport:
             f"peer {peer_id} does not speak {protocol}",
             undo=reset,
         )
-        return self._pumped(net)
+        return self._pumped(net, None if protocol == PING else peer_id)
 
-    async def connect(self, address: str) -> PeerId:
+    async def connect(self, address: str, *, is_kept: bool = False, is_trusted: bool = False) -> PeerId:
         """Dial one address; two tasks that dial the same peer share one connection."""
         peer_id = peer_id_from_address(address)
         target, dialled = library_id(peer_id), library_address(address)
@@ -118,12 +151,40 @@ class Libp2pTransport:
         try:
             async with lock:
                 if peer_id not in self.connected():
-                    await self._ask(lambda: self._swarm.dial_addr(dialled, target), f"nobody answers at {address}")
+                    self._check_dial(address, is_trusted=is_trusted)
+                    await self._make_room(is_kept=is_kept)
+                    self._dial_limits.note(address, has_answered=False)  # until it does, also if we are cancelled
+                    connection = await self._ask(
+                        lambda: self._swarm.dial_addr(dialled, target), f"nobody answers at {address}"
+                    )
+                    self._running_nursery().start_soon(close_socket_at_end, connection)
+                    self._dial_limits.note(address, has_answered=True)
                     self._learn(peer_id, (address,))
+                self._budget.note_dialled(peer_id, is_kept=is_kept)
         finally:
             if not lock.locked():  # no task waits for it
                 self._dialling.pop(peer_id, None)
         return peer_id
+
+    def _check_dial(self, address: str, *, is_trusted: bool) -> None:
+        """Check that an address that other peers may have made up is one to dial."""
+        if is_trusted or self._dial_limits.has_answered(address):
+            return
+        if not may_dial(address, network=self._scope, own=self._listening()):
+            raise NetworkError(f"{address} is not dialled: it is no address that is reached from the whole network")
+        self._dial_limits.check(address)
+
+    async def _make_room(self, *, is_kept: bool) -> None:
+        """Hang up on the call that is idle longest, if all places for calls are taken."""
+        has_room, leaver = (True, None) if is_kept else self._budget.room_to_call()
+        if not has_room:
+            raise NetworkError(f"{CALLED_MAX} peers are being asked at once: try again when one has answered")
+        if leaver is not None:
+            await self._close_peer(leaver)
+
+    def reserve_places(self, is_known: Callable[[PeerId], bool]) -> None:
+        """Reserve some of the places for peers that dial in for those that this is true of."""
+        self._budget.is_known = is_known
 
     def connected(self) -> tuple[PeerId, ...]:
         """Peers with an open connection."""
@@ -141,14 +202,14 @@ class Libp2pTransport:
         assert topic not in self._inboxes, f"{topic} is subscribed to already"
         self._inboxes[topic] = Inbox(topic, accept)
         if self._nursery:
-            self._nursery.start_soon(self._gossip.join, topic)
+            self._nursery.start_soon(self._gossip.subscribe, topic)
         return self._inboxes[topic].receive
 
     async def find_peers(self, point: PeerId, namespace: str) -> list[str]:
         """Register with a rendezvous point, and ask it for others."""
         await self._reach(point)
         found = await self._ask(
-            lambda: register_and_discover(self._host, library_id(point), namespace),
+            lambda: register_and_discover(self._host, library_id(point), namespace, self._registered()),
             f"peer {point} serves no rendezvous",
         )
         addresses: list[str] = []
@@ -158,6 +219,10 @@ class Libp2pTransport:
             self._learn(PeerId(str(peer.peer_id)), full)
             addresses.extend(full)
         return addresses
+
+    def _registered(self) -> list[Multiaddr]:
+        """The addresses that a rendezvous point is told; it tells each peer those that the peer can reach."""
+        return [*self._announce, *(Multiaddr(address.partition("/p2p/")[0]) for address in self._listening())]
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen, dial and gossip.
@@ -185,6 +250,7 @@ class Libp2pTransport:
         try:
             async with self._gossip.running(), trio.open_nursery() as nursery:
                 nursery.start_soon(self._ping_all)
+                nursery.start_soon(self._hang_up_idle)
                 self._nursery = nursery
                 try:
                     task_status.started()
@@ -194,11 +260,31 @@ class Libp2pTransport:
         finally:
             await close_connections(self._swarm)
 
-    def _pumped(self, net: INetStream) -> PumpedStream:
+    def _cut(self, peer_id: PeerId) -> None:
+        """Hang up on a peer that floods this node, and refuse its connections for a while."""
+        log.warning("peer %s sends too much gossip, so its connection is closed for %.0f s", peer_id, BARRED_S)
+        self._barred.bar(peer_id, self._door.host_of(peer_id))
+        with suppress(NetworkError):
+            self._running_nursery().start_soon(self._close_peer, peer_id)
+
+    async def _close_peer(self, peer_id: PeerId) -> None:
+        with trio.move_on_after(PING_S), suppress(Exception):
+            await self._swarm.close_peer(library_id(peer_id))
+
+    def _pumped(self, net: INetStream, user: PeerId | None) -> PumpedStream:
+        """A stream with buffers; with a `user`, it counts as use of the connection."""
         assert isinstance(net, NetStream)
         nursery = self._running_nursery()
         stream = PumpedStream(net, is_lost=lambda: _is_lost(net))
-        nursery.start_soon(stream.pump)
+
+        async def pump() -> None:
+            self._budget.enter_stream(user) if user else None
+            try:
+                await stream.pump()
+            finally:
+                self._budget.leave_stream(user) if user else None
+
+        nursery.start_soon(pump)
         return stream
 
     def _running_nursery(self) -> trio.Nursery:
@@ -257,6 +343,12 @@ class Libp2pTransport:
             raise NetworkError(refusal)
         return answers[0]
 
+    async def _hang_up_idle(self) -> None:
+        while True:
+            await trio.sleep(HANG_UP_EVERY_S)
+            for peer_id in self._budget.idle_calls():
+                await self._close_peer(peer_id)
+
     async def _ping_all(self) -> None:
         """Drop peers that stop answering: a machine that lost power closes nothing."""
         missed: dict[PeerId, int] = {}
@@ -278,8 +370,7 @@ class Libp2pTransport:
             return
         missed[peer_id] += 1
         if missed[peer_id] >= PINGS_MISSED_MAX:
-            with trio.move_on_after(PING_S), suppress(Exception):
-                await self._swarm.close_peer(library_id(peer_id))
+            await self._close_peer(peer_id)
 
 
 def _is_lost(net: NetStream) -> bool:

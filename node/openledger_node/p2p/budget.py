@@ -1,0 +1,204 @@
+"""The connections that a node holds: whom it lets in, on whom it hangs up, and whom it may dial.
+
+A node keeps a few connections of its own choice, dials sellers for calls, and leaves the other places to peers that
+dial in. None of the three can use up the places of another.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from time import monotonic
+
+from .scopes import group_of, is_public_host
+from .transport import PeerId
+
+CALLED_MAX = 24
+CALLED_IDLE_S = 120.0
+"""A connection that was dialled for a call is hung up after this time without a stream."""
+
+INBOUND_MAX, INBOUND_RESERVED = 40, 16
+"""Places for peers that dial in; of these, places that only known peers get."""
+
+PER_HOST_MAX, PER_GROUP_MAX = 4, 8
+"""Peers that dial in from one internet address, and from one /24 (IPv6: /64)."""
+
+EVICT_AFTER_S = 10.0
+"""A peer that has just come in is not sent away for the next one."""
+
+STREAM_S_MAX = 600.0
+"""An open stream protects its connection for this long."""
+
+BARRED_S, BARRED_PEERS_MAX = 600.0, 4096
+BARRED_HOST_PEERS = 3
+"""An internet address from which this many peers were cut off is refused as a whole."""
+
+
+class Role(Enum):
+    """The reason for a connection."""
+
+    INBOUND = "inbound"  # the other side dialled
+    KEPT = "kept"  # of `Connections`' choice
+    CALLED = "called"  # dialled to ask for something
+
+
+@dataclass(slots=True, kw_only=True)
+class _Held:
+    """A connected peer."""
+
+    peer_id: PeerId
+    role: Role
+    host: str  # IP address; empty if this node dialled
+    since_s: float
+    used_s: float  # when a stream was last opened
+    num_streams: int = 0
+
+    def is_idle(self, now: float) -> bool:
+        return not self.num_streams or now - self.used_s > STREAM_S_MAX
+
+
+class ConnectionBudget:
+    """Decides on connections; the transport opens and closes them."""
+
+    def __init__(
+        self,
+        *,
+        connected: Callable[[], Collection[PeerId]],
+        inbound_max: int = INBOUND_MAX,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._connected = connected
+        self._inbound_max = inbound_max
+        self._reserved = min(INBOUND_RESERVED, inbound_max * 2 // 5)
+        self._clock = clock
+        self._held: dict[PeerId, _Held] = {}
+        self.is_known: Callable[[PeerId], bool] = lambda _: False
+
+    # ---- peers that dial in
+
+    def let_in(self, peer_id: PeerId, host: str) -> tuple[bool, PeerId | None]:
+        """Decide on a peer that has dialled in: True if it may stay, and the peer that must go for it."""
+        held = self._current()
+        if peer_id in held:
+            return True, None
+        inbound = [each for each in held.values() if each.role is Role.INBOUND]
+        crowd = self._crowd(inbound, peer_id, host)
+        leaver = self._least_useful(crowd, inbound) if crowd is not None else None
+        if crowd is not None and leaver is None:
+            return False, None
+        if leaver is not None:
+            del self._held[leaver]
+        self._hold(peer_id, Role.INBOUND, host)
+        return True, leaver
+
+    def _crowd(self, inbound: list[_Held], peer_id: PeerId, host: str) -> list[_Held] | None:
+        """The peers of whom one must go before this one can stay; None if there is room."""
+        if is_public_host(host):
+            same_host = [each for each in inbound if each.host == host]
+            same_group = [
+                each for each in inbound if is_public_host(each.host) and group_of(each.host) == group_of(host)
+            ]
+            if len(same_host) >= PER_HOST_MAX or len(same_group) >= PER_GROUP_MAX:
+                return same_host if len(same_host) >= PER_HOST_MAX else same_group
+        unknown = [each for each in inbound if not self.is_known(each.peer_id)]
+        is_full = len(inbound) >= self._inbound_max
+        if not self.is_known(peer_id):
+            is_full = is_full or len(unknown) >= self._inbound_max - self._reserved
+        return unknown if is_full else None
+
+    def _least_useful(self, crowd: Iterable[_Held], inbound: list[_Held]) -> PeerId | None:
+        """An idle stranger of the largest neighbourhood, the one used longest ago; None if nobody can be spared."""
+        now = self._clock()
+        groups = [group_of(each.host) if is_public_host(each.host) else each.peer_id for each in inbound]
+        num_in = {group: groups.count(group) for group in groups}
+        spare = [each for each in crowd if each.is_idle(now) and now - each.since_s >= EVICT_AFTER_S]
+        if not spare:
+            return None
+        size = {id(each): num_in[group] for each, group in zip(inbound, groups, strict=True)}
+        return min(spare, key=lambda each: (self.is_known(each.peer_id), -size[id(each)], each.used_s)).peer_id
+
+    # ---- peers that this node dials
+
+    def room_to_call(self) -> tuple[bool, PeerId | None]:
+        """Make room for one more call: True if it may be dialled, and the peer to hang up on first."""
+        called = [each for each in self._current().values() if each.role is Role.CALLED]
+        if len(called) < CALLED_MAX:
+            return True, None
+        now = self._clock()
+        idle = [each for each in called if each.is_idle(now)]
+        if not idle:
+            return False, None
+        leaver = min(idle, key=lambda each: each.used_s).peer_id
+        del self._held[leaver]
+        return True, leaver
+
+    def note_dialled(self, peer_id: PeerId, *, is_kept: bool) -> None:
+        """Note that this node has dialled a peer; a kept connection stays one."""
+        held = self._current().get(peer_id)
+        if held is None or (is_kept and held.role is Role.CALLED):
+            self._hold(peer_id, Role.KEPT if is_kept else Role.CALLED, "")
+
+    def idle_calls(self) -> list[PeerId]:
+        """Peers that were dialled for a call and are no longer asked for anything."""
+        now = self._clock()
+        return [
+            each.peer_id
+            for each in self._current().values()
+            if each.role is Role.CALLED and each.is_idle(now) and now - each.used_s >= CALLED_IDLE_S
+        ]
+
+    # ---- streams
+
+    def enter_stream(self, peer_id: PeerId) -> None:
+        """Note that a stream with a peer begins."""
+        if held := self._held.get(peer_id):
+            held.num_streams += 1
+            held.used_s = self._clock()
+
+    def leave_stream(self, peer_id: PeerId) -> None:
+        """Note that a stream with a peer has ended."""
+        if held := self._held.get(peer_id):
+            held.num_streams = max(0, held.num_streams - 1)
+            held.used_s = self._clock()
+
+    def _hold(self, peer_id: PeerId, role: Role, host: str) -> None:
+        now = self._clock()
+        self._held[peer_id] = _Held(peer_id=peer_id, role=role, host=host, since_s=now, used_s=now)
+
+    def _current(self) -> dict[PeerId, _Held]:
+        """Those that are still connected."""
+        connected = set(self._connected())
+        self._held = {peer_id: held for peer_id, held in self._held.items() if peer_id in connected}
+        return self._held
+
+
+class Barred:
+    """Peers that were cut off, and the internet addresses that several of them came from."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._until_s: OrderedDict[str, float] = OrderedDict()  # peer id or host
+        self._cut_at: dict[str, set[PeerId]] = {}  # host → peers that were cut off there
+
+    def bar(self, peer_id: PeerId, host: str = "") -> None:
+        """Refuse a peer from now on, and after several peers of an internet address the address too."""
+        self._bar(peer_id)
+        if not is_public_host(host):
+            return
+        cut = self._cut_at.setdefault(host, set())
+        cut.add(peer_id)
+        if len(cut) >= BARRED_HOST_PEERS:
+            del self._cut_at[host]
+            self._bar(host)
+        while len(self._cut_at) > BARRED_PEERS_MAX:
+            del self._cut_at[next(iter(self._cut_at))]
+
+    def is_barred(self, name: str) -> bool:
+        """True for a peer id or an IP address that is refused now."""
+        return self._until_s.get(name, -1.0) > self._clock()
+
+    def _bar(self, name: str) -> None:
+        self._until_s.pop(name, None)
+        self._until_s[name] = self._clock() + BARRED_S
+        while len(self._until_s) > BARRED_PEERS_MAX:
+            self._until_s.popitem(last=False)

@@ -1,0 +1,80 @@
+"""Limits on dialling addresses that other peers named.
+
+Anyone can name the address of a victim, and every node that believes it would dial there. So a node dials an endpoint
+that has never answered twice an hour at most, and few endpoints of one internet address.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+
+from ..errors import NetworkError
+from .scopes import endpoint_of, host_of, is_public_host
+
+PERIOD_S = 3600.0
+UNANSWERED_MAX = 2
+"""Dials in an hour to an endpoint that has never answered, whatever peer id comes with it."""
+
+UNANSWERED_PER_HOST_MAX = 8
+"""The same for all ports of an internet address together."""
+
+ENDPOINTS_MAX = 8192
+
+
+@dataclass(slots=True)
+class _Dials:
+    """Failed dials of the last hour, by the clock; `has_answered` once one succeeded."""
+
+    failed_s: deque[float] = field(default_factory=deque)
+    has_answered: bool = False
+
+
+class DialLimits:
+    """Endpoints and internet addresses that were dialled, with their results, in bounded memory."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._dials: OrderedDict[str, _Dials] = OrderedDict()  # endpoint or IP address
+
+    def check(self, address: str) -> None:
+        """Check that an address may be dialled now.
+
+        Raises:
+            NetworkError: nobody has ever answered there, and it was tried often enough.
+        """
+        now = self._clock()
+        for name, num_max in self._limits_of(address):
+            dials = self._dials.get(name)
+            if dials is None or dials.has_answered:
+                continue
+            while dials.failed_s and now - dials.failed_s[0] >= PERIOD_S:
+                dials.failed_s.popleft()
+            if len(dials.failed_s) >= num_max:
+                wait_min = (PERIOD_S - (now - dials.failed_s[0])) / 60
+                raise NetworkError(f"nobody has ever answered at {name}; it is tried again in {wait_min:.0f} minutes")
+
+    def has_answered(self, address: str) -> bool:
+        """True if a dial to this endpoint has succeeded."""
+        dials = self._dials.get(endpoint_of(address))
+        return dials is not None and dials.has_answered
+
+    def note(self, address: str, *, has_answered: bool) -> None:
+        """Note the result of a dial; an answer clears what failed before."""
+        for name, _ in self._limits_of(address):
+            dials = self._dials.pop(name, None) or _Dials()
+            if has_answered:
+                dials.has_answered = True
+                dials.failed_s.clear()
+            elif not dials.has_answered:
+                dials.failed_s.append(self._clock())
+            self._dials[name] = dials
+        while len(self._dials) > ENDPOINTS_MAX:
+            self._dials.popitem(last=False)
+
+    def _limits_of(self, address: str) -> list[tuple[str, int]]:
+        limits = [(endpoint_of(address), UNANSWERED_MAX)]
+        host = host_of(address)
+        if host and is_public_host(host):
+            limits.append((host, UNANSWERED_PER_HOST_MAX))
+        return limits

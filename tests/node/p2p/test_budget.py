@@ -1,0 +1,167 @@
+"""Which connections a node holds, by a clock of the test's own."""
+
+import pytest
+
+from openledger_node.p2p.budget import (
+    CALLED_IDLE_S,
+    CALLED_MAX,
+    EVICT_AFTER_S,
+    PER_GROUP_MAX,
+    PER_HOST_MAX,
+    Barred,
+    ConnectionBudget,
+)
+from openledger_node.p2p.transport import PeerId
+
+LOCAL = "127.0.0.1"
+
+
+class World:
+    """A budget, and a transport that does what it says."""
+
+    def __init__(self, inbound_max: int = 40) -> None:
+        self.now = 0.0
+        self.connected: dict[PeerId, None] = {}
+        self.budget = ConnectionBudget(
+            connected=lambda: self.connected, inbound_max=inbound_max, clock=lambda: self.now
+        )
+
+    def come(self, name: str, host: str = LOCAL) -> bool:
+        peer_id = PeerId(name)
+        self.connected[peer_id] = None
+        is_in, leaver = self.budget.let_in(peer_id, host)
+        if not is_in:
+            del self.connected[peer_id]
+        if leaver:
+            del self.connected[leaver]
+        return is_in
+
+    def call(self, name: str, *, is_kept: bool = False) -> bool:
+        has_room, leaver = (True, None) if is_kept else self.budget.room_to_call()
+        if leaver:
+            del self.connected[leaver]
+        if has_room:
+            self.connected[PeerId(name)] = None
+            self.budget.note_dialled(PeerId(name), is_kept=is_kept)
+        return has_room
+
+    def num_from(self, prefix: str) -> int:
+        return sum(name.startswith(prefix) for name in self.connected)
+
+
+def test_strangers_leave_the_reserved_places_to_known_peers() -> None:
+    world = World()
+    world.budget.is_known = lambda peer_id: peer_id.startswith("known")
+    assert sum(world.come(f"stranger {number}") for number in range(200)) == 24
+    assert sum(world.come(f"known {number}") for number in range(200)) == 16
+    world.now = EVICT_AFTER_S
+    assert world.come("known 1000")
+    assert (world.num_from("stranger"), world.num_from("known")) == (23, 17)
+
+
+def test_the_newest_stranger_gets_the_place_of_the_one_used_longest_ago() -> None:
+    world = World()
+    for number in range(24):
+        world.come(f"stranger {number}")
+    assert not world.come("too early")
+    world.now = EVICT_AFTER_S
+    world.budget.enter_stream(PeerId("stranger 0"))
+    assert world.come("honest")
+    assert PeerId("stranger 0") in world.connected
+    assert PeerId("stranger 1") not in world.connected
+    assert world.num_from("stranger") == 23
+
+
+def test_two_hundred_connections_of_one_neighbourhood_take_eight_places() -> None:
+    world = World()
+    num_in = sum(world.come(f"flood {number}", f"8.8.8.{number}") for number in range(200))
+    assert num_in == PER_GROUP_MAX
+    assert world.come("honest", "9.9.9.9")
+
+
+def test_an_internet_address_has_four_places_and_its_newest_peer_gets_one() -> None:
+    world = World()
+    assert sum(world.come(f"flood {number}", "8.8.8.8") for number in range(50)) == PER_HOST_MAX
+    world.now = EVICT_AFTER_S
+    assert world.come("neighbour", "8.8.8.8")
+    assert world.num_from("flood") == PER_HOST_MAX - 1
+
+
+def test_a_proxy_on_this_machine_or_in_the_lan_is_no_neighbourhood() -> None:
+    for host in (LOCAL, "172.17.0.1"):
+        world = World()
+        assert sum(world.come(f"peer {number}", host) for number in range(24)) == 24
+
+
+def test_the_largest_neighbourhood_makes_room_first() -> None:
+    world = World(inbound_max=10)  # of which six are for strangers
+    for number in range(4):
+        assert world.come(f"flood {number}", f"8.8.8.{number}")
+    world.come("alone 1", "9.9.9.9")
+    world.come("alone 2", "7.7.7.7")
+    world.now = EVICT_AFTER_S
+    world.budget.enter_stream(PeerId("flood 0"))
+    world.budget.leave_stream(PeerId("flood 0"))
+    assert world.come("honest", "6.6.6.6")
+    assert (world.num_from("alone"), world.num_from("flood")) == (2, 3)
+    assert PeerId("flood 1") not in world.connected
+
+
+@pytest.mark.parametrize("num_sellers", [25, 49, 100])
+def test_sellers_are_called_in_turn_without_an_end(num_sellers: int) -> None:
+    world = World()
+    for number in range(num_sellers):
+        world.now += 1
+        assert world.call(f"seller {number}")
+    assert world.num_from("seller") == CALLED_MAX
+
+
+def test_a_call_that_runs_is_not_hung_up() -> None:
+    world = World()
+    for number in range(CALLED_MAX):
+        world.call(f"seller {number}")
+        world.budget.enter_stream(PeerId(f"seller {number}"))
+    assert not world.call("one more")
+    world.budget.leave_stream(PeerId("seller 7"))
+    assert world.call("one more")
+    assert PeerId("seller 7") not in world.connected
+
+
+def test_a_call_is_hung_up_when_it_has_been_idle() -> None:
+    world = World()
+    world.call("idle")
+    world.call("busy")
+    world.call("kept", is_kept=True)
+    world.budget.enter_stream(PeerId("busy"))
+    world.come("inbound")
+    world.now = CALLED_IDLE_S
+    assert world.budget.idle_calls() == ["idle"]
+
+
+def test_kept_connections_take_no_places_of_calls() -> None:
+    world = World()
+    world.call("seller", is_kept=False)
+    world.call("seller", is_kept=True)  # from now on it is kept
+    for number in range(12):
+        world.call(f"kept {number}", is_kept=True)
+    assert all(world.call(f"called {number}") for number in range(CALLED_MAX))
+    world.now = 10 * CALLED_IDLE_S
+    assert PeerId("seller") not in world.budget.idle_calls()
+
+
+def test_a_barred_peer_comes_back_after_ten_minutes() -> None:
+    now = [0.0]
+    barred = Barred(clock=lambda: now[0])
+    barred.bar(PeerId("flooder"), "8.8.8.8")
+    assert barred.is_barred("flooder")
+    assert not barred.is_barred("8.8.8.8")
+    now[0] = 600.0
+    assert not barred.is_barred("flooder")
+
+
+@pytest.mark.parametrize(("host", "is_barred"), [("8.8.8.8", True), ("192.168.1.7", False), ("", False)])
+def test_an_internet_address_of_three_flooders_is_barred(host: str, is_barred: bool) -> None:
+    barred = Barred(clock=lambda: 0.0)
+    for number in range(3):
+        barred.bar(PeerId(f"flooder {number}"), host)
+    assert barred.is_barred(host) is is_barred

@@ -1,0 +1,122 @@
+"""Addresses that strangers make up: how often they are dialled, and which are not."""
+
+import socket
+
+import pytest
+import trio
+from support.peers import LOOPBACK, opener, seed, start
+
+from openledger_node.errors import ConfigError, NetworkError
+from openledger_node.p2p.dial_limits import PERIOD_S, DialLimits
+from openledger_node.p2p.transports.libp2p import open_transport
+
+INTERNET_POINT = "/ip4/9.9.9.9/tcp/1/p2p/12D3KooWPoint"
+
+
+def is_dialled(limits: DialLimits, address: str, *, has_answered: bool = False) -> bool:
+    try:
+        limits.check(address)
+    except NetworkError:
+        return False
+    limits.note(address, has_answered=has_answered)
+    return True
+
+
+def test_an_endpoint_that_never_answered_is_dialled_twice_an_hour_under_whatever_peer_ids() -> None:
+    now = [0.0]
+    limits = DialLimits(clock=lambda: now[0])
+    victim = "/ip4/9.9.9.9/tcp/80/p2p/"
+    assert sum(is_dialled(limits, f"{victim}{number}") for number in range(100)) == 2
+    now[0] = PERIOD_S
+    assert sum(is_dialled(limits, f"{victim}{number}") for number in range(100)) == 2
+
+
+def test_the_ports_of_an_internet_address_are_not_dialled_one_after_another() -> None:
+    limits = DialLimits(clock=lambda: 0.0)
+    assert sum(is_dialled(limits, f"/ip4/9.9.9.9/tcp/{port}/p2p/a") for port in range(1, 1_000)) == 8
+
+
+def test_a_peer_that_has_answered_is_dialled_as_often_as_needed() -> None:
+    limits = DialLimits(clock=lambda: 0.0)
+    address = "/ip4/9.9.9.9/tcp/4120/p2p/a"
+    assert is_dialled(limits, address, has_answered=True)
+    assert all(is_dialled(limits, address) for _ in range(20))
+    assert limits.has_answered(address)
+
+
+def test_endpoints_are_remembered_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = DialLimits(clock=lambda: 0.0)
+    for number in range(20_000):
+        limits.note(f"/ip4/10.0.{number >> 8}.{number & 255}/tcp/1/p2p/a", has_answered=False)
+    assert len(limits._dials) == 8192
+
+
+class Victim:
+    """A socket that counts who knocks, and never answers."""
+
+    def __init__(self) -> None:
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.socket.setblocking(False)
+        self.port = self.socket.getsockname()[1]
+
+    def num_knocks(self) -> int:
+        num = 0
+        while True:
+            try:
+                self.socket.accept()[0].close()
+                num += 1
+            except BlockingIOError:
+                return num
+
+
+async def test_a_node_of_the_internet_dials_no_address_of_this_machine_that_a_peer_named() -> None:
+    ada = open_transport(identity=seed("ada"), listen=LOOPBACK, serve_rendezvous=False, bootstrap=(INTERNET_POINT,))
+    victim, ben = Victim(), opener("libp2p")("ben")
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ben)
+        await nursery.start(ada.run)
+        with pytest.raises(NetworkError, match="not dialled"):
+            await ada.connect(f"/ip4/127.0.0.1/tcp/{victim.port}/p2p/{ben.peer_id}")
+        assert victim.num_knocks() == 0
+        assert ada.addresses == ()  # nor does it tell its own
+        await ada.connect(ben.addresses[0], is_trusted=True)  # as of network.json
+        victim.socket.close()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_victim_whose_address_was_made_up_is_dialled_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    ada, victim = opener("libp2p")("ada"), Victim()
+    victim.socket.close()  # so that a dial fails at once
+    names = [opener("libp2p")(f"ghost {number}").peer_id for number in range(5)]
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ada)
+        reasons = []
+        for name in names:
+            with pytest.raises(NetworkError) as refused:
+                await ada.connect(f"/ip4/127.0.0.1/tcp/{victim.port}/p2p/{name}")
+            reasons.append("ever answered" in str(refused.value))
+        assert reasons == [False, False, True, True, True]
+        nursery.cancel_scope.cancel()
+
+
+async def test_announced_addresses_come_first() -> None:
+    announce = "/ip4/9.9.9.9/tcp/4120"
+    ada = open_transport(
+        identity=seed("ada"),
+        listen=LOOPBACK,
+        serve_rendezvous=False,
+        announce=(announce,),
+        bootstrap=(INTERNET_POINT,),
+    )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(ada.run)
+        assert ada.addresses == (f"{announce}/p2p/{ada.peer_id}",)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "announce", ["", "9.9.9.9:4120", "/ip4/9.9.9.9/udp/1", "/dns4/x.example/tcp/1", "/ip4/x/tcp/1"]
+)
+def test_an_announced_address_that_nobody_can_dial_is_refused(announce: str) -> None:
+    with pytest.raises(ConfigError, match="announce"):
+        open_transport(identity=seed("ada"), listen=(), serve_rendezvous=False, announce=(announce,))

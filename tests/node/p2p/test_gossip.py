@@ -1,0 +1,237 @@
+"""Gossip among strangers: what counts against whom, and what no stranger can hold up."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import pytest
+import trio
+from support.market_world.seller import ad_of, signed_ad
+from support.market_world.terms import seed_of
+from support.peers import DEADLINE_S, drain, echo, opener, receive, seed, start, tune_in, until
+from support.raw_gossip import GOSSIPSUB, PEER_ID_PREFIX, message, rpc, score_of, signed
+
+from openledger_node.errors import NetworkError
+from openledger_node.p2p import bootstrap
+from openledger_node.p2p.envelopes import GossipVerdict, judge_envelope
+from openledger_node.p2p.flood import CHECKED_PER_S, MESSAGES_PER_S, PASSED_PER_S, FloodLimits
+from openledger_node.p2p.streams import MessageStream
+from openledger_node.p2p.transport import Gossip, PeerId, Transport, content_id
+from openledger_node.p2p.transports.libp2p import gossip as gossip_module
+from openledger_protocol.advertisement import sign_advertisement
+from openledger_protocol.peers import peer_id_from_public_key, public_key_of
+
+NET = "test-net"
+ADS, OTHER, ECHO = f"/openledger/{NET}/ads/1", f"/openledger/{NET}/news/1", "/openledger/test/echo/1"
+ADA, BEN = PeerId("ada"), PeerId("ben")
+
+
+def pass_all(_: PeerId, content: bytes) -> bool:
+    return True
+
+
+def refuse_all(_: PeerId, content: bytes) -> bool:
+    return False
+
+
+# ---- verdicts
+
+
+def test_only_a_wrong_envelope_counts_against_the_forwarder() -> None:
+    ad = signed_ad("ada")
+    origin = peer_id_from_public_key(public_key_of(seed_of("ada")))
+    broken = ad[:-1] + bytes([ad[-1] ^ 1])
+    assert judge_envelope(ADS, origin, ad) is GossipVerdict.PASS
+    assert judge_envelope(ADS, "someone else", ad) is GossipVerdict.REJECT
+    assert judge_envelope(ADS, origin, broken) is GossipVerdict.REJECT
+    assert judge_envelope(ADS, origin, b"junk") is GossipVerdict.REJECT
+    assert judge_envelope(ADS, origin, ad + bytes(2048)) is GossipVerdict.REJECT
+    assert judge_envelope(OTHER, origin, b"junk") is GossipVerdict.PASS
+
+
+def test_an_envelope_of_a_newer_version_is_no_fault_of_the_forwarder() -> None:
+    newer = signed_ad("ada").replace(b"\xa1v\x01", b"\xa1v\x02", 1)
+    assert judge_envelope(ADS, "ada", newer) is GossipVerdict.IGNORE
+
+
+def test_messages_are_told_apart_by_topic_and_origin() -> None:
+    ids = {content_id(topic, origin, b"x") for topic in ("a", "b") for origin in (b"1", b"2")}
+    assert len(ids) == 4
+
+
+# ---- limits
+
+
+def test_one_neighbour_has_a_rate_and_leaves_the_others_theirs() -> None:
+    now = [0.0]
+    limits = FloodLimits(clock=lambda: now[0])
+    assert sum(limits.may_pass(ADA) for _ in range(1_000)) == 100
+    assert limits.may_pass(BEN)
+    now[0] = 1.0
+    assert sum(limits.may_pass(ADA) for _ in range(1_000)) == CHECKED_PER_S
+
+
+def test_a_flood_is_one_of_messages_or_of_bytes() -> None:
+    limits = FloodLimits(clock=lambda: 0.0)
+    assert not limits.may_send(ADA, num_messages=2_000, num_bytes=1)
+    assert not limits.may_send(ADA, num_messages=1, num_bytes=3_000_000)
+    assert limits.may_send(ADA, num_messages=1, num_bytes=60_000)
+
+
+def test_a_node_that_passes_on_all_it_may_is_no_flooder_for_its_neighbours() -> None:
+    """Each message may go out twice, as a neighbour that missed it asks for it."""
+    now = [0.0]
+    limits = FloodLimits(clock=lambda: now[0])
+    assert 2 * PASSED_PER_S < MESSAGES_PER_S
+    for second in range(600):
+        now[0] = float(second)
+        for _ in range(int(2 * PASSED_PER_S)):
+            assert limits.may_send(ADA, num_messages=1, num_bytes=2_600)
+
+
+# ---- over libp2p
+
+
+@asynccontextmanager
+async def running(*peers: Transport) -> AsyncIterator[trio.Nursery]:
+    async with trio.open_nursery() as nursery:
+        await start(nursery, *peers)
+        yield nursery
+        nursery.cancel_scope.cancel()
+
+
+async def send_raw(sender: Transport, receiver: Transport, *rpcs: bytes) -> None:
+    stream = await sender.open_stream(receiver.peer_id, GOSSIPSUB)
+    for content in rpcs:
+        await stream.send_all(content)
+
+
+async def test_a_stranger_with_wrong_signatures_is_cut_off_after_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    num_checked = 0
+
+    def counted(found: object) -> bool:
+        nonlocal num_checked
+        num_checked += 1
+        return is_signed(found)  # type: ignore[arg-type]
+
+    is_signed = gossip_module._is_signed
+    monkeypatch.setattr(gossip_module, "_is_signed", counted)
+    ada, stranger = opener("libp2p")("ada"), opener("libp2p")("stranger")
+    ada.subscribe(OTHER, pass_all)
+    origin = PEER_ID_PREFIX + bytes(32)
+    forged = rpc(*(message(origin, b"%d" % number, OTHER, signature=bytes(64)) for number in range(370)))
+    async with running(ada, stranger):
+        await send_raw(stranger, ada, forged)
+        await until(lambda: not ada.connected())
+        assert num_checked <= 6
+        await until(lambda: not stranger.connected())
+        await stranger.connect(ada.addresses[0])  # the handshake succeeds, and then the door is closed
+        await until(lambda: not stranger.connected())
+
+
+async def test_what_others_find_stale_is_no_mark_against_the_forwarder() -> None:
+    """A forwarder can't know another node's clock, rates or table."""
+    ada, ben, carl = (opener("libp2p")(name) for name in ("ada", "ben", "carl"))
+    bens, carls = ben.subscribe(OTHER, pass_all), carl.subscribe(OTHER, lambda _, content: content == b"news")
+    async with running(ada, ben, carl):
+        await tune_in(ada, OTHER, bens)
+        for number in range(30):
+            await ada.publish(OTHER, b"stale %d" % number)
+        await ada.publish(OTHER, b"news")
+        assert (await receive(carls)).content == b"news"
+        assert score_of(carl, ben.peer_id, OTHER) >= 0
+
+
+@pytest.mark.parametrize("kind", ["junk", "refused by all"])
+async def test_a_stranger_does_not_silence_those_who_share_a_bootstrap_node(kind: str, tmp_path: Path) -> None:
+    """The homes are connected with the bootstrap node only, and refuse all that the stranger says."""
+    homes = [opener("libp2p")(name) for name in ("ada", "ben")]
+    stranger = opener("libp2p")("stranger")
+    lies = [b"lies %d" % number if kind == "junk" else signed_ad("liar", seq=number) for number in range(30)]
+    num_lies = [0, 0]
+
+    def accept(which: int, _: PeerId, content: bytes) -> bool:
+        num_lies[which] += content in lies
+        return content not in lies
+
+    channels = [home.subscribe(ADS, partial(accept, which)) for which, home in enumerate(homes)]
+    async with trio.open_nursery() as nursery:
+        point = await serve_bootstrap(nursery, tmp_path)
+        for peer in (*homes, stranger):
+            await nursery.start(peer.run)
+            await peer.connect(point.addresses[0])
+        await until(lambda: len(point.connected()) == 3)
+        await tune_in_all(homes, channels)
+        liar = seed_of("liar")
+        await send_raw(stranger, point, *(rpc(signed(liar, lie, ADS, number=n)) for n, lie in enumerate(lies)))
+        await until(lambda: all(heard >= 1 for heard in num_lies) or kind == "junk")
+        own = ad_of("ada", peer_id=homes[0].peer_id)
+        await homes[0].publish(ADS, sign_advertisement(own, seed("ada")))
+        assert (await receive(channels[1])).origin == homes[0].peer_id
+        for home in homes:
+            assert score_of(home, point.peer_id, ADS) >= 0
+        if kind == "junk":
+            assert score_of(point, stranger.peer_id, ADS) < 0
+        nursery.cancel_scope.cancel()
+
+
+async def tune_in_all(homes: list[Transport], channels: "list[trio.MemoryReceiveChannel[Gossip]]") -> None:
+    """Advertise until both have heard of the other."""
+    with trio.fail_after(DEADLINE_S):
+        for seq in count(1):
+            for name, home in zip(("ada", "ben"), homes, strict=True):
+                await home.publish(ADS, sign_advertisement(ad_of(name, peer_id=home.peer_id, seq=seq), seed(name)))
+            await trio.sleep(0.2)
+            if all(channel.statistics().current_buffer_used for channel in channels):
+                break
+    for channel in channels:
+        drain(channel)
+
+
+async def serve_bootstrap(nursery: trio.Nursery, folder: Path) -> Transport:
+    transport = bootstrap.open_bootstrap(folder, ("/ip4/127.0.0.1/tcp/0",))
+    is_up = trio.Event()
+
+    async def serve() -> None:
+        await bootstrap.serve(
+            transport,
+            network=NET,
+            folder=folder,
+            announce=lambda _: is_up.set(),
+            wait_for_end=trio.sleep_forever,
+        )
+
+    nursery.start_soon(serve)
+    await is_up.wait()
+    return transport
+
+
+async def test_many_messages_in_one_rpc_leave_time_for_others() -> None:
+    """They are taken one after another, and only so many of one neighbour are checked."""
+    ada, stranger, guest = (opener("libp2p")(name) for name in ("ada", "stranger", "guest"))
+    news = ada.subscribe(OTHER, pass_all)
+    ada.handle(ECHO, echo)
+    many = rpc(*(signed(seed("origin"), b"%d" % number, OTHER, number=number) for number in range(400)))
+    async with running(ada, stranger) as nursery:
+        await start(nursery, guest)
+        await guest.connect(ada.addresses[0])
+        messages = MessageStream(await guest.open_stream(ada.peer_id, ECHO))
+        await send_raw(stranger, ada, many, many)
+        with trio.fail_after(1.5):
+            await messages.send({"n": 1})
+            assert await messages.receive() == {"n": 1}
+        await until(lambda: news.statistics().current_buffer_used >= 100)
+        assert news.statistics().current_buffer_used <= 100 + 3 * CHECKED_PER_S
+        assert stranger.peer_id in ada.connected()
+
+
+async def test_a_neighbour_that_floods_is_cut_off() -> None:
+    ada, stranger = opener("libp2p")("ada"), opener("libp2p")("stranger")
+    ada.subscribe(OTHER, pass_all)
+    same = rpc(*[signed(seed("origin"), bytes(30_000), OTHER)] * 2)
+    async with running(ada, stranger):
+        with suppress(NetworkError, trio.BrokenResourceError):
+            await send_raw(stranger, ada, *[same] * 200)
+        await until(lambda: not ada.connected())
