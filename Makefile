@@ -47,7 +47,7 @@ test-llamacpp: $(VENV)/dev.stamp $(LLAMA)/llama.stamp ## the backend llamacpp ov
 
 # Each Python client has an environment of its own, which uv makes and keeps; those from npm share a folder. The coding
 # agents are 1 GB of programs, so only the whole form runs them.
-test-clients: $(VENV)/dev.stamp ## other people's clients against a node: which features work in which; 10 minutes
+test-clients: $(VENV)/dev.stamp ## other people's clients against a node: which features work in which; 15 minutes
 	@OPENLEDGER_HOME=$(TEST_HOME) $(BIN)/openledger-node models pull
 	$(BIN)/python scripts/run_client_tests.py $(ARGS)
 	$(if $(ARGS),,$(BIN)/python scripts/run_agent_tests.py)

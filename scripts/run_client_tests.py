@@ -32,8 +32,8 @@ from openledger_protocol.constants import DEMO_BASE_NAME  # noqa: E402
 CLIENTS = ROOT / "tests" / "clients"
 JAVASCRIPT = CLIENTS / "javascript"
 PAGE = ROOT / "docs" / "reference" / "clients.md"
-SHORT = ("openai_package", "anthropic_package", "pydantic_ai_package", "instructor_package")
-"""Clients of the run with --short: the two protocols' own, and two that ask for tools by default."""
+SHORT = ("openai_package", "anthropic_package", "pydantic_ai_package")
+"""Clients of the run with --short: the two protocols' own, and one that asks for tools by default."""
 
 EMBEDDING_MODEL = "words"
 """The name of the embedding server's model."""
