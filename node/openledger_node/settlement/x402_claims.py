@@ -24,7 +24,7 @@ KIND: Final = "x402-claim"
 ROWS_MAX: Final = 64
 CLAIM_GAS: Final = 110_000
 CLAIM_ROW_GAS: Final = 30_000
-"""Gas of a transaction that claims and settles, plus that of each channel, as measured with the contract."""
+"""Gas of a transaction that claims and settles, and that of each channel more: estimates, with room."""
 
 AGE_MAX_S: Final = 86_400
 LOOKS: Final = 8
