@@ -71,7 +71,8 @@ class Node:
 @contextmanager
 def running_node(home: Home, *flags: str, **environment: str) -> Iterator[Node]:
     """Start a node on a free port, wait until it serves, and end it."""
-    process = fork_process(home, *flags, **environment)
+    has_own_modules = "PYTHONPATH" in environment  # which a process that is loaded already would not see
+    process = (start_process if has_own_modules else fork_process)(home, *flags, **environment)
     try:
         status = wait_for_status(home, process, lambda found: found["state"] in ("serving", "idle", "training"))
         yield Node(home=home, process=process, url=status["api"]["url"], key=load_api_key(home))
