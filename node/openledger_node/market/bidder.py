@@ -41,7 +41,7 @@ CALLS_PER_PEER_MAX, CALLS_MAX = 64, 512
 peer with the most calls gives up its oldest one for another peer."""
 
 BIDS_PER_PEER_MAX, BIDS_MAX = 512, 4_096
-"""Bids that stand at once: for one peer, and in all. If there are more, the peer with the most gives up its oldest."""
+"""Bids that stand at once: for one peer, and in all. When all stand, the peer with the most gives up its oldest."""
 
 LOST_MAX = 32
 

@@ -125,6 +125,18 @@ def test_a_public_network_of_256_addresses_has_eight_places(host: str, count: in
     assert board.count("far") == 1
 
 
+def test_the_addresses_of_an_advertisement_are_read_once_and_not_for_each_newcomer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a flood of advertisements with eight public addresses each takes a whole core."""
+    read: list[str] = []
+    monkeypatch.setattr(sys.modules[crowded_out.__module__], "_is_public", lambda host: not read.append(host))  # type: ignore[func-returns-value]
+    board = Board()
+    for number in range(20):
+        board.add(f"{number}", BONDED, addresses=tuple(f"/ip4/93.{number}.{net}.1/tcp/1" for net in range(8)))
+    assert len(read) == 20 * 8
+
+
 # ---- with the chain
 
 
