@@ -125,7 +125,8 @@ class Requester:
     async def run(self) -> None:
         """Read the bonds of new advertisers, so that those with stake get a place on the board; until cancelled."""
         while True:
-            await self._vetting.read(self._table.unread(READ_EACH))
+            unread = self._table.unread(READ_EACH)
+            await self._vetting.read(unread or self._vetting.stale(self._table.live(), 1))
             await trio.sleep(READ_EVERY_S)
 
     async def answer(self, requested: NetworkRequest, show: Show) -> RemoteAnswer:

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from support.market_world.chain import Chain
 from support.market_world.seller import ad_of, signed_ad
 from support.market_world.terms import BASE, NETWORK, NOW_S, peer_id_of, wallet_of, word
 
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.market.board import AdTable
-from openledger_node.market.vetting import READ_AT_ONCE, Vetting
+from openledger_node.market.vetting import READ_AT_ONCE, STALE_S, Vetting
 from openledger_node.market.worth import (
     ADS_MAX,
     BASE_MAX,
@@ -222,3 +223,47 @@ async def test_bonds_are_read_a_few_at_a_time_and_once_for_each_wallet(tmp_path:
         assert chain.num_asked == 2 * 8
         await vetting.read(ads)
         assert chain.num_asked == 2 * 8
+
+
+async def test_a_wallet_that_bonds_after_its_first_advertisement_is_fit_within_seconds(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """As on a development network, where a node bonds and advertises at the same time."""
+    chain, ad = Chain(), ad_of("new")
+    chain.unbonded.add(ad.wallet)
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        vetting = vetting_of(ledger, chain)
+        asked_s = []
+        for second in range(300):
+            if vetting.worth_of(ad).bonded_wei is None:
+                asked_s.append(second)
+                await vetting.read([ad])
+            await trio.sleep(1)
+        assert asked_s == [0, 5, 15, 35, 75, 135, 195, 255], "as seldom as it is likely"
+        chain.unbonded.clear()
+        newcomer = ad_of("newcomer")
+        chain.unbonded.add(newcomer.wallet)
+        await vetting.read([newcomer])
+        chain.unbonded.clear()
+        await trio.sleep(5)
+        await vetting.read([newcomer])
+        assert vetting.worth_of(newcomer).is_bonded
+
+
+async def test_a_bond_that_was_read_long_ago_is_read_again(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    chain, ads = Chain(), [ad_of("first"), ad_of("second")]
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        vetting = vetting_of(ledger, chain)
+        await vetting.read(ads[:1])
+        await trio.sleep(1)
+        await vetting.read(ads)
+        await trio.sleep(STALE_S - 2)
+        assert not vetting.stale(ads, 2)
+        await trio.sleep(2)
+        assert vetting.stale(ads, 1) == ads[:1]
+        chain.unbonded.add(ads[0].wallet)
+        await vetting.read(vetting.stale(ads, 1))
+        assert vetting.worth_of(ads[0]).bonded_wei == 0
+        assert vetting.stale(ads, 2) == ads[1:]
