@@ -82,6 +82,7 @@ class _AdEntry:
     content: bytes
     placed: Placed
     came_by_gossip: bool  # received by gossip; a second time would be a replay
+    has_told_names: bool = False  # its names are remembered
 
 
 class AdTable:
@@ -187,7 +188,7 @@ class AdTable:
             UnavailableError: it means a base that this node knows and nobody serves now.
         """
         bases = frozenset(ad.base for ad in self._serving())
-        names = Names(base_names=self._base_names, named=tuple(self._named), bases=bases, is_offered=self._is_offered)
+        names = Names(base_names=self._base_names, named=self._names(), bases=bases, is_offered=self._is_offered)
         return resolve(name, names)
 
     def adapters(self) -> list[Listed]:
@@ -195,7 +196,7 @@ class AdTable:
         serving = self._fit()
         listed = [
             Listed(adapter=offered, base=base, num_nodes=num_nodes)
-            for base, offered in self._named
+            for base, offered in self._names()
             if (num_nodes := sum(ad.base == base and self._may_have(ad, offered.id) for ad in serving))
         ]
         return sorted(listed, key=lambda one: (one.adapter.name, one.adapter.id, one.base))
@@ -228,10 +229,12 @@ class AdTable:
         ad = self._open(content, seq_last=seq_last)
         self._num_taken += 1
         placed = Placed(ad=ad, number=self._num_taken)
+        if before := self._entries.get(peer_id):
+            self._note_names(before)  # its bond may have been read only after it came
         self._entries[peer_id] = _AdEntry(ad=ad, content=content, placed=placed, came_by_gossip=came_by_gossip)
         self._note_seq(peer_id, ad.seq)
         self._make_room(ad)
-        self._note_names(ad)
+        self._note_names(self._entries[peer_id])
         if self._copies:
             self._copies.see(ad)
 
@@ -261,15 +264,30 @@ class AdTable:
         while len(self._seqs) > SEQS_MAX:
             self._seqs.pop(next(iter(self._seqs)))
 
-    def _note_names(self, ad: Advertisement) -> None:
-        is_bonded = self.worth_of(ad).is_bonded
-        for offered in ad.warm if ad.serves else ():
-            if not is_bonded and len(self._named) >= NAMES_MAX and (ad.base, offered) not in self._named:
-                continue  # a stranger displaces nobody's name
-            self._named.pop((ad.base, offered), None)
-            self._named[ad.base, offered] = None
+    def _note_names(self, entry: _AdEntry) -> None:
+        """Remember the names that a seller with a bond gives: it keeps adapters that it no longer names."""
+        if entry.has_told_names or not self.worth_of(entry.ad).is_bonded:
+            return
+        entry.has_told_names = True
+        for offered in entry.ad.warm if entry.ad.serves else ():
+            self._named.pop((entry.ad.base, offered), None)
+            self._named[entry.ad.base, offered] = None
         while len(self._named) > NAMES_MAX:
             self._named.pop(next(iter(self._named)))
+
+    def _names(self) -> tuple[Named, ...]:
+        """Names that sellers with a bond have given, and new names for new adapters from sellers not read yet.
+
+        A stranger could otherwise make a name ambiguous, by giving it to an adapter that others offer.
+        """
+        self._expire()
+        for entry in self._entries.values():
+            self._note_names(entry)
+        known = {(base, each) for base, offered in self._named for each in (offered.name, offered.id)}
+        unread = (ad for ad in self._fit() if not self.worth_of(ad).is_bonded)
+        hinted = {(ad.base, offered): None for ad in unread for offered in ad.warm}
+        new = [each for each in hinted if not known & {(each[0], each[1].name), (each[0], each[1].id)}]
+        return (*self._named, *new)
 
     def _is_offered(self, base: Digest, adapter: AdapterId) -> bool:
         return any(ad.base == base and self._may_have(ad, adapter) for ad in self._fit())

@@ -27,6 +27,7 @@ from openledger_node.market.worth import (
     crowded_out,
 )
 from openledger_protocol.advertisement import Advertisement, OfferedAdapter
+from openledger_protocol.bloom import make_filter
 from openledger_protocol.errors import UnknownModelError
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, Address, Digest, Wei
 
@@ -174,19 +175,49 @@ async def test_a_bonded_seller_gets_on_a_board_that_strangers_have_filled(tmp_pa
     assert peer_id_of("honest") in {ad.peer_id for ad in seen}
 
 
-def test_a_strangers_name_for_its_own_adapter_is_no_name_once_its_bond_was_read(tmp_path: Path) -> None:
+def test_a_strangers_name_for_its_own_adapter_counts_only_if_it_is_new_and_until_its_bond_is_read(
+    tmp_path: Path,
+) -> None:
     ours, theirs = (OfferedAdapter(id=AdapterId(word(name)), name="harbour") for name in ("ours", "theirs"))
+    new = OfferedAdapter(id=AdapterId(word("new")), name="valley")
     worths = {peer_id_of("honest"): BONDED}
     with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
         table = AdTable(NETWORK, lambda: NOW_S, ledger.peers, own=peer_id_of("me"))
         table.worth_of = lambda ad: worths.get(ad.peer_id, UNREAD)  # type: ignore[call-overload]  # a peer id
         assert table.learn(signed_ad("honest", warm=(ours,)))
-        assert table.learn(signed_ad("thief", warm=(theirs,)))
-        with pytest.raises(UnknownModelError, match="means several adapters"):
-            table.resolve("harbour")
+        assert table.learn(signed_ad("thief", warm=(theirs, new)))
+        assert table.resolve("harbour").adapter == ours.id
+        assert table.resolve("valley").adapter == new.id
         worths[peer_id_of("thief")] = UNBONDED
         assert table.resolve("harbour").adapter == ours.id
         assert [listed.adapter for listed in table.adapters()] == [ours]
+        with pytest.raises(UnknownModelError):
+            table.resolve("valley")
+
+
+def test_a_stranger_gives_no_name_to_anothers_adapter(tmp_path: Path) -> None:
+    """Else each request by that name fails as ambiguous, long after the stranger is known to have no bond."""
+    harbour, valley = (OfferedAdapter(id=AdapterId(word(name)), name=name) for name in ("harbour", "valley"))
+    worths: dict[str, Worth] = {}
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        table = AdTable(NETWORK, lambda: NOW_S, ledger.peers, own=peer_id_of("me"))
+        table.worth_of = lambda ad: worths.get(ad.peer_id, UNREAD)
+        assert table.learn(signed_ad("honest", warm=(harbour, valley)))
+        assert table.learn(signed_ad("thief", warm=(replace(valley, name="harbour"),)))
+        worths |= {peer_id_of("honest"): BONDED, peer_id_of("thief"): UNBONDED}
+        assert table.resolve("harbour").adapter == harbour.id
+        assert [listed.adapter for listed in table.adapters()] == [harbour, valley]
+
+
+def test_names_of_a_seller_whose_bond_was_read_after_its_advertisement_came_stay(tmp_path: Path) -> None:
+    ours, worths = OfferedAdapter(id=AdapterId(word("ours")), name="harbour"), dict[str, Worth]()
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        table = AdTable(NETWORK, lambda: NOW_S, ledger.peers, own=peer_id_of("me"))
+        table.worth_of = lambda ad: worths.get(ad.peer_id, UNREAD)
+        assert table.learn(signed_ad("honest", warm=(ours,)))
+        worths[peer_id_of("honest")] = BONDED
+        assert table.learn(signed_ad("honest", seq=1 << 62, cold=make_filter([ours.id]), num_cold=1))
+        assert table.resolve("harbour").adapter == ours.id
 
 
 def test_strangers_that_fill_the_table_of_names_displace_none(
