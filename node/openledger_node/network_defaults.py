@@ -29,8 +29,8 @@ IN_PER_OUT: Final = (DEFAULTS.market.price_in_wei, DEFAULTS.market.price_out_wei
 CONTEXT: Final = "inference.context_max"
 
 CHUNK: Final = "market.credit_tokens_max"
-"""NOTE: at most the tokens that a newcomer is paid for ahead. If all nodes took a longer chunk from a vote, nobody could
-buy a first answer anywhere."""
+"""NOTE: at most the tokens that a newcomer is paid for ahead. If all nodes took a longer chunk from a vote, nobody
+could buy a first answer anywhere."""
 
 FACTOR_MAX: Final[Mapping[str, int]] = {
     "market.price_in_wei": 1_000,
