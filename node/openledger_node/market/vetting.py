@@ -13,7 +13,7 @@ from openledger_protocol.advertisement import Advertisement
 from openledger_protocol.errors import BadSignatureError, ProtocolError, UnavailableError
 from openledger_protocol.primitives import ZERO_WEI, Address, Wei
 
-from ..errors import ChainError
+from ..errors import ChainError, LedgerError
 from ..ledger.sellers import SellerRecord, Sellers
 from .worth import Worth
 
@@ -98,6 +98,9 @@ class Vetting:
                 found = await self._ask(ad, asked_s=now_s)
             except ChainError as error:
                 errors[ad.peer_id] = UnavailableError(f"the chain can't be asked about its wallet: {error}")
+                return
+            except LedgerError as error:  # it is tried again, and the node goes on
+                errors[ad.peer_id] = UnavailableError(f"this node's own record of it can't be read: {error}")
                 return
             if found.error:
                 again_s = 2 * verdict.kept_s if verdict and verdict.error else UNFIT_KEPT_S

@@ -13,7 +13,9 @@ from support.market_world.chain import Chain
 from support.market_world.seller import ad_of, signed_ad
 from support.market_world.terms import BASE, NETWORK, NOW_S, peer_id_of, wallet_of, word
 
+from openledger_node.errors import LedgerError
 from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_node.ledger.sellers import SellerRecord
 from openledger_node.market.board import AdTable
 from openledger_node.market.vetting import READ_AT_ONCE, STALE_S, Vetting
 from openledger_node.market.worth import (
@@ -298,3 +300,23 @@ async def test_a_bond_that_was_read_long_ago_is_read_again(
         await vetting.read(vetting.stale(ads, 1))
         assert vetting.worth_of(ads[0]).bonded_wei == 0
         assert vetting.stale(ads, 2) == ads[1:]
+
+
+async def test_a_ledger_that_can_not_be_read_stops_neither_the_reading_nor_a_call(tmp_path: Path) -> None:
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        vetting, ad = vetting_of(ledger, Chain()), ad_of("seller")
+        records = ledger.sellers.of([ad.wallet])
+
+        def find(_: Address) -> SellerRecord:
+            raise LedgerError("the disk is away")
+
+        ledger.sellers.find = find  # type: ignore[method-assign]
+        await vetting.read([ad])
+        fit, unfit = await vetting.choose([ad], records, 8)
+        assert (fit, unfit[ad.peer_id].message) == (
+            [],
+            "this node's own record of it can't be read: the disk is away",
+        )
+        del ledger.sellers.find
+        await vetting.read([ad])
+        assert vetting.worth_of(ad).is_bonded
