@@ -10,13 +10,13 @@ from typing import Generic, TypeVar
 from openledger_protocol.advertisement import Advertisement, OfferedAdapter, open_advertisement, peer_id_of
 from openledger_protocol.bloom import may_hold
 from openledger_protocol.constants import AD_BYTES_MAX
-from openledger_protocol.errors import MalformedError, ProtocolError, StaleError
+from openledger_protocol.errors import MalformedError, ProtocolError, StaleError, UnknownModelError
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, Digest
 
 from ..ledger.peers import Peers
 from ..p2p.transport import PeerId
 from .call_memory import FilterMisses
-from .names import Named, Names, Resolved, resolve
+from .names import Named, Names, Resolved, full_name, resolve
 from .second_copy import CopyWatch
 from .worth import Placed, Worth, WorthOf, crowded_out
 
@@ -57,7 +57,7 @@ class Buckets(Generic[Key]):
 # ---- advertisements
 
 AD_INTERVAL_S, AD_BURST = 10.0, 3
-"""Rate limit per origin: one every half minute, and a few extra on changes."""
+"""Rate limit per origin: a node publishes every ten minutes, and a few times more on changes."""
 
 SEQS_MAX = 4_096
 
@@ -189,7 +189,15 @@ class AdTable:
         """
         bases = frozenset(ad.base for ad in self._serving())
         names = Names(base_names=self._base_names, named=self._names(), bases=bases, is_offered=self._is_offered)
-        return resolve(name, names)
+        try:
+            return resolve(name, names)
+        except UnknownModelError as error:
+            if not self._is_unbonded_name(name):
+                raise
+            raise UnknownModelError(
+                f"{error.message}: only sellers without the network's minimum stake name it. "
+                "Their owners can bond it with `openledger-node stake add`"
+            ) from error
 
     def adapters(self) -> list[Listed]:
         """Models offered by name, each with the number of nodes that have it."""
@@ -225,7 +233,7 @@ class AdTable:
         self._expire()
         seq_last = self._seqs.get(peer_id)
         if seq_last is not None and not came_by_gossip and peer_id not in self._entries:
-            seq_last -= 1  # accept the last one from before a restart again: the next may be a minute away
+            seq_last -= 1  # accept the last one from before a restart again: the next may be ten minutes away
         ad = self._open(content, seq_last=seq_last)
         self._num_taken += 1
         placed = Placed(ad=ad, number=self._num_taken)
@@ -291,6 +299,10 @@ class AdTable:
 
     def _is_offered(self, base: Digest, adapter: AdapterId) -> bool:
         return any(ad.base == base and self._may_have(ad, adapter) for ad in self._fit())
+
+    def _is_unbonded_name(self, name: str) -> bool:
+        offered = (each for ad in self._serving() if self.worth_of(ad).bonded_wei == 0 for each in ad.warm)
+        return any(name.rpartition(":")[2] in (each.name, full_name(each), each.id) for each in offered)
 
     def _may_have(self, ad: Advertisement, adapter: AdapterId) -> bool:
         return is_warm(ad, adapter) or (may_hold(ad.cold, adapter) and self.misses.believes(ad.peer_id, adapter))

@@ -167,18 +167,18 @@ class StreamSeller:
             OverloadedError: too many strangers have opened channels without a deposit.
             PaymentRequiredError: the channel has no deposit.
         """
-        if lane.channel.is_known:
-            standing = await self._accounts.standing_of(lane)
-        else:
+        standing: Standing | None = None
+        if not lane.channel.is_known:
             async with lane.channel.looking:
-                standing = await self._look_at_stranger(peer_id, lane)
+                if not lane.channel.is_known:
+                    standing = await self._look_at_stranger(peer_id, lane)
+        standing = standing or await self._accounts.standing_of(lane)
         if not standing.deposit_latest_wei:
             check_credit(standing, ZERO_WEI, needed_wei=Wei(1))
         return standing
 
     async def _look_at_stranger(self, peer_id: PeerId, lane: LaneAccount) -> Standing:
-        is_counted = not lane.channel.is_known and await self._count_look(peer_id, lane)
-        has_deposit = True
+        is_counted, has_deposit = await self._count_look(peer_id, lane), True
         try:
             standing = await self._accounts.standing_of(lane)
             has_deposit = standing.deposit_latest_wei > 0

@@ -193,8 +193,10 @@ def test_a_strangers_name_for_its_own_adapter_counts_only_if_it_is_new_and_until
         worths[peer_id_of("thief")] = UNBONDED
         assert table.resolve("harbour").adapter == ours.id
         assert [listed.adapter for listed in table.adapters()] == [ours]
-        with pytest.raises(UnknownModelError):
+        with pytest.raises(UnknownModelError, match="only sellers without the network's minimum stake name it"):
             table.resolve("valley")
+        with pytest.raises(UnknownModelError, match=r"just now$"):
+            table.resolve("island")
 
 
 def test_a_stranger_gives_no_name_to_anothers_adapter(tmp_path: Path) -> None:
