@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from openledger_protocol.auction import NEWCOMER_CHUNK_MAX
 from openledger_protocol.epoch import Params
 
 from .config import AUTO_CONTEXT_MAX, Config, Origin, load_config
@@ -27,10 +28,14 @@ IN_PER_OUT: Final = (DEFAULTS.market.price_in_wei, DEFAULTS.market.price_out_wei
 
 CONTEXT: Final = "inference.context_max"
 
+CHUNK: Final = "market.credit_tokens_max"
+"""NOTE: at most the tokens that a newcomer is paid for ahead. If all nodes took a longer chunk from a vote, nobody
+could buy a first answer anywhere."""
+
 FACTOR_MAX: Final[Mapping[str, int]] = {
     "market.price_in_wei": 1_000,
     "market.price_out_wei": 1_000,
-    "market.credit_tokens_max": 16,
+    CHUNK: 16,
     "payer.deposit_wei": 10,
     CONTEXT: 16,
 }
@@ -52,12 +57,14 @@ def defaults_of(params: Params, epoch: int) -> NetworkDefaults:
     wanted = {
         "market.price_in_wei": price_out * IN_PER_OUT[0] // IN_PER_OUT[1],
         "market.price_out_wei": price_out,
-        "market.credit_tokens_max": params.credit_tokens_max,
+        CHUNK: params.credit_tokens_max,
         "payer.deposit_wei": max(DEFAULTS.payer.deposit_wei, params.min_deposit_wei),
     }
     if params.least_context > AUTO_CONTEXT_MAX:  # up to there, a context that is chosen by itself is long enough
         wanted[CONTEXT] = params.least_context
     found = {name: value for name, value in wanted.items() if _is_plausible(name, value)}
+    if CHUNK in found:
+        found[CHUNK] = min(found[CHUNK], NEWCOMER_CHUNK_MAX)
     doubts = tuple(
         f"the network's value of [{name.replace('.', '] ', 1)} is {wanted[name]:,}, far from the usual "
         f"{_shipped(name):,}, and is not taken: set it yourself if it is right"

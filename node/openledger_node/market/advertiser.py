@@ -35,6 +35,10 @@ from .second_copy import CopyWatch
 INTERVAL_S_MIN, INTERVAL_S_MAX = 540.0, 660.0
 """About ten minutes. What costs a network is the number of messages, so a change of load is not published."""
 
+MESH_S = 10.0
+"""Gossip reaches nobody before the first peers are connected, and its mesh takes seconds to form. What was published
+before is published once more after this time, since the next time is ten minutes away."""
+
 KEEP_EVERY_S = 10.0
 """The pause between writes of sequence numbers. One that is lost in a crash lets one advertisement count again."""
 
@@ -135,10 +139,15 @@ class Advertiser:
     # ---- this node's advertisement
 
     async def _publish_on(self) -> None:
-        """Publish regularly, and immediately on a change."""
+        """Publish regularly, and immediately on a change or once there are peers."""
         published: tuple[Snapshot, tuple[str, ...]] | None = None
-        due_s = -inf
+        due_s, settled_s = -inf, inf  # when to publish next, and since when gossip reaches others
         while True:
+            if not self._transport.connected():
+                settled_s = inf
+            elif settled_s == inf:
+                settled_s = trio.current_time() + MESH_S
+                due_s = min(due_s, settled_s)
             snapshot = self._snapshot()
             kind = (_kind(snapshot), tuple(self._transport.addresses)) if snapshot else None
             is_due = kind != published or trio.current_time() >= due_s
@@ -146,6 +155,8 @@ class Advertiser:
                 published = kind
                 spread = (INTERVAL_S_MAX - INTERVAL_S_MIN) * self._jitter()
                 due_s = trio.current_time() + INTERVAL_S_MIN + spread
+                if trio.current_time() < settled_s:
+                    due_s = min(due_s, settled_s)
             await trio.sleep(LOOK_S)
 
     async def _publish(self, snapshot: Snapshot) -> bool:

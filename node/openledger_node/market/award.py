@@ -48,7 +48,8 @@ def award_bids(
 ) -> Awarded:
     """Judge the bids of a call; `records` are those of all sellers of the model, by wallet."""
     silent = {who: UnavailableError(why) for who, why in (bids.failed | bids.unreached).items()}
-    awarded = Awarded(unfit={**bids.refused, **silent})
+    refused = {who: _with_setting(error) for who, error in bids.refused.items()}
+    awarded = Awarded(unfit={**refused, **silent})
     advertised = {ad.peer_id: ad for ad in ads}
     fit: list[ReceivedBid] = []
     for received in bids.received:
@@ -91,13 +92,16 @@ def _why_unfit(
         return UnavailableError(f"does not say that it can do this: {', '.join(sorted(missing))}")
     if why := why_not(call, bid_of(received, records[received.message.wallet])):
         is_dear = terms.price_in_wei > call.price_in_max or terms.price_out_wei > call.price_out_max
-        return (
-            PaymentRequiredError(f"{why}: see [payer] price_in_max_wei and price_out_max_wei")
-            if is_dear
-            else UnavailableError(why)
-        )
+        return _with_setting(PaymentRequiredError(why)) if is_dear else UnavailableError(why)
     least = price_wei(call.tokens_in, min(call.tokens_max, FIRST_TOKENS), terms)
     return too_expensive(least, progress.left_wei) if least > progress.left_wei else None
+
+
+def _with_setting(error: ProtocolError) -> ProtocolError:
+    """Name the settings to a requester whose call allowed too low a price, by its own word or the bidder's."""
+    if not isinstance(error, PaymentRequiredError):
+        return error
+    return PaymentRequiredError(f"{error.message}: see [payer] price_in_max_wei and price_out_max_wei")
 
 
 def _why_it_counts_otherwise(bid: BidMessage, own: Tokenizer) -> str | None:

@@ -1,7 +1,7 @@
 """The bidder: receives calls, bids for them, and stands by its bids for a while."""
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ CALLS_PER_PEER_MAX, CALLS_MAX = 64, 512
 peer with the most calls gives up its oldest one for another peer."""
 
 BIDS_PER_PEER_MAX, BIDS_MAX = 512, 4_096
-"""Bids that stand at once: for one peer, and in all."""
+"""Bids that stand at once: for one peer, and in all. When all stand, the peer with the most gives up its oldest."""
 
 LOST_MAX = 32
 
@@ -143,12 +143,25 @@ class Bidder:
 
     def _remember(self, peer_id: PeerId, message: BidMessage) -> None:
         now = self._now_s()
+        self._bids.pop((peer_id, message.id), None)  # newest last
         self._bids = {name: bid for name, bid in self._bids.items() if bid.until_s >= now}
-        if sum(caller == peer_id for caller, _ in self._bids) >= BIDS_PER_PEER_MAX:
+        counts = Counter(caller for caller, _ in self._bids)
+        if counts[peer_id] >= BIDS_PER_PEER_MAX:
             raise OverloadedError(f"{BIDS_PER_PEER_MAX} bids for you stand already: try again soon")
         if len(self._bids) >= BIDS_MAX:
-            raise OverloadedError(f"{BIDS_MAX} bids of this node stand already: try again soon")
+            self._withdraw_one(counts, num_own=counts[peer_id])
         self._bids[peer_id, message.id] = _StandingBid(terms=message.terms, until_s=now + BID_VALID_S)
+
+    def _withdraw_one(self, counts: Counter[PeerId], *, num_own: int) -> None:
+        """Withdraw the oldest bid for the peer with the most of them.
+
+        Raises:
+            OverloadedError: no peer has more than the one that needs room would have.
+        """
+        ((greedy, most),) = counts.most_common(1)
+        if most <= num_own + 1:
+            raise OverloadedError(f"{BIDS_MAX} bids of this node stand already: try again soon")
+        del self._bids[next(name for name in self._bids if name[0] == greedy)]
 
     async def _hear_outcome(self, peer_id: PeerId, call: Call, bid: BidMessage, messages: MessageStream) -> None:
         lose = partial(LostBid, request_id=call.id, peer_id=peer_id, terms=bid.terms)

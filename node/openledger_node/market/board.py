@@ -10,13 +10,13 @@ from typing import Generic, TypeVar
 from openledger_protocol.advertisement import Advertisement, OfferedAdapter, open_advertisement, peer_id_of
 from openledger_protocol.bloom import may_hold
 from openledger_protocol.constants import AD_BYTES_MAX
-from openledger_protocol.errors import MalformedError, ProtocolError, StaleError
+from openledger_protocol.errors import MalformedError, ProtocolError, StaleError, UnknownModelError
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, Digest
 
 from ..ledger.peers import Peers
 from ..p2p.transport import PeerId
 from .call_memory import FilterMisses
-from .names import Named, Names, Resolved, resolve
+from .names import Named, Names, Resolved, full_name, resolve
 from .second_copy import CopyWatch
 from .worth import Placed, Worth, WorthOf, crowded_out
 
@@ -57,7 +57,7 @@ class Buckets(Generic[Key]):
 # ---- advertisements
 
 AD_INTERVAL_S, AD_BURST = 10.0, 3
-"""Rate limit per origin: one every half minute, and a few extra on changes."""
+"""Rate limit per origin: a node publishes every ten minutes, and a few times more on changes."""
 
 SEQS_MAX = 4_096
 
@@ -82,6 +82,7 @@ class _AdEntry:
     content: bytes
     placed: Placed
     came_by_gossip: bool  # received by gossip; a second time would be a replay
+    has_told_names: bool = False  # its names are remembered
 
 
 class AdTable:
@@ -187,15 +188,23 @@ class AdTable:
             UnavailableError: it means a base that this node knows and nobody serves now.
         """
         bases = frozenset(ad.base for ad in self._serving())
-        names = Names(base_names=self._base_names, named=tuple(self._named), bases=bases, is_offered=self._is_offered)
-        return resolve(name, names)
+        names = Names(base_names=self._base_names, named=self._names(), bases=bases, is_offered=self._is_offered)
+        try:
+            return resolve(name, names)
+        except UnknownModelError as error:
+            if not self._is_unbonded_name(name):
+                raise
+            raise UnknownModelError(
+                f"{error.message}: only sellers without the network's minimum stake name it. "
+                "Their owners can bond it with `openledger-node stake add`"
+            ) from error
 
     def adapters(self) -> list[Listed]:
         """Models offered by name, each with the number of nodes that have it."""
         serving = self._fit()
         listed = [
             Listed(adapter=offered, base=base, num_nodes=num_nodes)
-            for base, offered in self._named
+            for base, offered in self._names()
             if (num_nodes := sum(ad.base == base and self._may_have(ad, offered.id) for ad in serving))
         ]
         return sorted(listed, key=lambda one: (one.adapter.name, one.adapter.id, one.base))
@@ -224,14 +233,16 @@ class AdTable:
         self._expire()
         seq_last = self._seqs.get(peer_id)
         if seq_last is not None and not came_by_gossip and peer_id not in self._entries:
-            seq_last -= 1  # accept the last one from before a restart again: the next may be a minute away
+            seq_last -= 1  # accept the last one from before a restart again: the next may be ten minutes away
         ad = self._open(content, seq_last=seq_last)
         self._num_taken += 1
         placed = Placed(ad=ad, number=self._num_taken)
+        if before := self._entries.get(peer_id):
+            self._note_names(before)  # its bond may have been read only after it came
         self._entries[peer_id] = _AdEntry(ad=ad, content=content, placed=placed, came_by_gossip=came_by_gossip)
         self._note_seq(peer_id, ad.seq)
         self._make_room(ad)
-        self._note_names(ad)
+        self._note_names(self._entries[peer_id])
         if self._copies:
             self._copies.see(ad)
 
@@ -261,18 +272,37 @@ class AdTable:
         while len(self._seqs) > SEQS_MAX:
             self._seqs.pop(next(iter(self._seqs)))
 
-    def _note_names(self, ad: Advertisement) -> None:
-        is_bonded = self.worth_of(ad).is_bonded
-        for offered in ad.warm if ad.serves else ():
-            if not is_bonded and len(self._named) >= NAMES_MAX and (ad.base, offered) not in self._named:
-                continue  # a stranger displaces nobody's name
-            self._named.pop((ad.base, offered), None)
-            self._named[ad.base, offered] = None
+    def _note_names(self, entry: _AdEntry) -> None:
+        """Remember the names that a seller with a bond gives: it keeps adapters that it no longer names."""
+        if entry.has_told_names or not self.worth_of(entry.ad).is_bonded:
+            return
+        entry.has_told_names = True
+        for offered in entry.ad.warm if entry.ad.serves else ():
+            self._named.pop((entry.ad.base, offered), None)
+            self._named[entry.ad.base, offered] = None
         while len(self._named) > NAMES_MAX:
             self._named.pop(next(iter(self._named)))
 
+    def _names(self) -> tuple[Named, ...]:
+        """Names that sellers with a bond have given, and new names for new adapters from sellers not read yet.
+
+        A stranger could otherwise make a name ambiguous, by giving it to an adapter that others offer.
+        """
+        self._expire()
+        for entry in self._entries.values():
+            self._note_names(entry)
+        known = {(base, each) for base, offered in self._named for each in (offered.name, offered.id)}
+        unread = (ad for ad in self._fit() if not self.worth_of(ad).is_bonded)
+        hinted = {(ad.base, offered): None for ad in unread for offered in ad.warm}
+        new = [each for each in hinted if not known & {(each[0], each[1].name), (each[0], each[1].id)}]
+        return (*self._named, *new)
+
     def _is_offered(self, base: Digest, adapter: AdapterId) -> bool:
         return any(ad.base == base and self._may_have(ad, adapter) for ad in self._fit())
+
+    def _is_unbonded_name(self, name: str) -> bool:
+        offered = (each for ad in self._serving() if self.worth_of(ad).bonded_wei == 0 for each in ad.warm)
+        return any(name.rpartition(":")[2] in (each.name, full_name(each), each.id) for each in offered)
 
     def _may_have(self, ad: Advertisement, adapter: AdapterId) -> bool:
         return is_warm(ad, adapter) or (may_hold(ad.cold, adapter) and self.misses.believes(ad.peer_id, adapter))

@@ -125,7 +125,8 @@ class Requester:
     async def run(self) -> None:
         """Read the bonds of new advertisers, so that those with stake get a place on the board; until cancelled."""
         while True:
-            await self._vetting.read(self._table.unread(READ_EACH))
+            unread = self._table.unread(READ_EACH)
+            await self._vetting.read(unread or self._vetting.stale(self._table.live(), 1))
             await trio.sleep(READ_EVERY_S)
 
     async def answer(self, requested: NetworkRequest, show: Show) -> RemoteAnswer:
@@ -249,7 +250,7 @@ class Requester:
         if not chosen:
             return []
         timeout_s = self._limits.bid_timeout_s
-        price_max = self._price_max(progress)
+        price_max = self._price_max(progress, chosen)
         call = progress.call(chosen, price_max=price_max, deadline_ms=max(1, int(timeout_s * 1_000)))
         bids = await call_all(self._transport, self._call_protocol, call, chosen, timeout_s=timeout_s)
         awarded = award_bids(call, bids, chosen, records, progress, explorer(offers, records, wanted))
@@ -285,17 +286,20 @@ class Requester:
             self._unreached.note(peer_id)
         await self._note_each({ad.wallet for ad in chosen if ad.peer_id in bids.unreached}, "unreached")
 
-    def _price_max(self, progress: RequestProgress) -> Terms:
+    def _price_max(self, progress: RequestProgress, chosen: Sequence[Advertisement]) -> Terms:
         """The highest prices that a call accepts, by the settings or by all bonded offers of its model.
 
-        At least one seller is fit, so its bond is known. A wallet with many nodes counts once, by its cheapest.
+        A wallet with many nodes counts once, by its cheapest. The sellers of the call are fit, so their bonds are
+        known; they count even if they left the board while the chain was asked about them.
         """
         own_in, own_out = self._limits.price_in_max_wei, self._limits.price_out_max_wei
         if own_in is not None and own_out is not None:
             return Terms(price_in_wei=own_in, price_out_wei=own_out)
         offers = self._table.offers(progress.requested.base, progress.requested.adapter)  # cheapest first
         cheapest = {
-            ad.wallet: (ad.terms, bond) for ad in reversed(offers) if (bond := self._vetting.worth_of(ad).bonded_wei)
+            ad.wallet: (ad.terms, bond)
+            for ad in (*chosen, *reversed(offers))
+            if (bond := self._vetting.worth_of(ad).bonded_wei)
         }
         usual = price_ceiling(list(cheapest.values()))
         return Terms(

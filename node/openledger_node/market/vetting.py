@@ -5,7 +5,7 @@ Anyone may advertise with another's wallet, so a record by wallet counts only af
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
@@ -13,12 +13,19 @@ from openledger_protocol.advertisement import Advertisement
 from openledger_protocol.errors import BadSignatureError, ProtocolError, UnavailableError
 from openledger_protocol.primitives import ZERO_WEI, Address, Wei
 
-from ..errors import ChainError
+from ..errors import ChainError, LedgerError
 from ..ledger.sellers import SellerRecord, Sellers
 from .worth import Worth
 
 KEPT_S = 60.0
 """The chain's answer on a signer and its wallet is kept for so long. A purchase asks for the signer once more."""
+
+UNFIT_KEPT_S = 5.0
+"""The chain's first answer that a seller is not fit is kept for so long, and each further one for twice as long, up
+to `KEPT_S`: a new seller advertises while its bond is on its way to a block."""
+
+STALE_S = 600.0
+"""A bond that was read so long ago is read again, since its wallet may have withdrawn it."""
 
 KEPT_MAX = 4_096
 READ_AT_ONCE = 4
@@ -35,7 +42,13 @@ class _Verdict:
     error: ProtocolError | None
     bonded_wei: Wei
     num_answers: int  # of a bonded wallet to this node, when the chain was asked
-    until_s: float
+    asked_s: float
+    kept_s: float = KEPT_S
+
+    @property
+    def until_s(self) -> float:
+        """The time until which the answer is kept."""
+        return self.asked_s + self.kept_s
 
 
 class Vetting:
@@ -82,22 +95,39 @@ class Vetting:
         verdict = self._verdicts.get(key)
         if verdict is None or verdict.until_s <= now_s:
             try:
-                verdict = await self._ask(ad, until_s=now_s + KEPT_S)
+                found = await self._ask(ad, asked_s=now_s)
             except ChainError as error:
                 errors[ad.peer_id] = UnavailableError(f"the chain can't be asked about its wallet: {error}")
                 return
+            except LedgerError as error:  # it is tried again, and the node goes on
+                errors[ad.peer_id] = UnavailableError(f"this node's own record of it can't be read: {error}")
+                return
+            if found.error:
+                again_s = 2 * verdict.kept_s if verdict and verdict.error else UNFIT_KEPT_S
+                found = replace(found, kept_s=min(again_s, KEPT_S))
+            verdict = found
             self._keep(key, verdict)
         errors[ad.peer_id] = verdict.error
 
     def worth_of(self, ad: Advertisement) -> Worth:
         """The worth of an advertiser by what was last read; its bond is 0 if it is not fit.
 
-        A seller that was not fit a minute ago may have bonded meanwhile, so it counts as not read.
+        A seller that was not fit may have bonded meanwhile, so after a while it counts as not read.
         """
         verdict = self._verdicts.get((ad.signer, ad.wallet))
         if verdict is None or (not verdict.bonded_wei and verdict.until_s <= trio.current_time()):
             return Worth()
         return Worth(bonded_wei=verdict.bonded_wei, num_answers=verdict.num_answers)
+
+    def stale(self, ads: Sequence[Advertisement], count_max: int) -> list[Advertisement]:
+        """Advertisers whose bond was read long ago, the one that was read first before the others."""
+        before_s, asked = trio.current_time() - STALE_S, dict[str, float]()
+        for ad in ads:
+            verdict = self._verdicts.get((ad.signer, ad.wallet))
+            if verdict and verdict.bonded_wei and verdict.asked_s <= before_s:
+                asked[ad.peer_id] = verdict.asked_s
+        found = sorted((ad for ad in ads if ad.peer_id in asked), key=lambda ad: asked[ad.peer_id])
+        return found[:count_max]
 
     async def read(self, ads: Sequence[Advertisement]) -> None:
         """Ask the chain about advertisers, a few at a time; those about which it can't be asked now are left out."""
@@ -120,7 +150,7 @@ class Vetting:
             unbonded = (key for key, kept in self._verdicts.items() if not kept.bonded_wei)
             self._verdicts.pop(next(unbonded, next(iter(self._verdicts))))
 
-    async def _ask(self, ad: Advertisement, *, until_s: float) -> _Verdict:
+    async def _ask(self, ad: Advertisement, *, asked_s: float) -> _Verdict:
         error: ProtocolError | None = None
         bonded_wei = ZERO_WEI
         if not await self._may_sign(ad.signer, ad.wallet):
@@ -128,7 +158,7 @@ class Vetting:
         elif not (bonded_wei := await self._bond_of(ad.wallet)):
             error = UnavailableError(f"wallet {ad.wallet} has bonded less than the network's minimum stake")
         found = await trio.to_thread.run_sync(self._sellers.find, ad.wallet) if bonded_wei else SellerRecord()
-        return _Verdict(error=error, bonded_wei=bonded_wei, num_answers=found.num_answers, until_s=until_s)
+        return _Verdict(error=error, bonded_wei=bonded_wei, num_answers=found.num_answers, asked_s=asked_s)
 
 
 class Exposure:

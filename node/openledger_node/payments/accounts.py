@@ -49,6 +49,7 @@ class ChannelAccount:
     told_ns: int = 0  # time of the question that it answered
     num_uncovered: int = 0  # streams that no voucher covers yet
     streams: set[RequestId] = field(default_factory=set)  # running ones, whose receipts are on their way
+    looking: trio.Lock = field(default_factory=trio.Lock)  # streams opened together need one look at the chain
 
     @property
     def is_known(self) -> bool:
@@ -154,6 +155,12 @@ class ChannelAccounts:
             channel.lanes.pop(lane.adapter_id, None)
         if not channel.lanes:
             self._accounts.pop(channel.channel_id, None)
+
+    async def was_paid_in(self, channel: ChannelAccount) -> bool:
+        """True if this node has read in a block that the channel was opened, and in none that it was withdrawn."""
+        find, key = self._ledger.events.find, {"channelId": channel.channel_id}
+        opened = await trio.to_thread.run_sync(find, "ChannelOpened", key)
+        return bool(opened) and not await trio.to_thread.run_sync(find, "WithdrawFinished", key)
 
     async def standing_of(self, lane: LaneAccount) -> Standing:
         """The chain's state of a channel; one without a deposit is asked for twice.

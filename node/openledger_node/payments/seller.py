@@ -11,6 +11,7 @@ from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
 from openledger_protocol.epoch import check_withdraw_delay
 from openledger_protocol.errors import (
     MalformedError,
+    OverloadedError,
     PaymentRequiredError,
     ProtocolError,
     UnavailableError,
@@ -166,13 +167,41 @@ class StreamSeller:
             OverloadedError: too many strangers have opened channels without a deposit.
             PaymentRequiredError: the channel has no deposit.
         """
+        standing: Standing | None = None
         if not lane.channel.is_known:
-            self._unpaid.check(peer_id)
-        standing = await self._accounts.standing_of(lane)
+            async with lane.channel.looking:
+                if not lane.channel.is_known:
+                    standing = await self._look_at_stranger(peer_id, lane)
+        standing = standing or await self._accounts.standing_of(lane)
         if not standing.deposit_latest_wei:
-            self._unpaid.note(peer_id)
             check_credit(standing, ZERO_WEI, needed_wei=Wei(1))
         return standing
+
+    async def _look_at_stranger(self, peer_id: PeerId, lane: LaneAccount) -> Standing:
+        is_counted, has_deposit = await self._count_look(peer_id, lane), True
+        try:
+            standing = await self._accounts.standing_of(lane)
+            has_deposit = standing.deposit_latest_wei > 0
+        finally:
+            if is_counted and has_deposit:  # or the chain did not answer, which is not the payer's fault
+                self._unpaid.forget(peer_id)
+        return standing
+
+    async def _count_look(self, peer_id: PeerId, lane: LaneAccount) -> bool:
+        """Count a look at a channel that may have no deposit; False if this node's own blocks show one.
+
+        Strangers could otherwise keep all new payers away with a few false opens a minute.
+
+        Raises:
+            OverloadedError: too many strangers have opened channels without a deposit.
+        """
+        try:
+            self._unpaid.begin(peer_id)
+        except OverloadedError:
+            if not await self._accounts.was_paid_in(lane.channel):
+                raise
+            return False
+        return True
 
     async def _admit_payment(self, delivery: StreamDelivery, standing: Standing) -> None:
         """Reserve the price of prompt and first chunk, and wait until vouchers cover it."""

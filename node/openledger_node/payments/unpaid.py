@@ -22,15 +22,17 @@ A look takes two questions, since the node's endpoint may be a block behind, so 
 
 
 class UnpaidOpens:
-    """Recent opens of channels without a deposit."""
+    """Recent opens of channels without a deposit, and of those that are being looked up."""
 
     def __init__(self, now_s: Callable[[], float]) -> None:
         self._now_s = now_s
         self._recent: deque[tuple[float, PeerId]] = deque(maxlen=ALL_MAX)  # oldest first
         self._num_refused = 0
 
-    def check(self, peer_id: PeerId) -> None:
-        """Require that the chain may be asked about a channel that this node has not seen.
+    def begin(self, peer_id: PeerId) -> None:
+        """Count a look at a channel that this node has not seen; `forget` takes it back if there is a deposit.
+
+        It counts from its beginning. Otherwise any number of opens at the same time would each be looked up.
 
         Raises:
             OverloadedError: too many channels without a deposit were opened lately.
@@ -38,15 +40,18 @@ class UnpaidOpens:
         while self._recent and self._recent[0][0] < self._now_s() - WINDOW_S:
             self._recent.popleft()
         num_own = sum(other == peer_id for _, other in self._recent)
-        if num_own < PEER_MAX and len(self._recent) < ALL_MAX:
-            return
-        self._num_refused += 1
-        if self._num_refused % ASK_ONE_IN:
-            raise OverloadedError(
-                f"too many channels without a deposit were opened here in the last {WINDOW_S:.0f} s, so new channels "
-                "are seldom looked up: try again in a minute"
-            )
-
-    def note(self, peer_id: PeerId) -> None:
-        """Note an open of a channel that has no deposit."""
+        if num_own >= PEER_MAX or len(self._recent) >= ALL_MAX:
+            self._num_refused += 1
+            if self._num_refused % ASK_ONE_IN:
+                raise OverloadedError(
+                    f"too many channels without a deposit were opened here in the last {WINDOW_S:.0f} s, so new "
+                    "channels are seldom looked up: try again in a minute"
+                )
         self._recent.append((self._now_s(), peer_id))
+
+    def forget(self, peer_id: PeerId) -> None:
+        """Take back a peer's newest look."""
+        for number in range(len(self._recent) - 1, -1, -1):
+            if self._recent[number][1] == peer_id:
+                del self._recent[number]
+                return

@@ -147,6 +147,29 @@ async def test_a_node_advertises_each_ten_minutes_or_so_and_its_offer_never_runs
     assert 5 <= len(seqs) <= 6  # one in 600 s
 
 
+async def test_an_offer_that_was_published_to_nobody_is_published_again_once_there_are_peers(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_nodes(tmp_path, "a", "b") as nodes, trio.open_nursery() as nursery:
+        await trio.sleep(60)
+        c = await _open_node(tmp_path, "c", nodes["b"].transport._network, nursery, 0.0)
+        await trio.sleep(60)
+        alone = c.ledger.peers.seq_last(c.transport.peer_id)
+        await c.transport.connect(nodes["b"].transport.addresses[0])
+        await trio.sleep(3)
+        assert c.offer
+        c.offer = replace(c.offer, terms=priced(TERMS, 2))  # published while the mesh forms
+        await trio.sleep(2)
+        early = c.ledger.peers.seq_last(c.transport.peer_id)
+        await trio.sleep(10)
+        assert c.transport.peer_id in nodes["a"].heard_of(), "which is not connected to it"
+        seq = c.ledger.peers.seq_last(c.transport.peer_id)
+        await trio.sleep(300)
+        assert c.ledger.peers.seq_last(c.transport.peer_id) == seq not in (alone, early), "once is enough"
+        nursery.cancel_scope.cancel()
+    c.ledger.close()
+
+
 async def test_a_change_is_said_at_once_and_many_changes_a_little_later(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:

@@ -261,6 +261,26 @@ async def test_places_of_silent_callers_are_given_to_others(
         nursery.cancel_scope.cancel()
 
 
+async def test_peers_that_ask_for_many_bids_leave_room_for_a_bid_for_another(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bidding, "BIDS_MAX", 4)
+    async with trio.open_nursery() as nursery:
+        caller = await Caller(nursery).start()
+        ids = [RequestId(word(f"r{number}")) for number in range(6)]
+        for request_id in ids[:4]:
+            assert isinstance(await caller.ask(replace(CALLED, id=request_id)), BidMessage)
+        for request_id in ids[4:]:
+            assert isinstance(await caller.ask(replace(CALLED, id=request_id), by="cleo"), BidMessage)
+        standing = [caller.bidder.terms_of(CLEO, request_id) is not None for request_id in ids[4:]]
+        kept = [caller.bidder.terms_of(BEN, request_id) is not None for request_id in ids[:4]]
+        assert (standing, kept) == ([True, True], [False, False, True, True])
+        refused = await caller.ask(replace(CALLED, id=ids[0]))
+        assert isinstance(refused, ErrorMessage), "both have as many"
+        assert "stand already" in refused.message
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_peer_that_uses_another_peers_id_neither_shuts_it_out_nor_changes_its_terms(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

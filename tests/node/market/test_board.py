@@ -14,11 +14,12 @@ from support.market_world.terms import BASE, NETWORK, NOW_S, TERMS, peer_id_of, 
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.peers import PEERS_MAX
 from openledger_node.market.board import KEYS_MAX, AdTable, Buckets, Listed
+from openledger_node.market.worth import Worth
 from openledger_protocol.advertisement import OfferedAdapter, sign_advertisement
 from openledger_protocol.bloom import make_filter
 from openledger_protocol.constants import AD_BYTES_MAX
 from openledger_protocol.errors import UnavailableError, UnknownModelError
-from openledger_protocol.primitives import BASE_ONLY, AdapterId, Digest
+from openledger_protocol.primitives import BASE_ONLY, AdapterId, Digest, Wei
 
 HARBOUR, OTHER = (AdapterId(word(name)) for name in ("harbour", "other"))
 OTHER_BASE = Digest(word("other base"))
@@ -227,6 +228,7 @@ def test_our_base_may_be_asked_for_again_while_nobody_serves_it(board: AdTable) 
 
 
 def test_an_adapter_that_went_cold_keeps_its_name_while_somebody_has_it(board: AdTable, now: Now) -> None:
+    board.worth_of = lambda _: Worth(bonded_wei=Wei(1))
     receive(board, "ada", warm=warm("harbour"))
     receive(board, "ada", at_s=NOW_S + 1, cold=make_filter([HARBOUR]), num_cold=1)
     assert board.resolve("harbour").adapter == HARBOUR

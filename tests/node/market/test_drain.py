@@ -14,9 +14,9 @@ from support.market_world.terms import CALL, TERMS, price, priced, wallet_of
 from openledger_node.market.offer import PricePolicy
 from openledger_node.market.requester import RequesterLimits
 from openledger_node.p2p.transport import PeerId
-from openledger_protocol.errors import UnavailableError
+from openledger_protocol.errors import PaymentRequiredError, UnavailableError
 from openledger_protocol.payments import Terms
-from openledger_protocol.primitives import Wei
+from openledger_protocol.primitives import Address, Wei
 from openledger_protocol.wire.market import Call, decode
 
 BUDGET_WEI = 10**12
@@ -79,6 +79,30 @@ async def test_stake_and_not_the_number_of_wallets_decides_what_is_usual(tmp_pat
         with pytest.raises(UnavailableError, match=f"and the call allows {3 * TERMS.price_in_wei} and"):
             await market.ask("hello")
         assert market.paid() == {}
+
+
+async def test_a_seller_that_leaves_the_board_while_the_chain_is_asked_is_called_all_the_same(tmp_path: Path) -> None:
+    async with open_market(tmp_path) as market:
+
+        async def bond_of(wallet: Address) -> Wei:
+            market.buyer.ads._entries.clear()  # it expired meanwhile
+            return await market.chain.bond_of(wallet)
+
+        market.buyer.requester._vetting._bond_of = bond_of
+        assert market.names_of(await market.ask("hello")) == ["node"]
+
+
+async def test_one_seller_alone_sells_at_up_to_three_times_its_floor_and_a_refusal_names_the_settings(
+    tmp_path: Path,
+) -> None:
+    async with open_market(tmp_path, load_percent=0) as market:
+        seller = market.seller
+        seller.state = replace(seller.state, policy=PricePolicy(floor=priced(TERMS, 3)))
+        assert market.buyer.ads.learn(seller.ad(seq=1 << 62, terms=TERMS)), market.buyer.ads.why_refused
+        assert market.names_of(await market.ask("hello", name="r1")) == ["node"]
+        seller.state = replace(seller.state, policy=PricePolicy(floor=priced(TERMS, 4)))
+        with pytest.raises(PaymentRequiredError, match=r"see \[payer\] price_in_max_wei and price_out_max_wei"):
+            await market.ask("hello", name="r2")
 
 
 async def test_the_owner_may_set_another_highest_price(tmp_path: Path) -> None:

@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from support.market_world.chain import Chain
 from support.market_world.seller import ad_of, signed_ad
 from support.market_world.terms import BASE, NETWORK, NOW_S, peer_id_of, wallet_of, word
 
+from openledger_node.errors import LedgerError
 from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_node.ledger.sellers import SellerRecord
 from openledger_node.market.board import AdTable
-from openledger_node.market.vetting import READ_AT_ONCE, Vetting
+from openledger_node.market.vetting import READ_AT_ONCE, STALE_S, Vetting
 from openledger_node.market.worth import (
     ADS_MAX,
     BASE_MAX,
@@ -26,6 +29,7 @@ from openledger_node.market.worth import (
     crowded_out,
 )
 from openledger_protocol.advertisement import Advertisement, OfferedAdapter
+from openledger_protocol.bloom import make_filter
 from openledger_protocol.errors import UnknownModelError
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, Address, Digest, Wei
 
@@ -125,6 +129,23 @@ def test_a_public_network_of_256_addresses_has_eight_places(host: str, count: in
     assert board.count("far") == 1
 
 
+def test_the_addresses_of_an_advertisement_are_read_once_and_not_for_each_newcomer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a flood of advertisements with eight public addresses each takes a whole core."""
+    read: list[str] = []
+
+    def is_public(host: str) -> bool:
+        read.append(host)
+        return True
+
+    monkeypatch.setattr(sys.modules[crowded_out.__module__], "_is_public", is_public)
+    board = Board()
+    for number in range(20):
+        board.add(f"{number}", BONDED, addresses=tuple(f"/ip4/93.{number}.{net}.1/tcp/1" for net in range(8)))
+    assert len(read) == 20 * 8
+
+
 # ---- with the chain
 
 
@@ -156,19 +177,51 @@ async def test_a_bonded_seller_gets_on_a_board_that_strangers_have_filled(tmp_pa
     assert peer_id_of("honest") in {ad.peer_id for ad in seen}
 
 
-def test_a_strangers_name_for_its_own_adapter_is_no_name_once_its_bond_was_read(tmp_path: Path) -> None:
+def test_a_strangers_name_for_its_own_adapter_counts_only_if_it_is_new_and_until_its_bond_is_read(
+    tmp_path: Path,
+) -> None:
     ours, theirs = (OfferedAdapter(id=AdapterId(word(name)), name="harbour") for name in ("ours", "theirs"))
+    new = OfferedAdapter(id=AdapterId(word("new")), name="valley")
     worths = {peer_id_of("honest"): BONDED}
     with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
         table = AdTable(NETWORK, lambda: NOW_S, ledger.peers, own=peer_id_of("me"))
         table.worth_of = lambda ad: worths.get(ad.peer_id, UNREAD)  # type: ignore[call-overload]  # a peer id
         assert table.learn(signed_ad("honest", warm=(ours,)))
-        assert table.learn(signed_ad("thief", warm=(theirs,)))
-        with pytest.raises(UnknownModelError, match="means several adapters"):
-            table.resolve("harbour")
+        assert table.learn(signed_ad("thief", warm=(theirs, new)))
+        assert table.resolve("harbour").adapter == ours.id
+        assert table.resolve("valley").adapter == new.id
         worths[peer_id_of("thief")] = UNBONDED
         assert table.resolve("harbour").adapter == ours.id
         assert [listed.adapter for listed in table.adapters()] == [ours]
+        with pytest.raises(UnknownModelError, match="only sellers without the network's minimum stake name it"):
+            table.resolve("valley")
+        with pytest.raises(UnknownModelError, match=r"just now$"):
+            table.resolve("island")
+
+
+def test_a_stranger_gives_no_name_to_anothers_adapter(tmp_path: Path) -> None:
+    """Else each request by that name fails as ambiguous, long after the stranger is known to have no bond."""
+    harbour, valley = (OfferedAdapter(id=AdapterId(word(name)), name=name) for name in ("harbour", "valley"))
+    worths: dict[str, Worth] = {}
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        table = AdTable(NETWORK, lambda: NOW_S, ledger.peers, own=peer_id_of("me"))
+        table.worth_of = lambda ad: worths.get(ad.peer_id, UNREAD)
+        assert table.learn(signed_ad("honest", warm=(harbour, valley)))
+        assert table.learn(signed_ad("thief", warm=(replace(valley, name="harbour"),)))
+        worths |= {peer_id_of("honest"): BONDED, peer_id_of("thief"): UNBONDED}
+        assert table.resolve("harbour").adapter == harbour.id
+        assert [listed.adapter for listed in table.adapters()] == [harbour, valley]
+
+
+def test_names_of_a_seller_whose_bond_was_read_after_its_advertisement_came_stay(tmp_path: Path) -> None:
+    ours, worths = OfferedAdapter(id=AdapterId(word("ours")), name="harbour"), dict[str, Worth]()
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        table = AdTable(NETWORK, lambda: NOW_S, ledger.peers, own=peer_id_of("me"))
+        table.worth_of = lambda ad: worths.get(ad.peer_id, UNREAD)
+        assert table.learn(signed_ad("honest", warm=(ours,)))
+        worths[peer_id_of("honest")] = BONDED
+        assert table.learn(signed_ad("honest", seq=1 << 62, cold=make_filter([ours.id]), num_cold=1))
+        assert table.resolve("harbour").adapter == ours.id
 
 
 def test_strangers_that_fill_the_table_of_names_displace_none(
@@ -205,3 +258,67 @@ async def test_bonds_are_read_a_few_at_a_time_and_once_for_each_wallet(tmp_path:
         assert chain.num_asked == 2 * 8
         await vetting.read(ads)
         assert chain.num_asked == 2 * 8
+
+
+async def test_a_wallet_that_bonds_after_its_first_advertisement_is_fit_within_seconds(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """As on a development network, where a node bonds and advertises at the same time."""
+    chain, ad = Chain(), ad_of("new")
+    chain.unbonded.add(ad.wallet)
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        vetting = vetting_of(ledger, chain)
+        asked_s = []
+        for second in range(300):
+            if vetting.worth_of(ad).bonded_wei is None:
+                asked_s.append(second)
+                await vetting.read([ad])
+            await trio.sleep(1)
+        assert asked_s == [0, 5, 15, 35, 75, 135, 195, 255], "as seldom as it is likely"
+        chain.unbonded.clear()
+        newcomer = ad_of("newcomer")
+        chain.unbonded.add(newcomer.wallet)
+        await vetting.read([newcomer])
+        chain.unbonded.clear()
+        await trio.sleep(5)
+        await vetting.read([newcomer])
+        assert vetting.worth_of(newcomer).is_bonded
+
+
+async def test_a_bond_that_was_read_long_ago_is_read_again(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    chain, ads = Chain(), [ad_of("first"), ad_of("second")]
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        vetting = vetting_of(ledger, chain)
+        await vetting.read(ads[:1])
+        await trio.sleep(1)
+        await vetting.read(ads)
+        await trio.sleep(STALE_S - 2)
+        assert not vetting.stale(ads, 2)
+        await trio.sleep(2)
+        assert vetting.stale(ads, 1) == ads[:1]
+        chain.unbonded.add(ads[0].wallet)
+        await vetting.read(vetting.stale(ads, 1))
+        assert vetting.worth_of(ads[0]).bonded_wei == 0
+        assert vetting.stale(ads, 2) == ads[1:]
+
+
+async def test_a_ledger_that_can_not_be_read_stops_neither_the_reading_nor_a_call(tmp_path: Path) -> None:
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        vetting, ad = vetting_of(ledger, Chain()), ad_of("seller")
+        records = ledger.sellers.of([ad.wallet])
+
+        def find(_: Address) -> SellerRecord:
+            raise LedgerError("the disk is away")
+
+        ledger.sellers.find = find  # type: ignore[method-assign]
+        await vetting.read([ad])
+        fit, unfit = await vetting.choose([ad], records, 8)
+        assert (fit, unfit[ad.peer_id].message) == (
+            [],
+            "this node's own record of it can't be read: the disk is away",
+        )
+        del ledger.sellers.find
+        await vetting.read([ad])
+        assert vetting.worth_of(ad).is_bonded

@@ -26,6 +26,7 @@ from openledger_node.network_defaults import (
 )
 from openledger_node.network_file import Network, join_network
 from openledger_node.operator.prices import Prices
+from openledger_protocol.auction import NEWCOMER_CHUNK_MAX
 from openledger_protocol.primitives import Wei
 
 PRICE = 10**16
@@ -34,7 +35,7 @@ PRICE = 10**16
 PARAMS = replace(
     DEVELOPMENT_PARAMS,
     guide_price_wei=Wei(PRICE),
-    credit_tokens_max=64,
+    credit_tokens_max=16,
     least_context=65_536,
     min_deposit_wei=Wei(2 * 10**18),
 )
@@ -56,10 +57,15 @@ def test_the_shipped_values_and_those_of_a_new_network_agree() -> None:
     }
 
 
+def test_a_vote_for_long_chunks_leaves_newcomers_able_to_buy() -> None:
+    found = defaults_of(replace(PARAMS, credit_tokens_max=64), 7)
+    assert found.values["market.credit_tokens_max"] == NEWCOMER_CHUNK_MAX
+
+
 def test_a_setting_that_is_not_set_takes_the_networks_value(home: Home) -> None:
     config, sources = settings(home)
     assert (config.market.price_in_wei, config.market.price_out_wei) == (PRICE // 4, PRICE)
-    assert (config.market.credit_tokens_max, config.inference.context_max) == (64, 65_536)
+    assert (config.market.credit_tokens_max, config.inference.context_max) == (16, 65_536)
     assert config.payer.deposit_wei == 2 * 10**18
     assert sources["market.price_out_wei"] == SOURCE
     assert sources["market.load_surcharge_percent"] == "default"
@@ -122,7 +128,7 @@ def test_kept_defaults_are_checked_again_when_they_are_read(home: Home) -> None:
     found = read_defaults(home, "lake")
     assert found is not None
     assert "market.price_out_wei" not in found.values
-    assert found.values["market.credit_tokens_max"] == 64
+    assert found.values["market.credit_tokens_max"] == 16
 
 
 # ---- from epoch to epoch, on a chain

@@ -4,15 +4,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 from support.market_world.liars import open_of, script, voucher_of
 from support.market_world.market import open_market
 from support.market_world.requests import LONG, purchase
-from support.market_world.terms import CHANNEL, CONFIG, DOMAIN, peer_id_of, price, salt_of
+from support.market_world.terms import CHANNEL, CONFIG, DOMAIN, peer_id_of, price, salt_of, word
 
+from openledger_node.ledger.ledger import Ledger
 from openledger_node.payments.credit import Standing
+from openledger_node.payments.purchase import Bought
 from openledger_node.payments.unpaid import ALL_MAX, ASK_ONE_IN, PEER_MAX, WINDOW_S, UnpaidOpens
-from openledger_protocol.errors import OverloadedError
+from openledger_protocol.errors import OverloadedError, PaymentRequiredError
+from openledger_protocol.events import BlockId, Event
 from openledger_protocol.payments import channel_id
+from openledger_protocol.primitives import Digest
+from openledger_protocol.wire.inference import Open
 
 NUM_OPENS = 120
 
@@ -32,10 +39,8 @@ async def test_unpaid_opens_cost_one_question_in_ten_and_no_work_and_known_payer
 
         market.seller.serving.examine = counting  # type: ignore[method-assign]  # it counts, and goes on
         for number in range(NUM_OPENS):
-            config = replace(CONFIG, salt=salt_of(f"made up {number}"))
-            voucher = voucher_of(price(5, 8), channel=channel_id(config, DOMAIN))
             async with script(market) as told:
-                await told.say(open_of(replace(LONG, channel_config=config), voucher))
+                await told.say(made_up(number))
                 codes.append((await told.hear_error()).code)
         num_asked = market.chain.num_asked - before
         answered = await market.buy(purchase("second", prompt="hello"))
@@ -45,24 +50,99 @@ async def test_unpaid_opens_cost_one_question_in_ten_and_no_work_and_known_payer
     assert len(examined) == 1, "only the paid one was tokenised"
 
 
+async def test_opens_at_the_same_time_are_rationed_too(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_market(tmp_path, block_lag_s=2.0) as market:
+        market.chain.other = Standing()
+
+        async def open_one(number: int) -> None:
+            async with script(market) as told:
+                await told.say(made_up(number))
+                await told.hear_error()
+
+        async with trio.open_nursery() as nursery:
+            for number in range(40):
+                nursery.start_soon(open_one, number)
+    assert market.chain.num_asked <= 2 * (PEER_MAX + 40 // ASK_ONE_IN)
+
+
+async def test_streams_that_a_new_payer_opens_together_are_one_look(tmp_path: Path) -> None:
+    async with open_market(tmp_path) as market:
+        bought: list[Bought] = []
+
+        async def buy(name: str) -> None:
+            bought.append(await market.buy(purchase(name, prompt="hello")))
+
+        async with trio.open_nursery() as nursery:
+            for number in range(2 * ALL_MAX):
+                nursery.start_soon(buy, f"together {number}")
+    assert all(each.ids for each in bought)
+    assert len(bought) == 2 * ALL_MAX
+
+
+async def test_a_new_payer_whose_deposit_is_in_a_block_is_served_beside_strangers_without_one(tmp_path: Path) -> None:
+    async with open_market(tmp_path) as market:
+        market.chain.other, market.chain.standings[CHANNEL] = Standing(), market.chain.other
+        for number in range(2 * ALL_MAX):
+            async with script(market) as told:
+                await told.say(made_up(number))
+                await told.hear_error()
+        with pytest.raises(OverloadedError, match="seldom looked up"):
+            await market.buy(purchase("first", prompt="hello"))
+        note_event(market.seller.ledger, "ChannelOpened", 7)
+        assert (await market.buy(purchase("second", prompt="hello"))).ids
+
+
+async def test_a_channel_whose_deposit_was_withdrawn_is_rationed_as_one_without(tmp_path: Path) -> None:
+    async with open_market(tmp_path) as market:
+        market.chain.other = Standing()
+        note_event(market.seller.ledger, "ChannelOpened", 7)
+        note_event(market.seller.ledger, "WithdrawFinished", 8)
+        for number in range(2 * ALL_MAX):
+            with pytest.raises((OverloadedError, PaymentRequiredError)):
+                await market.buy(purchase(f"{number}", prompt="hello"))
+    assert market.chain.num_asked == PEER_MAX
+
+
+def made_up(number: int) -> Open:
+    """An open of a channel that nobody has paid into."""
+    config = replace(CONFIG, salt=salt_of(f"made up {number}"))
+    return open_of(replace(LONG, channel_config=config), voucher_of(price(5, 8), channel=channel_id(config, DOMAIN)))
+
+
+def note_event(ledger: Ledger, name: str, block_number: int) -> None:
+    """Write an event of the usual channel, as the watcher does when it reads the block."""
+    block = BlockId(number=block_number, hash=Digest(word(f"block {block_number}")))
+    event = Event(
+        contract=DOMAIN.verifying_contract,
+        name=name,
+        arguments={"channelId": CHANNEL},
+        block=block,
+        transaction_hash=Digest(word(f"transaction {block_number}")),
+        log_index=0,
+    )
+    ledger.events.append([block], [event])
+
+
 def test_opens_without_a_deposit_are_rationed_by_peer_and_in_all_for_a_minute() -> None:
     now = [0.0]
     opens = UnpaidOpens(lambda: now[0])
     for _ in range(PEER_MAX):
-        opens.check(peer_id_of("a"))
-        opens.note(peer_id_of("a"))
+        opens.begin(peer_id_of("a"))
     with pytest.raises(OverloadedError, match="try again in a minute"):
-        opens.check(peer_id_of("a"))
-    opens.check(peer_id_of("b"))
-    for number in range(ALL_MAX):
-        opens.note(peer_id_of(f"{number}"))
+        opens.begin(peer_id_of("a"))
+    opens.forget(peer_id_of("a"))
+    opens.begin(peer_id_of("a"))
+    for number in range(PEER_MAX, ALL_MAX):
+        opens.begin(peer_id_of(f"{number}"))
     num_looked_up = 0
     for _ in range(10 * ASK_ONE_IN):
         try:
-            opens.check(peer_id_of("c"))
+            opens.begin(peer_id_of("c"))
             num_looked_up += 1
         except OverloadedError:
             pass
     assert num_looked_up == 10
     now[0] = WINDOW_S + 1
-    opens.check(peer_id_of("a"))
+    opens.begin(peer_id_of("a"))
