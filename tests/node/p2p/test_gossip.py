@@ -254,7 +254,8 @@ def pruned(topic: str, *, proposed: Transport | None = None, address: str = "") 
         prune.peers.add(
             peerID=ID.from_string(proposed.peer_id).to_bytes(), signedPeerRecord=envelope.marshal_envelope()
         )
-    return prefixed(sent.SerializeToString())
+    content: bytes = sent.SerializeToString()
+    return prefixed(content)
 
 
 async def test_nobody_makes_a_node_dial_by_proposing_a_peer(monkeypatch: pytest.MonkeyPatch) -> None:

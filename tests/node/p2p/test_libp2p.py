@@ -74,6 +74,44 @@ async def test_tasks_that_want_the_same_peer_share_a_connection() -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_a_dial_whose_caller_gave_up_has_a_place_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call for bids stops waiting after a second or two, and the connection may come later."""
+    ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
+    dial, has_begun, may_end = ada._swarm.dial_addr, trio.Event(), trio.Event()
+
+    async def dial_slowly(*args: object) -> object:
+        has_begun.set()
+        await may_end.wait()
+        return await dial(*args)
+
+    monkeypatch.setattr(ada._swarm, "dial_addr", dial_slowly)
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ada)
+        await start(nursery, ben)
+        async with trio.open_nursery() as dialling:
+            dialling.start_soon(ada.connect, ben.addresses[0])
+            await has_begun.wait()
+            dialling.cancel_scope.cancel()
+        may_end.set()
+        await until(lambda: ada.connected() == (ben.peer_id,))
+        await until(lambda: ada._budget._held)
+        nursery.cancel_scope.cancel()
+
+
+async def test_bytes_of_a_stream_are_use_of_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
+    ben.handle(ECHO, echo)
+    used: list[PeerId] = []
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ben, ada)
+        messages = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
+        monkeypatch.setattr(ada._budget, "note_use", used.append)
+        await messages.send({"n": 1})
+        await messages.receive()
+        await until(lambda: used == [ben.peer_id, ben.peer_id])
+        nursery.cancel_scope.cancel()
+
+
 async def test_all_ends_are_told_apart() -> None:
     """An end is an end, and a reset or a lost connection is none."""
     ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))

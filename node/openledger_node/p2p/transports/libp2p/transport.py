@@ -154,13 +154,18 @@ class Libp2pTransport:
                     self._check_dial(address, is_trusted=is_trusted)
                     await self._make_room(is_kept=is_kept)
                     self._dial_limits.note(address, has_answered=False)  # until it does, also if we are cancelled
-                    connection = await self._ask(
-                        lambda: self._swarm.dial_addr(dialled, target), f"nobody answers at {address}"
-                    )
-                    self._running_nursery().start_soon(close_socket_at_end, connection)
-                    self._dial_limits.note(address, has_answered=True)
-                    self._learn(peer_id, (address,))
-                self._budget.note_dialled(peer_id, is_kept=is_kept)
+
+                    async def dial() -> None:
+                        """Dial and note it. A caller that is cancelled meanwhile has a connection all the same."""
+                        connection = await self._swarm.dial_addr(dialled, target)
+                        self._running_nursery().start_soon(close_socket_at_end, connection)
+                        self._dial_limits.note(address, has_answered=True)
+                        self._learn(peer_id, (address,))
+                        self._budget.note_dialled(peer_id, is_kept=is_kept)
+
+                    await self._ask(dial, f"nobody answers at {address}")
+                else:
+                    self._budget.note_dialled(peer_id, is_kept=is_kept)
         finally:
             if not lock.locked():  # no task waits for it
                 self._dialling.pop(peer_id, None)
@@ -275,7 +280,11 @@ class Libp2pTransport:
         """A stream with buffers; with a `user`, it counts as use of the connection."""
         assert isinstance(net, NetStream)
         nursery = self._running_nursery()
-        stream = PumpedStream(net, is_lost=lambda: _is_lost(net))
+
+        def note_use() -> None:
+            self._budget.note_use(user) if user else None
+
+        stream = PumpedStream(net, is_lost=lambda: _is_lost(net), note_use=note_use)
 
         async def pump() -> None:
             self._budget.enter_stream(user) if user else None
