@@ -75,6 +75,17 @@ def test_a_random_sample_is_told_and_not_who_came_first() -> None:
     assert first.keys() != second.keys()
 
 
+def test_peers_that_the_asker_cannot_reach_take_no_places() -> None:
+    """Most nodes are behind a router, and those in front of one must be found."""
+    world = World()
+    for number in range(240):
+        world.register(f"home {number}", f"9.{number}.9.9", LAN)
+    for number in range(5):
+        world.register(f"neighbour {number}", "6.6.6.6", LAN)
+    world.register("public", "6.6.6.6", INTERNET)
+    assert world.discover("newcomer") == {str(peer("public")): [INTERNET]}
+
+
 def test_who_leaves_or_does_not_renew_is_forgotten() -> None:
     world = World()
     world.register("ada", "9.9.9.9", INTERNET)

@@ -85,14 +85,17 @@ class RendezvousPoint(RendezvousService):
     def _handle_discover(self, peer_id: ID, discover_msg: Message.Discover) -> Message:
         self._forget()
         asker = PeerId(str(peer_id))
-        found = [who for who, each in self._registered.items() if each.namespace == discover_msg.ns and who != asker]
-        self._random.shuffle(found)
+        others = [who for who, each in self._registered.items() if each.namespace == discover_msg.ns and who != asker]
+        # A peer without an address for this one would only take the place of another.
+        found = {who: addresses for who in others if (addresses := self._visible(who, asker))}
+        names = list(found)
+        self._random.shuffle(names)
         num_max = min(discover_msg.limit or PEERS_TOLD_MAX, PEERS_TOLD_MAX)
         told = []
-        for who in self._spread(found)[:num_max]:
+        for who in self._spread(names)[:num_max]:
             answer = Message.Register(ns=discover_msg.ns)
             answer.peer.id = ID.from_string(who).to_bytes()
-            answer.peer.addrs.extend(self._visible(who, asker))
+            answer.peer.addrs.extend(found[who])
             answer.ttl = max(0, int(self._registered[who].until_s - self._clock()))
             told.append(answer)
         return create_discover_response_message(told, b"", Status.OK, "OK")
