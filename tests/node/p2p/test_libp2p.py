@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import suppress
+from typing import Any
 
 import pytest
 import trio
@@ -110,6 +111,39 @@ async def test_bytes_of_a_stream_are_use_of_its_connection(monkeypatch: pytest.M
         await messages.receive()
         await until(lambda: used == [ben.peer_id, ben.peer_id])
         nursery.cancel_scope.cancel()
+
+
+async def test_a_peer_that_reads_nothing_is_hung_up_on_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library's farewell waits until it is read, and a flooder need not read it."""
+    ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ben, ada)
+        await until(ben.connected)
+
+        async def read_nothing(_: int | None = None) -> bytes:
+            await trio.sleep_forever()
+            return b""
+
+        monkeypatch.setattr(tcp_of(ben), "read", read_nothing)
+        with trio.move_on_after(0.3):  # what comes of the read that has begun before
+            await ada.open_stream(ben.peer_id, ECHO)
+        socket = tcp_of(ada).stream.socket
+        for size in [1 << 16] * 5 + [1] * 20:  # the kernel moves bytes on for a moment
+            with suppress(BlockingIOError):
+                while True:
+                    socket._sock.send(bytes(size))
+            await trio.sleep(0.02)
+        with trio.fail_after(5):
+            await ada._close_peer(ben.peer_id)
+        assert socket.fileno() == -1
+        assert not ada._swarm.get_connections()
+        nursery.cancel_scope.cancel()
+
+
+def tcp_of(peer: Any) -> Any:
+    """The TCP stream of a peer's only connection."""
+    [connection] = peer._swarm.get_connections()
+    return connection.muxed_conn.secured_conn.conn.read_writer.read_write_closer.stream
 
 
 async def test_all_ends_are_told_apart() -> None:
