@@ -31,7 +31,7 @@ class _Dials:
 
 
 class DialLimits:
-    """What was dialled, with the results, in bounded memory.
+    """Results of dials, in bounded memory.
 
     A peer that answers at an endpoint lifts the limit for itself and for the internet address, but not for other peer
     ids at that endpoint. Anyone can make those up, and each would cost the peer there a handshake.
