@@ -24,7 +24,7 @@ from libp2p.peer.peerinfo import PeerInfo
 from multiaddr import Multiaddr
 
 from ...budget import PER_GROUP_MAX, PER_HOST_MAX
-from ...scopes import Scope, group_of, is_public_host, scope_of, scope_of_host
+from ...scopes import Scope, group_of, is_public_host, is_same_home, scope_of, scope_of_host
 from ...transport import PeerId
 
 ADDRESSES_MAX = 8
@@ -140,7 +140,7 @@ def is_told(raw: bytes, *, owner: str, asker: str) -> bool:
     asker_scope = scope_of_host(asker)
     if asker_scope is Scope.MACHINE:
         return True
-    return scope is Scope.LAN and (asker_scope is Scope.LAN or (bool(asker) and asker == owner))
+    return scope is Scope.LAN and (asker_scope is Scope.LAN or is_same_home(asker, owner))
 
 
 async def register_and_discover(
