@@ -27,7 +27,7 @@ EVICT_AFTER_S = 10.0
 """A peer that has just come in is not sent away for the next one."""
 
 STREAM_S_MAX = 600.0
-"""An open stream protects its connection for this long."""
+"""An open stream protects its connection for this long after it last moved bytes."""
 
 BARRED_S, BARRED_PEERS_MAX = 600.0, 4096
 BARRED_HOST_PEERS = 3
@@ -50,7 +50,7 @@ class _Held:
     role: Role
     host: str  # IP address; empty if this node dialled
     since_s: float
-    used_s: float  # when a stream was last opened
+    used_s: float  # when a stream last began, ended or moved bytes
     num_streams: int = 0
 
     def is_idle(self, now: float) -> bool:
@@ -153,6 +153,11 @@ class ConnectionBudget:
         """Note that a stream with a peer begins."""
         if held := self._held.get(peer_id):
             held.num_streams += 1
+            held.used_s = self._clock()
+
+    def note_use(self, peer_id: PeerId) -> None:
+        """Note that a stream with a peer has moved bytes: an answer or a file may take longer than `STREAM_S_MAX`."""
+        if held := self._held.get(peer_id):
             held.used_s = self._clock()
 
     def leave_stream(self, peer_id: PeerId) -> None:

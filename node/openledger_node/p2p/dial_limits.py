@@ -24,25 +24,31 @@ ENDPOINTS_MAX = 8192
 
 @dataclass(slots=True)
 class _Dials:
-    """Failed dials of the last hour, by the clock; `has_answered` once one succeeded."""
+    """The newest failed dials, by the clock; `has_answered` once one succeeded."""
 
-    failed_s: deque[float] = field(default_factory=deque)
+    failed_s: deque[float] = field(default_factory=lambda: deque(maxlen=UNANSWERED_PER_HOST_MAX))
     has_answered: bool = False
 
 
 class DialLimits:
-    """Endpoints and internet addresses that were dialled, with their results, in bounded memory."""
+    """Results of dials, in bounded memory.
+
+    A peer that answers at an endpoint lifts the limit for itself and for the internet address, but not for other peer
+    ids at that endpoint. Anyone can make those up, and each would cost the peer there a handshake.
+    """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
-        self._dials: OrderedDict[str, _Dials] = OrderedDict()  # endpoint or IP address
+        self._dials: OrderedDict[str, _Dials] = OrderedDict()  # address, endpoint or IP address
 
     def check(self, address: str) -> None:
         """Check that an address may be dialled now.
 
         Raises:
-            NetworkError: nobody has ever answered there, and it was tried often enough.
+            NetworkError: this peer has never answered there, and it was tried often enough.
         """
+        if self.has_answered(address):
+            return
         now = self._clock()
         for name, num_max in self._limits_of(address):
             dials = self._dials.get(name)
@@ -52,19 +58,22 @@ class DialLimits:
                 dials.failed_s.popleft()
             if len(dials.failed_s) >= num_max:
                 wait_min = (PERIOD_S - (now - dials.failed_s[0])) / 60
-                raise NetworkError(f"nobody has ever answered at {name}; it is tried again in {wait_min:.0f} minutes")
+                raise NetworkError(f"{address} has never answered; it is tried again in {wait_min:.0f} minutes")
 
     def has_answered(self, address: str) -> bool:
-        """True if a dial to this endpoint has succeeded."""
-        dials = self._dials.get(endpoint_of(address))
+        """True if a dial to this peer at this endpoint has succeeded."""
+        dials = self._dials.get(address)
         return dials is not None and dials.has_answered
 
     def note(self, address: str, *, has_answered: bool) -> None:
         """Note the result of a dial; an answer clears what failed before."""
-        for name, _ in self._limits_of(address):
+        if self.has_answered(address) and not has_answered:
+            return  # a peer that has restarted is no reason to refuse others
+        endpoint = endpoint_of(address)
+        for name in ((address,) if has_answered else ()) + tuple(name for name, _ in self._limits_of(address)):
             dials = self._dials.pop(name, None) or _Dials()
             if has_answered:
-                dials.has_answered = True
+                dials.has_answered = name != endpoint
                 dials.failed_s.clear()
             elif not dials.has_answered:
                 dials.failed_s.append(self._clock())

@@ -62,6 +62,12 @@ def group_of(host: str) -> str:
     return str(ip_network((ip, bits), strict=False))
 
 
+def is_same_home(host: str, other: str) -> bool:
+    """True for two IP addresses behind one router: the same IPv4 address, or two in one IPv6 network of a home."""
+    ip, group = _parsed(host), group_of(host)
+    return ip is not None and (host == other or (ip.version == 6 and group == group_of(other)))
+
+
 def scope_of_network(bootstrap: Iterable[str]) -> Scope:
     """The scope of a network: that of its farthest bootstrap node; one without bootstrap nodes is on one machine."""
     scopes = [scope_of(address) for address in bootstrap]

@@ -138,6 +138,17 @@ def test_a_call_is_hung_up_when_it_has_been_idle() -> None:
     assert world.budget.idle_calls() == ["idle"]
 
 
+def test_a_long_answer_is_not_hung_up_while_it_moves() -> None:
+    world = World()
+    for name in ("answering", "stuck"):
+        world.call(name)
+        world.budget.enter_stream(PeerId(name))
+    for minute in range(20):
+        world.now = 60.0 * minute
+        world.budget.note_use(PeerId("answering"))
+    assert world.budget.idle_calls() == ["stuck"]
+
+
 def test_kept_connections_take_no_places_of_calls() -> None:
     world = World()
     world.call("seller", is_kept=False)

@@ -44,6 +44,22 @@ def test_a_peer_that_has_answered_is_dialled_as_often_as_needed() -> None:
     assert limits.has_answered(address)
 
 
+def test_made_up_peer_ids_at_the_endpoint_of_a_peer_that_answers_are_dialled_twice_an_hour() -> None:
+    """Otherwise every node would knock at an honest peer for each peer id that a stranger makes up."""
+    limits = DialLimits(clock=lambda: 0.0)
+    honest = "/ip4/9.9.9.9/tcp/4120/p2p/honest"
+    assert is_dialled(limits, honest, has_answered=True)
+    assert all(is_dialled(limits, honest) for _ in range(20))  # it restarts
+    assert sum(is_dialled(limits, f"/ip4/9.9.9.9/tcp/4120/p2p/{number}") for number in range(100)) == 2
+    assert is_dialled(limits, honest)
+
+
+def test_several_nodes_behind_one_address_are_all_dialled() -> None:
+    limits = DialLimits(clock=lambda: 0.0)
+    assert is_dialled(limits, "/ip4/9.9.9.9/tcp/1/p2p/a", has_answered=True)
+    assert sum(is_dialled(limits, f"/ip4/9.9.9.9/tcp/{port}/p2p/a") for port in range(2, 22)) == 20
+
+
 def test_endpoints_are_remembered_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     limits = DialLimits(clock=lambda: 0.0)
     for number in range(20_000):
@@ -120,3 +136,9 @@ async def test_announced_addresses_come_first() -> None:
 def test_an_announced_address_that_nobody_can_dial_is_refused(announce: str) -> None:
     with pytest.raises(ConfigError, match="announce"):
         open_transport(identity=seed("ada"), listen=(), serve_rendezvous=False, announce=(announce,))
+
+
+def test_the_error_about_an_announced_name_does_not_ask_for_a_name() -> None:
+    with pytest.raises(ConfigError) as refused:
+        open_transport(identity=seed("ada"), listen=(), serve_rendezvous=False, announce=("/dns4/x.example/tcp/1",))
+    assert "dns4" not in str(refused.value).replace("/dns4/x.example", "")

@@ -8,10 +8,16 @@ from pathlib import Path
 
 import pytest
 import trio
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.peer.envelope import seal_record
+from libp2p.peer.id import ID
+from libp2p.peer.peer_record import PeerRecord
+from libp2p.pubsub.pb.rpc_pb2 import RPC
+from multiaddr import Multiaddr
 from support.market_world.seller import ad_of, signed_ad
 from support.market_world.terms import seed_of
 from support.peers import DEADLINE_S, drain, echo, opener, receive, seed, start, tune_in, until
-from support.raw_gossip import GOSSIPSUB, PEER_ID_PREFIX, message, rpc, score_of, signed
+from support.raw_gossip import GOSSIPSUB, PEER_ID_PREFIX, message, prefixed, rpc, score_of, signed
 
 from openledger_node.errors import NetworkError
 from openledger_node.p2p import bootstrap
@@ -234,4 +240,61 @@ async def test_a_neighbour_that_floods_is_cut_off() -> None:
     async with running(ada, stranger):
         with suppress(NetworkError, trio.BrokenResourceError):
             await send_raw(stranger, ada, *[same] * 200)
+        await until(lambda: not ada.connected())
+
+
+def pruned(topic: str, *, proposed: Transport | None = None, address: str = "") -> bytes:
+    """An RPC with a PRUNE, which may propose a peer with a signed record of its own addresses."""
+    sent = RPC()
+    prune = sent.control.prune.add(topicID=topic)
+    if proposed:
+        keys = create_new_key_pair(seed("ghost"))
+        record = PeerRecord(ID.from_string(proposed.peer_id), [Multiaddr(address)], seq=1)
+        envelope = seal_record(record, keys.private_key)
+        prune.peers.add(
+            peerID=ID.from_string(proposed.peer_id).to_bytes(), signedPeerRecord=envelope.marshal_envelope()
+        )
+    content: bytes = sent.SerializeToString()
+    return prefixed(content)
+
+
+async def test_nobody_makes_a_node_dial_by_proposing_a_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    ada, stranger, ghost = (opener("libp2p")(name) for name in ("ada", "stranger", "ghost"))
+    ada.subscribe(OTHER, pass_all)
+    dialled = []
+
+    async def connect(peer: object) -> None:
+        dialled.append(peer)
+
+    monkeypatch.setattr(ada._host, "connect", connect)  # type: ignore[attr-defined]
+    async with running(ada, stranger):
+        await send_raw(stranger, ada, pruned(OTHER, proposed=ghost, address="/ip4/9.9.9.9/tcp/80"), pruned(OTHER))
+        await until(lambda: backed_off(ada, OTHER))
+        assert not dialled
+
+
+async def test_a_node_remembers_no_topics_that_a_stranger_makes_up() -> None:
+    ada, stranger = (opener("libp2p")(name) for name in ("ada", "stranger"))
+    ada.subscribe(OTHER, pass_all)
+    async with running(ada, stranger):
+        await send_raw(stranger, ada, *(pruned(f"made up {number}") for number in range(20)), pruned(OTHER))
+        await until(lambda: backed_off(ada, OTHER))
+        assert backed_off(ada) == {OTHER}
+
+
+def backed_off(peer: Transport, *topics: str) -> set[str]:
+    """The topics for which a peer remembers that somebody has left it."""
+    router = peer._gossip.router  # type: ignore[attr-defined]
+    found = {topic for by_topic in router.graft_flood_tracking.values() for topic in by_topic}
+    return found & set(topics) if topics else found
+
+
+async def test_a_neighbour_that_asks_for_too_many_messages_is_cut_off() -> None:
+    """A request has 40 bytes a message, and an answer 2 KiB."""
+    ada, stranger = opener("libp2p")("ada"), opener("libp2p")("stranger")
+    ada.subscribe(OTHER, pass_all)
+    wanted = RPC()
+    wanted.control.iwant.add(messageIDs=[b"00" * 8] * 1_100)
+    async with running(ada, stranger):
+        await send_raw(stranger, ada, prefixed(wanted.SerializeToString()))
         await until(lambda: not ada.connected())

@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import suppress
+from typing import Any
 
 import pytest
 import trio
@@ -72,6 +73,77 @@ async def test_tasks_that_want_the_same_peer_share_a_connection() -> None:
         assert len(ada._swarm.get_connections()) == 1
         assert not ada._dialling
         nursery.cancel_scope.cancel()
+
+
+async def test_a_dial_whose_caller_gave_up_has_a_place_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call for bids stops waiting after a second or two, and the connection may come later."""
+    ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
+    dial, has_begun, may_end = ada._swarm.dial_addr, trio.Event(), trio.Event()
+
+    async def dial_slowly(*args: object) -> object:
+        has_begun.set()
+        await may_end.wait()
+        return await dial(*args)
+
+    monkeypatch.setattr(ada._swarm, "dial_addr", dial_slowly)
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ada)
+        await start(nursery, ben)
+        async with trio.open_nursery() as dialling:
+            dialling.start_soon(ada.connect, ben.addresses[0])
+            await has_begun.wait()
+            dialling.cancel_scope.cancel()
+        may_end.set()
+        await until(lambda: ada.connected() == (ben.peer_id,))
+        await until(lambda: ada._budget._held)
+        nursery.cancel_scope.cancel()
+
+
+async def test_bytes_of_a_stream_are_use_of_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
+    ben.handle(ECHO, echo)
+    used: list[PeerId] = []
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ben, ada)
+        messages = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
+        monkeypatch.setattr(ada._budget, "note_use", used.append)
+        await messages.send({"n": 1})
+        await messages.receive()
+        await until(lambda: used == [ben.peer_id, ben.peer_id])
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_peer_that_reads_nothing_is_hung_up_on_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library's farewell waits until it is read, and a flooder need not read it."""
+    ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ben, ada)
+        await until(ben.connected)
+
+        async def read_nothing(_: int | None = None) -> bytes:
+            await trio.sleep_forever()
+            return b""
+
+        monkeypatch.setattr(tcp_of(ben), "read", read_nothing)
+        with trio.move_on_after(0.3):  # what comes of the read that has begun before
+            await ada.open_stream(ben.peer_id, ECHO)
+        socket = tcp_of(ada).stream.socket
+        for size in [1 << 16] * 5 + [1] * 20:  # the kernel moves bytes on for a moment
+            with suppress(BlockingIOError):
+                while True:
+                    socket._sock.send(bytes(size))
+            await trio.sleep(0.02)
+        with trio.fail_after(5):
+            await ada._close_peer(ben.peer_id)
+        assert socket.fileno() == -1
+        assert not ada._swarm.get_connections()
+        nursery.cancel_scope.cancel()
+
+
+def tcp_of(peer: Any) -> Any:
+    """The TCP stream of a peer's only connection."""
+    [connection] = peer._swarm.get_connections()
+    return connection.muxed_conn.secured_conn.conn.read_writer.read_write_closer.stream
 
 
 async def test_all_ends_are_told_apart() -> None:

@@ -75,6 +75,17 @@ def test_a_random_sample_is_told_and_not_who_came_first() -> None:
     assert first.keys() != second.keys()
 
 
+def test_peers_that_the_asker_cannot_reach_take_no_places() -> None:
+    """Most nodes are behind a router, and those in front of one must be found."""
+    world = World()
+    for number in range(240):
+        world.register(f"home {number}", f"9.{number}.9.9", LAN)
+    for number in range(5):
+        world.register(f"neighbour {number}", "6.6.6.6", LAN)
+    world.register("public", "6.6.6.6", INTERNET)
+    assert world.discover("newcomer") == {str(peer("public")): [INTERNET]}
+
+
 def test_who_leaves_or_does_not_renew_is_forgotten() -> None:
     world = World()
     world.register("ada", "9.9.9.9", INTERNET)
@@ -108,6 +119,10 @@ def test_a_peer_registers_only_itself_and_only_a_few_addresses() -> None:
         (INTERNET, "9.9.9.9", "7.7.7.7", True),
         (LAN, "9.9.9.9", "7.7.7.7", False),
         (LAN, "9.9.9.9", "9.9.9.9", True),  # behind the same router
+        (LAN, "2a00:1450:1:2::7", "2a00:1450:1:2::8", True),  # each device has an address of its own
+        (LAN, "2a00:1450:1:2::7", "2a00:1450:1:3::7", False),
+        (LAN, "9.9.9.9", "9.9.9.8", False),
+        (LAN, "::ffff:9.9.9.9", "::ffff:9.9.9.8", False),
         (LAN, "9.9.9.9", "192.168.1.9", True),
         (LAN, "", "", False),
         (LOOPBACK, "9.9.9.9", "9.9.9.9", False),

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import trio
 from google.protobuf.message import DecodeError
@@ -13,7 +14,7 @@ from libp2p.network.stream.exceptions import StreamError
 from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
 from libp2p.pubsub.mcache import CacheEntry, MessageCache
-from libp2p.pubsub.pb.rpc_pb2 import RPC, Message
+from libp2p.pubsub.pb.rpc_pb2 import RPC, ControlMessage, Message
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.pubsub.score import PeerScorer, ScoreParams, TopicScoreParams
 from libp2p.pubsub.validators import signature_validator
@@ -116,7 +117,9 @@ class GossipRouter(Pubsub):
             DecodeError: it is not an RPC.
         """
         rpc = RPC.FromString(content)
-        if not self._limits.may_send(_name(forwarder), num_messages=1 + len(rpc.publish), num_bytes=len(content)):
+        num_wanted = sum(len(each.messageIDs) for each in rpc.control.iwant)  # each is answered with a message
+        num_messages = 1 + len(rpc.publish) + num_wanted
+        if not self._limits.may_send(_name(forwarder), num_messages=num_messages, num_bytes=len(content)):
             self._cut(_name(forwarder))
             return False
         for message in rpc.publish:
@@ -129,8 +132,23 @@ class GossipRouter(Pubsub):
                 self.handle_subscription(forwarder, subscription)
         if rpc.HasField("control"):
             rpc.ClearField("senderRecord")  # peers' addresses come from their advertisements
+            self._trim(rpc.control)
             await self.router.handle_rpc(rpc, forwarder)
         return True
+
+    def _trim(self, control: ControlMessage) -> None:
+        """Remove from control messages what could make the library dial or remember whatever a stranger names.
+
+        NOTE: the library dials the peers that a PRUNE proposes, and keeps an entry for each topic of a PRUNE.
+        """
+        lists: tuple[Any, ...] = (control.ihave, control.graft, control.prune)
+        for entries in lists:
+            known = [each for each in entries if each.topicID in self._inboxes]
+            del entries[:]
+            entries.extend(known)
+        for prune in control.prune:
+            prune.ClearField("peers")
+        control.ClearField("idontwant")  # of gossipsub 1.2, which is not spoken here
 
     async def push_msg(self, msg_forwarder: ID, msg: Message) -> None:
         """Check a message, receive it and pass it on."""

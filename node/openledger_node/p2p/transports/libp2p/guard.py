@@ -14,6 +14,7 @@ from typing import Any
 import trio
 from libp2p.abc import INetStream
 from libp2p.network.swarm import Swarm
+from libp2p.peer.id import ID
 from libp2p.tools.anyio_service import Service, TrioManager
 
 from ...rates import Rates
@@ -71,6 +72,26 @@ async def close_connections(swarm: Swarm) -> None:
         async with trio.open_nursery() as nursery:
             for connection in swarm.get_connections():
                 nursery.start_soon(_close, connection)
+
+
+async def close_peer(swarm: Swarm, peer: ID) -> None:
+    """Close all connections with a peer, even with one that reads nothing.
+
+    NOTE: the library writes a farewell first. That never ends if the peer reads nothing, and a connection whose
+    closing was cancelled is never closed. So the sockets are closed after a moment, which ends the write.
+    """
+    with trio.move_on_after(2 * CLOSE_S, shield=True):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_close_sockets_later, swarm.get_connections(peer))
+            with suppress(Exception):
+                await swarm.close_peer(peer)
+            nursery.cancel_scope.cancel()
+
+
+async def _close_sockets_later(connections: list[Any]) -> None:
+    await trio.sleep(CLOSE_S)
+    for connection in connections:
+        await _close(connection.muxed_conn.secured_conn)
 
 
 async def close_socket_at_end(connection: Any) -> None:

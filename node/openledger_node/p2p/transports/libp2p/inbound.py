@@ -23,6 +23,7 @@ from ...budget import Barred, ConnectionBudget
 from ...rates import Rates
 from ...scopes import is_public_host
 from ...transport import PeerId
+from .guard import close_peer
 
 MESSAGE_BYTES_MAX = 1024
 """The longest message of multistream-select. Ours have at most 100 bytes; go-libp2p accepts 1,024."""
@@ -130,10 +131,10 @@ class Door:
         if not is_in:
             log.debug("no place for peer %s at %s", peer_id, host)
             return await connection.close()
-        if leaver is not None:
-            await self._swarm.close_peer(ID.from_string(leaver))
         self._host_of[peer_id] = host
         try:
+            if leaver is not None:
+                await close_peer(self._swarm, ID.from_string(leaver))
             await connection.event_closed.wait()
         finally:
             if self._host_of.get(peer_id) == host:

@@ -57,7 +57,7 @@ def announced_address(text: str) -> Multiaddr:
     parts = text.split("/")
     if len(parts) != 5 or parts[1] not in ("ip4", "ip6") or parts[3] != "tcp":
         raise ConfigError(
-            f"[p2p] announce has {text!r}: it must be /ip4/<public address>/tcp/<port>, or /dns4/<name>/…"
+            f"[p2p] announce has {text!r}: write /ip4/<public address>/tcp/<port>, because nodes look up no names"
         )
     try:
         return Multiaddr(text)

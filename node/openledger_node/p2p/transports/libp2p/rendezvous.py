@@ -24,7 +24,7 @@ from libp2p.peer.peerinfo import PeerInfo
 from multiaddr import Multiaddr
 
 from ...budget import PER_GROUP_MAX, PER_HOST_MAX
-from ...scopes import Scope, group_of, is_public_host, scope_of, scope_of_host
+from ...scopes import Scope, group_of, is_public_host, is_same_home, scope_of, scope_of_host
 from ...transport import PeerId
 
 ADDRESSES_MAX = 8
@@ -85,14 +85,17 @@ class RendezvousPoint(RendezvousService):
     def _handle_discover(self, peer_id: ID, discover_msg: Message.Discover) -> Message:
         self._forget()
         asker = PeerId(str(peer_id))
-        found = [who for who, each in self._registered.items() if each.namespace == discover_msg.ns and who != asker]
-        self._random.shuffle(found)
+        others = [who for who, each in self._registered.items() if each.namespace == discover_msg.ns and who != asker]
+        # A peer without an address for this one would only take the place of another.
+        found = {who: addresses for who in others if (addresses := self._visible(who, asker))}
+        names = list(found)
+        self._random.shuffle(names)
         num_max = min(discover_msg.limit or PEERS_TOLD_MAX, PEERS_TOLD_MAX)
         told = []
-        for who in self._spread(found)[:num_max]:
+        for who in self._spread(names)[:num_max]:
             answer = Message.Register(ns=discover_msg.ns)
             answer.peer.id = ID.from_string(who).to_bytes()
-            answer.peer.addrs.extend(self._visible(who, asker))
+            answer.peer.addrs.extend(found[who])
             answer.ttl = max(0, int(self._registered[who].until_s - self._clock()))
             told.append(answer)
         return create_discover_response_message(told, b"", Status.OK, "OK")
@@ -137,7 +140,7 @@ def is_told(raw: bytes, *, owner: str, asker: str) -> bool:
     asker_scope = scope_of_host(asker)
     if asker_scope is Scope.MACHINE:
         return True
-    return scope is Scope.LAN and (asker_scope is Scope.LAN or (bool(asker) and asker == owner))
+    return scope is Scope.LAN and (asker_scope is Scope.LAN or is_same_home(asker, owner))
 
 
 async def register_and_discover(

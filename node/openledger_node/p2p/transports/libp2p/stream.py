@@ -24,8 +24,11 @@ LINGER_S = 5.0
 class PumpedStream(trio.abc.Stream):
     """One stream; `pump` must run while it is used."""
 
-    def __init__(self, net: NetStream, *, is_lost: Callable[[], bool]) -> None:
+    def __init__(
+        self, net: NetStream, *, is_lost: Callable[[], bool], note_use: Callable[[], None] = lambda: None
+    ) -> None:
         self._net = net
+        self._note_use = note_use  # called when bytes have moved
         self._is_lost = is_lost  # the library reports a lost connection as an end
         self._received, self._sent = bytearray(), bytearray()
         self._has_ended = self._is_broken = self._is_closed = False
@@ -107,6 +110,7 @@ class PumpedStream(trio.abc.Stream):
     async def _pump_in(self) -> None:
         try:
             while chunk := await self._net.read(READ_BYTES):
+                self._note_use()
                 self._received += b"" if self._is_closed else chunk
                 self._moved.unpark_all()
                 while len(self._received) >= RECEIVED_BYTES_MAX and not self._is_closed:
@@ -129,6 +133,7 @@ class PumpedStream(trio.abc.Stream):
                     continue
                 chunk = bytes(self._sent[:WRITE_BYTES])
                 await self._net.write(chunk)
+                self._note_use()
                 del self._sent[: len(chunk)]
                 self._moved.unpark_all()
             await self._net.close_write()

@@ -23,7 +23,7 @@ from ...scopes import Scope, may_dial, scope_of, scope_of_network
 from ...streams import Inbox
 from ...transport import GOSSIP_BYTES_MAX, Accept, Gossip, Handler, PeerId, peer_id_from_address
 from .gossip import GossipRouter
-from .guard import close_connections, close_socket_at_end, reset, running, silence_library
+from .guard import close_connections, close_peer, close_socket_at_end, reset, running, silence_library
 from .host import check_is_free, open_host
 from .inbound import Door
 from .names import ADDRESS_LENGTH_MAX, announced_address, library_address, library_id, listen_address
@@ -152,15 +152,20 @@ class Libp2pTransport:
             async with lock:
                 if peer_id not in self.connected():
                     self._check_dial(address, is_trusted=is_trusted)
-                    await self._make_room(is_kept=is_kept)
+                    self._make_room(is_kept=is_kept)
                     self._dial_limits.note(address, has_answered=False)  # until it does, also if we are cancelled
-                    connection = await self._ask(
-                        lambda: self._swarm.dial_addr(dialled, target), f"nobody answers at {address}"
-                    )
-                    self._running_nursery().start_soon(close_socket_at_end, connection)
-                    self._dial_limits.note(address, has_answered=True)
-                    self._learn(peer_id, (address,))
-                self._budget.note_dialled(peer_id, is_kept=is_kept)
+
+                    async def dial() -> None:
+                        """Dial and note it. A caller that is cancelled meanwhile has a connection all the same."""
+                        connection = await self._swarm.dial_addr(dialled, target)
+                        self._running_nursery().start_soon(close_socket_at_end, connection)
+                        self._dial_limits.note(address, has_answered=True)
+                        self._learn(peer_id, (address,))
+                        self._budget.note_dialled(peer_id, is_kept=is_kept)
+
+                    await self._ask(dial, f"nobody answers at {address}")
+                else:
+                    self._budget.note_dialled(peer_id, is_kept=is_kept)
         finally:
             if not lock.locked():  # no task waits for it
                 self._dialling.pop(peer_id, None)
@@ -174,13 +179,13 @@ class Libp2pTransport:
             raise NetworkError(f"{address} is not dialled: it is no address that is reached from the whole network")
         self._dial_limits.check(address)
 
-    async def _make_room(self, *, is_kept: bool) -> None:
+    def _make_room(self, *, is_kept: bool) -> None:
         """Hang up on the call that is idle longest, if all places for calls are taken."""
         has_room, leaver = (True, None) if is_kept else self._budget.room_to_call()
         if not has_room:
             raise NetworkError(f"{CALLED_MAX} peers are being asked at once: try again when one has answered")
         if leaver is not None:
-            await self._close_peer(leaver)
+            self._running_nursery().start_soon(self._close_peer, leaver)
 
     def reserve_places(self, is_known: Callable[[PeerId], bool]) -> None:
         """Reserve some of the places for peers that dial in for those that this is true of."""
@@ -268,14 +273,17 @@ class Libp2pTransport:
             self._running_nursery().start_soon(self._close_peer, peer_id)
 
     async def _close_peer(self, peer_id: PeerId) -> None:
-        with trio.move_on_after(PING_S), suppress(Exception):
-            await self._swarm.close_peer(library_id(peer_id))
+        await close_peer(self._swarm, library_id(peer_id))
 
     def _pumped(self, net: INetStream, user: PeerId | None) -> PumpedStream:
         """A stream with buffers; with a `user`, it counts as use of the connection."""
         assert isinstance(net, NetStream)
         nursery = self._running_nursery()
-        stream = PumpedStream(net, is_lost=lambda: _is_lost(net))
+
+        def note_use() -> None:
+            self._budget.note_use(user) if user else None
+
+        stream = PumpedStream(net, is_lost=lambda: _is_lost(net), note_use=note_use)
 
         async def pump() -> None:
             self._budget.enter_stream(user) if user else None
