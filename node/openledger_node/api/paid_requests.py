@@ -12,6 +12,7 @@ import trio
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.x402 import header_from_plain, x402_payment_from_header
 
+from ..access.budget import PayingAccount
 from ..errors import LedgerError
 from ..payments.x402_account import X402Account
 from ..payments.x402_gateway import X402Gateway
@@ -55,7 +56,8 @@ class PaidRequests:
         url = f"{scope.get('scheme', 'http')}://{headers.get('host', '')}{scope['path']}"
         account = X402Account(self._gateway, payment, url=url)
         kept = KeptAnswer()
-        inner = {**scope, ACCOUNT: account, BODY_SEND: kept.send}
+        paying: PayingAccount = account
+        inner = {**scope, ACCOUNT: paying, BODY_SEND: kept.send}
         extra: dict[str, str] = {}
         try:
             await self._app(inner, receive, kept.send)

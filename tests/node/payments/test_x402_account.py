@@ -12,6 +12,7 @@ import trio
 import trio.testing
 from support.x402_payers import PAYER, STRANGER, Payer, other_channel, other_terms
 
+from openledger_node.access.budget import PayingAccount
 from openledger_node.chain.x402 import X402State
 from openledger_node.errors import ChainError
 from openledger_node.ledger.key_credits import RequestWork
@@ -111,6 +112,30 @@ async def test_an_answer_is_charged_by_its_tokens_and_the_next_voucher_builds_on
     told = await answer(account_of(payer, 30 + MOST), number=2)
     assert told is not None
     assert told["extra"]["channelState"]["chargedCumulativeAmount"] == "60"
+
+
+async def test_a_bought_answer_that_may_cost_nothing_is_charged_by_its_cost(
+    payer: Payer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work(monkeypatch, payer, 5, cost_wei=0)
+    account: PayingAccount = account_of(payer, 1)
+    granted = await account.hold(
+        request_id(1), most_wei=Wei(0), most_tokens=30, least_tokens=11, is_bought=True, least_wei=Wei(7)
+    )
+    assert granted.wei == 0
+    assert await account.settle(request_id(1), spent_wei=Wei(0), tokens=15) == 0
+
+
+async def test_the_answer_can_say_the_charge_before_it_is_written(
+    payer: Payer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work(monkeypatch, payer, 5, cost_wei=7)
+    account = account_of(payer, MOST)
+    await ask(account)
+    assert await account.settle(request_id(1), spent_wei=Wei(7), tokens=15) == 30
+    told = await account.conclude(is_free=False)
+    assert told is not None
+    assert told["extra"]["chargedAmount"] == "30"
 
 
 async def test_a_charge_is_never_more_than_the_payer_was_told(payer: Payer, monkeypatch: pytest.MonkeyPatch) -> None:
