@@ -135,6 +135,16 @@ class X402Gateway:
             self.release(channel_id)
             raise
 
+    async def is_known(self, payment: X402Payment) -> bool:
+        """Return True if the payer has signed this voucher, and was charged on its channel before."""
+        assert self._offer, "nothing is asked before the terms are offered"
+        try:
+            check_x402_payment(payment, self._offer.terms)
+        except X402RefusedError:
+            return False
+        row = await self.row(payment.voucher.channel_id)
+        return row is not None and row.charged_wei > 0
+
     def release(self, channel_id: ChannelId) -> None:
         """Let the next request of a channel in."""
         self._busy.discard(channel_id)
