@@ -209,7 +209,7 @@ class X402Account:
             "transaction": deposited.transaction if deposited else "",
             "network": terms.network,
             "payer": payment.channel.payer,
-            "amount": str(payment.plain["payload"]["deposit"].get("amount")) if is_new else "",
+            "amount": payment.plain["payload"]["deposit"]["amount"] if is_new else "",
             "extra": {
                 "chargedAmount": str(self._charged_wei),
                 "channelState": _channel_state(

@@ -105,10 +105,13 @@ class X402Gateway:
 
     async def offer(self) -> bool:
         """Look once; return True if the terms are offered from now on."""
+        found: X402Offer | None = None
         try:
             found = await trio.to_thread.run_sync(self._look, abandon_on_cancel=True)
             extensions = await self._facilitator.extensions_for(found.terms.network)
         except (NodeError, UnavailableError) as error:
+            if found:
+                found.contract.close()  # the next look opens another connection
             self.why_not = str(error)
             return False
         sponsors = found.terms.has_gas_sponsoring and "eip2612GasSponsoring" in extensions

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import httpx
 import pytest
 import trio
 import trio.testing
-from support.x402_payers import PAYER, STRANGER, Payer, other_channel, other_terms
+from support.x402_payers import PAYER, STRANGER, SUPPORTED, Payer, other_channel, other_terms
 
 from openledger_node.access.budget import PayingAccount
 from openledger_node.chain.x402 import X402State
@@ -377,6 +378,34 @@ async def test_a_facilitator_that_is_down_refuses_deposits_and_vouchers_still_pa
     with pytest.raises(UnavailableError, match="facilitator"):
         await ask(account_of(payer, MOST, kind="deposit"))
     assert await answer(account_of(payer, MOST)) is not None
+
+
+class Trickle(httpx.AsyncByteStream):
+    """An answer that never ends."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await trio.sleep(30)
+
+
+async def test_a_facilitator_that_answers_byte_by_byte_is_given_up(
+    payer: Payer, autojump_clock: trio.testing.MockClock
+) -> None:
+    payer.answers["/verify"] = httpx.Response(200, stream=Trickle())
+    with pytest.raises(UnavailableError, match="has not answered /verify in 120 s"):
+        await ask(account_of(payer, MOST, kind="deposit"))
+
+
+async def test_each_look_without_a_facilitator_closes_its_connection_to_the_chain(tmp_path: Path) -> None:
+    with closing(open_ledger(tmp_path / "other.db")) as ledger:
+        made = Payer(ledger, answers={"/supported": httpx.ConnectError("refused")})
+        for number in (1, 2):
+            assert not await made.gateway.offer()
+            assert made.contract.num_closed == number
+        made.answers["/supported"] = SUPPORTED
+        assert await made.gateway.offer()
+        assert made.contract.num_closed == 2
 
 
 async def test_a_deposit_that_was_sent_before_is_not_needed_again(
