@@ -65,11 +65,12 @@ class X402Claims:
         if not self._is_hurried and 0 <= now_s - self._looked_s < PAUSE_S:
             return
         self._looked_s = now_s
-        rows = [row for row in self._ledger.x402.unclaimed() if row.channel.receiver_authorizer == self._signer]
+        unclaimed = self._ledger.x402.unclaimed()
+        rows = [row for row in unclaimed if row.channel.receiver_authorizer == self._signer]
         under_way = self._under_way()
         is_fresh, self._is_claimed = self._is_claimed and not under_way, bool(under_way)
         rows = [self._synced(row, now_s) if is_fresh or _is_stale(row, now_s) else row for row in rows]
-        self._warn(rows)
+        self._warn(rows, [row for row in unclaimed if row.channel.receiver_authorizer != self._signer])
         if under_way:
             self._hasten(under_way, rows)
             return
@@ -98,14 +99,19 @@ class X402Claims:
         """True if a claim of all rows is due, and that of the first ones is worth its gas."""
         return self._is_due([row for row in rows if row.unclaimed_wei], now_s) and self._is_worth_gas(first)
 
-    def _warn(self, rows: Sequence[X402Row]) -> None:
-        """Tell the owner what was charged and is not in the channels."""
+    def _warn(self, rows: Sequence[X402Row], of_others: Sequence[X402Row]) -> None:
+        """Tell the owner what was charged and is not in the channels, or can be claimed by another signer only."""
         lost_wei = sum(max(0, row.charged_wei - row.balance_wei) for row in rows if row.synced_s)
-        why = (
+        lost = (
             f"{open_text(lost_wei)} that x402 payers were charged can't be claimed, because they have withdrawn it: "
             "keep the node on, or set a longer [gateway] x402_withdraw_delay_s"
         )
-        self.alerts = (why,) if lost_wei else ()
+        authorizer = of_others[0].channel.receiver_authorizer if of_others else None
+        away = (
+            f"{open_text(_sum_wei(of_others))} that x402 payers were charged can be claimed by an earlier signer of "
+            f"this node only, such as {authorizer}: restore its key file from a backup before the payers withdraw"
+        )
+        self.alerts = (*((lost,) if lost_wei else ()), *((away,) if _sum_wei(of_others) else ()))
 
     def _is_due(self, rows: Sequence[X402Row], now_s: int) -> bool:
         is_old = any(now_s - row.unclaimed_since_s >= AGE_MAX_S for row in rows)

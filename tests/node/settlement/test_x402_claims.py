@@ -173,6 +173,15 @@ def test_small_sums_that_are_not_worth_their_gas_do_not_read_the_chain_at_each_s
     assert claims_of(x402) == []
 
 
+def test_the_owner_is_told_what_only_an_earlier_signer_can_claim(x402: X402World) -> None:
+    earlier = replace(x402.channel(), receiver_authorizer=x402.channel().payer)
+    charge(x402, earlier, 2_000)
+    settle(x402)
+    (alert,) = x402.world.node.x402_claims.alerts
+    assert f"earlier signer of this node only, such as {earlier.receiver_authorizer}" in alert
+    assert claims_of(x402) == []
+
+
 def test_a_refused_batch_is_claimed_channel_by_channel(x402: X402World) -> None:
     good, bad = x402.channel(1), x402.channel(2)
     before = balance(x402)
