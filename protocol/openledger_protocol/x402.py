@@ -166,6 +166,8 @@ def x402_payment_from_header(text: str) -> X402Payment:
     kind = payload.get("type")
     if kind not in ("deposit", "voucher", "refund"):
         raise MalformedError(f"the payment's payload has the type {str(kind)[:40]!r}: send a deposit or a voucher")
+    if kind == "deposit":
+        wei_from_text(_object(payload, "deposit").get("amount"), name="the deposit's amount")
     return X402Payment(
         kind=kind,
         channel=x402_channel_from_plain(_object(payload, "channelConfig")),

@@ -87,8 +87,20 @@ REFUSED = [
     ),
     ("a signature without hex", "not hex", lambda: header_with(lambda p: _signed(p).update(signature="0xzz"))),
     ("a long signature", "65 bytes", lambda: header_with(lambda p: _signed(p).update(signature="0x" + "00" * 66))),
+    ("no deposit", "no object 'deposit'", lambda: header_with(_without_deposit)),
+    ("a deposit as number", "decimal text", lambda: header_with(lambda p: _deposit(p).update(amount=5))),
     ("no signature", "not a text", lambda: header_with(lambda p: _signed(p).pop("signature"))),
 ]
+
+
+def _deposit(plain: Any) -> Any:
+    plain["payload"] |= {"type": "deposit", "deposit": {}}
+    return plain["payload"]["deposit"]
+
+
+def _without_deposit(plain: Any) -> None:
+    _deposit(plain)
+    plain["payload"].pop("deposit")
 
 
 def _config(plain: Any) -> Any:

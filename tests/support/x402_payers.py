@@ -63,7 +63,12 @@ class ScriptedContract:
 
     states: dict[ChannelId, X402State] = field(default_factory=dict)
     num_reads: int = 0
+    num_closed: int = 0
     error: Exception | None = None
+
+    def close(self) -> None:
+        """Count the call."""
+        self.num_closed += 1
 
     def state(self, channel_id: ChannelId) -> X402State:
         """The state; all zero for a channel that nobody has opened."""

@@ -16,7 +16,7 @@ from .quota import HeldError
 
 
 class PrepaidAccount:
-    """The account of a prepaid key: its credit, on top of the limits that every named key may have."""
+    """The account of one request of a prepaid key: its credit, on top of the limits that every named key may have."""
 
     def __init__(
         self,
@@ -29,6 +29,7 @@ class PrepaidAccount:
         self._credits = credits
         self._prices = prices
         self._now_s = now_s
+        self._held_wei = ZERO_WEI  # for the answers of this request, which don't end before all have begun
 
     @property
     def name(self) -> str:
@@ -75,7 +76,7 @@ class PrepaidAccount:
         )
 
         def choose(balance_wei: Wei, beside_wei: Wei) -> Wei:
-            if balance_wei < need_wei <= balance_wei + beside_wei:
+            if balance_wei < need_wei <= balance_wei + beside_wei - self._held_wei:
                 raise HeldError(
                     "running requests of this API key hold the rest of its credit: try again when one has ended"
                 )
@@ -83,6 +84,7 @@ class PrepaidAccount:
 
         await trio.to_thread.run_sync(self._credits.settle_late, self.name, price_of)
         held_wei = await trio.to_thread.run_sync(self._credits.hold, hold, choose)
+        self._held_wei = Wei(self._held_wei + held_wei)
         try:
             granted = await self._limits.hold(
                 request_id,

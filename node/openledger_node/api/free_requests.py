@@ -1,7 +1,7 @@
 """Bound of a named key's requests that its budget does not count: lists of models, counts of tokens, and refusals.
 
-Each key has an allowance that refills with time. Answers of a model are not counted here, since they hold budget or
-credit before any work.
+Each key has an allowance that refills with time, and so has each x402 payer, or each address that has not paid yet.
+Answers of a model are not counted here, since they hold budget or credit before any work.
 """
 
 import math
@@ -27,8 +27,8 @@ UNIT_BYTES: Final = 1 << 16
 """A body counts as one more request for each 64 KiB, because counting its tokens takes as long."""
 
 WHY: Final = (
-    "this API key has sent too many requests in a short time that its budget does not count (lists of models, counts "
-    "of tokens, or requests that were refused): wait, and send fewer of them"
+    "this API key, or this address without a key, has sent too many requests in a short time that no budget counts "
+    "(lists of models, counts of tokens, or requests that were refused): wait, and send fewer of them"
 )
 
 

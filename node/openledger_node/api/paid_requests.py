@@ -4,18 +4,21 @@ The answer is kept until its charge is in the ledger, because the charge is part
 comes at its end, with all its events.
 """
 
+import secrets
 from collections.abc import Mapping
 from typing import Final
 
 import trio
 
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.x402 import header_from_plain, x402_payment_from_header
+from openledger_protocol.x402 import X402Payment, header_from_plain, x402_payment_from_header
 
+from ..access.budget import PayingAccount
 from ..errors import LedgerError
-from ..payments.x402_account import X402Account
+from ..payments.x402_account import NAME, X402Account
 from ..payments.x402_gateway import X402Gateway
 from .callers import ACCOUNT
+from .client_addresses import network_of
 from .errors import refusal
 from .exchange import CLIENT_CLOSED
 from .guard import KEY_HEADER, App, Incoming, Message, Outgoing, Scope
@@ -26,6 +29,9 @@ PAID: Final = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/message
 
 MODELS: Final = "/v1/models"
 REQUIRED, SIGNATURE, RESPONSE = "payment-required", "payment-signature", "payment-response"
+CELLS: Final = 512
+"""Names of payers at most, since anybody can ask from many addresses. Payers in one cell share an allowance."""
+
 NOT_WRITTEN: Final = "the charge can't be written to this node's ledger, so the answer is not sent and costs nothing"
 
 
@@ -35,6 +41,7 @@ class PaidRequests:
     def __init__(self, app: App, gateway: X402Gateway) -> None:
         self._app = app
         self._gateway = gateway
+        self._salt = secrets.token_bytes(16)  # nobody can aim at another's cell
 
     def is_open_to(self, scope: Scope, headers: Mapping[str, str]) -> bool:
         """Return True if a request has no key and is for a route that a payment can pay for, or for the models."""
@@ -53,9 +60,11 @@ class PaidRequests:
             await refusal(400, error.message, path=scope["path"])(scope, receive, send)
             return
         url = f"{scope.get('scheme', 'http')}://{headers.get('host', '')}{scope['path']}"
-        account = X402Account(self._gateway, payment, url=url)
+        name = await self._name(scope, payment)
+        account = X402Account(self._gateway, payment, url=url, name=name)
         kept = KeptAnswer()
-        inner = {**scope, ACCOUNT: account, BODY_SEND: kept.send}
+        paying: PayingAccount = account
+        inner = {**scope, ACCOUNT: paying, BODY_SEND: kept.send}
         extra: dict[str, str] = {}
         try:
             await self._app(inner, receive, kept.send)
@@ -72,6 +81,17 @@ class PaidRequests:
         if account.required and kept.status == 402:
             extra[REQUIRED] = header_from_plain(account.required)
         await kept.pass_on(send, extra)
+
+    async def _name(self, scope: Scope, payment: X402Payment | None) -> str:
+        """A name of the payer, whose free requests are bounded by it: the channel if it has paid, else the address.
+
+        So nobody who has paid nothing can use up the allowance of those who have.
+        """
+        if payment and await self._gateway.is_known(payment):
+            payer = f"channel {payment.voucher.channel_id}"
+        else:
+            payer = f"address {network_of((scope.get('client') or ('',))[0])}"
+        return f"{NAME} {hash((self._salt, payer)) % CELLS}"
 
 
 class KeptAnswer:

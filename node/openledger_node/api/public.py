@@ -6,10 +6,10 @@ No Host is checked here. A browser holds nothing that this guard accepts by itse
 import re
 import secrets
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import Final
 
 from .callers import ACCOUNT, PATHS, NamedCallers
+from .client_addresses import network_of
 from .costs import COST_HEADER
 from .errors import refusal
 from .guard import (
@@ -61,7 +61,7 @@ class FailedKeys:
         """Count one wrong key; True if there were too many in this minute."""
         if self._now_s() >= self._until_s:
             self._until_s, self._counts = self._now_s() + FAILED_S, [0] * CELLS
-        cell = hash((self._salt, _network(address))) % CELLS
+        cell = hash((self._salt, network_of(address))) % CELLS
         self._counts[cell] += 1
         return self._counts[cell] > FAILED_MAX
 
@@ -170,12 +170,3 @@ def _with_origin(send: Outgoing, origin: str) -> Outgoing:
         await send(message)
 
     return answer
-
-
-def _network(address: str) -> str:
-    """The address itself or, of IPv6, the /64 that one client usually has as a whole."""
-    try:
-        found = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    return found.exploded[:19] if found.version == 6 and found.ipv4_mapped is None else str(found)

@@ -99,6 +99,10 @@ class X402Contract:
     def __init__(self, client: ChainClient) -> None:
         self._client = client
 
+    def close(self) -> None:
+        """Close the connections to the chain."""
+        self._client.close()
+
     def state(self, channel_id: ChannelId) -> X402State:
         """A channel's state at the latest block; all zero for one that nobody has opened.
 

@@ -10,7 +10,7 @@ from ..errors import NodeError
 from ..home import Home, claim_home
 from .commands import typed_command
 from .daemon_client import ask_daemon, load_settings, network_id, open_node_home
-from .payers import claim, payers
+from .payers import NO_SUMS, claim, payers, x402_line
 from .render import emit_json, say, show_lines, show_table
 from .units import open_amount, wei_of
 
@@ -62,8 +62,9 @@ def credit(name: Name, amount: Amount, order: Order = None, note: Note = "", as_
 
 @app.command("list")
 def list_keys(as_json: Json = False) -> None:
-    """List the prepaid keys with their balances, and the income from all of them."""
-    found = _look("/gateway", lambda keys: keys.balances(), {"keys": [], "charged_wei": "0", "cost_wei": "0"})
+    """List the prepaid keys with their balances, and the income from all of them and from x402 payers."""
+    nobody = {"keys": [], "charged_wei": "0", "cost_wei": "0", "x402": NO_SUMS}
+    found = _look("/gateway", lambda keys: keys.balances(), nobody)
     if as_json:
         emit_json("gateway", found)
         return
@@ -72,7 +73,8 @@ def list_keys(as_json: Json = False) -> None:
         for each in found["keys"]
     ]
     show_table(["key", "balance", ""], rows, empty="no prepaid key yet: `openledger-node gateway add NAME AMOUNT`")
-    show_lines({"charged": open_amount(found["charged_wei"]), "paid to the network": open_amount(found["cost_wei"])})
+    lines = {"charged": open_amount(found["charged_wei"]), "paid to the network": open_amount(found["cost_wei"])}
+    show_lines(lines | x402_line(found["x402"]))
 
 
 @app.command()

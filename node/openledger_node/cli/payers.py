@@ -1,7 +1,7 @@
 """`gateway payers` and `gateway claim`: customers who pay for each request by x402."""
 
 from contextlib import closing
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -10,6 +10,7 @@ from .daemon_client import ask_daemon, network_id, open_node_home
 from .render import emit_json, say, show_lines, show_table
 from .units import open_amount
 
+NO_SUMS: Final = {"charged_wei": "0", "unclaimed_wei": "0", "cost_wei": "0"}
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -52,6 +53,15 @@ def claim(as_json: Json = False) -> None:
         say(f"unclaimed: {open_amount(found['unclaimed_wei'])}; `openledger-node wallet history` shows the claim")
 
 
+def x402_line(sums: dict[str, str]) -> dict[str, str]:
+    """Summarise the income from x402 payers; no line before the first charge."""
+    if not int(sums["charged_wei"]) and not int(sums["cost_wei"]):
+        return {}
+    cost = f"; other nodes charged {open_amount(sums['cost_wei'])} for it" if int(sums["cost_wei"]) else ""
+    unclaimed = f", {open_amount(sums['unclaimed_wei'])} of it not claimed yet"
+    return {"x402": f"{open_amount(sums['charged_wei'])} charged to payers{unclaimed}{cost}"}
+
+
 def _look() -> dict[str, Any]:
     home = open_node_home()
     if found := ask_daemon(home, "GET", "/payers"):
@@ -62,7 +72,6 @@ def _look() -> dict[str, Any]:
     file = home.ledger(network_id(home))
     down = "the node is not running"
     if not file.exists():
-        sums = dict.fromkeys(("charged_wei", "unclaimed_wei", "cost_wei"), "0")
-        return {"is_offered": False, "why_not": down, "network": None, "pay_to": None, **sums, "channels": []}
+        return {"is_offered": False, "why_not": down, "network": None, "pay_to": None, **NO_SUMS, "channels": []}
     with closing(open_ledger(file, is_writer=False)) as ledger:
         return X402Payers(ledger, None, why_not=down).show()

@@ -11,6 +11,7 @@ from ..home import CommandRunningError, Holder, Home
 from ..operator.kept_pause import kept_pause
 from ..text import counted
 from .daemon_client import SilentError, ask_daemon, load_settings, network_id, open_node_home
+from .payers import x402_line
 from .render import emit_json, out_console, plain
 from .units import local_time, open_amount, size
 
@@ -134,12 +135,15 @@ def _node_lines(fields: dict[str, Any]) -> dict[str, str]:
 
 
 def _gateway_lines(fields: dict[str, Any]) -> dict[str, str]:
-    """Summarise the income from prepaid keys; no line before the first charge."""
+    """Summarise the income from prepaid keys and from x402 payers; no line of either before its first charge."""
     income = fields.get("gateway")
-    if not income or not int(income["charged_wei"]):
+    if not income:
         return {}
+    x402 = x402_line(income["x402"])
+    if not int(income["charged_wei"]):
+        return x402
     cost = f", other nodes charged {open_amount(income['cost_wei'])} for it" if int(income["cost_wei"]) else ""
-    return {"gateway": f"{open_amount(income['charged_wei'])} of credit charged to prepaid keys{cost}"}
+    return {"gateway": f"{open_amount(income['charged_wei'])} of credit charged to prepaid keys{cost}"} | x402
 
 
 def _audited(counts: dict[str, int]) -> str:

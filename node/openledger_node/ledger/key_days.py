@@ -116,9 +116,15 @@ class KeyDays:
         }
 
     def wrong(self) -> list[tuple[str, int]]:
-        """The keys and days whose sums differ from their rows. It reads every row."""
-        stored = {(row["key"], row["day"]): tuple(row) for row in self._store.rows(f"SELECT {COLUMNS} FROM key_day")}
-        added = {(row["key"], row["day"]): tuple(row) for row in self._store.rows(FROM_ROWS)}
+        """The keys and days whose sums differ from their rows. It reads every row.
+
+        One statement reads both as of one moment, since a daemon may settle requests meanwhile.
+        """
+        both = f"SELECT 0 AS is_added, {COLUMNS} FROM key_day UNION ALL SELECT 1, {COLUMNS} FROM ({FROM_ROWS})"
+        stored: dict[tuple[str, int], tuple[Any, ...]] = {}
+        added: dict[tuple[str, int], tuple[Any, ...]] = {}
+        for row in self._store.rows(both):
+            (added if row["is_added"] else stored)[row["key"], row["day"]] = tuple(row)[1:]
         return sorted(place for place in stored.keys() | added.keys() if stored.get(place) != added.get(place))
 
     def recount(self) -> None:

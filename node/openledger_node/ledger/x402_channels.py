@@ -6,11 +6,15 @@ A charge and the voucher that covers it are one transaction, written before the 
 import json
 import sqlite3
 from dataclasses import dataclass
+from typing import Final
 
 from openledger_protocol.primitives import ZERO_WEI, ChannelId, RequestId, Wei
 from openledger_protocol.x402 import X402Channel, X402Voucher, x402_channel_from_plain
 
 from .store import Store
+
+LOST_S: Final = 7 * 86_400
+"""Time after which a charge that the channel can't pay counts as lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +113,10 @@ class X402Channels:
                 (str(balance_wei), str(claimed_wei), withdraw_since_s, now_s, channel_id),
             )
             row = self.find(channel_id)
-            if row and row.unclaimed_since_s and not row.unclaimed_wei:
+            if row:
                 transaction.execute(
-                    "UPDATE x402_channel SET unclaimed_since_s = 0 WHERE channel_id = ?", (channel_id,)
+                    "UPDATE x402_channel SET unclaimed_since_s = ? WHERE channel_id = ?",
+                    (_unclaimed_since_s(row, now_s), channel_id),
                 )
 
     def unclaimed(self) -> list[X402Row]:
@@ -132,6 +137,17 @@ class X402Channels:
         charged = self._store.sum_wei("charged_wei", "FROM x402_charge")
         cost = self._store.sum_wei("cost_wei", "FROM x402_charge")
         return charged, Wei(sum(row.unclaimed_wei for row in self.unclaimed())), cost
+
+
+def _unclaimed_since_s(row: X402Row, now_s: int) -> int:
+    """The time since which the owner waits for a claim on a channel, or 0.
+
+    A channel that seems to have less than was charged is kept for a while, since the endpoint may lag behind.
+    """
+    if row.unclaimed_wei:
+        return row.unclaimed_since_s or now_s
+    is_lost = now_s - row.unclaimed_since_s >= LOST_S
+    return 0 if row.charged_wei <= row.claimed_wei or is_lost else row.unclaimed_since_s
 
 
 def _row(row: sqlite3.Row) -> X402Row:

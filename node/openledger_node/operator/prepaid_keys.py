@@ -15,6 +15,7 @@ from ..ledger.key_credits import KeyCharge, KeyCredit, KeyCredits
 from ..ledger.key_days import Income
 from ..ledger.ledger import Ledger
 from ..text import rfc3339
+from .x402_payers import x402_income
 
 CHARGES_SHOWN = 10
 NOTE_MAX = 200
@@ -26,6 +27,7 @@ class PrepaidKeys:
 
     def __init__(self, home: Home, ledger: Ledger) -> None:
         self._ring = ApiKeyRing(home)
+        self._ledger = ledger
         self._credits: KeyCredits = ledger.key_credits
 
     def add(self, order: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,11 +85,12 @@ class PrepaidKeys:
         }
 
     def balances(self) -> dict[str, Any]:
-        """The balances of all prepaid keys, and the income from them."""
+        """The balances of all prepaid keys, the income from them, and that from x402 payers."""
         income = self._credits.income()
         return {
             "keys": [self._balance(key) for key in self._ring.all() if key.is_prepaid],
             **income_to_plain(income),
+            "x402": x402_income(self._ledger),
         }
 
     def _balance(self, key: ApiKey) -> dict[str, Any]:

@@ -23,17 +23,20 @@ class X402Payers:
         """The offer, the sums, and the newest channels."""
         gateway = self._gateway
         terms = gateway.terms if gateway else None
-        charged_wei, unclaimed_wei, cost_wei = self._ledger.x402.income_wei()
         return {
             "is_offered": terms is not None,
             "why_not": gateway.why_not if gateway else self._why_not,
             "network": terms.network if terms else None,
             "pay_to": terms.pay_to if terms else None,
-            "charged_wei": str(charged_wei),
-            "unclaimed_wei": str(unclaimed_wei),
-            "cost_wei": str(cost_wei),
+            **x402_income(self._ledger),
             "channels": [_plain(row) for row in self._ledger.x402.all(limit=CHANNELS_SHOWN)],
         }
+
+
+def x402_income(ledger: Ledger) -> dict[str, str]:
+    """The sums of all x402 payers for JSON."""
+    charged_wei, unclaimed_wei, cost_wei = ledger.x402.income_wei()
+    return {"charged_wei": str(charged_wei), "unclaimed_wei": str(unclaimed_wei), "cost_wei": str(cost_wei)}
 
 
 def _plain(row: X402Row) -> dict[str, Any]:

@@ -33,10 +33,11 @@ NAME: Final = "x402 payer"
 class X402Account:
     """See `PayingAccount`. `required` is what a refusal with status 402 carries in its header PAYMENT-REQUIRED."""
 
-    def __init__(self, gateway: X402Gateway, payment: X402Payment | None, *, url: str) -> None:
+    def __init__(self, gateway: X402Gateway, payment: X402Payment | None, *, url: str, name: str = NAME) -> None:
         self._gateway = gateway
         self._payment = payment
         self._url = url
+        self.name = name
         self.required: dict[str, Any] | None = None
         self._hold: KeyHold | None = None
         self._amount_wei = ZERO_WEI
@@ -47,20 +48,25 @@ class X402Account:
         self._charged_wei = ZERO_WEI
         self._error: BaseException | None = None
 
-    @property
-    def name(self) -> str:
-        """A name for all payers, since they have none."""
-        return NAME
-
     def terms(self, offered: Terms | None) -> Terms:
         """The prices of a model; `offered` are those of the network, and None is this machine."""
         prices = self._gateway.prices()
         return prices.with_margin(offered) if offered else prices.own
 
     async def hold(
-        self, request_id: RequestId, *, most_wei: Wei, most_tokens: int, least_tokens: int = 1, shares: int = 1
+        self,
+        request_id: RequestId,
+        *,
+        most_wei: Wei,
+        most_tokens: int,
+        least_tokens: int = 1,
+        shares: int = 1,
+        is_bought: bool | None = None,
+        least_wei: Wei = ZERO_WEI,
     ) -> Granted:
         """Check the payment against the most that the answer can cost; see `PayingAccount`.
+
+        `least_wei` changes nothing, because a voucher covers the most.
 
         Raises:
             PaymentRequiredError: there is no payment, or it does not pay for this request.
@@ -68,7 +74,8 @@ class X402Account:
         """
         if shares > 1:
             raise MalformedError("a payment with the request pays for one answer: send one prompt, and leave n out")
-        prices, is_bought = self._gateway.prices(), most_wei > 0
+        prices = self._gateway.prices()
+        is_bought = most_wei > 0 if is_bought is None else is_bought
         tokens_in = least_tokens - 1
         most = prices.bought_wei(most_wei) if is_bought else prices.own_wei(tokens_in, most_tokens - tokens_in)
         self._amount_wei = amount_wei = max(most, Wei(1))
@@ -89,8 +96,11 @@ class X402Account:
         )
         return Granted(wei=most_wei if is_bought else None)
 
-    async def settle(self, request_id: RequestId, *, spent_wei: Wei, tokens: int) -> None:
-        """Note what the answer has used by the ledger; it is charged as soon as the response has ended as well."""
+    async def settle(self, request_id: RequestId, *, spent_wei: Wei, tokens: int) -> Wei | None:
+        """Note what the answer has used by the ledger; it is charged as soon as the response has ended as well.
+
+        Returns the charge of an answer whose response does not end as an error.
+        """
         try:
             self._work = await trio.to_thread.run_sync(self._gateway.ledger.key_credits.work, request_id)
         except BaseException as error:
@@ -98,6 +108,7 @@ class X402Account:
             raise
         if self._is_free is not None:
             await self._write()
+        return self._price_wei()
 
     async def conclude(self, *, is_free: bool) -> dict[str, Any] | None:
         """Charge the answer, whose response is ready and has not been sent; return what PAYMENT-RESPONSE says.
@@ -125,7 +136,7 @@ class X402Account:
         assert reserved is not None
         assert hold is not None
         assert work is not None
-        charged_wei = ZERO_WEI if self._is_free else Wei(min(self._amount_wei, price_of(hold, work)))
+        charged_wei = self._price_wei()
         charge = X402Charge(
             request_id=hold.request_id,
             voucher=reserved.payment.voucher,
@@ -145,6 +156,12 @@ class X402Account:
             raise
         self._charged_wei = charged_wei
         self._end()
+
+    def _price_wei(self) -> Wei:
+        """The charge by what is known so far: the answer's work, and whether its response is an error."""
+        assert self._hold is not None
+        assert self._work is not None
+        return ZERO_WEI if self._is_free else Wei(min(self._amount_wei, price_of(self._hold, self._work)))
 
     def _fail(self, error: BaseException) -> None:
         self._error = error
@@ -192,7 +209,7 @@ class X402Account:
             "transaction": deposited.transaction if deposited else "",
             "network": terms.network,
             "payer": payment.channel.payer,
-            "amount": str(payment.plain["payload"]["deposit"].get("amount")) if is_new else "",
+            "amount": payment.plain["payload"]["deposit"]["amount"] if is_new else "",
             "extra": {
                 "chargedAmount": str(self._charged_wei),
                 "channelState": _channel_state(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import httpx
+import trio
 
 from openledger_protocol.errors import UnavailableError
 from openledger_protocol.x402 import SCHEME, VERSION
@@ -20,6 +21,9 @@ from ..text import shown
 
 KEY_VARIABLE: Final = "X402_FACILITATOR_KEY"
 TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)
+ANSWER_S: Final = 120.0
+"""A whole answer takes no longer. Otherwise one that comes byte by byte would hold its deposit's place for ever."""
+
 ANSWER_BYTES_MAX: Final = 1 << 20
 REASON_LENGTH_MAX: Final = 200
 
@@ -78,9 +82,16 @@ class Facilitator:
         settled = await self._ask("POST", "/settle", body)
         if settled.get("success") is not True:
             return Deposited(transaction="", why_not=_reason(settled.get("errorReason")))
-        return Deposited(transaction=_reason(settled.get("transaction")))
+        return Deposited(transaction=shown(str(settled.get("transaction") or ""))[:REASON_LENGTH_MAX])
 
     async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        with trio.move_on_after(ANSWER_S):
+            return await self._answer(method, path, body)
+        raise UnavailableError(
+            f"the x402 facilitator has not answered {path} in {ANSWER_S:.0f} s: check [gateway] x402_facilitator"
+        )
+
+    async def _answer(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
         content = bytearray()
         try:
             async with (

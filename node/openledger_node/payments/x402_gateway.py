@@ -105,10 +105,13 @@ class X402Gateway:
 
     async def offer(self) -> bool:
         """Look once; return True if the terms are offered from now on."""
+        found: X402Offer | None = None
         try:
             found = await trio.to_thread.run_sync(self._look, abandon_on_cancel=True)
             extensions = await self._facilitator.extensions_for(found.terms.network)
         except (NodeError, UnavailableError) as error:
+            if found:
+                found.contract.close()  # the next look opens another connection
             self.why_not = str(error)
             return False
         sponsors = found.terms.has_gas_sponsoring and "eip2612GasSponsoring" in extensions
@@ -134,6 +137,16 @@ class X402Gateway:
         except BaseException:
             self.release(channel_id)
             raise
+
+    async def is_known(self, payment: X402Payment) -> bool:
+        """Return True if the payer has signed this voucher, and was charged on its channel before."""
+        assert self._offer, "nothing is asked before the terms are offered"
+        try:
+            check_x402_payment(payment, self._offer.terms)
+        except X402RefusedError:
+            return False
+        row = await self.row(payment.voucher.channel_id)
+        return row is not None and row.charged_wei > 0
 
     def release(self, channel_id: ChannelId) -> None:
         """Let the next request of a channel in."""

@@ -65,19 +65,23 @@ class X402Claims:
         if not self._is_hurried and 0 <= now_s - self._looked_s < PAUSE_S:
             return
         self._looked_s = now_s
-        rows = [row for row in self._ledger.x402.unclaimed() if row.channel.receiver_authorizer == self._signer]
+        unclaimed = self._ledger.x402.unclaimed()
+        rows = [row for row in unclaimed if row.channel.receiver_authorizer == self._signer]
         under_way = self._under_way()
         is_fresh, self._is_claimed = self._is_claimed and not under_way, bool(under_way)
         rows = [self._synced(row, now_s) if is_fresh or _is_stale(row, now_s) else row for row in rows]
+        self._warn(rows, [row for row in unclaimed if row.channel.receiver_authorizer != self._signer])
         if under_way:
             self._hasten(under_way, rows)
-        elif self._is_due(rows, now_s):
+            return
+        first = sorted(rows, key=_order)[:ROWS_MAX]
+        if self._can_claim(first, rows, now_s):
             # What is claimed already, or can't be, is known only from the chain as it is now.
-            fresh = [self._synced(row, now_s) for row in sorted(rows, key=_order)[:ROWS_MAX]]
+            fresh = [self._synced(row, now_s) for row in first]
             claimable = [row for row in fresh if row.unclaimed_wei]
-            if claimable and self._is_due(claimable, now_s) and self._is_worth_gas(claimable):
+            if self._can_claim(claimable, claimable, now_s):
                 self._store(claimable, now_s)
-            self._is_hurried = False
+        self._is_hurried = False
 
     def _under_way(self) -> Transaction | None:
         """The claim that is not mined yet. What is mined is on the chain, from which the next one is planned."""
@@ -90,6 +94,24 @@ class X402Claims:
         known = under_way.intent
         if deadline_s is not None and (known.deadline_s is None or known.deadline_s > deadline_s):
             self._ledger.outbox.hasten(under_way.id, deadline_s=deadline_s, value_at_risk_wei=at_risk_wei)
+
+    def _can_claim(self, first: Sequence[X402Row], rows: Sequence[X402Row], now_s: int) -> bool:
+        """True if a claim of all rows is due, and that of the first ones is worth its gas."""
+        return self._is_due([row for row in rows if row.unclaimed_wei], now_s) and self._is_worth_gas(first)
+
+    def _warn(self, rows: Sequence[X402Row], of_others: Sequence[X402Row]) -> None:
+        """Tell the owner what was charged and is not in the channels, or can be claimed by another signer only."""
+        lost_wei = sum(max(0, row.charged_wei - row.balance_wei) for row in rows if row.synced_s)
+        lost = (
+            f"{open_text(lost_wei)} that x402 payers were charged can't be claimed, because they have withdrawn it: "
+            "keep the node on, or set a longer [gateway] x402_withdraw_delay_s"
+        )
+        authorizer = of_others[0].channel.receiver_authorizer if of_others else None
+        away = (
+            f"{open_text(_sum_wei(of_others))} that x402 payers were charged can be claimed by an earlier signer of "
+            f"this node only, such as {authorizer}: restore its key file from a backup before the payers withdraw"
+        )
+        self.alerts = (*((lost,) if lost_wei else ()), *((away,) if _sum_wei(of_others) else ()))
 
     def _is_due(self, rows: Sequence[X402Row], now_s: int) -> bool:
         is_old = any(now_s - row.unclaimed_since_s >= AGE_MAX_S for row in rows)
@@ -114,11 +136,6 @@ class X402Claims:
             withdraw_since_s=state.withdraw_since_s,
             now_s=now_s,
         )
-        if lost_wei := max(0, row.charged_wei - state.balance_wei):
-            self.alerts = (
-                f"{open_text(lost_wei)} that an x402 payer was charged can't be claimed, because they have withdrawn "
-                "it: keep the node on, or set a longer [gateway] x402_withdraw_delay_s",
-            )
         return replace(
             row,
             balance_wei=state.balance_wei,

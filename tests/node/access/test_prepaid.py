@@ -186,12 +186,12 @@ async def test_exhausted_credit_is_refused_with_balance_need_and_remedy(ledger: 
 
 
 async def test_two_requests_cannot_hold_the_same_credit(ledger: Ledger) -> None:
-    account = account_of(ledger, credit_wei=500)
+    accounts = [account_of(ledger, credit_wei=250) for _ in range(2)]
     refusals = []
 
     async def ask(request_id: str) -> None:
         try:
-            await account.hold(RequestId(request_id), most_wei=Wei(0), most_tokens=200, least_tokens=101)
+            await accounts.pop().hold(RequestId(request_id), most_wei=Wei(0), most_tokens=200, least_tokens=101)
         except HeldError as error:
             refusals.append(error)
 
@@ -200,6 +200,14 @@ async def test_two_requests_cannot_hold_the_same_credit(ledger: Ledger) -> None:
         nursery.start_soon(ask, "0x" + "02" * 32)
     assert len(refusals) == 1, "it may try again, since the first one may cost less than it holds"
     assert ledger.key_credits.balance_wei(KEY) == 0
+
+
+async def test_answers_of_one_request_that_are_too_dear_together_are_not_told_to_wait(ledger: Ledger) -> None:
+    account = account_of(ledger, credit_wei=999)
+    await account.hold(RequestId("0x" + "01" * 32), most_wei=Wei(0), most_tokens=200, least_tokens=101, shares=2)
+    with pytest.raises(PaymentRequiredError):
+        await account.hold(RequestId("0x" + "02" * 32), most_wei=Wei(0), most_tokens=200, least_tokens=101)
+    assert ledger.key_credits.balance_wei(KEY) == 499
 
 
 @pytest.mark.parametrize(

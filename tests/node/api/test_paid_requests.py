@@ -10,11 +10,12 @@ import httpx
 import pytest
 import trio
 import trio.testing
-from support.x402_payers import Payer
+from support.x402_payers import Payer, other_channel
 
 from openledger_node.access.keys import ApiKeyRing
 from openledger_node.api.callers import NamedCallers, account_of
-from openledger_node.api.paid_requests import PaidRequests
+from openledger_node.api.free_requests import FREE_MAX, FreeRequests
+from openledger_node.api.paid_requests import CELLS, PaidRequests
 from openledger_node.api.public import PublicGuard
 from openledger_node.api.server import BODY_SEND
 from openledger_node.contained import contained
@@ -70,10 +71,11 @@ class Site:
 
     def __init__(self, payer: Payer, app: Application, guard: PublicGuard) -> None:
         self.payer, self.app, self._guard = payer, app, guard
+        self.address = "192.0.2.1"
 
     async def post(self, path: str = PATH, *, method: str = "POST", **headers: str) -> httpx.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        transport = httpx.ASGITransport(app=self._guard)  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(app=self._guard, client=(self.address, 1))  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://node") as client:
             return await client.request(method, path, json=BODY, headers=named)
 
@@ -99,7 +101,7 @@ async def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nursery: trio.Nu
             origins=frozenset({"https://a.example"}),
             body_bytes_max=1_000,
             now_s=lambda: 0.0,
-            paid=PaidRequests(app, payer.gateway),
+            paid=PaidRequests(FreeRequests(app, now_s=lambda: 0.0), payer.gateway),
         )
         await payer.gateway.offer()
         yield Site(payer, app, guard)
@@ -147,6 +149,30 @@ async def test_a_header_that_is_no_payment_is_a_bad_request(site: Site, header: 
     assert answer.status_code == 400
     assert "PAYMENT-SIGNATURE" in answer.json()["error"]["message"]
     assert site.app.num_asked == 0
+
+
+async def test_an_address_that_never_pays_does_not_keep_payers_or_other_addresses_out(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openledger_node.api.paid_requests.CELLS", 10**12)  # so that no two share one
+    assert (await site.pay(MOST)).status_code == 200
+    codes = [(await site.post()).status_code for _ in range(FREE_MAX + 2)]
+    assert codes == [402] * (FREE_MAX + 1) + [429]
+    stranger = site.payer.header(MOST, channel=other_channel(salt="0x" + "6" * 64))
+    assert (await site.post(PAYMENT_SIGNATURE=stranger)).status_code == 429, "a voucher that nobody has funded"
+    assert (await site.pay(MOST, key=b"\x32" * 32)).status_code == 429, "another's channel"
+    assert (await site.pay(CHARGED + MOST)).status_code == 200
+    site.address = "192.0.2.2"
+    assert (await site.post()).status_code == 402
+
+
+async def test_addresses_without_number_have_a_bounded_number_of_names(site: Site) -> None:
+    paid = PaidRequests(site.app, site.payer.gateway)
+    names = {await paid._name({"client": (f"2001:db8:{n:x}::1", 1)}, None) for n in range(2 * CELLS)}
+    assert CELLS / 2 < len(names) <= CELLS
+    assert await paid._name({"client": ("2001:db8::1", 1)}, None) == await paid._name(
+        {"client": ("2001:db8::2", 1)}, None
+    )
 
 
 async def test_a_wrong_key_is_refused_even_with_a_payment(site: Site) -> None:

@@ -5,9 +5,15 @@ from contextlib import closing
 
 import pytest
 from support.verbs import Run
+from support.x402_payers import CHANNEL
 
 from openledger_node.access.keys import ApiKeyRing
+from openledger_node.cli.status import _gateway_lines
 from openledger_node.home import Home
+from openledger_node.ledger.ledger import open_ledger
+from openledger_node.ledger.x402_channels import X402Charge
+from openledger_protocol.primitives import ChannelId, RequestId, Wei
+from openledger_protocol.x402 import X402Voucher
 
 
 def test_a_key_is_sold_credited_and_shown(run: Run, home: Home) -> None:
@@ -76,6 +82,34 @@ def test_an_order_that_is_repeated_adds_nothing(run: Run, home: Home) -> None:
     assert "can't be the id" in run("gateway", "credit", "bob", "1", "--order", "bill 7").stderr
     listed = run("keys", "list").stdout
     assert "1.5 OPEN" in listed
+
+
+def test_the_list_has_what_x402_payers_were_charged(run: Run, home: Home) -> None:
+    run("gateway", "add", "bob", "1")
+    assert "x402" not in run("gateway", "list").stdout
+    file = next(home.root.rglob("ledger.db"))
+    with closing(open_ledger(file)) as ledger:
+        ledger.x402.charge(
+            X402Charge(
+                request_id=RequestId("0x" + "1" * 64),
+                voucher=X402Voucher(
+                    channel_id=ChannelId("0x" + "2" * 64), max_claimable_wei=Wei(10**18), signature=bytes(65)
+                ),
+                channel=CHANNEL,
+                before_wei=Wei(0),
+                charged_wei=Wei(5 * 10**17),
+                cost_wei=Wei(25 * 10**16),
+                now_s=1,
+            )
+        )
+    listed = " ".join(run("gateway", "list").stdout.split())
+    assert "0.5 OPEN charged to payers, 0.5 OPEN of it not claimed yet; other nodes charged 0.25 OPEN" in listed
+    sums = {"charged_wei": str(5 * 10**17), "unclaimed_wei": str(5 * 10**17), "cost_wei": str(25 * 10**16)}
+    assert run("gateway", "list", "--json").json["x402"] == sums
+    assert run("gateway", "payers", "--json").json.items() >= sums.items()
+    prepaid = {"charged_wei": "0", "cost_wei": "0", "x402": sums}
+    assert _gateway_lines({"gateway": prepaid}).keys() == {"x402"}
+    assert _gateway_lines({"gateway": {**prepaid, "charged_wei": "1"}}).keys() == {"gateway", "x402"}
 
 
 def test_wrong_sums_are_named_by_doctor_and_recounted(run: Run, home: Home) -> None:

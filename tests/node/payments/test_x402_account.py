@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import httpx
 import pytest
 import trio
 import trio.testing
-from support.x402_payers import PAYER, STRANGER, Payer, other_channel, other_terms
+from support.x402_payers import PAYER, STRANGER, SUPPORTED, Payer, other_channel, other_terms
 
+from openledger_node.access.budget import PayingAccount
 from openledger_node.chain.x402 import X402State
 from openledger_node.errors import ChainError
 from openledger_node.ledger.key_credits import RequestWork
@@ -111,6 +113,30 @@ async def test_an_answer_is_charged_by_its_tokens_and_the_next_voucher_builds_on
     told = await answer(account_of(payer, 30 + MOST), number=2)
     assert told is not None
     assert told["extra"]["channelState"]["chargedCumulativeAmount"] == "60"
+
+
+async def test_a_bought_answer_that_may_cost_nothing_is_charged_by_its_cost(
+    payer: Payer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work(monkeypatch, payer, 5, cost_wei=0)
+    account: PayingAccount = account_of(payer, 1)
+    granted = await account.hold(
+        request_id(1), most_wei=Wei(0), most_tokens=30, least_tokens=11, is_bought=True, least_wei=Wei(7)
+    )
+    assert granted.wei == 0
+    assert await account.settle(request_id(1), spent_wei=Wei(0), tokens=15) == 0
+
+
+async def test_the_answer_can_say_the_charge_before_it_is_written(
+    payer: Payer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work(monkeypatch, payer, 5, cost_wei=7)
+    account = account_of(payer, MOST)
+    await ask(account)
+    assert await account.settle(request_id(1), spent_wei=Wei(7), tokens=15) == 30
+    told = await account.conclude(is_free=False)
+    assert told is not None
+    assert told["extra"]["chargedAmount"] == "30"
 
 
 async def test_a_charge_is_never_more_than_the_payer_was_told(payer: Payer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,6 +378,34 @@ async def test_a_facilitator_that_is_down_refuses_deposits_and_vouchers_still_pa
     with pytest.raises(UnavailableError, match="facilitator"):
         await ask(account_of(payer, MOST, kind="deposit"))
     assert await answer(account_of(payer, MOST)) is not None
+
+
+class Trickle(httpx.AsyncByteStream):
+    """An answer that never ends."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await trio.sleep(30)
+
+
+async def test_a_facilitator_that_answers_byte_by_byte_is_given_up(
+    payer: Payer, autojump_clock: trio.testing.MockClock
+) -> None:
+    payer.answers["/verify"] = httpx.Response(200, stream=Trickle())
+    with pytest.raises(UnavailableError, match="has not answered /verify in 120 s"):
+        await ask(account_of(payer, MOST, kind="deposit"))
+
+
+async def test_each_look_without_a_facilitator_closes_its_connection_to_the_chain(tmp_path: Path) -> None:
+    with closing(open_ledger(tmp_path / "other.db")) as ledger:
+        made = Payer(ledger, answers={"/supported": httpx.ConnectError("refused")})
+        for number in (1, 2):
+            assert not await made.gateway.offer()
+            assert made.contract.num_closed == number
+        made.answers["/supported"] = SUPPORTED
+        assert await made.gateway.offer()
+        assert made.contract.num_closed == 2
 
 
 async def test_a_deposit_that_was_sent_before_is_not_needed_again(

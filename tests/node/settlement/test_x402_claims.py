@@ -4,14 +4,16 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.chain_world.x402_world import DELAY_S, X402World, open_x402_world
 
+from openledger_node.chain.x402 import X402Contract, X402State
 from openledger_node.config import Config, GatewayConfig
 from openledger_node.ledger.ledger import open_ledger
-from openledger_node.ledger.x402_channels import X402Charge
-from openledger_node.settlement.x402_claims import AGE_MAX_S, KIND
+from openledger_node.ledger.x402_channels import LOST_S, X402Charge
+from openledger_node.settlement.x402_claims import AGE_MAX_S, KIND, X402Claims
 from openledger_protocol.primitives import RequestId, Wei
 from openledger_protocol.x402 import X402Channel
 
@@ -113,6 +115,71 @@ def test_what_a_payer_withdrew_while_the_node_was_off_is_told(x402: X402World) -
     (alert,) = x402.world.node.x402_claims.alerts
     assert "0.0000000000000001 OPEN" in alert
     assert alert in x402.world.node.alerts
+
+
+def test_a_channel_that_a_lagging_endpoint_does_not_know_yet_is_claimed_later(
+    x402: X402World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel, before = x402.channel(), balance(x402)
+    x402.deposit(channel, 10_000)
+    charge(x402, channel, 300)
+    with monkeypatch.context() as lagging:
+        lagging.setattr(X402Contract, "state", lambda *_: X402State())
+        x402.world.node.x402_claims.hurry()
+        settle(x402)
+    assert claims_of(x402) == []
+    x402.world.chain.client.advance(DELAY_S)
+    settle(x402)
+    assert x402.world.node.x402_claims.alerts == ()
+    assert x402.world.node.ledger.x402.income_wei()[1] == 300
+    x402.world.node.x402_claims.hurry()
+    settle(x402)
+    assert balance(x402) == before + 300
+
+
+def test_a_charge_that_stays_lost_is_given_up_and_found_again_after_a_deposit(x402: X402World) -> None:
+    rows, channel = x402.world.node.ledger.x402, x402.channel()
+    x402.deposit(channel, 10_000)
+    charge(x402, channel, 300)
+    since_s = rows.unclaimed()[0].unclaimed_since_s
+    seen: dict[str, Any] = {"claimed_wei": Wei(0), "withdraw_since_s": 0}
+    rows.sync(x402.id_of(channel), balance_wei=Wei(0), now_s=since_s + LOST_S - 1, **seen)
+    assert len(rows.unclaimed()) == 1
+    rows.sync(x402.id_of(channel), balance_wei=Wei(0), now_s=since_s + LOST_S, **seen)
+    assert rows.unclaimed() == []
+    rows.sync(x402.id_of(channel), balance_wei=Wei(500), now_s=since_s + LOST_S + 9, **seen)
+    (row,) = rows.unclaimed()
+    assert (row.unclaimed_wei, row.unclaimed_since_s) == (300, since_s + LOST_S + 9)
+
+
+def test_small_sums_that_are_not_worth_their_gas_do_not_read_the_chain_at_each_step(
+    x402: X402World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x402.deposit(x402.channel(), 10_000)
+    charge(x402, x402.channel(), 10)
+    settle(x402)
+    num_reads, read = 0, X402Contract.state
+
+    def count(contract: X402Contract, channel_id: Any) -> X402State:
+        nonlocal num_reads
+        num_reads += 1
+        return read(contract, channel_id)
+
+    monkeypatch.setattr(X402Contract, "state", count)
+    monkeypatch.setattr(X402Claims, "_is_worth_gas", lambda *_: False)
+    x402.world.chain.client.advance(AGE_MAX_S)
+    settle(x402)
+    assert num_reads <= 2
+    assert claims_of(x402) == []
+
+
+def test_the_owner_is_told_what_only_an_earlier_signer_can_claim(x402: X402World) -> None:
+    earlier = replace(x402.channel(), receiver_authorizer=x402.channel().payer)
+    charge(x402, earlier, 2_000)
+    settle(x402)
+    (alert,) = x402.world.node.x402_claims.alerts
+    assert f"earlier signer of this node only, such as {earlier.receiver_authorizer}" in alert
+    assert claims_of(x402) == []
 
 
 def test_a_refused_batch_is_claimed_channel_by_channel(x402: X402World) -> None:
