@@ -304,7 +304,9 @@ async def test_a_bond_that_was_read_long_ago_is_read_again(
         assert vetting.stale(ads, 2) == ads[1:]
 
 
-async def test_a_ledger_that_can_not_be_read_stops_neither_the_reading_nor_a_call(tmp_path: Path) -> None:
+async def test_a_ledger_that_can_not_be_read_stops_neither_the_reading_nor_a_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
         vetting, ad = vetting_of(ledger, Chain()), ad_of("seller")
         records = ledger.sellers.of([ad.wallet])
@@ -312,13 +314,13 @@ async def test_a_ledger_that_can_not_be_read_stops_neither_the_reading_nor_a_cal
         def find(_: Address) -> SellerRecord:
             raise LedgerError("the disk is away")
 
-        ledger.sellers.find = find  # type: ignore[method-assign]
+        monkeypatch.setattr(ledger.sellers, "find", find)
         await vetting.read([ad])
         fit, unfit = await vetting.choose([ad], records, 8)
         assert (fit, unfit[ad.peer_id].message) == (
             [],
             "this node's own record of it can't be read: the disk is away",
         )
-        del ledger.sellers.find
+        monkeypatch.undo()
         await vetting.read([ad])
         assert vetting.worth_of(ad).is_bonded
