@@ -5,7 +5,8 @@ of its own while the tests before it run. The tests are put in an order in which
 and the node is closed after the last one. Choose the first that has what your test looks at:
 
     alone         no network, no adapter; anybody may chat, pause it and change its limits, and puts that back
-    untouched     no network; nobody asks it anything, and one test alone trains on it
+    untouched     no network, no adapter; nobody asks it anything
+    novice        the same; one test alone trains on it
     trainer       no network; two adapters trained here, one of them asked once
     teacher       the same node; what a test trains on it is stopped and removed after the test
     earner        a development chain of its own; its guest has paid it twice, and its claims are final
@@ -124,6 +125,7 @@ def open_voter(root: Path) -> Iterator[Node]:
 OPENERS: dict[str, Callable[[Path], AbstractContextManager[Node]]] = {
     "alone": open_alone,
     "untouched": open_untouched,
+    "novice": open_untouched,
     "trainer": open_trainer,
     "earner": open_earner,
     "taught": open_taught,
@@ -241,6 +243,11 @@ def alone(nodes: Nodes) -> Node:
 @pytest.fixture(scope="session")
 def untouched(nodes: Nodes) -> Node:
     return nodes.take("untouched")
+
+
+@pytest.fixture(scope="session")
+def novice(nodes: Nodes) -> Node:
+    return nodes.take("novice")
 
 
 @pytest.fixture(scope="session")

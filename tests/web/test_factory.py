@@ -55,8 +55,8 @@ def drawn(page: Page) -> list[str]:
     return [str(path.get_attribute("d")) for path in page.locator(".loss path.series").all()]
 
 
-def test_a_training_is_begun_on_the_page_and_ends_with_a_drawn_curve(untouched: Node, open_page: OpenPage) -> None:
-    page = open_page(untouched, "factory")
+def test_a_training_is_begun_on_the_page_and_ends_with_a_drawn_curve(novice: Node, open_page: OpenPage) -> None:
+    page = open_page(novice, "factory")
     expect(page.locator(".state-box")).to_contain_text("No training yet")
     start = page.get_by_role("button", name="Start training")
     expect(start).to_be_disabled()
@@ -69,7 +69,7 @@ def test_a_training_is_begun_on_the_page_and_ends_with_a_drawn_curve(untouched: 
     expect(line).to_have_text("openledger-node factory train --sample --name lake --preset quick --evaluate 4")
     start.click()
     expect(panel(page, "2 Train").locator(".chip").first).to_have_text("done", timeout=LONG_MS)
-    found = verb(untouched, "factory", "status")["run"]
+    found = verb(novice, "factory", "status")["run"]
     assert (found["state"], found["job"]["epochs"], len(found["history"])) == ("done", 2, 25)
     assert found["evaluation"]["rows"] == 4
     trained, held_out = drawn(page)

@@ -203,6 +203,8 @@ def as_state(state: str, **more: Any) -> Change:
         each |= {"state": state, "is_open": is_open, **times, "own": own, "execute_from_s": None, **more}
 
     def change(path: str, content: Any) -> None:
+        if "chain_time_s" in content:  # else a block between two answers would count
+            content["chain_time_s"] = first_s.setdefault("now", content["chain_time_s"])
         if path == "/money/gov_show":
             alter(content, content["chain_time_s"])
         if path == "/money/gov_list":
@@ -212,6 +214,7 @@ def as_state(state: str, **more: Any) -> Change:
                 shown_in_list[:] = [each]
                 alter(each, content["chain_time_s"])
 
+    first_s: dict[str, int] = {}
     shown_in_list: list[Any] = [{"number": 1, "id": "0x", "own": {"weight_wei": "1"}, "values": [], "verdicts": []}]
     return change
 

@@ -306,7 +306,8 @@ def test_every_fix_names_a_command_or_an_edit(run: Run, home: Home) -> None:
     join_network(home, network_at("http://127.0.0.1:1"))
     home.config_file.write_text('[inference]\nbase = "nowhere"\n')
     for check in run("doctor", "--json").json["checks"]:
-        assert (check["is_ok"] is False) == bool(check["fix"])
+        assert bool(check["fix"]) >= (check["is_ok"] is False)
+        assert not (check["fix"] and check["is_ok"])  # a warning, whose `is_ok` is null, may have a fix
         if check["fix"]:
             assert any(word in check["fix"] for word in ("`", "set ", "put ", "delete ", "stop ", "[")), check
 
