@@ -15,7 +15,7 @@ class ForkedHome(OperatorHome):
     """An `OperatorHome` that spares each command and each start three seconds of imports."""
 
     def start_daemon(self) -> None:
-        """Start the node. One with modules of a test's own, which PYTHONPATH names, starts as its operator starts it."""
+        """Start the node: a real start, if PYTHONPATH gives it modules of a test's own."""
         if "PYTHONPATH" in self._environment:
             super().start_daemon()
             return
