@@ -87,6 +87,8 @@ def _ended_by_signals() -> Iterator[None]:
             signal.signal(each, signal.SIG_IGN)  # a second one must not interrupt the end
         sys.exit(SIGNALLED + number)
 
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a script's background job; children would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     before = [signal.signal(each, end) for each in ENDING]
     try:
         yield

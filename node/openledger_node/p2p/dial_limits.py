@@ -39,7 +39,7 @@ class DialLimits:
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
-        self._dials: OrderedDict[str, _Dials] = OrderedDict()  # address, endpoint or IP address
+        self._dials: OrderedDict[str, _Dials] = OrderedDict()  # address, endpoint, IP address, or origin
 
     def check(self, address: str) -> None:
         """Check that an address may be dialled now.
@@ -47,7 +47,7 @@ class DialLimits:
         Raises:
             NetworkError: this peer has never answered there, and it was tried often enough.
         """
-        if self.has_answered(address):
+        if self.has_answered(address) or _origin(address.rpartition("/p2p/")[2], host_of(address)) in self._dials:
             return
         now = self._clock()
         for name, num_max in self._limits_of(address):
@@ -65,6 +65,10 @@ class DialLimits:
         dials = self._dials.get(address)
         return dials is not None and dials.has_answered
 
+    def note_dialled_in(self, peer_id: str, host: str) -> None:
+        """Note where a peer dialled in from, which nobody else can make up: it may be dialled back there."""
+        self._keep(_origin(peer_id, host), _Dials(has_answered=True))
+
     def note(self, address: str, *, has_answered: bool) -> None:
         """Note the result of a dial; an answer clears what failed before."""
         if self.has_answered(address) and not has_answered:
@@ -77,8 +81,12 @@ class DialLimits:
                 dials.failed_s.clear()
             elif not dials.has_answered:
                 dials.failed_s.append(self._clock())
-            self._dials[name] = dials
-        while len(self._dials) > ENDPOINTS_MAX:
+            self._keep(name, dials)
+
+    def _keep(self, name: str, dials: _Dials) -> None:
+        self._dials[name] = dials
+        self._dials.move_to_end(name)
+        if len(self._dials) > ENDPOINTS_MAX:
             self._dials.popitem(last=False)
 
     def _limits_of(self, address: str) -> list[tuple[str, int]]:
@@ -87,3 +95,7 @@ class DialLimits:
         if host and is_public_host(host):
             limits.append((host, UNANSWERED_PER_HOST_MAX))
         return limits
+
+
+def _origin(peer_id: str, host: str | None) -> str:
+    return f"{peer_id} from {host}"

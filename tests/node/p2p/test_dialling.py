@@ -36,6 +36,14 @@ def test_the_ports_of_an_internet_address_are_not_dialled_one_after_another() ->
     assert sum(is_dialled(limits, f"/ip4/9.9.9.9/tcp/{port}/p2p/a") for port in range(1, 1_000)) == 8
 
 
+def test_a_peer_that_dialled_in_is_dialled_back_where_it_came_from_and_only_there() -> None:
+    limits = DialLimits(clock=lambda: 0.0)
+    limits.note_dialled_in("ben", "9.9.9.9")
+    assert sum(is_dialled(limits, "/ip4/9.9.9.9/tcp/1/p2p/ben") for _ in range(10)) == 10
+    assert sum(is_dialled(limits, "/ip4/8.8.8.8/tcp/1/p2p/ben") for _ in range(10)) == 2
+    assert sum(is_dialled(limits, "/ip4/9.9.9.9/tcp/1/p2p/carl") for _ in range(10)) == 0, "ben has used that up"
+
+
 def test_a_peer_that_has_answered_is_dialled_as_often_as_needed() -> None:
     limits = DialLimits(clock=lambda: 0.0)
     address = "/ip4/9.9.9.9/tcp/4120/p2p/a"

@@ -165,6 +165,7 @@ def network_with_sales(root: Path, *, cheap_wei: str = CHEAP_WEI) -> Iterator[Ru
         tell(running.a, "/price", price_wei=OWN_WEI)
         tell(running.b, "/price", price_wei=cheap_wei)
         tell(running.b, "/pause")
+        _wait_for_price(running, running.a, OWN_WEI)  # R refuses bids far above what it has heard of
         running.buy(*ROUNDS)
         wait_for(lambda: ask(running.a, "rewards")["claims"])
         running.buy(ROUNDS[0])
@@ -172,6 +173,18 @@ def network_with_sales(root: Path, *, cheap_wei: str = CHEAP_WEI) -> Iterator[Ru
         _lose_bids(running, cheap_wei)
         yield running
         in_parallel(*(node.close for node in running.nodes))
+
+
+def _wait_for_price(running: RunningNetwork, seller: OperatorHome, price_wei: str) -> None:
+    """Wait until R has heard of a seller's price."""
+    wallet = status_of(seller)["address"]
+
+    def find() -> bool:
+        return any(
+            (peer["wallet"], peer["price_wei"]) == (wallet, price_wei) for peer in ask(running.r, "peers")["peers"]
+        )
+
+    wait_for(find)
 
 
 def _lose_bids(running: RunningNetwork, cheap_wei: str) -> None:

@@ -20,6 +20,7 @@ from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 from multiaddr import Multiaddr
 
 from ...budget import Barred, ConnectionBudget
+from ...dial_limits import DialLimits
 from ...rates import Rates
 from ...scopes import is_public_host
 from ...transport import PeerId
@@ -91,8 +92,9 @@ class HalfOpen:
 class Door:
     """Lets peers in, by the connection budget."""
 
-    def __init__(self, swarm: Swarm, budget: ConnectionBudget, barred: Barred) -> None:
+    def __init__(self, swarm: Swarm, budget: ConnectionBudget, barred: Barred, dial_limits: DialLimits) -> None:
         self._swarm = swarm
+        self._dial_limits = dial_limits
         self._budget = budget
         self._barred = barred
         self._half_open = HalfOpen()
@@ -132,6 +134,7 @@ class Door:
             log.debug("no place for peer %s at %s", peer_id, host)
             return await connection.close()
         self._host_of[peer_id] = host
+        self._dial_limits.note_dialled_in(peer_id, host)
         try:
             if leaver is not None:
                 await close_peer(self._swarm, ID.from_string(leaver))

@@ -89,8 +89,8 @@ class Libp2pTransport:
         self._scope = scope
         self._barred = Barred()
         self._budget = ConnectionBudget(connected=self.connected, inbound_max=inbound_max)
-        self._door = Door(self._swarm, self._budget, self._barred)
         self._dial_limits = DialLimits()
+        self._door = Door(self._swarm, self._budget, self._barred, self._dial_limits)
         self._inboxes: dict[str, Inbox] = {}
         self._gossip = GossipRouter(self._host, self._inboxes, self._cut)
         self._nursery: trio.Nursery | None = None
