@@ -84,6 +84,7 @@ def test_a_peer_that_was_killed_is_returned_to_by_the_others_alone(village: Vill
     wait_until(village.is_complete)
     ada, ben, _ = village.peers
     listen = ben.address.partition("/p2p/")[0]
+    wait_until(lambda: ben.peer_id in {peer["peer_id"] for peer in ada.ask("known")})  # by the next rendezvous
     ben.kill()
     wait_until(lambda: ben.peer_id not in ada.connected(), within_s=5)
     for file in ben.folder.glob("peers.json"):
