@@ -188,6 +188,7 @@ def temporary_folder() -> str | None:
 
 def run(job: Job) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="openledger-tests-", dir=temporary_folder()) as folder:
+        Path(folder).chmod(0o755)  # some tests look at their files as another user
         report = Path(folder) / "report.json"
         pytest_run = (*RUN_PYTEST, str(report), *PYTEST_FLAGS, f"--basetemp={folder}/t", *job.paths)
         began_s = time.monotonic()

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Final
 
 from openledger_protocol.eip712 import Domain, hex_digest
 from openledger_protocol.errors import ProtocolError
@@ -23,6 +24,9 @@ from .payer_lanes import PayerLane, PayerLanes
 from .purchase import Agreed, expected_late
 
 RECEIPT_TURN_TIMEOUT_S = 5.0
+
+FAIL_POINTS: Final = ("payer:receipt-checked", "payer:countersigned")
+"""Points at which a crash test may kill the payer, in order."""
 
 log = logging.getLogger(__name__)
 

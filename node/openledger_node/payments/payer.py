@@ -54,13 +54,7 @@ from .purchase import (
 
 __all__ = ["Bought", "Payer", "Purchase", "open_payer"]
 
-FAIL_POINTS: Final = (
-    "payer:opened",
-    "payer:voucher-sent",
-    "payer:receipt-checked",
-    "payer:countersigned",
-    "payer:countersign-sent",
-)
+FAIL_POINTS: Final = ("payer:opened", "payer:voucher-sent", "payer:countersign-sent")
 """Points at which a crash test may kill the payer, in order."""
 
 Show = Callable[[str], Awaitable[None]]

@@ -5,6 +5,7 @@ import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -222,7 +223,7 @@ async def test_a_named_key_gets_none_since_its_budget_does_not_count_them() -> N
     async with open_api(embeddings=server) as api:
 
         async def of_a_named_key(scope: Any, receive: Any, send: Any) -> None:
-            await api.inner({**scope, ACCOUNT: object()}, receive, send)
+            await api.inner({**scope, ACCOUNT: SimpleNamespace(name="a")}, receive, send)
 
         transport = httpx.ASGITransport(of_a_named_key)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:

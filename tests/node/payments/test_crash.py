@@ -16,7 +16,7 @@ from support.mortal_stream import DONE, Live, open_lives
 
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.receipts import ReceiptRow
-from openledger_node.payments import accounts, delivery, payer, receipts
+from openledger_node.payments import accounts, countersigning, delivery, payer, receipts
 from openledger_node.payments import payer_lanes as wallet
 from openledger_node.settlement.batcher import ClaimableLane, batch
 from openledger_protocol.eip712 import digest_word
@@ -25,7 +25,7 @@ from openledger_protocol.primitives import BASE_ONLY, Wei
 from openledger_protocol.signatures import check_signer
 
 NODE_POINTS = (*accounts.FAIL_POINTS, *delivery.FAIL_POINTS, *receipts.FAIL_POINTS)
-PAYER_POINTS = (*wallet.FAIL_POINTS, *payer.FAIL_POINTS)
+PAYER_POINTS = (*wallet.FAIL_POINTS, *payer.FAIL_POINTS, *countersigning.FAIL_POINTS)
 KILLED = -signal.SIGKILL
 
 pytestmark = pytest.mark.slow
@@ -70,7 +70,7 @@ def test_both_sides_killed_again_and_again_agree_in_the_end(tmp_path: Path, live
     check_books(tmp_path)
 
 
-@pytest.mark.parametrize("module", [accounts, delivery, receipts, wallet, payer])
+@pytest.mark.parametrize("module", [accounts, delivery, receipts, wallet, payer, countersigning])
 def test_each_point_that_is_passed_is_one_that_is_tried(module: ModuleType) -> None:
     passed = re.findall(r"fail_point\(\"([^\"]+)\"\)", inspect.getsource(module))
     assert sorted(set(passed)) == sorted(module.FAIL_POINTS)
