@@ -124,7 +124,7 @@ def pull(
         str,
         typer.Argument(
             metavar="NAME",
-            help="Name that peers offer it under, or its id; or OWNER/NAME[@REVISION] on the Hugging Face hub.",
+            help="Name that peers offer it under, or its id; or OWNER/NAME or OWNER/NAME@REVISION of the hub.",
         ),
     ],
     as_json: Json = False,
