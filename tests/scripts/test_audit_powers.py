@@ -13,6 +13,7 @@ from support.signed import PAYER_KEY, account, digest
 from openledger_node.audit.events import EventLog
 from openledger_node.audit.governance import treasury_faults
 from openledger_node.audit.report import audit
+from openledger_node.chain.clients.simulated import SEED, open_client
 from openledger_node.chain.dev import deploy
 from openledger_node.chain.dev.constants import BANK
 from openledger_node.chain.wiring import ADMIN_ROLE, CANCELLER_ROLE, PROPOSER_ROLE
@@ -79,7 +80,7 @@ def otherwise(monkeypatch: pytest.MonkeyPatch, change: Callable[[Wire, Any, str,
         change(honest, self, function, (name, function, *arguments))
 
     monkeypatch.setattr(deploy._Deployment, "call", call)
-    return deployed_chain()
+    return deployed_chain(open_client(seed=SEED))  # on a chain of its own: no copy of one that is wired well
 
 
 def test_a_deployer_that_stays_administrator_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
