@@ -3,9 +3,9 @@
 import os
 import shutil
 import sqlite3
-import tempfile
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
