@@ -144,7 +144,7 @@ def grant(
         _check_free(left - use.held_tokens >= least)
         tokens = min(most_tokens, (left - use.held_tokens) // shares)
     if wei is not None and most_wei > 0:
-        # Where the owner's own limit is below every offer, the network's refusal says so.
+        # If the owner's own limit is below every offer, the refusal of the network tells the reason.
         left, need = wei - use.spent_wei, max(1, min(least_wei, most_wei)) * shares
         _check(
             left >= need,

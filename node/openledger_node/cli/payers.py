@@ -49,8 +49,11 @@ def claim(as_json: Json = False) -> None:
         raise NodeError("the node is not running: start it by `openledger-node start`, which claims by itself")
     if as_json:
         emit_json("payers", dict(found))
+    elif not int(found["unclaimed_wei"]):
+        say("nothing is left to claim from x402 payers")
     else:
-        say(f"unclaimed: {open_amount(found['unclaimed_wei'])}; `openledger-node wallet history` shows the claim")
+        waiting = open_amount(found["unclaimed_wei"])
+        say(f"{waiting} not claimed yet; `openledger-node wallet history` shows a claim that was sent for it")
 
 
 def x402_line(sums: dict[str, str]) -> dict[str, str]:

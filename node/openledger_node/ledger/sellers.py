@@ -53,7 +53,7 @@ class SellerRecord:
     failures: int = 0
     aborted: int = 0
     late: int = 0
-    unreached: int = 0  # calls that did not reach it, which is no mark against it
+    unreached: int = 0  # calls that did not reach it; they do not lower its trust
     defaults: int = 0  # attempts that took a voucher and gave less than it was worth
     defaulted_ns: int = 0  # time of the last one
     num_measured: int = 0

@@ -313,7 +313,7 @@ class AdTable:
             del self._entries[peer_id]
 
     def _fit(self) -> list[Advertisement]:
-        """Serving peers, except those that have no bond by the chain: their names are no names."""
+        """Serving peers, except those that have no bond by the chain: their names do not count."""
         return [ad for ad in self._serving() if self.worth_of(ad).bonded_wei != 0]
 
     def _serving(self) -> list[Advertisement]:

@@ -8,6 +8,7 @@ from support.verbs import Run
 from support.x402_payers import CHANNEL
 
 from openledger_node.access.keys import ApiKeyRing
+from openledger_node.cli import payers
 from openledger_node.cli.status import _gateway_lines
 from openledger_node.home import Home
 from openledger_node.ledger.ledger import open_ledger
@@ -122,3 +123,12 @@ def test_wrong_sums_are_named_by_doctor_and_recounted(run: Run, home: Home) -> N
     assert "keys recount" in told
     assert run("keys", "recount", "--json").json["num_wrong"] == 1
     assert "all sums were right" in run("keys", "recount").stderr
+
+
+@pytest.mark.parametrize(
+    ("unclaimed_wei", "says"), [("0", "nothing is left to claim"), ("7", "0.000000000000000007 OPEN not claimed yet")]
+)
+def test_a_claim_says_what_is_left(run: Run, monkeypatch: pytest.MonkeyPatch, unclaimed_wei: str, says: str) -> None:
+    monkeypatch.setattr(payers, "ask_daemon", lambda *_: {"unclaimed_wei": unclaimed_wei})
+    claimed = run("gateway", "claim")
+    assert says in claimed.stdout + claimed.stderr
