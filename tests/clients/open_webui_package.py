@@ -85,25 +85,25 @@ def _chat(**more):
 
 
 def models():
-    assert {MODEL, EMBEDDINGS} <= {each["id"] for each in json.loads(ask("/api/models"))["data"]}
+    assert {MODEL, EMBEDDINGS} <= {each["id"] for each in json.loads(_ask_as_owner("/api/models"))["data"]}
 
 
 def chat():
-    answer = json.loads(ask("/api/chat/completions", _chat(stream=False)))
+    answer = json.loads(_ask_as_owner("/api/chat/completions", _chat(stream=False)))
     assert answer["choices"][0]["message"]["content"]
 
 
 def stream():
-    lines = ask("/api/chat/completions", _chat(stream=True)).splitlines()
+    lines = _ask_as_owner("/api/chat/completions", _chat(stream=True)).splitlines()
     events = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
     assert "".join(event["choices"][0]["delta"].get("content") or "" for event in events if event.get("choices"))
 
 
 def embeddings():
-    answer = json.loads(ask("/api/embeddings", {"model": EMBEDDINGS, "input": TEXTS}))
+    answer = json.loads(_ask_as_owner("/api/embeddings", {"model": EMBEDDINGS, "input": TEXTS}))
     check_embeddings([each["embedding"] for each in answer["data"]])
 
 
 if __name__ == "__main__":
-    with _open_webui() as ask:
+    with _open_webui() as _ask_as_owner:  # otherwise it would count as a feature
         main(globals())
