@@ -9,7 +9,6 @@ import secrets
 import uuid
 from typing import Any
 
-from Crypto.Protocol.KDF import scrypt as scrypt_of_any_size
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
@@ -94,7 +93,9 @@ def _derived_key(password: str, kdf: str, params: dict[str, Any]) -> bytes:
     if n < 1 << (SCRYPT_LOG_N_PER_R * r):
         return Scrypt(length=KEY_BYTES, salt=salt, n=n, r=r, p=p).derive(password.encode())
     # Files of old wallets, and the published example, break a limit that OpenSSL holds to.
-    return bytes(scrypt_of_any_size(password.encode(), salt, KEY_BYTES, N=n, r=r, p=p))  # type: ignore[arg-type]
+    from Crypto.Protocol.KDF import scrypt  # every command would pay for its import
+
+    return bytes(scrypt(password.encode(), salt, KEY_BYTES, N=n, r=r, p=p))  # type: ignore[arg-type]
 
 
 def _aes_ctr(derived: bytes, iv: bytes, text: bytes) -> bytes:
