@@ -159,7 +159,7 @@ def add_library(app: FastAPI, library: LibraryService) -> None:
 
     @app.post("/adapters/pull/cancel")
     async def cancel_pull() -> dict[str, Any]:
-        """End the pull; the parts that have arrived stay for the next one."""
+        """End the pull; parts from peers stay for the next one, and those from the hub are deleted."""
         return library.cancel_pull()
 
     @app.post("/adapters/remove")

@@ -22,6 +22,7 @@ from ..models.library import list_adapters, read_library, remove_adapter
 from ..models.pins import check_pin_fits, drop_pin, keep_pin, pinned_among
 from ..operator.adapters import adapters_to_plain, details_to_plain, ranks_of_modules, read_bonds
 from .daemon_client import ask_daemon, load_settings, network_id, open_node_home
+from .peer_pull import pull_from_peers
 from .progress import StageReport
 from .prompts import confirm
 from .render import emit_json, megabytes, out_console, plain, say, show_table
@@ -32,9 +33,6 @@ app = typer.Typer(help="LoRA adapters on this machine.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 ADAPTER_HELP = "NAME, or NAME@ID where several share a name."
-
-PULL_TIMEOUT_S = 3600.0
-"""Limit for a whole adapter over a slow connection. An interrupted download resumes at the next pull."""
 
 REMOVE_TIMEOUT_S = 60.0
 """Limit for deleting the files of a large adapter on a slow disk."""
@@ -131,12 +129,12 @@ def pull(
 ) -> None:
     """Download an adapter from peers or the Hugging Face hub, check it, and add it to the library.
 
-    To download from peers, the node must be running.
+    To download from peers, the node must be running. Ctrl-C cancels the download.
     """
     from ..models.adapter_hub import is_hub_name  # imports an HTTP library, which no other command here needs
 
     home = open_node_home()
-    pulled = _pull_from_hub(home, adapter) if is_hub_name(adapter) else _pull_from_peers(home, adapter)
+    pulled = _pull_from_hub(home, adapter) if is_hub_name(adapter) else pull_from_peers(home, adapter.strip())
     if as_json:
         emit_json("pulled_adapter", pulled)
         return
@@ -260,14 +258,6 @@ def _add_sample(home: Home, base: Base, name: str) -> Adapter:
     people = dict.fromkeys(person_of(row.contributor) for row in named_sample(name).rows)
     say(f"taught by {', '.join(people)}")
     return adapter
-
-
-def _pull_from_peers(home: Home, name: str) -> dict[str, Any]:
-    order = {"adapter": name}
-    pulled: dict[str, Any] | None = ask_daemon(home, "POST", "/money/pull", order, timeout_s=PULL_TIMEOUT_S)
-    if pulled is None:
-        raise NodeError("only a running node has peers to download from: start it with `openledger-node start`")
-    return pulled
 
 
 def _pull_from_hub(home: Home, name: str) -> dict[str, Any]:
