@@ -44,7 +44,7 @@ from .factory.service import TrainingService
 from .home import Home
 from .lasting_parts import LastingParts, lasting_parts
 from .ledger.ledger import Ledger, open_ledger
-from .listeners import read_origins
+from .listeners import read_networks, read_origins
 from .market.router import Router
 from .models.adapter_hub import discard_stale_partials
 from .models.bases import Base, find_base
@@ -325,6 +325,7 @@ class Daemon:
             body_bytes_max=api.body_bytes_max,
             now_s=time.monotonic,
             paid=PaidRequests(guarded.routes, self._x402) if self._x402 else None,
+            proxies=read_networks(api.trusted_proxies),
         )
         return self._traffic.around(public)
 
