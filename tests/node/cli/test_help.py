@@ -128,9 +128,9 @@ def test_a_group_alone_shows_its_help_and_ends_as_a_usage_error(run: Run) -> Non
     [
         ("datanets list", "datanet list"),
         ("--home folder datanets list", "--home folder datanet list"),
-        ("--home=folder channels top-up 0x1 2", "--home=folder channels topup 0x1 2"),
+        ("--home=folder channels topup 0x1 2", "--home=folder channels top-up 0x1 2"),
         ("chat datanets", "chat datanets"),
-        ("channels close top-up", "channels close top-up"),
+        ("channels close topup", "channels close topup"),
         ("--home", "--home"),
     ],
 )
