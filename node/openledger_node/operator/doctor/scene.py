@@ -12,6 +12,7 @@ from ...machine import Machine, look_at_machine
 from ...models.bases import Base, find_base
 from ...network_file import Network, current_network, is_embedded
 from ...plugs import load_plug
+from .finding import Finding
 
 if TYPE_CHECKING:
     from ...chain.client import ChainClient
@@ -62,6 +63,9 @@ class Scene:
             lambda: ask("POST", "/money/peers") if is_claimed(home) else None
         )
         self._payers: Once[dict[str, Any] | None] = Once(lambda: ask("GET", "/payers") if is_claimed(home) else None)
+        self._told: Once[dict[str, Any] | None] = Once(
+            lambda: ask("POST", "/doctor/chain") if is_claimed(home) else None
+        )
         self._config = Once(lambda: load_config(home.config_file)[0])
         self._base = Once(lambda: find_base(home, self.config.inference.base))
         self._client = Once(self._open_client)
@@ -98,6 +102,14 @@ class Scene:
     def payers(self) -> dict[str, Any] | None:
         """The daemon's answer about payments by x402; None if no daemon runs."""
         return self._payers.get()
+
+    def told(self, name: str) -> Finding | None:
+        """The running daemon's own finding of a check; None if it makes none, and this process must look."""
+        try:
+            answer = self._told.get() or {}
+        except NodeError:  # it does not answer in time, or is of an earlier version
+            return None
+        return next((Finding(**each) for each in answer.get("checks", ()) if each["check"] == name), None)
 
     @property
     def base(self) -> Base:
