@@ -1,6 +1,5 @@
 """`adapters`: LoRA adapters on this machine."""
 
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,9 +20,8 @@ from ..models.bases import Base, find_base
 from ..models.library import list_adapters, read_library, remove_adapter
 from ..models.pins import check_pin_fits, drop_pin, keep_pin, pinned_among
 from ..operator.adapters import adapters_to_plain, details_to_plain, ranks_of_modules, read_bonds
+from .adapter_pull import pull_from_hub, pull_from_peers
 from .daemon_client import ask_daemon, load_settings, network_id, open_node_home
-from .peer_pull import pull_from_peers
-from .progress import StageReport
 from .prompts import confirm
 from .render import emit_json, megabytes, out_console, plain, say, show_table
 from .transactions import transaction_command
@@ -134,7 +132,7 @@ def pull(
     from ..models.adapter_hub import is_hub_name  # imports an HTTP library, which no other command here needs
 
     home = open_node_home()
-    pulled = _pull_from_hub(home, adapter) if is_hub_name(adapter) else pull_from_peers(home, adapter.strip())
+    pulled = pull_from_hub(home, adapter) if is_hub_name(adapter) else pull_from_peers(home, adapter.strip())
     if as_json:
         emit_json("pulled_adapter", pulled)
         return
@@ -258,25 +256,6 @@ def _add_sample(home: Home, base: Base, name: str) -> Adapter:
     people = dict.fromkeys(person_of(row.contributor) for row in named_sample(name).rows)
     say(f"taught by {', '.join(people)}")
     return adapter
-
-
-def _pull_from_hub(home: Home, name: str) -> dict[str, Any]:
-    from ..operator.hub_pull import pull_hub_adapter  # as above
-
-    settings, started_s = load_settings(home), time.monotonic()
-    base = find_base(home, settings.inference.base)
-    with StageReport() as report:
-        added = pull_hub_adapter(home, name, base, disk_cap_bytes=settings.limits.disk_bytes, report=report)
-    if added.made_for:
-        say(f"[yellow]its files name another base[/], {plain(added.made_for)}, so its answers may be poor")
-    return {
-        "adapter": added.adapter.full_name,
-        "digest": added.adapter.id,
-        "from_peer": None,
-        "bytes": added.received_bytes,
-        "duration_s": round(time.monotonic() - started_s, 3),
-        "missing_versions": {},
-    }
 
 
 def _stopped_library(home: Home, cap_bytes: int) -> dict[str, Any]:

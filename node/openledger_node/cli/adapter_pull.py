@@ -1,4 +1,4 @@
-"""`adapters pull` from peers: the daemon pulls, and this shows its progress until it has ended."""
+"""`adapters pull`: from the Hugging Face hub in this process, or from peers by the daemon, with its progress."""
 
 import time
 from collections.abc import Callable
@@ -6,9 +6,11 @@ from typing import Any, Final
 
 from ..errors import NodeError
 from ..home import Home
+from ..models.bases import find_base
 from ..models.fetch import Progress
-from .daemon_client import RefusedError, ask_daemon
+from .daemon_client import RefusedError, ask_daemon, load_settings
 from .progress import StageReport
+from .render import plain, say
 
 POLL_S: Final = 0.25
 
@@ -40,6 +42,30 @@ def pull_from_peers(home: Home, name: str, *, sleep: Callable[[float], None] = t
         ask_daemon(home, "POST", "/adapters/pull/cancel")
         raise
     return _result(work["pull"], duration_s=time.monotonic() - started_s)
+
+
+def pull_from_hub(home: Home, name: str) -> dict[str, Any]:
+    """Pull OWNER/NAME[@REVISION] into the library; no node needs to run.
+
+    Raises:
+        NodeError, ProtocolError: it could not be fetched, or can't be served.
+    """
+    from ..operator.hub_pull import pull_hub_adapter  # imports an HTTP library, which a pull from peers does not need
+
+    settings, started_s = load_settings(home), time.monotonic()
+    base = find_base(home, settings.inference.base)
+    with StageReport() as report:
+        added = pull_hub_adapter(home, name, base, disk_cap_bytes=settings.limits.disk_bytes, report=report)
+    if added.made_for:
+        say(f"[yellow]its files name another base[/], {plain(added.made_for)}, so its answers may be poor")
+    return {
+        "adapter": added.adapter.full_name,
+        "digest": added.adapter.id,
+        "from_peer": None,
+        "bytes": added.received_bytes,
+        "duration_s": round(time.monotonic() - started_s, 3),
+        "missing_versions": {},
+    }
 
 
 def _result(pull: dict[str, Any], *, duration_s: float) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from openledger_node.cli import peer_pull
+from openledger_node.cli import adapter_pull
+from openledger_node.cli.adapter_pull import pull_from_peers
 from openledger_node.cli.daemon_client import RefusedError
-from openledger_node.cli.peer_pull import pull_from_peers
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
 
@@ -54,7 +54,7 @@ class Daemon:
 def pull(home: Home, monkeypatch: pytest.MonkeyPatch) -> Any:
     def run(*states: dict[str, Any] | None, sleep: Any = lambda _: None) -> tuple[dict[str, Any], Daemon]:
         daemon = Daemon(*states)
-        monkeypatch.setattr(peer_pull, "ask_daemon", daemon)
+        monkeypatch.setattr(adapter_pull, "ask_daemon", daemon)
         return pull_from_peers(home, "lake", sleep=sleep), daemon
 
     return run
@@ -93,7 +93,7 @@ def test_ctrl_c_cancels_the_pull_of_the_node(home: Home, monkeypatch: pytest.Mon
         raise KeyboardInterrupt
 
     daemon = Daemon(PULL)
-    monkeypatch.setattr(peer_pull, "ask_daemon", daemon)
+    monkeypatch.setattr(adapter_pull, "ask_daemon", daemon)
     with pytest.raises(KeyboardInterrupt):
         pull_from_peers(home, "lake", sleep=interrupt)
     assert daemon.asked == ["/adapters/pull", "/adapters/pull/cancel"]
