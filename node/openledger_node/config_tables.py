@@ -6,7 +6,7 @@ from itertools import chain
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 from .hours import read_hours
-from .listeners import read_addresses, read_origins
+from .listeners import read_addresses, read_networks, read_origins
 from .plugs import find_plugs
 from .setting import setting
 
@@ -34,6 +34,12 @@ class ApiConfig:
         "Origins of web pages that may call the API at [api] listen, separated by commas, such as "
         "https://chat.example.org, or none.",
         read=read_origins,
+    )
+    trusted_proxies: str = setting(
+        "",
+        "Addresses or networks of reverse proxies in front of [api] listen, separated by commas, such as 127.0.0.1. "
+        "Only they may say a client's address, by X-Forwarded-For.",
+        read=read_networks,
     )
     body_bytes_max: int = setting(2 * MIB, "Largest request body, in bytes.", low=1024, high=64 * MIB)
     embeddings_url: str = setting(

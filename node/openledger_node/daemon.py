@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,9 @@ from .factory.service import TrainingService
 from .home import Home
 from .lasting_parts import LastingParts, lasting_parts
 from .ledger.ledger import Ledger, open_ledger
-from .listeners import read_origins
+from .listeners import read_networks, read_origins
 from .market.router import Router
+from .models.adapter_hub import discard_stale_partials
 from .models.bases import Base, find_base
 from .network.adapter_pull import ShowProgress
 from .network.peers import PULL
@@ -240,6 +242,7 @@ class Daemon:
         num_recovered = self._ledger.jobs.recover()
         self._ledger.key_credits.recover(price_of)
         self._ledger.key_uses.recover()
+        await trio.to_thread.run_sync(partial(discard_stale_partials, self._home, now_s=time.time()))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen_to_signals, nursery.cancel_scope)
             async with trio.open_nursery() as servers:
@@ -322,6 +325,7 @@ class Daemon:
             body_bytes_max=api.body_bytes_max,
             now_s=time.monotonic,
             paid=PaidRequests(guarded.routes, self._x402) if self._x402 else None,
+            proxies=read_networks(api.trusted_proxies),
         )
         return self._traffic.around(public)
 

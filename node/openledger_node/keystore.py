@@ -21,7 +21,7 @@ from openledger_protocol.signatures import address_of
 
 from .errors import KeyFileError
 from .home import Home, is_development, write_private
-from .keystore_v3 import check_keystore, lock_key, open_key
+from .keystore_v3 import check_keystore, lock_key, open_key, weak_point
 
 WALLET, SIGNER, AUTHORIZER = "wallet", "signer", "authorizer"
 HOT_NAMES = (SIGNER, AUTHORIZER)
@@ -266,14 +266,21 @@ def read_key(file: Path, ask_password: Callable[[], Password]) -> Key:
     """Read a key from a file of another program: hex digits, or a keystore V3 file with its own password.
 
     Raises:
-        KeyFileError: the file is neither, others can read it, or the password is wrong.
+        KeyFileError: the file is neither, it is weakly locked, others can read it, or the password is wrong.
     """
     text = _read_secret(file).strip()
     if match := _HEX_KEY.fullmatch(text):
         return key_from_private(bytes.fromhex(match[1]))
     if not text.startswith("{"):
         raise KeyFileError(f"{file} is not a key: it must contain 64 hex digits or a Web3 keystore V3 object")
-    return _decrypt(file, _keystore_from_text(file, text), ask_password())
+    content = _keystore_from_text(file, text)
+    if weak := weak_point(content):
+        raise KeyFileError(
+            f"{file} is locked by {weak}, so whoever has a copy of it can guess its password quickly. Export the key "
+            "again from its wallet program with that program's usual strength and import that file. If others may "
+            "have a copy of this one, make a new key by `openledger-node wallet create` and move your funds to it"
+        )
+    return _decrypt(file, content, ask_password())
 
 
 def write_key_file(file: Path, key: Key, password: Password) -> None:

@@ -9,7 +9,6 @@ import secrets
 import uuid
 from typing import Any
 
-from Crypto.Protocol.KDF import scrypt as scrypt_of_any_size
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
@@ -22,6 +21,8 @@ from openledger_protocol.signatures import address_of
 VERSION = 3
 SCRYPT_N_MAX, SCRYPT_R_MAX, SCRYPT_P_MAX = 2**19, 8, 16  # at most 128 · n · r = 512 MiB
 PBKDF2_COUNT_MAX = 10_000_000  # ten times the count that wallets write
+SCRYPT_N_MIN, SCRYPT_NR_MIN = 2**12, 2**15  # geth's --lightkdf, the weakest that wallets write: n = 4096, r = 8
+PBKDF2_COUNT_MIN = 10_000
 SCRYPT_R, SCRYPT_P = 8, 1  # of the files that this node writes
 SCRYPT_LOG_N_PER_R = 16  # RFC 7914: n is less than 2 to the power of 16 · r
 SALT_BYTES = IV_BYTES = 16
@@ -49,6 +50,21 @@ def check_keystore(content: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(crypto, dict) or not _is_sound(crypto):
         raise MalformedError("its field crypto is not valid for a keystore V3")
     return {**content, "crypto": crypto}
+
+
+def weak_point(content: dict[str, Any]) -> str | None:
+    """The parameter that makes passwords of a checked keystore cheap to guess, and the least that it must be.
+
+    None: the keystore is as strong as wallets make it.
+    """
+    params = content["crypto"]["kdfparams"]
+    if content["crypto"]["kdf"] == "pbkdf2":
+        weak = params["c"] < PBKDF2_COUNT_MIN
+        return f"pbkdf2 with c = {params['c']:,} (at least {PBKDF2_COUNT_MIN:,})" if weak else None
+    n, r = params["n"], params["r"]
+    if n >= SCRYPT_N_MIN and n * r >= SCRYPT_NR_MIN:
+        return None
+    return f"scrypt with n = {n:,} and r = {r} (at least n = {max(SCRYPT_N_MIN, SCRYPT_NR_MIN // r):,} for this r)"
 
 
 def lock_key(private_key: bytes, password: str, *, cost: int) -> dict[str, Any]:
@@ -94,7 +110,9 @@ def _derived_key(password: str, kdf: str, params: dict[str, Any]) -> bytes:
     if n < 1 << (SCRYPT_LOG_N_PER_R * r):
         return Scrypt(length=KEY_BYTES, salt=salt, n=n, r=r, p=p).derive(password.encode())
     # Files of old wallets, and the published example, break a limit that OpenSSL holds to.
-    return bytes(scrypt_of_any_size(password.encode(), salt, KEY_BYTES, N=n, r=r, p=p))  # type: ignore[arg-type]
+    from Crypto.Protocol.KDF import scrypt  # every command would pay for its import
+
+    return bytes(scrypt(password.encode(), salt, KEY_BYTES, N=n, r=r, p=p))  # type: ignore[arg-type]
 
 
 def _aes_ctr(derived: bytes, iv: bytes, text: bytes) -> bytes:

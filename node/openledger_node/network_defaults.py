@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from openledger_protocol.auction import NEWCOMER_CHUNK_MAX
+from openledger_protocol.constants import NEWCOMER_CHUNK_MAX
 from openledger_protocol.epoch import Params
 
 from .config import AUTO_CONTEXT_MAX, Config, Origin, load_config

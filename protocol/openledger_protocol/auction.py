@@ -14,7 +14,7 @@ from math import comb
 from eth_hash.auto import keccak
 
 from .codec import encode_frame
-from .constants import PPM, PRICE_TOKENS
+from .constants import NEWCOMER_CHUNK_MAX, PPM, PRICE_TOKENS
 from .errors import MalformedError
 from .payments import Terms
 from .primitives import UINT128_MAX, RequestId, Wei
@@ -36,9 +36,6 @@ SLACK_MS = 1_000
 NEWCOMER_ANSWERS = 3
 NEWCOMER_FACTOR = Fraction(5, 4)
 """A seller of which fewer answers were measured costs a quarter more."""
-
-NEWCOMER_CHUNK_MAX = 32
-"""A newcomer is paid for at most so many tokens before it delivers them."""
 
 TIE = Fraction(103, 100)
 """Bids within 3 percent of the best are equals, and the request's id decides between them."""

@@ -120,3 +120,6 @@ BLOOM_BYTES_MAX: Final = 512
 
 CHUNK_BYTES: Final = 256 * 1024
 """Files are transferred in chunks of this size; only a file's last one is smaller."""
+
+NEWCOMER_CHUNK_MAX: Final = 32
+"""A newcomer is paid for at most so many tokens before it delivers them."""

@@ -134,7 +134,7 @@ def test_kills_in_the_middle_lose_nothing_and_verbs_work_without_a_daemon(home: 
         (("stake", "remove", "5000000"), 1, "less than 5,000,000 OPEN; use a smaller amount"),
         (("stake", "withdraw"), 1, "the contract refuses: no stake can be taken out yet"),
         (("rewards", "withdraw"), 1, "there is nothing to withdraw"),
-        (("channels", "topup", "0xdead", "1"), 1, "0 channels begin with '0xdead'"),
+        (("channels", "top-up", "0xdead", "1"), 1, "0 channels begin with '0xdead'"),
         (("attribution", "show", "0xdead"), 1, "0 receipts begin with '0xdead'"),
         (("chat", "hi", "--as-guest", "--model", "nobody"), 1, "nobody"),
     ],

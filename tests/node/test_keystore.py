@@ -34,6 +34,7 @@ from openledger_node.keystore import (
     unlock_unattended,
     write_key_file,
 )
+from openledger_node.keystore_v3 import lock_key
 
 DEVELOPMENT, REAL = "development-1a2b3c4d", "openledger-8453"
 KNOWN = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
@@ -244,6 +245,31 @@ def test_the_published_key_files_of_the_format_are_read(tmp_path: Path, kdf: str
     assert read_key(file, lambda: PUBLISHED_PASSWORD).private_key.hex() == PUBLISHED_KEY
     with pytest.raises(KeyFileError, match=r"^the password does not open"):
         read_key(file, lambda: Password(text="testpasswort"))
+
+
+@pytest.mark.parametrize(
+    ("kdf", "params", "weak"),
+    [
+        ("scrypt", {"n": 1}, "scrypt with n = 1 and r = 1 (at least n = 32,768 for this r)"),
+        ("scrypt", {"n": 2**11, "r": 8}, "scrypt with n = 2,048 and r = 8 (at least n = 4,096 for this r)"),
+        ("scrypt", {"n": 2**14, "r": 1}, "at least n = 32,768 for this r"),
+        ("pbkdf2", {"c": 9_999}, "pbkdf2 with c = 9,999 (at least 10,000)"),
+    ],
+)
+def test_a_foreign_key_file_that_is_weakly_locked_is_refused_with_what_to_do(
+    tmp_path: Path, kdf: str, params: dict[str, int], weak: str
+) -> None:
+    crypto = PUBLISHED[kdf] | {"kdfparams": PUBLISHED[kdf]["kdfparams"] | params}
+    file = write_private(tmp_path / "key", json.dumps({"crypto": crypto, "id": "x", "version": 3}))
+    with pytest.raises(KeyFileError, match="Export the key again") as raised:
+        read_key(file, lambda: pytest.fail("its password is not needed to see that"))
+    assert weak in str(raised.value)
+
+
+def test_the_weakest_lock_of_a_wallet_program_is_taken(tmp_path: Path) -> None:
+    content = lock_key(KNOWN, "testpassword", cost=2**12)
+    file = write_private(tmp_path / "key", json.dumps(content))
+    assert read_key(file, lambda: PUBLISHED_PASSWORD).address == KNOWN_ADDRESS
 
 
 @pytest.mark.parametrize("written", ["", "hello", KNOWN.hex()[1:], KNOWN.hex() + "00", "g" * 64])

@@ -58,6 +58,9 @@ class PayingAccount(Protocol):
         Returns what the caller is charged, or None if that is `spent_wei`.
         """
 
+    def abandon(self, error: BaseException) -> None:
+        """Note that a request can't be settled now, so that nothing waits for its charge. Its rows stay open."""
+
 
 class KeyAccount:
     """The account of one named key: limits per UTC day, over rows in the ledger."""
@@ -117,6 +120,9 @@ class KeyAccount:
     async def settle(self, request_id: RequestId, *, spent_wei: Wei, tokens: int) -> None:
         """See `PayingAccount`."""
         await trio.to_thread.run_sync(lambda: self._uses.settle(request_id, spent_wei=spent_wei, tokens=tokens))
+
+    def abandon(self, error: BaseException) -> None:
+        """See `PayingAccount`. Nothing waits for it."""
 
 
 def grant(

@@ -123,6 +123,17 @@ class ApiKeyRing:
             keys[name] = key
         return secret
 
+    def renew(self, name: str) -> str:
+        """Give a key another secret and return it. The earlier one is worth nothing from now on.
+
+        Raises:
+            InputError: no key has this name, or it is revoked.
+            ConfigError: the file can't be read.
+        """
+        secret = f"olk-{secrets.token_urlsafe(SECRET_BYTES)}"
+        self.change(name, digest=digest_of(secret))
+        return secret
+
     def change(self, name: str, **limits: Any) -> ApiKey:
         """Change a key's limits: `day_max_wei`, `day_tokens_max` or `is_prepaid`.
 

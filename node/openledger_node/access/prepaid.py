@@ -110,6 +110,9 @@ class PrepaidAccount:
         await self._limits.settle(request_id, spent_wei=spent_wei, tokens=tokens)
         return charged
 
+    def abandon(self, error: BaseException) -> None:
+        """See `PayingAccount`. Nothing waits for it."""
+
 
 def choose_hold(name: str, balance_wei: Wei, *, need_wei: Wei, most_wei: Wei, shares: int = 1) -> Wei:
     """Decide how much of a balance a request holds.

@@ -145,7 +145,7 @@ _COMMANDS: dict[str, Callable[[CommandActions, Address, Arguments], list[Action]
     "stake payout": CommandActions._set_payout,
     "rewards withdraw": CommandActions._withdraw_rewards,
     "channels open": CommandActions._open_channel,
-    "channels topup": CommandActions._top_up,
+    "channels top-up": CommandActions._top_up,
     "channels close": CommandActions._close_channel,
     "channels withdraw": CommandActions._withdraw_channel,
 }

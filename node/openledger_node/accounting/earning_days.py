@@ -27,6 +27,7 @@ class DayParts:
     gas: Sequence[Timed]  # in the chain's own coin
     coin_price_wei: int
     charged: Sequence[Timed] = ()  # to prepaid keys, which is no part of the net
+    x402: Sequence[Timed] = ()  # to x402 payers, which is none either
 
 
 def first_midnight(since_s: float, *, now_s: float) -> float:
@@ -45,7 +46,8 @@ def earning_days(parts: DayParts, *, since_s: float, now_s: float) -> list[dict[
         MalformedError: there would be more than `DAYS_MAX` days.
     """
     today = int(now_s // DAY_S)
-    known = (at_s for each in (parts.settled, parts.claimed, parts.gas, parts.charged) for at_s, _ in each if at_s)
+    amounts = (parts.settled, parts.claimed, parts.gas, parts.charged, parts.x402)
+    known = (at_s for each in amounts for at_s, _ in each if at_s)
     first = min(int((since_s or min(known, default=now_s)) // DAY_S), today)
     num_days = today - first + 1
     if num_days > DAYS_MAX:
@@ -58,12 +60,21 @@ def earning_days(parts: DayParts, *, since_s: float, now_s: float) -> list[dict[
         return found
 
     settled, claimed, gas = by_day(parts.settled), by_day(parts.claimed), by_day(parts.gas)
-    charged = by_day(parts.charged)
+    charged, x402 = by_day(parts.charged), by_day(parts.x402)
     spent = [wei * parts.coin_price_wei // COIN_WEI for wei in accumulate(gas, initial=0)]
     gas_open = [after - before for before, after in pairwise(spent)]
     net = [sum(day) for day in zip(settled, claimed, (-wei for wei in gas_open), strict=True)]
-    columns = (settled, claimed, gas, gas_open, net, accumulate(net), charged)
-    names = ("settled_wei", "claimed_wei", "gas_wei", "gas_open_wei", "net_wei", "total_wei", "charged_wei")
+    columns = (settled, claimed, gas, gas_open, net, accumulate(net), charged, x402)
+    names = (
+        "settled_wei",
+        "claimed_wei",
+        "gas_wei",
+        "gas_open_wei",
+        "net_wei",
+        "total_wei",
+        "charged_wei",
+        "x402_wei",
+    )
     return [
         {"day": rfc3339((first + place) * DAY_S)[:10], **dict(zip(names, map(str, day), strict=True))}
         for place, day in enumerate(zip(*columns, strict=True))

@@ -23,6 +23,7 @@ def earnings_report(session: NetworkSession, given: Mapping[str, Any], *, now_s:
 
     A claim counts once: as settled from the time of its claim, and as claimed from the time of its credit.
     Charges to prepaid keys are the owner's own business and not on the chain, so they are in no sum with the rest.
+    Charges to x402 payers reach the wallet by claims of their own, so they are in no sum with the rest either.
     Unclaimed receipts are in no sum with the rest. The node's part of them is unknown until the claim: it depends on
     the receipts that the claim combines, because the node gets the dust, and on the parameters of that epoch.
 
@@ -38,6 +39,7 @@ def earnings_report(session: NetworkSession, given: Mapping[str, Any], *, now_s:
     # By events, because a claim's row becomes final a step later.
     done = {credit.seq: (at_s, credit) for at_s, credit in credits}
     income = session.ledger.key_credits.income(since_s=ceil(since_s))
+    x402_wei, unclaimed_wei, x402_cost_wei = session.ledger.x402.income_wei(since_s=ceil(since_s))
     claims = list(zip(seen.settlements, seen.claimed_at_s, strict=True))
     under_way = [(claim, at_s) for claim, at_s in claims if claim.state in ON_CHAIN and claim.seq not in done]
     parts = DayParts(
@@ -46,6 +48,7 @@ def earnings_report(session: NetworkSession, given: Mapping[str, Any], *, now_s:
         gas=session.ledger.sums.gas_paid(session.accounts.signer, since_s=since_s) if is_by_day else (),
         coin_price_wei=session.coin_price_wei,
         charged=_charged_by_day(session, since_s) if is_by_day else (),
+        x402=_x402_by_day(session, since_s) if is_by_day else (),
     )
     settled, claimed = sum(wei for _, wei in parts.settled), sum(wei for _, wei in parts.claimed)
     withdrawn = sum(movement.amount_wei for movement in seen.withdrawals if when(movement) >= since_s)
@@ -64,6 +67,11 @@ def earnings_report(session: NetworkSession, given: Mapping[str, Any], *, now_s:
         "unclaimed_wei": str(seen.unclaimed_wei),
         "credited_wei": str(claimed),
         "gateway": {"charged_wei": str(income.charged_wei), "cost_wei": str(income.cost_wei)},
+        "x402": {
+            "charged_wei": str(x402_wei),
+            "unclaimed_wei": str(unclaimed_wei),
+            "cost_wei": str(x402_cost_wei),
+        },
         "settlements": _settlements(claims, done, since_s),
         "days": earning_days(parts, since_s=since_s, now_s=now_s) if is_by_day else None,
         "power": _power(given, session.ledger.sums, since_s),
@@ -74,6 +82,12 @@ def _charged_by_day(session: NetworkSession, since_s: float) -> list[Timed]:
     """The charges to prepaid keys, by the beginning of their day. They are no part of any other sum."""
     days = session.ledger.key_days.income(since_day=int(since_s // DAY_S))
     return [(float(day * DAY_S), income.charged_wei) for day, income in days.items()]
+
+
+def _x402_by_day(session: NetworkSession, since_s: float) -> list[Timed]:
+    """The charges to x402 payers, by the beginning of their day. They are no part of any other sum."""
+    days = session.ledger.x402.charged_by_day(since_s=int(since_s))
+    return [(float(day * DAY_S), wei) for day, wei in days.items()]
 
 
 def _is_by_day(given: Mapping[str, Any]) -> bool:

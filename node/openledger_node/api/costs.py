@@ -9,7 +9,7 @@ import trio
 from openledger_protocol.inference import InferenceRequest
 from openledger_protocol.primitives import ZERO_WEI, Wei
 
-from ..access.budget import PayingAccount
+from ..access.budget import Granted, PayingAccount
 from ..market.router import RemoteRequest, Router
 from ..serving.admission import Admitted
 from ..serving.service import Outcome
@@ -87,6 +87,16 @@ async def hold_cost(
         least_tokens=num_prompt + 1,
         shares=shares,
     )
+    try:
+        return _limited(admitted, granted, num_prompt)
+    except BaseException:
+        await release_costs(account, [request])
+        raise
+
+
+def _limited(admitted: Admitted | RemoteRequest, granted: Granted, num_prompt: int) -> Admitted | RemoteRequest:
+    """The request with what was granted as its limits."""
+    request = admitted.request
     if granted.tokens is not None:
         max_tokens = min(request.sampling.max_tokens, granted.tokens - num_prompt)
         request = replace(request, sampling=replace(request.sampling, max_tokens=max_tokens))
@@ -126,5 +136,9 @@ async def answer_and_bill(
                 if account:
                     charged_wei = await account.settle(request_id, spent_wei=cost_wei, tokens=tokens)
                     cost_wei = cost_wei if charged_wei is None else charged_wei
+            except BaseException as error:
+                if account:
+                    account.abandon(error)  # an x402 payer's channel takes no other request until then
+                raise
             finally:
                 bill.write(cost_wei)

@@ -8,6 +8,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 import trio
@@ -20,6 +21,7 @@ from openledger_protocol.errors import MalformedError, ProtocolError
 
 from ..contained import contained, log_failure, why_failed
 from ..errors import NodeError
+from ..home import Home
 from ..network.service import NetworkService
 from ..operator.adapter_library import LibraryService
 from ..operator.prepaid_keys import PrepaidKeys
@@ -96,6 +98,12 @@ def refusal(error: NodeError | ProtocolError) -> dict[str, Any]:
     return {"error": {"message": str(error), "exit_code": getattr(error, "exit_code", NodeError.exit_code)}}
 
 
+def _check_chain(home: Home) -> list[dict[str, Any]]:
+    from ..operator.doctor.run import examine_for_doctor  # no node needs it before
+
+    return [asdict(each) for each in examine_for_doctor(home)]
+
+
 def add_prepaid_keys(app: FastAPI, keys: PrepaidKeys) -> None:
     """Add the routes of prepaid keys to the control API."""
 
@@ -159,7 +167,7 @@ def add_library(app: FastAPI, library: LibraryService) -> None:
 
     @app.post("/adapters/pull/cancel")
     async def cancel_pull() -> dict[str, Any]:
-        """End the pull; the parts that have arrived stay for the next one."""
+        """End the pull; parts from peers stay for the next one, and those from the hub are deleted."""
         return library.cancel_pull()
 
     @app.post("/adapters/remove")
@@ -173,6 +181,11 @@ def _add_views(app: FastAPI, operator: OperatorService, network: NetworkService)
     async def show_status() -> dict[str, Any]:
         """The output of `openledger-node status --json`."""
         return await operator.status.show()
+
+    @app.post("/doctor/chain")
+    async def check_chain() -> dict[str, Any]:
+        """The checks of the chain, which `doctor` leaves to a running node."""
+        return {"checks": await trio.to_thread.run_sync(_check_chain, operator.parts.home)}
 
     @app.get("/jobs")
     async def list_jobs(

@@ -71,7 +71,7 @@ class PaidRequests:
         finally:
             with trio.CancelScope(shield=True):
                 try:
-                    paid = await account.conclude(is_free=kept.is_error)
+                    paid = await account.conclude(is_error=kept.is_error)
                 except LedgerError:
                     kept = KeptAnswer()
                     paid = None

@@ -5,11 +5,12 @@ No Host is checked here. A browser holds nothing that this guard accepts by itse
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
+from ..listeners import Network
 from .callers import ACCOUNT, PATHS, NamedCallers
-from .client_addresses import network_of
+from .client_addresses import as_forwarded, network_of
 from .costs import COST_HEADER
 from .errors import refusal
 from .guard import (
@@ -78,6 +79,7 @@ class PublicGuard:
         body_bytes_max: int,
         now_s: Callable[[], float],
         paid: PaidRequests | None = None,
+        proxies: Sequence[Network] = (),
     ) -> None:
         self._app = app
         self._paid = paid
@@ -85,6 +87,7 @@ class PublicGuard:
         self._origins = origins
         self._body_bytes_max = body_bytes_max
         self._failed = FailedKeys(now_s)
+        self._proxies = proxies  # whose word on a client's address counts
 
     async def __call__(self, scope: Scope, receive: Incoming, send: Outgoing) -> None:
         """Pass a request on, or refuse it."""
@@ -94,6 +97,7 @@ class PublicGuard:
         if scope["type"] != "http":
             await send({"type": "websocket.close"})
             return
+        scope = as_forwarded(scope, self._proxies)
         headers = read_headers(scope["headers"])
         intake = Intake(receive, bytes_max=self._body_bytes_max, body_s=BODY_S)
         if has_body(headers):

@@ -1,6 +1,5 @@
 """`adapters`: LoRA adapters on this machine."""
 
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,8 +20,8 @@ from ..models.bases import Base, find_base
 from ..models.library import list_adapters, read_library, remove_adapter
 from ..models.pins import check_pin_fits, drop_pin, keep_pin, pinned_among
 from ..operator.adapters import adapters_to_plain, details_to_plain, ranks_of_modules, read_bonds
+from .adapter_pull import pull_from_hub, pull_from_peers
 from .daemon_client import ask_daemon, load_settings, network_id, open_node_home
-from .progress import StageReport
 from .prompts import confirm
 from .render import emit_json, megabytes, out_console, plain, say, show_table
 from .transactions import transaction_command
@@ -32,9 +31,6 @@ app = typer.Typer(help="LoRA adapters on this machine.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 ADAPTER_HELP = "NAME, or NAME@ID where several share a name."
-
-PULL_TIMEOUT_S = 3600.0
-"""Limit for a whole adapter over a slow connection. An interrupted download resumes at the next pull."""
 
 REMOVE_TIMEOUT_S = 60.0
 """Limit for deleting the files of a large adapter on a slow disk."""
@@ -131,12 +127,12 @@ def pull(
 ) -> None:
     """Download an adapter from peers or the Hugging Face hub, check it, and add it to the library.
 
-    To download from peers, the node must be running.
+    To download from peers, the node must be running. Ctrl-C cancels the download.
     """
     from ..models.adapter_hub import is_hub_name  # imports an HTTP library, which no other command here needs
 
     home = open_node_home()
-    pulled = _pull_from_hub(home, adapter) if is_hub_name(adapter) else _pull_from_peers(home, adapter)
+    pulled = pull_from_hub(home, adapter) if is_hub_name(adapter) else pull_from_peers(home, adapter.strip())
     if as_json:
         emit_json("pulled_adapter", pulled)
         return
@@ -260,33 +256,6 @@ def _add_sample(home: Home, base: Base, name: str) -> Adapter:
     people = dict.fromkeys(person_of(row.contributor) for row in named_sample(name).rows)
     say(f"taught by {', '.join(people)}")
     return adapter
-
-
-def _pull_from_peers(home: Home, name: str) -> dict[str, Any]:
-    order = {"adapter": name}
-    pulled: dict[str, Any] | None = ask_daemon(home, "POST", "/money/pull", order, timeout_s=PULL_TIMEOUT_S)
-    if pulled is None:
-        raise NodeError("only a running node has peers to download from: start it with `openledger-node start`")
-    return pulled
-
-
-def _pull_from_hub(home: Home, name: str) -> dict[str, Any]:
-    from ..operator.hub_pull import pull_hub_adapter  # as above
-
-    settings, started_s = load_settings(home), time.monotonic()
-    base = find_base(home, settings.inference.base)
-    with StageReport() as report:
-        added = pull_hub_adapter(home, name, base, disk_cap_bytes=settings.limits.disk_bytes, report=report)
-    if added.made_for:
-        say(f"[yellow]its files name another base[/], {plain(added.made_for)}, so its answers may be poor")
-    return {
-        "adapter": added.adapter.full_name,
-        "digest": added.adapter.id,
-        "from_peer": None,
-        "bytes": added.received_bytes,
-        "duration_s": round(time.monotonic() - started_s, 3),
-        "missing_versions": {},
-    }
 
 
 def _stopped_library(home: Home, cap_bytes: int) -> dict[str, Any]:

@@ -18,6 +18,10 @@ USAGE_ERROR: Final[Any] = typer.BadParameter.__mro__[1]
 """The base of all usage errors. It is looked up here because newer versions of typer bundle click."""
 
 
+DIRECT: Final = ("status", "doctor")
+"""Commands whose module and function have their name, and which people and scripts run often."""
+
+
 def run_command(words: Sequence[str], command: Command) -> int:
     """Run the command that the words name and return its exit code.
 
@@ -26,6 +30,8 @@ def run_command(words: Sequence[str], command: Command) -> int:
         NodeError: the command failed.
         KeyboardInterrupt: the operator gave up.
     """
+    if (done := _run_directly(words)) is not None:
+        return done
     try:
         status = build_app(words)(list(words), standalone_mode=False)
     except USAGE_ERROR as error:
@@ -33,6 +39,25 @@ def run_command(words: Sequence[str], command: Command) -> int:
     except typer.Abort as error:
         raise KeyboardInterrupt from error
     return status if isinstance(status, int) else 0
+
+
+def _run_directly(words: Sequence[str]) -> int | None:
+    """Run `status` or `doctor` with no more than `--json`, and return the exit code; None: typer must read the line.
+
+    Typer loads pydantic to read a line, which takes longer than all that `status` does.
+    """
+    home, rest = None, list(words)
+    if rest[:1] == ["--home"] and len(rest) > 1:
+        home, rest = Path(rest[1]), rest[2:]
+    if not rest or rest[0] not in DIRECT or rest[1:] not in ([], ["--json"]):
+        return None
+    set_home(home)
+    module = import_module(f".{rest[0]}", __package__)
+    try:
+        getattr(module, rest[0])(as_json=len(rest) > 1)
+    except typer.Exit as end:
+        return int(end.exit_code)
+    return 0
 
 
 def common(

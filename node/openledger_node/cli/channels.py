@@ -48,8 +48,8 @@ def open_(
     }
 
 
-@transaction_command(app, "channels topup")
-def topup(channel: Channel, amount: Amount) -> dict[str, Any]:
+@transaction_command(app, "channels top-up")
+def top_up(channel: Channel, amount: Amount) -> dict[str, Any]:
     """Add to the deposit of a channel."""
     return {"channel_id": channel, "amount_wei": wei_of(amount)}
 

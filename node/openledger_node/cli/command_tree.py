@@ -101,8 +101,8 @@ def _parameter(fields: dict[str, Any]) -> Parameter:
 
 # ---- A line that is typed
 
-OTHER_SPELLINGS: Final = {("datanets",): ("datanet",), ("channels", "top-up"): ("channels", "topup")}
-"""Spellings that people try, and the words of the command tree."""
+OTHER_SPELLINGS: Final = {("datanets",): ("datanet",), ("channels", "topup"): ("channels", "top-up")}
+"""Spellings that people try or that earlier versions had, and the words of the command tree."""
 
 
 def as_in_tree(words: Sequence[str]) -> list[str]:

@@ -23,7 +23,7 @@ UP_WITHIN_S = 10.0
 
 POLL_S = 0.05
 
-DAEMON_ALONE: Final = ("/connect", "/money/", "/open", "/status")
+DAEMON_ALONE: Final = ("/adapters/pull", "/adapters/work", "/connect", "/money/", "/open", "/status")
 """Paths that only a daemon answers. For all other paths, a command does the work itself while no daemon runs."""
 
 _home_flag: list[Path | None] = [None]

@@ -9,6 +9,7 @@ import typer
 
 from ..errors import InputError
 from ..text import counted
+from .payers import x402_line
 from .render import emit_json, show_lines, show_table
 from .transactions import open_money
 from .units import amount, check_since, open_amount, rounded_amount
@@ -102,6 +103,8 @@ def _print(found: dict[str, Any]) -> None:
             f"{open_amount(gateway['charged_wei'])} of credit charged to prepaid keys, for which other nodes charged "
             f"{open_amount(gateway['cost_wei'])}; not in net, since you are paid for credit in a way of your own"
         )
+    if x402 := x402_line(found["x402"]):
+        lines["x402"] = f"{x402['x402']}; not in net, since claims of their own bring it to your wallet"
     if found["since"]:
         lines = {"since": found["since"], **lines}
     if power := found["power"]:
@@ -123,7 +126,9 @@ def _print_days(days: list[dict[str, Any]]) -> None:
     columns: tuple[str, ...] = DAY_COLUMNS
     figures: tuple[str, ...] = DAY_FIGURES
     if any(int(day["charged_wei"]) for day in days):
-        columns, figures = (*DAY_COLUMNS, "gateway"), (*DAY_FIGURES, "charged_wei")
+        columns, figures = (*columns, "gateway"), (*figures, "charged_wei")
+    if any(int(day["x402_wei"]) for day in days):
+        columns, figures = (*columns, "x402"), (*figures, "x402_wei")
     moved = [day for day in days if any(int(day[name]) for name in {*figures} - {"net_wei", "total_wei"})]
     rows = [[day["day"], *(_signed(day[name]) for name in figures)] for day in moved]
     show_table(columns, rows, empty=f"nothing moved on the {len(days)} days")

@@ -33,13 +33,22 @@ Note = Annotated[str, typer.Option(metavar="TEXT", help="Note for your own books
 
 
 @app.command()
-def add(name: Name, amount: Amount, note: Note = "", as_json: Json = False) -> None:
-    """Make a prepaid key with credit. You are paid in a way of your own, which the node does not see."""
-    found = _change("add", {"key": name, "amount_wei": wei_of(amount), "note": note})
+def add(name: Name, amount: Amount, order: Order = None, note: Note = "", as_json: Json = False) -> None:
+    """Make a prepaid key with credit. You are paid in a way of your own, which the node does not see.
+
+    With --order you can run the command again after a failure. The key is made once, and as long as it is unused,
+    each run gives it a new secret.
+    """
+    found = _change("add", {"key": name, "amount_wei": wei_of(amount), "note": note, "order_id": order})
     if as_json:
         emit_json("gateway", found)
         return
-    show_lines({"key": found["secret"], "credit": open_amount(found["balance_wei"])})
+    show_lines({"key": found["secret"] or "shown before", "credit": open_amount(found["balance_wei"])})
+    if not found["is_new"]:
+        say(f"Order {order} had made this key before, so no credit was added now.")
+    if not found["secret"]:
+        say(f"The key is in use, so it keeps its secret. If it is lost, run `openledger-node keys revoke {name}`.")
+        return
     say("This key is shown only now. Give it to the customer as an API key, over a private channel.")
     if not load_settings().gateway.enabled:
         say("[yellow]The gateway is off: set \\[gateway] enabled = true in node.toml, and start the node again[/]")

@@ -19,6 +19,7 @@ from ..errors import ModelError
 from ..models.bases import Base
 from ..models.decoder_config import DecoderConfig, read_config
 from ..models.known_bases import known_base
+from ..text import size_text
 
 FACTS_TIMEOUT_S = 120.0
 NUMBER_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -84,7 +85,7 @@ def _machine(profile: Profile, facts: dict[str, Any], card: Card | None) -> list
     name = facts.get("name") or (card.name if card else "")
     where = [name or "no card: this ran on a CPU", str(facts.get("architecture") or "")]
     if card and card.total_bytes:
-        where.append(f"{card.total_bytes / 2**30:.1f} GiB, driver {card.driver or 'unknown'}")
+        where.append(f"{size_text(card.total_bytes)}, driver {card.driver or 'unknown'}")
     if facts.get("bytes_per_s"):
         where.append(f"{facts['bytes_per_s'] / 1e9:.0f} GB/s by a copy")
     versions = [f"openledger-node {__version__}", f"Python {platform.python_version()}", platform.system()]

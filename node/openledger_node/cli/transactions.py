@@ -73,7 +73,7 @@ def transaction_command(app: typer.Typer, verb: str) -> Callable[[Callable[..., 
         ]
         run.__signature__ = Signature([*own, *options])  # type: ignore[attr-defined]  # what typer reads
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *options]}
-        app.command(arguments_of.__name__.rstrip("_"), help=arguments_of.__doc__)(run)
+        app.command(arguments_of.__name__.rstrip("_").replace("_", "-"), help=arguments_of.__doc__)(run)
 
     return add
 

@@ -18,12 +18,11 @@ from ..models.adapter_files.known_files import KnownFiles, Stamp, stamp_of
 from ..models.adapter_files.layout import WEIGHTS_FILE
 from ..models.adapter_source import AdapterSource
 from ..models.adapters import CHECKED_FOLDER, LIBRARY_FILES, MANIFEST_FILE, artifact_digest, read_manifest
+from ..text import size_text
 from .backend import HostAdapter
 
 FILE_BYTES_PER_SERVED_MAX = 4
 """A number takes at most 4 bytes in a file, and at least 1 byte in memory."""
-
-MIB = 1 << 20
 
 
 class LoadGate:
@@ -73,8 +72,8 @@ class LoadGate:
         size_bytes = file.lstat().st_size
         if size_bytes - HEADER_BYTES_MAX > self._budget_bytes * FILE_BYTES_PER_SERVED_MAX:
             raise AdapterRefusedError(
-                f"{file} has {size_bytes / MIB:.1f} MiB, far more than fits: [inference] adapter_cache_bytes is "
-                f"{self._budget_bytes / MIB:.1f} MiB"
+                f"{file} has {size_text(size_bytes)}, far more than fits: [inference] adapter_cache_bytes is "
+                f"{size_text(self._budget_bytes)}"
             )
 
     def _check(self, folder: Path, source: AdapterSource) -> Stamp:

@@ -14,6 +14,7 @@ from openledger_protocol.errors import AdapterRefusedError, ProtocolError, Unava
 from openledger_protocol.primitives import AdapterId
 
 from ..models.adapter_source import AdapterSource
+from ..text import size_text
 from .adapter_cache import AdapterCache, percentile, prefetch_plan
 from .backend import AdapterMustWaitError, Backend, HostAdapter
 from .fit import is_out_of_memory
@@ -237,11 +238,7 @@ def _host(reading: Reading) -> HostAdapter:
 
 
 def _too_large(size_bytes: int, device: AdapterCache) -> str:
-    pinned = f" and {_mib(device.pinned_bytes)} of it are pinned" if device.pinned_bytes else ""
+    pinned = f" and {size_text(device.pinned_bytes)} of it are pinned" if device.pinned_bytes else ""
     advice = "raise it, or pin fewer adapters" if device.pinned_bytes else "raise it"
-    budget = f"[inference] adapter_cache_bytes is {_mib(device.budget_bytes)}"
-    return f"adapter needs {_mib(size_bytes)} but {budget}{pinned}: {advice}"
-
-
-def _mib(size_bytes: int) -> str:
-    return f"{size_bytes / (1 << 20):.1f} MiB"
+    budget = f"[inference] adapter_cache_bytes is {size_text(device.budget_bytes)}"
+    return f"adapter needs {size_text(size_bytes)} but {budget}{pinned}: {advice}"

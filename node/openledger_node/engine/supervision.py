@@ -3,6 +3,8 @@
 from collections import deque
 from dataclasses import dataclass
 
+from ..text import size_text
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineLimits:
@@ -27,8 +29,8 @@ def why_kill(seen: Vitals, limits: EngineLimits) -> str | None:
     """The reason to kill an engine now, for the log; None if it may go on."""
     if limits.memory_max_bytes and (seen.rss_bytes or 0) > limits.memory_max_bytes:
         return (
-            f"engine takes {_mib(seen.rss_bytes or 0)} of memory, and [inference] memory_max_bytes is "
-            f"{_mib(limits.memory_max_bytes)}: restarting it; if this happens again, lower batch_max, "
+            f"engine takes {size_text(seen.rss_bytes or 0)} of memory, and [inference] memory_max_bytes is "
+            f"{size_text(limits.memory_max_bytes)}: restarting it; if this happens again, lower batch_max, "
             "kv_cache_bytes or adapter_cache_bytes, or raise memory_max_bytes"
         )
     if not seen.is_ready and seen.silent_s > limits.load_timeout_s:
@@ -36,10 +38,6 @@ def why_kill(seen: Vitals, limits: EngineLimits) -> str | None:
     if seen.is_ready and seen.has_work and seen.silent_s > limits.stall_timeout_s:
         return f"engine has said nothing for {seen.silent_s:.0f} s: killing it"
     return None
-
-
-def _mib(size_bytes: int) -> str:
-    return f"{size_bytes >> 20} MiB"
 
 
 # ---- The engine's speed.

@@ -115,15 +115,34 @@ class KeyDays:
             for row in rows
         }
 
-    def wrong(self) -> list[tuple[str, int]]:
-        """The keys and days whose sums differ from their rows. It reads every row.
+    def recent_day(self, *, rows_max: int) -> int:
+        """The first of the newest days that together have at most so many settled requests, by their sums.
+
+        Other days are not read for it. The newest day counts in any case.
+        """
+        rows = self._store.rows(
+            "SELECT day, SUM(num_requests) AS num_requests FROM key_day GROUP BY day ORDER BY day DESC"
+        )
+        first, num_rows = 0, 0
+        for number, row in enumerate(rows):
+            num_rows += row["num_requests"]
+            if number and num_rows > rows_max:
+                return first
+            first = int(row["day"])
+        return 0  # all days, and rows of days without a sum
+
+    def wrong(self, *, since_day: int = 0) -> list[tuple[str, int]]:
+        """The keys and days since then whose sums differ from their rows, of which it reads every one.
 
         One statement reads both as of one moment, since a daemon may settle requests meanwhile.
         """
-        both = f"SELECT 0 AS is_added, {COLUMNS} FROM key_day UNION ALL SELECT 1, {COLUMNS} FROM ({FROM_ROWS})"
+        both = (
+            f"SELECT 0 AS is_added, {COLUMNS} FROM key_day WHERE day >= ?1"
+            f" UNION ALL SELECT 1, {COLUMNS} FROM ({FROM_ROWS})"
+        )
         stored: dict[tuple[str, int], tuple[Any, ...]] = {}
         added: dict[tuple[str, int], tuple[Any, ...]] = {}
-        for row in self._store.rows(both):
+        for row in self._store.rows(both, (since_day,)):
             (added if row["is_added"] else stored)[row["key"], row["day"]] = tuple(row)[1:]
         return sorted(place for place in stored.keys() | added.keys() if stored.get(place) != added.get(place))
 

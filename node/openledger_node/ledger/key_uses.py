@@ -118,20 +118,21 @@ class KeyUses:
         if job["state"] == "failed":
             return wei, received
         agreed = [json.loads(row["agreed"]) for row in purchases]
-        return wei, self._interrupted(request_id, received + sum(map(_tokens_max, agreed)))
+        bought = received + sum(map(_tokens_max, agreed))
+        return wei, self._interrupted(request_id, bought, tokens_in=job["tokens_in"])
 
-    def _interrupted(self, request_id: RequestId, bought: int) -> int:
+    def _interrupted(self, request_id: RequestId, bought: int, *, tokens_in: int) -> int:
         """The tokens of a request that a crash cut off.
 
         Of a bought answer they are those of its receipts, and the most that was agreed on where a receipt is missing,
-        which is `bought`. Of an answer of this machine all that it held count, since nobody knows how many tokens
-        were delivered.
+        which is `bought`. Of an answer of this machine the prompt counts, which is `tokens_in`: it is all that is
+        known. What the request held may be a whole context, and a crash is not the caller's doing.
         """
         held = self._store.row("SELECT held_tokens, is_bought FROM key_use WHERE request_id = ?", (request_id,))
         if held is None:
             return 0
         most = int(held["held_tokens"])
-        return min(bought, most) if held["is_bought"] else most
+        return min(bought if held["is_bought"] else tokens_in, most)
 
     def recover(self) -> int:
         """Settle the rows that the previous daemon left open, after `Jobs.recover`; return their number."""

@@ -132,11 +132,21 @@ class X402Channels:
             _row(row) for row in self._store.rows("SELECT * FROM x402_channel ORDER BY rowid DESC LIMIT ?", (limit,))
         ]
 
-    def income_wei(self) -> tuple[Wei, Wei, Wei]:
-        """The charges of all payers, the part that is not claimed yet, and the cost of the answers on the network."""
-        charged = self._store.sum_wei("charged_wei", "FROM x402_charge")
-        cost = self._store.sum_wei("cost_wei", "FROM x402_charge")
+    def income_wei(self, *, since_s: int = 0) -> tuple[Wei, Wei, Wei]:
+        """The charges of all payers since a moment, what is not claimed now, and the cost of their answers."""
+        since = "FROM x402_charge WHERE charged_s >= ?"
+        charged = self._store.sum_wei("charged_wei", since, (since_s,))
+        cost = self._store.sum_wei("cost_wei", since, (since_s,))
         return charged, Wei(sum(row.unclaimed_wei for row in self.unclaimed())), cost
+
+    def charged_by_day(self, *, since_s: int) -> dict[int, Wei]:
+        """The charges of each UTC day since a midnight; the days are counted from 1970."""
+        rows = self._store.rows(
+            "SELECT charged_s / 86400 AS day, sum_wei(charged_wei) AS wei FROM x402_charge WHERE charged_s >= ?"
+            " GROUP BY day",
+            (since_s,),
+        )
+        return {row["day"]: Wei(int(row["wei"])) for row in rows}
 
 
 def _unclaimed_since_s(row: X402Row, now_s: int) -> int:

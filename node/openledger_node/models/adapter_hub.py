@@ -1,6 +1,7 @@
 """Adapters on the Hugging Face hub, in PEFT format."""
 
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,8 @@ SIZE_BYTES_MAX: Final = 2 * 1024**3
 
 NAMED_CHARS_MAX: Final = 200
 PARTIAL_PREFIX: Final = ".hub-"
+STALE_S: Final = 24 * 3_600
+"""Time for which the parts of a download that was interrupted are kept, so that it can resume."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +64,7 @@ def look_at_hub_adapter(home: Home, source: str) -> HubAdapter:
     from huggingface_hub import HfApi  # takes a second to import, and is only needed here
 
     repository, _, revision = source.partition("@")
-    folder = home.adapters / f"{PARTIAL_PREFIX}{'--'.join(map(_checked, repository.split('/', 1)))}"
+    folder = _partial_folder(home, source)
     try:
         found = HfApi().model_info(repository, revision=revision or None, files_metadata=True)
     except Exception as error:  # the hub's client raises errors of its own, of its HTTP library and of the system
@@ -101,6 +104,45 @@ def add_hub_adapter(home: Home, found: HubAdapter, base: Base) -> HubAdded:
         return HubAdded(adapter=adapter, received_bytes=found.download_bytes, made_for=_made_for(found.folder, base))
     finally:  # of no use any more, also if the adapter was refused
         shutil.rmtree(found.folder, ignore_errors=True)
+
+
+def discard_partial(home: Home, source: str) -> None:
+    """Delete what has arrived of an adapter whose pull was cancelled."""
+    try:
+        folder = _partial_folder(home, source)
+    except ModelError:
+        return  # a name that was refused has no folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def discard_stale_partials(home: Home, *, now_s: float) -> int:
+    """Delete downloads that nobody has gone on with for `STALE_S`; return their number.
+
+    A download that runs in a command beside this process writes all the time, and is not stale.
+    """
+    stale = [folder for folder in home.adapters.glob(f"{PARTIAL_PREFIX}*") if now_s - _written_s(folder) > STALE_S]
+    for folder in stale:
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(stale)
+
+
+def _written_s(folder: Path) -> float:
+    """The time at which anything in a folder was last written."""
+    times = [folder.lstat().st_mtime]
+    for each in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # the hub's client renames its files
+            times.append(each.lstat().st_mtime)
+    return max(times)
+
+
+def _partial_folder(home: Home, source: str) -> Path:
+    """The folder of the download of OWNER/NAME[@REVISION].
+
+    Raises:
+        ModelError: the name is not valid.
+    """
+    repository = source.partition("@")[0]
+    return home.adapters / f"{PARTIAL_PREFIX}{'--'.join(map(_checked, repository.split('/', 1)))}"
 
 
 def _checked(part: str) -> str:

@@ -9,6 +9,7 @@ from openledger_protocol.primitives import AdapterId, check_digest
 
 from ..errors import ConfigError
 from ..home import Home
+from ..text import size_text
 from .adapter_files.plain_file import read_json
 from .adapter_source import AdapterPart, AdapterSource
 from .adapters import Adapter
@@ -18,7 +19,6 @@ from .library import list_adapters
 PINS_SCHEMA = "openledger.pins/1"
 FILE_BYTES_MAX = 1 << 20
 FLOAT32_BYTES, HALF_BYTES = 4, 2
-MIB = 1 << 20
 
 
 def read_pins(home: Home) -> tuple[AdapterId, ...]:
@@ -79,8 +79,8 @@ def check_pin_fits(adapter: Adapter, pinned: Iterable[Adapter], *, dtype: str, b
     needed = size_in_memory(adapter, dtype)
     if needed + others > budget_bytes:
         raise ConfigError(
-            f"{adapter.full_name} needs {_mib(needed)} of memory and {_mib(others)} are pinned already, but "
-            f"[inference] adapter_cache_bytes is {_mib(budget_bytes)}: raise it, or unpin another adapter"
+            f"{adapter.full_name} needs {size_text(needed)} of memory and {size_text(others)} are pinned already, "
+            f"but [inference] adapter_cache_bytes is {size_text(budget_bytes)}: raise it, or unpin another adapter"
         )
 
 
@@ -93,7 +93,3 @@ def _write(file: Path, pins: list[AdapterId]) -> None:
     partial = file.with_suffix(".partial")
     partial.write_text(json.dumps({"schema": PINS_SCHEMA, "adapters": pins}, indent=2) + "\n")
     partial.replace(file)
-
-
-def _mib(size_bytes: int) -> str:
-    return f"{size_bytes / MIB:.1f} MiB"

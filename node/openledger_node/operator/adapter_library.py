@@ -62,7 +62,7 @@ class LibraryService:
         return self.work()
 
     def cancel_pull(self) -> dict[str, Any]:
-        """End the pull; the parts that have arrived stay for the next one."""
+        """End the pull; parts from peers stay for the next one, and those from the hub are deleted."""
         self._pulls.cancel()
         return self.work()
 

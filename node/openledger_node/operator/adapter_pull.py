@@ -10,16 +10,13 @@ import trio
 from openledger_protocol.errors import UnknownModelError
 
 from ..home import Home
-from ..models.adapter_hub import is_hub_name
+from ..models.adapter_hub import discard_partial, is_hub_name
 from ..models.bases import Base
 from .pulls import DOWNLOADING, Hear, Kind, Order, Pulls, fetch_in_child
 
 CHILD: Final = "openledger_node.operator.adapter_child"
-KIND: Final = Kind(
-    noun="adapter",
-    names="a name that peers offer, an adapter's id, or OWNER/NAME of the Hugging Face hub",
-    facts=("received_bytes", "from_peer", "made_for"),
-)
+NAMES: Final = "a name that peers offer, an adapter's id, or OWNER/NAME of the Hugging Face hub"
+FACTS: Final = ("digest", "received_bytes", "from_peer", "made_for", "missing_versions")
 ORDER_FILE: Final = ".pull.json"
 
 RESUME_S: Final = 120.0
@@ -42,7 +39,12 @@ def adapter_pulls(
         else:
             await _fetch_from_peers(from_peers, order, hear)
 
-    return Pulls(KIND, home.adapters / ORDER_FILE, fetch_adapter, now_s=now_s)
+    def discard(order: Order) -> None:
+        if is_hub_name(order.name):
+            discard_partial(home, order.name)
+
+    kind = Kind(noun="adapter", names=NAMES, facts=FACTS, discard=discard)
+    return Pulls(kind, home.adapters / ORDER_FILE, fetch_adapter, now_s=now_s)
 
 
 async def _fetch_from_peers(from_peers: FromPeers, order: Order, hear: Hear) -> None:
@@ -56,7 +58,8 @@ async def _fetch_from_peers(from_peers: FromPeers, order: Order, hear: Hear) -> 
             if trio.current_time() >= ends_s:
                 raise
             await trio.sleep(ASK_AGAIN_S)
-    hear({"adapter": found["adapter"], "received_bytes": found["bytes"], "from_peer": found["from_peer"]})
+    facts = {name: found[name] for name in ("adapter", "digest", "from_peer", "missing_versions")}
+    hear({**facts, "received_bytes": found["bytes"]})
 
 
 def _tell_progress(hear: Hear, done: int, total: int) -> None:

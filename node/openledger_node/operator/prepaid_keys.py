@@ -33,20 +33,32 @@ class PrepaidKeys:
     def add(self, order: Mapping[str, Any]) -> dict[str, Any]:
         """Make a key `key` with a first credit of `amount_wei`; its secret is in this answer and nowhere else.
 
-        A crash before the credit is written leaves a key without any, which answers nothing.
+        A crash before the credit is written leaves a key without any, which answers nothing. A repeated `order_id`
+        makes no second key, and `is_new` is false. The secret may have been lost with the first answer, so the key
+        gets another one as long as nothing was charged to it; after that, `secret` is None.
 
         Raises:
-            InputError: the name is taken or not valid.
-            MalformedError: the amount or the note is not valid.
+            InputError: the name is taken or not valid, or the order has done something else.
+            MalformedError: the amount, the note or the order's id is not valid.
         """
         amount_wei, note = _payment(order)
-        name, now_s = str(order.get("key")), int(time.time())
+        order_id, name, now_s = _order_id(order), str(order.get("key")), int(time.time())
+        credit = KeyCredit(key=name, added_s=now_s, amount_wei=amount_wei, note=note, order_id=order_id)
+        is_new = order_id is None or self._credits.find_order(order_id) is None
         is_known = any(key.name == name for key in self._ring.all())
         if not is_known and (self._credits.credits(name) or self._credits.charges(name, limit=1)):
             raise InputError(f"the ledger has credit or charges of an earlier key {name!r}: choose another name")
-        secret = self._ring.add(name, now_s=now_s, is_prepaid=True)
-        self._credits.add(KeyCredit(key=name, added_s=now_s, amount_wei=amount_wei, note=note))
-        return {**self.show(name), "secret": secret}
+        if is_new and not (is_known and order_id is not None and self._is_empty(name)):
+            secret: str | None = self._ring.add(name, now_s=now_s, is_prepaid=True)
+            self._credits.add(credit)
+        else:
+            self._credits.add(credit)
+            secret = None if self._credits.charges(name, limit=1) else self._ring.renew(name)
+        return {**self.show(name), "secret": secret, "is_new": is_new}
+
+    def _is_empty(self, name: str) -> bool:
+        """True for a prepaid key without credit, which an order left that was cut off by a crash."""
+        return self._ring.named(name).is_prepaid and not self._credits.credits(name)
 
     def credit(self, order: Mapping[str, Any]) -> dict[str, Any]:
         """Add credit of `amount_wei` to the key `key`. A repeated `order_id` adds nothing, and `is_new` is false.

@@ -54,6 +54,7 @@ class Kind:
     noun: str  # also the key of the result
     names: str  # the names that a pull takes, for an error
     facts: tuple[str, ...] = ()  # more keys of the result
+    discard: Callable[["Order"], None] = lambda order: None  # deletes what a cancelled pull has left; blocks
 
 
 @dataclass(slots=True, kw_only=True)
@@ -134,6 +135,7 @@ class Pulls:
             "bytes_per_s": rate,
             "left_s": round((pull.total - pull.done) / rate) if rate else None,
             "why": pull.result.get("error"),
+            "exit_code": pull.result.get("exit_code"),  # of a command that waits for it
             **{key: pull.result.get(key) for key in (self._kind.noun, *self._kind.facts)},
         }
 
@@ -147,8 +149,11 @@ class Pulls:
                 await self._fetch(pull.order, lambda line: self._hear(pull, line))
             except Exception as error:  # the operator reads the reason, and the daemon goes on
                 log_failure(error)
-                self._hear(pull, {"error": str(why_failed(error))})
+                why = why_failed(error)
+                self._hear(pull, {"error": str(why), "exit_code": getattr(why, "exit_code", NodeError.exit_code)})
         self._scope = None
+        if pull.state == "cancelled":
+            await trio.to_thread.run_sync(self._kind.discard, pull.order)
         if pull.state == "running":
             self._hear(
                 pull, {"error": f"the download ended without a word: pull the {self._kind.noun} again to resume it"}

@@ -4,9 +4,12 @@ import json
 import logging
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..home import write_private
-from .transport import PeerId, peer_id_from_address
+
+if TYPE_CHECKING:
+    from .transport import PeerId
 
 SCHEMA = "openledger.address_book/1"
 FILE = "peers.json"
@@ -32,12 +35,14 @@ class AddressBook:
         """Addresses, most recently met first."""
         return tuple(reversed(self._addresses.values()))
 
-    def has(self, peer_id: PeerId) -> bool:
+    def has(self, peer_id: "PeerId") -> bool:
         """True if a peer was met at an address of its own."""
         return peer_id in self._addresses
 
     def note(self, address: str) -> None:
         """Note that a peer was met at an address."""
+        from .transport import peer_id_from_address  # loads trio, which `doctor` does without if nobody was met
+
         peer_id = peer_id_from_address(address)
         self._is_written = next(reversed(self._addresses.items()), None) == (peer_id, address)
         self._addresses.pop(peer_id, None)

@@ -1,7 +1,8 @@
 """The account of one request that pays for itself by x402.
 
 The most that the answer can cost is checked before the work. The real charge and its voucher are written to the
-ledger when the answer is ready, before it leaves. A refusal costs nothing.
+ledger when the answer is ready, before it leaves. A refusal costs nothing. An answer that fails costs what other
+nodes delivered of it: a payer who is also the seller could otherwise let the owner pay for every answer.
 """
 
 from typing import Any, Final
@@ -20,6 +21,7 @@ from openledger_protocol.x402 import (
 
 from ..access.budget import Granted
 from ..access.prepaid import price_of
+from ..errors import LedgerError
 from ..ledger.key_credits import KeyHold, RequestWork
 from ..ledger.x402_channels import X402Charge
 from ..text import open_text
@@ -43,7 +45,7 @@ class X402Account:
         self._amount_wei = ZERO_WEI
         self._reserved: X402Reservation | None = None
         self._work: RequestWork | None = None  # known once the answer has ended
-        self._is_free: bool | None = None  # known once the response has ended
+        self._is_error: bool | None = None  # known once the response has ended
         self._written = trio.Event()
         self._charged_wei = ZERO_WEI
         self._error: BaseException | None = None
@@ -103,30 +105,40 @@ class X402Account:
         """
         try:
             self._work = await trio.to_thread.run_sync(self._gateway.ledger.key_credits.work, request_id)
+            if self._is_error is not None:
+                await self._write()
+            return self._price_wei()
         except BaseException as error:
-            self._fail(error)
+            self.abandon(error)
             raise
-        if self._is_free is not None:
-            await self._write()
-        return self._price_wei()
 
-    async def conclude(self, *, is_free: bool) -> dict[str, Any] | None:
+    def abandon(self, error: BaseException) -> None:
+        """Let the next request of the channel in, and the response end without an answer; see `PayingAccount`."""
+        if not self._written.is_set():
+            self._error = error
+            self._end()
+
+    async def conclude(self, *, is_error: bool) -> dict[str, Any] | None:
         """Charge the answer, whose response is ready and has not been sent; return what PAYMENT-RESPONSE says.
 
-        None: nothing was paid. `is_free`: the response is an error.
+        None: nothing was paid. `is_error`: the response is an error.
 
         Raises:
             LedgerError: the charge can't be written, so the answer must not leave.
         """
-        if self._reserved is None or self._is_free is not None:
+        if self._reserved is None or self._is_error is not None:
             return None
-        self._is_free = is_free
-        if self._work is not None:
-            await self._write()
+        self._is_error = is_error
+        if self._work is not None and not self._written.is_set():
+            try:
+                await self._write()
+            except Exception as error:  # raised below, as the ledger's
+                self.abandon(error)
         await self._written.wait()
         if self._error:
-            raise self._error
-        if is_free and not (self._reserved.deposited and self._reserved.deposited.transaction):
+            raise LedgerError(f"the charge can't be written: {self._error}") from self._error
+        has_deposited = self._reserved.deposited and self._reserved.deposited.transaction
+        if is_error and not self._charged_wei and not has_deposited:
             return None
         return self._response(self._reserved)
 
@@ -147,13 +159,9 @@ class X402Account:
             now_s=self._gateway.now_s(),
             balance_wei=reserved.state.balance_wei,
         )
-        try:
-            with trio.CancelScope(shield=True):
-                if charged_wei or work.cost_wei:
-                    await trio.to_thread.run_sync(self._gateway.ledger.x402.charge, charge)
-        except BaseException as error:
-            self._fail(error)
-            raise
+        with trio.CancelScope(shield=True):
+            if charged_wei or work.cost_wei:
+                await trio.to_thread.run_sync(self._gateway.ledger.x402.charge, charge)
         self._charged_wei = charged_wei
         self._end()
 
@@ -161,11 +169,8 @@ class X402Account:
         """The charge by what is known so far: the answer's work, and whether its response is an error."""
         assert self._hold is not None
         assert self._work is not None
-        return ZERO_WEI if self._is_free else Wei(min(self._amount_wei, price_of(self._hold, self._work)))
-
-    def _fail(self, error: BaseException) -> None:
-        self._error = error
-        self._end()
+        is_free = self._is_error and not self._hold.is_bought
+        return ZERO_WEI if is_free else Wei(min(self._amount_wei, price_of(self._hold, self._work)))
 
     def _end(self) -> None:
         if self._reserved:

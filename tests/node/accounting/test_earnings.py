@@ -9,19 +9,22 @@ from typing import Any
 import pytest
 from support.chain_world.seller import Seller
 from support.chain_world.world import World
+from support.x402_payers import CHANNEL
 
 from openledger_node.accounting.earning_days import COIN_WEI, DAY_S, DayParts, earning_days, first_midnight
 from openledger_node.accounting.earnings import busy_hours, earnings_report
-from openledger_node.cli.earnings import COLUMNS, _print_days, write_csv
+from openledger_node.cli.earnings import COLUMNS, _print, _print_days, write_csv
 from openledger_node.cli.render import out_console
 from openledger_node.ledger.jobs import Job
 from openledger_node.ledger.key_credits import KeyCredit, KeyHold
 from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_node.ledger.x402_channels import X402Charge
 from openledger_node.settlement.records import record_of
 from openledger_node.text import rfc3339, since_of
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.primitives import ZERO_DIGEST, RequestId, Wei
+from openledger_protocol.primitives import ZERO_DIGEST, ChannelId, RequestId, Wei
 from openledger_protocol.settlement import EpochClaim
+from openledger_protocol.x402 import X402Voucher
 
 NOW_S = 1_800_000_000.0
 
@@ -164,6 +167,33 @@ async def test_charges_to_prepaid_keys_stand_apart_and_their_days_sum_to_them(wo
     assert report(world)["gateway"]["charged_wei"] == "21"
     for name in ("pending_wei", "settled_wei", "claimed_wei", "net_wei", "balance_wei"):
         assert found[name] == before[name], name
+
+
+async def test_charges_to_x402_payers_stand_apart_and_their_days_sum_to_them(world: World) -> None:
+    ledger, now_s = world.node.ledger, int(world.node.client.head().timestamp_s)
+    before, total = report(world, since="30d"), 0
+    for number, charged_s in enumerate((now_s - 40 * DAY_S, now_s - 3 * DAY_S, now_s)):
+        charge = X402Charge(
+            request_id=RequestId(f"0x{number:064x}"),
+            voucher=X402Voucher(
+                channel_id=ChannelId("0x" + "2" * 64), max_claimable_wei=Wei(100), signature=bytes(65)
+            ),
+            channel=CHANNEL,
+            before_wei=Wei(total),
+            charged_wei=Wei(7),
+            cost_wei=Wei(5),
+            now_s=charged_s,
+        )
+        total = ledger.x402.charge(charge)
+    found = report(world, since="30d", by="day")
+    assert found["x402"] == {"charged_wei": "14", "unclaimed_wei": "21", "cost_wei": "10"}
+    assert [day["x402_wei"] for day in found["days"] if day["x402_wei"] != "0"] == ["7", "7"]
+    assert report(world)["x402"]["charged_wei"] == "21"
+    for name in ("pending_wei", "settled_wei", "claimed_wei", "net_wei", "balance_wei", "gateway"):
+        assert found[name] == before[name], name
+    with redirect_stdout(io.StringIO()) as printed:
+        _print(found)
+    assert "charged to payers" in printed.getvalue()
 
 
 async def test_earnings_by_anything_but_the_day_are_refused(world: World) -> None:

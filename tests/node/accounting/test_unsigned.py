@@ -119,7 +119,7 @@ def test_a_channel_is_opened_topped_up_closed_and_its_rest_taken_back(cold: Cold
     world = cold.world
     cold.do("channels open", node=world.node.accounts.wallet, amount_wei=str(20 * OPEN))
     (row,) = [each for each in world.node.ledger.channels.all() if each.config.payer == HARDWARE]
-    cold.do("channels topup", channel_id=row.channel_id, amount_wei=str(OPEN))
+    cold.do("channels top-up", channel_id=row.channel_id, amount_wei=str(OPEN))
     assert world.node.deployment.channel(row.channel_id).deposit_wei == 21 * OPEN
     cold.do("channels close", channel_id=row.channel_id)
     world.wait(row.config.withdraw_delay_s + 1)

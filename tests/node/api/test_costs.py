@@ -14,6 +14,7 @@ from openledger_node.access.budget import KeyAccount, PayingAccount
 from openledger_node.access.keys import ApiKey
 from openledger_node.access.prepaid import PrepaidAccount
 from openledger_node.api.costs import Bill, answer_and_bill, hold_cost
+from openledger_node.errors import LedgerError
 from openledger_node.ledger.key_credits import KeyCredit
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.market.request import NetworkRequest
@@ -87,3 +88,45 @@ async def test_every_account_holds_and_settles_a_request(
         bill, (send, _) = Bill(), trio.open_memory_channel[Any](0)
         await answer_and_bill(router, admitted, send, account, bill)
         assert await bill.read() == 0, "no work was done"
+
+
+class FullDiskRouter(AskedRouter):
+    """Its ledger can't be read."""
+
+    async def used(self, request_id: RequestId) -> tuple[Wei, int]:
+        raise LedgerError("the disk is full")
+
+
+async def test_a_request_that_cannot_be_settled_leaves_the_payers_channel_free(tmp_path: Path) -> None:
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        payer = Payer(ledger)
+        assert await payer.gateway.offer()
+        payer.fund(5_000)
+        account, router = x402(payer, MOST["here"]), cast(Router, FullDiskRouter(ledger, Wei(1_000)))
+        assert isinstance(account, X402Account)
+        admitted = await hold_cost(router, account, HERE, shares=1)
+        bill, (send, _) = Bill(), trio.open_memory_channel[Any](0)
+        with pytest.raises(LedgerError):
+            await answer_and_bill(router, admitted, send, account, bill)
+        with trio.fail_after(5), pytest.raises(LedgerError, match="the disk is full"):
+            await account.conclude(is_error=False)
+        await hold_cost(router, x402(payer, MOST["here"]), HERE, shares=1)
+
+
+async def test_a_hold_that_cannot_become_a_request_is_released(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("a limit that no request may have")
+
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        payer = Payer(ledger)
+        assert await payer.gateway.offer()
+        payer.fund(5_000)
+        account, router = x402(payer, MOST["here"]), cast(Router, AskedRouter(ledger, Wei(1_000)))
+        assert isinstance(account, X402Account)
+        monkeypatch.setattr("openledger_node.api.costs._limited", fail)
+        with pytest.raises(ValueError, match="a limit"):
+            await hold_cost(router, account, HERE, shares=1)
+        with trio.fail_after(5):
+            assert await account.conclude(is_error=True) is None

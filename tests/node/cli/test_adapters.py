@@ -82,8 +82,8 @@ def test_a_pin_beyond_the_budget_ends_with_3_and_the_numbers(run: Run, home: Hom
     add_adapter(home, write_adapter(tmp_path / "harbour", tensors=pair(d_in=400_000)), FAKE_BASE)
     ran = run("adapters", "pin", "harbour", "--json")
     assert (ran.status, ran.stdout) == (3, "")
-    assert "needs 1.5 MiB of memory and 0.0 MiB are pinned already" in ran.stderr
-    assert "adapter_cache_bytes is 1.0 MiB: raise it, or unpin another adapter" in ran.stderr
+    assert "needs 1.6 MB of memory and 0 B are pinned already" in ran.stderr
+    assert "adapter_cache_bytes is 1.0 MB: raise it, or unpin another adapter" in ran.stderr
     assert read_pins(home) == ()
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ import pytest
 from support.verbs import Ran, Run
 
 from openledger_node.cli.doctor import Section
+from openledger_node.errors import NodeError
 from openledger_node.home import Home, claim_home
 from openledger_node.models.bases import describe_folder
 from openledger_node.network_file import CONTRACTS, Network, Token, join_network
-from openledger_node.operator.doctor.finding import Check, Verdict
-from openledger_node.operator.doctor.run import CHECKS, examine
+from openledger_node.operator.doctor.finding import Check, Finding, Verdict
+from openledger_node.operator.doctor.run import CHECKS, examine, examine_for_doctor
 from openledger_node.operator.doctor.scene import Scene
 from openledger_protocol.primitives import Digest, check_address
 
@@ -296,6 +298,36 @@ def test_a_check_that_hangs_is_given_up_and_the_others_are_told(tmp_path: Path) 
     assert (first.is_ok, first.found) == (False, "no answer within 0.2 s")
     assert "openledger-node doctor --only home" in first.fix
     assert (second.is_ok, second.found) == (True, "well")
+
+
+def test_a_running_node_tells_the_findings_of_the_chain_and_doctor_looks_itself_if_it_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Finding(section="chain", check="gas", is_ok=True, found="told by the node")
+
+    def look(_: Scene) -> Verdict:
+        return Verdict("looked at here")
+
+    def silent(*_: str) -> Any:
+        raise NodeError("it does not answer")
+
+    monkeypatch.setattr("openledger_node.operator.doctor.scene.is_claimed", lambda _: True)
+    checks = [Check("chain", name, look, is_told=name != "ledger") for name in ("gas", "stake", "ledger")]
+    for answer, found in (
+        (lambda *_: {"checks": [asdict(told)]}, ["told by the node", "looked at here", "looked at here"]),
+        (lambda *_: None, ["looked at here"] * 3),
+        (silent, ["looked at here"] * 3),
+    ):
+        assert [each.found for each in examine(Scene(Home(tmp_path), answer), checks)] == found
+
+
+def test_a_node_makes_the_checks_of_its_chain_for_doctor(home: Home) -> None:
+    join_network(home, network_at("http://127.0.0.1:1"))
+    found = {each.check: each for each in examine_for_doctor(home)}
+    assert list(found) == ["chain", "chain id", "contracts", "clock", "gas", "stake"]
+    assert found["chain"].is_ok is False
+    assert "set [chain] rpc" in found["chain"].fix
+    assert found["stake"].found == "the chain does not answer"
 
 
 def test_a_section_that_does_not_exist_is_a_wrong_word(run: Run) -> None:

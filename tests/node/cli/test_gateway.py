@@ -11,6 +11,7 @@ from openledger_node.access.keys import ApiKeyRing
 from openledger_node.cli import payers
 from openledger_node.cli.status import _gateway_lines
 from openledger_node.home import Home
+from openledger_node.ledger.key_credits import KeyHold
 from openledger_node.ledger.ledger import open_ledger
 from openledger_node.ledger.x402_channels import X402Charge
 from openledger_protocol.primitives import ChannelId, RequestId, Wei
@@ -35,6 +36,43 @@ def test_the_secret_is_shown_once_with_the_switch_that_is_off(run: Run) -> None:
     assert "olk-" in added.stdout
     assert "[gateway] enabled = true" in added.stdout + added.stderr
     assert "olk-" not in run("gateway", "show", "bob").stdout + run("gateway", "list").stdout
+
+
+def test_an_order_makes_its_key_once_and_an_unused_key_gets_another_secret(run: Run, home: Home) -> None:
+    order, ring = ("gateway", "add", "bob", "2", "--order", "shop-1"), ApiKeyRing(home)
+    first, again = run(*order, "--json").json, run(*order, "--json").json
+    assert (first["is_new"], again["is_new"], again["balance_wei"]) == (True, False, str(2 * 10**18))
+    assert ring.find(first["secret"]) is None, "it may have been lost with the first answer"
+    assert ring.find(again["secret"]) is not None
+    refused = run("gateway", "add", "bob", "3", "--order", "shop-1")
+    assert "check the order" in " ".join(refused.stderr.split())
+    assert "is taken" in run("gateway", "add", "bob", "2", "--order", "shop-2").stderr
+    with closing(open_ledger(next(home.root.rglob("ledger.db")))) as ledger:
+        ledger.key_credits.hold(hold_of("bob"), lambda balance, beside: Wei(1))
+    used = run(*order)
+    assert "it keeps its secret" in " ".join(used.stderr.split())
+    assert "olk-" not in used.stdout
+    assert ring.find(again["secret"]) is not None
+
+
+def test_an_order_that_a_crash_cut_off_is_carried_out_when_it_is_repeated(run: Run, home: Home) -> None:
+    run("gateway", "add", "eve", "1")  # so that there is a ledger
+    ApiKeyRing(home).add("bob", now_s=1, is_prepaid=True)
+    made = run("gateway", "add", "bob", "2", "--order", "shop-1", "--json").json
+    assert (made["is_new"], made["balance_wei"]) == (True, str(2 * 10**18))
+    assert ApiKeyRing(home).find(made["secret"]) is not None
+
+
+def hold_of(key: str) -> KeyHold:
+    return KeyHold(
+        request_id=RequestId("0x" + "3" * 64),
+        key=key,
+        began_s=1,
+        is_bought=False,
+        price_in_wei=Wei(1),
+        price_out_wei=Wei(1),
+        margin_ppm=0,
+    )
 
 
 @pytest.mark.parametrize(

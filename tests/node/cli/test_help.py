@@ -28,6 +28,7 @@ HEAVY = (
     "rich",
     "sqlite3",
     "eth_abi",
+    "Crypto",
     "libp2p",
 )
 ANY_COMMAND = {"pydantic", "typer", "rich"}
@@ -72,10 +73,21 @@ def test_help_version_and_completion_import_nothing_heavy(
     assert loaded == set()
 
 
-def test_status_imports_no_engine_and_no_network(home: Home) -> None:
+def test_status_imports_no_engine_and_no_network_and_no_pydantic(home: Home) -> None:
     loaded, output = loaded_by("status", "--json", home=home)
     assert json.loads(output)["state"] == "stopped"
-    assert loaded <= ANY_COMMAND
+    assert loaded <= ANY_COMMAND - {"pydantic"}
+
+
+def test_doctor_without_a_node_imports_no_network_no_chain_and_no_pydantic(home: Home) -> None:
+    loaded, output = loaded_by("doctor", "--json", home=home)
+    assert json.loads(output)["checks"]
+    assert loaded <= (ANY_COMMAND - {"pydantic"}) | {"numpy", "sqlite3", "Crypto"}
+
+
+def test_status_takes_the_folder_that_is_given_before_it(home: Home, tmp_path: Path) -> None:
+    _, output = loaded_by("--home", str(tmp_path / "other"), "status", "--json", home=home)
+    assert json.loads(output)["home"] == str(tmp_path / "other")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +102,7 @@ def test_status_imports_no_engine_and_no_network(home: Home) -> None:
 )
 def test_commands_that_list_import_no_daemon_and_no_abi(home: Home, words: list[str], needed: set[str]) -> None:
     loaded, _ = loaded_by(*words, "--json", home=home)
-    assert loaded <= ANY_COMMAND | needed
+    assert loaded <= ANY_COMMAND | {"Crypto"} | needed
 
 
 # ---- help
@@ -116,9 +128,9 @@ def test_a_group_alone_shows_its_help_and_ends_as_a_usage_error(run: Run) -> Non
     [
         ("datanets list", "datanet list"),
         ("--home folder datanets list", "--home folder datanet list"),
-        ("--home=folder channels top-up 0x1 2", "--home=folder channels topup 0x1 2"),
+        ("--home=folder channels topup 0x1 2", "--home=folder channels top-up 0x1 2"),
         ("chat datanets", "chat datanets"),
-        ("channels close top-up", "channels close top-up"),
+        ("channels close topup", "channels close topup"),
         ("--home", "--home"),
     ],
 )

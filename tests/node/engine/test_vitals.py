@@ -29,8 +29,8 @@ def test_an_engine_that_does_as_it_should_goes_on(seen: Vitals) -> None:
     [
         (replace(WELL, silent_s=61.0), "has said nothing for 61 s"),
         (replace(WELL, is_ready=False, has_work=False, silent_s=601.0), "not ready after 601 s"),
-        (replace(WELL, rss_bytes=(1 << 30) + 1), "memory_max_bytes is 1024 MiB"),
-        (replace(WELL, is_ready=False, silent_s=0.0, rss_bytes=1 << 31), "takes 2048 MiB"),
+        (replace(WELL, rss_bytes=(1 << 30) + 1), "memory_max_bytes is 1.1 GB"),
+        (replace(WELL, is_ready=False, silent_s=0.0, rss_bytes=1 << 31), "takes 2.1 GB"),
     ],
     ids=repr,
 )

@@ -89,6 +89,20 @@ def _crash(*_: object, **__: object) -> None:
     raise ZeroDivisionError
 
 
+def test_the_newest_days_are_compared_without_the_rows_of_the_others(ledger: Ledger) -> None:
+    for number, day in enumerate((1, 1, 2, 2, 2, 5, 6)):
+        use(ledger, number, key="bob", began_s=day * DAY_S)
+        settle(ledger, number, wei=3, tokens=4)
+    days = ledger.key_days
+    assert [days.recent_day(rows_max=most) for most in (1, 2, 4, 5, 6, 7)] == [6, 5, 5, 2, 2, 0]
+    with days._store.transaction() as transaction:
+        transaction.execute("UPDATE key_day SET charged_wei = '2' WHERE day IN (1, 5)")
+        transaction.execute("DELETE FROM key_day WHERE day = 6")
+    assert days.wrong(since_day=6) == [("bob", 6)]
+    assert days.wrong(since_day=2) == [("bob", 5), ("bob", 6)]
+    assert days.wrong() == [("bob", 1), ("bob", 5), ("bob", 6)]
+
+
 def test_a_wrong_sum_is_found_and_counted_again(ledger: Ledger) -> None:
     use(ledger, 1, key="bob", began_s=DAY_S)
     settle(ledger, 1, wei=3, tokens=4)
@@ -109,8 +123,8 @@ def test_a_request_that_is_settled_during_the_comparison_is_not_a_wrong_sum(
             store = reader.key_days._store
             read = store.rows
 
-            def rows(query: str) -> list[sqlite3.Row]:
-                found = read(query)
+            def rows(query: str, values: tuple[int]) -> list[sqlite3.Row]:
+                found = read(query, values)
                 settle(ledger, 1, wei=3, tokens=4)
                 return found
 

@@ -26,7 +26,7 @@ from openledger_node.network_defaults import (
 )
 from openledger_node.network_file import Network, join_network
 from openledger_node.operator.prices import Prices
-from openledger_protocol.auction import NEWCOMER_CHUNK_MAX
+from openledger_protocol.constants import NEWCOMER_CHUNK_MAX
 from openledger_protocol.primitives import Wei
 
 PRICE = 10**16

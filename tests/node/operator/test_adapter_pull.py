@@ -1,6 +1,7 @@
 """Pulls of adapters in the daemon: from peers with progress, after a restart, and from the hub in a process."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from support.plain_adapter import write_adapter
 from support.tiny import make_base
 
 from openledger_node.home import Home
-from openledger_node.models.adapter_hub import is_hub_name
+from openledger_node.models.adapter_hub import STALE_S, discard_stale_partials, is_hub_name
 from openledger_node.models.adapters import find_adapter
 from openledger_node.models.bases import FAKE_BASE, Base, find_base, folder_digest, write_base_json
 from openledger_node.models.library import list_adapters
@@ -20,7 +21,7 @@ from openledger_node.operator.adapter_pull import RESUME_S, adapter_pulls
 from openledger_node.operator.pulls import Pulls
 from openledger_protocol.errors import UnknownModelError
 
-FOUND = {"adapter": "lake@11111111", "bytes": 30, "from_peer": "12D3Koo", "missing_versions": {}}
+FOUND = {"adapter": "lake@11111111", "digest": "0x11", "bytes": 30, "from_peer": "12D3Koo", "missing_versions": {}}
 
 
 class Peers:
@@ -76,6 +77,44 @@ async def test_a_cancelled_pull_is_not_resumed(home: Home, autojump_clock: trio.
     assert found is not None
     assert (found["state"], found["done_bytes"]) == ("cancelled", 10)
     assert not list(home.adapters.iterdir())
+
+
+@pytest.mark.parametrize("cancels", [True, False], ids=["cancelled", "the daemon stops"])
+async def test_a_cancelled_pull_from_the_hub_leaves_no_parts_and_a_stopped_one_keeps_them(
+    home: Home, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.abc.Clock, cancels: bool
+) -> None:
+    folder = home.adapters / ".hub-acme--lake"
+
+    async def fetch(*_: Any) -> None:
+        folder.mkdir(parents=True)
+        (folder / "adapter_model.safetensors.incomplete").write_bytes(b"half")
+        await trio.sleep_forever()
+
+    monkeypatch.setattr("openledger_node.operator.adapter_pull.fetch_in_child", fetch)
+    pulls = adapter_pulls(home, FAKE_BASE, Peers())
+    pulls.order("acme/lake@main")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pulls.run)
+        await trio.sleep(1)
+        if cancels:
+            pulls.cancel()
+            await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+    assert folder.exists() is not cancels
+
+
+def test_a_start_deletes_the_downloads_that_nobody_went_on_with(home: Home) -> None:
+    now_s, folders = 1_000_000.0, {}
+    for name, written_s in {"old": now_s - STALE_S - 1, "fresh": now_s - STALE_S + 60}.items():
+        folders[name] = home.adapters / f".hub-acme--{name}"
+        (folders[name] / ".cache").mkdir(parents=True)
+        part = folders[name] / ".cache/part.incomplete"
+        part.write_bytes(b"half")
+        for each, at_s in ((part, written_s), (part.parent, 0), (folders[name], 0)):
+            os.utime(each, (at_s, at_s))
+    (home.adapters / "lake@11111111").mkdir()
+    assert discard_stale_partials(home, now_s=now_s) == 1
+    assert sorted(each.name for each in home.adapters.iterdir()) == [".hub-acme--fresh", "lake@11111111"]
 
 
 async def test_a_wrong_name_is_refused_at_once(home: Home, autojump_clock: trio.abc.Clock) -> None:

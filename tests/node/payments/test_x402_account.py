@@ -15,7 +15,7 @@ from support.x402_payers import PAYER, STRANGER, SUPPORTED, Payer, other_channel
 
 from openledger_node.access.budget import PayingAccount
 from openledger_node.chain.x402 import X402State
-from openledger_node.errors import ChainError
+from openledger_node.errors import ChainError, LedgerError
 from openledger_node.ledger.key_credits import RequestWork
 from openledger_node.ledger.ledger import open_ledger
 from openledger_node.payments.x402_account import X402Account
@@ -49,11 +49,11 @@ async def ask(account: X402Account, *, number: int = 1, most_wei: int = 0, share
     await account.hold(request_id(number), most_wei=Wei(most_wei), most_tokens=30, least_tokens=11, shares=shares)
 
 
-async def answer(account: X402Account, *, number: int = 1, is_free: bool = False) -> dict[str, Any] | None:
+async def answer(account: X402Account, *, number: int = 1, is_error: bool = False) -> dict[str, Any] | None:
     """Hold, answer and conclude."""
     await ask(account, number=number)
     await account.settle(request_id(number), spent_wei=Wei(0), tokens=0)
-    return await account.conclude(is_free=is_free)
+    return await account.conclude(is_error=is_error)
 
 
 def account_of(payer: Payer, ceiling_wei: int | None, **options: Any) -> X402Account:
@@ -65,7 +65,7 @@ async def refusal_of(payer: Payer, ceiling_wei: int, **options: Any) -> dict[str
     account = account_of(payer, ceiling_wei, **options)
     with pytest.raises(PaymentRequiredError):
         await ask(account)
-    assert await account.conclude(is_free=True) is None
+    assert await account.conclude(is_error=True) is None
     assert account.required is not None
     return account.required
 
@@ -134,7 +134,7 @@ async def test_the_answer_can_say_the_charge_before_it_is_written(
     account = account_of(payer, MOST)
     await ask(account)
     assert await account.settle(request_id(1), spent_wei=Wei(7), tokens=15) == 30
-    told = await account.conclude(is_free=False)
+    told = await account.conclude(is_error=False)
     assert told is not None
     assert told["extra"]["chargedAmount"] == "30"
 
@@ -150,9 +150,22 @@ async def test_an_error_costs_nothing_and_the_same_voucher_pays_again(
     payer: Payer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work(monkeypatch, payer, 5, cost_wei=7)
-    assert await answer(account_of(payer, MOST), is_free=True) is None
+    assert await answer(account_of(payer, MOST), is_error=True) is None
     assert payer.ledger.x402.income_wei() == (0, 0, 7), "the owner's cost is kept"
     assert await answer(account_of(payer, MOST), number=2) is not None
+
+
+async def test_a_bought_answer_that_failed_costs_what_was_delivered(
+    payer: Payer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work(monkeypatch, payer, 0, cost_wei=500)
+    account = account_of(payer, 1_100)
+    await ask(account, most_wei=1_000)
+    await account.settle(request_id(1), spent_wei=Wei(500), tokens=0)
+    told = await account.conclude(is_error=True)
+    assert told is not None
+    assert told["extra"]["chargedAmount"] == "550", "with the margin, as a prepaid key pays it"
+    assert payer.ledger.x402.income_wei() == (550, 550, 500)
 
 
 async def test_a_replayed_voucher_pays_nothing_and_the_payer_finds_back(
@@ -242,7 +255,7 @@ async def test_two_requests_at_once_cannot_spend_the_same_amount(
     assert (await refusal_of(payer, MOST))["error"].endswith("channel_busy")
     await first.settle(request_id(1), spent_wei=Wei(0), tokens=0)
     assert (await refusal_of(payer, MOST))["error"].endswith("channel_busy"), "the response has not ended"
-    await first.conclude(is_free=False)
+    await first.conclude(is_error=False)
     assert (await refusal_of(payer, MOST))["error"].endswith("cumulative_amount_mismatch")
     assert await answer(account_of(payer, 30 + MOST), number=2) is not None
 
@@ -255,7 +268,7 @@ async def test_whichever_ends_last_writes_the_charge_once(payer: Payer, monkeypa
         told: list[Any] = []
 
         async def conclude() -> None:
-            told.append(await account.conclude(is_free=False))
+            told.append(await account.conclude(is_error=False))
 
         nursery.start_soon(conclude)
         await trio.testing.wait_all_tasks_blocked()
@@ -277,8 +290,8 @@ async def test_an_answer_whose_charge_cannot_be_written_does_not_leave(
     account = account_of(payer, MOST)
     await ask(account)
     await account.settle(request_id(1), spent_wei=Wei(0), tokens=0)
-    with pytest.raises(ChainError):
-        await account.conclude(is_free=False)
+    with pytest.raises(LedgerError, match="the disk is full"):
+        await account.conclude(is_error=False)
     monkeypatch.undo()
     work(monkeypatch, payer, 5)
     assert await answer(account_of(payer, MOST), number=2) is not None, "the channel is free again"
@@ -331,7 +344,7 @@ async def test_a_deposit_is_made_before_the_answer(payer: Payer, monkeypatch: py
 async def test_a_deposit_is_told_also_if_the_answer_failed(payer: Payer, monkeypatch: pytest.MonkeyPatch) -> None:
     work(monkeypatch, payer, 0)
     payer.answers |= GOOD
-    told = await answer(account_of(payer, MOST, kind="deposit"), is_free=True)
+    told = await answer(account_of(payer, MOST, kind="deposit"), is_error=True)
     assert told is not None
     assert (told["transaction"], told["extra"]["chargedAmount"]) == ("0xabc", "0")
 

@@ -99,7 +99,7 @@ async def no_peers(name: str, _: object) -> dict[str, Any]:
     ("changes", "name", "message"),
     [
         ({}, "lighthouse", "no adapter 'lighthouse' here"),
-        ({"budget_bytes": 10}, "harbour", "adapter_cache_bytes is 0.0 MiB: raise it, or unpin"),
+        ({"budget_bytes": 10}, "harbour", "adapter_cache_bytes is 10 B: raise it, or unpin"),
         ({"base": replace(FAKE_BASE, digest=Digest("0x" + "0" * 64))}, "harbour", "made for another base"),
     ],
 )

@@ -21,6 +21,7 @@ from openledger_node.backends.torch_lora.adapter_blob import AdapterBlob, Part, 
 from openledger_node.backends.torch_lora.placement import Placement
 from openledger_node.models.adapter_files.layout import RANK_MAX
 from openledger_node.models.decoder_config import GROUPS, DecoderConfig
+from openledger_node.text import size_text
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId
 
@@ -176,13 +177,13 @@ class Arena:
     def _check_room(self, wanted_bytes: int) -> None:
         if wanted_bytes > self.size_bytes:
             raise AdapterRefusedError(
-                f"the adapter takes {_mib(wanted_bytes)} on the device, where adapters have {_mib(self.size_bytes)}: "
-                "raise [inference] adapter_cache_bytes"
+                f"the adapter takes {size_text(wanted_bytes)} on the device, where adapters have "
+                f"{size_text(self.size_bytes)}: raise [inference] adapter_cache_bytes"
             )
         if wanted_bytes > self.free_bytes:
             raise MemoryError(
-                f"the adapter takes {_mib(wanted_bytes)} on the device, where {_mib(self.free_bytes)} are free: "
-                "unload another one first"
+                f"the adapter takes {size_text(wanted_bytes)} on the device, where {size_text(self.free_bytes)} are "
+                "free: unload another one first"
             )
 
     def _copies(self, adapter: ArenaAdapter, runs: list[Run]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -267,10 +268,6 @@ def _row(parts: tuple[Part, ...], shape: Shape, config: DecoderConfig) -> tuple[
 
 def _round_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
-
-
-def _mib(size_bytes: int) -> str:
-    return f"{size_bytes / (1 << 20):.1f} MiB"
 
 
 class _Lane:

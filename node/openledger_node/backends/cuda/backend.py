@@ -18,6 +18,7 @@ from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, BatchR
 from openledger_node.machine import usable_cores
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.decoder_config import DecoderConfig
+from openledger_node.text import size_text
 from openledger_protocol.primitives import AdapterId
 
 from .arena import Arena, ArenaAdapter
@@ -118,8 +119,8 @@ def _num_blocks(
         room = free_bytes(placement.device, settings.device_bytes_max) - step_bytes
         if room < settings.kv_cache_bytes:
             log.warning(
-                "the KV cache gets %d MiB instead of %d, because the largest step takes %d MiB of the card",
-                *(each >> 20 for each in (room, settings.kv_cache_bytes, step_bytes)),
+                "the KV cache gets %s instead of %s, because the largest step takes %s of the card",
+                *map(size_text, (max(room, 0), settings.kv_cache_bytes, step_bytes)),
             )
             settings = replace(settings, kv_cache_bytes=max(room, 0))
     return choose_num_blocks(

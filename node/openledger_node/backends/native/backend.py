@@ -19,6 +19,7 @@ from openledger_node.errors import DeviceError, ModelError
 from openledger_node.machine import usable_bytes, usable_cores
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.decoder_config import DecoderConfig, read_config
+from openledger_node.text import size_text
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId
 
@@ -103,7 +104,7 @@ class NativeBackend:
             self._engine = library.open(self._base.structure, threads)
         except MemoryError as error:
             raise DeviceError(
-                f"no memory for {num_blocks * block_bytes >> 20} MiB of KV cache: close programs that use it, or "
+                f"no memory for {size_text(num_blocks * block_bytes)} of KV cache: close programs that use it, or "
                 "lower [inference] kv_cache_bytes"
             ) from error
         self._packer = AdapterPacker(library, config, folder, cache)

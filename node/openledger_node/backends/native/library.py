@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ...text import size_text
+
 SITES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The linear maps of a layer, in the order of the step's table."""
 
@@ -173,7 +175,7 @@ class Region:
         self.size_bytes = size_bytes
         self.address: int | None = library.reserve(size_bytes)
         if self.address is None:
-            raise MemoryError(f"no {size_bytes >> 20} MiB of memory to reserve")
+            raise MemoryError(f"no {size_text(size_bytes)} of memory to reserve")
 
     def view(self) -> memoryview:
         """A writable view of the whole region."""

@@ -10,6 +10,7 @@ from openledger_node.engine.fit import is_out_of_memory
 from openledger_node.engine.memory_plan import CONTEXT_BYTES
 from openledger_node.errors import DeviceError, ModelError
 from openledger_node.machine import usable_bytes
+from openledger_node.text import size_text
 
 FREE_SHARE = 0.8
 """The KV cache's share of the GPU memory that is free beside the base, if nothing says what the rest needs."""
@@ -34,12 +35,12 @@ def choose_num_blocks(settings: BackendSettings, *, context_max: int, block_byte
         found = min(needed, available_bytes // block_bytes)
     if found < 1 and not settings.kv_cache_bytes:
         raise DeviceError(
-            f"{available_bytes >> 20} MiB of memory are free beside the base, too little for a KV cache: close "
+            f"{size_text(available_bytes)} of memory are free beside the base, too little for a KV cache: close "
             "the programs that use it, set [inference] quantisation, or choose a smaller base"
         )
     if found < 1:
         raise ModelError(
-            f"the KV cache has no room for one block of {block_bytes >> 10} KiB: raise [inference] kv_cache_bytes"
+            f"the KV cache has no room for one block of {size_text(block_bytes)}: raise [inference] kv_cache_bytes"
         )
     return found
 

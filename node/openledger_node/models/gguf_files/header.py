@@ -265,7 +265,7 @@ class _Scan:
         return self._content[self._at - count : self._at]
 
     def _cut_off(self) -> ModelError:
-        return self._torn("its header ends beyond the file, or beyond 64 MiB")
+        return self._torn("its header ends beyond the file, or beyond 67 MB")
 
     def _torn(self, reason: str) -> ModelError:
         return foreign(self._file, reason)

@@ -37,6 +37,7 @@ class Check:
     name: str
     look: "Callable[[Scene], Verdict]"  # may raise NodeError or ProtocolError, whose message becomes the fix
     within_s: float = 5.0
+    is_told: bool = False  # a running daemon makes it for `doctor`, which would load what the daemon has loaded
 
 
 def unknown(why: str) -> Verdict:

@@ -8,7 +8,6 @@ from openledger_protocol.constants import DEMO_BASE_NAME
 from ...config import InferenceConfig
 from ...engine.base_fit import PLANNED_BACKENDS, Room, choose_form, forms_of, room_on
 from ...engine.budget import LEAST_BYTES, base_bytes_on_disk, needs_of, plan_memory
-from ...engine.choose import choose_backend
 from ...errors import ConfigError, ModelError
 from ...models.bases import file_digest, folder_digest, is_here, pull_name
 from ...models.decoder_config import DecoderConfig, read_config
@@ -71,7 +70,7 @@ def budget(scene: Scene) -> Verdict:
         return unknown("unknown until the base is here")
     room = room_on(scene.machine, inference, limits, cache=scene.home.cache)
     is_capped = (limits.vram_bytes if room.on_gpu else limits.ram_bytes) == room.size_bytes
-    backend = choose_backend(inference, scene.base).backend
+    backend = scene.backend.backend
     if backend not in PLANNED_BACKENDS and not is_capped:
         return unknown(f"the backend {backend} divides the memory itself")
     needs = needs_of(scene.base.folder, inference, on_gpu=room.on_gpu, has_kernels=room.has_kernels)
@@ -117,7 +116,7 @@ def backend(scene: Scene) -> Verdict:
     """The backend that runs the base, and why."""
     if not scene.has_base():
         return unknown("unknown until the base is here")
-    choice = choose_backend(scene.config.inference, scene.base)
+    choice = scene.backend
     fix = ""
     if choice.backend == "torch_lora" and "llama-server" in choice.why:
         fix = "install llama.cpp, or set [inference] server_command to its `llama-server`"

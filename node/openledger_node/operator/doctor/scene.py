@@ -3,10 +3,8 @@
 import threading
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from ...chain.client import ChainClient
-from ...chain.deployment import Deployment
 from ...config import Config, load_config
 from ...errors import ChainError, NodeError
 from ...home import Home, is_claimed
@@ -14,6 +12,12 @@ from ...machine import Machine, look_at_machine
 from ...models.bases import Base, find_base
 from ...network_file import Network, current_network, is_embedded
 from ...plugs import load_plug
+from .finding import Finding
+
+if TYPE_CHECKING:
+    from ...chain.client import ChainClient
+    from ...chain.deployment import Deployment
+    from ...engine.choose import BackendChoice
 
 CHAIN_TIMEOUT_S = 3.0
 Value = TypeVar("Value")
@@ -59,9 +63,13 @@ class Scene:
             lambda: ask("POST", "/money/peers") if is_claimed(home) else None
         )
         self._payers: Once[dict[str, Any] | None] = Once(lambda: ask("GET", "/payers") if is_claimed(home) else None)
+        self._told: Once[dict[str, Any] | None] = Once(
+            lambda: ask("POST", "/doctor/chain") if is_claimed(home) else None
+        )
         self._config = Once(lambda: load_config(home.config_file)[0])
         self._base = Once(lambda: find_base(home, self.config.inference.base))
         self._client = Once(self._open_client)
+        self._backend = Once(self._choose_backend)
 
     @property
     def config(self) -> Config:
@@ -95,6 +103,14 @@ class Scene:
         """The daemon's answer about payments by x402; None if no daemon runs."""
         return self._payers.get()
 
+    def told(self, name: str) -> Finding | None:
+        """The running daemon's own finding of a check; None if it makes none, and this process must look."""
+        try:
+            answer = self._told.get() or {}
+        except NodeError:  # it does not answer in time, or is of an earlier version
+            return None
+        return next((Finding(**each) for each in answer.get("checks", ()) if each["check"] == name), None)
+
     @property
     def base(self) -> Base:
         """The chosen base model.
@@ -103,6 +119,15 @@ class Scene:
             ModelError: it is not on this machine.
         """
         return self._base.get()
+
+    @property
+    def backend(self) -> "BackendChoice":
+        """The backend for the base; the file's header is read for it, which takes a tenth of a second.
+
+        Raises:
+            ModelError: the base is not on this machine, or its file can't be read.
+        """
+        return self._backend.get()
 
     @property
     def network(self) -> Network | None:
@@ -119,7 +144,7 @@ class Scene:
         return is_embedded(self.home, self.config.node.network)
 
     @property
-    def client(self) -> ChainClient:
+    def client(self) -> "ChainClient":
         """The first endpoint that answers; another check compares its chain.
 
         Raises:
@@ -137,12 +162,14 @@ class Scene:
         held_bytes = status["engine"].get("card_bytes", 0) if status else 0
         return look_at_machine().without(held_bytes)
 
-    def deployment(self) -> Deployment:
+    def deployment(self) -> "Deployment":
         """The network's contracts.
 
         Raises:
             ChainError: the chain does not answer.
         """
+        from ...chain.deployment import Deployment  # a third of a second, and only a chain that answers needs it
+
         network = self.network
         assert network is not None, "the caller has checked it"
         return Deployment(
@@ -161,7 +188,12 @@ class Scene:
         if client := self._client.made:
             client.close()
 
-    def _open_client(self) -> ChainClient:
+    def _choose_backend(self) -> "BackendChoice":
+        from ...engine.choose import choose_backend
+
+        return choose_backend(self.config.inference, self.base)
+
+    def _open_client(self) -> "ChainClient":
         network = self.network
         assert network is not None, "the caller has checked it"
         refused = []

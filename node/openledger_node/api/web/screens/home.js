@@ -204,7 +204,13 @@ function drawEarnings({ by, noMoney, network, address }) {
     columns: [{ label: "", about: "How far", head: true, cell: ([label, about]) => [label, h("small", {}, about || gasWords(by?.[""]))] }, ...PERIODS.map(([label, since], n) => ({ label, num: true, rank: n === 2 ? 2 : 1, cell: ([, , name]) => amount(wei(name, since)) }))],
     sum: [["Net", h("small", {}, "claimed and final, less gas")], ...PERIODS.map(([, since]) => amount(wei("net_wei", since)))],
   }), isNone && h("p", { class: "note12" }, "Nothing earned yet. The first paid answer appears under Earned within a second; your own questions are free and leave no receipt."),
-  h("span", { class: "fill" }), address && h("p", { class: "note12" }, "Paid to ", id(address)), cliLine("earnings --since 30d --csv"));
+  by && besidePaid(by[""]), h("span", { class: "fill" }), address && h("p", { class: "note12" }, "Paid to ", id(address)), cliLine("earnings --since 30d --csv"));
+}
+
+// The gateway's charges are in no sum above: credit was paid for elsewhere, and x402 has claims of its own.
+function besidePaid({ gateway, x402 }) {
+  const words = [gateway.charged_wei !== "0" && `${openAmount(gateway.charged_wei)} OPEN of credit charged to prepaid keys`, x402.charged_wei !== "0" && `${openAmount(x402.charged_wei)} OPEN charged to x402 payers, ${openAmount(x402.unclaimed_wei)} OPEN of it not claimed yet`].filter(Boolean);
+  return words.length > 0 && h("p", { class: "note12" }, `By the gateway, beside the sums above: ${words.join(" · ")}.`);
 }
 
 // Gas is paid in the chain's own coin, and counts in OPEN only where its owner has said what a coin is worth.

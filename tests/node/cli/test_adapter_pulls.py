@@ -1,0 +1,99 @@
+"""`adapters pull` from peers: the progress of the daemon's pull, its result, and its end by Ctrl-C."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from openledger_node.cli import adapter_pull
+from openledger_node.cli.adapter_pull import pull_from_peers
+from openledger_node.cli.daemon_client import RefusedError
+from openledger_node.errors import NodeError
+from openledger_node.home import Home
+
+PULL = {
+    "name": "lake",
+    "state": "running",
+    "what": "downloading",
+    "done_bytes": 0,
+    "total_bytes": 30_000_000,
+    "why": None,
+    "exit_code": None,
+    "adapter": None,
+    "digest": None,
+    "received_bytes": None,
+    "from_peer": None,
+    "missing_versions": None,
+}
+DONE = PULL | {
+    "state": "done",
+    "adapter": "lake@11111111",
+    "digest": "0x11",
+    "received_bytes": 30_000_000,
+    "from_peer": "12D3Koo",
+    "missing_versions": {},
+}
+
+
+class Daemon:
+    """Answers the order and each look with the next state of a pull."""
+
+    def __init__(self, *states: dict[str, Any] | None) -> None:
+        self._states: Iterator[dict[str, Any] | None] = iter(states)
+        self.asked: list[str] = []
+
+    def __call__(self, home: Home, method: str, path: str, body: Any = None) -> Any:
+        self.asked.append(path)
+        if path.endswith("/cancel"):
+            return {}
+        pull = next(self._states)
+        return None if pull is None else {"pull": pull}
+
+
+@pytest.fixture
+def pull(home: Home, monkeypatch: pytest.MonkeyPatch) -> Any:
+    def run(*states: dict[str, Any] | None, sleep: Any = lambda _: None) -> tuple[dict[str, Any], Daemon]:
+        daemon = Daemon(*states)
+        monkeypatch.setattr(adapter_pull, "ask_daemon", daemon)
+        return pull_from_peers(home, "lake", sleep=sleep), daemon
+
+    return run
+
+
+def test_the_terminal_shows_how_far_the_pull_is(pull: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    found, daemon = pull(PULL | {"what": "asking peers", "total_bytes": None}, PULL, PULL | {"done_bytes": 9}, DONE)
+    shown = capsys.readouterr().err
+    assert "asking peers" in shown
+    assert "downloading" in shown
+    assert daemon.asked == ["/adapters/pull", *["/adapters/work"] * 3]
+    assert found.keys() == {"adapter", "digest", "from_peer", "bytes", "duration_s", "missing_versions"}
+    assert (found["adapter"], found["bytes"], found["missing_versions"]) == ("lake@11111111", 30_000_000, {})
+
+
+@pytest.mark.parametrize(
+    ("states", "why", "code"),
+    [
+        ((PULL, PULL | {"state": "failed", "why": "no peer offers 'lake'", "exit_code": 6}), "no peer offers", 6),
+        ((PULL, PULL | {"state": "cancelled"}), "was cancelled", 1),
+        ((PULL, PULL | {"name": "other"}), "pulls another adapter", 1),
+        ((PULL, None), "was stopped", 1),
+        ((None,), "only a running node has peers", 1),
+    ],
+    ids=["failed", "cancelled", "another pull", "stopped", "no node"],
+)
+def test_a_pull_that_did_not_end_well_says_why(pull: Any, states: Any, why: str, code: int) -> None:
+    with pytest.raises(NodeError, match=why) as raised:
+        pull(*states)
+    assert raised.value.exit_code == code
+    assert isinstance(raised.value, RefusedError) is (code == 6)
+
+
+def test_ctrl_c_cancels_the_pull_of_the_node(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    daemon = Daemon(PULL)
+    monkeypatch.setattr(adapter_pull, "ask_daemon", daemon)
+    with pytest.raises(KeyboardInterrupt):
+        pull_from_peers(home, "lake", sleep=interrupt)
+    assert daemon.asked == ["/adapters/pull", "/adapters/pull/cancel"]
