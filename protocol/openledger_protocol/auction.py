@@ -128,7 +128,8 @@ def median_terms(offers: Sequence[tuple[Terms, Wei]]) -> Terms:
     """The median prices of offers, each weighted by its seller's bonded stake; prompt and answer by themselves.
 
     Half of the stake asks no more than the median; where two prices fit, the higher one is it, so that a cheap half
-    can't shut out the other. New wallets move it only by the stake that they bond.
+    can't shut out the other. New wallets move it only by the stake that they bond. A price of 0 counts only if all
+    are 0: three times nothing would shut out everyone who asks for money.
 
     Raises:
         MalformedError: no offer has stake.
@@ -224,8 +225,9 @@ def _price(bid: Bid, call: Call) -> int:
 
 
 def _weighted_median(prices: Sequence[tuple[Wei, Wei]]) -> Wei:
-    half, below = sum(stake for _, stake in prices), 0
-    for price, stake in sorted(prices):
+    asked = [(price, stake) for price, stake in prices if price > 0] or prices
+    half, below = sum(stake for _, stake in asked), 0
+    for price, stake in sorted(asked):
         below += 2 * stake
         if below > half:
             return price

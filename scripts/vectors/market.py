@@ -275,6 +275,9 @@ CEILINGS: list[Case] = [
     ("stake", "counts, and not the number of wallets", [priced(1, 1, 5), *[priced(9, 9, 1)] * 4]),
     ("no stake", "does not count", [priced(1, 1, 0), priced(9, 9, 1)]),
     ("nobody", "has stake", [priced(1, 1, 0)]),
+    ("a free seller", "does not count", [priced(0, 0, 9), priced(2, 8, 1)]),
+    ("a free prompt", "does not count, and its answer does", [priced(0, 4, 9), priced(2, 8, 1)]),
+    ("all free", "zero", [priced(0, 0, 1), priced(0, 0, 9)]),
     ("large", "at most 2^128 − 1", [priced(2**128 - 1, 1, 1)]),
 ]
 

@@ -281,8 +281,11 @@ def terms_of(price_in: int, price_out: int) -> Terms:
         ([((1, 1), 1), ((9, 9), 1)], (9, 9)),
         ([((1, 1), 5), *[((9, 9), 1)] * 4], (1, 1)),
         ([((1, 1), 0), ((9, 9), 1)], (9, 9)),
+        ([((0, 0), 9), ((2, 8), 1)], (2, 8)),
+        ([((0, 4), 9), ((2, 8), 1)], (2, 4)),
+        ([((0, 0), 9), ((0, 0), 1)], (0, 0)),
     ],
-    ids=["one", "three", "of two the dearer", "stake counts", "no stake"],
+    ids=["one", "three", "of two the dearer", "stake counts", "no stake", "free", "free prompt", "all free"],
 )
 def test_the_median_is_weighted_by_stake(offers: list[tuple[tuple[int, int], int]], median: tuple[int, int]) -> None:
     given_offers = [(terms_of(*prices), Wei(stake)) for prices, stake in offers]

@@ -66,10 +66,11 @@ class Buying:
     def least_wei(self, requested: NetworkRequest, tokens_in: int) -> Wei:
         """The least that any bid for a request with so many prompt tokens must be paid; 0 without an offer.
 
-        Bids are never below the advertised prices, and the requester takes none that it can't pay for this much.
+        Bids are never below the advertised prices, and the requester takes none that it can't pay for this much. A
+        seller without a bond is never bought from, and one whose bond was not read yet may be.
         """
         tokens_out = min(requested.request.sampling.max_tokens, FIRST_TOKENS)
-        offers = self._ads.offers(requested.base, requested.adapter)
+        offers = self._ads.fit_offers(requested.base, requested.adapter)
         return min((price_wei(tokens_in, tokens_out, ad.terms) for ad in offers), default=ZERO_WEI)
 
     def models(self) -> list[ServedModel]:
@@ -79,7 +80,7 @@ class Buying:
         counts = Counter(each.name for each in named)
         unique = {each.id: each.name if counts[each.name] == 1 else full_name(each) for each in named}
         adapters = [self._offered(name, base.name, adapter_id) for adapter_id, name in unique.items()]
-        if not self._ads.offers(base.digest, BASE_ONLY):
+        if not self._ads.fit_offers(base.digest, BASE_ONLY):
             return adapters
         return [self._offered(base.name, None, BASE_ONLY), *adapters]
 
@@ -105,7 +106,9 @@ class Buying:
         return NetworkRequest(request=request, base=found.base, adapter=found.adapter)
 
     def _offered(self, name: str, parent: str | None, adapter: AdapterId) -> ServedModel:
-        offers = self._ads.offers(self._serving.base.digest, adapter)  # cheapest first
+        """A model as it is listed, with the lowest price of sellers with a bond if there are any."""
+        fit = self._ads.fit_offers(self._serving.base.digest, adapter)  # cheapest first
+        offers = [ad for ad in fit if self._ads.worth_of(ad).is_bonded] or fit
         return ServedModel(
             name=name,
             parent=parent,

@@ -12,13 +12,15 @@ from support.market_world.terms import BASE, NETWORK, NOW_S, TERMS, peer_id_of, 
 
 from openledger_node.ledger.ledger import open_ledger
 from openledger_node.market.board import AdTable
+from openledger_node.market.worth import Worth
 from openledger_node.models.bases import FAKE_BASE, Base
 from openledger_node.network.buying import Buying
+from openledger_node.p2p.transport import PeerId
 from openledger_protocol.advertisement import OfferedAdapter
 from openledger_protocol.errors import UnknownModelError
 from openledger_protocol.inference import InferenceRequest, SamplingParams
 from openledger_protocol.payments import price_wei
-from openledger_protocol.primitives import AdapterId, RequestId
+from openledger_protocol.primitives import AdapterId, RequestId, Wei
 
 
 @dataclass
@@ -57,6 +59,25 @@ def test_each_model_has_its_cheapest_terms_and_longest_context(buying: Buying) -
         f"ferry@{word('two')[2:10]}": priced(TERMS, 9),
         f"ferry@{word('three')[2:10]}": priced(TERMS, 7),
     }
+
+
+def test_offers_without_a_bond_are_no_prices_and_unread_ones_give_way_to_bonded_ones(buying: Buying) -> None:
+    request = InferenceRequest(
+        request_id=RequestId(word("r")),
+        model="harbour",
+        prompt="hello",
+        sampling=SamplingParams(max_tokens=4, seed=1),
+    )
+    requested, board = buying.resolve(request), buying._ads
+    bonds = {peer_id_of("ada"): Wei(10**18), peer_id_of("ben"): Wei(0)}
+    board.worth_of = lambda ad: Worth(bonded_wei=bonds.get(PeerId(ad.peer_id)))
+    assert buying.find_model("harbour").terms == priced(TERMS, 5)
+    assert buying.least_wei(requested, 8) == price_wei(8, 4, priced(TERMS, 5))
+    bonds = {peer_id_of("ada"): Wei(10**18)}
+    assert buying.find_model("harbour").terms == priced(TERMS, 5), "the cheaper one may turn out to have no bond"
+    assert buying.least_wei(requested, 8) == price_wei(8, 4, priced(TERMS, 3)), "or to have one"
+    bonds = dict.fromkeys(map(peer_id_of, ("ada", "ben", "cyd", "dan")), Wei(0))
+    assert buying.models() == []
 
 
 def test_a_model_is_found_by_every_name_of_a_request(buying: Buying) -> None:
