@@ -50,10 +50,6 @@ ROUNDS_MAX = 8
 requested again. A newcomer takes twice as many requests at a time in each round, so these are enough for 255."""
 
 
-READ_EVERY_S, READ_EACH = 1.0, 16
-"""New advertisers whose bond is read at once, and the pause after that."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequesterLimits:
     """Limits on the number of nodes called, and on waiting for them."""
@@ -123,11 +119,8 @@ class Requester:
         return self._vetting.worth_of(ad)
 
     async def run(self) -> None:
-        """Read the bonds of new advertisers, so that those with stake get a place on the board; until cancelled."""
-        while True:
-            unread = self._table.unread(READ_EACH)
-            await self._vetting.read(unread or self._vetting.stale(self._table.live(), 1))
-            await trio.sleep(READ_EVERY_S)
+        """Read the bonds of new advertisers until cancelled."""
+        await self._vetting.keep_reading(self._table)
 
     async def answer(self, requested: NetworkRequest, show: Show) -> RemoteAnswer:
         """Have a request answered; `show` gets the text as it comes.
@@ -234,6 +227,9 @@ class Requester:
         ]
         bonded = [ad for ad in offers if self._vetting.worth_of(ad).bonded_wei != 0]
         awake = [ad for ad in bonded if not self._unreached.is_resting(PeerId(ad.peer_id))]
+        sure = [ad for ad in awake if self._vetting.worth_of(ad).is_bonded]
+        if len(sure) >= self._limits.candidates_max:
+            return sure  # others are read in their turn, and hold up no call
         return awake or bonded or offers  # if nobody is fit, the reasons are told
 
     async def _ranked_bids(self, progress: RequestProgress) -> list[ReceivedBid]:

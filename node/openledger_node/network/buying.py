@@ -4,6 +4,7 @@ import secrets
 import socket
 import time
 from collections import Counter
+from functools import partial
 from random import SystemRandom
 
 import trio
@@ -41,6 +42,9 @@ from ..settlement.session import NetworkSession
 from .manifests import Manifests
 
 AUTO = "auto"
+CHAIN_AT_ONCE = 16
+"""Questions about sellers at once. While the chain is silent, they leave threads to the ledger and the engine."""
+
 NOBODYS_ADDRESS = ("192.0.2.1", 9)
 """A documentation address (RFC 5737). Asking for a route to it sends nothing and reveals our own address."""
 
@@ -243,11 +247,13 @@ def _backing(session: NetworkSession, deposit_wei: Wei, manifests: Manifests) ->
     async def channel_with(node: Address, generation: Generation) -> ChannelConfig:
         return await trio.to_thread.run_sync(deposits.channel_with, node, generation)
 
+    read = partial(trio.to_thread.run_sync, abandon_on_cancel=True, limiter=trio.CapacityLimiter(CHAIN_AT_ONCE))
+
     async def may_sign(signer: Address, wallet: Address) -> bool:
-        return await trio.to_thread.run_sync(session.deployment.is_signer, wallet, signer)
+        return await read(session.deployment.is_signer, wallet, signer)
 
     async def bond_of(wallet: Address) -> Wei:
-        return await trio.to_thread.run_sync(_bond_of, session, wallet)
+        return await read(_bond_of, session, wallet)
 
     async def find_entry(adapter_id: AdapterId) -> RegistryEntry:
         return await trio.to_thread.run_sync(_entry_of, session, adapter_id)
