@@ -13,7 +13,9 @@ from time import monotonic
 from .scopes import group_of, is_public_host
 from .transport import PeerId
 
-CALLED_MAX = 24
+CALLED_MAX, CALLED_BUSY_MAX = 24, 40
+"""Places for peers that are dialled for calls, and how many there are while this node uses all of them itself."""
+
 CALLED_IDLE_S = 120.0
 """A connection that was dialled for a call is hung up after this time without a stream."""
 
@@ -52,9 +54,15 @@ class _Held:
     since_s: float
     used_s: float  # when a stream last began, ended or moved bytes
     num_streams: int = 0
+    num_own: int = 0  # of these, streams that this node opened
+    own_s: float = 0.0  # when one of its own was last used
 
     def is_idle(self, now: float) -> bool:
         return not self.num_streams or now - self.used_s > STREAM_S_MAX
+
+    def is_wanted(self, now: float) -> bool:
+        """True while this node itself uses the connection."""
+        return self.num_own > 0 and now - self.own_s <= STREAM_S_MAX
 
 
 class ConnectionBudget:
@@ -120,15 +128,19 @@ class ConnectionBudget:
     # ---- peers that this node dials
 
     def room_to_call(self) -> tuple[bool, PeerId | None]:
-        """Make room for one more call: True if it may be dialled, and the peer to hang up on first."""
+        """Make room for one more call: True if it may be dialled, and the peer to hang up on first.
+
+        A connection that only the other side still uses goes after the idle ones, since sellers could otherwise hold
+        all places by streams of their own.
+        """
         called = [each for each in self._current().values() if each.role is Role.CALLED]
         if len(called) < CALLED_MAX:
             return True, None
         now = self._clock()
-        idle = [each for each in called if each.is_idle(now)]
-        if not idle:
-            return False, None
-        leaver = min(idle, key=lambda each: each.used_s).peer_id
+        spare = [each for each in called if not each.is_wanted(now)]
+        if not spare:
+            return len(called) < CALLED_BUSY_MAX, None
+        leaver = min(spare, key=lambda each: (not each.is_idle(now), each.used_s)).peer_id
         del self._held[leaver]
         return True, leaver
 
@@ -149,22 +161,29 @@ class ConnectionBudget:
 
     # ---- streams
 
-    def enter_stream(self, peer_id: PeerId) -> None:
-        """Note that a stream with a peer begins."""
+    def enter_stream(self, peer_id: PeerId, *, is_own: bool = True) -> None:
+        """Note that a stream with a peer begins; `is_own` if this node opened it."""
         if held := self._held.get(peer_id):
             held.num_streams += 1
-            held.used_s = self._clock()
+            held.num_own += is_own
+            self._use(held, is_own=is_own)
 
-    def note_use(self, peer_id: PeerId) -> None:
+    def note_use(self, peer_id: PeerId, *, is_own: bool = True) -> None:
         """Note that a stream with a peer has moved bytes: an answer or a file may take longer than `STREAM_S_MAX`."""
         if held := self._held.get(peer_id):
-            held.used_s = self._clock()
+            self._use(held, is_own=is_own)
 
-    def leave_stream(self, peer_id: PeerId) -> None:
+    def leave_stream(self, peer_id: PeerId, *, is_own: bool = True) -> None:
         """Note that a stream with a peer has ended."""
         if held := self._held.get(peer_id):
             held.num_streams = max(0, held.num_streams - 1)
-            held.used_s = self._clock()
+            held.num_own = max(0, held.num_own - is_own)
+            self._use(held, is_own=is_own)
+
+    def _use(self, held: _Held, *, is_own: bool) -> None:
+        held.used_s = self._clock()
+        if is_own:
+            held.own_s = held.used_s
 
     def _hold(self, peer_id: PeerId, role: Role, host: str) -> None:
         now = self._clock()
@@ -207,3 +226,39 @@ class Barred:
         self._until_s[name] = self._clock() + BARRED_S
         while len(self._until_s) > BARRED_PEERS_MAX:
             self._until_s.popitem(last=False)
+
+
+# ---- Bytes that peers have sent and nobody has read yet.
+
+UNREAD_PEER_MAX = 4 << 20
+"""Unread bytes of all streams of one peer together; a stream alone may have as many."""
+
+UNREAD_STREAM_MIN = 16 * 1024
+"""A stream with fewer unread bytes is read further in any case, so that one slow reader stops no other."""
+
+
+class UnreadBytes:
+    """The unread bytes of one peer's streams. A stream that has to wait is woken when others are read."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._waiting: set[Callable[[], None]] = set()
+
+    def add(self, count: int) -> None:
+        """Count bytes that have come."""
+        self._count += count
+
+    def remove(self, count: int) -> None:
+        """Count bytes that were read, or dropped with their stream."""
+        self._count -= count
+        if count and self._count < UNREAD_PEER_MAX:
+            waiting, self._waiting = self._waiting, set()
+            for wake in waiting:
+                wake()
+
+    def has_room(self, num_unread: int, wake: Callable[[], None]) -> bool:
+        """True if a stream with so many unread bytes may be read further; else `wake` is called once it may be."""
+        if num_unread < UNREAD_STREAM_MIN or self._count < UNREAD_PEER_MAX:
+            return True
+        self._waiting.add(wake)
+        return False
