@@ -151,12 +151,16 @@ class ConnectionBudget:
             self._hold(peer_id, Role.KEPT if is_kept else Role.CALLED, "")
 
     def idle_calls(self) -> list[PeerId]:
-        """Peers that were dialled for a call and are no longer asked for anything."""
+        """Peers that were dialled for a call and are no longer asked for anything, or are more than there are places."""
         now = self._clock()
+        called = [each for each in self._current().values() if each.role is Role.CALLED]
+        idle = [each for each in called if each.is_idle(now) and now - each.since_s >= EVICT_AFTER_S]
+        idle.sort(key=lambda each: each.used_s)
+        num_over = len(called) - CALLED_MAX
         return [
             each.peer_id
-            for each in self._current().values()
-            if each.role is Role.CALLED and each.is_idle(now) and now - each.used_s >= CALLED_IDLE_S
+            for number, each in enumerate(idle)
+            if number < num_over or now - each.used_s >= CALLED_IDLE_S
         ]
 
     # ---- streams

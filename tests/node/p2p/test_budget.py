@@ -3,13 +3,17 @@
 import pytest
 
 from openledger_node.p2p.budget import (
+    CALLED_BUSY_MAX,
     CALLED_IDLE_S,
     CALLED_MAX,
     EVICT_AFTER_S,
     PER_GROUP_MAX,
     PER_HOST_MAX,
+    UNREAD_PEER_MAX,
+    UNREAD_STREAM_MIN,
     Barred,
     ConnectionBudget,
+    UnreadBytes,
 )
 from openledger_node.p2p.transport import PeerId
 
@@ -118,13 +122,48 @@ def test_sellers_are_called_in_turn_without_an_end(num_sellers: int) -> None:
 
 def test_a_call_that_runs_is_not_hung_up() -> None:
     world = World()
-    for number in range(CALLED_MAX):
-        world.call(f"seller {number}")
+    for number in range(CALLED_BUSY_MAX):
+        assert world.call(f"seller {number}")
         world.budget.enter_stream(PeerId(f"seller {number}"))
     assert not world.call("one more")
     world.budget.leave_stream(PeerId("seller 7"))
     assert world.call("one more")
     assert PeerId("seller 7") not in world.connected
+    for number in range(6):
+        world.budget.leave_stream(PeerId(f"seller {number}"))
+    assert world.budget.idle_calls() == [], "their calls may just begin"
+    world.budget.enter_stream(PeerId("one more"))
+    world.now = EVICT_AFTER_S
+    assert world.budget.idle_calls() == [f"seller {number}" for number in range(6)], "there are 16 too many"
+
+
+def test_sellers_hold_no_place_by_streams_of_their_own_if_others_are_called() -> None:
+    world = World()
+    for number in range(CALLED_MAX):
+        world.call(f"seller {number}")
+        world.now += 1
+        world.budget.enter_stream(PeerId(f"seller {number}"), is_own=False)
+    world.budget.enter_stream(PeerId("seller 0"))  # this node waits for its answer
+    world.budget.enter_stream(PeerId("seller 9"))
+    world.budget.leave_stream(PeerId("seller 9"))
+    for number in range(200):
+        world.now += 1
+        for holder in range(CALLED_MAX):
+            world.budget.note_use(PeerId(f"seller {holder}"), is_own=False)
+        assert world.call(f"honest {number}")
+    assert PeerId("seller 0") in world.connected
+    assert len(world.connected) == CALLED_MAX
+
+
+def test_a_caller_that_buys_from_this_node_keeps_its_connection_while_there_is_room() -> None:
+    world = World()
+    for name in ("buyer", *(f"seller {number}" for number in range(CALLED_MAX - 1))):
+        world.call(name)
+    world.budget.enter_stream(PeerId("buyer"), is_own=False)
+    world.now = 10 * CALLED_IDLE_S / 4
+    assert world.call("one more")
+    assert PeerId("buyer") in world.connected
+    assert PeerId("buyer") not in world.budget.idle_calls()
 
 
 def test_a_call_is_hung_up_when_it_has_been_idle() -> None:
@@ -176,3 +215,18 @@ def test_an_internet_address_of_three_flooders_is_barred(host: str, is_barred: b
     for number in range(3):
         barred.bar(PeerId(f"flooder {number}"), host)
     assert barred.is_barred(host) is is_barred
+
+
+def test_unread_bytes_of_all_streams_of_a_peer_are_bounded_together() -> None:
+    unread, woken = UnreadBytes(), list[str]()
+    held = [0] * 64
+    while (free := [n for n, count in enumerate(held) if unread.has_room(count, lambda: None)]) and sum(held) < 1e9:
+        for stream in free:
+            held[stream] += UNREAD_STREAM_MIN
+            unread.add(UNREAD_STREAM_MIN)
+    assert sum(held) <= UNREAD_PEER_MAX + 64 * UNREAD_STREAM_MIN
+    assert not unread.has_room(held[0], lambda: woken.append("0"))
+    assert unread.has_room(UNREAD_STREAM_MIN - 1, lambda: woken.append("never")), "a stream that is read goes on"
+    unread.remove(held[1])
+    assert woken == ["0"]
+    assert unread.has_room(held[0], lambda: None)

@@ -4,6 +4,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
+from weakref import WeakValueDictionary
 
 import trio
 from libp2p.abc import INetStream
@@ -16,7 +17,7 @@ from libp2p.stream_muxer.yamux.yamux import YamuxStream
 from multiaddr import Multiaddr
 
 from ....errors import NetworkError
-from ...budget import BARRED_S, CALLED_MAX, INBOUND_MAX, Barred, ConnectionBudget
+from ...budget import BARRED_S, CALLED_BUSY_MAX, INBOUND_MAX, Barred, ConnectionBudget, UnreadBytes
 from ...dial_limits import DialLimits
 from ...scopes import Scope, may_dial, scope_of, scope_of_network
 from ...streams import Inbox
@@ -87,6 +88,7 @@ class Libp2pTransport:
         self._budget = ConnectionBudget(connected=self.connected, inbound_max=inbound_max)
         self._dial_limits = DialLimits()
         self._door = Door(self._swarm, self._budget, self._barred, self._dial_limits)
+        self._unread: WeakValueDictionary[str, UnreadBytes] = WeakValueDictionary()  # by peer, while it has streams
         self._inboxes: dict[str, Inbox] = {}
         self._gossip = GossipRouter(self._host, self._inboxes, self._cut)
         self._calls = Calls()
@@ -127,7 +129,7 @@ class Libp2pTransport:
 
         async def serve(net: INetStream) -> None:
             peer = PeerId(str(net.muxed_conn.peer_id))
-            stream = self._pumped(net, peer)
+            stream = self._pumped(net, peer, is_own=False)
             try:
                 await handler(peer, stream)
                 await stream.aclose()
@@ -193,7 +195,7 @@ class Libp2pTransport:
         """Hang up on the call that is idle longest, if all places for calls are taken."""
         has_room, leaver = (True, None) if is_kept else self._budget.room_to_call()
         if not has_room:
-            raise NetworkError(f"{CALLED_MAX} peers are being asked at once: try again when one has answered")
+            raise NetworkError(f"{CALLED_BUSY_MAX} peers are being asked at once: try again when one has answered")
         if leaver is not None:
             self._calls.running().start_soon(self._close_peer, leaver)
 
@@ -308,22 +310,23 @@ class Libp2pTransport:
     async def _close_peer(self, peer_id: PeerId) -> None:
         await close_peer(self._swarm, library_id(peer_id))
 
-    def _pumped(self, net: INetStream, user: PeerId | None) -> PumpedStream:
-        """A stream with buffers; with a `user`, it counts as use of the connection."""
+    def _pumped(self, net: INetStream, user: PeerId | None, *, is_own: bool = True) -> PumpedStream:
+        """A stream with buffers; with a `user`, it counts as use of the connection, by this node if `is_own`."""
         assert isinstance(net, NetStream)
         nursery = self._calls.running()
 
         def note_use() -> None:
-            self._budget.note_use(user) if user else None
+            self._budget.note_use(user, is_own=is_own) if user else None
 
-        stream = PumpedStream(net, is_lost=lambda: _is_lost(net), note_use=note_use)
+        unread = self._unread.setdefault(str(net.muxed_conn.peer_id), UnreadBytes())
+        stream = PumpedStream(net, is_lost=lambda: _is_lost(net), note_use=note_use, unread=unread)
 
         async def pump() -> None:
-            self._budget.enter_stream(user) if user else None
+            self._budget.enter_stream(user, is_own=is_own) if user else None
             try:
                 await stream.pump()
             finally:
-                self._budget.leave_stream(user) if user else None
+                self._budget.leave_stream(user, is_own=is_own) if user else None
 
         nursery.start_soon(pump)
         return stream
