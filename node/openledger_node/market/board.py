@@ -175,6 +175,11 @@ class AdTable:
         entry = self._entries.get(peer_id)
         return entry.ad if entry else None
 
+    def has_bond(self, peer_id: str) -> bool:
+        """True if a peer advertises with a wallet whose bond the chain confirms."""
+        entry = self._entries.get(peer_id)
+        return entry is not None and self.worth_of(entry.ad).is_bonded
+
     def offers(self, base: Digest, adapter: AdapterId) -> list[Advertisement]:
         """Advertisements for an adapter, or for the base alone: cheapest first, then warm, then with free slots."""
         found = [ad for ad in self._serving() if ad.base == base and self._may_have(ad, adapter)]

@@ -147,15 +147,14 @@ def open_transport(home: Home, network: Network, config: P2pConfig) -> Transport
     return transport
 
 
-def open_connections(home: Home, network: Network, transport: Transport) -> Connections:
-    """Open the service that keeps this node connected to peers."""
-    return Connections(
-        transport,
-        network=network.network,
-        bootstrap=network.bootstrap,
-        book=AddressBook(home.network(network.network)),
-        random=SystemRandom(),
+def open_connections(home: Home, network: Network, transport: Transport, ads: AdTable) -> Connections:
+    """Open the service that keeps this node connected to peers, and keep places for sellers with a bond."""
+    book = AddressBook(home.network(network.network))
+    connections = Connections(
+        transport, network=network.network, bootstrap=network.bootstrap, book=book, random=SystemRandom()
     )
+    transport.reserve_places(lambda peer_id: book.has(peer_id) or ads.has_bond(peer_id))
+    return connections
 
 
 def open_kept_texts(home: Home, session: NetworkSession, config: Config) -> KeptTexts:
