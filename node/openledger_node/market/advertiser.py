@@ -144,7 +144,8 @@ class Advertiser:
     async def _publish_on(self) -> None:
         """Publish regularly, and immediately on a change or once there are peers."""
         published: tuple[Snapshot, tuple[str, ...]] | None = None
-        due_s, settled_s, copy_due_s = -inf, inf, inf  # when to publish, since when gossip reaches others, for a copy
+        due_s, settled_s = -inf, inf  # when to publish next, and since when gossip reaches others
+        copy_due_s = inf  # the same while a second copy is heard
         while True:
             if not self._transport.connected():
                 settled_s = inf

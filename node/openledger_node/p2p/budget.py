@@ -151,7 +151,7 @@ class ConnectionBudget:
             self._hold(peer_id, Role.KEPT if is_kept else Role.CALLED, "")
 
     def idle_calls(self) -> list[PeerId]:
-        """Peers that were dialled for a call and are no longer asked for anything, or are more than there are places."""
+        """Peers that were dialled for a call and are not asked any more, or are more than there are places."""
         now = self._clock()
         called = [each for each in self._current().values() if each.role is Role.CALLED]
         idle = [each for each in called if each.is_idle(now) and now - each.since_s >= EVICT_AFTER_S]
@@ -246,7 +246,7 @@ class UnreadBytes:
 
     def __init__(self) -> None:
         self._count = 0
-        self._waiting: set[Callable[[], None]] = set()
+        self._waiting: set[Callable[[], object]] = set()
 
     def add(self, count: int) -> None:
         """Count bytes that have come."""
@@ -260,7 +260,7 @@ class UnreadBytes:
             for wake in waiting:
                 wake()
 
-    def has_room(self, num_unread: int, wake: Callable[[], None]) -> bool:
+    def has_room(self, num_unread: int, wake: Callable[[], object]) -> bool:
         """True if a stream with so many unread bytes may be read further; else `wake` is called once it may be."""
         if num_unread < UNREAD_STREAM_MIN or self._count < UNREAD_PEER_MAX:
             return True

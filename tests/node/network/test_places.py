@@ -35,5 +35,7 @@ def test_a_seller_with_a_bond_gets_a_reserved_place_and_a_stranger_none(tmp_path
         open_connections(Home(tmp_path), OneNetwork(), transport, ads)  # type: ignore[arg-type]  # it reads no more
         for name in ("bonded", "poor", "unread"):
             assert ads.learn(signed_ad(name)), ads.why_refused
-        known = [name for name in ("bonded", "poor", "unread", "silent") if transport._budget.is_known(peer_id_of(name))]
+        known = [
+            name for name in ("bonded", "poor", "unread", "silent") if transport._budget.is_known(peer_id_of(name))
+        ]
     assert known == ["bonded"]

@@ -2,8 +2,8 @@
 
 The library resets a stream whose reader is behind for five seconds, and a cancelled write breaks the connection's
 cipher for all its streams. Therefore two tasks here do all reading and writing, and the user of the stream may be
-slow, and may be cancelled. `UnreadBytes` bounds what is kept for slow readers; when a buffer is full, the library grants
-five seconds more.
+slow, and may be cancelled. `UnreadBytes` bounds what is kept for slow readers. When a buffer is full, the library
+grants five seconds more.
 """
 
 from collections.abc import Callable
