@@ -43,6 +43,9 @@ NEWCOMER_CHUNK_MAX = 32
 TIE = Fraction(103, 100)
 """Bids within 3 percent of the best are equals, and the request's id decides between them."""
 
+STAY = Fraction(115, 100)
+"""A conversation stays with its seller while its bid costs at most 15 percent more than the best."""
+
 EXPLORE_ONE_IN = 20
 _EXPLORE_DOMAIN = b"openledger.explore/1"
 
@@ -70,12 +73,14 @@ class Bid:
     speed: Speed | None = None  # the estimate; None takes the bidder's word
 
 
-def award(call: Call, bids: Sequence[Bid], explorer: str | None = None) -> list[Bid]:
+def award(call: Call, bids: Sequence[Bid], explorer: str | None = None, sticky: str | None = None) -> list[Bid]:
     """Rank the acceptable bids: the winner first, then the fallbacks in order.
 
     The order of arrival does not matter. Of a peer's several bids the best counts. Bids within 3 percent of the best
     are ordered by keccak(request id ‖ peer id), which favours nobody over many calls. `explorer` is the peer that
-    this call tries out, if any: it wins if its price is in the cheaper half.
+    this call tries out, if any: it wins if its price is in the cheaper half. `sticky` is the peer that has answered
+    the conversation so far and has its beginning in a cache: it wins if it costs at most 15 percent more than the
+    best.
     """
     ranked = sorted((bid for bid in bids if why_not(call, bid) is None), key=lambda bid: _rank(bid, call))
     best: dict[str, Bid] = {}
@@ -87,6 +92,10 @@ def award(call: Call, bids: Sequence[Bid], explorer: str | None = None) -> list[
     least = expected_cost(found[0], call)
     equals = [bid for bid in found if expected_cost(bid, call) <= TIE * least]
     found[: len(equals)] = sorted(equals, key=lambda bid: _tie(call.id, bid.peer_id))
+    kept = best.get(sticky) if sticky else None
+    if kept and expected_cost(kept, call) <= STAY * least:
+        found.remove(kept)
+        return [kept, *found]
     tried = best.get(explorer) if explorer else None
     if tried and 2 * sum(_price(bid, call) < _price(tried, call) for bid in found) < len(found):
         found.remove(tried)

@@ -36,7 +36,7 @@ INTERVAL_S_MIN, INTERVAL_S_MAX = 540.0, 660.0
 """About ten minutes. What costs a network is the number of messages, so a change of load is not published."""
 
 COPY_INTERVAL_S = SILENT_S / 3
-"""While a second copy of this node is heard, it is told this often that this one runs, or else it would sell again."""
+"""While a second copy of this node is heard, it is told this often that this one runs, or it would sell again."""
 
 MESH_S = 10.0
 """Gossip reaches nobody before the first peers are connected, and its mesh takes seconds to form. What was published
