@@ -8,7 +8,7 @@ from fractions import Fraction
 from eth_hash.auto import keccak
 
 from openledger_protocol.advertisement import Advertisement
-from openledger_protocol.auction import NEWCOMER_ANSWERS, is_exploring
+from openledger_protocol.auction import NEWCOMER_ANSWERS, TIE, is_exploring
 from openledger_protocol.constants import PPM
 from openledger_protocol.primitives import AdapterId, Address, RequestId
 
@@ -45,7 +45,10 @@ def candidates(
     """
     by_promise = sorted(offers, key=lambda ad: (_promise(ad, records[ad.wallet], wanted), _lot(ad, wanted)))
     known = [ad for ad in by_promise if records[ad.wallet].num_measured >= NEWCOMER_ANSWERS]
-    best_known = sorted(known, key=lambda ad: _known_cost(ad, records[ad.wallet], wanted))
+    costs = {ad.peer_id: _known_cost(ad, records[ad.wallet], wanted) for ad in known}
+    least = min(costs.values(), default=Fraction(0))
+    # Those that the award would treat as equals take turns, or else the first two would win all calls.
+    best_known = sorted(known, key=lambda ad: (max(costs[ad.peer_id], TIE * least), _lot(ad, wanted)))
     explored = explorer(offers, records, wanted)
     kept = [ad for ad in offers if ad.peer_id == sticky]
     num_known = BEST_KNOWN - (1 if kept and explored else 0)
