@@ -23,6 +23,7 @@ from ..home import Home
 from ..market.attempt import Show
 from ..market.award import FIRST_TOKENS
 from ..market.board import AdTable
+from ..market.demand import Demand
 from ..market.names import full_name
 from ..market.request import NetworkRequest, RemoteAnswer
 from ..market.requester import Backing, Requester, RequesterLimits
@@ -56,6 +57,7 @@ class Buying:
         self._requester = requester
         self._ads = ads
         self._serving = serving
+        self.wanted = Demand(time.monotonic)  # models that were requested and that nobody offers
 
     @property
     def spending_limit(self) -> SpendingLimit:
@@ -106,7 +108,11 @@ class Buying:
             UnknownModelError: no node offers it, or the name is ambiguous.
             UnavailableError: it is this node's base, and no other node serves it now.
         """
-        found = self._ads.resolve(request.model)
+        try:
+            found = self._ads.resolve(request.model)
+        except UnknownModelError:
+            self.wanted.note(request.model)
+            raise
         return NetworkRequest(request=request, base=found.base, adapter=found.adapter)
 
     def _offered(self, name: str, parent: str | None, adapter: AdapterId) -> ServedModel:

@@ -94,6 +94,20 @@ async def test_a_bid_says_what_its_receipt_will_and_stands_for_a_while(
         nursery.cancel_scope.cancel()
 
 
+async def test_calls_are_counted_by_adapter_and_those_that_are_not_here_apart() -> None:
+    unregistered = AdapterId(word("unregistered"))
+    async with trio.open_nursery() as nursery:
+        caller = await Caller(nursery).start()
+        await caller.ask()
+        await caller.ask(replace(CALLED, price_in_max=Wei(0)))
+        await caller.ask(replace(CALLED, adapter=unregistered))
+        await caller.ask(replace(CALLED, base=Digest(word("gemma"))))
+        nursery.cancel_scope.cancel()
+        demand, lacking = caller.bidder.demand.day(), caller.bidder.lacking.day()
+    assert [(row.key, row.count) for row in demand] == [(BASE_ONLY, 2), (unregistered, 1)]
+    assert [(row.key, row.count) for row in lacking] == [(unregistered, 1)]
+
+
 async def test_a_bid_of_an_engine_that_must_load_first_promises_no_sooner_token(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

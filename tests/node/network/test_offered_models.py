@@ -102,3 +102,13 @@ def test_the_least_cost_is_the_cheapest_offers_price_of_the_prompt_and_the_first
     requested = buying.resolve(request)
     assert buying.least_wei(requested, 8) == least
     assert buying.least_wei(replace(requested, adapter=AdapterId(word("nobody's"))), 8) == 0
+
+
+def test_a_request_for_a_model_that_nobody_offers_is_remembered_as_wanted(buying: Buying) -> None:
+    request = InferenceRequest(
+        request_id=RequestId(word("r")), model="island", prompt="hello", sampling=SamplingParams(max_tokens=4, seed=1)
+    )
+    with pytest.raises(UnknownModelError):
+        buying.resolve(request)
+    buying.resolve(replace(request, model="harbour"))
+    assert [(each.key, each.count) for each in buying.wanted.day()] == [("island", 1)]
