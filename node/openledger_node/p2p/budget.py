@@ -17,6 +17,9 @@ CALLED_MAX = 24
 CALLED_IDLE_S = 120.0
 """A connection that was dialled for a call is hung up after this time without a stream."""
 
+RELAYED_IDLE_S = 60.0
+"""The same for each connection over a relay, whoever dialled it: a relay has few circuits."""
+
 INBOUND_MAX, INBOUND_RESERVED = 40, 16
 """Places for peers that dial in; of these, places that only known peers get."""
 
@@ -188,17 +191,14 @@ class ConnectionBudget:
             held.host = host if held.role is Role.INBOUND else held.host
 
     def idle_calls(self) -> list[PeerId]:
-        """Peers that were dialled for a call, or are met over a relay, and are no longer asked for anything.
-
-        A relay has few circuits, so none is kept for later.
-        """
+        """Peers that were dialled for a call, or met over a relay, and are no longer asked for anything."""
         now = self._clock()
         return [
             each.peer_id
             for each in self._current().values()
             if (each.role is Role.CALLED or each.is_relayed)
             and each.is_idle(now)
-            and now - each.used_s >= CALLED_IDLE_S
+            and now - each.used_s >= (RELAYED_IDLE_S if each.is_relayed else CALLED_IDLE_S)
         ]
 
     # ---- streams

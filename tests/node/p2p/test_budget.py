@@ -11,6 +11,7 @@ from openledger_node.p2p.budget import (
     NEIGHBOUR_STAYS_S,
     PER_GROUP_MAX,
     PER_HOST_MAX,
+    RELAYED_IDLE_S,
     RELAYED_MAX,
     Barred,
     ConnectionBudget,
@@ -143,7 +144,7 @@ def test_peers_over_a_relay_are_hung_up_when_they_are_idle_whoever_dialled() -> 
     world.connected[PeerId("out")] = None
     world.budget.note_dialled(PeerId("out"), is_kept=True, is_relayed=True)
     world.call("kept", is_kept=True)
-    world.now = CALLED_IDLE_S
+    world.now = RELAYED_IDLE_S
     assert set(world.budget.idle_calls()) == {"in", "out"}
 
 
