@@ -137,6 +137,8 @@ class Caller:
                 self._slow.forget(peer_id)
             refusal = awarded.unfit.get(peer_id)
             why = awarded.reasons.get(peer_id) or (refusal.message if refusal else None)
+            if peer_id in bids.late:
+                why = "it had not bid when another bid well"
             self.asked.note(peer_id, has_won=peer_id == awarded.winner, why=why)
             if isinstance(refusal, UnknownModelError):
                 self._table.misses.note(peer_id, progress.requested.adapter)
