@@ -40,6 +40,9 @@ NEWCOMER_FACTOR = Fraction(5, 4)
 TIE = Fraction(103, 100)
 """Bids within 3 percent of the best are equals, and the request's id decides between them."""
 
+STAY = Fraction(115, 100)
+"""A conversation stays with its seller while its bid costs at most 15 percent more than the best."""
+
 EXPLORE_ONE_IN = 20
 _EXPLORE_DOMAIN = b"openledger.explore/1"
 
@@ -67,12 +70,14 @@ class Bid:
     speed: Speed | None = None  # the estimate; None takes the bidder's word
 
 
-def award(call: Call, bids: Sequence[Bid], explorer: str | None = None) -> list[Bid]:
+def award(call: Call, bids: Sequence[Bid], explorer: str | None = None, sticky: str | None = None) -> list[Bid]:
     """Rank the acceptable bids: the winner first, then the fallbacks in order.
 
     The order of arrival does not matter. Of a peer's several bids the best counts. Bids within 3 percent of the best
     are ordered by keccak(request id ‖ peer id), which favours nobody over many calls. `explorer` is the peer that
-    this call tries out, if any: it wins if its price is in the cheaper half.
+    this call tries out, if any: it wins if its price is in the cheaper half. `sticky` is the peer that has answered
+    the conversation so far and has its beginning in a cache: it wins if it costs at most 15 percent more than the
+    best.
     """
     ranked = sorted((bid for bid in bids if why_not(call, bid) is None), key=lambda bid: _rank(bid, call))
     best: dict[str, Bid] = {}
@@ -84,6 +89,10 @@ def award(call: Call, bids: Sequence[Bid], explorer: str | None = None) -> list[
     least = expected_cost(found[0], call)
     equals = [bid for bid in found if expected_cost(bid, call) <= TIE * least]
     found[: len(equals)] = sorted(equals, key=lambda bid: _tie(call.id, bid.peer_id))
+    kept = best.get(sticky) if sticky else None
+    if kept and expected_cost(kept, call) <= STAY * least:
+        found.remove(kept)
+        return [kept, *found]
     tried = best.get(explorer) if explorer else None
     if tried and 2 * sum(_price(bid, call) < _price(tried, call) for bid in found) < len(found):
         found.remove(tried)
@@ -125,7 +134,8 @@ def median_terms(offers: Sequence[tuple[Terms, Wei]]) -> Terms:
     """The median prices of offers, each weighted by its seller's bonded stake; prompt and answer by themselves.
 
     Half of the stake asks no more than the median; where two prices fit, the higher one is it, so that a cheap half
-    can't shut out the other. New wallets move it only by the stake that they bond.
+    can't shut out the other. New wallets move it only by the stake that they bond. A price of 0 counts only if all
+    are 0: three times nothing would shut out everyone who asks for money.
 
     Raises:
         MalformedError: no offer has stake.
@@ -221,8 +231,9 @@ def _price(bid: Bid, call: Call) -> int:
 
 
 def _weighted_median(prices: Sequence[tuple[Wei, Wei]]) -> Wei:
-    half, below = sum(stake for _, stake in prices), 0
-    for price, stake in sorted(prices):
+    asked = [(price, stake) for price, stake in prices if price > 0] or prices
+    half, below = sum(stake for _, stake in asked), 0
+    for price, stake in sorted(asked):
         below += 2 * stake
         if below > half:
             return price

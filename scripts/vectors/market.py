@@ -176,7 +176,7 @@ def awarded(given: Any) -> Any:
     bids = [bid_of(entry) for entry in given["bids"]]
     ranked = [
         {"peer_id": bid.peer_id, "cost": fraction(expected_cost(bid, call)), "is_warm": bid.message.is_warm}
-        for bid in award(call, bids, given["explorer"])
+        for bid in award(call, bids, given["explorer"], given["sticky"])
     ]
     refused = [{"place": place, "reason": why_not(call, bid)} for place, bid in enumerate(bids) if why_not(call, bid)]
     return {"ranked": ranked, "refused": refused}
@@ -186,8 +186,8 @@ def fraction(cost: Any) -> str:
     return f"{cost.numerator}/{cost.denominator}"
 
 
-def auction(*bids: Any, explorer: str | None = None) -> Any:
-    return {"call": CALL, "explorer": explorer, "bids": list(bids)}
+def auction(*bids: Any, explorer: str | None = None, sticky: str | None = None) -> Any:
+    return {"call": CALL, "explorer": explorer, "sticky": sticky, "bids": list(bids)}
 
 
 AWARDS: list[Case] = [
@@ -201,6 +201,16 @@ AWARDS: list[Case] = [
         "an explorer",
         "wins in the cheaper half, whatever its trust",
         auction(offer("a", 1, price_out=1_700), offer("b"), offer("c", price_out=1_600), explorer="a"),
+    ),
+    (
+        "a conversation",
+        "stays with its seller while it costs at most 15 percent more, also if the call explores",
+        auction(offer("a", price_out=1_550), offer("b"), offer("c", price_out=1_600), sticky="b", explorer="a"),
+    ),
+    (
+        "a conversation with a dear seller",
+        "goes on at the best one",
+        auction(offer("a", price_out=1_500), offer("b"), sticky="b"),
     ),
     (
         "a dear explorer",
@@ -275,6 +285,9 @@ CEILINGS: list[Case] = [
     ("stake", "counts, and not the number of wallets", [priced(1, 1, 5), *[priced(9, 9, 1)] * 4]),
     ("no stake", "does not count", [priced(1, 1, 0), priced(9, 9, 1)]),
     ("nobody", "has stake", [priced(1, 1, 0)]),
+    ("a free seller", "does not count", [priced(0, 0, 9), priced(2, 8, 1)]),
+    ("a free prompt", "does not count, and its answer does", [priced(0, 4, 9), priced(2, 8, 1)]),
+    ("all free", "zero", [priced(0, 0, 1), priced(0, 0, 9)]),
     ("large", "at most 2^128 − 1", [priced(2**128 - 1, 1, 1)]),
 ]
 

@@ -39,9 +39,12 @@ STREAMS = depth(light=(3_000, 4_000), deep=(3_000, 4_000, 3_000, 4_000))
 TRIES_MAX = 5
 RETRYABLE = {"unavailable", "engine_failed", "rate_limit_exceeded"}
 RECEIPTS_MAX = 1_000
-RISKED_TOKENS = 32 * (1 + len(STREAMS))
-"""A payer risks a chunk of each answer, and what vouchers for broken streams allow.
+CHUNK_TOKENS = 32
+RISKED_TOKENS = 2 * CHUNK_TOKENS * len(STREAMS)
+"""The most that is charged and not delivered when the stream of an answer breaks.
 
+Streams at one node share a ceiling that is a chunk above each of them, and one may use what was meant for the others.
+Streams that an earlier kill broke leave as much again, until the node has shown their receipts on the next stream.
 What a node had sent and charged when its stream broke, another gives once more.
 """
 

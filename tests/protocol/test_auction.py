@@ -213,6 +213,19 @@ def test_a_seller_with_fewer_than_three_answers_costs_a_quarter_more_and_gets_sm
     assert why_not(CALL, bid(num_measured=3, chunk_tokens=33)) is None
 
 
+@pytest.mark.parametrize(("price_out", "goes_to"), [(1_566, "b"), (1_565, "a")])
+def test_a_conversation_stays_with_its_seller_while_it_costs_fifteen_percent_more_at_most(
+    price_out: int, goes_to: str
+) -> None:
+    """`b` asks 1,800 for the answer's tokens, and both the same for the prompt's."""
+    call, usual = replace(CALL, tokens_in=0), {"num_measured": 3, "price_in": Wei(1)}
+    bids = [bid("a", price_out=Wei(price_out), **usual), bid("b", price_out=Wei(1_800), **usual)]
+    for explorer in (None, "a"):
+        ranked = award(call, bids, explorer, "b")
+        assert [entry.peer_id for entry in ranked] == [goes_to, "ab".replace(goes_to, "")]
+    assert award(call, bids, None, "nobody")[0].peer_id == "a"
+
+
 def test_an_explorer_wins_if_its_price_is_in_the_cheaper_half_whatever_its_trust() -> None:
     others = [bid(name, 900_000, price_out=Wei(price)) for name, price in (("a", 1_500), ("b", 1_700), ("c", 1_900))]
     cheap, dear = bid("new", 1, price_out=Wei(1_699)), bid("new", 1, price_out=Wei(1_701))
@@ -281,8 +294,11 @@ def terms_of(price_in: int, price_out: int) -> Terms:
         ([((1, 1), 1), ((9, 9), 1)], (9, 9)),
         ([((1, 1), 5), *[((9, 9), 1)] * 4], (1, 1)),
         ([((1, 1), 0), ((9, 9), 1)], (9, 9)),
+        ([((0, 0), 9), ((2, 8), 1)], (2, 8)),
+        ([((0, 4), 9), ((2, 8), 1)], (2, 4)),
+        ([((0, 0), 9), ((0, 0), 1)], (0, 0)),
     ],
-    ids=["one", "three", "of two the dearer", "stake counts", "no stake"],
+    ids=["one", "three", "of two the dearer", "stake counts", "no stake", "free", "free prompt", "all free"],
 )
 def test_the_median_is_weighted_by_stake(offers: list[tuple[tuple[int, int], int]], median: tuple[int, int]) -> None:
     given_offers = [(terms_of(*prices), Wei(stake)) for prices, stake in offers]

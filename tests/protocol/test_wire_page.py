@@ -105,8 +105,10 @@ def test_awards() -> None:
             peer: (0, lot) if 100 * cost <= 103 * least else (1, cost, lot) for peer, (cost, lot, _) in best.items()
         }
         expected = sorted(order, key=lambda peer: order[peer])
-        explorer = case["input"]["explorer"]
-        if explorer and 2 * sum(price < best[explorer][2] for _, _, price in best.values()) < len(best):
+        explorer, sticky = case["input"]["explorer"], case["input"]["sticky"]
+        if sticky and 100 * best[sticky][0] <= 115 * least:
+            expected = [sticky, *(peer for peer in expected if peer != sticky)]
+        elif explorer and 2 * sum(price < best[explorer][2] for _, _, price in best.values()) < len(best):
             expected = [explorer, *(peer for peer in expected if peer != explorer)]
         assert [entry["peer_id"] for entry in case["output"]["ranked"]] == expected
 

@@ -50,6 +50,13 @@ class OpenPurchases:
         )
         return json.loads(row["agreed"]) if row else None
 
+    def ids(self, channel_id: ChannelId, adapter_id: AdapterId) -> set[RequestId]:
+        """The requests whose receipts may still charge a lane."""
+        rows = self._store.rows(
+            "SELECT request_id FROM purchase WHERE channel_id = ? AND adapter_id = ?", (channel_id, adapter_id)
+        )
+        return {RequestId(row["request_id"]) for row in rows}
+
     def most_wei(self, channel_id: ChannelId, adapter_id: AdapterId) -> Wei:
         """The most that the receipts which may still come can charge a lane."""
         rows = self._store.rows(

@@ -30,10 +30,13 @@ from ..ledger.peers import Peers
 from ..p2p.streams import MessageStream
 from ..p2p.transport import Gossip, PeerId, Transport
 from .board import AD_BURST, AD_INTERVAL_S, AdTable, Buckets
-from .second_copy import CopyWatch
+from .second_copy import SILENT_S, CopyWatch
 
 INTERVAL_S_MIN, INTERVAL_S_MAX = 540.0, 660.0
 """About ten minutes. What costs a network is the number of messages, so a change of load is not published."""
+
+COPY_INTERVAL_S = SILENT_S / 3
+"""While a second copy of this node is heard, it is told this often that this one runs, or it would sell again."""
 
 MESH_S = 10.0
 """Gossip reaches nobody before the first peers are connected, and its mesh takes seconds to form. What was published
@@ -142,6 +145,7 @@ class Advertiser:
         """Publish regularly, and immediately on a change or once there are peers."""
         published: tuple[Snapshot, tuple[str, ...]] | None = None
         due_s, settled_s = -inf, inf  # when to publish next, and since when gossip reaches others
+        copy_due_s = inf  # the same while a second copy is heard
         while True:
             if not self._transport.connected():
                 settled_s = inf
@@ -150,11 +154,13 @@ class Advertiser:
                 due_s = min(due_s, settled_s)
             snapshot = self._snapshot()
             kind = (_kind(snapshot), tuple(self._transport.addresses)) if snapshot else None
-            is_due = kind != published or trio.current_time() >= due_s
+            has_copy = self._copies is not None and self._copies.other is not None
+            is_due = kind != published or trio.current_time() >= min(due_s, copy_due_s if has_copy else inf)
             if snapshot and is_due and self._own_bucket.take(None) and await self._publish(snapshot):
                 published = kind
                 spread = (INTERVAL_S_MAX - INTERVAL_S_MIN) * self._jitter()
                 due_s = trio.current_time() + INTERVAL_S_MIN + spread
+                copy_due_s = trio.current_time() + COPY_INTERVAL_S
                 if trio.current_time() < settled_s:
                     due_s = min(due_s, settled_s)
             await trio.sleep(LOOK_S)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from openledger_protocol.advertisement import Advertisement
-from openledger_protocol.auction import why_not
+from openledger_protocol.auction import NEWCOMER_ANSWERS, why_not
 from openledger_protocol.errors import MalformedError, PaymentRequiredError, ProtocolError, UnavailableError
 from openledger_protocol.inference import abilities_for
 from openledger_protocol.payments import Terms, price_wei
@@ -45,6 +45,7 @@ def award_bids(
     records: Mapping[Address, SellerRecord],
     progress: RequestProgress,
     explorer: PeerId | None = None,
+    sticky: PeerId | None = None,
 ) -> Awarded:
     """Judge the bids of a call; `records` are those of all sellers of the model, by wallet."""
     silent = {who: UnavailableError(why) for who, why in (bids.failed | bids.unreached).items()}
@@ -60,10 +61,24 @@ def award_bids(
                 awarded.broken.add(received.peer_id)
         else:
             fit.append(received)
-    awarded.ranked = rank_bids(call, fit, records, explorer)
+    awarded.ranked = rank_bids(call, fit, records, explorer, sticky)
     for loser in awarded.ranked[1:]:
         awarded.reasons[loser.peer_id] = _why_lost(awarded.ranked[0].message)
     return awarded
+
+
+def is_good(
+    call: Call,
+    received: ReceivedBid,
+    ads: Sequence[Advertisement],
+    records: Mapping[Address, SellerRecord],
+    progress: RequestProgress,
+) -> bool:
+    """True for an acceptable bid of a seller that has proved itself here, so that no others need be called."""
+    ad = next(ad for ad in ads if ad.peer_id == received.peer_id)
+    if _why_unfit(call, received, ad, records, progress):
+        return False
+    return records[ad.wallet].num_measured >= NEWCOMER_ANSWERS
 
 
 def too_expensive(least_wei: Wei, left_wei: Wei) -> PaymentRequiredError:

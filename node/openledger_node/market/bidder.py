@@ -26,6 +26,7 @@ from ..errors import NetworkError, NodeError
 from ..p2p.streams import MessageStream
 from ..p2p.transport import PeerId
 from .bid_history import CallBook, Fate
+from .demand import Demand
 from .offer import BID_VALID_S, Sellable, SellerState, check_call, make_bid
 
 CALL_TIMEOUT_S = 5.0
@@ -83,6 +84,7 @@ class Bidder:
         self._bids: dict[tuple[PeerId, RequestId], _StandingBid] = {}
         self.lost: deque[LostBid] = deque(maxlen=LOST_MAX)  # newest last
         self.book = CallBook(now_s)  # of the last hour
+        self.demand, self.lacking = Demand(now_s), Demand(now_s)  # calls by adapter; those that are not here
         self.num_bids = 0
         self.num_won = 0
 
@@ -116,9 +118,14 @@ class Bidder:
         Raises:
             ProtocolError: this node can't take the call.
         """
+        is_our_base = call.base == self._state().base
+        if is_our_base:
+            self.demand.note(call.adapter)
         try:
             message = await self._bid(peer_id, call)
         except ProtocolError as error:
+            if is_our_base and isinstance(error, UnknownModelError):
+                self.lacking.note(call.adapter)
             self.book.note(call.id, call.adapter, _fate(error), reason=error.message)
             raise
         self.book.note(call.id, call.adapter, "bid", terms=message.terms)

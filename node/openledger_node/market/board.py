@@ -175,10 +175,19 @@ class AdTable:
         entry = self._entries.get(peer_id)
         return entry.ad if entry else None
 
+    def has_bond(self, peer_id: str) -> bool:
+        """True if a peer advertises with a wallet whose bond the chain confirms."""
+        entry = self._entries.get(peer_id)
+        return entry is not None and self.worth_of(entry.ad).is_bonded
+
     def offers(self, base: Digest, adapter: AdapterId) -> list[Advertisement]:
         """Advertisements for an adapter, or for the base alone: cheapest first, then warm, then with free slots."""
         found = [ad for ad in self._serving() if ad.base == base and self._may_have(ad, adapter)]
         return sorted(found, key=lambda ad: (_price(ad), not is_warm(ad, adapter), -ad.slots_free, ad.peer_id))
+
+    def fit_offers(self, base: Digest, adapter: AdapterId) -> list[Advertisement]:
+        """The offers that may win a call, cheapest first: all but those without a bond by the chain."""
+        return [ad for ad in self.offers(base, adapter) if self.worth_of(ad).bonded_wei != 0]
 
     def resolve(self, name: str) -> Resolved:
         """Resolve a model's name among the advertised models; see `names.resolve`.

@@ -1,6 +1,6 @@
 """A call to several nodes at once, their bids, and the result told to each bidder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import trio
@@ -25,6 +25,13 @@ from ..p2p.transport import PeerId, Transport
 from .reachable import open_to
 
 TELL_TIMEOUT_S = 0.5
+
+FIRST_WAVE = 3
+"""Sellers that are called first; the others are called only if no good bid comes of these."""
+
+FIRST_WAVE_S, FIRST_BIDS_S = 0.2, 0.6
+"""The others are called without a good bid after the first time. With one, the rest of the first sellers have until
+the second time, so that a seller far away can still win by its price."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,31 +59,75 @@ class Bids:
     failed: dict[PeerId, str] = field(default_factory=dict)  # no answer, or an invalid one
     unreached: dict[PeerId, str] = field(default_factory=dict)  # no connection to it, whoever's fault that is
     asked: set[PeerId] = field(default_factory=set)  # reached, and sent the call
+    late: set[PeerId] = field(default_factory=set)  # called, and not waited for, since another has bid well
+    spared: set[PeerId] = field(default_factory=set)  # not called for the same reason
+    moved: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)  # unparked at each answer
+
+    @property
+    def answered(self) -> set[PeerId]:
+        """Nodes that are not waited for any more: they have bid, refused or failed, or can't be reached."""
+        received = {received.peer_id for received in self.received}
+        return received | self.refused.keys() | self.failed.keys() | self.unreached.keys()
 
 
 async def call_all(
     transport: Transport, protocol: str, call: Call, ads: Sequence[Advertisement], *, timeout_s: float
 ) -> Bids:
     """Ask nodes for bids, all at once; bids after the deadline are ignored."""
-    bids = Bids()
+    return await call_in_waves(transport, protocol, call, ads, timeout_s=timeout_s, num_first=len(ads))
+
+
+async def call_in_waves(
+    transport: Transport,
+    protocol: str,
+    call: Call,
+    ads: Sequence[Advertisement],
+    *,
+    timeout_s: float,
+    is_good: Callable[[ReceivedBid], bool] = lambda _: False,
+    num_first: int = FIRST_WAVE,
+) -> Bids:
+    """Ask the first nodes for bids, and the others unless a good bid comes soon; late bids are ignored."""
+    bids, first, others = Bids(), ads[:num_first], ads[num_first:]
+    is_enough = False
     try:
         with trio.move_on_after(timeout_s):
             async with trio.open_nursery() as nursery:
-                for ad in ads:
+                for ad in first:
+                    nursery.start_soon(_ask, transport, protocol, call, ad, bids)
+                if others and (is_enough := await _is_enough(bids, {PeerId(ad.peer_id) for ad in first}, is_good)):
+                    nursery.cancel_scope.cancel()
+                for ad in () if is_enough else others:
                     nursery.start_soon(_ask, transport, protocol, call, ad, bids)
     except BaseException:
         for received in bids.received:  # the caller was cancelled
             await received.messages.aclose_shielded()
         raise
-    for peer_id in [PeerId(ad.peer_id) for ad in ads]:
-        known = {received.peer_id for received in bids.received} | bids.refused.keys() | bids.failed.keys()
-        if peer_id in known | bids.unreached.keys():
-            continue
+    if is_enough:
+        bids.spared = {PeerId(ad.peer_id) for ad in others}
+        bids.late = {PeerId(ad.peer_id) for ad in first} - bids.answered
+    for peer_id in {PeerId(ad.peer_id) for ad in ads} - bids.answered - bids.spared - bids.late:
         if peer_id in bids.asked:
             bids.failed[peer_id] = f"no bid within {timeout_s:g} s"
         else:
             bids.unreached[peer_id] = f"it was not reached within {timeout_s:g} s"
     return bids
+
+
+async def _is_enough(bids: Bids, first: set[PeerId], is_good: Callable[[ReceivedBid], bool]) -> bool:
+    """Wait for the first nodes' bids; True if one of them is good."""
+
+    async def all_answer() -> None:
+        while not first <= bids.answered:
+            await bids.moved.park()
+
+    with trio.move_on_after(FIRST_WAVE_S):
+        await all_answer()
+    if not any(is_good(received) for received in bids.received):
+        return False
+    with trio.move_on_after(FIRST_BIDS_S - FIRST_WAVE_S):
+        await all_answer()
+    return True
 
 
 async def tell_all(bids: Bids, call: Call, winner: PeerId | None, reasons: Mapping[PeerId, str]) -> None:
@@ -115,6 +166,7 @@ async def _ask(transport: Transport, protocol: str, call: Call, ad: Advertisemen
         was_reached = peer_id in bids.asked or peer_id in transport.connected()
         (bids.failed if was_reached else bids.unreached)[peer_id] = str(error)
     finally:
+        bids.moved.unpark_all()
         if messages and not is_kept:
             await messages.aclose_shielded()
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 from eth_hash.auto import keccak
 
 from openledger_protocol.advertisement import Advertisement
-from openledger_protocol.auction import NEWCOMER_ANSWERS, is_exploring
+from openledger_protocol.auction import NEWCOMER_ANSWERS, TIE, is_exploring
 from openledger_protocol.constants import PPM
 from openledger_protocol.primitives import AdapterId, Address, RequestId
 
@@ -31,20 +31,30 @@ class Wanted:
 
 
 def candidates(
-    offers: Sequence[Advertisement], records: Mapping[Address, SellerRecord], wanted: Wanted
+    offers: Sequence[Advertisement],
+    records: Mapping[Address, SellerRecord],
+    wanted: Wanted,
+    sticky: PeerId | None = None,
 ) -> list[Advertisement]:
-    """Order offers: the two best known, in one call of twenty an explorer, the two most promising, others by lot.
+    """Order offers: the seller of the conversation, the two best known, the two most promising, others by lot.
 
-    The lot is a hash of the request, so that requests spread and no seller can bid itself into all of them. A
-    wallet's second offer comes after the first of every other wallet, so that many peer ids of one wallet don't take
-    all places of a call.
+    One call of twenty also tries out an explorer. The first three are called before the others, so an explorer takes
+    the place of the second best known if the conversation has a seller. The lot is a hash of the request, so that
+    requests spread and no seller can bid itself into all of them. A wallet's second offer comes after the first of
+    every other wallet, so that many peer ids of one wallet don't take all places of a call.
     """
     by_promise = sorted(offers, key=lambda ad: (_promise(ad, records[ad.wallet], wanted), _lot(ad, wanted)))
     known = [ad for ad in by_promise if records[ad.wallet].num_measured >= NEWCOMER_ANSWERS]
-    best_known = sorted(known, key=lambda ad: _known_cost(ad, records[ad.wallet], wanted))
+    costs = {ad.peer_id: _known_cost(ad, records[ad.wallet], wanted) for ad in known}
+    least = min(costs.values(), default=Fraction(0))
+    # Those that the award would treat as equals take turns, or else the first two would win all calls.
+    best_known = sorted(known, key=lambda ad: (max(costs[ad.peer_id], TIE * least), _lot(ad, wanted)))
     explored = explorer(offers, records, wanted)
+    kept = [ad for ad in offers if ad.peer_id == sticky]
+    num_known = BEST_KNOWN - (1 if kept and explored else 0)
     first = [
-        *_one_per_wallet(best_known)[:BEST_KNOWN],
+        *kept,
+        *_one_per_wallet([ad for ad in best_known if ad not in kept])[:num_known],
         *(ad for ad in offers if ad.peer_id == explored),
         *_one_per_wallet(by_promise)[:PROMISING],
     ]

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
+from openledger_protocol.auction import CEILING_MEDIANS
 from openledger_protocol.constants import PRICE_TOKENS
 from openledger_protocol.errors import (
     OverloadedError,
@@ -22,6 +24,10 @@ from ..ledger.jobs import Job
 
 PERCENT = 100
 
+SURCHARGE_PERCENT_MAX = PERCENT * (CEILING_MEDIANS - 1)
+"""A call allows a seller that is alone on the market this much more than its floor. A higher surcharge is lowered to
+this where the call allows no more, or a busy seller would refuse all requests that nobody else answers."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PricePolicy:
@@ -32,11 +38,15 @@ class PricePolicy:
     cold_percent: int = 0  # surcharge when the adapter is not in memory
 
 
-def terms_asked(policy: PricePolicy, *, num_live: int, queue_max: int, is_warm: bool) -> Terms:
-    """The terms of a bid, rounded up, so never below the minimum."""
+def terms_asked(
+    policy: PricePolicy, *, num_live: int, queue_max: int, is_warm: bool, percent_max: int | None = None
+) -> Terms:
+    """The terms of a bid, rounded up, so never below the minimum; `percent_max` limits the surcharge."""
     busy = min(num_live, queue_max)
     # The surcharge in parts of `PERCENT * queue_max`, so that no fraction is lost before the end.
     parts = policy.load_percent * busy + (0 if is_warm else policy.cold_percent * queue_max)
+    if percent_max is not None:
+        parts = min(parts, percent_max * queue_max)
     return Terms(
         price_in_wei=_raised(policy.floor.price_in_wei, parts, PERCENT * queue_max),
         price_out_wei=_raised(policy.floor.price_out_wei, parts, PERCENT * queue_max),
@@ -125,8 +135,17 @@ def make_bid(call: Call, state: SellerState, sellable: Sellable) -> BidMessage:
     Raises:
         PaymentRequiredError: the call allows less than this node asks now.
     """
-    terms = terms_asked(state.policy, num_live=state.num_live, queue_max=state.queue_max, is_warm=sellable.is_warm)
-    _check_price(call, terms)
+    ask = partial(
+        terms_asked, state.policy, num_live=state.num_live, queue_max=state.queue_max, is_warm=sellable.is_warm
+    )
+    terms = ask()
+    if not _allows(call, terms):
+        terms = ask(percent_max=SURCHARGE_PERCENT_MAX)
+    if not _allows(call, terms):
+        raise PaymentRequiredError(
+            f"{PRICE_TOKENS} tokens cost {terms.price_in_wei} wei in and {terms.price_out_wei} wei out here, "
+            f"and the call allows {call.price_in_max} and {call.price_out_max}"
+        )
     return BidMessage(
         id=call.id,
         wallet=state.wallet,
@@ -149,12 +168,8 @@ def make_bid(call: Call, state: SellerState, sellable: Sellable) -> BidMessage:
     )
 
 
-def _check_price(call: Call, terms: Terms) -> None:
-    if terms.price_in_wei > call.price_in_max or terms.price_out_wei > call.price_out_max:
-        raise PaymentRequiredError(
-            f"{PRICE_TOKENS} tokens cost {terms.price_in_wei} wei in and {terms.price_out_wei} wei out here, "
-            f"and the call allows {call.price_in_max} and {call.price_out_max}"
-        )
+def _allows(call: Call, terms: Terms) -> bool:
+    return terms.price_in_wei <= call.price_in_max and terms.price_out_wei <= call.price_out_max
 
 
 def _ttft_ms(call: Call, state: SellerState, sellable: Sellable) -> int:

@@ -15,6 +15,7 @@ from ..text import rfc3339
 from .bid_history import CallRecord
 from .board import Listed
 from .call_memory import AskedSeller
+from .demand import Demanded
 from .names import full_name
 from .worth import Worth
 
@@ -53,12 +54,33 @@ class MarketView:
     calls: tuple[CallRecord, ...]  # of the last hour, oldest first
     now_s: float  # by the clock of `calls`
     priced: tuple[Priced, ...]  # base first
+    demand: tuple[Demanded, ...] = ()  # calls of the last day by adapter, for this node's base
+    lacking: tuple[Demanded, ...] = ()  # of these, calls for adapters that are not here
+    wanted: tuple[Demanded, ...] = ()  # models that were requested here and that nobody offers
     second_copy: str | None = None  # why nothing is sold, if another process advertises with this node's keys
 
     def most_asked(self) -> Priced | None:
         """The model that most calls asked for; the base if there were none."""
         counts = {each.adapter: sum(call.adapter == each.adapter for call in self.calls) for each in self.priced}
         return max(self.priced, key=lambda each: counts[each.adapter], default=None)
+
+
+def demand_to_plain(view: MarketView) -> dict[str, Any]:
+    """The demand of the last day for JSON: calls by adapter, and models that nobody offers."""
+    names = {each.adapter: each.name for each in view.priced}
+    lacking = {each.key: each.count for each in view.lacking}
+    adapters = [
+        {
+            "adapter_id": each.key,
+            "model": names.get(AdapterId(each.key)),
+            "calls": each.count,
+            "lacking": lacking.get(each.key, 0),
+            "by_hour": list(each.by_hour),
+        }
+        for each in view.demand
+    ]
+    wanted = [{"model": each.key, "requests": each.count, "by_hour": list(each.by_hour)} for each in view.wanted]
+    return {"adapters": adapters, "wanted": wanted}
 
 
 def rank_of(own_wei: int, others_wei: Sequence[int]) -> int:

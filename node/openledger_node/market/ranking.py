@@ -24,8 +24,12 @@ def rank_bids(
     fit: Sequence[ReceivedBid],
     records: Mapping[Address, SellerRecord],
     explorer: PeerId | None = None,
+    sticky: PeerId | None = None,
 ) -> list[ReceivedBid]:
-    """Rank acceptable bids, best first, by price × estimated time ÷ trust; `explorer` is tried out by this call."""
+    """Rank acceptable bids, best first, by price × estimated time ÷ trust.
+
+    `explorer` is tried out by this call, and `sticky` has answered the conversation so far.
+    """
     claims: dict[Address, Speed] = {}
     for received in sorted(fit, key=lambda one: expected_time_ms(bid_of(one, records[one.message.wallet]), call)):
         claims[received.message.wallet] = claimed_speed(received.message)  # the slowest claim of each wallet
@@ -36,7 +40,7 @@ def rank_bids(
         speed = estimate(claimed_speed(received.message), record, bounds, received.round_trip_ms)
         bids.append(bid_of(received, record, speed))
     by_peer = {received.peer_id: received for received in fit}
-    return [by_peer[PeerId(bid.peer_id)] for bid in award(call, bids, explorer)]
+    return [by_peer[PeerId(bid.peer_id)] for bid in award(call, bids, explorer, sticky)]
 
 
 def estimate(claim: Speed, record: SellerRecord, bounds: Speed, round_trip_ms: int) -> Speed:

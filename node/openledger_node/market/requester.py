@@ -3,7 +3,7 @@
 The text that a node has delivered is kept and paid for; the next node continues after it.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,7 +11,6 @@ import trio
 
 from openledger_protocol.adapter import AdapterManifest
 from openledger_protocol.advertisement import Advertisement
-from openledger_protocol.auction import price_ceiling
 from openledger_protocol.errors import (
     AdapterRefusedError,
     BadSignatureError,
@@ -20,7 +19,7 @@ from openledger_protocol.errors import (
     UnavailableError,
     UnknownModelError,
 )
-from openledger_protocol.payments import ChannelConfig, Terms, price_wei
+from openledger_protocol.payments import ChannelConfig, price_wei
 from openledger_protocol.primitives import BASE_ONLY, ZERO_WEI, AdapterId, Address, Digest, Generation, Salt, Wei
 from openledger_protocol.registry import RegistryEntry, check_entry
 from openledger_protocol.wire.frames import wire_name
@@ -28,41 +27,28 @@ from openledger_protocol.wire.inference import Award, Salts
 
 from ..engine.tokenizer import Tokenizer
 from ..errors import ChainError
-from ..ledger.sellers import Outcome, Sellers
+from ..ledger.sellers import Sellers
 from ..p2p.transport import PeerId, Transport
 from ..payments.payer import Payer
 from ..payments.purchase import Purchase
 from ..payments.spending_limit import SpendingLimit
 from ..serving.admission import render
 from .attempt import Attempt, Show
-from .award import FIRST_TOKENS, Awarded, award_bids, too_expensive
+from .award import FIRST_TOKENS, too_expensive
 from .board import AdTable
-from .call_memory import AskedSellers, UnreachedPeers, is_own_uplink
-from .calls import Bids, ReceivedBid, call_all, tell_all
-from .candidates import candidates, explorer
+from .call_memory import AskedSellers
+from .caller import Caller, RequesterLimits
+from .calls import ReceivedBid
 from .progress import RequestProgress
 from .request import NetworkRequest, RemoteAnswer
 from .vetting import Exposure, Vetting
 from .worth import Worth
 
+__all__ = ["Backing", "Requester", "RequesterLimits"]
+
 ROUNDS_MAX = 8
 """Calls for one answer. A bid that expired while another node answered, or while a newcomer was busy, must be
 requested again. A newcomer takes twice as many requests at a time in each round, so these are enough for 255."""
-
-
-READ_EVERY_S, READ_EACH = 1.0, 16
-"""New advertisers whose bond is read at once, and the pause after that."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequesterLimits:
-    """Limits on the number of nodes called, and on waiting for them."""
-
-    candidates_max: int = 8
-    bid_timeout_s: float = 1.5
-    stall_timeout_s: float = 15.0
-    price_in_max_wei: Wei | None = None  # of 1,000 tokens; None: three times the median of bonded offers
-    price_out_max_wei: Wei | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +81,7 @@ class Requester:
         now_ns: Callable[[], int],
         draw: Callable[[], str],
     ) -> None:
-        self._call_protocol, self._infer_protocol = wire_name(network, "call"), wire_name(network, "infer")
+        self._infer_protocol = wire_name(network, "infer")
         self._transport = transport
         self._table = table
         self._payer = payer
@@ -107,11 +93,19 @@ class Requester:
         self._vetting = Vetting(may_sign=backing.may_sign, bond_of=backing.bond_of, sellers=sellers, now_ns=now_ns)
         table.worth_of = self._vetting.worth_of
         self._exposure = Exposure(sellers, now_ns)
-        self._unreached = UnreachedPeers(trio.current_time)
-        self.asked = AskedSellers()
         self._limits = limits
         self._now_ns = now_ns
         self._draw = draw  # 32 random bytes as 0x-hex
+        self._caller = Caller(
+            network=network,
+            transport=transport,
+            table=table,
+            vetting=self._vetting,
+            sellers=sellers,
+            limits=limits,
+            now_ns=now_ns,
+            salt=bytes.fromhex(draw().removeprefix("0x")),
+        )
 
     @property
     def spending_limit(self) -> SpendingLimit:
@@ -122,12 +116,14 @@ class Requester:
         """The worth of an advertiser, by what was last read from the chain."""
         return self._vetting.worth_of(ad)
 
+    @property
+    def asked(self) -> AskedSellers:
+        """The calls to sellers since the start."""
+        return self._caller.asked
+
     async def run(self) -> None:
-        """Read the bonds of new advertisers, so that those with stake get a place on the board; until cancelled."""
-        while True:
-            unread = self._table.unread(READ_EACH)
-            await self._vetting.read(unread or self._vetting.stale(self._table.live(), 1))
-            await trio.sleep(READ_EVERY_S)
+        """Read the bonds of new advertisers until cancelled."""
+        await self._vetting.keep_reading(self._table)
 
     async def answer(self, requested: NetworkRequest, show: Show) -> RemoteAnswer:
         """Have a request answered; `show` gets the text as it comes.
@@ -141,7 +137,7 @@ class Requester:
         """
         progress = await self._begin(requested)
         for _ in range(ROUNDS_MAX):
-            ranked = await self._ranked_bids(progress)
+            ranked = await self._caller.ranked_bids(progress)
             # A newcomer that is busy with another request is waited for only if no other bidder has answered.
             for received, may_wait in [*((bid, False) for bid in ranked), *((bid, True) for bid in ranked)]:
                 wallet = received.message.wallet
@@ -153,13 +149,16 @@ class Requester:
                     if not received.is_good:
                         break  # it expired while other nodes answered; the next round calls again
                     if answered := await self._try(progress, received, show):
-                        await self._note_failures(progress.called_malformed)  # another node could read it
+                        await self._caller.note_each(
+                            progress.called_malformed, "failures"
+                        )  # another node could read it
+                        self._caller.conversations.note(requested, received.peer_id)
                         return answered
                     if received.peer_id not in progress.tried:
                         break  # its ledger has a new generation, which its next bid will name
                 finally:
                     self._exposure.leave(wallet)
-            if not self._offers(progress):
+            if not self._caller.offers(progress):
                 break
         raise progress.failure()
 
@@ -217,94 +216,6 @@ class Requester:
             tokenizer=self._tokenizer,
             tokens_in=len(prompt_ids),
             budget_wei=budget_wei,
-        )
-
-    # ---- calling for bids
-
-    def _offers(self, progress: RequestProgress) -> list[Advertisement]:
-        """Advertisements for the requested model, except those of this node, and of nodes and wallets that failed."""
-        found = self._table.offers(progress.requested.base, progress.requested.adapter)
-        offers = [
-            ad
-            for ad in found
-            if ad.peer_id not in progress.tried
-            and ad.wallet not in progress.passed_over
-            and ad.peer_id != self._transport.peer_id
-            and progress.requested.only in (None, ad.wallet)
-        ]
-        bonded = [ad for ad in offers if self._vetting.worth_of(ad).bonded_wei != 0]
-        awake = [ad for ad in bonded if not self._unreached.is_resting(PeerId(ad.peer_id))]
-        return awake or bonded or offers  # if nobody is fit, the reasons are told
-
-    async def _ranked_bids(self, progress: RequestProgress) -> list[ReceivedBid]:
-        """Call the most promising nodes, tell each whether it has won, and return the acceptable bids, best first."""
-        offers = self._offers(progress)
-        if not offers:
-            return []
-        records = await trio.to_thread.run_sync(self._sellers.of, [ad.wallet for ad in offers])
-        wanted = progress.wanted()
-        ordered = candidates(offers, records, wanted)
-        chosen, unfit = await self._vetting.choose(ordered, records, self._limits.candidates_max)
-        for peer_id, error in unfit.items():
-            progress.blame(PeerId(peer_id), error)
-        if not chosen:
-            return []
-        timeout_s = self._limits.bid_timeout_s
-        price_max = self._price_max(progress, chosen)
-        call = progress.call(chosen, price_max=price_max, deadline_ms=max(1, int(timeout_s * 1_000)))
-        bids = await call_all(self._transport, self._call_protocol, call, chosen, timeout_s=timeout_s)
-        awarded = award_bids(call, bids, chosen, records, progress, explorer(offers, records, wanted))
-        await tell_all(bids, call, awarded.winner, awarded.reasons)
-        for peer_id, error in awarded.unfit.items():
-            progress.blame(peer_id, error)
-        await self._note_call(chosen, bids, awarded, progress)
-        return awarded.ranked
-
-    async def _note_call(
-        self, chosen: Sequence[Advertisement], bids: Bids, awarded: Awarded, progress: RequestProgress
-    ) -> None:
-        """Remember what became of each seller that was called."""
-        await self._note_failures({ad.wallet for ad in chosen if ad.peer_id in bids.failed.keys() | awarded.broken})
-        await self._note_unreached(chosen, bids, progress)
-        for ad in chosen:
-            peer_id = PeerId(ad.peer_id)
-            refusal = awarded.unfit.get(peer_id)
-            why = awarded.reasons.get(peer_id) or (refusal.message if refusal else None)
-            self.asked.note(peer_id, has_won=peer_id == awarded.winner, why=why)
-            if isinstance(refusal, UnknownModelError):
-                self._table.misses.note(peer_id, progress.requested.adapter)
-
-    async def _note_unreached(self, chosen: Sequence[Advertisement], bids: Bids, progress: RequestProgress) -> None:
-        """Rest the sellers that were not reached, unless nobody was, and keep it apart from their failures."""
-        for peer_id in bids.asked:
-            self._unreached.forget(peer_id)
-        if is_own_uplink(len(chosen), bids.unreached.keys()):
-            why = f"none of {len(chosen)} sellers was reached: check this machine's connection to the network"
-            progress.blame(next(iter(bids.unreached)), UnavailableError(why))
-            return
-        for peer_id in bids.unreached:
-            self._unreached.note(peer_id)
-        await self._note_each({ad.wallet for ad in chosen if ad.peer_id in bids.unreached}, "unreached")
-
-    def _price_max(self, progress: RequestProgress, chosen: Sequence[Advertisement]) -> Terms:
-        """The highest prices that a call accepts, by the settings or by all bonded offers of its model.
-
-        A wallet with many nodes counts once, by its cheapest. The sellers of the call are fit, so their bonds are
-        known; they count even if they left the board while the chain was asked about them.
-        """
-        own_in, own_out = self._limits.price_in_max_wei, self._limits.price_out_max_wei
-        if own_in is not None and own_out is not None:
-            return Terms(price_in_wei=own_in, price_out_wei=own_out)
-        offers = self._table.offers(progress.requested.base, progress.requested.adapter)  # cheapest first
-        cheapest = {
-            ad.wallet: (ad.terms, bond)
-            for ad in (*chosen, *reversed(offers))
-            if (bond := self._vetting.worth_of(ad).bonded_wei)
-        }
-        usual = price_ceiling(list(cheapest.values()))
-        return Terms(
-            price_in_wei=usual.price_in_wei if own_in is None else own_in,
-            price_out_wei=usual.price_out_wei if own_out is None else own_out,
         )
 
     # ---- buying from one node
@@ -374,14 +285,6 @@ class Requester:
         check_entry(manifest, entry)
         if manifest.base.digest != requested.base:
             raise AdapterRefusedError(f"adapter {requested.adapter} was made for base {manifest.base.digest}")
-
-    async def _note_failures(self, wallets: Collection[Address]) -> None:
-        await self._note_each(wallets, "failures")
-
-    async def _note_each(self, wallets: Collection[Address], outcome: Outcome) -> None:
-        for wallet in wallets:
-            note = partial(self._sellers.note, wallet, outcome, now_ns=self._now_ns())
-            await trio.to_thread.run_sync(note)
 
     async def _note(self, attempt: Attempt) -> None:
         outcome = attempt.outcome()

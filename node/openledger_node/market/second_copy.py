@@ -17,7 +17,7 @@ OWN_MAX = 64
 """Advertisements of our own that are remembered; older ones have expired."""
 
 SILENT_S = 120
-"""Another copy counts as gone after so long. While it runs, it tells its peers about itself twice a minute."""
+"""Another copy counts as gone after so long. While two copies hear each other, each advertises every 40 s."""
 
 log = logging.getLogger(__name__)
 

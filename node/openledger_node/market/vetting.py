@@ -15,7 +15,8 @@ from openledger_protocol.primitives import ZERO_WEI, Address, Wei
 
 from ..errors import ChainError, LedgerError
 from ..ledger.sellers import SellerRecord, Sellers
-from .worth import Worth
+from .board import AdTable
+from .worth import UNPROVEN_MAX, Worth
 
 KEPT_S = 60.0
 """The chain's answer on a signer and its wallet is kept for so long. A purchase asks for the signer once more."""
@@ -27,9 +28,15 @@ to `KEPT_S`: a new seller advertises while its bond is on its way to a block."""
 STALE_S = 600.0
 """A bond that was read so long ago is read again, since its wallet may have withdrawn it."""
 
+ASK_TIMEOUT_S = 5.0
+"""A seller that the chain says nothing about for so long is passed over, so that a slow endpoint holds up no call."""
+
 KEPT_MAX = 4_096
-READ_AT_ONCE = 4
+READ_AT_ONCE = 8
 """Questions to the chain at once about sellers that nobody is waiting for."""
+
+READ_EVERY_S, READ_EACH = 1.0, 24
+"""So many new advertisers are read in this time, each with two questions, which public endpoints allow."""
 
 WAVES_MAX = 4
 """Once a seller is found fit, no more waves of others are asked about, so that false wallets can't hold up a call."""
@@ -90,12 +97,37 @@ class Vetting:
                 break
         return fit[:count_max], unfit
 
+    async def keep_reading(self, table: AdTable) -> None:
+        """Read the bonds of new advertisers, so that those with stake get a place on the board; until cancelled."""
+        while True:
+            next_s = trio.current_time() + READ_EVERY_S
+            unread = await self._most_likely(table.unread(UNPROVEN_MAX))
+            await self.read(unread or self.stale(table.live(), 1))
+            await trio.sleep_until(max(next_s, trio.current_time()))
+
+    async def _most_likely(self, unread: Sequence[Advertisement]) -> list[Advertisement]:
+        """The advertisers to read next: half of them by wallets that have answered here, the others as they come.
+
+        Anyone may name another's wallet, so known wallets don't take all turns.
+        """
+        try:
+            records = await trio.to_thread.run_sync(self._sellers.of, [ad.wallet for ad in unread])
+        except LedgerError:
+            return list(unread[:READ_EACH])
+        known = [ad for ad in unread if records[ad.wallet].num_answers][: READ_EACH // 2]
+        return [*known, *(ad for ad in unread if ad not in known)][:READ_EACH]
+
     async def _vet(self, ad: Advertisement, errors: dict[str, ProtocolError | None]) -> None:
         key, now_s = (ad.signer, ad.wallet), trio.current_time()
         verdict = self._verdicts.get(key)
         if verdict is None or verdict.until_s <= now_s:
             try:
-                found = await self._ask(ad, asked_s=now_s)
+                with trio.fail_after(ASK_TIMEOUT_S):
+                    found = await self._ask(ad, asked_s=now_s)
+            except trio.TooSlowError:
+                why = f"the chain says nothing about its wallet within {ASK_TIMEOUT_S:g} s: see [chain] rpc"
+                errors[ad.peer_id] = UnavailableError(why)
+                return
             except ChainError as error:
                 errors[ad.peer_id] = UnavailableError(f"the chain can't be asked about its wallet: {error}")
                 return

@@ -12,7 +12,11 @@ ADS_MAX, BASE_MAX = 1_024, 512
 """Advertisements on the board: in all, and of one base."""
 
 WALLET_MAX, SUBNET_MAX, UNBONDED_MAX = 4, 8, 64
-"""Advertisements of one wallet, of one public /24, and of all wallets whose bond is too small or was not read yet."""
+"""Advertisements of one wallet, of one public /24, and of all wallets whose bond is too small."""
+
+UNPROVEN_MAX = 256
+"""Advertisements of wallets whose bond is too small or was not read yet. A peer tells a newcomer so many at once, and
+they must all stay until their bonds are read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +75,8 @@ def _groups(
     for subnet in _subnets(newest):
         yield (lambda peer_id, subnet=subnet: subnet in _subnets(placed[peer_id].ad)), SUBNET_MAX  # type: ignore[misc]
     if not own.is_bonded:
-        yield (lambda peer_id: not worths[peer_id].is_bonded), UNBONDED_MAX
+        yield (lambda peer_id: worths[peer_id].bonded_wei == 0), UNBONDED_MAX
+        yield (lambda peer_id: not worths[peer_id].is_bonded), UNPROVEN_MAX
     yield (lambda peer_id: placed[peer_id].ad.base == newest.base), BASE_MAX
     yield (lambda _: True), ADS_MAX
 

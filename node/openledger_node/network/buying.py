@@ -4,6 +4,7 @@ import secrets
 import socket
 import time
 from collections import Counter
+from functools import partial
 from random import SystemRandom
 
 import trio
@@ -22,6 +23,7 @@ from ..home import Home
 from ..market.attempt import Show
 from ..market.award import FIRST_TOKENS
 from ..market.board import AdTable
+from ..market.demand import Demand
 from ..market.names import full_name
 from ..market.request import NetworkRequest, RemoteAnswer
 from ..market.requester import Backing, Requester, RequesterLimits
@@ -41,6 +43,9 @@ from ..settlement.session import NetworkSession
 from .manifests import Manifests
 
 AUTO = "auto"
+CHAIN_AT_ONCE = 16
+"""Questions about sellers at once. While the chain is silent, they leave threads to the ledger and the engine."""
+
 NOBODYS_ADDRESS = ("192.0.2.1", 9)
 """A documentation address (RFC 5737). Asking for a route to it sends nothing and reveals our own address."""
 
@@ -52,6 +57,7 @@ class Buying:
         self._requester = requester
         self._ads = ads
         self._serving = serving
+        self.wanted = Demand(time.monotonic)  # models that were requested and that nobody offers
 
     @property
     def spending_limit(self) -> SpendingLimit:
@@ -66,10 +72,11 @@ class Buying:
     def least_wei(self, requested: NetworkRequest, tokens_in: int) -> Wei:
         """The least that any bid for a request with so many prompt tokens must be paid; 0 without an offer.
 
-        Bids are never below the advertised prices, and the requester takes none that it can't pay for this much.
+        Bids are never below the advertised prices, and the requester takes none that it can't pay for this much. A
+        seller without a bond is never bought from, and one whose bond was not read yet may be.
         """
         tokens_out = min(requested.request.sampling.max_tokens, FIRST_TOKENS)
-        offers = self._ads.offers(requested.base, requested.adapter)
+        offers = self._ads.fit_offers(requested.base, requested.adapter)
         return min((price_wei(tokens_in, tokens_out, ad.terms) for ad in offers), default=ZERO_WEI)
 
     def models(self) -> list[ServedModel]:
@@ -79,7 +86,7 @@ class Buying:
         counts = Counter(each.name for each in named)
         unique = {each.id: each.name if counts[each.name] == 1 else full_name(each) for each in named}
         adapters = [self._offered(name, base.name, adapter_id) for adapter_id, name in unique.items()]
-        if not self._ads.offers(base.digest, BASE_ONLY):
+        if not self._ads.fit_offers(base.digest, BASE_ONLY):
             return adapters
         return [self._offered(base.name, None, BASE_ONLY), *adapters]
 
@@ -101,11 +108,17 @@ class Buying:
             UnknownModelError: no node offers it, or the name is ambiguous.
             UnavailableError: it is this node's base, and no other node serves it now.
         """
-        found = self._ads.resolve(request.model)
+        try:
+            found = self._ads.resolve(request.model)
+        except UnknownModelError:
+            self.wanted.note(request.model)
+            raise
         return NetworkRequest(request=request, base=found.base, adapter=found.adapter)
 
     def _offered(self, name: str, parent: str | None, adapter: AdapterId) -> ServedModel:
-        offers = self._ads.offers(self._serving.base.digest, adapter)  # cheapest first
+        """A model as it is listed, with the lowest price of sellers with a bond if there are any."""
+        fit = self._ads.fit_offers(self._serving.base.digest, adapter)  # cheapest first
+        offers = [ad for ad in fit if self._ads.worth_of(ad).is_bonded] or fit
         return ServedModel(
             name=name,
             parent=parent,
@@ -140,15 +153,14 @@ def open_transport(home: Home, network: Network, config: P2pConfig) -> Transport
     return transport
 
 
-def open_connections(home: Home, network: Network, transport: Transport) -> Connections:
-    """Open the service that keeps this node connected to peers."""
-    return Connections(
-        transport,
-        network=network.network,
-        bootstrap=network.bootstrap,
-        book=AddressBook(home.network(network.network)),
-        random=SystemRandom(),
+def open_connections(home: Home, network: Network, transport: Transport, ads: AdTable) -> Connections:
+    """Open the service that keeps this node connected to peers, and keep places for sellers with a bond."""
+    book = AddressBook(home.network(network.network))
+    connections = Connections(
+        transport, network=network.network, bootstrap=network.bootstrap, book=book, random=SystemRandom()
     )
+    transport.reserve_places(lambda peer_id: book.has(peer_id) or ads.has_bond(peer_id))
+    return connections
 
 
 def open_kept_texts(home: Home, session: NetworkSession, config: Config) -> KeptTexts:
@@ -240,11 +252,13 @@ def _backing(session: NetworkSession, deposit_wei: Wei, manifests: Manifests) ->
     async def channel_with(node: Address, generation: Generation) -> ChannelConfig:
         return await trio.to_thread.run_sync(deposits.channel_with, node, generation)
 
+    read = partial(trio.to_thread.run_sync, abandon_on_cancel=True, limiter=trio.CapacityLimiter(CHAIN_AT_ONCE))
+
     async def may_sign(signer: Address, wallet: Address) -> bool:
-        return await trio.to_thread.run_sync(session.deployment.is_signer, wallet, signer)
+        return await read(session.deployment.is_signer, wallet, signer)
 
     async def bond_of(wallet: Address) -> Wei:
-        return await trio.to_thread.run_sync(_bond_of, session, wallet)
+        return await read(_bond_of, session, wallet)
 
     async def find_entry(adapter_id: AdapterId) -> RegistryEntry:
         return await trio.to_thread.run_sync(_entry_of, session, adapter_id)

@@ -90,7 +90,6 @@ class PeerService:
         self._offer: Offer | None = None  # None: this node sells nothing
         network, ledger = session.network, session.ledger
         self._transport = open_transport(home, network, config.p2p)
-        self._connections = open_connections(home, network, self._transport)
         self._copies = CopyWatch(peer_id=self._transport.peer_id, signer=session.accounts.signer, now_s=time.time)
         self._ads = AdTable(
             network.network,
@@ -100,6 +99,7 @@ class PeerService:
             base_names={serving.base.digest: serving.base.name},
             copies=self._copies,
         )
+        self._connections = open_connections(home, network, self._transport, self._ads)
         self._bidder = Bidder(state=self._state, find=self._find_sellable)
         texts = open_kept_texts(home, session, config)
         self._audits = open_audits(home, session, config, texts=texts, registry=registry, serving=serving)
@@ -181,6 +181,9 @@ class PeerService:
             was_dialled=any(peer.learned_from == INBOUND for peer in self._connections.known()),
             addresses=tuple(self._transport.addresses),
             calls=self._bidder.book.last_hour(),
+            demand=self._bidder.demand.day(),
+            lacking=self._bidder.lacking.day(),
+            wanted=self.market.wanted.day(),
             now_s=trio.current_time(),
             priced=tuple(self._priced()),
             second_copy=self._copies.why_not,

@@ -21,7 +21,7 @@ from ..ledger.jobs import Job
 from ..ledger.ledger import Ledger
 from ..listeners import read_addresses
 from ..market.bid_history import CallRecord
-from ..market.overview import MarketView
+from ..market.overview import MarketView, demand_to_plain
 from ..market.router import Router
 from ..network.money_status import MoneyStatus
 from ..network.service import NetworkService
@@ -222,6 +222,7 @@ class StatusReport:
                 budget_bytes=parts.config.inference.adapter_cache_bytes,
             ),
             "peers": money.num_peers,
+            "demand": demand_to_plain(view) if view else None,
             "requests": self._requests(),
             "usage": usage,
             "gateway": self._usage.income,

@@ -34,6 +34,7 @@ class PayerLane:
     seq_last: int = 0  # of its newest receipt; 0 before the first
     num_opened: int = 0  # streams opened so far
     lost_ns: int = 0  # time of the last lost stream
+    lost: set[RequestId] = field(default_factory=set)  # lost streams whose receipts may still come
     waiting: dict[RequestId, Wei] = field(default_factory=dict)  # streams that wait for earlier receipts
     changed: trio.Event = field(default_factory=trio.Event)  # replaced at each end of a stream
     signing: trio.Lock = field(default_factory=trio.Lock)
@@ -52,6 +53,7 @@ class PayerLane:
         """
         if request_id in self.tab.running:
             self.tab.lose(request_id)
+            self.lost.add(request_id)
             self.tab.lost_wei = Wei(max(self.tab.lost_wei, self.tab.ceiling_wei - self.tab.owed_wei))
             self.lost_ns = now_ns
             self.notify()
@@ -61,10 +63,29 @@ class PayerLane:
         self.tab.drop(request_id)
         self.notify()
 
+    def settle(self, request_id: RequestId, *, amount_wei: Wei, cumulative_wei: Wei) -> None:
+        """End a stream by its receipt, in time or late.
+
+        What a late receipt charges is lost no more. With the last one nothing is: what vouchers allow beyond it was
+        paid ahead, and counts for the next answers.
+        """
+        is_late = request_id not in self.tab.running
+        if cumulative_wei > self.tab.charged_wei:
+            self.tab.settle(request_id, amount_wei)
+            if is_late:
+                self.tab.lost_wei = Wei(max(0, self.tab.lost_wei - amount_wei))
+        else:  # it charges nothing, or what a later receipt has already shown to be charged
+            self.tab.drop(request_id)
+        if request_id in self.lost:
+            self.lost.remove(request_id)
+            if not self.lost:
+                self.tab.lost_wei = Wei(0)
+
     def forget_lost(self, now_ns: int) -> None:
         """Write off lost streams after a while: a node that charges for them later must prove it by receipts."""
         if now_ns - self.lost_ns > LOST_NS:
             self.tab.lost_wei = Wei(0)
+            self.lost.clear()
 
     def has_turn(self, request_id: RequestId, before_wei: Wei) -> bool:
         """True if no receipt that may still come can explain what was charged before this one."""
@@ -153,9 +174,7 @@ class PayerLanes:
         receipt = row.receipt
         if receipt.cumulative_wei > lane.tab.charged_wei:
             lane.seq_last = receipt.seq
-            lane.tab.settle(receipt.work.request_id, receipt.amount_wei)
-        else:  # it charges nothing, or what a later receipt has already shown to be charged
-            lane.tab.drop(receipt.work.request_id)
+        lane.settle(receipt.work.request_id, amount_wei=receipt.amount_wei, cumulative_wei=receipt.cumulative_wei)
         if (last := self._last[lane.channel_id]) is None or receipt.seq > last.receipt.seq:
             self._last[lane.channel_id] = _signed(row)
         lane.forget_lost(self._now_ns())
@@ -225,6 +244,7 @@ class PayerLanes:
             ),
             seq_last=last_of_lane.receipt.seq if last_of_lane else 0,
             lost_ns=self._now_ns(),
+            lost=self._ledger.purchases.ids(channel_id, adapter_id),
         )
         return found, _signed(last) if last else None
 

@@ -32,7 +32,7 @@ from support.market_world.terms import (
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.market.advertiser import Advertiser, Snapshot
 from openledger_node.market.board import AdTable
-from openledger_node.market.second_copy import CopyWatch
+from openledger_node.market.second_copy import SILENT_S, CopyWatch
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 from openledger_protocol.advertisement import OfferedAdapter, open_advertisement, sign_binding
 from openledger_protocol.primitives import AdapterId
@@ -132,6 +132,28 @@ async def test_nodes_in_a_row_hear_of_each_other_within_seconds(
         assert [node.heard_of() | {node.transport.peer_id} for node in nodes.values()] == [ids] * 3
         kept = nodes["c"].ledger.peers.seqs()
     assert set(kept) == ids
+
+
+async def test_a_node_that_hears_its_copy_advertises_often_enough_to_keep_it_from_selling(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Copies with no peer in common hear each other by gossip alone, which is else sent every ten minutes."""
+    watch = CopyWatch(peer_id=peer_id_of("a"), signer=signer_of("a"), now_s=now_s)
+    async with open_nodes(tmp_path, "a", "b") as nodes:
+        nodes["a"].advertiser._copies = watch
+        issued: list[int] = []
+        for minute in range(20):
+            if minute < 10:
+                watch.see(replace(ad_of("a", at_s=now_s()), seq=minute))
+            for _ in range(6):
+                await trio.sleep(10)
+                ad = nodes["b"].board.find(peer_id_of("a"))
+                assert ad
+                issued += [ad.issued_s] if ad.issued_s not in issued else []
+    began_s = issued[0]
+    while_heard = [each for each in issued if 60 < each - began_s < 660]
+    assert max(later - sooner for sooner, later in pairwise(while_heard)) < SILENT_S / 2
+    assert len([each for each in issued if each - began_s > 780]) <= 1, "alone again, it is as quiet as before"
 
 
 async def test_a_node_advertises_each_ten_minutes_or_so_and_its_offer_never_runs_out(

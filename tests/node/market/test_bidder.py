@@ -8,7 +8,7 @@ import trio
 import trio.testing
 from support.market_world.liars import messages_of
 from support.market_world.seller import seller_state
-from support.market_world.terms import BASE, CALL, TERMS, peer_id_of, word
+from support.market_world.terms import BASE, CALL, TERMS, peer_id_of, priced, word
 
 from openledger_node.errors import ChainError
 from openledger_node.market import bidder as bidding
@@ -94,6 +94,20 @@ async def test_a_bid_says_what_its_receipt_will_and_stands_for_a_while(
         nursery.cancel_scope.cancel()
 
 
+async def test_calls_are_counted_by_adapter_and_those_that_are_not_here_apart() -> None:
+    unregistered = AdapterId(word("unregistered"))
+    async with trio.open_nursery() as nursery:
+        caller = await Caller(nursery).start()
+        await caller.ask()
+        await caller.ask(replace(CALLED, price_in_max=Wei(0)))
+        await caller.ask(replace(CALLED, adapter=unregistered))
+        await caller.ask(replace(CALLED, base=Digest(word("gemma"))))
+        nursery.cancel_scope.cancel()
+        demand, lacking = caller.bidder.demand.day(), caller.bidder.lacking.day()
+    assert [(row.key, row.count) for row in demand] == [(BASE_ONLY, 2), (unregistered, 1)]
+    assert [(row.key, row.count) for row in lacking] == [(unregistered, 1)]
+
+
 async def test_a_bid_of_an_engine_that_must_load_first_promises_no_sooner_token(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -104,6 +118,15 @@ async def test_a_bid_of_an_engine_that_must_load_first_promises_no_sooner_token(
         assert isinstance(unloaded, BidMessage)
         assert unloaded.ttft_ms == loaded.ttft_ms + 8_000
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("allowed", "asked"), [(9, 6), (5, 3), (3, 3)])
+def test_a_surcharge_over_twice_the_floor_is_lowered_where_the_call_allows_no_more(allowed: int, asked: int) -> None:
+    state = replace(STATE, policy=PricePolicy(floor=TERMS, load_percent=500), num_live=64)
+    most = priced(TERMS, allowed)
+    call = replace(CALLED, price_in_max=most.price_in_wei, price_out_max=most.price_out_wei)
+    bid = make_bid(call, state, Sellable(index_root=ZERO_DIGEST, is_warm=True))
+    assert bid.terms == priced(TERMS, asked)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from support.market_world.terms import TERMS, priced, wallet_of, word
 
 from openledger_node.ledger.sellers import AnswerSpeed, SellerRecord
 from openledger_node.market.candidates import Wanted, candidates, explorer
+from openledger_node.p2p.transport import PeerId
 from openledger_protocol.advertisement import Advertisement
 from openledger_protocol.auction import is_exploring
 from openledger_protocol.primitives import BASE_ONLY, Address, RequestId
@@ -50,6 +51,18 @@ def test_the_two_best_known_come_first() -> None:
         ordered = candidates(offers, records_of(offers, **known), wanted(number))
         assert [ad.peer_id for ad in ordered[:2]] == ["peer 4 at 1", "peer 3 at 1"]
         assert sorted(ad.peer_id for ad in ordered) == sorted(ad.peer_id for ad in offers)
+
+
+@pytest.mark.parametrize("number", [USUAL[0], EXPLORING[0]])
+def test_the_seller_of_the_conversation_the_best_known_and_an_explorer_are_called_first(number: int) -> None:
+    offers = ads(20)
+    known = {"peer_3_at_1": measured(50), "peer_4_at_1": measured(60)}
+    records = records_of(offers, **known)
+    first = candidates(offers, records, wanted(number), PeerId("peer 9 at 1"))[:3]
+    third = explorer(offers, records, wanted(number)) or "peer 3 at 1"
+    assert [ad.peer_id for ad in first] == ["peer 9 at 1", "peer 4 at 1", third]
+    again = candidates(offers, records, wanted(number), PeerId("peer 4 at 1"))
+    assert len({ad.peer_id for ad in again}) == len(again) == 20
 
 
 def test_cheap_offers_take_two_places_and_the_lot_decides_over_the_others() -> None:

@@ -294,6 +294,21 @@ async def test_the_chain_is_asked_of_a_signer_and_its_wallet_once_a_minute(tmp_p
     assert asked[1:] == [asked[0] - 2] * 2
 
 
+async def test_strangers_whose_bond_was_not_read_yet_take_no_place_and_no_question_from_eight_known_sellers(
+    tmp_path: Path,
+) -> None:
+    async with open_market(tmp_path, {f"seller {number}": 1 for number in range(8)}) as market:
+        await market.ask("hello...")
+        async with trio.open_nursery() as nursery:
+            sybils = await open_sybils(market, nursery, 40)
+            before = market.chain.num_asked
+            await market.ask("hello...", name="r2")
+            asked = market.chain.num_asked - before
+            nursery.cancel_scope.cancel()
+    assert sum(sybil.num_calls for sybil in sybils) == 0
+    assert asked < 12, "the purchase alone"
+
+
 # ---- speed
 
 

@@ -81,6 +81,21 @@ async def test_stake_and_not_the_number_of_wallets_decides_what_is_usual(tmp_pat
         assert market.paid() == {}
 
 
+async def test_a_free_seller_with_most_of_the_stake_does_not_shut_out_the_others(tmp_path: Path) -> None:
+    async with open_market(tmp_path, {"free": 0, "usual": 1}) as market:
+        market.chain.bonds[wallet_of("free")] = Wei(9 * 10**18)
+        market.sellers["free"].vanish()
+        assert market.names_of(await market.ask("hello")) == ["usual"]
+
+
+async def test_a_busy_seller_alone_on_the_market_sells_whatever_its_surcharge(tmp_path: Path) -> None:
+    async with open_market(tmp_path, load_percent=500) as market:
+        seller = market.seller
+        seller.state = replace(seller.state, num_live=60)
+        answered = await market.ask("hello")
+    assert answered.paid_wei == price(5, 30, 3)
+
+
 async def test_a_seller_that_leaves_the_board_while_the_chain_is_asked_is_called_all_the_same(tmp_path: Path) -> None:
     async with open_market(tmp_path) as market:
 

@@ -13,13 +13,14 @@ from support.offers import BID, CALL
 
 from openledger_node.ledger.sellers import AnswerSpeed, Outcome, SellerRecord
 from openledger_node.market.attempt import FAILED_FACTOR, LATE_FACTOR, LATE_SLACK_S
-from openledger_node.market.calls import ReceivedBid
+from openledger_node.market.calls import FIRST_WAVE, ReceivedBid
 from openledger_node.market.candidates import Wanted, candidates, explorer
-from openledger_node.market.ranking import rank_bids
+from openledger_node.market.ranking import bid_of, rank_bids
 from openledger_node.p2p.transport import PeerId
 from openledger_protocol.advertisement import Advertisement
-from openledger_protocol.auction import price_ceiling
+from openledger_protocol.auction import NEWCOMER_ANSWERS, price_ceiling, why_not
 from openledger_protocol.primitives import BASE_ONLY, Address, RequestId, Wei
+from openledger_protocol.wire.market import Call
 
 NUM_HONEST, NUM_LIARS, NUM_CALLS, NUM_ASKED = 16, 4, 200, 8
 AD = ad_of("seller")
@@ -103,9 +104,15 @@ class Run:
     won: Counter[str] = field(default_factory=Counter)
     paid: list[float] = field(default_factory=list)  # for a token, in times the usual price
     took_s: list[float] = field(default_factory=list)
+    num_called: int = 0  # bids that were asked for
 
     def part_of(self, prefix: str) -> float:
         return sum(count for name, count in self.won.items() if name.startswith(prefix)) / self.won.total()
+
+
+def is_good(call: Call, received: ReceivedBid, records: dict[Address, SellerRecord]) -> bool:
+    record = records[received.message.wallet]
+    return record.num_measured >= NEWCOMER_ANSWERS and why_not(call, bid_of(received, record)) is None
 
 
 def run(sellers: list[Seller], *, seed: int = 1, num_calls: int = NUM_CALLS) -> Run:
@@ -127,7 +134,10 @@ def run(sellers: list[Seller], *, seed: int = 1, num_calls: int = NUM_CALLS) -> 
             price_in_max=limit.price_in_wei,
             price_out_max=limit.price_out_wei,
         )
-        bids = [by_id[ad.peer_id].bid(id) for ad in asked]
+        bids = [by_id[ad.peer_id].bid(id) for ad in asked[:FIRST_WAVE]]
+        if not any(is_good(call, bid, records) for bid in bids):
+            bids += [by_id[ad.peer_id].bid(id) for ad in asked[FIRST_WAVE:]]
+        found.num_called += len(bids)
         winner = by_id[rank_bids(call, bids, records, explorer(ads, records, wanted))[0].peer_id]
         found.paid.append(winner.asked)
         found.took_s.append(winner.answer(num_tokens, draw))
@@ -172,6 +182,11 @@ def test_a_fifth_of_liars_wins_two_calls_of_a_hundred_and_costs_a_tenth_at_most(
     assert among.part_of("liar") <= 0.02
     assert mean(among.paid) <= 1.1 * mean(alone.paid)
     assert mean(among.took_s) <= 1.1 * mean(alone.took_s)
+
+
+def test_most_calls_ask_three_sellers_and_not_eight() -> None:
+    found = without_liars()
+    assert found.num_called <= 3.5 * NUM_CALLS
 
 
 def equals(record: SellerRecord) -> list[Seller]:

@@ -17,12 +17,13 @@ from openledger_node.errors import LedgerError
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.sellers import SellerRecord
 from openledger_node.market.board import AdTable
-from openledger_node.market.vetting import READ_AT_ONCE, STALE_S, Vetting
+from openledger_node.market.vetting import ASK_TIMEOUT_S, READ_AT_ONCE, READ_EACH, STALE_S, Vetting
 from openledger_node.market.worth import (
     ADS_MAX,
     BASE_MAX,
     SUBNET_MAX,
     UNBONDED_MAX,
+    UNPROVEN_MAX,
     WALLET_MAX,
     Placed,
     Worth,
@@ -71,11 +72,11 @@ class Board:
         return sum(peer_id.startswith(prefix) for peer_id in self.placed)
 
 
-@pytest.mark.parametrize("worth", [UNREAD, UNBONDED])
-def test_a_thousand_strangers_take_sixty_four_places(worth: Worth) -> None:
+@pytest.mark.parametrize(("worth", "count"), [(UNREAD, UNPROVEN_MAX), (UNBONDED, UNBONDED_MAX)])
+def test_a_thousand_strangers_take_few_places(worth: Worth, count: int) -> None:
     board = Board()
-    board.fill(200, worth)
-    assert board.count("stranger") == UNBONDED_MAX
+    board.fill(count + 100, worth)
+    assert board.count("stranger") == count
     assert board.add("honest", BONDED) is None
     board.fill(100, worth, prefix="more")
     assert "honest" in board.placed
@@ -83,7 +84,7 @@ def test_a_thousand_strangers_take_sixty_four_places(worth: Worth) -> None:
 
 def test_a_newcomer_whose_bond_was_not_read_yet_displaces_one_without_a_bond_and_then_the_oldest() -> None:
     board = Board()
-    board.fill(UNBONDED_MAX - 1, UNREAD)
+    board.put(UNPROVEN_MAX - 1, UNREAD, "stranger")
     board.add("without", UNBONDED)
     assert board.add("newcomer", UNREAD) == "without"
     assert board.add("next", UNREAD) == "stranger 0"
@@ -162,17 +163,17 @@ async def test_a_bonded_seller_gets_on_a_board_that_strangers_have_filled(tmp_pa
         vetting = vetting_of(ledger, chain)
         table = AdTable(NETWORK, lambda: NOW_S, ledger.peers, own=peer_id_of("me"))
         table.worth_of = vetting.worth_of
-        for number in range(UNBONDED_MAX + 8):
+        for number in range(UNPROVEN_MAX + 8):
             name = f"sybil {number}"
             chain.unbonded.add(wallet_of(name))
             assert table.learn(signed_ad(name))
         assert table.learn(signed_ad("honest"))
         await vetting.read(table.unread(16))
-        for number in range(100, 108):
+        for number in range(300, 308):
             chain.unbonded.add(wallet_of(f"sybil {number}"))
             assert table.learn(signed_ad(f"sybil {number}"))
         seen = table.offers(BASE, BASE_ONLY)
-    assert len(seen) <= UNBONDED_MAX + 1
+    assert len(seen) <= UNPROVEN_MAX + 1
     assert vetting.worth_of(ad_of("honest")).is_bonded
     assert peer_id_of("honest") in {ad.peer_id for ad in seen}
 
@@ -258,6 +259,56 @@ async def test_bonds_are_read_a_few_at_a_time_and_once_for_each_wallet(tmp_path:
         assert chain.num_asked == 2 * 8
         await vetting.read(ads)
         assert chain.num_asked == 2 * 8
+
+
+async def test_a_newcomer_reads_all_that_a_peer_tells_it_in_seconds(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    chain = Chain()
+
+    async def bond_of(wallet: Address) -> Wei:
+        await trio.sleep(0.1)
+        return await chain.bond_of(wallet)
+
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        vetting = vetting_of(ledger, chain)
+        vetting._bond_of = bond_of
+        table = AdTable(NETWORK, lambda: NOW_S, ledger.peers, own=peer_id_of("me"))
+        table.worth_of = vetting.worth_of
+        for number in range(UNPROVEN_MAX):
+            assert table.learn(signed_ad(f"seller {number}"))
+        with trio.move_on_after(15):
+            await vetting.keep_reading(table)
+    assert all(vetting.worth_of(ad).is_bonded for ad in table.live())
+    assert len(table.live()) == UNPROVEN_MAX
+    assert chain.num_asked == 2 * UNPROVEN_MAX
+
+
+async def test_sellers_that_have_answered_here_are_read_before_others_and_take_half_of_the_turns(
+    tmp_path: Path,
+) -> None:
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        vetting = vetting_of(ledger, Chain())
+        unread = [ad_of(f"seller {number}") for number in range(100)]
+        for ad in unread[50:]:
+            ledger.sellers.note(ad.wallet, "successes", now_ns=0)
+        chosen = await vetting._most_likely(unread)
+    half = READ_EACH // 2
+    assert chosen == [*unread[50 : 50 + half], *unread[:half]]
+
+
+async def test_a_chain_that_says_nothing_holds_up_no_call(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    chain, ad = Chain(), ad_of("seller")
+    chain.is_silent = True
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger, trio.fail_after(ASK_TIMEOUT_S + 1):
+        vetting = vetting_of(ledger, chain)
+        fit, unfit = await vetting.choose([ad], ledger.sellers.of([ad.wallet]), 8)
+        assert fit == []
+        assert "says nothing about its wallet within 5 s: see [chain] rpc" in unfit[ad.peer_id].message
+        chain.is_silent = False
+        assert (await vetting.choose([ad], ledger.sellers.of([ad.wallet]), 8))[0] == [ad]
 
 
 async def test_a_wallet_that_bonds_after_its_first_advertisement_is_fit_within_seconds(

@@ -15,10 +15,9 @@ from openledger_node.errors import ConfigError, NetworkError
 from openledger_node.p2p import budget as budget_module
 from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import PeerId
-from openledger_node.p2p.transports.libp2p import guard, open_transport
+from openledger_node.p2p.transports.libp2p import calls, guard, open_transport
 from openledger_node.p2p.transports.libp2p import inbound as inbound_module
 from openledger_node.p2p.transports.libp2p import stream as stream_module
-from openledger_node.p2p.transports.libp2p import transport as transport_module
 from openledger_protocol.peers import peer_id_from_public_key
 
 ECHO, TOPIC = "/openledger/test/echo/1", "/openledger/test/news/1"
@@ -62,6 +61,38 @@ async def test_who_listens_nowhere_can_dial() -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_streams_that_nobody_reads_share_one_bound_and_leave_room_to_one_that_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else each of 64 streams of a peer could leave megabytes in this node's memory."""
+    monkeypatch.setattr(budget_module, "UNREAD_PEER_MAX", 128 * 1024)
+    ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
+    num_streams, most = 8, 0
+
+    async def never_read(_: PeerId, stream: trio.abc.Stream) -> None:
+        await trio.sleep_forever()
+
+    async def send(stream: trio.abc.Stream) -> None:
+        with suppress(trio.BrokenResourceError):
+            await stream.send_all(bytes(1 << 20))
+
+    ben.handle(TOPIC, never_read)
+    ben.handle(ECHO, echo)
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ada, ben)
+        for _ in range(num_streams):
+            nursery.start_soon(send, await ada.open_stream(ben.peer_id, TOPIC))
+        (unread,) = ben._unread.values()
+        await until(lambda: unread._count >= 128 * 1024)
+        messages = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
+        for number in range(20):
+            await messages.send({"n": number})
+            assert await messages.receive() == {"n": number}
+            most = max(most, unread._count)
+        nursery.cancel_scope.cancel()
+    assert most <= 128 * 1024 + num_streams * (budget_module.UNREAD_STREAM_MIN + stream_module.READ_BYTES)
+
+
 async def test_tasks_that_want_the_same_peer_share_a_connection() -> None:
     ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
     async with trio.open_nursery() as nursery:
@@ -71,7 +102,7 @@ async def test_tasks_that_want_the_same_peer_share_a_connection() -> None:
             for _ in range(5):
                 dialling.start_soon(ada.connect, ben.addresses[0])
         assert len(ada._swarm.get_connections()) == 1
-        assert not ada._dialling
+        assert not ada._dialer._dialling
         nursery.cancel_scope.cancel()
 
 
@@ -102,14 +133,18 @@ async def test_a_dial_whose_caller_gave_up_has_a_place_like_any_other(monkeypatc
 async def test_bytes_of_a_stream_are_use_of_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
     ben.handle(ECHO, echo)
-    used: list[PeerId] = []
+    used: list[tuple[PeerId, bool]] = []
+
+    def note_use(peer_id: PeerId, *, is_own: bool) -> None:
+        used.append((peer_id, is_own))
+
     async with trio.open_nursery() as nursery:
         await start(nursery, ben, ada)
         messages = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
-        monkeypatch.setattr(ada._budget, "note_use", used.append)
+        monkeypatch.setattr(ada._budget, "note_use", note_use)
         await messages.send({"n": 1})
         await messages.receive()
-        await until(lambda: used == [ben.peer_id, ben.peer_id])
+        await until(lambda: used == [(ben.peer_id, True)] * 2)
         nursery.cancel_scope.cancel()
 
 
@@ -210,7 +245,7 @@ async def test_a_closed_stream_whose_other_side_never_closes_is_given_up(monkeyp
 
 
 async def test_a_connection_that_is_idle_but_alive_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport_module, "PING_EVERY_S", 0.05)
+    monkeypatch.setattr(calls, "PING_EVERY_S", 0.05)
     ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
     async with trio.open_nursery() as nursery:
         await start(nursery, ada, ben)
@@ -312,6 +347,7 @@ async def test_who_gives_up_while_a_service_starts_is_not_kept(
 
 async def test_more_sellers_than_places_are_called_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget_module, "CALLED_MAX", 3)
+    monkeypatch.setattr(budget_module, "EVICT_AFTER_S", 0)
     ada = opener("libp2p")("ada")
     sellers = [opener("libp2p")(f"seller {number}") for number in range(8)]
     async with trio.open_nursery() as nursery:

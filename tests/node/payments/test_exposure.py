@@ -31,6 +31,7 @@ class Stream:
     is_open: bool = False  # at the node
     is_over: bool = False  # at the node
     is_done: bool = False  # at the payer
+    is_lost: bool = False  # at the payer, and its receipt has not come
     amount_wei: int = 0
 
 
@@ -93,9 +94,29 @@ class Channel(RuleBasedStateMachine):
         del self.payer.waiting[stream.name]
         self.payer.tab.find_lost(Wei(before))
         assert self.payer.tab.charged_wei == before, "an honest node's receipt is never refused"
-        self.payer.tab.settle(stream.name, Wei(stream.amount_wei))
-        assert self.payer.tab.charged_wei <= self.payer.tab.ceiling_wei
+        self.settle(stream, before)
         stream.is_done = True
+
+    def settle(self, stream: Stream, before: int) -> None:
+        self.payer.settle(
+            stream.name, amount_wei=Wei(stream.amount_wei), cumulative_wei=Wei(before + stream.amount_wei)
+        )
+        assert self.payer.tab.charged_wei <= self.payer.tab.ceiling_wei
+
+    @rule(data=st.data())
+    def payer_hears_late(self, data: st.DataObject) -> None:
+        """The receipt of a lost stream comes on another one."""
+        late = [stream for stream in self.streams if stream.is_lost and stream.amount_wei]
+        if not late:
+            return
+        stream = data.draw(st.sampled_from(late))
+        _, before = stream.to_payer[-1]
+        if not self.payer.has_turn(stream.name, Wei(before)):
+            return
+        self.payer.tab.find_lost(Wei(before))
+        assert self.payer.tab.charged_wei >= before, "an honest node's receipt is never refused"
+        self.settle(stream, before)
+        stream.is_lost = False
 
     @precondition(lambda self: self.num_lost < 2)
     @rule(data=st.data())
@@ -104,7 +125,7 @@ class Channel(RuleBasedStateMachine):
         if not leaving:
             return
         stream = data.draw(st.sampled_from(leaving))
-        stream.is_done = True
+        stream.is_done = stream.is_lost = True
         self.num_lost += 1
         self.payer.lose(stream.name, 0)
 
@@ -172,11 +193,17 @@ class Channel(RuleBasedStateMachine):
 
     @invariant()
     def a_payer_risks_the_prompt_and_one_chunk_a_stream(self) -> None:
-        """Beyond what it has seen: of each stream that runs or ran into the sand, never more; and a wei a voucher."""
-        seen = sum(self.price(stream.num_seen) for stream in self.streams if stream.num_seen)
-        streams = len([stream for stream in self.streams if not stream.is_done]) + self.num_lost
+        """Beyond what it has seen: of each stream that runs, or was lost and has no receipt; and a wei a voucher."""
+        seen = sum(
+            max(self.price(stream.num_seen), self.charged(stream)) for stream in self.streams if stream.num_seen
+        )
+        unsure = sum(not stream.is_done or stream.is_lost for stream in self.streams)
         ended = sum(self.overpaid(stream) for stream in self.streams if stream.is_done)
-        assert self.payer.tab.ceiling_wei <= seen + streams * (FIRST_WEI + CHUNK_WEI) + ended + 1000
+        assert self.payer.tab.ceiling_wei <= seen + unsure * (FIRST_WEI + CHUNK_WEI) + ended + 1000
+
+    def charged(self, stream: Stream) -> int:
+        """The charge of a receipt that the payer has taken."""
+        return stream.amount_wei if stream.is_done and not stream.is_lost else 0
 
     def overpaid(self, stream: Stream) -> int:
         """The amount that was paid ahead in a stream that is over, which counts for the next one."""

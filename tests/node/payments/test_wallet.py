@@ -97,6 +97,30 @@ def test_a_stream_is_lost_once_and_a_settled_one_never() -> None:
     assert channel.tab.lost_wei == 30
 
 
+def test_what_a_late_receipt_charges_is_lost_no_more_and_with_the_last_one_nothing_is() -> None:
+    """Else a seller could break off an answer, charge it late, and be trusted with as much again on the next one."""
+    channel = channel_of(ceiling_wei=1_000)
+    channel.tab.running.update({A: Wei(600), B: Wei(400)})
+    for name in (A, B):
+        channel.lose(name, NOW_NS)
+    assert channel.tab.lost_wei == 1_000
+    channel.settle(A, amount_wei=Wei(590), cumulative_wei=Wei(590))
+    assert (channel.tab.owed_wei, channel.tab.lost_wei) == (590, 410)
+    channel.settle(B, amount_wei=Wei(380), cumulative_wei=Wei(970))
+    assert (channel.tab.owed_wei, channel.tab.lost_wei) == (970, 0)
+
+
+def test_a_late_receipt_that_a_later_one_has_shown_already_charges_nothing_more() -> None:
+    channel = channel_of(ceiling_wei=1_000)
+    channel.tab.running.update({A: Wei(600), B: Wei(300)})
+    channel.lose(A, NOW_NS)
+    assert channel.tab.find_lost(Wei(590))
+    channel.settle(B, amount_wei=Wei(300), cumulative_wei=Wei(890))
+    assert (channel.tab.charged_wei, channel.tab.lost_wei) == (890, 110)
+    channel.settle(A, amount_wei=Wei(590), cumulative_wei=Wei(590))
+    assert (channel.tab.charged_wei, channel.tab.lost_wei) == (890, 0)
+
+
 def test_a_refused_stream_owes_nothing() -> None:
     channel = channel_of(ceiling_wei=100)
     channel.tab.running[A] = Wei(100)

@@ -2,7 +2,8 @@
 
 The library resets a stream whose reader is behind for five seconds, and a cancelled write breaks the connection's
 cipher for all its streams. Therefore two tasks here do all reading and writing, and the user of the stream may be
-slow, and may be cancelled.
+slow, and may be cancelled. `UnreadBytes` bounds what is kept for slow readers. When a buffer is full, the library
+grants five seconds more.
 """
 
 from collections.abc import Callable
@@ -11,9 +12,9 @@ import trio
 from libp2p.network.stream.exceptions import StreamEOF
 from libp2p.network.stream.net_stream import NetStream
 
+from ...budget import UnreadBytes
+
 READ_BYTES = 64 * 1024
-RECEIVED_BYTES_MAX = 4 << 20
-"""Unread bytes kept for a slow reader; when the buffer is full, the library grants five seconds more."""
 WRITE_BYTES = 256 * 1024
 """The size of one write: ten times faster than writes of 4 KiB."""
 SENT_BYTES_MAX = 2 * WRITE_BYTES
@@ -25,10 +26,16 @@ class PumpedStream(trio.abc.Stream):
     """One stream; `pump` must run while it is used."""
 
     def __init__(
-        self, net: NetStream, *, is_lost: Callable[[], bool], note_use: Callable[[], None] = lambda: None
+        self,
+        net: NetStream,
+        *,
+        is_lost: Callable[[], bool],
+        note_use: Callable[[], None] = lambda: None,
+        unread: UnreadBytes | None = None,
     ) -> None:
         self._net = net
         self._note_use = note_use  # called when bytes have moved
+        self._unread = unread or UnreadBytes()  # of all streams of the peer
         self._is_lost = is_lost  # the library reports a lost connection as an end
         self._received, self._sent = bytearray(), bytearray()
         self._has_ended = self._is_broken = self._is_closed = False
@@ -46,6 +53,7 @@ class PumpedStream(trio.abc.Stream):
         cut = len(self._received) if max_bytes is None else max_bytes
         received = bytes(self._received[:cut])
         del self._received[:cut]
+        self._unread.remove(len(received))
         self._moved.unpark_all()
         return received
 
@@ -72,6 +80,7 @@ class PumpedStream(trio.abc.Stream):
     async def aclose(self) -> None:
         """Close the stream once sent bytes have left the buffer; `pump` does the rest."""
         self._is_closed = True
+        self._drop_received()
         self._moved.unpark_all()
         await trio.lowlevel.checkpoint()
         while self._sent and not self._is_broken:
@@ -80,6 +89,7 @@ class PumpedStream(trio.abc.Stream):
     def abort(self) -> None:
         """End the stream for both sides immediately."""
         self._is_broken = self._is_closed = True
+        self._drop_received()
         self._moved.unpark_all()
 
     async def pump(self) -> None:
@@ -96,6 +106,10 @@ class PumpedStream(trio.abc.Stream):
                 await (self._net.close() if self._has_ended and not self._sent else self._net.reset())
             self.done.set()
 
+    def _drop_received(self) -> None:
+        self._unread.remove(len(self._received))
+        self._received.clear()
+
     def _check_use(self) -> None:
         if self._is_closed:
             raise trio.ClosedResourceError("the stream is closed")
@@ -111,9 +125,11 @@ class PumpedStream(trio.abc.Stream):
         try:
             while chunk := await self._net.read(READ_BYTES):
                 self._note_use()
-                self._received += b"" if self._is_closed else chunk
+                if not self._is_closed:
+                    self._received += chunk
+                    self._unread.add(len(chunk))
                 self._moved.unpark_all()
-                while len(self._received) >= RECEIVED_BYTES_MAX and not self._is_closed:
+                while not self._is_closed and not self._unread.has_room(len(self._received), self._moved.unpark_all):
                     await self._moved.park()
         except StreamEOF:
             pass

@@ -1,0 +1,162 @@
+"""Calls for bids: the sellers that a request calls, the bids that it accepts, and what is remembered of them."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import trio
+
+from openledger_protocol.advertisement import Advertisement
+from openledger_protocol.errors import UnavailableError, UnknownModelError
+from openledger_protocol.primitives import Address, Wei
+from openledger_protocol.wire.frames import wire_name
+
+from ..ledger.sellers import Outcome, Sellers
+from ..p2p.transport import PeerId, Transport
+from .award import Awarded, award_bids, is_good
+from .board import AdTable
+from .call_memory import AskedSellers, UnreachedPeers, is_own_uplink
+from .calls import Bids, ReceivedBid, call_in_waves, tell_all
+from .candidates import candidates, explorer
+from .conversations import Conversations
+from .prices import price_max
+from .progress import RequestProgress
+from .vetting import Vetting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequesterLimits:
+    """Limits on the number of nodes called, and on waiting for them."""
+
+    candidates_max: int = 8
+    bid_timeout_s: float = 1.5
+    stall_timeout_s: float = 15.0
+    price_in_max_wei: Wei | None = None  # of 1,000 tokens; None: three times the median of bonded offers
+    price_out_max_wei: Wei | None = None
+
+
+class Caller:
+    """Calls the most promising sellers of a model, and ranks their bids."""
+
+    def __init__(
+        self,
+        *,
+        network: str,
+        transport: Transport,
+        table: AdTable,
+        vetting: Vetting,
+        sellers: Sellers,
+        limits: RequesterLimits,
+        now_ns: Callable[[], int],
+        salt: bytes,
+    ) -> None:
+        self._protocol = wire_name(network, "call")
+        self._transport = transport
+        self._table = table
+        self._vetting = vetting
+        self._sellers = sellers
+        self._limits = limits
+        self._now_ns = now_ns
+        self._unreached = UnreachedPeers(trio.current_time)
+        self._slow = UnreachedPeers(trio.current_time)  # they bid later than others are waited for
+        self.asked = AskedSellers()
+        self.conversations = Conversations(salt=salt, now_s=trio.current_time)
+
+    def offers(self, progress: RequestProgress) -> list[Advertisement]:
+        """Advertisements for the requested model, except those of this node, and of nodes and wallets that failed."""
+        found = self._table.offers(progress.requested.base, progress.requested.adapter)
+        offers = [
+            ad
+            for ad in found
+            if ad.peer_id not in progress.tried
+            and ad.wallet not in progress.passed_over
+            and ad.peer_id != self._transport.peer_id
+            and progress.requested.only in (None, ad.wallet)
+        ]
+        bonded = [ad for ad in offers if self._vetting.worth_of(ad).bonded_wei != 0]
+        awake = [ad for ad in bonded if not self._unreached.is_resting(PeerId(ad.peer_id))]
+        sure = [ad for ad in awake if self._vetting.worth_of(ad).is_bonded]
+        if len(sure) >= self._limits.candidates_max:
+            return sure  # others are read in their turn, and hold up no call
+        return awake or bonded or offers  # if nobody is fit, the reasons are told
+
+    async def ranked_bids(self, progress: RequestProgress) -> list[ReceivedBid]:
+        """Call the most promising nodes, tell each whether it has won, and return the acceptable bids, best first."""
+        offers = self.offers(progress)
+        if not offers:
+            return []
+        records = await trio.to_thread.run_sync(self._sellers.of, [ad.wallet for ad in offers])
+        wanted, sticky = progress.wanted(), self.conversations.seller_of(progress.requested)
+        ordered = self._slow_last(candidates(offers, records, wanted, sticky))
+        chosen, unfit = await self._vetting.choose(ordered, records, self._limits.candidates_max)
+        for peer_id, error in unfit.items():
+            progress.blame(PeerId(peer_id), error)
+        if not chosen:
+            return []
+        timeout_s, listed = self._limits.bid_timeout_s, self._table.offers(progress.requested.base, wanted.adapter)
+        # The chosen ones are fit. They count even if they left the board while the chain was asked about them.
+        most = price_max(
+            (*chosen, *reversed(listed)),
+            self._vetting.worth_of,
+            own_in_wei=self._limits.price_in_max_wei,
+            own_out_wei=self._limits.price_out_max_wei,
+        )
+        call = progress.call(chosen, price_max=most, deadline_ms=max(1, int(timeout_s * 1_000)))
+        bids = await call_in_waves(
+            self._transport,
+            self._protocol,
+            call,
+            chosen,
+            timeout_s=timeout_s,
+            is_good=lambda received: is_good(call, received, chosen, records, progress),
+        )
+        awarded = award_bids(call, bids, chosen, records, progress, explorer(offers, records, wanted), sticky)
+        await tell_all(bids, call, awarded.winner, awarded.reasons)
+        for peer_id, error in awarded.unfit.items():
+            progress.blame(peer_id, error)
+        await self._note_call([ad for ad in chosen if ad.peer_id not in bids.spared], bids, awarded, progress)
+        return awarded.ranked
+
+    def _slow_last(self, ordered: Sequence[Advertisement]) -> list[Advertisement]:
+        """Put sellers that kept the others waiting behind all that did not."""
+        return sorted(ordered, key=lambda ad: self._slow.is_resting(PeerId(ad.peer_id)))
+
+    async def _note_call(
+        self, called: Sequence[Advertisement], bids: Bids, awarded: Awarded, progress: RequestProgress
+    ) -> None:
+        """Remember what became of each seller that was called."""
+        await self.note_each(
+            {ad.wallet for ad in called if ad.peer_id in bids.failed.keys() | awarded.broken}, "failures"
+        )
+        await self._note_unreached(called, bids, progress)
+        for ad in called:
+            peer_id = PeerId(ad.peer_id)
+            if peer_id in bids.late:
+                self._slow.note(peer_id)
+            elif peer_id in bids.asked:
+                self._slow.forget(peer_id)
+            refusal = awarded.unfit.get(peer_id)
+            why = awarded.reasons.get(peer_id) or (refusal.message if refusal else None)
+            if peer_id in bids.late:
+                why = "it had not bid when another bid well"
+            self.asked.note(peer_id, has_won=peer_id == awarded.winner, why=why)
+            if isinstance(refusal, UnknownModelError):
+                self._table.misses.note(peer_id, progress.requested.adapter)
+
+    async def _note_unreached(self, called: Sequence[Advertisement], bids: Bids, progress: RequestProgress) -> None:
+        """Rest the sellers that were not reached, unless nobody was, and keep it apart from their failures."""
+        for peer_id in bids.asked:
+            self._unreached.forget(peer_id)
+        if is_own_uplink(len(called), bids.unreached.keys()):
+            why = f"none of {len(called)} sellers was reached: check this machine's connection to the network"
+            progress.blame(next(iter(bids.unreached)), UnavailableError(why))
+            return
+        for peer_id in bids.unreached:
+            self._unreached.note(peer_id)
+        await self.note_each({ad.wallet for ad in called if ad.peer_id in bids.unreached}, "unreached")
+
+    async def note_each(self, wallets: Collection[Address], outcome: Outcome) -> None:
+        """Note one outcome of several sellers."""
+        for wallet in wallets:
+            note = partial(self._sellers.note, wallet, outcome, now_ns=self._now_ns())
+            await trio.to_thread.run_sync(note)
