@@ -1,0 +1,94 @@
+"""One trial of `home.py`: a seller and a buyer in two homes find each other, trade, and the seller is paid."""
+
+import time
+from contextlib import ExitStack
+from typing import Any
+
+from home_routers import Line
+from home_world import AtHome, Watch, World
+
+from openledger_node.demo.processes import DemoError, wait_for
+
+UP_TIMEOUT_S, HEARD_TIMEOUT_S, PAID_TIMEOUT_S = 120.0, 60.0, 60.0
+DIRECT_TIMEOUT_S = 25.0
+DEPOSIT_WEI = str(10**18)
+RELAYED_AGAIN_S = 40.0
+
+Figures = dict[str, Any]
+
+
+def trade(world: World, line: Line, *, kills_relay: bool = False) -> Figures:
+    """Run a trial, and return its figures; `why` says what failed, and is empty if nothing did."""
+    figures: Figures = {"line": line.value, "why": "", "traded": False, "paid": False}
+    began_s = time.monotonic()
+    with ExitStack() as stack:
+        seller = stack.enter_context(world.node("seller", line, 6))
+        buyer = stack.enter_context(world.node("buyer", line, 8, OPENLEDGER_NODE_SERVE="false"))
+        try:
+            _trade(seller, buyer, figures)
+            if kills_relay:
+                _kill_relay(world, seller, buyer, figures)
+        except DemoError as error:
+            figures["why"] = figures["why"] or str(error)
+        figures |= {"seller": reach_of(seller), "buyer": reach_of(buyer)}
+    figures["trial_s"] = round(time.monotonic() - began_s, 1)
+    return figures
+
+
+def _trade(seller: AtHome, buyer: AtHome, figures: Figures) -> None:
+    for each in (seller, buyer):
+        each.start()
+    for each in (seller, buyer):
+        wait_for(f"{each.node.name} is up", each.is_up, timeout_s=UP_TIMEOUT_S)
+    up_s = time.monotonic()
+    wallet = seller.node.status()["address"]
+    direct = Watch(lambda: buyer.machine.direct_to(seller.seen_as))
+    wait_for("the buyer hears of the seller", lambda: buyer.has_heard(wallet), timeout_s=HEARD_TIMEOUT_S)
+    heard_s = time.monotonic()
+    figures["heard_s"] = round(heard_s - up_s, 2)
+    buyer.act("channels open", node=wallet, amount_wei=DEPOSIT_WEI)
+    wait_for("the deposit is on the chain", buyer.has_deposit, timeout_s=PAID_TIMEOUT_S)
+    asked_s = time.monotonic()
+    bought = buyer.buy()
+    figures["first_text_s"], figures["traded"] = _rounded(bought.first_s), not bought.why
+    figures["why"] = bought.why
+    found_s = direct.wait(DIRECT_TIMEOUT_S)
+    figures["direct_s"] = None if found_s is None else round(found_s - (asked_s if found_s > asked_s else up_s), 2)
+    figures["direct_before_ask"] = found_s is not None and found_s < asked_s
+    if bought.why:
+        return
+    again = buyer.buy()
+    figures["again_s"] = _rounded(again.first_s)
+    wait_for("the seller is paid", seller.is_paid, timeout_s=PAID_TIMEOUT_S)
+    figures["paid"] = True
+
+
+def _kill_relay(world: World, seller: AtHome, buyer: AtHome, figures: Figures) -> None:
+    """Kill the bootstrap node that the two are connected through, and ask until there is an answer."""
+    used = [number for number, (_, address, _) in enumerate(world.bootstraps) if buyer.machine.direct_to(address)]
+    number = used[0] if used else 0
+    world.kill_bootstrap(number)
+    killed_s = time.monotonic()
+    try:
+        while time.monotonic() - killed_s < RELAYED_AGAIN_S:
+            bought = buyer.buy()
+            if not bought.why:
+                figures["relay_killed_s"] = round(time.monotonic() - killed_s, 2)
+                return
+        figures["relay_killed_why"] = bought.why
+    finally:
+        world.start_bootstrap_again(number)
+
+
+def reach_of(at: AtHome) -> Figures:
+    """What the node says of how it is reached; empty from one that says nothing."""
+    try:
+        status = at.node.status()
+    except DemoError:
+        return {}
+    found: Figures = status.get("reach") or {}
+    return found
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
