@@ -19,7 +19,7 @@ Figures = dict[str, Any]
 
 def trade(world: World, line: Line, *, kills_relay: bool = False) -> Figures:
     """Run a trial, and return its figures; `why` says what failed, and is empty if nothing did."""
-    figures: Figures = {"line": line.value, "why": "", "traded": False, "paid": False}
+    figures: Figures = {"line": line.value, "why": "", "traded": False, "paid": False, "direct_s": None}
     began_s = time.monotonic()
     with ExitStack() as stack:
         seller = stack.enter_context(world.node("seller", line, 6))
@@ -54,7 +54,8 @@ def _trade(seller: AtHome, buyer: AtHome, figures: Figures) -> None:
     figures["why"] = bought.why
     found_s = direct.wait(DIRECT_TIMEOUT_S)
     figures["direct_s"] = None if found_s is None else round(found_s - (asked_s if found_s > asked_s else up_s), 2)
-    figures["direct_before_ask"] = found_s is not None and found_s < asked_s
+    first_s = asked_s + (bought.first_s or 0.0)
+    figures["first_was_relayed"] = not bought.why and (found_s is None or found_s > first_s)
     if bought.why:
         return
     again = buyer.buy()
