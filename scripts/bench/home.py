@@ -1,12 +1,12 @@
 """Two homes behind routers: whether they find each other, trade and are paid, and how soon.
 
-Network namespaces make an internet with two bootstrap nodes. Each trial adds two homes on lines of one kind: public,
-behind a router with UPnP, behind one that keeps ports, behind one that draws ports at random, or behind a router of the
-home's and one of its carrier's. Seller and buyer are real daemons in empty data directories, and neither is told of the
-other. The engine is the fake one. Nothing delays the lines.
+Network namespaces make an internet with two bootstrap nodes. Each trial adds two homes on lines of one kind:
+public, behind a router with UPnP, behind one that keeps ports, behind one that draws ports at random, or behind a
+router of the home's and one of its carrier's. Seller and buyer are real daemons in empty data directories, and
+neither is told of the other. The engine is the fake one. Nothing delays the lines.
 
-A kind of line that this machine can't make is NOT TESTED. `--json` prints one object on the last line, and `--quick` is
-one trial behind routers that keep ports.
+A kind of line that this machine can't make is NOT TESTED. `--json` prints one object on the last line, and
+`--quick` is one trial behind routers that keep ports.
 """
 
 import argparse
