@@ -54,7 +54,11 @@ def main() -> None:
     become_root()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore it
     lines = [Line.KEEPS_PORTS] if words.quick else [Line(name) for name in words.line or list(Line)]
-    load, runs = os.getloadavg()[0], measure(lines, 1 if words.quick else words.trials, is_quick=words.quick)
+    load = os.getloadavg()[0]
+    try:
+        runs = measure(lines, 1 if words.quick else words.trials, is_quick=words.quick)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
     bars = list(bars_of(runs))
     show_bars("two homes", bars)
     if words.json:

@@ -42,7 +42,7 @@ def _trade(seller: AtHome, buyer: AtHome, figures: Figures) -> None:
         wait_for(f"{each.node.name} is up", each.is_up, timeout_s=UP_TIMEOUT_S)
     up_s = time.monotonic()
     wallet = seller.node.status()["address"]
-    direct = Watch(lambda: buyer.machine.direct_to(seller.seen_as))
+    direct = Watch(lambda: buyer.machine.is_connected(seller.seen_as))
     wait_for("the buyer hears of the seller", lambda: buyer.has_heard(wallet), timeout_s=HEARD_TIMEOUT_S)
     heard_s = time.monotonic()
     figures["heard_s"] = round(heard_s - up_s, 2)
@@ -66,7 +66,7 @@ def _trade(seller: AtHome, buyer: AtHome, figures: Figures) -> None:
 
 def _kill_relay(world: World, seller: AtHome, buyer: AtHome, figures: Figures) -> None:
     """Kill the bootstrap node that the two are connected through, and ask until there is an answer."""
-    used = [number for number, (_, address, _) in enumerate(world.bootstraps) if buyer.machine.direct_to(address)]
+    used = [number for number, (_, address, _) in enumerate(world.bootstraps) if buyer.machine.is_connected(address)]
     number = used[0] if used else 0
     world.kill_bootstrap(number)
     killed_s = time.monotonic()

@@ -67,8 +67,11 @@ def test_a_home_dials_out_and_only_a_public_one_is_dialled(internet: Internet, l
         with listening(host) as outside, dialled(home, host_address, source=5555) or socket.socket() as dialling:
             assert dialling.getpeername()[0] == host_address
             accepted, (seen_host, seen_port) = outside.accept()
-            accepted.close()
             assert seen_host == home_address
+            assert home.is_connected(host_address)
+            assert host.is_connected(home_address)
+            accepted.close()
+            assert not home.is_connected("11.99.0.1")
             keeps = line is not Line.RANDOM_PORTS
             assert (seen_port == 5555) is keeps
         with listening(home):
