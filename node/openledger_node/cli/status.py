@@ -90,6 +90,7 @@ def stopped_status(home: Home) -> dict[str, Any]:
         "base": config.inference.base,
         "adapters": {"registered": len(list(home.adapters.glob("[!.]*/adapter.json"))), "resident": 0},
         "peers": 0,
+        "reach": None,
         "version": __version__,
         "home": str(home.root),
     }
@@ -121,6 +122,8 @@ def _node_lines(fields: dict[str, Any]) -> dict[str, str]:
     lines |= _engine_lines(fields)
     chain = f", chain {fields['chain']}" if fields["chain"] else ""
     lines["network"] = f"{fields['network']}{chain}, {counted(fields['peers'], 'peer')}"
+    if reach := fields["reach"]:
+        lines["reached"] = ". ".join(filter(None, (reach["says"], reach["remedy"])))
     if fields["peer_id"]:
         lines["peer id"] = fields["peer_id"]
     if fields["address"]:

@@ -4,7 +4,6 @@ A peer dials nothing but the IP address that it sees the asker at, seldom, and r
 peer id answered. So nobody can use it to dial or to scan a third machine.
 """
 
-
 import trio
 
 from openledger_protocol.errors import MalformedError, OverloadedError, ProtocolError, UnavailableError

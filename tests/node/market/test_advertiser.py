@@ -231,7 +231,9 @@ async def test_an_address_that_fits_no_advertisement_is_left_out_and_all_else_is
     circuit = f"/p2p-circuit/p2p/{peer_id_of('a')}"
     relay = f"/ip4/203.0.113.1/tcp/4001/p2p/{peer_id_of('relay')}"
     monkeypatch.setattr(MemoryTransport, "addresses", (long, "/memory/here"))
-    monkeypatch.setattr(MemoryTransport, "relays", (f"{long}{circuit}", f"/ip4/203.0.113.1{circuit}", f"{relay}{circuit}"))
+    monkeypatch.setattr(
+        MemoryTransport, "relays", (f"{long}{circuit}", f"/ip4/203.0.113.1{circuit}", f"{relay}{circuit}")
+    )
     async with open_nodes(tmp_path, "a") as nodes:
         await trio.sleep(30)
         ad = _own(nodes["a"])
