@@ -1,4 +1,4 @@
-"""The streams `call`, `ads` and `dialback`: messages survive frames, and what is not as written is refused by name."""
+"""The streams `call`, `ads` and `dialback`: messages survive frames, and invalid fields are refused by name."""
 
 from contextlib import suppress
 from typing import Any

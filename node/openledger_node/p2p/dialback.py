@@ -1,7 +1,7 @@
 """Dialling back: a peer opens new connections to the node that asks, which learns whether others reach it.
 
-A peer dials nothing but the IP address that it sees the asker at, seldom, and reports only ports where the asker's own
-peer id answered. So nobody can use it to dial or to scan a third machine.
+A peer dials nothing but the IP address that it sees the asker at, seldom, and reports only ports where the asker
+answered with its own peer id. So nobody can use it to dial or to scan a third machine.
 """
 
 import trio
