@@ -81,7 +81,13 @@ def bootstrap(
 
 def _cells(peer: dict[str, Any]) -> list[str]:
     serves = "yes" if peer["serves"] else "no"
-    shown = [peer["peer_id"], peer["path"] or "not connected", serves, peer["learned_from"], ", ".join(peer["adapters"])]
+    shown = [
+        peer["peer_id"],
+        peer["path"] or "not connected",
+        serves,
+        peer["learned_from"],
+        ", ".join(peer["adapters"]),
+    ]
     seller = peer["seller"]
     if not seller or not peer["serves"]:
         return [*shown, "", "", "", ""]

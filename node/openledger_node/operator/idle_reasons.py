@@ -219,15 +219,13 @@ def _reachable(seen: Observed) -> IdleCheck:
 
 def _reached(reach: Reach, connected: str, *, was_dialled: bool) -> IdleCheck:
     """The check of a node that sells: it holds only if somebody outside can reach the node."""
-    says = f"{connected}; {reach_says(reach)}"
-    if reach.state is ReachState.UNKNOWN:
-        says = f"{connected}; others have dialled in" if was_dialled else says
-        return IdleCheck(check="reachable", ok=True if was_dialled else None, says=says)
-    if reach.remedy and reach.state is not ReachState.PUBLIC:
-        says = f"{says}. {reach.remedy}"
-    if reach.state in REACHED:
-        return IdleCheck(check="reachable", ok=True, says=says)
-    return IdleCheck(check="reachable", ok=False, says=says.removeprefix(f"{connected}; "))
+    if reach.state is ReachState.UNKNOWN and was_dialled:
+        return IdleCheck(check="reachable", ok=True, says=f"{connected}; others have dialled in")
+    if reach.state is ReachState.UNREACHABLE:
+        says = f"{reach_says(reach)}. {reach.remedy}".strip()
+        return IdleCheck(check="reachable", ok=False, says=says)
+    is_reached = True if reach.state in REACHED else None
+    return IdleCheck(check="reachable", ok=is_reached, says=f"{connected}; {reach_says(reach)}")
 
 
 def _capacity(seen: Observed) -> IdleCheck:

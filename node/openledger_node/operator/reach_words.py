@@ -11,10 +11,8 @@ _SAYS: Final[Mapping[ReachState, str]] = {
     ReachState.PUBLIC: "other nodes reach this one directly{at}",
     ReachState.MAPPED: "other nodes reach this one directly{at}, a port that the router forwards",
     ReachState.PUNCHED: "other nodes meet this one over a relay and then connect directly",
-    ReachState.RELAYED: (
-        "other nodes reach this one over a relay only, so answers take longer and it sends no adapter files"
-    ),
-    ReachState.UNREACHABLE: "no other node can reach this one, so it is called by nobody that it has not dialled",
+    ReachState.RELAYED: "other nodes reach this one over a relay only, which is slower and carries no adapter files",
+    ReachState.UNREACHABLE: "no other node can reach this one, so only peers that it has dialled itself can call it",
 }
 
 REACHED: Final = (ReachState.PUBLIC, ReachState.MAPPED, ReachState.PUNCHED, ReachState.RELAYED)

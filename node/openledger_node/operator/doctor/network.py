@@ -110,10 +110,10 @@ def reachable(scene: Scene) -> Verdict:
     if not reach:
         return unknown("the daemon is not running, or is not on its network yet")
     found = _with_evidence(reach)
-    if reach["state"] == ReachState.UNKNOWN:
-        return unknown(found)
+    if reach["state"] in (ReachState.UNKNOWN, ReachState.PUNCHED):
+        return unknown(found) if reach["state"] == ReachState.UNKNOWN else Verdict(found)
     is_reached = reach["state"] in REACHED
-    fix = reach["remedy"] or ("" if is_reached else "see docs/how-to/behind-a-router.md")
+    fix = reach["remedy"] or ("" if is_reached else "forward a TCP port in your router to this machine")
     return Verdict(found, fix, is_passing=is_reached)
 
 
