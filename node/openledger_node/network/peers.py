@@ -28,7 +28,7 @@ from ..market.bidder import Bidder
 from ..market.board import AdTable
 from ..market.offer import BID_VALID_S, NEWEST, PricePolicy, Sellable, SellerState, Speeds, speeds_of, terms_asked_max
 from ..market.overview import MarketView, Priced, priced
-from ..market.reachable import open_to
+from ..market.reachable import directness, open_directly_to
 from ..market.second_copy import CopyWatch
 from ..models.adapters import Adapter
 from ..p2p.adapter_server import AdapterServer
@@ -129,7 +129,11 @@ class PeerService:
             random=SystemRandom(),
         )
         self._advertiser = self._open_advertiser()
-        self._adapters = AdapterServer(home, upload_bytes_per_s=config.p2p.adapter_upload_bytes_per_s)
+        self._adapters = AdapterServer(
+            home,
+            path_to=self._transport.path_to,
+            upload_bytes_per_s=config.p2p.adapter_upload_bytes_per_s,
+        )
 
     @property
     def peer_id(self) -> PeerId:
@@ -244,8 +248,8 @@ class PeerService:
         protocol = wire_name(self._session.network.network, "adapter")
         events = self._session.ledger.events
         fetched = await fetch_adapter(
-            lambda peer_id: open_to(self._transport, offers[peer_id], protocol),
-            list(offers),
+            lambda peer_id: open_directly_to(self._transport, offers[peer_id], protocol),
+            sorted(offers, key=lambda peer_id: directness(self._transport, offers[peer_id])),
             found.adapter,
             self._home,
             self._serving.base,

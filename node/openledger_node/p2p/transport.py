@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from hashlib import sha256
 from typing import NewType, Protocol
 
@@ -21,6 +22,9 @@ Accept = Callable[[PeerId, bytes], bool | GossipVerdict]
 True passes it. False drops it: the forwarder is marked only if the envelope is wrong (`judge_envelope`).
 """
 
+CIRCUIT = "/p2p-circuit/p2p/"
+"""Stands between the address of a relay and the peer that is reached over it."""
+
 GOSSIP_BYTES_MAX = 32 * 1024
 """The size limit of one message."""
 
@@ -39,6 +43,25 @@ class Gossip:
     content: bytes
 
 
+class Path(StrEnum):
+    """The way on which new streams to a connected peer go."""
+
+    DIRECT = "direct"
+    PUNCHED = "punched"
+    """Direct, by a connection that the two peers made after they had met over a relay."""
+    RELAYED = "relayed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """A place at a relay: others reach this node over it."""
+
+    address: str
+    """A multiaddr of the relay that ends in `/p2p/<relay>/p2p-circuit/p2p/<own id>`."""
+    until_s: float
+    """The end by trio's clock. It ends before if the connection with the relay does."""
+
+
 class Transport(Protocol):
     """One peer's connection to a network."""
 
@@ -49,6 +72,17 @@ class Transport(Protocol):
     @property
     def addresses(self) -> tuple[str, ...]:
         """Full multiaddresses at which others reach this node, ending in `/p2p/<peer id>`; none before it runs."""
+
+    @property
+    def relays(self) -> tuple[str, ...]:
+        """Circuit addresses of this node, one per relay with a live reservation. They are not among `addresses`."""
+
+    def set_addresses(self, *, mapped: tuple[str, ...] = (), withheld: frozenset[str] = frozenset()) -> None:
+        """Replace what was found out about this node's addresses while it runs.
+
+        `mapped` are multiaddresses at which others reach it, such as a port of the router. `withheld` are addresses
+        that it listens on and that nobody reaches. Both are without `/p2p/<peer id>`.
+        """
 
     def handle(self, protocol: str, handler: Handler) -> None:
         """Serve streams of this protocol from now on; an exception in the handler ends only its stream."""
@@ -62,6 +96,9 @@ class Transport(Protocol):
 
     async def connect(self, address: str, *, is_kept: bool = False, is_trusted: bool = False) -> PeerId:
         """Connect to the peer at an address and return its id; an existing connection is used again.
+
+        The address may be one over a relay: `<address of the relay>/p2p-circuit/p2p/<peer id>`. Two peers that meet
+        over a relay try to connect directly by themselves.
 
         Unless `is_kept`, the connection is for a call: it is hung up when it is idle, or when others need its place.
         An address that is not trusted may be made up: it is dialled seldom until somebody answers there, and not at
@@ -77,6 +114,26 @@ class Transport(Protocol):
 
     def connected(self) -> tuple[PeerId, ...]:
         """Connected peers, whichever side dialled."""
+
+    def path_to(self, peer_id: PeerId) -> Path | None:
+        """The way to a connected peer, the best one if there are several; None if it is not connected."""
+
+    def seen_host(self, peer_id: PeerId) -> str:
+        """The IP address that a peer dialled in from; empty if this node dialled it, or it came over a relay."""
+
+    async def probe(self, address: str) -> None:
+        """Try whether a peer answers at an address: by a new connection, which is hung up once its id is proven.
+
+        Raises:
+            NetworkError: nobody answers there in time, or another peer does.
+        """
+
+    async def reserve(self, relay: PeerId) -> Reservation:
+        """Ask a connected peer for a place at its relay, or for more time there.
+
+        Raises:
+            NetworkError: it is not connected, serves no relay, or has no place.
+        """
 
     async def publish(self, topic: str, content: bytes) -> None:
         """Send a message to all subscribers of a topic, without any acknowledgement.
@@ -115,6 +172,17 @@ def peer_id_from_address(address: str) -> PeerId:
     if not found or not name or "/" in name:
         raise NetworkError(f"{address[:256]!r} names no peer: an address ends in /p2p/<peer id>")
     return PeerId(name)
+
+
+def circuit_address(relay: str, peer_id: PeerId) -> str:
+    """The address of a peer over a relay, whose own address ends in `/p2p/<relay>`."""
+    return f"{relay}{CIRCUIT}{peer_id}"
+
+
+def relay_of(address: str) -> str:
+    """The relay's own address in an address over a relay; empty for a direct one."""
+    relay, found, _ = address.rpartition(CIRCUIT)
+    return relay if found else ""
 
 
 def content_id(topic: str, origin: bytes, content: bytes) -> bytes:
