@@ -10,7 +10,7 @@ from home_world import AtHome, Watch, World
 from openledger_node.demo.processes import DemoError, wait_for
 
 UP_TIMEOUT_S, HEARD_TIMEOUT_S, PAID_TIMEOUT_S = 120.0, 60.0, 60.0
-DIRECT_TIMEOUT_S = 25.0
+DIRECT_TIMEOUT_S, STATE_TIMEOUT_S, STATE_EVERY_S = 25.0, 20.0, 0.5
 DEPOSIT_WEI = str(10**18)
 RELAYED_AGAIN_S = 40.0
 
@@ -25,7 +25,7 @@ def trade(world: World, line: Line, *, kills_relay: bool = False) -> Figures:
         seller = stack.enter_context(world.node("seller", line, 6))
         buyer = stack.enter_context(world.node("buyer", line, 8, OPENLEDGER_NODE_SERVE="false"))
         try:
-            _trade(seller, buyer, figures)
+            _trade(stack, seller, buyer, figures)
             if kills_relay:
                 _kill_relay(world, seller, buyer, figures)
         except DemoError as error:
@@ -35,17 +35,20 @@ def trade(world: World, line: Line, *, kills_relay: bool = False) -> Figures:
     return figures
 
 
-def _trade(seller: AtHome, buyer: AtHome, figures: Figures) -> None:
+def _trade(stack: ExitStack, seller: AtHome, buyer: AtHome, figures: Figures) -> None:
+    """Have the buyer buy an answer of the seller; figures in seconds count from when both are up, or as named."""
+    began_s = time.monotonic()
     for each in (seller, buyer):
         each.start()
     for each in (seller, buyer):
         wait_for(f"{each.node.name} is up", each.is_up, timeout_s=UP_TIMEOUT_S)
     up_s = time.monotonic()
     wallet = seller.node.status()["address"]
-    direct = Watch(lambda: buyer.machine.is_connected(seller.seen_as))
+    direct = stack.enter_context(Watch(lambda: buyer.machine.is_connected(seller.seen_as)))
+    is_named = lambda: reach_of(seller).get("state", "unknown") != "unknown"  # noqa: E731
+    named = stack.enter_context(Watch(is_named, every_s=STATE_EVERY_S))
     wait_for("the buyer hears of the seller", lambda: buyer.has_heard(wallet), timeout_s=HEARD_TIMEOUT_S)
-    heard_s = time.monotonic()
-    figures["heard_s"] = round(heard_s - up_s, 2)
+    figures["start_s"], figures["heard_s"] = _rounded(up_s - began_s), _rounded(time.monotonic() - up_s)
     buyer.act("channels open", node=wallet, amount_wei=DEPOSIT_WEI)
     wait_for("the deposit is on the chain", buyer.has_deposit, timeout_s=PAID_TIMEOUT_S)
     asked_s = time.monotonic()
@@ -53,9 +56,12 @@ def _trade(seller: AtHome, buyer: AtHome, figures: Figures) -> None:
     figures["first_text_s"], figures["traded"] = _rounded(bought.first_s), not bought.why
     figures["why"] = bought.why
     found_s = direct.wait(DIRECT_TIMEOUT_S)
-    figures["direct_s"] = None if found_s is None else round(found_s - (asked_s if found_s > asked_s else up_s), 2)
+    # A node may connect with a seller before anyone asks, and then the time since both are up is the longer one.
+    figures["direct_s"] = None if found_s is None else _rounded(found_s - (asked_s if found_s > asked_s else up_s))
     first_s = asked_s + (bought.first_s or 0.0)
     figures["first_was_relayed"] = not bought.why and (found_s is None or found_s > first_s)
+    state_s = named.wait(STATE_TIMEOUT_S)
+    figures["state_s"] = None if state_s is None else _rounded(state_s - up_s)
     if bought.why:
         return
     again = buyer.buy()

@@ -9,26 +9,25 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 from home_routers import Internet
 from namespaces import Machine, forwarded
 
 from openledger_node.api_key import load_api_key
-from openledger_node.demo.processes import DemoError, OperatorHome, Process, wait_for
+from openledger_node.demo.processes import DemoError, OperatorHome, Process
 from openledger_node.home import Home
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.network_file import Network, join_network, network_id_for_development, read_network
 from openledger_protocol.primitives import Digest
 
-BOOTSTRAP_PORT, CHAIN_PORT = 4001, 8545
+BOOTSTRAP_PORT = 4001
 BOOTSTRAP_NODES = 2
 """A seller has a place at each, so that one may be killed."""
 
 ANSWER_TOKENS, ASK_TIMEOUT_S = 24, 60.0
 POLL_S = 0.05
-HEARD_TIMEOUT_S = 60.0
 SETTINGS = {
     "OPENLEDGER_INFERENCE_BACKEND": "fake",
     "OPENLEDGER_INFERENCE_BASE": "fake",
@@ -212,24 +211,27 @@ def children_of(process_id: int) -> list[int]:
 class Watch:
     """Notes when something is first seen, from a thread of its own."""
 
-    def __init__(self, find: Callable[[], bool]) -> None:
-        self._find, self._is_over = find, threading.Event()
+    def __init__(self, find: Callable[[], bool], *, every_s: float = POLL_S) -> None:
+        self._find, self._every_s, self._is_over = find, every_s, threading.Event()
         self.found_s: float | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
 
     def _run(self) -> None:
         while not self._is_over.is_set():
             if self._find():
                 self.found_s = time.monotonic()
                 return
-            self._is_over.wait(POLL_S)
+            self._is_over.wait(self._every_s)
 
     def wait(self, timeout_s: float) -> float | None:
         """Wait until it is seen, at most so long, and return when that was by the monotonic clock."""
         self._thread.join(timeout_s)
-        self._is_over.set()
         return self.found_s
-
-
-__all__ = ["AtHome", "Bought", "DemoError", "Watch", "World", "open_world", "wait_for"]
