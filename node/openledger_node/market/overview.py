@@ -10,6 +10,7 @@ from openledger_protocol.primitives import AdapterId, Digest
 
 from ..ledger.sellers import SellerRecord
 from ..p2p.connections import KnownPeer
+from ..p2p.reachability import NOT_CHECKED, Reach
 from ..p2p.transport import PeerId
 from ..text import rfc3339
 from .bid_history import CallRecord
@@ -54,6 +55,7 @@ class MarketView:
     now_s: float  # by the clock of `calls`
     priced: tuple[Priced, ...]  # base first
     second_copy: str | None = None  # why nothing is sold, if another process advertises with this node's keys
+    reach: Reach = NOT_CHECKED
 
     def most_asked(self) -> Priced | None:
         """The model that most calls asked for; the base if there were none."""
