@@ -292,6 +292,13 @@ class P2pConfig:
         "",
         "Public addresses that lead here, such as /ip4/203.0.113.7/tcp/4120; for a port that your router forwards.",
     )
+    map_port: bool = setting(
+        True,
+        "Ask the router by UPnP for a port that leads here; only on the internet, and without announce.",
+    )
+    relay: bool = setting(
+        False, "Pass traffic on for nodes that nobody can dial; useful on a node with a public address."
+    )
     adapter_upload_bytes_per_s: int = setting(
         0, "Most bytes of adapter files that peers get in a second, all together; 0 is no limit.", low=0
     )

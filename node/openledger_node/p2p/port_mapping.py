@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class PortMapper:
-    """One mapped port. All methods block; call them in a thread, one at a time.
+    """One mapped port. `keep` is its task; the other methods block.
 
     `folder` keeps the note of a permanent mapping. `description_url` is the router's own description, for a router
     that can't be found by multicast.
@@ -51,6 +51,22 @@ class PortMapper:
         self._description_url = description_url
         self._router: Any = None
         self._outer = 0  # the router's port; 0 is none
+
+    async def keep(self, *, port: int, hosts: Collection[str], note: Callable[[RouterAnswer], None]) -> None:
+        """Keep a port mapped until cancelled, and remove the mapping then; `note` gets each answer of the router."""
+        answer = NOT_ASKED
+        try:
+            while True:
+                was_mapped = answer.state is RouterState.MAPPED
+                answer = SLOW
+                with trio.move_on_after(ASK_S):
+                    answer = await trio.to_thread.run_sync(self.map_port, port, hosts, abandon_on_cancel=True)
+                note(answer)
+                is_mapped = answer.state is RouterState.MAPPED
+                await trio.sleep(LEASE_S / 2 if is_mapped else SOON_S if was_mapped else AGAIN_S)
+        finally:
+            with trio.move_on_after(REMOVE_S, shield=True):
+                await trio.to_thread.run_sync(self.remove, abandon_on_cancel=True)
 
     def map_port(self, port: int, hosts: Collection[str]) -> RouterAnswer:
         """Map a port of the router to `port` here, or renew its lease; `hosts` are the addresses listened on."""
@@ -156,25 +172,6 @@ class PortMapper:
                 log.warning("port %d of the router is still mapped by an earlier run: %s", outer, error)
                 return
         self._file.unlink(missing_ok=True)
-
-
-async def keep_mapped(
-    mapper: PortMapper, *, port: int, hosts: Collection[str], note: Callable[[RouterAnswer], None]
-) -> None:
-    """Keep a port mapped until cancelled, and remove the mapping then; `note` gets each answer of the router."""
-    answer = NOT_ASKED
-    try:
-        while True:
-            was_mapped = answer.state is RouterState.MAPPED
-            answer = SLOW
-            with trio.move_on_after(ASK_S):
-                answer = await trio.to_thread.run_sync(mapper.map_port, port, hosts, abandon_on_cancel=True)
-            note(answer)
-            is_mapped = answer.state is RouterState.MAPPED
-            await trio.sleep(LEASE_S / 2 if is_mapped else SOON_S if was_mapped else AGAIN_S)
-    finally:
-        with trio.move_on_after(REMOVE_S, shield=True):
-            await trio.to_thread.run_sync(mapper.remove, abandon_on_cancel=True)
 
 
 def _outer_host(router: Any) -> str:

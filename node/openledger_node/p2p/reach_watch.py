@@ -1,7 +1,7 @@
 """Watching how others reach this node: asks the router and the peers, keeps relays, and tells the transport.
 
-The first check waits for the router's answer, because peers dial back seldom. Later ones come every 15 minutes, and at
-once when the router, the addresses or the connections change.
+The first check waits for the router's answer, because peers dial back seldom. Later ones come every 15 minutes, and
+at once when the router, the addresses or the connections change.
 """
 
 import logging
@@ -20,7 +20,7 @@ from openledger_protocol.wire.frames import wire_name
 from ..errors import NetworkError
 from .connections import KnownPeer
 from .dialback import EVERY_S, DialbackServer, ask_to_dial
-from .port_mapping import ABSENT, OFF, PortMapper, keep_mapped
+from .port_mapping import OFF, PortMapper
 from .reachability import (
     NOT_ASKED,
     Evidence,
@@ -41,7 +41,10 @@ from .transport import Path, PeerId, Transport
 
 CHECK_EVERY_S: Final = 900.0
 DOUBT_AGAIN_S: Final = 60.0
-"""The time after which a first bad result is checked again: a peer may have been too busy to dial."""
+"""The time until a bad result, or one of too few peers, is checked again; it doubles each time.
+
+A peer may have been too busy to dial, and the first check comes when few peers are connected.
+"""
 
 ASKED: Final = 3
 TRIED_MAX: Final = 8
@@ -57,7 +60,7 @@ log = logging.getLogger(__name__)
 class ReachWatch:
     """Finds out how others reach this node, and keeps it reachable.
 
-    `known` lists the peers that this node has heard of. `mapper` is None if the router is not to be asked.
+    `known` lists the peers that this node has heard of. `mapper` is None if the router must not be asked.
     """
 
     def __init__(
@@ -72,7 +75,6 @@ class ReachWatch:
         announced: tuple[str, ...] = (),
         is_port_fixed: bool = False,
         mapper: PortMapper | None = None,
-        may_map: bool = True,
     ) -> None:
         self._transport = transport
         self._protocol = wire_name(network, "dialback")
@@ -86,7 +88,7 @@ class ReachWatch:
             network=scope,
             announced=announced,
             is_port_fixed=is_port_fixed,
-            router=NOT_ASKED if may_map else OFF,
+            router=OFF if mapper is None and scope is Scope.INTERNET else NOT_ASKED,
         )
         self._asked_s: dict[PeerId, float] = {}
         self._num_doubts = 0
@@ -149,7 +151,7 @@ class ReachWatch:
 
     async def _map(self, mapper: PortMapper) -> None:
         hosts = {host for each in self._evidence.listening if (host := host_of(each))}
-        await keep_mapped(mapper, port=self._evidence.port, hosts=hosts, note=self._note_router)
+        await mapper.keep(port=self._evidence.port, hosts=hosts, note=self._note_router)
 
     def _note_router(self, answer: RouterAnswer) -> None:
         before = self._evidence.router
@@ -183,12 +185,13 @@ class ReachWatch:
         answers = await self._ask_all(self._ports())
         if not answers:
             return PEER_REST_S  # nobody could tell; what was known before stays
-        self._evidence = replace(self._evidence, has_asked=True, answers=tuple(answers))
-        if answering_addresses(self._evidence):
+        self._evidence = replace(self._evidence, answers=tuple(answers))
+        self._tell()
+        if answering_addresses(self._evidence) and len(answers) >= ASKED:
             self._num_doubts = 0
             return CHECK_EVERY_S
         self._num_doubts += 1
-        return DOUBT_AGAIN_S if self._num_doubts == 1 else CHECK_EVERY_S
+        return min(DOUBT_AGAIN_S * 2.0 ** min(self._num_doubts - 1, 10), CHECK_EVERY_S)
 
     def _ports(self) -> tuple[int, ...]:
         """The ports to be dialled at, the most promising first."""
@@ -235,8 +238,3 @@ class ReachWatch:
             answers[group] = await ask_to_dial(self._transport, self._protocol, peer_id, ports)
         except (NetworkError, ProtocolError) as error:
             log.debug("peer %s has not dialled back: %s", peer_id, error)
-
-
-def open_mapper(mapper: PortMapper, *, scope: Scope, map_port: bool) -> PortMapper | None:
-    """The mapper, if the router is to be asked: on networks of the internet, by setting."""
-    return mapper if map_port and scope is Scope.INTERNET else None

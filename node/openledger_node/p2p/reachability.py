@@ -82,7 +82,6 @@ class Evidence:
     port: int = 0  # that others should reach; 0 is not known yet
     is_port_fixed: bool = False  # by settings, so that a router's own forwarding stays right
     router: RouterAnswer = NOT_ASKED
-    has_asked: bool = False
     answers: tuple[Dialled, ...] = ()  # of peers that dialled back, one each
     num_peers: int = 0
     has_punched: bool = False  # a peer is, or was, reached by hole punching

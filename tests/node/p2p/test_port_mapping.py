@@ -8,7 +8,7 @@ import pytest
 import trio
 from support.fake_router import FakeRouter, a_router
 
-from openledger_node.p2p.port_mapping import LEASE_S, PERMANENT_FILE, PortMapper, keep_mapped
+from openledger_node.p2p.port_mapping import LEASE_S, PERMANENT_FILE, PortMapper
 from openledger_node.p2p.reachability import RouterAnswer, RouterState
 
 OWN = "127.0.0.1"
@@ -115,7 +115,7 @@ async def test_the_mapping_is_removed_when_the_node_stops(router: FakeRouter, tm
             answers.append(answer)
             nursery.cancel_scope.cancel()
 
-        await keep_mapped(a_mapper(router, tmp_path), port=PORT, hosts={OWN}, note=note)
+        await a_mapper(router, tmp_path).keep(port=PORT, hosts={OWN}, note=note)
     assert [answer.state for answer in answers] == [RouterState.MAPPED]
     assert (router.mappings, router.asked[-1]) == ({}, "DeletePortMapping")
 
@@ -132,5 +132,5 @@ async def test_a_router_that_hangs_holds_nothing_up(
             answers.append(answer)
             nursery.cancel_scope.cancel()
 
-        await keep_mapped(a_mapper(router, tmp_path), port=PORT, hosts={OWN}, note=note)
+        await a_mapper(router, tmp_path).keep(port=PORT, hosts={OWN}, note=note)
     assert answers[0].words.startswith("the router has not answered")
