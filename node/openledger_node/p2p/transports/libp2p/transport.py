@@ -2,9 +2,8 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
 
 import trio
 from libp2p.abc import INetStream
@@ -21,23 +20,20 @@ from ...budget import BARRED_S, CALLED_MAX, INBOUND_MAX, Barred, ConnectionBudge
 from ...dial_limits import DialLimits
 from ...scopes import Scope, may_dial, scope_of, scope_of_network
 from ...streams import Inbox
-from ...transport import GOSSIP_BYTES_MAX, Accept, Gossip, Handler, PeerId, peer_id_from_address
+from ...transport import GOSSIP_BYTES_MAX, Accept, Gossip, Handler, Path, PeerId, peer_id_from_address
+from .calls import CALL_S, Calls
 from .gossip import GossipRouter
 from .guard import close_connections, close_peer, close_socket_at_end, reset, running, silence_library
 from .host import check_is_free, open_host
 from .inbound import Door
 from .names import ADDRESS_LENGTH_MAX, announced_address, library_address, library_id, listen_address
+from .paths import Paths
+from .pings import ping_all
 from .rendezvous import ADDRESSES_MAX, RendezvousPoint, register_and_discover
 from .stream import PumpedStream
 
-CALL_S = 10.0
-"""The time limit for any call to a peer or the library; a dial on one machine takes about 20 ms."""
-PING_EVERY_S, PING_S, PINGS_MISSED_MAX = 20.0, 8.0, 2  # a ping has less time than a call
-PING_BYTES = 32
 HANG_UP_EVERY_S = 5.0
 KNOWN_MAX = 1024
-
-Answer = TypeVar("Answer")
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +89,10 @@ class Libp2pTransport:
         self._door = Door(self._swarm, self._budget, self._barred, self._dial_limits)
         self._inboxes: dict[str, Inbox] = {}
         self._gossip = GossipRouter(self._host, self._inboxes, self._cut)
-        self._nursery: trio.Nursery | None = None
+        self._calls = Calls()
+        self._paths = Paths(self._swarm)
+        self._mapped: tuple[str, ...] = ()
+        self._withheld: frozenset[str] = frozenset()
         self._known: OrderedDict[PeerId, tuple[str, ...]] = OrderedDict()
         self._dialling: dict[PeerId, trio.Lock] = {}
         self.peer_id = PeerId(str(self._host.get_id()))
@@ -103,14 +102,25 @@ class Libp2pTransport:
     @property
     def addresses(self) -> tuple[str, ...]:
         """Addresses for all others: announced ones first, and none that only a part of the network reaches."""
-        if not self._nursery:
+        if not self._calls.nursery:
             return ()
-        announced = tuple(f"{address}/p2p/{self.peer_id}" for address in self._announce)
         own = (address for address in self._listening() if (scope_of(address) or Scope.MACHINE) >= self._scope)
-        return tuple(dict.fromkeys((*announced, *own)))
+        found = dict.fromkeys((*map(str, self._announce), *self._mapped, *own))
+        return tuple(f"{address}/p2p/{self.peer_id}" for address in found)
+
+    @property
+    def relays(self) -> tuple[str, ...]:
+        """Circuit addresses with a live reservation."""
+        return ()
+
+    def set_addresses(self, *, mapped: tuple[str, ...] = (), withheld: frozenset[str] = frozenset()) -> None:
+        """Replace what was found out about this node's addresses."""
+        self._mapped, self._withheld = mapped, withheld
 
     def _listening(self) -> list[str]:
-        return [str(address) for address in self._host.get_addrs()]
+        """Addresses that this node listens on, without those that nobody reaches."""
+        found = map(str, self._host.get_transport_addrs())
+        return [address for address in found if address not in self._withheld]
 
     def handle(self, protocol: str, handler: Handler) -> None:
         """Serve streams of this protocol."""
@@ -134,7 +144,7 @@ class Libp2pTransport:
     async def open_stream(self, peer_id: PeerId, protocol: str) -> trio.abc.Stream:
         """Open a stream to a peer that is connected, or whose address is known."""
         await self._reach(peer_id)
-        net = await self._ask(
+        net = await self._calls.ask(
             lambda: self._host.new_stream(library_id(peer_id), [TProtocol(protocol)]),
             f"peer {peer_id} does not speak {protocol}",
             undo=reset,
@@ -158,12 +168,12 @@ class Libp2pTransport:
                     async def dial() -> None:
                         """Dial and note it. A caller that is cancelled meanwhile has a connection all the same."""
                         connection = await self._swarm.dial_addr(dialled, target)
-                        self._running_nursery().start_soon(close_socket_at_end, connection)
+                        self._calls.running().start_soon(close_socket_at_end, connection)
                         self._dial_limits.note(address, has_answered=True)
                         self._learn(peer_id, (address,))
                         self._budget.note_dialled(peer_id, is_kept=is_kept)
 
-                    await self._ask(dial, f"nobody answers at {address}")
+                    await self._calls.ask(dial, f"nobody answers at {address}")
                 else:
                     self._budget.note_dialled(peer_id, is_kept=is_kept)
         finally:
@@ -185,7 +195,7 @@ class Libp2pTransport:
         if not has_room:
             raise NetworkError(f"{CALLED_MAX} peers are being asked at once: try again when one has answered")
         if leaver is not None:
-            self._running_nursery().start_soon(self._close_peer, leaver)
+            self._calls.running().start_soon(self._close_peer, leaver)
 
     def reserve_places(self, is_known: Callable[[PeerId], bool]) -> None:
         """Reserve some of the places for peers that dial in for those that this is true of."""
@@ -196,24 +206,47 @@ class Libp2pTransport:
         connections = self._swarm.get_connections_map().items()
         return tuple(PeerId(str(peer)) for peer, found in connections if any(not one.is_closed for one in found))
 
+    def path_to(self, peer_id: PeerId) -> Path | None:
+        """The way to a connected peer."""
+        return self._paths.path_to(peer_id)
+
+    def seen_host(self, peer_id: PeerId) -> str:
+        """The IP address that a peer dialled in from."""
+        return self._door.host_of(peer_id)
+
+    async def probe(self, address: str) -> None:
+        """Connect, have the peer prove its id, and hang up."""
+        target, dialled = library_id(peer_id_from_address(address)), library_address(address)
+
+        async def dial() -> None:
+            transport = self._swarm.transport_manager.transport_for_dialing(dialled)
+            assert transport is not None
+            raw = await transport.dial(dialled)
+            try:
+                await self._swarm.upgrader.upgrade_security(raw, True, target)
+            finally:
+                await raw.close()
+
+        await self._calls.ask(dial, f"nobody answers at {address}")
+
     async def publish(self, topic: str, content: bytes) -> None:
         """Publish by gossip."""
-        if self._nursery is None or len(content) > GOSSIP_BYTES_MAX:
+        if self._calls.nursery is None or len(content) > GOSSIP_BYTES_MAX:
             raise NetworkError(f"a message of {len(content)} bytes can't be published here")
-        await self._ask(lambda: self._gossip.publish(topic, content), "a message can't be published")
+        await self._calls.ask(lambda: self._gossip.publish(topic, content), "a message can't be published")
 
     def subscribe(self, topic: str, accept: Accept) -> "trio.MemoryReceiveChannel[Gossip]":
         """Receive a topic's messages, and pass them on."""
         assert topic not in self._inboxes, f"{topic} is subscribed to already"
         self._inboxes[topic] = Inbox(topic, accept)
-        if self._nursery:
-            self._nursery.start_soon(self._gossip.subscribe, topic)
+        if self._calls.nursery:
+            self._calls.nursery.start_soon(self._gossip.subscribe, topic)
         return self._inboxes[topic].receive
 
     async def find_peers(self, point: PeerId, namespace: str) -> list[str]:
         """Register with a rendezvous point, and ask it for others."""
         await self._reach(point)
-        found = await self._ask(
+        found = await self._calls.ask(
             lambda: register_and_discover(self._host, library_id(point), namespace, self._registered()),
             f"peer {point} serves no rendezvous",
         )
@@ -227,7 +260,7 @@ class Libp2pTransport:
 
     def _registered(self) -> list[Multiaddr]:
         """The addresses that a rendezvous point is told; it tells each peer those that the peer can reach."""
-        return [*self._announce, *(Multiaddr(address.partition("/p2p/")[0]) for address in self._listening())]
+        return [*self._announce, *map(Multiaddr, (*self._mapped, *self._listening()))]
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen, dial and gossip.
@@ -254,14 +287,14 @@ class Libp2pTransport:
     async def _take_part(self, task_status: trio.TaskStatus[None]) -> None:
         try:
             async with self._gossip.running(), trio.open_nursery() as nursery:
-                nursery.start_soon(self._ping_all)
+                nursery.start_soon(ping_all, self.connected, self.open_stream, self._close_peer)
                 nursery.start_soon(self._hang_up_idle)
-                self._nursery = nursery
+                self._calls.nursery = nursery
                 try:
                     task_status.started()
                     await trio.sleep_forever()
                 finally:
-                    self._nursery = None  # cleared before it closes, so that later calls get an error
+                    self._calls.nursery = None  # cleared before it closes, so that later calls get an error
         finally:
             await close_connections(self._swarm)
 
@@ -270,7 +303,7 @@ class Libp2pTransport:
         log.warning("peer %s sends too much gossip, so its connection is closed for %.0f s", peer_id, BARRED_S)
         self._barred.bar(peer_id, self._door.host_of(peer_id))
         with suppress(NetworkError):
-            self._running_nursery().start_soon(self._close_peer, peer_id)
+            self._calls.running().start_soon(self._close_peer, peer_id)
 
     async def _close_peer(self, peer_id: PeerId) -> None:
         await close_peer(self._swarm, library_id(peer_id))
@@ -278,7 +311,7 @@ class Libp2pTransport:
     def _pumped(self, net: INetStream, user: PeerId | None) -> PumpedStream:
         """A stream with buffers; with a `user`, it counts as use of the connection."""
         assert isinstance(net, NetStream)
-        nursery = self._running_nursery()
+        nursery = self._calls.running()
 
         def note_use() -> None:
             self._budget.note_use(user) if user else None
@@ -294,11 +327,6 @@ class Libp2pTransport:
 
         nursery.start_soon(pump)
         return stream
-
-    def _running_nursery(self) -> trio.Nursery:
-        if self._nursery is None:
-            raise NetworkError("this node is not on its network")
-        return self._nursery
 
     async def _reach(self, peer_id: PeerId) -> None:
         """Ensure a connection to a peer, by a known address if necessary."""
@@ -317,68 +345,11 @@ class Libp2pTransport:
         while len(self._known) > KNOWN_MAX:
             self._known.popitem(last=False)
 
-    async def _ask(
-        self,
-        call: Callable[[], Awaitable[Answer]],
-        refusal: str,
-        undo: Callable[[Answer], Awaitable[None]] | None = None,
-    ) -> Answer:
-        """Call the library with a deadline, in a task that the caller can't cancel.
-
-        A cancelled write of the library breaks the connection for all its streams.
-        """
-        answers: list[Answer] = []
-        is_done, is_wanted = trio.Event(), True
-
-        async def work() -> None:
-            try:
-                with trio.move_on_after(CALL_S):
-                    answers.append(await call())
-            except Exception as error:
-                log.debug("%s: %r", refusal, error)
-            finally:  # also if the node leaves its network meanwhile
-                is_done.set()
-            if answers and undo and not is_wanted:
-                await undo(answers[0])
-
-        self._running_nursery().start_soon(work)
-        try:
-            await is_done.wait()
-        except trio.Cancelled:
-            is_wanted = False
-            raise
-        if not answers:
-            raise NetworkError(refusal)
-        return answers[0]
-
     async def _hang_up_idle(self) -> None:
         while True:
             await trio.sleep(HANG_UP_EVERY_S)
             for peer_id in self._budget.idle_calls():
                 await self._close_peer(peer_id)
-
-    async def _ping_all(self) -> None:
-        """Drop peers that stop answering: a machine that lost power closes nothing."""
-        missed: dict[PeerId, int] = {}
-        while True:
-            await trio.sleep(PING_EVERY_S)
-            missed = {peer_id: missed.get(peer_id, 0) for peer_id in self.connected()}
-            async with trio.open_nursery() as nursery:
-                for peer_id in missed:
-                    nursery.start_soon(self._ping, peer_id, missed)
-
-    async def _ping(self, peer_id: PeerId, missed: dict[PeerId, int]) -> None:
-        with trio.move_on_after(PING_S) as waiting, suppress(NetworkError, trio.BrokenResourceError):
-            stream = await self.open_stream(peer_id, PING)
-            await stream.send_all(bytes(PING_BYTES))
-            await stream.receive_some(PING_BYTES)
-            await stream.aclose()
-        if not waiting.cancelled_caught:  # a refusal is an answer too
-            missed[peer_id] = 0
-            return
-        missed[peer_id] += 1
-        if missed[peer_id] >= PINGS_MISSED_MAX:
-            await self._close_peer(peer_id)
 
 
 def _is_lost(net: NetStream) -> bool:
