@@ -1,7 +1,7 @@
 """Reachability: how other peers reach this node, and the one thing that its operator can do about it.
 
-Everything here is a value or a pure function; `reach_watch` collects the evidence. The ways are judged in the order in
-which they are good for trade: an address that others dial, a port that the router maps, hole punching, and relays.
+Everything here is a value or a pure function; `reach_watch` collects the evidence. The ways are judged in the order
+in which they are good for trade: an address that others dial, a mapped port, hole punching, and relays.
 """
 
 from collections import Counter
@@ -82,7 +82,6 @@ class Evidence:
     port: int = 0  # that others should reach; 0 is not known yet
     is_port_fixed: bool = False  # by settings, so that a router's own forwarding stays right
     router: RouterAnswer = NOT_ASKED
-    has_asked: bool = False
     answers: tuple[Dialled, ...] = ()  # of peers that dialled back, one each
     num_peers: int = 0
     has_punched: bool = False  # a peer is, or was, reached by hole punching
@@ -119,7 +118,7 @@ def answering_addresses(evidence: Evidence) -> tuple[str, ...]:
 
 
 def withheld_addresses(evidence: Evidence) -> frozenset[str]:
-    """The listening addresses that peers have dialled in vain. Without a relay none is: a doubtful address is better."""
+    """The listening addresses that peers have dialled in vain; none without a relay, as some address must be told."""
     if not evidence.relays:
         return frozenset()
     tested = {each.host for each in evidence.answers}
@@ -221,8 +220,8 @@ def _remedy_of_router(evidence: Evidence) -> str:
         case RouterState.MAPPED:
             return (
                 f"Your router forwards port {port_of(evidence.router.address)}, but nobody comes through. Let this "
-                f"machine's firewall accept TCP connections to port {port}, and ask your internet provider whether it "
-                "filters them."
+                f"machine's firewall accept TCP connections to port {port}, and ask your internet provider whether "
+                "it filters them."
             )
         case RouterState.OFF:
             return f"Set [p2p] map_port = true, so that the node asks your router for a port; or {forward}."

@@ -115,6 +115,11 @@ class MemoryTransport:
         return tuple(dict.fromkeys(f"{each}/p2p/{self.peer_id}" for each in (*self._mapped, *own)))
 
     @property
+    def listening(self) -> tuple[str, ...]:
+        """The IP addresses that this peer was given."""
+        return self._listen if self._nursery else ()
+
+    @property
     def relays(self) -> tuple[str, ...]:
         """Circuit addresses; a place ends with the link to its relay."""
         return tuple(place.address for relay, place in self._relays.items() if self._has_place(relay))

@@ -109,6 +109,11 @@ class Libp2pTransport:
         return tuple(f"{address}/p2p/{self.peer_id}" for address in found)
 
     @property
+    def listening(self) -> tuple[str, ...]:
+        """Addresses that this node listens on."""
+        return tuple(map(str, self._host.get_transport_addrs()))
+
+    @property
     def relays(self) -> tuple[str, ...]:
         """Circuit addresses with a live reservation."""
         return ()
