@@ -18,9 +18,11 @@ POLL_S = 0.02
 
 
 class Open(Protocol):
-    """Opens peers of one network; the same name is the same peer."""
+    """Opens peers of one network; the same name is the same peer. Nobody can dial a home."""
 
-    def __call__(self, name: str, *, serve_rendezvous: bool = True) -> Transport: ...
+    def __call__(
+        self, name: str, *, serve_rendezvous: bool = True, serve_relay: bool = False, is_home: bool = False
+    ) -> Transport: ...
 
 
 def seed(name: str) -> bytes:
@@ -32,11 +34,14 @@ def opener(plug: str) -> Open:
     """Peers of a network of their own, by one plug."""
     factory, network = load_plug("transport", plug), MemoryNetwork()
 
-    def open_in_memory(name: str, *, serve_rendezvous: bool = True) -> Transport:
-        return factory(network, PeerId(name), serve_rendezvous=serve_rendezvous)
+    def open_in_memory(name: str, *, is_home: bool = False, **services: bool) -> Transport:
+        return factory(network, PeerId(name), is_home=is_home, **services)
 
-    def open_on_loopback(name: str, *, serve_rendezvous: bool = True) -> Transport:
-        return factory(identity=seed(name), listen=LOOPBACK, serve_rendezvous=serve_rendezvous)
+    def open_on_loopback(
+        name: str, *, is_home: bool = False, serve_rendezvous: bool = True, **services: bool
+    ) -> Transport:
+        listen = () if is_home else LOOPBACK
+        return factory(identity=seed(name), listen=listen, serve_rendezvous=serve_rendezvous, **services)
 
     return {"memory": open_in_memory, "libp2p": open_on_loopback}[plug]
 

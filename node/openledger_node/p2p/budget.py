@@ -17,14 +17,26 @@ CALLED_MAX = 24
 CALLED_IDLE_S = 120.0
 """A connection that was dialled for a call is hung up after this time without a stream."""
 
+RELAYED_IDLE_S = 60.0
+"""The same for each connection over a relay, whoever dialled it: a relay has few circuits."""
+
 INBOUND_MAX, INBOUND_RESERVED = 40, 16
 """Places for peers that dial in; of these, places that only known peers get."""
 
 PER_HOST_MAX, PER_GROUP_MAX = 4, 8
 """Peers that dial in from one internet address, and from one /24 (IPv6: /64)."""
 
+HOST_SHARE, GROUP_SHARE = 16, 8
+"""A node with more places gives one internet address a sixteenth of them, and one /24 an eighth."""
+
+RELAYED_MAX = 16
+"""Places for peers that come over a relay, which hides their internet addresses."""
+
 EVICT_AFTER_S = 10.0
 """A peer that has just come in is not sent away for the next one."""
+
+NEIGHBOUR_STAYS_S = 600.0
+"""A peer is not sent away for another one of its own neighbourhood before this: both would dial again at once."""
 
 STREAM_S_MAX = 600.0
 """An open stream protects its connection for this long after it last moved bytes."""
@@ -52,6 +64,7 @@ class _Held:
     since_s: float
     used_s: float  # when a stream last began, ended or moved bytes
     num_streams: int = 0
+    is_relayed: bool = False
 
     def is_idle(self, now: float) -> bool:
         return not self.num_streams or now - self.used_s > STREAM_S_MAX
@@ -72,46 +85,75 @@ class ConnectionBudget:
         self._reserved = min(INBOUND_RESERVED, inbound_max * 2 // 5)
         self._clock = clock
         self._held: dict[PeerId, _Held] = {}
+        self._per_host_max = max(PER_HOST_MAX, inbound_max // HOST_SHARE)
+        self._per_group_max = max(PER_GROUP_MAX, inbound_max // GROUP_SHARE)
         self.is_known: Callable[[PeerId], bool] = lambda _: False
+        self.needed: Callable[[], Collection[PeerId]] = tuple
+        """Peers that are never hung up on for others: those that are reached over this node."""
 
     # ---- peers that dial in
 
-    def let_in(self, peer_id: PeerId, host: str) -> tuple[bool, PeerId | None]:
-        """Decide on a peer that has dialled in: True if it may stay, and the peer that must go for it."""
+    def let_in(self, peer_id: PeerId, host: str, *, is_relayed: bool = False) -> tuple[bool, PeerId | None]:
+        """Decide on a peer that has dialled in: True if it may stay, and the peer that must go for it.
+
+        `host` is its IP address; it is empty for a peer that comes over a relay.
+        """
         held = self._current()
-        if peer_id in held:
+        old = held.get(peer_id)
+        if old and (is_relayed or not old.is_relayed or old.role is not Role.INBOUND):
+            old.is_relayed = old.is_relayed and is_relayed
             return True, None
-        inbound = [each for each in held.values() if each.role is Role.INBOUND]
-        crowd = self._crowd(inbound, peer_id, host)
-        leaver = self._least_useful(crowd, inbound) if crowd is not None else None
-        if crowd is not None and leaver is None:
+        inbound = [each for each in held.values() if each.role is Role.INBOUND and each is not old]
+        full = self._relayed_crowd(inbound) if is_relayed else self._neighbours(inbound, peer_id, host)
+        full = self._crowd(inbound, peer_id) if full is None else full
+        leaver = self._least_useful(*full, inbound) if full is not None else None
+        if full is not None and leaver is None:
             return False, None
         if leaver is not None:
             del self._held[leaver]
-        self._hold(peer_id, Role.INBOUND, host)
+        self._hold(peer_id, Role.INBOUND, host, is_relayed=is_relayed)
         return True, leaver
 
-    def _crowd(self, inbound: list[_Held], peer_id: PeerId, host: str) -> list[_Held] | None:
-        """The peers of whom one must go before this one can stay; None if there is room."""
-        if is_public_host(host):
-            same_host = [each for each in inbound if each.host == host]
-            same_group = [
-                each for each in inbound if is_public_host(each.host) and group_of(each.host) == group_of(host)
-            ]
-            if len(same_host) >= PER_HOST_MAX or len(same_group) >= PER_GROUP_MAX:
-                return same_host if len(same_host) >= PER_HOST_MAX else same_group
+    def _relayed_crowd(self, inbound: list[_Held]) -> tuple[list[_Held], float] | None:
+        """Those that came over a relay, if one of them must go for another; and the time that each may stay."""
+        relayed = [each for each in inbound if each.is_relayed]
+        return (relayed, EVICT_AFTER_S) if len(relayed) >= RELAYED_MAX else None
+
+    def _neighbours(self, inbound: list[_Held], peer_id: PeerId, host: str) -> tuple[list[_Held], float] | None:
+        """The peers of the same neighbourhood, if one of them must go; and the time that each may stay.
+
+        A peer that this node knows takes the place of one that it does not.
+        """
+        if not is_public_host(host):
+            return None
+        same_host = [each for each in inbound if each.host == host]
+        same_group = [each for each in inbound if is_public_host(each.host) and group_of(each.host) == group_of(host)]
+        if len(same_host) < self._per_host_max and len(same_group) < self._per_group_max:
+            return None
+        crowd = same_host if len(same_host) >= self._per_host_max else same_group
+        strangers = [each for each in crowd if not self.is_known(each.peer_id)]
+        if strangers and self.is_known(peer_id):
+            return strangers, EVICT_AFTER_S
+        return crowd, NEIGHBOUR_STAYS_S
+
+    def _crowd(self, inbound: list[_Held], peer_id: PeerId) -> tuple[list[_Held], float] | None:
+        """The peers of whom one must go before this one can stay, and the time that each may stay."""
         unknown = [each for each in inbound if not self.is_known(each.peer_id)]
         is_full = len(inbound) >= self._inbound_max
         if not self.is_known(peer_id):
             is_full = is_full or len(unknown) >= self._inbound_max - self._reserved
-        return unknown if is_full else None
+        return (unknown, EVICT_AFTER_S) if is_full else None
 
-    def _least_useful(self, crowd: Iterable[_Held], inbound: list[_Held]) -> PeerId | None:
+    def _least_useful(self, crowd: Iterable[_Held], stays_s: float, inbound: list[_Held]) -> PeerId | None:
         """An idle stranger of the largest neighbourhood, the one used longest ago; None if nobody can be spared."""
-        now = self._clock()
+        now, needed = self._clock(), set(self.needed())
         groups = [group_of(each.host) if is_public_host(each.host) else each.peer_id for each in inbound]
         num_in = {group: groups.count(group) for group in groups}
-        spare = [each for each in crowd if each.is_idle(now) and now - each.since_s >= EVICT_AFTER_S]
+        spare = [
+            each
+            for each in crowd
+            if each.is_idle(now) and now - each.since_s >= stays_s and each.peer_id not in needed
+        ]
         if not spare:
             return None
         size = {id(each): num_in[group] for each, group in zip(inbound, groups, strict=True)}
@@ -132,19 +174,31 @@ class ConnectionBudget:
         del self._held[leaver]
         return True, leaver
 
-    def note_dialled(self, peer_id: PeerId, *, is_kept: bool) -> None:
+    def note_dialled(self, peer_id: PeerId, *, is_kept: bool, is_relayed: bool = False) -> None:
         """Note that this node has dialled a peer; a kept connection stays one."""
         held = self._current().get(peer_id)
-        if held is None or (is_kept and held.role is Role.CALLED):
-            self._hold(peer_id, Role.KEPT if is_kept else Role.CALLED, "")
+        if held is None:
+            self._hold(peer_id, Role.KEPT if is_kept else Role.CALLED, "", is_relayed=is_relayed)
+            return
+        if is_kept and held.role is Role.CALLED:
+            held.role = Role.KEPT
+        held.is_relayed = held.is_relayed and is_relayed
+
+    def note_direct(self, peer_id: PeerId, host: str) -> None:
+        """Note that a peer that was met over a relay is now connected directly, at an IP address."""
+        if held := self._current().get(peer_id):
+            held.is_relayed = False
+            held.host = host if held.role is Role.INBOUND else held.host
 
     def idle_calls(self) -> list[PeerId]:
-        """Peers that were dialled for a call and are no longer asked for anything."""
+        """Peers that were dialled for a call, or met over a relay, and are no longer asked for anything."""
         now = self._clock()
         return [
             each.peer_id
             for each in self._current().values()
-            if each.role is Role.CALLED and each.is_idle(now) and now - each.used_s >= CALLED_IDLE_S
+            if (each.role is Role.CALLED or each.is_relayed)
+            and each.is_idle(now)
+            and now - each.used_s >= (RELAYED_IDLE_S if each.is_relayed else CALLED_IDLE_S)
         ]
 
     # ---- streams
@@ -166,9 +220,18 @@ class ConnectionBudget:
             held.num_streams = max(0, held.num_streams - 1)
             held.used_s = self._clock()
 
-    def _hold(self, peer_id: PeerId, role: Role, host: str) -> None:
-        now = self._clock()
-        self._held[peer_id] = _Held(peer_id=peer_id, role=role, host=host, since_s=now, used_s=now)
+    def _hold(self, peer_id: PeerId, role: Role, host: str, *, is_relayed: bool = False) -> None:
+        """Hold a peer, or hold it otherwise; its streams go on."""
+        now, old = self._clock(), self._held.get(peer_id)
+        self._held[peer_id] = _Held(
+            peer_id=peer_id,
+            role=role,
+            host=host,
+            since_s=now,
+            used_s=now,
+            num_streams=old.num_streams if old else 0,
+            is_relayed=is_relayed,
+        )
 
     def _current(self) -> dict[PeerId, _Held]:
         """Those that are still connected."""

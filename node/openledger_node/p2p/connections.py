@@ -17,10 +17,13 @@ import trio
 
 from ..errors import NetworkError
 from .address_book import ADDRESS_LENGTH_MAX, AddressBook
-from .transport import PeerId, Transport, peer_id_from_address
+from .transport import Path, PeerId, Transport, peer_id_from_address, relay_of
 
 CONNECTIONS_MIN, CONNECTIONS_AIM = 8, 12
-"""With fewer connections than the first number, the node dials until it has the second. Peers may dial in freely."""
+"""With fewer connections than the first number, the node dials until it has the second.
+
+Only connections that it has dialled itself count. Others may dial in freely, and could all be one stranger's.
+"""
 
 TICK_S, SETTLE_S = 1.0, 0.05
 ASK_FEW_S, ASK_ENOUGH_S = 10.0, 60.0
@@ -29,6 +32,9 @@ ASK_FEW_S, ASK_ENOUGH_S = 10.0, 60.0
 RETRY_MIN_S, RETRY_MAX_S = 1.0, 60.0
 RETURN_S_MAX, RETURN_FOR_S = 10.0, 300.0
 """A peer that was connected is dialled at least this often, for this long: it may have restarted."""
+
+CIRCUIT_EVERY_S = 1800.0
+"""A peer that is reached only over a relay is dialled again this late: calls need the few circuits of a relay."""
 
 STAY_S = 10.0
 """A connection counts as a success when it has lasted this long."""
@@ -92,6 +98,7 @@ class Connections:
         self._points = {peer_id_from_address(address): None for address in bootstrap}
         self._candidates: dict[str, _Candidate] = {}
         self._seen_s: dict[PeerId, float] = {}  # peer → when it was last seen connected
+        self._dialled: set[PeerId] = set()  # connected peers that this node has dialled
         self._asked_s: dict[PeerId, float] = {}  # bootstrap node → when to ask it next
         self._written_s = 0.0
         # set when a dial or rendezvous ends, so that its effect need not wait for the tick
@@ -138,6 +145,7 @@ class Connections:
         for candidate in self._candidates.values():
             if candidate.num_failures and now - candidate.met_s >= STAY_S and candidate.peer_id in connected:
                 candidate.num_failures = 0
+        self._dialled.intersection_update(connected)
         self._seen_s.update(dict.fromkeys(connected, now))
         self._seen_s = {peer_id: seen_s for peer_id, seen_s in self._seen_s.items() if now - seen_s < RETURN_FOR_S}
         if now - self._written_s >= WRITE_EVERY_S:
@@ -149,20 +157,23 @@ class Connections:
     def _to_dial(self) -> list[_Candidate]:
         """Candidates to dial now: as many as are lacking, one address per peer, and bootstrap nodes up to two.
 
+        Addresses over relays come last: each takes a circuit until a direct connection replaces it.
+
         A bootstrap node that has hung up has no place to spare: with enough other connections it is left alone for a
         while.
         """
-        now, absent = self._clock(), set(self._transport.connected())
-        num_connected = len(absent)
-        absent |= {one.peer_id for one in self._candidates.values() if one.is_dialling}
+        now, connected = self._clock(), set(self._transport.connected())
+        num_dialled = len(self._dialled & connected)
+        dialling = {one.peer_id for one in self._candidates.values() if one.is_dialling}
+        absent = connected | dialling
         due = [one for one in self._candidates.values() if one.due_s <= now and one.peer_id not in absent]
-        due.sort(key=lambda one: (one.peer_id not in self._seen_s, one.is_stale, one.num_failures))
-        lacking = CONNECTIONS_AIM - len(absent) if num_connected < CONNECTIONS_MIN else 0
+        due.sort(key=lambda one: (_is_circuit(one), one.peer_id not in self._seen_s, one.is_stale, one.num_failures))
+        lacking = CONNECTIONS_AIM - num_dialled - len(dialling) if num_dialled < CONNECTIONS_MIN else 0
         points_lacking = POINTS_KEPT - sum(point in absent for point in self._points)
         chosen: dict[PeerId, _Candidate] = {}
         for candidate in due:
             is_point = candidate.peer_id in self._points
-            if is_point and (points_lacking <= 0 or not self._is_due(candidate, num_connected)):
+            if is_point and (points_lacking <= 0 or not self._is_due(candidate, num_dialled)):
                 continue
             if candidate.peer_id not in chosen and (is_point or len(chosen) < lacking):
                 chosen[candidate.peer_id] = candidate
@@ -171,9 +182,9 @@ class Connections:
             candidate.is_dialling = True
         return list(chosen.values())
 
-    def _is_due(self, point: _Candidate, num_connected: int) -> bool:
+    def _is_due(self, point: _Candidate, num_dialled: int) -> bool:
         """True if a bootstrap node should be dialled: at once if it is needed, and now and then otherwise."""
-        return num_connected < CONNECTIONS_MIN or self._clock() - point.met_s >= ASK_ENOUGH_S or not point.is_good
+        return num_dialled < CONNECTIONS_MIN or self._clock() - point.met_s >= ASK_ENOUGH_S or not point.is_good
 
     async def _dial(self, candidate: _Candidate) -> None:
         try:
@@ -186,8 +197,10 @@ class Connections:
             log.debug("%s: tried again in %.1f s", error, candidate.due_s - self._clock())
         else:
             candidate.is_good, candidate.met_s = True, self._clock()
+            self._dialled.add(candidate.peer_id)
             self._put_off(candidate)  # until it has stayed: a full node hangs up at once
-            self._book.note(candidate.address)
+            if not _is_circuit(candidate) or not self._book.has(candidate.peer_id):
+                self._book.note(candidate.address)
         finally:
             candidate.is_dialling = False
             self._changed.set()
@@ -196,6 +209,8 @@ class Connections:
         """Double the wait, but less for a peer that was connected recently."""
         longest_s = RETURN_S_MAX if candidate.peer_id in self._seen_s else RETRY_MAX_S
         wait_s = min(RETRY_MIN_S * 2.0 ** min(candidate.num_failures, 10), longest_s)
+        if self._transport.path_to(candidate.peer_id) is Path.RELAYED:
+            wait_s = CIRCUIT_EVERY_S
         candidate.num_failures += 1
         candidate.due_s = self._clock() + self._jittered(wait_s)
 
@@ -262,3 +277,7 @@ class Connections:
 
     def _jittered(self, wait_s: float) -> float:
         return wait_s * self._random.uniform(0.75, 1.25)
+
+
+def _is_circuit(candidate: _Candidate) -> bool:
+    return bool(relay_of(candidate.address))

@@ -6,8 +6,13 @@ from openledger_node.p2p.budget import (
     CALLED_IDLE_S,
     CALLED_MAX,
     EVICT_AFTER_S,
+    GROUP_SHARE,
+    HOST_SHARE,
+    NEIGHBOUR_STAYS_S,
     PER_GROUP_MAX,
     PER_HOST_MAX,
+    RELAYED_IDLE_S,
+    RELAYED_MAX,
     Barred,
     ConnectionBudget,
 )
@@ -26,10 +31,10 @@ class World:
             connected=lambda: self.connected, inbound_max=inbound_max, clock=lambda: self.now
         )
 
-    def come(self, name: str, host: str = LOCAL) -> bool:
+    def come(self, name: str, host: str = LOCAL, *, is_relayed: bool = False) -> bool:
         peer_id = PeerId(name)
         self.connected[peer_id] = None
-        is_in, leaver = self.budget.let_in(peer_id, host)
+        is_in, leaver = self.budget.let_in(peer_id, host, is_relayed=is_relayed)
         if not is_in:
             del self.connected[peer_id]
         if leaver:
@@ -79,12 +84,80 @@ def test_two_hundred_connections_of_one_neighbourhood_take_eight_places() -> Non
     assert world.come("honest", "9.9.9.9")
 
 
-def test_an_internet_address_has_four_places_and_its_newest_peer_gets_one() -> None:
+def test_neighbours_do_not_push_each_other_off_and_take_turns_slowly() -> None:
     world = World()
-    assert sum(world.come(f"flood {number}", "8.8.8.8") for number in range(50)) == PER_HOST_MAX
+    assert sum(world.come(f"first {number}", "8.8.8.8") for number in range(50)) == PER_HOST_MAX
+    world.now = NEIGHBOUR_STAYS_S - 1
+    assert not world.come("next", "8.8.8.8")
+    world.now = NEIGHBOUR_STAYS_S
+    assert world.come("next", "8.8.8.8")
+    assert world.num_from("first") == PER_HOST_MAX - 1
+
+
+def test_a_known_peer_takes_the_place_of_a_neighbour_that_is_a_stranger() -> None:
+    world = World()
+    world.budget.is_known = lambda peer_id: peer_id.startswith("known")
+    for number in range(PER_HOST_MAX):
+        world.come(f"stranger {number}", "8.8.8.8")
     world.now = EVICT_AFTER_S
-    assert world.come("neighbour", "8.8.8.8")
-    assert world.num_from("flood") == PER_HOST_MAX - 1
+    assert world.come("known", "8.8.8.8")
+    assert (world.num_from("stranger"), world.num_from("known")) == (PER_HOST_MAX - 1, 1)
+
+
+def test_a_bootstrap_node_has_more_places_for_one_internet_address() -> None:
+    world = World(inbound_max=256)
+    assert sum(world.come(f"peer {number}", "8.8.8.8") for number in range(50)) == 256 // HOST_SHARE
+    assert sum(world.come(f"other {n}", f"8.8.8.{n}") for n in range(9, 60)) == 256 // GROUP_SHARE - 256 // HOST_SHARE
+
+
+def test_peers_over_relays_have_places_of_their_own_and_leave_the_others_free() -> None:
+    world = World()
+    assert sum(world.come(f"over {number}", "", is_relayed=True) for number in range(100)) == RELAYED_MAX
+    assert world.come("honest", "9.9.9.9")
+    world.now = EVICT_AFTER_S
+    assert world.come("newest", "", is_relayed=True)
+    assert world.num_from("over") == RELAYED_MAX - 1
+
+
+def test_a_peer_that_comes_directly_leaves_its_place_over_a_relay_and_keeps_its_streams() -> None:
+    world = World()
+    world.come("ada", "", is_relayed=True)
+    world.budget.enter_stream(PeerId("ada"))
+    assert world.come("ada", "9.9.9.9")
+    world.now = CALLED_IDLE_S + 1
+    assert world.budget.idle_calls() == []
+    assert sum(world.come(f"over {number}", "", is_relayed=True) for number in range(100)) == RELAYED_MAX
+    assert PeerId("ada") in world.connected
+
+
+def test_a_peer_over_a_relay_that_comes_directly_is_counted_by_its_internet_address() -> None:
+    world = World()
+    for number in range(PER_HOST_MAX):
+        world.come(f"first {number}", "8.8.8.8")
+    world.come("ada", "", is_relayed=True)
+    assert not world.budget.let_in(PeerId("ada"), "8.8.8.8")[0]
+
+
+def test_peers_over_a_relay_are_hung_up_when_they_are_idle_whoever_dialled() -> None:
+    world = World()
+    world.come("in", "", is_relayed=True)
+    world.connected[PeerId("out")] = None
+    world.budget.note_dialled(PeerId("out"), is_kept=True, is_relayed=True)
+    world.call("kept", is_kept=True)
+    world.now = RELAYED_IDLE_S
+    assert set(world.budget.idle_calls()) == {"in", "out"}
+
+
+def test_peers_that_are_reached_over_this_node_are_not_sent_away() -> None:
+    world = World(inbound_max=5)  # of which three are for strangers
+    for number in range(3):
+        world.come(f"holder {number}")
+    world.budget.needed = lambda: {PeerId("holder 0"), PeerId("holder 1")}
+    world.now = EVICT_AFTER_S
+    assert world.come("first")
+    world.now = 2 * EVICT_AFTER_S
+    assert world.come("second")
+    assert set(world.connected) == {"holder 0", "holder 1", "second"}
 
 
 def test_a_proxy_on_this_machine_or_in_the_lan_is_no_neighbourhood() -> None:

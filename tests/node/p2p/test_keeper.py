@@ -5,13 +5,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
+import pytest
 import trio
 from trio.testing import MockClock
 
 from openledger_node.errors import NetworkError
 from openledger_node.p2p.address_book import AddressBook
 from openledger_node.p2p.connections import CONNECTIONS_AIM, CONNECTIONS_MIN, Connections, KnownPeer
-from openledger_node.p2p.transport import PeerId, Transport
+from openledger_node.p2p.transport import Path as Way
+from openledger_node.p2p.transport import PeerId, Transport, relay_of
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 
 NET = "test-net"
@@ -154,6 +156,50 @@ async def test_with_enough_connections_nobody_is_dialled(tmp_path: Path, autojum
         await trio.sleep(60)
         assert CONNECTIONS_MIN <= len(world.connected("late")) <= CONNECTIONS_AIM
         assert len(world.known("late")) == 41
+
+
+async def test_strangers_that_dial_in_do_not_end_the_dialling(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with a_world(tmp_path) as world:
+        await world.add("point")
+        await world.add("ada", "point")
+        await trio.sleep(5)
+        for number in range(3 * CONNECTIONS_AIM):
+            stranger = MemoryTransport(world.network, PeerId(f"stranger{number}"))
+            await world.nursery.start(stranger.run)
+            await stranger.connect(address("ada"))
+        await trio.sleep(5)
+        honest = MemoryTransport(world.network, PeerId("honest"))
+        await world.nursery.start(honest.run)
+        await honest.find_peers(PeerId("point"), NET)
+        await trio.sleep(90)
+        assert "honest" in world.connected("ada")
+
+
+async def test_a_home_is_dialled_over_its_relay_and_not_again_and_again(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_world(tmp_path) as world:
+        await world.add("point", transport=MemoryTransport(world.network, PeerId("point"), serve_relay=True))
+        home = MemoryTransport(world.network, PeerId("home"), is_home=True)
+        await world.nursery.start(home.run)
+        await home.connect(address("point"))
+        await home.reserve(PeerId("point"))
+        await home.find_peers(PeerId("point"), NET)
+        dialled = []
+        connect = MemoryTransport.connect
+
+        async def counted(self: MemoryTransport, address: str, **how: bool) -> PeerId:
+            if relay_of(address):
+                dialled.append(address)
+            return await connect(self, address, **how)
+
+        monkeypatch.setattr(MemoryTransport, "connect", counted)
+        await world.add("ada", "point")
+        await trio.sleep(60)
+        assert world.transports["ada"].path_to(PeerId("home")) is Way.RELAYED
+        home.disconnect(PeerId("ada"))
+        await trio.sleep(600)
+        assert dialled == list(home.relays)
 
 
 class Grave(MemoryTransport):

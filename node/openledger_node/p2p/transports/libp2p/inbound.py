@@ -7,7 +7,9 @@ library has its own.
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 
+from libp2p.abc import IMuxedConn
 from libp2p.exceptions import ParseError
 from libp2p.io.abc import Reader, ReadWriteCloser
 from libp2p.io.exceptions import MessageTooLarge
@@ -25,6 +27,7 @@ from ...rates import Rates
 from ...scopes import is_public_host
 from ...transport import PeerId
 from .guard import close_peer
+from .paths import Paths, is_relayed
 
 MESSAGE_BYTES_MAX = 1024
 """The longest message of multistream-select. Ours have at most 100 bytes; go-libp2p accepts 1,024."""
@@ -36,7 +39,7 @@ HANDSHAKES_PER_S, HANDSHAKES_AT_ONCE = 1.0, 20.0
 """Handshakes with one public IP address; each takes about 10 ms."""
 
 CONNECTIONS_PER_PEER_MAX = 2
-"""A peer that has restarted may come back before its old connection is found dead."""
+"""Direct ones, and as many over relays. A peer may be back before its old connection is found dead."""
 
 log = logging.getLogger(__name__)
 
@@ -92,8 +95,11 @@ class HalfOpen:
 class Door:
     """Lets peers in, by the connection budget."""
 
-    def __init__(self, swarm: Swarm, budget: ConnectionBudget, barred: Barred, dial_limits: DialLimits) -> None:
+    def __init__(
+        self, swarm: Swarm, budget: ConnectionBudget, barred: Barred, dial_limits: DialLimits, paths: Paths
+    ) -> None:
         self._swarm = swarm
+        self._paths = paths
         self._dial_limits = dial_limits
         self._budget = budget
         self._barred = barred
@@ -120,29 +126,50 @@ class Door:
         finally:
             self._half_open.leave(host)
         assert isinstance(connection, Yamux)
-        await self._admit(connection, host)
-        return None
-
-    async def _admit(self, connection: Yamux, host: str) -> None:
-        """Keep a connection while it has a place."""
-        peer = connection.peer_id
-        peer_id = PeerId(str(peer))
-        if self._barred.is_barred(peer_id) or len(self._swarm.get_connections(peer)) > CONNECTIONS_PER_PEER_MAX:
-            return await connection.close()
-        is_in, leaver = self._budget.let_in(peer_id, host)
-        if not is_in:
-            log.debug("no place for peer %s at %s", peer_id, host)
-            return await connection.close()
+        peer_id = PeerId(str(connection.peer_id))
+        if not await self._let_in(connection, peer_id, host):
+            return None
         self._host_of[peer_id] = host
         self._dial_limits.note_dialled_in(peer_id, host)
+        self._paths.note_direct(peer_id)
         try:
-            if leaver is not None:
-                await close_peer(self._swarm, ID.from_string(leaver))
             await connection.event_closed.wait()
         finally:
             if self._host_of.get(peer_id) == host:
                 del self._host_of[peer_id]
         return None
+
+    async def take_relayed(self, connection: IMuxedConn, caller: ID, met: Callable[[PeerId], None]) -> None:
+        """Keep a connection that came over a relay, and return when it is over.
+
+        `caller` is the peer that the relay named, and `met` is told of it once it is in.
+        """
+        assert isinstance(connection, Yamux)
+        peer_id = PeerId(str(caller))
+        if connection.peer_id != caller:
+            return await connection.close()
+        if await self._let_in(connection, peer_id, ""):
+            met(peer_id)
+            await connection.event_closed.wait()
+        return None
+
+    async def _let_in(self, connection: Yamux, peer_id: PeerId, host: str) -> bool:
+        """Give a connection a place, or close it; one without a host came over a relay."""
+        is_over_relay = is_relayed(connection)
+        alike = [
+            each
+            for each in self._swarm.get_connections(connection.peer_id)
+            if is_relayed(each.muxed_conn) == is_over_relay
+        ]
+        is_in, leaver = False, None
+        if not self._barred.is_barred(peer_id) and len(alike) <= CONNECTIONS_PER_PEER_MAX:
+            is_in, leaver = self._budget.let_in(peer_id, host, is_relayed=is_over_relay)
+        if not is_in:
+            log.debug("no place for peer %s at %s", peer_id, host or "a relay")
+            await connection.close()
+        if leaver is not None:
+            await close_peer(self._swarm, ID.from_string(leaver))
+        return is_in
 
 
 def remote_host(connection: ReadWriteCloser) -> str:

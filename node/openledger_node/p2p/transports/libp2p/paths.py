@@ -32,9 +32,13 @@ class Paths:
         self._punched.discard(peer_id)
         return Path.RELAYED if self._with(peer_id) else None
 
+    def direct(self, peer_id: PeerId) -> Any | None:
+        """A direct connection with a peer; None if there is none."""
+        return next((each for each in self._with(peer_id) if not is_relayed(each.muxed_conn)), None)
+
     def has_direct(self, peer_id: PeerId) -> bool:
         """True if a direct connection with a peer is open."""
-        return any(not is_relayed(each.muxed_conn) for each in self._with(peer_id))
+        return self.direct(peer_id) is not None
 
     def has_relayed(self, peer_id: PeerId) -> bool:
         """True if a connection over a relay is open."""

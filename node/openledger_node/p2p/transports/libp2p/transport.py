@@ -1,7 +1,6 @@
 """The transport socket, implemented on the library's host."""
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -16,19 +15,33 @@ from libp2p.stream_muxer.yamux.yamux import YamuxStream
 from multiaddr import Multiaddr
 
 from ....errors import NetworkError
-from ...budget import BARRED_S, CALLED_MAX, INBOUND_MAX, Barred, ConnectionBudget
+from ...budget import BARRED_S, INBOUND_MAX, Barred, ConnectionBudget
 from ...dial_limits import DialLimits
-from ...scopes import Scope, may_dial, scope_of, scope_of_network
+from ...relay_places import RelayPlaces
+from ...scopes import Scope, scope_of_network
 from ...streams import Inbox
-from ...transport import GOSSIP_BYTES_MAX, Accept, Gossip, Handler, Path, PeerId, peer_id_from_address
-from .calls import CALL_S, Calls
+from ...transport import (
+    GOSSIP_BYTES_MAX,
+    Accept,
+    Gossip,
+    Handler,
+    Path,
+    PeerId,
+    Reservation,
+    peer_id_from_address,
+)
+from .addresses import OwnAddresses
+from .calls import CALL_S, Calls, ping_all
+from .dialling import Dialer
 from .gossip import GossipRouter
-from .guard import close_connections, close_peer, close_socket_at_end, reset, running, silence_library
+from .guard import close_connections, close_peer, reset, running, silence_library
 from .host import check_is_free, open_host
 from .inbound import Door
 from .names import ADDRESS_LENGTH_MAX, announced_address, library_address, library_id, listen_address
 from .paths import Paths
-from .pings import ping_all
+from .punch import Puncher
+from .relay_client import RelayClient
+from .relay_service import RelayService
 from .rendezvous import ADDRESSES_MAX, RendezvousPoint, register_and_discover
 from .stream import PumpedStream
 
@@ -46,8 +59,9 @@ def open_transport(
     announce: tuple[str, ...] = (),
     bootstrap: tuple[str, ...] = (),
     inbound_max: int = INBOUND_MAX,
+    serve_relay: bool = False,
 ) -> "Libp2pTransport":
-    """Create a peer on a network; `inbound_max` peers may dial in.
+    """Create a peer on a network; `inbound_max` peers may dial in, and with `serve_relay` they reach others over it.
 
     `announce` are addresses at which others reach it, beside those that it listens on. `bootstrap` are the network's
     bootstrap nodes, which say whether the network is one of the internet, of a LAN or of this machine.
@@ -63,6 +77,7 @@ def open_transport(
         scope=scope_of_network(bootstrap),
         serve_rendezvous=serve_rendezvous,
         inbound_max=inbound_max,
+        serve_relay=serve_relay,
     )
 
 
@@ -78,35 +93,76 @@ class Libp2pTransport:
         scope: Scope,
         serve_rendezvous: bool,
         inbound_max: int,
+        serve_relay: bool,
     ) -> None:
         self._host = host
+        self.peer_id = PeerId(str(host.get_id()))
         self._listen = listen
-        self._announce = announce
-        self._scope = scope
+        self._own = OwnAddresses(host, announce=announce, scope=scope)
         self._barred = Barred()
         self._budget = ConnectionBudget(connected=self.connected, inbound_max=inbound_max)
         self._dial_limits = DialLimits()
-        self._door = Door(self._swarm, self._budget, self._barred, self._dial_limits)
         self._inboxes: dict[str, Inbox] = {}
         self._gossip = GossipRouter(self._host, self._inboxes, self._cut)
         self._calls = Calls()
         self._paths = Paths(self._swarm)
-        self._mapped: tuple[str, ...] = ()
-        self._withheld: frozenset[str] = frozenset()
-        self._known: OrderedDict[PeerId, tuple[str, ...]] = OrderedDict()
-        self._dialling: dict[PeerId, trio.Lock] = {}
-        self.peer_id = PeerId(str(self._host.get_id()))
+        self._door = Door(self._swarm, self._budget, self._barred, self._dial_limits, self._paths)
+        self._puncher = Puncher(
+            host,
+            self._swarm,
+            own=self._own,
+            paths=self._paths,
+            calls=self._calls,
+            dial_limits=self._dial_limits,
+            note_direct=self._budget.note_direct,
+        )
+        self._relay_client = RelayClient(
+            host,
+            self._swarm,
+            door=self._door,
+            budget=self._budget,
+            paths=self._paths,
+            calls=self._calls,
+            scope=scope,
+            met=self._meet,
+        )
+        self._dialer = Dialer(
+            self._swarm,
+            self.peer_id,
+            own=self._own,
+            paths=self._paths,
+            calls=self._calls,
+            budget=self._budget,
+            dial_limits=self._dial_limits,
+            dial_over=self._relay_client.dial,
+            close_peer=self._close_peer,
+        )
+        if serve_relay:
+            self._serve_relay()
         if serve_rendezvous:
             RendezvousPoint(self._host, connected=self.connected, host_of=self._door.host_of)
+
+    def _serve_relay(self) -> None:
+        """Serve others as a relay; those who are reached over it keep their connections."""
+        places = RelayPlaces(connected=self.connected)
+        self._budget.needed = places.holders
+        RelayService(
+            self._host,
+            paths=self._paths,
+            places=places,
+            host_of=self._door.host_of,
+            addresses=lambda: self.addresses[:ADDRESSES_MAX],
+        )
+
+    def _meet(self, peer_id: PeerId) -> None:
+        """Try to reach a peer directly that has come over a relay."""
+        with suppress(NetworkError):
+            self._calls.running().start_soon(self._puncher.meet, peer_id)
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """Addresses for all others: announced ones first, and none that only a part of the network reaches."""
-        if not self._calls.nursery:
-            return ()
-        own = (address for address in self._listening() if (scope_of(address) or Scope.MACHINE) >= self._scope)
-        found = dict.fromkeys((*map(str, self._announce), *self._mapped, *own))
-        return tuple(f"{address}/p2p/{self.peer_id}" for address in found)
+        return self._own.full(self.peer_id) if self._calls.nursery else ()
 
     @property
     def listening(self) -> tuple[str, ...]:
@@ -116,16 +172,15 @@ class Libp2pTransport:
     @property
     def relays(self) -> tuple[str, ...]:
         """Circuit addresses with a live reservation."""
-        return ()
+        return self._relay_client.relays if self._calls.nursery else ()
+
+    async def reserve(self, relay: PeerId) -> Reservation:
+        """Ask a connected peer for a place at its relay."""
+        return await self._relay_client.reserve(relay, self._dialer.known(relay))
 
     def set_addresses(self, *, mapped: tuple[str, ...] = (), withheld: frozenset[str] = frozenset()) -> None:
         """Replace what was found out about this node's addresses."""
-        self._mapped, self._withheld = mapped, withheld
-
-    def _listening(self) -> list[str]:
-        """Addresses that this node listens on, without those that nobody reaches."""
-        found = map(str, self._host.get_transport_addrs())
-        return [address for address in found if address not in self._withheld]
+        self._own.mapped, self._own.withheld = mapped, withheld
 
     def handle(self, protocol: str, handler: Handler) -> None:
         """Serve streams of this protocol."""
@@ -148,7 +203,7 @@ class Libp2pTransport:
 
     async def open_stream(self, peer_id: PeerId, protocol: str) -> trio.abc.Stream:
         """Open a stream to a peer that is connected, or whose address is known."""
-        await self._reach(peer_id)
+        await self._dialer.reach(peer_id)
         net = await self._calls.ask(
             lambda: self._host.new_stream(library_id(peer_id), [TProtocol(protocol)]),
             f"peer {peer_id} does not speak {protocol}",
@@ -158,49 +213,7 @@ class Libp2pTransport:
 
     async def connect(self, address: str, *, is_kept: bool = False, is_trusted: bool = False) -> PeerId:
         """Dial one address; two tasks that dial the same peer share one connection."""
-        peer_id = peer_id_from_address(address)
-        target, dialled = library_id(peer_id), library_address(address)
-        if peer_id == self.peer_id:
-            raise NetworkError(f"{address} is our own address")
-        lock = self._dialling.setdefault(peer_id, trio.Lock())
-        try:
-            async with lock:
-                if peer_id not in self.connected():
-                    self._check_dial(address, is_trusted=is_trusted)
-                    self._make_room(is_kept=is_kept)
-                    self._dial_limits.note(address, has_answered=False)  # until it does, also if we are cancelled
-
-                    async def dial() -> None:
-                        """Dial and note it. A caller that is cancelled meanwhile has a connection all the same."""
-                        connection = await self._swarm.dial_addr(dialled, target)
-                        self._calls.running().start_soon(close_socket_at_end, connection)
-                        self._dial_limits.note(address, has_answered=True)
-                        self._learn(peer_id, (address,))
-                        self._budget.note_dialled(peer_id, is_kept=is_kept)
-
-                    await self._calls.ask(dial, f"nobody answers at {address}")
-                else:
-                    self._budget.note_dialled(peer_id, is_kept=is_kept)
-        finally:
-            if not lock.locked():  # no task waits for it
-                self._dialling.pop(peer_id, None)
-        return peer_id
-
-    def _check_dial(self, address: str, *, is_trusted: bool) -> None:
-        """Check that an address that other peers may have made up is one to dial."""
-        if is_trusted or self._dial_limits.has_answered(address):
-            return
-        if not may_dial(address, network=self._scope, own=self._listening()):
-            raise NetworkError(f"{address} is not dialled: it is no address that is reached from the whole network")
-        self._dial_limits.check(address)
-
-    def _make_room(self, *, is_kept: bool) -> None:
-        """Hang up on the call that is idle longest, if all places for calls are taken."""
-        has_room, leaver = (True, None) if is_kept else self._budget.room_to_call()
-        if not has_room:
-            raise NetworkError(f"{CALLED_MAX} peers are being asked at once: try again when one has answered")
-        if leaver is not None:
-            self._calls.running().start_soon(self._close_peer, leaver)
+        return await self._dialer.connect(address, is_kept=is_kept, is_trusted=is_trusted)
 
     def reserve_places(self, is_known: Callable[[PeerId], bool]) -> None:
         """Reserve some of the places for peers that dial in for those that this is true of."""
@@ -250,22 +263,20 @@ class Libp2pTransport:
 
     async def find_peers(self, point: PeerId, namespace: str) -> list[str]:
         """Register with a rendezvous point, and ask it for others."""
-        await self._reach(point)
+        await self._dialer.reach(point)
         found = await self._calls.ask(
-            lambda: register_and_discover(self._host, library_id(point), namespace, self._registered()),
+            lambda: register_and_discover(
+                self._host, library_id(point), namespace, self._own.registered(self.relays, self.peer_id)
+            ),
             f"peer {point} serves no rendezvous",
         )
         addresses: list[str] = []
         for peer in found:
             full = tuple(f"{address}/p2p/{peer.peer_id}" for address in peer.addrs[:ADDRESSES_MAX])
             full = tuple(address for address in full if len(address) <= ADDRESS_LENGTH_MAX)
-            self._learn(PeerId(str(peer.peer_id)), full)
+            self._dialer.learn(PeerId(str(peer.peer_id)), full)
             addresses.extend(full)
         return addresses
-
-    def _registered(self) -> list[Multiaddr]:
-        """The addresses that a rendezvous point is told; it tells each peer those that the peer can reach."""
-        return [*self._announce, *map(Multiaddr, (*self._mapped, *self._listening()))]
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen, dial and gossip.
@@ -333,28 +344,13 @@ class Libp2pTransport:
         nursery.start_soon(pump)
         return stream
 
-    async def _reach(self, peer_id: PeerId) -> None:
-        """Ensure a connection to a peer, by a known address if necessary."""
-        if peer_id in self.connected():
-            return
-        for address in self._known.get(peer_id, ()):
-            with suppress(NetworkError):
-                await self.connect(address)
-                return
-        raise NetworkError(f"no peer {peer_id} can be reached")
-
-    def _learn(self, peer_id: PeerId, addresses: tuple[str, ...]) -> None:
-        known = (address for address in self._known.get(peer_id, ()) if address not in addresses)
-        self._known[peer_id] = (*addresses, *known)[:ADDRESSES_MAX]
-        self._known.move_to_end(peer_id)
-        while len(self._known) > KNOWN_MAX:
-            self._known.popitem(last=False)
-
     async def _hang_up_idle(self) -> None:
         while True:
             await trio.sleep(HANG_UP_EVERY_S)
             for peer_id in self._budget.idle_calls():
                 await self._close_peer(peer_id)
+            for connection in self._paths.to_retire():
+                await connection.close()
 
 
 def _is_lost(net: NetStream) -> bool:

@@ -1,0 +1,55 @@
+"""The addresses of this node: those it listens on, those its owner announces, and those found out at run time."""
+
+from collections.abc import Sequence
+
+from libp2p.host.basic_host import BasicHost
+from multiaddr import Multiaddr
+
+from ...scopes import Scope, may_dial, scope_of
+from ...transport import PeerId
+
+
+class OwnAddresses:
+    """Addresses without the peer id, unless it is said otherwise.
+
+    `mapped` are ones at which others reach this node, such as a port of the router. `withheld` are ones that it
+    listens on and nobody reaches.
+    """
+
+    def __init__(self, host: BasicHost, *, announce: tuple[Multiaddr, ...], scope: Scope) -> None:
+        self._host = host
+        self._announce = tuple(map(str, announce))
+        self.scope = scope
+        self.mapped: tuple[str, ...] = ()
+        self.withheld: frozenset[str] = frozenset()
+        host._addrs_factory = self._identified
+
+    def interfaces(self) -> list[str]:
+        """All addresses that this node listens on."""
+        return [str(address) for address in self._host.get_transport_addrs()]
+
+    def chosen(self) -> list[str]:
+        """Addresses that were announced or mapped, so that the whole network reaches them."""
+        return list(dict.fromkeys((*self._announce, *self.mapped)))
+
+    def full(self, peer_id: PeerId) -> tuple[str, ...]:
+        """Addresses for the whole network, with the peer id at their end."""
+        own = (each for each in self._listening() if (scope_of(each) or Scope.MACHINE) >= self.scope)
+        return tuple(f"{each}/p2p/{peer_id}" for each in dict.fromkeys((*self.chosen(), *own)))
+
+    def registered(self, relays: tuple[str, ...], peer_id: PeerId) -> list[Multiaddr]:
+        """The addresses that a rendezvous point is told; it tells each peer those that the peer can reach."""
+        circuits = (address.removesuffix(f"/p2p/{peer_id}") for address in relays)
+        return [Multiaddr(each) for each in (*self.chosen(), *circuits, *self._listening())]
+
+    def may_dial(self, address: str) -> bool:
+        """True if this node may dial an address that another peer named."""
+        return may_dial(address, network=self.scope, own=self.interfaces())
+
+    def _identified(self, listening: Sequence[Multiaddr]) -> list[Multiaddr]:
+        """The addresses with which this node identifies itself to peers that are connected."""
+        found = dict.fromkeys((*self.chosen(), *map(str, listening)))
+        return [Multiaddr(each) for each in found if each not in self.withheld]
+
+    def _listening(self) -> list[str]:
+        return [each for each in self.interfaces() if each not in self.withheld]
