@@ -54,8 +54,8 @@ class MarketView:
     calls: tuple[CallRecord, ...]  # of the last hour, oldest first
     now_s: float  # by the clock of `calls`
     priced: tuple[Priced, ...]  # base first
-    reach: Reach = NOT_CHECKED
     second_copy: str | None = None  # why nothing is sold, if another process advertises with this node's keys
+    reach: Reach = NOT_CHECKED
 
     def most_asked(self) -> Priced | None:
         """The model that most calls asked for; the base if there were none."""

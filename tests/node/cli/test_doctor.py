@@ -193,6 +193,25 @@ def test_a_doctor_says_how_others_reach_the_node_and_what_helps(
     assert finding.fix == (REACHES[state].remedy if state in ("relayed", "unreachable") else "")
 
 
+@pytest.mark.parametrize(
+    ("state", "addresses", "is_ok", "found"),
+    [
+        ("relayed", [], None, "it advertises no address of its own"),
+        ("mapped", ["/ip4/11.0.0.7/tcp/4120"], True, "advertises /ip4/11.0.0.7/tcp/4120"),
+        ("unreachable", ["/ip4/127.0.0.1/tcp/1"], False, "none of 1 answers"),
+    ],
+)
+def test_an_address_that_others_have_dialled_is_not_dialled_from_inside(
+    home: Home, state: str, addresses: list[str], is_ok: bool | None, found: str
+) -> None:
+    join_network(home, network_at("http://127.0.0.1:1"))
+    answers = {"/status": {"reach": reach_to_plain(REACHES[state])}, "/money/peers": {"addresses": addresses}}
+    with claim_home(home):
+        scene = Scene(home, lambda _, path: answers[path])
+        (finding,) = examine(scene, [check for check in CHECKS if check.name == "own address"])
+    assert (finding.is_ok, found in finding.found) == (is_ok, True)
+
+
 def test_somebody_who_answers_is_enough(run: Run, home: Home) -> None:
     with listener() as port:
         join_network(home, network_at("http://127.0.0.1:1", bootstrap=(f"/ip4/127.0.0.1/tcp/{port}/p2p/{PEER_ID}",)))

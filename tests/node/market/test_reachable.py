@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,9 +10,11 @@ import trio
 import trio.testing
 from support.market_world.seller import ad_of
 from support.market_world.terms import peer_id_of
+from support.peers import echo, opener
 
 from openledger_node.errors import NetworkError
 from openledger_node.market.reachable import DIRECT_S, PUNCH_S, directness, open_directly_to, open_to
+from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import Path, relay_of
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 from openledger_protocol.advertisement import Advertisement
@@ -162,3 +165,24 @@ async def test_direct_peers_come_before_those_that_only_relays_lead_to(
         world.network.open_at[ROUTER] = SELLER
         await open_to(world.buyer, world.ad(ROUTER), PROTOCOL)
         assert directness(world.buyer, world.ad()) == 0
+
+
+async def test_a_home_is_called_over_a_relay_by_real_connections_too() -> None:
+    open_peer = opener("libp2p")
+    relay, seller = open_peer("relay", serve_relay=True), open_peer("seller", is_home=True)
+    buyer = open_peer("buyer", is_home=True)
+    seller.handle(PROTOCOL, echo)
+    async with trio.open_nursery() as nursery:
+        for peer in (relay, seller, buyer):
+            await nursery.start(peer.run)
+        await seller.connect(relay.addresses[0], is_trusted=True)
+        await seller.reserve(relay.peer_id)
+        ad = replace(
+            ad_of("seller"), peer_id=seller.peer_id, addresses=(), relays=tuple(map(relay_of, seller.relays))
+        )
+        messages = MessageStream(await open_to(buyer, ad, PROTOCOL))
+        await messages.send({"t": "hello"})
+        assert await messages.receive() == {"t": "hello"}
+        assert buyer.path_to(seller.peer_id) is Path.RELAYED
+        await messages.aclose_shielded()
+        nursery.cancel_scope.cancel()

@@ -91,6 +91,11 @@ def own_address(scene: Scene) -> Verdict:
     if scene.status is None or not (answer := scene.peers):
         return unknown("the daemon is not running")
     addresses = [str(address) for address in answer["addresses"]]
+    reach = scene.status["reach"]
+    if not addresses:
+        return unknown("it advertises no address of its own")
+    if reach and reach["state"] in REACHED:  # a router often lets nobody inside dial its outer address
+        return Verdict(f"advertises {', '.join(addresses[:2])}")
     answering = dial_all(addresses)
     if not answering:
         fix = "set [p2p] listen to an address of this machine: `/ip4/<its address>/tcp/<port>`"
