@@ -59,6 +59,7 @@ def open_bootstrap(folder: Path, listen: tuple[str, ...], bootstrap: tuple[str, 
         serve_rendezvous=True,
         bootstrap=(*listen, *bootstrap),
         inbound_max=CONNECTIONS_MAX,
+        serve_relay=True,
     )
     return transport
 
