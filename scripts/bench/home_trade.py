@@ -4,7 +4,7 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
-from home_routers import Line
+from home_routers import LINE, Line
 from home_world import AtHome, Watch, World
 
 from openledger_node.demo.processes import DemoError, wait_for
@@ -27,7 +27,7 @@ def trade(world: World, line: Line, *, kills_relay: bool = False) -> Figures:
         try:
             _trade(stack, seller, buyer, figures)
             if kills_relay:
-                _kill_relay(world, seller, buyer, figures)
+                _kill_relay(world, buyer, figures)
         except DemoError as error:
             figures["why"] = figures["why"] or str(error)
         figures |= {"seller": reach_of(seller), "buyer": reach_of(buyer)}
@@ -70,10 +70,13 @@ def _trade(stack: ExitStack, seller: AtHome, buyer: AtHome, figures: Figures) ->
     figures["paid"] = True
 
 
-def _kill_relay(world: World, seller: AtHome, buyer: AtHome, figures: Figures) -> None:
-    """Kill the bootstrap node that the two are connected through, and ask until there is an answer."""
-    used = [number for number, (_, address, _) in enumerate(world.bootstraps) if buyer.machine.is_connected(address)]
-    number = used[0] if used else 0
+def _kill_relay(world: World, buyer: AtHome, figures: Figures) -> None:
+    """Kill the bootstrap node that an answer just came over, and ask until there is one again."""
+    machines = [machine for machine, _, _ in world.bootstraps]
+    before = [machine.bytes_received(LINE) for machine in machines]
+    buyer.buy()
+    passed_on = [machine.bytes_received(LINE) - each for machine, each in zip(machines, before, strict=True)]
+    number = passed_on.index(max(passed_on))
     world.kill_bootstrap(number)
     killed_s = time.monotonic()
     try:
@@ -84,6 +87,7 @@ def _kill_relay(world: World, seller: AtHome, buyer: AtHome, figures: Figures) -
                 return
         figures["relay_killed_why"] = bought.why
     finally:
+        figures["relay_bytes"] = passed_on
         world.start_bootstrap_again(number)
 
 

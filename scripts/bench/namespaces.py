@@ -98,6 +98,12 @@ class Machine:
         sought = socket.inet_aton(address)[::-1].hex().upper()
         return any(far.startswith(sought) and state == ESTABLISHED for _, _, far, state, *_ in map(str.split, lines))
 
+    def bytes_received(self, name: str) -> int:
+        """Bytes that an interface has received."""
+        with self.entered():
+            lines = Path("/proc/thread-self/net/dev").read_text().splitlines()
+        return next(int(line.split(":")[1].split()[0]) for line in lines if line.strip().startswith(f"{name}:"))
+
     def close(self) -> None:
         """Let go of the namespace; it is gone once its last process has ended."""
         with suppress(OSError):
