@@ -227,7 +227,8 @@ def reached(state: str) -> Change:
                 if check["check"] == "reachable":
                     check["ok"], check["says"] = state != "unreachable", reach["says"]
                     if state == "unreachable":
-                        content["why_idle"] = f"{reach['says']}. {reach['remedy']}"
+                        content["why_idle"] = reach["says"]
+                        content["suggestion"] = {"says": "see why", "cli": "openledger-node doctor --only network"}
         if path == "/money/peers":
             for peer in content["peers"]:
                 if peer["is_connected"]:
@@ -257,7 +258,8 @@ def test_each_way_in_which_others_reach_the_node_is_said_with_what_helps(
     open_changed(page, reached(state))
     expect(page.locator("#bar .bar-mid").first).to_contain_text(f"reached {bar}")
     if state in ("relayed", "unreachable"):
-        expect(page.locator(".why")).to_contain_text(str(reach["remedy"]))
+        expect(page.locator(".why .note")).to_have_count(1)
+        expect(page.locator(".why .note")).to_contain_text(str(reach["remedy"]))
     assert page.evaluate(AUDIT) == []
     show(page, "peers")
     found = page.locator("section", has_text="How you are found")
