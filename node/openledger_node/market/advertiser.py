@@ -48,6 +48,9 @@ KEEP_EVERY_S = 10.0
 LOOK_S = 1.0
 """The pause between checks of this node's offer and of its connections."""
 
+GOODBYE_S = 0.3
+"""The time for a last message to leave: gossip is queued, and what waits when the node ends is lost."""
+
 ASK_TIMEOUT_S = 10.0
 ASK_AGAIN_S = 5.0
 """A peer that has just connected may be a newcomer itself, so it is asked again after it has asked others."""
@@ -124,6 +127,7 @@ class Advertiser:
         self._asking = trio.CapacityLimiter(ASKS_MAX)
         self._left_out: frozenset[str] = frozenset()  # addresses that an advertisement can't list
         self.own: bytes | None = None  # as last published
+        self._published: tuple[Snapshot, Places] | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Publish, receive and answer until cancelled."""
@@ -137,6 +141,17 @@ class Advertiser:
             if self._copies:
                 nursery.start_soon(self._ask_on)
             task_status.started()
+
+    async def say_goodbye(self) -> None:
+        """Publish that this node no longer serves, unless that has been published already.
+
+        The next look would do so, but a node that has nothing to finish stops before it.
+        """
+        snapshot = self._snapshot()
+        if snapshot and self._published and self._published[0].serves:
+            self._published = (_kind(replace(snapshot, serves=False)), self._published[1])
+            if await self._publish(replace(snapshot, serves=False)):
+                await trio.sleep(GOODBYE_S)
 
     async def serve(self, peer_id: PeerId, stream: trio.abc.Stream) -> None:
         """Send a newcomer the valid advertisements, our own first."""
@@ -152,7 +167,6 @@ class Advertiser:
 
     async def _publish_on(self) -> None:
         """Publish regularly, and immediately on a change or once there are peers."""
-        published: tuple[Snapshot, Places] | None = None
         due_s, settled_s = -inf, inf  # when to publish next, and since when gossip reaches others
         while True:
             if not self._transport.connected():
@@ -162,9 +176,9 @@ class Advertiser:
                 due_s = min(due_s, settled_s)
             snapshot = self._snapshot()
             kind = (_kind(snapshot), self._places()) if snapshot else None
-            is_due = kind != published or trio.current_time() >= due_s
+            is_due = kind != self._published or trio.current_time() >= due_s
             if snapshot and is_due and self._own_bucket.take(None) and await self._publish(snapshot):
-                published = kind
+                self._published = kind
                 spread = (INTERVAL_S_MAX - INTERVAL_S_MIN) * self._jitter()
                 due_s = trio.current_time() + INTERVAL_S_MIN + spread
                 if trio.current_time() < settled_s:

@@ -41,7 +41,10 @@ from .transport import Path, PeerId, Transport
 
 CHECK_EVERY_S: Final = 900.0
 DOUBT_AGAIN_S: Final = 60.0
-"""The time after which a first bad result is checked again: a peer may have been too busy to dial."""
+"""The time until a bad result, or one of too few peers, is checked again; it doubles each time.
+
+A peer may have been too busy to dial, and the first check comes when few peers are connected.
+"""
 
 ASKED: Final = 3
 TRIED_MAX: Final = 8
@@ -184,11 +187,11 @@ class ReachWatch:
             return PEER_REST_S  # nobody could tell; what was known before stays
         self._evidence = replace(self._evidence, answers=tuple(answers))
         self._tell()
-        if answering_addresses(self._evidence):
+        if answering_addresses(self._evidence) and len(answers) >= ASKED:
             self._num_doubts = 0
             return CHECK_EVERY_S
         self._num_doubts += 1
-        return DOUBT_AGAIN_S if self._num_doubts == 1 else CHECK_EVERY_S
+        return min(DOUBT_AGAIN_S * 2.0 ** min(self._num_doubts - 1, 10), CHECK_EVERY_S)
 
     def _ports(self) -> tuple[int, ...]:
         """The ports to be dialled at, the most promising first."""

@@ -75,7 +75,7 @@ class Transport(Protocol):
 
     @property
     def listening(self) -> tuple[str, ...]:
-        """Multiaddresses, of any scope and without `/p2p/<peer id>`, that this node listens on; none before it runs."""
+        """Multiaddresses of any scope, without `/p2p/<peer id>`, that this node listens on; none before it runs."""
 
     @property
     def relays(self) -> tuple[str, ...]:

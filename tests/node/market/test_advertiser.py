@@ -190,6 +190,23 @@ async def test_a_change_is_said_at_once_and_many_changes_a_little_later(
         assert "more often" not in (b.board.why_refused or "")
 
 
+async def test_a_node_that_stops_says_so_before_its_next_look_and_only_once(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_nodes(tmp_path, "a", "b") as nodes:
+        a, b = nodes["a"], nodes["b"]
+        await trio.sleep(25)
+        (before,) = b.board.live()
+        assert a.offer is not None
+        a.offer = replace(a.offer, serves=False)
+        await a.advertiser.say_goodbye()
+        (goodbye,) = b.board.live()
+        assert (before.serves, goodbye.serves) == (True, False)
+        await a.advertiser.say_goodbye()
+        await trio.sleep(5)
+        assert b.board.live() == [goodbye]
+
+
 async def test_load_is_no_change_and_another_address_is_one(
     tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

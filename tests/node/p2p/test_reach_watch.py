@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 import trio
+from support.peers import opener, start, until
 from trio.testing import MockClock
 
 from openledger_node.errors import NetworkError
@@ -241,6 +242,25 @@ async def test_an_address_that_dies_is_found_out_and_one_that_comes_to_life_too(
         assert (watch.reach.state, server.addresses) == (ReachState.PUBLIC, (f"{FORWARDED}/p2p/home",))
 
 
+async def test_the_word_of_one_peer_is_checked_again_when_more_are_there(autojump_clock: MockClock) -> None:
+    async def deny(peer_id: PeerId, stream: trio.abc.Stream) -> None:
+        messages = MessageStream(stream)
+        await messages.receive()
+        await messages.send(encode(Dialled(host=HOME_HOST, open=())))
+
+    async with a_net(1) as net:
+        net.points[0].handle(DIALBACK, deny)
+        server = await net.add_home(listen=(FORWARDED,), is_home=False)
+        watch = net.watch(server)
+        net.nursery.start_soon(watch.run)
+        await trio.sleep(5)
+        assert watch.reach.state is ReachState.RELAYED
+        for n in (2, 3):
+            await server.connect((await net.add_point(n)).addresses[0])
+        await trio.sleep(120)
+        assert watch.reach.state is ReachState.PUBLIC
+
+
 async def test_two_homes_that_punch_are_shown_as_punched(autojump_clock: MockClock) -> None:
     async with a_net() as net:
         home, other = await net.add_home(can_be_punched=True), await net.add_home("other", can_be_punched=True)
@@ -289,6 +309,26 @@ async def test_one_liar_of_three_invents_no_address_and_two_can(
         net.nursery.start_soon(watch.run)
         await trio.sleep(20)
         assert watch.reach.state is state
+
+
+async def test_a_node_over_libp2p_finds_out_that_it_is_reached() -> None:
+    open_peer = opener("libp2p")
+    point, node = open_peer("point"), open_peer("node")
+    async with trio.open_nursery() as nursery:
+        await start(nursery, point, node)
+        point.handle(DIALBACK, DialbackServer(point, scope=Scope.MACHINE).serve)
+        await node.connect(point.addresses[0], is_trusted=True)
+        known = KnownPeer(
+            peer_id=point.peer_id, address=point.addresses[0], learned_from="bootstrap", is_connected=True
+        )
+        watch = ReachWatch(
+            node, network=NET, scope=Scope.MACHINE, points=[point.peer_id], known=lambda: [known], random=Random(1)
+        )
+        nursery.start_soon(watch.run)
+        await until(lambda: watch.reach.state is ReachState.PUBLIC)
+        assert watch.reach.addresses == node.listening
+        assert watch.reach.seen_as == ("127.0.0.1",)
+        nursery.cancel_scope.cancel()
 
 
 # ---- the asked side

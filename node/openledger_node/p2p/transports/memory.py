@@ -67,9 +67,9 @@ def open_transport(network: MemoryNetwork, peer_id: PeerId, **options: Any) -> "
 class MemoryTransport:
     """One peer on a memory network.
 
-    `listen` are IP addresses, for what depends on them; without any, a peer has an address of this network's own. A
-    home is behind a router: nobody can dial it, except at a port in `MemoryNetwork.open_at`. Two peers that meet over
-    a relay get a direct connection if each is no home or has a router that can be punched.
+    `listen` are IP addresses, for what depends on them; without any, a peer that is no home has an address of this
+    network's own. Nobody can dial a home, except at a port in `MemoryNetwork.open_at`. Two peers that meet over a relay
+    get a direct connection if each is no home or has a router that can be punched.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class MemoryTransport:
         self._reserved_s: dict[PeerId, float] = {}  # peers with a place at this relay → the end of it
         self._relays: dict[PeerId, Reservation] = {}  # places of this peer
         self._known: dict[PeerId, tuple[str, ...]] = {}  # addresses heard from a rendezvous
-        self._streams: list[MemoryStream] = []
+        self._streams: list[tuple[PeerId, MemoryStream]] = []
         self._inboxes: dict[str, Inbox] = {}
         self._seen: dict[bytes, float] = {}  # digest of content → time until which it is remembered
         self._registered: dict[str, dict[PeerId, float]] = {}  # namespace → peer → expiry
@@ -111,7 +111,8 @@ class MemoryTransport:
         """The peer id in the form of an address, or the IP addresses."""
         if not self._nursery:
             return ()
-        own = [each for each in self._listen or (f"/memory/{self.peer_id}",) if each not in self._withheld]
+        listen = self._listen or (() if self._is_home else (f"/memory/{self.peer_id}",))
+        own = [each for each in listen if each not in self._withheld]
         return tuple(dict.fromkeys(f"{each}/p2p/{self.peer_id}" for each in (*self._mapped, *own)))
 
     @property
@@ -144,8 +145,8 @@ class MemoryTransport:
         if handler is None or self._nursery is None:
             raise NetworkError(f"peer {self.peer_id} does not speak {protocol}")
         ours, theirs = _stream_pair()
-        self._keep(ours)
-        caller._keep(theirs)
+        self._keep(caller.peer_id, ours)
+        caller._keep(self.peer_id, theirs)
         self._nursery.start_soon(_serve, handler, caller.peer_id, ours)
         return theirs
 
@@ -222,6 +223,7 @@ class MemoryTransport:
             for one, relay in ((self, peer_id), (peer, self.peer_id)):
                 for other in [who for who, link in one._links.items() if link.relay == relay]:
                     one.disconnect(other)
+                    one._end_streams(other)
 
     async def publish(self, topic: str, content: bytes) -> None:
         """Send a message along the links, from subscriber to subscriber."""
@@ -247,8 +249,7 @@ class MemoryTransport:
             raise NetworkError(f"peer {point} serves no rendezvous")
         await self._reach(point)
         found = peer._register(self.peer_id, namespace)
-        for address in found:
-            who = peer_id_from_address(address)
+        for who in map(peer_id_from_address, found):
             self._known[who] = tuple(each for each in found if peer_id_from_address(each) == who)
         return found
 
@@ -302,14 +303,19 @@ class MemoryTransport:
             host = "" if relay else self._host
             peer._links.setdefault(self.peer_id, Link(path=path, relay=relay, seen_host=host))
 
-    def _keep(self, stream: "MemoryStream") -> None:
-        self._streams = [kept for kept in self._streams if not kept.is_closed]
-        self._streams.append(stream)
+    def _keep(self, peer_id: PeerId, stream: "MemoryStream") -> None:
+        self._streams = [(who, kept) for who, kept in self._streams if not kept.is_closed]
+        self._streams.append((peer_id, stream))
+
+    def _end_streams(self, peer_id: PeerId) -> None:
+        for who, stream in self._streams:
+            if who == peer_id:
+                stream.close()
 
     def _close_all(self) -> None:
         for peer_id in self.connected():
             self.disconnect(peer_id)
-        for stream in self._streams:
+        for _, stream in self._streams:
             stream.close()
         self._streams.clear()
 

@@ -67,9 +67,11 @@ async def running(service: Service) -> AsyncIterator[None]:
 
 
 async def close_connections(swarm: Swarm) -> None:
-    """Close all connections: the library itself leaves their sockets open."""
+    """Close all listeners and connections: the library itself leaves their sockets open, and listeners at work."""
     with trio.move_on_after(CLOSE_S, shield=True):
         async with trio.open_nursery() as nursery:
+            for listener in swarm.listeners.values():
+                nursery.start_soon(_close, listener)
             for connection in swarm.get_connections():
                 nursery.start_soon(_close, connection)
 

@@ -149,6 +149,9 @@ async def register_and_discover(
     """Register our addresses at a rendezvous point, if there are any, and ask for those of others."""
     client = RendezvousClient(host, point)
     if listed := list(addresses)[:ADDRESSES_MAX]:
-        await client._send_message(create_register_message(namespace, host.get_id(), listed, MIN_TTL))
+        message = create_register_message(namespace, host.get_id(), [], MIN_TTL)
+        # NOTE: by itself the library cuts an address off at its first peer id, which is the relay's in a circuit.
+        message.register.peer.addrs.extend(address.to_bytes() for address in listed)
+        await client._send_message(message)
     peers, _ = await client.discover(namespace, PEERS_ASKED_FOR)
     return [peer for peer in peers[:PEERS_ASKED_FOR] if peer.peer_id != host.get_id()]
