@@ -105,6 +105,7 @@ def test_idle_and_well_is_calm_and_amber_only_where_something_wants_a_look(
     def change(path: str, content: Any) -> None:
         if path == "/status":
             content["state"], content["money"]["alerts"], content["chain"] = "idle", [], "ok"
+            content["reach"] = reach_to_plain(REACHES["public"])  # as if it were among others
             for check in content["checks"]:
                 check["ok"] = check["check"] not in failing
 
@@ -227,7 +228,8 @@ def reached(state: str) -> Change:
                 if check["check"] == "reachable":
                     check["ok"], check["says"] = state != "unreachable", reach["says"]
                     if state == "unreachable":
-                        content["why_idle"] = f"{reach['says']}. {reach['remedy']}"
+                        content["why_idle"] = reach["says"]
+                        content["suggestion"] = {"says": "see why", "cli": "openledger-node doctor --only network"}
         if path == "/money/peers":
             for peer in content["peers"]:
                 if peer["is_connected"]:
@@ -257,10 +259,11 @@ def test_each_way_in_which_others_reach_the_node_is_said_with_what_helps(
     open_changed(page, reached(state))
     expect(page.locator("#bar .bar-mid").first).to_contain_text(f"reached {bar}")
     if state in ("relayed", "unreachable"):
-        expect(page.locator(".why")).to_contain_text(str(reach["remedy"]))
+        expect(page.locator(".why .note")).to_have_count(1)
+        expect(page.locator(".why .note")).to_contain_text(str(reach["remedy"]))
     assert page.evaluate(AUDIT) == []
     show(page, "peers")
-    found = page.locator("section", has_text="How you are found")
+    found = page.locator("section.panel", has_text="How you are found")
     expect(found).to_contain_text(str(reach["says"])[1:])
     for text in (reach["remedy"], reach["router"], *reach["seen_as"], *reach["addresses"]):
         expect(found).to_contain_text(text or "Reachable")
@@ -294,7 +297,7 @@ def test_sellers_are_listed_with_who_is_asked_who_wins_and_why(
     seen.is_forgiven = True
     page = open_page(among_others, "peers")
     open_changed(page, change)
-    rows = page.locator("section", has_text="Sellers: who is asked").locator("tbody tr:not(.more)")
+    rows = page.locator("section.panel", has_text="Sellers: who is asked").locator("tbody tr:not(.more)")
     for row, words in enumerate(("it won the last call", "another bid was better", "its wallet has no bond")):
         expect(rows.nth(row)).to_contain_text(words)
     expect(rows.first).to_contain_text("81 %")

@@ -124,7 +124,7 @@ def _node_lines(fields: dict[str, Any]) -> dict[str, str]:
     chain = f", chain {fields['chain']}" if fields["chain"] else ""
     lines["network"] = f"{fields['network']}{chain}, {counted(fields['peers'], 'peer')}"
     if reach := fields["reach"]:
-        lines["reached"] = _reached(reach, fields["why_idle"] or "")
+        lines["reached"] = _reached(reach)
     if fields["peer_id"]:
         lines["peer id"] = fields["peer_id"]
     if fields["address"]:
@@ -138,14 +138,13 @@ def _node_lines(fields: dict[str, Any]) -> dict[str, str]:
     return lines | _usage_lines(fields) | _gateway_lines(fields) | _waiting_lines(fields)
 
 
-def _reached(reach: dict[str, Any], why_idle: str) -> str:
-    """Name the state of reachability, where others reach this node, and what to do unless that is said already."""
+def _reached(reach: dict[str, Any]) -> str:
+    """Name the state of reachability, where others reach this node, and what to do about it."""
     number = len(reach["relays"])
     where = f"at {endpoint_of(reach['addresses'][0])}" if reach["addresses"] else ""
     over = f"over {counted(number, 'relay')}" if number and not where else ""
     state = "not known yet" if reach["state"] == "unknown" else ", ".join(filter(None, (reach["state"], where, over)))
-    remedy = "" if (reach["remedy"] or "") in why_idle else reach["remedy"]
-    return f"{state}. {remedy}" if remedy else state
+    return f"{state}. {reach['remedy']}" if reach["remedy"] else state
 
 
 def _gateway_lines(fields: dict[str, Any]) -> dict[str, str]:

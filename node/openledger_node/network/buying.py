@@ -139,6 +139,7 @@ def open_transport(home: Home, network: Network, config: P2pConfig) -> Transport
         serve_rendezvous=True,
         announce=_split(config.announce),
         bootstrap=network.bootstrap,
+        serve_relay=config.relay,
     )
     return transport
 

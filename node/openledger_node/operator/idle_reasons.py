@@ -222,8 +222,7 @@ def _reached(reach: Reach, connected: str, *, was_dialled: bool) -> IdleCheck:
     if reach.state is ReachState.UNKNOWN and was_dialled:
         return IdleCheck(check="reachable", ok=True, says=f"{connected}; others have dialled in")
     if reach.state is ReachState.UNREACHABLE:
-        says = f"{reach_says(reach)}. {reach.remedy}".strip()
-        return IdleCheck(check="reachable", ok=False, says=says)
+        return IdleCheck(check="reachable", ok=False, says=reach_says(reach))
     is_reached = True if reach.state in REACHED else None
     return IdleCheck(check="reachable", ok=is_reached, says=f"{connected}; {reach_says(reach)}")
 

@@ -204,8 +204,8 @@ def _remedy_of_router(evidence: Evidence) -> str:
     port = evidence.port or EXAMPLE_PORT
     if own_addresses(evidence):
         return f"Let the firewall of this machine, and of its provider, accept TCP connections to port {port}."
-    fixed = "" if evidence.is_port_fixed else f"set [p2p] port = {EXAMPLE_PORT}, "
-    forward = f"{fixed}forward TCP port {port if evidence.is_port_fixed else EXAMPLE_PORT} in it to this machine"
+    fixed = "" if evidence.is_port_fixed else f"set [p2p] port = {EXAMPLE_PORT} and "
+    forward = f"{fixed}forward TCP port {port if evidence.is_port_fixed else EXAMPLE_PORT} to this machine there"
     match evidence.router.state:
         case RouterState.SHARED:
             return (
@@ -224,8 +224,8 @@ def _remedy_of_router(evidence: Evidence) -> str:
                 "it filters them."
             )
         case RouterState.OFF:
-            return f"Set [p2p] map_port = true, so that the node asks your router for a port; or {forward}."
+            return f"Set [p2p] map_port = true, so that the node asks your router for a port, or {forward}."
         case RouterState.ELSEWHERE:
             return "Set [p2p] listen = auto, so that the node listens where your router can forward a port to."
         case _:
-            return f"Turn on UPnP in your router; or {forward}."
+            return f"Turn on UPnP in your router, or {forward}."
