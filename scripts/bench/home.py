@@ -14,7 +14,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 from bars import Bar, bar, environment, show_bars
@@ -38,8 +39,6 @@ STATES: Final = {
 }
 """What the seller's `status` may say of itself; a line that ports can be punched through is relayed until then."""
 
-Say = Callable[[str], None]
-
 
 def main() -> None:
     """Measure, and print."""
@@ -55,15 +54,14 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore it
     lines = [Line.KEEPS_PORTS] if words.quick else [Line(name) for name in words.line or list(Line)]
     load = os.getloadavg()[0]
-    try:
-        runs = measure(lines, 1 if words.quick else words.trials, is_quick=words.quick)
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+    runs = measure(lines, 1 if words.quick else words.trials, is_quick=words.quick)
     bars = list(bars_of(runs))
     show_bars("two homes", bars)
     if words.json:
         shown = {"schema": SCHEMA, "bench": "home", "quick": words.quick, "bars": bars, "runs": runs}
         print(json.dumps(shown | {"env": environment(load, 1)}))
+    if runs["is_cut_short"]:
+        sys.exit(128 + signal.SIGINT)
     if not all(is_well(trial) for trial in runs["trials"]):
         sys.exit(1)
 
@@ -71,19 +69,22 @@ def main() -> None:
 def measure(lines: list[Line], num_trials: int, *, is_quick: bool) -> dict[str, Any]:
     """Run all trials; lines that this machine can't make are told, and left out."""
     why = {line: why_not() or why_no_line(line) for line in lines}
-    runs: dict[str, Any] = {"not_tested": {line.value: said for line, said in why.items() if said}, "trials": []}
+    runs: dict[str, Any] = {"not_tested": {line.value: said for line, said in why.items() if said}}
+    runs |= {"is_cut_short": False, "trials": []}
     for line, said in runs["not_tested"].items():
         print(f"NOT TESTED: homes on a {line} line: {said}", flush=True)
     lines = [line for line in lines if not why[line]]
     if not lines:
         return runs
-    with scratch_folder() as folder, open_world(folder) as world:
-        for line in lines:
-            for number in range(1, num_trials + 1):
-                kills_relay = line is Line.RANDOM_PORTS and number == num_trials and not is_quick
+    with suppress(KeyboardInterrupt), scratch_folder() as folder, open_world(folder) as world:
+        runs["is_cut_short"] = True
+        for number in range(1, num_trials + 1):
+            for line in lines:
+                kills_relay = line is Line.RANDOM_PORTS and number == 1 and not is_quick
                 trial = trade(world, line, kills_relay=kills_relay) | {"load": round(os.getloadavg()[0], 1)}
                 runs["trials"].append(trial)
                 print(f"{line.value} {number} of {num_trials}: {told(trial)}", flush=True)
+        runs["is_cut_short"] = False
     return runs
 
 
@@ -135,8 +136,8 @@ def bars_of_line(line: Line, trials: list[Figures]) -> Iterator[Bar]:
         first = [trial["first_text_s"] for trial in trials if trial.get("first_text_s") is not None]
         value = max(first) if len(first) == len(trials) else None
         yield bar("relay_first_text_s", value, "s", RELAY_S, better="lower", why=spread(first))
-        killed = trials[-1].get("relay_killed_s")
-        why = trials[-1].get("relay_killed_why", "")
+        killed = trials[0].get("relay_killed_s")
+        why = trials[0].get("relay_killed_why", "")
         yield bar("relay_killed_s", killed, "s", KILLED_S, better="lower", why=why)
 
 

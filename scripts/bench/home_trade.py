@@ -10,7 +10,7 @@ from home_world import AtHome, Watch, World
 from openledger_node.demo.processes import DemoError, wait_for
 
 UP_TIMEOUT_S, HEARD_TIMEOUT_S, PAID_TIMEOUT_S = 120.0, 60.0, 60.0
-DIRECT_TIMEOUT_S, STATE_TIMEOUT_S, STATE_EVERY_S = 25.0, 20.0, 0.5
+DIRECT_TIMEOUT_S, STATE_TIMEOUT_S, STATE_EVERY_S = 15.0, 20.0, 0.5
 DEPOSIT_WEI = str(10**18)
 RELAYED_AGAIN_S = 40.0
 
@@ -55,19 +55,18 @@ def _trade(stack: ExitStack, seller: AtHome, buyer: AtHome, figures: Figures) ->
     bought = buyer.buy()
     figures["first_text_s"], figures["traded"] = _rounded(bought.first_s), not bought.why
     figures["why"] = bought.why
-    found_s = direct.wait(DIRECT_TIMEOUT_S)
+    if not bought.why:
+        wait_for("the seller is paid", seller.is_paid, timeout_s=PAID_TIMEOUT_S)
+        figures["paid"] = True
+    found_s = direct.wait(max(0.0, asked_s + DIRECT_TIMEOUT_S - time.monotonic()))
     # A node may connect with a seller before anyone asks, and then the time since both are up is the longer one.
     figures["direct_s"] = None if found_s is None else _rounded(found_s - (asked_s if found_s > asked_s else up_s))
     first_s = asked_s + (bought.first_s or 0.0)
     figures["first_was_relayed"] = not bought.why and (found_s is None or found_s > first_s)
     state_s = named.wait(STATE_TIMEOUT_S)
     figures["state_s"] = None if state_s is None else _rounded(state_s - up_s)
-    if bought.why:
-        return
     again = buyer.buy()
     figures["again_s"] = _rounded(again.first_s)
-    wait_for("the seller is paid", seller.is_paid, timeout_s=PAID_TIMEOUT_S)
-    figures["paid"] = True
 
 
 def _kill_relay(world: World, buyer: AtHome, figures: Figures) -> None:
