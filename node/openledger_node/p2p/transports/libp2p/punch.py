@@ -35,6 +35,7 @@ DCUTR = TProtocol("/libp2p/dcutr")
 ADDRESSES_MAX = 4
 """Addresses that are dialled for one peer, and that it is told."""
 
+PLAIN_S = 2.0
 DIAL_S, ROUNDS, ROUND_PAUSE_S = 5.0, 3, 0.4
 SESSIONS = 2
 PUNCHES_AT_ONCE = 8
@@ -130,9 +131,13 @@ class Puncher:
                 await trio.sleep(IDENTIFY_POLL_S)
         told = [str(address) for address in self._host.get_peerstore().addrs(peer)]
         addresses = self._to_dial(peer_id, (address.partition("/p2p/")[0] for address in told))
-        async with trio.open_nursery() as nursery:
-            for address in addresses:
-                nursery.start_soon(self._dial, peer_id, address, False, None)
+        with trio.move_on_after(PLAIN_S):
+            async with trio.open_nursery() as nursery:
+                for address in addresses:
+                    # Most LANs have the same addresses, so one of a LAN is seldom the peer's, and is not waited for.
+                    is_near = (scope_of(address) or Scope.MACHINE) < self._own.scope
+                    where = self._calls.running() if is_near else nursery
+                    where.start_soon(self._dial, peer_id, address, False, None)
 
     async def _begin(self, peer_id: PeerId) -> bool:
         """Punch once, as the one that begins; False if it is no use to try again."""
