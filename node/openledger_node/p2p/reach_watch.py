@@ -25,6 +25,7 @@ from .reachability import (
     NOT_ASKED,
     Evidence,
     Reach,
+    ReachState,
     RouterAnswer,
     RouterState,
     answering_addresses,
@@ -93,6 +94,7 @@ class ReachWatch:
         self._asked_s: dict[PeerId, float] = {}
         self._num_doubts = 0
         self._due_s = -inf
+        self._logged = ReachState.UNKNOWN
         self._told: tuple[tuple[str, ...], frozenset[str]] = ((), frozenset())
 
     @property
@@ -141,13 +143,15 @@ class ReachWatch:
         self._relays.is_wanted = may_need_relays(self._evidence)
 
     def _tell(self) -> None:
-        """Tell the transport which addresses others reach."""
+        """Tell the transport which addresses others reach, and log another state."""
         told = mapped_addresses(self._evidence), withheld_addresses(self._evidence)
         if told != self._told:
             self._told = told
             self._transport.set_addresses(mapped=told[0], withheld=told[1])
-            reach = self.reach
-            log.info("others reach this node: %s %s %s", reach.state, " ".join(reach.addresses), reach.remedy)
+        reach = self.reach
+        if reach.state is not self._logged:
+            self._logged = reach.state
+            log.info("this node is %s %s %s", reach.state, " ".join(reach.addresses or reach.relays), reach.remedy)
 
     async def _map(self, mapper: PortMapper) -> None:
         hosts = {host for each in self._evidence.listening if (host := host_of(each))}

@@ -17,7 +17,7 @@ EXAMPLE_PORT = 4120
 
 
 class ReachState(StrEnum):
-    """How others reach this node, from best to worst; `UNKNOWN` until somebody has been asked."""
+    """The best way in which others reach this node; `UNKNOWN` until somebody has been asked."""
 
     UNKNOWN = "unknown"
     PUBLIC = "public"
@@ -80,7 +80,7 @@ class Evidence:
     announced: tuple[str, ...] = ()  # multiaddresses from settings
     listening: tuple[str, ...] = ()  # multiaddresses, without peer ids
     port: int = 0  # that others should reach; 0 is not known yet
-    is_port_fixed: bool = False  # by settings, so that a router's own forwarding stays right
+    is_port_fixed: bool = False  # by settings, so that a port forwarded by hand stays right
     router: RouterAnswer = NOT_ASKED
     answers: tuple[Dialled, ...] = ()  # of peers that dialled back, one each
     num_peers: int = 0
