@@ -90,7 +90,7 @@ class AtHome:
         """Ask the node's own API for an answer, which it has to buy."""
         body = {
             "model": FAKE_BASE.name,
-            "messages": [{"role": "user", "content": "Tell me about the sea and all that lives in it."}],
+            "messages": [{"role": "user", "content": "Tell me about the sea and all that lives in it..."}],
             "max_tokens": ANSWER_TOKENS,
             "stream": True,
         }
