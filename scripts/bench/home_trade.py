@@ -24,6 +24,8 @@ def trade(world: World, line: Line, *, kills_relay: bool = False) -> Figures:
     with ExitStack() as stack:
         seller = stack.enter_context(world.node("seller", line, 6))
         buyer = stack.enter_context(world.node("buyer", line, 8, OPENLEDGER_NODE_SERVE="false"))
+        for each in (seller, buyer):
+            stack.callback(each.node.interrupt)  # both, before either is waited for
         try:
             _trade(stack, seller, buyer, figures)
             if kills_relay:
