@@ -56,7 +56,8 @@ def main() -> None:
     load = os.getloadavg()[0]
     runs = measure(lines, 1 if words.quick else words.trials, is_quick=words.quick)
     bars = list(bars_of(runs))
-    show_bars("two homes", bars)
+    if bars:
+        show_bars("two homes", bars)
     if words.json:
         shown = {"schema": SCHEMA, "bench": "home", "quick": words.quick, "bars": bars, "runs": runs}
         print(json.dumps(shown | {"env": environment(load, 1)}))

@@ -132,7 +132,8 @@ def become_root() -> None:
     unshare = shutil.which("unshare")
     if os.geteuid() == 0 or unshare is None:
         return
-    words = [unshare, "--user", "--map-root-user"]
+    # Its own network too: a thread can only come back to one that belongs to the same user namespace.
+    words = [unshare, "--user", "--map-root-user", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
     if subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0:
         os.execv(unshare, [*words, sys.executable, *sys.argv])
 
