@@ -68,8 +68,8 @@ class MemoryTransport:
     """One peer on a memory network.
 
     `listen` are IP addresses, for what depends on them; without any, a peer that is no home has an address of this
-    network's own. Nobody can dial a home, except at a port in `MemoryNetwork.open_at`. Two peers that meet over a relay
-    get a direct connection if each is no home or has a router that can be punched.
+    network's own. Nobody can dial a home, except at a port in `MemoryNetwork.open_at`. Two peers that meet over a
+    relay get a direct connection if each is no home or has a router that can be punched.
     """
 
     def __init__(
