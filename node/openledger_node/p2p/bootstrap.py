@@ -2,7 +2,7 @@
 
     python -m openledger_node.p2p.bootstrap --network ID --folder F --listen /ip4/127.0.0.1/tcp/0
 
-It serves rendezvous and a relay, dials back peers that ask for it, passes gossip on, prints one line of JSON with its
+It serves rendezvous and relay, dials back peers that ask for it, passes gossip on, prints one line of JSON with its
 addresses, and ends when its input ends.
 """
 

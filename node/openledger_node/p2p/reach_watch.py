@@ -37,11 +37,11 @@ from .reachability import (
     withheld_addresses,
 )
 from .relays import RelayKeeper
-from .scopes import Scope, endpoint_of, host_of, provider_of
+from .scopes import Scope, endpoint_of, host_of, provider_of, scope_of
 from .transport import Path, PeerId, Transport
 
 CHECK_EVERY_S: Final = 900.0
-DOUBT_AGAIN_S: Final = 60.0
+DOUBT_AGAIN_S: Final = 35.0
 """The time until a bad result, or one of too few peers, is checked again; it doubles each time.
 
 A peer may have been too busy to dial, and the first check comes when few peers are connected.
@@ -200,7 +200,9 @@ class ReachWatch:
     def _ports(self) -> tuple[int, ...]:
         """The ports to be dialled at, the most promising first."""
         evidence = self._evidence
-        addresses = (evidence.router.address, *evidence.announced, *own_addresses(evidence), *evidence.listening)
+        # A port that is open to this machine alone would cost the asked peer its whole time limit.
+        listening = (each for each in evidence.listening if scope_of(each) is not Scope.MACHINE)
+        addresses = (evidence.router.address, *evidence.announced, *own_addresses(evidence), *listening)
         return tuple(dict.fromkeys(port for each in addresses if (port := port_of(each))))[:DIALBACK_PORTS_MAX]
 
     async def _ask_all(self, ports: tuple[int, ...]) -> list[Dialled]:
