@@ -2,8 +2,8 @@
 
     python -m openledger_node.p2p.bootstrap --network ID --folder F --listen /ip4/127.0.0.1/tcp/0
 
-It serves rendezvous, dials back peers that ask for it, passes gossip on, prints one line of JSON with its addresses,
-and ends when its input ends.
+It serves rendezvous and relay, dials back peers that ask for it, passes gossip on, prints one line of JSON with its
+addresses, and ends when its input ends.
 """
 
 import argparse
@@ -59,6 +59,7 @@ def open_bootstrap(folder: Path, listen: tuple[str, ...], bootstrap: tuple[str, 
         serve_rendezvous=True,
         bootstrap=(*listen, *bootstrap),
         inbound_max=CONNECTIONS_MAX,
+        serve_relay=True,
     )
     return transport
 

@@ -25,6 +25,7 @@ from .reachability import (
     NOT_ASKED,
     Evidence,
     Reach,
+    ReachState,
     RouterAnswer,
     RouterState,
     answering_addresses,
@@ -36,11 +37,11 @@ from .reachability import (
     withheld_addresses,
 )
 from .relays import RelayKeeper
-from .scopes import Scope, endpoint_of, host_of, provider_of
+from .scopes import Scope, endpoint_of, host_of, provider_of, scope_of
 from .transport import Path, PeerId, Transport
 
 CHECK_EVERY_S: Final = 900.0
-DOUBT_AGAIN_S: Final = 60.0
+DOUBT_AGAIN_S: Final = 35.0
 """The time until a bad result, or one of too few peers, is checked again; it doubles each time.
 
 A peer may have been too busy to dial, and the first check comes when few peers are connected.
@@ -93,6 +94,7 @@ class ReachWatch:
         self._asked_s: dict[PeerId, float] = {}
         self._num_doubts = 0
         self._due_s = -inf
+        self._logged = ReachState.UNKNOWN
         self._told: tuple[tuple[str, ...], frozenset[str]] = ((), frozenset())
 
     @property
@@ -141,13 +143,15 @@ class ReachWatch:
         self._relays.is_wanted = may_need_relays(self._evidence)
 
     def _tell(self) -> None:
-        """Tell the transport which addresses others reach."""
+        """Tell the transport which addresses others reach, and log another state."""
         told = mapped_addresses(self._evidence), withheld_addresses(self._evidence)
         if told != self._told:
             self._told = told
             self._transport.set_addresses(mapped=told[0], withheld=told[1])
-            reach = self.reach
-            log.info("others reach this node: %s %s %s", reach.state, " ".join(reach.addresses), reach.remedy)
+        reach = self.reach
+        if reach.state is not self._logged:
+            self._logged = reach.state
+            log.info("this node is %s %s %s", reach.state, " ".join(reach.addresses or reach.relays), reach.remedy)
 
     async def _map(self, mapper: PortMapper) -> None:
         hosts = {host for each in self._evidence.listening if (host := host_of(each))}
@@ -196,7 +200,9 @@ class ReachWatch:
     def _ports(self) -> tuple[int, ...]:
         """The ports to be dialled at, the most promising first."""
         evidence = self._evidence
-        addresses = (evidence.router.address, *evidence.announced, *own_addresses(evidence), *evidence.listening)
+        # A port that is open to this machine alone would cost the asked peer its whole time limit.
+        listening = (each for each in evidence.listening if scope_of(each) is not Scope.MACHINE)
+        addresses = (evidence.router.address, *evidence.announced, *own_addresses(evidence), *listening)
         return tuple(dict.fromkeys(port for each in addresses if (port := port_of(each))))[:DIALBACK_PORTS_MAX]
 
     async def _ask_all(self, ports: tuple[int, ...]) -> list[Dialled]:

@@ -17,7 +17,7 @@ EXAMPLE_PORT = 4120
 
 
 class ReachState(StrEnum):
-    """How others reach this node, from best to worst; `UNKNOWN` until somebody has been asked."""
+    """The best way in which others reach this node; `UNKNOWN` until somebody has been asked."""
 
     UNKNOWN = "unknown"
     PUBLIC = "public"
@@ -80,7 +80,7 @@ class Evidence:
     announced: tuple[str, ...] = ()  # multiaddresses from settings
     listening: tuple[str, ...] = ()  # multiaddresses, without peer ids
     port: int = 0  # that others should reach; 0 is not known yet
-    is_port_fixed: bool = False  # by settings, so that a router's own forwarding stays right
+    is_port_fixed: bool = False  # by settings, so that a port forwarded by hand stays right
     router: RouterAnswer = NOT_ASKED
     answers: tuple[Dialled, ...] = ()  # of peers that dialled back, one each
     num_peers: int = 0
@@ -104,17 +104,19 @@ def answering_addresses(evidence: Evidence) -> tuple[str, ...]:
     """The addresses at which most of the asked peers reached this node.
 
     One liar among three can neither invent an address, at which all others would then dial a stranger, nor hide one.
-    A host of IPv6 is believed only if this node has that address, because those are seldom translated.
+    Half of the peers are enough for an address that this node has, or that its router or its operator names. A host
+    of IPv6 is believed only if this node has that address, because those are seldom translated.
     """
+    named = {evidence.router.address, *evidence.announced, *evidence.listening}
     own_hosts = {host_of(each) for each in evidence.listening}
     believed = [each for each in evidence.answers if ":" not in each.host or each.host in own_hosts]
     num_of = Counter(":" in each.host for each in believed)
     votes = Counter((each.host, port) for each in believed for port in each.open)
-    return tuple(
-        f"/{'ip6' if ':' in host else 'ip4'}/{host}/tcp/{port}"
+    found = [
+        (f"/{'ip6' if ':' in host else 'ip4'}/{host}/tcp/{port}", 2 * num_open - num_of[":" in host])
         for (host, port), num_open in votes.items()
-        if 2 * num_open > num_of[":" in host]
-    )
+    ]
+    return tuple(address for address, lead in found if lead > 0 or (lead == 0 and address in named))
 
 
 def withheld_addresses(evidence: Evidence) -> frozenset[str]:

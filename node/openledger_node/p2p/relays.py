@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
+class _HeldPlace:
     reservation: Reservation
     renew_s: float
 
@@ -49,7 +49,7 @@ class RelayKeeper:
         self._points = frozenset(points)
         self._random = random
         self._clock = clock
-        self._places: dict[PeerId, _Place] = {}
+        self._places: dict[PeerId, _HeldPlace] = {}
         self._again_s: dict[PeerId, float] = {}  # who gave no place → when to ask again
         self._drawn: dict[PeerId, float] = {}  # a peer's place in the random order, drawn once
         self.is_wanted = False
@@ -79,7 +79,7 @@ class RelayKeeper:
             for relay in asked:
                 nursery.start_soon(self._reserve, relay)
 
-    def _is_live(self, relay: PeerId, place: _Place) -> bool:
+    def _is_live(self, relay: PeerId, place: _HeldPlace) -> bool:
         is_known = place.reservation.address in self._transport.relays
         return is_known and place.reservation.until_s > self._clock() and relay in self._transport.connected()
 
@@ -111,4 +111,4 @@ class RelayKeeper:
         else:
             if relay not in self._places:
                 log.info("others reach this node over relay %s", relay)
-            self._places[relay] = _Place(reservation=reservation, renew_s=now + (reservation.until_s - now) / 2)
+            self._places[relay] = _HeldPlace(reservation=reservation, renew_s=now + (reservation.until_s - now) / 2)

@@ -331,6 +331,21 @@ async def test_a_node_over_libp2p_finds_out_that_it_is_reached() -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_ports_that_only_this_machine_reaches_are_not_named(autojump_clock: MockClock) -> None:
+    asked: list[tuple[int, ...]] = []
+
+    async def note(peer_id: PeerId, stream: trio.abc.Stream) -> None:
+        messages = MessageStream(stream)
+        asked.append(tuple((await messages.receive())["ports"]))
+
+    async with a_net(1) as net:
+        net.points[0].handle(DIALBACK, note)
+        watch = net.watch(await net.add_home(listen=(LAN, "/ip4/127.0.0.1/tcp/9")))
+        net.nursery.start_soon(watch.run)
+        await trio.sleep(5)
+        assert asked == [(4120,)]
+
+
 # ---- the asked side
 
 

@@ -172,6 +172,16 @@ def test_an_address_is_believed_if_most_of_the_asked_reached_it(
     assert answering_addresses(replace(AT_HOME, answers=answers)) == expected
 
 
+@pytest.mark.parametrize(
+    "named", [{"router": MAPPED}, {"announced": (OUTSIDE,)}, {"listening": (OUTSIDE,)}], ids=lambda named: min(named)
+)
+def test_half_of_the_peers_are_enough_for_an_address_that_somebody_here_names(named: dict[str, Any]) -> None:
+    seen = replace(AT_HOME, **named)
+    assert answering_addresses(replace(seen, answers=(REACHED, NOBODY))) == (OUTSIDE,)
+    assert answering_addresses(replace(seen, answers=(REACHED, NOBODY, NOBODY))) == ()
+    assert answering_addresses(replace(seen, answers=(NOBODY,))) == ()
+
+
 def test_an_own_ipv6_address_is_believed() -> None:
     own = "/ip6/2a00:1450::7/tcp/4120"
     seen = replace(AT_HOME, listening=(own,), answers=(Dialled(host="2a00:1450::7", open=(4120,)), NOBODY))

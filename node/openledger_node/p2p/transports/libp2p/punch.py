@@ -13,7 +13,6 @@ from typing import Any
 import trio
 from libp2p.abc import INetStream
 from libp2p.custom_types import TProtocol
-from libp2p.exceptions import BaseLibp2pError
 from libp2p.host.basic_host import BasicHost
 from libp2p.network.swarm import Swarm
 from libp2p.relay.circuit_v2.pb.dcutr_pb2 import HolePunch
@@ -35,6 +34,7 @@ DCUTR = TProtocol("/libp2p/dcutr")
 ADDRESSES_MAX = 4
 """Addresses that are dialled for one peer, and that it is told."""
 
+PLAIN_S = 2.0
 DIAL_S, ROUNDS, ROUND_PAUSE_S = 5.0, 3, 0.4
 SESSIONS = 2
 PUNCHES_AT_ONCE = 8
@@ -113,7 +113,7 @@ class Puncher:
                     break
                 if not await self._begin(peer_id):
                     break
-        except (BaseLibp2pError, NetworkError) as error:
+        except Exception as error:  # the library raises many kinds, also for a peer that has just left
             log.debug("no hole to peer %s: %r", peer_id, error)
         finally:
             self._busy.discard(peer_id)
@@ -130,9 +130,13 @@ class Puncher:
                 await trio.sleep(IDENTIFY_POLL_S)
         told = [str(address) for address in self._host.get_peerstore().addrs(peer)]
         addresses = self._to_dial(peer_id, (address.partition("/p2p/")[0] for address in told))
-        async with trio.open_nursery() as nursery:
-            for address in addresses:
-                nursery.start_soon(self._dial, peer_id, address, False, None)
+        with trio.move_on_after(PLAIN_S):
+            async with trio.open_nursery() as nursery:
+                for address in addresses:
+                    # Most LANs have the same addresses, so one of a LAN is seldom the peer's, and is not waited for.
+                    is_near = (scope_of(address) or Scope.MACHINE) < self._own.scope
+                    where = self._calls.running() if is_near else nursery
+                    where.start_soon(self._dial, peer_id, address, False, None)
 
     async def _begin(self, peer_id: PeerId) -> bool:
         """Punch once, as the one that begins; False if it is no use to try again."""
@@ -240,7 +244,7 @@ class Puncher:
                     self._paths.note_direct(peer_id)
                     self._note_direct(peer_id, host_of(address) or "")
                     return
-            except (BaseLibp2pError, OSError) as error:
+            except Exception as error:  # the library raises many kinds
                 log.debug("no direct connection with peer %s at %s: %r", peer_id, address, error)
             await trio.sleep(ROUND_PAUSE_S)
 
