@@ -20,7 +20,7 @@ SLITHER_VERSION := 0.11.6
 # Without its byte code a node takes twice as long to start, and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help start test test-deep test-gpu test-vllm test-llamacpp test-clients quick kernels contracts contract-tools slither demo bench fuzz-api docs lint fix lock example reference vectors first-start release clean
+.PHONY: help start test test-deep test-gpu test-vllm test-llamacpp test-clients test-home quick kernels contracts contract-tools slither demo bench fuzz-api docs lint fix lock example reference vectors first-start release clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -36,6 +36,7 @@ test: $(VENV)/dev.stamp contract-tools ## everything: format, lint, import rules
 test-deep: ## the same with many more seeds, examples and kills, with the benchmarks, slither and all clients; hours
 	@TEST_DEPTH=deep $(MAKE) --no-print-directory test
 	@$(MAKE) --no-print-directory test-clients
+	@$(MAKE) --no-print-directory test-home ARGS="--json --trials 20"
 
 # Its own environment, since vLLM fixes the versions of torch and transformers; the first time it takes 2 GB and minutes.
 test-vllm: $(VENV)/dev.stamp $(VLLM)/vllm.stamp ## the backend vllm over vLLM itself, on the CPU
@@ -55,6 +56,11 @@ test-clients: $(VENV)/dev.stamp ## other people's clients against a node: which 
 # The same tests of the kernels that `make test` interprets are compiled here, and the engine's own process is watched.
 test-gpu: $(VENV)/dev.stamp ## the engine and its kernels on the card of this machine; 8 minutes at most
 	$(BIN)/python scripts/run_gpu_tests.py $(ARGS)
+
+# Needs the right to make network namespaces, iproute2, nft and, for two of five kinds of routers, miniupnpd. Lines that
+# this machine can't make are NOT TESTED.
+test-home: $(VENV)/dev.stamp ## two homes behind routers of five kinds find each other, trade and are paid; 5 minutes
+	$(BIN)/python scripts/bench/home.py $(ARGS)
 
 quick: lint ## the checks that take seconds: no real model
 	$(BIN)/pytest -m "not real and not slow and not web"
@@ -116,6 +122,7 @@ demo: $(VENV)/run.stamp ## the whole economy in one run: three nodes, two adapte
 bench: $(VENV)/dev.stamp $(LLAMA)/llama.stamp ## the benchmarks: each prints one JSON object on its last line
 	$(BIN)/python scripts/bench/attribution.py --json
 	$(BIN)/python scripts/bench/network.py --json
+	$(BIN)/python scripts/bench/home.py --json
 	$(BIN)/python scripts/bench/load.py --json
 	$(BIN)/python scripts/bench/serving.py --json
 	$(BIN)/python scripts/bench/money.py --json

@@ -298,8 +298,19 @@ class P2pConfig:
         "",
         "Public addresses that lead here, such as /ip4/203.0.113.7/tcp/4120; for a port that your router forwards.",
     )
+    map_port: bool = setting(
+        True,
+        "Ask the router by UPnP for a port that leads here; only on the internet, and without announce.",
+    )
+    relay: bool = setting(
+        False, "Pass traffic on for nodes that nobody can dial; useful on a node with a public address."
+    )
+    # A peer gives up on a chunk of 256 KiB that takes 20 s, so a slower uplink would send files that nobody keeps.
     adapter_upload_bytes_per_s: int = setting(
-        0, "Most bytes of adapter files that peers get in a second, all together; 0 is no limit.", low=0
+        0,
+        "Most bytes of adapter files that peers get in a second, all together; 0 is no limit.",
+        low=0,
+        gap=16_384,
     )
 
 

@@ -17,6 +17,7 @@ from .constants import (
     AD_ADDRESSES_MAX,
     AD_BYTES_MAX,
     AD_LIFETIME_S_MAX,
+    AD_RELAYS_MAX,
     AD_VERSION,
     AD_WARM_MAX,
     CLOCK_SKEW_S_MAX,
@@ -52,6 +53,9 @@ from .wire.fields import (
 from .wire.frames import MessageSet, pack_map, unpack_map
 
 ADDRESS_LENGTH_MAX = 128
+CIRCUIT = "/p2p-circuit/p2p/"
+"""In an address, between a relay's own address and the id of the peer that is reached through it."""
+
 UNSTATED_CEILING = 3
 """An advertisement without a price ceiling is held to so many times its floor."""
 
@@ -95,6 +99,12 @@ class Advertisement:
     expires_s: int
     binding: bytes  # `signer`'s signature over `binding_digest`
     terms_max: Terms | None = None  # its prices at full load for an adapter that it must load first
+    relays: tuple[str, ...] = ()  # addresses of relays, each with the relay's id, through which it can be reached
+
+    @property
+    def circuits(self) -> tuple[str, ...]:
+        """The addresses to dial it at through its relays."""
+        return tuple(f"{relay}{CIRCUIT}{self.peer_id}" for relay in self.relays)
 
     @property
     def ceiling(self) -> Terms:
@@ -142,9 +152,13 @@ def sign_advertisement(ad: Advertisement, seed: bytes) -> bytes:
 
 
 def fit_advertisement(ad: Advertisement) -> Advertisement:
-    """Drop warm adapters from the end until it fits into 2 KiB; the filter still contains them."""
-    while ad.warm and _size_bytes(ad) > AD_BYTES_MAX:
-        ad = replace(ad, warm=ad.warm[:-1])
+    """Shorten its lists from the end until it fits into 2 KiB.
+
+    Warm adapters go first, since the filter still contains them, then addresses and relays beyond the best one each.
+    """
+    for name, least in (("warm", 0), ("addresses", 1), ("relays", 1)):
+        while len(listed_now := getattr(ad, name)) > least and _size_bytes(ad) > AD_BYTES_MAX:
+            ad = replace(ad, **{name: listed_now[:-1]})
     return ad
 
 
@@ -277,7 +291,12 @@ def _check_binding(ad: Advertisement) -> None:
         raise BadSignatureError(f"the binding of {ad.peer_id} to {ad.wallet}: {error.message}") from error
 
 
-def _check_multiaddr(address: Any) -> str:
+def check_multiaddr(address: Any) -> str:
+    """Return an address that an advertisement may list.
+
+    Raises:
+        MalformedError: it is no multiaddr, is too long, or has another character than visible ASCII.
+    """
     if type(address) is not str or not 1 < len(address) <= ADDRESS_LENGTH_MAX or address[0] != "/":
         raise MalformedError(f"must be a multiaddr of at most {ADDRESS_LENGTH_MAX} characters")
     # It is dialled and logged, so it may hold no space, control character or non-ASCII character.
@@ -286,14 +305,27 @@ def _check_multiaddr(address: Any) -> str:
     return address
 
 
+def check_relay(address: Any) -> str:
+    """Return the address of a relay that an advertisement may list.
+
+    Raises:
+        MalformedError: it is no multiaddr, names no relay, or is itself reached through a relay.
+    """
+    _, _, name = check_multiaddr(address).rpartition("/p2p/")
+    if "/p2p-circuit" in address or "/" in name:
+        raise MalformedError("the address of a relay ends in /p2p/<its peer id>")
+    check_peer_id(name)
+    return cast(str, address)
+
+
 def _body() -> Field:
     terms = record(Terms, price_in_wei=WEI, price_out_wei=WEI)
     fields = growing(
         Advertisement,
-        {"terms_max": terms},
+        {"terms_max": terms, "relays": listed(checked(check_relay), length_max=AD_RELAYS_MAX)},
         network=checked(check_name),
         peer_id=checked(check_peer_id),
-        addresses=listed(checked(_check_multiaddr), length_max=AD_ADDRESSES_MAX),
+        addresses=listed(checked(check_multiaddr), length_max=AD_ADDRESSES_MAX),
         wallet=RAW_ADDRESS,
         signer=RAW_ADDRESS,
         generation=RAW_DIGEST,

@@ -112,6 +112,7 @@ CLOCK_SKEW_S_MAX: Final = 30
 """The maximum difference between peers' clocks."""
 
 AD_ADDRESSES_MAX: Final = 8
+AD_RELAYS_MAX: Final = 3
 AD_WARM_MAX: Final = 16
 """Entries of an advertisement: addresses of the peer, and adapters that it has in memory."""
 

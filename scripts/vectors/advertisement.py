@@ -25,6 +25,7 @@ NETWORK = "development-1a2b3c4d"
 SEED = b"\x07" * 32
 OTHER_SEED = b"\x08" * 32
 PEER_ID = peer_id_from_public_key(public_key_of(SEED))
+OTHER_PEER_ID = peer_id_from_public_key(public_key_of(OTHER_SEED))
 NOW_S = 1_800_000_000
 IDS = [sha256_digest(f"adapter {number}".encode()) for number in range(40)]
 
@@ -64,6 +65,7 @@ ASKER = {
     "serves": False,
     "seq": "1",
 }
+RELAYS = [f"/ip4/203.0.113.{number}/tcp/4001/p2p/{OTHER_PEER_ID}" for number in (1, 2, 3)]
 LONG_NAMES = [{"id": id, "name": "x" * 64} for id in IDS[:16]]
 
 
@@ -74,6 +76,7 @@ def ad_of(given: dict[str, Any]) -> Advertisement:
         **{
             **fields,
             "addresses": tuple(given["addresses"]),
+            "relays": tuple(given.get("relays", ())),
             "terms": Terms(**prices),
             "warm": tuple(OfferedAdapter(id=AdapterId(entry["id"]), name=entry["name"]) for entry in given["warm"]),
             "cold": bytes_of(given["cold"]),
@@ -131,6 +134,15 @@ OPENED: list[Case] = [
     ("a later key", "is ignored, and signed all the same", opening(with_body(later=1))),
     ("a price ceiling", "is never below the floor", opening(with_body(terms_max=TWICE))),
     ("a ceiling below the floor", "is refused", opening(with_body(terms_max={**TWICE, "price_in_wei": "1"}))),
+    ("relays", "its own id is not repeated", opening(with_body(relays=RELAYS))),
+    ("no relays", "are the same as none named", opening(with_body(relays=[]))),
+    ("four relays", "are too many", opening(with_body(relays=[*RELAYS, RELAYS[0]]))),
+    ("a relay without its id", "is refused", opening(with_body(relays=["/ip4/203.0.113.1/tcp/4001"]))),
+    (
+        "a relay behind a relay",
+        "is refused",
+        opening(with_body(relays=[f"/ip4/203.0.113.1/p2p-circuit/p2p/{PEER_ID}"])),
+    ),
     ("version 3 of the body", "is refused by name", opening(with_body(v=3))),
     ("version 2 of the envelope", "is refused by name", opening(enveloped(BODY, v=2))),
     ("2049 bytes", "size comes first", opening("0x" + "00" * 2_049)),
@@ -174,6 +186,7 @@ HELD: list[Case] = [
 SIGNED: list[Case] = [
     ("serves", "two adapters in memory, twelve on disk", AD),
     ("asks only", "no base, no adapters", ASKER),
+    ("behind a relay", "no address of its own", {**AD, "addresses": [], "relays": RELAYS[:2]}),
     ("too large", "over 2 KiB", {**AD, "warm": LONG_NAMES}),
     ("another's seed", "only the peer's own key signs", {**AD, "seed": hex_of(OTHER_SEED)}),
 ]

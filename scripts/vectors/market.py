@@ -1,4 +1,4 @@
-"""Frames of the streams `call`, `ads` and `adapter`, the award of a call, and files in chunks."""
+"""Frames of the streams `call`, `ads`, `dialback` and `adapter`, the award of a call, and files in chunks."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from openledger_protocol.codec import FrameDecoder, encode_frame
 from openledger_protocol.constants import CHUNK_BYTES
 from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import Wei
-from openledger_protocol.wire import ads, market, transfer
+from openledger_protocol.wire import ads, dialback, market, transfer
 from openledger_protocol.wire.transfer import file_entry
 
 from .advertisement import CONTENT
@@ -91,6 +91,24 @@ ADS_READ: list[Case] = [
     ("257", "over what fits", {**ADS, "ads": ["0x"] * 257}),
     ("2049 bytes", "one is over its cap", {**ADS, "ads": ["0x" + "00" * 2_049]}),
     ("get none", "ask for one at least", {**GET_ADS, "count_max": 0}),
+]
+DIAL_ME = {"v": 1, "t": "dial_me", "ports": [4_120, 31_000]}
+DIALLED = {"v": 1, "t": "dialled", "host": "1.2.3.4", "open": [4_120]}
+DIALBACK_FRAMES: list[Case] = [
+    ("dial_me", "at these ports", DIAL_ME),
+    ("dialled", "who answered with the asker's id", DIALLED),
+    ("nobody answered", "the address says where it was dialled", {**DIALLED, "open": []}),
+    ("over IPv6", "in its shortest form", {**DIALLED, "host": "2a00:1450::1"}),
+    ("error", "a refusal", ERROR),
+]
+DIALBACK_READ: list[Case] = [
+    ("no port", "name one at least", {**DIAL_ME, "ports": []}),
+    ("five ports", "and four at most", {**DIAL_ME, "ports": [1, 2, 3, 4, 5]}),
+    ("port 0", "nobody can be dialled there", {**DIAL_ME, "ports": [0]}),
+    ("a name", "is no IP address", {**DIALLED, "host": "localhost"}),
+    ("a long form", "an address has one form", {**DIALLED, "host": "2a00:1450:0:0::1"}),
+    ("IPv4 in IPv6", "an address has one form", {**DIALLED, "host": "::ffff:1.2.3.4"}),
+    ("a zone", "means nothing elsewhere", {**DIALLED, "host": "fe80::1%eth0"}),
 ]
 TRANSFER_FRAMES: list[Case] = [
     ("get_manifest", "which files", {"v": 1, "t": "get_manifest", "id": digest("4")}),
@@ -314,6 +332,8 @@ MARKET: Rules = {
     "decode_call_frame": (read_back(market), reads(CALL_FRAMES, CALL_READ)),
     "ads_frame": (frame_of(ads), ADS_FRAMES),
     "decode_ads_frame": (read_back(ads), reads(ADS_FRAMES, ADS_READ)),
+    "dialback_frame": (frame_of(dialback), DIALBACK_FRAMES),
+    "decode_dialback_frame": (read_back(dialback), reads(DIALBACK_FRAMES, DIALBACK_READ)),
     "award": (awarded, AWARDS),
     "trust_ppm": (lambda given: trust_ppm(**given), SEEN),
     "is_exploring": (is_exploring, EXPLORING),

@@ -59,6 +59,10 @@ ads = st.builds(
     num_cold=uints(32),
     serves=st.booleans(),
     seq=uints(64),
+    relays=st.lists(
+        st.from_regex(r"/[!-.0-~]{1,40}", fullmatch=True).map(lambda address: f"{address}/p2p/{OTHER_PEER}"),
+        max_size=3,
+    ).map(tuple),
 )
 
 
@@ -180,6 +184,25 @@ def test_a_large_one_is_refused_and_can_be_fitted() -> None:
     assert fit_advertisement(AD) == AD
 
 
+def test_the_best_address_and_the_best_relay_are_dropped_last() -> None:
+    addresses = tuple(f"/dns4/{number}{'x' * 110}/tcp/4001" for number in range(8))
+    relays = tuple(f"/dns4/{number}{'x' * 55}/tcp/1/p2p/{OTHER_PEER}" for number in range(3))
+    ad = replace(AD, addresses=addresses, relays=relays, cold=make_filter(IDS[:400]), num_cold=400)
+    fitted = fit_advertisement(ad)
+    assert len(sign_advertisement(fitted, SEED)) <= AD_BYTES_MAX
+    assert (fitted.warm, fitted.relays) == ((), relays)
+    assert fitted.addresses == addresses[: len(fitted.addresses)]
+    assert fitted.addresses
+
+
+def test_it_is_reached_through_its_relays_under_its_own_id() -> None:
+    relay = f"/ip4/203.0.113.1/tcp/4001/p2p/{OTHER_PEER}"
+    ad = opened(sign_advertisement(replace(AD, relays=(relay,)), SEED))
+    assert ad.relays == (relay,)
+    assert ad.circuits == (f"{relay}/p2p-circuit/p2p/{PEER_ID}",)
+    assert AD.circuits == ()
+
+
 def test_size_is_looked_at_before_anything_else() -> None:
     with pytest.raises(MalformedError, match="a message of 2049 bytes is over its cap of 2048"):
         opened(b"\xc1" * 2_049)
@@ -224,6 +247,15 @@ def test_unknown_keys_are_ignored_and_another_version_is_refused_by_name() -> No
         ("addresses", ["/" + "x" * 128], "addresses: must be a multiaddr of at most 128 characters"),
         ("addresses", ["/ip4/1.2.3.4\n"], "addresses: a multiaddr holds visible ASCII only"),
         ("addresses", [b"/ip4"], "addresses: must be a multiaddr"),
+        ("relays", [f"/ip4/203.0.113.1/tcp/1/p2p/{OTHER_PEER}"] * 4, "relays: must be a list of 0 to 3"),
+        ("relays", ["/ip4/203.0.113.1/tcp/1"], "relays: the address of a relay ends in /p2p/<its peer id>"),
+        ("relays", ["/ip4/203.0.113.1/tcp/1/p2p/12D3Koo"], "relays: not a peer id"),
+        (
+            "relays",
+            [f"/ip4/203.0.113.1/p2p-circuit/p2p/{OTHER_PEER}"],
+            "relays: the address of a relay ends in /p2p/<its peer id>",
+        ),
+        ("relays", [7], "relays: must be a multiaddr"),
         ("wallet", NODE, "wallet: must be 20 to 20 bytes"),
         ("base", b"\x01" * 31, "base: must be 32 to 32 bytes"),
         ("terms", {"price_in_wei": "1"}, "terms: price_out_wei is missing"),

@@ -1,4 +1,4 @@
-"""The streams `call` and `ads`: each message survives its frame; what is not as written is refused by its field."""
+"""The streams `call`, `ads` and `dialback`: messages survive frames, and invalid fields are refused by name."""
 
 from contextlib import suppress
 from typing import Any
@@ -13,8 +13,9 @@ from openledger_protocol.advertisement import sign_advertisement
 from openledger_protocol.codec import CONTROL_FRAME_BYTES_MAX, DATA_FRAME_BYTES_MAX, encode_frame
 from openledger_protocol.constants import AD_BYTES_MAX
 from openledger_protocol.errors import MalformedError, ProtocolError, UnknownVersionError
-from openledger_protocol.wire import ads, market
+from openledger_protocol.wire import ads, dialback, market
 from openledger_protocol.wire.ads import ADS_MAX, Ads, GetAds
+from openledger_protocol.wire.dialback import Dialled, DialMe
 from openledger_protocol.wire.frames import pack_map, unpack_map, wire_name
 from openledger_protocol.wire.inference import ErrorMessage
 from openledger_protocol.wire.market import Lost, MarketMessage, Won
@@ -32,6 +33,12 @@ ADS: dict[str, ads.AdsMessage] = {
     "ads": Ads(ads=(sign_advertisement(AD, SEED), b"")),
     "error": ERROR,
 }
+DIALBACK: dict[str, dialback.DialbackMessage] = {
+    "dial_me": DialMe(ports=(4_120,)),
+    "dialled": Dialled(host="1.2.3.4", open=(4_120,)),
+    "error": ERROR,
+}
+ALL: dict[Any, Any] = {market: MARKET, ads: ADS, dialback: DIALBACK}
 anything = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=5) | st.binary(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
@@ -55,9 +62,18 @@ def test_a_message_of_the_ads_survives_its_frame(message: ads.AdsMessage) -> Non
     assert ads.decode(framed(ads.encode(message))) == message
 
 
-@pytest.mark.parametrize("protocol", [market, ads])
+hosts = st.ip_addresses().filter(lambda ip: getattr(ip, "ipv4_mapped", None) is None).map(str)
+ports = st.lists(st.integers(1, 2**16 - 1), min_size=1, max_size=4).map(tuple)
+
+
+@given(st.builds(DialMe, ports=ports) | st.builds(Dialled, host=hosts, open=ports))
+def test_a_message_of_the_dialback_survives_its_frame(message: dialback.DialbackMessage) -> None:
+    assert dialback.decode(framed(dialback.encode(message))) == message
+
+
+@pytest.mark.parametrize("protocol", ALL)
 def test_each_message_has_its_name_and_version_and_requires_each_field(protocol: Any) -> None:
-    for name, message in (MARKET if protocol is market else ADS).items():
+    for name, message in ALL[protocol].items():
         frame = framed(protocol.encode(message))
         assert (frame["v"], frame["t"]) == (1, name)
         assert protocol.decode({**frame, "later": {"x": 1}}) == message
@@ -66,7 +82,7 @@ def test_each_message_has_its_name_and_version_and_requires_each_field(protocol:
                 protocol.decode({other: value for other, value in frame.items() if other != key})
 
 
-@pytest.mark.parametrize("decode", [market.decode, ads.decode])
+@pytest.mark.parametrize("decode", [market.decode, ads.decode, dialback.decode])
 def test_another_version_and_an_unknown_message_are_refused_by_name(decode: Any) -> None:
     for version in (0, 2, 1.0, True, "1", None):
         with pytest.raises(UnknownVersionError, match=f"version {version!r}; here version 1 is spoken"):

@@ -114,7 +114,8 @@ def test_awards() -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "rule"), [("market", "call_frame"), ("market", "ads_frame"), ("transfer", "adapter_frame")]
+    ("file", "rule"),
+    [("market", "call_frame"), ("market", "ads_frame"), ("market", "dialback_frame"), ("transfer", "adapter_frame")],
 )
 def test_frames_are_a_length_and_one_map(file: str, rule: str) -> None:
     for case in cases(file, rule):

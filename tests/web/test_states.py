@@ -12,6 +12,9 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 from support.pages import Seen, show
 from support.processes.nodes import Node
+from support.reaches import REACHES
+
+from openledger_node.operator.reach_words import reach_to_plain
 
 OpenPage = Callable[..., Page]
 Change = Callable[[str, Any], None]
@@ -102,6 +105,7 @@ def test_idle_and_well_is_calm_and_amber_only_where_something_wants_a_look(
     def change(path: str, content: Any) -> None:
         if path == "/status":
             content["state"], content["money"]["alerts"], content["chain"] = "idle", [], "ok"
+            content["reach"] = reach_to_plain(REACHES["public"])  # as if it were among others
             for check in content["checks"]:
                 check["ok"] = check["check"] not in failing
 
@@ -205,6 +209,98 @@ def test_no_peers_says_what_was_tried_and_what_to_do(among_others: Node, open_pa
     expect(box).to_contain_text("addresses were tried: ")
     expect(box.locator("button.primary")).to_have_text("Try again")
     expect(box.locator(".cli")).to_contain_text("doctor --only network")
+    assert page.evaluate(AUDIT) == []
+
+
+# ---- how others reach the node
+
+
+def reached(state: str) -> Change:
+    """Make the node reached in one of the six ways, and its peers connected on the path that goes with it."""
+    reach = reach_to_plain(REACHES[state])
+
+    def change(path: str, content: Any) -> None:
+        if path == "/status":
+            content["state"], content["reach"], content["suggestion"] = "idle", reach, None
+            content["why_idle"] = "nothing to answer just now"
+            for check in content["checks"]:
+                check["ok"] = True
+                if check["check"] == "reachable":
+                    check["ok"], check["says"] = state != "unreachable", reach["says"]
+                    if state == "unreachable":
+                        content["why_idle"] = reach["says"]
+                        content["suggestion"] = {"says": "see why", "cli": "openledger-node doctor --only network"}
+        if path == "/money/peers":
+            for peer in content["peers"]:
+                if peer["is_connected"]:
+                    peer["path"] = {"punched": "punched", "relayed": "relayed"}.get(state, "direct")
+
+    return change
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("state", "bar", "chip"),
+    [
+        ("unknown", "not known yet", "LAN"),
+        ("public", "directly", "LAN"),
+        ("mapped", "directly", "LAN"),
+        ("punched", "by hole punching", "punched"),
+        ("relayed", "over a relay", "relay"),
+        ("unreachable", "by nobody", "LAN"),
+    ],
+)
+def test_each_way_in_which_others_reach_the_node_is_said_with_what_helps(
+    among_others: Node, open_page: OpenPage, seen: Seen, state: str, bar: str, chip: str, scheme: str
+) -> None:
+    seen.is_forgiven = True
+    reach = reach_to_plain(REACHES[state])
+    page = open_page(among_others, "home", scheme=scheme)
+    open_changed(page, reached(state))
+    expect(page.locator("#bar .bar-mid").first).to_contain_text(f"reached {bar}")
+    if state in ("relayed", "unreachable"):
+        expect(page.locator(".why .note")).to_have_count(1)
+        expect(page.locator(".why .note")).to_contain_text(str(reach["remedy"]))
+    assert page.evaluate(AUDIT) == []
+    show(page, "peers")
+    found = page.locator("section.panel", has_text="How you are found")
+    expect(found).to_contain_text(str(reach["says"])[1:])
+    for text in (reach["remedy"], reach["router"], *reach["seen_as"], *reach["addresses"]):
+        expect(found).to_contain_text(text or "Reachable")
+    expect(found.get_by_text("Relays")).to_have_count(1 if reach["relays"] else 0)
+    expect(page.locator(".chip", has_text=chip).first).to_be_visible()
+    for width in (1280, 380):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate(AUDIT) == []
+
+
+def test_sellers_are_listed_with_who_is_asked_who_wins_and_why(
+    among_others: Node, open_page: OpenPage, seen: Seen
+) -> None:
+    asked = {"num_asked": 5, "num_won": 2, "trust_ppm": 812_000, "bonded_wei": str(10**18), "why_not": None}
+    lost = {**asked, "num_won": 0, "why_not": "another bid was better: 3 wei in"}
+    unbonded = {**asked, "num_asked": 0, "num_won": 0, "bonded_wei": "0"}
+
+    def change(path: str, content: Any) -> None:
+        if path == "/money/peers":
+            some = next(peer for peer in content["peers"] if peer["seller"])
+            content["peers"] = [
+                {
+                    **some,
+                    "peer_id": f"{some['peer_id'][:-1]}{n}",
+                    "serves": True,
+                    "seller": {**some["seller"], **each},
+                }
+                for n, each in enumerate((asked, lost, unbonded), 1)
+            ]
+
+    seen.is_forgiven = True
+    page = open_page(among_others, "peers")
+    open_changed(page, change)
+    rows = page.locator("section.panel", has_text="Sellers: who is asked").locator("tbody tr:not(.more)")
+    for row, words in enumerate(("it won the last call", "another bid was better", "its wallet has no bond")):
+        expect(rows.nth(row)).to_contain_text(words)
+    expect(rows.first).to_contain_text("81 %")
     assert page.evaluate(AUDIT) == []
 
 

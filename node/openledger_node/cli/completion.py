@@ -63,14 +63,17 @@ def print_completions(shell: str, arguments: Sequence[str]) -> None:
 
 
 def split_line(text: str) -> list[str]:
-    """Split a line at its spaces, as a shell does; the last word is the one that is being typed, maybe empty."""
+    """Split a line at its spaces, as a shell does; the last word is the one that is being typed, maybe empty.
+
+    An empty line is the program's name and an empty word.
+    """
     for closing in ("", "'", '"'):
         try:
             words = shlex.split(text + closing)
         except ValueError:
             continue
-        is_new = not closing and (not text or text[-1].isspace())
-        return [*words, ""] if is_new or len(words) < 2 else words
+        is_new = not closing and text[-1:].isspace()
+        return [*(words or [PROGRAM]), ""] if is_new or len(words) < 2 else words
     return [PROGRAM, ""]
 
 

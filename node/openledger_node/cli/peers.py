@@ -39,7 +39,7 @@ def list_all(as_json: Annotated[bool, typer.Option("--json", help="Print one JSO
         say("this node is on no network of others, so it has no peers: `openledger-node network join FILE` joins one")
         return
     say(f"this node is [bold]{plain(found['peer_id'])}[/]")
-    columns = ["peer", "connected", "serves", "learned from", "adapters", "asked", "won", "trust", "why not"]
+    columns = ["peer", "path", "serves", "learned from", "adapters", "asked", "won", "trust", "why not"]
     show_table(columns, [_cells(peer) for peer in found["peers"]], empty="no peers yet")
 
 
@@ -80,8 +80,14 @@ def bootstrap(
 
 
 def _cells(peer: dict[str, Any]) -> list[str]:
-    yes_no = ["yes" if peer[name] else "no" for name in ("is_connected", "serves")]
-    shown = [peer["peer_id"], *yes_no, peer["learned_from"], ", ".join(peer["adapters"])]
+    serves = "yes" if peer["serves"] else "no"
+    shown = [
+        peer["peer_id"],
+        peer["path"] or "not connected",
+        serves,
+        peer["learned_from"],
+        ", ".join(peer["adapters"]),
+    ]
     seller = peer["seller"]
     if not seller or not peer["serves"]:
         return [*shown, "", "", "", ""]

@@ -9,6 +9,7 @@ from .. import __version__
 from ..api_key import api_key_file
 from ..home import CommandRunningError, Holder, Home
 from ..operator.kept_pause import kept_pause
+from ..p2p.scopes import endpoint_of
 from ..text import counted
 from .daemon_client import SilentError, ask_daemon, load_settings, network_id, open_node_home
 from .payers import x402_line
@@ -90,6 +91,7 @@ def stopped_status(home: Home) -> dict[str, Any]:
         "base": config.inference.base,
         "adapters": {"registered": len(list(home.adapters.glob("[!.]*/adapter.json"))), "resident": 0},
         "peers": 0,
+        "reach": None,
         "version": __version__,
         "home": str(home.root),
     }
@@ -121,6 +123,8 @@ def _node_lines(fields: dict[str, Any]) -> dict[str, str]:
     lines |= _engine_lines(fields)
     chain = f", chain {fields['chain']}" if fields["chain"] else ""
     lines["network"] = f"{fields['network']}{chain}, {counted(fields['peers'], 'peer')}"
+    if reach := fields["reach"]:
+        lines["reached"] = _reached(reach)
     if fields["peer_id"]:
         lines["peer id"] = fields["peer_id"]
     if fields["address"]:
@@ -132,6 +136,15 @@ def _node_lines(fields: dict[str, Any]) -> dict[str, str]:
     for number, alert in enumerate(fields.get("money", {}).get("alerts", ()), 1):
         lines["alert" if number == 1 else f"alert {number}"] = alert
     return lines | _usage_lines(fields) | _gateway_lines(fields) | _waiting_lines(fields)
+
+
+def _reached(reach: dict[str, Any]) -> str:
+    """Name the state of reachability, where others reach this node, and what to do about it."""
+    number = len(reach["relays"])
+    where = f"at {endpoint_of(reach['addresses'][0])}" if reach["addresses"] else ""
+    over = f"over {counted(number, 'relay')}" if number and not where else ""
+    state = "not known yet" if reach["state"] == "unknown" else ", ".join(filter(None, (reach["state"], where, over)))
+    return f"{state}. {reach['remedy']}" if reach["remedy"] else state
 
 
 def _gateway_lines(fields: dict[str, Any]) -> dict[str, str]:

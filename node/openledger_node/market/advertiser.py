@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from math import inf
@@ -10,14 +10,17 @@ from math import inf
 import trio
 
 from openledger_protocol.advertisement import (
+    ADDRESS_LENGTH_MAX,
     Advertisement,
     OfferedAdapter,
+    check_multiaddr,
+    check_relay,
     fit_advertisement,
     sign_advertisement,
 )
 from openledger_protocol.bloom import make_filter
 from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
-from openledger_protocol.constants import AD_ADDRESSES_MAX, AD_LIFETIME_S_MAX, AD_WARM_MAX
+from openledger_protocol.constants import AD_ADDRESSES_MAX, AD_LIFETIME_S_MAX, AD_RELAYS_MAX, AD_WARM_MAX
 from openledger_protocol.errors import MalformedError, OverloadedError, ProtocolError
 from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import AdapterId, Address, Digest, Generation
@@ -28,7 +31,7 @@ from openledger_protocol.wire.inference import error_message
 from ..errors import LedgerError, NetworkError
 from ..ledger.peers import Peers
 from ..p2p.streams import MessageStream
-from ..p2p.transport import Gossip, PeerId, Transport
+from ..p2p.transport import Gossip, PeerId, Transport, relay_of
 from .board import AD_BURST, AD_INTERVAL_S, AdTable, Buckets
 from .second_copy import SILENT_S, CopyWatch
 
@@ -47,6 +50,9 @@ KEEP_EVERY_S = 10.0
 
 LOOK_S = 1.0
 """The pause between checks of this node's offer and of its connections."""
+
+GOODBYE_S = 0.3
+"""The time for a last message to leave: gossip is queued, and what waits when the node ends is lost."""
 
 ASK_TIMEOUT_S = 10.0
 ASK_AGAIN_S = 5.0
@@ -82,6 +88,14 @@ class Snapshot:
     binding: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where this node is reached now."""
+
+    addresses: tuple[str, ...]
+    relays: tuple[str, ...]  # the relays' own addresses
+
+
 class Advertiser:
     """Advertises this node; `run` is its task."""
 
@@ -114,7 +128,9 @@ class Advertiser:
         )
         self._buckets: Buckets[PeerId] = Buckets(interval_s=AD_INTERVAL_S, burst=AD_BURST, now_s=trio.current_time)
         self._asking = trio.CapacityLimiter(ASKS_MAX)
+        self._left_out: frozenset[str] = frozenset()  # addresses that an advertisement can't list
         self.own: bytes | None = None  # as last published
+        self._published: tuple[Snapshot, Places] | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Publish, receive and answer until cancelled."""
@@ -128,6 +144,17 @@ class Advertiser:
             if self._copies:
                 nursery.start_soon(self._ask_on)
             task_status.started()
+
+    async def say_goodbye(self) -> None:
+        """Publish that this node no longer serves, unless that has been published already.
+
+        The next look would do so, but a node that has nothing to finish stops before it.
+        """
+        snapshot = self._snapshot()
+        if snapshot and self._published and self._published[0].serves:
+            self._published = (_kind(replace(snapshot, serves=False)), self._published[1])
+            if await self._publish(replace(snapshot, serves=False)):
+                await trio.sleep(GOODBYE_S)
 
     async def serve(self, peer_id: PeerId, stream: trio.abc.Stream) -> None:
         """Send a newcomer the valid advertisements, our own first."""
@@ -143,7 +170,6 @@ class Advertiser:
 
     async def _publish_on(self) -> None:
         """Publish regularly, and immediately on a change or once there are peers."""
-        published: tuple[Snapshot, tuple[str, ...]] | None = None
         due_s, settled_s = -inf, inf  # when to publish next, and since when gossip reaches others
         copy_due_s = inf  # the same while a second copy is heard
         while True:
@@ -153,11 +179,11 @@ class Advertiser:
                 settled_s = trio.current_time() + MESH_S
                 due_s = min(due_s, settled_s)
             snapshot = self._snapshot()
-            kind = (_kind(snapshot), tuple(self._transport.addresses)) if snapshot else None
+            kind = (_kind(snapshot), self._places()) if snapshot else None
             has_copy = self._copies is not None and self._copies.other is not None
-            is_due = kind != published or trio.current_time() >= min(due_s, copy_due_s if has_copy else inf)
+            is_due = kind != self._published or trio.current_time() >= min(due_s, copy_due_s if has_copy else inf)
             if snapshot and is_due and self._own_bucket.take(None) and await self._publish(snapshot):
-                published = kind
+                self._published = kind
                 spread = (INTERVAL_S_MAX - INTERVAL_S_MIN) * self._jitter()
                 due_s = trio.current_time() + INTERVAL_S_MIN + spread
                 copy_due_s = trio.current_time() + COPY_INTERVAL_S
@@ -170,10 +196,24 @@ class Advertiser:
         try:
             self.own = await self._sign(snapshot)
             await self._transport.publish(self._topic, self.own)
-        except (NetworkError, LedgerError) as error:
+        except (NetworkError, LedgerError, MalformedError) as error:
             log.warning("not advertised: %s", error)
             return False
         return True
+
+    def _places(self) -> Places:
+        """This node's addresses and relays, without those that an advertisement can't list."""
+        addresses, relays = self._transport.addresses, tuple(map(relay_of, self._transport.relays))
+        is_listed = {address: _passes(check_multiaddr, address) for address in addresses}
+        is_listed |= {relay: _passes(check_relay, relay) for relay in relays}
+        left_out = frozenset(address for address, passes in is_listed.items() if not passes)
+        for address in left_out - self._left_out:
+            log.warning("%s is not advertised: an address has at most %d characters", address, ADDRESS_LENGTH_MAX)
+        self._left_out = left_out
+        return Places(
+            addresses=_listed(addresses, left_out)[:AD_ADDRESSES_MAX],
+            relays=_listed(relays, left_out)[:AD_RELAYS_MAX],
+        )
 
     async def _sign(self, snapshot: Snapshot) -> bytes:
         """Sign an advertisement; its sequence number is stored before it is sent."""
@@ -190,11 +230,12 @@ class Advertiser:
         return seq
 
     def _advertisement(self, snapshot: Snapshot, seq: int) -> Advertisement:
-        now_s = self._now_ns() // 10**9
+        now_s, places = self._now_ns() // 10**9, self._places()
         return Advertisement(
             network=self._network,
             peer_id=self._transport.peer_id,
-            addresses=self._transport.addresses[:AD_ADDRESSES_MAX],
+            addresses=places.addresses,
+            relays=places.relays,
             wallet=snapshot.wallet,
             signer=snapshot.signer,
             generation=snapshot.generation,
@@ -316,3 +357,15 @@ class Advertiser:
 def _kind(snapshot: Snapshot) -> Snapshot:
     """The part of an offer whose change is published immediately. A bid says how busy and how fast the node is."""
     return replace(snapshot, slots_free=0, tokens_per_s=0)
+
+
+def _passes(check: Callable[[str], str], address: str) -> bool:
+    try:
+        check(address)
+    except MalformedError:
+        return False
+    return True
+
+
+def _listed(addresses: Iterable[str], left_out: frozenset[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(address for address in addresses if address not in left_out))

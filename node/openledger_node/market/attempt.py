@@ -178,7 +178,9 @@ class Attempt:
 
     def _timeliness(self, num_tokens: int) -> Outcome:
         message = self.received.message
-        promised_s, took_s = message.ttft_ms / 1_000 + num_tokens / message.tokens_per_s, self.took_s - LATE_SLACK_S
+        # A bid can't know how far away its reader is: over a relay the way alone may take longer than the promise.
+        ttft_ms = max(message.ttft_ms, 2 * self.received.round_trip_ms)
+        promised_s, took_s = ttft_ms / 1_000 + num_tokens / message.tokens_per_s, self.took_s - LATE_SLACK_S
         if took_s > FAILED_FACTOR * promised_s:
             return "failures"
         return "late" if took_s > LATE_FACTOR * promised_s else "successes"

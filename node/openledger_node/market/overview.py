@@ -10,7 +10,8 @@ from openledger_protocol.primitives import AdapterId, Digest
 
 from ..ledger.sellers import SellerRecord
 from ..p2p.connections import KnownPeer
-from ..p2p.transport import PeerId
+from ..p2p.reachability import NOT_CHECKED, Reach
+from ..p2p.transport import Path, PeerId
 from ..text import rfc3339
 from .bid_history import CallRecord
 from .board import Listed
@@ -58,6 +59,7 @@ class MarketView:
     lacking: tuple[Demanded, ...] = ()  # of these, calls for adapters that are not here
     wanted: tuple[Demanded, ...] = ()  # models that were requested here and that nobody offers
     second_copy: str | None = None  # why nothing is sold, if another process advertises with this node's keys
+    reach: Reach = NOT_CHECKED
 
     def most_asked(self) -> Priced | None:
         """The model that most calls asked for; the base if there were none."""
@@ -116,7 +118,7 @@ def with_sellers(known: Sequence[KnownPeer], ads: Sequence[Advertisement]) -> li
     heard = [
         KnownPeer(
             peer_id=PeerId(ad.peer_id),
-            address=next(iter(ad.addresses), ""),
+            address=next(iter((*ad.addresses, *ad.circuits)), ""),
             learned_from=ADVERTISED,
             is_connected=False,
         )
@@ -127,13 +129,24 @@ def with_sellers(known: Sequence[KnownPeer], ads: Sequence[Advertisement]) -> li
 
 
 def peer_to_plain(
-    peer: KnownPeer, ad: Advertisement | None, *, base: Digest, standing: SellerStanding | None
+    peer: KnownPeer,
+    ad: Advertisement | None,
+    *,
+    base: Digest,
+    standing: SellerStanding | None,
+    path: Path | None = None,
 ) -> dict[str, Any]:
     """One peer for JSON; fields from its advertisement are None without a valid one.
 
     `price_wei` is for 1,000 tokens in and 1,000 out, before surcharges. `has_our_base`: it can answer for `base`.
+    `path` is None without a connection.
     """
-    return {**_peer_to_plain(peer, ad, base=base), "seller": standing_to_plain(standing) if standing else None}
+    return {
+        **_peer_to_plain(peer, ad, base=base),
+        "path": path,
+        "relays": list(ad.relays) if ad else [],
+        "seller": standing_to_plain(standing) if standing else None,
+    }
 
 
 def standing_to_plain(standing: SellerStanding) -> dict[str, Any]:

@@ -31,7 +31,10 @@ from ..network_file import Network
 from ..p2p.address_book import AddressBook
 from ..p2p.connections import Connections
 from ..p2p.identity import ensure_identity
-from ..p2p.transport import Transport
+from ..p2p.port_mapping import PortMapper
+from ..p2p.reach_watch import ReachWatch
+from ..p2p.scopes import Scope, scope_of_network
+from ..p2p.transport import Transport, peer_id_from_address
 from ..payments.audits import ReceiptAudits
 from ..payments.kept_texts import KeptTexts, open_texts
 from ..payments.payer import open_payer
@@ -149,6 +152,7 @@ def open_transport(home: Home, network: Network, config: P2pConfig) -> Transport
         serve_rendezvous=True,
         announce=_split(config.announce),
         bootstrap=network.bootstrap,
+        serve_relay=config.relay,
     )
     return transport
 
@@ -161,6 +165,25 @@ def open_connections(home: Home, network: Network, transport: Transport, ads: Ad
     )
     transport.reserve_places(lambda peer_id: book.has(peer_id) or ads.has_bond(peer_id))
     return connections
+
+
+def open_reach_watch(
+    home: Home, network: Network, config: P2pConfig, transport: Transport, connections: Connections
+) -> ReachWatch:
+    """Open the service that finds out how others reach this node, and keeps it reachable."""
+    scope = scope_of_network(network.bootstrap)
+    may_map = config.map_port and scope is Scope.INTERNET
+    return ReachWatch(
+        transport,
+        network=network.network,
+        scope=scope,
+        points=[peer_id_from_address(address) for address in network.bootstrap],
+        known=connections.known,
+        random=SystemRandom(),
+        announced=_split(config.announce),
+        is_port_fixed=config.listen != AUTO or config.port != 0,
+        mapper=PortMapper(home.network(network.network), random=SystemRandom()) if may_map else None,
+    )
 
 
 def open_kept_texts(home: Home, session: NetworkSession, config: Config) -> KeptTexts:

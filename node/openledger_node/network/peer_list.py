@@ -42,7 +42,13 @@ async def peers_to_plain(
         "peer_id": transport.peer_id,
         "addresses": list(transport.addresses),
         "peers": [
-            peer_to_plain(peer, ads.get(peer.peer_id), base=base, standing=standings.get(peer.peer_id))
+            peer_to_plain(
+                peer,
+                ads.get(peer.peer_id),
+                base=base,
+                standing=standings.get(peer.peer_id),
+                path=transport.path_to(peer.peer_id),
+            )
             for peer in with_sellers(list(known.values()), list(ads.values()))
         ],
         "lost_bids": [

@@ -1,6 +1,5 @@
 """Everything this node runs to take part in the peer network: connections, advertisements, bids and adapters."""
 
-import logging
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -11,26 +10,23 @@ import trio
 
 from openledger_protocol.advertisement import OfferedAdapter, sign_binding
 from openledger_protocol.constants import AD_WARM_MAX
-from openledger_protocol.errors import ProtocolError, UnavailableError, UnknownModelError
+from openledger_protocol.errors import UnavailableError, UnknownModelError
 from openledger_protocol.payments import Terms
-from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, AdapterId, Address, Generation, RequestId, Wei
+from openledger_protocol.primitives import BASE_ONLY, Address, Generation, RequestId, Wei
 from openledger_protocol.wire.frames import wire_name
 
 from ..attribution.registry import AdapterRegistry, is_published
 from ..config import Config, MarketConfig
-from ..contained import why_failed
 from ..engine.engine import Engine
 from ..engine.tokenizer import Tokenizer
-from ..errors import LedgerError, NodeError
 from ..home import Home
 from ..market.advertiser import Advertiser, Snapshot
 from ..market.bidder import Bidder
 from ..market.board import AdTable
-from ..market.offer import BID_VALID_S, NEWEST, PricePolicy, Sellable, SellerState, Speeds, speeds_of, terms_asked_max
+from ..market.offer import BID_VALID_S, PricePolicy, SellerState, terms_asked_max
 from ..market.overview import MarketView, Priced, priced
-from ..market.reachable import open_to
+from ..market.reachable import directness, open_directly_to
 from ..market.second_copy import CopyWatch
-from ..models.adapters import Adapter
 from ..p2p.adapter_server import AdapterServer
 from ..p2p.connections import INBOUND
 from ..p2p.identity import ensure_identity
@@ -40,7 +36,16 @@ from ..serving.admission import abilities_of
 from ..serving.service import Serving
 from ..settlement.session import NetworkSession
 from .adapter_pull import ShowProgress, fetch_adapter, fetched_to_plain
-from .buying import Buying, open_audits, open_connections, open_kept_texts, open_requester, open_transport
+from .buying import (
+    Buying,
+    open_audits,
+    open_connections,
+    open_kept_texts,
+    open_reach_watch,
+    open_requester,
+    open_transport,
+)
+from .own_models import OwnModels
 from .peer_list import offered_to_plain, peers_to_plain
 from .selling import Offer
 from .share_tests import SHARE_TESTS, ShareTests
@@ -54,14 +59,10 @@ PEER_QUESTIONS: Final = (PEERS, PULL, SEARCH, *SHARE_TESTS)
 NO_PEERS: Final[Mapping[str, Any]] = {"peer_id": None, "addresses": [], "peers": [], "lost_bids": []}
 """The answer to `PEERS` of a node that is on no network of others."""
 
-REFRESH_EVERY_S: Final = 3.0
-
 REFUSE_TIMEOUT_S: Final = 5.0
 
 PRICED_MAX: Final = 64
 """The most adapters whose price is compared with other nodes'."""
-
-log = logging.getLogger(__name__)
 
 
 class PeerService:
@@ -84,9 +85,7 @@ class PeerService:
         self._session = session
         self._serving = serving
         self._engine = engine
-        self._registry = registry
-        self._speeds = Speeds()
-        self._sellable: tuple[Adapter, ...] = ()
+        self._models = OwnModels(serving=serving, engine=engine, registry=registry)
         self._offer: Offer | None = None  # None: this node sells nothing
         network, ledger = session.network, session.ledger
         self._transport = open_transport(home, network, config.p2p)
@@ -100,7 +99,8 @@ class PeerService:
             copies=self._copies,
         )
         self._connections = open_connections(home, network, self._transport, self._ads)
-        self._bidder = Bidder(state=self._state, find=self._find_sellable)
+        self._reach = open_reach_watch(home, network, config.p2p, self._transport, self._connections)
+        self._bidder = Bidder(state=self._state, find=self._models.find)
         texts = open_kept_texts(home, session, config)
         self._audits = open_audits(home, session, config, texts=texts, registry=registry, serving=serving)
         requester = open_requester(
@@ -129,7 +129,11 @@ class PeerService:
             random=SystemRandom(),
         )
         self._advertiser = self._open_advertiser()
-        self._adapters = AdapterServer(home, upload_bytes_per_s=config.p2p.adapter_upload_bytes_per_s)
+        self._adapters = AdapterServer(
+            home,
+            path_to=self._transport.path_to,
+            upload_bytes_per_s=config.p2p.adapter_upload_bytes_per_s,
+        )
 
     @property
     def peer_id(self) -> PeerId:
@@ -187,7 +191,12 @@ class PeerService:
             now_s=trio.current_time(),
             priced=tuple(self._priced()),
             second_copy=self._copies.why_not,
+            reach=self._reach.reach,
         )
+
+    async def say_goodbye(self) -> None:
+        """Tell the peers at once that this node no longer serves, so that none of them calls it in vain."""
+        await self._advertiser.say_goodbye()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take part in the peer network until cancelled."""
@@ -197,8 +206,9 @@ class PeerService:
             await nursery.start(self._audits.run)
             await nursery.start(self._transport.run)
             nursery.start_soon(self._connections.run)
+            nursery.start_soon(self._reach.run)
             nursery.start_soon(self._advertiser.run)
-            nursery.start_soon(self._refresh)
+            nursery.start_soon(self._models.run)
             nursery.start_soon(self._requester.run)
             task_status.started()
 
@@ -247,8 +257,8 @@ class PeerService:
         protocol = wire_name(self._session.network.network, "adapter")
         events = self._session.ledger.events
         fetched = await fetch_adapter(
-            lambda peer_id: open_to(self._transport, offers[peer_id], protocol),
-            list(offers),
+            lambda peer_id: open_directly_to(self._transport, offers[peer_id], protocol),
+            sorted(offers, key=lambda peer_id: directness(self._transport, offers[peer_id])),
             found.adapter,
             self._home,
             self._serving.base,
@@ -264,7 +274,7 @@ class PeerService:
         if self._offer is None:
             return
         base, terms = self._serving.base, self._offer.terms
-        named = [(base.name, BASE_ONLY), *((each.name, each.id) for each in self._sellable[:PRICED_MAX])]
+        named = [(base.name, BASE_ONLY), *((each.name, each.id) for each in self._models.sellable[:PRICED_MAX])]
         for name, adapter in named:
             offers = self._ads.offers(base.digest, adapter)
             yield priced(name, adapter, terms, [ad for ad in offers if self._requester.worth_of(ad).is_bonded])
@@ -291,28 +301,15 @@ class PeerService:
             num_live=self._serving.num_live,
             queue_max=inference.queue_max,
             slots=inference.batch_max,
-            tokens_per_s=self._speeds.tokens_per_s,
-            prefill_tokens_per_s=self._speeds.prefill_tokens_per_s,
-            answer_ms=self._speeds.answer_ms,
-            load_ms=self._speeds.load_ms,
+            tokens_per_s=self._models.speeds.tokens_per_s,
+            prefill_tokens_per_s=self._models.speeds.prefill_tokens_per_s,
+            answer_ms=self._models.speeds.answer_ms,
+            load_ms=self._models.speeds.load_ms,
             reload_ms=round(1_000 * self._engine.ready_in_s(within_s=BID_VALID_S)),
             can=abilities_of(profile),
             template=self._serving.tokenizer.template_digest,
             tokenizer=self._serving.tokenizer.digest,
         )
-
-    async def _find_sellable(self, adapter_id: AdapterId) -> Sellable:
-        if adapter_id == BASE_ONLY:
-            return Sellable(index_root=ZERO_DIGEST, is_warm=True)
-        adapter = await trio.to_thread.run_sync(self._find_adapter, adapter_id)
-        is_loaded = self._engine.ready_in_s(within_s=BID_VALID_S) == 0
-        is_warm = is_loaded and adapter_id in self._engine.beat.resident
-        return Sellable(index_root=adapter.manifest.index_root or ZERO_DIGEST, is_warm=is_warm)
-
-    def _find_adapter(self, adapter_id: AdapterId) -> Adapter:
-        adapter = self._serving.catalogue.with_id(adapter_id)
-        self._registry.check_sellable(adapter)
-        return adapter
 
     def _open_advertiser(self) -> Advertiser:
         session = self._session
@@ -336,7 +333,7 @@ class PeerService:
             return None
         state, resident = self._state(), self._engine.beat.resident
         # Only `warm` carries names, so adapters on disk follow those in memory. A bid says which ones are warm.
-        known = sorted(self._sellable, key=lambda adapter: adapter.id not in resident)
+        known = sorted(self._models.sellable, key=lambda adapter: adapter.id not in resident)
         return Snapshot(
             wallet=state.wallet,
             signer=state.signer,
@@ -356,26 +353,3 @@ class PeerService:
             serves=state.is_ready,
             binding=binding,
         )
-
-    async def _refresh(self) -> None:
-        """Measure the node's speeds and find the adapters that it may sell, every few seconds."""
-        while True:
-            waited = set(self._serving.waited_for_load)  # bids add the load themselves, while it must be waited for
-            try:
-                self._speeds = speeds_of(
-                    [job for job in await self._serving.jobs(NEWEST) if job.request_id not in waited]
-                )
-                self._sellable = await trio.to_thread.run_sync(self._find_all_sellable)
-            except (LedgerError, OSError) as error:
-                log.warning("this node's speeds and adapters are as they were: %s", why_failed(error))
-            await trio.sleep(REFRESH_EVERY_S)
-
-    def _find_all_sellable(self) -> tuple[Adapter, ...]:
-        return tuple(adapter for adapter in self._serving.adapters() if self._is_sellable(adapter))
-
-    def _is_sellable(self, adapter: Adapter) -> bool:
-        try:
-            self._registry.find(adapter)
-        except (ProtocolError, NodeError):
-            return False  # not registered yet; the next look asks again
-        return True

@@ -232,7 +232,9 @@ class NetworkService:
         return bought_to_plain(await guest.ask(request, self._reach_node, show))
 
     async def wait_idle(self) -> None:
-        """Return when no paid stream is open."""
+        """Tell the peers that this node stops, and return when no paid stream is open."""
+        if self._peers:
+            await self._peers.say_goodbye()
         await self._streams.wait_idle()
 
     # ---- the steps of `run`
@@ -346,8 +348,6 @@ class NetworkService:
             self._guest.close()
         if self._session:
             self._session.close()
-
-    # ---- helpers
 
     async def _ensure_guest(self) -> Guest:
         session, seller = self._session, self._seller

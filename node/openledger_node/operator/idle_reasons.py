@@ -10,6 +10,8 @@ from statistics import median
 from typing import Literal
 
 from ..market.overview import rank_of
+from ..p2p.reachability import NOT_CHECKED, Reach, ReachState
+from .reach_words import REACHED, reach_says
 
 Name = Literal["engine", "limits", "copies", "chain", "reachable", "capacity", "demand", "price"]
 BLOCKING: tuple[Name, ...] = ("engine", "limits", "copies", "chain", "reachable")
@@ -73,6 +75,7 @@ class Observed:
     num_peers: int = 0
     num_serving_peers: int = 0
     was_dialled: bool = False  # a peer has connected to us on its own initiative
+    reach: Reach = NOT_CHECKED
     num_live: int = 0
     queue_max: int = 1
     num_heard: int = 0  # calls in the last hour for models of this node
@@ -209,12 +212,19 @@ def _reachable(seen: Observed) -> IdleCheck:
         says = "no peer is connected: nobody can reach this node"
         return IdleCheck(check="reachable", ok=False, says=says)
     connected = f"{_count(seen.num_peers, 'peer')} connected"
-    if seen.was_dialled:
-        return IdleCheck(check="reachable", ok=True, says=f"{connected}; others have dialled in")
     if not seen.serves:
         return IdleCheck(check="reachable", ok=True, says=f"{connected}; a node that only buys need not be reached")
-    says = f"{connected}, but nobody has dialled in yet, so it is not known whether others can reach this node"
-    return IdleCheck(check="reachable", ok=None, says=says)
+    return _reached(seen.reach, connected, was_dialled=seen.was_dialled)
+
+
+def _reached(reach: Reach, connected: str, *, was_dialled: bool) -> IdleCheck:
+    """The check of a node that sells: it holds only if somebody outside can reach the node."""
+    if reach.state is ReachState.UNKNOWN and was_dialled:
+        return IdleCheck(check="reachable", ok=True, says=f"{connected}; others have dialled in")
+    if reach.state is ReachState.UNREACHABLE:
+        return IdleCheck(check="reachable", ok=False, says=reach_says(reach))
+    is_reached = True if reach.state in REACHED else None
+    return IdleCheck(check="reachable", ok=is_reached, says=f"{connected}; {reach_says(reach)}")
 
 
 def _capacity(seen: Observed) -> IdleCheck:
@@ -306,7 +316,7 @@ _USUAL: dict[str, Suggestion] = {
     "copies": Suggestion(says="stop this copy, or the other one on its machine", cli="openledger-node stop"),
     "limits": Suggestion(says="take requests again", cli="openledger-node resume"),
     "chain": Suggestion(says="find out why the chain does not answer", cli="openledger-node doctor --only chain"),
-    "reachable": Suggestion(says="find out why no peer is connected", cli="openledger-node doctor --only network"),
+    "reachable": Suggestion(says="find out what keeps other nodes away", cli="openledger-node doctor --only network"),
     "engine": Suggestion(says="read the engine's log", cli="openledger-node logs --source engine"),
     "demand": Suggestion(says="see what other nodes offer and request", cli="openledger-node peers list"),
     "capacity": Suggestion(says="see the limits and what is used", cli="openledger-node limits show"),

@@ -33,6 +33,7 @@ from .card_watch import NOTHING, CardReading, CardWatch
 from .idle_reasons import Idleness, LostSeen, Observed, PriceSeen, explain
 from .limits import WITHOUT_CARD, Limits
 from .pause import Pauses
+from .reach_words import reach_to_plain
 from .usage import Usage
 
 # ---- The training under way.
@@ -223,6 +224,7 @@ class StatusReport:
             ),
             "peers": money.num_peers,
             "demand": demand_to_plain(view) if view else None,
+            "reach": reach_to_plain(view.reach) if view else None,
             "requests": self._requests(),
             "usage": usage,
             "gateway": self._usage.income,
@@ -325,6 +327,7 @@ class StatusReport:
             num_peers=view.num_peers,
             num_serving_peers=view.num_serving,
             was_dialled=view.was_dialled,
+            reach=view.reach,
             num_heard=sum(call.fate != "foreign" for call in view.calls),
             num_foreign=sum(call.fate == "foreign" for call in view.calls),
             num_won=sum(call.fate == "won" for call in view.calls),

@@ -24,6 +24,9 @@ from .provider import OpenStream, Provider
 from .transport import PeerId
 
 PROVIDERS_AT_ONCE = 3
+JOIN_S = 2.0
+"""The time that other providers get to join once the first is connected; one behind a router may take 10 s."""
+
 SIZE_BYTES_MAX = 2 * 1024**3
 RESERVE_BYTES = 256 * 1024**2
 VERSION_BYTES_MAX = 64 * 1024**2
@@ -129,12 +132,25 @@ class Transfer:
             NetworkError: no provider is left.
         """
         while self._waiting and len(self._live) < PROVIDERS_AT_ONCE:
-            async with trio.open_nursery() as nursery:
-                for _ in range(min(len(self._waiting), PROVIDERS_AT_ONCE - len(self._live))):
-                    nursery.start_soon(self._reach, self._waiting.popleft())
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    for _ in range(min(len(self._waiting), PROVIDERS_AT_ONCE - len(self._live))):
+                        nursery.start_soon(self._join, self._waiting.popleft(), scope)
+            if scope.cancelled_caught:
+                break  # those that were too slow wait until another one is needed
         if not self._live:
             reasons = "; ".join(f"{peer}: {why}" for peer, why in self.dropped.items()) or "no peer offers it"
             raise NetworkError(f"no peer could send adapter {self._id} ({reasons})")
+
+    async def _join(self, peer_id: PeerId, others: trio.CancelScope) -> None:
+        """Connect to a provider, and limit the time that the others get for it."""
+        try:
+            await self._reach(peer_id)
+        except trio.Cancelled:
+            self._waiting.append(peer_id)
+            raise
+        if peer_id in self._live:
+            others.deadline = min(others.deadline, trio.current_time() + JOIN_S)
 
     async def _reach(self, peer_id: PeerId) -> None:
         try:

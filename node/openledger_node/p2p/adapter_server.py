@@ -1,5 +1,8 @@
 """Serving this node's adapters to peers: their files in chunks, and the Datanet versions that name row owners.
 
+Relays are for control messages and tokens, so a peer that is reached over one gets manifests only, which every payer
+needs.
+
 Peers can request only names of a fixed list, and files are opened without following links. A malicious adapter
 in the library can therefore not make this node serve any other file.
 """
@@ -18,7 +21,13 @@ import trio
 from openledger_protocol.adapter import AdapterManifest, adapter_id, manifest_from_json
 from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
 from openledger_protocol.constants import ADAPTER_DATANETS_MAX, CHUNK_BYTES
-from openledger_protocol.errors import MalformedError, OverloadedError, ProtocolError, UnknownModelError
+from openledger_protocol.errors import (
+    MalformedError,
+    OverloadedError,
+    ProtocolError,
+    UnavailableError,
+    UnknownModelError,
+)
 from openledger_protocol.primitives import AdapterId
 from openledger_protocol.wire.transfer import (
     FILES_MAX,
@@ -39,6 +48,7 @@ from ..errors import NetworkError
 from ..home import Home
 from .adapter_listing import MANIFEST_PATH, SMALL_BYTES_MAX, version_path
 from .streams import MessageStream
+from .transport import Path as PeerPath
 from .transport import PeerId
 from .upload import Uplink, UploadPlace, UploadPlaces, streams_at
 
@@ -73,10 +83,12 @@ class AdapterServer:
         home: Home,
         *,
         may_share: Callable[[AdapterId], bool] = lambda _: True,
+        path_to: Callable[[PeerId], PeerPath | None] = lambda _: PeerPath.DIRECT,
         upload_bytes_per_s: int = 0,
     ) -> None:
         self._home = home
         self._may_share = may_share
+        self._path_to = path_to
         self._shared: dict[AdapterId, Shared] = {}
         self._listing = threading.Lock()
         self._readers = trio.CapacityLimiter(READERS_MAX)
@@ -89,18 +101,20 @@ class AdapterServer:
         with contextlib.suppress(NetworkError, trio.TooSlowError):
             try:
                 with self._places.entered(peer_id) as place:
-                    await self._answer_all(messages, place)
+                    await self._answer_all(peer_id, messages, place)
                 if place.scope.cancelled_caught:
                     raise OverloadedError("another peer needs this stream's place: come back later")
             except ProtocolError as error:
                 await messages.refuse(error, timeout_s=IDLE_S)
 
-    async def _answer_all(self, messages: MessageStream, place: UploadPlace) -> None:
+    async def _answer_all(self, peer_id: PeerId, messages: MessageStream, place: UploadPlace) -> None:
         while True:
             place.is_waiting = True
             with trio.fail_after(IDLE_S):
                 question = decode(await messages.receive())
             place.is_waiting, place.asked_s = False, trio.current_time()
+            if not _is_of_manifest(question) and self._path_to(peer_id) is PeerPath.RELAYED:
+                raise UnavailableError("adapter files are not sent over relays: connect directly and ask again")
             answer = await trio.to_thread.run_sync(self.answer, question, limiter=self._readers)
             if isinstance(answer, ChunkMessage):
                 await self._uplink.wait(len(answer.data))
@@ -115,7 +129,7 @@ class AdapterServer:
         """
         if not isinstance(question, GetManifest | GetChunk):
             raise MalformedError("only manifests and chunks can be asked for")
-        if isinstance(question, GetChunk) and (question.path, question.index) == (MANIFEST_PATH, 0):
+        if isinstance(question, GetChunk) and _is_of_manifest(question):
             return self._manifest_chunk(question)
         shared = self._find(question.id)
         if isinstance(question, GetManifest):
@@ -200,6 +214,10 @@ class AdapterServer:
                 yield descriptor
         except OSError as error:
             raise UnknownModelError(f"{path} of adapter {id} is gone") from error
+
+
+def _is_of_manifest(question: TransferMessage) -> bool:
+    return isinstance(question, GetChunk) and (question.path, question.index) == (MANIFEST_PATH, 0)
 
 
 def _entries(shared: Shared) -> Iterable[FileEntry]:

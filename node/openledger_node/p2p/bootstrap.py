@@ -2,8 +2,8 @@
 
     python -m openledger_node.p2p.bootstrap --network ID --folder F --listen /ip4/127.0.0.1/tcp/0
 
-It serves rendezvous and relay, passes gossip on, prints one line of JSON with its addresses, and ends when its input
-ends.
+It serves rendezvous and relay, dials back peers that ask for it, passes gossip on, prints one line of JSON with its
+addresses, and ends when its input ends.
 """
 
 import argparse
@@ -19,14 +19,18 @@ from random import SystemRandom
 
 import trio
 
+from openledger_protocol.wire.frames import wire_name
+
 from ..errors import NodeError
 from ..plugs import load_plug
 from ..text import SafeFormatter
 from .address_book import AddressBook
 from .connections import Connections
+from .dialback import DialbackServer
 from .envelopes import GossipVerdict, judge_envelope
 from .identity import ensure_identity
 from .rates import Rates
+from .scopes import scope_of_network
 from .transport import Gossip, PeerId, Transport
 
 CONNECTIONS_MAX = 256
@@ -79,6 +83,8 @@ async def serve(
         for topic in topics(network):
             nursery.start_soon(_discard, transport.subscribe(topic, partial(_judge, rates, topic)))
         await nursery.start(transport.run)
+        dialback = DialbackServer(transport, scope=scope_of_network((*transport.addresses, *bootstrap)))
+        transport.handle(wire_name(network, "dialback"), dialback.serve)
         announce(transport)
         connections = Connections(
             transport, network=network, bootstrap=bootstrap, book=AddressBook(folder), random=SystemRandom()

@@ -6,10 +6,13 @@ came from outside would make the node probe its owner's own devices.
 
 from collections.abc import Iterable
 from enum import IntEnum
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_network
 
 IPV4_GROUP_BITS, IPV6_GROUP_BITS = 24, 64
 """Addresses whose first bits are equal count as one neighbourhood, which usually has one owner."""
+
+IPV4_PROVIDER_BITS, IPV6_PROVIDER_BITS = 16, 32
+CARRIER_GRADE = IPv4Network("100.64.0.0/10")
 
 
 class Scope(IntEnum):
@@ -53,13 +56,20 @@ def is_public_host(host: str) -> bool:
     return scope_of_host(host) is Scope.INTERNET
 
 
+def is_carrier_grade(host: str) -> bool:
+    """True for an address between a provider's NAT and its customers' routers (RFC 6598)."""
+    ip = _parsed(host)
+    return ip is not None and ip.version == 4 and ip in CARRIER_GRADE
+
+
 def group_of(host: str) -> str:
     """The /24 of an IPv4 address, or the /64 of an IPv6 address."""
-    ip = _parsed(host)
-    if ip is None:
-        return host
-    bits = IPV4_GROUP_BITS if ip.version == 4 else IPV6_GROUP_BITS
-    return str(ip_network((ip, bits), strict=False))
+    return _first_bits(host, IPV4_GROUP_BITS, IPV6_GROUP_BITS)
+
+
+def provider_of(host: str) -> str:
+    """The /16 of an IPv4 address, or the /32 of an IPv6 address: often all of one provider's region."""
+    return _first_bits(host, IPV4_PROVIDER_BITS, IPV6_PROVIDER_BITS)
 
 
 def is_same_home(host: str, other: str) -> bool:
@@ -86,6 +96,13 @@ def may_dial(address: str, *, network: Scope, own: Iterable[str]) -> bool:
         return True
     host, hosts = host_of(address), [host_of(each) for each in own]
     return scope is Scope.LAN and host is not None and group_of(host) in {group_of(each) for each in hosts if each}
+
+
+def _first_bits(host: str, ipv4_bits: int, ipv6_bits: int) -> str:
+    ip = _parsed(host)
+    if ip is None:
+        return host
+    return str(ip_network((ip, ipv4_bits if ip.version == 4 else ipv6_bits), strict=False))
 
 
 def _parsed(host: str) -> IPv4Address | IPv6Address | None:

@@ -74,6 +74,10 @@ class Transport(Protocol):
         """Full multiaddresses at which others reach this node, ending in `/p2p/<peer id>`; none before it runs."""
 
     @property
+    def listening(self) -> tuple[str, ...]:
+        """Multiaddresses of any scope, without `/p2p/<peer id>`, that this node listens on; none before it runs."""
+
+    @property
     def relays(self) -> tuple[str, ...]:
         """Circuit addresses of this node, one per relay with a live reservation. They are not among `addresses`."""
 

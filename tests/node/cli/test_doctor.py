@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.reaches import REACHES
 from support.verbs import Ran, Run
 
 from openledger_node.cli.doctor import Section
@@ -24,6 +25,7 @@ from openledger_node.network_file import CONTRACTS, Network, Token, join_network
 from openledger_node.operator.doctor.finding import Check, Finding, Verdict
 from openledger_node.operator.doctor.run import CHECKS, examine, examine_for_doctor
 from openledger_node.operator.doctor.scene import Scene
+from openledger_node.operator.reach_words import reach_to_plain
 from openledger_protocol.primitives import Digest, check_address
 
 STATUS_S, DOCTOR_S = 1.0, 15.0
@@ -165,8 +167,51 @@ def test_a_network_without_anybody_is_found(run: Run, home: Home) -> None:
     assert ran.status == PROBLEMS
     assert checks["bootstrap"]["found"] == "0 of 1 known addresses answer"
     assert f"/ip4/127.0.0.1/tcp/{port}" in checks["bootstrap"]["fix"]
-    assert set(checks) == {"port", "listening", "bootstrap", "peers", "own address"}
+    assert set(checks) == {"port", "listening", "bootstrap", "peers", "own address", "reachable"}
     assert status_within_its_time(run)["peers"] == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "is_ok", "found"),
+    [
+        ("unknown", None, "not known yet"),
+        ("public", True, "directly at /ip4/11.0.0.7/tcp/4120; others see it at 11.0.0.7"),
+        ("mapped", True, "others see it at 11.0.0.7; the router: it forwards port 4120"),
+        ("punched", True, "then connect directly"),
+        ("relayed", None, "the router: its address 100.64.0.9 is shared"),
+        ("unreachable", False, "no other node can reach this one"),
+    ],
+)
+def test_a_doctor_says_how_others_reach_the_node_and_what_helps(
+    home: Home, state: str, is_ok: bool | None, found: str
+) -> None:
+    join_network(home, network_at("http://127.0.0.1:1"))
+    reach = reach_to_plain(REACHES[state])
+    with claim_home(home):
+        scene = Scene(home, lambda method, path: {"reach": reach} if path == "/status" else None)
+        check = next(check for check in CHECKS if check.name == "reachable")
+        (finding,) = examine(scene, [check])
+    assert (finding.is_ok, found in finding.found) == (is_ok, True)
+    assert finding.fix == (REACHES[state].remedy if state in ("relayed", "unreachable") else "")
+
+
+@pytest.mark.parametrize(
+    ("state", "addresses", "is_ok", "found"),
+    [
+        ("relayed", [], None, "it advertises no address of its own"),
+        ("mapped", ["/ip4/11.0.0.7/tcp/4120"], True, "advertises /ip4/11.0.0.7/tcp/4120"),
+        ("unreachable", ["/ip4/127.0.0.1/tcp/1"], False, "none of 1 answers"),
+    ],
+)
+def test_an_address_that_others_have_dialled_is_not_dialled_from_inside(
+    home: Home, state: str, addresses: list[str], is_ok: bool | None, found: str
+) -> None:
+    join_network(home, network_at("http://127.0.0.1:1"))
+    answers = {"/status": {"reach": reach_to_plain(REACHES[state])}, "/money/peers": {"addresses": addresses}}
+    with claim_home(home):
+        scene = Scene(home, lambda _, path: answers[path])
+        (finding,) = examine(scene, [check for check in CHECKS if check.name == "own address"])
+    assert (finding.is_ok, found in finding.found) == (is_ok, True)
 
 
 def test_somebody_who_answers_is_enough(run: Run, home: Home) -> None:

@@ -12,7 +12,7 @@ import pytest
 from support.verbs import Run
 
 from openledger_node.cli.command_tree import as_in_tree, load_tree, read_line
-from openledger_node.cli.completion import COMPLETION, SCRIPTS, completions, install_completion
+from openledger_node.cli.completion import COMPLETION, SCRIPTS, completions, install_completion, print_completions
 from openledger_node.cli.help_text import render_help
 from openledger_node.home import Home
 
@@ -187,6 +187,12 @@ def test_completion_offers_commands_options_and_choices() -> None:
     assert offered("jobs", "--state", "f") == ["failed"]
     assert offered("jobs", "--state=f") == ["--state=failed"]
     assert offered("help", "wallet", "cr") == ["create"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_an_empty_line_is_completed_with_the_commands(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    print_completions(shell, [])
+    assert "status" in capsys.readouterr().out
 
 
 def test_completion_offers_what_is_in_the_data_directory(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

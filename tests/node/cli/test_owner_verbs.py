@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from support.reaches import REACHES
 from support.verbs import Run, type_on_terminal
 from typer.main import get_command
 
@@ -20,6 +21,7 @@ from openledger_node.cli.units import local_time, seconds_until
 from openledger_node.home import Home
 from openledger_node.operator.base_look import hub_name
 from openledger_node.operator.kept_pause import Pause, keep_pause, kept_pause, read_pause
+from openledger_node.operator.reach_words import reach_to_plain
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 
@@ -177,6 +179,23 @@ def test_a_pause_of_some_time_is_shown_with_its_end(run: Run) -> None:
     assert "until" not in status_lines(fields)
     paused = {"since": "2026-01-31T10:00:00Z", "until": "2026-01-31T12:00:00Z", "why": "paused", "by": "owner"}
     assert status_lines({**fields, "paused": paused})["until"] == local_time("2026-01-31T12:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("state", "line"),
+    [
+        ("unknown", "not known yet"),
+        ("public", "public, at /ip4/11.0.0.7/tcp/4120"),
+        ("mapped", "mapped, at /ip4/11.0.0.7/tcp/4120"),
+        ("punched", "punched, over 2 relays. {remedy}"),
+        ("relayed", "relayed, over 2 relays. {remedy}"),
+        ("unreachable", "unreachable. {remedy}"),
+    ],
+)
+def test_the_status_names_the_state_of_reachability_and_the_remedy(run: Run, state: str, line: str) -> None:
+    fields = {**run("status", "--json").json, "reach": reach_to_plain(REACHES[state])}
+    assert status_lines(fields)["reached"] == line.format(remedy=REACHES[state].remedy)
+    assert "reached" not in status_lines({**fields, "reach": None})
 
 
 def test_a_pause_ends_by_itself_after_a_time_or_at_an_hour(run: Run, home: Home) -> None:

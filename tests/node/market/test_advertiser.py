@@ -212,6 +212,23 @@ async def test_a_change_is_said_at_once_and_many_changes_a_little_later(
         assert "more often" not in (b.board.why_refused or "")
 
 
+async def test_a_node_that_stops_says_so_before_its_next_look_and_only_once(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_nodes(tmp_path, "a", "b") as nodes:
+        a, b = nodes["a"], nodes["b"]
+        await trio.sleep(25)
+        (before,) = b.board.live()
+        assert a.offer is not None
+        a.offer = replace(a.offer, serves=False)
+        await a.advertiser.say_goodbye()
+        (goodbye,) = b.board.live()
+        assert (before.serves, goodbye.serves) == (True, False)
+        await a.advertiser.say_goodbye()
+        await trio.sleep(5)
+        assert b.board.live() == [goodbye]
+
+
 async def test_load_is_no_change_and_another_address_is_one(
     tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +244,55 @@ async def test_load_is_no_change_and_another_address_is_one(
         await trio.sleep(3)
         (ad,) = b.board.live()
         assert (ad.addresses, ad.slots_free, ad.tokens_per_s) == (("/memory/elsewhere",), 0, 60)
+
+
+async def test_a_relay_is_advertised_at_once_and_its_loss_too(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_nodes(tmp_path, "a", "b") as nodes:
+        await trio.sleep(15)
+        relay = f"/ip4/203.0.113.1/tcp/4001/p2p/{peer_id_of('relay')}"
+        circuit = f"{relay}/p2p-circuit/p2p/{peer_id_of('a')}"
+        for relays, listed in (((circuit,), (relay,)), ((), ())):
+            monkeypatch.setattr(MemoryTransport, "relays", relays)
+            await trio.sleep(12)
+            (ad,) = nodes["b"].board.live()
+            assert ad.relays == listed
+
+
+async def test_an_address_that_fits_no_advertisement_is_left_out_and_all_else_is_advertised(
+    tmp_path: Path,
+    autojump_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    long = f"/dns4/{'x' * 120}/tcp/4001"
+    circuit = f"/p2p-circuit/p2p/{peer_id_of('a')}"
+    relay = f"/ip4/203.0.113.1/tcp/4001/p2p/{peer_id_of('relay')}"
+    monkeypatch.setattr(MemoryTransport, "addresses", (long, "/memory/here"))
+    monkeypatch.setattr(
+        MemoryTransport, "relays", (f"{long}{circuit}", f"/ip4/203.0.113.1{circuit}", f"{relay}{circuit}")
+    )
+    async with open_nodes(tmp_path, "a") as nodes:
+        await trio.sleep(30)
+        ad = _own(nodes["a"])
+    assert (ad.addresses, ad.relays) == (("/memory/here",), (relay,))
+    assert caplog.text.count(f"{long} is not advertised: an address has at most 128 characters") == 1
+
+
+async def test_an_offer_that_is_no_advertisement_ends_nothing(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_nodes(tmp_path, "a") as nodes:
+        a = nodes["a"]
+        assert a.offer is not None
+        usual = a.offer
+        a.offer = replace(usual, context_max=2**40)
+        await trio.sleep(30)
+        assert "not advertised: " in caplog.text
+        a.offer = usual
+        await trio.sleep(30)
+        assert _own(a).context_max == usual.context_max
 
 
 async def test_a_sequence_grows_though_the_clock_was_set_back(

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -355,3 +356,26 @@ async def test_an_answer_is_late_after_twice_its_time_and_failed_after_four_time
         await market.ask("hello...")
         record = market.buyer.ledger.sellers.find(seller.state.wallet)
     assert [getattr(record, name) for name in (outcome, "defaults")] == [1, 0]
+
+
+async def test_the_way_to_a_seller_counts_as_time_that_its_bid_could_not_promise(
+    tmp_path: Path, mock_clock: trio.testing.MockClock
+) -> None:
+    """With a second from call to bid, as over a far relay, an answer after 3.5 s is no failure, nor late."""
+    async with open_market(tmp_path, {"far": 1}) as market:
+        far = market.sellers["far"]
+        find = far.bidder._find
+
+        async def find_far_away(adapter: Any) -> Any:
+            mock_clock.jump(1)
+            return await find(adapter)
+
+        async def serve_slowly(peer: PeerId, stream: trio.abc.Stream) -> None:
+            mock_clock.jump(3.5)
+            await far.serve(peer, stream)
+
+        far.bidder._find = find_far_away  # type: ignore[method-assign]  # as if the way there were long
+        far.transport.handle(INFER, serve_slowly)
+        await market.ask("hello...")
+        record = market.buyer.ledger.sellers.find(far.state.wallet)
+    assert (record.successes, record.late, record.failures) == (1, 0, 0)

@@ -11,6 +11,7 @@ from openledger_node.market.call_memory import ASKED_MAX, AskedSeller, AskedSell
 from openledger_node.market.overview import SellerStanding, peer_to_plain, with_sellers
 from openledger_node.market.worth import Worth
 from openledger_node.p2p.connections import KnownPeer
+from openledger_node.p2p.transport import Path as PeerPath
 from openledger_node.p2p.transport import PeerId
 from openledger_protocol.auction import trust_ppm
 
@@ -30,6 +31,17 @@ def test_a_seller_that_is_known_by_its_advertisement_alone_is_listed() -> None:
 def test_a_peer_that_advertises_nothing_has_no_standing() -> None:
     peer = KnownPeer(peer_id=A, address="", learned_from="inbound", is_connected=True)
     assert peer_to_plain(peer, None, base=BASE, standing=None)["seller"] is None
+
+
+def test_a_peer_is_listed_with_the_path_to_it_and_its_relays() -> None:
+    relay = f"/ip4/203.0.113.1/tcp/4001/p2p/{B}"
+    ad = ad_of("a", addresses=(), relays=(relay,))
+    (peer,) = with_sellers([], [ad])
+    assert peer.address == f"{relay}/p2p-circuit/p2p/{A}"
+    listed = peer_to_plain(peer, ad, base=BASE, standing=None, path=PeerPath.RELAYED)
+    assert (listed["path"], listed["relays"]) == ("relayed", [relay])
+    unknown = peer_to_plain(peer, None, base=BASE, standing=None)
+    assert (unknown["path"], unknown["relays"]) == (None, [])
 
 
 async def test_the_list_says_who_was_called_who_won_and_why_the_others_did_not(tmp_path: Path) -> None:

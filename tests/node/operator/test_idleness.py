@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from support.reaches import REACHES
 
 from openledger_node.operator.idle_reasons import Idleness, LostSeen, Observed, PriceSeen, amount, explain
 
@@ -195,14 +196,38 @@ def test_amounts_are_exact() -> None:
     assert [amount(wei) for wei in (0, 1, OPEN, 15 * OPEN // 10)] == ["0", "0.000000000000000001", "1", "1.5"]
 
 
-def test_a_seller_that_nobody_has_dialled_is_not_told_that_it_can_be_reached() -> None:
-    found = {check.check: check for check in explain(replace(QUIET, was_dialled=False)).checks}["reachable"]
-    assert (found.ok, found.says) == (
-        None,
-        "9 peers connected, but nobody has dialled in yet, so it is not known whether others can reach this node",
-    )
-    buyer = {check.check: check for check in explain(replace(QUIET, was_dialled=False, serves=False)).checks}
-    assert buyer["reachable"].ok
+@pytest.mark.parametrize(
+    ("state", "is_ok", "says"),
+    [
+        ("unknown", None, "9 peers connected; whether other nodes can reach this one is not known yet"),
+        ("public", True, "9 peers connected; other nodes reach this one directly at /ip4/11.0.0.7/tcp/4120"),
+        ("mapped", True, "directly at /ip4/11.0.0.7/tcp/4120, a port that the router forwards"),
+        ("punched", True, "other nodes meet this one over a relay and then connect directly"),
+        ("relayed", True, "over a relay only, which is slower and carries no adapter files"),
+        (
+            "unreachable",
+            False,
+            "no other node can reach this one, so only peers that it has dialled itself can call it",
+        ),
+    ],
+)
+def test_a_seller_is_reachable_only_if_somebody_outside_reaches_it(state: str, is_ok: bool | None, says: str) -> None:
+    seen = replace(QUIET, was_dialled=False, reach=REACHES[state])
+    found = check_of(explain(seen), "reachable")
+    assert (found.ok, says in found.says) == (is_ok, True)
+    assert check_of(explain(replace(seen, serves=False)), "reachable").ok
+
+
+def test_a_seller_that_nobody_reaches_is_told_so_and_who_knows_more() -> None:
+    found = explain(replace(QUIET, reach=REACHES["unreachable"]))
+    assert found.sentence == "no other node can reach this one, so only peers that it has dialled itself can call it"
+    assert found.suggestion is not None
+    assert found.suggestion.cli == "openledger-node doctor --only network"
+
+
+def test_a_seller_into_which_somebody_dialled_before_the_first_check_is_reached() -> None:
+    found = check_of(explain(replace(QUIET, reach=REACHES["unknown"])), "reachable")
+    assert (found.ok, found.says) == (True, "9 peers connected; others have dialled in")
 
 
 def test_a_strangers_word_on_a_lower_price_than_anybody_advertises_suggests_nothing() -> None:

@@ -13,6 +13,8 @@ from openledger_node.models.adapters import Adapter
 from openledger_node.p2p.adapter_listing import version_path
 from openledger_node.p2p.adapter_server import IDLE_S, AdapterServer
 from openledger_node.p2p.streams import MessageStream
+from openledger_node.p2p.transport import Path as PeerPath
+from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 from openledger_node.p2p.upload import STREAMS_PER_PEER
 from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
@@ -230,6 +232,35 @@ async def test_a_wrong_question_is_refused_by_code_and_ends_the_stream(
     await stream.send(question)
     found = await stream.receive()
     assert (found["t"], found["code"]) == ("error", code)
+
+
+async def test_a_peer_that_is_reached_over_a_relay_gets_manifests_and_no_files(
+    home: Home, adapter: Adapter, nursery: trio.Nursery
+) -> None:
+    network = MemoryNetwork()
+    ours = MemoryTransport(network, US, is_home=True, can_be_punched=True)
+    relay = MemoryTransport(network, PeerId("relay"), serve_relay=True)
+    theirs = MemoryTransport(network, ANN, is_home=True, can_be_punched=True)
+    ours.handle(ADAPTER, AdapterServer(home, path_to=ours.path_to).serve)
+    for transport in (ours, relay, theirs):
+        await nursery.start(transport.run)
+    await ours.connect(relay.addresses[0])
+    await theirs.connect((await ours.reserve(relay.peer_id)).address)
+    for question in (GetManifest(id=adapter.id), GetChunk(id=adapter.id, path=WEIGHTS, index=0)):
+        stream = await Asker(theirs).open()
+        await stream.send(encode(GetChunk(id=adapter.id, path="adapter.json", index=0)))
+        assert (await stream.receive())["t"] == "chunk"
+        await stream.send(encode(question))
+        refused = await stream.receive()
+        assert (refused["code"], refused["message"]) == (
+            "unavailable",
+            "adapter files are not sent over relays: connect directly and ask again",
+        )
+    while theirs.path_to(US) is not PeerPath.PUNCHED:  # noqa: ASYNC110 - the transport tells no change of a path
+        await trio.sleep(0.1)
+    stream = await Asker(theirs).open()
+    await stream.send(encode(GetManifest(id=adapter.id)))
+    assert (await stream.receive())["t"] == "manifest"
 
 
 async def test_a_peer_has_so_many_streams_and_gets_another_when_one_ends(asker: Asker, adapter: Adapter) -> None:

@@ -4,8 +4,11 @@ import re
 import socket
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from ...p2p.address_book import AddressBook
+from ...p2p.reachability import ReachState
+from ..reach_words import REACHED
 from .finding import Verdict, unknown
 from .scene import Scene
 
@@ -88,6 +91,11 @@ def own_address(scene: Scene) -> Verdict:
     if scene.status is None or not (answer := scene.peers):
         return unknown("the daemon is not running")
     addresses = [str(address) for address in answer["addresses"]]
+    reach = scene.status["reach"]
+    if not addresses:
+        return unknown("it advertises no address of its own")
+    if reach and reach["state"] in REACHED:  # a router often lets nobody inside dial its outer address
+        return Verdict(f"advertises {', '.join(addresses[:2])}")
     answering = dial_all(addresses)
     if not answering:
         fix = "set [p2p] listen to an address of this machine: `/ip4/<its address>/tcp/<port>`"
@@ -96,9 +104,32 @@ def own_address(scene: Scene) -> Verdict:
     if not is_outside:
         fix = "set [p2p] listen to an address that other machines can reach: `/ip4/<its address>/tcp/<port>`"
         return Verdict(f"only this machine itself can reach {answering[0]}", fix)
-    return Verdict(
-        f"{is_outside[0]} answers from this machine; `reachable` in `status --json` shows if others have dialled in"
-    )
+    return Verdict(f"{is_outside[0]} answers from this machine")
+
+
+def reachable(scene: Scene) -> Verdict:
+    """Other nodes can reach this one, as they say themselves."""
+    if _is_alone(scene):
+        return unknown("a node on a chain of its own has no peers")
+    reach = scene.status["reach"] if scene.status else None
+    if not reach:
+        return unknown("the daemon is not running, or is not on its network yet")
+    found = _with_evidence(reach)
+    if reach["state"] in (ReachState.UNKNOWN, ReachState.PUNCHED):
+        return unknown(found) if reach["state"] == ReachState.UNKNOWN else Verdict(found)
+    is_reached = reach["state"] in REACHED
+    fix = reach["remedy"] or ("" if is_reached else "forward a TCP port in your router to this machine")
+    return Verdict(found, fix, is_passing=is_reached)
+
+
+def _with_evidence(reach: dict[str, Any]) -> str:
+    """The state, and what it rests on."""
+    parts = [reach["says"]]
+    if reach["seen_as"]:
+        parts.append(f"others see it at {', '.join(reach['seen_as'])}")
+    if reach["router"]:
+        parts.append(f"the router: {reach['router']}")
+    return "; ".join(parts)
 
 
 def dial_all(addresses: Iterable[str]) -> list[str]:

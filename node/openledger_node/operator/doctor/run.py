@@ -60,6 +60,7 @@ CHECKS = (
     Check("network", "bootstrap", network.bootstrap, NETWORK_S),
     Check("network", "peers", network.peers, NETWORK_S),
     Check("network", "own address", network.own_address, NETWORK_S),
+    Check("network", "reachable", network.reachable, NETWORK_S),
 )
 
 

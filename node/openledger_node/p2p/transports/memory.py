@@ -88,7 +88,7 @@ class MemoryTransport:
         self.peer_id = peer_id
         self._serve_rendezvous = serve_rendezvous
         self._serve_relay = serve_relay
-        self._listen = listen
+        self.listening = listen
         self._host = host or (host_of(listen[0]) if listen else "") or ""  # the IP address that others see
         self._is_home = is_home
         self._can_be_punched = can_be_punched or not is_home
@@ -111,7 +111,7 @@ class MemoryTransport:
         """The peer id in the form of an address, or the IP addresses."""
         if not self._nursery:
             return ()
-        listen = self._listen or (() if self._is_home else (f"/memory/{self.peer_id}",))
+        listen = self.listening or (() if self._is_home else (f"/memory/{self.peer_id}",))
         own = [each for each in listen if each not in self._withheld]
         return tuple(dict.fromkeys(f"{each}/p2p/{self.peer_id}" for each in (*self._mapped, *own)))
 
@@ -254,7 +254,7 @@ class MemoryTransport:
             async with trio.open_nursery() as self._nursery:
                 self._network.peers[self.peer_id] = self
                 if not self._is_home:
-                    self._network.open_at.update(dict.fromkeys(self._listen, self.peer_id))
+                    self._network.open_at.update(dict.fromkeys(self.listening, self.peer_id))
                 task_status.started()
                 await trio.sleep_forever()
         finally:

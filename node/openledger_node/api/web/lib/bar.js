@@ -1,8 +1,7 @@
 // The bar over every screen: what the node does, and who and what it is in touch with.
 import { clean, h, part } from "./dom.js";
 import { bytes, clock, count, span } from "./format.js";
-import { latest } from "./events.js";
-import { idleSince, memoryOf, reachOf } from "./facts.js";
+import { idleSince, isAlone, memoryOf, reachOf } from "./facts.js";
 import { button } from "./parts.js";
 
 // Idle and well is calm. Amber is for what wants a look: a failing check that is not mere lack of demand, or an alert.
@@ -68,8 +67,9 @@ function stateWords(status, isDown) {
 }
 
 function reached(status) {
-  const { word } = reachOf(status, latest.peers);
-  return word ? ["reached ", h("b", {}, word)] : "this machine alone";
+  const { word } = reachOf(status);
+  if (!word) return isAlone(status) ? "this machine alone" : "not on its network yet";
+  return ["reached ", h("b", {}, word)];
 }
 
 function block(status, chain, now) {

@@ -27,10 +27,15 @@ export function memoryOf(status) {
   return { parts, used: parts.reduce((all, each) => all + each.value, 0), cap: (isGpu ? limits.vram_bytes : limits.ram_bytes) || null, isGpu };
 }
 
-// Whether others reach us: only one who came by himself shows it. `word` is null where there is nobody to come.
-export function reachOf(status, peers) {
-  const check = (status.checks ?? []).find((each) => each.check === "reachable");
-  if ((check?.ok ?? null) === null) return { word: null, says: check?.says ?? "not known yet" };
-  if (!check.ok) return { word: "no", says: check.says };
-  return { word: (peers?.peers ?? []).some((peer) => peer.learned_from === "inbound") ? "directly" : "not yet", says: check.says };
+// How others reach us, in a word and in a clause. `word` is null where there is nobody to come.
+const WAYS = { public: "directly", mapped: "directly", punched: "by hole punching", relayed: "over a relay", unreachable: "by nobody", unknown: "not known yet" };
+
+export function reachOf(status) {
+  const { reach, peers, chain, network } = status;
+  if (!reach) return { word: null, says: network !== "local" && chain !== "ok" ? "not known until the chain answers" : "there is nobody else here" };
+  if (reach.state === "unknown" && !peers) return { word: WAYS.unreachable, says: "no peer is connected" };
+  return { word: WAYS[reach.state], says: reach.says };
 }
+
+// A node that no other could send a request to: on this machine alone, or on a chain of its own.
+export const isAlone = (status) => status.network === "local" || (status.chain === "ok" && !status.reach);

@@ -8,7 +8,7 @@ import { openDialog } from "../lib/dialog.js";
 import { coded, h, part } from "../lib/dom.js";
 import { latest, on, poll } from "../lib/events.js";
 import { amount, bytes, count, decimal, id, NONE, open as openAmount, seconds, time } from "../lib/format.js";
-import { idleSince, memoryOf, moneyTrouble } from "../lib/facts.js";
+import { idleSince, isAlone, memoryOf, moneyTrouble } from "../lib/facts.js";
 import { limitsDialog } from "../lib/limits.js";
 import { button, chip, emptyState, facts, heading, meter, note, panel, strip, tile } from "../lib/parts.js";
 import { setPrice } from "../lib/price.js";
@@ -93,6 +93,7 @@ function whyFacts(status) {
   return {
     state: status.state, why: status.why_idle, isAlone: isAlone(status), training: status.state === "serving" ? status.training?.says ?? null : null, suggestion: status.suggestion ?? null,
     paused: status.paused ?? null, running: status.requests?.running ?? 0, idleSince: status.state === "idle" ? idleSince(status) : null, chain: status.chain, whyDown: status.money?.why_down ?? null,
+    remedy: ["relayed", "unreachable"].includes(status.reach?.state) ? status.reach.remedy : null, relayed: status.reach?.state === "relayed" ? status.reach.says : null,
   };
 }
 
@@ -108,13 +109,15 @@ function before(facts) {
 
 const fails = (status) => (status.checks ?? []).some((check) => check.ok === false);
 
-// A node that no other could send a request to: on this machine alone, or on a chain of its own.
-const isAlone = (status) => status.network === "local" || (status.chain === "ok" && (status.checks ?? []).some((check) => check.check === "reachable" && check.ok === null));
-
 function drawWhy(facts) {
   return panel({ class: "why" }, null, null, h("div", { class: "note12" }, before(facts)), h("h2", { class: "sentence" }, coded(sentence(facts))),
-    facts.training && h("p", {}, `Also ${facts.training}.`), facts.isAlone && nextSteps(), chainNote(facts), drawSuggestion(facts.suggestion));
+    facts.training && h("p", {}, `Also ${facts.training}.`), facts.isAlone && nextSteps(), chainNote(facts), facts.remedy && facts.suggestion?.cli.endsWith(DOCTOR) ? null : drawSuggestion(facts.suggestion), reachNote(facts));
 }
+
+const DOCTOR = "doctor --only network";
+
+// What would let more nodes in, or let them in more directly.
+const reachNote = ({ remedy, relayed }) => remedy && note("", relayed ? `${relayed[0].toUpperCase()}${relayed.slice(1)}. ${remedy}` : remedy, null, DOCTOR);
 
 const nextSteps = () => [
   h("p", { class: "dim" }, "There is no public network yet, so nobody else sends requests or pays. You can chat, train an adapter, or join a network that you or others run."),

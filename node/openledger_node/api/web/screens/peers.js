@@ -5,7 +5,7 @@ import { h, part } from "../lib/dom.js";
 import { latest, on, poll } from "../lib/events.js";
 import { reachOf } from "../lib/facts.js";
 import { count, id, NONE, price, short, time } from "../lib/format.js";
-import { button, chip, emptyState, facts, heading, panel, strip, tile } from "../lib/parts.js";
+import { button, chip, emptyState, facts, heading, note, panel, strip, tile } from "../lib/parts.js";
 import { table } from "../lib/table.js";
 
 export const title = "Peers";
@@ -13,17 +13,18 @@ export const title = "Peers";
 const SHOWN = 12, PRICE_EVERY_MS = 10e3;
 
 export function mount(root) {
-  const empty = part(), tiles = part(), list = part(), found = part({ class: "w6" }), market = part({ class: "w6" });
+  const empty = part(), tiles = part(), list = part(), sellers = part(), found = part({ class: "w6" }), market = part({ class: "w6" });
   const held = { price: null, filter: "", all: false };
-  root.append(heading("Peers", "Who this node talks to, how well, and how others reach it.", "peers list"), h("div", { class: "grid" }, empty, tiles, list, found, market));
+  root.append(heading("Peers", "Who this node talks to, how well, and how others reach it.", "peers list"), h("div", { class: "grid" }, empty, tiles, list, sellers, found, market));
   const draw = () => {
     const status = latest.state, peers = latest.peers ?? null;
     if (!status) return;
     const none = whyNone(status, peers);
     empty.show(none, (why) => why && emptyState(why));
-    tiles.show({ peers: peers?.peers ?? null, n: status.peers, reach: reachOf(status, peers), market: held.price?.market ?? [], base: status.base }, drawTiles);
+    tiles.show({ peers: peers?.peers ?? null, n: status.peers, reach: reachOf(status), market: held.price?.market ?? [], base: status.base }, drawTiles);
     list.show(peers && { peers: peers.peers, filter: held.filter, all: held.all }, (facts) => facts && facts.peers.length > 0 && drawList(facts, held, draw));
-    found.show({ peers, network: status.network, version: status.version, says: reachOf(status, peers).says, alone: !peers }, drawFound);
+    sellers.show(peers && peers.peers.filter((peer) => peer.serves && peer.seller), (some) => some?.length > 0 && drawSellers(some));
+    found.show({ peers, network: status.network, reach: status.reach ?? null, says: reachOf(status).says, alone: !peers }, drawFound);
     market.show({ prices: held.price, peers: peers?.peers ?? [], base: status.base }, drawMarket);
   };
   const readPrice = async () => {
@@ -70,7 +71,8 @@ const PRIVATE = /^\/ip4\/(10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|127\.)|^\/ip
 
 function path(peer) {
   if (!peer.is_connected) return chip("known", "");
-  if (peer.address?.includes("/p2p-circuit")) return chip("relay", "warn");
+  if (peer.path === "relayed") return chip("relay", "warn");
+  if (peer.path === "punched") return chip("punched", "ok");
   return PRIVATE.test(peer.address ?? "") ? chip("LAN", "ok") : chip(peer.address ? "direct" : "dialled in", "ok");
 }
 
@@ -106,18 +108,54 @@ function served(peer) {
   return first === undefined ? "the base" : `${rest.length ? `${first} · ${rest.length} more` : first}`;
 }
 
+// ---- who is asked, who wins, and why
+
+const HERE = 10;
+const bond = ({ bonded_wei: wei }) => wei === null ? h("span", { class: "dim" }, "not read yet") : wei === "0" ? h("span", { class: "dim" }, "none") : price(wei);
+const answers = ({ num_whole: whole, num_late: late, num_failed: failed }) => [count(whole), late > 0 && ` · ${count(late)} late`, failed > 0 && ` · ${count(failed)} failed`];
+const share = (seller) => `${Math.round(seller.trust_ppm / 10_000)} %`;
+
+function why(seller) {
+  if (seller.bonded_wei === "0") return "its wallet has no bond, so it is not asked";
+  if (!seller.num_asked) return h("span", { class: "dim" }, "not asked since the start");
+  return seller.why_not ? h("span", { title: seller.why_not }, seller.why_not.split(":")[0]) : "it won the last call";
+}
+
+function drawSellers(peers) {
+  const sorted = [...peers].sort((a, b) => b.seller.num_asked - a.seller.num_asked || b.seller.trust_ppm - a.seller.trust_ppm || (a.peer_id < b.peer_id ? -1 : 1));
+  return panel({}, "Sellers: who is asked, and who wins", "calls since this node started", table({
+    caption: "Sellers by the calls that this node made to them", rows: sorted.slice(0, HERE), key: (peer) => peer.peer_id,
+    columns: [
+      { label: "Seller", head: true, keep: true, cell: (peer) => id(peer.peer_id) },
+      { label: "Asked", num: true, cell: ({ seller }) => count(seller.num_asked) }, { label: "Won", num: true, cell: ({ seller }) => count(seller.num_won) },
+      { label: "Trust", num: true, cell: ({ seller }) => share(seller) },
+      { label: "Whole answers", num: true, rank: 2, cell: ({ seller }) => answers(seller) },
+      { label: "Not reached", num: true, rank: 2, cell: ({ seller }) => count(seller.num_unreached) },
+      { label: "Measured tokens/s", num: true, rank: 2, cell: ({ seller }) => count(seller.measured_tokens_per_s) },
+      { label: "Bond", num: true, rank: 2, cell: ({ seller }) => bond(seller) },
+      { label: "Last call", cell: ({ seller }) => why(seller) },
+    ],
+  }), peers.length > HERE && h("p", { class: "dim" }, `${count(peers.length - HERE)} more sellers are in the list of the command.`), cliLine("peers list"));
+}
+
 // ---- how we are found
 
-function drawFound({ peers, network, says, alone }) {
+function drawFound({ peers, network, reach, says, alone }) {
   const from = new Map();
   for (const peer of peers?.peers ?? []) from.set(word(peer.learned_from), (from.get(word(peer.learned_from)) ?? 0) + 1);
-  const addresses = peers?.addresses ?? [];
+  const addresses = peers?.addresses ?? [], relays = reach?.relays ?? [], toCopy = addresses[0] ?? relays[0];
   return panel({ class: "fill" }, "How you are found", null, facts([
+    ["Reachable", says[0].toUpperCase() + says.slice(1)],
+    ["Reached at", reach?.addresses.length ? lines(reach.addresses) : null],
+    ["Relays", relays.length ? lines(relays.map((each) => each.split("/p2p-circuit")[0])) : null],
+    ["Seen at", reach?.seen_as.length ? lines(reach.seen_as) : null], ["Router", reach?.router ?? null],
+    ["Advertises", addresses.length ? lines(addresses) : alone ? "no port: nobody could come" : NONE],
     ["Peer id", peers ? h("code", { title: peers.peer_id }, short(peers.peer_id, 10)) : NONE],
-    ["Listens on", addresses.length ? addresses.map((each) => h("div", {}, h("code", {}, String(each).split("/p2p/")[0]))) : alone ? "no port: nobody could come" : NONE],
-    ["Reachable", says], ["Peers from", from.size ? [...from].map(([name, n]) => `${name} ${n}`).join(" · ") : NONE], ["Network", network],
-  ]), h("span", { class: "fill" }), h("div", { class: "buttons" }, button("Copy address", () => copy(withId(addresses[0], peers.peer_id), "The address is copied"), { changes: false, disabled: !addresses.length })), cliLine("doctor --only network"));
+    ["Peers from", from.size ? [...from].map(([name, n]) => `${name} ${n}`).join(" · ") : NONE], ["Network", network],
+  ]), reach?.remedy && note("", reach.remedy), h("span", { class: "fill" }), h("div", { class: "buttons" }, button("Copy address", () => copy(withId(toCopy, peers.peer_id), "The address is copied"), { changes: false, disabled: !toCopy })), cliLine("doctor --only network"));
 }
+
+const lines = (addresses) => addresses.map((each) => h("div", {}, h("code", { title: each }, String(each).split("/p2p/")[0])));
 
 const withId = (address, peerId) => address.includes("/p2p/") ? address : `${address}/p2p/${peerId}`;
 

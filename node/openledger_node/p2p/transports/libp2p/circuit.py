@@ -19,7 +19,7 @@ from libp2p.stream_muxer.yamux.yamux import YamuxStream
 from libp2p.utils.varint import encode_varint_prefixed, read_varint_prefixed_bytes_limited
 
 from ....errors import NetworkError
-from .guard import reset
+from .guard import CLOSE_S, reset
 
 HOP, STOP = TProtocol("/libp2p/circuit/relay/0.2.0/hop"), TProtocol("/libp2p/circuit/relay/0.2.0/stop")
 MESSAGE_BYTES_MAX = 4096
@@ -129,12 +129,14 @@ class CircuitSocket(ReadWriteCloser):
             return
         self._is_closed = True
         self._note_end()
-        if self._num_writes:
-            await reset(self._stream)
-            return
         try:
-            await self._stream.close()
+            with trio.move_on_after(CLOSE_S, shield=True) as closing:
+                if not self._num_writes:
+                    await self._stream.close()
+            is_ended = not self._num_writes and not closing.cancelled_caught
         except Exception:  # the library raises many kinds
+            is_ended = False
+        if not is_ended:
             await reset(self._stream)
         _wake_reader(self._stream)
 

@@ -71,9 +71,9 @@ async def close_connections(swarm: Swarm) -> None:
     with trio.move_on_after(CLOSE_S, shield=True):
         async with trio.open_nursery() as nursery:
             for listener in swarm.listeners.values():
-                nursery.start_soon(_close, listener)
+                nursery.start_soon(close_quietly, listener)
             for connection in swarm.get_connections():
-                nursery.start_soon(_close, connection)
+                nursery.start_soon(close_quietly, connection)
 
 
 async def close_peer(swarm: Swarm, peer: ID) -> None:
@@ -93,7 +93,7 @@ async def close_peer(swarm: Swarm, peer: ID) -> None:
 async def _close_sockets_later(connections: list[Any]) -> None:
     await trio.sleep(CLOSE_S)
     for connection in connections:
-        await _close(connection.muxed_conn.secured_conn)
+        await close_quietly(connection.muxed_conn.secured_conn)
 
 
 async def close_socket_at_end(connection: Any) -> None:
@@ -101,7 +101,7 @@ async def close_socket_at_end(connection: Any) -> None:
     muxed = connection.muxed_conn
     await muxed.event_closed.wait()
     with trio.move_on_after(CLOSE_S, shield=True):
-        await _close(muxed.secured_conn)
+        await close_quietly(muxed.secured_conn)
 
 
 def guarded(handler: StreamHandler) -> StreamHandler:
@@ -134,7 +134,8 @@ async def reset(stream: INetStream) -> None:
         await stream.reset()
 
 
-async def _close(closable: Any) -> None:
+async def close_quietly(closable: Any) -> None:
+    """Close something of the library in any state."""
     with suppress(Exception):
         await closable.close()
 
@@ -147,7 +148,7 @@ async def _run_guarded(async_fn: Callable[..., Awaitable[None]], *args: object) 
         owner: Any = getattr(async_fn, "__self__", None)
         if hasattr(owner, "muxed_conn") or hasattr(owner, "secured_conn"):  # a connection's own task
             with trio.move_on_after(CLOSE_S, shield=True):
-                await _close(owner)
+                await close_quietly(owner)
 
 
 async def _run_again(async_fn: Callable[..., Awaitable[None]], *args: object) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import trio
 from libp2p.abc import INetStream
 from libp2p.custom_types import TProtocol
-from libp2p.exceptions import BaseLibp2pError
 from libp2p.host.basic_host import BasicHost
 from libp2p.network.swarm import Swarm
 from libp2p.relay.circuit_v2.pb.dcutr_pb2 import HolePunch
@@ -114,7 +113,7 @@ class Puncher:
                     break
                 if not await self._begin(peer_id):
                     break
-        except (BaseLibp2pError, NetworkError) as error:
+        except Exception as error:  # the library raises many kinds, also for a peer that has just left
             log.debug("no hole to peer %s: %r", peer_id, error)
         finally:
             self._busy.discard(peer_id)
@@ -245,7 +244,7 @@ class Puncher:
                     self._paths.note_direct(peer_id)
                     self._note_direct(peer_id, host_of(address) or "")
                     return
-            except (BaseLibp2pError, OSError) as error:
+            except Exception as error:  # the library raises many kinds
                 log.debug("no direct connection with peer %s at %s: %r", peer_id, address, error)
             await trio.sleep(ROUND_PAUSE_S)
 

@@ -35,7 +35,7 @@ from .addresses import OwnAddresses
 from .calls import CALL_S, Calls, ping_all
 from .dialling import Dialer
 from .gossip import GossipRouter
-from .guard import close_connections, close_peer, reset, running, silence_library
+from .guard import close_connections, close_peer, close_quietly, reset, running, silence_library
 from .host import check_is_free, open_host
 from .inbound import Door
 from .names import ADDRESS_LENGTH_MAX, announced_address, library_address, library_id, listen_address
@@ -139,12 +139,11 @@ class Libp2pTransport:
             dial_over=self._relay_client.dial,
             close_peer=self._close_peer,
         )
-        if serve_relay:
-            self._serve_relay()
+        self._relay_places = self._serve_relay() if serve_relay else None
         if serve_rendezvous:
             RendezvousPoint(self._host, connected=self.connected, host_of=self._door.host_of)
 
-    def _serve_relay(self) -> None:
+    def _serve_relay(self) -> RelayPlaces:
         """Serve others as a relay; those who are reached over it keep their connections."""
         places = RelayPlaces(connected=self.connected)
         self._budget.needed = places.holders
@@ -155,6 +154,7 @@ class Libp2pTransport:
             host_of=self._door.host_of,
             addresses=lambda: self.addresses[:ADDRESSES_MAX],
         )
+        return places
 
     def _meet(self, peer_id: PeerId) -> None:
         """Try to reach a peer directly that has come over a relay."""
@@ -165,6 +165,11 @@ class Libp2pTransport:
     def addresses(self) -> tuple[str, ...]:
         """Addresses for all others: announced ones first, and none that only a part of the network reaches."""
         return self._own.full(self.peer_id) if self._calls.nursery else ()
+
+    @property
+    def listening(self) -> tuple[str, ...]:
+        """Addresses that this node listens on."""
+        return tuple(map(str, self._host.get_transport_addrs()))
 
     @property
     def relays(self) -> tuple[str, ...]:
@@ -348,7 +353,7 @@ class Libp2pTransport:
             for peer_id in self._budget.idle_calls():
                 await self._close_peer(peer_id)
             for connection in self._paths.to_retire():
-                await connection.close()
+                self._calls.running().start_soon(close_quietly, connection)
 
 
 def _is_lost(net: NetStream) -> bool:

@@ -1,0 +1,74 @@
+"""The models that this node can sell now, and how fast it answers."""
+
+import logging
+from typing import Final
+
+import trio
+
+from openledger_protocol.errors import ProtocolError
+from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, AdapterId
+
+from ..attribution.registry import AdapterRegistry
+from ..contained import why_failed
+from ..engine.engine import Engine
+from ..errors import LedgerError, NodeError
+from ..market.offer import BID_VALID_S, NEWEST, Sellable, Speeds, speeds_of
+from ..models.adapters import Adapter
+from ..serving.service import Serving
+
+REFRESH_EVERY_S: Final = 3.0
+
+log = logging.getLogger(__name__)
+
+
+class OwnModels:
+    """The base and the registered adapters of this node; `run` keeps what is known about them fresh."""
+
+    def __init__(self, *, serving: Serving, engine: Engine, registry: AdapterRegistry) -> None:
+        self._serving = serving
+        self._engine = engine
+        self._registry = registry
+        self.speeds = Speeds()
+        self.sellable: tuple[Adapter, ...] = ()
+
+    async def run(self) -> None:
+        """Measure the node's speeds and find the adapters that it may sell, every few seconds."""
+        while True:
+            waited = set(self._serving.waited_for_load)  # bids add the load themselves, while it must be waited for
+            try:
+                self.speeds = speeds_of(
+                    [job for job in await self._serving.jobs(NEWEST) if job.request_id not in waited]
+                )
+                self.sellable = await trio.to_thread.run_sync(self._find_all)
+            except (LedgerError, OSError) as error:
+                log.warning("this node's speeds and adapters are as they were: %s", why_failed(error))
+            await trio.sleep(REFRESH_EVERY_S)
+
+    async def find(self, adapter_id: AdapterId) -> Sellable:
+        """Find one model, and whether it is in memory.
+
+        Raises:
+            UnknownModelError: it is not here.
+            AdapterRefusedError: it may not be sold.
+        """
+        if adapter_id == BASE_ONLY:
+            return Sellable(index_root=ZERO_DIGEST, is_warm=True)
+        adapter = await trio.to_thread.run_sync(self._find_adapter, adapter_id)
+        is_loaded = self._engine.ready_in_s(within_s=BID_VALID_S) == 0
+        is_warm = is_loaded and adapter_id in self._engine.beat.resident
+        return Sellable(index_root=adapter.manifest.index_root or ZERO_DIGEST, is_warm=is_warm)
+
+    def _find_adapter(self, adapter_id: AdapterId) -> Adapter:
+        adapter = self._serving.catalogue.with_id(adapter_id)
+        self._registry.check_sellable(adapter)
+        return adapter
+
+    def _find_all(self) -> tuple[Adapter, ...]:
+        return tuple(adapter for adapter in self._serving.adapters() if self._is_sellable(adapter))
+
+    def _is_sellable(self, adapter: Adapter) -> bool:
+        try:
+            self._registry.find(adapter)
+        except (ProtocolError, NodeError):
+            return False  # not registered yet; the next look asks again
+        return True

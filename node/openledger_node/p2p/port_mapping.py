@@ -1,0 +1,193 @@
+"""A port of the home's router that leads to this node, by UPnP.
+
+The library waits for the router without trio, so its calls run in a thread that a slow router can't hold the node up
+in. Leases end by themselves, so that a node that was killed leaves no open port for long. Some routers know permanent
+mappings only. Such a mapping is noted on disk, and the next start removes it.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Collection
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import miniupnpc
+import trio
+
+from ..home import write_private
+from .reachability import NOT_ASKED, RouterAnswer, RouterState
+from .scopes import is_carrier_grade, is_public_host
+
+LEASE_S: Final = 3600
+AGAIN_S, SOON_S = 900.0, 60.0
+"""The time until a router that maps no port is asked again, and one that has stopped to map it."""
+
+ASK_S, REMOVE_S = 5.0, 2.0
+DISCOVER_MS = 2_000
+DRAWN_PORTS = 3
+DRAWN_FROM, DRAWN_TO = 20_000, 60_000
+PERMANENT_FILE = "port-mapping.json"
+TCP, DESCRIPTION = "TCP", "openledger-node"
+ONLY_PERMANENT, TAKEN = "OnlyPermanentLeasesSupported", "ConflictInMappingEntry"
+
+OFF = RouterAnswer(state=RouterState.OFF, words="[p2p] map_port is false, so the router is not asked for a port")
+ABSENT = RouterAnswer(state=RouterState.ABSENT, words="no router here answers by UPnP")
+SLOW = RouterAnswer(state=RouterState.ABSENT, words=f"the router has not answered in {ASK_S:.0f} s")
+
+log = logging.getLogger(__name__)
+
+
+class PortMapper:
+    """One mapped port. `keep` is its task; the other methods block.
+
+    `folder` keeps the note of a permanent mapping. `description_url` is the router's own description, for a router
+    that can't be found by multicast.
+    """
+
+    def __init__(self, folder: Path, *, random: Random, description_url: str = "") -> None:
+        self._file = folder / PERMANENT_FILE
+        self._random = random
+        self._description_url = description_url
+        self._router: Any = None
+        self._outer = 0  # the router's port; 0 is none
+
+    async def keep(self, *, port: int, hosts: Collection[str], note: Callable[[RouterAnswer], None]) -> None:
+        """Keep a port mapped until cancelled, and remove the mapping then; `note` gets each answer of the router."""
+        answer = NOT_ASKED
+        try:
+            while True:
+                was_mapped = answer.state is RouterState.MAPPED
+                answer = SLOW
+                with trio.move_on_after(ASK_S):
+                    answer = await trio.to_thread.run_sync(self.map_port, port, hosts, abandon_on_cancel=True)
+                note(answer)
+                is_mapped = answer.state is RouterState.MAPPED
+                await trio.sleep(LEASE_S / 2 if is_mapped else SOON_S if was_mapped else AGAIN_S)
+        finally:
+            with trio.move_on_after(REMOVE_S, shield=True):
+                await trio.to_thread.run_sync(self.remove, abandon_on_cancel=True)
+
+    def map_port(self, port: int, hosts: Collection[str]) -> RouterAnswer:
+        """Map a port of the router to `port` here, or renew its lease; `hosts` are the addresses listened on."""
+        router = self._find_router()
+        if router is None:
+            return ABSENT
+        if router.lanaddr not in hosts:
+            words = f"the router would forward to {router.lanaddr}, where this node does not listen"
+            return RouterAnswer(state=RouterState.ELSEWHERE, words=words)
+        self._remove_permanent(router)
+        host = _outer_host(router)
+        if not is_public_host(host):
+            return _without_public_address(host)
+        try:
+            outer = self._add(router, port)
+        # The library raises nothing more precise; what the router says goes into the answer.
+        except Exception as error:
+            return RouterAnswer(state=RouterState.REFUSED, words=f"the router refuses to map a port: {error}")
+        self._router, self._outer = router, outer
+        return RouterAnswer(
+            state=RouterState.MAPPED,
+            words=f"the router forwards port {outer} of {host} to this node",
+            address=f"/{'ip6' if ':' in host else 'ip4'}/{host}/tcp/{outer}",
+        )
+
+    def remove(self) -> None:
+        """Remove the mapping, if there is one."""
+        if self._router is None:
+            return
+        try:
+            self._router.deleteportmapping(self._outer, TCP)
+        except Exception as error:  # as above
+            log.warning("port %d of the router is still mapped: %s", self._outer, error)
+        else:
+            self._file.unlink(missing_ok=True)
+        self._router = None
+
+    def _find_router(self) -> Any:
+        router = miniupnpc.UPnP()
+        router.discoverdelay = DISCOVER_MS
+        try:
+            if self._description_url:
+                router.selectigd(self._description_url)
+            else:
+                router.discover()
+                router.selectigd()
+        except Exception as error:  # as above
+            log.debug("no router: %s", error)
+            return None
+        return router
+
+    def _add(self, router: Any, port: int) -> int:
+        """Map a free port of the router, the same one if possible.
+
+        Raises:
+            Exception: the router refuses.
+        """
+        drawn = [self._random.randrange(DRAWN_FROM, DRAWN_TO) for _ in range(DRAWN_PORTS)]
+        for outer in dict.fromkeys((self._outer or port, port, *drawn)):
+            there = router.getspecificportmapping(outer, TCP)
+            if there is not None and there[:2] != (router.lanaddr, port):
+                continue  # it belongs to another machine or program
+            try:
+                self._add_one(router, outer, port)
+            except Exception as error:  # as above
+                if TAKEN not in str(error):
+                    raise
+            else:
+                return outer
+        raise LookupError("all ports that were tried are taken")
+
+    def _add_one(self, router: Any, outer: int, port: int) -> None:
+        try:
+            router.addportmapping(outer, TCP, router.lanaddr, port, DESCRIPTION, "", LEASE_S)
+        except Exception as error:  # as above
+            if ONLY_PERMANENT not in str(error):
+                raise
+            self._note_permanent(outer, port)  # before it exists, so that a crash between the two leaves a note
+            router.addportmapping(outer, TCP, router.lanaddr, port, DESCRIPTION, "", 0)
+
+    # ---- permanent mappings
+
+    def _note_permanent(self, outer: int, port: int) -> None:
+        write_private(self._file, json.dumps({"router_port": outer, "port": port}) + "\n", is_new=False)
+
+    def _remove_permanent(self, router: Any) -> None:
+        """Remove the permanent mapping of an earlier run, unless it is in use."""
+        if self._outer:
+            return
+        try:
+            noted = json.loads(self._file.read_bytes())
+            outer, port = int(noted["router_port"]), int(noted["port"])
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("%s can't be read, so no old port mapping is removed: %s", self._file, error)
+            return
+        there = router.getspecificportmapping(outer, TCP)
+        if there is not None and there[:2] == (router.lanaddr, port):  # otherwise somebody else has it now
+            try:
+                router.deleteportmapping(outer, TCP)
+            except Exception as error:  # as above
+                log.warning("port %d of the router is still mapped by an earlier run: %s", outer, error)
+                return
+        self._file.unlink(missing_ok=True)
+
+
+def _outer_host(router: Any) -> str:
+    """The router's own address on its outer side; empty if it has or tells none."""
+    try:
+        return str(router.externalipaddress() or "")
+    except Exception as error:  # as above
+        log.debug("the router tells no address: %s", error)
+        return ""
+
+
+def _without_public_address(host: str) -> RouterAnswer:
+    if is_carrier_grade(host):
+        words = f"the router has the address {host} of carrier-grade NAT, which nobody reaches from outside"
+        return RouterAnswer(state=RouterState.SHARED, words=words)
+    if host and host != "0.0.0.0":
+        words = f"the router has the private address {host}, so another router is in front of it"
+        return RouterAnswer(state=RouterState.INNER, words=words)
+    return RouterAnswer(state=RouterState.NO_ADDRESS, words="the router has no public address")

@@ -1,0 +1,114 @@
+"""Places at relays: a node that nobody can dial keeps two, so that others reach it over either.
+
+Only peers that this node has dialled directly can be relays, because others must dial them too. Bootstrap nodes come
+first. A node can't see who serves as a relay, so it asks, and asks those that refuse again later.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from math import inf
+from random import Random
+
+import trio
+
+from ..errors import NetworkError
+from .transport import Path, PeerId, Reservation, Transport
+
+RELAYS_KEPT = 2
+LOOK_S = 0.5
+"""The pause between looks at the relays. A lost one is replaced by the next look."""
+
+POINT_AGAIN_S, PEER_AGAIN_S = 10.0, 300.0
+"""The time after which a bootstrap node, or another peer, that gave no place is asked again."""
+
+RESERVE_S = 10.0
+ASKED_AT_ONCE = 3
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _HeldPlace:
+    reservation: Reservation
+    renew_s: float
+
+
+class RelayKeeper:
+    """Keeps places at relays while `is_wanted`; `points` are the network's bootstrap nodes."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        points: Iterable[PeerId],
+        random: Random,
+        clock: Callable[[], float] = trio.current_time,
+    ) -> None:
+        self._transport = transport
+        self._points = frozenset(points)
+        self._random = random
+        self._clock = clock
+        self._places: dict[PeerId, _HeldPlace] = {}
+        self._again_s: dict[PeerId, float] = {}  # who gave no place → when to ask again
+        self._drawn: dict[PeerId, float] = {}  # a peer's place in the random order, drawn once
+        self.is_wanted = False
+
+    @property
+    def spares(self) -> tuple[PeerId, ...]:
+        """Connected peers that could replace a relay, in the order in which they are asked."""
+        return tuple(self._candidates(self._clock()))
+
+    async def run(self) -> None:
+        """Reserve, renew and replace until cancelled."""
+        while True:
+            if self.is_wanted:
+                await self._keep()
+            else:
+                self._places.clear()  # the relay forgets a place that is not renewed
+            await trio.sleep(LOOK_S)
+
+    async def _keep(self) -> None:
+        """Renew the places that are half used, and ask for those that are lacking."""
+        now = self._clock()
+        self._places = {relay: place for relay, place in self._places.items() if self._is_live(relay, place)}
+        due = [relay for relay, place in self._places.items() if place.renew_s <= now]
+        lacking = RELAYS_KEPT - len(self._places)
+        asked = [*due, *self._candidates(now)[: min(lacking, ASKED_AT_ONCE)]]
+        async with trio.open_nursery() as nursery:
+            for relay in asked:
+                nursery.start_soon(self._reserve, relay)
+
+    def _is_live(self, relay: PeerId, place: _HeldPlace) -> bool:
+        is_known = place.reservation.address in self._transport.relays
+        return is_known and place.reservation.until_s > self._clock() and relay in self._transport.connected()
+
+    def _candidates(self, now: float) -> list[PeerId]:
+        """Peers to ask, bootstrap nodes first, otherwise in a random order that differs from node to node."""
+        transport = self._transport
+        connected = transport.connected()
+        self._again_s = {peer: due_s for peer, due_s in self._again_s.items() if peer in connected}
+        self._drawn = {peer: self._drawn.get(peer, self._random.random()) for peer in connected}
+        found = [
+            peer
+            for peer in connected
+            if peer not in self._places
+            and self._again_s.get(peer, -inf) <= now
+            and transport.path_to(peer) is Path.DIRECT
+            and not transport.seen_host(peer)
+        ]
+        return sorted(found, key=lambda peer: (peer not in self._points, self._drawn[peer]))
+
+    async def _reserve(self, relay: PeerId) -> None:
+        now = self._clock()
+        try:
+            with trio.fail_after(RESERVE_S):
+                reservation = await self._transport.reserve(relay)
+        except (NetworkError, trio.TooSlowError) as error:
+            self._places.pop(relay, None)
+            self._again_s[relay] = now + (POINT_AGAIN_S if relay in self._points else PEER_AGAIN_S)
+            log.debug("no place at relay %s: %s", relay, error)
+        else:
+            if relay not in self._places:
+                log.info("others reach this node over relay %s", relay)
+            self._places[relay] = _HeldPlace(reservation=reservation, renew_s=now + (reservation.until_s - now) / 2)

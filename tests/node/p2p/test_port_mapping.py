@@ -1,0 +1,136 @@
+"""A mapped port, over a real UPnP library and a router of the test on loopback."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+import trio
+from support.fake_router import FakeRouter, a_router
+
+from openledger_node.p2p.port_mapping import LEASE_S, PERMANENT_FILE, PortMapper
+from openledger_node.p2p.reachability import RouterAnswer, RouterState
+
+OWN = "127.0.0.1"
+PORT = 4120
+
+
+@pytest.fixture
+def router() -> Iterator[FakeRouter]:
+    with a_router() as running:
+        yield running
+
+
+def a_mapper(router: FakeRouter, folder: Path) -> PortMapper:
+    return PortMapper(folder, random=Random(1), description_url=router.url)
+
+
+def test_a_port_is_mapped_by_a_lease_and_removed(router: FakeRouter, tmp_path: Path) -> None:
+    mapper = a_mapper(router, tmp_path)
+    answer = mapper.map_port(PORT, {OWN})
+    assert (answer.state, answer.address) == (RouterState.MAPPED, f"/ip4/8.8.4.4/tcp/{PORT}")
+    assert answer.words == "the router forwards port 4120 of 8.8.4.4 to this node"
+    assert router.mappings == {PORT: (OWN, PORT, LEASE_S)}
+    assert mapper.map_port(PORT, {OWN}) == answer  # renewed
+    mapper.remove()
+    assert router.mappings == {}
+
+
+def test_a_taken_port_is_left_to_its_owner(router: FakeRouter, tmp_path: Path) -> None:
+    router.mappings[PORT] = ("192.168.1.9", PORT, 0)
+    mapper = a_mapper(router, tmp_path)
+    answer = mapper.map_port(PORT, {OWN})
+    (outer,) = set(router.mappings) - {PORT}
+    assert answer.address == f"/ip4/8.8.4.4/tcp/{outer}"
+    mapper.remove()
+    assert router.mappings == {PORT: ("192.168.1.9", PORT, 0)}
+
+
+@pytest.mark.parametrize(
+    ("host", "state", "words"),
+    [
+        ("100.64.3.1", RouterState.SHARED, "the router has the address 100.64.3.1 of carrier-grade NAT"),
+        ("192.168.0.2", RouterState.INNER, "another router is in front of it"),
+        ("", RouterState.NO_ADDRESS, "the router has no public address"),
+        ("0.0.0.0", RouterState.NO_ADDRESS, "the router has no public address"),
+    ],
+)
+def test_a_router_without_a_public_address_maps_nothing(
+    router: FakeRouter, tmp_path: Path, host: str, state: RouterState, words: str
+) -> None:
+    router.host = host
+    answer = a_mapper(router, tmp_path).map_port(PORT, {OWN})
+    assert (answer.state, answer.address, router.mappings) == (state, "", {})
+    assert words in answer.words
+
+
+def test_a_refusal_is_told_in_the_routers_words(router: FakeRouter, tmp_path: Path) -> None:
+    router.refuses = 606
+    answer = a_mapper(router, tmp_path).map_port(PORT, {OWN})
+    assert answer.state is RouterState.REFUSED
+    assert answer.words.startswith("the router refuses to map a port: ")
+
+
+def test_a_node_that_listens_elsewhere_is_told_so(router: FakeRouter, tmp_path: Path) -> None:
+    answer = a_mapper(router, tmp_path).map_port(PORT, {"192.168.1.7"})
+    assert (answer.state, router.mappings) == (RouterState.ELSEWHERE, {})
+
+
+def test_without_a_router_the_answer_says_so(router: FakeRouter, tmp_path: Path) -> None:
+    router.url = "http://127.0.0.1:1/nobody"
+    assert a_mapper(router, tmp_path).map_port(PORT, {OWN}).state is RouterState.ABSENT
+
+
+def test_a_permanent_mapping_is_removed_at_the_end_or_by_the_next_start(router: FakeRouter, tmp_path: Path) -> None:
+    router.only_permanent = True
+    killed = a_mapper(router, tmp_path)
+    killed.map_port(PORT, {OWN})
+    assert router.mappings == {PORT: (OWN, PORT, 0)}
+    assert (tmp_path / PERMANENT_FILE).exists()
+
+    restarted = a_mapper(router, tmp_path)  # at another port, as after a start with [p2p] port = 0
+    restarted.map_port(4121, {OWN})
+    assert router.mappings == {4121: (OWN, 4121, 0)}
+    restarted.map_port(4121, {OWN})  # its own is renewed, not removed
+    assert router.mappings == {4121: (OWN, 4121, 0)}
+    restarted.remove()
+    assert router.mappings == {}
+    assert not (tmp_path / PERMANENT_FILE).exists()
+
+
+def test_anothers_mapping_outlives_an_old_note(router: FakeRouter, tmp_path: Path) -> None:
+    (tmp_path / PERMANENT_FILE).write_text('{"router_port": 5000, "port": 5000}')
+    router.mappings[5000] = ("192.168.1.9", 5000, 0)
+    a_mapper(router, tmp_path).map_port(PORT, {OWN})
+    assert router.mappings[5000] == ("192.168.1.9", 5000, 0)
+    (tmp_path / PERMANENT_FILE).write_text("[")
+    assert a_mapper(router, tmp_path).map_port(PORT, {OWN}).state is RouterState.MAPPED
+
+
+async def test_the_mapping_is_removed_when_the_node_stops(router: FakeRouter, tmp_path: Path) -> None:
+    answers: list[RouterAnswer] = []
+    async with trio.open_nursery() as nursery:
+
+        def note(answer: RouterAnswer) -> None:
+            answers.append(answer)
+            nursery.cancel_scope.cancel()
+
+        await a_mapper(router, tmp_path).keep(port=PORT, hosts={OWN}, note=note)
+    assert [answer.state for answer in answers] == [RouterState.MAPPED]
+    assert (router.mappings, router.asked[-1]) == ({}, "DeletePortMapping")
+
+
+async def test_a_router_that_hangs_holds_nothing_up(
+    router: FakeRouter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openledger_node.p2p.port_mapping.ASK_S", 0.05)
+    router.hang.clear()
+    answers: list[RouterAnswer] = []
+    async with trio.open_nursery() as nursery:
+
+        def note(answer: RouterAnswer) -> None:
+            answers.append(answer)
+            nursery.cancel_scope.cancel()
+
+        await a_mapper(router, tmp_path).keep(port=PORT, hosts={OWN}, note=note)
+    assert answers[0].words.startswith("the router has not answered")

@@ -1,0 +1,452 @@
+"""Being reached, on a network within this process: homes, servers, relays, liars, and a clock that jumps."""
+
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from functools import partial
+from random import Random
+
+import pytest
+import trio
+from support.peers import opener, start, until
+from trio.testing import MockClock
+
+from openledger_node.errors import NetworkError
+from openledger_node.p2p.connections import KnownPeer
+from openledger_node.p2p.dialback import EVERY_S, DialbackServer, ask_to_dial
+from openledger_node.p2p.port_mapping import PortMapper
+from openledger_node.p2p.reach_watch import CHECK_EVERY_S, ReachWatch
+from openledger_node.p2p.reachability import ReachState, RouterAnswer, RouterState
+from openledger_node.p2p.relays import RelayKeeper
+from openledger_node.p2p.scopes import Scope
+from openledger_node.p2p.streams import MessageStream
+from openledger_node.p2p.transport import PeerId
+from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
+from openledger_protocol.errors import MalformedError, OverloadedError, ProtocolError, UnavailableError
+from openledger_protocol.wire.dialback import Dialled, DialMe, encode
+from openledger_protocol.wire.frames import wire_name
+
+NET = "test-net"
+DIALBACK = wire_name(NET, "dialback")
+HOME_HOST = "8.9.0.1"
+LAN = "/ip4/192.168.1.7/tcp/4120"
+FORWARDED = f"/ip4/{HOME_HOST}/tcp/4120"
+
+
+class Net:
+    """A network of the internet; `points` are peers that serve relay and dial back."""
+
+    def __init__(self, nursery: trio.Nursery, scope: Scope = Scope.INTERNET) -> None:
+        self.nursery = nursery
+        self.scope = scope
+        self.network = MemoryNetwork()
+        self.points: list[MemoryTransport] = []
+        self.servers: dict[PeerId, DialbackServer] = {}
+
+    async def add_point(self, n: int) -> MemoryTransport:
+        listen = (f"/ip4/8.{n}.0.1/tcp/4001",)
+        point = MemoryTransport(self.network, PeerId(f"point{n}"), serve_relay=True, listen=listen)
+        await self.nursery.start(point.run)
+        self.servers[point.peer_id] = DialbackServer(point, scope=self.scope)
+        point.handle(DIALBACK, self.servers[point.peer_id].serve)
+        self.points.append(point)
+        return point
+
+    async def add_home(self, name: str = "home", **options: object) -> MemoryTransport:
+        given: dict[str, object] = {"listen": (LAN,), "host": HOME_HOST, "is_home": True, **options}
+        home = MemoryTransport(self.network, PeerId(name), **given)  # type: ignore[arg-type]
+        await self.nursery.start(home.run)
+        for point in self.points:
+            await home.connect(point.addresses[0])
+        return home
+
+    def watch(self, node: MemoryTransport, **options: object) -> ReachWatch:
+        def known() -> list[KnownPeer]:
+            connected = node.connected()
+            return [
+                KnownPeer(
+                    peer_id=each.peer_id,
+                    address=each.addresses[0],
+                    learned_from="bootstrap",
+                    is_connected=each.peer_id in connected,
+                )
+                for each in self.points
+                if each.addresses
+            ]
+
+        given: dict[str, object] = {"points": [each.peer_id for each in self.points], **options}
+        return ReachWatch(node, network=NET, scope=self.scope, known=known, random=Random(1), **given)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def a_net(num_points: int = 3, scope: Scope = Scope.INTERNET) -> AsyncIterator[Net]:
+    async with trio.open_nursery() as nursery:
+        net = Net(nursery, scope)
+        for n in range(1, num_points + 1):
+            await net.add_point(n)
+        yield net
+        nursery.cancel_scope.cancel()
+
+
+class ScriptedMapper(PortMapper):
+    """A router that gives one answer."""
+
+    def __init__(self, answer: RouterAnswer) -> None:
+        self.answer = answer
+        self.is_removed = False
+
+    async def keep(self, *, port: int, hosts: Collection[str], note: Callable[[RouterAnswer], None]) -> None:
+        await trio.sleep(1)
+        note(self.answer)
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.is_removed = True
+
+
+MAPS = RouterAnswer(state=RouterState.MAPPED, words="the router forwards port 4120", address=FORWARDED)
+SHARED = RouterAnswer(state=RouterState.SHARED, words="carrier-grade NAT")
+
+
+async def test_a_home_is_relayed_within_a_second_and_keeps_two_relays(autojump_clock: MockClock) -> None:
+    async with a_net() as net:
+        home = await net.add_home()
+        absent = RouterAnswer(state=RouterState.ABSENT, words="no router")
+        watch = net.watch(home, mapper=ScriptedMapper(absent))
+        net.nursery.start_soon(watch.run)
+        await trio.sleep(1)
+        assert (watch.reach.state, len(watch.reach.relays)) == (ReachState.RELAYED, 2)
+        await trio.sleep(10)
+        assert watch.reach.seen_as == (HOME_HOST,)
+        assert watch.reach.remedy.startswith("Turn on UPnP in your router")
+
+
+async def test_a_lost_relay_is_replaced_by_the_spare_at_once(autojump_clock: MockClock) -> None:
+    async with a_net() as net:
+        home = await net.add_home()
+        keeper = RelayKeeper(home, points=[each.peer_id for each in net.points], random=Random(2))
+        keeper.is_wanted = True
+        net.nursery.start_soon(keeper.run)
+        await trio.sleep(1)
+        (spare,) = keeper.spares
+        lost = next(each.peer_id for each in net.points if each.peer_id != spare)
+        home.disconnect(lost)
+        await trio.sleep(1)
+        assert len(home.relays) == 2
+        assert any(spare in address for address in home.relays)
+
+
+async def test_places_are_renewed_at_half_of_their_time_and_given_up_when_not_wanted(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openledger_node.p2p.relays.LOOK_S", 60.0)
+    async with a_net(2) as net:
+        home = await net.add_home()
+        keeper = RelayKeeper(home, points=(), random=Random(2))
+        keeper.is_wanted = True
+        net.nursery.start_soon(keeper.run)
+        await trio.sleep(3 * 3600)
+        assert len(home.relays) == 2
+        keeper.is_wanted = False
+        await trio.sleep(3700)
+        assert home.relays == ()
+
+
+async def test_a_full_relay_is_asked_again_later(autojump_clock: MockClock) -> None:
+    async with a_net(1) as net:
+        net.points[0].reservations_max = 0
+        home = await net.add_home()
+        keeper = RelayKeeper(home, points=[net.points[0].peer_id], random=Random(2))
+        keeper.is_wanted = True
+        net.nursery.start_soon(keeper.run)
+        await trio.sleep(1)
+        net.points[0].reservations_max = 1
+        assert home.relays == ()
+        await trio.sleep(10)
+        assert len(home.relays) == 1
+
+
+async def test_bootstrap_nodes_come_first_and_other_nodes_spread(autojump_clock: MockClock) -> None:
+    async with a_net(6) as net:
+        home = await net.add_home()
+        first = {RelayKeeper(home, points=(PeerId("point6"),), random=Random(seed)).spares[:2] for seed in range(20)}
+        assert {one for one, _ in first} == {"point6"}
+        assert len({other for _, other in first}) == 5
+
+
+async def test_a_server_is_public_and_takes_no_relay(autojump_clock: MockClock) -> None:
+    async with a_net() as net:
+        server = await net.add_home(listen=(FORWARDED,), is_home=False)
+        watch = net.watch(server)
+        net.nursery.start_soon(watch.run)
+        await trio.sleep(5)
+        assert (watch.reach.state, watch.reach.addresses) == (ReachState.PUBLIC, (FORWARDED,))
+        assert (watch.reach.remedy, server.relays) == ("", ())
+
+
+async def test_a_port_that_was_forwarded_by_hand_is_found_and_told(autojump_clock: MockClock) -> None:
+    async with a_net() as net:
+        home = await net.add_home()
+        net.network.open_at[FORWARDED] = home.peer_id
+        watch = net.watch(home)
+        net.nursery.start_soon(watch.run)
+        await trio.sleep(5)
+        assert watch.reach.state is ReachState.PUBLIC
+        assert f"{FORWARDED}/p2p/home" in home.addresses
+        assert watch.reach.relays == ()
+
+
+async def test_a_mapped_port_counts_once_peers_have_come_through(autojump_clock: MockClock) -> None:
+    async with a_net() as net:
+        home, mapper = await net.add_home(), ScriptedMapper(MAPS)
+        net.network.open_at[FORWARDED] = home.peer_id
+        watch = net.watch(home, mapper=mapper)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch.run)
+            await trio.sleep(5)
+            assert watch.reach.state is ReachState.MAPPED
+            assert f"{FORWARDED}/p2p/home" in home.addresses
+            nursery.cancel_scope.cancel()
+        assert mapper.is_removed
+
+
+async def test_a_mapped_port_that_nobody_passes_leaves_the_relays(autojump_clock: MockClock) -> None:
+    async with a_net() as net:
+        home = await net.add_home()
+        watch = net.watch(home, mapper=ScriptedMapper(MAPS))
+        net.nursery.start_soon(watch.run)
+        await trio.sleep(20)
+        assert (watch.reach.state, len(watch.reach.relays)) == (ReachState.RELAYED, 2)
+        assert watch.reach.remedy.startswith("Your router forwards port 4120, but nobody comes through")
+
+
+async def test_carrier_grade_nat_is_named(autojump_clock: MockClock) -> None:
+    async with a_net() as net:
+        watch = net.watch(await net.add_home(), mapper=ScriptedMapper(SHARED))
+        net.nursery.start_soon(watch.run)
+        await trio.sleep(20)
+        assert watch.reach.router == "carrier-grade NAT"
+        assert watch.reach.remedy.startswith("Your internet provider shares one address")
+
+
+async def test_an_address_that_dies_is_found_out_and_one_that_comes_to_life_too(autojump_clock: MockClock) -> None:
+    async with a_net() as net:
+        server = await net.add_home(listen=(FORWARDED,), is_home=False)
+        watch = net.watch(server)
+        net.nursery.start_soon(watch.run)
+        await trio.sleep(5)
+        del net.network.open_at[FORWARDED]  # a firewall
+        await trio.sleep(CHECK_EVERY_S + 5)
+        assert (watch.reach.state, server.addresses) == (ReachState.RELAYED, ())
+        net.network.open_at[FORWARDED] = server.peer_id
+        await trio.sleep(CHECK_EVERY_S + 5)
+        assert (watch.reach.state, server.addresses) == (ReachState.PUBLIC, (f"{FORWARDED}/p2p/home",))
+
+
+async def test_the_word_of_one_peer_is_checked_again_when_more_are_there(autojump_clock: MockClock) -> None:
+    async def deny(peer_id: PeerId, stream: trio.abc.Stream) -> None:
+        messages = MessageStream(stream)
+        await messages.receive()
+        await messages.send(encode(Dialled(host=HOME_HOST, open=())))
+
+    async with a_net(1) as net:
+        net.points[0].handle(DIALBACK, deny)
+        server = await net.add_home(listen=(FORWARDED,), is_home=False)
+        watch = net.watch(server)
+        net.nursery.start_soon(watch.run)
+        await trio.sleep(5)
+        assert watch.reach.state is ReachState.RELAYED
+        for n in (2, 3):
+            await server.connect((await net.add_point(n)).addresses[0])
+        await trio.sleep(120)
+        assert watch.reach.state is ReachState.PUBLIC
+
+
+async def test_two_homes_that_punch_are_shown_as_punched(autojump_clock: MockClock) -> None:
+    async with a_net() as net:
+        home, other = await net.add_home(can_be_punched=True), await net.add_home("other", can_be_punched=True)
+        watch = net.watch(home)
+        net.nursery.start_soon(watch.run)
+        await trio.sleep(1)
+        await other.connect(home.relays[0])
+        await trio.sleep(20)
+        assert watch.reach.state is ReachState.PUNCHED
+
+
+async def test_without_relays_the_node_is_unreachable_and_without_peers_nothing_is_known(
+    autojump_clock: MockClock,
+) -> None:
+    async with a_net() as net:
+        for point in net.points:
+            point.reservations_max = 0
+        home = await net.add_home()
+        watch = net.watch(home)
+        net.nursery.start_soon(watch.run)
+        await trio.sleep(20)
+        assert watch.reach.state is ReachState.UNREACHABLE
+        assert watch.reach.remedy.startswith("No connected peer serves as a relay")
+    async with a_net(0) as net:
+        watch = net.watch(await net.add_home())
+        net.nursery.start_soon(watch.run)
+        await trio.sleep(20)
+        assert watch.reach.state is ReachState.UNKNOWN
+        assert watch.reach.remedy.startswith("No peer is connected")
+
+
+@pytest.mark.parametrize(("num_liars", "state"), [(1, ReachState.RELAYED), (2, ReachState.PUBLIC)])
+async def test_one_liar_of_three_invents_no_address_and_two_can(
+    num_liars: int, state: ReachState, autojump_clock: MockClock
+) -> None:
+    async def lie(peer_id: PeerId, stream: trio.abc.Stream) -> None:
+        messages = MessageStream(stream)
+        await messages.receive()
+        await messages.send(encode(Dialled(host="7.7.7.7", open=(4120,))))
+
+    async with a_net() as net:
+        for point in net.points[:num_liars]:
+            point.handle(DIALBACK, lie)
+        home = await net.add_home()
+        watch = net.watch(home)
+        net.nursery.start_soon(watch.run)
+        await trio.sleep(20)
+        assert watch.reach.state is state
+
+
+async def test_a_node_over_libp2p_finds_out_that_it_is_reached() -> None:
+    open_peer = opener("libp2p")
+    point, node = open_peer("point"), open_peer("node")
+    async with trio.open_nursery() as nursery:
+        await start(nursery, point, node)
+        point.handle(DIALBACK, DialbackServer(point, scope=Scope.MACHINE).serve)
+        await node.connect(point.addresses[0], is_trusted=True)
+        known = KnownPeer(
+            peer_id=point.peer_id, address=point.addresses[0], learned_from="bootstrap", is_connected=True
+        )
+        watch = ReachWatch(
+            node, network=NET, scope=Scope.MACHINE, points=[point.peer_id], known=lambda: [known], random=Random(1)
+        )
+        nursery.start_soon(watch.run)
+        await until(lambda: watch.reach.state is ReachState.PUBLIC)
+        assert watch.reach.addresses == node.listening
+        assert watch.reach.seen_as == ("127.0.0.1",)
+        nursery.cancel_scope.cancel()
+
+
+async def test_ports_that_only_this_machine_reaches_are_not_named(autojump_clock: MockClock) -> None:
+    asked: list[tuple[int, ...]] = []
+
+    async def note(peer_id: PeerId, stream: trio.abc.Stream) -> None:
+        messages = MessageStream(stream)
+        asked.append(tuple((await messages.receive())["ports"]))
+
+    async with a_net(1) as net:
+        net.points[0].handle(DIALBACK, note)
+        watch = net.watch(await net.add_home(listen=(LAN, "/ip4/127.0.0.1/tcp/9")))
+        net.nursery.start_soon(watch.run)
+        await trio.sleep(5)
+        assert asked == [(4120,)]
+
+
+# ---- the asked side
+
+
+async def ask(home: MemoryTransport, point: MemoryTransport, *ports: int) -> Dialled:
+    return await ask_to_dial(home, DIALBACK, point.peer_id, ports or (4120,))
+
+
+async def test_an_asked_peer_dials_only_where_it_sees_the_asker(autojump_clock: MockClock) -> None:
+    async with a_net(1) as net:
+        home = await net.add_home()
+        net.network.open_at |= {FORWARDED: home.peer_id, f"/ip4/{HOME_HOST}/tcp/22": PeerId("point1")}
+        net.network.open_at[f"/ip4/{HOME_HOST}/tcp/80"] = PeerId("another")
+        assert await ask(home, net.points[0], 22, 80, 4120, 4121) == Dialled(host=HOME_HOST, open=(4120,))
+
+
+async def test_a_peer_and_an_address_get_one_check_in_half_a_minute(autojump_clock: MockClock) -> None:
+    async with a_net(1) as net:
+        home, neighbour = await net.add_home(), await net.add_home("neighbour")
+        await ask(home, net.points[0])
+        for asker in (home, neighbour):
+            with pytest.raises(OverloadedError):
+                await ask(asker, net.points[0])
+        await trio.sleep(EVERY_S)
+        await ask(neighbour, net.points[0])
+
+
+async def test_a_peer_that_was_dialled_itself_or_comes_over_a_relay_is_refused(autojump_clock: MockClock) -> None:
+    async with a_net(2) as net:
+        await net.points[0].connect(net.points[1].addresses[0])
+        with pytest.raises(UnavailableError, match="does not see your address"):
+            await ask(net.points[1], net.points[0])
+        home, other = await net.add_home(), await net.add_home("other")
+        other.handle(DIALBACK, DialbackServer(other, scope=net.scope).serve)
+        await other.reserve(net.points[0].peer_id)
+        await home.connect(other.relays[0])
+        with pytest.raises(UnavailableError, match="does not see your address"):
+            await ask(home, other)
+
+
+@pytest.mark.parametrize("host", ["192.168.1.7", "127.0.0.1", "100.64.0.9"])
+async def test_on_a_network_of_the_internet_no_private_address_is_dialled(
+    host: str, autojump_clock: MockClock
+) -> None:
+    async with a_net(1) as net:
+        home = await net.add_home(host=host)
+        with pytest.raises(UnavailableError, match=f"you are seen at {host}"):
+            await ask(home, net.points[0])
+
+
+async def test_on_a_network_of_a_lan_its_addresses_are_dialled(autojump_clock: MockClock) -> None:
+    async with a_net(1, Scope.LAN) as net:
+        home = await net.add_home(is_home=False, host="192.168.1.7")
+        assert await ask(home, net.points[0]) == Dialled(host="192.168.1.7", open=(4120,))
+
+
+async def test_checks_at_once_are_few_and_slow_ones_end(autojump_clock: MockClock) -> None:
+    async def hang(address: str) -> None:
+        await trio.sleep_forever()
+
+    async with a_net(1) as net:
+        homes = [await net.add_home(f"home{n}", host=f"8.9.{n}.1") for n in range(5)]
+        net.points[0].probe = hang  # type: ignore[method-assign]
+        results: list[object] = []
+
+        async def note(home: MemoryTransport) -> None:
+            try:
+                results.append(await ask(home, net.points[0]))
+            except ProtocolError as error:
+                results.append(type(error))
+
+        async with trio.open_nursery() as nursery:
+            for home in homes:
+                nursery.start_soon(note, home)
+        assert results[0] is OverloadedError
+        assert all(isinstance(each, Dialled) and each.open == () for each in results[1:])
+
+
+async def test_an_answer_about_other_ports_is_refused_and_silence_ends(autojump_clock: MockClock) -> None:
+    async def answer(reply: Dialled | None, peer_id: PeerId, stream: trio.abc.Stream) -> None:
+        messages = MessageStream(stream)
+        await messages.receive()
+        if reply:
+            await messages.send(encode(reply))
+        await trio.sleep_forever()
+
+    async with a_net(1) as net:
+        home = await net.add_home()
+        net.points[0].handle(DIALBACK, partial(answer, Dialled(host=HOME_HOST, open=(22,))))
+        with pytest.raises(MalformedError, match="ports that it was not asked about"):
+            await ask(home, net.points[0])
+        net.points[0].handle(DIALBACK, partial(answer, None))
+        with pytest.raises(NetworkError, match="has not dialled back"):
+            await ask(home, net.points[0])
+
+
+async def test_a_question_that_is_none_is_refused(autojump_clock: MockClock) -> None:
+    async with a_net(1) as net:
+        home = await net.add_home()
+        messages = MessageStream(await home.open_stream(net.points[0].peer_id, DIALBACK))
+        await messages.send(encode(Dialled(host=HOME_HOST, open=())))
+        assert (await messages.receive())["code"] == "malformed"
+        messages = MessageStream(await home.open_stream(net.points[0].peer_id, DIALBACK))
+        await messages.send({**encode(DialMe(ports=(1,))), "ports": [1, 2, 3, 4, 5]})
+        assert (await messages.receive())["code"] == "malformed"

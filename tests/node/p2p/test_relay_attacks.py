@@ -1,0 +1,313 @@
+"""What strangers try with a relay and over one, on real libp2p in this process."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+import trio
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.relay.circuit_v2.pb.circuit_pb2 import HopMessage, Status, StopMessage
+from libp2p.relay.circuit_v2.pb.circuit_pb2 import PeerId as PeerMessage
+from libp2p.relay.circuit_v2.pb.dcutr_pb2 import HolePunch
+from multiaddr import Multiaddr
+from support.peers import LOOPBACK, echo, seed, until
+
+from openledger_node.errors import NetworkError
+from openledger_node.p2p import relay_places
+from openledger_node.p2p.streams import MessageStream
+from openledger_node.p2p.transport import Path, PeerId
+from openledger_node.p2p.transports.libp2p import circuit, open_transport, punch, relay_client, relay_service
+from openledger_node.p2p.transports.libp2p.circuit import HOP, STOP, read_message, write_message
+from openledger_node.p2p.transports.libp2p.names import library_id
+from openledger_node.p2p.transports.libp2p.punch import DCUTR
+from openledger_node.p2p.transports.libp2p.transport import Libp2pTransport
+
+ECHO = "/openledger/test/echo/1"
+SECRET = "a prompt that the relay must not see"
+
+
+def a_peer(name: str, *, listens: bool = False, serve_relay: bool = False) -> Libp2pTransport:
+    listen = LOOPBACK if listens else ()
+    return open_transport(identity=seed(name), listen=listen, serve_rendezvous=False, serve_relay=serve_relay)
+
+
+@asynccontextmanager
+async def a_relay(*names: str) -> AsyncIterator[list[Libp2pTransport]]:
+    """A relay, and peers that listen nowhere and are connected with it."""
+    relay, peers = a_peer("relay", listens=True, serve_relay=True), [a_peer(name) for name in names]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(relay.run)
+        for peer in peers:
+            peer.handle(ECHO, echo)
+            await nursery.start(peer.run)
+            await peer.connect(relay.addresses[0])
+        yield [relay, *peers]
+        nursery.cancel_scope.cancel()
+
+
+async def ask(peer: Libp2pTransport, relay: Libp2pTransport, request: HopMessage) -> Any:
+    """The answer of a relay, also if it is a no; None if it hangs up."""
+    stream = await peer._host.new_stream(library_id(relay.peer_id), [HOP])
+    await write_message(stream, request)
+    try:
+        return await read_message(stream, HopMessage)
+    except NetworkError:
+        return None
+
+
+async def read_to_end(stream: Any) -> None:
+    """Read until the other side has ended the stream in any way."""
+    with suppress(BaseLibp2pError):
+        while await stream.read(100):
+            pass
+
+
+async def echoed_bytes(messages: MessageStream) -> int:
+    """Send to an echo until the connection breaks; the bytes of text that went there and back."""
+    num_bytes = 0
+    with suppress(NetworkError):
+        while True:
+            await messages.send({"text": "x" * 10_000})
+            num_bytes += 2 * len((await messages.receive())["text"])
+    return num_bytes
+
+
+def connect_to(peer: Libp2pTransport) -> HopMessage:
+    return HopMessage(type=HopMessage.CONNECT, peer=PeerMessage(id=library_id(peer.peer_id).to_bytes()))
+
+
+async def test_a_relay_sees_no_word_of_what_it_carries(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = bytearray()
+    copy = relay_service._copy
+
+    class Spy:
+        def __init__(self, stream: Any) -> None:
+            self._stream = stream
+
+        async def read(self, num_bytes: int) -> bytes:
+            chunk: bytes = await self._stream.read(num_bytes)
+            seen.extend(chunk)
+            return chunk
+
+    async def spied(source: Any, *rest: Any) -> None:
+        await copy(Spy(source), *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(relay_service, "_copy", spied)
+    async with a_relay("ada", "ben") as (relay, ada, ben):
+        await ada.connect((await ben.reserve(relay.peer_id)).address)
+        messages = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
+        await messages.send({"prompt": SECRET})
+        assert await messages.receive() == {"prompt": SECRET}
+        assert len(seen) > 2 * len(SECRET)
+        assert SECRET.encode() not in seen
+        assert ECHO.encode() not in seen
+
+
+async def test_nobody_reserves_a_place_for_another_peer() -> None:
+    async with a_relay("ada", "ben") as (relay, ada, ben):
+        forged = HopMessage(type=HopMessage.RESERVE, peer=PeerMessage(id=library_id(ben.peer_id).to_bytes()))
+        assert (await ask(ada, relay, forged)).status == Status.OK  # its own place
+        assert (await ask(ada, relay, connect_to(ben))).status == Status.NO_RESERVATION
+
+
+async def test_rubbish_and_silence_cost_a_relay_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(circuit, "MESSAGE_S", 0.2)
+    async with a_relay("ada", "ben") as (relay, ada, ben):
+        for rubbish in (b"", b"\x03abc", b"\xff\xff\xff\xff\x7f", b"\x80\x20" + bytes(4096), b"\xff" * 11):
+            stream = await ada._host.new_stream(library_id(relay.peer_id), [HOP])
+            await stream.write(rubbish)
+            with trio.fail_after(5):
+                await read_to_end(stream)
+        assert (await ask(ada, relay, HopMessage(type=HopMessage.STATUS))).status == Status.UNEXPECTED_MESSAGE
+        assert (await ben.reserve(relay.peer_id)).address  # the relay still serves
+        assert relay.path_to(ada.peer_id) is Path.DIRECT
+
+
+async def test_a_relay_serves_nobody_over_a_relay() -> None:
+    """Circuits are not stacked: a peer that is reached over a relay gets neither a place nor a circuit."""
+    async with a_relay("ada", "inner") as (relay, ada, _):
+        inner = a_peer("second", serve_relay=True)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(inner.run)
+            await inner.connect(relay.addresses[0])
+            await ada.connect((await inner.reserve(relay.peer_id)).address)
+            assert ada.path_to(inner.peer_id) is Path.RELAYED
+            for request in (HopMessage(type=HopMessage.RESERVE), connect_to(relay)):
+                assert (await ask(ada, inner, request)).status == Status.PERMISSION_DENIED
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_circuit_carries_its_bytes_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_service, "CIRCUIT_BYTES_MAX", 100_000)
+    async with a_relay("ada", "ben") as (relay, ada, ben):
+        await ada.connect((await ben.reserve(relay.peer_id)).address)
+        messages = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
+        with trio.fail_after(10):
+            assert await echoed_bytes(messages) <= 100_000
+        await until(lambda: ada.path_to(ben.peer_id) is None)
+        assert ben.relays  # the place itself stays
+
+
+async def test_a_circuit_is_slow_and_ends_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_service, "CIRCUIT_S_MAX", 2.0)
+    monkeypatch.setattr(relay_service, "CIRCUIT_BYTES_PER_S", 100_000)
+    monkeypatch.setattr(relay_service, "CIRCUIT_BYTES_AT_ONCE", 10_000)
+    async with a_relay("ada", "ben") as (relay, ada, ben):
+        await ada.connect((await ben.reserve(relay.peer_id)).address)
+        messages = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
+        began_s = trio.current_time()
+        with trio.fail_after(10):
+            num_bytes = await echoed_bytes(messages)
+        lasted_s = trio.current_time() - began_s
+        assert lasted_s < 5
+        assert num_bytes < 100_000 * lasted_s + 20_000
+
+
+async def test_circuits_that_are_held_open_leave_others_their_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with a_relay("ada", "ben", "carl") as (relay, ada, ben, carl):
+        place = await ben.reserve(relay.peer_id)
+        answers = [await ask(ada, relay, connect_to(ben)) for _ in range(relay_places.CIRCUITS_PER_PEER_MAX + 2)]
+        held = [answer.status for answer in answers]
+        assert held.count(Status.OK) == relay_places.CIRCUITS_PER_PEER_MAX
+        assert held[-1] == Status.RESOURCE_LIMIT_EXCEEDED
+        assert await carl.connect(place.address) == ben.peer_id
+
+
+async def test_circuits_without_a_handshake_are_ended_and_their_places_given_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_relay("ada", "ben") as (relay, ada, ben):
+        monkeypatch.setattr(relay_service, "LINGER_S", 0.1)
+        await ben.reserve(relay.peer_id)
+        ben._swarm.connection_config.inbound_upgrade_timeout = 0.3
+        assert (await ask(ada, relay, connect_to(ben))).status == Status.OK
+        await until(lambda: not ben._relay_client._num_handshakes)
+        await until(lambda: not relay._relay_places.num_circuits())  # type: ignore[union-attr]
+
+
+async def test_a_peer_takes_no_circuit_from_whom_it_has_no_place_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with a_relay("ada", "ben") as (relay, ada, ben):
+        request = StopMessage(type=StopMessage.CONNECT, peer=PeerMessage(id=library_id(ada.peer_id).to_bytes()))
+        stream = await relay._host.new_stream(library_id(ben.peer_id), [STOP])
+        await write_message(stream, request)
+        assert (await read_message(stream, StopMessage)).status == Status.PERMISSION_DENIED
+
+
+async def test_a_relay_can_not_name_another_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller proves its id to the peer itself; a circuit under another name is closed."""
+    async with a_relay("ada", "ben", "carl") as (relay, ada, ben, carl):
+        place = await ben.reserve(relay.peer_id)
+        own = relay_service.PeerMessage
+        monkeypatch.setattr(relay_service, "PeerMessage", lambda id: own(id=library_id(carl.peer_id).to_bytes()))
+        with suppress(NetworkError):  # the caller may see its connection for a moment
+            await ada.connect(place.address)
+        await until(lambda: carl.peer_id not in ben.connected() and ada.peer_id not in ben.connected())
+
+
+async def test_more_handshakes_than_places_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_client, "HANDSHAKES_MAX", 1)
+    async with a_relay("ada", "ben", "carl") as (relay, ada, ben, carl):
+        place = await ben.reserve(relay.peer_id)
+        assert (await ask(ada, relay, connect_to(ben))).status == Status.OK  # and no handshake
+        with pytest.raises(NetworkError):
+            await carl.connect(place.address)
+
+
+async def test_a_clock_that_is_far_off_is_named() -> None:
+    async with a_relay("ada") as (relay, ada):
+        answer = HopMessage(type=HopMessage.STATUS, status=Status.OK)
+        answer.reservation.expire = 1000
+
+        async def old(*_: object) -> HopMessage:
+            return answer
+
+        ada._relay_client._ask_for_place = old  # type: ignore[method-assign]
+        with pytest.raises(NetworkError, match="check the clock"):
+            await ada.reserve(relay.peer_id)
+
+
+async def test_a_caller_that_leaves_at_once_is_no_harm_to_the_one_that_would_punch() -> None:
+    async with a_relay("ada", "ben") as (_, ada, ben):
+        await ben._puncher.meet(ada.peer_id)  # the library has forgotten it, and raises an error of its own
+        assert ben._puncher._busy == set()
+
+
+async def test_a_punch_dials_no_address_of_a_victim(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger that is met over a relay names addresses: few are dialled, and none twice within the hour."""
+    relay, ben = a_peer("relay", listens=True, serve_relay=True), a_peer("ben", listens=True)
+    ada = a_peer("ada")
+    dialled: list[str] = []
+    monkeypatch.setattr(punch, "DIAL_S", 0.1)
+    monkeypatch.setattr(punch, "ROUND_PAUSE_S", 0.01)
+
+    async def note(address: Multiaddr, peer: object, source: object = None) -> None:
+        dialled.append(str(address))
+        raise OSError("nobody is there")
+
+    async with trio.open_nursery() as nursery:
+        for peer in (relay, ben, ada):
+            await nursery.start(peer.run)
+        await ben.connect(relay.addresses[0])
+        await ada.connect(relay.addresses[0])
+        monkeypatch.setattr(ben._puncher, "meet", trio.lowlevel.checkpoint_if_cancelled)
+        monkeypatch.setattr(ben._relay_client, "_met", lambda _: None)
+        await ada.connect((await ben.reserve(relay.peer_id)).address)
+        monkeypatch.setattr(ben._swarm, "dial_addr", note)
+        victims = [f"/ip4/127.0.0.{n}/tcp/{n}" for n in range(1, 20)] + [
+            "/dns4/x.example/tcp/1",
+            "/ip4/0.0.0.0/tcp/1",
+        ]
+        for _ in range(4):
+            stream = await ada._host.new_stream(library_id(ben.peer_id), [DCUTR])
+            raw = [Multiaddr(victim).to_bytes() for victim in reversed(victims)]
+            await write_message(stream, HolePunch(type=HolePunch.CONNECT, ObsAddrs=raw))
+            try:
+                await read_message(stream, HolePunch)
+                await write_message(stream, HolePunch(type=HolePunch.SYNC))
+            except NetworkError:
+                continue
+            await until(lambda: ben._puncher._busy == set())
+        endpoints = {address.partition("/p2p/")[0] for address in dialled}
+        assert 0 < len(endpoints) <= 2 * 4
+        assert all(dialled.count(address) <= 2 * 3 for address in dialled)
+        assert not any("dns" in address or "0.0.0.0" in address for address in dialled)
+        nursery.cancel_scope.cancel()
+
+
+async def test_two_peers_that_can_dial_each_other_leave_the_relay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New streams take the direct path, running ones end on the relay, and then its circuit is given back."""
+    monkeypatch.setattr("openledger_node.p2p.transports.libp2p.transport.HANG_UP_EVERY_S", 0.2)
+    relay = a_peer("relay", listens=True, serve_relay=True)
+    ada, ben = a_peer("ada", listens=True), a_peer("ben", listens=True)
+    ben.handle(ECHO, echo)
+    begin = trio.Event()
+    async with trio.open_nursery() as nursery:
+        for peer in (relay, ben, ada):
+            await nursery.start(peer.run)
+        await ben.connect(relay.addresses[0])
+        meet = ben._puncher.meet
+
+        async def meet_later(peer_id: PeerId) -> None:
+            await begin.wait()
+            await meet(peer_id)
+
+        monkeypatch.setattr(ben._puncher, "meet", meet_later)
+        await ada.connect((await ben.reserve(relay.peer_id)).address)
+        running = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
+        await running.send({"n": 1})
+        await running.receive()
+        begin.set()
+        await until(lambda: ada.path_to(ben.peer_id) is Path.PUNCHED and ben.path_to(ada.peer_id) is Path.PUNCHED)
+        fresh = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
+        for number in range(5):
+            for messages in (running, fresh):
+                await messages.send({"n": number})
+                assert await messages.receive() == {"n": number}
+            await trio.sleep(0.15)
+        assert relay._relay_places.num_circuits() == 1  # type: ignore[union-attr]
+        await running.aclose()
+        await until(lambda: relay._relay_places.num_circuits() == 0)  # type: ignore[union-attr]
+        await fresh.send({"n": 9})
+        assert await fresh.receive() == {"n": 9}
+        nursery.cancel_scope.cancel()

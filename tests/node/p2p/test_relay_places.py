@@ -1,0 +1,108 @@
+"""Who gets a place at a relay, and who a circuit, by a clock of the test's own."""
+
+from openledger_node.p2p.relay_places import (
+    CIRCUITS_MAX,
+    CIRCUITS_PER_GROUP_MAX,
+    CIRCUITS_PER_HOST_MAX,
+    CIRCUITS_PER_PEER_MAX,
+    CIRCUITS_PER_TARGET_MAX,
+    REQUESTS_AT_ONCE,
+    RESERVATION_S,
+    RESERVATIONS_MAX,
+    RESERVATIONS_PER_GROUP_MAX,
+    RESERVATIONS_PER_HOST_MAX,
+    Circuit,
+    Refusal,
+    RelayPlaces,
+)
+from openledger_node.p2p.transport import PeerId
+
+
+class World:
+    """A relay's places, and the peers that are connected with it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.connected: set[PeerId] = set()
+        self.places = RelayPlaces(connected=lambda: self.connected, clock=lambda: self.now)
+
+    def reserve(self, name: str, host: str) -> Refusal | None:
+        self.connected.add(PeerId(name))
+        return self.places.reserve(PeerId(name), host)
+
+    def open(self, source: str, host: str, target: str = "home") -> Refusal | None:
+        self.now += 1.0  # requests are few
+        return self.places.open(Circuit(source=PeerId(source), host=host, target=PeerId(target)))
+
+
+def test_a_stranger_with_many_ids_gets_the_share_of_one_internet_address() -> None:
+    world = World()
+    refused = [world.reserve(f"sybil {number}", "8.8.8.8") for number in range(12)]
+    assert refused.count(None) == RESERVATIONS_PER_HOST_MAX
+    assert set(refused[RESERVATIONS_PER_HOST_MAX:]) == {Refusal.NO_PLACE}
+    assert world.reserve("honest", "9.9.9.9") is None
+
+
+def test_a_neighbourhood_has_its_share_and_no_more() -> None:
+    world = World()
+    refused = [world.reserve(f"sybil {number}", f"8.8.8.{number}") for number in range(200)]
+    assert refused.count(None) == RESERVATIONS_PER_GROUP_MAX
+
+
+def test_requests_of_one_internet_address_are_few_whatever_ids_they_come_under() -> None:
+    world = World()
+    refused = [world.reserve(f"sybil {number}", "8.8.8.8") for number in range(100)]
+    assert refused.count(Refusal.TOO_MANY_REQUESTS) == 100 - REQUESTS_AT_ONCE
+
+
+def test_a_full_relay_keeps_its_promises_and_renews_them() -> None:
+    world = World()
+    for number in range(RESERVATIONS_MAX):
+        assert world.reserve(f"home {number}", f"8.{number}.0.1") is None
+    assert world.reserve("late", "9.9.9.9") is Refusal.NO_PLACE
+    assert world.reserve("home 0", "8.0.0.1") is None
+    world.connected.discard(PeerId("home 1"))
+    assert world.reserve("late", "9.9.9.9") is None
+
+
+def test_a_place_ends_with_its_time_and_with_the_connection() -> None:
+    world = World()
+    world.reserve("home", "8.8.8.8")
+    assert world.places.holders() == {"home"}
+    world.connected.clear()
+    assert world.open("ada", "9.9.9.9") is Refusal.NO_RESERVATION
+    world.reserve("home", "8.8.8.8")
+    world.now += RESERVATION_S
+    assert world.open("ada", "9.9.9.9") is Refusal.NO_RESERVATION
+
+
+def test_a_peer_an_address_and_a_neighbourhood_have_their_shares_of_circuits() -> None:
+    cases = (
+        (lambda _: "ada", lambda _: "9.9.9.9", CIRCUITS_PER_PEER_MAX),
+        (lambda n: f"ada {n}", lambda _: "9.9.9.9", CIRCUITS_PER_HOST_MAX),
+        (lambda n: f"ada {n}", lambda n: f"9.9.9.{n}", CIRCUITS_PER_GROUP_MAX),
+    )
+    for name_of, host_of, num_max in cases:
+        world = World()
+        for number in range(30):
+            world.reserve(f"home {number}", f"8.{number}.0.1")
+        refused = [world.open(name_of(n), host_of(n), f"home {n}") for n in range(30)]
+        assert refused.count(None) == num_max == world.places.num_circuits()
+        assert world.open("honest", "7.7.7.7", "home 0") is None
+
+
+def test_one_home_and_the_relay_have_their_bounds_and_circuits_that_end_make_room() -> None:
+    world = World()
+    for number in range(30):
+        world.reserve(f"home {number}", f"8.{number}.0.1")
+    to_one = [world.open(f"ada {n}", f"9.{n}.0.1", "home 0") for n in range(30)]
+    assert to_one.count(None) == CIRCUITS_PER_TARGET_MAX
+    to_all = [world.open(f"ben {n}", f"7.{n}.0.1", f"home {n % 29 + 1}") for n in range(100)]
+    assert to_all.count(None) == CIRCUITS_MAX - CIRCUITS_PER_TARGET_MAX
+    world.places.close(Circuit(source=PeerId("ben 0"), host="7.0.0.1", target=PeerId("home 1")))
+    assert world.open("late", "6.6.6.6", "home 1") is None
+
+
+def test_peers_of_a_lan_are_counted_one_by_one() -> None:
+    world = World()
+    assert all(world.reserve(f"home {number}", "192.168.1.1") is None for number in range(20))
