@@ -66,8 +66,9 @@ class Dialer:
         lock = self._dialling.setdefault(peer_id, trio.Lock())
         try:
             async with lock:
-                if self._paths.has_direct(peer_id) or (relay and self._paths.has_relayed(peer_id)):
-                    self._budget.note_dialled(peer_id, is_kept=is_kept)
+                has_direct = self._paths.has_direct(peer_id)
+                if has_direct or (relay and self._paths.has_relayed(peer_id)):
+                    self._budget.note_dialled(peer_id, is_kept=is_kept, is_relayed=not has_direct)
                 elif relay_id:
                     self._make_room(is_kept=is_kept)
                     await self._dial_over(address, relay_id, peer_id, is_kept=is_kept)
