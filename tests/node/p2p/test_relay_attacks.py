@@ -15,7 +15,7 @@ from multiaddr import Multiaddr
 from support.peers import LOOPBACK, echo, seed, until
 
 from openledger_node.errors import NetworkError
-from openledger_node.p2p import relay_places
+from openledger_node.p2p import budget, relay_places
 from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import Path, PeerId
 from openledger_node.p2p.transports.libp2p import circuit, open_transport, punch, relay_client, relay_service
@@ -335,3 +335,10 @@ async def test_a_peer_that_is_dialled_over_its_relay_again_still_counts_as_relay
             await ada.connect(place.address)
         assert ada.path_to(ben.peer_id) is Path.RELAYED
         assert ada._budget._held[ben.peer_id].is_relayed
+
+
+async def test_a_call_over_a_relay_makes_no_room_by_hanging_up_on_the_relay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "CALLED_MAX", 1)  # the relay has the only place
+    async with a_relay("ada", "ben") as (relay, ada, ben):
+        await ada.connect((await ben.reserve(relay.peer_id)).address)
+        assert set(ada.connected()) == {relay.peer_id, ben.peer_id}
