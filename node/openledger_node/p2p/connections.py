@@ -229,11 +229,11 @@ class Connections:
     async def _ask(self, point: PeerId) -> None:
         try:
             found = await self._transport.find_peers(point, self._network)
-        except NetworkError as error:
+            self._random.shuffle(found)  # so that not all nodes dial the same few
+            self._learn(found, f"rendezvous {point}")
+        except NetworkError as error:  # also if it names a peer without an id
             log.debug("%s", error)
             return
-        self._random.shuffle(found)  # so that not all nodes dial the same few
-        self._learn(found, f"rendezvous {point}")
         self._changed.set()
 
     # ── known addresses ──────────────────────────────────────────────────────────────────────────────────────────

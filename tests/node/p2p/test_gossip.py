@@ -18,6 +18,7 @@ from support.market_world.seller import ad_of, signed_ad
 from support.market_world.terms import seed_of
 from support.peers import DEADLINE_S, drain, echo, opener, receive, seed, start, tune_in, until
 from support.raw_gossip import GOSSIPSUB, PEER_ID_PREFIX, message, prefixed, rpc, score_of, signed
+from trio.testing import wait_all_tasks_blocked
 
 from openledger_node.errors import NetworkError
 from openledger_node.p2p import bootstrap
@@ -298,3 +299,22 @@ async def test_a_neighbour_that_asks_for_too_many_messages_is_cut_off() -> None:
     async with running(ada, stranger):
         await send_raw(stranger, ada, prefixed(wanted.SerializeToString()))
         await until(lambda: not ada.connected())
+
+
+async def test_a_stream_that_ends_takes_no_subscriptions_that_were_told_on_another() -> None:
+    """Two peers that change from a relay to a direct connection have two streams for a while."""
+    ada, ben = opener("libp2p")("ada"), opener("libp2p")("ben")
+    adas, bens = ada.subscribe(OTHER, pass_all), ben.subscribe(OTHER, pass_all)
+    topics = ben._gossip.peer_topics  # type: ignore[attr-defined]
+    async with running(ben):
+        async with running(ada):
+            await ada.connect(ben.addresses[0])
+            await tune_in(ada, OTHER, bens)
+            second = await ada.open_stream(ben.peer_id, GOSSIPSUB)
+            await second.send_all(prefixed(b"\xff"))  # is no RPC, so the stream is reset
+            with suppress(trio.BrokenResourceError):
+                await second.receive_some()
+            await wait_all_tasks_blocked(0.02)
+            assert {str(peer) for peer in topics[OTHER]} == {ada.peer_id}
+            await tune_in(ben, OTHER, adas)
+        await until(lambda: not topics)

@@ -275,6 +275,30 @@ async def test_a_point_that_tells_of_thousands_neither_fills_memory_nor_hides_ot
         assert world.connected("ada") == {"point", "ben"}
 
 
+class Nameless(MemoryTransport):
+    """A point that answers with a peer that has no id."""
+
+    def _register(self, peer_id: PeerId, namespace: str) -> list[str]:
+        return ["/ip4/9.9.9.9/tcp/1/p2p/"]
+
+
+class NamelessReader(MemoryTransport):
+    """A transport that hands on what a point answers, as libp2p does."""
+
+    async def find_peers(self, point: PeerId, namespace: str) -> list[str]:
+        return self._peer(point)._register(self.peer_id, namespace)
+
+
+async def test_a_point_that_tells_of_a_peer_without_an_id_stops_nobody(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with a_world(tmp_path) as world:
+        await world.add("point", transport=Nameless(world.network, PeerId("point")))
+        await world.add("ada", "point", transport=NamelessReader(world.network, PeerId("ada")))
+        await trio.sleep(30)
+        assert world.connected("ada") == {"point"}
+
+
 async def test_our_own_address_is_not_dialled(tmp_path: Path, autojump_clock: MockClock) -> None:
     async with a_world(tmp_path) as world:
         await world.add("ada", "ada")

@@ -1,6 +1,7 @@
 """Gossipsub 1.1, configured for this network, with the library's gaps filled."""
 
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -78,6 +79,7 @@ class GossipRouter(Pubsub):
         self._inboxes = inboxes
         self._limits = FloodLimits()
         self._cut = cut  # hangs up on a peer, and lets it in again only later
+        self._num_read: Counter[ID] = Counter()  # streams of a peer that are read now
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -97,6 +99,7 @@ class GossipRouter(Pubsub):
         NOTE: the library starts a task for each message, so one RPC with hundreds of them holds up everything else.
         """
         forwarder = stream.muxed_conn.peer_id
+        self._num_read[forwarder] += 1
         with suppress(StreamError, IOException, RawConnError):
             try:
                 while self.manager.is_running:
@@ -107,8 +110,21 @@ class GossipRouter(Pubsub):
                 log.debug("an RPC of peer %s can't be read: %r", forwarder, error)
                 if not self._limits.may_err(_name(forwarder)):
                     self._cut(_name(forwarder))
+            finally:
+                self._num_read[forwarder] -= 1
+                self._num_read += Counter()  # drops what is zero
+                if forwarder not in self.peers:  # it has left
+                    self._forget_all_subscriptions(forwarder)
             await stream.reset()
             self._handle_dead_peer(forwarder)
+
+    def _forget_all_subscriptions(self, peer_id: ID) -> None:
+        """Forget a peer's subscriptions, unless it has told them on another stream.
+
+        A peer that changes from a relay to a direct connection opens a new stream before the old one ends.
+        """
+        if not self._num_read[peer_id]:
+            super()._forget_all_subscriptions(peer_id)
 
     async def _take_rpc(self, forwarder: ID, content: bytes) -> bool:
         """Take one RPC; False if the peer sends so much that it is cut off.
