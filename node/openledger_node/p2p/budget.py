@@ -196,11 +196,17 @@ class ConnectionBudget:
             held.role = Role.KEPT
         held.is_relayed = held.is_relayed and is_relayed
 
-    def note_direct(self, peer_id: PeerId, host: str) -> None:
-        """Note that a peer that was met over a relay is now connected directly, at an IP address."""
-        if held := self._current().get(peer_id):
-            held.is_relayed = False
-            held.host = host if held.role is Role.INBOUND else held.host
+    def note_direct(self, peer_id: PeerId, host: str) -> bool:
+        """Note that a peer that was met over a relay is now connected directly, at an IP address.
+
+        False if it has left the relay meanwhile, so that it has no place.
+        """
+        held = self._current().get(peer_id)
+        if held is None:
+            return False
+        held.is_relayed = False
+        held.host = host if held.role is Role.INBOUND else held.host
+        return True
 
     def idle_calls(self) -> list[PeerId]:
         """Peers that were dialled for a call, or met over a relay, and are not asked any more, or are too many."""

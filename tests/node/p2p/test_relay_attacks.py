@@ -342,3 +342,15 @@ async def test_a_call_over_a_relay_makes_no_room_by_hanging_up_on_the_relay(monk
     async with a_relay("ada", "ben") as (relay, ada, ben):
         await ada.connect((await ben.reserve(relay.peer_id)).address)
         assert set(ada.connected()) == {relay.peer_id, ben.peer_id}
+
+
+async def test_a_peer_that_leaves_the_relay_during_a_punch_gets_no_connection_without_a_place() -> None:
+    """Such connections would count in no limit, and nobody would hang up on them."""
+    ada, ben = a_peer("ada", listens=True), a_peer("ben", listens=True)
+    async with trio.open_nursery() as nursery:
+        for peer in (ada, ben):
+            await nursery.start(peer.run)
+        await ben._puncher._dial(ada.peer_id, ada.addresses[0].partition("/p2p/")[0], False, None)
+        await until(lambda: not ben.connected())
+        assert ben._dial_limits.has_answered(ada.addresses[0])  # it was dialled
+        nursery.cancel_scope.cancel()

@@ -26,7 +26,7 @@ from ...transport import PeerId
 from .addresses import OwnAddresses
 from .calls import Calls
 from .circuit import read_message, write_message
-from .guard import close_socket_at_end, reset
+from .guard import close_peer, close_socket_at_end, reset
 from .names import library_address, library_id
 from .paths import Paths, is_relayed
 
@@ -86,7 +86,7 @@ class Puncher:
         paths: Paths,
         calls: Calls,
         dial_limits: DialLimits,
-        note_direct: Callable[[PeerId, str], None],
+        note_direct: Callable[[PeerId, str], bool],
     ) -> None:
         self._host = host
         self._swarm = swarm
@@ -94,7 +94,7 @@ class Puncher:
         self._paths = paths
         self._calls = calls
         self._dial_limits = dial_limits
-        self._note_direct = note_direct
+        self._note_direct = note_direct  # False: the peer has no place any more
         self._busy: set[PeerId] = set()
         self._rates: Rates[PeerId] = Rates(per_s=PUNCHES_PER_S, burst=PUNCHES_OF_PEER)
         self.observed = Observed()
@@ -242,7 +242,8 @@ class Puncher:
                     self._calls.running().start_soon(close_socket_at_end, connection)
                     self._dial_limits.note(full, has_answered=True)
                     self._paths.note_direct(peer_id)
-                    self._note_direct(peer_id, host_of(address) or "")
+                    if not self._note_direct(peer_id, host_of(address) or ""):
+                        await close_peer(self._swarm, target)
                     return
             except Exception as error:  # the library raises many kinds
                 log.debug("no direct connection with peer %s at %s: %r", peer_id, address, error)
