@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 import trio
 
@@ -25,6 +26,12 @@ from ..p2p.transport import PeerId, Transport
 from .reachable import open_to
 
 TELL_TIMEOUT_S = 0.5
+
+WAY_S = 3.0
+"""The longest further wait for the way to a bidder, while nobody has bid.
+
+A first dial over a relay takes several round trips on both of its halves.
+"""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,18 +59,26 @@ class Bids:
     failed: dict[PeerId, str] = field(default_factory=dict)  # no answer, or an invalid one
     unreached: dict[PeerId, str] = field(default_factory=dict)  # no connection to it, whoever's fault that is
     asked: set[PeerId] = field(default_factory=set)  # reached, and sent the call
+    due_s: float = inf  # no further bid is waited for after this time, once there is one
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+    def add(self, bid: ReceivedBid) -> None:
+        """Note a bid: whoever is not reached yet has the usual time at most."""
+        self.received.append(bid)
+        self.scope.deadline = min(self.scope.deadline, self.due_s)
 
 
 async def call_all(
     transport: Transport, protocol: str, call: Call, ads: Sequence[Advertisement], *, timeout_s: float
 ) -> Bids:
-    """Ask nodes for bids, all at once; bids after the deadline are ignored."""
-    bids = Bids()
+    """Ask nodes for bids, all at once. Each has `timeout_s` from when it is reached; later bids are ignored."""
+    due_s = trio.current_time() + timeout_s
+    bids = Bids(due_s=due_s, scope=trio.CancelScope(deadline=due_s + WAY_S))
     try:
-        with trio.move_on_after(timeout_s):
+        with bids.scope:
             async with trio.open_nursery() as nursery:
                 for ad in ads:
-                    nursery.start_soon(_ask, transport, protocol, call, ad, bids)
+                    nursery.start_soon(_ask, transport, protocol, call, ad, bids, timeout_s)
     except BaseException:
         for received in bids.received:  # the caller was cancelled
             await received.messages.aclose_shielded()
@@ -88,7 +103,9 @@ async def tell_all(bids: Bids, call: Call, winner: PeerId | None, reasons: Mappi
             nursery.start_soon(_tell, received.messages, result)
 
 
-async def _ask(transport: Transport, protocol: str, call: Call, ad: Advertisement, bids: Bids) -> None:
+async def _ask(
+    transport: Transport, protocol: str, call: Call, ad: Advertisement, bids: Bids, timeout_s: float
+) -> None:
     peer_id = PeerId(ad.peer_id)
     messages: MessageStream | None = None
     is_kept = False
@@ -96,12 +113,16 @@ async def _ask(transport: Transport, protocol: str, call: Call, ad: Advertisemen
         messages = MessageStream(await open_to(transport, ad, protocol))
         bids.asked.add(peer_id)
         asked_s = trio.current_time()
-        await messages.send(encode(call))
-        match decode(await messages.receive()):
+        with trio.move_on_after(timeout_s) as waiting:
+            await messages.send(encode(call))
+            answer = decode(await messages.receive())
+        if waiting.cancelled_caught:
+            return  # `call_all` notes who has not answered
+        match answer:
             case BidMessage() as bid:
                 at_s = trio.current_time()
                 round_trip_ms = round(1_000 * (at_s - asked_s))
-                bids.received.append(
+                bids.add(
                     ReceivedBid(
                         peer_id=peer_id, message=bid, messages=messages, at_s=at_s, round_trip_ms=round_trip_ms
                     )
