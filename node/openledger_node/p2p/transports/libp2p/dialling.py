@@ -68,7 +68,9 @@ class Dialer:
             async with lock:
                 if self._paths.has_direct(peer_id) or (relay and self._paths.has_relayed(peer_id)):
                     self._budget.note_dialled(peer_id, is_kept=is_kept)
-                elif relay_id:
+                elif relay:
+                    if relay_id is None:
+                        raise NetworkError(f"the connection with peer {peer_id} has just ended")
                     self._make_room(is_kept=is_kept)
                     await self._dial_over(address, relay_id, peer_id, is_kept=is_kept)
                 else:
@@ -136,9 +138,8 @@ class Dialer:
     def learn(self, peer_id: PeerId, addresses: tuple[str, ...]) -> None:
         """Remember addresses, direct ones first."""
         known = (address for address in self._known.get(peer_id, ()) if address not in addresses)
-        self._known[peer_id] = tuple(sorted((*addresses, *known), key=lambda each: bool(relay_of(each))))[
-            :ADDRESSES_MAX
-        ]
+        ordered = sorted((*addresses, *known), key=lambda each: bool(relay_of(each)))
+        self._known[peer_id] = tuple(ordered[:ADDRESSES_MAX])
         self._known.move_to_end(peer_id)
         while len(self._known) > KNOWN_MAX:
             self._known.popitem(last=False)
