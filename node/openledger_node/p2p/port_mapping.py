@@ -8,6 +8,7 @@ mappings only. Such a mapping is noted on disk, and the next start removes it.
 import json
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -120,7 +121,7 @@ class PortMapper:
         except Exception as error:  # as above
             log.debug("no router: %s", error)
             return None
-        return router
+        return router if _is_router(router) else None
 
     def _add(self, router: Any, port: int) -> int:
         """Map a free port of the router, the same one if possible.
@@ -176,6 +177,15 @@ class PortMapper:
                 log.warning("port %d of the router is still mapped by an earlier run: %s", outer, error)
                 return
         self._file.unlink(missing_ok=True)
+
+
+def _is_router(router: Any) -> bool:
+    """True for a router. Without one, the library selects any device that speaks UPnP, such as a television."""
+    for ask in (router.externalipaddress, router.statusinfo):
+        with suppress(Exception):
+            ask()
+            return True
+    return False
 
 
 def _outer_host(router: Any) -> str:

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from openledger_protocol.wire.dialback import Dialled
 
-from .scopes import Scope, host_of, scope_of
+from .scopes import Scope, host_of, scope_of, scope_of_host
 
 EXAMPLE_PORT = 4120
 """The port in advice, where the node has no fixed one."""
@@ -113,11 +113,13 @@ def answering_addresses(evidence: Evidence) -> tuple[str, ...]:
 
     One liar among three can neither invent an address, at which all others would then dial a stranger, nor hide one.
     Half of the peers are enough for an address that this node has, or that its router or its operator names. A host
-    of IPv6 is believed only if this node has that address, because those are seldom translated.
+    of IPv6 is believed only if this node has that address, because those are seldom translated. An address that the
+    network can't dial counts for nothing.
     """
     named = {evidence.router.address, *evidence.announced, *evidence.listening}
     own_hosts = {host_of(each) for each in evidence.listening}
-    believed = [each for each in evidence.answers if ":" not in each.host or each.host in own_hosts]
+    reached = [each for each in evidence.answers if (scope_of_host(each.host) or Scope.MACHINE) >= evidence.network]
+    believed = [each for each in reached if ":" not in each.host or each.host in own_hosts]
     num_of = Counter(":" in each.host for each in believed)
     votes = Counter((each.host, port) for each in believed for port in each.open)
     found = [

@@ -56,9 +56,14 @@ class RelayPlaces:
     """The reservations and circuits of one relay."""
 
     def __init__(
-        self, *, connected: Callable[[], Collection[PeerId]], clock: Callable[[], float] = monotonic
+        self,
+        *,
+        connected: Callable[[], Collection[PeerId]],
+        reservations_max: int = RESERVATIONS_MAX,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._connected = connected
+        self._reservations_max = reservations_max
         self._clock = clock
         self._places: dict[PeerId, _Place] = {}
         self._circuits: list[Circuit] = []
@@ -73,7 +78,7 @@ class RelayPlaces:
             return Refusal.TOO_MANY_REQUESTS
         self._forget()
         others = [place.host for who, place in self._places.items() if who != peer_id]
-        if len(others) >= RESERVATIONS_MAX or _is_crowded(
+        if len(others) >= self._reservations_max or _is_crowded(
             host, others, per_host=RESERVATIONS_PER_HOST_MAX, per_group=RESERVATIONS_PER_GROUP_MAX
         ):
             return Refusal.NO_PLACE

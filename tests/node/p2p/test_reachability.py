@@ -170,6 +170,8 @@ def test_the_states_follow_the_events_of_a_home() -> None:
         ("one liar of three hides nothing", (REACHED, REACHED, NOBODY), (OUTSIDE,)),
         ("and invents nothing", (NOBODY, NOBODY, REACHED), ()),
         ("a victim's address is not believed", (REACHED, REACHED, Dialled(host="7.7.7.7", open=(80,))), (OUTSIDE,)),
+        ("an address in a LAN is of no use on the internet", (Dialled(host="192.168.1.9", open=(80,)),), ()),
+        ("and takes no vote from others", (REACHED, Dialled(host="127.0.0.1", open=(80,))), (OUTSIDE,)),
         ("an IPv6 address must be our own", (Dialled(host="2a00:1450::7", open=(4120,)),), ()),
     ],
 )

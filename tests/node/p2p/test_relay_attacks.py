@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from libp2p.exceptions import BaseLibp2pError
 from libp2p.relay.circuit_v2.pb.circuit_pb2 import HopMessage, Status, StopMessage
 from libp2p.relay.circuit_v2.pb.circuit_pb2 import PeerId as PeerMessage
@@ -14,7 +15,7 @@ from multiaddr import Multiaddr
 from support.peers import LOOPBACK, echo, seed, until
 
 from openledger_node.errors import NetworkError
-from openledger_node.p2p import relay_places
+from openledger_node.p2p import budget, relay_places
 from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import Path, PeerId
 from openledger_node.p2p.transports.libp2p import circuit, open_transport, punch, relay_client, relay_service
@@ -311,3 +312,33 @@ async def test_two_peers_that_can_dial_each_other_leave_the_relay(monkeypatch: p
         await fresh.send({"n": 9})
         assert await fresh.receive() == {"n": 9}
         nursery.cancel_scope.cancel()
+
+
+async def test_a_peer_that_dials_in_twice_keeps_its_internet_address_when_one_connection_ends() -> None:
+    """Without an address it would pass for a peer of the relay's own choice, and have the share of no address."""
+    async with a_relay("ada") as (relay, ada):
+        async with trio.open_nursery() as nursery:
+            twin = a_peer("ada")
+            await nursery.start(twin.run)
+            await twin.connect(relay.addresses[0])
+            await until(lambda: len(relay._swarm.get_connections(library_id(ada.peer_id))) == 2)
+            nursery.cancel_scope.cancel()
+        await until(lambda: len(relay._swarm.get_connections(library_id(ada.peer_id))) == 1)
+        await trio.testing.wait_all_tasks_blocked(0.05)  # the relay has noted the end too
+        assert relay.seen_host(ada.peer_id) == "127.0.0.1"
+
+
+async def test_a_peer_that_is_dialled_over_its_relay_again_still_counts_as_relayed() -> None:
+    async with a_relay("ada", "ben") as (relay, ada, ben):
+        place = await ben.reserve(relay.peer_id)
+        for _ in range(2):
+            await ada.connect(place.address)
+        assert ada.path_to(ben.peer_id) is Path.RELAYED
+        assert ada._budget._held[ben.peer_id].is_relayed
+
+
+async def test_a_call_over_a_relay_makes_no_room_by_hanging_up_on_the_relay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "CALLED_MAX", 1)  # the relay has the only place
+    async with a_relay("ada", "ben") as (relay, ada, ben):
+        await ada.connect((await ben.reserve(relay.peer_id)).address)
+        assert set(ada.connected()) == {relay.peer_id, ben.peer_id}

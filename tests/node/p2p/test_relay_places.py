@@ -1,5 +1,8 @@
 """Who gets a place at a relay, and who a circuit, by a clock of the test's own."""
 
+from support.peers import seed
+
+from openledger_node.p2p.budget import INBOUND_MAX
 from openledger_node.p2p.relay_places import (
     CIRCUITS_MAX,
     CIRCUITS_PER_GROUP_MAX,
@@ -16,6 +19,7 @@ from openledger_node.p2p.relay_places import (
     RelayPlaces,
 )
 from openledger_node.p2p.transport import PeerId
+from openledger_node.p2p.transports.libp2p import open_transport
 
 
 class World:
@@ -106,3 +110,14 @@ def test_one_home_and_the_relay_have_their_bounds_and_circuits_that_end_make_roo
 def test_peers_of_a_lan_are_counted_one_by_one() -> None:
     world = World()
     assert all(world.reserve(f"home {number}", "192.168.1.1") is None for number in range(20))
+
+
+def test_a_relay_that_has_few_places_for_peers_keeps_half_of_them_for_others() -> None:
+    relay = open_transport(
+        identity=seed("relay"), listen=(), serve_rendezvous=False, serve_relay=True, inbound_max=INBOUND_MAX
+    )
+    places = relay._relay_places
+    assert places
+    places._connected = lambda: [PeerId(f"home {number}") for number in range(INBOUND_MAX)]
+    refused = [places.reserve(PeerId(f"home {number}"), f"8.8.{number}.8") for number in range(INBOUND_MAX)]
+    assert refused.count(None) == INBOUND_MAX // 2

@@ -66,12 +66,12 @@ class Dialer:
         lock = self._dialling.setdefault(peer_id, trio.Lock())
         try:
             async with lock:
-                if self._paths.has_direct(peer_id) or (relay and self._paths.has_relayed(peer_id)):
-                    self._budget.note_dialled(peer_id, is_kept=is_kept)
+                has_direct = self._paths.has_direct(peer_id)
+                if has_direct or (relay and self._paths.has_relayed(peer_id)):
+                    self._budget.note_dialled(peer_id, is_kept=is_kept, is_relayed=not has_direct)
                 elif relay:
                     if relay_id is None:
                         raise NetworkError(f"the connection with peer {peer_id} has just ended")
-                    self._make_room(is_kept=is_kept)
                     await self._dial_over(address, relay_id, peer_id, is_kept=is_kept)
                 else:
                     self._check_dial(address, is_trusted=is_trusted)
@@ -97,13 +97,20 @@ class Dialer:
         await self._calls.ask(dial, f"nobody answers at {address}")
 
     async def _dial_over(self, address: str, relay: PeerId, peer_id: PeerId, *, is_kept: bool) -> None:
+        """Dial over a relay, which is in use meanwhile, so that room is not made by hanging up on it."""
+
         async def dial() -> None:
             connection = await self._dial_over_relay(address, relay, peer_id)
             self._calls.running().start_soon(close_socket_at_end, connection)
             self.learn(peer_id, (address,))
             self._budget.note_dialled(peer_id, is_kept=is_kept, is_relayed=True)
 
-        await self._calls.ask(dial, f"nobody answers at {address}")
+        self._budget.enter_stream(relay)
+        try:
+            self._make_room(is_kept=is_kept)
+            await self._calls.ask(dial, f"nobody answers at {address}")
+        finally:
+            self._budget.leave_stream(relay)
 
     def _check_dial(self, address: str, *, is_trusted: bool) -> None:
         """Check that an address that other peers may have made up is one to dial."""

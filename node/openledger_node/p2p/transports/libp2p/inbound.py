@@ -104,14 +104,14 @@ class Door:
         self._budget = budget
         self._barred = barred
         self._half_open = HalfOpen()
-        self._host_of: dict[PeerId, str] = {}
+        self._hosts: dict[PeerId, list[str]] = {}  # by peer, one for each connection that it opened
         # NOTE: the library frees a connection's place only when the whole host ends. After forty connections had come
         # and gone, it would accept no more.
         swarm._handle_inbound_connection = self.take  # type: ignore[method-assign,assignment]
 
     def host_of(self, peer_id: PeerId) -> str:
         """The IP address that a connected peer dialled in from; empty if this node dialled."""
-        return self._host_of.get(peer_id, "")
+        return next(reversed(self._hosts.get(peer_id, [])), "")
 
     async def take(self, socket: ReadWriteCloser, maddr: Multiaddr) -> None:
         """Take one connection, and return when it is over; on return the library closes the socket."""
@@ -129,14 +129,16 @@ class Door:
         peer_id = PeerId(str(connection.peer_id))
         if not await self._let_in(connection, peer_id, host):
             return None
-        self._host_of[peer_id] = host
+        hosts = self._hosts.setdefault(peer_id, [])
+        hosts.append(host)
         self._dial_limits.note_dialled_in(peer_id, host)
         self._paths.note_direct(peer_id)
         try:
             await connection.event_closed.wait()
         finally:
-            if self._host_of.get(peer_id) == host:
-                del self._host_of[peer_id]
+            hosts.remove(host)
+            if not hosts:
+                del self._hosts[peer_id]
         return None
 
     async def take_relayed(self, connection: IMuxedConn, caller: ID, met: Callable[[PeerId], None]) -> None:

@@ -165,11 +165,11 @@ class RelayClient:
         if self._num_handshakes >= HANDSHAKES_MAX or not self._rates.take(relay):
             return await self._refuse(stream, Status.RESOURCE_LIMIT_EXCEEDED)
         caller = ID(request.peer.id)
-        await write_message(stream, StopMessage(type=StopMessage.STATUS, status=Status.OK))
         address = Multiaddr(f"{relay_of(place.reservation.address)}/p2p-circuit/p2p/{caller}")
-        socket = self._socket(stream, relay)
         self._num_handshakes += 1
+        socket = self._socket(stream, relay)
         try:
+            await write_message(stream, StopMessage(type=StopMessage.STATUS, status=Status.OK))
             raw = RawConnection(socket, False, ConnectionType.RELAYED, [address])
             connection = await self._swarm.upgrade_inbound_raw_conn(raw, address)
         except Exception as error:

@@ -18,7 +18,7 @@ from multiaddr import Multiaddr
 from ....errors import NetworkError
 from ...budget import BARRED_S, INBOUND_MAX, Barred, ConnectionBudget, UnreadBytes
 from ...dial_limits import DialLimits
-from ...relay_places import RelayPlaces
+from ...relay_places import RESERVATIONS_MAX, RelayPlaces
 from ...scopes import Scope, scope_of_network
 from ...streams import Inbox
 from ...transport import (
@@ -139,13 +139,16 @@ class Libp2pTransport:
             dial_over=self._relay_client.dial,
             close_peer=self._close_peer,
         )
-        self._relay_places = self._serve_relay() if serve_relay else None
+        self._relay_places = self._serve_relay(inbound_max) if serve_relay else None
         if serve_rendezvous:
             RendezvousPoint(self._host, connected=self.connected, host_of=self._door.host_of)
 
-    def _serve_relay(self) -> RelayPlaces:
-        """Serve others as a relay; those who are reached over it keep their connections."""
-        places = RelayPlaces(connected=self.connected)
+    def _serve_relay(self, inbound_max: int) -> RelayPlaces:
+        """Serve others as a relay; those who are reached over it keep their connections.
+
+        They get at most half of the places for peers that dial in, because nobody else can take those while they stay.
+        """
+        places = RelayPlaces(connected=self.connected, reservations_max=min(RESERVATIONS_MAX, inbound_max // 2))
         self._budget.needed = places.holders
         RelayService(
             self._host,
