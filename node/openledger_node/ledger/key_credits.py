@@ -13,6 +13,7 @@ from openledger_protocol.primitives import RequestId, Wei
 
 from ..errors import InputError
 from ..text import open_text
+from .bought import coming_wei
 from .key_day_tables import DAY_S
 from .key_days import Income, KeyDays
 from .store import Store
@@ -229,11 +230,11 @@ class KeyCredits:
         )
         bodies = self._store.rows("SELECT body FROM receipt WHERE request_id = ?", (request_id,))
         receipts_wei = sum(int(json.loads(row["body"])["amount_wei"]) for row in bodies)
-        missing = self._store.rows("SELECT most_wei FROM purchase WHERE request_id = ?", (request_id,))
+        missing = self._store.rows("SELECT 1 FROM purchase WHERE request_id = ?", (request_id,))
         return RequestWork(
             tokens_in=job["tokens_in"] if job else 0,
             tokens_out=job["tokens_out"] or 0 if job else 0,
-            cost_wei=Wei(receipts_wei + sum(int(row["most_wei"]) for row in missing)),
+            cost_wei=Wei(receipts_wei + coming_wei(self._store, request_id)),
             is_open=bool(missing),
         )
 
