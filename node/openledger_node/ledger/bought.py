@@ -20,20 +20,6 @@ class OpenPurchase:
     agreed: Any  # as JSON
 
 
-def coming_wei(store: Store, request_id: RequestId) -> Wei:
-    """The most that receipts of a request which have not come may charge.
-
-    A receipt never charges more than the vouchers of its lane allow beyond the receipts that are here. So a node that
-    left before its first chunk can charge that chunk, and not the whole answer that was agreed on.
-    """
-    rows = store.rows(
-        "SELECT most_wei, ceiling_wei, charged_wei FROM purchase JOIN lane USING (channel_id, adapter_id)"
-        " WHERE request_id = ?",
-        (request_id,),
-    )
-    return Wei(sum(min(int(row["most_wei"]), int(row["ceiling_wei"]) - int(row["charged_wei"])) for row in rows))
-
-
 class OpenPurchases:
     """Rows of purchases whose receipt has not come, by request and channel: several nodes may answer one request."""
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from openledger_protocol.primitives import RequestId, Wei
 
-from .bought import coming_wei
 from .key_days import KeyDays
 from .store import Store
 
@@ -108,8 +107,8 @@ class KeyUses:
             json.loads(row["body"])
             for row in self._store.rows("SELECT body FROM receipt WHERE request_id = ?", (request_id,))
         ]
-        purchases = self._store.rows("SELECT agreed FROM purchase WHERE request_id = ?", (request_id,))
-        wei = Wei(sum(int(body["amount_wei"]) for body in bodies) + coming_wei(self._store, request_id))
+        purchases = self._store.rows("SELECT most_wei, agreed FROM purchase WHERE request_id = ?", (request_id,))
+        wei = Wei(sum(int(body["amount_wei"]) for body in bodies) + sum(int(row["most_wei"]) for row in purchases))
         job = self._store.row("SELECT state, tokens_in, tokens_out FROM job WHERE request_id = ?", (request_id,))
         if job is None:
             return wei, 0  # it was refused before any work

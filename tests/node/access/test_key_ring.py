@@ -198,7 +198,7 @@ async def test_bought_answer_that_a_crash_cut_off_counts_with_what_was_agreed_on
         await account(ring, ledger).hold(request(1), most_wei=Wei(9), most_tokens=60)
         ledger.jobs.start(running_job(request(1), tokens_in=0))
         ledger.channels.ensure(CHANNEL, CONFIG, now_ns=1)
-        voucher = Voucher(channel_id=CHANNEL, adapter_id=BASE_ONLY, max_claimable_wei=Wei(8))
+        voucher = Voucher(channel_id=CHANNEL, adapter_id=BASE_ONLY, max_claimable_wei=Wei(1))
         ledger.channels.raise_ceiling(SignedVoucher(voucher=voucher, signature=b""))
         for agreed in bought:
             ledger.purchases.put(

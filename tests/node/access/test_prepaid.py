@@ -97,10 +97,10 @@ def answer(ledger: Ledger, *, tokens_in: int, tokens_out: int) -> None:
     ledger.jobs.complete(completion, first_token_ns=2, ended_ns=3)
 
 
-def lane_of(ledger: Ledger, *, ceiling_wei: int = 500) -> ChannelId:
-    """A channel with a lane for the base, and a voucher on it."""
+def lane_of(ledger: Ledger) -> ChannelId:
+    """A channel with a lane for the base."""
     ledger.channels.ensure(CHANNEL, CONFIG, now_ns=1)
-    voucher = Voucher(channel_id=CHANNEL, adapter_id=BASE_ONLY, max_claimable_wei=Wei(ceiling_wei))
+    voucher = Voucher(channel_id=CHANNEL, adapter_id=BASE_ONLY, max_claimable_wei=Wei(1))
     ledger.channels.raise_ceiling(SignedVoucher(voucher=voucher, signature=b""))
     return CHANNEL
 
@@ -160,17 +160,19 @@ async def test_a_receipt_that_comes_late_gives_back_what_was_held_for_it(ledger:
     assert ledger.key_credits.charges(KEY, limit=3)[2].charged_wei == 0
 
 
-async def test_a_seller_that_left_costs_no_more_than_its_vouchers_allow(ledger: Ledger) -> None:
-    account, lane = account_of(ledger), lane_of(ledger, ceiling_wei=70)
+@pytest.mark.parametrize(("ceiling_wei", "cost_wei"), [(70, 40), (2_000, 500)])
+def test_a_charge_that_is_final_counts_a_seller_that_left_by_its_vouchers(
+    ledger: Ledger, ceiling_wei: int, cost_wei: int
+) -> None:
+    lane = lane_of(ledger)
+    voucher = Voucher(channel_id=lane, adapter_id=BASE_ONLY, max_claimable_wei=Wei(ceiling_wei))
+    ledger.channels.raise_ceiling(SignedVoucher(voucher=voucher, signature=b""))
     ledger.channels.charge(lane, BASE_ONLY, Wei(30))
-    await account.hold(ID, most_wei=Wei(1_000), most_tokens=50)
     ledger.purchases.put(
         OpenPurchase(request_id=ID, channel_id=lane, adapter_id=BASE_ONLY, most_wei=Wei(500), agreed={})
     )
-    answer(ledger, tokens_in=0, tokens_out=0)
-    assert ledger.key_uses.used(ID)[0] == 40
-    await account.settle(ID, spent_wei=Wei(40), tokens=0)
-    assert ledger.key_credits.balance_wei(KEY) == 10_000 - 44, "what was vouched for, with the margin"
+    assert ledger.key_credits.final_work(ID).cost_wei == cost_wei
+    assert ledger.key_credits.work(ID).cost_wei == 500
 
 
 def test_a_name_with_credit_of_an_earlier_key_is_not_sold_again(home: Home, ledger: Ledger) -> None:
