@@ -83,7 +83,7 @@ def test_without_a_router_the_answer_says_so(router: FakeRouter, tmp_path: Path)
 
 def test_a_television_that_answers_is_no_router(router: FakeRouter, tmp_path: Path) -> None:
     router.is_television = True
-    assert a_mapper(router, tmp_path).map_port(PORT, {OWN}).state is RouterState.ABSENT
+    assert a_mapper(router, tmp_path).map_port({OWN: PORT}).state is RouterState.ABSENT
 
 
 def test_a_permanent_mapping_is_removed_at_the_end_or_by_the_next_start(router: FakeRouter, tmp_path: Path) -> None:
