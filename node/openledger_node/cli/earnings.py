@@ -103,7 +103,7 @@ def _print(found: dict[str, Any]) -> None:
             f"{open_amount(gateway['charged_wei'])} of credit charged to prepaid keys, for which other nodes charged "
             f"{open_amount(gateway['cost_wei'])}; not in net, since you are paid for credit in a way of your own"
         )
-    if x402 := x402_line(found["x402"]):
+    if x402 := x402_line(found["x402"], is_since=bool(found["since"])):
         lines["x402"] = f"{x402['x402']}; not in net, since claims of their own bring it to your wallet"
     if found["since"]:
         lines = {"since": found["since"], **lines}

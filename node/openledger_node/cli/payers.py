@@ -56,12 +56,15 @@ def claim(as_json: Json = False) -> None:
         say(f"{waiting} not claimed yet; `openledger-node wallet history` shows a claim that was sent for it")
 
 
-def x402_line(sums: dict[str, str]) -> dict[str, str]:
-    """Summarise the income from x402 payers; no line before the first charge."""
+def x402_line(sums: dict[str, str], *, is_since: bool = False) -> dict[str, str]:
+    """Summarise the income from x402 payers; no line before the first charge.
+
+    What is not claimed yet is of all charges, also where the sums are those since a time.
+    """
     if not int(sums["charged_wei"]) and not int(sums["cost_wei"]):
         return {}
     cost = f"; other nodes charged {open_amount(sums['cost_wei'])} for it" if int(sums["cost_wei"]) else ""
-    unclaimed = f", {open_amount(sums['unclaimed_wei'])} of it not claimed yet"
+    unclaimed = f", {open_amount(sums['unclaimed_wei'])} of {'all charges' if is_since else 'it'} not claimed yet"
     return {"x402": f"{open_amount(sums['charged_wei'])} charged to payers{unclaimed}{cost}"}
 
 

@@ -6,7 +6,7 @@ a request that runs counts with all that it holds.
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from openledger_protocol.primitives import RequestId, Wei
@@ -222,6 +222,26 @@ class KeyCredits:
 
         An answer whose text is empty has cost its prompt too. One that was cancelled before its first token has not.
         """
+        rows = self._store.rows("SELECT most_wei FROM purchase WHERE request_id = ?", (request_id,))
+        return self._work(request_id, [int(row["most_wei"]) for row in rows])
+
+    def final_work(self, request_id: RequestId) -> RequestWork:
+        """The work on a request whose charge can't be corrected later; see `work`.
+
+        A purchase without a receipt counts with what the vouchers of its lane allow beyond the receipts that are
+        here. So a caller doesn't pay for a whole answer because its seller left before the first chunk.
+        """
+        rows = self._store.rows(
+            "SELECT most_wei, ceiling_wei, charged_wei FROM purchase JOIN lane USING (channel_id, adapter_id)"
+            " WHERE request_id = ?",
+            (request_id,),
+        )
+        return self._work(
+            request_id, [min(int(row["most_wei"]), int(row["ceiling_wei"]) - int(row["charged_wei"])) for row in rows]
+        )
+
+    def _work(self, request_id: RequestId, missing_wei: Sequence[int]) -> RequestWork:
+        """The work by the job, the receipts, and what the missing receipts count."""
         job = self._store.row(
             "SELECT tokens_in, tokens_out FROM job WHERE request_id = ? AND state = 'completed'"
             " AND (first_token_ns IS NOT NULL OR finish_reason <> 'cancelled')",
@@ -229,12 +249,11 @@ class KeyCredits:
         )
         bodies = self._store.rows("SELECT body FROM receipt WHERE request_id = ?", (request_id,))
         receipts_wei = sum(int(json.loads(row["body"])["amount_wei"]) for row in bodies)
-        missing = self._store.rows("SELECT most_wei FROM purchase WHERE request_id = ?", (request_id,))
         return RequestWork(
             tokens_in=job["tokens_in"] if job else 0,
             tokens_out=job["tokens_out"] or 0 if job else 0,
-            cost_wei=Wei(receipts_wei + sum(int(row["most_wei"]) for row in missing)),
-            is_open=bool(missing),
+            cost_wei=Wei(receipts_wei + sum(missing_wei)),
+            is_open=bool(missing_wei),
         )
 
 

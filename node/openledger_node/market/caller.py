@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import trio
+from eth_hash.auto import keccak
 
 from openledger_protocol.advertisement import Advertisement
+from openledger_protocol.auction import price_ceiling
 from openledger_protocol.errors import UnavailableError, UnknownModelError
+from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import Address, Wei
 from openledger_protocol.wire.frames import wire_name
 
@@ -18,10 +21,10 @@ from .board import AdTable
 from .call_memory import AskedSellers, UnreachedPeers, is_own_uplink
 from .calls import Bids, ReceivedBid, call_in_waves, tell_all
 from .candidates import candidates, explorer
-from .conversations import Conversations
-from .prices import price_max
 from .progress import RequestProgress
+from .request import NetworkRequest
 from .vetting import Vetting
+from .worth import Worth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,3 +163,71 @@ class Caller:
         for wallet in wallets:
             note = partial(self._sellers.note, wallet, outcome, now_ns=self._now_ns())
             await trio.to_thread.run_sync(note)
+
+
+def price_max(
+    offers: Sequence[Advertisement],
+    worth_of: Callable[[Advertisement], Worth],
+    *,
+    own_in_wei: Wei | None,
+    own_out_wei: Wei | None,
+) -> Terms:
+    """The highest prices by the owner's settings, or by the bonded offers of a model, the cheapest last.
+
+    A wallet with many nodes counts once, by its cheapest.
+
+    Raises:
+        MalformedError: a price is not set, and no offer has a bond.
+    """
+    if own_in_wei is not None and own_out_wei is not None:
+        return Terms(price_in_wei=own_in_wei, price_out_wei=own_out_wei)
+    cheapest = {ad.wallet: (ad.terms, bond) for ad in offers if (bond := worth_of(ad).bonded_wei)}
+    usual = price_ceiling(list(cheapest.values()))
+    return Terms(
+        price_in_wei=usual.price_in_wei if own_in_wei is None else own_in_wei,
+        price_out_wei=usual.price_out_wei if own_out_wei is None else own_out_wei,
+    )
+
+
+# ---- conversations: a seller that answered one last still has its beginning in the cache; no text is kept here
+
+KEPT_S = 600.0
+"""A seller's cache gives way to other requests, so an older answer says little about it."""
+
+KEPT_MAX = 4_096
+
+
+class Conversations:
+    """Sellers by conversation, which is known by its beginning up to the first turn of its user."""
+
+    def __init__(self, *, salt: bytes, now_s: Callable[[], float]) -> None:
+        self._salt = salt  # so that a digest in memory tells nothing about a short text
+        self._now_s = now_s
+        self._sellers: dict[bytes, tuple[PeerId, float]] = {}  # newest last
+
+    def note(self, requested: NetworkRequest, peer_id: PeerId) -> None:
+        """Note the seller that finished an answer."""
+        key = self._key(requested)
+        if key is None:
+            return
+        self._sellers.pop(key, None)
+        self._sellers[key] = (peer_id, self._now_s())
+        if len(self._sellers) > KEPT_MAX:
+            self._sellers.pop(next(iter(self._sellers)))
+
+    def seller_of(self, requested: NetworkRequest) -> PeerId | None:
+        """The seller of a request's conversation; None for a new one, and for a text that is no conversation."""
+        key = self._key(requested)
+        peer_id, at_s = self._sellers.get(key, (None, 0.0)) if key else (None, 0.0)
+        return peer_id if self._now_s() - at_s < KEPT_S else None
+
+    def _key(self, requested: NetworkRequest) -> bytes | None:
+        prompt = requested.request.prompt
+        if isinstance(prompt, str):
+            return None
+        begin: list[str] = [requested.base, requested.adapter]
+        for message in prompt:
+            begin += [message.role, message.content]
+            if message.role == "user":
+                return keccak(self._salt + "\0".join(begin).encode())
+        return None

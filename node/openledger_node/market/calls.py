@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 import trio
 
@@ -33,6 +34,12 @@ FIRST_WAVE_S, FIRST_BIDS_S = 0.2, 0.6
 """The others are called without a good bid after the first time. With one, the rest of the first sellers have until
 the second time, so that a seller far away can still win by its price."""
 
+WAY_S = 3.0
+"""The longest further wait for the way to a bidder, while nobody has bid.
+
+A first dial over a relay takes several round trips on both of its halves.
+"""
+
 
 @dataclass(slots=True, kw_only=True)
 class ReceivedBid:
@@ -62,6 +69,8 @@ class Bids:
     late: set[PeerId] = field(default_factory=set)  # called, and not waited for, since another has bid well
     spared: set[PeerId] = field(default_factory=set)  # not called for the same reason
     moved: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)  # unparked at each answer
+    due_s: float = inf  # no further bid is waited for after this time, once there is one
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
     @property
     def answered(self) -> set[PeerId]:
@@ -69,11 +78,16 @@ class Bids:
         received = {received.peer_id for received in self.received}
         return received | self.refused.keys() | self.failed.keys() | self.unreached.keys()
 
+    def add(self, bid: ReceivedBid) -> None:
+        """Note a bid: whoever is not reached yet has the usual time at most."""
+        self.received.append(bid)
+        self.scope.deadline = min(self.scope.deadline, self.due_s)
+
 
 async def call_all(
     transport: Transport, protocol: str, call: Call, ads: Sequence[Advertisement], *, timeout_s: float
 ) -> Bids:
-    """Ask nodes for bids, all at once; bids after the deadline are ignored."""
+    """Ask nodes for bids, all at once. Each has `timeout_s` from when it is reached; later bids are ignored."""
     return await call_in_waves(transport, protocol, call, ads, timeout_s=timeout_s, num_first=len(ads))
 
 
@@ -87,18 +101,23 @@ async def call_in_waves(
     is_good: Callable[[ReceivedBid], bool] = lambda _: False,
     num_first: int = FIRST_WAVE,
 ) -> Bids:
-    """Ask the first nodes for bids, and the others unless a good bid comes soon; late bids are ignored."""
-    bids, first, others = Bids(), ads[:num_first], ads[num_first:]
+    """Ask the first nodes for bids, and the others unless a good bid comes soon.
+
+    Each has `timeout_s` from when it is reached; later bids are ignored.
+    """
+    due_s = trio.current_time() + timeout_s
+    bids = Bids(due_s=due_s, scope=trio.CancelScope(deadline=due_s + WAY_S))
+    first, others = ads[:num_first], ads[num_first:]
     is_enough = False
     try:
-        with trio.move_on_after(timeout_s):
+        with bids.scope:
             async with trio.open_nursery() as nursery:
                 for ad in first:
-                    nursery.start_soon(_ask, transport, protocol, call, ad, bids)
+                    nursery.start_soon(_ask, transport, protocol, call, ad, bids, timeout_s)
                 if others and (is_enough := await _is_enough(bids, {PeerId(ad.peer_id) for ad in first}, is_good)):
                     nursery.cancel_scope.cancel()
                 for ad in () if is_enough else others:
-                    nursery.start_soon(_ask, transport, protocol, call, ad, bids)
+                    nursery.start_soon(_ask, transport, protocol, call, ad, bids, timeout_s)
     except BaseException:
         for received in bids.received:  # the caller was cancelled
             await received.messages.aclose_shielded()
@@ -139,7 +158,9 @@ async def tell_all(bids: Bids, call: Call, winner: PeerId | None, reasons: Mappi
             nursery.start_soon(_tell, received.messages, result)
 
 
-async def _ask(transport: Transport, protocol: str, call: Call, ad: Advertisement, bids: Bids) -> None:
+async def _ask(
+    transport: Transport, protocol: str, call: Call, ad: Advertisement, bids: Bids, timeout_s: float
+) -> None:
     peer_id = PeerId(ad.peer_id)
     messages: MessageStream | None = None
     is_kept = False
@@ -147,12 +168,16 @@ async def _ask(transport: Transport, protocol: str, call: Call, ad: Advertisemen
         messages = MessageStream(await open_to(transport, ad, protocol))
         bids.asked.add(peer_id)
         asked_s = trio.current_time()
-        await messages.send(encode(call))
-        match decode(await messages.receive()):
+        with trio.move_on_after(timeout_s) as waiting:
+            await messages.send(encode(call))
+            answer = decode(await messages.receive())
+        if waiting.cancelled_caught:
+            return  # `call_all` notes who has not answered
+        match answer:
             case BidMessage() as bid:
                 at_s = trio.current_time()
                 round_trip_ms = round(1_000 * (at_s - asked_s))
-                bids.received.append(
+                bids.add(
                     ReceivedBid(
                         peer_id=peer_id, message=bid, messages=messages, at_s=at_s, round_trip_ms=round_trip_ms
                     )

@@ -43,7 +43,7 @@ class Demand:
             self._counts.pop(next(iter(self._counts)))
 
     def day(self) -> tuple[Demanded, ...]:
-        """What was asked for most in the last 24 hours, most first."""
+        """The keys that were asked for most in the last 24 hours, most first."""
         hours = range(self._hour() - HOURS + 1, self._hour() + 1)
         found = (
             Demanded(key=key, by_hour=tuple(counts[hour] for hour in hours)) for key, counts in self._counts.items()

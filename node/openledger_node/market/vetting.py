@@ -29,7 +29,10 @@ STALE_S = 600.0
 """A bond that was read so long ago is read again, since its wallet may have withdrawn it."""
 
 ASK_TIMEOUT_S = 5.0
-"""A seller that the chain says nothing about for so long is passed over, so that a slow endpoint holds up no call."""
+"""A seller that the chain says nothing about for so long is passed over, and no others are asked about. So a silent
+endpoint holds up a call once, however many sellers there are."""
+
+SILENT = f"the chain says nothing about its wallet within {ASK_TIMEOUT_S:g} s: see [chain] rpc"
 
 KEPT_MAX = 4_096
 READ_AT_ONCE = 8
@@ -93,6 +96,8 @@ class Vetting:
                         nursery.start_soon(self._vet, ad, errors)
             fit += [ad for ad in wave if errors[ad.peer_id] is None]
             unfit |= {peer_id: error for peer_id, error in errors.items() if error}
+            if any(error and error.message == SILENT for error in errors.values()):
+                break
             if len(fit) >= count_max or (fit and begin // count_max + 1 >= WAVES_MAX):
                 break
         return fit[:count_max], unfit
@@ -125,8 +130,7 @@ class Vetting:
                 with trio.fail_after(ASK_TIMEOUT_S):
                     found = await self._ask(ad, asked_s=now_s)
             except trio.TooSlowError:
-                why = f"the chain says nothing about its wallet within {ASK_TIMEOUT_S:g} s: see [chain] rpc"
-                errors[ad.peer_id] = UnavailableError(why)
+                errors[ad.peer_id] = UnavailableError(SILENT)
                 return
             except ChainError as error:
                 errors[ad.peer_id] = UnavailableError(f"the chain can't be asked about its wallet: {error}")

@@ -120,10 +120,17 @@ def discard_stale_partials(home: Home, *, now_s: float) -> int:
 
     A download that runs in a command beside this process writes all the time, and is not stale.
     """
-    stale = [folder for folder in home.adapters.glob(f"{PARTIAL_PREFIX}*") if now_s - _written_s(folder) > STALE_S]
+    stale = [folder for folder in home.adapters.glob(f"{PARTIAL_PREFIX}*") if _is_stale(folder, now_s)]
     for folder in stale:
         shutil.rmtree(folder, ignore_errors=True)
     return len(stale)
+
+
+def _is_stale(folder: Path, now_s: float) -> bool:
+    try:
+        return now_s - _written_s(folder) > STALE_S
+    except OSError:  # its download has just ended, or it is another user's: no reason not to start
+        return False
 
 
 def _written_s(folder: Path) -> float:

@@ -7,7 +7,7 @@ mappings only. Such a mapping is noted on disk, and the next start removes it.
 
 import json
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -53,15 +53,18 @@ class PortMapper:
         self._router: Any = None
         self._outer = 0  # the router's port; 0 is none
 
-    async def keep(self, *, port: int, hosts: Collection[str], note: Callable[[RouterAnswer], None]) -> None:
-        """Keep a port mapped until cancelled, and remove the mapping then; `note` gets each answer of the router."""
+    async def keep(self, *, ports: Mapping[str, int], note: Callable[[RouterAnswer], None]) -> None:
+        """Keep a port mapped until cancelled, and remove the mapping then; `note` gets each answer of the router.
+
+        `ports` are the addresses that this node listens on, each with its port.
+        """
         answer = NOT_ASKED
         try:
             while True:
                 was_mapped = answer.state is RouterState.MAPPED
                 answer = SLOW
                 with trio.move_on_after(ASK_S):
-                    answer = await trio.to_thread.run_sync(self.map_port, port, hosts, abandon_on_cancel=True)
+                    answer = await trio.to_thread.run_sync(self.map_port, ports, abandon_on_cancel=True)
                 note(answer)
                 is_mapped = answer.state is RouterState.MAPPED
                 await trio.sleep(LEASE_S / 2 if is_mapped else SOON_S if was_mapped else AGAIN_S)
@@ -69,12 +72,13 @@ class PortMapper:
             with trio.move_on_after(REMOVE_S, shield=True):
                 await trio.to_thread.run_sync(self.remove, abandon_on_cancel=True)
 
-    def map_port(self, port: int, hosts: Collection[str]) -> RouterAnswer:
-        """Map a port of the router to `port` here, or renew its lease; `hosts` are the addresses listened on."""
+    def map_port(self, ports: Mapping[str, int]) -> RouterAnswer:
+        """Map a port of the router to the one that this node has on the router's network, or renew its lease."""
         router = self._find_router()
         if router is None:
             return ABSENT
-        if router.lanaddr not in hosts:
+        port = ports.get(router.lanaddr)
+        if port is None:
             words = f"the router would forward to {router.lanaddr}, where this node does not listen"
             return RouterAnswer(state=RouterState.ELSEWHERE, words=words)
         self._remove_permanent(router)

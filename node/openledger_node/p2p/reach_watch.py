@@ -31,13 +31,14 @@ from .reachability import (
     answering_addresses,
     mapped_addresses,
     may_need_relays,
+    outer_addresses,
     own_addresses,
     port_of,
     reach_of,
     withheld_addresses,
 )
 from .relays import RelayKeeper
-from .scopes import Scope, endpoint_of, host_of, provider_of, scope_of
+from .scopes import Scope, endpoint_of, host_of, provider_of
 from .transport import Path, PeerId, Transport
 
 CHECK_EVERY_S: Final = 900.0
@@ -132,7 +133,7 @@ class ReachWatch:
         own = replace(before, listening=listening)
         self._evidence = replace(
             own,
-            port=port_of(next(iter((*own_addresses(own), *listening)), "")),
+            port=port_of(next(iter((*own_addresses(own), *outer_addresses(own))), "")),
             num_peers=len(connected),
             has_punched=before.has_punched or any(transport.path_to(peer) is Path.PUNCHED for peer in connected),
             relays=transport.relays if may_need_relays(own) else (),
@@ -154,8 +155,9 @@ class ReachWatch:
             log.info("this node is %s %s %s", reach.state, " ".join(reach.addresses or reach.relays), reach.remedy)
 
     async def _map(self, mapper: PortMapper) -> None:
-        hosts = {host for each in self._evidence.listening if (host := host_of(each))}
-        await mapper.keep(port=self._evidence.port, hosts=hosts, note=self._note_router)
+        listening = self._evidence.listening
+        ports = {host: port_of(each) for each in listening if (host := host_of(each))}
+        await mapper.keep(ports=ports, note=self._note_router)
 
     def _note_router(self, answer: RouterAnswer) -> None:
         before = self._evidence.router
@@ -200,9 +202,8 @@ class ReachWatch:
     def _ports(self) -> tuple[int, ...]:
         """The ports to be dialled at, the most promising first."""
         evidence = self._evidence
-        # A port that is open to this machine alone would cost the asked peer its whole time limit.
-        listening = (each for each in evidence.listening if scope_of(each) is not Scope.MACHINE)
-        addresses = (evidence.router.address, *evidence.announced, *own_addresses(evidence), *listening)
+        own = *own_addresses(evidence), *outer_addresses(evidence)
+        addresses = (evidence.router.address, *evidence.announced, *own)
         return tuple(dict.fromkeys(port for each in addresses if (port := port_of(each))))[:DIALBACK_PORTS_MAX]
 
     async def _ask_all(self, ports: tuple[int, ...]) -> list[Dialled]:

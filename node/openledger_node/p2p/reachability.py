@@ -100,6 +100,14 @@ def own_addresses(evidence: Evidence) -> tuple[str, ...]:
     return tuple(each for each in evidence.listening if (scope_of(each) or Scope.MACHINE) >= evidence.network)
 
 
+def outer_addresses(evidence: Evidence) -> tuple[str, ...]:
+    """The listening addresses of interfaces that lead out of this machine.
+
+    Each interface has a port of its own if the settings name none, and that of loopback is no use to anybody else.
+    """
+    return tuple(each for each in evidence.listening if scope_of(each) is not Scope.MACHINE)
+
+
 def answering_addresses(evidence: Evidence) -> tuple[str, ...]:
     """The addresses at which most of the asked peers reached this node.
 
@@ -181,10 +189,16 @@ def _remedy(state: ReachState, evidence: Evidence) -> str:
     silent = _silent_announced(evidence)
     if state is ReachState.PUBLIC and silent:
         return f"Correct [p2p] announce: nobody answers at {silent}, but others reach this node elsewhere."
-    if state is ReachState.UNKNOWN or state in IS_DIRECT:
+    if state is ReachState.UNKNOWN or state in IS_DIRECT or _is_too_early(evidence):
         return ""
     no_relay = "No connected peer serves as a relay. " if state is ReachState.UNREACHABLE else ""
     return no_relay + (_remedy_of_announced(silent) if silent else _remedy_of_router(evidence))
+
+
+def _is_too_early(evidence: Evidence) -> bool:
+    """True while it is open whether an address or a mapped port is reached, because nobody has dialled back yet."""
+    is_open = own_addresses(evidence) or evidence.router.state in (RouterState.NOT_ASKED, RouterState.MAPPED)
+    return not evidence.answers and bool(is_open)
 
 
 def _silent_announced(evidence: Evidence) -> str:

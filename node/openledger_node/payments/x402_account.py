@@ -104,7 +104,7 @@ class X402Account:
         Returns the charge of an answer whose response does not end as an error.
         """
         try:
-            self._work = await trio.to_thread.run_sync(self._gateway.ledger.key_credits.work, request_id)
+            self._work = await trio.to_thread.run_sync(self._gateway.ledger.key_credits.final_work, request_id)
             if self._is_error is not None:
                 await self._write()
             return self._price_wei()

@@ -160,6 +160,21 @@ async def test_a_receipt_that_comes_late_gives_back_what_was_held_for_it(ledger:
     assert ledger.key_credits.charges(KEY, limit=3)[2].charged_wei == 0
 
 
+@pytest.mark.parametrize(("ceiling_wei", "cost_wei"), [(70, 40), (2_000, 500)])
+def test_a_charge_that_is_final_counts_a_seller_that_left_by_its_vouchers(
+    ledger: Ledger, ceiling_wei: int, cost_wei: int
+) -> None:
+    lane = lane_of(ledger)
+    voucher = Voucher(channel_id=lane, adapter_id=BASE_ONLY, max_claimable_wei=Wei(ceiling_wei))
+    ledger.channels.raise_ceiling(SignedVoucher(voucher=voucher, signature=b""))
+    ledger.channels.charge(lane, BASE_ONLY, Wei(30))
+    ledger.purchases.put(
+        OpenPurchase(request_id=ID, channel_id=lane, adapter_id=BASE_ONLY, most_wei=Wei(500), agreed={})
+    )
+    assert ledger.key_credits.final_work(ID).cost_wei == cost_wei
+    assert ledger.key_credits.work(ID).cost_wei == 500
+
+
 def test_a_name_with_credit_of_an_earlier_key_is_not_sold_again(home: Home, ledger: Ledger) -> None:
     keys = PrepaidKeys(home, ledger)
     keys.add({"key": KEY, "amount_wei": "5"})

@@ -194,6 +194,9 @@ async def test_charges_to_x402_payers_stand_apart_and_their_days_sum_to_them(wor
     with redirect_stdout(io.StringIO()) as printed:
         _print(found)
     assert "charged to payers" in printed.getvalue()
+    assert "of all charges not claimed yet" in " ".join(printed.getvalue().split()), (
+        "it is more than was charged since"
+    )
 
 
 async def test_earnings_by_anything_but_the_day_are_refused(world: World) -> None:

@@ -93,7 +93,7 @@ async def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nursery: trio.Nu
         payer = Payer(ledger)
         payer.fund(5_000)
         work = RequestWork(tokens_in=10, tokens_out=5, cost_wei=Wei(0))
-        monkeypatch.setattr(ledger.key_credits, "work", lambda _: work)
+        monkeypatch.setattr(ledger.key_credits, "final_work", lambda _: work)
         app = Application(payer, nursery)
         guard = PublicGuard(
             app,

@@ -375,6 +375,24 @@ def test_a_node_makes_the_checks_of_its_chain_for_doctor(home: Home) -> None:
     assert found["stake"].found == "the chain does not answer"
 
 
+def test_a_check_that_the_node_has_no_time_for_is_left_to_doctor(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck = threading.Event()
+
+    def hang(_: Scene) -> Verdict:
+        stuck.wait(30)
+        return Verdict("at last")
+
+    checks = [
+        Check("chain", "stake", hang, is_told=True),
+        Check("chain", "gas", lambda _: Verdict("enough"), is_told=True),
+    ]
+    monkeypatch.setattr("openledger_node.operator.doctor.run.CHECKS", checks)
+    monkeypatch.setattr("openledger_node.operator.doctor.run.TOLD_S", 0.5)
+    found = examine_for_doctor(home)
+    stuck.set()
+    assert [each.check for each in found] == ["gas"]
+
+
 def test_a_section_that_does_not_exist_is_a_wrong_word(run: Run) -> None:
     assert run("doctor", "--only", "weather").status == 2
 

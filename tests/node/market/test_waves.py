@@ -12,8 +12,8 @@ from support.market_world.seller import Seller
 from support.market_world.terms import CALL, peer_id_of, wallet_of, word
 
 from openledger_node.ledger.sellers import AnswerSpeed
+from openledger_node.market.caller import KEPT_MAX, KEPT_S, Conversations
 from openledger_node.market.calls import FIRST_BIDS_S, FIRST_WAVE, FIRST_WAVE_S
-from openledger_node.market.conversations import KEPT_MAX, KEPT_S, Conversations
 from openledger_node.p2p.transport import PeerId
 from openledger_protocol.inference import Message
 from openledger_protocol.primitives import AdapterId

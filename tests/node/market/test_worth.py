@@ -311,6 +311,17 @@ async def test_a_chain_that_says_nothing_holds_up_no_call(
         assert (await vetting.choose([ad], ledger.sellers.of([ad.wallet]), 8))[0] == [ad]
 
 
+async def test_a_chain_that_is_silent_holds_up_a_call_once_however_many_sellers_there_are(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    chain, ads = Chain(), [ad_of(f"seller {number}") for number in range(32)]
+    chain.is_silent = True
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger, trio.fail_after(ASK_TIMEOUT_S + 1):
+        records = ledger.sellers.of([ad.wallet for ad in ads])
+        fit, unfit = await vetting_of(ledger, chain).choose(ads, records, 8)
+    assert (fit, len(unfit)) == ([], 8)
+
+
 async def test_a_wallet_that_bonds_after_its_first_advertisement_is_fit_within_seconds(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:

@@ -211,3 +211,16 @@ def tiny_base(home: Home) -> Base:
     folder = make_base(home.models / "tiny")
     write_base_json(folder, name="tiny", digest=folder_digest(folder), source="acme/tiny")
     return find_base(home, "tiny")
+
+
+def test_a_download_that_ends_while_it_is_looked_at_keeps_no_node_from_starting(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home.adapters / ".hub-owner--name").mkdir(parents=True)
+
+    def gone(folder: Path) -> float:
+        folder.rmdir()
+        raise FileNotFoundError(folder)
+
+    monkeypatch.setattr("openledger_node.models.adapter_hub._written_s", gone)
+    assert discard_stale_partials(home, now_s=1e12) == 0

@@ -27,11 +27,11 @@ def a_mapper(router: FakeRouter, folder: Path) -> PortMapper:
 
 def test_a_port_is_mapped_by_a_lease_and_removed(router: FakeRouter, tmp_path: Path) -> None:
     mapper = a_mapper(router, tmp_path)
-    answer = mapper.map_port(PORT, {OWN})
+    answer = mapper.map_port({"10.0.0.7": 9, OWN: PORT, "::1": 99})  # the port on the router's network, not the first
     assert (answer.state, answer.address) == (RouterState.MAPPED, f"/ip4/8.8.4.4/tcp/{PORT}")
     assert answer.words == "the router forwards port 4120 of 8.8.4.4 to this node"
     assert router.mappings == {PORT: (OWN, PORT, LEASE_S)}
-    assert mapper.map_port(PORT, {OWN}) == answer  # renewed
+    assert mapper.map_port({OWN: PORT}) == answer  # renewed
     mapper.remove()
     assert router.mappings == {}
 
@@ -39,7 +39,7 @@ def test_a_port_is_mapped_by_a_lease_and_removed(router: FakeRouter, tmp_path: P
 def test_a_taken_port_is_left_to_its_owner(router: FakeRouter, tmp_path: Path) -> None:
     router.mappings[PORT] = ("192.168.1.9", PORT, 0)
     mapper = a_mapper(router, tmp_path)
-    answer = mapper.map_port(PORT, {OWN})
+    answer = mapper.map_port({OWN: PORT})
     (outer,) = set(router.mappings) - {PORT}
     assert answer.address == f"/ip4/8.8.4.4/tcp/{outer}"
     mapper.remove()
@@ -59,44 +59,44 @@ def test_a_router_without_a_public_address_maps_nothing(
     router: FakeRouter, tmp_path: Path, host: str, state: RouterState, words: str
 ) -> None:
     router.host = host
-    answer = a_mapper(router, tmp_path).map_port(PORT, {OWN})
+    answer = a_mapper(router, tmp_path).map_port({OWN: PORT})
     assert (answer.state, answer.address, router.mappings) == (state, "", {})
     assert words in answer.words
 
 
 def test_a_refusal_is_told_in_the_routers_words(router: FakeRouter, tmp_path: Path) -> None:
     router.refuses = 606
-    answer = a_mapper(router, tmp_path).map_port(PORT, {OWN})
+    answer = a_mapper(router, tmp_path).map_port({OWN: PORT})
     assert answer.state is RouterState.REFUSED
     assert answer.words.startswith("the router refuses to map a port: ")
 
 
 def test_a_node_that_listens_elsewhere_is_told_so(router: FakeRouter, tmp_path: Path) -> None:
-    answer = a_mapper(router, tmp_path).map_port(PORT, {"192.168.1.7"})
+    answer = a_mapper(router, tmp_path).map_port({"192.168.1.7": PORT})
     assert (answer.state, router.mappings) == (RouterState.ELSEWHERE, {})
 
 
 def test_without_a_router_the_answer_says_so(router: FakeRouter, tmp_path: Path) -> None:
     router.url = "http://127.0.0.1:1/nobody"
-    assert a_mapper(router, tmp_path).map_port(PORT, {OWN}).state is RouterState.ABSENT
+    assert a_mapper(router, tmp_path).map_port({OWN: PORT}).state is RouterState.ABSENT
 
 
 def test_a_television_that_answers_is_no_router(router: FakeRouter, tmp_path: Path) -> None:
     router.is_television = True
-    assert a_mapper(router, tmp_path).map_port(PORT, {OWN}).state is RouterState.ABSENT
+    assert a_mapper(router, tmp_path).map_port({OWN: PORT}).state is RouterState.ABSENT
 
 
 def test_a_permanent_mapping_is_removed_at_the_end_or_by_the_next_start(router: FakeRouter, tmp_path: Path) -> None:
     router.only_permanent = True
     killed = a_mapper(router, tmp_path)
-    killed.map_port(PORT, {OWN})
+    killed.map_port({OWN: PORT})
     assert router.mappings == {PORT: (OWN, PORT, 0)}
     assert (tmp_path / PERMANENT_FILE).exists()
 
     restarted = a_mapper(router, tmp_path)  # at another port, as after a start with [p2p] port = 0
-    restarted.map_port(4121, {OWN})
+    restarted.map_port({OWN: 4121})
     assert router.mappings == {4121: (OWN, 4121, 0)}
-    restarted.map_port(4121, {OWN})  # its own is renewed, not removed
+    restarted.map_port({OWN: 4121})  # its own is renewed, not removed
     assert router.mappings == {4121: (OWN, 4121, 0)}
     restarted.remove()
     assert router.mappings == {}
@@ -106,10 +106,10 @@ def test_a_permanent_mapping_is_removed_at_the_end_or_by_the_next_start(router: 
 def test_anothers_mapping_outlives_an_old_note(router: FakeRouter, tmp_path: Path) -> None:
     (tmp_path / PERMANENT_FILE).write_text('{"router_port": 5000, "port": 5000}')
     router.mappings[5000] = ("192.168.1.9", 5000, 0)
-    a_mapper(router, tmp_path).map_port(PORT, {OWN})
+    a_mapper(router, tmp_path).map_port({OWN: PORT})
     assert router.mappings[5000] == ("192.168.1.9", 5000, 0)
     (tmp_path / PERMANENT_FILE).write_text("[")
-    assert a_mapper(router, tmp_path).map_port(PORT, {OWN}).state is RouterState.MAPPED
+    assert a_mapper(router, tmp_path).map_port({OWN: PORT}).state is RouterState.MAPPED
 
 
 async def test_the_mapping_is_removed_when_the_node_stops(router: FakeRouter, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ async def test_the_mapping_is_removed_when_the_node_stops(router: FakeRouter, tm
             answers.append(answer)
             nursery.cancel_scope.cancel()
 
-        await a_mapper(router, tmp_path).keep(port=PORT, hosts={OWN}, note=note)
+        await a_mapper(router, tmp_path).keep(ports={OWN: PORT}, note=note)
     assert [answer.state for answer in answers] == [RouterState.MAPPED]
     assert (router.mappings, router.asked[-1]) == ({}, "DeletePortMapping")
 
@@ -137,5 +137,5 @@ async def test_a_router_that_hangs_holds_nothing_up(
             answers.append(answer)
             nursery.cancel_scope.cancel()
 
-        await a_mapper(router, tmp_path).keep(port=PORT, hosts={OWN}, note=note)
+        await a_mapper(router, tmp_path).keep(ports={OWN: PORT}, note=note)
     assert answers[0].words.startswith("the router has not answered")

@@ -1,6 +1,6 @@
 """Being reached, on a network within this process: homes, servers, relays, liars, and a clock that jumps."""
 
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from random import Random
@@ -94,7 +94,8 @@ class ScriptedMapper(PortMapper):
         self.answer = answer
         self.is_removed = False
 
-    async def keep(self, *, port: int, hosts: Collection[str], note: Callable[[RouterAnswer], None]) -> None:
+    async def keep(self, *, ports: Mapping[str, int], note: Callable[[RouterAnswer], None]) -> None:
+        self.ports = ports
         await trio.sleep(1)
         note(self.answer)
         try:
@@ -340,7 +341,7 @@ async def test_ports_that_only_this_machine_reaches_are_not_named(autojump_clock
 
     async with a_net(1) as net:
         net.points[0].handle(DIALBACK, note)
-        watch = net.watch(await net.add_home(listen=(LAN, "/ip4/127.0.0.1/tcp/9")))
+        watch = net.watch(await net.add_home(listen=("/ip4/127.0.0.1/tcp/9", LAN)))
         net.nursery.start_soon(watch.run)
         await trio.sleep(5)
         assert asked == [(4120,)]

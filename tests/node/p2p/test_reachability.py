@@ -53,7 +53,14 @@ def router(state: RouterState) -> RouterAnswer:
             "punched",
             "Turn on UPnP in your router, or forward TCP port 4120",
         ),
-        ("a relay before the first answer", replace(AT_HOME, relays=(RELAY,)), "relayed", "Turn on UPnP"),
+        ("a relay before any answer", replace(AT_HOME, relays=(RELAY,)), "relayed", ""),
+        ("the router's before any other", replace(AT_HOME, relays=(RELAY,), router=MAPPED), "relayed", ""),
+        (
+            "a router that was asked in vain",
+            replace(AT_HOME, relays=(RELAY,), router=router(RouterState.ABSENT)),
+            "relayed",
+            "Turn on UPnP in your router",
+        ),
         (
             "carrier-grade NAT",
             replace(AT_HOME, answers=(NOBODY,), relays=(RELAY,), router=router(RouterState.SHARED)),

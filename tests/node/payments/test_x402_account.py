@@ -11,16 +11,19 @@ import httpx
 import pytest
 import trio
 import trio.testing
+from support.signed import CHANNEL, CONFIG
 from support.x402_payers import PAYER, STRANGER, SUPPORTED, Payer, other_channel, other_terms
 
 from openledger_node.access.budget import PayingAccount
 from openledger_node.chain.x402 import X402State
 from openledger_node.errors import ChainError, LedgerError
+from openledger_node.ledger.bought import OpenPurchase
 from openledger_node.ledger.key_credits import RequestWork
 from openledger_node.ledger.ledger import open_ledger
 from openledger_node.payments.x402_account import X402Account
 from openledger_protocol.errors import MalformedError, PaymentRequiredError, UnavailableError
-from openledger_protocol.primitives import ZERO_ADDRESS, RequestId, Wei
+from openledger_protocol.payments import SignedVoucher, Voucher
+from openledger_protocol.primitives import BASE_ONLY, ZERO_ADDRESS, RequestId, Wei
 from openledger_protocol.x402 import header_from_plain, x402_payment_from_header
 
 MOST = 10 * 1 + 20 * 4  # 10 tokens of a prompt and at most 20 of an answer, at 1,000 and 4,000 wei for 1,000
@@ -42,7 +45,7 @@ def request_id(number: int) -> RequestId:
 def work(monkeypatch: pytest.MonkeyPatch, payer: Payer, tokens_out: int, *, cost_wei: int = 0) -> None:
     """Let the ledger have this much work on every request."""
     done = RequestWork(tokens_in=10 if tokens_out else 0, tokens_out=tokens_out, cost_wei=Wei(cost_wei))
-    monkeypatch.setattr(payer.ledger.key_credits, "work", lambda _: done)
+    monkeypatch.setattr(payer.ledger.key_credits, "final_work", lambda _: done)
 
 
 async def ask(account: X402Account, *, number: int = 1, most_wei: int = 0, shares: int = 1) -> None:
@@ -166,6 +169,24 @@ async def test_a_bought_answer_that_failed_costs_what_was_delivered(
     assert told is not None
     assert told["extra"]["chargedAmount"] == "550", "with the margin, as a prepaid key pays it"
     assert payer.ledger.x402.income_wei() == (550, 550, 500)
+
+
+async def test_a_seller_that_left_before_its_first_chunk_costs_that_chunk(payer: Payer) -> None:
+    ledger = payer.ledger
+    ledger.channels.ensure(CHANNEL, CONFIG, now_ns=1)
+    voucher = Voucher(channel_id=CHANNEL, adapter_id=BASE_ONLY, max_claimable_wei=Wei(40))
+    ledger.channels.raise_ceiling(SignedVoucher(voucher=voucher, signature=b""))
+    ledger.purchases.put(
+        OpenPurchase(
+            request_id=request_id(1), channel_id=CHANNEL, adapter_id=BASE_ONLY, most_wei=Wei(1_000), agreed={}
+        )
+    )
+    account = account_of(payer, 1_100)
+    await ask(account, most_wei=1_000)
+    await account.settle(request_id(1), spent_wei=Wei(0), tokens=0)
+    told = await account.conclude(is_error=True)
+    assert told is not None
+    assert told["extra"]["chargedAmount"] == "44", "with the margin"
 
 
 async def test_a_replayed_voucher_pays_nothing_and_the_payer_finds_back(

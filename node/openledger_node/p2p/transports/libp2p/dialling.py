@@ -69,7 +69,9 @@ class Dialer:
                 has_direct = self._paths.has_direct(peer_id)
                 if has_direct or (relay and self._paths.has_relayed(peer_id)):
                     self._budget.note_dialled(peer_id, is_kept=is_kept, is_relayed=not has_direct)
-                elif relay_id:
+                elif relay:
+                    if relay_id is None:
+                        raise NetworkError(f"the connection with peer {peer_id} has just ended")
                     await self._dial_over(address, relay_id, peer_id, is_kept=is_kept)
                 else:
                     self._check_dial(address, is_trusted=is_trusted)
@@ -143,9 +145,8 @@ class Dialer:
     def learn(self, peer_id: PeerId, addresses: tuple[str, ...]) -> None:
         """Remember addresses, direct ones first."""
         known = (address for address in self._known.get(peer_id, ()) if address not in addresses)
-        self._known[peer_id] = tuple(sorted((*addresses, *known), key=lambda each: bool(relay_of(each))))[
-            :ADDRESSES_MAX
-        ]
+        ordered = sorted((*addresses, *known), key=lambda each: bool(relay_of(each)))
+        self._known[peer_id] = tuple(ordered[:ADDRESSES_MAX])
         self._known.move_to_end(peer_id)
         while len(self._known) > KNOWN_MAX:
             self._known.popitem(last=False)

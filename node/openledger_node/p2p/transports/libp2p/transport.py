@@ -146,7 +146,7 @@ class Libp2pTransport:
     def _serve_relay(self, inbound_max: int) -> RelayPlaces:
         """Serve others as a relay; those who are reached over it keep their connections.
 
-        They get at most half of the places for peers that dial in, because nobody else can take those while they stay.
+        They get at most half of the places for peers that dial in, since nobody else can take those while they stay.
         """
         places = RelayPlaces(connected=self.connected, reservations_max=min(RESERVATIONS_MAX, inbound_max // 2))
         self._budget.needed = places.holders
