@@ -40,7 +40,7 @@ def as_forwarded(scope: Scope, trusted: Sequence[Network]) -> Scope:
         client, port = str(found), 0
         if not _is_trusted(client, trusted):
             break
-    schemes = _values(scope, FORWARDED_PROTO)
+    schemes = [scheme for line in _values(scope, FORWARDED_PROTO) for scheme in line.split(",")]
     scheme = schemes[-1].strip().lower() if schemes else ""
     return {**scope, "client": (client, port), **({"scheme": scheme} if scheme in SCHEMES else {})}
 

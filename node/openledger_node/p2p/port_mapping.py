@@ -106,7 +106,7 @@ class PortMapper:
         except Exception as error:  # as above
             log.warning("port %d of the router is still mapped: %s", self._outer, error)
         else:
-            self._file.unlink(missing_ok=True)
+            self._forget_permanent()
         self._router = None
 
     def _find_router(self) -> Any:
@@ -176,7 +176,14 @@ class PortMapper:
             except Exception as error:  # as above
                 log.warning("port %d of the router is still mapped by an earlier run: %s", outer, error)
                 return
-        self._file.unlink(missing_ok=True)
+        self._forget_permanent()
+
+    def _forget_permanent(self) -> None:
+        """Remove the note. One that stays costs the next start one question to the router."""
+        try:
+            self._file.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("%s can't be removed: %s", self._file, error)
 
 
 def _is_router(router: Any) -> bool:

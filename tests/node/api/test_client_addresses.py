@@ -61,7 +61,12 @@ def test_without_trusted_proxies_nothing_is_read() -> None:
 
 @pytest.mark.parametrize(
     ("client", "proto", "scheme"),
-    [("127.0.0.1", "https", "https"), ("127.0.0.1", "gopher", "http"), ("203.0.113.9", "https", "http")],
+    [
+        ("127.0.0.1", "https", "https"),
+        ("127.0.0.1", "http, https", "https"),
+        ("127.0.0.1", "gopher", "http"),
+        ("203.0.113.9", "https", "http"),
+    ],
 )
 def test_only_a_trusted_proxy_says_the_scheme(client: str, proto: str, scheme: str) -> None:
     assert as_forwarded(scope_of(client, proto=proto), TRUSTED)["scheme"] == scheme

@@ -103,6 +103,14 @@ def test_a_permanent_mapping_is_removed_at_the_end_or_by_the_next_start(router: 
     assert not (tmp_path / PERMANENT_FILE).exists()
 
 
+def test_a_note_that_stays_stops_nothing(router: FakeRouter, tmp_path: Path) -> None:
+    (tmp_path / PERMANENT_FILE).mkdir()  # neither to be read nor to be removed
+    mapper = a_mapper(router, tmp_path)
+    assert mapper.map_port({OWN: PORT}).state is RouterState.MAPPED
+    mapper.remove()
+    assert router.mappings == {}
+
+
 def test_anothers_mapping_outlives_an_old_note(router: FakeRouter, tmp_path: Path) -> None:
     (tmp_path / PERMANENT_FILE).write_text('{"router_port": 5000, "port": 5000}')
     router.mappings[5000] = ("192.168.1.9", 5000, 0)
