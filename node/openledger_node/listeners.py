@@ -64,8 +64,8 @@ def _network(text: str) -> Network:
         return ip_network(text)
     except ValueError as error:
         raise ConfigError(
-            f"{text!r} is not the address of a proxy: write an IP address, or a network by its first address, such as "
-            "127.0.0.1 or 10.0.0.0/8"
+            f"{text!r} is not the address of a proxy: write an IP address or a network that begins "
+            "at its first address, such as 127.0.0.1 or 10.0.0.0/8"
         ) from error
 
 
