@@ -112,6 +112,7 @@ def test_the_status_of_a_stopped_node_says_why_it_is_idle_and_where_it_is(run: R
         "base": DEMO_BASE_NAME,
         "adapters": {"registered": 0, "resident": 0},
         "peers": 0,
+        "reach": None,
         "version": __version__,
         "home": str(home.root),
     }
