@@ -96,7 +96,7 @@ async def test_every_control_route_explains_a_full_disk() -> None:
         async with httpx.AsyncClient(transport=transport, base_url="http://node") as client:
             for route in app.routes:
                 path = route.path.replace("{question}", "stake")  # type: ignore[attr-defined]
-                if path in ("/stop", "/guest", "/doctor/chain"):  # the last one answers with findings, not with errors
+                if path in ("/stop", "/guest", "/doctor/chain"):  # the last one answers with findings
                     continue
                 (method,) = route.methods  # type: ignore[attr-defined]
                 answer = await client.request(method, path, json={"adapter": "a", "folder": "f"})
