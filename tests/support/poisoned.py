@@ -28,6 +28,8 @@ CANNED: dict[str, Any] = {
                 "peer_id": "16Uiu2HAm",
                 "address": "/dns4/",
                 "learned_from": "gossip",
+                "path": "direct",
+                "relays": ["/ip4/127.0.0.1/tcp/4001/p2p/16Uiu2HAm"],
                 "is_connected": True,
                 "serves": True,
                 "adapters": ["harbour", "forest"],
