@@ -85,7 +85,7 @@ def _charged_by_day(session: NetworkSession, since_s: float) -> list[Timed]:
 
 
 def _x402_by_day(session: NetworkSession, since_s: float) -> list[Timed]:
-    """The charges to x402 payers, by the beginning of their day. They are no part of any other sum."""
+    """The charges to x402 payers, by the beginning of their day. No other sum contains them."""
     days = session.ledger.x402.charged_by_day(since_s=int(since_s))
     return [(float(day * DAY_S), wei) for day, wei in days.items()]
 

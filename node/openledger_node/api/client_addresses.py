@@ -27,7 +27,7 @@ def as_forwarded(scope: Scope, trusted: Sequence[Network]) -> Scope:
     """A request with its client's address and scheme, as the trusted proxies in front of this node tell them.
 
     Each proxy adds the address that it sees on the right of X-Forwarded-For. So the client is the rightmost address
-    that is no trusted proxy; what stands left of it may be its own invention.
+    that is not a trusted proxy. The client may have made up what stands left of it.
     """
     client, port = tuple(scope.get("client") or ("", 0))[:2]
     if not (trusted and _is_trusted(client, trusted)):

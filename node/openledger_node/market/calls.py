@@ -79,7 +79,7 @@ class Bids:
         return received | self.refused.keys() | self.failed.keys() | self.unreached.keys()
 
     def add(self, bid: ReceivedBid) -> None:
-        """Note a bid: whoever is not reached yet has the usual time at most."""
+        """Note a bid. Nodes that are not reached yet have until `due_s` now."""
         self.received.append(bid)
         self.scope.deadline = min(self.scope.deadline, self.due_s)
 

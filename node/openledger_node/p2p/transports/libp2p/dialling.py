@@ -117,7 +117,7 @@ class Dialer:
         if is_trusted or self._dial_limits.has_answered(address):
             return
         if not self._own.may_dial(address):
-            raise NetworkError(f"{address} is not dialled: it is no address that is reached from the whole network")
+            raise NetworkError(f"{address} is not dialled: it is not an address that the whole network can reach")
         self._dial_limits.check(address)
 
     def _make_room(self, *, is_kept: bool) -> None:
