@@ -26,8 +26,12 @@ Only connections that it has dialled itself count. Others may dial in freely, an
 """
 
 TICK_S, SETTLE_S = 1.0, 0.05
-ASK_FEW_S, ASK_ENOUGH_S = 10.0, 60.0
-"""Seconds between two rendezvous at one bootstrap node: while connections are few, and otherwise."""
+ASK_FIRST_S, ASK_FEW_S, ASK_ENOUGH_S = 2.0, 10.0, 60.0
+"""Seconds between two rendezvous at one bootstrap node: after the first one, while connections are few, and otherwise.
+
+The pause doubles from the first to the second number. When this node's own addresses change, it asks after the first
+one, since asking also registers them.
+"""
 
 RETRY_MIN_S, RETRY_MAX_S = 1.0, 60.0
 RETURN_S_MAX, RETURN_FOR_S = 10.0, 300.0
@@ -77,6 +81,19 @@ class _Candidate:
     is_dialling: bool = False
 
 
+@dataclass(slots=True, kw_only=True)
+class _Asked:
+    """What a bootstrap node was asked since it was connected."""
+
+    num_times: int = 0
+    own: tuple[str, ...] = ()  # this node's addresses and relays that it was told
+    last_s: float = -inf
+    due_s: float = -inf
+
+    def is_due(self, own: tuple[str, ...], *, now_s: float) -> bool:
+        return now_s >= self.due_s or (own != self.own and now_s - self.last_s >= ASK_FIRST_S)
+
+
 class Connections:
     """Keeps this node connected to the peers of one network."""
 
@@ -99,7 +116,7 @@ class Connections:
         self._candidates: dict[str, _Candidate] = {}
         self._seen_s: dict[PeerId, float] = {}  # peer → when it was last seen connected
         self._dialled: set[PeerId] = set()  # connected peers that this node has dialled
-        self._asked_s: dict[PeerId, float] = {}  # bootstrap node → when to ask it next
+        self._asked: dict[PeerId, _Asked] = {}  # connected bootstrap nodes
         self._written_s = 0.0
         # set when a dial or rendezvous ends, so that its effect need not wait for the tick
         self._changed = trio.Event()
@@ -219,11 +236,16 @@ class Connections:
     def _to_ask(self) -> list[PeerId]:
         """Bootstrap nodes to ask now; one that was lost is asked as soon as it returns, as it may have restarted."""
         connected, now = self._transport.connected(), self._clock()
-        self._asked_s = {point: due_s for point, due_s in self._asked_s.items() if point in connected}
-        due = [point for point in self._points if point in connected and self._asked_s.get(point, now) <= now]
-        pause_s = ASK_FEW_S if len(connected) < CONNECTIONS_MIN else ASK_ENOUGH_S
+        own = (*self._transport.addresses, *self._transport.relays)
+        self._asked = {point: self._asked.get(point, _Asked()) for point in self._points if point in connected}
+        due = [point for point, asked in self._asked.items() if asked.is_due(own, now_s=now)]
+        has_few = len(connected) < CONNECTIONS_MIN
         for point in due:
-            self._asked_s[point] = now + self._jittered(pause_s)
+            asked = self._asked[point]
+            few_s = min(ASK_FIRST_S * 2.0**asked.num_times, ASK_FEW_S)
+            asked.num_times = min(asked.num_times + 1, 10)
+            asked.own, asked.last_s = own, now
+            asked.due_s = now + self._jittered(few_s if has_few else ASK_ENOUGH_S)
         return due
 
     async def _ask(self, point: PeerId) -> None:

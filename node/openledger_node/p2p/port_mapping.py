@@ -22,7 +22,10 @@ from .scopes import is_carrier_grade, is_public_host
 
 LEASE_S: Final = 3600
 AGAIN_S, SOON_S = 900.0, 60.0
-"""The time until a router that maps no port is asked again, and one that has stopped to map it."""
+"""The time until a router that maps no port is asked again, and one that has stopped to map it.
+
+A router is doubted at most once in the second time.
+"""
 
 ASK_S, REMOVE_S = 5.0, 2.0
 DISCOVER_MS = 2_000
@@ -52,6 +55,11 @@ class PortMapper:
         self._description_url = description_url
         self._router: Any = None
         self._outer = 0  # the router's port; 0 is none
+        self._doubted = trio.Event()
+
+    def doubt(self) -> None:
+        """Ask the router again soon: nobody reaches the mapped port, so it may have restarted and forgotten it."""
+        self._doubted.set()
 
     async def keep(self, *, ports: Mapping[str, int], note: Callable[[RouterAnswer], None]) -> None:
         """Keep a port mapped until cancelled, and remove the mapping then; `note` gets each answer of the router.
@@ -62,12 +70,15 @@ class PortMapper:
         try:
             while True:
                 was_mapped = answer.state is RouterState.MAPPED
-                answer = SLOW
+                answer, self._doubted = SLOW, trio.Event()
                 with trio.move_on_after(ASK_S):
                     answer = await trio.to_thread.run_sync(self.map_port, ports, abandon_on_cancel=True)
                 note(answer)
                 is_mapped = answer.state is RouterState.MAPPED
-                await trio.sleep(LEASE_S / 2 if is_mapped else SOON_S if was_mapped else AGAIN_S)
+                await trio.sleep(SOON_S if is_mapped or was_mapped else AGAIN_S)
+                if is_mapped:
+                    with trio.move_on_after(LEASE_S / 2 - SOON_S):
+                        await self._doubted.wait()
         finally:
             with trio.move_on_after(REMOVE_S, shield=True):
                 await trio.to_thread.run_sync(self.remove, abandon_on_cancel=True)

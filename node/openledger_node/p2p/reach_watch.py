@@ -193,6 +193,9 @@ class ReachWatch:
             return PEER_REST_S  # nobody could tell; what was known before stays
         self._evidence = replace(self._evidence, answers=tuple(answers))
         self._tell()
+        mapped = self._evidence.router.address
+        if self._mapper and mapped and mapped not in answering_addresses(self._evidence):
+            self._mapper.doubt()
         if answering_addresses(self._evidence) and len(answers) >= ASKED:
             self._num_doubts = 0
             return CHECK_EVERY_S

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -200,6 +201,46 @@ async def test_a_home_is_dialled_over_its_relay_and_not_again_and_again(
         home.disconnect(PeerId("ada"))
         await trio.sleep(600)
         assert dialled == list(home.relays)
+
+
+class Asker(MemoryTransport):
+    """Counts when it asks a point."""
+
+    asked_s: list[float]
+
+    async def find_peers(self, point: PeerId, namespace: str) -> list[str]:
+        self.asked_s.append(trio.current_time())
+        return await super().find_peers(point, namespace)
+
+
+async def an_asker(world: World) -> Asker:
+    asker = Asker(world.network, PeerId("ada"), is_home=True)
+    asker.asked_s = []
+    await world.add("point", transport=MemoryTransport(world.network, PeerId("point"), serve_relay=True))
+    await world.add("ada", "point", transport=asker)
+    return asker
+
+
+async def test_a_newcomer_asks_often_at_first(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with a_world(tmp_path) as world:
+        asker = await an_asker(world)
+        await trio.sleep(100)
+        pauses = [after - before for before, after in pairwise(asker.asked_s)]
+        assert [round(pause / longest) for pause, longest in zip(pauses, (2, 4, 8, 10, 10), strict=False)] == [1] * 5
+
+
+async def test_a_newcomer_is_found_as_soon_as_it_has_a_relay(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with a_world(tmp_path) as world:
+        asker = await an_asker(world)
+        await trio.sleep(50)
+        before_s = trio.current_time()
+        await asker.reserve(PeerId("point"))
+        await trio.sleep(2.1)
+        assert [each for each in asker.asked_s if each > before_s] != []
+        newcomer = MemoryTransport(world.network, PeerId("newcomer"))
+        await world.nursery.start(newcomer.run)
+        await newcomer.connect(address("point"))
+        assert await newcomer.find_peers(PeerId("point"), NET) == [*asker.relays]
 
 
 class Grave(MemoryTransport):

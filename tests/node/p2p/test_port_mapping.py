@@ -1,12 +1,15 @@
 """A mapped port, over a real UPnP library and a router of the test on loopback."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
 import pytest
 import trio
 from support.fake_router import FakeRouter, a_router
+from trio.testing import MockClock
 
 from openledger_node.p2p.port_mapping import LEASE_S, PERMANENT_FILE, PortMapper
 from openledger_node.p2p.reachability import RouterAnswer, RouterState
@@ -147,3 +150,30 @@ async def test_a_router_that_hangs_holds_nothing_up(
 
         await a_mapper(router, tmp_path).keep(ports={OWN: PORT}, note=note)
     assert answers[0].words.startswith("the router has not answered")
+
+
+async def test_a_router_that_is_doubted_is_asked_again_once_a_minute(
+    router: FakeRouter, tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mapper = a_mapper(router, tmp_path)
+    asked_s: list[float] = []
+
+    async def inline(sync: Callable[..., object], *args: object, **_: object) -> object:
+        await trio.lowlevel.checkpoint()
+        return sync(*args)
+
+    def map_port(ports: Mapping[str, int]) -> RouterAnswer:
+        asked_s.append(trio.current_time())
+        return RouterAnswer(state=RouterState.MAPPED, words="forwards")
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", inline)
+    monkeypatch.setattr(mapper, "map_port", map_port)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(mapper.keep, ports={}, note=lambda _: None))
+        for _ in range(300):
+            await trio.sleep(1)
+            mapper.doubt()
+        await trio.sleep(LEASE_S)
+        nursery.cancel_scope.cancel()
+    pauses = [round(after - before) for before, after in pairwise(asked_s)]
+    assert pauses == [60, 60, 60, 60, 60, LEASE_S / 2]

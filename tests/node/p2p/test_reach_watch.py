@@ -93,6 +93,10 @@ class ScriptedMapper(PortMapper):
     def __init__(self, answer: RouterAnswer) -> None:
         self.answer = answer
         self.is_removed = False
+        self.num_doubts = 0
+
+    def doubt(self) -> None:
+        self.num_doubts += 1
 
     async def keep(self, *, ports: Mapping[str, int], note: Callable[[RouterAnswer], None]) -> None:
         self.ports = ports
@@ -218,6 +222,19 @@ async def test_a_mapped_port_that_nobody_passes_leaves_the_relays(autojump_clock
         await trio.sleep(20)
         assert (watch.reach.state, len(watch.reach.relays)) == (ReachState.RELAYED, 2)
         assert watch.reach.remedy.startswith("Your router forwards port 4120, but nobody comes through")
+
+
+async def test_a_mapped_port_that_is_closed_later_makes_the_node_ask_its_router(autojump_clock: MockClock) -> None:
+    async with a_net() as net:
+        home = await net.add_home()
+        net.network.open_at[FORWARDED] = home.peer_id
+        mapper = ScriptedMapper(MAPS)
+        net.nursery.start_soon(net.watch(home, mapper=mapper).run)
+        await trio.sleep(100)
+        assert mapper.num_doubts == 0
+        del net.network.open_at[FORWARDED]
+        await trio.sleep(CHECK_EVERY_S)
+        assert mapper.num_doubts > 0
 
 
 async def test_carrier_grade_nat_is_named(autojump_clock: MockClock) -> None:

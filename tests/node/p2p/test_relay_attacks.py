@@ -268,7 +268,7 @@ async def test_a_punch_dials_no_address_of_a_victim(monkeypatch: pytest.MonkeyPa
                 await write_message(stream, HolePunch(type=HolePunch.SYNC))
             except NetworkError:
                 continue
-            await until(lambda: ben._puncher._busy == set())
+            await until(lambda: ben._puncher._answering == set())
         endpoints = {address.partition("/p2p/")[0] for address in dialled}
         assert 0 < len(endpoints) <= 2 * 4
         assert all(dialled.count(address) <= 2 * 3 for address in dialled)
@@ -311,6 +311,55 @@ async def test_two_peers_that_can_dial_each_other_leave_the_relay(monkeypatch: p
         await until(lambda: relay._relay_places.num_circuits() == 0)  # type: ignore[union-attr]
         await fresh.send({"n": 9})
         assert await fresh.receive() == {"n": 9}
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("first", ["ada", "ben"])
+async def test_two_peers_that_begin_to_punch_at_once_meet(first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has asked the other one before it is asked itself. Neither may dial the other as usual."""
+    relay = a_peer("relay", listens=True, serve_relay=True)
+    ada, ben = a_peer("ada", listens=True), a_peer("ben", listens=True)
+    both_begin = trio.Event()
+    num_begun = 0
+
+    def both(puncher: punch.Puncher) -> None:
+        async def wait(peer_id: PeerId) -> None:
+            nonlocal num_begun
+            num_begun += 1
+            if num_begun == 2:
+                both_begin.set()
+            await both_begin.wait()
+
+        monkeypatch.setattr(puncher, "_dial_plainly", wait)
+
+    async with trio.open_nursery() as nursery:
+        for peer in (relay, ben, ada):
+            await nursery.start(peer.run)
+            both(peer._puncher)
+        await ben.connect(relay.addresses[0])
+        await ada.connect(relay.addresses[0])
+        caller, called = (ada, ben) if first == "ada" else (ben, ada)
+        await caller.connect((await called.reserve(relay.peer_id)).address)
+        nursery.start_soon(caller._puncher.meet, called.peer_id)
+        await until(lambda: ada.path_to(ben.peer_id) is Path.PUNCHED and ben.path_to(ada.peer_id) is Path.PUNCHED)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_punch_that_came_too_early_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a node expects to be reached is known only when another peer has said how it sees it."""
+    monkeypatch.setattr(punch, "AGAIN_S", 0.05)
+    relay = a_peer("relay", listens=True, serve_relay=True)
+    ada, ben = a_peer("ada", listens=True), a_peer("ben", listens=True)
+    async with trio.open_nursery() as nursery:
+        for peer in (relay, ben, ada):
+            await nursery.start(peer.run)
+        await ben.connect(relay.addresses[0])
+        monkeypatch.setattr(ben._puncher, "_dial_plainly", lambda _: trio.lowlevel.checkpoint())
+        expected, answers = ada._puncher._expected, [[]]
+        monkeypatch.setattr(ada._puncher, "_expected", lambda: answers.pop() if answers else expected())
+        await ada.connect((await ben.reserve(relay.peer_id)).address)
+        await until(lambda: ada.path_to(ben.peer_id) is Path.PUNCHED)
+        assert answers == []
         nursery.cancel_scope.cancel()
 
 

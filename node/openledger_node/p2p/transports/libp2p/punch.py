@@ -7,7 +7,7 @@ takes the other's dial for an answer. Source: libp2p's specification DCUtR.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import trio
@@ -36,7 +36,9 @@ ADDRESSES_MAX = 4
 
 PLAIN_S = 2.0
 DIAL_S, ROUNDS, ROUND_PAUSE_S = 5.0, 3, 0.4
-SESSIONS = 2
+SESSIONS, AGAIN_S = 3, 1.0
+"""Tries to punch for one connection over a relay, and the pause before the next. The first one may come too early:
+other peers have not said yet how they see one of the two, or both begin at once."""
 PUNCHES_AT_ONCE = 8
 PUNCHES_PER_S, PUNCHES_OF_PEER = 1 / 120, 4.0
 IDENTIFIED_S, IDENTIFY_POLL_S = 1.5, 0.05
@@ -96,6 +98,7 @@ class Puncher:
         self._dial_limits = dial_limits
         self._note_direct = note_direct  # False: the peer has no place any more
         self._busy: set[PeerId] = set()
+        self._answering: set[PeerId] = set()
         self._rates: Rates[PeerId] = Rates(per_s=PUNCHES_PER_S, burst=PUNCHES_OF_PEER)
         self.observed = Observed()
         host._observed_addr_manager = self.observed  # type: ignore[assignment]
@@ -103,24 +106,29 @@ class Puncher:
 
     async def meet(self, peer_id: PeerId) -> None:
         """Try to get a direct connection with a peer that has come over a relay."""
-        if not self._may_begin(peer_id):
+        if peer_id in self._busy or not self._may_punch(peer_id):
             return
         self._busy.add(peer_id)
         try:
-            await self._dial_plainly(peer_id)
-            for _ in range(SESSIONS):
+            await self._caught(self._dial_plainly, peer_id)
+            for number in range(SESSIONS):
                 if self._paths.has_direct(peer_id) or not self._paths.has_relayed(peer_id):
                     break
-                if not await self._begin(peer_id):
-                    break
-        except Exception as error:  # the library raises many kinds, also for a peer that has just left
-            log.debug("no hole to peer %s: %r", peer_id, error)
+                if peer_id not in self._answering:
+                    await self._caught(self._begin, peer_id)
+                if number < SESSIONS - 1 and not self._paths.has_direct(peer_id):
+                    await trio.sleep(AGAIN_S)
         finally:
             self._busy.discard(peer_id)
 
-    def _may_begin(self, peer_id: PeerId) -> bool:
-        is_new = peer_id not in self._busy and not self._paths.has_direct(peer_id)
-        return is_new and len(self._busy) < PUNCHES_AT_ONCE and self._rates.take(peer_id)
+    def _may_punch(self, peer_id: PeerId) -> bool:
+        num_busy = len(self._busy | self._answering)
+        return not self._paths.has_direct(peer_id) and num_busy < PUNCHES_AT_ONCE and self._rates.take(peer_id)
+
+    def _may_answer(self, peer_id: PeerId) -> bool:
+        """True if a peer's punch is taken. Of two peers that begin at once, the one with the smaller id gives way."""
+        is_first = peer_id in self._busy and str(self._host.get_id()) > peer_id
+        return peer_id not in self._answering and not is_first and self._may_punch(peer_id)
 
     async def _dial_plainly(self, peer_id: PeerId) -> None:
         """Dial a peer at the addresses that it has identified itself with, which works if only we are at home."""
@@ -138,9 +146,18 @@ class Puncher:
                     where = self._calls.running() if is_near else nursery
                     where.start_soon(self._dial, peer_id, address, False, None)
 
-    async def _begin(self, peer_id: PeerId) -> bool:
-        """Punch once, as the one that begins; False if it is no use to try again."""
+    async def _caught(self, way: Callable[[PeerId], Awaitable[None]], peer_id: PeerId) -> None:
+        """Try one way to a direct connection."""
+        try:
+            await way(peer_id)
+        except Exception as error:  # the library raises many kinds, also for a peer that has just left
+            log.debug("no hole to peer %s: %r", peer_id, error)
+
+    async def _begin(self, peer_id: PeerId) -> None:
+        """Punch once, as the one that begins."""
         own = self._expected()
+        if not own:
+            return
         stream = await self._host.new_stream(library_id(peer_id), [DCUTR])
         try:
             began_s = trio.current_time()
@@ -148,21 +165,20 @@ class Puncher:
             answer = await read_message(stream, HolePunch)
             round_trip_s = trio.current_time() - began_s
             theirs = self._to_dial(peer_id, _read(answer))
-            if answer.type != HolePunch.CONNECT or not theirs or not own:
-                return False
+            if answer.type != HolePunch.CONNECT or not theirs:
+                return
             await write_message(stream, HolePunch(type=HolePunch.SYNC))
             await trio.sleep(min(round_trip_s / 2, 1.0))
             await self._dial_all(peer_id, theirs, is_responder=True)
         finally:
             await reset(stream)
-        return True
 
     async def _answer(self, stream: INetStream) -> None:
         """Punch as the one that is asked, on a stream over a relay."""
         peer_id = PeerId(str(stream.muxed_conn.peer_id))
-        if not is_relayed(stream.muxed_conn) or not self._may_begin(peer_id):
+        if not is_relayed(stream.muxed_conn) or not self._may_answer(peer_id):
             return await reset(stream)
-        self._busy.add(peer_id)
+        self._answering.add(peer_id)
         try:
             request = await read_message(stream, HolePunch)
             theirs, own = self._to_dial(peer_id, _read(request)), self._expected()
@@ -172,7 +188,7 @@ class Puncher:
             if (await read_message(stream, HolePunch)).type == HolePunch.SYNC:
                 await self._dial_all(peer_id, theirs, is_responder=False)
         finally:
-            self._busy.discard(peer_id)
+            self._answering.discard(peer_id)
             await reset(stream)
         return None
 
@@ -180,7 +196,9 @@ class Puncher:
 
     def _expected(self) -> list[bytes]:
         """Where this node expects to be reached: most routers keep the port of a connection that goes out."""
-        ports = {(address.split("/")[1], address.split("/")[4]) for address in self._own.interfaces()}
+        interfaces = self._own.interfaces()
+        outer = [each for each in interfaces if scope_of(each) is not Scope.MACHINE]
+        ports = {(address.split("/")[1], address.split("/")[4]) for address in outer or interfaces}
         guessed = [
             f"/{family}/{host}/tcp/{port}"
             for host in self.observed.hosts()
@@ -226,6 +244,8 @@ class Puncher:
                 nursery.start_soon(self._end_when_direct, peer_id, nursery.cancel_scope)
 
     async def _end_when_direct(self, peer_id: PeerId, scope: trio.CancelScope) -> None:
+        """Cancel the dials; not in their first step, where the library would leave a socket open."""
+        await trio.sleep(IDENTIFY_POLL_S)
         while not self._paths.has_direct(peer_id):  # noqa: ASYNC110 (the other side's dial may be the one that succeeds)
             await trio.sleep(IDENTIFY_POLL_S)
         scope.cancel()
@@ -236,6 +256,8 @@ class Puncher:
         dial = self._swarm.dial_addr_as_responder if is_responder else self._swarm.dial_addr
         self._dial_limits.note(full, has_answered=False)
         for _ in range(ROUNDS if source else 1):
+            if self._paths.has_direct(peer_id):
+                return
             try:
                 with trio.move_on_after(DIAL_S):
                     connection = await dial(Multiaddr(full), target, source)
