@@ -27,7 +27,7 @@ Only connections that it has dialled itself count. Others may dial in freely, an
 
 TICK_S, SETTLE_S = 1.0, 0.05
 ASK_FIRST_S, ASK_FEW_S, ASK_ENOUGH_S = 2.0, 10.0, 60.0
-"""Seconds between two rendezvous at one bootstrap node: after the first one, while connections are few, and otherwise.
+"""Seconds between two rendezvous at one bootstrap node: at first, while connections are few, and otherwise.
 
 The pause doubles from the first to the second number. When this node's own addresses change, it asks after the first
 one, since asking also registers them.

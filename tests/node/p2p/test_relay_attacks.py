@@ -314,6 +314,10 @@ async def test_two_peers_that_can_dial_each_other_leave_the_relay(monkeypatch: p
         nursery.cancel_scope.cancel()
 
 
+async def dial_nobody(_: PeerId) -> None:
+    await trio.lowlevel.checkpoint()
+
+
 @pytest.mark.parametrize("first", ["ada", "ben"])
 async def test_two_peers_that_begin_to_punch_at_once_meet(first: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has asked the other one before it is asked itself. Neither may dial the other as usual."""
@@ -354,7 +358,7 @@ async def test_a_punch_that_came_too_early_is_tried_again(monkeypatch: pytest.Mo
         for peer in (relay, ben, ada):
             await nursery.start(peer.run)
         await ben.connect(relay.addresses[0])
-        monkeypatch.setattr(ben._puncher, "_dial_plainly", lambda _: trio.lowlevel.checkpoint())
+        monkeypatch.setattr(ben._puncher, "_dial_plainly", dial_nobody)
         expected, answers = ada._puncher._expected, [[]]
         monkeypatch.setattr(ada._puncher, "_expected", lambda: answers.pop() if answers else expected())
         await ada.connect((await ben.reserve(relay.peer_id)).address)
