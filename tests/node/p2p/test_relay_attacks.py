@@ -359,7 +359,8 @@ async def test_a_punch_that_came_too_early_is_tried_again(monkeypatch: pytest.Mo
             await nursery.start(peer.run)
         await ben.connect(relay.addresses[0])
         monkeypatch.setattr(ben._puncher, "_dial_plainly", dial_nobody)
-        expected, answers = ada._puncher._expected, [[]]
+        expected = ada._puncher._expected
+        answers: list[list[bytes]] = [[]]
         monkeypatch.setattr(ada._puncher, "_expected", lambda: answers.pop() if answers else expected())
         await ada.connect((await ben.reserve(relay.peer_id)).address)
         await until(lambda: ada.path_to(ben.peer_id) is Path.PUNCHED)
