@@ -2,8 +2,8 @@
 
 Each size is a network of its own on this machine: a chain, a bootstrap node, so many nodes that sell answers of the
 fake engine, and one that only buys. Nobody asks for anything. Bytes are those of the daemon's TCP connections as
-Linux counts them, so its reads of the chain are separate, and the headers of packets are not included. `--json` prints one
-object on the last line; `--quick` is a short form whose figures mean nothing.
+Linux counts them, so its reads of the chain are separate, and the headers of packets are not included. `--json`
+prints one object on the last line; `--quick` is a short form whose figures mean nothing.
 """
 
 import argparse

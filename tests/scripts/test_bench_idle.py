@@ -6,10 +6,10 @@ from support.scripts import SCRIPTS
 
 sys.path.insert(0, str(SCRIPTS / "bench"))
 
-from idle import read_sockets  # noqa: E402
+from idle import read_sockets
 
 PRINTED = """\
-0 0 127.0.0.1:37204 127.0.0.1:4001 users:(("openledger-node",pid=7,fd=4)) bbr bytes_sent:1000 bytes_acked:1001 segs_in:2
+0 0 127.0.0.1:37204 127.0.0.1:4001 users:(("openledger-node",pid=7,fd=4)) bbr bytes_sent:1000 bytes_acked:1001
 0 0 127.0.0.1:4001 127.0.0.1:37204 users:(("python",pid=8,fd=5)) bbr bytes_received:1000 segs_out:1 send 1bps
 0 0 127.0.0.1:5000 127.0.0.1:8545 users:(("openledger-node",pid=7,fd=9)) bbr bytes_sent:20 bytes_received:30
 0 0 [::1]:5002 [::1]:4001 users:(("openledger-node",pid=7,fd=11)) bbr bytes_sent:5 bytes_retrans:5 bytes_received:6
