@@ -121,3 +121,7 @@ class Inbox:
             self._send.send_nowait(gossip)
         except trio.BrokenResourceError:
             pass  # nobody receives any more; messages are still passed on
+
+    def close(self) -> None:
+        """End the subscription: its reader comes to the end after the messages that wait."""
+        self._send.close()
