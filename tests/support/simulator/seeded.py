@@ -27,11 +27,11 @@ def _drawn_order(seed: int) -> Iterator[None]:
     # NOTE: trio has no public way to this. Without it, tasks that wake at the same time run in the order of their
     # addresses in memory. Hypothesis sets the same two names.
     before = _run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r
-    _run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r = True, Random(seed)
+    _run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r = True, Random(seed)  # type: ignore[misc]
     try:
         yield
     finally:
-        _run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r = before
+        _run._ALLOW_DETERMINISTIC_SCHEDULING, _run._r = before  # type: ignore[misc]
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from ....errors import NetworkError
 from ...envelopes import GossipVerdict
 from ...flood import FloodLimits
 from ...streams import Inbox
-from ...transport import GOSSIP_BYTES_MAX, GOSSIP_MEMORY_S, Accept, Gossip, PeerId, content_id
+from ...transport import GOSSIP_BYTES_MAX, GOSSIP_MEMORY_S, TOPICS_PER_PEER_MAX, Accept, Gossip, PeerId, content_id
 
 if TYPE_CHECKING:
     from .network import MemoryNetwork
@@ -33,8 +33,6 @@ CONTROL_BYTES, ID_BYTES = 60, 34
 UNHEARD_MARKS = 4.0
 MARKS_DECAY = 0.9
 """A neighbour is not heard from so many wrong messages on; each heartbeat forgives a tenth of them."""
-
-TOPICS_PER_PEER_MAX = 16
 
 
 class MemoryGossip:

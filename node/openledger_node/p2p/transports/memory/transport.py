@@ -1,7 +1,7 @@
 """A peer of a network inside this process: for a guest on this machine, and for whole networks in one test."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -245,9 +245,9 @@ class MemoryTransport:
         """Receive no more messages of a topic."""
         self.gossip.unsubscribe(topic)
 
-    def topics_of_peers(self) -> frozenset[str]:
-        """Topics that linked peers have subscribed to."""
-        return frozenset(topic for peer_id in self._links for topic in self._network.peers[peer_id].gossip.topics)
+    def topics_of_peers(self) -> Mapping[PeerId, frozenset[str]]:
+        """The topics of each linked peer."""
+        return {peer_id: frozenset(self._network.peers[peer_id].gossip.topics) for peer_id in self._links}
 
     async def find_peers(self, point: PeerId, namespace: str) -> list[str]:
         """Register with a rendezvous point, and return the other registered peers."""
