@@ -1,0 +1,76 @@
+"""Scenario of a simulation, and its result."""
+
+from dataclasses import asdict, dataclass, field
+from math import ceil
+
+KINDS = ("flooder", "stale", "liar", "cheater", "sybil", "squatter")
+"""Kinds of hostile nodes; see `hostile`."""
+
+NODES_PER_POINT, POINTS_MIN = 100, 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """A network, and what happens to it. All times are simulated seconds."""
+
+    seed: int
+    num_nodes: int = 60  # honest and hostile, without bootstrap nodes
+    share_hostile: float = 0.2  # the kinds in turn
+    kinds: tuple[str, ...] = KINDS
+    share_homes: float = 0.5  # honest nodes behind a router that nobody can dial; four of five can be punched
+    share_churn: float = 0.1  # honest nodes that crash during the calls, and are back after `CHURN_S`
+    loss: float = 0.01  # of gossip messages
+    calls_per_node: int = 1  # of each honest node
+    start_s: float = 30.0  # nodes start within this time
+    settle_s: float = 60.0  # until the calls begin
+    calls_s: float = 60.0
+    steady_s: float = 60.0  # in which traffic is counted
+    part_s: float = 30.0  # a third of the network is cut off for so long; 0: never
+
+    @property
+    def num_hostile(self) -> int:
+        """Hostile nodes."""
+        return round(self.num_nodes * self.share_hostile)
+
+    @property
+    def num_points(self) -> int:
+        """Bootstrap nodes."""
+        return max(POINTS_MIN, ceil(self.num_nodes / NODES_PER_POINT))
+
+    @property
+    def replay(self) -> str:
+        """The command that repeats it."""
+        return (
+            f"scripts/bench/simulate.py --nodes {self.num_nodes} --hostile {self.share_hostile:g} "
+            f"--steady {self.steady_s:g} --seed {self.seed}"
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Result:
+    """What a simulation measured. Shares are 0 to 1; a time of None was not reached."""
+
+    seed: int
+    num_nodes: int
+    share_known: float = 0.0  # of the honest advertisements that honest nodes should know
+    share_known_after_churn: float = 0.0
+    share_served: float = 0.0  # of the honest nodes' requests
+    num_calls: int = 0
+    why_not_served: list[str] = field(default_factory=list)
+    share_paid_hostile: float = 0.0  # of the answers, those that a liar or cheater gave
+    sent_bytes_per_s: float = 0.0  # of an honest node, mean over the steady time
+    sent_bytes_per_s_max: float = 0.0  # of the honest node that sent most
+    received_bytes_per_s: float = 0.0
+    messages_per_s: float = 0.0  # new gossip messages of a node
+    copies_per_s: float = 0.0  # gossip messages with those that it knew
+    check_ms: float = 0.0  # measured: one check of an advertisement, with a board of this size
+    core_percent: float = 0.0  # of one core, by messages counted × time measured
+    newcomer_s: float | None = None  # from its start to all advertisements and its first answer
+    point_lost_s: float | None = None  # from the loss until all nodes have two bootstrap nodes and hear a new offer
+    healed_s: float | None = None  # from the end of a partition until all know of all again
+    simulated_s: float = 0.0
+    cpu_s: float = 0.0  # of the simulation itself
+
+    def to_plain(self) -> dict[str, object]:
+        """The result as JSON."""
+        return asdict(self)
