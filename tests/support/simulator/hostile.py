@@ -9,11 +9,11 @@ from openledger_node.errors import NetworkError
 from openledger_node.p2p.transport import PeerId
 from openledger_protocol.advertisement import sign_advertisement
 from openledger_protocol.primitives import Digest
+from openledger_protocol.wire.ads import ads_topic
 
 from ..market_world.seller import ad_of
-from ..market_world.terms import BASE, now_s, seed_of, word
+from ..market_world.terms import BASE, NETWORK, now_s, seed_of, word
 from .node import SimNode
-from .topics import topic_of
 
 JUNK_EVERY_S, STALE_EVERY_S = 0.1, 2.0
 SQUATTED = 60
@@ -39,7 +39,7 @@ class Flooder(SimNode):
 
     async def _publish(self, content: bytes) -> None:
         try:
-            await self.transport.publish(topic_of(BASE), content)
+            await self.transport.publish(ads_topic(NETWORK, BASE), content)
         except NetworkError:
             await trio.lowlevel.checkpoint()
 
@@ -58,7 +58,9 @@ class Squatter(Flooder):
 
     async def mischief(self) -> None:
         for number in range(SQUATTED):
-            self.transport.subscribe(topic_of(Digest(word(f"{self.name} base {number}"))), lambda _, __: False)
+            self.transport.subscribe(
+                ads_topic(NETWORK, Digest(word(f"{self.name} base {number}"))), lambda _, __: False
+            )
         await trio.sleep_forever()
 
 

@@ -146,6 +146,7 @@ class SimNode:
             peers=self._seqs,  # type: ignore[arg-type]
             seed=seed_of(self.name),
             snapshot=lambda: self.snapshot(binding),
+            base=lambda: BASE,
             now_ns=now_ns,
             jitter=self.random.random,
         )

@@ -15,7 +15,7 @@ from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import Conditions, MemoryNetwork, MemoryTransport
 from openledger_protocol.primitives import Address
 
-from ..market_world.terms import NETWORK, peer_id_of
+from ..market_world.terms import BASE, NETWORK, peer_id_of
 from .hostile import HOSTILE
 from .node import PORT, Line, SimNode
 from .scenario import Scenario
@@ -166,13 +166,14 @@ class World:
 
 def should_know(node: SimNode, other: SimNode) -> bool:
     """True if a node follows the topic on which another one advertises."""
-    return True
+    return node.advertiser.followed.is_mine(BASE, other.peer_id)
 
 
 def knows(node: SimNode, other: SimNode) -> bool:
     """True if a node has another's newest advertisement."""
     entry = node.table._entries.get(other.peer_id)
-    return entry is not None and entry.content == other.advertiser.own
+    newest = other.advertiser.own
+    return entry is not None and newest is not None and entry.content == newest.content
 
 
 def _point_host(number: int) -> str:
