@@ -20,7 +20,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nodes", type=int, default=60)
     parser.add_argument("--hostile", type=float, default=0.2, help="share of the nodes that are hostile")
-    parser.add_argument("--steady", type=float, default=60.0, help="seconds in which traffic is counted")
+    parser.add_argument("--steady", type=float, default=30.0, help="seconds in which traffic is counted")
+    parser.add_argument("--part", type=float, default=0.0, help="seconds for which a third is cut off")
     parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6))
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
@@ -28,7 +29,9 @@ def main() -> None:
         # The order of sets of strings is part of what the seed repeats, and is fixed when a process starts.
         words = [*sys.argv, *(() if "--seed" in sys.argv else ("--seed", str(args.seed)))]
         os.execve(sys.executable, [sys.executable, *words], {**os.environ, "PYTHONHASHSEED": str(args.seed)})
-    scenario = Scenario(seed=args.seed, num_nodes=args.nodes, share_hostile=args.hostile, steady_s=args.steady)
+    scenario = Scenario(
+        seed=args.seed, num_nodes=args.nodes, share_hostile=args.hostile, steady_s=args.steady, part_s=args.part
+    )
     print(f"again: {scenario.replay}", flush=True)
     from support.simulator.simulation import simulate
 

@@ -21,11 +21,11 @@ class Scenario:
     share_churn: float = 0.1  # honest nodes that crash during the calls, and are back after `CHURN_S`
     loss: float = 0.01  # of gossip messages
     calls_per_node: int = 1  # of each honest node
-    start_s: float = 30.0  # nodes start within this time
-    settle_s: float = 60.0  # until the calls begin
-    calls_s: float = 60.0
-    steady_s: float = 60.0  # in which traffic is counted
-    part_s: float = 30.0  # a third of the network is cut off for so long; 0: never
+    start_s: float = 20.0  # nodes start within this time
+    settle_s: float = 40.0  # until the calls begin
+    calls_s: float = 40.0
+    steady_s: float = 30.0  # in which traffic is counted
+    part_s: float = 0.0  # a third of the network is cut off for so long; 0: never
 
     @property
     def num_hostile(self) -> int:
@@ -42,7 +42,7 @@ class Scenario:
         """The command that repeats it."""
         return (
             f"scripts/bench/simulate.py --nodes {self.num_nodes} --hostile {self.share_hostile:g} "
-            f"--steady {self.steady_s:g} --seed {self.seed}"
+            f"--steady {self.steady_s:g} --part {self.part_s:g} --seed {self.seed}"
         )
 
 
@@ -65,7 +65,8 @@ class Result:
     copies_per_s: float = 0.0  # gossip messages with those that it knew
     check_ms: float = 0.0  # measured: one check of an advertisement, with a board of this size
     core_percent: float = 0.0  # of one core, by messages counted × time measured
-    newcomer_s: float | None = None  # from its start to all advertisements and its first answer
+    newcomer_s: float | None = None  # from its start until it knows all that it should
+    newcomer_answer_s: float | None = None  # from its start to the end of its first answer
     point_lost_s: float | None = None  # from the loss until all nodes have two bootstrap nodes and hear a new offer
     healed_s: float | None = None  # from the end of a partition until all know of all again
     simulated_s: float = 0.0

@@ -48,7 +48,7 @@ async def _simulate(scenario: Scenario, folder: Path) -> Result:
         if scenario.part_s:
             result.healed_s = await _part_and_heal(world)
         result.point_lost_s = await _lose_point(world)
-        result.newcomer_s = await _add_newcomer(world)
+        await _add_newcomer(world, result)
         result.share_known_after_churn = world.share_known()
         result.simulated_s = trio.current_time()
         nursery.cancel_scope.cancel()
@@ -166,19 +166,18 @@ async def _lose_point(world: World) -> float | None:
     return await _time_until(is_healed, POINT_S_MAX)
 
 
-async def _add_newcomer(world: World) -> float | None:
-    """Start one more node, and time until it knows all and has its first answer."""
+async def _add_newcomer(world: World, result: Result) -> None:
+    """Start one more node, and time until it knows all, and until it has its first answer."""
     newcomer = world.open_node("newcomer", len(world.honest))
     world.start(newcomer)
     began_s = trio.current_time()
-    if await _time_until(lambda: world.share_known([newcomer]) >= KNOWN_ENOUGH, NEWCOMER_S_MAX) is None:
-        return None
+    result.newcomer_s = await _time_until(lambda: world.share_known([newcomer]) >= KNOWN_ENOUGH, NEWCOMER_S_MAX)
     try:
         with trio.fail_after(CALL_S_MAX):
             await newcomer.ask("first")
-    except (ProtocolError, trio.TooSlowError):
-        return None
-    return trio.current_time() - began_s
+        result.newcomer_answer_s = trio.current_time() - began_s
+    except (ProtocolError, trio.TooSlowError) as error:
+        result.why_not_served.append(f"newcomer: {error or 'no answer in time'}"[:400])
 
 
 async def _time_until(is_reached: Callable[[], bool], longest_s: float) -> float | None:
