@@ -1,7 +1,7 @@
 """A simulated network of many nodes: offers known, calls served, traffic, and recovery from faults.
 
-The nodes run the real code of market and peers over a network inside this process, on a clock that jumps. The seed is
-printed, and repeats the run. `--json` prints one object on the last line.
+The nodes run the real code of market and peers, without engine, chain and money, over a network inside this process
+and on a clock that jumps. The seed is printed, and repeats the run. `--json` prints one object on the last line.
 """
 
 import argparse
@@ -10,40 +10,76 @@ import os
 import sys
 from pathlib import Path
 from random import SystemRandom
+from typing import Any
+
+from bars import Bar, bar, environment, show_bars
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 from support.simulator.scenario import Result, Scenario
 
+LARGE_NODES = 500
+"""From here on traffic is counted over a whole round of advertisements, and only some nodes ask."""
+
+LARGE_CALLS, LARGE_TIMES = 100, 10
+
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--nodes", type=int, default=60)
-    parser.add_argument("--hostile", type=float, default=0.2, help="share of the nodes that are hostile")
-    parser.add_argument("--steady", type=float, default=30.0, help="seconds in which traffic is counted")
-    parser.add_argument("--part", type=float, default=0.0, help="seconds for which a third is cut off")
-    parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6))
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
+    args = parsed()
     if os.environ.get("PYTHONHASHSEED") != str(args.seed):
         # The order of sets of strings is part of what the seed repeats, and is fixed when a process starts.
         words = [*sys.argv, *(() if "--seed" in sys.argv else ("--seed", str(args.seed)))]
         os.execve(sys.executable, [sys.executable, *words], {**os.environ, "PYTHONHASHSEED": str(args.seed)})
-    scenario = Scenario(
-        seed=args.seed, num_nodes=args.nodes, share_hostile=args.hostile, steady_s=args.steady, part_s=args.part
-    )
+    scenario = scenario_of(args)
     print(f"again: {scenario.replay}", flush=True)
     from support.simulator.simulation import simulate
 
+    load = os.getloadavg()[0]
     result = simulate(scenario)
-    show(result)
-    if args.json:
-        print(json.dumps({"bench": "simulate", "result": result.to_plain()}))
-
-
-def show(result: Result) -> None:
+    bars = bars_of(result)
+    show_bars(f"{scenario.num_nodes} simulated nodes, {scenario.num_hostile} of them hostile", bars)
     for name, value in result.to_plain().items():
         print(f"{name:28} {value:.4g}" if isinstance(value, float) else f"{name:28} {value}")
+    if args.json:
+        told: dict[str, Any] = {"bench": "simulate", "bars": bars, "env": environment(load, 1)}
+        print(json.dumps({**told, "runs": result.to_plain()}))
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--nodes", type=int, default=60)
+    parser.add_argument("--hostile", type=float, default=0.2, help="share of the nodes that are hostile")
+    parser.add_argument("--part", type=float, default=0.0, help="seconds for which a third is cut off")
+    parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6))
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+def scenario_of(args: argparse.Namespace) -> Scenario:
+    """The scenario of the command line."""
+    large = {"num_calls": LARGE_CALLS, "offers_times": LARGE_TIMES, "start_s": 60.0, "share_churn": 0.02}
+    return Scenario(
+        seed=args.seed,
+        num_nodes=args.nodes,
+        share_hostile=args.hostile,
+        part_s=args.part,
+        **(large if args.nodes >= LARGE_NODES else {}),
+    )
+
+
+def bars_of(result: Result) -> list[Bar]:
+    """The bars of a network's scale."""
+    late = "" if None not in (result.newcomer_s, result.point_lost_s) else "not reached while the simulation waited"
+    return [
+        bar("offers_known", result.share_known, "share", 0.999),
+        bar("offers_known_at_the_end", result.share_known_after_churn, "share", 0.999),
+        bar("calls_served", result.share_served, "share", 0.99),
+        bar("sent", result.sent_bytes_per_s / 1_000, "KB/s", 20, better="lower"),
+        bar("received", result.received_bytes_per_s / 1_000, "KB/s", 20, better="lower"),
+        bar("core", result.core_percent, "%", 2, better="lower"),
+        bar("newcomer_ready", result.newcomer_s, "s", 30, better="lower", why=late),
+        bar("point_lost", result.point_lost_s, "s", 30, better="lower", why=late),
+    ]
 
 
 if __name__ == "__main__":

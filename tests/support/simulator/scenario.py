@@ -3,10 +3,13 @@
 from dataclasses import asdict, dataclass, field
 from math import ceil
 
+from openledger_node.market.advertiser import INTERVAL_S_MAX
+
 KINDS = ("flooder", "stale", "liar", "cheater", "sybil", "squatter")
 """Kinds of hostile nodes; see `hostile`."""
 
 NODES_PER_POINT, POINTS_MIN = 100, 4
+STEADY_S = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,12 +23,17 @@ class Scenario:
     share_homes: float = 0.5  # honest nodes behind a router that nobody can dial; four of five can be punched
     share_churn: float = 0.1  # honest nodes that crash during the calls, and are back after `CHURN_S`
     loss: float = 0.01  # of gossip messages
-    calls_per_node: int = 1  # of each honest node
-    start_s: float = 20.0  # nodes start within this time
-    settle_s: float = 40.0  # until the calls begin
-    calls_s: float = 40.0
-    steady_s: float = 30.0  # in which traffic is counted
+    num_calls: int = 1_000  # at most one of each honest node
+    offers_times: int = 1  # advertisements are renewed so many times as often, and their traffic counts so much less
+    start_s: float = 15.0  # nodes start within this time
+    settle_s: float = 30.0  # until the calls begin
+    calls_s: float = 30.0
     part_s: float = 0.0  # a third of the network is cut off for so long; 0: never
+
+    @property
+    def steady_s(self) -> float:
+        """The time in which traffic is counted: until all advertisements were renewed, if they are renewed faster."""
+        return STEADY_S if self.offers_times == 1 else INTERVAL_S_MAX / self.offers_times
 
     @property
     def num_hostile(self) -> int:
@@ -42,7 +50,7 @@ class Scenario:
         """The command that repeats it."""
         return (
             f"scripts/bench/simulate.py --nodes {self.num_nodes} --hostile {self.share_hostile:g} "
-            f"--steady {self.steady_s:g} --part {self.part_s:g} --seed {self.seed}"
+            f"--part {self.part_s:g} --seed {self.seed}"
         )
 
 

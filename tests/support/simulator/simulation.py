@@ -29,7 +29,7 @@ CALL_S_MAX = 60.0
 def simulate(scenario: Scenario) -> Result:
     """Simulate a network. The same scenario gives the same result, in processes with the same PYTHONHASHSEED."""
     began_s = time.process_time()
-    with TemporaryDirectory() as folder, shared_checks(), simulated_parts(scenario.seed):
+    with TemporaryDirectory() as folder, shared_checks(), simulated_parts(scenario):
         result = run_seeded(scenario.seed, _simulate, scenario, Path(folder))
     result.cpu_s = time.process_time() - began_s
     return result
@@ -69,21 +69,27 @@ async def _start_all(world: World) -> None:
 
 async def _count_traffic(world: World, result: Result) -> None:
     """Count the traffic of honest nodes while nothing happens."""
+    steady_s, times = world.scenario.steady_s, world.scenario.offers_times
     ids = [node.peer_id for node in world.running()]
     before = {peer_id: asdict(world.network.traffic[peer_id]) for peer_id in ids}
-    await trio.sleep(world.scenario.steady_s)
+    await trio.sleep(steady_s)
     spent = [
-        {name: count - before[peer_id][name] for name, count in asdict(world.network.traffic[peer_id]).items()}
+        {name: (count - before[peer_id][name]) / steady_s for name, count in after.items()}
         for peer_id in ids
+        for after in [asdict(world.network.traffic[peer_id])]
     ]
-    means = {name: sum(each[name] for each in spent) / len(spent) / world.scenario.steady_s for name in spent[0]}
-    result.sent_bytes_per_s = means["sent_bytes"]
-    result.sent_bytes_per_s_max = max(each["sent_bytes"] for each in spent) / world.scenario.steady_s
-    result.received_bytes_per_s = means["received_bytes"]
+    for each in spent:
+        for name in ("sent_bytes", "received_bytes"):
+            each[name] -= each[f"gossip_{name}"] * (1 - 1 / times)
+        for name in ("num_checked", "num_copies", "num_controls"):
+            each[name] /= times
+    means = {name: sum(each[name] for each in spent) / len(spent) for name in spent[0]}
+    result.sent_bytes_per_s, result.received_bytes_per_s = means["sent_bytes"], means["received_bytes"]
+    result.sent_bytes_per_s_max = max(each["sent_bytes"] for each in spent)
     result.messages_per_s, result.copies_per_s = means["num_checked"], means["num_copies"]
-    seconds = check_s(world.running()[0].table)
-    result.check_ms = 1_000 * seconds
-    result.core_percent = 100 * core_s(means, seconds)
+    one_check_s = check_s(world.running()[0].table)
+    result.check_ms = 1_000 * one_check_s
+    result.core_percent = 100 * core_s(means, one_check_s)
 
 
 # ---- calls
@@ -92,8 +98,9 @@ async def _count_traffic(world: World, result: Result) -> None:
 async def _call_all(world: World, result: Result) -> None:
     """Let each node ask, while some crash and come back."""
     scenario = world.scenario
-    askers = world.running() * scenario.calls_per_node
-    churning = world.random.sample(world.running(), round(len(world.honest) * scenario.share_churn))
+    running = world.running()
+    askers = world.random.sample(running, min(len(running), scenario.num_calls))
+    churning = world.random.sample(running, round(len(world.honest) * scenario.share_churn))
     winners: list[str] = []
     async with trio.open_nursery() as nursery:
         for node in churning:

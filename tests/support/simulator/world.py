@@ -5,11 +5,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from random import Random
 
 import trio
 
+from openledger_node.market import advertiser
 from openledger_node.p2p import bootstrap
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import Conditions, MemoryNetwork, MemoryTransport
@@ -185,14 +187,17 @@ def _way_s(peer_id: PeerId) -> float:
 
 
 @contextmanager
-def simulated_parts(seed: int) -> Iterator[None]:
-    """Replace what would not be the same in two runs, and quiet the log."""
-    numbers = iter(range(1_000_000))
+def simulated_parts(scenario: Scenario) -> Iterator[None]:
+    """Replace what would not be the same in two runs, renew advertisements as often as asked, and quiet the log."""
+    numbers = count()
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
         with ExitStack() as stack:
-            stack.enter_context(replaced(bootstrap, "SystemRandom", partial(_next_random, seed, numbers)))
+            stack.enter_context(replaced(bootstrap, "SystemRandom", partial(_next_random, scenario.seed, numbers)))
+            for name in ("INTERVAL_S_MIN", "INTERVAL_S_MAX"):
+                interval_s = getattr(advertiser, name) / scenario.offers_times
+                stack.enter_context(replaced(advertiser, name, interval_s))
             yield
     finally:
         logging.disable(before)
