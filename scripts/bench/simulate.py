@@ -16,24 +16,22 @@ from bars import Bar, bar, environment, show_bars
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
-from support.simulator.scenario import Result, Scenario
-
-LARGE_NODES = 500
-"""From here on traffic is counted over a whole round of advertisements, and only some nodes ask."""
-
-LARGE_CALLS, LARGE_TIMES = 100, 10
+from support.simulator.scenario import Result, read_scenario
+from support.simulator.simulation import simulate
 
 
 def main() -> None:
-    args = parsed()
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("change", nargs="*", help="name=value: a field of the scenario, such as num_nodes=200")
+    parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6))
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
     if os.environ.get("PYTHONHASHSEED") != str(args.seed):
         # The order of sets of strings is part of what the seed repeats, and is fixed when a process starts.
         words = [*sys.argv, *(() if "--seed" in sys.argv else ("--seed", str(args.seed)))]
         os.execve(sys.executable, [sys.executable, *words], {**os.environ, "PYTHONHASHSEED": str(args.seed)})
-    scenario = scenario_of(args)
+    scenario = read_scenario(args.seed, args.change)
     print(f"again: {scenario.replay}", flush=True)
-    from support.simulator.simulation import simulate
-
     load = os.getloadavg()[0]
     result = simulate(scenario)
     bars = bars_of(result)
@@ -43,28 +41,6 @@ def main() -> None:
     if args.json:
         told: dict[str, Any] = {"bench": "simulate", "bars": bars, "env": environment(load, 1)}
         print(json.dumps({**told, "runs": result.to_plain()}))
-
-
-def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--nodes", type=int, default=60)
-    parser.add_argument("--hostile", type=float, default=0.2, help="share of the nodes that are hostile")
-    parser.add_argument("--part", type=float, default=0.0, help="seconds for which a third is cut off")
-    parser.add_argument("--seed", type=int, default=SystemRandom().randrange(10**6))
-    parser.add_argument("--json", action="store_true")
-    return parser.parse_args()
-
-
-def scenario_of(args: argparse.Namespace) -> Scenario:
-    """The scenario of the command line."""
-    large = {"num_calls": LARGE_CALLS, "offers_times": LARGE_TIMES, "start_s": 60.0, "share_churn": 0.02}
-    return Scenario(
-        seed=args.seed,
-        num_nodes=args.nodes,
-        share_hostile=args.hostile,
-        part_s=args.part,
-        **(large if args.nodes >= LARGE_NODES else {}),
-    )
 
 
 def bars_of(result: Result) -> list[Bar]:

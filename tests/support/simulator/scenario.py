@@ -1,7 +1,9 @@
 """Scenario of a simulation, and its result."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from math import ceil
+from typing import Any
 
 from openledger_node.market.advertiser import INTERVAL_S_MAX
 
@@ -46,12 +48,37 @@ class Scenario:
         return max(POINTS_MIN, ceil(self.num_nodes / NODES_PER_POINT))
 
     @property
+    def words(self) -> list[str]:
+        """The options of `scripts/bench/simulate.py` for it."""
+        given = {each.name: getattr(self, each.name) for each in fields(self) if each.default is not MISSING}
+        usual = {each.name: each.default for each in fields(self)}
+        changed = {name: value for name, value in given.items() if value != usual[name]}
+        return ["--seed", str(self.seed), *(f"{name}={_told(value)}" for name, value in changed.items())]
+
+    @property
     def replay(self) -> str:
         """The command that repeats it."""
-        return (
-            f"scripts/bench/simulate.py --nodes {self.num_nodes} --hostile {self.share_hostile:g} "
-            f"--part {self.part_s:g} --seed {self.seed}"
-        )
+        return f"python scripts/bench/simulate.py {' '.join(self.words)}"
+
+
+def read_scenario(seed: int, words: Iterable[str]) -> Scenario:
+    """Read a scenario from `name=value` words.
+
+    Raises:
+        ValueError: a scenario has nothing of that name, or the value is not of its kind.
+    """
+    usual = {each.name: each.default for each in fields(Scenario) if each.default is not MISSING}
+    given: dict[str, Any] = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if name not in usual:
+            raise ValueError(f"a scenario has no {name!r}: it has {', '.join(usual)}")
+        given[name] = tuple(value.split("+")) if name == "kinds" else type(usual[name])(value)
+    return Scenario(seed=seed, **given)
+
+
+def _told(value: object) -> str:
+    return "+".join(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from .world import World, simulated_parts
 
 LOOK_S = 1.0
 CHURN_S = 20.0
-NEWCOMER_S_MAX, POINT_S_MAX, HEAL_S_MAX = 90.0, 120.0, 150.0
+NEWCOMER_S_MAX, POINT_S_MAX, HEAL_S_MAX = 90.0, 120.0, 700.0
 """The longest waits; a time that is not reached is None."""
 
 KNOWN_ENOUGH = 0.999
