@@ -35,6 +35,7 @@ def simulated(scenario: Scenario) -> Result:
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_sixty_nodes_know_and_serve_each_other_among_hostile_ones(seed: int) -> None:
     result = simulated(Scenario(seed=seed))
@@ -45,6 +46,7 @@ def test_sixty_nodes_know_and_serve_each_other_among_hostile_ones(seed: int) -> 
     check_costs_and_times(result)
 
 
+@pytest.mark.slow
 def test_a_network_that_was_cut_in_two_is_one_again_when_advertisements_are_renewed() -> None:
     result = simulated(replace(SMALL, part_s=20.0, loss=0.05))
     assert result.share_known_after_churn == 1.0
@@ -52,6 +54,7 @@ def test_a_network_that_was_cut_in_two_is_one_again_when_advertisements_are_rene
     assert result.healed_s <= 660
 
 
+@pytest.mark.slow
 def test_a_seed_repeats_a_simulation() -> None:
     scenario = replace(SMALL, num_nodes=8, share_hostile=0.3, kinds=KINDS[:2], share_churn=0.2, loss=0.1)
     results = [simulated(each) for each in (scenario, scenario, replace(scenario, seed=2))]
