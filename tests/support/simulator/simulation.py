@@ -14,7 +14,7 @@ from .costs import check_s, core_s
 from .memo import shared_checks
 from .node import SimNode
 from .scenario import Result, Scenario
-from .seeded import run_seeded
+from .seeded import run_seeded, seldom_collected
 from .world import World, simulated_parts
 
 LOOK_S = 1.0
@@ -29,7 +29,7 @@ CALL_S_MAX = 60.0
 def simulate(scenario: Scenario) -> Result:
     """Simulate a network. The same scenario gives the same result, in processes with the same PYTHONHASHSEED."""
     began_s = time.process_time()
-    with TemporaryDirectory() as folder, shared_checks(), simulated_parts(scenario):
+    with seldom_collected(), TemporaryDirectory() as folder, shared_checks(), simulated_parts(scenario):
         result = run_seeded(scenario.seed, _simulate, scenario, Path(folder))
     result.cpu_s = time.process_time() - began_s
     return result
