@@ -1,4 +1,4 @@
-"""Provider records, signed and opened; the bootstrap nodes nearest to an adapter; frames of the stream `providers`."""
+"""Provider records, the bootstrap nodes nearest to an adapter, and frames of the stream `providers`."""
 
 from typing import Any
 
@@ -25,10 +25,9 @@ RECORD: dict[str, Any] = {
 
 
 def content_of(given: dict[str, Any]) -> str:
-    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
-    return hex_of(
-        sign_record(ProviderRecord(**{k: v for k, v in fields.items() if k != "seed"}), bytes_of(given["seed"]))
-    )
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+    seed = bytes_of(fields.pop("seed"))
+    return hex_of(sign_record(ProviderRecord(**fields), seed))
 
 
 CONTENT = content_of(RECORD)

@@ -113,7 +113,7 @@ def open_record(content: bytes, *, network: str, now_s: int) -> ProviderRecord:
 def nearest_points(adapter: AdapterId, points: Iterable[str], count: int = POINTS_PER_ADAPTER) -> tuple[str, ...]:
     """The peer ids of the bootstrap nodes that hold an adapter's records, nearest first.
 
-    Each adapter has an order of its own, so a bootstrap node that comes or goes moves only the adapters that it holds.
+    Each adapter has an order of its own, so a bootstrap node that comes or goes moves only what it holds.
     Source: rendezvous hashing (Thaler and Ravishankar, 1998).
     """
     raw = bytes.fromhex(check_digest(adapter).removeprefix("0x"))
@@ -197,10 +197,9 @@ def _read_body(body: bytes) -> ProviderRecord:
         found = cast(ProviderRecord, _BODY.read(fields))
     except MalformedError as error:
         raise MalformedError(f"provider record: {error.message}") from error
-    if not 0 < found.expires_s - found.issued_s <= RECORD_LIFETIME_S_MAX:
-        raise MalformedError(
-            f"a provider record is good for 1 to {RECORD_LIFETIME_S_MAX} s, not for {found.expires_s - found.issued_s}"
-        )
+    lifetime_s = found.expires_s - found.issued_s
+    if not 0 < lifetime_s <= RECORD_LIFETIME_S_MAX:
+        raise MalformedError(f"a provider record is good for 1 to {RECORD_LIFETIME_S_MAX} s, not for {lifetime_s}")
     return found
 
 
