@@ -92,7 +92,7 @@ class ConnectionBudget:
         *,
         connected: Callable[[], Collection[PeerId]],
         inbound_max: int = INBOUND_MAX,
-        is_open_to_all: bool = False,
+        is_bootstrap: bool = False,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._connected = connected
@@ -103,7 +103,7 @@ class ConnectionBudget:
         self._per_host_max = min(max(PER_HOST_MAX, inbound_max // HOST_SHARE), HOST_MOST)
         self._per_group_max = min(max(PER_GROUP_MAX, inbound_max // GROUP_SHARE), GROUP_MOST)
         newcomers = Rates[str](per_s=NEWCOMERS_PER_S, burst=NEWCOMERS_AT_ONCE, clock=clock)
-        self._newcomers = newcomers if is_open_to_all else None
+        self._newcomers = newcomers if is_bootstrap else None
         self.is_known: Callable[[PeerId], bool] = lambda _: False
         self.sells: Callable[[PeerId], bool] = lambda _: False
         """Peers that are hung up on after others of neighbourhoods of the same size."""

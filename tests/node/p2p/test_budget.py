@@ -10,8 +10,8 @@ from openledger_node.p2p.budget import (
     GROUP_MOST,
     GROUP_SHARE,
     HOST_SHARE,
-    NEWCOMERS_AT_ONCE,
     NEIGHBOUR_STAYS_S,
+    NEWCOMERS_AT_ONCE,
     PER_GROUP_MAX,
     PER_HOST_MAX,
     RELAYED_IDLE_S,
@@ -30,13 +30,13 @@ LOCAL = "127.0.0.1"
 class World:
     """A budget, and a transport that does what it says."""
 
-    def __init__(self, inbound_max: int = 40, *, is_open_to_all: bool = False) -> None:
+    def __init__(self, inbound_max: int = 40, *, is_bootstrap: bool = False) -> None:
         self.now = 0.0
         self.connected: dict[PeerId, None] = {}
         self.budget = ConnectionBudget(
             connected=lambda: self.connected,
             inbound_max=inbound_max,
-            is_open_to_all=is_open_to_all,
+            is_bootstrap=is_bootstrap,
             clock=lambda: self.now,
         )
 
@@ -120,7 +120,7 @@ def test_a_bootstrap_node_has_more_places_for_one_internet_address() -> None:
 
 
 def test_a_bootstrap_node_lets_in_two_of_a_neighbourhood_each_minute_after_a_burst() -> None:
-    world = World(inbound_max=1_024, is_open_to_all=True)
+    world = World(inbound_max=1_024, is_bootstrap=True)
     world.budget.is_known = lambda peer_id: peer_id.startswith("known")
     assert sum(world.come(f"flood {number}", f"8.8.8.{number % 250}") for number in range(1_000)) == NEWCOMERS_AT_ONCE
     assert world.come("newcomer", "9.9.9.9")
@@ -130,7 +130,7 @@ def test_a_bootstrap_node_lets_in_two_of_a_neighbourhood_each_minute_after_a_bur
 
 
 def test_a_neighbourhood_never_holds_more_than_its_part_of_a_bootstrap_node() -> None:
-    world = World(inbound_max=1_024, is_open_to_all=True)
+    world = World(inbound_max=1_024, is_bootstrap=True)
     for minute in range(300):
         world.now = 60.0 * minute
         for number in range(3):
@@ -140,7 +140,7 @@ def test_a_neighbourhood_never_holds_more_than_its_part_of_a_bootstrap_node() ->
 
 
 def test_a_full_bootstrap_node_hangs_up_on_the_oldest_idle_peer_that_sells_nothing() -> None:
-    world = World(inbound_max=256, is_open_to_all=True)
+    world = World(inbound_max=256, is_bootstrap=True)
     world.budget.sells = lambda peer_id: peer_id.startswith("seller")
     for number in range(240):
         world.now = number / 10
@@ -156,7 +156,7 @@ def test_a_full_bootstrap_node_hangs_up_on_the_oldest_idle_peer_that_sells_nothi
 
 def test_a_botnet_that_fills_a_bootstrap_node_keeps_no_newcomer_out() -> None:
     """Hundreds of peers of as many neighbourhoods have all places, and each newcomer gets one of theirs."""
-    world = World(inbound_max=256, is_open_to_all=True)
+    world = World(inbound_max=256, is_bootstrap=True)
     for number in range(300):
         world.come(f"bot {number}", f"9.{number // 250}.{number % 250}.9")
     world.now = EVICT_AFTER_S

@@ -24,7 +24,7 @@ from multiaddr import Multiaddr
 from ...budget import Barred, ConnectionBudget
 from ...dial_limits import DialLimits
 from ...rates import Rates
-from ...scopes import is_public_host
+from ...scopes import group_of, is_public_host
 from ...transport import PeerId
 from .guard import close_peer
 from .paths import Paths, is_relayed
@@ -37,6 +37,9 @@ HALF_OPEN_MAX, HALF_OPEN_PER_HOST_MAX = 512, 8
 
 HANDSHAKES_PER_S, HANDSHAKES_AT_ONCE = 1.0, 20.0
 """Handshakes with one public IP address; each takes about 10 ms."""
+
+GROUP_HANDSHAKES_PER_S, GROUP_HANDSHAKES_AT_ONCE = 4.0, 64.0
+"""The same for all addresses of one /24, or a stranger who owns one could keep the node busy with them."""
 
 CONNECTIONS_PER_PEER_MAX = 2
 """Direct ones, and as many over relays. A peer may be back before its old connection is found dead."""
@@ -71,6 +74,7 @@ class HalfOpen:
     def __init__(self) -> None:
         self._num_of: Counter[str] = Counter()
         self._rates: Rates[str] = Rates(per_s=HANDSHAKES_PER_S, burst=HANDSHAKES_AT_ONCE)
+        self._group_rates: Rates[str] = Rates(per_s=GROUP_HANDSHAKES_PER_S, burst=GROUP_HANDSHAKES_AT_ONCE)
 
     def enter(self, host: str) -> bool:
         """Take a place for a connection from an IP address; False if there is none.
@@ -80,8 +84,11 @@ class HalfOpen:
         """
         if self._num_of.total() >= HALF_OPEN_MAX:
             return False
-        if is_public_host(host) and (self._num_of[host] >= HALF_OPEN_PER_HOST_MAX or not self._rates.take(host)):
-            return False
+        if is_public_host(host):
+            if self._num_of[host] >= HALF_OPEN_PER_HOST_MAX or not self._rates.take(host):
+                return False
+            if not self._group_rates.take(group_of(host)):
+                return False
         self._num_of[host] += 1
         return True
 

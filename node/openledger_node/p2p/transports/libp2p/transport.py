@@ -18,6 +18,7 @@ from multiaddr import Multiaddr
 from ....errors import NetworkError
 from ...budget import BARRED_S, INBOUND_MAX, Barred, ConnectionBudget, UnreadBytes
 from ...dial_limits import DialLimits
+from ...publishers import RecentPublishers
 from ...relay_places import RESERVATIONS_MAX, RelayPlaces
 from ...scopes import Scope, scope_of_network
 from ...streams import Inbox
@@ -61,8 +62,11 @@ def open_transport(
     bootstrap: tuple[str, ...] = (),
     inbound_max: int = INBOUND_MAX,
     serve_relay: bool = False,
+    is_bootstrap: bool = False,
 ) -> "Libp2pTransport":
     """Create a peer on a network; `inbound_max` peers may dial in, and with `serve_relay` they reach others over it.
+
+    A bootstrap node lets in few unknown peers of one neighbourhood at a time, and spares those that advertise.
 
     `announce` are addresses at which others reach it, beside those that it listens on. `bootstrap` are the network's
     bootstrap nodes, which say whether the network is one of the internet, of a LAN or of this machine.
@@ -79,6 +83,7 @@ def open_transport(
         serve_rendezvous=serve_rendezvous,
         inbound_max=inbound_max,
         serve_relay=serve_relay,
+        is_bootstrap=is_bootstrap,
     )
 
 
@@ -95,13 +100,16 @@ class Libp2pTransport:
         serve_rendezvous: bool,
         inbound_max: int,
         serve_relay: bool,
+        is_bootstrap: bool,
     ) -> None:
         self._host = host
         self.peer_id = PeerId(str(host.get_id()))
         self._listen = listen
         self._own = OwnAddresses(host, announce=announce, scope=scope)
         self._barred = Barred()
-        self._budget = ConnectionBudget(connected=self.connected, inbound_max=inbound_max)
+        self._budget = ConnectionBudget(connected=self.connected, inbound_max=inbound_max, is_bootstrap=is_bootstrap)
+        self._publishers = RecentPublishers()
+        self._budget.sells = self._publishers.has
         self._dial_limits = DialLimits()
         self._unread: WeakValueDictionary[str, UnreadBytes] = WeakValueDictionary()  # by peer, while it has streams
         self._inboxes: dict[str, Inbox] = {}
@@ -261,7 +269,7 @@ class Libp2pTransport:
     def subscribe(self, topic: str, accept: Accept) -> "trio.MemoryReceiveChannel[Gossip]":
         """Receive a topic's messages, and pass them on."""
         assert topic not in self._inboxes, f"{topic} is subscribed to already"
-        self._inboxes[topic] = Inbox(topic, accept)
+        self._inboxes[topic] = Inbox(topic, self._publishers.noting(accept))
         self._follow()
         return self._inboxes[topic].receive
 
