@@ -1,0 +1,114 @@
+"""Sellers that this node has not heard of: found by their provider records at bootstrap nodes.
+
+A node hears the advertisements of a part of the network. For an adapter that nobody there offers, it asks the
+bootstrap nodes nearest to the adapter's id, and then asks the peers that they name for their own advertisements.
+"""
+
+import logging
+from collections.abc import Callable
+
+import trio
+
+from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
+from openledger_protocol.errors import ProtocolError
+from openledger_protocol.primitives import BASE_ONLY, AdapterId, Digest
+from openledger_protocol.wire.ads import Ads, GetAds, ads_protocol, decode, encode
+from openledger_protocol.wire.providers import ProviderRecord
+
+from ..errors import LedgerError, NetworkError
+from ..ledger.events import EventRows
+from ..market.board import AdTable
+from ..market.names import SHORT_ID_DIGITS, is_id
+from ..market.reachable import open_to
+from ..p2p.provider_client import ProviderLookup
+from ..p2p.streams import MessageStream
+from ..p2p.transport import PeerId, Transport
+
+ASKED_MAX = 8
+"""Providers that are asked for their advertisements, as many as a call has places."""
+
+ENOUGH = 3
+"""Advertisements after which the others are not waited for."""
+
+ASK_S = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class FarSellers:
+    """Finds sellers and files of adapters beyond the advertisements that this node has heard."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        lookup: ProviderLookup,
+        table: AdTable,
+        *,
+        network: str,
+        base: Callable[[], Digest],
+        events: EventRows,
+    ) -> None:
+        self._transport = transport
+        self._lookup = lookup
+        self._table = table
+        self._protocol = ads_protocol(network)
+        self._base = base
+        self._events = events
+
+    async def look_for(self, name: str) -> None:
+        """Learn advertisements of an adapter's sellers if none are known; a name without an id finds nothing new."""
+        adapter = await self._adapter_named(name)
+        if adapter is None or self._table.fit_offers(self._base(), adapter):
+            return
+        records = (await self._lookup.find(adapter))[:ASKED_MAX]
+        num_learned = 0
+
+        async def ask(record: ProviderRecord, scope: trio.CancelScope) -> None:
+            nonlocal num_learned
+            num_learned += await self._ask(record)
+            if num_learned >= ENOUGH:
+                scope.cancel()
+
+        with trio.move_on_after(ASK_S) as scope:
+            async with trio.open_nursery() as nursery:
+                for record in records:
+                    nursery.start_soon(ask, record, scope)
+        if records:
+            log.info("%d of %d far providers of adapter %s advertise it", num_learned, len(records), adapter)
+
+    async def providers(self, name: str) -> tuple[AdapterId | None, dict[PeerId, ProviderRecord]]:
+        """The adapter that a name means by its id, and the peers that have it by their own word."""
+        adapter = await self._adapter_named(name)
+        found = await self._lookup.find(adapter) if adapter else []
+        return adapter, {PeerId(record.peer_id): record for record in found}
+
+    async def _ask(self, record: ProviderRecord) -> bool:
+        """Ask a provider for its own advertisement; True if the board took it."""
+        try:
+            async with await open_to(self._transport, record, self._protocol) as stream:
+                messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
+                await messages.send(encode(GetAds(base=self._base(), count_max=1)))
+                answer = decode(await messages.receive())
+        except (NetworkError, ProtocolError) as error:
+            log.info("%s does not tell its advertisement: %s", record.peer_id, error)
+            return False
+        return any(self._table.learn(content) for content in answer.ads[:1]) if isinstance(answer, Ads) else False
+
+    async def _adapter_named(self, name: str) -> AdapterId | None:
+        """The adapter that a name means by its whole id, or by the id's beginning if one is registered with it."""
+        last = name.rpartition(":")[2]
+        if is_id(last):
+            return AdapterId(last)
+        begin = last.rpartition("@")[2] if "@" in last else ""
+        if len(begin) != SHORT_ID_DIGITS or not set(begin) <= set("0123456789abcdef"):
+            return None
+        try:
+            found = await trio.to_thread.run_sync(self._registered, "0x" + begin)
+        except LedgerError as error:
+            log.warning("an adapter can't be looked up: %s", error)
+            return None
+        return found.pop() if len(found) == 1 else None
+
+    def _registered(self, begin: str) -> set[AdapterId]:
+        ids = (str(event.arguments["adapterId"]) for event in self._events.find("AdapterRegistered"))
+        return {AdapterId(id) for id in ids if id.startswith(begin) and id != BASE_ONLY}
