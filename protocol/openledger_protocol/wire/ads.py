@@ -73,7 +73,7 @@ def parse_ads_topic(network: str, topic: str) -> AdsTopic | None:
 
 
 def shard_of(peer_id: str, bits: int) -> int:
-    """The shard that a peer belongs to: the first bits of its hash, so that a shard splits into two of the next depth."""
+    """A peer's shard, by the first bits of its hash: each shard splits into two of the next depth."""
     return int.from_bytes(sha256(peer_id.encode()).digest()[:2], "big") >> (16 - bits)
 
 
@@ -122,16 +122,20 @@ BASES_MAX = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GetAds:
-    """A request for advertisements of a base that are not in `digest`, at most `count_max`."""
+    """A request for advertisements of a base in buckets that differ from `digest`.
+
+    An answer has at most `count_max`, so the next request on the stream continues at the bucket of its last one.
+    """
 
     base: Digest
     digest: bytes = b""  # empty: the asker has none
+    bucket_min: int = 0
     count_max: int = ADS_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ads:
-    """Signed advertisements as received; the answering peer's own comes first."""
+    """Signed advertisements as received, in the order of their buckets."""
 
     ads: tuple[bytes, ...]
 
@@ -173,7 +177,13 @@ _MESSAGES = MessageSet(
     {
         "get": (
             GetAds,
-            record(GetAds, base=RAW_DIGEST, digest=Field(bytes, _read_digest), count_max=positive(16)),
+            record(
+                GetAds,
+                base=RAW_DIGEST,
+                digest=Field(bytes, _read_digest),
+                bucket_min=uint(8),
+                count_max=positive(16),
+            ),
         ),
         "ads": (Ads, record(Ads, ads=listed(binary(AD_BYTES_MAX), length_max=ADS_MAX))),
         "get_bases": (GetBases, record(GetBases, count_max=positive(16))),
