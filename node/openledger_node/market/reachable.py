@@ -29,7 +29,8 @@ class Reachable(Protocol):
     """A peer's signed word on how it is reached: an advertisement, or a provider record."""
 
     @property
-    def peer_id(self) -> str: ...
+    def peer_id(self) -> str:
+        """The peer that signed it."""
 
     @property
     def addresses(self) -> tuple[str, ...]:

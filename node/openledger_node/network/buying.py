@@ -43,6 +43,7 @@ from ..plugs import load_plug
 from ..serving.service import Serving
 from ..settlement.deposits import Deposits
 from ..settlement.session import NetworkSession
+from .far_sellers import FarSellers
 from .manifests import Manifests
 
 AUTO = "auto"
@@ -56,10 +57,11 @@ NOBODYS_ADDRESS = ("192.0.2.1", 9)
 class Buying:
     """The network as the router sees it: model names, and answers for money."""
 
-    def __init__(self, requester: Requester, ads: AdTable, serving: Serving) -> None:
+    def __init__(self, requester: Requester, ads: AdTable, serving: Serving, far: FarSellers) -> None:
         self._requester = requester
         self._ads = ads
         self._serving = serving
+        self._far = far
         self.wanted = Demand(time.monotonic)  # models that were requested and that nobody offers
 
     @property
@@ -92,6 +94,10 @@ class Buying:
         if not self._ads.fit_offers(base.digest, BASE_ONLY):
             return adapters
         return [self._offered(base.name, None, BASE_ONLY), *adapters]
+
+    async def look_for(self, name: str) -> None:
+        """Look beyond what this node has heard for sellers of a model, if nobody is known to offer it."""
+        await self._far.look_for(name)
 
     def find_model(self, name: str) -> ServedModel:
         """Find a model that other nodes offer, by any name that a request may use.

@@ -5,22 +5,29 @@ bootstrap nodes nearest to the adapter's id, and then asks the peers that they n
 """
 
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from random import SystemRandom
 
 import trio
 
+from openledger_protocol.advertisement import peer_id_of
 from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
-from openledger_protocol.errors import ProtocolError
+from openledger_protocol.errors import ProtocolError, UnavailableError, UnknownModelError
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, Digest
-from openledger_protocol.wire.ads import Ads, GetAds, ads_protocol, decode, encode
+from openledger_protocol.wire.ads import Ads, GetAds, ads_protocol, bucket_of, decode, encode
 from openledger_protocol.wire.providers import ProviderRecord
 
 from ..errors import LedgerError, NetworkError
+from ..home import Home
 from ..ledger.events import EventRows
 from ..market.board import AdTable
 from ..market.names import SHORT_ID_DIGITS, is_id
-from ..market.reachable import open_to
-from ..p2p.provider_client import ProviderLookup
+from ..market.reachable import Reachable, open_to
+from ..network_file import Network
+from ..p2p.adapter_fetch import PROVIDERS_AT_ONCE
+from ..p2p.identity import ensure_identity
+from ..p2p.provider_client import Points, ProviderLookup, ProviderPublisher
 from ..p2p.streams import MessageStream
 from ..p2p.transport import PeerId, Transport
 
@@ -29,6 +36,9 @@ ASKED_MAX = 8
 
 ENOUGH = 3
 """Advertisements after which the others are not waited for."""
+
+BUCKET_MAX = 16
+"""Advertisements asked for at once: those from the bucket of a peer on, one of which is its own."""
 
 ASK_S = 5.0
 
@@ -57,8 +67,12 @@ class FarSellers:
 
     async def look_for(self, name: str) -> None:
         """Learn advertisements of an adapter's sellers if none are known; a name without an id finds nothing new."""
-        adapter = await self._adapter_named(name)
-        if adapter is None or self._table.fit_offers(self._base(), adapter):
+        try:
+            self._table.resolve(name)
+            return
+        except (UnknownModelError, UnavailableError):
+            adapter = await self._adapter_named(name)
+        if adapter is None:
             return
         records = (await self._lookup.find(adapter))[:ASKED_MAX]
         num_learned = 0
@@ -76,23 +90,47 @@ class FarSellers:
         if records:
             log.info("%d of %d far providers of adapter %s advertise it", num_learned, len(records), adapter)
 
-    async def providers(self, name: str) -> tuple[AdapterId | None, dict[PeerId, ProviderRecord]]:
-        """The adapter that a name means by its id, and the peers that have it by their own word."""
-        adapter = await self._adapter_named(name)
-        found = await self._lookup.find(adapter) if adapter else []
-        return adapter, {PeerId(record.peer_id): record for record in found}
+    async def copies(self, name: str) -> tuple[AdapterId, dict[PeerId, Reachable]]:
+        """The adapter that a name means, and the peers that offer its files: by their advertisements or records.
+
+        Raises:
+            UnknownModelError: nobody offers it, or it is a base.
+        """
+        try:
+            found = self._table.resolve(name)
+        except (UnknownModelError, UnavailableError):
+            adapter = await self._adapter_named(name)
+            records = await self._lookup.find(adapter) if adapter else []
+            if adapter is None or not records:
+                raise
+            return adapter, {PeerId(record.peer_id): record for record in records}
+        if found.adapter == BASE_ONLY:
+            raise UnknownModelError(
+                f"{name!r} is a base model, not an adapter: `openledger-node models pull` downloads bases"
+            )
+        copies: dict[PeerId, Reachable] = {
+            PeerId(ad.peer_id): ad for ad in self._table.offers(found.base, found.adapter)
+        }
+        if len(copies) < PROVIDERS_AT_ONCE:
+            for record in await self._lookup.find(found.adapter):
+                copies.setdefault(PeerId(record.peer_id), record)
+        return found.adapter, copies
 
     async def _ask(self, record: ProviderRecord) -> bool:
         """Ask a provider for its own advertisement; True if the board took it."""
+        question = GetAds(base=self._base(), bucket_min=bucket_of(record.peer_id), count_max=BUCKET_MAX)
         try:
             async with await open_to(self._transport, record, self._protocol) as stream:
                 messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
-                await messages.send(encode(GetAds(base=self._base(), count_max=1)))
+                await messages.send(encode(question))
                 answer = decode(await messages.receive())
+            own = (
+                [each for each in answer.ads if peer_id_of(each) == record.peer_id] if isinstance(answer, Ads) else []
+            )
         except (NetworkError, ProtocolError) as error:
             log.info("%s does not tell its advertisement: %s", record.peer_id, error)
             return False
-        return any(self._table.learn(content) for content in answer.ads[:1]) if isinstance(answer, Ads) else False
+        return bool(own) and self._table.learn(own[0])
 
     async def _adapter_named(self, name: str) -> AdapterId | None:
         """The adapter that a name means by its whole id, or by the id's beginning if one is registered with it."""
@@ -112,3 +150,32 @@ class FarSellers:
     def _registered(self, begin: str) -> set[AdapterId]:
         ids = (str(event.arguments["adapterId"]) for event in self._events.find("AdapterRegistered"))
         return {AdapterId(id) for id in ids if id.startswith(begin) and id != BASE_ONLY}
+
+
+def open_far_sellers(
+    network: Network,
+    transport: Transport,
+    points: Points,
+    table: AdTable,
+    *,
+    base: Callable[[], Digest],
+    events: EventRows,
+) -> FarSellers:
+    """Open the search for sellers that were not heard."""
+    lookup = ProviderLookup(points, transport, network=network.network, now_s=time.time, random=SystemRandom())
+    return FarSellers(transport, lookup, table, network=network.network, base=base, events=events)
+
+
+def open_publisher(
+    home: Home, network: Network, transport: Transport, points: Points, shelf: Callable[[], Sequence[AdapterId]]
+) -> ProviderPublisher:
+    """Open the publishing of provider records for the adapters on the shelf."""
+    return ProviderPublisher(
+        points,
+        transport,
+        network=network.network,
+        seed=ensure_identity(home.network_keys(network.network)),
+        shelf=shelf,
+        now_s=time.time,
+        random=SystemRandom(),
+    )
