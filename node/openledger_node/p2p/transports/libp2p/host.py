@@ -14,12 +14,12 @@ from libp2p.rcmgr.manager import ResourceLimits, ResourceManager
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
 from libp2p.security.noise.transport import Transport as NoiseTransport
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
-from libp2p.stream_muxer.yamux.yamux import Yamux
 from multiaddr import Multiaddr
 
 from ....errors import NetworkError
 from .guard import guarded
 from .inbound import HALF_OPEN_MAX, bound_negotiation
+from .pings import PingedYamux, ping_connections
 
 HANDSHAKE_S = 5.0
 STREAMS_MAX = 2048
@@ -34,12 +34,13 @@ def open_host(identity: bytes, inbound_max: int) -> BasicHost:
     say.
     """
     bound_negotiation()
+    ping_connections()
     max_connections = inbound_max + OUTBOUND_MAX
     keys = create_new_key_pair(identity)
     host = new_host(
         key_pair=keys,
         sec_opt={NOISE: NoiseTransport(keys, noise_privkey=create_new_x25519_key_pair().private_key)},
-        muxer_opt={TProtocol(YAMUX): Yamux},
+        muxer_opt={TProtocol(YAMUX): PingedYamux},
         resource_manager=_resources(max_connections),
         connection_config=_connections(max_connections),
         disable_identify_address_discovery=True,

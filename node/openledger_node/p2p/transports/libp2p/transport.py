@@ -9,7 +9,6 @@ import trio
 from libp2p.abc import INetStream
 from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
-from libp2p.host.ping import ID as PING
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.network.swarm import Swarm
 from libp2p.stream_muxer.yamux.yamux import YamuxStream
@@ -33,7 +32,7 @@ from ...transport import (
     peer_id_from_address,
 )
 from .addresses import OwnAddresses
-from .calls import CALL_S, Calls, ping_all
+from .calls import CALL_S, Calls
 from .dialling import Dialer
 from .gossip import GossipRouter
 from .guard import close_connections, close_peer, close_quietly, reset, running, silence_library
@@ -222,7 +221,7 @@ class Libp2pTransport:
             f"peer {peer_id} does not speak {protocol}",
             undo=reset,
         )
-        return self._pumped(net, None if protocol == PING else peer_id)
+        return self._pumped(net, peer_id)
 
     async def connect(self, address: str, *, is_kept: bool = False, is_trusted: bool = False) -> PeerId:
         """Dial one address; two tasks that dial the same peer share one connection."""
@@ -329,7 +328,6 @@ class Libp2pTransport:
     async def _take_part(self, task_status: trio.TaskStatus[None]) -> None:
         try:
             async with self._gossip.running(), trio.open_nursery() as nursery:
-                nursery.start_soon(ping_all, self.connected, self.open_stream, self._close_peer)
                 nursery.start_soon(self._hang_up_idle)
                 self._calls.nursery = nursery
                 try:
@@ -350,23 +348,23 @@ class Libp2pTransport:
     async def _close_peer(self, peer_id: PeerId) -> None:
         await close_peer(self._swarm, library_id(peer_id))
 
-    def _pumped(self, net: INetStream, user: PeerId | None, *, is_own: bool = True) -> PumpedStream:
-        """A stream with buffers; with a `user`, it counts as use of the connection, by this node if `is_own`."""
+    def _pumped(self, net: INetStream, user: PeerId, *, is_own: bool = True) -> PumpedStream:
+        """A stream with buffers, which counts as use of the connection by this node if `is_own`."""
         assert isinstance(net, NetStream)
         nursery = self._calls.running()
 
         def note_use() -> None:
-            self._budget.note_use(user, is_own=is_own) if user else None
+            self._budget.note_use(user, is_own=is_own)
 
         unread = self._unread.setdefault(str(net.muxed_conn.peer_id), UnreadBytes())
         stream = PumpedStream(net, is_lost=lambda: _is_lost(net), note_use=note_use, unread=unread)
 
         async def pump() -> None:
-            self._budget.enter_stream(user, is_own=is_own) if user else None
+            self._budget.enter_stream(user, is_own=is_own)
             try:
                 await stream.pump()
             finally:
-                self._budget.leave_stream(user, is_own=is_own) if user else None
+                self._budget.leave_stream(user, is_own=is_own)
 
         nursery.start_soon(pump)
         return stream
