@@ -1,7 +1,7 @@
 """The topics of advertisements that a node follows: of its own base, and of bases that its owner asked for.
 
-Above 300 sellers a base is split into shards, by a hash of the peer id. A node follows its own shard, publishes there,
-and asks peers for sellers of the others.
+Above 300 sellers a base is split into shards, by a hash of the peer id. A node follows its own
+shard, publishes on its topic, and asks peers for sellers of the others.
 """
 
 from collections.abc import Callable
