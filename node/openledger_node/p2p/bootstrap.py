@@ -10,10 +10,8 @@ import argparse
 import json
 import logging
 import os
-import secrets
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -31,21 +29,16 @@ from .bootstrap_topics import TopicFollower
 from .connections import Connections
 from .dialback import DialbackServer
 from .envelopes import GossipVerdict, judge_envelope
-from .file_limit import raise_file_limit
+from .file_limit import places_for
 from .identity import ensure_identity
-from .provider_records import ProviderServer, RecordStore
+from .provider_records import serve_providers
 from .rates import Rates
 from .scopes import scope_of_network
 from .transport import PeerId, Transport, peer_id_from_address
 
 CONNECTIONS_MAX = 1_024
-FILES_FOR_OTHERS = 768
-"""File descriptors beside those of peers: handshakes, connections of this node's own, and files."""
-
 MESSAGES_A_SECOND, MESSAGES_AT_ONCE = 2.0, 20.0
 """Messages passed on per origin."""
-
-log = logging.getLogger(__name__)
 
 READ_BYTES = 4096
 END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -63,7 +56,7 @@ def open_bootstrap(folder: Path, listen: tuple[str, ...], bootstrap: tuple[str, 
         listen=listen,
         serve_rendezvous=True,
         bootstrap=(*listen, *bootstrap),
-        inbound_max=_places(),
+        inbound_max=places_for(CONNECTIONS_MAX),
         serve_relay=True,
         is_bootstrap=True,
     )
@@ -104,29 +97,6 @@ async def serve(
         nursery.start_soon(follower.run)
         await wait_for_end()
         nursery.cancel_scope.cancel()
-
-
-def serve_providers(transport: Transport, network: str) -> RecordStore:
-    """Serve provider records of a network from a store in memory."""
-    store = RecordStore(network=network, now_s=time.time, secret=secrets.token_bytes(32))
-    transport.handle(wire_name(network, "providers"), ProviderServer(transport, store).serve)
-    return store
-
-
-def _places() -> int:
-    """The peers that may dial in: as many as this process may open sockets for."""
-    files_max = raise_file_limit(CONNECTIONS_MAX + FILES_FOR_OTHERS)
-    places = max(1, min(CONNECTIONS_MAX, files_max - FILES_FOR_OTHERS))
-    if places < CONNECTIONS_MAX:
-        log.warning(
-            "only %d peers can be connected at once, where %d could: this process may open only %d files. "
-            "Raise its hard limit (`ulimit -Hn`, or LimitNOFILE= of its systemd unit) to %d",
-            places,
-            CONNECTIONS_MAX,
-            files_max,
-            CONNECTIONS_MAX + FILES_FOR_OTHERS,
-        )
-    return places
 
 
 def _judge(rates: Rates[PeerId], topic: str, origin: PeerId, content: bytes) -> GossipVerdict:

@@ -5,6 +5,8 @@ record comes from its own peer over its own connection. Of more providers than f
 whole store is full, the /24 with the most records gives up its oldest one.
 """
 
+import secrets
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from openledger_protocol.errors import (
     UnavailableError,
 )
 from openledger_protocol.primitives import AdapterId
+from openledger_protocol.wire.frames import wire_name
 from openledger_protocol.wire.providers import (
     RECORDS_MAX,
     GetRecords,
@@ -248,3 +251,10 @@ class ProviderServer:
 def neighbourhood_of(peer_id: PeerId, host: str) -> str:
     """The /24 (IPv6: /64) that a peer dialled in from; a peer of a LAN, or one that this node dialled, is its own."""
     return group_of(host) if is_public_host(host) else peer_id
+
+
+def serve_providers(transport: Transport, network: str) -> RecordStore:
+    """Serve provider records of a network from a new store in memory."""
+    store = RecordStore(network=network, now_s=time.time, secret=secrets.token_bytes(32))
+    transport.handle(wire_name(network, "providers"), ProviderServer(transport, store).serve)
+    return store

@@ -22,7 +22,9 @@ from .inbound import HALF_OPEN_MAX, bound_negotiation
 from .pings import PingedYamux, ping_connections
 
 HANDSHAKE_S = 5.0
-STREAMS_MAX = 2048
+STREAMS_MAX, STREAMS_PER_CONNECTION = 2048, 4
+"""Streams of all peers together, or so many for each connection if that is more. Gossip alone takes two."""
+
 OUTBOUND_MAX = 64
 """Connections that this node dials itself: kept ones, bootstrap nodes and calls. `ConnectionBudget` uses fewer."""
 
@@ -84,7 +86,10 @@ def _connections(max_connections: int) -> ConnectionConfig:
 
 def _resources(max_connections: int) -> ResourceManager:
     return ResourceManager(
-        limits=ResourceLimits(max_connections=max_connections + HALF_OPEN_MAX, max_streams=STREAMS_MAX),
+        limits=ResourceLimits(
+            max_connections=max_connections + HALF_OPEN_MAX,
+            max_streams=max(STREAMS_MAX, STREAMS_PER_CONNECTION * max_connections),
+        ),
         enable_metrics=False,
         enable_memory_limits=False,  # it counts the memory of the whole process
         enable_circuit_breaker=False,  # one peer's failures would shut out all others
