@@ -44,7 +44,7 @@ from .streams import MessageStream
 from .transport import Path, PeerId, Transport
 
 STORED_MAX = 65_536
-"""Records in the whole store, about 60 MiB: 1,000 nodes with 100 adapters each, at five bootstrap nodes."""
+"""Records in the whole store, about 75 MiB: those of 1,000 nodes with 100 adapters each, at five bootstrap nodes."""
 
 PER_PEER_MAX = 4_096
 """Records of one peer; a node with more adapters is found by the others in its advertisement."""
@@ -253,8 +253,8 @@ def neighbourhood_of(peer_id: PeerId, host: str) -> str:
     return group_of(host) if is_public_host(host) else peer_id
 
 
-def serve_providers(transport: Transport, network: str) -> RecordStore:
+def serve_providers(transport: Transport, network: str, now_s: Callable[[], float] = time.time) -> RecordStore:
     """Serve provider records of a network from a new store in memory."""
-    store = RecordStore(network=network, now_s=time.time, secret=secrets.token_bytes(32))
+    store = RecordStore(network=network, now_s=now_s, secret=secrets.token_bytes(32))
     transport.handle(wire_name(network, "providers"), ProviderServer(transport, store).serve)
     return store

@@ -16,11 +16,10 @@ from openledger_node.p2p.provider_client import Points, ProviderLookup, Provider
 from openledger_node.p2p.provider_records import ProviderServer, RecordStore
 from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import PeerId
-from openledger_node.p2p.transports.memory import MemoryNetwork, open_transport
-from openledger_node.p2p.transports.memory.transport import MemoryTransport
+from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport, open_transport
 from openledger_protocol.primitives import AdapterId
 from openledger_protocol.wire.frames import wire_name
-from openledger_protocol.wire.providers import Records, encode, nearest_points
+from openledger_protocol.wire.providers import PUT_MAX, Records, encode, nearest_points, open_record, sign_record
 
 PROTOCOL = wire_name(NET, "providers")
 LORA = adapter("lora")
@@ -138,12 +137,11 @@ async def test_thousands_of_adapters_are_put_in_batches_and_signed_once(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     num_signed = 0
-    sign = provider_client.sign_record
 
     def count(*given: object) -> bytes:
         nonlocal num_signed
         num_signed += 1
-        return sign(*given)  # type: ignore[arg-type]
+        return sign_record(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(provider_client, "sign_record", count)
     shelf = [adapter(number) for number in range(600)]
@@ -154,7 +152,7 @@ async def test_thousands_of_adapters_are_put_in_batches_and_signed_once(
         print(f"600 adapters at 3 bootstrap nodes each: {time.process_time() - began_s:.2f} CPU-s on both sides")
         assert sum(store.num_records for store in world.points.values()) == 3 * len(shelf)
         assert num_signed == len(shelf)
-        assert world.num_puts <= 5 * (3 * len(shelf) // 5 // provider_client.PUT_MAX + 2)
+        assert world.num_puts <= 5 * (3 * len(shelf) // 5 // PUT_MAX + 2)
 
 
 async def test_a_point_that_was_away_gets_the_records_when_it_is_back(autojump_clock: MockClock) -> None:
@@ -268,12 +266,11 @@ async def test_a_flood_of_records_is_cut_short(autojump_clock: MockClock, monkey
     """Signatures are checked for as many records as a node needs in half an hour, and no more."""
     monkeypatch.setattr(provider_records, "CHECKS_AT_ONCE", 20.0)
     num_checked = 0
-    check = provider_records.open_record
 
     def count(*given: object, **more: object) -> object:
         nonlocal num_checked
         num_checked += 1
-        return check(*given, **more)  # type: ignore[arg-type]
+        return open_record(*given, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(provider_records, "open_record", count)
     async with a_world(1) as world:
