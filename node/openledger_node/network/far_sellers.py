@@ -133,23 +133,30 @@ class FarSellers:
         return bool(own) and self._table.learn(own[0])
 
     async def _adapter_named(self, name: str) -> AdapterId | None:
-        """The adapter that a name means by its whole id, or by the id's beginning if one is registered with it."""
+        """The registered adapter that a name means by its id, or by the id's beginning; None for any other name.
+
+        Only registered adapters are sold, so made-up ids ask no bootstrap node.
+        """
         last = name.rpartition(":")[2]
-        if is_id(last):
-            return AdapterId(last)
         begin = last.rpartition("@")[2] if "@" in last else ""
-        if len(begin) != SHORT_ID_DIGITS or not set(begin) <= set("0123456789abcdef"):
-            return None
         try:
-            found = await trio.to_thread.run_sync(self._registered, "0x" + begin)
+            if is_id(last):
+                is_registered = await trio.to_thread.run_sync(self._is_registered, last)
+                return AdapterId(last) if is_registered else None
+            if len(begin) != SHORT_ID_DIGITS or not set(begin) <= set("0123456789abcdef"):
+                return None
+            found = await trio.to_thread.run_sync(self._registered_from, "0x" + begin)
         except LedgerError as error:
             log.warning("an adapter can't be looked up: %s", error)
             return None
         return found.pop() if len(found) == 1 else None
 
-    def _registered(self, begin: str) -> set[AdapterId]:
+    def _is_registered(self, id: str) -> bool:
+        return bool(self._events.find("AdapterRegistered", {"adapterId": id}))
+
+    def _registered_from(self, begin: str) -> set[AdapterId]:
         ids = (str(event.arguments["adapterId"]) for event in self._events.find("AdapterRegistered"))
-        return {AdapterId(id) for id in ids if id.startswith(begin) and id != BASE_ONLY}
+        return {AdapterId(id) for id in ids if id.startswith(begin)}
 
 
 def open_far_sellers(
