@@ -32,8 +32,9 @@ from ..p2p.adapter_server import AdapterServer
 from ..p2p.connections import INBOUND
 from ..p2p.identity import ensure_identity
 from ..p2p.provider_client import Points
+from ..p2p.provider_records import serve_providers
 from ..p2p.streams import MessageStream
-from ..p2p.transport import Handler, PeerId
+from ..p2p.transport import Handler, PeerId, peer_id_from_address
 from ..serving.admission import abilities_of
 from ..serving.service import Serving
 from ..settlement.session import NetworkSession
@@ -210,6 +211,8 @@ class PeerService:
         """Take part in the peer network until cancelled."""
         network = self._session.network.network
         self._transport.handle(wire_name(network, "adapter"), self._adapters.serve)
+        if self.peer_id in map(peer_id_from_address, self._session.network.bootstrap):
+            serve_providers(self._transport, network)
         async with trio.open_nursery() as nursery:
             await nursery.start(self._audits.run)
             await nursery.start(self._transport.run)

@@ -10,6 +10,7 @@ import argparse
 import json
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,7 +30,6 @@ from .bootstrap_topics import TopicFollower
 from .connections import Connections
 from .dialback import DialbackServer
 from .envelopes import GossipVerdict, judge_envelope
-from .file_limit import places_for
 from .identity import ensure_identity
 from .provider_records import serve_providers
 from .rates import Rates
@@ -37,11 +37,16 @@ from .scopes import scope_of_network
 from .transport import PeerId, Transport, peer_id_from_address
 
 CONNECTIONS_MAX = 1_024
+FILES_FOR_OTHERS = 768
+"""Files beside the sockets of peers that dial in: handshakes, connections of this node's own, and files."""
+
 MESSAGES_A_SECOND, MESSAGES_AT_ONCE = 2.0, 20.0
 """Messages passed on per origin."""
 
 READ_BYTES = 4096
 END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+log = logging.getLogger(__name__)
 
 
 def open_bootstrap(folder: Path, listen: tuple[str, ...], bootstrap: tuple[str, ...] = ()) -> Transport:
@@ -97,6 +102,32 @@ async def serve(
         nursery.start_soon(follower.run)
         await wait_for_end()
         nursery.cancel_scope.cancel()
+
+
+def places_for(peers_max: int) -> int:
+    """The peers that may dial in: `peers_max`, or fewer if this process may not open as many files."""
+    wanted = peers_max + FILES_FOR_OTHERS
+    allowed = raise_file_limit(wanted)
+    places = max(1, min(peers_max, allowed - FILES_FOR_OTHERS))
+    if places < peers_max:
+        log.warning(
+            "%d peers can be connected at once, not %d, because this process may open only %d files: "
+            "raise its hard limit (`ulimit -Hn`, or LimitNOFILE= of its systemd unit) to %d",
+            places,
+            peers_max,
+            allowed,
+            wanted,
+        )
+    return places
+
+
+def raise_file_limit(wanted: int) -> int:
+    """Raise the soft limit to `wanted` if the hard limit allows it, and return the limit that holds now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == resource.RLIM_INFINITY else soft
 
 
 def _judge(rates: Rates[PeerId], topic: str, origin: PeerId, content: bytes) -> GossipVerdict:

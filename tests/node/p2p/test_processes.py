@@ -18,7 +18,7 @@ from support.processes.living_peer import LivingPeer, wait_until
 from openledger_node.errors import NetworkError
 from openledger_node.p2p.bootstrap_child import BootstrapNode, start_bootstrap
 from openledger_node.p2p.connections import INBOUND
-from openledger_node.p2p.transports.libp2p import pings
+from openledger_node.p2p.transports.libp2p import host
 
 pytestmark = pytest.mark.slow
 NET = "test-net"
@@ -147,8 +147,8 @@ def test_a_point_is_the_same_after_a_restart(tmp_path: Path) -> None:
 
 
 async def test_a_peer_that_falls_silent_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pings, "PING_EVERY_S", 0.2)
-    monkeypatch.setattr(pings, "PING_S", 0.3)
+    monkeypatch.setattr(host, "PING_EVERY_S", 0.2)
+    monkeypatch.setattr(host, "PING_S", 0.3)
     ada = opener("libp2p")("ada")
     with LivingPeer(tmp_path, NET) as silent:
         async with trio.open_nursery() as nursery:
