@@ -24,8 +24,8 @@ SHARD_MAX, SHARD_MIN = 300, 120
 """Sellers of a shard above which it splits in two, and below which two become one again."""
 
 SHARD_CROWDED = 190
-"""Above this others may have split already, and below it others may not have yet. Each node publishes where both kinds
-hear it. With these three numbers nodes hear each other while their counts differ by up to a fifth."""
+"""Above this others may have split already, and below it others may not have yet, so a node publishes where both hear
+it. With these three numbers nodes hear each other while their counts differ by up to a fifth."""
 
 SETTLE_S = 1_200.0
 """The time after a change in which a node waits to have heard all sellers of its shard, before it leaves it again."""
