@@ -3,6 +3,7 @@
 import socket
 import struct
 from contextlib import suppress
+from typing import Any
 
 import trio
 from libp2p import new_host
@@ -116,28 +117,49 @@ def ping_connections() -> None:
 
 
 class PingedYamux(Yamux):
-    """A connection that ends when its peer leaves several pings in turn unanswered."""
+    """A connection that ends when nothing comes from its peer after several pings in turn."""
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self._has_heard = False  # since the last ping
+        self._is_sending_ping = False
+        read = self.secured_conn.read
+
+        async def read_and_note(n: int | None = None) -> bytes:
+            received = await read(n)
+            self._has_heard = True
+            return received
+
+        self.secured_conn.read = read_and_note  # type: ignore[method-assign]
 
     async def _measure_rtt_loop(self) -> None:
         """Ping until the connection ends, in place of the library's loop, which closes nothing.
 
-        NOTE: the library's reader sets `_ping_event` when the answer to a ping comes.
+        Any bytes count as an answer, because the one to a ping may have to wait behind a file.
         """
         num_missed = 0
-        with suppress(Exception):  # the connection has ended
-            while num_missed < PINGS_MISSED_MAX:
-                with trio.move_on_after(PING_EVERY_S):
-                    await self.event_shutting_down.wait()
-                    return
-                with trio.move_on_after(PING_S) as waiting:
-                    await self._ping()
-                num_missed = num_missed + 1 if waiting.cancelled_caught else 0
-            await close_quietly(self.secured_conn)
+        while num_missed < PINGS_MISSED_MAX:
+            with trio.move_on_after(PING_EVERY_S):
+                await self.event_shutting_down.wait()
+                return
+            self._has_heard = False
+            self._begin_ping()
+            with trio.move_on_after(PING_S):
+                await self._ping_event.wait()  # the library's reader sets it
+            num_missed = 0 if self._has_heard else num_missed + 1
+        await close_quietly(self.secured_conn)
 
-    async def _ping(self) -> None:
+    def _begin_ping(self) -> None:
+        """Send a ping in a task of its own: a write that is cancelled breaks the connection."""
+        if self._is_sending_ping or self._nursery is None:
+            return  # the peer reads nothing
+        self._is_sending_ping = True
         self._ping_id += 1
         self._ping_event = trio.Event()
         self._ping_sent_time = trio.current_time()
-        await self._write_frame(struct.pack(YAMUX_HEADER_FORMAT, 0, TYPE_PING, FLAG_SYN, 0, self._ping_id))
-        self._ping_sent_time = trio.current_time()
-        await self._ping_event.wait()
+        self._nursery.start_soon(self._send_ping)
+
+    async def _send_ping(self) -> None:
+        with suppress(Exception):  # the connection has ended
+            await self._write_frame(struct.pack(YAMUX_HEADER_FORMAT, 0, TYPE_PING, FLAG_SYN, 0, self._ping_id))
+            self._is_sending_ping = False
