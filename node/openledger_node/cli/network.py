@@ -22,6 +22,7 @@ from ..network_file import (
 from ..text import counted
 from .chain import open_chain
 from .daemon_client import load_settings, open_node_home
+from .network_bootstrap import bootstrap
 from .network_init import init
 from .prompts import confirm
 from .render import emit_json, out_console, plain, say
@@ -33,6 +34,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 FETCH_TIMEOUT_S = 20.0
 
+app.command()(bootstrap)
 app.command()(init)
 
 
