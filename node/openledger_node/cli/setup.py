@@ -31,7 +31,7 @@ from .base_check import ANYWAY_HELP, BaseCheck
 from .base_table import base_from_answer, show_bases
 from .daemon_client import open_node_home
 from .limits import note_unused_vram
-from .network import fetch_network
+from .network_source import fetch_network
 from .progress import StageReport
 from .prompts import PASSWORD_FILE_HELP, new_account_password
 from .render import emit_json, plain, say, show_table

@@ -16,7 +16,7 @@ from ..models.gguf_name import read_hub_gguf
 from ..operator.base_look import hub_name
 from ..operator.prices import changed_market
 from ..setting import Setting, checked
-from .network import fetch_network
+from .network_source import fetch_network
 from .units import wei_of
 
 DEVELOPMENT: Final = "development"
