@@ -39,6 +39,7 @@ BOOTSTRAP_FAMILIES: Final = (
         help="Connected peers that dialled in from other machines of the network.",
     ),
     Family(name="bootstrap_registrations", kind="gauge", help="Peers registered for rendezvous."),
+    Family(name="bootstrap_topics", kind="gauge", help="Gossip topics that peers need and this node follows."),
     Family(name="bootstrap_reservations", kind="gauge", help="Peers with a place at the relay."),
     Family(name="bootstrap_reservations_max", kind="gauge", help="Places at the relay."),
     Family(name="bootstrap_circuits", kind="gauge", help="Open circuits of the relay."),
@@ -88,6 +89,7 @@ def _readings(view: BootstrapView) -> Iterator[Reading]:
     figures = {
         "visitors": view.num_visitors(),
         "registrations": sum(tally.level(Level.REGISTRATIONS).values()),
+        "topics": sum(tally.level(Level.TOPICS).values()),
         "reservations": sum(tally.level(Level.RESERVATIONS).values()),
         "circuits": sum(tally.level(Level.CIRCUITS).values()),
         "circuits_total": tally.total(Event.CIRCUIT),

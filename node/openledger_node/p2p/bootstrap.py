@@ -12,23 +12,19 @@ import trio
 
 from ..plugs import load_plug
 from .address_book import AddressBook
+from .bootstrap_topics import TopicFollower
 from .connections import Connections
 from .envelopes import GossipVerdict, judge_envelope
 from .identity import ensure_identity
 from .rates import Rates
 from .reach_watch import ReachWatch
 from .scopes import scope_of_network
-from .tally import Tally
-from .transport import Gossip, PeerId, Transport, peer_id_from_address
+from .tally import Level, Tally
+from .transport import PeerId, Transport, peer_id_from_address
 
 CONNECTIONS_MAX = 256
 MESSAGES_A_SECOND, MESSAGES_AT_ONCE = 2.0, 20.0
 """Messages passed on per origin."""
-
-
-def topics(network: str) -> tuple[str, ...]:
-    """The gossip topics of a network."""
-    return f"/openledger/{network}/ads/1", f"/openledger/{network}/calls/1"
 
 
 def open_bootstrap(
@@ -74,9 +70,8 @@ async def serve(
         NetworkError: it can't listen.
     """
     rates: Rates[PeerId] = Rates(per_s=MESSAGES_A_SECOND, burst=MESSAGES_AT_ONCE, clock=trio.current_time)
+    tally = tally or Tally()
     async with trio.open_nursery() as nursery:
-        for topic in topics(network):
-            nursery.start_soon(_discard, transport.subscribe(topic, partial(_judge, rates, topic)))
         await nursery.start(transport.run)
         connections = Connections(
             transport, network=network, bootstrap=bootstrap, book=AddressBook(folder), random=SystemRandom()
@@ -94,6 +89,14 @@ async def serve(
         )
         nursery.start_soon(connections.run)
         nursery.start_soon(reach.run)
+        follower = TopicFollower(
+            transport,
+            network=network,
+            judge=partial(_judge, rates),
+            others=frozenset(map(peer_id_from_address, bootstrap)),
+        )
+        tally.watch(Level.TOPICS, lambda: {"": len(follower.followed)})
+        nursery.start_soon(follower.run)
         task_status.started(reach)
 
 
@@ -102,8 +105,3 @@ def _judge(rates: Rates[PeerId], topic: str, origin: PeerId, content: bytes) -> 
     if not rates.take(origin):
         return GossipVerdict.IGNORE
     return judge_envelope(topic, origin, content)
-
-
-async def _discard(channel: "trio.MemoryReceiveChannel[Gossip]") -> None:
-    async for _ in channel:
-        pass

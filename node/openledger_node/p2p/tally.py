@@ -57,6 +57,8 @@ class Level(StrEnum):
     """Open circuits."""
     REGISTRATIONS = "registrations"
     """Peers that are registered for rendezvous."""
+    TOPICS = "topics"
+    """Gossip topics of the network that a bootstrap node follows."""
 
 
 class Tally:
