@@ -21,7 +21,6 @@ from ..network_file import (
     CONTRACTS,
     NETWORK_SCHEMA,
     Network,
-    network_bytes,
     network_from_json,
     network_id_for_development,
     network_to_json,
@@ -185,7 +184,7 @@ def init(
 
 
 def _show_join_line(out: Path, network: Network, url: str | None) -> None:
-    digest = sha256(network_bytes(network)).hexdigest()
+    digest = sha256(out.read_bytes()).hexdigest()
     where = url or "an https:// URL of yours"
     say(f"[bold]{plain(network.network)}[/] is deployed. Publish {plain(str(out))} unchanged at {plain(where)}.")
     say(
