@@ -9,7 +9,7 @@ from ..machine import resident_bytes
 from ..p2p.bootstrap import CONNECTIONS_MAX
 from ..p2p.bootstrap_view import BootstrapView
 from ..p2p.relay_places import CIRCUITS_MAX, RESERVATIONS_MAX
-from ..p2p.tally import Event, Level, Reason
+from ..p2p.tally import Counted, Level, Reason
 from .exposition import Family, Reading, Sample, exposition
 
 # ---- Every metric of a bootstrap node; docs/reference/metrics.md is generated from this table.
@@ -92,8 +92,8 @@ def _readings(view: BootstrapView) -> Iterator[Reading]:
         "topics": sum(tally.level(Level.TOPICS).values()),
         "reservations": sum(tally.level(Level.RESERVATIONS).values()),
         "circuits": sum(tally.level(Level.CIRCUITS).values()),
-        "circuits_total": tally.total(Event.CIRCUIT),
-        "relayed_bytes_total": tally.total(Event.RELAYED_BYTES),
+        "circuits_total": tally.total(Counted.CIRCUIT),
+        "relayed_bytes_total": tally.total(Counted.RELAYED_BYTES),
         "connections_max": CONNECTIONS_MAX,
         "reservations_max": RESERVATIONS_MAX,
         "circuits_max": CIRCUITS_MAX,
@@ -103,10 +103,10 @@ def _readings(view: BootstrapView) -> Iterator[Reading]:
     kinds = {
         ("connections", "kind"): tally.level(Level.CONNECTIONS),
         ("gossip_messages_total", "verdict"): _with_zeros(
-            tally.counts(Event.GOSSIP), "passed", "ignored", "rejected"
+            tally.counts(Counted.GOSSIP), "passed", "ignored", "rejected"
         ),
-        ("dialbacks_total", "result"): _with_zeros(tally.counts(Event.DIALBACK), "reached", "not_reached"),
-        ("refusals_total", "reason"): _with_zeros(tally.counts(Event.REFUSAL), *Reason),
+        ("dialbacks_total", "result"): _with_zeros(tally.counts(Counted.DIALBACK), "reached", "not_reached"),
+        ("refusals_total", "reason"): _with_zeros(tally.counts(Counted.REFUSAL), *Reason),
     }
     for (name, label), counts in kinds.items():
         for kind, num in counts.items():

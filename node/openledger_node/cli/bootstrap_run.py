@@ -20,7 +20,7 @@ from ..p2p.bootstrap import CONNECTIONS_MAX, open_bootstrap, serve
 from ..p2p.bootstrap_view import BootstrapView, advice
 from ..p2p.identity import hold_identity
 from ..p2p.relay_places import CIRCUITS_MAX, RESERVATIONS_MAX
-from ..p2p.tally import Tally
+from ..p2p.tally import TrafficTally
 from ..p2p.transport import peer_id_from_address
 from ..text import SafeFormatter
 from .render import emit_json, out_console, plain, say, show_lines
@@ -71,7 +71,7 @@ def run_bootstrap(options: BootstrapOptions) -> None:
 
 async def _run(options: BootstrapOptions) -> None:
     with trio.open_signal_receiver(*END_SIGNALS) as signals:  # before it prints its addresses
-        tally = Tally()
+        tally = TrafficTally()
         transport = open_bootstrap(
             options.folder, options.listen, options.others, announce=options.announce, tally=tally
         )

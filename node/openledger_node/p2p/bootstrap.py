@@ -19,7 +19,7 @@ from .identity import ensure_identity
 from .rates import Rates
 from .reach_watch import ReachWatch
 from .scopes import scope_of_network
-from .tally import Level, Tally
+from .tally import Level, TrafficTally
 from .transport import PeerId, Transport, peer_id_from_address
 
 CONNECTIONS_MAX = 256
@@ -33,7 +33,7 @@ def open_bootstrap(
     bootstrap: tuple[str, ...] = (),
     *,
     announce: tuple[str, ...] = (),
-    tally: Tally | None = None,
+    tally: TrafficTally | None = None,
 ) -> Transport:
     """Open the transport of a bootstrap node, with the identity in `folder`.
 
@@ -61,7 +61,7 @@ async def serve(
     folder: Path,
     bootstrap: tuple[str, ...] = (),
     announce: tuple[str, ...] = (),
-    tally: Tally | None = None,
+    tally: TrafficTally | None = None,
     task_status: trio.TaskStatus[ReachWatch] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve one network until cancelled; `bootstrap` are its other bootstrap nodes.
@@ -70,7 +70,7 @@ async def serve(
         NetworkError: it can't listen.
     """
     rates: Rates[PeerId] = Rates(per_s=MESSAGES_A_SECOND, burst=MESSAGES_AT_ONCE, clock=trio.current_time)
-    tally = tally or Tally()
+    tally = tally or TrafficTally()
     async with trio.open_nursery() as nursery:
         await nursery.start(transport.run)
         connections = Connections(

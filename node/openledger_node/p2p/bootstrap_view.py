@@ -8,7 +8,7 @@ from ..text import counted, size_text
 from .reach_watch import ReachWatch
 from .reachability import IS_DIRECT, ReachState, port_of
 from .scopes import Scope, host_of, scope_of, scope_of_host, scope_of_network
-from .tally import Event, Level, Tally
+from .tally import Counted, Level, TrafficTally
 from .transport import Path, Transport
 
 SCOPE_WORDS = {Scope.MACHINE: "this machine", Scope.LAN: "the local network", Scope.INTERNET: "the internet"}
@@ -30,7 +30,12 @@ class BootstrapView:
     """
 
     def __init__(
-        self, transport: Transport, watch: ReachWatch, tally: Tally, *, clock: Callable[[], float] = time.monotonic
+        self,
+        transport: Transport,
+        watch: ReachWatch,
+        tally: TrafficTally,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transport = transport
         self._watch = watch
@@ -82,7 +87,7 @@ class BootstrapView:
     def state_line(self) -> str:
         """What the node carries now, and since its start, in one line."""
         tally = self.tally
-        peers, gossip = tally.level(Level.CONNECTIONS), tally.counts(Event.GOSSIP)
+        peers, gossip = tally.level(Level.CONNECTIONS), tally.counts(Counted.GOSSIP)
         kinds = ", ".join(f"{num} {kind}" for kind, num in peers.items() if num)
         now = [
             counted(sum(peers.values()), "peer") + (f" ({kinds})" if kinds else ""),
@@ -94,8 +99,8 @@ class BootstrapView:
             f"{gossip.get('passed', 0)} messages passed on",
             f"{gossip.get('ignored', 0)} ignored",
             f"{gossip.get('rejected', 0)} rejected",
-            f"{size_text(tally.total(Event.RELAYED_BYTES))} relayed",
-            counted(tally.total(Event.REFUSAL), "refusal"),
+            f"{size_text(tally.total(Counted.RELAYED_BYTES))} relayed",
+            counted(tally.total(Counted.REFUSAL), "refusal"),
         ]
         return f"{', '.join(now)}; since the start {', '.join(since)}; {self.reach().words}"
 

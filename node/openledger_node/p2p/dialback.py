@@ -14,7 +14,7 @@ from ..errors import NetworkError
 from .rates import Rates
 from .scopes import Scope, group_of, scope_of_host
 from .streams import MessageStream
-from .tally import Event, Reason, Tally
+from .tally import Counted, Reason, TrafficTally
 from .transport import Path, PeerId, Transport
 
 DIAL_S = 5.0
@@ -35,9 +35,9 @@ def multiaddr_of(host: str, port: int) -> str:
 class DialbackServer:
     """Serves the `dialback` protocol; `scope` is that of the network."""
 
-    def __init__(self, transport: Transport, *, scope: Scope, tally: Tally | None = None) -> None:
+    def __init__(self, transport: Transport, *, scope: Scope, tally: TrafficTally | None = None) -> None:
         self._transport = transport
-        self._tally = tally or Tally()
+        self._tally = tally or TrafficTally()
         self._scope = scope
         self._num_running = 0
         self._rates: Rates[str] = Rates(per_s=1 / EVERY_S, burst=1.0, clock=trio.current_time)
@@ -70,7 +70,7 @@ class DialbackServer:
         self._num_running += 1
         try:
             found = await self._dial_all(peer_id, host, question.ports)
-            self._tally.count(Event.DIALBACK, "reached" if found else "not_reached")
+            self._tally.count(Counted.DIALBACK, "reached" if found else "not_reached")
             return Dialled(host=host, open=found)
         finally:
             self._num_running -= 1

@@ -39,7 +39,7 @@ from .reachability import (
 )
 from .relays import RelayKeeper
 from .scopes import Scope, endpoint_of, host_of, provider_of
-from .tally import Tally
+from .tally import TrafficTally
 from .transport import Path, PeerId, Transport
 
 CHECK_EVERY_S: Final = 900.0
@@ -78,7 +78,7 @@ class ReachWatch:
         announced: tuple[str, ...] = (),
         is_port_fixed: bool = False,
         mapper: PortMapper | None = None,
-        tally: Tally | None = None,
+        tally: TrafficTally | None = None,
     ) -> None:
         self._transport = transport
         self._protocol = wire_name(network, "dialback")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 
-class Event(StrEnum):
+class Counted(StrEnum):
     """Something that is counted; most have kinds."""
 
     GOSSIP = "gossip"
@@ -24,7 +24,7 @@ class Event(StrEnum):
 
 
 class Reason(StrEnum):
-    """The kinds of `Event.REFUSAL`."""
+    """The kinds of `Counted.REFUSAL`."""
 
     BARRED = "barred"
     """A connection of a peer or an internet address that was cut off a while ago."""
@@ -61,30 +61,30 @@ class Level(StrEnum):
     """Gossip topics of the network that a bootstrap node follows."""
 
 
-class Tally:
+class TrafficTally:
     """The counts and levels of one node."""
 
     def __init__(self) -> None:
-        self._counts: Counter[tuple[Event, str]] = Counter()
+        self._counts: Counter[tuple[Counted, str]] = Counter()
         self._levels: dict[Level, Callable[[], Mapping[str, int]]] = {}
 
-    def count(self, event: Event, kind: str = "", *, num: int = 1) -> None:
+    def count(self, event: Counted, kind: str = "", *, num: int = 1) -> None:
         """Count an event."""
         self._counts[event, kind] += num
 
     def refuse(self, reason: Reason) -> None:
         """Count a refusal."""
-        self.count(Event.REFUSAL, reason)
+        self.count(Counted.REFUSAL, reason)
 
     def watch(self, level: Level, read: Callable[[], Mapping[str, int]]) -> None:
         """Read a level by `read`, which returns one figure per kind; the kind "" is for a level without kinds."""
         self._levels[level] = read
 
-    def counts(self, event: Event) -> dict[str, int]:
+    def counts(self, event: Counted) -> dict[str, int]:
         """The counts of an event, by kind."""
         return {kind: num for (each, kind), num in sorted(self._counts.items()) if each is event}
 
-    def total(self, event: Event) -> int:
+    def total(self, event: Counted) -> int:
         """The count of an event, of all kinds together."""
         return sum(self.counts(event).values())
 

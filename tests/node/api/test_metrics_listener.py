@@ -15,7 +15,7 @@ from openledger_node.api.metrics_listener import ANSWER_S, HEAD_BYTES_MAX, serve
 from openledger_node.errors import NetworkError
 from openledger_node.listeners import ListenAddress
 from openledger_node.p2p.bootstrap_view import BootstrapReach
-from openledger_node.p2p.tally import Event, Level, Reason, Tally
+from openledger_node.p2p.tally import Counted, Level, Reason, TrafficTally
 
 FREE = ListenAddress("127.0.0.1", 0)
 
@@ -83,10 +83,10 @@ async def test_a_taken_port_is_told_with_the_option() -> None:
 
 
 def view(is_reached: bool | None) -> SimpleNamespace:
-    tally = Tally()
+    tally = TrafficTally()
     for level in Level:
         tally.watch(level, partial(dict, inbound=4) if level is Level.CONNECTIONS else lambda: {"": 2})
-    tally.count(Event.RELAYED_BYTES, num=10**9)
+    tally.count(Counted.RELAYED_BYTES, num=10**9)
     tally.refuse(Reason.FLOOD)
     reach = BootstrapReach(is_reached, "")
     return SimpleNamespace(tally=tally, uptime_s=1.0, reach=lambda: reach, num_visitors=lambda: 1)

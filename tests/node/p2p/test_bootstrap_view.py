@@ -8,7 +8,7 @@ import pytest
 
 from openledger_node.p2p.bootstrap_view import BootstrapView, advice
 from openledger_node.p2p.reachability import NOT_CHECKED, Reach, ReachState
-from openledger_node.p2p.tally import Event, Level, Reason, Tally
+from openledger_node.p2p.tally import Counted, Level, Reason, TrafficTally
 from openledger_node.p2p.transport import Path, PeerId
 
 OWN = "/ip4/8.8.8.8/tcp/4001/p2p/point"
@@ -24,7 +24,7 @@ class World:
         self.hosts: dict[str, str] = {}
         self.relayed: set[str] = set()
         self.reach: Reach = NOT_CHECKED
-        self.view = BootstrapView(self, SimpleNamespace(reach=self.reach), Tally(), clock=lambda: 0.0)  # type: ignore[arg-type]
+        self.view = BootstrapView(self, SimpleNamespace(reach=self.reach), TrafficTally(), clock=lambda: 0.0)  # type: ignore[arg-type]
 
     def found(self, state: ReachState, *addresses: str) -> None:
         self.view._watch = SimpleNamespace(reach=replace(NOT_CHECKED, state=state, addresses=addresses))  # type: ignore[assignment]
@@ -102,8 +102,8 @@ def test_the_line_of_state_has_what_it_carries() -> None:
     tally.watch(Level.CONNECTIONS, lambda: {"inbound": 3, "relayed": 1, "kept": 0, "called": 0})
     tally.watch(Level.REGISTRATIONS, lambda: {"": 2})
     tally.watch(Level.CIRCUITS, lambda: {"": 1})
-    tally.count(Event.GOSSIP, "passed", num=7)
-    tally.count(Event.RELAYED_BYTES, num=1_500_000)
+    tally.count(Counted.GOSSIP, "passed", num=7)
+    tally.count(Counted.RELAYED_BYTES, num=1_500_000)
     tally.refuse(Reason.FLOOD)
     assert world.view.state_line() == (
         "4 peers (3 inbound, 1 relayed), 2 registered, 0 reservations, 1 circuit; since the start 7 messages passed "

@@ -8,14 +8,14 @@ from openledger_node.p2p.dialback import DialbackServer, ask_to_dial
 from openledger_node.p2p.envelopes import GossipVerdict
 from openledger_node.p2p.scopes import Scope
 from openledger_node.p2p.streams import MessageStream
-from openledger_node.p2p.tally import Event, Level, Reason, Tally
+from openledger_node.p2p.tally import Counted, Level, Reason, TrafficTally
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.libp2p import open_transport
 
 ECHO, TOPIC, DIALBACK = "/openledger/test/echo/1", "/openledger/test/news/1", "/openledger/test/dialback/1"
 
 
-def point(tally: Tally):  # type: ignore[no-untyped-def]
+def point(tally: TrafficTally):  # type: ignore[no-untyped-def]
     """A peer that serves others and counts."""
     return open_transport(
         identity=seed("point"), listen=LOOPBACK, serve_rendezvous=True, serve_relay=True, tally=tally
@@ -23,7 +23,7 @@ def point(tally: Tally):  # type: ignore[no-untyped-def]
 
 
 async def test_circuits_and_the_bytes_in_them_are_counted() -> None:
-    tally, open_peer = Tally(), opener("libp2p")
+    tally, open_peer = TrafficTally(), opener("libp2p")
     relay, ada, ben = point(tally), open_peer("ada", is_home=True), open_peer("ben", is_home=True)
     ben.handle(ECHO, echo)
     async with trio.open_nursery() as nursery:
@@ -38,13 +38,13 @@ async def test_circuits_and_the_bytes_in_them_are_counted() -> None:
         messages = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
         await messages.send({"text": "x" * 5_000})
         await messages.receive()
-        assert tally.total(Event.CIRCUIT) == 1
-        assert 10_000 < tally.total(Event.RELAYED_BYTES) < 20_000
+        assert tally.total(Counted.CIRCUIT) == 1
+        assert 10_000 < tally.total(Counted.RELAYED_BYTES) < 20_000
         nursery.cancel_scope.cancel()
 
 
 async def test_messages_are_counted_by_verdict_and_once_each() -> None:
-    tally, ada = Tally(), opener("libp2p")("ada")
+    tally, ada = TrafficTally(), opener("libp2p")("ada")
     node = point(tally)
     verdicts = {b"good": GossipVerdict.PASS, b"stale": GossipVerdict.IGNORE, b"forged": GossipVerdict.REJECT}
     heard = node.subscribe(TOPIC, lambda _, content: verdicts.get(content, GossipVerdict.PASS))
@@ -54,16 +54,16 @@ async def test_messages_are_counted_by_verdict_and_once_each() -> None:
             await nursery.start(peer.run)
         await ada.connect(node.addresses[0])
         await tune_in(ada, TOPIC, heard)
-        before = tally.counts(Event.GOSSIP)["passed"]
+        before = tally.counts(Counted.GOSSIP)["passed"]
         for content in (b"good", b"good", b"stale", b"forged"):
             await ada.publish(TOPIC, content)
-        await until(lambda: "rejected" in tally.counts(Event.GOSSIP))
-        assert tally.counts(Event.GOSSIP) == {"passed": before + 1, "ignored": 1, "rejected": 1}
+        await until(lambda: "rejected" in tally.counts(Counted.GOSSIP))
+        assert tally.counts(Counted.GOSSIP) == {"passed": before + 1, "ignored": 1, "rejected": 1}
         nursery.cancel_scope.cancel()
 
 
 async def test_registrations_and_dialbacks_are_counted() -> None:
-    tally, open_peer = Tally(), opener("libp2p")
+    tally, open_peer = TrafficTally(), opener("libp2p")
     node, ada = point(tally), open_peer("ada")
     node.handle(DIALBACK, DialbackServer(node, scope=Scope.MACHINE, tally=tally).serve)
     async with trio.open_nursery() as nursery:
@@ -74,12 +74,12 @@ async def test_registrations_and_dialbacks_are_counted() -> None:
         assert tally.level(Level.REGISTRATIONS) == {"": 1}
         port = int(ada.addresses[0].split("/")[4])
         assert (await ask_to_dial(ada, DIALBACK, node.peer_id, (port,))).open == (port,)
-        assert tally.counts(Event.DIALBACK) == {"reached": 1}
+        assert tally.counts(Counted.DIALBACK) == {"reached": 1}
         nursery.cancel_scope.cancel()
 
 
 async def test_refused_connections_are_counted() -> None:
-    tally = Tally()
+    tally = TrafficTally()
     node = point(tally)
     async with trio.open_nursery() as nursery:
         await nursery.start(node.run)
@@ -89,7 +89,7 @@ async def test_refused_connections_are_counted() -> None:
         async with await trio.open_tcp_stream(parts[2], int(parts[4])) as stream:
             with trio.fail_after(5):
                 assert await stream.receive_some(1) == b""
-        assert tally.counts(Event.REFUSAL) == {Reason.BARRED: 1}
+        assert tally.counts(Counted.REFUSAL) == {Reason.BARRED: 1}
         nursery.cancel_scope.cancel()
 
 
@@ -104,8 +104,8 @@ def test_connections_are_counted_by_kind() -> None:
 
 
 def test_a_level_that_a_node_does_not_have_is_empty() -> None:
-    tally = Tally()
-    tally.count(Event.GOSSIP, "passed", num=2)
+    tally = TrafficTally()
+    tally.count(Counted.GOSSIP, "passed", num=2)
     assert tally.level(Level.CIRCUITS) == {}
-    assert tally.counts(Event.DIALBACK) == {}
-    assert tally.total(Event.GOSSIP) == 2
+    assert tally.counts(Counted.DIALBACK) == {}
+    assert tally.total(Counted.GOSSIP) == 2

@@ -24,7 +24,7 @@ from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 from ...envelopes import GossipVerdict
 from ...flood import FloodLimits
 from ...streams import Inbox
-from ...tally import Event, Tally
+from ...tally import Counted, TrafficTally
 from ...transport import (
     GOSSIP_BYTES_MAX,
     GOSSIP_MEMORY_S,
@@ -62,7 +62,7 @@ class GossipRouter(Pubsub):
     """Puts messages into their inboxes, and survives malformed ones."""
 
     def __init__(
-        self, host: IHost, inboxes: dict[str, Inbox], cut: Callable[[PeerId], None], tally: Tally | None = None
+        self, host: IHost, inboxes: dict[str, Inbox], cut: Callable[[PeerId], None], tally: TrafficTally | None = None
     ) -> None:
         router = GossipSub(
             protocols=[PROTOCOL_ID_V11],  # 1.2 takes twice the time per message
@@ -89,7 +89,7 @@ class GossipRouter(Pubsub):
         router.scorer = self._scores
         self._inboxes = inboxes
         self._limits = FloodLimits()
-        self._tally = tally or Tally()
+        self._tally = tally or TrafficTally()
         self._cut = cut  # hangs up on a peer, and lets it in again only later
         self._num_read: Counter[ID] = Counter()  # streams of a peer that are read now
         self._following = trio.Lock()
@@ -229,7 +229,7 @@ class GossipRouter(Pubsub):
         verdict = self._inboxes[topic].judge(_origin(msg), msg.data)
         if verdict is GossipVerdict.REJECT:
             return self._mark(msg_forwarder, topic)
-        self._tally.count(Event.GOSSIP, "passed" if verdict is GossipVerdict.PASS else "ignored")
+        self._tally.count(Counted.GOSSIP, "passed" if verdict is GossipVerdict.PASS else "ignored")
         if verdict is GossipVerdict.PASS:
             self._inboxes[topic].put(Gossip(_origin(msg), msg.data))
             await self.router.publish(msg_forwarder, msg)
@@ -238,7 +238,7 @@ class GossipRouter(Pubsub):
     def _mark(self, forwarder: ID, topic: str) -> None:
         """Count a message against the peer that passed it on, although it could have seen what is wrong with it."""
         self._scores.on_invalid_message(forwarder, topic)
-        self._tally.count(Event.GOSSIP, "rejected")
+        self._tally.count(Counted.GOSSIP, "rejected")
 
     async def _handle_new_peer(self, peer_id: ID) -> None:
         """Greet a new peer.

@@ -25,7 +25,7 @@ from ...budget import Barred, ConnectionBudget
 from ...dial_limits import DialLimits
 from ...rates import Rates
 from ...scopes import is_public_host
-from ...tally import Reason, Tally
+from ...tally import Reason, TrafficTally
 from ...transport import PeerId
 from .guard import close_peer
 from .paths import Paths, is_relayed
@@ -103,10 +103,10 @@ class Door:
         barred: Barred,
         dial_limits: DialLimits,
         paths: Paths,
-        tally: Tally | None = None,
+        tally: TrafficTally | None = None,
     ) -> None:
         self._swarm = swarm
-        self._tally = tally or Tally()
+        self._tally = tally or TrafficTally()
         self._paths = paths
         self._dial_limits = dial_limits
         self._budget = budget

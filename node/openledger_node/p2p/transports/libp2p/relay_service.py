@@ -21,7 +21,7 @@ from libp2p.stream_muxer.yamux.yamux import YamuxStream
 
 from ....errors import NetworkError
 from ...relay_places import RESERVATION_S, Circuit, Refusal, RelayPlaces
-from ...tally import Event, Reason, Tally
+from ...tally import Counted, Reason, TrafficTally
 from ...transport import PeerId
 from .circuit import HOP, STOP, WRITE_S, ask_target, read_message, write_message
 from .guard import reset
@@ -62,14 +62,14 @@ class RelayService:
         places: RelayPlaces,
         host_of: Callable[[PeerId], str],
         addresses: Callable[[], tuple[str, ...]],
-        tally: Tally | None = None,
+        tally: TrafficTally | None = None,
     ) -> None:
         self._host = host
         self._paths = paths
         self._places = places
         self._host_of = host_of  # the IP address that a peer dialled in from; empty if this node dialled it
         self._addresses = addresses
-        self._tally = tally or Tally()
+        self._tally = tally or TrafficTally()
         host.set_stream_handler(HOP, self._serve)
 
     async def _serve(self, stream: INetStream) -> None:
@@ -106,7 +106,7 @@ class RelayService:
                 return await _answer(stream, Status.CONNECTION_FAILED)
             try:
                 await write_message(stream, _status(Status.OK, limit=_limit()))
-                self._tally.count(Event.CIRCUIT)
+                self._tally.count(Counted.CIRCUIT)
                 await join(stream, onward, self._tally)
             finally:
                 await reset(onward)
@@ -142,7 +142,7 @@ class RelayService:
 class Pace:
     """Makes the bytes of a circuit wait, so that they pass at `CIRCUIT_BYTES_PER_S`, and ends it at its limit."""
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, tally: TrafficTally) -> None:
         self._tally = tally
         self._num_bytes = 0
         self._paid_until_s = trio.current_time()
@@ -150,7 +150,7 @@ class Pace:
     async def wait(self, num_bytes: int) -> bool:
         """Wait until bytes may pass; False if the circuit has carried all that it may."""
         self._num_bytes += num_bytes
-        self._tally.count(Event.RELAYED_BYTES, num=num_bytes)
+        self._tally.count(Counted.RELAYED_BYTES, num=num_bytes)
         if self._num_bytes > CIRCUIT_BYTES_MAX:
             return False
         earliest_s = trio.current_time() - CIRCUIT_BYTES_AT_ONCE / CIRCUIT_BYTES_PER_S
@@ -159,9 +159,9 @@ class Pace:
         return True
 
 
-async def join(one: INetStream, other: INetStream, tally: Tally | None = None) -> None:
+async def join(one: INetStream, other: INetStream, tally: TrafficTally | None = None) -> None:
     """Pass bytes between two streams until both directions have ended, or one breaks, or a limit is reached."""
-    pace = Pace(tally or Tally())
+    pace = Pace(tally or TrafficTally())
     for stream in (one, other):
         _fix_window(stream)
     with trio.move_on_after(CIRCUIT_S_MAX):

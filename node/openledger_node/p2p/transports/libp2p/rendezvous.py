@@ -25,7 +25,7 @@ from multiaddr import Multiaddr
 
 from ...budget import PER_GROUP_MAX, PER_HOST_MAX
 from ...scopes import Scope, group_of, is_public_host, is_same_home, scope_of, scope_of_host
-from ...tally import Level, Reason, Tally
+from ...tally import Level, Reason, TrafficTally
 from ...transport import PeerId
 
 ADDRESSES_MAX = 8
@@ -57,10 +57,10 @@ class RendezvousPoint(RendezvousService):
         connected: Callable[[], Iterable[PeerId]],
         host_of: Callable[[PeerId], str],
         clock: Callable[[], float] = monotonic,
-        tally: Tally | None = None,
+        tally: TrafficTally | None = None,
     ) -> None:
         super().__init__(host)
-        self._tally = tally or Tally()
+        self._tally = tally or TrafficTally()
         self._tally.watch(Level.REGISTRATIONS, self._count)
         self._connected = connected
         self._host_of = host_of  # the IP address that a peer dialled in from; empty if this node dialled it

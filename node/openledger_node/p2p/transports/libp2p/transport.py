@@ -21,7 +21,7 @@ from ...dial_limits import DialLimits
 from ...relay_places import RESERVATIONS_MAX, RelayPlaces
 from ...scopes import Scope, scope_of_network
 from ...streams import Inbox
-from ...tally import Level, Reason, Tally
+from ...tally import Level, Reason, TrafficTally
 from ...transport import (
     GOSSIP_BYTES_MAX,
     Accept,
@@ -62,7 +62,7 @@ def open_transport(
     bootstrap: tuple[str, ...] = (),
     inbound_max: int = INBOUND_MAX,
     serve_relay: bool = False,
-    tally: Tally | None = None,
+    tally: TrafficTally | None = None,
 ) -> "Libp2pTransport":
     """Create a peer on a network; `inbound_max` peers may dial in, and with `serve_relay` they reach others over it.
 
@@ -82,7 +82,7 @@ def open_transport(
         serve_rendezvous=serve_rendezvous,
         inbound_max=inbound_max,
         serve_relay=serve_relay,
-        tally=tally or Tally(),
+        tally=tally or TrafficTally(),
     )
 
 
@@ -99,7 +99,7 @@ class Libp2pTransport:
         serve_rendezvous: bool,
         inbound_max: int,
         serve_relay: bool,
-        tally: Tally,
+        tally: TrafficTally,
     ) -> None:
         self._host = host
         self._tally = tally
