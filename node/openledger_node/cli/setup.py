@@ -67,7 +67,10 @@ def setup(
     ] = None,
     network: Annotated[
         str | None,
-        typer.Option(help="development, local (no money), or the FILE or URL#sha256=HASH of a network.json.", show_default=False),
+        typer.Option(
+            help="development, local (no money), or the FILE or URL#sha256=HASH of a network.json.",
+            show_default=False,
+        ),
     ] = None,
     price: Annotated[
         str | None,
@@ -186,7 +189,10 @@ def _ask(home: Home, config: Config, bases: BaseCheck, wanted: SetupAnswers) -> 
         say("\nWhich network? There is no public network yet, so money is real only on one that you or others found.")
         say("  development  a private test chain inside the node; its money is worth nothing")
         say("  local        no chain and no money")
-        say("  FILE or URL#sha256=HASH  the network of a network.json; with real money you choose a wallet password next")
+        say(
+            "  FILE         the network of a network.json, or URL#sha256=HASH of one; with real money you choose a wallet "
+            "password next"
+        )
         usual = _network_now(home, config)
         network = _prompt("2 of 3  network", usual, lambda network: check_network(home, network))
         wanted = replace(wanted, network=network)

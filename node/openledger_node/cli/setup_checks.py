@@ -59,7 +59,8 @@ def check_network(home: Home, network: str) -> None:
         return
     if not network.startswith(("http://", "https://")) and not Path(network).is_file():
         raise ConfigError(
-            f"{network!r} is not a network: give {DEVELOPMENT}, {LOCAL_NETWORK}, or the FILE or URL#sha256=HASH of a network.json"
+            f"{network!r} is not a network: give {DEVELOPMENT}, {LOCAL_NETWORK}, or the FILE or URL#sha256=HASH of a "
+            "network.json"
         )
     fetch_network(network)
 
