@@ -190,8 +190,8 @@ def _ask(home: Home, config: Config, bases: BaseCheck, wanted: SetupAnswers) -> 
         say("  development  a private test chain inside the node; its money is worth nothing")
         say("  local        no chain and no money")
         say(
-            "  FILE         the network of a network.json, or URL#sha256=HASH of one; with real money you choose a wallet "
-            "password next"
+            "  FILE         the network of a network.json, or URL#sha256=HASH of one; with real money you choose a "
+            "wallet password next"
         )
         usual = _network_now(home, config)
         network = _prompt("2 of 3  network", usual, lambda network: check_network(home, network))

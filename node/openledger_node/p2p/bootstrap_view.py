@@ -16,10 +16,10 @@ SCOPE_WORDS = {Scope.MACHINE: "this machine", Scope.LAN: "the local network", Sc
 
 @dataclass(frozen=True, slots=True)
 class BootstrapReach:
-    """Whether others reach a bootstrap node, None if nobody has shown it yet, with the reason in words."""
+    """The answer to the question of whether others reach a bootstrap node; None if nobody has shown it yet."""
 
     is_reached: bool | None
-    words: str
+    words: str  # the reason
 
 
 class BootstrapView:
@@ -64,7 +64,7 @@ class BootstrapView:
         return num
 
     def reach(self) -> BootstrapReach:
-        """Whether others reach this node."""
+        """Judge whether others reach this node."""
         num_visitors, found = self.num_visitors(), self._watch.reach
         if not self._transport.addresses:
             return BootstrapReach(False, "it has no address that others could dial; name one with --announce")
@@ -85,7 +85,7 @@ class BootstrapView:
         )
 
     def state_line(self) -> str:
-        """What the node carries now, and since its start, in one line."""
+        """One line on what the node carries now, and has carried since its start."""
         tally = self.tally
         peers, gossip = tally.level(Level.CONNECTIONS), tally.counts(Counted.GOSSIP)
         kinds = ", ".join(f"{num} {kind}" for kind, num in peers.items() if num)

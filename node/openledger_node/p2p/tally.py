@@ -1,4 +1,4 @@
-"""What a node carries for others: counts since its start and levels now, which the metrics of a bootstrap node show.
+"""Counts since the start, and levels now, of what a node carries for others; a bootstrap node's metrics show them.
 
 The parts of a transport count into it, and know nothing of who reads. No figure names a peer or an address.
 """

@@ -47,18 +47,24 @@ async def test_messages_are_counted_by_verdict_and_once_each() -> None:
     tally, ada = TrafficTally(), opener("libp2p")("ada")
     node = point(tally)
     verdicts = {b"good": GossipVerdict.PASS, b"stale": GossipVerdict.IGNORE, b"forged": GossipVerdict.REJECT}
-    heard = node.subscribe(TOPIC, lambda _, content: verdicts.get(content, GossipVerdict.PASS))
+    judged: list[bytes] = []
+
+    def judge(_: PeerId, content: bytes) -> GossipVerdict:
+        judged.append(content)
+        return verdicts.get(content, GossipVerdict.PASS)
+
+    heard = node.subscribe(TOPIC, judge)
     ada.subscribe(TOPIC, lambda *_: True)
     async with trio.open_nursery() as nursery:
         for peer in (node, ada):
             await nursery.start(peer.run)
         await ada.connect(node.addresses[0])
         await tune_in(ada, TOPIC, heard)
-        before = tally.counts(Counted.GOSSIP)["passed"]
         for content in (b"good", b"good", b"stale", b"forged"):
             await ada.publish(TOPIC, content)
         await until(lambda: "rejected" in tally.counts(Counted.GOSSIP))
-        assert tally.counts(Counted.GOSSIP) == {"passed": before + 1, "ignored": 1, "rejected": 1}
+        assert judged.count(b"good") == 1
+        assert tally.counts(Counted.GOSSIP) == {"passed": len(judged) - 2, "ignored": 1, "rejected": 1}
         nursery.cancel_scope.cancel()
 
 
