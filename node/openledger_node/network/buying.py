@@ -1,7 +1,6 @@
 """The buying half of a node: its transport, its connections, and the requester that buys and pays for answers."""
 
 import secrets
-import socket
 import time
 from collections import Counter
 from functools import partial
@@ -31,6 +30,7 @@ from ..network_file import Network
 from ..p2p.address_book import AddressBook
 from ..p2p.connections import Connections
 from ..p2p.identity import ensure_identity
+from ..p2p.own_host import own_host
 from ..p2p.port_mapping import PortMapper
 from ..p2p.reach_watch import ReachWatch
 from ..p2p.scopes import Scope, scope_of_network
@@ -49,9 +49,6 @@ from .manifests import Manifests
 AUTO = "auto"
 CHAIN_AT_ONCE = 16
 """Questions about sellers at once. While the chain is silent, they leave threads to the ledger and the engine."""
-
-NOBODYS_ADDRESS = ("192.0.2.1", 9)
-"""A documentation address (RFC 5737). Asking for a route to it sends nothing and reveals our own address."""
 
 
 class Buying:
@@ -319,20 +316,9 @@ def _listen(config: P2pConfig) -> tuple[str, ...]:
     """Addresses to listen on, one per interface: peers would be told a wildcard, which they can't dial."""
     if config.listen != AUTO:
         return _split(config.listen)
-    hosts = dict.fromkeys((_own_address(), "127.0.0.1"))
+    hosts = dict.fromkeys((own_host(), "127.0.0.1"))
     return tuple(f"/ip4/{host}/tcp/{config.port}" for host in hosts)
 
 
 def _split(addresses: str) -> tuple[str, ...]:
     return tuple(addresses.replace(",", " ").split())
-
-
-def _own_address() -> str:
-    """This machine's address on its default route; loopback if it has no route."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(NOBODYS_ADDRESS)
-        except OSError:
-            return "127.0.0.1"
-        host: str = probe.getsockname()[0]
-        return host

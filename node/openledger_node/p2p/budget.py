@@ -110,6 +110,14 @@ class ConnectionBudget:
         self.needed: Callable[[], Collection[PeerId]] = tuple
         """Peers that are never hung up on for others: those that are reached over this node."""
 
+    def count_by_kind(self) -> dict[str, int]:
+        """The connected peers: inbound, relayed (inbound over a relay), kept and called."""
+        num_of = dict.fromkeys(("inbound", "relayed", "kept", "called"), 0)
+        for each in self._current().values():
+            is_over_relay = each.is_relayed and each.role is Role.INBOUND
+            num_of["relayed" if is_over_relay else each.role.name.lower()] += 1
+        return num_of
+
     # ---- peers that dial in
 
     def let_in(self, peer_id: PeerId, host: str, *, is_relayed: bool = False) -> tuple[bool, PeerId | None]:

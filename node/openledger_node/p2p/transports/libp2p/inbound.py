@@ -25,6 +25,7 @@ from ...budget import Barred, ConnectionBudget
 from ...dial_limits import DialLimits
 from ...rates import Rates
 from ...scopes import group_of, is_public_host
+from ...tally import Reason, TrafficTally
 from ...transport import PeerId
 from .guard import close_peer
 from .paths import Paths, is_relayed
@@ -103,9 +104,16 @@ class Door:
     """Lets peers in, by the connection budget."""
 
     def __init__(
-        self, swarm: Swarm, budget: ConnectionBudget, barred: Barred, dial_limits: DialLimits, paths: Paths
+        self,
+        swarm: Swarm,
+        budget: ConnectionBudget,
+        barred: Barred,
+        dial_limits: DialLimits,
+        paths: Paths,
+        tally: TrafficTally | None = None,
     ) -> None:
         self._swarm = swarm
+        self._tally = tally or TrafficTally()
         self._paths = paths
         self._dial_limits = dial_limits
         self._budget = budget
@@ -123,7 +131,8 @@ class Door:
     async def take(self, socket: ReadWriteCloser, maddr: Multiaddr) -> None:
         """Take one connection, and return when it is over; on return the library closes the socket."""
         host = remote_host(socket)
-        if self._barred.is_barred(host) or not self._half_open.enter(host):
+        if refusal := self._refusal(host):
+            self._tally.refuse(refusal)
             return await socket.close()
         try:
             connection = await self._swarm.upgrade_inbound_raw_conn(RawConnection(socket, False), maddr)
@@ -148,6 +157,12 @@ class Door:
                 del self._hosts[peer_id]
         return None
 
+    def _refusal(self, host: str) -> Reason | None:
+        """The reason to hang up on a host at once; None if its handshake begins, and `leave` must follow."""
+        if self._barred.is_barred(host):
+            return Reason.BARRED
+        return None if self._half_open.enter(host) else Reason.HANDSHAKES
+
     async def take_relayed(self, connection: IMuxedConn, caller: ID, met: Callable[[PeerId], None]) -> None:
         """Keep a connection that came over a relay, and return when it is over.
 
@@ -171,9 +186,11 @@ class Door:
             if is_relayed(each.muxed_conn) == is_over_relay
         ]
         is_in, leaver = False, None
-        if not self._barred.is_barred(peer_id) and len(alike) <= CONNECTIONS_PER_PEER_MAX:
+        is_barred = self._barred.is_barred(peer_id)
+        if not is_barred and len(alike) <= CONNECTIONS_PER_PEER_MAX:
             is_in, leaver = self._budget.let_in(peer_id, host, is_relayed=is_over_relay)
         if not is_in:
+            self._tally.refuse(Reason.BARRED if is_barred else Reason.CONNECTIONS)
             log.debug("no place for peer %s at %s", peer_id, host or "a relay")
             await connection.close()
         if leaver is not None:

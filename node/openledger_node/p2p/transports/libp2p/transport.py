@@ -21,6 +21,7 @@ from ...publishers import RecentPublishers
 from ...relay_places import RESERVATIONS_MAX, RelayPlaces
 from ...scopes import Scope, scope_of_network
 from ...streams import Inbox
+from ...tally import Level, Reason, TrafficTally
 from ...transport import (
     GOSSIP_BYTES_MAX,
     Accept,
@@ -62,13 +63,15 @@ def open_transport(
     inbound_max: int = INBOUND_MAX,
     serve_relay: bool = False,
     is_bootstrap: bool = False,
+    tally: TrafficTally | None = None,
 ) -> "Libp2pTransport":
     """Create a peer on a network; `inbound_max` peers may dial in, and with `serve_relay` they reach others over it.
 
     A bootstrap node lets in few unknown peers of one neighbourhood at a time, and spares those that advertise.
 
     `announce` are addresses at which others reach it, beside those that it listens on. `bootstrap` are the network's
-    bootstrap nodes, which say whether the network is one of the internet, of a LAN or of this machine.
+    bootstrap nodes, which say whether the network is one of the internet, of a LAN or of this machine. What this node
+    carries for others is counted in `tally`.
 
     Raises:
         ConfigError: a listen address is not a TCP address of one interface.
@@ -83,6 +86,7 @@ def open_transport(
         inbound_max=inbound_max,
         serve_relay=serve_relay,
         is_bootstrap=is_bootstrap,
+        tally=tally or TrafficTally(),
     )
 
 
@@ -100,8 +104,10 @@ class Libp2pTransport:
         inbound_max: int,
         serve_relay: bool,
         is_bootstrap: bool,
+        tally: TrafficTally,
     ) -> None:
         self._host = host
+        self._tally = tally
         self.peer_id = PeerId(str(host.get_id()))
         self._listen = listen
         self._own = OwnAddresses(host, announce=announce, scope=scope)
@@ -109,13 +115,14 @@ class Libp2pTransport:
         self._budget = ConnectionBudget(connected=self.connected, inbound_max=inbound_max, is_bootstrap=is_bootstrap)
         self._publishers = RecentPublishers()
         self._budget.sells = self._publishers.has
+        tally.watch(Level.CONNECTIONS, self._budget.count_by_kind)
         self._dial_limits = DialLimits()
         self._unread: WeakValueDictionary[str, UnreadBytes] = WeakValueDictionary()  # by peer, while it has streams
         self._inboxes: dict[str, Inbox] = {}
-        self._gossip = GossipRouter(self._host, self._inboxes, self._cut)
+        self._gossip = GossipRouter(self._host, self._inboxes, self._cut, tally)
         self._calls = Calls()
         self._paths = Paths(self._swarm)
-        self._door = Door(self._swarm, self._budget, self._barred, self._dial_limits, self._paths)
+        self._door = Door(self._swarm, self._budget, self._barred, self._dial_limits, self._paths, tally)
         self._puncher = Puncher(
             host,
             self._swarm,
@@ -148,7 +155,7 @@ class Libp2pTransport:
         )
         self._relay_places = self._serve_relay(inbound_max) if serve_relay else None
         if serve_rendezvous:
-            RendezvousPoint(self._host, connected=self.connected, host_of=self._door.host_of)
+            RendezvousPoint(self._host, connected=self.connected, host_of=self._door.host_of, tally=tally)
 
     def _serve_relay(self, inbound_max: int) -> RelayPlaces:
         """Serve others as a relay; those who are reached over it keep their connections.
@@ -157,12 +164,15 @@ class Libp2pTransport:
         """
         places = RelayPlaces(connected=self.connected, reservations_max=min(RESERVATIONS_MAX, inbound_max // 2))
         self._budget.needed = places.holders
+        self._tally.watch(Level.RESERVATIONS, lambda: {"": len(places.holders())})
+        self._tally.watch(Level.CIRCUITS, lambda: {"": places.num_circuits()})
         RelayService(
             self._host,
             paths=self._paths,
             places=places,
             host_of=self._door.host_of,
             addresses=lambda: self.addresses[:ADDRESSES_MAX],
+            tally=self._tally,
         )
         return places
 
@@ -340,6 +350,7 @@ class Libp2pTransport:
 
     def _cut(self, peer_id: PeerId) -> None:
         """Hang up on a peer that floods this node, and refuse its connections for a while."""
+        self._tally.refuse(Reason.FLOOD)
         log.warning("peer %s sends too much gossip, so its connection is closed for %.0f s", peer_id, BARRED_S)
         self._barred.bar(peer_id, self._door.host_of(peer_id))
         with suppress(NetworkError):
