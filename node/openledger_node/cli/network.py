@@ -1,4 +1,4 @@
-"""`network`: the chain and the contracts that this node uses."""
+"""`network`: the chain, the contracts and the bootstrap nodes that this node uses."""
 
 from hashlib import sha256 as hash_of
 from typing import Annotated
@@ -25,7 +25,7 @@ from .prompts import confirm
 from .render import emit_json, out_console, plain, say
 from .transactions import open_money
 
-app = typer.Typer(help="The chain and the contracts that this node uses.", no_args_is_help=True)
+app = typer.Typer(help="This node's network: its chain, contracts and bootstrap nodes.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 

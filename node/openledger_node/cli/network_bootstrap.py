@@ -43,6 +43,7 @@ def bootstrap(
         list[str] | None,
         typer.Option(
             "--bootstrap",
+            metavar="ADDRESS",
             help="Address of another bootstrap node of the network, beside those in network.json; can be given more "
             "than once.",
         ),

@@ -66,7 +66,7 @@ def read_source(source: str, sha256: str | None = None) -> bytes:
     """
     if is_url(source):
         source, _, fragment = source.partition("#")
-        wanted = _wanted_hash(sha256 or fragment.removeprefix(FRAGMENT), source)
+        wanted: str | None = _wanted_hash(sha256 or fragment.removeprefix(FRAGMENT), source)
         content = download(source)
     else:
         wanted = _wanted_hash(sha256, source) if sha256 is not None else None

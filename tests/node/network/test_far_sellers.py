@@ -17,7 +17,7 @@ from openledger_node.ledger.events import EventRows
 from openledger_node.ledger.ledger import open_ledger
 from openledger_node.market.ads_server import AdsServer
 from openledger_node.market.board import AdTable, Held
-from openledger_node.market.catalogue import Catalogue
+from openledger_node.market.offered_bases import OfferedBases
 from openledger_node.market.topics import FollowedBases
 from openledger_node.network import far_sellers
 from openledger_node.network.far_sellers import FarSellers
@@ -96,7 +96,7 @@ class World:
         content = signed_ad(name, warm=offered, cold=make_filter(shelf), num_cold=len(shelf))
         own = Held(base=BASE, peer_id=peer.peer_id, seq=1, content=content) if advertises else None
         followed = FollowedBases(NETWORK, peer.peer_id, lambda: BASE, now_s)
-        server = AdsServer(table=board, catalogue=Catalogue(board, followed), own=lambda: own)
+        server = AdsServer(table=board, offered=OfferedBases(board, followed), own=lambda: own)
 
         async def serve(peer_id: PeerId, stream: trio.abc.Stream) -> None:
             self.num_asked += 1
