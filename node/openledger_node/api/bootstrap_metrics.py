@@ -6,7 +6,7 @@ from typing import Final
 
 from .. import __version__
 from ..machine import resident_bytes
-from ..p2p.bootstrap import CONNECTIONS_MAX
+from ..p2p.bootstrap import bootstrap_places
 from ..p2p.bootstrap_view import BootstrapView
 from ..p2p.relay_places import CIRCUITS_MAX, RESERVATIONS_MAX
 from ..p2p.tally import Counted, Level, Reason
@@ -96,7 +96,7 @@ def _readings(view: BootstrapView) -> Iterator[Reading]:
         "circuits": sum(tally.level(Level.CIRCUITS).values()),
         "circuits_total": tally.total(Counted.CIRCUIT),
         "relayed_bytes_total": tally.total(Counted.RELAYED_BYTES),
-        "connections_max": CONNECTIONS_MAX,
+        "connections_max": bootstrap_places(),
         "reservations_max": RESERVATIONS_MAX,
         "circuits_max": CIRCUITS_MAX,
     }

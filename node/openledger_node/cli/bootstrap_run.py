@@ -16,7 +16,7 @@ from ..api.bootstrap_metrics import bootstrap_metrics
 from ..api.metrics_listener import serve_metrics
 from ..errors import NodeError
 from ..listeners import ListenAddress
-from ..p2p.bootstrap import CONNECTIONS_MAX, open_bootstrap, serve
+from ..p2p.bootstrap import bootstrap_places, open_bootstrap, serve
 from ..p2p.bootstrap_view import BootstrapView, advice
 from ..p2p.identity import hold_identity
 from ..p2p.relay_places import CIRCUITS_MAX, RESERVATIONS_MAX
@@ -137,7 +137,7 @@ def _log_to_stderr() -> None:
 
 
 def _announce(options: BootstrapOptions, peer_id: str, addresses: tuple[str, ...], metrics: str | None) -> None:
-    limits = {"connections": CONNECTIONS_MAX, "reservations": RESERVATIONS_MAX, "circuits": CIRCUITS_MAX}
+    limits = {"connections": bootstrap_places(), "reservations": RESERVATIONS_MAX, "circuits": CIRCUITS_MAX}
     found = advice(addresses)
     if options.as_json:
         fields = {

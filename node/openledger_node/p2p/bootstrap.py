@@ -6,7 +6,7 @@ It serves rendezvous, relay and provider records, dials back peers that ask for 
 
 import logging
 import resource
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from random import SystemRandom
 
@@ -55,7 +55,7 @@ def open_bootstrap(
         announce=announce,
         serve_rendezvous=True,
         bootstrap=(*listen, *announce, *bootstrap),
-        inbound_max=places_for(CONNECTIONS_MAX),
+        inbound_max=bootstrap_places(),
         serve_relay=True,
         is_bootstrap=True,
         tally=tally,
@@ -109,6 +109,12 @@ async def serve(
         tally.watch(Level.TOPICS, lambda: {"": len(follower.followed)})
         nursery.start_soon(follower.run)
         task_status.started(reach)
+
+
+@cache
+def bootstrap_places() -> int:
+    """The peers that may dial in to a bootstrap node in this process."""
+    return places_for(CONNECTIONS_MAX)
 
 
 def places_for(peers_max: int) -> int:
