@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from typer.main import get_command
 
 from openledger_node.api.app import build_api
+from openledger_node.api.bootstrap_metrics import BOOTSTRAP_FAMILIES
 from openledger_node.api.exposition import PREFIX, Family
 from openledger_node.api.metrics import FAMILIES
 from openledger_node.cli.app import build_app
@@ -67,6 +68,15 @@ ledger, and so are those of [named keys](../how-to/share-the-api.md), which have
 contains a text, an adapter's name, a peer id or an address. Amounts of OPEN are rounded to a floating-point number.
 `openledger-node earnings` has them to the wei. A family without values is left out, such as money on a node without a
 network.
+
+"""
+
+BOOTSTRAP_METRICS_HEAD = """\
+
+## Of a bootstrap node
+
+[`openledger-node network bootstrap`](../how-to/run-a-bootstrap-node.md#monitoring) serves these at
+`http://127.0.0.1:4002/metrics`, or where `--metrics` says. No key is needed. All start at 0 with the process.
 
 """
 
@@ -201,9 +211,14 @@ def render_config() -> str:
 
 
 def render_metrics() -> str:
-    """Render one row per metric family."""
+    """Render one row per metric family of a node, and of a bootstrap node."""
+    tables = [METRICS_HEAD + _metric_table(FAMILIES), BOOTSTRAP_METRICS_HEAD + _metric_table(BOOTSTRAP_FAMILIES)]
+    return "".join(tables)
+
+
+def _metric_table(families: Iterable[Family]) -> str:
     head = ["| metric | type | labels | |", "|---|---|---|---|"]
-    return METRICS_HEAD + "\n".join([*head, *map(_metric_row, FAMILIES), ""])
+    return "\n".join([*head, *map(_metric_row, families), ""])
 
 
 def render_openapi() -> str:

@@ -17,6 +17,7 @@ from vectors import (
     merkle,
     payments,
     payouts,
+    providers,
     settlement,
     sum_tree,
     wire,
@@ -42,6 +43,7 @@ FILES: dict[str, Rules] = {
     "wire": wire.RULES,
     "advertisement": advertisement.RULES,
     "market": market.MARKET,
+    "providers": providers.RULES,
     "transfer": market.TRANSFER,
 }
 

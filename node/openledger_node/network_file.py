@@ -129,9 +129,14 @@ def read_network(file: Path) -> Network:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from error
 
 
+def network_bytes(network: Network) -> bytes:
+    """The content of a `network.json` as this release writes it. Its hash is the one that others join by."""
+    return (json.dumps(network_to_json(network), indent=2) + "\n").encode()
+
+
 def write_network(file: Path, network: Network) -> None:
     """Write a `network.json` atomically."""
-    write_private(file, json.dumps(network_to_json(network), indent=2) + "\n", is_new=False)
+    write_private(file, network_bytes(network).decode(), is_new=False)
 
 
 def join_network(home: Home, network: Network) -> None:

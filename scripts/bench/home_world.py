@@ -180,7 +180,7 @@ class World:
 
     def _bootstrap_process(self, number: int, machine: Machine, address: str) -> tuple[Process, str]:
         listen = f"/ip4/{address}/tcp/{BOOTSTRAP_PORT}"
-        words = ["peers", "bootstrap", "--network", self.name, "--listen", listen, "--json"]
+        words = ["network", "bootstrap", "--network", self.name, "--listen", listen, "--metrics", "none", "--json"]
         words += ["--folder", str(self.folder / f"bootstrap-{number}")]
         with machine.entered():
             process = self._started(self.host.start(*words))

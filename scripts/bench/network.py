@@ -78,8 +78,8 @@ class Town:
         self.chain: Process = self._started(host.start("devnet", "start", "--port", "0", "--json"))
         chain = self.chain.read_object()
         name = network_id_for_development(Digest(chain["genesis_hash"]))
-        words = ["--network", name, "--listen", LOOPBACK, "--json"]
-        self.point: Process = self._started(host.start("peers", "bootstrap", *words))
+        words = ["--network", name, "--listen", LOOPBACK, "--metrics", "none", "--json"]
+        self.point: Process = self._started(host.start("network", "bootstrap", *words))
         self.file = root / "network.json"
         meet = [word for address in self.point.read_object()["addresses"] for word in ("--bootstrap", address)]
         host.run("network", "init", "--rpc", chain["url"], "--out", str(self.file), "--yes", *meet)

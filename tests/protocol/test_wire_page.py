@@ -113,6 +113,24 @@ def test_awards() -> None:
         assert [entry["peer_id"] for entry in case["output"]["ranked"]] == expected
 
 
+def test_provider_records_and_their_signature() -> None:
+    for case in cases("providers", "sign_record"):
+        envelope = msgpack.unpackb(raw(case["output"]))
+        key = Ed25519PublicKey.from_public_bytes(envelope["public_key"])
+        key.verify(envelope["signature"], b"openledger.provider/1" + hashlib.sha256(envelope["body"]).digest())
+        body = msgpack.unpackb(envelope["body"])
+        assert base58.b58decode(body["peer_id"])[6:] == envelope["public_key"]
+        assert body.pop("adapter") == raw(case["input"]["adapter"])
+        assert body == {"v": 1} | {key: case["input"][key] for key in body.keys() - {"v"}}
+
+
+def test_the_bootstrap_nodes_nearest_to_an_adapter() -> None:
+    for case in cases("providers", "nearest_points"):
+        adapter, points = raw(case["input"]["adapter"]), set(case["input"]["points"])
+        ordered = sorted(points, key=lambda point: hashlib.sha256(adapter + point.encode()).hexdigest())
+        assert case["output"] == ordered[:3]
+
+
 @pytest.mark.parametrize(
     ("file", "rule"),
     [("market", "call_frame"), ("market", "ads_frame"), ("market", "dialback_frame"), ("transfer", "adapter_frame")],

@@ -1,50 +1,56 @@
-"""`network`: the chain and the contracts that this node uses."""
+"""`network`: the chain, the contracts and the bootstrap nodes that this node uses."""
 
-from pathlib import Path
+from hashlib import sha256 as hash_of
 from typing import Annotated
 
-import httpx
 import typer
 
-from ..chain.identity import check_identity
-from ..errors import ConfigError, NetworkError
+from ..errors import ConfigError
 from ..home import Home, is_claimed
 from ..network_file import (
-    FILE_BYTES_MAX,
     Network,
     current_network,
     is_embedded,
     join_network,
-    network_from_json,
+    network_bytes,
     network_to_json,
-    read_network,
 )
 from ..text import counted
-from .chain import open_chain
 from .daemon_client import load_settings, open_node_home
+from .network_bootstrap import bootstrap
+from .network_check import check
 from .network_init import init
+from .network_source import fetch_network
 from .prompts import confirm
 from .render import emit_json, out_console, plain, say
 from .transactions import open_money
 
-app = typer.Typer(help="The chain and the contracts that this node uses.", no_args_is_help=True)
+app = typer.Typer(help="This node's network: its chain, contracts and bootstrap nodes.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
-FETCH_TIMEOUT_S = 20.0
-
+app.command()(bootstrap)
 app.command()(init)
+app.command()(check)
 
 
 @app.command()
 def join(
-    source: Annotated[str, typer.Argument(metavar="FILE|URL", help="A network.json.")],
+    source: Annotated[str, typer.Argument(metavar="FILE|URL", help="A network.json; `-` reads it from stdin.")],
+    sha256: Annotated[
+        str | None,
+        typer.Option(metavar="HASH", help="SHA-256 of the file, as its founder publishes it; needed for a URL."),
+    ] = None,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Check a network.json against its chain, and make it this node's network."""
+    """Check a network.json against its hash and its chain, and make it this node's network.
+
+    A URL must begin with https://, and a file that does not have the hash is not read. Redirects are followed three
+    times, and never from the internet into a private network.
+    """
     home = open_node_home()
-    network = fetch_network(source)
+    network = fetch_network(source, sha256)
     if not as_json:
         _show(network)
     confirm(f"join {network.network}?", yes=yes)
@@ -54,22 +60,6 @@ def join(
         return
     say(f"this node joins [bold]{plain(network.network)}[/] at its next start")
     _warn_of_setting(home, network)
-
-
-def fetch_network(source: str) -> Network:
-    """Read a network.json from a file or a URL, and check it against its chain.
-
-    Raises:
-        ConfigError: the content is not a network.json.
-        ChainError: the chain does not answer, is a different chain, or its contracts are wired wrongly.
-    """
-    from ..chain.wiring import check_wiring  # imports the call encoder, a third of a second
-
-    network = _fetch(source) if source.startswith(("http://", "https://")) else read_network(Path(source))
-    with open_chain(network) as client:
-        check_identity(client, network)
-        check_wiring(client, network)
-    return network
 
 
 @app.command()
@@ -127,21 +117,6 @@ def forgive(
         say(plain(alert))
 
 
-def _fetch(url: str) -> Network:
-    """Download a network.json; the caller checks it against the chain."""
-    content = b""
-    try:
-        with httpx.stream("GET", url, timeout=FETCH_TIMEOUT_S, follow_redirects=True) as response:
-            response.raise_for_status()
-            for chunk in response.iter_bytes():
-                content += chunk
-                if len(content) > FILE_BYTES_MAX:
-                    break
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise NetworkError(f"cannot fetch {url}: {error}") from error
-    return network_from_json(content, source=url)
-
-
 def _show(network: Network) -> None:
     kind = "development: coins are worth nothing, keys are throwaway" if network.is_development else "real"
     facts = {
@@ -151,6 +126,7 @@ def _show(network: Network) -> None:
         "token": network.token.symbol,
         "peers": ", ".join(network.bootstrap) or "none named",
         "since": f"block {network.deploy_block}",
+        "sha256": hash_of(network_bytes(network)).hexdigest(),
         **network.contracts,
     }
     for label, value in facts.items():

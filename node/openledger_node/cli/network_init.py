@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,8 +28,9 @@ from ..network_file import (
 )
 from .chain import open_endpoint
 from .daemon_client import open_node_home
+from .network_check import check_public, check_url, join_line
 from .prompts import STORED_PASSWORD_HELP, confirm, open_account
-from .render import emit_json, plain, say
+from .render import emit_json, out_console, plain, say
 from .units import address_of, amount, wei_of
 
 if TYPE_CHECKING:
@@ -121,6 +123,17 @@ def init(
         str | None,
         typer.Option(help="Votes that a decision needs where 4 % of all are fewer; by default 10000."),
     ] = None,
+    public: Annotated[
+        bool,
+        typer.Option(
+            "--public",
+            help="Others will join from the internet: deploy only if all endpoints and bootstrap nodes are public "
+            "and answer, and print the line by which others join.",
+        ),
+    ] = False,
+    url: Annotated[
+        str | None, typer.Option(help="With --public, the https:// URL at which you will publish the file.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -134,10 +147,14 @@ def init(
         raise ConfigError(
             "--holder is for OPEN that is created, and --token names a token that exists: leave one out"
         )
+    if url is not None:
+        check_url(url)
     with open_endpoint(rpc[0]) as client:
         is_development = is_development_chain(client)
         found = _read_token(client, token)
         fields = _network(client, rpc, bootstrap or [], None if is_development else name, found)
+        if public:
+            check_public(fields)
         deployer = _deployer(key, password_file, is_development=is_development)
         plan = DeploymentPlan(
             network=fields,
@@ -159,7 +176,21 @@ def init(
         return
     keeps = "only the pause" if plan.guardian == deployer.address else "no power over it"
     say(f"votes rule it now, and {deployer.address} has {keeps}")
-    say(f"[bold]{plain(network.network)}[/] is deployed; join it: `openledger-node network join {plain(str(out))}`")
+    if public:
+        _show_join_line(out, network, url)
+    else:
+        where = plain(str(out))
+        say(f"[bold]{plain(network.network)}[/] is deployed; join it: `openledger-node network join {where}`")
+
+
+def _show_join_line(out: Path, network: Network, url: str | None) -> None:
+    digest = sha256(out.read_bytes()).hexdigest()
+    where = url or "an https:// URL of yours"
+    say(f"[bold]{plain(network.network)}[/] is deployed. Publish {plain(str(out))} unchanged at {plain(where)}.")
+    say(
+        "Its hash makes sure that nobody can change it on the way. Publish this line, best in a second place as well:"
+    )
+    out_console.print(plain(join_line(digest, url)))
 
 
 # ---- The plan: what was typed is checked before anything is paid

@@ -31,7 +31,7 @@ from .base_check import ANYWAY_HELP, BaseCheck
 from .base_table import base_from_answer, show_bases
 from .daemon_client import open_node_home
 from .limits import note_unused_vram
-from .network import fetch_network
+from .network_source import fetch_network
 from .progress import StageReport
 from .prompts import PASSWORD_FILE_HELP, new_account_password
 from .render import emit_json, plain, say, show_table
@@ -67,7 +67,10 @@ def setup(
     ] = None,
     network: Annotated[
         str | None,
-        typer.Option(help="development, local (no money), or the FILE or URL of a network.json.", show_default=False),
+        typer.Option(
+            help="development, local (no money), or the FILE or URL#sha256=HASH of a network.json.",
+            show_default=False,
+        ),
     ] = None,
     price: Annotated[
         str | None,
@@ -186,7 +189,10 @@ def _ask(home: Home, config: Config, bases: BaseCheck, wanted: SetupAnswers) -> 
         say("\nWhich network? There is no public network yet, so money is real only on one that you or others found.")
         say("  development  a private test chain inside the node; its money is worth nothing")
         say("  local        no chain and no money")
-        say("  FILE or URL  the network of a network.json; with real money you choose a wallet password next")
+        say(
+            "  FILE         the network of a network.json, or URL#sha256=HASH of one; with real money you choose a "
+            "wallet password next"
+        )
         usual = _network_now(home, config)
         network = _prompt("2 of 3  network", usual, lambda network: check_network(home, network))
         wanted = replace(wanted, network=network)

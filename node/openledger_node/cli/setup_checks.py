@@ -16,7 +16,7 @@ from ..models.gguf_name import read_hub_gguf
 from ..operator.base_look import hub_name
 from ..operator.prices import changed_market
 from ..setting import Setting, checked
-from .network import fetch_network
+from .network_source import fetch_network
 from .units import wei_of
 
 DEVELOPMENT: Final = "development"
@@ -59,7 +59,8 @@ def check_network(home: Home, network: str) -> None:
         return
     if not network.startswith(("http://", "https://")) and not Path(network).is_file():
         raise ConfigError(
-            f"{network!r} is not a network: give {DEVELOPMENT}, {LOCAL_NETWORK}, or the FILE or URL of a network.json"
+            f"{network!r} is not a network: give {DEVELOPMENT}, {LOCAL_NETWORK}, or the FILE or URL#sha256=HASH of a "
+            "network.json"
         )
     fetch_network(network)
 

@@ -74,7 +74,7 @@ class Town:
 
     def start_bootstrap(self, network: str, listen: str = LOOPBACK) -> Any:
         """Start the bootstrap node with its identity; return its JSON."""
-        words = ["peers", "bootstrap", "--network", network, "--listen", listen, "--json"]
+        words = ["network", "bootstrap", "--network", network, "--listen", listen, "--metrics", "none", "--json"]
         self.point = self._started(self.host.start(*words))
         return self.point.read_object()
 

@@ -53,6 +53,9 @@ class NetworkMarket(Protocol):
     def models(self) -> list[ServedModel]:
         """Models that other nodes advertise."""
 
+    async def look_for(self, name: str) -> None:
+        """Look for sellers of a model that nobody is known to offer; it may take some seconds."""
+
     def find_model(self, name: str) -> ServedModel:
         """Find one of them by any name that a request may use.
 
@@ -124,6 +127,7 @@ class Router:
         except UnknownModelError:
             if (market := self._market()) is None:
                 raise
+            await market.look_for(name)
             return market.find_model(name)
 
     async def admit(self, request: InferenceRequest) -> Admitted | RemoteRequest:
@@ -138,6 +142,8 @@ class Router:
             except UnknownModelError:
                 if self._market() is None:
                     raise
+        if market := self._market():
+            await market.look_for(request.model)
         return self._admit_remote(request)
 
     async def handle(self, admitted: Admitted | RemoteRequest, send: "trio.MemorySendChannel[Outcome]") -> None:

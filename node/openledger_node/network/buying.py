@@ -1,7 +1,6 @@
 """The buying half of a node: its transport, its connections, and the requester that buys and pays for answers."""
 
 import secrets
-import socket
 import time
 from collections import Counter
 from functools import partial
@@ -31,6 +30,7 @@ from ..network_file import Network
 from ..p2p.address_book import AddressBook
 from ..p2p.connections import Connections
 from ..p2p.identity import ensure_identity
+from ..p2p.own_host import own_host
 from ..p2p.port_mapping import PortMapper
 from ..p2p.reach_watch import ReachWatch
 from ..p2p.scopes import Scope, scope_of_network
@@ -43,23 +43,22 @@ from ..plugs import load_plug
 from ..serving.service import Serving
 from ..settlement.deposits import Deposits
 from ..settlement.session import NetworkSession
+from .far_sellers import FarSellers
 from .manifests import Manifests
 
 AUTO = "auto"
 CHAIN_AT_ONCE = 16
 """Questions about sellers at once. While the chain is silent, they leave threads to the ledger and the engine."""
 
-NOBODYS_ADDRESS = ("192.0.2.1", 9)
-"""A documentation address (RFC 5737). Asking for a route to it sends nothing and reveals our own address."""
-
 
 class Buying:
     """The network as the router sees it: model names, and answers for money."""
 
-    def __init__(self, requester: Requester, ads: AdTable, serving: Serving) -> None:
+    def __init__(self, requester: Requester, ads: AdTable, serving: Serving, far: FarSellers) -> None:
         self._requester = requester
         self._ads = ads
         self._serving = serving
+        self._far = far
         self.wanted = Demand(time.monotonic)  # models that were requested and that nobody offers
 
     @property
@@ -92,6 +91,10 @@ class Buying:
         if not self._ads.fit_offers(base.digest, BASE_ONLY):
             return adapters
         return [self._offered(base.name, None, BASE_ONLY), *adapters]
+
+    async def look_for(self, name: str) -> None:
+        """Look beyond what this node has heard for sellers of a model, if nobody is known to offer it."""
+        await self._far.look_for(name)
 
     def find_model(self, name: str) -> ServedModel:
         """Find a model that other nodes offer, by any name that a request may use.
@@ -313,20 +316,9 @@ def _listen(config: P2pConfig) -> tuple[str, ...]:
     """Addresses to listen on, one per interface: peers would be told a wildcard, which they can't dial."""
     if config.listen != AUTO:
         return _split(config.listen)
-    hosts = dict.fromkeys((_own_address(), "127.0.0.1"))
+    hosts = dict.fromkeys((own_host(), "127.0.0.1"))
     return tuple(f"/ip4/{host}/tcp/{config.port}" for host in hosts)
 
 
 def _split(addresses: str) -> tuple[str, ...]:
     return tuple(addresses.replace(",", " ").split())
-
-
-def _own_address() -> str:
-    """This machine's address on its default route; loopback if it has no route."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(NOBODYS_ADDRESS)
-        except OSError:
-            return "127.0.0.1"
-        host: str = probe.getsockname()[0]
-        return host

@@ -10,9 +10,9 @@ import trio
 
 from openledger_protocol.advertisement import OfferedAdapter, sign_binding
 from openledger_protocol.constants import AD_WARM_MAX
-from openledger_protocol.errors import UnavailableError, UnknownModelError
+from openledger_protocol.errors import UnavailableError
 from openledger_protocol.payments import Terms
-from openledger_protocol.primitives import BASE_ONLY, Address, Generation, RequestId, Wei
+from openledger_protocol.primitives import BASE_ONLY, AdapterId, Address, Generation, RequestId, Wei
 from openledger_protocol.wire.ads import BASES_MAX
 from openledger_protocol.wire.frames import wire_name
 
@@ -31,8 +31,10 @@ from ..market.second_copy import CopyWatch
 from ..p2p.adapter_server import AdapterServer
 from ..p2p.connections import INBOUND
 from ..p2p.identity import ensure_identity
+from ..p2p.provider_client import Points
+from ..p2p.provider_records import serve_providers
 from ..p2p.streams import MessageStream
-from ..p2p.transport import Handler, PeerId
+from ..p2p.transport import Handler, PeerId, peer_id_from_address
 from ..serving.admission import abilities_of
 from ..serving.service import Serving
 from ..settlement.session import NetworkSession
@@ -46,6 +48,7 @@ from .buying import (
     open_requester,
     open_transport,
 )
+from .far_sellers import open_far_sellers, open_publisher
 from .own_models import OwnModels
 from .peer_list import offered_to_plain, peers_to_plain
 from .selling import Offer
@@ -116,7 +119,12 @@ class PeerService:
             audits=self._audits,
         )
         self._requester = requester
-        self.market = Buying(requester, self._ads, serving)
+        points = Points(self._transport, network=network.network, bootstrap=network.bootstrap)
+        self._far = open_far_sellers(
+            network, self._transport, points, self._ads, base=lambda: serving.base.digest, events=ledger.events
+        )
+        self._publisher = open_publisher(home, network, self._transport, points, shelf=self._shelf)
+        self.market = Buying(requester, self._ads, serving, self._far)
         self.share_tests = ShareTests(
             home,
             base=serving.base.digest,
@@ -203,12 +211,15 @@ class PeerService:
         """Take part in the peer network until cancelled."""
         network = self._session.network.network
         self._transport.handle(wire_name(network, "adapter"), self._adapters.serve)
+        if self.peer_id in map(peer_id_from_address, self._session.network.bootstrap):
+            serve_providers(self._transport, network)
         async with trio.open_nursery() as nursery:
             await nursery.start(self._audits.run)
             await nursery.start(self._transport.run)
             nursery.start_soon(self._connections.run)
             nursery.start_soon(self._reach.run)
             nursery.start_soon(self._advertiser.run)
+            nursery.start_soon(self._publisher.run)
             nursery.start_soon(self._models.run)
             nursery.start_soon(self._requester.run)
             task_status.started()
@@ -251,18 +262,13 @@ class PeerService:
             UnknownModelError: no peer offers it.
             NodeError: no copy could be fetched, or added to the library.
         """
-        found = self._ads.resolve(name)
-        if found.adapter == BASE_ONLY:
-            raise UnknownModelError(
-                f"{name!r} is a base model, not an adapter: `openledger-node models pull` downloads bases"
-            )
-        offers = {PeerId(ad.peer_id): ad for ad in self._ads.offers(found.base, found.adapter)}
+        adapter, copies = await self._far.copies(name)
         protocol = wire_name(self._session.network.network, "adapter")
         events = self._session.ledger.events
         fetched = await fetch_adapter(
-            lambda peer_id: open_directly_to(self._transport, offers[peer_id], protocol),
-            sorted(offers, key=lambda peer_id: directness(self._transport, offers[peer_id])),
-            found.adapter,
+            lambda peer_id: open_directly_to(self._transport, copies[peer_id], protocol),
+            sorted(copies, key=lambda peer_id: directness(self._transport, copies[peer_id])),
+            adapter,
             self._home,
             self._serving.base,
             is_published=partial(is_published, events),
@@ -330,6 +336,13 @@ class PeerService:
             now_ns=time.time_ns,
             copies=self._copies,
         )
+
+    def _shelf(self) -> list[AdapterId]:
+        """The adapters that are sold here, those in memory first."""
+        if self._offer is None:
+            return []
+        resident = self._engine.beat.resident
+        return sorted((adapter.id for adapter in self._models.sellable), key=lambda each: each not in resident)
 
     def _snapshot(self, binding: bytes) -> Snapshot | None:
         """The offer to advertise now; None for a node that sells nothing."""

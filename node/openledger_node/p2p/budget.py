@@ -4,12 +4,13 @@ A node keeps a few connections of its own choice, dials sellers for calls, and l
 dial in. None of the three can use up the places of another.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from time import monotonic
 
+from .rates import Rates
 from .scopes import group_of, is_public_host
 from .transport import PeerId
 
@@ -29,7 +30,11 @@ PER_HOST_MAX, PER_GROUP_MAX = 4, 8
 """Peers that dial in from one internet address, and from one /24 (IPv6: /64)."""
 
 HOST_SHARE, GROUP_SHARE = 16, 8
-"""A node with more places gives one internet address a sixteenth of them, and one /24 an eighth."""
+HOST_MOST, GROUP_MOST = 32, 64
+"""A node with more places gives one internet address a sixteenth of them, and one /24 an eighth, up to these."""
+
+NEWCOMERS_PER_S, NEWCOMERS_AT_ONCE = 2.0 / 60.0, 16.0
+"""Unknown peers of one /24 that a bootstrap node lets in: two a minute after a burst."""
 
 RELAYED_MAX = 16
 """Places for peers that come over a relay, which hides their internet addresses."""
@@ -63,6 +68,7 @@ class _Held:
     peer_id: PeerId
     role: Role
     host: str  # IP address; empty if this node dialled
+    group: str  # the neighbourhood of a public address; otherwise empty
     since_s: float
     used_s: float  # when a stream last began, ended or moved bytes
     num_streams: int = 0
@@ -86,6 +92,7 @@ class ConnectionBudget:
         *,
         connected: Callable[[], Collection[PeerId]],
         inbound_max: int = INBOUND_MAX,
+        is_bootstrap: bool = False,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._connected = connected
@@ -93,11 +100,23 @@ class ConnectionBudget:
         self._reserved = min(INBOUND_RESERVED, inbound_max * 2 // 5)
         self._clock = clock
         self._held: dict[PeerId, _Held] = {}
-        self._per_host_max = max(PER_HOST_MAX, inbound_max // HOST_SHARE)
-        self._per_group_max = max(PER_GROUP_MAX, inbound_max // GROUP_SHARE)
+        self._per_host_max = min(max(PER_HOST_MAX, inbound_max // HOST_SHARE), HOST_MOST)
+        self._per_group_max = min(max(PER_GROUP_MAX, inbound_max // GROUP_SHARE), GROUP_MOST)
+        newcomers = Rates[str](per_s=NEWCOMERS_PER_S, burst=NEWCOMERS_AT_ONCE, clock=clock)
+        self._newcomers = newcomers if is_bootstrap else None
         self.is_known: Callable[[PeerId], bool] = lambda _: False
+        self.sells: Callable[[PeerId], bool] = lambda _: False
+        """Peers that are hung up on after others of neighbourhoods of the same size."""
         self.needed: Callable[[], Collection[PeerId]] = tuple
         """Peers that are never hung up on for others: those that are reached over this node."""
+
+    def count_by_kind(self) -> dict[str, int]:
+        """The connected peers: inbound, relayed (inbound over a relay), kept and called."""
+        num_of = dict.fromkeys(("inbound", "relayed", "kept", "called"), 0)
+        for each in self._current().values():
+            is_over_relay = each.is_relayed and each.role is Role.INBOUND
+            num_of["relayed" if is_over_relay else each.role.name.lower()] += 1
+        return num_of
 
     # ---- peers that dial in
 
@@ -111,6 +130,8 @@ class ConnectionBudget:
         if old and (is_relayed or not old.is_relayed or old.role is not Role.INBOUND):
             old.is_relayed = old.is_relayed and is_relayed
             return True, None
+        if old is None and not self._may_enter(peer_id, host):
+            return False, None
         inbound = [each for each in held.values() if each.role is Role.INBOUND and each is not old]
         full = self._relayed_crowd(inbound) if is_relayed else self._neighbours(inbound, peer_id, host)
         full = self._crowd(inbound, peer_id) if full is None else full
@@ -122,6 +143,12 @@ class ConnectionBudget:
         self._hold(peer_id, Role.INBOUND, host, is_relayed=is_relayed)
         return True, leaver
 
+    def _may_enter(self, peer_id: PeerId, host: str) -> bool:
+        """True unless too many unknown peers of its neighbourhood have come to this bootstrap node lately."""
+        if self._newcomers is None or self.is_known(peer_id) or not is_public_host(host):
+            return True
+        return self._newcomers.take(group_of(host))
+
     def _relayed_crowd(self, inbound: list[_Held]) -> tuple[list[_Held], float] | None:
         """Those that came over a relay, if one of them must go for another; and the time that each may stay."""
         relayed = [each for each in inbound if each.is_relayed]
@@ -132,10 +159,10 @@ class ConnectionBudget:
 
         A peer that this node knows takes the place of one that it does not.
         """
-        if not is_public_host(host):
+        if not (group := _public_group(host)):
             return None
         same_host = [each for each in inbound if each.host == host]
-        same_group = [each for each in inbound if is_public_host(each.host) and group_of(each.host) == group_of(host)]
+        same_group = [each for each in inbound if each.group == group]
         if len(same_host) < self._per_host_max and len(same_group) < self._per_group_max:
             return None
         crowd = same_host if len(same_host) >= self._per_host_max else same_group
@@ -153,10 +180,12 @@ class ConnectionBudget:
         return (unknown, EVICT_AFTER_S) if is_full else None
 
     def _least_useful(self, crowd: Iterable[_Held], stays_s: float, inbound: list[_Held]) -> PeerId | None:
-        """An idle stranger of the largest neighbourhood, the one used longest ago; None if nobody can be spared."""
+        """The idle stranger that goes first; None if nobody can be spared.
+
+        Those of a large neighbourhood go first, then those that sell nothing, then the one used longest ago.
+        """
         now, needed = self._clock(), set(self.needed())
-        groups = [group_of(each.host) if is_public_host(each.host) else each.peer_id for each in inbound]
-        num_in = {group: groups.count(group) for group in groups}
+        size_of = Counter(each.group for each in inbound if each.group)
         spare = [
             each
             for each in crowd
@@ -164,8 +193,12 @@ class ConnectionBudget:
         ]
         if not spare:
             return None
-        size = {id(each): num_in[group] for each, group in zip(inbound, groups, strict=True)}
-        return min(spare, key=lambda each: (self.is_known(each.peer_id), -size[id(each)], each.used_s)).peer_id
+
+        def usefulness(each: _Held) -> tuple[bool, int, bool, float]:
+            size = size_of[each.group] // (self._per_group_max // 4)  # small ones are alike
+            return self.is_known(each.peer_id), -size, self.sells(each.peer_id), each.used_s
+
+        return min(spare, key=usefulness).peer_id
 
     # ---- peers that this node dials
 
@@ -205,7 +238,8 @@ class ConnectionBudget:
         if held is None:
             return False
         held.is_relayed = False
-        held.host = host if held.role is Role.INBOUND else held.host
+        if held.role is Role.INBOUND:
+            held.host, held.group = host, _public_group(host)
         return True
 
     def idle_calls(self) -> list[PeerId]:
@@ -251,6 +285,7 @@ class ConnectionBudget:
             peer_id=peer_id,
             role=role,
             host=host,
+            group=_public_group(host),
             since_s=now,
             used_s=now,
             num_streams=old.num_streams if old else 0,
@@ -263,6 +298,11 @@ class ConnectionBudget:
         connected = set(self._connected())
         self._held = {peer_id: held for peer_id, held in self._held.items() if peer_id in connected}
         return self._held
+
+
+def _public_group(host: str) -> str:
+    """The neighbourhood of a public IP address; empty for any other."""
+    return group_of(host) if is_public_host(host) else ""
 
 
 class Barred:

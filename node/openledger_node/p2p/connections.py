@@ -123,7 +123,7 @@ class Connections:
         self._dials = trio.CapacityLimiter(DIALS_AT_ONCE)
         transport.reserve_places(book.has)
         self._learn(book.addresses, LAST_GOOD)
-        self._learn(bootstrap, BOOTSTRAP)
+        self._learn(random.sample(bootstrap, len(bootstrap)), BOOTSTRAP)  # so that not all nodes keep the same two
 
     def known(self) -> tuple[KnownPeer, ...]:
         """Known peers in the order they were learned; a peer's working address is preferred."""

@@ -14,6 +14,7 @@ from ..errors import NetworkError
 from .rates import Rates
 from .scopes import Scope, group_of, scope_of_host
 from .streams import MessageStream
+from .tally import Counted, Reason, TrafficTally
 from .transport import Path, PeerId, Transport
 
 DIAL_S = 5.0
@@ -34,8 +35,9 @@ def multiaddr_of(host: str, port: int) -> str:
 class DialbackServer:
     """Serves the `dialback` protocol; `scope` is that of the network."""
 
-    def __init__(self, transport: Transport, *, scope: Scope) -> None:
+    def __init__(self, transport: Transport, *, scope: Scope, tally: TrafficTally | None = None) -> None:
         self._transport = transport
+        self._tally = tally or TrafficTally()
         self._scope = scope
         self._num_running = 0
         self._rates: Rates[str] = Rates(per_s=1 / EVERY_S, burst=1.0, clock=trio.current_time)
@@ -49,6 +51,7 @@ class DialbackServer:
             answer = await self._answer(peer_id, question)
             await messages.offer(encode(answer), timeout_s=QUESTION_S)
         except ProtocolError as error:
+            self._tally.refuse(Reason.DIALBACK)
             await messages.refuse(error, timeout_s=QUESTION_S)
         except (NetworkError, trio.TooSlowError):
             pass  # it left, or asked nothing
@@ -66,7 +69,9 @@ class DialbackServer:
             raise OverloadedError(f"one check in {EVERY_S:.0f} s is made for a peer and for an address: ask later")
         self._num_running += 1
         try:
-            return Dialled(host=host, open=await self._dial_all(peer_id, host, question.ports))
+            found = await self._dial_all(peer_id, host, question.ports)
+            self._tally.count(Counted.DIALBACK, "reached" if found else "not_reached")
+            return Dialled(host=host, open=found)
         finally:
             self._num_running -= 1
 

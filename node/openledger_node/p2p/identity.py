@@ -1,14 +1,17 @@
 """A node's identity among peers: an Ed25519 key, generated once."""
 
+import fcntl
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import KeyFileError
+from ..errors import ConfigError, KeyFileError, explain_disk
 from ..home import write_private
 
 SEED_BYTES = 32
 FILE = "peer.key"
+LOCK_FILE = "peer.lock"
 
 
 def ensure_identity(folder: Path) -> bytes:
@@ -35,3 +38,28 @@ def ensure_identity(folder: Path) -> bytes:
     if mode & 0o077:
         raise KeyFileError(f"{file} can be read by others: chmod 600 {file}")
     return seed
+
+
+@contextmanager
+def hold_identity(folder: Path) -> Iterator[None]:
+    """Hold the identity in `folder` for this process, because two peers with one id would share their connections.
+
+    The operating system releases it when the process ends, in whatever way.
+
+    Raises:
+        ConfigError: another process holds it.
+        DiskError: the folder can't be written.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (folder / LOCK_FILE).open("a")
+    except OSError as error:
+        raise explain_disk(error, folder) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"another bootstrap node uses the identity in {folder}: stop it, or choose another one with --folder"
+            ) from error
+        yield

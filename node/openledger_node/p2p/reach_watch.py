@@ -39,6 +39,7 @@ from .reachability import (
 )
 from .relays import RelayKeeper
 from .scopes import Scope, endpoint_of, host_of, provider_of
+from .tally import TrafficTally
 from .transport import Path, PeerId, Transport
 
 CHECK_EVERY_S: Final = 900.0
@@ -77,6 +78,7 @@ class ReachWatch:
         announced: tuple[str, ...] = (),
         is_port_fixed: bool = False,
         mapper: PortMapper | None = None,
+        tally: TrafficTally | None = None,
     ) -> None:
         self._transport = transport
         self._protocol = wire_name(network, "dialback")
@@ -84,7 +86,7 @@ class ReachWatch:
         self._known = known
         self._random = random
         self._mapper = mapper
-        self._server = DialbackServer(transport, scope=scope)
+        self._server = DialbackServer(transport, scope=scope, tally=tally)
         self._relays = RelayKeeper(transport, points=self._points, random=random)
         self._evidence = Evidence(
             network=scope,

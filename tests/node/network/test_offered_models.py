@@ -46,7 +46,7 @@ def buying(tmp_path: Path) -> Iterator[Buying]:
         }
         for name, offer in offers.items():
             assert board.receive(peer_id_of(name), signed_ad(name, **offer)), board.why_refused
-        yield Buying(None, board, Here(replace(FAKE_BASE, digest=BASE)))  # type: ignore[arg-type]  # nothing is bought
+        yield Buying(None, board, Here(replace(FAKE_BASE, digest=BASE)), None)  # type: ignore[arg-type]  # nothing is bought
 
 
 def test_each_model_has_its_cheapest_terms_and_longest_context(buying: Buying) -> None:

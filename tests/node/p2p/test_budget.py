@@ -7,9 +7,11 @@ from openledger_node.p2p.budget import (
     CALLED_IDLE_S,
     CALLED_MAX,
     EVICT_AFTER_S,
+    GROUP_MOST,
     GROUP_SHARE,
     HOST_SHARE,
     NEIGHBOUR_STAYS_S,
+    NEWCOMERS_AT_ONCE,
     PER_GROUP_MAX,
     PER_HOST_MAX,
     RELAYED_IDLE_S,
@@ -28,11 +30,14 @@ LOCAL = "127.0.0.1"
 class World:
     """A budget, and a transport that does what it says."""
 
-    def __init__(self, inbound_max: int = 40) -> None:
+    def __init__(self, inbound_max: int = 40, *, is_bootstrap: bool = False) -> None:
         self.now = 0.0
         self.connected: dict[PeerId, None] = {}
         self.budget = ConnectionBudget(
-            connected=lambda: self.connected, inbound_max=inbound_max, clock=lambda: self.now
+            connected=lambda: self.connected,
+            inbound_max=inbound_max,
+            is_bootstrap=is_bootstrap,
+            clock=lambda: self.now,
         )
 
     def come(self, name: str, host: str = LOCAL, *, is_relayed: bool = False) -> bool:
@@ -112,6 +117,51 @@ def test_a_bootstrap_node_has_more_places_for_one_internet_address() -> None:
     world = World(inbound_max=256)
     assert sum(world.come(f"peer {number}", "8.8.8.8") for number in range(50)) == 256 // HOST_SHARE
     assert sum(world.come(f"other {n}", f"8.8.8.{n}") for n in range(9, 60)) == 256 // GROUP_SHARE - 256 // HOST_SHARE
+
+
+def test_a_bootstrap_node_lets_in_two_of_a_neighbourhood_each_minute_after_a_burst() -> None:
+    world = World(inbound_max=1_024, is_bootstrap=True)
+    world.budget.is_known = lambda peer_id: peer_id.startswith("known")
+    assert sum(world.come(f"flood {number}", f"8.8.8.{number % 250}") for number in range(1_000)) == NEWCOMERS_AT_ONCE
+    assert world.come("newcomer", "9.9.9.9")
+    assert world.come("known", "8.8.8.8")
+    world.now = 60.0
+    assert sum(world.come(f"later {number}", f"8.8.8.{number}") for number in range(250)) == 2
+
+
+def test_a_neighbourhood_never_holds_more_than_its_part_of_a_bootstrap_node() -> None:
+    world = World(inbound_max=1_024, is_bootstrap=True)
+    for minute in range(300):
+        world.now = 60.0 * minute
+        for number in range(3):
+            world.come(f"flood {minute} {number}", f"8.8.8.{(minute + number) % 250}")
+            world.budget.enter_stream(PeerId(f"flood {minute} {number}"))
+    assert world.num_from("flood") == GROUP_MOST
+
+
+def test_a_full_bootstrap_node_hangs_up_on_the_oldest_idle_peer_that_sells_nothing() -> None:
+    world = World(inbound_max=256, is_bootstrap=True)
+    world.budget.sells = lambda peer_id: peer_id.startswith("seller")
+    for number in range(240):
+        world.now = number / 10
+        name = f"seller {number}" if number < 100 else f"buyer {number}"
+        assert world.come(name, f"9.{number // 250}.{number % 250}.9")
+    world.budget.enter_stream(PeerId("buyer 100"))
+    world.now += EVICT_AFTER_S
+    assert world.come("newcomer", "7.7.7.7")
+    assert (world.num_from("seller"), world.num_from("buyer")) == (100, 139)
+    assert PeerId("buyer 100") in world.connected
+    assert PeerId("buyer 101") not in world.connected
+
+
+def test_a_botnet_that_fills_a_bootstrap_node_keeps_no_newcomer_out() -> None:
+    """Hundreds of peers of as many neighbourhoods have all places, and each newcomer gets one of theirs."""
+    world = World(inbound_max=256, is_bootstrap=True)
+    for number in range(300):
+        world.come(f"bot {number}", f"9.{number // 250}.{number % 250}.9")
+    world.now = EVICT_AFTER_S
+    assert all(world.come(f"newcomer {number}", f"7.7.{number}.7") for number in range(50))
+    assert world.num_from("newcomer") == 50
 
 
 def test_peers_over_relays_have_places_of_their_own_and_leave_the_others_free() -> None:

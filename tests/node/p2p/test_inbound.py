@@ -67,6 +67,20 @@ def test_half_open_connections_of_one_address_leave_places_for_others() -> None:
     assert half_open.enter(STRANGER)
 
 
+def test_handshakes_of_one_neighbourhood_are_bounded_whatever_address_they_come_from() -> None:
+    half_open = inbound.HalfOpen()
+
+    def handshake(host: str) -> bool:
+        is_in = half_open.enter(host)
+        if is_in:
+            half_open.leave(host)
+        return is_in
+
+    num_in = sum(handshake(f"8.8.8.{number % 250}") for number in range(1_000))
+    assert inbound.GROUP_HANDSHAKES_AT_ONCE <= num_in < 200
+    assert handshake("9.9.9.9")
+
+
 def test_half_open_connections_of_a_proxy_in_the_lan_share_no_limit_but_that_of_all() -> None:
     half_open = inbound.HalfOpen()
     assert sum(half_open.enter(LAN) for _ in range(600)) == inbound.HALF_OPEN_MAX

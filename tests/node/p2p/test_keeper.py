@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from openledger_node.errors import NetworkError
 from openledger_node.p2p.address_book import AddressBook
-from openledger_node.p2p.connections import CONNECTIONS_AIM, CONNECTIONS_MIN, Connections, KnownPeer
+from openledger_node.p2p.connections import CONNECTIONS_AIM, CONNECTIONS_MIN, POINTS_KEPT, Connections, KnownPeer
 from openledger_node.p2p.transport import Path as Way
 from openledger_node.p2p.transport import PeerId, Transport, relay_of
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
@@ -95,6 +95,25 @@ async def test_where_each_peer_was_learned_from_is_remembered(tmp_path: Path, au
         assert world.known("point")["ben"] == KnownPeer(
             peer_id=PeerId("ben"), address="", learned_from="inbound", is_connected=True
         )
+
+
+async def test_a_node_keeps_two_of_many_bootstrap_nodes_and_not_all_nodes_the_same_two(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    points, names = [f"point {number}" for number in range(5)], [f"node {number}" for number in range(12)]
+    async with a_world(tmp_path) as world:
+        ends = {point: await world.add(point) for point in points}
+        for name in names:
+            await world.add(name, *points)
+        await trio.sleep(120)
+        for name in names:
+            assert len(world.connected(name) & set(points)) == POINTS_KEPT
+        kept = {point: sum(name in world.connected(point) for name in names) for point in points}
+        assert all(1 <= count < len(names) for count in kept.values()), kept
+        ends[points[0]].cancel()
+        await trio.sleep(120)
+        for name in names:
+            assert len(world.connected(name) & set(points)) == POINTS_KEPT, "another one has taken its place"
 
 
 async def test_peers_met_before_are_found_again_without_the_bootstrap(

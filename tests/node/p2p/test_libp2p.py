@@ -15,7 +15,7 @@ from openledger_node.errors import ConfigError, NetworkError
 from openledger_node.p2p import budget as budget_module
 from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import PeerId
-from openledger_node.p2p.transports.libp2p import calls, guard, open_transport
+from openledger_node.p2p.transports.libp2p import guard, host, open_transport
 from openledger_node.p2p.transports.libp2p import inbound as inbound_module
 from openledger_node.p2p.transports.libp2p import stream as stream_module
 from openledger_protocol.peers import peer_id_from_public_key
@@ -245,7 +245,7 @@ async def test_a_closed_stream_whose_other_side_never_closes_is_given_up(monkeyp
 
 
 async def test_a_connection_that_is_idle_but_alive_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "PING_EVERY_S", 0.05)
+    monkeypatch.setattr(host, "PING_EVERY_S", 0.05)
     ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
     async with trio.open_nursery() as nursery:
         await start(nursery, ada, ben)

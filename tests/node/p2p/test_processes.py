@@ -1,10 +1,7 @@
 """Peers in processes of their own, over real sockets."""
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,12 +10,11 @@ from pathlib import Path
 import pytest
 import trio
 from support.peers import opener, until
+from support.processes.bootstrap_node import BootstrapNode, start_bootstrap
 from support.processes.living_peer import LivingPeer, wait_until
 
-from openledger_node.errors import NetworkError
-from openledger_node.p2p.bootstrap_child import BootstrapNode, start_bootstrap
 from openledger_node.p2p.connections import INBOUND
-from openledger_node.p2p.transports.libp2p import calls
+from openledger_node.p2p.transports.libp2p import host
 
 pytestmark = pytest.mark.slow
 NET = "test-net"
@@ -114,41 +110,9 @@ def test_without_the_bootstrap_all_goes_on_and_a_new_one_is_found(village: Villa
             wait_until(lambda: {ada.peer_id, ben.peer_id, carl.peer_id} <= dora.connected(), within_s=15)
 
 
-@pytest.mark.parametrize("how", ["hang up", "SIGTERM", "SIGINT"])
-def test_a_point_ends_when_it_is_told_to(tmp_path: Path, how: str) -> None:
-    words = ["--network", NET, "--folder", str(tmp_path), "--listen", *LISTEN]
-    command = [sys.executable, "-m", "openledger_node.p2p.bootstrap", *words]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout
-        assert process.stdin
-        assert json.loads(process.stdout.readline())["addresses"]
-        if how == "hang up":
-            process.stdin.close()
-        else:
-            process.send_signal(getattr(signal, how))
-        assert process.wait(10) == 0
-
-
-def test_a_point_that_cannot_listen_says_why(tmp_path: Path) -> None:
-    with start_bootstrap(tmp_path / "one", network=NET, listen=LISTEN) as point:
-        taken = point.addresses[0].partition("/p2p/")[0]
-        with pytest.raises(NetworkError, match="Address already in use"):
-            start_bootstrap(tmp_path / "other", network=NET, listen=(taken,))
-    with pytest.raises(NetworkError, match="one interface"):
-        start_bootstrap(tmp_path / "other", network=NET, listen=("/ip4/0.0.0.0/tcp/0",))
-
-
-def test_a_point_is_the_same_after_a_restart(tmp_path: Path) -> None:
-    names = []
-    for _ in range(2):
-        with start_bootstrap(tmp_path, network=NET, listen=LISTEN) as point:
-            names.append(point.peer_id)
-    assert names[0] == names[1]
-
-
 async def test_a_peer_that_falls_silent_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "PING_EVERY_S", 0.2)
-    monkeypatch.setattr(calls, "PING_S", 0.3)
+    monkeypatch.setattr(host, "PING_EVERY_S", 0.2)
+    monkeypatch.setattr(host, "PING_S", 0.3)
     ada = opener("libp2p")("ada")
     with LivingPeer(tmp_path, NET) as silent:
         async with trio.open_nursery() as nursery:

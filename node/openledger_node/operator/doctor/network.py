@@ -60,9 +60,7 @@ def bootstrap(scene: Scene) -> Verdict:
         return unknown("a node on a chain of its own has no peers")
     addresses = [*found.bootstrap, *AddressBook(scene.home.network(found.network)).addresses][:DIALS_MAX]
     if not addresses:
-        fix = (
-            "put an address into `bootstrap` of network.json: `openledger-node peers bootstrap` runs a bootstrap node"
-        )
+        fix = "name a bootstrap node in network.json; `openledger-node network bootstrap` runs one"
         return Verdict("no address of another node is known", fix)
     answering = dial_all(addresses)
     found_line = f"{len(answering)} of {len(addresses)} known addresses answer"

@@ -24,6 +24,7 @@ from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 from ...envelopes import GossipVerdict
 from ...flood import FloodLimits
 from ...streams import Inbox
+from ...tally import Counted, TrafficTally
 from ...transport import (
     GOSSIP_BYTES_MAX,
     GOSSIP_MEMORY_S,
@@ -60,7 +61,9 @@ log = logging.getLogger(__name__)
 class GossipRouter(Pubsub):
     """Puts messages into their inboxes, and survives malformed ones."""
 
-    def __init__(self, host: IHost, inboxes: dict[str, Inbox], cut: Callable[[PeerId], None]) -> None:
+    def __init__(
+        self, host: IHost, inboxes: dict[str, Inbox], cut: Callable[[PeerId], None], tally: TrafficTally | None = None
+    ) -> None:
         router = GossipSub(
             protocols=[PROTOCOL_ID_V11],  # 1.2 takes twice the time per message
             degree=6,
@@ -86,6 +89,7 @@ class GossipRouter(Pubsub):
         router.scorer = self._scores
         self._inboxes = inboxes
         self._limits = FloodLimits()
+        self._tally = tally or TrafficTally()
         self._cut = cut  # hangs up on a peer, and lets it in again only later
         self._num_read: Counter[ID] = Counter()  # streams of a peer that are read now
         self._following = trio.Lock()
@@ -224,8 +228,9 @@ class GossipRouter(Pubsub):
         self._mark_msg_seen(msg)  # only now: a forged copy must not shut out the true message
         verdict = self._inboxes[topic].judge(_origin(msg), msg.data)
         if verdict is GossipVerdict.REJECT:
-            self._mark(msg_forwarder, topic)
-        elif verdict is GossipVerdict.PASS:
+            return self._mark(msg_forwarder, topic)
+        self._tally.count(Counted.GOSSIP, "passed" if verdict is GossipVerdict.PASS else "ignored")
+        if verdict is GossipVerdict.PASS:
             self._inboxes[topic].put(Gossip(_origin(msg), msg.data))
             await self.router.publish(msg_forwarder, msg)
         return None
@@ -233,6 +238,7 @@ class GossipRouter(Pubsub):
     def _mark(self, forwarder: ID, topic: str) -> None:
         """Count a message against the peer that passed it on, although it could have seen what is wrong with it."""
         self._scores.on_invalid_message(forwarder, topic)
+        self._tally.count(Counted.GOSSIP, "rejected")
 
     async def _handle_new_peer(self, peer_id: ID) -> None:
         """Greet a new peer.

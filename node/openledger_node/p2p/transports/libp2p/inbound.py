@@ -24,7 +24,8 @@ from multiaddr import Multiaddr
 from ...budget import Barred, ConnectionBudget
 from ...dial_limits import DialLimits
 from ...rates import Rates
-from ...scopes import is_public_host
+from ...scopes import group_of, is_public_host
+from ...tally import Reason, TrafficTally
 from ...transport import PeerId
 from .guard import close_peer
 from .paths import Paths, is_relayed
@@ -37,6 +38,9 @@ HALF_OPEN_MAX, HALF_OPEN_PER_HOST_MAX = 512, 8
 
 HANDSHAKES_PER_S, HANDSHAKES_AT_ONCE = 1.0, 20.0
 """Handshakes with one public IP address; each takes about 10 ms."""
+
+GROUP_HANDSHAKES_PER_S, GROUP_HANDSHAKES_AT_ONCE = 4.0, 64.0
+"""The same for all addresses of one /24, or a stranger who owns one could keep the node busy with them."""
 
 CONNECTIONS_PER_PEER_MAX = 2
 """Direct ones, and as many over relays. A peer may be back before its old connection is found dead."""
@@ -71,6 +75,7 @@ class HalfOpen:
     def __init__(self) -> None:
         self._num_of: Counter[str] = Counter()
         self._rates: Rates[str] = Rates(per_s=HANDSHAKES_PER_S, burst=HANDSHAKES_AT_ONCE)
+        self._group_rates: Rates[str] = Rates(per_s=GROUP_HANDSHAKES_PER_S, burst=GROUP_HANDSHAKES_AT_ONCE)
 
     def enter(self, host: str) -> bool:
         """Take a place for a connection from an IP address; False if there is none.
@@ -80,8 +85,11 @@ class HalfOpen:
         """
         if self._num_of.total() >= HALF_OPEN_MAX:
             return False
-        if is_public_host(host) and (self._num_of[host] >= HALF_OPEN_PER_HOST_MAX or not self._rates.take(host)):
-            return False
+        if is_public_host(host):
+            if self._num_of[host] >= HALF_OPEN_PER_HOST_MAX or not self._rates.take(host):
+                return False
+            if not self._group_rates.take(group_of(host)):
+                return False
         self._num_of[host] += 1
         return True
 
@@ -96,9 +104,16 @@ class Door:
     """Lets peers in, by the connection budget."""
 
     def __init__(
-        self, swarm: Swarm, budget: ConnectionBudget, barred: Barred, dial_limits: DialLimits, paths: Paths
+        self,
+        swarm: Swarm,
+        budget: ConnectionBudget,
+        barred: Barred,
+        dial_limits: DialLimits,
+        paths: Paths,
+        tally: TrafficTally | None = None,
     ) -> None:
         self._swarm = swarm
+        self._tally = tally or TrafficTally()
         self._paths = paths
         self._dial_limits = dial_limits
         self._budget = budget
@@ -116,7 +131,8 @@ class Door:
     async def take(self, socket: ReadWriteCloser, maddr: Multiaddr) -> None:
         """Take one connection, and return when it is over; on return the library closes the socket."""
         host = remote_host(socket)
-        if self._barred.is_barred(host) or not self._half_open.enter(host):
+        if refusal := self._refusal(host):
+            self._tally.refuse(refusal)
             return await socket.close()
         try:
             connection = await self._swarm.upgrade_inbound_raw_conn(RawConnection(socket, False), maddr)
@@ -141,6 +157,12 @@ class Door:
                 del self._hosts[peer_id]
         return None
 
+    def _refusal(self, host: str) -> Reason | None:
+        """The reason to hang up on a host at once; None if its handshake begins, and `leave` must follow."""
+        if self._barred.is_barred(host):
+            return Reason.BARRED
+        return None if self._half_open.enter(host) else Reason.HANDSHAKES
+
     async def take_relayed(self, connection: IMuxedConn, caller: ID, met: Callable[[PeerId], None]) -> None:
         """Keep a connection that came over a relay, and return when it is over.
 
@@ -164,9 +186,11 @@ class Door:
             if is_relayed(each.muxed_conn) == is_over_relay
         ]
         is_in, leaver = False, None
-        if not self._barred.is_barred(peer_id) and len(alike) <= CONNECTIONS_PER_PEER_MAX:
+        is_barred = self._barred.is_barred(peer_id)
+        if not is_barred and len(alike) <= CONNECTIONS_PER_PEER_MAX:
             is_in, leaver = self._budget.let_in(peer_id, host, is_relayed=is_over_relay)
         if not is_in:
+            self._tally.refuse(Reason.BARRED if is_barred else Reason.CONNECTIONS)
             log.debug("no place for peer %s at %s", peer_id, host or "a relay")
             await connection.close()
         if leaver is not None:

@@ -57,9 +57,9 @@ def announced_address(text: str) -> Multiaddr:
     parts = text.split("/")
     if len(parts) != 5 or parts[1] not in ("ip4", "ip6") or parts[3] != "tcp":
         raise ConfigError(
-            f"[p2p] announce has {text!r}: write /ip4/<public address>/tcp/<port>, because nodes look up no names"
+            f"can't announce {text!r}: write /ip4/<public address>/tcp/<port>, because nodes look up no names"
         )
     try:
         return Multiaddr(text)
     except Exception as error:
-        raise ConfigError(f"[p2p] announce has {text!r}, which is no address: {error}") from error
+        raise ConfigError(f"can't announce {text!r}, which is no address: {error}") from error

@@ -21,6 +21,7 @@ from libp2p.stream_muxer.yamux.yamux import YamuxStream
 
 from ....errors import NetworkError
 from ...relay_places import RESERVATION_S, Circuit, Refusal, RelayPlaces
+from ...tally import Counted, Reason, TrafficTally
 from ...transport import PeerId
 from .circuit import HOP, STOP, WRITE_S, ask_target, read_message, write_message
 from .guard import reset
@@ -41,6 +42,11 @@ STATUS_OF = {
     Refusal.NO_PLACE: Status.RESOURCE_LIMIT_EXCEEDED,
     Refusal.NO_RESERVATION: Status.NO_RESERVATION,
 }
+REASON_OF = {
+    Refusal.TOO_MANY_REQUESTS: Reason.RELAY_RATE,
+    Refusal.NO_PLACE: Reason.RELAY_PLACE,
+    Refusal.NO_RESERVATION: Reason.RELAY_TARGET,
+}
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +62,14 @@ class RelayService:
         places: RelayPlaces,
         host_of: Callable[[PeerId], str],
         addresses: Callable[[], tuple[str, ...]],
+        tally: TrafficTally | None = None,
     ) -> None:
         self._host = host
         self._paths = paths
         self._places = places
         self._host_of = host_of  # the IP address that a peer dialled in from; empty if this node dialled it
         self._addresses = addresses
+        self._tally = tally or TrafficTally()
         host.set_stream_handler(HOP, self._serve)
 
     async def _serve(self, stream: INetStream) -> None:
@@ -79,7 +87,7 @@ class RelayService:
     async def _reserve(self, stream: INetStream, peer_id: PeerId) -> None:
         """Give the peer itself a place, whomever the request names."""
         if refusal := self._places.reserve(peer_id, self._host_of(peer_id)):
-            return await _answer(stream, STATUS_OF[refusal])
+            return await self._refuse(stream, refusal)
         place = Reservation(
             expire=int(time.time() + RESERVATION_S),
             addrs=[library_address(address).to_bytes() for address in self._addresses()],
@@ -90,20 +98,26 @@ class RelayService:
         """Open a circuit, and return when it is over."""
         circuit = Circuit(source=source, host=self._host_of(source), target=PeerId(str(target)))
         if refusal := self._places.open(circuit):
-            return await _answer(stream, STATUS_OF[refusal])
+            return await self._refuse(stream, refusal)
         try:
             onward = await self._open_onward(circuit, target)
             if onward is None:
+                self._tally.refuse(Reason.RELAY_TARGET)
                 return await _answer(stream, Status.CONNECTION_FAILED)
             try:
                 await write_message(stream, _status(Status.OK, limit=_limit()))
-                await join(stream, onward)
+                self._tally.count(Counted.CIRCUIT)
+                await join(stream, onward, self._tally)
             finally:
                 await reset(onward)
         finally:
             self._places.close(circuit)
             await reset(stream)
         return None
+
+    async def _refuse(self, stream: INetStream, refusal: Refusal) -> None:
+        self._tally.refuse(REASON_OF[refusal])
+        await _answer(stream, STATUS_OF[refusal])
 
     async def _open_onward(self, circuit: Circuit, target: ID) -> INetStream | None:
         """A stream to the target that has taken the circuit; None if it does not."""
@@ -128,13 +142,15 @@ class RelayService:
 class Pace:
     """Makes the bytes of a circuit wait, so that they pass at `CIRCUIT_BYTES_PER_S`, and ends it at its limit."""
 
-    def __init__(self) -> None:
+    def __init__(self, tally: TrafficTally) -> None:
+        self._tally = tally
         self._num_bytes = 0
         self._paid_until_s = trio.current_time()
 
     async def wait(self, num_bytes: int) -> bool:
         """Wait until bytes may pass; False if the circuit has carried all that it may."""
         self._num_bytes += num_bytes
+        self._tally.count(Counted.RELAYED_BYTES, num=num_bytes)
         if self._num_bytes > CIRCUIT_BYTES_MAX:
             return False
         earliest_s = trio.current_time() - CIRCUIT_BYTES_AT_ONCE / CIRCUIT_BYTES_PER_S
@@ -143,9 +159,9 @@ class Pace:
         return True
 
 
-async def join(one: INetStream, other: INetStream) -> None:
+async def join(one: INetStream, other: INetStream, tally: TrafficTally | None = None) -> None:
     """Pass bytes between two streams until both directions have ended, or one breaks, or a limit is reached."""
-    pace = Pace()
+    pace = Pace(tally or TrafficTally())
     for stream in (one, other):
         _fix_window(stream)
     with trio.move_on_after(CIRCUIT_S_MAX):

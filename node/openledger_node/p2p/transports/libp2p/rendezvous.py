@@ -25,6 +25,7 @@ from multiaddr import Multiaddr
 
 from ...budget import PER_GROUP_MAX, PER_HOST_MAX
 from ...scopes import Scope, group_of, is_public_host, is_same_home, scope_of, scope_of_host
+from ...tally import Level, Reason, TrafficTally
 from ...transport import PeerId
 
 ADDRESSES_MAX = 8
@@ -56,8 +57,11 @@ class RendezvousPoint(RendezvousService):
         connected: Callable[[], Iterable[PeerId]],
         host_of: Callable[[PeerId], str],
         clock: Callable[[], float] = monotonic,
+        tally: TrafficTally | None = None,
     ) -> None:
         super().__init__(host)
+        self._tally = tally or TrafficTally()
+        self._tally.watch(Level.REGISTRATIONS, self._count)
         self._connected = connected
         self._host_of = host_of  # the IP address that a peer dialled in from; empty if this node dialled it
         self._clock = clock
@@ -67,17 +71,25 @@ class RendezvousPoint(RendezvousService):
     def _handle_register(self, peer_id: ID, register_msg: Message.Register) -> Message:
         namespace, addresses = register_msg.ns, tuple(register_msg.peer.addrs)
         if register_msg.peer.id != peer_id.to_bytes():
-            return create_register_response_message(Status.E_NOT_AUTHORIZED, "a peer registers only itself")
+            return self._refuse(Status.E_NOT_AUTHORIZED, "a peer registers only itself")
         if not 0 < len(namespace) <= NAMESPACE_LENGTH_MAX:
-            return create_register_response_message(Status.E_INVALID_NAMESPACE, "no such namespace")
+            return self._refuse(Status.E_INVALID_NAMESPACE, "no such namespace")
         if not 0 < register_msg.ttl <= TTL_S_MAX:
-            return create_register_response_message(Status.E_INVALID_TTL, f"at most {TTL_S_MAX} s")
+            return self._refuse(Status.E_INVALID_TTL, f"at most {TTL_S_MAX} s")
         if len(addresses) > ADDRESSES_MAX or any(len(each) > ADDRESS_BYTES_MAX for each in addresses):
-            return create_register_response_message(Status.E_INVALID_PEER_INFO, f"at most {ADDRESSES_MAX} addresses")
+            return self._refuse(Status.E_INVALID_PEER_INFO, f"at most {ADDRESSES_MAX} addresses")
         until_s = self._clock() + register_msg.ttl
         self._registered[PeerId(str(peer_id))] = Registration(namespace, addresses, until_s)
         self._forget()
         return create_register_response_message(Status.OK, "OK", register_msg.ttl)
+
+    def _refuse(self, status: Status.ValueType, words: str) -> Message:
+        self._tally.refuse(Reason.REGISTRATION)
+        return create_register_response_message(status, words)
+
+    def _count(self) -> dict[str, int]:
+        self._forget()
+        return {"": len(self._registered)}
 
     def _handle_unregister(self, peer_id: ID, unregister_msg: Message.Unregister) -> None:
         self._registered.pop(PeerId(str(peer_id)), None)

@@ -9,7 +9,6 @@ import trio
 from libp2p.abc import INetStream
 from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
-from libp2p.host.ping import ID as PING
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.network.swarm import Swarm
 from libp2p.stream_muxer.yamux.yamux import YamuxStream
@@ -18,9 +17,11 @@ from multiaddr import Multiaddr
 from ....errors import NetworkError
 from ...budget import BARRED_S, INBOUND_MAX, Barred, ConnectionBudget, UnreadBytes
 from ...dial_limits import DialLimits
+from ...publishers import RecentPublishers
 from ...relay_places import RESERVATIONS_MAX, RelayPlaces
 from ...scopes import Scope, scope_of_network
 from ...streams import Inbox
+from ...tally import Level, Reason, TrafficTally
 from ...transport import (
     GOSSIP_BYTES_MAX,
     Accept,
@@ -32,7 +33,7 @@ from ...transport import (
     peer_id_from_address,
 )
 from .addresses import OwnAddresses
-from .calls import CALL_S, Calls, ping_all
+from .calls import CALL_S, Calls
 from .dialling import Dialer
 from .gossip import GossipRouter
 from .guard import close_connections, close_peer, close_quietly, reset, running, silence_library
@@ -61,11 +62,16 @@ def open_transport(
     bootstrap: tuple[str, ...] = (),
     inbound_max: int = INBOUND_MAX,
     serve_relay: bool = False,
+    is_bootstrap: bool = False,
+    tally: TrafficTally | None = None,
 ) -> "Libp2pTransport":
     """Create a peer on a network; `inbound_max` peers may dial in, and with `serve_relay` they reach others over it.
 
+    A bootstrap node lets in few unknown peers of one neighbourhood at a time, and spares those that advertise.
+
     `announce` are addresses at which others reach it, beside those that it listens on. `bootstrap` are the network's
-    bootstrap nodes, which say whether the network is one of the internet, of a LAN or of this machine.
+    bootstrap nodes, which say whether the network is one of the internet, of a LAN or of this machine. What this node
+    carries for others is counted in `tally`.
 
     Raises:
         ConfigError: a listen address is not a TCP address of one interface.
@@ -79,6 +85,8 @@ def open_transport(
         serve_rendezvous=serve_rendezvous,
         inbound_max=inbound_max,
         serve_relay=serve_relay,
+        is_bootstrap=is_bootstrap,
+        tally=tally or TrafficTally(),
     )
 
 
@@ -95,20 +103,26 @@ class Libp2pTransport:
         serve_rendezvous: bool,
         inbound_max: int,
         serve_relay: bool,
+        is_bootstrap: bool,
+        tally: TrafficTally,
     ) -> None:
         self._host = host
+        self._tally = tally
         self.peer_id = PeerId(str(host.get_id()))
         self._listen = listen
         self._own = OwnAddresses(host, announce=announce, scope=scope)
         self._barred = Barred()
-        self._budget = ConnectionBudget(connected=self.connected, inbound_max=inbound_max)
+        self._budget = ConnectionBudget(connected=self.connected, inbound_max=inbound_max, is_bootstrap=is_bootstrap)
+        self._publishers = RecentPublishers()
+        self._budget.sells = self._publishers.has
+        tally.watch(Level.CONNECTIONS, self._budget.count_by_kind)
         self._dial_limits = DialLimits()
         self._unread: WeakValueDictionary[str, UnreadBytes] = WeakValueDictionary()  # by peer, while it has streams
         self._inboxes: dict[str, Inbox] = {}
-        self._gossip = GossipRouter(self._host, self._inboxes, self._cut)
+        self._gossip = GossipRouter(self._host, self._inboxes, self._cut, tally)
         self._calls = Calls()
         self._paths = Paths(self._swarm)
-        self._door = Door(self._swarm, self._budget, self._barred, self._dial_limits, self._paths)
+        self._door = Door(self._swarm, self._budget, self._barred, self._dial_limits, self._paths, tally)
         self._puncher = Puncher(
             host,
             self._swarm,
@@ -141,7 +155,7 @@ class Libp2pTransport:
         )
         self._relay_places = self._serve_relay(inbound_max) if serve_relay else None
         if serve_rendezvous:
-            RendezvousPoint(self._host, connected=self.connected, host_of=self._door.host_of)
+            RendezvousPoint(self._host, connected=self.connected, host_of=self._door.host_of, tally=tally)
 
     def _serve_relay(self, inbound_max: int) -> RelayPlaces:
         """Serve others as a relay; those who are reached over it keep their connections.
@@ -150,12 +164,15 @@ class Libp2pTransport:
         """
         places = RelayPlaces(connected=self.connected, reservations_max=min(RESERVATIONS_MAX, inbound_max // 2))
         self._budget.needed = places.holders
+        self._tally.watch(Level.RESERVATIONS, lambda: {"": len(places.holders())})
+        self._tally.watch(Level.CIRCUITS, lambda: {"": places.num_circuits()})
         RelayService(
             self._host,
             paths=self._paths,
             places=places,
             host_of=self._door.host_of,
             addresses=lambda: self.addresses[:ADDRESSES_MAX],
+            tally=self._tally,
         )
         return places
 
@@ -214,7 +231,7 @@ class Libp2pTransport:
             f"peer {peer_id} does not speak {protocol}",
             undo=reset,
         )
-        return self._pumped(net, None if protocol == PING else peer_id)
+        return self._pumped(net, peer_id)
 
     async def connect(self, address: str, *, is_kept: bool = False, is_trusted: bool = False) -> PeerId:
         """Dial one address; two tasks that dial the same peer share one connection."""
@@ -261,7 +278,7 @@ class Libp2pTransport:
     def subscribe(self, topic: str, accept: Accept) -> "trio.MemoryReceiveChannel[Gossip]":
         """Receive a topic's messages, and pass them on."""
         assert topic not in self._inboxes, f"{topic} is subscribed to already"
-        self._inboxes[topic] = Inbox(topic, accept)
+        self._inboxes[topic] = Inbox(topic, self._publishers.noting(accept))
         self._follow()
         return self._inboxes[topic].receive
 
@@ -321,7 +338,6 @@ class Libp2pTransport:
     async def _take_part(self, task_status: trio.TaskStatus[None]) -> None:
         try:
             async with self._gossip.running(), trio.open_nursery() as nursery:
-                nursery.start_soon(ping_all, self.connected, self.open_stream, self._close_peer)
                 nursery.start_soon(self._hang_up_idle)
                 self._calls.nursery = nursery
                 try:
@@ -334,6 +350,7 @@ class Libp2pTransport:
 
     def _cut(self, peer_id: PeerId) -> None:
         """Hang up on a peer that floods this node, and refuse its connections for a while."""
+        self._tally.refuse(Reason.FLOOD)
         log.warning("peer %s sends too much gossip, so its connection is closed for %.0f s", peer_id, BARRED_S)
         self._barred.bar(peer_id, self._door.host_of(peer_id))
         with suppress(NetworkError):
@@ -342,23 +359,23 @@ class Libp2pTransport:
     async def _close_peer(self, peer_id: PeerId) -> None:
         await close_peer(self._swarm, library_id(peer_id))
 
-    def _pumped(self, net: INetStream, user: PeerId | None, *, is_own: bool = True) -> PumpedStream:
-        """A stream with buffers; with a `user`, it counts as use of the connection, by this node if `is_own`."""
+    def _pumped(self, net: INetStream, user: PeerId, *, is_own: bool = True) -> PumpedStream:
+        """A stream with buffers, which counts as use of the connection by this node if `is_own`."""
         assert isinstance(net, NetStream)
         nursery = self._calls.running()
 
         def note_use() -> None:
-            self._budget.note_use(user, is_own=is_own) if user else None
+            self._budget.note_use(user, is_own=is_own)
 
         unread = self._unread.setdefault(str(net.muxed_conn.peer_id), UnreadBytes())
         stream = PumpedStream(net, is_lost=lambda: _is_lost(net), note_use=note_use, unread=unread)
 
         async def pump() -> None:
-            self._budget.enter_stream(user, is_own=is_own) if user else None
+            self._budget.enter_stream(user, is_own=is_own)
             try:
                 await stream.pump()
             finally:
-                self._budget.leave_stream(user, is_own=is_own) if user else None
+                self._budget.leave_stream(user, is_own=is_own)
 
         nursery.start_soon(pump)
         return stream

@@ -1,0 +1,148 @@
+"""Provider records, the bootstrap nodes nearest to an adapter, and frames of the stream `providers`."""
+
+from typing import Any
+
+from openledger_protocol.codec import encode_frame, sha256_digest
+from openledger_protocol.peers import public_key_of, sign_as_peer
+from openledger_protocol.wire import providers
+from openledger_protocol.wire.frames import pack_map, unpack_map
+from openledger_protocol.wire.providers import ProviderRecord, nearest_points, open_record, sign_record
+
+from .advertisement import IDS, NETWORK, NOW_S, OTHER_PEER_ID, OTHER_SEED, PEER_ID, RELAYS, SEED
+from .common import Case, Rules, bytes_of, digest, hex_of, write
+from .market import ERROR, frame_of, read_back
+
+RECORD: dict[str, Any] = {
+    "seed": hex_of(SEED),
+    "network": NETWORK,
+    "adapter": digest("4"),
+    "peer_id": PEER_ID,
+    "addresses": [f"/ip4/203.0.113.20/tcp/4001/p2p/{PEER_ID}"],
+    "relays": [],
+    "issued_s": NOW_S,
+    "expires_s": NOW_S + 3_600,
+}
+
+
+def content_of(given: dict[str, Any]) -> str:
+    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+    seed = bytes_of(fields.pop("seed"))
+    return hex_of(sign_record(ProviderRecord(**fields), seed))
+
+
+CONTENT = content_of(RECORD)
+BODY: bytes = unpack_map(bytes_of(CONTENT))["body"]
+
+
+def enveloped(body: bytes, seed: bytes = SEED, **changes: Any) -> str:
+    """A correctly signed body in an envelope, parts of which may be changed."""
+    signature = sign_as_peer(seed, b"openledger.provider/1" + bytes_of(sha256_digest(body)))
+    envelope = {"v": 1, "t": "provider", "body": body, "public_key": public_key_of(seed), "signature": signature}
+    return hex_of(pack_map({**envelope, **changes}))
+
+
+def with_body(**changes: Any) -> str:
+    return enveloped(pack_map({**unpack_map(BODY), **changes}))
+
+
+def opening(content: str, **changes: Any) -> dict[str, Any]:
+    return {"content": content, "network": NETWORK, "now_s": NOW_S, **changes}
+
+
+def opened(given: dict[str, Any]) -> Any:
+    return write(open_record(bytes_of(given["content"]), network=given["network"], now_s=given["now_s"]))
+
+
+LONG = [f"/dns4/{'x' * 110}/tcp/{4_001 + number}" for number in range(8)]
+SIGNED: list[Case] = [
+    ("good", "one address", RECORD),
+    ("behind a relay", "no address of its own", {**RECORD, "addresses": [], "relays": RELAYS}),
+    ("long addresses", "fit", {**RECORD, "addresses": LONG, "relays": RELAYS}),
+    ("nine addresses", "are too many", {**RECORD, "addresses": RECORD["addresses"] * 9}),
+    ("3601 s", "none lasts longer than an hour", {**RECORD, "expires_s": NOW_S + 3_601}),
+    ("another's seed", "only the peer's own key signs", {**RECORD, "seed": hex_of(OTHER_SEED)}),
+]
+OPENED: list[Case] = [
+    ("good", "everything in order", opening(CONTENT)),
+    ("last second", "it ends at expires_s", opening(CONTENT, now_s=NOW_S + 3_599)),
+    ("run out", "at expires_s", opening(CONTENT, now_s=NOW_S + 3_600)),
+    ("a clock 30 s ahead", "is borne with", opening(CONTENT, now_s=NOW_S - 30)),
+    ("a clock 31 s ahead", "is not", opening(CONTENT, now_s=NOW_S - 31)),
+    ("another network", "it counts in its own", opening(CONTENT, network="development-00000000")),
+    ("another peer's key", "the id is the key", opening(enveloped(BODY, OTHER_SEED))),
+    ("a changed body", "the signature is over all of it", opening(enveloped(BODY, signature=b"\x01" * 64))),
+    (
+        "an advertisement's signature",
+        "is for another purpose",
+        opening(
+            enveloped(
+                BODY, signature=sign_as_peer(SEED, b"openledger.advertisement/1" + bytes_of(sha256_digest(BODY)))
+            )
+        ),
+    ),
+    ("an hour and a second", "is too long", opening(with_body(expires_s=NOW_S + 3_601))),
+    ("a later key", "is ignored, and signed all the same", opening(with_body(later=1))),
+    ("four relays", "are too many", opening(with_body(relays=[*RELAYS, RELAYS[0]]))),
+    ("an address with a space", "visible ASCII only", opening(with_body(addresses=["/ip4/1.2.3.4 /tcp/1"]))),
+    ("version 2 of the body", "is refused by name", opening(with_body(v=2))),
+    ("version 2 of the envelope", "is refused by name", opening(enveloped(BODY, v=2))),
+    ("2049 bytes", "size comes first", opening("0x" + "00" * 2_049)),
+    ("a byte behind the end", "one map and no more", opening(CONTENT + "00")),
+]
+
+
+def nearest(given: dict[str, Any]) -> list[str]:
+    return list(nearest_points(given["adapter"], given["points"]))
+
+
+POINTS = [f"12D3KooW{'ABCDEF'[number] * 44}" for number in range(6)]
+NEAREST: list[Case] = [
+    *(
+        (f"adapter {number}", "an order of its own", {"adapter": IDS[number], "points": POINTS})
+        for number in range(4)
+    ),
+    ("two points", "both hold it", {"adapter": IDS[0], "points": [PEER_ID, OTHER_PEER_ID]}),
+    ("one twice", "counts once", {"adapter": IDS[0], "points": [PEER_ID, PEER_ID]}),
+    ("none", "nobody holds it", {"adapter": IDS[0], "points": []}),
+]
+
+
+GET = {"v": 1, "t": "get", "adapter": digest("4"), "count_max": 32}
+FRAMES: list[Case] = [
+    ("put", "its own records", {"v": 1, "t": "put", "records": [CONTENT]}),
+    ("stored", "so many are kept", {"v": 1, "t": "stored", "count": 1}),
+    ("get", "at most so many", GET),
+    ("records", "as they were put", {"v": 1, "t": "records", "records": [CONTENT]}),
+    ("no records", "nobody has it", {"v": 1, "t": "records", "records": []}),
+    ("error", "a refusal", ERROR),
+]
+REFUSED: list[Case] = [
+    ("put nothing", "put one at least", {"v": 1, "t": "put", "records": []}),
+    ("put 129", "and 128 at most", {"v": 1, "t": "put", "records": ["0x01"] * 129}),
+    ("33 records", "over what is kept of an adapter", {"v": 1, "t": "records", "records": ["0x01"] * 33}),
+    ("2049 bytes", "one is over its cap", {"v": 1, "t": "put", "records": ["0x" + "00" * 2_049]}),
+    ("get none", "ask for one at least", {**GET, "count_max": 0}),
+    ("a short id", "an id has 32 bytes", {**GET, "adapter": "0x01"}),
+]
+
+
+def unwritten(given: Any) -> Any:
+    """Convert JSON to the content of a frame, where records and ids are bytes."""
+    fields = dict(given)
+    if "records" in fields:
+        fields["records"] = [bytes_of(content) for content in fields["records"]]
+    if "adapter" in fields:
+        fields["adapter"] = bytes_of(fields["adapter"])
+    return fields
+
+
+RULES: Rules = {
+    "sign_record": (content_of, SIGNED),
+    "open_record": (opened, OPENED),
+    "nearest_points": (nearest, NEAREST),
+    "providers_frame": (lambda given: frame_of(providers)(unwritten(given)), FRAMES),
+    "decode_providers_frame": (
+        read_back(providers),
+        [(name, why, hex_of(encode_frame(unwritten(given)))) for name, why, given in (*FRAMES, *REFUSED)],
+    ),
+}

@@ -1,0 +1,130 @@
+"""`network bootstrap`: as a process with its signals, metrics and identity, and what it refuses to begin with."""
+
+import json
+import signal
+import socket
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from support.processes.bootstrap_node import BootstrapNode, start_bootstrap
+from support.processes.living_peer import LivingPeer, wait_until
+from support.verbs import Run
+
+from openledger_node.demo.processes import DemoError
+from openledger_node.home import Home
+from openledger_node.p2p.relay_places import CIRCUITS_MAX, RESERVATIONS_MAX
+
+NET = "test-net"
+LISTEN = ("/ip4/127.0.0.1/tcp/0",)
+PEER = "12D3KooWAJwj2wh9tZBVjUpgBNpqwPzNRyyiq6oSccwJAUgsspBY"
+
+
+def metrics_of(node: BootstrapNode) -> dict[str, float]:
+    with urlopen(node.told["metrics"], timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
+
+@pytest.mark.slow
+def test_it_serves_peers_shows_them_in_metrics_and_ends_cleanly(tmp_path: Path) -> None:
+    with start_bootstrap(tmp_path / "point", network=NET, listen=LISTEN, metrics="127.0.0.1:0") as node:
+        assert node.told["schema"] == "openledger.bootstrap/1"
+        assert node.told["network"] == NET
+        assert node.told["limits"]["reservations"] == RESERVATIONS_MAX
+        assert node.told["advice"].startswith("only this machine can dial these addresses")
+        assert "openledger_bootstrap_reached" not in metrics_of(node)
+        with LivingPeer(tmp_path / "ada", NET, bootstrap=node.addresses) as ada:
+            assert ada.told
+            wait_until(lambda: metrics_of(node)["openledger_bootstrap_registrations"] == 1)
+            shown = metrics_of(node)
+            assert shown['openledger_bootstrap_connections{kind="inbound"}'] == 1
+            assert shown["openledger_bootstrap_reached"] == 1
+            assert shown["openledger_bootstrap_circuits_max"] == CIRCUITS_MAX
+            wait_until(lambda: "INFO others reach this node: 1 peer dialled in from this machine" in node.log())
+        assert node.signal(signal.SIGTERM) == 0
+        assert "since the start" in node.log()[-1]
+
+
+@pytest.mark.slow
+def test_its_identity_survives_a_restart_and_serves_one_process_at_a_time(tmp_path: Path) -> None:
+    with start_bootstrap(tmp_path / "point", network=NET, listen=LISTEN) as node:
+        first = node.peer_id
+        taken = node.addresses[0].partition("/p2p/")[0]
+        with pytest.raises(DemoError, match="another bootstrap node uses the identity"):
+            start_bootstrap(tmp_path / "point", network=NET, listen=LISTEN)
+        with pytest.raises(DemoError, match="Address already in use"):
+            start_bootstrap(tmp_path / "other", network=NET, listen=(taken,))
+        assert node.signal(signal.SIGINT) == 0
+    with start_bootstrap(tmp_path / "point", network=NET, listen=LISTEN) as again:
+        assert again.peer_id == first
+
+
+REFUSED: dict[str, tuple[list[str], int, str]] = {
+    "no network": ([], 3, "this node is on no network: name one with --network ID, or --network FILE"),
+    "a path that is no file": (["--network", "../keys"], 3, "cannot read ../keys"),
+    "a name that is none": (["--network", "a b"], 3, "neither the id of a network nor a file"),
+    "every interface": (["--network", NET, "--listen", "/ip4/0.0.0.0/tcp/4001"], 3, "one interface"),
+    "an announced name": (["--network", NET, "--announce", "/dns4/a.example/tcp/1"], 3, "nodes look up no names"),
+    "a bootstrap node without a peer id": (
+        ["--network", NET, "--bootstrap", "/ip4/8.8.8.8/tcp/1"],
+        6,
+        "names no peer",
+    ),
+    "metrics at a name": (["--network", NET, "--metrics", "localhost:1"], 3, "write IP and port"),
+    "metrics at two addresses": (
+        ["--network", NET, "--metrics", "127.0.0.1:1,127.0.0.1:2"],
+        3,
+        "give one address such as 127.0.0.1:4002, or none",
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "status", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_it_cannot_begin_with_is_told(
+    run: Run, tmp_path: Path, words: list[str], status: int, message: str
+) -> None:
+    ran = run("network", "bootstrap", "--folder", str(tmp_path / "point"), *words)
+    assert (ran.status, ran.stdout) == (status, "")
+    assert message in ran.stderr
+
+
+def test_a_taken_port_for_metrics_names_the_option(run: Run, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        words = ["--network", NET, "--listen", LISTEN[0], "--metrics", f"127.0.0.1:{taken.getsockname()[1]}"]
+        ran = run("network", "bootstrap", "--folder", str(tmp_path / "point"), *words)
+    assert ran.status == 6
+    assert "cannot serve metrics at 127.0.0.1" in ran.stderr
+    assert "--metrics none" in ran.stderr
+
+
+def test_a_network_file_names_the_network_and_the_other_bootstrap_nodes(
+    run: Run, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from openledger_node.cli import bootstrap_run
+
+    options: list[bootstrap_run.BootstrapOptions] = []
+    monkeypatch.setattr(bootstrap_run, "run_bootstrap", options.append)
+    file = tmp_path / "network.json"
+    contracts = ["OpenToken", "Timelock", "OpenGovernor", "Params", "NodeStaking", "DatanetRegistry", "ModelRegistry"]
+    contracts += ["PaymentChannels", "AttributionRewards", "Disputes"]
+    fields = {
+        "schema": "openledger.network/3",
+        "network": "harbour-net",
+        "chain_id": 1,
+        "rpc": ["https://rpc.example.org"],
+        "genesis_hash": "0x" + "1" * 64,
+        "deploy_block": 1,
+        "contracts": {name: f"0x{number:040x}" for number, name in enumerate(contracts, 1)},
+        "bootstrap": [f"/ip4/8.8.8.8/tcp/4001/p2p/{PEER}"],
+        "token": {"symbol": "OPEN", "decimals": 18},
+    }
+    file.write_text(json.dumps(fields))
+    ran = run("network", "bootstrap", "--network", str(file), "--port", "4100", "--announce", "/ip4/9.9.9.9/tcp/1")
+    assert ran.status == 0, ran.stderr
+    (found,) = options
+    assert (found.network, found.others) == ("harbour-net", tuple(fields["bootstrap"]))  # type: ignore[arg-type]
+    assert found.folder == home.root / "bootstrap"
+    assert "/ip4/127.0.0.1/tcp/4100" in found.listen
+    assert all(address.endswith("/tcp/4100") for address in found.listen)
+    assert str(found.metrics) == "127.0.0.1:4002"

@@ -1,0 +1,159 @@
+"""A network.json from a URL: by its hash, over https, within its size, and never led into somebody's home."""
+
+import hashlib
+import io
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+
+from openledger_node.cli import network_source
+from openledger_node.cli.network_source import REDIRECTS_MAX, download, read_source
+from openledger_node.errors import ConfigError, InputError, NetworkError
+from openledger_node.network_file import FILE_BYTES_MAX
+
+CONTENT = b'{"schema": "not read before its hash is compared"}'
+HASH = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    """A web site: /network.json, /endless, /gone, /zipped, and /hop/N that redirects N times."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            word, _, number = self.path.strip("/").partition("/")
+            if word == "hop":
+                self.send_response(302)
+                self.send_header("Location", f"/hop/{int(number) - 1}" if int(number) > 1 else "/network.json")
+                self.end_headers()
+                return
+            self.send_response(404 if word == "gone" else 200)
+            self.end_headers()
+            self.wfile.write(b" " * 200_000 if word == "endless" else CONTENT)
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+# ---- the hash
+
+
+def test_a_url_is_read_by_its_hash_in_the_option_or_in_its_fragment(site: str) -> None:
+    url = f"{site}/network.json"
+    assert read_source(url, HASH) == read_source(url, HASH.upper()) == read_source(f"{url}#sha256={HASH}") == CONTENT
+
+
+def test_a_url_without_a_hash_is_not_even_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network_source, "download", None)
+    with pytest.raises(InputError, match="needs --sha256 HASH"):
+        read_source("https://example.org/network.json")
+    with pytest.raises(InputError, match="it has 64 hexadecimal digits"):
+        read_source("https://example.org/network.json", "0x12")
+
+
+def test_another_hash_is_told_with_both_and_the_content_is_not_parsed(site: str, tmp_path: Path) -> None:
+    wrong = "0" * 64
+    file = tmp_path / "network.json"
+    file.write_bytes(CONTENT)
+    for source in (f"{site}/network.json", str(file)):
+        with pytest.raises(ConfigError, match=f"Its SHA-256 is {HASH}, and {wrong} was given"):
+            read_source(source, wrong)
+
+
+def test_a_file_needs_no_hash_and_stdin_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "network.json"
+    file.write_bytes(CONTENT)
+    assert read_source(str(file)) == read_source(str(file), HASH) == CONTENT
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(CONTENT)))
+    assert read_source("-") == CONTENT
+    with pytest.raises(ConfigError, match="cannot read"):
+        read_source(str(tmp_path / "none.json"))
+
+
+# ---- the download
+
+
+def test_no_more_is_downloaded_than_a_network_json_may_have(site: str) -> None:
+    assert len(download(f"{site}/endless")) == FILE_BYTES_MAX + 1
+
+
+def test_a_few_redirects_are_followed(site: str) -> None:
+    assert download(f"{site}/hop/{REDIRECTS_MAX}") == CONTENT
+    with pytest.raises(NetworkError, match="redirects more than 3 times"):
+        download(f"{site}/hop/{REDIRECTS_MAX + 1}")
+
+
+@pytest.mark.parametrize("page", ["gone", "nothing at all"])
+def test_what_is_not_there_is_told(site: str, page: str) -> None:
+    url = f"{site}/gone" if page == "gone" else "http://127.0.0.1:1/network.json"
+    with pytest.raises(NetworkError, match=f"cannot fetch {url}"):
+        download(url)
+
+
+HOSTS = {
+    "public.example": ("8.8.8.8",),
+    "other.example": ("9.9.9.9",),
+    "home.example": ("192.168.1.1",),
+    "both.example": ("8.8.8.8", "10.0.0.1"),
+    "192.168.1.1": ("192.168.1.1",),
+    "169.254.169.254": ("169.254.169.254",),
+    "127.0.0.1": ("127.0.0.1",),
+    "hidden.example": (),
+}
+INTO_A_HOME = "a web site redirects there"
+REDIRECTS = {
+    "another public site": ("https://public.example/a", "https://other.example/b", ""),
+    "a name that cannot be looked up": ("https://public.example/a", "https://hidden.example/b", ""),
+    "a router": ("https://public.example/a", "https://192.168.1.1/b", INTO_A_HOME),
+    "a name of a router": ("https://public.example/a", "https://home.example/b", INTO_A_HOME),
+    "a name that is also one of a home": ("https://public.example/a", "https://both.example/b", INTO_A_HOME),
+    "the metadata of a cloud": ("https://public.example/a", "https://169.254.169.254/b", INTO_A_HOME),
+    "this machine without encryption": ("https://public.example/a", "http://127.0.0.1/b", INTO_A_HOME),
+    "the internet without encryption": ("https://public.example/a", "http://other.example/b", "Use https://"),
+    "another kind of address": ("https://public.example/a", "ftp://other.example/b", "it is not a web address"),
+    "from a home to a home": ("https://home.example/a", "https://192.168.1.1/b", ""),
+}
+
+
+@pytest.mark.parametrize(("url", "target", "problem"), REDIRECTS.values(), ids=REDIRECTS.keys())
+def test_a_redirect_is_followed_only_to_where_its_reader_would_go(
+    monkeypatch: pytest.MonkeyPatch, url: str, target: str, problem: str
+) -> None:
+    asked: list[str] = []
+
+    def get(asked_for: httpx.URL) -> bytes | httpx.URL:
+        asked.append(str(asked_for))
+        return httpx.URL(target) if len(asked) == 1 else CONTENT
+
+    monkeypatch.setattr(network_source, "_get", get)
+    monkeypatch.setattr(network_source, "hosts_of", HOSTS.__getitem__)
+    if problem:
+        with pytest.raises(NetworkError, match=problem):
+            download(url)
+        assert asked == [url]
+    else:
+        assert download(url) == CONTENT
+        assert asked == [url, target]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://public.example/n.json", "http://192.168.1.1/n.json", "http://hidden.example/"]
+)
+def test_plain_http_is_for_this_machine_alone(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setattr(network_source, "hosts_of", HOSTS.__getitem__)
+    with pytest.raises(NetworkError, match="only this machine is asked without encryption"):
+        download(url)

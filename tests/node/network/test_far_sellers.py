@@ -1,0 +1,205 @@
+"""Sellers that a node has not heard of, found by their provider records, over the memory network."""
+
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import cast
+
+import pytest
+import trio
+from support.market_world.seller import signed_ad
+from support.market_world.terms import BASE, NETWORK, now_s, peer_id_of, seed_of, word
+from trio.testing import MockClock
+
+from openledger_node.ledger.events import EventRows
+from openledger_node.ledger.ledger import open_ledger
+from openledger_node.market.ads_server import AdsServer
+from openledger_node.market.board import AdTable, Held
+from openledger_node.market.offered_bases import OfferedBases
+from openledger_node.market.topics import FollowedBases
+from openledger_node.network import far_sellers
+from openledger_node.network.far_sellers import FarSellers
+from openledger_node.p2p.provider_client import Points, ProviderLookup, ProviderPublisher
+from openledger_node.p2p.provider_records import serve_providers
+from openledger_node.p2p.transport import PeerId
+from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport, open_transport
+from openledger_protocol.advertisement import OfferedAdapter
+from openledger_protocol.bloom import make_filter
+from openledger_protocol.errors import UnknownModelError
+from openledger_protocol.primitives import BASE_ONLY, AdapterId
+from openledger_protocol.wire.ads import ads_protocol
+
+LORA, OTHER = AdapterId(word("lora")), AdapterId(word("other"))
+SETTLED_S = 15.0
+
+
+@dataclass(frozen=True)
+class Registered:
+    """An event of the registry."""
+
+    arguments: dict[str, str]
+
+
+@dataclass
+class Events:
+    """The registry's events as the ledger has them."""
+
+    ids: list[str] = field(default_factory=lambda: [LORA, OTHER])
+
+    def find(self, name: str, arguments: dict[str, str] | None = None) -> list[Registered]:
+        assert name == "AdapterRegistered"
+        wanted = (arguments or {}).get("adapterId")
+        return [Registered({"adapterId": each}) for each in self.ids if wanted in (None, each)]
+
+
+class World:
+    """One bootstrap node, sellers that advertise to nobody, and a buyer that has heard nothing."""
+
+    def __init__(self, nursery: trio.Nursery, ledgers: ExitStack, folder: Path) -> None:
+        self.nursery = nursery
+        self.ledgers = ledgers
+        self.folder = folder
+        self.network = MemoryNetwork()
+        self.events = Events()
+        self.num_asked = 0
+
+    async def begin(self) -> None:
+        self.point = await self.add("point")
+        self.store = serve_providers(self.point, NETWORK, now_s)
+        buyer = await self.add("buyer")
+        self.board = self.open_board("buyer")
+        points = Points(buyer, network=NETWORK, bootstrap=self.point.addresses)
+        lookup = ProviderLookup(points, buyer, network=NETWORK, now_s=now_s, random=Random(1))
+        self.far = FarSellers(
+            buyer,
+            lookup,
+            self.board,
+            network=NETWORK,
+            base=lambda: BASE,
+            events=cast(EventRows, self.events),
+        )
+
+    def open_board(self, name: str) -> AdTable:
+        ledger = self.ledgers.enter_context(closing(open_ledger(self.folder / f"{name}.db")))
+        return AdTable(NETWORK, now_s, ledger.peers, own=peer_id_of(name), base_names={BASE: "fake"})
+
+    async def add(self, name: str) -> MemoryTransport:
+        peer = open_transport(self.network, peer_id_of(name))
+        await self.nursery.start(peer.run)
+        return peer
+
+    async def add_seller(self, name: str, *shelf: AdapterId, advertises: bool = True) -> MemoryTransport:
+        peer, board = await self.add(name), self.open_board(name)
+        offered = tuple(OfferedAdapter(id=each, name="harbour") for each in shelf)
+        content = signed_ad(name, warm=offered, cold=make_filter(shelf), num_cold=len(shelf))
+        own = Held(base=BASE, peer_id=peer.peer_id, seq=1, content=content) if advertises else None
+        followed = FollowedBases(NETWORK, peer.peer_id, lambda: BASE, now_s)
+        server = AdsServer(table=board, offered=OfferedBases(board, followed), own=lambda: own)
+
+        async def serve(peer_id: PeerId, stream: trio.abc.Stream) -> None:
+            self.num_asked += 1
+            await server.serve(peer_id, stream)
+
+        peer.handle(ads_protocol(NETWORK), serve)
+        publisher = ProviderPublisher(
+            Points(peer, network=NETWORK, bootstrap=self.point.addresses),
+            peer,
+            network=NETWORK,
+            seed=seed_of(name),
+            shelf=lambda: shelf,
+            now_s=now_s,
+            random=Random(name),
+        )
+        self.nursery.start_soon(publisher.run)
+        return peer
+
+
+@asynccontextmanager
+async def a_world(folder: Path) -> AsyncIterator[World]:
+    with ExitStack() as ledgers:
+        async with trio.open_nursery() as nursery:
+            world = World(nursery, ledgers, folder)
+            await world.begin()
+            yield world
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_seller_that_was_not_heard_is_found_by_the_adapters_id(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with a_world(tmp_path) as world:
+        ada = await world.add_seller("ada", LORA, OTHER)
+        await trio.sleep(SETTLED_S)
+        with pytest.raises(UnknownModelError):
+            world.board.resolve(LORA)
+        await world.far.look_for(LORA)
+        assert world.board.resolve(LORA).adapter == LORA
+        assert [ad.peer_id for ad in world.board.offers(BASE, LORA)] == [ada.peer_id]
+        await world.far.look_for(LORA)
+        assert world.num_asked == 1, "a seller that is known is not looked for"
+
+
+async def test_a_short_id_is_completed_by_the_registry(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with a_world(tmp_path) as world:
+        await world.add_seller("ada", LORA)
+        await trio.sleep(SETTLED_S)
+        short = f"harbour@{LORA[2:10]}"
+        world.events.ids = [OTHER]
+        await world.far.look_for(short)
+        await world.far.look_for(LORA)
+        assert world.num_asked == 0, "an adapter that is not registered is sold by nobody"
+        world.events.ids = [OTHER, LORA]
+        await world.far.look_for(f"fake:{short}")
+        assert world.board.resolve(short).adapter == LORA
+        assert world.board.resolve("harbour").adapter == LORA
+
+
+@pytest.mark.parametrize(
+    "name", ["harbour", "harbour@zzzzzzzz", "harbour@1234", "fake", "@", BASE_ONLY, "", word("made up")]
+)
+async def test_a_name_without_a_registered_id_asks_nobody(
+    tmp_path: Path, autojump_clock: MockClock, name: str
+) -> None:
+    async with a_world(tmp_path) as world:
+        await world.far.look_for(name)
+        assert not world.far._lookup._results
+
+
+async def test_providers_that_sell_nothing_or_are_gone_hide_no_seller(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_world(tmp_path) as world:
+        for number in range(5):
+            await world.add_seller(f"mute {number}", LORA, advertises=False)
+        gone = [await world.add_seller(f"gone {number}", LORA) for number in range(2)]
+        await world.add_seller("ada", LORA)
+        await trio.sleep(SETTLED_S)
+        assert len(world.store.find(LORA)) == 8
+        for peer in gone:
+            peer._nursery = None  # nobody answers at its address any more
+        began_s = trio.current_time()
+        await world.far.look_for(LORA)
+        assert [ad.peer_id for ad in world.board.offers(BASE, LORA)] == [peer_id_of("ada")]
+        assert trio.current_time() - began_s <= far_sellers.ASK_S + 1
+
+
+async def test_files_are_offered_by_those_who_advertise_and_by_those_who_have_a_record(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with a_world(tmp_path) as world:
+        await world.add_seller("ada", LORA)
+        await world.add_seller("ben", LORA)
+        await trio.sleep(SETTLED_S)
+        adapter, copies = await world.far.copies(LORA)
+        assert (adapter, copies.keys()) == (LORA, {peer_id_of("ada"), peer_id_of("ben")})
+        assert all(copy.addresses for copy in copies.values())
+        offered = (OfferedAdapter(id=LORA, name="harbour"),)
+        assert world.board.receive(peer_id_of("cyd"), signed_ad("cyd", warm=offered))
+        adapter, copies = await world.far.copies("harbour")
+        assert (adapter, len(copies)) == (LORA, 3)
+        with pytest.raises(UnknownModelError, match="base model"):
+            await world.far.copies("fake")
+        with pytest.raises(UnknownModelError):
+            await world.far.copies(OTHER)

@@ -1,0 +1,281 @@
+"""Publishing and finding provider records, on a clock that jumps."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import Random
+
+import pytest
+import trio
+from support.peers import seed
+from support.provided import NET, adapter, id_of, signed
+from trio.testing import MockClock
+
+from openledger_node.p2p import provider_client, provider_records
+from openledger_node.p2p.provider_client import Points, ProviderLookup, ProviderPublisher
+from openledger_node.p2p.provider_records import ProviderServer, RecordStore
+from openledger_node.p2p.streams import MessageStream
+from openledger_node.p2p.transport import PeerId
+from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport, open_transport
+from openledger_protocol.primitives import AdapterId
+from openledger_protocol.wire.frames import wire_name
+from openledger_protocol.wire.providers import PUT_MAX, Records, encode, nearest_points, open_record, sign_record
+
+PROTOCOL = wire_name(NET, "providers")
+LORA = adapter("lora")
+SETTLED_S = 15.0
+"""A publisher looks every 5 s, and begins within 5 s."""
+
+
+class World:
+    """Bootstrap nodes with stores, and peers of one network."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.nursery = nursery
+        self.network = MemoryNetwork()
+        self.points: dict[PeerId, RecordStore] = {}
+        self.addresses: list[str] = []
+        self.num_puts = 0
+
+    def now_s(self) -> float:
+        return 1_800_000_000 + trio.current_time()
+
+    async def add_point(self, name: str) -> MemoryTransport:
+        point = await self.add(name)
+        store = RecordStore(network=NET, now_s=self.now_s, secret=b"")
+        server = ProviderServer(point, store)
+
+        async def serve(peer_id: PeerId, stream: trio.abc.Stream) -> None:
+            self.num_puts += 1
+            await server.serve(peer_id, stream)
+
+        point.handle(PROTOCOL, serve)
+        self.points[point.peer_id] = store
+        self.addresses.append(point.addresses[0])
+        return point
+
+    async def add(self, name: str, *, is_home: bool = False) -> MemoryTransport:
+        peer = open_transport(self.network, id_of(name), is_home=is_home)
+        await self.nursery.start(peer.run)
+        return peer
+
+    async def add_publisher(self, name: str, shelf: list[AdapterId], *, is_home: bool = False) -> MemoryTransport:
+        peer = await self.add(name, is_home=is_home)
+        publisher = ProviderPublisher(
+            Points(peer, network=NET, bootstrap=self.addresses),
+            peer,
+            network=NET,
+            seed=seed(name),
+            shelf=lambda: shelf,
+            now_s=self.now_s,
+            random=Random(name),
+        )
+        self.nursery.start_soon(publisher.run)
+        return peer
+
+    async def lookup(self, name: str = "buyer") -> ProviderLookup:
+        peer = await self.add(name)
+        points = Points(peer, network=NET, bootstrap=self.addresses)
+        return ProviderLookup(points, peer, network=NET, now_s=self.now_s, random=Random(1))
+
+    def holders(self, adapter_id: AdapterId) -> set[PeerId]:
+        return {point for point, store in self.points.items() if store.find(adapter_id)}
+
+
+@asynccontextmanager
+async def a_world(num_points: int = 5) -> AsyncIterator[World]:
+    async with trio.open_nursery() as nursery:
+        world = World(nursery)
+        for number in range(num_points):
+            await world.add_point(f"point {number}")
+        yield world
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_adapter_is_published_at_its_three_nearest_points_and_found(autojump_clock: MockClock) -> None:
+    async with a_world() as world:
+        await world.add_publisher("ada", [LORA, adapter("other")])
+        await trio.sleep(SETTLED_S)
+        for each in (LORA, adapter("other")):
+            assert world.holders(each) == set(nearest_points(each, world.points))
+        (record,) = await (await world.lookup()).find(LORA)
+        assert record.peer_id == id_of("ada")
+        assert record.addresses == (f"/memory/{id_of('ada')}/p2p/{id_of('ada')}",)
+
+
+async def test_records_are_put_again_before_they_run_out_and_are_gone_after_their_peer(
+    autojump_clock: MockClock,
+) -> None:
+    shelf = [LORA]
+    async with a_world() as world:
+        await world.add_publisher("ada", shelf)
+        for _ in range(8):
+            await trio.sleep(1_800)
+            assert len(world.holders(LORA)) == 3
+        shelf.clear()
+        await trio.sleep(3_700)
+        assert not world.holders(LORA)
+
+
+async def test_what_changes_is_published_within_seconds_and_nothing_else(autojump_clock: MockClock) -> None:
+    shelf = [adapter(number) for number in range(10)]
+    async with a_world() as world:
+        ada = await world.add_publisher("ada", shelf)
+        await trio.sleep(SETTLED_S)
+        before = world.num_puts
+        shelf.append(LORA)
+        await trio.sleep(SETTLED_S)
+        assert len(world.holders(LORA)) == 3
+        assert world.num_puts == before + 3
+        ada.set_addresses(mapped=("/ip4/8.8.4.4/tcp/4001",))
+        await trio.sleep(SETTLED_S)
+        (record,) = await (await world.lookup()).find(LORA)
+        assert record.addresses[0].startswith("/ip4/8.8.4.4/tcp/4001/p2p/")
+
+
+async def test_thousands_of_adapters_are_put_in_batches_and_signed_once(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num_signed = 0
+
+    def count(*given: object) -> bytes:
+        nonlocal num_signed
+        num_signed += 1
+        return sign_record(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(provider_client, "sign_record", count)
+    shelf = [adapter(number) for number in range(600)]
+    async with a_world() as world:
+        began_s = time.process_time()
+        await world.add_publisher("ada", shelf)
+        await trio.sleep(60)
+        print(f"600 adapters at 3 bootstrap nodes each: {time.process_time() - began_s:.2f} CPU-s on both sides")
+        assert sum(store.num_records for store in world.points.values()) == 3 * len(shelf)
+        assert num_signed == len(shelf)
+        assert world.num_puts <= 5 * (3 * len(shelf) // 5 // PUT_MAX + 2)
+
+
+async def test_a_point_that_was_away_gets_the_records_when_it_is_back(autojump_clock: MockClock) -> None:
+    async with a_world() as world:
+        away = await world.add("away")
+        world.addresses.append(away.addresses[0])
+        shelf = [name for name in map(adapter, range(30)) if away.peer_id in nearest_points(name, _ids(world))][:1]
+        await world.add_publisher("ada", shelf)
+        await trio.sleep(SETTLED_S)
+        assert len(world.holders(shelf[0])) == 2
+        store = RecordStore(network=NET, now_s=world.now_s, secret=b"")
+        away.handle(PROTOCOL, ProviderServer(away, store).serve)
+        await trio.sleep(60)
+        assert store.find(shelf[0])
+
+
+def _ids(world: World) -> list[str]:
+    return [address.rpartition("/p2p/")[2] for address in world.addresses]
+
+
+async def test_a_node_that_nobody_reaches_publishes_nothing(autojump_clock: MockClock) -> None:
+    async with a_world() as world:
+        await world.add_publisher("ada", [LORA], is_home=True)
+        await trio.sleep(60)
+        assert not world.holders(LORA)
+
+
+async def test_two_points_that_are_away_hide_nothing(autojump_clock: MockClock) -> None:
+    async with a_world() as world:
+        await world.add_publisher("ada", [LORA])
+        await trio.sleep(SETTLED_S)
+        for point in nearest_points(LORA, world.points)[:2]:
+            world.points[PeerId(point)]._of_adapter.clear()
+        assert len(await (await world.lookup()).find(LORA)) == 1
+
+
+async def test_a_point_that_lies_is_not_believed(autojump_clock: MockClock) -> None:
+    """It tells forged records, old ones, and those of another adapter or network; the others' word still counts."""
+    async with a_world(2) as world:
+        liar = await world.add("liar")
+        world.addresses.append(liar.addresses[0])
+        told = (
+            signed("sybil", LORA)[:-1] + b"x",
+            signed("sybil", LORA, issued_s=1_799_990_000, expires_s=1_799_990_100),
+            signed("sybil", adapter("other")),
+            signed("sybil", LORA, network="other-net"),
+            b"\xff",
+        )
+
+        async def serve(_: PeerId, stream: trio.abc.Stream) -> None:
+            messages = MessageStream(stream, frame_bytes_max=1 << 20)
+            await messages.receive()
+            await messages.send(encode(Records(records=told)))
+
+        liar.handle(PROTOCOL, serve)
+        await world.add_publisher("ada", [LORA])
+        await trio.sleep(SETTLED_S)
+        assert [record.peer_id for record in await (await world.lookup()).find(LORA)] == [id_of("ada")]
+
+
+async def test_a_silent_point_holds_a_lookup_up_for_seconds_only(autojump_clock: MockClock) -> None:
+    async with a_world(2) as world:
+        silent = await world.add("silent")
+        world.addresses.append(silent.addresses[0])
+        silent.handle(PROTOCOL, _say_nothing)
+        await world.add_publisher("ada", [LORA])
+        await trio.sleep(SETTLED_S)
+        lookup, began_s = await world.lookup(), trio.current_time()
+        assert len(await lookup.find(LORA)) == 1
+        assert trio.current_time() - began_s <= provider_client.OTHERS_S + 0.1
+        began_s = trio.current_time()
+        assert await lookup.find(adapter("nobody's")) == []
+        assert trio.current_time() - began_s <= provider_client.LOOKUP_S + 0.1
+
+
+async def _say_nothing(_: PeerId, stream: trio.abc.Stream) -> None:
+    await trio.sleep_forever()
+
+
+async def test_many_lookups_of_one_adapter_ask_once(autojump_clock: MockClock) -> None:
+    async with a_world() as world:
+        await world.add_publisher("ada", [LORA])
+        await trio.sleep(SETTLED_S)
+        lookup, before, found = await world.lookup(), world.num_puts, []
+
+        async def find() -> None:
+            found.append(await lookup.find(LORA))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(50):
+                nursery.start_soon(find)
+        assert [len(each) for each in found] == [1] * 50
+        assert world.num_puts == before + 3
+
+
+async def test_one_peer_cannot_take_all_streams_of_a_point(autojump_clock: MockClock) -> None:
+    """It opens as many as it may and asks nothing; others are served meanwhile."""
+    async with a_world(1) as world:
+        (address,) = world.addresses
+        hog = await world.add("hog")
+        point = await hog.connect(address)
+        held = [await hog.open_stream(point, PROTOCOL) for _ in range(200)]
+        await trio.sleep(0.1)
+        await world.add_publisher("ada", [LORA])
+        await trio.sleep(SETTLED_S)
+        assert len(held) == 200
+        assert world.holders(LORA)
+
+
+async def test_a_flood_of_records_is_cut_short(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signatures are checked for as many records as a node needs in half an hour, and no more."""
+    monkeypatch.setattr(provider_records, "CHECKS_AT_ONCE", 20.0)
+    num_checked = 0
+
+    def count(*given: object, **more: object) -> object:
+        nonlocal num_checked
+        num_checked += 1
+        return open_record(*given, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(provider_records, "open_record", count)
+    async with a_world(1) as world:
+        await world.add_publisher("sybil", [adapter(number) for number in range(15)])
+        await trio.sleep(SETTLED_S)
+        await world.add_publisher("greedy", [adapter(number) for number in range(25)])
+        await trio.sleep(SETTLED_S)
+        assert num_checked == 15, "more at once than a neighbourhood may put is not even looked at"
