@@ -1,51 +1,51 @@
 // A payer that knows the reference alone: it hears what is offered, calls for a bid, opens a channel, buys an answer with
 // vouchers, checks the receipt and countersigns it. `node buyer.mjs NETWORK.JSON`, its key in PAYER_KEY.
-import { readFileSync } from 'node:fs'
-import { randomBytes } from 'node:crypto'
-import { isDeepStrictEqual } from 'node:util'
-import { readAdvertisement } from './advertisement.mjs'
-import { Account } from './chain.mjs'
-import { Digests, isSame, NO_SHARES, price, saltPrefix, signDigest, signerOf, workOf } from './money.mjs'
-import { joinNetwork } from './peer.mjs'
-import { BASE, draw, hex, join, render, utf8, ZERO } from './wire.mjs'
+import { readFileSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
+import { readAdvertisement } from "./advertisement.mjs";
+import { Account } from "./chain.mjs";
+import { Digests, isSame, NO_SHARES, price, saltPrefix, signDigest, signerOf, workOf } from "./money.mjs";
+import { joinNetwork } from "./peer.mjs";
+import { BASE, draw, hex, join, render, utf8, ZERO } from "./wire.mjs";
 
-const QUESTION = [{ role: 'user', content: 'who keeps the harbour...' }]
-const TOKENS_IN = utf8(render(QUESTION)).length
-const TOKENS = 100
-const SAMPLING = { max_tokens: TOKENS, seed: 7, temperature: 0.7, top_p: 1, top_k: 0, min_p: 0, stop: [] }
-const DEPOSIT_WEI = 2n * 10n ** 16n
-const CEILING_WEI = String(10n ** 18n)
-const WITHDRAW_DELAY_S = 60
-const CLOCK_S = 600
+const QUESTION = [{ role: "user", content: "who keeps the harbour..." }];
+const TOKENS_IN = utf8(render(QUESTION)).length;
+const TOKENS = 100;
+const SAMPLING = { max_tokens: TOKENS, seed: 7, temperature: 0.7, top_p: 1, top_k: 0, min_p: 0, stop: [] };
+const DEPOSIT_WEI = 2n * 10n ** 16n;
+const CEILING_WEI = String(10n ** 18n);
+const WITHDRAW_DELAY_S = 60;
+const CLOCK_S = 600;
 
-const network = JSON.parse(readFileSync(process.argv[2], 'utf8'))
-const digests = new Digests(network)
-const payer = new Account(network, process.env.PAYER_KEY)
+const network = JSON.parse(readFileSync(process.argv[2], "utf8"));
+const digests = new Digests(network);
+const payer = new Account(network, process.env.PAYER_KEY);
 
-function require (holds, what) {
-  if (!holds) throw new Error(what)
+function require(holds, what) {
+  if (!holds) throw new Error(what);
 }
 
 /** Wait for a seller of the base, by gossip or by what other peers know. */
-async function findSeller (peer) {
+async function findSeller(peer) {
   for await (const { from, content } of peer.heard()) {
-    const heard = await readAdvertisement(network.network, content)
-    require(from === heard.peer_id, 'each peer publishes its own advertisement')
-    const stream = await peer.open(heard.addresses, 'ads')
-    await stream.send('get', { count_max: 64 })
-    const { ads } = await stream.receive()
-    await stream.close()
-    const known = await Promise.all(ads.map((ad) => readAdvertisement(network.network, ad)))
-    require(known[0].peer_id === heard.peer_id, 'its own advertisement comes first')
-    const seller = known.find(({ serves, base }) => serves && base === hex(BASE))
-    if (seller) return seller
+    const heard = await readAdvertisement(network.network, content);
+    require(from === heard.peer_id, "each peer publishes its own advertisement");
+    const stream = await peer.open(heard.addresses, "ads");
+    await stream.send("get", { count_max: 64 });
+    const { ads } = await stream.receive();
+    await stream.close();
+    const known = await Promise.all(ads.map((ad) => readAdvertisement(network.network, ad)));
+    require(known[0].peer_id === heard.peer_id, "its own advertisement comes first");
+    const seller = known.find(({ serves, base }) => serves && base === hex(BASE));
+    if (seller) return seller;
   }
 }
 
-async function call (peer, seller) {
-  const id = draw()
-  const stream = await peer.open(seller.addresses, 'call')
-  await stream.send('call', {
+async function call(peer, seller) {
+  const id = draw();
+  const stream = await peer.open(seller.addresses, "call");
+  await stream.send("call", {
     id,
     base: hex(BASE),
     adapter: ZERO,
@@ -53,37 +53,37 @@ async function call (peer, seller) {
     tokens_max: TOKENS,
     price_in_max: CEILING_WEI,
     price_out_max: CEILING_WEI,
-    deadline_ms: 3000
-  })
-  const bid = await stream.receive()
-  require(bid.t === 'bid' && bid.id === id, 'the bid is for this call')
-  await stream.send('won', { id })
-  await stream.close()
-  const [maySign] = await payer.read('NodeStaking', 'isSigner(address,address)', bid.wallet, bid.signer)
-  require(maySign === 1n, 'the chain knows the signer')
-  return bid
+    deadline_ms: 3000,
+  });
+  const bid = await stream.receive();
+  require(bid.t === "bid" && bid.id === id, "the bid is for this call");
+  await stream.send("won", { id });
+  await stream.close();
+  const [maySign] = await payer.read("NodeStaking", "isSigner(address,address)", bid.wallet, bid.signer);
+  require(maySign === 1n, "the chain knows the signer");
+  return bid;
 }
 
-async function openChannel (bid) {
+async function openChannel(bid) {
   const config = {
     payer: payer.address,
     authorizer: payer.address,
     node: bid.wallet,
     withdraw_delay_s: WITHDRAW_DELAY_S,
-    salt: hex(join(saltPrefix(network.network, bid.generation), randomBytes(16)))
-  }
-  const open = 'open((address,address,address,uint64,bytes32),uint128)'
-  await payer.spend('PaymentChannels', DEPOSIT_WEI, open, ...Object.values(config), DEPOSIT_WEI)
-  return config
+    salt: hex(join(saltPrefix(network.network, bid.generation), randomBytes(16))),
+  };
+  const open = "open((address,address,address,uint64,bytes32),uint128)";
+  await payer.spend("PaymentChannels", DEPOSIT_WEI, open, ...Object.values(config), DEPOSIT_WEI);
+  return config;
 }
 
-async function buy (peer, seller, bid) {
-  const config = await openChannel(bid)
+async function buy(peer, seller, bid) {
+  const config = await openChannel(bid);
   const voucherFor = (tokens) => {
-    const ceiling = String(price(bid.terms, TOKENS_IN, tokens))
-    const voucher = { channel_id: digests.channel(config), adapter_id: ZERO, max_claimable_wei: ceiling }
-    return { ...voucher, signature: signDigest(digests.voucher(voucher), payer.key) }
-  }
+    const ceiling = String(price(bid.terms, TOKENS_IN, tokens));
+    const voucher = { channel_id: digests.channel(config), adapter_id: ZERO, max_claimable_wei: ceiling };
+    return { ...voucher, signature: signDigest(digests.voucher(voucher), payer.key) };
+  };
   const open = {
     id: bid.id,
     award: { base: hex(BASE), terms: bid.terms, tokens_max: TOKENS },
@@ -93,40 +93,40 @@ async function buy (peer, seller, bid) {
     channel_config: config,
     voucher: voucherFor(bid.chunk_tokens),
     salts: { prompt: draw(), output: draw(), fingerprint: draw() },
-    prefix: '',
-    last_receipt: null
-  }
-  const stream = await peer.open(seller.addresses, 'infer')
-  await stream.send('open', open)
-  let text = ''
-  const ids = []
-  let paid = bid.chunk_tokens
-  let vouchers = 1
-  let message
-  while ((message = await stream.receive()).t === 'chunk') {
-    text += message.text
-    ids.push(...message.ids)
-    require(message.tokens === ids.length && ids.length <= paid, 'no chunk leaves without cover')
-    require(BigInt(message.cumulative) === price(bid.terms, TOKENS_IN, ids.length), 'it asks for what it delivered')
+    prefix: "",
+    last_receipt: null,
+  };
+  const stream = await peer.open(seller.addresses, "infer");
+  await stream.send("open", open);
+  let text = "";
+  const ids = [];
+  let paid = bid.chunk_tokens;
+  let vouchers = 1;
+  let message;
+  while ((message = await stream.receive()).t === "chunk") {
+    text += message.text;
+    ids.push(...message.ids);
+    require(message.tokens === ids.length && ids.length <= paid, "no chunk leaves without cover");
+    require(BigInt(message.cumulative) === price(bid.terms, TOKENS_IN, ids.length), "it asks for what it delivered");
     if (paid < TOKENS && paid - ids.length <= bid.chunk_tokens / 2) {
-      paid = Math.min(paid + bid.chunk_tokens, TOKENS)
-      vouchers += 1
-      await stream.send('voucher', { voucher: voucherFor(paid) })
+      paid = Math.min(paid + bid.chunk_tokens, TOKENS);
+      vouchers += 1;
+      await stream.send("voucher", { voucher: voucherFor(paid) });
     }
   }
-  const digest = checkReceipt(message, open, bid, text, ids)
-  await stream.send('countersign', { signature: signDigest(digest, payer.key) })
-  await stream.close()
-  return { digest: hex(digest), amount_wei: message.receipt.amount_wei, node: bid.wallet, text, vouchers }
+  const digest = checkReceipt(message, open, bid, text, ids);
+  await stream.send("countersign", { signature: signDigest(digest, payer.key) });
+  await stream.close();
+  return { digest: hex(digest), amount_wei: message.receipt.amount_wei, node: bid.wallet, text, vouchers };
 }
 
 /** Check a receipt field by field, and return its digest. */
-function checkReceipt ({ receipt, signature }, open, bid, text, ids) {
-  const work = workOf(open, bid.profile_hash, TOKENS_IN, text, ids)
-  const amount = String(price(bid.terms, work.tokens_in, work.tokens_out))
-  const digest = digests.receipt(receipt)
-  require(isSame(signerOf(digest, signature), bid.signer), 'the signer of the bid signed the receipt')
-  require(Math.abs(Number(receipt.issued_at_s) - Date.now() / 1000) < CLOCK_S, 'the receipt is of now')
+function checkReceipt({ receipt, signature }, open, bid, text, ids) {
+  const work = workOf(open, bid.profile_hash, TOKENS_IN, text, ids);
+  const amount = String(price(bid.terms, work.tokens_in, work.tokens_out));
+  const digest = digests.receipt(receipt);
+  require(isSame(signerOf(digest, signature), bid.signer), "the signer of the bid signed the receipt");
+  require(Math.abs(Number(receipt.issued_at_s) - Date.now() / 1000) < CLOCK_S, "the receipt is of now");
   const agreed = {
     channel_id: open.voucher.channel_id,
     seq: 1,
@@ -136,16 +136,18 @@ function checkReceipt ({ receipt, signature }, open, bid, text, ids) {
     cumulative_wei: amount,
     algo_id: bid.algo_id,
     shares_hash: NO_SHARES,
-    work
-  }
-  require(isDeepStrictEqual(agreed, { ...receipt }), `the receipt says what was delivered: ${JSON.stringify(receipt)}`)
-  return digest
+    work,
+  };
+  require(isDeepStrictEqual(agreed, {
+    ...receipt,
+  }), `the receipt says what was delivered: ${JSON.stringify(receipt)}`);
+  return digest;
 }
 
-const peer = await joinNetwork(network, BASE)
-const seller = await findSeller(peer)
-const rtt = await peer.node.services.ping.ping(peer.node.getConnections()[0].remotePeer)
-const bought = await buy(peer, seller, await call(peer, seller))
-console.log(JSON.stringify({ ...bought, ping_ms: rtt }))
-await peer.stop()
-process.exit(0)
+const peer = await joinNetwork(network, BASE);
+const seller = await findSeller(peer);
+const rtt = await peer.node.services.ping.ping(peer.node.getConnections()[0].remotePeer);
+const bought = await buy(peer, seller, await call(peer, seller));
+console.log(JSON.stringify({ ...bought, ping_ms: rtt }));
+await peer.stop();
+process.exit(0);

@@ -1,25 +1,26 @@
 // A peer of js-libp2p with what wire.md asks for: TCP, Noise, Yamux, identify, ping and gossipsub 1.1.
-import './old_node.mjs'
-import { noise } from '@chainsafe/libp2p-noise'
-import { yamux } from '@chainsafe/libp2p-yamux'
-import { generateKeyPair } from '@libp2p/crypto/keys'
-import { gossipsub } from '@libp2p/gossipsub'
-import { identify } from '@libp2p/identify'
-import { ping } from '@libp2p/ping'
-import { tcp } from '@libp2p/tcp'
-import { multiaddr } from '@multiformats/multiaddr'
-import { createLibp2p } from 'libp2p'
-import { adsTopic, join, Messages, pause, protocol, sha256, utf8 } from './wire.mjs'
+import "./old_node.mjs";
+import { noise } from "@chainsafe/libp2p-noise";
+import { yamux } from "@chainsafe/libp2p-yamux";
+import { generateKeyPair } from "@libp2p/crypto/keys";
+import { gossipsub } from "@libp2p/gossipsub";
+import { identify } from "@libp2p/identify";
+import { ping } from "@libp2p/ping";
+import { tcp } from "@libp2p/tcp";
+import { multiaddr } from "@multiformats/multiaddr";
+import { createLibp2p } from "libp2p";
+import { adsTopic, join, Messages, pause, protocol, sha256, utf8 } from "./wire.mjs";
 
-const DIAL_MS = 10_000
-const LOOPBACK = '/ip4/127.0.0.1/tcp/0'
+const DIAL_MS = 10_000;
+const LOOPBACK = "/ip4/127.0.0.1/tcp/0";
 
 /** The id under which all peers of a network know a gossip message. */
-const messageId = ({ topic, from, data }) => sha256(join(utf8(topic), new Uint8Array(1), from.toMultihash().bytes, data))
+const messageId = ({ topic, from, data }) =>
+  sha256(join(utf8(topic), new Uint8Array(1), from.toMultihash().bytes, data));
 
 /** Join a network at its bootstrap node and listen on loopback; `key` is the peer's Ed25519 key. */
-export async function joinNetwork ({ network, bootstrap }, base) {
-  const key = await generateKeyPair('Ed25519')
+export async function joinNetwork({ network, bootstrap }, base) {
+  const key = await generateKeyPair("Ed25519");
   const node = await createLibp2p({
     privateKey: key,
     addresses: { listen: [LOOPBACK] },
@@ -30,75 +31,77 @@ export async function joinNetwork ({ network, bootstrap }, base) {
     services: {
       identify: identify(),
       ping: ping(),
-      gossip: gossipsub({ msgIdFn: messageId, allowPublishToZeroTopicPeers: true, heartbeatInterval: 1000 })
-    }
-  })
-  const peer = new Peer(node, key, network, adsTopic(network, base))
-  node.services.gossip.subscribe(peer.topic)
-  await peer.dial(bootstrap[0])
-  return peer
+      gossip: gossipsub({ msgIdFn: messageId, allowPublishToZeroTopicPeers: true, heartbeatInterval: 1000 }),
+    },
+  });
+  const peer = new Peer(node, key, network, adsTopic(network, base));
+  node.services.gossip.subscribe(peer.topic);
+  await peer.dial(bootstrap[0]);
+  return peer;
 }
 
 /** One peer on one network. */
 export class Peer {
-  constructor (node, key, network, topic) {
-    Object.assign(this, { node, key, network, topic })
+  constructor(node, key, network, topic) {
+    Object.assign(this, { node, key, network, topic });
   }
 
-  get id () {
-    return this.node.peerId.toString()
+  get id() {
+    return this.node.peerId.toString();
   }
 
-  get addresses () {
-    return this.node.getMultiaddrs().map(String)
+  get addresses() {
+    return this.node.getMultiaddrs().map(String);
   }
 
-  async dial (address) {
-    return await this.node.dial(multiaddr(address), { signal: AbortSignal.timeout(DIAL_MS) })
+  async dial(address) {
+    return await this.node.dial(multiaddr(address), { signal: AbortSignal.timeout(DIAL_MS) });
   }
 
   /** Open a stream to the peer at one of these addresses. */
-  async open (addresses, name) {
-    const connection = await this.dial(addresses[0])
-    const signal = AbortSignal.timeout(DIAL_MS)
-    return new Messages(await connection.newStream(protocol(this.network, name), { signal }))
+  async open(addresses, name) {
+    const connection = await this.dial(addresses[0]);
+    const signal = AbortSignal.timeout(DIAL_MS);
+    return new Messages(await connection.newStream(protocol(this.network, name), { signal }));
   }
 
   /** Serve streams; a Refusal that is thrown goes to the other side as `error`. */
-  async serve (name, handler) {
+  async serve(name, handler) {
     await this.node.handle(protocol(this.network, name), async (stream) => {
-      const messages = new Messages(stream)
+      const messages = new Messages(stream);
       try {
-        await handler(messages)
+        await handler(messages);
       } catch (error) {
-        console.error(`${name}: ${error.stack}`)
-        await messages.send('error', { code: error.code ?? 'malformed', message: error.message, retryable: false })
+        console.error(`${name}: ${error.stack}`);
+        await messages.send("error", { code: error.code ?? "malformed", message: error.message, retryable: false });
       }
-      await messages.close()
-    })
+      await messages.close();
+    });
   }
 
   /** Advertisements from gossip, one after another, as bytes with the peer id of their origin. */
-  async * heard () {
-    const waiting = []
-    let wake = () => {}
-    this.node.services.gossip.addEventListener('message', ({ detail }) => {
-      if (detail.topic === this.topic) waiting.push({ from: detail.from.toString(), content: detail.data })
-      wake()
-    })
+  async *heard() {
+    const waiting = [];
+    let wake = () => {};
+    this.node.services.gossip.addEventListener("message", ({ detail }) => {
+      if (detail.topic === this.topic) waiting.push({ from: detail.from.toString(), content: detail.data });
+      wake();
+    });
     for (;;) {
-      while (waiting.length > 0) yield waiting.shift()
-      await new Promise((resolve) => { wake = resolve })
+      while (waiting.length > 0) yield waiting.shift();
+      await new Promise((resolve) => {
+        wake = resolve;
+      });
     }
   }
 
   /** Publish to the peers that follow the topic, once there are any. */
-  async publish (content) {
-    while (this.node.services.gossip.getSubscribers(this.topic).length === 0) await pause(100)
-    await this.node.services.gossip.publish(this.topic, content)
+  async publish(content) {
+    while (this.node.services.gossip.getSubscribers(this.topic).length === 0) await pause(100);
+    await this.node.services.gossip.publish(this.topic, content);
   }
 
-  async stop () {
-    await Promise.race([this.node.stop(), pause(3000)])
+  async stop() {
+    await Promise.race([this.node.stop(), pause(3000)]);
   }
 }
