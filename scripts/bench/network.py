@@ -286,6 +286,7 @@ async def measure_auctions(town: Town, count: int, folder: Path) -> dict[str, An
         peers=NoSeqs(),
         seed=secrets.token_bytes(32),
         snapshot=lambda: None,
+        base=lambda: FAKE_BASE.digest,
         now_ns=time.time_ns,
     )
     load, took_ms, num_bids = os.getloadavg()[0], list[float](), list[int]()

@@ -1,10 +1,10 @@
-"""The advertiser: publishes this node's offer, receives those of others, and passes all of them to newcomers."""
+"""The advertiser: publishes this node's offer, and receives those of others on the topics that it follows."""
 
 import logging
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from hashlib import sha256
+from functools import partial
 from math import inf
 
 import trio
@@ -19,21 +19,21 @@ from openledger_protocol.advertisement import (
     sign_advertisement,
 )
 from openledger_protocol.bloom import make_filter
-from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
 from openledger_protocol.constants import AD_ADDRESSES_MAX, AD_LIFETIME_S_MAX, AD_RELAYS_MAX, AD_WARM_MAX
-from openledger_protocol.errors import MalformedError, OverloadedError, ProtocolError
+from openledger_protocol.errors import MalformedError
 from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import AdapterId, Address, Digest, Generation
-from openledger_protocol.wire.ads import ADS_MAX, Ads, AdsMessage, GetAds, decode, encode
-from openledger_protocol.wire.frames import wire_name
-from openledger_protocol.wire.inference import error_message
+from openledger_protocol.wire.ads import ads_protocol, ads_topic
 
 from ..errors import LedgerError, NetworkError
 from ..ledger.peers import Peers
-from ..p2p.streams import MessageStream
-from ..p2p.transport import Gossip, PeerId, Transport, relay_of
-from .board import AD_BURST, AD_INTERVAL_S, AdTable, Buckets
+from ..p2p.transport import Gossip, Transport, relay_of
+from .ads_server import AdsServer
+from .board import AD_BURST, AD_INTERVAL_S, AdTable, Buckets, Held
+from .catalogue import Catalogue
+from .greeting import Greeter
 from .second_copy import SILENT_S, CopyWatch
+from .topics import FollowedBases
 
 INTERVAL_S_MIN, INTERVAL_S_MAX = 540.0, 660.0
 """About ten minutes. What costs a network is the number of messages, so a change of load is not published."""
@@ -51,16 +51,11 @@ KEEP_EVERY_S = 10.0
 LOOK_S = 1.0
 """The pause between checks of this node's offer and of its connections."""
 
+STEP_EVERY_S = 10.0
+"""The pause between looks at the number of sellers in this node's shard."""
+
 GOODBYE_S = 0.3
 """The time for a last message to leave: gossip is queued, and what waits when the node ends is lost."""
-
-ASK_TIMEOUT_S = 10.0
-ASK_AGAIN_S = 5.0
-"""A peer that has just connected may be a newcomer itself, so it is asked again after it has asked others."""
-
-ASK_EVERY_S = 30.0
-ASKS_MAX = 4
-"""Peers that are asked at the same time."""
 
 log = logging.getLogger(__name__)
 
@@ -108,12 +103,12 @@ class Advertiser:
         peers: Peers,
         seed: bytes,
         snapshot: Callable[[], Snapshot | None],
+        base: Callable[[], Digest],
         now_ns: Callable[[], int],
         copies: CopyWatch | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._network = network
-        self._topic = self._protocol = wire_name(network, "ads")
         self._transport = transport
         self._table = table
         self._peers = peers
@@ -126,23 +121,37 @@ class Advertiser:
         self._own_bucket: Buckets[None] = Buckets(
             interval_s=AD_INTERVAL_S + LOOK_S, burst=AD_BURST - 1, now_s=trio.current_time
         )
-        self._buckets: Buckets[PeerId] = Buckets(interval_s=AD_INTERVAL_S, burst=AD_BURST, now_s=trio.current_time)
-        self._asking = trio.CapacityLimiter(ASKS_MAX)
         self._left_out: frozenset[str] = frozenset()  # addresses that an advertisement can't list
-        self.own: bytes | None = None  # as last published
+        self.own: Held | None = None  # as last published
         self._published: tuple[Snapshot, Places] | None = None
+        self._subscribed: set[str] = set()
+        self.followed = FollowedBases(network, transport.peer_id, base, trio.current_time)
+        self.catalogue = Catalogue(table, self.followed)
+        self.server = AdsServer(table=table, catalogue=self.catalogue, own=lambda: self.own)
+        self.greeter = Greeter(
+            network=network,
+            transport=transport,
+            table=table,
+            followed=self.followed,
+            catalogue=self.catalogue,
+            own=lambda: self.own,
+            renew=self._renew,
+            jitter=jitter,
+        )
+        table.coverage_of = self.followed.coverage
+        table.want = self.followed.ask
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Publish, receive and answer until cancelled."""
-        self._transport.handle(self._protocol, self.serve)
-        received = self._transport.subscribe(self._topic, self._table.receive)
+        self._transport.handle(ads_protocol(self._network), self.server.serve)
         async with trio.open_nursery() as nursery:
+            self._follow(nursery)
+            nursery.start_soon(self._follow_on, nursery)
             nursery.start_soon(self._publish_on)
-            nursery.start_soon(self._listen, received)
             nursery.start_soon(self._keep_on)
-            nursery.start_soon(self._greet, nursery)
+            nursery.start_soon(self.greeter.run)
             if self._copies:
-                nursery.start_soon(self._ask_on)
+                nursery.start_soon(self.greeter.run_for_copies)
             task_status.started()
 
     async def say_goodbye(self) -> None:
@@ -155,16 +164,6 @@ class Advertiser:
             self._published = (_kind(replace(snapshot, serves=False)), self._published[1])
             if await self._publish(replace(snapshot, serves=False)):
                 await trio.sleep(GOODBYE_S)
-
-    async def serve(self, peer_id: PeerId, stream: trio.abc.Stream) -> None:
-        """Send a newcomer the valid advertisements, our own first."""
-        messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
-        try:
-            with trio.move_on_after(ASK_TIMEOUT_S):
-                await messages.send(encode(await self._answer(peer_id, messages)))
-                await self._take_own_of(messages)
-        except NetworkError:
-            pass  # it left
 
     # ---- this node's advertisement
 
@@ -194,12 +193,18 @@ class Advertiser:
     async def _publish(self, snapshot: Snapshot) -> bool:
         """Sign an advertisement and publish it."""
         try:
-            self.own = await self._sign(snapshot)
-            await self._transport.publish(self._topic, self.own)
+            before, self.own = self.own, await self._sign(snapshot)
+            for topic in self._topics(snapshot.base, before):
+                await self._transport.publish(topic, self.own.content)
         except (NetworkError, LedgerError, MalformedError) as error:
             log.warning("not advertised: %s", error)
             return False
         return True
+
+    def _topics(self, base: Digest, before: Held | None) -> tuple[str, ...]:
+        """The topics to publish on: those of the base, and after a change of base also that of the one before."""
+        topics = self.followed.published(base, self.catalogue.num_in_shard(base))
+        return (*topics, ads_topic(self._network, before.base)) if before and before.base != base else topics
 
     def _places(self) -> Places:
         """This node's addresses and relays, without those that an advertisement can't list."""
@@ -215,10 +220,16 @@ class Advertiser:
             relays=_listed(relays, left_out)[:AD_RELAYS_MAX],
         )
 
-    async def _sign(self, snapshot: Snapshot) -> bytes:
+    async def _sign(self, snapshot: Snapshot) -> Held:
         """Sign an advertisement; its sequence number is stored before it is sent."""
         seq = await trio.to_thread.run_sync(self._next_seq, self._now_ns())
-        return sign_advertisement(fit_advertisement(self._advertisement(snapshot, seq)), self._seed)
+        content = sign_advertisement(fit_advertisement(self._advertisement(snapshot, seq)), self._seed)
+        return Held(base=snapshot.base, peer_id=self._transport.peer_id, seq=seq, content=content)
+
+    async def _renew(self) -> bytes | None:
+        """Sign this node's advertisement anew, for one peer."""
+        snapshot = self._snapshot()
+        return (await self._sign(snapshot)).content if snapshot else None
 
     def _next_seq(self, now_ns: int) -> int:
         """The clock in ns, but always above the last number, also after a restart or if the clock was set back."""
@@ -258,22 +269,26 @@ class Advertiser:
             binding=snapshot.binding,
         )
 
-    async def _answer(self, peer_id: PeerId, messages: MessageStream) -> AdsMessage:
-        try:
-            if not self._buckets.take(peer_id):
-                raise OverloadedError(
-                    f"you have asked more often than once in {AD_INTERVAL_S:.0f} s: come back later"
-                )
-            request = decode(await messages.receive())
-            if not isinstance(request, GetAds):
-                raise MalformedError("a stream begins with `get`")
-        except ProtocolError as error:
-            return error_message(error)
-        own = (self.own,) if self.own else ()
-        count_max = min(request.count_max, ADS_MAX)
-        return Ads(ads=(*own, *self._table.contents(count_max - len(own)))[:count_max])
-
     # ---- advertisements of others
+
+    async def _follow_on(self, nursery: trio.Nursery) -> None:
+        step_s = 0.0
+        while True:
+            await trio.sleep(LOOK_S)
+            if trio.current_time() >= step_s:
+                self.followed.step(self.catalogue.num_in_shard)
+                step_s = trio.current_time() + STEP_EVERY_S
+            self._follow(nursery)
+
+    def _follow(self, nursery: trio.Nursery) -> None:
+        """Subscribe to the topics of the followed bases, and leave others."""
+        topics = self.followed.topics()
+        for topic in self._subscribed - topics.keys():
+            self._transport.unsubscribe(topic)
+        for name in topics.keys() - self._subscribed:
+            accept = partial(self._table.receive, topic=topics[name])
+            nursery.start_soon(self._listen, self._transport.subscribe(name, accept))
+        self._subscribed = set(topics)
 
     async def _listen(self, received: "trio.MemoryReceiveChannel[Gossip]") -> None:
         """Drain the topic: the table already took each message in the validator."""
@@ -284,68 +299,6 @@ class Advertiser:
         while True:
             await trio.sleep(KEEP_EVERY_S)
             await self._keep()
-
-    async def _greet(self, nursery: trio.Nursery) -> None:
-        """Ask each peer for the advertisements it knows, as soon as it is connected."""
-        known: set[PeerId] = set()
-        while True:
-            connected = set(self._transport.connected())
-            for peer_id in connected - known:
-                nursery.start_soon(self._ask_twice, peer_id)
-            known = connected
-            await trio.sleep(LOOK_S)
-
-    async def _ask_on(self) -> None:
-        """Ask a peer now and then, and tell it our own: a second copy of this node is heard of in no other way.
-
-        Gossip drops messages that seem to be our own. Both copies prefer the same peers, so that they meet there.
-        """
-        while True:
-            await trio.sleep(ASK_EVERY_S * (0.5 + self._jitter()))
-            for peer_id in sorted(self._transport.connected(), key=self._preference)[:ASKS_MAX]:
-                if await self._ask(peer_id, is_telling=True):
-                    break
-
-    def _preference(self, peer_id: PeerId) -> bytes:
-        return sha256(f"{self._transport.peer_id} {peer_id}".encode()).digest()
-
-    async def _ask_twice(self, peer_id: PeerId) -> None:
-        await self._ask(peer_id)
-        await trio.sleep(ASK_AGAIN_S)
-        await self._ask(peer_id)
-
-    async def _ask(self, peer_id: PeerId, *, is_telling: bool = False) -> bool:
-        """Ask a peer; True if it answered."""
-        has_answered = False
-        try:
-            async with self._asking:
-                with trio.move_on_after(ASK_TIMEOUT_S):
-                    await self._learn_from(peer_id, is_telling=is_telling)
-                    has_answered = True
-        except (NetworkError, ProtocolError, LedgerError) as error:
-            log.info("%s tells no advertisements: %s", peer_id, error)
-        return has_answered
-
-    async def _learn_from(self, peer_id: PeerId, *, is_telling: bool) -> None:
-        stream = await self._transport.open_stream(peer_id, self._protocol)
-        async with stream:
-            messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
-            await messages.send(encode(GetAds()))
-            reply = decode(await messages.receive())
-            for content in reply.ads if isinstance(reply, Ads) else ():
-                self._table.learn(content)
-                await trio.lowlevel.checkpoint()  # checking signatures takes time, and other tasks wait
-            if is_telling and (snapshot := self._snapshot()):
-                await messages.send(encode(Ads(ads=(await self._sign(snapshot),))))
-
-    async def _take_own_of(self, messages: MessageStream) -> None:
-        """Learn the opener's own advertisement, if it sends one after its question."""
-        try:
-            told = decode(await messages.receive())
-        except ProtocolError:
-            return
-        for content in told.ads[:1] if isinstance(told, Ads) else ():
-            self._table.learn(content)
 
     async def _keep(self) -> None:
         try:

@@ -12,13 +12,14 @@ from openledger_protocol.bloom import may_hold
 from openledger_protocol.constants import AD_BYTES_MAX
 from openledger_protocol.errors import MalformedError, ProtocolError, StaleError, UnknownModelError
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, Digest
+from openledger_protocol.wire.ads import AdsTopic, shard_of
 
 from ..ledger.peers import Peers
 from ..p2p.transport import PeerId
 from .call_memory import FilterMisses
 from .names import Named, Names, Resolved, full_name, resolve
 from .second_copy import CopyWatch
-from .worth import Placed, Worth, WorthOf, crowded_out
+from .worth import CoverageOf, Placed, Worth, WorthOf, covers_all, crowded_out
 
 # ---- Token buckets: a peer that sends too much is ignored, without slowing down others.
 
@@ -74,6 +75,16 @@ class Listed:
     num_nodes: int  # that have it, warm or cold
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A live advertisement as it is passed on."""
+
+    base: Digest
+    peer_id: str
+    seq: int
+    content: bytes
+
+
 @dataclass(slots=True, kw_only=True)
 class _AdEntry:
     """A peer's newest advertisement, with its signed bytes."""
@@ -113,14 +124,16 @@ class AdTable:
         self._num_taken = 0
         self.misses = FilterMisses(now_s)
         self.worth_of: WorthOf = lambda _: Worth()  # set by whoever reads the chain
+        self.coverage_of: CoverageOf = covers_all  # set by whoever chooses the bases to follow
+        self.want: Callable[[Digest], None] = lambda _: None  # told of each base that a request or a command names
         self.why_refused: str | None = None  # the latest refusal
 
     # ---- incoming advertisements
 
-    def receive(self, origin: PeerId, content: bytes) -> bool:
+    def receive(self, origin: PeerId, content: bytes, topic: AdsTopic | None = None) -> bool:
         """Take an advertisement received by gossip; False if it is invalid and must not be passed on."""
         try:
-            self._receive(origin, content)
+            self._receive(origin, content, topic)
         except ProtocolError as error:
             self.why_refused = error.message
             return False
@@ -129,11 +142,20 @@ class AdTable:
     def learn(self, content: bytes) -> bool:
         """Take an advertisement that another peer passed on when asked; its origin may be any peer."""
         try:
-            self._take(content, came_by_gossip=False)
+            self.take(content)
         except ProtocolError as error:
             self.why_refused = error.message
             return False
         return True
+
+    def take(self, content: bytes) -> None:
+        """Take an advertisement as in `learn`.
+
+        Raises:
+            StaleError: it is here already, is not newer than the last one, has expired, or finds no room.
+            ProtocolError: it is wrong, which a peer that passes it on could have seen.
+        """
+        self._take(content, came_by_gossip=False)
 
     def keep(self) -> None:
         """Write the sequence numbers accepted since the last call; blocks.
@@ -163,11 +185,19 @@ class AdTable:
         unread = [entry.placed for entry in self._entries.values() if self.worth_of(entry.ad).bonded_wei is None]
         return [each.ad for each in sorted(unread, key=lambda each: -each.number)[:count_max]]
 
-    def contents(self, count_max: int) -> list[bytes]:
-        """The signed bytes of live advertisements as received, newest first."""
+    def held(self, base: Digest) -> list[Held]:
+        """Live advertisements of a base, with their signed bytes as received."""
         self._expire()
-        newest = sorted(self._entries.values(), key=lambda entry: -entry.ad.issued_s)
-        return [entry.content for entry in newest[:count_max]]
+        return [_held(entry) for entry in self._entries.values() if entry.ad.base == base]
+
+    def bases(self) -> dict[Digest, Held]:
+        """Each base with a live seller, and the advertisement of one: of a seller with a bond if any has, and new."""
+        best = sorted(self._fit(), key=lambda ad: (self.worth_of(ad).is_bonded, ad.issued_s))
+        return {ad.base: _held(self._entries[ad.peer_id]) for ad in best}
+
+    def num_sellers(self, base: Digest, is_counted: Callable[[Advertisement], bool]) -> int:
+        """The number of a base's live sellers that are counted."""
+        return sum(ad.base == base and is_counted(ad) for ad in self._serving())
 
     def find(self, peer_id: str) -> Advertisement | None:
         """A peer's live advertisement."""
@@ -199,7 +229,9 @@ class AdTable:
         bases = frozenset(ad.base for ad in self._serving())
         names = Names(base_names=self._base_names, named=self._names(), bases=bases, is_offered=self._is_offered)
         try:
-            return resolve(name, names)
+            found = resolve(name, names)
+            self.want(found.base)
+            return found
         except UnknownModelError as error:
             if not self._is_unbonded_name(name):
                 raise
@@ -220,7 +252,7 @@ class AdTable:
 
     # ---- helpers
 
-    def _receive(self, origin: PeerId, content: bytes) -> None:
+    def _receive(self, origin: PeerId, content: bytes, topic: AdsTopic | None) -> None:
         if len(content) > AD_BYTES_MAX:
             raise MalformedError(f"an advertisement of {len(content)} bytes is over its cap of {AD_BYTES_MAX}")
         if not self._buckets.take(origin):
@@ -231,10 +263,15 @@ class AdTable:
         if entry and entry.content == content and not entry.came_by_gossip:
             entry.came_by_gossip = True  # passed on before the gossip came; peers behind us may not have it
             return
-        self._take(content, came_by_gossip=True)
+        if topic and shard_of(peer_id, topic.bits) != topic.index:
+            raise StaleError(f"{origin} belongs to another shard of its base")
+        self._take(content, came_by_gossip=True, topic=topic)
 
-    def _take(self, content: bytes, *, came_by_gossip: bool) -> None:
+    def _take(self, content: bytes, *, came_by_gossip: bool, topic: AdsTopic | None = None) -> None:
         peer_id = peer_id_of(content)
+        before = self._entries.get(peer_id)
+        if before and before.content == content:
+            raise StaleError("this advertisement is here already")
         if peer_id == self._own:
             if self._copies:
                 self._copies.see(self._open(content, seq_last=None))
@@ -244,9 +281,14 @@ class AdTable:
         if seq_last is not None and not came_by_gossip and peer_id not in self._entries:
             seq_last -= 1  # accept the last one from before a restart again: the next may be ten minutes away
         ad = self._open(content, seq_last=seq_last)
+        # A seller that has changed its base says so where it has sold before.
+        if topic and not any(
+            base.startswith(f"0x{topic.prefix}") for base in (ad.base, before and before.ad.base) if base
+        ):
+            raise StaleError(f"{peer_id} advertises base {ad.base} where another one is sold")
         self._num_taken += 1
         placed = Placed(ad=ad, number=self._num_taken)
-        if before := self._entries.get(peer_id):
+        if before:
             self._note_names(before)  # its bond may have been read only after it came
         self._entries[peer_id] = _AdEntry(ad=ad, content=content, placed=placed, came_by_gossip=came_by_gossip)
         self._note_seq(peer_id, ad.seq)
@@ -264,7 +306,7 @@ class AdTable:
         now_s = self._now_s()
         while True:
             placed = {peer_id: entry.placed for peer_id, entry in self._entries.items()}
-            worst = crowded_out(placed, newest, self.worth_of, now_s=now_s)
+            worst = crowded_out(placed, newest, self.worth_of, self.coverage_of, now_s=now_s)
             if worst is None:
                 return
             del self._entries[worst]
@@ -327,6 +369,10 @@ class AdTable:
 
     def _serving(self) -> list[Advertisement]:
         return [ad for ad in self.live() if ad.serves]
+
+
+def _held(entry: _AdEntry) -> Held:
+    return Held(base=entry.ad.base, peer_id=entry.ad.peer_id, seq=entry.ad.seq, content=entry.content)
 
 
 def is_warm(ad: Advertisement, adapter: AdapterId) -> bool:

@@ -3,20 +3,37 @@
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from functools import lru_cache
 
 from openledger_protocol.advertisement import Advertisement
 from openledger_protocol.primitives import Wei
 
-ADS_MAX, BASE_MAX = 1_024, 512
-"""Advertisements on the board: in all, and of one base."""
+BASE_MAX, OTHERS_MAX = 512, 1_024
+"""Advertisements on the board: of one base, and of all bases together but the node's own."""
+
+OTHER_SHARDS_MAX = 128
+"""Advertisements of a base from other shards than the one that the node follows."""
+
+UNFOLLOWED_MAX, UNFOLLOWED_ALL_MAX = 4, 256
+"""Advertisements of a base that the node does not follow, and of all such bases: they show what the network has."""
 
 WALLET_MAX, SUBNET_MAX, UNBONDED_MAX = 4, 8, 64
-"""Advertisements of one wallet, of one public /24, and of all wallets whose bond is too small."""
+"""Advertisements of one wallet and of one public /24, and of a base by all wallets whose bond is too small."""
 
-UNPROVEN_MAX = 256
-"""Advertisements of wallets whose bond is too small or was not read yet. A peer tells a newcomer so many at once, and
-they must all stay until their bonds are read."""
+UNPROVEN_MAX = 320
+"""Advertisements of a base by wallets whose bond is too small or was not read yet. A peer tells a newcomer so many at
+once, and they must all stay until their bonds are read."""
+
+
+class Coverage(Enum):
+    """The part that an advertisement has in what a node follows."""
+
+    OWN_BASE = "own base"
+    FOLLOWED = "followed base"
+    OTHER_SHARD = "other shard"
+    """Of a base that is followed, but by a seller of another shard."""
+    OTHER_BASE = "other base"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +58,21 @@ class Placed:
 
 
 WorthOf = Callable[[Advertisement], Worth]
+CoverageOf = Callable[[Advertisement], Coverage]
+
+
+def covers_all(_: Advertisement) -> Coverage:
+    """The coverage of a node that follows every base."""
+    return Coverage.FOLLOWED
 
 
 def crowded_out(
-    placed: Mapping[str, Placed], newest: Advertisement, worth_of: WorthOf, *, now_s: float
+    placed: Mapping[str, Placed],
+    newest: Advertisement,
+    worth_of: WorthOf,
+    coverage_of: CoverageOf = covers_all,
+    *,
+    now_s: float,
 ) -> str | None:
     """The peer whose advertisement has to make room, now that `newest` is on the board; None if there is room.
 
@@ -53,8 +81,8 @@ def crowded_out(
     """
     worths = {peer_id: worth_of(each.ad) for peer_id, each in placed.items()}
     own = worths[newest.peer_id]
-    for group, limit in _groups(placed, worths, newest, own):
-        members = [peer_id for peer_id in placed if group(peer_id)]
+    for group, limit in (*_groups(placed, worths, newest, own), *_base_groups(placed, newest, coverage_of)):
+        members = [peer_id for peer_id in placed if group(peer_id)] if len(placed) > limit else []
         if len(members) > limit:
             return min(members, key=lambda peer_id: _rank(placed[peer_id], worths[peer_id], now_s))
     return None
@@ -74,11 +102,32 @@ def _groups(
     yield is_same_owner, WALLET_MAX
     for subnet in _subnets(newest):
         yield (lambda peer_id, subnet=subnet: subnet in _subnets(placed[peer_id].ad)), SUBNET_MAX  # type: ignore[misc]
+
+    def is_same_base(peer_id: str) -> bool:
+        return placed[peer_id].ad.base == newest.base
+
     if not own.is_bonded:
-        yield (lambda peer_id: worths[peer_id].bonded_wei == 0), UNBONDED_MAX
-        yield (lambda peer_id: not worths[peer_id].is_bonded), UNPROVEN_MAX
-    yield (lambda peer_id: placed[peer_id].ad.base == newest.base), BASE_MAX
-    yield (lambda _: True), ADS_MAX
+        yield (lambda peer_id: worths[peer_id].bonded_wei == 0 and is_same_base(peer_id)), UNBONDED_MAX
+        yield (lambda peer_id: not worths[peer_id].is_bonded and is_same_base(peer_id)), UNPROVEN_MAX
+    yield is_same_base, BASE_MAX
+
+
+def _base_groups(
+    placed: Mapping[str, Placed], newest: Advertisement, coverage_of: CoverageOf
+) -> Iterable[tuple[Callable[[str], bool], int]]:
+    """The groups that keep what a node follows from being crowded out by what it does not follow."""
+    coverage = coverage_of(newest)
+
+    def is_alike(peer_id: str) -> bool:
+        return coverage_of(placed[peer_id].ad) is coverage
+
+    if coverage in (Coverage.OTHER_SHARD, Coverage.OTHER_BASE):
+        limit = OTHER_SHARDS_MAX if coverage is Coverage.OTHER_SHARD else UNFOLLOWED_MAX
+        yield (lambda peer_id: placed[peer_id].ad.base == newest.base and is_alike(peer_id)), limit
+    if coverage is Coverage.OTHER_BASE:
+        yield is_alike, UNFOLLOWED_ALL_MAX
+    if coverage is not Coverage.OWN_BASE:
+        yield (lambda peer_id: coverage_of(placed[peer_id].ad) is not Coverage.OWN_BASE), OTHERS_MAX
 
 
 def _rank(placed: Placed, worth: Worth, now_s: float) -> tuple[int, bool, float, int]:
@@ -96,7 +145,7 @@ def _subnets(ad: Advertisement) -> frozenset[str]:
     return _public_subnets(ad.addresses)
 
 
-@lru_cache(maxsize=2 * ADS_MAX)
+@lru_cache(maxsize=2 * (BASE_MAX + OTHERS_MAX))
 def _public_subnets(addresses: tuple[str, ...]) -> frozenset[str]:
     # NOTE: each new advertisement is compared with all others, and reading their addresses anew took 80 times longer.
     found = set()

@@ -1,10 +1,12 @@
 """The list of peers for a command and the page: who is connected, who sells, who is called, who wins, and why not."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import trio
 
 from openledger_protocol.primitives import Digest
+from openledger_protocol.wire.ads import KnownBase
 
 from ..home import Home
 from ..ledger.sellers import Sellers
@@ -57,17 +59,21 @@ async def peers_to_plain(
     }
 
 
-async def offered_to_plain(home: Home, table: AdTable, own: Base) -> dict[str, Any]:
-    """The adapters that other nodes offer now, for JSON."""
+async def offered_to_plain(home: Home, table: AdTable, own: Base, known: Sequence[KnownBase]) -> dict[str, Any]:
+    """The adapters that other nodes offer now, and the network's bases, for JSON."""
     here = {adapter.id for adapter in await trio.to_thread.run_sync(list_adapters, home)}
     bases = {base.digest: base.name for base in await trio.to_thread.run_sync(list_bases, home)}
+    bases[own.digest] = own.name
     return {
         "base": own.name,
+        "bases": [
+            {"name": bases.get(each.base), "digest": each.base, "num_sellers": each.num_sellers} for each in known
+        ],
         "adapters": [
             adapter_to_plain(
                 listed,
                 table.offers(listed.base, listed.adapter.id),
-                base_name={**bases, own.digest: own.name}.get(listed.base),
+                base_name=bases.get(listed.base),
                 is_our_base=listed.base == own.digest,
                 is_here=listed.adapter.id in here,
             )

@@ -13,6 +13,7 @@ from openledger_protocol.constants import AD_WARM_MAX
 from openledger_protocol.errors import UnavailableError, UnknownModelError
 from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import BASE_ONLY, Address, Generation, RequestId, Wei
+from openledger_protocol.wire.ads import BASES_MAX
 from openledger_protocol.wire.frames import wire_name
 
 from ..attribution.registry import AdapterRegistry, is_published
@@ -244,8 +245,10 @@ class PeerService:
         return await (self.search() if question == SEARCH else self.peers())
 
     async def search(self) -> dict[str, Any]:
-        """The adapters that other nodes offer now, for JSON."""
-        return await offered_to_plain(self._home, self._ads, self._serving.base)
+        """The adapters that other nodes offer now, and the network's bases, for JSON."""
+        await self._advertiser.greeter.look_around()
+        bases = self._advertiser.catalogue.list_bases(BASES_MAX)
+        return await offered_to_plain(self._home, self._ads, self._serving.base, bases)
 
     async def pull(self, name: str, show: ShowProgress) -> dict[str, Any]:
         """Fetch an adapter from the peers that offer it; `show` gets the bytes that are here, and of all.
@@ -329,6 +332,7 @@ class PeerService:
             peers=session.ledger.peers,
             seed=ensure_identity(self._home.network_keys(network)),
             snapshot=lambda: self._snapshot(binding),
+            base=lambda: self._serving.base.digest,
             now_ns=time.time_ns,
             copies=self._copies,
         )

@@ -25,13 +25,14 @@ from ..errors import NodeError
 from ..plugs import load_plug
 from ..text import SafeFormatter
 from .address_book import AddressBook
+from .bootstrap_topics import TopicFollower
 from .connections import Connections
 from .dialback import DialbackServer
 from .envelopes import GossipVerdict, judge_envelope
 from .identity import ensure_identity
 from .rates import Rates
 from .scopes import scope_of_network
-from .transport import Gossip, PeerId, Transport
+from .transport import PeerId, Transport, peer_id_from_address
 
 CONNECTIONS_MAX = 256
 MESSAGES_A_SECOND, MESSAGES_AT_ONCE = 2.0, 20.0
@@ -39,11 +40,6 @@ MESSAGES_A_SECOND, MESSAGES_AT_ONCE = 2.0, 20.0
 
 READ_BYTES = 4096
 END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-
-def topics(network: str) -> tuple[str, ...]:
-    """The gossip topics of a network."""
-    return f"/openledger/{network}/ads/1", f"/openledger/{network}/calls/1"
 
 
 def open_bootstrap(folder: Path, listen: tuple[str, ...], bootstrap: tuple[str, ...] = ()) -> Transport:
@@ -80,8 +76,6 @@ async def serve(
     """
     rates: Rates[PeerId] = Rates(per_s=MESSAGES_A_SECOND, burst=MESSAGES_AT_ONCE, clock=trio.current_time)
     async with trio.open_nursery() as nursery:
-        for topic in topics(network):
-            nursery.start_soon(_discard, transport.subscribe(topic, partial(_judge, rates, topic)))
         await nursery.start(transport.run)
         dialback = DialbackServer(transport, scope=scope_of_network((*transport.addresses, *bootstrap)))
         transport.handle(wire_name(network, "dialback"), dialback.serve)
@@ -90,6 +84,13 @@ async def serve(
             transport, network=network, bootstrap=bootstrap, book=AddressBook(folder), random=SystemRandom()
         )
         nursery.start_soon(connections.run)
+        follower = TopicFollower(
+            transport,
+            network=network,
+            judge=partial(_judge, rates),
+            others=frozenset(map(peer_id_from_address, bootstrap)),
+        )
+        nursery.start_soon(follower.run)
         await wait_for_end()
         nursery.cancel_scope.cancel()
 
@@ -99,11 +100,6 @@ def _judge(rates: Rates[PeerId], topic: str, origin: PeerId, content: bytes) -> 
     if not rates.take(origin):
         return GossipVerdict.IGNORE
     return judge_envelope(topic, origin, content)
-
-
-async def _discard(channel: "trio.MemoryReceiveChannel[Gossip]") -> None:
-    async for _ in channel:
-        pass
 
 
 async def _wait_for_hang_up(signals: AsyncIterator[int]) -> None:

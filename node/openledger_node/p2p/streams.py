@@ -119,5 +119,9 @@ class Inbox:
         except trio.WouldBlock:
             self.receive.receive_nowait()
             self._send.send_nowait(gossip)
-        except trio.BrokenResourceError:
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # nobody receives any more; messages are still passed on
+
+    def close(self) -> None:
+        """End the channel; its reader gets what waits, and then the end."""
+        self._send.close()

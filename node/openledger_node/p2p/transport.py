@@ -1,6 +1,6 @@
 """The socket for transports, which carry bytes between peers."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -30,6 +30,9 @@ GOSSIP_BYTES_MAX = 32 * 1024
 
 GOSSIP_WAITING_MAX = 256
 """Messages of a topic that wait to be read. Beyond that the oldest are dropped, because only news matter."""
+
+TOPICS_PER_PEER_MAX = 272
+"""Subscriptions of one peer that are remembered: a bootstrap node follows up to 256 topics of advertisements."""
 
 GOSSIP_MEMORY_S = 120.0
 """The time for which content is remembered: in it, content is received once and passed on once."""
@@ -151,6 +154,15 @@ class Transport(Protocol):
 
         Messages that `accept` does not pass are neither received nor passed on. Own messages do not come back.
         """
+
+    def unsubscribe(self, topic: str) -> None:
+        """Stop receiving a topic and passing it on; its channel ends. A topic that is not subscribed is ignored.
+
+        It may be subscribed again later. Publishing needs no subscription.
+        """
+
+    def topics_of_peers(self) -> Mapping[PeerId, frozenset[str]]:
+        """The topics that each connected peer has subscribed to, `TOPICS_PER_PEER_MAX` of one peer at most."""
 
     async def find_peers(self, point: PeerId, namespace: str) -> list[str]:
         """Register this node's addresses at a rendezvous point, and return those that others registered.

@@ -1,41 +1,193 @@
-"""The `ads` stream: a newcomer asks a peer for its known advertisements instead of waiting for gossip.
+"""The gossip topics of advertisements, and the `ads` stream, on which a peer is asked for what it has heard.
 
-Each is signed by its own node, so it does not matter which peer passes it on.
+Each advertisement is signed by its own node, so it does not matter which peer passes it on.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, cast
 
 from ..constants import AD_BYTES_MAX
-from .fields import binary, listed, positive, record
-from .frames import ERROR, MessageSet
+from ..errors import MalformedError
+from ..primitives import Digest
+from .fields import RAW_DIGEST, Field, binary, listed, positive, record, uint
+from .frames import ERROR, MessageSet, wire_name
 from .inference import ErrorMessage
 
-ADS_MAX = 256
-"""The most advertisements in one answer: they fit its frame of 1 MiB, and are more peers than a node will call."""
+ADS_VERSION = 2
+
+# ---- topics: one per base, or one per shard of a base with many sellers
+
+PREFIX_DIGITS = 8
+"""Hex digits of a base in its topic. Bases that share them share a topic, and each node ignores the other's."""
+
+SHARD_BITS_MAX = 8
+
+_PREFIX = re.compile(f"[0-9a-f]{{{PREFIX_DIGITS}}}")
+_NAME = re.compile(r"ads/([0-9a-f]{8})(?:\.([1-8])\.(0|[1-9][0-9]{0,2}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class AdsTopic:
+    """A topic's base by its first digits, and the part of the base's sellers that publish there."""
+
+    prefix: str  # 8 hex digits in lower case
+    bits: int = 0  # 0: all sellers
+    index: int = 0
+
+
+def ads_protocol(network: str) -> str:
+    """The name of the `ads` stream.
+
+    Raises:
+        MalformedError: the network's id is not a name.
+    """
+    return wire_name(network, "ads", ADS_VERSION)
+
+
+def ads_topic(network: str, base: Digest, bits: int = 0, index: int = 0) -> str:
+    """The topic on which the sellers of a base advertise; with `bits`, those of one of its 2^bits shards.
+
+    Raises:
+        MalformedError: the network's id is not a name, or there is no such shard.
+    """
+    prefix = base.removeprefix("0x")[:PREFIX_DIGITS]
+    if not _PREFIX.fullmatch(prefix) or not 0 <= bits <= SHARD_BITS_MAX or not 0 <= index < 1 << bits:
+        raise MalformedError(f"base {base!r} has no topic for shard {index} of {bits} bits")
+    shard = f".{bits}.{index}" if bits else ""
+    return wire_name(network, f"ads/{prefix}{shard}", ADS_VERSION)
+
+
+def parse_ads_topic(network: str, topic: str) -> AdsTopic | None:
+    """Read the name of a topic; None if it is no topic for advertisements of this network."""
+    begin, end = wire_name(network, "", ADS_VERSION).rsplit("/", 1)
+    if not topic.startswith(begin) or not topic.endswith(f"/{end}"):
+        return None
+    found = _NAME.fullmatch(topic[len(begin) : -len(end) - 1])
+    if not found:
+        return None
+    bits, index = int(found[2] or 0), int(found[3] or 0)
+    return AdsTopic(found[1], bits, index) if index < 1 << bits else None
+
+
+def shard_of(peer_id: str, bits: int) -> int:
+    """A peer's shard, by the first bits of its hash: each shard splits into two of the next depth."""
+    return int.from_bytes(sha256(peer_id.encode()).digest()[:2], "big") >> (16 - bits)
+
+
+# ---- digests: what a node has heard, so that it is told only what it lacks
+
+NUM_BUCKETS, BUCKET_BYTES = 256, 4
+DIGEST_BYTES = NUM_BUCKETS * BUCKET_BYTES
+
+
+def bucket_of(peer_id: str) -> int:
+    """The bucket of a digest that a peer's advertisement falls into, whatever its sequence."""
+    return sha256(peer_id.encode()).digest()[-1]
+
+
+def digest_of(held: Iterable[tuple[str, int]]) -> bytes:
+    """Digest of the advertisements that a node has, each by its peer id and `seq`: 256 buckets of 4 bytes.
+
+    A bucket is the XOR of the first 4 bytes of SHA-256 of `<peer id> <seq>`. Without advertisements it is empty.
+    """
+    buckets = [0] * NUM_BUCKETS
+    is_empty = True
+    for peer_id, seq in held:
+        buckets[bucket_of(peer_id)] ^= int.from_bytes(
+            sha256(f"{peer_id} {seq}".encode()).digest()[:BUCKET_BYTES], "big"
+        )
+        is_empty = False
+    return b"" if is_empty else b"".join(each.to_bytes(BUCKET_BYTES, "big") for each in buckets)
+
+
+def differing(one: bytes, other: bytes) -> frozenset[int]:
+    """The buckets in which two digests differ."""
+    zero = bytes(DIGEST_BYTES)
+    one, other = one or zero, other or zero
+    places = ((number, number * BUCKET_BYTES) for number in range(NUM_BUCKETS))
+    return frozenset(number for number, at in places if one[at : at + BUCKET_BYTES] != other[at : at + BUCKET_BYTES])
+
+
+# ---- messages
+
+ADS_MAX = 320
+"""The most advertisements in one answer, whose frame has at most 1 MiB."""
+
+BASES_MAX = 64
+"""The most bases in one answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GetAds:
-    """Send at most this many advertisements."""
+    """A request for advertisements of a base in buckets that differ from `digest`.
 
+    An answer has at most `count_max`, so the next request on the stream continues at the bucket of its last one.
+    """
+
+    base: Digest
+    digest: bytes = b""  # empty: the asker has none
+    bucket_min: int = 0
     count_max: int = ADS_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ads:
-    """Signed advertisements as received by gossip; the answering peer's own comes first."""
+    """Signed advertisements as received, in the order of their buckets."""
 
     ads: tuple[bytes, ...]
 
 
-AdsMessage = GetAds | Ads | ErrorMessage
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetBases:
+    """A request for the bases that the network offers."""
 
+    count_max: int = BASES_MAX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownBase:
+    """A base, the number of its sellers as far as the answering peer knows, and the advertisement of one."""
+
+    base: Digest
+    num_sellers: int
+    ad: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bases:
+    """Bases with live sellers; those that the answering peer follows come first."""
+
+    bases: tuple[KnownBase, ...]
+
+
+AdsMessage = GetAds | Ads | GetBases | Bases | ErrorMessage
+
+
+def _read_digest(value: Any) -> bytes:
+    if type(value) is not bytes or len(value) not in (0, DIGEST_BYTES):
+        raise MalformedError(f"must be 0 or {DIGEST_BYTES} bytes")
+    return value
+
+
+_KNOWN = record(KnownBase, base=RAW_DIGEST, num_sellers=uint(32), ad=binary(AD_BYTES_MAX, length_min=1))
 _MESSAGES = MessageSet(
     {
-        "get": (GetAds, record(GetAds, count_max=positive(16))),
+        "get": (
+            GetAds,
+            record(
+                GetAds,
+                base=RAW_DIGEST,
+                digest=Field(bytes, _read_digest),
+                bucket_min=uint(8),
+                count_max=positive(16),
+            ),
+        ),
         "ads": (Ads, record(Ads, ads=listed(binary(AD_BYTES_MAX), length_max=ADS_MAX))),
+        "get_bases": (GetBases, record(GetBases, count_max=positive(16))),
+        "bases": (Bases, record(Bases, bases=listed(_KNOWN, length_max=BASES_MAX))),
         "error": (ErrorMessage, ERROR),
     }
 )

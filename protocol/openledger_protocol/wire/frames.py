@@ -14,13 +14,15 @@ ERROR = record(ErrorMessage, code=text(ERROR_LENGTH_MAX), message=text(ERROR_LEN
 """The error message of every protocol."""
 
 
-def wire_name(network: str, name: str) -> str:
+def wire_name(network: str, name: str, version: int = WIRE_VERSION) -> str:
     """The name of a protocol or gossip topic, bound to one network so that no old signature is valid in another.
+
+    `version` is the protocol's own; the `v` of its frames is the version of the frames.
 
     Raises:
         MalformedError: the network's id is not a name.
     """
-    return f"/openledger/{check_name(network)}/{name}/{WIRE_VERSION}"
+    return f"/openledger/{check_name(network)}/{name}/{version}"
 
 
 class MessageSet:

@@ -35,8 +35,8 @@ from openledger_node.market.board import AdTable
 from openledger_node.market.second_copy import SILENT_S, CopyWatch
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 from openledger_protocol.advertisement import OfferedAdapter, open_advertisement, sign_binding
-from openledger_protocol.primitives import AdapterId
-from openledger_protocol.wire.ads import ADS_MAX, Ads, GetAds, decode, encode
+from openledger_protocol.primitives import AdapterId, Digest
+from openledger_protocol.wire.ads import ADS_MAX, Ads, Bases, GetAds, GetBases, decode, encode
 from openledger_protocol.wire.inference import ErrorMessage
 
 HARBOUR = AdapterId(word("harbour"))
@@ -50,6 +50,7 @@ class Node:
     transport: MemoryTransport
     advertiser: Advertiser
     offer: Snapshot | None
+    base: Digest = BASE  # it follows
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
     def heard_of(self) -> set[str]:
@@ -107,6 +108,7 @@ async def _open_node(root: Path, name: str, network: MemoryNetwork, nursery: tri
         peers=ledger.peers,
         seed=seed_of(name),
         snapshot=lambda: node.offer,
+        base=lambda: node.base,
         now_ns=lambda: int((now_s() + clock_s) * 10**9),
         jitter=lambda: 0.5,
     )
@@ -309,7 +311,7 @@ async def test_a_sequence_grows_though_the_clock_was_set_back(
 
 def _own(node: Node, at_s: int | None = None):  # type: ignore[no-untyped-def]
     assert node.advertiser.own is not None
-    return open_advertisement(node.advertiser.own, network=NETWORK, now_s=at_s or int(now_s()), seq_last=None)
+    return open_advertisement(node.advertiser.own.content, network=NETWORK, now_s=at_s or int(now_s()), seq_last=None)
 
 
 async def test_a_node_without_an_offer_says_nothing_and_hears_all(
@@ -339,18 +341,18 @@ async def test_a_warm_list_that_is_too_long_is_cut_and_the_filter_still_tells(
 # ---- newcomers, and who asks too much
 
 
-async def test_a_newcomer_is_told_of_all_at_once_our_own_first(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_newcomer_is_told_of_all_at_once(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     async with open_nodes(tmp_path, "a") as nodes:
         for name in ("x", "y"):
             assert nodes["a"].board.learn(signed_ad(name, at_s=now_s()))
         await trio.sleep(2)
-        told = await _get(nodes["a"], GetAds())
+        told = await _get(nodes["a"], GetAds(base=BASE))
         assert isinstance(told, Ads)
-        assert told.ads[0] == nodes["a"].advertiser.own
+        own = nodes["a"].advertiser.own
+        assert own
+        assert own.content in told.ads
         assert len(told.ads) == 3
-        few = await _get(nodes["a"], GetAds(count_max=1))
+        few = await _get(nodes["a"], GetAds(base=BASE, count_max=1))
         assert isinstance(few, Ads)
         assert few.ads == told.ads[:1]
 
@@ -364,7 +366,7 @@ async def test_a_peer_that_asks_may_tell_its_own_after_the_answer(
         )
         async with stream:
             messages = messages_of(stream)
-            await messages.send(encode(GetAds()))
+            await messages.send(encode(GetAds(base=BASE)))
             await messages.receive()
             await messages.send(encode(Ads(ads=(signed_ad("x", at_s=now_s()), signed_ad("y", at_s=now_s())))))
             await trio.sleep(1)
@@ -379,9 +381,9 @@ async def test_two_copies_of_a_node_hear_of_each_other_at_the_peer_that_both_pre
         open_nodes(tmp_path / "1", "b", "me") as one,
         open_nodes(tmp_path / "2", "b", "me", clock_s=1) as other,
     ):
-        other["me"].advertiser._jitter = lambda: 0.7  # or each would ask in the same moment as the other
+        other["me"].advertiser.greeter._jitter = lambda: 0.7  # or each would ask in the same moment as the other
         between = one["b"].board
-        other["b"].transport.handle(ADS, one["b"].advertiser.serve)
+        other["b"].transport.handle(ADS, one["b"].advertiser.server.serve)
         watches = []
         for nodes in (one, other):
             watch = CopyWatch(peer_id=peer_id_of("me"), signer=signer_of("me"), now_s=now_s)
@@ -389,7 +391,7 @@ async def test_two_copies_of_a_node_hear_of_each_other_at_the_peer_that_both_pre
             watches.append(watch)
         async with trio.open_nursery() as nursery:
             for nodes in (one, other):
-                nursery.start_soon(nodes["me"].advertiser._ask_on)
+                nursery.start_soon(nodes["me"].advertiser.greeter.run_for_copies)
             with trio.fail_after(300):  # one that asks after its own news arrived there waits for another round
                 while not all(watch.why_not for watch in watches):  # noqa: ASYNC110  # it tells nobody
                     await trio.sleep(1)
@@ -399,7 +401,7 @@ async def test_two_copies_of_a_node_hear_of_each_other_at_the_peer_that_both_pre
 
 async def test_who_asks_again_and_again_is_refused(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     async with open_nodes(tmp_path, "a") as nodes:
-        told = [await _get(nodes["a"], GetAds()) for _ in range(4)]
+        told = [await _get(nodes["a"], GetAds(base=BASE)) for _ in range(4)]
         assert [isinstance(one, Ads) for one in told] == [True, True, True, False]
         assert isinstance(told[3], ErrorMessage)
         assert told[3].message == "you have asked more often than once in 10 s: come back later"
@@ -411,7 +413,7 @@ async def test_a_stream_of_advertisements_begins_with_get(
     async with open_nodes(tmp_path, "a") as nodes:
         told = await _get(nodes["a"], Ads(ads=()))
         assert isinstance(told, ErrorMessage)
-        assert (told.code, told.message) == ("malformed", "a stream begins with `get`")
+        assert (told.code, told.message) == ("malformed", "a stream begins with `get` or `get_bases`")
 
 
 async def test_a_peer_that_tells_lies_and_one_that_says_nothing_do_no_harm(
@@ -419,9 +421,12 @@ async def test_a_peer_that_tells_lies_and_one_that_says_nothing_do_no_harm(
 ) -> None:
     async def lie(_: object, stream: trio.abc.Stream) -> None:
         messages = messages_of(stream)
+        assert isinstance(decode(await messages.receive()), GetBases)
+        await messages.send(encode(Bases(bases=())))
         await messages.receive()
         good = signed_ad("honest", at_s=now_s())
-        await messages.send(encode(Ads(ads=(b"garbage", signed_ad("x", at_s=now_s() - 300), good))))
+        late = signed_ad("after a forged one", at_s=now_s())
+        await messages.send(encode(Ads(ads=(signed_ad("x", at_s=now_s() - 300), good, b"garbage", late))))
 
     async def say_nothing(_: object, stream: trio.abc.Stream) -> None:
         await trio.sleep_forever()

@@ -19,12 +19,16 @@ from openledger_node.ledger.sellers import SellerRecord
 from openledger_node.market.board import AdTable
 from openledger_node.market.vetting import ASK_TIMEOUT_S, READ_AT_ONCE, READ_EACH, STALE_S, Vetting
 from openledger_node.market.worth import (
-    ADS_MAX,
     BASE_MAX,
+    OTHER_SHARDS_MAX,
+    OTHERS_MAX,
     SUBNET_MAX,
     UNBONDED_MAX,
+    UNFOLLOWED_ALL_MAX,
+    UNFOLLOWED_MAX,
     UNPROVEN_MAX,
     WALLET_MAX,
+    Coverage,
     Placed,
     Worth,
     crowded_out,
@@ -44,6 +48,10 @@ class Board:
     def __init__(self) -> None:
         self.placed: dict[str, Placed] = {}
         self.worths: dict[str, Worth] = {}
+        self.covered: dict[Digest, Coverage] = {}  # bases whose ads are not all followed
+
+    def coverage_of(self, ad: Advertisement) -> Coverage:
+        return self.covered.get(ad.base, Coverage.FOLLOWED)
 
     def add(self, peer_id: str, worth: Worth, **changes: Any) -> str | None:
         """Add a peer with a wallet of its own, and drop whoever makes room."""
@@ -51,7 +59,7 @@ class Board:
         ad = replace(AD, **{"peer_id": peer_id, "wallet": wallet, "signer": wallet, **changes})
         self.placed[peer_id] = Placed(ad=ad, number=len(self.worths))
         self.worths[peer_id] = worth
-        worst = crowded_out(self.placed, ad, lambda each: self.worths[each.peer_id], now_s=NOW_S)
+        worst = crowded_out(self.placed, ad, lambda each: self.worths[each.peer_id], self.coverage_of, now_s=NOW_S)
         if worst:
             del self.placed[worst]
         return worst
@@ -104,10 +112,50 @@ def test_known_sellers_stay_before_stake_and_stake_before_less_of_it() -> None:
 def test_each_base_and_the_whole_board_have_their_limits() -> None:
     board = Board()
     for number in range(2):
-        board.put(BASE_MAX, BONDED, prefix=f"of {number}", base=Digest(word(f"base {number}")))
-    assert board.add("one more", BONDED, base=Digest(word("base 1"))) == "of 1 0"
-    assert board.add("another", BONDED, base=Digest(word("base 2"))) == "of 0 0"
-    assert len(board.placed) == ADS_MAX
+        board.put(BASE_MAX, BONDED, prefix=f"of {number}", base=base_of(number))
+    assert board.add("one more", BONDED, base=base_of(1)) == "of 1 0"
+    assert board.add("another", BONDED, base=base_of(2)) == "of 0 0"
+    assert len(board.placed) == OTHERS_MAX
+
+
+def test_sellers_of_other_bases_take_no_place_from_those_of_the_own_base() -> None:
+    board = Board()
+    board.covered[base_of(0)] = Coverage.OWN_BASE
+    board.put(BASE_MAX, UNREAD, prefix="own", base=base_of(0))
+    for number in (1, 2):
+        board.put(BASE_MAX, BONDED, prefix=f"of {number}", base=base_of(number))
+    assert board.add("one more", BONDED, base=base_of(3)) == "of 1 0"
+    assert board.count("own") == BASE_MAX
+
+
+def test_strangers_of_one_base_take_no_place_from_newcomers_of_another() -> None:
+    board = Board()
+    board.put(UNPROVEN_MAX, UNREAD, prefix="stranger", base=base_of(0))
+    assert board.add("newcomer", UNREAD, base=base_of(1)) is None
+
+
+def test_a_base_that_is_not_followed_has_four_places_and_all_of_them_have_256() -> None:
+    board, count = Board(), UNFOLLOWED_ALL_MAX // UNFOLLOWED_MAX
+    board.covered.update({base_of(number): Coverage.OTHER_BASE for number in range(count + 1)})
+    for number in range(count):
+        board.put(UNFOLLOWED_MAX, BONDED, prefix=f"of {number}", base=base_of(number))
+    assert board.add("fifth", BONDED, base=base_of(1)) == "of 1 0"
+    assert board.add("new", BONDED, base=base_of(count)) == "of 0 0"
+    assert board.add("made up", UNREAD, base=base_of(count)) == "made up"
+
+
+def test_other_shards_leave_room_for_the_own_one() -> None:
+    board = Board()
+    mine = {f"mine {number}" for number in range(OTHER_SHARDS_MAX)}
+    board.coverage_of = lambda ad: Coverage.OWN_BASE if ad.peer_id in mine else Coverage.OTHER_SHARD  # type: ignore[method-assign]
+    board.put(OTHER_SHARDS_MAX, BONDED, prefix="mine")
+    board.put(OTHER_SHARDS_MAX, BONDED, prefix="other")
+    assert board.add("large", Worth(bonded_wei=Wei(10**20))) == "other 0"
+    assert board.count("mine") == OTHER_SHARDS_MAX
+
+
+def base_of(number: int) -> Digest:
+    return Digest(word(f"base {number}"))
 
 
 def test_a_wallet_has_four_places_and_a_stranger_that_names_it_takes_none_of_them() -> None:

@@ -31,7 +31,7 @@ from openledger_protocol.advertisement import sign_advertisement
 from openledger_protocol.peers import peer_id_from_public_key, public_key_of
 
 NET = "test-net"
-ADS, OTHER, ECHO = f"/openledger/{NET}/ads/1", f"/openledger/{NET}/news/1", "/openledger/test/echo/1"
+ADS, OTHER, ECHO = f"/openledger/{NET}/ads/0011aabb/2", f"/openledger/{NET}/news/1", "/openledger/test/echo/1"
 ADA, BEN = PeerId("ada"), PeerId("ben")
 
 

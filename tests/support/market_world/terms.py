@@ -17,7 +17,7 @@ from openledger_protocol.primitives import Address, Digest, Generation, Salt, We
 from openledger_protocol.signatures import address_of, sign_digest
 
 NETWORK = "development-1a2b3c4d"
-CALL, INFER, ADS = (f"/openledger/{NETWORK}/{name}/1" for name in ("call", "infer", "ads"))
+CALL, INFER, ADS = (f"/openledger/{NETWORK}/{name}" for name in ("call/1", "infer/1", "ads/2"))
 BASE = FAKE_BASE.digest
 PROFILE = Digest("0x" + "ab" * 32)
 DOMAIN = payments_domain(1337, Address("0x" + "11" * 20))

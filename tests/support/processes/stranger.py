@@ -154,10 +154,10 @@ class Stranger:
     def sign(self, digest: bytes) -> bytes:
         return bytes(self.payer.unsafe_sign_hash(digest).signature)
 
-    async def open_stream(self, body: Fields, protocol: str) -> Any:
+    async def open_stream(self, body: Fields, protocol: str, version: int = 1) -> Any:
         info = info_from_p2p_addr(Multiaddr(body["addresses"][0]))
         await self.host.connect(info)
-        return await self.host.new_stream(info.peer_id, [TProtocol(f"/openledger/{self.id}/{protocol}/1")])
+        return await self.host.new_stream(info.peer_id, [TProtocol(f"/openledger/{self.id}/{protocol}/{version}")])
 
     async def hear(self, subscription: Any) -> Fields:
         """Wait until somebody advertises what we want."""
@@ -169,12 +169,12 @@ class Stranger:
                 return body
 
     async def ask_ads(self, first: Fields) -> list[Fields]:
-        """Advertisements that offer what we want, by the word of one of them."""
-        stream = await self.open_stream(first, "ads")
-        await send(stream, "get", count_max=64)
+        """Advertisements that offer what we want, by the word of one of them, which tells its own too."""
+        stream = await self.open_stream(first, "ads", version=2)
+        await send(stream, "get", base=raw(BASE[2:]), digest=b"", bucket_min=0, count_max=64)
         found = [open_advertisement(self.id, content) for content in (await receive(stream))["ads"]]
         await stream.close()
-        assert found[0]["peer_id"] == first["peer_id"], "the answerer's own comes first"
+        assert first["peer_id"] in {each["peer_id"] for each in found}
         return list(filter(is_for_us, found))
 
     async def call(self, bodies: list[Fields]) -> Fields:
@@ -318,7 +318,7 @@ async def joined(network: Fields) -> AsyncIterator[tuple[Any, Any]]:
     here = [Multiaddr("/ip4/127.0.0.1/tcp/0")]
     async with host.run(here), background_trio_service(pubsub), background_trio_service(router):
         await pubsub.wait_until_ready()
-        subscription = await pubsub.subscribe(f"/openledger/{network['network']}/ads/1")
+        subscription = await pubsub.subscribe(f"/openledger/{network['network']}/ads/{BASE[2:10]}/2")
         await host.connect(info_from_p2p_addr(Multiaddr(network["bootstrap"][0])))
         yield host, subscription
 

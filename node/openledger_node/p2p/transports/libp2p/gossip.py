@@ -1,7 +1,7 @@
 """Gossipsub 1.1, configured for this network, with the library's gaps filled."""
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -24,14 +24,22 @@ from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 from ...envelopes import GossipVerdict
 from ...flood import FloodLimits
 from ...streams import Inbox
-from ...transport import GOSSIP_BYTES_MAX, GOSSIP_MEMORY_S, Gossip, PeerId, content_id
+from ...transport import (
+    GOSSIP_BYTES_MAX,
+    GOSSIP_MEMORY_S,
+    TOPICS_PER_PEER_MAX,
+    Gossip,
+    PeerId,
+    content_id,
+)
 from .guard import running
 
 HEARTBEAT_S = 1
 RPC_BYTES_MAX = 64 * 1024
 RPC_SLACK_BYTES = 4 * 1024  # room for the sender's record, which is added last
 RPC_WAITING_MAX = 256
-TOPICS_PER_PEER_MAX = 16
+TOPIC_LENGTH_MAX = 128
+SUBSCRIPTIONS_A_MESSAGE = 4  # that count as much as one message
 ORIGIN_BYTES = 38  # of an Ed25519 key; other kinds of keys are not used
 WINDOW, HISTORY = 3, 5  # heartbeats: messages that are announced, and messages that are kept for requests
 
@@ -80,6 +88,7 @@ class GossipRouter(Pubsub):
         self._limits = FloodLimits()
         self._cut = cut  # hangs up on a peer, and lets it in again only later
         self._num_read: Counter[ID] = Counter()  # streams of a peer that are read now
+        self._following = trio.Lock()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -87,11 +96,40 @@ class GossipRouter(Pubsub):
         try:
             async with running(self), running(self.router):  # type: ignore[arg-type]
                 await self.wait_until_ready()
-                for topic in self._inboxes:
-                    await self.subscribe(topic)
+                await self.follow()
                 yield
         finally:
             self.seen_messages._stop_event.set()  # its thread sleeps up to a minute, and `stop` would wait for it
+
+    async def follow(self) -> None:
+        """Subscribe to the topics that have an inbox, and to no others."""
+        async with self._following:  # or an older change could end after a newer one
+            for topic in [each for each in self.topic_ids if each not in self._inboxes]:
+                await self.unsubscribe(topic)
+            for topic in [each for each in self._inboxes if each not in self.topic_ids]:
+                await self.subscribe(topic)
+
+    def topics_of_peers(self) -> dict[PeerId, frozenset[str]]:
+        """The topics of each peer."""
+        found: defaultdict[ID, set[str]] = defaultdict(set)
+        for topic, peers in self.peer_topics.items():
+            for peer in peers:
+                found[peer].add(topic)
+        return {_name(peer): frozenset(topics) for peer, topics in found.items()}
+
+    def handle_subscription(self, origin_id: ID, sub_message: RPC.SubOpts) -> None:
+        """Remember a subscription.
+
+        NOTE: the library starts three tasks for each, also for a topic that this node does not follow.
+        """
+        topic = sub_message.topicid
+        if not sub_message.subscribe or topic in self._inboxes:
+            super().handle_subscription(origin_id, sub_message)
+        elif len(topic) <= TOPIC_LENGTH_MAX and origin_id not in self.peer_topics.get(topic, ()):
+            count = self._peer_subscription_count.get(origin_id, 0)
+            if count < TOPICS_PER_PEER_MAX:
+                self.peer_topics.setdefault(topic, set()).add(origin_id)
+                self._peer_subscription_count[origin_id] = count + 1
 
     async def continuously_read_stream(self, stream: INetStream) -> None:
         """Take a peer's RPCs one after another until it leaves or is cut off.
@@ -134,7 +172,7 @@ class GossipRouter(Pubsub):
         """
         rpc = RPC.FromString(content)
         num_wanted = sum(len(each.messageIDs) for each in rpc.control.iwant)  # each is answered with a message
-        num_messages = 1 + len(rpc.publish) + num_wanted
+        num_messages = 1 + len(rpc.publish) + num_wanted + len(rpc.subscriptions) // SUBSCRIPTIONS_A_MESSAGE
         if not self._limits.may_send(_name(forwarder), num_messages=num_messages, num_bytes=len(content)):
             self._cut(_name(forwarder))
             return False

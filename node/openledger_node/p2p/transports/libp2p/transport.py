@@ -1,7 +1,7 @@
 """The transport socket, implemented on the library's host."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from weakref import WeakValueDictionary
 
@@ -262,9 +262,22 @@ class Libp2pTransport:
         """Receive a topic's messages, and pass them on."""
         assert topic not in self._inboxes, f"{topic} is subscribed to already"
         self._inboxes[topic] = Inbox(topic, accept)
-        if self._calls.nursery:
-            self._calls.nursery.start_soon(self._gossip.subscribe, topic)
+        self._follow()
         return self._inboxes[topic].receive
+
+    def unsubscribe(self, topic: str) -> None:
+        """Leave a topic."""
+        if inbox := self._inboxes.pop(topic, None):
+            inbox.close()
+            self._follow()
+
+    def _follow(self) -> None:
+        if self._calls.nursery:
+            self._calls.nursery.start_soon(self._gossip.follow)
+
+    def topics_of_peers(self) -> Mapping[PeerId, frozenset[str]]:
+        """The topics of each peer."""
+        return self._gossip.topics_of_peers()
 
     async def find_peers(self, point: PeerId, namespace: str) -> list[str]:
         """Register with a rendezvous point, and ask it for others."""

@@ -1,21 +1,17 @@
-"""A network inside this process: for a guest on this machine, and for whole networks in one test."""
+"""A peer of a network inside this process: for a guest on this machine, and for whole networks in one test."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from math import inf
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import trio
 
-from ...errors import NetworkError
-from ..envelopes import GossipVerdict
-from ..scopes import endpoint_of, host_of
-from ..streams import Inbox
-from ..transport import (
-    GOSSIP_BYTES_MAX,
-    GOSSIP_MEMORY_S,
+from ....errors import NetworkError
+from ...scopes import endpoint_of, host_of
+from ...transport import (
     Accept,
     Gossip,
     Handler,
@@ -23,29 +19,23 @@ from ..transport import (
     PeerId,
     Reservation,
     circuit_address,
-    content_id,
     peer_id_from_address,
     relay_of,
 )
-
-BUFFERED_WRITES = 64
-"""Unread writes before the writer has to wait, in place of a socket's buffers."""
+from .door import MemoryDoor
+from .gossip import MemoryGossip
+from .network import DIAL_TRIPS, STREAM_TRIPS, MemoryNetwork
+from .stream import MemoryStream, stream_pair
 
 REGISTRATION_S = 120.0
 RESERVATION_S, RESERVATIONS_MAX = 3600.0, 128
 PUNCH_S = 0.5
 """Time from a meeting over a relay to a direct connection, where both routers let one through."""
 
+STREAMS_KEPT = 16
+"""With more streams, those that have ended are forgotten."""
+
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class MemoryNetwork:
-    """The peers of one network, and the IP endpoints at which they answer."""
-
-    peers: "dict[PeerId, MemoryTransport]" = field(default_factory=dict)
-    open_at: dict[str, PeerId] = field(default_factory=dict)
-    """`/ip4/…/tcp/…` → the peer that answers there. An entry for a home is a port that its router forwards."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,6 +60,8 @@ class MemoryTransport:
     `listen` are IP addresses, for what depends on them; without any, a peer that is no home has an address of this
     network's own. Nobody can dial a home, except at a port in `MemoryNetwork.open_at`. Two peers that meet over a
     relay get a direct connection if each is no home or has a router that can be punched.
+
+    With `inbound_max` it holds connections within the same budget as a real node; else it has places for all.
     """
 
     def __init__(
@@ -83,6 +75,7 @@ class MemoryTransport:
         host: str = "",
         is_home: bool = False,
         can_be_punched: bool = False,
+        inbound_max: int | None = None,
     ) -> None:
         self._network = network
         self.peer_id = peer_id
@@ -102,9 +95,9 @@ class MemoryTransport:
         self._relays: dict[PeerId, Reservation] = {}  # places of this peer
         self._known: dict[PeerId, tuple[str, ...]] = {}  # addresses heard from a rendezvous
         self._streams: list[tuple[PeerId, MemoryStream]] = []
-        self._inboxes: dict[str, Inbox] = {}
-        self._seen: dict[bytes, float] = {}  # digest of content → time until which it is remembered
         self._registered: dict[str, dict[PeerId, float]] = {}  # namespace → peer → expiry
+        self.door = MemoryDoor(self._links.keys, inbound_max, self.cut)
+        self.gossip = MemoryGossip(network, peer_id, self._links.keys, self._bar)
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -130,8 +123,8 @@ class MemoryTransport:
 
     async def open_stream(self, peer_id: PeerId, protocol: str) -> trio.abc.Stream:
         """Open a stream to a peer of the same network."""
-        await trio.lowlevel.checkpoint()
         await self._reach(peer_id)
+        await self._network.wait_trips(self.peer_id, peer_id, STREAM_TRIPS)
         return self._peer(peer_id).accept(self, protocol)
 
     def accept(self, caller: "MemoryTransport", protocol: str) -> trio.abc.Stream:
@@ -139,31 +132,36 @@ class MemoryTransport:
         handler = self._handlers.get(protocol)
         if handler is None or self._nursery is None:
             raise NetworkError(f"peer {self.peer_id} does not speak {protocol}")
-        ours, theirs = _stream_pair()
-        self._keep(caller.peer_id, ours)
-        caller._keep(self.peer_id, theirs)
+        ways = (self._way(self.peer_id, caller.peer_id), self._way(caller.peer_id, self.peer_id))
+        ours, theirs = stream_pair(*ways)
+        self._keep(caller.peer_id, ours, is_own=False)
+        caller._keep(self.peer_id, theirs, is_own=True)
         self._nursery.start_soon(_serve, handler, caller.peer_id, ours)
         return theirs
 
     async def connect(self, address: str, *, is_kept: bool = False, is_trusted: bool = False) -> PeerId:
         """Link with a peer of the same network, directly or over a relay."""
-        await trio.lowlevel.checkpoint()
-        peer = self._peer(peer_id_from_address(address))
-        if self._nursery is None or peer is self:
+        peer_id = peer_id_from_address(address)
+        if peer_id in self._links:
+            await trio.lowlevel.checkpoint()
+            if is_kept:
+                self.door.note_dialled(peer_id, is_kept=True)
+            return peer_id
+        if self._nursery is None or peer_id == self.peer_id:
             raise NetworkError(f"{address} is no address to connect to from here")
-        if peer.peer_id in self._links:
-            return peer.peer_id
         if relay := relay_of(address):
-            await self._connect_over(await self.connect(relay), peer)
+            await self._connect_over(await self.connect(relay), peer_id, is_kept=is_kept)
         else:
-            self._check_answers(address, peer)
-            self._link(peer)
-        return peer.peer_id
+            await self.probe(address)
+            self._link(self._peer(peer_id), is_kept=is_kept)
+        return peer_id
 
-    async def _connect_over(self, relay: PeerId, peer: "MemoryTransport") -> None:
+    async def _connect_over(self, relay: PeerId, peer_id: PeerId, *, is_kept: bool) -> None:
+        await self._network.wait_trips(self.peer_id, relay, DIAL_TRIPS)
+        peer = self._peer(peer_id)
         if not peer._has_place(relay):
             raise NetworkError(f"peer {peer.peer_id} has no place at relay {relay}")
-        self._link(peer, Path.RELAYED, relay)
+        self._link(peer, Path.RELAYED, relay, is_kept=is_kept)
         if self._can_be_punched and peer._can_be_punched and self._nursery:
             self._nursery.start_soon(self._punch, peer)
 
@@ -174,8 +172,11 @@ class MemoryTransport:
 
     async def probe(self, address: str) -> None:
         """Check that a peer answers at an address."""
-        await trio.lowlevel.checkpoint()
-        self._check_answers(address, self._peer(peer_id_from_address(address)))
+        peer_id = peer_id_from_address(address)
+        is_there = self._answers(address, peer_id)
+        await self._network.wait_trips(self.peer_id, peer_id if is_there else None, DIAL_TRIPS)
+        if not self._answers(address, peer_id):
+            raise NetworkError(f"nobody answers at {address}")
 
     async def reserve(self, relay: PeerId) -> Reservation:
         """Ask a linked peer for a place at its relay."""
@@ -204,7 +205,8 @@ class MemoryTransport:
         return link.seen_host if link else ""
 
     def reserve_places(self, is_known: Callable[[PeerId], bool]) -> None:
-        """Do nothing: a memory network has places for all."""
+        """Reserve places, if this peer has a budget."""
+        self.door.reserve_places(is_known)
 
     def connected(self) -> tuple[PeerId, ...]:
         """Peers linked with this one."""
@@ -212,38 +214,48 @@ class MemoryTransport:
 
     def disconnect(self, peer_id: PeerId) -> None:
         """Cut a link, as a network failure between two peers does, and the links that it carried."""
-        self._links.pop(peer_id, None)
+        self._unlink(peer_id)
         if peer := self._network.peers.get(peer_id):
-            peer._links.pop(self.peer_id, None)
+            peer._unlink(self.peer_id)
             for one, relay in ((self, peer_id), (peer, self.peer_id)):
                 for other in [who for who, link in one._links.items() if link.relay == relay]:
                     one.disconnect(other)
                     one._end_streams(other)
 
+    def cut(self, peer_id: PeerId) -> None:
+        """Cut a link, and end its streams at both sides."""
+        peer = self._network.peers.get(peer_id)
+        self.disconnect(peer_id)
+        self._end_streams(peer_id)
+        if peer:
+            peer._end_streams(self.peer_id)
+
     async def publish(self, topic: str, content: bytes) -> None:
         """Send a message along the links, from subscriber to subscriber."""
         await trio.lowlevel.checkpoint()
-        if self._nursery is None or len(content) > GOSSIP_BYTES_MAX:
-            raise NetworkError(f"a message of {len(content)} bytes can't be published here")
-        digest = content_id(topic, self.peer_id.encode(), content)
-        if not self._has_seen(digest):
-            self._remember(digest)
-            self._pass_on(topic, Gossip(self.peer_id, content))
+        if self._nursery is None:
+            raise NetworkError("a peer that is not on its network can't publish")
+        self.gossip.publish(topic, content)
 
     def subscribe(self, topic: str, accept: Accept) -> "trio.MemoryReceiveChannel[Gossip]":
         """Receive messages that come along the links."""
-        assert topic not in self._inboxes, f"{topic} is subscribed to already"
-        self._inboxes[topic] = Inbox(topic, accept)
-        return self._inboxes[topic].receive
+        return self.gossip.subscribe(topic, accept)
+
+    def unsubscribe(self, topic: str) -> None:
+        """Receive no more messages of a topic."""
+        self.gossip.unsubscribe(topic)
+
+    def topics_of_peers(self) -> Mapping[PeerId, frozenset[str]]:
+        """The topics of each linked peer."""
+        return {peer_id: frozenset(self._network.peers[peer_id].gossip.topics) for peer_id in self._links}
 
     async def find_peers(self, point: PeerId, namespace: str) -> list[str]:
         """Register with a rendezvous point, and return the other registered peers."""
-        await trio.lowlevel.checkpoint()
-        peer = self._peer(point)
-        if not peer._serve_rendezvous or self._nursery is None:
+        await self._network.wait_trips(self.peer_id, point, STREAM_TRIPS)
+        if not self._peer(point)._serve_rendezvous or self._nursery is None:
             raise NetworkError(f"peer {point} serves no rendezvous")
         await self._reach(point)
-        found = peer._register(self.peer_id, namespace)
+        found = self._peer(point)._register(self.peer_id, namespace)
         for who in map(peer_id_from_address, found):
             self._known[who] = tuple(each for each in found if peer_id_from_address(each) == who)
         return found
@@ -269,38 +281,61 @@ class MemoryTransport:
 
     async def _reach(self, peer_id: PeerId) -> None:
         """Ensure a link with a peer, by a known address if one is needed."""
-        peer = self._peer(peer_id)
-        if peer is self or peer_id in self._links:
+        await trio.lowlevel.checkpoint()
+        if peer_id == self.peer_id or peer_id in self._links:
             return None
-        if not peer._is_home:
-            return self._link(peer)
+        if not self._peer(peer_id)._is_home:
+            await self._network.wait_trips(self.peer_id, peer_id, DIAL_TRIPS)
+            return self._link(self._peer(peer_id))
         for address in self._known.get(peer_id, ()):
             with suppress(NetworkError):
                 await self.connect(address)
                 return None
         raise NetworkError(f"no peer {peer_id} can be reached")
 
-    def _check_answers(self, address: str, peer: "MemoryTransport") -> None:
-        """Check that a peer can be dialled at an address."""
-        endpoint = endpoint_of(address)
-        is_there = self._network.open_at.get(endpoint) == peer.peer_id if host_of(address) else not peer._is_home
-        if not is_there or relay_of(address):
-            raise NetworkError(f"nobody answers at {address}")
+    def _answers(self, address: str, peer_id: PeerId) -> bool:
+        """True if a peer can be dialled at an address."""
+        peer = self._network.peers.get(peer_id)
+        if peer is None or relay_of(address):
+            return False
+        return self._network.open_at.get(endpoint_of(address)) == peer_id if host_of(address) else not peer._is_home
 
     def _has_place(self, relay: PeerId) -> bool:
         """True if this peer is reached over a relay."""
         place = self._relays.get(relay)
         return place is not None and place.until_s > trio.current_time() and relay in self._links
 
-    def _link(self, peer: "MemoryTransport", path: Path = Path.DIRECT, relay: PeerId | None = None) -> None:
-        if peer is not self and self._nursery and peer._nursery:
-            self._links.setdefault(peer.peer_id, Link(path=path, relay=relay))
-            host = "" if relay else self._host
-            peer._links.setdefault(self.peer_id, Link(path=path, relay=relay, seen_host=host))
+    def _link(
+        self, peer: "MemoryTransport", path: Path = Path.DIRECT, relay: PeerId | None = None, *, is_kept: bool = False
+    ) -> None:
+        if peer is self or not self._nursery or not peer._nursery or peer.peer_id in self._links:
+            return
+        host, is_relayed = "" if relay else self._host, relay is not None
+        self.door.make_room_to_dial(is_kept=is_kept)
+        if not peer.door.let_in(self.peer_id, host, is_relayed=is_relayed):
+            raise NetworkError(f"peer {peer.peer_id} has hung up")
+        self._links[peer.peer_id] = Link(path=path, relay=relay)
+        peer._links[self.peer_id] = Link(path=path, relay=relay, seen_host=host)
+        self._network.traffic[self.peer_id].num_dials += 1
+        self.door.note_dialled(peer.peer_id, is_kept=is_kept, is_relayed=is_relayed)
 
-    def _keep(self, peer_id: PeerId, stream: "MemoryStream") -> None:
-        self._streams = [(who, kept) for who, kept in self._streams if not kept.is_closed]
+    def _bar(self, peer_id: PeerId) -> None:
+        self.door.bar(peer_id, self.seen_host(peer_id))
+
+    def _unlink(self, peer_id: PeerId) -> None:
+        self._links.pop(peer_id, None)
+        self.gossip.forget(peer_id)
+
+    def _way(self, sender: PeerId, receiver: PeerId) -> Callable[[int], float] | None:
+        return partial(self._network.arrival_s, sender, receiver) if self._network.conditions else None
+
+    def _keep(self, peer_id: PeerId, stream: MemoryStream, *, is_own: bool) -> None:
+        """Keep a stream until it ends."""
+        if len(self._streams) >= STREAMS_KEPT:
+            self._streams = [(who, kept) for who, kept in self._streams if not kept.is_closed]
         self._streams.append((peer_id, stream))
+        self._network.traffic[self.peer_id].num_streams += is_own
+        self.door.note_stream(peer_id, stream, is_own=is_own)
 
     def _end_streams(self, peer_id: PeerId) -> None:
         for who, stream in self._streams:
@@ -314,26 +349,6 @@ class MemoryTransport:
             stream.close()
         self._streams.clear()
 
-    def _has_seen(self, digest: bytes) -> bool:
-        return self._seen.get(digest, -inf) > trio.current_time()
-
-    def _remember(self, digest: bytes) -> None:
-        now = trio.current_time()
-        self._seen = {known: until for known, until in self._seen.items() if until > now}
-        self._seen[digest] = now + GOSSIP_MEMORY_S
-
-    def _pass_on(self, topic: str, gossip: Gossip) -> None:
-        for peer in [self._network.peers[peer_id] for peer_id in self._links]:
-            peer._receive(topic, gossip)
-
-    def _receive(self, topic: str, gossip: Gossip) -> None:
-        inbox, digest = self._inboxes.get(topic), content_id(topic, gossip.origin.encode(), gossip.content)
-        if inbox and not self._has_seen(digest):
-            self._remember(digest)
-            if inbox.judge(gossip.origin, gossip.content) is GossipVerdict.PASS:
-                inbox.put(gossip)
-                self._pass_on(topic, gossip)
-
     def _register(self, peer_id: PeerId, namespace: str) -> list[str]:
         now = trio.current_time()
         known = self._registered.get(namespace, {})
@@ -341,52 +356,6 @@ class MemoryTransport:
         self._registered[namespace] = {**registered, peer_id: now + REGISTRATION_S}
         others = [self._network.peers[who] for who in registered if who != peer_id]
         return [address for peer in others for address in (*peer.addresses, *peer.relays)]
-
-
-class MemoryStream(trio.abc.Stream):
-    """One end of a stream: the other end receives what is sent, in order."""
-
-    def __init__(self, send: "trio.MemorySendChannel[bytes]", receive: "trio.MemoryReceiveChannel[bytes]") -> None:
-        self._send = send
-        self._receive = receive
-        self._rest = b""
-        self.is_closed = False
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send bytes; waits while the other end is behind."""
-        await self._send.send(bytes(data))
-
-    async def wait_send_all_might_not_block(self) -> None:
-        """Return immediately: `send_all` waits if it must."""
-        await trio.lowlevel.checkpoint()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Receive available bytes, at most `max_bytes`; empty at the end."""
-        if not self._rest:
-            try:
-                self._rest = await self._receive.receive()
-            except trio.EndOfChannel:
-                return b""
-        cut = len(self._rest) if max_bytes is None else max_bytes
-        received, self._rest = self._rest[:cut], self._rest[cut:]
-        return received
-
-    def close(self) -> None:
-        """Close both directions."""
-        self.is_closed = True
-        self._send.close()
-        self._receive.close()
-
-    async def aclose(self) -> None:
-        """Close both directions."""
-        self.close()
-        await trio.lowlevel.checkpoint()
-
-
-def _stream_pair() -> tuple[MemoryStream, MemoryStream]:
-    there_send, there_receive = trio.open_memory_channel[bytes](BUFFERED_WRITES)
-    back_send, back_receive = trio.open_memory_channel[bytes](BUFFERED_WRITES)
-    return MemoryStream(there_send, back_receive), MemoryStream(back_send, there_receive)
 
 
 async def _serve(handler: Handler, caller: PeerId, stream: MemoryStream) -> None:

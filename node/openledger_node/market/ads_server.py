@@ -1,0 +1,87 @@
+"""Answers peers that ask for advertisements."""
+
+from collections.abc import Callable
+
+import trio
+
+from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
+from openledger_protocol.errors import MalformedError, OverloadedError, ProtocolError
+from openledger_protocol.wire.ads import (
+    ADS_MAX,
+    BASES_MAX,
+    Ads,
+    Bases,
+    GetAds,
+    GetBases,
+    bucket_of,
+    decode,
+    differing,
+    digest_of,
+    encode,
+)
+
+from ..errors import NetworkError
+from ..p2p.streams import MessageStream
+from ..p2p.transport import PeerId
+from .board import AD_BURST, AD_INTERVAL_S, AdTable, Buckets, Held
+from .catalogue import Catalogue
+
+STREAM_TIMEOUT_S = 20.0
+
+REQUESTS_MAX, SENT_MAX = 16, 2 * ADS_MAX
+"""Requests on one stream, and advertisements in all answers to them."""
+
+
+class AdsServer:
+    """Tells each peer what it lacks, in one stream in 10 s."""
+
+    def __init__(self, *, table: AdTable, catalogue: Catalogue, own: Callable[[], Held | None]) -> None:
+        self._table = table
+        self._catalogue = catalogue
+        self._own = own
+        self._buckets: Buckets[PeerId] = Buckets(interval_s=AD_INTERVAL_S, burst=AD_BURST, now_s=trio.current_time)
+
+    async def serve(self, peer_id: PeerId, stream: trio.abc.Stream) -> None:
+        """Answer the requests of a stream, and learn the opener's own advertisement if it sends one after them."""
+        messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
+        try:
+            with trio.move_on_after(STREAM_TIMEOUT_S):
+                await self._answer_all(peer_id, messages)
+        except ProtocolError as error:
+            await messages.refuse(error, timeout_s=STREAM_TIMEOUT_S)
+        except NetworkError:
+            pass  # it left
+
+    async def _answer_all(self, peer_id: PeerId, messages: MessageStream) -> None:
+        if not self._buckets.take(peer_id):
+            raise OverloadedError(f"you have asked more often than once in {AD_INTERVAL_S:.0f} s: come back later")
+        num_left = SENT_MAX
+        for number in range(REQUESTS_MAX):
+            request = decode(await messages.receive())
+            if isinstance(request, Ads) and number:
+                for content in request.ads[:1]:
+                    self._table.learn(content)
+                return
+            if isinstance(request, GetAds):
+                found = ads_lacking(self.held(request), request)[:num_left]
+                num_left -= len(found)
+                await messages.send(encode(Ads(ads=found)))
+            elif isinstance(request, GetBases):
+                bases = self._catalogue.list_bases(min(request.count_max, BASES_MAX))
+                await messages.send(encode(Bases(bases=tuple(bases))))
+            else:
+                raise MalformedError("a stream begins with `get` or `get_bases`")
+
+    def held(self, request: GetAds) -> list[Held]:
+        """The advertisements of a base that are here, this node's own too."""
+        own = self._own()
+        return [*self._table.held(request.base), *((own,) if own and own.base == request.base else ())]
+
+
+def ads_lacking(held: list[Held], request: GetAds) -> tuple[bytes, ...]:
+    """The advertisements in buckets that differ from those of the asker, in the order of the buckets."""
+    buckets = differing(digest_of((each.peer_id, each.seq) for each in held), request.digest)
+    lacking = [(bucket, each) for each in held if (bucket := bucket_of(each.peer_id)) in buckets]
+    lacking = [(bucket, each) for bucket, each in lacking if bucket >= request.bucket_min]
+    lacking.sort(key=lambda found: (found[0], found[1].peer_id))
+    return tuple(each.content for _, each in lacking[: min(request.count_max, ADS_MAX)])

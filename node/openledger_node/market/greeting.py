@@ -1,0 +1,291 @@
+"""Asks peers for advertisements instead of waiting for gossip.
+
+A newcomer asks two peers for all that they have heard of its base. Later it asks one now and then. Each request
+carries a digest of what is here already, so that only the rest is sent.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+import trio
+
+from openledger_protocol.advertisement import peer_id_of
+from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
+from openledger_protocol.errors import MalformedError, ProtocolError, StaleError, UnknownVersionError
+from openledger_protocol.primitives import Digest
+from openledger_protocol.wire.ads import (
+    ADS_MAX,
+    Ads,
+    AdsMessage,
+    Bases,
+    GetAds,
+    GetBases,
+    ads_protocol,
+    ads_topic,
+    bucket_of,
+    decode,
+    digest_of,
+    encode,
+)
+from openledger_protocol.wire.inference import ErrorMessage
+
+from ..errors import LedgerError, NetworkError
+from ..p2p.streams import MessageStream
+from ..p2p.transport import PeerId, Transport
+from .board import AdTable, Held
+from .catalogue import Catalogue
+from .topics import BASES_MAX, FollowedBases
+
+GREETED_MIN = 2
+"""Peers that a newcomer asks. One alone could hide sellers from it."""
+
+ASK_TIMEOUT_S = 10.0
+IMPATIENT_S = 2.0
+"""The time after which another peer is asked beside one that has not answered yet."""
+
+ASK_AGAIN_S = 5.0
+"""A peer that has just connected may be a newcomer itself, so it is asked again after it has asked others."""
+
+ASK_NEW_EVERY_S = 60.0
+"""The pause between requests to peers that connect later, maybe from a part of the network that was cut off."""
+
+ASK_EVERY_S = 600.0
+"""The usual pause between requests, about as long as that between advertisements."""
+
+ASK_COPY_EVERY_S = 30.0
+"""The pause between requests where a second copy of this node may have told its own advertisement."""
+
+RETRY_S = 60.0
+"""The pause before a peer that did not answer is asked again."""
+
+LOOK_S = 1.0
+ASKS_MAX = 4
+"""Peers that are asked at the same time."""
+
+ROUNDS_MAX = 3
+"""Requests for one base on one stream."""
+
+SEARCH_TIMEOUT_S = 3.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Asked:
+    """The connected peers that were asked for one base."""
+
+    answered: set[PeerId] = field(default_factory=set)
+    tried_s: dict[PeerId, float] = field(default_factory=dict)  # the last time
+    running_s: dict[PeerId, float] = field(default_factory=dict)  # requests without an answer yet, and since when
+    again_s: dict[PeerId, float] = field(default_factory=dict)  # peers to ask once more, and when
+    next_s: float = 0.0  # when to ask a peer that has connected since
+    due_s: float = 0.0  # when to ask any peer
+
+    def forget(self, connected: Sequence[PeerId]) -> None:
+        """Forget peers that have left; one that comes back may know more."""
+        self.answered &= set(connected)
+        self.tried_s = {peer: at_s for peer, at_s in self.tried_s.items() if peer in connected}
+        self.again_s = {peer: at_s for peer, at_s in self.again_s.items() if peer in connected}
+
+
+class Greeter:
+    """Asks peers for the bases that this node follows; `run` is its task."""
+
+    def __init__(
+        self,
+        *,
+        network: str,
+        transport: Transport,
+        table: AdTable,
+        followed: FollowedBases,
+        catalogue: Catalogue,
+        own: Callable[[], Held | None],
+        renew: Callable[[], Awaitable[bytes | None]],
+        jitter: Callable[[], float],
+    ) -> None:
+        self._network = network
+        self._transport = transport
+        self._table = table
+        self._followed = followed
+        self._catalogue = catalogue
+        self._own = own
+        self._renew = renew  # signs this node's advertisement anew
+        self._jitter = jitter
+        self._asked: dict[Digest, _Asked] = {}
+        self._asking = trio.CapacityLimiter(ASKS_MAX)
+
+    async def run(self) -> None:
+        """Ask until cancelled."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                self._look(nursery)
+                await trio.sleep(LOOK_S)
+
+    async def run_for_copies(self) -> None:
+        """Ask a peer now and then, and tell it our own: a second copy of this node is heard of in no other way.
+
+        Gossip drops messages that seem to be our own. Both copies prefer the same peers, so that they meet there.
+        """
+        while True:
+            await trio.sleep(ASK_COPY_EVERY_S * (0.5 + self._jitter()))
+            for peer_id in sorted(self._transport.connected(), key=self._preference)[:ASKS_MAX]:
+                if await self._ask(peer_id, self._followed.own, is_telling=True):
+                    break
+
+    async def look_around(self) -> None:
+        """Learn the network's bases and follow those with most sellers, so that a search finds what they offer."""
+        with trio.move_on_after(SEARCH_TIMEOUT_S):
+            async with trio.open_nursery() as nursery:
+                for peer_id in self._followers(self._followed.own)[:GREETED_MIN]:
+                    nursery.start_soon(self._ask_bases, peer_id)
+            bases = [known.base for known in self._catalogue.list_bases(BASES_MAX)]
+            for base in bases:
+                self._followed.ask(base)
+            while not all(self._has_tried(base) for base in bases):  # noqa: ASYNC110  # `run` asks them
+                await trio.sleep(LOOK_S / 10)
+
+    # ---- whom to ask
+
+    def _look(self, nursery: trio.Nursery) -> None:
+        connected, now_s = self._transport.connected(), trio.current_time()
+        self._asked = {base: self._asked.get(base) or _Asked() for base in self._followed.bases}
+        for base, asked in self._asked.items():
+            asked.forget(connected)
+            is_waiting = any(now_s - at_s <= IMPATIENT_S for at_s in asked.running_s.values())
+            if is_waiting or len(asked.running_s) >= ASKS_MAX:
+                continue
+            if peer_id := self._next(asked, self._followers(base), now_s):
+                asked.running_s[peer_id] = asked.tried_s[peer_id] = now_s
+                asked.again_s.pop(peer_id, None)
+                nursery.start_soon(self._greet, peer_id, base, asked)
+
+    def _next(self, asked: _Asked, followers: Sequence[PeerId], now_s: float) -> PeerId | None:
+        """The peer to ask for a base now: one that follows it, or at first any."""
+        free = [peer_id for peer_id in followers if peer_id not in asked.running_s]
+        fresh = [peer_id for peer_id in free if now_s - asked.tried_s.get(peer_id, -RETRY_S) >= RETRY_S]
+        fresh = [peer_id for peer_id in fresh if peer_id not in asked.answered]
+        if len(asked.answered) < GREETED_MIN and fresh:
+            return fresh[0]
+        if not followers and len(asked.tried_s) < GREETED_MIN:
+            return next((each for each in self._transport.connected() if each not in asked.tried_s), None)
+        again = [peer_id for peer_id, at_s in asked.again_s.items() if at_s <= now_s and peer_id in free]
+        if again:
+            return again[0]
+        if fresh and now_s >= asked.next_s:
+            return fresh[0]
+        return free[int(self._jitter() * len(free))] if free and now_s >= asked.due_s else None
+
+    def _followers(self, base: Digest) -> list[PeerId]:
+        """Connected peers that follow a base, or one whose topic has the same name."""
+        begin = ads_topic(self._network, base).rpartition("/")[0]
+        topics = self._transport.topics_of_peers()
+        return [
+            peer_id
+            for peer_id in self._transport.connected()
+            if any(topic.startswith((f"{begin}/", f"{begin}.")) for topic in topics.get(peer_id, ()))
+        ]
+
+    def _has_tried(self, base: Digest) -> bool:
+        asked = self._asked.get(base)
+        return asked is not None and bool(asked.tried_s) and not asked.running_s
+
+    def _preference(self, peer_id: PeerId) -> bytes:
+        return sha256(f"{self._transport.peer_id} {peer_id}".encode()).digest()
+
+    # ---- asking
+
+    async def _greet(self, peer_id: PeerId, base: Digest, asked: _Asked) -> None:
+        has_answered = await self._ask(peer_id, base, is_listing=base == self._followed.own)
+        del asked.running_s[peer_id]
+        if not has_answered or peer_id not in self._followers(base):
+            return
+        now_s = trio.current_time()
+        if peer_id not in asked.answered and len(asked.answered) < GREETED_MIN:
+            asked.answered.add(peer_id)
+            asked.again_s[peer_id] = now_s + ASK_AGAIN_S
+            if len(asked.answered) == GREETED_MIN:
+                self._followed.expect(base, self._catalogue.told(base))
+        asked.answered.add(peer_id)
+        asked.next_s = now_s + ASK_NEW_EVERY_S
+        asked.due_s = now_s + ASK_EVERY_S * (0.5 + self._jitter())
+
+    async def _ask_bases(self, peer_id: PeerId) -> None:
+        await self._ask(peer_id, None, is_listing=True)
+
+    async def _ask(
+        self, peer_id: PeerId, base: Digest | None, *, is_listing: bool = False, is_telling: bool = False
+    ) -> bool:
+        """Ask a peer; True if it answered."""
+        has_answered = False
+        try:
+            async with self._asking:
+                with trio.move_on_after(ASK_TIMEOUT_S):
+                    stream = await self._transport.open_stream(peer_id, ads_protocol(self._network))
+                    async with stream:
+                        messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
+                        if is_listing:
+                            await self._fetch_bases(peer_id, messages)
+                        if base:
+                            await self._fetch(base, messages)
+                        if is_telling and (own := await self._renew()):
+                            await messages.send(encode(Ads(ads=(own,))))
+                    has_answered = True
+        except (NetworkError, ProtocolError, LedgerError) as error:
+            log.info("%s tells no advertisements: %s", peer_id, error)
+        return has_answered
+
+    async def _fetch(self, base: Digest, messages: MessageStream) -> None:
+        """Ask for the advertisements of a base that are not here."""
+        bucket_min = 0
+        for _ in range(ROUNDS_MAX):
+            request = GetAds(base=base, digest=self._digest(base), bucket_min=bucket_min)
+            reply = await _exchange(messages, request)
+            if not isinstance(reply, Ads):
+                raise MalformedError("a peer answers `get` with something else than `ads`")
+            for content in reply.ads:
+                await self._learn(content)
+            if len(reply.ads) < ADS_MAX:
+                return
+            bucket_min = bucket_of(peer_id_of(reply.ads[-1]))
+
+    async def _fetch_bases(self, peer_id: PeerId, messages: MessageStream) -> None:
+        """Ask for the bases of the network, and keep one advertisement of each that is not followed."""
+        reply = await _exchange(messages, GetBases())
+        if not isinstance(reply, Bases):
+            raise MalformedError("a peer answers `get_bases` with something else than `bases`")
+        for known in reply.bases:
+            await self._learn(known.ad)
+        self._catalogue.tell(peer_id, reply.bases)
+
+    async def _learn(self, content: bytes) -> None:
+        """Take an advertisement that a peer tells.
+
+        Raises:
+            ProtocolError: it is forged. An honest peer has checked it, so nothing else is taken from this one.
+        """
+        await trio.lowlevel.checkpoint()  # checking signatures takes time, and other tasks wait
+        try:
+            self._table.take(content)
+        except (StaleError, UnknownVersionError) as error:
+            self._table.why_refused = error.message
+
+    def _digest(self, base: Digest) -> bytes:
+        own = self._own()
+        held = [*self._table.held(base), *((own,) if own and own.base == base else ())]
+        return digest_of((each.peer_id, each.seq) for each in held)
+
+
+async def _exchange(messages: MessageStream, request: AdsMessage) -> AdsMessage:
+    """Send a request and return the answer.
+
+    Raises:
+        NetworkError: the stream has ended, or the peer refuses.
+        MalformedError: the answer can't be read.
+    """
+    await messages.send(encode(request))
+    reply = decode(await messages.receive())
+    if isinstance(reply, ErrorMessage):
+        raise NetworkError(f"it refuses: {reply.message}")
+    return reply
