@@ -26,18 +26,17 @@ function require(holds, what) {
   if (!holds) throw new Error(what);
 }
 
-/** Wait for a seller of the base, by gossip or by what other peers know. */
+/** Wait for a seller of the base by gossip, and ask it for what it knows, which must include itself. */
 async function findSeller(peer) {
   for await (const { from, content } of peer.heard()) {
     const heard = await readAdvertisement(network.network, content);
     require(from === heard.peer_id, "each peer publishes its own advertisement");
     const stream = await peer.open(heard.addresses, "ads");
-    await stream.send("get", { count_max: 64 });
+    await stream.send("get", { base: BASE, digest: new Uint8Array(), bucket_min: 0, count_max: 64 });
     const { ads } = await stream.receive();
     await stream.close();
     const known = await Promise.all(ads.map((ad) => readAdvertisement(network.network, ad)));
-    require(known[0].peer_id === heard.peer_id, "its own advertisement comes first");
-    const seller = known.find(({ serves, base }) => serves && base === hex(BASE));
+    const seller = known.find(({ peer_id: id, serves, base }) => id === from && serves && base === hex(BASE));
     if (seller) return seller;
   }
 }

@@ -55,9 +55,10 @@ async function answerCall(stream) {
   await stream.receive(); // won, or lost
 }
 
-async function answerAds(stream, advertisement) {
-  await stream.receive();
-  await stream.send("ads", { ads: [advertisement] });
+async function answerAds(stream, ad) {
+  const { t } = await stream.receive();
+  if (t === "get") await stream.send("ads", { ads: [ad] });
+  else await stream.send("bases", { bases: [{ base: BASE, num_sellers: 1, ad }] });
 }
 
 /** Check everything of an `open` that can be checked before any work, and return the lane that pays. */

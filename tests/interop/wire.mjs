@@ -24,8 +24,9 @@ export const END = 256;
 export const render = (messages) =>
   messages.map(({ role, content }) => `${role}: ${content}\n`).join("") + "assistant:";
 
-export const adsTopic = (network, base) => `/openledger/${network}/ads/1`;
-export const protocol = (network, name) => `/openledger/${network}/${name}/1`;
+const ADS_VERSION = 2;
+export const adsTopic = (network, base) => `/openledger/${network}/ads/${hex(base).slice(2, 10)}/${ADS_VERSION}`;
+export const protocol = (network, name) => `/openledger/${network}/${name}/${name === "ads" ? ADS_VERSION : 1}`;
 
 /** What went wrong at the other side: the code and text of its `error`. */
 export class Refusal extends Error {

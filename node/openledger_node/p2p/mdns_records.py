@@ -91,6 +91,8 @@ def _read(content: bytes, service: str) -> Heard:
         name, place = _read_name(content, place)
         kind, _, ttl_s, size = _RECORD.unpack_from(content, place)
         place += _RECORD.size
+        if place + size > len(content):
+            raise BadMessageError("it ends too early")
         if kind == TXT and ttl_s and name.partition(".")[2] == service:
             found += _entries(content[place : place + size])
         place += size
