@@ -63,13 +63,11 @@ def test_javascript(results: Results, times: int) -> None:
     with tempfile.TemporaryDirectory(prefix="openledger-interop-") as folder, closing_all() as opened:
         network = RunningNetwork(root=Path(folder), opened=opened, settings=SETTINGS)
         network.begin_chain()
-        seller = network.start_node("a")
+        seller, buyer = network.start_node("a"), network.start_node("r", OPENLEDGER_NODE_SERVE="false")
         wait_for(lambda: seller.is_up())
         for number in range(1, times + 1):
             results.run(f"js buys of a node, {number}", lambda: buy_by_javascript(network, seller))
         tell(seller, "/pause")
-        buyer = network._node("r", None, {"OPENLEDGER_NODE_SERVE": "false"})
-        buyer.start_daemon()
         wait_for(lambda: buyer.is_up())
         for number in range(1, times + 1):
             results.run(f"a node buys of js, {number}", lambda: sell_by_javascript(network, buyer))
