@@ -40,6 +40,7 @@ SETTINGS = {
 }
 COIN_WEI, OPEN_WEI = 10**18, 200 * 10**18
 TOKENS = 100
+RELAYED = "--relayed"
 PROGRAM_S, FOUND_S = 90.0, 60.0
 """The longest time for a program to end, and for a peer to be found."""
 
@@ -71,6 +72,10 @@ def test_javascript(results: Results, times: int) -> None:
         wait_for(lambda: buyer.is_up())
         for number in range(1, times + 1):
             results.run(f"a node buys of js, {number}", lambda: sell_by_javascript(network, buyer))
+        for number in range(1, times + 1):
+            results.run(
+                f"a node buys of js over a relay, {number}", lambda: sell_by_javascript(network, buyer, RELAYED)
+            )
 
 
 def buy_by_javascript(network: RunningNetwork, seller: OperatorHome) -> str:
@@ -99,30 +104,33 @@ def buy_by_javascript(network: RunningNetwork, seller: OperatorHome) -> str:
     return f"{bought['vouchers']} vouchers, {bought['amount_wei']} wei, receipt {bought['digest'][:12]} countersigned"
 
 
-def sell_by_javascript(network: RunningNetwork, buyer: OperatorHome) -> str:
+def sell_by_javascript(network: RunningNetwork, buyer: OperatorHome, *flags: str) -> str:
     """Have a node buy one answer of the js seller; the node's receipt must be the one that the seller signed."""
-    with javascript_seller(network) as seller:
+    with javascript_seller(network, *flags) as seller:
         told = read_line(seller)
-        peers = lambda: ask(buyer, "peers")["peers"]  # noqa: E731
-        wait_for(
-            lambda: any(each["serves"] and each["peer_id"] == told["peer_id"] for each in peers()), within_s=FOUND_S
-        )
+
+        def find() -> dict[str, Any] | None:
+            return next((each for each in ask(buyer, "peers")["peers"] if each["peer_id"] == told["peer_id"]), None)
+
+        wait_for(lambda: (found := find()) and found["serves"], within_s=FOUND_S)
         reply = Reply(max_tokens=TOKENS)
         reply.read(node_of(buyer))
         check(reply.is_whole, f"{reply}")
         sold = read_line(seller)
         check(sold["text"] == reply.text, f"{sold} is not {reply.text!r}")
+        path = (find() or {}).get("path")
+        check(path == ("relayed" if RELAYED in flags else "direct"), f"the way to the seller was {path}")
         verified = ask(buyer, "verify", receipt=sold["digest"])
         wrong = [each["what"] for each in verified["checks"] if each["holds"] is False]
         check(verified["holds"] and not wrong, f"{wrong} do not hold")
         holds = [each["what"] for each in verified["checks"] if each["holds"]]
-        return f"{sold['tokens']} tokens, {sold['amount_wei']} wei, {len(holds)} checks of the receipt hold"
+        return f"{sold['tokens']} tokens, {sold['amount_wei']} wei, {path}, {len(holds)} checks of the receipt hold"
 
 
 @contextmanager
-def javascript_seller(network: RunningNetwork) -> Iterator["subprocess.Popen[str]"]:
+def javascript_seller(network: RunningNetwork, *flags: str) -> Iterator["subprocess.Popen[str]"]:
     """A js seller with a wallet of its own; it ends with its input."""
-    words = ["node", "seller.mjs", str(network.network_file)]
+    words = ["node", "seller.mjs", str(network.network_file), *flags]
     environment = os.environ | {"SELLER_KEY": funded_key(network)}
     with subprocess.Popen(
         words, cwd=PROGRAMS, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

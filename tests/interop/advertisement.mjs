@@ -26,6 +26,7 @@ export async function writeAdvertisement(peer, signingKey, fields) {
     network: peer.network,
     peer_id: peer.id,
     addresses: peer.addresses,
+    ...(peer.relays.length > 0 && { relays: peer.relays }),
     ...fields,
     seq: BigInt(Date.now()) * 1_000_000n,
     issued_s: issued,

@@ -3,6 +3,7 @@ import "./old_node.mjs";
 import { noise } from "@chainsafe/libp2p-noise";
 import { yamux } from "@chainsafe/libp2p-yamux";
 import { generateKeyPair } from "@libp2p/crypto/keys";
+import { circuitRelayTransport } from "@libp2p/circuit-relay-v2";
 import { gossipsub } from "@libp2p/gossipsub";
 import { identify } from "@libp2p/identify";
 import { ping } from "@libp2p/ping";
@@ -18,13 +19,18 @@ const LOOPBACK = "/ip4/127.0.0.1/tcp/0";
 const messageId = ({ topic, from, data }) =>
   sha256(join(utf8(topic), new Uint8Array(1), from.toMultihash().bytes, data));
 
-/** Join a network at its bootstrap node and listen on loopback; `key` is the peer's Ed25519 key. */
-export async function joinNetwork({ network, bootstrap }, base) {
+const CIRCUIT = "/p2p-circuit";
+
+/**
+ * Join a network at its bootstrap node. A peer listens on loopback, or if `isRelayed` nowhere: then it takes a place at the
+ * bootstrap node's relay, and its connections over that are limited.
+ */
+export async function joinNetwork({ network, bootstrap }, base, { isRelayed = false } = {}) {
   const key = await generateKeyPair("Ed25519");
   const node = await createLibp2p({
     privateKey: key,
-    addresses: { listen: [LOOPBACK] },
-    transports: [tcp()],
+    addresses: { listen: [isRelayed ? bootstrap[0] + CIRCUIT : LOOPBACK] },
+    transports: [tcp(), circuitRelayTransport()],
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
     connectionGater: { denyDialMultiaddr: () => false }, // the library dials no loopback address by itself
@@ -37,6 +43,7 @@ export async function joinNetwork({ network, bootstrap }, base) {
   const peer = new Peer(node, key, network, adsTopic(network, base));
   node.services.gossip.subscribe(peer.topic);
   await peer.dial(bootstrap[0]);
+  while (isRelayed && peer.relays.length === 0) await pause(100);
   return peer;
 }
 
@@ -50,8 +57,16 @@ export class Peer {
     return this.node.peerId.toString();
   }
 
+  /** Its own addresses, each with its peer id at the end. */
   get addresses() {
-    return this.node.getMultiaddrs().map(String);
+    const all = this.node.getMultiaddrs().map(String);
+    return all.filter((each) => !each.includes(CIRCUIT));
+  }
+
+  /** The addresses of relays at which it has a place. */
+  get relays() {
+    const all = this.node.getMultiaddrs().map(String);
+    return all.filter((each) => each.includes(CIRCUIT)).map((each) => each.split(CIRCUIT)[0]);
   }
 
   async dial(address) {
@@ -67,7 +82,7 @@ export class Peer {
 
   /** Serve streams; a Refusal that is thrown goes to the other side as `error`. */
   async serve(name, handler) {
-    await this.node.handle(protocol(this.network, name), async (stream) => {
+    const serveStream = async (stream) => {
       const messages = new Messages(stream);
       try {
         await handler(messages);
@@ -76,7 +91,8 @@ export class Peer {
         await messages.send("error", { code: error.code ?? "malformed", message: error.message, retryable: false });
       }
       await messages.close();
-    });
+    };
+    await this.node.handle(protocol(this.network, name), serveStream, { runOnLimitedConnection: true });
   }
 
   /** Advertisements from gossip, one after another, as bytes with the peer id of their origin. */

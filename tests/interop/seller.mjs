@@ -1,5 +1,5 @@
 // A node that knows the reference alone: it bonds, advertises, bids, answers against vouchers and signs receipts.
-// `node seller.mjs NETWORK.JSON`, its key in SELLER_KEY. It prints a line of JSON when it advertises, one for each answer
+// `node seller.mjs NETWORK.JSON [--relayed]`, its key in SELLER_KEY. It prints a line of JSON when it advertises, one for each answer
 // whose receipt came back countersigned, and ends when its input ends.
 import { readFileSync } from "node:fs";
 import { writeAdvertisement } from "./advertisement.mjs";
@@ -130,7 +130,7 @@ async function answerOpen(stream) {
 }
 
 await account.spend("NodeStaking", STAKE_WEI, "bond(uint128)", STAKE_WEI);
-const peer = await joinNetwork(network, BASE);
+const peer = await joinNetwork(network, BASE, { isRelayed: process.argv[3] === "--relayed" });
 const advertisement = await writeAdvertisement(peer, account.key, {
   wallet: raw(account.address),
   signer: raw(account.address),
@@ -152,7 +152,7 @@ await peer.serve("call", answerCall);
 await peer.serve("infer", answerOpen);
 await peer.serve("ads", (stream) => answerAds(stream, advertisement));
 await peer.publish(advertisement);
-say({ peer_id: peer.id, wallet: account.address, bytes: advertisement.length });
+say({ peer_id: peer.id, addresses: peer.addresses, relays: peer.relays });
 process.stdin.resume().on("end", async () => {
   await peer.stop();
   process.exit(0);
