@@ -5,7 +5,9 @@ advertisement may come from anywhere (gossip, a file, another peer), so its byte
 valid.
 """
 
+import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, cast
 
@@ -59,6 +61,7 @@ CIRCUIT = "/p2p-circuit/p2p/"
 UNSTATED_CEILING = 3
 """An advertisement without a price ceiling is held to so many times its floor."""
 
+_VISIBLE = re.compile("[!-~]+")
 _AD_DOMAIN = b"openledger.advertisement/1"
 _LIFETIMES_S = {1: AD_1_LIFETIME_S_MAX, AD_VERSION: AD_LIFETIME_S_MAX}  # by the body's version
 _BINDING_DOMAIN = b"openledger.binding/1"
@@ -286,9 +289,14 @@ def _check_times(ad: Advertisement, now_s: int) -> None:
 
 def _check_binding(ad: Advertisement) -> None:
     try:
-        check_signer(binding_digest(ad.network, ad.peer_id, ad.wallet), ad.binding, ad.signer)
+        _check_signed_binding(ad.network, ad.peer_id, ad.wallet, ad.binding, ad.signer)
     except BadSignatureError as error:
         raise BadSignatureError(f"the binding of {ad.peer_id} to {ad.wallet}: {error.message}") from error
+
+
+@lru_cache(maxsize=2_048)  # a peer sends the same one in each advertisement; what raises is not kept
+def _check_signed_binding(network: str, peer_id: str, wallet: Address, binding: bytes, signer: Address) -> None:
+    check_signer(binding_digest(network, peer_id, wallet), binding, signer)
 
 
 def check_multiaddr(address: Any) -> str:
@@ -300,7 +308,7 @@ def check_multiaddr(address: Any) -> str:
     if type(address) is not str or not 1 < len(address) <= ADDRESS_LENGTH_MAX or address[0] != "/":
         raise MalformedError(f"must be a multiaddr of at most {ADDRESS_LENGTH_MAX} characters")
     # It is dialled and logged, so it may hold no space, control character or non-ASCII character.
-    if not all("!" <= character <= "~" for character in address):
+    if not _VISIBLE.fullmatch(address):
         raise MalformedError("a multiaddr holds visible ASCII only")
     return address
 

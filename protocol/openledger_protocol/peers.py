@@ -4,6 +4,8 @@ The ids equal libp2p's, so an address, a log line and an advertisement name a pe
 Source: libp2p's peer id specification.
 """
 
+from functools import lru_cache
+
 import base58
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -25,7 +27,12 @@ def peer_id_from_public_key(key: bytes) -> str:
     Raises:
         MalformedError: the key does not have 32 bytes.
     """
-    return base58.b58encode(_PREFIX + _check_key(key)).decode()
+    return _peer_id(_check_key(key))
+
+
+@lru_cache(maxsize=4_096)  # base58 is written in Python, and a message is asked for its peer several times
+def _peer_id(key: bytes) -> str:
+    return base58.b58encode(_PREFIX + key).decode()
 
 
 def public_key_from_peer_id(text: str) -> bytes:
@@ -34,15 +41,20 @@ def public_key_from_peer_id(text: str) -> bytes:
     Raises:
         MalformedError: it is not the id of an Ed25519 key, as `peer_id_from_public_key` writes it.
     """
-    try:
-        # Base58 decoding takes quadratic time, so the length is checked first.
-        raw = base58.b58decode(text) if isinstance(text, str) and len(text) == PEER_ID_LENGTH else b""
-    except ValueError:
-        raw = b""
+    # Base58 decoding takes quadratic time, so the length is checked first.
+    raw = _decoded(text) if isinstance(text, str) and len(text) == PEER_ID_LENGTH else b""
     key = raw[len(_PREFIX) :]
     if not raw.startswith(_PREFIX) or len(key) != PEER_KEY_BYTES or peer_id_from_public_key(key) != text:
         raise MalformedError(f"not a peer id: {repr(text)[:80]} (12D3Koo… of an Ed25519 key)")
     return key
+
+
+@lru_cache(maxsize=4_096)
+def _decoded(text: str) -> bytes:
+    try:
+        return base58.b58decode(text)
+    except ValueError:
+        return b""
 
 
 def check_peer_id(text: str) -> str:

@@ -1,6 +1,7 @@
 """Distinct types for strings and integers that must not be mixed up, with their checks."""
 
 import re
+from functools import lru_cache
 from typing import NewType
 
 from eth_hash.auto import keccak
@@ -60,6 +61,7 @@ def check_digest(text: str) -> Digest:
     return Digest(text)
 
 
+@lru_cache(maxsize=4_096)  # each advertisement of a node holds the same two, and keccak takes most of the time
 def checksum_address(raw: bytes) -> Address:
     """Write 20 bytes as an address with its checksum in the letters' case.
 

@@ -8,6 +8,7 @@ from openledger_protocol.constants import CHUNK_BYTES
 from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import Wei
 from openledger_protocol.wire import ads, dialback, market, transfer
+from openledger_protocol.wire.ads import digest_of
 from openledger_protocol.wire.transfer import file_entry
 
 from .advertisement import CONTENT
@@ -46,8 +47,12 @@ BID = {
 }
 ERROR = {"v": 1, "t": "error", "code": "overloaded", "message": "the queue is full", "retryable": True}
 LOST = {"v": 1, "t": "lost", "id": digest("2"), "reason": "another was cheaper"}
-GET_ADS = {"v": 1, "t": "get", "count_max": 256}
+GET_ADS = {"v": 1, "t": "get", "base": digest("3"), "digest": "0x", "bucket_min": 0, "count_max": 320}
+GET_REST = {**GET_ADS, "digest": hex_of(digest_of([("a", 1)])), "bucket_min": 200}
 ADS = {"v": 1, "t": "ads", "ads": [CONTENT]}
+GET_BASES = {"v": 1, "t": "get_bases", "count_max": 64}
+KNOWN = {"base": digest("3"), "num_sellers": 12, "ad": CONTENT}
+BASES = {"v": 1, "t": "bases", "bases": [KNOWN]}
 WEIGHTS = "adapter_model.safetensors"
 VERSION_PATH = f"datanets/{digest('a')}/{digest('b')}.json"
 GET_CHUNK = {"v": 1, "t": "get_chunk", "id": digest("4"), "path": WEIGHTS, "index": 0}
@@ -83,12 +88,19 @@ CALL_READ: list[Case] = [
     ("no speed", "a bidder makes at least a token in a second", {**BID, "tokens_per_s": 0}),
 ]
 ADS_FRAMES: list[Case] = [
-    ("get", "at most so many", GET_ADS),
+    ("get", "all of a base", GET_ADS),
+    ("get the rest", "what differs from a digest, from a bucket on", GET_REST),
     ("ads", "each as it came by gossip", ADS),
     ("none", "nobody is known", {**ADS, "ads": []}),
+    ("get_bases", "at most so many", GET_BASES),
+    ("bases", "each with its sellers and the advertisement of one", BASES),
 ]
 ADS_READ: list[Case] = [
-    ("257", "over what fits", {**ADS, "ads": ["0x"] * 257}),
+    ("321", "over what fits", {**ADS, "ads": ["0x"] * 321}),
+    ("65 bases", "over what fits", {**BASES, "bases": [{**KNOWN, "ad": "0x00"}] * 65}),
+    ("a short digest", "1,024 bytes or none", {**GET_ADS, "digest": "0x" + "00" * 1_023}),
+    ("a long digest", "1,024 bytes or none", {**GET_ADS, "digest": "0x" + "00" * 1_025}),
+    ("bucket 256", "there are 256", {**GET_ADS, "bucket_min": 256}),
     ("2049 bytes", "one is over its cap", {**ADS, "ads": ["0x" + "00" * 2_049]}),
     ("get none", "ask for one at least", {**GET_ADS, "count_max": 0}),
 ]
@@ -133,17 +145,19 @@ TRANSFER_READ: list[Case] = [
     ("a file twice", "also by another case", first_file(path="attribution/MANIFEST.json")),
     ("too few chunks", "one for each 256 KiB", first_file(size_bytes=CHUNK_BYTES + 1)),
 ]
-BYTES = ("data",)
+BYTES = ("data", "ad")
 
 
 def unwritten(value: Any) -> Any:
-    """Convert JSON to the content of a frame: chunks and advertisements are bytes."""
+    """Convert JSON to the content of a frame: chunks, advertisements and what comes with them are bytes."""
     if isinstance(value, list):
         return [unwritten(entry) for entry in value]
     if not isinstance(value, dict):
         return value
     fields = {key: unwritten(entry) for key, entry in value.items()}
     fields.update({key: bytes_of(fields[key]) for key in BYTES if key in fields})
+    if "bucket_min" in fields or "ad" in fields:  # the stream `ads` has digests as bytes
+        fields.update({key: bytes_of(fields[key]) for key in ("base", "digest") if key in fields})
     if "ads" in fields:
         fields["ads"] = [bytes_of(content) for content in fields["ads"]]
     return fields
@@ -164,6 +178,54 @@ def read_back(protocol: Any) -> Rule:
 def reads(frames: list[Case], refused: list[Case]) -> list[Case]:
     """Frames to read: each written frame, and some invalid ones."""
     return [(name, why, hex_of(encode_frame(unwritten(given)))) for name, why, given in (*frames, *refused)]
+
+
+# ---- topics and digests of advertisements
+
+NET = "home-1"
+PEER_A = "12D3KooWQYhTNQdmr3ArTeUHRYzFg94BKyTkoWBDWez9kSCVe2Xo"
+PEER_B = "12D3KooWLJtG8fd2hkQzTn96MrLvThmnNQjTUFZwGEsLRz5EmSzc"
+
+
+def topic_of(given: Any) -> str:
+    return ads.ads_topic(NET, given["base"], given["bits"], given["index"])
+
+
+def parsed_topic(given: str) -> Any:
+    found = ads.parse_ads_topic(NET, given)
+    return found and {"prefix": found.prefix, "bits": found.bits, "index": found.index}
+
+
+def shard(bits: int, index: int) -> Any:
+    return {"base": "0x0123abcd" + "0" * 56, "bits": bits, "index": index}
+
+
+TOPICS: list[Case] = [
+    ("a base", "its first 8 digits", shard(0, 0)),
+    ("half of a base", "a depth and a place", shard(1, 1)),
+    ("the deepest", "256 shards", shard(8, 255)),
+    ("no such shard", "is refused", shard(2, 4)),
+    ("too deep", "is refused", shard(9, 0)),
+]
+PARSED: list[Case] = [
+    ("a base", "all of its sellers", "/openledger/home-1/ads/0123abcd/2"),
+    ("a shard", "some of them", "/openledger/home-1/ads/0123abcd.3.7/2"),
+    ("another network", "is none of ours", "/openledger/home-2/ads/0123abcd/2"),
+    ("version 1", "is none of ours", "/openledger/home-1/ads/0123abcd/1"),
+    ("no such shard", "is none of ours", "/openledger/home-1/ads/0123abcd.2.4/2"),
+    ("a leading zero", "a shard has one name", "/openledger/home-1/ads/0123abcd.3.07/2"),
+]
+SHARDS: list[Case] = [
+    (f"{bits} bits of {peer_id[-4:]}", "the first bits of its hash", {"peer_id": peer_id, "bits": bits})
+    for peer_id in (PEER_A, PEER_B)
+    for bits in (0, 1, 2, 8)
+]
+DIGESTS: list[Case] = [
+    ("none", "no bytes", []),
+    ("one", "four bytes in its bucket", [{"peer_id": PEER_A, "seq": 1}]),
+    ("two", "in any order", [{"peer_id": PEER_B, "seq": 2**64 - 1}, {"peer_id": PEER_A, "seq": 1}]),
+    ("the next one", "is in the same bucket", [{"peer_id": PEER_A, "seq": 2}]),
+]
 
 
 # ---- the award
@@ -330,6 +392,10 @@ FILES: list[Case] = [
 MARKET: Rules = {
     "call_frame": (frame_of(market), CALL_FRAMES),
     "decode_call_frame": (read_back(market), reads(CALL_FRAMES, CALL_READ)),
+    "ads_topic": (topic_of, TOPICS),
+    "parse_ads_topic": (parsed_topic, PARSED),
+    "shard_of": (lambda given: ads.shard_of(given["peer_id"], given["bits"]), SHARDS),
+    "ads_digest": (lambda given: hex_of(digest_of((each["peer_id"], each["seq"]) for each in given)), DIGESTS),
     "ads_frame": (frame_of(ads), ADS_FRAMES),
     "decode_ads_frame": (read_back(ads), reads(ADS_FRAMES, ADS_READ)),
     "dialback_frame": (frame_of(dialback), DIALBACK_FRAMES),

@@ -14,7 +14,7 @@ from openledger_protocol.codec import CONTROL_FRAME_BYTES_MAX, DATA_FRAME_BYTES_
 from openledger_protocol.constants import AD_BYTES_MAX
 from openledger_protocol.errors import MalformedError, ProtocolError, UnknownVersionError
 from openledger_protocol.wire import ads, dialback, market
-from openledger_protocol.wire.ads import ADS_MAX, Ads, GetAds
+from openledger_protocol.wire.ads import ADS_MAX, DIGEST_BYTES, Ads, Bases, GetAds, GetBases, KnownBase
 from openledger_protocol.wire.dialback import Dialled, DialMe
 from openledger_protocol.wire.frames import pack_map, unpack_map, wire_name
 from openledger_protocol.wire.inference import ErrorMessage
@@ -29,8 +29,10 @@ MARKET: dict[str, MarketMessage] = {
     "error": ERROR,
 }
 ADS: dict[str, ads.AdsMessage] = {
-    "get": GetAds(count_max=16),
+    "get": GetAds(base=AD.base, digest=bytes(DIGEST_BYTES), bucket_min=7, count_max=16),
     "ads": Ads(ads=(sign_advertisement(AD, SEED), b"")),
+    "get_bases": GetBases(count_max=16),
+    "bases": Bases(bases=(KnownBase(base=AD.base, num_sellers=12, ad=b"x"),)),
     "error": ERROR,
 }
 DIALBACK: dict[str, dialback.DialbackMessage] = {
@@ -57,7 +59,10 @@ def test_a_message_of_the_market_survives_its_frame(message: MarketMessage) -> N
     assert len(encode_frame(market.encode(message))) < CONTROL_FRAME_BYTES_MAX // 32
 
 
-@given(st.builds(GetAds, count_max=st.integers(1, 2**16 - 1)) | st.builds(Ads, ads=st.lists(st.binary()).map(tuple)))
+@given(
+    st.builds(GetAds, base=digests, bucket_min=st.integers(0, 255), count_max=st.integers(1, 2**16 - 1))
+    | st.builds(Ads, ads=st.lists(st.binary()).map(tuple))
+)
 def test_a_message_of_the_ads_survives_its_frame(message: ads.AdsMessage) -> None:
     assert ads.decode(framed(ads.encode(message))) == message
 

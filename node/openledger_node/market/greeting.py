@@ -119,9 +119,27 @@ class Greeter:
     async def run(self) -> None:
         """Ask until cancelled."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._list_on)
             while True:
                 self._look(nursery)
                 await trio.sleep(LOOK_S)
+
+    async def _list_on(self) -> None:
+        """Ask two peers at first, and one now and then, which bases the network has.
+
+        Peers of other bases come first: those of this node's own base may know no others either.
+        """
+        tried_s, num_answers = dict[PeerId, float](), 0
+        while True:
+            connected, now_s = self._transport.connected(), trio.current_time()
+            tried_s = {peer_id: at_s for peer_id, at_s in tried_s.items() if peer_id in connected}
+            free = [peer_id for peer_id in connected if now_s - tried_s.get(peer_id, -RETRY_S) >= RETRY_S]
+            if free:
+                own = self._followers(self._followed.own)
+                peer_id = min(free, key=lambda each: each in own)  # used at once
+                tried_s[peer_id] = now_s
+                num_answers += await self._ask(peer_id, None, is_listing=True)
+            await trio.sleep(LOOK_S if num_answers < GREETED_MIN else ASK_EVERY_S * (0.5 + self._jitter()))
 
     async def run_for_copies(self) -> None:
         """Ask a peer now and then, and tell it our own: a second copy of this node is heard of in no other way.
@@ -197,12 +215,13 @@ class Greeter:
     # ---- asking
 
     async def _greet(self, peer_id: PeerId, base: Digest, asked: _Asked) -> None:
-        has_answered = await self._ask(peer_id, base, is_listing=base == self._followed.own)
+        is_first = len(asked.answered) < GREETED_MIN
+        has_answered = await self._ask(peer_id, base, is_listing=is_first)
         del asked.running_s[peer_id]
         if not has_answered or peer_id not in self._followers(base):
             return
         now_s = trio.current_time()
-        if peer_id not in asked.answered and len(asked.answered) < GREETED_MIN:
+        if is_first:
             asked.answered.add(peer_id)
             asked.again_s[peer_id] = now_s + ASK_AGAIN_S
             if len(asked.answered) == GREETED_MIN:

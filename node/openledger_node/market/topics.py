@@ -20,12 +20,12 @@ BASES_MAX = 8
 ASKED_S = 3_600.0
 """The time for which a base is followed that the owner asked for."""
 
-SHARD_MAX, SHARD_MIN = 300, 100
+SHARD_MAX, SHARD_MIN = 300, 120
 """Sellers of a shard above which it splits in two, and below which two become one again."""
 
-SHARD_CROWDED = 200
-"""From here on others may have split already, and below it others may not have. Nodes count a little differently, so
-each publishes where both kinds hear it."""
+SHARD_CROWDED = 190
+"""Above this others may have split already, and below it others may not have yet, so a node publishes where both hear
+it. With these three numbers nodes hear each other while their counts differ by up to a fifth."""
 
 SETTLE_S = 1_200.0
 """The time after a change in which a node waits to have heard all sellers of its shard, before it leaves it again."""

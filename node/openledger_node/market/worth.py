@@ -79,24 +79,27 @@ def crowded_out(
     In each group that is over its limit the worst makes room. A wallet that nothing proves is no group of its own, or
     anyone could take the places of another's.
     """
-    worths = {peer_id: worth_of(each.ad) for peer_id, each in placed.items()}
-    own = worths[newest.peer_id]
-    for group, limit in (*_groups(placed, worths, newest, own), *_base_groups(placed, newest, coverage_of)):
+
+    def worth(peer_id: str) -> Worth:
+        return worth_of(placed[peer_id].ad)  # asked for only where it matters: most groups are not full
+
+    for group, limit in (*_groups(placed, worth, newest), *_base_groups(placed, newest, coverage_of)):
         members = [peer_id for peer_id in placed if group(peer_id)] if len(placed) > limit else []
         if len(members) > limit:
-            return min(members, key=lambda peer_id: _rank(placed[peer_id], worths[peer_id], now_s))
+            return min(members, key=lambda peer_id: _rank(placed[peer_id], worth(peer_id), now_s))
     return None
 
 
 def _groups(
-    placed: Mapping[str, Placed], worths: Mapping[str, Worth], newest: Advertisement, own: Worth
+    placed: Mapping[str, Placed], worth: Callable[[str], Worth], newest: Advertisement
 ) -> Iterable[tuple[Callable[[str], bool], int]]:
     """The groups that the newest advertisement belongs to, each with its limit."""
+    own = worth(newest.peer_id)
 
     def is_same_owner(peer_id: str) -> bool:
         ad = placed[peer_id].ad
         if own.is_bonded:
-            return ad.wallet == newest.wallet and worths[peer_id].is_bonded
+            return ad.wallet == newest.wallet and worth(peer_id).is_bonded
         return (ad.wallet, ad.signer) == (newest.wallet, newest.signer)
 
     yield is_same_owner, WALLET_MAX
@@ -107,8 +110,8 @@ def _groups(
         return placed[peer_id].ad.base == newest.base
 
     if not own.is_bonded:
-        yield (lambda peer_id: worths[peer_id].bonded_wei == 0 and is_same_base(peer_id)), UNBONDED_MAX
-        yield (lambda peer_id: not worths[peer_id].is_bonded and is_same_base(peer_id)), UNPROVEN_MAX
+        yield (lambda peer_id: is_same_base(peer_id) and worth(peer_id).bonded_wei == 0), UNBONDED_MAX
+        yield (lambda peer_id: is_same_base(peer_id) and not worth(peer_id).is_bonded), UNPROVEN_MAX
     yield is_same_base, BASE_MAX
 
 

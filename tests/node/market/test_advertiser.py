@@ -1,128 +1,35 @@
 """A node says what it offers in time and on change, hears the others, and tells newcomers of all."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import pairwise
-from math import inf
 from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
+from support.market_world.advertising import Node, open_node, open_nodes
 from support.market_world.liars import messages_of
 from support.market_world.seller import ad_of, signed_ad
 from support.market_world.terms import (
     ADS,
     BASE,
-    GENERATION,
     NETWORK,
-    PROFILE,
     TERMS,
-    key_of,
     now_s,
     peer_id_of,
     priced,
-    seed_of,
     signer_of,
-    wallet_of,
     word,
 )
 
-from openledger_node.ledger.ledger import Ledger, open_ledger
-from openledger_node.market.advertiser import Advertiser, Snapshot
-from openledger_node.market.board import AdTable
 from openledger_node.market.second_copy import SILENT_S, CopyWatch
-from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
-from openledger_protocol.advertisement import OfferedAdapter, open_advertisement, sign_binding
-from openledger_protocol.primitives import AdapterId, Digest
+from openledger_node.p2p.transports.memory import MemoryTransport
+from openledger_protocol.advertisement import OfferedAdapter, open_advertisement
+from openledger_protocol.primitives import AdapterId
 from openledger_protocol.wire.ads import ADS_MAX, Ads, Bases, GetAds, GetBases, decode, encode
 from openledger_protocol.wire.inference import ErrorMessage
 
 HARBOUR = AdapterId(word("harbour"))
-
-
-@dataclass(kw_only=True)
-class Node:
-    name: str
-    board: AdTable
-    ledger: Ledger
-    transport: MemoryTransport
-    advertiser: Advertiser
-    offer: Snapshot | None
-    base: Digest = BASE  # it follows
-    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-
-    def heard_of(self) -> set[str]:
-        return {ad.peer_id for ad in self.board.live()}
-
-
-def snapshot_of(name: str) -> Snapshot:
-    return Snapshot(
-        wallet=wallet_of(name),
-        signer=signer_of(name),
-        generation=GENERATION,
-        base=BASE,
-        profile_hash=PROFILE,
-        algo_id=1,
-        context_max=4_096,
-        chunk_tokens=8,
-        terms=TERMS,
-        terms_max=priced(TERMS, 9),
-        warm=(),
-        cold=(),
-        slots=4,
-        slots_free=4,
-        tokens_per_s=50,
-        serves=True,
-        binding=sign_binding(key_of(f"{name} signer"), NETWORK, peer_id_of(name), wallet_of(name)),
-    )
-
-
-@asynccontextmanager
-async def open_nodes(root: Path, *names: str, clock_s: float = 0.0) -> AsyncIterator[dict[str, Node]]:
-    """Nodes in a row, each connected with the one before."""
-    network, nodes = MemoryNetwork(), {}
-    with trio.fail_after(10_000) as scope:
-        async with trio.open_nursery() as nursery:
-            for name in names:
-                nodes[name] = await _open_node(root, name, network, nursery, clock_s)
-            for before, after in pairwise(names):
-                await nodes[after].transport.connect(nodes[before].transport.addresses[0])
-            yield nodes
-            scope.deadline = inf  # a thread may still write, and a test's clock jumps meanwhile
-            nursery.cancel_scope.cancel()
-    for node in nodes.values():
-        node.ledger.close()
-
-
-async def _open_node(root: Path, name: str, network: MemoryNetwork, nursery: trio.Nursery, clock_s: float) -> Node:
-    ledger = open_ledger(root / f"{name}.db")
-    transport = MemoryTransport(network, peer_id_of(name))
-    board = AdTable(NETWORK, now_s, ledger.peers, own=transport.peer_id, base_names={BASE: "fake"})
-    node: Node
-    advertiser = Advertiser(
-        network=NETWORK,
-        transport=transport,
-        table=board,
-        peers=ledger.peers,
-        seed=seed_of(name),
-        snapshot=lambda: node.offer,
-        base=lambda: node.base,
-        now_ns=lambda: int((now_s() + clock_s) * 10**9),
-        jitter=lambda: 0.5,
-    )
-    node = Node(
-        name=name,
-        board=board,
-        ledger=ledger,
-        transport=transport,
-        advertiser=advertiser,
-        offer=snapshot_of(name),
-    )
-    await nursery.start(transport.run)
-    await nursery.start(advertiser.run)
-    return node
 
 
 async def test_nodes_in_a_row_hear_of_each_other_within_seconds(
@@ -176,7 +83,7 @@ async def test_an_offer_that_was_published_to_nobody_is_published_again_once_the
 ) -> None:
     async with open_nodes(tmp_path, "a", "b") as nodes, trio.open_nursery() as nursery:
         await trio.sleep(60)
-        c = await _open_node(tmp_path, "c", nodes["b"].transport._network, nursery, 0.0)
+        c = await open_node(tmp_path, "c", nodes["b"].transport._network, nursery, 0.0)
         await trio.sleep(60)
         alone = c.ledger.peers.seq_last(c.transport.peer_id)
         await c.transport.connect(nodes["b"].transport.addresses[0])

@@ -217,7 +217,7 @@ async def test_a_bonded_seller_gets_on_a_board_that_strangers_have_filled(tmp_pa
             assert table.learn(signed_ad(name))
         assert table.learn(signed_ad("honest"))
         await vetting.read(table.unread(16))
-        for number in range(300, 308):
+        for number in range(400, 408):
             chain.unbonded.add(wallet_of(f"sybil {number}"))
             assert table.learn(signed_ad(f"sybil {number}"))
         seen = table.offers(BASE, BASE_ONLY)

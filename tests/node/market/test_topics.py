@@ -1,0 +1,110 @@
+"""The bases that a node follows, and how deep it splits them into shards."""
+
+from dataclasses import replace
+
+import pytest
+from support.market_world.seller import ad_of
+from support.market_world.terms import BASE, NETWORK, peer_id_of, word
+
+from openledger_node.market.topics import (
+    ASKED_S,
+    BASES_MAX,
+    SETTLE_S,
+    SHARD_MAX,
+    FollowedBases,
+    bits_after,
+    published_bits,
+)
+from openledger_node.market.worth import Coverage
+from openledger_node.p2p.transport import PeerId
+from openledger_protocol.primitives import Digest
+from openledger_protocol.wire.ads import SHARD_BITS_MAX, ads_topic, shard_of
+
+OTHER = Digest(word("another base"))
+ME = PeerId(peer_id_of("me"))
+
+
+class Node:
+    """The followed bases of `me`, whose base and clock a test sets."""
+
+    def __init__(self) -> None:
+        self.base, self.now_s = BASE, 0.0
+        self.followed = FollowedBases(NETWORK, ME, lambda: self.base, lambda: self.now_s)
+
+
+def test_a_node_follows_its_own_base_and_for_an_hour_what_its_owner_asks_for() -> None:
+    node = Node()
+    node.followed.ask(OTHER)
+    assert node.followed.bases == (BASE, OTHER)
+    assert set(node.followed.topics()) == {ads_topic(NETWORK, BASE), ads_topic(NETWORK, OTHER)}
+    node.now_s = ASKED_S - 1
+    node.followed.ask(OTHER)
+    node.now_s = 2 * ASKED_S - 2
+    assert node.followed.bases == (BASE, OTHER)
+    node.now_s = 2 * ASKED_S - 1
+    assert node.followed.bases == (BASE,)
+
+
+def test_the_base_that_was_asked_for_longest_ago_makes_room() -> None:
+    node, asked = Node(), [Digest(word(f"base {number}")) for number in range(20)]
+    for number, base in enumerate(asked):
+        node.now_s = number
+        node.followed.ask(base)
+    assert set(node.followed.bases) == {BASE, *asked[-(BASES_MAX - 1) :]}
+
+
+def test_after_a_change_of_base_only_the_new_one_is_followed() -> None:
+    node = Node()
+    assert node.followed.bases == (BASE,)
+    node.base = OTHER
+    assert set(node.followed.topics()) == {ads_topic(NETWORK, OTHER)}
+    assert node.followed.coverage(ad_of("seller")) is Coverage.OTHER_BASE
+
+
+def test_a_base_with_many_sellers_is_followed_in_one_shard() -> None:
+    node = Node()
+    node.followed.expect(BASE, 4 * SHARD_MAX)
+    index = shard_of(ME, 2)
+    assert list(node.followed.topics()) == [ads_topic(NETWORK, BASE, 2, index)]
+    ads = [ad_of(f"seller {number}") for number in range(40)]
+    covered = {node.followed.coverage(ad) for ad in ads if shard_of(ad.peer_id, 2) == index}
+    assert covered == {Coverage.OWN_BASE}
+    assert {node.followed.coverage(ad) for ad in ads} == {Coverage.OWN_BASE, Coverage.OTHER_SHARD}
+    assert node.followed.coverage(replace(ads[0], base=OTHER)) is Coverage.OTHER_BASE
+
+
+def test_shards_split_at_once_and_join_only_after_all_sellers_could_be_heard() -> None:
+    node = Node()
+    node.followed.step(lambda _: SHARD_MAX + 1)
+    assert node.followed.bits(BASE) == 1
+    node.now_s = SETTLE_S - 1
+    node.followed.step(lambda _: 10)
+    assert node.followed.bits(BASE) == 1
+    node.now_s = SETTLE_S
+    node.followed.step(lambda _: 10)
+    assert node.followed.bits(BASE) == 0
+
+
+@pytest.mark.parametrize("num_sellers", [*range(1, 700, 7), *range(700, 6_000, 97)])
+def test_nodes_that_count_a_tenth_more_or_less_hear_each_other(num_sellers: int) -> None:
+    """Each may have come to any depth at which its count leaves it."""
+    counts = [round(num_sellers * part) for part in (0.9, 1.0, 1.1)]
+    nodes = [
+        (bits, count >> bits)
+        for count in counts
+        for bits in range(SHARD_BITS_MAX + 1)
+        if bits_after(bits, count >> bits, is_settled=True) == bits
+    ]
+    assert nodes
+    deaf = [
+        (seller, listener) for seller in nodes for listener in nodes if listener[0] not in published_bits(*seller)
+    ]
+    assert not deaf
+
+
+def test_a_large_network_is_heard_in_part() -> None:
+    bits, in_shard = 0, 10_000
+    while (deeper := bits_after(bits, in_shard, is_settled=True)) != bits:
+        bits, in_shard = deeper, 10_000 >> deeper
+    assert in_shard <= SHARD_MAX
+    assert bits_after(SHARD_BITS_MAX, 10**6, is_settled=True) == SHARD_BITS_MAX

@@ -1,0 +1,120 @@
+"""Nodes that advertise on a memory network, each with a board and a ledger of its own."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from math import inf
+from pathlib import Path
+
+import trio
+
+from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_node.market.advertiser import Advertiser, Snapshot
+from openledger_node.market.board import AdTable
+from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
+from openledger_protocol.advertisement import sign_binding
+from openledger_protocol.primitives import Digest
+
+from .terms import (
+    BASE,
+    GENERATION,
+    NETWORK,
+    PROFILE,
+    TERMS,
+    key_of,
+    now_s,
+    peer_id_of,
+    priced,
+    seed_of,
+    signer_of,
+    wallet_of,
+)
+
+
+@dataclass(kw_only=True)
+class Node:
+    name: str
+    board: AdTable
+    ledger: Ledger
+    transport: MemoryTransport
+    advertiser: Advertiser
+    offer: Snapshot | None
+    base: Digest = BASE  # it follows
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+    def heard_of(self) -> set[str]:
+        return {ad.peer_id for ad in self.board.live()}
+
+
+def snapshot_of(name: str) -> Snapshot:
+    return Snapshot(
+        wallet=wallet_of(name),
+        signer=signer_of(name),
+        generation=GENERATION,
+        base=BASE,
+        profile_hash=PROFILE,
+        algo_id=1,
+        context_max=4_096,
+        chunk_tokens=8,
+        terms=TERMS,
+        terms_max=priced(TERMS, 9),
+        warm=(),
+        cold=(),
+        slots=4,
+        slots_free=4,
+        tokens_per_s=50,
+        serves=True,
+        binding=sign_binding(key_of(f"{name} signer"), NETWORK, peer_id_of(name), wallet_of(name)),
+    )
+
+
+@asynccontextmanager
+async def open_nodes(
+    root: Path, *names: str, clock_s: float = 0.0, bases: Mapping[str, Digest] | None = None
+) -> AsyncIterator[dict[str, Node]]:
+    """Nodes in a row, each connected with the one before; `bases` names those of nodes with another base."""
+    network, nodes = MemoryNetwork(), {}
+    with trio.fail_after(10_000) as scope:
+        async with trio.open_nursery() as nursery:
+            for name in names:
+                nodes[name] = await open_node(root, name, network, nursery, clock_s, (bases or {}).get(name, BASE))
+            for before, after in pairwise(names):
+                await nodes[after].transport.connect(nodes[before].transport.addresses[0])
+            yield nodes
+            scope.deadline = inf  # a thread may still write, and a test's clock jumps meanwhile
+            nursery.cancel_scope.cancel()
+    for node in nodes.values():
+        node.ledger.close()
+
+
+async def open_node(
+    root: Path, name: str, network: MemoryNetwork, nursery: trio.Nursery, clock_s: float, base: Digest = BASE
+) -> Node:
+    ledger = open_ledger(root / f"{name}.db")
+    transport = MemoryTransport(network, peer_id_of(name))
+    board = AdTable(NETWORK, now_s, ledger.peers, own=transport.peer_id, base_names={BASE: "fake"})
+    node: Node
+    advertiser = Advertiser(
+        network=NETWORK,
+        transport=transport,
+        table=board,
+        peers=ledger.peers,
+        seed=seed_of(name),
+        snapshot=lambda: node.offer,
+        base=lambda: node.base,
+        now_ns=lambda: int((now_s() + clock_s) * 10**9),
+        jitter=lambda: 0.5,
+    )
+    node = Node(
+        name=name,
+        board=board,
+        ledger=ledger,
+        transport=transport,
+        advertiser=advertiser,
+        offer=replace(snapshot_of(name), base=base),
+        base=base,
+    )
+    await nursery.start(transport.run)
+    await nursery.start(advertiser.run)
+    return node
