@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 from eth_account import Account
@@ -17,7 +18,7 @@ from interop_results import ROOT, Results, check
 
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support.processes.network import RunningNetwork, ask, node_of, tell
+from support.processes.network import RunningNetwork, ask, node_of, status_of, tell
 from support.processes.nodes import wait_for
 from support.processes.replies import Reply
 
@@ -40,6 +41,7 @@ SETTINGS = {
 }
 COIN_WEI, OPEN_WEI = 10**18, 200 * 10**18
 TOKENS = 100
+PRICE_WEI = 10**15
 RELAYED = "--relayed"
 PROGRAM_S, FOUND_S = 90.0, 60.0
 """The longest time for a program to end, and for a peer to be found."""
@@ -65,11 +67,11 @@ def test_javascript(results: Results, times: int) -> None:
         network = RunningNetwork(root=Path(folder), opened=opened, settings=SETTINGS)
         network.begin_chain()
         seller, buyer = network.start_node("a"), network.start_node("r", OPENLEDGER_NODE_SERVE="false")
-        wait_for(lambda: seller.is_up())
+        wait_for(lambda: seller.is_up() and buyer.is_up())
+        wait_for(lambda: any(each["serves"] for each in ask(buyer, "peers")["peers"]))  # the seller advertises
         for number in range(1, times + 1):
             results.run(f"js buys of a node, {number}", lambda: buy_by_javascript(network, seller))
         tell(seller, "/pause")
-        wait_for(lambda: buyer.is_up())
         for number in range(1, times + 1):
             results.run(f"a node buys of js, {number}", lambda: sell_by_javascript(network, buyer))
         for number in range(1, times + 1):
@@ -80,20 +82,11 @@ def test_javascript(results: Results, times: int) -> None:
 
 def buy_by_javascript(network: RunningNetwork, seller: OperatorHome) -> str:
     """Have the js buyer buy one answer; the node must know the receipt, countersigned."""
-    environment = {"PAYER_KEY": funded_key(network)}
-    words = ["node", "buyer.mjs", str(network.network_file)]
-    ran = subprocess.run(
-        words,
-        cwd=PROGRAMS,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=PROGRAM_S,
-        check=False,
-    )
-    if ran.returncode:
-        raise RuntimeError(ran.stderr[-2000:])
-    bought = json.loads(ran.stdout.splitlines()[-1])
+    with program(network, "buyer.mjs", PAYER_KEY=funded_key(network)) as buyer:
+        check(read_line(buyer)["found"] == status_of(seller)["peer_id"], "the buyer finds the seller by rendezvous")
+        price_wei = PRICE_WEI + secrets.randbelow(PRICE_WEI)  # a new one, so that the seller advertises at once
+        tell(seller, "/price", price_wei=str(price_wei))
+        bought = read_line(buyer)
     check(len(bought["text"]) == TOKENS and bought["vouchers"] > 1, f"{bought}")
 
     def find() -> dict[str, Any] | None:
@@ -106,7 +99,7 @@ def buy_by_javascript(network: RunningNetwork, seller: OperatorHome) -> str:
 
 def sell_by_javascript(network: RunningNetwork, buyer: OperatorHome, *flags: str) -> str:
     """Have a node buy one answer of the js seller; the node's receipt must be the one that the seller signed."""
-    with javascript_seller(network, *flags) as seller:
+    with program(network, "seller.mjs", *flags, SELLER_KEY=funded_key(network)) as seller:
         told = read_line(seller)
 
         def find() -> dict[str, Any] | None:
@@ -128,16 +121,23 @@ def sell_by_javascript(network: RunningNetwork, buyer: OperatorHome, *flags: str
 
 
 @contextmanager
-def javascript_seller(network: RunningNetwork, *flags: str) -> Iterator["subprocess.Popen[str]"]:
-    """A js seller with a wallet of its own; it ends with its input."""
-    words = ["node", "seller.mjs", str(network.network_file), *flags]
-    environment = os.environ | {"SELLER_KEY": funded_key(network)}
+def program(network: RunningNetwork, *words: str, **environment: str) -> Iterator["subprocess.Popen[str]"]:
+    """Run a program until the block ends, or for `PROGRAM_S` at most."""
+    name, *flags = words
     with subprocess.Popen(
-        words, cwd=PROGRAMS, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ["node", name, str(network.network_file), *flags],
+        cwd=PROGRAMS,
+        env=os.environ | environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
+        killer = Timer(PROGRAM_S, process.kill)
+        killer.start()
         try:
             yield process
         finally:
+            killer.cancel()
             process.kill()
 
 
@@ -145,7 +145,7 @@ def read_line(process: "subprocess.Popen[str]") -> dict[str, Any]:
     """The next line of JSON that a program prints."""
     assert process.stdout
     line = process.stdout.readline()
-    check(line != "", f"the program ended with {process.poll()}")
+    check(line != "", "the program ended too early, or was too slow: its last words are above")
     found: dict[str, Any] = json.loads(line)
     return found
 

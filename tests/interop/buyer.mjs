@@ -1,5 +1,6 @@
-// A payer that knows the reference alone: it hears what is offered, calls for a bid, opens a channel, buys an answer with
-// vouchers, checks the receipt and countersigns it. `node buyer.mjs NETWORK.JSON`, its key in PAYER_KEY.
+// A payer that knows the reference alone: it finds a seller, hears its next advertisement, calls for a bid, opens a
+// channel, buys an answer with vouchers, checks the receipt and countersigns it. `node buyer.mjs NETWORK.JSON`, its key in
+// PAYER_KEY. It prints a line of JSON when it has found the seller, and one when it has bought.
 import { readFileSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
@@ -7,7 +8,8 @@ import { readAdvertisement } from "./advertisement.mjs";
 import { Account } from "./chain.mjs";
 import { Digests, isSame, NO_SHARES, price, saltPrefix, signDigest, signerOf, workOf } from "./money.mjs";
 import { joinNetwork } from "./peer.mjs";
-import { BASE, draw, hex, join, render, utf8, ZERO } from "./wire.mjs";
+import { discover } from "./rendezvous.mjs";
+import { BASE, draw, hex, join, pause, render, utf8, ZERO } from "./wire.mjs";
 
 const QUESTION = [{ role: "user", content: "who keeps the harbour..." }];
 const TOKENS_IN = utf8(render(QUESTION)).length;
@@ -17,6 +19,7 @@ const DEPOSIT_WEI = 2n * 10n ** 16n;
 const CEILING_WEI = String(10n ** 18n);
 const WITHDRAW_DELAY_S = 60;
 const CLOCK_S = 600;
+const ASK_EVERY_MS = 10_500; // a peer answers on `ads` once in 10 s
 
 const network = JSON.parse(readFileSync(process.argv[2], "utf8"));
 const digests = new Digests(network);
@@ -26,18 +29,29 @@ function require(holds, what) {
   if (!holds) throw new Error(what);
 }
 
-/** Wait for a seller of the base by gossip, and ask it for what it knows, which must include itself. */
+/** Find a seller of the base at once: rendezvous names peers, and each tells the advertisements that it knows. */
 async function findSeller(peer) {
+  for (;;) {
+    for (const { id, addresses } of await discover(await peer.dial(network.bootstrap[0]), network.network)) {
+      const stream = await peer.open(addresses, "ads").catch(() => null);
+      if (stream === null) continue; // it has left, or serves nothing
+      await stream.send("get", { base: BASE, digest: new Uint8Array(), bucket_min: 0, count_max: 64 });
+      const { ads } = await stream.receive();
+      await stream.close();
+      const known = await Promise.all(ads.map((ad) => readAdvertisement(network.network, ad)));
+      const seller = known.find(({ peer_id: own, serves, base }) => own === id && serves && base === hex(BASE));
+      if (seller) return seller;
+    }
+    await pause(ASK_EVERY_MS);
+  }
+}
+
+/** Wait until a seller publishes an advertisement on the topic of its base. */
+async function hear(peer, seller) {
   for await (const { from, content } of peer.heard()) {
     const heard = await readAdvertisement(network.network, content);
     require(from === heard.peer_id, "each peer publishes its own advertisement");
-    const stream = await peer.open(heard.addresses, "ads");
-    await stream.send("get", { base: BASE, digest: new Uint8Array(), bucket_min: 0, count_max: 64 });
-    const { ads } = await stream.receive();
-    await stream.close();
-    const known = await Promise.all(ads.map((ad) => readAdvertisement(network.network, ad)));
-    const seller = known.find(({ peer_id: id, serves, base }) => id === from && serves && base === hex(BASE));
-    if (seller) return seller;
+    if (from === seller.peer_id) return heard;
   }
 }
 
@@ -145,8 +159,9 @@ function checkReceipt({ receipt, signature }, open, bid, text, ids) {
 
 const peer = await joinNetwork(network, BASE);
 const seller = await findSeller(peer);
-const rtt = await peer.node.services.ping.ping(peer.node.getConnections()[0].remotePeer);
-const bought = await buy(peer, seller, await call(peer, seller));
-console.log(JSON.stringify({ ...bought, ping_ms: rtt }));
+console.log(JSON.stringify({ found: seller.peer_id }));
+const heard = await hear(peer, seller);
+const bought = await buy(peer, heard, await call(peer, heard));
+console.log(JSON.stringify(bought));
 await peer.stop();
 process.exit(0);

@@ -14,6 +14,7 @@ const CHUNK_TOKENS = 32;
 const CONTEXT = 2048;
 const SPEED = { ttft_ms: 50, tokens_per_s: 200 };
 const BID_VALID_MS = 10_000;
+const ADVERTISE_EVERY_MS = 15_000;
 const PIECE_TOKENS = 8;
 const ANSWER = "The harbour master keeps it, and a stranger who read the reference says so. ".repeat(4).trim();
 
@@ -53,6 +54,11 @@ async function answerCall(stream) {
     valid_ms: BID_VALID_MS,
   });
   await stream.receive(); // won, or lost
+}
+
+async function advertise() {
+  advertisement = await writeAdvertisement(peer, account.key, fields);
+  await peer.publish(advertisement);
 }
 
 async function answerAds(stream, ad) {
@@ -131,7 +137,7 @@ async function answerOpen(stream) {
 
 await account.spend("NodeStaking", STAKE_WEI, "bond(uint128)", STAKE_WEI);
 const peer = await joinNetwork(network, BASE, { isRelayed: process.argv[3] === "--relayed" });
-const advertisement = await writeAdvertisement(peer, account.key, {
+const fields = {
   wallet: raw(account.address),
   signer: raw(account.address),
   generation: raw(generation),
@@ -147,11 +153,13 @@ const advertisement = await writeAdvertisement(peer, account.key, {
   slots_free: 1,
   tokens_per_s: SPEED.tokens_per_s,
   serves: true,
-});
+};
+let advertisement;
 await peer.serve("call", answerCall);
 await peer.serve("infer", answerOpen);
 await peer.serve("ads", (stream) => answerAds(stream, advertisement));
-await peer.publish(advertisement);
+await advertise();
+setInterval(advertise, ADVERTISE_EVERY_MS); // a message may get lost, and nobody waits 10 minutes for the next one here
 say({ peer_id: peer.id, addresses: peer.addresses, relays: peer.relays });
 process.stdin.resume().on("end", async () => {
   await peer.stop();
