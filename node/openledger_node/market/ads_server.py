@@ -24,7 +24,7 @@ from ..errors import NetworkError
 from ..p2p.streams import MessageStream
 from ..p2p.transport import PeerId
 from .board import AD_BURST, AD_INTERVAL_S, AdTable, Buckets, Held
-from .catalogue import Catalogue
+from .offered_bases import OfferedBases
 
 STREAM_TIMEOUT_S = 20.0
 
@@ -35,9 +35,9 @@ REQUESTS_MAX, SENT_MAX = 16, 2 * ADS_MAX
 class AdsServer:
     """Tells each peer what it lacks, in one stream in 10 s."""
 
-    def __init__(self, *, table: AdTable, catalogue: Catalogue, own: Callable[[], Held | None]) -> None:
+    def __init__(self, *, table: AdTable, offered: OfferedBases, own: Callable[[], Held | None]) -> None:
         self._table = table
-        self._catalogue = catalogue
+        self._offered = offered
         self._own = own
         self._buckets: Buckets[PeerId] = Buckets(interval_s=AD_INTERVAL_S, burst=AD_BURST, now_s=trio.current_time)
 
@@ -67,7 +67,7 @@ class AdsServer:
                 num_left -= len(found)
                 await messages.send(encode(Ads(ads=found)))
             elif isinstance(request, GetBases):
-                bases = self._catalogue.list_bases(min(request.count_max, BASES_MAX))
+                bases = self._offered.list_bases(min(request.count_max, BASES_MAX))
                 await messages.send(encode(Bases(bases=tuple(bases))))
             else:
                 raise MalformedError("a stream begins with `get` or `get_bases`")

@@ -1,0 +1,142 @@
+"""A bootstrap node follows the topics that its peers need, and no stranger pushes those out."""
+
+from functools import partial
+from pathlib import Path
+
+import trio
+from support.market_world.seller import ad_of
+from support.peers import opener, receive, seed, until
+
+from openledger_node.p2p import bootstrap
+from openledger_node.p2p.bootstrap_topics import TOPICS_A_PEER_MAX, TOPICS_MAX, chosen_topics
+from openledger_node.p2p.transport import TOPICS_PER_PEER_MAX, PeerId, Transport
+from openledger_protocol.advertisement import sign_advertisement
+from openledger_protocol.primitives import Digest
+from openledger_protocol.wire.ads import ads_topic, parse_ads_topic
+
+NET = "test-net"
+Peers = dict[PeerId, frozenset[str]]
+
+
+def topic(number: int) -> str:
+    return ads_topic(NET, Digest(f"0x{number:08x}" + "0" * 56))
+
+
+def choose(peers: Peers, followed: frozenset[str] = frozenset()) -> frozenset[str]:
+    """Choose topics where the name of a peer begins with its network of addresses."""
+    return chosen_topics(
+        peers,
+        lambda peer_id: peer_id.split(" ")[0],
+        followed=followed,
+        is_ours=lambda name: parse_ads_topic(NET, name) is not None,
+    )
+
+
+def junk(group: str, first: int) -> Peers:
+    """Peers of one network of addresses, which together have subscribed to as many topics as are followed."""
+    return {
+        PeerId(f"{group} {place}"): frozenset(map(topic, range(first + place, first + place + TOPICS_A_PEER_MAX)))
+        for place in range(0, TOPICS_MAX, TOPICS_A_PEER_MAX)
+    }
+
+
+def test_topics_of_peers_are_followed_and_only_those_of_the_network() -> None:
+    peers = {PeerId("home 1"): frozenset([topic(1), ads_topic("other", Digest("0x" + "0" * 64)), "/x", ""])}
+    assert choose(peers) == {topic(1)}
+    assert choose({}, frozenset([topic(1)])) == frozenset()
+
+
+def test_made_up_topics_of_one_network_push_out_none_that_is_followed() -> None:
+    peers = {PeerId("home 1"): frozenset([topic(0)])} | junk("stranger", 1_000)
+    assert topic(0) in choose(peers, frozenset([topic(0)]))
+
+
+def test_a_topic_with_subscribers_in_two_networks_comes_before_any_number_in_one() -> None:
+    strangers = junk("stranger", 1_000)
+    followed = choose(strangers)
+    assert len(followed) == TOPICS_MAX
+    peers = {PeerId("home 1"): frozenset([topic(0)]), PeerId("other 1"): frozenset([topic(0)])}
+    assert topic(0) in choose(strangers | peers, followed)
+
+
+def test_a_peer_with_more_topics_than_a_node_has_does_not_count() -> None:
+    many = frozenset(map(topic, range(TOPICS_A_PEER_MAX + 1)))
+    assert choose({PeerId("x 1"): many}) == frozenset()
+
+
+async def test_sellers_of_two_bases_hear_their_own_through_a_bootstrap_node(tmp_path: Path) -> None:
+    """Over real libp2p: each is connected with the bootstrap node only, and one changes its topic while it runs."""
+    heard: dict[str, list[str]] = {name: [] for name in ("ada", "ben", "carl", "dora")}
+
+    def accept(name: str, origin: PeerId, content: bytes) -> bool:
+        heard[name].append(origin)
+        return True
+
+    async def publish(peer: Transport, name: str, number: int, seq: int) -> None:
+        ad = ad_of(name, peer_id=peer.peer_id, seq=seq)
+        await peer.publish(topic(number), sign_advertisement(ad, seed(name)))
+
+    peers = {name: opener("libp2p")(name) for name in heard}
+    bases = {"ada": 1, "ben": 1, "carl": 2, "dora": 2}
+    channels = {name: peer.subscribe(topic(bases[name]), partial(accept, name)) for name, peer in peers.items()}
+    async with trio.open_nursery() as nursery:
+        point, is_up = bootstrap.open_bootstrap(tmp_path, ("/ip4/127.0.0.1/tcp/0",)), trio.Event()
+        nursery.start_soon(
+            partial(
+                bootstrap.serve,
+                point,
+                network=NET,
+                folder=tmp_path,
+                announce=lambda _: is_up.set(),
+                wait_for_end=trio.sleep_forever,
+            )
+        )
+        await is_up.wait()
+        for peer in peers.values():
+            await nursery.start(peer.run)
+            await peer.connect(point.addresses[0])
+        topics = {topic(1), topic(2)}
+        await until(
+            lambda: all(topics <= peer.topics_of_peers().get(point.peer_id, set()) for peer in peers.values())
+        )
+        await until(lambda: all(_mesh(peer, topic(bases[name])) for name, peer in peers.items()))
+        await publish(peers["ada"], "ada", 1, 1)
+        await publish(peers["carl"], "carl", 2, 1)
+        assert (await receive(channels["ben"])).origin == peers["ada"].peer_id
+        assert (await receive(channels["dora"])).origin == peers["carl"].peer_id
+        assert set(heard["ben"]) == {peers["ada"].peer_id}
+        assert set(heard["dora"]) == {peers["carl"].peer_id}
+
+        peers["ben"].unsubscribe(topic(1))
+        now_there = peers["ben"].subscribe(topic(2), partial(accept, "ben"))
+        await until(lambda: _mesh(peers["ben"], topic(2)))
+        await publish(peers["ada"], "ada", 1, 2)
+        await publish(peers["carl"], "carl", 2, 2)
+        assert (await receive(now_there)).origin == peers["carl"].peer_id
+        assert heard["ben"].count(peers["ada"].peer_id) == 1, "what it has left does not come any more"
+        assert [each async for each in channels["ben"]] == [], "the old channel has ended"
+        await until(lambda: topic(1) not in peers["ada"].topics_of_peers().get(peers["ben"].peer_id, set()))
+        nursery.cancel_scope.cancel()
+
+
+async def test_subscriptions_of_a_stranger_are_remembered_to_a_limit() -> None:
+    ada, stranger = opener("libp2p")("ada"), opener("libp2p")("stranger")
+    for number in range(TOPICS_PER_PEER_MAX - 10):
+        stranger.subscribe(topic(number), lambda *_: True)
+    stranger.subscribe("/" + "x" * 200, lambda *_: True)
+    async with trio.open_nursery() as nursery:
+        for peer in (ada, stranger):
+            await nursery.start(peer.run)
+        await ada.connect(stranger.addresses[0])
+        await until(lambda: stranger.peer_id in ada.topics_of_peers())
+        for number in range(20):
+            stranger.subscribe(topic(1_000 + number), lambda *_: True)
+        await until(lambda: len(ada.topics_of_peers()[stranger.peer_id]) == TOPICS_PER_PEER_MAX)
+        assert all(len(each) < 200 for each in ada.topics_of_peers()[stranger.peer_id])
+        await until(lambda: ada.peer_id in stranger.connected())
+        nursery.cancel_scope.cancel()
+
+
+def _mesh(peer: Transport, name: str) -> set[object]:
+    """The neighbours to which a peer sends a topic's messages."""
+    return peer._gossip.router.mesh.get(name, set())  # type: ignore[attr-defined, no-any-return]
