@@ -20,7 +20,7 @@ SLITHER_VERSION := 0.11.6
 # Without its byte code a node takes twice as long to start, and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help start test test-deep test-gpu test-vllm test-llamacpp test-clients test-home quick kernels contracts contract-tools slither demo bench fuzz-api docs lint fix lock example reference vectors first-start release clean
+.PHONY: help start test test-deep test-gpu test-vllm test-llamacpp test-clients test-home test-interop quick kernels contracts contract-tools slither demo bench fuzz-api docs lint fix lock example reference vectors first-start release clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -37,6 +37,7 @@ test-deep: ## the same with many more seeds, examples and kills, with the benchm
 	@TEST_DEPTH=deep $(MAKE) --no-print-directory test
 	@$(MAKE) --no-print-directory test-clients
 	@$(MAKE) --no-print-directory test-home ARGS="--json --trials 20"
+	@$(MAKE) --no-print-directory test-interop ARGS="--times 5"
 
 # Its own environment, since vLLM fixes the versions of torch and transformers; the first time it takes 2 GB and minutes.
 test-vllm: $(VENV)/dev.stamp $(VLLM)/vllm.stamp ## the backend vllm over vLLM itself, on the CPU
@@ -61,6 +62,11 @@ test-gpu: $(VENV)/dev.stamp ## the engine and its kernels on the card of this ma
 # this machine can't make are NOT TESTED.
 test-home: $(VENV)/dev.stamp ## two homes behind routers of five kinds find each other, trade and are paid; 5 minutes
 	$(BIN)/python scripts/bench/home.py $(ARGS)
+
+# The programs from npm have a lock of their own, and go-libp2p's daemon comes out of a wheel of 10 MB. What can't be had
+# is NOT TESTED.
+test-interop: $(VENV)/dev.stamp ## js-libp2p buys and sells, go-libp2p relays: peers that share no code with this node
+	$(BIN)/python scripts/run_interop_tests.py $(ARGS)
 
 quick: lint ## the checks that take seconds: no real model
 	$(BIN)/pytest -m "not real and not slow and not web"
@@ -139,7 +145,7 @@ release: $(VENV)/dev.stamp ## what a release consists of, in dist/: wheel, sourc
 	$(BIN)/python scripts/release.py $(ARGS)
 
 clean: ## remove the environment and all caches, but no node's home
-	rm -rf $(VENV) $(VLLM) $(LLAMA) $(SLITHER) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site
+	rm -rf $(VENV) $(VLLM) $(LLAMA) $(SLITHER) .interop .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site
 
 # torch comes first and as a range. The script chooses the build that fits the machine; an operator may choose another:
 #   make start TORCH_ARGS="--index-url <the index of builds for your card>"

@@ -305,6 +305,10 @@ class P2pConfig:
     relay: bool = setting(
         False, "Pass traffic on for nodes that nobody can dial; useful on a node with a public address."
     )
+    mdns: bool = setting(
+        True,
+        "Find peers of the network on the same LAN by multicast DNS; only on a node that listens in a LAN.",
+    )
     # A peer gives up on a chunk of 256 KiB that takes 20 s, so a slower uplink would send files that nobody keeps.
     adapter_upload_bytes_per_s: int = setting(
         0,

@@ -31,6 +31,7 @@ from ..market.second_copy import CopyWatch
 from ..p2p.adapter_server import AdapterServer
 from ..p2p.connections import INBOUND
 from ..p2p.identity import ensure_identity
+from ..p2p.mdns import LanDiscovery
 from ..p2p.provider_client import Points
 from ..p2p.provider_records import serve_providers
 from ..p2p.streams import MessageStream
@@ -104,6 +105,9 @@ class PeerService:
         )
         self._connections = open_connections(home, network, self._transport, self._ads)
         self._reach = open_reach_watch(home, network, config.p2p, self._transport, self._connections)
+        self._lan = LanDiscovery(
+            self._transport, network=network.network, found=self._connections.learn_on_lan, random=SystemRandom()
+        )
         self._bidder = Bidder(state=self._state, find=self._models.find)
         texts = open_kept_texts(home, session, config)
         self._audits = open_audits(home, session, config, texts=texts, registry=registry, serving=serving)
@@ -218,6 +222,8 @@ class PeerService:
             await nursery.start(self._transport.run)
             nursery.start_soon(self._connections.run)
             nursery.start_soon(self._reach.run)
+            if self._config.p2p.mdns:
+                nursery.start_soon(self._lan.run)
             nursery.start_soon(self._advertiser.run)
             nursery.start_soon(self._publisher.run)
             nursery.start_soon(self._models.run)

@@ -1,8 +1,8 @@
 """Keeping a node connected: which peers to dial, and when to retry.
 
-Sources, in order: the last known addresses, the network's bootstrap addresses, and a rendezvous at each connected
-bootstrap node. The library's own connector is off: it is slow to return to a peer that has restarted, and it
-dials every peer that it has ever heard of.
+Sources, in order: the last known addresses, the network's bootstrap addresses, a rendezvous at each connected
+bootstrap node, and peers on the same LAN. The library's own connector is off: it is slow to return to a peer that has
+restarted, and it dials every peer that it has ever heard of.
 """
 
 import logging
@@ -49,7 +49,7 @@ KNOWN_MAX = 1024
 ADDRESSES_PER_PEER_MAX = 4
 POINTS_KEPT = 2
 """Bootstrap nodes that a node stays connected with, so that each of them has places for others."""
-LAST_GOOD, BOOTSTRAP, INBOUND = "last good", "bootstrap", "inbound"
+LAST_GOOD, BOOTSTRAP, INBOUND, LAN = "last good", "bootstrap", "inbound", "LAN"
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class KnownPeer:
     address: str
     """Empty for a peer that dialled in and has not told its addresses."""
     learned_from: str
-    """`last good`, `bootstrap`, `rendezvous <peer id>`, or `inbound`."""
+    """`last good`, `bootstrap`, `rendezvous <peer id>`, `LAN`, or `inbound`."""
     is_connected: bool
 
 
@@ -138,6 +138,11 @@ class Connections:
             KnownPeer(peer_id=peer_id, address=address, learned_from=learned_from, is_connected=peer_id in connected)
             for peer_id, address, learned_from in found
         )
+
+    def learn_on_lan(self, addresses: Iterable[str]) -> None:
+        """Take addresses that peers on the same LAN tell of themselves."""
+        self._learn(addresses, LAN)
+        self._changed.set()
 
     async def run(self) -> None:
         """Dial peers and ask bootstrap nodes until cancelled."""
@@ -216,7 +221,9 @@ class Connections:
             candidate.is_good, candidate.met_s = True, self._clock()
             self._dialled.add(candidate.peer_id)
             self._put_off(candidate)  # until it has stayed: a full node hangs up at once
-            if not _is_circuit(candidate) or not self._book.has(candidate.peer_id):
+            # An address of this LAN may be a stranger's device in the next one.
+            is_for_later = not _is_circuit(candidate) or not self._book.has(candidate.peer_id)
+            if is_for_later and candidate.learned_from != LAN:
                 self._book.note(candidate.address)
         finally:
             candidate.is_dialling = False

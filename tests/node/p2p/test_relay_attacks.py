@@ -78,6 +78,17 @@ def connect_to(peer: Libp2pTransport) -> HopMessage:
     return HopMessage(type=HopMessage.CONNECT, peer=PeerMessage(id=library_id(peer.peer_id).to_bytes()))
 
 
+@pytest.mark.parametrize(("limit", "value"), [("CIRCUIT_BYTES_MAX", 128 * 1024), ("CIRCUIT_S_MAX", 120)])
+async def test_a_relay_whose_circuits_carry_too_little_for_an_answer_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+) -> None:
+    monkeypatch.setattr(relay_service, limit, value)  # as go-libp2p has it by default
+    async with a_relay("ada") as (relay, ada):
+        with pytest.raises(NetworkError, match="too little for answers"):
+            await ada.reserve(relay.peer_id)
+        assert ada.relays == ()
+
+
 async def test_a_relay_sees_no_word_of_what_it_carries(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = bytearray()
     copy = relay_service._copy
@@ -141,6 +152,7 @@ async def test_a_relay_serves_nobody_over_a_relay() -> None:
 
 async def test_a_circuit_carries_its_bytes_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay_service, "CIRCUIT_BYTES_MAX", 100_000)
+    monkeypatch.setattr(relay_client, "CIRCUIT_BYTES_MIN", 100_000)
     async with a_relay("ada", "ben") as (relay, ada, ben):
         await ada.connect((await ben.reserve(relay.peer_id)).address)
         messages = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
@@ -152,6 +164,7 @@ async def test_a_circuit_carries_its_bytes_and_no_more(monkeypatch: pytest.Monke
 
 async def test_a_circuit_is_slow_and_ends_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay_service, "CIRCUIT_S_MAX", 2.0)
+    monkeypatch.setattr(relay_client, "CIRCUIT_S_MIN", 2)
     monkeypatch.setattr(relay_service, "CIRCUIT_BYTES_PER_S", 100_000)
     monkeypatch.setattr(relay_service, "CIRCUIT_BYTES_AT_ONCE", 10_000)
     async with a_relay("ada", "ben") as (relay, ada, ben):

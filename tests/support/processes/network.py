@@ -105,9 +105,9 @@ class RunningNetwork(Town):
         first: int = ask(self.r, "network")["block"]
         wait_for(lambda: ask(self.r, "network")["block"] >= first + count)
 
-    def start_node(self, name: str) -> OperatorHome:
+    def start_node(self, name: str, **settings: str) -> OperatorHome:
         """Start one more node without waiting for it."""
-        node = self._node(name, None, {})
+        node = self._node(name, None, settings)
         node.start_daemon()
         return node
 

@@ -13,7 +13,7 @@ from libp2p.host.basic_host import BasicHost
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
-from libp2p.relay.circuit_v2.pb.circuit_pb2 import HopMessage, Status, StopMessage
+from libp2p.relay.circuit_v2.pb.circuit_pb2 import HopMessage, Limit, Status, StopMessage
 from libp2p.relay.circuit_v2.pb.circuit_pb2 import PeerId as PeerMessage
 from multiaddr import Multiaddr
 
@@ -31,6 +31,12 @@ from .paths import Paths, is_relayed
 
 RESERVATION_S_MAX = 2 * 3600.0
 """A relay may promise more, but it is asked again before."""
+
+CIRCUIT_BYTES_MIN, CIRCUIT_S_MIN = 8 << 20, 600
+"""A relay whose circuits carry less is of no use: it breaks off longer answers, and the gossip that goes with them.
+
+go-libp2p's default is 128 KiB and 2 minutes.
+"""
 
 RELAYS_MAX = 4
 RELAY_ADDRESSES_MAX = 8
@@ -91,7 +97,8 @@ class RelayClient:
         """Ask a connected peer for a place; `known` are addresses at which this node has heard of it.
 
         Raises:
-            NetworkError: it is not connected directly, serves no relay, or has no place.
+            NetworkError: it is not connected directly, serves no relay, or has no place, or its circuits carry too
+                little.
         """
         connection = self._paths.direct(relay)
         if connection is None:
@@ -99,6 +106,7 @@ class RelayClient:
         if relay not in self._places and len(self.relays) >= RELAYS_MAX:
             raise NetworkError(f"this node has places at {RELAYS_MAX} relays already")
         answer = await self._calls.ask(lambda: self._ask_for_place(relay), f"peer {relay} serves no relay")
+        _check_limit(relay, answer.limit)
         lasts_s = min(answer.reservation.expire - time.time(), RESERVATION_S_MAX)
         if lasts_s <= 0:
             raise NetworkError(f"relay {relay} gives a place that has ended already: check the clock of this machine")
@@ -194,6 +202,19 @@ class RelayClient:
             stream,
             note_use=lambda: self._budget.note_use(relay),
             note_end=lambda: self._budget.leave_stream(relay),
+        )
+
+
+def _check_limit(relay: PeerId, limit: Limit) -> None:
+    """Check that a relay's circuits carry an answer; 0 is no limit.
+
+    Raises:
+        NetworkError: they do not.
+    """
+    if 0 < limit.data < CIRCUIT_BYTES_MIN or 0 < limit.duration < CIRCUIT_S_MIN:
+        raise NetworkError(
+            f"a circuit of relay {relay} carries {limit.data} bytes and lasts {limit.duration} s, "
+            f"which is too little for answers: at least {CIRCUIT_BYTES_MIN} bytes and {CIRCUIT_S_MIN} s are needed"
         )
 
 

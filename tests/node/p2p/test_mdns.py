@@ -1,0 +1,284 @@
+"""Peers on a LAN, found without a bootstrap node, and what strangers there try."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from secrets import token_hex
+from typing import Any
+
+import pytest
+import trio
+from support.lan import FakeLan
+from support.peers import seed, until
+from trio.testing import MockClock
+
+from openledger_node.p2p.address_book import AddressBook
+from openledger_node.p2p.connections import Connections
+from openledger_node.p2p.mdns import GROUP, NAMES_MAX, NAMES_PER_HOST_MAX, NAMES_S, LanDiscovery, open_multicast
+from openledger_node.p2p.mdns_records import (
+    READ_BYTES_MAX,
+    BadMessageError,
+    Heard,
+    read,
+    service_of,
+    write_answer,
+    write_question,
+)
+from openledger_node.p2p.transport import PeerId
+from openledger_node.plugs import load_plug
+
+NET = "home-net"
+SERVICE = service_of(NET)
+ADA, BEN = (PeerId("12D3Koo" + letter * 45) for letter in "AB")
+
+
+@dataclass
+class Listening:
+    """As much of a transport as is asked for."""
+
+    peer_id: PeerId
+    listening: tuple[str, ...]
+
+
+@asynccontextmanager
+async def a_member(
+    lan: FakeLan, host: str = "192.168.1.7", *, peer_id: PeerId = ADA, network: str = NET, port: int = 4120
+) -> AsyncIterator[list[str]]:
+    """A node on a LAN, and the addresses that it has found."""
+    found: list[str] = []
+    transport: Any = Listening(peer_id, (f"/ip4/127.0.0.1/tcp/{port}", f"/ip4/{host}/tcp/{port}"))
+    discovery = LanDiscovery(transport, network=network, found=found.extend, random=Random(port), open_link=lan.open)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(discovery.run)
+        yield found
+        nursery.cancel_scope.cancel()
+
+
+def address(host: str = "192.168.1.8", peer_id: PeerId = BEN, port: int = 4121) -> str:
+    return f"/ip4/{host}/tcp/{port}/p2p/{peer_id}"
+
+
+async def test_two_nodes_of_a_network_find_each_other_by_what_their_machines_say(autojump_clock: MockClock) -> None:
+    lan = FakeLan()
+    async with a_member(lan) as ada, a_member(lan, "192.168.1.8", peer_id=BEN, port=4121) as ben:
+        await trio.sleep(1)
+        assert (ada, ben) == ([address()], [address("192.168.1.7", ADA, 4120)])
+    assert not any(b"127.0.0.1" in content for _, content in lan.sent)
+
+
+async def test_a_node_that_comes_later_is_heard_of_at_once(autojump_clock: MockClock) -> None:
+    lan = FakeLan()
+    async with a_member(lan) as ada:
+        await trio.sleep(5000)
+        before = len(lan.sent)
+        async with a_member(lan, "192.168.1.8", peer_id=BEN, port=4121) as ben:
+            await trio.sleep(0.5)
+            assert ada
+            assert ben
+    assert before < 50  # seldom, while nothing happens
+
+
+async def test_a_node_of_another_network_is_not_found(autojump_clock: MockClock) -> None:
+    lan = FakeLan()
+    async with a_member(lan) as ada, a_member(lan, "192.168.1.8", peer_id=BEN, network="other-net") as ben:
+        await trio.sleep(10)
+        assert (ada, ben) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("named", "sender"),
+    [
+        (address("192.168.1.9"), "192.168.1.8"),  # a third machine
+        (address("203.0.113.9"), "192.168.1.8"),
+        (address("10.1.1.8"), "10.1.1.8"),  # another LAN, by a packet that was made up
+        (address("192.168.1.7", ADA, 4120), "192.168.1.7"),  # the node itself
+        ("/dns4/router.example/tcp/80/p2p/" + BEN, "192.168.1.8"),
+        ("/ip4/192.168.1.8/udp/4121/p2p/" + BEN, "192.168.1.8"),
+        ("/ip4/192.168.1.8/tcp/4121/p2p/" + BEN + "/p2p-circuit/p2p/" + ADA, "192.168.1.8"),
+        ("/ip4/192.168.1.8/tcp/4121", "192.168.1.8"),
+        ("/ip4/192.168.1.8/tcp/4121/p2p/QmSomething", "192.168.1.8"),
+    ],
+)
+async def test_an_address_that_its_own_machine_does_not_name_is_not_taken(
+    autojump_clock: MockClock, named: str, sender: str
+) -> None:
+    lan = FakeLan()
+    async with a_member(lan) as found:
+        await trio.sleep(1)
+        lan.send(write_answer(SERVICE, "x", [named]), sender)
+        await trio.sleep(1)
+        assert found == []
+        lan.send(write_answer(SERVICE, "x", [address()]), "192.168.1.8")
+        await trio.sleep(1)
+        assert found == [address()]
+
+
+async def test_a_flood_of_names_yields_a_few_and_leaves_room_for_other_machines(autojump_clock: MockClock) -> None:
+    lan = FakeLan()
+    async with a_member(lan) as found:
+        await trio.sleep(1)
+        for port in range(1000, 1500):
+            lan.send(write_answer(SERVICE, "x", [address(port=port)]), "192.168.1.8")
+        await trio.sleep(60)
+        assert len(found) == NAMES_PER_HOST_MAX
+        for host in range(9, 99):
+            lan.send(write_answer(SERVICE, "x", [address(f"192.168.1.{host}")]), f"192.168.1.{host}")
+        await trio.sleep(60)
+        assert NAMES_MAX <= len(found) <= NAMES_MAX + 8  # some come back while it goes on
+
+
+async def test_an_address_is_handed_over_again_only_after_a_while(autojump_clock: MockClock) -> None:
+    lan = FakeLan()
+    async with a_member(lan) as found:
+        for pause_s in (1, 1, NAMES_S):
+            await trio.sleep(pause_s)
+            lan.send(write_answer(SERVICE, "x", [address()]), "192.168.1.8")
+        await trio.sleep(1)
+        assert found == [address()] * 2
+
+
+async def test_a_flood_of_questions_is_answered_once_a_second(autojump_clock: MockClock) -> None:
+    lan = FakeLan()
+    async with a_member(lan):
+        await trio.sleep(10)
+        before = len(lan.sent)
+        for _ in range(100):
+            lan.send(write_question(SERVICE), "192.168.1.8")
+            await trio.sleep(0.1)
+        answers = [sender for sender, _ in lan.sent[before:] if sender == "192.168.1.7"]
+        assert 8 <= len(answers) <= 11
+
+
+async def test_a_node_that_listens_on_its_own_machine_alone_asks_nobody(autojump_clock: MockClock) -> None:
+    lan = FakeLan()
+    async with a_member(lan, "127.0.0.1") as found:
+        await trio.sleep(10)
+        assert (lan.sent, found) == ([], [])
+
+
+async def test_a_lan_that_can_not_be_opened_is_tried_again(autojump_clock: MockClock) -> None:
+    lan, num_tries = FakeLan(), 0
+
+    @asynccontextmanager
+    async def open_late(host: str) -> AsyncIterator[Any]:
+        nonlocal num_tries
+        num_tries += 1
+        if num_tries < 3:
+            raise OSError("the port is taken")
+        async with lan.open(host) as link:
+            yield link
+
+    transport: Any = Listening(ADA, ("/ip4/192.168.1.7/tcp/4120",))
+    discovery = LanDiscovery(transport, network=NET, found=print, random=Random(1), open_link=open_late)
+    with trio.move_on_after(200):
+        await discovery.run()
+    assert num_tries == 3
+    assert lan.sent
+
+
+# ---- messages
+
+
+def test_a_question_and_an_answer_are_read_as_they_were_written() -> None:
+    addresses = (address(), address("192.168.1.9"))
+    assert read(write_question(SERVICE), SERVICE) == Heard(is_question=True, addresses=())
+    assert read(write_answer(SERVICE, "x", addresses), SERVICE) == Heard(is_question=False, addresses=addresses)
+    assert read(write_question("_other._udp.local"), SERVICE) == Heard(is_question=False, addresses=())
+
+
+def test_an_answer_with_pointers_as_other_programs_write_them_is_read() -> None:
+    name = b"".join(bytes([len(each)]) + each.encode() for each in SERVICE.split(".")) + b"\0"
+    entry = f"dnsaddr={address()}".encode()
+    header = b"\0\0\x84\0" + b"\0\0" + b"\0\2" + b"\0\0" + b"\0\0"
+    pointer = name + b"\0\x0c\0\1" + b"\0\0\0\x78" + b"\0\4" + b"\1y\xc0\x0c"
+    at = len(header) + len(name) + 10
+    texts = bytes([0xC0, at]) + b"\0\x10\x80\1" + b"\0\0\0\x78" + bytes([0, len(entry) + 1, len(entry)]) + entry
+    assert read(header + pointer + texts, SERVICE).addresses == (address(),)
+
+
+def test_a_name_that_points_to_itself_is_refused() -> None:
+    with pytest.raises(BadMessageError, match="points forward"):
+        read(write_question(SERVICE)[:12] + b"\xc0\x0c\0\x0c\0\1", SERVICE)
+
+
+@pytest.mark.parametrize("cut", range(0, 202, 7))
+def test_a_message_that_ends_too_early_or_is_changed_raises_one_error(cut: int) -> None:
+    whole = write_answer(SERVICE, "x", [address()])
+    with pytest.raises(BadMessageError):
+        read(whole[:cut], SERVICE)
+
+
+def test_random_bytes_are_read_or_refused() -> None:
+    random = Random(18)
+    whole = write_answer(SERVICE, "x", [address()])
+    for _ in range(3000):
+        content = bytearray(whole)
+        for _ in range(random.randrange(1, 6)):
+            content[random.randrange(len(content))] = random.randrange(256)
+        with suppress(BadMessageError):
+            read(bytes(content), SERVICE)
+
+
+def test_a_message_that_is_too_large_is_refused() -> None:
+    with pytest.raises(BadMessageError, match="bytes"):
+        read(bytes(READ_BYTES_MAX + 1), SERVICE)
+
+
+def test_many_long_addresses_are_left_out_of_an_answer() -> None:
+    addresses = [address(port=port) + "x" * 100 for port in range(1000, 1050)]
+    content = write_answer(SERVICE, "x", addresses)
+    assert len(content) < 1400
+    assert 0 < len(read(content, SERVICE).addresses) < 8
+
+
+async def test_two_nodes_without_a_bootstrap_node_connect_over_real_multicast(tmp_path: Path) -> None:
+    host = own_host()
+    if why := await why_no_multicast(host):
+        pytest.skip(f"NOT TESTED: multicast DNS on {host}: {why}")
+    network = f"test-{token_hex(4)}"  # other runs on this machine hear it too
+    nodes = [
+        load_plug("transport", "libp2p")(identity=seed(name), listen=(f"/ip4/{host}/tcp/0",), serve_rendezvous=False)
+        for name in ("ada", "ben")
+    ]
+    books = [AddressBook(tmp_path / node.peer_id) for node in nodes]
+    kept = []
+    async with trio.open_nursery() as nursery:
+        for node, book in zip(nodes, books, strict=True):
+            await nursery.start(node.run)
+            connections = Connections(node, network=network, bootstrap=(), book=book, random=Random(node.peer_id))
+            lan = LanDiscovery(node, network=network, found=connections.learn_on_lan, random=Random(node.peer_id))
+            nursery.start_soon(connections.run)
+            nursery.start_soon(lan.run)
+            kept.append(connections)
+        await until(lambda: nodes[1].peer_id in nodes[0].connected())
+        assert "LAN" in {peer.learned_from for each in kept for peer in each.known()}
+        nursery.cancel_scope.cancel()
+    assert [book.addresses for book in books] == [(), ()]  # in another LAN, it may be a stranger's address
+
+
+async def why_no_multicast(host: str) -> str:
+    """The reason why two sockets of this machine don't hear each other; empty if they do."""
+    try:
+        async with open_multicast(host) as one, open_multicast(host) as other:
+            await one.send(write_question(SERVICE))
+            with trio.move_on_after(2):
+                while await other.receive() != (write_question(SERVICE), host):
+                    pass
+                return ""
+    except OSError as error:
+        return str(error)
+    return "messages do not come back to this machine"
+
+
+def own_host() -> str:
+    """The IP address of the interface that leads to the group."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((GROUP, 9))
+        except OSError:
+            return "127.0.0.1"  # no LAN
+        found: str = probe.getsockname()[0]
+        return found
