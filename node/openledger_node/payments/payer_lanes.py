@@ -42,6 +42,19 @@ class PayerLane:
     signing: trio.Lock = field(default_factory=trio.Lock)
     settling: trio.Lock = field(default_factory=trio.Lock)  # receipts are checked one by one
 
+    @classmethod
+    def after_restart(
+        cls, *, channel_id: ChannelId, adapter_id: AdapterId, tab: Tab, lost: dict[RequestId, Wei], receipts_wei: Wei
+    ) -> "PayerLane":
+        """The lane after a restart: all streams are lost, and may have been charged all that was paid on them.
+
+        `receipts_wei` is the sum of the lane's receipts. A higher charge is that of receipts that have not come.
+        """
+        found_wei = Wei(max(0, tab.charged_wei - receipts_wei))
+        paid_wei = max(0, sum(lost.values()) - found_wei)
+        tab.lost_wei = Wei(min(tab.ceiling_wei - tab.charged_wei, paid_wei))
+        return cls(channel_id=channel_id, adapter_id=adapter_id, tab=tab, lost=lost, found_wei=found_wei)
+
     def notify(self) -> None:
         """Wake the tasks that wait for the end of a stream."""
         changed, self.changed = self.changed, trio.Event()
@@ -100,8 +113,8 @@ class PayerLane:
         beside_wei = self.found_wei if is_charged else sum(self.lost.values()) - self.found_wei
         if amount_wei > min(paid_wei, beside_wei):
             raise ReceiptRefusedError(
-                f"the late receipt charges {amount_wei} wei: {paid_wei} were paid on its stream, and {beside_wei} of "
-                "what was paid on all lost streams can be meant"
+                f"the late receipt's amount_wei {amount_wei} is over the {paid_wei} wei that were paid on its stream, or "
+                f"over the {beside_wei} wei that receipts of lost streams may still charge"
             )
 
     def forget_lost(self, now_ns: int) -> None:
@@ -254,26 +267,19 @@ class PayerLanes:
         if channel.is_retired:
             raise OldChannelError(f"channel {channel_id} is of an earlier ledger of this payer: open another one")
         lane = channel.lane(adapter_id)
-        lost, found_wei = self._ledger.purchases.paid(channel_id, adapter_id), ZERO_WEI
-        if lost:
-            receipts_wei = self._ledger.receipts.sum_of_lane(channel_id, adapter_id)
-            found_wei = Wei(max(0, lane.charged_wei - receipts_wei))
+        lost = self._ledger.purchases.paid(channel_id, adapter_id)
         last_of_lane = self._ledger.receipts.last_of_lane(channel_id, adapter_id)
         last = self._ledger.receipts.last_of_channel(channel_id)
-        found = PayerLane(
+        receipts = self._ledger.receipts
+        found = PayerLane.after_restart(
             channel_id=channel_id,
             adapter_id=adapter_id,
-            # Streams that ran when the node stopped may have been charged all that was paid on them.
-            tab=Tab(
-                charged_wei=lane.charged_wei,
-                ceiling_wei=lane.ceiling_wei,
-                lost_wei=Wei(min(lane.ceiling_wei - lane.charged_wei, max(0, sum(lost.values()) - found_wei))),
-            ),
-            seq_last=last_of_lane.receipt.seq if last_of_lane else 0,
-            lost_ns=self._now_ns(),
+            tab=Tab(charged_wei=lane.charged_wei, ceiling_wei=lane.ceiling_wei),
             lost=lost,
-            found_wei=found_wei,
+            receipts_wei=receipts.sum_of_lane(channel_id, adapter_id) if lost else lane.charged_wei,
         )
+        found.seq_last = last_of_lane.receipt.seq if last_of_lane else 0
+        found.lost_ns = self._now_ns()
         return found, _signed(last) if last else None
 
 

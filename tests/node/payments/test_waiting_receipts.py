@@ -210,7 +210,7 @@ def hold_back(seq: int) -> Callable[[InferenceMessage], Iterable[InferenceMessag
     [
         (
             receipt(work__tokens_out=lambda _: 31, amount_wei=lambda _: price(5, 31)),
-            "31 tokens, and 30 were agreed on",
+            "amount_wei",
         ),
         (receipt(amount_wei=lambda told: told.amount_wei + 1), "amount_wei"),
         (receipt(work__tokens_in=lambda _: 6), "tokens_in"),
