@@ -92,7 +92,6 @@ MESSAGES: dict[str, InferenceMessage] = {
     "open": OPEN,
     "tools": OPEN_WITH_TOOLS,
     "voucher": VoucherMessage(voucher=VOUCHER),
-    "voucher with tokens": VoucherMessage(voucher=VOUCHER, tokens_paid=96),
     "chunk": Chunk(text="Am Fluß", ids=(0, 2**32 - 1), tokens=2, cumulative=Wei(7)),
     "receipt": ReceiptMessage(receipt=RECEIPT, signature=SIGNATURE, shares=SHARES),
     "countersign": Countersign(signature=SIGNATURE),

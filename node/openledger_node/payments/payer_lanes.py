@@ -113,8 +113,8 @@ class PayerLane:
         beside_wei = self.found_wei if is_charged else sum(self.lost.values()) - self.found_wei
         if amount_wei > min(paid_wei, beside_wei):
             raise ReceiptRefusedError(
-                f"the late receipt's amount_wei {amount_wei} is over the {paid_wei} wei that were paid on its stream, or "
-                f"over the {beside_wei} wei that receipts of lost streams may still charge"
+                f"the late receipt's amount_wei {amount_wei} is over the {paid_wei} wei that were paid on its stream, "
+                f"or over the {beside_wei} wei that receipts of lost streams may still charge"
             )
 
     def forget_lost(self, now_ns: int) -> None:
@@ -189,8 +189,8 @@ class PayerLanes:
     async def raise_ceiling(self, lane: PayerLane, purchase: OpenPurchase | None = None) -> SignedVoucher:
         """Sign a voucher for everything that is owed or may be owed, and for at least 1 wei more than the last one.
 
-        A seller opens no stream for a voucher that was seen before, so each voucher must differ from all others. It is
-        stored with the purchase that it pays for, so that a crash does not forget how much was paid on each stream.
+        A seller opens no stream for a voucher that was seen before, so each voucher must differ from all others. It
+        is stored with the purchase that it pays for, so that a crash does not forget what was paid on each stream.
         """
         async with lane.signing:
             tab = lane.tab

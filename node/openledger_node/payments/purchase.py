@@ -244,7 +244,7 @@ def check_paid(num_ids: int, tokens_paid: int) -> None:
     """
     if num_ids > tokens_paid:
         raise ReceiptRefusedError(
-            f"the node has sent {num_ids} tokens, and {tokens_paid} are paid for: the rest was paid for other requests"
+            f"the node has sent {num_ids} tokens, and {tokens_paid} are paid for: the rest was paid for other answers"
         )
 
 

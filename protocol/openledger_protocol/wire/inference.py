@@ -109,8 +109,8 @@ class Open:
 class VoucherMessage:
     """The payer raises the ceiling, so that the answer continues.
 
-    A lane's ceiling covers all its streams together. `tokens_paid` is the part of the payment that is for this stream,
-    so that a node never spends on it what was paid for another one. None: the ceiling is the only limit.
+    A lane's ceiling covers all its streams together. `tokens_paid` is the part of the payment that is for this
+    stream, so that a node never spends on it what was paid for another one. None: the ceiling is the only limit.
     """
 
     voucher: SignedVoucher

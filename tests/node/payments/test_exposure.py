@@ -169,7 +169,9 @@ class Channel(RuleBasedStateMachine):
         for _ in range(count):
             price = self.price(stream.num_sent + 1)
             reserved = Wei(max(price, self.node.running[stream.name]))
-            if stream.num_sent == stream.num_told or self.node.ceiling_wei < self.node.needed_wei(stream.name, reserved):
+            if stream.num_sent == stream.num_told or self.node.ceiling_wei < self.node.needed_wei(
+                stream.name, reserved
+            ):
                 return
             self.node.run_up(stream.name, reserved)
             stream.num_sent += 1
@@ -298,7 +300,9 @@ class Overcharged(RuleBasedStateMachine):
         self.payer.find_lost(Wei(max(0, cumulative_wei - amount_wei)))
         charged_wei = self.payer.tab.charged_wei
         is_charged = cumulative_wei <= charged_wei
-        if cumulative_wei > self.payer.tab.ceiling_wei or not (is_charged or cumulative_wei == charged_wei + amount_wei):
+        if cumulative_wei > self.payer.tab.ceiling_wei or not (
+            is_charged or cumulative_wei == charged_wei + amount_wei
+        ):
             return
         with suppress(ReceiptRefusedError):
             self.payer.check_late(name, amount_wei, is_charged=is_charged)

@@ -288,7 +288,9 @@ async def test_a_node_that_asks_for_more_than_the_vouchers_allow_is_left(tmp_pat
 
 def test_a_node_that_spends_on_a_stream_what_was_paid_for_another_is_refused() -> None:
     check_paid(CHUNK_TOKENS, CHUNK_TOKENS)
-    with pytest.raises(ReceiptRefusedError, match="has sent 9 tokens, and 8 are paid for: the rest was paid for other"):
+    with pytest.raises(
+        ReceiptRefusedError, match="has sent 9 tokens, and 8 are paid for: the rest was paid for other"
+    ):
         check_paid(9, 8)
 
 
