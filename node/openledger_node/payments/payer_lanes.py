@@ -113,7 +113,7 @@ class PayerLane:
         beside_wei = self.found_wei if is_charged else sum(self.lost.values()) - self.found_wei
         if amount_wei > min(paid_wei, beside_wei):
             raise ReceiptRefusedError(
-                f"the late receipt's amount_wei {amount_wei} is over the {paid_wei} wei that were paid on its stream, "
+                f"the late receipt's amount_wei {amount_wei} is over the {paid_wei} wei that were paid on its stream "
                 f"or over the {beside_wei} wei that receipts of lost streams may still charge"
             )
 
