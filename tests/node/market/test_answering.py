@@ -2,12 +2,11 @@
 
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import cast
+from typing import TypeVar, cast
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from support.market_world.requests import network_request
 from support.market_world.terms import TERMS, price, priced, wallet_of, word
 from support.offers import BID
@@ -30,8 +29,9 @@ from openledger_protocol.errors import (
     UnavailableError,
 )
 from openledger_protocol.payments import Receipt
-from openledger_protocol.primitives import ZERO_WEI, Digest, Wei
+from openledger_protocol.primitives import Digest, Wei
 
+Choice = TypeVar("Choice")
 STALL_S, TOKENS_IN, TOKENS_MAX = 15.0, 5, 40
 BUDGET_WEI = price(TOKENS_IN, 3 * TOKENS_MAX)
 SELLERS = ("a", "b", "c", "d")
@@ -55,9 +55,9 @@ def bid(name: str, *, times: float = 1, at_s: float = 0, wallet: str = "") -> Re
     )
 
 
-def bought(text: str, *, is_whole: bool, terms_times: float = 1, tokens_in: int = TOKENS_IN) -> Bought:
+def bought(text: str, *, is_whole: bool, times: float = 1, tokens_in: int = TOKENS_IN) -> Bought:
     ids = (*text.encode(), ByteTokenizer.end_id) if is_whole else tuple(text.encode())
-    amount_wei = price(tokens_in, len(text), terms_times)
+    amount_wei = price(tokens_in, len(text.encode()), times)
     receipt = cast(Receipt, SimpleNamespace(amount_wei=amount_wei))
     why_cut = None if is_whole else UnavailableError("it is stopping")
     return Bought(text=text, ids=ids, receipt=receipt, digest=Digest(word("r")), shares=(), why_cut=why_cut)
@@ -73,23 +73,57 @@ def progress_of(budget_wei: Wei = BUDGET_WEI) -> RequestProgress:
     )
 
 
-class Request(RuleBasedStateMachine):
-    """A shell that answers each action in any way that it may be answered."""
+class Shell:
+    """It answers each action in any way that it may be answered, and asserts what must hold at any time."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, data: st.DataObject) -> None:
+        self.data = data
         self.progress = progress_of()
         self.machine = Answering(self.progress, stall_timeout_s=STALL_S)
         self.now_s = 0.0
-        self.asked: steps.Action | None = None  # the action that is not answered yet
+        self.asked: steps.Action = steps.CallSellers()  # the action that is not answered yet
         self.shown = self.of_part = ""
         self.inside: list[str] = []  # wallets that were entered and not left
         self.held: list[Wei] = []
-        self.spent_wei = 0
-        self.num_calls = 0
-        self.opened: list[PeerId] = []
+        self.spent_wei = self.num_calls = 0
+        self.bought_from: list[PeerId] = []
         self.ends: list[RemoteAnswer | ProtocolError] = []
         self.is_cancelled = False
+
+    def draw(self, *choices: Choice) -> Choice:
+        return self.data.draw(st.sampled_from(choices))
+
+    def run(self) -> None:
+        self.send(steps.Begun())
+        while not self.is_over:
+            self.check()
+            self.mistake()
+            if self.draw(*[False] * 30, True):
+                self.execute(self.machine.receive_event(steps.Cancelled()))
+                self.is_cancelled = True
+            else:
+                self.advance()
+        self.check()
+        self.mistake()
+
+    def advance(self) -> None:
+        match self.machine.state:
+            case State.CALLING:
+                self.call()
+            case State.ENTERING:
+                self.enter()
+            case State.HOLDING:
+                self.hold()
+            case State.PREPARING:
+                self.prepare()
+            case State.OPENING:
+                self.send(steps.StreamOpened()) if self.draw(True, True, True, False) else self.fail()
+            case State.STREAMING:
+                self.stream()
+            case State.SHOWING:
+                self.show() if self.draw(True, True, True, True, False) else self.fail()
+            case _:
+                self.send(steps.OutcomeNoted())
 
     def send(self, event: steps.Event) -> None:
         self.execute(self.machine.receive_event(event))
@@ -114,187 +148,145 @@ class Request(RuleBasedStateMachine):
     def is_over(self) -> bool:
         return bool(self.ends) or self.is_cancelled
 
-    def asks(self, kind: type[steps.Action]) -> bool:
-        return not self.is_over and isinstance(self.asked, kind)
-
     # ---- the shell's answers
 
-    @precondition(lambda self: self.machine.state is State.NEW)
-    @rule()
-    def begin(self) -> None:
-        self.send(steps.Begun())
-
-    @precondition(lambda self: self.asks(steps.CallSellers))
-    @rule(data=st.data())
-    def rank(self, data: st.DataObject) -> None:
+    def call(self) -> None:
         """Any bids in any order, also of sellers that were tried, some dear, and some of one wallet."""
         self.num_calls += 1
-        names = data.draw(st.lists(st.sampled_from(SELLERS), unique=True))
-        times = data.draw(st.sampled_from([0.5, 1, 2, 50]))
-        wallet = data.draw(st.sampled_from(["", "", "one wallet"]))
-        self.send(steps.BidsRanked(bids=[bid(name, times=times, at_s=self.now_s, wallet=wallet) for name in names]))
+        if self.draw(*[False] * 9, True):
+            self.send(steps.NobodyLeft())
+            return
+        names = self.data.draw(st.lists(st.sampled_from(SELLERS), unique=True, min_size=1))
+        times, wallet = self.draw(0.5, 1.0, 2.0, 50.0), self.draw("", "", "one wallet")
+        bids = [bid(name, times=times, at_s=self.now_s, wallet=wallet) for name in names]
+        self.send(steps.BidsRanked(bids=bids))
 
-    @precondition(lambda self: self.asks(steps.CallSellers))
-    @rule()
-    def find_nobody(self) -> None:
-        self.send(steps.NobodyLeft())
-
-    @precondition(lambda self: self.asks(steps.EnterSeller))
-    @rule(has_room=st.booleans(), later_s=st.sampled_from([0.0, 0.0, 1.0, 10.0]))
-    def enter(self, has_room: bool, later_s: float) -> None:
+    def enter(self) -> None:
         assert isinstance(self.asked, steps.EnterSeller)
-        self.now_s += later_s
-        if has_room:
+        self.now_s += self.draw(0.0, 0.0, 1.0, 10.0)
+        if self.draw(True, True, True, False):
             self.inside.append(self.asked.wallet)
-        self.send(steps.SellerEntered(at_s=self.now_s) if has_room else steps.SellerFull())
+            self.send(steps.SellerEntered(at_s=self.now_s))
+        else:
+            self.send(steps.SellerFull())
 
-    @precondition(lambda self: self.asks(steps.HoldMoney))
-    @rule(data=st.data(), is_refused=st.sampled_from([False, False, False, True]))
-    def hold(self, data: st.DataObject, is_refused: bool) -> None:
+    def hold(self) -> None:
         assert isinstance(self.asked, steps.HoldMoney)
         least, most = self.asked.least_wei, self.asked.most_wei
         assert self.spent_wei + most <= BUDGET_WEI
-        if is_refused:
+        if self.draw(*[False] * 9, True):
             self.send(steps.MoneyRefused(error=PaymentRequiredError("today's limit")))
             return
-        self.held.append(Wei(data.draw(st.integers(least, most))))
+        self.held.append(self.draw(least, most))
         self.send(steps.MoneyHeld(granted_wei=self.held[-1]))
 
-    @precondition(lambda self: self.asks(steps.BuyPart) and self.machine.state is State.PREPARING)
-    @rule(is_ready=st.sampled_from([True, True, False]))
-    def prepare(self, is_ready: bool) -> None:
+    def prepare(self) -> None:
         assert isinstance(self.asked, steps.BuyPart)
         assert self.progress.text == self.shown, "the next seller continues from the text delivered"
-        assert 1 <= self.asked.tokens_max <= TOKENS_MAX - len(self.shown)
-        if is_ready:
-            self.opened.append(self.asked.received.peer_id)
+        assert self.progress.tokens_before == TOKENS_IN + len(self.shown.encode())
+        assert 1 <= self.asked.tokens_max <= TOKENS_MAX - len(self.shown.encode())
+        if self.draw(True, True, True, False):
+            self.bought_from.append(self.asked.received.peer_id)
             self.of_part = ""
             self.send(steps.Prepared(at_s=self.now_s))
         else:
             self.send(steps.NotPrepared(error=UnavailableError("no channel")))
 
-    @precondition(lambda self: self.machine.state is State.OPENING)
-    @rule()
-    def open(self) -> None:
-        self.send(steps.StreamOpened())
+    def stream(self) -> None:
+        """A piece that the purchase allows, the end of the part, or a failure."""
+        room = self.room()
+        what = self.draw("text", "text", "end", "fail")
+        if what == "text" and room > 0:
+            text = self.draw("x", *(["é"] if room > 1 else []), "w" * min(room, 7), "w" * room)
+            (action,) = self.machine.receive_event(steps.TextReceived(text=text, at_s=self.now_s))
+            assert action == steps.ShowText(text=text)
+            self.shown += text
+            self.of_part += text
+        elif what == "end" and self.of_part:
+            self.end()
+        else:
+            self.fail()
 
-    @precondition(lambda self: self.machine.state is State.STREAMING and self.room() > 0)
-    @rule(data=st.data())
-    def stream(self, data: st.DataObject) -> None:
-        """A piece that the purchase allows, and the reader's time for it."""
-        text = data.draw(st.text("xyz", min_size=1, max_size=self.room()))
-        (action,) = self.machine.receive_event(steps.TextReceived(text=text, at_s=self.now_s))
-        assert action == steps.ShowText(text=text)
-        self.shown += text
-        self.of_part += text
-
-    @precondition(lambda self: self.machine.state is State.SHOWING)
-    @rule(took_s=st.sampled_from([0.0, 100.0]))
-    def show(self, took_s: float) -> None:
+    def show(self) -> None:
+        took_s = self.draw(0.0, 100.0)
         assert self.machine.deadline_s > self.now_s + took_s, "a slow reader is not the seller's fault"
         self.now_s += took_s
         self.send(steps.TextShown(at_s=self.now_s))
         assert self.machine.deadline_s == self.now_s + STALL_S
 
-    @precondition(lambda self: self.machine.state is State.STREAMING and self.of_part)
-    @rule(is_whole=st.booleans())
-    def end(self, is_whole: bool) -> None:
-        assert isinstance(self.asked, steps.BuyPart)
-        times = self.asked.received.message.terms.price_in_wei / TERMS.price_in_wei
-        tokens_in = TOKENS_IN + len(self.shown) - len(self.of_part)
-        part = bought(self.of_part, is_whole=is_whole, terms_times=times, tokens_in=tokens_in)
+    def end(self) -> None:
+        tokens_in = TOKENS_IN + len(self.shown.encode()) - len(self.of_part.encode())
+        part = bought(self.of_part, is_whole=self.draw(True, False), times=self.times, tokens_in=tokens_in)
         self.send(steps.PartBought(bought=part, at_s=self.now_s))
 
-    @precondition(lambda self: self.machine.state in (State.OPENING, State.STREAMING, State.SHOWING))
-    @rule(error=st.sampled_from(REFUSALS), has_delivered=st.booleans())
-    def fail(self, error: ProtocolError | NetworkError, has_delivered: bool) -> None:
+    def fail(self) -> None:
         """The seller refuses, leaves or stalls; or its receipt is wrong, after an answer that came whole."""
-        if isinstance(error, ReceiptRefusedError):
-            ids = (*self.of_part.encode(), ByteTokenizer.end_id)
-            error = ReceiptRefusedError("it lies", **({"ids": ids} if has_delivered else {}))
+        error = self.draw(*REFUSALS)
+        if isinstance(error, ReceiptRefusedError) and self.draw(True, False):
+            error = ReceiptRefusedError("it lies", ids=(*self.of_part.encode(), ByteTokenizer.end_id))
         self.send(steps.PartFailed(error=error, at_s=self.now_s))
 
-    @precondition(lambda self: self.asks(steps.NoteOutcome))
-    @rule()
-    def note(self) -> None:
-        self.send(steps.OutcomeNoted())
-
-    @rule(is_sure=st.sampled_from([False] * 9 + [True]))
-    def cancel(self, is_sure: bool) -> None:
-        if is_sure:
-            self.execute(self.machine.receive_event(steps.Cancelled()))
-            self.is_cancelled = True
-
-    @rule(data=st.data())
-    def mistake(self, data: st.DataObject) -> None:
-        """Send an event that answers nothing: a bid that comes late, a second receipt, a text after the end."""
+    def mistake(self) -> None:
+        """An event that answers nothing changes nothing: late bids, a second receipt, a text after the end."""
         error, late = UnavailableError("late"), self.now_s
-        events: dict[steps.Event, set[State]] = {
-            steps.Begun(): {State.NEW},
-            steps.SellerEntered(at_s=late): {State.ENTERING},
-            steps.MoneyHeld(granted_wei=ZERO_WEI): {State.HOLDING},
-            steps.NotPrepared(error=error): {State.PREPARING},
-            steps.StreamOpened(): {State.OPENING},
-            steps.TextReceived(text="late", at_s=late): {State.STREAMING},
-            steps.TextShown(at_s=late): {State.SHOWING},
-            steps.PartFailed(error=error, at_s=late): {State.OPENING, State.STREAMING, State.SHOWING},
-            steps.OutcomeNoted(): {State.NOTING},
-            steps.NobodyLeft(): {State.CALLING},
-        }
-        illegal = [event for event, states in events.items() if self.machine.state not in states]
+        events: list[tuple[steps.Event, set[State]]] = [
+            (steps.Begun(), {State.NEW}),
+            (steps.BidsRanked(bids=[bid("late")]), {State.CALLING}),
+            (steps.NobodyLeft(), {State.CALLING}),
+            (steps.SellerEntered(at_s=late), {State.ENTERING}),
+            (steps.SellerFull(), {State.ENTERING}),
+            (steps.MoneyHeld(granted_wei=BUDGET_WEI), {State.HOLDING}),
+            (steps.MoneyRefused(error=PaymentRequiredError("late")), {State.HOLDING}),
+            (steps.Prepared(at_s=late), {State.PREPARING}),
+            (steps.NotPrepared(error=error), {State.PREPARING}),
+            (steps.StreamOpened(), {State.OPENING}),
+            (steps.TextReceived(text="late", at_s=late), {State.STREAMING}),
+            (steps.TextShown(at_s=late), {State.SHOWING}),
+            (steps.PartBought(bought=bought("late", is_whole=True), at_s=late), {State.STREAMING}),
+            (steps.PartFailed(error=error, at_s=late), {State.OPENING, State.STREAMING, State.SHOWING}),
+            (steps.OutcomeNoted(), {State.NOTING}),
+        ]
         state, text = self.machine.state, self.progress.text
-        with pytest.raises(IllegalEventError, match=f"while {state.value}"):
-            self.machine.receive_event(data.draw(st.sampled_from(illegal)))
-        with pytest.raises(IllegalEventError):
-            self.machine.receive_event(steps.BidsRanked(bids=[]) if state is not State.CALLING else steps.Begun())
+        for event in (event for event, legal in events if state not in legal):
+            with pytest.raises(IllegalEventError, match=f"{type(event).__name__} while {state.value}"):
+                self.machine.receive_event(event)
         assert (self.machine.state, self.progress.text) == (state, text)
+
+    @property
+    def times(self) -> float:
+        assert isinstance(self.asked, steps.BuyPart)
+        return self.asked.received.message.terms.price_in_wei / TERMS.price_in_wei
 
     def room(self) -> int:
         """The tokens that the seller may still deliver for what was granted."""
         assert isinstance(self.asked, steps.BuyPart)
-        part, tokens_in = self.asked, TOKENS_IN + len(self.shown) - len(self.of_part)
-        times = part.received.message.terms.price_in_wei / TERMS.price_in_wei
-        left = part.tokens_max - len(self.of_part)
-        while left > 0 and price(tokens_in, len(self.of_part) + left, times) > part.granted_wei:
+        num_part = len(self.of_part.encode())
+        tokens_in, left = TOKENS_IN + len(self.shown.encode()) - num_part, self.asked.tokens_max - num_part
+        while left > 0 and price(tokens_in, num_part + left, self.times) > self.asked.granted_wei:
             left -= 1
         return left
 
-    # ---- what holds at any time
-
-    @invariant()
-    def one_seller_at_a_time_is_paid(self) -> None:
-        assert len(self.inside) <= 1
-        assert len(self.held) <= len(self.inside)
-
-    @invariant()
-    def no_more_is_spent_than_the_request_may_cost(self) -> None:
+    def check(self) -> None:
+        assert len(self.held) <= len(self.inside) <= 1, "one seller at a time is paid"
         assert self.spent_wei <= BUDGET_WEI
         assert self.is_cancelled or self.spent_wei == self.progress.spent_wei
-
-    @invariant()
-    def a_seller_has_a_second_chance_only_with_a_new_ledger(self) -> None:
-        assert all(self.opened.count(name) <= 1 + (name in self.progress.renewed) for name in self.opened)
-
-    @invariant()
-    def sellers_are_called_a_few_times(self) -> None:
         assert self.num_calls <= ROUNDS_MAX
-
-    @invariant()
-    def a_request_ends_once_and_then_holds_nothing(self) -> None:
+        for name in self.bought_from:
+            assert self.bought_from.count(name) <= 1 + (name in self.progress.renewed), "only with a new ledger"
+        if not self.is_over:
+            return
+        assert (self.machine.state, self.inside, self.held) == (State.ENDED, [], [])
         assert len(self.ends) <= 1
-        if self.is_over:
-            assert (self.machine.state, self.inside, self.held) == (State.ENDED, [], [])
-
-    @invariant()
-    def the_answer_is_the_text_that_was_shown(self) -> None:
         for end in self.ends:
             if isinstance(end, RemoteAnswer):
                 assert end.text == self.shown == "".join(part.text for part in end.parts)
-                assert end.tokens_out == len(self.shown) <= TOKENS_MAX
+                assert end.tokens_out == len(self.shown.encode()) <= TOKENS_MAX
 
 
-Request.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
-TestRequest = Request.TestCase
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_request_ends_once_whatever_happens_and_each_token_is_shown_and_paid_once(data: st.DataObject) -> None:
+    Shell(data).run()
 
 
 def test_each_state_is_left_by_a_cancellation_that_frees_what_it_holds() -> None:
