@@ -33,7 +33,7 @@ from openledger_protocol.primitives import Digest, Wei
 
 Choice = TypeVar("Choice")
 STALL_S, TOKENS_IN, TOKENS_MAX = 15.0, 5, 40
-BUDGET_WEI = price(TOKENS_IN, 3 * TOKENS_MAX)
+BUDGET_WEI = price(TOKENS_IN, TOKENS_MAX)  # so dear sellers end at it
 SELLERS = ("a", "b", "c", "d")
 REFUSALS: tuple[ProtocolError | NetworkError, ...] = (
     OldChannelError("another generation"),
@@ -283,7 +283,7 @@ class Shell:
                 assert end.tokens_out == len(self.shown.encode()) <= TOKENS_MAX
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_a_request_ends_once_whatever_happens_and_each_token_is_shown_and_paid_once(data: st.DataObject) -> None:
     Shell(data).run()
