@@ -290,6 +290,8 @@ class Requester:
             raise AdapterRefusedError(f"adapter {requested.adapter} was made for base {manifest.base.digest}")
 
     async def _note(self, attempt: Attempt) -> None:
+        if attempt.bought and attempt.is_whole:
+            self._caller.note_paid(attempt.received.message.terms)
         outcome = attempt.outcome()
         if outcome is None:
             return
