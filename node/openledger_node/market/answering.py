@@ -57,7 +57,7 @@ class Answering:
         self._granted_wei = ZERO_WEI  # for the part that is being bought
         self._attempt: Attempt | None = None  # the last one
 
-    def receive_event(self, event: steps.Event) -> list[steps.Action]:
+    def receive_event(self, event: steps.RequestEvent) -> list[steps.Action]:
         """Move on by one event; return what the shell must do next, in this order.
 
         Raises:
@@ -75,7 +75,7 @@ class Answering:
         """The time until which the seller may be silent, by the clock of the events."""
         return self._running.deadline_s
 
-    def _call(self, _: steps.Event | None = None) -> list[steps.Action]:
+    def _call(self, _: steps.RequestEvent | None = None) -> list[steps.Action]:
         self._queue.clear()
         if self._num_calls == ROUNDS_MAX:
             return self._fail(self._progress.failure())
@@ -90,7 +90,7 @@ class Answering:
     def _give_up(self, _: steps.NobodyLeft) -> list[steps.Action]:
         return self._fail(self._progress.failure())
 
-    def _try_next(self, _: steps.Event | None = None) -> list[steps.Action]:
+    def _try_next(self, _: steps.RequestEvent | None = None) -> list[steps.Action]:
         """Try the next best seller that was not tried yet; call again if none is left."""
         while self._queue:
             self._received, may_wait = self._queue.popleft()
@@ -130,11 +130,11 @@ class Answering:
         self._attempt, self._granted_wei = None, event.granted_wei
         return [steps.BuyPart(received=self._bid, tokens_max=self._tokens_max, granted_wei=event.granted_wei)]
 
-    def _skip(self, event: steps.NotPrepared) -> list[steps.Action]:
+    def _skip(self, event: steps.PurchaseNotReady) -> list[steps.Action]:
         self._progress.blame(self._bid.peer_id, event.error)
         return [steps.SettleMoney(), self._leave(), *self._try_next()]
 
-    def _open(self, event: steps.Prepared) -> list[steps.Action]:
+    def _open(self, event: steps.PurchaseReady) -> list[steps.Action]:
         self.state = State.OPENING
         self._attempt = Attempt.begin(
             self._bid,
@@ -221,7 +221,7 @@ class Answering:
         return self._attempt
 
 
-_STEPS: Final[dict[tuple[State, type[steps.Event]], Callable[[Answering, Any], list[steps.Action]]]] = {
+_STEPS: Final[dict[tuple[State, type[steps.RequestEvent]], Callable[[Answering, Any], list[steps.Action]]]] = {
     (State.NEW, steps.Begun): Answering._call,
     (State.CALLING, steps.BidsRanked): Answering._rank,
     (State.CALLING, steps.NobodyLeft): Answering._give_up,
@@ -229,8 +229,8 @@ _STEPS: Final[dict[tuple[State, type[steps.Event]], Callable[[Answering, Any], l
     (State.ENTERING, steps.SellerFull): Answering._try_next,
     (State.HOLDING, steps.MoneyHeld): Answering._prepare,
     (State.HOLDING, steps.MoneyRefused): Answering._end_at_limit,
-    (State.PREPARING, steps.Prepared): Answering._open,
-    (State.PREPARING, steps.NotPrepared): Answering._skip,
+    (State.PREPARING, steps.PurchaseReady): Answering._open,
+    (State.PREPARING, steps.PurchaseNotReady): Answering._skip,
     (State.OPENING, steps.StreamOpened): Answering._stream,
     (State.OPENING, steps.PartFailed): Answering._end_part,
     (State.STREAMING, steps.TextReceived): Answering._show,

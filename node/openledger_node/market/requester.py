@@ -133,7 +133,7 @@ class Requester:
         """
         progress = await self._begin(requested)
         machine = Answering(progress, stall_timeout_s=self._limits.stall_timeout_s)
-        event: steps.Event = steps.Begun()
+        event: steps.RequestEvent = steps.Begun()
         try:
             while True:
                 *at_once, action = machine.receive_event(event)
@@ -161,7 +161,7 @@ class Requester:
 
     async def _answer_to(
         self, action: steps.Action, progress: RequestProgress, machine: Answering, show: Show
-    ) -> steps.Event:
+    ) -> steps.RequestEvent:
         """Execute an action, and return the event that answers it."""
         match action:
             case steps.CallSellers():
@@ -222,13 +222,13 @@ class Requester:
 
     async def _buy(
         self, action: steps.BuyPart, progress: RequestProgress, machine: Answering, show: Show
-    ) -> steps.Event:
+    ) -> steps.RequestEvent:
         """Buy the rest of the answer from one node, and return the event that ends its part."""
         try:
             purchase = await self._purchase(progress, action)
         except (ProtocolError, ChainError) as error:
-            return steps.NotPrepared(error=error)
-        machine.receive_event(steps.Prepared(at_s=trio.current_time()))
+            return steps.PurchaseNotReady(error=error)
+        machine.receive_event(steps.PurchaseReady(at_s=trio.current_time()))
         with trio.CancelScope(deadline=machine.deadline_s) as scope:
 
             async def take(text: str) -> None:

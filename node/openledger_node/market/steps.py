@@ -15,70 +15,70 @@ from .request import RemoteAnswer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class RequestEvent:
     """Something that has happened. Times are seconds of the shell's clock."""
 
 
-class Begun(Event):
+class Begun(RequestEvent):
     """The request is to be answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BidsRanked(Event):
+class BidsRanked(RequestEvent):
     """A call for bids is over."""
 
     bids: Sequence[ReceivedBid]  # acceptable ones, best first
 
 
-class NobodyLeft(Event):
+class NobodyLeft(RequestEvent):
     """No seller is left to call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SellerEntered(Event):
+class SellerEntered(RequestEvent):
     """The seller's wallet has room for one more stream, which is counted now."""
 
     at_s: float
 
 
-class SellerFull(Event):
+class SellerFull(RequestEvent):
     """The seller's wallet has no room now, or is barred."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MoneyHeld(Event):
+class MoneyHeld(RequestEvent):
     """The spending limit allows a purchase."""
 
     granted_wei: Wei
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MoneyRefused(Event):
+class MoneyRefused(RequestEvent):
     """The spending limit is reached."""
 
     error: PaymentRequiredError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared(Event):
+class PurchaseReady(RequestEvent):
     """Signer, adapter and channel are in order, and a stream is to be opened."""
 
     at_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NotPrepared(Event):
+class PurchaseNotReady(RequestEvent):
     """The purchase could not be prepared, so nothing was paid."""
 
     error: ProtocolError | ChainError
 
 
-class StreamOpened(Event):
+class StreamOpened(RequestEvent):
     """The stream is open, and the first voucher goes out on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TextReceived(Event):
+class TextReceived(RequestEvent):
     """A piece of the answer has come."""
 
     text: str
@@ -86,14 +86,14 @@ class TextReceived(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TextShown(Event):
+class TextShown(RequestEvent):
     """The reader has taken the last piece."""
 
     at_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PartBought(Event):
+class PartBought(RequestEvent):
     """The seller's part ended with a correct receipt."""
 
     bought: Bought
@@ -101,18 +101,18 @@ class PartBought(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PartFailed(Event):
+class PartFailed(RequestEvent):
     """The seller refused, left, stalled or lied; its part has no receipt."""
 
     error: ProtocolError | NetworkError
     at_s: float
 
 
-class OutcomeNoted(Event):
+class OutcomeNoted(RequestEvent):
     """The outcome of an attempt is stored."""
 
 
-class Cancelled(Event):
+class Cancelled(RequestEvent):
     """The reader has left."""
 
 
@@ -143,7 +143,7 @@ class HoldMoney(Action):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuyPart(Action):
-    """Buy the rest of the answer. Answered by `NotPrepared`, or by `Prepared` and the events of the stream."""
+    """Buy the rest of the answer. Answered by `PurchaseNotReady`, or by `PurchaseReady` and the stream's events."""
 
     received: ReceivedBid
     tokens_max: int

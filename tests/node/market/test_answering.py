@@ -125,7 +125,7 @@ class Shell:
             case _:
                 self.send(steps.OutcomeNoted())
 
-    def send(self, event: steps.Event) -> None:
+    def send(self, event: steps.RequestEvent) -> None:
         self.execute(self.machine.receive_event(event))
 
     def execute(self, actions: list[steps.Action]) -> None:
@@ -188,9 +188,9 @@ class Shell:
         if self.draw(True, True, True, False):
             self.bought_from.append(self.asked.received.peer_id)
             self.of_part = ""
-            self.send(steps.Prepared(at_s=self.now_s))
+            self.send(steps.PurchaseReady(at_s=self.now_s))
         else:
-            self.send(steps.NotPrepared(error=UnavailableError("no channel")))
+            self.send(steps.PurchaseNotReady(error=UnavailableError("no channel")))
 
     def stream(self) -> None:
         """A piece that the purchase allows, the end of the part, or a failure."""
@@ -229,7 +229,7 @@ class Shell:
     def mistake(self) -> None:
         """An event that answers nothing changes nothing: late bids, a second receipt, a text after the end."""
         error, late = UnavailableError("late"), self.now_s
-        events: list[tuple[steps.Event, set[State]]] = [
+        events: list[tuple[steps.RequestEvent, set[State]]] = [
             (steps.Begun(), {State.NEW}),
             (steps.BidsRanked(bids=[bid("late")]), {State.CALLING}),
             (steps.NobodyLeft(), {State.CALLING}),
@@ -237,8 +237,8 @@ class Shell:
             (steps.SellerFull(), {State.ENTERING}),
             (steps.MoneyHeld(granted_wei=BUDGET_WEI), {State.HOLDING}),
             (steps.MoneyRefused(error=PaymentRequiredError("late")), {State.HOLDING}),
-            (steps.Prepared(at_s=late), {State.PREPARING}),
-            (steps.NotPrepared(error=error), {State.PREPARING}),
+            (steps.PurchaseReady(at_s=late), {State.PREPARING}),
+            (steps.PurchaseNotReady(error=error), {State.PREPARING}),
             (steps.StreamOpened(), {State.OPENING}),
             (steps.TextReceived(text="late", at_s=late), {State.STREAMING}),
             (steps.TextShown(at_s=late), {State.SHOWING}),
@@ -292,12 +292,12 @@ def test_a_request_ends_once_whatever_happens_and_each_token_is_shown_and_paid_o
 def test_each_state_is_left_by_a_cancellation_that_frees_what_it_holds() -> None:
     """Money from the hold until the part has ended, and the wallet's place until the outcome is noted."""
     offer = bid("a")
-    way: list[tuple[steps.Event, list[type[steps.Action]]]] = [
+    way: list[tuple[steps.RequestEvent, list[type[steps.Action]]]] = [
         (steps.Begun(), []),
         (steps.BidsRanked(bids=[offer]), []),
         (steps.SellerEntered(at_s=0), [steps.LeaveSeller]),
         (steps.MoneyHeld(granted_wei=BUDGET_WEI), [steps.SettleMoney, steps.LeaveSeller]),
-        (steps.Prepared(at_s=0), [steps.SettleMoney, steps.LeaveSeller]),
+        (steps.PurchaseReady(at_s=0), [steps.SettleMoney, steps.LeaveSeller]),
         (steps.StreamOpened(), [steps.SettleMoney, steps.LeaveSeller]),
         (steps.TextReceived(text="abc", at_s=1), [steps.SettleMoney, steps.LeaveSeller]),
         (steps.TextShown(at_s=1), [steps.SettleMoney, steps.LeaveSeller]),
@@ -323,7 +323,7 @@ def test_the_next_best_seller_continues_from_the_text_and_its_beginning_is_its_p
         steps.BidsRanked(bids=[bid("best"), bid("next")]),
         steps.SellerEntered(at_s=0),
         steps.MoneyHeld(granted_wei=BUDGET_WEI),
-        steps.Prepared(at_s=0),
+        steps.PurchaseReady(at_s=0),
         steps.StreamOpened(),
         steps.TextReceived(text="abc", at_s=1),
         steps.TextShown(at_s=1),
