@@ -199,13 +199,13 @@ class PayerConfig:
     price_in_max_wei: int = setting(
         -1,
         "Highest price of 1,000 prompt tokens to accept, in wei; -1 accepts three times the median of the sellers "
-        "with a bond, weighted by stake.",
+        "with a bond, weighted by stake, or the median of what was paid lately if that is more.",
         low=-1,
     )
     price_out_max_wei: int = setting(
         -1,
         "Highest price of 1,000 answer tokens to accept, in wei; -1 accepts three times the median of the sellers "
-        "with a bond, weighted by stake.",
+        "with a bond, weighted by stake, or the median of what was paid lately if that is more.",
         low=-1,
     )
     candidates_max: int = setting(8, "Most nodes to ask for a bid, the most promising first.", low=1, high=64)

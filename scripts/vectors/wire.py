@@ -106,6 +106,12 @@ FRAMES: list[Case] = [
     ("open with one tool that must be called", "once", {**OPEN_WITH_TOOLS, "tooling": REQUIRED}),
     ("open on a channel with receipts", "the newest one that the payer has", OPEN_AGAIN),
     ("voucher", "a higher ceiling", {"v": 1, "t": "voucher", "voucher": VOUCHER}),
+    (
+        "voucher that says what it pays for",
+        "tokens of this answer that are paid; absent without a limit of the stream's own",
+        {"v": 1, "t": "voucher", "voucher": VOUCHER, "tokens_paid": 96},
+    ),
+    ("open that says what it pays for", "the first chunk", {**OPEN, "tokens_paid": 32}),
     ("chunk", "ids include those whose text is held back", CHUNK),
     ("receipt", "the node's last word", RECEIPT),
     ("countersign", "over the receipt's digest", {"v": 1, "t": "countersign", "signature": SIGNATURE}),

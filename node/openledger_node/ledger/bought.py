@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from openledger_protocol.primitives import ZERO_WEI, AdapterId, ChannelId, Digest, RequestId, Wei
+from openledger_protocol.primitives import AdapterId, ChannelId, Digest, RequestId, Wei
 
 from .store import Store
 
@@ -16,7 +16,7 @@ class OpenPurchase:
     request_id: RequestId
     channel_id: ChannelId
     adapter_id: AdapterId
-    most_wei: Wei  # that its receipt may charge
+    most_wei: Wei  # that its receipt may charge: what its vouchers have paid for so far
     agreed: Any  # as JSON
 
 
@@ -50,19 +50,13 @@ class OpenPurchases:
         )
         return json.loads(row["agreed"]) if row else None
 
-    def ids(self, channel_id: ChannelId, adapter_id: AdapterId) -> set[RequestId]:
-        """The requests whose receipts may still charge a lane."""
+    def paid(self, channel_id: ChannelId, adapter_id: AdapterId) -> dict[RequestId, Wei]:
+        """The requests whose receipts may still charge a lane, with the most that each receipt may charge."""
         rows = self._store.rows(
-            "SELECT request_id FROM purchase WHERE channel_id = ? AND adapter_id = ?", (channel_id, adapter_id)
+            "SELECT request_id, most_wei FROM purchase WHERE channel_id = ? AND adapter_id = ?",
+            (channel_id, adapter_id),
         )
-        return {RequestId(row["request_id"]) for row in rows}
-
-    def most_wei(self, channel_id: ChannelId, adapter_id: AdapterId) -> Wei:
-        """The most that the receipts which may still come can charge a lane."""
-        rows = self._store.rows(
-            "SELECT most_wei FROM purchase WHERE channel_id = ? AND adapter_id = ?", (channel_id, adapter_id)
-        )
-        return Wei(sum((int(row["most_wei"]) for row in rows), start=ZERO_WEI))
+        return {RequestId(row["request_id"]): Wei(int(row["most_wei"])) for row in rows}
 
     def remove(self, request_id: RequestId, channel_id: ChannelId) -> None:
         """Expect no receipt of a request on a channel any more."""

@@ -202,6 +202,13 @@ class Receipts:
         )
         return found[0] if found else None
 
+    def sum_of_lane(self, channel_id: ChannelId, adapter_id: AdapterId) -> Wei:
+        """The sum of a lane's receipts; it is below the newest one's cumulative charge while one is missing."""
+        rows = self._store.rows(
+            "SELECT body FROM receipt WHERE channel_id = ? AND adapter_id = ?", (channel_id, adapter_id)
+        )
+        return Wei(sum(json.loads(row["body"])["amount_wei"] for row in rows))
+
     def _found(self, condition: str, *values: object) -> list[ReceiptRow]:
         return [_receipt_row(row) for row in self._store.rows(f"SELECT * FROM receipt {condition}", values)]
 

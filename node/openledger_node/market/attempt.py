@@ -1,10 +1,9 @@
-"""One node's attempt at an answer: its purchase, the timeouts for its silence, and its outcome."""
+"""One node's attempt at an answer: its part, the time limit of its silence, and its outcome. It has no clock."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from math import inf
-
-import trio
+from typing import Any
 
 from openledger_protocol.errors import (
     OldChannelError,
@@ -20,8 +19,7 @@ from openledger_protocol.primitives import ZERO_WEI, Wei
 from ..engine.tokenizer import Tokenizer
 from ..errors import NetworkError
 from ..ledger.sellers import AnswerSpeed, Outcome
-from ..payments.payer import Payer
-from ..payments.purchase import Bought, CalledMalformedError, Purchase, has_ended
+from ..payments.purchase import Bought, CalledMalformedError, has_ended
 from .calls import ReceivedBid
 
 REFUSALS = (
@@ -47,7 +45,6 @@ LATE_SLACK_S = 1.0
 """Opening the stream, the network and the payer's own checks take time that no bid can promise."""
 
 Show = Callable[[str], Awaitable[None]]
-OpenStream = Callable[[], Awaitable[trio.abc.Stream]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,15 +52,44 @@ class Attempt:
     """One node's part of an answer."""
 
     received: ReceivedBid
-    purchase: Purchase
     tokens_in: int  # of prompt and prefix
+    tokens_max: int  # of the part
+    granted_wei: Wei  # the most that it may cost
+    stop: tuple[str, ...]
     tokenizer: Tokenizer
+    started_s: float
+    deadline_s: float  # silence up to this time ends the attempt
     texts: list[str] = field(default_factory=list)
     bought: Bought | None = None
     error: ProtocolError | NetworkError | None = None
     is_open: bool = False  # a stream was opened, on which the first voucher goes
     first_s: float = 0.0  # until the first text came
     took_s: float = 0.0  # without the time its reader took
+    came_s: float = 0.0  # time of the last text
+    paused_s: float = 0.0  # the time its reader took
+
+    @classmethod
+    def begin(cls, received: ReceivedBid, *, at_s: float, stall_timeout_s: float, **terms: Any) -> "Attempt":
+        """Begin an attempt; the first text may take as long as the bid promised."""
+        first_s = stall_timeout_s + min(received.message.ttft_ms / 1_000, TTFT_S_MAX)
+        return cls(received=received, started_s=at_s, deadline_s=at_s + first_s, **terms)
+
+    def receive(self, text: str, at_s: float) -> None:
+        """Take a piece of text. A slow reader of it is not the node's fault."""
+        if not self.texts:
+            self.first_s = at_s - self.started_s
+        self.texts.append(text)
+        self.came_s, self.deadline_s = at_s, inf
+
+    def resume(self, at_s: float, stall_timeout_s: float) -> None:
+        """Wait for the next piece, once the reader has taken the last one."""
+        self.paused_s += at_s - self.came_s
+        self.deadline_s = at_s + stall_timeout_s
+
+    def end(self, at_s: float, *, bought: Bought | None = None, error: ProtocolError | NetworkError | None) -> None:
+        """End the attempt by its receipt or an error."""
+        self.bought, self.error = bought, error
+        self.took_s = at_s - self.started_s - self.paused_s
 
     @property
     def text(self) -> str:
@@ -76,32 +102,6 @@ class Attempt:
         error = self.error or (self.bought.why_cut if self.bought else None)
         return str(error) if error else None
 
-    async def run(self, payer: Payer, open_stream: OpenStream, show: Show, *, stall_timeout_s: float) -> None:
-        """Buy the answer. The node's faults are stored in `error`; any other exception propagates."""
-        started, paused_s = trio.current_time(), 0.0
-        first_s = stall_timeout_s + min(self.received.message.ttft_ms / 1_000, TTFT_S_MAX)
-        with trio.CancelScope(deadline=started + first_s) as scope:
-
-            async def take(text: str) -> None:
-                nonlocal paused_s
-                scope.deadline, came = inf, trio.current_time()  # a slow reader is not the node's fault
-                if not self.texts:
-                    self.first_s = came - started
-                self.texts.append(text)
-                await show(text)
-                paused_s += trio.current_time() - came
-                scope.deadline = trio.current_time() + stall_timeout_s
-
-            try:
-                stream = await open_stream()
-                self.is_open = True
-                self.bought = await payer.buy(self.purchase, stream, take)
-            except (ProtocolError, NetworkError) as error:
-                self.error = error
-        if scope.cancelled_caught:
-            self.error = NetworkError(f"gave nothing for {stall_timeout_s:g} s")
-        self.took_s = trio.current_time() - started - paused_s
-
     @property
     def is_whole(self) -> bool:
         """True if the answer is complete with this node's part, whether its receipt was right or not."""
@@ -110,20 +110,20 @@ class Attempt:
             return ids is not None
         if self.bought and self.bought.why_cut:
             return False
-        return has_ended(self.text, ids, self.purchase.sampling.stop, self.tokenizer)
+        return has_ended(self.text, ids, self.stop, self.tokenizer)
 
     @property
     def is_full(self) -> bool:
         """True if it delivered all tokens that were requested, or that the buyer can pay for."""
-        return self.is_spent or len(self._ids or ()) >= self.purchase.award.tokens_max
+        return self.is_spent or len(self._ids or ()) >= self.tokens_max
 
     @property
     def is_spent(self) -> bool:
         """True if one more token would cost more than the buyer may pay."""
         if not (self.bought and isinstance(self.bought.why_cut, PaymentRequiredError)):
             return False
-        more = price_wei(self.tokens_in, len(self.bought.ids) + 1, self.purchase.award.terms)
-        return more > self.purchase.cost_max_wei
+        more = price_wei(self.tokens_in, len(self.bought.ids) + 1, self.received.message.terms)
+        return more > self.granted_wei
 
     @property
     def spent_wei(self) -> Wei:
@@ -132,7 +132,7 @@ class Attempt:
             return self.bought.receipt.amount_wei
         if not self.texts:
             return ZERO_WEI
-        return price_wei(self.tokens_in, len(self.tokenizer.encode(self.text)), self.purchase.award.terms)
+        return price_wei(self.tokens_in, len(self.tokenizer.encode(self.text)), self.received.message.terms)
 
     def outcome(self) -> Outcome | None:
         """The node's outcome for its reliability; None if the failure was not its fault."""
@@ -161,8 +161,8 @@ class Attempt:
         """True if the node broke off, and what it delivered is worth less than the first voucher that it took."""
         if self.is_whole or not self.is_open or (not self.texts and isinstance(self.error, REFUSALS)):
             return False
-        terms = self.purchase.award.terms
-        taken_wei = price_wei(self.tokens_in, self.purchase.chunk_tokens, terms)
+        terms = self.received.message.terms
+        taken_wei = price_wei(self.tokens_in, self.received.message.chunk_tokens, terms)
         return price_wei(0, self._num_tokens, terms) < taken_wei
 
     def sample(self) -> AnswerSpeed | None:

@@ -1,5 +1,6 @@
 """Calls for bids: the sellers that a request calls, the bids that it accepts, and what is remembered of them."""
 
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,7 @@ from openledger_protocol.advertisement import Advertisement
 from openledger_protocol.auction import price_ceiling
 from openledger_protocol.errors import UnavailableError, UnknownModelError
 from openledger_protocol.payments import Terms
-from openledger_protocol.primitives import Address, Wei
+from openledger_protocol.primitives import ZERO_WEI, Address, Wei
 from openledger_protocol.wire.frames import wire_name
 
 from ..ledger.sellers import Outcome, Sellers
@@ -26,6 +27,9 @@ from .request import NetworkRequest
 from .vetting import Vetting
 from .worth import Worth
 
+PAID_MAX = 32
+"""Answers whose prices are remembered: a day's work for a home, and few enough to follow a falling market."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequesterLimits:
@@ -34,7 +38,7 @@ class RequesterLimits:
     candidates_max: int = 8
     bid_timeout_s: float = 1.5
     stall_timeout_s: float = 15.0
-    price_in_max_wei: Wei | None = None  # of 1,000 tokens; None: three times the median of bonded offers
+    price_in_max_wei: Wei | None = None  # of 1,000 tokens; None: see `price_max`
     price_out_max_wei: Wei | None = None
 
 
@@ -62,6 +66,7 @@ class Caller:
         self._now_ns = now_ns
         self._unreached = UnreachedPeers(trio.current_time)
         self._slow = UnreachedPeers(trio.current_time)  # they bid later than others are waited for
+        self._paid: deque[Terms] = deque(maxlen=PAID_MAX)  # of the last whole answers
         self.asked = AskedSellers()
         self.conversations = Conversations(salt=salt, now_s=trio.current_time)
 
@@ -103,6 +108,7 @@ class Caller:
             self._vetting.worth_of,
             own_in_wei=self._limits.price_in_max_wei,
             own_out_wei=self._limits.price_out_max_wei,
+            paid=self._paid,
         )
         call = progress.call(chosen, price_max=most, deadline_ms=max(1, int(timeout_s * 1_000)))
         bids = await call_in_waves(
@@ -158,6 +164,10 @@ class Caller:
             self._unreached.note(peer_id)
         await self.note_each({ad.wallet for ad in called if ad.peer_id in bids.unreached}, "unreached")
 
+    def note_paid(self, terms: Terms) -> None:
+        """Note the prices of a whole answer that was paid."""
+        self._paid.append(terms)
+
     async def note_each(self, wallets: Collection[Address], outcome: Outcome) -> None:
         """Note one outcome of several sellers."""
         for wallet in wallets:
@@ -171,10 +181,12 @@ def price_max(
     *,
     own_in_wei: Wei | None,
     own_out_wei: Wei | None,
+    paid: Sequence[Terms] = (),
 ) -> Terms:
     """The highest prices by the owner's settings, or by the bonded offers of a model, the cheapest last.
 
-    A wallet with many nodes counts once, by its cheapest.
+    A wallet with many nodes counts once, by its cheapest. The prices of the last answers are never too high, or else
+    a majority of stake that offers everything for 1 wei, and answers nothing, keeps the others from bidding.
 
     Raises:
         MalformedError: a price is not set, and no offer has a bond.
@@ -183,10 +195,17 @@ def price_max(
         return Terms(price_in_wei=own_in_wei, price_out_wei=own_out_wei)
     cheapest = {ad.wallet: (ad.terms, bond) for ad in offers if (bond := worth_of(ad).bonded_wei)}
     usual = price_ceiling(list(cheapest.values()))
+    in_wei = max(usual.price_in_wei, _middle([terms.price_in_wei for terms in paid]))
+    out_wei = max(usual.price_out_wei, _middle([terms.price_out_wei for terms in paid]))
     return Terms(
-        price_in_wei=usual.price_in_wei if own_in_wei is None else own_in_wei,
-        price_out_wei=usual.price_out_wei if own_out_wei is None else own_out_wei,
+        price_in_wei=in_wei if own_in_wei is None else own_in_wei,
+        price_out_wei=out_wei if own_out_wei is None else own_out_wei,
     )
+
+
+def _middle(prices: Sequence[Wei]) -> Wei:
+    """The lower median; 0 for none."""
+    return sorted(prices)[(len(prices) - 1) // 2] if prices else ZERO_WEI
 
 
 # ---- conversations: a seller that answered one last still has its beginning in the cache; no text is kept here

@@ -51,10 +51,9 @@ class ReceivedBid:
     at_s: float
     round_trip_ms: int  # from the call to the bid
 
-    @property
-    def is_good(self) -> bool:
+    def is_valid_at(self, now_s: float) -> bool:
         """True while the bid is valid."""
-        return trio.current_time() < self.at_s + self.message.valid_ms / 1_000
+        return now_s < self.at_s + self.message.valid_ms / 1_000
 
 
 @dataclass(slots=True, kw_only=True)

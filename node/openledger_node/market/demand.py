@@ -7,7 +7,8 @@ from dataclasses import dataclass
 HOURS, HOUR_S = 24, 3_600
 
 KEYS_MAX, KEY_LENGTH_MAX = 1_024, 128
-"""Adapters or names that are counted; beyond that, the one asked for longest ago is forgotten."""
+"""Adapters or names that are counted. Beyond that, the one with the lowest count is forgotten, so that made-up names
+push out each other and not what is really asked for."""
 
 ROWS_MAX = 32
 
@@ -40,7 +41,8 @@ class Demand:
         self._counts[key] = Counter({past: count for past, count in counts.items() if past > hour - HOURS})
         self._counts[key][hour] += 1
         if len(self._counts) > KEYS_MAX:
-            self._counts.pop(next(iter(self._counts)))
+            others = (each for each in self._counts if each != key)  # of equal ones the oldest
+            self._counts.pop(min(others, key=lambda each: self._counts[each].total()))
 
     def day(self) -> tuple[Demanded, ...]:
         """The keys that were asked for most in the last 24 hours, most first."""

@@ -156,16 +156,6 @@ class RequestProgress:
             why_cut=why_cut,
         )
 
-    def end_at_limit(self, error: PaymentRequiredError) -> RemoteAnswer:
-        """End the answer where the buyer's own money does.
-
-        Raises:
-            PaymentRequiredError: nothing was delivered yet.
-        """
-        if not self.text:
-            raise error
-        return self.answered("length", error)
-
     def failure(self) -> ProtocolError:
         """The error if there is no answer: one reason if all nodes gave the same, otherwise all of them."""
         told = "; ".join(f"{peer_id}: {error.message}" for peer_id, error in self.reasons.items())

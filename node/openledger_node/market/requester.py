@@ -1,9 +1,9 @@
 """The requester: calls for bids, buys from the best node, pays it, and continues with the next if it fails.
 
-The text that a node has delivered is kept and paid for; the next node continues after it.
+It is the shell of the state machine `Answering`, whose actions it executes.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,36 +19,32 @@ from openledger_protocol.errors import (
     UnavailableError,
     UnknownModelError,
 )
-from openledger_protocol.payments import ChannelConfig, price_wei
-from openledger_protocol.primitives import BASE_ONLY, ZERO_WEI, AdapterId, Address, Digest, Generation, Salt, Wei
+from openledger_protocol.payments import ChannelConfig
+from openledger_protocol.primitives import BASE_ONLY, AdapterId, Address, Digest, Generation, Salt, Wei
 from openledger_protocol.registry import RegistryEntry, check_entry
 from openledger_protocol.wire.frames import wire_name
 from openledger_protocol.wire.inference import Award, Salts
 
 from ..engine.tokenizer import Tokenizer
-from ..errors import ChainError
+from ..errors import ChainError, NetworkError
 from ..ledger.sellers import Sellers
 from ..p2p.transport import PeerId, Transport
 from ..payments.payer import Payer
 from ..payments.purchase import Purchase
 from ..payments.spending_limit import SpendingLimit
 from ..serving.admission import render
+from . import steps
+from .answering import Answering
 from .attempt import Attempt, Show
-from .award import FIRST_TOKENS, too_expensive
 from .board import AdTable
 from .call_memory import AskedSellers
 from .caller import Caller, RequesterLimits
-from .calls import ReceivedBid
 from .progress import RequestProgress
 from .request import NetworkRequest, RemoteAnswer
 from .vetting import Exposure, Vetting
 from .worth import Worth
 
 __all__ = ["Backing", "Requester", "RequesterLimits"]
-
-ROUNDS_MAX = 8
-"""Calls for one answer. A bid that expired while another node answered, or while a newcomer was busy, must be
-requested again. A newcomer takes twice as many requests at a time in each round, so these are enough for 255."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,61 +132,65 @@ class Requester:
             UnavailableError: no node could answer it, or finish the answer that another node began.
         """
         progress = await self._begin(requested)
-        for _ in range(ROUNDS_MAX):
-            ranked = await self._caller.ranked_bids(progress)
-            # A newcomer that is busy with another request is waited for only if no other bidder has answered.
-            for received, may_wait in [*((bid, False) for bid in ranked), *((bid, True) for bid in ranked)]:
-                wallet = received.message.wallet
-                if received.peer_id in progress.tried or wallet in progress.passed_over:
-                    continue
-                if not await self._exposure.enter(wallet, may_wait=may_wait):
-                    continue
-                try:
-                    if not received.is_good:
-                        break  # it expired while other nodes answered; the next round calls again
-                    if answered := await self._try(progress, received, show):
-                        await self._caller.note_each(
-                            progress.called_malformed, "failures"
-                        )  # another node could read it
-                        self._caller.conversations.note(requested, received.peer_id)
-                        return answered
-                    if received.peer_id not in progress.tried:
-                        break  # its ledger has a new generation, which its next bid will name
-                finally:
-                    self._exposure.leave(wallet)
-            if not self._caller.offers(progress):
-                break
-        raise progress.failure()
-
-    async def _try(self, progress: RequestProgress, received: ReceivedBid, show: Show) -> RemoteAnswer | None:
-        """Buy the rest of the answer from one bidder; None if it takes another one to finish it."""
-        progress.tried.add(received.peer_id)
-        request_id = progress.requested.request.request_id
-        tokens_in, tokens_max = progress.tokens_before, progress.tokens_left(received.message.context_max)
-        terms, left_wei = received.message.terms, progress.left_wei
-        least = price_wei(tokens_in, min(tokens_max, FIRST_TOKENS), terms)
-        most = Wei(min(left_wei, price_wei(tokens_in, tokens_max, terms)))
-        if least > left_wei:
-            progress.blame(received.peer_id, too_expensive(least, left_wei))
-            return None
-        if (limit_wei := progress.requested.cost_max_wei) is not None and most > limit_wei:
-            progress.blame(received.peer_id, PaymentRequiredError(f"may cost {most} wei, and {limit_wei} are left"))
-            return None
+        machine = Answering(progress, stall_timeout_s=self._limits.stall_timeout_s)
+        event: steps.RequestEvent = steps.Begun()
         try:
-            granted = await self._spending_limit.hold(request_id, least_wei=least, most_wei=most)
-        except PaymentRequiredError as error:
-            return progress.end_at_limit(error)
-        attempt = await self._buy(progress, received, tokens_max, granted, show)
-        if attempt is None:
-            return None
-        progress.add(attempt)
-        await self._note(attempt)
-        if progress.is_refused:
-            raise progress.failure()
-        if attempt.is_whole:
-            why_cut = attempt.bought.why_cut if attempt.bought and attempt.is_spent else None
-            return progress.answered("length" if attempt.is_full else "stop", why_cut)
-        return progress.answered("length") if progress.tokens_left() < 1 else None
+            while True:
+                *at_once, action = machine.receive_event(event)
+                self._execute(at_once, requested)
+                if isinstance(action, steps.RaiseError):
+                    raise action.error
+                if isinstance(action, steps.ReturnAnswer):
+                    await self._remember(progress, action.peer_id)
+                    return action.answer
+                event = await self._answer_to(action, progress, machine, show)
+        except BaseException:
+            self._execute(machine.receive_event(steps.Cancelled()), requested)
+            raise
+
+    def _execute(self, actions: Sequence[steps.Action], requested: NetworkRequest) -> None:
+        """Do what needs no waiting."""
+        for action in actions:
+            match action:
+                case steps.SettleMoney():
+                    self._spending_limit.settle(requested.request.request_id, action.spent_wei)
+                case steps.LeaveSeller():
+                    self._exposure.leave(action.wallet)
+                case _:
+                    raise AssertionError(f"{action} is answered by an event")
+
+    async def _answer_to(
+        self, action: steps.Action, progress: RequestProgress, machine: Answering, show: Show
+    ) -> steps.RequestEvent:
+        """Execute an action, and return the event that answers it."""
+        match action:
+            case steps.CallSellers():
+                if not self._caller.offers(progress):
+                    return steps.NobodyLeft()
+                return steps.BidsRanked(bids=await self._caller.ranked_bids(progress))
+            case steps.EnterSeller():
+                has_room = await self._exposure.enter(action.wallet, may_wait=action.may_wait)
+                return steps.SellerEntered(at_s=trio.current_time()) if has_room else steps.SellerFull()
+            case steps.HoldMoney():
+                request_id = progress.requested.request.request_id
+                least_wei, most_wei = action.least_wei, action.most_wei
+                try:
+                    granted = await self._spending_limit.hold(request_id, least_wei=least_wei, most_wei=most_wei)
+                except PaymentRequiredError as error:
+                    return steps.MoneyRefused(error=error)
+                return steps.MoneyHeld(granted_wei=granted)
+            case steps.BuyPart():
+                return await self._buy(action, progress, machine, show)
+            case steps.NoteOutcome():
+                await self._note(action.attempt)
+                return steps.OutcomeNoted()
+            case _:
+                raise AssertionError(f"{action} is not answered by an event")
+
+    async def _remember(self, progress: RequestProgress, peer_id: PeerId) -> None:
+        """Remember the seller that ended an answer, and those that could not read the request: another one could."""
+        await self._caller.note_each(progress.called_malformed, "failures")
+        self._caller.conversations.note(progress.requested, peer_id)
 
     async def _begin(self, requested: NetworkRequest) -> RequestProgress:
         request = requested.request
@@ -221,32 +221,35 @@ class Requester:
     # ---- buying from one node
 
     async def _buy(
-        self, progress: RequestProgress, received: ReceivedBid, tokens_max: int, granted_wei: Wei, show: Show
-    ) -> Attempt | None:
-        """Let one node answer for at most `granted_wei`; None if no stream to it could be opened."""
-        attempt: Attempt | None = None
+        self, action: steps.BuyPart, progress: RequestProgress, machine: Answering, show: Show
+    ) -> steps.RequestEvent:
+        """Buy the rest of the answer from one node, and return the event that ends its part."""
         try:
-            purchase = await self._purchase(progress, received, tokens_max, granted_wei)
-            attempt = Attempt(
-                received=received,
-                purchase=purchase,
-                tokens_in=progress.tokens_before,
-                tokenizer=self._tokenizer,
-            )
-            open_stream = partial(self._transport.open_stream, received.peer_id, self._infer_protocol)
-            await attempt.run(self._payer, open_stream, show, stall_timeout_s=self._limits.stall_timeout_s)
-        except (ProtocolError, ChainError) as error:  # before a stream was opened: `run` keeps later errors
-            progress.blame(received.peer_id, error)
-            return None
-        finally:
-            self._spending_limit.settle(
-                progress.requested.request.request_id, attempt.spent_wei if attempt else ZERO_WEI
-            )
-        return attempt
+            purchase = await self._purchase(progress, action)
+        except (ProtocolError, ChainError) as error:
+            return steps.PurchaseNotReady(error=error)
+        machine.receive_event(steps.PurchaseReady(at_s=trio.current_time()))
+        with trio.CancelScope(deadline=machine.deadline_s) as scope:
 
-    async def _purchase(
-        self, progress: RequestProgress, received: ReceivedBid, tokens_max: int, granted_wei: Wei
-    ) -> Purchase:
+            async def take(text: str) -> None:
+                (shown,) = machine.receive_event(steps.TextReceived(text=text, at_s=trio.current_time()))
+                assert isinstance(shown, steps.ShowText)
+                scope.deadline = machine.deadline_s
+                await show(shown.text)
+                machine.receive_event(steps.TextShown(at_s=trio.current_time()))
+                scope.deadline = machine.deadline_s
+
+            try:
+                stream = await self._transport.open_stream(action.received.peer_id, self._infer_protocol)
+                machine.receive_event(steps.StreamOpened())
+                bought = await self._payer.buy(purchase, stream, take)
+                return steps.PartBought(bought=bought, at_s=trio.current_time())
+            except (ProtocolError, NetworkError) as error:
+                return steps.PartFailed(error=error, at_s=trio.current_time())
+        silence = NetworkError(f"gave nothing for {self._limits.stall_timeout_s:g} s")
+        return steps.PartFailed(error=silence, at_s=trio.current_time())
+
+    async def _purchase(self, progress: RequestProgress, action: steps.BuyPart) -> Purchase:
         """Describe the purchase from one node.
 
         Raises:
@@ -254,14 +257,14 @@ class Requester:
             AdapterRefusedError: the chain's entry of the adapter differs from the manifest.
             ProtocolError: it does not show the manifest, or no channel to it could be opened.
         """
-        requested, bid = progress.requested, received.message
+        requested, bid = progress.requested, action.received.message
         if progress.entry:
-            await self._check_manifest(requested, progress.entry, received.peer_id)
+            await self._check_manifest(requested, progress.entry, action.received.peer_id)
         if not await self._backing.may_sign(bid.signer, bid.wallet):
             raise BadSignatureError(f"{bid.signer} may not sign for {bid.wallet}, says the chain")
         return Purchase(
             request_id=requested.request.request_id,
-            award=Award(base=requested.base, terms=bid.terms, tokens_max=tokens_max),
+            award=Award(base=requested.base, terms=bid.terms, tokens_max=action.tokens_max),
             adapter_id=requested.adapter,
             index_root=progress.index_root,
             datanet_ids=progress.entry.datanet_ids if progress.entry else (),
@@ -274,7 +277,7 @@ class Requester:
             signer=bid.signer,
             salts=Salts(prompt=Salt(self._draw()), output=Salt(self._draw()), fingerprint=Salt(self._draw())),
             chunk_tokens=bid.chunk_tokens,
-            cost_max_wei=granted_wei,
+            cost_max_wei=action.granted_wei,
             prefix=requested.request.prefix + progress.text,
             is_audited=requested.is_audited,
         )
@@ -287,6 +290,8 @@ class Requester:
             raise AdapterRefusedError(f"adapter {requested.adapter} was made for base {manifest.base.digest}")
 
     async def _note(self, attempt: Attempt) -> None:
+        if attempt.bought and attempt.is_whole:
+            self._caller.note_paid(attempt.received.message.terms)
         outcome = attempt.outcome()
         if outcome is None:
             return

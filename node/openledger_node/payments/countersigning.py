@@ -109,7 +109,7 @@ class Countersigner:
         async def take() -> ReceiptRow:
             if known := await self._wallet.find(digest):  # another stream has brought it meanwhile
                 return known
-            lane.tab.find_lost(before)
+            lane.find_lost(before)
             drawn = await self.audits.find_lost(receipt.work.prompt_commit) if self.audits else None
             delivery = expected_late(agreed, receipt, lane, now_s=now_s)
             return await self.take(lane, message, delivery, config.node, drawn)

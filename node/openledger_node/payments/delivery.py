@@ -6,6 +6,7 @@ stops reading, and if the node is shutting down.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 import trio
@@ -81,8 +82,13 @@ class StreamDelivery:
     shown: list[ReceiptRow] = field(default_factory=list)  # receipts that were sent and are not countersigned
     texts: list[str] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
+    tokens_paid: float = inf  # tokens of the answer that the payer has paid on this stream
     why_cut: ProtocolError | None = None
     payer_done: trio.Event = field(default_factory=trio.Event)  # set when the payer sends nothing more
+
+    def __post_init__(self) -> None:
+        if self.opened.tokens_paid is not None:
+            self.tokens_paid = self.opened.tokens_paid
 
     @property
     def tokens_in(self) -> int:
@@ -164,17 +170,25 @@ class StreamDelivery:
     async def wait_covered(self, num_more: int) -> Wei:
         """Wait until vouchers cover `num_more` tokens more; return the total then owed.
 
+        What was paid for a parallel stream is not spent here. If this stream breaks off, its payer knows only what it
+        has paid on it, and would refuse a receipt over more.
+
         Raises:
             PaymentRequiredError: the payer's next voucher did not come in time.
         """
         tab, request_id = self.lane.tab, self.opened.id
-        price = price_wei(self.tokens_in, len(self.ids) + num_more, self.seller_terms.terms)
+        num_tokens = len(self.ids) + num_more
+        price = price_wei(self.tokens_in, num_tokens, self.seller_terms.terms)
         # A stream keeps what it reserved at its start; another stream must not use it up.
         reserved = Wei(max(price, tab.running[request_id]))
         with trio.move_on_after(self.seller_terms.voucher_timeout_s):
-            while tab.ceiling_wei < tab.needed_wei(request_id, reserved):
+            while num_tokens > self.tokens_paid or tab.ceiling_wei < tab.needed_wei(request_id, reserved):
                 await self.lane.changed.wait()
         check_covered(tab.ceiling_wei, tab.needed_wei(request_id, reserved))
+        if num_tokens > self.tokens_paid:
+            raise PaymentRequiredError(
+                f"the payer has paid for {self.tokens_paid} tokens of this answer, and {num_tokens} are next"
+            )
         tab.run_up(request_id, reserved)
         return tab.needed_wei(request_id, price)
 
@@ -214,6 +228,10 @@ class StreamDelivery:
             await self.accounts.accept(self.lane, message.voucher)
         except ProtocolError as error:
             await self.messages.refuse(error, timeout_s=SEND_TIMEOUT_S)
+            return
+        if message.tokens_paid is not None:
+            self.tokens_paid = max(message.tokens_paid, 0 if self.tokens_paid == inf else self.tokens_paid)
+            self.lane.notify()
 
     async def _finish(self, last: Completion | Failure | None) -> None:
         """Make the receipt for what was delivered, send it, and wait briefly for its countersignature."""

@@ -5,7 +5,7 @@ and no countersignature. The payer risks one chunk.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
@@ -46,6 +46,7 @@ from .purchase import (
     Spelling,
     check_counts,
     check_owed,
+    check_paid,
     exchange_of,
     expected,
     told_by_seller,
@@ -99,6 +100,7 @@ class _PaidStream:
     texts: list[str] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     paid_tokens: int = 0
+    stored: OpenPurchase | None = None  # as the ledger keeps it until its receipt comes
     num_beside: int = 0  # streams on the lane when this one began
     number: int = 0  # among the lane's streams
     why_cut: ProtocolError | None = None
@@ -181,6 +183,8 @@ class Payer:
 
     async def _open(self, live: _PaidStream) -> None:
         purchase = live.purchase
+        live.stored = self._stored(live)
+        paid = await self._pay(live, purchase.chunk_tokens)
         opened = Open(
             id=purchase.request_id,
             award=purchase.award,
@@ -188,23 +192,24 @@ class Payer:
             messages=purchase.messages,
             sampling=purchase.sampling,
             channel_config=purchase.channel_config,
-            voucher=(await self._pay(live, purchase.chunk_tokens, stored=self._stored(live))).voucher,
+            voucher=paid.voucher,
             salts=purchase.salts,
             prefix=purchase.prefix,
             tooling=purchase.tooling,
             last_receipt=self._wallet.last_receipt(live.lane.channel_id),
+            tokens_paid=paid.tokens_paid,
         )
         await live.messages.send(encode(opened))
         self._fail_point("payer:opened")
 
     def _stored(self, live: _PaidStream, work: Work | None = None) -> OpenPurchase:
-        """The purchase as the ledger keeps it until its receipt comes."""
+        """The purchase as the ledger keeps it, with what was paid for it so far."""
         purchase = live.purchase
         return OpenPurchase(
             request_id=purchase.request_id,
             channel_id=live.lane.channel_id,
             adapter_id=purchase.adapter_id,
-            most_wei=price_wei(live.tokens_in, purchase.award.tokens_max, purchase.award.terms),
+            most_wei=price_wei(live.tokens_in, live.paid_tokens, purchase.award.terms),
             agreed=to_plain(Agreed.of(purchase, live.tokens_in, now_s=self._now_ns() // 10**9, work=work)),
         )
 
@@ -238,18 +243,14 @@ class Payer:
         Raises:
             ReceiptRefusedError: it claims something other than what was delivered.
         """
-        purchase, tab = live.purchase, live.lane.tab
+        purchase = live.purchase
         live.ids += chunk.ids
         live.texts.append(chunk.text)
         price = price_wei(live.tokens_in, len(live.ids), purchase.award.terms)
         check_counts(chunk, purchase, len(live.ids))
         live.spelling.take(chunk.text, chunk.ids)
         check_owed(chunk, live.lane, price, is_alone=live.is_alone)
-        if price > tab.running[purchase.request_id]:
-            # This chunk used money meant for another stream. It is still owed, and the other must not run short.
-            tab.run_up(purchase.request_id, price)
-            voucher = await self._wallet.raise_ceiling(live.lane)
-            await live.messages.offer(encode(VoucherMessage(voucher=voucher)))
+        check_paid(len(live.ids), live.paid_tokens)
         if live.paid_tokens - len(live.ids) <= purchase.chunk_tokens // 2:
             await self._pay_on(live)
 
@@ -261,13 +262,13 @@ class Payer:
             await live.messages.offer(encode(await self._pay(live, num_tokens)))
             self._fail_point("payer:voucher-sent")
 
-    async def _pay(self, live: _PaidStream, num_tokens: int, *, stored: OpenPurchase | None = None) -> VoucherMessage:
+    async def _pay(self, live: _PaidStream, num_tokens: int) -> VoucherMessage:
         """Sign a voucher that covers `num_tokens` of this answer.
 
         Raises:
             PaymentRequiredError: they cost more than the buyer will pay.
         """
-        purchase, tab = live.purchase, live.lane.tab
+        purchase = live.purchase
         live.paid_tokens = min(num_tokens, purchase.award.tokens_max)
         price = price_wei(live.tokens_in, live.paid_tokens, purchase.award.terms)
         if price > purchase.cost_max_wei:
@@ -275,8 +276,10 @@ class Payer:
                 f"{live.tokens_in} prompt tokens and {live.paid_tokens} of the answer cost {price} wei, "
                 f"and {purchase.cost_max_wei} is the most that this request may"
             )
-        tab.run_up(purchase.request_id, price)
-        return VoucherMessage(voucher=await self._wallet.raise_ceiling(live.lane, stored))
+        live.lane.tab.run_up(purchase.request_id, price)
+        assert live.stored, "a purchase is stored with its first voucher"
+        voucher = await self._wallet.raise_ceiling(live.lane, replace(live.stored, most_wei=price))
+        return VoucherMessage(voucher=voucher, tokens_paid=live.paid_tokens)
 
     async def _settle(self, live: _PaidStream, message: ReceiptMessage) -> Bought:
         """Check the receipt, store it, and countersign it, at once or once its shares are recomputed.
@@ -315,7 +318,7 @@ class Payer:
     async def _take_receipt(self, live: _PaidStream, message: ReceiptMessage, before_wei: Wei) -> ReceiptRow:
         """Check a receipt, countersign it unless it is drawn for an audit, and store it."""
         lane = live.lane
-        lane.tab.find_lost(before_wei)  # if lost streams don't explain it, the check below refuses `cumulative`
+        lane.find_lost(before_wei)  # if lost streams don't explain it, the check below refuses `cumulative`
         exchange = exchange_of(live.purchase, live.counted)
         drawn = exchange if self._audits and self._audits.draw(live.purchase) else None
         node = live.purchase.channel_config.node

@@ -10,7 +10,7 @@ from openledger_protocol.eip712 import Domain
 from openledger_protocol.errors import OldChannelError, ReceiptRefusedError
 from openledger_protocol.lane_tab import Tab
 from openledger_protocol.payments import ChannelConfig, SignedVoucher, Voucher, channel_id, voucher_digest
-from openledger_protocol.primitives import AdapterId, ChannelId, Digest, RequestId, Wei
+from openledger_protocol.primitives import ZERO_WEI, AdapterId, ChannelId, Digest, RequestId, Wei
 from openledger_protocol.wire.inference import SignedReceipt
 
 from ..ledger.bought import OpenPurchase
@@ -34,11 +34,26 @@ class PayerLane:
     seq_last: int = 0  # of its newest receipt; 0 before the first
     num_opened: int = 0  # streams opened so far
     lost_ns: int = 0  # time of the last lost stream
-    lost: set[RequestId] = field(default_factory=set)  # lost streams whose receipts may still come
+    lost: dict[RequestId, Wei] = field(default_factory=dict)  # lost streams, and what was paid on each
+    written_off: set[RequestId] = field(default_factory=set)  # those that explain no gap any more
+    found_wei: Wei = ZERO_WEI  # charged by lost streams, as later receipts have shown before theirs came
     waiting: dict[RequestId, Wei] = field(default_factory=dict)  # streams that wait for earlier receipts
     changed: trio.Event = field(default_factory=trio.Event)  # replaced at each end of a stream
     signing: trio.Lock = field(default_factory=trio.Lock)
     settling: trio.Lock = field(default_factory=trio.Lock)  # receipts are checked one by one
+
+    @classmethod
+    def after_restart(
+        cls, *, channel_id: ChannelId, adapter_id: AdapterId, tab: Tab, lost: dict[RequestId, Wei], receipts_wei: Wei
+    ) -> "PayerLane":
+        """The lane after a restart: all streams are lost, and may have been charged all that was paid on them.
+
+        `receipts_wei` is the sum of the lane's receipts. A higher charge is that of receipts that have not come.
+        """
+        found_wei = Wei(max(0, tab.charged_wei - receipts_wei))
+        paid_wei = max(0, sum(lost.values()) - found_wei)
+        tab.lost_wei = Wei(min(tab.ceiling_wei - tab.charged_wei, paid_wei))
+        return cls(channel_id=channel_id, adapter_id=adapter_id, tab=tab, lost=lost, found_wei=found_wei)
 
     def notify(self) -> None:
         """Wake the tasks that wait for the end of a stream."""
@@ -46,15 +61,13 @@ class PayerLane:
         changed.set()
 
     def lose(self, request_id: RequestId, now_ns: int) -> None:
-        """End a stream whose receipt did not come: its node may have charged what nobody else was promised.
+        """End a stream whose receipt did not come: its node may have charged all that was paid on it.
 
-        The loss is everything that vouchers allow beyond that, the same as after a restart, because chunks may be in
-        transit that we never saw.
+        It may have sent chunks that never came. It can't have spent on them what was paid for other streams.
         """
         if request_id in self.tab.running:
+            self.lost[request_id] = self.tab.running[request_id]
             self.tab.lose(request_id)
-            self.lost.add(request_id)
-            self.tab.lost_wei = Wei(max(self.tab.lost_wei, self.tab.ceiling_wei - self.tab.owed_wei))
             self.lost_ns = now_ns
             self.notify()
 
@@ -66,26 +79,49 @@ class PayerLane:
     def settle(self, request_id: RequestId, *, amount_wei: Wei, cumulative_wei: Wei) -> None:
         """End a stream by its receipt, in time or late.
 
-        What a late receipt charges is lost no more. With the last one nothing is: what vouchers allow beyond it was
-        paid ahead, and counts for the next answers.
+        With a late receipt, nothing of its stream is lost any more. The money that was paid ahead on it counts for
+        the next answers.
         """
-        is_late = request_id not in self.tab.running
+        paid_wei, shown_wei = self.lost.pop(request_id, ZERO_WEI), ZERO_WEI
         if cumulative_wei > self.tab.charged_wei:
             self.tab.settle(request_id, amount_wei)
-            if is_late:
-                self.tab.lost_wei = Wei(max(0, self.tab.lost_wei - amount_wei))
         else:  # it charges nothing, or what a later receipt has already shown to be charged
             self.tab.drop(request_id)
-        if request_id in self.lost:
-            self.lost.remove(request_id)
-            if not self.lost:
-                self.tab.lost_wei = Wei(0)
+            shown_wei = Wei(min(amount_wei, self.found_wei))
+            self.found_wei = Wei(self.found_wei - shown_wei)
+        if request_id in self.written_off:
+            self.written_off.remove(request_id)
+        else:
+            self.tab.lost_wei = Wei(max(0, self.tab.lost_wei - paid_wei + shown_wei))
+
+    def find_lost(self, charged_wei: Wei) -> None:
+        """Accept an earlier charge by lost streams, whose receipts may still come, as far as they explain it."""
+        before_wei = self.tab.charged_wei
+        self.tab.find_lost(charged_wei)
+        self.found_wei = Wei(self.found_wei + self.tab.charged_wei - before_wei)
+
+    def check_late(self, request_id: RequestId, amount_wei: Wei, *, is_charged: bool) -> None:
+        """Require that a lost stream is charged no more than was paid on it, and only once.
+
+        Receipts that have not come are charged already as far as later ones have shown (`found_wei`). The others
+        together may still charge the rest of what was paid.
+
+        Raises:
+            ReceiptRefusedError: its node wants to be paid out of what was paid for other streams.
+        """
+        paid_wei = self.lost.get(request_id, ZERO_WEI)
+        beside_wei = self.found_wei if is_charged else sum(self.lost.values()) - self.found_wei
+        if amount_wei > min(paid_wei, beside_wei):
+            raise ReceiptRefusedError(
+                f"the late receipt's amount_wei {amount_wei} is over the {paid_wei} wei that were paid on its stream "
+                f"or over the {beside_wei} wei that receipts of lost streams may still charge"
+            )
 
     def forget_lost(self, now_ns: int) -> None:
         """Write off lost streams after a while: a node that charges for them later must prove it by receipts."""
         if now_ns - self.lost_ns > LOST_NS:
-            self.tab.lost_wei = Wei(0)
-            self.lost.clear()
+            self.tab.lost_wei = ZERO_WEI
+            self.written_off.update(self.lost)
 
     def has_turn(self, request_id: RequestId, before_wei: Wei) -> bool:
         """True if no receipt that may still come can explain what was charged before this one."""
@@ -153,8 +189,8 @@ class PayerLanes:
     async def raise_ceiling(self, lane: PayerLane, purchase: OpenPurchase | None = None) -> SignedVoucher:
         """Sign a voucher for everything that is owed or may be owed, and for at least 1 wei more than the last one.
 
-        A seller opens no stream for a voucher that was seen before, so each voucher must differ from all others. The
-        first voucher of a purchase is stored with the purchase.
+        A seller opens no stream for a voucher that was seen before, so each voucher must differ from all others. It
+        is stored with the purchase that it pays for, so that a crash does not forget what was paid on each stream.
         """
         async with lane.signing:
             tab = lane.tab
@@ -231,21 +267,19 @@ class PayerLanes:
         if channel.is_retired:
             raise OldChannelError(f"channel {channel_id} is of an earlier ledger of this payer: open another one")
         lane = channel.lane(adapter_id)
+        lost = self._ledger.purchases.paid(channel_id, adapter_id)
         last_of_lane = self._ledger.receipts.last_of_lane(channel_id, adapter_id)
         last = self._ledger.receipts.last_of_channel(channel_id)
-        found = PayerLane(
+        receipts = self._ledger.receipts
+        found = PayerLane.after_restart(
             channel_id=channel_id,
             adapter_id=adapter_id,
-            # Streams that ran when the node stopped may have been charged up to the last voucher.
-            tab=Tab(
-                charged_wei=lane.charged_wei,
-                ceiling_wei=lane.ceiling_wei,
-                lost_wei=Wei(lane.ceiling_wei - lane.charged_wei),
-            ),
-            seq_last=last_of_lane.receipt.seq if last_of_lane else 0,
-            lost_ns=self._now_ns(),
-            lost=self._ledger.purchases.ids(channel_id, adapter_id),
+            tab=Tab(charged_wei=lane.charged_wei, ceiling_wei=lane.ceiling_wei),
+            lost=lost,
+            receipts_wei=receipts.sum_of_lane(channel_id, adapter_id) if lost else lane.charged_wei,
         )
+        found.seq_last = last_of_lane.receipt.seq if last_of_lane else 0
+        found.lost_ns = self._now_ns()
         return found, _signed(last) if last else None
 
 

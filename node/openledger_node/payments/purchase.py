@@ -160,17 +160,14 @@ def expected(
 def expected_late(agreed: Agreed, receipt: Receipt, lane: PayerLane, *, now_s: int) -> Delivery:
     """The facts that a receipt must agree with that comes after its stream.
 
-    If the answer never came whole, its tokens and the commitments to them can't be checked any more, but for the most
-    that they may be. A later receipt may have shown already that it was charged.
+    If the answer never came whole, its tokens and the commitments to them can't be checked any more. They may cost no
+    more than was paid on the stream until it was lost. A later receipt may have shown already that it was charged.
 
     Raises:
-        ReceiptRefusedError: it charges more tokens than were agreed on.
+        ReceiptRefusedError: it charges more than was paid for the answer.
     """
-    if receipt.work.tokens_out > agreed.tokens_max:
-        raise ReceiptRefusedError(
-            f"the receipt charges {receipt.work.tokens_out} tokens, and {agreed.tokens_max} were agreed on"
-        )
     is_charged = receipt.cumulative_wei <= lane.tab.charged_wei
+    lane.check_late(receipt.work.request_id, receipt.amount_wei, is_charged=is_charged)
     return Delivery(
         signer=agreed.signer,
         channel_id=lane.channel_id,
@@ -237,6 +234,18 @@ def check_owed(chunk: Chunk, lane: PayerLane, price: Wei, *, is_alone: bool) -> 
         raise ReceiptRefusedError(f"the node says {chunk.cumulative} wei are owed, and {highest} is the most")
     if chunk.cumulative < lowest:
         raise ReceiptRefusedError(f"the node says {chunk.cumulative} wei are owed, and {lowest} is the least")
+
+
+def check_paid(num_ids: int, tokens_paid: int) -> None:
+    """Require that a node delivers no more on a stream than was paid on it.
+
+    Raises:
+        ReceiptRefusedError: it spends what was paid for a parallel stream.
+    """
+    if num_ids > tokens_paid:
+        raise ReceiptRefusedError(
+            f"the node has sent {num_ids} tokens, and {tokens_paid} are paid for: the rest was paid for other answers"
+        )
 
 
 # ---- Checking that a text matches its token ids, so that only generated text is shown or resumed.

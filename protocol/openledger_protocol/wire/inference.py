@@ -102,13 +102,19 @@ class Open:
     prefix: str  # the part of the answer that an earlier node delivered
     last_receipt: SignedReceipt | None = None  # the channel's newest one that the payer has
     tooling: Tooling | None = None
+    tokens_paid: int | None = None  # of the answer, see `VoucherMessage`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoucherMessage:
-    """The payer raises the ceiling, so that the answer continues."""
+    """The payer raises the ceiling, so that the answer continues.
+
+    A lane's ceiling covers all its streams together. `tokens_paid` is the part of the payment that is for this
+    stream, so that a node never spends on it what was paid for another one. None: the ceiling is the only limit.
+    """
 
     voucher: SignedVoucher
+    tokens_paid: int | None = None  # of the answer so far
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,7 +309,7 @@ _RECEIPT = record(
 )
 _OPEN = growing(
     Open,
-    {"tooling": _tooling()},
+    {"tooling": _tooling(), "tokens_paid": uint(32)},
     id=DIGEST,
     award=record(Award, base=DIGEST, terms=_TERMS, tokens_max=uint(32)),
     adapter=DIGEST,
@@ -325,7 +331,7 @@ _CHUNK = record(
 
 _MESSAGES: dict[str, Field] = {
     "open": _OPEN,
-    "voucher": record(VoucherMessage, voucher=_VOUCHER),
+    "voucher": growing(VoucherMessage, {"tokens_paid": uint(32)}, voucher=_VOUCHER),
     "chunk": _CHUNK,
     "receipt": record(
         ReceiptMessage, receipt=_RECEIPT, signature=SIGNATURE, shares=listed(_SHARE, length_max=SHARES_MAX)

@@ -36,6 +36,15 @@ def test_made_up_names_are_bounded_and_printable() -> None:
     assert list(demand._counts)[-1] == " [2J" + "x" * (KEY_LENGTH_MAX - 4)
 
 
+def test_made_up_names_do_not_push_out_what_is_really_asked_for() -> None:
+    demand = Demand(lambda: 0.0)
+    for _ in range(2):
+        demand.note("harbour")
+    for number in range(3 * KEYS_MAX):
+        demand.note(f"made up {number}")
+    assert (demand.day()[0].key, demand.day()[0].count) == ("harbour", 2)
+
+
 def test_status_names_the_adapters_that_are_sold_here() -> None:
     demand, wanted = Demand(lambda: 0.0), Demand(lambda: 0.0)
     for key in (BASE_ONLY, BASE_ONLY, word("other")):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from support.market_world.liars import messages_of
 from support.market_world.market import Market, open_market
 from support.market_world.terms import CALL, TERMS, price, priced, wallet_of
@@ -141,3 +142,20 @@ async def test_a_call_tells_nobody_what_the_request_may_cost(tmp_path: Path) -> 
         await market.ask("hello")
     usual = priced(TERMS, 3)
     assert [(call.price_in_max, call.price_out_max) for call in heard] == [(usual.price_in_wei, usual.price_out_wei)]
+
+
+async def test_a_majority_of_stake_that_offers_1_wei_does_not_keep_others_from_bidding(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """What was paid for the last answers is never too high a price."""
+    async with open_market(tmp_path, {"usual": 1, "bait": 0.000_001}) as market:
+        bait = market.sellers["bait"]
+        bait.state = replace(bait.state, is_ready=False)
+        market.chain.unbonded.add(wallet_of("bait"))
+        await market.ask("hello")
+        market.chain.unbonded.clear()
+        market.chain.bonds[wallet_of("bait")] = Wei(10**30)
+        await trio.sleep(10)  # until its stake is read again
+        answered = await market.ask("hello", name="r2")
+        assert market.names_of(answered) == ["usual"]
+        assert len(bait.bidder.book.last_hour()) == 1, "it was called for the second answer, since it has a bond now"

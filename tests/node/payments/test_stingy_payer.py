@@ -91,6 +91,32 @@ async def test_a_payer_that_stops_paying_has_got_what_its_voucher_covers(
     assert told.receipt.cumulative_wei == paid
 
 
+async def test_a_stream_does_not_spend_what_was_paid_for_another_one(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """The lane's ceiling covers three chunks, and the payer says that this stream has one of them."""
+    async with open_market(tmp_path) as market, script(market) as stream:
+        await stream.say(open_of(LONG, voucher_of(price(5, 3 * CHUNK_TOKENS)), tokens_paid=CHUNK_TOKENS))
+        error = await stream.hear_error()
+        _, told = await stream.hear_receipt()
+    next_ = CHUNK_TOKENS + 1
+    assert error.message == f"the payer has paid for {CHUNK_TOKENS} tokens of this answer, and {next_} are next"
+    assert told.receipt.amount_wei == FIRST
+
+
+async def test_a_stream_goes_on_as_far_as_its_own_vouchers_say(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_market(tmp_path) as market, script(market) as stream:
+        await stream.say(open_of(LONG, voucher_of(FIRST), tokens_paid=CHUNK_TOKENS))
+        for tokens_paid in (CHUNK_TOKENS + 2, CHUNK_TOKENS):  # a lower number takes nothing back
+            voucher = voucher_of(price(5, 3 * CHUNK_TOKENS))
+            await stream.say(VoucherMessage(voucher=voucher, tokens_paid=tokens_paid))
+        await stream.hear_error()
+        _, told = await stream.hear_receipt()
+    assert told.receipt.work.tokens_out == CHUNK_TOKENS + 2
+
+
 async def test_a_payer_that_reads_nothing_is_left_with_a_receipt(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:

@@ -210,7 +210,7 @@ def hold_back(seq: int) -> Callable[[InferenceMessage], Iterable[InferenceMessag
     [
         (
             receipt(work__tokens_out=lambda _: 31, amount_wei=lambda _: price(5, 31)),
-            "31 tokens, and 30 were agreed on",
+            "amount_wei",
         ),
         (receipt(amount_wei=lambda told: told.amount_wei + 1), "amount_wei"),
         (receipt(work__tokens_in=lambda _: 6), "tokens_in"),
@@ -332,8 +332,23 @@ async def test_a_late_receipt_that_two_streams_bring_at_once_ends_neither(tmp_pa
         assert kept(market) == [word("r1")]
 
 
-def receipt_of(wanted: Purchase) -> ReceiptMessage:
-    """A node's receipt of a first chunk that it never sent."""
+async def test_a_late_receipt_is_not_paid_out_of_what_was_paid_for_another_stream(tmp_path: Path) -> None:
+    """The first stream was lost after one chunk was paid. The second one's vouchers cover three."""
+    late = receipt_of(purchase("r1"), num_tokens=2 * CHUNK_TOKENS)
+    async with open_market(tmp_path) as market:
+        async with streams_of(market, "r1"):
+            pass
+        async with streams_of(market, "r2", "r3") as (second, third):
+            await second.say(late)
+            await pay_for_half_a_chunk(second)  # so it has read the receipt
+            assert kept(market) == []
+            await third.say(receipt_of(purchase("r1")))
+            assert isinstance(await third.hear(), Countersign)
+        assert kept(market) == [word("r1")]
+
+
+def receipt_of(wanted: Purchase, *, num_tokens: int = CHUNK_TOKENS) -> ReceiptMessage:
+    """A node's receipt of a first chunk, or more, that it never sent."""
     work = work_of(
         exchange_of(wanted, CountedAnswer(tokens_in=5, text="", ids=())),
         request_id=wanted.request_id,
@@ -348,10 +363,10 @@ def receipt_of(wanted: Purchase) -> ReceiptMessage:
         seq=1,
         issued_at_s=NOW_S,
         adapter_id=wanted.adapter_id,
-        amount_wei=COST,
-        cumulative_wei=COST,
+        amount_wei=price(5, num_tokens),
+        cumulative_wei=price(5, num_tokens),
         algo_id=wanted.algo_id,
         shares_hash=shares_hash(()),
-        work=replace(work, tokens_out=CHUNK_TOKENS),
+        work=replace(work, tokens_out=num_tokens),
     )
     return ReceiptMessage(receipt=told, signature=sign_as("node signer")(receipt_digest(told, DOMAIN)), shares=())

@@ -8,9 +8,11 @@ import pytest
 import trio
 from support.market_world.terms import AUTHORIZER, CHANNEL, CONFIG, DOMAIN, NOW_NS, Clock, sign_as, word
 
+from openledger_node.ledger.bought import OpenPurchase
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.receipts import ReceiptRow
 from openledger_node.payments.payer_lanes import LOST_NS, PayerLane, PayerLanes
+from openledger_protocol.errors import ReceiptRefusedError
 from openledger_protocol.lane_tab import Tab
 from openledger_protocol.payments import voucher_digest
 from openledger_protocol.primitives import BASE_ONLY, RequestId, Wei
@@ -66,24 +68,54 @@ async def test_vouchers_that_are_asked_for_at_once_are_all_told_apart(ledger: Le
     assert max(ceilings) >= 30
 
 
-async def test_after_a_restart_all_that_vouchers_allow_may_be_owed(ledger: Ledger) -> None:
+def paid(name: RequestId, wei: int) -> OpenPurchase:
+    return OpenPurchase(request_id=name, channel_id=CHANNEL, adapter_id=BASE_ONLY, most_wei=Wei(wei), agreed={})
+
+
+async def test_after_a_restart_all_that_was_paid_on_streams_may_be_owed(ledger: Ledger) -> None:
     wallet = wallet_of(ledger)
     channel = await wallet.open(CONFIG, BASE_ONLY)
-    channel.tab.run_up(A, Wei(100))
-    await wallet.raise_ceiling(channel)
+    for wei in (60, 100):
+        channel.tab.run_up(A, Wei(wei))
+        await wallet.raise_ceiling(channel, paid(A, wei))
     again = await wallet_of(ledger).open(CONFIG, BASE_ONLY)
     assert (again.tab.ceiling_wei, again.tab.lost_wei, again.tab.owed_wei) == (100, 100, 0)
     again.tab.run_up(B, Wei(30))
     assert (await wallet.raise_ceiling(again)).voucher.max_claimable_wei == 130
 
 
-def test_a_lost_stream_may_have_been_charged_whatever_no_other_was_promised() -> None:
-    """Chunks that we never saw were paid by what another stream had not begun to use."""
+def test_a_lost_stream_may_have_been_charged_what_was_paid_on_it_and_no_more() -> None:
     channel = channel_of(charged_wei=10, ceiling_wei=100)
     channel.tab.running.update({A: Wei(30), B: Wei(20)})
     channel.lose(A, NOW_NS)
-    assert channel.tab.lost_wei == 100 - 10 - 20
-    assert channel.tab.find_lost(Wei(10 + 45))
+    assert channel.tab.lost_wei == 30
+    channel.check_late(A, Wei(30), is_charged=False)
+    with pytest.raises(ReceiptRefusedError, match="amount_wei 31 is over the 30 wei that were paid on its stream"):
+        channel.check_late(A, Wei(31), is_charged=False)
+    with pytest.raises(ReceiptRefusedError, match="is over the 0 wei that were paid on its stream"):
+        channel.check_late(B, Wei(1), is_charged=False)
+
+
+def test_a_lost_stream_that_explained_an_earlier_charge_is_not_charged_again() -> None:
+    channel = channel_of(ceiling_wei=100)
+    channel.tab.running.update({A: Wei(30), B: Wei(20)})
+    channel.lose(A, NOW_NS)
+    channel.find_lost(Wei(25))
+    with pytest.raises(ReceiptRefusedError, match="over the 5 wei that receipts of lost streams may still charge"):
+        channel.check_late(A, Wei(25), is_charged=False)
+    channel.check_late(A, Wei(25), is_charged=True)
+    with pytest.raises(ReceiptRefusedError, match="over the 25 wei that receipts of lost streams may still charge"):
+        channel.check_late(A, Wei(26), is_charged=True)
+
+
+async def test_a_restart_does_not_forget_which_charges_have_no_receipt_yet(ledger: Ledger) -> None:
+    wallet = wallet_of(ledger)
+    channel = await wallet.open(CONFIG, BASE_ONLY)
+    channel.tab.run_up(A, Wei(100))
+    await wallet.raise_ceiling(channel, paid(A, 100))
+    ledger.channels.charge(CHANNEL, BASE_ONLY, Wei(70))  # by a later receipt, which is not here either
+    again = await wallet_of(ledger).open(CONFIG, BASE_ONLY)
+    assert (again.found_wei, again.tab.lost_wei) == (70, 30)
 
 
 def test_a_stream_is_lost_once_and_a_settled_one_never() -> None:
@@ -105,7 +137,7 @@ def test_what_a_late_receipt_charges_is_lost_no_more_and_with_the_last_one_nothi
         channel.lose(name, NOW_NS)
     assert channel.tab.lost_wei == 1_000
     channel.settle(A, amount_wei=Wei(590), cumulative_wei=Wei(590))
-    assert (channel.tab.owed_wei, channel.tab.lost_wei) == (590, 410)
+    assert (channel.tab.owed_wei, channel.tab.lost_wei) == (590, 400)
     channel.settle(B, amount_wei=Wei(380), cumulative_wei=Wei(970))
     assert (channel.tab.owed_wei, channel.tab.lost_wei) == (970, 0)
 
@@ -114,9 +146,9 @@ def test_a_late_receipt_that_a_later_one_has_shown_already_charges_nothing_more(
     channel = channel_of(ceiling_wei=1_000)
     channel.tab.running.update({A: Wei(600), B: Wei(300)})
     channel.lose(A, NOW_NS)
-    assert channel.tab.find_lost(Wei(590))
+    channel.find_lost(Wei(590))
     channel.settle(B, amount_wei=Wei(300), cumulative_wei=Wei(890))
-    assert (channel.tab.charged_wei, channel.tab.lost_wei) == (890, 110)
+    assert (channel.tab.charged_wei, channel.tab.lost_wei) == (890, 10)
     channel.settle(A, amount_wei=Wei(590), cumulative_wei=Wei(590))
     assert (channel.tab.charged_wei, channel.tab.lost_wei) == (890, 0)
 
@@ -137,6 +169,17 @@ def test_lost_money_that_no_receipt_has_claimed_is_forgotten_in_time() -> None:
     assert channel.tab.lost_wei == 100
     channel.forget_lost(NOW_NS + LOST_NS + 1)
     assert channel.tab.lost_wei == 0
+
+
+def test_a_written_off_stream_that_is_charged_late_leaves_what_others_have_lost() -> None:
+    channel = channel_of(ceiling_wei=100)
+    channel.tab.running.update({A: Wei(60), B: Wei(40)})
+    channel.lose(A, NOW_NS)
+    channel.forget_lost(NOW_NS + LOST_NS + 1)
+    channel.lose(B, NOW_NS + LOST_NS + 1)
+    channel.check_late(A, Wei(60), is_charged=False)
+    channel.settle(A, amount_wei=Wei(60), cumulative_wei=Wei(60))
+    assert (channel.tab.charged_wei, channel.tab.lost_wei) == (60, 40)
 
 
 @pytest.mark.parametrize(

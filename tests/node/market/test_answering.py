@@ -1,0 +1,339 @@
+"""The state machine of a request, with bids, texts, failures and cancellations in any order that a shell may send."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TypeVar, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.market_world.requests import network_request
+from support.market_world.terms import TERMS, price, priced, wallet_of, word
+from support.offers import BID
+
+from openledger_node.engine.tokenizer import ByteTokenizer
+from openledger_node.errors import NetworkError
+from openledger_node.market import steps
+from openledger_node.market.answering import ROUNDS_MAX, Answering, IllegalEventError, State
+from openledger_node.market.calls import ReceivedBid
+from openledger_node.market.progress import RequestProgress
+from openledger_node.market.request import RemoteAnswer
+from openledger_node.p2p.transport import PeerId
+from openledger_node.payments.purchase import Bought, CalledMalformedError
+from openledger_protocol.errors import (
+    OldChannelError,
+    OverloadedError,
+    PaymentRequiredError,
+    ProtocolError,
+    ReceiptRefusedError,
+    UnavailableError,
+)
+from openledger_protocol.payments import Receipt
+from openledger_protocol.primitives import Digest, Wei
+
+Choice = TypeVar("Choice")
+STALL_S, TOKENS_IN, TOKENS_MAX = 15.0, 5, 40
+BUDGET_WEI = price(TOKENS_IN, TOKENS_MAX)  # so dear sellers end at it
+SELLERS = ("a", "b", "c", "d")
+REFUSALS: tuple[ProtocolError | NetworkError, ...] = (
+    OldChannelError("another generation"),
+    OverloadedError("full"),
+    CalledMalformedError("unreadable"),
+    NetworkError("it left"),
+    ReceiptRefusedError("it lies"),
+)
+
+
+def bid(name: str, *, times: float = 1, at_s: float = 0, wallet: str = "") -> ReceivedBid:
+    message = replace(BID, wallet=wallet_of(wallet or name), terms=priced(TERMS, times))
+    return ReceivedBid(
+        peer_id=PeerId(name),
+        message=message,
+        messages=None,  # type: ignore[arg-type]  # the state machine sends nothing
+        at_s=at_s,
+        round_trip_ms=0,
+    )
+
+
+def bought(text: str, *, is_whole: bool, times: float = 1, tokens_in: int = TOKENS_IN) -> Bought:
+    ids = (*text.encode(), ByteTokenizer.end_id) if is_whole else tuple(text.encode())
+    amount_wei = price(tokens_in, len(text.encode()), times)
+    receipt = cast(Receipt, SimpleNamespace(amount_wei=amount_wei))
+    why_cut = None if is_whole else UnavailableError("it is stopping")
+    return Bought(text=text, ids=ids, receipt=receipt, digest=Digest(word("r")), shares=(), why_cut=why_cut)
+
+
+def progress_of(budget_wei: Wei = BUDGET_WEI) -> RequestProgress:
+    return RequestProgress(
+        requested=network_request(max_tokens=TOKENS_MAX),
+        entry=None,
+        tokenizer=ByteTokenizer(),
+        tokens_in=TOKENS_IN,
+        budget_wei=budget_wei,
+    )
+
+
+class Shell:
+    """It answers each action in any way that it may be answered, and asserts what must hold at any time."""
+
+    def __init__(self, data: st.DataObject) -> None:
+        self.data = data
+        self.progress = progress_of()
+        self.machine = Answering(self.progress, stall_timeout_s=STALL_S)
+        self.now_s = 0.0
+        self.asked: steps.Action = steps.CallSellers()  # the action that is not answered yet
+        self.shown = self.of_part = ""
+        self.inside: list[str] = []  # wallets that were entered and not left
+        self.held: list[Wei] = []
+        self.spent_wei = self.num_calls = 0
+        self.bought_from: list[PeerId] = []
+        self.ends: list[RemoteAnswer | ProtocolError] = []
+        self.is_cancelled = False
+
+    def draw(self, *choices: Choice) -> Choice:
+        return self.data.draw(st.sampled_from(choices))
+
+    def run(self) -> None:
+        self.send(steps.Begun())
+        while not self.is_over:
+            self.check()
+            self.mistake()
+            if self.draw(*[False] * 30, True):
+                self.execute(self.machine.receive_event(steps.Cancelled()))
+                self.is_cancelled = True
+            else:
+                self.advance()
+        self.check()
+        self.mistake()
+
+    def advance(self) -> None:
+        match self.machine.state:
+            case State.CALLING:
+                self.call()
+            case State.ENTERING:
+                self.enter()
+            case State.HOLDING:
+                self.hold()
+            case State.PREPARING:
+                self.prepare()
+            case State.OPENING:
+                self.send(steps.StreamOpened()) if self.draw(True, True, True, False) else self.fail()
+            case State.STREAMING:
+                self.stream()
+            case State.SHOWING:
+                self.show() if self.draw(True, True, True, True, False) else self.fail()
+            case _:
+                self.send(steps.OutcomeNoted())
+
+    def send(self, event: steps.RequestEvent) -> None:
+        self.execute(self.machine.receive_event(event))
+
+    def execute(self, actions: list[steps.Action]) -> None:
+        for action in actions:
+            match action:
+                case steps.SettleMoney():
+                    assert action.spent_wei <= self.held.pop(), "no more is spent than was granted"
+                    self.spent_wei += action.spent_wei
+                case steps.LeaveSeller():
+                    self.inside.remove(action.wallet)
+                case steps.ReturnAnswer():
+                    self.ends.append(action.answer)
+                case steps.RaiseError():
+                    self.ends.append(action.error)
+                case _:
+                    assert action is actions[-1], "one question at a time"
+                    self.asked = action
+
+    @property
+    def is_over(self) -> bool:
+        return bool(self.ends) or self.is_cancelled
+
+    # ---- the shell's answers
+
+    def call(self) -> None:
+        """Any bids in any order, also of sellers that were tried, some dear, and some of one wallet."""
+        self.num_calls += 1
+        if self.draw(*[False] * 9, True):
+            self.send(steps.NobodyLeft())
+            return
+        names = self.data.draw(st.lists(st.sampled_from(SELLERS), unique=True, min_size=1))
+        times, wallet = self.draw(0.5, 1.0, 2.0, 50.0), self.draw("", "", "one wallet")
+        bids = [bid(name, times=times, at_s=self.now_s, wallet=wallet) for name in names]
+        self.send(steps.BidsRanked(bids=bids))
+
+    def enter(self) -> None:
+        assert isinstance(self.asked, steps.EnterSeller)
+        self.now_s += self.draw(0.0, 0.0, 1.0, 10.0)
+        if self.draw(True, True, True, False):
+            self.inside.append(self.asked.wallet)
+            self.send(steps.SellerEntered(at_s=self.now_s))
+        else:
+            self.send(steps.SellerFull())
+
+    def hold(self) -> None:
+        assert isinstance(self.asked, steps.HoldMoney)
+        least, most = self.asked.least_wei, self.asked.most_wei
+        assert self.spent_wei + most <= BUDGET_WEI
+        if self.draw(*[False] * 9, True):
+            self.send(steps.MoneyRefused(error=PaymentRequiredError("today's limit")))
+            return
+        self.held.append(self.draw(least, most))
+        self.send(steps.MoneyHeld(granted_wei=self.held[-1]))
+
+    def prepare(self) -> None:
+        assert isinstance(self.asked, steps.BuyPart)
+        assert self.progress.text == self.shown, "the next seller continues from the text delivered"
+        assert self.progress.tokens_before == TOKENS_IN + len(self.shown.encode())
+        assert 1 <= self.asked.tokens_max <= TOKENS_MAX - len(self.shown.encode())
+        if self.draw(True, True, True, False):
+            self.bought_from.append(self.asked.received.peer_id)
+            self.of_part = ""
+            self.send(steps.PurchaseReady(at_s=self.now_s))
+        else:
+            self.send(steps.PurchaseNotReady(error=UnavailableError("no channel")))
+
+    def stream(self) -> None:
+        """A piece that the purchase allows, the end of the part, or a failure."""
+        room = self.room()
+        what = self.draw("text", "text", "end", "fail")
+        if what == "text" and room > 0:
+            text = self.draw("x", *(["é"] if room > 1 else []), "w" * min(room, 7), "w" * room)
+            (action,) = self.machine.receive_event(steps.TextReceived(text=text, at_s=self.now_s))
+            assert action == steps.ShowText(text=text)
+            self.shown += text
+            self.of_part += text
+        elif what == "end" and self.of_part:
+            self.end()
+        else:
+            self.fail()
+
+    def show(self) -> None:
+        took_s = self.draw(0.0, 100.0)
+        assert self.machine.deadline_s > self.now_s + took_s, "a slow reader is not the seller's fault"
+        self.now_s += took_s
+        self.send(steps.TextShown(at_s=self.now_s))
+        assert self.machine.deadline_s == self.now_s + STALL_S
+
+    def end(self) -> None:
+        tokens_in = TOKENS_IN + len(self.shown.encode()) - len(self.of_part.encode())
+        part = bought(self.of_part, is_whole=self.draw(True, False), times=self.times, tokens_in=tokens_in)
+        self.send(steps.PartBought(bought=part, at_s=self.now_s))
+
+    def fail(self) -> None:
+        """The seller refuses, leaves or stalls; or its receipt is wrong, after an answer that came whole."""
+        error = self.draw(*REFUSALS)
+        if isinstance(error, ReceiptRefusedError) and self.draw(True, False):
+            error = ReceiptRefusedError("it lies", ids=(*self.of_part.encode(), ByteTokenizer.end_id))
+        self.send(steps.PartFailed(error=error, at_s=self.now_s))
+
+    def mistake(self) -> None:
+        """An event that answers nothing changes nothing: late bids, a second receipt, a text after the end."""
+        error, late = UnavailableError("late"), self.now_s
+        events: list[tuple[steps.RequestEvent, set[State]]] = [
+            (steps.Begun(), {State.NEW}),
+            (steps.BidsRanked(bids=[bid("late")]), {State.CALLING}),
+            (steps.NobodyLeft(), {State.CALLING}),
+            (steps.SellerEntered(at_s=late), {State.ENTERING}),
+            (steps.SellerFull(), {State.ENTERING}),
+            (steps.MoneyHeld(granted_wei=BUDGET_WEI), {State.HOLDING}),
+            (steps.MoneyRefused(error=PaymentRequiredError("late")), {State.HOLDING}),
+            (steps.PurchaseReady(at_s=late), {State.PREPARING}),
+            (steps.PurchaseNotReady(error=error), {State.PREPARING}),
+            (steps.StreamOpened(), {State.OPENING}),
+            (steps.TextReceived(text="late", at_s=late), {State.STREAMING}),
+            (steps.TextShown(at_s=late), {State.SHOWING}),
+            (steps.PartBought(bought=bought("late", is_whole=True), at_s=late), {State.STREAMING}),
+            (steps.PartFailed(error=error, at_s=late), {State.OPENING, State.STREAMING, State.SHOWING}),
+            (steps.OutcomeNoted(), {State.NOTING}),
+        ]
+        state, text = self.machine.state, self.progress.text
+        for event in (event for event, legal in events if state not in legal):
+            with pytest.raises(IllegalEventError, match=f"{type(event).__name__} while {state.value}"):
+                self.machine.receive_event(event)
+        assert (self.machine.state, self.progress.text) == (state, text)
+
+    @property
+    def times(self) -> float:
+        assert isinstance(self.asked, steps.BuyPart)
+        return self.asked.received.message.terms.price_in_wei / TERMS.price_in_wei
+
+    def room(self) -> int:
+        """The tokens that the seller may still deliver for what was granted."""
+        assert isinstance(self.asked, steps.BuyPart)
+        num_part = len(self.of_part.encode())
+        tokens_in, left = TOKENS_IN + len(self.shown.encode()) - num_part, self.asked.tokens_max - num_part
+        while left > 0 and price(tokens_in, num_part + left, self.times) > self.asked.granted_wei:
+            left -= 1
+        return left
+
+    def check(self) -> None:
+        assert len(self.held) <= len(self.inside) <= 1, "one seller at a time is paid"
+        assert self.spent_wei <= BUDGET_WEI
+        assert self.is_cancelled or self.spent_wei == self.progress.spent_wei
+        assert self.num_calls <= ROUNDS_MAX
+        for name in self.bought_from:
+            assert self.bought_from.count(name) <= 1 + (name in self.progress.renewed), "only with a new ledger"
+        if not self.is_over:
+            return
+        assert (self.machine.state, self.inside, self.held) == (State.ENDED, [], [])
+        assert len(self.ends) <= 1
+        for end in self.ends:
+            if isinstance(end, RemoteAnswer):
+                assert end.text == self.shown == "".join(part.text for part in end.parts)
+                assert end.tokens_out == len(self.shown.encode()) <= TOKENS_MAX
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.data())
+def test_a_request_ends_once_whatever_happens_and_each_token_is_shown_and_paid_once(data: st.DataObject) -> None:
+    Shell(data).run()
+
+
+def test_each_state_is_left_by_a_cancellation_that_frees_what_it_holds() -> None:
+    """Money from the hold until the part has ended, and the wallet's place until the outcome is noted."""
+    offer = bid("a")
+    way: list[tuple[steps.RequestEvent, list[type[steps.Action]]]] = [
+        (steps.Begun(), []),
+        (steps.BidsRanked(bids=[offer]), []),
+        (steps.SellerEntered(at_s=0), [steps.LeaveSeller]),
+        (steps.MoneyHeld(granted_wei=BUDGET_WEI), [steps.SettleMoney, steps.LeaveSeller]),
+        (steps.PurchaseReady(at_s=0), [steps.SettleMoney, steps.LeaveSeller]),
+        (steps.StreamOpened(), [steps.SettleMoney, steps.LeaveSeller]),
+        (steps.TextReceived(text="abc", at_s=1), [steps.SettleMoney, steps.LeaveSeller]),
+        (steps.TextShown(at_s=1), [steps.SettleMoney, steps.LeaveSeller]),
+        (steps.PartFailed(error=NetworkError("it left"), at_s=2), [steps.LeaveSeller]),
+    ]
+    for length in range(1, len(way) + 1):
+        machine = Answering(progress_of(), stall_timeout_s=STALL_S)
+        for event, _ in way[:length]:
+            machine.receive_event(event)
+        undone = machine.receive_event(steps.Cancelled())
+        assert [type(action) for action in undone] == way[length - 1][1]
+        assert machine.receive_event(steps.Cancelled()) == []
+        spent = [action.spent_wei for action in undone if isinstance(action, steps.SettleMoney)]
+        assert spent in ([], [price(TOKENS_IN, 3) if 7 <= length <= 8 else 0])
+
+
+def test_the_next_best_seller_continues_from_the_text_and_its_beginning_is_its_prompt() -> None:
+    progress = progress_of()
+    machine = Answering(progress, stall_timeout_s=STALL_S)
+    actions: list[steps.Action] = []
+    for event in (
+        steps.Begun(),
+        steps.BidsRanked(bids=[bid("best"), bid("next")]),
+        steps.SellerEntered(at_s=0),
+        steps.MoneyHeld(granted_wei=BUDGET_WEI),
+        steps.PurchaseReady(at_s=0),
+        steps.StreamOpened(),
+        steps.TextReceived(text="abc", at_s=1),
+        steps.TextShown(at_s=1),
+        steps.PartFailed(error=NetworkError("it left"), at_s=2),
+        steps.OutcomeNoted(),
+        steps.SellerEntered(at_s=2),
+        steps.MoneyHeld(granted_wei=BUDGET_WEI),
+    ):
+        actions = machine.receive_event(event)
+    (buy,) = actions
+    assert isinstance(buy, steps.BuyPart)
+    assert (buy.received.peer_id, buy.tokens_max) == ("next", TOKENS_MAX - 3)
+    assert (progress.text, progress.tokens_before) == ("abc", TOKENS_IN + 3)
