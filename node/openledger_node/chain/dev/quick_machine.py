@@ -1,6 +1,6 @@
 """The EVM of the development chain: py-evm's, with its commonest instructions run in one loop.
 
-py-evm calls seven Python functions to add two numbers. Here, an instruction that only moves numbers between the stack,
+py-evm calls seven Python functions to add two numbers. Here, an instruction that only moves numbers between stack,
 memory and the program counter takes one or two. Every other instruction, and each that lacks gas, values, room or a
 valid target, is left to py-evm, so that its rules, its gas and its errors hold unchanged.
 """

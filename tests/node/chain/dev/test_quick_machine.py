@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from eth.chains.base import MiningChain
-from eth.constants import ZERO_ADDRESS
 from eth.db.atomic import AtomicDB
 from eth.vm import opcode_values as op
 from eth.vm.forks.prague import PragueVM
