@@ -42,8 +42,9 @@ TOGETHER = (
 ELSEWHERE = ("tests/vllm/", "tests/llamacpp/", "tests/gpu/")
 """`make test-vllm` and `make test-llamacpp` run these with environments of their own, `make test-gpu` on a card."""
 
-BUNDLE_S = 75.0
-"""Other files are bundled up to this: a pytest run takes 3 s to start, and a long last job would leave cores idle."""
+BUNDLE_S = 150.0
+"""Other files are bundled up to this: a pytest run takes 5 s to load what it tests, and a long last job would leave
+cores idle."""
 
 SHORT_S = 0.5
 """Files that take less are not in the durations file, and count as this much."""

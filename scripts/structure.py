@@ -12,6 +12,7 @@ import tarfile
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from statistics import quantiles
 
@@ -33,6 +34,12 @@ def read_commit(commit: str) -> tuple[dict[str, str], list[str]]:
     return texts, next(each["layers"] for each in contracts if each["type"] == "layers")
 
 
+@cache
+def nodes(text: str) -> tuple[ast.AST, ...]:
+    """The syntax tree of a source, its module first. No caller changes it, so that several checks share one."""
+    return tuple(ast.walk(ast.parse(text)))
+
+
 def import_graph(sources: Sources) -> Graph:
     """The files that each file imports, by relative and absolute imports at any place in it."""
     modules = {path: re.sub(r"^\w+/|(/__init__)?\.py$", "", path).replace("/", ".") for path in sources}
@@ -40,7 +47,7 @@ def import_graph(sources: Sources) -> Graph:
     graph: dict[str, set[str]] = {path: set() for path in sources}
     for path, text in sources.items():
         package = modules[path].split(".")[: None if path.endswith("__init__.py") else -1]
-        for node in ast.walk(ast.parse(text)):
+        for node in nodes(text):
             names: list[str] = []
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
@@ -68,7 +75,7 @@ def crumbs(sources: Sources) -> dict[str, str]:
 
 def docstrings(text: str) -> Iterator[tuple[int, str]]:
     """Line and text of each docstring; a string below an attribute counts as one."""
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(text):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield node.lineno, node.value.value.strip()
 
@@ -99,8 +106,8 @@ def figures(sources: Sources, layers: list[str]) -> Iterator[tuple[str, object]]
         return f"median {tenths[4]:.0f}, p90 {tenths[8]:.0f}, max {max(values)}"
 
     modules = {path: len(text.splitlines()) for path, text in sources.items() if not path.endswith("__init__.py")}
-    nodes = [node for text in sources.values() for node in ast.walk(ast.parse(text))]
-    functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    every = [node for text in sources.values() for node in nodes(text)]
+    functions = [node for node in every if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     texts = [text for source in sources.values() for _, text in docstrings(source)]
     words = Counter(found[1] for text in texts if (found := QUESTION.match(text)))
     alone = len(only_importers(graph := import_graph(sources)))

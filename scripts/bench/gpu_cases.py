@@ -40,6 +40,7 @@ class Work:
     prompt_tokens: int
     answer_tokens: int
     samples: int
+    warm_ups: int  # batches before those that are measured
     exact_rows: int
     requests: int  # of traffic at the memory cap
     traffic_s: float  # after this long no more requests are sent
@@ -59,6 +60,7 @@ FULL = Work(
     prompt_tokens=64,
     answer_tokens=33,
     samples=3,
+    warm_ups=1,
     exact_rows=16,
     requests=10_000,
     traffic_s=90.0,
@@ -71,6 +73,7 @@ QUICK = Work(
     prompt_tokens=3,
     answer_tokens=2,
     samples=1,
+    warm_ups=0,
     exact_rows=2,
     requests=3,
     traffic_s=60.0,
@@ -100,8 +103,9 @@ class Bench:
         return run_batch(self.backend, self.prompts(len(sources)), sources, self.work.answer_tokens, **how)
 
     def step_s(self, sources: Items[AdapterSource | None], **how: Any) -> float:
-        """The median decode step of some batches, after one that warms up."""
-        self.run(sources, **how)
+        """The median decode step of some batches, after those that warm up."""
+        for _ in range(self.work.warm_ups):
+            self.run(sources, **how)
         steps = [step for _ in range(self.work.samples) for step in self.run(sources, **how).steps_s]
         return statistics.median(steps)
 

@@ -129,7 +129,7 @@ def classes(sources: Sources) -> list[tuple[str, ast.ClassDef]]:
     return [
         (path, node)
         for path, text in sources.items()
-        for node in ast.walk(ast.parse(text))
+        for node in structure.nodes(text)
         if isinstance(node, ast.ClassDef)
     ]
 
@@ -259,7 +259,7 @@ def test_no_docstring_starts_with_a_question_word() -> None:
 
 def unexplained(sources: Sources) -> list[str]:
     """Modules without a docstring, folders without one, and folders with a long one."""
-    texts = {path: ast.get_docstring(ast.parse(text)) or "" for path, text in sources.items()}
+    texts = {path: ast.get_docstring(structure.nodes(text)[0]) or "" for path, text in sources.items()}
     folders = {f"{path.rpartition('/')[0]}/__init__.py" for path in sources}
     return [
         *(f"{path} has no docstring: say in a sentence what it is for" for path, text in texts.items() if not text),

@@ -33,6 +33,10 @@ def set_up_kernels() -> None:
         if not hasattr(JITFunction.run, "__wrapped__"):
             JITFunction.run = through(DEVICE, JITFunction.run)
             torch.cuda.get_device_capability = for_host(DEVICE, torch.cuda.get_device_capability)
+    else:
+        from .quick_interpreter import quicken_interpreter
+
+        quicken_interpreter()
 
 
 def open_on_card(settings: BackendSettings) -> Backend:

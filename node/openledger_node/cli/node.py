@@ -1,5 +1,6 @@
 """`start` and `stop`."""
 
+import gc
 import logging
 import os
 import sys
@@ -172,7 +173,11 @@ def run_daemon_to_its_end(home: Home, config: Config, screen: StartScreen) -> No
 async def _run_both(home: Home, config: Config, screen: StartScreen) -> None:
     """Start the engine's process, and then load and run the daemon."""
     async with _early_engine(home, config) as start_engine:
+        gc.disable()  # what is loaded stays, so looking for garbage in it would take a tenth of the start
         from ..daemon import OperatorOutput, run_daemon  # takes seconds, in which the engine's process loads too
+
+        gc.freeze()
+        gc.enable()
 
         output = OperatorOutput(announce=screen.announce, show=screen.show, tell=screen.tell)
         await run_daemon(home, config, output, start_engine)

@@ -23,8 +23,9 @@ COMMON: Final = {
     "OPENLEDGER_SETTLEMENT_CLAIM_INTERVAL_S": "20",
 }
 STAKE: Final = "100"
-PREPARED: Final = (".so", ".pack")
-"""Files of a cache that the engine makes at its first start: the compiled step, and weights in its layout."""
+PREPARED: Final = ("*.so", "*.pack", "bases/*.pack")
+"""Files of a cache that an engine makes at its first start: the compiled step, and weights in the layout that it
+reads fastest, those of PyTorch in a folder of their own."""
 
 Say = Callable[[str], None]
 
@@ -110,14 +111,15 @@ class Town:
 
     def _fill_cache(self, cache: Path) -> None:
         """Make the nodes' common cache; what the owner's engine has prepared is linked there."""
-        self._cache.mkdir()
-        for file in cache.glob("*"):
-            if file.suffix in PREPARED:
-                (self._cache / file.name).symlink_to(file)
+        for file in _prepared(cache):
+            link = self._cache / file.relative_to(cache)
+            link.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            link.symlink_to(file)
+        self._cache.mkdir(exist_ok=True)
 
     def _is_engine_prepared(self) -> bool:
         """True once B's engine finds what A's has prepared, or A serves without it."""
-        return any(self._cache.glob("*.so")) or self.a.is_up()
+        return bool(_prepared(self._cache)) or self.a.is_up()
 
     @property
     def _cache(self) -> Path:
@@ -152,6 +154,10 @@ class Town:
     def _started(self, process: Process) -> Process:
         self.opened.append(process)
         return process
+
+
+def _prepared(cache: Path) -> list[Path]:
+    return [file for pattern in PREPARED for file in cache.glob(pattern)]
 
 
 def _flags(name: str, values: list[str]) -> list[str]:
