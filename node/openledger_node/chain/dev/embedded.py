@@ -15,6 +15,7 @@ from eth.chains.base import Chain
 from eth.constants import ZERO_ADDRESS
 from eth.db.atomic import AtomicDB
 from eth.exceptions import BlockNotFound, HeaderNotFound, TransactionNotFound
+from eth.vm.forks.prague import PragueVM
 from eth_hash.auto import keccak
 from eth_utils.exceptions import ValidationError
 from trie.exceptions import MissingTrieNode
@@ -23,7 +24,6 @@ from .block_store import BlockStore, damaged, open_block_store
 from .calls import free_state, room_for_calls
 from .constants import BANK, BANK_COINS_WEI, EMBEDDED_CHAIN_ID, FINALITY_DEPTH
 from .mempool import Pool
-from .quick_machine import QuickVM
 
 GAS_LIMIT: Final = 30_000_000
 CACHED_BLOCKS: Final = 256
@@ -33,7 +33,7 @@ CHECKED_BLOCKS: Final = 256
 
 class _Chain(Chain):
     chain_id = EMBEDDED_CHAIN_ID
-    vm_configuration = ((0, QuickVM),)  # type: ignore[assignment]  # a block number is an int to us
+    vm_configuration = ((0, PragueVM),)  # type: ignore[assignment]  # a block number is an int to us
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
