@@ -14,7 +14,7 @@ from openledger_protocol.codec import CONTROL_FRAME_BYTES_MAX, DATA_FRAME_BYTES_
 from openledger_protocol.constants import AD_BYTES_MAX
 from openledger_protocol.errors import MalformedError, ProtocolError, UnknownVersionError
 from openledger_protocol.wire import ads, dialback, market
-from openledger_protocol.wire.ads import ADS_MAX, DIGEST_BYTES, Ads, Bases, GetAds, GetBases, KnownBase
+from openledger_protocol.wire.ads import ADS_MAX, DIGEST_BYTES, Ads, Bases, GetAds, GetBases, OfferedBase
 from openledger_protocol.wire.dialback import Dialled, DialMe
 from openledger_protocol.wire.frames import pack_map, unpack_map, wire_name
 from openledger_protocol.wire.inference import ErrorMessage
@@ -32,7 +32,7 @@ ADS: dict[str, ads.AdsMessage] = {
     "get": GetAds(base=AD.base, digest=bytes(DIGEST_BYTES), bucket_min=7, count_max=16),
     "ads": Ads(ads=(sign_advertisement(AD, SEED), b"")),
     "get_bases": GetBases(count_max=16),
-    "bases": Bases(bases=(KnownBase(base=AD.base, num_sellers=12, ad=b"x"),)),
+    "bases": Bases(bases=(OfferedBase(base=AD.base, num_sellers=12, ad=b"x"),)),
     "error": ERROR,
 }
 DIALBACK: dict[str, dialback.DialbackMessage] = {

@@ -170,6 +170,13 @@ def search(
     show_table(["adapter", "base", "OPEN / 1k in + 1k out", "sellers", ""], rows, empty=empty)
     if rows:
         say("`openledger-node adapters pull NAME` downloads one; sizes and ranks are known once it arrives")
+    if others := [each for each in found["bases"] if each["name"] != found["base"]]:
+        say(f"other bases on the network: {', '.join(map(_base_text, others))}")
+
+
+def _base_text(base: dict[str, Any]) -> str:
+    sellers = "1 seller" if base["num_sellers"] == 1 else f"{base['num_sellers']} sellers"
+    return f"{plain(base['name'] or base['digest'][:10] + '…')} ({sellers})"
 
 
 def _matches(offered: dict[str, Any], wanted: str) -> bool:

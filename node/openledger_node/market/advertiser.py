@@ -30,8 +30,8 @@ from ..ledger.peers import Peers
 from ..p2p.transport import Gossip, Transport, relay_of
 from .ads_server import AdsServer
 from .board import AD_BURST, AD_INTERVAL_S, AdTable, Buckets, Held
-from .catalogue import Catalogue
 from .greeting import Greeter
+from .offered_bases import OfferedBases
 from .second_copy import SILENT_S, CopyWatch
 from .topics import FollowedBases
 
@@ -126,14 +126,14 @@ class Advertiser:
         self._published: tuple[Snapshot, Places] | None = None
         self._subscribed: set[str] = set()
         self.followed = FollowedBases(network, transport.peer_id, base, trio.current_time)
-        self.catalogue = Catalogue(table, self.followed)
-        self.server = AdsServer(table=table, catalogue=self.catalogue, own=lambda: self.own)
+        self.offered = OfferedBases(table, self.followed)
+        self.server = AdsServer(table=table, offered=self.offered, own=lambda: self.own)
         self.greeter = Greeter(
             network=network,
             transport=transport,
             table=table,
             followed=self.followed,
-            catalogue=self.catalogue,
+            offered=self.offered,
             own=lambda: self.own,
             renew=self._renew,
             jitter=jitter,
@@ -203,7 +203,7 @@ class Advertiser:
 
     def _topics(self, base: Digest, before: Held | None) -> tuple[str, ...]:
         """The topics to publish on: those of the base, and after a change of base also that of the one before."""
-        topics = self.followed.published(base, self.catalogue.num_in_shard(base))
+        topics = self.followed.published(base, self.offered.num_in_shard(base))
         return (*topics, ads_topic(self._network, before.base)) if before and before.base != base else topics
 
     def _places(self) -> Places:
@@ -276,7 +276,7 @@ class Advertiser:
         while True:
             await trio.sleep(LOOK_S)
             if trio.current_time() >= step_s:
-                self.followed.step(self.catalogue.num_in_shard)
+                self.followed.step(self.offered.num_in_shard)
                 step_s = trio.current_time() + STEP_EVERY_S
             self._follow(nursery)
 

@@ -35,7 +35,7 @@ from ..errors import LedgerError, NetworkError
 from ..p2p.streams import MessageStream
 from ..p2p.transport import PeerId, Transport
 from .board import AdTable, Held
-from .catalogue import Catalogue
+from .offered_bases import OfferedBases
 from .topics import BASES_MAX, FollowedBases
 
 GREETED_MIN = 2
@@ -100,7 +100,7 @@ class Greeter:
         transport: Transport,
         table: AdTable,
         followed: FollowedBases,
-        catalogue: Catalogue,
+        offered: OfferedBases,
         own: Callable[[], Held | None],
         renew: Callable[[], Awaitable[bytes | None]],
         jitter: Callable[[], float],
@@ -109,12 +109,13 @@ class Greeter:
         self._transport = transport
         self._table = table
         self._followed = followed
-        self._catalogue = catalogue
+        self._offered = offered
         self._own = own
         self._renew = renew  # signs this node's advertisement anew
         self._jitter = jitter
         self._asked: dict[Digest, _Asked] = {}
         self._asking = trio.CapacityLimiter(ASKS_MAX)
+        self._looked_s = -RETRY_S  # the time of the last look around
 
     async def run(self) -> None:
         """Ask until cancelled."""
@@ -125,10 +126,7 @@ class Greeter:
                 await trio.sleep(LOOK_S)
 
     async def _list_on(self) -> None:
-        """Ask two peers at first, and one now and then, which bases the network has.
-
-        Peers of other bases come first: those of this node's own base may know no others either.
-        """
+        """Ask two peers at first, and one now and then, which bases the network has."""
         tried_s, num_answers = dict[PeerId, float](), 0
         while True:
             connected, now_s = self._transport.connected(), trio.current_time()
@@ -155,10 +153,12 @@ class Greeter:
     async def look_around(self) -> None:
         """Learn the network's bases and follow those with most sellers, so that a search finds what they offer."""
         with trio.move_on_after(SEARCH_TIMEOUT_S):
-            async with trio.open_nursery() as nursery:
-                for peer_id in self._followers(self._followed.own)[:GREETED_MIN]:
-                    nursery.start_soon(self._ask_bases, peer_id)
-            bases = [known.base for known in self._catalogue.list_bases(BASES_MAX)]
+            if trio.current_time() - self._looked_s >= RETRY_S:  # the list of bases changes seldom
+                self._looked_s = trio.current_time()
+                async with trio.open_nursery() as nursery:
+                    for peer_id in self._others_first()[:GREETED_MIN]:
+                        nursery.start_soon(self._ask_bases, peer_id)
+            bases = [known.base for known in self._offered.list_bases(BASES_MAX)]
             for base in bases:
                 self._followed.ask(base)
             while not all(self._has_tried(base) for base in bases):  # noqa: ASYNC110  # `run` asks them
@@ -205,6 +205,11 @@ class Greeter:
             if any(topic.startswith((f"{begin}/", f"{begin}.")) for topic in topics.get(peer_id, ()))
         ]
 
+    def _others_first(self) -> list[PeerId]:
+        """Connected peers, those of other bases first, because the others may know of this node's base alone."""
+        own = self._followers(self._followed.own)
+        return sorted(self._transport.connected(), key=lambda peer_id: peer_id in own)
+
     def _has_tried(self, base: Digest) -> bool:
         asked = self._asked.get(base)
         return asked is not None and bool(asked.tried_s) and not asked.running_s
@@ -225,7 +230,7 @@ class Greeter:
             asked.answered.add(peer_id)
             asked.again_s[peer_id] = now_s + ASK_AGAIN_S
             if len(asked.answered) == GREETED_MIN:
-                self._followed.expect(base, self._catalogue.told(base))
+                self._followed.expect(base, self._offered.told(base))
         asked.answered.add(peer_id)
         asked.next_s = now_s + ASK_NEW_EVERY_S
         asked.due_s = now_s + ASK_EVERY_S * (0.5 + self._jitter())
@@ -276,7 +281,7 @@ class Greeter:
             raise MalformedError("a peer answers `get_bases` with something else than `bases`")
         for known in reply.bases:
             await self._learn(known.ad)
-        self._catalogue.tell(peer_id, reply.bases)
+        self._offered.tell(peer_id, reply.bases)
 
     async def _learn(self, content: bytes) -> None:
         """Take an advertisement that a peer tells.

@@ -6,7 +6,7 @@ from typing import Any
 import trio
 
 from openledger_protocol.primitives import Digest
-from openledger_protocol.wire.ads import KnownBase
+from openledger_protocol.wire.ads import OfferedBase
 
 from ..home import Home
 from ..ledger.sellers import Sellers
@@ -59,7 +59,7 @@ async def peers_to_plain(
     }
 
 
-async def offered_to_plain(home: Home, table: AdTable, own: Base, known: Sequence[KnownBase]) -> dict[str, Any]:
+async def offered_to_plain(home: Home, table: AdTable, own: Base, known: Sequence[OfferedBase]) -> dict[str, Any]:
     """The adapters that other nodes offer now, and the network's bases, for JSON."""
     here = {adapter.id for adapter in await trio.to_thread.run_sync(list_adapters, home)}
     bases = {base.digest: base.name for base in await trio.to_thread.run_sync(list_bases, home)}

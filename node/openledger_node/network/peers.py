@@ -241,7 +241,7 @@ class PeerService:
     async def search(self) -> dict[str, Any]:
         """The adapters that other nodes offer now, and the network's bases, for JSON."""
         await self._advertiser.greeter.look_around()
-        bases = self._advertiser.catalogue.list_bases(BASES_MAX)
+        bases = self._advertiser.offered.list_bases(BASES_MAX)
         return await offered_to_plain(self._home, self._ads, self._serving.base, bases)
 
     async def pull(self, name: str, show: ShowProgress) -> dict[str, Any]:

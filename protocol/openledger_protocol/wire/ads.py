@@ -148,7 +148,7 @@ class GetBases:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KnownBase:
+class OfferedBase:
     """A base, the number of its sellers as far as the answering peer knows, and the advertisement of one."""
 
     base: Digest
@@ -160,7 +160,7 @@ class KnownBase:
 class Bases:
     """Bases with live sellers; those that the answering peer follows come first."""
 
-    bases: tuple[KnownBase, ...]
+    bases: tuple[OfferedBase, ...]
 
 
 AdsMessage = GetAds | Ads | GetBases | Bases | ErrorMessage
@@ -172,7 +172,7 @@ def _read_digest(value: Any) -> bytes:
     return value
 
 
-_KNOWN = record(KnownBase, base=RAW_DIGEST, num_sellers=uint(32), ad=binary(AD_BYTES_MAX, length_min=1))
+_KNOWN = record(OfferedBase, base=RAW_DIGEST, num_sellers=uint(32), ad=binary(AD_BYTES_MAX, length_min=1))
 _MESSAGES = MessageSet(
     {
         "get": (

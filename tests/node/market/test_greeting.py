@@ -31,7 +31,7 @@ from openledger_protocol.wire.ads import (
     AdsMessage,
     GetAds,
     GetBases,
-    KnownBase,
+    OfferedBase,
     ads_topic,
     decode,
     digest_of,
@@ -110,8 +110,8 @@ async def test_a_large_base_splits_and_its_sellers_still_hear_each_other(
         a, b = nodes.values()
         await trio.sleep(30)
         a.board.worth_of = b.board.worth_of = lambda _: BONDED
-        a.advertiser.catalogue.num_in_shard = lambda base: 310 >> a.advertiser.followed.bits(base)  # type: ignore[method-assign]
-        b.advertiser.catalogue.num_in_shard = lambda base: 290 >> b.advertiser.followed.bits(base)  # type: ignore[method-assign]
+        a.advertiser.offered.num_in_shard = lambda base: 310 >> a.advertiser.followed.bits(base)  # type: ignore[method-assign]
+        b.advertiser.offered.num_in_shard = lambda base: 290 >> b.advertiser.followed.bits(base)  # type: ignore[method-assign]
         await trio.sleep(30)
         assert [node.advertiser.followed.bits(BASE) for node in (a, b)] == [1, 0]
         for node, other in ((a, b), (b, a)):
@@ -136,10 +136,10 @@ async def test_the_bases_of_the_network_are_told_with_one_seller_of_each(
         await trio.sleep(60)
         await nodes["x"].transport.connect(nodes["z"].transport.addresses[0])
         await trio.sleep(130)
-        known = {each.base: each.num_sellers for each in nodes["b"].advertiser.catalogue.list_bases(8)}
+        known = {each.base: each.num_sellers for each in nodes["b"].advertiser.offered.list_bases(8)}
         assert known.keys() == {BASE, OTHER}
         assert known[OTHER] >= 2
-        assert nodes["b"].advertiser.catalogue.list_bases(1)[0].base == BASE, "its own comes first"
+        assert nodes["b"].advertiser.offered.list_bases(1)[0].base == BASE, "its own comes first"
 
 
 async def test_a_search_finds_adapters_of_other_bases_and_follows_them_for_an_hour(
@@ -163,14 +163,14 @@ async def test_a_base_that_only_liars_count_is_not_listed(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_nodes(tmp_path, "a") as nodes:
-        catalogue = nodes["a"].advertiser.catalogue
-        made_up = KnownBase(base=OTHER, num_sellers=10**6, ad=signed_ad("x", at_s=now_s()))
-        catalogue.tell(PeerId("liar"), [made_up])
-        assert catalogue.list_bases(8) == []
+        offered = nodes["a"].advertiser.offered
+        made_up = OfferedBase(base=OTHER, num_sellers=10**6, ad=signed_ad("x", at_s=now_s()))
+        offered.tell(PeerId("liar"), [made_up])
+        assert offered.list_bases(8) == []
         assert nodes["a"].board.learn(signed_ad("y", base=OTHER, at_s=now_s()))
         for teller, count in (("liar", 10**6), ("one", 3), ("two", 4)):
-            catalogue.tell(PeerId(teller), [replace(made_up, num_sellers=count)])
-        assert catalogue.num_sellers(OTHER) == 4, "half of the peers agree on so many"
+            offered.tell(PeerId(teller), [replace(made_up, num_sellers=count)])
+        assert offered.num_sellers(OTHER) == 4, "half of the peers agree on so many"
 
 
 # ---- greeting
@@ -297,6 +297,13 @@ async def test_a_digest_of_a_wrong_size_ends_the_stream_with_an_error(
         told, *more = await ask(nodes["a"], plain, GetBases())
         assert isinstance(told, ErrorMessage)
         assert (told.code, more) == ("malformed", [])
+
+
+async def test_a_stream_lists_the_bases_once(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    """The list is thousands of times larger than the request."""
+    async with open_nodes(tmp_path, "a") as nodes:
+        told = await ask(nodes["a"], GetBases(), GetAds(base=BASE), GetBases(), GetBases())
+        assert [type(each) for each in told] == [Bases, Ads, ErrorMessage]
 
 
 async def test_a_stream_gets_two_full_answers_at_most(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:

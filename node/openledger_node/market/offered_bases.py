@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from statistics import median_low
 
 from openledger_protocol.primitives import Digest
-from openledger_protocol.wire.ads import KnownBase
+from openledger_protocol.wire.ads import OfferedBase
 
 from ..p2p.transport import PeerId
 from .board import AdTable
@@ -14,7 +14,7 @@ TELLERS_MAX = 8
 """Peers whose word on the number of a base's sellers is remembered, the latest ones."""
 
 
-class Catalogue:
+class OfferedBases:
     """Counts sellers of followed bases itself, and believes half of its peers about others.
 
     A base is listed only while a live advertisement of one of its sellers is here, so no peer can make one up alone.
@@ -25,7 +25,7 @@ class Catalogue:
         self._followed = followed
         self._told: dict[Digest, dict[PeerId, int]] = {}  # latest teller last
 
-    def tell(self, peer_id: PeerId, bases: Iterable[KnownBase]) -> None:
+    def tell(self, peer_id: PeerId, bases: Iterable[OfferedBase]) -> None:
         """Note how many sellers a peer says that each base has."""
         listed = self._table.bases()
         self._told = {base: told for base, told in self._told.items() if base in listed}
@@ -54,11 +54,11 @@ class Catalogue:
             base, lambda ad: self._table.worth_of(ad).is_bonded and self._followed.is_mine(base, ad.peer_id)
         )
 
-    def list_bases(self, count_max: int) -> list[KnownBase]:
+    def list_bases(self, count_max: int) -> list[OfferedBase]:
         """Bases with live sellers: those that this node follows first, then those with most sellers."""
         followed = self._followed.bases
         listed = [
-            KnownBase(base=base, num_sellers=self.num_sellers(base), ad=held.content)
+            OfferedBase(base=base, num_sellers=self.num_sellers(base), ad=held.content)
             for base, held in self._table.bases().items()
         ]
         listed.sort(key=lambda known: (known.base not in followed, -known.num_sellers, known.base))
