@@ -80,18 +80,8 @@ async def test_sellers_of_two_bases_hear_their_own_through_a_bootstrap_node(tmp_
     bases = {"ada": 1, "ben": 1, "carl": 2, "dora": 2}
     channels = {name: peer.subscribe(topic(bases[name]), partial(accept, name)) for name, peer in peers.items()}
     async with trio.open_nursery() as nursery:
-        point, is_up = bootstrap.open_bootstrap(tmp_path, ("/ip4/127.0.0.1/tcp/0",)), trio.Event()
-        nursery.start_soon(
-            partial(
-                bootstrap.serve,
-                point,
-                network=NET,
-                folder=tmp_path,
-                announce=lambda _: is_up.set(),
-                wait_for_end=trio.sleep_forever,
-            )
-        )
-        await is_up.wait()
+        point = bootstrap.open_bootstrap(tmp_path, ("/ip4/127.0.0.1/tcp/0",))
+        await nursery.start(partial(bootstrap.serve, point, network=NET, folder=tmp_path))
         for peer in peers.values():
             await nursery.start(peer.run)
             await peer.connect(point.addresses[0])
