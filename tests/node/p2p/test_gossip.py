@@ -199,19 +199,7 @@ async def tune_in_all(homes: list[Transport], channels: "list[trio.MemoryReceive
 
 async def serve_bootstrap(nursery: trio.Nursery, folder: Path) -> Transport:
     transport = bootstrap.open_bootstrap(folder, ("/ip4/127.0.0.1/tcp/0",))
-    is_up = trio.Event()
-
-    async def serve() -> None:
-        await bootstrap.serve(
-            transport,
-            network=NET,
-            folder=folder,
-            announce=lambda _: is_up.set(),
-            wait_for_end=trio.sleep_forever,
-        )
-
-    nursery.start_soon(serve)
-    await is_up.wait()
+    await nursery.start(partial(bootstrap.serve, transport, network=NET, folder=folder))
     return transport
 
 
