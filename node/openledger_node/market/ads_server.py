@@ -55,7 +55,7 @@ class AdsServer:
     async def _answer_all(self, peer_id: PeerId, messages: MessageStream) -> None:
         if not self._buckets.take(peer_id):
             raise OverloadedError(f"you have asked more often than once in {AD_INTERVAL_S:.0f} s: come back later")
-        num_left = SENT_MAX
+        num_left, may_list = SENT_MAX, True
         for number in range(REQUESTS_MAX):
             request = decode(await messages.receive())
             if isinstance(request, Ads) and number:
@@ -66,11 +66,12 @@ class AdsServer:
                 found = ads_lacking(self.held(request), request)[:num_left]
                 num_left -= len(found)
                 await messages.send(encode(Ads(ads=found)))
-            elif isinstance(request, GetBases):
+            elif isinstance(request, GetBases) and may_list:
+                may_list = False  # an answer is thousands of times larger than the request
                 bases = self._offered.list_bases(min(request.count_max, BASES_MAX))
                 await messages.send(encode(Bases(bases=tuple(bases))))
             else:
-                raise MalformedError("a stream begins with `get` or `get_bases`")
+                raise MalformedError("a stream has `get`, one `get_bases` and at last `ads`")
 
     def held(self, request: GetAds) -> list[Held]:
         """The advertisements of a base that are here, this node's own too."""

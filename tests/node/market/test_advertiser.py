@@ -320,7 +320,7 @@ async def test_a_stream_of_advertisements_begins_with_get(
     async with open_nodes(tmp_path, "a") as nodes:
         told = await _get(nodes["a"], Ads(ads=()))
         assert isinstance(told, ErrorMessage)
-        assert (told.code, told.message) == ("malformed", "a stream begins with `get` or `get_bases`")
+        assert (told.code, told.message) == ("malformed", "a stream has `get`, one `get_bases` and at last `ads`")
 
 
 async def test_a_peer_that_tells_lies_and_one_that_says_nothing_do_no_harm(

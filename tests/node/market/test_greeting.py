@@ -299,6 +299,13 @@ async def test_a_digest_of_a_wrong_size_ends_the_stream_with_an_error(
         assert (told.code, more) == ("malformed", [])
 
 
+async def test_a_stream_lists_the_bases_once(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    """The list is thousands of times larger than the request."""
+    async with open_nodes(tmp_path, "a") as nodes:
+        told = await ask(nodes["a"], GetBases(), GetAds(base=BASE), GetBases(), GetBases())
+        assert [type(each) for each in told] == [Bases, Ads, ErrorMessage]
+
+
 async def test_a_stream_gets_two_full_answers_at_most(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     async with open_nodes(tmp_path, "a") as nodes:
         server = nodes["a"].advertiser.server
