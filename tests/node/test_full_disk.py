@@ -145,6 +145,9 @@ class BoughtFrom:
     def __init__(self, market: Any, error: Exception | None) -> None:
         self._market, self._error = market, error
 
+    async def look_for(self, name: str) -> None:
+        """Nobody else sells it."""
+
     def resolve(self, request: InferenceRequest) -> Any:
         from support.market_world.requests import network_request
 
