@@ -121,6 +121,7 @@ ANY = st.integers(0, 255).map(lambda opcode: bytes([opcode]))
 CODE = st.lists(st.one_of(SMALL, SMALL, EDGE, QUICK, QUICK, ANY), max_size=60).map(b"".join)
 
 
+@pytest.mark.filterwarnings("ignore:SELFDESTRUCT:DeprecationWarning")  # py-evm warns of a fork to come
 @given(code=CODE, data=st.binary(max_size=64), gas=st.integers(0, 2_000) | st.just(GAS))
 def test_random_code_ends_as_in_py_evm(code: bytes, data: bytes, gas: int) -> None:
     same(code, data=data, gas=gas)
