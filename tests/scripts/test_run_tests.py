@@ -66,7 +66,7 @@ def outcome(runner: Any, **fields: Any) -> Any:
 def test_every_file_runs_once_and_what_belongs_together_runs_together(runner: Any) -> None:
     files = [
         *("tests/conformance/test_chain.py", "tests/house/test_plugs_ran.py"),
-        *("tests/node/test_long.py", *(f"tests/node/test_{number:03}.py" for number in range(200))),
+        *("tests/node/test_long.py", *(f"tests/node/test_{number:03}.py" for number in range(500))),
         *("tests/web/test_look.py", "tests/web/test_shell.py"),
     ]
     jobs = runner.bundles(files, {"tests/web/test_look.py": 500, "tests/node/test_long.py": 400})
