@@ -90,6 +90,7 @@ def test_a_peer_that_was_killed_is_returned_to_by_the_others_alone(village: Vill
     for file in ben.folder.glob("peers.json"):
         file.unlink()
     with LivingPeer(ben.folder, NET, listen=listen) as again:
+        assert again.told, "its start is not counted"
         took_s = wait_until(lambda: again.peer_id in ada.connected(), within_s=15)
         print(f"returned to {took_s:.2f} s after the restart")
 
