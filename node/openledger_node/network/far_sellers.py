@@ -79,7 +79,8 @@ class FarSellers:
 
         async def ask(record: ProviderRecord, scope: trio.CancelScope) -> None:
             nonlocal num_learned
-            num_learned += await self._ask(record)
+            is_learned = await self._ask(record)  # before the sum, which others change meanwhile
+            num_learned += is_learned
             if num_learned >= ENOUGH:
                 scope.cancel()
 
