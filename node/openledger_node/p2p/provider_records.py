@@ -52,7 +52,9 @@ PER_PEER_MAX = 4_096
 PER_GROUP_MAX = 4
 """Records of one adapter that come from one /24 (IPv6: /64)."""
 
-FORGET_EVERY_S = 60.0
+FORGET_EVERY_S, FORGET_FULL_EVERY_S = 60.0, 1.0
+"""The pause between searches for records that have run out, and the pause while the store is full: a search of a full
+store takes about 10 ms, too much for each record that is put."""
 
 CHECKS_PER_S, CHECKS_AT_ONCE = 10.0, 2.0 * PER_PEER_MAX
 """Records of one /24 that are checked; each takes about 0.4 ms, and a node puts each of its own every half hour."""
@@ -174,8 +176,8 @@ class RecordStore:
             del self._num_of_peer[peer_id]
 
     def _forget_now_and_then(self) -> None:
-        now = self._now_s()
-        if now - self._forgotten_s < FORGET_EVERY_S and self.num_records < self._stored_max:
+        now, is_full = self._now_s(), self.num_records >= self._stored_max
+        if now - self._forgotten_s < (FORGET_FULL_EVERY_S if is_full else FORGET_EVERY_S):
             return
         self._forgotten_s = now
         old = [
@@ -204,10 +206,12 @@ class ProviderServer:
         """Answer one question."""
         messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
         group = neighbourhood_of(peer_id, self._transport.seen_host(peer_id))
+        if self._num_streams[group] >= STREAMS_PER_GROUP_MAX or self._num_streams.total() >= STREAMS_MAX:
+            # It takes no place, or one network's refused streams could take those of all others.
+            error = OverloadedError("too many questions are being answered: ask again soon")
+            return await messages.refuse(error, timeout_s=QUESTION_S)
         self._num_streams[group] += 1
         try:
-            if self._num_streams[group] > STREAMS_PER_GROUP_MAX or self._num_streams.total() > STREAMS_MAX:
-                raise OverloadedError("too many questions are being answered: ask again soon")
             with trio.fail_after(QUESTION_S):
                 question = decode(await messages.receive())
             answer = await self._answer(peer_id, group, question)
@@ -220,6 +224,7 @@ class ProviderServer:
             self._num_streams[group] -= 1
             if not self._num_streams[group]:
                 del self._num_streams[group]
+        return None
 
     async def _answer(self, peer_id: PeerId, group: str, question: ProvidersMessage) -> ProvidersMessage:
         if not self._questions.take(group):

@@ -1,10 +1,16 @@
 """The store of provider records on a bootstrap node, and what strangers try with it."""
 
+from typing import Any, cast
+
 import pytest
+import trio
 from support.provided import NET, NOW_S, adapter, id_of, signed
+from trio.testing import MemorySendStream, MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from openledger_node.p2p import provider_records
-from openledger_node.p2p.provider_records import PER_GROUP_MAX, RecordStore, neighbourhood_of
+from openledger_node.p2p.provider_records import PER_GROUP_MAX, ProviderServer, RecordStore, neighbourhood_of
+from openledger_node.p2p.streams import MessageStream
+from openledger_node.p2p.transport import PeerId, Transport
 from openledger_protocol.errors import (
     BadSignatureError,
     MalformedError,
@@ -13,7 +19,7 @@ from openledger_protocol.errors import (
     StaleError,
     WrongNetworkError,
 )
-from openledger_protocol.wire.providers import RECORDS_MAX
+from openledger_protocol.wire.providers import RECORDS_MAX, GetRecords, Records, decode, encode
 
 LORA = adapter("lora")
 
@@ -127,6 +133,29 @@ def test_a_full_store_takes_from_the_neighbourhood_that_has_most() -> None:
     assert world.store.num_records == 100
 
 
+def test_a_full_store_is_not_searched_for_each_record() -> None:
+    """It holds 65,536 records, and one network may put ten a second."""
+    world = World(stored_max=20)
+    for number in range(20):
+        world.put("ada", signed("ada", adapter(number), expires_s=NOW_S + 10))
+    world.now_s += 9
+    searched, searches = world.store._of_adapter, 0
+
+    class Counted(dict[Any, Any]):
+        def items(self) -> Any:
+            nonlocal searches
+            searches += 1
+            return super().items()
+
+    world.store._of_adapter = Counted(searched)
+    for number in range(30):
+        world.put("ben", signed("ben", adapter(f"more {number}")))
+    assert searches <= 1
+    world.now_s += 2
+    world.put("ben", signed("ben", LORA))
+    assert world.store.num_records < 20, "what has run out makes room before what has not"
+
+
 def test_a_peer_has_a_bounded_number_of_records(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provider_records, "PER_PEER_MAX", 5)
     world = World()
@@ -151,3 +180,27 @@ def test_a_neighbourhood_is_a_public_network_and_anybody_else_is_alone() -> None
     ada = id_of("ada")
     assert neighbourhood_of(ada, "8.8.8.9") == neighbourhood_of(id_of("ben"), "8.8.8.1") == "8.8.8.0/24"
     assert neighbourhood_of(ada, "127.0.0.1") == neighbourhood_of(ada, "") == ada
+
+
+async def test_refused_streams_of_one_network_take_no_place_of_another(autojump_clock: MockClock) -> None:
+    class Hosts:
+        def seen_host(self, peer_id: PeerId) -> str:
+            return "8.8.8.8" if peer_id.startswith("flooder") else "7.7.7.7"
+
+    async def read_nothing() -> None:
+        await trio.sleep_forever()
+
+    server = ProviderServer(cast(Transport, Hosts()), World().store)
+    async with trio.open_nursery() as nursery:
+        for number in range(2 * provider_records.STREAMS_MAX):
+            ours, _ = memory_stream_pair()
+            assert isinstance(ours.send_stream, MemorySendStream)
+            ours.send_stream.send_all_hook = read_nothing
+            nursery.start_soon(server.serve, PeerId(f"flooder {number}"), ours)
+        await wait_all_tasks_blocked()
+        ours, theirs = memory_stream_pair()
+        nursery.start_soon(server.serve, id_of("ada"), ours)
+        messages = MessageStream(theirs)
+        await messages.send(encode(GetRecords(adapter=LORA)))
+        assert decode(await messages.receive()) == Records(records=())
+        nursery.cancel_scope.cancel()
