@@ -3,6 +3,7 @@
 Advertisements from peers are checked here, without waiting, before they are believed or passed on.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -194,6 +195,10 @@ class AdTable:
         """Each base with a live seller, and the advertisement of one: of a seller with a bond if any has, and new."""
         best = sorted(self._fit(), key=lambda ad: (self.worth_of(ad).is_bonded, ad.issued_s))
         return {ad.base: _held(self._entries[ad.peer_id]) for ad in best}
+
+    def num_by_base(self) -> Counter[Digest]:
+        """The number of each base's live sellers."""
+        return Counter(ad.base for ad in self._serving())
 
     def num_sellers(self, base: Digest, is_counted: Callable[[Advertisement], bool]) -> int:
         """The number of a base's live sellers that are counted."""

@@ -159,6 +159,8 @@ class Greeter:
                     for peer_id in self._others_first()[:GREETED_MIN]:
                         nursery.start_soon(self._ask_bases, peer_id)
             bases = [known.base for known in self._offered.list_bases(BASES_MAX)]
+            if self._followed.own not in bases:
+                bases = bases[: BASES_MAX - 1]  # its own one is followed as well
             for base in bases:
                 self._followed.ask(base)
             while not all(self._has_tried(base) for base in bases):  # noqa: ASYNC110  # `run` asks them
@@ -193,7 +195,8 @@ class Greeter:
             return again[0]
         if fresh and now_s >= asked.next_s:
             return fresh[0]
-        return free[int(self._jitter() * len(free))] if free and now_s >= asked.due_s else None
+        rested = [peer_id for peer_id in free if now_s - asked.tried_s.get(peer_id, -RETRY_S) >= RETRY_S]
+        return rested[int(self._jitter() * len(rested))] if rested and now_s >= asked.due_s else None
 
     def _followers(self, base: Digest) -> list[PeerId]:
         """Connected peers that follow a base, or one whose topic has the same name."""

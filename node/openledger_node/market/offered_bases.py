@@ -43,7 +43,9 @@ class OfferedBases:
 
     def num_sellers(self, base: Digest) -> int:
         """The number of a base's live sellers, estimated where this node does not hear them all."""
-        heard = self._table.num_sellers(base, lambda _: True)
+        return self._num_sellers(base, self._table.num_by_base()[base])
+
+    def _num_sellers(self, base: Digest, heard: int) -> int:
         if base not in self._followed.bases:
             return max(heard, self.told(base))
         return max(heard, self.num_in_shard(base) << self._followed.bits(base))
@@ -56,9 +58,9 @@ class OfferedBases:
 
     def list_bases(self, count_max: int) -> list[OfferedBase]:
         """Bases with live sellers: those that this node follows first, then those with most sellers."""
-        followed = self._followed.bases
+        followed, heard = self._followed.bases, self._table.num_by_base()
         listed = [
-            OfferedBase(base=base, num_sellers=self.num_sellers(base), ad=held.content)
+            OfferedBase(base=base, num_sellers=self._num_sellers(base, heard[base]), ad=held.content)
             for base, held in self._table.bases().items()
         ]
         listed.sort(key=lambda known: (known.base not in followed, -known.num_sellers, known.base))

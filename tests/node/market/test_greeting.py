@@ -19,6 +19,7 @@ from openledger_node.market import ads_server
 from openledger_node.market.ads_server import AdsServer
 from openledger_node.market.board import Held
 from openledger_node.market.greeting import ASK_EVERY_S
+from openledger_node.market.topics import BASES_MAX
 from openledger_node.market.worth import Worth
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryTransport
@@ -137,10 +138,11 @@ async def test_the_bases_of_the_network_are_told_with_one_seller_of_each(
         await trio.sleep(60)
         await nodes["x"].transport.connect(nodes["z"].transport.addresses[0])
         await trio.sleep(130)
-        known = {each.base: each.num_sellers for each in nodes["b"].advertiser.offered.list_bases(8)}
-        assert known.keys() == {BASE, OTHER}
-        assert known[OTHER] >= 2
-        assert nodes["b"].advertiser.offered.list_bases(1)[0].base == BASE, "its own comes first"
+        offered = nodes["b"].advertiser.offered
+        assert {each.base for each in offered.list_bases(8)} == {BASE, OTHER}
+        assert offered.list_bases(1)[0].base == BASE, "its own comes first"
+        await nodes["b"].advertiser.greeter.look_around()  # what it was told at the start was early
+        assert offered.num_sellers(OTHER) >= 2
 
 
 async def test_a_search_finds_adapters_of_other_bases_and_follows_them_for_an_hour(
@@ -158,6 +160,39 @@ async def test_a_search_finds_adapters_of_other_bases_and_follows_them_for_an_ho
         assert a.board.resolve("harbour").base == OTHER
         assert sellers(a, OTHER) == {x.transport.peer_id, y.transport.peer_id}
         assert a.advertiser.followed.bases == (BASE, OTHER)
+
+
+async def test_the_board_is_not_searched_for_each_base_that_is_listed(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Strangers can make up 256 bases, and any peer may ask for the list."""
+    async with open_nodes(tmp_path, "a") as nodes:
+        board, searches = nodes["a"].board, 0
+        for number in range(12):
+            assert board.learn(signed_ad(f"x {number}", base=Digest(word(f"base {number}")), at_s=now_s()))
+        live = board.live
+
+        def count() -> Any:
+            nonlocal searches
+            searches += 1
+            return live()
+
+        board.live = count  # type: ignore[method-assign]
+        assert len(nodes["a"].advertiser.offered.list_bases(99)) == 12
+        assert searches <= 4
+
+
+async def test_a_search_follows_the_bases_with_most_sellers(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_nodes(tmp_path, "a") as nodes:
+        a, bases = nodes["a"], [Digest(word(f"base {number}")) for number in range(BASES_MAX + 2)]
+        for rank, base in enumerate(bases):
+            for number in range(1 + (rank == 3)):
+                assert a.board.learn(signed_ad(f"x {rank} {number}", base=base, at_s=now_s()))
+        await a.advertiser.greeter.look_around()
+        assert len(a.advertiser.followed.bases) == BASES_MAX
+        assert bases[3] in a.advertiser.followed.bases, "it has two sellers, and each other one has one"
 
 
 async def test_a_base_that_only_liars_count_is_not_listed(
@@ -270,6 +305,27 @@ async def test_a_peer_that_says_nothing_delays_a_newcomer_by_two_seconds(
         assert sellers(a, BASE) == {peer_id_of("b")}
         nursery.cancel_scope.cancel()
     a.ledger.close()
+
+
+async def test_a_peer_that_refuses_is_asked_again_after_a_minute(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    asked_s = list[float]()
+
+    async def refuse(_: PeerId, stream: trio.abc.Stream) -> None:
+        asked_s.append(trio.current_time())
+        await stream.aclose()
+
+    async with open_nodes(tmp_path, "a") as nodes, trio.open_nursery() as nursery:
+        a = nodes["a"]
+        mute = MemoryTransport(a.transport._network, peer_id_of("mute"))
+        mute.handle(ADS, refuse)
+        mute.subscribe(ads_topic(NETWORK, BASE), lambda *_: True)
+        await nursery.start(mute.run)
+        await a.transport.connect(mute.addresses[0])
+        await trio.sleep(170)
+        assert 2 <= len(asked_s) <= 6, "three times for its sellers, and three times for the list of bases"
+        nursery.cancel_scope.cancel()
 
 
 # ---- hostile requests
