@@ -39,7 +39,7 @@ PACKET_BYTES = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """What a network does to the bytes between its peers."""
+    """Effects of a network on the bytes between its peers."""
 
     random: Random
     latency_s: Callable[[PeerId, PeerId], float] = lambda _, __: 0.0
