@@ -165,6 +165,16 @@ def test_a_peer_can_not_speak_for_a_wallet_whose_signer_did_not_say_so(
         opened(sign_advertisement(ad, SEED))
 
 
+def test_a_binding_that_was_good_once_makes_no_other_one_good() -> None:
+    """Bindings are remembered, since each advertisement of a peer has the same."""
+    assert open_advertisement(CONTENT, network=NETWORK, now_s=NOW_S, seq_last=None) == AD
+    forged = sign_binding(b"\x05" * 32, NETWORK, PEER_ID, AD.wallet)
+    for changes in ({"binding": forged}, {"wallet": PAYER}, {"signer": PAYER}, {"binding": forged}):
+        content = sign_advertisement(replace(AD, **changes), SEED)
+        with pytest.raises(BadSignatureError, match="the binding of"):
+            open_advertisement(content, network=NETWORK, now_s=NOW_S, seq_last=None)
+
+
 @given(names, names, addresses)
 def test_no_two_bindings_share_a_digest(network: str, peer_id: str, wallet: Any) -> None:
     digest = binding_digest(network, peer_id, wallet)

@@ -29,6 +29,7 @@ from openledger_protocol.wire.ads import (
     DIGEST_BYTES,
     Ads,
     AdsMessage,
+    Bases,
     GetAds,
     GetBases,
     OfferedBase,

@@ -10,6 +10,7 @@ from support.peers import opener, receive, seed, until
 from openledger_node.p2p import bootstrap
 from openledger_node.p2p.bootstrap_topics import TOPICS_A_PEER_MAX, TOPICS_MAX, chosen_topics
 from openledger_node.p2p.transport import TOPICS_PER_PEER_MAX, PeerId, Transport
+from openledger_node.p2p.transports.libp2p.gossip import RPC_WAITING_MAX
 from openledger_protocol.advertisement import sign_advertisement
 from openledger_protocol.primitives import Digest
 from openledger_protocol.wire.ads import ads_topic, parse_ads_topic
@@ -134,6 +135,22 @@ async def test_subscriptions_of_a_stranger_are_remembered_to_a_limit() -> None:
         await until(lambda: len(ada.topics_of_peers()[stranger.peer_id]) == TOPICS_PER_PEER_MAX)
         assert all(len(each) < 200 for each in ada.topics_of_peers()[stranger.peer_id])
         await until(lambda: ada.peer_id in stranger.connected())
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_neighbour_learns_all_topics_that_are_followed_at_once() -> None:
+    """Announcements wait in a queue of its own size, and the library's is too short."""
+    ada, ben = opener("libp2p")("ada"), opener("libp2p")("ben")
+    async with trio.open_nursery() as nursery:
+        for peer in (ada, ben):
+            await nursery.start(peer.run)
+        await ben.connect(ada.addresses[0])
+        await until(lambda: ada._gossip.peer_queues)  # type: ignore[attr-defined]
+        for number in range(200):
+            ada.subscribe(topic(number), lambda *_: True)
+        await until(lambda: len(ben.topics_of_peers().get(ada.peer_id, ())) == 200)
+        (queue,) = ada._gossip.peer_queues.values()  # type: ignore[attr-defined]
+        assert queue._queue.max_size == RPC_WAITING_MAX
         nursery.cancel_scope.cancel()
 
 

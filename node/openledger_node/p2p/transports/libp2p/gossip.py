@@ -237,12 +237,17 @@ class GossipRouter(Pubsub):
     async def _handle_new_peer(self, peer_id: ID) -> None:
         """Greet a new peer.
 
-        NOTE: the library packs up to 1 MiB into one RPC, and drops what exceeds 32 unread RPCs.
+        NOTE: the library packs up to 1 MiB into one RPC, and drops what exceeds 32 unread RPCs. It tells a peer no
+        topics that change while it greets that peer.
         """
+        before = set(self.topic_ids)
         await super()._handle_new_peer(peer_id)
-        if queue := self.peer_queues.get(peer_id):
+        queue = self.peer_queues.get(peer_id)
+        if queue is not None:  # an empty one is false
             queue.max_message_size = RPC_BYTES_MAX - RPC_SLACK_BYTES
             queue._queue.max_size = RPC_WAITING_MAX
+            for topic in before ^ set(self.topic_ids):
+                queue.push(self._build_announce_rpc(topic, topic in self.topic_ids)[0])
 
     def notify_subscriptions(self, publish_message: Message) -> None:
         """Do nothing: messages of others go into their inboxes in `push_msg`, and our own do not come back."""
