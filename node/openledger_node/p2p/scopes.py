@@ -6,6 +6,7 @@ came from outside would make the node probe its owner's own devices.
 
 from collections.abc import Iterable
 from enum import IntEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_network
 
 IPV4_GROUP_BITS, IPV6_GROUP_BITS = 24, 64
@@ -13,6 +14,9 @@ IPV4_GROUP_BITS, IPV6_GROUP_BITS = 24, 64
 
 IPV4_PROVIDER_BITS, IPV6_PROVIDER_BITS = 16, 32
 CARRIER_GRADE = IPv4Network("100.64.0.0/10")
+
+HOSTS_KEPT = 4096
+"""Read IP addresses that are kept: a node looks at those of itself and its peers several times a second."""
 
 
 class Scope(IntEnum):
@@ -40,6 +44,7 @@ def scope_of(address: str) -> Scope | None:
     return scope_of_host(host) if host else None
 
 
+@lru_cache(HOSTS_KEPT)
 def scope_of_host(host: str) -> Scope | None:
     """The scope of an IP address; None if it is none, or one at which nobody can listen."""
     ip = _parsed(host)
@@ -62,6 +67,7 @@ def is_carrier_grade(host: str) -> bool:
     return ip is not None and ip.version == 4 and ip in CARRIER_GRADE
 
 
+@lru_cache(HOSTS_KEPT)
 def group_of(host: str) -> str:
     """The /24 of an IPv4 address, or the /64 of an IPv6 address."""
     return _first_bits(host, IPV4_GROUP_BITS, IPV6_GROUP_BITS)
@@ -105,6 +111,7 @@ def _first_bits(host: str, ipv4_bits: int, ipv6_bits: int) -> str:
     return str(ip_network((ip, ipv4_bits if ip.version == 4 else ipv6_bits), strict=False))
 
 
+@lru_cache(HOSTS_KEPT)
 def _parsed(host: str) -> IPv4Address | IPv6Address | None:
     try:
         ip = ip_address(host)

@@ -39,7 +39,7 @@ PACKET_BYTES = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """What a network does to the bytes between its peers."""
+    """Delays, losses and limits of the bytes between peers."""
 
     random: Random
     latency_s: Callable[[PeerId, PeerId], float] = lambda _, __: 0.0
@@ -53,8 +53,10 @@ class Conditions:
 class Traffic:
     """Bytes and messages of one peer."""
 
-    sent_bytes: int = 0
+    sent_bytes: int = 0  # on streams and by gossip
     received_bytes: int = 0
+    gossip_sent_bytes: int = 0  # of these
+    gossip_received_bytes: int = 0
     num_copies: int = 0  # gossip messages that came, with those that it knew
     num_checked: int = 0  # new ones among them
     num_controls: int = 0  # announcements of messages, and requests for them
@@ -126,6 +128,8 @@ class MemoryNetwork:
         if self.conditions is None:
             return arrive()
         due_s = self._sent_s(sender, receiver, size_bytes)
+        self.traffic[sender].gossip_sent_bytes += size_bytes + PACKET_BYTES
+        self.traffic[receiver].gossip_received_bytes += size_bytes + PACKET_BYTES
         if not self.is_cut(sender, receiver) and self.conditions.random.random() >= self.conditions.loss:
             self._later(due_s, arrive)
         return None

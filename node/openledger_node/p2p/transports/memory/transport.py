@@ -10,7 +10,7 @@ from typing import Any
 import trio
 
 from ....errors import NetworkError
-from ...scopes import endpoint_of, host_of
+from ...scopes import Scope, endpoint_of, host_of, scope_of
 from ...transport import (
     Accept,
     Gossip,
@@ -28,6 +28,9 @@ from .network import DIAL_TRIPS, STREAM_TRIPS, MemoryNetwork
 from .stream import MemoryStream, stream_pair
 
 REGISTRATION_S = 120.0
+PEERS_TOLD_MAX = 64
+"""Peers that a rendezvous tells under conditions, drawn for each question. Otherwise it tells all."""
+
 RESERVATION_S, RESERVATIONS_MAX = 3600.0, 128
 PUNCH_S = 0.5
 """Time from a meeting over a relay to a direct connection, where both routers let one through."""
@@ -105,8 +108,12 @@ class MemoryTransport:
         if not self._nursery:
             return ()
         listen = self.listening or (() if self._is_home else (f"/memory/{self.peer_id}",))
-        own = [each for each in listen if each not in self._withheld]
+        own = [each for each in listen if each not in self._withheld and self._may_tell(each)]
         return tuple(dict.fromkeys(f"{each}/p2p/{self.peer_id}" for each in (*self._mapped, *own)))
+
+    def _may_tell(self, address: str) -> bool:
+        """False for an address of a LAN in a network of the internet."""
+        return self._network.conditions is None or scope_of(address) is not Scope.LAN
 
     @property
     def relays(self) -> tuple[str, ...]:
@@ -256,8 +263,11 @@ class MemoryTransport:
             raise NetworkError(f"peer {point} serves no rendezvous")
         await self._reach(point)
         found = self._peer(point)._register(self.peer_id, namespace)
-        for who in map(peer_id_from_address, found):
-            self._known[who] = tuple(each for each in found if peer_id_from_address(each) == who)
+        known: dict[PeerId, tuple[str, ...]] = {}
+        for address in found:
+            who = peer_id_from_address(address)
+            known[who] = (*known.get(who, ()), address)
+        self._known.update(known)
         return found
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -355,6 +365,8 @@ class MemoryTransport:
         registered = {who: until for who, until in known.items() if until > now and who in self._links}
         self._registered[namespace] = {**registered, peer_id: now + REGISTRATION_S}
         others = [self._network.peers[who] for who in registered if who != peer_id]
+        if self._network.conditions:
+            others = self._network.conditions.random.sample(others, min(PEERS_TOLD_MAX, len(others)))
         return [address for peer in others for address in (*peer.addresses, *peer.relays)]
 
 
