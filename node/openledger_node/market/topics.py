@@ -130,7 +130,10 @@ def bits_after(bits: int, num_in_shard: int, *, is_settled: bool) -> int:
     """The depth of shards after a look at the number of sellers in one's own."""
     if num_in_shard > SHARD_MAX:
         return min(bits + 1, SHARD_BITS_MAX)
-    return max(bits - 1, 0) if num_in_shard < SHARD_MIN and is_settled else bits
+    # Shards of one depth are about as large, so a node that liars have led too deep is back after one wait.
+    while is_settled and bits and num_in_shard < SHARD_MIN:
+        bits, num_in_shard = bits - 1, 2 * num_in_shard
+    return bits
 
 
 def published_bits(bits: int, num_in_shard: int) -> tuple[int, ...]:

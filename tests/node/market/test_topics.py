@@ -85,6 +85,15 @@ def test_shards_split_at_once_and_join_only_after_all_sellers_could_be_heard() -
     assert node.followed.bits(BASE) == 0
 
 
+def test_a_node_that_liars_have_led_too_deep_is_back_after_one_wait() -> None:
+    node = Node()
+    node.followed.expect(BASE, 10**6)
+    assert node.followed.bits(BASE) == SHARD_BITS_MAX
+    node.now_s = SETTLE_S
+    node.followed.step(lambda base: 200 >> node.followed.bits(base))
+    assert node.followed.bits(BASE) == 0
+
+
 @pytest.mark.parametrize("num_sellers", [*range(1, 700, 7), *range(700, 6_000, 97)])
 def test_nodes_that_count_a_tenth_more_or_less_hear_each_other(num_sellers: int) -> None:
     """Each may have come to any depth at which its count leaves it."""
