@@ -127,8 +127,6 @@ class World:
                 network=NETWORK,
                 folder=self._folder / name,
                 bootstrap=tuple(each for each in self.bootstrap if not each.endswith(transport.peer_id)),
-                announce=lambda _: None,
-                wait_for_end=self._is_over.wait,
             )
 
     def lose_point(self, name: str) -> None:
