@@ -83,7 +83,7 @@ class _Candidate:
 
 @dataclass(slots=True, kw_only=True)
 class _AskedPoint:
-    """What a bootstrap node was asked since it was connected."""
+    """The questions to one bootstrap node since it was connected."""
 
     num_times: int = 0
     own: tuple[str, ...] = ()  # this node's addresses and relays that it was told
