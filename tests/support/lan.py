@@ -6,7 +6,7 @@ from math import inf
 
 import trio
 
-from openledger_node.p2p.mdns import Link
+from openledger_node.p2p.mdns import LanLink
 
 
 class FakeLan:
@@ -23,7 +23,7 @@ class FakeLan:
             member.send_nowait((content, sender))
 
     @asynccontextmanager
-    async def open(self, host: str) -> AsyncIterator[Link]:
+    async def open(self, host: str) -> AsyncIterator[LanLink]:
         """Take part with this IP address."""
         own, others = trio.open_memory_channel[tuple[bytes, str]](inf)
         self._members.append(own)

@@ -82,8 +82,8 @@ class _Candidate:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Asked:
-    """What a bootstrap node was asked since it was connected."""
+class _AskedPoint:
+    """The questions to one bootstrap node since it was connected."""
 
     num_times: int = 0
     own: tuple[str, ...] = ()  # this node's addresses and relays that it was told
@@ -116,7 +116,7 @@ class Connections:
         self._candidates: dict[str, _Candidate] = {}
         self._seen_s: dict[PeerId, float] = {}  # peer → when it was last seen connected
         self._dialled: set[PeerId] = set()  # connected peers that this node has dialled
-        self._asked: dict[PeerId, _Asked] = {}  # connected bootstrap nodes
+        self._asked: dict[PeerId, _AskedPoint] = {}  # connected bootstrap nodes
         self._written_s = 0.0
         # set when a dial or rendezvous ends, so that its effect need not wait for the tick
         self._changed = trio.Event()
@@ -244,7 +244,7 @@ class Connections:
         """Bootstrap nodes to ask now; one that was lost is asked as soon as it returns, as it may have restarted."""
         connected, now = self._transport.connected(), self._clock()
         own = (*self._transport.addresses, *self._transport.relays)
-        self._asked = {point: self._asked.get(point, _Asked()) for point in self._points if point in connected}
+        self._asked = {point: self._asked.get(point, _AskedPoint()) for point in self._points if point in connected}
         due = [point for point, asked in self._asked.items() if asked.is_due(own, now_s=now)]
         has_few = len(connected) < CONNECTIONS_MIN
         for point in due:

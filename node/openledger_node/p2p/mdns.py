@@ -49,7 +49,7 @@ _ADDRESS = re.compile(
 log = logging.getLogger(__name__)
 
 
-class Link(Protocol):
+class LanLink(Protocol):
     """One LAN, by the interface that this node has there."""
 
     async def send(self, content: bytes) -> None:
@@ -59,7 +59,7 @@ class Link(Protocol):
         """The next message, with the IP address that its packet came from."""
 
 
-OpenLink = Callable[[str], AbstractAsyncContextManager[Link]]
+OpenLanLink = Callable[[str], AbstractAsyncContextManager[LanLink]]
 """Opens the LAN of an interface, by its IP address.
 
 Raises:
@@ -77,7 +77,7 @@ class LanDiscovery:
         network: str,
         found: Callable[[Iterable[str]], None],
         random: Random,
-        open_link: OpenLink | None = None,
+        open_link: OpenLanLink | None = None,
     ) -> None:
         self._transport = transport
         self._service = service_of(network)
@@ -112,7 +112,7 @@ class LanDiscovery:
                 log.info("peers on the LAN of %s are not looked for just now: %s", host, errors.exceptions[0])
             await trio.sleep(AGAIN_S)
 
-    async def _ask(self, link: Link) -> None:
+    async def _ask(self, link: LanLink) -> None:
         pause_s = ASK_FIRST_S
         while True:
             await trio.sleep(self._jitter())
@@ -120,7 +120,7 @@ class LanDiscovery:
             await trio.sleep(pause_s)
             pause_s = min(3 * pause_s, ASK_EVERY_S)
 
-    async def _answer(self, link: Link, host: str, asked: "_Bell") -> None:
+    async def _answer(self, link: LanLink, host: str, asked: "_Bell") -> None:
         """Answer questions, all of one second together."""
         while True:
             await asked.wait()
@@ -129,7 +129,7 @@ class LanDiscovery:
             await link.send(write_answer(self._service, self._instance, addresses))
             await trio.sleep(ANSWER_EVERY_S)
 
-    async def _listen(self, link: Link, host: str, asked: "_Bell") -> None:
+    async def _listen(self, link: LanLink, host: str, asked: "_Bell") -> None:
         while True:
             content, sender = await link.receive()
             if not self._packets.take(host):
@@ -186,7 +186,7 @@ class _Bell:
 
 
 @asynccontextmanager
-async def open_multicast(host: str) -> AsyncIterator[Link]:
+async def open_multicast(host: str) -> AsyncIterator[LanLink]:
     """The LAN of an interface, over a UDP socket that other programs of this machine may share.
 
     Raises:

@@ -121,7 +121,7 @@ async def _call(node: SimNode, name: str, wait_s: float, winners: list[str], res
         with trio.fail_after(CALL_S_MAX):
             winners.append(await node.ask(f"{node.name} {name}"))
     except (ProtocolError, trio.TooSlowError) as error:
-        result.why_not_served.append(f"{node.name}: {error or 'no answer in time'}"[:400])
+        result.why_not_served.append(f"{node.name}: {str(error) or 'no answer in time'}"[:400])
 
 
 async def _churn(world: World, node: SimNode, wait_s: float) -> None:
@@ -184,7 +184,7 @@ async def _add_newcomer(world: World, result: Result) -> None:
             await newcomer.ask("first")
         result.newcomer_answer_s = trio.current_time() - began_s
     except (ProtocolError, trio.TooSlowError) as error:
-        result.why_not_served.append(f"newcomer: {error or 'no answer in time'}"[:400])
+        result.why_not_served.append(f"newcomer: {str(error) or 'no answer in time'}"[:400])
 
 
 async def _time_until(is_reached: Callable[[], bool], longest_s: float) -> float | None:

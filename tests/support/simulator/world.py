@@ -48,7 +48,6 @@ class World:
         self._folder = folder
         self._nursery = nursery
         self._scopes: dict[str, trio.CancelScope] = {}
-        self._is_over = trio.Event()
         self.points = [f"point-{number}" for number in range(scenario.num_points)]
         self.bootstrap = tuple(
             f"/ip4/{_point_host(number)}/tcp/{PORT}/p2p/{peer_id_of(name)}" for number, name in enumerate(self.points)
@@ -127,8 +126,6 @@ class World:
                 network=NETWORK,
                 folder=self._folder / name,
                 bootstrap=tuple(each for each in self.bootstrap if not each.endswith(transport.peer_id)),
-                announce=lambda _: None,
-                wait_for_end=self._is_over.wait,
             )
 
     def lose_point(self, name: str) -> None:

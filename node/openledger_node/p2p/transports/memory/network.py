@@ -39,7 +39,7 @@ PACKET_BYTES = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """Effects of a network on the bytes between its peers."""
+    """Delays, losses and limits of the bytes between peers."""
 
     random: Random
     latency_s: Callable[[PeerId, PeerId], float] = lambda _, __: 0.0
