@@ -13,7 +13,8 @@ import pytest
 import trio
 from support.apis import KEY, open_api
 from support.market_world.market import open_market
-from support.market_world.requests import purchase
+from support.market_world.requests import FIRST, purchase
+from support.market_world.terms import CHANNEL, CHUNK_TOKENS
 
 from openledger_node.api.operator import build_operator
 from openledger_node.child_process import open_log
@@ -169,6 +170,22 @@ def request() -> InferenceRequest:
         prompt="hello",
         sampling=SamplingParams(max_tokens=4, seed=1),
     )
+
+
+async def test_a_voucher_that_could_not_be_stored_has_paid_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next voucher would cover the lost answer too, which its node never heard of."""
+    async with open_market(tmp_path) as market:
+        channels = market.buyer.ledger.channels
+        with monkeypatch.context() as full:
+            full.setattr(channels, "raise_ceiling", fail(LedgerError("the disk is full")))
+            with pytest.raises(LedgerError):
+                await market.buy(purchase("r1"))
+        await market.buy(purchase("r2", max_tokens=CHUNK_TOKENS))
+        row = channels.find(CHANNEL)
+    assert row is not None
+    assert row.ceiling_wei == FIRST
 
 
 async def test_a_receipt_waits_for_room_on_the_disk_and_is_not_lost(

@@ -3,6 +3,7 @@
 The API's server would load a web framework, which takes more memory and time than a bootstrap node itself.
 """
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -20,6 +21,8 @@ SCRAPES_MAX: Final = 8
 HEAD_BYTES_MAX: Final = 8192
 READ_BYTES: Final = 4096
 PATH: Final = "/metrics"
+
+log = logging.getLogger(__name__)
 
 
 async def serve_metrics(
@@ -76,7 +79,11 @@ def _answer(head: bytes, read: Callable[[], str]) -> bytes:
     elif target.partition("?")[0] != PATH:
         status, text = "404 Not Found", f"only {PATH} is here\n"
     else:
-        text = read()
+        try:
+            text = read()
+        except OSError as error:  # with all files open, the system itself can't be asked; the node goes on
+            log.warning("the metrics could not be read: %s", error)
+            status, text = "500 Internal Server Error", "the metrics could not be read; the node's log says why\n"
     body = text.encode()
     lines = [
         f"HTTP/1.1 {status}",

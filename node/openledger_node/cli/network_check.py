@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
@@ -190,7 +191,7 @@ def _scope(host: str) -> Scope:
 
 def join_line(digest: str, url: str | None) -> str:
     """The command by which others join."""
-    return f"openledger-node network join {url or URL_UNKNOWN} --sha256 {digest}"
+    return f"openledger-node network join {quote(url or URL_UNKNOWN)} --sha256 {digest}"
 
 
 def check_url(url: str) -> None:
@@ -199,6 +200,10 @@ def check_url(url: str) -> None:
     Raises:
         InputError: nobody could join from there.
     """
-    parts = urlsplit(url)
-    if parts.scheme != "https" or not parts.hostname or parts.fragment:
+    try:
+        parts = urlsplit(url)
+        is_sound = parts.scheme == "https" and bool(parts.hostname) and not parts.fragment
+    except ValueError:  # half of an IPv6 address
+        is_sound = False
+    if not is_sound:
         raise InputError(f"--url is {url[:80]!r}: `network join` takes https:// and a host, without a `#`")

@@ -83,8 +83,8 @@ def read_source(source: str, sha256: str | None = None) -> bytes:
 def _wanted_hash(text: str, source: str) -> str:
     if not text:
         raise InputError(
-            f"{source} needs --sha256 HASH, so that nobody on the way, or at that web site, can send you to another "
-            "network: take the hash from the network's founder"
+            f"{source} needs --sha256 HASH, or #sha256=HASH at its end, so that nobody on the way, or at that web "
+            "site, can send you to another network: take the hash from the network's founder"
         )
     if not _HASH.fullmatch(text.lower()):
         raise InputError(f"{text[:80]!r} is not a SHA-256: it has 64 hexadecimal digits, as `sha256sum` prints them")

@@ -14,6 +14,9 @@ from openledger_protocol.primitives import AdapterId, ChannelId, Digest, Wei
 from .channels import Channels
 from .store import Store
 
+SUMMED_AT_ONCE = 1_000
+"""Receipts that are in memory while a lane's are added up."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptRow:
@@ -203,11 +206,18 @@ class Receipts:
         return found[0] if found else None
 
     def sum_of_lane(self, channel_id: ChannelId, adapter_id: AdapterId) -> Wei:
-        """The sum of a lane's receipts; it is below the newest one's cumulative charge while one is missing."""
-        rows = self._store.rows(
-            "SELECT body FROM receipt WHERE channel_id = ? AND adapter_id = ?", (channel_id, adapter_id)
+        """The sum of a lane's receipts; it is below the newest one's cumulative charge while one is missing.
+
+        A lane may have a year of them, so they are read in parts, between which the ledger is free for others.
+        """
+        query = (
+            "SELECT seq, body FROM receipt WHERE channel_id = ? AND adapter_id = ? AND seq > ? ORDER BY seq LIMIT ?"
         )
-        return Wei(sum(json.loads(row["body"])["amount_wei"] for row in rows))
+        total, seq = 0, -1
+        while rows := self._store.rows(query, (channel_id, adapter_id, seq, SUMMED_AT_ONCE)):
+            total += sum(int(json.loads(row["body"])["amount_wei"]) for row in rows)
+            seq = rows[-1]["seq"]
+        return Wei(total)
 
     def _found(self, condition: str, *values: object) -> list[ReceiptRow]:
         return [_receipt_row(row) for row in self._store.rows(f"SELECT * FROM receipt {condition}", values)]

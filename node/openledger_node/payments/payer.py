@@ -276,9 +276,18 @@ class Payer:
                 f"{live.tokens_in} prompt tokens and {live.paid_tokens} of the answer cost {price} wei, "
                 f"and {purchase.cost_max_wei} is the most that this request may"
             )
-        live.lane.tab.run_up(purchase.request_id, price)
+        tab, request_id = live.lane.tab, purchase.request_id
+        before_wei = tab.running.get(request_id)
+        tab.run_up(request_id, price)
         assert live.stored, "a purchase is stored with its first voucher"
-        voucher = await self._wallet.raise_ceiling(live.lane, replace(live.stored, most_wei=price))
+        try:
+            voucher = await self._wallet.raise_ceiling(live.lane, replace(live.stored, most_wei=price))
+        except BaseException:  # no voucher left this node, so nothing was paid: a lost stream can't explain it
+            if before_wei is None:
+                tab.drop(request_id)
+            else:
+                tab.run_up(request_id, before_wei)
+            raise
         return VoucherMessage(voucher=voucher, tokens_paid=live.paid_tokens)
 
     async def _settle(self, live: _PaidStream, message: ReceiptMessage) -> Bought:

@@ -40,8 +40,8 @@ OPEN_TIMEOUT_S = 10.0
 UNCOVERED_MAX = 64
 """Streams of one channel that may wait for cover at once: as many as one peer may open.
 
-Streams that an honest payer opens together arrive in any order, and the first ones run on the money of the others
-until the next voucher. With a limit of 2, eight streams at once were refused.
+Streams that an honest payer opens together arrive in any order, and a voucher that was signed early does not cover
+those that came before it. They wait for the next one. With a limit of 2, eight streams at once were refused.
 """
 
 log = logging.getLogger(__name__)
@@ -209,6 +209,11 @@ class StreamSeller:
         if admitted.adapter:
             await self._check_sellable(admitted.adapter)
         first_chunk = min(self._seller_terms.chunk_tokens, admitted.request.sampling.max_tokens)
+        if delivery.tokens_paid < first_chunk:  # its next voucher comes only after a chunk
+            raise PaymentRequiredError(
+                f"`open` pays for {delivery.tokens_paid} tokens of the answer, and this node's first chunk has "
+                f"{first_chunk}: call for bids again"
+            )
         price = price_wei(delivery.tokens_in, first_chunk, delivery.seller_terms.terms)
         await self._accounts.admit(lane, opened.voucher, opened.id, price, standing)
         try:

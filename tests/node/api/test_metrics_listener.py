@@ -70,6 +70,17 @@ async def test_anything_else_gets_an_error_or_nothing(request_bytes: bytes, stat
         assert (await answer(port, b"GET /metrics HTTP/1.1\r\n\r\n")).endswith("a 1\n")
 
 
+async def test_figures_that_cannot_be_read_do_not_end_the_node() -> None:
+    def read() -> str:
+        raise OSError(24, "Too many open files")
+
+    async with trio.open_nursery() as nursery:
+        port = await nursery.start(serve_metrics, FREE, read)
+        for _ in range(2):
+            assert (await answer(port, b"GET /metrics HTTP/1.1\r\n\r\n")).startswith("HTTP/1.1 500 ")
+        nursery.cancel_scope.cancel()
+
+
 async def test_who_says_nothing_is_hung_up_on(autojump_clock: MockClock) -> None:
     async with listener() as port, await trio.open_tcp_stream("127.0.0.1", port) as stream:
         with trio.fail_after(ANSWER_S + 5):

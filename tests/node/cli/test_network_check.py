@@ -163,11 +163,14 @@ def test_the_line_to_publish_can_be_typed() -> None:
     digest = sha256(network_bytes(NETWORK)).hexdigest()
     url = "https://example.org/network.json"
     assert join_line(digest, url) == f"openledger-node network join {url} --sha256 {digest}"
+    shared = "https://example.org/get?file=network.json&key=1"  # a shell would end the command at `&`
+    assert join_line(digest, shared) == f"openledger-node network join '{shared}' --sha256 {digest}"
     assert join_line(digest, None) == f"openledger-node network join URL --sha256 {digest}"
 
 
 @pytest.mark.parametrize(
-    "url", ["http://example.org/n.json", "example.org/n.json", "https:///n.json", "https://a/#b"]
+    "url",
+    ["http://example.org/n.json", "example.org/n.json", "https:///n.json", "https://a/#b", "https://[2001:db8::1/n"],
 )
 def test_a_url_from_which_nobody_could_join_is_refused(url: str) -> None:
     with pytest.raises(InputError, match="`network join` takes https://"):

@@ -59,7 +59,9 @@ def test_a_url_is_read_by_its_hash_in_the_option_or_in_its_fragment(site: str) -
 
 def test_a_url_without_a_hash_is_not_even_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network_source, "download", None)
-    with pytest.raises(InputError, match="needs --sha256 HASH"):
+    with pytest.raises(
+        InputError, match="needs --sha256 HASH, or #sha256=HASH at its end"
+    ):  # `check` and `setup` take that
         read_source("https://example.org/network.json")
     with pytest.raises(InputError, match="it has 64 hexadecimal digits"):
         read_source("https://example.org/network.json", "0x12")

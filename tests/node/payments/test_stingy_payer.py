@@ -104,6 +104,16 @@ async def test_a_stream_does_not_spend_what_was_paid_for_another_one(
     assert told.receipt.amount_wei == FIRST
 
 
+async def test_a_stream_that_does_not_pay_for_its_first_chunk_is_refused_at_once(tmp_path: Path) -> None:
+    """It would wait for a voucher that no payer sends before a chunk, and hold a reservation meanwhile."""
+    async with open_market(tmp_path, voucher_timeout_s=1_000_000) as market, script(market) as stream:
+        paid = CHUNK_TOKENS - 1
+        await stream.say(open_of(LONG, voucher_of(price(5, 3 * CHUNK_TOKENS)), tokens_paid=paid))
+        error = await stream.hear_error()
+    why = f"`open` pays for {paid} tokens of the answer, and this node's first chunk has {CHUNK_TOKENS}"
+    assert error.message == f"{why}: call for bids again"
+
+
 async def test_a_stream_goes_on_as_far_as_its_own_vouchers_say(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:

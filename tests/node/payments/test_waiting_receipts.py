@@ -23,6 +23,7 @@ from support.market_world.requests import purchase
 from support.market_world.terms import CHANNEL, CHUNK_TOKENS, DOMAIN, NOW_S, price, sign_as, word
 
 from openledger_node.errors import LedgerError, NetworkError
+from openledger_node.ledger import receipts
 from openledger_node.payments.payer import Purchase
 from openledger_node.payments.purchase import CountedAnswer, exchange_of
 from openledger_protocol.attribution import shares_hash
@@ -30,6 +31,7 @@ from openledger_protocol.constants import RECEIPTS_OPEN_MAX
 from openledger_protocol.errors import ReceiptRefusedError
 from openledger_protocol.opening import work_of
 from openledger_protocol.payments import Receipt, receipt_digest
+from openledger_protocol.primitives import BASE_ONLY
 from openledger_protocol.wire.inference import Chunk, Countersign, InferenceMessage, ReceiptMessage, VoucherMessage
 
 COST = price(5, CHUNK_TOKENS)
@@ -330,6 +332,17 @@ async def test_a_late_receipt_that_two_streams_bring_at_once_ends_neither(tmp_pa
             heard = [await stream.hear() for stream in streams]
         assert [isinstance(message, Countersign) for message in heard] == [True, True]
         assert kept(market) == [word("r1")]
+
+
+async def test_a_lanes_receipts_are_added_up_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receipts, "SUMMED_AT_ONCE", 2)
+    async with open_market(tmp_path) as market:
+        ledger = market.buyer.ledger
+        assert ledger.receipts.sum_of_lane(CHANNEL, BASE_ONLY) == 0
+        for number in range(1, 4):
+            await market.buy(purchase(f"r{number}", max_tokens=number))
+            assert ledger.receipts.sum_of_lane(CHANNEL, BASE_ONLY) == sum(market.paid()["node"])
+        assert len(market.paid()["node"]) == 3
 
 
 async def test_a_late_receipt_is_not_paid_out_of_what_was_paid_for_another_stream(tmp_path: Path) -> None:
