@@ -1,6 +1,7 @@
 """`network init`: the contracts of a new network, deployed and wired, and the network.json that nodes join with."""
 
 import json
+import os
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +16,7 @@ from openledger_protocol.primitives import Address, Wei
 from ..chain.client import ChainClient
 from ..chain.dev.constants import BANK, BANK_KEY, DEVELOPMENT_VOTING, DEVELOPMENT_WINDOWS
 from ..chain.identity import check_identity, genesis_hash, is_development_chain
-from ..errors import ChainError, ConfigError
+from ..errors import ChainError, ConfigError, InputError
 from ..keystore import WALLET, Key, ensure_development_wallet
 from ..network_file import (
     CONTRACTS,
@@ -147,7 +148,11 @@ def init(
         raise ConfigError(
             "--holder is for OPEN that is created, and --token names a token that exists: leave one out"
         )
+    if not os.access(out.absolute().parent, os.W_OK):
+        raise ConfigError(f"cannot write to {out.absolute().parent}, so nothing is deployed: name another --out")
     if url is not None:
+        if not public:
+            raise InputError("--url goes with --public, which prints the line by which others join")
         check_url(url)
     with open_endpoint(rpc[0]) as client:
         is_development = is_development_chain(client)

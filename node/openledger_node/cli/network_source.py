@@ -5,6 +5,7 @@ import socket
 import sys
 from hashlib import sha256 as hash_of
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 import httpx
@@ -60,13 +61,16 @@ def read_source(source: str, sha256: str | None = None) -> bytes:
     """The bytes of a network.json, whose hash is compared if there is one. At most a byte too many is read.
 
     Raises:
-        InputError: a URL comes without a hash, or the hash is none.
+        InputError: a URL comes without a hash or with two different ones, or the hash is none.
         ConfigError: the content has another hash, or the file can't be read.
         NetworkError: it can't be downloaded.
     """
     if is_url(source):
         source, _, fragment = source.partition("#")
-        wanted: str | None = _wanted_hash(sha256 or fragment.removeprefix(FRAGMENT), source)
+        in_url = fragment.removeprefix(FRAGMENT)
+        if sha256 and in_url and sha256.lower() != in_url.lower():
+            raise InputError(f"--sha256 and the end of {source} give two different hashes: leave the wrong one out")
+        wanted: str | None = _wanted_hash(sha256 or in_url, source)
         content = download(source)
     else:
         wanted = _wanted_hash(sha256, source) if sha256 is not None else None
@@ -127,7 +131,7 @@ def download(url: str) -> bytes:
 def _get(url: httpx.URL) -> bytes | httpx.URL:
     """The content at a URL, or the URL that it redirects to."""
     headers = {"Accept-Encoding": "identity"}  # a compressed answer could unpack to any size
-    content = b""
+    content, until_s = b"", monotonic() + FETCH_TIMEOUT_S
     with httpx.stream("GET", url, timeout=FETCH_TIMEOUT_S, headers=headers) as response:
         if response.next_request is not None:
             return response.next_request.url
@@ -136,6 +140,8 @@ def _get(url: httpx.URL) -> bytes | httpx.URL:
             content += chunk
             if len(content) > FILE_BYTES_MAX:
                 break
+            if monotonic() > until_s:
+                raise NetworkError(f"cannot fetch {url}: it is not complete after {FETCH_TIMEOUT_S:.0f} s")
     return content[: FILE_BYTES_MAX + 1]
 
 

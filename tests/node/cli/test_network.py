@@ -129,6 +129,8 @@ def test_a_network_is_not_made_over_another_file(run: Run, network_file: Path, r
         (["--rpc", "RPC", "--key", "savings"], 4, "there is no savings in"),
         (["--rpc", "RPC", "--public"], 3, "only some machines can ask it"),
         (["--rpc", "RPC", "--public", "--url", "http://example.org/n.json"], 2, "takes https:// and a host"),
+        (["--rpc", "RPC", "--url", "https://example.org/n.json"], 2, "--url goes with --public"),
+        (["--rpc", "RPC", "--out", "/nowhere/network.json"], 3, "cannot write to /nowhere, so nothing is deployed"),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_is_deployed(

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from openledger_node.cli import network_source
-from openledger_node.cli.network_source import REDIRECTS_MAX, download, read_source
+from openledger_node.cli.network_source import FETCH_TIMEOUT_S, REDIRECTS_MAX, download, read_source
 from openledger_node.errors import ConfigError, InputError, NetworkError
 from openledger_node.network_file import FILE_BYTES_MAX
 
@@ -67,6 +67,12 @@ def test_a_url_without_a_hash_is_not_even_asked(monkeypatch: pytest.MonkeyPatch)
         read_source("https://example.org/network.json", "0x12")
 
 
+def test_two_different_hashes_are_one_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network_source, "download", None)
+    with pytest.raises(InputError, match="two different hashes"):
+        read_source(f"https://example.org/network.json#sha256={HASH}", "0" * 64)
+
+
 def test_another_hash_is_told_with_both_and_the_content_is_not_parsed(site: str, tmp_path: Path) -> None:
     wrong = "0" * 64
     file = tmp_path / "network.json"
@@ -91,6 +97,13 @@ def test_a_file_needs_no_hash_and_stdin_is_a_file(tmp_path: Path, monkeypatch: p
 
 def test_no_more_is_downloaded_than_a_network_json_may_have(site: str) -> None:
     assert len(download(f"{site}/endless")) == FILE_BYTES_MAX + 1
+
+
+def test_a_site_that_drips_ends_in_time(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter((0.0, FETCH_TIMEOUT_S + 1))
+    monkeypatch.setattr(network_source, "monotonic", lambda: next(moments))
+    with pytest.raises(NetworkError, match="not complete after 20 s"):
+        download(f"{site}/network.json")
 
 
 def test_a_few_redirects_are_followed(site: str) -> None:
