@@ -355,6 +355,9 @@ async def test_two_peers_that_begin_to_punch_at_once_meet(first: str, monkeypatc
             both(peer._puncher)
         await ben.connect(relay.addresses[0])
         await ada.connect(relay.addresses[0])
+        await until(
+            lambda: all(peer._puncher._expected() for peer in (ada, ben))
+        )  # the relay has said how it sees them
         caller, called = (ada, ben) if first == "ada" else (ben, ada)
         await caller.connect((await called.reserve(relay.peer_id)).address)
         nursery.start_soon(caller._puncher.meet, called.peer_id)
@@ -371,6 +374,8 @@ async def test_a_punch_that_came_too_early_is_tried_again(monkeypatch: pytest.Mo
         for peer in (relay, ben, ada):
             await nursery.start(peer.run)
         await ben.connect(relay.addresses[0])
+        await ada.connect(relay.addresses[0])
+        await until(lambda: all(peer._puncher._expected() for peer in (ada, ben)))
         monkeypatch.setattr(ben._puncher, "_dial_plainly", dial_nobody)
         expected = ada._puncher._expected
         answers: list[list[bytes]] = [[]]
