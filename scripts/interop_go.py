@@ -18,8 +18,8 @@ from support.peers import echo, opener, receive, tune_in, until
 
 from openledger_node.errors import NetworkError
 from openledger_node.p2p.streams import MessageStream
+from openledger_node.p2p.transport import Gossip, PeerId, Transport, circuit_address
 from openledger_node.p2p.transport import Path as Way
-from openledger_node.p2p.transport import PeerId, Transport, circuit_address
 
 FOLDER = ROOT / ".interop"
 REQUIREMENTS = ROOT / "tests" / "interop" / "p2pd.txt"
@@ -156,7 +156,7 @@ async def connect_when_reserved(node: Transport, address: str) -> float:
             return trio.current_time() - began_s
 
 
-async def gossip(node: Transport, go: GoDaemon, heard: "trio.MemoryReceiveChannel") -> None:  # type: ignore[type-arg]
+async def gossip(node: Transport, go: GoDaemon, heard: "trio.MemoryReceiveChannel[Gossip]") -> None:
     """Publish at each side until the other one hears it from its origin."""
     followed = go.follow(TOPIC)
 

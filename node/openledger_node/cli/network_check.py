@@ -17,6 +17,7 @@ from .daemon_client import load_settings, open_node_home
 from .network_source import check_chain, hosts_of, read_source
 from .render import emit_json, out_console, plain
 
+ADDRESS_BEGINS: Final = ("/ip4/", "/ip6/", "/dns")
 PROBLEMS_FOUND: Final = 8
 URL_UNKNOWN: Final = "URL"
 Probe = Callable[[Iterable[str]], Collection[str]]
@@ -67,7 +68,7 @@ def check(
 
 def _read(source: str | None) -> tuple[bytes, Network | None]:
     """The network and the bytes of its file; no network for the address of one bootstrap node."""
-    if source is not None and source.startswith("/") and "/p2p/" in source and not Path(source).exists():
+    if source is not None and source.startswith(ADDRESS_BEGINS) and not Path(source).exists():
         return b"", None
     if source is not None:
         content = read_source(source)

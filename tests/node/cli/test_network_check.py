@@ -148,6 +148,9 @@ def test_one_address_can_be_checked_alone(run: Run) -> None:
     ran = run("network", "check", POINT, "--json")
     assert (ran.status, ran.json["network"], ran.json["sha256"]) == (0, None, None)
     assert run("network", "check", f"/ip4/10.0.0.1/tcp/1/p2p/{PEER}", "--public").status == 8
+    nameless = run("network", "check", "/ip4/8.8.8.8/tcp/4001")
+    assert nameless.status == 8
+    assert "names no peer: an address ends in /p2p/<peer id>" in " ".join(nameless.stdout.split())
 
 
 def test_a_fresh_home_has_nothing_to_check(run: Run) -> None:
