@@ -216,6 +216,16 @@ def check_envelope(content: bytes) -> str:
     return peer_id_from_public_key(signed.public_key)
 
 
+def stated_in(content: bytes) -> Advertisement:
+    """Read what an advertisement states, without its signatures, for a node that has checked the envelope only.
+
+    Raises:
+        MalformedError: over 2 KiB, or an invalid field.
+        UnknownVersionError: it has another major version.
+    """
+    return _read_body(read_signed(content).body)
+
+
 def peer_id_of(content: bytes) -> str:
     """The peer that an advertisement claims to come from, which a receiver needs to look up `seq_last`.
 

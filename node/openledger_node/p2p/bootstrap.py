@@ -6,7 +6,9 @@ It serves rendezvous, relay and provider records, dials back peers that ask for 
 
 import logging
 import resource
-from functools import cache, partial
+import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from random import SystemRandom
 
@@ -14,23 +16,19 @@ import trio
 
 from ..plugs import load_plug
 from .address_book import AddressBook
+from .bootstrap_gossip import GossipJudge
 from .bootstrap_topics import TopicFollower
 from .connections import Connections
-from .envelopes import GossipVerdict, judge_envelope
 from .identity import ensure_identity
 from .provider_records import serve_providers
-from .rates import Rates
 from .reach_watch import ReachWatch
 from .scopes import scope_of_network
 from .tally import Level, TrafficTally
-from .transport import PeerId, Transport, peer_id_from_address
+from .transport import Transport, peer_id_from_address
 
 CONNECTIONS_MAX = 1_024
 FILES_FOR_OTHERS = 768
 """Files beside the sockets of peers that dial in: handshakes, connections of this node's own, and files."""
-
-MESSAGES_A_SECOND, MESSAGES_AT_ONCE = 2.0, 20.0
-"""Messages passed on per origin."""
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +69,7 @@ async def serve(
     bootstrap: tuple[str, ...] = (),
     announce: tuple[str, ...] = (),
     tally: TrafficTally | None = None,
+    now_s: Callable[[], float] = time.time,
     task_status: trio.TaskStatus[ReachWatch] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve one network until cancelled; `bootstrap` are its other bootstrap nodes.
@@ -78,11 +77,10 @@ async def serve(
     Raises:
         NetworkError: it can't listen.
     """
-    rates: Rates[PeerId] = Rates(per_s=MESSAGES_A_SECOND, burst=MESSAGES_AT_ONCE, clock=trio.current_time)
     tally = tally or TrafficTally()
     async with trio.open_nursery() as nursery:
         await nursery.start(transport.run)
-        records = serve_providers(transport, network)
+        records = serve_providers(transport, network, now_s)
         tally.watch(Level.RECORDS, lambda: {"": records.num_records})
         connections = Connections(
             transport, network=network, bootstrap=bootstrap, book=AddressBook(folder), random=SystemRandom()
@@ -103,7 +101,7 @@ async def serve(
         follower = TopicFollower(
             transport,
             network=network,
-            judge=partial(_judge, rates),
+            judge=GossipJudge(network, now_s=now_s, clock=trio.current_time).judge,
             others=frozenset(map(peer_id_from_address, bootstrap)),
         )
         tally.watch(Level.TOPICS, lambda: {"": len(follower.followed)})
@@ -141,10 +139,3 @@ def raise_file_limit(wanted: int) -> int:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return wanted if soft == resource.RLIM_INFINITY else soft
-
-
-def _judge(rates: Rates[PeerId], topic: str, origin: PeerId, content: bytes) -> GossipVerdict:
-    """Judge a message as far as a node without a chain can; a rate that is exceeded is no mark."""
-    if not rates.take(origin):
-        return GossipVerdict.IGNORE
-    return judge_envelope(topic, origin, content)

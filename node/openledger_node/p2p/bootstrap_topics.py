@@ -1,7 +1,8 @@
 """The topics of advertisements that a bootstrap node follows: those that its peers have subscribed to.
 
-Anyone can subscribe to a topic that nobody needs, so a topic counts by the number of networks of 256 addresses that
-have subscribers, and one that is followed already comes before a new one with as many.
+Anyone can subscribe to a topic that nobody needs. So each network of 256 addresses has one vote, which the topics of its
+peers share, and a topic that is followed already comes before a new one with as many votes. To push out a topic that is
+the only one of n networks, a stranger needs 256 × n networks. Bonds can't count, because a bootstrap node has no chain.
 """
 
 from collections import defaultdict
@@ -20,6 +21,9 @@ TOPICS_MAX = 256
 
 TOPICS_A_PEER_MAX = 16
 """Topics of a peer that counts. Nodes follow 8 bases at most, so more are a bootstrap node's, or made up."""
+
+VOTE = 720_720
+"""The vote of one network of addresses, which 1 to 16 topics share without a remainder."""
 
 LOOK_S = 1.0
 
@@ -65,13 +69,17 @@ def chosen_topics(
     followed: frozenset[str],
     is_ours: Callable[[str], bool],
 ) -> frozenset[str]:
-    """The topics to follow: those with subscribers in most groups of addresses; peers without an address are one."""
-    groups: defaultdict[str, set[str]] = defaultdict(set)
+    """The topics to follow: those with most votes of groups of addresses; peers without an address are one group."""
+    topics_of_groups: defaultdict[str, set[str]] = defaultdict(set)
     for peer_id, topics in topics_of_peers.items():
         if len(topics) <= TOPICS_A_PEER_MAX:
-            for topic in topics:
-                groups[topic].add(group(peer_id))
-    ranked = sorted(filter(is_ours, groups), key=lambda topic: (-len(groups[topic]), topic not in followed, topic))
+            topics_of_groups[group(peer_id)] |= topics
+    votes: defaultdict[str, int] = defaultdict(int)
+    for named in topics_of_groups.values():
+        ours = list(filter(is_ours, named))
+        for topic in ours:
+            votes[topic] += VOTE // len(ours)
+    ranked = sorted(votes, key=lambda topic: (-votes[topic], topic not in followed, topic))
     return frozenset(ranked[:TOPICS_MAX])
 
 

@@ -1,5 +1,6 @@
 """A bootstrap node follows the topics that its peers need, and no stranger pushes those out."""
 
+import time
 from functools import partial
 from pathlib import Path
 
@@ -60,6 +61,22 @@ def test_a_topic_with_subscribers_in_two_networks_comes_before_any_number_in_one
     assert topic(0) in choose(strangers | peers, followed)
 
 
+def test_made_up_topics_of_two_networks_do_not_push_out_a_base_of_one_home() -> None:
+    """In each of the two networks 16 peers subscribe to 256 topics together."""
+    strangers = junk("stranger", 1_000) | junk("accomplice", 1_000)
+    followed = choose(strangers)
+    assert len(followed) == TOPICS_MAX
+    assert topic(0) in choose(strangers | {PeerId("home 1"): frozenset([topic(0)])}, followed)
+
+
+def test_the_only_base_of_a_home_comes_before_made_up_topics_of_250_networks() -> None:
+    home = {PeerId("home 1"): frozenset([topic(0)])}
+    names = [frozenset(map(topic, range(first, first + TOPICS_A_PEER_MAX))) for first in range(1_000, 5_000, 16)]
+    strangers = {PeerId(f"{number} x"): each for number, each in enumerate(names)}
+    followed = choose(strangers)
+    assert topic(0) in choose(home | strangers, followed)
+
+
 def test_a_peer_with_more_topics_than_a_node_has_does_not_count() -> None:
     many = frozenset(map(topic, range(TOPICS_A_PEER_MAX + 1)))
     assert choose({PeerId("x 1"): many}) == frozenset()
@@ -74,7 +91,8 @@ async def test_sellers_of_two_bases_hear_their_own_through_a_bootstrap_node(tmp_
         return True
 
     async def publish(peer: Transport, name: str, number: int, seq: int) -> None:
-        ad = ad_of(name, peer_id=peer.peer_id, seq=seq)
+        base = Digest(f"0x{number:08x}" + "0" * 56)
+        ad = ad_of(name, at_s=time.time(), peer_id=peer.peer_id, seq=seq, network=NET, base=base)
         await peer.publish(topic(number), sign_advertisement(ad, seed(name)))
 
     peers = {name: opener("libp2p")(name) for name in heard}

@@ -1,10 +1,12 @@
 """Gossip among strangers: what counts against whom, and what no stranger can hold up."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -27,8 +29,9 @@ from openledger_node.p2p.flood import CHECKED_PER_S, MESSAGES_PER_S, PASSED_PER_
 from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import Gossip, PeerId, Transport, content_id
 from openledger_node.p2p.transports.libp2p import gossip as gossip_module
-from openledger_protocol.advertisement import sign_advertisement
+from openledger_protocol.advertisement import Advertisement, sign_advertisement
 from openledger_protocol.peers import peer_id_from_public_key, public_key_of
+from openledger_protocol.primitives import Digest
 
 NET = "test-net"
 ADS, OTHER, ECHO = f"/openledger/{NET}/ads/0011aabb/2", f"/openledger/{NET}/news/1", "/openledger/test/echo/1"
@@ -156,7 +159,10 @@ async def test_a_stranger_does_not_silence_those_who_share_a_bootstrap_node(kind
     """The homes are connected with the bootstrap node only, and refuse all that the stranger says."""
     homes = [opener("libp2p")(name) for name in ("ada", "ben")]
     stranger = opener("libp2p")("stranger")
-    lies = [b"lies %d" % number if kind == "junk" else signed_ad("liar", seq=number) for number in range(30)]
+    lies = [
+        b"lies %d" % number if kind == "junk" else sign_advertisement(live_ad("liar", seq=number), seed_of("liar"))
+        for number in range(30)
+    ]
     num_lies = [0, 0]
 
     def accept(which: int, _: PeerId, content: bytes) -> bool:
@@ -174,7 +180,7 @@ async def test_a_stranger_does_not_silence_those_who_share_a_bootstrap_node(kind
         liar = seed_of("liar")
         await send_raw(stranger, point, *(rpc(signed(liar, lie, ADS, number=n)) for n, lie in enumerate(lies)))
         await until(lambda: all(heard >= 1 for heard in num_lies) or kind == "junk")
-        own = ad_of("ada", peer_id=homes[0].peer_id)
+        own = live_ad("ada", peer_id=homes[0].peer_id)
         await homes[0].publish(ADS, sign_advertisement(own, seed("ada")))
         assert (await receive(channels[1])).origin == homes[0].peer_id
         for home in homes:
@@ -189,12 +195,18 @@ async def tune_in_all(homes: list[Transport], channels: "list[trio.MemoryReceive
     with trio.fail_after(DEADLINE_S):
         for seq in count(1):
             for name, home in zip(("ada", "ben"), homes, strict=True):
-                await home.publish(ADS, sign_advertisement(ad_of(name, peer_id=home.peer_id, seq=seq), seed(name)))
+                await home.publish(ADS, sign_advertisement(live_ad(name, peer_id=home.peer_id, seq=seq), seed(name)))
             await trio.sleep(0.2)
             if all(channel.statistics().current_buffer_used for channel in channels):
                 break
     for channel in channels:
         drain(channel)
+
+
+def live_ad(name: str, **changes: Any) -> Advertisement:
+    """An advertisement that belongs on the topic `ADS` and has not expired."""
+    base = Digest("0x0011aabb" + "0" * 56)
+    return ad_of(name, **{"at_s": time.time(), "network": NET, "base": base, **changes})
 
 
 async def serve_bootstrap(nursery: trio.Nursery, folder: Path) -> Transport:

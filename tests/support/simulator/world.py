@@ -17,7 +17,7 @@ from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import Conditions, MemoryNetwork, MemoryTransport
 from openledger_protocol.primitives import Address
 
-from ..market_world.terms import BASE, NETWORK, peer_id_of
+from ..market_world.terms import BASE, NETWORK, now_s, peer_id_of
 from .hostile import HOSTILE
 from .node import PORT, Line, SimNode
 from .scenario import Scenario
@@ -126,6 +126,7 @@ class World:
                 network=NETWORK,
                 folder=self._folder / name,
                 bootstrap=tuple(each for each in self.bootstrap if not each.endswith(transport.peer_id)),
+                now_s=now_s,
             )
 
     def lose_point(self, name: str) -> None:
