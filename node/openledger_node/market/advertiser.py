@@ -33,7 +33,7 @@ from .board import AD_BURST, AD_INTERVAL_S, AdTable, Buckets, Held
 from .greeting import Greeter
 from .offered_bases import OfferedBases
 from .second_copy import SILENT_S, CopyWatch
-from .topics import FollowedBases
+from .topics import FollowedBases, depths_of_peers
 
 INTERVAL_S_MIN, INTERVAL_S_MAX = 540.0, 660.0
 """About ten minutes. What costs a network is the number of messages, so a change of load is not published."""
@@ -276,9 +276,21 @@ class Advertiser:
         while True:
             await trio.sleep(LOOK_S)
             if trio.current_time() >= step_s:
+                self._find_depths()
                 self.followed.step(self.offered.num_in_shard)
                 step_s = trio.current_time() + STEP_EVERY_S
             self._follow(nursery)
+
+    def _find_depths(self) -> None:
+        """Compare the depth of each followed base with that of connected peers."""
+        topics = self._transport.topics_of_peers()
+        for base in self.followed.bases:
+            self.followed.expect(
+                base,
+                depths_of_peers(self._network, base, topics),
+                num_heard=self.offered.num_credible(base),
+                num_in_shard=self.offered.num_in_shard(base),
+            )
 
     def _follow(self, nursery: trio.Nursery) -> None:
         """Subscribe to the topics of the followed bases, and leave others."""

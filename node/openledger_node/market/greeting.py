@@ -232,8 +232,6 @@ class Greeter:
         if is_first:
             asked.answered.add(peer_id)
             asked.again_s[peer_id] = now_s + ASK_AGAIN_S
-            if len(asked.answered) == GREETED_MIN:
-                self._followed.expect(base, self._offered.told(base))
         asked.answered.add(peer_id)
         asked.next_s = now_s + ASK_NEW_EVERY_S
         asked.due_s = now_s + ASK_EVERY_S * (0.5 + self._jitter())

@@ -56,6 +56,10 @@ class OfferedBases:
             base, lambda ad: self._table.worth_of(ad).is_bonded and self._followed.is_mine(base, ad.peer_id)
         )
 
+    def num_credible(self, base: Digest) -> int:
+        """The number of a base's live sellers here, without those that the chain shows without a bond."""
+        return self._table.num_sellers(base, lambda ad: self._table.worth_of(ad).bonded_wei != 0)
+
     def list_bases(self, count_max: int) -> list[OfferedBase]:
         """Bases with live sellers: those that this node follows first, then those with most sellers."""
         followed, heard = self._followed.bases, self._table.num_by_base()

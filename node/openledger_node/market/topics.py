@@ -4,12 +4,13 @@ Above 300 sellers a base is split into shards, by a hash of the peer id. A node 
 shard, publishes on its topic, and asks peers for sellers of the others.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median_low
 
 from openledger_protocol.advertisement import Advertisement
 from openledger_protocol.primitives import Digest
-from openledger_protocol.wire.ads import SHARD_BITS_MAX, AdsTopic, ads_topic, shard_of
+from openledger_protocol.wire.ads import SHARD_BITS_MAX, AdsTopic, ads_topic, parse_ads_topic, shard_of
 
 from ..p2p.transport import PeerId
 from .worth import Coverage
@@ -30,10 +31,14 @@ it. With these three numbers nodes hear each other while their counts differ by 
 SETTLE_S = 1_200.0
 """The time after a change in which a node waits to have heard all sellers of its shard, before it leaves it again."""
 
+PEERS_MIN = 3
+"""Peers of a base that a newcomer needs to see before it goes where they are."""
+
 
 @dataclass(slots=True)
 class _Followed:
     bits: int  # the depth of its shards
+    begun_s: float  # when it was first followed
     since_s: float  # when it came to this depth
     until_s: float
 
@@ -61,16 +66,24 @@ class FollowedBases:
 
     def ask(self, base: Digest) -> None:
         """Follow a base for an hour, because the owner asked for it."""
-        followed = self._followed.pop(base, None) or _Followed(0, self._now_s(), 0.0)
+        followed = self._followed.pop(base, None) or self._new()
         followed.until_s = self._now_s() + ASKED_S
         self._followed[base] = followed
         self._expire()
 
-    def expect(self, base: Digest, num_sellers: int) -> None:
-        """Begin at the depth for so many sellers: a newcomer hears too few to find it by itself."""
+    def expect(self, base: Digest, depths: Sequence[int], *, num_heard: int, num_in_shard: int) -> None:
+        """Go where half of the peers are: a newcomer hears too few sellers to find the depth by itself.
+
+        `num_heard` are the base's sellers of all shards that were heard of and are not known to lack a bond. A base
+        has shards only if each of its nodes knows 120 sellers or more, so fewer show that deep peers lie. A newcomer
+        looks again until it could have heard all sellers itself. So peers that connect later correct the first ones.
+        """
         followed = self._of(base)
-        while followed.bits < SHARD_BITS_MAX and num_sellers >> followed.bits > SHARD_MAX:
-            followed.bits, followed.since_s = followed.bits + 1, self._now_s()
+        if self._now_s() - followed.begun_s >= SETTLE_S:
+            return
+        bits = median_low(depths) if len(depths) >= PEERS_MIN and num_heard >= SHARD_MIN else 0
+        if bits > followed.bits or (bits < followed.bits and num_in_shard < SHARD_MIN):
+            followed.bits, followed.since_s = bits, self._now_s()
 
     def step(self, num_in_shard: Callable[[Digest], int]) -> None:
         """Split or join shards by the number of sellers with a bond that are in this node's own."""
@@ -116,7 +129,11 @@ class FollowedBases:
         return not bits or shard_of(peer_id, bits) == shard_of(self._peer_id, bits)
 
     def _of(self, base: Digest) -> _Followed:
-        return self._followed.setdefault(base, _Followed(0, self._now_s(), 0.0))
+        return self._followed.setdefault(base, self._new())
+
+    def _new(self) -> _Followed:
+        now_s = self._now_s()
+        return _Followed(bits=0, begun_s=now_s, since_s=now_s, until_s=0.0)
 
     def _expire(self) -> None:
         now_s, own = self._now_s(), self.own
@@ -124,6 +141,17 @@ class FollowedBases:
         asked = [base for base, followed in self._followed.items() if base != own and followed.until_s > now_s]
         kept = {own, *asked[-(BASES_MAX - 1) :]}
         self._followed = {base: followed for base, followed in self._followed.items() if base in kept}
+
+
+def depths_of_peers(network: str, base: Digest, topics_of_peers: Mapping[PeerId, frozenset[str]]) -> list[int]:
+    """The depths at which peers follow a base. A bootstrap node with topics of several shards has none."""
+    depths = []
+    for peer_id, names in topics_of_peers.items():
+        topics = [parse_ads_topic(network, name) for name in names]
+        found = [each for each in topics if each and each.prefix == base[2:10]]
+        if len(found) == 1 and shard_of(peer_id, found[0].bits) == found[0].index:
+            depths.append(found[0].bits)
+    return depths
 
 
 def bits_after(bits: int, num_in_shard: int, *, is_settled: bool) -> int:

@@ -48,7 +48,7 @@ class GossipJudge:
         return GossipVerdict.PASS if self._belongs(ad, origin, named) else GossipVerdict.IGNORE
 
     def _belongs(self, ad: Advertisement, origin: PeerId, topic: AdsTopic) -> bool:
-        """True for a live advertisement of this base and shard, or the first one of a seller that has left the base."""
+        """True for a live advertisement of this base and shard, or the first of a seller that has left the base."""
         if ad.network != self._network or ad.expires_s <= self._now_s() or ad.peer_id != origin:
             return False
         if shard_of(origin, topic.bits) != topic.index:

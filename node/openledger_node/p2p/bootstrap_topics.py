@@ -1,8 +1,8 @@
 """The topics of advertisements that a bootstrap node follows: those that its peers have subscribed to.
 
-Anyone can subscribe to a topic that nobody needs. So each network of 256 addresses has one vote, which the topics of its
-peers share, and a topic that is followed already comes before a new one with as many votes. To push out a topic that is
-the only one of n networks, a stranger needs 256 × n networks. Bonds can't count, because a bootstrap node has no chain.
+Anyone can subscribe to a topic that nobody needs. So each network of 256 addresses has one vote, which the topics of
+its peers share, and a topic that is followed already comes before a new one with as many votes. To push out a topic
+that is the only one of n networks, a stranger needs 256 × n networks. It knows no bonds, for lack of a chain.
 """
 
 from collections import defaultdict

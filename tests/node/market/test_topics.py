@@ -9,10 +9,13 @@ from support.market_world.terms import BASE, NETWORK, peer_id_of, word
 from openledger_node.market.topics import (
     ASKED_S,
     BASES_MAX,
+    PEERS_MIN,
     SETTLE_S,
     SHARD_MAX,
+    SHARD_MIN,
     FollowedBases,
     bits_after,
+    depths_of_peers,
     published_bits,
 )
 from openledger_node.market.worth import Coverage
@@ -30,6 +33,11 @@ class Node:
     def __init__(self) -> None:
         self.base, self.now_s = BASE, 0.0
         self.followed = FollowedBases(NETWORK, ME, lambda: self.base, lambda: self.now_s)
+
+    def expect(self, depths: list[int], *, num_heard: int = 10 * SHARD_MAX, num_in_shard: int = 0) -> int:
+        """The depth of BASE after a look at connected peers."""
+        self.followed.expect(BASE, depths, num_heard=num_heard, num_in_shard=num_in_shard)
+        return self.followed.bits(BASE)
 
 
 def test_a_node_follows_its_own_base_and_for_an_hour_what_its_owner_asks_for() -> None:
@@ -63,7 +71,7 @@ def test_after_a_change_of_base_only_the_new_one_is_followed() -> None:
 
 def test_a_base_with_many_sellers_is_followed_in_one_shard() -> None:
     node = Node()
-    node.followed.expect(BASE, 4 * SHARD_MAX)
+    node.expect([2, 2, 2])
     index = shard_of(ME, 2)
     assert list(node.followed.topics()) == [ads_topic(NETWORK, BASE, 2, index)]
     ads = [ad_of(f"seller {number}") for number in range(40)]
@@ -87,11 +95,55 @@ def test_shards_split_at_once_and_join_only_after_all_sellers_could_be_heard() -
 
 def test_a_node_that_liars_have_led_too_deep_is_back_after_one_wait() -> None:
     node = Node()
-    node.followed.expect(BASE, 10**6)
-    assert node.followed.bits(BASE) == SHARD_BITS_MAX
+    assert node.expect([SHARD_BITS_MAX] * PEERS_MIN) == SHARD_BITS_MAX
     node.now_s = SETTLE_S
+    assert node.expect([SHARD_BITS_MAX] * PEERS_MIN) == SHARD_BITS_MAX, "and their word counts no more"
     node.followed.step(lambda base: 200 >> node.followed.bits(base))
-    assert node.followed.bits(BASE) == 0
+    assert node.expect([SHARD_BITS_MAX] * PEERS_MIN) == 0
+
+
+@pytest.mark.parametrize(
+    ("depths", "num_heard", "depth"),
+    [
+        ([], 1_000, 0),
+        ([8, 8], 1_000, 0),
+        ([8, 8, 8], 1_000, 8),
+        ([8, 8, 8], SHARD_MIN - 1, 0),
+        ([8, 8, 0], 1_000, 8),
+        ([8, 8, 0, 0], 1_000, 0),
+        ([3, 2, 2, 3], SHARD_MIN, 2),
+    ],
+)
+def test_a_newcomer_goes_where_half_of_at_least_three_peers_are_if_there_are_sellers_enough(
+    depths: list[int], num_heard: int, depth: int
+) -> None:
+    assert Node().expect(depths, num_heard=num_heard) == depth
+
+
+def test_peers_that_connect_later_bring_a_newcomer_back_that_the_first_ones_have_misled() -> None:
+    node = Node()
+    assert node.expect([8, 8, 8]) == 8
+    node.now_s = 10.0
+    assert node.expect([8, 8, 8, 0, 0, 0]) == 0
+
+
+def test_a_newcomer_that_hears_a_full_shard_by_itself_stays_there() -> None:
+    node = Node()
+    node.followed.step(lambda _: SHARD_MAX + 1)
+    assert node.expect([0, 0, 0], num_in_shard=SHARD_MIN) == 1
+    assert node.expect([0, 0, 0], num_in_shard=SHARD_MIN - 1) == 0
+
+
+def test_the_depth_of_a_peer_is_that_of_its_one_topic() -> None:
+    shard = shard_of(peer_id_of("deep"), 3)
+    topics = {
+        peer_id_of("shallow"): frozenset([ads_topic(NETWORK, BASE), ads_topic(NETWORK, OTHER, 2, 1), "/x"]),
+        peer_id_of("deep"): frozenset([ads_topic(NETWORK, BASE, 3, shard)]),
+        peer_id_of("elsewhere"): frozenset([ads_topic(NETWORK, BASE, 3, shard_of(peer_id_of("elsewhere"), 3) ^ 1)]),
+        peer_id_of("bootstrap node"): frozenset([ads_topic(NETWORK, BASE), ads_topic(NETWORK, BASE, 1, 0)]),
+        peer_id_of("stranger"): frozenset(),
+    }
+    assert depths_of_peers(NETWORK, BASE, topics) == [0, 3]
 
 
 @pytest.mark.parametrize("num_sellers", [*range(1, 700, 7), *range(700, 6_000, 97)])
