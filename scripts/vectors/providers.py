@@ -59,6 +59,7 @@ SIGNED: list[Case] = [
     ("behind a relay", "no address of its own", {**RECORD, "addresses": [], "relays": RELAYS}),
     ("long addresses", "fit", {**RECORD, "addresses": LONG, "relays": RELAYS}),
     ("nine addresses", "are too many", {**RECORD, "addresses": RECORD["addresses"] * 9}),
+    ("a withdrawal", "ends when it is issued", {**RECORD, "expires_s": NOW_S}),
     ("3601 s", "none lasts longer than an hour", {**RECORD, "expires_s": NOW_S + 3_601}),
     ("another's seed", "only the peer's own key signs", {**RECORD, "seed": hex_of(OTHER_SEED)}),
 ]
@@ -66,6 +67,9 @@ OPENED: list[Case] = [
     ("good", "everything in order", opening(CONTENT)),
     ("last second", "it ends at expires_s", opening(CONTENT, now_s=NOW_S + 3_599)),
     ("run out", "at expires_s", opening(CONTENT, now_s=NOW_S + 3_600)),
+    ("a withdrawal", "never expires", opening(with_body(expires_s=NOW_S), now_s=NOW_S + 60)),
+    ("a withdrawal 31 s ahead", "is dated like any other", opening(with_body(expires_s=NOW_S), now_s=NOW_S - 31)),
+    ("a second before its issue", "it can't end", opening(with_body(expires_s=NOW_S - 1))),
     ("a clock 30 s ahead", "is borne with", opening(CONTENT, now_s=NOW_S - 30)),
     ("a clock 31 s ahead", "is not", opening(CONTENT, now_s=NOW_S - 31)),
     ("another network", "it counts in its own", opening(CONTENT, network="development-00000000")),

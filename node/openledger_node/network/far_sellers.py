@@ -27,7 +27,8 @@ from ..market.reachable import Reachable, open_to
 from ..network_file import Network
 from ..p2p.adapter_fetch import PROVIDERS_AT_ONCE
 from ..p2p.identity import ensure_identity
-from ..p2p.provider_client import Points, ProviderLookup, ProviderPublisher
+from ..p2p.provider_client import Points, ProviderLookup
+from ..p2p.provider_publisher import ProviderPublisher
 from ..p2p.streams import MessageStream
 from ..p2p.transport import PeerId, Transport
 

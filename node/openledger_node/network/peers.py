@@ -344,8 +344,8 @@ class PeerService:
         )
 
     def _shelf(self) -> list[AdapterId]:
-        """The adapters that are sold here, those in memory first."""
-        if self._offer is None:
+        """The adapters that are sold here now, those in memory first."""
+        if self._offer is None or not self._state().is_ready:
             return []
         resident = self._engine.beat.resident
         return sorted((adapter.id for adapter in self._models.sellable), key=lambda each: each not in resident)

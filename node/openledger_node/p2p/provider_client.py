@@ -1,55 +1,35 @@
-"""Publishing provider records at bootstrap nodes, and finding those of others there.
+"""Bootstrap nodes as holders of provider records, and finding the records of others there.
 
-Each adapter has three bootstrap nodes that hold its records. A node puts its records in batches, every half hour and
-when its adapters or addresses change, so that one with thousands of adapters costs little.
+Each adapter has three bootstrap nodes that hold its records.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from random import Random
 
 import trio
 
-from openledger_protocol.advertisement import check_multiaddr, check_relay
 from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
-from openledger_protocol.constants import AD_ADDRESSES_MAX, AD_RELAYS_MAX
-from openledger_protocol.errors import MalformedError, ProtocolError
+from openledger_protocol.errors import ProtocolError
 from openledger_protocol.primitives import AdapterId
 from openledger_protocol.wire.frames import wire_name
 from openledger_protocol.wire.inference import ErrorMessage, error_from_message
 from openledger_protocol.wire.providers import (
-    PUT_MAX,
-    RECORD_LIFETIME_S_MAX,
     RECORDS_MAX,
     GetRecords,
     ProviderRecord,
     ProvidersMessage,
-    PutRecords,
     Records,
-    StoredRecords,
     decode,
     encode,
     nearest_points,
     open_record,
-    sign_record,
 )
 
 from ..errors import NetworkError
 from .provider_records import PER_PEER_MAX
 from .streams import MessageStream
-from .transport import PeerId, Transport, peer_id_from_address, relay_of
-
-ROUND_S_MIN, ROUND_S_MAX = 1_500.0, 1_800.0
-"""All records are put again after about half of their life, at a time of each node's own."""
-
-LOOK_S = 5.0
-"""The pause between checks of this node's adapters and addresses; what changed meanwhile goes out together."""
-
-BATCH_PAUSE_S = 1.0
-"""The pause between two batches for one bootstrap node, which checks each for about 50 ms."""
-
-RETRY_S_MIN, RETRY_S_MAX = 15.0, 600.0
-"""A bootstrap node that takes no records is tried again after this time, which doubles."""
+from .transport import PeerId, Transport, peer_id_from_address
 
 ASK_S = 10.0
 LOOKUP_S, OTHERS_S = 4.0, 0.5
@@ -120,102 +100,6 @@ class Points:
         raise failure
 
 
-class ProviderPublisher:
-    """Puts a record for each adapter of this node at its nearest bootstrap nodes; `run` is its task."""
-
-    def __init__(
-        self,
-        points: Points,
-        transport: Transport,
-        *,
-        network: str,
-        seed: bytes,
-        shelf: Callable[[], Sequence[AdapterId]],
-        now_s: Callable[[], float],
-        random: Random,
-    ) -> None:
-        self._points = points
-        self._transport = transport
-        self._network = network
-        self._seed = seed  # of the peer's key
-        self._shelf = shelf  # adapters to publish, the most requested first
-        self._now_s = now_s
-        self._random = random
-        self._places: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # addresses and relays of this round
-        self._signed: dict[AdapterId, bytes] = {}  # the records of this round
-        self._told: dict[PeerId, set[AdapterId]] = {}  # what each bootstrap node has been put in this round
-        self._round_due_s = 0.0
-        self._retry: dict[PeerId, tuple[float, float]] = {}  # when to try again, and the pause before
-
-    async def run(self) -> None:
-        """Publish until cancelled."""
-        await trio.sleep(LOOK_S * self._random.random())
-        while True:
-            await self._look()
-            await trio.sleep(LOOK_S)
-
-    async def _look(self) -> None:
-        """Put whatever a bootstrap node lacks; begin a new round if it is due, or this node is reached elsewhere."""
-        shelf, places = self._shelf()[:PER_PEER_MAX], self._find_places()
-        if trio.current_time() >= self._round_due_s or places != self._places:
-            self._places, self._signed, self._told = places, {}, {}
-            self._round_due_s = trio.current_time() + self._random.uniform(ROUND_S_MIN, ROUND_S_MAX)
-        if not any(places):
-            return  # nobody could reach this node
-        awake = {point for point in self._points if self._retry.get(point, (0.0, 0.0))[0] <= trio.current_time()}
-        lacking: dict[PeerId, list[AdapterId]] = {}
-        for adapter in shelf:
-            for point in self._points.nearest(adapter):
-                if point in awake and adapter not in self._told.get(point, ()):
-                    lacking.setdefault(point, []).append(adapter)
-        async with trio.open_nursery() as nursery:
-            for point, adapters in lacking.items():
-                nursery.start_soon(self._put_all, point, adapters)
-
-    async def _put_all(self, point: PeerId, adapters: Sequence[AdapterId]) -> None:
-        for number, batch in enumerate(_batches(adapters)):
-            if number:
-                await trio.sleep(BATCH_PAUSE_S)
-            try:
-                stored = await self._points.ask(point, PutRecords(records=await self._sign(batch)))
-            except (NetworkError, ProtocolError) as error:
-                self._put_off(point)
-                log.info("bootstrap node %s takes no provider records: %s", point, error)
-                return
-            self._retry.pop(point, None)
-            self._told.setdefault(point, set()).update(batch)
-            if isinstance(stored, StoredRecords):
-                log.debug("bootstrap node %s keeps %d of %d provider records", point, stored.count, len(batch))
-
-    def _put_off(self, point: PeerId) -> None:
-        pause_s = min(max(2 * self._retry.get(point, (0.0, 0.0))[1], RETRY_S_MIN), RETRY_S_MAX)
-        self._retry[point] = trio.current_time() + pause_s * self._random.uniform(0.75, 1.25), pause_s
-
-    async def _sign(self, adapters: Sequence[AdapterId]) -> tuple[bytes, ...]:
-        """The signed records of adapters; all bootstrap nodes get the same one of each."""
-        (addresses, relays), now_s = self._places, int(self._now_s())
-        for adapter in adapters:
-            if adapter not in self._signed:
-                record = ProviderRecord(
-                    network=self._network,
-                    adapter=adapter,
-                    peer_id=self._transport.peer_id,
-                    addresses=addresses,
-                    relays=relays,
-                    issued_s=now_s,
-                    expires_s=now_s + RECORD_LIFETIME_S_MAX,
-                )
-                self._signed[adapter] = sign_record(record, self._seed)
-                await trio.lowlevel.checkpoint()  # signing takes time, and other tasks wait
-        return tuple(self._signed[adapter] for adapter in adapters)
-
-    def _find_places(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """This node's addresses, and the addresses of its relays, as far as a record can list them."""
-        addresses = [each for each in self._transport.addresses if _passes(check_multiaddr, each)]
-        relays = [each for each in map(relay_of, self._transport.relays) if _passes(check_relay, each)]
-        return tuple(addresses[:AD_ADDRESSES_MAX]), tuple(relays[:AD_RELAYS_MAX])
-
-
 class ProviderLookup:
     """Finds the peers that have an adapter, by the records at its nearest bootstrap nodes."""
 
@@ -278,20 +162,8 @@ class ProviderLookup:
             except ProtocolError as error:
                 log.info("bootstrap node %s tells a wrong provider record: %s", point, error)
                 continue
-            if record.adapter == adapter and record.peer_id != self._transport.peer_id:
+            is_other = record.peer_id != self._transport.peer_id
+            if record.adapter == adapter and is_other and not record.is_withdrawal:
                 found.append(record)
             await trio.lowlevel.checkpoint()
         return found
-
-
-def _batches(adapters: Sequence[AdapterId]) -> Iterator[Sequence[AdapterId]]:
-    for begin in range(0, len(adapters), PUT_MAX):
-        yield adapters[begin : begin + PUT_MAX]
-
-
-def _passes(check: Callable[[str], str], address: str) -> bool:
-    try:
-        check(address)
-    except MalformedError:
-        return False
-    return True

@@ -111,7 +111,9 @@ class RecordStore:
         return len(self._of_adapter)
 
     def put(self, peer_id: PeerId, group: str, content: bytes) -> bool:
-        """Take a record that a peer of a neighbourhood has sent; False if others keep their places instead.
+        """Take a record that a peer of a neighbourhood has sent.
+
+        False if it was a withdrawal, or if others keep their places instead.
 
         Raises:
             ProtocolError: it is malformed, stale, of another network, or of another peer.
@@ -126,7 +128,9 @@ class RecordStore:
             if old.issued_s > record.issued_s:
                 raise StaleError(f"a newer record of {peer_id} is here already", issued_s=record.issued_s)
             self._remove(record.adapter, peer_id)
-        elif self._num_of_peer[peer_id] >= PER_PEER_MAX:
+        if record.is_withdrawal:
+            return False
+        if old is None and self._num_of_peer[peer_id] >= PER_PEER_MAX:
             raise OverloadedError(f"{PER_PEER_MAX:,} records of {peer_id} are here already")
         kept = _Kept(
             content=content,

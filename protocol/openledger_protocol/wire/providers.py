@@ -43,7 +43,10 @@ _DOMAIN = b"openledger.provider/1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderRecord:
-    """A peer's statement that it has an adapter, and how it is reached."""
+    """A peer's statement that it has an adapter, and how it is reached.
+
+    One that ends when it is issued is a withdrawal: the peer has the adapter no more.
+    """
 
     network: str
     adapter: AdapterId
@@ -52,6 +55,11 @@ class ProviderRecord:
     relays: tuple[str, ...]  # addresses of relays, each with the relay's id
     issued_s: int  # by the peer's clock, since 1970
     expires_s: int
+
+    @property
+    def is_withdrawal(self) -> bool:
+        """True if the record takes back an earlier one."""
+        return self.expires_s == self.issued_s
 
     @property
     def circuits(self) -> tuple[str, ...]:
@@ -86,7 +94,7 @@ def sign_record(record: ProviderRecord, seed: bytes) -> bytes:
 
 
 def open_record(content: bytes, *, network: str, now_s: int) -> ProviderRecord:
-    """Read and check a received record. Cheap checks come first, the signature last.
+    """Read and check a received record. Cheap checks come first, the signature last. A withdrawal never expires.
 
     Raises:
         MalformedError: over 2 KiB, an invalid field, a lifetime over an hour, or another peer's key.
@@ -100,7 +108,7 @@ def open_record(content: bytes, *, network: str, now_s: int) -> ProviderRecord:
     if found.network != network:
         raise WrongNetworkError(f"a provider record for network {found.network}, not for {network}")
     _check_own_key(found, signed.public_key)
-    if found.expires_s <= now_s:
+    if found.expires_s <= now_s and not found.is_withdrawal:
         raise StaleError(f"the provider record ran out {now_s - found.expires_s} s ago", expires_s=found.expires_s)
     if found.issued_s - now_s > CLOCK_SKEW_S_MAX:
         raise StaleError(
@@ -198,8 +206,8 @@ def _read_body(body: bytes) -> ProviderRecord:
     except MalformedError as error:
         raise MalformedError(f"provider record: {error.message}") from error
     lifetime_s = found.expires_s - found.issued_s
-    if not 0 < lifetime_s <= RECORD_LIFETIME_S_MAX:
-        raise MalformedError(f"a provider record is good for 1 to {RECORD_LIFETIME_S_MAX} s, not for {lifetime_s}")
+    if not 0 <= lifetime_s <= RECORD_LIFETIME_S_MAX:
+        raise MalformedError(f"a provider record is good for 0 to {RECORD_LIFETIME_S_MAX} s, not for {lifetime_s}")
     return found
 
 

@@ -21,7 +21,8 @@ from openledger_node.market.offered_bases import OfferedBases
 from openledger_node.market.topics import FollowedBases
 from openledger_node.network import far_sellers
 from openledger_node.network.far_sellers import FarSellers
-from openledger_node.p2p.provider_client import Points, ProviderLookup, ProviderPublisher
+from openledger_node.p2p.provider_client import Points, ProviderLookup
+from openledger_node.p2p.provider_publisher import ProviderPublisher
 from openledger_node.p2p.provider_records import serve_providers
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport, open_transport

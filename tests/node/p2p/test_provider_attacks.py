@@ -13,7 +13,8 @@ from support.provided import NET, adapter, signed
 
 from openledger_node.errors import NetworkError
 from openledger_node.p2p import budget
-from openledger_node.p2p.provider_client import Points, ProviderLookup, ProviderPublisher
+from openledger_node.p2p.provider_client import Points, ProviderLookup
+from openledger_node.p2p.provider_publisher import ProviderPublisher
 from openledger_node.p2p.provider_records import RecordStore, serve_providers
 from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import Path, PeerId, Transport

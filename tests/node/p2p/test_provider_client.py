@@ -11,8 +11,9 @@ from support.peers import seed
 from support.provided import NET, adapter, id_of, signed
 from trio.testing import MockClock
 
-from openledger_node.p2p import provider_client, provider_records
-from openledger_node.p2p.provider_client import Points, ProviderLookup, ProviderPublisher
+from openledger_node.p2p import provider_client, provider_publisher, provider_records
+from openledger_node.p2p.provider_client import Points, ProviderLookup
+from openledger_node.p2p.provider_publisher import ProviderPublisher
 from openledger_node.p2p.provider_records import ProviderServer, RecordStore
 from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import PeerId
@@ -35,6 +36,7 @@ class World:
         self.network = MemoryNetwork()
         self.points: dict[PeerId, RecordStore] = {}
         self.addresses: list[str] = []
+        self.is_away: set[PeerId] = set()
         self.num_puts = 0
 
     def now_s(self) -> float:
@@ -42,17 +44,23 @@ class World:
 
     async def add_point(self, name: str) -> MemoryTransport:
         point = await self.add(name)
-        store = RecordStore(network=NET, now_s=self.now_s, secret=b"")
+        self.restart(point)
+        self.addresses.append(point.addresses[0])
+        return point
+
+    def restart(self, point: MemoryTransport) -> None:
+        """Serve a bootstrap node's records from an empty store."""
+        self.points[point.peer_id] = store = RecordStore(network=NET, now_s=self.now_s, secret=b"")
         server = ProviderServer(point, store)
 
         async def serve(peer_id: PeerId, stream: trio.abc.Stream) -> None:
             self.num_puts += 1
-            await server.serve(peer_id, stream)
+            if point.peer_id in self.is_away:
+                await stream.aclose()
+            else:
+                await server.serve(peer_id, stream)
 
         point.handle(PROTOCOL, serve)
-        self.points[point.peer_id] = store
-        self.addresses.append(point.addresses[0])
-        return point
 
     async def add(self, name: str, *, is_home: bool = False) -> MemoryTransport:
         peer = open_transport(self.network, id_of(name), is_home=is_home)
@@ -113,8 +121,68 @@ async def test_records_are_put_again_before_they_run_out_and_are_gone_after_thei
             await trio.sleep(1_800)
             assert len(world.holders(LORA)) == 3
         shelf.clear()
-        await trio.sleep(3_700)
+        await trio.sleep(60)
         assert not world.holders(LORA)
+
+
+async def test_an_adapter_that_is_gone_is_withdrawn_and_comes_back_at_once(autojump_clock: MockClock) -> None:
+    """A pause of a few seconds, such as a restart of the engine, withdraws nothing."""
+    shelf = [LORA, adapter("other")]
+    async with a_world() as world:
+        await world.add_publisher("ada", shelf)
+        await trio.sleep(SETTLED_S)
+        shelf.remove(LORA)
+        await trio.sleep(provider_publisher.WITHDRAW_AFTER_S - 6)
+        assert len(world.holders(LORA)) == 3
+        await trio.sleep(15)
+        assert not world.holders(LORA)
+        assert len(world.holders(adapter("other"))) == 3
+        shelf.append(LORA)
+        await trio.sleep(SETTLED_S)
+        assert len(world.holders(LORA)) == 3
+
+
+async def test_a_withdrawal_reaches_a_point_that_was_away(autojump_clock: MockClock) -> None:
+    shelf = [LORA]
+    async with a_world() as world:
+        await world.add_publisher("ada", shelf)
+        await trio.sleep(SETTLED_S)
+        away = PeerId(nearest_points(LORA, world.points)[0])
+        world.is_away.add(away)
+        shelf.clear()
+        await trio.sleep(60)
+        assert world.holders(LORA) == {away}
+        world.is_away.clear()
+        await trio.sleep(90)
+        assert not world.holders(LORA)
+
+
+async def test_a_point_that_has_restarted_gets_the_records_again(autojump_clock: MockClock) -> None:
+    """It keeps them in memory only, and the next round is up to half an hour away."""
+    async with a_world() as world:
+        ada = await world.add_publisher("ada", [LORA])
+        await trio.sleep(SETTLED_S)
+        first, second, _ = map(PeerId, nearest_points(LORA, world.points))
+        for point in (first, second):
+            world.restart(world.network.peers[point])
+        before = world.num_puts
+        ada.disconnect(first)
+        await trio.sleep(6)
+        await ada.connect(next(each for each in world.addresses if each.endswith(first)))
+        await trio.sleep(6)
+        assert world.points[first].find(LORA), "a reconnection is noticed by the next look"
+        await trio.sleep(1.3 * provider_publisher.CHECK_EVERY_S)
+        assert world.points[second].find(LORA), "others are asked now and then"
+        assert world.num_puts - before < 12
+
+
+async def test_a_point_that_keeps_other_providers_instead_is_not_asked_again(autojump_clock: MockClock) -> None:
+    async with a_world(1) as world:
+        (point,) = world.points
+        world.points[point].put = lambda *_: False  # type: ignore[method-assign]
+        await world.add_publisher("ada", [LORA])
+        await trio.sleep(1_400)
+        assert world.num_puts == 1
 
 
 async def test_what_changes_is_published_within_seconds_and_nothing_else(autojump_clock: MockClock) -> None:
@@ -143,7 +211,7 @@ async def test_thousands_of_adapters_are_put_in_batches_and_signed_once(
         num_signed += 1
         return sign_record(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(provider_client, "sign_record", count)
+    monkeypatch.setattr(provider_publisher, "sign_record", count)
     shelf = [adapter(number) for number in range(600)]
     async with a_world() as world:
         began_s = time.process_time()

@@ -59,6 +59,24 @@ def test_a_newer_record_takes_the_place_of_the_old_one_and_never_the_other_way()
     assert world.store.num_records == 1
 
 
+def test_a_withdrawal_takes_back_an_older_record_of_its_own_peer() -> None:
+    world = World()
+    old, new = signed("ada", LORA), signed("ada", LORA, issued_s=NOW_S + 2)
+    withdrawal = signed("ada", LORA, issued_s=NOW_S + 1, expires_s=NOW_S + 1)
+    world.put("ben", signed("ben", LORA))
+    world.put("ada", old)
+    world.now_s += 20  # by this clock it was issued 19 s ago
+    assert not world.put("ada", withdrawal)
+    assert world.providers() == {signed("ben", LORA)}
+    assert world.put("ada", new)
+    with pytest.raises(StaleError):
+        world.put("ada", withdrawal)
+    with pytest.raises(MalformedError):
+        world.put("ben", withdrawal)
+    assert not world.put("cyd", signed("cyd", LORA, expires_s=NOW_S)), "there was none"
+    assert world.store.num_records == 2
+
+
 @pytest.mark.parametrize(
     ("why", "content", "error"),
     [
