@@ -11,7 +11,7 @@ from openledger_protocol.wire import ads, dialback, market, transfer
 from openledger_protocol.wire.ads import digest_of
 from openledger_protocol.wire.transfer import file_entry
 
-from .advertisement import CONTENT
+from .advertisement import CONTENT, PEER_ID
 from .common import NODE, SIGNER, Case, Rule, Rules, bytes_of, digest, hex_of, write
 
 CALL = {
@@ -90,6 +90,11 @@ CALL_READ: list[Case] = [
 ADS_FRAMES: list[Case] = [
     ("get", "all of a base", GET_ADS),
     ("get the rest", "what differs from a digest, from a bucket on", GET_REST),
+    (
+        "get one",
+        "only the advertisement of a peer, of whatever base",
+        {**GET_ADS, "count_max": 1, "peer_id": PEER_ID},
+    ),
     ("ads", "each as it came by gossip", ADS),
     ("none", "nobody is known", {**ADS, "ads": []}),
     ("get_bases", "at most so many", GET_BASES),
@@ -102,6 +107,7 @@ ADS_READ: list[Case] = [
     ("a long digest", "1,024 bytes or none", {**GET_ADS, "digest": "0x" + "00" * 1_025}),
     ("bucket 256", "there are 256", {**GET_ADS, "bucket_min": 256}),
     ("2049 bytes", "one is over its cap", {**ADS, "ads": ["0x" + "00" * 2_049]}),
+    ("no peer id", "it is that of an Ed25519 key", {**GET_ADS, "peer_id": "12D3KooW"}),
     ("get none", "ask for one at least", {**GET_ADS, "count_max": 0}),
 ]
 DIAL_ME = {"v": 1, "t": "dial_me", "ports": [4_120, 31_000]}

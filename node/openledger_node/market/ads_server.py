@@ -74,8 +74,10 @@ class AdsServer:
                 raise MalformedError("a stream has `get`, one `get_bases` and at last `ads`")
 
     def held(self, request: GetAds) -> list[Held]:
-        """The advertisements of a base that are here, this node's own too."""
+        """The advertisements that a request is for and that are here, this node's own too."""
         own = self._own()
+        if request.peer_id:
+            return [own] if own and own.peer_id == request.peer_id else self._table.held_of(request.peer_id)
         return [*self._table.held(request.base), *((own,) if own and own.base == request.base else ())]
 
 

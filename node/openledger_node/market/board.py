@@ -191,6 +191,11 @@ class AdTable:
         self._expire()
         return [_held(entry) for entry in self._entries.values() if entry.ad.base == base]
 
+    def held_of(self, peer_id: str) -> list[Held]:
+        """A peer's live advertisement, if there is one."""
+        self._expire()
+        return [_held(entry) for entry in (self._entries.get(peer_id),) if entry]
+
     def bases(self) -> dict[Digest, Held]:
         """Each base with a live seller, and the advertisement of one: of a seller with a bond if any has, and new."""
         best = sorted(self._fit(), key=lambda ad: (self.worth_of(ad).is_bonded, ad.issued_s))

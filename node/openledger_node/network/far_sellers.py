@@ -15,7 +15,7 @@ from openledger_protocol.advertisement import peer_id_of
 from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
 from openledger_protocol.errors import ProtocolError, UnavailableError, UnknownModelError
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, Digest
-from openledger_protocol.wire.ads import Ads, GetAds, ads_protocol, bucket_of, decode, encode
+from openledger_protocol.wire.ads import Ads, GetAds, ads_protocol, decode, encode
 from openledger_protocol.wire.providers import ProviderRecord
 
 from ..errors import LedgerError, NetworkError
@@ -37,9 +37,6 @@ ASKED_MAX = 8
 
 ENOUGH = 3
 """Advertisements after which the others are not waited for."""
-
-BUCKET_MAX = 16
-"""Advertisements asked for at once: those from the bucket of a peer on, one of which is its own."""
 
 ASK_S = 5.0
 
@@ -120,7 +117,7 @@ class FarSellers:
 
     async def _ask(self, record: ProviderRecord) -> bool:
         """Ask a provider for its own advertisement; True if the board took it."""
-        question = GetAds(base=self._base(), bucket_min=bucket_of(record.peer_id), count_max=BUCKET_MAX)
+        question = GetAds(base=self._base(), count_max=1, peer_id=record.peer_id)
         try:
             async with await open_to(self._transport, record, self._protocol) as stream:
                 messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)

@@ -11,8 +11,9 @@ from typing import Any, cast
 
 from ..constants import AD_BYTES_MAX
 from ..errors import MalformedError
+from ..peers import check_peer_id
 from ..primitives import Digest
-from .fields import RAW_DIGEST, Field, binary, listed, positive, record, uint
+from .fields import RAW_DIGEST, Field, binary, checked, growing, listed, positive, record, uint
 from .frames import ERROR, MessageSet, wire_name
 from .inference import ErrorMessage
 
@@ -122,7 +123,7 @@ BASES_MAX = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GetAds:
-    """A request for advertisements of a base in buckets that differ from `digest`.
+    """A request for advertisements of a base in buckets that differ from `digest`, or for that of one peer.
 
     An answer has at most `count_max`, so the next request on the stream continues at the bucket of its last one.
     """
@@ -131,6 +132,7 @@ class GetAds:
     digest: bytes = b""  # empty: the asker has none
     bucket_min: int = 0
     count_max: int = ADS_MAX
+    peer_id: str = ""  # if not empty: only this peer's, of whatever base
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,8 +179,9 @@ _MESSAGES = MessageSet(
     {
         "get": (
             GetAds,
-            record(
+            growing(
                 GetAds,
+                {"peer_id": checked(check_peer_id)},
                 base=RAW_DIGEST,
                 digest=Field(bytes, _read_digest),
                 bucket_min=uint(8),

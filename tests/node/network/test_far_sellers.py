@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
+from itertools import count, islice
 from pathlib import Path
 from random import Random
 from typing import cast
@@ -29,9 +30,10 @@ from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 from openledger_protocol.advertisement import OfferedAdapter
 from openledger_protocol.bloom import make_filter
 from openledger_protocol.errors import UnknownModelError
-from openledger_protocol.primitives import BASE_ONLY, AdapterId
-from openledger_protocol.wire.ads import ads_protocol
+from openledger_protocol.primitives import BASE_ONLY, AdapterId, Digest
+from openledger_protocol.wire.ads import ads_protocol, bucket_of
 
+OTHER_BASE = Digest(word("another base"))
 LORA, OTHER = AdapterId(word("lora")), AdapterId(word("other"))
 SETTLED_S = 15.0
 
@@ -65,6 +67,7 @@ class World:
         self.network = MemoryNetwork()
         self.events = Events()
         self.num_asked = 0
+        self.boards: dict[str, AdTable] = {}
 
     async def begin(self) -> None:
         self.point = await self.add("point")
@@ -91,11 +94,14 @@ class World:
         await self.nursery.start(peer.run)
         return peer
 
-    async def add_seller(self, name: str, *shelf: AdapterId, advertises: bool = True) -> MemoryTransport:
+    async def add_seller(
+        self, name: str, *shelf: AdapterId, advertises: bool = True, base: Digest = BASE
+    ) -> MemoryTransport:
         peer, board = await self.add(name), self.open_board(name)
+        self.boards[name] = board
         offered = tuple(OfferedAdapter(id=each, name="harbour") for each in shelf)
-        content = signed_ad(name, warm=offered, cold=make_filter(shelf), num_cold=len(shelf))
-        own = Held(base=BASE, peer_id=peer.peer_id, seq=1, content=content) if advertises else None
+        content = signed_ad(name, base=base, warm=offered, cold=make_filter(shelf), num_cold=len(shelf))
+        own = Held(base=base, peer_id=peer.peer_id, seq=1, content=content) if advertises else None
         followed = FollowedBases(NETWORK, peer.peer_id, lambda: BASE, now_s)
         server = AdsServer(table=board, offered=OfferedBases(board, followed), own=lambda: own)
 
@@ -140,6 +146,22 @@ async def test_a_seller_that_was_not_heard_is_found_by_the_adapters_id(
         assert [ad.peer_id for ad in world.board.offers(BASE, LORA)] == [ada.peer_id]
         await world.far.look_for(LORA)
         assert world.num_asked == 1, "a seller that is known is not looked for"
+
+
+async def test_a_seller_tells_its_own_advertisement_and_no_other(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """It has heard of more sellers in its own bucket than an answer had, and sells another base."""
+    async with a_world(tmp_path) as world:
+        ada = await world.add_seller("ada", LORA, base=OTHER_BASE)
+        bucket = bucket_of(ada.peer_id)
+        names = (str(number) for number in count())
+        crowd = [name for name in islice(names, 9_000) if bucket_of(peer_id_of(name)) == bucket][:20]
+        assert len(crowd) == 20
+        for name in crowd:
+            assert world.boards["ada"].learn(signed_ad(name, base=OTHER_BASE))
+        await trio.sleep(SETTLED_S)
+        await world.far.look_for(LORA)
+        assert [ad.peer_id for ad in world.board.live()] == [ada.peer_id]
+        assert [ad.peer_id for ad in world.board.offers(OTHER_BASE, LORA)] == [ada.peer_id]
 
 
 async def test_a_short_id_is_completed_by_the_registry(tmp_path: Path, autojump_clock: MockClock) -> None:
