@@ -23,7 +23,7 @@ from openledger_protocol.constants import AD_ADDRESSES_MAX, AD_LIFETIME_S_MAX, A
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import AdapterId, Address, Digest, Generation
-from openledger_protocol.wire.ads import ads_protocol, ads_topic
+from openledger_protocol.wire.ads import ads_protocol
 
 from ..errors import LedgerError, NetworkError
 from ..ledger.peers import Peers
@@ -124,6 +124,7 @@ class Advertiser:
         self._left_out: frozenset[str] = frozenset()  # addresses that an advertisement can't list
         self.own: Held | None = None  # as last published
         self._published: tuple[Snapshot, Places] | None = None
+        self._sold_on: dict[Digest, tuple[str, ...]] = {}  # topics where each base was sold, until told otherwise
         self._subscribed: set[str] = set()
         self.followed = FollowedBases(network, transport.peer_id, base, trio.current_time)
         self.offered = OfferedBases(table, self.followed)
@@ -193,18 +194,23 @@ class Advertiser:
     async def _publish(self, snapshot: Snapshot) -> bool:
         """Sign an advertisement and publish it."""
         try:
-            before, self.own = self.own, await self._sign(snapshot)
-            for topic in self._topics(snapshot.base, before):
+            self.own = await self._sign(snapshot)
+            for topic in self._topics(snapshot.base):
                 await self._transport.publish(topic, self.own.content)
         except (NetworkError, LedgerError, MalformedError) as error:
             log.warning("not advertised: %s", error)
             return False
+        if self._transport.connected():
+            self._sold_on = {snapshot.base: self._sold_on[snapshot.base]}
         return True
 
-    def _topics(self, base: Digest, before: Held | None) -> tuple[str, ...]:
-        """The topics to publish on: those of the base, and after a change of base also that of the one before."""
-        topics = self.followed.published(base, self.offered.num_in_shard(base))
-        return (*topics, ads_topic(self._network, before.base)) if before and before.base != base else topics
+    def _topics(self, base: Digest) -> tuple[str, ...]:
+        """The topics to publish on: those of the base, and those of bases sold before that were not told yet.
+
+        They are remembered before anything is sent, since a failure may come after some topics.
+        """
+        self._sold_on[base] = self.followed.published(base, self.offered.num_in_shard(base))
+        return tuple(dict.fromkeys(topic for now in (base, *self._sold_on) for topic in self._sold_on[now]))
 
     def _places(self) -> Places:
         """This node's addresses and relays, without those that an advertisement can't list."""

@@ -5,7 +5,7 @@ carries a digest of what is here already, so that only the rest is sent.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -34,6 +34,7 @@ from openledger_protocol.wire.inference import ErrorMessage
 from ..errors import LedgerError, NetworkError
 from ..p2p.streams import MessageStream
 from ..p2p.transport import PeerId, Transport
+from .ads_server import REQUESTS_MAX, SENT_MAX
 from .board import AdTable, Held
 from .offered_bases import OfferedBases
 from .topics import BASES_MAX, FollowedBases
@@ -66,6 +67,9 @@ ASKS_MAX = 4
 
 ROUNDS_MAX = 3
 """Requests for one base on one stream."""
+
+OTHER_REQUESTS = 2
+"""Requests on a stream that are for no base: one for the list of bases, and one that tells this node's own offer."""
 
 SEARCH_TIMEOUT_S = 3.0
 
@@ -136,7 +140,7 @@ class Greeter:
                 own = self._followers(self._followed.own)
                 peer_id = min(free, key=lambda each: each in own)  # used at once
                 tried_s[peer_id] = now_s
-                num_answers += await self._ask(peer_id, None, is_listing=True)
+                num_answers += await self._ask(peer_id, is_listing=True)
             await trio.sleep(LOOK_S if num_answers < GREETED_MIN else ASK_EVERY_S * (0.5 + self._jitter()))
 
     async def run_for_copies(self) -> None:
@@ -147,7 +151,7 @@ class Greeter:
         while True:
             await trio.sleep(ASK_COPY_EVERY_S * (0.5 + self._jitter()))
             for peer_id in sorted(self._transport.connected(), key=self._preference)[:ASKS_MAX]:
-                if await self._ask(peer_id, self._followed.own, is_telling=True):
+                if await self._ask(peer_id, [self._followed.own], is_telling=True):
                     break
 
     async def look_around(self) -> None:
@@ -171,6 +175,7 @@ class Greeter:
     def _look(self, nursery: trio.Nursery) -> None:
         connected, now_s = self._transport.connected(), trio.current_time()
         self._asked = {base: self._asked.get(base) or _Asked() for base in self._followed.bases}
+        due: dict[PeerId, dict[Digest, _Asked]] = {}  # all bases for one peer go on one stream
         for base, asked in self._asked.items():
             asked.forget(connected)
             is_waiting = any(now_s - at_s <= IMPATIENT_S for at_s in asked.running_s.values())
@@ -179,7 +184,9 @@ class Greeter:
             if peer_id := self._next(asked, self._followers(base), now_s):
                 asked.running_s[peer_id] = asked.tried_s[peer_id] = now_s
                 asked.again_s.pop(peer_id, None)
-                nursery.start_soon(self._greet, peer_id, base, asked)
+                due.setdefault(peer_id, {})[base] = asked
+        for peer_id, bases in due.items():
+            nursery.start_soon(self._greet, peer_id, bases)
 
     def _next(self, asked: _Asked, followers: Sequence[PeerId], now_s: float) -> PeerId | None:
         """The peer to ask for a base now: one that follows it, or at first any."""
@@ -222,27 +229,41 @@ class Greeter:
 
     # ---- asking
 
-    async def _greet(self, peer_id: PeerId, base: Digest, asked: _Asked) -> None:
-        is_first = len(asked.answered) < GREETED_MIN
-        has_answered = await self._ask(peer_id, base, is_listing=is_first)
-        del asked.running_s[peer_id]
-        if not has_answered or peer_id not in self._followers(base):
+    async def _greet(self, peer_id: PeerId, bases: Mapping[Digest, _Asked]) -> None:
+        """Ask a peer for bases on one stream; those that find no room there are due at the next look."""
+        first = {base for base, asked in bases.items() if len(asked.answered) < GREETED_MIN}
+        answered: list[Digest] = []
+        is_done = await self._ask(peer_id, [*bases], answered=answered, is_listing=bool(first))
+        for base, asked in bases.items():
+            del asked.running_s[peer_id]
+            if base in answered:
+                self._note_answer(peer_id, base, asked, is_first=base in first)
+            elif is_done:
+                asked.tried_s.pop(peer_id, None)
+
+    def _note_answer(self, peer_id: PeerId, base: Digest, asked: _Asked, *, is_first: bool) -> None:
+        if peer_id not in self._followers(base):
             return
         now_s = trio.current_time()
         if is_first:
-            asked.answered.add(peer_id)
             asked.again_s[peer_id] = now_s + ASK_AGAIN_S
         asked.answered.add(peer_id)
         asked.next_s = now_s + ASK_NEW_EVERY_S
         asked.due_s = now_s + ASK_EVERY_S * (0.5 + self._jitter())
 
     async def _ask_bases(self, peer_id: PeerId) -> None:
-        await self._ask(peer_id, None, is_listing=True)
+        await self._ask(peer_id, is_listing=True)
 
     async def _ask(
-        self, peer_id: PeerId, base: Digest | None, *, is_listing: bool = False, is_telling: bool = False
+        self,
+        peer_id: PeerId,
+        bases: Sequence[Digest] = (),
+        *,
+        answered: list[Digest] | None = None,
+        is_listing: bool = False,
+        is_telling: bool = False,
     ) -> bool:
-        """Ask a peer; True if it answered."""
+        """Ask a peer; True if it answered. `answered` gets the bases for which one stream had room."""
         has_answered = False
         try:
             async with self._asking:
@@ -252,8 +273,7 @@ class Greeter:
                         messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
                         if is_listing:
                             await self._fetch_bases(peer_id, messages)
-                        if base:
-                            await self._fetch(base, messages)
+                        await self._fetch_all(bases, messages, [] if answered is None else answered)
                         if is_telling and (own := await self._renew()):
                             await messages.send(encode(Ads(ads=(own,))))
                     has_answered = True
@@ -261,19 +281,31 @@ class Greeter:
             log.info("%s tells no advertisements: %s", peer_id, error)
         return has_answered
 
-    async def _fetch(self, base: Digest, messages: MessageStream) -> None:
-        """Ask for the advertisements of a base that are not here."""
-        bucket_min = 0
-        for _ in range(ROUNDS_MAX):
+    async def _fetch_all(self, bases: Sequence[Digest], messages: MessageStream, answered: list[Digest]) -> None:
+        """Ask for bases in turn, while the limits of a stream leave room for each; `answered` gets those done."""
+        num_requests, num_ads = OTHER_REQUESTS, 0
+        for base in bases:
+            if num_requests + ROUNDS_MAX > REQUESTS_MAX or num_ads + ADS_MAX > SENT_MAX:
+                return
+            num_rounds, num_told = await self._fetch(base, messages)
+            num_requests, num_ads = num_requests + num_rounds, num_ads + num_told
+            answered.append(base)
+
+    async def _fetch(self, base: Digest, messages: MessageStream) -> tuple[int, int]:
+        """Ask for the advertisements of a base that are not here; return the numbers of requests and answers."""
+        bucket_min = num_told = 0
+        for number in range(ROUNDS_MAX):
             request = GetAds(base=base, digest=self._digest(base), bucket_min=bucket_min)
             reply = await _exchange(messages, request)
             if not isinstance(reply, Ads):
                 raise MalformedError("a peer answers `get` with something else than `ads`")
             for content in reply.ads:
                 await self._learn(content)
+            num_told += len(reply.ads)
             if len(reply.ads) < ADS_MAX:
-                return
+                return number + 1, num_told
             bucket_min = bucket_of(peer_id_of(reply.ads[-1]))
+        return ROUNDS_MAX, num_told
 
     async def _fetch_bases(self, peer_id: PeerId, messages: MessageStream) -> None:
         """Ask for the bases of the network, and keep one advertisement of each that is not followed."""

@@ -79,6 +79,46 @@ async def test_a_node_that_changes_its_base_is_heard_and_hears_there_and_is_gone
         assert ads_topic(NETWORK, BASE) not in x.transport.topics_of_peers()[me.transport.peer_id]
 
 
+@pytest.mark.parametrize("num_sent", [0, 1])
+async def test_a_change_of_base_that_could_not_be_published_at_first_is_told_on_the_old_topic_later(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, num_sent: int
+) -> None:
+    async with open_nodes(tmp_path, "a", "me", "x", bases={"x": OTHER}) as nodes:
+        await trio.sleep(30)
+        a, me, x = nodes.values()
+        publish, num_tried = me.transport.publish, 0
+
+        async def fail(topic: str, content: bytes) -> None:
+            nonlocal num_tried
+            num_tried += 1
+            if num_sent < num_tried <= num_sent + 1:
+                raise NetworkError("nobody listens")
+            await publish(topic, content)
+
+        me.transport.publish = fail  # type: ignore[method-assign]
+        assert me.offer
+        me.base, me.offer = OTHER, replace(me.offer, base=OTHER)
+        await trio.sleep(60)
+        assert sellers(x, OTHER) == {me.transport.peer_id}
+        assert sellers(a, BASE) == set()
+
+
+async def test_a_change_of_base_while_nobody_is_connected_is_told_on_the_old_topic_later(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_nodes(tmp_path, "a", "me") as nodes:
+        await trio.sleep(30)
+        a, me = nodes.values()
+        assert sellers(a, BASE) == {me.transport.peer_id}
+        me.transport.disconnect(a.transport.peer_id)
+        assert me.offer
+        me.base, me.offer = OTHER, replace(me.offer, base=OTHER)
+        await trio.sleep(60)
+        await me.transport.connect(a.transport.addresses[0])
+        await trio.sleep(30)
+        assert sellers(a, BASE) == set()
+
+
 async def test_a_seller_of_another_base_or_shard_is_not_taken_from_a_topic(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -238,6 +278,60 @@ async def test_what_a_peer_knows_of_two_bases_comes_in_two_rounds_each_and_is_no
             assert counts[0] == ADS_MAX
             assert counts[1] < 20, "the rest, and what shares a bucket with it"
             assert sum(counts[2:]) < 10, "and later only what differs"
+        nursery.cancel_scope.cancel()
+    a.ledger.close()
+
+
+async def test_all_bases_that_a_node_follows_are_asked_for_on_one_stream(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A peer answers three streams at once and then one in 10 s, so a stream for each base was refused."""
+    bases = [BASE, *(Digest(word(f"base {number}")) for number in range(BASES_MAX - 1))]
+    async with open_nodes(tmp_path, "b") as nodes, trio.open_nursery() as nursery:
+        b, num_streams = nodes["b"], 0
+        for number, base in enumerate(bases):
+            assert b.board.learn(signed_ad(f"x {number}", base=base, at_s=now_s()))
+            b.advertiser.followed.ask(base)
+        serve = b.advertiser.server.serve
+
+        async def count(peer_id: PeerId, stream: trio.abc.Stream) -> None:
+            nonlocal num_streams
+            num_streams += 1
+            await serve(peer_id, stream)
+
+        b.transport.handle(ADS, count)
+        a = await open_node(tmp_path, "a", b.transport._network, nursery, 0.0)
+        for base in bases:
+            a.advertiser.followed.ask(base)
+        await a.transport.connect(b.transport.addresses[0])
+        await trio.sleep(4)
+        assert [base for base in bases if not sellers(a, base)] == []
+        assert num_streams <= 3, "one for all bases, and two for the list of bases"
+        nursery.cancel_scope.cancel()
+    a.ledger.close()
+
+
+async def test_a_base_that_found_no_room_on_a_stream_is_asked_for_at_once(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_nodes(tmp_path, "b") as nodes, trio.open_nursery() as nursery:
+        b = nodes["b"]
+        b.advertiser.followed.ask(OTHER)
+        for base in (BASE, OTHER):
+            assert b.board.learn(signed_ad(f"x {base}", base=base, at_s=now_s()))
+        a = await open_node(tmp_path, "a", b.transport._network, nursery, 0.0)
+        a.advertiser.followed.ask(OTHER)
+        fetch = a.advertiser.greeter._fetch
+
+        async def fill(base: Digest, messages: Any) -> tuple[int, int]:
+            num_rounds, _ = await fetch(base, messages)
+            return num_rounds, 2 * ADS_MAX
+
+        a.advertiser.greeter._fetch = fill  # type: ignore[method-assign]
+        await a.transport.connect(b.transport.addresses[0])
+        await trio.sleep(4)
+        assert sellers(a, BASE)
+        assert sellers(a, OTHER)
         nursery.cancel_scope.cancel()
     a.ledger.close()
 
