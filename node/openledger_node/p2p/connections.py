@@ -17,6 +17,7 @@ import trio
 
 from ..errors import NetworkError
 from .address_book import ADDRESS_LENGTH_MAX, AddressBook
+from .scopes import Scope, scope_of, scope_of_network
 from .transport import Path, PeerId, Transport, peer_id_from_address, relay_of
 
 CONNECTIONS_MIN, CONNECTIONS_AIM = 8, 12
@@ -122,7 +123,7 @@ class Connections:
         self._changed = trio.Event()
         self._dials = trio.CapacityLimiter(DIALS_AT_ONCE)
         transport.reserve_places(book.has)
-        self._learn(book.addresses, LAST_GOOD)
+        self._learn_from_book(scope_of_network(bootstrap))
         self._learn(random.sample(bootstrap, len(bootstrap)), BOOTSTRAP)  # so that not all nodes keep the same two
 
     def known(self) -> tuple[KnownPeer, ...]:
@@ -221,9 +222,8 @@ class Connections:
             candidate.is_good, candidate.met_s = True, self._clock()
             self._dialled.add(candidate.peer_id)
             self._put_off(candidate)  # until it has stayed: a full node hangs up at once
-            # An address of this LAN may be a stranger's device in the next one.
-            is_for_later = not _is_circuit(candidate) or not self._book.has(candidate.peer_id)
-            if is_for_later and candidate.learned_from != LAN:
+            is_second_best = _is_circuit(candidate) or candidate.learned_from == LAN
+            if not is_second_best or not self._book.has(candidate.peer_id):
                 self._book.note(candidate.address)
         finally:
             candidate.is_dialling = False
@@ -267,15 +267,28 @@ class Connections:
 
     # ── known addresses ──────────────────────────────────────────────────────────────────────────────────────────
 
+    def _learn_from_book(self, network: Scope) -> None:
+        """Remember the peers met before. An address of a LAN is not trusted: elsewhere it is a stranger's device."""
+        book = self._book.addresses
+        on_lan = [each for each in book if scope_of(each) is Scope.LAN and network is not Scope.LAN]
+        self._learn([each for each in book if each not in on_lan], LAST_GOOD)
+        self._learn(on_lan, LAN)
+
     def _learn(self, addresses: Iterable[str], learned_from: str) -> None:
-        """Remember new addresses; the network's own are all kept."""
-        num_of = Counter(one.peer_id for one in self._candidates.values())
+        """Remember new addresses; the network's own are all kept.
+
+        Anybody on a LAN can name a peer's id, so addresses from there take no places of that peer's other addresses.
+        """
+        is_lan = learned_from == LAN
+        num_of = Counter(one.peer_id for one in self._candidates.values() if (one.learned_from == LAN) == is_lan)
         for place, address in enumerate(addresses):
             if address in self._candidates or len(address) > ADDRESS_LENGTH_MAX:
                 continue
             peer_id = peer_id_from_address(address)
             if num_of[peer_id] >= ADDRESSES_PER_PEER_MAX and learned_from != BOOTSTRAP:
-                continue
+                if not is_lan or not self._forget_failed_on_lan(peer_id):
+                    continue
+                num_of[peer_id] -= 1
             if peer_id != self._transport.peer_id and self._make_room():
                 num_of[peer_id] += 1
                 self._candidates[address] = _Candidate(
@@ -284,6 +297,18 @@ class Connections:
                     learned_from=learned_from,
                     is_stale=learned_from == LAST_GOOD and place >= CONNECTIONS_AIM,
                 )
+
+    def _forget_failed_on_lan(self, peer_id: PeerId) -> bool:
+        """Forget the address of a peer on the LAN that failed most often; False if none has failed."""
+        failed = [
+            one
+            for one in self._candidates.values()
+            if (one.peer_id, one.learned_from) == (peer_id, LAN) and one.num_failures and not one.is_dialling
+        ]
+        bad = [one for one in failed if not one.is_good]
+        if bad:
+            del self._candidates[max(bad, key=lambda one: one.num_failures).address]
+        return bool(bad)
 
     def _make_room(self) -> bool:
         """Forget one address if there are too many; False if none can go.

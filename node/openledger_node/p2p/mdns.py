@@ -32,6 +32,9 @@ PACKETS_PER_S, PACKETS_AT_ONCE, FLOOD_PAUSE_S = 50.0, 200.0, 0.1
 ASK_FIRST_S, ASK_EVERY_S = 1.0, 300.0
 """Pauses between questions: each is three times as long as the one before, up to the second value."""
 
+LOOK_S = 5.0
+"""The pause between looks at the LANs in which this node listens."""
+
 JITTER_S = (0.02, 0.12)
 ANSWER_EVERY_S = 1.0
 AGAIN_S = 60.0
@@ -92,14 +95,25 @@ class LanDiscovery:
         self._packets: Rates[str] = Rates(per_s=PACKETS_PER_S, burst=PACKETS_AT_ONCE, clock=clock)
 
     async def run(self) -> None:
-        """Take part on each LAN in which this node listens, until cancelled; elsewhere there is nothing to do."""
-        hosts = dict.fromkeys(host for host, _ in self._listening())
+        """Take part on each LAN in which this node listens, until cancelled. The LANs of a laptop change."""
+        taking_part: dict[str, trio.CancelScope] = {}
         async with trio.open_nursery() as nursery:
-            for host in list(hosts)[:INTERFACES_MAX]:
-                nursery.start_soon(self._take_part, host)
+            while True:
+                hosts = list(dict.fromkeys(host for host, _ in self._listening()))[:INTERFACES_MAX]
+                for host in taking_part.keys() - hosts:
+                    taking_part.pop(host).cancel()
+                for host in hosts:
+                    if host not in taking_part:
+                        taking_part[host] = trio.CancelScope()
+                        nursery.start_soon(self._take_part, host, taking_part[host])
+                await trio.sleep(LOOK_S)
 
-    async def _take_part(self, host: str) -> None:
+    async def _take_part(self, host: str, scope: trio.CancelScope) -> None:
         """Take part on one LAN; if it can't be opened, or breaks, try again after a while."""
+        with scope:
+            await self._take_part_on(host)
+
+    async def _take_part_on(self, host: str) -> None:
         while True:
             try:
                 async with self._open_link(host) as link, trio.open_nursery() as nursery:

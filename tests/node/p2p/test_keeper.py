@@ -387,6 +387,47 @@ async def test_a_peer_of_many_addresses_takes_the_room_of_four(tmp_path: Path, a
         assert len(keeper._candidates) == 4
 
 
+def lan_address(name: str, host: int, port: int = 4120) -> str:
+    return f"/ip4/192.168.1.{host}/tcp/{port}/p2p/{name}"
+
+
+async def test_nobody_on_the_lan_takes_the_places_of_a_peers_true_addresses(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """A stranger names the peer's id with its own machine's address, four times."""
+    async with a_world(tmp_path) as world:
+        await world.add("ada")
+        keeper = world.keepers["ada"]
+        keeper.learn_on_lan([lan_address("ben", 66, port) for port in range(4_000, 4_009)])
+        keeper._learn([address("ben")], "rendezvous point")
+        await trio.sleep(10)
+        keeper.learn_on_lan([lan_address("ben", 8)])
+        known = {each for each in keeper._candidates if each.endswith("/ben")}
+        assert len(known) == 5
+        assert {address("ben"), lan_address("ben", 8)} <= known, "an address on the LAN that failed makes room"
+        await world.add("ben")
+        await trio.sleep(70)
+        assert "ben" in world.connected("ada")
+
+
+async def test_a_peer_that_was_met_on_the_lan_only_is_found_there_after_a_restart(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with a_world(tmp_path) as world:
+        ben = MemoryTransport(world.network, PeerId("ben"), listen=("/ip4/192.168.1.8/tcp/4120",))
+        await world.add("ben", transport=ben)
+        end = await world.add("ada")
+        world.keepers["ada"].learn_on_lan([lan_address("ben", 8)])
+        await trio.sleep(5)
+        assert world.connected("ada") == {"ben"}
+        end.cancel()
+        await trio.sleep(1)
+        await world.add("ada")
+        await trio.sleep(2)
+        assert world.connected("ada") == {"ben"}
+        assert world.known("ada")["ben"].learned_from == "LAN", "it may be a stranger's address elsewhere"
+
+
 async def test_of_many_bootstrap_nodes_two_are_kept(tmp_path: Path, autojump_clock: MockClock) -> None:
     points = [f"point{number}" for number in range(5)]
     async with a_world(tmp_path) as world:

@@ -159,6 +159,35 @@ async def test_a_node_that_listens_on_its_own_machine_alone_asks_nobody(autojump
         assert (lan.sent, found) == ([], [])
 
 
+async def test_a_laptop_that_changes_its_lan_takes_part_in_the_new_one_and_not_in_the_old(
+    autojump_clock: MockClock,
+) -> None:
+    home, office = FakeLan(), FakeLan()
+    lans = {"192.168.1.7": home, "10.0.0.7": office}
+    transport: Any = Listening(ADA, ("/ip4/192.168.1.7/tcp/4120",))
+    found: list[str] = []
+    discovery = LanDiscovery(
+        transport,
+        network=NET,
+        found=found.extend,
+        random=Random(1),
+        open_link=lambda host: lans[host].open(host),
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(discovery.run)
+        await trio.sleep(10)
+        assert not office.sent
+        transport.listening = ("/ip4/10.0.0.7/tcp/4120",)
+        await trio.sleep(10)
+        num_sent = len(home.sent)
+        office.send(write_answer(SERVICE, "x", [address("10.0.0.8")]), "10.0.0.8")
+        home.send(write_answer(SERVICE, "x", [address()]), "192.168.1.8")
+        await trio.sleep(600)
+        assert found == [address("10.0.0.8")]
+        assert len(home.sent) == num_sent + 1
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_lan_that_can_not_be_opened_is_tried_again(autojump_clock: MockClock) -> None:
     lan, num_tries = FakeLan(), 0
 
@@ -256,7 +285,7 @@ async def test_two_nodes_without_a_bootstrap_node_connect_over_real_multicast(tm
         await until(lambda: nodes[1].peer_id in nodes[0].connected())
         assert "LAN" in {peer.learned_from for each in kept for peer in each.known()}
         nursery.cancel_scope.cancel()
-    assert [book.addresses for book in books] == [(), ()]  # in another LAN, it may be a stranger's address
+    assert any(book.addresses for book in books)
 
 
 async def why_no_multicast(host: str) -> str:
