@@ -18,6 +18,11 @@ ANSWER_S: Final = 5.0
 """The time limit of one scrape."""
 
 SCRAPES_MAX: Final = 8
+"""Answers that are written at once."""
+
+CONNECTIONS_MAX: Final = 32
+"""Connections at once. The oldest one makes room for a new one, so that idle connections keep no scraper out."""
+
 HEAD_BYTES_MAX: Final = 8192
 READ_BYTES: Final = 4096
 PATH: Final = "/metrics"
@@ -41,20 +46,35 @@ async def serve_metrics(
             "--metrics HOST:PORT, or --metrics none"
         ) from error
     task_status.started(listeners[0].socket.getsockname()[1])
-    scrape = partial(_serve, read=read, limit=trio.CapacityLimiter(SCRAPES_MAX))
+    scrape = partial(_serve, read=read, limit=trio.CapacityLimiter(SCRAPES_MAX), opened=[])
     await trio.serve_listeners(scrape, listeners)
 
 
-async def _serve(stream: trio.SocketStream, *, read: Callable[[], str], limit: trio.CapacityLimiter) -> None:
-    """Answer one request and hang up. A client that is slow, leaves, or speaks no HTTP gets nothing."""
-    with trio.move_on_after(ANSWER_S):
-        async with stream:
-            try:
+async def _serve(
+    stream: trio.SocketStream,
+    *,
+    read: Callable[[], str],
+    limit: trio.CapacityLimiter,
+    opened: list[trio.CancelScope],
+) -> None:
+    """Answer one request and hang up. A client that is slow, leaves, or speaks no HTTP gets nothing.
+
+    `opened` has the scopes of open connections, oldest first.
+    """
+    with trio.move_on_after(ANSWER_S) as scope:
+        if len(opened) >= CONNECTIONS_MAX:
+            opened.pop(0).cancel()
+        opened.append(scope)
+        try:
+            async with stream:
                 head = await _read_head(stream)
                 async with limit:
                     await stream.send_all(_answer(head, read))
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                return
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return
+        finally:
+            if scope in opened:
+                opened.remove(scope)
 
 
 async def _read_head(stream: trio.SocketStream) -> bytes:

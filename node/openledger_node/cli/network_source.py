@@ -3,10 +3,12 @@
 import re
 import socket
 import sys
+from contextlib import suppress
 from hashlib import sha256 as hash_of
 from pathlib import Path
 from time import monotonic
 from typing import Final
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -111,31 +113,78 @@ def _read(source: str) -> bytes:
 def download(url: str) -> bytes:
     """Download a network.json; what exceeds its size limit by more than a byte stays there.
 
+    Each name is looked up once, and the address that was checked is the one that is asked. Otherwise a web site could
+    name a public address for the check and one of this network for the request.
+
     Raises:
-        NetworkError: it can't be downloaded, or a redirect leads where it must not.
+        NetworkError: it can't be downloaded, or it leads where it must not.
     """
     try:
-        target = httpx.URL(url)
-        is_home = _is_inside(target)
+        target, is_typed, may_be_inside = httpx.URL(url), True, False
         for _ in range(REDIRECTS_MAX + 1):
-            _check_target(target, is_home=is_home)
-            found = _get(target)
+            hosts = _checked_hosts(target, is_typed=is_typed, may_be_inside=may_be_inside)
+            may_be_inside = may_be_inside or (is_typed and _is_inside(hosts))
+            found = _get_from_any(target, hosts)
             if isinstance(found, bytes):
                 return found
-            target = found
+            target, is_typed = found, False
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise NetworkError(f"cannot fetch {url}: {error}") from error
     raise NetworkError(f"cannot fetch {url}: it redirects more than {REDIRECTS_MAX} times")
 
 
-def _get(url: httpx.URL) -> bytes | httpx.URL:
-    """The content at a URL, or the URL that it redirects to."""
+def _checked_hosts(url: httpx.URL, *, is_typed: bool, may_be_inside: bool) -> tuple[str, ...]:
+    """The IP addresses at which a URL may be asked; none if its name can't be looked up, as behind some proxies.
+
+    Raises:
+        NetworkError: it is no web address, is plain HTTP beyond this machine, or is led into a private network.
+    """
+    if url.scheme not in ("http", "https") or not url.host:
+        raise NetworkError(f"cannot fetch {url}: it is not a web address")
+    hosts = hosts_of(url.host)
+    # Only encryption proves a name, so without it this machine must be named by its address.
+    if url.scheme == "http" and (not hosts or not _is_this_machine(url.host)):
+        raise NetworkError(
+            f"cannot fetch {url}: only this machine, by its address, is asked without encryption. Use https://"
+        )
+    public = tuple(host for host in hosts if not _is_inside((host,)))
+    if is_typed:
+        return public or hosts
+    if not may_be_inside and len(public) < len(hosts):
+        raise NetworkError(
+            f"cannot fetch {url}: a web site redirects there, and it is an address of this machine or of a private "
+            "network. Open it yourself if you trust it"
+        )
+    return hosts
+
+
+def _get_from_any(url: httpx.URL, hosts: tuple[str, ...]) -> bytes | httpx.URL:
+    """Ask the first host that can be reached; a proxy, or a name that can't be looked up here, is asked by name."""
+    if not hosts or _has_proxy(url):
+        return _get(url, None)
+    for host in hosts[:-1]:
+        with suppress(httpx.ConnectError, httpx.ConnectTimeout):
+            return _get(url, host)
+    return _get(url, hosts[-1])
+
+
+def _get(url: httpx.URL, host: str | None) -> bytes | httpx.URL:
+    """The content at a URL, or the URL that it redirects to; `host` is the IP address to ask instead of its name."""
     headers = {"Accept-Encoding": "identity"}  # a compressed answer could unpack to any size
+    asked, extensions, mounts = url, dict[str, str](), dict[str, None]()
+    if host is not None:
+        asked, headers["Host"] = url.copy_with(host=host), url.netloc.decode("ascii")
+        extensions["sni_hostname"] = url.host  # the name that the certificate must have
+        mounts = {"http://": None, "https://": None}  # no proxy, which the library would choose by the IP address
     content, until_s = b"", monotonic() + FETCH_TIMEOUT_S
-    with httpx.stream("GET", url, timeout=FETCH_TIMEOUT_S, headers=headers) as response:
-        if response.next_request is not None:
-            return response.next_request.url
-        response.raise_for_status()
+    with (
+        httpx.Client(timeout=FETCH_TIMEOUT_S, headers=headers, mounts=mounts) as client,
+        client.stream("GET", asked, extensions=extensions) as response,
+    ):
+        if response.has_redirect_location:
+            return url.join(response.headers["Location"])
+        if response.is_error:
+            raise NetworkError(f"cannot fetch {url}: {response.status_code} {response.reason_phrase}")
         for chunk in response.iter_raw():
             content += chunk
             if len(content) > FILE_BYTES_MAX:
@@ -145,31 +194,19 @@ def _get(url: httpx.URL) -> bytes | httpx.URL:
     return content[: FILE_BYTES_MAX + 1]
 
 
-def _check_target(url: httpx.URL, *, is_home: bool) -> None:
-    """Refuse plain HTTP beyond this machine, and redirects from the internet to a private address.
-
-    Raises:
-        NetworkError: the URL is one of these.
-    """
-    if url.scheme not in ("http", "https") or not url.host:
-        raise NetworkError(f"cannot fetch {url}: it is not a web address")
-    scopes = _scopes(url)
-    if url.scheme == "http" and (not scopes or max(scopes) > Scope.MACHINE):
-        raise NetworkError(f"cannot fetch {url}: only this machine is asked without encryption. Use https://")
-    if not is_home and _is_inside(url):
-        raise NetworkError(
-            f"cannot fetch {url}: a web site redirects there, and it is an address of this machine or of a private "
-            "network. Open it yourself if you trust it"
-        )
+def _has_proxy(url: httpx.URL) -> bool:
+    """True if the environment names a proxy for a URL."""
+    return url.scheme in getproxies() and not proxy_bypass(url.host)
 
 
-def _is_inside(url: httpx.URL) -> bool:
-    """True if a URL leads to this machine or a private network, as far as the name can be looked up."""
-    return any(scope < Scope.INTERNET for scope in _scopes(url))
+def _is_this_machine(name: str) -> bool:
+    """True for `localhost` and for a loopback address as such; other names may change between two questions."""
+    return name == "localhost" or scope_of_host(name) is Scope.MACHINE
 
 
-def _scopes(url: httpx.URL) -> list[Scope]:
-    return [scope_of_host(host) or Scope.MACHINE for host in hosts_of(url.host)]
+def _is_inside(hosts: tuple[str, ...]) -> bool:
+    """True if one of the IP addresses is this machine's, or of a private network."""
+    return any((scope_of_host(host) or Scope.MACHINE) < Scope.INTERNET for host in hosts)
 
 
 def hosts_of(name: str) -> tuple[str, ...]:

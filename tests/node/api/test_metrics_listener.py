@@ -1,7 +1,7 @@
 """Metrics over plain HTTP: what is answered, and what gets nothing."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from types import SimpleNamespace
 
@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from openledger_node.api.bootstrap_metrics import BOOTSTRAP_FAMILIES, bootstrap_metrics
 from openledger_node.api.exposition import PREFIX
-from openledger_node.api.metrics_listener import ANSWER_S, HEAD_BYTES_MAX, serve_metrics
+from openledger_node.api.metrics_listener import ANSWER_S, CONNECTIONS_MAX, HEAD_BYTES_MAX, serve_metrics
 from openledger_node.errors import NetworkError
 from openledger_node.listeners import ListenAddress
 from openledger_node.p2p.bootstrap_view import BootstrapReach
@@ -85,6 +85,20 @@ async def test_who_says_nothing_is_hung_up_on(autojump_clock: MockClock) -> None
     async with listener() as port, await trio.open_tcp_stream("127.0.0.1", port) as stream:
         with trio.fail_after(ANSWER_S + 5):
             assert await stream.receive_some(1) == b""
+
+
+async def test_idle_connections_are_few_and_keep_no_scraper_out() -> None:
+    async with listener() as port, AsyncExitStack() as stack:
+        stack.enter_context(trio.fail_after(ANSWER_S - 1))
+        idle = [
+            await stack.enter_async_context(await trio.open_tcp_stream("127.0.0.1", port))
+            for _ in range(CONNECTIONS_MAX + 3)
+        ]
+        for stream in idle[:3]:
+            assert await stream.receive_some(1) == b"", "the oldest make room"
+        assert (await answer(port, b"GET /metrics HTTP/1.1\r\n\r\n")).endswith("a 1\n")
+        await idle[-1].send_all(b"GET /metrics HTTP/1.1\r\n\r\n")
+        assert (await idle[-1].receive_some(4_096)).startswith(b"HTTP/1.1 200 OK")
 
 
 async def test_a_taken_port_is_told_with_the_option() -> None:

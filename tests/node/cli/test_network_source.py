@@ -2,8 +2,10 @@
 
 import hashlib
 import io
+import ssl
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -12,6 +14,11 @@ from typing import Any
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from openledger_node.cli import network_source
 from openledger_node.cli.network_source import FETCH_TIMEOUT_S, REDIRECTS_MAX, download, read_source
@@ -47,6 +54,53 @@ def site() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def tls_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The port of a web site with a certificate for proven.example; it answers with the host that was asked for."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(self.headers["Host"].encode())
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing."""
+
+    file = tmp_path / "site.pem"
+    file.write_bytes(certificate("proven.example"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def certificate(name: str) -> bytes:
+    """A key and a certificate that it has signed itself, as PEM."""
+    key, subject = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    form = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return key.private_bytes(*form) + made.public_bytes(Encoding.PEM)
 
 
 # ---- the hash
@@ -95,6 +149,53 @@ def test_a_file_needs_no_hash_and_stdin_is_a_file(tmp_path: Path, monkeypatch: p
 # ---- the download
 
 
+def test_a_name_is_looked_up_once_and_proven_by_its_certificate(
+    tls_site: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second answer for the name, which could be an address of the reader's network, is never asked for."""
+    answers = iter([("127.0.0.1",)])
+    monkeypatch.setattr(network_source, "hosts_of", lambda _: next(answers))
+    assert download(f"https://proven.example:{tls_site}/hop/0") == f"proven.example:{tls_site}".encode()
+    monkeypatch.setattr(network_source, "hosts_of", lambda _: ("127.0.0.1",))
+    with pytest.raises(NetworkError, match="certificate"):
+        download(f"https://other.example:{tls_site}/network.json")
+
+
+def test_the_next_address_of_a_name_is_asked_if_one_is_not_reached(
+    tls_site: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network_source, "hosts_of", lambda _: ("127.0.0.9", "127.0.0.1"))
+    assert download(f"https://proven.example:{tls_site}/n") == f"proven.example:{tls_site}".encode()
+
+
+def test_a_typed_name_with_public_addresses_is_asked_at_those_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[str | None]()
+
+    def get(_: httpx.URL, host: str | None) -> bytes:
+        asked.append(host)
+        return CONTENT
+
+    monkeypatch.setattr(network_source, "_get", get)
+    monkeypatch.setattr(network_source, "hosts_of", HOSTS.__getitem__)
+    for name in ("both.example", "home.example", "hidden.example"):
+        assert download(f"https://{name}/n.json") == CONTENT
+    assert asked == ["8.8.8.8", "192.168.1.1", None]
+
+
+def test_a_proxy_looks_names_up_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setattr(network_source, "hosts_of", HOSTS.__getitem__)
+    asked = list[str | None]()
+
+    def get(_: httpx.URL, host: str | None) -> bytes:
+        asked.append(host)
+        return CONTENT
+
+    monkeypatch.setattr(network_source, "_get", get)
+    assert download("https://public.example/n.json") == CONTENT
+    assert asked == [None]
+
+
 def test_no_more_is_downloaded_than_a_network_json_may_have(site: str) -> None:
     assert len(download(f"{site}/endless")) == FILE_BYTES_MAX + 1
 
@@ -128,6 +229,7 @@ HOSTS = {
     "169.254.169.254": ("169.254.169.254",),
     "127.0.0.1": ("127.0.0.1",),
     "hidden.example": (),
+    "looped.example": ("127.0.0.1",),
 }
 INTO_A_HOME = "a web site redirects there"
 REDIRECTS = {
@@ -150,8 +252,9 @@ def test_a_redirect_is_followed_only_to_where_its_reader_would_go(
 ) -> None:
     asked: list[str] = []
 
-    def get(asked_for: httpx.URL) -> bytes | httpx.URL:
+    def get(asked_for: httpx.URL, host: str | None) -> bytes | httpx.URL:
         asked.append(str(asked_for))
+        assert host in (HOSTS[asked_for.host] or (None,))
         return httpx.URL(target) if len(asked) == 1 else CONTENT
 
     monkeypatch.setattr(network_source, "_get", get)
@@ -166,9 +269,15 @@ def test_a_redirect_is_followed_only_to_where_its_reader_would_go(
 
 
 @pytest.mark.parametrize(
-    "url", ["http://public.example/n.json", "http://192.168.1.1/n.json", "http://hidden.example/"]
+    "url",
+    [
+        "http://public.example/n.json",
+        "http://192.168.1.1/n.json",
+        "http://hidden.example/",
+        "http://looped.example:8545/",
+    ],
 )
 def test_plain_http_is_for_this_machine_alone(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setattr(network_source, "hosts_of", HOSTS.__getitem__)
-    with pytest.raises(NetworkError, match="only this machine is asked without encryption"):
+    with pytest.raises(NetworkError, match="only this machine, by its address, is asked without encryption"):
         download(url)
