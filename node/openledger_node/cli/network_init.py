@@ -88,72 +88,68 @@ class DeploymentPlan:
 
 # ---- The command
 
+Rpc = Annotated[list[str], typer.Option(help="JSON-RPC endpoint of the chain; can be given more than once.")]
+Out = Annotated[Path, typer.Option(help="The network.json to write.")]
+KeyName = Annotated[str | None, typer.Option(help="Account that deploys; not needed on a development chain.")]
+PasswordFile = Annotated[Path | None, typer.Option(help=STORED_PASSWORD_HELP)]
+Name = Annotated[str | None, typer.Option(help="Id of the network; development networks choose their own.")]
+Bootstrap = Annotated[
+    list[str] | None, typer.Option(help="Address of a bootstrap node, /ip4/…/p2p/…; can be given more than once.")
+]
+Token = Annotated[
+    str | None,
+    typer.Option(help="ERC-20 token with 18 decimals to pay in, such as a stable coin. By default, OPEN is created."),
+]
+Holder = Annotated[
+    str | None,
+    typer.Option(help="Account that gets all OPEN, and so all votes; by default the one that deploys."),
+]
+Guardian = Annotated[
+    str | None,
+    typer.Option(
+        help="Account, best a multisig, that can pause payments; on a development chain this node's wallet."
+    ),
+]
+ProposalVotes = Annotated[str | None, typer.Option(help="Votes that a proposer needs; by default 1000.")]
+QuorumVotes = Annotated[
+    str | None,
+    typer.Option(help="Votes that a decision needs where 4 % of all are fewer; by default 10000."),
+]
+Public = Annotated[
+    bool,
+    typer.Option(
+        "--public",
+        help="Others will join from the internet: deploy only if all endpoints and bootstrap nodes are public "
+        "and answer, and print the line by which others join.",
+    ),
+]
+Url = Annotated[str | None, typer.Option(help="With --public, the https:// URL at which you will publish the file.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
 
 def init(
-    rpc: Annotated[list[str], typer.Option(help="JSON-RPC endpoint of the chain; can be given more than once.")],
-    out: Annotated[Path, typer.Option(help="The network.json to write.")],
-    key: Annotated[
-        str | None,
-        typer.Option(help="Account that deploys; not needed on a development chain."),
-    ] = None,
-    password_file: Annotated[Path | None, typer.Option(help=STORED_PASSWORD_HELP)] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Id of the network; development networks choose their own.")
-    ] = None,
-    bootstrap: Annotated[
-        list[str] | None, typer.Option(help="Address of a bootstrap node, /ip4/…/p2p/…; can be given more than once.")
-    ] = None,
-    token: Annotated[
-        str | None,
-        typer.Option(
-            help="ERC-20 token with 18 decimals to pay in, such as a stable coin. By default, OPEN is created."
-        ),
-    ] = None,
-    holder: Annotated[
-        str | None,
-        typer.Option(help="Account that gets all OPEN, and so all votes; by default the one that deploys."),
-    ] = None,
-    guardian: Annotated[
-        str | None,
-        typer.Option(
-            help="Account, best a multisig, that can pause payments; on a development chain this node's wallet."
-        ),
-    ] = None,
-    proposal_votes: Annotated[str | None, typer.Option(help="Votes that a proposer needs; by default 1000.")] = None,
-    quorum_votes: Annotated[
-        str | None,
-        typer.Option(help="Votes that a decision needs where 4 % of all are fewer; by default 10000."),
-    ] = None,
-    public: Annotated[
-        bool,
-        typer.Option(
-            "--public",
-            help="Others will join from the internet: deploy only if all endpoints and bootstrap nodes are public "
-            "and answer, and print the line by which others join.",
-        ),
-    ] = False,
-    url: Annotated[
-        str | None, typer.Option(help="With --public, the https:// URL at which you will publish the file.")
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    rpc: Rpc,
+    out: Out,
+    key: KeyName = None,
+    password_file: PasswordFile = None,
+    name: Name = None,
+    bootstrap: Bootstrap = None,
+    token: Token = None,
+    holder: Holder = None,
+    guardian: Guardian = None,
+    proposal_votes: ProposalVotes = None,
+    quorum_votes: QuorumVotes = None,
+    public: Public = False,
+    url: Url = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Deploy the contracts on a chain, and write the network.json that nodes join with.
 
     Votes then rule the parameters, the disputes and the treasury. The account that deploys keeps no power over them.
     """
-    if out.exists():
-        raise ConfigError(f"{out} exists already, and a network is never overwritten: name another file")
-    if token and holder:
-        raise ConfigError(
-            "--holder is for OPEN that is created, and --token names a token that exists: leave one out"
-        )
-    if not os.access(out.absolute().parent, os.W_OK):
-        raise ConfigError(f"cannot write to {out.absolute().parent}, so nothing is deployed: name another --out")
-    if url is not None:
-        if not public:
-            raise InputError("--url goes with --public, which prints the line by which others join")
-        check_url(url)
+    _check_options(out, token=token, holder=holder, url=url, is_public=public)
     with open_endpoint(rpc[0]) as client:
         is_development = is_development_chain(client)
         found = _read_token(client, token)
@@ -176,26 +172,52 @@ def init(
         check_identity(client, network)
         _check_powers(client, plan, network)
     write_network(out, network)
+    _show_deployed(plan, network, out, url=url, is_public=public, as_json=as_json)
+
+
+def _check_options(out: Path, *, token: str | None, holder: str | None, url: str | None, is_public: bool) -> None:
+    """Check what needs no chain, before anything is asked or paid.
+
+    Raises:
+        ConfigError: the file exists or can't be written, or two options exclude each other.
+        InputError: nobody could join from the URL.
+    """
+    if out.exists():
+        raise ConfigError(f"{out} exists already, and a network is never overwritten: name another file")
+    if token and holder:
+        raise ConfigError(
+            "--holder is for OPEN that is created, and --token names a token that exists: leave one out"
+        )
+    if not os.access(out.absolute().parent, os.W_OK):
+        raise ConfigError(f"cannot write to {out.absolute().parent}, so nothing is deployed: name another --out")
+    if url is not None:
+        if not is_public:
+            raise InputError("--url goes with --public, which prints the line by which others join")
+        check_url(url)
+
+
+# ---- The result
+
+
+def _show_deployed(
+    plan: DeploymentPlan, network: Network, out: Path, *, url: str | None, is_public: bool, as_json: bool
+) -> None:
+    line = join_line(sha256(out.read_bytes()).hexdigest(), url)
     if as_json:
-        emit_json("network", network_to_json(network))
+        emit_json("network", network_to_json(network) | ({"join": line} if is_public else {}))
         return
-    keeps = "only the pause" if plan.guardian == deployer.address else "no power over it"
-    say(f"votes rule it now, and {deployer.address} has {keeps}")
-    if public:
-        _show_join_line(out, network, url)
-    else:
-        where = plain(str(out))
+    keeps = "only the pause" if plan.guardian == plan.deployer.address else "no power over it"
+    say(f"votes rule it now, and {plan.deployer.address} has {keeps}")
+    where = plain(str(out))
+    if not is_public:
         say(f"[bold]{plain(network.network)}[/] is deployed; join it: `openledger-node network join {where}`")
-
-
-def _show_join_line(out: Path, network: Network, url: str | None) -> None:
-    digest = sha256(out.read_bytes()).hexdigest()
-    where = url or "an https:// URL of yours"
-    say(f"[bold]{plain(network.network)}[/] is deployed. Publish {plain(str(out))} unchanged at {plain(where)}.")
+        return
+    site = plain(url or "an https:// URL of yours")
+    say(f"[bold]{plain(network.network)}[/] is deployed. Publish {where} unchanged at {site}.")
     say(
         "Its hash makes sure that nobody can change it on the way. Publish this line, best in a second place as well:"
     )
-    out_console.print(plain(join_line(digest, url)))
+    out_console.print(plain(line))
 
 
 # ---- The plan: what was typed is checked before anything is paid

@@ -92,6 +92,17 @@ def test_a_development_network_is_made_without_a_wallet_or_a_question(run: Run, 
     assert out.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_public_network_tells_the_line_by_which_others_join_in_json_too(
+    run: Run, rpc: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openledger_node.cli.network_init.check_public", lambda _: None)
+    out, url = tmp_path / "network.json", "https://example.org/network.json"
+    ran = run("network", "init", "--rpc", rpc, "--out", str(out), "--public", "--url", url, "--json")
+    assert ran.status == 0, ran.stderr
+    digest = sha256(out.read_bytes()).hexdigest()
+    assert ran.json == json.loads(out.read_text()) | {"join": f"openledger-node network join {url} --sha256 {digest}"}
+
+
 def test_its_windows_are_seconds(network_file: Path, rpc: str) -> None:
     network = read_network(network_file)
     params = load_contract("Params")
