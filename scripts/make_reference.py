@@ -14,9 +14,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from typer.main import get_command
 
 from openledger_node.api.app import build_api
-from openledger_node.api.bootstrap_metrics import BOOTSTRAP_FAMILIES
-from openledger_node.api.exposition import PREFIX, Family
-from openledger_node.api.metrics import FAMILIES
+from openledger_node.api.bootstrap_metrics import BOOTSTRAP_METRICS
+from openledger_node.api.exposition import Family, MetricTable
+from openledger_node.api.metrics import NODE_METRICS
 from openledger_node.cli.app import build_app
 from openledger_node.cli.command_tree import PROGRAM, TREE_FILE, Command, Parameter
 from openledger_node.cli.help_text import HELP_OPTION, ROOT_OPTIONS, explain, usage
@@ -212,13 +212,12 @@ def render_config() -> str:
 
 def render_metrics() -> str:
     """Render one row per metric family of a node, and of a bootstrap node."""
-    tables = [METRICS_HEAD + _metric_table(FAMILIES), BOOTSTRAP_METRICS_HEAD + _metric_table(BOOTSTRAP_FAMILIES)]
-    return "".join(tables)
+    return METRICS_HEAD + _metric_table(NODE_METRICS) + BOOTSTRAP_METRICS_HEAD + _metric_table(BOOTSTRAP_METRICS)
 
 
-def _metric_table(families: Iterable[Family]) -> str:
+def _metric_table(table: MetricTable) -> str:
     head = ["| metric | type | labels | |", "|---|---|---|---|"]
-    return "\n".join([*head, *map(_metric_row, families), ""])
+    return "\n".join([*head, *(_metric_row(table.prefix, family) for family in table.families), ""])
 
 
 def render_openapi() -> str:
@@ -255,9 +254,9 @@ def _cell(plan: MemoryPlan | None) -> str:
     return f"{plan.kv_tokens // 100 * 100:,}, {adapters}"
 
 
-def _metric_row(family: Family) -> str:
+def _metric_row(prefix: str, family: Family) -> str:
     labels = ", ".join(f"`{label}`" for label in family.labels)
-    return f"| `{PREFIX}{family.name}` | {family.kind} | {labels} | {family.help} |"
+    return f"| `{prefix}{family.name}` | {family.kind} | {labels} | {family.help} |"
 
 
 def _section(command: Command) -> str:

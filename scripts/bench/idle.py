@@ -20,7 +20,8 @@ from statistics import median
 from typing import Any, Final
 
 from bars import Bar, bar, environment, show_bars
-from network import Town, cpu_s, daemon_id, pss_mib, rss_mib, worker_of
+from network_costs import cpu_s, daemon_id, pss_mib, rss_mib, worker_of
+from network_town import Town
 
 from openledger_node.demo.processes import closing_all
 

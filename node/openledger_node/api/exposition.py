@@ -1,10 +1,10 @@
-"""Prometheus's text format, with each metric family declared before its readings.
+"""Prometheus's text format, written by a table that declares each metric family before its readings.
 
 prometheus-client is installed with libp2p and could write this text. It would save few lines, and change nearly every
 line of a scrape: it writes integers as floats (1.0, 1.23456789e+08), sorts labels, and puts _count before _sum.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -19,7 +19,7 @@ Buckets = Sequence[tuple[float, int]]
 class Family:
     """One metric; all its series have these labels."""
 
-    name: str  # without the prefix
+    name: str  # without the prefix of its table
     kind: Kind
     help: str
     labels: tuple[str, ...] = ()
@@ -47,21 +47,38 @@ class Distribution:
 Reading = Sample | Distribution
 
 
-def exposition(families: Iterable[Family], readings: Iterable[Reading]) -> str:
-    """Write all readings, family by family; families without readings are left out."""
-    by_family: dict[str, list[Reading]] = {}
-    for reading in readings:
-        by_family.setdefault(reading.family, []).append(reading)
-    lines: list[str] = []
-    for family in families:
-        if found := by_family.pop(family.name, None):
-            name = PREFIX + family.name
-            lines += [f"# HELP {name} {_escaped(family.help, quote=False)}", f"# TYPE {name} {family.kind}"]
-            for reading in found:
-                assert tuple(reading.labels) == family.labels, family.name
-                lines += _lines(name, reading)
-    assert not by_family, f"undeclared: {sorted(by_family)}"
-    return "\n".join([*lines, ""])
+@dataclass(frozen=True, slots=True)
+class MetricTable:
+    """Every metric of one kind of node, in the order of a scrape."""
+
+    families: tuple[Family, ...]
+    prefix: str = PREFIX
+
+    def text(self, readings: Iterable[Reading]) -> str:
+        """Write all readings, family by family; families without readings are left out."""
+        by_family: dict[str, list[Reading]] = {}
+        for reading in readings:
+            by_family.setdefault(reading.family, []).append(reading)
+        lines: list[str] = []
+        for family in self.families:
+            if found := by_family.pop(family.name, None):
+                name = self.prefix + family.name
+                lines += [f"# HELP {name} {_escaped(family.help, quote=False)}", f"# TYPE {name} {family.kind}"]
+                for reading in found:
+                    assert tuple(reading.labels) == family.labels, family.name
+                    lines += _lines(name, reading)
+        assert not by_family, f"undeclared: {sorted(by_family)}"
+        return "\n".join([*lines, ""])
+
+
+def figures(values: Mapping[str, float]) -> Iterator[Sample]:
+    """One reading of each family without labels."""
+    return (Sample(family=name, value=value) for name, value in values.items())
+
+
+def by_label(family: str, label: str, values: Mapping[str, float]) -> Iterator[Sample]:
+    """The readings of a family with one label."""
+    return (Sample(family=family, value=value, labels={label: str(name)}) for name, value in values.items())
 
 
 def _lines(name: str, reading: Reading) -> list[str]:

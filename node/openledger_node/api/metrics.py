@@ -19,160 +19,179 @@ from ..network.money_status import MoneyStatus
 from ..operator.card_watch import NOTHING, CardReading
 from ..operator.status import NodeParts
 from ..serving.measures import Histogram, Measures
-from .exposition import Distribution, Family, Reading, Sample, exposition
+from .exposition import Distribution, Family, MetricTable, Reading, Sample, by_label, figures
 from .traffic import Traffic
 
 # ---- Every metric of /metrics; docs/reference/metrics.md is generated from this table.
 
-FAMILIES: Final = (
-    Family(
-        name="build_info",
-        kind="gauge",
-        help="Always 1; the labels name the version and the base.",
-        labels=("version", "base"),
-    ),
-    Family(name="uptime_seconds", kind="gauge", help="Seconds since the daemon's start."),
-    Family(name="ready", kind="gauge", help="1 while the node accepts requests."),
-    Family(name="process_resident_bytes", kind="gauge", help="Memory of the daemon itself; the engine has its own."),
-    Family(name="process_open_fds", kind="gauge", help="Open file descriptors of the daemon."),
-    # HTTP
-    Family(
-        name="http_requests_total",
-        kind="counter",
-        help="Requests over HTTP; route none: the page's files, unknown paths, or refused by the guard.",
-        labels=("route", "code"),
-    ),
-    Family(name="http_requests_in_flight", kind="gauge", help="Requests over HTTP that are being answered."),
-    # requests
-    Family(
-        name="requests_total",
-        kind="counter",
-        help="Requests that have ended. Origin: local (sent here), sold (to a payer), bought (from another node).",
-        labels=("origin", "outcome"),
-    ),
-    Family(
-        name="tokens_total",
-        kind="counter",
-        help="Tokens of those requests as billed, by kind: prompt or completion.",
-        labels=("origin", "kind"),
-    ),
-    Family(name="ttft_seconds", kind="histogram", help="Seconds from a request to its first token."),
-    Family(name="tpot_seconds", kind="histogram", help="Mean seconds between two tokens of an answer."),
-    Family(name="request_seconds", kind="histogram", help="Seconds from a request to its last token."),
-    Family(name="requests_running", kind="gauge", help="Requests in the engine's batch."),
-    Family(name="requests_waiting", kind="gauge", help="Requests that wait for a place in the batch."),
-    Family(name="requests_remote", kind="gauge", help="Requests that other nodes are answering for this one."),
-    Family(
-        name="queue_slots",
-        kind="gauge",
-        help="The most requests that may run or wait at once: [inference] queue_max.",
-    ),
-    # named keys
-    Family(
-        name="key_requests_total",
-        kind="counter",
-        help="Requests of a named key that have ended, since it was made; an answer is one request.",
-        labels=("key",),
-    ),
-    Family(
-        name="key_tokens_total",
-        kind="counter",
-        help="Tokens of those requests, of prompts and answers together.",
-        labels=("key",),
-    ),
-    Family(
-        name="key_spent_open_total", kind="counter", help="OPEN that other nodes charged for them.", labels=("key",)
-    ),
-    Family(
-        name="key_charged_open_total",
-        kind="counter",
-        help="OPEN charged to the credit of a prepaid key; 0 for other keys.",
-        labels=("key",),
-    ),
-    # the engine
-    Family(name="engine_up", kind="gauge", help="1 while the engine is loaded."),
-    Family(
-        name="engine_unloaded", kind="gauge", help="1 while it is unloaded for want of requests; the next loads it."
-    ),
-    Family(name="engine_failed", kind="gauge", help="1 while it can't be loaded; `status` says why."),
-    Family(name="engine_load_seconds", kind="gauge", help="Seconds that its last load took."),
-    Family(name="engine_unloads_total", kind="counter", help="Times that it was unloaded, since the daemon's start."),
-    Family(name="engine_restarts_total", kind="counter", help="Restarts of the engine since the daemon's start."),
-    Family(
-        name="engine_tokens_per_second",
-        kind="gauge",
-        help="Tokens per second of all answers together, over the last seconds.",
-    ),
-    Family(name="gpu_power_watts", kind="gauge", help="Power that the engine's card draws, where its driver tells."),
-    Family(
-        name="gpu_temperature_celsius",
-        kind="gauge",
-        help="Temperature of the engine's card, where its driver tells.",
-    ),
-    Family(name="engine_resident_bytes", kind="gauge", help="Peak memory of the engine's process."),
-    Family(name="batch_slots", kind="gauge", help="Sequences that one step may hold: [inference] batch_max."),
-    Family(name="kv_blocks", kind="gauge", help="Blocks of the KV cache: used, cached or free.", labels=("state",)),
-    Family(name="kv_block_bytes", kind="gauge", help="Size of one block."),
-    Family(name="preemptions_total", kind="counter", help="Sequences that lost their place because blocks ran out."),
-    Family(name="prefix_reused_tokens_total", kind="counter", help="Prompt tokens found in the KV cache."),
-    # adapters
-    Family(name="adapters_registered", kind="gauge", help="Adapters of this base in the library."),
-    Family(name="adapters_resident", kind="gauge", help="Adapters on the device."),
-    Family(name="adapter_cache_bytes", kind="gauge", help="Memory that the adapters on the device use."),
-    Family(
-        name="adapter_cache_bytes_max",
-        kind="gauge",
-        help="Memory that they may use: [inference] adapter_cache_bytes.",
-    ),
-    Family(name="adapter_hits_total", kind="counter", help="Sequences that found their adapter on the device."),
-    Family(name="adapter_misses_total", kind="counter", help="Sequences that had to wait for their adapter."),
-    Family(name="adapter_loads_total", kind="counter", help="Adapters loaded from disk to the device."),
-    Family(
-        name="adapter_load_seconds",
-        kind="gauge",
-        help="Seconds that the last loads took, by quantile.",
-        labels=("quantile",),
-    ),
-    # the market
-    Family(name="peers", kind="gauge", help="Connected peers."),
-    Family(name="peers_serving", kind="gauge", help="Peers with a valid advertisement."),
-    Family(
-        name="calls_last_hour",
-        kind="gauge",
-        help="Calls received in the last hour: foreign (no model of ours), refused, bid, won (an award) or lost.",
-        labels=("fate",),
-    ),
-    # money
-    Family(name="chain_up", kind="gauge", help="1 while the chain answers and money moves."),
-    Family(name="chain_height", kind="gauge", help="Number of the newest block that was seen."),
-    Family(name="chain_head_age_seconds", kind="gauge", help="Seconds since that block's time."),
-    Family(
-        name="receipts",
-        kind="gauge",
-        help="Receipts written here: unsigned, unclaimed or claimed.",
-        labels=("state",),
-    ),
-    Family(name="receipts_unclaimed_open", kind="gauge", help="Sum of the unclaimed receipts, in OPEN."),
-    Family(name="claims", kind="gauge", help="Claims by state.", labels=("state",)),
-    Family(name="transactions", kind="gauge", help="Transactions of this node by state.", labels=("state",)),
-    Family(
-        name="transaction_replacements_total",
-        kind="counter",
-        help="Transactions that were sent again with higher fees.",
-    ),
-    Family(name="gas_coins_total", kind="counter", help="Fees paid, in the chain's own coin."),
-    Family(
-        name="earnings_open",
-        kind="gauge",
-        help="Earnings in OPEN, by state of `earnings --json`: pending, settled, claimed, withdrawn, net of gas.",
-        labels=("state",),
-    ),
-    Family(
-        name="receipt_audits_total",
-        kind="counter",
-        help="Bought receipts that were drawn to recompute their shares: right, wrong, or unknown (impossible here).",
-        labels=("verdict",),
-    ),
+NODE_METRICS: Final = MetricTable(
+    (
+        Family(
+            name="build_info",
+            kind="gauge",
+            help="Always 1; the labels name the version and the base.",
+            labels=("version", "base"),
+        ),
+        Family(name="uptime_seconds", kind="gauge", help="Seconds since the daemon's start."),
+        Family(name="ready", kind="gauge", help="1 while the node accepts requests."),
+        Family(
+            name="process_resident_bytes", kind="gauge", help="Memory of the daemon itself; the engine has its own."
+        ),
+        Family(name="process_open_fds", kind="gauge", help="Open file descriptors of the daemon."),
+        # HTTP
+        Family(
+            name="http_requests_total",
+            kind="counter",
+            help="Requests over HTTP; route none: the page's files, unknown paths, or refused by the guard.",
+            labels=("route", "code"),
+        ),
+        Family(name="http_requests_in_flight", kind="gauge", help="Requests over HTTP that are being answered."),
+        # requests
+        Family(
+            name="requests_total",
+            kind="counter",
+            help="Requests that have ended. Origin: local (sent here), sold (to a payer), "
+            "bought (from another node).",
+            labels=("origin", "outcome"),
+        ),
+        Family(
+            name="tokens_total",
+            kind="counter",
+            help="Tokens of those requests as billed, by kind: prompt or completion.",
+            labels=("origin", "kind"),
+        ),
+        Family(name="ttft_seconds", kind="histogram", help="Seconds from a request to its first token."),
+        Family(name="tpot_seconds", kind="histogram", help="Mean seconds between two tokens of an answer."),
+        Family(name="request_seconds", kind="histogram", help="Seconds from a request to its last token."),
+        Family(name="requests_running", kind="gauge", help="Requests in the engine's batch."),
+        Family(name="requests_waiting", kind="gauge", help="Requests that wait for a place in the batch."),
+        Family(name="requests_remote", kind="gauge", help="Requests that other nodes are answering for this one."),
+        Family(
+            name="queue_slots",
+            kind="gauge",
+            help="The most requests that may run or wait at once: [inference] queue_max.",
+        ),
+        # named keys
+        Family(
+            name="key_requests_total",
+            kind="counter",
+            help="Requests of a named key that have ended, since it was made; an answer is one request.",
+            labels=("key",),
+        ),
+        Family(
+            name="key_tokens_total",
+            kind="counter",
+            help="Tokens of those requests, of prompts and answers together.",
+            labels=("key",),
+        ),
+        Family(
+            name="key_spent_open_total",
+            kind="counter",
+            help="OPEN that other nodes charged for them.",
+            labels=("key",),
+        ),
+        Family(
+            name="key_charged_open_total",
+            kind="counter",
+            help="OPEN charged to the credit of a prepaid key; 0 for other keys.",
+            labels=("key",),
+        ),
+        # the engine
+        Family(name="engine_up", kind="gauge", help="1 while the engine is loaded."),
+        Family(
+            name="engine_unloaded",
+            kind="gauge",
+            help="1 while it is unloaded for want of requests; the next loads it.",
+        ),
+        Family(name="engine_failed", kind="gauge", help="1 while it can't be loaded; `status` says why."),
+        Family(name="engine_load_seconds", kind="gauge", help="Seconds that its last load took."),
+        Family(
+            name="engine_unloads_total", kind="counter", help="Times that it was unloaded, since the daemon's start."
+        ),
+        Family(name="engine_restarts_total", kind="counter", help="Restarts of the engine since the daemon's start."),
+        Family(
+            name="engine_tokens_per_second",
+            kind="gauge",
+            help="Tokens per second of all answers together, over the last seconds.",
+        ),
+        Family(
+            name="gpu_power_watts", kind="gauge", help="Power that the engine's card draws, where its driver tells."
+        ),
+        Family(
+            name="gpu_temperature_celsius",
+            kind="gauge",
+            help="Temperature of the engine's card, where its driver tells.",
+        ),
+        Family(name="engine_resident_bytes", kind="gauge", help="Peak memory of the engine's process."),
+        Family(name="batch_slots", kind="gauge", help="Sequences that one step may hold: [inference] batch_max."),
+        Family(
+            name="kv_blocks", kind="gauge", help="Blocks of the KV cache: used, cached or free.", labels=("state",)
+        ),
+        Family(name="kv_block_bytes", kind="gauge", help="Size of one block."),
+        Family(
+            name="preemptions_total", kind="counter", help="Sequences that lost their place because blocks ran out."
+        ),
+        Family(name="prefix_reused_tokens_total", kind="counter", help="Prompt tokens found in the KV cache."),
+        # adapters
+        Family(name="adapters_registered", kind="gauge", help="Adapters of this base in the library."),
+        Family(name="adapters_resident", kind="gauge", help="Adapters on the device."),
+        Family(name="adapter_cache_bytes", kind="gauge", help="Memory that the adapters on the device use."),
+        Family(
+            name="adapter_cache_bytes_max",
+            kind="gauge",
+            help="Memory that they may use: [inference] adapter_cache_bytes.",
+        ),
+        Family(name="adapter_hits_total", kind="counter", help="Sequences that found their adapter on the device."),
+        Family(name="adapter_misses_total", kind="counter", help="Sequences that had to wait for their adapter."),
+        Family(name="adapter_loads_total", kind="counter", help="Adapters loaded from disk to the device."),
+        Family(
+            name="adapter_load_seconds",
+            kind="gauge",
+            help="Seconds that the last loads took, by quantile.",
+            labels=("quantile",),
+        ),
+        # the market
+        Family(name="peers", kind="gauge", help="Connected peers."),
+        Family(name="peers_serving", kind="gauge", help="Peers with a valid advertisement."),
+        Family(
+            name="calls_last_hour",
+            kind="gauge",
+            help="Calls received in the last hour: foreign (no model of ours), refused, bid, won (an award) or lost.",
+            labels=("fate",),
+        ),
+        # money
+        Family(name="chain_up", kind="gauge", help="1 while the chain answers and money moves."),
+        Family(name="chain_height", kind="gauge", help="Number of the newest block that was seen."),
+        Family(name="chain_head_age_seconds", kind="gauge", help="Seconds since that block's time."),
+        Family(
+            name="receipts",
+            kind="gauge",
+            help="Receipts written here: unsigned, unclaimed or claimed.",
+            labels=("state",),
+        ),
+        Family(name="receipts_unclaimed_open", kind="gauge", help="Sum of the unclaimed receipts, in OPEN."),
+        Family(name="claims", kind="gauge", help="Claims by state.", labels=("state",)),
+        Family(name="transactions", kind="gauge", help="Transactions of this node by state.", labels=("state",)),
+        Family(
+            name="transaction_replacements_total",
+            kind="counter",
+            help="Transactions that were sent again with higher fees.",
+        ),
+        Family(name="gas_coins_total", kind="counter", help="Fees paid, in the chain's own coin."),
+        Family(
+            name="earnings_open",
+            kind="gauge",
+            help="Earnings in OPEN, by state of `earnings --json`: pending, settled, claimed, withdrawn, net of gas.",
+            labels=("state",),
+        ),
+        Family(
+            name="receipt_audits_total",
+            kind="counter",
+            help="Bought receipts that were drawn to recompute their shares: right, wrong, "
+            "or unknown (impossible here).",
+            labels=("verdict",),
+        ),
+    )
 )
 
 
@@ -218,8 +237,8 @@ class Metering:
             sums = await trio.to_thread.run_sync(parts.ledger.sums.money, status.address)
             audits = await trio.to_thread.run_sync(parts.ledger.audits.counts)
             readings += [*_sums(sums), *_earnings(await self._ask_earnings(status))]
-            readings += _by("receipt_audits_total", "verdict", audits)
-        return exposition(FAMILIES, readings)
+            readings += by_label("receipt_audits_total", "verdict", audits)
+        return NODE_METRICS.text(readings)
 
     async def _ask_earnings(self, status: MoneyStatus) -> Mapping[str, Any] | None:
         now_s = time.monotonic()
@@ -244,7 +263,7 @@ class Metering:
     def _engine(self) -> Iterator[Reading]:
         engine, serving, inference = self._parts.engine, self._parts.serving, self._parts.config.inference
         beat, profile = engine.beat, engine.profile
-        figures = {
+        values = {
             "requests_running": beat.num_running,
             "requests_waiting": max(0, serving.num_live - beat.num_running),
             "requests_remote": self._parts.router.num_live,
@@ -262,17 +281,17 @@ class Metering:
             "preemptions_total": beat.num_preempted,
             "prefix_reused_tokens_total": beat.num_reused_tokens,
         }
-        yield from (Sample(family=name, value=value) for name, value in figures.items())
+        yield from figures(values)
         card = self._card()
         known = {"gpu_power_watts": card.power_w, "gpu_temperature_celsius": card.temperature_c}
-        yield from (Sample(family=name, value=value) for name, value in known.items() if value is not None)
+        yield from figures({name: value for name, value in known.items() if value is not None})
         free = beat.blocks_total - beat.blocks_used - beat.blocks_cached
         blocks = {"used": beat.blocks_used, "cached": beat.blocks_cached, "free": free}
-        yield from _by("kv_blocks", "state", blocks)
+        yield from by_label("kv_blocks", "state", blocks)
 
     def _adapters(self, num_registered: int) -> Iterator[Reading]:
         beat = self._parts.engine.beat
-        figures = {
+        values = {
             "adapters_registered": num_registered,
             "adapters_resident": len(beat.resident),
             "adapter_cache_bytes": beat.adapter_bytes,
@@ -281,9 +300,9 @@ class Metering:
             "adapter_misses_total": beat.num_misses,
             "adapter_loads_total": beat.num_loads,
         }
-        yield from (Sample(family=name, value=value) for name, value in figures.items())
+        yield from figures(values)
         quantiles = {"0.5": beat.load_ms_median / 1_000, "0.95": beat.load_ms_p95 / 1_000}
-        yield from _by("adapter_load_seconds", "quantile", quantiles)
+        yield from by_label("adapter_load_seconds", "quantile", quantiles)
 
 
 def _traffic(traffic: Traffic) -> Iterator[Reading]:
@@ -321,7 +340,9 @@ def _market(status: MoneyStatus, view: MarketView | None) -> Iterator[Reading]:
         return
     yield Sample(family="peers_serving", value=view.num_serving)
     fates = ("foreign", "refused", "bid", "won", "lost")
-    yield from _by("calls_last_hour", "fate", {fate: sum(call.fate == fate for call in view.calls) for fate in fates})
+    yield from by_label(
+        "calls_last_hour", "fate", {fate: sum(call.fate == fate for call in view.calls) for fate in fates}
+    )
 
 
 def _chain(status: MoneyStatus) -> Iterator[Reading]:
@@ -334,18 +355,16 @@ def _chain(status: MoneyStatus) -> Iterator[Reading]:
 
 
 def _sums(sums: MoneySums) -> Iterator[Reading]:
-    yield from _by("receipts", "state", sums.num_receipts)
+    yield from by_label("receipts", "state", sums.num_receipts)
     yield Sample(family="receipts_unclaimed_open", value=sums.unclaimed_wei / OPEN_WEI)
-    yield from _by("claims", "state", sums.num_claims)
-    yield from _by("transactions", "state", sums.num_transactions)
+    yield from by_label("claims", "state", sums.num_claims)
+    yield from by_label("transactions", "state", sums.num_transactions)
     yield Sample(family="transaction_replacements_total", value=sums.num_replacements)
     yield Sample(family="gas_coins_total", value=sums.fees_wei / OPEN_WEI)
 
 
 def _earnings(earnings: Mapping[str, Any] | None) -> Iterator[Reading]:
     if earnings:
-        yield from _by("earnings_open", "state", {name: int(earnings[f"{name}_wei"]) / OPEN_WEI for name in STATES})
-
-
-def _by(family: str, label: str, figures: Mapping[str, float]) -> Iterator[Reading]:
-    return (Sample(family=family, value=value, labels={label: name}) for name, value in figures.items())
+        yield from by_label(
+            "earnings_open", "state", {name: int(earnings[f"{name}_wei"]) / OPEN_WEI for name in STATES}
+        )

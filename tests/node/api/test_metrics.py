@@ -5,8 +5,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.processes.nodes import Node
 
-from openledger_node.api.exposition import PREFIX, Distribution, Family, Sample, exposition
-from openledger_node.api.metrics import FAMILIES
+from openledger_node.api.exposition import PREFIX, Distribution, Family, MetricTable, Sample
+from openledger_node.api.metrics import NODE_METRICS
 from openledger_node.serving.measures import Histogram, Measures, Served
 
 CANARY = "canary-91c2-of-a-prompt"
@@ -55,7 +55,7 @@ def test_refusals_are_counted_by_route_and_never_by_path(node: Node) -> None:
 
 
 def test_all_that_is_shown_is_declared(node: Node) -> None:
-    declared = {PREFIX + family.name: family for family in FAMILIES}
+    declared = {PREFIX + family.name: family for family in NODE_METRICS.families}
     text = httpx.get(f"{node.url}/metrics", headers=node.headers)
     assert text.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     for line in text.text.splitlines():
@@ -99,7 +99,7 @@ def test_text_is_written_as_prometheus_reads_it() -> None:
         Sample(family="a_total", value=2.5, labels={"x": 'say "hi"\n\\'}),
         Distribution(family="b_seconds", buckets=[(0.5, 1), (float("inf"), 3)], sum=4.25),
     ]
-    assert exposition(families, readings).splitlines() == [
+    assert MetricTable(tuple(families)).text(readings).splitlines() == [
         "# HELP openledger_a_total One\\nline \\\\ here.",
         "# TYPE openledger_a_total counter",
         'openledger_a_total{x="say \\"hi\\"\\n\\\\"} 2.5',
@@ -114,4 +114,4 @@ def test_text_is_written_as_prometheus_reads_it() -> None:
 
 def test_a_figure_of_no_family_is_a_mistake_of_ours() -> None:
     with pytest.raises(AssertionError, match="undeclared"):
-        exposition([], [Sample(family="x", value=1)])
+        MetricTable(()).text([Sample(family="x", value=1)])

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from openledger_node.api.bootstrap_metrics import BOOTSTRAP_FAMILIES, bootstrap_metrics
+from openledger_node.api.bootstrap_metrics import BOOTSTRAP_METRICS, bootstrap_metrics
 from openledger_node.api.exposition import PREFIX
 from openledger_node.api.metrics_listener import ANSWER_S, CONNECTIONS_MAX, HEAD_BYTES_MAX, serve_metrics
 from openledger_node.errors import NetworkError
@@ -120,7 +120,7 @@ def view(is_reached: bool | None) -> SimpleNamespace:
 def test_every_family_of_a_bootstrap_node_is_read_and_all_reasons_begin_at_zero() -> None:
     lines = bootstrap_metrics(view(True)).splitlines()  # type: ignore[arg-type]
     assert {line.split(" ")[2] for line in lines if line.startswith("# TYPE")} == {
-        PREFIX + family.name for family in BOOTSTRAP_FAMILIES
+        BOOTSTRAP_METRICS.prefix + family.name for family in BOOTSTRAP_METRICS.families
     }
     refusals = {line for line in lines if line.startswith(f"{PREFIX}bootstrap_refusals_total")}
     assert len(refusals) == len(Reason)
