@@ -53,7 +53,7 @@ RETRY_S_MIN, RETRY_S_MAX = 15.0, 600.0
 log = logging.getLogger(__name__)
 
 
-class _Held:
+class _PointRecords:
     """The records that one bootstrap node has been put."""
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class ProviderPublisher:
         self._random = random
         self._places: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # addresses and relays of this round
         self._signed: dict[AdapterId, bytes] = {}  # the records of this round
-        self._held = {point: _Held() for point in points}
+        self._held = {point: _PointRecords() for point in points}
         self._seen_s: dict[AdapterId, float] = {}  # when an adapter was last on the shelf
         self._round_due_s = 0.0
 
@@ -127,7 +127,9 @@ class ProviderPublisher:
             held.maybe &= self._seen_s.keys()
         return {adapter for adapter, at_s in self._seen_s.items() if now_s - at_s >= WITHDRAW_AFTER_S}
 
-    async def _serve(self, point: PeerId, held: _Held, wanted: Sequence[AdapterId], gone: set[AdapterId]) -> None:
+    async def _serve(
+        self, point: PeerId, held: _PointRecords, wanted: Sequence[AdapterId], gone: set[AdapterId]
+    ) -> None:
         """Bring one bootstrap node up to date; after a failure it is left alone for a while."""
         try:
             await self._check(point, held)
@@ -142,7 +144,7 @@ class ProviderPublisher:
             held.retry_s = trio.current_time() + self._jittered(held.pause_s)
             log.info("bootstrap node %s takes no provider records: %s", point, error)
 
-    async def _check(self, point: PeerId, held: _Held) -> None:
+    async def _check(self, point: PeerId, held: _PointRecords) -> None:
         """Ask a bootstrap node that was reconnected, or not asked for a while, whether it has the records still."""
         is_connected = point in self._transport.connected()
         is_back, held.is_connected = is_connected and not held.is_connected, is_connected
@@ -154,7 +156,7 @@ class ProviderPublisher:
             log.info("bootstrap node %s has lost the provider records of this node", point)
             held.lose()
 
-    async def _put(self, point: PeerId, held: _Held, adapters: Sequence[AdapterId]) -> None:
+    async def _put(self, point: PeerId, held: _PointRecords, adapters: Sequence[AdapterId]) -> None:
         stored = await self._points.ask(point, PutRecords(records=await self._sign(adapters)))
         self._note_asked(held)
         held.told |= set(adapters)
@@ -162,7 +164,7 @@ class ProviderPublisher:
         if isinstance(stored, StoredRecords) and stored.count == len(adapters):
             held.sure = adapters[0]
 
-    async def _withdraw(self, point: PeerId, held: _Held, adapters: Sequence[AdapterId]) -> None:
+    async def _withdraw(self, point: PeerId, held: _PointRecords, adapters: Sequence[AdapterId]) -> None:
         records = []
         for adapter in adapters:
             records.append(self._sign_one(adapter, is_withdrawal=True))
@@ -173,7 +175,7 @@ class ProviderPublisher:
         held.maybe -= set(adapters)
         held.sure = None if held.sure in adapters else held.sure
 
-    def _note_asked(self, held: _Held) -> None:
+    def _note_asked(self, held: _PointRecords) -> None:
         """Note an answer: the question has connected the bootstrap node, which needs no check for a while."""
         held.is_connected, held.pause_s = True, 0.0
         held.check_s = trio.current_time() + self._jittered(CHECK_EVERY_S)
