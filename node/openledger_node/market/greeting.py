@@ -34,7 +34,7 @@ from openledger_protocol.wire.inference import ErrorMessage
 from ..errors import LedgerError, NetworkError
 from ..p2p.streams import MessageStream
 from ..p2p.transport import PeerId, Transport
-from .board import AdTable, Held
+from .board import AdTable, Buckets, Held
 from .offered_bases import OfferedBases
 from .topics import BASES_MAX, FollowedBases
 
@@ -48,8 +48,9 @@ IMPATIENT_S = 2.0
 ASK_AGAIN_S = 5.0
 """A peer that has just connected may be a newcomer itself, so it is asked again after it has asked others."""
 
-ASK_NEW_EVERY_S = 60.0
-"""The pause between requests to peers that connect later, maybe from a part of the network that was cut off."""
+ASK_NEW_EVERY_S, ASK_NEW_BURST = 60.0, 4
+"""Peers that connect later may come from a part of the network that was cut off. After a quiet time so many of them are
+asked at once, and then one in the pause, so that many new connections are no storm of requests."""
 
 ASK_EVERY_S = 600.0
 """The usual pause between requests, about as long as that between advertisements."""
@@ -80,8 +81,10 @@ class _Asked:
     tried_s: dict[PeerId, float] = field(default_factory=dict)  # the last time
     running_s: dict[PeerId, float] = field(default_factory=dict)  # requests without an answer yet, and since when
     again_s: dict[PeerId, float] = field(default_factory=dict)  # peers to ask once more, and when
-    next_s: float = 0.0  # when to ask a peer that has connected since
     due_s: float = 0.0  # when to ask any peer
+    new_peers: Buckets[None] = field(
+        default_factory=lambda: Buckets(interval_s=ASK_NEW_EVERY_S, burst=ASK_NEW_BURST, now_s=trio.current_time)
+    )
 
     def forget(self, connected: Sequence[PeerId]) -> None:
         """Forget peers that have left; one that comes back may know more."""
@@ -193,7 +196,7 @@ class Greeter:
         again = [peer_id for peer_id, at_s in asked.again_s.items() if at_s <= now_s and peer_id in free]
         if again:
             return again[0]
-        if fresh and now_s >= asked.next_s:
+        if fresh and not asked.again_s and asked.new_peers.take(None):
             return fresh[0]
         rested = [peer_id for peer_id in free if now_s - asked.tried_s.get(peer_id, -RETRY_S) >= RETRY_S]
         return rested[int(self._jitter() * len(rested))] if rested and now_s >= asked.due_s else None
@@ -235,7 +238,6 @@ class Greeter:
             if len(asked.answered) == GREETED_MIN:
                 self._followed.expect(base, self._offered.told(base))
         asked.answered.add(peer_id)
-        asked.next_s = now_s + ASK_NEW_EVERY_S
         asked.due_s = now_s + ASK_EVERY_S * (0.5 + self._jitter())
 
     async def _ask_bases(self, peer_id: PeerId) -> None:
