@@ -49,8 +49,11 @@ ASK_AGAIN_S = 5.0
 """A peer that has just connected may be a newcomer itself, so it is asked again after it has asked others."""
 
 ASK_NEW_EVERY_S, ASK_NEW_BURST = 60.0, 4
-"""Peers that connect later may come from a part of the network that was cut off. After a quiet time so many of them are
-asked at once, and then one in the pause, so that many new connections are no storm of requests."""
+"""Peers that connect later may come from a part of the network that was cut off.
+
+After a quiet time so many of them are asked at once, and then one in the pause, so that many new connections are no
+storm of requests.
+"""
 
 ASK_EVERY_S = 600.0
 """The usual pause between requests, about as long as that between advertisements."""
