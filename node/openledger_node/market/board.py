@@ -124,7 +124,7 @@ class AdTable:
         self._unkept: dict[str, int] = {}
         self._noted_ns = 0  # when the newest sequence was noted
         self._named: dict[Named, None] = {}  # most recent last
-        self._num_taken = 0
+        self.num_taken = 0  # advertisements since the start
         self.misses = FilterMisses(now_s)
         self.worth_of: WorthOf = lambda _: Worth()  # set by whoever reads the chain
         self.coverage_of: CoverageOf = covers_all  # set by whoever chooses the bases to follow
@@ -293,8 +293,8 @@ class AdTable:
             base.startswith(f"0x{topic.prefix}") for base in (ad.base, before and before.ad.base) if base
         ):
             raise StaleError(f"{peer_id} advertises base {ad.base} where another one is sold")
-        self._num_taken += 1
-        placed = Placed(ad=ad, number=self._num_taken)
+        self.num_taken += 1
+        placed = Placed(ad=ad, number=self.num_taken)
         if before:
             self._note_names(before)  # its bond may have been read only after it came
         self._entries[peer_id] = _AdEntry(ad=ad, content=content, placed=placed, came_by_gossip=came_by_gossip)

@@ -2,12 +2,16 @@
 
 A newcomer asks two peers for all that they have heard of its base. Later it asks one now and then. Each request
 carries a digest of what is here already, so that only the rest is sent.
+
+After a partition two neighbours are the first to learn of the other side. A node that learns something from one peer
+asks a few others. They see by its digest that it knows more now, and ask back. So the news spreads like gossip.
 """
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from math import inf
 
 import trio
 
@@ -34,7 +38,7 @@ from openledger_protocol.wire.inference import ErrorMessage
 from ..errors import LedgerError, NetworkError
 from ..p2p.streams import MessageStream
 from ..p2p.transport import PeerId, Transport
-from .board import AdTable, Buckets, Held
+from .board import AD_INTERVAL_S, AdTable, Buckets, Held
 from .offered_bases import OfferedBases
 from .topics import BASES_MAX, FollowedBases
 
@@ -53,6 +57,12 @@ ASK_NEW_EVERY_S, ASK_NEW_BURST = 60.0, 4
 
 After a quiet time so many of them are asked at once, and then one in the pause, so that many new connections are no
 storm of requests.
+"""
+
+NEWS_PEERS, NEWS_BURST = 3, 8
+"""Other peers that are asked after one has told something new, and the most such requests at once.
+
+Requests back to a peer that may know more count too. Afterwards there is one in `ASK_NEW_EVERY_S`.
 """
 
 ASK_EVERY_S = 600.0
@@ -85,9 +95,8 @@ class _Asked:
     running_s: dict[PeerId, float] = field(default_factory=dict)  # requests without an answer yet, and since when
     again_s: dict[PeerId, float] = field(default_factory=dict)  # peers to ask once more, and when
     due_s: float = 0.0  # when to ask any peer
-    new_peers: Buckets[None] = field(
-        default_factory=lambda: Buckets(interval_s=ASK_NEW_EVERY_S, burst=ASK_NEW_BURST, now_s=trio.current_time)
-    )
+    new_peers: Buckets[None] = field(default_factory=lambda: _bucket(ASK_NEW_BURST))
+    news: Buckets[None] = field(default_factory=lambda: _bucket(NEWS_BURST))
 
     def forget(self, connected: Sequence[PeerId]) -> None:
         """Forget peers that have left; one that comes back may know more."""
@@ -142,7 +151,7 @@ class Greeter:
                 own = self._followers(self._followed.own)
                 peer_id = min(free, key=lambda each: each in own)  # used at once
                 tried_s[peer_id] = now_s
-                num_answers += await self._ask(peer_id, None, is_listing=True)
+                num_answers += await self._ask(peer_id, None, is_listing=True) is not None
             await trio.sleep(LOOK_S if num_answers < GREETED_MIN else ASK_EVERY_S * (0.5 + self._jitter()))
 
     async def run_for_copies(self) -> None:
@@ -153,7 +162,7 @@ class Greeter:
         while True:
             await trio.sleep(ASK_COPY_EVERY_S * (0.5 + self._jitter()))
             for peer_id in sorted(self._transport.connected(), key=self._preference)[:ASKS_MAX]:
-                if await self._ask(peer_id, self._followed.own, is_telling=True):
+                if await self._ask(peer_id, self._followed.own, is_telling=True) is not None:
                     break
 
     async def look_around(self) -> None:
@@ -171,6 +180,14 @@ class Greeter:
                 self._followed.ask(base)
             while not all(self._has_tried(base) for base in bases):  # noqa: ASYNC110  # `run` asks them
                 await trio.sleep(LOOK_S / 10)
+
+    def ask_back(self, peer_id: PeerId, base: Digest) -> None:
+        """Ask a peer soon that may know more, by the digest of its own request."""
+        asked, now_s = self._asked.get(base), trio.current_time()
+        if asked is None or not asked.answered or now_s - asked.tried_s.get(peer_id, -inf) < AD_INTERVAL_S:
+            return
+        if asked.news.take(None):
+            asked.again_s[peer_id] = now_s
 
     # ---- whom to ask
 
@@ -230,11 +247,13 @@ class Greeter:
 
     async def _greet(self, peer_id: PeerId, base: Digest, asked: _Asked) -> None:
         is_first = len(asked.answered) < GREETED_MIN
-        has_answered = await self._ask(peer_id, base, is_listing=is_first)
+        num_new = await self._ask(peer_id, base, is_listing=is_first)
         del asked.running_s[peer_id]
-        if not has_answered or peer_id not in self._followers(base):
+        followers, now_s = self._followers(base), trio.current_time()
+        if num_new is None or peer_id not in followers:
             return
-        now_s = trio.current_time()
+        if num_new and asked.answered:  # a newcomer learns all from the first, and nobody lacks it
+            self._pass_on(asked, [each for each in followers if each != peer_id])
         if is_first:
             asked.answered.add(peer_id)
             asked.again_s[peer_id] = now_s + ASK_AGAIN_S
@@ -243,14 +262,21 @@ class Greeter:
         asked.answered.add(peer_id)
         asked.due_s = now_s + ASK_EVERY_S * (0.5 + self._jitter())
 
+    def _pass_on(self, asked: _Asked, others: Sequence[PeerId]) -> None:
+        """Ask some peers, which see then that this node knows more than they do."""
+        first = int(self._jitter() * len(others))
+        for peer_id in (*others[first:], *others[:first])[:NEWS_PEERS]:
+            if asked.news.take(None):
+                asked.again_s[peer_id] = trio.current_time()
+
     async def _ask_bases(self, peer_id: PeerId) -> None:
         await self._ask(peer_id, None, is_listing=True)
 
     async def _ask(
         self, peer_id: PeerId, base: Digest | None, *, is_listing: bool = False, is_telling: bool = False
-    ) -> bool:
-        """Ask a peer; True if it answered."""
-        has_answered = False
+    ) -> int | None:
+        """Ask a peer, and return the number of advertisements of `base` that were new; None if it did not answer."""
+        num_new, has_answered = 0, False
         try:
             async with self._asking:
                 with trio.move_on_after(ASK_TIMEOUT_S):
@@ -260,27 +286,28 @@ class Greeter:
                         if is_listing:
                             await self._fetch_bases(peer_id, messages)
                         if base:
-                            await self._fetch(base, messages)
+                            num_new = await self._fetch(base, messages)
                         if is_telling and (own := await self._renew()):
                             await messages.send(encode(Ads(ads=(own,))))
                     has_answered = True
         except (NetworkError, ProtocolError, LedgerError) as error:
             log.info("%s tells no advertisements: %s", peer_id, error)
-        return has_answered
+        return num_new if has_answered else None
 
-    async def _fetch(self, base: Digest, messages: MessageStream) -> None:
-        """Ask for the advertisements of a base that are not here."""
-        bucket_min = 0
+    async def _fetch(self, base: Digest, messages: MessageStream) -> int:
+        """Ask for the advertisements of a base that are not here, and return the number of those that were new."""
+        bucket_min = num_new = 0
         for _ in range(ROUNDS_MAX):
             request = GetAds(base=base, digest=self._digest(base), bucket_min=bucket_min)
             reply = await _exchange(messages, request)
             if not isinstance(reply, Ads):
                 raise MalformedError("a peer answers `get` with something else than `ads`")
             for content in reply.ads:
-                await self._learn(content)
+                num_new += await self._learn(content)
             if len(reply.ads) < ADS_MAX:
-                return
+                break
             bucket_min = bucket_of(peer_id_of(reply.ads[-1]))
+        return num_new
 
     async def _fetch_bases(self, peer_id: PeerId, messages: MessageStream) -> None:
         """Ask for the bases of the network, and keep one advertisement of each that is not followed."""
@@ -291,8 +318,8 @@ class Greeter:
             await self._learn(known.ad)
         self._offered.tell(peer_id, reply.bases)
 
-    async def _learn(self, content: bytes) -> None:
-        """Take an advertisement that a peer tells.
+    async def _learn(self, content: bytes) -> bool:
+        """Take an advertisement that a peer tells; True if it was new.
 
         Raises:
             ProtocolError: it is forged. An honest peer has checked it, so nothing else is taken from this one.
@@ -302,11 +329,17 @@ class Greeter:
             self._table.take(content)
         except (StaleError, UnknownVersionError) as error:
             self._table.why_refused = error.message
+            return False
+        return True
 
     def _digest(self, base: Digest) -> bytes:
         own = self._own()
         held = [*self._table.held(base), *((own,) if own and own.base == base else ())]
         return digest_of((each.peer_id, each.seq) for each in held)
+
+
+def _bucket(burst: int) -> Buckets[None]:
+    return Buckets(interval_s=ASK_NEW_EVERY_S, burst=burst, now_s=trio.current_time)
 
 
 async def _exchange(messages: MessageStream, request: AdsMessage) -> AdsMessage:

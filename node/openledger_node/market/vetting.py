@@ -38,6 +38,10 @@ KEPT_MAX = 4_096
 READ_AT_ONCE = 8
 """Questions to the chain at once about sellers that nobody is waiting for."""
 
+LOOK_EVERY_S, STALE_EACH = 2.0, 2
+"""Without a new advertisement the board is searched this often for sellers whose stake is to be read, and so many of
+those that were read long ago are read again then: 600 in `STALE_S`, more than a base has places for."""
+
 READ_EVERY_S, READ_EACH = 1.0, 24
 """So many new advertisers are read in this time, each with two questions, which public endpoints allow."""
 
@@ -106,10 +110,16 @@ class Vetting:
 
     async def keep_reading(self, table: AdTable) -> None:
         """Read the bonds of new advertisers, so that those with stake get a place on the board; until cancelled."""
+        num_seen, look_s = -1, trio.current_time()
         while True:
             next_s = trio.current_time() + READ_EVERY_S
-            unread = await self._most_likely(table.unread(UNPROVEN_MAX))
-            await self.read(unread or self.stale(table.live(), 1))
+            if table.num_taken != num_seen or trio.current_time() >= look_s:
+                num_seen, look_s = table.num_taken, trio.current_time() + LOOK_EVERY_S
+                if unread := table.unread(UNPROVEN_MAX):
+                    num_seen = -1  # more may be left
+                    await self.read(await self._most_likely(unread))
+                else:
+                    await self.read(self.stale(table.live(), STALE_EACH))
             await trio.sleep_until(max(next_s, trio.current_time()))
 
     async def _most_likely(self, unread: Sequence[Advertisement]) -> list[Advertisement]:
