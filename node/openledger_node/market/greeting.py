@@ -184,9 +184,9 @@ class Greeter:
     def ask_back(self, peer_id: PeerId, base: Digest) -> None:
         """Ask a peer soon that may know more, by the digest of its own request."""
         asked, now_s = self._asked.get(base), trio.current_time()
-        if asked is None or not asked.answered or now_s - asked.tried_s.get(peer_id, -inf) < AD_INTERVAL_S:
+        if asked is None or not asked.answered or peer_id in asked.again_s:
             return
-        if asked.news.take(None):
+        if now_s - asked.tried_s.get(peer_id, -inf) >= AD_INTERVAL_S and asked.news.take(None):
             asked.again_s[peer_id] = now_s
 
     # ---- whom to ask

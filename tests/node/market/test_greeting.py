@@ -16,7 +16,7 @@ from support.market_world.terms import ADS, BASE, NETWORK, now_s, peer_id_of, wo
 
 from openledger_node.errors import NetworkError
 from openledger_node.market import ads_server
-from openledger_node.market.ads_server import AdsServer
+from openledger_node.market.ads_server import AdsServer, may_know_more
 from openledger_node.market.board import Held
 from openledger_node.market.greeting import ASK_EVERY_S
 from openledger_node.market.topics import BASES_MAX
@@ -316,6 +316,18 @@ async def test_a_part_of_the_network_that_was_cut_off_is_heard_within_seconds(
         node.ledger.close()
 
 
+async def test_strangers_whose_digests_promise_news_are_asked_back_eight_times_at_most(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_nodes(tmp_path, "a", "b") as nodes:
+        await trio.sleep(60)
+        greeter = nodes["a"].advertiser.greeter
+        for name in ["one"] * 20 + [f"peer {number}" for number in range(20)]:
+            greeter.ask_back(PeerId(name), BASE)
+        asked_back = list(greeter._asked[BASE].again_s)
+    assert asked_back == ["one", *(f"peer {number}" for number in range(7))]
+
+
 async def test_a_peer_that_says_nothing_delays_a_newcomer_by_two_seconds(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -356,6 +368,22 @@ async def test_a_peer_that_refuses_is_asked_again_after_a_minute(
 
 
 # ---- hostile requests
+
+
+@pytest.mark.parametrize(
+    ("digest", "is_asked_back"),
+    [
+        (b"", False),
+        (digest_of([("x", 1)]), False),
+        (digest_of([("x", 2)]), True),
+        (digest_of([("x", 1), ("y", 1)]), True),
+        (digest_of([]), False),
+    ],
+    ids=["a newcomer's", "the same", "of a newer one", "of one more", "of none"],
+)
+def test_an_asker_is_asked_back_if_it_has_something_where_digests_differ(digest: bytes, is_asked_back: bool) -> None:
+    held = [Held(base=BASE, peer_id="x", seq=1, content=b"")]
+    assert may_know_more(held, GetAds(base=BASE, digest=digest)) is is_asked_back
 
 
 @pytest.mark.parametrize("digest", [b"\xff" * DIGEST_BYTES, b"", digest_of([("nobody", 1)])])
