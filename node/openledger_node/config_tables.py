@@ -211,7 +211,11 @@ class PayerConfig:
     candidates_max: int = setting(8, "Most nodes to ask for a bid, the most promising first.", low=1, high=64)
     bid_timeout_s: float = setting(1.5, "Seconds to wait for bids.", low=0.05, high=60.0)
     stall_timeout_s: float = setting(
-        15.0, "Seconds without a chunk of the answer before another node continues it.", low=0.1, high=600.0
+        15.0,
+        "Seconds without a chunk of the answer before another node continues it; for the first chunk about 5 if "
+        "another node has bid.",
+        low=0.1,
+        high=600.0,
     )
 
 

@@ -67,6 +67,11 @@ class SellerRecord:
         return trust_ppm(whole=self.successes, failed=self.failures + self.aborted, late=self.late)
 
     @property
+    def num_owed(self) -> int:
+        """Defaults that no whole answers have forgiven."""
+        return max(0, self.defaults - (self.successes + self.late) // WHOLE_PER_DEFAULT)
+
+    @property
     def num_answers(self) -> int:
         """Answers that count, good or bad."""
         return self.successes + self.failures + self.aborted + self.late
@@ -84,10 +89,9 @@ class SellerRecord:
     @property
     def barred_until_ns(self) -> int:
         """The time before which nothing is bought from the seller; 0 if it owes nothing."""
-        num_owed = self.defaults - (self.successes + self.late) // WHOLE_PER_DEFAULT
-        if num_owed < 1:
+        if not self.num_owed:
             return 0
-        bar_ns: int = FIRST_BAR_NS * 4 ** min(num_owed - 1, QUADRUPLINGS_MAX)
+        bar_ns: int = FIRST_BAR_NS * 4 ** min(self.num_owed - 1, QUADRUPLINGS_MAX)
         return self.defaulted_ns + bar_ns
 
     def after(

@@ -6,9 +6,11 @@ import trio
 
 from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
 from openledger_protocol.errors import MalformedError, OverloadedError, ProtocolError
+from openledger_protocol.primitives import Digest
 from openledger_protocol.wire.ads import (
     ADS_MAX,
     BASES_MAX,
+    BUCKET_BYTES,
     Ads,
     Bases,
     GetAds,
@@ -35,8 +37,16 @@ REQUESTS_MAX, SENT_MAX = 16, 2 * ADS_MAX
 class AdsServer:
     """Tells each peer what it lacks, in one stream in 10 s."""
 
-    def __init__(self, *, table: AdTable, offered: OfferedBases, own: Callable[[], Held | None]) -> None:
+    def __init__(
+        self,
+        *,
+        table: AdTable,
+        offered: OfferedBases,
+        own: Callable[[], Held | None],
+        ask_back: Callable[[PeerId, Digest], None],
+    ) -> None:
         self._table = table
+        self._ask_back = ask_back  # told of an asker that may know more of a base
         self._offered = offered
         self._own = own
         self._buckets: Buckets[PeerId] = Buckets(interval_s=AD_INTERVAL_S, burst=AD_BURST, now_s=trio.current_time)
@@ -63,8 +73,11 @@ class AdsServer:
                     self._table.learn(content)
                 return
             if isinstance(request, GetAds):
-                found = ads_lacking(self.held(request), request)[:num_left]
+                held = self.held(request)
+                found = ads_lacking(held, request)[:num_left]
                 num_left -= len(found)
+                if may_know_more(held, request):
+                    self._ask_back(peer_id, request.base)
                 await messages.send(encode(Ads(ads=found)))
             elif isinstance(request, GetBases) and may_list:
                 may_list = False  # an answer is thousands of times larger than the request
@@ -83,8 +96,20 @@ class AdsServer:
 
 def ads_lacking(held: list[Held], request: GetAds) -> tuple[bytes, ...]:
     """The advertisements in buckets that differ from those of the asker, in the order of the buckets."""
-    buckets = differing(digest_of((each.peer_id, each.seq) for each in held), request.digest)
+    buckets = _differing(held, request)
     lacking = [(bucket, each) for each in held if (bucket := bucket_of(each.peer_id)) in buckets]
     lacking = [(bucket, each) for bucket, each in lacking if bucket >= request.bucket_min]
     lacking.sort(key=lambda found: (found[0], found[1].peer_id))
     return tuple(each.content for _, each in lacking[: min(request.count_max, ADS_MAX)])
+
+
+def may_know_more(held: list[Held], request: GetAds) -> bool:
+    """True if the asker has advertisements in a bucket that differs from what is here."""
+    if not request.digest:
+        return False
+    places = (bucket * BUCKET_BYTES for bucket in _differing(held, request))
+    return any(any(request.digest[at : at + BUCKET_BYTES]) for at in places)
+
+
+def _differing(held: list[Held], request: GetAds) -> frozenset[int]:
+    return differing(digest_of((each.peer_id, each.seq) for each in held), request.digest)

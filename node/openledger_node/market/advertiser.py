@@ -128,7 +128,6 @@ class Advertiser:
         self._subscribed: set[str] = set()
         self.followed = FollowedBases(network, transport.peer_id, base, trio.current_time)
         self.offered = OfferedBases(table, self.followed)
-        self.server = AdsServer(table=table, offered=self.offered, own=lambda: self.own)
         self.greeter = Greeter(
             network=network,
             transport=transport,
@@ -138,6 +137,9 @@ class Advertiser:
             own=lambda: self.own,
             renew=self._renew,
             jitter=jitter,
+        )
+        self.server = AdsServer(
+            table=table, offered=self.offered, own=lambda: self.own, ask_back=self.greeter.ask_back
         )
         table.coverage_of = self.followed.coverage
         table.want = self.followed.ask

@@ -75,6 +75,11 @@ class Answering:
         """The time until which the seller may be silent, by the clock of the events."""
         return self._running.deadline_s
 
+    @property
+    def silence_s(self) -> float:
+        """The longest silence that the seller is allowed now."""
+        return self._running.silence_s
+
     def _call(self, _: steps.RequestEvent | None = None) -> list[steps.Action]:
         self._queue.clear()
         if self._num_calls == ROUNDS_MAX:
@@ -94,11 +99,20 @@ class Answering:
         """Try the next best seller that was not tried yet; call again if none is left."""
         while self._queue:
             self._received, may_wait = self._queue.popleft()
-            wallet = self._received.message.wallet
-            if self._received.peer_id not in self._progress.tried and wallet not in self._progress.passed_over:
+            if self._is_left(self._received):
                 self.state = State.ENTERING
-                return [steps.EnterSeller(wallet=wallet, may_wait=may_wait)]
+                return [steps.EnterSeller(wallet=self._received.message.wallet, may_wait=may_wait)]
         return self._call()
+
+    def _is_left(self, received: ReceivedBid) -> bool:
+        """True for a bid that may still be tried."""
+        is_passed_over = received.message.wallet in self._progress.passed_over
+        return received.peer_id not in self._progress.tried and not is_passed_over
+
+    def _is_alternative(self, received: ReceivedBid, at_s: float) -> bool:
+        """True for a bid that could be tried if the present one fails."""
+        is_other = received.message.wallet != self._bid.message.wallet
+        return is_other and self._is_left(received) and received.is_valid_at(at_s)
 
     def _enter(self, event: steps.SellerEntered) -> list[steps.Action]:
         received = self._bid
@@ -140,6 +154,7 @@ class Answering:
             self._bid,
             at_s=event.at_s,
             stall_timeout_s=self._stall_timeout_s,
+            has_others=any(self._is_alternative(bid, event.at_s) for bid, _ in self._queue),
             tokens_in=self._progress.tokens_before,
             tokens_max=self._tokens_max,
             granted_wei=self._granted_wei,

@@ -35,6 +35,13 @@ REFUSALS = (
 TTFT_S_MAX = 60.0
 """The requester waits for the first token as long as the bid promised, up to this limit, plus the stall timeout."""
 
+MOVE_ON_S = 5.0
+"""While another bid is at hand, the first text may come so long after `FAILED_FACTOR` times what its bid promised.
+
+The answer would count as a failure then in any case, and a seller that never answers would hold the request for three
+times as long.
+"""
+
 LATE_FACTOR = 2
 """An answer that takes this many times longer than its bid promised is late."""
 
@@ -58,6 +65,7 @@ class Attempt:
     stop: tuple[str, ...]
     tokenizer: Tokenizer
     started_s: float
+    silence_s: float  # the longest silence now
     deadline_s: float  # silence up to this time ends the attempt
     texts: list[str] = field(default_factory=list)
     bought: Bought | None = None
@@ -69,10 +77,14 @@ class Attempt:
     paused_s: float = 0.0  # the time its reader took
 
     @classmethod
-    def begin(cls, received: ReceivedBid, *, at_s: float, stall_timeout_s: float, **terms: Any) -> "Attempt":
-        """Begin an attempt; the first text may take as long as the bid promised."""
-        first_s = stall_timeout_s + min(received.message.ttft_ms / 1_000, TTFT_S_MAX)
-        return cls(received=received, started_s=at_s, deadline_s=at_s + first_s, **terms)
+    def begin(
+        cls, received: ReceivedBid, *, at_s: float, stall_timeout_s: float, has_others: bool, **terms: Any
+    ) -> "Attempt":
+        """Begin an attempt; the first text may take as long as the bid promised, or less if there are other bids."""
+        silence_s = stall_timeout_s + min(received.message.ttft_ms / 1_000, TTFT_S_MAX)
+        if has_others:
+            silence_s = min(silence_s, MOVE_ON_S + FAILED_FACTOR * _promised_ttft_ms(received) / 1_000)
+        return cls(received=received, started_s=at_s, silence_s=silence_s, deadline_s=at_s + silence_s, **terms)
 
     def receive(self, text: str, at_s: float) -> None:
         """Take a piece of text. A slow reader of it is not the node's fault."""
@@ -84,7 +96,7 @@ class Attempt:
     def resume(self, at_s: float, stall_timeout_s: float) -> None:
         """Wait for the next piece, once the reader has taken the last one."""
         self.paused_s += at_s - self.came_s
-        self.deadline_s = at_s + stall_timeout_s
+        self.silence_s, self.deadline_s = stall_timeout_s, at_s + stall_timeout_s
 
     def end(self, at_s: float, *, bought: Bought | None = None, error: ProtocolError | NetworkError | None) -> None:
         """End the attempt by its receipt or an error."""
@@ -158,9 +170,15 @@ class Attempt:
 
     @property
     def is_default(self) -> bool:
-        """True if the node broke off, and what it delivered is worth less than the first voucher that it took."""
+        """True if the node broke off, and what it delivered is worth less than the first voucher that it took.
+
+        One that took the request and delivered nothing has defaulted at any price, or else a seller that answers
+        nothing for nothing would win every call.
+        """
         if self.is_whole or not self.is_open or (not self.texts and isinstance(self.error, REFUSALS)):
             return False
+        if not self._num_tokens:
+            return True
         terms = self.received.message.terms
         taken_wei = price_wei(self.tokens_in, self.received.message.chunk_tokens, terms)
         return price_wei(0, self._num_tokens, terms) < taken_wei
@@ -178,9 +196,8 @@ class Attempt:
 
     def _timeliness(self, num_tokens: int) -> Outcome:
         message = self.received.message
-        # A bid can't know how far away its reader is: over a relay the way alone may take longer than the promise.
-        ttft_ms = max(message.ttft_ms, 2 * self.received.round_trip_ms)
-        promised_s, took_s = ttft_ms / 1_000 + num_tokens / message.tokens_per_s, self.took_s - LATE_SLACK_S
+        promised_s = _promised_ttft_ms(self.received) / 1_000 + num_tokens / message.tokens_per_s
+        took_s = self.took_s - LATE_SLACK_S
         if took_s > FAILED_FACTOR * promised_s:
             return "failures"
         return "late" if took_s > LATE_FACTOR * promised_s else "successes"
@@ -192,3 +209,11 @@ class Attempt:
             return self.bought.ids
         ids = self.error.values.get("ids") if isinstance(self.error, ProtocolError) else None
         return ids if isinstance(ids, tuple) else None
+
+
+def _promised_ttft_ms(received: ReceivedBid) -> int:
+    """The promised time to the first token, and at least two round trips.
+
+    A bid can't know how far away its reader is: over a relay the way alone may take longer than the promise.
+    """
+    return max(received.message.ttft_ms, 2 * received.round_trip_ms)

@@ -6,6 +6,7 @@ Advertisements from peers are checked here, without waiting, before they are bel
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Generic, TypeVar
 
 from openledger_protocol.advertisement import Advertisement, OfferedAdapter, open_advertisement, peer_id_of
@@ -118,11 +119,12 @@ class AdTable:
         self._base_names = dict(base_names or {})
         self._buckets: Buckets[PeerId] = Buckets(interval_s=AD_INTERVAL_S, burst=AD_BURST, now_s=now_s)
         self._entries: dict[str, _AdEntry] = {}
+        self._expires_s = inf  # nothing on the board expires before
         self._seqs: dict[str, int] = peers.seqs()
         self._unkept: dict[str, int] = {}
         self._noted_ns = 0  # when the newest sequence was noted
         self._named: dict[Named, None] = {}  # most recent last
-        self._num_taken = 0
+        self.num_taken = 0  # advertisements since the start
         self.misses = FilterMisses(now_s)
         self.worth_of: WorthOf = lambda _: Worth()  # set by whoever reads the chain
         self.coverage_of: CoverageOf = covers_all  # set by whoever chooses the bases to follow
@@ -296,11 +298,12 @@ class AdTable:
             base.startswith(f"0x{topic.prefix}") for base in (ad.base, before and before.ad.base) if base
         ):
             raise StaleError(f"{peer_id} advertises base {ad.base} where another one is sold")
-        self._num_taken += 1
-        placed = Placed(ad=ad, number=self._num_taken)
+        self.num_taken += 1
+        placed = Placed(ad=ad, number=self.num_taken)
         if before:
             self._note_names(before)  # its bond may have been read only after it came
         self._entries[peer_id] = _AdEntry(ad=ad, content=content, placed=placed, came_by_gossip=came_by_gossip)
+        self._expires_s = min(self._expires_s, ad.expires_s)
         self._note_seq(peer_id, ad.seq)
         self._make_room(ad)
         self._note_names(self._entries[peer_id])
@@ -369,9 +372,10 @@ class AdTable:
         return is_warm(ad, adapter) or (may_hold(ad.cold, adapter) and self.misses.believes(ad.peer_id, adapter))
 
     def _expire(self) -> None:
-        now = self._now_s()
-        for peer_id in [peer_id for peer_id, entry in self._entries.items() if entry.ad.expires_s <= now]:
-            del self._entries[peer_id]
+        if (now := self._now_s()) < self._expires_s:
+            return
+        self._entries = {peer_id: entry for peer_id, entry in self._entries.items() if entry.ad.expires_s > now}
+        self._expires_s = min((entry.ad.expires_s for entry in self._entries.values()), default=inf)
 
     def _fit(self) -> list[Advertisement]:
         """Serving peers, except those that have no bond by the chain: their names do not count."""

@@ -21,7 +21,7 @@ from .award import Awarded, award_bids, is_good
 from .board import AdTable
 from .call_memory import AskedSellers, UnreachedPeers, is_own_uplink
 from .calls import Bids, ReceivedBid, call_in_waves, tell_all
-from .candidates import candidates, explorer
+from .candidates import candidates, explorer, without_defaulted
 from .progress import RequestProgress
 from .request import NetworkRequest
 from .vetting import Vetting
@@ -95,6 +95,7 @@ class Caller:
             return []
         records = await trio.to_thread.run_sync(self._sellers.of, [ad.wallet for ad in offers])
         wanted, sticky = progress.wanted(), self.conversations.seller_of(progress.requested)
+        offers = without_defaulted(offers, records, wanted)
         ordered = self._slow_last(candidates(offers, records, wanted, sticky))
         chosen, unfit = await self._vetting.choose(ordered, records, self._limits.candidates_max)
         for peer_id, error in unfit.items():

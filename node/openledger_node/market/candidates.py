@@ -17,7 +17,11 @@ from ..p2p.transport import PeerId
 from .board import is_warm
 
 BEST_KNOWN, PROMISING = 2, 2
-"""Places for the best sellers by measurement, and for the best ones by advertisement. The other places are drawn."""
+"""Places for the best sellers by measurement, and for the best ones by advertisement. The other places are drawn.
+
+Without any measurement only one place is for an advertisement, because the lowest price among strangers is what a
+seller that never answers would name.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,7 @@ class Wanted:
     adapter: AdapterId
     tokens_in: int
     tokens_max: int
+    is_wary: bool = False  # a seller took this request and did not answer it
 
 
 def candidates(
@@ -42,6 +47,9 @@ def candidates(
     the place of the second best known if the conversation has a seller. The lot is a hash of the request, so that
     requests spread and no seller can bid itself into all of them. A wallet's second offer comes after the first of
     every other wallet, so that many peer ids of one wallet don't take all places of a call.
+
+    A request that a seller has left unanswered gives no place for a low price, or else the next cheap seller that
+    never answers would win it as well.
     """
     by_promise = sorted(offers, key=lambda ad: (_promise(ad, records[ad.wallet], wanted), _lot(ad, wanted)))
     known = [ad for ad in by_promise if records[ad.wallet].num_measured >= NEWCOMER_ANSWERS]
@@ -52,14 +60,28 @@ def candidates(
     explored = explorer(offers, records, wanted)
     kept = [ad for ad in offers if ad.peer_id == sticky]
     num_known = BEST_KNOWN - (1 if kept and explored else 0)
+    num_promising = 0 if wanted.is_wary else PROMISING if known else 1
     first = [
         *kept,
         *_one_per_wallet([ad for ad in best_known if ad not in kept])[:num_known],
         *(ad for ad in offers if ad.peer_id == explored),
-        *_one_per_wallet(by_promise)[:PROMISING],
+        *_one_per_wallet(by_promise)[:num_promising],
     ]
     by_lot = sorted(offers, key=lambda ad: _lot(ad, wanted))
     return _in_turns({ad.peer_id: ad for ad in (*first, *by_lot)}.values())
+
+
+def without_defaulted(
+    offers: Sequence[Advertisement], records: Mapping[Address, SellerRecord], wanted: Wanted
+) -> list[Advertisement]:
+    """Leave out sellers that owe an answer, except for the explorer, unless all of them do.
+
+    No price makes up for an answer that never comes. They are called again when nobody else is left, and they have a
+    way back as explorers.
+    """
+    explored = explorer(offers, records, wanted)
+    kept = [ad for ad in offers if not records[ad.wallet].num_owed or ad.peer_id == explored]
+    return kept or list(offers)
 
 
 def explorer(
@@ -69,7 +91,7 @@ def explorer(
 
     It is the one with the fewest answers here in the cheaper half, since no other could win.
     """
-    if not offers or not is_exploring(wanted.id):
+    if not offers or wanted.is_wary or not is_exploring(wanted.id):
         return None
     prices = sorted(_price(ad, wanted) for ad in offers)
     cheaper = [ad for ad in offers if _price(ad, wanted) <= prices[(len(prices) - 1) // 2]]

@@ -2,12 +2,16 @@
 
 A newcomer asks two peers for all that they have heard of its base. Later it asks one now and then. Each request
 carries a digest of what is here already, so that only the rest is sent.
+
+After a partition two neighbours are the first to learn of the other side. A node that learns something from one peer
+asks a few others. They see by its digest that it knows more now, and ask back. So the news spreads like gossip.
 """
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from math import inf
 
 import trio
 
@@ -35,7 +39,7 @@ from ..errors import LedgerError, NetworkError
 from ..p2p.streams import MessageStream
 from ..p2p.transport import PeerId, Transport
 from .ads_server import REQUESTS_MAX, SENT_MAX
-from .board import AdTable, Held
+from .board import AD_INTERVAL_S, AdTable, Buckets, Held
 from .offered_bases import OfferedBases
 from .topics import BASES_MAX, FollowedBases
 
@@ -49,8 +53,18 @@ IMPATIENT_S = 2.0
 ASK_AGAIN_S = 5.0
 """A peer that has just connected may be a newcomer itself, so it is asked again after it has asked others."""
 
-ASK_NEW_EVERY_S = 60.0
-"""The pause between requests to peers that connect later, maybe from a part of the network that was cut off."""
+ASK_NEW_EVERY_S, ASK_NEW_BURST = 60.0, 4
+"""Peers that connect later may come from a part of the network that was cut off.
+
+After a quiet time so many of them are asked at once, and then one in the pause, so that many new connections are no
+storm of requests.
+"""
+
+NEWS_PEERS, NEWS_BURST = 3, 8
+"""Other peers that are asked after one has told something new, and the most such requests at once.
+
+Requests back to a peer that may know more count too. Afterwards there is one in `ASK_NEW_EVERY_S`.
+"""
 
 ASK_EVERY_S = 600.0
 """The usual pause between requests, about as long as that between advertisements."""
@@ -84,14 +98,24 @@ class _Asked:
     tried_s: dict[PeerId, float] = field(default_factory=dict)  # the last time
     running_s: dict[PeerId, float] = field(default_factory=dict)  # requests without an answer yet, and since when
     again_s: dict[PeerId, float] = field(default_factory=dict)  # peers to ask once more, and when
-    next_s: float = 0.0  # when to ask a peer that has connected since
     due_s: float = 0.0  # when to ask any peer
+    new_peers: Buckets[None] = field(default_factory=lambda: _bucket(ASK_NEW_BURST))
+    news: Buckets[None] = field(default_factory=lambda: _bucket(NEWS_BURST))
 
     def forget(self, connected: Sequence[PeerId]) -> None:
         """Forget peers that have left; one that comes back may know more."""
         self.answered &= set(connected)
         self.tried_s = {peer: at_s for peer, at_s in self.tried_s.items() if peer in connected}
         self.again_s = {peer: at_s for peer, at_s in self.again_s.items() if peer in connected}
+
+
+@dataclass(slots=True)
+class _Fetched:
+    """What asking for one base on one stream took, and brought."""
+
+    num_requests: int = 0
+    num_told: int = 0
+    num_new: int = 0  # of those told
 
 
 class Greeter:
@@ -170,6 +194,14 @@ class Greeter:
             while not all(self._has_tried(base) for base in bases):  # noqa: ASYNC110  # `run` asks them
                 await trio.sleep(LOOK_S / 10)
 
+    def ask_back(self, peer_id: PeerId, base: Digest) -> None:
+        """Ask a peer soon that may know more, by the digest of its own request."""
+        asked, now_s = self._asked.get(base), trio.current_time()
+        if asked is None or not asked.answered or peer_id in asked.again_s:
+            return
+        if now_s - asked.tried_s.get(peer_id, -inf) >= AD_INTERVAL_S and asked.news.take(None):
+            asked.again_s[peer_id] = now_s
+
     # ---- whom to ask
 
     def _look(self, nursery: trio.Nursery) -> None:
@@ -200,7 +232,7 @@ class Greeter:
         again = [peer_id for peer_id, at_s in asked.again_s.items() if at_s <= now_s and peer_id in free]
         if again:
             return again[0]
-        if fresh and now_s >= asked.next_s:
+        if fresh and not asked.again_s and asked.new_peers.take(None):
             return fresh[0]
         rested = [peer_id for peer_id in free if now_s - asked.tried_s.get(peer_id, -RETRY_S) >= RETRY_S]
         return rested[int(self._jitter() * len(rested))] if rested and now_s >= asked.due_s else None
@@ -232,24 +264,32 @@ class Greeter:
     async def _greet(self, peer_id: PeerId, bases: Mapping[Digest, _Asked]) -> None:
         """Ask a peer for bases on one stream; those that find no room there are due at the next look."""
         first = {base for base, asked in bases.items() if len(asked.answered) < GREETED_MIN}
-        answered: list[Digest] = []
-        is_done = await self._ask(peer_id, [*bases], answered=answered, is_listing=bool(first))
+        num_new: dict[Digest, int] = {}
+        is_done = await self._ask(peer_id, [*bases], num_new=num_new, is_listing=bool(first))
         for base, asked in bases.items():
             del asked.running_s[peer_id]
-            if base in answered:
-                self._note_answer(peer_id, base, asked, is_first=base in first)
+            if base in num_new:
+                self._note_answer(peer_id, base, asked, num_new=num_new[base], is_first=base in first)
             elif is_done:
                 asked.tried_s.pop(peer_id, None)
 
-    def _note_answer(self, peer_id: PeerId, base: Digest, asked: _Asked, *, is_first: bool) -> None:
-        if peer_id not in self._followers(base):
+    def _note_answer(self, peer_id: PeerId, base: Digest, asked: _Asked, *, num_new: int, is_first: bool) -> None:
+        followers, now_s = self._followers(base), trio.current_time()
+        if peer_id not in followers:
             return
-        now_s = trio.current_time()
+        if num_new and asked.answered:  # a newcomer learns all from the first, and nobody lacks it
+            self._pass_on(asked, [each for each in followers if each != peer_id])
         if is_first:
             asked.again_s[peer_id] = now_s + ASK_AGAIN_S
         asked.answered.add(peer_id)
-        asked.next_s = now_s + ASK_NEW_EVERY_S
         asked.due_s = now_s + ASK_EVERY_S * (0.5 + self._jitter())
+
+    def _pass_on(self, asked: _Asked, others: Sequence[PeerId]) -> None:
+        """Ask some peers, which see then that this node knows more than they do."""
+        first = int(self._jitter() * len(others))
+        for peer_id in (*others[first:], *others[:first])[:NEWS_PEERS]:
+            if asked.news.take(None):
+                asked.again_s[peer_id] = trio.current_time()
 
     async def _ask_bases(self, peer_id: PeerId) -> None:
         await self._ask(peer_id, is_listing=True)
@@ -259,11 +299,14 @@ class Greeter:
         peer_id: PeerId,
         bases: Sequence[Digest] = (),
         *,
-        answered: list[Digest] | None = None,
+        num_new: dict[Digest, int] | None = None,
         is_listing: bool = False,
         is_telling: bool = False,
     ) -> bool:
-        """Ask a peer; True if it answered. `answered` gets the bases for which one stream had room."""
+        """Ask a peer; True if it answered.
+
+        `num_new` gets, for each base that the stream had room for, the number of advertisements that were new.
+        """
         has_answered = False
         try:
             async with self._asking:
@@ -273,7 +316,7 @@ class Greeter:
                         messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
                         if is_listing:
                             await self._fetch_bases(peer_id, messages)
-                        await self._fetch_all(bases, messages, [] if answered is None else answered)
+                        await self._fetch_all(bases, messages, {} if num_new is None else num_new)
                         if is_telling and (own := await self._renew()):
                             await messages.send(encode(Ads(ads=(own,))))
                     has_answered = True
@@ -281,31 +324,32 @@ class Greeter:
             log.info("%s tells no advertisements: %s", peer_id, error)
         return has_answered
 
-    async def _fetch_all(self, bases: Sequence[Digest], messages: MessageStream, answered: list[Digest]) -> None:
-        """Ask for bases in turn, while the limits of a stream leave room for each; `answered` gets those done."""
+    async def _fetch_all(self, bases: Sequence[Digest], messages: MessageStream, num_new: dict[Digest, int]) -> None:
+        """Ask for bases in turn, while the limits of a stream leave room for each; `num_new` gets those done."""
         num_requests, num_ads = OTHER_REQUESTS, 0
         for base in bases:
             if num_requests + ROUNDS_MAX > REQUESTS_MAX or num_ads + ADS_MAX > SENT_MAX:
                 return
-            num_rounds, num_told = await self._fetch(base, messages)
-            num_requests, num_ads = num_requests + num_rounds, num_ads + num_told
-            answered.append(base)
+            fetched = await self._fetch(base, messages)
+            num_requests, num_ads = num_requests + fetched.num_requests, num_ads + fetched.num_told
+            num_new[base] = fetched.num_new
 
-    async def _fetch(self, base: Digest, messages: MessageStream) -> tuple[int, int]:
-        """Ask for the advertisements of a base that are not here; return the numbers of requests and answers."""
-        bucket_min = num_told = 0
-        for number in range(ROUNDS_MAX):
+    async def _fetch(self, base: Digest, messages: MessageStream) -> _Fetched:
+        """Ask for the advertisements of a base that are not here."""
+        fetched, bucket_min = _Fetched(), 0
+        while fetched.num_requests < ROUNDS_MAX:
             request = GetAds(base=base, digest=self._digest(base), bucket_min=bucket_min)
             reply = await _exchange(messages, request)
             if not isinstance(reply, Ads):
                 raise MalformedError("a peer answers `get` with something else than `ads`")
             for content in reply.ads:
-                await self._learn(content)
-            num_told += len(reply.ads)
+                fetched.num_new += await self._learn(content)
+            fetched.num_requests += 1
+            fetched.num_told += len(reply.ads)
             if len(reply.ads) < ADS_MAX:
-                return number + 1, num_told
+                break
             bucket_min = bucket_of(peer_id_of(reply.ads[-1]))
-        return ROUNDS_MAX, num_told
+        return fetched
 
     async def _fetch_bases(self, peer_id: PeerId, messages: MessageStream) -> None:
         """Ask for the bases of the network, and keep one advertisement of each that is not followed."""
@@ -316,8 +360,8 @@ class Greeter:
             await self._learn(known.ad)
         self._offered.tell(peer_id, reply.bases)
 
-    async def _learn(self, content: bytes) -> None:
-        """Take an advertisement that a peer tells.
+    async def _learn(self, content: bytes) -> bool:
+        """Take an advertisement that a peer tells; True if it was new.
 
         Raises:
             ProtocolError: it is forged. An honest peer has checked it, so nothing else is taken from this one.
@@ -327,11 +371,17 @@ class Greeter:
             self._table.take(content)
         except (StaleError, UnknownVersionError) as error:
             self._table.why_refused = error.message
+            return False
+        return True
 
     def _digest(self, base: Digest) -> bytes:
         own = self._own()
         held = [*self._table.held(base), *((own,) if own and own.base == base else ())]
         return digest_of((each.peer_id, each.seq) for each in held)
+
+
+def _bucket(burst: int) -> Buckets[None]:
+    return Buckets(interval_s=ASK_NEW_EVERY_S, burst=burst, now_s=trio.current_time)
 
 
 async def _exchange(messages: MessageStream, request: AdsMessage) -> AdsMessage:

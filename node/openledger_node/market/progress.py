@@ -88,6 +88,7 @@ class RequestProgress:
             adapter=self.requested.adapter,
             tokens_in=self.tokens_before,
             tokens_max=max(1, self.tokens_left()),
+            is_wary=bool(self.defaulted),
         )
 
     def call(self, ads: Sequence[Advertisement], *, price_max: Terms, deadline_ms: int) -> Call:

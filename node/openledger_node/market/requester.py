@@ -246,7 +246,7 @@ class Requester:
                 return steps.PartBought(bought=bought, at_s=trio.current_time())
             except (ProtocolError, NetworkError) as error:
                 return steps.PartFailed(error=error, at_s=trio.current_time())
-        silence = NetworkError(f"gave nothing for {self._limits.stall_timeout_s:g} s")
+        silence = NetworkError(f"gave nothing for {machine.silence_s:.3g} s")
         return steps.PartFailed(error=silence, at_s=trio.current_time())
 
     async def _purchase(self, progress: RequestProgress, action: steps.BuyPart) -> Purchase:

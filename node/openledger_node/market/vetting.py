@@ -38,8 +38,15 @@ KEPT_MAX = 4_096
 READ_AT_ONCE = 8
 """Questions to the chain at once about sellers that nobody is waiting for."""
 
+LOOK_EVERY_S, STALE_EACH = 2.0, 2
+"""Without a new advertisement the board is searched this often for sellers whose stake is to be read, and so many of
+those that were read long ago are read again then: 600 in `STALE_S`, more than a base has places for."""
+
 READ_EVERY_S, READ_EACH = 1.0, 24
 """So many new advertisers are read in this time, each with two questions, which public endpoints allow."""
+
+NOT_READ = Worth()
+"""Shared, since the board is asked for the worth of all its advertisers each second."""
 
 WAVES_MAX = 4
 """Once a seller is found fit, no more waves of others are asked about, so that false wallets can't hold up a call."""
@@ -50,8 +57,7 @@ class _Verdict:
     """The chain's answer on one signer and wallet."""
 
     error: ProtocolError | None
-    bonded_wei: Wei
-    num_answers: int  # of a bonded wallet to this node, when the chain was asked
+    worth: Worth  # with the answers of a bonded wallet to this node when the chain was asked
     asked_s: float
     kept_s: float = KEPT_S
 
@@ -104,10 +110,16 @@ class Vetting:
 
     async def keep_reading(self, table: AdTable) -> None:
         """Read the bonds of new advertisers, so that those with stake get a place on the board; until cancelled."""
+        num_seen, look_s = -1, trio.current_time()
         while True:
             next_s = trio.current_time() + READ_EVERY_S
-            unread = await self._most_likely(table.unread(UNPROVEN_MAX))
-            await self.read(unread or self.stale(table.live(), 1))
+            if table.num_taken != num_seen or trio.current_time() >= look_s:
+                num_seen, look_s = table.num_taken, trio.current_time() + LOOK_EVERY_S
+                if unread := table.unread(UNPROVEN_MAX):
+                    num_seen = -1  # more may be left
+                    await self.read(await self._most_likely(unread))
+                else:
+                    await self.read(self.stale(table.live(), STALE_EACH))
             await trio.sleep_until(max(next_s, trio.current_time()))
 
     async def _most_likely(self, unread: Sequence[Advertisement]) -> list[Advertisement]:
@@ -151,16 +163,16 @@ class Vetting:
         A seller that was not fit may have bonded meanwhile, so after a while it counts as not read.
         """
         verdict = self._verdicts.get((ad.signer, ad.wallet))
-        if verdict is None or (not verdict.bonded_wei and verdict.until_s <= trio.current_time()):
-            return Worth()
-        return Worth(bonded_wei=verdict.bonded_wei, num_answers=verdict.num_answers)
+        if verdict is None or (not verdict.worth.is_bonded and verdict.until_s <= trio.current_time()):
+            return NOT_READ
+        return verdict.worth
 
     def stale(self, ads: Sequence[Advertisement], count_max: int) -> list[Advertisement]:
         """Advertisers whose bond was read long ago, the one that was read first before the others."""
         before_s, asked = trio.current_time() - STALE_S, dict[str, float]()
         for ad in ads:
             verdict = self._verdicts.get((ad.signer, ad.wallet))
-            if verdict and verdict.bonded_wei and verdict.asked_s <= before_s:
+            if verdict and verdict.worth.is_bonded and verdict.asked_s <= before_s:
                 asked[ad.peer_id] = verdict.asked_s
         found = sorted((ad for ad in ads if ad.peer_id in asked), key=lambda ad: asked[ad.peer_id])
         return found[:count_max]
@@ -183,7 +195,7 @@ class Vetting:
         self._verdicts.pop(key, None)  # newest last
         self._verdicts[key] = verdict
         if len(self._verdicts) > KEPT_MAX:
-            unbonded = (key for key, kept in self._verdicts.items() if not kept.bonded_wei)
+            unbonded = (key for key, kept in self._verdicts.items() if not kept.worth.is_bonded)
             self._verdicts.pop(next(unbonded, next(iter(self._verdicts))))
 
     async def _ask(self, ad: Advertisement, *, asked_s: float) -> _Verdict:
@@ -194,7 +206,8 @@ class Vetting:
         elif not (bonded_wei := await self._bond_of(ad.wallet)):
             error = UnavailableError(f"wallet {ad.wallet} has bonded less than the network's minimum stake")
         found = await trio.to_thread.run_sync(self._sellers.find, ad.wallet) if bonded_wei else SellerRecord()
-        return _Verdict(error=error, bonded_wei=bonded_wei, num_answers=found.num_answers, asked_s=asked_s)
+        worth = Worth(bonded_wei=bonded_wei, num_answers=found.num_answers)
+        return _Verdict(error=error, worth=worth, asked_s=asked_s)
 
 
 class Exposure:

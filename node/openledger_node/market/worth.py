@@ -79,58 +79,45 @@ def crowded_out(
     In each group that is over its limit the worst makes room. A wallet that nothing proves is no group of its own, or
     anyone could take the places of another's.
     """
-
-    def worth(peer_id: str) -> Worth:
-        return worth_of(placed[peer_id].ad)  # asked for only where it matters: most groups are not full
-
-    for group, limit in (*_groups(placed, worth, newest), *_base_groups(placed, newest, coverage_of)):
-        members = [peer_id for peer_id in placed if group(peer_id)] if len(placed) > limit else []
+    # NOTE: each new advertisement is compared with all others. A group that is not full must cost little.
+    for is_member, limit in (*_groups(newest, worth_of), *_base_groups(newest, coverage_of)):
+        members = [each for each in placed.values() if is_member(each.ad)] if len(placed) > limit else []
         if len(members) > limit:
-            return min(members, key=lambda peer_id: _rank(placed[peer_id], worth(peer_id), now_s))
+            return min(members, key=lambda each: _rank(each, worth_of(each.ad), now_s)).ad.peer_id
     return None
 
 
-def _groups(
-    placed: Mapping[str, Placed], worth: Callable[[str], Worth], newest: Advertisement
-) -> Iterable[tuple[Callable[[str], bool], int]]:
+def _groups(newest: Advertisement, worth_of: WorthOf) -> Iterable[tuple[Callable[[Advertisement], bool], int]]:
     """The groups that the newest advertisement belongs to, each with its limit."""
-    own = worth(newest.peer_id)
-
-    def is_same_owner(peer_id: str) -> bool:
-        ad = placed[peer_id].ad
-        if own.is_bonded:
-            return ad.wallet == newest.wallet and worth(peer_id).is_bonded
-        return (ad.wallet, ad.signer) == (newest.wallet, newest.signer)
-
-    yield is_same_owner, WALLET_MAX
-    for subnet in _subnets(newest):
-        yield (lambda peer_id, subnet=subnet: subnet in _subnets(placed[peer_id].ad)), SUBNET_MAX  # type: ignore[misc]
-
-    def is_same_base(peer_id: str) -> bool:
-        return placed[peer_id].ad.base == newest.base
-
-    if not own.is_bonded:
-        yield (lambda peer_id: is_same_base(peer_id) and worth(peer_id).bonded_wei == 0), UNBONDED_MAX
-        yield (lambda peer_id: is_same_base(peer_id) and not worth(peer_id).is_bonded), UNPROVEN_MAX
-    yield is_same_base, BASE_MAX
+    is_bonded, wallet, signer, base = worth_of(newest).is_bonded, newest.wallet, newest.signer, newest.base
+    if is_bonded:
+        yield (lambda ad: ad.wallet == wallet and worth_of(ad).is_bonded), WALLET_MAX
+    else:
+        yield (lambda ad: ad.wallet == wallet and ad.signer == signer), WALLET_MAX
+    for subnet in _public_subnets(newest.addresses):
+        yield (lambda ad, subnet=subnet: subnet in _public_subnets(ad.addresses)), SUBNET_MAX  # type: ignore[misc]
+    if not is_bonded:
+        yield (lambda ad: ad.base == base and worth_of(ad).bonded_wei == 0), UNBONDED_MAX
+        yield (lambda ad: ad.base == base and not worth_of(ad).is_bonded), UNPROVEN_MAX
+    yield (lambda ad: ad.base == base), BASE_MAX
 
 
 def _base_groups(
-    placed: Mapping[str, Placed], newest: Advertisement, coverage_of: CoverageOf
-) -> Iterable[tuple[Callable[[str], bool], int]]:
+    newest: Advertisement, coverage_of: CoverageOf
+) -> Iterable[tuple[Callable[[Advertisement], bool], int]]:
     """The groups that keep what a node follows from being crowded out by what it does not follow."""
     coverage = coverage_of(newest)
 
-    def is_alike(peer_id: str) -> bool:
-        return coverage_of(placed[peer_id].ad) is coverage
+    def is_alike(ad: Advertisement) -> bool:
+        return coverage_of(ad) is coverage
 
     if coverage in (Coverage.OTHER_SHARD, Coverage.OTHER_BASE):
         limit = OTHER_SHARDS_MAX if coverage is Coverage.OTHER_SHARD else UNFOLLOWED_MAX
-        yield (lambda peer_id: placed[peer_id].ad.base == newest.base and is_alike(peer_id)), limit
+        yield (lambda ad: ad.base == newest.base and is_alike(ad)), limit
     if coverage is Coverage.OTHER_BASE:
         yield is_alike, UNFOLLOWED_ALL_MAX
     if coverage is not Coverage.OWN_BASE:
-        yield (lambda peer_id: coverage_of(placed[peer_id].ad) is not Coverage.OWN_BASE), OTHERS_MAX
+        yield (lambda ad: coverage_of(ad) is not Coverage.OWN_BASE), OTHERS_MAX
 
 
 def _rank(placed: Placed, worth: Worth, now_s: float) -> tuple[int, bool, float, int]:
@@ -143,13 +130,9 @@ def _rank(placed: Placed, worth: Worth, now_s: float) -> tuple[int, bool, float,
     return stage, worth.num_answers > 0, stake, placed.number
 
 
-def _subnets(ad: Advertisement) -> frozenset[str]:
-    """The public IPv4 networks of 256 addresses in which it says to be; others are shared by strangers at home."""
-    return _public_subnets(ad.addresses)
-
-
 @lru_cache(maxsize=2 * (BASE_MAX + OTHERS_MAX))
 def _public_subnets(addresses: tuple[str, ...]) -> frozenset[str]:
+    """The public IPv4 networks of 256 addresses among addresses; others are shared by strangers at home."""
     # NOTE: each new advertisement is compared with all others, and reading their addresses anew took 80 times longer.
     found = set()
     for address in addresses:

@@ -189,10 +189,12 @@ class Connections:
         num_dialled = len(self._dialled & connected)
         dialling = {one.peer_id for one in self._candidates.values() if one.is_dialling}
         absent = connected | dialling
-        due = [one for one in self._candidates.values() if one.due_s <= now and one.peer_id not in absent]
-        due.sort(key=lambda one: (_is_circuit(one), one.peer_id not in self._seen_s, one.is_stale, one.num_failures))
         lacking = CONNECTIONS_AIM - num_dialled - len(dialling) if num_dialled < CONNECTIONS_MIN else 0
         points_lacking = POINTS_KEPT - sum(point in absent for point in self._points)
+        if lacking <= 0 and points_lacking <= 0:
+            return []
+        due = [one for one in self._candidates.values() if one.due_s <= now and one.peer_id not in absent]
+        due.sort(key=lambda one: (_is_circuit(one), one.peer_id not in self._seen_s, one.is_stale, one.num_failures))
         chosen: dict[PeerId, _Candidate] = {}
         for candidate in due:
             is_point = candidate.peer_id in self._points

@@ -99,6 +99,7 @@ class ReachWatch:
         self._due_s = -inf
         self._logged = ReachState.UNKNOWN
         self._told: tuple[tuple[str, ...], frozenset[str]] = ((), frozenset())
+        self._judged: Evidence | None = None  # what was last told and logged
 
     @property
     def reach(self) -> Reach:
@@ -146,7 +147,10 @@ class ReachWatch:
         self._relays.is_wanted = may_need_relays(self._evidence)
 
     def _tell(self) -> None:
-        """Tell the transport which addresses others reach, and log another state."""
+        """Tell the transport which addresses others reach, and log another state, if the evidence has changed."""
+        if self._evidence == self._judged:
+            return
+        self._judged = self._evidence
         told = mapped_addresses(self._evidence), withheld_addresses(self._evidence)
         if told != self._told:
             self._told = told

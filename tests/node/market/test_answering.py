@@ -337,3 +337,60 @@ def test_the_next_best_seller_continues_from_the_text_and_its_beginning_is_its_p
     assert isinstance(buy, steps.BuyPart)
     assert (buy.received.peer_id, buy.tokens_max) == ("next", TOKENS_MAX - 3)
     assert (progress.text, progress.tokens_before) == ("abc", TOKENS_IN + 3)
+
+
+@pytest.mark.parametrize(
+    ("others", "wait_s"),
+    [
+        ([], STALL_S + 0.12),
+        ([bid("next")], 5 + 4 * 0.12),
+        ([bid("next", at_s=-60)], STALL_S + 0.12),
+        ([bid("next", wallet="best")], STALL_S + 0.12),
+    ],
+    ids=["nobody", "another", "one whose bid has expired", "one of the same wallet"],
+)
+def test_the_first_text_is_waited_for_less_while_another_bid_is_at_hand(
+    others: list[ReceivedBid], wait_s: float
+) -> None:
+    """The bid promises the first token in 0.12 s; four times that is a failure in any case."""
+    machine = streaming_with(others)
+    assert (machine.deadline_s, machine.silence_s) == (wait_s, wait_s)
+    machine.receive_event(steps.TextReceived(text="abc", at_s=1))
+    machine.receive_event(steps.TextShown(at_s=1))
+    assert (machine.deadline_s, machine.silence_s) == (1 + STALL_S, STALL_S), "a pause may be longer than a start"
+
+
+def test_a_far_bidder_has_four_times_its_two_round_trips_and_a_short_stall_timeout_holds_for_all() -> None:
+    far = replace(bid("far"), round_trip_ms=1_000)
+    assert streaming_with([bid("next")], best=far).silence_s == 5 + 4 * 2
+    assert streaming_with([bid("next")], stall_s=1).silence_s == 1.12
+
+
+def test_a_seller_that_takes_a_request_and_gives_nothing_has_defaulted_at_any_price() -> None:
+    for times in (0.0, 1.0):
+        progress, free = progress_of(), bid("best", times=times)
+        machine = streaming_with([bid("next")], best=free, progress=progress)
+        machine.receive_event(steps.PartFailed(error=NetworkError("gave nothing for 6 s"), at_s=6))
+        assert progress.defaulted == {free.message.wallet}
+        assert progress.wanted().is_wary
+
+
+def streaming_with(
+    others: list[ReceivedBid],
+    *,
+    best: ReceivedBid | None = None,
+    stall_s: float = STALL_S,
+    progress: RequestProgress | None = None,
+) -> Answering:
+    """A request whose stream to the best bidder is open, with other bids behind it."""
+    machine = Answering(progress or progress_of(Wei(10**18)), stall_timeout_s=stall_s)
+    for event in (
+        steps.Begun(),
+        steps.BidsRanked(bids=[best or bid("best"), *others]),
+        steps.SellerEntered(at_s=0),
+        steps.MoneyHeld(granted_wei=BUDGET_WEI),
+        steps.PurchaseReady(at_s=0),
+        steps.StreamOpened(),
+    ):
+        machine.receive_event(event)
+    return machine

@@ -1,13 +1,14 @@
 """The sellers that a call goes to: known ones, promising ones, and others by lot."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from support.market_world.seller import ad_of
 from support.market_world.terms import TERMS, priced, wallet_of, word
 
 from openledger_node.ledger.sellers import AnswerSpeed, SellerRecord
-from openledger_node.market.candidates import Wanted, candidates, explorer
+from openledger_node.market.candidates import Wanted, candidates, explorer, without_defaulted
 from openledger_node.p2p.transport import PeerId
 from openledger_protocol.advertisement import Advertisement
 from openledger_protocol.auction import is_exploring
@@ -99,3 +100,37 @@ def test_two_hundred_peers_of_one_wallet_leave_places_for_others(number: int) ->
     ordered = candidates(offers, {ad.wallet: SellerRecord() for ad in offers}, wanted(number))
     assert {ad.wallet for ad in ordered[:4]} == {ad.wallet for ad in offers}
     assert len(ordered) == 203
+
+
+def test_strangers_get_one_place_for_a_low_price_and_none_after_one_has_left_the_request_unanswered() -> None:
+    """Of 100 at the usual price and 7 at half of it, a call of eight would otherwise have two cheap ones at least."""
+    offers = [*ads(100), *ads(7, 0.5)]
+    cheap = {ad.peer_id for ad in offers[100:]}
+    records = records_of(offers)
+    num_cheap = {True: 0, False: 0}
+    for number in USUAL[:100]:
+        for is_wary in num_cheap:
+            called = candidates(offers, records, replace(wanted(number), is_wary=is_wary))[:8]
+            num_cheap[is_wary] += len(cheap & {ad.peer_id for ad in called})
+    assert 100 <= num_cheap[False] < 170
+    assert num_cheap[True] < 70
+
+
+def test_a_request_that_was_left_unanswered_tries_out_nobody() -> None:
+    offers = ads(20)
+    call = wanted(EXPLORING[0])
+    assert explorer(offers, records_of(offers), call)
+    assert explorer(offers, records_of(offers), replace(call, is_wary=True)) is None
+
+
+def test_sellers_that_owe_an_answer_are_left_out_unless_all_do_and_come_back_as_explorers() -> None:
+    offers = ads(4)
+    owing = SellerRecord().after("failures", now_ns=0, is_default=True)
+    forgiven = measured(50, num_answers=8).after("failures", now_ns=0, is_default=True)
+    records = records_of(offers, peer_0_at_1=owing, peer_1_at_1=forgiven)
+    assert without_defaulted(offers, records, wanted(USUAL[0])) == offers[1:]
+    assert without_defaulted(offers[:1], records, wanted(USUAL[0])) == offers[:1]
+    all_known = records | {ad.wallet: measured(50) for ad in offers[2:]}
+    exploring = wanted(EXPLORING[0])
+    assert explorer(offers, all_known, exploring) == offers[0].peer_id
+    assert without_defaulted(offers, all_known, exploring) == offers

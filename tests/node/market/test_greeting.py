@@ -16,7 +16,7 @@ from support.market_world.terms import ADS, BASE, NETWORK, now_s, peer_id_of, wo
 
 from openledger_node.errors import NetworkError
 from openledger_node.market import ads_server
-from openledger_node.market.ads_server import AdsServer
+from openledger_node.market.ads_server import AdsServer, may_know_more
 from openledger_node.market.board import Held
 from openledger_node.market.greeting import ASK_EVERY_S
 from openledger_node.market.topics import BASES_MAX, SHARD_MAX
@@ -323,9 +323,10 @@ async def test_a_base_that_found_no_room_on_a_stream_is_asked_for_at_once(
         a.advertiser.followed.ask(OTHER)
         fetch = a.advertiser.greeter._fetch
 
-        async def fill(base: Digest, messages: Any) -> tuple[int, int]:
-            num_rounds, _ = await fetch(base, messages)
-            return num_rounds, 2 * ADS_MAX
+        async def fill(base: Digest, messages: Any) -> Any:
+            fetched = await fetch(base, messages)
+            fetched.num_told = 2 * ADS_MAX
+            return fetched
 
         a.advertiser.greeter._fetch = fill  # type: ignore[method-assign]
         await a.transport.connect(b.transport.addresses[0])
@@ -356,17 +357,43 @@ async def test_a_newcomer_asks_two_peers_and_then_one_now_and_then(
         assert sellers(a, BASE) == {peer_id_of(name) for name in names}
         first = set(asked)
         assert len(asked) == len(first) == 2
-        await trio.sleep(6)
-        assert (len(asked), set(asked)) == (4, first), "once more, since they may have been newcomers themselves"
-        await trio.sleep(150)
-        assert len(asked) == 6, "then the others, one a minute"
+        await trio.sleep(16)
+        assert set(asked[:4]) == first, "once more, since they may have been newcomers themselves"
+        assert len(asked) == len(set(asked)) + 2 == 6, "then the others"
         await trio.sleep(2 * ASK_EVERY_S)
         assert len(asked) in (7, 8)
         nursery.cancel_scope.cancel()
     a.ledger.close()
 
 
-async def test_a_part_of_the_network_that_was_cut_off_is_heard_within_a_minute(
+async def test_many_peers_that_connect_at_once_are_asked_one_in_a_minute_after_the_first_four(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    names = [f"peer {number}" for number in range(12)]
+    async with open_nodes(tmp_path, *names) as nodes, trio.open_nursery() as nursery:
+        a = await open_node(tmp_path, "a", nodes[names[0]].transport._network, nursery, 0.0)
+        for name in names[:2]:
+            await a.transport.connect(nodes[name].transport.addresses[0])
+        await trio.sleep(60)
+        asked_s = list[float]()
+
+        async def note(*_: Any, **__: Any) -> int:
+            await trio.lowlevel.checkpoint()
+            asked_s.append(trio.current_time())
+            return 0
+
+        a.advertiser.greeter._ask = note  # type: ignore[method-assign]
+        began_s = trio.current_time()
+        for name in names[2:]:
+            await a.transport.connect(nodes[name].transport.addresses[0])
+        await trio.sleep(130)
+        num_asked = [sum(at_s <= began_s + wait_s for at_s in asked_s) for wait_s in (10, 50, 70, 130)]
+        assert num_asked == [4, 4, 5, 6]
+        nursery.cancel_scope.cancel()
+    a.ledger.close()
+
+
+async def test_a_part_of_the_network_that_was_cut_off_is_heard_within_seconds(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_nodes(tmp_path / "1", "a", "b", "c") as one, trio.open_nursery() as nursery:
@@ -377,11 +404,24 @@ async def test_a_part_of_the_network_that_was_cut_off_is_heard_within_a_minute(
         await trio.sleep(120)
         assert sellers(one["a"], BASE) == {peer_id_of(name) for name in "bc"}
         await one["a"].transport.connect(far[0].transport.addresses[0])
-        await trio.sleep(65)
-        assert sellers(one["a"], BASE) == {peer_id_of(name) for name in "bcdef"}
+        await trio.sleep(20)
+        for node in (*one.values(), *far):
+            assert sellers(node, BASE) == {peer_id_of(name) for name in "abcdef"} - {node.transport.peer_id}
         nursery.cancel_scope.cancel()
     for node in far:
         node.ledger.close()
+
+
+async def test_strangers_whose_digests_promise_news_are_asked_back_eight_times_at_most(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_nodes(tmp_path, "a", "b") as nodes:
+        await trio.sleep(60)
+        greeter = nodes["a"].advertiser.greeter
+        for name in ["one"] * 20 + [f"peer {number}" for number in range(20)]:
+            greeter.ask_back(PeerId(name), BASE)
+        asked_back = list(greeter._asked[BASE].again_s)
+    assert asked_back == ["one", *(f"peer {number}" for number in range(7))]
 
 
 async def test_a_peer_that_says_nothing_delays_a_newcomer_by_two_seconds(
@@ -424,6 +464,22 @@ async def test_a_peer_that_refuses_is_asked_again_after_a_minute(
 
 
 # ---- hostile requests
+
+
+@pytest.mark.parametrize(
+    ("digest", "is_asked_back"),
+    [
+        (b"", False),
+        (digest_of([("x", 1)]), False),
+        (digest_of([("x", 2)]), True),
+        (digest_of([("x", 1), ("y", 1)]), True),
+        (digest_of([]), False),
+    ],
+    ids=["a newcomer's", "the same", "of a newer one", "of one more", "of none"],
+)
+def test_an_asker_is_asked_back_if_it_has_something_where_digests_differ(digest: bytes, is_asked_back: bool) -> None:
+    held = [Held(base=BASE, peer_id="x", seq=1, content=b"")]
+    assert may_know_more(held, GetAds(base=BASE, digest=digest)) is is_asked_back
 
 
 @pytest.mark.parametrize("digest", [b"\xff" * DIGEST_BYTES, b"", digest_of([("nobody", 1)])])

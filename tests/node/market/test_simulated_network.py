@@ -47,11 +47,11 @@ def test_sixty_nodes_know_and_serve_each_other_among_hostile_ones(seed: int) -> 
 
 
 @pytest.mark.slow
-def test_a_network_that_was_cut_in_two_is_one_again_when_advertisements_are_renewed() -> None:
+def test_a_network_that_was_cut_in_two_is_one_again_within_half_a_minute() -> None:
     result = simulated(replace(SMALL, part_s=20.0, loss=0.05))
     assert result.share_known_after_churn == 1.0
     assert result.healed_s is not None
-    assert result.healed_s <= 660
+    assert result.healed_s <= 30
 
 
 @pytest.mark.slow
@@ -75,8 +75,7 @@ def test_a_scenario_is_read_from_the_words_that_it_writes() -> None:
 def test_large_networks_meet_their_bars(scenario: Scenario) -> None:
     result = simulated(scenario)
     assert result.share_known >= 0.999
-    # Not 99 %: a caller's first request may meet one seller after another that never answers, each for 15 s.
-    assert result.share_served >= 0.95
+    assert result.share_served >= 0.99
     check_costs_and_times(result)
 
 

@@ -103,7 +103,9 @@ class World:
         content = signed_ad(name, base=base, warm=offered, cold=make_filter(shelf), num_cold=len(shelf))
         own = Held(base=base, peer_id=peer.peer_id, seq=1, content=content) if advertises else None
         followed = FollowedBases(NETWORK, peer.peer_id, lambda: BASE, now_s)
-        server = AdsServer(table=board, offered=OfferedBases(board, followed), own=lambda: own)
+        server = AdsServer(
+            table=board, offered=OfferedBases(board, followed), own=lambda: own, ask_back=lambda *_: None
+        )
 
         async def serve(peer_id: PeerId, stream: trio.abc.Stream) -> None:
             self.num_asked += 1

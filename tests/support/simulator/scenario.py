@@ -91,6 +91,8 @@ class Result:
     share_known_after_churn: float = 0.0
     share_served: float = 0.0  # of the honest nodes' requests
     num_calls: int = 0
+    answer_s_median: float = 0.0  # from a request to the end of its answer, of those that were served
+    answer_s_max: float = 0.0
     why_not_served: list[str] = field(default_factory=list)
     share_paid_hostile: float = 0.0  # of the answers, those that a liar or cheater gave
     sent_bytes_per_s: float = 0.0  # of an honest node, mean over the steady time

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
 import trio
@@ -102,24 +103,30 @@ async def _call_all(world: World, result: Result) -> None:
     askers = world.random.sample(running, min(len(running), scenario.num_calls))
     churning = world.random.sample(running, round(len(world.honest) * scenario.share_churn))
     winners: list[str] = []
+    answers_s: list[float] = []
     async with trio.open_nursery() as nursery:
         for node in churning:
             nursery.start_soon(_churn, world, node, world.random.uniform(0, scenario.calls_s))
         for number, node in enumerate(askers):
             if node not in churning:
                 wait_s = world.random.uniform(0, scenario.calls_s)
-                nursery.start_soon(_call, node, f"call {number}", wait_s, winners, result)
+                nursery.start_soon(_call, node, f"call {number}", wait_s, winners, answers_s, result)
     result.share_served = len(winners) / max(1, result.num_calls)
+    result.answer_s_median, result.answer_s_max = median(answers_s or [0.0]), max(answers_s, default=0.0)
     dishonest = {node.peer_id for kind in ("liar", "cheater", "sybil") for node in world.hostile.get(kind, ())}
     result.share_paid_hostile = sum(each in dishonest for each in winners) / max(1, len(winners))
 
 
-async def _call(node: SimNode, name: str, wait_s: float, winners: list[str], result: Result) -> None:
+async def _call(
+    node: SimNode, name: str, wait_s: float, winners: list[str], answers_s: list[float], result: Result
+) -> None:
     await trio.sleep(wait_s)
     result.num_calls += 1
+    began_s = trio.current_time()
     try:
         with trio.fail_after(CALL_S_MAX):
             winners.append(await node.ask(f"{node.name} {name}"))
+        answers_s.append(trio.current_time() - began_s)
     except (ProtocolError, trio.TooSlowError) as error:
         result.why_not_served.append(f"{node.name}: {str(error) or 'no answer in time'}"[:400])
 
