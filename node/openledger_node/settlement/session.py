@@ -99,6 +99,7 @@ class NetworkSession:
         self.accounts = accounts
         self.ring = ring
         self.fail_point = fail_point
+        self.on_sent: Callable[[], None] = lambda: None  # the daemon then looks for the block
         self._stepping = threading.Lock()  # a command may send something during the daemon's step
         self.deployment = Deployment(
             client,
@@ -202,8 +203,9 @@ class NetworkSession:
 
     @property
     def is_idle(self) -> bool:
-        """True if no transaction or claim of ours is unfinished."""
-        return not (self.ledger.outbox.unfinished() or self.ledger.claims.unfinished())
+        """True if nothing that this node can do itself waits for a block: no transaction, and no claim of ours."""
+        own = (found for found in self.ledger.outbox.unfinished() if found.intent.sender in self.ring.keys)
+        return not any(own) and not self.ledger.claims.unfinished()
 
     def step(self) -> None:
         """Read new blocks, and send the transactions that are due.
@@ -224,6 +226,7 @@ class NetworkSession:
         with self._stepping:
             stored = self.treasury.submit(steps)
             self.outbox.step()
+        self.on_sent()
         found = (self.ledger.outbox.find(each.intent.key) for each in stored)
         return [each for each in found if each]
 
@@ -292,7 +295,7 @@ class NetworkSession:
             self.x402_claims.step(self.watcher.head)
             self.overclaims.step()
             self.case_keeper.step(self.watcher.head)
-        self.outbox.step()
+        self.outbox.step(self.watcher.seen)
 
 
 def _policy(network: Network, config: Config, windows: Windows) -> SettlementPolicy:
