@@ -282,7 +282,7 @@ class ChainConfig:
         60.0,
         "Most seconds between two looks at the chain while nothing of this node waits there.",
         low=4.0,
-        high=600.0,
+        high=120.0,
     )
     fee_max_wei: int = setting(
         5 * 10**16, "Most that one transaction may cost, in wei, unless more money is at risk.", low=0

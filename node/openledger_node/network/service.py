@@ -37,7 +37,7 @@ from ..p2p.transports.memory import MemoryNetwork, open_transport
 from ..serving.idle_count import IdleCount
 from ..serving.service import Serving
 from ..settlement.open import HomeNetwork, connect, prepare_development
-from ..settlement.session import NetworkSession
+from ..settlement.session import NetworkSession, Waits
 from .adapter_pull import ShowProgress, no_progress
 from .buying import Buying
 from .chain_pace import ChainPace
@@ -316,10 +316,11 @@ class NetworkService:
             idle_poll_s=self.config.chain.idle_poll_s,
         )
         session.on_sent = pace.hurry
-        is_idle, why_not = False, ""
+        waits_for: Waits = "block"
+        why_not = ""
         while True:
             try:
-                is_idle = await self._blocking(self._step, session)
+                waits_for = await self._blocking(self._step, session)
                 if market := await self._blocking(defaults.step, self.config.market):
                     self.reprice(market)
                 await self._open_seller_if_ready()
@@ -328,10 +329,10 @@ class NetworkService:
                 if (why := str(why_failed(error))) != why_not:  # said once, and not at each step
                     log.warning("%s", why)
                 why_not = why
-            await pace.wait(is_idle=is_idle and not self._streams.num_live)
+            await pace.wait("block" if self._streams.num_live else waits_for)
 
-    def _step(self, session: NetworkSession) -> bool:
-        """Take the money one step on; return True if nothing then waits for a block."""
+    def _step(self, session: NetworkSession) -> Waits:
+        """Take the money one step on; return what the node then waits for."""
         session.step()
         if self._guest:
             self._guest.step()
@@ -340,7 +341,7 @@ class NetworkService:
         self._num_waiting = num_waiting(session)
         if self._votes_waiting:
             self._num_votes_waiting = self._votes_waiting.count()
-        return session.is_idle and not self._guest
+        return "block" if self._guest else session.waits_for
 
     def _close(self) -> None:
         if self._guest:

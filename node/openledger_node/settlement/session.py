@@ -6,6 +6,7 @@ Everything here blocks. The daemon steps it in a thread; a command without a dae
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from openledger_protocol.epoch import Params, Windows, epoch_at
 from openledger_protocol.primitives import Address, Wei
@@ -64,6 +65,9 @@ class KeyRing:
 
 RecountOf = Callable[[Deployment], ShareRecount | None]
 """Makes what computes shares over a session's contracts; None for a session that computes none."""
+
+Waits = Literal["block", "payers", "nothing"]
+"""`payers` may withdraw what this node has earned and not claimed yet."""
 
 WATCH_CHUNKS_MAX = 64
 """Chunks of blocks read in one step; after a long absence money moves between the steps of catching up."""
@@ -203,9 +207,16 @@ class NetworkSession:
 
     @property
     def is_idle(self) -> bool:
-        """True if nothing that this node can do itself waits for a block: no transaction, and no claim of ours."""
+        """True if no transaction that this node can send, and no claim of its own, is under way."""
+        return self.waits_for != "block"
+
+    @property
+    def waits_for(self) -> Waits:
+        """What this node must see on the chain soon: a block, if a transaction or claim of its own is under way."""
         own = (found for found in self.ledger.outbox.unfinished() if found.intent.sender in self.ring.keys)
-        return not any(own) and not self.ledger.claims.unfinished()
+        if any(own) or self.ledger.claims.unfinished():
+            return "block"
+        return "payers" if self.ledger.receipts.has_unclaimed(self.accounts.wallet) else "nothing"
 
     def step(self) -> None:
         """Read new blocks, and send the transactions that are due.

@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from openledger_node.network.chain_pace import BUSY_S, ChainPace
+from openledger_node.settlement.session import Waits
 from openledger_protocol.epoch import Windows
 
 DAY_S = 86_400
@@ -25,29 +26,30 @@ PUBLIC = Windows(
 )
 
 
-async def waited_s(pace: ChainPace, *, is_idle: bool) -> float:
+async def waited_s(pace: ChainPace, waits_for: Waits) -> float:
     began_s = trio.current_time()
-    await pace.wait(is_idle=is_idle)
+    await pace.wait(waits_for)
     return trio.current_time() - began_s
 
 
 @pytest.mark.parametrize(
-    ("windows", "idle_poll_s", "idle_s"),
+    ("windows", "idle_poll_s", "idle_s", "earned_s"),
     [
-        (PUBLIC, 60.0, 60.0),
-        (PUBLIC, 4.0, 4.0),
-        (replace(PUBLIC, contest_s=120), 60.0, 20.0),
-        (replace(PUBLIC, withdraw_delay_min_s=60), 60.0, 10.0),
-        (replace(PUBLIC, withdraw_delay_min_s=6), 60.0, BUSY_S),
+        (PUBLIC, 60.0, 60.0, 60.0),
+        (PUBLIC, 5.0, 5.0, 5.0),
+        (replace(PUBLIC, contest_s=120), 60.0, 20.0, 20.0),
+        (replace(PUBLIC, withdraw_delay_min_s=60), 60.0, 60.0, 10.0),
+        (replace(PUBLIC, withdraw_delay_min_s=6, contest_s=6), 60.0, BUSY_S, BUSY_S),
     ],
     ids=["a public chain", "as set", "short contests", "short withdrawals", "never faster than a busy node"],
 )
 async def test_an_idle_node_looks_as_seldom_as_its_deadlines_allow(
-    autojump_clock: trio.testing.MockClock, windows: Windows, idle_poll_s: float, idle_s: float
+    autojump_clock: trio.testing.MockClock, windows: Windows, idle_poll_s: float, idle_s: float, earned_s: float
 ) -> None:
     pace = ChainPace(windows, is_development=False, idle_poll_s=idle_poll_s)
-    assert await waited_s(pace, is_idle=True) == pytest.approx(idle_s)
-    assert await waited_s(pace, is_idle=False) == pytest.approx(BUSY_S)
+    assert await waited_s(pace, "nothing") == pytest.approx(idle_s)
+    assert await waited_s(pace, "payers") == pytest.approx(earned_s)
+    assert await waited_s(pace, "block") == pytest.approx(BUSY_S)
 
 
 async def test_a_node_that_sends_something_from_any_thread_looks_soon(
@@ -61,8 +63,8 @@ async def test_a_node_that_sends_something_from_any_thread_looks_soon(
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send_later)
-        assert await waited_s(pace, is_idle=True) == pytest.approx(20, abs=1)
-    assert await waited_s(pace, is_idle=True) == pytest.approx(60)
+        assert await waited_s(pace, "nothing") == pytest.approx(20, abs=1)
+    assert await waited_s(pace, "nothing") == pytest.approx(60)
 
 
 async def test_what_was_sent_during_a_look_is_looked_for_at_a_busy_pace(
@@ -70,4 +72,4 @@ async def test_what_was_sent_during_a_look_is_looked_for_at_a_busy_pace(
 ) -> None:
     pace = ChainPace(PUBLIC, is_development=False, idle_poll_s=60.0)
     pace.hurry()
-    assert await waited_s(pace, is_idle=True) == pytest.approx(BUSY_S)
+    assert await waited_s(pace, "nothing") == pytest.approx(BUSY_S)
