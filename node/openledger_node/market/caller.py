@@ -171,8 +171,9 @@ class Caller:
     def note_paid(self, requested: NetworkRequest, terms: Terms) -> None:
         """Note the prices of a whole answer that was paid. They say nothing about other models."""
         model = _model(requested)
-        paid = self._paid[model] = self._paid.pop(model, None) or deque(maxlen=PAID_MAX)
+        paid = self._paid.pop(model, deque[Terms](maxlen=PAID_MAX))
         paid.append(terms)
+        self._paid[model] = paid
         if len(self._paid) > MODELS_MAX:
             del self._paid[next(iter(self._paid))]
 
