@@ -207,14 +207,14 @@ class NetworkSession:
 
     @property
     def is_idle(self) -> bool:
-        """True if no transaction that this node can send, and no claim of its own, is under way."""
+        """True if the chain answers, and no transaction or claim of this node's own is under way."""
         return self.waits_for != "block"
 
     @property
     def waits_for(self) -> Waits:
-        """What this node must see on the chain soon: a block, if a transaction or claim of its own is under way."""
+        """What this node must see on the chain soon: a block, if something of its own is under way or it was away."""
         own = (found for found in self.ledger.outbox.unfinished() if found.intent.sender in self.ring.keys)
-        if any(own) or self.ledger.claims.unfinished():
+        if self.state.health == "down" or any(own) or self.ledger.claims.unfinished():
             return "block"
         return "payers" if self.ledger.receipts.has_unclaimed(self.accounts.wallet) else "nothing"
 
