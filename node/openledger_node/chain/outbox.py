@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from openledger_protocol.chain import Block, ContractCall, TransactionReceipt
 from openledger_protocol.errors import RevertedError
+from openledger_protocol.events import BlockId
 from openledger_protocol.primitives import Address, Wei
 from openledger_protocol.transactions import (
     IN_FLIGHT,
@@ -32,6 +33,7 @@ from .client import OK, ChainClient, ChainState
 from .contracts import explain_revert
 from .delivery import FailPoint, Sign, Steps, TransactionDelivery, View, pass_by
 from .identity import check_chain_id
+from .watcher import Seen
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +66,7 @@ class Outbox:
             client=client, journal=journal, chain_id=chain_id, sign=sign, limits=self._limits, steps=self._steps
         )
         self._head: Block | None = None  # of the previous step
+        self._num_reorgs: int | None = None  # as of the last check of what is finished
         self._gaps: dict[Address, int] = {}  # sender with a gap in its nonces → the head when it was first seen
         self.state: ChainState = OK
         self.alerts: tuple[str, ...] = ()
@@ -75,10 +78,13 @@ class Outbox:
 
     def resume(self) -> None:
         """Continue after a halt; the next step looks up again what was sent."""
-        self._head, self.state = None, OK
+        self._head, self._num_reorgs, self.state = None, None, OK
 
-    def step(self) -> bool:
+    def step(self, seen: Seen | None = None) -> bool:
         """Bring every transaction as far as it can go now; return True if any of them moved.
+
+        `seen` is the chain as a watcher of it has just read it. Without a transaction under way nothing is then asked
+        of the endpoint, unless the watcher has met a reorganisation.
 
         Raises:
             LedgerError: the journal can't be written; the next step resumes where this one stopped.
@@ -87,11 +93,18 @@ class Outbox:
         if self.state.health == "halted":
             return False
         try:
-            check_chain_id(self._client, self._chain_id)
-            head = self._client.head()
-            self._check_finished(head)
             own = self._own()
-            self.alerts = self._advance(own, head) if own else ()  # an idle node sends few requests
+            if seen and seen.num_reorgs == self._num_reorgs and not own:
+                head = seen.head
+                self._check_height(head)
+                self.alerts = ()
+            else:
+                check_chain_id(self._client, self._chain_id)
+                head = self._client.head()
+                self._check_finished(head)
+                self._num_reorgs = seen.num_reorgs if seen else self._num_reorgs
+                own = self._own()
+                self.alerts = self._advance(own, head) if own else ()
             self._head, self.state = head, OK
         except ChainError as error:
             self.state = ChainState(health="down", why=str(error))
@@ -119,17 +132,22 @@ class Outbox:
 
     def _check_finished(self, head: Block) -> None:
         """Reopen finished transactions if the chain took back a block that it had called final."""
-        last = self._journal.last_finished()
+        last = self._check_height(head)
         if last is None:
             return
-        if head.number < last.number:
+        block = self._client.block(last.number)
+        if block is None or block.hash != last.hash:
+            self._steps.take("reopen", self._journal.reopen, last.number - REORG_DEPTH_MAX)
+
+    def _check_height(self, head: Block) -> BlockId | None:
+        """Require that the chain is as long as when a transaction was last final; return the block of that one."""
+        last = self._journal.last_finished()
+        if last and head.number < last.number:
             raise ChainError(
                 f"the endpoint is only at block {head.number}, but block {last.number} was final: "
                 "wait, or use another endpoint"
             )
-        block = self._client.block(last.number)
-        if block is None or block.hash != last.hash:
-            self._steps.take("reopen", self._journal.reopen, last.number - REORG_DEPTH_MAX)
+        return last
 
     def _mend_gap(self, sender: Address, waiting: list[Transaction], view: View) -> None:
         """Let the chain reach our nonces, if one below them belongs to no transaction of ours.

@@ -78,6 +78,7 @@ class RpcClient:
     def __init__(self, endpoint: Endpoint, *, chain_id: int | None = None, second: ChainClient | None = None) -> None:
         self._endpoint = endpoint
         self._chain_id = chain_id  # None: the first one that it reports
+        self._has_told_id = False
         self._second = second  # another endpoint, which must have the same final blocks
 
     def chain_id(self) -> int:
@@ -92,11 +93,13 @@ class RpcClient:
             raise ChainError(
                 f"{self._endpoint.name} is on chain {found}, not {expected}: name another one in network.json"
             )
+        self._has_told_id = True
         return found
 
     def head(self) -> Block:
-        """The latest block, after a check that the chain is still the same."""
-        self.chain_id()
+        """The latest block; the chain's id is checked before the first one."""
+        if not self._has_told_id:
+            self.chain_id()
         block = self._block("latest")
         if block is None:
             raise self._garbled("eth_getBlockByNumber", "it has no latest block")

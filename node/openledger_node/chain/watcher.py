@@ -1,11 +1,13 @@
 """The watcher: reads the events of our contracts, and undoes them after a reorg.
 
-It recognises the chain by the last blocks that it read. Blocks that were not final when they were read are read again
-later, since an endpoint may show a block before it has the block's logs.
+It recognises the chain by blocks that it read: the newest, and the one as far below as a reorganisation may be deep.
+Each look begins with the head, and ends there if the head has not moved. Blocks that were not final when they were
+read are read again later, since an endpoint may show a block before it has the block's logs.
 """
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from openledger_protocol.chain import Block, Log
@@ -35,6 +37,14 @@ def decode_with(contracts: Mapping[str, Address]) -> Decode:
     return lambda found: known[found.address].decode_log(found)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """The chain as the watcher has read it to its head."""
+
+    head: Block
+    num_reorgs: int  # that this watcher has met; while it stays the same, no block that was on the chain has left it
+
+
 class Watcher:
     """Reads the logs of some contracts into a journal."""
 
@@ -58,7 +68,10 @@ class Watcher:
         self._chunk_blocks_max = chunk_blocks_max
         self._chunk_blocks = chunk_blocks_max
         self._doubted = -1  # up to here two readings differed, so that one reading is not enough
+        self._is_right_chain = False  # the endpoint was asked for its chain's id
+        self._num_reorgs = 0
         self.head: Block | None = None
+        self.seen: Seen | None = None  # None: not read to the head, or not now
         self.state: ChainState = OK
 
     def step(self) -> bool:
@@ -69,10 +82,11 @@ class Watcher:
         Raises:
             LedgerError: the journal can't be written; the next step resumes where this one stopped.
         """
+        before, self.seen = self.seen, None
         if self.state.health == "halted":
             return False
         try:
-            has_more = self._step()
+            has_more = self._step(before)
         except (ChainError, MalformedError) as error:
             self.state = ChainState(health="down", why=str(error))
             return False
@@ -83,18 +97,31 @@ class Watcher:
     def rescan(self) -> None:
         """Forget everything and read the chain again, which ends a halt. The operator must trust the endpoint."""
         self._journal.rewind(self._first_block - 1)
-        self.state = OK
+        self._num_reorgs += 1
+        self.seen, self.state = None, OK
 
-    def _step(self) -> bool:
-        check_chain_id(self._client, self._chain_id)
-        finalized = self._client.finalized_number()
-        head = self.head = self._client.head()
+    def _step(self, before: Seen | None) -> bool:
+        head = self._client.head()
         kept = self._journal.last_blocks()
-        if kept and not self._leads_to(head, kept[0]):
+        is_next = not kept or self._leads_to(head, kept[0])
+        if not (self._is_right_chain and is_next):  # a chain that leads on from our blocks is ours
+            check_chain_id(self._client, self._chain_id)
+            self._is_right_chain = True
+        self.head = head
+        if not is_next:
             return self._go_back(kept, head)
-        last = kept[0] if kept else None
-        has_more = self._read_on(last, head, finalized)
-        return self._read_again(finalized) or has_more
+        if not self._is_read(before, kept, head):
+            finalized = self._client.finalized_number()
+            has_more = self._read_on(kept, head, finalized)
+            if self._read_again(finalized) or has_more:
+                return True
+        if newest := self._journal.last_blocks():
+            self.seen = Seen(head=head, num_reorgs=self._num_reorgs) if newest[0].hash == head.hash else None
+        return False
+
+    def _is_read(self, before: Seen | None, kept: Sequence[BlockId], head: Block) -> bool:
+        """Return True if the last look has read everything up to the same head."""
+        return before is not None and before.head.hash == head.hash == kept[0].hash if kept else False
 
     def _leads_to(self, head: Block, known: BlockId) -> bool:
         """Return True if a block is on the chain of `head`; the last two blocks need no request."""
@@ -107,11 +134,11 @@ class Watcher:
     # ---- going back after a reorg
 
     def _go_back(self, kept: Sequence[BlockId], head: Block) -> bool:
-        newest, oldest = kept[0], kept[-1]
-        if any(known.number == head.number and known.hash == head.hash for known in kept):
-            return False  # not a reorg: the endpoint is only behind
-        is_all = oldest.number == self._first_block
-        start = oldest.number - 1 if is_all else None
+        newest = kept[0]
+        if head.number < newest.number and self._is_only_behind(kept, head):
+            return False
+        is_all = newest.number - REORG_DEPTH_MAX < self._first_block
+        start = self._first_block - 1 if is_all else None
         ancestor = next((known.number for known in kept[1:] if self._is_on_chain(known)), start)
         if ancestor is None or newest.number - ancestor > REORG_DEPTH_MAX:
             why = (
@@ -122,16 +149,25 @@ class Watcher:
             return False
         log.warning("the chain took back %d blocks: reading from block %d", newest.number - ancestor, ancestor + 1)
         self._journal.rewind(ancestor)
+        self._num_reorgs += 1
         return True
+
+    def _is_only_behind(self, kept: Sequence[BlockId], head: Block) -> bool:
+        """Return True unless a block that was read is no longer on the chain of an endpoint whose head is lower."""
+        below = next((known for known in kept if known.number <= head.number), None)
+        if below is None:
+            return kept[0].number - head.number <= REORG_DEPTH_MAX
+        return below.hash == head.hash or (below.number < head.number and self._is_on_chain(below))
 
     # ---- reading new blocks
 
-    def _read_on(self, last: BlockId | None, head: Block, finalized: int) -> bool:
+    def _read_on(self, kept: Sequence[BlockId], head: Block, finalized: int) -> bool:
+        last = kept[0] if kept else None
         first = self._first_block if last is None else last.number + 1
         if first > head.number:
             return False
         until = min(first + self._chunk_blocks - 1, head.number)
-        blocks = self._read_blocks(first, until, head)
+        blocks = self._read_blocks(kept, until, head)
         logs = self._read_logs(first, until)
         if not _are_one_chain(last, blocks, logs):
             return False  # the chain changed between the requests; the next step reads it again
@@ -140,9 +176,15 @@ class Watcher:
             self._journal.finalize(until)
         return until < head.number
 
-    def _read_blocks(self, first: int, until: int, head: Block) -> list[Block]:
-        """The blocks by which to recognise the chain: the last one, and those that a reorg may still change."""
-        numbers = [*range(max(first, head.number - BLOCKS_KEPT + 1), until), until]
+    def _read_blocks(self, kept: Sequence[BlockId], until: int, head: Block) -> list[Block]:
+        """The blocks by which to recognise the chain: the last one, and the one to which a reorg may go back.
+
+        Other blocks are not read. A block of a public chain is 10 to 30 KB, since it names its transactions.
+        """
+        edge = until - REORG_DEPTH_MAX
+        is_near = edge >= self._first_block and head.number - until < BLOCKS_KEPT
+        is_edge_due = is_near and all(block.number != edge for block in kept)
+        numbers = [edge, until] if is_edge_due else [until]
         found = [head if number == head.number else self._client.block(number) for number in numbers]
         return [block for block in found if block is not None]
 

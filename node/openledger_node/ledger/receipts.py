@@ -9,7 +9,7 @@ from openledger_protocol.attribution import Share
 from openledger_protocol.codec import to_plain
 from openledger_protocol.errors import OldChannelError
 from openledger_protocol.payments import Receipt, Work
-from openledger_protocol.primitives import AdapterId, ChannelId, Digest, Wei
+from openledger_protocol.primitives import AdapterId, Address, ChannelId, Digest, Wei
 
 from .channels import Channels
 from .store import Store
@@ -180,6 +180,11 @@ class Receipts:
     def unclaimed(self) -> list[ReceiptRow]:
         """Receipts in no claim, ordered by adapter, channel and `seq`, so lane by lane."""
         return self._found("WHERE claim_id IS NULL ORDER BY adapter_id, channel_id, seq")
+
+    def has_unclaimed(self, node: Address) -> bool:
+        """True if a node has signed receipts that are in no claim."""
+        query = "SELECT 1 FROM receipt JOIN channel USING (channel_id) WHERE claim_id IS NULL AND node = ? LIMIT 1"
+        return self._store.row(query, (node,)) is not None
 
     def of_claim(self, claim_id: int) -> list[ReceiptRow]:
         """A claim's receipts in the order of its line.

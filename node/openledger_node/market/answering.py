@@ -168,6 +168,10 @@ class Answering:
         self._running.is_open = True
         return []
 
+    def _note_paid(self, event: steps.PaidAhead) -> list[steps.Action]:
+        self._running.paid_wei = event.paid_wei
+        return []
+
     def _show(self, event: steps.TextReceived) -> list[steps.Action]:
         self.state = State.SHOWING
         self._running.receive(event.text, event.at_s)
@@ -248,6 +252,7 @@ _STEPS: Final[dict[tuple[State, type[steps.RequestEvent]], Callable[[Answering, 
     (State.PREPARING, steps.PurchaseNotReady): Answering._skip,
     (State.OPENING, steps.StreamOpened): Answering._stream,
     (State.OPENING, steps.PartFailed): Answering._end_part,
+    (State.STREAMING, steps.PaidAhead): Answering._note_paid,
     (State.STREAMING, steps.TextReceived): Answering._show,
     (State.STREAMING, steps.PartBought): Answering._end_part,
     (State.STREAMING, steps.PartFailed): Answering._end_part,

@@ -70,6 +70,7 @@ class Attempt:
     texts: list[str] = field(default_factory=list)
     bought: Bought | None = None
     error: ProtocolError | NetworkError | None = None
+    paid_wei: Wei = ZERO_WEI  # what its vouchers allow the node to charge, without a receipt
     is_open: bool = False  # a stream was opened, on which the first voucher goes
     first_s: float = 0.0  # until the first text came
     took_s: float = 0.0  # without the time its reader took
@@ -139,12 +140,11 @@ class Attempt:
 
     @property
     def spent_wei(self) -> Wei:
-        """The cost: the receipt's amount or, without a receipt, what the node may charge."""
-        if self.bought:
-            return self.bought.receipt.amount_wei
-        if not self.texts:
-            return ZERO_WEI
-        return price_wei(self.tokens_in, len(self.tokenizer.encode(self.text)), self.received.message.terms)
+        """The cost: the receipt's amount or, without a receipt, all that was paid for on the stream.
+
+        The node may have spent that on text which never came, and its receipt may still come.
+        """
+        return self.bought.receipt.amount_wei if self.bought else self.paid_wei
 
     def outcome(self) -> Outcome | None:
         """The node's outcome for its reliability; None if the failure was not its fault."""

@@ -12,7 +12,7 @@ from openledger_protocol.advertisement import Advertisement
 from openledger_protocol.auction import price_ceiling
 from openledger_protocol.errors import UnavailableError, UnknownModelError
 from openledger_protocol.payments import Terms
-from openledger_protocol.primitives import ZERO_WEI, Address, Wei
+from openledger_protocol.primitives import ZERO_WEI, AdapterId, Address, Digest, Wei
 from openledger_protocol.wire.frames import wire_name
 
 from ..ledger.sellers import Outcome, Sellers
@@ -27,6 +27,10 @@ from .request import NetworkRequest
 from .vetting import Vetting
 from .worth import Worth
 
+Model = tuple[Digest, AdapterId]
+"""A base, and an adapter or none."""
+
+MODELS_MAX = 256
 PAID_MAX = 32
 """Answers whose prices are remembered: a day's work for a home, and few enough to follow a falling market."""
 
@@ -66,7 +70,7 @@ class Caller:
         self._now_ns = now_ns
         self._unreached = UnreachedPeers(trio.current_time)
         self._slow = UnreachedPeers(trio.current_time)  # they bid later than others are waited for
-        self._paid: deque[Terms] = deque(maxlen=PAID_MAX)  # of the last whole answers
+        self._paid: dict[Model, deque[Terms]] = {}  # of the last whole answers; the model paid last comes last
         self.asked = AskedSellers()
         self.conversations = Conversations(salt=salt, now_s=trio.current_time)
 
@@ -109,7 +113,7 @@ class Caller:
             self._vetting.worth_of,
             own_in_wei=self._limits.price_in_max_wei,
             own_out_wei=self._limits.price_out_max_wei,
-            paid=self._paid,
+            paid=self._paid.get(_model(progress.requested), ()),
         )
         call = progress.call(chosen, price_max=most, deadline_ms=max(1, int(timeout_s * 1_000)))
         bids = await call_in_waves(
@@ -165,15 +169,24 @@ class Caller:
             self._unreached.note(peer_id)
         await self.note_each({ad.wallet for ad in called if ad.peer_id in bids.unreached}, "unreached")
 
-    def note_paid(self, terms: Terms) -> None:
-        """Note the prices of a whole answer that was paid."""
-        self._paid.append(terms)
+    def note_paid(self, requested: NetworkRequest, terms: Terms) -> None:
+        """Note the prices of a whole answer that was paid. They say nothing about other models."""
+        model = _model(requested)
+        paid = self._paid.pop(model, deque[Terms](maxlen=PAID_MAX))
+        paid.append(terms)
+        self._paid[model] = paid
+        if len(self._paid) > MODELS_MAX:
+            del self._paid[next(iter(self._paid))]
 
     async def note_each(self, wallets: Collection[Address], outcome: Outcome) -> None:
         """Note one outcome of several sellers."""
         for wallet in wallets:
             note = partial(self._sellers.note, wallet, outcome, now_ns=self._now_ns())
             await trio.to_thread.run_sync(note)
+
+
+def _model(requested: NetworkRequest) -> Model:
+    return requested.base, requested.adapter
 
 
 def price_max(
@@ -186,8 +199,8 @@ def price_max(
 ) -> Terms:
     """The highest prices by the owner's settings, or by the bonded offers of a model, the cheapest last.
 
-    A wallet with many nodes counts once, by its cheapest. The prices of the last answers are never too high, or else
-    a majority of stake that offers everything for 1 wei, and answers nothing, keeps the others from bidding.
+    A wallet with many nodes counts once, by its cheapest. The prices of the model's last answers are never too high.
+    Otherwise a majority of stake that offers everything for 1 wei, and answers nothing, keeps others from bidding.
 
     Raises:
         MalformedError: a price is not set, and no offer has a bond.

@@ -182,7 +182,7 @@ class Requester:
             case steps.BuyPart():
                 return await self._buy(action, progress, machine, show)
             case steps.NoteOutcome():
-                await self._note(action.attempt)
+                await self._note(progress.requested, action.attempt)
                 return steps.OutcomeNoted()
             case _:
                 raise AssertionError(f"{action} is not answered by an event")
@@ -239,10 +239,13 @@ class Requester:
                 machine.receive_event(steps.TextShown(at_s=trio.current_time()))
                 scope.deadline = machine.deadline_s
 
+            def note_paid(paid_wei: Wei) -> None:
+                machine.receive_event(steps.PaidAhead(paid_wei=paid_wei))
+
             try:
                 stream = await self._transport.open_stream(action.received.peer_id, self._infer_protocol)
                 machine.receive_event(steps.StreamOpened())
-                bought = await self._payer.buy(purchase, stream, take)
+                bought = await self._payer.buy(purchase, stream, take, note_paid)
                 return steps.PartBought(bought=bought, at_s=trio.current_time())
             except (ProtocolError, NetworkError) as error:
                 return steps.PartFailed(error=error, at_s=trio.current_time())
@@ -289,9 +292,9 @@ class Requester:
         if manifest.base.digest != requested.base:
             raise AdapterRefusedError(f"adapter {requested.adapter} was made for base {manifest.base.digest}")
 
-    async def _note(self, attempt: Attempt) -> None:
+    async def _note(self, requested: NetworkRequest, attempt: Attempt) -> None:
         if attempt.bought and attempt.is_whole:
-            self._caller.note_paid(attempt.received.message.terms)
+            self._caller.note_paid(requested, attempt.received.message.terms)
         outcome = attempt.outcome()
         if outcome is None:
             return

@@ -78,6 +78,13 @@ class StreamOpened(RequestEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PaidAhead(RequestEvent):
+    """A voucher is about to leave, or the seller has said that it is owed nothing."""
+
+    paid_wei: Wei  # the most that the seller may charge by now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TextReceived(RequestEvent):
     """A piece of the answer has come."""
 

@@ -37,9 +37,10 @@ from ..p2p.transports.memory import MemoryNetwork, open_transport
 from ..serving.idle_count import IdleCount
 from ..serving.service import Serving
 from ..settlement.open import HomeNetwork, connect, prepare_development
-from ..settlement.session import NetworkSession
+from ..settlement.session import NetworkSession, Waits
 from .adapter_pull import ShowProgress, no_progress
 from .buying import Buying
+from .chain_pace import ChainPace
 from .defaults import DefaultsFollower
 from .guest import GUEST, Guest, bought_to_plain, open_guest
 from .money_status import MoneyStatus
@@ -48,12 +49,6 @@ from .selling import SellerStack, open_seller
 
 RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Pauses between attempts to connect; the last one repeats."""
-
-DEVELOPMENT_STEP_S, STEP_S = 0.5, 4.0
-"""Pauses between looks at the chain; development chains mine a block each second."""
-
-IDLE_STEP_S = 2.0
-"""The shortest pause of a node that waits for no block, as most nodes do most of the time."""
 
 READY_TIMEOUT_S = 30.0
 """Longest wait of a command for a node that is still connecting."""
@@ -102,7 +97,7 @@ class NetworkService:
         self._opening_guest = trio.Lock()
         self._num_waiting = self._num_votes_waiting = 0  # as of the last step
         self._votes_waiting: VotesWaiting | None = None
-        self._was_asked = trio.Event()
+        self._pace: ChainPace | None = None  # None: not connected yet
         self._streams = IdleCount()
         self._local_network = MemoryNetwork()  # the guest reaches the node over it
         self._local_transport = open_transport(self._local_network, NODE)
@@ -218,7 +213,8 @@ class NetworkService:
         try:
             return await self._blocking(self._queries.answer, question, arguments)
         finally:
-            self._was_asked.set()  # it may have sent a transaction, which waits for a block
+            if self._pace:
+                self._pace.hurry()  # what it said may be old
 
     async def ask_as_guest(self, request: InferenceRequest, show: Callable[[str], Awaitable[None]]) -> dict[str, Any]:
         """Let the guest buy one answer; `show` gets its text piece by piece. Returns the receipt.
@@ -302,6 +298,8 @@ class NetworkService:
             self._tell(f"signed {num_signed} receipts that the last run had left unsigned")
 
         async def serve(peer: PeerId, stream: trio.abc.Stream) -> None:
+            if self._pace:
+                self._pace.hurry()  # its channel may be new
             with self._streams:
                 await seller.paid.serve(peer, stream)
 
@@ -312,11 +310,17 @@ class NetworkService:
 
     async def _step_until_cancelled(self, session: NetworkSession) -> None:
         defaults = DefaultsFollower(self._home, session, self._tell)
-        pause_s = DEVELOPMENT_STEP_S if session.network.is_development else STEP_S
-        is_idle, why_not = False, ""
+        self._pace = pace = ChainPace(
+            session.windows,
+            is_development=session.network.is_development,
+            idle_poll_s=self.config.chain.idle_poll_s,
+        )
+        session.on_sent = pace.hurry
+        waits_for: Waits = "block"
+        why_not = ""
         while True:
             try:
-                is_idle = await self._blocking(self._step, session)
+                waits_for = await self._blocking(self._step, session)
                 if market := await self._blocking(defaults.step, self.config.market):
                     self.reprice(market)
                 await self._open_seller_if_ready()
@@ -325,14 +329,10 @@ class NetworkService:
                 if (why := str(why_failed(error))) != why_not:  # said once, and not at each step
                     log.warning("%s", why)
                 why_not = why
-            await trio.sleep(pause_s)
-            if is_idle:
-                with trio.move_on_after(max(0.0, IDLE_STEP_S - pause_s)):
-                    await self._was_asked.wait()
-            self._was_asked = trio.Event()
+            await pace.wait("block" if self._streams.num_live else waits_for)
 
-    def _step(self, session: NetworkSession) -> bool:
-        """Take the money one step on; return True if nothing then waits for a block."""
+    def _step(self, session: NetworkSession) -> Waits:
+        """Take the money one step on; return what the node then waits for."""
         session.step()
         if self._guest:
             self._guest.step()
@@ -341,7 +341,7 @@ class NetworkService:
         self._num_waiting = num_waiting(session)
         if self._votes_waiting:
             self._num_votes_waiting = self._votes_waiting.count()
-        return session.is_idle and not self._guest
+        return "block" if self._guest else session.waits_for
 
     def _close(self) -> None:
         if self._guest:

@@ -30,6 +30,8 @@ from .kept_texts import KeptTexts
 from .purchase import Purchase
 
 NS = 10**9
+LAST_SEND_TIMEOUT_S = 5.0
+"""Longest that a payer tries to hand over a countersignature. A node that did not read it asks for it again."""
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +132,7 @@ class ReceiptAudits:
     async def _countersign(self, digest: Digest, messages: MessageStream, closes: bool) -> None:
         try:
             if signature := await self._judge_once(digest):
-                await messages.offer(encode(Countersign(signature=signature)))
+                await messages.offer(encode(Countersign(signature=signature)), timeout_s=LAST_SEND_TIMEOUT_S)
         finally:
             if closes:
                 await messages.aclose_shielded()

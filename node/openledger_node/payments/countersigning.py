@@ -19,7 +19,7 @@ from openledger_protocol.wire.inference import Countersign, ReceiptMessage, enco
 
 from ..ledger.receipts import ReceiptRow
 from ..p2p.streams import MessageStream
-from .audits import ReceiptAudits
+from .audits import LAST_SEND_TIMEOUT_S, ReceiptAudits
 from .payer_lanes import PayerLane, PayerLanes
 from .purchase import Agreed, expected_late
 
@@ -89,7 +89,8 @@ class Countersigner:
             log.warning("a receipt of an earlier answer of %s is not countersigned: %s", config.node, error.message)
             return
         if row and row.countersignature:
-            await messages.offer(encode(Countersign(signature=row.countersignature)))
+            countersign = encode(Countersign(signature=row.countersignature))
+            await messages.offer(countersign, timeout_s=LAST_SEND_TIMEOUT_S)
         elif row and self.audits:
             self.audits.start(row.digest, messages, closes=False)
 

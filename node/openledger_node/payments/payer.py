@@ -16,7 +16,7 @@ from openledger_protocol.eip712 import Domain
 from openledger_protocol.errors import MalformedError, PaymentRequiredError, ProtocolError
 from openledger_protocol.opening import Opening
 from openledger_protocol.payments import Work, price_wei
-from openledger_protocol.primitives import Digest, Wei
+from openledger_protocol.primitives import ZERO_WEI, Digest, Wei
 from openledger_protocol.receipts import Delivery
 from openledger_protocol.wire.inference import (
     Chunk,
@@ -35,7 +35,7 @@ from ..ledger.ledger import Ledger
 from ..ledger.receipts import ReceiptRow
 from ..p2p.streams import MessageStream
 from ..serving.admission import render
-from .audits import ReceiptAudits
+from .audits import LAST_SEND_TIMEOUT_S, ReceiptAudits
 from .countersigning import RECEIPT_TURN_TIMEOUT_S, Countersigner
 from .payer_lanes import PayerLane, PayerLanes
 from .purchase import (
@@ -59,6 +59,9 @@ FAIL_POINTS: Final = ("payer:opened", "payer:voucher-sent", "payer:countersign-s
 """Points at which a crash test may kill the payer, in order."""
 
 Show = Callable[[str], Awaitable[None]]
+NotePaid = Callable[[Wei], None]
+"""Told the most that a purchase's node may charge by now, before the voucher for it leaves."""
+
 Keep = Callable[[Digest, Opening], None]
 
 
@@ -99,6 +102,7 @@ class _PaidStream:
     tokens_requested: int  # of the answer; the award allows fewer if the buyer can't pay for all
     texts: list[str] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
+    note_paid: NotePaid
     paid_tokens: int = 0
     stored: OpenPurchase | None = None  # as the ledger keeps it until its receipt comes
     num_beside: int = 0  # streams on the lane when this one began
@@ -146,8 +150,10 @@ class Payer:
     def _audits(self) -> ReceiptAudits | None:
         return self._countersigner.audits
 
-    async def buy(self, purchase: Purchase, stream: trio.abc.Stream, show: Show) -> Bought:
-        """Buy one answer; `show` receives its text as it comes.
+    async def buy(
+        self, purchase: Purchase, stream: trio.abc.Stream, show: Show, note_paid: NotePaid = lambda _: None
+    ) -> Bought:
+        """Buy one answer; `show` receives its text as it comes, and `note_paid` what its node may charge.
 
         Raises:
             ProtocolError: the node refused the request, or did not keep to the agreement.
@@ -167,6 +173,7 @@ class Payer:
                 messages=messages,
                 tokens_in=len(prompt_ids),
                 spelling=Spelling(self._tokenizer),
+                note_paid=note_paid,
                 num_beside=len(lane.tab.running),
                 number=lane.num_opened,
             )
@@ -233,6 +240,7 @@ class Payer:
     async def _receive_error(self, live: _PaidStream, error: ProtocolError) -> None:
         """Handle an error. Before the first chunk it ends the purchase; later the receipt still comes."""
         if not live.ids:
+            live.note_paid(ZERO_WEI)
             await self._wallet.give_up(live.lane, live.purchase.request_id)
             raise error
         live.why_cut = error
@@ -288,6 +296,7 @@ class Payer:
             else:
                 tab.run_up(request_id, before_wei)
             raise
+        live.note_paid(price)
         return VoucherMessage(voucher=voucher, tokens_paid=live.paid_tokens)
 
     async def _settle(self, live: _PaidStream, message: ReceiptMessage) -> Bought:
@@ -307,11 +316,12 @@ class Payer:
         except ProtocolError as error:
             error.values["ids"] = tuple(live.ids)  # the answer was delivered, whatever its receipt says
             await self._wallet.expect(self._stored(live, self._expected(live).work))
-            await live.messages.refuse(error)
+            await live.messages.refuse(error, timeout_s=LAST_SEND_TIMEOUT_S)
             raise
         live.has_receipt = True
         if row.countersignature:
-            await live.messages.offer(encode(Countersign(signature=row.countersignature)))
+            countersign = encode(Countersign(signature=row.countersignature))
+            await live.messages.offer(countersign, timeout_s=LAST_SEND_TIMEOUT_S)
             self._fail_point("payer:countersign-sent")
         elif self._audits:
             live.is_kept_open = self._audits.start(row.digest, live.messages, closes=True)

@@ -6,6 +6,7 @@ Everything here blocks. The daemon steps it in a thread; a command without a dae
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from openledger_protocol.epoch import Params, Windows, epoch_at
 from openledger_protocol.primitives import Address, Wei
@@ -65,6 +66,9 @@ class KeyRing:
 RecountOf = Callable[[Deployment], ShareRecount | None]
 """Makes what computes shares over a session's contracts; None for a session that computes none."""
 
+Waits = Literal["block", "payers", "nothing"]
+"""`payers` may withdraw what this node has earned and not claimed yet."""
+
 WATCH_CHUNKS_MAX = 64
 """Chunks of blocks read in one step; after a long absence money moves between the steps of catching up."""
 
@@ -99,6 +103,7 @@ class NetworkSession:
         self.accounts = accounts
         self.ring = ring
         self.fail_point = fail_point
+        self.on_sent: Callable[[], None] = lambda: None  # the daemon then looks for the block
         self._stepping = threading.Lock()  # a command may send something during the daemon's step
         self.deployment = Deployment(
             client,
@@ -202,8 +207,16 @@ class NetworkSession:
 
     @property
     def is_idle(self) -> bool:
-        """True if no transaction or claim of ours is unfinished."""
-        return not (self.ledger.outbox.unfinished() or self.ledger.claims.unfinished())
+        """True if the chain answers, and no transaction or claim of this node's own is under way."""
+        return self.waits_for != "block"
+
+    @property
+    def waits_for(self) -> Waits:
+        """What this node must see on the chain soon: a block, if something of its own is under way or it was away."""
+        own = (found for found in self.ledger.outbox.unfinished() if found.intent.sender in self.ring.keys)
+        if self.state.health == "down" or any(own) or self.ledger.claims.unfinished():
+            return "block"
+        return "payers" if self.ledger.receipts.has_unclaimed(self.accounts.wallet) else "nothing"
 
     def step(self) -> None:
         """Read new blocks, and send the transactions that are due.
@@ -224,6 +237,7 @@ class NetworkSession:
         with self._stepping:
             stored = self.treasury.submit(steps)
             self.outbox.step()
+        self.on_sent()
         found = (self.ledger.outbox.find(each.intent.key) for each in stored)
         return [each for each in found if each]
 
@@ -292,7 +306,7 @@ class NetworkSession:
             self.x402_claims.step(self.watcher.head)
             self.overclaims.step()
             self.case_keeper.step(self.watcher.head)
-        self.outbox.step()
+        self.outbox.step(self.watcher.seen)
 
 
 def _policy(network: Network, config: Config, windows: Windows) -> SettlementPolicy:

@@ -206,7 +206,7 @@ def test_an_answer_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> No
         client.chain_id()
 
 
-def test_an_endpoint_of_another_chain_is_found_out_at_each_head() -> None:
+def test_an_endpoint_of_another_chain_is_found_out_at_the_first_head() -> None:
     with serving(answering("0x1")) as server, closing(open_client(server.url, timeout_s=1, chain_id=7)) as client:
         with pytest.raises(ChainError, match=r"is on chain 1, not 7"):
             client.head()

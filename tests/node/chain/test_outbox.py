@@ -9,6 +9,7 @@ from support.scripted_chain import CHAIN_ID, GAS, TIP, ScriptedChain
 
 from openledger_node.chain.delivery import FAIL_POINTS
 from openledger_node.chain.outbox import Outbox
+from openledger_node.chain.watcher import Seen
 from openledger_node.errors import ChainError, KeyFileError
 from openledger_node.ledger.ledger import Ledger
 from openledger_protocol.chain import ContractCall
@@ -638,6 +639,48 @@ def test_whoever_else_finds_the_chain_broken_can_halt_it(
     settle(chain, outbox)
     assert (outbox.state.health, outbox.state.why) == ("halted", "the watcher says so")
     assert states(ledger) == {"a": "intended"}
+
+
+# ---- a watcher that has just read the chain
+
+
+def test_an_idle_outbox_asks_nothing_of_a_chain_that_was_just_read(
+    chain: ScriptedChain, ledger: Ledger, outbox: Outbox
+) -> None:
+    want(ledger, "a")
+    settle(chain, outbox)
+    outbox.step(Seen(head=chain.head(), num_reorgs=0))
+    chain.mine()
+    seen = Seen(head=chain.head(), num_reorgs=0)
+    chain.asked.clear()
+    assert not outbox.step(seen)
+    assert (outbox.state.health, chain.asked.total()) == ("ok", 0)
+    want(ledger, "b")
+    assert outbox.step(seen)
+
+
+def test_a_reorg_that_a_watcher_met_reopens_what_was_final(
+    chain: ScriptedChain, ledger: Ledger, outbox: Outbox
+) -> None:
+    want(ledger, "a")
+    settle(chain, outbox)
+    outbox.step(Seen(head=chain.head(), num_reorgs=0))
+    chain.reorganise(len(chain.chain) - 1)
+    outbox.step(Seen(head=chain.head(), num_reorgs=1))
+    assert states(ledger) != {"a": "final"}
+    settle(chain, outbox)
+    assert states(ledger) == {"a": "final"}
+    assert chain.mined_calls() == [b"a"]
+
+
+def test_an_idle_outbox_waits_for_an_endpoint_that_is_behind(
+    chain: ScriptedChain, ledger: Ledger, outbox: Outbox
+) -> None:
+    want(ledger, "a")
+    settle(chain, outbox)
+    outbox.step(Seen(head=chain.head(), num_reorgs=0))
+    outbox.step(Seen(head=chain.chain[0].block, num_reorgs=0))
+    assert outbox.state.health == "down"
 
 
 # ---- endpoints that are down, or not what they were

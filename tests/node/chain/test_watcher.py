@@ -15,7 +15,7 @@ from openledger_protocol.errors import MalformedError
 from openledger_protocol.events import BlockId, Event
 from openledger_protocol.primitives import Address, Wei, check_address
 from openledger_protocol.signatures import address_of, sign_digest
-from openledger_protocol.transactions import GasPrice
+from openledger_protocol.transactions import REORG_DEPTH_MAX, GasPrice
 
 KEY = bytes(31) + b"\x01"
 CONTRACT, FOREIGN = (check_address("0x" + letter * 40) for letter in "cf")
@@ -114,6 +114,47 @@ def test_whether_the_next_block_follows_the_last_one_is_seen_without_a_question(
     chain.mine()
     read(watcher)
     assert chain.asked["block"] == asked
+
+
+def test_a_head_that_has_not_moved_costs_one_question(chain: ScriptedChain, watcher: Watcher) -> None:
+    pay(chain, "a")
+    read(watcher)
+    chain.asked.clear()
+    read(watcher)
+    assert chain.asked == {"head": 1}
+
+
+@pytest.mark.parametrize("gap", [1, 7, 64, 200])
+def test_a_look_takes_the_same_few_questions_however_long_the_last_one_was_ago(
+    chain: ScriptedChain, ledger: Ledger, watcher: Watcher, gap: int
+) -> None:
+    chain.mine(100)
+    read(watcher)
+    for number in range(3):
+        pay(chain, f"p{number}")
+        chain.mine(gap - 1)
+        chain.asked.clear()
+        watcher.step()
+        assert chain.asked["block"] <= 2
+        assert chain.asked.total() <= 6
+    assert texts(ledger) == [f"p{number}" for number in range(3)]
+
+
+@pytest.mark.parametrize(("gap", "depth"), [(7, 1), (30, 33), (63, 64), (1, 65), (30, 65)])
+def test_a_node_that_looks_seldom_survives_the_same_reorgs_and_no_deeper_ones(
+    chain: ScriptedChain, ledger: Ledger, watcher: Watcher, gap: int, depth: int
+) -> None:
+    for number in range(130 // gap + 1):
+        pay(chain, f"old {number}")
+        chain.mine(gap - 1)
+        read(watcher)
+    before = texts(ledger)
+    chain.reorganise(depth)
+    pay(chain, "new")
+    read(watcher)
+    is_too_deep = depth > REORG_DEPTH_MAX
+    assert watcher.state.health == ("halted" if is_too_deep else "ok")
+    assert texts(ledger) == (before if is_too_deep else told(chain))
 
 
 def test_blocks_before_the_contracts_are_not_read(chain: ScriptedChain, ledger: Ledger) -> None:
@@ -294,6 +335,7 @@ def test_a_reorg_between_any_two_questions_is_seen_in_the_end(
     for number in range(8):
         watcher.step()
         pay(chain, f"new {number}")
+        chain.mine(2)
     read(watcher)
     assert chain.branch == 1
     assert texts(ledger) == told(chain)
@@ -348,9 +390,20 @@ def test_another_chain_is_no_reorg(chain: ScriptedChain, ledger: Ledger, watcher
     pay(chain, "a")
     read(watcher)
     chain.told_chain_id = 1
+    chain.reorganise(1)
+    for again in (watcher, open_watcher(chain, ledger)):
+        read(again)
+        assert (again.state.health, texts(ledger)) == ("down", ["a"])
+        assert "is on chain 1, not 7331" in (again.state.why or "")
+
+
+def test_an_endpoint_is_asked_for_its_chain_before_its_first_block_is_believed(
+    chain: ScriptedChain, ledger: Ledger, watcher: Watcher
+) -> None:
+    chain.told_chain_id = 1
+    pay(chain, "a")
     read(watcher)
-    assert (watcher.state.health, texts(ledger)) == ("down", ["a"])
-    assert "is on chain 1, not 7331" in (watcher.state.why or "")
+    assert (watcher.state.health, texts(ledger)) == ("down", [])
 
 
 def test_logs_that_cannot_be_read_are_the_endpoints_fault(chain: ScriptedChain, ledger: Ledger) -> None:

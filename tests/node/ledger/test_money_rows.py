@@ -151,6 +151,14 @@ def test_a_payout_list_counts_on_the_countersignatures_of_its_time(ledger: Ledge
     assert ledger.receipts.unclaimed() == []
 
 
+def test_only_a_sellers_own_receipts_wait_for_its_claim(ledger: Ledger) -> None:
+    assert not ledger.receipts.has_unclaimed(NODE)
+    row = commit(ledger, 10)
+    assert (ledger.receipts.has_unclaimed(NODE), ledger.receipts.has_unclaimed(PAYER)) == (True, False)
+    add_claim(ledger, [row])
+    assert not ledger.receipts.has_unclaimed(NODE)
+
+
 def test_a_refused_claims_receipts_are_free_for_the_next(ledger: Ledger) -> None:
     rows = [commit(ledger, 1), commit(ledger, 2)]
     first = add_claim(ledger, rows)

@@ -29,10 +29,10 @@ from openledger_protocol.errors import (
     UnavailableError,
 )
 from openledger_protocol.payments import Receipt
-from openledger_protocol.primitives import Digest, Wei
+from openledger_protocol.primitives import ZERO_WEI, Digest, Wei
 
 Choice = TypeVar("Choice")
-STALL_S, TOKENS_IN, TOKENS_MAX = 15.0, 5, 40
+STALL_S, TOKENS_IN, TOKENS_MAX, CHUNK_TOKENS = 15.0, 5, 40, 8
 BUDGET_WEI = price(TOKENS_IN, TOKENS_MAX)  # so dear sellers end at it
 SELLERS = ("a", "b", "c", "d")
 REFUSALS: tuple[ProtocolError | NetworkError, ...] = (
@@ -86,6 +86,9 @@ class Shell:
         self.inside: list[str] = []  # wallets that were entered and not left
         self.held: list[Wei] = []
         self.spent_wei = self.num_calls = 0
+        self.charged_wei = 0  # by receipts, or by sellers that show theirs later, for all they were paid
+        self.paid_wei = 0  # for the part that is being bought
+        self.num_paid = 0
         self.bought_from: list[PeerId] = []
         self.ends: list[RemoteAnswer | ProtocolError] = []
         self.is_cancelled = False
@@ -187,14 +190,15 @@ class Shell:
         assert 1 <= self.asked.tokens_max <= TOKENS_MAX - len(self.shown.encode())
         if self.draw(True, True, True, False):
             self.bought_from.append(self.asked.received.peer_id)
-            self.of_part = ""
+            self.of_part, self.paid_wei, self.num_paid = "", 0, 0
             self.send(steps.PurchaseReady(at_s=self.now_s))
         else:
             self.send(steps.PurchaseNotReady(error=UnavailableError("no channel")))
 
     def stream(self) -> None:
         """A piece that the purchase allows, the end of the part, or a failure."""
-        room = self.room()
+        self.pay_ahead()
+        room = self.num_paid - len(self.of_part.encode())
         what = self.draw("text", "text", "end", "fail")
         if what == "text" and room > 0:
             text = self.draw("x", *(["é"] if room > 1 else []), "w" * min(room, 7), "w" * room)
@@ -207,6 +211,15 @@ class Shell:
         else:
             self.fail()
 
+    def pay_ahead(self) -> None:
+        """A payer pays a chunk ahead, before its text comes, as far as it was granted."""
+        num_ahead = min(self.room(), CHUNK_TOKENS)
+        if num_ahead > 0 and self.num_paid < len(self.of_part.encode()) + num_ahead:
+            self.num_paid = len(self.of_part.encode()) + num_ahead
+            tokens_in = TOKENS_IN + len(self.shown.encode()) - len(self.of_part.encode())
+            self.paid_wei = price(tokens_in, self.num_paid, self.times)
+            self.send(steps.PaidAhead(paid_wei=Wei(self.paid_wei)))
+
     def show(self) -> None:
         took_s = self.draw(0.0, 100.0)
         assert self.machine.deadline_s > self.now_s + took_s, "a slow reader is not the seller's fault"
@@ -217,6 +230,8 @@ class Shell:
     def end(self) -> None:
         tokens_in = TOKENS_IN + len(self.shown.encode()) - len(self.of_part.encode())
         part = bought(self.of_part, is_whole=self.draw(True, False), times=self.times, tokens_in=tokens_in)
+        self.paid_wei = part.receipt.amount_wei
+        self.charge()
         self.send(steps.PartBought(bought=part, at_s=self.now_s))
 
     def fail(self) -> None:
@@ -224,7 +239,14 @@ class Shell:
         error = self.draw(*REFUSALS)
         if isinstance(error, ReceiptRefusedError) and self.draw(True, False):
             error = ReceiptRefusedError("it lies", ids=(*self.of_part.encode(), ByteTokenizer.end_id))
+        if self.paid_wei and not self.of_part and self.draw(True, False):
+            self.paid_wei = 0  # by its own word it is owed nothing
+            self.send(steps.PaidAhead(paid_wei=ZERO_WEI))
+        self.charge()
         self.send(steps.PartFailed(error=error, at_s=self.now_s))
+
+    def charge(self) -> None:
+        self.charged_wei, self.paid_wei = self.charged_wei + self.paid_wei, 0
 
     def mistake(self) -> None:
         """An event that answers nothing changes nothing: late bids, a second receipt, a text after the end."""
@@ -240,6 +262,7 @@ class Shell:
             (steps.PurchaseReady(at_s=late), {State.PREPARING}),
             (steps.PurchaseNotReady(error=error), {State.PREPARING}),
             (steps.StreamOpened(), {State.OPENING}),
+            (steps.PaidAhead(paid_wei=BUDGET_WEI), {State.STREAMING}),
             (steps.TextReceived(text="late", at_s=late), {State.STREAMING}),
             (steps.TextShown(at_s=late), {State.SHOWING}),
             (steps.PartBought(bought=bought("late", is_whole=True), at_s=late), {State.STREAMING}),
@@ -268,6 +291,7 @@ class Shell:
 
     def check(self) -> None:
         assert len(self.held) <= len(self.inside) <= 1, "one seller at a time is paid"
+        assert self.charged_wei + self.paid_wei <= BUDGET_WEI, "whatever sellers show later"
         assert self.spent_wei <= BUDGET_WEI
         assert self.is_cancelled or self.spent_wei == self.progress.spent_wei
         assert self.num_calls <= ROUNDS_MAX
@@ -299,6 +323,7 @@ def test_each_state_is_left_by_a_cancellation_that_frees_what_it_holds() -> None
         (steps.MoneyHeld(granted_wei=BUDGET_WEI), [steps.SettleMoney, steps.LeaveSeller]),
         (steps.PurchaseReady(at_s=0), [steps.SettleMoney, steps.LeaveSeller]),
         (steps.StreamOpened(), [steps.SettleMoney, steps.LeaveSeller]),
+        (steps.PaidAhead(paid_wei=price(TOKENS_IN, 8)), [steps.SettleMoney, steps.LeaveSeller]),
         (steps.TextReceived(text="abc", at_s=1), [steps.SettleMoney, steps.LeaveSeller]),
         (steps.TextShown(at_s=1), [steps.SettleMoney, steps.LeaveSeller]),
         (steps.PartFailed(error=NetworkError("it left"), at_s=2), [steps.LeaveSeller]),
@@ -311,7 +336,7 @@ def test_each_state_is_left_by_a_cancellation_that_frees_what_it_holds() -> None
         assert [type(action) for action in undone] == way[length - 1][1]
         assert machine.receive_event(steps.Cancelled()) == []
         spent = [action.spent_wei for action in undone if isinstance(action, steps.SettleMoney)]
-        assert spent in ([], [price(TOKENS_IN, 3) if 7 <= length <= 8 else 0])
+        assert spent in ([], [price(TOKENS_IN, 8) if 7 <= length <= 9 else 0])
 
 
 def test_the_next_best_seller_continues_from_the_text_and_its_beginning_is_its_prompt() -> None:

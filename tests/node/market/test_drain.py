@@ -10,14 +10,15 @@ import trio
 import trio.testing
 from support.market_world.liars import messages_of
 from support.market_world.market import Market, open_market
-from support.market_world.terms import CALL, TERMS, price, priced, wallet_of
+from support.market_world.requests import network_request
+from support.market_world.terms import CALL, TERMS, price, priced, wallet_of, word
 
 from openledger_node.market.offer import PricePolicy
 from openledger_node.market.requester import RequesterLimits
 from openledger_node.p2p.transport import PeerId
 from openledger_protocol.errors import PaymentRequiredError, UnavailableError
 from openledger_protocol.payments import Terms
-from openledger_protocol.primitives import Address, Wei
+from openledger_protocol.primitives import AdapterId, Address, Wei
 from openledger_protocol.wire.market import Call, decode
 
 BUDGET_WEI = 10**12
@@ -142,6 +143,28 @@ async def test_a_call_tells_nobody_what_the_request_may_cost(tmp_path: Path) -> 
         await market.ask("hello")
     usual = priced(TERMS, 3)
     assert [(call.price_in_max, call.price_out_max) for call in heard] == [(usual.price_in_wei, usual.price_out_wei)]
+
+
+async def test_what_one_model_cost_raises_the_prices_of_no_other(tmp_path: Path) -> None:
+    heard: list[Call] = []
+    async with open_market(tmp_path, {"listens": 1, "sells": 1}) as market:
+
+        async def listen(_: PeerId, stream: trio.abc.Stream) -> None:
+            call = decode(await messages_of(stream).receive())
+            assert isinstance(call, Call)
+            heard.append(call)
+
+        market.sellers["listens"].transport.handle(CALL, listen)
+        asked = network_request()
+        for _ in range(3):
+            adapter = AdapterId(word("dear"))
+            market.buyer.requester._caller.note_paid(replace(asked, adapter=adapter), priced(TERMS, 50))
+        await market.ask("hello")
+        for _ in range(3):
+            market.buyer.requester._caller.note_paid(asked, priced(TERMS, 50))
+        await market.ask("hello", name="r2")
+    usual, paid = priced(TERMS, 3), priced(TERMS, 50)
+    assert [call.price_in_max for call in heard] == [usual.price_in_wei, paid.price_in_wei]
 
 
 async def test_a_majority_of_stake_that_offers_1_wei_does_not_keep_others_from_bidding(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from support.market_world.liars import Tamper, buy_through, change, receipt
 from support.market_world.market import Market, open_market
 from support.market_world.requests import purchase
@@ -16,6 +17,7 @@ from openledger_node.errors import NetworkError
 from openledger_node.payments.payer import Purchase
 from openledger_node.payments.purchase import check_paid
 from openledger_protocol.attribution import Share, shares_hash
+from openledger_protocol.codec import DATA_FRAME_BYTES_MAX, FrameDecoder
 from openledger_protocol.errors import (
     AttributionError,
     BadSignatureError,
@@ -30,6 +32,7 @@ from openledger_protocol.wire.inference import (
     InferenceMessage,
     Ping,
     ReceiptMessage,
+    decode,
 )
 
 DATANET, OTHER_DATANET = (DatanetId(word(name)) for name in ("datanet", "other"))
@@ -43,6 +46,50 @@ def more(field: str, by: int = 1) -> Any:
 
 def other(_: object) -> Digest:
     return Digest(word("other"))
+
+
+class DeafAtTheEnd(trio.abc.Stream):
+    """A seller's stream that takes nothing more once the receipt has come."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.stream = stream
+        self.decoder = FrameDecoder(size_bytes_max=DATA_FRAME_BYTES_MAX)
+        self.is_deaf = False
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        if self.is_deaf:
+            await trio.sleep_forever()
+        await self.stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        data = await self.stream.receive_some(max_bytes)
+        told = [decode(frame) for frame in self.decoder.feed(bytes(data))]
+        self.is_deaf |= any(isinstance(message, ReceiptMessage) for message in told)
+        return data
+
+    async def aclose(self) -> None:
+        await self.stream.aclose()
+
+
+async def test_a_node_that_reads_no_countersignature_does_not_hold_its_payer(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_market(tmp_path) as market:
+        shown: list[str] = []
+
+        async def show(text: str) -> None:
+            shown.append(text)
+
+        with trio.fail_after(60):
+            stream = DeafAtTheEnd(await market.open_stream())
+            bought = await market.buyer.payer.buy(purchase("r1"), stream, show)
+        (row,) = market.buyer.ledger.receipts.find(bought.digest)
+    assert stream.is_deaf
+    assert row.countersignature
+    assert bought.text == "".join(shown) != ""
 
 
 def shared(*rows: tuple[str, str, int], stated: bool = True) -> Tamper:

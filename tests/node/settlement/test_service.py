@@ -18,7 +18,7 @@ from openledger_node.settlement.actions import CloseChannel, RemoveStake
 from openledger_node.settlement.records import integer, payouts_of, record_of
 from openledger_node.settlement.settler import SettlementPolicy, Settler
 from openledger_protocol.attribution import Share
-from openledger_protocol.chain import ContractCall, Fees
+from openledger_protocol.chain import Block, ContractCall, Fees
 from openledger_protocol.constants import LATE_PPM, PPM
 from openledger_protocol.eip712 import digest_word
 from openledger_protocol.errors import RevertedError
@@ -173,6 +173,27 @@ def test_an_endpoint_whose_answers_make_no_sense_is_down_and_ends_no_node(
         with pytest.raises(ChainError, match="as the contract never does"):
             world.node.step()
     world.run(lambda: states(world) == ["final"])
+
+
+def test_what_a_node_waits_for_decides_how_soon_it_looks_at_the_chain(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = world.node
+    world.run(lambda: node.is_idle)
+    assert node.waits_for == "nothing"
+    world.earn(world.open_channel(), OPEN)
+    assert node.waits_for == "payers"
+    node.step()
+    assert node.waits_for == "block", "its claim is under way"
+    world.run(lambda: states(world) == ["final"])
+    assert node.waits_for == "nothing"
+
+    def is_silent() -> Block:
+        raise ChainError("the endpoint does not answer")
+
+    monkeypatch.setattr(node.client, "head", is_silent)
+    node.step()
+    assert (node.waits_for, node.is_idle) == ("block", False)
 
 
 def test_a_claim_whose_end_a_reorganisation_took_back_is_brought_to_its_end_again(

@@ -14,6 +14,9 @@ from ..rpc import RpcError, parse_json, shorten
 from ..rpc_client import RpcClient
 
 TIMEOUT_S: Final = 10.0
+KEEP_ALIVE_S: Final = 70.0
+"""Longer than the pause of an idle node, which would otherwise pay for a TLS handshake at each look."""
+
 ANSWER_BYTES_MAX: Final = 32 << 20
 """Enough for the logs of a few thousand claims; the watcher requests more in smaller steps."""
 
@@ -38,7 +41,7 @@ def open_client(
     second: ChainClient | None = None,
     is_own: bool = False,
 ) -> RpcClient:
-    """A client of one endpoint, without any request yet. If `chain_id` is given, every head must be of that chain.
+    """A client of one endpoint, without any request yet. If `chain_id` is given, it must be of that chain.
 
     If there is a `second` endpoint, a block is final once both say so.
 
@@ -65,6 +68,7 @@ class HttpEndpoint:
         self._deadline = Deadline()
         self._client = httpx.Client(
             timeout=timeout_s,
+            limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE_S),
             trust_env=host.rpartition(":")[0].strip("[]") not in LOOPBACK_NAMES,  # a proxy can't reach our loopback
         )
         hold_to(self._client, self._deadline)
