@@ -20,11 +20,14 @@ from typing import Any, Final
 
 from bars import Bar, bar, environment, show_bars
 from home_routers import Line, why_no_line
+from home_story import tell_story, why_no_story
 from home_trade import Figures, trade
 from home_world import open_world
 from namespaces import become_root, why_not
 
 from openledger_node.demo.scratch import scratch_folder
+from openledger_node.home import open_home
+from openledger_protocol.constants import DEMO_BASE_NAME
 
 SCHEMA: Final = "openledger.bench_home/1"
 
@@ -49,9 +52,15 @@ def main() -> None:
     )
     parser.add_argument("--trials", type=int, default=1, help="trials of each line; default: 1")
     parser.add_argument("--line", action="append", choices=[line.value for line in Line], help="only these lines")
+    parser.add_argument(
+        "--story", action="store_true", help="print two homes' commands and output; --line is the buyer's router"
+    )
     words = parser.parse_args()
     become_root()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore it
+    if words.story:
+        show_story(Line(words.line[0]) if words.line else Line.CARRIER)
+        return
     lines = [Line.KEEPS_PORTS] if words.quick else [Line(name) for name in words.line or list(Line)]
     load = os.getloadavg()[0]
     runs = measure(lines, 1 if words.quick else words.trials, is_quick=words.quick)
@@ -87,6 +96,17 @@ def measure(lines: list[Line], num_trials: int, *, is_quick: bool) -> dict[str, 
                 print(f"{line.value} {number} of {num_trials}: {told(trial)}", flush=True)
         runs["is_cut_short"] = False
     return runs
+
+
+def show_story(line: Line) -> None:
+    """Print the story of two homes with a real model, or why this machine can't have it."""
+    base = open_home().models / DEMO_BASE_NAME
+    if why := why_not() or why_no_story(base, line):
+        print(f"NOT TESTED: the story of two homes: {why}")
+        return
+    with scratch_folder() as folder, open_world(folder) as world:
+        seconds = tell_story(world, line, base)
+    print("; ".join(f"{name} {value}" for name, value in seconds.items() if value is not None))
 
 
 def is_well(trial: Figures) -> bool:
