@@ -305,6 +305,12 @@ class P2pConfig:
     relay: bool = setting(
         False, "Pass traffic on for nodes that nobody can dial; useful on a node with a public address."
     )
+    relay_bytes_per_s: int = setting(
+        4 << 20,
+        "Most bytes that this node passes on as a relay in a second, all circuits together; 0 is no limit.",
+        low=0,
+        gap=65_536,
+    )
     mdns: bool = setting(
         True,
         "Find peers of the network on the same LAN by multicast DNS; only on a node that listens in a LAN.",

@@ -288,4 +288,6 @@ def _checked(what: str, find: Callable[[], str]) -> ReceiptCheck:
 
 def _not_here(row: ReceiptRow) -> str:
     adapter = row.receipt.adapter_id
-    return f"this needs the adapter, which is not on this machine: `openledger-node adapters pull {adapter}` fetches it"
+    return (
+        f"this needs the adapter, which is not on this machine: `openledger-node adapters pull {adapter}` fetches it"
+    )

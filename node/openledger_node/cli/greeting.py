@@ -51,8 +51,12 @@ def greet(listening: Listening, *, began_s: float, hello: bool) -> None:
 
 
 def _say_sample(listening: Listening) -> None:
-    """Show how to ask the adapter that ships for the demo base, unless the package lacks it or the node sells nothing or has one."""
-    if listening.num_adapters or not listening.is_selling or not (files("openledger_node") / "samples" / SAMPLE_ADAPTER).is_dir():
+    """Show how to ask the adapter that ships for the demo base, if this node sells and has no adapter yet."""
+    if (
+        listening.num_adapters
+        or not listening.is_selling
+        or not (files("openledger_node") / "samples" / SAMPLE_ADAPTER).is_dir()
+    ):
         return
     say(f"An adapter that {SAMPLE_TEACHER} and others taught ships with the node. To add it and ask it, run:\n")
     say(f"  {plain(program())} adapters add --sample {SAMPLE_ADAPTER}")

@@ -84,7 +84,7 @@ class Evidence:
     router: RouterAnswer = NOT_ASKED
     answers: tuple[Dialled, ...] = ()  # of peers that dialled back, one each
     num_peers: int = 0
-    has_punched: bool = False  # a peer is, or was, reached by hole punching
+    has_punched: bool = False  # a peer is reached by hole punching, or was and did not fall back to a relay
     relays: tuple[str, ...] = ()
 
 
