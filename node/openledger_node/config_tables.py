@@ -300,7 +300,7 @@ class P2pConfig:
     )
     map_port: bool = setting(
         True,
-        "Ask the router by UPnP for a port that leads here; only on the internet, and without announce.",
+        "Ask the router by UPnP or NAT-PMP for a port that leads here; only on the internet, and without announce.",
     )
     relay: bool = setting(
         False, "Pass traffic on for nodes that nobody can dial; useful on a node with a public address."

@@ -1,7 +1,7 @@
 """Two homes behind routers: whether they find each other, trade and are paid, and how soon.
 
 Network namespaces make an internet with two bootstrap nodes. Each trial adds two homes on lines of one kind:
-public, behind a router with UPnP, behind one that keeps ports, behind one that draws ports at random, or behind a
+public, behind a router with UPnP, with NAT-PMP alone, that keeps ports, or that draws ports at random, or behind a
 router of the home's and one of its carrier's. Seller and buyer are real daemons in empty data directories, and
 neither is told of the other. The engine is the fake one. Nothing delays the lines.
 
@@ -36,6 +36,7 @@ DIRECT_PART: Final = 0.9
 STATES: Final = {
     Line.PUBLIC: {"public"},
     Line.UPNP: {"mapped"},
+    Line.NAT_PMP: {"mapped"},
     Line.KEEPS_PORTS: {"punched", "relayed"},
     Line.RANDOM_PORTS: {"relayed"},
     Line.CARRIER: {"punched", "relayed"},
@@ -111,7 +112,7 @@ def show_story(line: Line) -> None:
 
 def is_well(trial: Figures) -> bool:
     """True if the seller was paid, and the homes have a direct connection if their routers allow it."""
-    needs_direct = trial["line"] in (Line.PUBLIC, Line.UPNP, Line.KEEPS_PORTS)
+    needs_direct = trial["line"] in (Line.PUBLIC, Line.UPNP, Line.NAT_PMP, Line.KEEPS_PORTS)
     return bool(trial["paid"] and (trial["direct_s"] is not None or not needs_direct))
 
 
@@ -150,9 +151,11 @@ def bars_of_line(line: Line, trials: list[Figures]) -> Iterator[Bar]:
     if line is Line.KEEPS_PORTS:
         soon = sum(each <= DIRECT_S for each in direct)
         yield bar("direct_by_punch", soon, f"of {len(trials)}", DIRECT_PART * len(trials), why=spread(direct))
-    if line is Line.UPNP:
+    if line in (Line.UPNP, Line.NAT_PMP):
         value = max(direct) if len(direct) == len(trials) else None
-        yield bar("direct_by_upnp_s", value, "s", MAPPED_S, better="lower", why=spread(direct))
+        yield bar(
+            f"direct_by_{line.value.replace('-', '_')}_s", value, "s", MAPPED_S, better="lower", why=spread(direct)
+        )
     if line is Line.RANDOM_PORTS:
         first = [trial["first_text_s"] for trial in trials if trial.get("first_text_s") is not None]
         value = max(first) if len(first) == len(trials) else None

@@ -246,4 +246,4 @@ def _remedy_of_router(evidence: Evidence) -> str:
         case RouterState.ELSEWHERE:
             return "Set [p2p] listen = auto, so that the node listens where your router can forward a port to."
         case _:
-            return f"Turn on UPnP in your router, or {forward}."
+            return f"Turn on UPnP or NAT-PMP in your router, or {forward}."

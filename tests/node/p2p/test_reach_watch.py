@@ -123,7 +123,7 @@ async def test_a_home_is_relayed_within_a_second_and_keeps_two_relays(autojump_c
         assert (watch.reach.state, len(watch.reach.relays)) == (ReachState.RELAYED, 2)
         await trio.sleep(10)
         assert watch.reach.seen_as == (HOME_HOST,)
-        assert watch.reach.remedy.startswith("Turn on UPnP in your router")
+        assert watch.reach.remedy.startswith("Turn on UPnP or NAT-PMP in your router")
 
 
 async def test_a_lost_relay_is_replaced_by_the_spare_at_once(autojump_clock: MockClock) -> None:
