@@ -107,6 +107,7 @@ def show_story(line: Line) -> None:
         return
     with scratch_folder() as folder, open_world(folder) as world:
         seconds = tell_story(world, line, base)
+    seconds["load"] = round(os.getloadavg()[0], 1)
     print("; ".join(f"{name} {value}" for name, value in seconds.items() if value is not None))
 
 
