@@ -66,7 +66,7 @@ table inet filter {{
 MINIUPNPD = """
 ext_ifname={outside}
 listening_ip={inside}
-enable_natpmp=yes
+enable_natpmp={pmp}
 enable_upnp={upnp}
 secure_mode=yes
 system_uptime=no
@@ -139,7 +139,7 @@ class Internet:
             translate(router, inside=LAN, how="random,fully-random" if line is Line.RANDOM_PORTS else "")
             if line in (Line.UPNP, Line.NAT_PMP, Line.CARRIER):
                 folder = self._folder / f"router-{next(self._numbers)}"
-                stack.enter_context(mapping_on_request(router, folder, has_upnp=line is not Line.NAT_PMP))
+                stack.enter_context(mapping_on_request(router, folder, line))
             yield machine, address
 
     def _connect(self, machine: Machine) -> str:
@@ -160,8 +160,8 @@ def translate(router: Machine, *, inside: str, how: str = "") -> None:
 
 
 @contextmanager
-def mapping_on_request(router: Machine, folder: Path, *, has_upnp: bool = True) -> Iterator[None]:
-    """Have a router map ports for its home by UPnP and NAT-PMP, or by NAT-PMP alone.
+def mapping_on_request(router: Machine, folder: Path, line: Line) -> Iterator[None]:
+    """Have a router map ports for its home by UPnP or by NAT-PMP, as the line says, or by both.
 
     Raises:
         NamespaceError: miniupnpd is not installed, or does not start.
@@ -171,12 +171,14 @@ def mapping_on_request(router: Machine, folder: Path, *, has_upnp: bool = True) 
         raise NamespaceError("miniupnpd is not installed")
     folder.mkdir()
     file, log = folder / "miniupnpd.conf", folder / "miniupnpd.log"
-    file.write_text(MINIUPNPD.format(outside=LINE, inside=LAN, folder=folder, upnp="yes" if has_upnp else "no"))
+    spoken = {"upnp": line is not Line.NAT_PMP, "pmp": line is not Line.UPNP}
+    words = {name: "yes" if is_spoken else "no" for name, is_spoken in spoken.items()}
+    file.write_text(MINIUPNPD.format(outside=LINE, inside=LAN, folder=folder, **words))
     router.run("ip", "route", "add", "239.0.0.0/8", "dev", LAN)
     # The shell ends it once this process has ended, however that came about.
-    words = ["sh", "-c", '"$@" & read _; kill $!', "sh", program, "-d", "-f", str(file), "-P", str(folder / "pid")]
+    command = ["sh", "-c", '"$@" & read _; kill $!', "sh", program, "-d", "-f", str(file), "-P", str(folder / "pid")]
     with router.entered(), log.open("w") as out:
-        shell = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=out, stderr=out)
+        shell = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=out)
     assert shell.stdin is not None
     try:
         yield
