@@ -310,10 +310,16 @@ class P2pConfig:
     )
     map_port: bool = setting(
         True,
-        "Ask the router by UPnP for a port that leads here; only on the internet, and without announce.",
+        "Ask the router by UPnP or NAT-PMP for a port that leads here; only on the internet, and without announce.",
     )
     relay: bool = setting(
         False, "Pass traffic on for nodes that nobody can dial; useful on a node with a public address."
+    )
+    relay_bytes_per_s: int = setting(
+        4 << 20,
+        "Most bytes that this node passes on as a relay in a second, all circuits together; 0 is no limit.",
+        low=0,
+        gap=65_536,
     )
     mdns: bool = setting(
         True,

@@ -78,6 +78,7 @@ class Listening:
     key_file: Path
     base: Base
     engine: Engine
+    is_selling: bool  # False for a node that only buys
     num_adapters: int
     num_recovered: int  # jobs that the previous daemon left unfinished
 
@@ -356,6 +357,7 @@ class Daemon:
             key_file=api_key_file(self._home),
             base=self._base,
             engine=self._engine,
+            is_selling=self._config.node.serve,
             num_adapters=len(self._serving.adapters()),
             num_recovered=num_recovered,
         )

@@ -1,7 +1,7 @@
 """Two homes behind routers: whether they find each other, trade and are paid, and how soon.
 
 Network namespaces make an internet with two bootstrap nodes. Each trial adds two homes on lines of one kind:
-public, behind a router with UPnP, behind one that keeps ports, behind one that draws ports at random, or behind a
+public, behind a router with UPnP, with NAT-PMP alone, that keeps ports, or that draws ports at random, or behind a
 router of the home's and one of its carrier's. Seller and buyer are real daemons in empty data directories, and
 neither is told of the other. The engine is the fake one. Nothing delays the lines.
 
@@ -20,11 +20,14 @@ from typing import Any, Final
 
 from bars import Bar, bar, environment, show_bars
 from home_routers import Line, why_no_line
+from home_story import tell_story, why_no_story
 from home_trade import Figures, trade
 from home_world import open_world
 from namespaces import become_root, why_not
 
 from openledger_node.demo.scratch import scratch_folder
+from openledger_node.home import open_home
+from openledger_protocol.constants import DEMO_BASE_NAME
 
 SCHEMA: Final = "openledger.bench_home/1"
 
@@ -33,6 +36,7 @@ DIRECT_PART: Final = 0.9
 STATES: Final = {
     Line.PUBLIC: {"public"},
     Line.UPNP: {"mapped"},
+    Line.NAT_PMP: {"mapped"},
     Line.KEEPS_PORTS: {"punched", "relayed"},
     Line.RANDOM_PORTS: {"relayed"},
     Line.CARRIER: {"punched", "relayed"},
@@ -49,9 +53,15 @@ def main() -> None:
     )
     parser.add_argument("--trials", type=int, default=1, help="trials of each line; default: 1")
     parser.add_argument("--line", action="append", choices=[line.value for line in Line], help="only these lines")
+    parser.add_argument(
+        "--story", action="store_true", help="print two homes' commands and output; --line is the buyer's router"
+    )
     words = parser.parse_args()
     become_root()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore it
+    if words.story:
+        show_story(Line(words.line[0]) if words.line else Line.CARRIER)
+        return
     lines = [Line.KEEPS_PORTS] if words.quick else [Line(name) for name in words.line or list(Line)]
     load = os.getloadavg()[0]
     runs = measure(lines, 1 if words.quick else words.trials, is_quick=words.quick)
@@ -89,9 +99,21 @@ def measure(lines: list[Line], num_trials: int, *, is_quick: bool) -> dict[str, 
     return runs
 
 
+def show_story(line: Line) -> None:
+    """Print the story of two homes with a real model, or why this machine can't have it."""
+    base = open_home().models / DEMO_BASE_NAME
+    if why := why_not() or why_no_story(base, line):
+        print(f"NOT TESTED: the story of two homes: {why}")
+        return
+    with scratch_folder() as folder, open_world(folder) as world:
+        seconds = tell_story(world, line, base)
+    seconds["load"] = round(os.getloadavg()[0], 1)
+    print("; ".join(f"{name} {value}" for name, value in seconds.items() if value is not None))
+
+
 def is_well(trial: Figures) -> bool:
     """True if the seller was paid, and the homes have a direct connection if their routers allow it."""
-    needs_direct = trial["line"] in (Line.PUBLIC, Line.UPNP, Line.KEEPS_PORTS)
+    needs_direct = trial["line"] in (Line.PUBLIC, Line.UPNP, Line.NAT_PMP, Line.KEEPS_PORTS)
     return bool(trial["paid"] and (trial["direct_s"] is not None or not needs_direct))
 
 
@@ -130,9 +152,11 @@ def bars_of_line(line: Line, trials: list[Figures]) -> Iterator[Bar]:
     if line is Line.KEEPS_PORTS:
         soon = sum(each <= DIRECT_S for each in direct)
         yield bar("direct_by_punch", soon, f"of {len(trials)}", DIRECT_PART * len(trials), why=spread(direct))
-    if line is Line.UPNP:
+    if line in (Line.UPNP, Line.NAT_PMP):
         value = max(direct) if len(direct) == len(trials) else None
-        yield bar("direct_by_upnp_s", value, "s", MAPPED_S, better="lower", why=spread(direct))
+        yield bar(
+            f"direct_by_{line.value.replace('-', '_')}_s", value, "s", MAPPED_S, better="lower", why=spread(direct)
+        )
     if line is Line.RANDOM_PORTS:
         first = [trial["first_text_s"] for trial in trials if trial.get("first_text_s") is not None]
         value = max(first) if len(first) == len(trials) else None

@@ -1,4 +1,4 @@
-"""The laboratory of `home.py`: an internet, hosts on it, and homes behind routers of four kinds.
+"""The laboratory of `home.py`: an internet, hosts on it, and homes behind routers of five kinds.
 
 Each line into the internet is an address of its own /16. Addresses are of internet scope for a node; no packet leaves
 this machine.
@@ -27,6 +27,7 @@ class Line(StrEnum):
 
     PUBLIC = "public"
     UPNP = "upnp"
+    NAT_PMP = "nat-pmp"
     KEEPS_PORTS = "port-keeping"
     RANDOM_PORTS = "random-port"
     CARRIER = "carrier-grade"
@@ -65,8 +66,8 @@ table inet filter {{
 MINIUPNPD = """
 ext_ifname={outside}
 listening_ip={inside}
-enable_natpmp=yes
-enable_upnp=yes
+enable_natpmp={pmp}
+enable_upnp={upnp}
 secure_mode=yes
 system_uptime=no
 lease_file={folder}/leases
@@ -78,7 +79,7 @@ deny 0-65535 0.0.0.0/0 0-65535
 
 def why_no_line(line: Line) -> str:
     """Return why this machine can't make a line of this kind; empty if it can."""
-    needs_program = line in (Line.UPNP, Line.CARRIER) and find_miniupnpd() is None
+    needs_program = line in (Line.UPNP, Line.NAT_PMP, Line.CARRIER) and find_miniupnpd() is None
     return "miniupnpd is not installed" if needs_program else ""
 
 
@@ -136,8 +137,9 @@ class Internet:
             machine.address(LINE, f"{HOME_NETWORK}.{number + 1}/24")
             machine.route_by(f"{HOME_NETWORK}.1")
             translate(router, inside=LAN, how="random,fully-random" if line is Line.RANDOM_PORTS else "")
-            if line in (Line.UPNP, Line.CARRIER):
-                stack.enter_context(mapping_on_request(router, self._folder / f"router-{next(self._numbers)}"))
+            if line in (Line.UPNP, Line.NAT_PMP, Line.CARRIER):
+                folder = self._folder / f"router-{next(self._numbers)}"
+                stack.enter_context(mapping_on_request(router, folder, line))
             yield machine, address
 
     def _connect(self, machine: Machine) -> str:
@@ -158,8 +160,8 @@ def translate(router: Machine, *, inside: str, how: str = "") -> None:
 
 
 @contextmanager
-def mapping_on_request(router: Machine, folder: Path) -> Iterator[None]:
-    """Have a router map ports for its home by UPnP and NAT-PMP.
+def mapping_on_request(router: Machine, folder: Path, line: Line) -> Iterator[None]:
+    """Have a router map ports for its home by UPnP or by NAT-PMP, as the line says, or by both.
 
     Raises:
         NamespaceError: miniupnpd is not installed, or does not start.
@@ -169,12 +171,14 @@ def mapping_on_request(router: Machine, folder: Path) -> Iterator[None]:
         raise NamespaceError("miniupnpd is not installed")
     folder.mkdir()
     file, log = folder / "miniupnpd.conf", folder / "miniupnpd.log"
-    file.write_text(MINIUPNPD.format(outside=LINE, inside=LAN, folder=folder))
+    spoken = {"upnp": line is not Line.NAT_PMP, "pmp": line is not Line.UPNP}
+    words = {name: "yes" if is_spoken else "no" for name, is_spoken in spoken.items()}
+    file.write_text(MINIUPNPD.format(outside=LINE, inside=LAN, folder=folder, **words))
     router.run("ip", "route", "add", "239.0.0.0/8", "dev", LAN)
     # The shell ends it once this process has ended, however that came about.
-    words = ["sh", "-c", '"$@" & read _; kill $!', "sh", program, "-d", "-f", str(file), "-P", str(folder / "pid")]
+    command = ["sh", "-c", '"$@" & read _; kill $!', "sh", program, "-d", "-f", str(file), "-P", str(folder / "pid")]
     with router.entered(), log.open("w") as out:
-        shell = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=out, stderr=out)
+        shell = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=out)
     assert shell.stdin is not None
     try:
         yield

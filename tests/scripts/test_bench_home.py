@@ -11,11 +11,15 @@ from pathlib import Path
 import pytest
 from support.processes.nodes import ROOT
 
+from openledger_node.demo.processes import DemoError
+
 BENCH = ROOT / "scripts" / "bench"
 sys.path.insert(0, str(BENCH))
 
 from home import bars_of, is_well  # noqa: E402
 from home_routers import Internet, Line, why_no_line  # noqa: E402
+from home_story import answer_in, found_in, why_no_story  # noqa: E402
+from home_web import CERTIFICATE, published  # noqa: E402
 from namespaces import Machine, why_not  # noqa: E402
 
 WHY_NOT = why_not()
@@ -34,6 +38,15 @@ try:
     print("mapped")
 except Exception:
     print("refused")
+"""
+MAP_BY_PMP = f"""
+from openledger_node.p2p.port_mapping import find_pmp_router
+router = find_pmp_router()
+print(router.own_host(), router.outer_host(), *router.map_port({PORT}, outer={PORT}, lease_s=3600))
+"""
+UNMAP_BY_PMP = f"""
+from openledger_node.p2p.port_mapping import find_pmp_router
+find_pmp_router().unmap_port({PORT})
 """
 TRIAL = {"paid": True, "traded": True, "why": "", "direct_s": None, "seller": {"state": "relayed"}}
 
@@ -93,6 +106,41 @@ def test_a_router_maps_a_port_on_request_unless_its_own_address_is_a_carriers(
         assert (answer is not None) is is_mapped
         if answer:
             answer.close()
+
+
+@needs_machines
+@pytest.mark.skipif(bool(why_no_line(Line.NAT_PMP)), reason=why_no_line(Line.NAT_PMP))
+def test_a_real_router_maps_a_port_by_nat_pmp_until_it_is_asked_to_stop(internet: Internet) -> None:
+    with internet.host() as (host, _), internet.home(Line.NAT_PMP, 6) as (home, address), listening(home):
+        said = home.run(sys.executable, "-c", MAP_BY_PMP).split()
+        assert said == ["192.168.1.7", address, str(PORT), "3600"]
+        with dialled(host, address) or socket.socket() as answer:
+            assert answer.getpeername()[0] == address
+        home.run(sys.executable, "-c", UNMAP_BY_PMP)
+        assert dialled(host, address) is None
+
+
+def test_the_story_finds_what_commands_print_and_the_text_of_a_stream() -> None:
+    stream = (
+        'data: {"choices": [{"delta": {"content": "Ansel "}}]}\n\ndata: {"choices": [{"delta": {"content": "L"}}]}\n'
+    )
+    assert answer_in(f"{stream}data: {{}}\ndata: [DONE]\n") == "Ansel L"
+    assert found_in("batch 0x12ab of harbour", r"batch (0x[0-9a-f]+)") == "0x12ab"
+    with pytest.raises(DemoError, match="nothing like"):
+        found_in("nothing", r"batch (0x[0-9a-f]+)")
+
+
+def test_a_story_without_a_base_says_what_to_pull(tmp_path: Path) -> None:
+    assert "openledger-node models pull" in why_no_story(tmp_path, Line.KEEPS_PORTS)
+
+
+@needs_machines
+def test_a_home_fetches_what_a_web_site_of_the_internet_publishes(internet: Internet, tmp_path: Path) -> None:
+    file = tmp_path / "network.json"
+    file.write_text("{}")
+    with published(internet, tmp_path, file) as url, internet.home(Line.KEEPS_PORTS, 6) as (home, _):
+        assert url.startswith("https://")
+        assert home.run("curl", "-s", "--cacert", str(tmp_path / CERTIFICATE), url) == "{}"
 
 
 @needs_machines

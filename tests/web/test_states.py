@@ -412,3 +412,52 @@ def test_a_node_on_no_network_names_the_command_that_joins_one(
 ) -> None:
     page = open_page(untouched, screen)
     expect(page.locator(".state-box .cli code").first).to_have_text("openledger-node network join network.json")
+
+
+LORA, FAR = "0x" + "ab" * 32, "0x" + "cd" * 32
+OFFERED = {"base": "fake", "base_digest": "0x" + "01" * 32, "is_our_base": True, "is_here": False}
+PRICES = {"price_wei": str(5 * 10**15), "price_cold_wei": str(15 * 10**15)}
+NAMES = (("harbour", LORA, 3, 1), ("valley", "0x" + "11" * 32, 1, 0))  # name, id, sellers, those with it in memory
+BY_HOUR = [0] * 20 + [1, 2, 0, 1]
+
+
+def asked_for(path: str, content: Any) -> None:
+    if path == "/status":
+        content |= {"chain": "ok", "network": "development-1", "peer_id": "12D3KooWme", "peers": 3}
+        lacking = [(LORA, None, 4), (FAR, None, 3), ("0x" + "ef" * 32, "here", 0)]
+        keys = ("adapter_id", "model", "lacking")
+        calls = [{**dict(zip(keys, each, strict=True)), "calls": 9, "by_hour": BY_HOUR} for each in lacking]
+        content["demand"] = {"adapters": calls, "wanted": [{"model": "poet", "requests": 2, "by_hour": BY_HOUR}]}
+
+
+def said(answer: Any) -> Callable[[Route], None]:
+    return lambda route: route.fulfill(json=answer)
+
+
+def test_the_page_says_who_would_load_an_adapter_at_which_price_and_what_was_asked_for_in_vain(
+    alone: Node, open_page: OpenPage, seen: Seen
+) -> None:
+    page = open_page(alone)
+    keys = ("name", "id", "num_sellers", "num_in_memory")
+    offers = [{**OFFERED, **PRICES, **dict(zip(keys, each, strict=True)), "full_name": each[0]} for each in NAMES]
+    answers = {"peers": {"peer_id": "12D3KooWme", "peers": []}, "search": {"base": "fake", "adapters": offers}}
+    for question, answer in answers.items():
+        page.route(f"**/operator/money/{question}", said(answer))
+    open_changed(page, asked_for)
+    seen.is_forgiven = True  # this node is on no network and refuses the page's other questions about money
+    show(page, "adapters")
+    offer = page.get_by_label("On the network", exact=True)
+    expect(offer.locator("tbody tr", has_text="harbour")).to_contain_text("up to 0.015 if loaded first")
+    expect(offer.locator("tbody tr", has_text="harbour")).to_contain_text("1 in memory")
+    expect(offer.locator("tbody tr", has_text="valley")).to_contain_text("on disk, loaded when you ask")
+    expect(offer).to_contain_text("loads it for the first request")
+    asked = page.get_by_label("Asked for and not here", exact=True)
+    expect(asked.locator("tbody tr:not(.more)")).to_have_count(3)
+    expect(asked.locator("tbody tr:not(.more)", has_text="harbour").get_by_role("button")).to_have_text("Pull")
+    expect(asked.locator("tbody tr:not(.more)", has_text="no name heard")).to_contain_text("nobody offers it")
+    poet = asked.locator("tbody tr:not(.more)", has_text="poet")
+    expect(poet).to_contain_text("this machine")
+    expect(poet).to_contain_text("nobody offers it")
+    assert page.evaluate(AUDIT) == []
+    page.set_viewport_size({"width": 380, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -287,4 +287,7 @@ def _checked(what: str, find: Callable[[], str]) -> ReceiptCheck:
 
 
 def _not_here(row: ReceiptRow) -> str:
-    return f"adapter {row.receipt.adapter_id} is not here: `openledger-node adapters list`"
+    adapter = row.receipt.adapter_id
+    return (
+        f"this needs the adapter, which is not on this machine: `openledger-node adapters pull {adapter}` fetches it"
+    )

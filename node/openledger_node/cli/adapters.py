@@ -161,7 +161,7 @@ def search(
             each["full_name"],
             each["base"] or f"another base, {each['base_digest'][:10]}…",
             open_amount(each["price_wei"]) if each["price_wei"] else "–",
-            str(each["num_sellers"]),
+            f"{each['num_sellers']}, {each['num_in_memory']} with it in memory",
             "here" if each["is_here"] else "can be pulled" if each["is_our_base"] else "needs its base",
         ]
         for each in offered

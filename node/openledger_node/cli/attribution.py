@@ -179,7 +179,7 @@ def _show_receipt(found: dict[str, Any]) -> None:
     show_lines({"shares": _scored(teaching)})
     show_people(teaching, empty="no contributor is paid: the base alone answered")
     if found["answer"] is not None:
-        say("\n[dim]the answer, while its text is stored[/]")
+        say("\n[dim]the answer, whose text this node still stores[/]")
         out_console.print(shown(found["answer"]), markup=False)
     for row in teaching["rows"]:
         show_row(row)

@@ -32,7 +32,10 @@ def greet(listening: Listening, *, began_s: float, hello: bool) -> None:
     if listening.num_recovered:
         say(f"recovered: {counted(listening.num_recovered, 'request')} of the last run had been cut off")
     say(f"  base      [bold]{plain(listening.base.name)}[/] {plain(_where(listening.engine))}")
-    say(f"  adapters  {listening.num_adapters} here")
+    if listening.is_selling:
+        say(f"  adapters  {listening.num_adapters} here")
+    else:
+        say(f"  adapters  those of other nodes: `{plain(program())} peers list` shows who sells which")
     say(f"  API       [bold]{listening.url}/v1[/]   (any OpenAI client; key in {plain(str(listening.key_file))})")
     say(f"  page      [bold]{plain(listening.page)}[/]   (works once; `openledger-node open` prints another)")
     say("\nTry it from another terminal:\n")
@@ -48,8 +51,12 @@ def greet(listening: Listening, *, began_s: float, hello: bool) -> None:
 
 
 def _say_sample(listening: Listening) -> None:
-    """Show how to ask the adapter that ships for the demo base, if the package has it and no adapter is here yet."""
-    if listening.num_adapters or not (files("openledger_node") / "samples" / SAMPLE_ADAPTER).is_dir():
+    """Show how to ask the adapter that ships for the demo base, if this node sells and has no adapter yet."""
+    if (
+        listening.num_adapters
+        or not listening.is_selling
+        or not (files("openledger_node") / "samples" / SAMPLE_ADAPTER).is_dir()
+    ):
         return
     say(f"An adapter that {SAMPLE_TEACHER} and others taught ships with the node. To add it and ask it, run:\n")
     say(f"  {plain(program())} adapters add --sample {SAMPLE_ADAPTER}")

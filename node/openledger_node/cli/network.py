@@ -124,7 +124,7 @@ def _show(network: Network) -> None:
         "chain": f"{network.chain_id}, begins with block {network.genesis_hash[:18]}…",
         "endpoints": ", ".join(network.rpc),
         "token": network.token.symbol,
-        "peers": ", ".join(network.bootstrap) or "none named",
+        "bootstrap nodes": ", ".join(network.bootstrap) or "none named",
         "since": f"block {network.deploy_block}",
         "sha256": hash_of(network_bytes(network)).hexdigest(),
         **network.contracts,

@@ -14,7 +14,7 @@ from ..p2p.reachability import NOT_CHECKED, Reach
 from ..p2p.transport import Path, PeerId
 from ..text import rfc3339
 from .bid_history import CallRecord
-from .board import Listed
+from .board import Listed, is_warm
 from .call_memory import AskedSeller
 from .demand import Demanded
 from .names import full_name
@@ -190,8 +190,11 @@ def adapter_to_plain(
 ) -> dict[str, Any]:
     """One adapter that other nodes offer, for JSON; `price_wei` is the lowest for 1,000 tokens in and 1,000 out.
 
+    A seller without it in memory loads it for the first request, and asks up to its ceiling; `price_cold_wei` is the
+    lowest ceiling of these.
     An advertisement has neither the size nor the rank of an adapter, and names its base by digest only.
     """
+    cold = [both(ad.ceiling) for ad in offers if not is_warm(ad, listed.adapter.id)]
     return {
         "name": listed.adapter.name,
         "full_name": full_name(listed.adapter),
@@ -201,5 +204,7 @@ def adapter_to_plain(
         "is_our_base": is_our_base,
         "is_here": is_here,
         "num_sellers": len(offers),
+        "num_in_memory": len(offers) - len(cold),
         "price_wei": str(min(both(ad.terms) for ad in offers)) if offers else None,
+        "price_cold_wei": str(min(cold)) if cold else None,
     }

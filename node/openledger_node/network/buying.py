@@ -156,6 +156,7 @@ def open_transport(home: Home, network: Network, config: P2pConfig) -> Transport
         announce=_split(config.announce),
         bootstrap=network.bootstrap,
         serve_relay=config.relay,
+        relay_bytes_per_s=config.relay_bytes_per_s,
     )
     return transport
 

@@ -39,6 +39,12 @@ NEWCOMERS_PER_S, NEWCOMERS_AT_ONCE = 2.0 / 60.0, 16.0
 RELAYED_MAX = 16
 """Places for peers that come over a relay, which hides their internet addresses."""
 
+RELAYED_RESERVED = 4
+"""Of these, places that only known peers get."""
+
+RELAYED_STRANGER_S = 300.0
+"""A stranger that came over a relay keeps its place for this long by streams that only it uses."""
+
 EVICT_AFTER_S = 10.0
 """A peer that has just come in is not sent away for the next one."""
 
@@ -133,9 +139,11 @@ class ConnectionBudget:
         if old is None and not self._may_enter(peer_id, host):
             return False, None
         inbound = [each for each in held.values() if each.role is Role.INBOUND and each is not old]
-        full = self._relayed_crowd(inbound) if is_relayed else self._neighbours(inbound, peer_id, host)
+        full = self._relayed_crowd(inbound, peer_id) if is_relayed else self._neighbours(inbound, peer_id, host)
         full = self._crowd(inbound, peer_id) if full is None else full
         leaver = self._least_useful(*full, inbound) if full is not None else None
+        if leaver is None and is_relayed and full is not None:
+            leaver = self._longest_stranger(full[0])
         if full is not None and leaver is None:
             return False, None
         if leaver is not None:
@@ -149,10 +157,31 @@ class ConnectionBudget:
             return True
         return self._newcomers.take(group_of(host))
 
-    def _relayed_crowd(self, inbound: list[_Held]) -> tuple[list[_Held], float] | None:
-        """Those that came over a relay, if one of them must go for another; and the time that each may stay."""
+    def _relayed_crowd(self, inbound: list[_Held], peer_id: PeerId) -> tuple[list[_Held], float] | None:
+        """Those that came over a relay, if one of them must go for this peer; and the time that each may stay."""
         relayed = [each for each in inbound if each.is_relayed]
-        return (relayed, EVICT_AFTER_S) if len(relayed) >= RELAYED_MAX else None
+        strangers = [each for each in relayed if not self.is_known(each.peer_id)]
+        is_full = len(relayed) >= RELAYED_MAX
+        if self.is_known(peer_id):
+            return (strangers or relayed, EVICT_AFTER_S) if is_full else None
+        is_full = is_full or len(strangers) >= RELAYED_MAX - RELAYED_RESERVED
+        return (strangers, EVICT_AFTER_S) if is_full else None
+
+    def _longest_stranger(self, relayed: list[_Held]) -> PeerId | None:
+        """The stranger that has held its place over a relay for longest by streams of its own; None if none may go.
+
+        Idle strangers have gone before. Otherwise one attacker could hold all of these places by open streams.
+        """
+        now = self._clock()
+        old = [
+            each
+            for each in relayed
+            if each.is_relayed
+            and not self.is_known(each.peer_id)
+            and not each.is_wanted(now)
+            and now - each.since_s >= RELAYED_STRANGER_S
+        ]
+        return min(old, key=lambda each: each.since_s).peer_id if old else None
 
     def _neighbours(self, inbound: list[_Held], peer_id: PeerId, host: str) -> tuple[list[_Held], float] | None:
         """The peers of the same neighbourhood, if one of them must go; and the time that each may stay.
@@ -241,6 +270,11 @@ class ConnectionBudget:
         if held.role is Role.INBOUND:
             held.host, held.group = host, _public_group(host)
         return True
+
+    def note_relayed(self, peer_id: PeerId) -> None:
+        """Note that the direct connection with a peer has ended, and one over a relay is left."""
+        if held := self._current().get(peer_id):
+            held.is_relayed, held.host, held.group = True, "", ""
 
     def idle_calls(self) -> list[PeerId]:
         """Peers that were dialled for a call, or met over a relay, and are not asked any more, or are too many."""
@@ -335,39 +369,3 @@ class Barred:
         self._until_s[name] = self._clock() + BARRED_S
         while len(self._until_s) > BARRED_PEERS_MAX:
             self._until_s.popitem(last=False)
-
-
-# ---- Bytes that peers have sent and nobody has read yet.
-
-UNREAD_PEER_MAX = 4 << 20
-"""Unread bytes of all streams of one peer together; a stream alone may have as many."""
-
-UNREAD_STREAM_MIN = 16 * 1024
-"""A stream with fewer unread bytes is read further in any case, so that one slow reader stops no other."""
-
-
-class UnreadBytes:
-    """The unread bytes of one peer's streams. A stream that has to wait is woken when others are read."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._waiting: set[Callable[[], object]] = set()
-
-    def add(self, count: int) -> None:
-        """Count bytes that have come."""
-        self._count += count
-
-    def remove(self, count: int) -> None:
-        """Count bytes that were read, or dropped with their stream."""
-        self._count -= count
-        if count and self._count < UNREAD_PEER_MAX:
-            waiting, self._waiting = self._waiting, set()
-            for wake in waiting:
-                wake()
-
-    def has_room(self, num_unread: int, wake: Callable[[], object]) -> bool:
-        """True if a stream with so many unread bytes may be read further; else `wake` is called once it may be."""
-        if num_unread < UNREAD_STREAM_MIN or self._count < UNREAD_PEER_MAX:
-            return True
-        self._waiting.add(wake)
-        return False

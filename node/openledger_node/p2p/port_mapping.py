@@ -1,4 +1,4 @@
-"""A port of the home's router that leads to this node, by UPnP.
+"""A port of the home's router that leads to this node, by NAT-PMP, or else by UPnP.
 
 The library waits for the router without trio, so its calls run in a thread that a slow router can't hold the node up
 in. Leases end by themselves, so that a node that was killed leaves no open port for long. Some routers know permanent
@@ -17,6 +17,7 @@ import miniupnpc
 import trio
 
 from ..home import write_private
+from .nat_pmp import PmpError, PmpRouter, PmpSilentError, default_gateway
 from .reachability import NOT_ASKED, RouterAnswer, RouterState
 from .scopes import is_carrier_grade, is_public_host
 
@@ -27,7 +28,7 @@ AGAIN_S, SOON_S = 900.0, 60.0
 A router is doubted at most once in the second time.
 """
 
-ASK_S, REMOVE_S = 5.0, 2.0
+ASK_S, REMOVE_S = 6.0, 2.0
 DISCOVER_MS = 2_000
 DRAWN_PORTS = 3
 DRAWN_FROM, DRAWN_TO = 20_000, 60_000
@@ -36,24 +37,40 @@ TCP, DESCRIPTION = "TCP", "openledger-node"
 ONLY_PERMANENT, TAKEN = "OnlyPermanentLeasesSupported", "ConflictInMappingEntry"
 
 OFF = RouterAnswer(state=RouterState.OFF, words="[p2p] map_port is false, so the router is not asked for a port")
-ABSENT = RouterAnswer(state=RouterState.ABSENT, words="no router here answers by UPnP")
+ABSENT = RouterAnswer(state=RouterState.ABSENT, words="no router here answers by UPnP or NAT-PMP")
 SLOW = RouterAnswer(state=RouterState.ABSENT, words=f"the router has not answered in {ASK_S:.0f} s")
 
 log = logging.getLogger(__name__)
+
+
+def find_pmp_router() -> PmpRouter | None:
+    """The router to ask by NAT-PMP; None if this machine names none."""
+    host = default_gateway()
+    return PmpRouter(host) if host else None
 
 
 class PortMapper:
     """One mapped port. `keep` is its task; the other methods block.
 
     `folder` keeps the note of a permanent mapping. `description_url` is the router's own description, for a router
-    that can't be found by multicast.
+    that can't be found by multicast. `find_pmp_router` finds the router that is asked by NAT-PMP.
     """
 
-    def __init__(self, folder: Path, *, random: Random, description_url: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        random: Random,
+        description_url: str = "",
+        find_pmp_router: Callable[[], PmpRouter | None] = find_pmp_router,
+    ) -> None:
         self._file = folder / PERMANENT_FILE
         self._random = random
         self._description_url = description_url
+        self._find_pmp_router = find_pmp_router
         self._router: Any = None
+        self._pmp: tuple[PmpRouter, int] | None = None  # the router that mapped a port of this machine, and the port
+        self._lease_s = LEASE_S
         self._outer = 0  # the router's port; 0 is none
         self._doubted = trio.Event()
 
@@ -77,7 +94,7 @@ class PortMapper:
                 is_mapped = answer.state is RouterState.MAPPED
                 await trio.sleep(SOON_S if is_mapped or was_mapped else AGAIN_S)
                 if is_mapped:
-                    with trio.move_on_after(LEASE_S / 2 - SOON_S):
+                    with trio.move_on_after(max(0.0, self._lease_s / 2 - SOON_S)):
                         await self._doubted.wait()
         finally:
             with trio.move_on_after(REMOVE_S, shield=True):
@@ -85,13 +102,23 @@ class PortMapper:
 
     def map_port(self, ports: Mapping[str, int]) -> RouterAnswer:
         """Map a port of the router to the one that this node has on the router's network, or renew its lease."""
+        # NAT-PMP first, because a router answers at once or never; a port that UPnP has mapped stays with UPnP.
+        by_pmp = ABSENT if self._router else self._map_by_pmp(ports)
+        if by_pmp.state not in (RouterState.ABSENT, RouterState.REFUSED):
+            return by_pmp
+        by_upnp = self._map_by_upnp(ports)
+        if by_upnp.state is RouterState.ABSENT:
+            self._router = None
+            return by_pmp
+        return by_upnp
+
+    def _map_by_upnp(self, ports: Mapping[str, int]) -> RouterAnswer:
         router = self._find_router()
         if router is None:
             return ABSENT
         port = ports.get(router.lanaddr)
         if port is None:
-            words = f"the router would forward to {router.lanaddr}, where this node does not listen"
-            return RouterAnswer(state=RouterState.ELSEWHERE, words=words)
+            return _elsewhere(router.lanaddr)
         self._remove_permanent(router)
         host = _outer_host(router)
         if not is_public_host(host):
@@ -101,15 +128,37 @@ class PortMapper:
         # The library raises nothing more precise; what the router says goes into the answer.
         except Exception as error:
             return RouterAnswer(state=RouterState.REFUSED, words=f"the router refuses to map a port: {error}")
-        self._router, self._outer = router, outer
-        return RouterAnswer(
-            state=RouterState.MAPPED,
-            words=f"the router forwards port {outer} of {host} to this node",
-            address=f"/{'ip6' if ':' in host else 'ip4'}/{host}/tcp/{outer}",
-        )
+        self._router, self._outer, self._lease_s = router, outer, LEASE_S
+        return _mapped(host, outer)
+
+    def _map_by_pmp(self, ports: Mapping[str, int]) -> RouterAnswer:
+        router = self._find_pmp_router()
+        if router is None:
+            return ABSENT
+        try:
+            own_host = router.own_host()
+            if (port := ports.get(own_host)) is None:
+                router.outer_host()  # is there a router that could forward anything?
+                return _elsewhere(own_host)
+            if not is_public_host(host := router.outer_host()):
+                return _without_public_address(host)
+            outer, lease_s = router.map_port(port, outer=self._outer or port, lease_s=LEASE_S)
+        except PmpSilentError:
+            return ABSENT
+        except PmpError as error:
+            return RouterAnswer(state=RouterState.REFUSED, words=f"the router refuses to map a port: {error}")
+        self._pmp, self._outer, self._lease_s = (router, port), outer, lease_s
+        return _mapped(host, outer)
 
     def remove(self) -> None:
         """Remove the mapping, if there is one."""
+        if self._pmp is not None:
+            router, port = self._pmp
+            self._pmp = None
+            try:
+                router.unmap_port(port)
+            except PmpError as error:
+                log.warning("port %d of the router stays mapped until its lease ends: %s", self._outer, error)
         if self._router is None:
             return
         try:
@@ -213,6 +262,19 @@ def _outer_host(router: Any) -> str:
     except Exception as error:  # as above
         log.debug("the router tells no address: %s", error)
         return ""
+
+
+def _mapped(host: str, outer: int) -> RouterAnswer:
+    return RouterAnswer(
+        state=RouterState.MAPPED,
+        words=f"the router forwards port {outer} of {host} to this node",
+        address=f"/{'ip6' if ':' in host else 'ip4'}/{host}/tcp/{outer}",
+    )
+
+
+def _elsewhere(host: str) -> RouterAnswer:
+    words = f"the router would forward to {host}, where this node does not listen"
+    return RouterAnswer(state=RouterState.ELSEWHERE, words=words)
 
 
 def _without_public_address(host: str) -> RouterAnswer:

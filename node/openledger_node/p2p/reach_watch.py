@@ -95,6 +95,7 @@ class ReachWatch:
             router=OFF if mapper is None and scope is Scope.INTERNET else NOT_ASKED,
         )
         self._asked_s: dict[PeerId, float] = {}
+        self._punched: frozenset[PeerId] = frozenset()  # peers that are reached by hole punching
         self._num_doubts = 0
         self._due_s = -inf
         self._logged = ReachState.UNKNOWN
@@ -134,11 +135,15 @@ class ReachWatch:
         connected = transport.connected()
         listening = tuple(endpoint_of(each) for each in transport.listening)
         own = replace(before, listening=listening)
+        paths = {peer: transport.path_to(peer) for peer in connected}
+        punched = frozenset(peer for peer, path in paths.items() if path is Path.PUNCHED)
+        was_lost = any(paths.get(peer) is Path.RELAYED for peer in self._punched)
+        self._punched = punched
         self._evidence = replace(
             own,
             port=port_of(next(iter((*own_addresses(own), *outer_addresses(own))), "")),
             num_peers=len(connected),
-            has_punched=before.has_punched or any(transport.path_to(peer) is Path.PUNCHED for peer in connected),
+            has_punched=bool(punched) or (before.has_punched and not was_lost),
             relays=transport.relays if may_need_relays(own) else (),
         )
         self._asked_s = {peer: at_s for peer, at_s in self._asked_s.items() if peer in connected}

@@ -84,7 +84,7 @@ class Evidence:
     router: RouterAnswer = NOT_ASKED
     answers: tuple[Dialled, ...] = ()  # of peers that dialled back, one each
     num_peers: int = 0
-    has_punched: bool = False  # a peer is, or was, reached by hole punching
+    has_punched: bool = False  # a peer is reached by hole punching, or was and did not fall back to a relay
     relays: tuple[str, ...] = ()
 
 
@@ -246,4 +246,4 @@ def _remedy_of_router(evidence: Evidence) -> str:
         case RouterState.ELSEWHERE:
             return "Set [p2p] listen = auto, so that the node listens where your router can forward a port to."
         case _:
-            return f"Turn on UPnP in your router, or {forward}."
+            return f"Turn on UPnP or NAT-PMP in your router, or {forward}."

@@ -22,7 +22,12 @@ LOOK_S = 0.5
 POINT_AGAIN_S, PEER_AGAIN_S = 10.0, 300.0
 """The time after which a bootstrap node, or another peer, that gave no place is asked again."""
 
-RESERVE_S = 10.0
+RESERVE_S = 20.0
+"""The time for a place and its test."""
+
+TEST_EVERY_S = 300.0
+"""A place is renewed, and with it tested, this often: a relay may stop to pass anything on and keep its promise."""
+
 ASKED_AT_ONCE = 3
 
 log = logging.getLogger(__name__)
@@ -69,7 +74,7 @@ class RelayKeeper:
             await trio.sleep(LOOK_S)
 
     async def _keep(self) -> None:
-        """Renew the places that are half used, and ask for those that are lacking."""
+        """Renew and test the places that are due, and ask for those that are lacking."""
         now = self._clock()
         self._places = {relay: place for relay, place in self._places.items() if self._is_live(relay, place)}
         due = [relay for relay, place in self._places.items() if place.renew_s <= now]
@@ -111,4 +116,6 @@ class RelayKeeper:
         else:
             if relay not in self._places:
                 log.info("others reach this node over relay %s", relay)
-            self._places[relay] = _HeldPlace(reservation=reservation, renew_s=now + (reservation.until_s - now) / 2)
+            self._places[relay] = _HeldPlace(
+                reservation=reservation, renew_s=now + min((reservation.until_s - now) / 2, TEST_EVERY_S)
+            )

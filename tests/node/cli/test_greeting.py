@@ -14,13 +14,14 @@ from openledger_node.first_words import FIRST_QUESTION, SAMPLE_QUESTION, SAMPLE_
 PROFILE = SimpleNamespace(device="cpu", dtype="bfloat16", backend="torch_lora")
 
 
-def listening(base: str = "smollm2-135m-instruct", num_adapters: int = 0) -> Any:
+def listening(base: str = "smollm2-135m-instruct", num_adapters: int = 0, is_selling: bool = True) -> Any:
     return SimpleNamespace(
         url="http://127.0.0.1:8420",
         page="http://127.0.0.1:8420/open?code=x",
         key_file=Path("/home/me/keys/api.key"),
         base=SimpleNamespace(name=base),
         engine=SimpleNamespace(profile=PROFILE),
+        is_selling=is_selling,
         num_adapters=num_adapters,
         num_recovered=0,
     )
@@ -57,6 +58,15 @@ def test_the_shipped_adapter_is_named_with_its_teacher_where_there_is_none_yet(
     monkeypatch.setattr(greeting, "files", lambda _: tmp_path)
     text = said(capsys, listening(num_adapters=num_adapters))
     assert (SAMPLE_TEACHER in text, f"chat '{SAMPLE_QUESTION}' --model harbour" in text) == (is_shown, is_shown)
+
+
+def test_a_node_that_only_buys_is_told_where_adapters_are_and_not_to_add_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = said(capsys, listening(is_selling=False))
+    assert "adapters  those of other nodes" in text
+    assert "peers list` shows who sells which" in text
+    assert "adapters add" not in text
 
 
 def test_the_sample_question_is_one_that_its_teacher_has_answered() -> None:

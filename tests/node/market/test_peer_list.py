@@ -1,19 +1,23 @@
 """The list of peers says who sells, who is called, who wins, and why not."""
 
+from functools import partial
 from pathlib import Path
 
 from support.market_world.market import open_market
 from support.market_world.seller import ad_of
-from support.market_world.terms import BASE, TERMS, peer_id_of, wallet_of
+from support.market_world.terms import BASE, TERMS, peer_id_of, priced, wallet_of
 
 from openledger_node.ledger.sellers import SellerRecord
+from openledger_node.market.board import Listed
 from openledger_node.market.call_memory import ASKED_MAX, AskedSeller, AskedSellers
-from openledger_node.market.overview import SellerStanding, peer_to_plain, with_sellers
+from openledger_node.market.overview import SellerStanding, adapter_to_plain, both, peer_to_plain, with_sellers
 from openledger_node.market.worth import Worth
 from openledger_node.p2p.connections import KnownPeer
 from openledger_node.p2p.transport import Path as PeerPath
 from openledger_node.p2p.transport import PeerId
+from openledger_protocol.advertisement import OfferedAdapter
 from openledger_protocol.auction import trust_ppm
+from openledger_protocol.primitives import AdapterId
 
 A, B = peer_id_of("a"), peer_id_of("b")
 
@@ -26,6 +30,19 @@ def test_a_seller_that_is_known_by_its_advertisement_alone_is_listed() -> None:
         (B, "advertisement", False),
     ]
     assert found[1].address == ad_of("b").addresses[0]
+
+
+def test_an_adapter_is_listed_with_who_has_it_in_memory_and_the_price_where_it_is_loaded_first() -> None:
+    adapter = OfferedAdapter(id=AdapterId("0x" + "ab" * 32), name="harbour")
+    listed = Listed(adapter=adapter, base=BASE, num_nodes=3)
+    warm = ad_of("a", warm=(adapter,))
+    cold = [ad_of(name, warm=(), terms=TERMS, terms_max=priced(TERMS, times)) for name, times in (("b", 3), ("c", 2))]
+    show = partial(adapter_to_plain, listed, base_name=None, is_our_base=True, is_here=False)
+    found = show([warm, *cold])
+    assert (found["num_sellers"], found["num_in_memory"]) == (3, 1)
+    assert int(found["price_wei"]) == both(TERMS)
+    assert int(found["price_cold_wei"]) == both(priced(TERMS, 2))
+    assert show([warm])["price_cold_wei"] is None
 
 
 def test_a_peer_that_advertises_nothing_has_no_standing() -> None:

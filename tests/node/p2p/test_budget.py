@@ -16,15 +16,17 @@ from openledger_node.p2p.budget import (
     PER_HOST_MAX,
     RELAYED_IDLE_S,
     RELAYED_MAX,
-    UNREAD_PEER_MAX,
-    UNREAD_STREAM_MIN,
+    RELAYED_RESERVED,
+    RELAYED_STRANGER_S,
     Barred,
     ConnectionBudget,
-    UnreadBytes,
 )
 from openledger_node.p2p.transport import PeerId
+from openledger_node.p2p.unread import UNREAD_PEER_MAX, UNREAD_STREAM_MIN, UnreadBytes
 
 LOCAL = "127.0.0.1"
+STRANGERS_MAX = RELAYED_MAX - RELAYED_RESERVED
+"""Of the places for peers that come over relays, those that strangers get."""
 
 
 class World:
@@ -166,11 +168,50 @@ def test_a_botnet_that_fills_a_bootstrap_node_keeps_no_newcomer_out() -> None:
 
 def test_peers_over_relays_have_places_of_their_own_and_leave_the_others_free() -> None:
     world = World()
-    assert sum(world.come(f"over {number}", "", is_relayed=True) for number in range(100)) == RELAYED_MAX
+    assert sum(world.come(f"over {number}", "", is_relayed=True) for number in range(100)) == STRANGERS_MAX
     assert world.come("honest", "9.9.9.9")
     world.now = EVICT_AFTER_S
     assert world.come("newest", "", is_relayed=True)
-    assert world.num_from("over") == RELAYED_MAX - 1
+    assert world.num_from("over") == STRANGERS_MAX - 1
+
+
+def test_strangers_over_relays_leave_places_to_known_peers_which_come_before_them() -> None:
+    world = World()
+    world.budget.is_known = lambda peer_id: peer_id.startswith("known")
+    for number in range(100):
+        world.come(f"over {number}", "", is_relayed=True)
+    assert sum(world.come(f"known {number}", "", is_relayed=True) for number in range(6)) == RELAYED_RESERVED
+    world.now = EVICT_AFTER_S
+    assert world.come("known late", "", is_relayed=True)
+    assert world.num_from("over") == STRANGERS_MAX - 1
+
+
+def test_streams_of_strangers_hold_the_places_over_relays_for_minutes_and_no_longer() -> None:
+    world = World()
+    for number in range(STRANGERS_MAX):
+        world.now = float(number)
+        world.come(f"over {number}", "", is_relayed=True)
+        world.budget.enter_stream(PeerId(f"over {number}"), is_own=False)
+    world.budget.enter_stream(PeerId("over 0"))  # this node asks it something
+    world.now = RELAYED_STRANGER_S
+    for number in range(STRANGERS_MAX):
+        world.budget.note_use(PeerId(f"over {number}"), is_own=False)
+    world.budget.note_use(PeerId("over 0"))
+    assert not world.come("newcomer", "", is_relayed=True)
+    world.now = RELAYED_STRANGER_S + 1
+    assert world.come("newcomer", "", is_relayed=True)
+    assert PeerId("over 1") not in world.connected
+    assert PeerId("over 0") in world.connected
+
+
+def test_a_peer_whose_direct_connection_ends_while_one_over_a_relay_stays_is_counted_as_relayed() -> None:
+    world = World()
+    world.come("ada", "", is_relayed=True)
+    world.budget.note_direct(PeerId("ada"), "9.9.9.9")
+    world.budget.note_relayed(PeerId("ada"))
+    assert world.budget.count_by_kind()["relayed"] == 1
+    world.now = RELAYED_IDLE_S
+    assert world.budget.idle_calls() == [PeerId("ada")]
 
 
 def test_a_peer_that_comes_directly_leaves_its_place_over_a_relay_and_keeps_its_streams() -> None:
@@ -180,7 +221,7 @@ def test_a_peer_that_comes_directly_leaves_its_place_over_a_relay_and_keeps_its_
     assert world.come("ada", "9.9.9.9")
     world.now = CALLED_IDLE_S + 1
     assert world.budget.idle_calls() == []
-    assert sum(world.come(f"over {number}", "", is_relayed=True) for number in range(100)) == RELAYED_MAX
+    assert sum(world.come(f"over {number}", "", is_relayed=True) for number in range(100)) == STRANGERS_MAX
     assert PeerId("ada") in world.connected
 
 

@@ -25,7 +25,7 @@ def router() -> Iterator[FakeRouter]:
 
 
 def a_mapper(router: FakeRouter, folder: Path) -> PortMapper:
-    return PortMapper(folder, random=Random(1), description_url=router.url)
+    return PortMapper(folder, random=Random(1), description_url=router.url, find_pmp_router=lambda: None)
 
 
 def test_a_port_is_mapped_by_a_lease_and_removed(router: FakeRouter, tmp_path: Path) -> None:

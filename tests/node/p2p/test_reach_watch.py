@@ -16,11 +16,12 @@ from openledger_node.p2p.dialback import EVERY_S, DialbackServer, ask_to_dial
 from openledger_node.p2p.port_mapping import PortMapper
 from openledger_node.p2p.reach_watch import CHECK_EVERY_S, ReachWatch
 from openledger_node.p2p.reachability import ReachState, RouterAnswer, RouterState
-from openledger_node.p2p.relays import RelayKeeper
+from openledger_node.p2p.relays import TEST_EVERY_S, RelayKeeper
 from openledger_node.p2p.scopes import Scope
 from openledger_node.p2p.streams import MessageStream
-from openledger_node.p2p.transport import PeerId
+from openledger_node.p2p.transport import Path, PeerId
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
+from openledger_node.p2p.transports.memory.transport import Link
 from openledger_protocol.errors import MalformedError, OverloadedError, ProtocolError, UnavailableError
 from openledger_protocol.wire.dialback import Dialled, DialMe, encode
 from openledger_protocol.wire.frames import wire_name
@@ -122,7 +123,7 @@ async def test_a_home_is_relayed_within_a_second_and_keeps_two_relays(autojump_c
         assert (watch.reach.state, len(watch.reach.relays)) == (ReachState.RELAYED, 2)
         await trio.sleep(10)
         assert watch.reach.seen_as == (HOME_HOST,)
-        assert watch.reach.remedy.startswith("Turn on UPnP in your router")
+        assert watch.reach.remedy.startswith("Turn on UPnP or NAT-PMP in your router")
 
 
 async def test_a_lost_relay_is_replaced_by_the_spare_at_once(autojump_clock: MockClock) -> None:
@@ -138,6 +139,20 @@ async def test_a_lost_relay_is_replaced_by_the_spare_at_once(autojump_clock: Moc
         await trio.sleep(1)
         assert len(home.relays) == 2
         assert any(spare in address for address in home.relays)
+
+
+async def test_a_relay_that_stops_to_pass_anything_on_is_replaced_within_minutes(autojump_clock: MockClock) -> None:
+    async with a_net(3) as net:
+        home = await net.add_home()
+        keeper = RelayKeeper(home, points=[each.peer_id for each in net.points], random=Random(2))
+        keeper.is_wanted = True
+        net.nursery.start_soon(keeper.run)
+        await trio.sleep(1)
+        dead = next(each for each in net.points if any(each.peer_id in address for address in home.relays))
+        dead.passes_on = False
+        await trio.sleep(TEST_EVERY_S + 2)
+        assert len(home.relays) == 2
+        assert not any(dead.peer_id in address for address in home.relays)
 
 
 async def test_places_are_renewed_at_half_of_their_time_and_given_up_when_not_wanted(
@@ -287,6 +302,26 @@ async def test_two_homes_that_punch_are_shown_as_punched(autojump_clock: MockClo
         await trio.sleep(1)
         await other.connect(home.relays[0])
         await trio.sleep(20)
+        assert watch.reach.state is ReachState.PUNCHED
+
+
+async def test_a_home_whose_direct_connection_falls_back_to_a_relay_is_shown_as_relayed(
+    autojump_clock: MockClock,
+) -> None:
+    async with a_net() as net:
+        home, other = await net.add_home(can_be_punched=True), await net.add_home("other", can_be_punched=True)
+        watch = net.watch(home)
+        net.nursery.start_soon(watch.run)
+        await trio.sleep(1)
+        await other.connect(home.relays[0])
+        await trio.sleep(20)
+        home._links[other.peer_id] = Link(path=Path.RELAYED)
+        await trio.sleep(1)
+        assert watch.reach.state is ReachState.RELAYED
+        home._links[other.peer_id] = Link(path=Path.PUNCHED)
+        await trio.sleep(1)
+        del home._links[other.peer_id]  # gone altogether, which says nothing about the next one
+        await trio.sleep(1)
         assert watch.reach.state is ReachState.PUNCHED
 
 

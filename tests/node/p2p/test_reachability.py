@@ -51,7 +51,7 @@ def router(state: RouterState) -> RouterAnswer:
             "hole punching",
             replace(AT_HOME, answers=(NOBODY,), relays=(RELAY,), has_punched=True, router=router(RouterState.ABSENT)),
             "punched",
-            "Turn on UPnP in your router, or forward TCP port 4120",
+            "Turn on UPnP or NAT-PMP in your router, or forward TCP port 4120",
         ),
         ("a relay before any answer", replace(AT_HOME, relays=(RELAY,)), "relayed", ""),
         ("the router's before any other", replace(AT_HOME, relays=(RELAY,), router=MAPPED), "relayed", ""),
@@ -59,7 +59,7 @@ def router(state: RouterState) -> RouterAnswer:
             "a router that was asked in vain",
             replace(AT_HOME, relays=(RELAY,), router=router(RouterState.ABSENT)),
             "relayed",
-            "Turn on UPnP in your router",
+            "Turn on UPnP or NAT-PMP in your router",
         ),
         (
             "carrier-grade NAT",
@@ -89,7 +89,7 @@ def router(state: RouterState) -> RouterAnswer:
             "a port that changes with each start",
             replace(AT_HOME, port=31_000, is_port_fixed=False, answers=(NOBODY,), relays=(RELAY,)),
             "relayed",
-            "Turn on UPnP in your router, or set [p2p] port = 4120 and forward TCP port 4120",
+            "Turn on UPnP or NAT-PMP in your router, or set [p2p] port = 4120 and forward TCP port 4120",
         ),
         (
             "a firewall on a server",

@@ -28,15 +28,15 @@ ECHO = "/openledger/test/echo/1"
 SECRET = "a prompt that the relay must not see"
 
 
-def a_peer(name: str, *, listens: bool = False, serve_relay: bool = False) -> Libp2pTransport:
+def a_peer(name: str, *, listens: bool = False, serve_relay: bool = False, **more: int) -> Libp2pTransport:
     listen = LOOPBACK if listens else ()
-    return open_transport(identity=seed(name), listen=listen, serve_rendezvous=False, serve_relay=serve_relay)
+    return open_transport(identity=seed(name), listen=listen, serve_rendezvous=False, serve_relay=serve_relay, **more)
 
 
 @asynccontextmanager
-async def a_relay(*names: str) -> AsyncIterator[list[Libp2pTransport]]:
+async def a_relay(*names: str, **more: int) -> AsyncIterator[list[Libp2pTransport]]:
     """A relay, and peers that listen nowhere and are connected with it."""
-    relay, peers = a_peer("relay", listens=True, serve_relay=True), [a_peer(name) for name in names]
+    relay, peers = a_peer("relay", listens=True, serve_relay=True, **more), [a_peer(name) for name in names]
     async with trio.open_nursery() as nursery:
         await nursery.start(relay.run)
         for peer in peers:
@@ -176,6 +176,111 @@ async def test_a_circuit_is_slow_and_ends_with_its_time(monkeypatch: pytest.Monk
         lasted_s = trio.current_time() - began_s
         assert lasted_s < 5
         assert num_bytes < 100_000 * lasted_s + 20_000
+
+
+async def test_a_circuit_over_which_nothing_passes_ends_and_one_in_use_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(relay_service, "CIRCUIT_IDLE_S", 1.0)
+    async with a_relay("ada", "ben") as (relay, ada, ben):
+        await ada.connect((await ben.reserve(relay.peer_id)).address)
+        messages, began_s = MessageStream(await ada.open_stream(ben.peer_id, ECHO)), trio.current_time()
+        while trio.current_time() - began_s < 2.0:
+            await messages.send({"text": "x"})
+            await messages.receive()
+            await trio.sleep(0.1)
+        assert ada.path_to(ben.peer_id) is Path.RELAYED
+        await until(lambda: ada.path_to(ben.peer_id) is None)
+        await until(lambda: not relay._relay_places.num_circuits())  # type: ignore[union-attr]
+        assert ben.relays  # the place itself stays
+
+
+async def test_all_circuits_of_a_relay_together_pass_what_its_owner_allows(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    shared = relay_service.SharedPace(100_000)
+
+    async def pass_on(num_chunks: int) -> None:
+        for _ in range(num_chunks):
+            await shared.wait(10_000)
+
+    began_s = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(pass_on, 10)
+    assert trio.current_time() - began_s == pytest.approx(4.0)  # 500,000 bytes, of which the first second's are free
+    await relay_service.SharedPace(0).wait(10**9)
+    assert trio.current_time() - began_s == pytest.approx(4.0)
+
+
+async def test_the_owners_limit_holds_for_the_bytes_of_a_real_circuit() -> None:
+    async with a_relay("ada", "ben", relay_bytes_per_s=65_536) as (relay, ada, ben):
+        await ada.connect((await ben.reserve(relay.peer_id)).address)
+        messages = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
+        began_s, num_bytes = trio.current_time(), 0
+        while num_bytes < 200_000:
+            await messages.send({"text": "x" * 10_000})
+            num_bytes += 2 * len((await messages.receive())["text"])
+        assert trio.current_time() - began_s > (num_bytes - 2 * 65_536) / 65_536
+
+
+async def test_a_relay_that_gives_a_place_and_passes_nothing_on_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def swallow(one: Any, *_: Any) -> None:
+        with suppress(BaseLibp2pError):
+            while await one.read(1000):
+                pass
+
+    monkeypatch.setattr(relay_client, "PROBE_S", 0.3)
+    async with a_relay("ada") as (relay, ada):
+        assert (await ada.reserve(relay.peer_id)).address in ada.relays
+        assert not ada._relay_client._probes
+        monkeypatch.setattr(relay_service, "join", swallow)
+        with pytest.raises(NetworkError, match="passes nothing on"):
+            await ada.reserve(relay.peer_id)
+        assert ada.relays == ()
+        await until(lambda: not relay._relay_places.num_circuits())  # type: ignore[union-attr]
+
+
+async def test_a_relay_that_changes_the_bytes_of_a_test_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def garble(one: Any, other: Any, *_: Any) -> None:
+        await other.write(bytes(len(await one.read(1000))))
+
+    monkeypatch.setattr(relay_client, "PROBE_S", 0.3)
+    monkeypatch.setattr(relay_service, "join", garble)
+    async with a_relay("ada") as (relay, ada):
+        with pytest.raises(NetworkError, match="passes nothing on"):
+            await ada.reserve(relay.peer_id)
+
+
+async def test_a_busy_relay_keeps_its_promise_and_one_that_opens_no_circuit_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_relay("ada") as (relay, ada):
+        places = relay._relay_places
+        assert places
+        monkeypatch.setattr(places, "open", lambda _: relay_places.Refusal.NO_PLACE)
+        assert (await ada.reserve(relay.peer_id)).address in ada.relays
+        monkeypatch.setattr(places, "open", lambda _: relay_places.Refusal.NO_RESERVATION)
+        with pytest.raises(NetworkError, match="opens no circuit"):
+            await ada.reserve(relay.peer_id)
+        assert ada.relays == ()
+
+
+async def test_nobody_else_starts_a_nodes_test_of_its_place() -> None:
+    """A lying relay names the node itself as the caller, at a moment when the node tests nothing."""
+    async with a_relay("ada") as (relay, ada):
+        await ada.reserve(relay.peer_id)
+        stream = await relay._host.new_stream(library_id(ada.peer_id), [STOP])
+        own = PeerMessage(id=library_id(ada.peer_id).to_bytes())
+        await write_message(stream, StopMessage(type=StopMessage.CONNECT, peer=own))
+        assert (await read_message(stream, StopMessage)).status == Status.PERMISSION_DENIED
+
+
+async def test_the_holder_that_makes_room_at_a_full_relay_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with a_relay("ada") as (relay, ada):
+        await ada.reserve(relay.peer_id)
+        relay._relay_places._hang_up(ada.peer_id)  # type: ignore[union-attr]
+        await until(lambda: not ada.relays)
 
 
 async def test_circuits_that_are_held_open_leave_others_their_share(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,11 +9,15 @@ from openledger_node.p2p.relay_places import (
     CIRCUITS_PER_HOST_MAX,
     CIRCUITS_PER_PEER_MAX,
     CIRCUITS_PER_TARGET_MAX,
+    PROVIDER_PART,
     REQUESTS_AT_ONCE,
     RESERVATION_S,
     RESERVATIONS_MAX,
     RESERVATIONS_PER_GROUP_MAX,
     RESERVATIONS_PER_HOST_MAX,
+    SPARED_S,
+    TO_TARGET_PER_HOST_MAX,
+    TO_TARGET_PER_PROVIDER_MAX,
     Circuit,
     Refusal,
     RelayPlaces,
@@ -28,7 +32,9 @@ class World:
     def __init__(self) -> None:
         self.now = 0.0
         self.connected: set[PeerId] = set()
-        self.places = RelayPlaces(connected=lambda: self.connected, clock=lambda: self.now)
+        self.places = RelayPlaces(
+            connected=lambda: self.connected, hang_up=self.connected.discard, clock=lambda: self.now
+        )
 
     def reserve(self, name: str, host: str) -> Refusal | None:
         self.connected.add(PeerId(name))
@@ -67,6 +73,62 @@ def test_a_full_relay_keeps_its_promises_and_renews_them() -> None:
     assert world.reserve("home 0", "8.0.0.1") is None
     world.connected.discard(PeerId("home 1"))
     assert world.reserve("late", "9.9.9.9") is None
+
+
+def test_one_provider_has_a_quarter_of_the_places_however_many_addresses_it_has() -> None:
+    world = World()
+    refused = [world.reserve(f"sybil {number}", f"8.8.{number}.1") for number in range(200)]
+    assert refused.count(None) == RESERVATIONS_MAX // PROVIDER_PART
+    assert world.reserve("honest", "9.9.9.9") is None
+
+
+def fill(world: World) -> None:
+    """Four providers hold all places; the peers `x 0` to `x 31` are those of 8.8."""
+    for number in range(RESERVATIONS_MAX):
+        assert world.reserve(f"x {number}", f"8.{8 + number // 32}.{number % 32}.1") is None
+
+
+def test_a_newcomer_takes_the_place_of_the_largest_providers_longest_unused_holder_which_learns_of_it() -> None:
+    world = World()
+    fill(world)
+    assert world.reserve("soon", "9.9.9.9") is Refusal.NO_PLACE
+    world.now += SPARED_S
+    assert world.open("ada", "7.7.7.7", "x 0") is None  # in use now
+    world.reserve("x 1", "8.8.1.1")  # a renewal is no use
+    assert world.reserve("honest", "9.9.9.9") is None
+    assert "x 1" not in world.connected  # the relay has hung up
+    assert {"x 0", "honest"} <= world.places.holders()
+
+
+def test_a_holder_does_not_keep_its_place_by_tests_of_it() -> None:
+    world = World()
+    fill(world)
+    world.now += SPARED_S
+    probe = Circuit(source=PeerId("x 0"), host="8.8.0.1", target=PeerId("x 0"))
+    assert world.places.open(probe) is None
+    world.places.close(probe)
+    assert world.reserve("honest", "9.9.9.9") is None
+    assert "x 0" not in world.places.holders()
+
+
+def test_a_small_provider_loses_no_place_to_another_small_one() -> None:
+    world = World()
+    for number in range(RESERVATIONS_MAX):
+        world.reserve(f"home {number}", f"8.{number}.0.1")
+    world.now += SPARED_S
+    assert world.reserve("late", "9.9.9.9") is Refusal.NO_PLACE
+
+
+def test_one_attacker_holds_a_part_of_the_circuits_to_one_peer_and_no_more() -> None:
+    for host_of, num_max in (
+        (lambda _: "9.9.9.9", TO_TARGET_PER_HOST_MAX),
+        (lambda n: f"9.9.{n}.9", TO_TARGET_PER_PROVIDER_MAX),
+    ):
+        world = World()
+        world.reserve("home", "8.8.8.8")
+        refused = [world.open(f"sybil {n}", host_of(n)) for n in range(30)]
+        assert refused.count(None) == num_max < CIRCUITS_PER_TARGET_MAX
+        assert world.open("honest", "7.7.7.7") is None
 
 
 def test_a_place_ends_with_its_time_and_with_the_connection() -> None:
@@ -119,5 +181,5 @@ def test_a_relay_that_has_few_places_for_peers_keeps_half_of_them_for_others() -
     places = relay._relay_places
     assert places
     places._connected = lambda: [PeerId(f"home {number}") for number in range(INBOUND_MAX)]
-    refused = [places.reserve(PeerId(f"home {number}"), f"8.8.{number}.8") for number in range(INBOUND_MAX)]
+    refused = [places.reserve(PeerId(f"home {number}"), f"8.{number}.8.8") for number in range(INBOUND_MAX)]
     assert refused.count(None) == INBOUND_MAX // 2

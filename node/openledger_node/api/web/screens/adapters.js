@@ -19,9 +19,9 @@ const LOOK_MS = 4000, WORK_MS = 1000, SHOWN = 50;
 
 export function mount(root, params) {
   const held = { listing: null, price: null, chosen: params.adapter ?? null, details: null, filter: "", all: false, wanted: "", work: null, isPulling: false, came: null, search: null, offerFilter: "", allOffers: false };
-  const tiles = part(), empty = part(), list = part(), details = part({ class: "w7" }), bring = part(), offer = part();
+  const tiles = part(), empty = part(), list = part(), details = part({ class: "w7" }), bring = part(), offer = part(), demand = part();
   const error = h("div", { role: "alert" });
-  root.append(heading("Adapters", "What this node can serve, where each one lies, and what it earns.", "adapters list"), h("div", { class: "grid" }, tiles, empty, error, list, details, bring, offer));
+  root.append(heading("Adapters", "What this node can serve, where each one lies, and what it earns.", "adapters list"), h("div", { class: "grid" }, tiles, empty, error, list, details, bring, offer, demand));
 
   const draw = () => {
     const { listing } = held, status = latest.state;
@@ -37,7 +37,8 @@ export function mount(root, params) {
     details.show(chosen ? { row: chosen, details: held.details?.full_name === chosen.key ? held.details : null, chain: status.chain, base: status.base } : held.chosen && { gone: held.chosen }, (seen) => seen && (seen.gone ? drawGone(seen.gone) : drawDetails(seen, { look, remove })));
     bring.className = details.hasChildNodes() ? "w5" : "";
     held.work && bring.show({ now: held.work.pull, came: held.came, offers: offers(), network: status.network }, (seen) => drawBring(seen, held, { pull, cancel, add }));
-    offer.show(held.search && latest.peers && { ...held.search, numPeers: status.peers, filter: held.offerFilter, all: held.allOffers, isPulling: held.isPulling }, (seen) => seen && drawOffers(seen, held, { draw, pull }));
+    offer.show(held.search && latest.peers && { ...held.search, numPeers: status.peers, filter: held.offerFilter, all: held.allOffers, isPulling: held.isPulling, loads: listing.memory?.loads ? listing.memory.load_ms_median : null }, (seen) => seen && drawOffers(seen, held, { draw, pull }));
+    demand.show(latest.peers && status.demand && { ...status.demand, offered: held.search?.adapters ?? [], base: status.base, isPulling: held.isPulling }, (seen) => seen && drawDemand(seen, { pull }));
     if (chosen && !chosen.why && held.details?.full_name !== chosen.key && held.asked !== chosen.key) inspect(chosen.key);
   };
 
@@ -266,7 +267,7 @@ function pulled(now) {
 
 // ---- 5 what others offer
 
-function drawOffers({ base, adapters, numPeers, filter, all, isPulling }, held, { draw, pull }) {
+function drawOffers({ base, adapters, numPeers, filter, all, isPulling, loads }, held, { draw, pull }) {
   const wanted = filter.toLowerCase(), line = cliLine("adapters search");
   const matching = adapters.filter((each) => !wanted || [each.full_name, each.id, each.base].some((text) => String(text ?? "").toLowerCase().includes(wanted)));
   const shown = all ? matching : matching.slice(0, SHOWN), rest = matching.length - shown.length;
@@ -280,10 +281,40 @@ function drawOffers({ base, adapters, numPeers, filter, all, isPulling }, held, 
       columns: [
         { label: "Adapter", head: true, cell: (each) => [each.name, h("small", {}, id(each.id, 6))] },
         { label: "Base", rank: 2, cell: (each) => [each.base ?? id(each.base_digest, 6), !each.is_our_base && h("small", {}, `not ${base}, which is served`)] },
-        { label: "Price / 1k", num: true, cell: (each) => price(each.price_wei) }, { label: "Sellers", num: true, rank: 2, cell: (each) => count(each.num_sellers) },
+        { label: "Price / 1k", num: true, cell: (each) => [price(each.price_wei), each.price_cold_wei && h("small", {}, "up to ", price(each.price_cold_wei), " if loaded first")] },
+        { label: "Sellers", num: true, rank: 2, cell: (each) => [count(each.num_sellers), h("small", {}, each.num_in_memory === each.num_sellers ? "in memory" : each.num_in_memory ? `${count(each.num_in_memory)} in memory` : "on disk, loaded when you ask")] },
         { label: "", num: true, cell: act },
       ],
     }), adapters.length > 0 && matching.length === 0 && h("p", { class: "dim" }, `No adapter on the network matches ${filter}.`),
   rest > 0 && h("div", {}, button(`Show ${rest} more`, () => { held.allOffers = true; draw(); }, { kind: "link", key: "more offers", changes: false })),
+  adapters.some((each) => each.price_cold_wei) && h("p", { class: "note12" }, `A seller that has an adapter on disk only loads it for the first request. ${loads ? `On this machine a load takes ${decimal(loads, loads < 10 ? 1 : 0)} ms (median). ` : ""}It may ask more for that, up to the price that it advertises, and later requests find the adapter in memory.`),
   adapters.length > 0 && h("p", { class: "note12" }, "Advertisements have no sizes and ranks; these are known once an adapter arrives. One for another base can be pulled while that base is served (Models)."), line);
+}
+
+// ---- 6 what was asked for and is not here
+
+// The adapters that other nodes called for in vain, and the models that this machine asked for and nobody offers.
+function drawDemand({ adapters, wanted, offered, base, isPulling }, { pull }) {
+  const lacking = adapters.filter((each) => each.lacking > 0), line = cliLine("adapters search");
+  const sellerOf = (each) => offered.find((one) => one.id === each.adapter_id && one.is_our_base) ?? null;
+  const rows = [
+    ...lacking.map((each) => ({ key: each.adapter_id, label: each.model ?? sellerOf(each)?.name ?? "no name heard", small: id(each.adapter_id, 6), who: "other nodes", times: each.lacking, by_hour: each.by_hour, seller: sellerOf(each) })),
+    ...wanted.map((each) => ({ key: `wanted ${each.model}`, label: each.model, small: null, who: "this machine", times: each.requests, by_hour: each.by_hour, seller: null })),
+  ];
+  const act = (row) => row.seller
+    ? says(button("Pull", () => pull(row.seller.full_name), { kind: "small", key: `pull wanted ${row.key}`, disabled: isPulling, "aria-label": `Pull ${row.seller.full_name}` }), line, `adapters pull ${quoted(row.seller.full_name)}`)
+    : chip("nobody offers it", "warn");
+  return panel({ "aria-label": "Asked for and not here" }, "Asked for and not here", rows.length > 0 && "in the last 24 hours", rows.length === 0
+    ? h("p", { class: "dim" }, `In the last 24 hours, nobody asked for an adapter of ${base ?? "the base"} that this node does not have.`)
+    : table({
+      caption: "Models that were asked for and are not here", rows, key: (row) => row.key,
+      columns: [
+        { label: "Model", head: true, cell: (row) => [short(row.label, 40), row.small && h("small", {}, row.small)] },
+        { label: "Asked by", rank: 2, cell: (row) => row.who },
+        { label: "24 h", num: true, cell: (row) => count(row.times) },
+        { label: "By hour", rank: 2, cell: (row) => sparkline(row.by_hour) },
+        { label: "Sellers", num: true, rank: 2, cell: (row) => row.seller ? count(row.seller.num_sellers) : "0" },
+        { label: "", num: true, cell: act },
+      ],
+    }), rows.length > 0 && h("p", { class: "note12" }, "A node that has such an adapter is asked to bid. Pulling one costs a download and disk space, and its first request waits for a load. One that nobody offers must be trained or added."), rows.length > 0 && line);
 }

@@ -44,6 +44,11 @@ class Paths:
         """True if a connection over a relay is open."""
         return any(is_relayed(each.muxed_conn) for each in self._with(peer_id))
 
+    def only_relayed(self) -> list[PeerId]:
+        """Peers that are connected over a relay and not directly."""
+        peers = [PeerId(str(peer)) for peer in self._swarm.get_connections_map()]
+        return [peer for peer in peers if self.path_to(peer) is Path.RELAYED]
+
     def note_direct(self, peer_id: PeerId) -> None:
         """Note that a direct connection with a peer was made."""
         if self.has_relayed(peer_id):

@@ -3,7 +3,8 @@
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from secrets import token_bytes
 from typing import Any
 
 import trio
@@ -43,6 +44,9 @@ RELAY_ADDRESSES_MAX = 8
 HANDSHAKES_MAX = 8
 """Handshakes over relays at once; the relay hides where they come from, so they share these places."""
 
+PROBE_BYTES, PROBE_S = 32, 8.0
+"""A node that has a place at a relay sends itself so many random bytes over it, and they must come in this time."""
+
 HANDSHAKES_PER_S, HANDSHAKES_AT_ONCE = 2.0, 16.0  # of one relay
 
 log = logging.getLogger(__name__)
@@ -57,6 +61,14 @@ class _Place:
 
     def is_live(self) -> bool:
         return self.reservation.until_s > trio.current_time() and not self.connection.is_closed
+
+
+@dataclass(slots=True, kw_only=True)
+class _Probe:
+    """Random bytes that this node sends itself over a relay."""
+
+    sent: bytes
+    came: trio.Event = field(default_factory=trio.Event)
 
 
 class RelayClient:
@@ -83,6 +95,7 @@ class RelayClient:
         self._scope = scope
         self._met = met  # told of each peer that has come over a relay
         self._places: dict[PeerId, _Place] = {}
+        self._probes: dict[PeerId, _Probe] = {}
         self._num_handshakes = 0
         self._rates: Rates[PeerId] = Rates(per_s=HANDSHAKES_PER_S, burst=HANDSHAKES_AT_ONCE)
         host.set_stream_handler(STOP, self._take)
@@ -98,7 +111,7 @@ class RelayClient:
 
         Raises:
             NetworkError: it is not connected directly, serves no relay, or has no place, or its circuits carry too
-                little.
+                little or nothing.
         """
         connection = self._paths.direct(relay)
         if connection is None:
@@ -118,7 +131,54 @@ class RelayClient:
             raise NetworkError(f"the connection with relay {relay} was lost")
         self._budget.note_dialled(relay, is_kept=True)
         self._places[relay] = _Place(reservation=place, connection=connection)
+        try:
+            await self._calls.ask(lambda: self._probe(relay), f"relay {relay} gives a place and passes nothing on")
+        except NetworkError:
+            self._places.pop(relay, None)
+            raise
         return place
+
+    async def _probe(self, relay: PeerId) -> None:
+        """Send random bytes to this node itself over a relay.
+
+        A relay that has no circuit left says so, and keeps its promise as soon as it has one.
+
+        Raises:
+            NetworkError: they did not come.
+        """
+        probe = self._probes[relay] = _Probe(sent=token_bytes(PROBE_BYTES))
+        stream = await self._host.new_stream(library_id(relay), [HOP])
+        try:
+            own = PeerMessage(id=self._host.get_id().to_bytes())
+            await write_message(stream, HopMessage(type=HopMessage.CONNECT, peer=own))
+            answer = await read_message(stream, HopMessage)
+            if answer.status == Status.RESOURCE_LIMIT_EXCEEDED:
+                return
+            if answer.status != Status.OK:
+                raise NetworkError(f"relay {relay} gives a place and opens no circuit to it")
+            await stream.write(probe.sent)
+            with trio.move_on_after(PROBE_S):
+                await probe.came.wait()
+        finally:
+            del self._probes[relay]
+            await reset(stream)
+        if not probe.came.is_set():
+            raise NetworkError(f"relay {relay} opens circuits and passes nothing on")
+
+    async def _take_probe(self, stream: INetStream, relay: PeerId) -> None:
+        """Take a circuit from this node to itself: nothing but the bytes that it sent counts."""
+        probe = self._probes.get(relay)
+        if probe is None:
+            return await self._refuse(stream, Status.PERMISSION_DENIED)
+        await write_message(stream, StopMessage(type=StopMessage.STATUS, status=Status.OK))
+        received = b""
+        with trio.move_on_after(PROBE_S):
+            while len(received) < PROBE_BYTES and (piece := await stream.read(PROBE_BYTES - len(received))):
+                received += piece
+        if received == probe.sent:
+            probe.came.set()
+        await reset(stream)
+        return None
 
     async def _ask_for_place(self, relay: PeerId) -> HopMessage:
         stream = await self._host.new_stream(library_id(relay), [HOP])
@@ -170,6 +230,8 @@ class RelayClient:
         request = await read_message(stream, StopMessage)
         if request.type != StopMessage.CONNECT or not request.peer.id:
             return await self._refuse(stream, Status.UNEXPECTED_MESSAGE)
+        if request.peer.id == self._host.get_id().to_bytes():
+            return await self._take_probe(stream, relay)
         if self._num_handshakes >= HANDSHAKES_MAX or not self._rates.take(relay):
             return await self._refuse(stream, Status.RESOURCE_LIMIT_EXCEEDED)
         caller = ID(request.peer.id)

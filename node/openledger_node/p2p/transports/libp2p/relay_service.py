@@ -6,7 +6,8 @@ slowly and for a limited time. Both ends speak their own handshake through it, s
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from math import inf
 from typing import Any
 
 import trio
@@ -20,8 +21,9 @@ from libp2p.relay.circuit_v2.pb.circuit_pb2 import PeerId as PeerMessage
 from libp2p.stream_muxer.yamux.yamux import YamuxStream
 
 from ....errors import NetworkError
-from ...relay_places import RESERVATION_S, Circuit, Refusal, RelayPlaces
-from ...tally import Counted, Reason, TrafficTally
+from ...budget import ConnectionBudget
+from ...relay_places import RESERVATION_S, RESERVATIONS_MAX, Circuit, Refusal, RelayPlaces
+from ...tally import Counted, Level, Reason, TrafficTally
 from ...transport import PeerId
 from .circuit import HOP, STOP, WRITE_S, ask_target, read_message, write_message
 from .guard import reset
@@ -33,6 +35,13 @@ CIRCUIT_BYTES_MAX, CIRCUIT_S_MAX = 1 << 30, 2 * 3600.0
 
 CIRCUIT_BYTES_PER_S, CIRCUIT_BYTES_AT_ONCE = 256 * 1024, 256 * 1024
 CHUNK_BYTES = 32 * 1024
+
+RELAY_BYTES_PER_S = 4 << 20
+"""All circuits of a relay together, unless its owner sets another limit: 34 Mbit/s in and as much out."""
+
+CIRCUIT_IDLE_S = 180.0
+"""A circuit over which no byte has passed for this long ends. An answer may keep its reader waiting for a minute."""
+
 OPEN_S = 8.0
 LINGER_S = 5.0
 """The time that one direction has left after the other has ended."""
@@ -51,6 +60,29 @@ REASON_OF = {
 log = logging.getLogger(__name__)
 
 
+def open_relay(
+    host: BasicHost,
+    *,
+    budget: ConnectionBudget,
+    connected: Callable[[], Collection[PeerId]],
+    hang_up: Callable[[PeerId], None],
+    inbound_max: int,
+    tally: TrafficTally,
+    **parts: Any,
+) -> RelayPlaces:
+    """Serve others as a relay; those who are reached over it keep their connections.
+
+    They get at most half of the places for peers that dial in, since nobody else can take those while they stay.
+    """
+    reservations_max = min(RESERVATIONS_MAX, inbound_max // 2)
+    places = RelayPlaces(connected=connected, reservations_max=reservations_max, hang_up=hang_up)
+    budget.needed = places.holders
+    tally.watch(Level.RESERVATIONS, lambda: {"": len(places.holders())})
+    tally.watch(Level.CIRCUITS, lambda: {"": places.num_circuits()})
+    RelayService(host, places=places, tally=tally, **parts)
+    return places
+
+
 class RelayService:
     """Serves places and circuits to peers that are connected directly."""
 
@@ -62,6 +94,7 @@ class RelayService:
         places: RelayPlaces,
         host_of: Callable[[PeerId], str],
         addresses: Callable[[], tuple[str, ...]],
+        bytes_per_s: int = RELAY_BYTES_PER_S,
         tally: TrafficTally | None = None,
     ) -> None:
         self._host = host
@@ -70,6 +103,7 @@ class RelayService:
         self._host_of = host_of  # the IP address that a peer dialled in from; empty if this node dialled it
         self._addresses = addresses
         self._tally = tally or TrafficTally()
+        self._shared = SharedPace(bytes_per_s)
         host.set_stream_handler(HOP, self._serve)
 
     async def _serve(self, stream: INetStream) -> None:
@@ -107,7 +141,7 @@ class RelayService:
             try:
                 await write_message(stream, _status(Status.OK, limit=_limit()))
                 self._tally.count(Counted.CIRCUIT)
-                await join(stream, onward, self._tally)
+                await join(stream, onward, self._shared, self._tally)
             finally:
                 await reset(onward)
         finally:
@@ -139,10 +173,34 @@ class RelayService:
         return None
 
 
-class Pace:
-    """Makes the bytes of a circuit wait, so that they pass at `CIRCUIT_BYTES_PER_S`, and ends it at its limit."""
+class SharedPace:
+    """Makes the bytes of all circuits wait, so that they pass at a rate together; 0 is no limit.
 
-    def __init__(self, tally: TrafficTally) -> None:
+    Each direction of a circuit waits with one chunk at most, so circuits take turns.
+    """
+
+    def __init__(self, bytes_per_s: int) -> None:
+        self._bytes_per_s = bytes_per_s
+        self._paid_until_s = -inf
+
+    async def wait(self, num_bytes: int) -> None:
+        """Wait until bytes may pass. Up to a second's bytes pass at once after a pause."""
+        if not self._bytes_per_s:
+            return
+        earliest_s = trio.current_time() - 1.0
+        self._paid_until_s = max(self._paid_until_s, earliest_s) + num_bytes / self._bytes_per_s
+        await trio.sleep_until(self._paid_until_s)
+
+
+class Pace:
+    """Makes the bytes of a circuit wait, so that they pass at `CIRCUIT_BYTES_PER_S`, and ends it at its limit.
+
+    `resting` ends the circuit when no byte has passed for `CIRCUIT_IDLE_S`.
+    """
+
+    def __init__(self, shared: SharedPace, resting: trio.CancelScope, tally: TrafficTally) -> None:
+        self._shared = shared
+        self._resting = resting
         self._tally = tally
         self._num_bytes = 0
         self._paid_until_s = trio.current_time()
@@ -150,21 +208,26 @@ class Pace:
     async def wait(self, num_bytes: int) -> bool:
         """Wait until bytes may pass; False if the circuit has carried all that it may."""
         self._num_bytes += num_bytes
+        self._resting.deadline = trio.current_time() + CIRCUIT_IDLE_S
         self._tally.count(Counted.RELAYED_BYTES, num=num_bytes)
         if self._num_bytes > CIRCUIT_BYTES_MAX:
             return False
         earliest_s = trio.current_time() - CIRCUIT_BYTES_AT_ONCE / CIRCUIT_BYTES_PER_S
         self._paid_until_s = max(self._paid_until_s, earliest_s) + num_bytes / CIRCUIT_BYTES_PER_S
         await trio.sleep_until(self._paid_until_s)
+        await self._shared.wait(num_bytes)
         return True
 
 
-async def join(one: INetStream, other: INetStream, tally: TrafficTally | None = None) -> None:
+async def join(one: INetStream, other: INetStream, shared: SharedPace, tally: TrafficTally) -> None:
     """Pass bytes between two streams until both directions have ended, or one breaks, or a limit is reached."""
-    pace = Pace(tally or TrafficTally())
     for stream in (one, other):
         _fix_window(stream)
-    with trio.move_on_after(CIRCUIT_S_MAX):
+    with (
+        trio.move_on_after(CIRCUIT_S_MAX),
+        trio.move_on_after(CIRCUIT_IDLE_S) as resting,
+    ):
+        pace = Pace(shared, resting, tally)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_copy, one, other, pace, nursery.cancel_scope)
             nursery.start_soon(_copy, other, one, pace, nursery.cancel_scope)

@@ -11,8 +11,9 @@ from collections.abc import Callable
 import trio
 from libp2p.network.stream.exceptions import StreamEOF
 from libp2p.network.stream.net_stream import NetStream
+from libp2p.stream_muxer.yamux.yamux import YamuxStream
 
-from ...budget import UnreadBytes
+from ...unread import UnreadBytes
 
 READ_BYTES = 64 * 1024
 WRITE_BYTES = 256 * 1024
@@ -165,3 +166,9 @@ class PumpedStream(trio.abc.Stream):
         """Note that the other side or the connection is gone."""
         self._is_broken = True
         self._moved.unpark_all()
+
+
+def is_lost(net: NetStream) -> bool:
+    """True if the library's end of stream is really a reset, or a lost connection."""
+    muxed = net.muxed_stream
+    return isinstance(muxed, YamuxStream) and (muxed.reset_received or muxed.conn.event_shutting_down.is_set())

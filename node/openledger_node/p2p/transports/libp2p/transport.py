@@ -11,14 +11,13 @@ from libp2p.custom_types import TProtocol
 from libp2p.host.basic_host import BasicHost
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.network.swarm import Swarm
-from libp2p.stream_muxer.yamux.yamux import YamuxStream
 from multiaddr import Multiaddr
 
 from ....errors import NetworkError
-from ...budget import BARRED_S, INBOUND_MAX, Barred, ConnectionBudget, UnreadBytes
+from ...budget import BARRED_S, INBOUND_MAX, Barred, ConnectionBudget
 from ...dial_limits import DialLimits
 from ...publishers import RecentPublishers
-from ...relay_places import RESERVATIONS_MAX, RelayPlaces
+from ...relay_places import RelayPlaces
 from ...scopes import Scope, scope_of_network
 from ...streams import Inbox
 from ...tally import Level, Reason, TrafficTally
@@ -32,6 +31,7 @@ from ...transport import (
     Reservation,
     peer_id_from_address,
 )
+from ...unread import UnreadBytes
 from .addresses import OwnAddresses
 from .calls import CALL_S, Calls
 from .dialling import Dialer
@@ -43,9 +43,9 @@ from .names import ADDRESS_LENGTH_MAX, announced_address, library_address, libra
 from .paths import Paths
 from .punch import Puncher
 from .relay_client import RelayClient
-from .relay_service import RelayService
+from .relay_service import RELAY_BYTES_PER_S, open_relay
 from .rendezvous import ADDRESSES_MAX, RendezvousPoint, register_and_discover
-from .stream import PumpedStream
+from .stream import PumpedStream, is_lost
 
 HANG_UP_EVERY_S = 5.0
 KNOWN_MAX = 1024
@@ -62,6 +62,7 @@ def open_transport(
     bootstrap: tuple[str, ...] = (),
     inbound_max: int = INBOUND_MAX,
     serve_relay: bool = False,
+    relay_bytes_per_s: int = RELAY_BYTES_PER_S,
     is_bootstrap: bool = False,
     tally: TrafficTally | None = None,
 ) -> "Libp2pTransport":
@@ -85,6 +86,7 @@ def open_transport(
         serve_rendezvous=serve_rendezvous,
         inbound_max=inbound_max,
         serve_relay=serve_relay,
+        relay_bytes_per_s=relay_bytes_per_s,
         is_bootstrap=is_bootstrap,
         tally=tally or TrafficTally(),
     )
@@ -103,6 +105,7 @@ class Libp2pTransport:
         serve_rendezvous: bool,
         inbound_max: int,
         serve_relay: bool,
+        relay_bytes_per_s: int,
         is_bootstrap: bool,
         tally: TrafficTally,
     ) -> None:
@@ -153,28 +156,23 @@ class Libp2pTransport:
             dial_over=self._relay_client.dial,
             close_peer=self._close_peer,
         )
-        self._relay_places = self._serve_relay(inbound_max) if serve_relay else None
+        self._relay_places = self._serve_relay(inbound_max, relay_bytes_per_s) if serve_relay else None
         if serve_rendezvous:
             RendezvousPoint(self._host, connected=self.connected, host_of=self._door.host_of, tally=tally)
 
-    def _serve_relay(self, inbound_max: int) -> RelayPlaces:
-        """Serve others as a relay; those who are reached over it keep their connections.
-
-        They get at most half of the places for peers that dial in, since nobody else can take those while they stay.
-        """
-        places = RelayPlaces(connected=self.connected, reservations_max=min(RESERVATIONS_MAX, inbound_max // 2))
-        self._budget.needed = places.holders
-        self._tally.watch(Level.RESERVATIONS, lambda: {"": len(places.holders())})
-        self._tally.watch(Level.CIRCUITS, lambda: {"": places.num_circuits()})
-        RelayService(
+    def _serve_relay(self, inbound_max: int, bytes_per_s: int) -> RelayPlaces:
+        return open_relay(
             self._host,
+            budget=self._budget,
             paths=self._paths,
-            places=places,
+            connected=self.connected,
+            hang_up=self._hang_up_on,
             host_of=self._door.host_of,
             addresses=lambda: self.addresses[:ADDRESSES_MAX],
+            inbound_max=inbound_max,
+            bytes_per_s=bytes_per_s,
             tally=self._tally,
         )
-        return places
 
     def _meet(self, peer_id: PeerId) -> None:
         """Try to reach a peer directly that has come over a relay."""
@@ -353,6 +351,9 @@ class Libp2pTransport:
         self._tally.refuse(Reason.FLOOD)
         log.warning("peer %s sends too much gossip, so its connection is closed for %.0f s", peer_id, BARRED_S)
         self._barred.bar(peer_id, self._door.host_of(peer_id))
+        self._hang_up_on(peer_id)
+
+    def _hang_up_on(self, peer_id: PeerId) -> None:
         with suppress(NetworkError):
             self._calls.running().start_soon(self._close_peer, peer_id)
 
@@ -368,7 +369,7 @@ class Libp2pTransport:
             self._budget.note_use(user, is_own=is_own)
 
         unread = self._unread.setdefault(str(net.muxed_conn.peer_id), UnreadBytes())
-        stream = PumpedStream(net, is_lost=lambda: _is_lost(net), note_use=note_use, unread=unread)
+        stream = PumpedStream(net, is_lost=lambda: is_lost(net), note_use=note_use, unread=unread)
 
         async def pump() -> None:
             self._budget.enter_stream(user, is_own=is_own)
@@ -383,13 +384,9 @@ class Libp2pTransport:
     async def _hang_up_idle(self) -> None:
         while True:
             await trio.sleep(HANG_UP_EVERY_S)
+            for peer_id in self._paths.only_relayed():
+                self._budget.note_relayed(peer_id)
             for peer_id in self._budget.idle_calls():
                 await self._close_peer(peer_id)
             for connection in self._paths.to_retire():
                 self._calls.running().start_soon(close_quietly, connection)
-
-
-def _is_lost(net: NetStream) -> bool:
-    """True if the library's end of stream is really a reset, or a lost connection."""
-    muxed = net.muxed_stream
-    return isinstance(muxed, YamuxStream) and (muxed.reset_received or muxed.conn.event_shutting_down.is_set())

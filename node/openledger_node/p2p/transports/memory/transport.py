@@ -89,6 +89,7 @@ class MemoryTransport:
         self._is_home = is_home
         self._can_be_punched = can_be_punched or not is_home
         self.reservations_max = RESERVATIONS_MAX
+        self.passes_on = True  # False: this relay gives places and passes nothing on
         self._mapped: tuple[str, ...] = ()
         self._withheld: frozenset[str] = frozenset()
         self._handlers: dict[str, Handler] = {}
@@ -196,6 +197,9 @@ class MemoryTransport:
         held = {who: end_s for who, end_s in peer._reserved_s.items() if end_s > now and who in peer._links}
         if self.peer_id not in held and len(held) >= peer.reservations_max:
             raise NetworkError(f"relay {relay} has no place")
+        if not peer.passes_on:
+            self._relays.pop(relay, None)
+            raise NetworkError(f"relay {relay} opens circuits and passes nothing on")
         peer._reserved_s = {**held, self.peer_id: now + RESERVATION_S}
         address = circuit_address(peer.addresses[0], self.peer_id)
         self._relays[relay] = Reservation(address=address, until_s=now + RESERVATION_S)
