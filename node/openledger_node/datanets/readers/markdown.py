@@ -1,0 +1,86 @@
+"""Markdown: headings, and paragraphs with their marks as they are written."""
+
+import re
+from collections.abc import Iterator
+from typing import BinaryIO, Final
+
+from ..reader import BLOCK_CHARACTERS_MAX, Block, Flaw, Piece
+from ..text_lines import TOO_LONG, lines_of
+
+HEADING: Final = re.compile(r" {0,3}(#{1,6})(?:[ \t]+|$)")
+FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
+UNDERLINES: Final = {"=": 1, "-": 2}
+"""The line under a heading, and the heading's level."""
+
+
+class Markdown:
+    """Reads Markdown line by line; comments and the block of settings at the top are left out."""
+
+    unit = "line"
+
+    def read(self, file: BinaryIO, encoding: str | None) -> Iterator[Piece]:
+        """Yield a block for each heading and paragraph; a fenced listing is one paragraph."""
+        kept: list[str] = []
+        begin, size, fence, is_settings = 1, 0, "", False
+        for number, line in lines_of(file, encoding):
+            if line is None:
+                yield Flaw(place=number, reason=TOO_LONG)
+                continue
+            stripped = line.strip()
+            if (number == 1 and stripped == "---") or is_settings:
+                is_settings = number == 1 or stripped not in ("---", "...")
+                continue
+            fence = _fence_after(fence, line)
+            heading = None if fence else HEADING.match(line)
+            level = (
+                UNDERLINES.get(stripped[:1], 0)
+                if len(kept) == 1 and not fence and not set(stripped[1:]) - {stripped[:1]}
+                else 0
+            )
+            if level and stripped:
+                yield Block(place=begin, text=_without_comments(kept[0]).strip(), level=level)
+                kept, size = [], 0
+                continue
+            if heading or (not stripped and not fence) or size + len(line) > BLOCK_CHARACTERS_MAX:
+                yield from _block(begin, kept)
+                kept, size = [], 0
+            if heading:
+                text = line[heading.end() :].strip().rstrip("#").strip()
+                yield Block(place=number, text=text, level=len(heading[1]))
+            elif stripped or fence:
+                begin = begin if kept else number
+                kept.append(line)
+                size += len(line)
+        yield from _block(begin, kept)
+
+
+def open_markdown() -> Markdown:
+    """Open the reader of Markdown."""
+    return Markdown()
+
+
+def _fence_after(fence: str, line: str) -> str:
+    """The mark that encloses the next line as a listing, or nothing."""
+    found = FENCE.match(line)
+    if found is None:
+        return fence
+    if not fence:
+        return found[1]
+    is_end = found[1].startswith(fence) and not line.strip().strip(found[1][0])
+    return "" if is_end else fence
+
+
+def _without_comments(text: str) -> str:
+    """Leave out comments, which nobody who reads the page sees."""
+    before, begun, rest = text.partition("<!--")
+    kept = [before]
+    while begun:
+        _, _, after = rest.partition("-->")
+        before, begun, rest = after.partition("<!--")
+        kept.append(before)
+    return "".join(kept)
+
+
+def _block(begin: int, lines: list[str]) -> Iterator[Block]:
+    if text := _without_comments("\n".join(lines)).strip():
+        yield Block(place=begin, text=text)
