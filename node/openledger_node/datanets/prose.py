@@ -15,7 +15,7 @@ from .forms import Pair
 from .reader import Block
 
 PASSAGE_CHARACTERS_MAX: Final = 1_200
-"""About 300 tokens of English, so that the prompt fits beside it into a training's 512."""
+"""About 300 tokens of English: short enough for a small base to learn, long enough for a whole thought."""
 
 PASSAGE_CHARACTERS_MIN: Final = 20
 HEADING_CHARACTERS_MAX: Final = 200

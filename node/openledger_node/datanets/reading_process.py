@@ -9,7 +9,7 @@ import os
 import resource
 import sys
 from contextlib import suppress
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from openledger_protocol.errors import MalformedError
 
@@ -20,7 +20,7 @@ from .screening import load_patterns
 MEMORY_BYTES_MAX: Final = 768 << 20
 """Address space; Python and its libraries take about 100 MiB of it, and the digests of 2^20 rows about 200 MiB."""
 
-PROCESSOR_S_MAX: Final = 120
+PROCESSOR_S_MAX: Final = 60
 ROWS_BYTES_MAX: Final = 1 << 30
 NO_MEMORY: Final = f"reading it takes more than {MEMORY_BYTES_MAX >> 20} MiB of memory: split it"
 
@@ -53,6 +53,7 @@ def limit(kind: int, value: int) -> None:
 def _read(options: ReadOptions, rows_descriptor: int) -> dict[str, Any]:
     with open(0, "rb", closefd=False) as file, open(rows_descriptor, "w", encoding="utf-8", newline="\n") as rows:
         load_patterns()
+        status = _open_status()
         name, _ = open_reader(file, options)  # imports the reader, and what it needs
         _import_late(name)
         limit(resource.RLIMIT_NOFILE, 0)  # from here on no file can be opened, and no connection
@@ -60,7 +61,22 @@ def _read(options: ReadOptions, rows_descriptor: int) -> dict[str, Any]:
         def write(row: dict[str, str]) -> None:
             rows.write(json.dumps(row, ensure_ascii=False) + "\n")
 
-        return read_file(file, options, write).to_plain()
+        report = read_file(file, options, write).to_plain()
+        return {**report, "peak_bytes": _peak_bytes(status)}
+
+
+def _open_status() -> IO[str] | None:
+    """Open the kernel's figures of this process while that is possible; only Linux has them."""
+    with suppress(OSError):
+        return open("/proc/self/status", encoding="ascii", errors="replace")
+    return None
+
+
+def _peak_bytes(status: IO[str] | None) -> int | None:
+    """The most memory that this process has held."""
+    lines = status or ()
+    peak = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
+    return None if peak is None else int(peak) << 10
 
 
 def _import_late(name: str) -> None:
@@ -73,10 +89,14 @@ def _import_late(name: str) -> None:
     import encodings.utf_16
     import encodings.utf_16_be
     import encodings.utf_16_le
-    import encodings.utf_32  # noqa: F401
+    import encodings.utf_32
 
+    if name == "docx":
+        import encodings.cp437  # noqa: F401  # names in zip archives
     if name == "pdf":
-        import pypdf._text_extraction  # noqa: F401
+        import pypdf._codecs._codecs
+        import pypdf._text_extraction
+        import pypdf.filters  # noqa: F401
 
 
 if __name__ == "__main__":

@@ -21,11 +21,13 @@ class Markdown:
     def read(self, file: BinaryIO, encoding: str | None) -> Iterator[Piece]:
         """Yield a block for each heading and paragraph; a fenced listing is one paragraph."""
         kept: list[str] = []
-        begin, size, fence, is_settings = 1, 0, "", False
+        begin, size, fence, is_settings, is_comment = 1, 0, "", False, False
         for number, line in lines_of(file, encoding):
             if line is None:
                 yield Flaw(place=number, reason=TOO_LONG)
                 continue
+            if not fence:
+                line, is_comment = _outside_comments(line, is_comment)
             stripped = line.strip()
             if (number == 1 and stripped == "---") or is_settings:
                 is_settings = number == 1 or stripped not in ("---", "...")
@@ -38,7 +40,7 @@ class Markdown:
                 else 0
             )
             if level and stripped:
-                yield Block(place=begin, text=_without_comments(kept[0]).strip(), level=level)
+                yield Block(place=begin, text=kept[0].strip(), level=level)
                 kept, size = [], 0
                 continue
             if heading or (not stripped and not fence) or size + len(line) > BLOCK_CHARACTERS_MAX:
@@ -70,17 +72,16 @@ def _fence_after(fence: str, line: str) -> str:
     return "" if is_end else fence
 
 
-def _without_comments(text: str) -> str:
-    """Leave out comments, which nobody who reads the page sees."""
-    before, begun, rest = text.partition("<!--")
-    kept = [before]
-    while begun:
-        _, _, after = rest.partition("-->")
-        before, begun, rest = after.partition("<!--")
-        kept.append(before)
-    return "".join(kept)
+def _outside_comments(line: str, is_inside: bool) -> tuple[str, bool]:
+    """Leave out comments, which nobody who reads the page sees; also return if one is open at the line's end."""
+    kept, rest = "", line
+    while rest:
+        before, mark, rest = rest.partition("-->" if is_inside else "<!--")
+        kept += "" if is_inside else before
+        is_inside = is_inside != bool(mark)
+    return kept, is_inside
 
 
 def _block(begin: int, lines: list[str]) -> Iterator[Block]:
-    if text := _without_comments("\n".join(lines)).strip():
+    if text := "\n".join(lines).strip():
         yield Block(place=begin, text=text)

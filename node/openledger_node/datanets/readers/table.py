@@ -95,4 +95,5 @@ def _read_cells(number: int, columns: list[str], cells: list[str]) -> Piece:
     for name, cell in zip(columns, cells, strict=False):
         if FORMULA.match(cell.strip()):
             return Flaw(place=number, reason=f"its {name[:80]!r} is a formula: export the values, not the formulas")
-    return Record(place=number, fields={name: cell for name, cell in zip(columns, cells, strict=False) if name})
+    whole = [*cells, *[""] * (len(columns) - len(cells))]
+    return Record(place=number, fields={name: cell for name, cell in zip(columns, whole, strict=True) if name})

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import BinaryIO, Final
 
-from ..reader import BLOCK_CHARACTERS_MAX, Block, Note, Piece
+from ..reader import BLOCK_CHARACTERS_MAX, Block, Note, Piece, UnreadableFileError
 from ..text_lines import decoded
 
 HEADINGS: Final = {f"h{level}": level for level in range(1, 7)}
@@ -43,6 +43,9 @@ INLINE: Final = frozenset(
         "var",
     ]
 )
+TAG_CHARACTERS_MAX: Final = 4 << 20
+"""Length of one tag, which may hold a picture; each chunk of the file is searched for its end again."""
+
 HIDES: Final = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0(?![.\d])", re.IGNORECASE)
 SPACE: Final = re.compile(r"[ \t\r\n\f]+")
 
@@ -115,7 +118,14 @@ class WebPage:
             page.feed(text)
             yield from page.found
             page.found = []
-        page.close()
+            if len(page.rawdata) > TAG_CHARACTERS_MAX:
+                raise UnreadableFileError(
+                    f"a tag has more than {TAG_CHARACTERS_MAX} characters: open it in a browser, and save its text"
+                )
+        # NOTE: the parser's own `close` takes quadratic time over a tag that never ends, which is no text anyway.
+        page.found = []
+        if "<" not in page.rawdata:
+            page.handle_data(page.rawdata)
         page.end_block()
         yield from page.found
         if page.num_unseen:
