@@ -16,7 +16,7 @@ from ..datanets.sample import SAMPLE_SEEDS, named_sample
 from ..datanets.store import OwnDatanets
 from ..errors import InputError
 from .daemon_client import open_node_home
-from .file_report import show_report, without_texts
+from .file_report import Columns, Encoding, Keep, show_report, without_texts
 from .prompts import confirm
 from .render import emit_json, out_console, plain, say, show_lines, show_table
 from .transactions import Json, transaction_command
@@ -24,14 +24,6 @@ from .units import ppm_of
 
 app = typer.Typer(help="Datanets: rows from contributors that you approve and publish.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="DATANET", help="Name of the Datanet.")]
-Columns = Annotated[
-    str | None,
-    typer.Option(metavar="PARTS", help="Columns by name: prompt=COLUMN,completion=COLUMN or text=COLUMN."),
-]
-Encoding = Annotated[
-    str | None, typer.Option(help="Encoding of a text file; by default UTF-8, or what its first bytes say.")
-]
-Keep = Annotated[bool, typer.Option("--keep", help="Take rows with personal data or secrets, too.")]
 Accounts = Annotated[
     list[str] | None,
     typer.Option("--account", help="NAME=0x…: address that pays the contributor of that name."),

@@ -1,10 +1,21 @@
-"""The rows of a file at the terminal: its form, three rows, and everything that can't be taken."""
+"""The rows of a file at the terminal: options of reading, three rows, and everything that can't be taken."""
 
 from collections import Counter
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+import typer
 
 from .render import err_console, out_console, plain
+
+Columns = Annotated[
+    str | None,
+    typer.Option(metavar="PARTS", help="Columns by name: prompt=COLUMN,completion=COLUMN or text=COLUMN."),
+]
+Encoding = Annotated[
+    str | None, typer.Option(help="Encoding of a text file; by default UTF-8, or what its first bytes say.")
+]
+Keep = Annotated[bool, typer.Option("--keep", help="Take rows with personal data or secrets, too.")]
 
 FLAWS_SHOWN: Final = 10
 TEXT_SHOWN: Final = 400

@@ -51,7 +51,7 @@ SPEAKERS: Final = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
+class RowForm:
     """A form of records, and the columns that hold its parts."""
 
     name: str
@@ -95,7 +95,7 @@ def parse_columns(text: str) -> dict[str, str]:
     return named
 
 
-def recognise(fields: Mapping[str, Any], named: Mapping[str, str]) -> Form | None:
+def recognise(fields: Mapping[str, Any], named: Mapping[str, str]) -> RowForm | None:
     """Find the form of a record; `named` are columns that the person gave."""
     own = {key.strip().casefold(): key for key in fields}
     contributor = own.get("contributor")
@@ -103,11 +103,11 @@ def recognise(fields: Mapping[str, Any], named: Mapping[str, str]) -> Form | Non
         columns = {role: own.get(column.casefold()) for role, column in named.items()}
         if any(column is None for role, column in columns.items() if role != "contributor"):
             return None
-        return Form(**{"name": NAMED, "contributor": contributor, **columns})  # type: ignore[arg-type]  # roles are fields
+        return RowForm(**{"name": NAMED, "contributor": contributor, **columns})  # type: ignore[arg-type]  # roles are fields
     for name, prompt, completion in PAIRS:
         if prompt in own and completion in own:
             contexts = tuple(own[each] for each in CONTEXTS.get(name, ()) if each in own)
-            return Form(
+            return RowForm(
                 name=name,
                 prompt=own[prompt],
                 completion=own[completion],
@@ -116,12 +116,12 @@ def recognise(fields: Mapping[str, Any], named: Mapping[str, str]) -> Form | Non
             )
     for name, turns in CONVERSATIONS:
         if turns in own:
-            return Form(name=name, turns=own[turns], contributor=contributor)
+            return RowForm(name=name, turns=own[turns], contributor=contributor)
     found = next((own[each] for each in TEXTS if each in own), None)
-    return Form(name=TEXT, text=found, contributor=contributor) if found else None
+    return RowForm(name=TEXT, text=found, contributor=contributor) if found else None
 
 
-def pairs_of(form: Form, fields: Mapping[str, Any]) -> list[Pair]:
+def pairs_of(form: RowForm, fields: Mapping[str, Any]) -> list[Pair]:
     """Turn a record into pairs; a conversation gives one for each answer.
 
     Raises:
@@ -136,7 +136,7 @@ def pairs_of(form: Form, fields: Mapping[str, Any]) -> list[Pair]:
     return [Pair(prompt="\n\n".join([prompt, *contexts]), completion=_text(form.completion, fields))]
 
 
-def text_of(form: Form, fields: Mapping[str, Any]) -> str:
+def text_of(form: RowForm, fields: Mapping[str, Any]) -> str:
     """Return the prose of a record of form `text`.
 
     Raises:

@@ -12,7 +12,7 @@ from typing import Final
 from openledger_protocol.datanet import ROW_TEXT_LENGTH_MAX
 
 from .forms import Pair
-from .reader import Block
+from .reader import TextBlock
 
 PASSAGE_CHARACTERS_MAX: Final = 1_200
 """About 300 tokens of English: short enough for a small base to learn, long enough for a whole thought."""
@@ -48,7 +48,7 @@ class Passages:
         self._question: str | None = None
         self._answer: list[str] = []
 
-    def feed(self, block: Block) -> Iterator[Passage]:
+    def feed(self, block: TextBlock) -> Iterator[Passage]:
         """Add a block, and yield the passages that it completes."""
         if block.level:
             yield from self.finish()

@@ -33,7 +33,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class TextBlock:
     """A heading or a paragraph of prose."""
 
     place: int
@@ -56,7 +56,7 @@ class Note:
     text: str
 
 
-Piece = Record | Block | Flaw | Note
+Piece = Record | TextBlock | Flaw | Note
 
 
 class Reader(Protocol):

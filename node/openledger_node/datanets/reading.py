@@ -15,10 +15,10 @@ from openledger_protocol.datanet import row_from_json
 from openledger_protocol.errors import MalformedError
 
 from ..plugs import load_plug
-from .forms import TEXT, Form, Pair, pairs_of, parse_columns, recognise, text_of
+from .forms import TEXT, Pair, RowForm, pairs_of, parse_columns, recognise, text_of
 from .own import ROWS_MAX
 from .prose import TOO_SHORT, Passage, Passages
-from .reader import FILE_BYTES_MAX, Block, Flaw, Note, Piece, Reader, Record, UnreadableFileError
+from .reader import FILE_BYTES_MAX, Flaw, Note, Piece, Reader, Record, TextBlock, UnreadableFileError
 from .rows import check_contributor
 from .screening import acting_characters, personal_data, secrets_in
 from .text_lines import ENCODINGS
@@ -170,7 +170,7 @@ class RowIntake:
         self._options = options
         self._columns = columns
         self._write = write
-        self._form: Form | None = None
+        self._form: RowForm | None = None
         self._passages = Passages()
         self._seen: dict[bytes, int] = {}  # digest of a row → its place
 
@@ -181,7 +181,7 @@ class RowIntake:
                 self._take_record(piece)
             except MalformedError as error:
                 self._flaw(piece.place, str(error))
-        elif isinstance(piece, Block):
+        elif isinstance(piece, TextBlock):
             self._take_passages(self._passages.feed(piece), None)
         elif isinstance(piece, Flaw):
             self._flaw(piece.place, piece.reason)
@@ -216,7 +216,7 @@ class RowIntake:
             raise MalformedError("its contributor must be a name or an address")
         if form.name == TEXT or form.text is not None:
             passages = Passages()
-            block = Block(place=record.place, text=text_of(form, record.fields))
+            block = TextBlock(place=record.place, text=text_of(form, record.fields))
             self._take_passages(passages.feed(block), contributor)
             self._take_passages(passages.finish(), contributor)
             return

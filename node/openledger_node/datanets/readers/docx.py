@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, Final
 from xml.parsers import expat
 
-from ..reader import BLOCK_CHARACTERS_MAX, Block, Note, Piece, UnreadableFileError
+from ..reader import BLOCK_CHARACTERS_MAX, Note, Piece, TextBlock, UnreadableFileError
 
 DOCUMENT: Final = "word/document.xml"
 ENTRIES_MAX: Final = 10_000
@@ -30,7 +30,7 @@ class DocumentText:
     """Collects the blocks of a document from its XML."""
 
     def __init__(self) -> None:
-        self.found: list[Block] = []
+        self.found: list[TextBlock] = []
         self._number, self._level, self._depth = 0, 0, 0
         self._text: list[str] = []
         self._size = 0
@@ -85,7 +85,7 @@ class DocumentText:
 
     def _end_block(self) -> None:
         if text := "".join(self._text).strip():
-            self.found.append(Block(place=max(1, self._number), text=text, level=self._level))
+            self.found.append(TextBlock(place=max(1, self._number), text=text, level=self._level))
         self._text, self._size = [], 0
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
-from ..reader import BLOCK_CHARACTERS_MAX, Block, Flaw, Piece
+from ..reader import BLOCK_CHARACTERS_MAX, Flaw, Piece, TextBlock
 from ..text_lines import TOO_LONG, lines_of
 
 HEADING: Final = re.compile(r" {0,3}(#{1,6})(?:[ \t]+|$)")
@@ -40,7 +40,7 @@ class Markdown:
                 else 0
             )
             if level and stripped:
-                yield Block(place=begin, text=kept[0].strip(), level=level)
+                yield TextBlock(place=begin, text=kept[0].strip(), level=level)
                 kept, size = [], 0
                 continue
             if heading or (not stripped and not fence) or size + len(line) > BLOCK_CHARACTERS_MAX:
@@ -48,7 +48,7 @@ class Markdown:
                 kept, size = [], 0
             if heading:
                 text = line[heading.end() :].strip().rstrip("#").strip()
-                yield Block(place=number, text=text, level=len(heading[1]))
+                yield TextBlock(place=number, text=text, level=len(heading[1]))
             elif stripped or fence:
                 begin = begin if kept else number
                 kept.append(line)
@@ -82,6 +82,6 @@ def _outside_comments(line: str, is_inside: bool) -> tuple[str, bool]:
     return kept, is_inside
 
 
-def _block(begin: int, lines: list[str]) -> Iterator[Block]:
+def _block(begin: int, lines: list[str]) -> Iterator[TextBlock]:
     if text := "\n".join(lines).strip():
-        yield Block(place=begin, text=text)
+        yield TextBlock(place=begin, text=text)

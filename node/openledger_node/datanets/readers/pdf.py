@@ -10,7 +10,7 @@ from typing import BinaryIO, Final
 from pypdf import PdfReader
 from pypdf.errors import PyPdfError
 
-from ..reader import BLOCK_CHARACTERS_MAX, Block, Flaw, Piece, UnreadableFileError
+from ..reader import BLOCK_CHARACTERS_MAX, Flaw, Piece, TextBlock, UnreadableFileError
 
 PAGES_MAX: Final = 5_000
 PAGE_CHARACTERS_MAX: Final = 1 << 20
@@ -86,8 +86,8 @@ def _open(file: BinaryIO) -> tuple[PdfReader, int]:
         raise UnreadableFileError(f"it is damaged ({type(error).__name__}): save a copy with a PDF viewer") from error
 
 
-def _blocks(page: int, text: str) -> Iterator[Block]:
+def _blocks(page: int, text: str) -> Iterator[TextBlock]:
     for paragraph in GAP.split(HYPHEN.sub("", text.replace("\r\n", "\n"))):
         line = " ".join(paragraph.split())
         for begin in range(0, len(line), BLOCK_CHARACTERS_MAX):
-            yield Block(place=page, text=line[begin : begin + BLOCK_CHARACTERS_MAX])
+            yield TextBlock(place=page, text=line[begin : begin + BLOCK_CHARACTERS_MAX])

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from ..reader import BLOCK_CHARACTERS_MAX, Block, Flaw, Piece
+from ..reader import BLOCK_CHARACTERS_MAX, Flaw, Piece, TextBlock
 from ..text_lines import TOO_LONG, lines_of
 
 
@@ -34,6 +34,6 @@ def open_text() -> PlainText:
     return PlainText()
 
 
-def _block(begin: int, lines: list[str]) -> Iterator[Block]:
+def _block(begin: int, lines: list[str]) -> Iterator[TextBlock]:
     if lines:
-        yield Block(place=begin, text="\n".join(lines))
+        yield TextBlock(place=begin, text="\n".join(lines))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import BinaryIO, Final
 
-from ..reader import BLOCK_CHARACTERS_MAX, Block, Note, Piece, UnreadableFileError
+from ..reader import BLOCK_CHARACTERS_MAX, Note, Piece, TextBlock, UnreadableFileError
 from ..text_lines import decoded
 
 HEADINGS: Final = {f"h{level}": level for level in range(1, 7)}
@@ -55,7 +55,7 @@ class PageText(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
-        self.found: list[Block] = []
+        self.found: list[TextBlock] = []
         self.num_unseen = 0
         self._unseen: str | None = None  # the element whose content is left out
         self._depth = 0  # of elements of that name within it
@@ -102,7 +102,7 @@ class PageText(HTMLParser):
         """Store the text since the last block."""
         text = "\n".join(line.strip() for line in "".join(self._text).split("\n")).strip()
         if text:
-            self.found.append(Block(place=self._begin, text=text, level=self._level))
+            self.found.append(TextBlock(place=self._begin, text=text, level=self._level))
         self._text, self._size = [], 0
 
 
