@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import FilePayload, Page, expect
 from support.contributors import ADA, TERMS
+from support.pages import Seen
 from support.processes.nodes import Node
 
 from openledger_node.datanets.own import new_datanet
@@ -21,9 +22,9 @@ What does it cost?,=1+2,2
 Whom do I ask?,Write to odile@fenn.org,3
 """
 DROP = """(body) => {
-    const carried = new DataTransfer();
+    const carried = new DataTransfer(), given = { dataTransfer: carried, bubbles: true, cancelable: true };
     carried.items.add(new File([body], "lake.csv", { type: "text/csv" }));
-    document.querySelector(".drop").dispatchEvent(new DragEvent("drop", { dataTransfer: carried, bubbles: true, cancelable: true }));
+    document.querySelector(".drop").dispatchEvent(new DragEvent("drop", given));
 }"""
 
 
@@ -68,9 +69,12 @@ def test_a_dropped_file_is_shown_and_taken_only_by_its_button(
     )
 
 
-def test_a_file_that_cannot_be_read_says_what_to_do(teacher: Node, open_page: OpenPage) -> None:
+def test_a_file_that_cannot_be_read_says_what_to_do(teacher: Node, open_page: OpenPage, seen: Seen) -> None:
+    seen.is_forgiven = True  # a refusal is a failed request, and the browser notes each
     page = open_page(teacher, "factory")
-    latin = FilePayload(name="notes.txt", mimeType="text/plain", buffer="Größe. Ja.".encode("latin-1"))
+    latin = FilePayload(
+        name="notes.txt", mimeType="text/plain", buffer="Die Größe zählt sehr. Das sagen alle.".encode("latin-1")
+    )
     page.locator("#files-file").set_input_files(latin)
     alert = page.locator(".files [role=alert]")
     expect(alert).to_contain_text("it is not UTF-8", timeout=LONG_MS)
