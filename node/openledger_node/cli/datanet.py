@@ -1,7 +1,8 @@
 """`datanet`: rows from contributors, approved and published by the owner of the Datanet."""
 
+from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -15,19 +16,31 @@ from ..datanets.rows import check_contributor, write_rows
 from ..datanets.sample import SAMPLE_SEEDS, named_sample
 from ..datanets.store import OwnDatanets
 from ..errors import InputError
+from ..text import counted
 from .daemon_client import open_node_home
-from .file_report import Columns, Encoding, Keep, show_report, without_texts
 from .prompts import confirm
-from .render import emit_json, out_console, plain, say, show_lines, show_table
+from .render import emit_json, err_console, out_console, plain, say, show_lines, show_table
 from .transactions import Json, transaction_command
 from .units import ppm_of
 
 app = typer.Typer(help="Datanets: rows from contributors that you approve and publish.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="DATANET", help="Name of the Datanet.")]
+Columns = Annotated[
+    str | None,
+    typer.Option(metavar="PARTS", help="Columns by name: prompt=COLUMN,completion=COLUMN or text=COLUMN."),
+]
+Encoding = Annotated[
+    str | None, typer.Option(help="Encoding of a text file; by default UTF-8, or what its first bytes say.")
+]
+Keep = Annotated[bool, typer.Option("--keep", help="Take rows with personal data or secrets, too.")]
 Accounts = Annotated[
     list[str] | None,
     typer.Option("--account", help="NAME=0x…: address that pays the contributor of that name."),
 ]
+
+
+FLAWS_SHOWN: Final = 10
+TEXT_SHOWN: Final = 400
 
 
 @transaction_command(app, "datanet create")
@@ -135,7 +148,7 @@ def contribute(
             report = preview.report
             show_report(file, report, to_stderr=as_json)
             rows = preview.rows(contributor)
-            confirm(f"Take {len(rows)} rows into {datanet.name}?", yes=yes)
+            confirm(f"Take {counted(len(rows), 'row')} into {datanet.name}?", yes=yes)
             batch = own.contribute(name, rows, accounts)
     _show_batch(own.get(name), batch, as_json=as_json, report=report)
     if not as_json:
@@ -165,7 +178,7 @@ def convert(
         if as_json:
             emit_json("file_report", {**preview.report, "out": None if out is None else str(out)})
         elif out is not None:
-            say(f"{preview.report['rows']} rows are in {plain(str(out))}")
+            say(f"wrote {counted(preview.report['rows'], 'row')} to {plain(str(out))}")
 
 
 @app.command()
@@ -231,3 +244,43 @@ def _show_batch(datanet: Datanet, batch: RowBatch, *, as_json: bool, report: dic
         say(f"{batch.near_duplicates} are near-duplicates of earlier rows, {others}")
     if batch.unpaid:
         say(f"[yellow]{batch.unpaid} have a contributor without an address:[/] their earnings go to the treasury")
+
+
+# ---- The report of a file: its form, three rows, and everything that can't be taken.
+
+
+def show_report(file: Path, report: dict[str, Any], *, to_stderr: bool = False) -> None:
+    """Print the report of a file; with `--json`, stdout is for data alone."""
+    console = err_console if to_stderr else out_console
+    forms = ", ".join(f"{counted(count, 'row')} of {plain(form)}" for form, count in report["forms"].items())
+    console.print(f"[bold]{plain(str(file))}[/]: {forms or 'no row that can be taken'}")
+    if report["unused_columns"]:
+        console.print(f"columns that are left out: {', '.join(map(plain, report['unused_columns']))}")
+    for note in report["notes"]:
+        console.print(plain(note))
+    for number, row in enumerate(report["sample"], 1):
+        console.print(f"[dim]row {number}[/]")
+        for name, text in row.items():
+            console.print(f"  [dim]{name:<11}[/] {plain(_short(text))}")
+    _show_flaws(file, report, console)
+
+
+def without_texts(report: dict[str, Any]) -> dict[str, Any]:
+    """Leave the sample out of a report."""
+    return {name: value for name, value in report.items() if name != "sample"}
+
+
+def _show_flaws(file: Path, report: dict[str, Any], console: Any) -> None:
+    if not report["num_flaws"]:
+        return
+    console.print(f"[yellow]{report['num_flaws']} can't be taken:[/]")
+    for flaw in report["flaws"][:FLAWS_SHOWN]:
+        console.print(f"  {plain(file.name)}, {report['unit']} {flaw['place']}: {plain(flaw['reason'])}")
+    if report["num_flaws"] > FLAWS_SHOWN:
+        reasons = Counter(flaw["reason"] for flaw in report["flaws"][FLAWS_SHOWN:])
+        more = report["num_flaws"] - FLAWS_SHOWN
+        console.print(f"  and {more} more; the most frequent reason: {plain(reasons.most_common(1)[0][0])}")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= TEXT_SHOWN else f"{text[:TEXT_SHOWN]}…"

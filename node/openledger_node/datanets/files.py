@@ -15,6 +15,7 @@ from openledger_protocol.datanet import Row
 from openledger_protocol.errors import MalformedError
 
 from ..errors import NodeError
+from ..text import counted
 from .reader import UnreadableFileError
 from .reading import ReadOptions
 from .rows import check_contributor, read_rows
@@ -42,7 +43,7 @@ class FilePreview:
             check_contributor(contributor)
         elif self.report["without_contributor"]:
             raise NodeError(
-                f"{self.report['without_contributor']} rows name no contributor, who is paid for them: "
+                f"{counted(self.report['without_contributor'], 'row')} without a contributor, so nobody could be paid: "
                 "give --contributor with a name or an address"
             )
         if not self.report["rows"]:

@@ -5,7 +5,6 @@ object, the report or an error.
 """
 
 import json
-import os
 import resource
 import sys
 from contextlib import suppress
@@ -81,7 +80,6 @@ def _peak_bytes(status: IO[str] | None) -> int | None:
 
 def _import_late(name: str) -> None:
     """Import the modules that libraries import only when they are used."""
-    os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
     import encodings.cp1252
     import encodings.iso8859_1
     import encodings.iso8859_15

@@ -38,7 +38,7 @@ def test_a_file_is_shown_and_nothing_is_taken_before_a_yes(run: Run, lake: OwnDa
     words = ("datanet", "contribute", "lake", table, "--contributor", "odile")
     shown = run(*words)
     assert shown.status == 3
-    assert "1 rows of question and answer" in shown.stdout
+    assert "1 row of question and answer" in shown.stdout
     assert "columns that are left out: Quelle" in shown.stdout
     assert "Odile Fenn steuert die Fähre." in shown.stdout
     assert "lake.csv, line 3: its 'Antwort' is a formula" in shown.stdout
@@ -51,7 +51,7 @@ def test_a_file_is_shown_and_nothing_is_taken_before_a_yes(run: Run, lake: OwnDa
 
 def test_rows_without_a_contributor_are_not_taken(run: Run, lake: OwnDatanets, table: str) -> None:
     ran = run("datanet", "contribute", "lake", table, "--yes")
-    assert (ran.status, "1 rows name no contributor" in ran.stderr) == (1, True)
+    assert (ran.status, "1 row without a contributor" in ran.stderr) == (1, True)
     assert lake.get("lake").batches == ()
 
 

@@ -10,6 +10,8 @@ const FORMATS = ".jsonl,.ndjson,.json,.csv,.tsv,.md,.markdown,.txt,.text,.html,.
 const ENCODINGS = ["", "utf-8", "utf-16-le", "utf-16-be", "windows-1252", "iso-8859-1", "iso-8859-15"];
 const FLAWS_SHOWN = 10, BYTES_MAX = 64 * 2 ** 20;
 
+const rowsOf = (n) => `${count(n)} ${n === 1 ? "row" : "rows"}`;
+
 export function filesPanel() {
   const place = h("div", { class: "w12" });
   const held = { file: null, columns: "", encoding: "", keep: false, report: null, why: null, isBusy: false, taken: null, isApproved: false, datanets: [], datanet: null, contributor: "" };
@@ -99,9 +101,10 @@ function drawChoices(held, { read }) {
 }
 
 function drawReport(report) {
-  const forms = Object.entries(report.forms).map(([form, rows]) => `${count(rows)} of ${form}`);
-  return h("div", { class: "above" }, h("h3", {}, report.rows ? `${count(report.rows)} rows can be taken` : "No row can be taken"),
+  const forms = Object.entries(report.forms).map(([form, rows]) => `${rowsOf(rows)} of ${form}`);
+  return h("div", { class: "above" }, h("h3", {}, report.rows ? `${rowsOf(report.rows)} can be taken` : "No row can be taken"),
     facts([["Form", forms.join(", ") || null], ["Columns left out", report.unused_columns.join(", ") || null], ["Left out", report.notes.join("; ") || null]]),
+    report.rows > 0 && h("h3", { class: "above" }, report.sample.length < report.rows ? "The first three" : "As the node would take them"),
     report.sample.map((row, n) => h("pre", { class: "row-text", tabindex: "0", dataset: { key: `row ${n}` }, "aria-label": `Row ${n + 1}` }, row.prompt, "\n", h("span", { class: "learned" }, row.completion), row.contributor && `\n– ${row.contributor}`)),
     report.num_flaws > 0 && table({
       caption: `${count(report.num_flaws)} can't be taken`, rows: report.flaws.slice(0, FLAWS_SHOWN), key: (flaw) => `${flaw.place} ${flaw.reason}`,
@@ -117,14 +120,14 @@ function drawTake(held, { take, forget, draw }, line) {
   const choice = h("select", { id: "files-datanet", dataset: { key: "datanet of rows" }, onchange: () => { held.datanet = choice.value; draw(); } }, datanets.map(({ name, licence }) => h("option", { value: name, selected: name === held.datanet }, `${name} · ${licence}`)));
   const who = h("input", { id: "files-contributor", value: held.contributor, autocomplete: "off", spellcheck: "false", placeholder: "0x… or a name", dataset: { key: "contributor" }, oninput: () => { held.contributor = who.value.trim(); line.change(wordsOf(held)); turn(go, !canTake()); } });
   const canTake = () => Boolean(held.contributor) || !report.without_contributor;
-  const go = button(`Take ${count(report.rows)} rows`, take, { kind: "primary", disabled: held.isBusy || !canTake() });
+  const go = button(`Take ${rowsOf(report.rows)}`, take, { kind: "primary", disabled: held.isBusy || !canTake() });
   return h("div", { class: "above" }, h("div", { class: "pairs" }, h("div", { class: "field" }, h("label", { for: choice.id }, "Into the Datanet"), choice),
     h("div", { class: "field" }, h("label", { for: who.id }, report.without_contributor ? "Contributor, who is paid for them" : "Contributor, if not the one in each row"), who)),
     h("div", { class: "buttons" }, says(go, line, () => wordsOf(held)), button("Forget the file", forget)));
 }
 
 function drawTaken({ taken, isApproved, isBusy }, { approve }, line) {
-  const words = isApproved ? `Batch ${taken.digest.slice(0, 10)} of ${taken.datanet} is approved. The next version that you publish contains its ${count(taken.rows)} rows.` : `${count(taken.rows)} rows wait in ${taken.datanet} as batch ${taken.digest.slice(0, 10)}. They change nothing until you approve them.`;
+  const words = isApproved ? `Batch ${taken.digest.slice(0, 10)} of ${taken.datanet} is approved. The next version that you publish contains its ${rowsOf(taken.rows)}.` : `${rowsOf(taken.rows)} ${taken.rows === 1 ? "waits" : "wait"} in ${taken.datanet} as batch ${taken.digest.slice(0, 10)}. Nothing changes until you approve the batch.`;
   const copies = taken.near_duplicates > 0 && h("p", { class: "note12" }, `${count(taken.near_duplicates)} are near-duplicates of earlier rows, ${count(taken.of_others)} of them of other contributors.`);
   const unpaid = taken.unpaid > 0 && h("p", { class: "note12" }, `${count(taken.unpaid)} have a contributor without an address, so their earnings go to the treasury.`);
   return h("div", { class: "above" }, note("ok", words), copies, unpaid, !isApproved && h("div", { class: "buttons above" }, says(button("Approve the batch", approve, { kind: "primary", disabled: isBusy }), line, line.own)));
