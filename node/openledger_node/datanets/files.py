@@ -43,8 +43,8 @@ class FilePreview:
             check_contributor(contributor)
         elif self.report["without_contributor"]:
             raise NodeError(
-                f"{counted(self.report['without_contributor'], 'row')} without a contributor, so nobody could be paid: "
-                "give --contributor with a name or an address"
+                f"{counted(self.report['without_contributor'], 'row')} without a contributor, so nobody could be "
+                "paid: give --contributor with a name or an address"
             )
         if not self.report["rows"]:
             raise NodeError("no row of the file can be taken: correct what is reported, and try again")
