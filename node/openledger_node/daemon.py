@@ -21,6 +21,7 @@ from .api.callers import NamedCallers
 from .api.embeddings import embedding_server
 from .api.events import EventStream, add_events, ask_app
 from .api.factory import add_factory
+from .api.files import add_files
 from .api.guard import App, Guard
 from .api.metrics import Metering
 from .api.operator import add_library, add_payers, add_prepaid_keys, build_operator
@@ -32,6 +33,7 @@ from .api.traffic import Traffic
 from .api_key import api_key_file, load_api_key
 from .chain.dev.supervision import keep_running
 from .config import Config, LimitsConfig
+from .datanets.drafts import FileDrafts
 from .engine.absent import NoEngine
 from .engine.child import StartChild, start_child
 from .engine.engine import Engine
@@ -253,6 +255,7 @@ class Daemon:
                 add_prepaid_keys(control, PrepaidKeys(self._home, self._ledger))
                 add_payers(control, X402Payers(self._ledger, self._x402), self._network)
                 add_factory(control, self._factory, self._network)
+                add_files(control, FileDrafts(self._home))
                 events = EventStream(ask_app(control))
                 add_events(control, events)
                 self._page.add_links(control, self._url)

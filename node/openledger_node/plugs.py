@@ -30,6 +30,16 @@ PLUGS: dict[str, dict[str, str]] = {
         "evm": "openledger_node.chain.clients.evm:open_client",
         "simulated": "openledger_node.chain.clients.simulated:open_client",
     },
+    "reader": {
+        "jsonl": "openledger_node.datanets.readers.json_rows:open_lines",
+        "json": "openledger_node.datanets.readers.json_rows:open_array",
+        "table": "openledger_node.datanets.readers.table:open_table",
+        "markdown": "openledger_node.datanets.readers.markdown:open_markdown",
+        "plain_text": "openledger_node.datanets.readers.plain_text:open_text",
+        "web_page": "openledger_node.datanets.readers.web_page:open_page",
+        "pdf": "openledger_node.datanets.readers.pdf:open_pdf",
+        "docx": "openledger_node.datanets.readers.docx:open_document",
+    },
     "attributor": {
         "suffix-v1": "openledger_node.attribution.attributors.suffix:open_attributor",
         "uniform-v0": "openledger_node.attribution.attributors.uniform:open_uniform",

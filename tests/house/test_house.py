@@ -24,7 +24,7 @@ MODULE_LINES_MAX = 400
 INIT_LINES_MAX = 5
 PLUGS_MIN = 2
 HEAVY = ["torch", "transformers", "peft", "trio", "libp2p", "sqlite3", "fastapi", "httpx"]
-PLUG_FOLDERS = {"backends", "trainers", "attributors", "clients", "transports"}
+PLUG_FOLDERS = {"backends", "trainers", "attributors", "clients", "transports", "readers"}
 
 SOCKETS = {
     "Backend": "backend",
@@ -32,6 +32,7 @@ SOCKETS = {
     "ChainClient": "chain",
     "Transport": "transport",
     "Attributor": "attributor",
+    "Reader": "reader",
 }
 """Each socket's class, and its name in `PLUGS`: its implementations are its plugs."""
 

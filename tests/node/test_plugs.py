@@ -12,7 +12,7 @@ from openledger_node.plugs import PLUGS, load_plug, plug_names
 from openledger_node.settings_file import write_settings
 
 METADATA = "Metadata-Version: 2.1\nName: quantum-backend\nVersion: 1.0\n"
-NEED_NOTHING = {"fake", "memory", "simulated", "uniform-v0"}
+NEED_NOTHING = {"fake", "memory", "simulated", "uniform-v0", "plain_text"}
 ENTRY_POINTS = """
 [openledger_node.backend]
 quantum = quantum_backend:open_backend

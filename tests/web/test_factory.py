@@ -250,7 +250,7 @@ def test_what_was_taught_by_a_published_datanet_is_published_through_the_cost_di
     people = sorted({row.contributor for row in draw_sample(1).rows})
     accounts = [word for n, who in enumerate(people) for word in ("--account", f"{who}={'0x' + f'{n + 1:040x}'}")]
     run("datanet", "create", "lake", "--licence", "CC0-1.0", "--owner-share", "10")
-    run("datanet", "approve", "lake", run("datanet", "contribute", "lake", str(rows), *accounts)["digest"])
+    run("datanet", "approve", "lake", run("datanet", "contribute", "lake", str(rows), *accounts, "--yes")["digest"])
     run("datanet", "publish", "lake")
     page = open_page(earner, "factory")
     expect(page.get_by_label("Datanet")).to_have_value("lake@1")

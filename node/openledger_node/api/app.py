@@ -24,6 +24,7 @@ from .embeddings import EmbeddingServer, add_embeddings, embedding_card
 from .errors import REFUSALS, add_refusals, describe
 from .exchange import AnswerExchange, begin_all, collect_all, open_exchanges
 from .exposition import CONTENT_TYPE
+from .files import UPLOAD_BYTES_MAX, UPLOAD_PATH
 from .free_requests import FreeRequests
 from .guard import BODY_S, OPEN_PATHS, App, Guard
 from .logprobs import chat_writer
@@ -78,7 +79,8 @@ def build_api(
         return guarded()
     app.mount("/operator", operator)
     page.add_to(app)
-    return guarded(sessions=page.sessions, open_paths=page.open_paths)
+    uploads = {UPLOAD_PATH: UPLOAD_BYTES_MAX}
+    return guarded(sessions=page.sessions, open_paths=page.open_paths, uploads=uploads)
 
 
 def answered(model: type[BaseModel], *, is_streamed: bool = True) -> dict[int | str, dict[str, Any]]:

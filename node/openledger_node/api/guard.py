@@ -6,7 +6,7 @@ stops foreign pages, and the bearer key or the page's own session stops other us
 
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
 import trio
@@ -123,6 +123,7 @@ class Guard:
         sessions: Sessions | None = None,
         open_paths: frozenset[str] = frozenset(),
         callers: NamedCallers | None = None,
+        uploads: Mapping[str, int] | None = None,
     ) -> None:
         self._app = app
         self.routes = app  # unguarded, for a listener with a guard of its own
@@ -131,6 +132,7 @@ class Guard:
         self._body_s = body_s
         self._sessions = sessions
         self._callers = callers
+        self._uploads = uploads or {}  # path → the size of its body, in place of the usual one
         self._open_paths = OPEN_PATHS | open_paths
 
     async def __call__(self, scope: Scope, receive: Incoming, send: Outgoing) -> None:
@@ -142,7 +144,7 @@ class Guard:
             await send({"type": "websocket.close"})  # no route is a websocket
             return
         headers = read_headers(scope["headers"])
-        intake = Intake(receive, bytes_max=self._body_bytes_max, body_s=self._body_s)
+        intake = Intake(receive, bytes_max=self._bytes_max(scope), body_s=self._body_s)
         if has_body(headers):
             send = closing_after_unread_body(send, intake)
         if refused := self._refusal(scope, headers):
@@ -157,9 +159,12 @@ class Guard:
             return 403, "pages of other origins may not call this API"
         if refused := self._caller_refusal(scope, headers):
             return refused
-        if declared_bytes(headers) > self._body_bytes_max:
-            return 413, f"the body is over {self._body_bytes_max} bytes"
+        if declared_bytes(headers) > self._bytes_max(scope):
+            return 413, f"the body is over {self._bytes_max(scope)} bytes"
         return None
+
+    def _bytes_max(self, scope: Scope) -> int:
+        return self._uploads.get(scope["path"], self._body_bytes_max)
 
     def _caller_refusal(self, scope: Scope, headers: dict[str, str]) -> Refused | None:
         """The refusal if no key and no session of the page permits the request; a named key's account is noted."""

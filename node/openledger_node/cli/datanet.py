@@ -1,29 +1,46 @@
 """`datanet`: rows from contributors, approved and published by the owner of the Datanet."""
 
+from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from openledger_protocol.codec import to_plain
-from openledger_protocol.primitives import Address, check_address
+from openledger_protocol.primitives import Address, check_address, check_name
 
+from ..datanets.files import open_preview
 from ..datanets.own import Datanet, RowBatch
-from ..datanets.rows import read_rows
+from ..datanets.reading import ReadOptions
+from ..datanets.rows import check_contributor, write_rows
 from ..datanets.sample import SAMPLE_SEEDS, named_sample
 from ..datanets.store import OwnDatanets
 from ..errors import InputError
+from ..text import counted
 from .daemon_client import open_node_home
-from .render import emit_json, out_console, plain, say, show_lines, show_table
+from .prompts import confirm
+from .render import emit_json, err_console, out_console, plain, say, show_lines, show_table
 from .transactions import Json, transaction_command
 from .units import ppm_of
 
 app = typer.Typer(help="Datanets: rows from contributors that you approve and publish.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="DATANET", help="Name of the Datanet.")]
+Columns = Annotated[
+    str | None,
+    typer.Option(metavar="PARTS", help="Columns by name: prompt=COLUMN,completion=COLUMN or text=COLUMN."),
+]
+Encoding = Annotated[
+    str | None, typer.Option(help="Encoding of a text file; by default UTF-8, or what its first bytes say.")
+]
+Keep = Annotated[bool, typer.Option("--keep", help="Take rows with personal data or secrets, too.")]
 Accounts = Annotated[
     list[str] | None,
     typer.Option("--account", help="NAME=0x…: address that pays the contributor of that name."),
 ]
+
+
+FLAWS_SHOWN: Final = 10
+TEXT_SHOWN: Final = 400
 
 
 @transaction_command(app, "datanet create")
@@ -85,9 +102,9 @@ def show(name: Name, as_json: Json = False) -> None:
 @app.command()
 def contribute(
     name: Name,
-    rows: Annotated[
+    file: Annotated[
         Path | None,
-        typer.Argument(help="JSONL file with prompt, completion and contributor.", show_default=False),
+        typer.Argument(metavar="FILE", help="File of rows or of text.", show_default=False),
     ] = None,
     sample: Annotated[
         str | None,
@@ -101,28 +118,67 @@ def contribute(
         typer.Option(help="Name or address of the contributor of all rows; overrides the rows."),
     ] = None,
     account: Accounts = None,
+    columns: Columns = None,
+    encoding: Encoding = None,
+    keep: Keep = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Add a batch of rows, which waits until it is approved.
+    """Add a batch of rows from a file, which waits until it is approved.
 
-    Example: `openledger-node datanet contribute lake notes.jsonl --account odile=0x5f4a…`
+    Reads JSONL, JSON, CSV, TSV, Markdown, plain text, HTML, PDF and DOCX. Before it asks, it shows three rows and
+    everything that can't be taken.
+
+    Example: `openledger-node datanet contribute lake notes.csv --contributor 0x5f4a…`
     """
-    if (rows is None) == (sample is None) or (sample and contributor):
+    if (file is None) == (sample is None) or (sample and contributor):
         raise InputError(
-            "give either a file of ROWS, or --sample NAME without --contributor: "
-            "`openledger-node datanet contribute --help`"
+            "give either a FILE, or --sample NAME without --contributor: `openledger-node datanet contribute --help`"
         )
-    accounts = _accounts(account)
-    if rows:
-        given = read_rows(rows, contributor=contributor)
-    else:
+    own, accounts = OwnDatanets(open_node_home()), _accounts(account)
+    if file is None:
         drawn = named_sample(str(sample))
-        given, accounts = drawn.rows, {**drawn.accounts, **accounts}
-    own = OwnDatanets(open_node_home())
-    batch = own.contribute(name, given, accounts)
-    _show_batch(own.get(name), batch, as_json=as_json)
+        batch, report = own.contribute(name, drawn.rows, {**drawn.accounts, **accounts}), None
+    else:
+        datanet = own.get(name)
+        if contributor is not None:
+            check_contributor(check_name(contributor))
+        options = ReadOptions(name=file.name, columns=columns, encoding=encoding, keep=keep)
+        with open_preview(file, options) as preview:
+            report = preview.report
+            show_report(file, report, to_stderr=as_json)
+            rows = preview.rows(contributor)
+            confirm(f"Take {counted(len(rows), 'row')} into {datanet.name}?", yes=yes)
+            batch = own.contribute(name, rows, accounts)
+    _show_batch(own.get(name), batch, as_json=as_json, report=report)
     if not as_json:
         say(f"approve it: `openledger-node datanet approve {plain(name)} {batch.digest[:10]}`")
+
+
+@app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(help="File of rows or of text.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="Rows file (JSONL) to write; without it, only look.")] = None,
+    contributor: Annotated[str | None, typer.Option(help="Name or address of the contributor of all rows.")] = None,
+    columns: Columns = None,
+    encoding: Encoding = None,
+    keep: Keep = False,
+    as_json: Json = False,
+) -> None:
+    """Show the rows that a file would give, and write them for `factory train --rows`.
+
+    Example: `openledger-node datanet convert notes.pdf --contributor odile --out rows.jsonl`
+    """
+    options = ReadOptions(name=file.name, columns=columns, encoding=encoding, keep=keep)
+    with open_preview(file, options) as preview:
+        if not as_json:
+            show_report(file, preview.report)
+        if out is not None:
+            write_rows(out, preview.rows(contributor))
+        if as_json:
+            emit_json("file_report", {**preview.report, "out": None if out is None else str(out)})
+        elif out is not None:
+            say(f"wrote {counted(preview.report['rows'], 'row')} to {plain(str(out))}")
 
 
 @app.command()
@@ -174,12 +230,13 @@ def _state(datanet: Datanet, batch: RowBatch) -> str:
     return "approved" if batch.digest in datanet.approved else "pending"
 
 
-def _show_batch(datanet: Datanet, batch: RowBatch, *, as_json: bool) -> None:
+def _show_batch(datanet: Datanet, batch: RowBatch, *, as_json: bool, report: dict[str, Any] | None = None) -> None:
     state = _state(datanet, batch)
     if as_json:
         content = to_plain(batch)
         assert isinstance(content, dict)
-        emit_json("batch", {"datanet": datanet.name, "state": state, **content})
+        read = {} if report is None else {"file": without_texts(report)}
+        emit_json("batch", {"datanet": datanet.name, "state": state, **content, **read})
         return
     out_console.print(f"batch [bold]{batch.digest[:10]}[/] of {plain(datanet.name)} is {state}: {batch.rows} rows")
     if batch.near_duplicates:
@@ -187,3 +244,43 @@ def _show_batch(datanet: Datanet, batch: RowBatch, *, as_json: bool) -> None:
         say(f"{batch.near_duplicates} are near-duplicates of earlier rows, {others}")
     if batch.unpaid:
         say(f"[yellow]{batch.unpaid} have a contributor without an address:[/] their earnings go to the treasury")
+
+
+# ---- The report of a file: its form, three rows, and everything that can't be taken.
+
+
+def show_report(file: Path, report: dict[str, Any], *, to_stderr: bool = False) -> None:
+    """Print the report of a file; with `--json`, stdout is for data alone."""
+    console = err_console if to_stderr else out_console
+    forms = ", ".join(f"{counted(count, 'row')} of {plain(form)}" for form, count in report["forms"].items())
+    console.print(f"[bold]{plain(str(file))}[/]: {forms or 'no row that can be taken'}")
+    if report["unused_columns"]:
+        console.print(f"columns that are left out: {', '.join(map(plain, report['unused_columns']))}")
+    for note in report["notes"]:
+        console.print(plain(note))
+    for number, row in enumerate(report["sample"], 1):
+        console.print(f"[dim]row {number}[/]")
+        for name, text in row.items():
+            console.print(f"  [dim]{name:<11}[/] {plain(_short(text))}")
+    _show_flaws(file, report, console)
+
+
+def without_texts(report: dict[str, Any]) -> dict[str, Any]:
+    """Leave the sample out of a report."""
+    return {name: value for name, value in report.items() if name != "sample"}
+
+
+def _show_flaws(file: Path, report: dict[str, Any], console: Any) -> None:
+    if not report["num_flaws"]:
+        return
+    console.print(f"[yellow]{report['num_flaws']} can't be taken:[/]")
+    for flaw in report["flaws"][:FLAWS_SHOWN]:
+        console.print(f"  {plain(file.name)}, {report['unit']} {flaw['place']}: {plain(flaw['reason'])}")
+    if report["num_flaws"] > FLAWS_SHOWN:
+        reasons = Counter(flaw["reason"] for flaw in report["flaws"][FLAWS_SHOWN:])
+        more = report["num_flaws"] - FLAWS_SHOWN
+        console.print(f"  and {more} more; the most frequent reason: {plain(reasons.most_common(1)[0][0])}")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= TEXT_SHOWN else f"{text[:TEXT_SHOWN]}…"

@@ -105,7 +105,7 @@ class Story:
         accounts = [
             word for who, account in subject.sample.accounts.items() for word in ("--account", f"{who}={account}")
         ]
-        batch = a.run("datanet", "contribute", subject.name, str(rows), *accounts)
+        batch = a.run("datanet", "contribute", subject.name, str(rows), *accounts, "--yes")
         a.run("datanet", "approve", subject.name, batch["digest"])
 
     def _pay_in(self) -> None:

@@ -32,8 +32,9 @@ def lake(home: Home) -> OwnDatanets:
 
 
 def test_rows_are_offered_taken_in_and_shown(run: Run, lake: OwnDatanets, rows: str) -> None:
-    offered = run("datanet", "contribute", "lake", rows, "--account", f"ben={BEN}", "--json").json
-    digest = offered["digest"]
+    offered = run("datanet", "contribute", "lake", rows, "--account", f"ben={BEN}", "--yes", "--json").json
+    digest, read = offered["digest"], offered.pop("file")
+    assert (read["format"], read["rows"], read["num_flaws"]) == ("jsonl", 3, 0)
     figures = {"rows": 3, "contributors": 2, "near_duplicates": 0, "of_others": 0, "unpaid": 0}
     assert offered == {
         "schema": "openledger.batch/1",
@@ -60,13 +61,13 @@ def test_rows_are_offered_taken_in_and_shown(run: Run, lake: OwnDatanets, rows: 
 
 
 def test_people_are_told_what_the_intake_found_and_what_comes_next(run: Run, lake: OwnDatanets, rows: str) -> None:
-    offered = run("datanet", "contribute", "lake", rows)
+    offered = run("datanet", "contribute", "lake", rows, "--yes")
     assert "is pending: 3 rows" in offered.stdout
     assert "1 have a contributor without an address" in offered.stderr
     assert "openledger-node datanet approve lake 0x" in offered.stderr
     (batch,) = lake.get("lake").batches
     assert "is approved" in run("datanet", "approve", "lake", batch.digest).stdout
-    again = run("datanet", "contribute", "lake", rows, "--contributor", "eve")
+    again = run("datanet", "contribute", "lake", rows, "--contributor", "eve", "--yes")
     assert "3 are near-duplicates of earlier rows, 3 of them of other contributors" in again.stderr
     shown = run("datanet", "show", "lake").stdout
     assert "CC-BY-4.0" in shown
@@ -77,7 +78,7 @@ def test_people_are_told_what_the_intake_found_and_what_comes_next(run: Run, lak
 def test_rows_may_leave_their_contributor_to_the_flag(run: Run, lake: OwnDatanets, tmp_path: Path) -> None:
     file = tmp_path / "bare.jsonl"
     file.write_text(json.dumps({"prompt": "Who bakes?", "completion": "Wilma bakes."}))
-    found = run("datanet", "contribute", "lake", str(file), "--contributor", BEN, "--json").json
+    found = run("datanet", "contribute", "lake", str(file), "--contributor", BEN, "--yes", "--json").json
     assert (found["rows"], found["unpaid"]) == (1, 0)
 
 
@@ -93,9 +94,11 @@ def test_an_empty_home_says_how_to_begin(run: Run) -> None:
         (("contribute", "lake", "/nowhere.jsonl"), 1, "cannot read rows from /nowhere.jsonl"),
         (("contribute", "lake", "ROWS", "--account", "ben"), 2, "'ben' has no address"),
         (("contribute", "lake", "ROWS", "--account", "ben=0x12"), 1, "not an address: '0x12'"),
-        (("contribute", "lake", "ROWS", "--account", f"{ADA}={BEN}"), 1, "is an address and is paid there"),
-        (("contribute", "lake", "ROWS", "--contributor", "a b"), 1, "line 1: not a name: 'a b'"),
+        (("contribute", "lake", "ROWS", "--yes", "--account", f"{ADA}={BEN}"), 1, "is an address and is paid there"),
+        (("contribute", "lake", "ROWS", "--contributor", "a b"), 1, "not a name: 'a b'"),
         (("contribute", "lake", "ROWS", "--contributor", ADA[:-1] + "x"), 1, "an address"),
+        (("contribute", "lake", "ROWS"), 3, "Take 3 rows into lake? Give --yes to confirm"),
+        (("contribute", "lake", "ROWS", "--columns", "prompt"), 1, "can't read the columns 'prompt'"),
         (("approve", "lake", "0x12"), 1, "0 batches of lake begin with '0x12'"),
         (("create", "lake", "--owner-share", "101"), 2, "'101' is not a percentage"),
         (("publish", "lake"), 3, "this node is on no network"),

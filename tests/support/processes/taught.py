@@ -112,7 +112,7 @@ def teach(run: Callable[..., Any], folder: Path, *, flags: Sequence[str] = FAKED
     people = dict.fromkeys(who for who, _, _ in ROWS)
     accounts = [word for who in people for word in ("--account", f"{who}={account_of(who)}")]
     run("datanet", "create", "field-notes", "--licence", "CC0-1.0", "--owner-share", "10")
-    batch = run("datanet", "contribute", "field-notes", str(rows), *accounts)
+    batch = run("datanet", "contribute", "field-notes", str(rows), *accounts, "--yes")
     run("datanet", "approve", "field-notes", batch["digest"])
     run("datanet", "publish", "field-notes")
     run("factory", "train", "--name", NAME, "--datanet", "field-notes", "--held-out", str(held_out), *flags)

@@ -40,6 +40,13 @@ export async function fetchApi(method, path, body, signal) {
   return response;
 }
 
+// A file as it is, read by the node; nothing of it is taken.
+export async function upload(path, file) {
+  const response = await fetch(`/operator${path}`, { method: "POST", headers: { ...authorised(), "Content-Type": "application/octet-stream" }, body: file });
+  if (!response.ok) throw await refusedBy(response);
+  return response.json();
+}
+
 async function ask(method, path, body, signal) {
   return (await fetchApi(method, path, body, signal)).json();
 }

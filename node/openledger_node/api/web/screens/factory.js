@@ -5,6 +5,7 @@ import { cliLine, quoted, says } from "../lib/cli.js";
 import { act, openDialog } from "../lib/dialog.js";
 import { h, part, put } from "../lib/dom.js";
 import { latest, on } from "../lib/events.js";
+import { filesPanel } from "../lib/files.js";
 import { bytes, count, decimal, NONE, percent, span, time } from "../lib/format.js";
 import { button, chip, emptyState, facts, heading, meter, note, panel, progress, turn } from "../lib/parts.js";
 import { table } from "../lib/table.js";
@@ -17,9 +18,9 @@ const OPEN = ["waiting", "training", "paused", "evaluating"];
 
 export function mount(root) {
   const held = { order: { base: null, datanet: null, preset: "balanced", name: "" }, offset: 0, preview: null, estimate: null, why: null, isOpen: false, asked: 0, lookedUp: null, published: null };
-  const choose = part({ class: "w5" }), rows = part({ class: "w7" }), train = part({ class: "w7" }), evaluate = part(), publish = part();
+  const choose = part({ class: "w5" }), rows = part({ class: "w7" }), train = part({ class: "w7" }), evaluate = part(), publish = part(), files = filesPanel();
   root.append(heading("Factory", "Four choices make an adapter. Look at the data before you start.", "factory status"),
-    h("div", { class: "grid" }, choose, rows, train, h("div", { class: "w5 stack" }, evaluate, publish)));
+    h("div", { class: "grid" }, files, choose, rows, train, h("div", { class: "w5 stack" }, evaluate, publish)));
   const live = { meter: h("div", {}), cost: h("span", { class: "note12" }), why: h("div", { role: "alert" }), line: cliLine("factory train --help"), start: null };
 
   const draw = () => {
@@ -99,7 +100,7 @@ export function mount(root) {
   const stops = [on("factory", draw), on("state", draw), on("money", () => { if (held.lookedUp && !held.published) lookUp(held.lookedUp); })];
   look().catch(() => {});
   think();
-  return () => { clearTimeout(timer); stops.forEach((stop) => stop()); };
+  return () => { files.stop(); clearTimeout(timer); stops.forEach((stop) => stop()); };
 }
 
 // The order as its route takes it, and as its verb does; the sample stands where no Datanet was chosen.

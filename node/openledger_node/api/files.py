@@ -1,0 +1,78 @@
+"""Control routes of files that people bring: an upload is read and shown, and taken only by a second request."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+from fastapi import FastAPI, HTTPException, Request
+from pydantic import BaseModel
+
+from ..datanets.drafts import FileDrafts
+from ..datanets.reading import ReadOptions
+
+UPLOAD_PATH: Final = "/operator/files"
+UPLOAD_BYTES_MAX: Final = 64 << 20
+"""Size of a file that the page may upload; the command line reads larger ones."""
+
+
+class TakeOrder(BaseModel):
+    """The Datanet that takes the rows, and their contributor, if the rows name none."""
+
+    datanet: str
+    contributor: str | None = None
+
+
+class ApproveOrder(BaseModel):
+    """The batch to approve, by its digest or the start of it."""
+
+    batch: str
+
+
+def add_files(app: FastAPI, drafts: FileDrafts) -> None:
+    """Add the routes of uploaded files to the control API."""
+    reading = trio.CapacityLimiter(1)  # a reader may use much memory
+
+    @app.post("/files")
+    async def read_upload(
+        http: Request, name: str, columns: str | None = None, encoding: str | None = None, keep: bool = False
+    ) -> dict[str, Any]:
+        """Read a file, which is the body, and show what could be taken."""
+        options = ReadOptions(name=Path(name).name, columns=columns or None, encoding=encoding or None, keep=keep)
+        draft, upload = await trio.to_thread.run_sync(drafts.begin)
+        try:
+            await _store(http, upload)
+            return await trio.to_thread.run_sync(drafts.read, draft, options, limiter=reading)
+        except BaseException:
+            drafts.discard(draft)
+            raise
+
+    @app.post("/files/{draft}/take")
+    async def take_rows(draft: str, order: TakeOrder) -> dict[str, Any]:
+        """Add the rows of a file that was read to a Datanet."""
+        return await trio.to_thread.run_sync(drafts.take, draft, order.datanet, order.contributor or None)
+
+    @app.post("/files/{draft}/discard")
+    async def discard_rows(draft: str) -> dict[str, Any]:
+        """Delete the rows of a file that was read."""
+        await trio.to_thread.run_sync(drafts.discard, draft)
+        return {}
+
+    @app.get("/datanets")
+    async def list_datanets() -> dict[str, Any]:
+        """The Datanets that are owned here."""
+        return await trio.to_thread.run_sync(drafts.datanets)
+
+    @app.post("/datanets/{name}/approve")
+    async def approve_batch(name: str, order: ApproveOrder) -> dict[str, Any]:
+        """Approve a batch of rows."""
+        return await trio.to_thread.run_sync(drafts.approve, name, order.batch)
+
+
+async def _store(http: Request, upload: Path) -> None:
+    left = UPLOAD_BYTES_MAX
+    async with await trio.open_file(upload, "wb") as target:
+        async for chunk in http.stream():
+            left -= len(chunk)
+            if left < 0:
+                raise HTTPException(413, f"the file has over {UPLOAD_BYTES_MAX} bytes: use `datanet contribute`")
+            await target.write(chunk)

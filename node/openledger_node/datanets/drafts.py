@@ -1,0 +1,92 @@
+"""Files that the page has uploaded: their rows wait in the data directory until the person takes or discards them."""
+
+import secrets
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+from openledger_protocol.codec import to_plain
+from openledger_protocol.primitives import check_name
+
+from ..errors import NodeError
+from ..home import Home
+from .files import FilePreview, read_into
+from .reading import ReadOptions
+from .rows import check_contributor
+from .store import OwnDatanets
+
+FOLDER: Final = ".uploads"
+DRAFTS_MAX: Final = 4
+"""Drafts that are kept; the oldest goes first."""
+
+
+class FileDrafts:
+    """Reads uploaded files and keeps their rows. Every method blocks."""
+
+    def __init__(self, home: Home) -> None:
+        self._folder = home.root / FOLDER
+        self._own = OwnDatanets(home)
+        self._previews: dict[str, FilePreview] = {}
+        shutil.rmtree(self._folder, ignore_errors=True)  # nobody can take what an earlier process has read
+
+    def begin(self) -> tuple[str, Path]:
+        """Return the name of a new draft, and the file to which the upload is written."""
+        name = secrets.token_urlsafe(16)
+        folder = self._folder / name
+        folder.mkdir(mode=0o700, parents=True)
+        return name, folder / "upload"
+
+    def read(self, name: str, options: ReadOptions) -> dict[str, Any]:
+        """Read the upload of a draft, delete it, and return the report with the name of the draft.
+
+        Raises:
+            NodeError: the file can't be read; the message says what to do.
+        """
+        folder = self._folder / name
+        try:
+            report = read_into(folder / "upload", folder / "rows.jsonl", options)
+        except NodeError:
+            self.discard(name)
+            raise
+        (folder / "upload").unlink(missing_ok=True)
+        self._previews[name] = FilePreview(report, folder / "rows.jsonl")
+        while len(self._previews) > DRAFTS_MAX:
+            self.discard(next(iter(self._previews)))
+        return {**report, "draft": name}
+
+    def take(self, name: str, datanet: str, contributor: str | None) -> dict[str, Any]:
+        """Add the rows of a draft to a Datanet as a batch that waits for approval.
+
+        Raises:
+            NodeError: there is no such draft or Datanet, or the rows need a contributor.
+            MalformedError: the contributor is invalid.
+        """
+        preview = self._previews.get(name)
+        if preview is None:
+            raise NodeError("these rows are gone, because the node was started again: drop the file once more")
+        if contributor is not None:
+            check_contributor(check_name(contributor))
+        batch = to_plain(self._own.contribute(datanet, preview.rows(contributor), {}))
+        self.discard(name)
+        assert isinstance(batch, dict)
+        return {"datanet": datanet, "state": "pending", **batch}
+
+    def discard(self, name: str) -> None:
+        """Delete a draft; one that is gone already is no mistake."""
+        self._previews.pop(name, None)
+        if name and "/" not in name and name not in (".", ".."):
+            shutil.rmtree(self._folder / name, ignore_errors=True)
+
+    def datanets(self) -> dict[str, Any]:
+        """Return the Datanets that are owned here, as `datanet list --json` does."""
+        return {"datanets": [to_plain(each) for each in self._own.all()]}
+
+    def approve(self, datanet: str, batch: str) -> dict[str, Any]:
+        """Approve a batch of a Datanet.
+
+        Raises:
+            NodeError: there is no such Datanet or batch.
+        """
+        approved = to_plain(self._own.approve(datanet, batch, {}))
+        assert isinstance(approved, dict)
+        return {"datanet": datanet, "state": "approved", **approved}

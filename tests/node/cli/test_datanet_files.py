@@ -1,0 +1,83 @@
+"""`datanet contribute` and `datanet convert` with files that people have."""
+
+import json
+from pathlib import Path
+
+import pytest
+from support.contributors import ADA, TERMS
+from support.verbs import Run
+
+from openledger_node.datanets.own import new_datanet
+from openledger_node.datanets.rows import read_rows
+from openledger_node.datanets.store import OwnDatanets
+from openledger_node.home import Home
+from openledger_protocol.datanet import Row
+
+TABLE = """Frage;Antwort;Quelle
+Wer steuert die Fähre?;Odile Fenn steuert die Fähre.;Buch
+Was kostet sie?;=1+2;
+Wen frage ich?;Schreib an odile@fenn.de;
+"""
+
+
+@pytest.fixture
+def lake(home: Home) -> OwnDatanets:
+    own = OwnDatanets(home)
+    own.create(new_datanet("lake", treasury=ADA, **TERMS))  # type: ignore[arg-type]  # a licence and a share
+    return own
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> str:
+    file = tmp_path / "lake.csv"
+    file.write_text(TABLE, encoding="utf-8")
+    return str(file)
+
+
+def test_a_file_is_shown_and_nothing_is_taken_before_a_yes(run: Run, lake: OwnDatanets, table: str) -> None:
+    words = ("datanet", "contribute", "lake", table, "--contributor", "odile")
+    shown = run(*words)
+    assert shown.status == 3
+    assert "1 row of question and answer" in shown.stdout
+    assert "columns that are left out: Quelle" in shown.stdout
+    assert "Odile Fenn steuert die Fähre." in shown.stdout
+    assert "lake.csv, line 3: its 'Antwort' is a formula" in shown.stdout
+    assert "lake.csv, line 4: it holds an e-mail address" in shown.stdout
+    assert lake.get("lake").batches == ()
+    taken = run(*words, "--yes", "--keep", "--json").json
+    assert (taken["rows"], taken["file"]["num_flaws"], taken["file"]["flagged"]) == (2, 1, 1)
+    assert "sample" not in taken["file"]
+
+
+def test_rows_without_a_contributor_are_not_taken(run: Run, lake: OwnDatanets, table: str) -> None:
+    ran = run("datanet", "contribute", "lake", table, "--yes")
+    assert (ran.status, "1 row without a contributor" in ran.stderr) == (1, True)
+    assert lake.get("lake").batches == ()
+
+
+def test_a_file_becomes_a_rows_file_for_a_training(run: Run, tmp_path: Path) -> None:
+    file, out = tmp_path / "notes.md", tmp_path / "rows.jsonl"
+    file.write_text("# Lake\n\n## Where is the ferry?\n\nAt the old mill.\n")
+    words = ("datanet", "convert", str(file), "--contributor", "odile", "--out", str(out), "--json")
+    report = run(*words).json
+    assert (report["schema"], report["format"], report["out"]) == ("openledger.file_report/1", "markdown", str(out))
+    row = Row(prompt="Where is the ferry?", completion="At the old mill.", contributor="odile")
+    assert read_rows(out) == (row,)
+
+
+def test_columns_can_be_named_and_are_told_where_no_form_is_known(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "vragen.jsonl"
+    file.write_text(json.dumps({"vraag": "Wie?", "antwoord": "Bo.", "wie": "bo"}))
+    told = run("datanet", "convert", str(file))
+    assert "no row that can be taken" in told.stdout
+    assert "'vraag', 'antwoord'" in told.stdout
+    columns = "prompt=vraag,completion=antwoord,contributor=wie"
+    found = run("datanet", "convert", str(file), "--columns", columns, "--json").json
+    assert found["sample"] == [{"prompt": "Wie?", "completion": "Bo.", "contributor": "bo"}]
+
+
+def test_a_file_that_cannot_be_read_is_refused_with_what_to_do(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "notes.xlsx"
+    file.write_bytes(b"PK")
+    ran = run("datanet", "convert", str(file))
+    assert (ran.status, "save each sheet as CSV" in ran.stderr) == (1, True)

@@ -1,0 +1,71 @@
+"""Crafted bad files are refused or cleaned with a reason, in bounded memory and time."""
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.bad_files import BAD_FILES, MIB, BadFile
+
+from openledger_node.datanets.files import read_into
+from openledger_node.datanets.reader import UnreadableFileError
+from openledger_node.datanets.reading import ReadOptions, read_file
+
+PEAK_BYTES_MAX = 200 * MIB
+HEAVY = [each for each in BAD_FILES if each.is_heavy]
+
+
+def options_of(bad: BadFile) -> ReadOptions:
+    return ReadOptions(name=bad.name, **bad.options)
+
+
+def check_outcome(bad: BadFile, report: dict[str, Any], rows: str) -> None:
+    assert report["rows"] == bad.rows == len(rows.splitlines())
+    found = [(each["place"], each["reason"]) for each in report["flaws"]]
+    assert [place for place, _ in found] == [place for place, _ in bad.flaws], found
+    for (_, reason), (_, words) in zip(found, bad.flaws, strict=True):
+        assert words in reason
+    assert len(report["notes"]) == len(bad.notes)
+    assert all(words in note for words, note in zip(bad.notes, report["notes"], strict=True))
+    assert not [text for text in bad.absent if text in rows + json.dumps(report)]
+
+
+def test_there_are_thirty_bad_files_and_each_says_what_must_come_of_it() -> None:
+    assert len(BAD_FILES) >= 30
+    assert len({bad.name for bad in BAD_FILES}) == len(BAD_FILES)
+
+
+@pytest.mark.parametrize("bad", [each for each in BAD_FILES if not each.is_heavy], ids=lambda bad: bad.name)
+def test_a_bad_file_is_refused_or_cleaned_with_a_reason(bad: BadFile) -> None:
+    file, rows = io.BytesIO(b"".join(bad.write())), list[dict[str, str]]()
+    if bad.refused is not None:
+        with pytest.raises(UnreadableFileError) as refusal:
+            read_file(file, options_of(bad), rows.append)
+        assert bad.refused in str(refusal.value)
+        return
+    report = read_file(file, options_of(bad), rows.append)
+    check_outcome(bad, report.to_plain(), "".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.mark.parametrize("bad", HEAVY, ids=lambda bad: bad.name)
+def test_a_heavy_file_is_read_in_a_process_with_bounded_memory(bad: BadFile, tmp_path: Path) -> None:
+    file, rows = tmp_path / bad.name, tmp_path / "rows"
+    with file.open("wb") as target:
+        target.writelines(bad.write())
+    if bad.refused is not None:
+        with pytest.raises(UnreadableFileError) as refusal:
+            read_into(file, rows, options_of(bad))
+        assert bad.refused in str(refusal.value)
+        return
+    report = read_into(file, rows, options_of(bad))
+    assert report["peak_bytes"] is None or report["peak_bytes"] < PEAK_BYTES_MAX
+    check_outcome(bad, report, rows.read_text())
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    for name, words in (("pipe.txt", "it is no file"), ("none.txt", "No such file"), ("", "it is no file")):
+        with pytest.raises(UnreadableFileError, match=words):
+            read_into(tmp_path / name, tmp_path / "rows", ReadOptions(name="a.txt"))

@@ -1,0 +1,81 @@
+"""Files that the page has uploaded: kept until they are taken, discarded, or pushed out."""
+
+from pathlib import Path
+
+import pytest
+from support.contributors import ADA, TERMS
+
+from openledger_node.api.guard import Guard
+from openledger_node.datanets.drafts import DRAFTS_MAX, FOLDER, FileDrafts
+from openledger_node.datanets.own import new_datanet
+from openledger_node.datanets.reading import ReadOptions
+from openledger_node.datanets.store import OwnDatanets
+from openledger_node.errors import NodeError
+from openledger_node.home import Home
+
+LINE = b'{"prompt": "Who?", "completion": "Bo."}'
+
+
+def fake_read(file: Path, rows_file: Path, options: ReadOptions) -> dict[str, object]:
+    """Read as the process does, without the process."""
+    rows_file.write_bytes(file.read_bytes())
+    return {"rows": 1, "without_contributor": 1, "name": options.name}
+
+
+@pytest.fixture
+def drafts(home: Home, monkeypatch: pytest.MonkeyPatch) -> FileDrafts:
+    monkeypatch.setattr("openledger_node.datanets.drafts.read_into", fake_read)
+    OwnDatanets(home).create(new_datanet("lake", treasury=ADA, **TERMS))  # type: ignore[arg-type]  # licence and share
+    return FileDrafts(home)
+
+
+def upload(drafts: FileDrafts) -> str:
+    name, file = drafts.begin()
+    file.write_bytes(LINE)
+    return str(drafts.read(name, ReadOptions(name="a.jsonl"))["draft"])
+
+
+def left(home: Home) -> int:
+    return len(list((home.root / FOLDER).iterdir()))
+
+
+def test_a_draft_is_taken_once(home: Home, drafts: FileDrafts) -> None:
+    name = upload(drafts)
+    assert drafts.take(name, "lake", "odile")["rows"] == 1
+    assert left(home) == 0
+    with pytest.raises(NodeError, match="drop the file once more"):
+        drafts.take(name, "lake", "odile")
+
+
+def test_a_draft_that_cannot_be_taken_stays(home: Home, drafts: FileDrafts) -> None:
+    name = upload(drafts)
+    with pytest.raises(NodeError, match="without a contributor"):
+        drafts.take(name, "lake", None)
+    with pytest.raises(NodeError, match="you have no Datanet 'pond'"):
+        drafts.take(name, "pond", "odile")
+    assert left(home) == 1
+
+
+def test_the_oldest_drafts_are_pushed_out_and_none_outlives_the_node(home: Home, drafts: FileDrafts) -> None:
+    names = [upload(drafts) for _ in range(DRAFTS_MAX + 1)]
+    assert left(home) == DRAFTS_MAX
+    with pytest.raises(NodeError):
+        drafts.take(names[0], "lake", "odile")
+    FileDrafts(home)
+    assert not (home.root / FOLDER).exists()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../keys"])
+def test_a_name_from_outside_deletes_nothing(home: Home, drafts: FileDrafts, name: str) -> None:
+    upload(drafts)
+    drafts.discard(name)
+    assert left(home) == 1
+    assert home.root.exists()
+
+
+def test_an_upload_has_a_bound_of_its_own() -> None:
+    async def nothing(*_: object) -> None:
+        raise AssertionError("no request is made")
+
+    guard = Guard(nothing, key="key", body_bytes_max=5, uploads={"/operator/files": 10})
+    assert [guard._bytes_max({"path": path}) for path in ("/operator/files", "/v1/models")] == [10, 5]

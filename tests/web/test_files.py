@@ -1,0 +1,84 @@
+"""A file dropped on the Factory screen: shown, read again with other choices, taken and approved."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import FilePayload, Page, expect
+from support.contributors import ADA, TERMS
+from support.pages import Seen
+from support.processes.nodes import Node
+
+from openledger_node.datanets.own import new_datanet
+from openledger_node.datanets.store import OwnDatanets
+from openledger_protocol.datanet import Row
+
+OpenPage = Callable[..., Page]
+LONG_MS = 60_000
+"""A file is read in a process of its own, which imports the readers."""
+
+TABLE = """question,answer,page
+Who steers the ferry?,<b>Odile</b> Fenn steers it.,1
+What does it cost?,=1+2,2
+Whom do I ask?,Write to odile@fenn.org,3
+"""
+DROP = """(body) => {
+    const carried = new DataTransfer(), given = { dataTransfer: carried, bubbles: true, cancelable: true };
+    carried.items.add(new File([body], "lake.csv", { type: "text/csv" }));
+    document.querySelector(".drop").dispatchEvent(new DragEvent("drop", given));
+}"""
+
+
+@pytest.fixture
+def lake(teacher: Node) -> Iterator[OwnDatanets]:
+    own = OwnDatanets(teacher.home)
+    own.create(new_datanet("lake", treasury=ADA, **TERMS))  # type: ignore[arg-type]  # a licence and a share
+    yield own
+    for file in (teacher.home.datanets / "lake" / "own").iterdir():
+        file.unlink()
+
+
+def test_a_dropped_file_is_shown_and_taken_only_by_its_button(
+    teacher: Node, lake: OwnDatanets, open_page: OpenPage
+) -> None:
+    page = open_page(teacher, "factory")
+    panel = page.locator(".files")
+    page.evaluate(DROP, TABLE)
+    expect(panel).to_contain_text("1 row can be taken", timeout=LONG_MS)
+    expect(panel.locator("pre.row-text")).to_have_text("Who steers the ferry?\n<b>Odile</b> Fenn steers it.")
+    expect(panel).to_contain_text("page")
+    expect(panel.locator("tbody tr")).to_have_count(2)
+    expect(panel.locator("tbody")).to_contain_text("its 'answer' is a formula")
+    assert lake.get("lake").batches == ()
+    panel.get_by_label("Take rows with personal data or secrets, too").check()
+    panel.get_by_role("button", name="Read again").click()
+    take = panel.get_by_role("button", name="Take 2 rows")
+    expect(take).to_be_disabled(timeout=LONG_MS)
+    panel.get_by_label("Contributor, who is paid for them").fill("odile")
+    expect(panel.locator(".cli code").last).to_have_text(
+        "openledger-node datanet contribute lake lake.csv --keep --contributor odile"
+    )
+    take.click()
+    expect(panel).to_contain_text("2 rows wait in lake as batch")
+    (batch,) = lake.get("lake").pending
+    expect(panel.locator(".cli code").last).to_contain_text(f"datanet approve lake {batch.digest[:10]}")
+    panel.get_by_role("button", name="Approve the batch").click()
+    expect(panel).to_contain_text("is approved")
+    assert lake.rows(lake.get("lake")) == (
+        Row(prompt="Who steers the ferry?", completion="<b>Odile</b> Fenn steers it.", contributor="odile"),
+        Row(prompt="Whom do I ask?", completion="Write to odile@fenn.org", contributor="odile"),
+    )
+
+
+def test_a_file_that_cannot_be_read_says_what_to_do(teacher: Node, open_page: OpenPage, seen: Seen) -> None:
+    seen.is_forgiven = True  # a refusal is a failed request, and the browser notes each
+    page = open_page(teacher, "factory")
+    latin = FilePayload(
+        name="notes.txt", mimeType="text/plain", buffer="Die Größe zählt sehr. Das sagen alle.".encode("latin-1")
+    )
+    page.locator("#files-file").set_input_files(latin)
+    alert = page.locator(".files [role=alert]")
+    expect(alert).to_contain_text("it is not UTF-8", timeout=LONG_MS)
+    page.locator("#files-encoding").select_option("windows-1252")
+    page.locator(".files").get_by_role("button", name="Read again").click()
+    expect(page.locator(".files")).to_contain_text("1 row can be taken", timeout=LONG_MS)
+    expect(page.locator(".files")).to_contain_text("You have no Datanet yet")
