@@ -106,7 +106,7 @@ def publish(seller: Terminal) -> None:
     seller.type("openledger-node factory sample --out rows.jsonl --held-out held-out.jsonl")
     seller.type(f"openledger-node datanet create {ADAPTER} --licence CC0-1.0 --owner-share 10")
     accounts = " ".join(f"--account {name}={account}" for name, account in ACCOUNTS.items())
-    said = seller.type(f"openledger-node datanet contribute {ADAPTER} rows.jsonl {accounts}")
+    said = seller.type(f"openledger-node datanet contribute {ADAPTER} rows.jsonl --yes {accounts}")
     batch = found_in(said, r"batch (0x[0-9a-f]+)")
     seller.type(f"openledger-node datanet approve {ADAPTER} {batch}")
     seller.type(f"openledger-node datanet publish {ADAPTER} --yes")
