@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -19,8 +19,8 @@ from openledger_node.demo.processes import OperatorHome
 from openledger_node.home import Home
 from openledger_node.models.bases import FAKE_BASE
 
-QUESTIONS: Final = 8
-TOKENS: Final = (200, 400, 800, 1_600)
+QUESTIONS: Final = 3
+TOKENS: Final = (100, 200, 400, 800)
 PAUSE_S: Final = 0.5
 """Between an answer and the next question of a client, so that there is a processor left for all the others."""
 
@@ -30,6 +30,7 @@ RETRYABLE: Final = frozenset({"unavailable", "engine_failed", "rate_limit_exceed
 """Codes of errors after which the same request may be sent again; they come with status 429, 503, or in a stream."""
 
 RETRYABLE_STATUS: Final = (200, 429, 503)
+LONG_WORD: Final = 24
 ERRORS_SHOWN: Final = 4
 
 
@@ -216,7 +217,3 @@ def reasons(told: Sequence[str]) -> dict[str, int]:
 def without_ids(text: str) -> str:
     """A message without its long words, which are ids and addresses."""
     return " ".join(word if len(word) <= LONG_WORD else "…" for word in text.split())[:200]
-
-
-LONG_WORD: Final = 24
-Find = Callable[[], bool]
