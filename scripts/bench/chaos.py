@@ -50,7 +50,7 @@ class Plan:
     after_s: float = 10.0  # load after what was killed is back
 
 
-WHOLE: Final = Plan(sizes=Sizes(sellers=20, payers=2, claim_interval_s=30.0), kills=6, streams=3)
+WHOLE: Final = Plan(sizes=Sizes(sellers=20, payers=2, claim_interval_s=30.0), kills=6, streams=2)
 QUICK: Final = Plan(
     sizes=Sizes(sellers=6, payers=1, claim_interval_s=2.0),
     kills=2,
@@ -165,7 +165,7 @@ class Chaos:
 
     def paths(self) -> dict[str, int]:
         """The first payer's connections with sellers by kind."""
-        wallets = {seller.status()["address"] for seller in self.world.sellers}
+        wallets = {self.world.wallets[seller.name] for seller in self.world.sellers}
         return paths_of(self.world.payers[0], wallets)
 
 

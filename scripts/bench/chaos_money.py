@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 from chaos_load import Asked, answer_of, opened
-from chaos_world import World, in_parallel, serving
+from chaos_world import World, in_parallel, knows
 
 from openledger_node.audit.report import audit
 from openledger_node.chain.deployment import Deployment
@@ -49,10 +49,10 @@ def call_in_turn(world: World) -> dict[str, Any]:
     failed: dict[str, str] = {}
     with opened(gateway) as client:
         for seller in world.sellers:
-            wallet = seller.status()["address"]
+            wallet = world.wallets[seller.name]
             order(seller, "/resume")
             try:
-                wait_for(f"{seller.name} sells", lambda w=wallet: w in serving(gateway), timeout_s=TURN_TIMEOUT_S)
+                wait_for(f"{seller.name} sells", partial(knows, gateway, {wallet}), timeout_s=TURN_TIMEOUT_S)
                 answer_of(client, 0, TURN_TOKENS)
                 served.append(seller.name)
             except (DemoError, SystemExit) as error:

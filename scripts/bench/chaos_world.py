@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,7 +34,7 @@ BOOTSTRAP_NODES: Final = 2
 RELAYED_ONE_IN: Final = 4
 """One seller in so many listens nowhere."""
 
-STARTING_AT_ONCE: Final = 2
+STARTING_AT_ONCE: Final = 3
 UP_TIMEOUT_S: Final = 300.0
 CHAIN_LOOK_S: Final = 0.5
 SETTINGS: Final = {
@@ -74,6 +75,7 @@ class World:
     sellers: list[OperatorHome] = field(default_factory=list)
     payers: list[OperatorHome] = field(default_factory=list)
     relay: OperatorHome = field(init=False)
+    wallets: dict[str, str] = field(default_factory=dict)  # by the node's name
 
     @property
     def nodes(self) -> list[OperatorHome]:
@@ -106,7 +108,8 @@ class World:
     def start_node(self, node: OperatorHome) -> None:
         """Start a node, and wait until it is on its network."""
         node.start_daemon()
-        wait_for(f"{node.name} is up", lambda: is_up(node), timeout_s=UP_TIMEOUT_S)
+        wait_for(f"{node.name} is up", partial(is_up, node), timeout_s=UP_TIMEOUT_S)
+        self.wallets[node.name] = node.status()["address"]
 
     def kill_node(self, node: OperatorHome) -> None:
         """Kill a daemon, whatever it does."""
@@ -116,10 +119,10 @@ class World:
 
     def wait_until_known(self, sellers: Iterable[OperatorHome]) -> None:
         """Wait until each payer knows that these sell."""
-        wanted = {seller.status()["address"] for seller in sellers}
+        wanted = {self.wallets[seller.name] for seller in sellers}
         for payer in self.payers:
             what = f"{payer.name} knows {len(wanted)} sellers"
-            wait_for(what, lambda payer=payer: wanted <= serving(payer), timeout_s=UP_TIMEOUT_S)
+            wait_for(what, partial(knows, payer, wanted), timeout_s=UP_TIMEOUT_S)
 
     def ledger_file(self, node: OperatorHome) -> Path:
         """The file of a node's ledger."""
@@ -147,7 +150,7 @@ class World:
         self.start_chain(int(self.network.rpc[0].rpartition(":")[2]))
         for node in self.nodes:
             what = f"{node.name} reads the chain"
-            wait_for(what, lambda node=node: node.status()["chain"] == "ok", timeout_s=UP_TIMEOUT_S)
+            wait_for(what, partial(reads_chain, node), timeout_s=UP_TIMEOUT_S)
 
     def kill_bootstraps(self) -> None:
         """Kill both bootstrap nodes."""
@@ -162,7 +165,7 @@ class World:
         ids = {address.rpartition("/")[2] for address, _ in self.points}
         for node in self.nodes:
             what = f"{node.name} is connected with a bootstrap node"
-            wait_for(what, lambda node=node: ids & connected(node), timeout_s=UP_TIMEOUT_S)
+            wait_for(what, partial(is_connected, node, ids), timeout_s=UP_TIMEOUT_S)
 
     def _start_bootstrap(self, number: int, network: str, listen: str) -> tuple[str, Process]:
         words = ["network", "bootstrap", "--network", network, "--listen", listen, "--metrics", "none", "--json"]
@@ -178,7 +181,7 @@ class World:
         return node
 
     def _home(self, name: str, settings: dict[str, str]) -> OperatorHome:
-        home = ForkedHome(name, self.folder / name, settings)
+        home: OperatorHome = ForkedHome(name, self.folder / name, settings)
         self.opened.append(home)
         return home
 
@@ -207,23 +210,40 @@ def is_up(node: OperatorHome) -> bool:
     """
     if node.daemon and not node.daemon.is_alive:
         raise DemoError(f"{node.name} ended: {node.daemon.last_words()}")
-    return node.is_up() and node.status()["peer_id"] is not None
+    return node.is_up() and bool(status_of(node).get("peer_id"))
 
 
-def peers_of(node: OperatorHome) -> list[dict[str, Any]]:
-    """The peers that a node knows."""
-    found: list[dict[str, Any]] = node.ask("/money/peers")["peers"]
+def status_of(node: OperatorHome) -> dict[str, Any]:
+    """A node's status; empty if a busy machine keeps it from answering in time."""
+    try:
+        found: dict[str, Any] = node.status()
+    except DemoError:
+        return {}
     return found
 
 
-def serving(node: OperatorHome) -> set[str]:
-    """Wallets of the sellers that a node knows."""
-    return {peer["wallet"] for peer in peers_of(node) if peer["serves"]}
+def peers_of(node: OperatorHome) -> list[dict[str, Any]]:
+    """The peers that a node knows; none if it does not answer in time."""
+    try:
+        found: list[dict[str, Any]] = node.ask("/money/peers")["peers"]
+    except DemoError:
+        return []
+    return found
 
 
-def connected(node: OperatorHome) -> set[str]:
-    """Ids of the peers that a node is connected with."""
-    return {peer["peer_id"] for peer in peers_of(node) if peer["is_connected"]}
+def knows(node: OperatorHome, wallets: set[str]) -> bool:
+    """True if a node knows that all these wallets sell."""
+    return wallets <= {peer["wallet"] for peer in peers_of(node) if peer["serves"]}
+
+
+def is_connected(node: OperatorHome, peer_ids: set[str]) -> bool:
+    """True if a node is connected with one of these peers."""
+    return any(peer["is_connected"] for peer in peers_of(node) if peer["peer_id"] in peer_ids)
+
+
+def reads_chain(node: OperatorHome) -> bool:
+    """True if a node can read the chain."""
+    return bool(status_of(node).get("chain") == "ok")
 
 
 def paths_of(node: OperatorHome, wallets: set[str]) -> dict[str, int]:

@@ -13,7 +13,6 @@ from openledger_protocol.adapter import AdapterManifest
 from openledger_protocol.advertisement import Advertisement
 from openledger_protocol.errors import (
     AdapterRefusedError,
-    BadSignatureError,
     PaymentRequiredError,
     ProtocolError,
     UnavailableError,
@@ -260,8 +259,7 @@ class Requester:
         requested, bid = progress.requested, action.received.message
         if progress.entry:
             await self._check_manifest(requested, progress.entry, action.received.peer_id)
-        if not await self._backing.may_sign(bid.signer, bid.wallet):
-            raise BadSignatureError(f"{bid.signer} may not sign for {bid.wallet}, says the chain")
+        await self._vetting.check_signer(bid.signer, bid.wallet)
         return Purchase(
             request_id=requested.request.request_id,
             award=Award(base=requested.base, terms=bid.terms, tokens_max=action.tokens_max),
