@@ -146,12 +146,14 @@ class Chaos:
         with self.stage(name) as (found, asked):
             rest(self.random.uniform(1.0, 3.0))
             kill()
+            num_before = len(asked)
             rest(away_s)
-            began_s, num_before = time.monotonic(), len(asked)
+            began_s, num_away = time.monotonic(), len(asked)
             start()
-            found["back_s"] = since(began_s)
+            found["back_s"], num_back = since(began_s), len(asked)
             rest(self.plan.after_s)
-        found["served_after"] = self.load.figures(asked[num_before:])[Ending.SERVED.value]
+        found["served_away"] = self.num_served(asked[num_before:num_away])
+        found["served_after"] = self.num_served(asked[num_back:])
 
     @contextmanager
     def stage(self, name: str) -> Iterator[tuple[dict[str, Any], list[Asked]]]:
@@ -162,6 +164,10 @@ class Chaos:
             yield found, asked
         found |= {**self.load.figures(asked), "took_s": since(found.pop("began_s"))}
         self.stages[name] = found
+
+    def num_served(self, asked: Sequence[Asked]) -> int:
+        """The number of calls that were served whole."""
+        return sum(call.ending(self.load.wholes[call.question]) is Ending.SERVED for call in asked)
 
     def paths(self) -> dict[str, int]:
         """The first payer's connections with sellers by kind."""
@@ -182,6 +188,8 @@ def told(found: dict[str, Any]) -> str:
     said += [f"first text p95 {found['first_text_p95_s']} s", f"longest silence {found['silence_max_s']} s"]
     if "broken" in found:
         said.append(f"{found['resumed']} of {found['broken']} streams of killed sellers went on")
+    if "served_away" in found:
+        said.append(f"{found['served_away']} of those asked meanwhile were served")
     if "back_s" in found:
         said.append(f"all back after {found['back_s']} s")
     return "; ".join([*said, f"{found['took_s']:.0f} s", *found["why_lost"], *found["why_retryable"]])
