@@ -6,6 +6,7 @@ Anyone may advertise with another's wallet, so a record by wallet counts only af
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import TypeVar
 
 import trio
@@ -63,11 +64,12 @@ class _Verdict:
     num_answers: int  # of a bonded wallet to this node, when the chain was asked
     asked_s: float
     kept_s: float = KEPT_S
+    unasked_until_s: float = -inf  # the chain could not be asked just now, and is not asked again before
 
     @property
     def until_s(self) -> float:
         """The time until which the answer is kept."""
-        return self.asked_s + self.kept_s
+        return max(self.asked_s + self.kept_s, self.unasked_until_s)
 
 
 class Vetting:
@@ -138,8 +140,7 @@ class Vetting:
             try:
                 found = await self._in_time(self._ask(ad, asked_s=now_s))
             except ChainError as error:
-                if verdict and is_good_unasked(verdict, now_s):
-                    self._keep(key, replace(verdict, kept_s=trio.current_time() + AWAY_AGAIN_S - verdict.asked_s))
+                if self._is_good_unasked(key):
                     errors[ad.peer_id] = None
                 else:
                     errors[ad.peer_id] = UnavailableError(f"the chain can't be asked about its wallet: {error}")
@@ -161,15 +162,26 @@ class Vetting:
             BadSignatureError: it may not.
             ChainError: the chain can't be asked, and the wallet was not fit lately.
         """
+        key = signer, wallet
+        known = self._verdicts.get(key)
+        if known and trio.current_time() < known.unasked_until_s:
+            return
         try:
             may_sign = await self._in_time(self._may_sign(signer, wallet))
         except ChainError:
-            verdict = self._verdicts.get((signer, wallet))
-            if verdict is None or not is_good_unasked(verdict, trio.current_time()):
+            if not self._is_good_unasked(key):
                 raise
             return
         if not may_sign:
             raise BadSignatureError(f"{signer} may not sign for {wallet}, says the chain")
+
+    def _is_good_unasked(self, key: tuple[Address, Address]) -> bool:
+        """True if a seller was fit not long ago; call it when the chain could not be asked about it."""
+        verdict, now_s = self._verdicts.get(key), trio.current_time()
+        if verdict is None or verdict.error or now_s - verdict.asked_s > AWAY_S:
+            return False
+        self._keep(key, replace(verdict, unasked_until_s=now_s + AWAY_AGAIN_S))
+        return True
 
     async def _in_time(self, answer: Awaitable[Answer]) -> Answer:
         """Wait for the chain's answer.
@@ -233,11 +245,6 @@ class Vetting:
             error = UnavailableError(f"wallet {ad.wallet} has bonded less than the network's minimum stake")
         found = await trio.to_thread.run_sync(self._sellers.find, ad.wallet) if bonded_wei else SellerRecord()
         return _Verdict(error=error, bonded_wei=bonded_wei, num_answers=found.num_answers, asked_s=asked_s)
-
-
-def is_good_unasked(verdict: _Verdict, now_s: float) -> bool:
-    """True if a seller that was fit when the chain last answered is bought from while the chain can't be asked."""
-    return verdict.error is None and now_s - verdict.asked_s <= AWAY_S
 
 
 class Exposure:
