@@ -134,12 +134,12 @@ bench: $(VENV)/dev.stamp $(LLAMA)/llama.stamp ## the benchmarks: each prints one
 	$(BIN)/python scripts/bench/attribution.py --json
 	$(BIN)/python scripts/bench/network.py --json
 	$(BIN)/python scripts/bench/home.py --json
-	$(BIN)/python scripts/bench/chaos.py --json
 	$(BIN)/python scripts/bench/load.py --json
 	$(BIN)/python scripts/bench/serving.py --json
 	$(BIN)/python scripts/bench/money.py --json
 	$(BIN)/python scripts/bench/pause.py --json
 	$(BIN)/python scripts/bench/llamacpp.py --json --program $(LLAMA)/bin/llama-server
+	$(BIN)/python scripts/bench/chaos.py --json
 
 fuzz-api: $(VENV)/dev.stamp ## twenty thousand requests at the API, right ones and wrong ones; minutes
 	$(BIN)/python scripts/fuzz_api.py

@@ -6,7 +6,7 @@ sellers must go on at others. After all of it nobody may be paid twice, and ledg
 the wei.
 
 `--json` prints one object on the last line; `--quick` is a short form whose figures mean nothing. The exit status is
-1 if a call was lost or the money is wrong.
+1 if a bar is missed.
 """
 
 import argparse
