@@ -1,10 +1,12 @@
 """The parts of `scripts/bench/chaos.py` that judge: calls, streams of killed sellers, receipts and bars."""
 
 import argparse
+import json
 import sys
 from types import SimpleNamespace
 from typing import Any, cast
 
+import httpx
 import pytest
 from support.processes.nodes import ROOT
 
@@ -12,8 +14,9 @@ sys.path.insert(0, str(ROOT / "scripts" / "bench"))
 
 from chaos import QUICK, WHOLE, bars_of, chosen, resumed
 from chaos_load import Asked, Ending, Load, without_ids
-from chaos_money import Books, charge_faults, claim_faults
+from chaos_money import TURN_TOKENS, Books, answers, charge_faults, claim_faults
 
+from openledger_node.demo.processes import DemoError
 from openledger_node.ledger.receipts import ReceiptRow
 
 WHOLE_TEXT = "abcdefgh"
@@ -133,6 +136,20 @@ def test_bars_are_met_if_nothing_was_lost_and_missed_otherwise() -> None:
         "answered_in_turn": False,
         "money_faults": False,
     }
+
+
+def client_that_gets(status: int, body: str) -> httpx.Client:
+    answer = httpx.MockTransport(lambda _: httpx.Response(status, text=body))
+    return httpx.Client(transport=answer, base_url="http://node")
+
+
+def test_a_seller_that_is_called_in_turn_answers_or_is_asked_again() -> None:
+    events = [event("a" * TURN_TOKENS), event(finish_reason="length")]
+    stream = "".join(f"data: {json.dumps(each)}\n\n" for each in events) + "data: [DONE]\n\n"
+    assert answers(client_that_gets(200, stream))
+    assert not answers(client_that_gets(503, json.dumps({"error": {**BUSY, "code": "unavailable"}})))
+    with pytest.raises(DemoError, match="500 internal_error: a mistake"):
+        answers(client_that_gets(500, json.dumps({"error": BROKEN})))
 
 
 def test_flags_change_the_plan() -> None:
