@@ -13,7 +13,6 @@ from openledger_protocol.adapter import AdapterManifest
 from openledger_protocol.advertisement import Advertisement
 from openledger_protocol.errors import (
     AdapterRefusedError,
-    BadSignatureError,
     PaymentRequiredError,
     ProtocolError,
     UnavailableError,
@@ -92,6 +91,7 @@ class Requester:
         self._limits = limits
         self._now_ns = now_ns
         self._draw = draw  # 32 random bytes as 0x-hex
+        self._entries: dict[AdapterId, RegistryEntry] = {}
         self._caller = Caller(
             network=network,
             transport=transport,
@@ -199,11 +199,7 @@ class Requester:
             raise UnknownModelError(f"{model!r} is for base {requested.base}, whose tokenizer is not on this machine")
         if not self._table.offers(requested.base, requested.adapter):
             raise UnknownModelError(f"nobody on the network offers {model!r} just now")
-        try:
-            is_base = requested.adapter == BASE_ONLY
-            entry = None if is_base else await self._backing.find_entry(requested.adapter)
-        except ChainError as error:
-            raise UnavailableError(f"the chain can't be asked for the adapter's entry: {error}") from error
+        entry = None if requested.adapter == BASE_ONLY else await self._entry_of(requested.adapter)
         prompt_ids = await trio.to_thread.run_sync(
             render, self._tokenizer, request.prompt, request.prefix, request.tooling
         )
@@ -217,6 +213,20 @@ class Requester:
             tokens_in=len(prompt_ids),
             budget_wei=budget_wei,
         )
+
+    async def _entry_of(self, adapter_id: AdapterId) -> RegistryEntry:
+        """An adapter's entry on the chain, which never changes and is read once.
+
+        Raises:
+            UnknownModelError: it is not registered.
+            UnavailableError: the chain can't be asked.
+        """
+        if adapter_id not in self._entries:
+            try:
+                self._entries[adapter_id] = await self._backing.find_entry(adapter_id)
+            except ChainError as error:
+                raise UnavailableError(f"the chain can't be asked for the adapter's entry: {error}") from error
+        return self._entries[adapter_id]
 
     # ---- buying from one node
 
@@ -263,8 +273,7 @@ class Requester:
         requested, bid = progress.requested, action.received.message
         if progress.entry:
             await self._check_manifest(requested, progress.entry, action.received.peer_id)
-        if not await self._backing.may_sign(bid.signer, bid.wallet):
-            raise BadSignatureError(f"{bid.signer} may not sign for {bid.wallet}, says the chain")
+        await self._vetting.check_signer(bid.signer, bid.wallet)
         return Purchase(
             request_id=requested.request.request_id,
             award=Award(base=requested.base, terms=bid.terms, tokens_max=action.tokens_max),

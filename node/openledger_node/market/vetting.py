@@ -6,6 +6,8 @@ Anyone may advertise with another's wallet, so a record by wallet counts only af
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
+from typing import TypeVar
 
 import trio
 
@@ -32,7 +34,13 @@ ASK_TIMEOUT_S = 5.0
 """A seller that the chain says nothing about for so long is passed over, and no others are asked about. So a silent
 endpoint holds up a call once, however many sellers there are."""
 
-SILENT = f"the chain says nothing about its wallet within {ASK_TIMEOUT_S:g} s: see [chain] rpc"
+SILENT = f"it says nothing within {ASK_TIMEOUT_S:g} s: see [chain] rpc"
+
+AWAY_S = 3_600.0
+"""While the chain can't be asked, a seller is bought from if it was fit so long ago or less. At risk is one chunk."""
+
+AWAY_AGAIN_S = 5.0
+"""Such a seller is asked about again after this time, so that a silent endpoint does not hold up each call."""
 
 KEPT_MAX = 4_096
 READ_AT_ONCE = 8
@@ -51,6 +59,8 @@ NOT_READ = Worth()
 WAVES_MAX = 4
 """Once a seller is found fit, no more waves of others are asked about, so that false wallets can't hold up a call."""
 
+Answer = TypeVar("Answer")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Verdict:
@@ -60,11 +70,12 @@ class _Verdict:
     worth: Worth  # with the answers of a bonded wallet to this node when the chain was asked
     asked_s: float
     kept_s: float = KEPT_S
+    unasked_until_s: float = -inf  # the chain could not be asked just now, and is not asked again before
 
     @property
     def until_s(self) -> float:
         """The time until which the answer is kept."""
-        return self.asked_s + self.kept_s
+        return max(self.asked_s + self.kept_s, self.unasked_until_s)
 
 
 class Vetting:
@@ -92,7 +103,7 @@ class Vetting:
         fit: list[Advertisement] = []
         unfit: dict[str, ProtocolError] = {}
         for begin in range(0, len(offers), count_max):
-            wave = offers[begin : begin + count_max]
+            wave, began_s = offers[begin : begin + count_max], trio.current_time()
             errors: dict[str, ProtocolError | None] = {}
             async with trio.open_nursery() as nursery:
                 for ad in wave:
@@ -102,7 +113,7 @@ class Vetting:
                         nursery.start_soon(self._vet, ad, errors)
             fit += [ad for ad in wave if errors[ad.peer_id] is None]
             unfit |= {peer_id: error for peer_id, error in errors.items() if error}
-            if any(error and error.message == SILENT for error in errors.values()):
+            if trio.current_time() - began_s >= ASK_TIMEOUT_S:
                 break
             if len(fit) >= count_max or (fit and begin // count_max + 1 >= WAVES_MAX):
                 break
@@ -139,13 +150,12 @@ class Vetting:
         verdict = self._verdicts.get(key)
         if verdict is None or verdict.until_s <= now_s:
             try:
-                with trio.fail_after(ASK_TIMEOUT_S):
-                    found = await self._ask(ad, asked_s=now_s)
-            except trio.TooSlowError:
-                errors[ad.peer_id] = UnavailableError(SILENT)
-                return
+                found = await self._in_time(self._ask(ad, asked_s=now_s))
             except ChainError as error:
-                errors[ad.peer_id] = UnavailableError(f"the chain can't be asked about its wallet: {error}")
+                if self._is_good_unasked(key):
+                    errors[ad.peer_id] = None
+                else:
+                    errors[ad.peer_id] = UnavailableError(f"the chain can't be asked about its wallet: {error}")
                 return
             except LedgerError as error:  # it is tried again, and the node goes on
                 errors[ad.peer_id] = UnavailableError(f"this node's own record of it can't be read: {error}")
@@ -156,6 +166,46 @@ class Vetting:
             verdict = found
             self._keep(key, verdict)
         errors[ad.peer_id] = verdict.error
+
+    async def check_signer(self, signer: Address, wallet: Address) -> None:
+        """Require that a key may sign for a wallet; if the chain can't be asked, that it could lately.
+
+        Raises:
+            BadSignatureError: it may not.
+            ChainError: the chain can't be asked, and the wallet was not fit lately.
+        """
+        key = signer, wallet
+        known = self._verdicts.get(key)
+        if known and trio.current_time() < known.unasked_until_s:
+            return
+        try:
+            may_sign = await self._in_time(self._may_sign(signer, wallet))
+        except ChainError:
+            if not self._is_good_unasked(key):
+                raise
+            return
+        if not may_sign:
+            raise BadSignatureError(f"{signer} may not sign for {wallet}, says the chain")
+
+    def _is_good_unasked(self, key: tuple[Address, Address]) -> bool:
+        """True if a seller was fit not long ago; call it when the chain could not be asked about it."""
+        verdict, now_s = self._verdicts.get(key), trio.current_time()
+        if verdict is None or verdict.error or now_s - verdict.asked_s > AWAY_S:
+            return False
+        self._keep(key, replace(verdict, unasked_until_s=now_s + AWAY_AGAIN_S))
+        return True
+
+    async def _in_time(self, answer: Awaitable[Answer]) -> Answer:
+        """Wait for the chain's answer.
+
+        Raises:
+            ChainError: the chain does not answer, or not in time.
+        """
+        try:
+            with trio.fail_after(ASK_TIMEOUT_S):
+                return await answer
+        except trio.TooSlowError as error:
+            raise ChainError(SILENT) from error
 
     def worth_of(self, ad: Advertisement) -> Worth:
         """The worth of an advertiser by what was last read; its bond is 0 if it is not fit.

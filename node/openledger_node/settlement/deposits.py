@@ -4,6 +4,8 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
 
 from openledger_protocol.errors import PaymentRequiredError, UnavailableError
 from openledger_protocol.generation import SALT_HALF_BYTES, channel_salt, is_of_generation
@@ -11,6 +13,7 @@ from openledger_protocol.payments import ChannelConfig, channel_id
 from openledger_protocol.primitives import Address, ChannelId, Generation, Wei
 
 from ..chain.dev.constants import DEVELOPMENT_WITHDRAW_DELAY_S
+from ..errors import ChainError
 from ..ledger.channels import Channel
 from .actions import Action, OpenChannel, TopUp
 from .session import NetworkSession
@@ -23,26 +26,47 @@ DAY_NS = 86_400 * 10**9
 CHANNELS_A_DAY_MAX = 4
 """With one node. An honest one needs a second channel after a restore, and a third after another."""
 
+AWAY_AGAIN_S = 5.0
+"""While the chain can't be asked, channels are used as they were last seen for so long before it is asked again. A
+silent endpoint would hold up each stream."""
+
 DEPOSIT = "deposit:"
 PAUSE_S, PAUSES_MAX = 0.2, 75
 """15 s in all, more than a block takes and less than a bid is valid. The next request repeats a refused deposit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """A channel's deposit when the chain was last asked, without a withdrawal pending."""
+
+    deposit_wei: Wei
+    at_s: float
 
 
 class Deposits:
     """Keeps channels funded, so that sellers can be paid. Methods ask the chain and block; any thread may call."""
 
     def __init__(
-        self, session: NetworkSession, *, deposit_wei: Wei, pause: Callable[[float], None] = time.sleep
+        self,
+        session: NetworkSession,
+        *,
+        deposit_wei: Wei,
+        pause: Callable[[float], None] = time.sleep,
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = session
         self._pause = pause
+        self._now_s = now_s
         self._deposit_wei = deposit_wei
         self._opening = threading.Lock()  # so that two streams to one node do not open two channels
+        self._seen: dict[ChannelId, _Seen] = {}
+        self._away_until_s = -inf
 
     def channel_with(self, node: Address, generation: Generation) -> ChannelConfig:
         """Return a channel with a node whose deposit is in a block. Until it is final, the node answers on credit.
 
-        `generation` is that of the node's ledger: channels of an earlier one are for claims only.
+        `generation` is that of the node's ledger: channels of an earlier one are for claims only. While the chain
+        can't be asked, the channel is used as it was last seen, for as long as the node may serve on it.
 
         Raises:
             PaymentRequiredError: there is none, and the wallet is locked or holds too little to open one.
@@ -53,10 +77,33 @@ class Deposits:
         self._session.overclaims.check(node)
         self._session.wrong_shares.check(node)
         with self._opening:
-            config, is_open = self._ensure(node, generation)
+            if self._now_s() < self._away_until_s and (seen := self._seen_lately(node, generation)):
+                return seen
+            try:
+                config, is_open = self._ensure(node, generation)
+            except ChainError:
+                if seen := self._seen_lately(node, generation):
+                    self._away_until_s = self._now_s() + AWAY_AGAIN_S
+                    return seen
+                raise
         if not is_open:
             self._wait_until_open(config)
         return config
+
+    def _seen_lately(self, node: Address, generation: Generation) -> ChannelConfig | None:
+        """A channel with a node that had money left when the chain was last asked, less than half its delay ago."""
+        for row in reversed(self._channels_with(node)):
+            seen = self._seen.get(row.channel_id)
+            if seen is None or not self._is_of(row, generation) or row.ceiling_wei >= seen.deposit_wei:
+                continue
+            if self._now_s() - seen.at_s < row.config.withdraw_delay_s / 2:
+                return row.config
+        return None
+
+    def _is_of(self, row: Channel, generation: Generation) -> bool:
+        """True if the node of a channel still serves on it, by the generation of its ledger."""
+        network = self._session.network.network
+        return not row.is_retired and is_of_generation(row.config.salt, network, generation)
 
     def _ensure(self, node: Address, generation: Generation) -> tuple[ChannelConfig, bool]:
         """A channel with a node, and whether a block has its deposit; opened or topped up if needed."""
@@ -66,6 +113,7 @@ class Deposits:
         config, ceiling_wei = known
         key = channel_id(config, self._session.deployment.payments)
         deposit_wei = self._session.deployment.channel(key).deposit_wei
+        self._seen[key] = _Seen(deposit_wei=deposit_wei, at_s=self._now_s())
         if deposit_wei - ceiling_wei < self._deposit_wei // LOW_DIVISOR and not self._is_deposit_under_way(key):
             self._refill(config, key, is_open=deposit_wei > 0)
         return config, deposit_wei > 0
@@ -93,7 +141,7 @@ class Deposits:
         """The newest usable channel with a node that has no withdrawal pending, and its voucher's ceiling."""
         session = self._session
         for row in reversed(self._channels_with(node)):
-            if row.is_retired or not is_of_generation(row.config.salt, session.network.network, generation):
+            if not self._is_of(row, generation):
                 continue
             if not session.deployment.withdrawal(row.channel_id).amount_wei:
                 return row.config, row.ceiling_wei

@@ -73,3 +73,11 @@ async def test_an_adapter_of_another_base_is_not_bought(tmp_path: Path) -> None:
         market.chain.manifests[adapter_id(manifest)] = other
         market.chain.entries[adapter_id(manifest)] = entry_of(other, other.owner or ZERO_ADDRESS)
         assert "was made for base" in await refused(market, manifest)
+
+
+async def test_an_entry_is_read_once_as_it_never_changes_so_the_chain_may_be_away_later(tmp_path: Path) -> None:
+    async with open_harbour_market(tmp_path) as (market, manifest):
+        for name in ("r1", "r2"):
+            await market.ask("hello...", name=name, adapter=adapter_id(manifest), model="harbour")
+            market.chain.entries.clear()
+        assert len(market.sellers["with"].amounts()) == 2

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from support.market_world.terms import GENERATION, NETWORK, word
 
+from openledger_node.errors import ChainError
 from openledger_node.ledger.ledger import open_ledger
-from openledger_node.settlement.deposits import CHANNELS_A_DAY_MAX, PAUSES_MAX, Deposits
+from openledger_node.settlement.deposits import AWAY_AGAIN_S, CHANNELS_A_DAY_MAX, PAUSES_MAX, Deposits
 from openledger_protocol.eip712 import payments_domain
 from openledger_protocol.errors import UnavailableError
 from openledger_protocol.generation import is_of_generation
-from openledger_protocol.payments import ChannelConfig
-from openledger_protocol.primitives import Address, ChannelId, Generation, Wei
+from openledger_protocol.payments import ChannelConfig, SignedVoucher, Voucher, channel_id
+from openledger_protocol.primitives import BASE_ONLY, Address, ChannelId, Generation, Wei
 
 OTHER = Generation(word("another generation"))
 WALLET, NODE = Address("0x" + "11" * 20), Address("0x" + "22" * 20)
@@ -133,3 +134,87 @@ def test_a_node_that_changes_its_generation_again_and_again_gets_few_deposits(pa
     with pytest.raises(UnavailableError, match=r"4 channels with .* were opened within a day"):
         channel_for(payer, OTHER)
     assert payer.events.count("sent") == CHANNELS_A_DAY_MAX
+
+
+# ---- while the chain is away
+
+
+class Away:
+    """A clock, and a chain that can be taken away."""
+
+    def __init__(self, payer: Payer) -> None:
+        self.at_s = 0.0
+        self.is_away = False
+        self.num_asked = 0
+        payer.deployment.channel = self.channel
+        payer.deployment.withdrawal = self.withdrawal
+        self.deposits = Deposits(payer, deposit_wei=Wei(1), pause=payer.pause, now_s=lambda: self.at_s)  # type: ignore[arg-type]
+
+    def channel(self, _: ChannelId) -> Any:
+        self._answer()
+        return SimpleNamespace(deposit_wei=1)
+
+    def withdrawal(self, _: ChannelId) -> Any:
+        self._answer()
+        return SimpleNamespace(amount_wei=0)
+
+    def channel_with(self, node: Address = NODE) -> ChannelConfig:
+        return self.deposits.channel_with(node, GENERATION)
+
+    def _answer(self) -> None:
+        self.num_asked += 1
+        if self.is_away:
+            raise ChainError("the endpoint does not answer")
+
+
+def test_a_channel_is_used_as_it_was_last_seen_until_half_its_delay_is_over(payer: Payer) -> None:
+    chain = Away(payer)
+    chain.channel_with()
+    config = chain.channel_with()  # it is seen once it is open
+    chain.is_away = True
+    chain.at_s = config.withdraw_delay_s / 2 - 1
+    assert chain.channel_with() == config
+    chain.at_s += 1
+    with pytest.raises(ChainError):
+        chain.channel_with()
+    chain.is_away = False
+    assert chain.channel_with() == config
+
+
+def test_a_channel_that_was_never_seen_is_not_used_while_the_chain_is_away(payer: Payer) -> None:
+    chain = Away(payer)
+    chain.channel_with()
+    chain.channel_with()
+    chain.is_away = True
+    payer.deployment.token_balance = chain.channel  # a new channel needs the chain
+    with pytest.raises(ChainError):
+        chain.channel_with(Address("0x" + "33" * 20))
+    with pytest.raises(ChainError):
+        chain.deposits.channel_with(NODE, OTHER)
+
+
+def test_a_channel_without_money_left_is_not_used_while_the_chain_is_away(payer: Payer) -> None:
+    chain = Away(payer)
+    chain.channel_with()
+    config = chain.channel_with()
+    key = channel_id(config, payer.deployment.payments)
+    voucher = Voucher(channel_id=key, adapter_id=BASE_ONLY, max_claimable_wei=Wei(1))
+    payer.ledger.channels.raise_ceiling(SignedVoucher(voucher=voucher, signature=b"signed"))
+    chain.is_away = True
+    with pytest.raises(ChainError):
+        chain.channel_with()
+
+
+def test_the_chain_is_not_asked_again_at_once_after_it_did_not_answer(payer: Payer) -> None:
+    chain = Away(payer)
+    chain.channel_with()
+    config = chain.channel_with()
+    chain.is_away = True
+    chain.channel_with()
+    num_asked = chain.num_asked
+    chain.at_s += AWAY_AGAIN_S - 1
+    assert chain.channel_with() == config
+    assert chain.num_asked == num_asked
+    chain.at_s += 1
+    chain.channel_with()
+    assert chain.num_asked == num_asked + 1
