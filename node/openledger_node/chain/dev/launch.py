@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from openledger_protocol.primitives import Digest
 
-from ...child_process import BegunProcess, ChildProcess, begin_process
+from ...child_process import BegunProcess, ChildProcess, Started, begin_process
 from ...errors import ChainError
 from .constants import BLOCK_INTERVAL_S
 
@@ -58,10 +58,10 @@ class Devnet(ChildProcess):
     """One running development chain: its URL and identity."""
 
     def __init__(
-        self, process: "subprocess.Popen[str]", ready: dict[str, Any], begin: Callable[[int], BegunProcess]
+        self, process: "subprocess.Popen[str]", ready: dict[str, Any], start: Callable[[int], Started]
     ) -> None:
         super().__init__(process)
-        self._begin = begin  # starts the chain's process on a port
+        self._start = start  # the chain's process on a port
         self.url: str = ready["url"]
         self.chain_id: int = ready["chain_id"]
         self.genesis_hash = Digest(ready["genesis_hash"])
@@ -74,7 +74,7 @@ class Devnet(ChildProcess):
             ChainError: it can't start; the message says why.
         """
         self.close()
-        self._process, ready = self._begin(urlsplit(self.url).port or 0).finish()
+        self._process, ready = self._start(urlsplit(self.url).port or 0)
         if ready["genesis_hash"] != self.genesis_hash:
             self.close()
             raise ChainError("the development chain is another one now: stop the node and start it again")
@@ -85,7 +85,7 @@ class BegunDevnet:
     """A development chain whose process may not answer yet."""
 
     process: BegunProcess
-    begin: Callable[[int], BegunProcess]
+    start: Callable[[int], Started]  # the process on a port, once more
 
     def finish(self) -> Devnet:
         """Return when the chain answers.
@@ -94,7 +94,7 @@ class BegunDevnet:
             ChainError: it can't start; the message says why.
         """
         process, ready = self.process.finish()
-        return Devnet(process, ready, self.begin)
+        return Devnet(process, ready, self.start)
 
 
 def begin_devnet(
@@ -115,7 +115,7 @@ def begin_devnet(
         words = ["--folder", str(folder), "--port", str(port), "--engine", engine, "--interval-s", f"{interval_s:g}"]
         return begin_process(module, words, what=what, failure=ChainError, log_file=log_file)
 
-    return BegunDevnet(begin(port), begin)
+    return BegunDevnet(begin(port), lambda port: begin(port).finish())
 
 
 def start_devnet(
