@@ -57,16 +57,41 @@ class ChildProcess:
         self._process.stdout.close()
 
 
-def start_process(
+Started = tuple["subprocess.Popen[str]", dict[str, Any]]
+"""A process that is ready, and its line of JSON."""
+
+
+class BegunProcess:
+    """A child process that may not be ready yet."""
+
+    def __init__(self, process: "subprocess.Popen[str]", *, what: str, failure: type[NodeError]) -> None:
+        self._process = process
+        self._what = what
+        self._failure = failure
+
+    def finish(self) -> Started:
+        """Wait for the line of JSON.
+
+        Raises:
+            NodeError: of the class `failure`, if the process can't be started; the message says why.
+        """
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        told: dict[str, Any] = json.loads(line) if line else {"error": f"it ended with status {self._process.wait()}"}
+        if "error" in told:
+            self._process.communicate()
+            raise self._failure(f"{self._what} does not start: {told['error']}")
+        return self._process, told
+
+    def give_up(self) -> None:
+        """End the process, ready or not."""
+        ChildProcess(self._process).close()
+
+
+def begin_process(
     module: str, words: list[str], *, what: str, failure: type[NodeError], log_file: Path | None = None
-) -> "tuple[subprocess.Popen[str], dict[str, Any]]":
-    """Start one of our modules, and return the process with its line of JSON once it is ready.
-
-    Its stderr goes to `log_file`, or to our own stderr.
-
-    Raises:
-        NodeError: of class `failure`, if the process can't be started; the message says why.
-    """
+) -> BegunProcess:
+    """Start one of our modules without waiting for it. Its stderr goes to `log_file`, or to our own stderr."""
     with _open_log(log_file) as output:
         process = subprocess.Popen(
             [sys.executable, "-m", module, *words],
@@ -77,13 +102,7 @@ def start_process(
             encoding="utf-8",
             start_new_session=True,  # so that the terminal's Ctrl-C reaches the parent only
         )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    told: dict[str, Any] = json.loads(line) if line else {"error": f"it ended with status {process.wait()}"}
-    if "error" in told:
-        process.communicate()
-        raise failure(f"{what} does not start: {told['error']}")
-    return process, told
+    return BegunProcess(process, what=what, failure=failure)
 
 
 def _open_log(file: Path | None) -> IO[str]:

@@ -31,6 +31,7 @@ from .api.public import PublicGuard
 from .api.server import bind_unix, hang_up, serve_app, url_of
 from .api.traffic import Traffic
 from .api_key import api_key_file, load_api_key
+from .chain.dev.launch import BegunDevnet
 from .chain.dev.supervision import keep_running
 from .config import Config, LimitsConfig
 from .datanets.drafts import FileDrafts
@@ -95,17 +96,22 @@ class OperatorOutput:
 
 
 async def run_daemon(
-    home: Home, config: Config, output: OperatorOutput, start_engine: StartChild = start_child
+    home: Home,
+    config: Config,
+    output: OperatorOutput,
+    start_engine: StartChild = start_child,
+    begun_chain: BegunDevnet | None = None,
 ) -> None:
     """Run a node until it is told to stop; `start_engine` starts each process of the engine.
 
+    `begun_chain` is the process of the data directory's own chain, if it was started before.
     A signal or `openledger-node stop` drains it, and a second signal stops it at once. The caller holds the lock of
     the data directory.
 
     Raises:
         NodeError: the node can't start; the message says what to do.
     """
-    with open_home_network(home, config) as home_network:
+    with open_home_network(home, config, begun_chain) as home_network:
         ledger = open_ledger(home.ledger(home_network.network_id))
         try:
             with ExitStack() as open_parts:

@@ -91,7 +91,7 @@ abstract contract Conserved is Checks {
     }
 }
 
-/// @notice With OPEN itself. `npm run test:deep` tries eight times as much of it.
+/// @notice With OPEN itself. `npm run test:deep` tries 125 times as much of it.
 contract ConservationTest is Conserved {
     function _new() internal override returns (Handler) {
         return new Handler();

@@ -18,6 +18,7 @@ import typer
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 from .. import __version__
+from ..chain.dev.launch import BegunDevnet
 from ..config import Config
 from ..engine.child import StartChild, start_child
 from ..engine.early_child import early_child
@@ -29,6 +30,7 @@ from ..models.download import pull_base
 from ..models.fetch import Progress, Report
 from ..models.known_bases import DEMO_DOWNLOAD_BYTES
 from ..operator.access import SOURCES
+from ..settlement.early_chain import early_chain
 from ..text import SafeFormatter
 from .daemon_client import ask_daemon, load_settings, open_node_home
 from .progress import StageReport
@@ -171,16 +173,23 @@ def run_daemon_to_its_end(home: Home, config: Config, screen: StartScreen) -> No
 
 
 async def _run_both(home: Home, config: Config, screen: StartScreen) -> None:
-    """Start the engine's process, and then load and run the daemon."""
+    """Start the processes of the engine and of the own chain, and then load and run the daemon."""
     async with _early_engine(home, config) as start_engine:
-        gc.disable()  # what is loaded stays, so looking for garbage in it would take a tenth of the start
-        from ..daemon import OperatorOutput, run_daemon  # takes seconds, in which the engine's process loads too
+        with early_chain(home, config) as begun_chain:
+            await _run_daemon(home, config, screen, start_engine, begun_chain)
 
-        gc.freeze()
-        gc.enable()
 
-        output = OperatorOutput(announce=screen.announce, show=screen.show, tell=screen.tell)
-        await run_daemon(home, config, output, start_engine)
+async def _run_daemon(
+    home: Home, config: Config, screen: StartScreen, start_engine: StartChild, begun_chain: BegunDevnet | None
+) -> None:
+    gc.disable()  # what is loaded stays, so looking for garbage in it would take a tenth of the start
+    from ..daemon import OperatorOutput, run_daemon  # takes seconds, in which the other processes load too
+
+    gc.freeze()
+    gc.enable()
+
+    output = OperatorOutput(announce=screen.announce, show=screen.show, tell=screen.tell)
+    await run_daemon(home, config, output, start_engine, begun_chain)
 
 
 def _early_engine(home: Home, config: Config) -> AbstractAsyncContextManager[StartChild]:

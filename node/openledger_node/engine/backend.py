@@ -3,15 +3,16 @@
 from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
-from typing import Final, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
 from ..models.adapter_source import AdapterSource
+
+if TYPE_CHECKING:  # a start loads this module before its child processes run, so it does without numpy
+    import numpy as np
+    from numpy.typing import NDArray
 
 BLOCK_TOKENS = 16
 """Tokens a block of the KV cache, which is the unit of allocation and of sharing."""
@@ -83,18 +84,18 @@ def has_penalties(sampling: SamplingParams) -> bool:
     return sampling.frequency_penalty != 0 or sampling.presence_penalty != 0 or sampling.repetition_penalty != 1
 
 
-Words = NDArray[np.uint32]  # (⌈vocabulary / 32⌉,) one bit a token id
+Words: TypeAlias = "NDArray[np.uint32]"  # (⌈vocabulary / 32⌉,) one bit a token id
 
 
 class Mask:
     """The tokens that a grammar allows next; computed at the first call, so that a device can run meanwhile."""
 
-    def __init__(self, compute: Callable[[], Words | None]) -> None:
+    def __init__(self, compute: "Callable[[], Words | None]") -> None:
         self._compute = compute
         self._words: Words | None = None
         self._is_known = False
 
-    def words(self) -> Words | None:
+    def words(self) -> "Words | None":
         """The allowed tokens; None if the answer is stuck, and its token will not be used."""
         if not self._is_known:
             self._words, self._is_known = self._compute(), True

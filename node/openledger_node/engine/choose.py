@@ -1,15 +1,15 @@
 """The backend for a base on this machine, where [inference] backend is "auto"."""
 
+import json
 import shlex
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ..config import InferenceConfig
 from ..machine import look_at_machine
 from ..models.bases import Base
-from ..models.gguf_files.config import is_fast_family
-from ..models.gguf_files.header import read_header
-from ..models.gguf_files.weights import unserved_type
+from ..models.stored_format import is_known_served
 
 AUTO = "auto"
 LLAMA_SERVER = "llama-server"
@@ -49,13 +49,31 @@ def choose_backend(inference: InferenceConfig, base: Base) -> BackendChoice:
 
 def _why_llama(inference: InferenceConfig, base: Base) -> str | None:
     """The reason for which llama.cpp serves a GGUF base better; None if it does not."""
+    if reason := _why_unread(base):
+        return reason
+    machine = look_at_machine()
+    if inference.device == "auto" and machine.card and machine.card.vendor == "amd" and machine.trouble:
+        return "torch can't use the AMD GPU, and llama.cpp can"
+    return None
+
+
+def _why_unread(base: Base) -> str | None:
+    """The reason for which the node's own engine does not read a GGUF base; None if it does.
+
+    The base's config.json says so without a look into the file, whose header has the whole vocabulary.
+    """
+    assert base.folder is not None, "a GGUF base has a folder with its description"
     assert base.gguf is not None, "it is a GGUF base"
+    with suppress(OSError, ValueError):  # then the header decides
+        if is_known_served(json.loads((base.folder / "config.json").read_bytes())):
+            return None
+    from ..models.gguf_files.config import is_fast_family  # its libraries take a moment to import
+    from ..models.gguf_files.header import read_header
+    from ..models.gguf_files.weights import unserved_type
+
     header = read_header(base.gguf)
     if not is_fast_family(header):
         return f"the node's own engine does not know the architecture {header.architecture}"
     if kind := unserved_type(header):
         return f"the node's own engine does not read {kind.name}"
-    machine = look_at_machine()
-    if inference.device == "auto" and machine.card and machine.card.vendor == "amd" and machine.trouble:
-        return "torch can't use the AMD GPU, and llama.cpp can"
     return None

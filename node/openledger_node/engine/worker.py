@@ -191,7 +191,7 @@ class Worker:
         grammar = live.grammar
         return Mask(partial(self._words, sequence_id, grammar)) if grammar else None
 
-    def _words(self, sequence_id: str, grammar: Grammar) -> Words | None:
+    def _words(self, sequence_id: str, grammar: Grammar) -> "Words | None":
         try:
             return grammar.allowed()
         except MalformedError as error:
@@ -240,14 +240,24 @@ def main() -> None:
     descriptor = int(sys.argv[1])
     threading.Thread(target=end_with_daemon, args=(descriptor,), name="lifeline", daemon=True).start()
     link = Link(socket.socket(fileno=descriptor))
+    gc.disable()  # looking for garbage in modules that stay would take a tenth of their import
     for name in sys.argv[2:]:
         with contextlib.suppress(NodeError):  # the first command names the backend again, and then the daemon is told
-            load_plug("backend", name)
+            load_libraries(load_plug("backend", name).__module__)
+    gc.freeze()
+    gc.enable()
     try:
         if (worker := _open(link, _first_command(link))) is not None:
             _run(link, worker)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass
+
+
+def load_libraries(package: str) -> None:
+    """Have the package of a backend import what serving will need, if it has a function for that."""
+    load = getattr(sys.modules[package], "load_libraries", None)
+    if load is not None:
+        load()
 
 
 def _first_command(link: Link) -> OpenEngine:

@@ -3,9 +3,7 @@
 import json
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from openledger_protocol.errors import AdapterRefusedError
 
@@ -15,6 +13,10 @@ from .config_fields import check_sizes, read_fields, reading
 from .families import ELSEWHERE, FAMILIES, DecoderFamily, Fields, trait_of
 from .rope import ROPE_TYPES, Rope, rope_from, sliding_rope_from
 from .stored_format import StoredFormat, stored_format
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 ACTIVATIONS = ("silu", "gelu_pytorch_tanh")
@@ -99,7 +101,7 @@ class DecoderConfig:
         """The factor of the positions' cosines and sines."""
         return self.rope.scale
 
-    def rope_frequencies(self) -> NDArray[np.float32]:
+    def rope_frequencies(self) -> "NDArray[np.float32]":
         """Radians a token for each pair of a head's numbers, (rotary_dim / 2,)."""
         return self.rope.frequencies(self.rotary_dim)
 

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from math import ceil, floor, log, pi, sqrt
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # a start reads a base's config before its child processes run, and that needs no numpy
+    import numpy as np
+    from numpy.typing import NDArray
 
-Doubles = NDArray[np.float64]
+Doubles: TypeAlias = "NDArray[np.float64]"
 
 ROPE_TYPES = ("default", "linear", "llama3", "yarn", "longrope")
 THETA_DEFAULT = 10_000.0
@@ -30,16 +31,20 @@ class Rope:
     long_factors: tuple[float, ...] = ()  # longrope: beyond it
     scale: float = 1.0  # multiplies cosines and sines; yarn and longrope use it to sharpen attention
 
-    def frequencies(self, rotary_dim: int, *, context: int = 0) -> NDArray[np.float32]:
+    def frequencies(self, rotary_dim: int, *, context: int = 0) -> "NDArray[np.float32]":
         """Radians a token for each pair, (rotary_dim / 2,), in an engine for sequences of up to `context` tokens.
 
         NOTE: longrope has two sets of speeds, and a key that was cached with one can't be compared with a query of
         the other. So the longest sequence that may come decides for all, as in vLLM and llama.cpp.
         """
+        import numpy as np
+
         plain = self.theta ** -(np.arange(0, rotary_dim, 2, dtype=np.float64) / rotary_dim)
         return self._scaled(plain, rotary_dim, context).astype(np.float32)
 
     def _scaled(self, plain: Doubles, rotary_dim: int, context: int) -> Doubles:
+        import numpy as np
+
         if self.type == "linear":
             return plain / self.factor
         if self.type == "llama3":
@@ -53,7 +58,7 @@ class Rope:
         """Divide slow rotations by `factor`, keep fast ones, and interpolate between them."""
         turns = self.original_context * plain / (2 * pi)  # rotations within the training context
         kept = (turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor)
-        kept = np.clip(kept, 0.0, 1.0)
+        kept = kept.clip(0.0, 1.0)
         return plain * (kept + (1 - kept) / self.factor)
 
     def _yarn(self, plain: Doubles, head_dim: int) -> Doubles:
@@ -61,6 +66,8 @@ class Rope:
 
         def pair_of(num_turns: float) -> float:
             return head_dim * log(self.original_context / (num_turns * 2 * pi)) / (2 * log(self.theta))
+
+        import numpy as np
 
         low, high = pair_of(self.beta_fast), pair_of(self.beta_slow)
         if self.is_truncated:

@@ -35,6 +35,15 @@ class StoredFormat:
         return self.bits + (scale_bits / self.group if self.group else 0)
 
 
+def is_known_served(fields: object) -> bool:
+    """Return True if a config.json says that the node's own engine reads its GGUF file, so nobody has to look.
+
+    A config.json of an earlier release, and that of a file with wide weights, does not say so.
+    """
+    gguf = fields.get("gguf") if isinstance(fields, dict) else None
+    return isinstance(gguf, dict) and gguf.get("unserved") == ""
+
+
 def stored_format(fields: Mapping[str, Any], name: str) -> StoredFormat | None:
     """The format that a base's config.json states; None for numbers in a float format.
 

@@ -17,16 +17,15 @@ from ..chain.deployment import Deployment
 from ..chain.dev.constants import BANK_KEY
 from ..chain.dev.deploy import deploy_network
 from ..chain.dev.faucet import fund
-from ..chain.dev.launch import Devnet, start_devnet
+from ..chain.dev.launch import BegunDevnet, Devnet
 from ..chain.identity import check_identity
 from ..config import Config
-from ..errors import ChainError, ConfigError, EarlierNetworkError
+from ..errors import ChainError
 from ..home import Home
 from ..keystore import WALLET, ensure_development_wallet, ensure_hot_keys, find_account
 from ..ledger.ledger import Ledger
 from ..models.bases import find_base
 from ..network_file import (
-    EMBEDDED,
     Network,
     Token,
     current_network,
@@ -37,6 +36,7 @@ from ..network_file import (
 )
 from ..plugs import load_plug
 from .actions import Action, AddStake, AppointSigner
+from .early_chain import begin_own_chain
 from .session import KeyRing, NetworkSession, NodeAccounts
 
 # ---- A development network costs nothing: its bank funds throwaway accounts, and the node bonds by itself.
@@ -110,10 +110,11 @@ class HomeNetwork:
 
 
 @contextmanager
-def open_home_network(home: Home, config: Config) -> Iterator[HomeNetwork]:
+def open_home_network(home: Home, config: Config, begun: BegunDevnet | None = None) -> Iterator[HomeNetwork]:
     """Find the configured network; an embedded one runs its chain until the context ends.
 
-    If a development chain does not start, there is no network, and the node still answers local requests.
+    `begun` is its process if `early_chain` started it. If a development chain does not start, there is no network,
+    and the node still answers local requests.
 
     Raises:
         ConfigError: the configured network is not known here.
@@ -122,9 +123,8 @@ def open_home_network(home: Home, config: Config) -> Iterator[HomeNetwork]:
     if not is_embedded(home, choice):
         yield HomeNetwork(network=current_network(home, choice))
         return
-    _put_earlier_aside(home)
     try:
-        devnet = start_devnet(home.devnet, log_file=home.logs / "chain.log")
+        devnet = (begun or begin_own_chain(home)).finish()
     except ChainError as error:
         yield HomeNetwork(network=None, why_none=str(error))
         return
@@ -195,24 +195,6 @@ def _wallet(home: Home, network: Network, ring: KeyRing) -> Address:
         ring.add(key)
         return key.address
     return find_account(home.network_keys(network.network), WALLET).address
-
-
-def _put_earlier_aside(home: Home) -> None:
-    """Move the embedded chain away if its contracts are of an earlier version, so that a new one begins.
-
-    The ledger and the keys of its network stay where they are, in the folder of its id.
-    """
-    try:
-        current_network(home, EMBEDDED)
-        return
-    except EarlierNetworkError:
-        aside = home.devnet.with_name(f"{home.devnet.name}-{int(time.time())}")
-    except ConfigError:
-        return  # what names the network is written anew
-    if home.devnet.exists():
-        home.devnet.rename(aside)
-        log.warning("the development chain was made by an earlier release: it is in %s, and a new one begins", aside)
-    home.embedded_network.unlink()
 
 
 def _embedded_network(home: Home, devnet: Devnet) -> Network:

@@ -1,5 +1,6 @@
 """The backend that `auto` takes for a base."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from openledger_node.engine import choose
 from openledger_node.engine.choose import choose_backend
 from openledger_node.machine import Machine
 from openledger_node.models.bases import FAKE_BASE, Base
+from openledger_node.models.gguf_files.config import config_of
+from openledger_node.models.gguf_files.header import read_header
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +55,35 @@ def test_a_gguf_file_that_our_engine_reads_is_served_by_it(tiny: Path, tmp_path:
         "torch_lora",
         "the node's own engine reads this GGUF file, and mixes adapters",
     )
+
+
+def narrow_mlp(name: str) -> GGMLQuantizationType:
+    return GGMLQuantizationType.Q8_0 if "mlp" in name else GGMLQuantizationType.F32
+
+
+def describe(base: Base) -> Base:
+    """Write the description that `models pull` makes of a base's file."""
+    assert base.gguf is not None
+    assert base.folder is not None
+    (base.folder / "config.json").write_text(json.dumps(config_of(read_header(base.gguf))))
+    return base
+
+
+def test_a_described_file_is_not_read_again(tiny: Path, tmp_path: Path, machine: dict[str, Any]) -> None:
+    base = describe(base_of(tiny, tmp_path / "a.gguf", type_of=narrow_mlp))
+    assert base.gguf is not None
+    base.gguf.unlink()
+    assert choose_backend(InferenceConfig(), base).backend == "torch_lora"
+    machine["card"] = Card(vendor="amd", name="an AMD GPU", total_bytes=16 << 30)
+    assert choose_backend(InferenceConfig(), base).backend == "llamacpp"
+
+
+def test_a_description_names_what_only_llama_cpp_reads(tiny: Path, tmp_path: Path, machine: dict[str, Any]) -> None:
+    def type_of(name: str) -> GGMLQuantizationType:
+        return GGMLQuantizationType.TQ2_0 if "q_proj" in name else narrow_mlp(name)
+
+    choice = choose_backend(InferenceConfig(), describe(base_of(tiny, tmp_path / "a.gguf", type_of=type_of)))
+    assert (choice.backend, choice.why) == ("llamacpp", "the node's own engine does not read TQ2_0")
 
 
 def test_another_architecture_needs_llama_cpp(tiny: Path, tmp_path: Path, machine: dict[str, Any]) -> None:

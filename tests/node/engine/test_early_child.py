@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
 import trio
 from trio.testing import MockClock
 
+from openledger_node.backends import fake, native, torch_lora
 from openledger_node.engine.child import Child
 from openledger_node.engine.early_child import UNUSED_S, EarlyChild, early_child
+from openledger_node.engine.worker import load_libraries
 
 
 def is_running(child: Child) -> bool:
@@ -56,3 +59,18 @@ async def test_a_backend_that_there_is_not_waits_for_the_first_command_to_be_ref
         assert is_running(child)
         child.kill()
         await child.close()
+
+
+@pytest.mark.parametrize(("is_compiled", "modules"), [(True, []), (False, [f"{torch_lora.__name__}.backend"])])
+def test_torch_is_loaded_early_only_where_it_will_probably_serve(
+    monkeypatch: pytest.MonkeyPatch, is_compiled: bool, modules: list[str]
+) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr(torch_lora, "import_module", loaded.append)
+    monkeypatch.setattr(native, "will_probably_serve", lambda: is_compiled)
+    load_libraries(torch_lora.__name__)
+    assert loaded == modules
+
+
+def test_a_backend_without_libraries_of_its_own_loads_nothing_early() -> None:
+    load_libraries(fake.__name__)

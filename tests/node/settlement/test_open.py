@@ -13,7 +13,9 @@ from openledger_node.config import Config
 from openledger_node.errors import ChainError
 from openledger_node.home import Home
 from openledger_node.network_file import Network, embed_network
+from openledger_node.settlement import early_chain as early_chain_module
 from openledger_node.settlement import open as open_module
+from openledger_node.settlement.early_chain import early_chain
 from openledger_node.settlement.open import open_chain, open_home_network
 
 
@@ -24,7 +26,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     def refuse(*_: object, **__: object) -> Any:
         raise ChainError("no chain in this test")
 
-    monkeypatch.setattr(open_module, "start_devnet", refuse)
+    monkeypatch.setattr(early_chain_module, "begin_devnet", refuse)
     home = Home(tmp_path)
     embed_network(home, deployed_chain().network)
     home.devnet.mkdir()
@@ -39,6 +41,11 @@ def chains(home: Home) -> list[str]:
 def start(home: Home) -> None:
     with open_home_network(home, Config()) as found:
         assert found.why_none == "no chain in this test"
+
+
+def test_a_node_without_a_chain_of_its_own_starts_none_early(home: Home) -> None:
+    with early_chain(home, replace(Config(), node=replace(Config().node, network="local"))) as begun:
+        assert begun is None
 
 
 def test_a_chain_of_this_releases_contracts_goes_on(home: Home) -> None:

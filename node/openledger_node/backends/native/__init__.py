@@ -5,6 +5,6 @@ and selfcheck.py tests the result; library.py is its Python interface.
 packed_base.py and packed_adapter.py bring files into memory, in the layouts of tensors.py; backend.py is the plug.
 """
 
-from .backend import open_accelerated
+from .backend import open_accelerated, will_probably_serve
 
-__all__ = ["open_accelerated"]
+__all__ = ["open_accelerated", "will_probably_serve"]

@@ -23,7 +23,7 @@ from openledger_node.text import size_text
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId
 
-from .build import open_library
+from .build import can_build, open_library
 from .library import SEGMENT, Library, Step, UnopenedError
 from .packed_adapter import AdapterPacker, PackedAdapter
 from .packed_base import PackedBase, load_base
@@ -75,6 +75,11 @@ def open_accelerated(settings: BackendSettings) -> "NativeBackend | None":
     except UnopenedError as error:
         log.warning("the compiled CPU path can't be used (%s): plain torch is used", error)
         return None
+
+
+def will_probably_serve() -> bool:
+    """Return True if this machine can run the compiled step; whether it serves a base depends on its settings too."""
+    return can_build() and not will_find_gpu()
 
 
 def _is_wide(config: DecoderConfig, quantisation: str) -> bool:

@@ -30,6 +30,11 @@ SEAL_BYTES = 32  # length of a SHA-256
 log = logging.getLogger(__name__)
 
 
+def can_build() -> bool:
+    """Return True if this machine has the processor and a compiler for the compiled step."""
+    return platform.machine() == "x86_64" and processor_flags() >= FLAGS_WANTED and find_compiler() is not None
+
+
 def open_library(cache_folder: Path) -> Library | None:
     """Open the compiled step, building it at the first start; None if this machine can't build or run it."""
     flags = processor_flags()

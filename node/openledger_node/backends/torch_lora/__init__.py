@@ -5,6 +5,7 @@ Adapters: adapter_reader.py (files → blob), stacks.py (blobs side by side), lo
 """
 
 import logging
+from importlib import import_module
 from pathlib import Path
 
 from openledger_node.backends import cuda, native
@@ -33,6 +34,12 @@ def open_backend(settings: BackendSettings) -> Backend:
     from .backend import open_backend as open_torch
 
     return open_torch(settings)
+
+
+def load_libraries() -> None:
+    """Import torch before the base is known, unless the compiled step will probably serve it; it takes seconds."""
+    if not native.will_probably_serve():
+        import_module(f"{__package__}.backend")
 
 
 def _reason_for_other(folder: Path) -> str:

@@ -3,13 +3,14 @@
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from openledger_protocol.primitives import Digest
 
-from ...child_process import ChildProcess, start_process
+from ...child_process import BegunProcess, ChildProcess, Started, begin_process
 from ...errors import ChainError
 from .constants import BLOCK_INTERVAL_S
 
@@ -52,8 +53,6 @@ def find_anvil() -> Path | None:
 
 # ---- launch
 
-Started = tuple["subprocess.Popen[str]", dict[str, Any]]
-
 
 class Devnet(ChildProcess):
     """One running development chain: its URL and identity."""
@@ -81,6 +80,44 @@ class Devnet(ChildProcess):
             raise ChainError("the development chain is another one now: stop the node and start it again")
 
 
+@dataclass(frozen=True, slots=True)
+class BegunDevnet:
+    """A development chain whose process may not answer yet."""
+
+    process: BegunProcess
+    start: Callable[[int], Started]  # the process on a port, once more
+
+    def finish(self) -> Devnet:
+        """Return when the chain answers.
+
+        Raises:
+            ChainError: it can't start; the message says why.
+        """
+        process, ready = self.process.finish()
+        return Devnet(process, ready, self.start)
+
+
+def begin_devnet(
+    folder: Path,
+    *,
+    port: int = 0,
+    engine: str = "auto",
+    interval_s: float = BLOCK_INTERVAL_S,
+    log_file: Path | None = None,
+) -> BegunDevnet:
+    """Start the process of the chain in `folder`, or of a new one there, without waiting for it.
+
+    The output of the process goes to `log_file`, or to our stderr. The process ends when ours does, even by a kill.
+    """
+    module, what = "openledger_node.chain.dev.process", "the development chain"
+
+    def begin(port: int) -> BegunProcess:
+        words = ["--folder", str(folder), "--port", str(port), "--engine", engine, "--interval-s", f"{interval_s:g}"]
+        return begin_process(module, words, what=what, failure=ChainError, log_file=log_file)
+
+    return BegunDevnet(begin(port), lambda port: begin(port).finish())
+
+
 def start_devnet(
     folder: Path,
     *,
@@ -89,18 +126,9 @@ def start_devnet(
     interval_s: float = BLOCK_INTERVAL_S,
     log_file: Path | None = None,
 ) -> Devnet:
-    """Start the chain in `folder`, or create one there, and return when it answers.
-
-    The output of the process goes to `log_file`, or to our stderr. The process ends when ours does, even by a kill.
+    """Start the chain as `begin_devnet` does, and return when it answers.
 
     Raises:
         ChainError: it can't start; the message says why.
     """
-    module, what = "openledger_node.chain.dev.process", "the development chain"
-
-    def start(port: int) -> Started:
-        words = ["--folder", str(folder), "--port", str(port), "--engine", engine, "--interval-s", f"{interval_s:g}"]
-        return start_process(module, words, what=what, failure=ChainError, log_file=log_file)
-
-    process, ready = start(port)
-    return Devnet(process, ready, start)
+    return begin_devnet(folder, port=port, engine=engine, interval_s=interval_s, log_file=log_file).finish()

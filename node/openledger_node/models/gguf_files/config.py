@@ -11,7 +11,7 @@ import numpy as np
 from gguf import dequantize
 
 from .header import GgufHeader, foreign
-from .weights import PLAIN, stored_bits, unknown_tensors
+from .weights import PLAIN, stored_bits, unknown_tensors, unserved_type
 
 Fields = dict[str, Any]
 
@@ -40,7 +40,12 @@ def config_of(header: GgufHeader) -> Fields:
     elif family := FAMILIES.get(header.architecture):
         fields |= family(header, fields)
         if stored := stored_bits(header):
-            fields["gguf"] = {"bits": stored[0], "bits_per_number": round(stored[1], 3)}
+            unserved = unserved_type(header)
+            fields["gguf"] = {
+                "bits": stored[0],
+                "bits_per_number": round(stored[1], 3),
+                "unserved": unserved.name if unserved else "",  # read by `is_known_served`
+            }
     return {key: value for key, value in fields.items() if value is not None}
 
 

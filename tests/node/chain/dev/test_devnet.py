@@ -22,7 +22,7 @@ from support.processes.nodes import is_alive, wait_for
 
 from openledger_node.chain.dev.anvil import LOCK_FILE
 from openledger_node.chain.dev.embedded import open_chain
-from openledger_node.chain.dev.launch import CHAIN_FILES, Devnet, start_devnet
+from openledger_node.chain.dev.launch import CHAIN_FILES, Devnet, begin_devnet, start_devnet
 from openledger_node.errors import ChainError
 from openledger_node.network_file import network_id_for_development
 from openledger_protocol.chain import Block, ContractCall, TransactionReceipt
@@ -218,6 +218,12 @@ def test_a_killed_chain_is_started_again_where_it_was_and_at_its_address(tmp_pat
         assert client.block(before.number) == before
         assert client.receipt(receipt_of) == mined
         wait_for(lambda: client.head().number > before.number)
+
+
+def test_a_chain_that_was_begun_for_nothing_is_ended(tmp_path: Path) -> None:
+    begun = begin_devnet(tmp_path, engine="embedded", log_file=tmp_path / "chain.log")
+    begun.process.give_up()
+    assert begun.process._process.poll() is not None
 
 
 PARENT = """
