@@ -131,7 +131,7 @@ def test_signals_of_a_wrong_length_are_refused(length: int) -> None:
 
 
 def test_the_hash_of_signals_is_that_of_solidity() -> None:
-    """abi.encode((bytes32, bytes)[]): offset, length, offsets, then for each its id, offset, length and padded bytes."""
+    """abi.encode((bytes32, bytes)[]): offset, length, offsets, then each id, offset, length and padded bytes."""
     content = signals().to_bytes()
     words = [32, 1, 32, int(D1, 16), 64, len(content)]
     padded = content.ljust(-(-len(content) // 32) * 32, b"\0")
