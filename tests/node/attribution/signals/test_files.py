@@ -68,7 +68,7 @@ def test_cosines_of_all_rows_are_the_protocols_to_the_integer(tmp_path: Path) ->
 
 def test_the_largest_vectors_are_multiplied_exactly(tmp_path: Path) -> None:
     sketches = Sketches(1, d_model=4, is_residual=np.arange(512) % 2 == 0)
-    root = build_signals(
+    build_signals(
         tmp_path, [(D1, ROWS)], sketches, lambda row: random_trace(len(row.prompt), sketches=sketches)
     )
     file = tmp_path / "vectors-0.i8"
@@ -162,7 +162,7 @@ def test_damage_is_refused_with_its_reason(tmp_path: Path, damage: Callable[[Pat
 
 @pytest.mark.parametrize("name", ["vectors-0.i8", "statistics-0.f32"])
 def test_a_file_of_another_size_is_refused_even_under_its_own_hash(tmp_path: Path, name: str) -> None:
-    root = build_signals(tmp_path, [(D1, ROWS)], SKETCHES, trace_of_row)
+    build_signals(tmp_path, [(D1, ROWS)], SKETCHES, trace_of_row)
     append(name)(tmp_path)
     with pytest.raises(AdapterRefusedError, match="bytes"):
         open_signals(tmp_path, rehashed(tmp_path))
