@@ -68,9 +68,7 @@ def test_cosines_of_all_rows_are_the_protocols_to_the_integer(tmp_path: Path) ->
 
 def test_the_largest_vectors_are_multiplied_exactly(tmp_path: Path) -> None:
     sketches = Sketches(1, d_model=4, is_residual=np.arange(512) % 2 == 0)
-    build_signals(
-        tmp_path, [(D1, ROWS)], sketches, lambda row: random_trace(len(row.prompt), sketches=sketches)
-    )
+    build_signals(tmp_path, [(D1, ROWS)], sketches, lambda row: random_trace(len(row.prompt), sketches=sketches))
     file = tmp_path / "vectors-0.i8"
     file.write_bytes(np.random.default_rng(0).choice([-128, 127, 126], (12, 1024)).astype(np.int8).tobytes())
     found = open_signals(tmp_path, rehashed(tmp_path))[D1]
