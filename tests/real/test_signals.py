@@ -41,14 +41,15 @@ D_MODEL, TOKENS_MAX, ANSWER_TOKENS = 576, 128, 24
 ROWS_A_FACT = 3
 QUESTIONS = depth(light=(0, 3), deep=tuple(range(30)))
 """Held-out questions; the adapter answers the light ones right, word by word."""
-FACTS = depth(light=12, deep=30)
-"""Facts whose rows are indexed; the last ones are those of the questions."""
+FACTS = depth(light=(0, 3, 11, 14, 21, 24), deep=tuple(range(30)))
+"""Facts whose rows are indexed, of all three owners."""
+
+NARROW_ANSWERS = depth(light=1, deep=5)
+"""Answers that are replayed in bfloat16, which most processors emulate slowly."""
 
 
 def rows_of_index() -> tuple[Row, ...]:
-    chosen = dict.fromkeys([*QUESTIONS, *range(30)])
-    numbers = sorted(list(chosen)[:FACTS])
-    return distinct_rows([SAMPLE.rows[ROWS_A_FACT * fact + n] for fact in numbers for n in range(ROWS_A_FACT)])
+    return distinct_rows([SAMPLE.rows[ROWS_A_FACT * fact + n] for fact in FACTS for n in range(ROWS_A_FACT)])
 
 
 @dataclass
@@ -83,7 +84,7 @@ class Served:
 
 def open_real(base: Path, dtype: str) -> TorchLoraBackend:
     settings = BackendSettings(
-        base_folder=str(base), device="cpu", dtype=dtype, threads=2, batch_max=2, context_max=TOKENS_MAX
+        base_folder=str(base), device="cpu", dtype=dtype, threads=1, batch_max=1, context_max=TOKENS_MAX
     )
     backend = TorchLoraBackend(settings)
     source = AdapterSource(id=ADAPTER, parts=(AdapterPart(folder=str(SAMPLES / "harbour")),))
@@ -162,7 +163,7 @@ def test_bfloat16_moves_signals_and_shares_within_the_bounds(
     served: Served, answers: list[Answered], demo_base: Path
 ) -> None:
     narrow = replace(served, backend=open_real(demo_base, "bfloat16"))
-    for each in answers:
+    for each in answers[:NARROW_ANSWERS]:
         exact = served.signals(each.taps, each.ids)
         rounded = narrow.signals(replayed_taps(narrow.backend, ADAPTER, each.prompt_ids, each.ids), each.ids)
         check_replay(exact, rounded)

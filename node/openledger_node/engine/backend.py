@@ -12,7 +12,7 @@ from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
 from ..models.adapter_source import AdapterSource
-from .taps import Replay, Taps
+from .taps import ReplayedTokens, Taps
 
 BLOCK_TOKENS = 16
 """Tokens a block of the KV cache, which is the unit of allocation and of sharing."""
@@ -225,7 +225,7 @@ class PollingBackend(Backend, Protocol):
 class TappingBackend(Backend, Protocol):
     """A backend that hands out taps of its steps, and of known tokens."""
 
-    def replay(self, row: BatchRow, next_ids: tuple[int, ...]) -> Replay:
+    def replay(self, row: BatchRow, next_ids: tuple[int, ...]) -> ReplayedTokens:
         """Run a row's tokens, whose last ones were followed by `next_ids`, and draw nothing.
 
         The sequence has joined with an adapter, and the row has its blocks, as in `step`. There is at least one next

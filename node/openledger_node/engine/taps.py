@@ -37,7 +37,7 @@ def joined_taps(parts: Sequence[Taps]) -> Taps:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Replay:
+class ReplayedTokens:
     """What one pass over known tokens yields."""
 
     taps: Taps

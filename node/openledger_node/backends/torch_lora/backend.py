@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from openledger_node.backends.torch_lora.merging import MergePolicy
 from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, BatchRow, Drawn, HostAdapter, Profile
 from openledger_node.engine.fit import is_out_of_memory
-from openledger_node.engine.taps import Replay
+from openledger_node.engine.taps import ReplayedTokens
 from openledger_node.errors import ModelError
 from openledger_node.machine import usable_cores
 from openledger_node.models.adapter_source import AdapterSource
@@ -139,7 +139,7 @@ class TorchLoraBackend:
         return in_order_of(rows, batch.drawn, logits)
 
     @torch.inference_mode()
-    def replay(self, row: BatchRow, next_ids: tuple[int, ...]) -> Replay:
+    def replay(self, row: BatchRow, next_ids: tuple[int, ...]) -> ReplayedTokens:
         """Run the row of a sequence with an adapter once, and read the outputs before each of `next_ids`."""
         joined = self._stacks.joined(row.sequence_id)
         assert joined is not None, "the bare base has no taps"
@@ -149,7 +149,7 @@ class TorchLoraBackend:
         batch = replace(batch, drawn_at=torch.tensor(at, dtype=torch.long, device=self._placement.device))
         logits = self._decoder.logits(batch, self._cache)  # (next, vocabulary)
         chosen = torch.tensor(next_ids, dtype=torch.long, device=logits.device)[:, None]
-        return Replay(
+        return ReplayedTokens(
             taps=batch.recorder.taps(at, joined.stack.shape, logits),
             logprobs=logits.log_softmax(dim=-1).gather(1, chosen)[:, 0].cpu().numpy(),
         )
