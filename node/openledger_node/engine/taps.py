@@ -38,7 +38,7 @@ def joined_taps(parts: Sequence[Taps]) -> Taps:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ReplayedTokens:
-    """What one pass over known tokens yields."""
+    """Taps of one pass over known tokens, and how likely the model found each of them."""
 
     taps: Taps
     logprobs: NDArray[
