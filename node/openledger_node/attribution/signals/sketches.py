@@ -41,7 +41,8 @@ def words(seed: int, stream: int, count: int) -> Words:
         state = start + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(STEP)
         state = (state ^ (state >> np.uint64(30))) * np.uint64(MIX_1)
         state = (state ^ (state >> np.uint64(27))) * np.uint64(MIX_2)
-    return state ^ (state >> np.uint64(31))
+    found: Words = state ^ (state >> np.uint64(31))
+    return found
 
 
 def signs_of(drawn: Words) -> Floats:
@@ -65,7 +66,7 @@ class CountSketch:
 
     def apply(self, numbers: Floats) -> Floats:
         """Sketch (numbers,) to (width,)."""
-        return np.bincount(self.buckets, weights=numbers * self.signs, minlength=self.width)
+        return np.bincount(self.buckets, weights=numbers * self.signs, minlength=self.width).astype(np.float64)
 
     def apply_rows(self, rows: Floats) -> Floats:
         """Sketch each of (rows, numbers) to (rows, width)."""
