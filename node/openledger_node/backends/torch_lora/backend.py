@@ -144,13 +144,14 @@ class TorchLoraBackend:
         joined = self._stacks.joined(row.sequence_id)
         assert joined is not None, "the bare base has no taps"
         batch = self._build((row,), is_tapped=True)
-        assert batch.recorder is not None, "it is tapped"
+        recorder = batch.recorder
+        assert recorder is not None, "it is tapped"
         at = range(len(row.token_ids) - len(next_ids), len(row.token_ids))
         batch = replace(batch, drawn_at=torch.tensor(at, dtype=torch.long, device=self._placement.device))
         logits = self._decoder.logits(batch, self._cache)  # (next, vocabulary)
         chosen = torch.tensor(next_ids, dtype=torch.long, device=logits.device)[:, None]
         return ReplayedTokens(
-            taps=batch.recorder.taps(at, joined.stack.shape, logits),
+            taps=recorder.taps(at, joined.stack.shape, logits),
             logprobs=logits.log_softmax(dim=-1).gather(1, chosen)[:, 0].cpu().numpy(),
         )
 
