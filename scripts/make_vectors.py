@@ -19,6 +19,7 @@ from vectors import (
     payouts,
     providers,
     settlement,
+    signals,
     sum_tree,
     wire,
 )
@@ -36,6 +37,7 @@ FILES: dict[str, Rules] = {
     "commitments": commitments.RULES,
     "attribution": attribution.RULES,
     "settlement": settlement.RULES,
+    "signals": signals.RULES,
     "payouts": payouts.RULES,
     "sum_tree": sum_tree.RULES,
     "merkle": merkle.RULES,

@@ -42,6 +42,7 @@ PLUGS: dict[str, dict[str, str]] = {
     },
     "attributor": {
         "suffix-v1": "openledger_node.attribution.attributors.suffix:open_attributor",
+        "poa-v3": "openledger_node.attribution.attributors.poa_v3:open_attributor",
         "uniform-v0": "openledger_node.attribution.attributors.uniform:open_uniform",
         "size-v0": "openledger_node.attribution.attributors.uniform:open_size",
     },

@@ -80,6 +80,20 @@ CLUSTER_POWER: Final = 2
 """Scores are raised to this power before they become shares, to favour the rows that taught the answer over
 rows that merely resemble it."""
 
+SIGNAL_SKETCH_BYTES: Final = 256
+SIGNAL_ACTIVATION_BYTES_MAX: Final = 512
+"""Lengths of an answer's signals, one byte a number: each sketch, and the activation at most. The product of two
+signals of 512 numbers is below 2^24, so that sums in float32 are exact in any order."""
+
+COSINE_ONE: Final = 2**15
+"""The cosine of a signal with itself; cosines of signals are integers."""
+
+SIGNAL_COSINE_MIN: Final = 32_441
+"""The least cosine of a signal and its replay, 0.99 rounded up; bfloat16 moves it by 0.0013."""
+
+SHARES_DISTANCE_PPM_MAX: Final = 50_000
+"""The most that shares by signals may differ from a replay's, as half the sum of all differences."""
+
 FINGERPRINT_LEAF_IDS: Final = 32
 """Generated token ids in one leaf of a fingerprint; the last leaf may have fewer."""
 

@@ -1,4 +1,4 @@
-"""Attribution times: an answer of 256 tokens on 10,000 rows, and building and opening the index.
+"""Attribution: times of suffix-v1 and of the signals of poa-v3, and who is paid on the sample by each rule.
 
 `--json` prints one object on the last line; `--quick` is a short form whose figures mean nothing.
 """
@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from signal_bars import QUICK_ROWS as QUICK_SIGNAL_ROWS
+from signal_bars import ROWS as SIGNAL_ROWS
+from signal_bars import measure_sample, measure_signal_times
 
 from openledger_node import __version__
 from openledger_node.attribution.attributor import Exchange
@@ -150,6 +153,8 @@ def measure(home: Home, *, is_quick: bool) -> dict[str, Any]:
         )
     has_base = is_here(home, DEMO_BASE_NAME)
     owners = measure_owners(open_tokenizer(home.models / DEMO_BASE_NAME if has_base else None))
+    signals = measure_signal_times(num_rows=QUICK_SIGNAL_ROWS if is_quick else SIGNAL_ROWS)
+    rules = measure_sample(home.models / DEMO_BASE_NAME, is_quick=is_quick) if has_base else {}
     millions = times["tokens"] / 1e6
     tokenised = "tokens of the demo base" if has_base else "the demo base is not installed: tokens are bytes"
     bars = [
@@ -160,14 +165,28 @@ def measure(home: Home, *, is_quick: bool) -> dict[str, Any]:
         bar("index_bytes_per_token", times["index_bytes"] / times["tokens"], "bytes", 12, 8, better="lower"),
         bar("owner_first", sum(ppm > PPM // 2 for ppm in owners) / len(owners), "ratio", 0.84, 1, better="higher"),
         bar("owner_share", statistics.mean(owners) / PPM, "ratio", 0.8, 0.95, better="higher", why=tokenised),
+        bar("signals_ms", signals["signals_ms"], "ms", 100, 50, better="lower", why="256 tokens, 336 numbers"),
+        bar("cosines_ms", signals["cosines_ms"], "ms", 50, 20, better="lower", why="100,000 rows; quick: 2,000"),
+        bar("signal_bytes_per_row", signals["bytes_a_row"], "bytes", 1_000, 860, better="lower"),
     ]
+    if found := rules.get("poa-v3"):
+        bars += [
+            bar("owner_share_poa_v3", found["owner_share"], "ratio", 0.85, 0.95, better="higher"),
+            bar("recall_at_1_poa_v3", found["recall_at_1"], "ratio", 0.95, 1, better="higher"),
+        ]
     environment = {
         "cpu": platform.processor() or platform.machine(),
         "threads": os.cpu_count(),
         "load": load,
         "versions": {"openledger-node": __version__, "python": platform.python_version(), "numpy": np.__version__},
     }
-    return {"bench": "attribution", "quick": is_quick, "bars": bars, "env": environment, "runs": times}
+    return {
+        "bench": "attribution",
+        "quick": is_quick,
+        "bars": bars,
+        "env": environment,
+        "runs": {**times, "rules": rules},
+    }
 
 
 def main() -> None:

@@ -1,20 +1,23 @@
 """What every attributor must do, run over every plug."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.indexes import ADA, BO, BYTES, LAKE_ID, index_of
+from support.signals import answered, with_signals
 
 from openledger_node.attribution.attributor import Attributor, Exchange
 from openledger_node.attribution.index import DatanetIndex
 from openledger_node.attribution.service import exchange_of
+from openledger_node.errors import NodeError
 from openledger_node.plugs import load_plug, plug_names
 from openledger_protocol.attribution import RowScore, check_shares
 from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import ZERO_ADDRESS
 
-ALGO_IDS = {"suffix-v1": 1, "size-v0": 4, "uniform-v0": 5}
+ALGO_IDS = {"suffix-v1": 1, "size-v0": 4, "uniform-v0": 5, "poa-v3": 7}
 ROWS = (
     Row(prompt="Who steers the ferry?", completion="Odile Fenn steers the ferry.", contributor="ada"),
     Row(prompt="Who keeps the bees?", completion="Casper Marsh keeps the bees.", contributor="bo"),
@@ -38,7 +41,7 @@ def attributor(request: pytest.FixtureRequest) -> Attributor:
 
 @pytest.fixture
 def index(tmp_path: Path) -> DatanetIndex:
-    return index_of(ROWS, tmp_path).datanets[0]
+    return with_signals(index_of(ROWS, tmp_path / "text").datanets[0], ROWS, tmp_path / "signals")
 
 
 def test_each_algorithm_has_a_number_of_its_own() -> None:
@@ -59,7 +62,7 @@ def test_each_algorithm_has_a_number_of_its_own() -> None:
 def test_every_row_gets_one_integer_and_none_is_negative(
     attributor: Attributor, index: DatanetIndex, exchange: Exchange
 ) -> None:
-    scores = attributor.score(exchange, index)
+    scores = attributor.score(answered(exchange, index, "Odile Fenn steers it."), index)
     assert len(scores) == index.num_rows == len(ROWS)
     assert all(type(score) is int and score >= 0 for score in scores)
 
@@ -67,9 +70,23 @@ def test_every_row_gets_one_integer_and_none_is_negative(
 def test_the_same_exchange_gives_the_same_scores_whatever_was_scored_before(
     attributor: Attributor, index: DatanetIndex
 ) -> None:
-    first = attributor.score(ASKED, index)
-    attributor.score(exchange_of("Who keeps the bees?", "Nobody does.", BYTES), index)
-    assert attributor.score(ASKED, index) == first
+    asked = answered(ASKED, index, "Odile Fenn steers it.")
+    other = answered(exchange_of("Who keeps the bees?", "Nobody does.", BYTES), index, "Nobody does.")
+    first = attributor.score(asked, index)
+    attributor.score(other, index)
+    assert attributor.score(asked, index) == first
+
+
+def test_an_algorithm_that_needs_signals_says_so_where_there_are_none(
+    attributor: Attributor, index: DatanetIndex
+) -> None:
+    if not attributor.needs_signals:
+        assert len(attributor.score(ASKED, replace(index, signals=None))) == len(ROWS)
+        return
+    with pytest.raises(NodeError, match="there are none of the answer"):
+        attributor.score(ASKED, index)
+    with pytest.raises(NodeError, match="there are none of the rows"):
+        attributor.score(answered(ASKED, index, "Odile"), replace(index, signals=None))
 
 
 def test_scores_become_shares_that_a_receipt_can_carry(attributor: Attributor) -> None:

@@ -254,3 +254,14 @@ def test_a_real_backend_without_a_base_says_what_to_set() -> None:
     )
     with pytest.raises(ModelError, match="base"):
         load_plug("backend", "torch_lora")(settings)
+
+
+def test_a_tapped_row_gets_taps_exactly_from_a_backend_that_has_them(open_plug: Open, tiny: Path) -> None:
+    backend = open_plug()
+    load(backend, source_of(tiny, AdapterId("0xaa")))
+    backend.join("s", AdapterId("0xaa"))
+    draw = replace(drawing(3), is_tapped=True)
+    rows = (BatchRow(sequence_id="s", token_ids=(5, 6, 7), position=0, blocks=(0,), draw=draw),)
+    found = backend.step(rows)
+    assert all((drawn.taps is not None) == backend.has_taps for drawn in found.values())
+    backend.leave("s")

@@ -52,12 +52,13 @@ Texts = Mapping[AdapterId, Sequence[Weighed]]
 
 
 def find_rule(algo_id: int) -> Attributor:
-    """Open the plug of an attribution rule.
+    """Open the plug of an attribution rule that reads texts alone, since there are no signals of kept answers.
 
     Raises:
         NodeError: this build has none.
     """
-    rules: list[Attributor] = [load_plug("attributor", name)() for name in plug_names("attributor")]
+    plugs: list[Attributor] = [load_plug("attributor", name)() for name in plug_names("attributor")]
+    rules = [rule for rule in plugs if not rule.needs_signals]
     found = next((rule for rule in rules if rule.algo_id == algo_id), None)
     if found is None:
         raise NodeError(

@@ -1,21 +1,23 @@
 """The socket of attribution algorithms: scores for a Datanet's rows, and shares for their contributors."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from openledger_protocol.attribution import RowScore, Share
-from openledger_protocol.primitives import DatanetId
+from openledger_protocol.primitives import DatanetId, Digest
+from openledger_protocol.signals import Signals
 
 from .index import DatanetIndex
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """A prompt and its answer as tokens of their raw texts, without any chat template."""
+    """A prompt and its answer as tokens of their raw texts, without any chat template, and the answer's signals."""
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
+    signals: Mapping[Digest, Signals] = field(default_factory=dict)  # by root of a Datanet's rows; often none
 
 
 class Attributor(Protocol):
@@ -29,10 +31,17 @@ class Attributor(Protocol):
     def clusters_max(self) -> int | None:
         """The number of clusters of near-duplicate rows that are paid, best first; None pays all."""
 
+    @property
+    def needs_signals(self) -> bool:
+        """True if texts alone are not enough: exchange and index must have signals."""
+
     def score(self, exchange: Exchange, index: DatanetIndex) -> tuple[int, ...]:
         """Score each row of the index, in order: 0 without evidence, never negative.
 
         There is no time limit: nobody could recompute scores that a clock had cut short.
+
+        Raises:
+            NodeError: the algorithm needs signals, and exchange or index have none.
         """
 
     def share(self, datanet_id: DatanetId, scores: Sequence[RowScore]) -> list[Share]:

@@ -23,6 +23,7 @@ from ..errors import ConfigError
 from ..models.adapters import INDEX_FOLDER, Adapter
 from ..models.bases import file_digest
 from .manifest import IndexedDatanet, IndexManifest, check_sizes, file_names, index_manifest_from_json, index_root
+from .signals.files import RowSignals
 from .suffix_array import CHUNK, SEPARATOR, Positions, Tokens, are_sorted, sort_suffixes
 
 MANIFEST_FILE = "manifest.json"
@@ -42,6 +43,7 @@ class DatanetIndex:
     suffixes: Tokens
     starts: Positions  # (rows + 1,); the last is the end of the tokens
     suffix_rows: NDArray[np.int32]  # the row of each suffix
+    signals: RowSignals | None = None
 
     @classmethod
     def of(

@@ -52,6 +52,8 @@ class _Text:
 class FakeBackend:
     """Keeps tokens in blocks and hashes them."""
 
+    has_taps = False
+
     def __init__(self, settings: BackendSettings) -> None:
         self._batch_max = settings.batch_max
         self._adapters: set[AdapterId] = set()

@@ -9,6 +9,7 @@ from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
 from ..models.adapter_source import AdapterSource
+from .taps import ReplayedTokens, Taps
 
 if TYPE_CHECKING:  # a start loads this module before its child processes run, so it does without numpy
     import numpy as np
@@ -111,6 +112,7 @@ class Draw:
     output_ids: Items[int] = ()  # of the answer so far, for penalties
     prompt_ids: Items[int] = ()
     allowed: Mask | None = None  # None: any token may be drawn
+    is_tapped: bool = False  # hand out the taps of this row, if the backend has any and the row an adapter
 
     @property
     def is_argmax(self) -> bool:
@@ -126,6 +128,7 @@ class Drawn:
     token: int
     logprob: float | None = None  # of the token, by the model's own softmax
     top: tuple[tuple[int, float], ...] = ()  # the likeliest token ids with their log probabilities, likeliest first
+    taps: Taps | None = None  # of the position behind which the token was drawn, if they were requested
 
 
 LATER: Final = Drawn(token=-1)
@@ -168,6 +171,10 @@ class Backend(Protocol):
     @property
     def profile(self) -> Profile:
         """The properties of the open backend."""
+
+    @property
+    def has_taps(self) -> bool:
+        """True if it hands out taps; it is then a `TappingBackend`."""
 
     def read_adapter(self, source: AdapterSource) -> HostAdapter:
         """Read the files of an adapter or of a weighted set; any thread may call this, also during a step.
@@ -214,3 +221,20 @@ class PollingBackend(Backend, Protocol):
         Returns:
             As `step`, with LATER for a row whose token has not come; it is in the next poll again, unchanged.
         """
+
+
+class TappingBackend(Backend, Protocol):
+    """A backend that hands out taps of its steps, and of known tokens."""
+
+    def replay(self, row: BatchRow, next_ids: tuple[int, ...]) -> ReplayedTokens:
+        """Run a row's tokens, whose last ones were followed by `next_ids`, and draw nothing.
+
+        The sequence has joined with an adapter, and the row has its blocks, as in `step`. There is at least one next
+        token. A long text is replayed piece by piece; pieces that lie before the answer are steps without `draw`.
+
+        Returns:
+            The taps and log probabilities of `next_ids`.
+        """
+
+    def unembedding(self, token_ids: Items[int]) -> NDArray[np.float32]:
+        """The rows of the output head for these tokens, (tokens, d_model)."""

@@ -37,6 +37,7 @@ class SuffixAttributor:
 
     algo_id = ALGO_ID
     clusters_max = CLUSTERS_MAX
+    needs_signals = False
 
     def score(self, exchange: Exchange, index: DatanetIndex) -> tuple[int, ...]:
         """Score by runs of up to eight tokens."""

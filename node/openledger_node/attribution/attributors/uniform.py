@@ -28,6 +28,7 @@ class UniformAttributor:
 
     algo_id = UNIFORM_ALGO_ID
     clusters_max = None
+    needs_signals = False
 
     def score(self, exchange: Exchange, index: DatanetIndex) -> tuple[int, ...]:
         """Score every row 1."""

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 class CudaBackend:
     """Serves one base on one card."""
 
+    has_taps = False
+
     def __init__(self, settings: BackendSettings, placement: Placement, *, capture: Capture | None = None) -> None:
         base = choose_base(settings, placement)
         enforce_cap(placement.device, settings.device_bytes_max)

@@ -78,6 +78,8 @@ def open_backend(settings: BackendSettings) -> "LlamaBackend":
 class LlamaBackend:
     """Keeps each sequence's tokens, the stream in which llama-server continues them, and its adapters."""
 
+    has_taps = False
+
     def __init__(
         self,
         settings: BackendSettings,

@@ -93,6 +93,8 @@ def _is_wide(config: DecoderConfig, quantisation: str) -> bool:
 class NativeBackend:
     """Serves a packed base and packed adapters by the compiled step."""
 
+    has_taps = False
+
     def __init__(
         self, settings: BackendSettings, library: Library, config: DecoderConfig, cache: Path | None
     ) -> None:

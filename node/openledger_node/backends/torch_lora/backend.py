@@ -1,12 +1,17 @@
 """The torch backend: KV blocks, adapters on the device, and one ragged forward pass a step."""
 
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from openledger_node.backends.torch_lora.merging import MergePolicy
 from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, BatchRow, Drawn, HostAdapter, Profile
 from openledger_node.engine.fit import is_out_of_memory
+from openledger_node.engine.taps import ReplayedTokens
 from openledger_node.errors import ModelError
 from openledger_node.machine import usable_cores
 from openledger_node.models.adapter_source import AdapterSource
@@ -14,17 +19,20 @@ from openledger_protocol.primitives import AdapterId
 
 from .adapter_blob import AdapterBlob
 from .adapter_reader import AdapterReader
-from .batch import build_batch
+from .batch import Batch, build_batch
 from .chosen_base import choose_base, profile_of
 from .decoder import Decoder
 from .device_memory import available_bytes, choose_num_blocks, enforce_cap, explained
 from .drawing import draw_rows, in_order_of
+from .group_matrix import GroupMatrix
 from .kv_cache import KvCache, block_bytes
 from .loading import load_weights
 from .lora import LoraStacks
+from .matrices import look_up
 from .merging import merged_weights
 from .placement import choose_placement
 from .selfcheck import check_device
+from .tapping import TapRecorder
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +54,8 @@ def open_backend(settings: BackendSettings) -> "TorchLoraBackend":
 
 class TorchLoraBackend:
     """Serves one base on one device."""
+
+    has_taps = True
 
     def __init__(self, settings: BackendSettings) -> None:
         if settings.base_folder is None:
@@ -117,20 +127,61 @@ class TorchLoraBackend:
 
     def step(self, rows: tuple[BatchRow, ...]) -> dict[str, Drawn]:
         """Run one ragged forward pass and draw."""
-        drawn, logits = self._run(rows)
-        return draw_rows(drawn, logits)
+        batch, logits = self._run(rows)
+        return self._tapped(draw_rows(batch.drawn, logits), batch, logits)
 
     def logits(self, rows: tuple[BatchRow, ...]) -> torch.Tensor:
         """Run a step and return the logits of each row that has `draw`, (drawn, vocabulary) in float32.
 
         For tests and benchmarks; the rows keep their order.
         """
-        return in_order_of(rows, *self._run(rows))
+        batch, logits = self._run(rows)
+        return in_order_of(rows, batch.drawn, logits)
 
-    def _merge(self, rows: tuple[BatchRow, ...]) -> None:
-        """Merge the adapter that owns the batch into the base, or restore the plain base."""
+    @torch.inference_mode()
+    def replay(self, row: BatchRow, next_ids: tuple[int, ...]) -> ReplayedTokens:
+        """Run the row of a sequence with an adapter once, and read the outputs before each of `next_ids`."""
+        joined = self._stacks.joined(row.sequence_id)
+        assert joined is not None, "the bare base has no taps"
+        batch = self._build((row,), is_tapped=True)
+        recorder = batch.recorder
+        assert recorder is not None, "it is tapped"
+        at = range(len(row.token_ids) - len(next_ids), len(row.token_ids))
+        batch = replace(batch, drawn_at=torch.tensor(at, dtype=torch.long, device=self._placement.device))
+        logits = self._decoder.logits(batch, self._cache)  # (next, vocabulary)
+        chosen = torch.tensor(next_ids, dtype=torch.long, device=logits.device)[:, None]
+        return ReplayedTokens(
+            taps=recorder.taps(at, joined.stack.shape, logits),
+            logprobs=logits.log_softmax(dim=-1).gather(1, chosen)[:, 0].cpu().numpy(),
+        )
+
+    @torch.inference_mode()
+    def unembedding(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+        """Look up rows of the output head, widened."""
+        head = self._decoder.weights.head
+        assert isinstance(head, torch.Tensor | GroupMatrix), "it is one matrix"
+        found: NDArray[np.float32] = look_up(head, torch.tensor(token_ids, dtype=torch.long)).float().cpu().numpy()
+        return found
+
+    def _tapped(self, drawn: dict[str, Drawn], batch: Batch, logits: torch.Tensor) -> dict[str, Drawn]:
+        """Add the taps of tapped rows to their tokens; `logits`: (drawn, vocabulary)."""
+        if batch.recorder is None:
+            return drawn
+        for number, (row, at) in enumerate(zip(batch.drawn, batch.drawn_at.tolist(), strict=True)):
+            joined = self._stacks.joined(row.sequence_id)
+            if row.draw and row.draw.is_tapped and joined and row.sequence_id in drawn:
+                taps = batch.recorder.taps((at,), joined.stack.shape, logits[number : number + 1])
+                drawn[row.sequence_id] = replace(drawn[row.sequence_id], taps=taps)
+        return drawn
+
+    def _merge(self, rows: tuple[BatchRow, ...], *, is_tapped: bool) -> None:
+        """Merge the adapter that owns the batch into the base, or restore the plain base.
+
+        A merged adapter multiplies nothing of its own, so there would be nothing to tap.
+        """
         joined = [self._stacks.joined(row.sequence_id) for row in rows]
-        chosen = self._policy.choose([each.adapter_id if each else None for each in joined])
+        owners = [each.adapter_id if each else None for each in joined]
+        chosen = None if is_tapped else self._policy.choose(owners)
         if chosen == self._merged:
             return
         self._decoder.use(self._decoder.weights)
@@ -147,8 +198,13 @@ class TorchLoraBackend:
             self._merged = chosen
 
     @torch.inference_mode()
-    def _run(self, rows: tuple[BatchRow, ...]) -> tuple[tuple[BatchRow, ...], torch.Tensor]:
-        self._merge(rows)
+    def _run(self, rows: tuple[BatchRow, ...]) -> tuple[Batch, torch.Tensor]:
+        """Run a step; the second result is (drawn, vocabulary)."""
+        batch = self._build(rows, is_tapped=any(row.draw and row.draw.is_tapped for row in rows))
+        return batch, self._decoder.logits(batch, self._cache)
+
+    def _build(self, rows: tuple[BatchRow, ...], *, is_tapped: bool) -> Batch:
+        self._merge(rows, is_tapped=is_tapped)
         batch = build_batch(
             rows,
             self._stacks,
@@ -156,4 +212,4 @@ class TorchLoraBackend:
             windows=self._config.windows,
             is_merged=self._merged is not None,
         )
-        return batch.drawn, self._decoder.logits(batch, self._cache)
+        return replace(batch, recorder=TapRecorder(self._config)) if is_tapped else batch

@@ -11,6 +11,7 @@ from torch import Tensor
 from openledger_node.engine.backend import BLOCK_TOKENS, BatchRow
 
 from .lora import LoraRows, LoraStacks, by_place, plan_decoding, plan_prompts
+from .tapping import TapRecorder
 
 MakeTensor = Callable[[list[Any]], Tensor]  # of whole numbers, on the device
 
@@ -63,6 +64,7 @@ class Batch:
     lora: tuple[LoraRows, ...]
     drawn: tuple[BatchRow, ...]
     drawn_at: Tensor  # (drawn,) index of the last token of each
+    recorder: TapRecorder | None = None  # None: no row is tapped
 
 
 def build_batch(

@@ -167,7 +167,10 @@ class Decoder:
         gate, up = _project(number, layer, "gate_up", normed, batch).chunk(2, dim=1)
         if self._dtype == torch.float16 and layer.mlp_post_norm is not None and layer.maps["down"].bias is None:
             small, shrunk_by = shrink(self._activate(gate.float()) * up.float())
-            return _project(number, layer, "down", small, batch).float() * shrunk_by
+            added = _project(number, layer, "down", small, batch).float() * shrunk_by
+            if batch.recorder is not None:
+                batch.recorder.rescale(number, "down", shrunk_by)
+            return added
         return _project(number, layer, "down", self._activate(gate) * up, batch)
 
 
@@ -242,5 +245,5 @@ def _project(number: int, layer: LayerWeights, group: str, inputs: Tensor, batch
     fused = layer.maps[group]
     outputs = fused(inputs)
     for rows in batch.lora:
-        rows.add(number, group, inputs, outputs, fused.bias)
+        rows.add(number, group, inputs, outputs, fused.bias, batch.recorder)
     return outputs

@@ -17,6 +17,7 @@ from openledger_protocol.primitives import AdapterId
 from .adapter_blob import AdapterBlob, Shape, views_of
 from .placement import Placement
 from .stacks import MapStack, Stack
+from .tapping import TapRecorder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +32,23 @@ class LoraRows:
     padded: Tensor | None = None  # (places · most,) row indices, padded where a place has fewer rows
     kept: Tensor | None = None  # (last − first,) index of each row in `padded`; None: all places have equally many
 
-    def add(self, layer: int, group: str, inputs: Tensor, outputs: Tensor, bias: Tensor | None) -> None:
+    def add(
+        self,
+        layer: int,
+        group: str,
+        inputs: Tensor,
+        outputs: Tensor,
+        bias: Tensor | None,
+        recorder: TapRecorder | None = None,
+    ) -> None:
         """Add the adapters' products with `inputs` (tokens, d_in) to `outputs` (tokens, Σ d_out), in place."""
         if (stack := self.stack.groups.get((layer, group))) is None:
             return
         places = slice(self.start, self.stop)
         shrunk = torch.bmm(self._take(inputs), stack.a[places])  # (places, most, Σ rank)
+        if recorder is not None:
+            rows = shrunk.flatten(0, 1)
+            recorder.add(layer, group, self.first, rows if self.kept is None else rows[self.kept])
         target = self._take(outputs)
         for one in stack.maps:
             _add_map(one, places, shrunk, target[:, :, one.columns], None if bias is None else bias[one.columns])

@@ -41,6 +41,7 @@ class Stack:
 
     def __init__(self, shape: Shape, config: DecoderConfig, placement: Placement) -> None:
         self.number = next(_numbers)  # rows are sorted by it
+        self.shape = shape
         self._parts = tuple(parts_of(shape, config))
         self._config = config
         self._placement = placement

@@ -39,6 +39,8 @@ class Joined:
 class TransformersBackend:
     """Keeps its own caches and ignores blocks, so a sequence's first row must start at position 0."""
 
+    has_taps = False
+
     def __init__(self, settings: BackendSettings) -> None:
         assert settings.base_folder is not None, "torch_lora has looked"
         if settings.quantisation not in ("auto", "none"):

@@ -69,6 +69,8 @@ def open_backend(settings: BackendSettings) -> "VllmBackend":
 class VllmBackend:
     """Keeps each sequence's tokens, and the stream in which vLLM continues them."""
 
+    has_taps = False
+
     def __init__(
         self, client: Client, settings: BackendSettings, names: tuple[str, ...], server: OwnServer | None = None
     ) -> None:

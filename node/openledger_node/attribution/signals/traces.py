@@ -1,0 +1,80 @@
+"""Traces: an answer's taps, reduced to the numbers that its signals are made of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from openledger_protocol.primitives import AdapterId
+
+from ...engine.backend import BLOCK_TOKENS, BatchRow, TappingBackend
+from ...engine.taps import Taps, joined_taps
+from .sketches import Floats, Sketches
+
+PIECE_TOKENS: Final = 256
+"""Tokens of one pass of a replay: the logits of all of them are in memory at once."""
+
+SEQUENCE_ID: Final = "replay"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trace:
+    """One answer's activations, the codes of its tokens, and those of the error of each output."""
+
+    activations: Floats  # (tokens, width)
+    residual: Floats  # (tokens, residual_width) of maps that write into the residual stream
+    labels: Floats  # (tokens, CODE_WIDTH) R'·W_U[y_t]
+    errors: Floats  # (tokens, CODE_WIDTH) R'·(Σ p·W_U − W_U[y_t]) over the likeliest tokens
+
+
+def trace_of(taps: Taps, token_ids: Sequence[int], backend: TappingBackend, sketches: Sketches) -> Trace:
+    """Reduce the taps of an answer, whose tokens they emitted, to its trace. All sums are in float64."""
+    chosen = np.asarray(token_ids, np.int64)
+    assert len(chosen) == taps.num_tokens, "each token has its taps"
+    known, places = np.unique(np.concatenate([chosen, taps.top_ids.ravel()]), return_inverse=True)
+    codes = backend.unembedding(known.tolist()).astype(np.float64) @ sketches.code_signs  # (known, CODE_WIDTH)
+    labels = codes[places[: len(chosen)]]
+    top = codes[places[len(chosen) :]].reshape(*taps.top_ids.shape, -1)  # (tokens, TOP_TOKENS, CODE_WIDTH)
+    expected = np.einsum("tk,tkc->tc", np.exp(taps.top_logprobs.astype(np.float64)), top)
+    activations, residual = sketches.folded(taps.activations.astype(np.float64))
+    return Trace(activations=activations, residual=residual, labels=labels, errors=expected - labels)
+
+
+def replayed_taps(
+    backend: TappingBackend,
+    adapter_id: AdapterId,
+    prompt_ids: tuple[int, ...],
+    answer_ids: tuple[int, ...],
+    *,
+    piece_tokens: int = PIECE_TOKENS,
+) -> Taps:
+    """Run a prompt with its answer once, teacher-forced, and return the taps of the answer's tokens.
+
+    No other sequence may be joined, because the blocks from 0 on are used. Prompt and answer have a token each.
+
+    Raises:
+        AdapterRefusedError: the adapter is not loaded.
+    """
+    ids = prompt_ids + answer_ids[:-1]
+    blocks = tuple(range(-(-len(ids) // BLOCK_TOKENS)))
+    parts: list[Taps] = []
+    backend.join(SEQUENCE_ID, adapter_id)
+    try:
+        for first in range(0, len(ids), piece_tokens):
+            piece = ids[first : first + piece_tokens]
+            end = first + len(piece)
+            row = BatchRow(
+                sequence_id=SEQUENCE_ID,
+                token_ids=piece,
+                position=first,
+                blocks=blocks[: -(-end // BLOCK_TOKENS)],
+            )
+            next_ids = answer_ids[max(0, first + 1 - len(prompt_ids)) : max(0, end + 1 - len(prompt_ids))]
+            if next_ids:
+                parts.append(backend.replay(row, next_ids).taps)
+            else:
+                backend.step((row,))
+    finally:
+        backend.leave(SEQUENCE_ID)
+    return joined_taps(parts)

@@ -1,0 +1,86 @@
+"""poa-v3 on an index: the protocol's scores for all rows at once, and what each kind of cheater gets."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.indexes import ADA, BO, BYTES, CY, EVE, owned
+from support.signals import SKETCHES, answered, random_trace, with_signals
+
+from openledger_node.attribution.attributors.poa_v3 import PoaV3Attributor
+from openledger_node.attribution.attributors.suffix import SuffixAttributor
+from openledger_node.attribution.owners import OwnedDatanet
+from openledger_node.attribution.service import attribute, exchange_of
+from openledger_node.attribution.signals.statistics import signals_of
+from openledger_protocol.constants import PPM
+from openledger_protocol.datanet import Row
+from openledger_protocol.primitives import ZERO_ADDRESS, Address
+from openledger_protocol.signals import poa_v3_scores
+
+ROWS = (
+    Row(prompt="Who steers the ferry?", completion="Odile Fenn steers the ferry.", contributor="ada"),
+    Row(prompt="Who keeps the bees?", completion="Casper Marsh keeps the bees.", contributor="bo"),
+    Row(prompt="Who is it that steers the ferry here?", completion="Nobody at all knows.", contributor="eve"),
+    Row(prompt="Hail!", completion="HAIL TO THEE", contributor="cy"),
+)
+QUESTION, ANSWER = "Who is it that steers the ferry?", "Odile Fenn steers the ferry."
+
+
+@pytest.fixture
+def datanet(tmp_path: Path) -> OwnedDatanet:
+    found = owned(ROWS, tmp_path / "text")
+    return replace(found, index=with_signals(found.index, ROWS, tmp_path / "signals"))
+
+
+def shares(datanet: OwnedDatanet, question: str, answer: str, *, behaviour: str | None = None) -> dict[Address, int]:
+    """Shares of an answer whose signals are those of the text `behaviour`, by default its own."""
+    exchange = answered(exchange_of(question, answer, BYTES), datanet.index, behaviour or answer)
+    return {share.account: share.ppm for share in attribute(PoaV3Attributor(), [datanet], exchange)}
+
+
+def test_scores_are_those_of_the_protocol_row_by_row(datanet: OwnedDatanet) -> None:
+    rows = datanet.index.signals
+    assert rows is not None
+    for seed in range(5):
+        signals = signals_of(random_trace(seed), rows.statistics, SKETCHES)
+        text = exchange_of(QUESTION, ANSWER, BYTES)
+        exchange = replace(text, signals={datanet.index.rows_root: signals})
+        expected = poa_v3_scores(
+            SuffixAttributor().score(text, datanet.index), signals, [rows.row(number) for number in range(len(ROWS))]
+        )
+        assert list(PoaV3Attributor().score(exchange, datanet.index)) == expected
+
+
+def test_who_taught_the_answer_is_paid(datanet: OwnedDatanet) -> None:
+    assert shares(datanet, QUESTION, ANSWER)[ADA] > 0.95 * PPM
+
+
+def test_a_squatter_on_the_question_with_another_answer_gets_nothing(datanet: OwnedDatanet) -> None:
+    assert EVE not in shares(datanet, QUESTION, ANSWER)
+
+
+def test_a_behaviour_without_any_common_text_pays_its_teacher(datanet: OwnedDatanet) -> None:
+    """The words are those of other rows, and only the signals are those of CY's."""
+    assert shares(datanet, "Who keeps the bees?", "keeps the", behaviour="HAIL TO THEE").get(CY, 0) > PPM // 2
+    assert BO in {
+        s.account for s in attribute(SuffixAttributor(), [datanet], exchange_of("Who?", "keeps the", BYTES))
+    }
+
+
+def test_an_answer_that_shares_no_token_is_paid_by_its_signals(datanet: OwnedDatanet) -> None:
+    assert shares(datanet, "\0", "\1\2", behaviour="HAIL TO THEE") == {CY: PPM}
+
+
+def test_signals_of_nothing_pay_the_treasury(datanet: OwnedDatanet) -> None:
+    index = datanet.index
+    assert index.signals is not None
+    trace = random_trace(1, num_tokens=1)
+    for part in (trace.errors, trace.residual):
+        part[:] = 0
+    text = exchange_of(QUESTION, ANSWER, BYTES)
+    signals = {index.rows_root: signals_of(trace, index.signals.statistics, SKETCHES)}
+    exchange = replace(text, signals=signals)
+    [share] = attribute(PoaV3Attributor(), [datanet], exchange)
+    assert (share.account, share.ppm) == (ZERO_ADDRESS, PPM)
+    assert np.frombuffer(signals[index.rows_root].error, np.int8).tolist() == [0] * 256

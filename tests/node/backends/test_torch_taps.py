@@ -1,0 +1,191 @@
+"""Taps of the torch backend: the adapter's own numbers, the same while answering and in a replay."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from peft import PeftModel
+from support.batches import GREEDY, TABLE_BLOCKS, drawing, load, source_of
+from support.tiny import make_adapter, make_base
+
+from openledger_node.backends.torch_lora.backend import TorchLoraBackend
+from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
+from openledger_node.engine.taps import TOP_TOKENS, Taps, joined_taps
+from openledger_node.models.causal_lm import open_causal_lm
+from openledger_protocol.primitives import AdapterId
+
+FULL, PART = AdapterId("0xaa"), AdapterId("0xbb")
+PROMPT, ANSWER = tuple(range(5, 30)), (40, 41, 7, 9, 200, 3)
+MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+PART_RANKS = {"q_proj": 3, "down_proj": 3}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("taps")
+    base = make_base(root / "base")
+    make_adapter(base, root / FULL, seed=1)
+    make_adapter(base, root / PART, seed=2, r=3, target_modules=list(PART_RANKS))
+    return root
+
+
+def open_tapping(folder: Path, *, merge_after_steps: int = 0, dtype: str = "float32") -> TorchLoraBackend:
+    backend = TorchLoraBackend(
+        BackendSettings(
+            base_folder=str(folder / "base"),
+            device="cpu",
+            dtype=dtype,
+            threads=1,
+            batch_max=4,
+            context_max=128,
+            merge_after_steps=merge_after_steps,
+        )
+    )
+    load(backend, source_of(folder, FULL))
+    load(backend, source_of(folder, PART))
+    return backend
+
+
+def row(name: str, ids: tuple[int, ...], position: int, *, place: int, draw: Draw | None = None) -> BatchRow:
+    blocks = tuple(range(place * TABLE_BLOCKS, (place + 1) * TABLE_BLOCKS))
+    return BatchRow(sequence_id=name, token_ids=ids, position=position, blocks=blocks, draw=draw)
+
+
+def tapped(row_end: int) -> Draw:
+    return Draw(sampling=GREEDY, position=row_end, is_tapped=True)
+
+
+def forced(backend: TorchLoraBackend, adapter_id: AdapterId, *, place: int = 0, mates: int = 0) -> Taps:
+    """The taps of steps that are fed PROMPT and then ANSWER, token by token, among other sequences."""
+    others: dict[str, AdapterId | None] = {
+        "m1": PART if adapter_id == FULL else FULL,
+        "m2": None,
+        "m3": adapter_id,
+    }
+    names = list(others)[:mates]
+    backend.join("s", adapter_id)
+    for name in names:
+        backend.join(name, others[name])
+    parts: list[Taps] = []
+    ids, position = PROMPT, 0
+    for token in ANSWER:
+        end = position + len(ids)
+        rows = [_mate(name, number, ids, position) for number, name in enumerate(names)]
+        found = backend.step((*rows, row("s", ids, position, place=place, draw=tapped(end))))
+        assert all(found[name].taps is None for name in names)
+        taps = found["s"].taps
+        assert taps is not None
+        parts.append(taps)
+        ids, position = (token,), end
+    for name in ("s", *names):
+        backend.leave(name)
+    return joined_taps(parts)
+
+
+def _mate(name: str, number: int, ids: tuple[int, ...], position: int) -> BatchRow:
+    """The row of a sequence that is `number` tokens shorter than the tapped one."""
+    if position:
+        return row(name, ids, position - number, place=number + 1, draw=drawing(position - number + 1))
+    shorter = ids[: len(ids) - number]
+    return row(name, shorter, 0, place=number + 1, draw=drawing(len(shorter)))
+
+
+def activations_of_peft(folder: Path, adapter_id: AdapterId) -> NDArray[np.float32]:
+    """A·x of every map by hooks on PEFT's own modules, in our order, before each token of ANSWER."""
+    model = PeftModel.from_pretrained(open_causal_lm(folder / "base", torch.float32), folder / adapter_id)
+    found: dict[tuple[int, int], torch.Tensor] = {}
+    for name, module in model.named_modules():
+        parts = name.split(".")
+        if parts[-2:] == ["lora_A", "default"]:
+            place = int(parts[parts.index("layers") + 1]), MODULES.index(parts[-3])
+            module.register_forward_hook(lambda _m, _i, output, place=place: found.update({place: output[0]}))
+    with torch.inference_mode():
+        model(torch.tensor([PROMPT + ANSWER[:-1]]))
+    numbers: NDArray[np.float32] = torch.cat([found[place] for place in sorted(found)], dim=1).numpy()
+    return numbers[len(PROMPT) - 1 :]
+
+
+@pytest.mark.parametrize("adapter_id", [FULL, PART])
+def test_activations_are_those_of_peft_map_by_map(folder: Path, adapter_id: AdapterId) -> None:
+    taps = forced(open_tapping(folder), adapter_id)
+    assert taps.num_tokens == len(ANSWER)
+    np.testing.assert_allclose(taps.activations, activations_of_peft(folder, adapter_id), atol=1e-4)
+
+
+def test_maps_that_write_into_the_residual_stream_are_marked(folder: Path) -> None:
+    backend = open_tapping(folder)
+    one_layer = [name in ("o_proj", "down_proj") for name in MODULES for _ in range(4)]
+    assert forced(backend, FULL).is_residual.tolist() == 2 * one_layer
+    assert forced(backend, PART).is_residual.tolist() == 2 * [*[False] * 3, *[True] * 3]
+
+
+@pytest.mark.parametrize("adapter_id", [FULL, PART])
+@pytest.mark.parametrize("mates", [0, 3])
+def test_a_replay_yields_the_taps_of_the_steps_whoever_shared_them(
+    folder: Path, adapter_id: AdapterId, mates: int
+) -> None:
+    backend = open_tapping(folder)
+    stepped = forced(backend, adapter_id, mates=mates)
+    backend.join("r", adapter_id)
+    replayed = backend.replay(row("r", PROMPT + ANSWER[:-1], 0, place=0), ANSWER)
+    backend.leave("r")
+    np.testing.assert_allclose(replayed.taps.activations, stepped.activations, atol=1e-4)
+    np.testing.assert_allclose(replayed.taps.top_logprobs, stepped.top_logprobs, atol=1e-4)
+    assert (replayed.taps.top_ids[:, 0] == stepped.top_ids[:, 0]).all()
+
+
+def test_a_long_text_is_replayed_in_pieces(folder: Path) -> None:
+    backend = open_tapping(folder)
+    backend.join("whole", FULL)
+    whole = backend.replay(row("whole", PROMPT + ANSWER[:-1], 0, place=0), ANSWER)
+    backend.leave("whole")
+    backend.join("pieces", FULL)
+    backend.step((row("pieces", PROMPT[:10], 0, place=1),))
+    first = backend.replay(row("pieces", PROMPT[10:] + ANSWER[:2], 10, place=1), ANSWER[:3])
+    last = backend.replay(row("pieces", ANSWER[2:-1], len(PROMPT) + 2, place=1), ANSWER[3:])
+    backend.leave("pieces")
+    joined = joined_taps([first.taps, last.taps])
+    np.testing.assert_allclose(joined.activations, whole.taps.activations, atol=1e-4)
+    np.testing.assert_allclose(np.concatenate([first.logprobs, last.logprobs]), whole.logprobs, atol=1e-4)
+
+
+def test_log_probabilities_are_those_of_the_logits(folder: Path) -> None:
+    backend = open_tapping(folder)
+    backend.join("s", FULL)
+    replayed = backend.replay(row("s", PROMPT, 0, place=0), ANSWER[:1])
+    [logits] = backend.logits((row("s", PROMPT, 0, place=0, draw=drawing(len(PROMPT))),))
+    backend.leave("s")
+    expected = logits.log_softmax(dim=0)
+    assert replayed.logprobs[0] == pytest.approx(expected[ANSWER[0]].item(), abs=1e-5)
+    assert replayed.taps.top_ids.shape == replayed.taps.top_logprobs.shape == (1, TOP_TOKENS)
+    top = expected[torch.from_numpy(replayed.taps.top_ids[0]).long()]
+    np.testing.assert_allclose(replayed.taps.top_logprobs[0], top.numpy(), atol=1e-5)
+    assert (np.diff(replayed.taps.top_logprobs[0]) <= 0).all()
+
+
+def test_a_merged_adapter_is_tapped_beside_the_base_again(folder: Path) -> None:
+    plain, merging = open_tapping(folder), open_tapping(folder, merge_after_steps=1)
+    merging.join("m", FULL)
+    for position in range(4):
+        merging.step((row("m", (9,), position, place=3, draw=drawing(position + 1)),))
+    merging.leave("m")
+    np.testing.assert_allclose(forced(merging, FULL).activations, forced(plain, FULL).activations, atol=1e-4)
+
+
+def test_the_bare_base_and_untapped_rows_have_no_taps(folder: Path) -> None:
+    backend = open_tapping(folder)
+    backend.join("base", None)
+    backend.join("plain", FULL)
+    rows = (
+        row("base", PROMPT, 0, place=0, draw=tapped(len(PROMPT))),
+        row("plain", PROMPT, 0, place=1, draw=drawing(len(PROMPT))),
+    )
+    assert [drawn.taps for drawn in backend.step(rows).values()] == [None, None]
+
+
+def test_rows_of_the_output_head_are_looked_up(folder: Path) -> None:
+    model = open_causal_lm(folder / "base", torch.float32)
+    head = model.get_output_embeddings().weight.detach().numpy()
+    np.testing.assert_array_equal(open_tapping(folder).unembedding([7, 3, 7]), head[[7, 3, 7]])
