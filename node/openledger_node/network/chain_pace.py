@@ -1,6 +1,16 @@
 """The pace at which a node reads its chain: fast while something of its own waits there, and slow otherwise.
 
-Public endpoints ration their answers, and most nodes wait for nothing most of the time.
+Public endpoints ration their answers, and most nodes wait for nothing most of the time. There are three paces:
+
+- busy: a transaction or claim of the node is under way, a paid answer runs, or the chain does not answer;
+- earned: payers may withdraw what the node has earned and not claimed. It looks a few times in the shortest time that a
+  withdrawal takes, so that it can claim before the end;
+- idle: somebody may still open a case about an old answer. It looks a few times in the time that there is to contest
+  one, and no less often than the operator wishes.
+
+Shorter pauses than the busy one are never taken, whatever the deadlines of a network are.
+
+A node that sends something, or is asked or paid for something, is hurried: its next look comes at the busy pace.
 """
 
 from contextlib import suppress
