@@ -82,7 +82,7 @@ def test_a_slow_click_on_pause_counts_though_the_bar_changes_each_second(alone: 
 def test_a_slow_click_counts_after_something_was_typed_elsewhere(alone: Node, open_page: OpenPage) -> None:
     page = open_page(alone, "factory")
     page.evaluate(PLACE)
-    page.locator("main input").first.fill("harbour")  # it says that it has changed when it loses the focus
+    page.locator("#factory-name").fill("harbour")  # it says that it has changed when it loses the focus
     press(page, page.locator("#place button"))
     page.evaluate("() => draw('second')")
     page.mouse.up()
