@@ -3,8 +3,8 @@
 Public endpoints ration their answers, and most nodes wait for nothing most of the time. There are three paces:
 
 - busy: a transaction or claim of the node is under way, a paid answer runs, or the chain does not answer;
-- earned: payers may withdraw what the node has earned and not claimed. It looks a few times in the shortest time that a
-  withdrawal takes, so that it can claim before the end;
+- earned: payers may withdraw what the node has earned and not claimed. It looks a few times in the shortest time that
+  a withdrawal takes, so that it can claim before the end;
 - idle: somebody may still open a case about an old answer. It looks a few times in the time that there is to contest
   one, and no less often than the operator wishes.
 
