@@ -9,11 +9,12 @@ from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
 from ..models.adapter_source import AdapterSource
-from .taps import ReplayedTokens, Taps
 
 if TYPE_CHECKING:  # a start loads this module before its child processes run, so it does without numpy
     import numpy as np
     from numpy.typing import NDArray
+
+    from .taps import ReplayedTokens, Taps
 
 BLOCK_TOKENS = 16
 """Tokens a block of the KV cache, which is the unit of allocation and of sharing."""
@@ -128,7 +129,7 @@ class Drawn:
     token: int
     logprob: float | None = None  # of the token, by the model's own softmax
     top: tuple[tuple[int, float], ...] = ()  # the likeliest token ids with their log probabilities, likeliest first
-    taps: Taps | None = None  # of the position behind which the token was drawn, if they were requested
+    taps: "Taps | None" = None  # of the position behind which the token was drawn, if they were requested
 
 
 LATER: Final = Drawn(token=-1)
@@ -226,7 +227,7 @@ class PollingBackend(Backend, Protocol):
 class TappingBackend(Backend, Protocol):
     """A backend that hands out taps of its steps, and of known tokens."""
 
-    def replay(self, row: BatchRow, next_ids: tuple[int, ...]) -> ReplayedTokens:
+    def replay(self, row: BatchRow, next_ids: tuple[int, ...]) -> "ReplayedTokens":
         """Run a row's tokens, whose last ones were followed by `next_ids`, and draw nothing.
 
         The sequence has joined with an adapter, and the row has its blocks, as in `step`. There is at least one next
@@ -236,5 +237,5 @@ class TappingBackend(Backend, Protocol):
             The taps and log probabilities of `next_ids`.
         """
 
-    def unembedding(self, token_ids: Items[int]) -> NDArray[np.float32]:
+    def unembedding(self, token_ids: Items[int]) -> "NDArray[np.float32]":
         """The rows of the output head for these tokens, (tokens, d_model)."""

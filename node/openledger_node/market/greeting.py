@@ -111,7 +111,7 @@ class _Asked:
 
 @dataclass(slots=True)
 class _Fetched:
-    """What asking for one base on one stream took, and brought."""
+    """The cost of asking for one base on one stream, and its yield."""
 
     num_requests: int = 0
     num_told: int = 0

@@ -212,7 +212,7 @@ class NetworkSession:
 
     @property
     def waits_for(self) -> Waits:
-        """What this node must see on the chain soon: a block, if something of its own is under way or it was away."""
+        """The events that this node must see on the chain soon: a block, if it waits for one or was away."""
         own = (found for found in self.ledger.outbox.unfinished() if found.intent.sender in self.ring.keys)
         if self.state.health == "down" or any(own) or self.ledger.claims.unfinished():
             return "block"
