@@ -59,6 +59,11 @@ def paragraph(text: str, style: str = "") -> str:
 
 
 TWO_SENTENCES = "The lake is deep. It is cold in spring."
+TEXT_BOX = (
+    '<mc:AlternateContent xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006">'
+    f"<mc:Choice>{paragraph('The ferry leaves at seven.')}</mc:Choice>"
+    f"<mc:Fallback>{paragraph('poison')}</mc:Fallback></mc:AlternateContent>"
+)
 PLAIN_BODY = paragraph("The lake", "Heading1") + paragraph(TWO_SENTENCES)
 
 
@@ -92,6 +97,13 @@ def many_entries_docx() -> Iterator[bytes]:
             archive.writestr(f"word/{number}", b"")
         archive.writestr("word/document.xml", document_xml(PLAIN_BODY))
     yield target.getvalue()
+
+
+def torn_docx() -> Iterator[bytes]:
+    """The packed bytes of the document are overwritten."""
+    content = docx(document_xml(PLAIN_BODY))
+    at = content.index(b"word/document.xml") + len("word/document.xml")
+    yield content[:at] + b"\xff" * 40 + content[at + 40 :]
 
 
 def archive_of(name: str, content: bytes) -> bytes:
@@ -299,7 +311,27 @@ BAD_FILES = (
             'prompt,completion\nHow?,So.\nWho?,"Bo\n' + "x" * 70_000 + "\n" + "y" * 70_000 + "\nWhy?,Because.\n"
         ),
         rows=2,
-        flaws=((5, "a quotation mark that is not closed"),),
+        flaws=((3, "a quotation mark that is not closed"),),
+    ),
+    BadFile(
+        name="unclosed-last.csv",
+        write=whole('prompt,completion\nHow?,So.\nWho?,"Bo\nWhy?,Because.\n'),
+        rows=1,
+        flaws=((3, "lines up to 4 were left out"),),
+        absent=("Because",),
+    ),
+    BadFile(
+        name="undoubled.csv",
+        write=whole('\n\nprompt,completion\nWho?,"Bo" did\nHow?,"She said ""so""."\n'),
+        rows=1,
+        flaws=((4, "not doubled"),),
+    ),
+    BadFile(name="unclosed-first.csv", write=whole('prompt,"completion\nHow?,So.\n'), refused="names no columns"),
+    BadFile(
+        name="named-encoding.csv",
+        write=whole(b"\xef\xbb\xbfprompt,completion\nHow?,So.\n"),
+        options={"encoding": "utf-8"},
+        rows=1,
     ),
     BadFile(name="twice.csv", write=whole("prompt,prompt\na,b\n"), refused="two columns are called 'prompt'"),
     BadFile(
@@ -343,6 +375,12 @@ BAD_FILES = (
         rows=1,
         absent=("poison",),
     ),
+    BadFile(
+        name="long-answer.txt",
+        write=whole(f"Q: Who?\n\nA: Bo.\n\n{'x' * 16_000}\n\n{TWO_SENTENCES * 20}\n\nQ: Why?\n\nA: {'y' * 16_385}\n"),
+        rows=2,
+        flaws=((9, "16385 characters"),),
+    ),
     BadFile(name="short.txt", write=whole("Hi.\n"), flaws=((1, "too short to learn from"),)),
     BadFile(name="locked.pdf", write=locked_pdf, refused="locked by a password: save a copy without one"),
     BadFile(name="torn.pdf", write=lambda: iter([good_pdf()[:300]]), refused="it is damaged"),
@@ -384,6 +422,13 @@ BAD_FILES = (
         rows=1,
         absent=("DDEAUTO", "deleted"),
     ),
+    BadFile(
+        name="box.docx",
+        write=whole(docx(document_xml(PLAIN_BODY + TEXT_BOX + "<w:moveFrom><w:p>poison</w:p></w:moveFrom>"))),
+        rows=1,
+        absent=("poison",),
+    ),
+    BadFile(name="torn.docx", write=torn_docx, refused="damaged or locked"),
     BadFile(name="many.docx", write=many_entries_docx, refused="it holds 10002 files"),
     BadFile(name="other.docx", write=whole(archive_of("a.txt", b"a")), refused="a zip archive and no DOCX"),
     BadFile(name="sheet.xlsx", write=whole(archive_of("a.xml", b"a")), refused="save each sheet as CSV"),

@@ -41,14 +41,22 @@ class FilePreview:
         """
         if contributor is not None:
             check_contributor(contributor)
-        elif self.report["without_contributor"]:
-            raise NodeError(
-                f"{counted(self.report['without_contributor'], 'row')} without a contributor, so nobody could be "
-                "paid: give --contributor with a name or an address"
-            )
+        elif nameless := self.report["without_contributor"]:
+            raise NodeError(_explain_nameless(nameless, self.report["rows"]))
         if not self.report["rows"]:
             raise NodeError("no row of the file can be taken: correct what is reported, and try again")
         return read_rows(self.rows_file, contributor=contributor)
+
+
+def _explain_nameless(nameless: int, rows: int) -> str:
+    """Explain how rows get a contributor, which must not take the others' pay away."""
+    said = f"{counted(nameless, 'row')} without a contributor, so nobody could be paid"
+    if nameless == rows:
+        return f"{said}: give --contributor with a name or an address"
+    return (
+        f"{said}: name one in each row of the file. --contributor would also replace the contributors of the other "
+        f"{counted(rows - nameless, 'row')}"
+    )
 
 
 @contextmanager

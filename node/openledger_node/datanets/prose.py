@@ -57,9 +57,11 @@ class Passages:
             self._part = 0
             return
         before, *marked = MARKED.split(block.text)
-        if self._question is not None and self._answer:
+        if self._question is not None and self._answer and self._has_room(before):
             self._answer.append(before.strip())
         elif before.strip():
+            if self._answer:
+                yield from self.finish()
             yield from self._add(block.place, before.strip())
         for mark, text in zip(marked[::2], marked[1::2], strict=True):
             if mark.casefold() in QUESTIONS:
@@ -74,11 +76,15 @@ class Passages:
         """Yield what is left over at a heading or at the end of the file."""
         if self._question is not None:
             answer = "\n\n".join(each for each in self._answer if each)
-            pair = Pair(prompt=self._question, completion=answer[:ROW_TEXT_LENGTH_MAX]) if answer else None
+            pair = Pair(prompt=self._question, completion=answer) if answer else None
             yield Passage(place=self._begin, pair=pair, is_question=True)
             self._question, self._answer = None, []
         if self._paragraphs:
             yield self._passage()
+
+    def _has_room(self, more: str) -> bool:
+        """Return True if a paragraph can belong to the answer; the one after a full answer is prose again."""
+        return sum(len(each) + 2 for each in self._answer) + len(more) <= ROW_TEXT_LENGTH_MAX
 
     def _add(self, place: int, text: str) -> Iterator[Passage]:
         for piece in _pieces(text):

@@ -57,6 +57,7 @@ HEAD_BYTES: Final = 1 << 12
 SAMPLE_ROWS: Final = 3
 SAMPLE_CHARACTERS: Final = 2_000
 FLAWS_LISTED: Final = 100
+COLUMNS_LISTED: Final = 20
 NAME_CHARACTERS: Final = 80
 NO_CONTRIBUTOR: Final = "nobody"
 """Stands for the contributor while a row without one is checked."""
@@ -206,7 +207,9 @@ class RowIntake:
         if self._form is None:
             self._form = form
             used = form.columns | ({"system"} if form.turns else set())
-            self.report.unused_columns = [key[:NAME_CHARACTERS] for key in record.fields if key not in used]
+            unused = [key[:NAME_CHARACTERS] for key in record.fields if key not in used]
+            more = [f"{len(unused) - COLUMNS_LISTED} more"] if len(unused) > COLUMNS_LISTED else []
+            self.report.unused_columns = [*unused[:COLUMNS_LISTED], *more]
         elif form.name != self._form.name:
             raise MalformedError(
                 f"its form is {form.name}, and this file began with {self._form.name}: split the file"
@@ -214,6 +217,7 @@ class RowIntake:
         contributor = record.fields.get(form.contributor) if form.contributor else None
         if contributor is not None and not isinstance(contributor, str):
             raise MalformedError("its contributor must be a name or an address")
+        contributor = (contributor or "").strip() or None  # an empty cell of a table names nobody
         if form.name == TEXT or form.text is not None:
             passages = Passages()
             block = TextBlock(place=record.place, text=text_of(form, record.fields))

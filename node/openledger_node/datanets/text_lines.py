@@ -19,6 +19,7 @@ MARKS: Final = (
 )
 """Byte order marks; the one of UTF-32 begins like that of UTF-16, so it comes first."""
 
+MARK: Final = "\ufeff"
 TOO_LONG: Final = f"it has more than {LINE_CHARACTERS_MAX} characters: split it into several rows"
 
 
@@ -57,6 +58,8 @@ def decoded(file: BinaryIO, encoding: str | None) -> Iterator[str]:
             text = decoder.decode(chunk, final=not chunk)
         except UnicodeDecodeError as error:
             raise UnreadableFileError(_explain_bytes(error, read, name)) from error
+        if not read:
+            text = text.removeprefix(MARK)  # which a codec keeps if the encoding was named
         read += len(chunk)
         if text:
             yield text

@@ -55,6 +55,18 @@ def test_rows_without_a_contributor_are_not_taken(run: Run, lake: OwnDatanets, t
     assert lake.get("lake").batches == ()
 
 
+def test_rows_of_others_keep_their_contributor_where_a_cell_is_empty(
+    run: Run, lake: OwnDatanets, tmp_path: Path
+) -> None:
+    file = tmp_path / "lake.csv"
+    file.write_text("question,answer,contributor\nWho?,Odile.,odile\nWhen?,At seven.,\n")
+    ran = run("datanet", "contribute", "lake", str(file), "--yes")
+    assert ran.status == 1
+    assert "1 row without a contributor, so nobody could be paid: name one in each row" in ran.stderr
+    assert "would also replace the contributors of the other 1 row" in ran.stderr
+    assert lake.get("lake").batches == ()
+
+
 def test_a_file_becomes_a_rows_file_for_a_training(run: Run, tmp_path: Path) -> None:
     file, out = tmp_path / "notes.md", tmp_path / "rows.jsonl"
     file.write_text("# Lake\n\n## Where is the ferry?\n\nAt the old mill.\n")

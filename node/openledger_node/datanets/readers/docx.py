@@ -6,6 +6,7 @@ declarations. Macros, fields, links to other files and deleted text are never lo
 
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 from xml.parsers import expat
@@ -22,6 +23,20 @@ CHUNK_BYTES: Final = 1 << 16
 DEPTH_MAX: Final = 500
 WORD: Final = "http://schemas.openxmlformats.org/wordprocessingml/2006/main "
 STRICT_WORD: Final = "http://purl.oclc.org/ooxml/wordprocessingml/main "
+COMPATIBILITY: Final = "http://schemas.openxmlformats.org/markup-compatibility/2006 "
+REPEATED: Final = (f"{COMPATIBILITY}Fallback", f"{WORD}moveFrom", f"{STRICT_WORD}moveFrom")
+"""Elements whose text occurs in another place, too: of a text box for old programs, and before it was moved."""
+
+DAMAGED: Final = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    NotImplementedError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    OSError,
+)
 BREAKS: Final = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
 HEADING: Final = re.compile(r"(?:heading|überschrift|berschrift|titre|título|ttulo)\s*([1-6])$", re.IGNORECASE)
 
@@ -35,6 +50,7 @@ class DocumentText:
         self._text: list[str] = []
         self._size = 0
         self._is_text = False
+        self._num_repeated = 0  # of the elements around whose text is left out
         self._parser = expat.ParserCreate(namespace_separator=" ")
         self._parser.StartElementHandler = self._start
         self._parser.EndElementHandler = self._end
@@ -49,8 +65,10 @@ class DocumentText:
         self._depth += 1
         if self._depth > DEPTH_MAX:
             raise UnreadableFileError("its text is nested too deeply: save a copy of it as .docx, or as text")
+        if name in REPEATED:
+            self._num_repeated += 1
         space, _, tag = name.rpartition(" ")
-        if space + " " not in (WORD, STRICT_WORD):
+        if space + " " not in (WORD, STRICT_WORD) or self._num_repeated:
             return
         if tag == "p":
             self._number, self._level = self._number + 1, 0
@@ -65,8 +83,10 @@ class DocumentText:
 
     def _end(self, name: str) -> None:
         self._depth -= 1
+        if name in REPEATED:
+            self._num_repeated -= 1
         space, _, tag = name.rpartition(" ")
-        if space + " " not in (WORD, STRICT_WORD):
+        if space + " " not in (WORD, STRICT_WORD) or self._num_repeated:
             return
         if tag == "t":
             self._is_text = False
@@ -104,7 +124,7 @@ class Document:
         try:
             with zipfile.ZipFile(file) as archive:
                 yield from _read_archive(archive)
-        except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, RuntimeError) as error:
+        except DAMAGED as error:
             raise UnreadableFileError(f"it is damaged or locked ({error}): save a copy of it as .docx") from error
         except expat.ExpatError as error:
             raise UnreadableFileError(f"its text is no XML ({error}): save a copy of it as .docx") from error

@@ -4,6 +4,7 @@ import csv
 import re
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain, repeat
 from typing import BinaryIO, Final
 
 from ..reader import Flaw, Piece, Record, UnreadableFileError
@@ -28,15 +29,16 @@ class Table:
         """
         flaws: deque[Flaw] = deque()
         lines = _without_long(file, encoding, flaws)
-        first = next((line for line in lines if line.strip()), "")
-        rows = csv.reader(_chained(first, lines), delimiter=_delimiter(first))
-        columns = _check_columns(next(rows, []))
+        num_blank, first = _first_line(lines)
+        # NOTE: without `strict` a quotation mark that is not closed silently takes all following lines into its cell.
+        rows = csv.reader(chain(repeat("\n", num_blank), (first,), lines), delimiter=_delimiter(first), strict=True)
+        columns = _read_columns(rows)
         while True:
+            begin = rows.line_num + 1
             try:
                 cells = next(rows, None)
             except csv.Error as error:
-                reason = f"it is no line of a table ({error}): look for a quotation mark that is not closed"
-                yield Flaw(place=rows.line_num, reason=reason)
+                yield Flaw(place=begin, reason=_explain_broken(error, begin, rows.line_num))
                 continue
             while flaws:
                 yield flaws.popleft()
@@ -60,15 +62,32 @@ def _without_long(file: BinaryIO, encoding: str | None, flaws: "deque[Flaw]") ->
         )  # a line in its place, so that the numbers of the others stay right
 
 
-def _chained(first: str, lines: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from lines
+def _first_line(lines: Iterator[str]) -> tuple[int, str]:
+    """The number of blank lines at the top, and the first other one."""
+    for number, line in enumerate(lines):
+        if line.strip():
+            return number, line
+    return 0, ""
 
 
 def _delimiter(first: str) -> str:
     """The delimiter that occurs most often outside of quotes in the first line."""
     outside = "".join(first.split('"')[::2])
     return max(DELIMITERS, key=outside.count)
+
+
+def _explain_broken(error: csv.Error, begin: int, end: int) -> str:
+    lost = f". The lines up to {end} were left out with it" if end > begin else ""
+    return f"it is no line of a table ({error}): look for a quotation mark that is not closed or not doubled{lost}"
+
+
+def _read_columns(rows: Iterator[list[str]]) -> list[str]:
+    try:
+        return _check_columns(next((cells for cells in rows if cells), []))
+    except csv.Error as error:
+        raise UnreadableFileError(
+            f"its first line names no columns ({error}): look for a quotation mark that is not closed"
+        ) from error
 
 
 def _check_columns(cells: list[str]) -> list[str]:
