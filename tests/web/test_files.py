@@ -69,6 +69,16 @@ def test_a_dropped_file_is_shown_and_taken_only_by_its_button(
     )
 
 
+def test_the_page_says_whom_a_contributor_for_all_rows_would_replace(
+    teacher: Node, lake: OwnDatanets, open_page: OpenPage
+) -> None:
+    page = open_page(teacher, "factory")
+    page.evaluate(DROP, "question,answer,contributor\nWho?,Odile.,odile\nWhen?,At seven.,\n")
+    take = page.locator(".files").get_by_role("button", name="Take 2 rows")
+    expect(take).to_be_disabled(timeout=LONG_MS)
+    expect(page.get_by_label("Contributor of all rows, because 1 names none")).to_be_visible()
+
+
 def test_a_file_that_cannot_be_read_says_what_to_do(teacher: Node, open_page: OpenPage, seen: Seen) -> None:
     seen.is_forgiven = True  # a refusal is a failed request, and the browser notes each
     page = open_page(teacher, "factory")

@@ -113,6 +113,12 @@ function drawReport(report) {
     report.num_flaws > FLAWS_SHOWN && h("p", { class: "note12" }, `and ${count(report.num_flaws - FLAWS_SHOWN)} more`));
 }
 
+// A contributor given here counts for all rows, so the label says when that would replace others.
+function whose({ rows, without_contributor: nameless }) {
+  if (!nameless) return "Contributor, if not the one in each row";
+  return nameless === rows ? "Contributor, who is paid for them" : `Contributor of all rows, because ${count(nameless)} ${nameless === 1 ? "names" : "name"} none`;
+}
+
 function drawTake(held, { take, forget, draw }, line) {
   const { report, datanets } = held;
   if (!report.rows) return h("div", { class: "buttons above" }, button("Forget the file", forget));
@@ -122,7 +128,7 @@ function drawTake(held, { take, forget, draw }, line) {
   const canTake = () => Boolean(held.contributor) || !report.without_contributor;
   const go = button(`Take ${rowsOf(report.rows)}`, take, { kind: "primary", disabled: held.isBusy || !canTake() });
   return h("div", { class: "above" }, h("div", { class: "pairs" }, h("div", { class: "field" }, h("label", { for: choice.id }, "Into the Datanet"), choice),
-    h("div", { class: "field" }, h("label", { for: who.id }, report.without_contributor ? "Contributor, who is paid for them" : "Contributor, if not the one in each row"), who)),
+    h("div", { class: "field" }, h("label", { for: who.id }, whose(report)), who)),
     h("div", { class: "buttons" }, says(go, line, () => wordsOf(held)), button("Forget the file", forget)));
 }
 
