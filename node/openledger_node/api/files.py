@@ -41,7 +41,8 @@ def add_files(app: FastAPI, drafts: FileDrafts) -> None:
         draft, upload = await trio.to_thread.run_sync(drafts.begin)
         try:
             await _store(http, upload)
-            return await trio.to_thread.run_sync(drafts.read, draft, options, limiter=reading)
+            # The reading process ends by its own limits, so a node that stops need not wait for it.
+            return await trio.to_thread.run_sync(drafts.read, draft, options, limiter=reading, abandon_on_cancel=True)
         except BaseException:
             drafts.discard(draft)
             raise

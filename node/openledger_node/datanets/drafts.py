@@ -48,6 +48,8 @@ class FileDrafts:
         except NodeError:
             self.discard(name)
             raise
+        if not folder.is_dir():
+            raise NodeError("the file was discarded while it was read: drop it once more")
         (folder / "upload").unlink(missing_ok=True)
         self._previews[name] = FilePreview(report, folder / "rows.jsonl")
         while len(self._previews) > DRAFTS_MAX:

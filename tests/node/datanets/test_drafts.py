@@ -65,6 +65,24 @@ def test_the_oldest_drafts_are_pushed_out_and_none_outlives_the_node(home: Home,
     assert not (home.root / FOLDER).exists()
 
 
+def test_a_draft_that_is_discarded_while_it_is_read_is_not_kept(
+    drafts: FileDrafts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, file = drafts.begin()
+    file.write_bytes(LINE)
+
+    def read_and_lose(file: Path, rows_file: Path, options: ReadOptions) -> dict[str, object]:
+        report = fake_read(file, rows_file, options)
+        drafts.discard(name)
+        return report
+
+    monkeypatch.setattr("openledger_node.datanets.drafts.read_into", read_and_lose)
+    with pytest.raises(NodeError, match="discarded while it was read"):
+        drafts.read(name, ReadOptions(name="a.jsonl"))
+    with pytest.raises(NodeError, match="gone"):
+        drafts.take(name, "lake", "odile")
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", "../keys"])
 def test_a_name_from_outside_deletes_nothing(home: Home, drafts: FileDrafts, name: str) -> None:
     upload(drafts)
