@@ -375,6 +375,13 @@ BAD_FILES = (
         rows=1,
         absent=("poison",),
     ),
+    BadFile(name="ruled.md", write=whole(f"---\n\n# Lake\n\n{TWO_SENTENCES}\n"), rows=1),
+    BadFile(
+        name="settings.md",
+        write=whole(f"---\ntitle: poison\n---\n\n# Lake\n\n{TWO_SENTENCES}\n"),
+        rows=1,
+        absent=("poison",),
+    ),
     BadFile(
         name="long-answer.txt",
         write=whole(f"Q: Who?\n\nA: Bo.\n\n{'x' * 16_000}\n\n{TWO_SENTENCES * 20}\n\nQ: Why?\n\nA: {'y' * 16_385}\n"),

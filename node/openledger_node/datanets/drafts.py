@@ -65,7 +65,10 @@ class FileDrafts:
         """
         preview = self._previews.get(name)
         if preview is None:
-            raise NodeError("these rows are gone, because the node was started again: drop the file once more")
+            raise NodeError(
+                f"these rows are gone, because the node was started again or {DRAFTS_MAX} other files were read "
+                "since: drop the file once more"
+            )
         if contributor is not None:
             check_contributor(check_name(contributor))
         batch = to_plain(self._own.contribute(datanet, preview.rows(contributor), {}))

@@ -9,6 +9,7 @@ from ..text_lines import TOO_LONG, lines_of
 
 HEADING: Final = re.compile(r" {0,3}(#{1,6})(?:[ \t]+|$)")
 FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
+SETTING: Final = re.compile(r"[\w-]+[ \t]*:|---[ \t]*$")
 UNDERLINES: Final = {"=": 1, "-": 2}
 """The line under a heading, and the heading's level."""
 
@@ -29,6 +30,8 @@ class Markdown:
             if not fence:
                 line, is_comment = _outside_comments(line, is_comment)
             stripped = line.strip()
+            if number == 2 and not SETTING.match(line):
+                is_settings = False  # the first line was a rule, so nothing after it may be lost
             if (number == 1 and stripped == "---") or is_settings:
                 is_settings = number == 1 or stripped not in ("---", "...")
                 continue
