@@ -59,6 +59,7 @@ def test_a_dropped_file_is_shown_and_taken_only_by_its_button(
     )
     take.click()
     expect(panel).to_contain_text("2 rows wait in lake as batch")
+    expect(panel).to_contain_text("run datanet approve with --account NAME=0x… before you publish")
     (batch,) = lake.get("lake").pending
     expect(panel.locator(".cli code").last).to_contain_text(f"datanet approve lake {batch.digest[:10]}")
     panel.get_by_role("button", name="Approve the batch").click()

@@ -135,6 +135,6 @@ function drawTake(held, { take, forget, draw }, line) {
 function drawTaken({ taken, isApproved, isBusy }, { approve }, line) {
   const words = isApproved ? `Batch ${taken.digest.slice(0, 10)} of ${taken.datanet} is approved. The next version that you publish contains its ${rowsOf(taken.rows)}.` : `${rowsOf(taken.rows)} ${taken.rows === 1 ? "waits" : "wait"} in ${taken.datanet} as batch ${taken.digest.slice(0, 10)}. Nothing changes until you approve the batch.`;
   const copies = taken.near_duplicates > 0 && h("p", { class: "note12" }, `${count(taken.near_duplicates)} are near-duplicates of earlier rows, ${count(taken.of_others)} of them of other contributors.`);
-  const unpaid = taken.unpaid > 0 && h("p", { class: "note12" }, `${count(taken.unpaid)} have a contributor without an address, so their earnings go to the treasury.`);
+  const unpaid = taken.unpaid > 0 && h("p", { class: "note12" }, `${count(taken.unpaid)} have a contributor without an address, so their earnings go to the treasury. To name one, run datanet approve with --account NAME=0x… before you publish.`);
   return h("div", { class: "above" }, note("ok", words), copies, unpaid, !isApproved && h("div", { class: "buttons above" }, says(button("Approve the batch", approve, { kind: "primary", disabled: isBusy }), line, line.own)));
 }
