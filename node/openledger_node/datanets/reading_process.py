@@ -38,6 +38,8 @@ def main() -> None:
         report = {"error": "it is nested too deeply: save it in a simpler form"}
     except (NodeError, MalformedError) as error:
         report = {"error": str(error)}
+    except ImportError as error:
+        report = {"error": f"the Python package {error.name} is not installed: install openledger-node again"}
     except OSError as error:
         report = {"error": f"its rows can't be written or a part of it can't be read ({error.strerror})"}
     print(json.dumps(report))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from support.bad_files import BAD_FILES, MIB, BadFile
 
+from openledger_node.datanets import reading_process
 from openledger_node.datanets.files import read_into
 from openledger_node.datanets.reader import UnreadableFileError
 from openledger_node.datanets.reading import ReadOptions, read_file
@@ -62,6 +63,18 @@ def test_a_heavy_file_is_read_in_a_process_with_bounded_memory(bad: BadFile, tmp
     report = read_into(file, rows, options_of(bad))
     assert report["peak_bytes"] is None or report["peak_bytes"] < PEAK_BYTES_MAX
     check_outcome(bad, report, rows.read_text())
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(options: ReadOptions, rows: int) -> dict[str, Any]:
+        raise ModuleNotFoundError("No module named 'pypdf'", name="pypdf")
+
+    monkeypatch.setattr(reading_process, "_read", fail)
+    monkeypatch.setattr(reading_process, "limit", lambda kind, value: None)
+    monkeypatch.setattr("sys.argv", ["reader", json.dumps({"name": "a.pdf"}), "3"])
+    reading_process.main()
+    said = json.loads(capsys.readouterr().out)["error"]
+    assert said == "the Python package pypdf is not installed: install openledger-node again"
 
 
 def test_columns_that_are_left_out_are_bounded(tmp_path: Path) -> None:
