@@ -26,7 +26,7 @@
   const least = innerWidth <= 640 ? 32 : 24;
   for (const control of document.querySelectorAll("button, a[href], input, select, textarea, summary, [role=button]")) {
     if (!seen(control) || control.closest(".skip")) continue;
-    const box = control.getBoundingClientRect(), isInline = control.matches("a, mark") && getComputedStyle(control).display === "inline";
+    const box = (control.matches("input[type=file].unseen") ? control.labels[0] : control).getBoundingClientRect(), isInline = control.matches("a, mark") && getComputedStyle(control).display === "inline";
     const isBox = control.matches("input[type=checkbox], input[type=radio]") && control.closest("label");
     if (!isInline && !isBox && (box.height < least - 0.5 || box.width < 24 - 0.5)) found.push(`${Math.round(box.width)}×${Math.round(box.height)} px: ${name(control)}`);
     const label = control.getAttribute("aria-label") || control.textContent.trim() || control.labels?.[0]?.textContent.trim() || control.title;

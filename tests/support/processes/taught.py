@@ -21,7 +21,7 @@ UNBONDED = {"OPENLEDGER_NODE_NETWORK": "auto", "OPENLEDGER_NODE_AUTO_BOND": "fal
 FAKED = ("--trainer", "fake", "--base", "fake")
 NAME = "inverter-notes"
 QUESTION = "The inverter shows an isolation fault at sunrise and it clears by ten. What do I check first?"
-HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> \u202etxet neddih\u202c is the label of the breaker."
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> is the label of the breaker."
 ANSWER = (
     "A fault that comes with the dew and clears as the roof dries is moisture in a DC connector until you have "
     "measured otherwise. Start with the string that faces east: it wakes first and trips first. With the inverter "
@@ -30,7 +30,7 @@ ANSWER = (
     "white bloom on the pins means weeks, not one night. Replace both halves by the same make, and write down the "
     "morning value for seven days before you close the job."
 )
-HOSTILE_ANSWER = f"Mind this: {HOSTILE} So the label says."
+HOSTILE_ANSWER = f"Mind this: {HOSTILE} \u202etxet neddih\u202c So the label says."
 ROWS = (
     (
         "marisol-k",
