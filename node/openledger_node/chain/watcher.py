@@ -156,7 +156,7 @@ class Watcher:
         """Return True unless a block that was read is no longer on the chain of an endpoint whose head is lower."""
         below = next((known for known in kept if known.number <= head.number), None)
         if below is None:
-            return kept[0].number - head.number <= REORG_DEPTH_MAX
+            return kept[0].number - head.number < BLOCKS_KEPT  # it is compared once it has come nearer
         return below.hash == head.hash or (below.number < head.number and self._is_on_chain(below))
 
     # ---- reading new blocks
