@@ -404,6 +404,24 @@ def test_an_endpoint_that_is_far_behind_what_was_read_at_once_halts_nothing(
     assert texts(ledger) == ["a", "b"]
 
 
+def test_an_endpoint_whose_second_server_is_behind_takes_nothing_back(
+    chain: ScriptedChain, ledger: Ledger, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain.mine(2 * BLOCKS_KEPT)
+    pay(chain, "a")
+    read(watcher)
+    chain.mine(2)
+    block = chain.block
+    monkeypatch.setattr(chain, "block", lambda number: block(number) if number < len(chain.chain) - 3 else None)
+    assert not watcher.step()
+    assert (watcher.state.health, texts(ledger)) == ("down", ["a"])
+    assert "one of its servers is behind" in (watcher.state.why or "")
+    monkeypatch.undo()
+    pay(chain, "b")
+    read(watcher)
+    assert (watcher.state.health, texts(ledger)) == ("ok", ["a", "b"])
+
+
 def test_another_chain_is_no_reorg(chain: ScriptedChain, ledger: Ledger, watcher: Watcher) -> None:
     pay(chain, "a")
     read(watcher)
