@@ -69,6 +69,11 @@ class BegunProcess:
         self._what = what
         self._failure = failure
 
+    @property
+    def process(self) -> "subprocess.Popen[str]":
+        """The process, which may not be ready yet."""
+        return self._process
+
     def finish(self) -> Started:
         """Wait for the line of JSON.
 
@@ -79,7 +84,7 @@ class BegunProcess:
         line = self._process.stdout.readline()
         told: dict[str, Any] = json.loads(line) if line else {"error": f"it ended with status {self._process.wait()}"}
         if "error" in told:
-            self._process.communicate()
+            self.give_up()
             raise self._failure(f"{self._what} does not start: {told['error']}")
         return self._process, told
 

@@ -176,7 +176,7 @@ class Chaos:
 
 
 def resumed(asked: Sequence[Asked], running: set[str], load: Load) -> dict[str, int]:
-    """The calls that killed sellers were answering: how many, how many had text, and how many were served whole."""
+    """The number of calls that killed sellers were answering, and of those that were served whole all the same."""
     broken = [call for call in asked if call.request_id in running]
     served = [call for call in broken if call.ending(load.wholes[call.question]) is Ending.SERVED]
     return {"broken": len(broken), "resumed": len(served)}

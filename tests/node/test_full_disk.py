@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,13 +18,18 @@ from support.market_world.requests import FIRST, purchase
 from support.market_world.terms import CHANNEL, CHUNK_TOKENS
 
 from openledger_node.api.operator import build_operator
+from openledger_node.chain.dev.constants import DEVELOPMENT_WINDOWS
 from openledger_node.child_process import open_log
+from openledger_node.config_tables import ChainConfig
 from openledger_node.contained import contained
 from openledger_node.errors import DiskError, LedgerError
 from openledger_node.home import Home, write_private
 from openledger_node.market.router import Router
+from openledger_node.network.chain_pace import BUSY_S, LOOKS
 from openledger_node.network.defaults import DefaultsFollower
 from openledger_node.network.service import NetworkService
+from openledger_node.serving.idle_count import IdleCount
+from openledger_node.settlement.session import Waits
 from openledger_protocol.inference import InferenceRequest
 
 FULL = OSError(errno.ENOSPC, "No space left on device", "/home/node/networks/x/guest/keys/wallet.json")
@@ -241,29 +247,35 @@ async def test_a_row_that_cannot_be_closed_never_ends_the_node(
         assert [job.state for job in jobs.newest(limit=10)] == ["completed"]
 
 
-async def test_the_networks_steps_go_on_after_a_full_disk(
+async def test_the_networks_steps_go_on_after_a_full_disk_at_the_pace_of_a_busy_node(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
-    failing = [FULL, LedgerError("the disk is full")]
+    failing: list[Exception | None] = [None, FULL, LedgerError("the disk is full"), None]
+    looked_s: list[float] = []
 
     class Session:
-        network = type("N", (), {"is_development": True})
+        network = type("N", (), {"is_development": False})
+        windows = DEVELOPMENT_WINDOWS
 
-    def step(*_: object) -> bool:
-        if failing:
-            raise failing.pop()
-        return False
+    def step(*_: object) -> Waits:
+        looked_s.append(trio.from_thread.run_sync(trio.current_time))
+        if failing and (error := failing.pop(0)):
+            raise error
+        return "nothing"
 
     service = NetworkService.__new__(NetworkService)
-    service._thread, service._was_asked = trio.CapacityLimiter(1), trio.Event()
-    service._open_seller_late, service.config = None, type("C", (), {"market": None})()
+    service._thread, service._streams = trio.CapacityLimiter(1), IdleCount()
+    service._open_seller_late = None
+    service.config = type("C", (), {"market": None, "chain": ChainConfig()})()
     service._home, service._tell = Home(Path("/nowhere")), print
     service._step = step  # type: ignore[method-assign]
     monkeypatch.setattr(DefaultsFollower, "step", lambda *_: None)
-    with trio.move_on_after(10) as waiting:
+    with trio.move_on_after(30) as waiting:
         await service._step_until_cancelled(Session())  # type: ignore[arg-type]
     assert waiting.cancelled_caught
-    assert not failing
+    idle_s = DEVELOPMENT_WINDOWS.contest_s / LOOKS
+    pauses_s = [round(after - before, 1) for before, after in pairwise(looked_s)]
+    assert pauses_s[:4] == [idle_s, BUSY_S, BUSY_S, idle_s]
 
 
 def test_a_private_file_on_a_full_disk_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

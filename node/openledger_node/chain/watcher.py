@@ -125,10 +125,20 @@ class Watcher:
 
     def _leads_to(self, head: Block, known: BlockId) -> bool:
         """Return True if a block is on the chain of `head`; the last two blocks need no request."""
-        return known.hash in (head.hash, head.parent_hash) or self._is_on_chain(known)
+        return known.hash in (head.hash, head.parent_hash) or self._is_on_chain(known, head)
 
-    def _is_on_chain(self, known: BlockId) -> bool:
+    def _is_on_chain(self, known: BlockId, head: Block) -> bool:
+        """Return True if a block is on the chain of `head`.
+
+        Raises:
+            ChainError: the endpoint has no block of that number, although its head is higher.
+        """
         block = self._client.block(known.number)
+        if block is None and known.number <= head.number:  # no reorg: two servers behind one address
+            raise ChainError(
+                f"the endpoint is at block {head.number} and has no block {known.number}: one of its servers is "
+                "behind, so wait, or use another endpoint"
+            )
         return block is not None and block.hash == known.hash
 
     # ---- going back after a reorg
@@ -139,7 +149,7 @@ class Watcher:
             return False
         is_all = newest.number - REORG_DEPTH_MAX < self._first_block
         start = self._first_block - 1 if is_all else None
-        ancestor = next((known.number for known in kept[1:] if self._is_on_chain(known)), start)
+        ancestor = next((known.number for known in kept[1:] if self._is_on_chain(known, head)), start)
         if ancestor is None or newest.number - ancestor > REORG_DEPTH_MAX:
             why = (
                 f"the chain took back more than {REORG_DEPTH_MAX} blocks below block {newest.number}: no money moves "
@@ -156,8 +166,8 @@ class Watcher:
         """Return True unless a block that was read is no longer on the chain of an endpoint whose head is lower."""
         below = next((known for known in kept if known.number <= head.number), None)
         if below is None:
-            return kept[0].number - head.number <= REORG_DEPTH_MAX
-        return below.hash == head.hash or (below.number < head.number and self._is_on_chain(below))
+            return kept[0].number - head.number < BLOCKS_KEPT  # it is compared once it has come nearer
+        return below.hash == head.hash or (below.number < head.number and self._is_on_chain(below, head))
 
     # ---- reading new blocks
 

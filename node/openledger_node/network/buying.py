@@ -49,6 +49,8 @@ from .manifests import Manifests
 AUTO = "auto"
 CHAIN_AT_ONCE = 16
 """Questions about sellers at once. While the chain is silent, they leave threads to the ledger and the engine."""
+CHANNELS_AT_ONCE = 16
+"""Streams at once that find or open their channel, for the same reason."""
 
 
 class Buying:
@@ -275,9 +277,10 @@ def open_requester(
 
 def _backing(session: NetworkSession, deposit_wei: Wei, manifests: Manifests) -> Backing:
     deposits = Deposits(session, deposit_wei=deposit_wei)
+    opening = trio.CapacityLimiter(CHANNELS_AT_ONCE)
 
     async def channel_with(node: Address, generation: Generation) -> ChannelConfig:
-        return await trio.to_thread.run_sync(deposits.channel_with, node, generation)
+        return await trio.to_thread.run_sync(deposits.channel_with, node, generation, limiter=opening)
 
     read = partial(trio.to_thread.run_sync, abandon_on_cancel=True, limiter=trio.CapacityLimiter(CHAIN_AT_ONCE))
 
@@ -288,7 +291,7 @@ def _backing(session: NetworkSession, deposit_wei: Wei, manifests: Manifests) ->
         return await read(_bond_of, session, wallet)
 
     async def find_entry(adapter_id: AdapterId) -> RegistryEntry:
-        return await trio.to_thread.run_sync(_entry_of, session, adapter_id)
+        return await read(_entry_of, session, adapter_id)
 
     return Backing(
         channel_with=channel_with,

@@ -329,7 +329,7 @@ class NetworkService:
                 if (why := str(why_failed(error))) != why_not:  # said once, and not at each step
                     log.warning("%s", why)
                 why_not = why
-            await pace.wait("block" if self._streams.num_live else waits_for)
+            await pace.wait("block" if why_not or self._streams.num_live else waits_for)
 
     def _step(self, session: NetworkSession) -> Waits:
         """Take the money one step on; return what the node then waits for."""

@@ -145,6 +145,7 @@ class Deposits:
                 continue
             if not session.deployment.withdrawal(row.channel_id).amount_wei:
                 return row.config, row.ceiling_wei
+            self._seen.pop(row.channel_id, None)  # its node refuses new streams, so it is of no use without the chain
         return None
 
     def _channels_with(self, node: Address) -> list[Channel]:

@@ -12,7 +12,7 @@ from openledger_node.errors import ChainError
 from openledger_node.ledger.ledger import Ledger
 from openledger_protocol.chain import ContractCall, Log
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.events import BlockId, Event
+from openledger_protocol.events import BLOCKS_KEPT, BlockId, Event
 from openledger_protocol.primitives import Address, Wei, check_address
 from openledger_protocol.signatures import address_of, sign_digest
 from openledger_protocol.transactions import REORG_DEPTH_MAX, GasPrice
@@ -384,6 +384,42 @@ def test_an_endpoint_that_is_behind_takes_nothing_back(
     pay(chain, "c")
     read(watcher)
     assert texts(ledger) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("lag", [REORG_DEPTH_MAX, REORG_DEPTH_MAX + 1, BLOCKS_KEPT - 1])
+def test_an_endpoint_that_is_far_behind_what_was_read_at_once_halts_nothing(
+    chain: ScriptedChain, ledger: Ledger, watcher: Watcher, lag: int
+) -> None:
+    pay(chain, "a")
+    chain.mine(2 * BLOCKS_KEPT)
+    read(watcher)
+    ahead = chain.chain
+    chain.chain = ahead[:-lag]
+    read(watcher)
+    assert (watcher.state.health, texts(ledger)) == ("ok", ["a"])
+    assert ledger.events.last_blocks()[0].number == ahead[-1].block.number
+    chain.chain = ahead
+    pay(chain, "b")
+    read(watcher)
+    assert texts(ledger) == ["a", "b"]
+
+
+def test_an_endpoint_whose_second_server_is_behind_takes_nothing_back(
+    chain: ScriptedChain, ledger: Ledger, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain.mine(2 * BLOCKS_KEPT)
+    pay(chain, "a")
+    read(watcher)
+    chain.mine(2)
+    block = chain.block
+    monkeypatch.setattr(chain, "block", lambda number: block(number) if number < len(chain.chain) - 3 else None)
+    assert not watcher.step()
+    assert (watcher.state.health, texts(ledger)) == ("down", ["a"])
+    assert "one of its servers is behind" in (watcher.state.why or "")
+    monkeypatch.undo()
+    pay(chain, "b")
+    read(watcher)
+    assert (watcher.state.health, texts(ledger)) == ("ok", ["a", "b"])
 
 
 def test_another_chain_is_no_reorg(chain: ScriptedChain, ledger: Ledger, watcher: Watcher) -> None:

@@ -146,6 +146,7 @@ class Away:
         self.at_s = 0.0
         self.is_away = False
         self.num_asked = 0
+        self.withdrawing: set[ChannelId] = set()
         payer.deployment.channel = self.channel
         payer.deployment.withdrawal = self.withdrawal
         self.deposits = Deposits(payer, deposit_wei=Wei(1), pause=payer.pause, now_s=lambda: self.at_s)  # type: ignore[arg-type]
@@ -154,9 +155,9 @@ class Away:
         self._answer()
         return SimpleNamespace(deposit_wei=1)
 
-    def withdrawal(self, _: ChannelId) -> Any:
+    def withdrawal(self, key: ChannelId) -> Any:
         self._answer()
-        return SimpleNamespace(amount_wei=0)
+        return SimpleNamespace(amount_wei=int(key in self.withdrawing))
 
     def channel_with(self, node: Address = NODE) -> ChannelConfig:
         return self.deposits.channel_with(node, GENERATION)
@@ -200,6 +201,17 @@ def test_a_channel_without_money_left_is_not_used_while_the_chain_is_away(payer:
     key = channel_id(config, payer.deployment.payments)
     voucher = Voucher(channel_id=key, adapter_id=BASE_ONLY, max_claimable_wei=Wei(1))
     payer.ledger.channels.raise_ceiling(SignedVoucher(voucher=voucher, signature=b"signed"))
+    chain.is_away = True
+    with pytest.raises(ChainError):
+        chain.channel_with()
+
+
+def test_a_channel_that_was_last_seen_with_a_withdrawal_is_not_used_while_the_chain_is_away(payer: Payer) -> None:
+    chain = Away(payer)
+    chain.channel_with()
+    first = chain.channel_with()
+    chain.withdrawing.add(channel_id(first, payer.deployment.payments))
+    assert chain.channel_with() != first  # it is opened, and not seen yet
     chain.is_away = True
     with pytest.raises(ChainError):
         chain.channel_with()

@@ -21,7 +21,7 @@ from typing import IO, Final
 import httpx
 
 from ...errors import ChainError
-from .constants import HOST, port_taken
+from .constants import HOST, InUseError, port_taken
 from .launch import CHAIN_FILES, find_anvil
 
 STATE_FILE: Final = "anvil-state.json"
@@ -116,7 +116,7 @@ def _lock(folder: Path) -> Iterator[IO[str]]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             file.seek(0)
-            raise ChainError(
+            raise InUseError(
                 f"the development chain in {folder} is already running in process {file.read()}: end it first"
             ) from error
         file.truncate(0)

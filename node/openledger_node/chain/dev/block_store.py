@@ -17,7 +17,7 @@ from eth.db.backends.base import BaseDB
 from eth_hash.auto import keccak
 
 from ...errors import ChainError
-from .constants import StoreFullError
+from .constants import InUseError, StoreFullError
 
 HASH_BYTES = 32
 CACHED_ENTRIES = 8_192
@@ -172,7 +172,7 @@ def _explained(name: str) -> Iterator[None]:
         # The error that we raise after SQLite's own check has no code.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & PRIMARY_CODE
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise ChainError(
+            raise InUseError(
                 f"the development chain {name} is already running: end the other process first"
             ) from error
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):

@@ -60,6 +60,14 @@ DEVELOPMENT_SUPPLY_WEI: Final = Wei(1_000_000_000 * 10**18)
 """The whole supply of OPEN, which the bank has at first."""
 
 
+IN_USE_WAIT_S: Final = 10.0
+"""The chain of a node that was killed ends a moment after it, and the node's next start must not fail for that."""
+
+
+class InUseError(ChainError):
+    """Another process runs the chain; it may be about to end."""
+
+
 class StoreFullError(ChainError):
     """The disk is full; nothing was written, and the next try may succeed."""
 

@@ -1,18 +1,18 @@
 """Start and end a development chain in a process of its own, so that its memory is never the daemon's."""
 
 import shutil
-import subprocess
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from openledger_protocol.primitives import Digest
 
-from ...child_process import BegunProcess, ChildProcess, Started, begin_process
+from ...child_process import BegunProcess, ChildProcess, begin_process
 from ...errors import ChainError
-from .constants import BLOCK_INTERVAL_S
+from .constants import BLOCK_INTERVAL_S, IN_USE_WAIT_S
 
 # ---- Engines: the one in this package, or anvil if it is installed
 
@@ -57,11 +57,17 @@ def find_anvil() -> Path | None:
 class Devnet(ChildProcess):
     """One running development chain: its URL and identity."""
 
-    def __init__(
-        self, process: "subprocess.Popen[str]", ready: dict[str, Any], start: Callable[[int], Started]
-    ) -> None:
+    def __init__(self, begun: BegunProcess, begin: Callable[[int], BegunProcess]) -> None:
+        """Return when the chain answers.
+
+        Raises:
+            ChainError: it can't start; the message says why.
+        """
+        process, ready = begun.finish()
         super().__init__(process)
-        self._start = start  # the chain's process on a port
+        self._begin = begin  # the chain's process on a port
+        self._turn = threading.Lock()  # a thread may start the process again while the node stops
+        self._is_over = False
         self.url: str = ready["url"]
         self.chain_id: int = ready["chain_id"]
         self.genesis_hash = Digest(ready["genesis_hash"])
@@ -73,11 +79,22 @@ class Devnet(ChildProcess):
         Raises:
             ChainError: it can't start; the message says why.
         """
-        self.close()
-        self._process, ready = self._start(urlsplit(self.url).port or 0)
+        with self._turn:
+            if self._is_over:
+                raise ChainError("the node stops, so its development chain is not started again")
+            super().close()
+            begun = self._begin(urlsplit(self.url).port or 0)
+            self._process = begun.process  # so that `close` ends it even before it answers
+        _, ready = begun.finish()
         if ready["genesis_hash"] != self.genesis_hash:
-            self.close()
+            super().close()
             raise ChainError("the development chain is another one now: stop the node and start it again")
+
+    def close(self) -> None:
+        """End the process for good, even one that `restart` has begun in another thread."""
+        with self._turn:
+            self._is_over = True
+        super().close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +102,7 @@ class BegunDevnet:
     """A development chain whose process may not answer yet."""
 
     process: BegunProcess
-    start: Callable[[int], Started]  # the process on a port, once more
+    begin: Callable[[int], BegunProcess]  # the process on a port, once more
 
     def finish(self) -> Devnet:
         """Return when the chain answers.
@@ -93,8 +110,7 @@ class BegunDevnet:
         Raises:
             ChainError: it can't start; the message says why.
         """
-        process, ready = self.process.finish()
-        return Devnet(process, ready, self.start)
+        return Devnet(self.process, self.begin)
 
 
 def begin_devnet(
@@ -103,19 +119,22 @@ def begin_devnet(
     port: int = 0,
     engine: str = "auto",
     interval_s: float = BLOCK_INTERVAL_S,
+    wait_s: float = IN_USE_WAIT_S,
     log_file: Path | None = None,
 ) -> BegunDevnet:
     """Start the process of the chain in `folder`, or of a new one there, without waiting for it.
 
+    It waits up to `wait_s` for the end of another process that runs the chain, such as that of a killed node.
     The output of the process goes to `log_file`, or to our stderr. The process ends when ours does, even by a kill.
     """
     module, what = "openledger_node.chain.dev.process", "the development chain"
 
     def begin(port: int) -> BegunProcess:
-        words = ["--folder", str(folder), "--port", str(port), "--engine", engine, "--interval-s", f"{interval_s:g}"]
+        words = ["--folder", str(folder), "--port", str(port), "--engine", engine]
+        words += ["--interval-s", f"{interval_s:g}", "--wait-s", f"{wait_s:g}"]
         return begin_process(module, words, what=what, failure=ChainError, log_file=log_file)
 
-    return BegunDevnet(begin(port), lambda port: begin(port).finish())
+    return BegunDevnet(begin(port), begin)
 
 
 def start_devnet(
@@ -124,6 +143,7 @@ def start_devnet(
     port: int = 0,
     engine: str = "auto",
     interval_s: float = BLOCK_INTERVAL_S,
+    wait_s: float = IN_USE_WAIT_S,
     log_file: Path | None = None,
 ) -> Devnet:
     """Start the chain as `begin_devnet` does, and return when it answers.
@@ -131,4 +151,5 @@ def start_devnet(
     Raises:
         ChainError: it can't start; the message says why.
     """
-    return begin_devnet(folder, port=port, engine=engine, interval_s=interval_s, log_file=log_file).finish()
+    begun = begin_devnet(folder, port=port, engine=engine, interval_s=interval_s, wait_s=wait_s, log_file=log_file)
+    return begun.finish()

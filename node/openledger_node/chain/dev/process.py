@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from ... import __version__
 from ...errors import ChainError
 from ...plugs import load_plug
 from ..client import ChainClient
-from .constants import BLOCK_INTERVAL_S, StoreFullError
+from .constants import BLOCK_INTERVAL_S, IN_USE_WAIT_S, InUseError, StoreFullError
 from .launch import CHAIN_FILES, Engine, engine_of
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 STDOUT, STDERR = 1, 2
 INTERVAL_S_MIN: Final = 0.01
 SHUTDOWN_POLL_S: Final = 3_600.0
+IN_USE_POLL_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,7 @@ class Options:
     port: int  # 0: any free port
     engine: str
     interval_s: float  # from block to block
+    wait_s: float  # for another process that still runs the chain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,10 +96,25 @@ def main() -> None:
         options.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         engine = engine_of(options.folder, options.engine)
         run = run_anvil if engine == "anvil" else run_embedded
-        run(options, parent)
+        run_when_free(lambda: run(options, parent), parent, options.wait_s)
     except (ChainError, OSError) as error:
         parent.fail(str(error))
         sys.exit(ChainError.exit_code)
+
+
+def run_when_free(run: Callable[[], None], parent: Parent, wait_s: float) -> None:
+    """Run the chain once no other process does.
+
+    Raises:
+        InUseError: another process still runs it after `wait_s`, or our parent has gone.
+    """
+    until_s = time.monotonic() + wait_s
+    while True:
+        try:
+            return run()
+        except InUseError:
+            if time.monotonic() >= until_s or parent.is_gone.wait(IN_USE_POLL_S):
+                raise
 
 
 def run_embedded(options: Options, parent: Parent) -> None:
@@ -164,9 +182,12 @@ def _parse(words: list[str]) -> Options:
     parser.add_argument("--port", type=int, default=0, help="Port to listen on; 0 takes any free one.")
     parser.add_argument("--engine", default="embedded", help="Engine: auto, embedded or anvil.")
     parser.add_argument("--interval-s", type=float, default=BLOCK_INTERVAL_S, help="Seconds between blocks.")
+    parser.add_argument("--wait-s", type=float, default=IN_USE_WAIT_S, help="Seconds to wait for a free chain.")
     found = parser.parse_args(words)
     interval_s = max(INTERVAL_S_MIN, found.interval_s)
-    return Options(folder=found.folder, port=found.port, engine=found.engine, interval_s=interval_s)
+    return Options(
+        folder=found.folder, port=found.port, engine=found.engine, interval_s=interval_s, wait_s=found.wait_s
+    )
 
 
 def _claim_stdout() -> IO[str]:

@@ -21,6 +21,7 @@ from support.depth import depth
 from support.processes.nodes import is_alive, wait_for
 
 from openledger_node.chain.dev.anvil import LOCK_FILE
+from openledger_node.chain.dev.constants import IN_USE_WAIT_S
 from openledger_node.chain.dev.embedded import open_chain
 from openledger_node.chain.dev.launch import CHAIN_FILES, Devnet, begin_devnet, start_devnet
 from openledger_node.errors import ChainError
@@ -34,12 +35,19 @@ NOBODY = check_address("0x" + "0" * 38 + "99")
 ENGINES = ["embedded", pytest.param("anvil", marks=NEEDS_ANVIL)]
 NUM_KILLS = depth(light=4, deep=40)
 CLOCK_SLACK_S = 3
+AFTER_IT_TRIED_S = 3.0
 
 
-def start(folder: Path, *, engine: str = "embedded", interval_s: float = INTERVAL_S, port: int = 0) -> Devnet:
-    return start_devnet(
-        folder, port=port, engine=engine, interval_s=interval_s, log_file=folder / "log" / "chain.log"
-    )
+def start(
+    folder: Path,
+    *,
+    engine: str = "embedded",
+    interval_s: float = INTERVAL_S,
+    port: int = 0,
+    wait_s: float = IN_USE_WAIT_S,
+) -> Devnet:
+    log_file = folder / "log" / "chain.log"
+    return start_devnet(folder, port=port, engine=engine, interval_s=interval_s, wait_s=wait_s, log_file=log_file)
 
 
 # ---- kill -9
@@ -158,8 +166,18 @@ def test_after_a_pause_of_months_its_time_is_the_clocks_again(tmp_path: Path) ->
 def test_a_second_process_on_the_same_folder_is_refused(tmp_path: Path, engine: str) -> None:
     with start(tmp_path, engine=engine) as devnet, closing(PatientClient(devnet.url)) as client:
         with pytest.raises(ChainError, match=r"is already running.*: end .* first"):
-            start(tmp_path, engine=engine)
+            start(tmp_path, engine=engine, wait_s=0)
         client.mine()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_chain_waits_for_the_end_of_the_process_that_had_it_before(tmp_path: Path, engine: str) -> None:
+    with start(tmp_path, engine=engine) as devnet:
+        begun = begin_devnet(tmp_path, engine=engine, log_file=tmp_path / "log" / "chain.log", wait_s=WAIT_S)
+        time.sleep(AFTER_IT_TRIED_S)
+        genesis = devnet.genesis_hash
+    with begun.finish() as devnet:
+        assert devnet.genesis_hash == genesis
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -269,7 +287,7 @@ def test_anvil_whose_keeper_was_killed_is_not_started_twice(tmp_path: Path) -> N
     with closing(PatientClient(devnet.url)) as client:
         client.mine()
         with pytest.raises(ChainError, match="is already running in process"):
-            start(tmp_path, engine="anvil")
+            start(tmp_path, engine="anvil", wait_s=0)
         os.kill(int((tmp_path / LOCK_FILE).read_text()), signal.SIGTERM)
         wait_until_down(client)
 

@@ -1,12 +1,12 @@
 """The daemon's own chain, whose process dies: it is started again, with pauses that grow while it does not last."""
 
+import json
 import logging
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
 
 import pytest
 import trio
@@ -14,6 +14,7 @@ import trio
 from openledger_node.chain.clients.evm import open_client
 from openledger_node.chain.dev.launch import Devnet
 from openledger_node.chain.dev.supervision import LASTING_S, RESTART_PAUSES_S, keep_running
+from openledger_node.child_process import BegunProcess
 from openledger_node.errors import ChainError
 
 
@@ -89,16 +90,38 @@ async def test_a_chain_that_stays_away_is_told_of_once(
     assert caplog.text.count("the disk is full") == 1
 
 
+def begin(genesis_hash: str = "0x" + "1" * 64, *, is_silent: bool = False) -> BegunProcess:
+    """Begin a process in place of a chain's, which ends with its stdin."""
+    ready = {"url": "http://127.0.0.1:1", "chain_id": 1, "genesis_hash": genesis_hash, "engine": "embedded"}
+    words = "" if is_silent else f"print({json.dumps(json.dumps(ready))}, flush=True);"
+    command = [sys.executable, "-c", f"import sys; {words} sys.stdin.read()"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return BegunProcess(process, what="the development chain", failure=ChainError)
+
+
 def test_another_chain_at_the_same_address_is_not_taken_for_this_one() -> None:
-    command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
-
-    def start(_port: int) -> tuple[Any, dict[str, Any]]:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        ready = {"url": "http://127.0.0.1:1", "chain_id": 1, "genesis_hash": hashes.pop(), "engine": "embedded"}
-        return process, ready
-
-    hashes = ["0x" + "2" * 64, "0x" + "1" * 64]
-    chain = Devnet(*start(0), start)
+    chain = Devnet(begin(), lambda _: begin("0x" + "2" * 64))
     with pytest.raises(ChainError, match="is another one now: stop the node and start it again"):
         chain.restart()
     assert chain.status is not None, "its process was ended"
+
+
+async def test_a_node_that_stops_leaves_no_chain_that_was_being_started_again() -> None:
+    begun: list[BegunProcess] = []
+
+    def begin_silent(_port: int) -> BegunProcess:
+        begun.append(begin(is_silent=True))
+        trio.from_thread.run_sync(has_begun.set)
+        return begun[-1]
+
+    has_begun = trio.Event()
+    with Devnet(begin(), begin_silent) as chain:
+        chain._process.kill()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keep_running, chain)
+            await has_begun.wait()
+            nursery.cancel_scope.cancel()
+    assert begun[0].process.poll() is not None
+    with pytest.raises(ChainError, match="is not started again"):
+        chain.restart()
+    assert len(begun) == 1
