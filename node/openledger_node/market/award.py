@@ -101,6 +101,11 @@ def _why_unfit(
         received.message, ad, progress.index_root
     ):
         return MalformedError(why)
+    rule = received.message.algo_id
+    if progress.entry and rule != progress.algo_id:
+        return UnavailableError(
+            f"divides by attribution rule {rule}, and this node can check rule {progress.algo_id} alone"
+        )
     if why := _why_it_counts_otherwise(received.message, progress.tokenizer):
         return UnavailableError(why)
     if missing := abilities_for(progress.requested.request) - {*received.message.can}:

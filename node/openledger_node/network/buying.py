@@ -16,6 +16,7 @@ from openledger_protocol.registry import RegistryEntry
 
 from ..attribution.recount import ShareRecount
 from ..attribution.registry import AdapterRegistry
+from ..attribution.service import open_attributor
 from ..config import Config, P2pConfig
 from ..engine.tokenizer import Tokenizer
 from ..home import Home
@@ -262,6 +263,7 @@ def open_requester(
         sellers=session.ledger.sellers,
         base=serving.base.digest,
         tokenizer=tokenizer,
+        algo_id=open_attributor().algo_id,
         backing=_backing(session, Wei(payer.deposit_wei), Manifests(home, session.network.network, transport)),
         limits=RequesterLimits(
             candidates_max=payer.candidates_max,

@@ -81,3 +81,14 @@ async def test_an_entry_is_read_once_as_it_never_changes_so_the_chain_may_be_awa
             await market.ask("hello...", name=name, adapter=adapter_id(manifest), model="harbour")
             market.chain.entries.clear()
         assert len(market.sellers["with"].amounts()) == 2
+
+
+async def test_a_seller_whose_attribution_rule_cannot_be_recomputed_is_not_bought_from(tmp_path: Path) -> None:
+    """It would choose the shares, and the payer, who can't tell whether they are right, would sign them."""
+    async with open_harbour_market(tmp_path) as (market, manifest):
+        seller = market.sellers["with"]
+        seller.state = replace(seller.state, algo_id=5)
+        assert market.buyer.ads.learn(seller.ad(seq=(1 << 62) + 1, algo_id=5))
+        assert "divides by attribution rule 5, and this node can check rule 1 alone" in await refused(
+            market, manifest
+        )

@@ -188,6 +188,7 @@ def _open_buyer(
         sellers=ledger.sellers,
         base=BASE,
         tokenizer=tokenizer,
+        algo_id=1,
         backing=chain.backing(),
         limits=limits,
         now_ns=clock,

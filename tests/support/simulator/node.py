@@ -168,6 +168,7 @@ class SimNode:
             sellers=self._sellers,  # type: ignore[arg-type]
             base=BASE,
             tokenizer=ByteTokenizer(),
+            algo_id=1,
             backing=self._backing(),
             limits=RequesterLimits(),
             now_ns=now_ns,
