@@ -52,7 +52,7 @@ LATE_SLACK_S = 1.0
 """Opening the stream, the network and the payer's own checks take time that no bid can promise."""
 
 RECEIPT_S = 5.0
-"""After its last text a node computes the answer's shares, which no bid promises, and the payer waits for the receipts
+"""After its last text a node computes the answer's shares, which no bid promises. The payer also waits for the receipts
 of parallel answers before it takes this one."""
 
 Show = Callable[[str], Awaitable[None]]

@@ -194,8 +194,8 @@ TOKENS_MIN = 4
 class Speeds:
     """Medians, and for loads what 95 % of them stay within: a bid promises it for the next one.
 
-    The defaults are those of a small model on a CPU, used until there are answers and loads. A first load takes longer
-    than later ones, since the adapter is also read from a cold disk and probed.
+    The defaults are those of a small model on a CPU, used until there are answers and loads. A first load takes
+    longer than later ones, since the adapter is also read from a cold disk and probed.
     """
 
     tokens_per_s: int = 20
