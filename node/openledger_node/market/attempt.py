@@ -52,7 +52,7 @@ LATE_SLACK_S = 1.0
 """Opening the stream, the network and the payer's own checks take time that no bid can promise."""
 
 RECEIPT_S = 5.0
-"""After its last text a node computes the answer's shares, which no bid promises. The payer also waits for the receipts
+"""After its last text a node computes the answer's shares, which no bid promises. The payer also waits for receipts
 of parallel answers before it takes this one."""
 
 Show = Callable[[str], Awaitable[None]]
@@ -94,8 +94,8 @@ class Attempt:
         return cls(received=received, started_s=at_s, silence_s=silence_s, deadline_s=at_s + silence_s, **terms)
 
     def open(self, at_s: float) -> None:
-        """Note the open stream. This node now counts the prompt's tokens, and stores and signs the first voucher."""
-        self.opened_s = at_s
+        """Note the open stream. This node now stores and signs the first voucher, and waits for nobody meanwhile."""
+        self.opened_s, self.deadline_s = at_s, inf
 
     def pay(self, paid_wei: Wei, at_s: float) -> None:
         """Note what its vouchers allow. The time until the first one was signed is not the node's."""
@@ -104,7 +104,7 @@ class Attempt:
             return
         self.is_asked = True
         self.paused_s = at_s - self.opened_s
-        self.deadline_s += self.paused_s
+        self.deadline_s = self.started_s + self.silence_s + self.paused_s
 
     def receive(self, text: str, at_s: float) -> None:
         """Take a piece of text. A slow reader of it is not the node's fault."""

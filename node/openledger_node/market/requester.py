@@ -256,6 +256,7 @@ class Requester:
             try:
                 stream = await self._transport.open_stream(action.received.peer_id, self._infer_protocol)
                 machine.receive_event(steps.StreamOpened(at_s=trio.current_time()))
+                scope.deadline = machine.deadline_s
                 bought = await self._payer.buy(purchase, stream, take, note_paid)
                 return steps.PartBought(bought=bought, at_s=trio.current_time())
             except (ProtocolError, NetworkError) as error:
