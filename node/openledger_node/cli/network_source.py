@@ -132,8 +132,8 @@ def download(url: str) -> bytes:
         raise NetworkError(f"cannot fetch {url}: {error}") from error
     except (ImportError, ValueError) as error:  # from the library, for a kind of proxy that it can't use
         raise NetworkError(
-            f"cannot fetch {url}: the proxy that the environment names can't be used here ({error}). Download the file "
-            "in another way, and join it by its path"
+            f"cannot fetch {url}: the proxy that the environment names can't be used here ({error}). Download the "
+            "file in another way, and join it by its path"
         ) from error
     raise NetworkError(f"cannot fetch {url}: it redirects more than {REDIRECTS_MAX} times")
 
