@@ -130,6 +130,11 @@ def download(url: str) -> bytes:
             target, is_typed = found, False
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise NetworkError(f"cannot fetch {url}: {error}") from error
+    except (ImportError, ValueError) as error:  # from the library, for a kind of proxy that it can't use
+        raise NetworkError(
+            f"cannot fetch {url}: the proxy that the environment names can't be used here ({error}). Download the "
+            "file in another way, and join it by its path"
+        ) from error
     raise NetworkError(f"cannot fetch {url}: it redirects more than {REDIRECTS_MAX} times")
 
 
@@ -196,7 +201,7 @@ def _get(url: httpx.URL, host: str | None) -> bytes | httpx.URL:
 
 def _has_proxy(url: httpx.URL) -> bool:
     """True if the environment names a proxy for a URL."""
-    return url.scheme in getproxies() and not proxy_bypass(url.host)
+    return not getproxies().keys().isdisjoint((url.scheme, "all")) and not proxy_bypass(url.host)
 
 
 def _is_this_machine(name: str) -> bool:

@@ -163,13 +163,13 @@ class Answering:
         )
         return []
 
-    def _stream(self, _: steps.StreamOpened) -> list[steps.Action]:
+    def _stream(self, event: steps.StreamOpened) -> list[steps.Action]:
         self.state = State.STREAMING
-        self._running.is_open = True
+        self._running.open(event.at_s)
         return []
 
     def _note_paid(self, event: steps.PaidAhead) -> list[steps.Action]:
-        self._running.paid_wei = event.paid_wei
+        self._running.pay(event.paid_wei, event.at_s)
         return []
 
     def _show(self, event: steps.TextReceived) -> list[steps.Action]:

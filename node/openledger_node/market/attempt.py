@@ -51,6 +51,10 @@ FAILED_FACTOR = 4
 LATE_SLACK_S = 1.0
 """Opening the stream, the network and the payer's own checks take time that no bid can promise."""
 
+RECEIPT_S = 5.0
+"""After its last text a node computes the answer's shares, which no bid promises. The payer also waits for receipts
+of parallel answers before it takes this one."""
+
 Show = Callable[[str], Awaitable[None]]
 
 
@@ -71,11 +75,13 @@ class Attempt:
     bought: Bought | None = None
     error: ProtocolError | NetworkError | None = None
     paid_wei: Wei = ZERO_WEI  # what its vouchers allow the node to charge, without a receipt
-    is_open: bool = False  # a stream was opened, on which the first voucher goes
+    opened_s: float | None = None  # time at which its stream was open, on which the first voucher goes
+    is_asked: bool = False  # the first voucher was signed, and the request left with it
     first_s: float = 0.0  # until the first text came
-    took_s: float = 0.0  # without the time its reader took
+    took_s: float = 0.0  # without the time that this node and the reader took
     came_s: float = 0.0  # time of the last text
-    paused_s: float = 0.0  # the time its reader took
+    resumed_s: float = 0.0  # time at which its reader had taken the last text
+    paused_s: float = 0.0  # the time that this node took before it asked, and the reader for the texts
 
     @classmethod
     def begin(
@@ -87,22 +93,38 @@ class Attempt:
             silence_s = min(silence_s, MOVE_ON_S + FAILED_FACTOR * _promised_ttft_ms(received) / 1_000)
         return cls(received=received, started_s=at_s, silence_s=silence_s, deadline_s=at_s + silence_s, **terms)
 
+    def open(self, at_s: float) -> None:
+        """Note the open stream. This node now stores and signs the first voucher, and waits for nobody meanwhile."""
+        self.opened_s, self.deadline_s = at_s, inf
+
+    def pay(self, paid_wei: Wei, at_s: float) -> None:
+        """Note what its vouchers allow. The time until the first one was signed is not the node's."""
+        self.paid_wei = paid_wei
+        if self.is_asked or self.opened_s is None:
+            return
+        self.is_asked = True
+        self.paused_s = at_s - self.opened_s
+        self.deadline_s = self.started_s + self.silence_s + self.paused_s
+
     def receive(self, text: str, at_s: float) -> None:
         """Take a piece of text. A slow reader of it is not the node's fault."""
         if not self.texts:
-            self.first_s = at_s - self.started_s
+            self.first_s = at_s - self.started_s - self.paused_s
         self.texts.append(text)
         self.came_s, self.deadline_s = at_s, inf
 
     def resume(self, at_s: float, stall_timeout_s: float) -> None:
         """Wait for the next piece, once the reader has taken the last one."""
         self.paused_s += at_s - self.came_s
+        self.resumed_s = at_s
         self.silence_s, self.deadline_s = stall_timeout_s, at_s + stall_timeout_s
 
     def end(self, at_s: float, *, bought: Bought | None = None, error: ProtocolError | NetworkError | None) -> None:
         """End the attempt by its receipt or an error."""
         self.bought, self.error = bought, error
         self.took_s = at_s - self.started_s - self.paused_s
+        if bought and self.texts:
+            self.took_s -= min(at_s - self.resumed_s, RECEIPT_S)
 
     @property
     def text(self) -> str:
@@ -156,6 +178,8 @@ class Attempt:
             return None  # our own channel does not cover it, or its ledger was restored
         if self.calls_malformed:
             return None  # it may be right
+        if self.opened_s is not None and not self.is_asked:
+            return None  # this node did not get as far as asking it
         return "failures"
 
     @property
@@ -175,7 +199,7 @@ class Attempt:
         One that took the request and delivered nothing has defaulted at any price, or else a seller that answers
         nothing for nothing would win every call.
         """
-        if self.is_whole or not self.is_open or (not self.texts and isinstance(self.error, REFUSALS)):
+        if self.is_whole or not self.is_asked or (not self.texts and isinstance(self.error, REFUSALS)):
             return False
         if not self._num_tokens:
             return True

@@ -229,10 +229,10 @@ class Greeter:
             return fresh[0]
         if not followers and len(asked.tried_s) < GREETED_MIN:
             return next((each for each in self._transport.connected() if each not in asked.tried_s), None)
-        again = [peer_id for peer_id, at_s in asked.again_s.items() if at_s <= now_s and peer_id in free]
-        if again:
+        waiting = [peer_id for peer_id in asked.again_s if peer_id in free]  # one that does not follow would for ever
+        if again := [peer_id for peer_id in waiting if asked.again_s[peer_id] <= now_s]:
             return again[0]
-        if fresh and not asked.again_s and asked.new_peers.take(None):
+        if fresh and not waiting and asked.new_peers.take(None):
             return fresh[0]
         rested = [peer_id for peer_id in free if now_s - asked.tried_s.get(peer_id, -RETRY_S) >= RETRY_S]
         return rested[int(self._jitter() * len(rested))] if rested and now_s >= asked.due_s else None

@@ -253,11 +253,13 @@ class Requester:
                 scope.deadline = machine.deadline_s
 
             def note_paid(paid_wei: Wei) -> None:
-                machine.receive_event(steps.PaidAhead(paid_wei=paid_wei))
+                machine.receive_event(steps.PaidAhead(paid_wei=paid_wei, at_s=trio.current_time()))
+                scope.deadline = machine.deadline_s
 
             try:
                 stream = await self._transport.open_stream(action.received.peer_id, self._infer_protocol)
-                machine.receive_event(steps.StreamOpened())
+                machine.receive_event(steps.StreamOpened(at_s=trio.current_time()))
+                scope.deadline = machine.deadline_s
                 bought = await self._payer.buy(purchase, stream, take, note_paid)
                 return steps.PartBought(bought=bought, at_s=trio.current_time())
             except (ProtocolError, NetworkError) as error:

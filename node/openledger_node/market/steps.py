@@ -73,8 +73,11 @@ class PurchaseNotReady(RequestEvent):
     error: ProtocolError | ChainError
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamOpened(RequestEvent):
     """The stream is open, and the first voucher goes out on it."""
+
+    at_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,7 @@ class PaidAhead(RequestEvent):
     """A voucher is about to leave, or the seller has said that it is owed nothing."""
 
     paid_wei: Wei  # the most that the seller may charge by now
+    at_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

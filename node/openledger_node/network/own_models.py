@@ -36,9 +36,8 @@ class OwnModels:
         while True:
             waited = set(self._serving.waited_for_load)  # bids add the load themselves, while it must be waited for
             try:
-                self.speeds = speeds_of(
-                    [job for job in await self._serving.jobs(NEWEST) if job.request_id not in waited]
-                )
+                jobs = [job for job in await self._serving.jobs(NEWEST) if job.request_id not in waited]
+                self.speeds = speeds_of(jobs, load_ms=self._engine.beat.load_ms_p95)
                 self.sellable = await trio.to_thread.run_sync(self._find_all)
             except (LedgerError, OSError) as error:
                 log.warning("this node's speeds and adapters are as they were: %s", why_failed(error))

@@ -307,6 +307,11 @@ class ConnectionBudget:
             held.num_own = max(0, held.num_own - is_own)
             self._use(held, is_own=is_own)
 
+    def is_wanted(self, peer_id: PeerId) -> bool:
+        """True while this node itself uses the connection with a peer."""
+        held = self._held.get(peer_id)
+        return held is not None and held.is_wanted(self._clock())
+
     def _use(self, held: _Held, *, is_own: bool) -> None:
         held.used_s = self._clock()
         if is_own:

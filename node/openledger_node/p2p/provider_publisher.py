@@ -157,10 +157,11 @@ class ProviderPublisher:
             held.lose()
 
     async def _put(self, point: PeerId, held: _PointRecords, adapters: Sequence[AdapterId]) -> None:
-        stored = await self._points.ask(point, PutRecords(records=await self._sign(adapters)))
+        records = await self._sign(adapters)
+        held.maybe |= set(adapters)  # also if the answer is lost
+        stored = await self._points.ask(point, PutRecords(records=records))
         self._note_asked(held)
         held.told |= set(adapters)
-        held.maybe |= set(adapters)
         if isinstance(stored, StoredRecords) and stored.count == len(adapters):
             held.sure = adapters[0]
 
@@ -169,11 +170,11 @@ class ProviderPublisher:
         for adapter in adapters:
             records.append(self._sign_one(adapter, is_withdrawal=True))
             await trio.lowlevel.checkpoint()  # signing takes time, and other tasks wait
+        held.told -= set(adapters)  # also if the answer is lost
+        held.sure = None if held.sure in adapters else held.sure
         await self._points.ask(point, PutRecords(records=tuple(records)))
         self._note_asked(held)
-        held.told -= set(adapters)
         held.maybe -= set(adapters)
-        held.sure = None if held.sure in adapters else held.sure
 
     def _note_asked(self, held: _PointRecords) -> None:
         """Note an answer: the question has connected the bootstrap node, which needs no check for a while."""

@@ -71,11 +71,13 @@ class RelayPlaces:
         connected: Callable[[], Collection[PeerId]],
         reservations_max: int = RESERVATIONS_MAX,
         hang_up: Callable[[PeerId], None] = lambda _: None,
+        is_wanted: Callable[[PeerId], bool] = lambda _: False,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._connected = connected
         self._reservations_max = reservations_max
         self._hang_up = hang_up  # tells a holder that its place is gone
+        self._is_wanted = is_wanted  # the relay itself buys from it or asks it something
         self._clock = clock
         self._places: dict[PeerId, _Place] = {}
         self._circuits: list[Circuit] = []
@@ -117,7 +119,9 @@ class RelayPlaces:
         spare = [
             who
             for who, place in others.items()
-            if num_of[provider_of(place.host)] == most and who not in reached and now - place.used_s >= SPARED_S
+            if num_of[provider_of(place.host)] == most
+            and not (who in reached or self._is_wanted(who))
+            and now - place.used_s >= SPARED_S
         ]
         if not spare:
             return False

@@ -182,8 +182,10 @@ def test_a_typed_name_with_public_addresses_is_asked_at_those_only(monkeypatch: 
     assert asked == ["8.8.8.8", "192.168.1.1", None]
 
 
-def test_a_proxy_looks_names_up_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+@pytest.mark.parametrize("variable", ["https_proxy", "all_proxy", "ALL_PROXY"])
+def test_a_proxy_looks_names_up_itself(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """A node behind a proxy for all addresses asked the web site itself, which then knew where the node is."""
+    monkeypatch.setenv(variable, "http://127.0.0.1:9")
     monkeypatch.setattr(network_source, "hosts_of", HOSTS.__getitem__)
     asked = list[str | None]()
 
@@ -194,6 +196,13 @@ def test_a_proxy_looks_names_up_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network_source, "_get", get)
     assert download("https://public.example/n.json") == CONTENT
     assert asked == [None]
+
+
+def test_a_proxy_of_another_kind_is_named_as_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("all_proxy", "gopher://127.0.0.1:9")
+    monkeypatch.setattr(network_source, "hosts_of", HOSTS.__getitem__)
+    with pytest.raises(NetworkError, match="the proxy that the environment names can't be used here"):
+        download("https://public.example/n.json")
 
 
 def test_no_more_is_downloaded_than_a_network_json_may_have(site: str) -> None:

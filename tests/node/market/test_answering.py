@@ -15,6 +15,7 @@ from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.errors import NetworkError
 from openledger_node.market import steps
 from openledger_node.market.answering import ROUNDS_MAX, Answering, IllegalEventError, State
+from openledger_node.market.attempt import Attempt
 from openledger_node.market.calls import ReceivedBid
 from openledger_node.market.progress import RequestProgress
 from openledger_node.market.request import RemoteAnswer
@@ -121,7 +122,7 @@ class Shell:
             case State.PREPARING:
                 self.prepare()
             case State.OPENING:
-                self.send(steps.StreamOpened()) if self.draw(True, True, True, False) else self.fail()
+                self.send(steps.StreamOpened(at_s=self.now_s)) if self.draw(True, True, True, False) else self.fail()
             case State.STREAMING:
                 self.stream()
             case State.SHOWING:
@@ -219,7 +220,7 @@ class Shell:
             self.num_paid = len(self.of_part.encode()) + num_ahead
             tokens_in = TOKENS_IN + len(self.shown.encode()) - len(self.of_part.encode())
             self.paid_wei = price(tokens_in, self.num_paid, self.times)
-            self.send(steps.PaidAhead(paid_wei=Wei(self.paid_wei)))
+            self.send(steps.PaidAhead(paid_wei=Wei(self.paid_wei), at_s=self.now_s))
 
     def show(self) -> None:
         took_s = self.draw(0.0, 100.0)
@@ -242,7 +243,7 @@ class Shell:
             error = ReceiptRefusedError("it lies", ids=(*self.of_part.encode(), ByteTokenizer.end_id))
         if self.paid_wei and not self.of_part and self.draw(True, False):
             self.paid_wei = 0  # by its own word it is owed nothing
-            self.send(steps.PaidAhead(paid_wei=ZERO_WEI))
+            self.send(steps.PaidAhead(paid_wei=ZERO_WEI, at_s=self.now_s))
         self.charge()
         self.send(steps.PartFailed(error=error, at_s=self.now_s))
 
@@ -262,8 +263,8 @@ class Shell:
             (steps.MoneyRefused(error=PaymentRequiredError("late")), {State.HOLDING}),
             (steps.PurchaseReady(at_s=late), {State.PREPARING}),
             (steps.PurchaseNotReady(error=error), {State.PREPARING}),
-            (steps.StreamOpened(), {State.OPENING}),
-            (steps.PaidAhead(paid_wei=BUDGET_WEI), {State.STREAMING}),
+            (steps.StreamOpened(at_s=late), {State.OPENING}),
+            (steps.PaidAhead(paid_wei=BUDGET_WEI, at_s=late), {State.STREAMING}),
             (steps.TextReceived(text="late", at_s=late), {State.STREAMING}),
             (steps.TextShown(at_s=late), {State.SHOWING}),
             (steps.PartBought(bought=bought("late", is_whole=True), at_s=late), {State.STREAMING}),
@@ -323,8 +324,8 @@ def test_each_state_is_left_by_a_cancellation_that_frees_what_it_holds() -> None
         (steps.SellerEntered(at_s=0), [steps.LeaveSeller]),
         (steps.MoneyHeld(granted_wei=BUDGET_WEI), [steps.SettleMoney, steps.LeaveSeller]),
         (steps.PurchaseReady(at_s=0), [steps.SettleMoney, steps.LeaveSeller]),
-        (steps.StreamOpened(), [steps.SettleMoney, steps.LeaveSeller]),
-        (steps.PaidAhead(paid_wei=price(TOKENS_IN, 8)), [steps.SettleMoney, steps.LeaveSeller]),
+        (steps.StreamOpened(at_s=0), [steps.SettleMoney, steps.LeaveSeller]),
+        (steps.PaidAhead(paid_wei=price(TOKENS_IN, 8), at_s=0), [steps.SettleMoney, steps.LeaveSeller]),
         (steps.TextReceived(text="abc", at_s=1), [steps.SettleMoney, steps.LeaveSeller]),
         (steps.TextShown(at_s=1), [steps.SettleMoney, steps.LeaveSeller]),
         (steps.PartFailed(error=NetworkError("it left"), at_s=2), [steps.LeaveSeller]),
@@ -350,7 +351,7 @@ def test_the_next_best_seller_continues_from_the_text_and_its_beginning_is_its_p
         steps.SellerEntered(at_s=0),
         steps.MoneyHeld(granted_wei=BUDGET_WEI),
         steps.PurchaseReady(at_s=0),
-        steps.StreamOpened(),
+        steps.StreamOpened(at_s=0),
         steps.TextReceived(text="abc", at_s=1),
         steps.TextShown(at_s=1),
         steps.PartFailed(error=NetworkError("it left"), at_s=2),
@@ -395,10 +396,54 @@ def test_a_far_bidder_has_four_times_its_two_round_trips_and_a_short_stall_timeo
 def test_a_seller_that_takes_a_request_and_gives_nothing_has_defaulted_at_any_price() -> None:
     for times in (0.0, 1.0):
         progress, free = progress_of(), bid("best", times=times)
-        machine = streaming_with([bid("next")], best=free, progress=progress)
+        machine = streaming_with([bid("next")], best=free, progress=progress, times=times)
         machine.receive_event(steps.PartFailed(error=NetworkError("gave nothing for 6 s"), at_s=6))
         assert progress.defaulted == {free.message.wallet}
         assert progress.wanted().is_wary
+
+
+def attempt_of(machine: Answering) -> Attempt:
+    """End the part by its receipt 4 s after the last text, and return the attempt that is to be noted."""
+    machine.receive_event(steps.TextReceived(text="abc", at_s=6))
+    machine.receive_event(steps.TextShown(at_s=60))
+    actions = machine.receive_event(steps.PartBought(bought=bought("abc", is_whole=True), at_s=64))
+    (attempt,) = (action.attempt for action in actions if isinstance(action, steps.NoteOutcome))
+    return attempt
+
+
+def test_the_time_that_the_buyer_took_is_neither_waited_for_nor_counted_as_the_sellers() -> None:
+    """A buyer with a busy disk stored its first voucher after 5 s; the seller's first text came 1 s later."""
+    machine = streaming_with([bid("next")], asked_s=5)
+    assert machine.deadline_s == 5 + 5 + 4 * 0.12
+    attempt = attempt_of(machine)
+    assert (attempt.outcome(), attempt.first_s, attempt.took_s) == ("successes", 1, 1)
+
+
+def test_a_receipt_may_take_five_seconds_and_more_counts_as_the_answers_time() -> None:
+    machine = streaming_with([])
+    machine.receive_event(steps.TextReceived(text="abc", at_s=1))
+    machine.receive_event(steps.TextShown(at_s=1))
+    actions = machine.receive_event(steps.PartBought(bought=bought("abc", is_whole=True), at_s=9))
+    (attempt,) = (action.attempt for action in actions if isinstance(action, steps.NoteOutcome))
+    assert attempt.took_s == 1 + 3
+    assert attempt.outcome() == "failures"
+
+
+def test_a_seller_that_was_not_asked_before_the_buyers_time_was_over_has_not_failed() -> None:
+    progress = progress_of()
+    machine = Answering(progress, stall_timeout_s=STALL_S)
+    for event in (
+        steps.Begun(),
+        steps.BidsRanked(bids=[bid("best")]),
+        steps.SellerEntered(at_s=0),
+        steps.MoneyHeld(granted_wei=BUDGET_WEI),
+        steps.PurchaseReady(at_s=0),
+        steps.StreamOpened(at_s=0),
+    ):
+        machine.receive_event(event)
+    actions = machine.receive_event(steps.PartFailed(error=NetworkError("gave nothing for 15 s"), at_s=15))
+    (attempt,) = (action.attempt for action in actions if isinstance(action, steps.NoteOutcome))
+    assert (attempt.outcome(), attempt.is_default, progress.defaulted) == (None, False, set())
 
 
 def streaming_with(
@@ -407,6 +452,8 @@ def streaming_with(
     best: ReceivedBid | None = None,
     stall_s: float = STALL_S,
     progress: RequestProgress | None = None,
+    times: float = 1,
+    asked_s: float = 0,
 ) -> Answering:
     """A request whose stream to the best bidder is open, with other bids behind it."""
     machine = Answering(progress or progress_of(Wei(10**18)), stall_timeout_s=stall_s)
@@ -416,7 +463,8 @@ def streaming_with(
         steps.SellerEntered(at_s=0),
         steps.MoneyHeld(granted_wei=BUDGET_WEI),
         steps.PurchaseReady(at_s=0),
-        steps.StreamOpened(),
+        steps.StreamOpened(at_s=0),
+        steps.PaidAhead(paid_wei=price(TOKENS_IN, 8, times), at_s=asked_s),
     ):
         machine.receive_event(event)
     return machine

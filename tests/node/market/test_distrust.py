@@ -11,6 +11,7 @@ import trio.testing
 from support.market_world.liars import messages_of
 from support.market_world.market import Market, open_market
 from support.market_world.seller import ad_of
+from support.market_world.slow import answer_slowly
 from support.market_world.terms import (
     CALL,
     CHUNK_TOKENS,
@@ -327,12 +328,7 @@ async def test_a_whole_answer_far_later_than_its_bid_costs_the_next_award(
 ) -> None:
     async with open_market(tmp_path, {"slow": 0.9, "honest": 1}) as market:
         slow = market.sellers["slow"]
-
-        async def serve_slowly(peer: PeerId, stream: trio.abc.Stream) -> None:
-            mock_clock.jump(4.5)
-            await slow.serve(peer, stream)
-
-        slow.transport.handle(INFER, serve_slowly)
+        answer_slowly(slow, lambda: mock_clock.jump(4.5))
         names = [market.names_of(await market.ask("hello...", name=f"r{number}")) for number in range(3)]
         record = market.buyer.ledger.sellers.find(slow.state.wallet)
     assert names == [["slow"], ["honest"], ["honest"]]
@@ -347,12 +343,7 @@ async def test_an_answer_is_late_after_twice_its_time_and_failed_after_four_time
     """The bid promises 8 ms and 30 tokens at 50 a second, and a second more is free."""
     async with open_market(tmp_path, {"seller": 1}) as market:
         seller = market.sellers["seller"]
-
-        async def serve_slowly(peer: PeerId, stream: trio.abc.Stream) -> None:
-            mock_clock.jump(took_s)
-            await seller.serve(peer, stream)
-
-        seller.transport.handle(INFER, serve_slowly)
+        answer_slowly(seller, lambda: mock_clock.jump(took_s))
         await market.ask("hello...")
         record = market.buyer.ledger.sellers.find(seller.state.wallet)
     assert [getattr(record, name) for name in (outcome, "defaults")] == [1, 0]
@@ -370,12 +361,8 @@ async def test_the_way_to_a_seller_counts_as_time_that_its_bid_could_not_promise
             mock_clock.jump(1)
             return await find(adapter)
 
-        async def serve_slowly(peer: PeerId, stream: trio.abc.Stream) -> None:
-            mock_clock.jump(3.5)
-            await far.serve(peer, stream)
-
         far.bidder._find = find_far_away  # type: ignore[method-assign]  # as if the way there were long
-        far.transport.handle(INFER, serve_slowly)
+        answer_slowly(far, lambda: mock_clock.jump(3.5))
         await market.ask("hello...")
         record = market.buyer.ledger.sellers.find(far.state.wallet)
     assert (record.successes, record.late, record.failures) == (1, 0, 0)

@@ -424,6 +424,29 @@ async def test_strangers_whose_digests_promise_news_are_asked_back_eight_times_a
     assert asked_back == ["one", *(f"peer {number}" for number in range(7))]
 
 
+async def test_an_asker_that_does_not_follow_a_base_keeps_no_new_peer_from_being_asked_for_it(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_nodes(tmp_path, "b", "a", "c", "x", "d", bases={"x": OTHER}) as nodes:
+        a, greeter = nodes["a"], nodes["a"].advertiser.greeter
+        await nodes["x"].transport.connect(a.transport.addresses[0])
+        await trio.sleep(120)
+        greeter.ask_back(peer_id_of("x"), BASE)
+        assert peer_id_of("x") in greeter._asked[BASE].again_s
+        a.advertiser.server._ask_back = lambda *_: None  # as if the new peer did not ask this node first
+        asked = list[PeerId]()
+
+        async def note(peer_id: PeerId, *_: Any, **__: Any) -> int:
+            await trio.lowlevel.checkpoint()
+            asked.append(peer_id)
+            return 0
+
+        greeter._ask = note  # type: ignore[method-assign]
+        await a.transport.connect(nodes["d"].transport.addresses[0])
+        await trio.sleep(10)
+        assert asked == [peer_id_of("d")]
+
+
 async def test_a_peer_that_says_nothing_delays_a_newcomer_by_two_seconds(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:

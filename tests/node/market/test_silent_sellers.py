@@ -8,9 +8,12 @@ import trio.testing
 from support.market_world.market import Market, open_market
 from support.market_world.terms import INFER
 
+from openledger_node.ledger.bought import OpenPurchase
 from openledger_node.ledger.sellers import SellerRecord
 from openledger_node.p2p.transport import PeerId
+from openledger_node.payments.payer_lanes import PayerLane
 from openledger_protocol.errors import UnavailableError
+from openledger_protocol.payments import SignedVoucher
 
 
 async def never_answer(_: PeerId, __: trio.abc.Stream) -> None:
@@ -62,3 +65,23 @@ async def test_the_only_seller_has_the_whole_stall_timeout_and_is_called_again_a
         record = record_of(market, "silent")
     assert 15 <= took_s < 18
     assert (record.successes, record.defaults) == (1, 1)
+
+
+async def test_a_buyer_whose_own_disk_is_busy_blames_no_seller(
+    tmp_path: Path, mock_clock: trio.testing.MockClock
+) -> None:
+    """Storing the first voucher takes longer than the seller may, and the seller answers at once then."""
+    async with open_market(tmp_path, {"first": 0.9, "next": 1}) as market:
+        lanes = market.buyer.payer._wallet
+        store = lanes.raise_ceiling
+
+        async def store_slowly(lane: PayerLane, purchase: OpenPurchase | None = None) -> SignedVoucher:
+            mock_clock.jump(8 if lane.tab.ceiling_wei == 0 else 0)
+            await trio.lowlevel.checkpoint()
+            return await store(lane, purchase)
+
+        lanes.raise_ceiling = store_slowly
+        answered = await market.ask("hello...")
+        record = record_of(market, "first")
+    assert market.names_of(answered) == ["first"]
+    assert (record.successes, record.num_answers, record.defaults) == (1, 1, 0)

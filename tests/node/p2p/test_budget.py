@@ -193,6 +193,7 @@ def test_streams_of_strangers_hold_the_places_over_relays_for_minutes_and_no_lon
         world.come(f"over {number}", "", is_relayed=True)
         world.budget.enter_stream(PeerId(f"over {number}"), is_own=False)
     world.budget.enter_stream(PeerId("over 0"))  # this node asks it something
+    assert [world.budget.is_wanted(PeerId(f"over {number}")) for number in (0, 1)] == [True, False]
     world.now = RELAYED_STRANGER_S
     for number in range(STRANGERS_MAX):
         world.budget.note_use(PeerId(f"over {number}"), is_own=False)

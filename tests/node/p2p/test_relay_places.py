@@ -32,8 +32,12 @@ class World:
     def __init__(self) -> None:
         self.now = 0.0
         self.connected: set[PeerId] = set()
+        self.wanted: set[PeerId] = set()  # peers from which the relay itself buys
         self.places = RelayPlaces(
-            connected=lambda: self.connected, hang_up=self.connected.discard, clock=lambda: self.now
+            connected=lambda: self.connected,
+            hang_up=self.connected.discard,
+            is_wanted=self.wanted.__contains__,
+            clock=lambda: self.now,
         )
 
     def reserve(self, name: str, host: str) -> Refusal | None:
@@ -98,6 +102,17 @@ def test_a_newcomer_takes_the_place_of_the_largest_providers_longest_unused_hold
     assert world.reserve("honest", "9.9.9.9") is None
     assert "x 1" not in world.connected  # the relay has hung up
     assert {"x 0", "honest"} <= world.places.holders()
+
+
+def test_a_relay_hangs_up_on_nobody_from_whom_it_buys() -> None:
+    """A half of a paid answer would be lost, and its seller blamed."""
+    world = World()
+    fill(world)
+    world.now += SPARED_S
+    world.wanted |= world.connected - {"x 5"}
+    assert world.reserve("honest", "9.9.9.9") is None
+    assert "x 5" not in world.connected
+    assert world.reserve("another", "9.10.9.9") is Refusal.NO_PLACE
 
 
 def test_a_holder_does_not_keep_its_place_by_tests_of_it() -> None:

@@ -272,11 +272,16 @@ class FreePayer:
     """Buys answers without vouchers and receipts: a simulation has no channels."""
 
     async def buy(
-        self, purchase: Purchase, stream: trio.abc.Stream, take: Callable[[str], Awaitable[None]]
+        self,
+        purchase: Purchase,
+        stream: trio.abc.Stream,
+        take: Callable[[str], Awaitable[None]],
+        note_paid: Callable[[Wei], None],
     ) -> Bought:
         """Buy an answer, as `payments.payer` does."""
         messages = MessageStream(stream)
         text = ""
+        note_paid(ZERO_WEI)
         try:
             await messages.send({"id": purchase.request_id})
             while len(text) < purchase.award.tokens_max:

@@ -75,7 +75,9 @@ def open_relay(
     They get at most half of the places for peers that dial in, since nobody else can take those while they stay.
     """
     reservations_max = min(RESERVATIONS_MAX, inbound_max // 2)
-    places = RelayPlaces(connected=connected, reservations_max=reservations_max, hang_up=hang_up)
+    places = RelayPlaces(
+        connected=connected, reservations_max=reservations_max, hang_up=hang_up, is_wanted=budget.is_wanted
+    )
     budget.needed = places.holders
     tally.watch(Level.RESERVATIONS, lambda: {"": len(places.holders())})
     tally.watch(Level.CIRCUITS, lambda: {"": places.num_circuits()})
