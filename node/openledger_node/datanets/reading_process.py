@@ -39,7 +39,7 @@ def main() -> None:
     except (NodeError, MalformedError) as error:
         report = {"error": str(error)}
     except ImportError as error:
-        report = {"error": f"the Python package {error.name} is not installed: install openledger-node again"}
+        report = {"error": f"the Python package {error.name} is not installed: reinstall openledger-node"}
     except OSError as error:
         report = {"error": f"its rows can't be written or a part of it can't be read ({error.strerror})"}
     print(json.dumps(report))

@@ -74,7 +74,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setattr("sys.argv", ["reader", json.dumps({"name": "a.pdf"}), "3"])
     reading_process.main()
     said = json.loads(capsys.readouterr().out)["error"]
-    assert said == "the Python package pypdf is not installed: install openledger-node again"
+    assert said == "the Python package pypdf is not installed: reinstall openledger-node"
 
 
 def test_columns_that_are_left_out_are_bounded(tmp_path: Path) -> None:
