@@ -13,6 +13,7 @@ from support.peers import LOOPBACK, echo, opener, receive, seed, start, tune_in,
 
 from openledger_node.errors import ConfigError, NetworkError
 from openledger_node.p2p import budget as budget_module
+from openledger_node.p2p import unread as unread_module
 from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.libp2p import guard, host, open_transport
@@ -65,7 +66,7 @@ async def test_streams_that_nobody_reads_share_one_bound_and_leave_room_to_one_t
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Else each of 64 streams of a peer could leave megabytes in this node's memory."""
-    monkeypatch.setattr(budget_module, "UNREAD_PEER_MAX", 128 * 1024)
+    monkeypatch.setattr(unread_module, "UNREAD_PEER_MAX", 128 * 1024)
     ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
     num_streams, most = 8, 0
 
@@ -90,7 +91,7 @@ async def test_streams_that_nobody_reads_share_one_bound_and_leave_room_to_one_t
             assert await messages.receive() == {"n": number}
             most = max(most, unread._count)
         nursery.cancel_scope.cancel()
-    assert most <= 128 * 1024 + num_streams * (budget_module.UNREAD_STREAM_MIN + stream_module.READ_BYTES)
+    assert most <= 128 * 1024 + num_streams * (unread_module.UNREAD_STREAM_MIN + stream_module.READ_BYTES)
 
 
 async def test_tasks_that_want_the_same_peer_share_a_connection() -> None:
