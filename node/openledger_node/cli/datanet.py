@@ -15,7 +15,7 @@ from ..datanets.reading import ReadOptions
 from ..datanets.rows import check_contributor, write_rows
 from ..datanets.sample import SAMPLE_SEEDS, named_sample
 from ..datanets.store import OwnDatanets
-from ..errors import InputError
+from ..errors import ConfigError, InputError
 from ..text import counted
 from .daemon_client import open_node_home
 from .prompts import confirm
@@ -169,6 +169,8 @@ def convert(
 
     Example: `openledger-node datanet convert notes.pdf --contributor odile --out rows.jsonl`
     """
+    if out is not None and out.exists():
+        raise ConfigError(f"{out} exists already, and rows are never overwritten: name another file")
     options = ReadOptions(name=file.name, columns=columns, encoding=encoding, keep=keep)
     with open_preview(file, options) as preview:
         if not as_json:

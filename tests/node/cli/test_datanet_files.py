@@ -93,3 +93,14 @@ def test_a_file_that_cannot_be_read_is_refused_with_what_to_do(run: Run, tmp_pat
     file.write_bytes(b"PK")
     ran = run("datanet", "convert", str(file))
     assert (ran.status, "save each sheet as CSV" in ran.stderr) == (1, True)
+
+
+def test_rows_are_not_written_over_a_file_not_even_their_own(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    written = (
+        '{"prompt": "Who?", "completion": "Bo.", "contributor": "bo"}\n{"prompt": "Mail?", "completion": "a@b.org"}\n'
+    )
+    file.write_text(written)
+    ran = run("datanet", "convert", str(file), "--out", str(file))
+    assert (ran.status, "rows are never overwritten: name another file" in ran.stderr) == (3, True)
+    assert file.read_text() == written
