@@ -125,8 +125,11 @@ def meet(stack: ExitStack, seller: Terminal, buyer: Terminal) -> Seconds:
         stack.enter_context(watch)
     buyer.start("openledger-node start", timeout_s=UP_TIMEOUT_S)
     up_s = time.monotonic()
-    any_way = lambda: any(watch.found_s for watch in ways.values())  # noqa: E731
-    wait_for("the buyer reaches the seller", any_way, timeout_s=HEARD_TIMEOUT_S)
+
+    def is_reached() -> bool:
+        return any(watch.found_s for watch in ways.values())
+
+    wait_for("the buyer reaches the seller", is_reached, timeout_s=HEARD_TIMEOUT_S)
     buyer.type("openledger-node peers list")
     found = {way: watch.found_s for way, watch in ways.items()}
     return {f"{way}_s": None if each is None else round(max(0.0, each - up_s), 2) for way, each in found.items()}
@@ -150,7 +153,10 @@ def withdraw(seller: Terminal) -> None:
     """Claim, wait until the review period is over, and withdraw."""
     seller.type("openledger-node status")
     seller.type("openledger-node rewards claim")
-    is_credited = lambda: int(seller.node.ask("/money/rewards")["balance_wei"]) > 0  # noqa: E731
+
+    def is_credited() -> bool:
+        return int(seller.node.ask("/money/rewards")["balance_wei"]) > 0
+
     wait_for("the seller is credited", is_credited, timeout_s=PAID_TIMEOUT_S)
     seller.type("openledger-node rewards show")
     seller.type("openledger-node rewards withdraw --yes")

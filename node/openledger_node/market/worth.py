@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from openledger_protocol.advertisement import Advertisement
 from openledger_protocol.primitives import Wei
@@ -87,6 +87,10 @@ def crowded_out(
     return None
 
 
+def _is_in(subnet: str, ad: Advertisement) -> bool:
+    return subnet in _public_subnets(ad.addresses)
+
+
 def _groups(newest: Advertisement, worth_of: WorthOf) -> Iterable[tuple[Callable[[Advertisement], bool], int]]:
     """The groups that the newest advertisement belongs to, each with its limit."""
     is_bonded, wallet, signer, base = worth_of(newest).is_bonded, newest.wallet, newest.signer, newest.base
@@ -95,7 +99,7 @@ def _groups(newest: Advertisement, worth_of: WorthOf) -> Iterable[tuple[Callable
     else:
         yield (lambda ad: ad.wallet == wallet and ad.signer == signer), WALLET_MAX
     for subnet in _public_subnets(newest.addresses):
-        yield (lambda ad, subnet=subnet: subnet in _public_subnets(ad.addresses)), SUBNET_MAX  # type: ignore[misc]
+        yield partial(_is_in, subnet), SUBNET_MAX
     if not is_bonded:
         yield (lambda ad: ad.base == base and worth_of(ad).bonded_wei == 0), UNBONDED_MAX
         yield (lambda ad: ad.base == base and not worth_of(ad).is_bonded), UNPROVEN_MAX
