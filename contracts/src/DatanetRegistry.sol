@@ -6,11 +6,14 @@ import {IDatanetRegistry} from "./interfaces/IDatanetRegistry.sol";
 /// @dev See {IDatanetRegistry}.
 contract DatanetRegistry is IDatanetRegistry {
     uint32 private constant OWNER_PPM_MAX = 500_000;
+    /// @dev suffix-v1 (1) and poa-v3 (7), a bit each. The other rules of {IParams} pay for numbers of rows or accounts.
+    uint32 private constant RULES = 1 << 1 | 1 << 7;
 
     struct Datanet {
         address owner;
         uint32 ownerPpm;
         uint32 version;
+        uint32 rules;
         address treasury;
         address proposedOwner;
     }
@@ -26,7 +29,7 @@ contract DatanetRegistry is IDatanetRegistry {
     mapping(bytes32 rowsRoot => bytes32 id) public holderOf;
 
     /// @inheritdoc IDatanetRegistry
-    function create(string calldata name, address treasury, uint32 ownerPpm, string calldata licence)
+    function create(string calldata name, address treasury, uint32 ownerPpm, string calldata licence, uint32 rules)
         external
         returns (bytes32 id)
     {
@@ -35,9 +38,10 @@ contract DatanetRegistry is IDatanetRegistry {
         if (bytes(name).length == 0) revert EmptyName();
         if (treasury == address(0)) revert ZeroTreasury();
         if (ownerPpm > OWNER_PPM_MAX) revert BadOwnerPpm(ownerPpm, OWNER_PPM_MAX);
+        if (rules == 0 || rules & ~RULES != 0) revert BadRules(rules, RULES);
         if (datanet.owner != address(0)) revert DatanetExists(id);
-        (datanet.owner, datanet.ownerPpm, datanet.treasury) = (msg.sender, ownerPpm, treasury);
-        emit DatanetCreated(id, msg.sender, name, treasury, ownerPpm, licence);
+        (datanet.owner, datanet.ownerPpm, datanet.rules, datanet.treasury) = (msg.sender, ownerPpm, rules, treasury);
+        emit DatanetCreated(id, msg.sender, name, treasury, ownerPpm, licence, rules);
     }
 
     /// @inheritdoc IDatanetRegistry
@@ -87,6 +91,11 @@ contract DatanetRegistry is IDatanetRegistry {
     function ownerTermsOf(bytes32 id) external view returns (address owner, uint32 ownerPpm) {
         Datanet storage datanet = _known(id);
         return (datanet.owner, datanet.ownerPpm);
+    }
+
+    /// @inheritdoc IDatanetRegistry
+    function rulesOf(bytes32 id) external view returns (uint32 rules) {
+        return _known(id).rules;
     }
 
     function _known(bytes32 id) private view returns (Datanet storage datanet) {

@@ -5,7 +5,13 @@ pragma solidity 0.8.37;
 /// @notice Terms are fixed at creation. Only the list of versions grows.
 interface IDatanetRegistry {
     event DatanetCreated(
-        bytes32 indexed id, address indexed owner, string name, address treasury, uint32 ownerPpm, string licence
+        bytes32 indexed id,
+        address indexed owner,
+        string name,
+        address treasury,
+        uint32 ownerPpm,
+        string licence,
+        uint32 rules
     );
     event DatanetVersion(bytes32 indexed id, uint32 indexed version, bytes32 rowsRoot, bytes32 contributorsRoot);
     event DatanetOwnerProposed(bytes32 indexed id, address indexed owner);
@@ -14,6 +20,7 @@ interface IDatanetRegistry {
     error EmptyName();
     error ZeroTreasury();
     error BadOwnerPpm(uint32 ownerPpm, uint32 max);
+    error BadRules(uint32 rules, uint32 known);
     error DatanetExists(bytes32 id);
     error UnknownDatanet(bytes32 id);
     error UnknownVersion(bytes32 id, uint32 version);
@@ -23,8 +30,9 @@ interface IDatanetRegistry {
     error NotProposedOwner(bytes32 id, address caller);
 
     /// @notice Create a Datanet with `id` = keccak256(abi.encode(caller, name)). `ownerPpm` is the owner's part of each
-    /// pot, at most 500,000.
-    function create(string calldata name, address treasury, uint32 ownerPpm, string calldata licence)
+    /// pot, at most 500,000. `rules` is the set of attribution rules that may divide its pots, with bit n for algoId n:
+    /// suffix-v1 (1), poa-v3 (7) or both.
+    function create(string calldata name, address treasury, uint32 ownerPpm, string calldata licence, uint32 rules)
         external
         returns (bytes32 id);
 
@@ -52,4 +60,7 @@ interface IDatanetRegistry {
 
     /// @notice The part of {datanetOf} that a claim needs.
     function ownerTermsOf(bytes32 id) external view returns (address owner, uint32 ownerPpm);
+
+    /// @notice The attribution rules that a Datanet allows, with bit n for algoId n. They never change.
+    function rulesOf(bytes32 id) external view returns (uint32 rules);
 }

@@ -9,9 +9,9 @@ contract CreateTest is World {
     function test_a_datanet_is_its_owners_and_its_names() public {
         bytes32 id = keccak256(abi.encode(alice, "harbour"));
         _emits(address(datanets));
-        emit I.DatanetCreated(id, alice, "harbour", bob, 7, "CC0-1.0");
+        emit I.DatanetCreated(id, alice, "harbour", bob, 7, "CC0-1.0", 2);
         vm.prank(alice);
-        eq("id", datanets.create("harbour", bob, 7, "CC0-1.0"), id);
+        eq("id", datanets.create("harbour", bob, 7, "CC0-1.0", 2), id);
         (address owner, address its, uint32 ownerPpm, uint32 version) = datanets.datanetOf(id);
         eq("owner", owner, alice);
         eq("treasury", its, bob);
@@ -20,45 +20,61 @@ contract CreateTest is World {
         (owner, ownerPpm) = datanets.ownerTermsOf(id);
         eq("owner", owner, alice);
         eq("owner's share", ownerPpm, 7);
+        eq("rules", datanets.rulesOf(id), 2);
+    }
+
+    function test_a_datanet_allows_text_match_signals_or_both() public {
+        vm.startPrank(alice);
+        eq("signals", datanets.rulesOf(datanets.create("signals", bob, 7, "", 128)), 128);
+        eq("both", datanets.rulesOf(datanets.create("both", bob, 7, "", 130)), 130);
+    }
+
+    /// @dev F: rules that pay for numbers of rows or accounts would pay whoever makes the most of them.
+    function test_it_allows_some_rule_and_none_that_counts_rows_or_accounts() public {
+        uint32[5] memory bad = [uint32(0), 1 << 4, 1 << 5 | 2, 1 << 2, type(uint32).max];
+        for (uint256 i = 0; i < bad.length; ++i) {
+            _refuses(I.BadRules.selector, abi.encode(bad[i], 130));
+            datanets.create("harbour", bob, 7, "", bad[i]);
+        }
     }
 
     /// @dev A name is nobody's: whoever takes it first takes it from himself alone.
     function test_the_same_name_of_another_owner_is_another_datanet() public {
         vm.prank(alice);
-        bytes32 id = datanets.create("harbour", bob, 7, "");
+        bytes32 id = datanets.create("harbour", bob, 7, "", 2);
         vm.prank(bob);
-        yes("another", datanets.create("harbour", bob, 7, "") != id);
+        yes("another", datanets.create("harbour", bob, 7, "", 2) != id);
     }
 
     function test_terms_are_never_changed_by_creating_again() public {
         vm.startPrank(alice);
-        bytes32 id = datanets.create("harbour", bob, 7, "");
+        bytes32 id = datanets.create("harbour", bob, 7, "", 2);
         _refuses(I.DatanetExists.selector, abi.encode(id));
-        datanets.create("harbour", alice, 500_000, "");
+        datanets.create("harbour", alice, 500_000, "", 2);
     }
 
     /// @dev F: not even when it has been given away: its founder could take it back with other terms.
     function test_who_gave_it_away_cannot_create_it_again() public {
         vm.startPrank(alice);
-        bytes32 id = datanets.create("harbour", bob, 7, "");
+        bytes32 id = datanets.create("harbour", bob, 7, "", 2);
         datanets.transferOwnership(id, bob);
         vm.stopPrank();
         vm.prank(bob);
         datanets.acceptOwnership(id);
         _refuses(I.DatanetExists.selector, abi.encode(id));
         vm.prank(alice);
-        datanets.create("harbour", alice, 7, "");
+        datanets.create("harbour", alice, 7, "", 2);
     }
 
     /// @dev F: an owner who takes the whole pot leaves nothing to contributors.
     function test_it_has_a_name_a_treasury_and_a_share_up_to_a_half() public {
         _refuses(I.EmptyName.selector);
-        datanets.create("", bob, 7, "");
+        datanets.create("", bob, 7, "", 2);
         _refuses(I.ZeroTreasury.selector);
-        datanets.create("harbour", address(0), 7, "");
+        datanets.create("harbour", address(0), 7, "", 2);
         _refuses(I.BadOwnerPpm.selector, abi.encode(500_001, 500_000));
-        datanets.create("harbour", bob, 500_001, "");
-        datanets.create("harbour", bob, 500_000, "");
+        datanets.create("harbour", bob, 500_001, "", 2);
+        datanets.create("harbour", bob, 500_000, "", 2);
     }
 }
 
@@ -92,7 +108,7 @@ contract PublishTest is World {
         datanets.publish(first, "rows", "people");
         eq("holder", datanets.holderOf("rows"), first);
         vm.startPrank(stranger);
-        bytes32 copy = datanets.create("a", stranger, 500_000, "");
+        bytes32 copy = datanets.create("a", stranger, 500_000, "", 2);
         _refuses(I.RowsPublished.selector, abi.encode(bytes32("rows"), first));
         datanets.publish(copy, "rows", "thieves");
         eq("other rows", datanets.publish(copy, "other rows", "thieves"), 1);
@@ -121,6 +137,8 @@ contract PublishTest is World {
         datanets.datanetOf("no");
         _refuses(I.UnknownDatanet.selector, abi.encode(bytes32("no")));
         datanets.ownerTermsOf("no");
+        _refuses(I.UnknownDatanet.selector, abi.encode(bytes32("no")));
+        datanets.rulesOf("no");
     }
 }
 

@@ -77,7 +77,7 @@ contract RegisterTest is World {
     function test_a_thief_who_registers_first_takes_nothing_from_the_maker() public {
         _fund(stranger);
         vm.startPrank(stranger);
-        bytes32 copy = datanets.create("a", stranger, 500_000, "");
+        bytes32 copy = datanets.create("a", stranger, 500_000, "", 2);
         bytes32 stolen = models.register(MANIFEST, "base", "artifact", "index", _ids(copy), _weights(1_000_000), 200_000);
         vm.stopPrank();
         yes("another id", stolen != NEW && stolen == _adapterId(stranger, MANIFEST));
@@ -110,7 +110,7 @@ contract RegisterTest is World {
     function test_8_datanets_keep_their_weights() public {
         bytes32[] memory ids = new bytes32[](8);
         uint32[] memory weights = new uint32[](8);
-        for (uint256 d = 0; d < 8; ++d) ids[d] = datanets.create(vm.toString(d), treasury, 0, "");
+        for (uint256 d = 0; d < 8; ++d) ids[d] = datanets.create(vm.toString(d), treasury, 0, "", 2);
         for (uint256 a = 0; a < 8; ++a) {
             for (uint256 b = a + 1; b < 8; ++b) if (ids[b] < ids[a]) (ids[a], ids[b]) = (ids[b], ids[a]);
         }

@@ -255,7 +255,7 @@ contract ClaimTest is World {
         bytes32[] memory ids = new bytes32[](8);
         uint32[] memory weights = new uint32[](8);
         for (uint256 d = 0; d < 8; ++d) {
-            ids[d] = datanets.create(vm.toString(d), treasury, 0, "");
+            ids[d] = datanets.create(vm.toString(d), treasury, 0, "", 2);
             weights[d] = 125_000;
         }
         for (uint256 a = 0; a < 8; ++a) {

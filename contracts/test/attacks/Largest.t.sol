@@ -61,7 +61,7 @@ contract LargestTest is Receipts {
             bytes32[2] memory nets;
             for (uint256 d = 0; d < 2; ++d) {
                 vm.prank(address(uint160(0xCC0000 + 16 * a + d)));
-                nets[d] = datanets.create("n", address(uint160(0xDD0000 + 16 * a + d)), 100_001, "");
+                nets[d] = datanets.create("n", address(uint160(0xDD0000 + 16 * a + d)), 100_001, "", 2);
             }
             if (nets[0] > nets[1]) (nets[0], nets[1]) = (nets[1], nets[0]);
             address owner = address(uint160(0xBB0000 + a));

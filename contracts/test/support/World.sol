@@ -94,8 +94,8 @@ abstract contract World is Signed {
         bytes32 b = keccak256(abi.encode(curator, "b"));
         (string memory name1, string memory name2) = a < b ? ("a", "b") : ("b", "a");
         vm.startPrank(curator);
-        first = datanets.create(name1, firstTreasury, 100_000, "CC-BY-4.0");
-        second = datanets.create(name2, secondTreasury, 0, "CC-BY-4.0");
+        first = datanets.create(name1, firstTreasury, 100_000, "CC-BY-4.0", 2);
+        second = datanets.create(name2, secondTreasury, 0, "CC-BY-4.0", 2);
         vm.stopPrank();
         _fund(maker);
         bytes32[] memory ids = _manifests(maker, 1, 3);

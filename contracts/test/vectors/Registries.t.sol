@@ -29,7 +29,7 @@ contract RegistriesVectorsTest is World {
         for (; _case("datanet_id", i); ++i) {
             string memory name = _vectors.text(string.concat(_in, ".name"));
             vm.prank(_vectors.account(string.concat(_in, ".creator")));
-            bytes32 id = datanets.create(name, treasury, 0, "");
+            bytes32 id = datanets.create(name, treasury, 0, "", 2);
             eq("Datanet id", id, _vectors.word(_out));
         }
         yes("there are some", i > 1);
