@@ -40,6 +40,9 @@ PLUGS: dict[str, dict[str, str]] = {
         "pdf": "openledger_node.datanets.readers.pdf:open_pdf",
         "docx": "openledger_node.datanets.readers.docx:open_document",
     },
+    "reducer": {
+        "poa-v3": "openledger_node.attribution.signals.sums:open_reducer",
+    },
     "attributor": {
         "suffix-v1": "openledger_node.attribution.attributors.suffix:open_attributor",
         "poa-v3": "openledger_node.attribution.attributors.poa_v3:open_attributor",

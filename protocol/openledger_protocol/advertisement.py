@@ -20,6 +20,7 @@ from .constants import (
     AD_BYTES_MAX,
     AD_LIFETIME_S_MAX,
     AD_RELAYS_MAX,
+    AD_RULES_MAX,
     AD_VERSION,
     AD_WARM_MAX,
     CLOCK_SKEW_S_MAX,
@@ -103,6 +104,7 @@ class Advertisement:
     binding: bytes  # `signer`'s signature over `binding_digest`
     terms_max: Terms | None = None  # its prices at full load for an adapter that it must load first
     relays: tuple[str, ...] = ()  # addresses of relays, each with the relay's id, through which it can be reached
+    rules: tuple[int, ...] = ()  # attribution rules that it can run beside `algo_id`; a bid names that of its adapter
 
     @property
     def circuits(self) -> tuple[str, ...]:
@@ -340,7 +342,11 @@ def _body() -> Field:
     terms = record(Terms, price_in_wei=WEI, price_out_wei=WEI)
     fields = growing(
         Advertisement,
-        {"terms_max": terms, "relays": listed(checked(check_relay), length_max=AD_RELAYS_MAX)},
+        {
+            "terms_max": terms,
+            "relays": listed(checked(check_relay), length_max=AD_RELAYS_MAX),
+            "rules": listed(uint(32), length_max=AD_RULES_MAX),
+        },
         network=checked(check_name),
         peer_id=checked(check_peer_id),
         addresses=listed(checked(check_multiaddr), length_max=AD_ADDRESSES_MAX),

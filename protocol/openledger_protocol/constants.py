@@ -128,7 +128,8 @@ CLOCK_SKEW_S_MAX: Final = 30
 AD_ADDRESSES_MAX: Final = 8
 AD_RELAYS_MAX: Final = 3
 AD_WARM_MAX: Final = 16
-"""Entries of an advertisement: addresses of the peer, and adapters that it has in memory."""
+AD_RULES_MAX: Final = 8
+"""Entries of an advertisement: addresses of the peer, adapters that it has in memory, and attribution rules."""
 
 BLOOM_BYTES_MAX: Final = 512
 """The size of the filter over cold adapters: 420 of them with one false positive in a hundred."""

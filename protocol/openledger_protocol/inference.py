@@ -24,7 +24,7 @@ from .constants import (
     TOP_K_MAX,
 )
 from .errors import MalformedError
-from .primitives import AdapterId, RequestId, check_text
+from .primitives import AdapterId, Digest, RequestId, check_text
 
 if TYPE_CHECKING:
     from .payments import Terms  # an engine's process reads this module, and needs no hashes and signatures
@@ -190,6 +190,7 @@ class Completion:
     finish_reason: FinishReason
     tokens_in: int  # canonical tokenisation of the rendered prompt
     tokens_out: int  # by `payments.billed_tokens`
+    signals: tuple[tuple[Digest, bytes], ...] = ()  # by root of a Datanet's rows, if its attribution needs them
 
 
 def check_sampling(params: SamplingParams) -> SamplingParams:

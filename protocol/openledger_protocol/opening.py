@@ -10,7 +10,7 @@ from typing import Any
 
 from .codec import canonical_json, to_plain
 from .commitments import fingerprint, output_commit, prompt_commit
-from .errors import MalformedError
+from .errors import AttributionError, MalformedError
 from .inference import (
     Message,
     SamplingParams,
@@ -24,7 +24,8 @@ from .inference import (
     plain_tooling,
 )
 from .payments import Receipt, Work, billed_tokens
-from .primitives import ZERO_DIGEST, AdapterId, Digest, RequestId, Salt, check_text
+from .primitives import ZERO_DIGEST, AdapterId, DatanetId, Digest, RequestId, Salt, check_digest, check_text
+from .signals import DatanetSignals, signals_from_bytes, signals_hash
 from .wire.inference import Salts
 
 OPENING_SCHEMA = "openledger.opening/1"
@@ -41,6 +42,7 @@ class Opening:
     ids: tuple[int, ...]  # generated, including the stop token
     salts: Salts
     tooling: Tooling | None = None
+    signals: DatanetSignals = ()  # that its receipt commits to; none for a rule of texts
 
 
 def work_of(
@@ -66,7 +68,7 @@ def work_of(
         prompt_commit=prompt_commit(opening.salts.prompt, opening.messages, opening.sampling, opening.tooling),
         output_commit=output_commit(opening.salts.output, opening.text),
         retrieval_hash=ZERO_DIGEST,
-        signals_hash=ZERO_DIGEST,
+        signals_hash=signals_hash(opening.signals),
         fingerprint=fingerprint(
             request_id=request_id,
             adapter_id=adapter_id,
@@ -101,6 +103,7 @@ def check_opening(opening: Opening, receipt: Receipt) -> None:
         ),
         ("answer", output_commit(salts.output, opening.text), work.output_commit),
         ("tokens", ids, work.fingerprint),
+        *((("signals", signals_hash(opening.signals), work.signals_hash),) if opening.signals else ()),
     ):
         if found != expected:
             raise MalformedError(f"the {name} of this opening is not what the receipt commits to")
@@ -108,12 +111,14 @@ def check_opening(opening: Opening, receipt: Receipt) -> None:
 
 def opening_to_json(opening: Opening) -> bytes:
     """Write an opening as a file; the seed is decimal text, because JSON holds only 53-bit integers."""
-    fields = to_plain(replace(opening, tooling=None))
+    fields = to_plain(replace(opening, tooling=None, signals=()))
     assert isinstance(fields, dict)
     fields["sampling"] = {**plain_sampling(opening.sampling), "seed": str(opening.sampling.seed)}
     if not isinstance(opening.messages, str):
         fields["messages"] = [plain_message(message) for message in opening.messages]
-    del fields["tooling"]
+    del fields["tooling"], fields["signals"]
+    if opening.signals:
+        fields["signals"] = {datanet: "0x" + each.to_bytes().hex() for datanet, each in opening.signals}
     if opening.tooling:
         fields["tooling"] = plain_tooling(opening.tooling)
     return canonical_json({"schema": OPENING_SCHEMA, **fields})
@@ -137,8 +142,9 @@ def opening_from_json(content: bytes) -> Opening:
             ids=tuple(int(token_id) for token_id in fields["ids"]),
             salts=Salts(**{name: Salt(str(fields["salts"][name])) for name in ("prompt", "output", "fingerprint")}),
             tooling=_tooling(fields["tooling"]) if "tooling" in fields else None,
+            signals=_signals(fields.get("signals", {})),
         )
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError, AttributeError, AttributionError) as error:
         raise MalformedError(f"this is not an opening of a receipt: {error!r}") from error
 
 
@@ -154,6 +160,11 @@ def _messages(value: Any) -> tuple[Message, ...] | str:
         )
         for turn in value
     )
+
+
+def _signals(value: Any) -> DatanetSignals:
+    found = ((check_digest(key), bytes.fromhex(content.removeprefix("0x"))) for key, content in value.items())
+    return tuple((DatanetId(key), signals_from_bytes(content)) for key, content in sorted(found))
 
 
 def _tooling(value: Any) -> Tooling:

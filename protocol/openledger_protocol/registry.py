@@ -6,6 +6,7 @@ from .adapter import AdapterManifest, adapter_id, datanet_weights
 from .constants import ADAPTER_DATANETS_MAX, PPM
 from .errors import AdapterRefusedError
 from .primitives import ZERO_DIGEST, Address, DatanetId, Digest
+from .rules import USUAL_RULES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +18,7 @@ class RegistryEntry:
     artifact: Digest
     index_root: Digest  # zero: it has no index
     datanets: tuple[tuple[DatanetId, int], ...]  # ascending, each with its weight in ppm
+    rules: tuple[int, ...] = USUAL_RULES  # attribution rules that all its Datanets allow; stored with these
 
     @property
     def datanet_ids(self) -> tuple[DatanetId, ...]:

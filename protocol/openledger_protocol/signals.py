@@ -70,6 +70,10 @@ def signals_from_bytes(content: bytes) -> Signals:
     return Signals(error=content[:at], label=content[at:end], activation=content[end:])
 
 
+DatanetSignals = tuple[tuple[DatanetId, Signals], ...]
+"""An answer's signals beside each Datanet's statistics, ascending by Datanet."""
+
+
 def signals_hash(signals: Sequence[tuple[DatanetId, Signals]]) -> Digest:
     """The commitment to an answer's signals: keccak of `abi.encode((bytes32 datanetId, bytes signals)[])`.
 

@@ -16,6 +16,7 @@ from openledger_protocol.datanet import datanet_id
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import Address, DatanetId, Digest, check_address
 from openledger_protocol.registry import check_weights, entry_of
+from openledger_protocol.rules import USUAL_RULES, common_rules, rule_names
 
 from ..attribution.registry import find_version, is_published
 from ..chain.contracts import load_contract
@@ -63,6 +64,7 @@ def create_datanet(
     """
     own = OwnDatanets(home)
     datanet = _datanet_of(own, account, arguments)
+    rules = tuple(arguments.get("rules") or ())
     keep = partial(own.create, datanet)
     terms = session.deployment.datanet(datanet_id(account, datanet.name))
     if terms is not None:
@@ -71,11 +73,18 @@ def create_datanet(
                 f"Datanet {datanet.name} of {account} is registered with treasury {terms.treasury} and owner's share "
                 f"{terms.owner_ppm / 10_000:g} %: pass these to --treasury and --owner-share, or choose another name"
             )
+        _check_rules(datanet.name, session.deployment.rules_of(datanet_id(account, datanet.name)), rules)
         return Publication(note=f"Datanet {datanet.name} is registered already", keep=keep)
     action = CreateDatanet(
-        name=datanet.name, treasury=datanet.treasury, owner_ppm=datanet.owner_ppm, licence=datanet.licence
+        name=datanet.name,
+        treasury=datanet.treasury,
+        owner_ppm=datanet.owner_ppm,
+        licence=datanet.licence,
+        rules=rules or USUAL_RULES,
     )
-    call = session.deployment.create_datanet(action.name, action.treasury, action.owner_ppm, action.licence)
+    call = session.deployment.create_datanet(
+        action.name, action.treasury, action.owner_ppm, action.licence, action.rules
+    )
     if is_under_way(session, lambda sent: sent == call):
         return Publication(note=f"the registration of Datanet {datanet.name} is on its way already", keep=keep)
     return Publication(actions=(action,), keep=keep)
@@ -156,6 +165,19 @@ PUBLISHERS: Mapping[str, Planner] = {
     "datanet publish": publish_datanet,
     "adapters publish": publish_adapter,
 }
+
+
+def _check_rules(name: str, registered: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    """Require that a Datanet's rules are those that were typed, if any.
+
+    Raises:
+        NodeError: it is registered with others, which never change.
+    """
+    if wanted and wanted != registered:
+        raise NodeError(
+            f"Datanet {name} is registered with the attribution rules {rule_names(registered)}, which can't be "
+            "changed: leave out --rule, or choose another name"
+        )
 
 
 def _check_payable(name: str, version: DatanetVersion) -> None:
@@ -271,6 +293,13 @@ def _check_published(home: Home, session: NetworkSession, account: Address, mani
                 "published them first: train an adapter on rows of your own"
             )
         find_version(home, session.ledger.events, datanet)
+    allowed = {datanet.id: session.deployment.rules_of(datanet.id) for datanet in manifest.datanets or ()}
+    if not common_rules(allowed.values()):
+        told = "; ".join(f"Datanet {datanet} allows {rule_names(rules)}" for datanet, rules in allowed.items())
+        raise NodeError(
+            f"{full_name(manifest)} can't be sold, because its Datanets allow no attribution rule in common "
+            f"({told}): train an adapter on Datanets that do"
+        )
 
 
 def _unpublished(adapter: str, version: str, name: str | None) -> str:

@@ -4,8 +4,8 @@ The index contains the rows but not their owners: those are named by the Datanet
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -22,8 +22,18 @@ from ..engine.tokenizer import Tokenizer
 from ..errors import ConfigError
 from ..models.adapters import INDEX_FOLDER, Adapter
 from ..models.bases import file_digest
-from .manifest import IndexedDatanet, IndexManifest, check_sizes, file_names, index_manifest_from_json, index_root
-from .signals.files import RowSignals
+from .manifest import (
+    SIGNALS_FILE,
+    IndexedDatanet,
+    IndexManifest,
+    check_sizes,
+    file_names,
+    index_manifest_from_json,
+    index_root,
+    signal_names,
+)
+from .signals.files import RowSignals, open_signals, read_manifest
+from .signals.sketches import seed_of
 from .suffix_array import CHUNK, SEPARATOR, Positions, Tokens, are_sorted, sort_suffixes
 
 MANIFEST_FILE = "manifest.json"
@@ -101,10 +111,12 @@ def build_index(
     datanets: Sequence[tuple[VersionLabel, Sequence[Row]]],
     tokenizer: Tokenizer,
     tokenizer_digest: Digest | None,
+    *,
+    add_signals: Callable[[Path], None] | None = None,
 ) -> Digest:
     """Write an index into `folder` and return its root; the same rows give the same bytes.
 
-    A row that occurs twice is indexed once.
+    A row that occurs twice is indexed once. `add_signals` writes the signals of the same rows into the folder.
 
     Raises:
         ConfigError: there are more rows or tokens than an index may hold.
@@ -115,6 +127,9 @@ def build_index(
         check_sizes(entries)
     except MalformedError as error:
         raise ConfigError(f"{error}: train on fewer rows") from error
+    if add_signals:
+        add_signals(folder)
+        entries = tuple(_with_signals(folder, place, entry) for place, entry in enumerate(entries))
     manifest = IndexManifest(tokenizer_digest=tokenizer_digest, datanets=entries)
     (folder / MANIFEST_FILE).write_bytes(canonical_json(manifest) + b"\n")
     return index_root(manifest)
@@ -134,10 +149,14 @@ def open_index(folder: Path, root: Digest) -> AttributionIndex:
     manifest = _read_manifest(folder)
     if (found := index_root(manifest)) != root:
         raise AdapterRefusedError(f"the attribution index in {folder} has root {found}, but its adapter names {root}")
+    signals = _open_signals(folder, manifest)
     return AttributionIndex(
         root=root,
         tokenizer_digest=manifest.tokenizer_digest,
-        datanets=tuple(_open_datanet(folder, place, entry) for place, entry in enumerate(manifest.datanets)),
+        datanets=tuple(
+            replace(_open_datanet(folder, place, entry), signals=signals.get(entry.rows_root))
+            for place, entry in enumerate(manifest.datanets)
+        ),
     )
 
 
@@ -158,6 +177,12 @@ def open_adapter_index(adapter: Adapter) -> AttributionIndex | None:
         raise AdapterRefusedError(
             f"the attribution index of {adapter.full_name} covers other Datanets than the adapter was trained on"
         )
+    if index.datanets[0].signals is not None:
+        found = read_manifest(adapter.folder / INDEX_FOLDER).seed
+        if int(found, 16) != seed_of(manifest.artifact_digest, learned):
+            raise AdapterRefusedError(
+                f"the signals of {adapter.full_name} were made with another seed than its files give"
+            )
     return index
 
 
@@ -179,6 +204,32 @@ def _write(
         tokens=len(tokens) - len(rows),
         files={name: file_digest(folder / name) for name in file_names(place)},
     )
+
+
+def _with_signals(folder: Path, place: int, entry: IndexedDatanet) -> IndexedDatanet:
+    digests = {name: file_digest(folder / name) for name in signal_names(place)}
+    return replace(entry, files={**entry.files, **digests})
+
+
+def _open_signals(folder: Path, manifest: IndexManifest) -> dict[Digest, RowSignals]:
+    """The signals of each Datanet's rows, by their root; empty for an index of texts alone.
+
+    Raises:
+        AdapterRefusedError: a file has another digest, or the signals are those of other rows.
+    """
+    if SIGNALS_FILE not in manifest.datanets[0].files:
+        return {}
+    if file_digest(folder / SIGNALS_FILE) != manifest.datanets[0].files[SIGNALS_FILE]:
+        raise AdapterRefusedError(f"{folder / SIGNALS_FILE} does not have the digest in its manifest")
+    listed = read_manifest(folder)
+    told = [(each.rows_root, each.rows, each.vectors, each.statistics) for each in listed.datanets]
+    wanted = [
+        (each.rows_root, each.rows, *(each.files[name] for name in signal_names(place)[:2]))
+        for place, each in enumerate(manifest.datanets)
+    ]
+    if told != wanted:
+        raise AdapterRefusedError(f"the signals in {folder} are of other rows than its text index")
+    return open_signals(folder, canonical_digest(listed))
 
 
 def _read_manifest(folder: Path) -> IndexManifest:

@@ -10,6 +10,7 @@ from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import Digest, check_digest, check_name
 
 INDEX_SCHEMA = "openledger.attribution_index/1"
+SIGNALS_FILE = "signals.json"
 TOKENS_MAX = 2**25
 ROWS_MAX = 2**20
 """Limits of a whole index, tokens with separators: at most 300 MB of files, which are checked in ten seconds."""
@@ -65,6 +66,12 @@ def file_names(place: int) -> tuple[str, str, str]:
     return f"tokens-{place}.u32", f"suffixes-{place}.u32", f"rows-{place}.sha256"
 
 
+def signal_names(place: int) -> tuple[str, ...]:
+    """File names of the signals of the Datanet at this place; the first one has the signals' own manifest, too."""
+    files = (f"vectors-{place}.i8", f"statistics-{place}.f32")
+    return files if place else (*files, SIGNALS_FILE)
+
+
 def index_manifest_from_json(content: object) -> IndexManifest:
     """Read `manifest.json`.
 
@@ -85,6 +92,8 @@ def index_manifest_from_json(content: object) -> IndexManifest:
     datanets = tuple(_datanet_from_json(place, entry) for place, entry in enumerate(entries))
     if len({datanet.rows_root for datanet in datanets}) < len(datanets):
         raise MalformedError("manifest.json names the same rows twice")
+    if len({bool(set(each.files) & set(signal_names(place))) for place, each in enumerate(datanets)}) > 1:
+        raise MalformedError("manifest.json must name the signals of all Datanets or of none")
     check_sizes(datanets)
     return IndexManifest(tokenizer_digest=found["tokenizer_digest"], datanets=datanets)
 
@@ -110,8 +119,12 @@ def _datanet_from_json(place: int, content: object) -> IndexedDatanet:
     check_digest(datanet.rows_root)
     if type(datanet.rows) is not int or type(datanet.tokens) is not int or datanet.rows < 1 or datanet.tokens < 0:
         raise MalformedError("a Datanet in an index must have at least one row and no negative number of tokens")
-    if not isinstance(datanet.files, dict) or set(datanet.files) != set(file_names(place)):
-        raise MalformedError(f"the files of a Datanet in place {place} must be {', '.join(file_names(place))}")
+    texts, signals = set(file_names(place)), set(signal_names(place))
+    if not isinstance(datanet.files, dict) or set(datanet.files) not in (texts, texts | signals):
+        raise MalformedError(
+            f"the files of a Datanet in place {place} must be {', '.join(file_names(place))}, and for poa-v3 also "
+            f"{', '.join(signal_names(place))}"
+        )
     for digest in datanet.files.values():
         check_digest(digest)
     return datanet

@@ -6,11 +6,13 @@ names have published the rows of its index. Otherwise its data fees would go to 
 
 import threading
 from dataclasses import dataclass
+from typing import Protocol
 
 from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.errors import AdapterRefusedError, UnknownModelError
 from openledger_protocol.primitives import AdapterId, DatanetId
 from openledger_protocol.registry import check_entry
+from openledger_protocol.rules import SIGNALS_RULE, TEXT_RULE, rule_names
 
 from ..chain.deployment import Deployment
 from ..datanets.version import DatanetVersion, find_made_here, read_published, write_published
@@ -29,15 +31,30 @@ class Registered:
 
     datanet_ids: tuple[DatanetId, ...]  # ascending
     owned: tuple[OwnedDatanet, ...]
+    rules: tuple[int, ...]  # attribution rules that all Datanets allow
+
+    @property
+    def has_signals(self) -> bool:
+        """True if the adapter has an index of signals, without which poa-v3 can't score."""
+        return bool(self.owned) and all(datanet.index.signals is not None for datanet in self.owned)
+
+
+class Tapped(Protocol):
+    """An engine, as far as attribution needs to know it."""
+
+    @property
+    def has_taps(self) -> bool:
+        """True if its backend hands out what signals are made of."""
 
 
 class AdapterRegistry:
     """Looks up adapters, each once because an entry never changes. Any thread may call."""
 
-    def __init__(self, home: Home, deployment: Deployment, ledger: Ledger) -> None:
+    def __init__(self, home: Home, deployment: Deployment, ledger: Ledger, engine: Tapped | None = None) -> None:
         self._home = home
         self._deployment = deployment
         self._ledger = ledger
+        self._engine = engine  # None: nothing is sold here
         self._found: dict[AdapterId, Registered] = {}
         self._looking = threading.Lock()
 
@@ -53,16 +70,32 @@ class AdapterRegistry:
                 self._found[adapter.id] = self._look_up(adapter)
             return self._found[adapter.id]
 
-    def check_sellable(self, adapter: Adapter) -> None:
-        """Check that an adapter can be sold now.
+    def rule_of(self, adapter: Adapter) -> int:
+        """The attribution rule of an adapter's answers: the best that can run here and that all Datanets allow.
+
+        Raises:
+            UnknownModelError: as in `find`.
+            AdapterRefusedError: as in `find`, or no allowed rule can run here.
+        """
+        registered = self.find(adapter)
+        has_taps = self._engine is not None and self._engine.has_taps
+        if SIGNALS_RULE in registered.rules and has_taps and registered.has_signals:
+            return SIGNALS_RULE
+        if TEXT_RULE in registered.rules:
+            return TEXT_RULE
+        raise AdapterRefusedError(_why_no_rule(adapter, registered, has_taps=has_taps))
+
+    def check_sellable(self, adapter: Adapter) -> int:
+        """Check that an adapter can be sold now, and return the attribution rule of its answers.
 
         Raises:
             UnknownModelError: it is not registered, or its owner has retired it.
-            AdapterRefusedError: as in `find`.
+            AdapterRefusedError: as in `rule_of`.
         """
-        self.find(adapter)
+        rule = self.rule_of(adapter)
         if self._ledger.events.find("AdapterRetired", {"adapterId": adapter.id}):
             raise UnknownModelError(f"{adapter.full_name} is no longer sold: its owner has retired it on the chain")
+        return rule
 
     def _look_up(self, adapter: Adapter) -> Registered:
         entry = self._deployment.entry(adapter.id)
@@ -72,7 +105,7 @@ class AdapterRegistry:
                 f"`openledger-node adapters publish {adapter.full_name}`"
             )
         check_entry(adapter.manifest, entry)
-        return Registered(datanet_ids=entry.datanet_ids, owned=self._owned(adapter))
+        return Registered(datanet_ids=entry.datanet_ids, owned=self._owned(adapter), rules=entry.rules)
 
     def _owned(self, adapter: Adapter) -> tuple[OwnedDatanet, ...]:
         index = open_adapter_index(adapter)
@@ -84,6 +117,17 @@ class AdapterRegistry:
             {datanet.rows_root: find_version(self._home, events, datanet).rows for datanet in datanets},
             {datanet.rows_root: datanet.id for datanet in datanets},
         )
+
+
+def _why_no_rule(adapter: Adapter, registered: Registered, *, has_taps: bool) -> str:
+    """The reason why none of the rules that an adapter's Datanets allow can run here."""
+    if not registered.rules:
+        return f"the Datanets of {adapter.full_name} allow no attribution rule in common, so nobody can sell it"
+    asked = f"{adapter.full_name} is not sold here: its Datanets allow {rule_names(registered.rules)} only"
+    if not registered.has_signals:
+        return f"{asked}, and it was trained without an index of signals: train it with --signals"
+    assert not has_taps, "then poa-v3 runs"
+    return f'{asked}, which this backend can\'t compute: set [inference] backend = "torch_lora"'
 
 
 def find_version(home: Home, events: EventRows, datanet: DatanetReference) -> DatanetVersion:

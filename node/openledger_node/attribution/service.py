@@ -1,25 +1,33 @@
 """Attribution of one answer: each contributor's share of its data fee."""
 
 from collections.abc import Sequence
+from functools import cache
 from heapq import nsmallest
 
 from openledger_protocol.attribution import RowScore, Share
 from openledger_protocol.constants import PPM
 from openledger_protocol.inference import Message
 from openledger_protocol.primitives import ZERO_ADDRESS, DatanetId
+from openledger_protocol.rules import DATANET_RULES, TEXT_RULE, rule_names
 
 from ..engine.tokenizer import Tokenizer
+from ..errors import NodeError
 from ..plugs import load_plug
 from .attributor import Attributor, Exchange
 from .owners import OwnedDatanet
 from .registry import Registered
 
-ATTRIBUTOR = "suffix-v1"
 
+@cache
+def open_attributor(rule: int = TEXT_RULE) -> Attributor:
+    """Open the algorithm of an attribution rule that a Datanet may allow.
 
-def open_attributor() -> Attributor:
-    """Open the algorithm by which this node attributes its answers."""
-    attributor: Attributor = load_plug("attributor", ATTRIBUTOR)()
+    Raises:
+        NodeError: this release does not know the rule.
+    """
+    if rule not in DATANET_RULES:
+        raise NodeError(f"this node can't compute attribution rule {rule}, only {rule_names(DATANET_RULES)}")
+    attributor: Attributor = load_plug("attributor", DATANET_RULES[rule])()
     return attributor
 
 

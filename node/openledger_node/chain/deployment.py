@@ -20,6 +20,7 @@ from openledger_protocol.primitives import (
     Wei,
 )
 from openledger_protocol.registry import RegistryEntry
+from openledger_protocol.rules import USUAL_RULES, bits_from_rules, common_rules, rules_from_bits
 from openledger_protocol.settlement import ClaimRecord, EpochClaim, Item, Payout, ReceiptOpening, opening_tuple
 
 from ..errors import ChainError
@@ -163,13 +164,19 @@ class Deployment:
         row = self._look_up("ModelRegistry", "adapterOf", adapter_id)
         if row is None:
             return None
+        datanets = _weights(row)
         return RegistryEntry(
             owner=Address(row["owner"]),
             base=Digest(row["baseDigest"]),
             artifact=Digest(row["artifactDigest"]),
             index_root=Digest(row["indexRoot"]),
-            datanets=_weights(row),
+            datanets=datanets,
+            rules=common_rules(self.rules_of(datanet_id) for datanet_id, _ in datanets),
         )
+
+    def rules_of(self, datanet_id: DatanetId) -> tuple[int, ...]:
+        """The attribution rules that a registered Datanet allows, ascending; its owner can't change them."""
+        return rules_from_bits(self.ask("DatanetRegistry", "rulesOf", datanet_id))
 
     def datanet(self, datanet_id: DatanetId) -> DatanetTerms | None:
         """The registry's entry of a Datanet; None if it is not registered."""
@@ -257,9 +264,11 @@ class Deployment:
 
     # ---- calls of the owners of adapters and Datanets
 
-    def create_datanet(self, name: str, treasury: Address, owner_ppm: int, licence: str) -> ContractCall:
+    def create_datanet(
+        self, name: str, treasury: Address, owner_ppm: int, licence: str, rules: Sequence[int] = USUAL_RULES
+    ) -> ContractCall:
         """Create a Datanet; its id is a hash of its owner and name."""
-        return self.call("DatanetRegistry", "create", name, treasury, owner_ppm, licence)
+        return self.call("DatanetRegistry", "create", name, treasury, owner_ppm, licence, bits_from_rules(rules))
 
     def publish_datanet(self, datanet_id: DatanetId, rows_root: Digest, contributors_root: Digest) -> ContractCall:
         """Publish a version of a Datanet."""

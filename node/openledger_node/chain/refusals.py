@@ -103,6 +103,10 @@ WORDS: Final[Mapping[str, Callable[..., str]]] = {
         f"the owner of a Datanet gets at most {most / 10_000:g} % of what its rows earn, not {ppm / 10_000:g} %; "
         "choose a smaller --owner-share"
     ),
+    "BadRules": lambda rules, known: (
+        f"a Datanet can't allow the attribution rules {rules:#b}, only some of {known:#b}; choose suffix-v1, poa-v3 "
+        "or both with --rule"
+    ),
     "StakeHeld": lambda until_s: f"a dispute holds this stake until {time_text(until_s)}; run this again then",
     "InPause": lambda until_s: (
         f"the guardian has paused new channels, draws and payments until {time_text(until_s)}; run this again then"

@@ -8,6 +8,7 @@ import typer
 
 from openledger_protocol.codec import to_plain
 from openledger_protocol.primitives import Address, check_address, check_name
+from openledger_protocol.rules import DATANET_RULES
 
 from ..datanets.files import open_preview
 from ..datanets.own import Datanet, RowBatch
@@ -55,13 +56,33 @@ def create(
         str | None,
         typer.Option(metavar="PERCENT", help="Percent of the data's share that its owner keeps, up to 50."),
     ] = None,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Attribution rule that may divide its earnings: suffix-v1 (default) or poa-v3 (experimental). "
+            "Repeat the option to allow both. It can't be changed later.",
+        ),
+    ] = None,
 ) -> dict[str, Any]:
     """Create a Datanet and register it. Run it again on another network to register it there, too.
 
     Example: `openledger-node datanet create lake --licence CC-BY-4.0 --owner-share 5`
     """
     owner_ppm = None if owner_share is None else ppm_of(owner_share)
-    return {"datanet": name, "licence": licence, "treasury": treasury, "owner_ppm": owner_ppm}
+    rules = sorted({_rule_of(each) for each in rule or ()})
+    return {"datanet": name, "licence": licence, "treasury": treasury, "owner_ppm": owner_ppm, "rules": rules}
+
+
+def _rule_of(name: str) -> int:
+    """The number of an attribution rule.
+
+    Raises:
+        InputError: a Datanet can't allow a rule of this name.
+    """
+    numbers = {known: number for number, known in DATANET_RULES.items()}
+    if name not in numbers:
+        raise InputError(f"{name!r} is not an attribution rule of Datanets: choose {' or '.join(numbers)}")
+    return numbers[name]
 
 
 @app.command("list")

@@ -91,6 +91,9 @@ def train(
         int, typer.Option(help="Held-out rows that base and adapter answer at the end; 0 is none.")
     ] = ROWS_USUAL,
     trainer: Annotated[str | None, typer.Option(help="Trainer; by default the one in node.toml.")] = None,
+    signals: Annotated[
+        bool, typer.Option("--signals", help="Build the index that poa-v3 (experimental) needs, by a pass over all rows.")
+    ] = False,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Return as soon as the running node has started it.")
     ] = False,
@@ -110,6 +113,7 @@ def train(
         "tokens_max": tokens_max,
         "evaluate": evaluate,
         "trainer": trainer,
+        "signals": signals,
         **source(rows, held_out, sample=sample, datanet=datanet),
         "base": base,
         "preset": preset,

@@ -12,8 +12,9 @@ from openledger_protocol.errors import MalformedError
 from openledger_protocol.inference import FinishReason, TokenLogprob
 
 from .backend import Drawn, Profile, Words
-from .frames import StepTokens, Submit
+from .frames import Reduced, StepTokens, Submit
 from .grammar import Grammar, Grammars
+from .reducers import TapReducer
 from .sequence import Sequence
 from .tokenizer import Decoder, Tokenizer
 
@@ -99,11 +100,25 @@ class Live:
     grammar: Grammar | None
     forced: deque[int] = field(default_factory=deque)  # tokens of a scored prompt that are still to be drawn
     scored: list[TokenLogprob] = field(default_factory=list)  # those that were drawn
+    reducer: TapReducer | None = None  # of its taps; None: no attribution needs them, or some are lost
+    is_replay: bool = False  # `forced` is the whole answer, and nothing follows it
 
     def take_forced(self, drawn: Drawn) -> None:
-        """Take the next token of a scored prompt, which is no part of the answer."""
+        """Take the next token of a scored prompt or of a replay, which is not shown."""
         assert drawn.token == self.forced.popleft(), "no other token was allowed"
         self.scored += _logprobs(drawn)
+
+    def note_taps(self, drawn: Drawn) -> None:
+        """Add a token's taps to the answer's signals; without them the answer has none."""
+        if self.reducer and drawn.taps is not None:
+            self.reducer.add(drawn.taps, drawn.token)
+        else:
+            self.reducer = None
+
+    @property
+    def signals(self) -> Reduced:
+        """The signals of the answer so far, if they were requested."""
+        return self.reducer.reduced() if self.reducer else ()
 
     def take(self, token_id: int) -> Text:
         """Take one token and return a function that makes the text to show."""
@@ -133,7 +148,12 @@ class AnswerSetup:
             end_ids=() if command.ignores_end else self.end_ids,
             max_tokens=sampling.max_tokens,
         )
-        live = Live(answer=answer, grammar=self._grammar(command), forced=deque(forced_ids(command)))
+        live = Live(
+            answer=answer,
+            grammar=self._grammar(command),
+            forced=deque(command.replayed_ids or forced_ids(command)),
+            is_replay=bool(command.replayed_ids),
+        )
         for token_id in command.resumed_ids:
             live.take(token_id)()  # its text was already sent
         return live
@@ -166,6 +186,7 @@ class Pushed:
     text: Text
     reason: FinishReason | None
     scored: tuple[TokenLogprob, ...] = ()  # of the prompt, with the answer's first token
+    signals: Reduced = ()  # of an answer that has ended
 
     @property
     def logprobs(self) -> tuple[TokenLogprob, ...]:
@@ -176,12 +197,14 @@ class Pushed:
 def step_tokens(pushed: Items[Pushed]) -> StepTokens:
     """Make the texts of a step's tokens, and the event that tells the daemon of them."""
     has_logprobs = any(one.drawn.logprob is not None for one in pushed)
+    has_signals = any(one.signals for one in pushed)
     return StepTokens(
         sequence_ids=tuple(one.sequence_id for one in pushed),
         texts=tuple(one.text() for one in pushed),
         ids=tuple(one.drawn.token for one in pushed),
         reasons=tuple(one.reason for one in pushed),
         logprobs=tuple(one.logprobs for one in pushed) if has_logprobs else (),
+        signals=tuple(one.signals for one in pushed) if has_signals else (),
     )
 
 
@@ -243,4 +266,5 @@ def sequence_of(command: Submit) -> Sequence:
         payer=command.payer,
         num_allowed=command.num_allowed,
         output_ids=list(command.resumed_ids),
+        is_tapped=bool(command.signals_folder),
     )

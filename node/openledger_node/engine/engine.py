@@ -70,6 +70,7 @@ class Engine:
         self._commands = CommandQueue()
         self.state: State = "starting"
         self.profile: Profile | None = None
+        self.has_taps = False  # see `Backend.has_taps`
         self.load_step: LoadStep | None = None  # the step of a child that is loading
         self.beat = Beat()
         self.num_restarts = self.num_unloads = 0
@@ -349,6 +350,7 @@ class Engine:
                 self._told(event)
             case EngineReady():
                 if not self._is_ending:  # it may have been told to end while it loaded
+                    self.has_taps = event.has_taps
                     self._note_ready(event.profile)
             case Joined():
                 self._live.note_joined(event.sequence_ids)

@@ -13,6 +13,9 @@ from ..models.adapter_source import AdapterPart, AdapterSource
 from .backend import BackendSettings, Profile
 from .load_steps import LoadStep
 
+Reduced = tuple[tuple[Digest, bytes], ...]
+"""Signals of an answer as bytes, by the root of a Datanet's rows."""
+
 FRAME_BYTES_MAX = 64 << 20
 """A prompt of a million tokens fits. The limit may be generous, because the other end is our own child."""
 
@@ -45,6 +48,8 @@ class Submit:
     ignores_end: bool = False  # the base's end tokens do not end the answer
     grammar: str = ""  # Lark text that the answer must fit, instead of the schema in `sampling`
     num_prefix: int = 0  # the last ids of the prompt that are the answer's beginning, by another node
+    signals_folder: str = ""  # of the adapter's index, by which the answer's taps are reduced; empty: not needed
+    replayed_ids: tuple[int, ...] = ()  # draw exactly these tokens, show none, and end with their signals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +93,7 @@ class EngineReady:
     """The backend is open."""
 
     profile: Profile
+    has_taps: bool = False  # see `Backend.has_taps`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +121,7 @@ class StepTokens:
     ids: tuple[int, ...]
     reasons: tuple[FinishReason | None, ...]  # why the sequence has ended with this token
     logprobs: tuple[tuple[TokenLogprob, ...], ...] = ()  # empty if no sequence requested them
+    signals: tuple[Reduced, ...] = ()  # of answers that have ended; empty if no answer in the step has any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +130,7 @@ class Finished:
 
     sequence_id: str
     reason: FinishReason
+    signals: Reduced = ()  # of all tokens that were drawn, if they were requested and none was lost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +248,8 @@ def unfold(step: StepTokens) -> Iterator[EngineChunk | Finished]:
             sequence_id=sequence_id, text=step.texts[number], ids=(step.ids[number],), logprobs=logprobs
         )
         if reason := step.reasons[number]:
-            yield Finished(sequence_id=sequence_id, reason=reason)
+            signals = step.signals[number] if step.signals else ()
+            yield Finished(sequence_id=sequence_id, reason=reason, signals=signals)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -229,6 +229,7 @@ class Scheduler:
                 output_ids=sequence.output_ids if is_penalised else (),
                 prompt_ids=sequence.prompt_ids if is_penalised else (),
                 allowed=self._allowed(sequence.sequence_id),
+                is_tapped=sequence.is_tapped,
             )
         return BatchRow(
             sequence_id=sequence.sequence_id,

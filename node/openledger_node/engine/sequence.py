@@ -25,6 +25,7 @@ class Sequence:
     num_cached: int = 0  # tokens, from the front, whose keys and values are in the cache
     num_passed_by: int = 0  # sequences that overtook it
     was_cold: bool = False  # its adapter had to be loaded for it
+    is_tapped: bool = False  # see `Draw.is_tapped`
 
     @property
     def adapter_id(self) -> AdapterId | None:

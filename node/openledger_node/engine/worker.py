@@ -44,6 +44,7 @@ from .grammar import Grammar, open_grammars
 from .load_gate import LoadGate
 from .load_steps import tell, told_to
 from .probe import Prober
+from .reducers import open_reducer
 from .residency import Residency
 from .scheduler import Scheduler
 from .sequence import Sequence
@@ -126,9 +127,11 @@ class Worker:
             case Allow():
                 self._scheduler.allow(command.sequence_id, command.num_tokens)
             case Cancel():
-                if command.sequence_id in self._live:
+                if live := self._live.get(command.sequence_id):
                     self._drop(command.sequence_id)
-                    self._link.send(Finished(sequence_id=command.sequence_id, reason="cancelled"))
+                    self._link.send(
+                        Finished(sequence_id=command.sequence_id, reason="cancelled", signals=live.signals)
+                    )
             case Pin():
                 self._residency.pin(command.source)
             case Unpin():
@@ -147,6 +150,8 @@ class Worker:
             check_scores(command, self._backend.profile)
             check_ending(command, self._backend.profile)
             live = self._setup.live(command)
+            if command.signals_folder and not command.resumed_ids:  # taps of an earlier engine are lost
+                live.reducer = open_reducer(command.signals_folder, self._backend)
         except ProtocolError as error:
             self._refused(command.sequence_id, error)
             return
@@ -173,15 +178,21 @@ class Worker:
     def _push(self, sequence_id: str, drawn: dict[str, Drawn]) -> Pushed | None:
         """Add a sequence's token to its answer, which may end with it; None for a token of a scored prompt."""
         live, token = self._live[sequence_id], drawn[sequence_id]
+        if live.reducer:
+            live.note_taps(token)
         if live.forced:
             live.take_forced(token)
+            if live.is_replay and not live.forced:
+                self._drop(sequence_id)
+                self._link.send(Finished(sequence_id=sequence_id, reason="stop", signals=live.signals))
             return None
         text = live.take(token.token)
         scored, live.scored = tuple(live.scored), []
         if live.answer.finish_reason:
             self._drop(sequence_id)
         reason = live.answer.finish_reason
-        return Pushed(sequence_id=sequence_id, drawn=token, text=text, reason=reason, scored=scored)
+        signals = live.signals if reason else ()
+        return Pushed(sequence_id=sequence_id, drawn=token, text=text, reason=reason, scored=scored, signals=signals)
 
     def _allowed(self, sequence_id: str) -> Mask | None:
         """Tokens that a sequence's grammar or scored prompt allows next; None: all."""
@@ -285,7 +296,7 @@ def _open(link: Link, opened: OpenEngine) -> Worker | None:
         return None
     gc.collect()
     gc.freeze()  # everything loaded so far stays; a collection that scans it would stall a step
-    link.send(EngineReady(profile=backend.profile))
+    link.send(EngineReady(profile=backend.profile, has_taps=backend.has_taps))
     return worker
 
 

@@ -24,6 +24,7 @@ from .evaluation import ROWS_MAX, ROWS_USUAL
 from .job import DEFAULT_PRESET, PRESETS, ROWS_MIN, TrainingJob, check_job, split_rows
 from .preview import Measured, RowReader, Tell, fitting
 from .shelve import BuildIndex
+from .signal_pass import SignalPass, run_signal_pass
 
 ONE_SOURCE: Final = "give exactly one of --rows FILE, --sample and --datanet NAME"
 NO_NAME: Final = "preview"
@@ -49,6 +50,7 @@ class TrainingOrder:
     tokens_max: int | None = None
     evaluate: int | None = None  # held-out rows to answer before the adapter is added to the library
     trainer: str | None = None
+    signals: bool = False  # build the index that poa-v3 needs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,15 +84,16 @@ def order_from(wanted: Mapping[str, Any]) -> TrainingOrder:
         raise MalformedError(f"a training has no field {min(unknown)!r}")
     given = {name: value for name, value in wanted.items() if value not in (None, "")}
     for name, value in given.items():
-        if not isinstance(value, _TYPES.get(name, str)) or (isinstance(value, bool) and name != "sample"):
+        if not isinstance(value, _TYPES.get(name, str)) or (isinstance(value, bool) and name not in _FLAGS):
             raise MalformedError(f"{name} is {_TYPES.get(name, str)}, not {str(value)[:80]!r}")
     return TrainingOrder(**given)
 
 
+_FLAGS: Final = ("sample", "signals")
 _TYPES: Final[Mapping[str, Any]] = {
     **dict.fromkeys(("rank", "layers", "epochs", "batch_size", "seed", "tokens_max", "evaluate"), int),
     "learning_rate": int | float,
-    "sample": bool,
+    **dict.fromkeys(_FLAGS, bool),
 }
 
 
@@ -158,14 +161,33 @@ def gather(home: Home, config: Config, order: TrainingOrder, *, keep: bool, tell
     )
 
 
-def index_builder(base: Base, datanet: VersionLabel) -> BuildIndex:
-    """Return a function that writes the attribution index of the learned rows."""
+def index_builder(base: Base, datanet: VersionLabel, job: TrainingJob | None = None) -> BuildIndex:
+    """Return a function that writes the attribution index of the learned rows; with `job`, also their signals."""
 
     def build(folder: Path, rows: tuple[Row, ...]) -> Digest:
         from ..attribution.index import build_index  # importing numpy takes longer than most commands
 
+        def add_signals(target: Path) -> None:
+            assert job and base.folder, "a base with files was trained on"
+            given = SignalPass(
+                base_folder=str(base.folder),
+                adapter_folder=str(target.parent),
+                folder=str(target),
+                rows_root=datanet.rows_root,
+                rows=tuple(distinct_rows(rows)),
+                device=job.device,
+                tokens_max=job.tokens_max,
+            )
+            run_signal_pass(given)
+
         tokenizer = open_tokenizer(base.folder)
-        return build_index(folder, [(datanet, distinct_rows(rows))], tokenizer, base.tokenizer_digest)
+        return build_index(
+            folder,
+            [(datanet, distinct_rows(rows))],
+            tokenizer,
+            base.tokenizer_digest,
+            add_signals=add_signals if job else None,
+        )
 
     return build
 

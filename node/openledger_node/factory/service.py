@@ -124,6 +124,7 @@ class TrainingService:
                 num_held_out=len(found.held_out),
                 num_dropped=len(found.dropped),
                 evaluated_rows=found.evaluated_rows,
+                has_signals=order.signals,
                 started_ns=now_ns,
                 changed_ns=now_ns,
             )
@@ -153,7 +154,7 @@ class TrainingService:
             base=base,
             trainer=ChildTrainer(run.trainer),
             owner=self._owner(),
-            build_index=index_builder(base, run.datanet),
+            build_index=index_builder(base, run.datanet, run.job if run.has_signals else None),
             report=report,
         )
         run = Runner(self._home, number, parts).carry_out()

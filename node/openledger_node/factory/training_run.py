@@ -53,6 +53,7 @@ class TrainingRun:
     adapter_id: str | None = None
     evaluation: dict[str, Any] | None = None
     error: str | None = None
+    has_signals: bool = False  # the index that poa-v3 needs is built at the end
     schema: str = RUN_SCHEMA
 
     @property

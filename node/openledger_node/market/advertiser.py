@@ -81,6 +81,7 @@ class Snapshot:
     tokens_per_s: int
     serves: bool  # False: it only buys, or is paused
     binding: bytes
+    rules: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +276,7 @@ class Advertiser:
             issued_s=now_s,
             expires_s=now_s + AD_LIFETIME_S_MAX,
             binding=snapshot.binding,
+            rules=snapshot.rules,
         )
 
     # ---- advertisements of others

@@ -9,6 +9,7 @@ from openledger_protocol.errors import MalformedError, PaymentRequiredError, Pro
 from openledger_protocol.inference import abilities_for
 from openledger_protocol.payments import Terms, price_wei
 from openledger_protocol.primitives import ZERO_DIGEST, Address, Digest, Wei
+from openledger_protocol.rules import rule_names
 from openledger_protocol.wire.market import BidMessage, Call
 
 from ..engine.tokenizer import Tokenizer
@@ -101,11 +102,8 @@ def _why_unfit(
         received.message, ad, progress.index_root
     ):
         return MalformedError(why)
-    rule = received.message.algo_id
-    if progress.entry and rule != progress.algo_id:
-        return UnavailableError(
-            f"divides by attribution rule {rule}, and this node can check rule {progress.algo_id} alone"
-        )
+    if why := _why_wrong_rule(received.message.algo_id, progress):
+        return UnavailableError(why)
     if why := _why_it_counts_otherwise(received.message, progress.tokenizer):
         return UnavailableError(why)
     if missing := abilities_for(progress.requested.request) - {*received.message.can}:
@@ -138,11 +136,27 @@ def _why_it_counts_otherwise(bid: BidMessage, own: Tokenizer) -> str | None:
 
 def _why_not_as_advertised(bid: BidMessage, ad: Advertisement, index_root: Digest) -> str | None:
     """The contradiction between a bid and its peer's advertisement or the adapter's entry on the chain, if any."""
-    for name in ("wallet", "signer", "profile_hash", "algo_id"):
+    for name in ("wallet", "signer", "profile_hash"):
         if getattr(bid, name) != getattr(ad, name):
             return f"bids with {name} {getattr(bid, name)}, and advertises {getattr(ad, name)}"
+    if bid.algo_id not in (ad.algo_id, *ad.rules):
+        return f"bids with algo_id {bid.algo_id}, and advertises {', '.join(map(str, (ad.algo_id, *ad.rules)))}"
     if bid.index_root != index_root:
         return f"has an index with root {bid.index_root}, and {index_root} is registered"
+    return None
+
+
+def _why_wrong_rule(rule: int, progress: RequestProgress) -> str | None:
+    """The reason why an answer's shares may not be divided by a rule, if there is one."""
+    if progress.entry is None:
+        return None
+    if rule not in progress.entry.rules:
+        return (
+            f"divides by attribution rule {rule} ({rule_names([rule])}), and the Datanets of this adapter allow "
+            f"{rule_names(progress.entry.rules)}"
+        )
+    if rule not in progress.rules:
+        return f"divides by attribution rule {rule}, and this node can check {rule_names(progress.rules)} only"
     return None
 
 

@@ -17,6 +17,7 @@ from openledger_protocol.errors import (
 )
 from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import UINT128_MAX, ZERO_DIGEST, Address, Digest, Generation, Wei
+from openledger_protocol.rules import TEXT_RULE
 from openledger_protocol.wire.market import BidMessage, Call
 
 from ..ledger.jobs import Job
@@ -80,7 +81,7 @@ class SellerState:
     generation: Generation  # of this node's ledger
     base: Digest
     profile_hash: Digest
-    algo_id: int
+    algo_id: int  # the attribution rule that it runs for any adapter
     chunk_tokens: int
     context_max: int
     policy: PricePolicy
@@ -96,6 +97,7 @@ class SellerState:
     can: tuple[str, ...] = ()  # abilities of this node's backend
     template: Digest = ZERO_DIGEST  # see `Tokenizer.template_digest`
     tokenizer: Digest = ZERO_DIGEST  # see `Tokenizer.digest`
+    rules: tuple[int, ...] = ()  # attribution rules that the backend can run beside `algo_id`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +106,7 @@ class Sellable:
 
     index_root: Digest  # of its attribution index; zero without one
     is_warm: bool
+    algo_id: int = TEXT_RULE  # the attribution rule of its receipts
 
 
 def check_call(call: Call, state: SellerState) -> None:
@@ -154,7 +157,7 @@ def make_bid(call: Call, state: SellerState, sellable: Sellable) -> BidMessage:
         generation=state.generation,
         terms=terms,
         profile_hash=state.profile_hash,
-        algo_id=state.algo_id,
+        algo_id=sellable.algo_id,
         index_root=sellable.index_root,
         chunk_tokens=state.chunk_tokens,
         context_max=state.context_max,

@@ -35,7 +35,7 @@ class RequestProgress:
 
     requested: NetworkRequest
     entry: RegistryEntry | None  # the adapter's on the chain; None: the base alone answers
-    algo_id: int  # the attribution rule by which the payer recomputes shares
+    rules: tuple[int, ...]  # attribution rules that the payer can check
     tokenizer: Tokenizer
     tokens_in: int  # of the prompt
     budget_wei: Wei

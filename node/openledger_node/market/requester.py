@@ -71,7 +71,7 @@ class Requester:
         sellers: Sellers,
         base: Digest,
         tokenizer: Tokenizer,
-        algo_id: int,
+        rules: tuple[int, ...],
         backing: Backing,
         limits: RequesterLimits,
         now_ns: Callable[[], int],
@@ -85,7 +85,7 @@ class Requester:
         self._sellers = sellers
         self._base = base
         self._tokenizer = tokenizer
-        self._algo_id = algo_id  # the attribution rule by which this node recomputes shares
+        self._rules = rules  # attribution rules that this node can check
         self._backing = backing
         self._vetting = Vetting(may_sign=backing.may_sign, bond_of=backing.bond_of, sellers=sellers, now_ns=now_ns)
         table.worth_of = self._vetting.worth_of
@@ -211,7 +211,7 @@ class Requester:
         return RequestProgress(
             requested=requested,
             entry=entry,
-            algo_id=self._algo_id,
+            rules=self._rules,
             tokenizer=self._tokenizer,
             tokens_in=len(prompt_ids),
             budget_wei=budget_wei,

@@ -13,10 +13,10 @@ from openledger_protocol.inference import InferenceRequest, ServedModel
 from openledger_protocol.payments import ChannelConfig, price_wei
 from openledger_protocol.primitives import BASE_ONLY, ZERO_WEI, AdapterId, Address, Generation, Wei
 from openledger_protocol.registry import RegistryEntry
+from openledger_protocol.rules import DATANET_RULES
 
 from ..attribution.recount import ShareRecount
 from ..attribution.registry import AdapterRegistry
-from ..attribution.service import open_attributor
 from ..config import Config, P2pConfig
 from ..engine.tokenizer import Tokenizer
 from ..home import Home
@@ -263,7 +263,7 @@ def open_requester(
         sellers=session.ledger.sellers,
         base=serving.base.digest,
         tokenizer=tokenizer,
-        algo_id=open_attributor().algo_id,
+        rules=tuple(DATANET_RULES),
         backing=_backing(session, Wei(payer.deposit_wei), Manifests(home, session.network.network, transport)),
         limits=RequesterLimits(
             candidates_max=payer.candidates_max,

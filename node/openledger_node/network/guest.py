@@ -113,7 +113,7 @@ class Guest:
             index_root=(adapter.manifest.index_root if adapter else None) or ZERO_DIGEST,
             datanet_ids=registry.find(adapter).datanet_ids if adapter else (),
             profile_hash=offer.profile_hash,
-            algo_id=offer.algo_id,
+            algo_id=registry.rule_of(adapter) if adapter else offer.algo_id,
             messages=request.prompt,
             sampling=request.sampling,
             tooling=request.tooling,

@@ -52,22 +52,22 @@ class OwnModels:
         """
         if adapter_id == BASE_ONLY:
             return Sellable(index_root=ZERO_DIGEST, is_warm=True)
-        adapter = await trio.to_thread.run_sync(self._find_adapter, adapter_id)
+        adapter, rule = await trio.to_thread.run_sync(self._find_adapter, adapter_id)
         is_loaded = self._engine.ready_in_s(within_s=BID_VALID_S) == 0
         is_warm = is_loaded and adapter_id in self._engine.beat.resident
-        return Sellable(index_root=adapter.manifest.index_root or ZERO_DIGEST, is_warm=is_warm)
+        return Sellable(index_root=adapter.manifest.index_root or ZERO_DIGEST, is_warm=is_warm, algo_id=rule)
 
-    def _find_adapter(self, adapter_id: AdapterId) -> Adapter:
+    def _find_adapter(self, adapter_id: AdapterId) -> tuple[Adapter, int]:
+        """An adapter, and the attribution rule of its answers."""
         adapter = self._serving.catalogue.with_id(adapter_id)
-        self._registry.check_sellable(adapter)
-        return adapter
+        return adapter, self._registry.check_sellable(adapter)
 
     def _find_all(self) -> tuple[Adapter, ...]:
         return tuple(adapter for adapter in self._serving.adapters() if self._is_sellable(adapter))
 
     def _is_sellable(self, adapter: Adapter) -> bool:
         try:
-            self._registry.find(adapter)
+            self._registry.rule_of(adapter)
         except (ProtocolError, NodeError):
             return False  # not registered yet; the next look asks again
         return True

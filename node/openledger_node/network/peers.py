@@ -13,6 +13,7 @@ from openledger_protocol.constants import AD_WARM_MAX
 from openledger_protocol.errors import UnavailableError
 from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, Address, Generation, RequestId, Wei
+from openledger_protocol.rules import SIGNALS_RULE
 from openledger_protocol.wire.ads import BASES_MAX
 from openledger_protocol.wire.frames import wire_name
 
@@ -324,6 +325,7 @@ class PeerService:
             can=abilities_of(profile),
             template=self._serving.tokenizer.template_digest,
             tokenizer=self._serving.tokenizer.digest,
+            rules=(SIGNALS_RULE,) if self._engine.has_taps else (),
         )
 
     def _open_advertiser(self) -> Advertiser:
@@ -375,4 +377,5 @@ class PeerService:
             tokens_per_s=state.tokens_per_s,
             serves=state.is_ready,
             binding=binding,
+            rules=state.rules,
         )

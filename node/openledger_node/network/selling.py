@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
@@ -10,8 +10,8 @@ from openledger_protocol.attribution import Share
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import Address, ChannelId, Digest, RequestId, Wei
+from openledger_protocol.rules import TEXT_RULE
 
-from ..attribution.attributor import Attributor
 from ..attribution.registry import AdapterRegistry
 from ..attribution.service import exchange_of, open_attributor, registered_shares
 from ..chain.deployment import Deployment
@@ -51,7 +51,7 @@ class Offer:
     base: Digest
     terms: Terms
     profile_hash: Digest
-    algo_id: int
+    algo_id: int  # the attribution rule of the base alone, and of adapters whose Datanets allow no other
     chunk_tokens: int
 
 
@@ -78,14 +78,13 @@ def open_seller(
 ) -> SellerStack:
     """Open the seller; `terms_of` returns the terms of a bid that is still valid, which override the usual ones."""
     market = config.market
-    attributor = open_attributor()
     offer = Offer(
         node=session.accounts.wallet,
         signer=session.accounts.signer,
         base=serving.base.digest,
         terms=Terms(price_in_wei=Wei(market.price_in_wei), price_out_wei=Wei(market.price_out_wei)),
         profile_hash=profile_hash(serving.base, profile),
-        algo_id=attributor.algo_id,
+        algo_id=TEXT_RULE,
         chunk_tokens=market.credit_tokens_max,
     )
     accounts = _accounts(session, config)
@@ -95,15 +94,15 @@ def open_seller(
         accounts=accounts,
         domain=session.deployment.payments,
         tokenizer=tokenizer,
-        same=ReceiptTerms(algo_id=offer.algo_id, profile_hash=offer.profile_hash),
-        attribute=lambda delivered: shares_of(delivered, attributor, registry, tokenizer),
+        same=ReceiptTerms(profile_hash=offer.profile_hash),
+        attribute=lambda delivered: shares_of(delivered, registry, tokenizer),
         sign=session.ring.signer(session.accounts.signer),
         now_ns=time.time_ns,
         fail_point=session.fail_point,
     )
 
-    async def check_sellable(adapter: Adapter) -> None:
-        await trio.to_thread.run_sync(registry.check_sellable, adapter)
+    async def check_sellable(adapter: Adapter) -> int:
+        return await trio.to_thread.run_sync(registry.check_sellable, adapter)
 
     seller_terms = SellerTerms(
         node=offer.node,
@@ -165,16 +164,14 @@ class ChannelStandings:
         )
 
 
-def shares_of(
-    delivered: Delivered, attributor: Attributor, registry: AdapterRegistry, tokenizer: Tokenizer
-) -> tuple[Share, ...]:
+def shares_of(delivered: Delivered, registry: AdapterRegistry, tokenizer: Tokenizer) -> tuple[Share, ...]:
     """The shares of an answer among contributors."""
     if delivered.adapter is None:
         return ()
     registered = registry.find(delivered.adapter)
-    return registered_shares(
-        attributor, registered, exchange_of(delivered.opened.messages, delivered.text, tokenizer)
-    )
+    exchange = exchange_of(delivered.opened.messages, delivered.text, tokenizer)
+    attributor = open_attributor(delivered.algo_id)
+    return registered_shares(attributor, registered, replace(exchange, signals=delivered.signals))
 
 
 def profile_hash(base: Base, profile: Profile) -> Digest:

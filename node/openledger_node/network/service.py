@@ -109,7 +109,7 @@ class NetworkService:
         self._session = session = await self._connect(self._home_network.network)
         try:
             await self._prepare(session)
-            registry = AdapterRegistry(self._home, session.deployment, session.ledger)
+            registry = AdapterRegistry(self._home, session.deployment, session.ledger, self._engine)
             if self._home_network.devnet is None:
                 self._peers = PeerService(
                     self._home,

@@ -23,6 +23,8 @@ from openledger_protocol.errors import (
 from openledger_protocol.inference import Completion, TokenChunk
 from openledger_protocol.payments import Terms, check_covered, price_wei
 from openledger_protocol.primitives import Address, Wei
+from openledger_protocol.rules import SIGNALS_RULE, TEXT_RULE
+from openledger_protocol.signals import DatanetSignals, signals_from_bytes
 from openledger_protocol.wire.inference import (
     Chunk,
     Countersign,
@@ -79,6 +81,7 @@ class StreamDelivery:
     accounts: ChannelAccounts
     receipts: ReceiptMaker
     fail_point: Callable[[str], None]
+    algo_id: int = TEXT_RULE  # the attribution rule of its receipt
     shown: list[ReceiptRow] = field(default_factory=list)  # receipts that were sent and are not countersigned
     texts: list[str] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
@@ -241,33 +244,44 @@ class StreamDelivery:
             self.accounts.drop(self.lane, self.opened.id)
             return
         try:
-            row = await self.receipts.make(self._delivered(), self.lane)
-        except OldChannelError as error:  # the ledger proved to be old meanwhile: what was delivered is a gift
+            made = await self.receipts.make(await self._delivered(last), self.lane)
+        except (OldChannelError, UnavailableError) as error:  # an old ledger, or no signals: the answer is a gift
             self.accounts.drop(self.lane, self.opened.id)
             await self.messages.refuse(error, timeout_s=SEND_TIMEOUT_S)
             return
         except BaseException:
             self.accounts.drop(self.lane, self.opened.id)  # else its reservation would never be freed
             raise
-        self.shown.append(row)
-        await self.messages.offer(encode(_receipt_message(row)), timeout_s=SEND_TIMEOUT_S)
+        self.shown.append(made.row)
+        await self.messages.offer(encode(_receipt_message(made.row, made.signals)), timeout_s=SEND_TIMEOUT_S)
         self.fail_point("receipt:sent")
         with trio.move_on_after(COUNTERSIGN_TIMEOUT_S):
             await self.payer_done.wait()
 
-    def _delivered(self) -> Delivered:
+    async def _delivered(self, last: Completion | Failure | None) -> Delivered:
+        """What was delivered, with its signals if its rule needs them.
+
+        Raises:
+            UnavailableError: the engine can't give them any more.
+        """
+        ids = tuple(self.ids)
+        reduced = last.signals if isinstance(last, Completion) and last.ids == ids else ()
+        if self.algo_id == SIGNALS_RULE and not reduced:  # the engine was ahead of the payer, or died
+            reduced = await self.serving.replay(self.admitted, ids)
         return Delivered(
             opened=self.opened,
             adapter=self.admitted.adapter,
             text="".join(self.texts),
-            ids=tuple(self.ids),
+            ids=ids,
             tokens_in=self.tokens_in,
+            algo_id=self.algo_id,
+            signals={root: signals_from_bytes(content) for root, content in reduced},
         )
 
 
-def _receipt_message(row: ReceiptRow) -> ReceiptMessage:
+def _receipt_message(row: ReceiptRow, signals: DatanetSignals = ()) -> ReceiptMessage:
     assert row.signature is not None, "a receipt is signed before it is sent"
-    return ReceiptMessage(receipt=row.receipt, signature=row.signature, shares=row.shares)
+    return ReceiptMessage(receipt=row.receipt, signature=row.signature, shares=row.shares, signals=signals)
 
 
 def _why_ended(last: Completion | Failure | None) -> ProtocolError | None:

@@ -18,6 +18,7 @@ from openledger_protocol.opening import Opening
 from openledger_protocol.payments import Work, price_wei
 from openledger_protocol.primitives import ZERO_WEI, Digest, Wei
 from openledger_protocol.receipts import Delivery
+from openledger_protocol.signals import DatanetSignals
 from openledger_protocol.wire.inference import (
     Chunk,
     Countersign,
@@ -47,6 +48,7 @@ from .purchase import (
     check_counts,
     check_owed,
     check_paid,
+    check_signals,
     exchange_of,
     expected,
     told_by_seller,
@@ -110,6 +112,7 @@ class _PaidStream:
     why_cut: ProtocolError | None = None
     has_receipt: bool = False  # it was taken, countersigned or not
     is_kept_open: bool = False  # until its receipt is audited
+    signals: DatanetSignals = ()  # that came with its receipt
 
     @property
     def is_alone(self) -> bool:
@@ -119,7 +122,9 @@ class _PaidStream:
     @property
     def counted(self) -> CountedAnswer:
         """The answer as received so far."""
-        return CountedAnswer(tokens_in=self.tokens_in, text="".join(self.texts), ids=tuple(self.ids))
+        return CountedAnswer(
+            tokens_in=self.tokens_in, text="".join(self.texts), ids=tuple(self.ids), signals=self.signals
+        )
 
 
 class Payer:
@@ -337,6 +342,8 @@ class Payer:
     async def _take_receipt(self, live: _PaidStream, message: ReceiptMessage, before_wei: Wei) -> ReceiptRow:
         """Check a receipt, countersign it unless it is drawn for an audit, and store it."""
         lane = live.lane
+        check_signals(message.signals, live.purchase)
+        live.signals = message.signals
         lane.find_lost(before_wei)  # if lost streams don't explain it, the check below refuses `cumulative`
         exchange = exchange_of(live.purchase, live.counted)
         drawn = exchange if self._audits and self._audits.draw(live.purchase) else None

@@ -13,6 +13,8 @@ from openledger_protocol.opening import Opening, work_of
 from openledger_protocol.payments import ChannelConfig, Receipt, Terms, Work
 from openledger_protocol.primitives import ZERO_DIGEST, AdapterId, Address, DatanetId, Digest, RequestId, Wei
 from openledger_protocol.receipts import Delivery
+from openledger_protocol.rules import SIGNALS_RULE
+from openledger_protocol.signals import DatanetSignals
 from openledger_protocol.wire.inference import Award, Chunk, ErrorMessage, Salts, error_from_message
 
 from ..engine.tokenizer import Tokenizer
@@ -115,6 +117,7 @@ class CountedAnswer:
     tokens_in: int
     text: str
     ids: tuple[int, ...]
+    signals: DatanetSignals = ()  # that came with its receipt
 
 
 def within_means(purchase: Purchase, tokens_in: int) -> Purchase:
@@ -187,7 +190,8 @@ def expected_late(agreed: Agreed, receipt: Receipt, lane: PayerLane, *, now_s: i
             tokens_in=agreed.tokens_in,
             prompt_commit=agreed.prompt_commit,
             retrieval_hash=ZERO_DIGEST,
-            signals_hash=ZERO_DIGEST,
+            # A late receipt comes without its signals, so that their commitment can't be compared.
+            signals_hash=receipt.work.signals_hash if agreed.algo_id == SIGNALS_RULE else ZERO_DIGEST,
         ),
     )
 
@@ -202,7 +206,22 @@ def exchange_of(purchase: Purchase, counted: CountedAnswer) -> Opening:
         ids=counted.ids,
         salts=purchase.salts,
         tooling=purchase.tooling,
+        signals=counted.signals,
     )
+
+
+def check_signals(signals: DatanetSignals, purchase: Purchase) -> None:
+    """Require an answer's signals beside each Datanet of its adapter if its rule needs them, and none otherwise.
+
+    Raises:
+        ReceiptRefusedError: some are missing, or of another Datanet.
+    """
+    wanted = tuple(sorted(purchase.datanet_ids)) if purchase.algo_id == SIGNALS_RULE else ()
+    if (found := tuple(datanet_id for datanet_id, _ in signals)) != wanted:
+        raise ReceiptRefusedError(
+            f"the receipt came with signals of {len(found)} Datanets, and rule {purchase.algo_id} needs those of "
+            f"{len(wanted)}: {', '.join(wanted) or 'none'}"
+        )
 
 
 def check_counts(chunk: Chunk, purchase: Purchase, num_ids: int) -> None:

@@ -1,8 +1,8 @@
 """Receipts for delivered answers: attributed, committed to the ledger, and only then signed."""
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 import trio
@@ -13,6 +13,8 @@ from openledger_protocol.errors import BadSignatureError
 from openledger_protocol.opening import Opening, work_of
 from openledger_protocol.payments import Receipt, price_wei, receipt_digest
 from openledger_protocol.primitives import ZERO_DIGEST, Digest, Wei
+from openledger_protocol.rules import TEXT_RULE
+from openledger_protocol.signals import DatanetSignals, Signals
 from openledger_protocol.signatures import recover_address
 from openledger_protocol.wire.inference import Countersign, Open
 
@@ -44,6 +46,8 @@ class Delivered:
     text: str
     ids: tuple[int, ...]
     tokens_in: int
+    algo_id: int = TEXT_RULE  # the attribution rule that its bid has named
+    signals: Mapping[Digest, Signals] = field(default_factory=dict)  # by root of a Datanet's rows; empty for texts
 
 
 log = logging.getLogger(__name__)
@@ -54,10 +58,17 @@ Attribute = Callable[[Delivered], tuple[Share, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MadeReceipt:
+    """A signed receipt, and the signals that it commits to, which only its payer keeps."""
+
+    row: ReceiptRow
+    signals: DatanetSignals = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptTerms:
     """Fields that are equal in every receipt of this node."""
 
-    algo_id: int
     profile_hash: Digest
 
 
@@ -89,7 +100,7 @@ class ReceiptMaker:
         self._is_stopping = is_stopping
         self._fail_point = fail_point
 
-    async def make(self, delivered: Delivered, lane: LaneAccount) -> ReceiptRow:
+    async def make(self, delivered: Delivered, lane: LaneAccount) -> MadeReceipt:
         """Make and sign the receipt of one answer.
 
         Attribution has no time limit and comes before signing: with a limit, the receipt would depend on a clock, and
@@ -102,7 +113,8 @@ class ReceiptMaker:
             row = await self._insist(lambda: self._ledger.receipts.commit(draft))
             self._fail_point("receipt:committed")
             self._accounts.settle(lane, delivered.opened.id, row.receipt.amount_wei)
-        return await self._insist(lambda: self._sign_row(row))
+        signed = await self._insist(lambda: self._sign_row(row))
+        return MadeReceipt(row=signed, signals=signals_of_datanets(delivered))
 
     async def waiting(self, lane: LaneAccount) -> list[ReceiptRow]:
         """The receipts of a lane's channel that wait for their countersignature, oldest first.
@@ -173,7 +185,7 @@ class ReceiptMaker:
                 adapter_id=opened.adapter,
                 amount_wei=amount,
                 cumulative_wei=cumulative_wei,
-                algo_id=self._same.algo_id,
+                algo_id=delivered.algo_id,
                 shares_hash=shares_hash(shares),
                 work=work,
             )
@@ -199,4 +211,12 @@ def opening_of(delivered: Delivered) -> Opening:
         ids=delivered.ids,
         salts=opened.salts,
         tooling=opened.tooling,
+        signals=signals_of_datanets(delivered),
     )
+
+
+def signals_of_datanets(delivered: Delivered) -> DatanetSignals:
+    """The answer's signals beside each Datanet of its adapter, ascending by Datanet; none for a rule of texts."""
+    datanets = delivered.adapter.manifest.datanets or () if delivered.adapter else ()
+    found = ((each.id, delivered.signals[each.rows_root]) for each in datanets if each.rows_root in delivered.signals)
+    return tuple(sorted(found, key=lambda pair: pair[0]))

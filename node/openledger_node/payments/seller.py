@@ -20,6 +20,7 @@ from openledger_protocol.errors import (
 from openledger_protocol.inference import InferenceRequest
 from openledger_protocol.payments import Terms, check_covered, price_wei
 from openledger_protocol.primitives import BASE_ONLY, ZERO_WEI, Digest, RequestId, Wei
+from openledger_protocol.rules import SIGNALS_RULE
 from openledger_protocol.wire.inference import Award, Open, decode
 
 from ..contained import contained
@@ -57,7 +58,7 @@ class StreamSeller:
         seller_terms: SellerTerms,
         accounts: ChannelAccounts,
         receipts: ReceiptMaker,
-        check_sellable: Callable[[Adapter], Awaitable[None]],
+        check_sellable: Callable[[Adapter], Awaitable[int]],
         nursery: trio.Nursery,
         terms_of: Callable[[PeerId, RequestId], Terms | None] = lambda _, __: None,
         fail_point: Callable[[str], None] = lambda _: None,
@@ -66,7 +67,7 @@ class StreamSeller:
         self._seller_terms = seller_terms
         self._accounts = accounts
         self._receipts = receipts
-        self._check_sellable = check_sellable
+        self._check_sellable = check_sellable  # returns the attribution rule of the adapter's answers
         self._nursery = nursery
         self._terms_of = terms_of  # of a bid that is still valid, if they differ from `seller_terms`
         self._fail_point = fail_point
@@ -136,7 +137,7 @@ class StreamSeller:
             self._accounts.drop(lane, opened.id)
             raise
         send_answers, answers = open_channel(admitted.request)
-        self._nursery.start_soon(contained, self._serving.handle, admitted, send_answers)
+        self._nursery.start_soon(contained, self._serving.handle, delivery.admitted, send_answers)
         await delivery.run(answers)
 
     def _request(self, opened: Open) -> InferenceRequest:
@@ -207,7 +208,9 @@ class StreamSeller:
         """Reserve the price of prompt and first chunk, and wait until vouchers cover it."""
         opened, admitted, lane = delivery.opened, delivery.admitted, delivery.lane
         if admitted.adapter:
-            await self._check_sellable(admitted.adapter)
+            delivery.algo_id = await self._check_sellable(admitted.adapter)
+            if delivery.algo_id == SIGNALS_RULE:
+                delivery.admitted = replace(admitted, needs_signals=True)
         first_chunk = min(self._seller_terms.chunk_tokens, admitted.request.sampling.max_tokens)
         if delivery.tokens_paid < first_chunk:  # its next voucher comes only after a chunk
             raise PaymentRequiredError(

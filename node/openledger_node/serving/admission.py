@@ -12,7 +12,7 @@ from openledger_protocol.errors import (
     RequestTooLongError,
     UnavailableError,
 )
-from openledger_protocol.inference import CALLS, SCHEMA, TOOLS, InferenceRequest, Message, Tooling
+from openledger_protocol.inference import CALLS, SCHEMA, TOOLS, InferenceRequest, Message, SamplingParams, Tooling
 
 from ..engine.backend import Profile
 from ..engine.duty import LoadFailure
@@ -20,7 +20,7 @@ from ..engine.frames import Refused, Submit
 from ..engine.tokenizer import Tokenizer
 from ..engine.tool_grammar import grammar_of
 from ..models.adapter_source import AdapterPart, AdapterSource
-from ..models.adapters import Adapter
+from ..models.adapters import INDEX_FOLDER, Adapter
 
 log = logging.getLogger(__name__)
 
@@ -190,6 +190,7 @@ class Admitted:
     num_allowed: int | None = None  # tokens of the answer that may be computed before `Serving.allow`; None: all
     num_prefix: int = 0
     grammar: str = ""
+    needs_signals: bool = False  # its receipt is divided by a rule that reads the adapter's activations
 
     @property
     def source(self) -> AdapterSource | None:
@@ -212,6 +213,18 @@ class Admitted:
             ignores_end=self.request.ignores_end,
             grammar=self.grammar,
             num_prefix=self.num_prefix,
+            signals_folder=str(self.adapter.folder / INDEX_FOLDER) if self.adapter and self.needs_signals else "",
+        )
+
+    def replay(self, ids: tuple[int, ...]) -> Submit:
+        """The engine's command that computes the signals of an answer of these tokens once more."""
+        return replace(
+            self.order,
+            sequence_id=f"{self.request.request_id}/signals",
+            sampling=SamplingParams(max_tokens=len(ids), seed=0, temperature=0.0),
+            num_allowed=None,
+            grammar="",
+            replayed_ids=ids,
         )
 
 

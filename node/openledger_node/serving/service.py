@@ -20,7 +20,7 @@ from openledger_protocol.inference import Completion, FinishReason, InferenceReq
 from openledger_protocol.payments import billed_tokens
 
 from ..engine.engine import Engine, SequenceLost
-from ..engine.frames import EngineChunk, Finished, Refused
+from ..engine.frames import EngineChunk, Finished, Reduced, Refused
 from ..engine.tokenizer import Tokenizer
 from ..errors import LedgerError
 from ..home import Home
@@ -42,6 +42,7 @@ from .admission import (
 from .idle_count import IdleCount
 from .measures import Measures, Served
 from .recording import Write, insist, insist_or_leave, why_broken_off, why_not_begun
+from .replaying import replay
 from .weighted import PARAM, weighted_source
 
 
@@ -202,6 +203,10 @@ class Serving:
             send.close()
             self._live.leave()
 
+    async def replay(self, admitted: Admitted, ids: tuple[int, ...]) -> Reduced:
+        """Compute the signals of an answer that was cut, or whose engine died; see `replaying.replay`."""
+        return await replay(self._engine, admitted.replay(ids))
+
     def allow(self, admitted: Admitted, num_tokens: int) -> None:
         """Let a running answer grow to `num_tokens`."""
         if self._is_running(admitted):
@@ -292,7 +297,7 @@ class Serving:
                     case EngineChunk():
                         await self._pass_on(outcome, send, progress, request_id)
                     case Finished():
-                        return self._completion(admitted, progress, outcome.reason)
+                        return self._completion(admitted, progress, outcome.reason, outcome.signals)
                     case Refused():
                         return Failure(error=why_refused(outcome, for_payer=bool(admitted.payer)))
                     case SequenceLost():
@@ -322,7 +327,9 @@ class Serving:
             progress.has_left = True
             self._engine.cancel(request_id)
 
-    def _completion(self, admitted: Admitted, progress: _Progress, reason: FinishReason) -> Completion:
+    def _completion(
+        self, admitted: Admitted, progress: _Progress, reason: FinishReason, signals: Reduced = ()
+    ) -> Completion:
         text = "".join(progress.text)
         return Completion(
             request_id=admitted.request.request_id,
@@ -333,6 +340,7 @@ class Serving:
             finish_reason=reason,
             tokens_in=len(admitted.prompt_ids),
             tokens_out=billed_tokens(progress.ids, self.tokenizer.encode(text)),
+            signals=signals,
         )
 
     async def _record(self, admitted: Admitted, last: Completion | Failure, progress: _Progress) -> Write | None:

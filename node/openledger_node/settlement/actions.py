@@ -7,6 +7,7 @@ from openledger_protocol.chain import ContractCall
 from openledger_protocol.payments import ChannelConfig, Permit, permit_digest
 from openledger_protocol.primitives import Address, ChannelId, DatanetId, Digest, Wei
 from openledger_protocol.registry import RegistryEntry
+from openledger_protocol.rules import USUAL_RULES
 from openledger_protocol.settlement import signer_consent_digest
 from openledger_protocol.transactions import Intent
 
@@ -118,6 +119,7 @@ class CreateDatanet:
     treasury: Address
     owner_ppm: int
     licence: str
+    rules: tuple[int, ...] = USUAL_RULES  # attribution rules that it allows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +210,7 @@ def _call_of(action: Action, actor: Actor, deployment: Deployment) -> tuple[str,
 def _owner_call(action: Action, actor: Actor, deployment: Deployment) -> tuple[str, str, ContractCall]:
     match action:
         case CreateDatanet(name=name):
-            call = deployment.create_datanet(name, action.treasury, action.owner_ppm, action.licence)
+            call = deployment.create_datanet(name, action.treasury, action.owner_ppm, action.licence, action.rules)
             return "datanet", f"register Datanet {name}", call
         case PublishDatanet(datanet_id=datanet_id):
             call = deployment.publish_datanet(datanet_id, action.rows_root, action.contributors_root)

@@ -10,7 +10,10 @@ from typing import Any, cast, get_args
 
 from ..attribution import Share
 from ..constants import (
+    ADAPTER_DATANETS_MAX,
     JSON_SCHEMA_BYTES_MAX,
+    SIGNAL_ACTIVATION_BYTES_MAX,
+    SIGNAL_SKETCH_BYTES,
     STOP_STRING_LENGTH_MAX,
     STOP_STRINGS_MAX,
     TOOL_CALL_ID_LENGTH_MAX,
@@ -19,7 +22,7 @@ from ..constants import (
     TOOLS_MAX,
     WIRE_VERSION,
 )
-from ..errors import MalformedError, PeerError, ProtocolError, UnknownVersionError
+from ..errors import AttributionError, MalformedError, PeerError, ProtocolError, UnknownVersionError
 from ..inference import (
     Message,
     Role,
@@ -33,7 +36,8 @@ from ..inference import (
     check_tooling,
 )
 from ..payments import ChannelConfig, Receipt, SignedVoucher, Terms, Voucher, Work
-from ..primitives import AdapterId, Digest, RequestId, Salt, Wei
+from ..primitives import AdapterId, DatanetId, Digest, RequestId, Salt, Wei
+from ..signals import DatanetSignals, Signals, signals_from_bytes
 from .fields import (
     ADDRESS,
     BOOL,
@@ -42,6 +46,7 @@ from .fields import (
     SIGNATURE,
     WEI,
     Field,
+    binary,
     choice,
     growing,
     listed,
@@ -58,6 +63,7 @@ TEXT_LENGTH_MAX = 1 << 20
 
 CHUNK_IDS_MAX = 4_096
 SHARES_MAX = 256
+SIGNALS_BYTES_MAX = 2 * SIGNAL_SKETCH_BYTES + SIGNAL_ACTIVATION_BYTES_MAX
 ERROR_LENGTH_MAX = 1_000
 
 
@@ -134,6 +140,7 @@ class ReceiptMessage:
     receipt: Receipt
     signature: bytes
     shares: tuple[Share, ...]
+    signals: DatanetSignals = ()  # that the receipt commits to, once, with the answer; none for a rule of texts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,6 +283,23 @@ def _signed_voucher() -> Field:
     return Field(write, read)
 
 
+def _signals() -> Field:
+    """One Datanet's id with the answer's signals beside its statistics."""
+    fields = {"datanet_id": DIGEST, "signals": binary(SIGNALS_BYTES_MAX)}
+
+    def write(pair: tuple[DatanetId, Signals]) -> dict[str, object]:
+        return {"datanet_id": pair[0], "signals": pair[1].to_bytes()}
+
+    def read(value: Any) -> tuple[DatanetId, Signals]:
+        found = read_fields(value, fields)
+        try:
+            return DatanetId(found["datanet_id"]), signals_from_bytes(found["signals"])
+        except AttributionError as error:
+            raise MalformedError(error.message) from error
+
+    return Field(write, read)
+
+
 _VOUCHER = _signed_voucher()
 _TERMS = record(Terms, price_in_wei=WEI, price_out_wei=WEI)
 _CONFIG = record(
@@ -333,8 +357,12 @@ _MESSAGES: dict[str, Field] = {
     "open": _OPEN,
     "voucher": growing(VoucherMessage, {"tokens_paid": uint(32)}, voucher=_VOUCHER),
     "chunk": _CHUNK,
-    "receipt": record(
-        ReceiptMessage, receipt=_RECEIPT, signature=SIGNATURE, shares=listed(_SHARE, length_max=SHARES_MAX)
+    "receipt": growing(
+        ReceiptMessage,
+        {"signals": listed(_signals(), length_max=ADAPTER_DATANETS_MAX)},
+        receipt=_RECEIPT,
+        signature=SIGNATURE,
+        shares=listed(_SHARE, length_max=SHARES_MAX),
     ),
     "countersign": record(Countersign, signature=SIGNATURE),
     "error": record(ErrorMessage, code=text(ERROR_LENGTH_MAX), message=text(ERROR_LENGTH_MAX), retryable=BOOL),

@@ -160,7 +160,7 @@ def open_seller(
         accounts=accounts,
         domain=DOMAIN,
         tokenizer=tokenizer,
-        same=ReceiptTerms(algo_id=1, profile_hash=PROFILE),
+        same=ReceiptTerms(profile_hash=PROFILE),
         attribute=attribute,
         sign=sign or sign_as(f"{name} signer"),
         now_ns=now_ns,
@@ -175,8 +175,8 @@ def open_seller(
             raise UnknownModelError(f"adapter {adapter} is not here")
         return Sellable(index_root=ZERO_DIGEST, is_warm=is_warm)
 
-    async def check_sellable(_: object) -> None:
-        return
+    async def check_sellable(_: object) -> int:
+        return 1
 
     def state_now() -> SellerState:
         num_live = seller.state.num_live + serving.num_live

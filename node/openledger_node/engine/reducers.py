@@ -1,0 +1,42 @@
+"""The socket of reducers: taps of an answer, step by step, in; a few bytes that attribution needs, out.
+
+Taps are thousands of numbers a token. They are reduced where they arise, so that only bytes leave the process.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from ..errors import NodeError
+from ..plugs import load_plug
+from .backend import Backend
+from .frames import Reduced
+
+if TYPE_CHECKING:
+    from .taps import Taps
+
+SIGNALS_REDUCER = "poa-v3"
+
+
+class TapReducer(Protocol):
+    """Sums over the tokens of one answer."""
+
+    def add(self, taps: "Taps", token_id: int) -> None:
+        """Add a token with the taps of the step that drew it."""
+
+    def reduced(self) -> Reduced:
+        """The signals of all tokens so far; at least one was added."""
+
+
+def open_reducer(folder: str, backend: Backend) -> TapReducer | None:
+    """Open a reducer with the index of signals in an adapter's index folder.
+
+    Returns:
+        None if the backend has no taps, or there is no such index: the answer then has no signals.
+    """
+    if not backend.has_taps:
+        return None
+    try:
+        reducer: TapReducer = load_plug("reducer", SIGNALS_REDUCER)(Path(folder), backend)
+    except NodeError:
+        return None
+    return reducer

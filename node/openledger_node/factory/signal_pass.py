@@ -1,0 +1,142 @@
+"""One forward pass per learned row, in a process of its own, that writes the index of signals of a new adapter.
+
+`python -m openledger_node.factory.signal_pass` reads a pass as JSON from its standard input. Base and adapter take
+gigabytes, which are freed when it ends.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from openledger_protocol.codec import to_plain
+from openledger_protocol.datanet import Row
+from openledger_protocol.errors import AdapterRefusedError, AttributionError
+from openledger_protocol.primitives import AdapterId, Digest
+
+from ..engine.backend import BackendSettings
+from ..errors import ModelError, NodeError
+from ..models.adapter_source import AdapterPart, AdapterSource
+from ..models.adapters import artifact_digest
+from ..plugs import load_plug
+from .child import ENVIRONMENT, LOG_TAIL_BYTES
+
+BACKEND: Final = "torch_lora"
+"""The backend whose taps make the index; the steps of others give the same up to rounding."""
+
+STATISTICS_TOKENS_MAX: Final = 32_768
+"""Tokens that statistics are measured on at most. Each takes up to 9 KB of memory, so all take up to 300 MB."""
+
+ADAPTER: Final = AdapterId("0x" + "00" * 32)
+"""Stands for the adapter within the process: it has no id yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalPass:
+    """An adapter, the rows that it learned, and the folder for their signals."""
+
+    base_folder: str
+    adapter_folder: str
+    folder: str
+    rows_root: Digest
+    rows: tuple[Row, ...]
+    device: str
+    tokens_max: int  # of a row
+
+
+def run_signal_pass(given: SignalPass) -> None:
+    """Build the index of signals in a child process.
+
+    Raises:
+        ModelError: it could not be built; the message has the last line of the process.
+    """
+    ran = subprocess.run(
+        [sys.executable, "-m", "openledger_node.factory.signal_pass"],
+        input=json.dumps(to_plain(given)),
+        capture_output=True,
+        text=True,
+        env={**os.environ, **ENVIRONMENT},
+        check=False,
+    )
+    if ran.returncode:
+        lines = ran.stderr[-LOG_TAIL_BYTES:].strip().splitlines()
+        raise ModelError(f"the index of signals could not be built: {lines[-1] if lines else 'its process ended'}")
+
+
+def build(given: SignalPass) -> None:
+    """Build the index of signals in this process.
+
+    Raises:
+        NodeError: the backend can't be opened, or a row is too long.
+        AdapterRefusedError: the backend can't load the adapter.
+        AttributionError: the adapter has no signals.
+    """
+    from ..attribution.signals.files import STATISTICS_ROWS_MAX, build_signals
+    from ..attribution.signals.sketches import Sketches, seed_of
+    from ..attribution.signals.traces import Trace, replayed_taps, trace_of
+    from .trainers.examples import encode_rows
+
+    backend = load_plug("backend", BACKEND)(
+        BackendSettings(
+            base_folder=given.base_folder,
+            device=given.device,
+            dtype="auto",
+            threads=0,
+            batch_max=1,
+            context_max=given.tokens_max,
+        )
+    )
+    source = AdapterSource(id=ADAPTER, parts=(AdapterPart(folder=given.adapter_folder),))
+    backend.load_adapter(ADAPTER, backend.read_adapter(source))
+    examples = dict(zip(given.rows, encode_rows(given.rows, Path(given.base_folder), given.tokens_max), strict=True))
+    first = examples[given.rows[0]]
+    taps = replayed_taps(backend, ADAPTER, first.prompt_ids, first.completion_ids)
+    d_model = backend.unembedding(first.completion_ids[:1]).shape[1]
+    seed = seed_of(artifact_digest(Path(given.adapter_folder)), [given.rows_root])
+    sketches = Sketches(seed, d_model=d_model, is_residual=taps.is_residual)
+
+    def trace(row: Row) -> Trace:
+        example = examples[row]
+        taps = replayed_taps(backend, ADAPTER, example.prompt_ids, example.completion_ids)
+        return trace_of(taps, example.completion_ids, backend, sketches)
+
+    limit = rows_within([len(example.completion_ids) for example in examples.values()], STATISTICS_TOKENS_MAX)
+    build_signals(
+        Path(given.folder),
+        [(given.rows_root, given.rows)],
+        sketches,
+        trace,
+        statistics_rows_max=max(1, min(limit, STATISTICS_ROWS_MAX)),
+    )
+
+
+def rows_within(lengths: Sequence[int], num_tokens: int) -> int:
+    """The number of rows that have at most so many tokens together, whichever rows they are."""
+    count = 0
+    for length in sorted(lengths, reverse=True):
+        num_tokens -= length
+        if num_tokens < 0:
+            break
+        count += 1
+    return count
+
+
+def _read(text: str) -> SignalPass:
+    fields = json.loads(text)
+    return SignalPass(**{**fields, "rows": tuple(Row(**row) for row in fields["rows"])})
+
+
+def main() -> None:
+    """Build the index that standard input names; the last line of standard error says why it failed."""
+    try:
+        build(_read(sys.stdin.read()))
+    except (NodeError, AdapterRefusedError, AttributionError) as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
