@@ -10,19 +10,26 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from openledger_protocol.attribution import Share, check_shares, shares_hash
+from openledger_protocol.attribution import check_shares, shares_hash
 from openledger_protocol.eip712 import digest_word, hex_digest
 from openledger_protocol.errors import ProtocolError
 from openledger_protocol.opening import Opening, check_opening
 from openledger_protocol.payments import ChannelConfig, receipt_digest
 from openledger_protocol.primitives import BASE_ONLY, Digest
 from openledger_protocol.registry import check_entry
+from openledger_protocol.rules import DATANET_RULES, SIGNALS_RULE, TEXT_RULE
 from openledger_protocol.signatures import check_signer, recover_address
 
-from ..attribution.attributor import Exchange
+from ..attribution.attributor import Attributor, Exchange
 from ..attribution.evidence import RowEvidence, evidence
 from ..attribution.registry import AdapterRegistry, Registered
 from ..attribution.service import exchange_of, open_attributor, question_of, registered_shares
+from ..attribution.signal_checks import (
+    WrongSharesError,
+    check_shares_follow,
+    check_signals_replay,
+    exchange_with_signals,
+)
 from ..engine.tokenizer import Tokenizer
 from ..errors import NodeError
 from ..home import Home
@@ -64,7 +71,6 @@ class ReceiptChecker:
         self._registry = registry
         self._open_tokenizer = tokenizer
         self._find_text = find_text
-        self._attributor = open_attributor()
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
@@ -83,14 +89,15 @@ class ReceiptChecker:
         opening, (registered, _) = self._opening(row), self._registered(row)
         if opening is None or registered is None:
             return None
-        return evidence(self._attributor, registered.owned, self._exchange(opening), self._tokenizer)
+        attributor = self._attributor(row, opening)
+        return evidence(attributor, registered.owned, self._exchange(opening, registered), self._tokenizer)
 
     def teaching(self, row: ReceiptRow) -> dict[str, Any]:
         """Report who taught a receipt's answer, and their parts of its price."""
         opening, (registered, why_no_rows) = self._opening(row), self._registered(row)
         texts = None
         if opening is not None:
-            exchange = self._exchange(opening)
+            exchange = self._exchange(opening, registered)
             texts = Texts(question=question_of(opening.messages), answer=opening.text, exchange=exchange)
         found = teaching_of(
             self._home,
@@ -98,7 +105,7 @@ class ReceiptChecker:
             row,
             registered=registered,
             texts=texts,
-            attributor=self._attributor,
+            attributor=self._attributor(row, opening),
             tokenizer=self._tokenizer if texts else None,
         )
         return {**found, "why_no_rows": why_no_rows if texts else NO_TEXT}
@@ -120,6 +127,8 @@ class ReceiptChecker:
         yield "shares", lambda: self._shares(row)
         yield "text", lambda: self._text(row)
         yield "attribution", lambda: self._attribution(row)
+        if row.receipt.algo_id == SIGNALS_RULE:
+            yield "signals", lambda: self._signals(row)
         yield "claim", lambda: self._claim(row)
         yield "payouts", lambda: self._payouts(row)
 
@@ -187,15 +196,31 @@ class ReceiptChecker:
         adapter = self._adapter(row)
         if adapter is None:
             raise _UnknownError(_not_here(row))
-        expected = self._expected(row, self._registry.find(adapter))
+        registered, opening = self._registry.find(adapter), self._opened(row)
+        if row.receipt.algo_id == SIGNALS_RULE:
+            check_shares_follow(row.shares, opening, registered, self._tokenizer)
+            return "recomputed by poa-v3 from the texts and the signals that came with the receipt: the same integers"
+        attributor = open_attributor(row.receipt.algo_id)
+        expected = registered_shares(attributor, registered, self._exchange(opening, registered))
         _require(expected == row.shares, "recomputed shares differ")
-        return f"recomputed by {type(self._attributor).__name__}: the same integers"
+        return f"recomputed by {type(attributor).__name__}: the same integers"
 
-    def _expected(self, row: ReceiptRow, registered: Registered) -> tuple[Share, ...]:
-        return registered_shares(self._attributor, registered, self._exchange(self._opened(row)))
+    def _signals(self, row: ReceiptRow) -> str:
+        adapter = self._adapter(row)
+        if adapter is None:
+            raise _UnknownError(_not_here(row))
+        registered, opening = self._registry.find(adapter), self._opened(row)
+        return check_signals_replay(row.shares, opening, adapter, registered, self._tokenizer, self._registry.source)
 
-    def _exchange(self, opening: Opening) -> Exchange:
-        return exchange_of(opening.messages, opening.text, self._tokenizer)
+    def _exchange(self, opening: Opening, registered: Registered | None) -> Exchange:
+        if registered is None:
+            return exchange_of(opening.messages, opening.text, self._tokenizer)
+        return exchange_with_signals(opening, registered, self._tokenizer)
+
+    def _attributor(self, row: ReceiptRow, opening: Opening | None) -> Attributor:
+        """The rule of a receipt, or suffix-v1 where its signals are not here: it still finds the words in common."""
+        is_text = row.receipt.algo_id not in DATANET_RULES or (opening is not None and not opening.signals)
+        return open_attributor(TEXT_RULE if is_text else row.receipt.algo_id)
 
     def _claim(self, row: ReceiptRow) -> str:
         proof = self._proof(row)
@@ -280,7 +305,7 @@ def _require(condition: bool, why_not: str) -> None:
 def _checked(what: str, find: Callable[[], str]) -> ReceiptCheck:
     try:
         return ReceiptCheck(what=what, holds=True, detail=find())
-    except (_FalseError, ProtocolError) as error:
+    except (_FalseError, WrongSharesError, ProtocolError) as error:
         return ReceiptCheck(what=what, holds=False, detail=str(error))
     except (_UnknownError, NodeError) as error:
         return ReceiptCheck(what=what, holds=None, detail=str(error))

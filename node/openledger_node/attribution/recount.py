@@ -6,6 +6,7 @@ from functools import cached_property
 from openledger_protocol.attribution import Share
 from openledger_protocol.errors import ProtocolError
 from openledger_protocol.inference import Message
+from openledger_protocol.opening import Opening
 from openledger_protocol.payments import Receipt
 from openledger_protocol.primitives import BASE_ONLY
 
@@ -15,8 +16,9 @@ from ..home import Home
 from ..models.adapters import Adapter
 from ..models.bases import Base
 from ..models.library import AdapterLibrary
-from .registry import AdapterRegistry
+from .registry import AdapterRegistry, Registered
 from .service import exchange_of, open_attributor, registered_shares
+from .signal_checks import NotCheckedError, check_shares_follow, check_signals_replay
 
 
 class NotHereError(NodeError):
@@ -50,15 +52,37 @@ class ShareRecount:
             return ()
         if receipt.algo_id != self._attributor.algo_id:
             raise NotHereError(
-                f"its shares are by rule {receipt.algo_id}, and this node can only compute rule "
-                f"{self._attributor.algo_id}"
+                f"its shares are by rule {receipt.algo_id}, and only those of rule {self._attributor.algo_id} follow "
+                "from its texts alone"
             )
+        _, registered = self._registered(receipt)
+        return registered_shares(self._attributor, registered, exchange_of(prompt, answer, self._tokenizer))
+
+    def check_signals(self, receipt: Receipt, shares: tuple[Share, ...], opening: Opening) -> str:
+        """Check the shares of a receipt by poa-v3, and say what agreed.
+
+        Raises:
+            NotHereError: adapter, rows or base are not here.
+            NotCheckedError: they are right as far as could be checked; the message names the rest.
+            WrongSharesError: they are wrong.
+        """
+        adapter, registered = self._registered(receipt)
+        unchecked: NotCheckedError | None = None
+        try:
+            check_shares_follow(shares, opening, registered, self._tokenizer)
+        except NotCheckedError as error:
+            unchecked = error
+        said = check_signals_replay(shares, opening, adapter, registered, self._tokenizer, self._registry.source)
+        if unchecked:
+            raise unchecked
+        return said
+
+    def _registered(self, receipt: Receipt) -> tuple[Adapter, Registered]:
         adapter = self._adapter(receipt)
         try:
-            registered = self._registry.find(adapter)
+            return adapter, self._registry.find(adapter)
         except ProtocolError as error:
             raise NotHereError(f"the rows of {adapter.full_name} can't be used here: {error.message}") from error
-        return registered_shares(self._attributor, registered, exchange_of(prompt, answer, self._tokenizer))
 
     def _adapter(self, receipt: Receipt) -> Adapter:
         found = self._library.with_id(receipt.adapter_id)

@@ -6,7 +6,7 @@ names have published the rows of its index. Otherwise its data fees would go to 
 
 import threading
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.errors import AdapterRefusedError, UnknownModelError
@@ -24,6 +24,9 @@ from ..models.adapters import Adapter
 from .index import open_adapter_index
 from .owners import OwnedDatanet, join_owners
 
+if TYPE_CHECKING:
+    from .signal_checks import ReplaySource
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registered:
@@ -39,22 +42,16 @@ class Registered:
         return bool(self.owned) and all(datanet.index.signals is not None for datanet in self.owned)
 
 
-class Tapped(Protocol):
-    """An engine, as far as attribution needs to know it."""
-
-    @property
-    def has_taps(self) -> bool:
-        """True if its backend hands out what signals are made of."""
-
-
 class AdapterRegistry:
     """Looks up adapters, each once because an entry never changes. Any thread may call."""
 
-    def __init__(self, home: Home, deployment: Deployment, ledger: Ledger, engine: Tapped | None = None) -> None:
+    def __init__(
+        self, home: Home, deployment: Deployment, ledger: Ledger, source: "ReplaySource | None" = None
+    ) -> None:
         self._home = home
         self._deployment = deployment
         self._ledger = ledger
-        self._engine = engine  # None: nothing is sold here
+        self.source = source  # the engine; None: nothing is sold or run here
         self._found: dict[AdapterId, Registered] = {}
         self._looking = threading.Lock()
 
@@ -78,7 +75,7 @@ class AdapterRegistry:
             AdapterRefusedError: as in `find`, or no allowed rule can run here.
         """
         registered = self.find(adapter)
-        has_taps = self._engine is not None and self._engine.has_taps
+        has_taps = self.source is not None and self.source.has_taps
         if SIGNALS_RULE in registered.rules and has_taps and registered.has_signals:
             return SIGNALS_RULE
         if TEXT_RULE in registered.rules:

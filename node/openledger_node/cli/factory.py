@@ -92,7 +92,8 @@ def train(
     ] = ROWS_USUAL,
     trainer: Annotated[str | None, typer.Option(help="Trainer; by default the one in node.toml.")] = None,
     signals: Annotated[
-        bool, typer.Option("--signals", help="Build the index that poa-v3 (experimental) needs, by a pass over all rows.")
+        bool,
+        typer.Option("--signals", help="Build the index that poa-v3 (experimental) needs, by a pass over all rows."),
     ] = False,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Return as soon as the running node has started it.")

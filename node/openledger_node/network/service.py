@@ -35,6 +35,7 @@ from ..network_file import Network
 from ..p2p.transport import PeerId
 from ..p2p.transports.memory import MemoryNetwork, open_transport
 from ..serving.idle_count import IdleCount
+from ..serving.replaying import EngineReplays
 from ..serving.service import Serving
 from ..settlement.open import HomeNetwork, connect, prepare_development
 from ..settlement.session import NetworkSession, Waits
@@ -109,7 +110,7 @@ class NetworkService:
         self._session = session = await self._connect(self._home_network.network)
         try:
             await self._prepare(session)
-            registry = AdapterRegistry(self._home, session.deployment, session.ledger, self._engine)
+            registry = AdapterRegistry(self._home, session.deployment, session.ledger, EngineReplays(self._engine))
             if self._home_network.devnet is None:
                 self._peers = PeerService(
                     self._home,

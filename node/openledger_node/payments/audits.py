@@ -17,9 +17,11 @@ from openledger_protocol.eip712 import digest_word
 from openledger_protocol.errors import ProtocolError
 from openledger_protocol.opening import Opening, check_opening
 from openledger_protocol.primitives import Address, Digest
+from openledger_protocol.rules import SIGNALS_RULE
 from openledger_protocol.wire.inference import Countersign, encode
 
 from ..attribution.recount import ShareRecount
+from ..attribution.signal_checks import WrongSharesError
 from ..contained import contained
 from ..errors import LedgerError, NodeError
 from ..ledger.audits import Audit, Ruling
@@ -161,13 +163,18 @@ class ReceiptAudits:
             if exchange is None:
                 return Ruling(verdict="unknown", detail="its texts are no longer here")
             check_opening(exchange, row.receipt)
+            if row.receipt.algo_id == SIGNALS_RULE:
+                said = self._recount.check_signals(row.receipt, row.shares, exchange)
+                return Ruling(verdict="right", detail=said)
             expected = self._recount.shares_of(row.receipt, exchange.messages, exchange.text)
+        except WrongSharesError as error:
+            return Ruling(verdict="wrong", detail=str(error), is_too_long=is_too_long(exchange))
         except (NodeError, ProtocolError) as error:
             return Ruling(verdict="unknown", detail=str(error))
         if expected == row.shares:
             return Ruling(verdict="right", detail="recomputed to the same integers")
-        is_too_long = case_texts(exchange).size_bytes > TEXTS_BYTES_MAX
-        return Ruling(verdict="wrong", detail=difference(row.shares, expected), is_too_long=is_too_long)
+        detail = difference(row.shares, expected)
+        return Ruling(verdict="wrong", detail=detail, is_too_long=is_too_long(exchange))
 
     def _end(self, row: ReceiptRow, audit: Audit, ruling: Ruling) -> None:
         """Store a verdict and, unless it is wrong, the countersignature, before anybody can see either."""
@@ -179,6 +186,11 @@ class ReceiptAudits:
                 self._texts.release(row.digest)
         if ruling.verdict == "wrong":
             log.error("%s signed wrong shares in receipt %s: %s", audit.node, row.digest, ruling.detail)
+
+
+def is_too_long(exchange: Opening) -> bool:
+    """True if an exchange has too much text for a case on the chain."""
+    return case_texts(exchange).size_bytes > TEXTS_BYTES_MAX
 
 
 def difference(signed: tuple[Share, ...], expected: tuple[Share, ...]) -> str:

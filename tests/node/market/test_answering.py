@@ -68,7 +68,7 @@ def progress_of(budget_wei: Wei = BUDGET_WEI) -> RequestProgress:
     return RequestProgress(
         requested=network_request(max_tokens=TOKENS_MAX),
         entry=None,
-        algo_id=1,
+        rules=(1,),
         tokenizer=ByteTokenizer(),
         tokens_in=TOKENS_IN,
         budget_wei=budget_wei,

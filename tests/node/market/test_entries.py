@@ -89,6 +89,7 @@ async def test_a_seller_whose_attribution_rule_cannot_be_recomputed_is_not_bough
         seller = market.sellers["with"]
         seller.state = replace(seller.state, algo_id=5)
         assert market.buyer.ads.learn(seller.ad(seq=(1 << 62) + 1, algo_id=5))
-        assert "divides by attribution rule 5, and this node can check rule 1 alone" in await refused(
-            market, manifest
+        assert (
+            "divides by attribution rule 5 (rule 5), and the Datanets of this adapter allow suffix-v1"
+            in await refused(market, manifest)
         )

@@ -188,7 +188,7 @@ def _open_buyer(
         sellers=ledger.sellers,
         base=BASE,
         tokenizer=tokenizer,
-        algo_id=1,
+        rules=(1, 7),
         backing=chain.backing(),
         limits=limits,
         now_ns=clock,
