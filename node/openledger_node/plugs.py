@@ -26,6 +26,9 @@ PLUGS: dict[str, dict[str, str]] = {
         "peft_lora": "openledger_node.factory.trainers.peft_lora:open_trainer",
         "fake": "openledger_node.factory.trainers.fake:open_trainer",
     },
+    "row_encoder": {
+        "chat": "openledger_node.factory.trainers.examples:encode_rows",
+    },
     "chain": {
         "evm": "openledger_node.chain.clients.evm:open_client",
         "simulated": "openledger_node.chain.clients.simulated:open_client",

@@ -168,7 +168,9 @@ def index_builder(base: Base, datanet: VersionLabel, job: TrainingJob | None = N
         from ..attribution.index import build_index  # importing numpy takes longer than most commands
 
         def add_signals(target: Path) -> None:
-            assert job and base.folder, "a base with files was trained on"
+            assert job is not None, "it is called with a job only"
+            if base.folder is None:
+                raise ConfigError(f"{base.name} has no files, so no signals can be built: leave out --signals")
             given = SignalPass(
                 base_folder=str(base.folder),
                 adapter_folder=str(target.parent),

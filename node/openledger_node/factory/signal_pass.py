@@ -28,6 +28,8 @@ from .child import ENVIRONMENT, LOG_TAIL_BYTES
 BACKEND: Final = "torch_lora"
 """The backend whose taps make the index; the steps of others give the same up to rounding."""
 
+ROW_ENCODER: Final = "chat"
+
 STATISTICS_TOKENS_MAX: Final = 32_768
 """Tokens that statistics are measured on at most. Each takes up to 9 KB of memory, so all take up to 300 MB."""
 
@@ -78,7 +80,6 @@ def build(given: SignalPass) -> None:
     from ..attribution.signals.files import STATISTICS_ROWS_MAX, build_signals
     from ..attribution.signals.sketches import Sketches, seed_of
     from ..attribution.signals.traces import Trace, replayed_taps, trace_of
-    from .trainers.examples import encode_rows
 
     backend = load_plug("backend", BACKEND)(
         BackendSettings(
@@ -92,6 +93,7 @@ def build(given: SignalPass) -> None:
     )
     source = AdapterSource(id=ADAPTER, parts=(AdapterPart(folder=given.adapter_folder),))
     backend.load_adapter(ADAPTER, backend.read_adapter(source))
+    encode_rows = load_plug("row_encoder", ROW_ENCODER)
     examples = dict(zip(given.rows, encode_rows(given.rows, Path(given.base_folder), given.tokens_max), strict=True))
     first = examples[given.rows[0]]
     taps = replayed_taps(backend, ADAPTER, first.prompt_ids, first.completion_ids)

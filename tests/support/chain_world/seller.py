@@ -15,10 +15,11 @@ from openledger_node.api.schemas import ChatBody, ChatMessage
 from openledger_node.attribution.registry import AdapterRegistry
 from openledger_node.config import Config
 from openledger_node.datanets.version import make_version, write_version
-from openledger_node.engine.tokenizer import ByteTokenizer
+from openledger_node.engine.engine import Engine
+from openledger_node.engine.tokenizer import open_tokenizer
 from openledger_node.home import Home
 from openledger_node.models.adapters import Adapter
-from openledger_node.models.bases import FAKE_BASE
+from openledger_node.models.bases import FAKE_BASE, Base
 from openledger_node.network.guest import GUEST, Guest
 from openledger_node.network.selling import SellerStack, open_seller
 from openledger_node.p2p.transport import PeerId
@@ -26,11 +27,13 @@ from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 from openledger_node.payments.kept_texts import open_texts
 from openledger_node.payments.payer import Bought
 from openledger_node.serving.idle_count import IdleCount
+from openledger_node.serving.replaying import EngineReplays
 from openledger_node.serving.service import Serving
 from openledger_node.settlement.actions import PublishDatanet
 from openledger_protocol.adapter import PublicProbe, manifest_id
 from openledger_protocol.primitives import ZERO_DIGEST, DatanetId
 from openledger_protocol.reports import rule_replay_digest
+from openledger_protocol.rules import USUAL_RULES
 
 from ..contributors import ROWS
 from ..fake_trained import train_indexed_adapter
@@ -91,36 +94,43 @@ class Seller:
         digest = rule_replay_digest(head_of(report), reports_domain_of(node))
         return {**report, "signature": "0x" + node.ring.sign(node.accounts.signer, digest).hex()}
 
-    def publish(self, adapter: Adapter) -> DatanetId:
+    def publish(self, adapter: Adapter, rules: tuple[int, ...] = USUAL_RULES) -> DatanetId:
         """Register the Datanet, its version and the adapter, and wait until the chain has them."""
         world, manifest = self.world, adapter.manifest
-        datanet_id = world.create_datanet()
+        datanet_id = world.create_datanet(rules)
         roots = {"rows_root": VERSION.rows_root, "contributors_root": VERSION.contributors_root}
         world.act(PublishDatanet(datanet_id=datanet_id, **roots))
         digests = {"artifact": manifest.artifact_digest, "index_root": manifest.index_root or ZERO_DIGEST}
-        world.register(manifest_id(manifest), datanet_id, base=FAKE_BASE.digest, **digests)
+        world.register(manifest_id(manifest), datanet_id, base=manifest.base.digest, **digests)
         world.run(lambda: world.node.ledger.events.find("DatanetVersion", {"id": datanet_id}))
         return datanet_id
 
 
 @asynccontextmanager
-async def start_seller(root: Path, world: World) -> AsyncIterator[Seller]:
+async def start_seller(
+    root: Path,
+    world: World,
+    *,
+    base: Base = FAKE_BASE,
+    engine: Engine | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> AsyncIterator[Seller]:
     """Start the node's engine, and sell its answers over a memory transport."""
     home = Home(root)
-    tokenizer = ByteTokenizer()
-    engine = child_engine(root)
+    tokenizer = open_tokenizer(base.folder)
+    engine = engine or child_engine(root)
     clock = iter(range(1_800_000_000 * 10**9, 1 << 62, 1_000_000))
     serving = Serving(
         home=home,
-        base=FAKE_BASE,
+        base=base,
         engine=engine,
         tokenizer=tokenizer,
         ledger=world.node.ledger,
         queue_max=16,
         now_ns=lambda: next(clock),
     )
-    registry = AdapterRegistry(home, world.node.deployment, world.node.ledger)
-    with trio.fail_after(TIMEOUT_S):
+    registry = AdapterRegistry(home, world.node.deployment, world.node.ledger, EngineReplays(engine))
+    with trio.fail_after(timeout_s):
         async with trio.open_nursery() as nursery:
             await nursery.start(engine.run)
             assert engine.profile is not None

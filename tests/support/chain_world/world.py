@@ -24,6 +24,7 @@ from openledger_protocol.eip712 import digest_word, hex_digest
 from openledger_protocol.payments import ChannelConfig, Receipt, receipt_digest
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, ChannelId, DatanetId, Digest, RequestId, Wei
 from openledger_protocol.registry import RegistryEntry
+from openledger_protocol.rules import USUAL_RULES
 from openledger_protocol.signatures import sign_digest
 
 from ..contributors import TREASURY
@@ -86,9 +87,10 @@ class World(ContractWorld):
         self.run(lambda: channel(key, block_number=final()).deposit_wei == amount_wei)
         return key
 
-    def create_datanet(self) -> DatanetId:
+    def create_datanet(self, rules: tuple[int, ...] = USUAL_RULES) -> DatanetId:
         """Register a Datanet of the node's."""
-        self.act(CreateDatanet(name="lake", treasury=TREASURY, owner_ppm=100_000, licence="CC-BY-4.0"))
+        terms = {"treasury": TREASURY, "owner_ppm": 100_000, "licence": "CC-BY-4.0"}
+        self.act(CreateDatanet(name="lake", rules=rules, **terms))  # type: ignore[arg-type]
         found = datanet_id(self.node.accounts.wallet, "lake")
         self.run(lambda: self.node.ledger.events.find("DatanetCreated", {"id": found}))
         return found

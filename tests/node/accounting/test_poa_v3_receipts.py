@@ -1,0 +1,195 @@
+"""poa-v3 the whole way: trained with signals, sold, signed, and checked by the payer with a real decoder."""
+
+from collections.abc import Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from support.chain_world.seller import LAKE, VERSION, Seller, start_seller
+from support.chain_world.world import World
+from support.contributors import ADA, ROWS
+from support.tiny import make_adapter, make_base
+
+from openledger_node.accounting.queries import open_queries
+from openledger_node.attribution.index import open_adapter_index
+from openledger_node.attribution.registry import AdapterRegistry
+from openledger_node.datanets.version import write_version
+from openledger_node.engine.backend import BackendSettings
+from openledger_node.engine.engine import Engine, EngineOptions
+from openledger_node.engine.tokenizer import open_tokenizer
+from openledger_node.factory.job import TrainingJob
+from openledger_node.factory.order import index_builder
+from openledger_node.factory.shelve import Trained, add_to_library
+from openledger_node.factory.trainer import TrainingResult
+from openledger_node.home import Home
+from openledger_node.models.adapters import Adapter
+from openledger_node.models.bases import Base, describe_folder
+from openledger_node.payments.kept_texts import find_text
+from openledger_node.payments.payer import Bought
+from openledger_node.payments.receipts import Delivered, MadeReceipt, ReceiptMaker
+from openledger_protocol.attribution import Share
+from openledger_protocol.constants import PPM
+from openledger_protocol.opening import Opening, check_opening
+from openledger_protocol.primitives import ZERO_DIGEST
+from openledger_protocol.rules import SIGNALS_RULE, TEXT_RULE
+from openledger_protocol.signals import signals_hash
+
+CONTEXT_MAX = 192
+QUESTIONS = tuple(row.prompt for row in ROWS)
+LOADED_MACHINE_S = 500.0
+
+
+@dataclass
+class Trainee:
+    """A random base and an adapter of it, with the index of its rows."""
+
+    root: Path
+    base: Base
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def trainee(tmp_path_factory: pytest.TempPathFactory) -> Trainee:
+    root = tmp_path_factory.mktemp("poa")
+    base = describe_folder(make_base(root / "base"))
+    return Trainee(root, base, make_adapter(root / "base", root / "adapter", seed=1))
+
+
+def engine_of(base: Base, root: Path) -> Engine:
+    settings = BackendSettings(
+        base_folder=str(base.folder), device="cpu", dtype="float32", threads=1, batch_max=2, context_max=CONTEXT_MAX
+    )
+    return Engine(
+        EngineOptions(
+            backend="torch_lora",
+            settings=settings,
+            prefill_tokens_max=64,
+            adapter_cache_bytes=1 << 24,
+            stall_timeout_s=LOADED_MACHINE_S,
+            wait_policy="passive",
+            log_file=root / "engine.log",
+        )
+    )
+
+
+def shelve(home: Home, trainee: Trainee, owner: Any, *, has_signals: bool) -> Adapter:
+    """Add the adapter to a library, as the end of a training does."""
+    job = TrainingJob(name="lake", device="cpu", tokens_max=CONTEXT_MAX)
+    write_version(home, VERSION)
+    trained = Trained(
+        job=job,
+        base=trainee.base,
+        result=TrainingResult(steps=1, loss_before=2.0, loss_after=1.0),
+        datanet=LAKE,
+        rows=ROWS,
+        held_out=ROWS[:1],
+        started_ns=0,
+        owner=owner,
+        build_index=index_builder(trainee.base, LAKE, job if has_signals else None),
+    )
+    folder = home.training / "run"
+    folder.mkdir(mode=0o700, parents=True)
+    for file in trainee.folder.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    return add_to_library(home, folder, trained)
+
+
+@asynccontextmanager
+async def selling(root: Path, world: World, trainee: Trainee) -> Any:
+    engine = engine_of(trainee.base, root)
+    async with start_seller(root, world, base=trainee.base, engine=engine, timeout_s=LOADED_MACHINE_S) as seller:
+        yield seller
+
+
+async def verified(seller: Seller, bought: Bought) -> dict[str, tuple[bool | None, str]]:
+    found = await trio.to_thread.run_sync(seller.questions.answer, "verify", {"receipt": bought.digest})
+    return {check["what"]: (check["holds"], check["detail"]) for check in found["checks"]}
+
+
+def kept(seller: Seller, bought: Bought) -> Opening:
+    payer = seller.world.payer
+    opening = find_text(
+        seller.home.guest_ledger(seller.world.node.network.network).parent, payer.ledger, bought.digest
+    )
+    assert opening is not None
+    return opening
+
+
+@pytest.fixture
+def lies(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """Changes to what the seller's receipts are made from; empty at first."""
+    told: dict[str, Any] = {}
+    make = ReceiptMaker.make
+
+    async def lying(maker: ReceiptMaker, delivered: Delivered, lane: Any) -> MadeReceipt:
+        told.setdefault("first", delivered.signals)
+        return await make(maker, replace(delivered, **told.get("changes", {})), lane)
+
+    monkeypatch.setattr(ReceiptMaker, "make", lying)
+    yield told
+
+
+async def test_a_payer_verifies_an_honest_receipt_and_finds_out_a_lying_seller(
+    tmp_path: Path, world: World, trainee: Trainee, lies: dict[str, Any]
+) -> None:
+    async with selling(tmp_path, world, trainee) as seller:
+        adapter = await trio.to_thread.run_sync(
+            lambda: shelve(seller.home, trainee, world.node.accounts.wallet, has_signals=True)
+        )
+        datanet_id = seller.publish(adapter, (SIGNALS_RULE,))
+        assert seller.stack.registry.rule_of(adapter) == SIGNALS_RULE
+
+        # An honest seller: the rule, the commitment and the kept signals agree, and a replay confirms them.
+        bought = await seller.ask(QUESTIONS[0], model="lake", max_tokens=20)
+        opening = kept(seller, bought)
+        assert bought.receipt.algo_id == SIGNALS_RULE
+        assert [each for each, _ in opening.signals] == [datanet_id]
+        assert bought.receipt.work.signals_hash == signals_hash(opening.signals) != ZERO_DIGEST
+        check_opening(opening, bought.receipt)
+        found = await verified(seller, bought)
+        assert (found["attribution"][0], found["signals"][0]) == (True, True), found
+        assert "run once more" in found["signals"][1]
+
+        # An answer that its payer's limit cut is replayed by the seller itself, and its receipt holds, too.
+        lone = AdapterRegistry(seller.home, world.node.deployment, world.node.ledger)
+        questions = open_queries(
+            seller.home, world.node, registry=lone, tokenizer=lambda: open_tokenizer(trainee.base.folder)
+        )
+        alone = questions.answer("verify", {"receipt": bought.digest})["checks"]
+        unchecked = next(each for each in alone if each["what"] == "signals")
+        assert unchecked["holds"] is None
+        assert "takes a running node" in unchecked["detail"]
+
+        # Vectors of another answer: shares follow from them, and a replay shows that they are not this answer's.
+        lies["changes"] = {"signals": lies["first"]}
+        bought = await seller.ask(QUESTIONS[1], model="lake", max_tokens=20)
+        found = await verified(seller, bought)
+        assert (found["attribution"][0], found["signals"][0]) == (True, False), found
+        assert "cosine" in found["signals"][1]
+
+        # Shares changed: they don't follow from the signals, which are the answer's own.
+        lies["changes"] = {}
+        seller.stack.receipts._attribute = lambda _: (Share(datanet_id=datanet_id, account=ADA, ppm=PPM),)
+        bought = await seller.ask(QUESTIONS[2], model="lake", max_tokens=20)
+        found = await verified(seller, bought)
+        assert found["attribution"] == (
+            False,
+            "the shares are not those that poa-v3 gives for these texts and signals",
+        )
+
+
+async def test_an_adapter_without_signals_stays_valid_and_is_sold_by_text_alone(
+    tmp_path: Path, world: World, trainee: Trainee
+) -> None:
+    home = Home(tmp_path)
+    adapter = shelve(home, trainee, world.node.accounts.wallet, has_signals=False)
+    index = open_adapter_index(adapter)
+    assert index is not None
+    assert index.datanets[0].signals is None
+    registry = AdapterRegistry(home, world.node.deployment, world.node.ledger)
+    seller = Seller(home, world, None, None, None, None, None)  # type: ignore[arg-type]  # it only publishes
+    seller.publish(adapter, (TEXT_RULE, SIGNALS_RULE))
+    assert registry.rule_of(adapter) == TEXT_RULE
