@@ -135,6 +135,7 @@ OPENED: list[Case] = [
     ("a price ceiling", "is never below the floor", opening(with_body(terms_max=TWICE))),
     ("a ceiling below the floor", "is refused", opening(with_body(terms_max={**TWICE, "price_in_wei": "1"}))),
     ("relays", "its own id is not repeated", opening(with_body(relays=RELAYS))),
+    ("rules", "beside the usual one", opening(with_body(rules=[7]))),
     ("no relays", "are the same as none named", opening(with_body(relays=[]))),
     ("four relays", "are too many", opening(with_body(relays=[*RELAYS, RELAYS[0]]))),
     ("a relay without its id", "is refused", opening(with_body(relays=["/ip4/203.0.113.1/tcp/4001"]))),

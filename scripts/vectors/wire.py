@@ -95,6 +95,7 @@ RECEIPT = {
     "signature": SIGNATURE,
     "shares": [{"datanet_id": digest("d"), "account": account(1), "ppm": 1_000_000}],
 }
+RECEIPT_WITH_SIGNALS = {**RECEIPT, "signals": [{"datanet_id": digest("d"), "vectors": "0x" + "05" * 576}]}
 OPEN_AGAIN = {**OPEN, "last_receipt": {"receipt": RECEIPT["receipt"], "signature": SIGNATURE}}
 PING = {"v": 1, "t": "ping"}
 
@@ -114,6 +115,7 @@ FRAMES: list[Case] = [
     ("open that says what it pays for", "the first chunk", {**OPEN, "tokens_paid": 32}),
     ("chunk", "ids include those whose text is held back", CHUNK),
     ("receipt", "the node's last word", RECEIPT),
+    ("receipt by poa-v3", "with the signals that it commits to, beside each Datanet", RECEIPT_WITH_SIGNALS),
     ("countersign", "over the receipt's digest", {"v": 1, "t": "countersign", "signature": SIGNATURE}),
     (
         "error",
@@ -122,7 +124,7 @@ FRAMES: list[Case] = [
     ),
     ("ping", "still here", PING),
 ]
-BYTES = ("signature",)
+BYTES = ("signature", "vectors")
 LONG_NUMBERS = ("seed", "seq", "issued_at_s", "withdraw_delay_s")
 
 

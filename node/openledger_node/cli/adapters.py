@@ -59,6 +59,9 @@ def list_all(as_json: Json = False) -> None:
     ]
     empty = "no adapter yet: `openledger-node adapters add --sample harbour` adds one that was trained before"
     show_table(["adapter", "base", "rank", "size", "where"], rows, empty=empty)
+    for adapter in found["adapters"]:
+        if why := adapter["why_not_sold"]:
+            say(f"[yellow]not sold[/] {plain(adapter['full_name'])}: {plain(why)}")
     if (memory := found["memory"]) and rows:
         taken, budget = megabytes(memory["resident_bytes"]), megabytes(memory["budget_bytes"])
         asked = memory["hits"] + memory["misses"]

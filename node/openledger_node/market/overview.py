@@ -1,7 +1,7 @@
 """This node's view of its market without asking anyone: peers, the last hour's calls, and how its prices compare."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from openledger_protocol.advertisement import Advertisement
@@ -60,6 +60,7 @@ class MarketView:
     wanted: tuple[Demanded, ...] = ()  # models that were requested here and that nobody offers
     second_copy: str | None = None  # why nothing is sold, if another process advertises with this node's keys
     reach: Reach = NOT_CHECKED
+    not_sold: Mapping[AdapterId, str] = field(default_factory=dict)  # registered adapters here, and why not
 
     def most_asked(self) -> Priced | None:
         """The model that most calls asked for; the base if there were none."""

@@ -5,7 +5,7 @@ from typing import Final
 
 import trio
 
-from openledger_protocol.errors import ProtocolError
+from openledger_protocol.errors import AdapterRefusedError, ProtocolError
 from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, AdapterId
 
 from ..attribution.registry import AdapterRegistry
@@ -30,6 +30,7 @@ class OwnModels:
         self._registry = registry
         self.speeds = Speeds()
         self.sellable: tuple[Adapter, ...] = ()
+        self.not_sold: dict[AdapterId, str] = {}  # registered adapters that can't be sold, and why
 
     async def run(self) -> None:
         """Measure the node's speeds and find the adapters that it may sell, every few seconds."""
@@ -63,11 +64,17 @@ class OwnModels:
         return adapter, self._registry.check_sellable(adapter)
 
     def _find_all(self) -> tuple[Adapter, ...]:
-        return tuple(adapter for adapter in self._serving.adapters() if self._is_sellable(adapter))
+        not_sold: dict[AdapterId, str] = {}
+        found = tuple(adapter for adapter in self._serving.adapters() if self._is_sellable(adapter, not_sold))
+        self.not_sold = not_sold
+        return found
 
-    def _is_sellable(self, adapter: Adapter) -> bool:
+    def _is_sellable(self, adapter: Adapter, not_sold: dict[AdapterId, str]) -> bool:
         try:
             self._registry.rule_of(adapter)
+        except AdapterRefusedError as error:
+            not_sold[adapter.id] = error.message
+            return False
         except (ProtocolError, NodeError):
             return False  # not registered yet; the next look asks again
         return True

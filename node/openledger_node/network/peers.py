@@ -206,6 +206,7 @@ class PeerService:
             priced=tuple(self._priced()),
             second_copy=self._copies.why_not,
             reach=self._reach.reach,
+            not_sold=self._models.not_sold,
         )
 
     async def say_goodbye(self) -> None:

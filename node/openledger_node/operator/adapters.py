@@ -29,10 +29,12 @@ def adapters_to_plain(
     listing: LibraryListing | None = None,
     bonds: Mapping[AdapterId, Wei] | None = None,
     disk_cap_bytes: int = 0,
+    not_sold: Mapping[AdapterId, str] | None = None,
 ) -> dict[str, Any]:
     """Every adapter with its state.
 
-    `memory` and `usage` come from the running node, if there is one; `bonds` are those of published adapters.
+    `memory`, `usage` and `not_sold` come from the running node, if there is one; `bonds` are those of published
+    adapters.
     """
     listing, pinned, bonds = listing or read_library(home), read_pins(home), bonds or {}
     return {
@@ -43,6 +45,7 @@ def adapters_to_plain(
                 "is_pinned": each.id in pinned,
                 "usage": None if usage is None else usage.get(each.id),
                 "bond_wei": str(bonds[each.id]) if each.id in bonds else None,
+                "why_not_sold": (not_sold or {}).get(each.id),
             }
             for each in listing.adapters
         ],

@@ -97,7 +97,17 @@ class OperatorService:
         listing = await trio.to_thread.run_sync(self.library.read)
         bonds = await trio.to_thread.run_sync(published_bonds, parts.ledger.events, listing.adapters)
         memory = parts.pins.warmth()
-        show = partial(adapters_to_plain, parts.home, memory, usage, listing=listing, bonds=bonds, disk_cap_bytes=cap)
+        view = parts.network.view()
+        show = partial(
+            adapters_to_plain,
+            parts.home,
+            memory,
+            usage,
+            listing=listing,
+            bonds=bonds,
+            disk_cap_bytes=cap,
+            not_sold=view.not_sold if view else None,
+        )
         return await trio.to_thread.run_sync(show)
 
     async def models(self) -> dict[str, Any]:

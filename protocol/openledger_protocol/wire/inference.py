@@ -285,15 +285,15 @@ def _signed_voucher() -> Field:
 
 def _signals() -> Field:
     """One Datanet's id with the answer's signals beside its statistics."""
-    fields = {"datanet_id": DIGEST, "signals": binary(SIGNALS_BYTES_MAX)}
+    fields = {"datanet_id": DIGEST, "vectors": binary(SIGNALS_BYTES_MAX)}
 
     def write(pair: tuple[DatanetId, Signals]) -> dict[str, object]:
-        return {"datanet_id": pair[0], "signals": pair[1].to_bytes()}
+        return {"datanet_id": pair[0], "vectors": pair[1].to_bytes()}
 
     def read(value: Any) -> tuple[DatanetId, Signals]:
         found = read_fields(value, fields)
         try:
-            return DatanetId(found["datanet_id"]), signals_from_bytes(found["signals"])
+            return DatanetId(found["datanet_id"]), signals_from_bytes(found["vectors"])
         except AttributionError as error:
             raise MalformedError(error.message) from error
 

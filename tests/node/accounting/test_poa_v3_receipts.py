@@ -1,6 +1,5 @@
 """poa-v3 the whole way: trained with signals, sold, signed, and checked by the payer with a real decoder."""
 
-from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 import trio
 from support.chain_world.seller import LAKE, VERSION, Seller, start_seller
 from support.chain_world.world import World
-from support.contributors import ADA, ROWS
+from support.contributors import ROWS, TREASURY
 from support.tiny import make_adapter, make_base
 
 from openledger_node.accounting.queries import open_queries
@@ -119,7 +118,7 @@ def kept(seller: Seller, bought: Bought) -> Opening:
 
 
 @pytest.fixture
-def lies(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+def lies(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Changes to what the seller's receipts are made from; empty at first."""
     told: dict[str, Any] = {}
     make = ReceiptMaker.make
@@ -129,7 +128,7 @@ def lies(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
         return await make(maker, replace(delivered, **told.get("changes", {})), lane)
 
     monkeypatch.setattr(ReceiptMaker, "make", lying)
-    yield told
+    return told
 
 
 async def test_a_payer_verifies_an_honest_receipt_and_finds_out_a_lying_seller(
@@ -153,7 +152,7 @@ async def test_a_payer_verifies_an_honest_receipt_and_finds_out_a_lying_seller(
         assert (found["attribution"][0], found["signals"][0]) == (True, True), found
         assert "run once more" in found["signals"][1]
 
-        # An answer that its payer's limit cut is replayed by the seller itself, and its receipt holds, too.
+        # Where no engine runs, the check says what it has not looked at.
         lone = AdapterRegistry(seller.home, world.node.deployment, world.node.ledger)
         questions = open_queries(
             seller.home, world.node, registry=lone, tokenizer=lambda: open_tokenizer(trainee.base.folder)
@@ -172,7 +171,7 @@ async def test_a_payer_verifies_an_honest_receipt_and_finds_out_a_lying_seller(
 
         # Shares changed: they don't follow from the signals, which are the answer's own.
         lies["changes"] = {}
-        seller.stack.receipts._attribute = lambda _: (Share(datanet_id=datanet_id, account=ADA, ppm=PPM),)
+        seller.stack.receipts._attribute = lambda _: (Share(datanet_id=datanet_id, account=TREASURY, ppm=PPM),)
         bought = await seller.ask(QUESTIONS[2], model="lake", max_tokens=20)
         found = await verified(seller, bought)
         assert found["attribution"] == (

@@ -388,3 +388,28 @@ def test_the_made_up_people_of_a_sample_are_paid_on_development_networks_only(
     monkeypatch.setattr(Network, "is_development", property(lambda _: False))
     with pytest.raises(NodeError, match=r"a made-up person of the samples.*on development networks only"):
         owner.planner.plan("datanet publish", {"datanet": "lake"}, None)
+
+
+def test_a_datanets_rules_are_registered_and_never_changed(owner: DatanetOwner) -> None:
+    owner.do("datanet create", datanet="lake", rules=[7], **TERMS)
+    lake = datanet_id(owner.account, "lake")
+    assert owner.world.node.deployment.rules_of(lake) == (7,)
+    assert "registered already" in str(owner.do("datanet create", datanet="lake"))
+    with pytest.raises(NodeError, match="registered with the attribution rules poa-v3, which can't be changed"):
+        owner.do("datanet create", datanet="lake", rules=[1])
+
+
+def test_a_datanet_allows_text_match_unless_its_owner_asks_for_more(owner: DatanetOwner) -> None:
+    owner.do("datanet create", datanet="lake", **TERMS)
+    assert owner.world.node.deployment.rules_of(datanet_id(owner.account, "lake")) == (1,)
+
+
+def test_an_adapters_entry_holds_the_rules_that_its_datanets_allow(owner: DatanetOwner) -> None:
+    owner.do("datanet create", datanet="lake", rules=[1, 7], **TERMS)
+    owner.approve()
+    owner.do("datanet publish", datanet="lake")
+    adapter = owner.train()
+    owner.do("adapters publish", adapter="lake")
+    entry = owner.world.node.deployment.entry(adapter.id)
+    assert entry is not None
+    assert entry.rules == (1, 7)

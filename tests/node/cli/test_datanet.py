@@ -101,6 +101,7 @@ def test_an_empty_home_says_how_to_begin(run: Run) -> None:
         (("contribute", "lake", "ROWS", "--columns", "prompt"), 1, "can't read the columns 'prompt'"),
         (("approve", "lake", "0x12"), 1, "0 batches of lake begin with '0x12'"),
         (("create", "lake", "--owner-share", "101"), 2, "'101' is not a percentage"),
+        (("create", "lake", "--rule", "poa-v2"), 2, "'poa-v2' is not an attribution rule of Datanets: choose"),
         (("publish", "lake"), 3, "this node is on no network"),
         (("show", "../lake"), 1, "not a name: '../lake'"),
     ],

@@ -93,3 +93,19 @@ async def test_a_seller_whose_attribution_rule_cannot_be_recomputed_is_not_bough
             "divides by attribution rule 5 (rule 5), and the Datanets of this adapter allow suffix-v1"
             in await refused(market, manifest)
         )
+
+
+@pytest.mark.parametrize(
+    ("allowed", "bid", "told"), [((1,), 7, "suffix-v1"), ((7,), 1, "poa-v3"), ((), 1, "none")], ids=str
+)
+async def test_a_rule_that_the_datanets_do_not_allow_is_not_bought(
+    tmp_path: Path, allowed: tuple[int, ...], bid: int, told: str
+) -> None:
+    """Its shares would be divided by a rule to which nobody who gave rows has agreed."""
+    async with open_harbour_market(tmp_path) as (market, manifest):
+        key = adapter_id(manifest)
+        market.chain.entries[key] = replace(market.chain.entries[key], rules=allowed)
+        seller = market.sellers["with"]
+        seller.state = replace(seller.state, algo_id=bid)
+        assert market.buyer.ads.learn(seller.ad(seq=(1 << 62) + 1, algo_id=1, rules=(7,)))
+        assert f"the Datanets of this adapter allow {told}" in await refused(market, manifest)

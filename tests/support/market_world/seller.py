@@ -173,7 +173,7 @@ def open_seller(
         is_warm = adapter in {BASE_ONLY, *(offered.id for offered in seller.warm)}
         if not is_warm and adapter not in seller.cold:
             raise UnknownModelError(f"adapter {adapter} is not here")
-        return Sellable(index_root=ZERO_DIGEST, is_warm=is_warm)
+        return Sellable(index_root=ZERO_DIGEST, is_warm=is_warm, algo_id=seller.state.algo_id)
 
     async def check_sellable(_: object) -> int:
         return 1
