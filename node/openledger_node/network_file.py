@@ -16,9 +16,10 @@ from openledger_protocol.primitives import Address, Digest, check_address, check
 from .errors import ConfigError, EarlierNetworkError
 from .home import DEVELOPMENT_PREFIX, Home, is_development, write_private
 
-NETWORK_SCHEMA = "openledger.network/3"
-"""Its number counts the kinds of deployments: 2 changed the signed objects, and 3 has disputes and votes."""
-EARLIER_SCHEMAS = ("openledger.network/1", "openledger.network/2")
+NETWORK_SCHEMA = "openledger.network/4"
+"""Its number counts the kinds of deployments: 2 changed the signed objects, 3 has disputes and votes, and in 4
+Datanets name their attribution rules."""
+EARLIER_SCHEMAS = ("openledger.network/1", "openledger.network/2", "openledger.network/3")
 
 AUTO, EMBEDDED = "auto", "embedded"
 RESERVED_IDS = (AUTO, EMBEDDED, LOCAL_NETWORK, "current")

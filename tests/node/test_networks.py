@@ -68,7 +68,7 @@ def test_a_network_comes_back_out_of_its_file(network: Network, tmp_path: Path) 
 
 def test_the_file_is_the_documented_object(network: Network) -> None:
     assert network_to_json(network) == {
-        "schema": "openledger.network/3",
+        "schema": "openledger.network/4",
         "network": "development-1a2b3c4d",
         "chain_id": 31337,
         "rpc": ["http://127.0.0.1:8545"],
@@ -91,7 +91,7 @@ def test_only_an_id_that_says_so_is_for_development(network: Network, real: Netw
 
 ONE = "0x" + "0" * 39 + "1"
 HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
-    "another schema": ({"schema": "openledger.network/4"}, "its schema is 'openledger.network/4'"),
+    "another schema": ({"schema": "openledger.network/5"}, "its schema is 'openledger.network/5'"),
     "an unknown field": ({"\x1b[31m": 1}, r"it has an unknown field '\\x1b\[31m'"),
     "a path as id": ({"network": "../../keys"}, "network: not a name"),
     "a dot as id": ({"network": ".."}, "network: not a name"),
