@@ -44,6 +44,7 @@ class LocalEngine:
         self._told = trio.Event()  # replaced at each `allow` and `cancel`
         self.profile = self._backend.profile
         self.state, self.can_answer, self.failure = "ready", True, None
+        self.has_taps = False
 
     def submit(self, order: Submit) -> "trio.MemoryReceiveChannel[EngineOutcome]":
         send, receive = trio.open_memory_channel[EngineOutcome](order.sampling.max_tokens + 1)

@@ -128,6 +128,8 @@ def gather(home: Home, config: Config, order: TrainingOrder, *, keep: bool, tell
     base = find_base(home, order.base or config.inference.base)
     if job.name == base.name:
         raise ConfigError(f"{base.name} is the name of the base: give the adapter another one with --name")
+    if order.signals and base.folder is None:
+        raise ConfigError(f"{base.name} has no files, so no signals of its rows can be built: leave out --signals")
     evaluated = ROWS_USUAL if order.evaluate is None else order.evaluate
     if not 0 <= evaluated <= ROWS_MAX:
         raise ConfigError(f"evaluate must be from 0 to {ROWS_MAX}")
@@ -169,8 +171,7 @@ def index_builder(base: Base, datanet: VersionLabel, job: TrainingJob | None = N
 
         def add_signals(target: Path) -> None:
             assert job is not None, "it is called with a job only"
-            if base.folder is None:
-                raise ConfigError(f"{base.name} has no files, so no signals can be built: leave out --signals")
+            assert base.folder is not None, "an order for signals of a base without files is refused"
             given = SignalPass(
                 base_folder=str(base.folder),
                 adapter_folder=str(target.parent),

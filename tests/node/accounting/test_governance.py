@@ -402,7 +402,7 @@ def test_a_reason_with_bytes_that_are_not_text_stops_no_node(voters: Voters) -> 
 
 def test_a_datanets_name_with_bytes_that_are_not_text_stops_no_node(voters: Voters) -> None:
     name = b"lake\xff".decode("utf-8", "surrogateescape")
-    created = voters.world.chain.send("DatanetRegistry", "create", name, voters.account("eve"), 1, "CC0")
+    created = voters.world.chain.send("DatanetRegistry", "create", name, voters.account("eve"), 1, "CC0", 2)
     assert created.is_ok
     voters.world.settle()
     assert voters.world.node.state.health == "ok"

@@ -154,7 +154,7 @@ def test_a_payment_before_its_approval_has_gas_to_spare(cold: Cold) -> None:
 def test_registering_with_the_most_datanets_has_gas_to_spare(cold: Cold) -> None:
     chain = cold.world.chain
     for number in range(ADAPTER_DATANETS_MAX):
-        assert chain.send("DatanetRegistry", "create", f"lake{number}", STRANGER, 1, "CC0").is_ok
+        assert chain.send("DatanetRegistry", "create", f"lake{number}", STRANGER, 1, "CC0", 2).is_ok
     created = [event for event in chain.events("DatanetRegistry") if event.name == "DatanetCreated"]
     ids = sorted(str(event.arguments["id"]) for event in created)
     weights = [PPM // len(ids)] * len(ids)

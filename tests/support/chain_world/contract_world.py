@@ -307,7 +307,7 @@ def _register(world: ContractWorld) -> None:
 
 
 def _found(world: ContractWorld, key: bytes, treasury: Address, owner_ppm: int) -> DatanetId:
-    receipt = world.must("DatanetRegistry", "create", "harbour", treasury, owner_ppm, "CC-BY-4.0", key=key)
+    receipt = world.must("DatanetRegistry", "create", "harbour", treasury, owner_ppm, "CC-BY-4.0", 2, key=key)
     [event] = world.events_of(receipt, "DatanetRegistry")
     datanet_id = DatanetId(str(event.arguments["id"]))
     world.datanets[datanet_id] = DatanetTerms(owner=address_of(key), owner_ppm=owner_ppm, treasury=treasury)
