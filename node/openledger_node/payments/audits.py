@@ -164,17 +164,21 @@ class ReceiptAudits:
                 return Ruling(verdict="unknown", detail="its texts are no longer here")
             check_opening(exchange, row.receipt)
             if row.receipt.algo_id == SIGNALS_RULE:
-                said = self._recount.check_signals(row.receipt, row.shares, exchange)
-                return Ruling(verdict="right", detail=said)
+                return self._rule_by_signals(row, exchange)
             expected = self._recount.shares_of(row.receipt, exchange.messages, exchange.text)
-        except WrongSharesError as error:
-            return Ruling(verdict="wrong", detail=str(error), is_too_long=is_too_long(exchange))
         except (NodeError, ProtocolError) as error:
             return Ruling(verdict="unknown", detail=str(error))
         if expected == row.shares:
             return Ruling(verdict="right", detail="recomputed to the same integers")
         detail = difference(row.shares, expected)
         return Ruling(verdict="wrong", detail=detail, is_too_long=is_too_long(exchange))
+
+    def _rule_by_signals(self, row: ReceiptRow, exchange: Opening) -> Ruling:
+        try:
+            said = self._recount.check_signals(row.receipt, row.shares, exchange)
+        except WrongSharesError as error:
+            return Ruling(verdict="wrong", detail=str(error), is_too_long=is_too_long(exchange))
+        return Ruling(verdict="right", detail=said)
 
     def _end(self, row: ReceiptRow, audit: Audit, ruling: Ruling) -> None:
         """Store a verdict and, unless it is wrong, the countersignature, before anybody can see either."""

@@ -29,8 +29,10 @@ from openledger_node.models.bases import Base, describe_folder
 from openledger_node.payments.kept_texts import find_text
 from openledger_node.payments.payer import Bought
 from openledger_node.payments.receipts import Delivered, MadeReceipt, ReceiptMaker
+from openledger_node.serving.service import Serving
 from openledger_protocol.attribution import Share
 from openledger_protocol.constants import PPM
+from openledger_protocol.inference import Completion
 from openledger_protocol.opening import Opening, check_opening
 from openledger_protocol.primitives import ZERO_DIGEST
 from openledger_protocol.rules import SIGNALS_RULE, TEXT_RULE
@@ -132,8 +134,13 @@ def lies(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 async def test_a_payer_verifies_an_honest_receipt_and_finds_out_a_lying_seller(
-    tmp_path: Path, world: World, trainee: Trainee, lies: dict[str, Any]
+    tmp_path: Path, world: World, trainee: Trainee, lies: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    complete = Serving._completion
+
+    def without_signals(serving: Serving, admitted: Any, progress: Any, reason: Any, _: Any = ()) -> Completion:
+        return complete(serving, admitted, progress, reason)
+
     async with selling(tmp_path, world, trainee) as seller:
         adapter = await trio.to_thread.run_sync(
             lambda: shelve(seller.home, trainee, world.node.accounts.wallet, has_signals=True)
@@ -161,6 +168,13 @@ async def test_a_payer_verifies_an_honest_receipt_and_finds_out_a_lying_seller(
         unchecked = next(each for each in alone if each["what"] == "signals")
         assert unchecked["holds"] is None
         assert "takes a running node" in unchecked["detail"]
+
+        # Signals that the engine has lost are computed once more by the seller, from the tokens that it delivered.
+        with monkeypatch.context() as patched:
+            patched.setattr(Serving, "_completion", without_signals)
+            again = await seller.ask(QUESTIONS[1], model="lake", max_tokens=20)
+        found = await verified(seller, again)
+        assert (found["attribution"][0], found["signals"][0]) == (True, True), found
 
         # Vectors of another answer: shares follow from them, and a replay shows that they are not this answer's.
         lies["changes"] = {"signals": lies["first"]}

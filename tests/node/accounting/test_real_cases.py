@@ -102,7 +102,7 @@ async def test_what_is_missing_is_named_with_the_command_that_gets_it(judged: Se
     with pytest.raises(NotHereError, match="is for base fake, and this node runs another"):
         ShareRecount(home, registry, lambda: other).shares_of(bought.receipt, QUESTION, "")
     recount = ShareRecount(home, registry, lambda: FAKE_BASE)
-    with pytest.raises(NotHereError, match="its shares are by rule 7, and this node can only compute rule 1"):
+    with pytest.raises(NotHereError, match="its shares are by rule 7, and only those of rule 1 follow"):
         recount.shares_of(replace(bought.receipt, algo_id=7), QUESTION, "")
     remove_adapter(home, adapter.full_name)
     with pytest.raises(NotHereError, match=f"`openledger-node adapters pull {adapter.id}` gets it from peers"):
