@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {IDatanetRegistry} from "./interfaces/IDatanetRegistry.sol";
+import {IParams} from "./interfaces/IParams.sol";
+import {Signatures} from "./lib/Signatures.sol";
 
 /// @dev See {IDatanetRegistry}.
-contract DatanetRegistry is IDatanetRegistry {
+contract DatanetRegistry is IDatanetRegistry, EIP712 {
     uint32 private constant OWNER_PPM_MAX = 500_000;
+    uint64 private constant NOTICE_EPOCHS = 2;
+    bytes32 private constant WITHDRAW_ROWS_TYPE =
+        keccak256("WithdrawRows(bytes32 datanetId,address account,bytes32[] rows)");
 
     struct Datanet {
         address owner;
@@ -20,10 +26,16 @@ contract DatanetRegistry is IDatanetRegistry {
         bytes32 contributorsRoot;
     }
 
+    uint64 private immutable _notice;
+
     mapping(bytes32 id => Datanet) private _datanets;
     mapping(bytes32 id => mapping(uint32 version => Version)) private _versions;
     /// @inheritdoc IDatanetRegistry
     mapping(bytes32 rowsRoot => bytes32 id) public holderOf;
+
+    constructor(IParams params) EIP712("OpenLedgerDatanets", "2") {
+        _notice = NOTICE_EPOCHS * params.windows().epoch;
+    }
 
     /// @inheritdoc IDatanetRegistry
     function create(string calldata name, address treasury, uint32 ownerPpm, string calldata licence)
@@ -50,6 +62,15 @@ contract DatanetRegistry is IDatanetRegistry {
         version = ++datanet.version;
         _versions[id][version] = Version({rowsRoot: rowsRoot, contributorsRoot: contributorsRoot});
         emit DatanetVersion(id, version, rowsRoot, contributorsRoot);
+    }
+
+    /// @inheritdoc IDatanetRegistry
+    function withdrawRows(bytes32 id, address account, bytes32[] calldata rows, bytes calldata signature) external {
+        Datanet storage datanet = _known(id);
+        bool isOwner = msg.sender == datanet.owner;
+        if (rows.length == 0) revert NoRows();
+        if (!isOwner && msg.sender != account) _checkSigned(id, account, rows, signature);
+        emit RowsWithdrawn(id, account, isOwner, uint64(block.timestamp) + _notice, rows);
     }
 
     /// @inheritdoc IDatanetRegistry
@@ -87,6 +108,12 @@ contract DatanetRegistry is IDatanetRegistry {
     function ownerTermsOf(bytes32 id) external view returns (address owner, uint32 ownerPpm) {
         Datanet storage datanet = _known(id);
         return (datanet.owner, datanet.ownerPpm);
+    }
+
+    function _checkSigned(bytes32 id, address account, bytes32[] calldata rows, bytes calldata signature) private view {
+        bytes32 content = keccak256(abi.encode(WITHDRAW_ROWS_TYPE, id, account, keccak256(abi.encodePacked(rows))));
+        address signer = Signatures.signerOf(_hashTypedDataV4(content), signature);
+        if (signer == address(0) || signer != account) revert NotContributor(id, account, msg.sender);
     }
 
     function _known(bytes32 id) private view returns (Datanet storage datanet) {

@@ -187,7 +187,7 @@ class ReceiptChecker:
         adapter = self._adapter(row)
         if adapter is None:
             raise _UnknownError(_not_here(row))
-        expected = self._expected(row, self._registry.find(adapter))
+        expected = self._expected(row, self._registry.find_at(adapter, row.receipt.issued_at_s))
         _require(expected == row.shares, "recomputed shares differ")
         return f"recomputed by {type(self._attributor).__name__}: the same integers"
 
@@ -237,7 +237,7 @@ class ReceiptChecker:
         if (adapter := self._adapter(row)) is None:
             return None, "its adapter is not on this machine"
         try:
-            return self._registry.find(adapter), None
+            return self._registry.find_at(adapter, row.receipt.issued_at_s), None
         except ProtocolError as error:
             return None, str(error)
 

@@ -55,7 +55,8 @@ class ShareRecount:
             )
         adapter = self._adapter(receipt)
         try:
-            registered = self._registry.find(adapter)
+            self._registry.check_complete(receipt.issued_at_s)
+            registered = self._registry.find_at(adapter, receipt.issued_at_s)
         except ProtocolError as error:
             raise NotHereError(f"the rows of {adapter.full_name} can't be used here: {error.message}") from error
         return registered_shares(self._attributor, registered, exchange_of(prompt, answer, self._tokenizer))

@@ -5,7 +5,10 @@ names have published the rows of its index. Otherwise its data fees would go to 
 """
 
 import threading
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
 
 from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.errors import AdapterRefusedError, UnknownModelError
@@ -21,6 +24,7 @@ from ..ledger.ledger import Ledger
 from ..models.adapters import Adapter
 from .index import open_adapter_index
 from .owners import OwnedDatanet, join_owners
+from .withdrawals import WithdrawalView, pay_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +38,16 @@ class Registered:
 class AdapterRegistry:
     """Looks up adapters, each once because an entry never changes. Any thread may call."""
 
-    def __init__(self, home: Home, deployment: Deployment, ledger: Ledger) -> None:
+    def __init__(
+        self, home: Home, deployment: Deployment, ledger: Ledger, now_s: Callable[[], float] = time.time
+    ) -> None:
         self._home = home
         self._deployment = deployment
         self._ledger = ledger
         self._found: dict[AdapterId, Registered] = {}
         self._looking = threading.Lock()
+        self._now_s = now_s
+        self._withdrawals = WithdrawalView(ledger.events, cache(lambda: deployment.windows().epoch_s), now_s)
 
     def find(self, adapter: Adapter) -> Registered:
         """Find the entry of an adapter in the library.
@@ -53,14 +61,34 @@ class AdapterRegistry:
                 self._found[adapter.id] = self._look_up(adapter)
             return self._found[adapter.id]
 
+    def find_at(self, adapter: Adapter, at_s: int) -> Registered:
+        """Find the entry of an adapter as a receipt issued at `at_s` pays it: withdrawn rows have no account.
+
+        Raises:
+            UnknownModelError, AdapterRefusedError: as in `find`.
+        """
+        found = self.find(adapter)
+        with self._looking:
+            return replace(found, owned=pay_at(found.owned, self._withdrawals.of, at_s))
+
+    def check_complete(self, at_s: float) -> None:
+        """Check that this node knows every withdrawal that counts at `at_s`.
+
+        Raises:
+            AdapterRefusedError: it has not read the chain for too long.
+        """
+        with self._looking:
+            self._withdrawals.check_complete(at_s)
+
     def check_sellable(self, adapter: Adapter) -> None:
         """Check that an adapter can be sold now.
 
         Raises:
             UnknownModelError: it is not registered, or its owner has retired it.
-            AdapterRefusedError: as in `find`.
+            AdapterRefusedError: as in `find`, or the chain was not read for too long.
         """
-        self.find(adapter)
+        if self.find(adapter).owned:
+            self.check_complete(self._now_s())
         if self._ledger.events.find("AdapterRetired", {"adapterId": adapter.id}):
             raise UnknownModelError(f"{adapter.full_name} is no longer sold: its owner has retired it on the chain")
 

@@ -171,7 +171,7 @@ def shares_of(
     """The shares of an answer among contributors."""
     if delivered.adapter is None:
         return ()
-    registered = registry.find(delivered.adapter)
+    registered = registry.find_at(delivered.adapter, delivered.issued_at_s)
     return registered_shares(
         attributor, registered, exchange_of(delivered.opened.messages, delivered.text, tokenizer)
     )
