@@ -195,6 +195,15 @@ def read_published(home: Home, datanet: DatanetReference) -> DatanetVersion:
     return found
 
 
+def published_versions(home: Home, datanet_id: DatanetId) -> list[DatanetVersion]:
+    """Read the versions of a Datanet on the chain that are here; damaged files are left out."""
+    found = []
+    for file in sorted((home.datanets / check_digest(datanet_id)).glob("*.json")):
+        with contextlib.suppress(NodeError):
+            found.append(_read(file, "a version"))
+    return found
+
+
 def find_made_here(home: Home, rows_root: Digest) -> list[DatanetVersion]:
     """Find the versions with these rows that were made here, under whatever names; damaged files are left out."""
     found = []

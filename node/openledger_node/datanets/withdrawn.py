@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from openledger_protocol.adapter import AdapterManifest, DatanetReference
-from openledger_protocol.primitives import Address, DatanetId, Digest
+from openledger_protocol.events import Event
+from openledger_protocol.primitives import AdapterId, Address, DatanetId, Digest
 
 from ..errors import NodeError
 from ..home import Home
@@ -30,13 +31,13 @@ class WithdrawnRows:
         """The flag, as a sentence for whoever uses the adapter."""
         if self.count is None:
             return "rows of its Datanet were withdrawn after it was trained"
-        return f"trained on {self.count} of {self.of} rows that were withdrawn since"
+        return f"{self.count} of the {self.of} rows of its Datanets were withdrawn after it was trained"
 
 
 def read_withdrawn(
     events: EventRows, datanet_id: DatanetId, *, last: int | None = None
 ) -> dict[tuple[Address, Digest], int]:
-    """Read the rows that were withdrawn from a Datanet up to the block `last`; of several withdrawals the first counts.
+    """Read the rows that were withdrawn from a Datanet up to the block `last`; of several the first counts.
 
     Anybody can withdraw digests under their own account, so a digest means nothing without it.
     """
@@ -46,6 +47,11 @@ def read_withdrawn(
         for digest in given["rows"]:
             found.setdefault((Address(given["account"]), Digest(digest)), int(given["effectiveAt"]))
     return found
+
+
+def withdrawn_to_plain(found: WithdrawnRows | None) -> dict[str, Any] | None:
+    """The flag for JSON; None for an adapter without withdrawn rows."""
+    return None if found is None else {"rows": found.count, "of_rows": found.of, "says": found.says}
 
 
 def find_withdrawn(rows: Iterable[OwnedRow], withdrawn: Withdrawn) -> list[Digest]:
@@ -75,8 +81,19 @@ def withdrawn_from(home: Home, events: EventRows, manifest: AdapterManifest) -> 
     return WithdrawnRows(count=None, of=None) if is_unsure else None
 
 
+def withdrawn_of_registered(events: EventRows, adapter_id: AdapterId) -> WithdrawnRows | None:
+    """The same for an adapter that is not here, by the chain alone, as if trained on the newest versions."""
+    for registered in events.find("AdapterRegistered", {"adapterId": adapter_id}):
+        entry: Any = registered.arguments["adapter"]
+        for datanet_id in map(DatanetId, entry["datanetIds"]):
+            versions = events.find("DatanetVersion", {"id": datanet_id}, last=registered.block.number)
+            if versions and _has_withdrawn(events, datanet_id, after=versions[-1]):
+                return WithdrawnRows(count=None, of=None)
+    return None
+
+
 def withdrawn_here(home: Home, rows_roots: Sequence[Digest]) -> dict[tuple[Address, Digest], int]:
-    """Read the rows that were withdrawn, on any network of this data directory, from the Datanet with these versions."""
+    """Read the rows withdrawn from the Datanet with these versions, on any network of this data directory."""
     found: dict[tuple[Address, Digest], int] = {}
     for file in sorted((home.root / "networks").glob("*/ledger.db")):
         with contextlib.closing(open_ledger(file, is_writer=False)) as ledger:
@@ -94,8 +111,19 @@ def _rows_of(home: Home, datanet: DatanetReference) -> Sequence[OwnedRow] | None
 
 
 def _is_older(events: EventRows, datanet: DatanetReference) -> bool:
-    """Return True if a withdrawal followed the version that a manifest names."""
+    """Return True if the owner withdrew rows after publishing the version that a manifest names."""
     published = events.find("DatanetVersion", {"id": datanet.id, "rowsRoot": datanet.rows_root})
-    withdrawals = events.find("RowsWithdrawn", {"id": datanet.id})
-    places = [(event.block.number, event.log_index) for event in (published[0], withdrawals[-1])] if published else []
-    return not places or places[0] < places[1]
+    return bool(published) and _has_withdrawn(events, datanet.id, after=published[0])
+
+
+def _has_withdrawn(events: EventRows, datanet_id: DatanetId, *, after: Event) -> bool:
+    """Return True if the owner of a Datanet withdrew rows after an event.
+
+    NOTE: A contributor's own withdrawals mean nothing without the version, because a stranger could send one too.
+    """
+    withdrawals = events.find("RowsWithdrawn", {"id": datanet_id})
+    return any(event.arguments["byOwner"] and _place(event) > _place(after) for event in withdrawals)
+
+
+def _place(event: Event) -> tuple[int, int]:
+    return event.block.number, event.log_index
