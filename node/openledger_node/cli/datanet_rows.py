@@ -12,7 +12,8 @@ from ..datanets.own import Datanet
 from ..datanets.store import OwnDatanets
 from ..datanets.version import account_of
 from .daemon_client import open_node_home
-from .datanet import Name, app
+from .datanet import Name
+from .datanet import app as app
 from .render import emit_json, plain, show_table
 from .transactions import Json, transaction_command
 
@@ -28,6 +29,7 @@ def rows(
     """List the rows of a Datanet with their digests, contributors and states."""
     own = OwnDatanets(open_node_home())
     datanet = own.learn_withdrawals(name)
+    signed = {digest for offer in own.offers(datanet, only_approved=False) for digest in offer.rows}
     found: list[dict[str, Any]] = []
     for batch in datanet.batches:
         for row in own.batch_rows(name, batch.digest):
@@ -39,6 +41,7 @@ def rows(
                         "batch": batch.digest,
                         "contributor": row.contributor,
                         "account": None if account == ZERO_ADDRESS else account,
+                        "is_signed": digest in signed,
                         "state": _state(datanet, batch.digest, digest),
                         "prompt": row.prompt,
                     }
@@ -46,9 +49,18 @@ def rows(
     if as_json:
         emit_json("datanet_rows", {"datanet": name, "rows": found})
         return
-    cells = [[each["digest"][:10], each["contributor"], each["state"], _short(each["prompt"])] for each in found]
+    cells = [
+        [
+            each["digest"][:10],
+            each["contributor"],
+            "yes" if each["is_signed"] else "no",
+            each["state"],
+            _short(each["prompt"]),
+        ]
+        for each in found
+    ]
     empty = f"no row yet: add some with `openledger-node datanet contribute {plain(name)} FILE`"
-    show_table(["row", "contributor", "state", "prompt"], cells, empty=empty)
+    show_table(["row", "contributor", "signed", "state", "prompt"], cells, empty=empty)
 
 
 @transaction_command(app, "datanet withdraw")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from openledger_protocol.codec import canonical_digest, to_plain
 from openledger_protocol.datanet import Row
-from openledger_protocol.errors import MalformedError
+from openledger_protocol.errors import BadSignatureError, MalformedError
+from openledger_protocol.offer import RowOffer, check_offer, offer_from_json
 from openledger_protocol.primitives import ZERO_DIGEST, Address, Digest, check_name
 
 from ..errors import ConfigError, NodeError
@@ -86,8 +87,10 @@ class OwnDatanets:
                 self._write(datanet)
             return check_same_terms(found, datanet) if found else datanet
 
-    def contribute(self, name: str, rows: Sequence[Row], accounts: Mapping[str, Address]) -> RowBatch:
-        """Add a batch of rows for approval, and return the figures of its check.
+    def contribute(
+        self, name: str, rows: Sequence[Row], accounts: Mapping[str, Address], offer: RowOffer | None = None
+    ) -> RowBatch:
+        """Add a batch of rows for approval, and return the figures of its check; `offer` is the contributor's own.
 
         Raises:
             NodeError: there is no such Datanet, or these rows were approved already.
@@ -97,6 +100,8 @@ class OwnDatanets:
             changed = add_batch(datanet, self.rows(datanet), rows)
             batch = changed.batches[-1]
             write_rows(self._batch_file(name, batch.digest), rows)  # first, so that every listed batch can be read
+            if offer is not None:
+                self._write_json(self._offer_file(name, batch.digest), offer)
             self._write(changed)
         return batch
 
@@ -207,7 +212,7 @@ class OwnDatanets:
             raise NodeError(
                 f"all approved rows of {name} were withdrawn: approve others before you publish a version"
             )
-        version = self._name(datanet, make_version(name, DRAFT, rows, datanet.accounts))
+        version = self._name(datanet, make_version(name, DRAFT, rows, datanet.accounts, self.offers(datanet)))
         if version.contributors_root == ZERO_DIGEST:
             raise NodeError(
                 f"no contributor of {name} has an address, so nobody could be paid: name one with --account NAME=0x… "
@@ -252,6 +257,19 @@ class OwnDatanets:
             raise NodeError(f"{file} is damaged: contribute these rows again, or restore the file from a backup")
         return rows
 
+    def offers(self, datanet: Datanet, *, only_approved: bool = True) -> tuple[RowOffer, ...]:
+        """The offers of batches that their contributors have signed.
+
+        Raises:
+            NodeError: a file is damaged.
+        """
+        digests = datanet.approved if only_approved else [batch.digest for batch in datanet.batches]
+        files = [self._offer_file(datanet.name, digest) for digest in digests]
+        return tuple(_read_offer(file) for file in files if file.exists())
+
+    def _offer_file(self, name: str, digest: Digest) -> Path:
+        return self._folder(name) / f"{digest[2:]}.offer.json"
+
     def _batch_file(self, name: str, digest: Digest) -> Path:
         return self._folder(name) / f"{digest[2:]}.jsonl"
 
@@ -270,9 +288,11 @@ class OwnDatanets:
         return datanet
 
     def _write(self, datanet: Datanet) -> None:
-        file = self._folder(datanet.name) / DATANET_FILE
+        self._write_json(self._folder(datanet.name) / DATANET_FILE, datanet)
+
+    def _write_json(self, file: Path, content: Datanet | RowOffer) -> None:
         try:
-            write_private(file, json.dumps(to_plain(datanet), indent=1) + "\n", is_new=False)
+            write_private(file, json.dumps(to_plain(content), indent=1) + "\n", is_new=False)
         except OSError as error:
             raise NodeError(f"cannot write {file}: {error.strerror}") from error
 
@@ -285,6 +305,13 @@ class OwnDatanets:
             except BlockingIOError as error:
                 raise ConfigError(f"another command is changing {name}: try again in a moment") from error
             yield
+
+
+def _read_offer(file: Path) -> RowOffer:
+    try:
+        return check_offer(offer_from_json(json.loads(file.read_text(encoding="utf-8"))))
+    except (OSError, ValueError, RecursionError, MalformedError, BadSignatureError) as error:
+        raise NodeError(f"{file} is damaged ({error}): contribute the signed batch again") from error
 
 
 def check_same_terms(found: Datanet, wanted: Datanet) -> Datanet:
