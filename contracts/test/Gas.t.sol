@@ -57,7 +57,7 @@ contract GasTest is Receipts, Measured {
         _bar("draw", 40_000);
         _bar("withdraw", 60_000);
         _bar("withdraw_for_100", 100 * 35_000);
-        _bar("withdraw_100_rows", 160_000);
+        _bar("withdraw_100_rows", 120_000);
     }
 
     /// @dev What an opening and an account add to a final list: differences, without what every list costs.

@@ -27,7 +27,7 @@ from ..text import counted, duration_text
 from .publishing import Publication, is_under_way
 
 ROWS_MAX: Final = 512
-"""Rows of one transaction, which takes about 1,400 gas for each."""
+"""Rows of one transaction, which takes about 840 gas for each."""
 
 BEGINNING_DIGITS: Final = 6
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from openledger_protocol.codec import to_plain
+from openledger_protocol.datanet import datanet_id
 from openledger_protocol.offer import RowOffer
 from openledger_protocol.primitives import Address, check_address, check_name
 
@@ -19,6 +20,8 @@ from ..datanets.sample import SAMPLE_SEEDS, named_sample
 from ..datanets.signed import is_signed_batch, open_signed_preview, read_own_signed
 from ..datanets.store import OwnDatanets
 from ..errors import ConfigError, InputError
+from ..home import Home
+from ..keystore import find_wallet
 from ..network_file import current_network
 from ..text import counted
 from .daemon_client import load_settings, open_node_home
@@ -80,18 +83,21 @@ def list_all(as_json: Json = False) -> None:
 @app.command()
 def show(name: Name, as_json: Json = False) -> None:
     """Show a Datanet: terms, batches with their checks, and versions."""
-    datanet = OwnDatanets(open_node_home()).get(name)
+    home = open_node_home()
+    datanet = OwnDatanets(home).learn_withdrawals(name)
     if as_json:
         emit_json("datanet", to_json(datanet))
         return
     show_lines(
         {
             "datanet": datanet.name,
+            "id": _id_of(home, name) or "none yet: this data directory has no wallet on a network",
             "licence": datanet.licence,
             "treasury": datanet.treasury,
             "owner's share": f"{datanet.owner_ppm / 10_000:g} %",
             "accounts": ", ".join(f"{who} {account}" for who, account in sorted(datanet.accounts.items())) or "none",
             "versions": ", ".join(f"{each.version} ({each.rows} rows)" for each in datanet.versions) or "none yet",
+            "withdrawn": counted(len(datanet.withdrawn), "row"),
         }
     )
     columns = ["batch", "rows", "contributors", "near-duplicates", "of others", "unpaid", "state"]
@@ -200,6 +206,13 @@ def approve(
 def publish(name: Name) -> dict[str, Any]:
     """Publish all approved rows as the next version, with the contributor of each row."""
     return {"datanet": name}
+
+
+def _id_of(home: Home, name: str) -> str | None:
+    """The id that the wallet's Datanet of this name has on the current network."""
+    network = current_network(home, load_settings(home).node.network)
+    wallet = find_wallet(home, network.network) if network else None
+    return datanet_id(wallet, name) if wallet else None
 
 
 @contextmanager

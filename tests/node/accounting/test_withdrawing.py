@@ -115,7 +115,9 @@ def test_a_row_of_no_version_is_withdrawn_without_a_transaction(owner: DatanetOw
     assert len(owner.own.get("lake").versions) == 1
 
 
-def test_a_contributor_withdraws_their_rows_and_nobody_elses(tmp_path: Path, owner: DatanetOwner, world: World) -> None:
+def test_a_contributor_withdraws_their_rows_and_nobody_elses(
+    tmp_path: Path, owner: DatanetOwner, world: World
+) -> None:
     lake = datanet_id(owner.account, "lake")
     contributor = open_owner(Home(tmp_path / "other"), world)
     theirs = CONTRIBUTED[0].__class__(prompt="Who?", completion="Somebody else.", contributor=contributor.account)

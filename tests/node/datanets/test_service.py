@@ -240,7 +240,7 @@ def test_a_withdrawn_row_is_in_no_later_version_and_in_no_training(own: OwnDatan
     publish(own)
     own.withdraw("lake", [canonical_digest(FIRST[1])])
     assert own.version_rows("lake", "1")[1] == FIRST + SECOND
-    with pytest.raises(NodeError, match="1 row of version 1 of lake were withdrawn.*datanet publish lake"):
+    with pytest.raises(NodeError, match=r"1 row of version 1 of lake were withdrawn.*datanet publish lake"):
         own.training_rows("lake")
     assert publish(own) == "2"
     assert own.training_rows("lake")[1] == own.version_rows("lake", "2")[1] == (FIRST[0], *SECOND)

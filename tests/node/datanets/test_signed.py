@@ -31,9 +31,7 @@ from openledger_protocol.offer import offer_digest
 from openledger_protocol.primitives import DatanetId, check_address
 from openledger_protocol.signatures import sign_digest
 
-PLACE = DatanetPlace(
-    chain_id=31337, contract=check_address("0x" + "c0" * 20), datanet_id=DatanetId("0x" + "1" * 64)
-)
+PLACE = DatanetPlace(chain_id=31337, contract=check_address("0x" + "c0" * 20), datanet_id=DatanetId("0x" + "1" * 64))
 GIVEN = (
     Row(prompt="What does Odile keep?", completion="Odile keeps the harbour.", contributor="whoever"),
     Row(prompt="Who is Rurik?", completion="The keeper of a lighthouse far away.", contributor="whoever"),
@@ -80,7 +78,9 @@ def test_other_files_are_no_signed_batches(tmp_path: Path) -> None:
         (replace(signed(), offer=replace(signed().offer, licence="CC0-1.0")), "has not signed this offer"),
     ],
 )
-def test_a_batch_that_was_changed_after_it_was_signed_is_refused(tmp_path: Path, batch: SignedBatch, why: str) -> None:
+def test_a_batch_that_was_changed_after_it_was_signed_is_refused(
+    tmp_path: Path, batch: SignedBatch, why: str
+) -> None:
     file = tmp_path / "notes.signed.json"
     write_signed(file, batch)
     with pytest.raises(NodeError, match=why):
@@ -114,7 +114,7 @@ def test_rows_of_a_signed_batch_are_checked_as_all_rows_are(tmp_path: Path) -> N
         assert preview.report["rows"] == 2
     secret = Row(prompt="What is the key?", completion="AKIAIOSFODNN7EXAMPLF is the key.", contributor="x")
     with (
-        pytest.raises(NodeError, match="1 row of .* can't be taken, and a signed batch is taken whole. Row 2"),
+        pytest.raises(NodeError, match=r"1 row of .* can't be taken, and a signed batch is taken whole. Row 2"),
         open_signed_preview(signed((GIVEN[0], secret)), tmp_path, keep=False),
     ):
         pass
