@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {IDatanetRegistry} from "./interfaces/IDatanetRegistry.sol";
+import {IParams} from "./interfaces/IParams.sol";
+import {Signatures} from "./lib/Signatures.sol";
 
 /// @dev See {IDatanetRegistry}.
-contract DatanetRegistry is IDatanetRegistry {
+contract DatanetRegistry is IDatanetRegistry, EIP712 {
     uint32 private constant OWNER_PPM_MAX = 500_000;
     /// @dev suffix-v1 (1) and poa-v3 (7), a bit each. The other rules of {IParams} pay for numbers of rows or accounts.
     uint32 private constant RULES = 1 << 1 | 1 << 7;
+    uint64 private constant NOTICE_EPOCHS = 2;
+    bytes32 private constant WITHDRAW_ROWS_TYPE =
+        keccak256("WithdrawRows(bytes32 datanetId,address account,bytes32[] rows)");
 
     struct Datanet {
         address owner;
@@ -23,10 +29,16 @@ contract DatanetRegistry is IDatanetRegistry {
         bytes32 contributorsRoot;
     }
 
+    uint64 private immutable _notice;
+
     mapping(bytes32 id => Datanet) private _datanets;
     mapping(bytes32 id => mapping(uint32 version => Version)) private _versions;
     /// @inheritdoc IDatanetRegistry
     mapping(bytes32 rowsRoot => bytes32 id) public holderOf;
+
+    constructor(IParams params) EIP712("OpenLedgerDatanets", "2") {
+        _notice = NOTICE_EPOCHS * params.windows().epoch;
+    }
 
     /// @inheritdoc IDatanetRegistry
     function create(string calldata name, address treasury, uint32 ownerPpm, string calldata licence, uint32 rules)
@@ -54,6 +66,15 @@ contract DatanetRegistry is IDatanetRegistry {
         version = ++datanet.version;
         _versions[id][version] = Version({rowsRoot: rowsRoot, contributorsRoot: contributorsRoot});
         emit DatanetVersion(id, version, rowsRoot, contributorsRoot);
+    }
+
+    /// @inheritdoc IDatanetRegistry
+    function withdrawRows(bytes32 id, address account, bytes32[] calldata rows, bytes calldata signature) external {
+        Datanet storage datanet = _known(id);
+        bool isOwner = msg.sender == datanet.owner;
+        if (rows.length == 0) revert NoRows();
+        if (!isOwner && msg.sender != account) _checkSigned(id, account, rows, signature);
+        emit RowsWithdrawn(id, account, isOwner, uint64(block.timestamp) + _notice, rows);
     }
 
     /// @inheritdoc IDatanetRegistry
@@ -96,6 +117,12 @@ contract DatanetRegistry is IDatanetRegistry {
     /// @inheritdoc IDatanetRegistry
     function rulesOf(bytes32 id) external view returns (uint32 rules) {
         return _known(id).rules;
+    }
+
+    function _checkSigned(bytes32 id, address account, bytes32[] calldata rows, bytes calldata signature) private view {
+        bytes32 content = keccak256(abi.encode(WITHDRAW_ROWS_TYPE, id, account, keccak256(abi.encodePacked(rows))));
+        address signer = Signatures.signerOf(_hashTypedDataV4(content), signature);
+        if (signer == address(0) || signer != account) revert NotContributor(id, account, msg.sender);
     }
 
     function _known(bytes32 id) private view returns (Datanet storage datanet) {

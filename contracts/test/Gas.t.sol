@@ -40,6 +40,7 @@ contract GasTest is Receipts, Measured {
         _measurePayers();
         _measurePayouts();
         _measureRelayed();
+        _measureDatanets();
         _checkBars();
         _checkMargins();
         _compare();
@@ -56,6 +57,7 @@ contract GasTest is Receipts, Measured {
         _bar("draw", 40_000);
         _bar("withdraw", 60_000);
         _bar("withdraw_for_100", 100 * 35_000);
+        _bar("withdraw_100_rows", 120_000);
     }
 
     /// @dev What an opening and an account add to a final list: differences, without what every list costs.
@@ -116,6 +118,14 @@ contract GasTest is Receipts, Measured {
         channels.finishWithdraw(config);
         _note("finish_withdraw");
         vm.stopPrank();
+    }
+
+    function _measureDatanets() private {
+        bytes32[] memory rows = new bytes32[](MANY);
+        for (uint256 i = 0; i < rows.length; ++i) rows[i] = keccak256(abi.encode(i));
+        vm.prank(alice);
+        datanets.withdrawRows(first, alice, rows, "");
+        _note("withdraw_100_rows");
     }
 
     /// @dev Ten lanes, fifty accounts; then the same again, when each has a balance.

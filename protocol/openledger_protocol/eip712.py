@@ -15,6 +15,7 @@ DOMAIN_VERSION = "2"
 PAYMENTS_NAME = "OpenLedgerPayments"
 REWARDS_NAME = "OpenLedgerRewards"
 STAKING_NAME = "OpenLedgerStaking"
+DATANETS_NAME = "OpenLedgerDatanets"
 TOKEN_NAME = "OpenLedger"
 
 _DOMAIN_TYPE = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
@@ -59,6 +60,11 @@ def token_domain(chain_id: int, contract: Address) -> Domain:
 def staking_domain(chain_id: int, contract: Address) -> Domain:
     """The domain of NodeStaking: consents of signers."""
     return Domain(name=STAKING_NAME, chain_id=chain_id, verifying_contract=contract)
+
+
+def datanets_domain(chain_id: int, contract: Address) -> Domain:
+    """The domain of DatanetRegistry: offers and withdrawals of rows."""
+    return Domain(name=DATANETS_NAME, chain_id=chain_id, verifying_contract=contract)
 
 
 def typed_digest(domain: Domain, struct: bytes) -> bytes:

@@ -2,7 +2,7 @@
 pragma solidity 0.8.37;
 
 /// @title Datanets: their owners, their terms and their versions
-/// @notice Terms are fixed at creation. Only the list of versions grows.
+/// @notice Terms are fixed at creation. Only the lists of versions and of withdrawn rows grow.
 interface IDatanetRegistry {
     event DatanetCreated(
         bytes32 indexed id,
@@ -14,6 +14,9 @@ interface IDatanetRegistry {
         uint32 rules
     );
     event DatanetVersion(bytes32 indexed id, uint32 indexed version, bytes32 rowsRoot, bytes32 contributorsRoot);
+    event RowsWithdrawn(
+        bytes32 indexed id, address indexed account, bool byOwner, uint64 effectiveAt, bytes32[] rows
+    );
     event DatanetOwnerProposed(bytes32 indexed id, address indexed owner);
     event DatanetOwnerChanged(bytes32 indexed id, address indexed owner);
 
@@ -26,6 +29,8 @@ interface IDatanetRegistry {
     error UnknownVersion(bytes32 id, uint32 version);
     error EmptyRoot();
     error RowsPublished(bytes32 rowsRoot, bytes32 holder);
+    error NoRows();
+    error NotContributor(bytes32 id, address account, address caller);
     error NotOwner(bytes32 id, address caller);
     error NotProposedOwner(bytes32 id, address caller);
 
@@ -39,6 +44,13 @@ interface IDatanetRegistry {
     /// @notice Publish the next version. Versions count from 1 and never change. Rows belong to the Datanet that first
     /// published them, which can publish them again, for example with corrected contributors.
     function publish(bytes32 id, bytes32 rowsRoot, bytes32 contributorsRoot) external returns (uint32 version);
+
+    /// @notice Withdraw rows of `account`, named by their digests, for good. Callable by the account, by the Datanet's
+    /// owner, and by anyone with the account's EIP-712 signature over WithdrawRows(bytes32 datanetId,address
+    /// account,bytes32[] rows), which needs no nonce because a second withdrawal changes nothing. The contract doesn't
+    /// know the rows of a version, so readers ignore digests that the version doesn't list under `account`. Receipts
+    /// issued from `effectiveAt` on, two epochs later, pay the treasury for these rows.
+    function withdrawRows(bytes32 id, address account, bytes32[] calldata rows, bytes calldata signature) external;
 
     /// @notice Offer the Datanet to `owner`, who has to accept it. Owner 0 cancels an offer.
     function transferOwnership(bytes32 id, address owner) external;

@@ -209,3 +209,92 @@ contract TransferOwnershipTest is World {
         eq("after", _claimed(TWO).credits[0].account, alice);
     }
 }
+
+contract WithdrawRowsTest is World {
+    bytes32 private constant TYPE = keccak256("WithdrawRows(bytes32 datanetId,address account,bytes32[] rows)");
+
+    bytes32[] private _rows;
+
+    function setUp() public override {
+        super.setUp();
+        _rows = [bytes32("row 1"), "row 2"];
+    }
+
+    function _digest(bytes32 id, address account) private view returns (bytes32) {
+        bytes32 content = keccak256(abi.encode(TYPE, id, account, keccak256(abi.encodePacked(_rows))));
+        return _typed("OpenLedgerDatanets", address(datanets), content);
+    }
+
+    function _announces(address account, bool byOwner) private {
+        _emits(address(datanets));
+        emit I.RowsWithdrawn(first, account, byOwner, uint64(block.timestamp) + 2 * windows().epoch, _rows);
+    }
+
+    function _refused(address account) private {
+        _refuses(I.NotContributor.selector, abi.encode(first, account, address(this)));
+    }
+
+    function test_a_contributor_withdraws_what_is_theirs() public {
+        _announces(alice, false);
+        vm.prank(alice);
+        datanets.withdrawRows(first, alice, _rows, "");
+    }
+
+    function test_the_owner_withdraws_rows_of_anyone() public {
+        vm.startPrank(curator);
+        _announces(alice, true);
+        datanets.withdrawRows(first, alice, _rows, "");
+        _announces(address(0), true);
+        datanets.withdrawRows(first, address(0), _rows, "");
+    }
+
+    function test_anyone_may_carry_what_a_contributor_signed() public {
+        _announces(signer, false);
+        datanets.withdrawRows(first, signer, _rows, _sign(SIGNER_KEY, _digest(first, signer)));
+    }
+
+    /// @dev F: whoever withdraws the rows of another ends that person's pay.
+    function test_nobody_else_withdraws_them() public {
+        _refused(alice);
+        datanets.withdrawRows(first, alice, _rows, "");
+        _refused(alice);
+        datanets.withdrawRows(first, alice, _rows, _sign(STRANGER_KEY, _digest(first, alice)));
+        _refused(address(0));
+        datanets.withdrawRows(first, address(0), _rows, new bytes(65));
+    }
+
+    function test_a_signature_is_of_these_rows_of_this_datanet() public {
+        bytes memory other = _sign(SIGNER_KEY, _digest(second, signer));
+        _refused(signer);
+        datanets.withdrawRows(first, signer, _rows, other);
+        bytes memory fewer = _sign(SIGNER_KEY, _digest(first, signer));
+        _rows.push("row 3");
+        _refused(signer);
+        datanets.withdrawRows(first, signer, _rows, fewer);
+    }
+
+    function test_other_forms_of_a_signature_do_not_count() public {
+        bytes[4] memory forms = _forms(_sign(SIGNER_KEY, _digest(first, signer)));
+        for (uint256 i = 0; i < forms.length; ++i) {
+            _refused(signer);
+            datanets.withdrawRows(first, signer, _rows, forms[i]);
+        }
+    }
+
+    function test_a_former_owner_withdraws_nothing() public {
+        vm.prank(curator);
+        datanets.transferOwnership(first, bob);
+        vm.prank(bob);
+        datanets.acceptOwnership(first);
+        _refuses(I.NotContributor.selector, abi.encode(first, alice, curator));
+        vm.prank(curator);
+        datanets.withdrawRows(first, alice, _rows, "");
+    }
+
+    function test_it_names_rows_of_a_datanet_that_is_there() public {
+        _refuses(I.UnknownDatanet.selector, abi.encode(bytes32("no")));
+        datanets.withdrawRows("no", address(this), _rows, "");
+        _refuses(I.NoRows.selector);
+        datanets.withdrawRows(first, address(this), new bytes32[](0), "");
+    }
+}

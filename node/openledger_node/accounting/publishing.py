@@ -99,11 +99,12 @@ def publish_datanet(
         NodeError: nothing is approved, no contributor can be paid, or the Datanet is not registered.
     """
     own, name = OwnDatanets(home), arguments["datanet"]
-    version, num_batches = own.next_version(name)
+    own.learn_withdrawals(name)
+    version, num_batches, num_withdrawn = own.next_version(name)
     if not session.network.is_development:
         _check_payable(name, version)
     found = datanet_id(account, name)
-    keep = partial(_keep_version, home, found, version, num_batches)
+    keep = partial(_keep_version, home, found, version, num_batches, num_withdrawn)
     if session.deployment.datanet(found) is None:
         raise NodeError(
             f"Datanet {name} of {account} is not registered on this network: `openledger-node datanet create {name}`"
@@ -194,8 +195,10 @@ def _check_payable(name: str, version: DatanetVersion) -> None:
         )
 
 
-def _keep_version(home: Home, datanet: DatanetId, version: DatanetVersion, num_batches: int) -> None:
-    OwnDatanets(home).keep_version(version, num_batches)
+def _keep_version(
+    home: Home, datanet: DatanetId, version: DatanetVersion, num_batches: int, num_withdrawn: int
+) -> None:
+    OwnDatanets(home).keep_version(version, num_batches, num_withdrawn)
     write_published(home, datanet, version)
 
 

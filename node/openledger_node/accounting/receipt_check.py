@@ -196,7 +196,7 @@ class ReceiptChecker:
         adapter = self._adapter(row)
         if adapter is None:
             raise _UnknownError(_not_here(row))
-        registered, opening = self._registry.find(adapter), self._opened(row)
+        registered, opening = self._registry.find_at(adapter, row.receipt.issued_at_s), self._opened(row)
         if row.receipt.algo_id == SIGNALS_RULE:
             check_shares_follow(row.shares, opening, registered, self._tokenizer)
             return "recomputed by poa-v3 from the texts and the signals that came with the receipt: the same integers"
@@ -262,7 +262,7 @@ class ReceiptChecker:
         if (adapter := self._adapter(row)) is None:
             return None, "its adapter is not on this machine"
         try:
-            return self._registry.find(adapter), None
+            return self._registry.find_at(adapter, row.receipt.issued_at_s), None
         except ProtocolError as error:
             return None, str(error)
 

@@ -29,6 +29,7 @@ from .commands import ACTION_COMMANDS, Arguments, CommandActions, GenerationOf
 from .plain import plain_of
 from .publishing import PUBLISHERS, Planner, Publication
 from .voting import VOTING
+from .withdrawing import withdraw_rows
 
 PLANS_MAX = 100
 """Plans that are kept for confirmation; beyond that the oldest are dropped."""
@@ -36,7 +37,12 @@ PLANS_MAX = 100
 PLAN_S = 600.0
 """A plan waits this long for confirmation, and its key stays unlocked meanwhile."""
 
-PLANNERS: Final[Mapping[str, Planner]] = {**PUBLISHERS, **CASE_PLANNERS, **VOTING}
+PLANNERS: Final[Mapping[str, Planner]] = {
+    **PUBLISHERS,
+    **CASE_PLANNERS,
+    **VOTING,
+    "datanet withdraw": withdraw_rows,
+}
 """Commands whose plans are more than actions: they also write to the data directory, or say what they would do."""
 
 ADDRESS_PREFIX = "0x"

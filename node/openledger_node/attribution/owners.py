@@ -18,6 +18,7 @@ class OwnedDatanet:
     index: DatanetIndex
     clusters: tuple[int, ...]
     accounts: tuple[Address, ...]
+    firsts: tuple[Digest, ...]  # the first row of each row's cluster, whose account is paid
 
 
 def join_owners(
@@ -50,4 +51,5 @@ def _join(
         index=index,
         clusters=tuple(row.cluster for row in found),
         accounts=tuple(rows[row.cluster].account for row in found),
+        firsts=tuple(rows[row.cluster].digest for row in found),
     )

@@ -80,7 +80,8 @@ class ShareRecount:
     def _registered(self, receipt: Receipt) -> tuple[Adapter, Registered]:
         adapter = self._adapter(receipt)
         try:
-            return adapter, self._registry.find(adapter)
+            self._registry.check_complete(receipt.issued_at_s)
+            return adapter, self._registry.find_at(adapter, receipt.issued_at_s)
         except ProtocolError as error:
             raise NotHereError(f"the rows of {adapter.full_name} can't be used here: {error.message}") from error
 

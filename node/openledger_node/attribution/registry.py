@@ -5,7 +5,10 @@ names have published the rows of its index. Otherwise its data fees would go to 
 """
 
 import threading
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from openledger_protocol.adapter import DatanetReference
@@ -23,6 +26,7 @@ from ..ledger.ledger import Ledger
 from ..models.adapters import Adapter
 from .index import open_adapter_index
 from .owners import OwnedDatanet, join_owners
+from .withdrawals import WithdrawalView, pay_at
 
 if TYPE_CHECKING:
     from .signal_checks import ReplaySource
@@ -46,7 +50,12 @@ class AdapterRegistry:
     """Looks up adapters, each once because an entry never changes. Any thread may call."""
 
     def __init__(
-        self, home: Home, deployment: Deployment, ledger: Ledger, source: "ReplaySource | None" = None
+        self,
+        home: Home,
+        deployment: Deployment,
+        ledger: Ledger,
+        source: "ReplaySource | None" = None,
+        now_s: Callable[[], float] = time.time,
     ) -> None:
         self._home = home
         self._deployment = deployment
@@ -54,6 +63,8 @@ class AdapterRegistry:
         self.source = source  # the engine; None: nothing is sold or run here
         self._found: dict[AdapterId, Registered] = {}
         self._looking = threading.Lock()
+        self._now_s = now_s
+        self._withdrawals = WithdrawalView(ledger.events, cache(lambda: deployment.windows().epoch_s), now_s)
 
     def find(self, adapter: Adapter) -> Registered:
         """Find the entry of an adapter in the library.
@@ -82,14 +93,35 @@ class AdapterRegistry:
             return TEXT_RULE
         raise AdapterRefusedError(_why_no_rule(adapter, registered, has_taps=has_taps))
 
+    def find_at(self, adapter: Adapter, at_s: int) -> Registered:
+        """Find the entry of an adapter as a receipt issued at `at_s` pays it: withdrawn rows have no account.
+
+        Raises:
+            UnknownModelError, AdapterRefusedError: as in `find`.
+        """
+        found = self.find(adapter)
+        with self._looking:
+            return replace(found, owned=pay_at(found.owned, self._withdrawals.of, at_s))
+
+    def check_complete(self, at_s: float) -> None:
+        """Check that this node knows every withdrawal that counts at `at_s`.
+
+        Raises:
+            AdapterRefusedError: it has not read the chain for too long.
+        """
+        with self._looking:
+            self._withdrawals.check_complete(at_s)
+
     def check_sellable(self, adapter: Adapter) -> int:
         """Check that an adapter can be sold now, and return the attribution rule of its answers.
 
         Raises:
             UnknownModelError: it is not registered, or its owner has retired it.
-            AdapterRefusedError: as in `rule_of`.
+            AdapterRefusedError: as in `rule_of`, or the chain was not read for too long.
         """
         rule = self.rule_of(adapter)
+        if self.find(adapter).owned:
+            self.check_complete(self._now_s())
         if self._ledger.events.find("AdapterRetired", {"adapterId": adapter.id}):
             raise UnknownModelError(f"{adapter.full_name} is no longer sold: its owner has retired it on the chain")
         return rule

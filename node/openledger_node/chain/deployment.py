@@ -6,7 +6,7 @@ from typing import Any
 
 from openledger_protocol.chain import ContractCall, Fees
 from openledger_protocol.claims import AdapterTerms, DatanetTerms
-from openledger_protocol.eip712 import Domain, payments_domain, rewards_domain, staking_domain
+from openledger_protocol.eip712 import Domain, datanets_domain, payments_domain, rewards_domain, staking_domain
 from openledger_protocol.epoch import Params, Windows
 from openledger_protocol.errors import MalformedError, RevertedError
 from openledger_protocol.payments import ChannelConfig
@@ -22,6 +22,7 @@ from openledger_protocol.primitives import (
 from openledger_protocol.registry import RegistryEntry
 from openledger_protocol.rules import USUAL_RULES, bits_from_rules, common_rules, rules_from_bits
 from openledger_protocol.settlement import ClaimRecord, EpochClaim, Item, Payout, ReceiptOpening, opening_tuple
+from openledger_protocol.withdrawal import RowWithdrawal
 
 from ..errors import ChainError
 from .client import ChainClient
@@ -51,6 +52,7 @@ class Deployment:
         self.payments = payments_domain(chain_id, addresses["PaymentChannels"])
         self.rewards = rewards_domain(chain_id, addresses["AttributionRewards"])
         self.staking = staking_domain(chain_id, addresses["NodeStaking"])
+        self.datanets = datanets_domain(chain_id, addresses["DatanetRegistry"])
 
     @cached_property
     def permits(self) -> Domain | None:
@@ -273,6 +275,11 @@ class Deployment:
     def publish_datanet(self, datanet_id: DatanetId, rows_root: Digest, contributors_root: Digest) -> ContractCall:
         """Publish a version of a Datanet."""
         return self.call("DatanetRegistry", "publish", datanet_id, rows_root, contributors_root)
+
+    def withdraw_rows(self, withdrawal: RowWithdrawal, signature: bytes) -> ContractCall:
+        """Withdraw rows of an account; neither it nor the Datanet's owner needs to sign what they send themselves."""
+        named = (withdrawal.datanet_id, withdrawal.account, list(withdrawal.rows))
+        return self.call("DatanetRegistry", "withdrawRows", *named, signature)
 
     def register_adapter(
         self, manifest_id: Digest, entry: RegistryEntry, *, royalty_ppm: int, allowance: Allowance | None

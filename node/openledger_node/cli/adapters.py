@@ -11,6 +11,7 @@ from openledger_protocol.primitives import Wei
 
 from ..config import Config
 from ..datanets.sample import SAMPLE_SEEDS, named_sample, person_of
+from ..datanets.withdrawn import withdrawn_to_plain
 from ..engine.budget import check_disk_room
 from ..errors import InputError, ModelError, NodeError
 from ..home import Home
@@ -19,7 +20,13 @@ from ..models.adapters import Adapter, adapter_to_json, add_adapter, find_adapte
 from ..models.bases import Base, find_base
 from ..models.library import list_adapters, read_library, remove_adapter
 from ..models.pins import check_pin_fits, drop_pin, keep_pin, pinned_among
-from ..operator.adapters import adapters_to_plain, details_to_plain, ranks_of_modules, read_bonds
+from ..operator.adapters import (
+    adapters_to_plain,
+    details_to_plain,
+    ranks_of_modules,
+    read_bonds,
+    read_withdrawals,
+)
 from .adapter_pull import pull_from_hub, pull_from_peers
 from .daemon_client import ask_daemon, load_settings, network_id, open_node_home
 from .prompts import confirm
@@ -62,6 +69,7 @@ def list_all(as_json: Json = False) -> None:
     for adapter in found["adapters"]:
         if why := adapter["why_not_sold"]:
             say(f"[yellow]not sold[/] {plain(adapter['full_name'])}: {plain(why)}")
+    _show_withdrawn(found["adapters"])
     if (memory := found["memory"]) and rows:
         taken, budget = megabytes(memory["resident_bytes"]), megabytes(memory["budget_bytes"])
         asked = memory["hits"] + memory["misses"]
@@ -171,10 +179,17 @@ def search(
     ]
     empty = f"no node offers an adapter like {text!r} now" if text else "no node offers an adapter now"
     show_table(["adapter", "base", "OPEN / 1k in + 1k out", "sellers", ""], rows, empty=empty)
+    _show_withdrawn(offered)
     if rows:
         say("`openledger-node adapters pull NAME` downloads one; sizes and ranks are known once it arrives")
     if others := [each for each in found["bases"] if each["name"] != found["base"]]:
         say(f"other bases on the network: {', '.join(map(_base_text, others))}")
+
+
+def _show_withdrawn(adapters: list[dict[str, Any]]) -> None:
+    for each in adapters:
+        if flag := each["withdrawn"]:
+            say(f"[yellow]withdrawn rows[/] {plain(each['full_name'])}: {flag['says']}")
 
 
 def _base_text(base: dict[str, Any]) -> str:
@@ -237,12 +252,16 @@ def inspect(
     home = open_node_home()
     adapter = find_adapter(list_adapters(home), name)
     layout = read_layout(adapter.folder)
+    withdrawn = read_withdrawals(home, network_id(home), [adapter]).get(adapter.id)
     if as_json:
         asked = ask_daemon(home, "GET", f"/adapters/inspect?name={quote(adapter.full_name)}")
-        emit_json("adapter_details", asked or details_to_plain(adapter, served_base(home)))
+        details = asked or details_to_plain(adapter, served_base(home))
+        emit_json("adapter_details", {**details, "withdrawn": withdrawn_to_plain(withdrawn)})
         return
     for label, value in _facts(adapter, layout).items():
         out_console.print(f"[dim]{label:<11}[/] {plain(value)}")
+    if withdrawn:
+        say(f"[yellow]withdrawn rows[/] {withdrawn.says}; they are no longer paid")
 
 
 def served_base(home: Home) -> Base | None:
@@ -270,8 +289,10 @@ def _add_sample(home: Home, base: Base, name: str) -> Adapter:
 
 def _stopped_library(home: Home, cap_bytes: int) -> dict[str, Any]:
     listing = read_library(home)
-    bonds = read_bonds(home, network_id(home), listing.adapters)
-    return adapters_to_plain(home, None, listing=listing, bonds=bonds, disk_cap_bytes=cap_bytes)
+    network = network_id(home)
+    bonds = read_bonds(home, network, listing.adapters)
+    withdrawn = read_withdrawals(home, network, listing.adapters)
+    return adapters_to_plain(home, None, listing=listing, bonds=bonds, withdrawn=withdrawn, disk_cap_bytes=cap_bytes)
 
 
 def _loss(adapter: Adapter, bond_wei: Wei | None) -> str:

@@ -1,26 +1,34 @@
 """`datanet`: rows from contributors, approved and published by the owner of the Datanet."""
 
-from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
 from openledger_protocol.codec import to_plain
+from openledger_protocol.datanet import datanet_id
+from openledger_protocol.offer import RowOffer
 from openledger_protocol.primitives import Address, check_address, check_name
 from openledger_protocol.rules import DATANET_RULES
 
-from ..datanets.files import open_preview
+from ..datanets.files import FilePreview, open_preview
 from ..datanets.own import Datanet, RowBatch
 from ..datanets.reading import ReadOptions
 from ..datanets.rows import check_contributor, write_rows
 from ..datanets.sample import SAMPLE_SEEDS, named_sample
+from ..datanets.signed import is_signed_batch, open_signed_preview, read_own_signed
 from ..datanets.store import OwnDatanets
 from ..errors import ConfigError, InputError
+from ..home import Home
+from ..keystore import find_wallet
+from ..network_file import current_network
 from ..text import counted
-from .daemon_client import open_node_home
+from .daemon_client import load_settings, open_node_home
+from .datanet_report import show_report, without_texts
 from .prompts import confirm
-from .render import emit_json, err_console, out_console, plain, say, show_lines, show_table
+from .render import emit_json, out_console, plain, say, show_lines, show_table
 from .transactions import Json, transaction_command
 from .units import ppm_of
 
@@ -38,10 +46,6 @@ Accounts = Annotated[
     list[str] | None,
     typer.Option("--account", help="NAME=0x…: address that pays the contributor of that name."),
 ]
-
-
-FLAWS_SHOWN: Final = 10
-TEXT_SHOWN: Final = 400
 
 
 @transaction_command(app, "datanet create")
@@ -100,18 +104,21 @@ def list_all(as_json: Json = False) -> None:
 @app.command()
 def show(name: Name, as_json: Json = False) -> None:
     """Show a Datanet: terms, batches with their checks, and versions."""
-    datanet = OwnDatanets(open_node_home()).get(name)
+    home = open_node_home()
+    datanet = OwnDatanets(home).learn_withdrawals(name)
     if as_json:
         emit_json("datanet", to_json(datanet))
         return
     show_lines(
         {
             "datanet": datanet.name,
+            "id": _id_of(home, name) or "none yet: this data directory has no wallet on a network",
             "licence": datanet.licence,
             "treasury": datanet.treasury,
             "owner's share": f"{datanet.owner_ppm / 10_000:g} %",
             "accounts": ", ".join(f"{who} {account}" for who, account in sorted(datanet.accounts.items())) or "none",
             "versions": ", ".join(f"{each.version} ({each.rows} rows)" for each in datanet.versions) or "none yet",
+            "withdrawn": counted(len(datanet.withdrawn), "row"),
         }
     )
     columns = ["batch", "rows", "contributors", "near-duplicates", "of others", "unpaid", "state"]
@@ -147,7 +154,8 @@ def contribute(
 ) -> None:
     """Add a batch of rows from a file, which waits until it is approved.
 
-    Reads JSONL, JSON, CSV, TSV, Markdown, plain text, HTML, PDF and DOCX. Before it asks, it shows three rows and
+    Reads JSONL, JSON, CSV, TSV, Markdown, plain text, HTML, PDF and DOCX, and batches that their contributor has
+    signed with `openledger-node datanet sign`. Before it asks, it shows three rows and
     everything that can't be taken.
 
     Example: `openledger-node datanet contribute lake notes.csv --contributor 0x5f4a…`
@@ -161,16 +169,14 @@ def contribute(
         drawn = named_sample(str(sample))
         batch, report = own.contribute(name, drawn.rows, {**drawn.accounts, **accounts}), None
     else:
-        datanet = own.get(name)
-        if contributor is not None:
-            check_contributor(check_name(contributor))
         options = ReadOptions(name=file.name, columns=columns, encoding=encoding, keep=keep)
-        with open_preview(file, options) as preview:
+        with _open_rows(own.get(name), file, options, contributor) as (preview, offer):
             report = preview.report
             show_report(file, report, to_stderr=as_json)
             rows = preview.rows(contributor)
-            confirm(f"Take {counted(len(rows), 'row')} into {datanet.name}?", yes=yes)
-            batch = own.contribute(name, rows, accounts)
+            whose = f", all signed by {offer.account}" if offer else ""
+            confirm(f"Take {counted(len(rows), 'row')} into {name}{whose}?", yes=yes)
+            batch = own.contribute(name, rows, accounts, offer)
     _show_batch(own.get(name), batch, as_json=as_json, report=report)
     if not as_json:
         say(f"approve it: `openledger-node datanet approve {plain(name)} {batch.digest[:10]}`")
@@ -223,6 +229,33 @@ def publish(name: Name) -> dict[str, Any]:
     return {"datanet": name}
 
 
+def _id_of(home: Home, name: str) -> str | None:
+    """The id that the wallet's Datanet of this name has on the current network."""
+    network = current_network(home, load_settings(home).node.network)
+    wallet = find_wallet(home, network.network) if network else None
+    return datanet_id(wallet, name) if wallet else None
+
+
+@contextmanager
+def _open_rows(
+    datanet: Datanet, file: Path, options: ReadOptions, contributor: str | None
+) -> Iterator[tuple[FilePreview, RowOffer | None]]:
+    """Read a file, and the offer of a signed batch."""
+    if not is_signed_batch(file):
+        if contributor is not None:
+            check_contributor(check_name(contributor))
+        with open_preview(file, options) as preview:
+            yield preview, None
+        return
+    if contributor is not None:
+        raise InputError(f"{file} is signed by its contributor, so nobody else can be named: leave out --contributor")
+    home = open_node_home()
+    network = current_network(home, load_settings(home).node.network)
+    batch = read_own_signed(home, network, datanet, file)
+    with open_signed_preview(batch, file, keep=options.keep) as preview:
+        yield preview, batch.offer
+
+
 def to_json(datanet: Datanet) -> dict[str, Any]:
     """Convert a Datanet for `--json`, in the form in which it is stored."""
     content = to_plain(datanet)
@@ -267,43 +300,3 @@ def _show_batch(datanet: Datanet, batch: RowBatch, *, as_json: bool, report: dic
         say(f"{batch.near_duplicates} are near-duplicates of earlier rows, {others}")
     if batch.unpaid:
         say(f"[yellow]{batch.unpaid} have a contributor without an address:[/] their earnings go to the treasury")
-
-
-# ---- The report of a file: its form, three rows, and everything that can't be taken.
-
-
-def show_report(file: Path, report: dict[str, Any], *, to_stderr: bool = False) -> None:
-    """Print the report of a file; with `--json`, stdout is for data alone."""
-    console = err_console if to_stderr else out_console
-    forms = ", ".join(f"{counted(count, 'row')} of {plain(form)}" for form, count in report["forms"].items())
-    console.print(f"[bold]{plain(str(file))}[/]: {forms or 'no row that can be taken'}")
-    if report["unused_columns"]:
-        console.print(f"columns that are left out: {', '.join(map(plain, report['unused_columns']))}")
-    for note in report["notes"]:
-        console.print(plain(note))
-    for number, row in enumerate(report["sample"], 1):
-        console.print(f"[dim]row {number}[/]")
-        for name, text in row.items():
-            console.print(f"  [dim]{name:<11}[/] {plain(_short(text))}")
-    _show_flaws(file, report, console)
-
-
-def without_texts(report: dict[str, Any]) -> dict[str, Any]:
-    """Leave the sample out of a report."""
-    return {name: value for name, value in report.items() if name != "sample"}
-
-
-def _show_flaws(file: Path, report: dict[str, Any], console: Any) -> None:
-    if not report["num_flaws"]:
-        return
-    console.print(f"[yellow]{report['num_flaws']} can't be taken:[/]")
-    for flaw in report["flaws"][:FLAWS_SHOWN]:
-        console.print(f"  {plain(file.name)}, {report['unit']} {flaw['place']}: {plain(flaw['reason'])}")
-    if report["num_flaws"] > FLAWS_SHOWN:
-        reasons = Counter(flaw["reason"] for flaw in report["flaws"][FLAWS_SHOWN:])
-        more = report["num_flaws"] - FLAWS_SHOWN
-        console.print(f"  and {more} more; the most frequent reason: {plain(reasons.most_common(1)[0][0])}")
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= TEXT_SHOWN else f"{text[:TEXT_SHOWN]}…"

@@ -3,16 +3,18 @@
 Every change is pure and returns a new value, which `store` writes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from openledger_protocol.codec import canonical_digest
 from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import ZERO_ADDRESS, Address, Digest, check_address, check_digest, check_name
 
 from ..errors import NodeError
+from ..text import counted
 from .rows import check_contributor, find_clusters, rows_digest
 from .version import DatanetVersion, account_of
 
@@ -44,6 +46,7 @@ class Published:
     rows: int
     rows_root: Digest
     contributors_root: Digest
+    withdrawn: int = 0  # rows that had been withdrawn before it, which it leaves out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,7 @@ class Datanet:
     batches: tuple[RowBatch, ...] = ()  # in the order of contribution
     approved: tuple[Digest, ...] = ()  # in the order of approval
     versions: tuple[Published, ...] = ()
+    withdrawn: tuple[Digest, ...] = ()  # rows that later versions leave out, in the order of withdrawal
     schema: str = DATANET_SCHEMA
 
     @property
@@ -114,12 +118,17 @@ def add_batch(datanet: Datanet, earlier: Sequence[Row], rows: Sequence[Row]) -> 
     A batch that waits already is checked again.
 
     Raises:
-        NodeError: it was approved already, or is too large.
+        NodeError: it was approved already, is too large, or holds a withdrawn row.
         MalformedError: a contributor looks like a mistyped address.
     """
     batch = check_batch(rows, earlier, datanet.accounts)
     if batch.digest in datanet.approved:
         raise NodeError(f"these rows are in {datanet.name} already, as batch {batch.digest[:10]}")
+    if datanet.withdrawn and (gone := set(datanet.withdrawn) & {canonical_digest(row) for row in rows}):
+        raise NodeError(
+            f"{counted(len(gone), 'row')} of this batch were withdrawn from {datanet.name}, and a withdrawal is for "
+            "good: leave them out"
+        )
     if len(earlier) + len(rows) > ROWS_MAX:
         raise NodeError(f"{datanet.name} has {len(earlier)} rows: with {len(rows)} more it would exceed {ROWS_MAX}")
     others = tuple(each for each in datanet.batches if each.digest != batch.digest)
@@ -130,6 +139,12 @@ def approve(datanet: Datanet, digest: Digest) -> Datanet:
     """Approve a batch, after all earlier ones; an approved batch keeps its place."""
     is_approved = digest in datanet.approved
     return datanet if is_approved else replace(datanet, approved=(*datanet.approved, digest))
+
+
+def withdraw(datanet: Datanet, digests: Iterable[Digest]) -> Datanet:
+    """Leave rows out of all later versions, for good; those that were withdrawn before keep their place."""
+    new = dict.fromkeys(digest for digest in digests if digest not in set(datanet.withdrawn))
+    return replace(datanet, withdrawn=(*datanet.withdrawn, *new)) if new else datanet
 
 
 def find_batch(datanet: Datanet, beginning: str) -> RowBatch:
@@ -164,8 +179,10 @@ def check_batch(rows: Sequence[Row], earlier: Sequence[Row], accounts: Mapping[s
     )
 
 
-def note_version(datanet: Datanet, version: DatanetVersion, num_batches: int) -> Datanet:
-    """Add a version of the first `num_batches` approved batches; adding it twice changes nothing.
+def note_version(datanet: Datanet, version: DatanetVersion, num_batches: int, num_withdrawn: int = 0) -> Datanet:
+    """Add a version of the first `num_batches` approved batches without the first `num_withdrawn` withdrawn rows.
+
+    Adding it twice changes nothing.
 
     Raises:
         NodeError: another version has taken this name meanwhile.
@@ -176,14 +193,20 @@ def note_version(datanet: Datanet, version: DatanetVersion, num_batches: int) ->
         rows=len(version.rows),
         rows_root=version.rows_root,
         contributors_root=version.contributors_root,
+        withdrawn=num_withdrawn,
     )
-    if noted in datanet.versions:
+    named = [each for each in datanet.versions if each.version == noted.version]
+    if any(_roots(each) == _roots(noted) for each in named):  # once, also if a withdrawal has led back to it
         return datanet
-    if any(each.version == noted.version for each in datanet.versions):
+    if named:
         raise NodeError(
             f"another version {noted.version} of {datanet.name} was published meanwhile: run the command again"
         )
     return replace(datanet, versions=(*datanet.versions, noted))
+
+
+def _roots(version: Published) -> tuple[Digest, Digest]:
+    return version.rows_root, version.contributors_root
 
 
 def datanet_from_json(content: object) -> Datanet:
@@ -192,9 +215,11 @@ def datanet_from_json(content: object) -> Datanet:
     Raises:
         MalformedError: it is not as `store` writes it.
     """
-    found = _checked_fields(Datanet, content)
+    found = _checked_fields(Datanet, _completed(content, {"withdrawn": []}))
     batches = tuple(RowBatch(**_checked_fields(RowBatch, each)) for each in found["batches"])
-    versions = tuple(Published(**_checked_fields(Published, each)) for each in found["versions"])
+    versions = tuple(
+        Published(**_checked_fields(Published, _completed(each, {"withdrawn": 0}))) for each in found["versions"]
+    )
     approved = tuple(check_digest(each) for each in found["approved"])
     if found["schema"] != DATANET_SCHEMA or not set(approved) <= {check_digest(each.digest) for each in batches}:
         raise MalformedError("it has another schema, or approves a batch that was never contributed")
@@ -202,7 +227,15 @@ def datanet_from_json(content: object) -> Datanet:
         found["name"], licence=found["licence"], treasury=found["treasury"], owner_ppm=found["owner_ppm"]
     )
     accounts = {check_name(name): check_address(account) for name, account in found["accounts"].items()}
-    return replace(datanet, accounts=accounts, batches=batches, approved=approved, versions=versions)
+    withdrawn = tuple(check_digest(each) for each in found["withdrawn"])
+    return replace(
+        datanet, accounts=accounts, batches=batches, approved=approved, versions=versions, withdrawn=withdrawn
+    )
+
+
+def _completed(content: object, later: Mapping[str, object]) -> object:
+    """Add the fields that files of earlier versions of the node lack."""
+    return {**later, **content} if isinstance(content, dict) else content
 
 
 def _checked_fields(cls: type[Any], content: object) -> dict[str, Any]:

@@ -5,17 +5,19 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from openledger_protocol.codec import to_plain
+from openledger_protocol.codec import canonical_digest, to_plain
 from openledger_protocol.datanet import Row
-from openledger_protocol.errors import MalformedError
+from openledger_protocol.errors import BadSignatureError, MalformedError
+from openledger_protocol.offer import RowOffer, check_offer, offer_from_json
 from openledger_protocol.primitives import ZERO_DIGEST, Address, Digest, check_name
 
 from ..errors import ConfigError, NodeError
 from ..home import Home, take_lock, write_private
+from ..text import counted
 from .own import (
     Datanet,
     Published,
@@ -27,9 +29,11 @@ from .own import (
     has_terms_of,
     name_accounts,
     note_version,
+    withdraw,
 )
 from .rows import read_rows, rows_digest, write_rows
 from .version import DatanetVersion, make_version, read_version, version_file, write_version
+from .withdrawn import find_withdrawn, withdrawn_here
 
 OWN_FOLDER = "own"
 DATANET_FILE = "datanet.json"
@@ -83,8 +87,10 @@ class OwnDatanets:
                 self._write(datanet)
             return check_same_terms(found, datanet) if found else datanet
 
-    def contribute(self, name: str, rows: Sequence[Row], accounts: Mapping[str, Address]) -> RowBatch:
-        """Add a batch of rows for approval, and return the figures of its check.
+    def contribute(
+        self, name: str, rows: Sequence[Row], accounts: Mapping[str, Address], offer: RowOffer | None = None
+    ) -> RowBatch:
+        """Add a batch of rows for approval, and return the figures of its check; `offer` is the contributor's own.
 
         Raises:
             NodeError: there is no such Datanet, or these rows were approved already.
@@ -94,6 +100,8 @@ class OwnDatanets:
             changed = add_batch(datanet, self.rows(datanet), rows)
             batch = changed.batches[-1]
             write_rows(self._batch_file(name, batch.digest), rows)  # first, so that every listed batch can be read
+            if offer is not None:
+                self._write_json(self._offer_file(name, batch.digest), offer)
             self._write(changed)
         return batch
 
@@ -106,18 +114,49 @@ class OwnDatanets:
         with self._locked(name):
             datanet = name_accounts(self.get(name), accounts)
             batch = find_batch(datanet, beginning)
-            self._batch_rows(name, batch.digest)
+            self.batch_rows(name, batch.digest)
             self._write(approve(datanet, batch.digest))
         return batch
 
-    def rows(self, datanet: Datanet, num_batches: int | None = None) -> tuple[Row, ...]:
-        """The rows of the first `num_batches` approved batches, in order; of all if it is None.
+    def withdraw(self, name: str, digests: Iterable[Digest]) -> Datanet:
+        """Leave rows out of all later versions, for good.
+
+        Raises:
+            NodeError: there is no such Datanet.
+        """
+        with self._locked(name):
+            datanet = self.get(name)
+            changed = withdraw(datanet, digests)
+            if changed != datanet:
+                self._write(changed)
+        return changed
+
+    def learn_withdrawals(self, name: str) -> Datanet:
+        """Withdraw what contributors have withdrawn on the networks that this data directory knows.
+
+        Raises:
+            NodeError: there is no such Datanet.
+        """
+        datanet = self.get(name)
+        withdrawn = withdrawn_here(self._home, [each.rows_root for each in datanet.versions])
+        if not withdrawn:
+            return datanet
+        versions = (read_version(self._home, name, each.version) for each in datanet.versions)
+        return self.withdraw(name, [digest for each in versions for digest in find_withdrawn(each.rows, withdrawn)])
+
+    def rows(
+        self, datanet: Datanet, num_batches: int | None = None, num_withdrawn: int | None = None
+    ) -> tuple[Row, ...]:
+        """The rows of the first `num_batches` approved batches without the first `num_withdrawn` withdrawn rows.
+
+        None means all.
 
         Raises:
             NodeError: a file is missing or damaged.
         """
-        chosen = datanet.approved[:num_batches]
-        return tuple(row for digest in chosen for row in self._batch_rows(datanet.name, digest))
+        chosen, gone = datanet.approved[:num_batches], set(datanet.withdrawn[:num_withdrawn])
+        rows = (row for digest in chosen for row in self.batch_rows(datanet.name, digest))
+        return tuple(row for row in rows if not gone or canonical_digest(row) not in gone)
 
     def version_rows(self, name: str, version: str | None = None) -> tuple[DatanetVersion, tuple[Row, ...]]:
         """Read a version and its rows; the newest if none is named.
@@ -130,10 +169,34 @@ class OwnDatanets:
         if not found:
             what = f"version {version} of {name}" if version else f"version of {name}"
             raise NodeError(f"no {what} was published: `openledger-node datanet publish {name}`")
-        return read_version(self._home, name, found[-1].version), self.rows(datanet, found[-1].batches)
+        chosen = found[-1]
+        rows = self.rows(datanet, chosen.batches, chosen.withdrawn)
+        return read_version(self._home, name, chosen.version), rows
 
-    def next_version(self, name: str) -> tuple[DatanetVersion, int]:
-        """Make the version to publish and count its batches; without new batches it is the last version again.
+    def training_rows(self, name: str, version: str | None = None) -> tuple[DatanetVersion, tuple[Row, ...]]:
+        """Read a version and its rows to train on; if none is named, the newest, without withdrawn rows.
+
+        Raises:
+            NodeError: as in `version_rows`, or some of its rows were withdrawn.
+        """
+        gone = set(self.learn_withdrawals(name).withdrawn)
+        found, rows = self.version_rows(name, version)
+        num_gone = sum(row.digest in gone for row in found.rows)
+        if num_gone and version is None:  # a withdrawal may have led back to an earlier version
+            wanted = self.next_version(name)[0].version
+            if wanted in [each.version for each in self.get(name).versions]:
+                return self.version_rows(name, wanted)
+        if num_gone:
+            raise NodeError(
+                f"{counted(num_gone, 'row')} of version {found.version} of {name} were withdrawn, so no adapter is "
+                f"trained on it: `openledger-node datanet publish {name}` publishes a version without them"
+            )
+        return found, rows
+
+    def next_version(self, name: str) -> tuple[DatanetVersion, int, int]:
+        """Make the version to publish, and count its batches and the withdrawn rows that it leaves out.
+
+        If nothing has changed, it is the last version again.
 
         Raises:
             NodeError: nothing is approved, or no contributor can be paid.
@@ -144,22 +207,27 @@ class OwnDatanets:
                 f"nothing of {name} is approved yet: `openledger-node datanet contribute {name} FILE`, "
                 f"then `openledger-node datanet approve {name} BATCH`"
             )
-        version = self._name(datanet, make_version(name, DRAFT, self.rows(datanet), datanet.accounts))
+        rows = self.rows(datanet)
+        if not rows:
+            raise NodeError(
+                f"all approved rows of {name} were withdrawn: approve others before you publish a version"
+            )
+        version = self._name(datanet, make_version(name, DRAFT, rows, datanet.accounts, self.offers(datanet)))
         if version.contributors_root == ZERO_DIGEST:
             raise NodeError(
                 f"no contributor of {name} has an address, so nobody could be paid: name one with --account NAME=0x… "
                 f"at `openledger-node datanet approve {name} BATCH`"
             )
-        return version, len(datanet.approved)
+        return version, len(datanet.approved), len(datanet.withdrawn)
 
-    def keep_version(self, version: DatanetVersion, num_batches: int) -> None:
+    def keep_version(self, version: DatanetVersion, num_batches: int, num_withdrawn: int = 0) -> None:
         """Write a version and add it to its Datanet; doing so twice changes nothing.
 
         Raises:
             NodeError: another version has taken its name meanwhile.
         """
         with self._locked(version.id):
-            changed = note_version(self.get(version.id), version, num_batches)
+            changed = note_version(self.get(version.id), version, num_batches, num_withdrawn)
             write_version(self._home, version)
             self._write(changed)
 
@@ -177,12 +245,30 @@ class OwnDatanets:
             number += 1
         return replace(version, version=str(number))
 
-    def _batch_rows(self, name: str, digest: Digest) -> tuple[Row, ...]:
+    def batch_rows(self, name: str, digest: Digest) -> tuple[Row, ...]:
+        """The rows of a batch, approved or not.
+
+        Raises:
+            NodeError: its file is missing or damaged.
+        """
         file = self._batch_file(name, digest)
         rows = read_rows(file, is_ours=True)
         if rows_digest(rows) != digest:
             raise NodeError(f"{file} is damaged: contribute these rows again, or restore the file from a backup")
         return rows
+
+    def offers(self, datanet: Datanet, *, only_approved: bool = True) -> tuple[RowOffer, ...]:
+        """The offers of batches that their contributors have signed.
+
+        Raises:
+            NodeError: a file is damaged.
+        """
+        digests = datanet.approved if only_approved else [batch.digest for batch in datanet.batches]
+        files = [self._offer_file(datanet.name, digest) for digest in digests]
+        return tuple(_read_offer(file) for file in files if file.exists())
+
+    def _offer_file(self, name: str, digest: Digest) -> Path:
+        return self._folder(name) / f"{digest[2:]}.offer.json"
 
     def _batch_file(self, name: str, digest: Digest) -> Path:
         return self._folder(name) / f"{digest[2:]}.jsonl"
@@ -202,9 +288,11 @@ class OwnDatanets:
         return datanet
 
     def _write(self, datanet: Datanet) -> None:
-        file = self._folder(datanet.name) / DATANET_FILE
+        self._write_json(self._folder(datanet.name) / DATANET_FILE, datanet)
+
+    def _write_json(self, file: Path, content: Datanet | RowOffer) -> None:
         try:
-            write_private(file, json.dumps(to_plain(datanet), indent=1) + "\n", is_new=False)
+            write_private(file, json.dumps(to_plain(content), indent=1) + "\n", is_new=False)
         except OSError as error:
             raise NodeError(f"cannot write {file}: {error.strerror}") from error
 
@@ -217,6 +305,13 @@ class OwnDatanets:
             except BlockingIOError as error:
                 raise ConfigError(f"another command is changing {name}: try again in a moment") from error
             yield
+
+
+def _read_offer(file: Path) -> RowOffer:
+    try:
+        return check_offer(offer_from_json(json.loads(file.read_text(encoding="utf-8"))))
+    except (OSError, ValueError, RecursionError, MalformedError, BadSignatureError) as error:
+        raise NodeError(f"{file} is damaged ({error}): contribute the signed batch again") from error
 
 
 def check_same_terms(found: Datanet, wanted: Datanet) -> Datanet:

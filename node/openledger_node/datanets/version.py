@@ -20,8 +20,9 @@ from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.codec import canonical_digest, to_plain
 from openledger_protocol.datanet import Row
 from openledger_protocol.eip712 import address_word, type_hash
-from openledger_protocol.errors import MalformedError
+from openledger_protocol.errors import BadSignatureError, MalformedError
 from openledger_protocol.merkle import Tree
+from openledger_protocol.offer import RowOffer, check_offer, offer_from_json
 from openledger_protocol.primitives import (
     ZERO_ADDRESS,
     Address,
@@ -68,6 +69,7 @@ class DatanetVersion:
     rows_root: Digest
     contributors_root: Digest
     rows: tuple[OwnedRow, ...]
+    offers: tuple[RowOffer, ...] = ()  # signed by contributors; rows of others are vouched for by the owner alone
     schema: str = VERSION_SCHEMA
 
     @property
@@ -77,9 +79,15 @@ class DatanetVersion:
 
 
 def make_version(
-    id: str, version: str, rows: Sequence[Row], accounts: Mapping[str, Address] | None = None
+    id: str,
+    version: str,
+    rows: Sequence[Row],
+    accounts: Mapping[str, Address] | None = None,
+    offers: Sequence[RowOffer] = (),
 ) -> DatanetVersion:
     """Make a version that names the account of each row; `accounts` holds those of named contributors.
+
+    Offers of which no row is left are dropped.
 
     Raises:
         MalformedError: the id or version is not a name, or a contributor looks like a mistyped address.
@@ -87,15 +95,17 @@ def make_version(
     known = accounts or {}
     found = {name: account_of(name, known) for name in {row.contributor for row in rows}}
     clusters = find_clusters(rows)
+    digests = [canonical_digest(row) for row in rows]
     return DatanetVersion(
         id=check_name(id),
         version=check_name(version),
         rows_root=rows_digest(rows),
         contributors_root=contributors_root(found.values()),
         rows=tuple(
-            OwnedRow(digest=canonical_digest(row), account=found[row.contributor], cluster=cluster)
-            for row, cluster in zip(rows, clusters, strict=True)
+            OwnedRow(digest=digest, account=found[row.contributor], cluster=cluster)
+            for row, digest, cluster in zip(rows, digests, clusters, strict=True)
         ),
+        offers=tuple(offer for offer in offers if not set(offer.rows).isdisjoint(digests)),
     )
 
 
@@ -195,6 +205,15 @@ def read_published(home: Home, datanet: DatanetReference) -> DatanetVersion:
     return found
 
 
+def published_versions(home: Home, datanet_id: DatanetId) -> list[DatanetVersion]:
+    """Read the versions of a Datanet on the chain that are here; damaged files are left out."""
+    found = []
+    for file in sorted((home.datanets / check_digest(datanet_id)).glob("*.json")):
+        with contextlib.suppress(NodeError):
+            found.append(_read(file, "a version"))
+    return found
+
+
 def find_made_here(home: Home, rows_root: Digest) -> list[DatanetVersion]:
     """Find the versions with these rows that were made here, under whatever names; damaged files are left out."""
     found = []
@@ -210,8 +229,10 @@ def version_from_json(content: object) -> DatanetVersion:
     Raises:
         MalformedError: the schema differs, a field is unknown, missing or malformed, or the contributors_root does
             not match the rows' accounts.
+        BadSignatureError: an offer is not signed by its account.
     """
-    found = _checked_fields(DatanetVersion, content)
+    later: dict[str, object] = {"offers": []}  # versions of earlier nodes lack it
+    found = _checked_fields(DatanetVersion, {**later, **content} if isinstance(content, dict) else content)
     if found["schema"] != VERSION_SCHEMA:
         raise MalformedError(f"a version has schema {repr(found['schema'])[:80]}, not {VERSION_SCHEMA!r}")
     if not isinstance(found["rows"], list):
@@ -227,7 +248,24 @@ def version_from_json(content: object) -> DatanetVersion:
         rows_root=check_digest(found["rows_root"]),
         contributors_root=found["contributors_root"],
         rows=rows,
+        offers=_offers_from_json(found["offers"], rows),
     )
+
+
+def signed_rows(version: DatanetVersion, datanet_id: DatanetId) -> set[Digest]:
+    """The rows of a version that their contributors have signed for this Datanet."""
+    return {digest for offer in version.offers if offer.datanet_id == datanet_id for digest in offer.rows}
+
+
+def _offers_from_json(content: object, rows: Sequence[OwnedRow]) -> tuple[RowOffer, ...]:
+    if not isinstance(content, list):
+        raise MalformedError("a version's offers must be a list")
+    offers = tuple(check_offer(offer_from_json(each)) for each in content)
+    accounts = {row.digest: row.account for row in rows}
+    for offer in offers:
+        if any(accounts.get(digest, offer.account) != offer.account for digest in offer.rows):
+            raise MalformedError(f"a row that {offer.account} has offered is of another account in this version")
+    return offers
 
 
 def _read(file: Path, what: str) -> DatanetVersion:
@@ -235,7 +273,7 @@ def _read(file: Path, what: str) -> DatanetVersion:
         return version_from_json(json.loads(file.read_text(encoding="utf-8")))
     except OSError as error:
         raise NodeError(f"{what} is not here ({file}): {error.strerror}") from error
-    except (ValueError, RecursionError, MalformedError) as error:
+    except (ValueError, RecursionError, MalformedError, BadSignatureError) as error:
         raise NodeError(f"{file} is damaged ({error}): delete it, and publish or fetch the version again") from error
 
 

@@ -213,7 +213,7 @@ def _read(
     held_out = read_rows(Path(order.held_out)) if order.held_out else None
     if order.datanet is not None:
         name, _, chosen = order.datanet.partition("@")
-        version, rows = OwnDatanets(home).version_rows(name, chosen or None)
+        version, rows = OwnDatanets(home).training_rows(name, chosen or None)
         return rows, held_out, version.label
     if order.rows is not None:
         file = Path(order.rows)

@@ -1,19 +1,22 @@
 """The list of peers for a command and the page: who is connected, who sells, who is called, who wins, and why not."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import trio
 
-from openledger_protocol.primitives import Digest
+from openledger_protocol.primitives import AdapterId, Digest
 from openledger_protocol.wire.ads import OfferedBase
 
+from ..datanets.withdrawn import WithdrawnRows, withdrawn_from, withdrawn_of_registered, withdrawn_to_plain
 from ..home import Home
+from ..ledger.events import EventRows
 from ..ledger.sellers import Sellers
 from ..market.bidder import Bidder
 from ..market.board import AdTable
 from ..market.overview import SellerStanding, adapter_to_plain, peer_to_plain, with_sellers
 from ..market.requester import Requester
+from ..models.adapters import Adapter
 from ..models.bases import Base, list_bases
 from ..models.library import list_adapters
 from ..p2p.connections import Connections
@@ -59,24 +62,45 @@ async def peers_to_plain(
     }
 
 
-async def offered_to_plain(home: Home, table: AdTable, own: Base, known: Sequence[OfferedBase]) -> dict[str, Any]:
+async def offered_to_plain(
+    home: Home, table: AdTable, own: Base, known: Sequence[OfferedBase], events: EventRows
+) -> dict[str, Any]:
     """The adapters that other nodes offer now, and the network's bases, for JSON."""
-    here = {adapter.id for adapter in await trio.to_thread.run_sync(list_adapters, home)}
+    here = {adapter.id: adapter for adapter in await trio.to_thread.run_sync(list_adapters, home)}
     bases = {base.digest: base.name for base in await trio.to_thread.run_sync(list_bases, home)}
     bases[own.digest] = own.name
+    listed = table.adapters()
+    withdrawn = await trio.to_thread.run_sync(
+        _withdrawn_rows, home, events, [each.adapter.id for each in listed], here
+    )
     return {
         "base": own.name,
         "bases": [
             {"name": bases.get(each.base), "digest": each.base, "num_sellers": each.num_sellers} for each in known
         ],
         "adapters": [
-            adapter_to_plain(
-                listed,
-                table.offers(listed.base, listed.adapter.id),
-                base_name=bases.get(listed.base),
-                is_our_base=listed.base == own.digest,
-                is_here=listed.adapter.id in here,
-            )
-            for listed in table.adapters()
+            {
+                **adapter_to_plain(
+                    each,
+                    table.offers(each.base, each.adapter.id),
+                    base_name=bases.get(each.base),
+                    is_our_base=each.base == own.digest,
+                    is_here=each.adapter.id in here,
+                ),
+                "withdrawn": withdrawn_to_plain(withdrawn[each.adapter.id]),
+            }
+            for each in listed
         ],
+    }
+
+
+def _withdrawn_rows(
+    home: Home, events: EventRows, adapter_ids: Sequence[AdapterId], here: Mapping[AdapterId, Adapter]
+) -> dict[AdapterId, WithdrawnRows | None]:
+    """The flags of adapters on offer: counted for those that are here, by the chain alone for others."""
+    return {
+        adapter_id: withdrawn_from(home, events, here[adapter_id].manifest)
+        if adapter_id in here
+        else withdrawn_of_registered(events, adapter_id)
+        for adapter_id in adapter_ids
     }

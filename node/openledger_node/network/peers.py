@@ -261,7 +261,7 @@ class PeerService:
         """The adapters that other nodes offer now, and the network's bases, for JSON."""
         await self._advertiser.greeter.look_around()
         bases = self._advertiser.offered.list_bases(BASES_MAX)
-        return await offered_to_plain(self._home, self._ads, self._serving.base, bases)
+        return await offered_to_plain(self._home, self._ads, self._serving.base, bases, self._session.ledger.events)
 
     async def pull(self, name: str, show: ShowProgress) -> dict[str, Any]:
         """Fetch an adapter from the peers that offer it; `show` gets the bytes that are here, and of all.

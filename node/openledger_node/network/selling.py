@@ -168,7 +168,7 @@ def shares_of(delivered: Delivered, registry: AdapterRegistry, tokenizer: Tokeni
     """The shares of an answer among contributors."""
     if delivered.adapter is None:
         return ()
-    registered = registry.find(delivered.adapter)
+    registered = registry.find_at(delivered.adapter, delivered.issued_at_s)
     exchange = exchange_of(delivered.opened.messages, delivered.text, tokenizer)
     attributor = open_attributor(delivered.algo_id)
     return registered_shares(attributor, registered, replace(exchange, signals=delivered.signals))

@@ -1,10 +1,12 @@
 """Bases and adapters of this machine for JSON: state, use, bonds, and the folders that were refused."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 from openledger_protocol.primitives import AdapterId, Wei
 
+from ..datanets.withdrawn import WithdrawnRows, withdrawn_from, withdrawn_to_plain
 from ..engine.budget import disk_bytes
 from ..errors import ModelError
 from ..home import Home
@@ -28,15 +30,16 @@ def adapters_to_plain(
     *,
     listing: LibraryListing | None = None,
     bonds: Mapping[AdapterId, Wei] | None = None,
+    withdrawn: Mapping[AdapterId, WithdrawnRows] | None = None,
     disk_cap_bytes: int = 0,
     not_sold: Mapping[AdapterId, str] | None = None,
 ) -> dict[str, Any]:
     """Every adapter with its state.
 
     `memory`, `usage` and `not_sold` come from the running node, if there is one; `bonds` are those of published
-    adapters.
+    adapters, and `withdrawn` the withdrawn rows of those that were trained on some.
     """
-    listing, pinned, bonds = listing or read_library(home), read_pins(home), bonds or {}
+    listing, pinned, bonds, withdrawn = listing or read_library(home), read_pins(home), bonds or {}, withdrawn or {}
     return {
         "adapters": [
             {
@@ -46,6 +49,7 @@ def adapters_to_plain(
                 "usage": None if usage is None else usage.get(each.id),
                 "bond_wei": str(bonds[each.id]) if each.id in bonds else None,
                 "why_not_sold": (not_sold or {}).get(each.id),
+                "withdrawn": withdrawn_to_plain(withdrawn.get(each.id)),
             }
             for each in listing.adapters
         ],
@@ -146,6 +150,21 @@ def published_bonds(events: EventRows, adapters: Sequence[Adapter]) -> dict[Adap
     """The bond of each published adapter; 0 if its owner has reclaimed it."""
     found = {adapter.id: _bond_wei(events, adapter.id) for adapter in adapters}
     return {adapter_id: bond_wei for adapter_id, bond_wei in found.items() if bond_wei is not None}
+
+
+def found_withdrawn(home: Home, events: EventRows, adapters: Sequence[Adapter]) -> dict[AdapterId, WithdrawnRows]:
+    """The adapters that were trained on rows that were withdrawn since."""
+    found = {adapter.id: withdrawn_from(home, events, adapter.manifest) for adapter in adapters}
+    return {adapter_id: rows for adapter_id, rows in found.items() if rows is not None}
+
+
+def read_withdrawals(home: Home, network: str, adapters: Sequence[Adapter]) -> Mapping[AdapterId, WithdrawnRows]:
+    """The same from the ledger's file, whether or not a daemon is writing to it."""
+    file = home.ledger(network)
+    if not file.exists():
+        return {}
+    with closing(open_ledger(file, is_writer=False)) as ledger:
+        return found_withdrawn(home, ledger.events, adapters)
 
 
 def read_bonds(home: Home, network: str, adapters: Sequence[Adapter]) -> Mapping[AdapterId, Wei]:

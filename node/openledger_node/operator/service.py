@@ -16,7 +16,7 @@ from ..errors import NodeError
 from ..models.library import AdapterLibrary
 from ..text import DURATION_S_MAX, since_of
 from .access import connection, read_logs
-from .adapters import adapters_to_plain, models_to_plain, published_bonds
+from .adapters import adapters_to_plain, found_withdrawn, models_to_plain, published_bonds
 from .jobs import job_filter, list_jobs
 from .limits import Limits
 from .other_processes import ProcessWatch
@@ -96,6 +96,7 @@ class OperatorService:
         usage = await trio.to_thread.run_sync(partial(read_adapter_usage, parts.ledger, now_ns=time.time_ns()))
         listing = await trio.to_thread.run_sync(self.library.read)
         bonds = await trio.to_thread.run_sync(published_bonds, parts.ledger.events, listing.adapters)
+        withdrawn = await trio.to_thread.run_sync(found_withdrawn, parts.home, parts.ledger.events, listing.adapters)
         memory = parts.pins.warmth()
         view = parts.network.view()
         show = partial(
@@ -105,6 +106,7 @@ class OperatorService:
             usage,
             listing=listing,
             bonds=bonds,
+            withdrawn=withdrawn,
             disk_cap_bytes=cap,
             not_sold=view.not_sold if view else None,
         )

@@ -48,6 +48,7 @@ class Delivered:
     tokens_in: int
     algo_id: int = TEXT_RULE  # the attribution rule that its bid has named
     signals: Mapping[Digest, Signals] = field(default_factory=dict)  # by root of a Datanet's rows; empty for texts
+    issued_at_s: int = 0  # of its receipt, which decides the withdrawn rows that are not paid
 
 
 log = logging.getLogger(__name__)
@@ -106,6 +107,7 @@ class ReceiptMaker:
         Attribution has no time limit and comes before signing: with a limit, the receipt would depend on a clock, and
         nobody could recompute it.
         """
+        delivered = replace(delivered, issued_at_s=self._now_ns() // 10**9)
         shares = await trio.to_thread.run_sync(self._attribute, delivered)
         self._fail_point("receipt:attributed")
         async with lane.settling:
@@ -175,13 +177,12 @@ class ReceiptMaker:
             canonical_ids=self._tokenizer.encode(delivered.text),
         )
         amount = price_wei(work.tokens_in, work.tokens_out, opened.award.terms)
-        issued_at_s = self._now_ns() // 10**9
 
         def build(seq: int, cumulative_wei: Wei) -> Receipt:
             return Receipt(
                 channel_id=lane.channel.channel_id,
                 seq=seq,
-                issued_at_s=issued_at_s,
+                issued_at_s=delivered.issued_at_s,
                 adapter_id=opened.adapter,
                 amount_wei=amount,
                 cumulative_wei=cumulative_wei,

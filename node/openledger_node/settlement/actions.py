@@ -10,11 +10,13 @@ from openledger_protocol.registry import RegistryEntry
 from openledger_protocol.rules import USUAL_RULES
 from openledger_protocol.settlement import signer_consent_digest
 from openledger_protocol.transactions import Intent
+from openledger_protocol.withdrawal import RowWithdrawal
 
 from ..chain.deployment import Deployment
 from ..chain.refusals import open_text
 from ..chain.token import Allowance
 from ..network_file import WRAPPED_VOTES
+from ..text import counted
 from .case_actions import CaseAction, ChallengeReceipt, CloseCase, ContestCase, WithdrawBonds, case_call
 from .vote_actions import UnwrapVotes, VoteAction, WrapVotes, vote_call
 
@@ -132,6 +134,14 @@ class PublishDatanet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WithdrawRows:
+    """Withdraw rows of one account from a Datanet."""
+
+    withdrawal: RowWithdrawal
+    signature: bytes = b""  # of the account; none if the account or the Datanet's owner sends it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterAdapter:
     """Register an adapter and put up its bond."""
 
@@ -156,6 +166,7 @@ Action = (
     | WithdrawChannel
     | CreateDatanet
     | PublishDatanet
+    | WithdrawRows
     | RegisterAdapter
     | CaseAction
     | VoteAction
@@ -215,6 +226,9 @@ def _owner_call(action: Action, actor: Actor, deployment: Deployment) -> tuple[s
         case PublishDatanet(datanet_id=datanet_id):
             call = deployment.publish_datanet(datanet_id, action.rows_root, action.contributors_root)
             return "datanet version", f"publish a version of Datanet {datanet_id[:10]}…", call
+        case WithdrawRows(withdrawal=withdrawal):
+            summary = f"withdraw {counted(len(withdrawal.rows), 'row')} of Datanet {withdrawal.datanet_id[:10]}…"
+            return "datanet withdrawal", summary, deployment.withdraw_rows(withdrawal, action.signature)
         case RegisterAdapter():
             call = deployment.register_adapter(
                 action.manifest_id,

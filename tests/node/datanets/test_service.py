@@ -1,5 +1,6 @@
 """A Datanet that a home keeps: what is offered, taken in and published, and files that are whole or not at all."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.version import make_version, version_file, write_version
 from openledger_node.errors import ConfigError, NodeError
 from openledger_node.home import Home, take_lock
+from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import MalformedError
 
@@ -40,8 +42,8 @@ def take_in(own: OwnDatanets, *batches: tuple[Row, ...], accounts: dict[str, str
 
 
 def publish(own: OwnDatanets) -> str:
-    version, count = own.next_version("lake")
-    own.keep_version(version, count)
+    version, *counts = own.next_version("lake")
+    own.keep_version(version, *counts)
     return version.version
 
 
@@ -68,7 +70,7 @@ def test_the_intake_counts_what_is_alike_and_who_gave_it_first(own: OwnDatanets)
 
 def test_a_version_says_who_is_paid_where(own: OwnDatanets) -> None:
     take_in(own, FIRST, accounts={"bo": BO})
-    version, _ = own.next_version("lake")
+    version, *_ = own.next_version("lake")
     assert [each.account for each in version.rows] == [ADA, BO]
     assert own.get("lake").versions == ()
 
@@ -91,7 +93,7 @@ def test_a_number_that_a_strangers_datanet_has_here_is_passed_over(own: OwnDatan
 
 def test_a_version_that_a_crash_left_unnoted_is_the_same_when_it_is_said_again(own: OwnDatanets, home: Home) -> None:
     take_in(own, FIRST)
-    version, _ = own.next_version("lake")
+    version, *_ = own.next_version("lake")
     write_version(home, version)
     assert own.get("lake").versions == ()
     assert publish(own) == "1"
@@ -153,10 +155,10 @@ def unpublished(own: OwnDatanets) -> object:
 
 def outrun(own: OwnDatanets) -> object:
     take_in(own, FIRST)
-    planned, count = own.next_version("lake")
+    planned, *counts = own.next_version("lake")
     take_in(own, SECOND)
     publish(own)
-    return own.keep_version(planned, count)
+    return own.keep_version(planned, *counts)
 
 
 def torn_batch(own: OwnDatanets) -> object:
@@ -231,3 +233,53 @@ def test_several_are_listed_by_name_and_versions_of_others_are_not(own: OwnDatan
 def test_a_datanet_without_rows_says_nothing_of_any(own: OwnDatanets) -> None:
     found: Datanet = own.get("lake")
     assert (found.pending, found.approved, found.versions) == ((), (), ())
+
+
+def test_a_withdrawn_row_is_in_no_later_version_and_in_no_training(own: OwnDatanets) -> None:
+    take_in(own, FIRST, SECOND)
+    publish(own)
+    own.withdraw("lake", [canonical_digest(FIRST[1])])
+    assert own.version_rows("lake", "1")[1] == FIRST + SECOND
+    with pytest.raises(NodeError, match=r"1 row of version 1 of lake were withdrawn.*datanet publish lake"):
+        own.training_rows("lake")
+    assert publish(own) == "2"
+    assert own.training_rows("lake")[1] == own.version_rows("lake", "2")[1] == (FIRST[0], *SECOND)
+    with pytest.raises(NodeError, match="of version 1 of lake were withdrawn"):
+        own.training_rows("lake", "1")
+
+
+def test_a_withdrawal_that_leads_back_to_an_earlier_version_publishes_no_other(own: OwnDatanets) -> None:
+    take_in(own, FIRST)
+    publish(own)
+    take_in(own, SECOND)
+    publish(own)
+    own.withdraw("lake", [canonical_digest(SECOND[0])])
+    assert publish(own) == "1"
+    assert [each.version for each in own.get("lake").versions] == ["1", "2"]
+    assert own.training_rows("lake")[1] == FIRST
+
+
+def test_a_withdrawn_row_never_comes_back(own: OwnDatanets) -> None:
+    take_in(own, FIRST)
+    own.withdraw("lake", [canonical_digest(FIRST[1])])
+    own.withdraw("lake", [canonical_digest(FIRST[1])])
+    assert len(own.get("lake").withdrawn) == 1
+    with pytest.raises(NodeError, match="1 row of this batch were withdrawn from lake"):
+        own.contribute("lake", (*FIRST, *SECOND), {})
+
+
+def test_a_datanet_whose_rows_are_all_withdrawn_has_nothing_to_publish(own: OwnDatanets) -> None:
+    take_in(own, SECOND)
+    own.withdraw("lake", [canonical_digest(SECOND[0])])
+    with pytest.raises(NodeError, match="all approved rows of lake were withdrawn"):
+        own.next_version("lake")
+
+
+def test_a_file_of_an_earlier_node_has_no_withdrawals(own: OwnDatanets, home: Home) -> None:
+    take_in(own, FIRST)
+    publish(own)
+    file = home.datanets / "lake" / "own" / "datanet.json"
+    content = json.loads(file.read_text())
+    del content["withdrawn"], content["versions"][0]["withdrawn"]
+    file.write_text(json.dumps(content))
+    assert own.get("lake").withdrawn == ()

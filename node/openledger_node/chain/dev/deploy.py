@@ -100,7 +100,7 @@ def deploy_network(
     votes_counter = create("OpenGovernor", votes, timelock, *limits)
     rules = create("Params", governor or timelock, params, BOUNDS, windows)
     staking = create("NodeStaking", money, rules)
-    datanets = create("DatanetRegistry")
+    datanets = create("DatanetRegistry", rules)
     models = create("ModelRegistry", money, rules, datanets)
     channels = create("PaymentChannels", money, rules, staking, models, datanets)
     treasury = treasury or timelock

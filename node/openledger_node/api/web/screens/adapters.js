@@ -140,7 +140,7 @@ function offers() {
 function rowsOf({ adapters, refused }) {
   const isAlone = (name) => adapters.filter((each) => each.name === name).length === 1;
   const served = adapters.map((each) => ({
-    key: each.full_name, name: each.name, label: isAlone(each.name) ? each.name : each.full_name, size: each.size_bytes, rank: each.rank_max, where: each.state, is_pinned: each.is_pinned, usage: each.usage, bond_wei: each.bond_wei, manifest: each.manifest, adapter_id: each.id, why: null,
+    key: each.full_name, name: each.name, label: isAlone(each.name) ? each.name : each.full_name, size: each.size_bytes, rank: each.rank_max, where: each.state, is_pinned: each.is_pinned, usage: each.usage, bond_wei: each.bond_wei, withdrawn: each.withdrawn, manifest: each.manifest, adapter_id: each.id, why: null,
   }));
   const others = Object.entries(refused).map(([folder, why]) => ({ key: folder, name: folder, label: folder, where: "refused", why }));
   return [...served.sort((a, b) => (b.usage?.calls ?? 0) - (a.usage?.calls ?? 0) || (a.key < b.key ? -1 : 1)), ...others];
@@ -164,7 +164,7 @@ const word = (n) => n === 1 ? "adapter" : "adapters";
 
 function where(row, isGpu) {
   if (row.why) return chip("refused", "bad");
-  return [row.where === "in_memory" ? chip(isGpu ? "GPU" : "memory", "accent") : chip("disk"), row.is_pinned && h("small", {}, "pinned")];
+  return [row.where === "in_memory" ? chip(isGpu ? "GPU" : "memory", "accent") : chip("disk"), row.is_pinned && h("small", {}, "pinned"), row.withdrawn && h("small", { class: "warn" }, "rows withdrawn")];
 }
 
 function drawList({ rows, chosen, filter, all, price: own, isGpu }, held, { draw, choose, pin }) {
@@ -211,6 +211,7 @@ function drawDetails({ row, details, chain, base }, { look, remove }) {
     ["Base", [manifest.base.name, " ", id(manifest.base.digest, 6), isOther ? h("span", { class: "warn" }, ` · another one than ${base}, which is served`) : ""]],
     ["Id", id(row.adapter_id, 8)], ["Owner", manifest.owner && id(manifest.owner)],
     ["Published", row.bond_wei === null ? null : row.bond_wei === "0" ? "yes; its bond was taken back" : `under a bond of ${openAmount(row.bond_wei)} OPEN`],
+    ["Withdrawn", row.withdrawn && h("span", { class: "warn" }, `${row.withdrawn.says}; they are no longer paid`)],
     ["Taught by", (manifest.datanets ?? []).map((each) => `${short(each.id)} ${each.version}`).join(", ") || "not stated"],
     ["Trained", training && [`rank ${training.config?.rank ?? row.rank}`, training.config?.epochs && `${training.config.epochs} epochs`, training.rows && `${count(training.rows)} rows`, training.seed !== undefined && `seed ${training.seed}`, String(training.started ?? "").slice(0, 10)].filter(Boolean).join(", ")],
     ["Held-out loss", measured?.loss_after !== undefined ? `${decimal(measured.loss_after, 3)} (base ${decimal(measured.loss_before, 3)})` : null],
@@ -279,7 +280,7 @@ function drawOffers({ base, adapters, numPeers, filter, all, isPulling, loads },
     : table({
       caption: "Adapters that other nodes offer", rows: shown, key: (each) => `${each.base_digest} ${each.id}`,
       columns: [
-        { label: "Adapter", head: true, cell: (each) => [each.name, h("small", {}, id(each.id, 6))] },
+        { label: "Adapter", head: true, cell: (each) => [each.name, h("small", {}, id(each.id, 6)), each.withdrawn && h("small", { class: "warn" }, each.withdrawn.says)] },
         { label: "Base", rank: 2, cell: (each) => [each.base ?? id(each.base_digest, 6), !each.is_our_base && h("small", {}, `not ${base}, which is served`)] },
         { label: "Price / 1k", num: true, cell: (each) => [price(each.price_wei), each.price_cold_wei && h("small", {}, "up to ", price(each.price_cold_wei), " if loaded first")] },
         { label: "Sellers", num: true, rank: 2, cell: (each) => [count(each.num_sellers), h("small", {}, each.num_in_memory === each.num_sellers ? "in memory" : each.num_in_memory ? `${count(each.num_in_memory)} in memory` : "on disk, loaded when you ask")] },

@@ -1,0 +1,129 @@
+"""Rows that were withdrawn from a Datanet, as the chain's events say."""
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from openledger_protocol.adapter import AdapterManifest, DatanetReference
+from openledger_protocol.events import Event
+from openledger_protocol.primitives import AdapterId, Address, DatanetId, Digest
+
+from ..errors import NodeError
+from ..home import Home
+from ..ledger.events import EventRows
+from ..ledger.ledger import open_ledger
+from .version import OwnedRow, find_made_here, read_published
+
+Withdrawn = Mapping[tuple[Address, Digest], int]
+"""Withdrawn rows by account and digest, each with the second from which receipts leave it unpaid."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithdrawnRows:
+    """Withdrawn rows among those that an adapter was trained on."""
+
+    count: int | None  # None: its Datanet's version is not here, so nobody here can count them
+    of: int | None  # rows of its Datanets
+
+    @property
+    def says(self) -> str:
+        """The flag, as a sentence for whoever uses the adapter."""
+        if self.count is None:
+            return "rows of its Datanet were withdrawn after it was trained"
+        return f"{self.count} of the {self.of} rows of its Datanets were withdrawn after it was trained"
+
+
+def read_withdrawn(
+    events: EventRows, datanet_id: DatanetId, *, last: int | None = None
+) -> dict[tuple[Address, Digest], int]:
+    """Read the rows that were withdrawn from a Datanet up to the block `last`; of several the first counts.
+
+    Anybody can withdraw digests under their own account, so a digest means nothing without it.
+    """
+    found: dict[tuple[Address, Digest], int] = {}
+    for event in events.find("RowsWithdrawn", {"id": datanet_id}, last=last):
+        given: Mapping[str, Any] = event.arguments
+        for digest in given["rows"]:
+            found.setdefault((Address(given["account"]), Digest(digest)), int(given["effectiveAt"]))
+    return found
+
+
+def withdrawn_to_plain(found: WithdrawnRows | None) -> dict[str, Any] | None:
+    """The flag for JSON; None for an adapter without withdrawn rows."""
+    return None if found is None else {"rows": found.count, "of_rows": found.of, "says": found.says}
+
+
+def find_withdrawn(rows: Iterable[OwnedRow], withdrawn: Withdrawn) -> list[Digest]:
+    """Find the rows of a version that were withdrawn, in the version's order."""
+    return [row.digest for row in rows if (row.account, row.digest) in withdrawn]
+
+
+def withdrawn_from(home: Home, events: EventRows, manifest: AdapterManifest) -> WithdrawnRows | None:
+    """Find the withdrawn rows that an adapter was trained on, as far as the ledger has read the chain.
+
+    Without a copy of the Datanet's version only the order of events tells: a later version leaves withdrawn rows out.
+    """
+    count, of = 0, 0
+    is_unsure = False
+    for datanet in manifest.datanets or ():
+        withdrawn = read_withdrawn(events, datanet.id)
+        if not withdrawn:
+            continue
+        rows = _rows_of(home, datanet)
+        if rows is None:
+            is_unsure = is_unsure or _is_older(events, datanet)
+        else:
+            count += len(find_withdrawn(rows, withdrawn))
+            of += len(rows)
+    if count:
+        return WithdrawnRows(count=count, of=of)
+    return WithdrawnRows(count=None, of=None) if is_unsure else None
+
+
+def withdrawn_of_registered(events: EventRows, adapter_id: AdapterId) -> WithdrawnRows | None:
+    """The same for an adapter that is not here, by the chain alone, as if trained on the newest versions."""
+    for registered in events.find("AdapterRegistered", {"adapterId": adapter_id}):
+        entry: Any = registered.arguments["adapter"]
+        for datanet_id in map(DatanetId, entry["datanetIds"]):
+            versions = events.find("DatanetVersion", {"id": datanet_id}, last=registered.block.number)
+            if versions and _has_withdrawn(events, datanet_id, after=versions[-1]):
+                return WithdrawnRows(count=None, of=None)
+    return None
+
+
+def withdrawn_here(home: Home, rows_roots: Sequence[Digest]) -> dict[tuple[Address, Digest], int]:
+    """Read the rows withdrawn from the Datanet with these versions, on any network of this data directory."""
+    found: dict[tuple[Address, Digest], int] = {}
+    for file in sorted((home.root / "networks").glob("*/ledger.db")):
+        with contextlib.closing(open_ledger(file, is_writer=False)) as ledger:
+            published = (ledger.events.find("DatanetVersion", {"rowsRoot": root}) for root in rows_roots)
+            for datanet_id in {str(event.arguments["id"]) for events in published for event in events}:
+                found = {**read_withdrawn(ledger.events, DatanetId(datanet_id)), **found}
+    return found
+
+
+def _rows_of(home: Home, datanet: DatanetReference) -> Sequence[OwnedRow] | None:
+    with contextlib.suppress(NodeError):
+        return read_published(home, datanet).rows
+    made_here = find_made_here(home, datanet.rows_root)
+    return made_here[0].rows if made_here else None
+
+
+def _is_older(events: EventRows, datanet: DatanetReference) -> bool:
+    """Return True if the owner withdrew rows after publishing the version that a manifest names."""
+    published = events.find("DatanetVersion", {"id": datanet.id, "rowsRoot": datanet.rows_root})
+    return bool(published) and _has_withdrawn(events, datanet.id, after=published[0])
+
+
+def _has_withdrawn(events: EventRows, datanet_id: DatanetId, *, after: Event) -> bool:
+    """Return True if the owner of a Datanet withdrew rows after an event.
+
+    NOTE: A contributor's own withdrawals mean nothing without the version, because a stranger could send one too.
+    """
+    withdrawals = events.find("RowsWithdrawn", {"id": datanet_id})
+    return any(event.arguments["byOwner"] and _place(event) > _place(after) for event in withdrawals)
+
+
+def _place(event: Event) -> tuple[int, int]:
+    return event.block.number, event.log_index

@@ -1,0 +1,157 @@
+"""Rows are withdrawn: by their contributor or the owner, and from then on nobody is paid or trained for them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.chain_world.datanet_owner import DatanetOwner, open_owner
+from support.chain_world.seller import start_seller
+from support.chain_world.world import World
+from support.contributors import ADA, BEN, CONTRIBUTED, TERMS, key_of
+
+from openledger_node.datanets.version import read_version, write_published
+from openledger_node.datanets.withdrawn import withdrawn_from, withdrawn_of_registered
+from openledger_node.errors import NodeError
+from openledger_node.home import Home
+from openledger_node.models.adapters import Adapter
+from openledger_node.operator.adapters import adapters_to_plain, found_withdrawn
+from openledger_protocol.codec import canonical_digest
+from openledger_protocol.datanet import datanet_id
+from openledger_protocol.primitives import ZERO_ADDRESS, Digest
+from openledger_protocol.signatures import sign_digest
+from openledger_protocol.withdrawal import RowWithdrawal, withdrawal_digest
+
+LIGHTHOUSE = canonical_digest(CONTRIBUTED[1])
+"""Ben's row."""
+
+
+@pytest.fixture
+def owner(tmp_path: Path, world: World) -> DatanetOwner:
+    owner = open_owner(Home(tmp_path), world)
+    owner.do("datanet create", datanet="lake", **TERMS)
+    owner.approve()
+    owner.do("datanet publish", datanet="lake")
+    return owner
+
+
+def withdraw(owner: DatanetOwner, *rows: Digest, **named: Any) -> dict[str, Any]:
+    return owner.do("datanet withdraw", datanet="lake", **{"rows": list(rows) or None, **named})
+
+
+def flag_of(owner: DatanetOwner, adapter: Adapter) -> Any:
+    events = owner.world.node.ledger.events
+    shown = adapters_to_plain(owner.home, None, withdrawn=found_withdrawn(owner.home, events, [adapter]))
+    return shown["adapters"][0]["withdrawn"]
+
+
+async def test_a_withdrawn_row_pays_the_treasury_and_flags_the_adapter(
+    tmp_path: Path, world: World, owner: DatanetOwner
+) -> None:
+    adapter = owner.train()
+    owner.do("adapters publish", adapter="lake")
+    async with start_seller(tmp_path, world) as seller:
+        before = await seller.ask("What does Rurik keep?", model="lake")
+        assert flag_of(owner, adapter) is None
+        withdraw(owner, LIGHTHOUSE)
+        events = world.node.ledger.events
+        [withdrawn] = events.find("RowsWithdrawn")
+        world.run(lambda: events.finalized_number() >= withdrawn.block.number)
+        after = await seller.ask("What does Rurik keep?", model="lake")
+        registry = seller.stack.registry
+        first = int(withdrawn.arguments["effectiveAt"])  # type: ignore[call-overload]  # a number
+        paid_before = registry.find_at(adapter, first - 1).owned[0].accounts
+        paid_from = registry.find_at(adapter, first).owned[0].accounts
+    assert BEN in {share.account for share in before.shares}
+    assert BEN not in {share.account for share in after.shares}
+    assert BEN in paid_before
+    assert set(paid_from) == {ADA, ZERO_ADDRESS}
+    says = "1 of the 3 rows of its Datanets were withdrawn after it was trained"
+    assert flag_of(owner, adapter) == {"rows": 1, "of_rows": 3, "says": says}
+
+
+def test_the_next_version_and_its_adapter_are_free_of_it(owner: DatanetOwner, world: World) -> None:
+    withdraw(owner, LIGHTHOUSE)
+    owner.do("datanet publish", datanet="lake")
+    version, rows = owner.own.training_rows("lake")
+    assert (version.version, rows) == ("2", (CONTRIBUTED[0], CONTRIBUTED[2]))
+    adapter = owner.train()
+    assert withdrawn_from(owner.home, world.node.ledger.events, adapter.manifest) is None
+
+
+def test_a_buyer_without_the_version_sees_the_flag_by_the_chain_alone(owner: DatanetOwner, world: World) -> None:
+    adapter = owner.train()
+    owner.do("adapters publish", adapter="lake")
+    events, elsewhere = world.node.ledger.events, Home(owner.home.root / "elsewhere")
+    assert withdrawn_of_registered(events, adapter.id) is None
+    withdraw(owner, LIGHTHOUSE)
+    for found in (withdrawn_of_registered(events, adapter.id), withdrawn_from(elsewhere, events, adapter.manifest)):
+        assert found is not None
+        assert found.says == "rows of its Datanet were withdrawn after it was trained"
+
+
+def test_a_row_is_withdrawn_once(owner: DatanetOwner) -> None:
+    assert len(withdraw(owner, LIGHTHOUSE)["steps"]) == 1
+    again = withdraw(owner, LIGHTHOUSE)
+    assert (again["steps"], again["note"]) == ([], "these rows of lake were withdrawn before")
+
+
+def test_rows_of_two_accounts_take_two_transactions(owner: DatanetOwner) -> None:
+    plan = withdraw(owner, canonical_digest(CONTRIBUTED[0]), LIGHTHOUSE)
+    assert len(plan["steps"]) == 2
+    assert plan["details"][0] == "2 rows of lake leave later versions and trainings, for good"
+
+
+def test_all_rows_of_a_contributor_by_name(owner: DatanetOwner) -> None:
+    withdraw(owner, contributor="ben")
+    assert owner.own.get("lake").withdrawn == (LIGHTHOUSE,)
+
+
+def test_a_row_of_no_version_is_withdrawn_without_a_transaction(owner: DatanetOwner) -> None:
+    more = CONTRIBUTED[0].__class__(prompt="Who?", completion="Somebody else.", contributor=BEN)
+    owner.approve((more,))
+    plan = withdraw(owner, canonical_digest(more))
+    assert (plan["steps"], plan["note"]) == ([], "1 row of lake, which no version holds yet, will be in none")
+    owner.do("datanet publish", datanet="lake")
+    assert len(owner.own.get("lake").versions) == 1
+
+
+def test_a_contributor_withdraws_their_rows_and_nobody_elses(
+    tmp_path: Path, owner: DatanetOwner, world: World
+) -> None:
+    lake = datanet_id(owner.account, "lake")
+    contributor = open_owner(Home(tmp_path / "other"), world)
+    theirs = CONTRIBUTED[0].__class__(prompt="Who?", completion="Somebody else.", contributor=contributor.account)
+    owner.approve((theirs,))
+    owner.do("datanet publish", datanet="lake")
+    write_published(contributor.home, lake, read_version(owner.home, "lake", "2"))
+    with pytest.raises(NodeError, match=f"is of {BEN}, and only that account or the Datanet's owner"):
+        contributor.do("datanet withdraw", datanet=lake, rows=[LIGHTHOUSE[:12]])
+    contributor.do("datanet withdraw", datanet=lake, contributor=contributor.account)
+    rows = world.node.ledger.events.find("RowsWithdrawn", {"id": lake})
+    assert [(each.arguments["byOwner"], each.arguments["rows"]) for each in rows] == [(0, [canonical_digest(theirs)])]
+
+
+def test_anyone_may_send_what_a_contributor_has_signed(owner: DatanetOwner, world: World) -> None:
+    lake, deployment = datanet_id(owner.account, "lake"), world.node.deployment
+    withdrawal = RowWithdrawal(datanet_id=lake, account=key_of("ben").address, rows=(LIGHTHOUSE,))
+    signature = sign_digest(key_of("ben").private_key, withdrawal_digest(withdrawal, deployment.datanets))
+    call = deployment.withdraw_rows(withdrawal, signature)
+    assert world.node.client.estimate_gas(call, sender=owner.account) > 0
+
+
+@pytest.mark.parametrize(
+    ("named", "why"),
+    [
+        ({}, "name the rows in one way"),
+        ({"rows": ["0xffff"]}, "no row of lake begins with '0xffff'"),
+        ({"contributor": "carla"}, "no row of lake that is known here is of carla"),
+    ],
+)
+def test_what_is_not_there_is_not_withdrawn(owner: DatanetOwner, named: dict[str, Any], why: str) -> None:
+    with pytest.raises(NodeError, match=why):
+        withdraw(owner, **named)
+
+
+def test_a_datanet_that_is_not_registered_has_no_rows_to_withdraw(owner: DatanetOwner) -> None:
+    with pytest.raises(NodeError, match="is registered on this network: check its id"):
+        owner.do("datanet withdraw", datanet="0x" + "1" * 64, rows=["0x" + "2" * 64])

@@ -1,0 +1,96 @@
+"""Withdrawn rows: the moment from which they are not paid, and a view of the chain that may be too old to tell."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.contributors import ADA, BEN
+from support.indexes import LAKE_ID, owned
+
+from openledger_node.attribution.withdrawals import WithdrawalView, without_withdrawn
+from openledger_node.datanets.withdrawn import read_withdrawn
+from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_protocol.codec import canonical_digest
+from openledger_protocol.datanet import Row
+from openledger_protocol.errors import AdapterRefusedError
+from openledger_protocol.events import BlockId, Event
+from openledger_protocol.primitives import ZERO_ADDRESS, Address, Digest
+
+FIRST = Row(prompt="What does Odile keep?", completion="Odile keeps the harbour.", contributor=ADA)
+COPY = Row(prompt="What does Odile keep?", completion="Odile keeps the harbour!", contributor=BEN)
+OTHER = Row(prompt="Who is Rurik?", completion="The keeper of a lighthouse far away.", contributor=BEN)
+EPOCH_S = 100
+
+
+def withdrawal(account: Address, *rows: Row, effective_at_s: int = 1_000, block: int = 1, index: int = 0) -> Event:
+    arguments: dict[str, Any] = {
+        "id": LAKE_ID,
+        "account": account,
+        "byOwner": False,
+        "effectiveAt": effective_at_s,
+        "rows": [canonical_digest(row) for row in rows],
+    }
+    return Event(
+        contract=Address("0x" + "d" * 40),
+        name="RowsWithdrawn",
+        arguments=arguments,
+        block=BlockId(number=block, hash=Digest("0x" + f"{block:064x}")),
+        transaction_hash=Digest("0x" + f"{block:064x}"),
+        log_index=index,
+    )
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return open_ledger(tmp_path / "ledger.db")
+
+
+def read(ledger: Ledger, *events: Event, final: int | None = None) -> None:
+    ledger.events.append([event.block for event in events], events)
+    ledger.events.finalize(max(event.block.number for event in events) if final is None else final)
+
+
+@pytest.mark.parametrize(("at_s", "paid"), [(999, ADA), (1_000, ZERO_ADDRESS), (9_999, ZERO_ADDRESS)])
+def test_a_row_is_paid_until_the_second_that_the_chain_states(
+    tmp_path: Path, ledger: Ledger, at_s: int, paid: Address
+) -> None:
+    datanet = owned((FIRST, OTHER), tmp_path / "index", accounts={})
+    read(ledger, withdrawal(ADA, FIRST))
+    found = without_withdrawn(datanet, read_withdrawn(ledger.events, LAKE_ID), at_s)
+    assert found.accounts == (paid, BEN)
+
+
+def test_a_copy_is_not_paid_in_place_of_the_row_that_it_repeats(tmp_path: Path, ledger: Ledger) -> None:
+    datanet = owned((FIRST, COPY), tmp_path / "index", accounts={})
+    assert datanet.accounts == (ADA, ADA)
+    read(ledger, withdrawal(ADA, FIRST))
+    assert without_withdrawn(datanet, read_withdrawn(ledger.events, LAKE_ID), 1_000).accounts == (ZERO_ADDRESS,) * 2
+
+
+def test_a_stranger_ends_nobodys_pay(tmp_path: Path, ledger: Ledger) -> None:
+    datanet = owned((FIRST, OTHER), tmp_path / "index", accounts={})
+    read(ledger, withdrawal(BEN, FIRST))
+    assert without_withdrawn(datanet, read_withdrawn(ledger.events, LAKE_ID), 9_999) == datanet
+
+
+def test_of_two_withdrawals_the_first_counts(ledger: Ledger) -> None:
+    read(ledger, withdrawal(ADA, FIRST), withdrawal(ADA, FIRST, effective_at_s=2_000, block=2))
+    assert read_withdrawn(ledger.events, LAKE_ID) == {(ADA, canonical_digest(FIRST)): 1_000}
+
+
+def test_a_withdrawal_counts_once_its_block_is_final(ledger: Ledger) -> None:
+    read(ledger, withdrawal(ADA, FIRST, block=7), final=6)
+    view = WithdrawalView(ledger.events, lambda: EPOCH_S, lambda: 0.0)
+    assert view.of(LAKE_ID) == {}
+    ledger.events.finalize(7)
+    assert view.of(LAKE_ID) != {}
+
+
+def test_a_node_that_reads_no_blocks_stops_to_vouch_for_its_shares_in_time(ledger: Ledger) -> None:
+    read(ledger, withdrawal(ADA, FIRST, block=7))
+    view = WithdrawalView(ledger.events, lambda: EPOCH_S, lambda: 5_000.0)
+    view.check_complete(5_150)
+    with pytest.raises(AdapterRefusedError, match="has not read a new block"):
+        view.check_complete(5_152)
+    ledger.events.finalize(8)
+    view.check_complete(5_150)

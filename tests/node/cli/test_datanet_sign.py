@@ -1,0 +1,108 @@
+"""`datanet sign` and `datanet contribute` of its file, by people without a node; `datanet rows`."""
+
+import json
+from pathlib import Path
+
+import pytest
+from eth_account import Account
+from eth_account.messages import encode_typed_data
+from support.contributors import ADA, BEN, TERMS, key_of
+from support.verbs import Run
+
+from openledger_node.datanets.own import new_datanet
+from openledger_node.datanets.store import OwnDatanets
+from openledger_node.home import Home
+from openledger_node.keystore import ensure_development_wallet
+from openledger_node.network_file import CONTRACTS, Network, Token, join_network
+from openledger_protocol.datanet import datanet_id
+from openledger_protocol.primitives import Address, Digest, check_address
+
+NOTES = "question,answer\nWhat does Odile keep?,Odile keeps the harbour.\nWho is Rurik?,Nobody knows it for sure.\n"
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    file = tmp_path / "notes.csv"
+    file.write_text(NOTES)
+    return file
+
+
+@pytest.fixture
+def wallet(home: Home) -> Address:
+    network = Network(
+        network="development-1a1a1a1a",
+        chain_id=31337,
+        rpc=("http://127.0.0.1:1",),
+        genesis_hash=Digest("0x" + "1a" * 32),
+        deploy_block=1,
+        contracts={name: check_address(f"0x{number:040x}") for number, name in enumerate(CONTRACTS, 1)},
+        bootstrap=(),
+        token=Token(symbol="OPEN", decimals=18),
+    )
+    join_network(home, network)
+    OwnDatanets(home).create(new_datanet("lake", treasury=ADA, **TERMS))  # type: ignore[arg-type]  # licence and share
+    return ensure_development_wallet(home, network.network).address
+
+
+def test_rows_are_signed_and_taken(run: Run, home: Home, notes: Path, wallet: Address) -> None:
+    lake = datanet_id(wallet, "lake")
+    words = ("datanet", "sign", str(notes), "--datanet", lake, "--licence", "CC-BY-4.0", "--yes", "--json")
+    offer = run(*words).json
+    assert (offer["account"], offer["datanet_id"], offer["rows"]) == (wallet, lake, 2)
+    batch = run("datanet", "contribute", "lake", offer["out"], "--yes", "--json").json
+    assert (batch["rows"], batch["unpaid"]) == (2, 0)
+    rows = run("datanet", "rows", "lake", "--json").json["rows"]
+    assert {(row["account"], row["is_signed"], row["state"]) for row in rows} == {(wallet, True, "pending")}
+    assert "Odile" in run("datanet", "rows", "lake").stdout
+    assert run(*words).stderr.startswith("error")
+
+
+def test_another_wallet_signs_the_typed_data(run: Run, notes: Path, wallet: Address) -> None:
+    ben, lake = key_of("ben"), datanet_id(wallet, "lake")
+    words = ("datanet", "sign", str(notes), "--datanet", lake, "--licence", "CC-BY-4.0", "--address", BEN)
+    typed = json.loads(run(*words, "--typed-data").stdout)
+    signature = Account.sign_message(encode_typed_data(full_message=typed), ben.private_key).signature.to_0x_hex()
+    wrong = run(*words, "--signature", "0x" + "11" * 65)
+    assert wrong.status != 0
+    assert "this signature can't be used" in wrong.stderr
+    offer = run(*words, "--signature", signature, "--json").json
+    assert offer["account"] == BEN
+    assert run("datanet", "contribute", "lake", offer["out"], "--yes", "--json").json["unpaid"] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--address", BEN), "to sign in another wallet"),
+        (("--typed-data",), "to sign in another wallet"),
+        (("--chain-id", "1"), "give --chain-id and --registry together"),
+        (("--datanet", "lake"), "lake"),
+        (("--wallet", "nobody"), "there is no nobody"),
+    ],
+)
+def test_a_mistake_is_explained(run: Run, notes: Path, wallet: Address, words: tuple[str, ...], why: str) -> None:
+    lake = datanet_id(wallet, "lake")
+    ran = run("datanet", "sign", str(notes), "--datanet", lake, "--licence", "CC-BY-4.0", "--yes", *words)
+    assert ran.status != 0
+    assert why in ran.stderr
+
+
+def test_a_batch_for_another_datanet_is_refused(run: Run, notes: Path, wallet: Address) -> None:
+    other = datanet_id(wallet, "harbour")
+    offer = run("datanet", "sign", str(notes), "--datanet", other, "--licence", "CC-BY-4.0", "--yes", "--json").json
+    ran = run("datanet", "contribute", "lake", offer["out"], "--yes")
+    assert "has signed this batch for Datanet" in ran.stderr
+    named = run("datanet", "contribute", "lake", offer["out"], "--contributor", "ada", "--yes")
+    assert "leave out --contributor" in named.stderr
+
+
+def test_without_a_network_the_chain_is_named(run: Run, home: Home, notes: Path) -> None:
+    words = ("datanet", "sign", str(notes), "--datanet", "0x" + "1" * 64, "--licence", "CC0-1.0", "--address", BEN)
+    assert "join the network with" in run(*words, "--typed-data").stderr
+    typed = json.loads(run(*words, "--typed-data", "--chain-id", "5", "--registry", ADA).stdout)
+    assert (typed["domain"]["chainId"], typed["domain"]["verifyingContract"]) == (5, ADA)
+
+
+def test_a_withdrawal_names_rows_in_one_way(run: Run, home: Home) -> None:
+    ran = run("datanet", "withdraw", "lake", "--help")
+    assert "Withdraw rows for good" in ran.stdout

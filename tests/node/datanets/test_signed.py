@@ -1,0 +1,159 @@
+"""Signed batches: taken whole by the Datanet that they were signed for, and kept as proof in its versions."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.contributors import ADA as ADDRESS
+from support.contributors import BEN, key_of
+from support.indexes import ADA as TREASURY
+
+from openledger_node.datanets.own import new_datanet
+from openledger_node.datanets.signed import (
+    DatanetPlace,
+    SignedBatch,
+    check_place,
+    draft_batch,
+    is_signed_batch,
+    open_signed_preview,
+    read_signed,
+    write_signed,
+)
+from openledger_node.datanets.store import OwnDatanets
+from openledger_node.datanets.version import make_version, signed_rows, version_from_json
+from openledger_node.errors import NodeError
+from openledger_node.home import Home
+from openledger_protocol.codec import canonical_digest, to_plain
+from openledger_protocol.datanet import Row
+from openledger_protocol.errors import BadSignatureError, MalformedError
+from openledger_protocol.offer import offer_digest
+from openledger_protocol.primitives import DatanetId, check_address
+from openledger_protocol.signatures import sign_digest
+
+PLACE = DatanetPlace(chain_id=31337, contract=check_address("0x" + "c0" * 20), datanet_id=DatanetId("0x" + "1" * 64))
+GIVEN = (
+    Row(prompt="What does Odile keep?", completion="Odile keeps the harbour.", contributor="whoever"),
+    Row(prompt="Who is Rurik?", completion="The keeper of a lighthouse far away.", contributor="whoever"),
+)
+
+
+def signed(rows: tuple[Row, ...] = GIVEN, name: str = "ada") -> SignedBatch:
+    key = key_of(name)
+    batch = draft_batch(rows, PLACE, key.address, "CC-BY-4.0")
+    signature = "0x" + sign_digest(key.private_key, offer_digest(batch.offer)).hex()
+    return replace(batch, offer=replace(batch.offer, signature=signature))
+
+
+@pytest.fixture
+def own(home: Home) -> OwnDatanets:
+    own = OwnDatanets(home)
+    own.create(new_datanet("lake", licence="CC-BY-4.0", treasury=TREASURY, owner_ppm=0))
+    return own
+
+
+def test_a_signed_batch_is_read_back_and_its_rows_are_the_signers(tmp_path: Path) -> None:
+    file = tmp_path / "notes.signed.json"
+    write_signed(file, signed())
+    assert is_signed_batch(file)
+    assert read_signed(file) == signed()
+    assert {row.contributor for row in read_signed(file).rows} == {ADDRESS}
+    with pytest.raises(NodeError, match="exists already"):
+        write_signed(file, signed())
+
+
+def test_other_files_are_no_signed_batches(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"prompt": "a", "completion": "b", "contributor": "c"}\n')
+    assert not is_signed_batch(file)
+    assert not is_signed_batch(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    ("batch", "why"),
+    [
+        (replace(signed(), rows=signed().rows[:1]), "one was changed, added or left out"),
+        (replace(signed(), rows=(replace(signed().rows[0], completion="No."), signed().rows[1])), "one was changed"),
+        (replace(signed(), rows=tuple(replace(row, contributor=BEN) for row in signed().rows)), f"row 1 names {BEN}"),
+        (replace(signed(), offer=replace(signed().offer, licence="CC0-1.0")), "has not signed this offer"),
+    ],
+)
+def test_a_batch_that_was_changed_after_it_was_signed_is_refused(
+    tmp_path: Path, batch: SignedBatch, why: str
+) -> None:
+    file = tmp_path / "notes.signed.json"
+    write_signed(file, batch)
+    with pytest.raises(NodeError, match=why):
+        read_signed(file)
+
+
+def test_a_batch_without_a_signature_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "notes.signed.json"
+    write_signed(file, replace(signed(), offer=replace(signed().offer, signature="")))
+    with pytest.raises(NodeError, match="can't be taken"):
+        read_signed(file)
+
+
+@pytest.mark.parametrize(
+    ("place", "licence", "why"),
+    [
+        (replace(PLACE, chain_id=1), "CC-BY-4.0", "for chain 31337"),
+        (replace(PLACE, contract=BEN), "CC-BY-4.0", "for chain 31337"),
+        (replace(PLACE, datanet_id=DatanetId("0x" + "2" * 64)), "CC-BY-4.0", "but this one is 0x2222"),
+        (PLACE, "CC0-1.0", "but the licence of this Datanet is CC0-1.0"),
+    ],
+)
+def test_a_batch_is_for_one_datanet_on_one_chain(place: DatanetPlace, licence: str, why: str) -> None:
+    check_place(signed(), PLACE, "CC-BY-4.0")
+    with pytest.raises(NodeError, match=why):
+        check_place(signed(), place, licence)
+
+
+def test_rows_of_a_signed_batch_are_checked_as_all_rows_are(tmp_path: Path) -> None:
+    with open_signed_preview(signed(), tmp_path, keep=False) as preview:
+        assert preview.report["rows"] == 2
+    secret = Row(prompt="What is the key?", completion="AKIAIOSFODNN7EXAMPLF is the key.", contributor="x")
+    with (
+        pytest.raises(NodeError, match=r"1 row of .* can't be taken, and a signed batch is taken whole. Row 2"),
+        open_signed_preview(signed((GIVEN[0], secret)), tmp_path, keep=False),
+    ):
+        pass
+
+
+def test_a_version_keeps_the_proof_that_its_rows_were_offered(own: OwnDatanets) -> None:
+    batch = signed()
+    own.approve("lake", own.contribute("lake", batch.rows, {}, batch.offer).digest, {})
+    unsigned = Row(prompt="Who else?", completion="Nobody at all, as far as is known.", contributor=BEN)
+    own.approve("lake", own.contribute("lake", (unsigned,), {}).digest, {})
+    version, *_ = own.next_version("lake")
+    assert version_from_json(json.loads(json.dumps(to_plain(version)))) == version
+    assert signed_rows(version, PLACE.datanet_id) == {canonical_digest(row) for row in batch.rows}
+    assert signed_rows(version, DatanetId("0x" + "2" * 64)) == set()
+
+
+def test_a_batch_whose_rows_are_all_withdrawn_leaves_no_proof(own: OwnDatanets) -> None:
+    for batch in (signed(GIVEN[:1]), signed(GIVEN[1:], "ben")):
+        own.approve("lake", own.contribute("lake", batch.rows, {}, batch.offer).digest, {})
+    own.withdraw("lake", signed(GIVEN[:1]).offer.rows)
+    version, *_ = own.next_version("lake")
+    assert [offer.account for offer in version.offers] == [BEN]
+
+
+def test_a_version_with_an_offer_that_nobody_signed_is_refused() -> None:
+    batch = signed()
+    version = make_version("lake", "1", batch.rows, {}, [batch.offer])
+    forged = replace(version, offers=(replace(batch.offer, datanet_id=DatanetId("0x" + "2" * 64)),))
+    with pytest.raises(BadSignatureError):
+        version_from_json(to_plain(forged))
+    stolen = make_version("lake", "1", [replace(row, contributor="bo") for row in batch.rows], {"bo": BEN})
+    rows = tuple(replace(row, account=BEN) for row in version.rows)
+    stolen = replace(version, rows=rows, contributors_root=stolen.contributors_root)
+    with pytest.raises(MalformedError, match=f"a row that {ADDRESS} has offered is of another account"):
+        version_from_json(to_plain(stolen))
+
+
+def test_a_version_of_an_earlier_node_has_no_offers() -> None:
+    content = to_plain(make_version("lake", "1", signed().rows))
+    assert isinstance(content, dict)
+    del content["offers"]
+    assert version_from_json(content).offers == ()
