@@ -65,7 +65,8 @@ def _known(home: Home, name: str) -> Network:
     known = sorted(file.parent.name for file in networks.glob("*/network.json"))
     if name not in known:
         raise ConfigError(
-            f"no network {name!r} is known here ({', '.join(known) or 'none is'}): give its network.json as a file or URL"
+            f"no network {name!r} is known here ({', '.join(known) or 'none is'}): give its network.json as a file "
+            "or a URL"
         )
     return read_network(home.network_file(name))
 
