@@ -28,6 +28,7 @@ from .case_plans import CASE_PLANNERS
 from .commands import ACTION_COMMANDS, Arguments, CommandActions, GenerationOf
 from .plain import plain_of
 from .publishing import PUBLISHERS, Planner, Publication
+from .relaying import RELAY_PLANNERS
 from .voting import VOTING
 
 PLANS_MAX = 100
@@ -36,7 +37,7 @@ PLANS_MAX = 100
 PLAN_S = 600.0
 """A plan waits this long for confirmation, and its key stays unlocked meanwhile."""
 
-PLANNERS: Final[Mapping[str, Planner]] = {**PUBLISHERS, **CASE_PLANNERS, **VOTING}
+PLANNERS: Final[Mapping[str, Planner]] = {**PUBLISHERS, **CASE_PLANNERS, **RELAY_PLANNERS, **VOTING}
 """Commands whose plans are more than actions: they also write to the data directory, or say what they would do."""
 
 ADDRESS_PREFIX = "0x"

@@ -11,6 +11,7 @@ from openledger_protocol.errors import ProtocolError
 
 from ..errors import ChainError, InputError
 from ..text import counted
+from .contributor_withdraw import withdraw
 from .network_choice import Endpoints, NetworkHash, NetworkSource, choose_network, open_endpoints
 from .render import emit_json, out_console, plain, say, show_lines, show_table
 from .transactions import Json
@@ -20,6 +21,8 @@ app = typer.Typer(
     help="The earnings of an account whose rows taught an adapter. Needs no node, only the chain.",
     no_args_is_help=True,
 )
+
+app.command()(withdraw)
 
 COLUMNS = (
     "time_utc",
