@@ -3,13 +3,14 @@
 import csv
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from openledger_protocol.errors import ProtocolError
 
-from ..errors import ChainError, InputError
+from ..errors import ChainError, ConfigError, InputError, explain_disk
 from ..text import counted
 from .contributor_withdraw import withdraw
 from .network_choice import Endpoints, NetworkHash, NetworkSource, choose_network, open_endpoints
@@ -82,6 +83,29 @@ def show(
         say(f"[red]not proven[/] {plain(fault)}")
     if not found["holds"]:
         raise typer.Exit(FALSE)
+
+
+@app.command()
+def page(
+    out: Annotated[Path, typer.Option(metavar="FILE", help="File to write.")],
+    network: NetworkSource = None,
+    sha256: NetworkHash = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Write a page that shows the same for any address: one HTML file for a web site, or to open from disk.
+
+    The page asks only the endpoint that its reader names, which must let web pages ask it (CORS). It holds no key.
+    """
+    chosen = choose_network(network, sha256)
+    from ..audit.contributor_page import render_page
+
+    if out.exists() and not force:
+        raise ConfigError(f"{out} exists already: name another file, or give --force")
+    try:
+        out.write_text(render_page(chosen), encoding="utf-8")
+    except OSError as error:
+        raise explain_disk(error, out.parent) from error
+    say(f"written to [bold]{plain(str(out))}[/], for {plain(chosen.network)}")
 
 
 def _read(address: str, source: str | None, sha256: str | None, rpc: list[str] | None) -> dict[str, Any]:
