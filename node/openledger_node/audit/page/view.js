@@ -25,12 +25,19 @@ const moment = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 19).
 function table(title, columns, rows) {
   if (!rows.length) return element("p", `${title}: none yet.`);
   const head = element("tr", null, ...columns.map((column) => element("th", column)));
-  const body = rows.map((row) => element("tr", null, ...row.map((cell) => element("td", cell))));
+  const body = rows.map((row) => element("tr", null, ...row.map(cell)));
   const made = element("table", null, element("thead", null, head), element("tbody", null, ...body));
   const box = element("div", null, made);
   box.className = "scroll";
   box.tabIndex = 0;
   return element("section", null, element("h2", title), box);
+}
+
+// A cell; an id stands there in short, and whole in its title.
+function cell(text) {
+  const made = element("td", text.replace(/^(0x[0-9a-f]{6})[0-9a-f]{30,}/, "$1…"));
+  made.title = text;
+  return made;
 }
 
 function grouped(rows, keyOf) {
@@ -82,7 +89,7 @@ function show(found, chain, account, endpoints) {
     element("dl", null, ...facts.flatMap(([label, value]) => [element("dt", label), element("dd", value)])),
     proof,
     table("Payouts", ["claim", "state", "Datanet", "adapter", "amount", "when (UTC)"], found.payouts.map((each) =>
-      [each.name, each.state, name(each.datanet), each.adapter.slice(0, 10) + "…", open(each.wei), when(each)])),
+      [each.name, each.state, name(each.datanet), each.adapter, open(each.wei), when(each)])),
     table("Days (UTC)", ["day", "final", "other roles", "withdrawn"], daysOf(found)),
     table("Datanets", ["name", "id", "final", "pending"], grouped(found.payouts, (each) => `${name(each.datanet).replaceAll("\n", " ")}\n${each.datanet}`)),
     table("Adapters", ["id", "final", "pending"], grouped(found.payouts, (each) => each.adapter)),
