@@ -157,7 +157,8 @@ def test_it_shows_what_the_command_reads(page: Page, session: Economy) -> None:
     assert shown["Final, for rows"] == open_amount(report.sum_wei(AwardState.FINAL))
     assert page.locator("#proof").get_attribute("class") == "good"
     assert [(row[0], row[1], row[4]) for row in rows(page, "Payouts")] == [
-        (f"{award.node[:8].lower()}…/{award.seq}", award.state, open_amount(award.amount_wei)) for award in report.awards
+        (f"{award.node[:8].lower()}…/{award.seq}", award.state, open_amount(award.amount_wei))
+        for award in report.awards
     ]
     assert sum(len(rows(page, title)) for title in ("Datanets", "Adapters", "Days (UTC)")) >= 3
 

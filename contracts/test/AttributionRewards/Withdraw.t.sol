@@ -142,7 +142,7 @@ contract WithdrawForTest is Earned {
         vm.prank(bob);
         token.delegate(stranger);
         uint256 numPaid = 0;
-        for (uint256 gasLimit = 20_000; gasLimit < 240_000; gasLimit += 97) {
+        for (uint256 gasLimit = 30_000; gasLimit < 130_000; gasLimit += 251) {
             uint256 state = vm.snapshotState();
             vm.prank(stranger);
             try rewards.withdrawFor{gas: gasLimit}(claims, signatures) {

@@ -26,6 +26,7 @@ from ..chain.client import ChainClient
 from ..errors import ChainError
 from ..network_file import Network
 from ..settlement.records import integer, payouts_of, record_of
+from ..text import on_one_line
 from .awards import Award, AwardState, ContributorReport, OtherCredit, Withdrawn
 from .chain import PinnedChain, pin_chain
 from .claims import claim_name
@@ -133,7 +134,7 @@ class _History:
             case "Withdrawn" if text(event, "account") == self._account:
                 self._withdrawn.append(event)
             case "DatanetCreated":
-                self.names[DatanetId(text(event, "id"))] = text(event, "name")
+                self.names[DatanetId(text(event, "id"))] = on_one_line(text(event, "name"))
 
     def _claim_of(self, event: Event) -> _Claim:
         return self._claims.setdefault((Address(text(event, "node")), integer(event, "seq")), _Claim())

@@ -1,11 +1,11 @@
 """The list of peers for a command and the page: who is connected, who sells, who is called, who wins, and why not."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
 
 import trio
 
-from openledger_protocol.primitives import Digest
+from openledger_protocol.primitives import AdapterId, Digest
 from openledger_protocol.wire.ads import OfferedBase
 
 from ..home import Home
@@ -14,10 +14,15 @@ from ..market.bidder import Bidder
 from ..market.board import AdTable
 from ..market.overview import SellerStanding, adapter_to_plain, peer_to_plain, with_sellers
 from ..market.requester import Requester
+from ..models.adapters import Adapter
 from ..models.bases import Base, list_bases
 from ..models.library import list_adapters
 from ..p2p.connections import Connections
 from ..p2p.transport import PeerId, Transport
+from .catalogue import AdapterCatalogue
+
+UNOFFERED_MAX: Final = 256
+"""Registered adapters that nobody offers are listed up to this number, those that earned most first."""
 
 
 async def peers_to_plain(
@@ -59,9 +64,13 @@ async def peers_to_plain(
     }
 
 
-async def offered_to_plain(home: Home, table: AdTable, own: Base, known: Sequence[OfferedBase]) -> dict[str, Any]:
-    """The adapters that other nodes offer now, and the network's bases, for JSON."""
-    here = {adapter.id for adapter in await trio.to_thread.run_sync(list_adapters, home)}
+async def offered_to_plain(
+    home: Home, table: AdTable, own: Base, known: Sequence[OfferedBase], catalogue: AdapterCatalogue
+) -> dict[str, Any]:
+    """The adapters that other nodes offer now, those that nobody offers, and the network's bases, for JSON."""
+    here = {adapter.id: adapter for adapter in await trio.to_thread.run_sync(list_adapters, home)}
+    await trio.to_thread.run_sync(catalogue.update)
+    listed = table.adapters()
     bases = {base.digest: base.name for base in await trio.to_thread.run_sync(list_bases, home)}
     bases[own.digest] = own.name
     return {
@@ -70,13 +79,43 @@ async def offered_to_plain(home: Home, table: AdTable, own: Base, known: Sequenc
             {"name": bases.get(each.base), "digest": each.base, "num_sellers": each.num_sellers} for each in known
         ],
         "adapters": [
-            adapter_to_plain(
-                listed,
-                table.offers(listed.base, listed.adapter.id),
-                base_name=bases.get(listed.base),
-                is_our_base=listed.base == own.digest,
-                is_here=listed.adapter.id in here,
-            )
-            for listed in table.adapters()
+            {
+                **adapter_to_plain(
+                    each,
+                    table.offers(each.base, each.adapter.id),
+                    base_name=bases.get(each.base),
+                    is_our_base=each.base == own.digest,
+                    is_here=each.adapter.id in here,
+                ),
+                **catalogue.to_plain(each.adapter.id),
+            }
+            for each in listed
+        ],
+        **_unoffered(catalogue, {each.adapter.id for each in listed}, here, bases, own),
+    }
+
+
+def _unoffered(
+    catalogue: AdapterCatalogue,
+    offered: Collection[AdapterId],
+    here: Mapping[AdapterId, Adapter],
+    bases: Mapping[Digest, str],
+    own: Base,
+) -> dict[str, Any]:
+    """Registered adapters that no other node offers now; the chain has their ids and no names."""
+    left = [each for each in catalogue.newest() if each.id not in offered]
+    return {
+        "num_unoffered": len(left),
+        "unoffered": [
+            {
+                "id": each.id,
+                "full_name": here[each.id].full_name if each.id in here else None,
+                "base": bases.get(each.base),
+                "base_digest": each.base,
+                "is_our_base": each.base == own.digest,
+                "is_here": each.id in here,
+                **catalogue.to_plain(each.id),
+            }
+            for each in left[:UNOFFERED_MAX]
         ],
     }
