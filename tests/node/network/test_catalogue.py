@@ -18,7 +18,8 @@ from openledger_node.models.bases import FAKE_BASE
 from openledger_node.network.catalogue import AdapterCatalogue
 from openledger_node.network.peer_list import offered_to_plain
 from openledger_protocol.advertisement import OfferedAdapter
-from openledger_protocol.primitives import AdapterId
+from openledger_protocol.events import BlockId, Event
+from openledger_protocol.primitives import AdapterId, Address, Digest
 
 __all__ = ["seller", "world"]
 
@@ -48,14 +49,6 @@ def catalogue_of(seller: Seller) -> AdapterCatalogue:
     return catalogue
 
 
-def settle_now(seller: Seller) -> None:
-    """Settle without waiting for the interval between two claims."""
-    claims, world = seller.world.node.ledger.claims, seller.world
-    before = len(claims.newest(limit=9))
-    world.node.settlement.claimer.hurry()
-    world.run(lambda: len(claims.newest(limit=9)) > before and not claims.unfinished())
-
-
 async def offered(seller: Seller, board: AdTable, catalogue: AdapterCatalogue) -> dict[str, Any]:
     return await offered_to_plain(seller.home, board, FAKE_BASE, [], catalogue)
 
@@ -63,30 +56,73 @@ async def offered(seller: Seller, board: AdTable, catalogue: AdapterCatalogue) -
 async def test_an_adapter_has_its_owner_its_datanets_and_what_claims_paid_it(
     seller: Seller, adapter: Adapter
 ) -> None:
-    amounts = []
-    for question in ("What does Odile keep?", "Who steers?"):
-        amounts.append((await seller.ask(question, model="lake")).receipt.amount_wei)
-        settle_now(seller)
-    found = catalogue_of(seller).to_plain(adapter.id)
-    assert found["owner"] == seller.world.node.accounts.wallet
-    assert [(each["name"], each["weight_ppm"]) for each in found["datanets"]] == [("lake", 1_000_000)]
-    assert found["num_claims"] == 2
-    assert found["earned_wei"] == str(sum(amounts))
-    assert found["is_retired"] is False
-
-
-async def test_a_second_look_counts_nothing_twice(seller: Seller, adapter: Adapter) -> None:
-    await seller.ask("What does Odile keep?", model="lake")
+    bought = await seller.ask("What does Odile keep?", model="lake")
     seller.settle_all()
     catalogue = catalogue_of(seller)
-    before = catalogue.to_plain(adapter.id)
+    found = catalogue.to_plain(adapter.id)
+    assert found["owner"] == seller.world.node.accounts.wallet
+    assert [(each["name"], each["weight_ppm"]) for each in found["datanets"]] == [("lake", 1_000_000)]
+    assert (found["num_claims"], found["earned_wei"]) == (1, str(bought.receipt.amount_wei))
+    assert found["is_retired"] is False
     catalogue.update()
-    assert catalogue.to_plain(adapter.id) == before
-    await seller.ask("What does Odile keep?", model="lake")
-    settle_now(seller)
-    catalogue_of(seller)  # waits until it is final
-    catalogue.update()
-    assert catalogue.to_plain(adapter.id)["num_claims"] == before["num_claims"] + 1
+    assert catalogue.to_plain(adapter.id) == found
+
+
+def test_claims_add_up_and_each_is_counted_once(tmp_path: Path) -> None:
+    """Three claims of two adapters, of which the catalogue reads two first."""
+    events = [registered(1, "one"), registered(1, "two"), *(claimed(block, block * 100) for block in (2, 3, 4))]
+    with closing(open_ledger(tmp_path / "events.db")) as ledger:
+        blocks = [BlockId(number=number, hash=Digest(word(f"block {number}"))) for number in range(1, 5)]
+        ledger.events.append(blocks, events)
+        catalogue = AdapterCatalogue(ledger.events)
+        ledger.events.finalize(3)
+        catalogue.update()
+        assert (catalogue.adapters[ONE].num_claims, catalogue.adapters[ONE].gross_wei) == (2, 500)
+        ledger.events.finalize(4)
+        for _ in range(2):
+            catalogue.update()
+        assert (catalogue.adapters[ONE].num_claims, catalogue.adapters[ONE].gross_wei) == (3, 900)
+        assert catalogue.adapters[TWO].num_claims == 0
+        assert [each.id for each in catalogue.newest()] == [ONE, TWO]
+
+
+ONE, TWO = AdapterId(word("one")), AdapterId(word("two"))
+LAKE = word("lake")
+
+
+def event(block: int, index: int, name: str, arguments: dict[str, Any]) -> Event:
+    return Event(
+        contract=Address("0x" + "00" * 20),
+        name=name,
+        arguments=arguments,
+        block=BlockId(number=block, hash=Digest(word(f"block {block}"))),
+        transaction_hash=Digest(word(f"transaction {block} {index}")),
+        log_index=index,
+    )
+
+
+def registered(block: int, name: str) -> Event:
+    entry = {"baseDigest": BASE, "datanetIds": [LAKE], "weightsPpm": [1_000_000]}
+    arguments = {"adapterId": word(name), "manifestId": word(name), "owner": "0x" + "11" * 20, "adapter": entry}
+    return event(block, 0 if name == "one" else 1, "AdapterRegistered", arguments)
+
+
+def claimed(block: int, gross: int) -> Event:
+    """A claim of the first adapter, whose two pots both name its gross."""
+    pots = [
+        {"start": 0, "adapterId": ONE, "datanetId": word(name), "gross": gross, "amount": gross // 10}
+        for name in ("lake", "sea")
+    ]
+    numbers = dict.fromkeys(("seq", "epoch", "claimedAt", "claimedBlock", "protocol", "stakers", "nodeShare"), block)
+    record = {
+        "node": "0x" + "22" * 20,
+        "itemsRoot": word("items"),
+        "gross": gross,
+        "credits": [],
+        "pots": pots,
+        **numbers,
+    }
+    return event(block, 0, "Claimed", {"node": record["node"], "seq": block, "record": record})
 
 
 async def test_what_is_registered_and_offered_by_nobody_is_said(
