@@ -100,6 +100,21 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShownReceipt:
+    """A receipt as an opening on the chain shows it: the hash of its work instead of the work."""
+
+    channel_id: ChannelId
+    seq: int
+    issued_at_s: int
+    adapter_id: AdapterId
+    amount_wei: Wei
+    cumulative_wei: Wei
+    algo_id: int
+    shares_hash: Digest
+    work_hash: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Refund:
     """The node's consent: this much of the deposit goes back immediately."""
 
@@ -168,7 +183,16 @@ def voucher_digest(voucher: Voucher, domain: Domain) -> bytes:
 
 def receipt_digest(receipt: Receipt, domain: Domain) -> bytes:
     """The digest that the node's signer signs and the payer's authorizer countersigns, under the payments domain."""
-    struct = struct_hash(
+    return typed_digest(domain, _receipt_struct(receipt, work_hash(receipt.work)))
+
+
+def shown_receipt_digest(receipt: ShownReceipt, domain: Domain) -> bytes:
+    """The digest of a receipt that an opening on the chain shows."""
+    return typed_digest(domain, _receipt_struct(receipt, receipt.work_hash))
+
+
+def _receipt_struct(receipt: Receipt | ShownReceipt, work: bytes) -> bytes:
+    return struct_hash(
         _RECEIPT_TYPE,
         digest_word(receipt.channel_id),
         uint_word(receipt.seq, 64),
@@ -178,9 +202,8 @@ def receipt_digest(receipt: Receipt, domain: Domain) -> bytes:
         uint_word(receipt.cumulative_wei, 128),
         uint_word(receipt.algo_id, 32),
         digest_word(receipt.shares_hash),
-        work_hash(receipt.work),
+        work,
     )
-    return typed_digest(domain, struct)
 
 
 def work_hash(work: Work) -> bytes:

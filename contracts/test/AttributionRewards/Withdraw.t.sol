@@ -131,6 +131,40 @@ contract WithdrawForTest is Earned {
         _isSkipped(claim, new bytes(65), I.SkipCode(5));
     }
 
+    /// @dev F: a relay that starves the payout of gas, so that its transfer fails and uses up the nonce, would get the
+    /// fee alone. Too little is left of such a call to end it.
+    function test_a_relay_cannot_starve_the_payout_of_gas() public {
+        ClaimFor[] memory claims = new ClaimFor[](1);
+        bytes[] memory signatures = new bytes[](1);
+        claims[0] = _claimFor(7, 0);
+        signatures[0] = _signature(PAYER_KEY, claims[0]);
+        // The dearest transfer: to an account that has nothing and has delegated its votes.
+        vm.prank(bob);
+        token.delegate(stranger);
+        uint256 numPaid = 0;
+        for (uint256 gasLimit = 30_000; gasLimit < 130_000; gasLimit += 251) {
+            uint256 state = vm.snapshotState();
+            vm.prank(stranger);
+            try rewards.withdrawFor{gas: gasLimit}(claims, signatures) {
+                eq("a nonce that is used is paid", token.balanceOf(bob), rewards.nonceOf(payer) * 7);
+                numPaid += rewards.nonceOf(payer);
+            } catch {}
+            vm.revertToState(state);
+        }
+        yes("some are paid", numPaid > 0);
+    }
+
+    function test_the_fee_of_a_relay_is_paid_after_the_payout_only() public {
+        (ClaimFor memory payout, ClaimFor memory fee) = (_claimFor(7, 0), _claimFor(2, 1));
+        fee.to = stranger;
+        bytes memory signature = _signature(PAYER_KEY, fee);
+        _isSkipped(fee, signature, I.SkipCode(2));
+        _send(payout, _signature(PAYER_KEY, payout));
+        _send(fee, signature);
+        eq("bob", token.balanceOf(bob), 7);
+        eq("relay", token.balanceOf(stranger), 2);
+    }
+
     function test_each_withdrawal_has_a_signature() public {
         _refuses(I.LengthMismatch.selector, abi.encode(2, 1));
         rewards.withdrawFor(new ClaimFor[](2), new bytes[](1));

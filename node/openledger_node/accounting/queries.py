@@ -22,6 +22,7 @@ from .governing import GovernanceQueries
 from .money_trail import follow
 from .plain import plain_of
 from .receipt_check import ReceiptCheck, ReceiptChecker
+from .relaying import relay_quote
 from .replays import effect_to_plain, replay_to_plain
 from .rule_replay import RuleReplays
 from .rule_reports import check_report, make_report
@@ -63,6 +64,7 @@ class MoneyQueries:
             "stake": lambda _: planner.stake(),
             "channels": lambda _: planner.channels(),
             "rewards": lambda _: planner.rewards(),
+            "relay_quote": lambda _: relay_quote(session),
             "earnings": lambda given: earnings_report(session, given, now_s=time.time()),
             "plan": lambda given: planner.plan(
                 given["verb"], QuestionArguments(given["arguments"]), given.get("password")

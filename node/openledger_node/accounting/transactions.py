@@ -28,6 +28,7 @@ from .case_plans import CASE_PLANNERS
 from .commands import ACTION_COMMANDS, Arguments, CommandActions, GenerationOf
 from .plain import plain_of
 from .publishing import PUBLISHERS, Planner, Publication
+from .relaying import RELAY_PLANNERS
 from .voting import VOTING
 from .withdrawing import withdraw_rows
 
@@ -40,6 +41,7 @@ PLAN_S = 600.0
 PLANNERS: Final[Mapping[str, Planner]] = {
     **PUBLISHERS,
     **CASE_PLANNERS,
+    **RELAY_PLANNERS,
     **VOTING,
     "datanet withdraw": withdraw_rows,
 }

@@ -1,5 +1,6 @@
 """One network at one block: its events, storage and views, all read at the same block."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -75,10 +76,11 @@ class PinnedChain:
         self._words: dict[tuple[Address, int], bytes] = {}
         self._names = {address: name for name, address in self.contracts.items()}
 
-    def events(self) -> list[Event]:
-        """All events of the contracts up to the block, in order."""
+    def events(self, names: Sequence[str] | None = None) -> list[Event]:
+        """All events of the contracts up to the block, in order; `names` limits them to some contracts."""
         decode = decode_with(self.contracts)
-        return [self._renamed(event) for log in self._logs() if (event := decode(log))]
+        addresses = [self.contracts[name] for name in names or self.contracts]
+        return [self._renamed(event) for log in self._logs(addresses) if (event := decode(log))]
 
     def _renamed(self, event: Event) -> Event:
         name = OWN_NAMES.get((self._names[event.contract], event.name))
@@ -166,9 +168,8 @@ class PinnedChain:
             self._words[address, slot] = word
         return self._words[address, slot]
 
-    def _logs(self) -> list[Log]:
+    def _logs(self, addresses: Sequence[Address]) -> list[Log]:
         logs: list[Log] = []
-        addresses = list(self.contracts.values())
         first, chunk = self.network.deploy_block, CHUNK_BLOCKS
         while first <= self.block.number:
             last = min(first + chunk - 1, self.block.number)

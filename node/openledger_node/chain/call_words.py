@@ -76,6 +76,7 @@ WORDS: Final[Mapping[str, Mapping[str, Words]]] = {
     "AttributionRewards": {
         "pause": lambda given: f"pause the network for {duration_text(given['duration'])}",
         "withdraw": lambda given: f"withdraw {open_text(given['amount'])} of earnings to {given['to']}",
+        "withdrawFor": lambda given: _relayed(given["claims"]),
     },
     "DatanetRegistry": {
         "create": lambda given: f"register Datanet {given['name']} with treasury {given['treasury']}",
@@ -103,7 +104,13 @@ PROPOSAL_CALLS: Final = {
 """Functions of the governor that name the calls of a proposal."""
 
 INNER_MAX: Final = 8
-"""So many calls of a proposal are described; a stranger's may have thousands."""
+"""So many calls of a proposal, and signed withdrawals, are described; a stranger's may have thousands."""
+
+
+def _relayed(claims: Any) -> str:
+    texts = [f"{open_text(each['amount'])} of {each['account']} to {each['to']}" for each in claims[:INNER_MAX]]
+    more = f" and {len(claims) - INNER_MAX} more" if len(claims) > INNER_MAX else ""
+    return f"send signed withdrawals of {', '.join(texts)}{more}"
 
 
 def describe_call(call: ContractCall, contracts: Mapping[str, Address]) -> CallText:

@@ -28,6 +28,7 @@ from ..operator.adapters import (
     read_withdrawals,
 )
 from .adapter_pull import pull_from_hub, pull_from_peers
+from .adapter_search import matching_adapters, show_offered
 from .daemon_client import ask_daemon, load_settings, network_id, open_node_home
 from .prompts import confirm
 from .render import emit_json, megabytes, out_console, plain, say, show_table
@@ -156,49 +157,33 @@ def pull(
 
 @app.command()
 def search(
-    text: Annotated[str, typer.Argument(help="Part of a name, an id or a base.", show_default=False)] = "",
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(help="Parts of a name, an id, a base, a Datanet or an owner; all must match."),
+    ] = None,
+    base: Annotated[str, typer.Option(metavar="BASE", help="Only adapters for bases whose name contains this.")] = "",
     as_json: Json = False,
 ) -> None:
-    """List the adapters that other nodes offer now. The node must be running."""
+    """List the network's adapters: who offers them, who taught them, and what they have earned.
+
+    The node must be running. Those that your base can run and that have earned most come first.
+    """
+    text = " ".join(words or ())
     found = ask_daemon(open_node_home(), "POST", "/money/search", {})
     if found is None:
         raise NodeError("only a running node hears what others offer: start it with `openledger-node start`")
-    offered = [each for each in found["adapters"] if _matches(each, text.lower())]
+    found = matching_adapters(found, text, base)
     if as_json:
-        emit_json("offered_adapters", {**found, "adapters": offered})
+        emit_json("offered_adapters", found)
         return
-    rows = [
-        [
-            each["full_name"],
-            each["base"] or f"another base, {each['base_digest'][:10]}…",
-            open_amount(each["price_wei"]) if each["price_wei"] else "–",
-            f"{each['num_sellers']}, {each['num_in_memory']} with it in memory",
-            "here" if each["is_here"] else "can be pulled" if each["is_our_base"] else "needs its base",
-        ]
-        for each in offered
-    ]
-    empty = f"no node offers an adapter like {text!r} now" if text else "no node offers an adapter now"
-    show_table(["adapter", "base", "OPEN / 1k in + 1k out", "sellers", ""], rows, empty=empty)
-    _show_withdrawn(offered)
-    if rows:
-        say("`openledger-node adapters pull NAME` downloads one; sizes and ranks are known once it arrives")
-    if others := [each for each in found["bases"] if each["name"] != found["base"]]:
-        say(f"other bases on the network: {', '.join(map(_base_text, others))}")
+    show_offered(found, text or base)
+    _show_withdrawn(found["adapters"])
 
 
 def _show_withdrawn(adapters: list[dict[str, Any]]) -> None:
     for each in adapters:
         if flag := each["withdrawn"]:
             say(f"[yellow]withdrawn rows[/] {plain(each['full_name'])}: {flag['says']}")
-
-
-def _base_text(base: dict[str, Any]) -> str:
-    sellers = "1 seller" if base["num_sellers"] == 1 else f"{base['num_sellers']} sellers"
-    return f"{plain(base['name'] or base['digest'][:10] + '…')} ({sellers})"
-
-
-def _matches(offered: dict[str, Any], wanted: str) -> bool:
-    return any(wanted in str(offered[key] or "").lower() for key in ("full_name", "id", "base"))
 
 
 @app.command()

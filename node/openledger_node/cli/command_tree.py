@@ -106,14 +106,23 @@ OTHER_SPELLINGS: Final = {("datanets",): ("datanet",), ("channels", "topup"): ("
 
 
 def as_in_tree(words: Sequence[str]) -> list[str]:
-    """Return the words with another spelling of a command replaced, before and after `--home FOLDER`."""
+    """Return the words with another spelling of a command replaced, before and after `--home FOLDER`.
+
+    `contributor 0x…` means `contributor show 0x…`.
+    """
     start = 0
     while start < len(words) and words[start].startswith("--home"):
         start += 1 if "=" in words[start] else 2
     for spelled, meant in OTHER_SPELLINGS.items():
         if tuple(words[start : start + len(spelled)]) == spelled:
             return [*words[:start], *meant, *words[start + len(spelled) :]]
+    if words[start : start + 1] == ["contributor"] and words[start + 1 : start + 2] and _is_hex(words[start + 1]):
+        return [*words[: start + 1], "show", *words[start + 1 :]]
     return list(words)
+
+
+def _is_hex(word: str) -> bool:
+    return word[:2].lower() == "0x"
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """The list of peers for a command and the page: who is connected, who sells, who is called, who wins, and why not."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
 
 import trio
 
@@ -21,6 +21,10 @@ from ..models.bases import Base, list_bases
 from ..models.library import list_adapters
 from ..p2p.connections import Connections
 from ..p2p.transport import PeerId, Transport
+from .catalogue import AdapterCatalogue
+
+UNOFFERED_MAX: Final = 256
+"""Registered adapters that nobody offers are listed up to this number, those that earned most first."""
 
 
 async def peers_to_plain(
@@ -63,10 +67,16 @@ async def peers_to_plain(
 
 
 async def offered_to_plain(
-    home: Home, table: AdTable, own: Base, known: Sequence[OfferedBase], events: EventRows
+    home: Home,
+    table: AdTable,
+    own: Base,
+    known: Sequence[OfferedBase],
+    events: EventRows,
+    catalogue: AdapterCatalogue,
 ) -> dict[str, Any]:
-    """The adapters that other nodes offer now, and the network's bases, for JSON."""
+    """The adapters that other nodes offer now, those that nobody offers, and the network's bases, for JSON."""
     here = {adapter.id: adapter for adapter in await trio.to_thread.run_sync(list_adapters, home)}
+    await trio.to_thread.run_sync(catalogue.update)
     bases = {base.digest: base.name for base in await trio.to_thread.run_sync(list_bases, home)}
     bases[own.digest] = own.name
     listed = table.adapters()
@@ -88,8 +98,36 @@ async def offered_to_plain(
                     is_here=each.adapter.id in here,
                 ),
                 "withdrawn": withdrawn_to_plain(withdrawn[each.adapter.id]),
+                **catalogue.to_plain(each.adapter.id),
             }
             for each in listed
+        ],
+        **_unoffered(catalogue, {each.adapter.id for each in listed}, here, bases, own),
+    }
+
+
+def _unoffered(
+    catalogue: AdapterCatalogue,
+    offered: Collection[AdapterId],
+    here: Mapping[AdapterId, Adapter],
+    bases: Mapping[Digest, str],
+    own: Base,
+) -> dict[str, Any]:
+    """Registered adapters that no other node offers now; the chain has their ids and no names."""
+    left = [each for each in catalogue.newest() if each.id not in offered]
+    return {
+        "num_unoffered": len(left),
+        "unoffered": [
+            {
+                "id": each.id,
+                "full_name": here[each.id].full_name if each.id in here else None,
+                "base": bases.get(each.base),
+                "base_digest": each.base,
+                "is_our_base": each.base == own.digest,
+                "is_here": each.id in here,
+                **catalogue.to_plain(each.id),
+            }
+            for each in left[:UNOFFERED_MAX]
         ],
     }
 

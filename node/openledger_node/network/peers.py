@@ -50,6 +50,7 @@ from .buying import (
     open_requester,
     open_transport,
 )
+from .catalogue import AdapterCatalogue
 from .far_sellers import open_far_sellers, open_publisher
 from .own_models import OwnModels
 from .peer_list import offered_to_plain, peers_to_plain
@@ -91,6 +92,7 @@ class PeerService:
         self._session = session
         self._serving = serving
         self._engine = engine
+        self._catalogue = AdapterCatalogue(session.ledger.events)
         self._models = OwnModels(serving=serving, engine=engine, registry=registry)
         self._offer: Offer | None = None  # None: this node sells nothing
         network, ledger = session.network, session.ledger
@@ -261,7 +263,9 @@ class PeerService:
         """The adapters that other nodes offer now, and the network's bases, for JSON."""
         await self._advertiser.greeter.look_around()
         bases = self._advertiser.offered.list_bases(BASES_MAX)
-        return await offered_to_plain(self._home, self._ads, self._serving.base, bases, self._session.ledger.events)
+        return await offered_to_plain(
+            self._home, self._ads, self._serving.base, bases, self._session.ledger.events, self._catalogue
+        )
 
     async def pull(self, name: str, show: ShowProgress) -> dict[str, Any]:
         """Fetch an adapter from the peers that offer it; `show` gets the bytes that are here, and of all.

@@ -18,6 +18,7 @@ from ..chain.token import Allowance
 from ..network_file import WRAPPED_VOTES
 from ..text import counted
 from .case_actions import CaseAction, ChallengeReceipt, CloseCase, ContestCase, WithdrawBonds, case_call
+from .relay_actions import RelayWithdrawal, relay_call
 from .vote_actions import UnwrapVotes, VoteAction, WrapVotes, vote_call
 
 PERMIT_S = 3600
@@ -170,7 +171,7 @@ Action = (
     | RegisterAdapter
     | CaseAction
     | VoteAction
-    | CaseAction
+    | RelayWithdrawal
 )
 
 
@@ -258,6 +259,8 @@ def _channel_call(action: Action, actor: Actor, deployment: Deployment) -> tuple
             return "channel withdraw", summary, deployment.finish_withdraw(config)
         case ChallengeReceipt() | ContestCase() | CloseCase() | WithdrawBonds():
             return case_call(action, deployment)
+        case RelayWithdrawal():
+            return relay_call(action, deployment)
         case _:
             raise AssertionError(f"no call is known for {action}")
 
@@ -275,8 +278,6 @@ def payment_of(action: Action) -> tuple[str, Wei] | None:
             return "Disputes", bond
         case WrapVotes(amount_wei=amount):
             return WRAPPED_VOTES, amount
-        case ChallengeReceipt(bond_wei=bond) | ContestCase(bond_wei=bond):
-            return "Disputes", bond
         case _:
             return None
 
@@ -310,6 +311,9 @@ def _change_wei(action: Action, account: Address) -> int | None:
     match action:
         case WithdrawRewards(amount_wei=amount, to=to):
             return amount if to == account else 0
+        case RelayWithdrawal(withdrawal=withdrawal, relay=relay):
+            paid = withdrawal.amount_wei if withdrawal.to == account else 0
+            return paid + (withdrawal.fee_wei if relay == account else 0)
         case WithdrawStake() | WithdrawChannel() | TakeStakerRewards() | WithdrawBonds():
             return None
         case UnwrapVotes(amount_wei=amount):

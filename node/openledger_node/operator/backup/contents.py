@@ -9,7 +9,7 @@ from ...home import Home
 
 MANIFEST: Final = "backup.json"
 FILES: Final = ("node.toml", "pins.json", "paused.json")
-FOLDERS: Final = ("keys", "networks", "datanets", "bootstrap")
+FOLDERS: Final = ("keys", "networks", "datanets", "withdrawals", "bootstrap")
 ADAPTERS: Final = "adapters"
 LEDGER: Final = "ledger.db"
 

@@ -268,9 +268,9 @@ function pulled(now) {
 
 // ---- 5 what others offer
 
-function drawOffers({ base, adapters, numPeers, filter, all, isPulling, loads }, held, { draw, pull }) {
+function drawOffers({ base, adapters, num_unoffered: numUnoffered = 0, numPeers, filter, all, isPulling, loads }, held, { draw, pull }) {
   const wanted = filter.toLowerCase(), line = cliLine("adapters search");
-  const matching = adapters.filter((each) => !wanted || [each.full_name, each.id, each.base].some((text) => String(text ?? "").toLowerCase().includes(wanted)));
+  const matching = inOrder(adapters).filter((each) => !wanted || [each.full_name, each.id, each.base, each.owner, ...taughtBy(each)].some((text) => String(text ?? "").toLowerCase().includes(wanted)));
   const shown = all ? matching : matching.slice(0, SHOWN), rest = matching.length - shown.length;
   const field = h("input", { class: "filter", type: "search", value: filter, placeholder: "Filter", "aria-label": "Filter what others offer", dataset: { key: "filter offers" }, oninput: () => { held.offerFilter = field.value; draw(); } });
   const act = (each) => each.is_here ? chip("here") : each.is_our_base
@@ -280,16 +280,26 @@ function drawOffers({ base, adapters, numPeers, filter, all, isPulling, loads },
     : table({
       caption: "Adapters that other nodes offer", rows: shown, key: (each) => `${each.base_digest} ${each.id}`,
       columns: [
-        { label: "Adapter", head: true, cell: (each) => [each.name, h("small", {}, id(each.id, 6)), each.withdrawn && h("small", { class: "warn" }, each.withdrawn.says)] },
+        { label: "Adapter", head: true, cell: (each) => [each.name, h("small", {}, id(each.id, 6)), taughtBy(each).length > 0 && h("small", {}, `taught by ${taughtBy(each).join(", ")}`), each.withdrawn && h("small", { class: "warn" }, each.withdrawn.says)] },
         { label: "Base", rank: 2, cell: (each) => [each.base ?? id(each.base_digest, 6), !each.is_our_base && h("small", {}, `not ${base}, which is served`)] },
         { label: "Price / 1k", num: true, cell: (each) => [price(each.price_wei), each.price_cold_wei && h("small", {}, "up to ", price(each.price_cold_wei), " if loaded first")] },
         { label: "Sellers", num: true, rank: 2, cell: (each) => [count(each.num_sellers), h("small", {}, each.num_in_memory === each.num_sellers ? "in memory" : each.num_in_memory ? `${count(each.num_in_memory)} in memory` : "on disk, loaded when you ask")] },
+        { label: "Earned", num: true, rank: 2, cell: (each) => each.earned_wei == null ? NONE : [openAmount(each.earned_wei), h("small", {}, each.num_claims === 1 ? "in 1 claim" : `in ${count(each.num_claims)} claims`)] },
         { label: "", num: true, cell: act },
       ],
     }), adapters.length > 0 && matching.length === 0 && h("p", { class: "dim" }, `No adapter on the network matches ${filter}.`),
   rest > 0 && h("div", {}, button(`Show ${rest} more`, () => { held.allOffers = true; draw(); }, { kind: "link", key: "more offers", changes: false })),
   adapters.some((each) => each.price_cold_wei) && h("p", { class: "note12" }, `A seller that has an adapter on disk only loads it for the first request. ${loads ? `On this machine a load takes ${decimal(loads, loads < 10 ? 1 : 0)} ms (median). ` : ""}It may ask more for that, up to the price that it advertises, and later requests find the adapter in memory.`),
-  adapters.length > 0 && h("p", { class: "note12" }, "Advertisements have no sizes and ranks; these are known once an adapter arrives. One for another base can be pulled while that base is served (Models)."), line);
+  adapters.length > 0 && h("p", { class: "note12" }, "Advertisements have no sizes and ranks; these are known once an adapter arrives. One for another base can be pulled while that base is served (Models). Earned is the gross of an adapter’s answers in claims on the chain, which tells it for adapters with Datanets."),
+  numUnoffered > 0 && h("p", { class: "note12" }, `${numUnoffered === 1 ? "1 registered adapter is" : `${count(numUnoffered)} registered adapters are`} offered by no other node now. The command lists them:`), line);
+}
+
+const taughtBy = (each) => (each.datanets ?? []).map((datanet) => datanet.name ?? id(datanet.id, 6));
+
+// As the command sorts them: what this base can run, then what has earned most.
+function inOrder(adapters) {
+  const earned = (each) => BigInt(each.earned_wei ?? 0), sign = (value) => (value > 0n) - (value < 0n);
+  return [...adapters].sort((a, b) => b.is_our_base - a.is_our_base || sign(earned(b) - earned(a)) || b.num_sellers - a.num_sellers || (a.full_name < b.full_name ? -1 : 1));
 }
 
 // ---- 6 what was asked for and is not here

@@ -1,0 +1,375 @@
+"""A contributor's earnings, read from the chain alone: to the wei, with proofs, and never from a liar unnoticed."""
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from audited_economy import CONTRIBUTORS, Economy, open_economy
+from support.chain_world.contract_world import OPEN, OWNER_KEYS
+from support.signed import account
+from support.verbs import Ran, Run
+from test_audit_chain import served
+from test_audit_of_liars import Liar, Remembered, of, with_a_wei_more, without
+
+from openledger_node.audit.awards import AwardState, ContributorReport
+from openledger_node.audit.chain import pin_chain
+from openledger_node.audit.contributor import read_contributor
+from openledger_node.audit.contributor_json import contributor_to_json
+from openledger_node.cli.main import main
+from openledger_node.errors import ChainError
+from openledger_node.home import Home
+from openledger_node.keystore import WALLET, ensure_node_password, import_account, key_from_private
+from openledger_node.network_file import keep_network, write_network
+from openledger_protocol.chain import Log
+from openledger_protocol.payouts import CreditRole
+from openledger_protocol.primitives import Address
+from openledger_protocol.relayed import check_withdrawal, withdrawal_from_json
+from openledger_protocol.signatures import address_of
+
+PAID = Address(CONTRIBUTORS[0])
+OWNER = address_of(OWNER_KEYS[2])
+"""Owns an adapter, has taught nobody, and has withdrawn."""
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Economy]:
+    """Two claims that are final, one that is drawn, one in review, and one without a list."""
+    session = open_economy()
+    first = session.open(OPEN)
+    session.settle(session.record(*session.owed(first, [10_007, 200_003, 30_011, 400_001])))
+    session.settle(session.record(*session.owed(first, [0, 101_009])))
+    session.take_out(OWNER_KEYS[2], account(0x78), 100)
+    drawn, listed, _ = (session.record(*session.owed(first, [0, amount])) for amount in (20_011, 40_009, 7_001))
+    session.offer(drawn)
+    session.draw(drawn)
+    session.offer(listed)
+    yield session
+    session.client.close()
+
+
+@pytest.fixture(scope="module")
+def still(session: Economy) -> Remembered:
+    return Remembered(session.client)
+
+
+@pytest.fixture(scope="module")
+def report(session: Economy, still: Remembered) -> ContributorReport:
+    return read_contributor([still], session.network, PAID)
+
+
+# ---- an honest endpoint
+
+
+def test_final_payouts_are_what_the_account_can_withdraw(session: Economy, report: ContributorReport) -> None:
+    assert report.holds
+    assert report.balance_wei == report.sum_wei(AwardState.FINAL) == session.balance(PAID) > 0
+    states = {(award.seq, award.state) for award in report.awards}
+    assert states == {(0, "final"), (1, "final"), (2, "drawn"), (3, "in review")}
+
+
+def test_a_claim_in_review_has_the_end_of_its_review(session: Economy, report: ContributorReport) -> None:
+    [*_, last] = report.awards
+    proposal = pin_chain(session.client, session.network).ask("AttributionRewards", "proposalOf", last.node, last.seq)
+    assert last.ready_at_s == proposal["readyAt"] > report.time_s
+    assert last.credited_at_s is None
+
+
+def test_the_answers_that_a_draw_showed_are_proven(session: Economy, report: ContributorReport) -> None:
+    final = [award for award in report.awards if award.state is AwardState.FINAL]
+    shown = {answer.digest for award in final for answer in award.answers or ()}
+    receipts = {each.digest for line in session.lines.values() for each in line.receipts}
+    assert shown
+    assert shown <= receipts
+    assert all(award.answers is None for award in report.awards if award not in final)
+
+
+def test_credits_in_other_roles_and_withdrawals_are_told_apart(session: Economy, still: Remembered) -> None:
+    report = read_contributor([still], session.network, OWNER)
+    assert report.holds
+    assert not report.awards
+    assert {each.role for each in report.others} == {CreditRole.OWNER}
+    assert [each.amount_wei for each in report.withdrawals] == [100]
+    assert report.balance_wei == sum(each.amount_wei for each in report.others) - 100
+
+
+def test_an_account_that_nobody_pays_has_nothing(session: Economy, still: Remembered) -> None:
+    report = read_contributor([still], session.network, account(0xABC))
+    assert report.holds
+    assert (report.awards, report.others, report.withdrawals, report.balance_wei) == ((), (), (), 0)
+
+
+def test_days_datanets_and_adapters_sum_to_the_totals(report: ContributorReport) -> None:
+    found = contributor_to_json(report)
+    for rows in (found["days"], found["datanets"], found["adapters"]):
+        assert sum(int(row["final_wei"]) for row in rows) == int(found["final_wei"])
+    assert sum(int(row["pending_wei"]) for row in found["datanets"]) == int(found["pending_wei"]) > 0
+
+
+# ---- endpoints that lie
+
+
+@pytest.mark.parametrize(
+    ("contract", "event"),
+    [("AttributionRewards", "Proposed"), ("AttributionRewards", "Credited"), ("PaymentChannels", "Claimed")],
+)
+def test_an_event_that_is_left_out_is_missed(session: Economy, still: Remembered, contract: str, event: str) -> None:
+    liar: Any = Liar(still, without(session, contract, event, slice(None)))
+    assert read_contributor([liar], session.network, PAID).faults
+
+
+def test_a_withdrawal_that_is_left_out_is_missed(session: Economy, still: Remembered) -> None:
+    liar: Any = Liar(still, without(session, "AttributionRewards", "Withdrawn", slice(None)))
+    [fault] = read_contributor([liar], session.network, OWNER).faults
+    assert "events are missing" in fault
+
+
+def test_a_payout_list_with_another_weight_is_not_the_one_on_the_chain(session: Economy, still: Remembered) -> None:
+    def heavier(logs: list[Log]) -> list[Log]:
+        changed = of(session, logs, "AttributionRewards", "Proposed")[-1]
+        word = changed.data[-32:]
+        data = changed.data[:-32] + (int.from_bytes(word, "big") + 1).to_bytes(32, "big")
+        return [replace(log, data=data) if log is changed else log for log in logs]
+
+    liar: Any = Liar(still, heavier)
+    faults = read_contributor([liar], session.network, CONTRIBUTORS[1]).faults
+    assert any("payout list hashes to" in fault for fault in faults)
+
+
+def test_a_record_with_a_wei_more_is_not_the_one_on_the_chain(session: Economy, still: Remembered) -> None:
+    def richer(logs: list[Log]) -> list[Log]:
+        def is_listed(log: Log) -> bool:
+            return int(log.topics[2], 16) == 3  # the claim in review
+
+        changed = next(log for log in of(session, logs, "PaymentChannels", "Claimed") if is_listed(log))
+        data = bytearray(changed.data)
+        data[-1] ^= 1  # the amount of its last pot
+        return [replace(log, data=bytes(data)) if log is changed else log for log in logs]
+
+    liar: Any = Liar(still, richer)
+    faults = read_contributor([liar], session.network, PAID).faults
+    assert any("record hashes to" in fault for fault in faults)
+
+
+def test_two_endpoints_that_differ_are_found_out(session: Economy, still: Remembered) -> None:
+    liar: Any = Liar(still, with_a_wei_more(session, "AttributionRewards", "Withdrawn"))
+    with pytest.raises(ChainError, match=r"different histories .* withdrawals"):
+        read_contributor([still, liar], session.network, OWNER)
+
+
+def test_two_endpoints_that_agree_are_counted(session: Economy, still: Remembered, report: ContributorReport) -> None:
+    both = read_contributor([still, Remembered(session.client)], session.network, PAID)
+    assert both == report
+    assert both.num_endpoints == 2
+
+
+class Forgetful:
+    """A client that has no data of transactions, or other data."""
+
+    def __init__(self, client: Any, change: Callable[[bytes], bytes | None]) -> None:
+        self._client, self._change = client, change
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def input_of(self, transaction_hash: str) -> bytes | None:
+        return self._change(self._client.input_of(transaction_hash))
+
+
+def flipped(sent: bytes) -> bytes:
+    """The data with one bit changed in its last proof."""
+    return sent[:-1] + bytes([sent[-1] ^ 1])
+
+
+@pytest.mark.parametrize("change", [lambda _: None, lambda sent: sent[:64], flipped])
+def test_answers_that_are_not_proven_are_not_shown(
+    session: Economy, still: Remembered, change: Callable[[bytes], bytes | None]
+) -> None:
+    report = read_contributor([Forgetful(still, change)], session.network, PAID)
+    assert report.holds
+    assert None in {award.answers for award in report.awards if award.state is AwardState.FINAL}
+
+
+# ---- the command
+
+
+@pytest.fixture(scope="module")
+def url(session: Economy) -> Iterator[str]:
+    with served(session) as url:
+        yield url
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    folder = tmp_path / "home"
+    folder.mkdir(mode=0o700)
+    return Home(folder)
+
+
+@pytest.fixture
+def run(home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    for name in [name for name in os.environ if name.startswith("OPENLEDGER_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("OPENLEDGER_HOME", str(home.root))
+
+    def run_verb(*words: str) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["openledger-node", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        output = capsys.readouterr()
+        return Ran(int(ended.value.code or 0), output.out, output.err)
+
+    return run_verb
+
+
+@pytest.fixture
+def file(session: Economy, url: str, tmp_path: Path) -> str:
+    write_network(tmp_path / "network.json", replace(session.network, rpc=(url,)))
+    return str(tmp_path / "network.json")
+
+
+def test_a_contributor_needs_an_address_and_a_network_alone(run: Run, file: str, report: ContributorReport) -> None:
+    ran = run("contributor", PAID, "--network", file, "--json")
+    assert ran.status == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert found.pop("schema") == "openledger.contributor/1"
+    expected = contributor_to_json(report)
+    assert {**found, "block": 0, "block_hash": "", "block_time": ""} == {
+        **expected,
+        "block": 0,
+        "block_hash": "",
+        "block_time": "",
+    }
+
+
+def test_a_network_that_is_known_here_has_a_name(run: Run, home: Home, session: Economy, url: str) -> None:
+    keep_network(home, replace(session.network, rpc=(url,)))
+    ran = run("contributor", "show", PAID, "--network", session.network.network)
+    assert ran.status == 0, ran.stderr
+    assert "payout lists and the balance agree with the chain, as 1 endpoint told it" in ran.stdout
+    assert "review ends" in ran.stdout
+
+
+@pytest.mark.parametrize("by", ["day", "datanet", "adapter", "claim"])
+def test_rows_are_grouped(run: Run, file: str, by: str) -> None:
+    ran = run("contributor", "show", PAID, "--network", file, "--by", by)
+    assert ran.status == 0, ran.stderr
+    assert "harbour" in ran.stdout or by in ("day", "adapter")
+
+
+def test_the_csv_has_a_row_for_each_payout(run: Run, file: str, report: ContributorReport) -> None:
+    ran = run("contributor", "show", PAID, "--network", file, "--csv")
+    rows = list(csv.DictReader(StringIO(ran.stdout)))
+    assert [row["amount_wei"] for row in rows] == [str(award.amount_wei) for award in report.awards]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "why"),
+    [
+        (["0x12"], 2, "not an address"),
+        ([PAID], 3, "name one with --network FILE"),
+        ([PAID, "--network", "harbour-1"], 3, "no network 'harbour-1' is known here (none is)"),
+        ([PAID, "--network", "{file}", "--rpc", "ftp://a"], 2, "must begin with http:// or https://"),
+        ([PAID, "--network", "{file}", "--rpc", "http://127.0.0.1:9"], 5, "does not answer"),
+        ([PAID, "--network", "{file}", "--csv", "--json"], 2, "either --csv or --json"),
+    ],
+)
+def test_a_slip_is_explained(run: Run, file: str, words: list[str], code: int, why: str) -> None:
+    ran = run("contributor", *[word.format(file=file) for word in words])
+    assert ran.status == code
+    assert why in ran.stderr
+
+
+def test_a_network_without_the_lists_ends_with_an_error_code(
+    run: Run, file: str, session: Economy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from openledger_node.chain.rpc_client import RpcClient
+
+    tell = without(session, "AttributionRewards", "Proposed", slice(None))
+    honest = RpcClient.logs
+    monkeypatch.setattr(RpcClient, "logs", lambda *arguments: tell(honest(*arguments)))
+    ran = run("contributor", PAID, "--network", file)
+    assert ran.status == 1
+    assert "not proven" in ran.stderr
+    assert "failed over 1 endpoint" in ran.stdout
+
+
+# ---- a withdrawal that a node sends
+
+
+RELAY = account(0x51)
+
+
+@pytest.fixture
+def keys(home: Home, session: Economy) -> Home:
+    """A data directory with the key of somebody who has earned, and no node."""
+    folder = home.network_keys(session.network.network)
+    folder.mkdir(mode=0o700, parents=True)
+    import_account(folder, WALLET, key_from_private(OWNER_KEYS[2]), ensure_node_password(folder))
+    return home
+
+
+def sign(run: Run, file: str, *words: str) -> Ran:
+    return run("contributor", "withdraw", *words, "--network", file)
+
+
+def test_a_withdrawal_of_everything_leaves_the_fee_to_the_relay(
+    run: Run, file: str, keys: Home, session: Economy
+) -> None:
+    balance = session.balance(OWNER)
+    ran = sign(run, file, "--fee", "0.000000000000000005", "--relay", RELAY)
+    assert ran.status == 0, ran.stderr
+    withdrawal = withdrawal_from_json(json.loads(ran.stdout))
+    check_withdrawal(withdrawal)
+    assert (withdrawal.network, withdrawal.domain) == (session.network.network, session.rewards)
+    assert (withdrawal.account, withdrawal.to, withdrawal.nonce) == (OWNER, OWNER, 0)
+    assert (withdrawal.amount_wei, withdrawal.fee_wei) == (balance - 5, 5)
+    assert [each.relay for each in withdrawal.fees] == [RELAY]
+    assert f"{RELAY} gets 0.000000000000000005 OPEN for sending it" in ran.stderr
+
+
+def test_a_withdrawal_is_written_here_before_it_leaves(
+    run: Run, file: str, keys: Home, session: Economy, tmp_path: Path
+) -> None:
+    first = sign(run, file, "0.0000000000000001", "--to", PAID)
+    [kept] = (keys.withdrawals / session.network.network).iterdir()
+    assert json.loads(kept.read_text()) == json.loads(first.stdout)
+    second = sign(run, file, "0.0000000000000002", "--to", PAID)
+    assert second.status == 1
+    assert second.stdout == ""
+    assert str(kept) in second.stderr.replace("\n", "")
+    third = sign(run, file, "0.0000000000000002", "--to", PAID, "--replace", "--out", str(tmp_path / "third.json"))
+    assert third.status == 0, third.stderr
+    assert json.loads((tmp_path / "third.json").read_text())["amount_wei"] == "200"
+    assert len(list(kept.parent.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "why"),
+    [
+        (["1000"], 1, "which does not cover 1,000 OPEN"),
+        (["--fee", "1000", "--relay", RELAY], 1, "does not cover a payout and a fee of 1,000 OPEN"),
+        (["--fee", "1"], 2, "name the node that earns the fee with --relay"),
+        (["--relay", RELAY], 2, "give it with --fee"),
+        (["--fee", "x", "--relay", RELAY], 2, "is not an amount"),
+        (["--fee", "1", "--relay", "0x5"], 2, "not an address"),
+        (["--to", "0x5"], 2, "not an address"),
+        (["--deadline", "60s"], 2, "between 120 s and a year"),
+        (["--deadline", "soon"], 2, "is not a duration"),
+        (["--wallet", "nobody"], 4, "there is no nobody"),
+        (["--out", "{file}"], 3, "exists already"),
+    ],
+)
+def test_a_withdrawal_that_cannot_be_meant_is_not_signed(
+    run: Run, file: str, keys: Home, words: list[str], code: int, why: str
+) -> None:
+    ran = sign(run, file, *[word.format(file=file) for word in words])
+    assert ran.status == code
+    assert why in ran.stderr
+    assert not keys.withdrawals.exists()
