@@ -34,7 +34,9 @@ from openledger_protocol.primitives import (
 
 from ..errors import ConfigError, NodeError
 from ..home import Home, write_private
-from .rows import find_clusters, rows_digest
+from .appeals import DecidedAppeal, check_reason
+from .copies import clusters_of, find_copies
+from .rows import rows_digest
 
 VERSION_SCHEMA = "openledger.datanet_version/1"
 TAG_CONTRIBUTOR = type_hash("openledger.contributor-leaf/1")
@@ -68,6 +70,7 @@ class DatanetVersion:
     rows_root: Digest
     contributors_root: Digest
     rows: tuple[OwnedRow, ...]
+    appeals: tuple[DecidedAppeal, ...] = ()  # of its rows, against being a copy
     schema: str = VERSION_SCHEMA
 
     @property
@@ -77,16 +80,24 @@ class DatanetVersion:
 
 
 def make_version(
-    id: str, version: str, rows: Sequence[Row], accounts: Mapping[str, Address] | None = None
+    id: str,
+    version: str,
+    rows: Sequence[Row],
+    accounts: Mapping[str, Address] | None = None,
+    *,
+    clusters: Sequence[int] | None = None,
+    appeals: Sequence[DecidedAppeal] = (),
 ) -> DatanetVersion:
     """Make a version that names the account of each row; `accounts` holds those of named contributors.
+
+    `clusters`: for each row the first one that it copies; by default that of rows which came as one batch.
 
     Raises:
         MalformedError: the id or version is not a name, or a contributor looks like a mistyped address.
     """
     known = accounts or {}
     found = {name: account_of(name, known) for name in {row.contributor for row in rows}}
-    clusters = find_clusters(rows)
+    clusters = clusters_of(find_copies([rows])) if clusters is None else clusters
     return DatanetVersion(
         id=check_name(id),
         version=check_name(version),
@@ -96,6 +107,7 @@ def make_version(
             OwnedRow(digest=canonical_digest(row), account=found[row.contributor], cluster=cluster)
             for row, cluster in zip(rows, clusters, strict=True)
         ),
+        appeals=tuple(appeals),
     )
 
 
@@ -211,6 +223,8 @@ def version_from_json(content: object) -> DatanetVersion:
         MalformedError: the schema differs, a field is unknown, missing or malformed, or the contributors_root does
             not match the rows' accounts.
     """
+    if isinstance(content, dict) and "appeals" not in content:
+        content = {**content, "appeals": []}  # a version without appeals is written as before there were any
     found = _checked_fields(DatanetVersion, content)
     if found["schema"] != VERSION_SCHEMA:
         raise MalformedError(f"a version has schema {repr(found['schema'])[:80]}, not {VERSION_SCHEMA!r}")
@@ -227,6 +241,24 @@ def version_from_json(content: object) -> DatanetVersion:
         rows_root=check_digest(found["rows_root"]),
         contributors_root=found["contributors_root"],
         rows=rows,
+        appeals=_appeals_from_json(found["appeals"]),
+    )
+
+
+def _appeals_from_json(content: object) -> tuple[DecidedAppeal, ...]:
+    if not isinstance(content, list):
+        raise MalformedError("a version's appeals must be a list")
+    found = [_checked_fields(DecidedAppeal, each) for each in content]
+    if any(type(each["upheld"]) is not bool for each in found):
+        raise MalformedError("a version's appeals must be upheld or not")
+    return tuple(
+        DecidedAppeal(
+            digest=check_digest(each["digest"]),
+            upheld=each["upheld"],
+            because=check_reason(each["because"]),
+            reason=check_reason(each["reason"]),
+        )
+        for each in found
     )
 
 
@@ -240,8 +272,12 @@ def _read(file: Path, what: str) -> DatanetVersion:
 
 
 def _write(file: Path, version: DatanetVersion) -> Path:
+    plain = to_plain(version)
+    assert isinstance(plain, dict)
+    if not plain["appeals"]:
+        del plain["appeals"]  # so that nodes from before there were appeals can read it
     try:
-        write_private(file, json.dumps(to_plain(version), indent=1) + "\n", is_new=False)
+        write_private(file, json.dumps(plain, indent=1) + "\n", is_new=False)
     except OSError as error:
         raise NodeError(f"cannot write {file}: {error.strerror}") from error
     return file
@@ -255,7 +291,9 @@ def _row_from_json(place: int, content: object) -> OwnedRow:
     return OwnedRow(digest=check_digest(found["digest"]), account=check_address(found["account"]), cluster=cluster)
 
 
-def _checked_fields(cls: type[DatanetVersion] | type[OwnedRow], content: object) -> dict[str, Any]:
+def _checked_fields(
+    cls: type[DatanetVersion] | type[OwnedRow] | type[DecidedAppeal], content: object
+) -> dict[str, Any]:
     names = {field.name for field in fields(cls)}
     if not isinstance(content, dict) or set(content) != names:
         raise MalformedError(f"a version must have objects with the fields {', '.join(sorted(names))}")
