@@ -56,7 +56,7 @@ def check(
     """
     home = open_node_home()
     own = OwnDatanets(home)
-    rows = own.batch_rows(name, batch)
+    rows = own.rows_of_batch(name, batch)
     measured = _measure(home, rows, base, trial=trial)
     found = check_again(own, name, batch, measured)
     datanet = own.get(name)
@@ -169,6 +169,7 @@ def _measure(home: Any, rows: Any, base: str | None, *, trial: bool) -> list[Gat
             raise
         say(f"the loss of the base is not measured: {plain(str(error))}")
         return []
+    say(f"measuring with {plain(opened.base.name)}, which takes a minute…")
     return [measure_base(opened, rows), *([measure_trial(opened, rows)] if trial else [])]
 
 

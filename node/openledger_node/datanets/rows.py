@@ -140,6 +140,9 @@ ALIKE = (3, 5)
 _WORD = re.compile("[^\\W\u2e80-\U0010ffff]+|[\u2e80-\U0010ffff]")
 """Runs of letters and digits; in scripts without spaces each character is a word."""
 
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
+"""Characters without width: in a word, they would make another word of it."""
+
 Shingle = tuple[str, ...]
 
 
@@ -183,7 +186,7 @@ def row_shingles(row: Row) -> frozenset[Shingle]:
 def row_words(row: Row, *, of_prompt: bool = True) -> list[str]:
     """The words of prompt and completion, or of the completion alone, without case and punctuation."""
     text = f"{row.prompt}\n{row.completion}" if of_prompt else row.completion
-    folded = unicodedata.normalize("NFKC", text).casefold()
+    folded = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).casefold()
     return _WORD.findall(folded) or [folded]
 
 

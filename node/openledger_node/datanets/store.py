@@ -137,7 +137,7 @@ class OwnDatanets:
             self._write(replace_batch(datanet, changed))
         return changed
 
-    def batch_rows(self, name: str, beginning: str) -> tuple[Row, ...]:
+    def rows_of_batch(self, name: str, beginning: str) -> tuple[Row, ...]:
         """The rows of the batch whose digest begins so.
 
         Raises:

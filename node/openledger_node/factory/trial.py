@@ -22,7 +22,7 @@ from .job import ROWS_MIN, TrainingJob, split_rows
 from .preview import RowReader, fitting
 from .trainer import PausedError, TrainingInput, TrainingProgress
 
-BASE_ROWS: Final = 64
+BASE_ROWS: Final = 32
 TRIAL_ROWS: Final = 256
 TRIAL_JOB: Final = TrainingJob(name="trial", epochs=2, tokens_max=1_024)
 
@@ -45,7 +45,7 @@ def open_trial(home: Home, config: Config, name: str | None) -> TrialBase:
 
 
 def measure_base(trial: TrialBase, rows: Sequence[Row]) -> GateNumber:
-    """Measure the loss of the base on the completions of up to 64 rows.
+    """Measure the loss of the base on the completions of up to 32 rows.
 
     Raises:
         ModelError: the base can't be used.

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from support.contributors import ADA, TERMS
 
-from openledger_node.api.guard import Guard
+from openledger_node.api.guard import BODY_S, UPLOAD_S, Guard
 from openledger_node.datanets.drafts import DRAFTS_MAX, FOLDER, FileDrafts
 from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.own_process import carry_out
@@ -98,3 +98,4 @@ def test_an_upload_has_a_bound_of_its_own() -> None:
 
     guard = Guard(nothing, key="key", body_bytes_max=5, uploads={"/operator/files": 10})
     assert [guard._bytes_max({"path": path}) for path in ("/operator/files", "/v1/models")] == [10, 5]
+    assert [guard._seconds_max({"path": path}) for path in ("/operator/files", "/v1/models")] == [UPLOAD_S, BODY_S]

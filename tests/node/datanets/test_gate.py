@@ -53,7 +53,7 @@ def test_a_language_is_told_by_its_script_and_its_frequent_words(text: str, lang
     [
         ([ENGLISH] * 3, set()),
         ([ENGLISH, row("Write to ada.lake@gmail.com.")], {"personal data"}),
-        ([ENGLISH, row("ghp_" + "x9Y8" * 9)], {"secrets"}),
+        ([ENGLISH, row("ghp_" + "QZ87" * 9)], {"secrets"}),
         ([ENGLISH, row("left\u202eright")], {"format"}),
         ([ENGLISH, row("word " * 2_000)], {"length"}),
         ([ENGLISH] * 3 + [row("Il est dans la rue, et elle est sur le lac.", "Quel est le nom ?")], {"language"}),
@@ -108,7 +108,7 @@ def test_a_number_is_replaced_in_its_place() -> None:
 @pytest.fixture
 def lake(home: Home) -> OwnDatanets:
     own = OwnDatanets(home)
-    own.create(new_datanet("lake", treasury=ADA, **TERMS))  # type: ignore[arg-type]  # a licence and a share
+    own.create(new_datanet("lake", treasury=ADA, **TERMS))
     return own
 
 

@@ -38,8 +38,8 @@ def own(home: Home) -> OwnDatanets:
 
 
 def publish(own: OwnDatanets) -> str:
-    version, count = own.next_version("lake")
-    own.keep_version(version, count)
+    version, *counts = own.next_version("lake")
+    own.keep_version(version, *counts)
     return version.version
 
 
