@@ -28,15 +28,6 @@ class ApproveOrder(BaseModel):
     batch: str
 
 
-class AppealOrder(BaseModel):
-    """An appeal for a row of a batch, or its decision."""
-
-    batch: str
-    row: int
-    because: str
-    upheld: bool | None = None
-
-
 def add_files(app: FastAPI, drafts: FileDrafts) -> None:
     """Add the routes of uploaded files to the control API."""
     reading = trio.CapacityLimiter(1)  # a reader may use much memory
@@ -78,18 +69,6 @@ def add_files(app: FastAPI, drafts: FileDrafts) -> None:
     async def approve_batch(name: str, order: ApproveOrder) -> dict[str, Any]:
         """Approve a batch of rows."""
         return await trio.to_thread.run_sync(drafts.approve, name, order.batch, abandon_on_cancel=True)
-
-    @app.get("/datanets/{name}/batches/{batch}")
-    async def show_batch(name: str, batch: str) -> dict[str, Any]:
-        """A batch with its numbers, its copies and their appeals."""
-        return await trio.to_thread.run_sync(drafts.show, name, batch)
-
-    @app.post("/datanets/{name}/appeal")
-    async def appeal_row(name: str, order: AppealOrder) -> dict[str, Any]:
-        """File an appeal for a row that was taken for a copy, or decide it."""
-        return await trio.to_thread.run_sync(
-            drafts.appeal, name, order.batch, order.row, order.because, order.upheld, abandon_on_cancel=True
-        )
 
 
 async def _store(http: Request, upload: Path) -> None:

@@ -11,7 +11,6 @@ from openledger_protocol.primitives import check_name
 from ..errors import NodeError
 from ..home import Home
 from .files import FilePreview, read_into
-from .own import find_batch
 from .own_process import RunOrder, run_order
 from .reading import ReadOptions
 from .store import OwnDatanets
@@ -98,27 +97,6 @@ class FileDrafts:
             NodeError: there is no such Datanet or batch.
         """
         return self._change("approve", datanet, batch=batch)
-
-    def show(self, datanet: str, batch: str) -> dict[str, Any]:
-        """Return a batch with its numbers, copies and appeals, as `datanet show DATANET BATCH --json` does.
-
-        Raises:
-            NodeError: there is no such Datanet or batch.
-        """
-        found = self._own.get(datanet)
-        shown = find_batch(found, batch)
-        plain = to_plain(shown)
-        assert isinstance(plain, dict)
-        return {"datanet": datanet, "state": "approved" if shown.digest in found.approved else "pending", **plain}
-
-    def appeal(self, datanet: str, batch: str, row: int, because: str, upheld: bool | None) -> dict[str, Any]:
-        """File an appeal for a row, or decide it if `upheld` is given.
-
-        Raises:
-            NodeError: there is no such batch or row, it copies nobody, or its appeal was decided otherwise.
-            MalformedError: the reason is missing or too long.
-        """
-        return self._change("appeal", datanet, batch=batch, row=row, because=because, upheld=upheld)
 
     def _change(self, do: str, datanet: str, **more: Any) -> dict[str, Any]:
         return self._run({"home": str(self._home.root), "do": do, "datanet": datanet, **more})

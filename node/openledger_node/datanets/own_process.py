@@ -15,7 +15,6 @@ from openledger_protocol.errors import MalformedError
 
 from ..errors import NodeError
 from ..home import open_home
-from .review import appeal, check_again, decide
 from .rows import read_rows
 from .store import OwnDatanets
 
@@ -23,7 +22,7 @@ MODULE: Final = "openledger_node.datanets.own_process"
 CHANGE_S_MAX: Final = 900.0
 
 Order = dict[str, Any]
-"""`home`, `do`, `datanet`, and what `do` needs."""
+"""`home`, `do`, `datanet`; for `contribute` the `rows` file and the `contributor`, for `approve` the `batch`."""
 
 RunOrder = Callable[[Order], dict[str, Any]]
 
@@ -44,20 +43,14 @@ def carry_out(order: Order) -> dict[str, Any]:
 
     Raises:
         NodeError: there is no such Datanet or batch, or it can't be changed so.
-        MalformedError: a contributor or a reason is invalid.
+        MalformedError: a contributor is invalid.
     """
     own, name = OwnDatanets(open_home(Path(order["home"]))), str(order["datanet"])
     if order["do"] == "contribute":
         rows = read_rows(Path(order["rows"]), contributor=order["contributor"])
         batch = own.contribute(name, rows, {})
-    elif order["do"] == "approve":
-        batch = own.approve(name, order["batch"], {})
-    elif order["do"] == "check":
-        batch = check_again(own, name, order["batch"])
-    elif order["upheld"] is None:
-        batch, _ = appeal(own, name, order["batch"], order["row"], order["because"])
     else:
-        batch, _ = decide(own, name, order["batch"], order["row"], upheld=order["upheld"], reason=order["because"])
+        batch = own.approve(name, order["batch"], {})
     state = "approved" if batch.digest in own.get(name).approved else "pending"
     plain = to_plain(batch)
     assert isinstance(plain, dict)

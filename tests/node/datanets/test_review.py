@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from support.indexes import ADA, BO
@@ -9,6 +10,7 @@ from support.indexes import ADA, BO
 from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.own_process import run_order
 from openledger_node.datanets.review import appeal, check_again, decide
+from openledger_node.datanets.rows import write_rows
 from openledger_node.datanets.sample import draw_sample
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.version import read_version, version_file
@@ -144,11 +146,12 @@ def test_a_decision_needs_an_appeal_and_stays(own: OwnDatanets) -> None:
         appeal(own, "lake", batch, 1, "again")
 
 
-def test_the_daemon_changes_a_datanet_in_a_process_of_its_own(own: OwnDatanets, home: Home) -> None:
-    batch = own.contribute("lake", COPIES, {}).digest
-    order = {"home": str(home.root), "do": "appeal", "datanet": "lake", "batch": batch, "row": 1, "upheld": None}
-    assert run_order({**order, "because": "it is mine"})["gate"]["appeals"][0]["row"] == 1
-    with pytest.raises(MalformedError, match="characters, not 0"):
-        run_order({**order, "because": ""})
-    with pytest.raises(NodeError, match="rows 1 to 3"):
-        run_order({**order, "because": "x", "row": 9})
+def test_the_daemon_changes_a_datanet_in_a_process_of_its_own(own: OwnDatanets, home: Home, tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.jsonl", COPIES)
+    order = {"home": str(home.root), "do": "contribute", "datanet": "lake", "rows": str(tmp_path / "rows.jsonl")}
+    batch = run_order({**order, "contributor": BO})
+    assert (batch["state"], batch["of_others"], len(batch["gate"]["copies"])) == ("pending", 2, 2)
+    with pytest.raises(MalformedError, match="looks like an address"):
+        run_order({**order, "contributor": BO[:-1]})
+    with pytest.raises(NodeError, match="0 batches of lake begin with '0xff'"):
+        run_order({**order, "do": "approve", "batch": "0xff"})
