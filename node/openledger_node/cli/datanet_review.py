@@ -182,7 +182,7 @@ def _plain(value: object) -> dict[str, Any]:
 def _cells(number: GateNumber) -> list[str]:
     return [
         number.name,
-        f"{_value(number)} {plain(number.unit)}",
+        "–" if number.value is None else f"{_value(number)} {plain(number.unit)}",
         _limit(number),
         VERDICTS[number.verdict],
         number.note,

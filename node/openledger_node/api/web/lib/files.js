@@ -156,9 +156,9 @@ function drawNumbers(numbers) {
   return table({
     caption: "The numbers of the batch", rows: numbers, key: ({ name }) => name,
     columns: [
-      { label: "Number", head: true, keep: true, cell: ({ name }) => name[0].toUpperCase() + name.slice(1) },
-      { label: "Found", cell: ({ value, unit }) => `${value ?? NONE} ${unit}` },
-      { label: "Limit", keep: true, cell: limitOf },
+      { label: "Number", head: true, cell: ({ name }) => name[0].toUpperCase() + name.slice(1) },
+      { label: "Found", cell: ({ value, unit }) => value === null ? NONE : `${value} ${unit}` },
+      { label: "Limit", rank: 2, keep: true, cell: limitOf },
       { label: "Verdict", keep: true, cell: ({ verdict }) => chip(...VERDICTS[verdict]) },
       { label: "About it", rank: 2, cell: ({ note: about }) => coded(about) },
     ],
@@ -177,8 +177,7 @@ function drawCopies({ datanet, digest, of_others: total, gate }) {
       columns: [
         { label: "Row", head: true, tight: true, cell: ({ row }) => count(row) },
         { label: "It begins", cell: ({ begins }) => begins },
-        { label: "Copies", cell: (each) => `row ${each.of_row} of batch ${each.of_batch.slice(0, 10)}: ${each.of_begins}` },
-        { label: "Paid", rank: 2, cell: ({ contributor }) => contributor },
+        { label: "Copies", cell: (each) => `row ${each.of_row} of batch ${each.of_batch.slice(0, 10)}, of ${each.contributor}: ${each.of_begins}` },
         { label: "Recognised by", rank: 2, cell: ({ evidence }) => EVIDENCE[evidence] },
       ],
     }),
