@@ -80,4 +80,7 @@ def _by_words(text: str) -> str:
     words = WORD.findall(text)
     hits = {name: sum(word in frequent for word in words) for name, frequent in FREQUENT.items()}
     best = max(hits, key=lambda name: hits[name])  # of equal counts, the first of the table
-    return best if hits[best] * SHARE_MIN >= len(words) else UNKNOWN
+    is_worded = any(
+        len(word) > 1 for word in FREQUENT[best].intersection(words)
+    )  # single letters stand in noise, too
+    return best if is_worded and hits[best] * SHARE_MIN >= len(words) else UNKNOWN

@@ -42,6 +42,7 @@ def row(completion: str, prompt: str = "What is it?") -> Row:
         ("RED LAMP", UNKNOWN),
         ("42 + 1 = 43", UNKNOWN),
         ("", UNKNOWN),
+        ("q8 w z x i o i w", UNKNOWN),
     ],
 )
 def test_a_language_is_told_by_its_script_and_its_frequent_words(text: str, language: str) -> None:
@@ -83,7 +84,7 @@ def test_the_language_of_the_datanet_is_that_of_its_approved_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("loss", "verdict"), [(None, "unmeasured"), (0.1, "look"), (2.5, "ok"), (6.0, "ok"), (7.5, "look")]
+    ("loss", "verdict"), [(None, "unmeasured"), (0.1, "look"), (2.5, "ok"), (5.0, "ok"), (5.6, "look")]
 )
 def test_the_loss_of_the_base_has_a_band(loss: float | None, verdict: str) -> None:
     assert base_number(loss, rows=4).verdict == verdict
