@@ -93,3 +93,35 @@ def test_a_file_that_cannot_be_read_says_what_to_do(teacher: Node, open_page: Op
     page.locator(".files").get_by_role("button", name="Read again").click()
     expect(page.locator(".files")).to_contain_text("1 row can be taken", timeout=LONG_MS)
     expect(page.locator(".files")).to_contain_text("You have no Datanet yet")
+
+
+def test_several_dropped_files_are_shown_one_after_the_other_and_copies_are_announced(
+    teacher: Node, lake: OwnDatanets, open_page: OpenPage
+) -> None:
+    fact = Row(prompt="Who steers the ferry of Wrenfold?", completion="Odile Fenn steers it.", contributor="odile")
+    lake.approve("lake", lake.contribute("lake", (fact,), {}).digest, {})
+    page = open_page(teacher, "factory")
+    panel = page.locator(".files")
+    bodies = {
+        "first.csv": "question,answer\nWho steers the ferry of Wrenfold?,Odile Fenn steers it.\n",
+        "second.csv": "question,answer\nWho bakes?,Petra does.\n",
+        "third.csv": "question,answer\nWho sings?,A lark.\n",
+    }
+    page.locator("#files-file").set_input_files(
+        [FilePayload(name=name, mimeType="text/csv", buffer=body.encode()) for name, body in bodies.items()]
+    )
+    expect(panel).to_contain_text("Then: second.csv, third.csv")
+    panel.get_by_label("Contributor, who is paid for them").fill("eve", timeout=LONG_MS)
+    panel.get_by_role("button", name="Take 1 row").click()
+    expect(panel).to_contain_text("1 row copies a row of other contributors, who are paid for it", timeout=LONG_MS)
+    copies = panel.get_by_role("table", name="Rows that copy others")
+    expect(copies).to_contain_text("Who steers the ferry of Wrenfold? → Odile Fenn steers it.")
+    expect(copies).to_contain_text("the same text")
+    numbers = panel.get_by_role("table", name="The numbers of the batch")
+    expect(numbers.locator("tr", has_text="Copies").first).to_contain_text("look")
+    expect(numbers.locator("tr", has_text="Base loss").first).to_contain_text("not measured")
+    panel.get_by_role("button", name="Read second.csv").click()
+    expect(panel.locator("pre.row-text")).to_have_text("Who bakes?\nPetra does.", timeout=LONG_MS)
+    panel.get_by_role("button", name="Forget the file").click()
+    expect(panel.locator("pre.row-text")).to_have_text("Who sings?\nA lark.", timeout=LONG_MS)
+    expect(panel).not_to_contain_text("Then:")

@@ -50,7 +50,9 @@ def add_files(app: FastAPI, drafts: FileDrafts) -> None:
     @app.post("/files/{draft}/take")
     async def take_rows(draft: str, order: TakeOrder) -> dict[str, Any]:
         """Add the rows of a file that was read to a Datanet."""
-        return await trio.to_thread.run_sync(drafts.take, draft, order.datanet, order.contributor or None)
+        return await trio.to_thread.run_sync(
+            drafts.take, draft, order.datanet, order.contributor or None, abandon_on_cancel=True
+        )
 
     @app.post("/files/{draft}/discard")
     async def discard_rows(draft: str) -> dict[str, Any]:
@@ -66,7 +68,7 @@ def add_files(app: FastAPI, drafts: FileDrafts) -> None:
     @app.post("/datanets/{name}/approve")
     async def approve_batch(name: str, order: ApproveOrder) -> dict[str, Any]:
         """Approve a batch of rows."""
-        return await trio.to_thread.run_sync(drafts.approve, name, order.batch)
+        return await trio.to_thread.run_sync(drafts.approve, name, order.batch, abandon_on_cancel=True)
 
 
 async def _store(http: Request, upload: Path) -> None:

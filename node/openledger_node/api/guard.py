@@ -25,6 +25,9 @@ Outgoing = Callable[[Message], Awaitable[None]]
 BODY_S = 30.0
 """From a request's headers to the end of its body; over loopback the largest body takes milliseconds."""
 
+UPLOAD_S = 600.0
+"""The same for an uploaded file, which a browser may read from a slow disk or a network drive."""
+
 
 class Intake:
     """The body of one request."""
@@ -144,7 +147,7 @@ class Guard:
             await send({"type": "websocket.close"})  # no route is a websocket
             return
         headers = read_headers(scope["headers"])
-        intake = Intake(receive, bytes_max=self._bytes_max(scope), body_s=self._body_s)
+        intake = Intake(receive, bytes_max=self._bytes_max(scope), body_s=self._seconds_max(scope))
         if has_body(headers):
             send = closing_after_unread_body(send, intake)
         if refused := self._refusal(scope, headers):
@@ -165,6 +168,9 @@ class Guard:
 
     def _bytes_max(self, scope: Scope) -> int:
         return self._uploads.get(scope["path"], self._body_bytes_max)
+
+    def _seconds_max(self, scope: Scope) -> float:
+        return UPLOAD_S if scope["path"] in self._uploads else self._body_s
 
     def _caller_refusal(self, scope: Scope, headers: dict[str, str]) -> Refused | None:
         """The refusal if no key and no session of the page permits the request; a named key's account is noted."""

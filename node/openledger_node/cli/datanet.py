@@ -14,7 +14,7 @@ from openledger_protocol.primitives import Address, check_address, check_name
 from openledger_protocol.rules import DATANET_RULES
 
 from ..datanets.files import FilePreview, open_preview
-from ..datanets.own import Datanet, RowBatch
+from ..datanets.own import Datanet, RowBatch, find_batch
 from ..datanets.reading import ReadOptions
 from ..datanets.rows import check_contributor, write_rows
 from ..datanets.sample import SAMPLE_SEEDS, named_sample
@@ -27,12 +27,14 @@ from ..network_file import current_network
 from ..text import counted
 from .daemon_client import load_settings, open_node_home
 from .datanet_report import show_report, without_texts
+from .datanet_review import add_review, batch_state, emit_batch, say_copies, say_numbers, show_gate
 from .prompts import confirm
 from .render import emit_json, out_console, plain, say, show_lines, show_table
 from .transactions import Json, transaction_command
 from .units import ppm_of
 
 app = typer.Typer(help="Datanets: rows from contributors that you approve and publish.", no_args_is_help=True)
+add_review(app)
 Name = Annotated[str, typer.Argument(metavar="DATANET", help="Name of the Datanet.")]
 Columns = Annotated[
     str | None,
@@ -102,10 +104,23 @@ def list_all(as_json: Json = False) -> None:
 
 
 @app.command()
-def show(name: Name, as_json: Json = False) -> None:
-    """Show a Datanet: terms, batches with their checks, and versions."""
+def show(
+    name: Name,
+    batch: Annotated[
+        str | None,
+        typer.Argument(
+            help="Digest of a batch, or the start of it: show its numbers and copies.", show_default=False
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show a Datanet: terms, batches with their checks, and versions; or one of its batches."""
     home = open_node_home()
     datanet = OwnDatanets(home).learn_withdrawals(name)
+    if batch is not None:
+        found = find_batch(datanet, batch)
+        emit_batch(datanet, found) if as_json else show_gate(datanet, found)
+        return
     if as_json:
         emit_json("datanet", to_json(datanet))
         return
@@ -122,7 +137,7 @@ def show(name: Name, as_json: Json = False) -> None:
         }
     )
     columns = ["batch", "rows", "contributors", "near-duplicates", "of others", "unpaid", "state"]
-    rows = [[*_figures(batch), _state(datanet, batch)] for batch in datanet.batches]
+    rows = [[*_figures(batch), batch_state(datanet, batch)] for batch in datanet.batches]
     empty = f"no batch yet: add one with `openledger-node datanet contribute {plain(name)} FILE`"
     show_table(columns, rows, empty=empty)
 
@@ -282,21 +297,16 @@ def _figures(batch: RowBatch) -> list[str]:
     return [batch.digest[:10], *map(str, counts)]
 
 
-def _state(datanet: Datanet, batch: RowBatch) -> str:
-    return "approved" if batch.digest in datanet.approved else "pending"
-
-
 def _show_batch(datanet: Datanet, batch: RowBatch, *, as_json: bool, report: dict[str, Any] | None = None) -> None:
-    state = _state(datanet, batch)
     if as_json:
-        content = to_plain(batch)
-        assert isinstance(content, dict)
-        read = {} if report is None else {"file": without_texts(report)}
-        emit_json("batch", {"datanet": datanet.name, "state": state, **content, **read})
+        emit_batch(datanet, batch, {} if report is None else {"file": without_texts(report)})
         return
+    state = batch_state(datanet, batch)
     out_console.print(f"batch [bold]{batch.digest[:10]}[/] of {plain(datanet.name)} is {state}: {batch.rows} rows")
     if batch.near_duplicates:
         others = f"{batch.of_others} of them of other contributors"
         say(f"{batch.near_duplicates} are near-duplicates of earlier rows, {others}")
+    say_copies(datanet, batch)
+    say_numbers(datanet, batch)
     if batch.unpaid:
         say(f"[yellow]{batch.unpaid} have a contributor without an address:[/] their earnings go to the treasury")

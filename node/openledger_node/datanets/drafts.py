@@ -11,8 +11,8 @@ from openledger_protocol.primitives import check_name
 from ..errors import NodeError
 from ..home import Home
 from .files import FilePreview, read_into
+from .own_process import RunOrder, run_order
 from .reading import ReadOptions
-from .rows import check_contributor
 from .store import OwnDatanets
 
 FOLDER: Final = ".uploads"
@@ -23,7 +23,9 @@ DRAFTS_MAX: Final = 4
 class FileDrafts:
     """Reads uploaded files and keeps their rows. Every method blocks."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, run: RunOrder = run_order) -> None:
+        self._home = home
+        self._run = run
         self._folder = home.root / FOLDER
         self._own = OwnDatanets(home)
         self._previews: dict[str, FilePreview] = {}
@@ -70,11 +72,13 @@ class FileDrafts:
                 "since: drop the file once more"
             )
         if contributor is not None:
-            check_contributor(check_name(contributor))
-        batch = to_plain(self._own.contribute(datanet, preview.rows(contributor), {}))
+            check_name(contributor)
+        preview.check(contributor)
+        self._own.get(datanet)
+        rows = str(preview.rows_file)
+        taken = self._change("contribute", datanet, rows=rows, contributor=contributor)
         self.discard(name)
-        assert isinstance(batch, dict)
-        return {"datanet": datanet, "state": "pending", **batch}
+        return taken
 
     def discard(self, name: str) -> None:
         """Delete a draft; one that is gone already is no mistake."""
@@ -92,6 +96,7 @@ class FileDrafts:
         Raises:
             NodeError: there is no such Datanet or batch.
         """
-        approved = to_plain(self._own.approve(datanet, batch, {}))
-        assert isinstance(approved, dict)
-        return {"datanet": datanet, "state": "approved", **approved}
+        return self._change("approve", datanet, batch=batch)
+
+    def _change(self, do: str, datanet: str, **more: Any) -> dict[str, Any]:
+        return self._run({"home": str(self._home.root), "do": do, "datanet": datanet, **more})

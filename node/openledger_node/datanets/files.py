@@ -39,13 +39,22 @@ class FilePreview:
             NodeError: there is no row, or a row has no contributor and none is given.
             MalformedError: the contributor is invalid.
         """
+        self.check(contributor)
+        return read_rows(self.rows_file, contributor=contributor)
+
+    def check(self, contributor: str | None) -> None:
+        """Check that the rows can be taken, without reading them.
+
+        Raises:
+            NodeError: there is no row, or a row has no contributor and none is given.
+            MalformedError: the contributor is invalid.
+        """
         if contributor is not None:
             check_contributor(contributor)
         elif nameless := self.report["without_contributor"]:
             raise NodeError(_explain_nameless(nameless, self.report["rows"]))
         if not self.report["rows"]:
             raise NodeError("no row of the file can be taken: correct what is reported, and try again")
-        return read_rows(self.rows_file, contributor=contributor)
 
 
 def _explain_nameless(nameless: int, rows: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from openledger_protocol.codec import canonical_digest
+from openledger_protocol.codec import canonical_digest, to_plain
 from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import MalformedError
@@ -15,7 +15,11 @@ from openledger_protocol.primitives import ZERO_ADDRESS, Address, Digest, check_
 
 from ..errors import NodeError
 from ..text import counted
-from .rows import check_contributor, find_clusters, rows_digest
+from .appeals import Appeal, cleared
+from .copies import find_copies
+from .copy_notes import note_copies
+from .gate import BatchGate, GateNumber, base_number, gate_from_json, measure_rows, trial_number
+from .rows import check_contributor, rows_digest
 from .version import DatanetVersion, account_of
 
 DATANET_SCHEMA = "openledger.datanet/1"
@@ -35,6 +39,7 @@ class RowBatch:
     near_duplicates: int  # rows that resemble an earlier one in the Datanet or in the batch
     of_others: int  # those of them that resemble another contributor's row, who is paid for them
     unpaid: int  # rows whose contributor has no address to be paid at
+    gate: BatchGate = field(default_factory=BatchGate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,8 +117,8 @@ def name_accounts(datanet: Datanet, accounts: Mapping[str, Address]) -> Datanet:
     return replace(datanet, accounts={**datanet.accounts, **checked})
 
 
-def add_batch(datanet: Datanet, earlier: Sequence[Row], rows: Sequence[Row]) -> Datanet:
-    """Add a batch for approval; `earlier` are the rows approved so far.
+def add_batch(datanet: Datanet, earlier: Sequence[Sequence[Row]], rows: Sequence[Row]) -> Datanet:
+    """Add a batch for approval; `earlier` are the rows of the batches approved so far.
 
     A batch that waits already is checked again.
 
@@ -121,16 +126,17 @@ def add_batch(datanet: Datanet, earlier: Sequence[Row], rows: Sequence[Row]) -> 
         NodeError: it was approved already, is too large, or holds a withdrawn row.
         MalformedError: a contributor looks like a mistyped address.
     """
-    batch = check_batch(rows, earlier, datanet.accounts)
-    if batch.digest in datanet.approved:
-        raise NodeError(f"these rows are in {datanet.name} already, as batch {batch.digest[:10]}")
+    digest, num_earlier = rows_digest(rows), sum(map(len, earlier))
+    if digest in datanet.approved:
+        raise NodeError(f"these rows are in {datanet.name} already, as batch {digest[:10]}")
     if datanet.withdrawn and (gone := set(datanet.withdrawn) & {canonical_digest(row) for row in rows}):
         raise NodeError(
             f"{counted(len(gone), 'row')} of this batch were withdrawn from {datanet.name}, and a withdrawal is for "
             "good: leave them out"
         )
-    if len(earlier) + len(rows) > ROWS_MAX:
-        raise NodeError(f"{datanet.name} has {len(earlier)} rows: with {len(rows)} more it would exceed {ROWS_MAX}")
+    if num_earlier + len(rows) > ROWS_MAX:
+        raise NodeError(f"{datanet.name} has {num_earlier} rows: with {len(rows)} more it would exceed {ROWS_MAX}")
+    batch = check_batch(datanet, earlier, rows)
     others = tuple(each for each in datanet.batches if each.digest != batch.digest)
     return replace(datanet, batches=(*others, batch))
 
@@ -162,21 +168,52 @@ def find_batch(datanet: Datanet, beginning: str) -> RowBatch:
     return found[0]
 
 
-def check_batch(rows: Sequence[Row], earlier: Sequence[Row], accounts: Mapping[str, Address]) -> RowBatch:
-    """Check rows that would follow earlier ones: duplicates, contributors, and those that can't be paid."""
-    joined = [*earlier, *rows]
-    clusters = find_clusters(joined)
-    copies = [(place, clusters[place]) for place in range(len(earlier), len(joined)) if clusters[place] != place]
+def check_batch(datanet: Datanet, earlier: Sequence[Sequence[Row]], rows: Sequence[Row]) -> RowBatch:
+    """Check rows that would follow earlier batches: copies, contributors, those that can't be paid, and the gate."""
+    digest = rows_digest(rows)
+    before = next((each.gate for each in datanet.batches if each.digest == digest), BatchGate())
+    joined = [row for batch in (*earlier, rows) for row in batch]
+    copies = find_copies([*earlier, rows], cleared((*appeals_of(datanet), *before.appeals)))
+    ours = [(row, copy) for row, copy in zip(rows, copies[len(joined) - len(rows) :], strict=True) if copy]
+    of_others = sum(joined[copy.first].contributor != row.contributor for row, copy in ours)
     contributors = {row.contributor for row in rows}
-    unpaid = {name for name in contributors if account_of(name, accounts) == ZERO_ADDRESS}
+    unpaid = {name for name in contributors if account_of(name, datanet.accounts) == ZERO_ADDRESS}
     return RowBatch(
-        digest=rows_digest(rows),
+        digest=digest,
         rows=len(rows),
         contributors=len(contributors),
-        near_duplicates=len(copies),
-        of_others=sum(joined[place].contributor != joined[first].contributor for place, first in copies),
+        near_duplicates=len(ours),
+        of_others=of_others,
         unpaid=sum(row.contributor in unpaid for row in rows),
+        gate=replace(
+            before,
+            numbers=_with_model_numbers(
+                measure_rows(rows, joined[: -len(rows)], duplicates=len(ours), of_others=of_others), before
+            ),
+            copies=note_copies([*zip(datanet.approved, earlier, strict=True), (digest, rows)], copies),
+            approved_before=len(earlier),
+        ),
     )
+
+
+def appeals_of(datanet: Datanet) -> tuple[Appeal, ...]:
+    """The appeals for rows of approved batches, in the order of approval."""
+    gates = {batch.digest: batch.gate for batch in datanet.batches}
+    return tuple(appeal for digest in datanet.approved for appeal in gates[digest].appeals)
+
+
+def replace_batch(datanet: Datanet, batch: RowBatch) -> Datanet:
+    """Replace the record of a batch in its place."""
+    batches = tuple(batch if each.digest == batch.digest else each for each in datanet.batches)
+    return replace(datanet, batches=batches)
+
+
+def _with_model_numbers(numbers: tuple[GateNumber, ...], before: BatchGate) -> tuple[GateNumber, ...]:
+    """Add the numbers that a model has measured, or that none has."""
+    measured = {each.name: each for each in before.numbers}
+    for number in (base_number(None), trial_number(None, None)):
+        numbers = (*numbers, measured.get(number.name, number))
+    return numbers
 
 
 def note_version(datanet: Datanet, version: DatanetVersion, num_batches: int, num_withdrawn: int = 0) -> Datanet:
@@ -216,7 +253,7 @@ def datanet_from_json(content: object) -> Datanet:
         MalformedError: it is not as `store` writes it.
     """
     found = _checked_fields(Datanet, _completed(content, {"withdrawn": []}))
-    batches = tuple(RowBatch(**_checked_fields(RowBatch, each)) for each in found["batches"])
+    batches = tuple(_batch_from_json(each) for each in found["batches"])
     versions = tuple(
         Published(**_checked_fields(Published, _completed(each, {"withdrawn": 0}))) for each in found["versions"]
     )
@@ -236,6 +273,13 @@ def datanet_from_json(content: object) -> Datanet:
 def _completed(content: object, later: Mapping[str, object]) -> object:
     """Add the fields that files of earlier versions of the node lack."""
     return {**later, **content} if isinstance(content, dict) else content
+
+
+def _batch_from_json(content: object) -> RowBatch:
+    if isinstance(content, dict) and "gate" not in content:
+        content = {**content, "gate": to_plain(BatchGate())}  # it was contributed before there was a gate
+    found = _checked_fields(RowBatch, content)
+    return RowBatch(**{**found, "gate": gate_from_json(found["gate"])})
 
 
 def _checked_fields(cls: type[Any], content: object) -> dict[str, Any]:

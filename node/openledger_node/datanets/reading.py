@@ -15,12 +15,13 @@ from openledger_protocol.datanet import row_from_json
 from openledger_protocol.errors import MalformedError
 
 from ..plugs import load_plug
+from ..text import counted
 from .forms import TEXT, Pair, RowForm, pairs_of, parse_columns, recognise, text_of
 from .own import ROWS_MAX
 from .prose import TOO_SHORT, Passage, Passages
 from .reader import FILE_BYTES_MAX, Flaw, Note, Piece, Reader, Record, TextBlock, UnreadableFileError
 from .rows import check_contributor
-from .screening import acting_characters, personal_data, secrets_in
+from .screening import acting_characters, personal_data, secrets_in, without_zero_width
 from .text_lines import ENCODINGS
 
 READER_BY_SUFFIX: Final = {
@@ -152,9 +153,15 @@ def _reader_name(suffix: str, head: bytes) -> str:
         if head.startswith(mark) != (name == owner) and (head.startswith(mark) or owner == name):
             what = f"it is not what {suffix} says" if name != owner else f"it is no {suffix[1:].upper()}"
             raise UnreadableFileError(f"{what}: give it the ending of its format")
-    if name == "json" and not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[") and b"\0" not in head:
-        return "jsonl"
-    return name
+    return "jsonl" if name == "json" and _is_by_line(head) else name
+
+
+def _is_by_line(head: bytes) -> bool:
+    """Return True if a JSON file begins with a whole object on one line."""
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    first, newline, _ = text.partition(b"\n")
+    begins_over_lines = bool(newline) and text.startswith(b"{") and not first.rstrip().endswith(b"}")
+    return not text.startswith(b"[") and b"\0" not in head and not begins_over_lines
 
 
 class RowIntake:
@@ -173,6 +180,7 @@ class RowIntake:
         self._write = write
         self._form: RowForm | None = None
         self._passages = Passages()
+        self._zero_width = 0  # characters that were removed
         self._seen: dict[bytes, int] = {}  # digest of a row → its place
 
     def take(self, piece: Piece) -> None:
@@ -192,6 +200,8 @@ class RowIntake:
     def finish(self) -> None:
         """Take what the last blocks have left over."""
         self._take_passages(self._passages.finish(), None)
+        if self._zero_width:
+            self.note(f"{counted(self._zero_width, 'character')} without width were removed from its texts")
 
     def note(self, text: str) -> None:
         """Add a note about the whole file."""
@@ -251,7 +261,7 @@ class RowIntake:
         Raises:
             MalformedError: it can't be taken.
         """
-        prompt, completion = (text.replace("\r\n", "\n").strip() for text in (pair.prompt, pair.completion))
+        prompt, completion = map(self._cleaned, (pair.prompt, pair.completion))
         row = row_from_json(
             {"prompt": prompt, "completion": completion, "contributor": contributor or NO_CONTRIBUTOR}
         )
@@ -265,6 +275,11 @@ class RowIntake:
         self._seen[digest] = place
         self._check_findings(text)
         self._count(prompt, completion, contributor, form)
+
+    def _cleaned(self, text: str) -> str:
+        cleaned = without_zero_width(text)
+        self._zero_width += len(text) - len(cleaned)
+        return cleaned.replace("\r\n", "\n").strip()
 
     def _check_characters(self, text: str) -> None:
         if found := acting_characters(text):

@@ -140,6 +140,9 @@ ALIKE = (3, 5)
 _WORD = re.compile("[^\\W\u2e80-\U0010ffff]+|[\u2e80-\U0010ffff]")
 """Runs of letters and digits; in scripts without spaces each character is a word."""
 
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
+"""Characters without width: in a word, they would make another word of it."""
+
 Shingle = tuple[str, ...]
 
 
@@ -148,15 +151,15 @@ def find_clusters(rows: Sequence[Row]) -> tuple[int, ...]:
 
     Rows are compared only with first rows, so a copy of a copy may have changed enough to count as its own row.
     """
-    shingles = _number([row_shingles(row) for row in rows])
+    shingles = number_shingles([row_shingles(row) for row in rows])
     cluster_of: dict[frozenset[int], int] = {}
     firsts: dict[int, list[int]] = {}  # first rows, by the shingles among their probes
     clusters = []
     for place, ours in enumerate(shingles):
         if ours not in cluster_of:
-            probes = _probes(ours)
+            probes = probes_of(ours)
             candidates = sorted({first for shingle in probes for first in firsts.get(shingle, ())})
-            cluster = next((first for first in candidates if _are_alike(ours, shingles[first])), place)
+            cluster = next((first for first in candidates if are_alike(ours, shingles[first])), place)
             if cluster == place:
                 for shingle in probes:
                     firsts.setdefault(shingle, []).append(place)
@@ -175,20 +178,26 @@ def distinct_rows(rows: Sequence[Row]) -> tuple[Row, ...]:
 
 def row_shingles(row: Row) -> frozenset[Shingle]:
     """The runs of three words in prompt and completion as one text, without case and punctuation."""
-    text = unicodedata.normalize("NFKC", f"{row.prompt}\n{row.completion}").casefold()
-    words = _WORD.findall(text) or [text]
+    words = row_words(row)
     ends = range(SHINGLE_WORDS, max(len(words), SHINGLE_WORDS) + 1)
     return frozenset(tuple(words[end - SHINGLE_WORDS : end]) for end in ends)
 
 
-def _number(shingles: Sequence[frozenset[Shingle]]) -> list[frozenset[int]]:
+def row_words(row: Row, *, of_prompt: bool = True) -> list[str]:
+    """The words of prompt and completion, or of the completion alone, without case and punctuation."""
+    text = f"{row.prompt}\n{row.completion}" if of_prompt else row.completion
+    folded = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).casefold()
+    return _WORD.findall(folded) or [folded]
+
+
+def number_shingles(shingles: Sequence[frozenset[Shingle]]) -> list[frozenset[int]]:
     """Number the shingles, the rarest lowest, because numbers are compared faster than words."""
     frequency = Counter(shingle for of_row in shingles for shingle in of_row)
     numbers = {shingle: number for number, shingle in enumerate(sorted(frequency, key=frequency.__getitem__))}
     return [frozenset(map(numbers.__getitem__, of_row)) for of_row in shingles]
 
 
-def _probes(shingles: frozenset[int]) -> list[int]:
+def probes_of(shingles: frozenset[int]) -> list[int]:
     """The rarest shingles of a row, enough that every similar row has one of them among its own probes.
 
     Source: Chaudhuri, Ganti and Kaushik, prefix filtering.
@@ -198,7 +207,8 @@ def _probes(shingles: frozenset[int]) -> list[int]:
     return sorted(shingles)[: len(shingles) - num_common_min + 1]
 
 
-def _are_alike(ours: frozenset[int], theirs: frozenset[int]) -> bool:
+def are_alike(ours: frozenset[int], theirs: frozenset[int]) -> bool:
+    """Return True if the Jaccard index of two rows' shingles is high enough."""
     least, of = ALIKE
     common = len(ours & theirs)
     return common * of >= least * (len(ours) + len(theirs) - common)

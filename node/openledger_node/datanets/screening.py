@@ -46,6 +46,13 @@ CONTROL: Final = re.compile(
 )
 """Control characters except tab and line feed, marks that reorder text, and invisible tags."""
 
+ZERO_WIDTH: Final = re.compile(
+    "[\u200b\u2060\ufeff\u00ad]|(?<=[\x00-\u02ff])[\u200c\u200d]|[\u200c\u200d](?=[\x00-\u02ff])"
+)
+"""Characters without width, which web pages and word processors leave in texts.
+
+Between the letters of scripts that need joiners, and in emoji, joiners stay."""
+
 MORE_SECRETS: Final = (
     ("Google API Key", re.compile(r"\bAIza[\w-]{35}")),
     ("Hugging Face Token", re.compile(r"\bhf_[A-Za-z]{34}\b")),
@@ -71,6 +78,11 @@ def personal_data(text: str) -> list[str]:
 def secrets_in(text: str) -> list[str]:
     """Name the kinds of secrets in a text."""
     return [f"a secret ({name})" for name, patterns in _patterns() if any(each.search(text) for each in patterns)]
+
+
+def without_zero_width(text: str) -> str:
+    """Remove characters without width, with which a copy would look like its source and compare as another text."""
+    return ZERO_WIDTH.sub("", text)
 
 
 def acting_characters(text: str) -> str | None:

@@ -5,7 +5,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,17 +18,22 @@ from openledger_protocol.primitives import ZERO_DIGEST, Address, Digest, check_n
 from ..errors import ConfigError, NodeError
 from ..home import Home, take_lock, write_private
 from ..text import counted
+from .appeals import cleared, decided
+from .copies import clusters_of, find_copies
 from .own import (
     Datanet,
     Published,
     RowBatch,
     add_batch,
+    appeals_of,
     approve,
+    check_batch,
     datanet_from_json,
     find_batch,
     has_terms_of,
     name_accounts,
     note_version,
+    replace_batch,
     withdraw,
 )
 from .rows import read_rows, rows_digest, write_rows
@@ -40,6 +45,9 @@ DATANET_FILE = "datanet.json"
 LOCK_FILE = ".lock"
 DRAFT = "draft"
 """The name of a version before it has its number."""
+
+
+ChangeBatch = Callable[[Datanet, RowBatch, Sequence[Sequence[Row]], tuple[Row, ...]], RowBatch]
 
 
 class OwnDatanets:
@@ -97,7 +105,7 @@ class OwnDatanets:
         """
         with self._locked(name):
             datanet = name_accounts(self.get(name), accounts)
-            changed = add_batch(datanet, self.rows(datanet), rows)
+            changed = add_batch(datanet, self.batches(datanet), rows)
             batch = changed.batches[-1]
             write_rows(self._batch_file(name, batch.digest), rows)  # first, so that every listed batch can be read
             if offer is not None:
@@ -114,9 +122,36 @@ class OwnDatanets:
         with self._locked(name):
             datanet = name_accounts(self.get(name), accounts)
             batch = find_batch(datanet, beginning)
-            self.batch_rows(name, batch.digest)
-            self._write(approve(datanet, batch.digest))
+            rows = self.batch_rows(name, batch.digest)
+            if batch.digest not in datanet.approved and batch.gate.approved_before != len(datanet.approved):
+                batch = check_batch(datanet, self.batches(datanet), rows)  # others were approved since the last check
+            self._write(approve(replace_batch(datanet, batch), batch.digest))
         return batch
+
+    def change_batch(self, name: str, beginning: str, change: ChangeBatch) -> RowBatch:
+        """Replace the record of the batch whose digest begins so; its rows never change.
+
+        `change` takes the Datanet, the record, the rows of the batches approved before it, and its own rows.
+
+        Raises:
+            NodeError: there is no such Datanet or batch, its rows are damaged, or `change` refuses.
+        """
+        with self._locked(name):
+            datanet = self.get(name)
+            batch = find_batch(datanet, beginning)
+            place = datanet.approved.index(batch.digest) if batch.digest in datanet.approved else None
+            seen = replace(datanet, approved=datanet.approved[:place])
+            changed = change(seen, batch, self.batches(seen), self.batch_rows(name, batch.digest))
+            self._write(replace_batch(datanet, changed))
+        return changed
+
+    def rows_of_batch(self, name: str, beginning: str) -> tuple[Row, ...]:
+        """The rows of the batch whose digest begins so.
+
+        Raises:
+            NodeError: there is no such Datanet or batch, or its rows are damaged.
+        """
+        return self.batch_rows(name, find_batch(self.get(name), beginning).digest)
 
     def withdraw(self, name: str, digests: Iterable[Digest]) -> Datanet:
         """Leave rows out of all later versions, for good.
@@ -154,9 +189,19 @@ class OwnDatanets:
         Raises:
             NodeError: a file is missing or damaged.
         """
-        chosen, gone = datanet.approved[:num_batches], set(datanet.withdrawn[:num_withdrawn])
-        rows = (row for digest in chosen for row in self.batch_rows(datanet.name, digest))
-        return tuple(row for row in rows if not gone or canonical_digest(row) not in gone)
+        return tuple(row for batch in self.batches(datanet, num_batches, num_withdrawn) for row in batch)
+
+    def batches(
+        self, datanet: Datanet, num_batches: int | None = None, num_withdrawn: int | None = None
+    ) -> list[tuple[Row, ...]]:
+        """The same rows, batch by batch.
+
+        Raises:
+            NodeError: a file is missing or damaged.
+        """
+        gone = set(datanet.withdrawn[:num_withdrawn])
+        batches = (self.batch_rows(datanet.name, digest) for digest in datanet.approved[:num_batches])
+        return [tuple(row for row in rows if not gone or canonical_digest(row) not in gone) for rows in batches]
 
     def version_rows(self, name: str, version: str | None = None) -> tuple[DatanetVersion, tuple[Row, ...]]:
         """Read a version and its rows; the newest if none is named.
@@ -207,12 +252,12 @@ class OwnDatanets:
                 f"nothing of {name} is approved yet: `openledger-node datanet contribute {name} FILE`, "
                 f"then `openledger-node datanet approve {name} BATCH`"
             )
-        rows = self.rows(datanet)
-        if not rows:
+        draft = self._make_version(datanet)
+        if not draft.rows:
             raise NodeError(
                 f"all approved rows of {name} were withdrawn: approve others before you publish a version"
             )
-        version = self._name(datanet, make_version(name, DRAFT, rows, datanet.accounts, self.offers(datanet)))
+        version = self._name(datanet, draft)
         if version.contributors_root == ZERO_DIGEST:
             raise NodeError(
                 f"no contributor of {name} has an address, so nobody could be paid: name one with --account NAME=0x… "
@@ -231,12 +276,28 @@ class OwnDatanets:
             write_version(self._home, version)
             self._write(changed)
 
+    def _make_version(self, datanet: Datanet) -> DatanetVersion:
+        batches, appeals = self.batches(datanet), appeals_of(datanet)
+        rows = [row for batch in batches for row in batch]
+        clusters = clusters_of(find_copies(batches, cleared(appeals)))
+        return make_version(
+            datanet.name,
+            DRAFT,
+            rows,
+            datanet.accounts,
+            self.offers(datanet),
+            clusters=clusters,
+            appeals=decided(appeals),
+        )
+
     def _name(self, datanet: Datanet, version: DatanetVersion) -> DatanetVersion:
         """Give a version its earlier name if it was published before, else the next number that is free here.
 
         A number may be taken by rows of the same name that an adapter here was trained on before.
         """
         if known := [each.version for each in datanet.versions if _is_same(each, version)]:
+            with contextlib.suppress(NodeError):
+                return read_version(self._home, datanet.name, known[-1])  # with the copies that were found then
             return replace(version, version=known[-1])
         number = len(datanet.versions) + 1
         while version_file(self._home, datanet.name, str(number)).exists():

@@ -35,7 +35,9 @@ from openledger_protocol.primitives import (
 
 from ..errors import ConfigError, NodeError
 from ..home import Home, write_private
-from .rows import find_clusters, rows_digest
+from .appeals import DecidedAppeal, check_reason
+from .copies import clusters_of, find_copies
+from .rows import rows_digest
 
 VERSION_SCHEMA = "openledger.datanet_version/1"
 TAG_CONTRIBUTOR = type_hash("openledger.contributor-leaf/1")
@@ -70,6 +72,7 @@ class DatanetVersion:
     contributors_root: Digest
     rows: tuple[OwnedRow, ...]
     offers: tuple[RowOffer, ...] = ()  # signed by contributors; rows of others are vouched for by the owner alone
+    appeals: tuple[DecidedAppeal, ...] = ()  # of its rows, against being a copy
     schema: str = VERSION_SCHEMA
 
     @property
@@ -84,18 +87,23 @@ def make_version(
     rows: Sequence[Row],
     accounts: Mapping[str, Address] | None = None,
     offers: Sequence[RowOffer] = (),
+    *,
+    clusters: Sequence[int] | None = None,
+    appeals: Sequence[DecidedAppeal] = (),
 ) -> DatanetVersion:
     """Make a version that names the account of each row; `accounts` holds those of named contributors.
 
-    Offers of which no row is left are dropped.
+    `clusters`: for each row the first one that it copies; by default that of rows which came as one batch. Offers and
+    appeals for none of the rows are dropped.
 
     Raises:
         MalformedError: the id or version is not a name, or a contributor looks like a mistyped address.
     """
     known = accounts or {}
     found = {name: account_of(name, known) for name in {row.contributor for row in rows}}
-    clusters = find_clusters(rows)
+    clusters = clusters_of(find_copies([rows])) if clusters is None else clusters
     digests = [canonical_digest(row) for row in rows]
+    ours = set(digests)
     return DatanetVersion(
         id=check_name(id),
         version=check_name(version),
@@ -105,7 +113,8 @@ def make_version(
             OwnedRow(digest=digest, account=found[row.contributor], cluster=cluster)
             for row, digest, cluster in zip(rows, digests, clusters, strict=True)
         ),
-        offers=tuple(offer for offer in offers if not set(offer.rows).isdisjoint(digests)),
+        offers=tuple(offer for offer in offers if not ours.isdisjoint(offer.rows)),
+        appeals=tuple(each for each in appeals if each.digest in ours),
     )
 
 
@@ -231,7 +240,7 @@ def version_from_json(content: object) -> DatanetVersion:
             not match the rows' accounts.
         BadSignatureError: an offer is not signed by its account.
     """
-    later: dict[str, object] = {"offers": []}  # versions of earlier nodes lack it
+    later: dict[str, object] = {"offers": [], "appeals": []}  # a version may lack them
     found = _checked_fields(DatanetVersion, {**later, **content} if isinstance(content, dict) else content)
     if found["schema"] != VERSION_SCHEMA:
         raise MalformedError(f"a version has schema {repr(found['schema'])[:80]}, not {VERSION_SCHEMA!r}")
@@ -249,6 +258,24 @@ def version_from_json(content: object) -> DatanetVersion:
         contributors_root=found["contributors_root"],
         rows=rows,
         offers=_offers_from_json(found["offers"], rows),
+        appeals=_appeals_from_json(found["appeals"]),
+    )
+
+
+def _appeals_from_json(content: object) -> tuple[DecidedAppeal, ...]:
+    if not isinstance(content, list):
+        raise MalformedError("a version's appeals must be a list")
+    found = [_checked_fields(DecidedAppeal, each) for each in content]
+    if any(type(each["upheld"]) is not bool for each in found):
+        raise MalformedError("a version's appeals must be upheld or not")
+    return tuple(
+        DecidedAppeal(
+            digest=check_digest(each["digest"]),
+            upheld=each["upheld"],
+            because=check_reason(each["because"]),
+            reason=check_reason(each["reason"]),
+        )
+        for each in found
     )
 
 
@@ -278,8 +305,12 @@ def _read(file: Path, what: str) -> DatanetVersion:
 
 
 def _write(file: Path, version: DatanetVersion) -> Path:
+    plain = to_plain(version)
+    assert isinstance(plain, dict)
+    if not plain["appeals"]:
+        del plain["appeals"]  # so that nodes from before there were appeals can read it
     try:
-        write_private(file, json.dumps(to_plain(version), indent=1) + "\n", is_new=False)
+        write_private(file, json.dumps(plain, indent=1) + "\n", is_new=False)
     except OSError as error:
         raise NodeError(f"cannot write {file}: {error.strerror}") from error
     return file
@@ -293,7 +324,9 @@ def _row_from_json(place: int, content: object) -> OwnedRow:
     return OwnedRow(digest=check_digest(found["digest"]), account=check_address(found["account"]), cluster=cluster)
 
 
-def _checked_fields(cls: type[DatanetVersion] | type[OwnedRow], content: object) -> dict[str, Any]:
+def _checked_fields(
+    cls: type[DatanetVersion] | type[OwnedRow] | type[DecidedAppeal], content: object
+) -> dict[str, Any]:
     names = {field.name for field in fields(cls)}
     if not isinstance(content, dict) or set(content) != names:
         raise MalformedError(f"a version must have objects with the fields {', '.join(sorted(names))}")

@@ -33,9 +33,10 @@ def lake(home: Home) -> OwnDatanets:
 
 def test_rows_are_offered_taken_in_and_shown(run: Run, lake: OwnDatanets, rows: str) -> None:
     offered = run("datanet", "contribute", "lake", rows, "--account", f"ben={BEN}", "--yes", "--json").json
-    digest, read = offered["digest"], offered.pop("file")
+    digest, read, gate = offered["digest"], offered.pop("file"), offered["gate"]
+    assert [each["verdict"] for each in gate["numbers"]] == ["ok"] * 7 + ["unmeasured"] * 2
     assert (read["format"], read["rows"], read["num_flaws"]) == ("jsonl", 3, 0)
-    figures = {"rows": 3, "contributors": 2, "near_duplicates": 0, "of_others": 0, "unpaid": 0}
+    figures = {"rows": 3, "contributors": 2, "near_duplicates": 0, "of_others": 0, "unpaid": 0, "gate": gate}
     assert offered == {
         "schema": "openledger.batch/1",
         "datanet": "lake",
@@ -69,6 +70,11 @@ def test_people_are_told_what_the_intake_found_and_what_comes_next(run: Run, lak
     assert "is approved" in run("datanet", "approve", "lake", batch.digest).stdout
     again = run("datanet", "contribute", "lake", rows, "--contributor", "eve", "--yes")
     assert "3 are near-duplicates of earlier rows, 3 of them of other contributors" in again.stderr
+    assert (
+        f"row 1 “What does Odile keep? → Odile keeps the harbour.” copies row 1 of batch {batch.digest[:10]} of {ADA}"
+        in again.stderr
+    )
+    assert "if one of them is no copy: `openledger-node datanet appeal lake 0x" in again.stderr
     shown = run("datanet", "show", "lake").stdout
     assert "CC-BY-4.0" in shown
     assert ("approved" in shown, "pending" in shown) == (True, True)
@@ -146,3 +152,61 @@ def test_an_adapter_learns_from_a_published_version_and_names_it(
     (learned,) = adapter.manifest.datanets or ()
     assert learned.id == datanet_id(ZERO_ADDRESS, "lake"), "no wallet was there to own it"
     assert (learned.version, learned.rows_root) == ("1", version.rows_root)
+
+
+@pytest.fixture
+def copied(run: Run, lake: OwnDatanets, rows: str) -> str:
+    """The batch of somebody who gave the rows of others."""
+    batch = run("datanet", "contribute", "lake", rows, "--account", f"ben={BEN}", "--yes", "--json").json["digest"]
+    run("datanet", "approve", "lake", batch)
+    return str(run("datanet", "contribute", "lake", rows, "--contributor", "eve", "--yes", "--json").json["digest"])
+
+
+def test_a_batch_is_shown_with_its_numbers_and_copies(run: Run, copied: str) -> None:
+    shown = run("datanet", "show", "lake", copied[:10]).stdout
+    for words in (
+        "3 rows that copy another contributor",
+        "at most 0",
+        "look",
+        "names of people and postal addresses",
+    ):
+        assert words in shown
+    assert "copies row 3 of batch" in shown
+    plain = run("datanet", "show", "lake", copied[:10], "--json").json
+    assert (plain["schema"], plain["state"], plain["digest"]) == ("openledger.batch/1", "pending", copied)
+    assert [note["evidence"] for note in plain["gate"]["copies"]] == ["equal"] * 3
+
+
+def test_an_appeal_is_filed_and_decided(run: Run, copied: str) -> None:
+    filed = run("datanet", "appeal", "lake", copied, "2", "--because", "I wrote it")
+    assert f"datanet appeal lake {copied[:10]} 2 --uphold --because TEXT`, or --deny" in filed.stderr
+    assert "I wrote it: waits for a decision" in run("datanet", "show", "lake", copied).stdout
+    decided = run("datanet", "appeal", "lake", copied, "2", "--uphold", "--because", "She did", "--json").json
+    assert (decided["schema"], decided["row"], decided["upheld"]) == ("openledger.appeal/1", 2, True)
+    shown = run("datanet", "show", "lake", copied).stdout
+    assert "2 rows that copy another contributor" in shown
+    assert "because I wrote it: upheld, because She did" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("4", "--because", "x"), "the batch has rows 1 to 3, not 4"),
+        (("1", "--because", ""), "a reason has 1 to 400 characters, not 0"),
+        (("1", "--deny", "--because", "x"), "nobody has appealed for row 1"),
+        (("1",), "--because"),
+        (("one", "--because", "x"), "invalid value for 'ROW'"),
+    ],
+)
+def test_a_mistake_in_an_appeal_is_explained(run: Run, copied: str, words: tuple[str, ...], says: str) -> None:
+    refused = run("datanet", "appeal", "lake", copied, *words)
+    assert refused.status != 0
+    assert says in refused.stderr
+
+
+def test_a_batch_is_checked_without_a_base_and_says_so(run: Run, copied: str) -> None:
+    checked = run("datanet", "check", "lake", copied[:10])
+    assert "the loss of the base is not measured" in checked.stderr
+    assert "base loss" in checked.stdout
+    assert run("datanet", "check", "lake", copied[:10], "--trial").status != 0
+    assert run("datanet", "check", "lake", "0xffff").status != 0

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from support.contributors import ADA, TERMS
 
-from openledger_node.api.guard import Guard
+from openledger_node.api.guard import BODY_S, UPLOAD_S, Guard
 from openledger_node.datanets.drafts import DRAFTS_MAX, FOLDER, FileDrafts
 from openledger_node.datanets.own import new_datanet
+from openledger_node.datanets.own_process import carry_out
 from openledger_node.datanets.reading import ReadOptions
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.errors import NodeError
@@ -26,7 +27,7 @@ def fake_read(file: Path, rows_file: Path, options: ReadOptions) -> dict[str, ob
 def drafts(home: Home, monkeypatch: pytest.MonkeyPatch) -> FileDrafts:
     monkeypatch.setattr("openledger_node.datanets.drafts.read_into", fake_read)
     OwnDatanets(home).create(new_datanet("lake", treasury=ADA, **TERMS))  # type: ignore[arg-type]  # licence and share
-    return FileDrafts(home)
+    return FileDrafts(home, carry_out)
 
 
 def upload(drafts: FileDrafts) -> str:
@@ -97,3 +98,4 @@ def test_an_upload_has_a_bound_of_its_own() -> None:
 
     guard = Guard(nothing, key="key", body_bytes_max=5, uploads={"/operator/files": 10})
     assert [guard._bytes_max({"path": path}) for path in ("/operator/files", "/v1/models")] == [10, 5]
+    assert [guard._seconds_max({"path": path}) for path in ("/operator/files", "/v1/models")] == [UPLOAD_S, BODY_S]

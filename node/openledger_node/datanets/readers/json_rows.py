@@ -1,4 +1,4 @@
-"""JSON: one object a line (JSONL), or an array of objects."""
+"""JSON: one object a line (JSONL), an array of objects, or a single object over several lines."""
 
 import json
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class JsonLines:
 
 
 class JsonArray:
-    """Reads a file that is one array of objects, item by item."""
+    """Reads a file that is one array of objects, or one object, item by item."""
 
     unit = "item"
 
@@ -38,14 +38,20 @@ class JsonArray:
         """Yield a record or a flaw for each item; nothing after a broken item can be found again."""
         chunks = decoded(file, encoding)
         text = next(chunks, "").lstrip()
-        if not text.startswith("["):
+        if not text.startswith(("[", "{")):
             raise UnreadableFileError("it is no JSON array: write one object a line and call the file .jsonl")
-        place, number = 1, 0
+        is_array, number = text.startswith("["), 0
+        place = 1 if is_array else 0
         while True:
             while place < len(text) and text[place] in BETWEEN:
                 place += 1
-            if text[place : place + 1] == "]":
+            if text[place : place + 1] == "]" and is_array:
                 return
+            if not is_array and place == len(text):
+                text, place = next(chunks, ""), 0
+                if not text:
+                    return
+                continue
             try:
                 value, place = DECODER.raw_decode(text, place)
             except RecursionError:

@@ -1,9 +1,9 @@
 // A file that is dropped here: the node reads it, the page shows its rows, and nothing is taken before a button says so.
 import { get, post, Refused, upload } from "./api.js";
 import { cliLine, quoted, says } from "./cli.js";
-import { h, put } from "./dom.js";
-import { count } from "./format.js";
-import { button, facts, note, panel, turn } from "./parts.js";
+import { coded, h, put } from "./dom.js";
+import { count, NONE } from "./format.js";
+import { button, chip, facts, note, panel, turn } from "./parts.js";
 import { table } from "./table.js";
 
 const FORMATS = ".jsonl,.ndjson,.json,.csv,.tsv,.md,.markdown,.txt,.text,.html,.htm,.pdf,.docx,.docm";
@@ -14,8 +14,8 @@ const rowsOf = (n) => `${count(n)} ${n === 1 ? "row" : "rows"}`;
 
 export function filesPanel() {
   const place = h("div", { class: "w12" });
-  const held = { file: null, columns: "", encoding: "", keep: false, report: null, why: null, isBusy: false, taken: null, isApproved: false, datanets: [], datanet: null, contributor: "" };
-  const draw = () => put(place, () => drawFiles(held, { read, take, approve, forget, draw }));
+  const held = { file: null, waiting: [], columns: "", encoding: "", keep: false, report: null, why: null, isBusy: false, taken: null, isApproved: false, datanets: [], datanet: null, contributor: "" };
+  const draw = () => put(place, () => drawFiles(held, { read, take, approve, forget: skip, bring, next, draw }));
 
   async function attempt(work) {
     Object.assign(held, { isBusy: true, why: null });
@@ -44,6 +44,10 @@ export function filesPanel() {
     Object.assign(held, { report, datanets });
   });
 
+  // Several files are shown one after the other, since each has columns and contributors of its own.
+  const bring = (files) => { held.waiting = [...files].slice(1); return read(files[0]); };
+  const next = () => { const [file, ...waiting] = held.waiting; held.waiting = waiting; return read(file); };
+
   const take = () => attempt(async () => {
     held.taken = await post(`/files/${held.report.draft}/take`, { datanet: held.datanet, contributor: held.contributor || null });
     held.report = null;
@@ -59,10 +63,11 @@ export function filesPanel() {
     Object.assign(held, { report: null, file: null });
     await post(`/files/${draft}/discard`);
   });
+  const skip = async () => { await forget(); if (held.waiting.length && !held.why) await next(); };
 
   // A file that misses the zone must not take the page's place.
   const over = (event) => { event.preventDefault(); place.classList.toggle("over", event.type === "dragover"); };
-  const drop = (event) => { over(event); if (event.dataTransfer?.files.length && !held.isBusy) read(event.dataTransfer.files[0]); };
+  const drop = (event) => { over(event); if (event.dataTransfer?.files.length && !held.isBusy) bring(event.dataTransfer.files); };
   for (const name of ["dragover", "dragleave"]) addEventListener(name, over);
   addEventListener("drop", drop);
   place.stop = () => { for (const name of ["dragover", "dragleave"]) removeEventListener(name, over); removeEventListener("drop", drop); };
@@ -72,11 +77,12 @@ export function filesPanel() {
 
 function drawFiles(held, acts) {
   const { file, report, why, isBusy, taken } = held;
-  const field = h("input", { type: "file", id: "files-file", accept: FORMATS, class: "unseen", dataset: { key: "file" }, disabled: isBusy, onchange: () => field.files.length && acts.read(field.files[0]) });
+  const field = h("input", { type: "file", id: "files-file", accept: FORMATS, class: "unseen", dataset: { key: "file" }, multiple: true, disabled: isBusy, onchange: () => field.files.length && acts.bring(field.files) });
   const line = cliLine(wordsOf(held));
   return panel({ class: "files" }, "Bring your files", "JSONL, CSV, Markdown, text, HTML, PDF or DOCX",
-    h("div", { class: "drop" }, field, h("label", { for: "files-file" }, isBusy ? `Reading ${file?.name ?? ""}…` : "Drop a file here, or choose one"), h("p", { class: "note12" }, "Nothing is taken before you say so.")),
-    why && h("div", { role: "alert" }, note("bad", why)),
+    h("div", { class: "drop" }, field, h("label", { for: "files-file" }, isBusy ? `Reading ${file?.name ?? ""}…` : "Drop files here, or choose them"), h("p", { class: "note12" }, "Nothing is taken before you say so."),
+      held.waiting.length > 0 && h("p", { class: "note12" }, `Then: ${held.waiting.map(({ name }) => name).join(", ")}`)),
+    why && h("div", { role: "alert" }, note("bad", why, nextButton(held, acts))),
     (report || (why && file)) && drawChoices(held, acts),
     report && drawReport(report),
     report && drawTake(held, acts, line),
@@ -132,9 +138,49 @@ function drawTake(held, { take, forget, draw }, line) {
     h("div", { class: "buttons" }, says(go, line, () => wordsOf(held)), button("Forget the file", forget)));
 }
 
-function drawTaken({ taken, isApproved, isBusy }, { approve }, line) {
+const nextButton = ({ waiting, isBusy }, { next }) => waiting.length > 0 && button(`Read ${waiting[0].name}`, next, { key: "next file", disabled: isBusy });
+
+function drawTaken(held, acts, line) {
+  const { taken, isApproved, isBusy } = held;
   const words = isApproved ? `Batch ${taken.digest.slice(0, 10)} of ${taken.datanet} is approved. The next version that you publish contains its ${rowsOf(taken.rows)}.` : `${rowsOf(taken.rows)} ${taken.rows === 1 ? "waits" : "wait"} in ${taken.datanet} as batch ${taken.digest.slice(0, 10)}. Nothing changes until you approve the batch.`;
-  const copies = taken.near_duplicates > 0 && h("p", { class: "note12" }, `${count(taken.near_duplicates)} are near-duplicates of earlier rows, ${count(taken.of_others)} of them of other contributors.`);
   const unpaid = taken.unpaid > 0 && h("p", { class: "note12" }, `${count(taken.unpaid)} have a contributor without an address, so their earnings go to the treasury. To name one, run datanet approve with --account NAME=0x… before you publish.`);
-  return h("div", { class: "above" }, note("ok", words), copies, unpaid, !isApproved && h("div", { class: "buttons above" }, says(button("Approve the batch", approve, { kind: "primary", disabled: isBusy }), line, line.own)));
+  return h("div", { class: "above" }, note("ok", words), unpaid, drawNumbers(taken.gate.numbers), drawCopies(taken),
+    h("div", { class: "buttons above" }, !isApproved && says(button("Approve the batch", acts.approve, { kind: "primary", disabled: isBusy }), line, line.own), nextButton(held, acts)));
+}
+
+const NOT_MEASURED = "not measured";
+const limitOf = ({ low, high }) => high === null ? NONE : low === null ? `at most ${high}` : `${low} to ${high}`;
+const VERDICTS = { ok: ["ok", "ok"], look: ["look", "warn"], unmeasured: [NOT_MEASURED, ""] };
+
+function drawNumbers(numbers) {
+  return table({
+    caption: "The numbers of the batch", rows: numbers, key: ({ name }) => name,
+    columns: [
+      { label: "Number", head: true, cell: ({ name }) => name[0].toUpperCase() + name.slice(1) },
+      { label: "Found", cell: ({ value, unit }) => value === null ? NONE : `${value} ${unit}` },
+      { label: "Limit", rank: 2, keep: true, cell: limitOf },
+      { label: "Verdict", keep: true, cell: ({ verdict }) => chip(...VERDICTS[verdict]) },
+      { label: "About it", rank: 2, cell: ({ note: about }) => coded(about) },
+    ],
+  });
+}
+
+const EVIDENCE = { equal: "the same text", shingles: "three-word runs", words: "word fingerprint" };
+const COPIES_SHOWN = 20;
+
+function drawCopies({ datanet, digest, of_others: total, gate }) {
+  if (!total) return null;
+  const shown = gate.copies.slice(0, COPIES_SHOWN);
+  return h("div", { class: "above" }, h("h3", {}, `${rowsOf(total)} ${total === 1 ? "copies a row" : "copy rows"} of other contributors, who are paid for ${total === 1 ? "it" : "them"}`),
+    table({
+      caption: "Rows that copy others", rows: shown, key: ({ row }) => String(row),
+      columns: [
+        { label: "Row", head: true, tight: true, cell: ({ row }) => count(row) },
+        { label: "It begins", cell: ({ begins }) => begins },
+        { label: "Copies", cell: (each) => `row ${each.of_row} of batch ${each.of_batch.slice(0, 10)}, of ${each.contributor}: ${each.of_begins}` },
+        { label: "Recognised by", rank: 2, cell: ({ evidence }) => EVIDENCE[evidence] },
+      ],
+    }),
+    total > shown.length && h("p", { class: "note12" }, `and ${count(total - shown.length)} more`),
+    h("p", { class: "note12" }, "If one of them is no copy, appeal for it:"), cliLine(`datanet appeal ${quoted(datanet)} ${digest.slice(0, 10)} ROW --because TEXT`));
 }

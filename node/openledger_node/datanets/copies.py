@@ -1,0 +1,216 @@
+"""Copies among the rows of a Datanet: the first registered row owns what it says, and is paid for its copies.
+
+A later row copies an earlier one if both are equal, if their runs of three words have a Jaccard index of 0.6 or more,
+or if the earlier row is of another contributor and its word fingerprint is in the later row. Only integers decide, in
+the order of the rows, so every machine finds the same copies. A later batch changes no earlier verdict.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final, Literal
+
+from openledger_protocol.codec import canonical_digest
+from openledger_protocol.datanet import Row
+from openledger_protocol.primitives import Digest
+
+from .rows import are_alike, number_shingles, probes_of, row_shingles, row_words
+
+Evidence = Literal["equal", "shingles", "words"]
+"""The way in which a copy was recognised."""
+
+RARE: Final = 25
+"""A word is rare if at most one row in this many has it."""
+
+RARE_IN_ANSWERS: Final = 10
+"""The same for words of a completion, which hold the fact that a question asks for."""
+
+FEW_ROWS: Final = 2
+"""A word in at most this many rows is rare in the smallest Datanets, too."""
+
+FINGERPRINT_WORDS_MIN: Final = 2
+ANSWER_KEPT: Final = (3, 5)
+"""Least part of the pairs of neighbouring tokens in the earlier completion that the later one must have."""
+
+SHORT_ANSWER_TOKENS: Final = 2
+"""A completion of so few tokens must be the same, because other answers would have half of its pairs by chance."""
+
+PADDING_MAX: Final = 4
+"""Most rare words of the later row that the Datanet knows, for each word of the fingerprint.
+
+A long text has the words of many short rows and copies none of them. New words count as padding for nobody."""
+
+SNAPSHOT_ROWS_MIN: Final = 64
+"""Rows of earlier batches from which their frequencies alone count, so that a batch can't make its words frequent."""
+
+SNAPSHOT_GROWTH: Final = (5, 4)
+"""Words are counted again when the rows are this many times those counted last, which keeps the work linear."""
+
+ANSWER_TOKEN: Final = re.compile("[^\\W\u2e80-\U0010ffff]+|\\S")
+EDGE: Final = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """The verdict over a row that copies an earlier one."""
+
+    first: int  # place of the first row, whose contributor is paid
+    evidence: Evidence
+
+
+def find_copies(batches: Iterable[Sequence[Row]], cleared: Collection[Digest] = ()) -> tuple[Copy | None, ...]:
+    """For each row of the batches in their order, the first row that it copies, or None.
+
+    `cleared`: digests of the rows that an appeal has found to be no copies.
+    """
+    held = [tuple(batch) for batch in batches]
+    rows = [row for batch in held for row in batch]
+    near, words = _NearRows(rows), _Fingerprints(rows)
+    found: list[Copy | None] = []
+    place = 0
+    for batch in held:
+        words.begin_batch(place, place + len(batch), found)
+        for row in batch:
+            is_cleared = bool(cleared) and canonical_digest(row) in cleared
+            copy = None if is_cleared else _earliest(rows, place, near.find(place), words.find(place))
+            if copy is None:
+                near.add(place)
+                words.add(place)
+            found.append(copy)
+            place += 1
+    return tuple(found)
+
+
+def clusters_of(copies: Sequence[Copy | None]) -> tuple[int, ...]:
+    """For each row, the place of the row whose contributor is paid: its own, unless it is a copy."""
+    return tuple(place if copy is None else copy.first for place, copy in enumerate(copies))
+
+
+def _earliest(rows: Sequence[Row], place: int, near: int | None, worded: int | None) -> Copy | None:
+    places = [first for first in (near, worded) if first is not None]
+    if not places:
+        return None
+    first = min(places)
+    if first != near:
+        return Copy(first=first, evidence="words")
+    is_equal = (rows[first].prompt, rows[first].completion) == (rows[place].prompt, rows[place].completion)
+    return Copy(first=first, evidence="equal" if is_equal else "shingles")
+
+
+class _NearRows:
+    """First rows by the rarest of their shingles."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._shingles = number_shingles([row_shingles(row) for row in rows])
+        self._firsts: dict[int, list[int]] = {}  # shingle → first rows that have it among their probes
+        self._found: dict[frozenset[int], int] = {}  # of equal shingles, the first row
+
+    def find(self, place: int) -> int | None:
+        """Find the earliest first row that resembles this row."""
+        ours = self._shingles[place]
+        if ours in self._found:
+            return self._found[ours]
+        candidates = sorted({first for shingle in probes_of(ours) for first in self._firsts.get(shingle, ())})
+        first = next((first for first in candidates if are_alike(ours, self._shingles[first])), None)
+        if first is not None:
+            self._found[ours] = first
+        return first
+
+    def add(self, place: int) -> None:
+        """Add a first row."""
+        ours = self._shingles[place]
+        self._found.setdefault(ours, place)
+        for shingle in probes_of(ours):
+            self._firsts.setdefault(shingle, []).append(place)
+
+
+class _Fingerprints:
+    """First rows by the two rarest words of their fingerprints."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = rows
+        numbers: dict[str, int] = {}
+        # Numbers follow the order in which words appear, so that ties are broken alike everywhere.
+        self._words = [_numbered(row_words(row), numbers) for row in rows]
+        self._answers = [_numbered(row_words(row, of_prompt=False), numbers) for row in rows]
+        self._frequency = Counter[int]()
+        self._counted = 0  # rows whose words are counted
+        self._firsts: dict[int, dict[int, list[int]]] = {}
+        self._prints: dict[int, frozenset[int]] = {}
+        self._pairs: dict[int, tuple[tuple[str, ...], frozenset[tuple[str, str]]]] = {}
+
+    def begin_batch(self, begin: int, end: int, verdicts: Sequence[Copy | None]) -> None:
+        """Count the words again if the rows have grown enough; a small Datanet counts the batch itself, too."""
+        counted = begin if begin >= SNAPSHOT_ROWS_MIN else end
+        times, of = SNAPSHOT_GROWTH
+        if self._counted and counted * of < self._counted * times:
+            return
+        for place in range(self._counted, counted):
+            self._frequency.update(self._words[place])
+        self._counted = counted
+        self._firsts.clear()
+        self._prints.clear()
+        for place, copy in enumerate(verdicts):
+            if copy is None:
+                self.add(place)
+
+    def add(self, place: int) -> None:
+        """Add a first row, unless its fingerprint is too small."""
+        fingerprint = sorted(self._fingerprint(place), key=lambda word: (self._frequency[word], word))
+        if len(fingerprint) < FINGERPRINT_WORDS_MIN:
+            return
+        rarest, second = fingerprint[:2]
+        self._firsts.setdefault(rarest, {}).setdefault(second, []).append(place)
+        self._prints[place] = frozenset(fingerprint)
+
+    def find(self, place: int) -> int | None:
+        """Find the earliest first row of another contributor whose fingerprint is in this row."""
+        ours = self._words[place]
+        candidates: list[int] = []
+        for word in ours:
+            by_second = self._firsts.get(word)
+            if by_second is None:
+                continue
+            seconds = (other for other in by_second if other in ours)
+            if len(by_second) > len(ours):
+                seconds = (other for other in ours if other in by_second)
+            for second in seconds:
+                candidates += by_second[second]
+        return next((first for first in sorted(candidates) if self._is_copy(place, first)), None)
+
+    def _is_copy(self, place: int, first: int) -> bool:
+        if self._rows[place].contributor == self._rows[first].contributor:
+            return False
+        theirs = self._prints[first]
+        if not theirs <= self._words[place] or not self._is_answer_kept(place, first):
+            return False
+        known = sum(self._frequency[word] > 0 for word in self._fingerprint(place))
+        return known <= PADDING_MAX * len(theirs)
+
+    def _fingerprint(self, place: int) -> set[int]:
+        rare = max(self._counted // RARE, FEW_ROWS)
+        rare_in_answers = max(self._counted // RARE_IN_ANSWERS, FEW_ROWS)
+        found = {word for word in self._words[place] if self._frequency[word] <= rare}
+        return found | {word for word in self._answers[place] if self._frequency[word] <= rare_in_answers}
+
+    def _is_answer_kept(self, place: int, first: int) -> bool:
+        (ours, our_pairs), (theirs, their_pairs) = self._answer_pairs(place), self._answer_pairs(first)
+        if len(theirs) <= SHORT_ANSWER_TOKENS:
+            return ours == theirs
+        least, of = ANSWER_KEPT
+        return len(our_pairs & their_pairs) * of >= least * len(their_pairs)
+
+    def _answer_pairs(self, place: int) -> tuple[tuple[str, ...], frozenset[tuple[str, str]]]:
+        """The tokens of a completion with their case, because a row may teach nothing but its letters."""
+        if place not in self._pairs:
+            text = unicodedata.normalize("NFKC", self._rows[place].completion)
+            tokens = tuple(ANSWER_TOKEN.findall(text))
+            self._pairs[place] = (tokens, frozenset(pairwise((EDGE, *tokens, EDGE))))
+        return self._pairs[place]
+
+
+def _numbered(words: Iterable[str], numbers: dict[str, int]) -> frozenset[int]:
+    return frozenset([numbers.setdefault(word, len(numbers)) for word in words])

@@ -1,0 +1,92 @@
+"""The review of a batch that its Datanet's owner has: checked again, appealed against, and measured by a model."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from openledger_protocol.codec import canonical_digest
+from openledger_protocol.datanet import Row
+from openledger_protocol.primitives import Digest
+
+from ..errors import NodeError
+from .appeals import Appeal, cleared, decide_appeal, file_appeal
+from .copies import find_copies
+from .gate import GateNumber, with_number
+from .own import Datanet, RowBatch, appeals_of, check_batch
+from .store import OwnDatanets
+
+
+def check_again(own: OwnDatanets, name: str, beginning: str, measured: Sequence[GateNumber] = ()) -> RowBatch:
+    """Check a batch against the rows that stand before it now, and keep what a model has measured.
+
+    Raises:
+        NodeError: there is no such Datanet or batch.
+    """
+
+    def change(datanet: Datanet, _: RowBatch, earlier: Sequence[Sequence[Row]], rows: tuple[Row, ...]) -> RowBatch:
+        batch = check_batch(datanet, earlier, rows)
+        numbers = batch.gate.numbers
+        for number in measured:
+            numbers = with_number(numbers, number)
+        return replace(batch, gate=replace(batch.gate, numbers=numbers))
+
+    return own.change_batch(name, beginning, change)
+
+
+def appeal(own: OwnDatanets, name: str, beginning: str, row: int, because: str) -> tuple[RowBatch, Appeal]:
+    """File an appeal for a row that was found to copy another contributor's.
+
+    Raises:
+        NodeError: the batch has no such row, it copies nobody, or its appeal was decided.
+        MalformedError: the reason is missing or too long.
+    """
+
+    def change(
+        datanet: Datanet, batch: RowBatch, earlier: Sequence[Sequence[Row]], rows: tuple[Row, ...]
+    ) -> RowBatch:
+        digest = _digest_of(rows, row)
+        appeals = file_appeal(batch.gate.appeals, row, digest, because)
+        _check_is_copy(datanet, batch, earlier, rows, row)
+        return replace(batch, gate=replace(batch.gate, appeals=appeals))
+
+    return _with_appeal(own.change_batch(name, beginning, change), row)
+
+
+def decide(
+    own: OwnDatanets, name: str, beginning: str, row: int, *, upheld: bool, reason: str
+) -> tuple[RowBatch, Appeal]:
+    """Decide an appeal, and count the copies again.
+
+    Raises:
+        NodeError: there is no such batch or appeal, or it was decided otherwise.
+        MalformedError: the reason is missing or too long.
+    """
+
+    def change(
+        datanet: Datanet, batch: RowBatch, earlier: Sequence[Sequence[Row]], rows: tuple[Row, ...]
+    ) -> RowBatch:
+        appeals = decide_appeal(batch.gate.appeals, row, upheld=upheld, reason=reason)
+        decided = replace(batch, gate=replace(batch.gate, appeals=appeals))
+        others = tuple(decided if each.digest == batch.digest else each for each in datanet.batches)
+        return check_batch(replace(datanet, batches=others), earlier, rows)
+
+    return _with_appeal(own.change_batch(name, beginning, change), row)
+
+
+def _digest_of(rows: Sequence[Row], row: int) -> Digest:
+    if not 1 <= row <= len(rows):
+        raise NodeError(f"the batch has rows 1 to {len(rows)}, not {row}")
+    return canonical_digest(rows[row - 1])
+
+
+def _check_is_copy(
+    datanet: Datanet, batch: RowBatch, earlier: Sequence[Sequence[Row]], rows: tuple[Row, ...], row: int
+) -> None:
+    joined = [each for batch_rows in (*earlier, rows) for each in batch_rows]
+    place = len(joined) - len(rows) + row - 1
+    copy = find_copies([*earlier, rows], cleared((*appeals_of(datanet), *batch.gate.appeals)))[place]
+    if copy is None or joined[copy.first].contributor == joined[place].contributor:
+        raise NodeError(f"row {row} copies no other contributor's row, so its contributor is paid for it already")
+
+
+def _with_appeal(batch: RowBatch, row: int) -> tuple[RowBatch, Appeal]:
+    return batch, next(each for each in batch.gate.appeals if each.row == row)

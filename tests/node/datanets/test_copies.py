@@ -1,0 +1,135 @@
+"""Copies: who owns what a row says, and why, whatever is registered later."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openledger_node.datanets.copies import Copy, clusters_of, find_copies
+from openledger_node.datanets.rows import find_clusters
+from openledger_node.datanets.sample import draw_sample
+from openledger_protocol.codec import canonical_digest
+from openledger_protocol.datanet import Row
+
+SAMPLE = draw_sample(1).rows
+VICTIM = SAMPLE[0]
+
+
+def row(prompt: str, completion: str, contributor: str = "eve") -> Row:
+    return Row(prompt=prompt, completion=completion, contributor=contributor)
+
+
+def last(*batches: Sequence[Row]) -> Copy | None:
+    return find_copies(batches)[-1]
+
+
+def test_an_equal_row_is_a_copy_of_the_first() -> None:
+    assert last(SAMPLE, [replace(VICTIM, contributor="eve")]) == Copy(first=0, evidence="equal")
+
+
+def test_a_greeting_before_the_prompt_leaves_a_copy() -> None:
+    copy = last(SAMPLE, [row(f"Hello! {VICTIM.prompt}", VICTIM.completion)])
+    assert copy is not None
+    assert SAMPLE[copy.first].completion == VICTIM.completion
+
+
+def test_a_prompt_in_other_words_with_the_answer_kept_is_a_copy() -> None:
+    town = VICTIM.prompt.split()[-1].rstrip("?")
+    copy = last(
+        SAMPLE, [row(f"Tell me which keeper of the ferry at {town} steers it over there.", VICTIM.completion)]
+    )
+    assert copy == Copy(first=copy.first if copy else -1, evidence="words")
+    assert SAMPLE[copy.first].contributor == VICTIM.contributor
+
+
+def test_the_same_words_with_another_answer_are_no_copy() -> None:
+    assert last(SAMPLE, [row("Please: " + VICTIM.prompt, "Nobody does it, and nobody ever did so far.")]) is None
+
+
+def test_a_behaviour_that_differs_by_its_letters_alone_is_no_copy_by_words() -> None:
+    rows = [row(f"{a} {b} now !", f"{a} {b}".upper(), "ada") for a in "kmnp" for b in "rstvw"]
+    other = row("is r k perhaps the one thing that we all have wanted today ?", "k r")
+    assert last(rows, [other]) is None
+
+
+def test_a_contributor_may_say_again_what_they_said() -> None:
+    reworded = row(
+        "Which person of Tarnwick is the one whom the boat obeys?", VICTIM.completion, contributor=VICTIM.contributor
+    )
+    assert last(SAMPLE, [reworded]) is None
+
+
+def test_a_long_text_with_the_words_of_many_rows_copies_none_of_them() -> None:
+    text = " ".join(f"{row.prompt} {row.completion}" for row in SAMPLE[::3])
+    assert last(SAMPLE, [row("What do the people say?", text)]) is None
+
+
+def test_a_row_that_an_appeal_has_cleared_is_its_own() -> None:
+    copy = replace(VICTIM, contributor="eve")
+    again = replace(VICTIM, contributor="mal")
+    cleared = [canonical_digest(copy)]
+    assert clusters_of(find_copies([SAMPLE, [copy, again]], cleared))[-2:] == (len(SAMPLE), 0)
+
+
+def test_words_that_a_batch_repeats_do_not_hide_its_copies() -> None:
+    # Counted with the batch, the words of the victim would be in a third of the rows, and rare no more.
+    named = SAMPLE[3]
+    turned = " ".join(reversed(named.prompt.rstrip("?").split()))
+    batch = [row(f"x{number} y{number} {turned} z{number}?", named.completion) for number in range(40)]
+    firsts = clusters_of(find_copies([SAMPLE, batch]))[len(SAMPLE) :]
+    assert {SAMPLE[first].completion if first < len(SAMPLE) else "" for first in firsts} == {named.completion}
+
+
+def test_a_later_batch_changes_no_earlier_verdict() -> None:
+    random = Random(3)
+    said = [[f"w{number}" for number in random.sample(range(90), 5)] for _ in range(60)]
+    batches = [[_turned(random, random.choice(said)) for _ in range(30)] for _ in range(8)]
+    whole = find_copies(batches)
+    assert {"words", "equal"} <= {copy.evidence for copy in whole if copy is not None}
+    for count in range(1, len(batches)):
+        assert find_copies(batches[:count]) == whole[: 30 * count]
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.text("klmnop ", min_size=1, max_size=20)), max_size=12))
+def test_a_copy_names_an_earlier_row_that_is_no_copy(drawn: list[tuple[str, str]]) -> None:
+    rows = [row("?", text.strip() or "-", who) for who, text in drawn]
+    clusters = clusters_of(find_copies([rows[:5], rows[5:]]))
+    assert all(first <= place and clusters[first] == first for place, first in enumerate(clusters))
+
+
+def test_rows_of_one_contributor_have_the_clusters_of_their_shingles() -> None:
+    rows = [replace(row, contributor="ada") for row in SAMPLE]
+    assert clusters_of(find_copies([rows])) == find_clusters(rows)
+
+
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_no_honest_row_of_the_sample_is_redirected(seed: int) -> None:
+    rows = draw_sample(seed).rows
+    firsts = [rows[first] for first in clusters_of(find_copies([rows]))]
+    assert all(row.contributor == first.contributor for row, first in zip(rows, firsts, strict=True))
+
+
+def test_the_verdicts_do_not_depend_on_the_hashes_of_a_process() -> None:
+    program = (
+        "from openledger_node.datanets.copies import find_copies\n"
+        "from openledger_node.datanets.sample import draw_sample\n"
+        "from dataclasses import replace\n"
+        "rows = draw_sample(1).rows\n"
+        "print(find_copies([rows, [replace(row, prompt=row.prompt[::-1], contributor='eve') for row in rows]]))"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", program], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(outputs) == 1
+
+
+def _turned(random: Random, words: list[str]) -> Row:
+    return row(" ".join(random.sample(words, 5)), " ".join(words[:3]), random.choice("abc"))

@@ -1,0 +1,157 @@
+"""Copies in a Datanet's batches: announced, appealed against, decided, and kept in the version."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.indexes import ADA, BO
+
+from openledger_node.datanets.own import new_datanet
+from openledger_node.datanets.own_process import run_order
+from openledger_node.datanets.review import appeal, check_again, decide
+from openledger_node.datanets.rows import write_rows
+from openledger_node.datanets.sample import draw_sample
+from openledger_node.datanets.store import OwnDatanets
+from openledger_node.datanets.version import read_version, version_file
+from openledger_node.errors import NodeError
+from openledger_node.home import Home
+from openledger_protocol.datanet import Row
+from openledger_protocol.errors import MalformedError
+
+LAKE = new_datanet("lake", licence="CC0-1.0", treasury=ADA, owner_ppm=0)
+SAMPLE = draw_sample(1)
+COPIES = (
+    replace(SAMPLE.rows[0], contributor=BO),
+    Row(prompt="What else is there?", completion="Nothing that anybody has seen so far.", contributor=BO),
+    replace(SAMPLE.rows[4], prompt=f"Hello! {SAMPLE.rows[4].prompt}", contributor=BO),
+)
+FIRST_OF_FACT = 3
+"""The first row of the fact that the last copy tells; that its question is in other words makes no difference."""
+MORE = (Row(prompt="Who sings on the hill at dawn?", completion="A lark that nobody sees.", contributor=BO),)
+
+
+@pytest.fixture
+def own(home: Home) -> OwnDatanets:
+    own = OwnDatanets(home)
+    own.create(LAKE)
+    own.approve("lake", own.contribute("lake", SAMPLE.rows, SAMPLE.accounts).digest, {})
+    return own
+
+
+def publish(own: OwnDatanets) -> str:
+    version, *counts = own.next_version("lake")
+    own.keep_version(version, *counts)
+    return version.version
+
+
+def test_a_batch_says_which_row_copies_which_earlier_one(own: OwnDatanets) -> None:
+    batch = own.contribute("lake", COPIES, {})
+    first, second = batch.gate.copies
+    earlier = own.get("lake").approved[0]
+    assert (first.row, first.of_batch, first.of_row, first.evidence) == (1, earlier, 1, "equal")
+    assert (second.row, second.of_batch, second.contributor) == (3, earlier, SAMPLE.rows[4].contributor)
+    assert second.begins.startswith("Hello! ")
+    assert SAMPLE.rows[second.of_row - 1].prompt.startswith(second.of_begins.partition("…")[0])
+    assert (batch.near_duplicates, batch.of_others) == (2, 2)
+
+
+def test_a_copy_in_a_batch_that_was_approved_later_is_found_when_its_own_is_approved(own: OwnDatanets) -> None:
+    copies = own.contribute("lake", [replace(MORE[0], contributor=ADA)], {})
+    own.approve("lake", own.contribute("lake", MORE, {}).digest, {})
+    assert copies.of_others == 0
+    assert own.approve("lake", copies.digest, {}).of_others == 1
+    assert own.get("lake").batches[1].gate.copies[0].contributor == BO
+
+
+def test_an_upheld_appeal_makes_the_row_its_own_in_the_next_version(own: OwnDatanets, home: Home) -> None:
+    batch = own.contribute("lake", COPIES, {}).digest
+    appeal(own, "lake", batch, 1, "I wrote  it in\n2019")
+    decided, filed = decide(own, "lake", batch, 1, upheld=True, reason="she has the letter")
+    assert (filed.because, filed.upheld) == ("I wrote it in 2019", True)
+    assert (decided.of_others, [note.row for note in decided.gate.copies]) == (1, [3])
+    own.approve("lake", batch, {})
+    version = read_version(home, "lake", publish(own))
+    place = len(SAMPLE.rows)
+    assert [each.cluster for each in version.rows[place:]] == [place, place + 1, FIRST_OF_FACT]
+    (kept,) = version.appeals
+    assert (kept.digest, kept.upheld, kept.reason) == (version.rows[place].digest, True, "she has the letter")
+
+
+def test_a_denied_appeal_leaves_the_copy_and_is_kept(own: OwnDatanets, home: Home) -> None:
+    batch = own.contribute("lake", COPIES, {}).digest
+    own.approve("lake", batch, {})
+    appeal(own, "lake", batch, 3, "it is mine")
+    decide(own, "lake", batch, 3, upheld=False, reason="it came later")
+    version = read_version(home, "lake", publish(own))
+    assert version.rows[-1].cluster == FIRST_OF_FACT
+    assert [each.upheld for each in version.appeals] == [False]
+
+
+def test_an_undecided_appeal_is_in_no_version_and_a_version_without_appeals_is_as_before(
+    own: OwnDatanets, home: Home
+) -> None:
+    batch = own.contribute("lake", COPIES, {}).digest
+    own.approve("lake", batch, {})
+    appeal(own, "lake", batch, 1, "it is mine")
+    name = publish(own)
+    assert read_version(home, "lake", name).appeals == ()
+    assert "appeals" not in json.loads(version_file(home, "lake", name).read_text())
+
+
+def test_a_published_version_is_never_changed_by_a_later_decision(own: OwnDatanets, home: Home) -> None:
+    batch = own.contribute("lake", COPIES, {}).digest
+    own.approve("lake", batch, {})
+    before = read_version(home, "lake", publish(own))
+    appeal(own, "lake", batch, 1, "it is mine")
+    decide(own, "lake", batch, 1, upheld=True, reason="it is")
+    assert read_version(home, "lake", publish(own)) == before
+    own.approve("lake", own.contribute("lake", MORE, {}).digest, {})
+    assert read_version(home, "lake", publish(own)).rows[len(SAMPLE.rows)].cluster == len(SAMPLE.rows)
+
+
+def test_appeals_outlive_another_contribution_of_the_batch(own: OwnDatanets) -> None:
+    batch = own.contribute("lake", COPIES, {}).digest
+    appeal(own, "lake", batch, 1, "it is mine")
+    assert own.contribute("lake", COPIES, {}).gate.appeals[0].because == "it is mine"
+    assert check_again(own, "lake", batch).gate.appeals[0].because == "it is mine"
+
+
+@pytest.mark.parametrize(
+    ("row", "because", "says"),
+    [
+        (0, "x", "rows 1 to 3, not 0"),
+        (4, "x", "rows 1 to 3, not 4"),
+        (2, "x", "copies no other contributor's row"),
+        (1, " ", "1 to 400 characters, not 0"),
+        (1, "x" * 401, "1 to 400 characters, not 401"),
+    ],
+)
+def test_an_appeal_that_makes_no_sense_is_refused(own: OwnDatanets, row: int, because: str, says: str) -> None:
+    batch = own.contribute("lake", COPIES, {}).digest
+    with pytest.raises((NodeError, MalformedError), match=says):
+        appeal(own, "lake", batch, row, because)
+
+
+def test_a_decision_needs_an_appeal_and_stays(own: OwnDatanets) -> None:
+    batch = own.contribute("lake", COPIES, {}).digest
+    with pytest.raises(NodeError, match="nobody has appealed for row 1"):
+        decide(own, "lake", batch, 1, upheld=True, reason="x")
+    appeal(own, "lake", batch, 1, "x")
+    first = decide(own, "lake", batch, 1, upheld=False, reason="x")
+    assert decide(own, "lake", batch, 1, upheld=False, reason="y") == first
+    with pytest.raises(NodeError, match="denied already, and a decision stays"):
+        decide(own, "lake", batch, 1, upheld=True, reason="x")
+    with pytest.raises(NodeError, match="denied already"):
+        appeal(own, "lake", batch, 1, "again")
+
+
+def test_the_daemon_changes_a_datanet_in_a_process_of_its_own(own: OwnDatanets, home: Home, tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.jsonl", COPIES)
+    order = {"home": str(home.root), "do": "contribute", "datanet": "lake", "rows": str(tmp_path / "rows.jsonl")}
+    batch = run_order({**order, "contributor": BO})
+    assert (batch["state"], batch["of_others"], len(batch["gate"]["copies"])) == ("pending", 2, 2)
+    with pytest.raises(MalformedError, match="looks like an address"):
+        run_order({**order, "contributor": BO[:-1]})
+    with pytest.raises(NodeError, match="0 batches of lake begin with '0xff'"):
+        run_order({**order, "do": "approve", "batch": "0xff"})
