@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..models.decoder_config import DecoderConfig
-from .job import TrainingJob, num_steps
+from .job import TrainingJob, choose_sites, num_steps
 
 FLOAT_BYTES: Final = 4
 RUNTIME_BYTES: Final = 1_300_000_000
@@ -77,7 +77,9 @@ def num_base_weights(config: DecoderConfig) -> int:
 
 def num_adapter_weights(job: TrainingJob, config: DecoderConfig) -> int:
     """Count the trained weights."""
-    per_layer = sum(job.rank * (d_in + d_out) for d_in, d_out in config.site_dims.values())
+    magnitudes = 1 if job.method == "dora" else 0
+    dims = [config.site_dims[name] for name in choose_sites(job.sites, config.site_dims)]
+    per_layer = sum(job.rank * (d_in + d_out) + magnitudes * d_out for d_in, d_out in dims)
     return _adapted_layers(job, config) * per_layer
 
 

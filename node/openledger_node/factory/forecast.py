@@ -19,7 +19,7 @@ from ..machine import Machine, look_at_machine
 from ..models.decoder_config import DecoderConfig, read_config
 from .estimate import RowTokens, memory, seconds, seconds_at, steps_of
 from .job import TrainingJob
-from .order import Gathered, TrainingOrder, gather, job_of
+from .order import Gathered, TrainingOrder, check_sites, gather, job_of
 from .preview import Measured, RowReader, Tell, row_tokens
 from .runs import Runs
 
@@ -139,6 +139,7 @@ class Forecaster:
         """
         job = job_of(order, device=self._config.inference.device)
         gathered = self._read(order)
+        check_sites(job, gathered.base)
         rows = row_tokens(gathered.measured)
         steps = steps_of(job, rows)
         try:
@@ -186,10 +187,10 @@ class Forecaster:
     def _speed_before(self, job: TrainingJob, gathered: Gathered) -> tuple[int, float] | None:
         """Return the speed of the newest training with the same base, layers and trainer."""
         for run in Runs(self._home).all():
-            alike = (run.base, run.trainer, run.job.layers) == (
+            alike = (run.base, run.trainer, *_speed_key(run.job)) == (
                 gathered.base.name,
                 self._config.factory.trainer,
-                job.layers,
+                *_speed_key(job),
             )
             if alike and run.state == "done" and run.progress and run.progress.tokens_per_s:
                 return run.number, run.progress.tokens_per_s
@@ -205,6 +206,7 @@ class Forecaster:
             held_out=order.held_out,
             seed=order.seed,
             tokens_max=order.tokens_max,
+            held_out_percent=order.held_out_percent,
         )
         can_change = order.datanet and "@" not in order.datanet
         with self._reading:
@@ -215,6 +217,11 @@ class Forecaster:
                 newest = list(self._kept.items())[1 - FORECASTS_MAX :]
                 self._kept = {**dict(newest), (key, stamp): kept}
         return kept
+
+
+def _speed_key(job: TrainingJob) -> tuple[object, ...]:
+    """The fields of a job that change its tokens per second by much."""
+    return job.layers, job.sites, job.method == "dora"
 
 
 def _stamp(order: TrainingOrder) -> Stamp:
