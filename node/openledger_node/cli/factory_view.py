@@ -76,11 +76,19 @@ def show_preview(found: dict[str, Any]) -> None:
             "people": f"{found['people']}, the largest with {found['largest_share_ppm'] / 10_000:.1f} % of the rows",
             "steps": str(estimate["steps"]),
             "memory": _memory(estimate),
-            "time": f"about {estimate['time']['seconds']:,.0f} s, {estimate['time']['how']}"
-            if estimate["time"]
-            else "not known",
+            "time": _time(estimate),
         }
     )
+
+
+def _time(estimate: dict[str, Any]) -> str:
+    time_s = estimate["time"]
+    if time_s is None:
+        return "not known"
+    answers = (
+        f", {time_s['evaluation_seconds']:,.0f} of them for the evaluation" if time_s["evaluation_seconds"] else ""
+    )
+    return f"about {time_s['seconds']:,.0f} s{answers}, {time_s['how']}"
 
 
 def _lines(run: dict[str, Any]) -> dict[str, str]:

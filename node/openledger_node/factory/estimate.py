@@ -20,6 +20,9 @@ KEPT_BYTES_MAX: Final = 2 << 30
 SHARE: Final = 0.35
 """Measured speed on the many small matrices of a training, as a share of that on one large float32 matrix."""
 
+ANSWER_SHARE: Final = 0.18
+"""The same for answers, which are written one token after the other."""
+
 GAINS: Final = {"float32": 1.0, "bfloat16": 2.0}
 """Measured speed-up of the trainer if the processor has instructions for the format, on the demo base."""
 
@@ -99,6 +102,12 @@ def seconds(
 ) -> float:
     """Estimate the time from the speed on one large float32 matrix."""
     return num_products(job, config, rows) / (SHARE * GAINS[kind] * products_per_s)
+
+
+def answer_seconds(config: DecoderConfig, *, num_rows: int, tokens_max: int, products_per_s: float) -> float:
+    """Estimate the time in which base and adapter answer rows; no answer is taken to end early."""
+    tokens = 2 * num_rows * tokens_max
+    return tokens * 2 * num_base_weights(config) / (ANSWER_SHARE * products_per_s)
 
 
 def seconds_at(job: TrainingJob, rows: RowTokens, tokens_per_s: float) -> float:

@@ -29,8 +29,8 @@ from .trainer import (
 )
 
 STDOUT, STDERR = 1, 2
-YIELDING: Final = 19
-"""The lowest priority: 15 shares of the processor's time, where a process usually has 1,024."""
+YIELDING: Final = 10
+"""Niceness: a tenth of the processor's time while others want it, so that a training on a busy machine ends."""
 
 AUTOGROUP_FILE: Final = Path("/proc/self/autogroup")
 
@@ -81,7 +81,7 @@ class Wishes:
 
 
 def yield_to_others() -> None:
-    """Let this process have the processors that no other process wants.
+    """Let other processes have the processors first.
 
     Linux may share them out between sessions first, and this process leads a session of its own, so the session has
     to yield as well. Systems that share them out otherwise have no such file.

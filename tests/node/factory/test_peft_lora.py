@@ -18,7 +18,7 @@ from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.engine.probe import PROBE_TOKENS
 from openledger_node.engine.tokenizer import open_tokenizer
 from openledger_node.errors import ModelError
-from openledger_node.factory.job import TrainingJob
+from openledger_node.factory.job import Method, TrainingJob
 from openledger_node.factory.trainer import (
     EvaluationInput,
     EvaluationProgress,
@@ -118,6 +118,21 @@ def test_an_adapter_of_each_family_is_served_as_peft_answers(family: str, tmp_pa
     adapter = train(describe_folder(folder), tmp_path / "out", layers=2, learning_rate=0.05)
     sites = read_layout(adapter).sites
     assert {(site.layer, site.module) for site in sites} == set(product((1, 2), read_config(folder).site_dims))
+    check_served(folder, adapter)
+
+
+@pytest.mark.parametrize("method", ["rslora", "dora"])
+def test_an_adapter_of_each_method_is_served_as_peft_answers(base: Base, tmp_path: Path, method: Method) -> None:
+    assert base.folder is not None
+    adapter = train(base, tmp_path / "out", method=method, sites="attention,up_proj", layers=2, learning_rate=0.05)
+    layout = read_layout(adapter)
+    assert (layout.is_rslora, layout.is_dora) == (method == "rslora", method == "dora")
+    assert {site.module for site in layout.sites} == {"q_proj", "k_proj", "v_proj", "o_proj", "up_proj"}
+    check_served(base.folder, adapter)
+
+
+def check_served(folder: Path, adapter: Path) -> None:
+    """Require that our backend's logits with the adapter are PEFT's, and others than the base's."""
     settings = BackendSettings(
         base_folder=str(folder), device="cpu", dtype="float32", threads=1, batch_max=1, context_max=64
     )
