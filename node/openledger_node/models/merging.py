@@ -109,7 +109,7 @@ class _Change:
 
     def merge(self, first: int, rows: Floats) -> Floats:
         """Change rows of the base's weight, the first of which has this number."""
-        merged: Floats = rows + self._b[first : first + len(rows)] @ self._a
+        merged: Floats = np.asarray(rows + self._b[first : first + len(rows)] @ self._a, dtype=np.float32)
         if self._magnitude is not None:
             lengths = np.linalg.norm(merged, axis=1)
             merged *= (self._magnitude[first : first + len(rows)] / lengths)[:, None]

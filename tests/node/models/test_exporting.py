@@ -22,6 +22,7 @@ from openledger_node.models.bases import FAKE_BASE, Base, describe_folder
 from openledger_node.models.causal_lm import open_causal_lm
 from openledger_node.models.exporting import ExportForm, export_adapter
 from openledger_node.models.gguf_files.header import read_header
+from openledger_node.models.gguf_files.lora import convert_lora, target_of_folder, target_of_gguf
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId
 
@@ -134,6 +135,29 @@ def test_a_gguf_lora_is_the_one_that_llama_cpp_is_given_for_this_base(base: Base
     assert file.read_bytes() == converter.convert(source).file.read_bytes()
     tensors = {tensor.name: tensor for tensor in GGUFReader(file).tensors}
     assert {name.rpartition(".")[2] for name in tensors} == {"lora_a", "lora_b"}
+
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "qwen2": {},
+    "phi3": {"pad_token_id": 0},
+    "gemma3_text": {"query_pre_attn_scalar": 12, "sliding_window": 64},
+    "mistral": {},
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_gguf_lora_of_each_family_has_the_names_of_its_gguf_base(tmp_path: Path, family: str) -> None:
+    folder = make_base(tmp_path / "hf", model_type=family, **FAMILIES[family])
+    modules = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"] if family == "phi3" else None
+    adapter = library_of(describe_folder(folder), tmp_path, **({"target_modules": modules} if modules else {}))
+    header = read_header(make_gguf_base(folder, tmp_path / "gguf") / "model.gguf")
+    parts = (AdapterPart(folder=str(adapter.folder)),)
+    ours, theirs = target_of_folder(folder), target_of_gguf(header)
+    assert ours.architecture == theirs.architecture
+    expected = convert_lora(parts, theirs)
+    for name, (a, b) in convert_lora(parts, ours).items():
+        assert (a == expected[name][0]).all()
+        assert (b == expected[name][1]).all()
 
 
 def test_a_gguf_lora_has_no_dora(base: Base, tmp_path: Path) -> None:
