@@ -11,8 +11,8 @@ from ..models.decoder_config import DecoderConfig
 from .job import TrainingJob, choose_sites, num_steps
 
 FLOAT_BYTES: Final = 4
-RUNTIME_BYTES: Final = 1_300_000_000
-"""torch, transformers and their buffers: the measured total of the demo base minus the parts below."""
+RUNTIME_BYTES: Final = 1_000_000_000
+"""torch, transformers and their buffers: the measured peak of three trainings less the parts below, 0.4 to 1.3 GB."""
 
 KEPT_BYTES_MAX: Final = 2 << 30
 """Most memory for kept outputs of the lower layers, which save the rows a second pass through them."""

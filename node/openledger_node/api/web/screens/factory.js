@@ -320,19 +320,14 @@ function gain([name, key, isShare, better], found) {
 
 // ---- 4 publish
 
-const ROYALTY = "10"; // percent, as `factory publish` takes it by default
-
 function drawPublish({ run, published, chain, network }, lookUp) {
   if (run && published) return panel({ class: "fill" }, "4 Publish", run.adapter, h("p", {}, `It is published as ${published}. To change it, train a new version and publish that.`), h("span", { class: "fill" }), h("div", { class: "buttons" }, h("a", { class: "button", href: `#/adapters?adapter=${encodeURIComponent(published)}`, dataset: { key: "see published" } }, "See it under Adapters")), cliLine(`adapters inspect ${quoted(published)}`));
-  const field = h("input", { id: "factory-royalty", inputmode: "decimal", autocomplete: "off", value: ROYALTY, disabled: !run, dataset: { key: "royalty" }, oninput: () => { line.change(words()); turn(publishing, !canGo()); } });
-  const percentage = () => field.value.trim(), canGo = () => run && chain === "ok" && /^\d{1,3}(\.\d{1,4})?$/.test(percentage());
-  const words = () => `factory publish ${run?.number ?? ""}${percentage() === ROYALTY ? "" : ` --royalty ${percentage() || "PERCENT"}`}`.trim(), line = cliLine(words());
+  const words = `factory publish ${run?.number ?? ""}`.trim(), line = cliLine(words);
   const go = () => act({
-    title: `Publish ${run.adapter}`, sentence: `Registers its digest, the Datanets that taught it and your royalty of ${percentage()} % on the chain, under a bond. Published versions are final: to change one, publish a new version.`,
-    verb: "adapters publish", args: { adapter: run.adapter, royalty_ppm: Math.round(Number(percentage()) * 10000) }, words: words(), does: "Publish", done: () => lookUp(run.adapter),
+    title: `Publish ${run.adapter}`, sentence: "Registers its digest, the Datanets that taught it and your royalty of 10 % on the chain, under a bond. Published versions are final: to change one, publish a new version.",
+    verb: "adapters publish", args: { adapter: run.adapter }, words, does: "Publish", done: () => lookUp(run.adapter),
   });
-  const publishing = says(button("Publish…", go, { kind: "primary", disabled: !canGo() }), line, words);
   const why = !run ? "When training ends, publish the adapter here." : chain === null ? network === "local" ? "This node is on no network, so nobody can buy answers. The adapter still serves this machine." : "The chain has not answered yet." : chain !== "ok" ? `The chain is ${chain}: publishing waits until it answers.` : null;
   return panel({ class: "fill" }, "4 Publish", run?.adapter, h("p", { class: "dim" }, "Peers fetch the adapter and its attribution index from this node; the chain keeps its digest, its Datanets and your royalty. Published versions are final: to change one, publish a new version."),
-    why && h("p", { class: "note12 above" }, why), h("span", { class: "fill" }), labelled("Royalty, % of its answers' earnings", field), h("div", { class: "buttons" }, publishing), line);
+    why && h("p", { class: "note12 above" }, why), h("span", { class: "fill" }), h("div", { class: "buttons" }, says(button("Publish…", go, { kind: "primary", disabled: !run || chain !== "ok" }), line, words)), line);
 }
