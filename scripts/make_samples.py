@@ -82,7 +82,8 @@ def make(name: str, base: Base, folder: Path) -> None:
             base=base,
             folder=folder,
             answer_tokens_max=ANSWER_TOKENS_MAX,
-        )
+        ),
+        lambda _: None,
     )
     right = sum(value in answer for value, answer in zip(sample.values, evaluation.answers_adapter, strict=True))
     print(f"{name}: {right} of {len(sample.values)} right, {weights.stat().st_size:,} bytes")

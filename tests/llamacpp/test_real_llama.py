@@ -26,6 +26,7 @@ from support.tiny_gguf import make_gguf_base
 from transformers import AutoModelForCausalLM
 
 from openledger_node.backends.llamacpp import open_backend
+from openledger_node.backends.llamacpp.adapters import LlamaAdapter
 from openledger_node.backends.llamacpp.backend import LlamaBackend
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw, Drawn
 from openledger_node.engine.engine import Engine, EngineOptions, Submit
@@ -33,7 +34,9 @@ from openledger_node.engine.frames import EngineChunk
 from openledger_node.errors import ModelError
 from openledger_node.home import Home
 from openledger_node.models.adapter_source import AdapterPart, AdapterSource
-from openledger_node.models.bases import find_base
+from openledger_node.models.adapters import add_adapter
+from openledger_node.models.bases import describe_folder, find_base
+from openledger_node.models.exporting import export_adapter
 from openledger_protocol.constants import DEMO_BASE_NAME
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
@@ -140,6 +143,24 @@ def test_an_adapter_answers_as_in_peft(backend: LlamaBackend, tiny: Path, tmp_pa
     model = AutoModelForCausalLM.from_pretrained(tiny / "hf", dtype=torch.float32)
     adapter = load(backend, source_of(folder))
     wanted = greedy(PeftModel.from_pretrained(model, folder), PROMPT, 20)
+    assert tokens(decode(backend, 20, adapter=adapter)) == wanted
+    backend.unload_adapter(adapter)
+
+
+def test_an_exported_adapter_is_the_file_that_it_answers_with(
+    backend: LlamaBackend, tiny: Path, tmp_path: Path
+) -> None:
+    base = describe_folder(tiny / "hf")
+    exported = add_adapter(Home(tmp_path / "home"), make_adapter(tiny / "hf", tmp_path / "harbour", seed=5), base)
+    [file] = [each for each in export_adapter(exported, base, "gguf", tmp_path / "out") if each.suffix == ".gguf"]
+    source = source_of(exported.folder)
+    host = backend.read_adapter(source)
+    assert isinstance(host, LlamaAdapter)
+    assert host.file.read_bytes() == file.read_bytes()
+    host.file.write_bytes(file.read_bytes())  # the server is given the exported file itself
+    adapter = load(backend, source)
+    model = AutoModelForCausalLM.from_pretrained(tiny / "hf", dtype=torch.float32)
+    wanted = greedy(PeftModel.from_pretrained(model, exported.folder), PROMPT, 20)
     assert tokens(decode(backend, 20, adapter=adapter)) == wanted
     backend.unload_adapter(adapter)
 

@@ -9,7 +9,7 @@ from openledger_node.datanets.rows import distinct_rows
 from openledger_node.datanets.version import VersionLabel
 from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.factory.job import TrainingJob
-from openledger_node.factory.shelve import Trained, add_to_library
+from openledger_node.factory.shelve import Trained, add_to_library, write_manifest
 from openledger_node.factory.trainer import Report, Trainer, TrainingInput
 from openledger_node.factory.trainers.fake import FakeTrainer
 from openledger_node.home import Home
@@ -52,6 +52,7 @@ def train_adapter(
             build_index=build_index,
             probes=probes,
         )
+        write_manifest(folder, trained)
         return add_to_library(home, folder, trained)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

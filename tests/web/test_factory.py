@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 from support.commands import run_command
-from support.pages import show
+from support.pages import Seen, show
 from support.processes.nodes import (
     EMBEDDED,
     TEST_HOME,
@@ -81,9 +81,42 @@ def test_a_training_is_begun_on_the_page_and_ends_with_a_drawn_curve(novice: Nod
     cells = panel(page, "3 Evaluate").locator("tbody tr").nth(1).locator("td")
     expect(cells.nth(0)).to_have_text(f"{measured['rouge_l']['base']:.3f}")
     expect(cells.nth(1)).to_have_text(f"{measured['rouge_l']['adapter']:.3f}")
+    page.locator("summary", has_text="Side by side: 4 of the answers").click()
+    sample = measured["samples"][0]
+    for label, name in (("Held-out row", "reference"), ("Base", "base"), ("Adapter", "adapter")):
+        row = panel(page, "3 Evaluate").locator("details > div").first.locator("dl, .facts").first
+        expect(row).to_contain_text(label)
+        expect(row).to_contain_text(sample[name])
     page.reload()
     expect(page.locator(".loss path.series")).to_have_count(2)
     assert drawn(page) == [trained, held_out], "the curve is there again after a reload"
+
+
+def test_every_setting_is_on_the_page_and_a_bad_one_is_refused_while_it_is_typed(
+    teacher: Node, open_page: OpenPage, seen: Seen
+) -> None:
+    seen.is_forgiven = True  # a refusal is a failed request, and the browser notes each
+    page = open_page(teacher, "factory")
+    choose = panel(page, "1 Choose")
+    choose.locator("summary").click()
+    page.get_by_label("Name", exact=True).fill("lake")
+    page.get_by_label("Method").select_option("dora")
+    page.get_by_label("Linear maps to adapt").select_option("attention")
+    page.get_by_label("Schedule of the learning rate").select_option("linear")
+    for label, value in (("Dropout", "0.1"), ("Warm-up", "10"), ("Weight decay", "0.01"), ("Alpha", "4")):
+        page.get_by_label(label).fill(value)
+    expect(choose.locator(".cli code")).to_have_text(
+        "openledger-node factory train --sample --name lake --method dora --sites attention --schedule linear "
+        "--dropout 0.1 --warm-up-percent 10 --weight-decay 0.01 --alpha 4"
+    )
+    expect(choose.locator("summary")).to_contain_text("DoRA, rank 8, α 4")
+    expect(page.get_by_label("Held out, %")).to_be_disabled()
+    page.get_by_label("Dropout").fill("2")
+    expect(panel(page, "Rows as the model")).to_contain_text("dropout is 2.0: give a number from 0 to 0.9")
+    expect(page.get_by_role("button", name="Start training")).to_be_disabled()
+    page.get_by_label("Method").select_option("rslora")
+    page.get_by_label("Alpha").fill("")
+    expect(choose.locator("summary")).to_contain_text("rsLoRA, rank 8, α 8")
 
 
 def test_rows_and_counts_are_those_of_the_verb(teacher: Node, open_page: OpenPage) -> None:

@@ -27,6 +27,16 @@ class OrderQuery(BaseModel):
     batch_size: int | None = None
     seed: int | None = None
     tokens_max: int | None = None
+    method: str | None = None
+    alpha: int | None = None
+    sites: str | None = None
+    dropout: float | None = None
+    learning_rate: float | None = None
+    schedule: str | None = None
+    warm_up_percent: float | None = None
+    weight_decay: float | None = None
+    evaluate: int | None = None
+    held_out_percent: float | None = None
     offset: int = 0  # of the first row to show
 
     def plain(self) -> dict[str, Any]:

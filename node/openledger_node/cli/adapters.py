@@ -16,10 +16,11 @@ from ..engine.budget import check_disk_room
 from ..errors import InputError, ModelError, NodeError
 from ..home import Home
 from ..models.adapter_files.layout import LoraLayout, read_layout
-from ..models.adapters import Adapter, adapter_to_json, add_adapter, find_adapter, shortest_name
+from ..models.adapters import Adapter, adapter_to_json, add_adapter, card_of, find_adapter, shortest_name
 from ..models.bases import Base, find_base
 from ..models.library import list_adapters, read_library, remove_adapter
 from ..models.pins import check_pin_fits, drop_pin, keep_pin, pinned_among
+from ..models.readme import CARD_FILE, taught_by_of
 from ..operator.adapters import (
     adapters_to_plain,
     details_to_plain,
@@ -27,6 +28,7 @@ from ..operator.adapters import (
     read_bonds,
     read_withdrawals,
 )
+from .adapter_export import export
 from .adapter_pull import pull_from_hub, pull_from_peers
 from .adapter_search import matching_adapters, show_offered
 from .daemon_client import ask_daemon, load_settings, network_id, open_node_home
@@ -36,10 +38,12 @@ from .transactions import transaction_command
 from .units import open_amount, ppm_of
 
 app = typer.Typer(help="LoRA adapters on this machine.", no_args_is_help=True)
+app.command()(export)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 ADAPTER_HELP = "NAME, or NAME@ID where several share a name."
 
+TAUGHT_BY_MAX = 5
 REMOVE_TIMEOUT_S = 60.0
 """Limit for deleting the files of a large adapter on a slow disk."""
 
@@ -296,6 +300,7 @@ def _facts(adapter: Adapter, layout: LoraLayout) -> dict[str, str]:
     evaluation = [
         f"{key} {value}" for key, value in (manifest.evaluation or {}).items() if not isinstance(value, dict | list)
     ]
+    taught = taught_by_of(card_of(adapter))
     places = {site.layer if site.layer is not None else site.path for site in layout.sites}
     return {
         "adapter": adapter.full_name,
@@ -309,8 +314,12 @@ def _facts(adapter: Adapter, layout: LoraLayout) -> dict[str, str]:
         "owner": manifest.owner or "none yet: `openledger-node adapters publish` names one",
         "evaluation": ", ".join(evaluation) or "not stated",
         "probe": f"answers {manifest.probe['prompt']!r} as stated" if manifest.probe else "not stated",
+        "taught by": ", ".join(f"{name} ({rows} rows)" for name, rows in list(taught.items())[:TAUGHT_BY_MAX])
+        + (f" and {len(taught) - TAUGHT_BY_MAX} more" if len(taught) > TAUGHT_BY_MAX else "")
+        or "not stated",
         "license": manifest.license or "not stated",
         "folder": str(adapter.folder),
+        "card": str(adapter.folder / CARD_FILE),
     }
 
 

@@ -10,8 +10,8 @@ from ..datanets.rows import write_rows
 from ..datanets.sample import draw_sample
 from ..errors import InputError
 from ..factory.evaluation import ROWS_USUAL
+from ..factory.job import PERCENT, RSLORA_ALPHA, Method, Schedule, TrainingJob
 from ..factory.job import Preset as PresetName
-from ..factory.job import TrainingJob
 from ..factory.order import ONE_SOURCE
 from .daemon_client import open_node_home
 from .factory_client import (
@@ -46,7 +46,24 @@ HeldOut = Annotated[
 ]
 BaseName = Annotated[str | None, typer.Option(help="Base to train on; by default the one that is served.")]
 Preset = Annotated[PresetName | None, typer.Option(help="Strength of the training; by default balanced.")]
-Rank = Annotated[int | None, typer.Option(help="Rank of the adapter; its alpha is twice the rank.")]
+Rank = Annotated[int | None, typer.Option(help="Rank of the adapter.")]
+Alpha = Annotated[
+    int | None,
+    typer.Option(help=f"Scale of the adapter, times the rank; by default twice the rank, {RSLORA_ALPHA} for rslora."),
+]
+MethodName = Annotated[
+    Method,
+    typer.Option(help="lora; rslora, whose scale falls with the root of the rank; dora, slower and for few rows."),
+]
+Sites = Annotated[
+    str,
+    typer.Option(help="Linear maps to adapt: all, attention, mlp, or names with commas such as q_proj,v_proj."),
+]
+Dropout = Annotated[float, typer.Option(help="Share of the adapter's inputs that each step sets to zero, up to 0.9.")]
+HeldOutPercent = Annotated[
+    float | None,
+    typer.Option(metavar="PERCENT", help="Percent of the rows to hold out if --held-out names none; by default 10."),
+]
 Layers = Annotated[int | None, typer.Option(help="Layers to adapt, counted from the top; 0 is all.")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over all rows.")]
 BatchSize = Annotated[int, typer.Option(help="Rows per step.")]
@@ -87,6 +104,19 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = DEFAULTS.learning_rate,
     seed: Seed = DEFAULTS.seed,
     tokens_max: TokensMax = DEFAULTS.tokens_max,
+    method: MethodName = DEFAULTS.method,
+    alpha: Alpha = None,
+    sites: Sites = DEFAULTS.sites,
+    dropout: Dropout = DEFAULTS.dropout,
+    schedule: Annotated[
+        Schedule, typer.Option(help="Learning rate after the warm-up: cosine or linear to zero, or constant.")
+    ] = DEFAULTS.schedule,
+    warm_up: Annotated[
+        float,
+        typer.Option("--warm-up-percent", metavar="PERCENT", help="Percent of the steps over which it rises."),
+    ] = DEFAULTS.warm_up_ppm / PERCENT,
+    weight_decay: Annotated[float, typer.Option(help="Decay of the adapter's weights, from 0 to 1.")] = 0.0,
+    held_out_percent: HeldOutPercent = None,
     evaluate: Annotated[
         int, typer.Option(help="Held-out rows that base and adapter answer at the end; 0 is none.")
     ] = ROWS_USUAL,
@@ -112,6 +142,14 @@ def train(
         "learning_rate": learning_rate,
         "seed": seed,
         "tokens_max": tokens_max,
+        "method": method,
+        "alpha": alpha,
+        "sites": sites,
+        "dropout": dropout,
+        "schedule": schedule,
+        "warm_up_percent": warm_up,
+        "weight_decay": weight_decay,
+        "held_out_percent": held_out_percent,
         "evaluate": evaluate,
         "trainer": trainer,
         "signals": signals,
@@ -143,6 +181,11 @@ def preview(
     batch_size: BatchSize = DEFAULTS.batch_size,
     seed: Seed = DEFAULTS.seed,
     tokens_max: TokensMax = DEFAULTS.tokens_max,
+    method: MethodName = DEFAULTS.method,
+    alpha: Alpha = None,
+    sites: Sites = DEFAULTS.sites,
+    dropout: Dropout = DEFAULTS.dropout,
+    held_out_percent: HeldOutPercent = None,
     offset: Annotated[int, typer.Option(help="First of the three rows to show.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -157,6 +200,11 @@ def preview(
         "rank": rank,
         "layers": layers,
         "epochs": epochs,
+        "method": method,
+        "alpha": alpha,
+        "sites": sites,
+        "dropout": dropout,
+        "held_out_percent": held_out_percent,
     }
     home = open_node_home()
     own = training_service(home)

@@ -50,7 +50,7 @@ def _carry_out_here(home: Home, begin: Callable[[TrainingService], int], report:
     own = training_service(home)
     number = begin(own)
     try:
-        own.carry_out(number, report)
+        own.carry_out(number, report, report.stage)
     except KeyboardInterrupt:
         say(
             "interrupted: `openledger-node factory resume` continues from the last checkpoint, "

@@ -8,6 +8,7 @@ from typing import Any, Final
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ..factory.trainer import TrainingProgress
+from ..factory.training_run import Stage, StageName
 from ..home import Home
 from ..models.adapters import Adapter, find_adapter, shortest_name
 from ..models.library import list_adapters
@@ -19,6 +20,8 @@ FIGURES: Final = (
     ("held-out loss", "held_out_loss", ".3f"),
     ("tokens/s", "tokens_per_s", ",.0f"),
 )
+SIDES: Final = (("held-out row", "reference"), ("base", "base"), ("adapter", "adapter"))
+SAMPLES_SHOWN: Final = 3
 GAINS: Final = (
     ("held-out loss", "loss", False),
     ("ROUGE-L", "rouge_l", False),
@@ -73,11 +76,19 @@ def show_preview(found: dict[str, Any]) -> None:
             "people": f"{found['people']}, the largest with {found['largest_share_ppm'] / 10_000:.1f} % of the rows",
             "steps": str(estimate["steps"]),
             "memory": _memory(estimate),
-            "time": f"about {estimate['time']['seconds']:,.0f} s, {estimate['time']['how']}"
-            if estimate["time"]
-            else "not known",
+            "time": _time(estimate),
         }
     )
+
+
+def _time(estimate: dict[str, Any]) -> str:
+    time_s = estimate["time"]
+    if time_s is None:
+        return "not known"
+    answers = (
+        f", {time_s['evaluation_seconds']:,.0f} of them for the evaluation" if time_s["evaluation_seconds"] else ""
+    )
+    return f"about {time_s['seconds']:,.0f} s{answers}, {time_s['how']}"
 
 
 def _lines(run: dict[str, Any]) -> dict[str, str]:
@@ -93,6 +104,8 @@ def _lines(run: dict[str, Any]) -> dict[str, str]:
         lines |= {label: f"{progress[name]:{form}}" for label, name, form in FIGURES if progress[name] is not None}
         if run["state"] == "training" and progress["time_left_s"] is not None:
             lines["left"] = f"{progress['time_left_s']:,.0f} s"
+    if run["stage"]:
+        lines["now"] = describe_stage(Stage(**run["stage"]))
     for restart in run["restarts"][-3:]:
         where = f"resumed from step {restart['step']}" if restart["step"] else "restarted from the beginning"
         lines[f"at {restart['at'][11:19]}"] = f"{where}: {restart['why']}"
@@ -122,6 +135,9 @@ def _show_evaluation(evaluation: dict[str, Any]) -> None:
     won = evaluation["wins"]
     rows.append(["wins side by side", "-", f"{100 * won['share']:.0f} %", f"± {100 * won['plus_minus']:.0f}"])
     show_table([f"on {evaluation['rows']} held-out rows", "base", "adapter", "change"], rows, empty="")
+    for sample in evaluation.get("samples", ())[:SAMPLES_SHOWN]:
+        out_console.print(f"\n[bold]{plain(sample['prompt'])}[/]")
+        show_lines({label: sample[name] or "-" for label, name in SIDES})
 
 
 def _memory(estimate: dict[str, Any]) -> str:
@@ -205,6 +221,7 @@ class TrainingReport:
         )
         self._task = self._bar.add_task("loading the base …", total=None)
         self._held_out_loss: float | None = None
+        self._said: tuple[StageName, int] | None = None
 
     def __enter__(self) -> "TrainingReport":
         """Show the bar."""
@@ -227,25 +244,33 @@ class TrainingReport:
         elif is_worth_a_line(progress.step, progress.steps):
             say(f"  step {progress.step} of {progress.steps} · {text}")
 
+    def stage(self, stage: Stage) -> None:
+        """Show the work after the last step; elsewhere than on a terminal, at most five lines of each kind."""
+        if err_console.is_terminal:
+            self._bar.update(self._task, completed=stage.done, total=stage.total, description=describe_stage(stage))
+            return
+        part = (stage.name, stage.done * STAGE_LINES // stage.total)
+        if part != self._said:
+            self._said = part
+            say(f"  {describe_stage(stage)}")
+
 
 def follow(
     run: dict[str, Any],
     look: Callable[[], dict[str, Any]],
-    report: Callable[[TrainingProgress], None],
+    report: TrainingReport,
     *,
     poll_s: float,
 ) -> dict[str, Any]:
     """Report the progress of a training in another process until it ends, pauses or is interrupted."""
-    is_measured = False
     said = run["step"] if run["state"] == "evaluating" else -1  # the training steps were made before this call
     while True:
         for step, loss, held_out_loss in run["history"]:
             if step > said:
                 said = step
                 report(_progress(run, step, loss, held_out_loss))
-        if run["state"] == "evaluating" and not is_measured:
-            is_measured = True
-            say(f"  base and adapter answer {min(run['evaluated_rows'], run['held_out'])} held-out rows …")
+        if run["stage"]:
+            report.stage(Stage(**run["stage"]))
         if run["state"] in ("paused", "done", "stopped", "failed") or run["is_cut_off"]:
             return run
         time.sleep(poll_s)
@@ -268,6 +293,21 @@ def describe(progress: TrainingProgress, held_out_loss: float | None) -> str:
     """Describe the known losses and the time left; the held-out loss is the newest measurement."""
     known = {"loss {:.3f}": progress.loss, "held-out {:.3f}": held_out_loss, "{:.0f} s left": progress.time_left_s}
     return " · ".join(form.format(value) for form, value in known.items() if value is not None)
+
+
+STAGES: Final[dict[StageName, str]] = {
+    "answering": "base and adapter answer held-out rows",
+    "indexing": "writing the attribution index",
+    "adding": "adding the adapter to the library",
+}
+STAGE_LINES: Final = 4
+
+
+def describe_stage(stage: Stage) -> str:
+    """Describe the work after the last step, with its progress and the time left if they are known."""
+    count = f" · {stage.done} of {stage.total} answers" if stage.name == "answering" else ""
+    left = f" · {stage.time_left_s:.0f} s left" if stage.time_left_s else ""
+    return f"{STAGES[stage.name]}{count}{left}"
 
 
 def is_worth_a_line(step: int, steps: int) -> bool:

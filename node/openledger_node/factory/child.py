@@ -11,9 +11,11 @@ from ..errors import ModelError
 from .messages import FailureMessage, Paused, StartMessage, decode_worker_message, encode_start
 from .trainer import (
     EvaluationInput,
+    EvaluationProgress,
     EvaluationResult,
     PausedError,
     Report,
+    ReportEvaluation,
     TrainingInput,
     TrainingProgress,
     TrainingResult,
@@ -34,8 +36,10 @@ class DiedError(ModelError):
 class ChildTrainer:
     """A trainer that runs the plug called `name` in a child process; Ctrl-C here ends the child as well."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, yields: bool = False) -> None:
+        """`yields` lets other processes go first, which a node needs for the answers it sells."""
         self._name = name
+        self._yields = yields
 
     def train(self, given: TrainingInput, report: Report) -> TrainingResult:
         """Train as the plug does.
@@ -49,22 +53,24 @@ class ChildTrainer:
         assert isinstance(result, TrainingResult)
         return result
 
-    def evaluate(self, given: EvaluationInput) -> EvaluationResult:
+    def evaluate(self, given: EvaluationInput, report: ReportEvaluation) -> EvaluationResult:
         """Evaluate as the plug does.
 
         Raises:
             DiedError: the process died.
             ModelError: the plug failed.
         """
-        result = self._ask(given, lambda _: None)
+        result = self._ask(given, lambda _: None, report)
         assert isinstance(result, EvaluationResult)
         return result
 
-    def _ask(self, given: TrainingInput | EvaluationInput, report: Report) -> TrainingResult | EvaluationResult:
-        order = StartMessage(trainer=self._name, given=given)
+    def _ask(
+        self, given: TrainingInput | EvaluationInput, report: Report, tell: ReportEvaluation = lambda _: None
+    ) -> TrainingResult | EvaluationResult:
+        order = StartMessage(trainer=self._name, given=given, yields=self._yields)
         with tempfile.TemporaryFile() as log, _start_worker(log) as worker:
             try:
-                return _follow(worker, order, report, log)
+                return _follow(worker, order, report, tell, log)
             finally:
                 worker.kill()  # does nothing if it has ended
                 _hang_up(worker)
@@ -85,7 +91,7 @@ def _start_worker(log: IO[bytes]) -> subprocess.Popen[str]:
 
 
 def _follow(
-    worker: subprocess.Popen[str], order: StartMessage, report: Report, log: IO[bytes]
+    worker: subprocess.Popen[str], order: StartMessage, report: Report, tell: ReportEvaluation, log: IO[bytes]
 ) -> TrainingResult | EvaluationResult:
     assert worker.stdout is not None
     _say(worker, encode_start(order))  # its stdin stays open; when it closes, the worker knows that we are gone
@@ -97,6 +103,8 @@ def _follow(
                 if wish and wish != said:
                     said = wish
                     _say(worker, f"{wish}\n")
+            case EvaluationProgress() as progress:
+                tell(progress)
             case Paused():
                 raise PausedError
             case FailureMessage(message=message):

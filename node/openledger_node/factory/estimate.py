@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..models.decoder_config import DecoderConfig
-from .job import TrainingJob, num_steps
+from .job import TrainingJob, choose_sites, num_steps
 
 FLOAT_BYTES: Final = 4
-RUNTIME_BYTES: Final = 1_300_000_000
-"""torch, transformers and their buffers: the measured total of the demo base minus the parts below."""
+RUNTIME_BYTES: Final = 1_000_000_000
+"""torch, transformers and their buffers: the measured peak of three trainings less the parts below, 0.4 to 1.3 GB."""
 
 KEPT_BYTES_MAX: Final = 2 << 30
 """Most memory for kept outputs of the lower layers, which save the rows a second pass through them."""
 
 SHARE: Final = 0.35
 """Measured speed on the many small matrices of a training, as a share of that on one large float32 matrix."""
+
+ANSWER_SHARE: Final = 0.18
+"""The same for answers, which are written one token after the other."""
 
 GAINS: Final = {"float32": 1.0, "bfloat16": 2.0}
 """Measured speed-up of the trainer if the processor has instructions for the format, on the demo base."""
@@ -77,7 +80,9 @@ def num_base_weights(config: DecoderConfig) -> int:
 
 def num_adapter_weights(job: TrainingJob, config: DecoderConfig) -> int:
     """Count the trained weights."""
-    per_layer = sum(job.rank * (d_in + d_out) for d_in, d_out in config.site_dims.values())
+    magnitudes = 1 if job.method == "dora" else 0
+    dims = [config.site_dims[name] for name in choose_sites(job.sites, config.site_dims)]
+    per_layer = sum(job.rank * (d_in + d_out) + magnitudes * d_out for d_in, d_out in dims)
     return _adapted_layers(job, config) * per_layer
 
 
@@ -97,6 +102,12 @@ def seconds(
 ) -> float:
     """Estimate the time from the speed on one large float32 matrix."""
     return num_products(job, config, rows) / (SHARE * GAINS[kind] * products_per_s)
+
+
+def answer_seconds(config: DecoderConfig, *, num_rows: int, tokens_max: int, products_per_s: float) -> float:
+    """Estimate the time in which base and adapter answer rows; no answer is taken to end early."""
+    tokens = 2 * num_rows * tokens_max
+    return tokens * 2 * num_base_weights(config) / (ANSWER_SHARE * products_per_s)
 
 
 def seconds_at(job: TrainingJob, rows: RowTokens, tokens_per_s: float) -> float:

@@ -1,6 +1,7 @@
 """Figures that compare an adapter with its base, computed from their answers and losses."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 from math import sqrt
 from typing import Any, Final
@@ -23,8 +24,56 @@ ROWS_MAX: Final = 2_000
 WORDS_MAX: Final = 2_000
 """Longer texts are cut, because ROUGE-L compares every word with every other."""
 
+SAMPLES_MAX: Final = 8
+SAMPLE_LENGTH_MAX: Final = 600
+"""Characters of one text of a sample, so that the record of a training stays small."""
+
 CONFIDENCE_95: Final = 1.96
 """Standard errors on either side that contain 95 % of a normal distribution."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated:
+    """An evaluation: figures for the manifest, answers that anybody may attribute, and samples for the owner."""
+
+    figures: dict[str, Any]  # or {"error": …}
+    probes: tuple[PublicProbe, ...] = ()
+    samples: tuple[dict[str, str], ...] = ()
+
+    @property
+    def is_failed(self) -> bool:
+        """True if it ended with an error."""
+        return "error" in self.figures
+
+    def to_plain(self) -> dict[str, Any]:
+        """The figures with the samples, as a training's record keeps them."""
+        return {**self.figures, **({"samples": list(self.samples)} if self.samples else {})}
+
+
+def evaluated_from(rows: Sequence[Row], result: EvaluationResult) -> Evaluated:
+    """Compute all that an evaluation tells from the answers of base and adapter."""
+    return Evaluated(
+        figures=summarise(rows, result), probes=probe_set(rows, result), samples=side_by_side(rows, result)
+    )
+
+
+def side_by_side(rows: Sequence[Row], result: EvaluationResult) -> tuple[dict[str, str], ...]:
+    """The first answers of base and adapter beside the contributor's own; long texts are cut."""
+    answers = zip(rows, result.answers_base, result.answers_adapter, strict=True)
+    return tuple(
+        {
+            "prompt": shorten(row.prompt),
+            "reference": shorten(row.completion),
+            "base": shorten(base),
+            "adapter": shorten(adapter),
+        }
+        for row, base, adapter in islice(answers, SAMPLES_MAX)
+    )
+
+
+def shorten(text: str) -> str:
+    """Cut a sample's text, and say so with an ellipsis."""
+    return text if len(text) <= SAMPLE_LENGTH_MAX else f"{text[: SAMPLE_LENGTH_MAX - 1]}…"
 
 
 def summarise(rows: Sequence[Row], result: EvaluationResult) -> dict[str, Any]:

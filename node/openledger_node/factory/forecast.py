@@ -17,9 +17,10 @@ from ..errors import ModelError
 from ..home import Home
 from ..machine import Machine, look_at_machine
 from ..models.decoder_config import DecoderConfig, read_config
-from .estimate import RowTokens, memory, seconds, seconds_at, steps_of
+from .estimate import RowTokens, answer_seconds, memory, seconds, seconds_at, steps_of
+from .evaluation import ANSWER_TOKENS_MAX
 from .job import TrainingJob
-from .order import Gathered, TrainingOrder, gather, job_of
+from .order import Gathered, TrainingOrder, check_sites, gather, job_of
 from .preview import Measured, RowReader, Tell, row_tokens
 from .runs import Runs
 
@@ -139,6 +140,7 @@ class Forecaster:
         """
         job = job_of(order, device=self._config.inference.device)
         gathered = self._read(order)
+        check_sites(job, gathered.base)
         rows = row_tokens(gathered.measured)
         steps = steps_of(job, rows)
         try:
@@ -150,7 +152,7 @@ class Forecaster:
         return {
             "steps": steps,
             "memory": self._memory(job, config, rows),
-            "time": self._time(job, gathered, config, rows),
+            "time": self._time(job, gathered, config, rows, order.evaluate),
             "why": None,
         }
 
@@ -172,24 +174,37 @@ class Forecaster:
         }
 
     def _time(
-        self, job: TrainingJob, gathered: Gathered, config: DecoderConfig, rows: RowTokens
+        self, job: TrainingJob, gathered: Gathered, config: DecoderConfig, rows: RowTokens, evaluate: int | None
     ) -> dict[str, Any] | None:
+        products_per_s = self._room.products_per_s
         if found := self._speed_before(job, gathered):
             number, tokens_per_s = found
-            took_s = seconds_at(job, rows, tokens_per_s)
-            return {"seconds": round(took_s, 1), "how": f"at the {tokens_per_s:.0f} tokens/s of training {number}"}
-        if (products_per_s := self._room.products_per_s) is None:
+            learning_s = seconds_at(job, rows, tokens_per_s)
+            how = f"at the {tokens_per_s:.0f} tokens/s of training {number}"
+        elif products_per_s is not None:
+            learning_s = seconds(job, config, rows, products_per_s=products_per_s, kind=self._room.multiplies)
+            how = "by formula"
+        else:
             return None
-        took_s = seconds(job, config, rows, products_per_s=products_per_s, kind=self._room.multiplies)
-        return {"seconds": round(took_s, 1), "how": "by formula"}
+        answering_s = 0.0  # a GPU answers a few rows in seconds
+        if products_per_s is not None:
+            evaluated = min(gathered.evaluated_rows if evaluate is None else max(0, evaluate), len(gathered.held_out))
+            answering_s = answer_seconds(
+                config, num_rows=evaluated, tokens_max=ANSWER_TOKENS_MAX, products_per_s=products_per_s
+            )
+        return {
+            "seconds": round(learning_s + answering_s, 1),
+            "evaluation_seconds": round(answering_s, 1),
+            "how": how,
+        }
 
     def _speed_before(self, job: TrainingJob, gathered: Gathered) -> tuple[int, float] | None:
         """Return the speed of the newest training with the same base, layers and trainer."""
         for run in Runs(self._home).all():
-            alike = (run.base, run.trainer, run.job.layers) == (
+            alike = (run.base, run.trainer, *_speed_key(run.job)) == (
                 gathered.base.name,
                 self._config.factory.trainer,
-                job.layers,
+                *_speed_key(job),
             )
             if alike and run.state == "done" and run.progress and run.progress.tokens_per_s:
                 return run.number, run.progress.tokens_per_s
@@ -205,6 +220,7 @@ class Forecaster:
             held_out=order.held_out,
             seed=order.seed,
             tokens_max=order.tokens_max,
+            held_out_percent=order.held_out_percent,
         )
         can_change = order.datanet and "@" not in order.datanet
         with self._reading:
@@ -215,6 +231,11 @@ class Forecaster:
                 newest = list(self._kept.items())[1 - FORECASTS_MAX :]
                 self._kept = {**dict(newest), (key, stamp): kept}
         return kept
+
+
+def _speed_key(job: TrainingJob) -> tuple[object, ...]:
+    """The fields of a job that change its tokens per second by much."""
+    return job.layers, job.sites, job.method == "dora"
 
 
 def _stamp(order: TrainingOrder) -> Stamp:

@@ -1,8 +1,8 @@
 """A training job and its rules: states and moves, bounds, split of rows, learning rate. All of it is pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, cos, isfinite, pi
+from math import ceil, cos, pi
 from typing import Final, Literal, get_args
 
 from openledger_protocol.codec import canonical_digest
@@ -40,13 +40,35 @@ LIVE: Final[frozenset[RunState]] = frozenset({"waiting", "training", "evaluating
 CHECKPOINT_STEPS: Final = 50
 CHECKPOINTS_MIN: Final = 10
 
-RANK_MAX = 512
-EPOCHS_MAX = 10_000_000
+PERCENT: Final = PPM // 100
+"""Millionths in a percent."""
+
+RANK_MAX: Final = 512
+ALPHA_MAX: Final = 1_000_000
+LAYERS_MAX: Final = 1_000
+EPOCHS_MAX: Final = 10_000_000
 """More is a typing error."""
 
-SEED_MAX = 2**32 - 1
-WARM_UP_PPM = 60_000
-"""Part of the steps over which the learning rate rises, because Adam does not know the size of gradients at first."""
+BATCH_MAX: Final = 4_096
+DROPOUT_MAX: Final = 0.9
+TOKENS_MIN: Final = 16
+TOKENS_MAX: Final = 1_000_000
+SEED_MAX: Final = 2**32 - 1
+
+Method = Literal["lora", "rslora", "dora"]
+"""Form of the adapter. rsLoRA divides alpha by the root of the rank, DoRA also learns the length of each row."""
+
+Schedule = Literal["cosine", "linear", "constant"]
+"""Course of the learning rate after the warm-up: two ways to zero, or none."""
+
+SITE_GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
+    "attention": ("q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj"),
+    "mlp": ("gate_proj", "up_proj", "gate_up_proj", "down_proj"),
+}
+ALL_SITES: Final = "all"
+
+RSLORA_ALPHA: Final = 8
+"""With rank 16, the same scale of 2 as LoRA, whose alpha is twice the rank."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +86,12 @@ class TrainingJob:
     tokens_max: int = 2048  # of one row, its chat template included
     held_out_ppm: int = 100_000  # of the rows, if no held-out rows are given
     device: str = "auto"
+    method: Method = "lora"
+    sites: str = ALL_SITES  # `all`, a group of SITE_GROUPS, or names of linear maps with commas between them
+    dropout: float = 0.0  # share of an adapter's inputs that are set to zero in each step
+    schedule: Schedule = "cosine"
+    warm_up_ppm: int = 60_000  # of the steps; Adam does not know the size of gradients at first
+    weight_decay: float = 0.0
 
 
 Preset = Literal["quick", "balanced", "thorough"]
@@ -101,21 +129,59 @@ def check_job(job: TrainingJob) -> TrainingJob:
         ConfigError: a field is out of bounds; the message names the first one.
     """
     check_name(job.name)
-    bounds: tuple[tuple[str, bool], ...] = (
-        (f"rank must be from 1 to {RANK_MAX}", 1 <= job.rank <= RANK_MAX),
-        ("alpha must be at least 1", job.alpha >= 1),
-        ("layers must be 0, for all, or more", job.layers >= 0),
-        (f"epochs must be from 1 to {EPOCHS_MAX:,}", 1 <= job.epochs <= EPOCHS_MAX),
-        ("batch_size must be at least 1", job.batch_size >= 1),
-        ("learning_rate must be over 0", isfinite(job.learning_rate) and job.learning_rate > 0),
-        (f"seed must be from 0 to {SEED_MAX}", 0 <= job.seed <= SEED_MAX),
-        ("tokens_max must be at least 16", job.tokens_max >= 16),
-        (f"held_out_ppm must be from 1 to {PPM - 1}", 0 < job.held_out_ppm < PPM),
+    ranges: tuple[tuple[str, float, float, float], ...] = (
+        ("rank", job.rank, 1, RANK_MAX),
+        ("alpha", job.alpha, 1, ALPHA_MAX),
+        ("layers", job.layers, 0, LAYERS_MAX),
+        ("epochs", job.epochs, 1, EPOCHS_MAX),
+        ("batch_size", job.batch_size, 1, BATCH_MAX),
+        ("seed", job.seed, 0, SEED_MAX),
+        ("tokens_max", job.tokens_max, TOKENS_MIN, TOKENS_MAX),
+        ("dropout", job.dropout, 0, DROPOUT_MAX),
+        ("weight_decay", job.weight_decay, 0, 1),
+        ("warm_up_percent", job.warm_up_ppm / PERCENT, 0, 100),
     )
-    for rule, is_kept in bounds:
-        if not is_kept:
-            raise ConfigError(rule)
+    for name, value, least, most in ranges:
+        if not least <= value <= most:  # false for NaN, too
+            raise ConfigError(f"{name} is {value:,}: give a number from {least} to {most:,}")
+    if not 0 < job.learning_rate <= 1:
+        raise ConfigError(f"learning_rate is {job.learning_rate}: give a number over 0, and at most 1, such as 3e-4")
+    if not 0 < job.held_out_ppm < PPM:
+        share = job.held_out_ppm / PERCENT
+        raise ConfigError(f"held_out_percent is {share:g}: give a number over 0 and under 100, such as 10")
+    for name, chosen, words in (
+        ("method", job.method, get_args(Method)),
+        ("schedule", job.schedule, get_args(Schedule)),
+    ):
+        if chosen not in words:
+            raise ConfigError(f"{name} is {chosen!r}: choose one of {', '.join(words)}")
     return job
+
+
+def default_alpha(method: str, rank: int) -> int:
+    """Return the alpha of an order that names none."""
+    return RSLORA_ALPHA if method == "rslora" else 2 * rank
+
+
+def choose_sites(sites: str, modules: Iterable[str]) -> tuple[str, ...]:
+    """Choose the linear maps to adapt among the base's `modules`, in their order.
+
+    Raises:
+        ConfigError: the base has no map of a name; the message lists the names that it has.
+    """
+    known = tuple(modules)
+    wanted = {
+        each
+        for word in (part.strip() for part in sites.split(","))
+        for each in (known if word == ALL_SITES else SITE_GROUPS.get(word, (word,)))
+    }
+    named = {part.strip() for part in sites.split(",")} - {ALL_SITES, *SITE_GROUPS}
+    if unknown := sorted(named - set(known)):
+        raise ConfigError(
+            f"sites names {unknown[0]!r}, which this base does not have: choose {ALL_SITES}, "
+            f"{', '.join(SITE_GROUPS)}, or some of {', '.join(known)}"
+        )
+    return tuple(name for name in known if name in wanted)
 
 
 ROWS_MIN = 2
@@ -147,8 +213,10 @@ def num_steps(job: TrainingJob, num_rows: int) -> int:
 
 
 def learning_rate_at(job: TrainingJob, step: int, steps: int) -> float:
-    """Return the learning rate of a step, from 1 to `steps`: a linear warm-up, then a half cosine towards zero."""
-    warm_up = ceil(steps * WARM_UP_PPM / PPM)
+    """Return the learning rate of a step, from 1 to `steps`: a linear warm-up, then the schedule."""
+    warm_up = ceil(steps * job.warm_up_ppm / PPM)
     if step <= warm_up:
         return job.learning_rate * (step / warm_up)
-    return job.learning_rate * (1 + cos(pi * (step - warm_up) / (steps - warm_up + 1))) / 2
+    done = (step - warm_up) / (steps - warm_up + 1)
+    factors = {"cosine": (1 + cos(pi * done)) / 2, "linear": 1 - done, "constant": 1.0}
+    return job.learning_rate * factors[job.schedule]

@@ -10,7 +10,14 @@ from openledger_protocol.datanet import Row
 
 from ..models.bases import Base
 from .job import TrainingJob
-from .trainer import EvaluationInput, EvaluationResult, TrainingInput, TrainingProgress, TrainingResult
+from .trainer import (
+    EvaluationInput,
+    EvaluationProgress,
+    EvaluationResult,
+    TrainingInput,
+    TrainingProgress,
+    TrainingResult,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +26,7 @@ class StartMessage:
 
     trainer: str  # a plug's name
     given: TrainingInput | EvaluationInput
+    yields: bool = False  # to other processes on this machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +41,12 @@ class FailureMessage:
     message: str
 
 
-WorkerMessage = TrainingProgress | TrainingResult | EvaluationResult | Paused | FailureMessage
+WorkerMessage = TrainingProgress | TrainingResult | EvaluationProgress | EvaluationResult | Paused | FailureMessage
 
 WORKER_MESSAGES: dict[str, type[WorkerMessage]] = {
     "progress": TrainingProgress,
     "result": TrainingResult,
+    "evaluating": EvaluationProgress,
     "evaluation": EvaluationResult,
     "paused": Paused,
     "failure": FailureMessage,
@@ -54,7 +63,7 @@ def decode_start(line: str) -> StartMessage:
     order: dict[str, Any] = json.loads(line)
     fields = order["given"]
     read = _evaluation_input if "general" in fields else _training_input
-    return StartMessage(trainer=order["trainer"], given=read(fields))
+    return StartMessage(trainer=order["trainer"], given=read(fields), yields=order["yields"])
 
 
 def rows_from_json(rows: list[dict[str, Any]]) -> tuple[Row, ...]:

@@ -1,8 +1,10 @@
 """Orders to the factory, from commands and the page: reading them, and gathering rows, base and job."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,11 +19,23 @@ from ..datanets.sample import SAMPLE_ID, draw_sample
 from ..datanets.store import OwnDatanets
 from ..datanets.version import VersionLabel, keep_version, make_version
 from ..engine.tokenizer import open_tokenizer
-from ..errors import ConfigError
+from ..errors import ConfigError, ModelError
 from ..home import Home
+from ..models.adapter_files.layout import MODULES
 from ..models.bases import Base, find_base
+from ..models.decoder_config import read_config
 from .evaluation import ROWS_MAX, ROWS_USUAL
-from .job import DEFAULT_PRESET, PRESETS, ROWS_MIN, TrainingJob, check_job, split_rows
+from .job import (
+    DEFAULT_PRESET,
+    PERCENT,
+    PRESETS,
+    ROWS_MIN,
+    TrainingJob,
+    check_job,
+    choose_sites,
+    default_alpha,
+    split_rows,
+)
 from .preview import Measured, RowReader, Tell, fitting
 from .shelve import BuildIndex
 from .signal_pass import SignalPass, run_signal_pass
@@ -48,6 +62,14 @@ class TrainingOrder:
     learning_rate: float | None = None
     seed: int | None = None
     tokens_max: int | None = None
+    method: str | None = None
+    alpha: int | None = None
+    sites: str | None = None
+    dropout: float | None = None
+    schedule: str | None = None
+    warm_up_percent: float | None = None
+    weight_decay: float | None = None
+    held_out_percent: float | None = None  # of the rows, if no held-out rows are given
     evaluate: int | None = None  # held-out rows to answer before the adapter is added to the library
     trainer: str | None = None
     signals: bool = False  # build the index that poa-v3 needs
@@ -91,8 +113,8 @@ def order_from(wanted: Mapping[str, Any]) -> TrainingOrder:
 
 _FLAGS: Final = ("sample", "signals")
 _TYPES: Final[Mapping[str, Any]] = {
-    **dict.fromkeys(("rank", "layers", "epochs", "batch_size", "seed", "tokens_max", "evaluate"), int),
-    "learning_rate": int | float,
+    **dict.fromkeys(("rank", "alpha", "layers", "epochs", "batch_size", "seed", "tokens_max", "evaluate"), int),
+    **dict.fromkeys(("learning_rate", "dropout", "warm_up_percent", "weight_decay", "held_out_percent"), int | float),
     **dict.fromkeys(_FLAGS, bool),
 }
 
@@ -104,14 +126,28 @@ def job_of(order: TrainingOrder, *, device: str) -> TrainingJob:
         MalformedError: the name can't be an adapter's.
         ConfigError: there is no such preset, or a value is out of bounds.
     """
-    preset = next((values for name, values in PRESETS.items() if name == (order.preset or DEFAULT_PRESET)), None)
+    preset: Mapping[str, Any] | None = next(
+        (values for name, values in PRESETS.items() if name == (order.preset or DEFAULT_PRESET)), None
+    )
     if preset is None:
         raise ConfigError(f"no preset is called {order.preset!r}: choose from {', '.join(PRESETS)}")
     job = TrainingJob(name=order.name, device=device, **preset)
-    names = ("rank", "layers", "epochs", "batch_size", "learning_rate", "seed", "tokens_max")
-    given = {name: value for name in names if (value := getattr(order, name)) is not None}
-    job = replace(job, **given)
-    return check_job(replace(job, alpha=2 * job.rank))
+    given = {name: value for name in SAME_NAMES if (value := getattr(order, name)) is not None}
+    shares: dict[str, Any] = {
+        name: round(value * PERCENT) if isfinite(value) else -1
+        for name, value in (("warm_up_ppm", order.warm_up_percent), ("held_out_ppm", order.held_out_percent))
+        if value is not None
+    }
+    job = replace(job, **given, **shares)
+    alpha = default_alpha(job.method, job.rank) if order.alpha is None else order.alpha
+    return check_job(replace(job, alpha=alpha))
+
+
+SAME_NAMES: Final = (
+    "rank", "layers", "epochs", "batch_size", "learning_rate", "seed", "tokens_max", "method", "sites", "dropout",
+    "schedule", "weight_decay",
+)  # fmt: skip
+"""Fields that an order and a job have in common."""
 
 
 def gather(home: Home, config: Config, order: TrainingOrder, *, keep: bool, tell: Tell = lambda *_: None) -> Gathered:
@@ -130,6 +166,12 @@ def gather(home: Home, config: Config, order: TrainingOrder, *, keep: bool, tell
         raise ConfigError(f"{base.name} is the name of the base: give the adapter another one with --name")
     if order.signals and base.folder is None:
         raise ConfigError(f"{base.name} has no files, so no signals of its rows can be built: leave out --signals")
+    check_sites(job, base)
+    if order.held_out_percent is not None and (order.sample or order.held_out):
+        raise ConfigError(
+            "held_out_percent has no effect here, because the held-out rows are given: leave it out, "
+            "or leave out the file of held-out rows"
+        )
     evaluated = ROWS_USUAL if order.evaluate is None else order.evaluate
     if not 0 <= evaluated <= ROWS_MAX:
         raise ConfigError(f"evaluate must be from 0 to {ROWS_MAX}")
@@ -161,6 +203,19 @@ def gather(home: Home, config: Config, order: TrainingOrder, *, keep: bool, tell
         evaluated_rows=min(evaluated, len(measured)),
         reader=reader,
     )
+
+
+def check_sites(job: TrainingJob, base: Base) -> None:
+    """Check that the base has the linear maps that a job names, before anything is trained.
+
+    Raises:
+        ConfigError: it has no map of a name.
+    """
+    modules: Iterable[str] = MODULES
+    if base.folder is not None:
+        with suppress(ModelError):  # of another architecture
+            modules = read_config(base.folder).site_dims
+    choose_sites(job.sites, modules)
 
 
 def index_builder(base: Base, datanet: VersionLabel, job: TrainingJob | None = None) -> BuildIndex:

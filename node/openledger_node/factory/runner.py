@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from openledger_protocol.adapter import PublicProbe
 from openledger_protocol.errors import ProtocolError, UnknownModelError
 from openledger_protocol.primitives import Address
 
@@ -18,12 +17,21 @@ from ..models.bases import Base
 from ..models.library import list_adapters
 from ..text import rfc3339
 from .child import DiedError
-from .evaluation import ANSWER_TOKENS_MAX, GENERAL_ROWS, probe_set, summarise
+from .evaluation import ANSWER_TOKENS_MAX, GENERAL_ROWS, Evaluated, evaluated_from
 from .job import RunEvent
 from .runs import ADAPTER_FOLDER, CHECKPOINT_FILE, HELD_OUT_FILE, Runs
-from .shelve import BuildIndex, Trained, add_to_library
-from .trainer import EvaluationInput, PausedError, Trainer, TrainingInput, TrainingProgress, TrainingResult, Wish
-from .training_run import Restart, TrainingRun, moved, progressed
+from .shelve import BuildIndex, Trained, add_to_library, write_manifest
+from .trainer import (
+    EvaluationInput,
+    EvaluationProgress,
+    PausedError,
+    Trainer,
+    TrainingInput,
+    TrainingProgress,
+    TrainingResult,
+    Wish,
+)
+from .training_run import Restart, Stage, StageName, TrainingRun, moved, progressed
 
 WRITE_EVERY_S: Final = 0.5
 """Interval at which progress is written for other processes to read."""
@@ -38,6 +46,7 @@ class TrainingParts:
     owner: Address | None = None  # of the adapter
     build_index: BuildIndex | None = None
     report: Callable[[TrainingProgress], None] = lambda _: None
+    report_stage: Callable[[Stage], None] = lambda _: None
     now_ns: Callable[[], int] = time.time_ns
 
 
@@ -58,6 +67,7 @@ class Runner:
         self._has_begun = False  # this process has reported
         self._why_cut: str | None = None
         self._yields = False
+        self._answering_since_s = 0.0
 
     def carry_out(self) -> TrainingRun:
         """Do the remaining steps: train, evaluate, add to the library. A failure is stored with the training.
@@ -113,7 +123,9 @@ class Runner:
             try:
                 return self._parts.trainer.train(given, self._hear)
             except DiedError as error:
-                if not self._has_begun or not may_go_on(self._began_at):
+                if not self._has_begun:  # while it loaded the base
+                    self._began_at.append(self._began_at[-1] if self._began_at else 0)
+                if not may_go_on(self._began_at):
                     raise
                 self._why_cut = str(error)
 
@@ -125,8 +137,7 @@ class Runner:
         wish = self._runs.wished(self._run.number)
         if wish == "stop":
             raise _StoppedError
-        if time.monotonic() - self._written_s >= WRITE_EVERY_S:
-            self._write()
+        self._write_sometimes()
         if wish == "yield":
             self._yields = True
             return "pause"
@@ -153,9 +164,10 @@ class Runner:
     def _shelve(self, result: TrainingResult) -> None:
         runs, number = self._runs, self._run.number
         folder = runs.folder(number) / ADAPTER_FOLDER
-        figures, probes = self._measure(folder) if self._run.evaluated_rows else (None, ())
-        if runs.wished(number) == "stop":
-            raise _StoppedError
+        found = runs.evaluated(number)
+        if found is None and self._run.evaluated_rows:
+            found = self._measure(folder)
+            runs.keep_evaluated(number, found)
         trained = Trained(
             job=self._run.job,
             base=self._parts.base,
@@ -166,25 +178,33 @@ class Runner:
             started_ns=self._run.started_ns,
             owner=self._parts.owner,
             build_index=self._parts.build_index,
-            figures=None if figures is None or "error" in figures else figures,
-            probes=probes,
+            figures=None if found is None or found.is_failed else found.figures,
+            probes=found.probes if found else (),
         )
+        self._enter("indexing")
+        write_manifest(folder, trained)
+        self._enter("adding")
         adapter = add_to_library(self._home, folder, trained)
-        self._end("evaluated", adapter=adapter.full_name, adapter_id=adapter.id, evaluation=figures)
+        evaluation = found.to_plain() if found else None
+        self._end("evaluated", adapter=adapter.full_name, adapter_id=adapter.id, evaluation=evaluation)
 
     def _evaluate_again(self) -> None:
         """Measure an adapter of the library. Its manifest stays as it is, because its id depends on it."""
         if self._run.state == "done":
             self._move("evaluate")
+        before = self._run.evaluation
         try:
             adapter = find_adapter(list_adapters(self._home), self._run.adapter or "")
-            figures, _ = self._measure(adapter.folder)
+            evaluation: dict[str, Any] | None = self._measure(adapter.folder).to_plain()
         except UnknownModelError as error:  # it was removed in the meantime
-            figures = {"error": str(error)}
-        self._move("evaluated", evaluation=figures)
+            evaluation = {"error": str(error)}
+        except _StoppedError:  # the adapter stays, and so does what is known of it
+            evaluation = before
+            self._runs.forget_wish(self._run.number)
+        self._move("evaluated", evaluation=evaluation, stage=None)
 
-    def _measure(self, folder: Path) -> tuple[dict[str, Any], tuple[PublicProbe, ...]]:
-        """Return the figures and the probe set, or the error: a failed evaluation must not cost the adapter."""
+    def _measure(self, folder: Path) -> Evaluated:
+        """Return the evaluation, or its error: a failed evaluation must not cost the adapter."""
         rows = self._runs.rows(self._run.number, HELD_OUT_FILE)[: self._run.evaluated_rows]
         given = EvaluationInput(
             job=self._run.job,
@@ -194,20 +214,59 @@ class Runner:
             folder=folder,
             answer_tokens_max=ANSWER_TOKENS_MAX,
         )
-        try:
-            result = self._parts.trainer.evaluate(given)
-        except ModelError as error:
-            return {"error": str(error)}, ()
-        return summarise(rows, result), probe_set(rows, result)
+        self._enter("answering", total=2 * len(rows))
+        for is_last in (False, True):
+            try:
+                return evaluated_from(rows, self._parts.trainer.evaluate(given, self._hear_answers))
+            except DiedError as error:
+                if is_last:
+                    return Evaluated(figures={"error": str(error)})
+            except ModelError as error:
+                return Evaluated(figures={"error": str(error)})
+        raise AssertionError("the second try returns")
+
+    def _hear_answers(self, progress: EvaluationProgress) -> None:
+        if progress.done == 0:
+            self._answering_since_s = time.monotonic()
+        elapsed_s = time.monotonic() - self._answering_since_s
+        left = progress.total - progress.done
+        stage = Stage(
+            name="answering",
+            done=progress.done,
+            total=progress.total,
+            time_left_s=elapsed_s / progress.done * left if progress.done else None,
+        )
+        self._note_stage(stage)
+        self._write_sometimes()
+        match self._runs.wished(self._run.number):
+            case "stop":
+                raise _StoppedError
+            case "yield":
+                self._yields = True
+                raise PausedError
 
     # ---- Storing progress
+
+    def _enter(self, name: StageName, *, total: int = 1) -> None:
+        if self._runs.wished(self._run.number) == "stop":
+            raise _StoppedError
+        self._note_stage(Stage(name=name, total=total))
+        self._write()
+
+    def _note_stage(self, stage: Stage) -> None:
+        self._run = replace(self._run, stage=stage, changed_ns=self._parts.now_ns())
+        self._parts.report_stage(stage)
+
+    def _write_sometimes(self) -> None:
+        if time.monotonic() - self._written_s >= WRITE_EVERY_S:
+            self._write()
 
     def _move(self, event: RunEvent, **changes: Any) -> None:
         self._run = moved(self._run, event, now_ns=self._parts.now_ns(), **changes)
         self._write()
 
     def _end(self, event: RunEvent, **changes: Any) -> None:
-        self._move(event, **changes)
+        self._move(event, stage=None, **changes)
         self._runs.clear_work(self._run.number)
 
     def _write(self) -> None:
@@ -215,9 +274,14 @@ class Runner:
         self._runs.write(self._run)
 
 
+FRUITLESS_MAX: Final = 3
+"""Processes that may begin at the same step. One may be killed by accident, several have the same reason to die."""
+
+
 def may_go_on(began_at: list[int]) -> bool:
-    """Return True to continue after a process died: once, and again if it started later than the one before."""
-    return len(began_at) < 2 or began_at[-1] > began_at[-2]
+    """Return True to continue after a process died, unless the last ones all began at the same step."""
+    last = began_at[-FRUITLESS_MAX:]
+    return len(last) < FRUITLESS_MAX or last[-1] > last[0]
 
 
 def check_free(runs: Runs, *, is_worked_on: bool) -> None:

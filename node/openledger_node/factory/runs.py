@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal, get_args
 
+from openledger_protocol.adapter import PublicProbe
 from openledger_protocol.codec import to_plain
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import AdapterId
@@ -15,12 +16,14 @@ from openledger_protocol.primitives import AdapterId
 from ..errors import ConfigError, NodeError
 from ..home import Home, take_lock, write_private
 from ..models.adapters import Adapter
+from .evaluation import Evaluated
 from .messages import rows_from_json
 from .trainer import TrainingResult
 from .training_run import TrainingRun, moved, newest, run_from_json
 
 RUN_FILE, ROWS_FILE, HELD_OUT_FILE = "run.json", "rows.json", "held_out.json"
 LEARNED_FILE, WISH_FILE, CHECKPOINT_FILE = "learned.json", "wish", "checkpoint.pt"
+EVALUATED_FILE: Final = "evaluated.json"
 ADAPTER_FOLDER: Final = "adapter"
 KEPT_MAX: Final = 50
 """Most trainings to keep. Older ones are deleted; their adapters stay."""
@@ -74,8 +77,11 @@ class Runs:
         for name, content in ((ROWS_FILE, rows), (HELD_OUT_FILE, held_out)):
             write_private(folder / name, json.dumps(to_plain(content)), is_new=True)
         self.write(run)
+        closed = [each for each in self.all() if not each.is_live and each.state != "paused"]
+        for each in closed:  # a kill may have come between its end and the removal of its files
+            self.clear_work(each.number)
         for old in self.all()[KEPT_MAX:]:
-            if not old.is_live and old.state != "paused":
+            if old in closed:
                 shutil.rmtree(self.folder(old.number), ignore_errors=True)
 
     def write(self, run: TrainingRun) -> None:
@@ -132,7 +138,7 @@ class Runs:
         """Delete the working files of a training; its record and its held-out rows stay."""
         folder = self.folder(number)
         shutil.rmtree(folder / ADAPTER_FOLDER, ignore_errors=True)
-        for name in (ROWS_FILE, LEARNED_FILE, WISH_FILE, CHECKPOINT_FILE):
+        for name in (ROWS_FILE, LEARNED_FILE, EVALUATED_FILE, WISH_FILE, CHECKPOINT_FILE):
             (folder / name).unlink(missing_ok=True)
 
     # ---- Requests of the owner to the process that trains
@@ -164,6 +170,19 @@ class Runs:
         try:
             return TrainingResult(**json.loads((self.folder(number) / LEARNED_FILE).read_text()))
         except (OSError, ValueError, TypeError):
+            return None
+
+    def keep_evaluated(self, number: int, evaluated: Evaluated) -> None:
+        """Store an evaluation, so that the manifest is the same if it has to be written again."""
+        write_private(self.folder(number) / EVALUATED_FILE, json.dumps(to_plain(evaluated)), is_new=False)
+
+    def evaluated(self, number: int) -> Evaluated | None:
+        """Return the stored evaluation of a training whose adapter is not in the library yet."""
+        try:
+            fields = json.loads((self.folder(number) / EVALUATED_FILE).read_text(encoding="utf-8"))
+            probes = tuple(PublicProbe(**each) for each in fields["probes"])
+            return Evaluated(figures=fields["figures"], probes=probes, samples=tuple(fields["samples"]))
+        except (OSError, ValueError, TypeError, KeyError):
             return None
 
     @contextlib.contextmanager

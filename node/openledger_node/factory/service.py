@@ -29,13 +29,14 @@ from .preview import Tell
 from .runner import Runner, TrainingParts, check_free
 from .runs import HELD_OUT_FILE, Runs
 from .trainer import TrainingProgress
-from .training_run import TrainingRun, newest
+from .training_run import Stage, TrainingRun, newest
 from .views import choices_to_plain, run_to_plain, runs_to_plain
 
 END_WITHIN_S: Final = 20.0
 """Time for a training to write its checkpoint when the node stops."""
 
 Report = Callable[[TrainingProgress], None]
+ReportStage = Callable[[Stage], None]
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +44,14 @@ log = logging.getLogger(__name__)
 class TrainingService:
     """Serves the routes and commands of the factory. Every method blocks."""
 
-    def __init__(self, home: Home, config: Config, room: TrainingRoom | None = None) -> None:
+    def __init__(self, home: Home, config: Config, room: TrainingRoom | None = None, *, yields: bool = False) -> None:
+        """`yields` lets trainings take only what other processes leave, because this process also serves."""
         self._home = home
         self._config = config
         self._runs = Runs(home)
         self._thread: threading.Thread | None = None
         self._started: TrainingRun | None = None  # the training of this process, as it was when its thread started
+        self._yields = yields
         self._ordering = threading.Lock()
         self._forecaster = Forecaster(
             home, config, room or TrainingRoom(lambda: config.limits, device=config.inference.device)
@@ -142,7 +145,9 @@ class TrainingService:
         self._start(run.number)
         return self.run(run.number)
 
-    def carry_out(self, number: int, report: Report = lambda _: None) -> TrainingRun:
+    def carry_out(
+        self, number: int, report: Report = lambda _: None, report_stage: ReportStage = lambda _: None
+    ) -> TrainingRun:
         """Work on a training in this thread until it ends or pauses.
 
         Raises:
@@ -152,10 +157,11 @@ class TrainingService:
         base = find_base(self._home, run.base)
         parts = TrainingParts(
             base=base,
-            trainer=ChildTrainer(run.trainer),
+            trainer=ChildTrainer(run.trainer, yields=self._yields),
             owner=self._owner(),
             build_index=index_builder(base, run.datanet, run.job if run.has_signals else None),
             report=report,
+            report_stage=report_stage,
         )
         run = Runner(self._home, number, parts).carry_out()
         log.info("training %d is %s: %s", number, run.state, run.adapter or run.error or run.job.name)

@@ -1,6 +1,8 @@
 """Adding a trained adapter to the library, with its manifest."""
 
 import json
+import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,16 +48,13 @@ class Trained:
 
 
 def add_to_library(home: Home, folder: Path, trained: Trained) -> Adapter:
-    """Write the manifest and add the adapter. If this fails, the trained files are kept for another try.
+    """Add the adapter, whose manifest is written. If this fails, the trained files are kept for another try.
 
     Raises:
-        AdapterRefusedError: the trainer wrote an adapter that can't be served.
         NodeError: the adapter could not be added; the message says where it is kept.
     """
-    read_layout(folder)
-    write_manifest(folder, trained)
     try:
-        return add_adapter(home, folder, trained.base)
+        return add_adapter(home, folder, trained.base, contributors=Counter(row.contributor for row in trained.rows))
     except (OSError, ProtocolError) as error:
         kept = folder.rename(home.training / f"{trained.job.name}-{trained.started_ns}")
         raise NodeError(
@@ -65,8 +64,14 @@ def add_to_library(home: Home, folder: Path, trained: Trained) -> Adapter:
 
 
 def write_manifest(folder: Path, trained: Trained) -> AdapterManifest:
-    """Write the attribution index and `adapter.json` of the adapter in `folder`."""
+    """Write the attribution index and `adapter.json` of the adapter in `folder`.
+
+    Raises:
+        AdapterRefusedError: the trainer wrote an adapter that can't be served.
+    """
+    read_layout(folder)
     base, build_index = trained.base, trained.build_index
+    shutil.rmtree(folder / INDEX_FOLDER, ignore_errors=True)  # of a process that was killed while it wrote one
     manifest = AdapterManifest(
         name=trained.job.name,
         base=BaseReference(name=base.name, digest=base.digest),

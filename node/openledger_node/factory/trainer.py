@@ -24,6 +24,14 @@ class TrainingProgress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationProgress:
+    """Progress of an evaluation."""
+
+    done: int  # answers, those of the base included
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingResult:
     """Result of a run; both losses are over the held-out rows."""
 
@@ -77,6 +85,7 @@ Wish = Literal["pause", "keep"]
 """Request to a trainer: write a checkpoint and end, or finish now and keep the adapter as it is."""
 
 Report = Callable[[TrainingProgress], Wish | None]
+ReportEvaluation = Callable[[EvaluationProgress], None]
 
 
 class Trainer(Protocol):
@@ -88,15 +97,18 @@ class Trainer(Protocol):
         The same job, rows and base give the same bytes on the same machine. `report` is called at step 0 with the
         held-out loss of the base, then after every step, the last time with step == steps and a held-out loss.
         Held-out rows are measured and never learned. Nothing is downloaded. A request that `report` returns is
-        carried out after the reported step. A run that continues from a checkpoint reports that step first.
+        carried out after the reported step. A run that continues from a checkpoint reports that step first, and
+        writes the bytes that it would have written without the interruption.
 
         Raises:
             PausedError: `report` returned "pause", and a checkpoint is written.
             ModelError: the base, a row or the device can't be used; the message says what can.
         """
 
-    def evaluate(self, given: EvaluationInput) -> EvaluationResult:
-        """Let base and adapter answer the rows, and measure both.
+    def evaluate(self, given: EvaluationInput, report: ReportEvaluation) -> EvaluationResult:
+        """Let base and adapter answer the rows, and measure both. The same input gives the same result.
+
+        `report` is called before the first answers, and after each batch of them.
 
         Raises:
             ModelError: the base, the adapter or the device can't be used.

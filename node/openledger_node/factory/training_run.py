@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from ..datanets.version import VersionLabel
 from .job import LIVE, RunEvent, RunState, TrainingJob, move
@@ -30,6 +30,19 @@ class Restart:
     why: str
 
 
+StageName = Literal["answering", "indexing", "adding"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Progress of the work after the last step: answers, the attribution index, the library."""
+
+    name: StageName
+    done: int = 0
+    total: int = 1
+    time_left_s: float | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRun:
     """The content of `training/runs/<number>/run.json`."""
@@ -52,6 +65,7 @@ class TrainingRun:
     adapter: str | None = None  # its full name, once it is in the library
     adapter_id: str | None = None
     evaluation: dict[str, Any] | None = None
+    stage: Stage | None = None  # only while it is evaluating
     error: str | None = None
     has_signals: bool = False  # the index that poa-v3 needs is built at the end
     schema: str = RUN_SCHEMA
@@ -113,6 +127,7 @@ def run_from_json(fields: dict[str, Any]) -> TrainingRun:
             "datanet": VersionLabel(**{name: fields["datanet"][name] for name in ("id", "version", "rows_root")}),
             "progress": TrainingProgress(**fields["progress"]) if fields["progress"] else None,
             "history": tuple(LossPoint(*point) for point in fields["history"]),
+            "stage": Stage(**fields["stage"]) if fields.get("stage") else None,
             "restarts": tuple(Restart(**each) for each in fields["restarts"]),
         }
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from ..config import Config
 from ..datanets.sample import SAMPLE_ID
@@ -11,7 +11,7 @@ from ..home import Home
 from ..models.bases import list_bases
 from ..text import rfc3339
 from .evaluation import ROWS_USUAL
-from .job import PRESETS, TrainingJob
+from .job import ALL_SITES, PERCENT, PRESETS, RSLORA_ALPHA, SITE_GROUPS, Method, Schedule, TrainingJob
 from .training_run import TrainingRun
 
 RUNS_SHOWN: Final = 20
@@ -34,6 +34,7 @@ def run_to_plain(run: TrainingRun, *, who: str | None) -> dict[str, Any]:
         "progress": asdict(progress) if progress else None,
         "history": [list(point) for point in run.history],
         "restarts": [asdict(each) for each in run.restarts],
+        "stage": asdict(run.stage) if run.stage else None,
         "evaluation": run.evaluation,
     }
 
@@ -91,5 +92,14 @@ def choices_to_plain(home: Home, config: Config) -> dict[str, Any]:
 def usual_to_plain() -> dict[str, Any]:
     """Return the defaults of the fields that neither an order nor a preset sets."""
     job = TrainingJob(name="usual")
-    names = ("batch_size", "learning_rate", "tokens_max", "seed")
-    return {**{name: getattr(job, name) for name in names}, "evaluate": ROWS_USUAL}
+    names = ("batch_size", "learning_rate", "tokens_max", "seed", "method", "sites", "dropout", "schedule")
+    return {
+        **{name: getattr(job, name) for name in (*names, "weight_decay")},
+        "warm_up_percent": job.warm_up_ppm / PERCENT,
+        "held_out_percent": job.held_out_ppm / PERCENT,
+        "evaluate": ROWS_USUAL,
+        "methods": get_args(Method),
+        "schedules": get_args(Schedule),
+        "site_groups": [ALL_SITES, *SITE_GROUPS],
+        "rslora_alpha": RSLORA_ALPHA,
+    }

@@ -7,7 +7,9 @@ training outlives its parent, however the parent ended.
 import os
 import sys
 import threading
-from typing import IO, get_args
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Final, get_args
 
 from openledger_protocol.errors import ProtocolError
 
@@ -18,6 +20,7 @@ from .trainer import (
     EvaluationResult,
     PausedError,
     Report,
+    ReportEvaluation,
     Trainer,
     TrainingInput,
     TrainingProgress,
@@ -26,12 +29,18 @@ from .trainer import (
 )
 
 STDOUT, STDERR = 1, 2
+YIELDING: Final = 10
+"""Niceness: a tenth of the processor's time while others want it, so that a training on a busy machine ends."""
+
+AUTOGROUP_FILE: Final = Path("/proc/self/autogroup")
 
 
 def main() -> None:
     """Carry out the order on the first line."""
     channel = _claim_stdout()
     order = decode_start(sys.stdin.readline())
+    if order.yields:
+        yield_to_others()
     wishes = Wishes()
     threading.Thread(target=wishes.listen, daemon=True).start()
 
@@ -44,18 +53,18 @@ def main() -> None:
         return wishes.newest
 
     try:
-        tell(_carry_out(order, report))
+        tell(_carry_out(order, report, tell))
     except PausedError:
         tell(Paused())
     except (NodeError, ProtocolError) as error:
         tell(FailureMessage(message=str(error)))
 
 
-def _carry_out(order: StartMessage, report: Report) -> TrainingResult | EvaluationResult:
+def _carry_out(order: StartMessage, report: Report, tell: ReportEvaluation) -> TrainingResult | EvaluationResult:
     trainer: Trainer = load_plug("trainer", order.trainer)()
     if isinstance(order.given, TrainingInput):
         return trainer.train(order.given, report)
-    return trainer.evaluate(order.given)
+    return trainer.evaluate(order.given, tell)
 
 
 class Wishes:
@@ -69,6 +78,17 @@ class Wishes:
         for line in sys.stdin:
             self.newest = next((wish for wish in get_args(Wish) if wish == line.strip()), self.newest)
         os._exit(1)
+
+
+def yield_to_others() -> None:
+    """Let other processes have the processors first.
+
+    Linux may share them out between sessions first, and this process leads a session of its own, so the session has
+    to yield as well. Systems that share them out otherwise have no such file.
+    """
+    os.nice(YIELDING)
+    with suppress(OSError):
+        AUTOGROUP_FILE.write_text(str(YIELDING))
 
 
 def _claim_stdout() -> IO[str]:

@@ -13,6 +13,7 @@ from openledger_node.factory.job import TrainingJob
 from openledger_node.factory.messages import StartMessage, encode_start
 from openledger_node.factory.trainer import TrainingInput, TrainingProgress
 from openledger_node.factory.trainers.fake import FakeTrainer
+from openledger_node.factory.worker import YIELDING
 from openledger_node.models.bases import FAKE_BASE
 
 from .conftest import ROWS, Train
@@ -81,6 +82,14 @@ def test_torch_stays_out_of_this_process() -> None:
 def test_a_trainer_that_fails_is_quoted(train: Train, plug: "Plug", body: str, says: str) -> None:
     with pytest.raises(ModelError, match=says):
         train(plug(body))
+
+
+@pytest.mark.parametrize("yields", [True, False])
+def test_the_trainer_of_a_node_yields_to_its_answers(train: Train, plug: "Plug", yields: bool) -> None:
+    plug("raise __import__('openledger_node.errors').errors.ModelError(f'niceness {os.nice(0)}')")
+    expected = min(19, os.nice(0) + (YIELDING if yields else 0))
+    with pytest.raises(ModelError, match=f"niceness {expected}$"):
+        train(ChildTrainer("odd", yields=yields))
 
 
 def test_an_unknown_trainer_is_named(train: Train) -> None:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from openledger_node.errors import ConfigError
-from openledger_node.factory.job import TrainingJob, check_job, learning_rate_at, num_steps, split_rows
+from openledger_node.factory.job import TrainingJob, check_job, choose_sites, learning_rate_at, num_steps, split_rows
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import MalformedError
 
@@ -34,13 +34,71 @@ def test_the_defaults_are_within_their_bounds() -> None:
         ("seed", -1),
         ("seed", 2**32),
         ("tokens_max", 15),
-        ("held_out_ppm", 0),
-        ("held_out_ppm", 1_000_000),
+        ("learning_rate", 1.5),
+        ("alpha", 1_000_001),
+        ("layers", 1_001),
+        ("batch_size", 5_000),
+        ("tokens_max", 2_000_000),
+        ("dropout", -0.1),
+        ("dropout", 0.95),
+        ("dropout", float("nan")),
+        ("weight_decay", -1.0),
+        ("weight_decay", float("inf")),
+        ("method", "lore"),
+        ("schedule", "cosines"),
     ],
 )
-def test_a_field_out_of_bounds_is_named(field: str, value: float) -> None:
-    with pytest.raises(ConfigError, match=field):
+def test_a_field_out_of_bounds_is_named_with_its_value_and_with_what_to_give(field: str, value: float | str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{field} is .*: (give a number|choose one of) ") as refused:
         check_job(replace(JOB, **{field: value}))
+    assert (str(value) if isinstance(value, str) else f"{value:,}") in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("held_out_ppm", 0, "held_out_percent is 0: give a number over 0 and under 100"),
+        ("held_out_ppm", 1_000_000, "held_out_percent is 100: give"),
+        ("warm_up_ppm", -1, "warm_up_percent is -0.0001: give a number from 0 to 100"),
+        ("warm_up_ppm", 1_000_001, "warm_up_percent is 100.0001: give"),
+    ],
+)
+def test_shares_are_named_as_orders_give_them(field: str, value: int, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        check_job(replace(JOB, **{field: value}))
+
+
+MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@pytest.mark.parametrize(
+    ("sites", "chosen"),
+    [
+        ("all", MODULES),
+        ("attention", MODULES[:4]),
+        ("mlp", MODULES[4:]),
+        ("v_proj, q_proj", ("q_proj", "v_proj")),
+        ("attention,down_proj", (*MODULES[:4], "down_proj")),
+    ],
+)
+def test_sites_are_chosen_by_group_or_name(sites: str, chosen: tuple[str, ...]) -> None:
+    assert choose_sites(sites, MODULES) == chosen
+
+
+@pytest.mark.parametrize("sites", ["", "q_proj,", "qproj", "lm_head"])
+def test_a_site_that_the_base_lacks_is_refused_with_those_it_has(sites: str) -> None:
+    with pytest.raises(ConfigError, match=r"does not have: choose all, attention, mlp, or some of q_proj, k_proj"):
+        choose_sites(sites, MODULES)
+
+
+def test_schedules_share_the_warm_up_and_end_apart() -> None:
+    ends = {
+        name: learning_rate_at(replace(JOB, schedule=name), 100, 100) for name in ("cosine", "linear", "constant")
+    }
+    assert ends["cosine"] < ends["linear"] < ends["constant"] == JOB.learning_rate
+    assert learning_rate_at(replace(JOB, schedule="linear"), 3, 100) == learning_rate_at(JOB, 3, 100)
+    assert learning_rate_at(replace(JOB, warm_up_ppm=0), 1, 100) > 0.999 * JOB.learning_rate
+    assert learning_rate_at(replace(JOB, warm_up_ppm=1_000_000), 50, 100) == JOB.learning_rate / 2
 
 
 def test_a_name_that_no_adapter_can_have_is_refused() -> None:

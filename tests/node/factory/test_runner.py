@@ -1,23 +1,40 @@
 """Carrying a training out: to its end, to a pause, and on from wherever it was cut off."""
 
+import shutil
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from openledger_node.attribution.index import build_index
+from openledger_node.datanets.rows import distinct_rows
+from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.errors import ConfigError, ModelError
+from openledger_node.factory import runner
 from openledger_node.factory.child import DiedError
 from openledger_node.factory.job import TrainingJob
 from openledger_node.factory.runner import Runner, TrainingParts, check_free, may_go_on
 from openledger_node.factory.runs import KEPT_MAX, OwnerWish, Runs
-from openledger_node.factory.trainer import Report, TrainingInput, TrainingProgress, TrainingResult, Wish
+from openledger_node.factory.trainer import (
+    EvaluationInput,
+    EvaluationResult,
+    Report,
+    ReportEvaluation,
+    TrainingInput,
+    TrainingProgress,
+    TrainingResult,
+    Wish,
+)
 from openledger_node.factory.trainers.fake import FakeTrainer
-from openledger_node.factory.training_run import TrainingRun
+from openledger_node.factory.training_run import Stage, TrainingRun
 from openledger_node.home import Home
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.models.library import list_adapters
 from openledger_protocol.adapter import public_probes
+from openledger_protocol.datanet import Row
+from openledger_protocol.primitives import Digest
 
 from .conftest import DATANET, ROWS, STARTED_NS
 
@@ -79,8 +96,9 @@ def begin(runs: Runs) -> Begin:
     return run
 
 
-def carry_out(home: Home, trainer: FakeTrainer, number: int = 1) -> TrainingRun:
-    return Runner(home, number, TrainingParts(base=FAKE_BASE, trainer=trainer, now_ns=lambda: STARTED_NS)).carry_out()
+def carry_out(home: Home, trainer: FakeTrainer, number: int = 1, **parts: Any) -> TrainingRun:
+    given = TrainingParts(base=FAKE_BASE, trainer=trainer, now_ns=lambda: STARTED_NS, **parts)
+    return Runner(home, number, given).carry_out()
 
 
 def test_a_training_ends_with_its_adapter_on_the_shelf_and_its_figures(home: Home, runs: Runs, begin: Begin) -> None:
@@ -91,7 +109,7 @@ def test_a_training_ends_with_its_adapter_on_the_shelf_and_its_figures(home: Hom
     assert run.evaluation is not None
     assert run.evaluation["exact"] == {"base": 0.0, "adapter": 0.5}
     assert adapter.manifest.evaluation is not None
-    assert adapter.manifest.evaluation["figures"] == run.evaluation
+    assert {**adapter.manifest.evaluation["figures"], "samples": run.evaluation["samples"]} == run.evaluation
     probes = public_probes(adapter.manifest)
     assert [probe.prompt for probe in probes] == [row.prompt for row in ROWS[:2]]
     assert all(probe.answer for probe in probes), "anybody can attribute them"
@@ -156,14 +174,34 @@ def test_a_trainer_whose_process_dies_is_followed_by_one_that_goes_on(
     assert [point.step for point in run.history] == list(range(31))
 
 
-def test_a_trainer_that_dies_at_the_same_place_twice_is_given_up(home: Home, begin: Begin) -> None:
+def test_a_trainer_that_dies_at_the_same_place_three_times_is_given_up(home: Home, begin: Begin) -> None:
     begin()
-    run = carry_out(home, MortalTrainer(5, 5, 5))
+    run = carry_out(home, MortalTrainer(5, 5, 5, 5))
     assert (run.state, run.error) == ("failed", "training was killed by signal 9")
-    assert [restart.step for restart in run.restarts] == [3, 3], "the second one got no further than the first"
+    assert [restart.step for restart in run.restarts] == [3, 3, 3], "none got further than the one before"
 
 
-@pytest.mark.parametrize(("began_at", "expected"), [([0], True), ([0, 0], False), ([0, 3], True), ([0, 3, 3], False)])
+@pytest.mark.parametrize(("num_deaths", "state"), [(1, "done"), (2, "done"), (3, "failed")])
+def test_a_trainer_that_dies_while_it_loads_is_tried_three_times(
+    home: Home, begin: Begin, num_deaths: int, state: str
+) -> None:
+    class Unborn(FakeTrainer):
+        deaths = num_deaths
+
+        def train(self, given: TrainingInput, report: Report) -> TrainingResult:
+            if self.deaths:
+                self.deaths -= 1
+                raise DiedError("training was killed by signal 9")
+            return super().train(given, report)
+
+    begin()
+    assert carry_out(home, Unborn()).state == state
+
+
+@pytest.mark.parametrize(
+    ("began_at", "expected"),
+    [([0], True), ([0, 0], True), ([0, 0, 0], False), ([0, 3, 3], True), ([0, 3, 3, 3], False), ([0, 0, 3], True)],
+)
 def test_it_goes_on_as_long_as_it_gets_further(began_at: list[int], expected: bool) -> None:
     assert may_go_on(began_at) is expected
 
@@ -181,6 +219,162 @@ def test_a_node_that_ends_leaves_the_training_to_the_next_one(home: Home, runs: 
     assert carry_out(home, WishingTrainer(runs, 10, "yield")).state == "training"
     run = carry_out(home, FakeTrainer())
     assert (run.state, run.restarts[0].step) == ("done", 10)
+
+
+class Killed(BaseException):
+    """The end of the process: nothing after it runs."""
+
+
+def write_index(folder: Path, rows: tuple[Row, ...]) -> Digest:
+    datanet = (DATANET, distinct_rows(rows))
+    return build_index(folder, [datanet], ByteTokenizer(), None)
+
+
+@dataclass
+class Assassin:
+    """Kills the process at its nth chance after the last step, and never again."""
+
+    at: int
+    seen: int = 0
+
+    def strike(self) -> None:
+        self.seen += 1
+        if self.seen == self.at:
+            raise Killed
+
+    def build_index(self, folder: Path, rows: tuple[Row, ...]) -> Digest:
+        self.strike()
+        root = write_index(folder, rows)
+        (folder / "half").write_text("of a file")
+        self.strike()
+        (folder / "half").unlink()
+        return root
+
+    def before_and_after(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*given: Any, **named: Any) -> Any:
+            self.strike()
+            done = work(*given, **named)
+            self.strike()
+            return done
+
+        return watched
+
+
+CHANCES = 14
+
+
+@pytest.mark.parametrize("at", range(1, CHANCES + 1))
+def test_a_process_that_is_killed_after_the_last_step_leaves_the_same_adapter(
+    home: Home, runs: Runs, begin: Begin, at: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    begin()
+    whole = carry_out(home, FakeTrainer(), build_index=write_index)
+    other = Home(tmp_path / "other")
+    shutil.copytree(runs.folder(1), other.training / "runs" / "1")
+    cut = Runs(other)
+    shutil.rmtree(cut.folder(1))
+    cut.begin(replace(whole, state="waiting", adapter=None, adapter_id=None, evaluation=None), ROWS, ROWS[:2])
+    assassin = Assassin(at)
+    for name in ("keep_learned", "keep_evaluated", "clear_work"):
+        monkeypatch.setattr(Runs, name, assassin.before_and_after(getattr(Runs, name)))
+    monkeypatch.setattr(runner, "add_to_library", assassin.before_and_after(runner.add_to_library))
+    monkeypatch.setattr(FakeTrainer, "evaluate", assassin.before_and_after(FakeTrainer.evaluate))
+    monkeypatch.setattr(FakeTrainer, "train", assassin.before_and_after(FakeTrainer.train))
+    with pytest.raises(Killed):
+        carry_out(other, FakeTrainer(), build_index=assassin.build_index)
+    if cut.find(1).is_live:
+        carry_out(other, FakeTrainer(), build_index=assassin.build_index)
+    run = cut.find(1)
+    assert (run.state, run.adapter_id, run.evaluation) == ("done", whole.adapter_id, whole.evaluation)
+    assert [adapter.id for adapter in list_adapters(other)] == [whole.adapter_id]
+    begin_next(cut, run)
+    assert {file.name for file in cut.folder(1).iterdir()} == {"run.json", "held_out.json"}, "no checkpoint stays"
+
+
+def begin_next(runs: Runs, run: TrainingRun) -> None:
+    runs.begin(replace(run, number=2, state="waiting", adapter=None, adapter_id=None), ROWS, ROWS[:2])
+
+
+def test_a_trainer_that_dies_while_it_evaluates_is_followed_by_one_that_does_it(home: Home, begin: Begin) -> None:
+    class Fainting(FakeTrainer):
+        deaths = 1
+
+        def evaluate(self, given: EvaluationInput, report: ReportEvaluation) -> EvaluationResult:
+            if self.deaths:
+                self.deaths -= 1
+                raise DiedError("training was killed by signal 9")
+            return super().evaluate(given, report)
+
+    begin()
+    run = carry_out(home, Fainting())
+    assert run.evaluation is not None
+    assert run.evaluation["rows"] == 2
+    begin(2)
+    Fainting.deaths = 2
+    again = carry_out(home, Fainting(), 2)
+    assert (again.state, again.evaluation) == ("done", {"error": "training was killed by signal 9"})
+
+
+def test_progress_is_told_to_the_end(home: Home, runs: Runs, begin: Begin) -> None:
+    stages: list[Stage] = []
+    stored: list[Stage | None] = []
+
+    def note(stage: Stage) -> None:
+        stages.append(stage)
+        stored.append(runs.find(1).stage)
+
+    begin()
+    run = carry_out(home, FakeTrainer(), report_stage=note)
+    assert [(each.name, each.done, each.total) for each in stages] == [
+        ("answering", 0, 4), ("answering", 0, 4), ("answering", 1, 4), ("answering", 2, 4), ("answering", 3, 4),
+        ("answering", 4, 4), ("indexing", 0, 1), ("adding", 0, 1),
+    ]  # fmt: skip
+    assert stages[5].time_left_s == 0
+    assert [each.name for each in stored if each][-1] == "indexing", "another process can read it"
+    assert run.stage is None
+
+
+@pytest.mark.parametrize(("wish", "state"), [("stop", "stopped"), ("yield", "evaluating")])
+def test_an_evaluation_is_left_at_once(home: Home, runs: Runs, begin: Begin, wish: OwnerWish, state: str) -> None:
+    class Interrupted(FakeTrainer):
+        def evaluate(self, given: EvaluationInput, report: ReportEvaluation) -> EvaluationResult:
+            runs.wish(1, wish)
+            result = super().evaluate(given, report)
+            raise AssertionError(result)
+
+    begin()
+    assert carry_out(home, Interrupted()).state == state
+    if state == "evaluating":
+        assert carry_out(home, FakeTrainer()).state == "done"
+
+
+def test_a_second_evaluation_that_is_stopped_leaves_the_first_and_the_adapter(
+    home: Home, runs: Runs, begin: Begin
+) -> None:
+    class Interrupted(FakeTrainer):
+        def evaluate(self, given: EvaluationInput, report: ReportEvaluation) -> EvaluationResult:
+            runs.wish(1, "stop")
+            return super().evaluate(given, report)
+
+    begin()
+    before = carry_out(home, FakeTrainer())
+    runs.order_evaluation(before, 1, now_ns=STARTED_NS)
+    after = carry_out(home, Interrupted())
+    assert (after.state, after.evaluation, runs.wished(1)) == ("done", before.evaluation, None)
+
+
+def test_base_and_adapter_are_shown_side_by_side(home: Home, begin: Begin) -> None:
+    begin()
+    run = carry_out(home, FakeTrainer())
+    assert run.evaluation is not None
+    first, second = run.evaluation["samples"]
+    assert first == {
+        "prompt": "What is 0?", "reference": "A number.", "base": "I do not know.", "adapter": "A number."
+    }  # fmt: skip
+    assert second["adapter"] == "I do not know."
+    manifest = list_adapters(home)[0].manifest
+    assert manifest.evaluation is not None
+    assert "samples" not in manifest.evaluation["figures"], "they are the owner's"
 
 
 def test_what_was_learned_before_a_kill_is_not_learned_again(home: Home, runs: Runs, begin: Begin) -> None:

@@ -75,12 +75,25 @@ def test_what_a_training_keeps_for_its_backward_pass_is_within_the_estimate(mode
 
 
 @torch.no_grad()
-def test_rows_that_are_not_kept_pass_the_lower_layers_again(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = SplitModel(model, 1)
+def test_groups_that_memory_does_not_hold_pass_the_lower_layers_again(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = [EXAMPLES[:1], EXAMPLES[1:]]
+    kept = SplitModel(model, 1, groups)
     expected = [kept.token_losses(EXAMPLES) for _ in range(2)]
+    assert set(kept._kept) == set(EXAMPLES)
     first_row_bytes = len(EXAMPLES[0].ids) * model.config.hidden_size * 4
     monkeypatch.setattr(split_model, "KEPT_BYTES_MAX", first_row_bytes)
-    tight = SplitModel(model, 1)
+    tight = SplitModel(model, 1, groups)
     for losses in expected:
         torch.testing.assert_close(tight.token_losses(EXAMPLES), losses)
     assert list(tight._kept) == EXAMPLES[:1]
+
+
+@torch.no_grad()
+def test_a_row_gives_the_same_bits_whichever_batch_came_first(model: Any) -> None:
+    groups = [EXAMPLES[:2], EXAMPLES[2:]]
+    first, second = (SplitModel(model, 1, groups) for _ in range(2))
+    expected = first.token_losses(EXAMPLES)
+    second.token_losses([EXAMPLES[2], EXAMPLES[0]])  # as a later process begins, in the middle of an epoch
+    assert torch.equal(second.token_losses(EXAMPLES), expected)

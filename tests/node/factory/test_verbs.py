@@ -12,7 +12,7 @@ from support.indexes import ADA
 from support.processes.nodes import node_environment
 
 from openledger_node.attribution.index import open_adapter_index
-from openledger_node.cli.factory_view import LINES_MAX, describe, follow, is_worth_a_line
+from openledger_node.cli.factory_view import LINES_MAX, STAGE_LINES, TrainingReport, describe, follow, is_worth_a_line
 from openledger_node.datanets.rows import distinct_rows, read_rows, rows_digest
 from openledger_node.datanets.sample import draw_sample
 from openledger_node.datanets.version import make_version, read_version, write_version
@@ -54,7 +54,12 @@ def test_training_on_a_file_says_what_to_do_next(tmp_path: Path) -> None:
     assert "held-out loss: 4.000 before" in run.stdout
     assert "chat --model lake`" in run.stdout
     assert "step 72 of 72" in run.stderr
-    assert len(run.stderr.splitlines()) <= LINES_MAX + 1
+    assert len(run.stderr.splitlines()) <= LINES_MAX + 1 + STAGE_LINES + 3
+    assert run.stderr.splitlines()[-3:] == [
+        "  base and adapter answer held-out rows · 32 of 32 answers",
+        "  writing the attribution index",
+        "  adding the adapter to the library",
+    ]
 
 
 def test_training_leaves_an_index_of_the_rows_and_their_owners(tmp_path: Path) -> None:
@@ -154,16 +159,28 @@ def test_rows_are_shown_before_anything_is_trained(tmp_path: Path) -> None:
     assert "90 to learn, 30 held out" in shown
 
 
+class Heard(TrainingReport):
+    """Keeps the steps that it is told of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[int] = []
+
+    def __call__(self, progress: TrainingProgress) -> None:
+        self.steps.append(progress.step)
+
+
 def test_measuring_is_told_once_and_without_the_steps_before_it(capsys: pytest.CaptureFixture[str]) -> None:
     progress = {"step": 2, "steps": 2, "time_left_s": 0.0, "tokens_per_s": None}
     training = {"state": "training", "step": 2, "held_out": 8, "evaluated_rows": 16, "is_cut_off": False}
-    training |= {"progress": progress, "history": [[1, 2.0, None], [2, 1.0, None]]}
-    measuring, done = {**training, "state": "evaluating"}, {**training, "state": "done"}
+    training |= {"stage": None, "progress": progress, "history": [[1, 2.0, None], [2, 1.0, None]]}
+    stage = {"name": "answering", "done": 0, "total": 16, "time_left_s": None}
+    measuring, done = {**training, "state": "evaluating", "stage": stage}, {**training, "state": "done"}
     for begun, steps in ((training, [1, 2]), (measuring, [])):
-        looks, heard = iter([measuring, measuring, done]), []
-        assert follow(begun, looks.__next__, heard.append, poll_s=0) == done
-        assert [each.step for each in heard] == steps
-        assert capsys.readouterr().err == "  base and adapter answer 8 held-out rows …\n"
+        looks, heard = iter([measuring, measuring, done]), Heard()
+        assert follow(begun, looks.__next__, heard, poll_s=0) == done
+        assert heard.steps == steps
+        assert capsys.readouterr().err == "  base and adapter answer held-out rows · 0 of 16 answers\n"
 
 
 def test_a_training_that_is_cut_off_is_gone_on_with(tmp_path: Path) -> None:
@@ -182,3 +199,41 @@ def test_a_training_that_is_cut_off_is_gone_on_with(tmp_path: Path) -> None:
     run = json.loads(verb(tmp_path, "status", "--json").stdout)["run"]
     assert (run["state"], len(run["restarts"])) == ("done", 1)
     assert run["step"] < run["steps"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--rank", "0"), "rank is 0: give a number from 1 to 512"),
+        (("--dropout", "2"), "dropout is 2.0: give a number from 0 to 0.9"),
+        (("--sites", "q_prj"), "sites names 'q_prj', which this base does not have: choose all, attention, mlp, or"),
+        (("--warm-up-percent", "101"), "warm_up_percent is 101.0: give a number from 0 to 100"),
+        (("--held-out-percent", "5"), "held_out_percent has no effect here"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused_before_anything_is_trained(
+    tmp_path: Path, words: tuple[str, ...], says: str
+) -> None:
+    run = train(tmp_path, "--sample", *words)
+    assert (run.returncode, run.stdout) == (3, "")
+    assert says in " ".join(run.stderr.split())
+    assert "no training yet" in verb(tmp_path, "status").stdout
+
+
+def test_every_setting_reaches_the_training_and_its_manifest(tmp_path: Path) -> None:
+    flags = {
+        "--method": "rslora", "--rank": "4", "--sites": "v_proj,q_proj", "--dropout": "0.1", "--schedule": "linear",
+        "--warm-up-percent": "2.5", "--weight-decay": "0.01", "--learning-rate": "0.001", "--layers": "3",
+        "--batch-size": "4", "--epochs": "1", "--seed": "7", "--tokens-max": "900",
+    }  # fmt: skip
+    words = [word for flag in flags.items() for word in flag]
+    run = train(tmp_path, "--sample", "--json", *words)
+    assert run.returncode == 0, run.stderr
+    manifest = json.loads((Path(json.loads(run.stdout)["folder"]) / "adapter.json").read_text())
+    config = manifest["training"]["config"]
+    expected = {
+        "method": "rslora", "rank": 4, "alpha": 8, "sites": "v_proj,q_proj", "dropout": 0.1, "schedule": "linear",
+        "warm_up_ppm": 25_000, "weight_decay": 0.01, "learning_rate": 0.001, "layers": 3, "batch_size": 4,
+        "epochs": 1, "seed": 7, "tokens_max": 900,
+    }  # fmt: skip
+    assert {name: config[name] for name in expected} == expected

@@ -21,21 +21,24 @@ from ...models.adapter_source import AdapterPart, AdapterSource
 from ...models.bases import gguf_of
 from ...models.decoder_config import read_config
 from ...plugs import load_plug
-from ..trainer import EvaluationInput, EvaluationResult
+from ..trainer import EvaluationInput, EvaluationProgress, EvaluationResult, ReportEvaluation
 from .examples import Example, encode_rows, in_batches
 from .split_model import SplitModel
 
 BATCH_MAX = 8
 
 
-def evaluate_adapter(model: Any, given: EvaluationInput, base_folder: Path) -> EvaluationResult:
+def evaluate_adapter(
+    model: Any, given: EvaluationInput, base_folder: Path, report: ReportEvaluation
+) -> EvaluationResult:
     """Measure the adapter in the given folder on its base `model`, then the base without it."""
     rows = encode_rows(given.rows, base_folder, given.job.tokens_max)
     general = encode_rows(given.general, base_folder, given.job.tokens_max)
     adapted = PeftModel.from_pretrained(model, given.folder, local_files_only=True).eval()
-    adapter = _measure(model, rows, general, given.answer_tokens_max)
+    counted = _Counted(report, total=2 * len(rows))
+    adapter = _measure(model, rows, general, given.answer_tokens_max, counted)
     with adapted.disable_adapter():
-        base = _measure(model, rows, general, given.answer_tokens_max)
+        base = _measure(model, rows, general, given.answer_tokens_max, counted)
     tokenizer = open_tokenizer(base_folder)
     return EvaluationResult(
         loss_base=base[0],
@@ -47,13 +50,29 @@ def evaluate_adapter(model: Any, given: EvaluationInput, base_folder: Path) -> E
     )
 
 
+class _Counted:
+    """Counts the answers of an evaluation, and reports them."""
+
+    def __init__(self, report: ReportEvaluation, *, total: int) -> None:
+        self._report, self._done, self._total = report, 0, total
+        self.add(0)
+
+    def add(self, answers: int) -> None:
+        self._done += answers
+        self._report(EvaluationProgress(done=self._done, total=self._total))
+
+
 def _measure(
-    model: Any, rows: Sequence[Example], general: Sequence[Example], tokens_max: int
+    model: Any, rows: Sequence[Example], general: Sequence[Example], tokens_max: int, counted: _Counted
 ) -> tuple[float, float, list[list[int]]]:
     """Return the loss over the rows, the loss over the general rows, and the ids of the answers to the rows."""
     losses = [SplitModel(model, 0).mean_loss(in_batches(each, BATCH_MAX)) for each in (rows, general)]
-    batches = [rows[first : first + BATCH_MAX] for first in range(0, len(rows), BATCH_MAX)]
-    return losses[0], losses[1], [ids for batch in batches for ids in _answer(model, batch, tokens_max)]
+    answers: list[list[int]] = []
+    for first in range(0, len(rows), BATCH_MAX):
+        batch = rows[first : first + BATCH_MAX]
+        answers += _answer(model, batch, tokens_max)
+        counted.add(len(batch))
+    return losses[0], losses[1], answers
 
 
 def _answer(model: Any, batch: Sequence[Example], tokens_max: int) -> list[list[int]]:

@@ -10,9 +10,11 @@ from ...models.adapter_files.layout import CONFIG_FILE, WEIGHTS_FILE
 from ..job import TrainingJob, is_checkpoint, num_steps
 from ..trainer import (
     EvaluationInput,
+    EvaluationProgress,
     EvaluationResult,
     PausedError,
     Report,
+    ReportEvaluation,
     TrainingInput,
     TrainingProgress,
     TrainingResult,
@@ -52,8 +54,10 @@ class FakeTrainer:
         write_adapter(given.job, given.folder)
         return TrainingResult(steps=step, loss_before=LOSS_BEFORE, loss_after=_loss(step, steps))
 
-    def evaluate(self, given: EvaluationInput) -> EvaluationResult:
+    def evaluate(self, given: EvaluationInput, report: ReportEvaluation) -> EvaluationResult:
         """Answer every second row correctly with the adapter, and none with the base."""
+        for done in range(2 * len(given.rows) + 1):
+            report(EvaluationProgress(done=done, total=2 * len(given.rows)))
         return EvaluationResult(
             loss_base=LOSS_BEFORE,
             loss_adapter=LOSS_BEFORE / 4,

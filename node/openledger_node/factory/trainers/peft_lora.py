@@ -1,13 +1,11 @@
 """LoRA with PEFT on a transformers model: the upper layers are trained, the rest is frozen."""
 
-import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from math import isfinite
 from pathlib import Path
-from pickle import UnpicklingError
 from random import Random
 from typing import Any
 
@@ -22,22 +20,25 @@ from ...models.adapter_files.layout import MODULES
 from ...models.bases import hub_name
 from ...models.causal_lm import open_causal_lm
 from ...models.decoder_config import OtherDecoderError, read_config
-from ..job import TrainingJob, is_checkpoint, learning_rate_at, num_steps
+from ..job import ALL_SITES, TrainingJob, choose_sites, is_checkpoint, learning_rate_at, num_steps
 from ..trainer import (
     EvaluationInput,
     EvaluationResult,
     PausedError,
     Report,
+    ReportEvaluation,
     TrainingInput,
     TrainingProgress,
     TrainingResult,
     Wish,
 )
+from .checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from .evaluating import evaluate_adapter, probe_trained
 from .examples import Example, draw_batches, encode_rows, in_batches
 from .split_model import SplitModel, text_model
 
 GRADIENT_NORM_MAX = 1.0
+DROPOUT = "lora_dropout"
 
 
 def open_trainer() -> "PeftLoraTrainer":
@@ -60,22 +61,22 @@ class PeftLoraTrainer:
         model = load_base(hub_name(base) or base.name, base.folder, *choose_placement(job.device))
         num_layers = len(text_model(model).layers)
         first_adapted = max(0, num_layers - job.layers) if job.layers else 0
-        targets = choose_targets(model, base.folder, first_adapted)
+        targets = choose_targets(model, base.folder, first_adapted, job.sites)
         adapted = adapt(model, job, targets)
-        weights = [weight for weight in adapted.parameters() if weight.requires_grad]
-        run = Run(job, SplitModel(model, first_adapted), weights, examples, measured, report, given.checkpoint)
-        result = run.run()
+        groups = (*in_batches(measured, job.batch_size), *in_batches(examples, job.batch_size))
+        split = SplitModel(model, first_adapted, groups)
+        result = Run(job, split, Trained(adapted), examples, measured, report, given.checkpoint).run()
         save(adapted, given.folder, targets)
-        del model, adapted, weights  # free memory, because the probe loads the base again, in float32
+        del model, adapted, split  # free memory, because the probe loads the base again, in float32
         return replace(result, probe=probe_trained(base.folder, given.folder))
 
-    def evaluate(self, given: EvaluationInput) -> EvaluationResult:
+    def evaluate(self, given: EvaluationInput, report: ReportEvaluation) -> EvaluationResult:
         """Evaluate as `Trainer.evaluate` describes, on the device that trains."""
         base = given.base
         if base.folder is None:
             raise ModelError(f"base {base.name!r} has no weights: choose another base, or the trainer `fake`")
         model = load_base(base.name, base.folder, *choose_placement(given.job.device))
-        return evaluate_adapter(model, given, base.folder)
+        return evaluate_adapter(model, given, base.folder, report)
 
 
 def choose_placement(device_name: str) -> tuple[torch.device, torch.dtype]:
@@ -104,12 +105,12 @@ def load_base(name: str, folder: Path, device: torch.device, dtype: torch.dtype)
     return model.to(device).eval()  # eval disables dropout, so that a run can be repeated
 
 
-def choose_targets(model: Any, folder: Path, first_adapted: int) -> dict[str, Any]:
-    """PEFT's settings for all linear maps of the text layers from `first_adapted` on."""
+def choose_targets(model: Any, folder: Path, first_adapted: int, sites: str = ALL_SITES) -> dict[str, Any]:
+    """PEFT's settings for the chosen linear maps of the text layers from `first_adapted` on."""
     try:
-        modules = list(read_config(folder).site_dims)
+        modules = list(choose_sites(sites, read_config(folder).site_dims))
     except OtherDecoderError:
-        modules = list(MODULES)
+        modules = list(choose_sites(sites, MODULES))
     layers = list(range(first_adapted, len(text_model(model).layers)))
     if text_model(model) is model.model:
         return {"target_modules": modules, "layers_to_transform": layers, "layers_pattern": "layers"}
@@ -120,7 +121,15 @@ def choose_targets(model: Any, folder: Path, first_adapted: int) -> dict[str, An
 
 def adapt(model: Any, job: TrainingJob, targets: dict[str, Any]) -> Any:
     """Add LoRA in float32 to the chosen linear maps."""
-    config = LoraConfig(task_type="CAUSAL_LM", r=job.rank, lora_alpha=job.alpha, **targets)
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=job.rank,
+        lora_alpha=job.alpha,
+        lora_dropout=job.dropout,
+        use_rslora=job.method == "rslora",
+        use_dora=job.method == "dora",
+        **targets,
+    )
     return get_peft_model(model, config)
 
 
@@ -130,6 +139,23 @@ def save(adapted: Any, folder: Path, targets: dict[str, Any]) -> None:
     adapted.save_pretrained(folder, save_embedding_layers=False)
 
 
+class Trained:
+    """The part of an adapted model that learns."""
+
+    def __init__(self, adapted: Any) -> None:
+        self.weights: list[nn.Parameter] = [weight for weight in adapted.parameters() if weight.requires_grad]
+        self._dropouts: list[nn.Module] = [
+            module for name, module in adapted.named_modules() if name.endswith(f".{DROPOUT}.default")
+        ]
+
+    def drop_out(self, *, is_on: bool, seed: int) -> None:
+        """Turn the dropout on or off. Each step has a seed of its own, so that a later process draws the same."""
+        if any(isinstance(module, nn.Dropout) for module in self._dropouts):
+            torch.manual_seed(seed)
+            for module in self._dropouts:
+                module.train(is_on)
+
+
 class Run:
     """One training: epochs of steps, the held-out loss after each epoch, and checkpoints."""
 
@@ -137,7 +163,7 @@ class Run:
         self,
         job: TrainingJob,
         model: SplitModel,
-        weights: Sequence[nn.Parameter],
+        trained: Trained,
         examples: Sequence[Example],
         measured: Sequence[Example],
         report: Report,
@@ -145,12 +171,13 @@ class Run:
     ) -> None:
         self._job = job
         self._model = model
-        self._weights = weights
+        self._trained = trained
+        self._weights = trained.weights
         self._examples = examples
         self._measured = measured
         self._report = report
         self._checkpoint = checkpoint
-        self._optimizer = AdamW(weights, weight_decay=0.0)
+        self._optimizer = AdamW(trained.weights, weight_decay=job.weight_decay)
         self._steps = num_steps(job, len(examples))
         self._loss_before = self._loss_after = 0.0
         self._first_step = self._num_tokens = 0
@@ -218,6 +245,7 @@ class Run:
     def _learn(self, batch: list[Example], step: int) -> float:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate_at(self._job, step, self._steps)
+        self._trained.drop_out(is_on=True, seed=self._job.seed << 32 | step)
         loss = self._model.token_losses(batch).mean()
         if not isfinite(loss.item()):
             raise ModelError(f"the loss diverged at step {step}: lower the learning rate")
@@ -229,6 +257,7 @@ class Run:
         return loss.item()
 
     def _measure(self) -> float:
+        self._trained.drop_out(is_on=False, seed=self._job.seed)
         return self._model.mean_loss(in_batches(self._measured, self._job.batch_size))
 
     def _tell(self, step: int, loss: float | None, held_out_loss: float | None) -> Wish | None:
@@ -243,49 +272,3 @@ class Run:
                 tokens_per_s=self._num_tokens / elapsed_s if made else None,
             )
         )
-
-
-# ---- Checkpoints: adapter weights, optimizer state and step, so that a run can resume
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
-    """State of a training without its weights."""
-
-    step: int
-    loss_before: float
-    loss_after: float  # newest held-out loss
-    optimizer: dict[str, Any]
-
-
-def write_checkpoint(file: Path, checkpoint: Checkpoint, weights: Sequence[nn.Parameter]) -> None:
-    """Write a checkpoint atomically, even in a power cut."""
-    content = {
-        "step": checkpoint.step,
-        "loss_before": checkpoint.loss_before,
-        "loss_after": checkpoint.loss_after,
-        "optimizer": checkpoint.optimizer,
-        "weights": [weight.detach() for weight in weights],
-    }
-    partial = file.with_suffix(".partial")
-    with partial.open("wb") as stream:
-        torch.save(content, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(file)
-
-
-def read_checkpoint(file: Path, weights: Sequence[nn.Parameter]) -> Checkpoint | None:
-    """Restore the weights; return None if there is no checkpoint, or it is of another adapter."""
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-        kept = content.pop("weights")
-        if [each.shape for each in kept] != [weight.shape for weight in weights]:
-            return None
-        checkpoint = Checkpoint(**content)
-    except (OSError, UnpicklingError, RuntimeError, KeyError, TypeError, EOFError):
-        return None  # missing or damaged, so the run starts from the beginning
-    with torch.no_grad():
-        for weight, value in zip(weights, kept, strict=True):
-            weight.copy_(value)
-    return checkpoint

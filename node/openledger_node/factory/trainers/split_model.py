@@ -13,6 +13,9 @@ from .examples import Example
 KEPT_BYTES_MAX = 2 << 30
 """Memory for kept outputs of the lower layers; rows that do not fit pass those layers again in every epoch."""
 
+HIDDEN_BYTES = 4
+"""The residual stream is float32."""
+
 
 Layer = tuple[nn.Module, str | None]
 """A layer, with its kind where a model has several, such as `sliding_attention`."""
@@ -26,7 +29,12 @@ def text_model(model: Any) -> Any:
 class SplitModel:
     """Computes losses of a language model like Llama whose layers from `first_adapted` on are trained."""
 
-    def __init__(self, model: Any, first_adapted: int) -> None:
+    def __init__(self, model: Any, first_adapted: int, groups: Sequence[Sequence[Example]] = ()) -> None:
+        """Take the rows in the groups in which they pass the lower layers; a row of no group is not kept.
+
+        A row's output depends in its last bits on the rows beside it. With fixed groups, a run that continues from a
+        checkpoint computes the same bits as one that was never interrupted.
+        """
         decoder = text_model(model)
         self._config: Any = model.config.get_text_config()
         self._embed: nn.Module = decoder.embed_tokens
@@ -39,8 +47,8 @@ class SplitModel:
         self._cap: float | None = getattr(self._config, "final_logit_softcapping", None)
         self._device: torch.device = model.device
         self._dtype: torch.dtype = model.dtype
+        self._group_of = _groups_that_fit(groups, HIDDEN_BYTES * int(self._config.hidden_size))
         self._kept: dict[Example, Tensor] = {}
-        self._kept_bytes = 0
 
     def token_losses(self, batch: Sequence[Example]) -> Tensor:
         """Compute the cross-entropy of every completion token in nats: (completion tokens,), float32."""
@@ -61,12 +69,12 @@ class SplitModel:
 
     def _pass_lower(self, batch: Sequence[Example]) -> list[Tensor]:
         """Return the input of the first adapted layer, (tokens, d_model) per row."""
-        missing = [example for example in batch if example not in self._kept]
-        fresh = dict(zip(missing, self._run_lower(missing), strict=True)) if missing else {}
-        for example, hidden in fresh.items():
-            if self._kept_bytes + hidden.nbytes <= KEPT_BYTES_MAX:
-                self._kept[example] = hidden
-                self._kept_bytes += hidden.nbytes
+        for example in batch:
+            if example in self._group_of and example not in self._kept:
+                group = self._group_of[example]
+                self._kept.update(zip(group, self._run_lower(group), strict=True))
+        others = [example for example in batch if example not in self._kept]
+        fresh = dict(zip(others, self._run_lower(others), strict=True)) if others else {}
         return [self._kept[example] if example in self._kept else fresh[example] for example in batch]
 
     @torch.no_grad()
@@ -118,3 +126,15 @@ class SplitModel:
 
     def _mixed_precision(self) -> torch.autocast:
         return torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._dtype is torch.bfloat16)
+
+
+def _groups_that_fit(groups: Sequence[Sequence[Example]], token_bytes: int) -> dict[Example, Sequence[Example]]:
+    """Map each row to its group; groups after `KEPT_BYTES_MAX` are left out."""
+    found: dict[Example, Sequence[Example]] = {}
+    kept_bytes = 0
+    for group in groups:
+        kept_bytes += token_bytes * sum(len(example.ids) for example in group)
+        if kept_bytes > KEPT_BYTES_MAX:
+            break
+        found.update(dict.fromkeys(group, group))
+    return found

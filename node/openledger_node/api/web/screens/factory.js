@@ -13,7 +13,8 @@ import { table } from "../lib/table.js";
 export const title = "Factory";
 
 const THINK_MS = 300, LOSS_PX = 280;
-const NUMBERS = [["rank", "Rank"], ["layers", "Layers, from the top; 0 is all"], ["epochs", "Epochs"], ["batch_size", "Rows of a step"], ["learning_rate", "Learning rate"], ["tokens_max", "Longest row, tokens"], ["seed", "Seed"], ["evaluate", "Rows to evaluate on"]];
+const CHOICES = [["method", "Method", "methods"], ["sites", "Linear maps to adapt", "site_groups"], ["schedule", "Schedule of the learning rate", "schedules"]];
+const NUMBERS = [["rank", "Rank"], ["alpha", "Alpha"], ["layers", "Layers, from the top; 0 is all"], ["epochs", "Epochs"], ["batch_size", "Rows of a step"], ["learning_rate", "Learning rate"], ["warm_up_percent", "Warm-up, % of the steps"], ["weight_decay", "Weight decay, 0 to 1"], ["dropout", "Dropout, 0 to 0.9"], ["tokens_max", "Longest row, tokens"], ["held_out_percent", "Held out, % of the rows"], ["seed", "Seed"], ["evaluate", "Rows to evaluate on"]];
 const OPEN = ["waiting", "training", "paused", "evaluating"];
 
 export function mount(root) {
@@ -56,8 +57,6 @@ export function mount(root) {
     timer = setTimeout(async () => {
       const asked = ++held.asked, query = new URLSearchParams(sent(held.order));
       query.delete("name");
-      query.delete("evaluate");
-      query.delete("learning_rate");
       const estimates = `/factory/estimate?${query}`;
       try {
         const [preview, estimate] = await Promise.all([get(`/factory/preview?${query}&offset=${held.offset}`), get(estimates)]);
@@ -128,18 +127,23 @@ function drawChoose({ bases, served, datanets, presets, usual }, held, live, { t
     const field = h("input", { id: `factory-${key}`, inputmode: "decimal", autocomplete: "off", value: order[key] ?? "", placeholder: String(given(key)), dataset: { key }, oninput: () => { const typed = Number(field.value); order[key] = field.value.trim() === "" || !Number.isFinite(typed) ? null : typed; change(); } });
     return [key, field, labelled(label, field)];
   });
+  const choices = CHOICES.map(([key, label, of]) => select(key, label, usual[of].map((each) => [each === usual[key] ? "" : each, CALLED[each] ?? each]), order[key]));
   const summary = h("summary", { dataset: { key: "advanced" } }, "");
-  const advanced = h("details", { class: "advanced", open: held.isOpen, ontoggle: () => { held.isOpen = advanced.open; } }, summary, h("div", { class: "pairs above" }, numbers.map(([, , field]) => field)));
+  const advanced = h("details", { class: "advanced", open: held.isOpen, ontoggle: () => { held.isOpen = advanced.open; } }, summary, h("div", { class: "pairs above" }, choices, numbers.map(([, , field]) => field)));
   live.start = button("Start training", start, { kind: "primary" });
 
   function given(key) {
+    if (key === "alpha") return order.method === "rslora" ? usual.rslora_alpha : 2 * (order.rank ?? given("rank"));
     return usual[key] ?? presets.find((each) => each.name === order.preset)?.[key] ?? "";
   }
 
   function change() {
     const value = (key) => order[key] ?? given(key);
     for (const [key, field] of numbers) field.placeholder = String(given(key));
-    summary.textContent = `Advanced: rank ${value("rank")}, α ${2 * value("rank")}, learning rate ${value("learning_rate")}, rows of at most ${count(value("tokens_max"))} tokens, seed ${value("seed")}`;
+    const own = numbers.find(([key]) => key === "held_out_percent")[1];
+    own.disabled = !order.datanet; // the sample has held-out rows of its own
+    if (own.disabled) { own.value = ""; order.held_out_percent = null; }
+    summary.textContent = `Advanced: ${CALLED[value("method")]}, rank ${value("rank")}, α ${value("alpha")}, learning rate ${value("learning_rate")}, rows of at most ${count(value("tokens_max"))} tokens, seed ${value("seed")}`;
     drawStart(held, live, latest.factory?.run);
     think();
   }
@@ -157,6 +161,8 @@ function drawChoose({ bases, served, datanets, presets, usual }, held, live, { t
     h("p", { class: "note12 above" }, "The node trains beside what it serves, and both are slower meanwhile. Nothing is paid before you publish."),
     h("span", { class: "fill" }), h("div", { class: "buttons" }, live.start, live.cost), live.line);
 }
+
+const CALLED = { lora: "LoRA", rslora: "rsLoRA", dora: "DoRA" };
 
 const labelled = (label, field) => h("div", { class: "field" }, h("label", { for: field.id }, label), field);
 
@@ -232,8 +238,14 @@ function notes(run) {
     run.error && note("bad", [h("b", {}, "It gave up. "), run.error]),
     run.is_cut_off && note("warn", `This training is not running, because its process has ended. It can continue from its last checkpoint, or start again if there is none.`, null, "factory resume"),
     last && note("", `${time(last.at)}: ${last.step ? `it went on from step ${count(last.step)}` : "it began again from the start"}, since ${last.why}.`),
-    run.state === "evaluating" && note("", `Base and adapter answer ${count(Math.min(run.evaluated_rows, run.held_out))} held-out rows.`),
+    run.stage && [note("", stageWords(run.stage)), run.stage.name === "answering" && progress(run.stage.done / run.stage.total, "Answers given, of all")],
   ];
+}
+
+const STAGES = { answering: "Base and adapter answer held-out rows", indexing: "The attribution index is written", adding: "The adapter is added to the library" };
+
+function stageWords({ name, done, total, time_left_s: left }) {
+  return `${STAGES[name]}${name === "answering" ? `: ${count(done)} of ${count(total)} answers` : ""}${left ? `, ${span(left)} left` : ""}.`;
 }
 
 function actions(run, line, order) {
@@ -289,8 +301,15 @@ function drawEvaluation({ run, isBusy }, order) {
       caption: "Base and adapter on held-out rows", rows, key: (row) => row.name,
       columns: [{ label: "", about: "Measure", head: true, cell: (row) => row.name }, { label: "Base", num: true, cell: (row) => row.base }, { label: "Adapter", num: true, cell: (row) => row.adapter }, { label: "Change", num: true, cell: (row) => h("span", { class: row.tone }, row.change) }],
     }),
+    found?.samples && drawSamples(found.samples),
     h("div", { class: "buttons above" }, h("a", { class: "button", href: `#/chat?adapter=${encodeURIComponent(run.adapter)}`, dataset: { key: "chat before" } }, "Chat before you publish"),
       says(button(found ? "Evaluate again" : "Evaluate", () => order("/factory/evaluate", { run: run.number }), { disabled: isBusy }), line, `factory evaluate ${run.number}`)), line);
+}
+
+// Answers beside the contributor's own: what the figures are made of.
+function drawSamples(samples) {
+  return h("details", { class: "advanced" }, h("summary", { dataset: { key: "samples" } }, `Side by side: ${count(samples.length)} of the answers`),
+    samples.map((each) => h("div", { class: "above" }, h("b", {}, each.prompt), facts([["Held-out row", each.reference], ["Base", each.base || NONE], ["Adapter", each.adapter || NONE]]))));
 }
 
 function gain([name, key, isShare, better], found) {
