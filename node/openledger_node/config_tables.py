@@ -283,7 +283,7 @@ class ChainConfig:
     rpc: str = setting("", "URL of the JSON-RPC endpoint; if empty, the endpoints in network.json.")
     timeout_s: float = setting(10.0, "Seconds to wait for one answer of the endpoint.", low=0.1, high=120.0)
     idle_poll_s: float = setting(
-        60.0,
+        55.0,
         "Most seconds between two looks at the chain while nothing of this node waits there.",
         low=4.0,
         high=120.0,
