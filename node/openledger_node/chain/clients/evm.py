@@ -15,8 +15,10 @@ from ..rpc_client import RpcClient
 
 TIMEOUT_S: Final = 10.0
 KEEP_ALIVE_S: Final = 58.0
-"""Longer than the usual pause of an idle node, which would otherwise pay for a TLS handshake at each look. Shorter than
-the 60 s after which many load balancers close a connection, so that no request is sent on one that is just closing."""
+"""Longer than the usual pause of an idle node, which would otherwise pay for a TLS handshake at each look.
+
+Many load balancers close a connection after 60 s, and a request must not leave just as one does.
+"""
 
 ANSWER_BYTES_MAX: Final = 32 << 20
 """Enough for the logs of a few thousand claims; the watcher requests more in smaller steps."""
