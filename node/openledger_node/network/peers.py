@@ -1,7 +1,7 @@
 """Everything this node runs to take part in the peer network: connections, advertisements, bids and adapters."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from random import SystemRandom
 from typing import Any, Final
@@ -103,7 +103,10 @@ class PeerService:
             base_names={serving.base.digest: serving.base.name},
             copies=self._copies,
         )
-        self._connections = open_connections(home, network, self._transport, self._ads)
+        self._is_paying: Callable[[PeerId], bool] = lambda _: False
+        self._connections = open_connections(
+            home, network, self._transport, self._ads, lambda peer_id: self._is_paying(peer_id)
+        )
         self._reach = open_reach_watch(home, network, config.p2p, self._transport, self._connections)
         self._lan = LanDiscovery(
             self._transport, network=network.network, found=self._connections.learn_on_lan, random=SystemRandom()
@@ -171,9 +174,9 @@ class PeerService:
         ads = [ad for ad in trio.from_thread.run_sync(self._ads.live) if ad.wallet == wallet]
         return next((ad.generation for ad in ads if is_signer(wallet, ad.signer)), None)
 
-    def sell(self, offer: Offer, serve: Handler) -> None:
-        """Bid on calls, and serve requesters that come with an award."""
-        self._offer = offer
+    def sell(self, offer: Offer, serve: Handler, *, is_paying: Callable[[PeerId], bool]) -> None:
+        """Bid on calls, and serve requesters that come with an award; those that pay keep their connections."""
+        self._offer, self._is_paying = offer, is_paying
         network = self._session.network.network
         self._transport.handle(wire_name(network, "call"), self._bidder.serve)
         self._transport.handle(wire_name(network, "infer"), partial(self._serve_alone, serve))

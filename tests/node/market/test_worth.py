@@ -379,7 +379,7 @@ async def test_a_chain_that_says_nothing_holds_up_no_call(
         vetting = vetting_of(ledger, chain)
         fit, unfit = await vetting.choose([ad], ledger.sellers.of([ad.wallet]), 8)
         assert fit == []
-        assert "it says nothing within 5 s: see [chain] rpc" in unfit[ad.peer_id].message
+        assert "it says nothing within 5 s, see [chain] rpc" in unfit[ad.peer_id].message
         chain.is_silent = False
         assert (await vetting.choose([ad], ledger.sellers.of([ad.wallet]), 8))[0] == [ad]
 
