@@ -53,7 +53,9 @@ ASKED: Final = 3
 TRIED_MAX: Final = 8
 """Peers that are asked in one check at most, since some refuse."""
 
-LOOK_S: Final = 0.5
+LOOK_S, QUIET_LOOK_S, LIVELY_S = 0.5, 2.0, 30.0
+"""The pause between looks at the transport for so long after the start and after each change, and the usual one."""
+
 PEER_REST_S: Final = EVERY_S + 1.0
 """The pause before a peer is asked again: it refuses earlier questions."""
 
@@ -101,6 +103,7 @@ class ReachWatch:
         self._logged = ReachState.UNKNOWN
         self._told: tuple[tuple[str, ...], frozenset[str]] = ((), frozenset())
         self._judged: Evidence | None = None  # what was last told and logged
+        self._lively_until_s = inf  # until then it is looked more often
 
     @property
     def reach(self) -> Reach:
@@ -119,7 +122,7 @@ class ReachWatch:
             while True:
                 self._look()
                 self._tell()
-                await trio.sleep(LOOK_S)
+                await trio.sleep(self._pause_s)
 
     # ---- evidence
 
@@ -128,6 +131,10 @@ class ReachWatch:
         """True for a node on a network of the internet without an address there, by itself or announced."""
         evidence = self._evidence
         return evidence.network is Scope.INTERNET and not evidence.announced and not own_addresses(evidence)
+
+    @property
+    def _pause_s(self) -> float:
+        return LOOK_S if trio.current_time() < self._lively_until_s else QUIET_LOOK_S
 
     def _look(self) -> None:
         """Look at the transport: connections, paths, addresses and relays."""
@@ -156,6 +163,7 @@ class ReachWatch:
         if self._evidence == self._judged:
             return
         self._judged = self._evidence
+        self._lively_until_s = trio.current_time() + LIVELY_S
         told = mapped_addresses(self._evidence), withheld_addresses(self._evidence)
         if told != self._told:
             self._told = told
@@ -195,7 +203,7 @@ class ReachWatch:
                 self._due_s = inf  # a change meanwhile makes it due again
                 pause_s = await self._check()
                 self._due_s = min(self._due_s, trio.current_time() + pause_s)
-            await trio.sleep(LOOK_S)
+            await trio.sleep(self._pause_s)
 
     async def _check(self) -> float:
         """Ask peers, and return the time until the next check."""

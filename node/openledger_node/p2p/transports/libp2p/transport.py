@@ -187,7 +187,7 @@ class Libp2pTransport:
     @property
     def listening(self) -> tuple[str, ...]:
         """Addresses that this node listens on."""
-        return tuple(map(str, self._host.get_transport_addrs()))
+        return tuple(self._own.interfaces())
 
     @property
     def relays(self) -> tuple[str, ...]:
