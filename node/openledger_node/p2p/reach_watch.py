@@ -17,6 +17,7 @@ from openledger_protocol.errors import ProtocolError
 from openledger_protocol.wire.dialback import DIALBACK_PORTS_MAX, Dialled
 from openledger_protocol.wire.frames import wire_name
 
+from ..beats import sleep_to_beat
 from ..errors import NetworkError
 from .connections import KnownPeer
 from .dialback import EVERY_S, DialbackServer, ask_to_dial
@@ -122,7 +123,7 @@ class ReachWatch:
             while True:
                 self._look()
                 self._tell()
-                await trio.sleep(self._pause_s)
+                await sleep_to_beat(self._pause_s)
 
     # ---- evidence
 
@@ -203,7 +204,7 @@ class ReachWatch:
                 self._due_s = inf  # a change meanwhile makes it due again
                 pause_s = await self._check()
                 self._due_s = min(self._due_s, trio.current_time() + pause_s)
-            await trio.sleep(self._pause_s)
+            await sleep_to_beat(self._pause_s)
 
     async def _check(self) -> float:
         """Ask peers, and return the time until the next check."""

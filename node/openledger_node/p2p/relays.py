@@ -12,6 +12,7 @@ from random import Random
 
 import trio
 
+from ..beats import next_beat_s
 from ..errors import NetworkError
 from .transport import Path, PeerId, Reservation, Transport
 
@@ -85,7 +86,7 @@ class RelayKeeper:
             else:
                 self._places.clear()  # the relay forgets a place that is not renewed
             is_lacking = self.is_wanted and len(self._places) < RELAYS_KEPT
-            with trio.move_on_after(LOOK_S if is_lacking else QUIET_LOOK_S):
+            with trio.move_on_at(next_beat_s(LOOK_S if is_lacking else QUIET_LOOK_S)):
                 await self._wanted.wait()
 
     async def _keep(self) -> None:

@@ -13,6 +13,7 @@ from libp2p.network.stream.net_stream import NetStream
 from libp2p.network.swarm import Swarm
 from multiaddr import Multiaddr
 
+from ....beats import sleep_to_beat
 from ....errors import NetworkError
 from ...budget import BARRED_S, INBOUND_MAX, Barred, ConnectionBudget
 from ...dial_limits import DialLimits
@@ -383,7 +384,7 @@ class Libp2pTransport:
 
     async def _hang_up_idle(self) -> None:
         while True:
-            await trio.sleep(HANG_UP_EVERY_S)
+            await sleep_to_beat(HANG_UP_EVERY_S)
             for peer_id in self._paths.only_relayed():
                 self._budget.note_relayed(peer_id)
             for peer_id in self._budget.idle_calls():
