@@ -34,6 +34,7 @@ from ..p2p.identity import ensure_identity
 from ..p2p.mdns import LanDiscovery
 from ..p2p.provider_client import Points
 from ..p2p.provider_records import serve_providers
+from ..p2p.roaming import listen_where_this_machine_is
 from ..p2p.streams import MessageStream
 from ..p2p.transport import Handler, PeerId, peer_id_from_address
 from ..serving.admission import abilities_of
@@ -41,6 +42,7 @@ from ..serving.service import Serving
 from ..settlement.session import NetworkSession
 from .adapter_pull import ShowProgress, fetch_adapter, fetched_to_plain
 from .buying import (
+    AUTO,
     Buying,
     open_audits,
     open_connections,
@@ -225,6 +227,8 @@ class PeerService:
             await nursery.start(self._transport.run)
             nursery.start_soon(self._connections.run)
             nursery.start_soon(self._reach.run)
+            if self._config.p2p.listen == AUTO:
+                nursery.start_soon(partial(listen_where_this_machine_is, self._transport, port=self._config.p2p.port))
             if self._config.p2p.mdns:
                 nursery.start_soon(self._lan.run)
             nursery.start_soon(self._advertiser.run)

@@ -104,6 +104,7 @@ class ReachWatch:
         self._logged = ReachState.UNKNOWN
         self._told: tuple[tuple[str, ...], frozenset[str]] = ((), frozenset())
         self._judged: Evidence | None = None  # what was last told and logged
+        self._mapping = trio.CancelScope()
         self._lively_until_s = inf  # until then it is looked more often
 
     @property
@@ -143,6 +144,9 @@ class ReachWatch:
         connected = transport.connected()
         listening = tuple(endpoint_of(each) for each in transport.listening)
         own = replace(before, listening=listening)
+        if before.listening and listening != before.listening:
+            own = replace(own, answers=())  # they were about the addresses before
+            self._mapping.cancel()
         paths = {peer: transport.path_to(peer) for peer in connected}
         punched = frozenset(peer for peer, path in paths.items() if path is Path.PUNCHED)
         was_lost = any(paths.get(peer) is Path.RELAYED for peer in self._punched)
@@ -175,9 +179,11 @@ class ReachWatch:
             log.info("this node is %s %s %s", reach.state, " ".join(reach.addresses or reach.relays), reach.remedy)
 
     async def _map(self, mapper: PortMapper) -> None:
-        listening = self._evidence.listening
-        ports = {host: port_of(each) for each in listening if (host := host_of(each))}
-        await mapper.keep(ports=ports, note=self._note_router)
+        while True:
+            listening = self._evidence.listening
+            ports = {host: port_of(each) for each in listening if (host := host_of(each))}
+            with trio.CancelScope() as self._mapping:  # until this node listens elsewhere
+                await mapper.keep(ports=ports, note=self._note_router)
 
     def _note_router(self, answer: RouterAnswer) -> None:
         before = self._evidence.router

@@ -39,6 +39,10 @@ class OwnAddresses:
             self._read_s = monotonic()
         return list(self._interfaces)
 
+    def forget_interfaces(self) -> None:
+        """Read them at the next question: they have changed."""
+        self._interfaces = []
+
     def chosen(self) -> list[str]:
         """Addresses that were announced or mapped, so that the whole network reaches them."""
         return list(dict.fromkeys((*self._announce, *self.mapped)))

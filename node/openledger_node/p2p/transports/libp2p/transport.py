@@ -40,6 +40,7 @@ from .gossip import GossipRouter
 from .guard import close_connections, close_peer, close_quietly, reset, running, silence_library
 from .host import check_is_free, open_host
 from .inbound import Door
+from .listeners import listen_also
 from .names import ADDRESS_LENGTH_MAX, announced_address, library_address, library_id, listen_address
 from .paths import Paths
 from .punch import Puncher
@@ -202,6 +203,11 @@ class Libp2pTransport:
     def set_addresses(self, *, mapped: tuple[str, ...] = (), withheld: frozenset[str] = frozenset()) -> None:
         """Replace what was found out about this node's addresses."""
         self._own.mapped, self._own.withheld = mapped, withheld
+
+    async def listen_also(self, address: str) -> None:
+        """Listen on one more address, and no more on those that this machine has lost."""
+        await listen_also(self._swarm, listen_address(address))
+        self._own.forget_interfaces()
 
     def handle(self, protocol: str, handler: Handler) -> None:
         """Serve streams of this protocol."""
