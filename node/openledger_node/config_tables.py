@@ -16,6 +16,9 @@ GIB = 1024 * MIB
 AUTO_CONTEXT_MAX = 32_768
 """Tokens of the longest context that is chosen by itself. A longer one is seldom asked for and takes much memory."""
 
+RELAY_BYTES_PER_S, RELAY_BYTES_PER_S_MIN = 4 << 20, 65_536
+"""Bytes that a relay passes on in a second, by default and at least."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiConfig:
@@ -316,10 +319,10 @@ class P2pConfig:
         False, "Pass traffic on for nodes that nobody can dial; useful on a node with a public address."
     )
     relay_bytes_per_s: int = setting(
-        4 << 20,
+        RELAY_BYTES_PER_S,
         "Most bytes that this node passes on as a relay in a second, all circuits together; 0 is no limit.",
         low=0,
-        gap=65_536,
+        gap=RELAY_BYTES_PER_S_MIN,
     )
     mdns: bool = setting(
         True,
