@@ -16,6 +16,9 @@ GIB = 1024 * MIB
 AUTO_CONTEXT_MAX = 32_768
 """Tokens of the longest context that is chosen by itself. A longer one is seldom asked for and takes much memory."""
 
+RELAY_BYTES_PER_S, RELAY_BYTES_PER_S_MIN = 4 << 20, 65_536
+"""Bytes that a relay passes on in a second, by default and at least."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiConfig:
@@ -283,7 +286,7 @@ class ChainConfig:
     rpc: str = setting("", "URL of the JSON-RPC endpoint; if empty, the endpoints in network.json.")
     timeout_s: float = setting(10.0, "Seconds to wait for one answer of the endpoint.", low=0.1, high=120.0)
     idle_poll_s: float = setting(
-        60.0,
+        55.0,
         "Most seconds between two looks at the chain while nothing of this node waits there.",
         low=4.0,
         high=120.0,
@@ -316,10 +319,10 @@ class P2pConfig:
         False, "Pass traffic on for nodes that nobody can dial; useful on a node with a public address."
     )
     relay_bytes_per_s: int = setting(
-        4 << 20,
+        RELAY_BYTES_PER_S,
         "Most bytes that this node passes on as a relay in a second, all circuits together; 0 is no limit.",
         low=0,
-        gap=65_536,
+        gap=RELAY_BYTES_PER_S_MIN,
     )
     mdns: bool = setting(
         True,

@@ -176,10 +176,13 @@ class Chaos:
 
 
 def resumed(asked: Sequence[Asked], running: set[str], load: Load) -> dict[str, int]:
-    """The number of calls that killed sellers were answering, and of those that were served whole all the same."""
-    broken = [call for call in asked if call.request_id in running]
-    served = [call for call in broken if call.ending(load.wholes[call.question]) is Ending.SERVED]
-    return {"broken": len(broken), "resumed": len(served)}
+    """The number of streams that killed sellers broke off, and of those that were served whole all the same.
+
+    A call without text that may be repeated was not broken off: nothing of it has reached its reader.
+    """
+    endings = [(call, call.ending(load.wholes[call.question])) for call in asked if call.request_id in running]
+    broken = [ending for call, ending in endings if call.text or ending is not Ending.RETRYABLE]
+    return {"broken": len(broken), "resumed": broken.count(Ending.SERVED)}
 
 
 def told(found: dict[str, Any]) -> str:

@@ -91,10 +91,13 @@ def test_messages_are_counted_together_whatever_ids_are_in_them() -> None:
 def test_streams_of_killed_sellers_are_those_that_they_were_answering() -> None:
     calls = [
         asked(request_id="0x01", text="abcd", finish_reason="length"),
-        asked(request_id="0x02", error=BUSY),
+        asked(request_id="0x02", text="ab", error=BUSY),
         asked(request_id="0x03", text="abcd", finish_reason="length"),
+        asked(request_id="0x04", error=BUSY),  # nothing had come, and it may be repeated
+        asked(request_id="0x05", error=BROKEN),
     ]
-    assert resumed(calls, {"0x01", "0x02", "0x09"}, load()) == {"broken": 2, "resumed": 1}
+    running = {"0x01", "0x02", "0x04", "0x05", "0x09"}
+    assert resumed(calls, running, load()) == {"broken": 3, "resumed": 1}
 
 
 def test_receipts_in_two_claims_or_in_none_are_faults() -> None:

@@ -45,6 +45,7 @@ class BootstrapOptions:
     listen: tuple[str, ...]
     announce: tuple[str, ...]
     metrics: ListenAddress | None
+    relay_bytes_per_s: int  # 0: no limit
     as_json: bool
 
 
@@ -73,7 +74,12 @@ async def _run(options: BootstrapOptions) -> None:
     with trio.open_signal_receiver(*END_SIGNALS) as signals:  # before it prints its addresses
         tally = TrafficTally()
         transport = open_bootstrap(
-            options.folder, options.listen, options.others, announce=options.announce, tally=tally
+            options.folder,
+            options.listen,
+            options.others,
+            announce=options.announce,
+            relay_bytes_per_s=options.relay_bytes_per_s,
+            tally=tally,
         )
         others = tuple(each for each in options.others if peer_id_from_address(each) != transport.peer_id)
         node = partial(

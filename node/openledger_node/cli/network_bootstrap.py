@@ -8,6 +8,7 @@ import typer
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import check_name
 
+from ..config_tables import RELAY_BYTES_PER_S, RELAY_BYTES_PER_S_MIN
 from ..errors import ConfigError
 from ..listeners import ListenAddress, read_addresses
 from ..network_file import Network, current_network, read_network
@@ -55,6 +56,12 @@ def bootstrap(
     metrics: Annotated[
         str, typer.Option(metavar="HOST:PORT|none", help="Address of its metrics for Prometheus, over plain HTTP.")
     ] = METRICS,
+    relay_bytes_per_s: Annotated[
+        int,
+        typer.Option(
+            metavar="BYTES", help="Most bytes that it relays in a second, all circuits together; 0 is no limit."
+        ),
+    ] = RELAY_BYTES_PER_S,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object once the node listens.")] = False,
 ) -> None:
     """Run a bootstrap node in the foreground until Ctrl-C. The peers of a network find each other through it.
@@ -72,6 +79,7 @@ def bootstrap(
         listen=tuple(listen or ()) or _own_addresses(port),
         announce=tuple(announce or ()),
         metrics=_metrics(metrics),
+        relay_bytes_per_s=_relay_rate(relay_bytes_per_s),
         as_json=as_json,
     )
     run_bootstrap(options)
@@ -80,6 +88,15 @@ def bootstrap(
 
 
 # ---- What was typed
+
+
+def _relay_rate(bytes_per_s: int) -> int:
+    """Require the bounds of `[p2p] relay_bytes_per_s`: less than 64 KiB would end circuits before their handshake."""
+    if bytes_per_s != 0 and bytes_per_s < RELAY_BYTES_PER_S_MIN:
+        raise ConfigError(
+            f"--relay-bytes-per-s is {bytes_per_s}: give at least {RELAY_BYTES_PER_S_MIN}, or 0 for no limit"
+        )
+    return bytes_per_s
 
 
 def _network(text: str | None) -> tuple[str, tuple[str, ...]]:

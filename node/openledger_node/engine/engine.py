@@ -17,6 +17,7 @@ import trio
 
 from openledger_protocol.primitives import AdapterId
 
+from ..beats import sleep_to_beat
 from ..errors import ModelError
 from ..machine import resident_bytes
 from ..models.adapter_source import AdapterSource
@@ -309,7 +310,7 @@ class Engine:
     async def _watch(self, child: Child) -> None:
         """End a child that should end, is frozen, or takes too much memory."""
         while True:
-            await trio.sleep(WATCH_INTERVAL_S)
+            await sleep_to_beat(WATCH_INTERVAL_S)
             why_end = self._duty.why_end(trio.current_time(), has_work=self._has_orders)
             if why_end and (self.state == "ready" or why_end == "stale"):
                 await self._give_back(child, is_idle=why_end == "unloaded")

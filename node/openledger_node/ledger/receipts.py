@@ -177,9 +177,13 @@ class Receipts:
             "WHERE channel_id = ? AND signature IS NOT NULL AND countersignature IS NULL ORDER BY seq", channel_id
         )
 
-    def unclaimed(self) -> list[ReceiptRow]:
-        """Receipts in no claim, ordered by adapter, channel and `seq`, so lane by lane."""
-        return self._found("WHERE claim_id IS NULL ORDER BY adapter_id, channel_id, seq")
+    def unclaimed(self, node: Address | None = None) -> list[ReceiptRow]:
+        """Receipts in no claim, of all nodes or of one, ordered by adapter, channel and `seq`, so lane by lane."""
+        order = "ORDER BY adapter_id, channel_id, seq"
+        if node is None:
+            return self._found(f"WHERE claim_id IS NULL {order}")
+        channels = "(SELECT channel_id FROM channel WHERE node = ?)"  # each lane of them is found by an index
+        return self._found(f"WHERE claim_id IS NULL AND channel_id IN {channels} {order}", node)
 
     def has_unclaimed(self, node: Address) -> bool:
         """True if a node has signed receipts that are in no claim."""

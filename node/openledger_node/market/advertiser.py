@@ -25,6 +25,7 @@ from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import AdapterId, Address, Digest, Generation
 from openledger_protocol.wire.ads import ads_protocol
 
+from ..beats import sleep_to_beat
 from ..errors import LedgerError, NetworkError
 from ..ledger.peers import Peers
 from ..p2p.transport import Gossip, Transport, relay_of
@@ -192,7 +193,7 @@ class Advertiser:
                 copy_due_s = trio.current_time() + COPY_INTERVAL_S
                 if trio.current_time() < settled_s:
                     due_s = min(due_s, settled_s)
-            await trio.sleep(LOOK_S)
+            await sleep_to_beat(LOOK_S)
 
     async def _publish(self, snapshot: Snapshot) -> bool:
         """Sign an advertisement and publish it."""
@@ -284,7 +285,7 @@ class Advertiser:
     async def _follow_on(self, nursery: trio.Nursery) -> None:
         step_s = 0.0
         while True:
-            await trio.sleep(LOOK_S)
+            await sleep_to_beat(LOOK_S)
             if trio.current_time() >= step_s:
                 self._find_depths()
                 self.followed.step(self.offered.num_in_shard)

@@ -20,8 +20,9 @@ from ..ledger.peers import Peers
 from ..p2p.transport import PeerId
 from .call_memory import FilterMisses
 from .names import Named, Names, Resolved, full_name, resolve
+from .places import Placed, Places
 from .second_copy import CopyWatch
-from .worth import CoverageOf, Placed, Worth, WorthOf, covers_all, crowded_out
+from .worth import CoverageOf, Worth, WorthOf, covers_all, crowded_out
 
 # ---- Token buckets: a peer that sends too much is ignored, without slowing down others.
 
@@ -93,7 +94,6 @@ class _AdEntry:
 
     ad: Advertisement
     content: bytes
-    placed: Placed
     came_by_gossip: bool  # received by gossip; a second time would be a replay
     has_told_names: bool = False  # its names are remembered
 
@@ -119,6 +119,7 @@ class AdTable:
         self._base_names = dict(base_names or {})
         self._buckets: Buckets[PeerId] = Buckets(interval_s=AD_INTERVAL_S, burst=AD_BURST, now_s=now_s)
         self._entries: dict[str, _AdEntry] = {}
+        self._places = Places()
         self._expires_s = inf  # nothing on the board expires before
         self._seqs: dict[str, int] = peers.seqs()
         self._unkept: dict[str, int] = {}
@@ -185,7 +186,7 @@ class AdTable:
     def unread(self, count_max: int) -> list[Advertisement]:
         """Advertisements whose bond was not read yet, the newest first, since older ones make room for it."""
         self._expire()
-        unread = [entry.placed for entry in self._entries.values() if self.worth_of(entry.ad).bonded_wei is None]
+        unread = [each for each in self._places.values() if self.worth_of(each.ad).bonded_wei is None]
         return [each.ad for each in sorted(unread, key=lambda each: -each.number)[:count_max]]
 
     def held(self, base: Digest) -> list[Held]:
@@ -299,10 +300,10 @@ class AdTable:
         ):
             raise StaleError(f"{peer_id} advertises base {ad.base} where another one is sold")
         self.num_taken += 1
-        placed = Placed(ad=ad, number=self.num_taken)
         if before:
             self._note_names(before)  # its bond may have been read only after it came
-        self._entries[peer_id] = _AdEntry(ad=ad, content=content, placed=placed, came_by_gossip=came_by_gossip)
+        self._entries[peer_id] = _AdEntry(ad=ad, content=content, came_by_gossip=came_by_gossip)
+        self._places.put(Placed(ad=ad, number=self.num_taken))
         self._expires_s = min(self._expires_s, ad.expires_s)
         self._note_seq(peer_id, ad.seq)
         self._make_room(ad)
@@ -317,14 +318,14 @@ class AdTable:
             StaleError: the newest one is worth least itself.
         """
         now_s = self._now_s()
-        while True:
-            placed = {peer_id: entry.placed for peer_id, entry in self._entries.items()}
-            worst = crowded_out(placed, newest, self.worth_of, self.coverage_of, now_s=now_s)
-            if worst is None:
-                return
-            del self._entries[worst]
+        while worst := crowded_out(self._places, newest, self.worth_of, self.coverage_of, now_s=now_s):
+            self._drop(worst)
             if worst == newest.peer_id:
                 raise StaleError("the board is full of advertisements that are worth more: bond the minimum stake")
+
+    def _drop(self, peer_id: str) -> None:
+        del self._entries[peer_id]
+        self._places.drop(peer_id)
 
     def _open(self, content: bytes, *, seq_last: int | None) -> Advertisement:
         return open_advertisement(content, network=self._network, now_s=int(self._now_s()), seq_last=seq_last)
@@ -374,7 +375,8 @@ class AdTable:
     def _expire(self) -> None:
         if (now := self._now_s()) < self._expires_s:
             return
-        self._entries = {peer_id: entry for peer_id, entry in self._entries.items() if entry.ad.expires_s > now}
+        for peer_id in [peer_id for peer_id, entry in self._entries.items() if entry.ad.expires_s <= now]:
+            self._drop(peer_id)
         self._expires_s = min((entry.ad.expires_s for entry in self._entries.values()), default=inf)
 
     def _fit(self) -> list[Advertisement]:

@@ -35,6 +35,7 @@ from openledger_protocol.wire.ads import (
 )
 from openledger_protocol.wire.inference import ErrorMessage
 
+from ..beats import sleep_to_beat
 from ..errors import LedgerError, NetworkError
 from ..p2p.streams import MessageStream
 from ..p2p.transport import PeerId, Transport
@@ -151,7 +152,7 @@ class Greeter:
             nursery.start_soon(self._list_on)
             while True:
                 self._look(nursery)
-                await trio.sleep(LOOK_S)
+                await sleep_to_beat(LOOK_S)
 
     async def _list_on(self) -> None:
         """Ask two peers at first, and one now and then, which bases the network has."""

@@ -40,7 +40,7 @@ from .call_memory import AskedSellers
 from .caller import Caller, RequesterLimits
 from .progress import RequestProgress
 from .request import NetworkRequest, RemoteAnswer
-from .vetting import Exposure, Vetting
+from .vetting import AWAY_AGAIN_S, Exposure, Vetting
 from .worth import Worth
 
 __all__ = ["Backing", "Requester", "RequesterLimits"]
@@ -55,6 +55,10 @@ class Backing:
     bond_of: Callable[[Address], Awaitable[Wei]]  # a wallet's bond; 0 below the network's minimum stake
     find_entry: Callable[[AdapterId], Awaitable[RegistryEntry]]
     find_manifest: Callable[[AdapterId, PeerId], Awaitable[AdapterManifest]]  # here, or from that peer
+
+
+ENTRY_S, ENTRIES_MAX = 600.0, 1_024
+"""The time after which an adapter's entry is read from the chain again, and the entries that are kept."""
 
 
 class Requester:
@@ -93,7 +97,7 @@ class Requester:
         self._limits = limits
         self._now_ns = now_ns
         self._draw = draw  # 32 random bytes as 0x-hex
-        self._entries: dict[AdapterId, RegistryEntry] = {}
+        self._entries: dict[AdapterId, tuple[RegistryEntry, float]] = {}  # each with the time until which it is good
         self._caller = Caller(
             network=network,
             transport=transport,
@@ -218,18 +222,29 @@ class Requester:
         )
 
     async def _entry_of(self, adapter_id: AdapterId) -> RegistryEntry:
-        """An adapter's entry on the chain, which never changes and is read once.
+        """An adapter's entry on the chain.
+
+        It never changes, so an old one is good while the chain is away. It is read again after a while, since a lying
+        endpoint may have told a wrong one.
 
         Raises:
             UnknownModelError: it is not registered.
             UnavailableError: the chain can't be asked.
         """
-        if adapter_id not in self._entries:
-            try:
-                self._entries[adapter_id] = await self._backing.find_entry(adapter_id)
-            except ChainError as error:
+        kept, until_s = self._entries.get(adapter_id, (None, 0.0))
+        if kept and trio.current_time() < until_s:
+            return kept
+        try:
+            entry, kept_s = await self._backing.find_entry(adapter_id), ENTRY_S
+        except ChainError as error:
+            if kept is None:
                 raise UnavailableError(f"the chain can't be asked for the adapter's entry: {error}") from error
-        return self._entries[adapter_id]
+            entry, kept_s = kept, AWAY_AGAIN_S
+        self._entries.pop(adapter_id, None)  # newest last
+        self._entries[adapter_id] = entry, trio.current_time() + kept_s
+        if len(self._entries) > ENTRIES_MAX:
+            self._entries.pop(next(iter(self._entries)))
+        return entry
 
     # ---- buying from one node
 

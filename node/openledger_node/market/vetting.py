@@ -34,7 +34,7 @@ ASK_TIMEOUT_S = 5.0
 """A seller that the chain says nothing about for so long is passed over, and no others are asked about. So a silent
 endpoint holds up a call once, however many sellers there are."""
 
-SILENT = f"it says nothing within {ASK_TIMEOUT_S:g} s: see [chain] rpc"
+SILENT = f"it says nothing within {ASK_TIMEOUT_S:g} s, see [chain] rpc"
 
 AWAY_S = 3_600.0
 """While the chain can't be asked, a seller is bought from if it was fit so long ago or less. At risk is one chunk."""

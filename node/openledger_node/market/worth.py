@@ -1,13 +1,13 @@
 """The worth of advertisements: which ones keep their places on the board, by stake and not by arrival."""
 
-import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache, partial
 
 from openledger_protocol.advertisement import Advertisement
 from openledger_protocol.primitives import Wei
+
+from .places import Placed, Places, public_subnets
 
 BASE_MAX, OTHERS_MAX = 512, 1_024
 """Advertisements on the board: of one base, and of all bases together but the node's own."""
@@ -49,14 +49,6 @@ class Worth:
         return bool(self.bonded_wei)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
-    """An advertisement on the board, and the order in which it came."""
-
-    ad: Advertisement
-    number: int
-
-
 WorthOf = Callable[[Advertisement], Worth]
 CoverageOf = Callable[[Advertisement], Coverage]
 
@@ -66,8 +58,12 @@ def covers_all(_: Advertisement) -> Coverage:
     return Coverage.FOLLOWED
 
 
+Members = tuple[Mapping[str, Placed], Callable[[Advertisement], bool], int]
+"""A group: the advertisements among which it is, its members, and its limit."""
+
+
 def crowded_out(
-    placed: Mapping[str, Placed],
+    places: Places,
     newest: Advertisement,
     worth_of: WorthOf,
     coverage_of: CoverageOf = covers_all,
@@ -79,36 +75,34 @@ def crowded_out(
     In each group that is over its limit the worst makes room. A wallet that nothing proves is no group of its own, or
     anyone could take the places of another's.
     """
-    # NOTE: each new advertisement is compared with all others. A group that is not full must cost little.
-    for is_member, limit in (*_groups(newest, worth_of), *_base_groups(newest, coverage_of)):
-        members = [each for each in placed.values() if is_member(each.ad)] if len(placed) > limit else []
+    for among, is_member, limit in (*_groups(places, newest, worth_of), *_base_groups(places, newest, coverage_of)):
+        members = [each for each in among.values() if is_member(each.ad)] if len(among) > limit else []
         if len(members) > limit:
             return min(members, key=lambda each: _rank(each, worth_of(each.ad), now_s)).ad.peer_id
     return None
 
 
-def _is_in(subnet: str, ad: Advertisement) -> bool:
-    return subnet in _public_subnets(ad.addresses)
-
-
-def _groups(newest: Advertisement, worth_of: WorthOf) -> Iterable[tuple[Callable[[Advertisement], bool], int]]:
-    """The groups that the newest advertisement belongs to, each with its limit."""
-    is_bonded, wallet, signer, base = worth_of(newest).is_bonded, newest.wallet, newest.signer, newest.base
+def _groups(places: Places, newest: Advertisement, worth_of: WorthOf) -> Iterable[Members]:
+    """The groups that the newest advertisement belongs to."""
+    is_bonded, signer = worth_of(newest).is_bonded, newest.signer
+    same_wallet, same_base = places.of("wallet", newest.wallet), places.of("base", newest.base)
     if is_bonded:
-        yield (lambda ad: ad.wallet == wallet and worth_of(ad).is_bonded), WALLET_MAX
+        yield same_wallet, (lambda ad: worth_of(ad).is_bonded), WALLET_MAX
     else:
-        yield (lambda ad: ad.wallet == wallet and ad.signer == signer), WALLET_MAX
-    for subnet in _public_subnets(newest.addresses):
-        yield partial(_is_in, subnet), SUBNET_MAX
+        yield same_wallet, (lambda ad: ad.signer == signer), WALLET_MAX
+    for subnet in public_subnets(newest.addresses):
+        yield places.of("subnet", subnet), _is_any, SUBNET_MAX
     if not is_bonded:
-        yield (lambda ad: ad.base == base and worth_of(ad).bonded_wei == 0), UNBONDED_MAX
-        yield (lambda ad: ad.base == base and not worth_of(ad).is_bonded), UNPROVEN_MAX
-    yield (lambda ad: ad.base == base), BASE_MAX
+        yield same_base, (lambda ad: worth_of(ad).bonded_wei == 0), UNBONDED_MAX
+        yield same_base, (lambda ad: not worth_of(ad).is_bonded), UNPROVEN_MAX
+    yield same_base, _is_any, BASE_MAX
 
 
-def _base_groups(
-    newest: Advertisement, coverage_of: CoverageOf
-) -> Iterable[tuple[Callable[[Advertisement], bool], int]]:
+def _is_any(_: Advertisement) -> bool:
+    return True
+
+
+def _base_groups(places: Places, newest: Advertisement, coverage_of: CoverageOf) -> Iterable[Members]:
     """The groups that keep what a node follows from being crowded out by what it does not follow."""
     coverage = coverage_of(newest)
 
@@ -117,11 +111,11 @@ def _base_groups(
 
     if coverage in (Coverage.OTHER_SHARD, Coverage.OTHER_BASE):
         limit = OTHER_SHARDS_MAX if coverage is Coverage.OTHER_SHARD else UNFOLLOWED_MAX
-        yield (lambda ad: ad.base == newest.base and is_alike(ad)), limit
+        yield places.of("base", newest.base), is_alike, limit
     if coverage is Coverage.OTHER_BASE:
-        yield is_alike, UNFOLLOWED_ALL_MAX
+        yield places, is_alike, UNFOLLOWED_ALL_MAX
     if coverage is not Coverage.OWN_BASE:
-        yield (lambda ad: coverage_of(ad) is not Coverage.OWN_BASE), OTHERS_MAX
+        yield places, (lambda ad: coverage_of(ad) is not Coverage.OWN_BASE), OTHERS_MAX
 
 
 def _rank(placed: Placed, worth: Worth, now_s: float) -> tuple[int, bool, float, int]:
@@ -132,23 +126,3 @@ def _rank(placed: Placed, worth: Worth, now_s: float) -> tuple[int, bool, float,
     stage = 2 if worth.is_bonded else 1 if worth.bonded_wei is None else 0
     stake = float(worth.bonded_wei or 0) * max(0.0, placed.ad.expires_s - now_s)
     return stage, worth.num_answers > 0, stake, placed.number
-
-
-@lru_cache(maxsize=2 * (BASE_MAX + OTHERS_MAX))
-def _public_subnets(addresses: tuple[str, ...]) -> frozenset[str]:
-    """The public IPv4 networks of 256 addresses among addresses; others are shared by strangers at home."""
-    # NOTE: each new advertisement is compared with all others, and reading their addresses anew took 80 times longer.
-    found = set()
-    for address in addresses:
-        kind, _, rest = address.removeprefix("/").partition("/")
-        host = rest.partition("/")[0]
-        if kind == "ip4" and _is_public(host):
-            found.add(host.rpartition(".")[0])
-    return frozenset(found)
-
-
-def _is_public(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_global
-    except ValueError:
-        return False

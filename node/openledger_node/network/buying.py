@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from random import SystemRandom
 
@@ -35,7 +36,7 @@ from ..p2p.own_host import own_host
 from ..p2p.port_mapping import PortMapper
 from ..p2p.reach_watch import ReachWatch
 from ..p2p.scopes import Scope, scope_of_network
-from ..p2p.transport import Transport, peer_id_from_address
+from ..p2p.transport import PeerId, Transport, peer_id_from_address
 from ..payments.audits import ReceiptAudits
 from ..payments.kept_texts import KeptTexts, open_texts
 from ..payments.payer import open_payer
@@ -164,13 +165,18 @@ def open_transport(home: Home, network: Network, config: P2pConfig) -> Transport
     return transport
 
 
-def open_connections(home: Home, network: Network, transport: Transport, ads: AdTable) -> Connections:
-    """Open the service that keeps this node connected to peers, and keep places for sellers with a bond."""
+def open_connections(
+    home: Home, network: Network, transport: Transport, ads: AdTable, is_paying: Callable[[PeerId], bool]
+) -> Connections:
+    """Open the service that keeps this node connected to peers.
+
+    Places are kept for sellers with a bond, and for peers that pay for an answer now.
+    """
     book = AddressBook(home.network(network.network))
     connections = Connections(
         transport, network=network.network, bootstrap=network.bootstrap, book=book, random=SystemRandom()
     )
-    transport.reserve_places(lambda peer_id: book.has(peer_id) or ads.has_bond(peer_id))
+    transport.reserve_places(lambda peer_id: book.has(peer_id) or ads.has_bond(peer_id) or is_paying(peer_id))
     return connections
 
 

@@ -9,6 +9,7 @@ from openledger_protocol.errors import AdapterRefusedError, ProtocolError
 from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, AdapterId
 
 from ..attribution.registry import AdapterRegistry
+from ..beats import sleep_to_beat
 from ..contained import why_failed
 from ..engine.engine import Engine
 from ..errors import LedgerError, NodeError
@@ -42,7 +43,7 @@ class OwnModels:
                 self.sellable = await trio.to_thread.run_sync(self._find_all)
             except (LedgerError, OSError) as error:
                 log.warning("this node's speeds and adapters are as they were: %s", why_failed(error))
-            await trio.sleep(REFRESH_EVERY_S)
+            await sleep_to_beat(REFRESH_EVERY_S)
 
     async def find(self, adapter_id: AdapterId) -> Sellable:
         """Find one model, and whether it is in memory.

@@ -1,7 +1,7 @@
 """Everything this node runs to take part in the peer network: connections, advertisements, bids and adapters."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from random import SystemRandom
 from typing import Any, Final
@@ -35,6 +35,7 @@ from ..p2p.identity import ensure_identity
 from ..p2p.mdns import LanDiscovery
 from ..p2p.provider_client import Points
 from ..p2p.provider_records import serve_providers
+from ..p2p.roaming import listen_where_this_machine_is
 from ..p2p.streams import MessageStream
 from ..p2p.transport import Handler, PeerId, peer_id_from_address
 from ..serving.admission import abilities_of
@@ -42,6 +43,7 @@ from ..serving.service import Serving
 from ..settlement.session import NetworkSession
 from .adapter_pull import ShowProgress, fetch_adapter, fetched_to_plain
 from .buying import (
+    AUTO,
     Buying,
     open_audits,
     open_connections,
@@ -106,7 +108,10 @@ class PeerService:
             base_names={serving.base.digest: serving.base.name},
             copies=self._copies,
         )
-        self._connections = open_connections(home, network, self._transport, self._ads)
+        self._is_paying: Callable[[PeerId], bool] = lambda _: False
+        self._connections = open_connections(
+            home, network, self._transport, self._ads, lambda peer_id: self._is_paying(peer_id)
+        )
         self._reach = open_reach_watch(home, network, config.p2p, self._transport, self._connections)
         self._lan = LanDiscovery(
             self._transport, network=network.network, found=self._connections.learn_on_lan, random=SystemRandom()
@@ -174,9 +179,9 @@ class PeerService:
         ads = [ad for ad in trio.from_thread.run_sync(self._ads.live) if ad.wallet == wallet]
         return next((ad.generation for ad in ads if is_signer(wallet, ad.signer)), None)
 
-    def sell(self, offer: Offer, serve: Handler) -> None:
-        """Bid on calls, and serve requesters that come with an award."""
-        self._offer = offer
+    def sell(self, offer: Offer, serve: Handler, *, is_paying: Callable[[PeerId], bool]) -> None:
+        """Bid on calls, and serve requesters that come with an award; those that pay keep their connections."""
+        self._offer, self._is_paying = offer, is_paying
         network = self._session.network.network
         self._transport.handle(wire_name(network, "call"), self._bidder.serve)
         self._transport.handle(wire_name(network, "infer"), partial(self._serve_alone, serve))
@@ -226,6 +231,8 @@ class PeerService:
             await nursery.start(self._transport.run)
             nursery.start_soon(self._connections.run)
             nursery.start_soon(self._reach.run)
+            if self._config.p2p.listen == AUTO:
+                nursery.start_soon(partial(listen_where_this_machine_is, self._transport, port=self._config.p2p.port))
             if self._config.p2p.mdns:
                 nursery.start_soon(self._lan.run)
             nursery.start_soon(self._advertiser.run)

@@ -15,6 +15,7 @@ from typing import Literal
 
 import trio
 
+from ..beats import sleep_to_beat
 from ..engine.engine import Engine
 from ..errors import NodeError
 from ..home import Home
@@ -109,7 +110,7 @@ class Pauses:
                 if self._owner and self._owner.not_kept:
                     self._keep()
                 self._settle()
-                await trio.sleep(LOOK_EVERY_S)
+                await sleep_to_beat(LOOK_EVERY_S)
 
     def start(self) -> None:
         """Call this before the engine runs: an engine that is paused from the start takes no memory."""

@@ -14,6 +14,7 @@ from random import SystemRandom
 
 import trio
 
+from ..config_tables import RELAY_BYTES_PER_S
 from ..plugs import load_plug
 from .address_book import AddressBook
 from .bootstrap_gossip import GossipJudge
@@ -39,9 +40,12 @@ def open_bootstrap(
     bootstrap: tuple[str, ...] = (),
     *,
     announce: tuple[str, ...] = (),
+    relay_bytes_per_s: int = RELAY_BYTES_PER_S,
     tally: TrafficTally | None = None,
 ) -> Transport:
     """Open the transport of a bootstrap node, with the identity in `folder`.
+
+    `relay_bytes_per_s` is for all circuits together; 0 is no limit.
 
     Raises:
         ConfigError: an address to listen on or to announce is invalid.
@@ -55,6 +59,7 @@ def open_bootstrap(
         bootstrap=(*listen, *announce, *bootstrap),
         inbound_max=bootstrap_places(),
         serve_relay=True,
+        relay_bytes_per_s=relay_bytes_per_s,
         is_bootstrap=True,
         tally=tally,
     )

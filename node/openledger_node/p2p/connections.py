@@ -15,6 +15,7 @@ from random import Random
 
 import trio
 
+from ..beats import next_beat_s
 from ..errors import NetworkError
 from .address_book import ADDRESS_LENGTH_MAX, AddressBook
 from .scopes import Scope, scope_of, scope_of_network
@@ -156,7 +157,7 @@ class Connections:
                     for point in self._to_ask():
                         nursery.start_soon(self._ask, point)
                     self._changed = trio.Event()
-                    with trio.move_on_after(TICK_S):
+                    with trio.move_on_at(next_beat_s(TICK_S)):
                         await self._changed.wait()
                         await trio.sleep(SETTLE_S)
         finally:

@@ -23,7 +23,7 @@ from .scopes import is_carrier_grade, is_public_host
 
 LEASE_S: Final = 3600
 AGAIN_S, SOON_S = 900.0, 60.0
-"""The time until a router that maps no port is asked again, and one that has stopped to map it.
+"""The time until a router that maps no port is asked again, and one that has stopped to map it or was too slow.
 
 A router is doubted at most once in the second time.
 """
@@ -92,7 +92,9 @@ class PortMapper:
                     answer = await trio.to_thread.run_sync(self.map_port, ports, abandon_on_cancel=True)
                 note(answer)
                 is_mapped = answer.state is RouterState.MAPPED
-                await trio.sleep(SOON_S if is_mapped or was_mapped else AGAIN_S)
+                # A slow router may map the port all the same, after this node has stopped to wait for it.
+                is_soon = is_mapped or was_mapped or answer is SLOW
+                await trio.sleep(SOON_S if is_soon else AGAIN_S)
                 if is_mapped:
                     with trio.move_on_after(max(0.0, self._lease_s / 2 - SOON_S)):
                         await self._doubted.wait()

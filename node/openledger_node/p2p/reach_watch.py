@@ -17,6 +17,7 @@ from openledger_protocol.errors import ProtocolError
 from openledger_protocol.wire.dialback import DIALBACK_PORTS_MAX, Dialled
 from openledger_protocol.wire.frames import wire_name
 
+from ..beats import sleep_to_beat
 from ..errors import NetworkError
 from .connections import KnownPeer
 from .dialback import EVERY_S, DialbackServer, ask_to_dial
@@ -53,7 +54,9 @@ ASKED: Final = 3
 TRIED_MAX: Final = 8
 """Peers that are asked in one check at most, since some refuse."""
 
-LOOK_S: Final = 0.5
+LOOK_S, QUIET_LOOK_S, LIVELY_S = 0.5, 2.0, 30.0
+"""The pause between looks at the transport for so long after the start and after each change, and the usual one."""
+
 PEER_REST_S: Final = EVERY_S + 1.0
 """The pause before a peer is asked again: it refuses earlier questions."""
 
@@ -101,6 +104,8 @@ class ReachWatch:
         self._logged = ReachState.UNKNOWN
         self._told: tuple[tuple[str, ...], frozenset[str]] = ((), frozenset())
         self._judged: Evidence | None = None  # what was last told and logged
+        self._mapping = trio.CancelScope()
+        self._lively_until_s = inf  # until then it is looked more often
 
     @property
     def reach(self) -> Reach:
@@ -119,7 +124,7 @@ class ReachWatch:
             while True:
                 self._look()
                 self._tell()
-                await trio.sleep(LOOK_S)
+                await sleep_to_beat(self._pause_s)
 
     # ---- evidence
 
@@ -129,12 +134,19 @@ class ReachWatch:
         evidence = self._evidence
         return evidence.network is Scope.INTERNET and not evidence.announced and not own_addresses(evidence)
 
+    @property
+    def _pause_s(self) -> float:
+        return LOOK_S if trio.current_time() < self._lively_until_s else QUIET_LOOK_S
+
     def _look(self) -> None:
         """Look at the transport: connections, paths, addresses and relays."""
         transport, before = self._transport, self._evidence
         connected = transport.connected()
         listening = tuple(endpoint_of(each) for each in transport.listening)
         own = replace(before, listening=listening)
+        if before.listening and listening != before.listening:
+            own = replace(own, answers=())  # they were about the addresses before
+            self._mapping.cancel()
         paths = {peer: transport.path_to(peer) for peer in connected}
         punched = frozenset(peer for peer, path in paths.items() if path is Path.PUNCHED)
         was_lost = any(paths.get(peer) is Path.RELAYED for peer in self._punched)
@@ -156,6 +168,7 @@ class ReachWatch:
         if self._evidence == self._judged:
             return
         self._judged = self._evidence
+        self._lively_until_s = trio.current_time() + LIVELY_S
         told = mapped_addresses(self._evidence), withheld_addresses(self._evidence)
         if told != self._told:
             self._told = told
@@ -166,9 +179,11 @@ class ReachWatch:
             log.info("this node is %s %s %s", reach.state, " ".join(reach.addresses or reach.relays), reach.remedy)
 
     async def _map(self, mapper: PortMapper) -> None:
-        listening = self._evidence.listening
-        ports = {host: port_of(each) for each in listening if (host := host_of(each))}
-        await mapper.keep(ports=ports, note=self._note_router)
+        while True:
+            listening = self._evidence.listening
+            ports = {host: port_of(each) for each in listening if (host := host_of(each))}
+            with trio.CancelScope() as self._mapping:  # until this node listens elsewhere
+                await mapper.keep(ports=ports, note=self._note_router)
 
     def _note_router(self, answer: RouterAnswer) -> None:
         before = self._evidence.router
@@ -195,7 +210,7 @@ class ReachWatch:
                 self._due_s = inf  # a change meanwhile makes it due again
                 pause_s = await self._check()
                 self._due_s = min(self._due_s, trio.current_time() + pause_s)
-            await trio.sleep(LOOK_S)
+            await sleep_to_beat(self._pause_s)
 
     async def _check(self) -> float:
         """Ask peers, and return the time until the next check."""

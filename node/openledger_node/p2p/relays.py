@@ -12,12 +12,13 @@ from random import Random
 
 import trio
 
+from ..beats import next_beat_s
 from ..errors import NetworkError
 from .transport import Path, PeerId, Reservation, Transport
 
 RELAYS_KEPT = 2
-LOOK_S = 0.5
-"""The pause between looks at the relays. A lost one is replaced by the next look."""
+LOOK_S, QUIET_LOOK_S = 0.5, 2.0
+"""The pause between looks while places are lacking, and while none is. A lost one is replaced by the next look."""
 
 POINT_AGAIN_S, PEER_AGAIN_S = 10.0, 300.0
 """The time after which a bootstrap node, or another peer, that gave no place is asked again."""
@@ -57,7 +58,19 @@ class RelayKeeper:
         self._places: dict[PeerId, _HeldPlace] = {}
         self._again_s: dict[PeerId, float] = {}  # who gave no place → when to ask again
         self._drawn: dict[PeerId, float] = {}  # a peer's place in the random order, drawn once
-        self.is_wanted = False
+        self._is_wanted = False
+        self._wanted = trio.Event()
+
+    @property
+    def is_wanted(self) -> bool:
+        """True while places are kept."""
+        return self._is_wanted
+
+    @is_wanted.setter
+    def is_wanted(self, is_wanted: bool) -> None:
+        if is_wanted and not self._is_wanted:
+            self._wanted.set()
+        self._is_wanted = is_wanted
 
     @property
     def spares(self) -> tuple[PeerId, ...]:
@@ -67,11 +80,14 @@ class RelayKeeper:
     async def run(self) -> None:
         """Reserve, renew and replace until cancelled."""
         while True:
+            self._wanted = trio.Event()
             if self.is_wanted:
                 await self._keep()
             else:
                 self._places.clear()  # the relay forgets a place that is not renewed
-            await trio.sleep(LOOK_S)
+            is_lacking = self.is_wanted and len(self._places) < RELAYS_KEPT
+            with trio.move_on_at(next_beat_s(LOOK_S if is_lacking else QUIET_LOOK_S)):
+                await self._wanted.wait()
 
     async def _keep(self) -> None:
         """Renew and test the places that are due, and ask for those that are lacking."""

@@ -91,6 +91,13 @@ class Transport(Protocol):
         that it listens on and that nobody reaches. Both are without `/p2p/<peer id>`.
         """
 
+    async def listen_also(self, address: str) -> None:
+        """Listen on one more address, and no more on those that this machine has lost.
+
+        Raises:
+            NetworkError: it can't be listened on.
+        """
+
     def handle(self, protocol: str, handler: Handler) -> None:
         """Serve streams of this protocol from now on; an exception in the handler ends only its stream."""
 

@@ -1,6 +1,7 @@
 """The seller's side of paid streams: a request is admitted once everything that can be checked first is right."""
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -72,6 +73,11 @@ class StreamSeller:
         self._terms_of = terms_of  # of a bid that is still valid, if they differ from `seller_terms`
         self._fail_point = fail_point
         self._unpaid = UnpaidOpens(trio.current_time)
+        self._paying: Counter[PeerId] = Counter()  # streams that vouchers cover, by peer
+
+    def is_paying(self, peer_id: PeerId) -> bool:
+        """True while a peer is sent an answer that it pays for."""
+        return self._paying[peer_id] > 0
 
     def reprice(self, terms: Terms) -> None:
         """Sell at these terms from the next request on; bids that are still valid keep theirs."""
@@ -138,7 +144,17 @@ class StreamSeller:
             raise
         send_answers, answers = open_channel(admitted.request)
         self._nursery.start_soon(contained, self._serving.handle, delivery.admitted, send_answers)
-        await delivery.run(answers)
+        with self._counted_paying(peer_id):
+            await delivery.run(answers)
+
+    @contextmanager
+    def _counted_paying(self, peer_id: PeerId) -> Iterator[None]:
+        self._paying[peer_id] += 1
+        try:
+            yield
+        finally:
+            self._paying[peer_id] -= 1
+            self._paying += Counter()  # forgets those that pay for nothing more
 
     def _request(self, opened: Open) -> InferenceRequest:
         """Translate an `open` message into a request for the serving service.

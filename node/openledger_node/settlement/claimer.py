@@ -124,9 +124,9 @@ class Claimer:
     def _claimable(self, head: Block) -> list[ClaimableLane]:
         unclaimable = self._unclaimable_adapters(head)
         found = []
-        for (adapter_id, key), rows in groupby(self._ledger.receipts.unclaimed(), lane_of):
+        for (adapter_id, key), rows in groupby(self._ledger.receipts.unclaimed(self._node), lane_of):
             channel = self._ledger.channels.find(key)
-            if channel is None or channel.config.node != self._node or adapter_id in unclaimable:
+            if channel is None or adapter_id in unclaimable:
                 continue
             voucher = channel.lane(adapter_id).signed_voucher
             if voucher is None:

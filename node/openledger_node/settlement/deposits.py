@@ -58,7 +58,8 @@ class Deposits:
         self._pause = pause
         self._now_s = now_s
         self._deposit_wei = deposit_wei
-        self._opening = threading.Lock()  # so that two streams to one node do not open two channels
+        self._opening: dict[Address, threading.Lock] = {}  # so that two streams to one node do not open two channels
+        self._paying_in = threading.Lock()  # so that two deposits do not sign the same nonce
         self._seen: dict[ChannelId, _Seen] = {}
         self._away_until_s = -inf
 
@@ -76,7 +77,13 @@ class Deposits:
         """
         self._session.overclaims.check(node)
         self._session.wrong_shares.check(node)
-        with self._opening:
+        opening = self._opening.setdefault(node, threading.Lock())
+        if not opening.acquire(blocking=False):
+            # Another stream to this node asks the chain now. A silent endpoint must hold up one stream, not all.
+            if seen := self._seen_lately(node, generation):
+                return seen
+            opening.acquire()
+        try:
             if self._now_s() < self._away_until_s and (seen := self._seen_lately(node, generation)):
                 return seen
             try:
@@ -86,15 +93,23 @@ class Deposits:
                     self._away_until_s = self._now_s() + AWAY_AGAIN_S
                     return seen
                 raise
+        finally:
+            opening.release()
         if not is_open:
             self._wait_until_open(config)
         return config
 
     def _seen_lately(self, node: Address, generation: Generation) -> ChannelConfig | None:
-        """A channel with a node that had money left when the chain was last asked, less than half its delay ago."""
+        """A channel that needed no top-up when the chain was last asked, less than half its delay ago.
+
+        Without the chain no top-up is possible, and a request that the rest does not cover would fail for good.
+        """
         for row in reversed(self._channels_with(node)):
             seen = self._seen.get(row.channel_id)
-            if seen is None or not self._is_of(row, generation) or row.ceiling_wei >= seen.deposit_wei:
+            if seen is None or not self._is_of(row, generation):
+                continue
+            left_wei = seen.deposit_wei - row.ceiling_wei
+            if left_wei <= 0 or self._is_low(left_wei):
                 continue
             if self._now_s() - seen.at_s < row.config.withdraw_delay_s / 2:
                 return row.config
@@ -114,9 +129,13 @@ class Deposits:
         key = channel_id(config, self._session.deployment.payments)
         deposit_wei = self._session.deployment.channel(key).deposit_wei
         self._seen[key] = _Seen(deposit_wei=deposit_wei, at_s=self._now_s())
-        if deposit_wei - ceiling_wei < self._deposit_wei // LOW_DIVISOR and not self._is_deposit_under_way(key):
+        if self._is_low(deposit_wei - ceiling_wei) and not self._is_deposit_under_way(key):
             self._refill(config, key, is_open=deposit_wei > 0)
         return config, deposit_wei > 0
+
+    def _is_low(self, left_wei: int) -> bool:
+        """True if a channel with so much left is topped up."""
+        return left_wei < self._deposit_wei // LOW_DIVISOR
 
     def _wait_until_open(self, config: ChannelConfig) -> None:
         """Wait until a block has the channel's first deposit: no node gives credit before.
@@ -215,12 +234,13 @@ class Deposits:
         and the contract would refuse the second one.
         """
         session, wallet = self._session, self._session.accounts.wallet
-        for _ in range(PAUSES_MAX):
-            if not self._is_deposit_under_way():
-                break
-            self._pause(PAUSE_S)
-        name = f"{_deposit_key(key)}{time.time_ns()}"
-        session.send(session.treasury.plan([action], wallet, session.ring.signer(wallet), key=name))
+        with self._paying_in:
+            for _ in range(PAUSES_MAX):
+                if not self._is_deposit_under_way():
+                    break
+                self._pause(PAUSE_S)
+            name = f"{_deposit_key(key)}{time.time_ns()}"
+            session.send(session.treasury.plan([action], wallet, session.ring.signer(wallet), key=name))
 
 
 def usual_delay_s(session: NetworkSession) -> int:

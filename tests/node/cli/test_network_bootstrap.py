@@ -12,6 +12,7 @@ from support.processes.living_peer import LivingPeer, wait_until
 from support.verbs import Run
 
 from openledger_node.demo.processes import DemoError
+from openledger_node.errors import ConfigError
 from openledger_node.home import Home
 from openledger_node.p2p.relay_places import CIRCUITS_MAX, RESERVATIONS_MAX
 
@@ -71,6 +72,11 @@ REFUSED: dict[str, tuple[list[str], int, str]] = {
         6,
         "names no peer",
     ),
+    "a relay that carries too little": (
+        ["--network", NET, "--relay-bytes-per-s", "1000"],
+        3,
+        "--relay-bytes-per-s is 1000: give at least 65536, or 0 for no limit",
+    ),
     "metrics at a name": (["--network", NET, "--metrics", "localhost:1"], 3, "write IP and port"),
     "metrics at two addresses": (
         ["--network", NET, "--metrics", "127.0.0.1:1,127.0.0.1:2"],
@@ -87,6 +93,23 @@ def test_what_it_cannot_begin_with_is_told(
     ran = run("network", "bootstrap", "--folder", str(tmp_path / "point"), *words)
     assert (ran.status, ran.stdout) == (status, "")
     assert message in ran.stderr
+
+
+@pytest.mark.parametrize("rate", [0, 65_536, 1 << 20])
+def test_the_rate_of_its_relay_can_be_chosen(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: int
+) -> None:
+    from openledger_node.p2p import bootstrap
+
+    opened: list[dict[str, object]] = []
+
+    def open_transport(**options: object) -> None:
+        opened.append(options)
+        raise ConfigError("enough")
+
+    monkeypatch.setattr(bootstrap, "load_plug", lambda *_: open_transport)
+    run("network", "bootstrap", "--folder", str(tmp_path), "--network", NET, "--relay-bytes-per-s", str(rate))
+    assert [each["relay_bytes_per_s"] for each in opened] == [rate]
 
 
 def test_a_taken_port_for_metrics_names_the_option(run: Run, tmp_path: Path) -> None:
@@ -128,3 +151,4 @@ def test_a_network_file_names_the_network_and_the_other_bootstrap_nodes(
     assert "/ip4/127.0.0.1/tcp/4100" in found.listen
     assert all(address.endswith("/tcp/4100") for address in found.listen)
     assert str(found.metrics) == "127.0.0.1:4002"
+    assert found.relay_bytes_per_s == 4 << 20

@@ -159,6 +159,12 @@ def test_only_a_sellers_own_receipts_wait_for_its_claim(ledger: Ledger) -> None:
     assert not ledger.receipts.has_unclaimed(NODE)
 
 
+def test_a_claim_reads_the_receipts_that_its_node_issued_and_not_those_that_it_bought(ledger: Ledger) -> None:
+    row = commit(ledger, 10)
+    assert [each.digest for each in ledger.receipts.unclaimed(NODE)] == [row.digest]
+    assert ledger.receipts.unclaimed(PAYER) == []
+
+
 def test_a_refused_claims_receipts_are_free_for_the_next(ledger: Ledger) -> None:
     rows = [commit(ledger, 1), commit(ledger, 2)]
     first = add_claim(ledger, rows)

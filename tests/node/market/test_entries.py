@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from support.market_world.harbour import share_harbour
 from support.market_world.market import Market, open_market
 from support.market_world.terms import word
 
+from openledger_node.errors import ChainError
+from openledger_node.market import requester
 from openledger_protocol.adapter import AdapterManifest, adapter_id
 from openledger_protocol.advertisement import OfferedAdapter
 from openledger_protocol.constants import PPM
 from openledger_protocol.errors import UnavailableError
-from openledger_protocol.primitives import ZERO_ADDRESS, Address, DatanetId
-from openledger_protocol.registry import entry_of
+from openledger_protocol.primitives import ZERO_ADDRESS, AdapterId, Address, DatanetId
+from openledger_protocol.registry import RegistryEntry, entry_of
 
 
 @contextlib.asynccontextmanager
@@ -75,12 +78,35 @@ async def test_an_adapter_of_another_base_is_not_bought(tmp_path: Path) -> None:
         assert "was made for base" in await refused(market, manifest)
 
 
-async def test_an_entry_is_read_once_as_it_never_changes_so_the_chain_may_be_away_later(tmp_path: Path) -> None:
+async def test_an_entry_never_changes_so_the_chain_may_be_away_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with open_harbour_market(tmp_path) as (market, manifest):
-        for name in ("r1", "r2"):
+        for name, kept_s in (("r1", requester.ENTRY_S), ("r2", 0.0), ("r3", 0.0)):
+            monkeypatch.setattr(requester, "ENTRY_S", kept_s)
             await market.ask("hello...", name=name, adapter=adapter_id(manifest), model="harbour")
-            market.chain.entries.clear()
-        assert len(market.sellers["with"].amounts()) == 2
+            buyer = market.buyer.requester
+            buyer._backing = replace(buyer._backing, find_entry=away)
+        assert len(market.sellers["with"].amounts()) == 3
+
+
+async def away(_: AdapterId) -> RegistryEntry:
+    await trio.lowlevel.checkpoint()
+    raise ChainError("the endpoint does not answer")
+
+
+async def test_an_entry_that_a_lying_endpoint_told_is_read_again_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requester, "ENTRY_S", 0.0)
+    async with open_harbour_market(tmp_path) as (market, manifest):
+        id = adapter_id(manifest)
+        told = market.chain.entries[id]
+        market.chain.entries[id] = replace(told, owner=Address("0x" + "6" * 40))
+        assert "in its owner: 0x666" in await refused(market, manifest)
+        market.chain.entries[id] = told
+        await market.ask("hello...", name="r2", adapter=id, model="harbour")
+        assert len(market.sellers["with"].amounts()) == 1
 
 
 async def test_a_seller_whose_attribution_rule_cannot_be_recomputed_is_not_bought_from(tmp_path: Path) -> None:

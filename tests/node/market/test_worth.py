@@ -17,6 +17,7 @@ from openledger_node.errors import LedgerError
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.sellers import SellerRecord
 from openledger_node.market.board import AdTable
+from openledger_node.market.places import Placed, Places
 from openledger_node.market.vetting import ASK_TIMEOUT_S, READ_AT_ONCE, READ_EACH, STALE_S, Vetting
 from openledger_node.market.worth import (
     BASE_MAX,
@@ -29,7 +30,6 @@ from openledger_node.market.worth import (
     UNPROVEN_MAX,
     WALLET_MAX,
     Coverage,
-    Placed,
     Worth,
     crowded_out,
 )
@@ -46,7 +46,7 @@ class Board:
     """Peers on a board, each with its worth, and what has to make room for the next one."""
 
     def __init__(self) -> None:
-        self.placed: dict[str, Placed] = {}
+        self.placed = Places()
         self.worths: dict[str, Worth] = {}
         self.covered: dict[Digest, Coverage] = {}  # bases whose ads are not all followed
 
@@ -57,11 +57,11 @@ class Board:
         """Add a peer with a wallet of its own, and drop whoever makes room."""
         wallet = Address("0x" + word(peer_id)[-40:])
         ad = replace(AD, **{"peer_id": peer_id, "wallet": wallet, "signer": wallet, **changes})
-        self.placed[peer_id] = Placed(ad=ad, number=len(self.worths))
+        self.placed.put(Placed(ad=ad, number=len(self.worths)))
         self.worths[peer_id] = worth
         worst = crowded_out(self.placed, ad, lambda each: self.worths[each.peer_id], self.coverage_of, now_s=NOW_S)
         if worst:
-            del self.placed[worst]
+            self.placed.drop(worst)
         return worst
 
     def fill(self, count: int, worth: Worth, prefix: str = "stranger", **changes: Any) -> None:
@@ -73,7 +73,7 @@ class Board:
         for number in range(count):
             peer_id = f"{prefix} {number}"
             ad = replace(AD, peer_id=peer_id, wallet=Address("0x" + word(peer_id)[-40:]), **changes)
-            self.placed[peer_id] = Placed(ad=ad, number=len(self.worths))
+            self.placed.put(Placed(ad=ad, number=len(self.worths)))
             self.worths[peer_id] = worth
 
     def count(self, prefix: str) -> int:
@@ -188,11 +188,36 @@ def test_the_addresses_of_an_advertisement_are_read_once_and_not_for_each_newcom
         read.append(host)
         return True
 
-    monkeypatch.setattr(sys.modules[crowded_out.__module__], "_is_public", is_public)
+    monkeypatch.setattr(sys.modules[Places.__module__], "_is_public", is_public)
     board = Board()
     for number in range(20):
         board.add(f"{number}", BONDED, addresses=tuple(f"/ip4/93.{number}.{net}.1/tcp/1" for net in range(8)))
     assert len(read) == 20 * 8
+
+
+def test_an_advertisement_is_compared_with_its_own_groups_and_not_with_the_whole_board() -> None:
+    board = Board()
+    for number in range(4):
+        board.put(100, BONDED, prefix=f"of {number}", base=base_of(number))
+    asked: list[str] = []
+
+    def worth_of(ad: Advertisement) -> Worth:
+        asked.append(ad.peer_id)
+        return BONDED
+
+    newest = board.placed["of 0 7"]
+    board.placed.put(newest)
+    assert crowded_out(board.placed, newest.ad, worth_of, board.coverage_of, now_s=NOW_S) is None
+    assert asked == ["of 0 7"]
+
+
+def test_a_dropped_advertisement_leaves_no_group_behind() -> None:
+    board = Board()
+    for number in range(3):
+        board.add("moves", BONDED, base=base_of(number), addresses=(f"/ip4/93.184.{number}.1/tcp/1",))
+    board.placed.drop("moves")
+    board.placed.drop("never there")
+    assert board.placed._groups == {}
 
 
 # ---- with the chain
@@ -354,7 +379,7 @@ async def test_a_chain_that_says_nothing_holds_up_no_call(
         vetting = vetting_of(ledger, chain)
         fit, unfit = await vetting.choose([ad], ledger.sellers.of([ad.wallet]), 8)
         assert fit == []
-        assert "it says nothing within 5 s: see [chain] rpc" in unfit[ad.peer_id].message
+        assert "it says nothing within 5 s, see [chain] rpc" in unfit[ad.peer_id].message
         chain.is_silent = False
         assert (await vetting.choose([ad], ledger.sellers.of([ad.wallet]), 8))[0] == [ad]
 

@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 import trio
 
+from openledger_node.chain.clients.evm import KEEP_ALIVE_S
+from openledger_node.config_tables import ChainConfig
 from openledger_node.network.chain_pace import BUSY_S, ChainPace
 from openledger_node.settlement.session import Waits
 from openledger_protocol.epoch import Windows
@@ -73,3 +75,8 @@ async def test_what_was_sent_during_a_look_is_looked_for_at_a_busy_pace(
     pace = ChainPace(PUBLIC, is_development=False, idle_poll_s=60.0)
     pace.hurry()
     assert await waited_s(pace, "nothing") == pytest.approx(BUSY_S)
+
+
+def test_an_idle_node_asks_again_before_the_connection_to_its_endpoint_ends() -> None:
+    """A load balancer that closes idle connections after a minute would else close it as the next request leaves."""
+    assert ChainConfig().idle_poll_s < KEEP_ALIVE_S < 60

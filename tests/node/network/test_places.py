@@ -1,8 +1,9 @@
-"""Places that a node keeps for peers that dial in: for those it has met, and for sellers with a bond."""
+"""Places that a node keeps for peers that dial in: for those it has met, sellers with a bond, and payers."""
 
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from support.market_world.seller import signed_ad
 from support.market_world.terms import NETWORK, NOW_S, peer_id_of
@@ -25,17 +26,17 @@ class OneNetwork:
     bootstrap: tuple[str, ...] = ()
 
 
-def test_a_seller_with_a_bond_gets_a_reserved_place_and_a_stranger_none(tmp_path: Path) -> None:
+def test_a_seller_with_a_bond_and_a_peer_that_pays_get_a_reserved_place_and_a_stranger_none(tmp_path: Path) -> None:
     transport = opener("libp2p")("me")
     assert isinstance(transport, Libp2pTransport)
     bonds = {peer_id_of("bonded"): Wei(10**18), peer_id_of("poor"): Wei(0)}
     with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
         ads = AdTable(NETWORK, lambda: NOW_S, ledger.peers)
         ads.worth_of = lambda ad: Worth(bonded_wei=bonds.get(ad.peer_id))  # type: ignore[call-overload]  # a peer id
-        open_connections(Home(tmp_path), OneNetwork(), transport, ads)  # type: ignore[arg-type]  # it reads no more
+        network: Any = OneNetwork()
+        open_connections(Home(tmp_path), network, transport, ads, lambda peer_id: peer_id == peer_id_of("payer"))
         for name in ("bonded", "poor", "unread"):
             assert ads.learn(signed_ad(name)), ads.why_refused
-        known = [
-            name for name in ("bonded", "poor", "unread", "silent") if transport._budget.is_known(peer_id_of(name))
-        ]
-    assert known == ["bonded"]
+        names = ("bonded", "poor", "unread", "silent", "payer")
+        known = [name for name in names if transport._budget.is_known(peer_id_of(name))]
+    assert known == ["bonded", "payer"]

@@ -11,7 +11,7 @@ import trio
 from support.fake_router import FakeRouter, a_router
 from trio.testing import MockClock
 
-from openledger_node.p2p.port_mapping import LEASE_S, PERMANENT_FILE, PortMapper
+from openledger_node.p2p.port_mapping import ASK_S, LEASE_S, PERMANENT_FILE, SOON_S, PortMapper
 from openledger_node.p2p.reachability import RouterAnswer, RouterState
 
 OWN = "127.0.0.1"
@@ -150,6 +150,24 @@ async def test_a_router_that_hangs_holds_nothing_up(
 
         await a_mapper(router, tmp_path).keep(ports={OWN: PORT}, note=note)
     assert answers[0].words.startswith("the router has not answered")
+
+
+async def test_a_router_that_was_too_slow_is_asked_again_soon(
+    router: FakeRouter, tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It maps the port after this node has stopped to wait, and the next answer tells it."""
+    mapper = a_mapper(router, tmp_path)
+    noted: list[tuple[float, RouterState]] = []
+
+    async def run_slowly(*_: object, **__: object) -> RouterAnswer:
+        await trio.sleep(0 if noted else ASK_S + 1)
+        return RouterAnswer(state=RouterState.MAPPED, words="forwards")
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", run_slowly)
+    began_s = trio.current_time()
+    with trio.move_on_after(ASK_S + SOON_S + 1):
+        await mapper.keep(ports={}, note=lambda each: noted.append((trio.current_time() - began_s, each.state)))
+    assert noted == [(ASK_S, RouterState.ABSENT), (ASK_S + SOON_S, RouterState.MAPPED)]
 
 
 async def test_a_router_that_is_doubted_is_asked_again_once_a_minute(

@@ -14,7 +14,7 @@ from openledger_node.errors import NetworkError
 from openledger_node.p2p.connections import KnownPeer
 from openledger_node.p2p.dialback import EVERY_S, DialbackServer, ask_to_dial
 from openledger_node.p2p.port_mapping import PortMapper
-from openledger_node.p2p.reach_watch import CHECK_EVERY_S, ReachWatch
+from openledger_node.p2p.reach_watch import CHECK_EVERY_S, LIVELY_S, LOOK_S, QUIET_LOOK_S, ReachWatch
 from openledger_node.p2p.reachability import ReachState, RouterAnswer, RouterState
 from openledger_node.p2p.relays import TEST_EVERY_S, RelayKeeper
 from openledger_node.p2p.scopes import Scope
@@ -126,7 +126,7 @@ async def test_a_home_is_relayed_within_a_second_and_keeps_two_relays(autojump_c
         assert watch.reach.remedy.startswith("Turn on UPnP or NAT-PMP in your router")
 
 
-async def test_a_lost_relay_is_replaced_by_the_spare_at_once(autojump_clock: MockClock) -> None:
+async def test_a_lost_relay_is_replaced_by_the_spare_within_seconds(autojump_clock: MockClock) -> None:
     async with a_net() as net:
         home = await net.add_home()
         keeper = RelayKeeper(home, points=[each.peer_id for each in net.points], random=Random(2))
@@ -136,7 +136,7 @@ async def test_a_lost_relay_is_replaced_by_the_spare_at_once(autojump_clock: Moc
         (spare,) = keeper.spares
         lost = next(each.peer_id for each in net.points if each.peer_id != spare)
         home.disconnect(lost)
-        await trio.sleep(1)
+        await trio.sleep(QUIET_LOOK_S + 0.5)
         assert len(home.relays) == 2
         assert any(spare in address for address in home.relays)
 
@@ -169,6 +169,35 @@ async def test_places_are_renewed_at_half_of_their_time_and_given_up_when_not_wa
         keeper.is_wanted = False
         await trio.sleep(3700)
         assert home.relays == ()
+
+
+async def test_relays_are_asked_for_as_soon_as_they_are_wanted(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openledger_node.p2p.relays.QUIET_LOOK_S", 600.0)
+    async with a_net(2) as net:
+        home = await net.add_home()
+        keeper = RelayKeeper(home, points=[each.peer_id for each in net.points], random=Random(2))
+        net.nursery.start_soon(keeper.run)
+        await trio.sleep(5)
+        assert home.relays == ()
+        keeper.is_wanted = True
+        await trio.sleep(1)
+        assert len(home.relays) == 2
+
+
+async def test_a_quiet_node_looks_seldom_and_often_again_after_a_change(autojump_clock: MockClock) -> None:
+    async with a_net() as net:
+        server = await net.add_home(listen=(FORWARDED,), is_home=False)
+        watch = net.watch(server)
+        net.nursery.start_soon(watch.run)
+        await trio.sleep(1)
+        assert watch._pause_s == LOOK_S
+        await trio.sleep(LIVELY_S + CHECK_EVERY_S)
+        assert watch._pause_s == QUIET_LOOK_S
+        server.disconnect(net.points[0].peer_id)
+        await trio.sleep(QUIET_LOOK_S + 0.5)
+        assert watch._pause_s == LOOK_S
 
 
 async def test_a_full_relay_is_asked_again_later(autojump_clock: MockClock) -> None:

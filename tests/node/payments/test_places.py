@@ -47,6 +47,20 @@ async def test_streams_that_no_voucher_covers_hold_no_place(tmp_path: Path) -> N
             await stream.hear_receipt()
 
 
+async def test_a_peer_is_paying_while_a_covered_stream_is_answered_and_not_while_it_waits(tmp_path: Path) -> None:
+    """Its connection is not hung up on meanwhile to make room for others."""
+    async with open_market(tmp_path, queue_max=2, voucher_timeout_s=30) as market, AsyncExitStack() as stack:
+        first, waiting = await open_streams(market, stack, 2)
+        paying = market.seller.paid
+        assert paying.is_paying(market.buyer.transport.peer_id)
+        await first.raise_to(5 * FIRST)
+        await first.hear_receipt()
+        await waiting.hear_receipt()
+        while paying.is_paying(market.buyer.transport.peer_id):
+            await trio.lowlevel.checkpoint()
+        assert paying._paying == {}
+
+
 async def test_one_more_stream_that_no_voucher_covers_than_may_wait_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

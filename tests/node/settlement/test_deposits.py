@@ -1,6 +1,8 @@
 """A payer's deposits go to the chain one after the other, and a channel is used once a block has its deposit."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -142,18 +144,26 @@ def test_a_node_that_changes_its_generation_again_and_again_gets_few_deposits(pa
 class Away:
     """A clock, and a chain that can be taken away."""
 
-    def __init__(self, payer: Payer) -> None:
+    def __init__(self, payer: Payer, *, deposit_wei: int = 1) -> None:
         self.at_s = 0.0
+        self.deposit_wei = deposit_wei
+        self.silence: threading.Event | None = None  # the chain answers once it is set
+        self.is_asked = threading.Event()  # while it is silent
         self.is_away = False
         self.num_asked = 0
         self.withdrawing: set[ChannelId] = set()
         payer.deployment.channel = self.channel
         payer.deployment.withdrawal = self.withdrawal
-        self.deposits = Deposits(payer, deposit_wei=Wei(1), pause=payer.pause, now_s=lambda: self.at_s)  # type: ignore[arg-type]
+        self.deposits = Deposits(
+            payer,  # type: ignore[arg-type]
+            deposit_wei=Wei(deposit_wei),
+            pause=payer.pause,
+            now_s=lambda: self.at_s,
+        )
 
     def channel(self, _: ChannelId) -> Any:
         self._answer()
-        return SimpleNamespace(deposit_wei=1)
+        return SimpleNamespace(deposit_wei=self.deposit_wei)
 
     def withdrawal(self, key: ChannelId) -> Any:
         self._answer()
@@ -164,6 +174,9 @@ class Away:
 
     def _answer(self) -> None:
         self.num_asked += 1
+        if self.silence:
+            self.is_asked.set()
+            self.silence.wait()
         if self.is_away:
             raise ChainError("the endpoint does not answer")
 
@@ -204,6 +217,46 @@ def test_a_channel_without_money_left_is_not_used_while_the_chain_is_away(payer:
     chain.is_away = True
     with pytest.raises(ChainError):
         chain.channel_with()
+
+
+def test_a_nearly_used_channel_is_not_used_while_the_chain_is_away_so_that_its_requests_can_be_repeated(
+    payer: Payer,
+) -> None:
+    """Its seller would refuse them for too little money, which no later try mends."""
+    chain = Away(payer, deposit_wei=100)
+    chain.channel_with()
+    config = chain.channel_with()
+    key = channel_id(config, payer.deployment.payments)
+    for ceiling, is_used in ((75, True), (76, False)):
+        voucher = Voucher(channel_id=key, adapter_id=BASE_ONLY, max_claimable_wei=Wei(ceiling))
+        payer.ledger.channels.raise_ceiling(SignedVoucher(voucher=voucher, signature=b"signed"))
+        chain.is_away = True
+        if is_used:
+            assert chain.channel_with() == config
+        else:
+            with pytest.raises(ChainError):
+                chain.channel_with()
+
+
+def test_a_silent_endpoint_holds_up_one_stream_of_a_seller_and_none_of_another(payer: Payer) -> None:
+    other = Address("0x" + "33" * 20)
+    chain = Away(payer)
+    configs = {}
+    for node in (NODE, other):
+        chain.channel_with(node)
+        configs[node] = chain.channel_with(node)
+    chain.is_away, chain.silence = True, threading.Event()
+    with ThreadPoolExecutor() as threads:
+        held_up = threads.submit(chain.channel_with)
+        assert chain.is_asked.wait(10)
+        chain.silence, silence = None, chain.silence
+        try:
+            assert chain.channel_with() == configs[NODE]
+            assert chain.channel_with(other) == configs[other]
+            assert not held_up.done()
+        finally:
+            silence.set()
+        assert held_up.result() == configs[NODE]
 
 
 def test_a_channel_that_was_last_seen_with_a_withdrawal_is_not_used_while_the_chain_is_away(payer: Payer) -> None:

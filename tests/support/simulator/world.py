@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -180,6 +180,7 @@ def _point_host(number: int) -> str:
     return f"9.9.{number}.1"
 
 
+@cache
 def _way_s(peer_id: PeerId) -> float:
     return LATENCY_S_MIN + LATENCY_S_SPREAD * sha256(peer_id.encode()).digest()[0] / 255
 

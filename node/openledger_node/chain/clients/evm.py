@@ -14,8 +14,11 @@ from ..rpc import RpcError, parse_json, shorten
 from ..rpc_client import RpcClient
 
 TIMEOUT_S: Final = 10.0
-KEEP_ALIVE_S: Final = 70.0
-"""Longer than the pause of an idle node, which would otherwise pay for a TLS handshake at each look."""
+KEEP_ALIVE_S: Final = 58.0
+"""Longer than the usual pause of an idle node, which would otherwise pay for a TLS handshake at each look.
+
+Many load balancers close a connection after 60 s, and a request must not leave just as one does.
+"""
 
 ANSWER_BYTES_MAX: Final = 32 << 20
 """Enough for the logs of a few thousand claims; the watcher requests more in smaller steps."""

@@ -1,12 +1,18 @@
 """The addresses of this node: those it listens on, those its owner announces, and those found out at run time."""
 
 from collections.abc import Sequence
+from math import inf
+from time import monotonic
+from typing import Final
 
 from libp2p.host.basic_host import BasicHost
 from multiaddr import Multiaddr
 
 from ...scopes import Scope, may_dial, scope_of
 from ...transport import PeerId
+
+INTERFACES_S: Final = 10.0
+"""The addresses of open sockets are read again after this time."""
 
 
 class OwnAddresses:
@@ -22,11 +28,20 @@ class OwnAddresses:
         self.scope = scope
         self.mapped: tuple[str, ...] = ()
         self.withheld: frozenset[str] = frozenset()
+        self._interfaces: list[str] = []
+        self._read_s = -inf  # when they were read
         host._addrs_factory = self._identified
 
     def interfaces(self) -> list[str]:
-        """All addresses that this node listens on."""
-        return [str(address) for address in self._host.get_transport_addrs()]
+        """All addresses that this node listens on. They are asked for each second, and change seldom."""
+        if not self._interfaces or monotonic() - self._read_s >= INTERFACES_S:
+            self._interfaces = [str(address) for address in self._host.get_transport_addrs()]
+            self._read_s = monotonic()
+        return list(self._interfaces)
+
+    def forget_interfaces(self) -> None:
+        """Read them at the next question: they have changed."""
+        self._interfaces = []
 
     def chosen(self) -> list[str]:
         """Addresses that were announced or mapped, so that the whole network reaches them."""

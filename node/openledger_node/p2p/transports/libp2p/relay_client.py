@@ -133,7 +133,7 @@ class RelayClient:
         self._places[relay] = _Place(reservation=place, connection=connection)
         try:
             await self._calls.ask(lambda: self._probe(relay), f"relay {relay} gives a place and passes nothing on")
-        except NetworkError:
+        except BaseException:  # also if it is cancelled meanwhile
             self._places.pop(relay, None)
             raise
         return place

@@ -13,6 +13,7 @@ from libp2p.network.stream.net_stream import NetStream
 from libp2p.network.swarm import Swarm
 from multiaddr import Multiaddr
 
+from ....beats import sleep_to_beat
 from ....errors import NetworkError
 from ...budget import BARRED_S, INBOUND_MAX, Barred, ConnectionBudget
 from ...dial_limits import DialLimits
@@ -39,6 +40,7 @@ from .gossip import GossipRouter
 from .guard import close_connections, close_peer, close_quietly, reset, running, silence_library
 from .host import check_is_free, open_host
 from .inbound import Door
+from .listeners import listen_also
 from .names import ADDRESS_LENGTH_MAX, announced_address, library_address, library_id, listen_address
 from .paths import Paths
 from .punch import Puncher
@@ -187,7 +189,7 @@ class Libp2pTransport:
     @property
     def listening(self) -> tuple[str, ...]:
         """Addresses that this node listens on."""
-        return tuple(map(str, self._host.get_transport_addrs()))
+        return tuple(self._own.interfaces())
 
     @property
     def relays(self) -> tuple[str, ...]:
@@ -201,6 +203,11 @@ class Libp2pTransport:
     def set_addresses(self, *, mapped: tuple[str, ...] = (), withheld: frozenset[str] = frozenset()) -> None:
         """Replace what was found out about this node's addresses."""
         self._own.mapped, self._own.withheld = mapped, withheld
+
+    async def listen_also(self, address: str) -> None:
+        """Listen on one more address, and no more on those that this machine has lost."""
+        await listen_also(self._swarm, listen_address(address))
+        self._own.forget_interfaces()
 
     def handle(self, protocol: str, handler: Handler) -> None:
         """Serve streams of this protocol."""
@@ -383,7 +390,7 @@ class Libp2pTransport:
 
     async def _hang_up_idle(self) -> None:
         while True:
-            await trio.sleep(HANG_UP_EVERY_S)
+            await sleep_to_beat(HANG_UP_EVERY_S)
             for peer_id in self._paths.only_relayed():
                 self._budget.note_relayed(peer_id)
             for peer_id in self._budget.idle_calls():

@@ -121,6 +121,13 @@ class MemoryTransport:
         """Circuit addresses; a place ends with the link to its relay."""
         return tuple(place.address for relay, place in self._relays.items() if self._has_place(relay))
 
+    async def listen_also(self, address: str) -> None:
+        """Listen on one more address."""
+        await trio.lowlevel.checkpoint()
+        self.listening += (address,)
+        if not self._is_home:
+            self._network.open_at[address] = self.peer_id
+
     def set_addresses(self, *, mapped: tuple[str, ...] = (), withheld: frozenset[str] = frozenset()) -> None:
         """Replace what was found out about this peer's addresses."""
         self._mapped, self._withheld = mapped, withheld

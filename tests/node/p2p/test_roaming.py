@@ -1,0 +1,120 @@
+"""A laptop that moves into another network listens there without a restart."""
+
+from collections.abc import Callable
+from random import Random
+
+import pytest
+import trio
+from support.peers import opener
+from trio.testing import MockClock
+
+from openledger_node.errors import NetworkError
+from openledger_node.p2p.own_host import is_own_host
+from openledger_node.p2p.port_mapping import PortMapper
+from openledger_node.p2p.reach_watch import QUIET_LOOK_S, ReachWatch
+from openledger_node.p2p.reachability import RouterAnswer
+from openledger_node.p2p.roaming import LOOK_S, listen_where_this_machine_is
+from openledger_node.p2p.scopes import Scope, host_of
+from openledger_node.p2p.transport import PeerId
+from openledger_node.p2p.transports.libp2p import listeners
+from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
+
+FIRST, SECOND = "192.168.1.7", "10.0.0.9"
+
+
+class Laptop(MemoryTransport):
+    """A node in the first network, whose default route can change."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryNetwork(), PeerId("laptop"), listen=(f"/ip4/{FIRST}/tcp/4120",), is_home=True)
+        self.host = FIRST
+        self.refuses = False
+        self.num_asked = 0
+
+    async def listen_also(self, address: str) -> None:
+        self.num_asked += 1
+        if self.refuses:
+            raise NetworkError("the port is taken")
+        await super().listen_also(address)
+
+    async def follow(self) -> None:
+        await listen_where_this_machine_is(self, port=4120, find_host=lambda: self.host)
+
+
+@pytest.mark.parametrize(("host", "num_more"), [(SECOND, 1), (FIRST, 0), ("127.0.0.1", 0)])
+async def test_a_laptop_listens_where_its_way_out_is_and_stays_while_it_has_none(
+    host: str, num_more: int, autojump_clock: MockClock
+) -> None:
+    laptop = Laptop()
+    laptop.host = host
+    with trio.move_on_after(5 * LOOK_S):
+        await laptop.follow()
+    assert laptop.listening[1:] == (f"/ip4/{host}/tcp/4120",) * num_more
+
+
+async def test_an_address_that_cannot_be_listened_on_is_tried_again_and_named_once(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    laptop = Laptop()
+    laptop.host, laptop.refuses = SECOND, True
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(laptop.follow)
+        await trio.sleep(3.5 * LOOK_S)
+        assert laptop.num_asked == 3
+        assert [each.getMessage() for each in caplog.records] == [
+            f"this machine has moved to {SECOND}, and others can't reach it there: the port is taken"
+        ]
+        laptop.refuses = False
+        await trio.sleep(LOOK_S)
+        assert len(laptop.listening) == 2
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_router_of_another_network_is_asked_for_a_port_anew(autojump_clock: MockClock) -> None:
+    asked: list[dict[str, int]] = []
+
+    class Router(PortMapper):
+        def __init__(self) -> None:
+            pass
+
+        async def keep(self, *, ports: object, note: Callable[[RouterAnswer], None]) -> None:
+            asked.append(dict(ports))  # type: ignore[call-overload]  # it is a mapping
+            await trio.sleep_forever()
+
+    laptop = Laptop()
+    watch = ReachWatch(
+        laptop, network="net", scope=Scope.INTERNET, points=(), known=list, random=Random(1), mapper=Router()
+    )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(laptop.run)
+        nursery.start_soon(watch.run)
+        await trio.sleep(100)
+        await laptop.listen_also(f"/ip4/{SECOND}/tcp/4120")
+        await trio.sleep(2 * QUIET_LOOK_S)
+        nursery.cancel_scope.cancel()
+    assert asked == [{FIRST: 4120}, {FIRST: 4120, SECOND: 4120}]
+
+
+async def test_a_node_is_reached_where_it_has_moved_to_and_no_more_where_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    open_peer = opener("libp2p")
+    node, other = open_peer("node"), open_peer("other", is_home=True)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(node.run)
+        await nursery.start(other.run)
+        (before,) = node.listening
+        monkeypatch.setattr(listeners, "is_own_host", lambda host: host == "127.0.0.2")
+        await node.listen_also("/ip4/127.0.0.2/tcp/0")
+        assert [host_of(each) for each in node.listening] == ["127.0.0.2"]
+        assert await other.connect(f"{node.listening[0]}/p2p/{node.peer_id}", is_trusted=True) == node.peer_id
+        with pytest.raises(OSError, match="failed"):
+            await trio.open_tcp_stream("127.0.0.1", int(before.rpartition("/")[2]))
+        with pytest.raises(NetworkError, match=r"cannot listen on /ip4/192\.0\.2\.1/tcp/0"):
+            await node.listen_also("/ip4/192.0.2.1/tcp/0")
+        assert len(node.listening) == 1
+        nursery.cancel_scope.cancel()
+
+
+def test_an_address_is_this_machines_own_while_one_of_its_interfaces_has_it() -> None:
+    assert [is_own_host(host) for host in ("127.0.0.1", "192.0.2.1")] == [True, False]
