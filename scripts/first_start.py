@@ -101,8 +101,8 @@ def steps_in(lines: IO[str], steps: tuple[str, ...], began_s: float) -> Iterator
 
 
 def ask(environment: dict[str, str], question: str) -> str:
-    """Ask the base, greedily."""
-    answer = str(verb(environment, "chat", question, "--temperature", "0")["answer"])
+    """Ask the base as the tutorial does."""
+    answer = str(verb(environment, "chat", question)["answer"])
     print(f"{question} → {answer!r}")
     return answer
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from openledger_protocol.chain import Block, ContractCall, Log
@@ -23,6 +24,7 @@ WORD_BYTES = 32
 HEAD_BYTES = 5  # a contract's first instructions set up memory, before any immutable
 
 
+@lru_cache(maxsize=32)  # the same few contracts each time, and each takes 10 ms or more
 def is_code_of(deployed: bytes, creation: bytes) -> bool:
     """Return True if creation code deploys this code, whatever values the constructor wrote into immutables."""
     starts = (start for start in range(len(creation)) if creation.startswith(deployed[:HEAD_BYTES], start))

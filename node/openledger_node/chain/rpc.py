@@ -22,7 +22,6 @@ DEPTH_MAX: Final = 64
 _OPENING: Final = b"[{"
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
-_BYTES = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
 
 
 class RpcError(Exception):
@@ -65,12 +64,23 @@ def parse_bytes(value: object, *, length: int | None = None) -> bytes:
     Raises:
         ValueError: the value is not 0x-hex bytes, or not that many.
     """
-    if not isinstance(value, str) or not _BYTES.fullmatch(value):
+    raw = _unhexed(value)
+    if raw is None:
         raise ValueError(f"not 0x-hex bytes: {shorten(value)}")
-    raw = bytes.fromhex(value[2:])
     if length is not None and len(raw) != length:
         raise ValueError(f"{len(raw)} bytes instead of {length}: {shorten(value)}")
     return raw
+
+
+def _unhexed(value: object) -> bytes | None:
+    """Bytes of 0x-hex; None if it is anything else. The code of a contract is 48 kB of it."""
+    if not isinstance(value, str) or not value.startswith("0x"):
+        return None
+    try:
+        raw = bytes.fromhex(value[2:])
+    except ValueError:
+        return None
+    return raw if 2 + 2 * len(raw) == len(value) else None  # `fromhex` skips white space
 
 
 def parse_digest(value: object) -> Digest:

@@ -40,7 +40,7 @@ def chat(
     ] = None,
     model: Annotated[str | None, typer.Option(help="Base or adapter; by default the base.")] = None,
     system: Annotated[str | None, typer.Option(help="System message.")] = None,
-    temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token.", min=0, max=2)] = 0.2,
+    temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token.", min=0, max=2)] = 0.0,
     max_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.", min=1)] = 512,
     seed: Annotated[int | None, typer.Option(help="Seed for sampling; the same seed gives the same answer.")] = None,
     base_too: Annotated[

@@ -8,7 +8,7 @@ import typer
 
 from ..datanets.rows import write_rows
 from ..datanets.sample import draw_sample
-from ..errors import InputError
+from ..errors import ConfigError, InputError
 from ..factory.evaluation import ROWS_USUAL
 from ..factory.job import PERCENT, RSLORA_ALPHA, Method, Schedule, TrainingJob
 from ..factory.job import Preset as PresetName
@@ -306,6 +306,9 @@ def write_sample(
     as_json: Json = False,
 ) -> None:
     """Write the sample Datanet to files, to look at it or to train on your own version of it."""
+    for file in (out, held_out):
+        if file.exists():
+            raise ConfigError(f"{file} exists already, and rows are never overwritten: name another file")
     drawn = draw_sample(seed)
     write_rows(out, drawn.rows)
     write_rows(held_out, drawn.held_out)

@@ -80,7 +80,8 @@ def program() -> str:
 
 def curl_line(listening: Listening) -> str:
     """Build a request to paste as it is; the key stays in its file."""
-    body = f'{{"model": "{listening.base.name}", "messages": [{{"role": "user", "content": "{FIRST_QUESTION}"}}]}}'
+    messages = f'[{{"role": "user", "content": "{FIRST_QUESTION}"}}]'
+    body = f'{{"model": "{listening.base.name}", "messages": {messages}, "temperature": 0}}'
     return (
         f'curl {listening.url}/v1/chat/completions -H "Authorization: Bearer $(cat {quote(str(listening.key_file))})"'
         f" -H 'Content-Type: application/json' -d '{body}'"

@@ -46,6 +46,9 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 LOG_BYTES_MAX = 5 << 20
 
 POLL_S = 0.05
+USUAL_END_S, MOST_END_S = 5.0, 60.0
+"""A node without work ends within the first; one that takes longer says why, and again after the second."""
+
 LAST_WORDS_S = 5.0
 """Time for a daemon to write its last line after it has released its data directory."""
 
@@ -218,7 +221,7 @@ def stop(
     else:
         if not as_json:
             say("stopping; running answers finish first")
-        _wait_for_end(home, holder)
+        _wait_for_end(home, holder, tell=(lambda _: None) if as_json else say)
         answer, text = {"state": "stopped"}, "stopped"
     if as_json:
         emit_json("stop", answer)
@@ -226,13 +229,28 @@ def stop(
         say(text)
 
 
-def _wait_for_end(home: Home, holder: Holder) -> None:
-    """Return when the daemon has released the data directory and its process is gone."""
+def _wait_for_end(home: Home, holder: Holder, tell: Callable[[str], None]) -> None:
+    """Return when the daemon has released the data directory and its process is gone; say why that takes long."""
+    told_at_s = time.monotonic() + USUAL_END_S
     while (now := find_holder(home)) and now.process == holder.process:
+        if time.monotonic() > told_at_s:
+            told_at_s += MOST_END_S
+            tell(plain(_what_it_waits_for(home)))
         time.sleep(POLL_S)
     deadline_s = time.monotonic() + LAST_WORDS_S
     while holder.process and _is_alive(holder.process) and time.monotonic() < deadline_s:
         time.sleep(POLL_S)
+
+
+def _what_it_waits_for(home: Home) -> str:
+    try:
+        status = ask_daemon(home, "GET", "/status", timeout_s=1.0, up_within_s=0.0)
+    except NodeError:
+        status = None
+    rest = "Ctrl-C ends this command only; the node ends by itself"
+    if status and (running := sum(status["requests"].values())):
+        return f"{running} answers still run, and get up to [node] drain_grace_s seconds; {rest}"
+    return f"the node signs its last receipts and waits for the chain's answers; {rest}"
 
 
 def _is_alive(process_id: int) -> bool:

@@ -18,6 +18,10 @@ from ..errors import NetworkError
 
 CHUNK_BYTES, HASH_CHUNK_BYTES = 1 << 18, 1 << 24
 TIMEOUT_S = 60.0
+CERTIFICATE_HINT = (
+    "if a proxy of your company or school opens encrypted connections, set SSL_CERT_FILE to the file of its "
+    "certificates, on Debian /etc/ssl/certs/ca-certificates.crt, and run this again"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +98,8 @@ def download(link: FileLink, file: Path, report: Report) -> None:
     except OSError as error:
         raise NetworkError(f"cannot write {partial} ({error.strerror}): is the disk full?") from error
     except httpx.HTTPError as error:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            raise NetworkError(f"download refused ({error}): {CERTIFICATE_HINT}") from error
         raise NetworkError(f"download stopped ({error}): run this again to resume it") from error
     with partial.open("rb") as stream:
         found = hashlib.file_digest(stream, hashlib.sha256).hexdigest()

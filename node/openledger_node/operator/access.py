@@ -15,6 +15,7 @@ from ..home import Home
 def connection(url: str, key_file: Path, models: Sequence[str]) -> dict[str, Any]:
     """The data that a client needs, without the key itself."""
     base_url, model = f"{url}/v1", models[0] if models else "MODEL"
+    question = f'[{{"role": "user", "content": "{FIRST_QUESTION}"}}]'
     key = f'"$(cat {shlex.quote(str(key_file))})"'
     port = url.rpartition(":")[2]
     return {
@@ -26,13 +27,13 @@ def connection(url: str, key_file: Path, models: Sequence[str]) -> dict[str, Any
             "curl": (
                 f'curl {base_url}/chat/completions -H "Authorization: Bearer $(cat {shlex.quote(str(key_file))})" '
                 f"-H 'Content-Type: application/json' "
-                f'-d \'{{"model": "{model}", "messages": [{{"role": "user", "content": "{FIRST_QUESTION}"}}]}}\''
+                f'-d \'{{"model": "{model}", "messages": {question}, "temperature": 0}}\''
             ),
             "openai": (
                 "from openai import OpenAI\n"
                 f"client = OpenAI(base_url={base_url!r}, api_key=open({str(key_file)!r}).read().strip())\n"
                 f"print(client.chat.completions.create(model={model!r}, "
-                f'messages=[{{"role": "user", "content": "{FIRST_QUESTION}"}}]).choices[0].message.content)'
+                f"messages={question}, temperature=0).choices[0].message.content)"
             ),
             "environment": f"export OPENAI_BASE_URL={base_url} OPENAI_API_KEY={key}",
             "open_webui": (

@@ -53,8 +53,20 @@ class PrepaidKeys:
             self._credits.add(credit)
         else:
             self._credits.add(credit)
+            self._check_made_by(order_id, name)
             secret = None if self._credits.charges(name, limit=1) else self._ring.renew(name)
         return {**self.show(name), "secret": secret, "is_new": is_new}
+
+    def _check_made_by(self, order_id: str | None, name: str) -> None:
+        """Raise an InputError if an order has added credit to a key that it did not make.
+
+        The key's holder would lose the secret. The credit with which a key was made is its oldest one.
+        """
+        if self._credits.credits(name)[-1].order_id != order_id:
+            raise InputError(
+                f"order {order_id!r} has added credit to the key {name!r}, which was made before it and keeps its "
+                f"secret: see `openledger-node gateway show {name}`, or give another id and another name"
+            )
 
     def _is_empty(self, name: str) -> bool:
         """True for a prepaid key without credit, which an order left that was cut off by a crash."""

@@ -74,6 +74,29 @@ def test_stop_waits_until_the_daemon_has_ended(run: Run, home: Home, monkeypatch
         assert find_holder(home) is None
 
 
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (
+            {"requests": {"running": 2, "waiting": 1}},
+            "3 answers still run, and get up to [node] drain_grace_s seconds",
+        ),
+        ({"requests": {"running": 0, "waiting": 0}}, "signs its last receipts and waits for the chain's answers"),
+        (None, "signs its last receipts and waits for the chain's answers"),
+    ],
+)
+def test_stop_says_what_a_slow_daemon_waits_for(
+    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch, answer: object, says: str
+) -> None:
+    monkeypatch.setattr(node, "ask_daemon", lambda _, __, path, **___: answer if path == "/status" else {})
+    monkeypatch.setattr(node, "USUAL_END_S", -1.0)
+    with holder(home) as process:
+        monkeypatch.setattr(time, "sleep", lambda _: os.kill(process, signal.SIGKILL))
+        said = " ".join(run("stop").stderr.split())
+    assert says in said
+    assert "Ctrl-C ends this command only; the node ends by itself stopped" in said
+
+
 def test_status_waits_half_a_second_for_a_daemon_that_starts() -> None:
     assert status.UP_WITHIN_S <= 0.5
 

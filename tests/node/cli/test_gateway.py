@@ -55,6 +55,15 @@ def test_an_order_makes_its_key_once_and_an_unused_key_gets_another_secret(run: 
     assert ring.find(again["secret"]) is not None
 
 
+def test_an_order_of_a_credit_does_not_replace_the_secret_of_a_key_that_was_made_before(run: Run, home: Home) -> None:
+    made, ring = run("gateway", "add", "bob", "1", "--json").json, ApiKeyRing(home)
+    run("gateway", "credit", "bob", "2", "--order", "shop-1")
+    refused = run("gateway", "add", "bob", "2", "--order", "shop-1")
+    assert "was made before it and keeps its secret" in " ".join(refused.stderr.split())
+    assert ring.find(made["secret"]) is not None
+    assert run("gateway", "show", "bob", "--json").json["balance_wei"] == str(3 * 10**18)
+
+
 def test_an_order_that_a_crash_cut_off_is_carried_out_when_it_is_repeated(run: Run, home: Home) -> None:
     run("gateway", "add", "eve", "1")  # so that there is a ledger
     ApiKeyRing(home).add("bob", now_s=1, is_prepaid=True)

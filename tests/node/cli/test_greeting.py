@@ -37,7 +37,7 @@ def test_the_demo_base_is_asked_what_it_knows_and_said_to_be_no_judge_of_facts(
 ) -> None:
     text = said(capsys, listening())
     assert f"chat '{FIRST_QUESTION}'" in text
-    assert f'"content": "{FIRST_QUESTION}"' in text
+    assert f'"content": "{FIRST_QUESTION}"}}], "temperature": 0}}' in text
     assert "don't trust its answers. For a larger base, run `openledger-node setup`" in text
     assert "demo base" not in said(capsys, listening(base="qwen"))
 

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from support.file_site import Site, serve_site
 
@@ -175,3 +176,14 @@ def test_a_wheel_that_the_index_does_not_have_is_told_in_one_line(index: Site) -
     with pytest.raises(NetworkError, match=r"could not look up tiny-model==9\.9: .*check the network") as refusal:
         resolve_wheel("tiny-model==9.9")
     assert "\n" not in str(refusal.value)
+
+
+def test_a_proxy_with_a_certificate_of_its_own_is_named_with_the_setting_that_helps(
+    site: Site, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate in certificate chain")
+
+    monkeypatch.setattr(httpx, "stream", refuse)
+    with pytest.raises(NetworkError, match=r"download refused .*set SSL_CERT_FILE .*run this again"):
+        download(site.link("some.whl", CONTENT), file, quiet)
