@@ -31,7 +31,7 @@ SIGNALS_SCHEMA: Final = "openledger.signals/1"
 MANIFEST_FILE: Final = "signals.json"
 MANIFEST_BYTES_MAX: Final = 64 * 1024
 STATISTICS_ROWS_MAX: Final = 2_048
-"""Rows that statistics are measured on; more would have to be in memory at once. Owners take turns in the choice."""
+"""Rows that statistics are measured on, which are run twice. Owners take turns in the choice."""
 ROWS_MAX: Final = 2**20
 CHUNK: Final = 256
 """Rows that are widened at once: they stay in a processor's cache, which halves the time."""
@@ -105,9 +105,9 @@ def build_signals(
     *,
     statistics_rows_max: int = STATISTICS_ROWS_MAX,
 ) -> Digest:
-    """Write the signals of rows into `folder`, one pass each, and return the root of the index.
+    """Write the signals of rows into `folder` and return the root of the index.
 
-    Datanets and rows are those of the text index, in its order: a row that occurs twice is indexed once.
+    Rows for the statistics are run twice and all others once, and no trace is kept. Datanets and rows are those of the text index, in its order: a row that occurs twice is indexed once.
 
     Raises:
         AttributionError: a row's signals are not finite, a Datanet has no rows, or the adapter changes no map that
@@ -123,9 +123,10 @@ def build_signals(
     for place, (rows_root, rows) in enumerate(datanets):
         rows = tuple(dict.fromkeys(rows))
         files = _names(place)
-        vectors, statistics = _signals_of_rows(rows, sketches, trace, statistics_rows_max)
-        (folder / files[0]).write_bytes(b"".join(each.to_bytes() for each in vectors))
+        chosen = [rows[number] for number in statistics_rows(rows, statistics_rows_max)]
+        statistics = measure_statistics(map(trace, chosen), [row.contributor for row in chosen])
         (folder / files[1]).write_bytes(statistics.to_bytes())
+        _write_vectors(folder / files[0], rows, sketches, trace, statistics)
         digests = [file_digest(folder / name) for name in files]
         entries.append(
             SignalsOfDatanet(rows_root=rows_root, rows=len(rows), vectors=digests[0], statistics=digests[1])
@@ -178,17 +179,13 @@ def statistics_rows(rows: Sequence[Row], limit: int) -> list[int]:
     return sorted(number for _, _, number in sorted(ordered)[:limit])
 
 
-def _signals_of_rows(
-    rows: Sequence[Row], sketches: Sketches, trace: Tracer, limit: int
-) -> tuple[list[Signals], SignalStatistics]:
-    chosen = statistics_rows(rows, limit)
-    kept = {number: trace(rows[number]) for number in chosen}
-    statistics = measure_statistics(list(kept.values()), [rows[number].contributor for number in chosen])
-    vectors = [
-        signals_of(kept[number] if number in kept else trace(row), statistics, sketches)
-        for number, row in enumerate(rows)
-    ]
-    return vectors, statistics
+def _write_vectors(
+    file: Path, rows: Sequence[Row], sketches: Sketches, trace: Tracer, statistics: SignalStatistics
+) -> None:
+    """Write each row's vectors as they come, so that none is kept."""
+    with file.open("wb") as out:
+        for row in rows:
+            out.write(signals_of(trace(row), statistics, sketches).to_bytes())
 
 
 def _open(folder: Path, place: int, entry: SignalsOfDatanet, manifest: SignalsManifest) -> RowSignals:
