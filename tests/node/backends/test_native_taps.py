@@ -1,4 +1,4 @@
-"""Taps of the compiled CPU path: those of plain torch up to bfloat16, and the same while answering and in a replay."""
+"""Taps of the compiled CPU path: those of plain torch up to bfloat16, and the same bits in a replay."""
 
 from pathlib import Path
 

@@ -130,7 +130,7 @@ class _Moments:
     def add(self, numbers: Floats, weight: float) -> None:
         """Add the numbers (tokens, numbers) of a row."""
         if not len(self._first):
-            self._first = numbers[0]
+            self._first = numbers[0].copy()  # a view would keep the whole trace
         moved = numbers - self._first
         each = weight / len(moved)
         products = each * (moved.T @ moved) if self._has_products else each * (moved**2).sum(axis=0)

@@ -144,7 +144,7 @@ def link(folder: Path) -> None:
         (lambda folder: (folder / MANIFEST_FILE).write_text("{"), "signals.json"),
         (edit(seed="0" * 16), "have root"),
         (edit(seed="xyz"), "16 hex digits"),
-        (edit(schema="openledger.signals/2"), "another schema"),
+        (edit(schema="openledger.signals/1"), "another schema"),
         (edit(width=0), "width must be"),
         (edit(residual_width=True), "residual_width must be"),
         (edit(datanets=[]), "1 to 8 Datanets"),
