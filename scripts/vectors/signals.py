@@ -80,7 +80,11 @@ SCORES: list[Case] = [
     ),
     ("large scores", "exact beyond 64 bits", scored([2**70, 1], SAME, SAME)),
     ("under the least evidence", "nothing, whatever the text", scored([100], SAME, evidence_min=COSINE_ONE**3)),
-    ("over the least evidence", "what is over it counts", scored([100, 0], SAME, SAME, evidence_min=COSINE_ONE**3 - 2)),
+    (
+        "over the least evidence",
+        "what is over it counts",
+        scored([100, 0], SAME, SAME, evidence_min=COSINE_ONE**3 - 2),
+    ),
     ("not as many", "each row has its signals", scored([1, 2], SAME)),
 ]
 

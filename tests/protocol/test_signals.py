@@ -86,7 +86,9 @@ def test_evidence_counts_by_what_it_has_over_the_least() -> None:
     assert poa_v3_score(100, 100, (2, 3, 5), 28) == 500 * 2
     near, far = signals(2), signals(60)
     least = evidence_of(signal_cosines(signals(), far))
-    assert poa_v3_scores([0, 9], signals(), [near, far], least)[1] == 0 < poa_v3_scores([0], signals(), [near], least)[0]
+    assert (
+        poa_v3_scores([0, 9], signals(), [near, far], least)[1] == 0 < poa_v3_scores([0], signals(), [near], least)[0]
+    )
 
 
 @pytest.mark.parametrize("away", ["error", "label", "activation"])

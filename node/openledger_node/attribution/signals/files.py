@@ -32,8 +32,9 @@ MANIFEST_FILE: Final = "signals.json"
 MANIFEST_BYTES_MAX: Final = 64 * 1024
 STATISTICS_ROWS_MAX: Final = 2_048
 """Rows that statistics are measured on, which are run twice. Owners take turns in the choice."""
-PAIRS_UNDER_PERCENT: Final = 99
-"""Of pairs of rows of different owners, so many have no more than the least evidence."""
+CHANCE_EVIDENCE: Final = (5 * COSINE_ONE // 16) ** 3
+"""Three cosines of five standard deviations each of sketches of 256 numbers that have nothing in common."""
+NEAREST_PARTS: Final = 4
 ROWS_MAX: Final = 2**20
 CHUNK: Final = 256
 """Rows that are widened at once: they stay in a processor's cache, which halves the time."""
@@ -142,7 +143,7 @@ def build_signals(
                 rows=len(rows),
                 vectors=digests[0],
                 statistics=digests[1],
-                evidence_min=least_evidence(signals, owners),
+                evidence_min=least_evidence(signals),
             )
         )
     manifest = SignalsManifest(
@@ -193,19 +194,19 @@ def statistics_rows(rows: Sequence[Row], limit: int) -> list[int]:
     return sorted(number for _, _, number in sorted(ordered)[:limit])
 
 
-def least_evidence(rows: RowSignals, owners: Sequence[str]) -> int:
-    """The evidence that 99 of 100 pairs of rows of different owners do not exceed; `owners` names each row's owner.
+def least_evidence(rows: RowSignals) -> int:
+    """A quarter of the evidence that a row usually has with the row most like it, and never over CHANCE_EVIDENCE.
 
-    Pairs of one owner's rows do not count, because they often teach the same. If one owner has all rows, it is 0.
+    The bound holds whatever rows are added, so that nobody can raise the limit to take the pay of others.
     """
-    places = np.unique(np.array(owners), return_inverse=True)[1]
-    parts = []
-    for number, place in enumerate(places):
+    if len(rows.vectors) < 2:
+        return 0
+    nearest = []
+    for number in range(len(rows.vectors)):
         evidence = rows.cosines(rows.row(number)).prod(axis=1)  # (rows,)
-        parts.append(evidence[places != place])
-    pairs = np.concatenate(parts)
-    at = len(pairs) * PAIRS_UNDER_PERCENT // 100
-    return int(np.partition(pairs, at)[at]) if len(pairs) else 0
+        evidence[number] = 0
+        nearest.append(int(evidence.max()))
+    return min(CHANCE_EVIDENCE, sorted(nearest)[len(nearest) // 2] // NEAREST_PARTS)
 
 
 def _write_vectors(

@@ -11,6 +11,7 @@ import pytest
 from support.signals import IS_RESIDUAL, SKETCHES, random_trace, trace_of_row
 
 from openledger_node.attribution.signals.files import (
+    CHANCE_EVIDENCE,
     MANIFEST_FILE,
     build_signals,
     open_signals,
@@ -116,6 +117,20 @@ def test_an_adapter_that_writes_nothing_into_the_residual_stream_is_refused(tmp_
         build_signals(tmp_path, [(D1, ROWS)], sketches, trace_of_row)
 
 
+def test_the_least_evidence_is_a_quarter_of_what_alike_rows_have_and_is_bounded(tmp_path: Path) -> None:
+    def least(name: str, texts: list[str]) -> int:
+        rows = [Row(prompt=str(n), completion=text, contributor=f"c{n % 3}") for n, text in enumerate(texts)]
+        root = build_signals(tmp_path / name, [(D1, rows)], SKETCHES, trace_of_row)
+        found = open_signals(tmp_path / name, root)[D1]
+        assert read_manifest(tmp_path / name).datanets[0].evidence_min == found.evidence_min
+        return found.evidence_min
+
+    assert least("one", ["a b c"]) == 0
+    assert least("strangers", ["a b c", "d e f", "g h i", "j k l"]) < CHANCE_EVIDENCE // 10
+    assert least("alike", 2 * ["a b c", "d e f", "g h i"]) == CHANCE_EVIDENCE
+    assert least("copies", 9 * ["a b c"] + ["d e f", "g h i"]) == CHANCE_EVIDENCE
+
+
 def append(name: str) -> Callable[[Path], object]:
     return lambda folder: (folder / name).write_bytes((folder / name).read_bytes() + b"\0")
 
@@ -126,6 +141,11 @@ def edit(**changes: Any) -> Callable[[Path], object]:
         (folder / MANIFEST_FILE).write_text(json.dumps({**content, **changes}))
 
     return apply
+
+
+def entry(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / MANIFEST_FILE).read_text())["datanets"][0]
+    return found
 
 
 def link(folder: Path) -> None:
@@ -149,6 +169,8 @@ def link(folder: Path) -> None:
         (edit(residual_width=True), "residual_width must be"),
         (edit(datanets=[]), "1 to 8 Datanets"),
         (edit(datanets=[{}]), "objects with the fields"),
+        (lambda folder: edit(datanets=[{**entry(folder), "evidence_min": -1}])(folder), "evidence_min must be"),
+        (lambda folder: edit(datanets=[{**entry(folder), "evidence_min": True}])(folder), "evidence_min must be"),
         (edit(more=1), "objects with the fields"),
     ],
 )
