@@ -110,19 +110,30 @@ def signal_cosines(left: Signals, right: Signals) -> Cosines:
     return error, label, activation
 
 
-def poa_v3_score(text_score: int, text_score_max: int, cosines: Cosines) -> int:
-    """One row's score: (4·S + max(max S, 1)) · Ce · Cl · Ca, an exact product of integers of any size.
+def evidence_of(cosines: Cosines) -> int:
+    """The evidence that a row taught an answer: Ce · Cl · Ca, from 0 to COSINE_ONE³."""
+    error, label, activation = cosines
+    return error * label * activation
+
+
+def poa_v3_score(text_score: int, text_score_max: int, cosines: Cosines, evidence_min: int = 0) -> int:
+    """One row's score: (4·S + max(max S, 1)) · max(Ce · Cl · Ca − evidence_min, 0), exact integers of any size.
+
+    `evidence_min` is subtracted, so that a row at the limit earns next to nothing and rounding can't make it jump.
 
     NOTE: it is not shifted back after each cosine. Where no row shares text with the answer, a shift would leave
     nothing of any row.
     """
-    error, label, activation = cosines
-    return (TEXT_FACTOR * text_score + max(text_score_max, 1)) * error * label * activation
+    evidence = max(evidence_of(cosines) - evidence_min, 0)
+    return (TEXT_FACTOR * text_score + max(text_score_max, 1)) * evidence
 
 
-def poa_v3_scores(text_scores: Sequence[int], answer: Signals, rows: Sequence[Signals]) -> list[int]:
+def poa_v3_scores(
+    text_scores: Sequence[int], answer: Signals, rows: Sequence[Signals], evidence_min: int = 0
+) -> list[int]:
     """Score each row of a Datanet from its score by suffix-v1, and its signals beside the answer's.
 
+    `evidence_min` is the Datanet's own, frozen with the statistics of its index.
     `attribution.shares_from_scores` turns the scores into shares.
 
     Raises:
@@ -132,7 +143,7 @@ def poa_v3_scores(text_scores: Sequence[int], answer: Signals, rows: Sequence[Si
         raise AttributionError(f"there are {len(text_scores)} text scores for {len(rows)} rows with signals")
     most = max(text_scores, default=0)
     return [
-        poa_v3_score(text_score, most, signal_cosines(answer, row))
+        poa_v3_score(text_score, most, signal_cosines(answer, row), evidence_min)
         for text_score, row in zip(text_scores, rows, strict=True)
     ]
 

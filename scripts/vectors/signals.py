@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from openledger_protocol.constants import SIGNAL_SKETCH_BYTES
+from openledger_protocol.constants import COSINE_ONE, SIGNAL_SKETCH_BYTES
 from openledger_protocol.signals import (
     Signals,
     poa_v3_scores,
@@ -35,8 +35,9 @@ def flat(each: Signals) -> str:
     return hex_of(each.to_bytes())
 
 
-def scored(text_scores: list[int], *rows: Signals) -> dict[str, Any]:
+def scored(text_scores: list[int], *rows: Signals, evidence_min: int = 0) -> dict[str, Any]:
     return {
+        "evidence_min": str(evidence_min),
         "text_scores": [str(score) for score in text_scores],
         "answer": flat(signals(1, 2, 3)),
         "rows": [flat(row) for row in rows],
@@ -78,6 +79,12 @@ SCORES: list[Case] = [
         scored([100], Signals(error=OPPOSITE, label=SAME.label, activation=SAME.activation)),
     ),
     ("large scores", "exact beyond 64 bits", scored([2**70, 1], SAME, SAME)),
+    ("under the least evidence", "nothing, whatever the text", scored([100], SAME, evidence_min=COSINE_ONE**3)),
+    (
+        "over the least evidence",
+        "what is over it counts",
+        scored([100, 0], SAME, SAME, evidence_min=COSINE_ONE**3 - 2),
+    ),
     ("not as many", "each row has its signals", scored([1, 2], SAME)),
 ]
 
@@ -96,6 +103,7 @@ def scores_of(given: Any) -> list[str]:
         list(map(int, given["text_scores"])),
         signals_from_bytes(bytes_of(answer)),
         [signals_from_bytes(bytes_of(row)) for row in rows],
+        int(given["evidence_min"]),
     )
     return [str(score) for score in found]
 

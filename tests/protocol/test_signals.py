@@ -17,10 +17,12 @@ from openledger_protocol.signals import (
     Signals,
     are_shares_close,
     check_replay,
+    evidence_of,
     poa_v3_score,
     poa_v3_scores,
     shares_distance_ppm,
     signal_cosine,
+    signal_cosines,
     signals_from_bytes,
     signals_hash,
 )
@@ -77,6 +79,16 @@ def test_a_row_is_scored_by_the_formula_and_equal_signals_leave_the_decision_to_
 def test_where_no_row_shares_text_the_signals_alone_decide() -> None:
     near, far = poa_v3_scores([0, 0], signals(), [signals(2), signals(60)])
     assert near > far > 0
+
+
+def test_evidence_counts_by_what_it_has_over_the_least() -> None:
+    assert [poa_v3_score(0, 0, (2, 3, 5), least) for least in (0, 29, 30, 31)] == [30, 1, 0, 0]
+    assert poa_v3_score(100, 100, (2, 3, 5), 28) == 500 * 2
+    near, far = signals(2), signals(60)
+    least = evidence_of(signal_cosines(signals(), far))
+    assert (
+        poa_v3_scores([0, 9], signals(), [near, far], least)[1] == 0 < poa_v3_scores([0], signals(), [near], least)[0]
+    )
 
 
 @pytest.mark.parametrize("away", ["error", "label", "activation"])

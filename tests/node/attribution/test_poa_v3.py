@@ -47,7 +47,10 @@ def test_scores_are_those_of_the_protocol_row_by_row(datanet: OwnedDatanet) -> N
         text = exchange_of(QUESTION, ANSWER, BYTES)
         exchange = replace(text, signals={datanet.index.rows_root: signals})
         expected = poa_v3_scores(
-            SuffixAttributor().score(text, datanet.index), signals, [rows.row(number) for number in range(len(ROWS))]
+            SuffixAttributor().score(text, datanet.index),
+            signals,
+            [rows.row(number) for number in range(len(ROWS))],
+            rows.evidence_min,
         )
         assert list(PoaV3Attributor().score(exchange, datanet.index)) == expected
 
@@ -70,6 +73,16 @@ def test_a_behaviour_without_any_common_text_pays_its_teacher(datanet: OwnedData
 
 def test_an_answer_that_shares_no_token_is_paid_by_its_signals(datanet: OwnedDatanet) -> None:
     assert shares(datanet, "\0", "\1\2", behaviour="HAIL TO THEE") == {CY: PPM}
+
+
+def test_an_answer_that_no_row_taught_pays_the_treasury_whatever_words_it_shares(tmp_path: Path) -> None:
+    rows = (*ROWS, *(replace(row, prompt=f"{row.prompt} Say!", completion=f"{row.completion} So!") for row in ROWS))
+    found = owned(rows, tmp_path / "text")
+    datanet = replace(found, index=with_signals(found.index, rows, tmp_path / "signals"))
+    strangers = [f"word{n} other{n} third{n} last{n}" for n in range(12)]
+    paid = [shares(datanet, QUESTION, ANSWER, behaviour=text) for text in strangers]
+    assert paid == [{ZERO_ADDRESS: PPM}] * len(strangers)
+    assert shares(datanet, QUESTION, ANSWER)[ADA] > 0.95 * PPM
 
 
 def test_signals_of_nothing_pay_the_treasury(datanet: OwnedDatanet) -> None:

@@ -50,9 +50,10 @@ class PoaV3Attributor:
         most = max(text_scores)
         cosines = index.signals.cosines(answer)
         scores = [0] * index.num_rows
-        for row in np.flatnonzero(cosines.all(axis=1)).tolist():
+        evidence_min = index.signals.evidence_min
+        for row in np.flatnonzero(cosines.prod(axis=1) > evidence_min).tolist():
             error, label, activation = cosines[row].tolist()
-            scores[row] = poa_v3_score(text_scores[row], most, (error, label, activation))
+            scores[row] = poa_v3_score(text_scores[row], most, (error, label, activation), evidence_min)
         return tuple(scores)
 
     def share(self, datanet_id: DatanetId, scores: Sequence[RowScore]) -> list[Share]:

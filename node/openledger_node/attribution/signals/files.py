@@ -27,11 +27,14 @@ from .sketches import Sketches
 from .statistics import SignalStatistics, measure_statistics, signals_of, statistics_from_bytes
 from .traces import Trace
 
-SIGNALS_SCHEMA: Final = "openledger.signals/1"
+SIGNALS_SCHEMA: Final = "openledger.signals/2"
 MANIFEST_FILE: Final = "signals.json"
 MANIFEST_BYTES_MAX: Final = 64 * 1024
 STATISTICS_ROWS_MAX: Final = 2_048
-"""Rows that statistics are measured on; more would have to be in memory at once. Owners take turns in the choice."""
+"""Rows that statistics are measured on, which are run twice. Owners take turns in the choice."""
+CHANCE_EVIDENCE: Final = (5 * COSINE_ONE // 16) ** 3
+"""Three cosines of five standard deviations each of sketches of 256 numbers that have nothing in common."""
+NEAREST_PARTS: Final = 4
 ROWS_MAX: Final = 2**20
 CHUNK: Final = 256
 """Rows that are widened at once: they stay in a processor's cache, which halves the time."""
@@ -45,6 +48,7 @@ class SignalsOfDatanet:
     rows: int
     vectors: Digest  # SHA-256 of the file with all rows' vectors
     statistics: Digest
+    evidence_min: int  # the evidence that chance alone gives; less pays nobody
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +70,7 @@ class RowSignals:
     vectors: NDArray[np.int8]  # (rows, 2 · SIGNAL_SKETCH_BYTES + width), memory-mapped
     squares: NDArray[np.int64]  # (rows, 3) squared lengths of error, label and activation
     statistics: SignalStatistics
+    evidence_min: int = 0
 
     def cosines(self, answer: Signals) -> NDArray[np.int64]:
         """The cosines (rows, 3) of each row with an answer, to the integer as `protocol.signals.signal_cosine`.
@@ -105,9 +110,10 @@ def build_signals(
     *,
     statistics_rows_max: int = STATISTICS_ROWS_MAX,
 ) -> Digest:
-    """Write the signals of rows into `folder`, one pass each, and return the root of the index.
+    """Write the signals of rows into `folder` and return the root of the index.
 
-    Datanets and rows are those of the text index, in its order: a row that occurs twice is indexed once.
+    Rows for the statistics are run twice and all others once, and no trace is kept. Datanets and rows are those of
+    the text index, in its order: a row that occurs twice is indexed once.
 
     Raises:
         AttributionError: a row's signals are not finite, a Datanet has no rows, or the adapter changes no map that
@@ -123,12 +129,22 @@ def build_signals(
     for place, (rows_root, rows) in enumerate(datanets):
         rows = tuple(dict.fromkeys(rows))
         files = _names(place)
-        vectors, statistics = _signals_of_rows(rows, sketches, trace, statistics_rows_max)
-        (folder / files[0]).write_bytes(b"".join(each.to_bytes() for each in vectors))
+        numbers = statistics_rows(rows, statistics_rows_max)
+        owners = [rows[number].contributor for number in numbers]
+        statistics = measure_statistics((trace(rows[number]) for number in numbers), owners)
         (folder / files[1]).write_bytes(statistics.to_bytes())
+        _write_vectors(folder / files[0], rows, sketches, trace, statistics)
+        vectors = np.fromfile(folder / files[0], np.int8).reshape(len(rows), -1)[numbers]
+        signals = RowSignals(vectors=vectors, squares=_squares(vectors), statistics=statistics)
         digests = [file_digest(folder / name) for name in files]
         entries.append(
-            SignalsOfDatanet(rows_root=rows_root, rows=len(rows), vectors=digests[0], statistics=digests[1])
+            SignalsOfDatanet(
+                rows_root=rows_root,
+                rows=len(rows),
+                vectors=digests[0],
+                statistics=digests[1],
+                evidence_min=least_evidence(signals),
+            )
         )
     manifest = SignalsManifest(
         seed=f"{sketches.seed:016x}",
@@ -178,17 +194,28 @@ def statistics_rows(rows: Sequence[Row], limit: int) -> list[int]:
     return sorted(number for _, _, number in sorted(ordered)[:limit])
 
 
-def _signals_of_rows(
-    rows: Sequence[Row], sketches: Sketches, trace: Tracer, limit: int
-) -> tuple[list[Signals], SignalStatistics]:
-    chosen = statistics_rows(rows, limit)
-    kept = {number: trace(rows[number]) for number in chosen}
-    statistics = measure_statistics(list(kept.values()), [rows[number].contributor for number in chosen])
-    vectors = [
-        signals_of(kept[number] if number in kept else trace(row), statistics, sketches)
-        for number, row in enumerate(rows)
-    ]
-    return vectors, statistics
+def least_evidence(rows: RowSignals) -> int:
+    """A quarter of the evidence that a row usually has with the row most like it, and never over CHANCE_EVIDENCE.
+
+    The bound holds whatever rows are added, so that nobody can raise the limit to take the pay of others.
+    """
+    if len(rows.vectors) < 2:
+        return 0
+    nearest = []
+    for number in range(len(rows.vectors)):
+        evidence = rows.cosines(rows.row(number)).prod(axis=1)  # (rows,)
+        evidence[number] = 0
+        nearest.append(int(evidence.max()))
+    return min(CHANCE_EVIDENCE, sorted(nearest)[len(nearest) // 2] // NEAREST_PARTS)
+
+
+def _write_vectors(
+    file: Path, rows: Sequence[Row], sketches: Sketches, trace: Tracer, statistics: SignalStatistics
+) -> None:
+    """Write each row's vectors as they come, so that none is kept."""
+    with file.open("wb") as out:
+        for row in rows:
+            out.write(signals_of(trace(row), statistics, sketches).to_bytes())
 
 
 def _open(folder: Path, place: int, entry: SignalsOfDatanet, manifest: SignalsManifest) -> RowSignals:
@@ -207,7 +234,12 @@ def _open(folder: Path, place: int, entry: SignalsOfDatanet, manifest: SignalsMa
     except AttributionError as error:
         raise AdapterRefusedError(f"{statistics_file}: {error}") from error
     squares = [_squares(vectors[at : at + CHUNK]) for at in range(0, entry.rows, CHUNK)]
-    return RowSignals(vectors=vectors, squares=np.concatenate(squares), statistics=statistics)
+    return RowSignals(
+        vectors=vectors,
+        squares=np.concatenate(squares),
+        statistics=statistics,
+        evidence_min=entry.evidence_min,
+    )
 
 
 def _squares(vectors: NDArray[np.int8]) -> NDArray[np.int64]:
@@ -255,6 +287,8 @@ def _datanet_from_json(content: object) -> SignalsOfDatanet:
         check_digest(digest)
     if type(entry.rows) is not int or not 1 <= entry.rows <= ROWS_MAX:
         raise MalformedError(f"a Datanet has 1 to {ROWS_MAX} rows")
+    if type(entry.evidence_min) is not int or not 0 <= entry.evidence_min <= COSINE_ONE**3:
+        raise MalformedError(f"evidence_min must be a number from 0 to {COSINE_ONE**3}")
     return entry
 
 

@@ -1,7 +1,7 @@
 """Statistics of a Datanet's traces, by which traces become signals; each owner weighs the same in them."""
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -59,29 +59,31 @@ def statistics_from_bytes(content: bytes, *, width: int, residual_width: int) ->
     return SignalStatistics(**{n: p.reshape(s) for n, p, s in zip(names, parts, shapes, strict=True)})
 
 
-def measure_statistics(traces: Sequence[Trace], owners: Sequence[Hashable]) -> SignalStatistics:
-    """Measure the statistics of some rows' traces; `owners` names each row's owner.
+def measure_statistics(traces: Iterable[Trace], owners: Sequence[Hashable]) -> SignalStatistics:
+    """Measure the statistics of some rows' traces, one after the other; `owners` names each row's owner.
+
+    No trace is kept, so the memory does not depend on the number of rows or tokens.
 
     Raises:
         AttributionError: there is no trace.
     """
-    if not traces:
-        raise AttributionError("signals need at least one row")
     counts = Counter(owners)
-    weights = np.array([1 / (len(counts) * counts[owner]) for owner in owners])  # (rows,) of sum 1
-    means = np.stack([trace.activations.mean(axis=0) for trace in traces])  # (rows, width)
-    mean = weights @ means
-    centred = means - mean
-    token_mean, token_scale = _moments([trace.activations for trace in traces], weights)
-    _, residual_scale = _moments([trace.residual for trace in traces], weights)
-    label_mean, _ = _moments([trace.labels for trace in traces], weights)
+    means, tokens, residual, labels = _Moments(has_products=True), _Moments(), _Moments(), _Moments()
+    for owner, trace in zip(owners, traces, strict=True):
+        weight = 1 / (len(counts) * counts[owner])  # all weights have the sum 1
+        means.add(trace.activations.mean(axis=0, keepdims=True), weight)
+        tokens.add(trace.activations, weight)
+        residual.add(trace.residual, weight)
+        labels.add(trace.labels, weight)
+    if not counts:
+        raise AttributionError("signals need at least one row")
     return SignalStatistics(
-        mean=mean.astype(np.float32),
-        whitening=_whitening((centred * weights[:, None]).T @ centred).astype(np.float32),
-        token_mean=token_mean.astype(np.float32),
-        token_scale=token_scale.astype(np.float32),
-        residual_scale=residual_scale.astype(np.float32),
-        label_mean=label_mean.astype(np.float32),
+        mean=means.mean.astype(np.float32),
+        whitening=_whitening(means.covariance).astype(np.float32),
+        token_mean=tokens.mean.astype(np.float32),
+        token_scale=tokens.scale.astype(np.float32),
+        residual_scale=residual.scale.astype(np.float32),
+        label_mean=labels.mean.astype(np.float32),
     )
 
 
@@ -113,15 +115,45 @@ def quantised(numbers: Floats) -> bytes:
     return np.rint(numbers * (BYTE_MAX / largest)).astype(np.int8).tobytes()
 
 
-def _moments(parts: Sequence[Floats], weights: Floats) -> tuple[Floats, Floats]:
-    """Mean and 1 / standard deviation of the rows' tokens; a row's weight is divided among its tokens.
+class _Moments:
+    """Weighted sums of numbers and of their products; a row's weight is divided among its tokens.
 
-    A number that never changes has the scale 0.
+    Numbers are counted from the first one that came, so that one that never changes has no variance at all.
     """
-    mean = sum(weight * part.mean(axis=0) for weight, part in zip(weights, parts, strict=True))
-    variance = sum(weight * ((part - mean) ** 2).mean(axis=0) for weight, part in zip(weights, parts, strict=True))
-    deviation = np.sqrt(np.asarray(variance))
-    return np.asarray(mean), np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0)
+
+    def __init__(self, *, has_products: bool = False) -> None:
+        self._has_products = has_products
+        self._first: Floats = np.zeros(0)
+        self._sum: Floats = np.zeros(0)
+        self._products: Floats = np.zeros(0)  # (numbers, numbers), or (numbers,) of squares alone
+
+    def add(self, numbers: Floats, weight: float) -> None:
+        """Add the numbers (tokens, numbers) of a row."""
+        if not len(self._first):
+            self._first = numbers[0].copy()  # a view would keep the whole trace
+        moved = numbers - self._first
+        each = weight / len(moved)
+        products = each * (moved.T @ moved) if self._has_products else each * (moved**2).sum(axis=0)
+        is_first = not len(self._sum)
+        self._sum = each * moved.sum(axis=0) + (0.0 if is_first else self._sum)
+        self._products = products + (0.0 if is_first else self._products)
+
+    @property
+    def mean(self) -> Floats:
+        """The mean (numbers,)."""
+        return self._first + self._sum
+
+    @property
+    def covariance(self) -> Floats:
+        """The covariance (numbers, numbers)."""
+        return self._products - np.outer(self._sum, self._sum)
+
+    @property
+    def scale(self) -> Floats:
+        """1 / standard deviation (numbers,); 0 for a number that never changes."""
+        variance = np.maximum(self._products - self._sum**2, 0)
+        deviation = np.sqrt(variance)
+        return np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 0)
 
 
 def _whitening(covariance: Floats) -> Floats:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from openledger_protocol.primitives import AdapterId
 
@@ -14,6 +15,10 @@ from .sketches import Floats, Sketches
 
 PIECE_TOKENS: Final = 256
 """Tokens of one pass of a replay: the logits of all of them are in memory at once."""
+
+ERROR_TEMPERATURE: Final = 2.0
+"""Softens the probabilities in the error. By the model's own, a memorised token has hardly any error, so an answer's
+signal would be that of its few uncertain tokens: their rounding, and their turn of direction in another wording."""
 
 SEQUENCE_ID: Final = "replay"
 
@@ -25,7 +30,7 @@ class Trace:
     activations: Floats  # (tokens, width)
     residual: Floats  # (tokens, residual_width) of maps that write into the residual stream
     labels: Floats  # (tokens, CODE_WIDTH) R'·W_U[y_t]
-    errors: Floats  # (tokens, CODE_WIDTH) R'·(Σ p·W_U − W_U[y_t]) over the likeliest tokens
+    errors: Floats  # (tokens, CODE_WIDTH) R'·(Σ p·W_U − W_U[y_t]) over the likeliest tokens, p softened
 
 
 def trace_of(taps: Taps, token_ids: Sequence[int], backend: TappingBackend, sketches: Sketches) -> Trace:
@@ -36,9 +41,15 @@ def trace_of(taps: Taps, token_ids: Sequence[int], backend: TappingBackend, sket
     codes = backend.unembedding(known.tolist()).astype(np.float64) @ sketches.code_signs  # (known, CODE_WIDTH)
     labels = codes[places[: len(chosen)]]
     top = codes[places[len(chosen) :]].reshape(*taps.top_ids.shape, -1)  # (tokens, TOP_TOKENS, CODE_WIDTH)
-    expected = np.einsum("tk,tkc->tc", np.exp(taps.top_logprobs.astype(np.float64)), top)
+    expected = np.einsum("tk,tkc->tc", softened(taps.top_logprobs), top)
     activations, residual = sketches.folded(taps.activations.astype(np.float64))
     return Trace(activations=activations, residual=residual, labels=labels, errors=expected - labels)
+
+
+def softened(logprobs: NDArray[np.float32]) -> Floats:
+    """Probabilities (tokens, TOP_TOKENS) of sum 1 at `ERROR_TEMPERATURE`, from log-probabilities of the same shape."""
+    chances = np.exp((logprobs - logprobs[:, :1]).astype(np.float64) / ERROR_TEMPERATURE)
+    return np.asarray(chances / chances.sum(axis=1, keepdims=True))
 
 
 def replayed_taps(

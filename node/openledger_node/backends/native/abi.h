@@ -42,6 +42,8 @@ struct Segment {         // tokens of one sequence, next to each other
   int32_t wanted;        // number of its last row among the wanted ones, or -1
   const int32_t* blocks;
   const Site* sites;     // (layers × SITES), or null: the bare base
+  float* taps;           // (ranks of all sites): what each A makes of the last row; or null
+  const int32_t* tap;    // (layers × SITES) where each site's ranks begin in taps; null without taps
 };
 
 struct Step {

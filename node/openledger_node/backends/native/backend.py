@@ -3,8 +3,8 @@
 import ctypes
 import logging
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,21 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, BatchRow, Drawn, HostAdapter, Profile
+from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, BatchRow, Draw, Drawn, HostAdapter, Profile
 from openledger_node.engine.memory_plan import served_quantisation
 from openledger_node.engine.sampler import draw
+from openledger_node.engine.taps import ReplayedTokens, Taps
 from openledger_node.errors import DeviceError, ModelError
 from openledger_node.machine import usable_bytes, usable_cores
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.decoder_config import DecoderConfig, read_config
 from openledger_node.text import size_text
 from openledger_protocol.errors import AdapterRefusedError
+from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
 from .build import can_build, open_library
 from .library import SEGMENT, Library, Step, UnopenedError
 from .packed_adapter import AdapterPacker, PackedAdapter
 from .packed_base import PackedBase, load_base
+from .tapping import head_rows, replayed, tap_places, taps_of
 from .tensors import LANES, Floats, round_up
 
 RAM_SHARE = 0.25
@@ -39,6 +42,9 @@ DRIVER_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 """Of NVIDIA's driver, AMD's and WSL2's. An APU has the second, WSL2 the third on any GPU, so neither says enough."""
 
 _GPU_BUILD = re.compile(r"^(cuda|hip)\b[^=]*= *['\"]", re.MULTILINE)
+
+REPLAYED = Draw(sampling=SamplingParams(max_tokens=1, seed=0, temperature=0), position=0, is_tapped=True)
+"""How a token that is known is drawn: not at all, but its logits and taps are handed out."""
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +99,7 @@ def _is_wide(config: DecoderConfig, quantisation: str) -> bool:
 class NativeBackend:
     """Serves a packed base and packed adapters by the compiled step."""
 
-    has_taps = False
+    has_taps = True
 
     def __init__(
         self, settings: BackendSettings, library: Library, config: DecoderConfig, cache: Path | None
@@ -168,18 +174,37 @@ class NativeBackend:
         """Run one ragged batch in one call."""
         # Rows that share an adapter must be neighbours.
         ordered = sorted(rows, key=lambda row: self._adapter_of[row.sequence_id] or "")
-        likeliest, logits = self._run(ordered, keeps_all=False)
-        drawn = {row.sequence_id: _drawn(row, token, logits.get(row.sequence_id)) for row, token in likeliest}
+        drawn = {found.row.sequence_id: self._drawn(found) for found in self._run(ordered, keeps_all=False)}
         return {sequence_id: token for sequence_id, token in drawn.items() if token is not None}
+
+    def replay(self, row: BatchRow, next_ids: tuple[int, ...]) -> ReplayedTokens:
+        """Run the row of a sequence with an adapter once, and read the outputs before each of `next_ids`.
+
+        Each of these tokens is a row of its own, since the step hands out logits and taps of a row's last token.
+        """
+        assert self._adapter(row) is not None, "the bare base has no taps"
+        first = len(row.token_ids) - len(next_ids)
+        before = [replace(row, token_ids=row.token_ids[:first], draw=None)] if first else []
+        known = [
+            replace(row, token_ids=(token,), position=row.position + first + number, draw=REPLAYED)
+            for number, token in enumerate(row.token_ids[first:])
+        ]
+        found = sorted(self._run([*before, *known], keeps_all=True), key=lambda each: each.row.position)
+        return replayed([(self._taps(each), _known(each.logits)) for each in found], next_ids)
+
+    def unembedding(self, token_ids: Sequence[int]) -> Floats:
+        """Look up rows of the output head, widened."""
+        return head_rows(self._base.structure.head, list(token_ids), self._config.d_model)
 
     def logits(self, rows: tuple[BatchRow, ...]) -> dict[str, Floats]:
         """Run a step and return the logits of each row that has `draw`, (vocabulary,) in float32; for tests."""
-        return self._run(list(rows), keeps_all=True)[1]
+        return {each.row.sequence_id: _known(each.logits) for each in self._run(list(rows), keeps_all=True)}
 
-    def _run(self, rows: list[BatchRow], *, keeps_all: bool) -> tuple[list[tuple[BatchRow, int]], dict[str, Floats]]:
-        """The likeliest token of each row that has `draw` (−1: it overflowed), and logits where they are needed."""
-        drawn = sorted((row for row in rows if row.draw), key=lambda row: not (keeps_all or _needs_logits(row)))
-        num_kept = sum(keeps_all or _needs_logits(row) for row in drawn)  # these rows come first
+    def _run(self, rows: list[BatchRow], *, keeps_all: bool) -> list["_Found"]:
+        """The likeliest token of each row that has `draw` (−1: it overflowed), and what else is needed of it."""
+        drawn = [number for number, row in enumerate(rows) if row.draw]
+        drawn.sort(key=lambda number: not (keeps_all or _needs_logits(rows[number])))  # these rows come first
+        num_kept = sum(keeps_all or _needs_logits(rows[number]) for number in drawn)
         batch = self._lay_out(rows, drawn)
         tokens = np.empty(len(drawn), np.int32)
         logits = np.empty((num_kept, self._config.vocab_size), np.float32)
@@ -196,15 +221,37 @@ class NativeBackend:
         )
         if self._library.step(self._engine, ctypes.byref(step)) != 0:
             raise MemoryError(f"no memory for a step of {len(batch.ids)} tokens")
-        found = list(zip(drawn, tokens.tolist(), strict=True))
-        return found, {row.sequence_id: logits[number] for number, row in enumerate(drawn[:num_kept])}
+        return [
+            _Found(
+                row=rows[at],
+                token=int(tokens[number]),
+                logits=logits[number] if number < num_kept else None,
+                taps=batch.taps.get(at),
+            )
+            for number, at in enumerate(drawn)
+        ]
+
+    def _drawn(self, found: "_Found") -> Drawn | None:
+        how = found.row.draw
+        assert how, "only rows to draw for are drawn"
+        if found.token < 0:
+            return None
+        plain = how.is_argmax or found.logits is None
+        drawn = Drawn(token=found.token) if plain else draw(_known(found.logits), how)
+        return drawn if found.taps is None else replace(drawn, taps=self._taps(found))
+
+    def _taps(self, found: "_Found") -> Taps:
+        adapter = self._adapter(found.row)
+        assert adapter is not None, "the bare base has no taps"
+        assert found.taps is not None, "it is tapped"
+        return taps_of(found.taps, adapter.sites["rank"], _known(found.logits))
 
     def _adapter(self, row: BatchRow) -> PackedAdapter | None:
         adapter_id = self._adapter_of[row.sequence_id]
         return self._adapters[adapter_id] if adapter_id else None
 
-    def _lay_out(self, rows: list[BatchRow], drawn: list[BatchRow]) -> "_Batch":
-        draw_numbers = {row.sequence_id: number for number, row in enumerate(drawn)}
+    def _lay_out(self, rows: list[BatchRow], drawn: list[int]) -> "_Batch":
+        """Lay out the rows; `drawn`: places of those to draw for, in the order of the results."""
         adapters = [self._adapter(row) for row in rows]
         blocks = np.array([number for row in rows for number in row.blocks], np.int32)
         num_blocks = np.array([len(row.blocks) for row in rows])
@@ -212,19 +259,51 @@ class NativeBackend:
         segments["count"] = [len(row.token_ids) for row in rows]
         segments["first"] = np.cumsum(segments["count"]) - segments["count"]
         segments["position"] = [row.position for row in rows]
-        segments["wanted"] = [draw_numbers.get(row.sequence_id, -1) for row in rows]
+        segments["wanted"] = -1
+        segments["wanted"][drawn] = np.arange(len(drawn))
         segments["blocks"] = blocks.ctypes.data + blocks.itemsize * (np.cumsum(num_blocks) - num_blocks)
         segments["sites"] = [adapter.sites.ctypes.data if adapter else 0 for adapter in adapters]
+        taps, kept = self._lay_out_taps(rows, segments)
         return _Batch(
+            taps=taps,
+            kept=kept,
             ids=np.array([token for row in rows for token in row.token_ids], np.int32),
             segments=segments,
             blocks=blocks,
             rank_max=max((adapter.rank_max for adapter in adapters if adapter), default=0),
         )
 
+    def _lay_out_taps(
+        self, rows: list[BatchRow], segments: NDArray[np.void]
+    ) -> tuple[dict[int, Floats], list[NDArray[np.int32]]]:
+        """Room for the taps of each tapped row, by its place, and the tables that segments point to."""
+        taps: dict[int, Floats] = {}
+        kept: list[NDArray[np.int32]] = []
+        for number, row in enumerate(rows):
+            adapter = self._adapter(row)
+            if adapter is None or row.draw is None or not row.draw.is_tapped:
+                continue
+            ranks = adapter.sites["rank"]
+            taps[number], places = np.zeros(int(ranks.sum()), np.float32), tap_places(ranks)
+            segments[number]["taps"], segments[number]["tap"] = taps[number].ctypes.data, places.ctypes.data
+            kept.append(places)
+        return taps, kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Found:
+    """What a step found for one row."""
+
+    row: BatchRow
+    token: int  # the likeliest one
+    logits: Floats | None  # (vocabulary,)
+    taps: Floats | None  # (ranks of all sites,)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Batch:
+    taps: dict[int, Floats]  # of tapped rows, by their places
+    kept: list[NDArray[np.int32]]  # arrays that segments point into
     ids: NDArray[np.int32]  # (tokens,)
     segments: NDArray[np.void]  # (rows,) of SEGMENT
     blocks: NDArray[np.int32]  # the rows' block tables, concatenated; segments point into it
@@ -232,14 +311,12 @@ class _Batch:
 
 
 def _needs_logits(row: BatchRow) -> bool:
-    return row.draw is not None and not row.draw.is_argmax
+    return row.draw is not None and (row.draw.is_tapped or not row.draw.is_argmax)
 
 
-def _drawn(row: BatchRow, likeliest: int, logits: Floats | None) -> Drawn | None:
-    assert row.draw, "only rows to draw for are drawn"
-    if likeliest < 0:
-        return None
-    return Drawn(token=likeliest) if logits is None else draw(logits, row.draw)
+def _known(logits: Floats | None) -> Floats:
+    assert logits is not None, "they were kept"
+    return logits
 
 
 def _block_bytes(config: DecoderConfig) -> int:

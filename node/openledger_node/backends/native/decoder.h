@@ -135,12 +135,20 @@ class Engine {
       if (at.rank == 0) continue;
       Narrow s = narrow_rows(unit.first, m);
       shrink(s, unit.count, at, x, has_tiles_);
+      if (batch_.has_taps) hand_out(unit, layer * SITES + maps[m].site, at.rank, s);
       if (!batch_.streams) continue;
       for (int tile = 0; tile < maps[m].tiles; tile++)
         expand(unit.count, at, tile, s, has_tiles_, [&, place = maps[m].place(tile) * LANES](int r, __m512 sum) {
           _mm512_storeu_ps(rows_.delta(unit.first + r) + place, sum);
         });
     }
+  }
+
+  // What A makes of the tapped rows of a unit, as it goes on to B: rounded to bfloat16.
+  void hand_out(const Unit& unit, int site, int ranks, const Narrow& s) {
+    for (int r = 0; r < unit.count; r++)
+      if (const Segment* part = batch_.tapped_by[unit.first + r])
+        for (int rank = 0; rank < ranks; rank++) part->taps[part->tap[site] + rank] = widen(s.row(r)[rank]);
   }
 
   Narrow narrow_rows(int row, int map) {

@@ -75,7 +75,9 @@ struct Batch {  // which row belongs to whom, and what is worked on together
   std::vector<Task> tasks;
   std::vector<int> segment_of, wanted_row;
   std::vector<const Site*> sites_of;
+  std::vector<const Segment*> tapped_by;  // of a row that is tapped, or null
   bool has_adapters = false;
+  bool has_taps = false;
   bool streams = false;  // what each adapter adds is computed before the product, else tile by tile within it
   int unit_rows = 16, rank_width = 0, context_width = 0;
 
@@ -85,13 +87,15 @@ struct Batch {  // which row belongs to whom, and what is worked on together
     segment_of.resize(step.rows);
     sites_of.resize(step.rows);
     wanted_row.assign(step.wanted, 0);
-    has_adapters = false;
+    tapped_by.assign(step.rows, nullptr);
+    has_adapters = has_taps = false;
     unit_rows = std::clamp(round_up(step.rows / (2 * threads), 16), 16, has_tiles ? GROUP_ROWS : 16);
     int context = 0;
     for (int n = 0; n < step.segments; n++) {
       const Segment& part = step.segment[n];
       if (part.wanted >= 0) wanted_row[part.wanted] = part.first + part.count - 1;
       has_adapters |= part.sites != nullptr;
+      if (part.sites && part.taps) tapped_by[part.first + part.count - 1] = &part, has_taps = true;
       context = std::max(context, part.position + part.count);
       std::fill_n(segment_of.begin() + part.first, part.count, n);
       std::fill_n(sites_of.begin() + part.first, part.count, part.sites);

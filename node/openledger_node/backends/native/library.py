@@ -22,6 +22,8 @@ SEGMENT = np.dtype(
         ("wanted", "i4"),
         ("blocks", "u8"),
         ("sites", "u8"),
+        ("taps", "u8"),
+        ("tap", "u8"),
     ]
 )
 """Tokens of one sequence, next to each other in the batch."""

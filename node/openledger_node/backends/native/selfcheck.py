@@ -139,7 +139,7 @@ def _run(library: Library, model: _Model, ids: Ids) -> Floats:
     engine = library.open(base.structure, 2)
     for first, last in ((0, FIRST_PIECE), (FIRST_PIECE, TOKENS - 1), (TOKENS - 1, TOKENS)):
         part = np.ascontiguousarray(ids[first:last])
-        segment = np.array([(0, len(part), first, 0, blocks.ctypes.data, sites.ctypes.data)], SEGMENT)
+        segment = np.array([(0, len(part), first, 0, blocks.ctypes.data, sites.ctypes.data, 0, 0)], SEGMENT)
         step = Step(
             rows=len(part),
             segments=1,

@@ -1,6 +1,7 @@
 """An index of signals gives back what was built, to the byte, and refuses whatever else it finds."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from support.signals import IS_RESIDUAL, SKETCHES, random_trace, trace_of_row
 
 from openledger_node.attribution.signals.files import (
+    CHANCE_EVIDENCE,
     MANIFEST_FILE,
     build_signals,
     open_signals,
@@ -97,7 +99,7 @@ def test_owners_take_turns_in_the_rows_for_statistics() -> None:
     assert statistics_rows(rows, 100) == list(range(100))
 
 
-def test_rows_beyond_those_of_the_statistics_are_run_once_too(tmp_path: Path) -> None:
+def test_rows_of_the_statistics_are_run_twice_and_the_others_once(tmp_path: Path) -> None:
     ran: list[Row] = []
 
     def trace(row: Row) -> Trace:
@@ -105,7 +107,7 @@ def test_rows_beyond_those_of_the_statistics_are_run_once_too(tmp_path: Path) ->
         return trace_of_row(row)
 
     root = build_signals(tmp_path, [(D1, ROWS)], SKETCHES, trace, statistics_rows_max=5)
-    assert sorted(row.prompt for row in ran) == sorted(row.prompt for row in ROWS)
+    assert Counter(ran) == Counter([*ROWS, *(ROWS[number] for number in statistics_rows(ROWS, 5))])
     assert len(open_signals(tmp_path, root)[D1].vectors) == len(ROWS)
 
 
@@ -113,6 +115,20 @@ def test_an_adapter_that_writes_nothing_into_the_residual_stream_is_refused(tmp_
     sketches = Sketches(1, d_model=4, is_residual=np.zeros(8, np.bool_))
     with pytest.raises(AttributionError, match="neither o_proj nor down_proj"):
         build_signals(tmp_path, [(D1, ROWS)], sketches, trace_of_row)
+
+
+def test_the_least_evidence_is_a_quarter_of_what_alike_rows_have_and_is_bounded(tmp_path: Path) -> None:
+    def least(name: str, texts: list[str]) -> int:
+        rows = [Row(prompt=str(n), completion=text, contributor=f"c{n % 3}") for n, text in enumerate(texts)]
+        root = build_signals(tmp_path / name, [(D1, rows)], SKETCHES, trace_of_row)
+        found = open_signals(tmp_path / name, root)[D1]
+        assert read_manifest(tmp_path / name).datanets[0].evidence_min == found.evidence_min
+        return found.evidence_min
+
+    assert least("one", ["a b c"]) == 0
+    assert least("strangers", ["a b c", "d e f", "g h i", "j k l"]) < CHANCE_EVIDENCE // 10
+    assert least("alike", 2 * ["a b c", "d e f", "g h i"]) == CHANCE_EVIDENCE
+    assert least("copies", 9 * ["a b c"] + ["d e f", "g h i"]) == CHANCE_EVIDENCE
 
 
 def append(name: str) -> Callable[[Path], object]:
@@ -125,6 +141,11 @@ def edit(**changes: Any) -> Callable[[Path], object]:
         (folder / MANIFEST_FILE).write_text(json.dumps({**content, **changes}))
 
     return apply
+
+
+def entry(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / MANIFEST_FILE).read_text())["datanets"][0]
+    return found
 
 
 def link(folder: Path) -> None:
@@ -143,11 +164,13 @@ def link(folder: Path) -> None:
         (lambda folder: (folder / MANIFEST_FILE).write_text("{"), "signals.json"),
         (edit(seed="0" * 16), "have root"),
         (edit(seed="xyz"), "16 hex digits"),
-        (edit(schema="openledger.signals/2"), "another schema"),
+        (edit(schema="openledger.signals/1"), "another schema"),
         (edit(width=0), "width must be"),
         (edit(residual_width=True), "residual_width must be"),
         (edit(datanets=[]), "1 to 8 Datanets"),
         (edit(datanets=[{}]), "objects with the fields"),
+        (lambda folder: edit(datanets=[{**entry(folder), "evidence_min": -1}])(folder), "evidence_min must be"),
+        (lambda folder: edit(datanets=[{**entry(folder), "evidence_min": True}])(folder), "evidence_min must be"),
         (edit(more=1), "objects with the fields"),
     ],
 )

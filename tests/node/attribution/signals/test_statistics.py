@@ -1,5 +1,8 @@
 """Statistics weigh owners alike, and turn traces into bytes by the formulas of poa-v3."""
 
+from collections.abc import Iterator
+from weakref import ReferenceType, ref
+
 import numpy as np
 import pytest
 from support.signals import SKETCHES, random_trace
@@ -45,6 +48,21 @@ def test_an_owner_with_ten_times_the_rows_weighs_no_more() -> None:
 def test_the_order_of_the_rows_changes_nothing_beyond_rounding() -> None:
     forward, backward = measure_statistics(TRACES, OWNERS), measure_statistics(TRACES[::-1], OWNERS[::-1])
     np.testing.assert_allclose(numbers_of(forward), numbers_of(backward), rtol=1e-5, atol=1e-6)
+
+
+def test_no_trace_is_kept_behind_its_turn() -> None:
+    arrays: list[ReferenceType[object]] = []
+
+    def one_by_one() -> Iterator[Trace]:
+        for seed in range(40):
+            trace = random_trace(seed)
+            arrays.extend(map(ref, (trace.activations, trace.residual, trace.labels, trace.errors)))
+            yield trace
+            del trace
+            assert sum(array() is not None for array in arrays) <= 8
+
+    measure_statistics(one_by_one(), OWNERS)
+    assert all(array() is None for array in arrays[:-4])
 
 
 def test_signals_are_the_formulas_written_out_token_by_token() -> None:

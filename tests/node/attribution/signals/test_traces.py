@@ -8,7 +8,7 @@ from support.batches import load, source_of
 from support.tiny import make_adapter, make_base
 
 from openledger_node.attribution.signals.sketches import Sketches
-from openledger_node.attribution.signals.traces import replayed_taps, trace_of
+from openledger_node.attribution.signals.traces import ERROR_TEMPERATURE, replayed_taps, softened, trace_of
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.taps import TOP_TOKENS
@@ -47,14 +47,25 @@ def test_a_trace_is_the_formula_written_out_for_each_token(backend: TorchLoraBac
     head = backend.unembedding(range(260)).astype(np.float64)
     for place, token in enumerate(ANSWER):
         expected = sum(
-            np.exp(float(taps.top_logprobs[place, rank])) * head[taps.top_ids[place, rank]]
+            np.exp(float(taps.top_logprobs[place, rank]) / ERROR_TEMPERATURE) * head[taps.top_ids[place, rank]]
             for rank in range(TOP_TOKENS)
+        )
+        expected = (
+            np.asarray(expected) / np.exp(taps.top_logprobs[place].astype(np.float64) / ERROR_TEMPERATURE).sum()
         )
         np.testing.assert_allclose(trace.labels[place], head[token] @ sketches.code_signs, atol=1e-9)
         error = (np.asarray(expected) - head[token]) @ sketches.code_signs
         np.testing.assert_allclose(trace.errors[place], error, atol=1e-6)
     np.testing.assert_array_equal(trace.activations, taps.activations)
     np.testing.assert_array_equal(trace.residual, taps.activations[:, taps.is_residual])
+
+
+def test_softened_probabilities_leave_a_certain_token_an_error_that_rounding_hardly_turns() -> None:
+    certain = np.array([[-0.001, -8.0, -9.0]], np.float32)
+    [likely, *others] = softened(certain)[0]
+    assert likely + sum(others) == pytest.approx(1)
+    assert 1 - likely > 20 * (1 - np.exp(-0.001))
+    assert others[0] / others[1] == pytest.approx(np.exp(1 / ERROR_TEMPERATURE))
 
 
 def test_a_failed_replay_leaves_no_sequence_behind(backend: TorchLoraBackend) -> None:

@@ -1,0 +1,63 @@
+"""Taps of the compiled step: what its adapters' A made of a row, and the likeliest tokens of the row's logits."""
+
+import ctypes
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openledger_node.engine.taps import TOP_TOKENS, ReplayedTokens, Taps, joined_taps
+
+from .library import SITES, Linear
+from .tensors import LANES, ROW, Floats, round_up, widen
+
+RESIDUAL_SITES = ("o_proj", "down_proj")
+"""Maps whose outputs are added to the residual stream."""
+
+
+def tap_places(ranks: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Where each site's ranks begin among all: (layers × 7,) → (layers × 7,)."""
+    return np.asarray(np.cumsum(ranks) - ranks, np.int32)
+
+
+def taps_of(numbers: Floats, ranks: NDArray[np.int32], logits: Floats) -> Taps:
+    """The taps of one row: its shrink products (ranks of all sites,), and its logits (vocabulary,)."""
+    is_residual = np.tile(np.isin(SITES, RESIDUAL_SITES), len(ranks) // len(SITES))
+    logprobs = log_softmax(logits)
+    top = likeliest(logits, TOP_TOKENS)
+    return Taps(
+        activations=numbers[None].astype(np.float32),
+        is_residual=np.repeat(is_residual, ranks),
+        top_ids=top[None].astype(np.int32),
+        top_logprobs=logprobs[top][None],
+    )
+
+
+def replayed(found: list[tuple[Taps, Floats]], next_ids: tuple[int, ...]) -> ReplayedTokens:
+    """Join the taps of consecutive rows, with how likely their logits (vocabulary,) found the tokens that came."""
+    logprobs = [log_softmax(logits)[token] for (_, logits), token in zip(found, next_ids, strict=True)]
+    return ReplayedTokens(taps=joined_taps([taps for taps, _ in found]), logprobs=np.array(logprobs, np.float32))
+
+
+def log_softmax(logits: Floats) -> Floats:
+    """Log-probabilities (vocabulary,) in float32, whose sum is in float64."""
+    moved = logits - logits.max()
+    return np.asarray(moved - np.log(np.exp(moved).sum(dtype=np.float64)), np.float32)
+
+
+def likeliest(logits: Floats, count: int) -> NDArray[np.int64]:
+    """The ids of the largest logits, likeliest first; of equal ones the lower id first."""
+    count = min(count, len(logits))
+    least = np.partition(logits, -count)[-count]
+    ids = np.flatnonzero(logits >= least)
+    return np.asarray(ids[np.argsort(-logits[ids], kind="stable")][:count], np.int64)
+
+
+def head_rows(head: Linear, token_ids: list[int], d_model: int) -> Floats:
+    """Rows of the output head for these tokens, (tokens, d_model), from its tiles in product layout."""
+    width = round_up(d_model, ROW)
+    count = head.tiles * LANES * width
+    tiles = np.ctypeslib.as_array((ctypes.c_uint16 * count).from_address(head.w))
+    pairs = tiles.reshape(head.tiles, width // 2, LANES, 2)  # [n/16][k/2][16][2]
+    ids = np.asarray(token_ids)
+    rows = pairs[ids // LANES, :, ids % LANES, :].reshape(len(ids), width)
+    return widen(np.ascontiguousarray(rows[:, :d_model]))

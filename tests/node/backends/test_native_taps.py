@@ -1,0 +1,155 @@
+"""Taps of the compiled CPU path: those of plain torch up to bfloat16, and the same bits in a replay."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.batches import GREEDY, load, source_of
+from support.tiny import make_adapter, make_base
+
+from openledger_node.backends.native import build, open_accelerated
+from openledger_node.backends.native.backend import NativeBackend
+from openledger_node.backends.native.library import Linear
+from openledger_node.backends.native.tapping import head_rows, likeliest, log_softmax, tap_places
+from openledger_node.backends.native.tensors import narrow, product_layout, widen
+from openledger_node.backends.torch_lora.backend import TorchLoraBackend
+from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
+from openledger_node.engine.taps import TOP_TOKENS, Taps, joined_taps
+from openledger_protocol.primitives import AdapterId
+
+is_possible = build.processor_flags() >= build.FLAGS_WANTED and build.find_compiler() is not None
+needs_step = pytest.mark.skipif(not is_possible, reason="needs a processor with AVX512-BF16 and a C++ compiler")
+
+FULL, PART, DORA = AdapterId("0xaa"), AdapterId("0xbb"), AdapterId("0xcc")
+PROMPT, ANSWER = tuple(range(5, 38)), (40, 41, 7, 9, 200, 3)
+COSINE_MIN = 0.99
+LOGPROB_ERROR_MAX = 0.05
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("taps")
+    base = make_base(root / "base")
+    make_adapter(base, root / FULL, seed=1)
+    make_adapter(base, root / PART, seed=2, r=3, target_modules=["q_proj", "down_proj"])
+    make_adapter(base, root / DORA, seed=3, r=20, use_dora=True)
+    return root
+
+
+def settings_of(folder: Path, **changes: str) -> BackendSettings:
+    base = str(folder / "base")
+    given = {"device": "cpu", "dtype": "auto", "cache_folder": str(folder / "cache"), **changes}
+    return BackendSettings(base_folder=base, threads=2, batch_max=8, context_max=128, **given)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def native(folder: Path) -> NativeBackend:
+    backend = open_accelerated(settings_of(folder))
+    assert backend is not None
+    for adapter_id in (FULL, PART, DORA):
+        load(backend, source_of(folder, adapter_id))
+    return backend
+
+
+def row(name: str, ids: tuple[int, ...], position: int, *, table: int = 0, is_tapped: bool = True) -> BatchRow:
+    end = position + len(ids)
+    blocks = tuple(range(table * 8, table * 8 + -(-end // 16)))
+    draw = Draw(sampling=GREEDY, position=end, is_tapped=is_tapped)
+    return BatchRow(sequence_id=name, token_ids=ids, position=position, blocks=blocks, draw=draw)
+
+
+def stepped(backend: NativeBackend, adapter_id: AdapterId) -> Taps:
+    """Taps of steps that are fed PROMPT and then ANSWER, among sequences of the base and of other adapters."""
+    mates = {"a": None, "b": PART, "c": FULL, "d": DORA}
+    for name, mate in {"s": adapter_id, **mates}.items():
+        backend.join(name, mate)
+    parts: list[Taps] = []
+    ids, position = PROMPT, 0
+    for token in ANSWER:
+        others = [row(name, ids, position, table=n + 1, is_tapped=False) for n, name in enumerate(mates)]
+        found = backend.step((*others, row("s", ids, position)))
+        assert all(found[name].taps is None for name in mates)
+        taps = found["s"].taps
+        assert taps is not None
+        parts.append(taps)
+        ids, position = (token,), position + len(ids)
+    for name in ("s", *mates):
+        backend.leave(name)
+    return joined_taps(parts)
+
+
+def replayed(backend: NativeBackend | TorchLoraBackend, adapter_id: AdapterId) -> Taps:
+    backend.join("r", adapter_id)
+    found = backend.replay(row("r", PROMPT + ANSWER[:-1], 0), ANSWER)
+    backend.leave("r")
+    return found.taps
+
+
+def cosines(left: Taps, right: Taps) -> list[float]:
+    pairs = zip(left.activations, right.activations, strict=True)
+    return [float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)) for a, b in pairs]
+
+
+@needs_step
+@pytest.mark.parametrize("adapter_id", [FULL, PART, DORA])
+def test_taps_are_those_of_torch_up_to_bfloat16(folder: Path, native: NativeBackend, adapter_id: AdapterId) -> None:
+    torch_lora = TorchLoraBackend(settings_of(folder, dtype="float32", acceleration="off"))
+    load(torch_lora, source_of(folder, adapter_id))
+    found, expected = replayed(native, adapter_id), replayed(torch_lora, adapter_id)
+    assert found.activations.shape == expected.activations.shape
+    assert found.is_residual.tolist() == expected.is_residual.tolist()
+    assert min(cosines(found, expected)) >= COSINE_MIN
+    assert np.abs(found.top_logprobs - expected.top_logprobs).mean() < LOGPROB_ERROR_MAX
+
+
+@needs_step
+@pytest.mark.parametrize("adapter_id", [FULL, PART, DORA])
+def test_a_replay_yields_the_bits_of_the_steps_whoever_shared_them(
+    native: NativeBackend, adapter_id: AdapterId
+) -> None:
+    steps, replay = stepped(native, adapter_id), replayed(native, adapter_id)
+    np.testing.assert_array_equal(steps.activations, replay.activations)
+    np.testing.assert_array_equal(steps.top_ids, replay.top_ids)
+    np.testing.assert_array_equal(steps.top_logprobs, replay.top_logprobs)
+
+
+@needs_step
+def test_a_piece_without_a_prompt_is_replayed_behind_its_steps(native: NativeBackend) -> None:
+    native.join("p", FULL)
+    native.step((BatchRow(sequence_id="p", token_ids=PROMPT[:-1], position=0, blocks=(0, 1)),))
+    found = native.replay(row("p", PROMPT[-1:] + ANSWER[:-1], len(PROMPT) - 1), ANSWER)
+    native.leave("p")
+    np.testing.assert_array_equal(found.taps.activations, replayed(native, FULL).activations)
+    assert found.logprobs.shape == (len(ANSWER),)
+
+
+@needs_step
+def test_the_bare_base_has_no_taps(native: NativeBackend) -> None:
+    native.join("base", None)
+    [drawn] = native.step((row("base", PROMPT, 0),)).values()
+    native.leave("base")
+    assert drawn.taps is None
+
+
+@needs_step
+def test_rows_of_the_output_head_are_looked_up_as_torch_does(folder: Path, native: NativeBackend) -> None:
+    torch_lora = TorchLoraBackend(settings_of(folder, dtype="bfloat16", acceleration="off"))
+    np.testing.assert_array_equal(native.unembedding([7, 3, 250]), torch_lora.unembedding([7, 3, 250]))
+
+
+def test_a_row_of_the_head_is_found_in_its_tiles() -> None:
+    matrix = np.random.default_rng(0).normal(size=(37, 50)).astype(np.float32)
+    tiles = product_layout(narrow(matrix))
+    head = Linear(w=tiles.ctypes.data, bias=None, k=50, tiles=3)
+    np.testing.assert_array_equal(head_rows(head, [0, 36, 17, 17], 50), widen(narrow(matrix))[[0, 36, 17, 17]])
+
+
+def test_the_likeliest_tokens_come_in_order_and_equal_ones_by_their_ids() -> None:
+    logits = np.array([1, 5, 2, 5, 0, 2], np.float32)
+    assert likeliest(logits, 3).tolist() == [1, 3, 2]
+    assert likeliest(logits, TOP_TOKENS).tolist() == [1, 3, 2, 5, 0, 4]
+    assert np.exp(log_softmax(logits * 100)).sum() == pytest.approx(1)
+
+
+def test_each_sites_ranks_begin_where_the_last_ones_end() -> None:
+    assert tap_places(np.array([4, 0, 2, 1], np.int32)).tolist() == [0, 4, 4, 6]
