@@ -1,4 +1,4 @@
-"""What every reducer of taps must do, run over every plug."""
+"""The reducer of an answer's taps: bytes for each Datanet, the same for the same tokens."""
 
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,10 @@ import pytest
 from numpy.typing import NDArray
 from support.signals import IS_RESIDUAL, SKETCHES, trace_of_row
 
+from openledger_node.attribution.signals import sums
 from openledger_node.attribution.signals.files import build_signals
 from openledger_node.engine.taps import TOP_TOKENS, Taps
 from openledger_node.errors import NodeError
-from openledger_node.plugs import load_plug, plug_names
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import Digest
 from openledger_protocol.signals import signals_from_bytes
@@ -41,9 +41,9 @@ def taps_of(seed: int) -> Taps:
     )
 
 
-@pytest.fixture(params=plug_names("reducer"))
-def open_reducer(request: pytest.FixtureRequest) -> Any:
-    return load_plug("reducer", request.param)
+@pytest.fixture
+def open_reducer() -> Any:
+    return sums.open_reducer
 
 
 @pytest.fixture
