@@ -26,9 +26,6 @@ PLUGS: dict[str, dict[str, str]] = {
         "peft_lora": "openledger_node.factory.trainers.peft_lora:open_trainer",
         "fake": "openledger_node.factory.trainers.fake:open_trainer",
     },
-    "row_encoder": {
-        "chat": "openledger_node.factory.trainers.examples:encode_rows",
-    },
     "chain": {
         "evm": "openledger_node.chain.clients.evm:open_client",
         "simulated": "openledger_node.chain.clients.simulated:open_client",
@@ -42,9 +39,6 @@ PLUGS: dict[str, dict[str, str]] = {
         "web_page": "openledger_node.datanets.readers.web_page:open_page",
         "pdf": "openledger_node.datanets.readers.pdf:open_pdf",
         "docx": "openledger_node.datanets.readers.docx:open_document",
-    },
-    "reducer": {
-        "poa-v3": "openledger_node.attribution.signals.sums:open_reducer",
     },
     "attributor": {
         "suffix-v1": "openledger_node.attribution.attributors.suffix:open_attributor",

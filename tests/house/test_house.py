@@ -42,6 +42,8 @@ CRUMBS_ALLOWED = {"node/openledger_node/payments/unpaid.py": "a pure rule"}
 PROTOCOLS_ALLOWED = {
     "NetworkMarket": "the router is below network.buying, which implements it, in the order of imports",
     "TappingBackend": "nobody imports a plug, so attribution names the backend that it replays on by its methods",
+    "TapReducer": "attribution, which implements it, is above the engine in the order of imports",
+    "ReplaySource": "serving, which implements it, is above attribution in the order of imports",
 }
 """Protocols with one implementation in the packages: the name, and why the class can't be named in its place."""
 

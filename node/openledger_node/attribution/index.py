@@ -219,8 +219,9 @@ def _open_signals(folder: Path, manifest: IndexManifest) -> dict[Digest, RowSign
     """
     if SIGNALS_FILE not in manifest.datanets[0].files:
         return {}
-    if file_digest(folder / SIGNALS_FILE) != manifest.datanets[0].files[SIGNALS_FILE]:
-        raise AdapterRefusedError(f"{folder / SIGNALS_FILE} does not have the digest in its manifest")
+    file = folder / SIGNALS_FILE
+    if not _is_plain(file) or file_digest(file) != manifest.datanets[0].files[SIGNALS_FILE]:
+        raise AdapterRefusedError(f"{file} does not have the digest in its manifest")
     listed = read_manifest(folder)
     told = [(each.rows_root, each.rows, each.vectors, each.statistics) for each in listed.datanets]
     wanted = [

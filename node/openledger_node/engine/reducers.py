@@ -1,20 +1,21 @@
-"""The socket of reducers: taps of an answer, step by step, in; a few bytes that attribution needs, out.
+"""Reducers: taps of an answer, step by step, in; a few bytes that attribution needs, out.
 
 Taps are thousands of numbers a token. They are reduced where they arise, so that only bytes leave the process.
 """
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import NodeError
-from ..plugs import load_plug
 from .backend import Backend
 from .frames import Reduced
 
 if TYPE_CHECKING:
     from .taps import Taps
 
-SIGNALS_REDUCER = "poa-v3"
+SIGNALS_MODULE = "openledger_node.attribution.signals.sums"
+"""Imported by name at the first use, because attribution stands above the engine."""
 
 
 class TapReducer(Protocol):
@@ -36,7 +37,7 @@ def open_reducer(folder: str, backend: Backend) -> TapReducer | None:
     if not backend.has_taps:
         return None
     try:
-        reducer: TapReducer = load_plug("reducer", SIGNALS_REDUCER)(Path(folder), backend)
+        reducer: TapReducer = import_module(SIGNALS_MODULE).open_reducer(Path(folder), backend)
     except NodeError:
         return None
     return reducer

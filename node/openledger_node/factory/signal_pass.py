@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +29,8 @@ from .child import ENVIRONMENT, LOG_TAIL_BYTES
 BACKEND: Final = "torch_lora"
 """The backend whose taps make the index; the steps of others give the same up to rounding."""
 
-ROW_ENCODER: Final = "chat"
+EXAMPLES_MODULE: Final = "openledger_node.factory.trainers.examples"
+"""Encodes rows as the trainers do. It is imported by name, as trainers are."""
 
 STATISTICS_TOKENS_MAX: Final = 32_768
 """Tokens that statistics are measured on at most. Each takes up to 9 KB of memory, so all take up to 300 MB."""
@@ -93,7 +95,7 @@ def build(given: SignalPass) -> None:
     )
     source = AdapterSource(id=ADAPTER, parts=(AdapterPart(folder=given.adapter_folder),))
     backend.load_adapter(ADAPTER, backend.read_adapter(source))
-    encode_rows = load_plug("row_encoder", ROW_ENCODER)
+    encode_rows = import_module(EXAMPLES_MODULE).encode_rows
     examples = dict(zip(given.rows, encode_rows(given.rows, Path(given.base_folder), given.tokens_max), strict=True))
     first = examples[given.rows[0]]
     taps = replayed_taps(backend, ADAPTER, first.prompt_ids, first.completion_ids)

@@ -259,7 +259,7 @@ class StreamDelivery:
             await self.payer_done.wait()
 
     async def _delivered(self, last: Completion | Failure | None) -> Delivered:
-        """What was delivered, with its signals if its rule needs them.
+        """The delivered part of the answer, with its signals if its rule needs them.
 
         Raises:
             UnavailableError: the engine can't give them any more.

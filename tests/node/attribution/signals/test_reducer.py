@@ -1,0 +1,74 @@
+"""The reducer of an answer's taps: bytes for each Datanet, the same for the same tokens."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from support.signals import IS_RESIDUAL, SKETCHES, trace_of_row
+
+from openledger_node.attribution.signals import sums
+from openledger_node.attribution.signals.files import build_signals
+from openledger_node.engine.taps import TOP_TOKENS, Taps
+from openledger_node.errors import NodeError
+from openledger_protocol.datanet import Row
+from openledger_protocol.primitives import Digest
+from openledger_protocol.signals import signals_from_bytes
+
+ROWS_ROOT = Digest("0x" + "11" * 32)
+ROWS = tuple(Row(prompt="What?", completion=f"It is {word}.", contributor=word) for word in ("cold", "warm", "dry"))
+VOCABULARY = 64
+
+
+class Head:
+    """A backend, as far as a reducer asks it."""
+
+    has_taps = True
+
+    def unembedding(self, token_ids: Any) -> NDArray[np.float32]:
+        rows = np.random.default_rng(0).normal(size=(VOCABULARY, SKETCHES.d_model)).astype(np.float32)
+        return rows[np.asarray(token_ids)]
+
+
+def taps_of(seed: int) -> Taps:
+    random = np.random.default_rng(seed)
+    return Taps(
+        activations=random.normal(size=(1, len(IS_RESIDUAL))).astype(np.float32),
+        is_residual=IS_RESIDUAL,
+        top_ids=random.integers(0, VOCABULARY, (1, TOP_TOKENS)).astype(np.int32),
+        top_logprobs=np.full((1, TOP_TOKENS), -np.log(TOP_TOKENS), np.float32),
+    )
+
+
+@pytest.fixture
+def open_reducer() -> Any:
+    return sums.open_reducer
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    build_signals(tmp_path, [(ROWS_ROOT, ROWS)], SKETCHES, trace_of_row)
+    return tmp_path
+
+
+def test_an_answers_signals_are_those_of_each_datanet(open_reducer: Any, folder: Path) -> None:
+    reducer = open_reducer(folder, Head())
+    for token in range(40):
+        reducer.add(taps_of(token), token)
+    [(root, content)] = reducer.reduced()
+    assert root == ROWS_ROOT
+    assert any(signals_from_bytes(content).error)
+
+
+def test_the_same_tokens_give_the_same_bytes_however_often_they_are_read(open_reducer: Any, folder: Path) -> None:
+    first, second = open_reducer(folder, Head()), open_reducer(folder, Head())
+    for token in range(20):
+        first.add(taps_of(token), token)
+        second.add(taps_of(token), token)
+    assert first.reduced() == second.reduced() == first.reduced()
+
+
+def test_an_adapter_without_signals_has_no_reducer(open_reducer: Any, tmp_path: Path) -> None:
+    with pytest.raises(NodeError, match="no usable index of signals"):
+        open_reducer(tmp_path / "empty", Head())
