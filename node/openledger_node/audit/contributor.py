@@ -1,4 +1,4 @@
-"""What one account has earned on a network, read from the chain alone: no node and no key takes part.
+"""Earnings of one account on a network, read from the chain alone: no node and no key takes part.
 
 Payout lists, claim records and credits are events. Each list is compared with the hash that the contract stores, each
 amount is computed again from the list, and the account's balance must be what its events sum to.
