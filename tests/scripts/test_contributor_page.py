@@ -69,13 +69,13 @@ def served_site(session: Economy) -> Iterator[Site]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._send("text/html; charset=utf-8", render_page(site.network).encode())
+            self._send("text/html; charset=utf-8", render_page(place.network).encode())
 
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             with methods.lock:
                 result = methods.answer(asked["method"], asked["params"])
-            change = site.changes.get(self.path)
+            change = place.changes.get(self.path)
             told = change(asked["method"], result) if change else result
             self._send("application/json", json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": told}).encode())
 
@@ -91,11 +91,11 @@ def served_site(session: Economy) -> Iterator[Site]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     url = f"http://127.0.0.1:{server.server_port}"
-    site = Site(url=url, network=replace(session.network, rpc=(f"{url}/rpc",)))
+    place = Site(url=url, network=replace(session.network, rpc=(f"{url}/rpc",)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield site
+        yield place
     finally:
         server.shutdown()
         server.server_close()

@@ -26,7 +26,7 @@ PENDING = (AwardState.IN_REVIEW, AwardState.TO_BE_DRAWN, AwardState.DRAWN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Award:
+class PayoutAward:
     """An account's line in the payout list of one claim: its part of one pot."""
 
     node: Address
@@ -84,7 +84,7 @@ class ContributorReport:
     time_s: int
     balance_wei: Wei
     nonce: int  # of the account's next signed withdrawal
-    awards: tuple[Award, ...]
+    awards: tuple[PayoutAward, ...]
     others: tuple[OtherCredit, ...]
     withdrawals: tuple[Withdrawn, ...]
     datanets: Mapping[DatanetId, str]  # names of those that paid

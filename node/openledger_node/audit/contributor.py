@@ -1,4 +1,4 @@
-"""What one account has earned on a network, read from the chain alone: no node and no key takes part.
+"""Earnings of one account on a network, read from the chain alone: no node and no key takes part.
 
 Payout lists, claim records and credits are events. Each list is compared with the hash that the contract stores, each
 amount is computed again from the list, and the account's balance must be what its events sum to.
@@ -27,7 +27,7 @@ from ..errors import ChainError
 from ..network_file import Network
 from ..settlement.records import integer, payouts_of, record_of
 from ..text import on_one_line
-from .awards import Award, AwardState, ContributorReport, OtherCredit, Withdrawn
+from .awards import AwardState, ContributorReport, OtherCredit, PayoutAward, Withdrawn
 from .chain import PinnedChain, pin_chain
 from .claims import claim_name
 from .events import amount_of, text
@@ -146,7 +146,7 @@ class _History:
             if any(payout.account == self._account for payout in payouts):
                 yield key, claim, payouts
 
-    def awards(self) -> Iterator[Award]:
+    def awards(self) -> Iterator[PayoutAward]:
         """The account's lines of all payout lists, the oldest claim first."""
         for _, claim, payouts in self._listed():
             if claim.record and claim.proposed:
@@ -163,10 +163,10 @@ class _History:
         payout: Payout,
         payouts: Sequence[Payout],
         answers: Sequence[ShownAnswer] | None,
-    ) -> Award:
+    ) -> PayoutAward:
         pot, ready_at_s = record.pots[payout.pot], integer(proposed, "readyAt")
         key = pot.adapter_id, pot.datanet_id
-        return Award(
+        return PayoutAward(
             node=record.node,
             seq=record.seq,
             epoch=record.epoch,
@@ -235,7 +235,7 @@ class _History:
 
     # ---- checks
 
-    def faults(self, awards: Sequence[Award], balance_wei: Wei) -> Iterator[str]:
+    def faults(self, awards: Sequence[PayoutAward], balance_wei: Wei) -> Iterator[str]:
         """Name each claim that can't be relied on, and a balance that its events do not give."""
         for key, claim, payouts in self._listed():
             name = claim_name(*key)
@@ -265,7 +265,7 @@ class _History:
             yield f"its payout list is one that the chain refuses: {error}"
 
 
-def _credit_faults(key: tuple[Address, int], claim: _Claim, awards: Sequence[Award]) -> Iterator[str]:
+def _credit_faults(key: tuple[Address, int], claim: _Claim, awards: Sequence[PayoutAward]) -> Iterator[str]:
     mine = [award for award in awards if (award.node, award.seq) == key]
     expected = sum(award.amount_wei for award in mine if award.state is AwardState.FINAL)
     role = CreditRole.CONTRIBUTOR

@@ -8,7 +8,7 @@ from openledger_protocol.payouts import CreditRole
 from openledger_protocol.settlement import Payout
 
 from ..text import rfc3339
-from .awards import PENDING, Award, AwardState, ContributorReport
+from .awards import PENDING, AwardState, ContributorReport, PayoutAward
 
 ROLE_NAMES = {
     CreditRole.NODE: "node",
@@ -83,7 +83,7 @@ def _day(at_s: int) -> str:
     return rfc3339(at_s)[:10]
 
 
-def _sums(report: ContributorReport, name: str, key_of: Callable[[Award], str]) -> list[dict[str, Any]]:
+def _sums(report: ContributorReport, name: str, key_of: Callable[[PayoutAward], str]) -> list[dict[str, Any]]:
     found = []
     for key in dict.fromkeys(map(key_of, report.awards)):
         awards = [award for award in report.awards if key_of(award) == key]
@@ -97,7 +97,7 @@ def _sums(report: ContributorReport, name: str, key_of: Callable[[Award], str]) 
     return found
 
 
-def _award(award: Award, report: ContributorReport) -> dict[str, Any]:
+def _award(award: PayoutAward, report: ContributorReport) -> dict[str, Any]:
     return {
         "node": award.node,
         "seq": award.seq,
@@ -123,7 +123,7 @@ def _award(award: Award, report: ContributorReport) -> dict[str, Any]:
     }
 
 
-def _answer(award: Award, index: int, report: ContributorReport) -> dict[str, Any]:
+def _answer(award: PayoutAward, index: int, report: ContributorReport) -> dict[str, Any]:
     assert award.answers is not None
     answer = award.answers[index]
     ppm = sum(

@@ -38,7 +38,7 @@ def render_page(network: Network) -> str:
 
 
 def _facts(network: Network) -> str:
-    """What the page must know of a network, as JSON that can stand in a script element."""
+    """The facts of a network that the page needs, as JSON that can stand in a script element."""
     names = sorted({*EVENTS, *VIEWS})
     facts = {
         "network": network.network,

@@ -80,7 +80,7 @@ def withdraw(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Credit:
-    """What an account can withdraw, at one block."""
+    """The credit of an account that can be withdrawn, at one block."""
 
     account: Address
     balance_wei: Wei
@@ -90,7 +90,7 @@ class _Credit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Terms:
-    """What is signed."""
+    """The terms that are signed."""
 
     amount_wei: Wei
     fee_wei: Wei

@@ -96,8 +96,7 @@ def quote(as_json: Json = False) -> None:
         {
             "relay": found["relay"],
             "fee": f"{open_amount(found['fee_wei'])} for {found['gas']:,} gas at the price of now",
-            "they run": f"openledger-node contributor withdraw --fee {amount(int(found['fee_wei']))} "
-            f"--relay {found['relay']}",
+            "they run": f"contributor withdraw --fee {amount(int(found['fee_wei']))} --relay {found['relay']}",
         }
     )
 

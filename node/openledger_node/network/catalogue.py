@@ -78,7 +78,7 @@ class AdapterCatalogue:
                     )
 
     def to_plain(self, id_: AdapterId) -> dict[str, Any]:
-        """What the chain says of one adapter, for JSON; all fields are None if it is not registered."""
+        """The chain's word on one adapter, for JSON; all fields are None if it is not registered."""
         found = self.adapters.get(id_)
         if found is None:
             return dict.fromkeys(("owner", "datanets", "is_retired", "num_claims", "earned_wei"))

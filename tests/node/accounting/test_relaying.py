@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.chain_world.world import OPEN, World
+from support.chain_world.contract_world import OPEN
+from support.chain_world.world import World
 from support.signed import NODE_KEY, PAYER_KEY, account
 
 from openledger_node.accounting.publishing import Publication

@@ -64,7 +64,7 @@ def word_table(place: int) -> str:
 
 
 def sides(place: int) -> tuple[int, int]:
-    """What the row at `place` earns by the question and by the answer."""
+    """The worth of the row at `place` by the question and by the answer."""
     rows, prompt, answer = numbered()
     text = [*prompt, *answer]
     worth = [rarity(rows, text[end]) * gain(longest_match(rows, rows[place], text, end)) for end in range(len(text))]

@@ -24,7 +24,8 @@ class OneAnswer:
     """A node that answers every query alike."""
 
     def __init__(self, found: dict[str, Any]) -> None:
-        self.found, self.asked = found, []
+        self.found = found
+        self.asked: list[tuple[str, Any]] = []
 
     def __enter__(self) -> "OneAnswer":
         return self
