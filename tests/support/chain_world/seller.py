@@ -44,7 +44,7 @@ NODE = PeerId("node")
 INFER = "/openledger/test/infer/1"
 VERSION = make_version("lake", "1", ROWS)
 LAKE = VERSION.label
-TIMEOUT_S = 30.0
+TIMEOUT_S = 120.0
 
 
 @dataclass
