@@ -164,13 +164,13 @@ def _measure(home: Any, rows: Any, base: str | None, *, trial: bool) -> list[Gat
 
     try:
         opened = open_trial(home, load_settings(home), base)
+        say(f"measuring with {plain(opened.base.name)}, which takes a minute…")
+        return [measure_base(opened, rows), *([measure_trial(opened, rows)] if trial else [])]
     except ModelError as error:
         if base or trial:
             raise
         say(f"the loss of the base is not measured: {plain(str(error))}")
         return []
-    say(f"measuring with {plain(opened.base.name)}, which takes a minute…")
-    return [measure_base(opened, rows), *([measure_trial(opened, rows)] if trial else [])]
 
 
 def _plain(value: object) -> dict[str, Any]:
