@@ -94,8 +94,8 @@ def appeal(
     where = f"row {row} of batch {found.digest[:10]} of {plain(name)}"
     if filed.upheld is None:
         say(f"the appeal for {where} waits for a decision:")
-        words = f"openledger-node datanet appeal {plain(name)} {found.digest[:10]} {row}"
-        say(f"`{words} --uphold --because TEXT`, or --deny")
+        words = f"{plain(name)} {found.digest[:10]} {row}"
+        say(f"`openledger-node datanet appeal {words} --uphold --because TEXT`, or --deny")
     elif filed.upheld:
         out_console.print(f"the appeal is upheld: {where} is no copy from the next version with new rows on")
     else:
@@ -146,8 +146,8 @@ def say_copies(datanet: Datanet, batch: RowBatch) -> None:
     say(_copies_title(batch))
     for line in _copy_lines(batch, COPIES_SAID):
         say(line)
-    words = f"openledger-node datanet appeal {plain(datanet.name)} {batch.digest[:10]} ROW --because TEXT"
-    say(f"if one of them is no copy: `{words}`")
+    words = f"{plain(datanet.name)} {batch.digest[:10]} ROW --because TEXT"
+    say(f"if one of them is no copy: `openledger-node datanet appeal {words}`")
 
 
 def say_numbers(datanet: Datanet, batch: RowBatch) -> None:
@@ -164,13 +164,13 @@ def _measure(home: Any, rows: Any, base: str | None, *, trial: bool) -> list[Gat
 
     try:
         opened = open_trial(home, load_settings(home), base)
+        say(f"measuring with {plain(opened.base.name)}, which takes a minute…")
+        return [measure_base(opened, rows), *([measure_trial(opened, rows)] if trial else [])]
     except ModelError as error:
         if base or trial:
             raise
         say(f"the loss of the base is not measured: {plain(str(error))}")
         return []
-    say(f"measuring with {plain(opened.base.name)}, which takes a minute…")
-    return [measure_base(opened, rows), *([measure_trial(opened, rows)] if trial else [])]
 
 
 def _plain(value: object) -> dict[str, Any]:

@@ -1,0 +1,41 @@
+"""Numbers of a batch that a model measures, by the fake trainer in its process."""
+
+import pytest
+from support.contributors import CONTRIBUTED
+
+from openledger_node.errors import ModelError
+from openledger_node.factory.trial import BASE_ROWS, TrialBase, measure_base, measure_trial
+from openledger_node.home import Home
+from openledger_node.models.bases import find_base
+from openledger_protocol.datanet import Row
+
+LONG = Row(prompt="What?", completion="word " * 3_000, contributor="ada")
+
+
+@pytest.fixture
+def trial(home: Home) -> TrialBase:
+    return TrialBase(base=find_base(home, "fake"), trainer="fake")
+
+
+def test_the_base_is_measured_on_a_sample_before_any_step(trial: TrialBase) -> None:
+    number = measure_base(trial, CONTRIBUTED * 40)
+    assert (number.value, number.verdict, number.note) == (4.0, "ok", f"over {BASE_ROWS} rows")
+
+
+def test_a_trial_compares_the_loss_on_held_out_rows_with_that_of_the_base(trial: TrialBase) -> None:
+    number = measure_trial(trial, CONTRIBUTED)
+    assert (number.value, number.high, number.verdict) == (0.5, 4.0, "ok")
+    assert number.note.startswith("of 1 held-out rows")
+
+
+def test_rows_that_are_too_long_are_not_measured(trial: TrialBase) -> None:
+    number = measure_base(trial, [LONG])
+    assert (number.value, number.verdict) == (None, "unmeasured")
+    assert "no row has at most 1024 tokens" in number.note
+    with pytest.raises(ModelError, match="needs 2 rows of at most 1024 tokens, not 1"):
+        measure_trial(trial, [*CONTRIBUTED[:1], LONG])
+
+
+def test_a_base_without_weights_is_refused(home: Home) -> None:
+    with pytest.raises(ModelError, match="has no weights"):
+        measure_base(TrialBase(base=find_base(home, "fake"), trainer="peft_lora"), CONTRIBUTED)
