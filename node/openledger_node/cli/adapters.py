@@ -185,7 +185,7 @@ def search(
 
 def _show_withdrawn(adapters: list[dict[str, Any]]) -> None:
     for each in adapters:
-        if flag := each["withdrawn"]:
+        if flag := each.get("withdrawn"):
             say(f"[yellow]withdrawn rows[/] {plain(each['full_name'])}: {flag['says']}")
 
 
