@@ -54,6 +54,7 @@ def test_rows_are_offered_taken_in_and_shown(run: Run, lake: OwnDatanets, rows: 
         "batches": [{"digest": digest, **figures}],
         "approved": [digest],
         "versions": [],
+        "withdrawn": [],
     }
     listed = run("datanet", "list", "--json").json
     assert [each["name"] for each in listed["datanets"]] == ["lake"]
