@@ -64,7 +64,8 @@ class AdapterRegistry:
         self._found: dict[AdapterId, Registered] = {}
         self._looking = threading.Lock()
         self._now_s = now_s
-        self._withdrawals = WithdrawalView(ledger.events, cache(lambda: deployment.windows().epoch_s), now_s)
+        epoch_s = cache(lambda: deployment.windows().epoch_s)
+        self._withdrawals = WithdrawalView(ledger.events, epoch_s, now_s, deployment.finalized_number)
 
     def find(self, adapter: Adapter) -> Registered:
         """Find the entry of an adapter in the library.
@@ -108,6 +109,7 @@ class AdapterRegistry:
 
         Raises:
             AdapterRefusedError: it has not read the chain for too long.
+            ChainError: the chain can't be asked.
         """
         with self._looking:
             self._withdrawals.check_complete(at_s)

@@ -28,8 +28,15 @@ def without_withdrawn(datanet: OwnedDatanet, withdrawn: Withdrawn, at_s: int) ->
 class WithdrawalView:
     """Withdrawals as the ledger has read them from final blocks, and the moment up to which none can be missing."""
 
-    def __init__(self, events: EventRows, epoch_s: Callable[[], int], now_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        events: EventRows,
+        epoch_s: Callable[[], int],
+        now_s: Callable[[], float],
+        ask_final: Callable[[], int],
+    ) -> None:
         self._events = events
+        self._ask_final = ask_final
         self._epoch_s = epoch_s
         self._now_s = now_s
         self._read: tuple[int, float] | None = None  # the newest final block that was read, and the time of reading
@@ -45,14 +52,19 @@ class WithdrawalView:
     def check_complete(self, at_s: float) -> None:
         """Check that no withdrawal that counts at `at_s` can be missing here.
 
-        A quarter of the notice is left for blocks to become final and for clocks to differ.
+        A quarter of the notice is left for blocks to become final and for clocks to differ. If the newest final block
+        has been the same for longer, the chain is asked whether it still is, because some chains mine on demand.
 
         Raises:
             AdapterRefusedError: the chain was not read for too long.
+            ChainError: the chain can't be asked.
         """
-        _, read_s = self._look()
-        late_s = int(at_s - read_s - NOTICE_EPOCHS * self._epoch_s() * 3 // 4)
-        if late_s > 0:
+        number, read_s = self._look()
+        if at_s - read_s <= NOTICE_EPOCHS * self._epoch_s() * 3 // 4:
+            return
+        if self._ask_final() == number:
+            self._read = (number, self._now_s())
+        else:
             raise AdapterRefusedError(
                 "this node has not read a new block for so long that it may have missed withdrawals of rows: see the "
                 "chain's state in `openledger-node status`, and try again once it is connected"

@@ -77,6 +77,10 @@ class Deployment:
         """The parameters that governance has set for an epoch."""
         return params_of(self.ask("Params", "valuesAt", epoch))
 
+    def finalized_number(self) -> int:
+        """The number of the newest final block."""
+        return self._client.finalized_number()
+
     def fees(self) -> Fees:
         """Current gas prices."""
         return self._client.fees()

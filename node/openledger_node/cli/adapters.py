@@ -186,7 +186,7 @@ def search(
 
 def _show_withdrawn(adapters: list[dict[str, Any]]) -> None:
     for each in adapters:
-        if flag := each["withdrawn"]:
+        if flag := each.get("withdrawn"):
             say(f"[yellow]withdrawn rows[/] {plain(each['full_name'])}: {flag['says']}")
 
 
@@ -250,7 +250,7 @@ def inspect(
     for label, value in _facts(adapter, layout).items():
         out_console.print(f"[dim]{label:<11}[/] {plain(value)}")
     if withdrawn:
-        say(f"[yellow]withdrawn rows[/] {withdrawn.says}; they are no longer paid")
+        say(f"[yellow]withdrawn rows[/] {withdrawn.says}; two epochs later their share goes to the treasury")
 
 
 def served_base(home: Home) -> Base | None:

@@ -161,8 +161,8 @@ def unregistered(owner: DatanetOwner) -> None:
 def unpublished(owner: DatanetOwner) -> None:
     created(owner)
     owner.approve()
-    version, count = owner.own.next_version("lake")
-    owner.own.keep_version(version, count)
+    version, *count = owner.own.next_version("lake")
+    owner.own.keep_version(version, *count)
     owner.train()
 
 
@@ -189,8 +189,8 @@ def by_somebody_else(owner: DatanetOwner) -> None:
 def of_rows_that_another_published(owner: DatanetOwner) -> None:
     created(owner)
     owner.approve()
-    version, count = owner.own.next_version("lake")
-    owner.own.keep_version(version, count)
+    version, *count = owner.own.next_version("lake")
+    owner.own.keep_version(version, *count)
     owner.train()
     taken_first(owner)
 
@@ -200,7 +200,7 @@ def taken_first(owner: DatanetOwner) -> None:
     if owner.own.find("lake") is None:
         created(owner)
         owner.approve()
-    version, _ = owner.own.next_version("lake")
+    version, *_ = owner.own.next_version("lake")
     world = owner.world
     theirs = datanet_id(world.node.accounts.wallet, "lake")
     world.act(CreateDatanet(name="lake", treasury=BEN, owner_ppm=0, licence="stolen"))
@@ -359,8 +359,8 @@ def test_a_crash_while_an_adapter_gets_its_owner_is_made_good_by_publishing_agai
 def test_an_adapter_without_an_owner_waits_for_its_rows_to_be_published(owner: DatanetOwner) -> None:
     created(owner)
     owner.approve()
-    version, count = owner.own.next_version("lake")
-    owner.own.keep_version(version, count)
+    version, *count = owner.own.next_version("lake")
+    owner.own.keep_version(version, *count)
     owner.train(is_owned=False)
     with pytest.raises(NodeError, match="before version 1 of the Datanet that it was trained on is published"):
         owner.planner.plan("adapters publish", {"adapter": "lake"}, None)

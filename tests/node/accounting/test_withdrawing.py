@@ -58,7 +58,7 @@ async def test_a_withdrawn_row_pays_the_treasury_and_flags_the_adapter(
         world.run(lambda: events.finalized_number() >= withdrawn.block.number)
         after = await seller.ask("What does Rurik keep?", model="lake")
         registry = seller.stack.registry
-        first = int(withdrawn.arguments["effectiveAt"])  # type: ignore[call-overload]  # a number
+        first = int(withdrawn.arguments["effectiveAt"])  # type: ignore[arg-type]  # a number
         paid_before = registry.find_at(adapter, first - 1).owned[0].accounts
         paid_from = registry.find_at(adapter, first).owned[0].accounts
     assert BEN in {share.account for share in before.shares}

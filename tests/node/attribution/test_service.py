@@ -65,7 +65,9 @@ def test_the_best_rows_give_the_shares_that_all_rows_give(rows: list[tuple[int, 
     scores, clusters = (list(column) for column in zip(*rows, strict=True))
     accounts = tuple((ADA, BO, CY, EVE)[cluster % 4] for cluster in clusters)
     index = index_of_tokens([[1]] * len(rows))
-    datanet = OwnedDatanet(id=LAKE_ID, index=index, clusters=tuple(clusters), accounts=accounts)
+    datanet = OwnedDatanet(
+        id=LAKE_ID, index=index, clusters=tuple(clusters), accounts=accounts, firsts=index.row_digests
+    )
     found = zip(clusters, accounts, scores, strict=True)
     every = [RowScore(cluster=cluster, account=account, score=score) for cluster, account, score in found]
     assert share_out(SUFFIX, datanet, scores) == shares_from_scores(LAKE_ID, every)

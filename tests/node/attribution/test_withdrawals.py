@@ -80,7 +80,7 @@ def test_of_two_withdrawals_the_first_counts(ledger: Ledger) -> None:
 
 def test_a_withdrawal_counts_once_its_block_is_final(ledger: Ledger) -> None:
     read(ledger, withdrawal(ADA, FIRST, block=7), final=6)
-    view = WithdrawalView(ledger.events, lambda: EPOCH_S, lambda: 0.0)
+    view = WithdrawalView(ledger.events, lambda: EPOCH_S, lambda: 0.0, lambda: 7)
     assert view.of(LAKE_ID) == {}
     ledger.events.finalize(7)
     assert view.of(LAKE_ID) != {}
@@ -88,9 +88,18 @@ def test_a_withdrawal_counts_once_its_block_is_final(ledger: Ledger) -> None:
 
 def test_a_node_that_reads_no_blocks_stops_to_vouch_for_its_shares_in_time(ledger: Ledger) -> None:
     read(ledger, withdrawal(ADA, FIRST, block=7))
-    view = WithdrawalView(ledger.events, lambda: EPOCH_S, lambda: 5_000.0)
+    view = WithdrawalView(ledger.events, lambda: EPOCH_S, lambda: 5_000.0, lambda: 8)
     view.check_complete(5_150)
     with pytest.raises(AdapterRefusedError, match="has not read a new block"):
         view.check_complete(5_152)
     ledger.events.finalize(8)
     view.check_complete(5_150)
+
+
+def test_a_chain_that_mines_on_demand_is_asked_whether_its_newest_block_is_known(ledger: Ledger) -> None:
+    read(ledger, withdrawal(ADA, FIRST, block=7))
+    times = iter((5_000.0, 6_000.0))
+    view = WithdrawalView(ledger.events, lambda: EPOCH_S, lambda: next(times), lambda: 7)
+    view.check_complete(5_000)
+    view.check_complete(6_000)
+    view.check_complete(6_150)

@@ -55,6 +55,7 @@ def test_rows_are_offered_taken_in_and_shown(run: Run, lake: OwnDatanets, rows: 
         "batches": [{"digest": digest, **figures}],
         "approved": [digest],
         "versions": [],
+        "withdrawn": [],
     }
     listed = run("datanet", "list", "--json").json
     assert [each["name"] for each in listed["datanets"]] == ["lake"]
@@ -144,8 +145,8 @@ def test_an_adapter_learns_from_a_published_version_and_names_it(
     train = ("factory", "train", "--datanet", "lake", "--name", "lake", "--held-out", rows, "--trainer", "fake")
     assert "no version of lake was published" in run(*train).stderr
     lake.approve("lake", lake.contribute("lake", CONTRIBUTED, {"ben": BEN}).digest, {})
-    version, num_batches = lake.next_version("lake")
-    lake.keep_version(version, num_batches)
+    version, *counts = lake.next_version("lake")
+    lake.keep_version(version, *counts)
     assert run(*train, "--json").json["rows"] == 3
     assert "no version 2 of lake was published" in run(*train[:3], "lake@2", *train[4:]).stderr
     (adapter,) = list_adapters(home)

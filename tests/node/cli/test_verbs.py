@@ -183,7 +183,8 @@ def test_an_adapter_is_added_listed_and_inspected(
     assert adapter["manifest"]["base"] == {"name": "fake", "digest": FAKE_BASE.digest}
     del adapter["schema"]
     listed = run("adapters", "list", "--json").json
-    entry = {**adapter, "state": "on_disk", "is_pinned": False, "usage": None, "bond_wei": None, "why_not_sold": None}
+    unset = dict.fromkeys(("usage", "bond_wei", "why_not_sold", "withdrawn"))
+    entry = {**adapter, "state": "on_disk", "is_pinned": False, **unset}
     assert listed.pop("disk")["adapters_bytes"] == adapter["size_bytes"]
     assert listed == {"schema": "openledger.adapters/1", "adapters": [entry], "refused": {}, "memory": None}
     inspected = run("adapters", "inspect", adapter["full_name"], "--json").json
