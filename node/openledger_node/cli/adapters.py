@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 import typer
@@ -21,7 +21,6 @@ from ..models.library import list_adapters, read_library, remove_adapter
 from ..models.pins import check_pin_fits, drop_pin, keep_pin, pinned_among
 from ..models.readme import CARD_FILE, taught_by_of
 from ..operator.adapters import adapters_to_plain, details_to_plain, ranks_of_modules, read_bonds
-from .adapter_export import export
 from .adapter_pull import pull_from_hub, pull_from_peers
 from .daemon_client import ask_daemon, load_settings, network_id, open_node_home
 from .prompts import confirm
@@ -30,7 +29,6 @@ from .transactions import transaction_command
 from .units import open_amount, ppm_of
 
 app = typer.Typer(help="LoRA adapters on this machine.", no_args_is_help=True)
-app.command()(export)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 ADAPTER_HELP = "NAME, or NAME@ID where several share a name."
@@ -244,6 +242,35 @@ def inspect(
         return
     for label, value in _facts(adapter, layout).items():
         out_console.print(f"[dim]{label:<11}[/] {plain(value)}")
+
+
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(metavar="ADAPTER", help=ADAPTER_HELP)],
+    form: Annotated[
+        Literal["peft", "merged", "gguf"],
+        typer.Option(
+            "--as", help="peft: the adapter's folder; merged: base and adapter in one; gguf: for llama.cpp."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="New folder to write into; nothing is written over.")],
+    as_json: Json = False,
+) -> None:
+    """Write an adapter for other programs: a PEFT folder, merged safetensors, or a GGUF LoRA.
+
+    Examples: `openledger-node adapters export harbour --as peft --out harbour-peft`,
+    `openledger-node adapters export harbour --as gguf --out harbour-gguf`
+    """
+    from ..models.exporting import export_adapter  # imports numpy and gguf, which no other command here needs
+
+    home = open_node_home()
+    adapter = find_adapter(list_adapters(home), name)
+    files = export_adapter(adapter, find_base(home, adapter.manifest.base.name), form, out.absolute())
+    sizes = {str(file.relative_to(out.absolute())): file.stat().st_size for file in files}
+    if as_json:
+        emit_json("exported_adapter", {"adapter": adapter.full_name, "as": form, "out": str(out), "files": sizes})
+        return
+    say(f"[bold]{adapter.full_name}[/] is in {plain(str(out))}: {len(files)} files, {megabytes(sum(sizes.values()))}")
 
 
 def served_base(home: Home) -> Base | None:
