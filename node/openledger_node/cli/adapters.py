@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 import typer
@@ -28,7 +28,6 @@ from ..operator.adapters import (
     read_bonds,
     read_withdrawals,
 )
-from .adapter_export import export
 from .adapter_pull import pull_from_hub, pull_from_peers
 from .adapter_search import matching_adapters, show_offered
 from .daemon_client import ask_daemon, load_settings, network_id, open_node_home
@@ -38,7 +37,6 @@ from .transactions import transaction_command
 from .units import open_amount, ppm_of
 
 app = typer.Typer(help="LoRA adapters on this machine.", no_args_is_help=True)
-app.command()(export)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 ADAPTER_HELP = "NAME, or NAME@ID where several share a name."
@@ -251,6 +249,35 @@ def inspect(
         out_console.print(f"[dim]{label:<11}[/] {plain(value)}")
     if withdrawn:
         say(f"[yellow]withdrawn rows[/] {withdrawn.says}; two epochs later their share goes to the treasury")
+
+
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(metavar="ADAPTER", help=ADAPTER_HELP)],
+    form: Annotated[
+        Literal["peft", "merged", "gguf"],
+        typer.Option(
+            "--as", help="peft: the adapter's folder; merged: base and adapter in one; gguf: for llama.cpp."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="New folder to write into; nothing is written over.")],
+    as_json: Json = False,
+) -> None:
+    """Write an adapter for other programs: a PEFT folder, merged safetensors, or a GGUF LoRA.
+
+    Examples: `openledger-node adapters export harbour --as peft --out harbour-peft`,
+    `openledger-node adapters export harbour --as gguf --out harbour-gguf`
+    """
+    from ..models.exporting import export_adapter  # imports numpy and gguf, which no other command here needs
+
+    home = open_node_home()
+    adapter = find_adapter(list_adapters(home), name)
+    files = export_adapter(adapter, find_base(home, adapter.manifest.base.name), form, out.absolute())
+    sizes = {str(file.relative_to(out.absolute())): file.stat().st_size for file in files}
+    if as_json:
+        emit_json("exported_adapter", {"adapter": adapter.full_name, "as": form, "out": str(out), "files": sizes})
+        return
+    say(f"[bold]{adapter.full_name}[/] is in {plain(str(out))}: {len(files)} files, {megabytes(sum(sizes.values()))}")
 
 
 def served_base(home: Home) -> Base | None:

@@ -1,4 +1,4 @@
-"""Checkpoints: adapter weights, optimizer state and step, so that a training continues with the same bits."""
+"""The part of a model that learns, and its checkpoints: a training that continues from one writes the same bits."""
 
 import os
 from collections.abc import Sequence
@@ -9,6 +9,25 @@ from typing import Any
 
 import torch
 from torch import nn
+
+DROPOUT = "lora_dropout"
+
+
+class Trained:
+    """The part of an adapted model that learns."""
+
+    def __init__(self, adapted: Any) -> None:
+        self.weights: list[nn.Parameter] = [weight for weight in adapted.parameters() if weight.requires_grad]
+        self._dropouts: list[nn.Module] = [
+            module for name, module in adapted.named_modules() if name.endswith(f".{DROPOUT}.default")
+        ]
+
+    def drop_out(self, *, is_on: bool, seed: int) -> None:
+        """Turn the dropout on or off. Each step has a seed of its own, so that a later process draws the same."""
+        if any(isinstance(module, nn.Dropout) for module in self._dropouts):
+            torch.manual_seed(seed)
+            for module in self._dropouts:
+                module.train(is_on)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,13 +32,12 @@ from ..trainer import (
     TrainingResult,
     Wish,
 )
-from .checkpoints import Checkpoint, read_checkpoint, write_checkpoint
+from .checkpoints import Checkpoint, Trained, read_checkpoint, write_checkpoint
 from .evaluating import evaluate_adapter, probe_trained
 from .examples import Example, draw_batches, encode_rows, in_batches
 from .split_model import SplitModel, text_model
 
 GRADIENT_NORM_MAX = 1.0
-DROPOUT = "lora_dropout"
 
 
 def open_trainer() -> "PeftLoraTrainer":
@@ -137,23 +136,6 @@ def save(adapted: Any, folder: Path, targets: dict[str, Any]) -> None:
     """Write the adapter with the same bytes in every process; PEFT keeps the modules in a set, which has no order."""
     adapted.peft_config["default"].target_modules = targets["target_modules"]
     adapted.save_pretrained(folder, save_embedding_layers=False)
-
-
-class Trained:
-    """The part of an adapted model that learns."""
-
-    def __init__(self, adapted: Any) -> None:
-        self.weights: list[nn.Parameter] = [weight for weight in adapted.parameters() if weight.requires_grad]
-        self._dropouts: list[nn.Module] = [
-            module for name, module in adapted.named_modules() if name.endswith(f".{DROPOUT}.default")
-        ]
-
-    def drop_out(self, *, is_on: bool, seed: int) -> None:
-        """Turn the dropout on or off. Each step has a seed of its own, so that a later process draws the same."""
-        if any(isinstance(module, nn.Dropout) for module in self._dropouts):
-            torch.manual_seed(seed)
-            for module in self._dropouts:
-                module.train(is_on)
 
 
 class Run:
