@@ -16,7 +16,7 @@ from .sketches import Floats, Sketches
 PIECE_TOKENS: Final = 256
 """Tokens of one pass of a replay: the logits of all of them are in memory at once."""
 
-ERROR_TEMPERATURE: Final = 2.0
+ERROR_TEMPERATURE: Final = 4.0
 """Softens the probabilities in the error. By the model's own, a memorised token has hardly any error, so an answer's
 signal would be that of its few uncertain tokens: their rounding, and their turn of direction in another wording."""
 
