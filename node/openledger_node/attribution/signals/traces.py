@@ -47,7 +47,7 @@ def trace_of(taps: Taps, token_ids: Sequence[int], backend: TappingBackend, sket
 
 
 def softened(logprobs: NDArray[np.float32]) -> Floats:
-    """Probabilities (tokens, TOP_TOKENS) of sum 1 at `ERROR_TEMPERATURE`, from log-probabilities of the same shape."""
+    """Probabilities (tokens, TOP_TOKENS) of sum 1 at `ERROR_TEMPERATURE`, from log-probabilities."""
     chances = np.exp((logprobs - logprobs[:, :1]).astype(np.float64) / ERROR_TEMPERATURE)
     return np.asarray(chances / chances.sum(axis=1, keepdims=True))
 
