@@ -16,7 +16,7 @@ from .sketches import Floats, Sketches
 PIECE_TOKENS: Final = 256
 """Tokens of one pass of a replay: the logits of all of them are in memory at once."""
 
-ERROR_TEMPERATURE: Final = 2.0
+ERROR_TEMPERATURE: Final = 4.0
 """Softens the probabilities in the error. By the model's own, a memorised token has hardly any error, so an answer's
 signal would be that of its few uncertain tokens: their rounding, and their turn of direction in another wording."""
 
@@ -47,7 +47,7 @@ def trace_of(taps: Taps, token_ids: Sequence[int], backend: TappingBackend, sket
 
 
 def softened(logprobs: NDArray[np.float32]) -> Floats:
-    """Probabilities (tokens, TOP_TOKENS) of sum 1 at `ERROR_TEMPERATURE`, from log-probabilities of the same shape."""
+    """Probabilities (tokens, TOP_TOKENS) of sum 1 at `ERROR_TEMPERATURE`, from log-probabilities."""
     chances = np.exp((logprobs - logprobs[:, :1]).astype(np.float64) / ERROR_TEMPERATURE)
     return np.asarray(chances / chances.sum(axis=1, keepdims=True))
 

@@ -44,7 +44,7 @@ DRIVER_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 _GPU_BUILD = re.compile(r"^(cuda|hip)\b[^=]*= *['\"]", re.MULTILINE)
 
 REPLAYED = Draw(sampling=SamplingParams(max_tokens=1, seed=0, temperature=0), position=0, is_tapped=True)
-"""How a token that is known is drawn: not at all, but its logits and taps are handed out."""
+"""Of a token that is known: none is drawn, but logits and taps are handed out."""
 
 log = logging.getLogger(__name__)
 
@@ -292,7 +292,7 @@ class NativeBackend:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Found:
-    """What a step found for one row."""
+    """The results of a step for one row."""
 
     row: BatchRow
     token: int  # the likeliest one
