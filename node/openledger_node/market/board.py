@@ -20,7 +20,7 @@ from ..ledger.peers import Peers
 from ..p2p.transport import PeerId
 from .call_memory import FilterMisses
 from .names import Named, Names, Resolved, full_name, resolve
-from .places import Placed, Places
+from .places import Placed, PlacedAds
 from .second_copy import CopyWatch
 from .worth import CoverageOf, Worth, WorthOf, covers_all, crowded_out
 
@@ -119,7 +119,7 @@ class AdTable:
         self._base_names = dict(base_names or {})
         self._buckets: Buckets[PeerId] = Buckets(interval_s=AD_INTERVAL_S, burst=AD_BURST, now_s=now_s)
         self._entries: dict[str, _AdEntry] = {}
-        self._places = Places()
+        self._places = PlacedAds()
         self._expires_s = inf  # nothing on the board expires before
         self._seqs: dict[str, int] = peers.seqs()
         self._unkept: dict[str, int] = {}

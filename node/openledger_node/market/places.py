@@ -23,7 +23,7 @@ class Placed:
     number: int
 
 
-class Places(Mapping[str, Placed]):
+class PlacedAds(Mapping[str, Placed]):
     """Advertisements by peer id. Each new one is compared with its own groups only, not with the whole board."""
 
     def __init__(self) -> None:
@@ -60,9 +60,9 @@ class Places(Mapping[str, Placed]):
                 if not members:
                     del self._groups[group]
 
-    def copy(self) -> "Places":
+    def copy(self) -> "PlacedAds":
         """The same advertisements, placed apart from these."""
-        copied = Places()
+        copied = PlacedAds()
         for placed in self._placed.values():
             copied.put(placed)
         return copied

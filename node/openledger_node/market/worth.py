@@ -7,7 +7,7 @@ from enum import Enum
 from openledger_protocol.advertisement import Advertisement
 from openledger_protocol.primitives import Wei
 
-from .places import Placed, Places, public_subnets
+from .places import Placed, PlacedAds, public_subnets
 
 BASE_MAX, OTHERS_MAX = 512, 1_024
 """Advertisements on the board: of one base, and of all bases together but the node's own."""
@@ -63,7 +63,7 @@ Members = tuple[Mapping[str, Placed], Callable[[Advertisement], bool], int]
 
 
 def crowded_out(
-    places: Places,
+    places: PlacedAds,
     newest: Advertisement,
     worth_of: WorthOf,
     coverage_of: CoverageOf = covers_all,
@@ -82,7 +82,7 @@ def crowded_out(
     return None
 
 
-def _groups(places: Places, newest: Advertisement, worth_of: WorthOf) -> Iterable[Members]:
+def _groups(places: PlacedAds, newest: Advertisement, worth_of: WorthOf) -> Iterable[Members]:
     """The groups that the newest advertisement belongs to."""
     is_bonded, signer = worth_of(newest).is_bonded, newest.signer
     same_wallet, same_base = places.of("wallet", newest.wallet), places.of("base", newest.base)
@@ -102,7 +102,7 @@ def _is_any(_: Advertisement) -> bool:
     return True
 
 
-def _base_groups(places: Places, newest: Advertisement, coverage_of: CoverageOf) -> Iterable[Members]:
+def _base_groups(places: PlacedAds, newest: Advertisement, coverage_of: CoverageOf) -> Iterable[Members]:
     """The groups that keep what a node follows from being crowded out by what it does not follow."""
     coverage = coverage_of(newest)
 

@@ -17,7 +17,7 @@ from openledger_node.errors import LedgerError
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.sellers import SellerRecord
 from openledger_node.market.board import AdTable
-from openledger_node.market.places import Placed, Places
+from openledger_node.market.places import Placed, PlacedAds
 from openledger_node.market.vetting import ASK_TIMEOUT_S, READ_AT_ONCE, READ_EACH, STALE_S, Vetting
 from openledger_node.market.worth import (
     BASE_MAX,
@@ -46,7 +46,7 @@ class Board:
     """Peers on a board, each with its worth, and what has to make room for the next one."""
 
     def __init__(self) -> None:
-        self.placed = Places()
+        self.placed = PlacedAds()
         self.worths: dict[str, Worth] = {}
         self.covered: dict[Digest, Coverage] = {}  # bases whose ads are not all followed
 
@@ -188,7 +188,7 @@ def test_the_addresses_of_an_advertisement_are_read_once_and_not_for_each_newcom
         read.append(host)
         return True
 
-    monkeypatch.setattr(sys.modules[Places.__module__], "_is_public", is_public)
+    monkeypatch.setattr(sys.modules[PlacedAds.__module__], "_is_public", is_public)
     board = Board()
     for number in range(20):
         board.add(f"{number}", BONDED, addresses=tuple(f"/ip4/93.{number}.{net}.1/tcp/1" for net in range(8)))

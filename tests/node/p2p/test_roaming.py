@@ -16,7 +16,7 @@ from openledger_node.p2p.reachability import RouterAnswer
 from openledger_node.p2p.roaming import LOOK_S, listen_where_this_machine_is
 from openledger_node.p2p.scopes import Scope, host_of
 from openledger_node.p2p.transport import PeerId
-from openledger_node.p2p.transports.libp2p import listeners
+from openledger_node.p2p.transports.libp2p import addresses
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 
 FIRST, SECOND = "192.168.1.7", "10.0.0.9"
@@ -104,7 +104,7 @@ async def test_a_node_is_reached_where_it_has_moved_to_and_no_more_where_it_was(
         await nursery.start(node.run)
         await nursery.start(other.run)
         (before,) = node.listening
-        monkeypatch.setattr(listeners, "is_own_host", lambda host: host == "127.0.0.2")
+        monkeypatch.setattr(addresses, "is_own_host", lambda host: host == "127.0.0.2")
         await node.listen_also("/ip4/127.0.0.2/tcp/0")
         assert [host_of(each) for each in node.listening] == ["127.0.0.2"]
         assert await other.connect(f"{node.listening[0]}/p2p/{node.peer_id}", is_trusted=True) == node.peer_id

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 
 from openledger_node.market.board import AdTable
-from openledger_node.market.places import Places
+from openledger_node.market.places import PlacedAds
 
 from ..market_world.seller import signed_ad
 from ..market_world.terms import now_s
@@ -28,7 +28,7 @@ def check_s(table: AdTable) -> float:
     contents = [signed_ad(f"measured-{number}", at_s=now_s()) for number in range(CHECKS)]
     tried = copy.copy(table)
     for name, value in vars(table).items():
-        if isinstance(value, dict | Places):
+        if isinstance(value, dict | PlacedAds):
             setattr(tried, name, value.copy())
     began_s = time.process_time()
     for content in contents:

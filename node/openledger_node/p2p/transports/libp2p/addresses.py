@@ -5,12 +5,19 @@ from math import inf
 from time import monotonic
 from typing import Final
 
+import trio
 from libp2p.host.basic_host import BasicHost
+from libp2p.network.swarm import Swarm
 from multiaddr import Multiaddr
 
-from ...scopes import Scope, may_dial, scope_of
+from ....errors import NetworkError
+from ...own_host import is_own_host
+from ...scopes import Scope, host_of, may_dial, scope_of
 from ...transport import PeerId
+from .guard import CLOSE_S, close_quietly
+from .host import check_is_free
 
+LISTEN_S: Final = 10.0
 INTERFACES_S: Final = 10.0
 """The addresses of open sockets are read again after this time."""
 
@@ -68,3 +75,20 @@ class OwnAddresses:
 
     def _listening(self) -> list[str]:
         return [each for each in self.interfaces() if each not in self.withheld]
+
+
+async def listen_also(swarm: Swarm, address: Multiaddr) -> None:
+    """Listen on one more address, and then no more on addresses that this machine has lost.
+
+    Raises:
+        NetworkError: it can't be listened on. The others are as they were.
+    """
+    check_is_free(address)
+    with trio.move_on_after(LISTEN_S, shield=True):  # if cancelled, the library leaves sockets open
+        await swarm.listen(address)
+    if str(address) not in swarm.listeners:
+        raise NetworkError(f"cannot listen on {address}")
+    for name in [name for name in swarm.listeners if not is_own_host(host_of(name) or "")]:
+        listener = swarm.listeners.pop(name)
+        with trio.move_on_after(CLOSE_S, shield=True):
+            await close_quietly(listener)

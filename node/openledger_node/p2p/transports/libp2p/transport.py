@@ -33,14 +33,13 @@ from ...transport import (
     peer_id_from_address,
 )
 from ...unread import UnreadBytes
-from .addresses import OwnAddresses
+from .addresses import OwnAddresses, listen_also
 from .calls import CALL_S, Calls
 from .dialling import Dialer
 from .gossip import GossipRouter
 from .guard import close_connections, close_peer, close_quietly, reset, running, silence_library
 from .host import check_is_free, open_host
 from .inbound import Door
-from .listeners import listen_also
 from .names import ADDRESS_LENGTH_MAX, announced_address, library_address, library_id, listen_address
 from .paths import Paths
 from .punch import Puncher
