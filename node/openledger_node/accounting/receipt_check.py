@@ -12,7 +12,7 @@ from typing import Any
 
 from openledger_protocol.attribution import check_shares, shares_hash
 from openledger_protocol.eip712 import digest_word, hex_digest
-from openledger_protocol.errors import ProtocolError
+from openledger_protocol.errors import AdapterRefusedError, ProtocolError
 from openledger_protocol.opening import Opening, check_opening
 from openledger_protocol.payments import ChannelConfig, receipt_digest
 from openledger_protocol.primitives import BASE_ONLY, Digest
@@ -196,7 +196,7 @@ class ReceiptChecker:
         adapter = self._adapter(row)
         if adapter is None:
             raise _UnknownError(_not_here(row))
-        registered, opening = self._registry.find_at(adapter, row.receipt.issued_at_s), self._opened(row)
+        registered, opening = self._paid(row, adapter), self._opened(row)
         if row.receipt.algo_id == SIGNALS_RULE:
             check_shares_follow(row.shares, opening, registered, self._tokenizer)
             return "recomputed by poa-v3 from the texts and the signals that came with the receipt: the same integers"
@@ -209,8 +209,18 @@ class ReceiptChecker:
         adapter = self._adapter(row)
         if adapter is None:
             raise _UnknownError(_not_here(row))
-        registered, opening = self._registry.find(adapter), self._opened(row)
+        registered, opening = self._paid(row, adapter), self._opened(row)
         return check_signals_replay(row.shares, opening, adapter, registered, self._tokenizer, self._registry.source)
+
+    def _paid(self, row: ReceiptRow, adapter: Adapter) -> Registered:
+        """The rows that a receipt pays, without those that were withdrawn when it was issued."""
+        registered = self._registry.find_at(adapter, row.receipt.issued_at_s)
+        if registered.owned:
+            try:
+                self._registry.check_complete(row.receipt.issued_at_s)
+            except AdapterRefusedError as error:  # the receipt may know of a withdrawal that this node has not read
+                raise _UnknownError(error.message) from error
+        return registered
 
     def _exchange(self, opening: Opening, registered: Registered | None) -> Exchange:
         if registered is None:

@@ -1,5 +1,7 @@
 """Rows are withdrawn: by their contributor or the owner, and from then on nobody is paid or trained for them."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ from support.chain_world.seller import start_seller
 from support.chain_world.world import World
 from support.contributors import ADA, BEN, CONTRIBUTED, TERMS, key_of
 
+from openledger_node.accounting import receipt_check
+from openledger_node.attribution.registry import Registered
 from openledger_node.datanets.version import read_version, write_published
 from openledger_node.datanets.withdrawn import withdrawn_from, withdrawn_of_registered
 from openledger_node.errors import NodeError
@@ -17,7 +21,9 @@ from openledger_node.models.adapters import Adapter
 from openledger_node.operator.adapters import adapters_to_plain, found_withdrawn
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import datanet_id
-from openledger_protocol.primitives import ZERO_ADDRESS, Digest
+from openledger_protocol.errors import AdapterRefusedError
+from openledger_protocol.primitives import ZERO_ADDRESS, Address, Digest
+from openledger_protocol.rules import SIGNALS_RULE
 from openledger_protocol.signatures import sign_digest
 from openledger_protocol.withdrawal import RowWithdrawal, withdrawal_digest
 
@@ -155,3 +161,37 @@ def test_what_is_not_there_is_not_withdrawn(owner: DatanetOwner, named: dict[str
 def test_a_datanet_that_is_not_registered_has_no_rows_to_withdraw(owner: DatanetOwner) -> None:
     with pytest.raises(NodeError, match="is registered on this network: check its id"):
         owner.do("datanet withdraw", datanet="0x" + "1" * 64, rows=["0x" + "2" * 64])
+
+
+async def test_a_receipt_is_verified_with_the_rows_that_it_pays(
+    tmp_path: Path, world: World, owner: DatanetOwner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner.train()
+    owner.do("adapters publish", adapter="lake")
+    replayed: list[Sequence[Address]] = []
+
+    def replay(_: Any, __: Any, ___: Any, registered: Registered, *____: Any) -> str:
+        replayed.append(registered.owned[0].accounts)
+        return "the same"
+
+    monkeypatch.setattr(receipt_check, "check_signals_replay", replay)
+    async with start_seller(tmp_path, world) as seller:
+        withdraw(owner, LIGHTHOUSE)
+        events = world.node.ledger.events
+        [withdrawn] = events.find("RowsWithdrawn")
+        world.run(lambda: events.finalized_number() >= withdrawn.block.number)
+        bought = await seller.ask("What does Rurik keep?", model="lake")
+        checker, registry = seller.questions._checker, seller.stack.registry
+        row = checker.find(bought.digest)
+        by_text = {check.what: check.holds for check in checker.check(row)}
+        by_signals = replace(row, receipt=replace(row.receipt, algo_id=SIGNALS_RULE))
+        checker.check(by_signals)
+
+        def refuse(_: float) -> None:
+            raise AdapterRefusedError("this node has not read a new block for so long")
+
+        monkeypatch.setattr(registry, "check_complete", refuse)
+        late = next(check for check in checker.check(row) if check.what == "attribution")
+    assert by_text["attribution"] is True
+    assert [BEN in accounts for accounts in replayed] == [False]
+    assert (late.holds, late.detail) == (None, "this node has not read a new block for so long")
