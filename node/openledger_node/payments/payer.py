@@ -320,6 +320,7 @@ class Payer:
             )
         except ProtocolError as error:
             error.values["ids"] = tuple(live.ids)  # the answer was delivered, whatever its receipt says
+            live.signals = ()  # of a receipt that was refused; a later one comes without any
             await self._wallet.expect(self._stored(live, self._expected(live).work))
             await live.messages.refuse(error, timeout_s=LAST_SEND_TIMEOUT_S)
             raise

@@ -182,18 +182,22 @@ def expected_late(agreed: Agreed, receipt: Receipt, lane: PayerLane, *, now_s: i
         datanet_ids=agreed.datanet_ids,
         algo_id=agreed.algo_id,
         now_s=min(max(receipt.issued_at_s, agreed.opened_s), now_s),
-        work=agreed.work
-        or replace(
-            receipt.work,
-            profile_hash=agreed.profile_hash,
-            index_root=agreed.index_root,
-            tokens_in=agreed.tokens_in,
-            prompt_commit=agreed.prompt_commit,
-            retrieval_hash=ZERO_DIGEST,
-            # A late receipt comes without its signals, so that their commitment can't be compared.
-            signals_hash=receipt.work.signals_hash if agreed.algo_id == SIGNALS_RULE else ZERO_DIGEST,
-        ),
+        work=_late_work(agreed, receipt),
     )
+
+
+def _late_work(agreed: Agreed, receipt: Receipt) -> Work:
+    """The work of a late receipt: as it was delivered if that is known, or as agreed on."""
+    work = agreed.work or replace(
+        receipt.work,
+        profile_hash=agreed.profile_hash,
+        index_root=agreed.index_root,
+        tokens_in=agreed.tokens_in,
+        prompt_commit=agreed.prompt_commit,
+        retrieval_hash=ZERO_DIGEST,
+    )
+    # A late receipt comes without its signals, so that their commitment can't be compared.
+    return replace(work, signals_hash=receipt.work.signals_hash if agreed.algo_id == SIGNALS_RULE else ZERO_DIGEST)
 
 
 def exchange_of(purchase: Purchase, counted: CountedAnswer) -> Opening:
