@@ -25,7 +25,7 @@ class TapReducer(Protocol):
         """Add a token with the taps of the step that drew it."""
 
     def reduced(self) -> Reduced:
-        """The signals of all tokens so far; at least one was added."""
+        """The signals of all tokens so far; empty if there are none, or a number is not finite."""
 
 
 def open_reducer(folder: str, backend: Backend) -> TapReducer | None:

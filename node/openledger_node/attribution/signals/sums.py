@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from openledger_protocol.codec import canonical_digest
-from openledger_protocol.errors import AdapterRefusedError
+from openledger_protocol.errors import AdapterRefusedError, AttributionError
 from openledger_protocol.primitives import Digest
 from openledger_protocol.signals import Signals
 
@@ -92,12 +92,21 @@ class SignalReducer:
             self._reduce()
 
     def reduced(self) -> Reduced:
-        """The signals of all tokens so far, ascending by the root of the Datanet's rows."""
+        """The signals of all tokens so far, ascending by the root of the Datanet's rows.
+
+        Empty if there are none: an answer may be cancelled before its first token, and an adapter's numbers may
+        overflow. Neither may end the engine, which serves others.
+        """
         self._reduce()
-        assert self._sums, "a token was added"
-        return tuple(
-            (root, self._sums.signals(statistics).to_bytes()) for root, statistics in sorted(self._statistics.items())
-        )
+        if self._sums is None:
+            return ()
+        try:
+            return tuple(
+                (root, self._sums.signals(statistics).to_bytes())
+                for root, statistics in sorted(self._statistics.items())
+            )
+        except AttributionError:
+            return ()
 
     def _reduce(self) -> None:
         if not self._waiting:

@@ -1,5 +1,6 @@
 """The reducer of an answer's taps: bytes for each Datanet, the same for the same tokens."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +73,15 @@ def test_the_same_tokens_give_the_same_bytes_however_often_they_are_read(open_re
 def test_an_adapter_without_signals_has_no_reducer(open_reducer: Any, tmp_path: Path) -> None:
     with pytest.raises(NodeError, match="no usable index of signals"):
         open_reducer(tmp_path / "empty", Head())
+
+
+def test_an_answer_that_is_cancelled_before_its_first_token_has_no_signals(open_reducer: Any, folder: Path) -> None:
+    assert open_reducer(folder, Head()).reduced() == ()
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")  # that is what the test makes
+def test_numbers_that_overflow_leave_an_answer_without_signals(open_reducer: Any, folder: Path) -> None:
+    reducer = open_reducer(folder, Head())
+    found = taps_of(0)
+    reducer.add(replace(found, activations=np.full_like(found.activations, np.inf)), 0)
+    assert reducer.reduced() == ()
