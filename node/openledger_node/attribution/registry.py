@@ -65,7 +65,9 @@ class AdapterRegistry:
         self._looking = threading.Lock()
         self._now_s = now_s
         epoch_s = cache(lambda: deployment.windows().epoch_s)
-        self._withdrawals = WithdrawalView(ledger.events, epoch_s, now_s, deployment.finalized_number)
+        self._withdrawals = WithdrawalView(
+            ledger.events, epoch_s, now_s, deployment.finalized_number, deployment.block_time_s
+        )
 
     def find(self, adapter: Adapter) -> Registered:
         """Find the entry of an adapter in the library.

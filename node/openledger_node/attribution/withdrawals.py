@@ -6,6 +6,7 @@ find the same shares. The moment is two epochs after a withdrawal's block, when 
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import ZERO_ADDRESS, DatanetId
@@ -25,6 +26,10 @@ def without_withdrawn(datanet: OwnedDatanet, withdrawn: Withdrawn, at_s: int) ->
     return replace(datanet, accounts=tuple(ZERO_ADDRESS if row in gone else row[0] for row in rows))
 
 
+BEHIND_MAX = 16
+"""Final blocks that are still to be read where everything counts as read."""
+
+
 class WithdrawalView:
     """Withdrawals as the ledger has read them from final blocks, and the moment up to which none can be missing."""
 
@@ -34,17 +39,21 @@ class WithdrawalView:
         epoch_s: Callable[[], int],
         now_s: Callable[[], float],
         ask_final: Callable[[], int],
+        ask_time_s: Callable[[int], int],
     ) -> None:
         self._events = events
         self._ask_final = ask_final
+        self._ask_time_s = ask_time_s  # of the final block with a number; negative numbers have the time 0
         self._epoch_s = epoch_s
         self._now_s = now_s
-        self._read: tuple[int, float] | None = None  # the newest final block that was read, and the time of reading
-        self._known: dict[DatanetId, Withdrawn] = {}  # up to that block
+        self._number: int | None = None  # of the newest final block that was read
+        self._timed: int | None = None  # the block whose time was asked last
+        self._complete_until_s = -inf
+        self._known: dict[DatanetId, Withdrawn] = {}  # up to the block `_number`
 
     def of(self, datanet_id: DatanetId) -> Withdrawn:
         """The withdrawn rows of a Datanet."""
-        number, _ = self._look()
+        number = self._look()
         if datanet_id not in self._known:
             self._known[datanet_id] = read_withdrawn(self._events, datanet_id, last=number)
         return self._known[datanet_id]
@@ -52,30 +61,38 @@ class WithdrawalView:
     def check_complete(self, at_s: float) -> None:
         """Check that no withdrawal that counts at `at_s` can be missing here.
 
-        A quarter of the notice is left for blocks to become final and for clocks to differ. If the newest final block
-        has been the same for longer, the chain is asked whether it still is, because some chains mine on demand.
+        A withdrawal counts a notice after its block, so the time of the newest block that was read decides. A quarter
+        of the notice is left for blocks to become final and for clocks to differ. If that block is older, the chain
+        is asked whether it is still among the newest final ones, because some chains mine on demand.
 
         Raises:
             AdapterRefusedError: the chain was not read for too long.
             ChainError: the chain can't be asked.
         """
-        number, read_s = self._look()
-        if at_s - read_s <= NOTICE_EPOCHS * self._epoch_s() * 3 // 4:
+        number = self._look()
+        if at_s <= self._complete_until_s:
             return
-        if self._ask_final() == number:
-            self._read = (number, self._now_s())
-        else:
+        known_s = NOTICE_EPOCHS * self._epoch_s() * 3 // 4
+        if number != self._timed:
+            self._complete_until_s = self._ask_time_s(number) + known_s
+            self._timed = number
+        if at_s > self._complete_until_s and 0 <= self._ask_final() - number <= BEHIND_MAX:
+            self._complete_until_s = self._now_s() + known_s
+        if at_s > self._complete_until_s:
             raise AdapterRefusedError(
                 "this node has not read a new block for so long that it may have missed withdrawals of rows: see the "
                 "chain's state in `openledger-node status`, and try again once it is connected"
             )
 
-    def _look(self) -> tuple[int, float]:
-        # The first look counts as a reading, because a session begins only while its chain answers.
+    def _look(self) -> int:
         number = self._events.finalized_number()
-        if self._read is None or self._read[0] != number:
-            self._read, self._known = (number, self._now_s()), {}
-        return self._read
+        if (
+            self._number is None or number < self._number
+        ):  # blocks are read again, and their events are gone meanwhile
+            self._timed, self._complete_until_s = None, -inf
+        if number != self._number:
+            self._number, self._known = number, {}
+        return number
 
 
 def pay_at(

@@ -81,6 +81,11 @@ class Deployment:
         """The number of the newest final block."""
         return self._client.finalized_number()
 
+    def block_time_s(self, number: int) -> int:
+        """The time of a block; 0 if the endpoint has none of that number."""
+        block = self._client.block(number) if number >= 0 else None
+        return block.timestamp_s if block else 0
+
     def fees(self) -> Fees:
         """Current gas prices."""
         return self._client.fees()

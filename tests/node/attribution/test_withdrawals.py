@@ -80,7 +80,7 @@ def test_of_two_withdrawals_the_first_counts(ledger: Ledger) -> None:
 
 def test_a_withdrawal_counts_once_its_block_is_final(ledger: Ledger) -> None:
     read(ledger, withdrawal(ADA, FIRST, block=7), final=6)
-    view = WithdrawalView(ledger.events, lambda: EPOCH_S, lambda: 0.0, lambda: 7)
+    view = WithdrawalView(ledger.events, lambda: EPOCH_S, lambda: 0.0, lambda: 7, lambda _: 0)
     assert view.of(LAKE_ID) == {}
     ledger.events.finalize(7)
     assert view.of(LAKE_ID) != {}
@@ -88,18 +88,51 @@ def test_a_withdrawal_counts_once_its_block_is_final(ledger: Ledger) -> None:
 
 def test_a_node_that_reads_no_blocks_stops_to_vouch_for_its_shares_in_time(ledger: Ledger) -> None:
     read(ledger, withdrawal(ADA, FIRST, block=7))
-    view = WithdrawalView(ledger.events, lambda: EPOCH_S, lambda: 5_000.0, lambda: 8)
+    times = {7: 5_000, 8: 5_100}
+    view = WithdrawalView(ledger.events, lambda: EPOCH_S, lambda: 9_999.0, lambda: 99, times.__getitem__)
     view.check_complete(5_150)
     with pytest.raises(AdapterRefusedError, match="has not read a new block"):
-        view.check_complete(5_152)
+        view.check_complete(5_151)
     ledger.events.finalize(8)
-    view.check_complete(5_150)
+    view.check_complete(5_250)
+    with pytest.raises(AdapterRefusedError, match="has not read a new block"):
+        view.check_complete(5_251)
 
 
-def test_a_chain_that_mines_on_demand_is_asked_whether_its_newest_block_is_known(ledger: Ledger) -> None:
+def test_a_node_that_was_away_vouches_for_nothing_until_it_has_caught_up(ledger: Ledger) -> None:
+    """Each step of catching up reads a new block, and may still be days behind."""
     read(ledger, withdrawal(ADA, FIRST, block=7))
-    times = iter((5_000.0, 6_000.0))
-    view = WithdrawalView(ledger.events, lambda: EPOCH_S, lambda: next(times), lambda: 7)
+    times = {7: 1_000, 8: 2_000, 9: 5_000}
+    view = WithdrawalView(ledger.events, lambda: EPOCH_S, lambda: 5_000.0, lambda: 99, times.__getitem__)
+    for number in (7, 8):
+        ledger.events.finalize(number)
+        with pytest.raises(AdapterRefusedError, match="has not read a new block"):
+            view.check_complete(5_000)
+    ledger.events.finalize(9)
     view.check_complete(5_000)
+
+
+def test_a_node_that_reads_the_chain_again_vouches_for_nothing_meanwhile(ledger: Ledger) -> None:
+    read(ledger, withdrawal(ADA, FIRST, block=7))
+    times = {-1: 0, 7: 5_000}
+    view = WithdrawalView(ledger.events, lambda: EPOCH_S, lambda: 5_000.0, lambda: 99, times.__getitem__)
+    view.check_complete(5_000)
+    ledger.events.rewind(-1)
+    with pytest.raises(AdapterRefusedError, match="has not read a new block"):
+        view.check_complete(5_000)
+
+
+@pytest.mark.parametrize("final", [7, 23])
+def test_a_chain_that_mines_on_demand_is_asked_whether_its_newest_block_is_known(ledger: Ledger, final: int) -> None:
+    read(ledger, withdrawal(ADA, FIRST, block=7))
+    view = WithdrawalView(ledger.events, lambda: EPOCH_S, lambda: 6_000.0, lambda: final, lambda _: 1_000)
     view.check_complete(6_000)
     view.check_complete(6_150)
+
+
+@pytest.mark.parametrize("final", [6, 24])
+def test_an_endpoint_far_ahead_or_behind_does_not_make_old_blocks_new(ledger: Ledger, final: int) -> None:
+    read(ledger, withdrawal(ADA, FIRST, block=7))
+    view = WithdrawalView(ledger.events, lambda: EPOCH_S, lambda: 6_000.0, lambda: final, lambda _: 1_000)
+    with pytest.raises(AdapterRefusedError, match="has not read a new block"):
+        view.check_complete(6_000)
