@@ -19,11 +19,12 @@ from .owners import OwnedDatanet
 
 def without_withdrawn(datanet: OwnedDatanet, withdrawn: Withdrawn, at_s: int) -> OwnedDatanet:
     """Leave the rows that were withdrawn at `at_s` without an account; a copy of one is not paid in its place."""
-    gone = {named for named, effective_at_s in withdrawn.items() if effective_at_s <= at_s}
-    if not gone:
+    if not withdrawn:
         return datanet
     rows = zip(datanet.accounts, datanet.firsts, strict=True)
-    return replace(datanet, accounts=tuple(ZERO_ADDRESS if row in gone else row[0] for row in rows))
+    return replace(
+        datanet, accounts=tuple(ZERO_ADDRESS if withdrawn.get(row, inf) <= at_s else row[0] for row in rows)
+    )
 
 
 BEHIND_MAX = 16
@@ -49,14 +50,17 @@ class WithdrawalView:
         self._number: int | None = None  # of the newest final block that was read
         self._timed: int | None = None  # the block whose time was asked last
         self._complete_until_s = -inf
-        self._known: dict[DatanetId, Withdrawn] = {}  # up to the block `_number`
+        self._known: dict[DatanetId, tuple[int, Withdrawn]] = {}  # each up to a block
 
     def of(self, datanet_id: DatanetId) -> Withdrawn:
         """The withdrawn rows of a Datanet."""
         number = self._look()
-        if datanet_id not in self._known:
-            self._known[datanet_id] = read_withdrawn(self._events, datanet_id, last=number)
-        return self._known[datanet_id]
+        last, found = self._known.get(datanet_id, (-1, {}))
+        if last < number:  # earlier ones are not read again: strangers may add any number of them
+            newer = read_withdrawn(self._events, datanet_id, first=last + 1, last=number)
+            found = {**newer, **found} if newer else found
+            self._known[datanet_id] = number, found
+        return found
 
     def check_complete(self, at_s: float) -> None:
         """Check that no withdrawal that counts at `at_s` can be missing here.
@@ -89,9 +93,8 @@ class WithdrawalView:
         if (
             self._number is None or number < self._number
         ):  # blocks are read again, and their events are gone meanwhile
-            self._timed, self._complete_until_s = None, -inf
-        if number != self._number:
-            self._number, self._known = number, {}
+            self._timed, self._complete_until_s, self._known = None, -inf, {}
+        self._number = number
         return number
 
 

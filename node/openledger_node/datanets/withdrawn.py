@@ -35,14 +35,14 @@ class WithdrawnRows:
 
 
 def read_withdrawn(
-    events: EventRows, datanet_id: DatanetId, *, last: int | None = None
+    events: EventRows, datanet_id: DatanetId, *, first: int = 0, last: int | None = None
 ) -> dict[tuple[Address, Digest], int]:
-    """Read the rows that were withdrawn from a Datanet up to the block `last`; of several the first counts.
+    """Read the rows withdrawn from a Datanet in blocks `first` to `last`; of several withdrawals the first counts.
 
     Anybody can withdraw digests under their own account, so a digest means nothing without it.
     """
     found: dict[tuple[Address, Digest], int] = {}
-    for event in events.find("RowsWithdrawn", {"id": datanet_id}, last=last):
+    for event in events.find("RowsWithdrawn", {"id": datanet_id}, first=first, last=last):
         given: Mapping[str, Any] = event.arguments
         for digest in given["rows"]:
             found.setdefault((Address(given["account"]), Digest(digest)), int(given["effectiveAt"]))

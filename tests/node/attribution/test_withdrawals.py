@@ -86,6 +86,28 @@ def test_a_withdrawal_counts_once_its_block_is_final(ledger: Ledger) -> None:
     assert view.of(LAKE_ID) != {}
 
 
+def test_withdrawals_are_read_once_and_again_after_the_chain_is_read_again(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read(ledger, withdrawal(ADA, FIRST, block=7))
+    view = WithdrawalView(ledger.events, lambda: EPOCH_S, lambda: 0.0, lambda: 7, lambda _: 0)
+    find, blocks = ledger.events.find, list[tuple[Any, Any]]()
+
+    def noted(*named: Any, **within: Any) -> list[Event]:
+        blocks.append((within["first"], within["last"]))
+        return find(*named, **within)
+
+    monkeypatch.setattr(ledger.events, "find", noted)
+    assert view.of(LAKE_ID) == view.of(LAKE_ID) == {(ADA, canonical_digest(FIRST)): 1_000}
+    read(ledger, withdrawal(ADA, FIRST, effective_at_s=2_000, block=8))
+    read(ledger, withdrawal(BEN, OTHER, block=9))
+    both = {(ADA, canonical_digest(FIRST)): 1_000, (BEN, canonical_digest(OTHER)): 1_000}
+    assert view.of(LAKE_ID) == both
+    assert blocks == [(0, 7), (8, 9)]
+    ledger.events.rewind(-1)
+    assert view.of(LAKE_ID) == {}
+
+
 def test_a_node_that_reads_no_blocks_stops_to_vouch_for_its_shares_in_time(ledger: Ledger) -> None:
     read(ledger, withdrawal(ADA, FIRST, block=7))
     times = {7: 5_000, 8: 5_100}
