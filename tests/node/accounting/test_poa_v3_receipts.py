@@ -21,7 +21,7 @@ from openledger_node.engine.engine import Engine, EngineOptions
 from openledger_node.engine.tokenizer import open_tokenizer
 from openledger_node.factory.job import TrainingJob
 from openledger_node.factory.order import index_builder
-from openledger_node.factory.shelve import Trained, add_to_library
+from openledger_node.factory.shelve import Trained, add_to_library, write_manifest
 from openledger_node.factory.trainer import TrainingResult
 from openledger_node.home import Home
 from openledger_node.models.adapters import Adapter
@@ -95,6 +95,7 @@ def shelve(home: Home, trainee: Trainee, owner: Any, *, has_signals: bool) -> Ad
     folder.mkdir(mode=0o700, parents=True)
     for file in trainee.folder.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
+    write_manifest(folder, trained)
     return add_to_library(home, folder, trained)
 
 

@@ -25,7 +25,9 @@ class Taps:
 
 def registry_of(rules: tuple[int, ...], *, has_taps: bool, has_signals: bool) -> AdapterRegistry:
     owned: Any = SimpleNamespace(index=SimpleNamespace(signals=object() if has_signals else None))
-    nowhere: Any = None
+    nowhere: Any = SimpleNamespace(
+        events=None, finalized_number=None, block_time_s=None
+    )  # and nothing is asked there
     registry = AdapterRegistry(nowhere, nowhere, nowhere, Taps(has_taps))
     registry._found[ADAPTER.id] = Registered(datanet_ids=(), owned=(owned,), rules=rules)
     return registry
