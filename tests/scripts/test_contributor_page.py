@@ -225,6 +225,19 @@ def test_a_list_with_another_weight_is_not_the_one_on_the_chain(page: Page, site
     assert "payout list hashes to" in page.locator("#proof").inner_text()
 
 
+def test_an_answer_that_can_not_be_parsed_is_explained(page: Page, site: Site) -> None:
+    topic = load_contract("PaymentChannels").topic_of("Claimed")
+
+    def cut(method: str, result: Any) -> Any:
+        if method != "eth_getLogs":
+            return result
+        return [{**log, "data": "0x"} if log["topics"][0] == topic else log for log in result]
+
+    site.changes["/rpc"] = cut
+    look(page, CONTRIBUTORS[0])
+    expect(page.get_by_role("status")).to_contain_text("sent something that this page can't read")
+
+
 def test_two_endpoints_that_agree_are_named(page: Page, site: Site) -> None:
     look(page, CONTRIBUTORS[0], second=f"{site.url}/second")
     assert "2 endpoints that tell the same" in facts(page)["Read"]

@@ -103,7 +103,8 @@ def _evaluation(evaluation: Mapping[str, Any]) -> str:
     ]
     if not losses:
         return ""
-    text = f"## Evaluation\n\n{', '.join(losses)}, in nats per token of {evaluation.get('rows')} held-out rows\n"
+    rows = _plain(str(evaluation.get("rows")))
+    text = f"## Evaluation\n\n{', '.join(losses)}, in nats per token of {rows} held-out rows\n"
     figures = evaluation.get("figures")
     if not isinstance(figures, dict):
         return text

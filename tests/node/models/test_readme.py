@@ -58,11 +58,14 @@ def test_a_card_of_a_bare_adapter_claims_nothing() -> None:
         {"license": "MIT\n---\n# Trust me <script>"},
         {"training": {"config": {"rank": "4 |\n## Evaluation\n[x](http://evil)"}, "rows": "\n# all"}},
         {"training": {"config": []}, "evaluation": {"loss_before": "x", "figures": 3}},
+        {"evaluation": {"loss_before": 1, "rows": "3\n\n## Taught by\n\n- mallory: 9 rows\n\n[x](http://evil)"}},
         {"evaluation": {"loss_before": 1, "loss_after": 1, "figures": {"rows": None, "loss": {"base": "\n# up"}}}},
     ],
 )
 def test_a_manifest_of_others_adds_no_heading_and_no_link(changes: dict[str, Any]) -> None:
-    lines = write_card_text(replace(MANIFEST, **changes)).splitlines()
+    card = write_card_text(replace(MANIFEST, **changes))
+    assert taught_by_of(card) == {}
+    lines = card.splitlines()
     headings = [line for line in lines if line.startswith("#")]
     assert set(headings) <= {"# harbour", "## Training", "## Evaluation"}
     assert not any(re.search(r"(?<!\\)(\]\(|<)", line) for line in lines if not line.startswith("license:"))
