@@ -51,7 +51,7 @@ class Site:
 def session() -> Iterator[Economy]:
     """Claims that are final, lapsed, drawn and in review, and a Datanet whose name is markup."""
     session = open_economy()
-    session.must("DatanetRegistry", "create", NAME, account(0x91), 0, "CC0-1.0", key=OWNER_KEYS[0])
+    session.must("DatanetRegistry", "create", NAME, account(0x91), 0, "CC0-1.0", 2, key=OWNER_KEYS[0])
     first = session.open(OPEN)
     session.settle(session.record(*session.owed(first, [10_007, 200_003, 30_011, 400_001])))
     session.take_out(OWNER_KEYS[2], account(0x78), 100)
@@ -231,7 +231,7 @@ def test_an_answer_that_can_not_be_parsed_is_explained(page: Page, site: Site) -
     def cut(method: str, result: Any) -> Any:
         if method != "eth_getLogs":
             return result
-        return [{**log, "data": "0x"} if log["topics"][0] == topic else log for log in result]
+        return [{**log, "data": log["data"][:-320]} if log["topics"][0] == topic else log for log in result]
 
     site.changes["/rpc"] = cut
     look(page, CONTRIBUTORS[0])
