@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openledger_node.models.readme import taught_by_of, write_card_text
+from openledger_node.models.readme import ExportForm, taught_by_of, write_card_text
 from openledger_protocol.adapter import AdapterManifest, BaseReference, DatanetReference
 from openledger_protocol.primitives import DatanetId, Digest
 
@@ -43,6 +43,21 @@ def test_a_card_says_what_a_hub_and_a_person_ask_for() -> None:
 )
 def test_who_taught_it_can_be_read_back(contributors: dict[str, int]) -> None:
     assert taught_by_of(write_card_text(MANIFEST, contributors)) == contributors
+
+
+@pytest.mark.parametrize(
+    ("form", "library", "sentence"),
+    [
+        ("peft", "peft", "A LoRA adapter for tiny, in PEFT format."),
+        ("merged", "transformers", "The model tiny with a LoRA adapter merged into its weights."),
+        ("gguf", "gguf", "A LoRA adapter for tiny, as a GGUF file for llama.cpp."),
+    ],
+)
+def test_a_card_says_which_form_the_files_have(form: ExportForm, library: str, sentence: str) -> None:
+    lines = write_card_text(MANIFEST, {"ada": 45}, form=form).splitlines()
+    assert f'library_name: "{library}"' in lines
+    assert sentence in lines
+    assert "- ada: 45 rows" in lines
 
 
 def test_a_card_of_a_bare_adapter_claims_nothing() -> None:
