@@ -157,6 +157,24 @@ def test_a_record_with_a_wei_more_is_not_the_one_on_the_chain(session: Economy, 
     assert any("record hashes to" in fault for fault in faults)
 
 
+@pytest.mark.parametrize("zeros", [slice(-64, -32), slice(-192, -160)], ids=["no gross", "no pots"])
+def test_a_record_that_divides_nothing_is_a_fault_and_no_crash(
+    session: Economy, still: Remembered, zeros: slice
+) -> None:
+    def emptied(logs: list[Log]) -> list[Log]:
+        found = []
+        for log in logs:
+            data = bytearray(log.data)
+            data[zeros] = bytes(32)
+            found.append(replace(log, data=bytes(data)))
+        changed = of(session, logs, "PaymentChannels", "Claimed")
+        return [each if log in changed else log for log, each in zip(logs, found, strict=True)]
+
+    liar: Any = Liar(still, emptied)
+    faults = read_contributor([liar], session.network, PAID).faults
+    assert any("record hashes to" in fault for fault in faults)
+
+
 def test_two_endpoints_that_differ_are_found_out(session: Economy, still: Remembered) -> None:
     liar: Any = Liar(still, with_a_wei_more(session, "AttributionRewards", "Withdrawn"))
     with pytest.raises(ChainError, match=r"different histories .* withdrawals"):
@@ -353,6 +371,7 @@ def test_a_withdrawal_is_written_here_before_it_leaves(
 @pytest.mark.parametrize(
     ("words", "code", "why"),
     [
+        ([""], 2, "is not an amount"),
         (["1000"], 1, "which does not cover 1,000 OPEN"),
         (["--fee", "1000", "--relay", RELAY], 1, "does not cover a payout and a fee of 1,000 OPEN"),
         (["--fee", "1"], 2, "name the node that earns the fee with --relay"),

@@ -51,7 +51,7 @@ class Site:
 def session() -> Iterator[Economy]:
     """Claims that are final, lapsed, drawn and in review, and a Datanet whose name is markup."""
     session = open_economy()
-    session.must("DatanetRegistry", "create", NAME, account(0x91), 0, "CC0-1.0", key=OWNER_KEYS[0])
+    session.must("DatanetRegistry", "create", NAME, account(0x91), 0, "CC0-1.0", 2, key=OWNER_KEYS[0])
     first = session.open(OPEN)
     session.settle(session.record(*session.owed(first, [10_007, 200_003, 30_011, 400_001])))
     session.take_out(OWNER_KEYS[2], account(0x78), 100)
@@ -223,6 +223,19 @@ def test_a_list_with_another_weight_is_not_the_one_on_the_chain(page: Page, site
     site.changes["/rpc"] = heavier
     look(page, CONTRIBUTORS[0])
     assert "payout list hashes to" in page.locator("#proof").inner_text()
+
+
+def test_an_answer_that_can_not_be_parsed_is_explained(page: Page, site: Site) -> None:
+    topic = load_contract("PaymentChannels").topic_of("Claimed")
+
+    def cut(method: str, result: Any) -> Any:
+        if method != "eth_getLogs":
+            return result
+        return [{**log, "data": log["data"][:-320]} if log["topics"][0] == topic else log for log in result]
+
+    site.changes["/rpc"] = cut
+    look(page, CONTRIBUTORS[0])
+    expect(page.get_by_role("status")).to_contain_text("sent something that this page can't read")
 
 
 def test_two_endpoints_that_agree_are_named(page: Page, site: Site) -> None:

@@ -4,6 +4,7 @@ Payout lists, claim records and credits are events. Each list is compared with t
 amount is computed again from the list, and the account's balance must be what its events sum to.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -152,7 +153,9 @@ class _History:
             if claim.record and claim.proposed:
                 answers = self._answers(claim, claim.record)
                 for payout in payouts:
-                    if payout.account == self._account and payout.pot < len(claim.record.pots):
+                    # A pot that is missing or has no gross is of no honest chain, and its faults are named.
+                    pot = claim.record.pots[payout.pot] if payout.pot < len(claim.record.pots) else None
+                    if payout.account == self._account and pot and pot.gross_wei:
                         yield self._award(claim, claim.record, claim.proposed, payout, payouts, answers)
 
     def _award(
@@ -240,8 +243,12 @@ class _History:
         for key, claim, payouts in self._listed():
             name = claim_name(*key)
             yield from (f"{name}: {why}" for why in self._claim_faults(key, claim, payouts))
+        final_wei: Counter[tuple[Address, int]] = Counter()
+        for award in awards:
+            if award.state is AwardState.FINAL:
+                final_wei[award.node, award.seq] += award.amount_wei
         for key, claim in self._claims.items():
-            yield from (f"{claim_name(*key)}: {why}" for why in _credit_faults(key, claim, awards))
+            yield from (f"{claim_name(*key)}: {why}" for why in _credit_faults(claim, final_wei[key]))
         credited = sum(amount_of(event) for claim in self._claims.values() for event in claim.credits)
         left = credited - sum(map(amount_of, self._withdrawn))
         if left != balance_wei:
@@ -265,9 +272,7 @@ class _History:
             yield f"its payout list is one that the chain refuses: {error}"
 
 
-def _credit_faults(key: tuple[Address, int], claim: _Claim, awards: Sequence[PayoutAward]) -> Iterator[str]:
-    mine = [award for award in awards if (award.node, award.seq) == key]
-    expected = sum(award.amount_wei for award in mine if award.state is AwardState.FINAL)
+def _credit_faults(claim: _Claim, expected: int) -> Iterator[str]:
     role = CreditRole.CONTRIBUTOR
     credited = sum(amount_of(event) for event in claim.credits if integer(event, "role") == role)
     if credited != expected:

@@ -136,7 +136,7 @@ def _terms(credit: _Credit, amount: str | None, fee: str, relay: list[str] | Non
     lifetime_s = seconds_of(deadline)
     if not LIFETIME_S_MIN <= lifetime_s <= LIFETIME_S_MAX:
         raise InputError(f"--deadline is between {LIFETIME_S_MIN} s and a year, not {deadline}")
-    amount_wei = int(wei_of(amount)) if amount else credit.balance_wei - fee_wei
+    amount_wei = credit.balance_wei - fee_wei if amount is None else int(wei_of(amount))
     if amount_wei <= 0 or amount_wei + fee_wei > credit.balance_wei:
         raise NodeError(
             f"{open_amount(credit.balance_wei)} are credited to {credit.account}, which does not cover "

@@ -92,11 +92,12 @@ def quote(as_json: Json = False) -> None:
     if as_json:
         emit_json("relay-quote", found)
         return
+    fee = amount(int(found["fee_wei"])).replace(",", "")  # as a command takes it
     show_lines(
         {
             "relay": found["relay"],
             "fee": f"{open_amount(found['fee_wei'])} for {found['gas']:,} gas at the price of now",
-            "they run": f"contributor withdraw --fee {amount(int(found['fee_wei']))} --relay {found['relay']}",
+            "they run": f"contributor withdraw --fee {fee} --relay {found['relay']}",
         }
     )
 

@@ -22,6 +22,7 @@ from .trainer import (
     Wish,
 )
 
+WORKER = "openledger_node.factory.worker"
 LOG_TAIL_BYTES = 4096
 
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "GOMP_SPINCOUNT": "1000"}
@@ -68,20 +69,20 @@ class ChildTrainer:
         self, given: TrainingInput | EvaluationInput, report: Report, tell: ReportEvaluation = lambda _: None
     ) -> TrainingResult | EvaluationResult:
         order = StartMessage(trainer=self._name, given=given, yields=self._yields)
-        with tempfile.TemporaryFile() as log, _start_worker(log) as worker:
+        with tempfile.TemporaryFile() as log, start_worker(WORKER, log) as worker:
             try:
                 return _follow(worker, order, report, tell, log)
             finally:
                 worker.kill()  # does nothing if it has ended
-                _hang_up(worker)
+                hang_up(worker)
 
 
-def _start_worker(log: IO[bytes]) -> subprocess.Popen[str]:
-    """Start the worker in its own session, so that the terminal's Ctrl-C reaches only this process."""
+def start_worker(module: str, log: IO[bytes], *, stdout: int | IO[bytes] = subprocess.PIPE) -> subprocess.Popen[str]:
+    """Start a module in its own session, so that the terminal's Ctrl-C reaches only this process."""
     return subprocess.Popen(
-        [sys.executable, "-m", "openledger_node.factory.worker"],
+        [sys.executable, "-m", module],
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=log,
         text=True,
         encoding="utf-8",
@@ -94,7 +95,7 @@ def _follow(
     worker: subprocess.Popen[str], order: StartMessage, report: Report, tell: ReportEvaluation, log: IO[bytes]
 ) -> TrainingResult | EvaluationResult:
     assert worker.stdout is not None
-    _say(worker, encode_start(order))  # its stdin stays open; when it closes, the worker knows that we are gone
+    say(worker, encode_start(order))  # its stdin stays open; when it closes, the worker knows that we are gone
     said: Wish | None = None
     for line in worker.stdout:
         match decode_worker_message(line):
@@ -102,7 +103,7 @@ def _follow(
                 wish = report(progress)
                 if wish and wish != said:
                     said = wish
-                    _say(worker, f"{wish}\n")
+                    say(worker, f"{wish}\n")
             case EvaluationProgress() as progress:
                 tell(progress)
             case Paused():
@@ -113,10 +114,11 @@ def _follow(
                 return result
     if (status := worker.wait()) < 0:
         raise DiedError(f"training was killed by signal {-status}: if memory ran out, try a smaller batch")
-    raise DiedError(f"the training process ended with status {status}: {_last_words(log)}")
+    raise DiedError(f"the training process ended with status {status}: {last_words(log)}")
 
 
-def _say(worker: subprocess.Popen[str], line: str) -> None:
+def say(worker: subprocess.Popen[str], line: str) -> None:
+    """Write a line to a worker's stdin, which stays open."""
     assert worker.stdin is not None
     try:
         worker.stdin.write(line)
@@ -125,13 +127,14 @@ def _say(worker: subprocess.Popen[str], line: str) -> None:
         pass  # the worker died; its log says why
 
 
-def _hang_up(worker: subprocess.Popen[str]) -> None:
+def hang_up(worker: subprocess.Popen[str]) -> None:
     """Close the worker's stdin; unread lines are lost, which is harmless."""
     assert worker.stdin is not None
     with contextlib.suppress(BrokenPipeError):
         worker.stdin.close()
 
 
-def _last_words(log: IO[bytes]) -> str:
+def last_words(log: IO[bytes]) -> str:
+    """The last line of a worker's log."""
     log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
     return (log.read().decode(errors="replace").strip().splitlines() or ["its log is empty"])[-1]

@@ -218,8 +218,13 @@ def check_sites(job: TrainingJob, base: Base) -> None:
     choose_sites(job.sites, modules)
 
 
-def index_builder(base: Base, datanet: VersionLabel, job: TrainingJob | None = None) -> BuildIndex:
-    """Return a function that writes the attribution index of the learned rows; with `job`, also their signals."""
+def index_builder(
+    base: Base, datanet: VersionLabel, job: TrainingJob | None = None, *, yields: bool = False
+) -> BuildIndex:
+    """Return a function that writes the attribution index of the learned rows; with `job`, also their signals.
+
+    `yields` lets the pass for the signals take only what other processes leave.
+    """
 
     def build(folder: Path, rows: tuple[Row, ...]) -> Digest:
         from ..attribution.index import build_index  # importing numpy takes longer than most commands
@@ -235,6 +240,7 @@ def index_builder(base: Base, datanet: VersionLabel, job: TrainingJob | None = N
                 rows=tuple(distinct_rows(rows)),
                 device=job.device,
                 tokens_max=job.tokens_max,
+                yields=yields,
             )
             run_signal_pass(given)
 

@@ -159,7 +159,7 @@ class TrainingService:
             base=base,
             trainer=ChildTrainer(run.trainer, yields=self._yields),
             owner=self._owner(),
-            build_index=index_builder(base, run.datanet, run.job if run.has_signals else None),
+            build_index=index_builder(base, run.datanet, run.job if run.has_signals else None, yields=self._yields),
             report=report,
             report_stage=report_stage,
         )

@@ -1,13 +1,14 @@
 """One forward pass per learned row, in a process of its own, that writes the index of signals of a new adapter.
 
-`python -m openledger_node.factory.signal_pass` reads a pass as JSON from its standard input. Base and adapter take
-gigabytes, which are freed when it ends.
+`python -m openledger_node.factory.signal_pass` reads a pass as JSON from the first line of its standard input, and
+ends when that closes. Base and adapter take gigabytes, which are freed when it ends.
 """
 
 import json
 import os
-import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -24,7 +25,11 @@ from ..errors import ModelError, NodeError
 from ..models.adapter_source import AdapterPart, AdapterSource
 from ..models.adapters import artifact_digest
 from ..plugs import load_plug
-from .child import ENVIRONMENT, LOG_TAIL_BYTES
+from .child import hang_up, last_words, say, start_worker
+from .worker import yield_to_others
+
+MODULE: Final = "openledger_node.factory.signal_pass"
+STDIN: Final = 0
 
 BACKEND: Final = "torch_lora"
 """The backend whose taps make the index; the steps of others give the same up to rounding."""
@@ -50,6 +55,7 @@ class SignalPass:
     rows: tuple[Row, ...]
     device: str
     tokens_max: int  # of a row
+    yields: bool = False  # to other processes on this machine
 
 
 def run_signal_pass(given: SignalPass) -> None:
@@ -58,17 +64,15 @@ def run_signal_pass(given: SignalPass) -> None:
     Raises:
         ModelError: it could not be built; the message has the last line of the process.
     """
-    ran = subprocess.run(
-        [sys.executable, "-m", "openledger_node.factory.signal_pass"],
-        input=json.dumps(to_plain(given)),
-        capture_output=True,
-        text=True,
-        env={**os.environ, **ENVIRONMENT},
-        check=False,
-    )
-    if ran.returncode:
-        lines = ran.stderr[-LOG_TAIL_BYTES:].strip().splitlines()
-        raise ModelError(f"the index of signals could not be built: {lines[-1] if lines else 'its process ended'}")
+    with tempfile.TemporaryFile() as log, start_worker(MODULE, log, stdout=log) as worker:
+        try:
+            say(worker, json.dumps(to_plain(given)) + "\n")  # its stdin stays open, so that it ends when we do
+            status = worker.wait()
+            if status:
+                raise ModelError(f"the index of signals could not be built: {last_words(log)}")
+        finally:
+            worker.kill()
+            hang_up(worker)
 
 
 def build(given: SignalPass) -> None:
@@ -134,10 +138,25 @@ def _read(text: str) -> SignalPass:
     return SignalPass(**{**fields, "rows": tuple(Row(**row) for row in fields["rows"])})
 
 
+def end_with_parent() -> None:
+    """End this process when its stdin closes, so that none writes an index that another process has begun again."""
+
+    def wait() -> None:
+        while os.read(STDIN, 1):  # unlike sys.stdin, it holds no lock that the end of the process waits for
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def main() -> None:
     """Build the index that standard input names; the last line of standard error says why it failed."""
+    given = _read(sys.stdin.readline())
+    end_with_parent()
+    if given.yields:
+        yield_to_others()
     try:
-        build(_read(sys.stdin.read()))
+        build(given)
     except (NodeError, AdapterRefusedError, AttributionError) as error:
         sys.exit(str(error))
 

@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from openledger_protocol.codec import to_plain
 
@@ -17,9 +17,7 @@ from .bases import Base, gguf_of
 from .gguf_files.header import read_header
 from .gguf_files.lora import convert_lora, target_of_folder, target_of_gguf, write_lora
 from .merging import open_base_weights, write_merged
-from .readme import CARD_FILE
-
-ExportForm = Literal["peft", "merged", "gguf"]
+from .readme import CARD_FILE, ExportForm, taught_by_of, write_card_text
 
 TEXT_SUFFIXES: Final = (".json", ".jinja", ".txt", ".model")
 MERGED_FILE: Final = "model.safetensors"
@@ -46,7 +44,8 @@ def export_adapter(adapter: Adapter, base: Base, form: ExportForm, out: Path) ->
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         WRITERS[form](adapter, base, partial)
-        (partial / CARD_FILE).write_text(card_of(adapter), encoding="utf-8")
+        card = write_card_text(adapter.manifest, taught_by_of(card_of(adapter)), form=form)
+        (partial / CARD_FILE).write_text(card, encoding="utf-8")
         partial.rename(out)
     except OSError as error:
         raise explain_disk(error, out.parent) from error

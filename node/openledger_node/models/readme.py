@@ -1,12 +1,20 @@
 """An adapter's card: a README.md with the metadata that model hubs read, written from its manifest."""
 
 import json
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
 
 from openledger_protocol.adapter import AdapterManifest
 
 CARD_FILE: Final = "README.md"
+ExportForm = Literal["peft", "merged", "gguf"]
+FORMS: Final[Mapping[ExportForm, tuple[str, Sequence[str], str]]] = {
+    "peft": ("peft", ("lora",), "A LoRA adapter for {base}, in PEFT format."),
+    "merged": ("transformers", (), "The model {base} with a LoRA adapter merged into its weights."),
+    "gguf": ("gguf", ("lora",), "A LoRA adapter for {base}, as a GGUF file for llama.cpp."),
+}
+"""The library of a form, which model hubs open it with, its tags, and its first sentence."""
+
 TAUGHT_BY: Final = "## Taught by\n"
 MARKED: Final = str.maketrans({letter: f"\\{letter}" for letter in "\\`*_{}[]<>#|"})
 SETTINGS: Final = (
@@ -21,11 +29,14 @@ FIGURES: Final = (
 )
 
 
-def write_card_text(manifest: AdapterManifest, contributors: Mapping[str, int] | None = None) -> str:
+def write_card_text(
+    manifest: AdapterManifest, contributors: Mapping[str, int] | None = None, *, form: ExportForm = "peft"
+) -> str:
     """Write the card; `contributors` maps those who taught the adapter to the numbers of their rows."""
+    library, tags, sentence = FORMS[form]
     sections = [
-        _metadata(manifest),
-        f"# {_plain(manifest.name)}\n\nA LoRA adapter for {_plain(manifest.base.name)}, in PEFT format.\n",
+        _metadata(manifest, library, tags),
+        f"# {_plain(manifest.name)}\n\n{sentence.format(base=_plain(manifest.base.name))}\n",
         _facts(manifest),
         _taught_by(contributors),
         _training(manifest.training or {}),
@@ -45,13 +56,13 @@ def taught_by_of(card: str) -> dict[str, int]:
     return found
 
 
-def _metadata(manifest: AdapterManifest) -> str:
+def _metadata(manifest: AdapterManifest, library: str, tags: Sequence[str]) -> str:
     """The front matter. Strings are written as JSON, which YAML reads as they are."""
     lines = {
         "base_model": manifest.base.name,
-        "library_name": "peft",
+        "library_name": library,
         "pipeline_tag": "text-generation",
-        "tags": ["lora", "openledger"],
+        "tags": [*tags, "openledger"],
     }
     if manifest.license:
         lines["license"] = manifest.license.lower()
@@ -103,7 +114,8 @@ def _evaluation(evaluation: Mapping[str, Any]) -> str:
     ]
     if not losses:
         return ""
-    text = f"## Evaluation\n\n{', '.join(losses)}, in nats per token of {evaluation.get('rows')} held-out rows\n"
+    rows = _plain(str(evaluation.get("rows")))
+    text = f"## Evaluation\n\n{', '.join(losses)}, in nats per token of {rows} held-out rows\n"
     figures = evaluation.get("figures")
     if not isinstance(figures, dict):
         return text

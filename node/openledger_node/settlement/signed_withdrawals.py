@@ -5,6 +5,7 @@ people mean, so it takes a word of its own.
 """
 
 import json
+from itertools import count
 from pathlib import Path
 
 from openledger_protocol.errors import ProtocolError
@@ -21,20 +22,34 @@ def keep_withdrawal(home: Home, withdrawal: RelayedWithdrawal) -> Path:
     Raises:
         DiskError: the disk is full or read-only.
     """
-    earlier = _files(home, withdrawal.network, withdrawal.account, withdrawal.nonce)
-    name = f"{withdrawal.account}-{withdrawal.nonce}-{len(earlier) + 1}.json"
-    file = home.withdrawals / withdrawal.network / name
-    write_private(file, json.dumps(withdrawal_to_json(withdrawal), indent=2) + "\n", is_new=True)
-    return file
+    text = json.dumps(withdrawal_to_json(withdrawal), indent=2) + "\n"
+    for number in count(1):  # a file may have been moved away, and another process may sign at the same time
+        name = f"{withdrawal.account}-{withdrawal.nonce}-{number}.json"
+        file = home.withdrawals / withdrawal.network / name
+        try:
+            write_private(file, text, is_new=True)
+        except FileExistsError:
+            continue
+        return file
+    raise AssertionError("a number is free")
 
 
 def check_is_new(home: Home, network: str, account: Address, nonce: int, *, now_s: int) -> None:
     """Check that no withdrawal of this account and nonce was signed here that can still be sent.
 
+    An earlier one whose payout somebody else has sent alone still owes its node the fee, which has this nonce.
+
     Raises:
         NodeError: there is one.
         ConfigError: the file of one is damaged.
     """
+    for file in _files(home, network, account, nonce - 1):
+        earlier = _read(file)
+        if earlier.fees and earlier.deadline_s >= now_s:
+            raise NodeError(
+                f"the payout of {file} is made, and its fee can still be taken, with the nonce {nonce}. Only the fee "
+                "or a new withdrawal can be paid. Wait until the node has taken the fee, or sign with --replace"
+            )
     for file in _files(home, network, account, nonce):
         if _read(file).deadline_s >= now_s:
             raise NodeError(

@@ -47,6 +47,12 @@ def test_a_quote_is_the_line_that_the_contributor_types(run: Run, monkeypatch: p
     assert run("rewards", "quote", "--json").json == {"schema": "openledger.relay-quote/1", **QUOTE}
 
 
+def test_the_fee_of_a_quote_can_be_typed_as_it_is_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    quote = {**QUOTE, "fee_wei": str(1_234_500 * 10**15)}
+    monkeypatch.setattr(rewards, "open_money", lambda: OneAnswer(quote))
+    assert f"contributor withdraw --fee 1234.5 --relay {RELAY}" in run("rewards", "quote").stdout
+
+
 def test_the_file_is_what_the_node_plans(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     planned: list[tuple[str, Any]] = []
 

@@ -1,10 +1,17 @@
 """The pass that builds an index of signals: its bound of memory, and an order that asks for it."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 
+from openledger_node.errors import ModelError
 from openledger_node.factory.order import order_from
-from openledger_node.factory.signal_pass import rows_within
+from openledger_node.factory.signal_pass import SignalPass, rows_within, run_signal_pass
+from openledger_protocol.codec import to_plain
 from openledger_protocol.errors import MalformedError
+from openledger_protocol.primitives import Digest
 
 
 @pytest.mark.parametrize(
@@ -22,3 +29,29 @@ def test_an_order_may_ask_for_signals() -> None:
     assert not order_from({}).signals
     with pytest.raises(MalformedError, match="signals is"):
         order_from({"signals": "yes"})
+
+
+PASS = SignalPass(
+    base_folder="/nowhere",
+    adapter_folder="/nowhere",
+    folder="/nowhere",
+    rows_root=Digest("0x" + "0" * 64),
+    rows=(),
+    device="cpu",
+    tokens_max=16,
+)
+
+
+def test_a_pass_ends_with_the_process_that_started_it() -> None:
+    """Even in its longest step. Otherwise it would go on writing the index that a continued training writes."""
+    script = "from openledger_node.factory import signal_pass as it; it.build = lambda _: it.threading.Event().wait()"
+    with subprocess.Popen([sys.executable, "-c", f"{script}; it.main()"], stdin=subprocess.PIPE, text=True) as worker:
+        assert worker.stdin is not None
+        worker.stdin.write(json.dumps(to_plain(PASS)) + "\n")
+        worker.stdin.close()  # as it does when the parent is killed
+        assert worker.wait(60) == 1
+
+
+def test_a_pass_that_fails_says_why() -> None:
+    with pytest.raises(ModelError, match=r"the index of signals could not be built: .*/nowhere"):
+        run_signal_pass(PASS)

@@ -20,9 +20,10 @@ from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_node.models.adapters import Adapter, add_adapter
 from openledger_node.models.bases import FAKE_BASE, Base, describe_folder
 from openledger_node.models.causal_lm import open_causal_lm
-from openledger_node.models.exporting import ExportForm, export_adapter
+from openledger_node.models.exporting import export_adapter
 from openledger_node.models.gguf_files.header import read_header
 from openledger_node.models.gguf_files.lora import convert_lora, target_of_folder, target_of_gguf
+from openledger_node.models.readme import ExportForm
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId
 
@@ -61,6 +62,7 @@ def test_a_merged_model_answers_as_peft_does(base: Base, tmp_path: Path, kind: s
     adapter = library_of(base, tmp_path, **KINDS[kind])
     files = export_adapter(adapter, base, "merged", tmp_path / "out")
     assert {file.name for file in files} >= {"config.json", "model.safetensors", "tokenizer.json", "README.md"}
+    assert 'library_name: "transformers"' in (tmp_path / "out" / "README.md").read_text(), "it is no adapter any more"
     plain = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32)
     bare = logits(plain)
     wanted = logits(PeftModel.from_pretrained(plain, str(adapter.folder)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openledger_node.models.readme import taught_by_of, write_card_text
+from openledger_node.models.readme import ExportForm, taught_by_of, write_card_text
 from openledger_protocol.adapter import AdapterManifest, BaseReference, DatanetReference
 from openledger_protocol.primitives import DatanetId, Digest
 
@@ -45,6 +45,21 @@ def test_who_taught_it_can_be_read_back(contributors: dict[str, int]) -> None:
     assert taught_by_of(write_card_text(MANIFEST, contributors)) == contributors
 
 
+@pytest.mark.parametrize(
+    ("form", "library", "sentence"),
+    [
+        ("peft", "peft", "A LoRA adapter for tiny, in PEFT format."),
+        ("merged", "transformers", "The model tiny with a LoRA adapter merged into its weights."),
+        ("gguf", "gguf", "A LoRA adapter for tiny, as a GGUF file for llama.cpp."),
+    ],
+)
+def test_a_card_says_which_form_the_files_have(form: ExportForm, library: str, sentence: str) -> None:
+    lines = write_card_text(MANIFEST, {"ada": 45}, form=form).splitlines()
+    assert f'library_name: "{library}"' in lines
+    assert sentence in lines
+    assert "- ada: 45 rows" in lines
+
+
 def test_a_card_of_a_bare_adapter_claims_nothing() -> None:
     card = write_card_text(AdapterManifest(name="n", base=MANIFEST.base, artifact_digest=ROOT))
     assert "licence: not stated" in card
@@ -58,11 +73,14 @@ def test_a_card_of_a_bare_adapter_claims_nothing() -> None:
         {"license": "MIT\n---\n# Trust me <script>"},
         {"training": {"config": {"rank": "4 |\n## Evaluation\n[x](http://evil)"}, "rows": "\n# all"}},
         {"training": {"config": []}, "evaluation": {"loss_before": "x", "figures": 3}},
+        {"evaluation": {"loss_before": 1, "rows": "3\n\n## Taught by\n\n- mallory: 9 rows\n\n[x](http://evil)"}},
         {"evaluation": {"loss_before": 1, "loss_after": 1, "figures": {"rows": None, "loss": {"base": "\n# up"}}}},
     ],
 )
 def test_a_manifest_of_others_adds_no_heading_and_no_link(changes: dict[str, Any]) -> None:
-    lines = write_card_text(replace(MANIFEST, **changes)).splitlines()
+    card = write_card_text(replace(MANIFEST, **changes))
+    assert taught_by_of(card) == {}
+    lines = card.splitlines()
     headings = [line for line in lines if line.startswith("#")]
     assert set(headings) <= {"# harbour", "## Training", "## Evaluation"}
     assert not any(re.search(r"(?<!\\)(\]\(|<)", line) for line in lines if not line.startswith("license:"))

@@ -50,7 +50,7 @@ def catalogue_of(seller: Seller) -> AdapterCatalogue:
 
 
 async def offered(seller: Seller, board: AdTable, catalogue: AdapterCatalogue) -> dict[str, Any]:
-    return await offered_to_plain(seller.home, board, FAKE_BASE, [], catalogue)
+    return await offered_to_plain(seller.home, board, FAKE_BASE, [], seller.world.node.ledger.events, catalogue)
 
 
 async def test_an_adapter_has_its_owner_its_datanets_and_what_claims_paid_it(
@@ -157,7 +157,7 @@ async def test_a_retired_adapter_is_no_longer_listed_as_missing(
 async def test_a_name_that_is_no_text_does_no_harm(seller: Seller) -> None:
     world = seller.world
     key = world.node.ring.keys[world.node.accounts.wallet].private_key
-    world.must("DatanetRegistry", "create", HOSTILE, world.node.accounts.wallet, 0, "CC0-1.0", key=key)
+    world.must("DatanetRegistry", "create", HOSTILE, world.node.accounts.wallet, 0, "CC0-1.0", 2, key=key)
     names = catalogue_of(seller).names.values()
     assert "\\udcff\\x1b[31mlake" in names
     for name in names:

@@ -76,6 +76,7 @@ async function report(chain, network, account, history) {
   for (const claim of history.claims.values()) {
     const lines = (claim.proposed?.payouts ?? []).filter((each) => each.account === account);
     const name = `${claim.node}/${claim.seq}`;
+    const before = found.payouts.length;
     if (lines.length) {
       found.lists++;
       for (const why of await faultsOf(chain, network, claim)) found.faults.push(`${name}: ${why}`);
@@ -84,7 +85,7 @@ async function report(chain, network, account, history) {
     for (const credit of claim.credits) {
       if (credit.role !== CONTRIBUTOR) found.others.push({ ...credit, role: ROLES[credit.role] ?? "another role", name });
     }
-    const final = found.payouts.filter((each) => each.name === name && each.state === "final");
+    const final = found.payouts.slice(before).filter((each) => each.state === "final");
     const paid = sum(claim.credits.filter((credit) => credit.role === CONTRIBUTOR));
     if (sum(final) !== paid) found.faults.push(`${name}: its list gives ${sum(final)} wei, and ${paid} were credited`);
   }
@@ -103,6 +104,7 @@ async function addPayouts(found, chain, claim, lines) {
   const at = claim.final ? await chain.timeOf(claim.final.block) : null;
   for (const line of lines) {
     const pot = claim.record.pots[line.pot];
+    if (!pot?.gross) continue; // no honest chain has such a pot, and faultsOf names it
     found.payouts.push({
       name: `${claim.node}/${claim.seq}`,
       state: stateOf(claim, chain.time),

@@ -134,7 +134,8 @@ form.addEventListener("submit", async (event) => {
     await look(account, urls);
     says.textContent = "";
   } catch (error) {
-    says.textContent = error.message;
+    // Errors of other kinds are the browser's own words on an answer that is malformed.
+    says.textContent = error.constructor === Error ? error.message : "An endpoint sent something that this page can't read; ask another one.";
   } finally {
     form.go.disabled = false;
   }
