@@ -221,6 +221,14 @@ def test_before_any_is_joined_the_embedded_one_counts(home: Home, network: Netwo
     assert is_embedded(home, EMBEDDED)
 
 
+def test_an_own_chain_of_an_earlier_release_is_replaced_by_start(home: Home, network: Network) -> None:
+    embed_network(home, network)
+    file = home.network_file(network.network)
+    file.write_text(json.dumps({**json.loads(file.read_text()), "schema": "openledger.network/3"}))
+    with pytest.raises(EarlierNetworkError, match="run `openledger-node start`, which puts it aside"):
+        current_network(home, AUTO)
+
+
 def test_local_is_on_none_whatever_was_joined(home: Home, network: Network) -> None:
     join_network(home, network)
     assert current_network(home, LOCAL_NETWORK) is None
