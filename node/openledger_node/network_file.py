@@ -204,8 +204,8 @@ def _embedded_network(home: Home) -> Network:
         return read_network(home.network_file(_read_id(home.embedded_network)))
     except EarlierNetworkError as error:
         raise EarlierNetworkError(
-            "the development chain of this data directory was made by an earlier release, and this one can't continue "
-            "it: run `openledger-node start`, which puts it aside and begins a new one"
+            "the development chain of this data directory was made by an earlier release, and this one can't "
+            "continue it: run `openledger-node start`, which puts it aside and begins a new one"
         ) from error
 
 
