@@ -84,7 +84,7 @@ def test_a_deposit_does_not_wait_for_ever() -> None:
 def test_a_deposit_that_the_one_before_leaves_no_money_for_is_not_sent() -> None:
     payer = Payer(looks=2)
     payer.deployment.token_balance = lambda wallet: 1 if payer.looks > 0 else 0
-    with pytest.raises(PaymentRequiredError, match="a deposit takes 1 wei, and .* has 0: send it more OPEN"):
+    with pytest.raises(PaymentRequiredError, match=r"a deposit takes 1 wei, and .* has 0: send it more OPEN"):
         open_with(payer)
     assert payer.events == ["waited", "waited"]
 
