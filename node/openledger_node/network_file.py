@@ -100,7 +100,8 @@ def network_from_json(text: str | bytes, *, source: str) -> Network:
         if isinstance(content, dict) and content.get("schema") in EARLIER_SCHEMAS:
             raise EarlierNetworkError(
                 f"{source} is of a network with an earlier version of the contracts, which this release can't use: "
-                "end what is open there with the release that joined it, then join or make another network"
+                "end what is open there with the release that joined it, then join another one with "
+                "`openledger-node network join FILE`, or make one with `openledger-node network init`"
             )
         return _network_from_fields(_fields(content))
     except (ValueError, RecursionError) as error:

@@ -137,7 +137,7 @@ def test_a_hostile_file_is_refused_by_name(network: Network, changes: dict[str, 
 
 
 def test_a_network_of_an_earlier_release_says_what_to_do(network: Network) -> None:
-    with pytest.raises(EarlierNetworkError, match="end what is open there with the release that joined it"):
+    with pytest.raises(EarlierNetworkError, match="then join another one with `openledger-node network join FILE`"):
         network_from_json(changed(network, schema="openledger.network/1"), source="friend.json")
 
 
