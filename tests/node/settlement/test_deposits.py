@@ -253,11 +253,12 @@ def test_a_silent_endpoint_holds_up_one_stream_of_a_seller_and_none_of_another(p
     for node in (NODE, other):
         chain.channel_with(node)
         configs[node] = chain.channel_with(node)
-    chain.is_away, chain.silence = True, threading.Event()
+    silence = threading.Event()
+    chain.is_away, chain.silence = True, silence
     with ThreadPoolExecutor() as threads:
         held_up = threads.submit(chain.channel_with)
         assert chain.is_asked.wait(10)
-        chain.silence, silence = None, chain.silence
+        chain.silence = None
         try:
             assert chain.channel_with() == configs[NODE]
             assert chain.channel_with(other) == configs[other]
