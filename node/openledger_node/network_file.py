@@ -100,7 +100,8 @@ def network_from_json(text: str | bytes, *, source: str) -> Network:
         if isinstance(content, dict) and content.get("schema") in EARLIER_SCHEMAS:
             raise EarlierNetworkError(
                 f"{source} is of a network with an earlier version of the contracts, which this release can't use: "
-                "end what is open there with the release that joined it, then join or make another network"
+                "end what is open there with the release that joined it, then join another one with "
+                "`openledger-node network join FILE`, or make one with `openledger-node network init`"
             )
         return _network_from_fields(_fields(content))
     except (ValueError, RecursionError) as error:
@@ -178,13 +179,15 @@ def current_network(home: Home, choice: str) -> Network | None:
     """Return the network that `[node] network` selects; None for `local`, or if none was joined or embedded yet.
 
     Raises:
+        EarlierNetworkError: its contracts are of an earlier version.
         ConfigError: the chosen network is not known here, or its file is damaged.
     """
     if choice == LOCAL_NETWORK:
         return None
-    if choice in (AUTO, EMBEDDED):
-        file = home.embedded_network if is_embedded(home, choice) else home.joined_network
-        return read_network(home.network_file(_read_id(file))) if file.exists() else None
+    if is_embedded(home, choice):
+        return _embedded_network(home) if home.embedded_network.exists() else None
+    if choice == AUTO:
+        return read_network(home.network_file(_read_id(home.joined_network)))
     if not home.network_file(_check_id(choice)).exists():
         raise ConfigError(
             f"[node] network is {choice!r}, which is not known here: join it with `openledger-node network join FILE`"
@@ -195,6 +198,16 @@ def current_network(home: Home, choice: str) -> Network | None:
 def is_embedded(home: Home, choice: str) -> bool:
     """Return True if the daemon runs a development chain inside itself: it is chosen, or no network was joined."""
     return choice == EMBEDDED or (choice == AUTO and not home.joined_network.exists())
+
+
+def _embedded_network(home: Home) -> Network:
+    try:
+        return read_network(home.network_file(_read_id(home.embedded_network)))
+    except EarlierNetworkError as error:
+        raise EarlierNetworkError(
+            "the development chain of this data directory was made by an earlier release, and this one can't "
+            "continue it: run `openledger-node start`, which puts it aside and begins a new one"
+        ) from error
 
 
 def _read_id(file: Path) -> str:

@@ -137,7 +137,7 @@ def test_a_hostile_file_is_refused_by_name(network: Network, changes: dict[str, 
 
 
 def test_a_network_of_an_earlier_release_says_what_to_do(network: Network) -> None:
-    with pytest.raises(EarlierNetworkError, match="end what is open there with the release that joined it"):
+    with pytest.raises(EarlierNetworkError, match="then join another one with `openledger-node network join FILE`"):
         network_from_json(changed(network, schema="openledger.network/1"), source="friend.json")
 
 
@@ -219,6 +219,14 @@ def test_before_any_is_joined_the_embedded_one_counts(home: Home, network: Netwo
     assert current_network(home, AUTO) == real
     assert current_network(home, EMBEDDED) == network
     assert is_embedded(home, EMBEDDED)
+
+
+def test_an_own_chain_of_an_earlier_release_is_replaced_by_start(home: Home, network: Network) -> None:
+    embed_network(home, network)
+    file = home.network_file(network.network)
+    file.write_text(json.dumps({**json.loads(file.read_text()), "schema": "openledger.network/3"}))
+    with pytest.raises(EarlierNetworkError, match="run `openledger-node start`, which puts it aside"):
+        current_network(home, AUTO)
 
 
 def test_local_is_on_none_whatever_was_joined(home: Home, network: Network) -> None:

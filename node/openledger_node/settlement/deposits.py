@@ -239,6 +239,7 @@ class Deposits:
                 if not self._is_deposit_under_way():
                     break
                 self._pause(PAUSE_S)
+            self._check_funds()  # the deposit before may have taken what was there
             name = f"{_deposit_key(key)}{time.time_ns()}"
             session.send(session.treasury.plan([action], wallet, session.ring.signer(wallet), key=name))
 

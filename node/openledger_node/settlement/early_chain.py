@@ -45,5 +45,9 @@ def _put_earlier_aside(home: Home) -> None:
         return  # what names the network is written anew
     if home.devnet.exists():
         home.devnet.rename(aside)
-        log.warning("the development chain was made by an earlier release: it is in %s, and a new one begins", aside)
+        log.warning(
+            "the development chain was made by an earlier release: it is in %s, and a new one begins with new "
+            "accounts, so publish your Datanets and adapters there again",
+            aside,
+        )
     home.embedded_network.unlink()

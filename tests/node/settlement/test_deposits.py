@@ -15,7 +15,7 @@ from openledger_node.errors import ChainError
 from openledger_node.ledger.ledger import open_ledger
 from openledger_node.settlement.deposits import AWAY_AGAIN_S, CHANNELS_A_DAY_MAX, PAUSES_MAX, Deposits
 from openledger_protocol.eip712 import payments_domain
-from openledger_protocol.errors import UnavailableError
+from openledger_protocol.errors import PaymentRequiredError, UnavailableError
 from openledger_protocol.generation import is_of_generation
 from openledger_protocol.payments import ChannelConfig, SignedVoucher, Voucher, channel_id
 from openledger_protocol.primitives import BASE_ONLY, Address, ChannelId, Generation, Wei
@@ -79,6 +79,14 @@ def test_a_deposit_does_not_wait_for_ever() -> None:
     payer = Payer(looks=10**9)
     open_with(payer)
     assert payer.events == ["waited"] * PAUSES_MAX + ["sent"]
+
+
+def test_a_deposit_that_the_one_before_leaves_no_money_for_is_not_sent() -> None:
+    payer = Payer(looks=2)
+    payer.deployment.token_balance = lambda wallet: 1 if payer.looks > 0 else 0
+    with pytest.raises(PaymentRequiredError, match=r"a deposit takes 1 wei, and .* has 0: send it more OPEN"):
+        open_with(payer)
+    assert payer.events == ["waited", "waited"]
 
 
 def test_a_channel_is_used_once_a_block_has_its_deposit() -> None:
@@ -245,11 +253,12 @@ def test_a_silent_endpoint_holds_up_one_stream_of_a_seller_and_none_of_another(p
     for node in (NODE, other):
         chain.channel_with(node)
         configs[node] = chain.channel_with(node)
-    chain.is_away, chain.silence = True, threading.Event()
+    silence = threading.Event()
+    chain.is_away, chain.silence = True, silence
     with ThreadPoolExecutor() as threads:
         held_up = threads.submit(chain.channel_with)
         assert chain.is_asked.wait(10)
-        chain.silence, silence = None, chain.silence
+        chain.silence = None
         try:
             assert chain.channel_with() == configs[NODE]
             assert chain.channel_with(other) == configs[other]

@@ -61,7 +61,7 @@ def test_a_chain_of_earlier_contracts_is_put_aside_whole(home: Home, caplog: pyt
     (aside,) = chains(home)
     assert aside.startswith("devnet-")
     assert (home.root / aside / "chain.db").read_text() == "blocks"
-    assert f"it is in {home.root / aside}, and a new one begins" in caplog.text
+    assert f"it is in {home.root / aside}, and a new one begins with new accounts" in caplog.text
     assert not home.embedded_network.exists()
     assert file.exists(), "its ledger and keys stay beside it"
 

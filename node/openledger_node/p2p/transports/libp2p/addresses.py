@@ -84,8 +84,11 @@ async def listen_also(swarm: Swarm, address: Multiaddr) -> None:
         NetworkError: it can't be listened on. The others are as they were.
     """
     check_is_free(address)
-    with trio.move_on_after(LISTEN_S, shield=True):  # if cancelled, the library leaves sockets open
+    with trio.move_on_after(LISTEN_S, shield=True) as opening:  # if cancelled, the library leaves sockets open
         await swarm.listen(address)
+    if opening.cancelled_caught and (half_open := swarm.listeners.pop(str(address), None)):
+        with trio.move_on_after(CLOSE_S, shield=True):
+            await close_quietly(half_open)
     if str(address) not in swarm.listeners:
         raise NetworkError(f"cannot listen on {address}")
     for name in [name for name in swarm.listeners if not is_own_host(host_of(name) or "")]:
