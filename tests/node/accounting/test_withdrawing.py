@@ -1,5 +1,8 @@
 """Rows are withdrawn: by their contributor or the owner, and from then on nobody is paid or trained for them."""
 
+import shutil
+import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +132,38 @@ def test_a_contributor_withdraws_their_rows_and_nobody_elses(
     contributor.do("datanet withdraw", datanet=lake, contributor=contributor.account)
     rows = world.node.ledger.events.find("RowsWithdrawn", {"id": lake})
     assert [(each.arguments["byOwner"], each.arguments["rows"]) for each in rows] == [(0, [canonical_digest(theirs)])]
+
+
+def read_chain(owner: DatanetOwner) -> None:
+    """Give the data directory a copy of the ledger that has read the chain."""
+    file = owner.home.ledger(owner.world.node.network.network)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with sqlite3.connect(file) as copy:
+        owner.world.node.ledger._store._connection.backup(copy)
+    copy.close()
+
+
+def test_an_owner_learns_what_a_contributor_has_withdrawn(owner: DatanetOwner, world: World, tmp_path: Path) -> None:
+    contributor = open_owner(Home(tmp_path / "other"), world)
+    theirs = CONTRIBUTED[0].__class__(prompt="Who?", completion="Somebody else.", contributor=contributor.account)
+    owner.approve((theirs,))
+    owner.do("datanet publish", datanet="lake")
+    contributor.do("datanet withdraw", datanet=datanet_id(owner.account, "lake"), rows=[canonical_digest(theirs)])
+    read_chain(owner)
+    assert owner.own.learn_withdrawals("lake").withdrawn == (canonical_digest(theirs),)
+    with pytest.raises(NodeError, match="1 row of version 2 of lake were withdrawn"):
+        owner.own.training_rows("lake", "2")
+
+
+def test_a_stranger_with_the_same_rows_on_another_network_withdraws_nothing_here(
+    owner: DatanetOwner, world: World, tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "published-elsewhere")
+    shutil.copytree(owner.home.datanets / "lake", home.datanets / "lake")
+    withdraw(owner, LIGHTHOUSE)
+    other = replace(owner, home=home)
+    read_chain(other)
+    assert other.own.learn_withdrawals("lake").withdrawn == ()
 
 
 def test_anyone_may_send_what_a_contributor_has_signed(owner: DatanetOwner, world: World) -> None:
