@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from openledger_protocol.codec import canonical_digest, to_plain
+from openledger_protocol.codec import to_plain
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import BadSignatureError, MalformedError
 from openledger_protocol.offer import RowOffer, check_offer, offer_from_json

@@ -95,8 +95,8 @@ def withdrawn_of_registered(events: EventRows, adapter_id: AdapterId) -> Withdra
 def withdrawn_here(home: Home, rows_roots: Sequence[Digest]) -> dict[tuple[Address, Digest], int]:
     """Read the rows withdrawn from the Datanet with these versions, on any network of this data directory.
 
-    On each network only a Datanet counts whose version is here. On a network where these rows were never published from
-    here, a stranger could publish them, and withdraw them as the owner of that Datanet.
+    On each network only a Datanet counts whose version is here. Where these rows were never published from here, a
+    stranger could publish them, and withdraw them as the owner of that Datanet.
     """
     found: dict[tuple[Address, Digest], int] = {}
     for file in sorted((home.root / "networks").glob("*/ledger.db")):
