@@ -34,7 +34,7 @@ from openledger_node.home import Home
 from openledger_protocol.codec import canonical_digest, to_plain
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import BadSignatureError, MalformedError
-from openledger_protocol.offer import RowOffer, offer_digest
+from openledger_protocol.offer import RowOffer, check_offer, offer_digest
 from openledger_protocol.primitives import DatanetId, Digest, check_address
 from openledger_protocol.signatures import sign_digest
 
@@ -193,7 +193,12 @@ def test_signatures_are_checked_when_a_version_arrives_and_not_at_each_reading(
     version = make_version("lake", "1", batch.rows, {}, [batch.offer])
     write_version(home, version)
     checked: list[RowOffer] = []
-    monkeypatch.setattr("openledger_node.datanets.version.check_offer", lambda offer: checked.append(offer) or offer)
+
+    def check(offer: RowOffer) -> RowOffer:
+        checked.append(offer)
+        return check_offer(offer)
+
+    monkeypatch.setattr("openledger_node.datanets.version.check_offer", check)
     assert read_version(home, "lake", "1") == version
     assert checked == []
     assert version_from_json(to_plain(version)) == version
