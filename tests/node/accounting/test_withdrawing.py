@@ -12,6 +12,7 @@ from support.chain_world.seller import start_seller
 from support.chain_world.world import World
 from support.contributors import ADA, BEN, CONTRIBUTED, TERMS, key_of
 
+from openledger_node.datanets.signed import DatanetPlace, draft_batch, write_signed
 from openledger_node.datanets.version import read_version, write_published
 from openledger_node.datanets.withdrawn import withdrawn_from, withdrawn_of_registered
 from openledger_node.errors import NodeError
@@ -20,6 +21,7 @@ from openledger_node.models.adapters import Adapter
 from openledger_node.operator.adapters import adapters_to_plain, found_withdrawn
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import datanet_id
+from openledger_protocol.offer import offer_digest
 from openledger_protocol.primitives import ZERO_ADDRESS, Digest
 from openledger_protocol.signatures import sign_digest
 from openledger_protocol.withdrawal import RowWithdrawal, withdrawal_digest
@@ -164,6 +166,23 @@ def test_a_stranger_with_the_same_rows_on_another_network_withdraws_nothing_here
     other = replace(owner, home=home)
     read_chain(other)
     assert other.own.learn_withdrawals("lake").withdrawn == ()
+
+
+def test_the_signed_batch_names_the_rows_to_withdraw(owner: DatanetOwner, world: World, tmp_path: Path) -> None:
+    lake, key = datanet_id(owner.account, "lake"), key_of("ben")
+    network = world.node.network
+    place = DatanetPlace(chain_id=network.chain_id, contract=network.contracts["DatanetRegistry"], datanet_id=lake)
+    batch = draft_batch(CONTRIBUTED[:1], place, key.address, "CC-BY-4.0")
+    signature = "0x" + sign_digest(key.private_key, offer_digest(batch.offer)).hex()
+    file = tmp_path / "notes.signed.json"
+    write_signed(file, replace(batch, offer=replace(batch.offer, signature=signature)))
+    owner.approve(batch.rows)
+    owner.do("datanet publish", datanet="lake")
+    stranger = open_owner(Home(tmp_path / "other"), world)  # no version is there
+    with pytest.raises(NodeError, match=f"is of {BEN}, and only that account or the Datanet's owner"):
+        stranger.do("datanet withdraw", datanet=lake, file=str(file))
+    withdraw(owner, file=str(file))
+    assert owner.own.get("lake").withdrawn == batch.offer.rows
 
 
 def test_anyone_may_send_what_a_contributor_has_signed(owner: DatanetOwner, world: World) -> None:
