@@ -122,6 +122,7 @@ def test_several_dropped_files_are_shown_one_after_the_other_and_copies_are_anno
     expect(numbers.locator("tr", has_text="Base loss").first).to_contain_text("not measured")
     panel.get_by_role("button", name="Read second.csv").click()
     expect(panel.locator("pre.row-text")).to_have_text("Who bakes?\nPetra does.", timeout=LONG_MS)
+    expect(panel.get_by_label("Contributor, who is paid for them")).to_have_value("")
     panel.get_by_role("button", name="Forget the file").click()
     expect(panel.locator("pre.row-text")).to_have_text("Who sings?\nA lark.", timeout=LONG_MS)
     expect(panel).not_to_contain_text("Then:")

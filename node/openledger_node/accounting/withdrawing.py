@@ -16,6 +16,7 @@ from openledger_protocol.withdrawal import NOTICE_EPOCHS, RowWithdrawal
 from ..attribution.registry import datanet_name
 from ..datanets.own import Datanet
 from ..datanets.rows import read_rows
+from ..datanets.signed import is_signed_batch, read_signed
 from ..datanets.store import OwnDatanets
 from ..datanets.version import OwnedRow, account_of, published_versions, read_version
 from ..datanets.withdrawn import read_withdrawn
@@ -125,9 +126,11 @@ def _choose(known: Sequence[KnownRow], arguments: Mapping[str, Any], account: Ad
 
 
 def _of_file(known: Sequence[KnownRow], file: Path, account: Address) -> list[KnownRow]:
-    digests = {canonical_digest(row) for row in read_rows(file)}
+    signed = read_signed(file) if is_signed_batch(file) else None
+    digests = {canonical_digest(row) for row in (signed.rows if signed else read_rows(file))}
     chosen = [row for row in known if row.digest in digests]
     if not known:  # its version is not here, so they can only be the sender's
+        account = signed.offer.account if signed else account
         return [KnownRow(digest=digest, account=account) for digest in sorted(digests)]
     if not chosen:
         raise NodeError(f"no row of {file} is in this Datanet: a row has to be the same to the letter")

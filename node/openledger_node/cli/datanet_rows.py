@@ -73,7 +73,8 @@ def withdraw(
     ] = None,
     contributor: Annotated[str | None, typer.Option(help="All rows of this name or address.")] = None,
     file: Annotated[
-        Path | None, typer.Option(help="All rows of this file (JSONL).", exists=True, dir_okay=False)
+        Path | None,
+        typer.Option(help="All rows of this file: JSONL, or a signed batch.", exists=True, dir_okay=False),
     ] = None,
 ) -> dict[str, Any]:
     """Withdraw rows for good: as the owner of the Datanet, or as the contributor of the rows.

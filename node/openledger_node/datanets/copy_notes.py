@@ -1,6 +1,6 @@
 """Notes of a batch's copies: which row copies which earlier one, with the beginnings of both, for people to read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,28 +28,30 @@ class CopyNote:
 
 
 def note_copies(
-    batches: Sequence[tuple[Digest, Sequence[Row]]], copies: Sequence[Copy | None]
+    batches: Sequence[tuple[Digest, Mapping[int, Row]]], copies: Sequence[Copy | None]
 ) -> tuple[CopyNote, ...]:
-    """Describe the rows of the last batch that copy another contributor's; `copies` are the verdicts of all rows."""
+    """Describe the rows of the last batch that copy another contributor's.
+
+    `batches` hold rows by their numbers, and `copies` are the verdicts of all these rows.
+    """
     begins, total = [], 0
     for _, rows in batches:
         begins.append(total)
         total += len(rows)
-    _, ours = batches[-1]
+    numbered = [list(rows.items()) for _, rows in batches]
     notes: list[CopyNote] = []
-    for number, (row, copy) in enumerate(zip(ours, copies[begins[-1] :], strict=True), 1):
+    for (number, row), copy in zip(numbered[-1], copies[begins[-1] :], strict=True):
         if copy is None or len(notes) == NOTES_MAX:
             continue
         at = max(place for place, begin in enumerate(begins) if begin <= copy.first)
-        digest, rows = batches[at]
-        first = rows[copy.first - begins[at]]
+        of_row, first = numbered[at][copy.first - begins[at]]
         if first.contributor != row.contributor:
             notes.append(
                 CopyNote(
                     row=number,
                     begins=beginning(row),
-                    of_batch=digest,
-                    of_row=copy.first - begins[at] + 1,
+                    of_batch=batches[at][0],
+                    of_row=of_row,
                     of_begins=beginning(first),
                     contributor=first.contributor,
                     evidence=copy.evidence,

@@ -13,6 +13,7 @@ from ..home import Home
 from .files import FilePreview, read_into
 from .own_process import RunOrder, run_order
 from .reading import ReadOptions
+from .signed import is_signed_batch
 from .store import OwnDatanets
 
 FOLDER: Final = ".uploads"
@@ -46,6 +47,11 @@ class FileDrafts:
         """
         folder = self._folder / name
         try:
+            if is_signed_batch(folder / "upload"):
+                raise NodeError(
+                    "this file is signed by its contributor, and the page can't check that: take it with "
+                    "`openledger-node datanet contribute DATANET FILE`"
+                )
             report = read_into(folder / "upload", folder / "rows.jsonl", options)
         except NodeError:
             self.discard(name)

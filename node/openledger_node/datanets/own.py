@@ -118,7 +118,7 @@ def name_accounts(datanet: Datanet, accounts: Mapping[str, Address]) -> Datanet:
 
 
 def add_batch(datanet: Datanet, earlier: Sequence[Sequence[Row]], rows: Sequence[Row]) -> Datanet:
-    """Add a batch for approval; `earlier` are the rows of the batches approved so far.
+    """Add a batch for approval; `earlier` are the whole batches approved so far.
 
     A batch that waits already is checked again.
 
@@ -149,7 +149,8 @@ def approve(datanet: Datanet, digest: Digest) -> Datanet:
 
 def withdraw(datanet: Datanet, digests: Iterable[Digest]) -> Datanet:
     """Leave rows out of all later versions, for good; those that were withdrawn before keep their place."""
-    new = dict.fromkeys(digest for digest in digests if digest not in set(datanet.withdrawn))
+    gone = set(datanet.withdrawn)
+    new = dict.fromkeys(digest for digest in digests if digest not in gone)
     return replace(datanet, withdrawn=(*datanet.withdrawn, *new)) if new else datanet
 
 
@@ -168,10 +169,24 @@ def find_batch(datanet: Datanet, beginning: str) -> RowBatch:
     return found[0]
 
 
+def rows_left(datanet: Datanet, batches: Sequence[Sequence[Row]]) -> list[dict[int, Row]]:
+    """The rows of whole batches that were not withdrawn, by their numbers in their batch, from 1."""
+    gone = set(datanet.withdrawn)
+    return [
+        {number: row for number, row in enumerate(rows, 1) if not gone or canonical_digest(row) not in gone}
+        for rows in batches
+    ]
+
+
 def check_batch(datanet: Datanet, earlier: Sequence[Sequence[Row]], rows: Sequence[Row]) -> RowBatch:
-    """Check rows that would follow earlier batches: copies, contributors, those that can't be paid, and the gate."""
+    """Check rows that would follow earlier batches: copies, contributors, those that can't be paid, and the gate.
+
+    `earlier` are whole batches; withdrawn rows are left out of the comparison.
+    """
     digest = rows_digest(rows)
     before = next((each.gate for each in datanet.batches if each.digest == digest), BatchGate())
+    left = rows_left(datanet, earlier)
+    earlier = [tuple(each.values()) for each in left]
     joined = [row for batch in (*earlier, rows) for row in batch]
     copies = find_copies([*earlier, rows], cleared((*appeals_of(datanet), *before.appeals)))
     ours = [(row, copy) for row, copy in zip(rows, copies[len(joined) - len(rows) :], strict=True) if copy]
@@ -190,7 +205,9 @@ def check_batch(datanet: Datanet, earlier: Sequence[Sequence[Row]], rows: Sequen
             numbers=_with_model_numbers(
                 measure_rows(rows, joined[: -len(rows)], duplicates=len(ours), of_others=of_others), before
             ),
-            copies=note_copies([*zip(datanet.approved, earlier, strict=True), (digest, rows)], copies),
+            copies=note_copies(
+                [*zip(datanet.approved, left, strict=True), (digest, dict(enumerate(rows, 1)))], copies
+            ),
             approved_before=len(earlier),
         ),
     )

@@ -11,7 +11,7 @@ from ..errors import NodeError
 from .appeals import Appeal, cleared, decide_appeal, file_appeal
 from .copies import find_copies
 from .gate import GateNumber, with_number
-from .own import Datanet, RowBatch, appeals_of, check_batch
+from .own import Datanet, RowBatch, appeals_of, check_batch, rows_left
 from .store import OwnDatanets
 
 
@@ -81,9 +81,10 @@ def _digest_of(rows: Sequence[Row], row: int) -> Digest:
 def _check_is_copy(
     datanet: Datanet, batch: RowBatch, earlier: Sequence[Sequence[Row]], rows: tuple[Row, ...], row: int
 ) -> None:
-    joined = [each for batch_rows in (*earlier, rows) for each in batch_rows]
+    left = [tuple(each.values()) for each in rows_left(datanet, earlier)]
+    joined = [each for batch_rows in (*left, rows) for each in batch_rows]
     place = len(joined) - len(rows) + row - 1
-    copy = find_copies([*earlier, rows], cleared((*appeals_of(datanet), *batch.gate.appeals)))[place]
+    copy = find_copies([*left, rows], cleared((*appeals_of(datanet), *batch.gate.appeals)))[place]
     if copy is None or joined[copy.first].contributor == joined[place].contributor:
         raise NodeError(f"row {row} copies no other contributor's row, so its contributor is paid for it already")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from openledger_protocol.codec import canonical_digest, to_plain
+from openledger_protocol.codec import to_plain
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import BadSignatureError, MalformedError
 from openledger_protocol.offer import RowOffer, check_offer, offer_from_json
@@ -34,6 +34,7 @@ from .own import (
     name_accounts,
     note_version,
     replace_batch,
+    rows_left,
     withdraw,
 )
 from .rows import read_rows, rows_digest, write_rows
@@ -105,7 +106,7 @@ class OwnDatanets:
         """
         with self._locked(name):
             datanet = name_accounts(self.get(name), accounts)
-            changed = add_batch(datanet, self.batches(datanet), rows)
+            changed = add_batch(datanet, self._whole_batches(datanet), rows)
             batch = changed.batches[-1]
             write_rows(self._batch_file(name, batch.digest), rows)  # first, so that every listed batch can be read
             if offer is not None:
@@ -124,14 +125,16 @@ class OwnDatanets:
             batch = find_batch(datanet, beginning)
             rows = self.batch_rows(name, batch.digest)
             if batch.digest not in datanet.approved and batch.gate.approved_before != len(datanet.approved):
-                batch = check_batch(datanet, self.batches(datanet), rows)  # others were approved since the last check
+                batch = check_batch(
+                    datanet, self._whole_batches(datanet), rows
+                )  # others were approved since the last check
             self._write(approve(replace_batch(datanet, batch), batch.digest))
         return batch
 
     def change_batch(self, name: str, beginning: str, change: ChangeBatch) -> RowBatch:
         """Replace the record of the batch whose digest begins so; its rows never change.
 
-        `change` takes the Datanet, the record, the rows of the batches approved before it, and its own rows.
+        `change` takes the Datanet, the record, the whole batches approved before it, and its own rows.
 
         Raises:
             NodeError: there is no such Datanet or batch, its rows are damaged, or `change` refuses.
@@ -141,7 +144,7 @@ class OwnDatanets:
             batch = find_batch(datanet, beginning)
             place = datanet.approved.index(batch.digest) if batch.digest in datanet.approved else None
             seen = replace(datanet, approved=datanet.approved[:place])
-            changed = change(seen, batch, self.batches(seen), self.batch_rows(name, batch.digest))
+            changed = change(seen, batch, self._whole_batches(seen), self.batch_rows(name, batch.digest))
             self._write(replace_batch(datanet, changed))
         return changed
 
@@ -177,7 +180,8 @@ class OwnDatanets:
         if not withdrawn:
             return datanet
         versions = (read_version(self._home, name, each.version) for each in datanet.versions)
-        return self.withdraw(name, [digest for each in versions for digest in find_withdrawn(each.rows, withdrawn)])
+        learned = [digest for each in versions for digest in find_withdrawn(each.rows, withdrawn)]
+        return datanet if set(learned) <= set(datanet.withdrawn) else self.withdraw(name, learned)
 
     def rows(
         self, datanet: Datanet, num_batches: int | None = None, num_withdrawn: int | None = None
@@ -199,9 +203,11 @@ class OwnDatanets:
         Raises:
             NodeError: a file is missing or damaged.
         """
-        gone = set(datanet.withdrawn[:num_withdrawn])
-        batches = (self.batch_rows(datanet.name, digest) for digest in datanet.approved[:num_batches])
-        return [tuple(row for row in rows if not gone or canonical_digest(row) not in gone) for rows in batches]
+        seen = replace(datanet, approved=datanet.approved[:num_batches], withdrawn=datanet.withdrawn[:num_withdrawn])
+        return [tuple(each.values()) for each in rows_left(seen, self._whole_batches(seen))]
+
+    def _whole_batches(self, datanet: Datanet) -> list[tuple[Row, ...]]:
+        return [self.batch_rows(datanet.name, digest) for digest in datanet.approved]
 
     def version_rows(self, name: str, version: str | None = None) -> tuple[DatanetVersion, tuple[Row, ...]]:
         """Read a version and its rows; the newest if none is named.

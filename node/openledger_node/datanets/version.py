@@ -9,7 +9,7 @@ their approval. Fees for rows of a contributor without an address go to the Data
 
 import contextlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -232,12 +232,12 @@ def find_made_here(home: Home, rows_root: Digest) -> list[DatanetVersion]:
     return [version for version in found if version.rows_root == rows_root]
 
 
-def version_from_json(content: object) -> DatanetVersion:
-    """Read a version that may come from a stranger.
+def version_from_json(content: object, *, is_ours: bool = False) -> DatanetVersion:
+    """Read a version that may come from a stranger; `is_ours`: its offers were checked before it was written here.
 
     Raises:
         MalformedError: the schema differs, a field is unknown, missing or malformed, or the contributors_root does
-            not match the rows' accounts.
+            not match the rows' accounts, or an offer or an appeal is for none of its rows.
         BadSignatureError: an offer is not signed by its account.
     """
     later: dict[str, object] = {"offers": [], "appeals": []}  # a version may lack them
@@ -257,15 +257,17 @@ def version_from_json(content: object) -> DatanetVersion:
         rows_root=check_digest(found["rows_root"]),
         contributors_root=found["contributors_root"],
         rows=rows,
-        offers=_offers_from_json(found["offers"], rows),
-        appeals=_appeals_from_json(found["appeals"]),
+        offers=_offers_from_json(found["offers"], rows, is_ours=is_ours),
+        appeals=_appeals_from_json(found["appeals"], {row.digest for row in rows}, len(rows)),
     )
 
 
-def _appeals_from_json(content: object) -> tuple[DecidedAppeal, ...]:
-    if not isinstance(content, list):
-        raise MalformedError("a version's appeals must be a list")
+def _appeals_from_json(content: object, ours: Collection[Digest], most: int) -> tuple[DecidedAppeal, ...]:
+    if not isinstance(content, list) or len(content) > most:
+        raise MalformedError("a version's appeals must be a list, at most one for each row")
     found = [_checked_fields(DecidedAppeal, each) for each in content]
+    if any(check_digest(each["digest"]) not in ours for each in found):
+        raise MalformedError("an appeal is for none of the version's rows")
     if any(type(each["upheld"]) is not bool for each in found):
         raise MalformedError("a version's appeals must be upheld or not")
     return tuple(
@@ -284,20 +286,25 @@ def signed_rows(version: DatanetVersion, datanet_id: DatanetId) -> set[Digest]:
     return {digest for offer in version.offers if offer.datanet_id == datanet_id for digest in offer.rows}
 
 
-def _offers_from_json(content: object, rows: Sequence[OwnedRow]) -> tuple[RowOffer, ...]:
-    if not isinstance(content, list):
-        raise MalformedError("a version's offers must be a list")
-    offers = tuple(check_offer(offer_from_json(each)) for each in content)
+def _offers_from_json(content: object, rows: Sequence[OwnedRow], *, is_ours: bool) -> tuple[RowOffer, ...]:
+    if not isinstance(content, list) or len(content) > len(
+        rows
+    ):  # a peer could let us check any number of signatures
+        raise MalformedError("a version's offers must be a list, at most one for each row")
+    offers = tuple(map(offer_from_json, content))
     accounts = {row.digest: row.account for row in rows}
     for offer in offers:
-        if any(accounts.get(digest, offer.account) != offer.account for digest in offer.rows):
+        theirs = [accounts[digest] for digest in offer.rows if digest in accounts]
+        if not theirs:
+            raise MalformedError(f"an offer of {offer.account} is for none of the version's rows")
+        if any(account != offer.account for account in theirs):
             raise MalformedError(f"a row that {offer.account} has offered is of another account in this version")
-    return offers
+    return offers if is_ours else tuple(map(check_offer, offers))
 
 
 def _read(file: Path, what: str) -> DatanetVersion:
     try:
-        return version_from_json(json.loads(file.read_text(encoding="utf-8")))
+        return version_from_json(json.loads(file.read_text(encoding="utf-8")), is_ours=True)
     except OSError as error:
         raise NodeError(f"{what} is not here ({file}): {error.strerror}") from error
     except (ValueError, RecursionError, MalformedError, BadSignatureError) as error:
@@ -307,8 +314,9 @@ def _read(file: Path, what: str) -> DatanetVersion:
 def _write(file: Path, version: DatanetVersion) -> Path:
     plain = to_plain(version)
     assert isinstance(plain, dict)
-    if not plain["appeals"]:
-        del plain["appeals"]  # so that nodes from before there were appeals can read it
+    for later in ("offers", "appeals"):
+        if not plain[later]:
+            del plain[later]  # so that nodes from before there were any can read it
     try:
         write_private(file, json.dumps(plain, indent=1) + "\n", is_new=False)
     except OSError as error:

@@ -13,7 +13,7 @@ from ..errors import NodeError
 from ..home import Home
 from ..ledger.events import EventRows
 from ..ledger.ledger import open_ledger
-from .version import OwnedRow, find_made_here, read_published
+from .version import OwnedRow, find_made_here, published_file, read_published
 
 Withdrawn = Mapping[tuple[Address, Digest], int]
 """Withdrawn rows by account and digest, each with the second from which receipts leave it unpaid."""
@@ -93,13 +93,18 @@ def withdrawn_of_registered(events: EventRows, adapter_id: AdapterId) -> Withdra
 
 
 def withdrawn_here(home: Home, rows_roots: Sequence[Digest]) -> dict[tuple[Address, Digest], int]:
-    """Read the rows withdrawn from the Datanet with these versions, on any network of this data directory."""
+    """Read the rows withdrawn from the Datanet with these versions, on any network of this data directory.
+
+    On each network only a Datanet counts whose version is here. Where these rows were never published from here, a
+    stranger could publish them, and withdraw them as the owner of that Datanet.
+    """
     found: dict[tuple[Address, Digest], int] = {}
     for file in sorted((home.root / "networks").glob("*/ledger.db")):
         with contextlib.closing(open_ledger(file, is_writer=False)) as ledger:
-            published = (ledger.events.find("DatanetVersion", {"rowsRoot": root}) for root in rows_roots)
-            for datanet_id in {str(event.arguments["id"]) for events in published for event in events}:
-                found = {**read_withdrawn(ledger.events, DatanetId(datanet_id)), **found}
+            published = [(root, ledger.events.find("DatanetVersion", {"rowsRoot": root})) for root in rows_roots]
+            ids = [(DatanetId(str(event.arguments["id"])), root) for root, events in published for event in events]
+            for datanet_id in {id for id, root in ids if published_file(home, id, root).exists()}:
+                found = {**read_withdrawn(ledger.events, datanet_id), **found}
     return found
 
 

@@ -1,5 +1,7 @@
 """Rows are withdrawn: by their contributor or the owner, and from then on nobody is paid or trained for them."""
 
+import shutil
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from support.contributors import ADA, BEN, CONTRIBUTED, TERMS, key_of
 
 from openledger_node.accounting import receipt_check
 from openledger_node.attribution.registry import Registered
+from openledger_node.datanets.signed import DatanetPlace, draft_batch, write_signed
 from openledger_node.datanets.version import read_version, write_published
 from openledger_node.datanets.withdrawn import withdrawn_from, withdrawn_of_registered
 from openledger_node.errors import NodeError
@@ -22,6 +25,7 @@ from openledger_node.operator.adapters import adapters_to_plain, found_withdrawn
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import datanet_id
 from openledger_protocol.errors import AdapterRefusedError
+from openledger_protocol.offer import offer_digest
 from openledger_protocol.primitives import ZERO_ADDRESS, Address, Digest
 from openledger_protocol.rules import SIGNALS_RULE
 from openledger_protocol.signatures import sign_digest
@@ -135,6 +139,55 @@ def test_a_contributor_withdraws_their_rows_and_nobody_elses(
     contributor.do("datanet withdraw", datanet=lake, contributor=contributor.account)
     rows = world.node.ledger.events.find("RowsWithdrawn", {"id": lake})
     assert [(each.arguments["byOwner"], each.arguments["rows"]) for each in rows] == [(0, [canonical_digest(theirs)])]
+
+
+def read_chain(owner: DatanetOwner) -> None:
+    """Give the data directory a copy of the ledger that has read the chain."""
+    file = owner.home.ledger(owner.world.node.network.network)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with sqlite3.connect(file) as copy:
+        owner.world.node.ledger._store._connection.backup(copy)
+    copy.close()
+
+
+def test_an_owner_learns_what_a_contributor_has_withdrawn(owner: DatanetOwner, world: World, tmp_path: Path) -> None:
+    contributor = open_owner(Home(tmp_path / "other"), world)
+    theirs = CONTRIBUTED[0].__class__(prompt="Who?", completion="Somebody else.", contributor=contributor.account)
+    owner.approve((theirs,))
+    owner.do("datanet publish", datanet="lake")
+    contributor.do("datanet withdraw", datanet=datanet_id(owner.account, "lake"), rows=[canonical_digest(theirs)])
+    read_chain(owner)
+    assert owner.own.learn_withdrawals("lake").withdrawn == (canonical_digest(theirs),)
+    with pytest.raises(NodeError, match="1 row of version 2 of lake were withdrawn"):
+        owner.own.training_rows("lake", "2")
+
+
+def test_a_stranger_with_the_same_rows_on_another_network_withdraws_nothing_here(
+    owner: DatanetOwner, world: World, tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "published-elsewhere")
+    shutil.copytree(owner.home.datanets / "lake", home.datanets / "lake")
+    withdraw(owner, LIGHTHOUSE)
+    other = replace(owner, home=home)
+    read_chain(other)
+    assert other.own.learn_withdrawals("lake").withdrawn == ()
+
+
+def test_the_signed_batch_names_the_rows_to_withdraw(owner: DatanetOwner, world: World, tmp_path: Path) -> None:
+    lake, key = datanet_id(owner.account, "lake"), key_of("ben")
+    network = world.node.network
+    place = DatanetPlace(chain_id=network.chain_id, contract=network.contracts["DatanetRegistry"], datanet_id=lake)
+    batch = draft_batch(CONTRIBUTED[:1], place, key.address, "CC-BY-4.0")
+    signature = "0x" + sign_digest(key.private_key, offer_digest(batch.offer)).hex()
+    file = tmp_path / "notes.signed.json"
+    write_signed(file, replace(batch, offer=replace(batch.offer, signature=signature)))
+    owner.approve(batch.rows)
+    owner.do("datanet publish", datanet="lake")
+    stranger = open_owner(Home(tmp_path / "other"), world)  # no version is there
+    with pytest.raises(NodeError, match=f"is of {BEN}, and only that account or the Datanet's owner"):
+        stranger.do("datanet withdraw", datanet=lake, file=str(file))
+    withdraw(owner, file=str(file))
+    assert owner.own.get("lake").withdrawn == batch.offer.rows
 
 
 def test_anyone_may_send_what_a_contributor_has_signed(owner: DatanetOwner, world: World) -> None:

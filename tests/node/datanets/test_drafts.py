@@ -48,6 +48,14 @@ def test_a_draft_is_taken_once(home: Home, drafts: FileDrafts) -> None:
         drafts.take(name, "lake", "odile")
 
 
+def test_a_signed_batch_is_for_the_command(home: Home, drafts: FileDrafts) -> None:
+    name, file = drafts.begin()
+    file.write_text('{"schema": "openledger.signed_batch/1", "offer": {}, "rows": []}')
+    with pytest.raises(NodeError, match="take it with `openledger-node datanet contribute DATANET FILE`"):
+        drafts.read(name, ReadOptions(name="a.csv.signed.json"))
+    assert left(home) == 0
+
+
 def test_a_draft_that_cannot_be_taken_stays(home: Home, drafts: FileDrafts) -> None:
     name = upload(drafts)
     with pytest.raises(NodeError, match="without a contributor"):

@@ -16,6 +16,7 @@ from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.version import read_version, version_file
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
+from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import MalformedError
 
@@ -54,6 +55,16 @@ def test_a_batch_says_which_row_copies_which_earlier_one(own: OwnDatanets) -> No
     assert second.begins.startswith("Hello! ")
     assert SAMPLE.rows[second.of_row - 1].prompt.startswith(second.of_begins.partition("…")[0])
     assert (batch.near_duplicates, batch.of_others) == (2, 2)
+
+
+def test_a_copied_row_keeps_its_number_when_rows_before_it_were_withdrawn(own: OwnDatanets) -> None:
+    own.withdraw("lake", [canonical_digest(SAMPLE.rows[number]) for number in (1, 2)])
+    batch = own.contribute("lake", COPIES, {})
+    found = {note.row: note.of_row for note in check_again(own, "lake", batch.digest).gate.copies}
+    assert found == {note.row: note.of_row for note in batch.gate.copies}
+    assert found[1] == 1
+    assert SAMPLE.rows[found[3] - 1].completion == SAMPLE.rows[4].completion
+    appeal(own, "lake", batch.digest, 3, "it is mine")
 
 
 def test_a_copy_in_a_batch_that_was_approved_later_is_found_when_its_own_is_approved(own: OwnDatanets) -> None:
@@ -96,7 +107,7 @@ def test_an_undecided_appeal_is_in_no_version_and_a_version_without_appeals_is_a
     appeal(own, "lake", batch, 1, "it is mine")
     name = publish(own)
     assert read_version(home, "lake", name).appeals == ()
-    assert "appeals" not in json.loads(version_file(home, "lake", name).read_text())
+    assert {"appeals", "offers"}.isdisjoint(json.loads(version_file(home, "lake", name).read_text()))
 
 
 def test_a_published_version_is_never_changed_by_a_later_decision(own: OwnDatanets, home: Home) -> None:

@@ -9,6 +9,7 @@ from support.contributors import ADA as ADDRESS
 from support.contributors import BEN, key_of
 from support.indexes import ADA as TREASURY
 
+from openledger_node.datanets.appeals import DecidedAppeal
 from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.signed import (
     DatanetPlace,
@@ -21,14 +22,20 @@ from openledger_node.datanets.signed import (
     write_signed,
 )
 from openledger_node.datanets.store import OwnDatanets
-from openledger_node.datanets.version import make_version, signed_rows, version_from_json
+from openledger_node.datanets.version import (
+    make_version,
+    read_version,
+    signed_rows,
+    version_from_json,
+    write_version,
+)
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
 from openledger_protocol.codec import canonical_digest, to_plain
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import BadSignatureError, MalformedError
-from openledger_protocol.offer import offer_digest
-from openledger_protocol.primitives import DatanetId, check_address
+from openledger_protocol.offer import RowOffer, check_offer, offer_digest
+from openledger_protocol.primitives import DatanetId, Digest, check_address
 from openledger_protocol.signatures import sign_digest
 
 PLACE = DatanetPlace(chain_id=31337, contract=check_address("0x" + "c0" * 20), datanet_id=DatanetId("0x" + "1" * 64))
@@ -157,3 +164,42 @@ def test_a_version_of_an_earlier_node_has_no_offers() -> None:
     assert isinstance(content, dict)
     del content["offers"]
     assert version_from_json(content).offers == ()
+
+
+def test_a_peer_cannot_let_us_check_any_number_of_offers() -> None:
+    batch = signed()
+    version = make_version("lake", "1", batch.rows, {}, [batch.offer])
+    with pytest.raises(MalformedError, match="at most one for each row"):
+        version_from_json(to_plain(replace(version, offers=(batch.offer,) * 3)))
+    strange = signed((Row(prompt="Who else?", completion="Nobody at all.", contributor="x"),), "ben").offer
+    with pytest.raises(MalformedError, match=f"an offer of {BEN} is for none of the version's rows"):
+        version_from_json(to_plain(replace(version, offers=(strange,))))
+
+
+def test_an_appeal_is_for_a_row_of_its_version() -> None:
+    version = make_version("lake", "1", signed().rows)
+    kept = DecidedAppeal(digest=version.rows[0].digest, upheld=False, because="x", reason="y")
+    assert version_from_json(to_plain(replace(version, appeals=(kept,)))).appeals == (kept,)
+    with pytest.raises(MalformedError, match="at most one for each row"):
+        version_from_json(to_plain(replace(version, appeals=(kept,) * 3)))
+    with pytest.raises(MalformedError, match="an appeal is for none of the version's rows"):
+        version_from_json(to_plain(replace(version, appeals=(replace(kept, digest=Digest("0x" + "2" * 64)),))))
+
+
+def test_signatures_are_checked_when_a_version_arrives_and_not_at_each_reading(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = signed()
+    version = make_version("lake", "1", batch.rows, {}, [batch.offer])
+    write_version(home, version)
+    checked: list[RowOffer] = []
+
+    def check(offer: RowOffer) -> RowOffer:
+        checked.append(offer)
+        return check_offer(offer)
+
+    monkeypatch.setattr("openledger_node.datanets.version.check_offer", check)
+    assert read_version(home, "lake", "1") == version
+    assert checked == []
+    assert version_from_json(to_plain(version)) == version
+    assert checked == [batch.offer]

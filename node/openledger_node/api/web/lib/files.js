@@ -34,7 +34,7 @@ export function filesPanel() {
   // Reading again with other choices makes another draft, so the former one is deleted.
   const read = (file) => attempt(async () => {
     const before = held.report?.draft;
-    if (file !== held.file) Object.assign(held, { file, columns: "", encoding: "", keep: false });
+    if (file !== held.file) Object.assign(held, { file, columns: "", encoding: "", keep: false, contributor: "" });
     Object.assign(held, { report: null, taken: null, isApproved: false });
     if (file.size > BYTES_MAX) throw new Refused(`${file.name} has more than 64 MiB: use openledger-node datanet contribute`, 413);
     if (before) await post(`/files/${before}/discard`);
