@@ -36,6 +36,7 @@ def show(open_page: OpenPage, node: Node, screen: str, **options: Any) -> Page:
 def shown(taught: Node, answered: dict[str, Any], open_page: OpenPage) -> Page:
     page = show(open_page, taught, f"chat?receipt={answered['digest']}")
     page.locator(".answer .mark").first.wait_for()
+    page.locator(".person.row").first.wait_for()  # drawn last, and only then do keys walk
     return page
 
 

@@ -155,9 +155,9 @@ def _with_much_use(route: Route) -> None:
 
 
 def test_what_waits_stands_beside_its_screen(earner: Node, broke: Node, open_page: OpenPage) -> None:
-    assert command_json(earner.home, "status")["waiting"] == {"money": 0, "governance": 0}
     count = open_page(earner).locator("#nav a", has_text="Money").locator(".count")
-    expect(count).to_have_count(0)
+    expect(count).to_have_count(0)  # a warning may still stand from the start on a busy machine, and goes away
+    assert command_json(earner.home, "status")["waiting"] == {"money": 0, "governance": 0}
     count = open_page(broke).locator("#nav a", has_text="Money").locator(".count")
     expect(count).to_have_text(re.compile(r"[1-9]"))
     assert int(count.inner_text()) == command_json(broke.home, "status")["waiting"]["money"]

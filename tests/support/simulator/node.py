@@ -29,6 +29,7 @@ from openledger_protocol.advertisement import sign_binding
 from openledger_protocol.errors import UnavailableError, UnknownModelError
 from openledger_protocol.payments import price_wei
 from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, ZERO_WEI, AdapterId, Address, Generation, Wei
+from openledger_protocol.rules import USUAL_RULES
 from openledger_protocol.wire.frames import wire_name
 
 from ..market_world.requests import network_request
@@ -168,7 +169,7 @@ class SimNode:
             sellers=self._sellers,  # type: ignore[arg-type]
             base=BASE,
             tokenizer=ByteTokenizer(),
-            algo_id=1,
+            rules=USUAL_RULES,
             backing=self._backing(),
             limits=RequesterLimits(),
             now_ns=now_ns,
