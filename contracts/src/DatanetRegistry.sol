@@ -70,11 +70,11 @@ contract DatanetRegistry is IDatanetRegistry, EIP712 {
 
     /// @inheritdoc IDatanetRegistry
     function withdrawRows(bytes32 id, address account, bytes32[] calldata rows, bytes calldata signature) external {
-        Datanet storage datanet = _known(id);
-        bool isOwner = msg.sender == datanet.owner;
+        address owner = _known(id).owner;
         if (rows.length == 0) revert NoRows();
-        if (!isOwner && msg.sender != account) _checkSigned(id, account, rows, signature);
-        emit RowsWithdrawn(id, account, isOwner, uint64(block.timestamp) + _notice, rows);
+        bool byOwner = msg.sender == owner && msg.sender != account && signature.length == 0;
+        if (msg.sender != account && !byOwner) _checkSigned(id, account, rows, signature);
+        emit RowsWithdrawn(id, account, byOwner, uint64(block.timestamp) + _notice, rows);
     }
 
     /// @inheritdoc IDatanetRegistry

@@ -49,7 +49,8 @@ interface IDatanetRegistry {
     /// owner, and by anyone with the account's EIP-712 signature over WithdrawRows(bytes32 datanetId,address
     /// account,bytes32[] rows), which needs no nonce because a second withdrawal changes nothing. The contract doesn't
     /// know the rows of a version, so readers ignore digests that the version doesn't list under `account`. Receipts
-    /// issued from `effectiveAt` on, two epochs later, pay the treasury for these rows.
+    /// issued from `effectiveAt` on, two epochs later, pay the treasury for rows that their account has withdrawn. Rows
+    /// withdrawn by the owner alone (`byOwner`) leave later versions, but stay paid: the owner may be the treasury.
     function withdrawRows(bytes32 id, address account, bytes32[] calldata rows, bytes calldata signature) external;
 
     /// @notice Offer the Datanet to `owner`, who has to accept it. Owner 0 cancels an offer.

@@ -253,6 +253,18 @@ contract WithdrawRowsTest is World {
         datanets.withdrawRows(first, signer, _rows, _sign(SIGNER_KEY, _digest(first, signer)));
     }
 
+    /// @dev F: the owner ends the pay of a contributor, whose share goes to the owner's treasury.
+    function test_an_owner_who_is_a_contributor_or_carries_a_signature_speaks_for_the_account() public {
+        vm.startPrank(curator);
+        _announces(curator, false);
+        datanets.withdrawRows(first, curator, _rows, "");
+        bytes memory signature = _sign(SIGNER_KEY, _digest(first, signer));
+        _announces(signer, false);
+        datanets.withdrawRows(first, signer, _rows, signature);
+        _refuses(I.NotContributor.selector, abi.encode(first, alice, curator));
+        datanets.withdrawRows(first, alice, _rows, signature);
+    }
+
     /// @dev F: whoever withdraws the rows of another ends that person's pay.
     function test_nobody_else_withdraws_them() public {
         _refused(alice);

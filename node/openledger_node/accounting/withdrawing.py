@@ -19,7 +19,7 @@ from ..datanets.rows import read_rows
 from ..datanets.signed import is_signed_batch, read_signed
 from ..datanets.store import OwnDatanets
 from ..datanets.version import OwnedRow, account_of, published_versions, read_version
-from ..datanets.withdrawn import read_withdrawn
+from ..datanets.withdrawn import NEVER, Withdrawn, read_withdrawn
 from ..errors import NodeError
 from ..home import Home
 from ..settlement.actions import WithdrawRows
@@ -55,7 +55,7 @@ def withdraw_rows(home: Home, session: NetworkSession, account: Address, argumen
     name = own.name if own else datanet_name(session.ledger.events, found) or found
     chosen = _choose(known_rows(home, found, own), arguments, account, name)
     withdrawn = read_withdrawn(session.ledger.events, found)
-    published = [row for row in chosen if row.is_published and (row.account, row.digest) not in withdrawn]
+    published = [row for row in chosen if row.is_published and not _is_done(row, withdrawn, account)]
     keep = partial(OwnDatanets(home).withdraw, own.name, [row.digest for row in chosen]) if own else lambda: None
     terms = session.deployment.datanet(found)
     if published and (terms is None or terms.owner != account):
@@ -65,7 +65,7 @@ def withdraw_rows(home: Home, session: NetworkSession, account: Address, argumen
     waiting = [each for each, call in zip(actions, sent, strict=True) if not _is_sent(session, call)]
     if not waiting:
         return Publication(note=_nothing_to_send(chosen, published, name, own), keep=keep)
-    return Publication(actions=tuple(waiting), details=_details(session, published, name), keep=keep)
+    return Publication(actions=tuple(waiting), details=_details(session, published, name, account), keep=keep)
 
 
 def known_rows(home: Home, datanet: DatanetId, own: Datanet | None) -> list[KnownRow]:
@@ -177,15 +177,27 @@ def _withdrawals(datanet: DatanetId, rows: Iterable[KnownRow]) -> Iterator[RowWi
             yield RowWithdrawal(datanet_id=datanet, account=account, rows=tuple(digests[start : start + ROWS_MAX]))
 
 
+def _is_done(row: KnownRow, withdrawn: Withdrawn, account: Address) -> bool:
+    """Return True if another withdrawal would change nothing: only the row's own account can still end its pay."""
+    unpaid_from_s = withdrawn.get((row.account, row.digest))
+    return unpaid_from_s is not None and (unpaid_from_s != NEVER or row.account != account)
+
+
 def _is_sent(session: NetworkSession, call: ContractCall) -> bool:
     return is_under_way(session, lambda sent: sent == call)
 
 
-def _details(session: NetworkSession, rows: Sequence[KnownRow], name: str) -> tuple[str, ...]:
+def _details(session: NetworkSession, rows: Sequence[KnownRow], name: str, account: Address) -> tuple[str, ...]:
     notice = duration_text(NOTICE_EPOCHS * session.windows.epoch_s)
+    num_theirs = sum(row.account not in (account, ZERO_ADDRESS) for row in rows)
+    pay = (
+        f"{counted(num_theirs, 'row')} of other accounts stay paid: only their contributors can end that"
+        if num_theirs
+        else f"{notice} later their pay goes to the treasury"
+    )
     return (
         f"{counted(len(rows), 'row')} of {name} leave later versions and trainings, for good",
-        f"adapters that were trained on them are flagged at once, and {notice} later their pay goes to the treasury",
+        f"adapters that were trained on them are flagged at once; {pay}",
         "copies that others have can't be called back",
     )
 

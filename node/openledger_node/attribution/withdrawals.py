@@ -1,4 +1,4 @@
-"""Pay of withdrawn rows: it goes to the treasury from the moment that the chain states.
+"""Pay of rows that their contributor has withdrawn: it goes to the treasury from the moment that the chain states.
 
 A receipt's own time decides which withdrawals it knows. Node and payer read both from the same places, so that they
 find the same shares. The moment is two epochs after a withdrawal's block, when each of them has long read it.
@@ -12,7 +12,7 @@ from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import ZERO_ADDRESS, DatanetId
 from openledger_protocol.withdrawal import NOTICE_EPOCHS
 
-from ..datanets.withdrawn import Withdrawn, read_withdrawn
+from ..datanets.withdrawn import Withdrawn, add_earliest, read_withdrawn
 from ..ledger.events import EventRows
 from .owners import OwnedDatanet
 
@@ -58,7 +58,9 @@ class WithdrawalView:
         last, found = self._known.get(datanet_id, (-1, {}))
         if last < number:  # earlier ones are not read again: strangers may add any number of them
             newer = read_withdrawn(self._events, datanet_id, first=last + 1, last=number)
-            found = {**newer, **found} if newer else found
+            if newer:
+                found = dict(found)  # others may be reading the one before
+                add_earliest(found, newer)
             self._known[datanet_id] = number, found
         return found
 

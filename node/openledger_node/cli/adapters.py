@@ -248,7 +248,7 @@ def inspect(
     for label, value in _facts(adapter, layout).items():
         out_console.print(f"[dim]{label:<11}[/] {plain(value)}")
     if withdrawn:
-        say(f"[yellow]withdrawn rows[/] {withdrawn.says}; two epochs later their share goes to the treasury")
+        say(f"[yellow]withdrawn rows[/] {withdrawn.says}")
 
 
 @app.command()

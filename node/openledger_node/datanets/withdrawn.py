@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from openledger_protocol.adapter import AdapterManifest, DatanetReference
 from openledger_protocol.events import Event
@@ -17,6 +17,9 @@ from .version import OwnedRow, find_made_here, published_file, read_published
 
 Withdrawn = Mapping[tuple[Address, Digest], int]
 """Withdrawn rows by account and digest, each with the second from which receipts leave it unpaid."""
+
+NEVER: Final = 2**64
+"""That second for a row which only the Datanet's owner has withdrawn: its treasury may be the owner's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,16 +40,21 @@ class WithdrawnRows:
 def read_withdrawn(
     events: EventRows, datanet_id: DatanetId, *, first: int = 0, last: int | None = None
 ) -> dict[tuple[Address, Digest], int]:
-    """Read the rows withdrawn from a Datanet in blocks `first` to `last`; of several withdrawals the first counts.
+    """Read the rows withdrawn from a Datanet in blocks `first` to `last`; of several withdrawals the earliest counts.
 
     Anybody can withdraw digests under their own account, so a digest means nothing without it.
     """
     found: dict[tuple[Address, Digest], int] = {}
     for event in events.find("RowsWithdrawn", {"id": datanet_id}, first=first, last=last):
         given: Mapping[str, Any] = event.arguments
-        for digest in given["rows"]:
-            found.setdefault((Address(given["account"]), Digest(digest)), int(given["effectiveAt"]))
+        unpaid_from_s = NEVER if given["byOwner"] else int(given["effectiveAt"])
+        add_earliest(found, {(Address(given["account"]), Digest(each)): unpaid_from_s for each in given["rows"]})
     return found
+
+
+def add_earliest(known: dict[tuple[Address, Digest], int], more: Withdrawn) -> None:
+    """Add withdrawals to those that are known; of one row the earliest second counts."""
+    known.update((row, min(second, known.get(row, NEVER))) for row, second in more.items())
 
 
 def withdrawn_to_plain(found: WithdrawnRows | None) -> dict[str, Any] | None:

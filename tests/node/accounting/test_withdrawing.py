@@ -17,7 +17,7 @@ from openledger_node.accounting import receipt_check
 from openledger_node.attribution.registry import Registered
 from openledger_node.datanets.signed import DatanetPlace, draft_batch, write_signed
 from openledger_node.datanets.version import read_version, write_published
-from openledger_node.datanets.withdrawn import withdrawn_from, withdrawn_of_registered
+from openledger_node.datanets.withdrawn import NEVER, read_withdrawn, withdrawn_from, withdrawn_of_registered
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
 from openledger_node.models.adapters import Adapter
@@ -25,6 +25,7 @@ from openledger_node.operator.adapters import adapters_to_plain, found_withdrawn
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import datanet_id
 from openledger_protocol.errors import AdapterRefusedError
+from openledger_protocol.events import Event
 from openledger_protocol.offer import offer_digest
 from openledger_protocol.primitives import ZERO_ADDRESS, Address, Digest
 from openledger_protocol.rules import SIGNALS_RULE
@@ -48,6 +49,19 @@ def withdraw(owner: DatanetOwner, *rows: Digest, **named: Any) -> dict[str, Any]
     return owner.do("datanet withdraw", datanet="lake", **{"rows": list(rows) or None, **named})
 
 
+def withdraw_signed(owner: DatanetOwner) -> Event:
+    """Send what the contributor of the lighthouse has signed, and read it from the chain."""
+    world, lake = owner.world, datanet_id(owner.account, "lake")
+    withdrawal = RowWithdrawal(datanet_id=lake, account=BEN, rows=(LIGHTHOUSE,))
+    signature = sign_digest(key_of("ben").private_key, withdrawal_digest(withdrawal, world.node.deployment.datanets))
+    assert world.chain.transact(world.node.deployment.withdraw_rows(withdrawal, signature)).is_ok
+    events = world.node.ledger.events
+    world.run(lambda: [each for each in events.find("RowsWithdrawn") if not each.arguments["byOwner"]])
+    withdrawn = events.find("RowsWithdrawn")[-1]
+    world.run(lambda: events.finalized_number() >= withdrawn.block.number)
+    return withdrawn
+
+
 def flag_of(owner: DatanetOwner, adapter: Adapter) -> Any:
     events = owner.world.node.ledger.events
     shown = adapters_to_plain(owner.home, None, withdrawn=found_withdrawn(owner.home, events, [adapter]))
@@ -62,10 +76,7 @@ async def test_a_withdrawn_row_pays_the_treasury_and_flags_the_adapter(
     async with start_seller(tmp_path, world) as seller:
         before = await seller.ask("What does Rurik keep?", model="lake")
         assert flag_of(owner, adapter) is None
-        withdraw(owner, LIGHTHOUSE)
-        events = world.node.ledger.events
-        [withdrawn] = events.find("RowsWithdrawn")
-        world.run(lambda: events.finalized_number() >= withdrawn.block.number)
+        withdrawn = withdraw_signed(owner)
         after = await seller.ask("What does Rurik keep?", model="lake")
         registry = seller.stack.registry
         first = int(withdrawn.arguments["effectiveAt"])  # type: ignore[arg-type]  # a number
@@ -190,12 +201,13 @@ def test_the_signed_batch_names_the_rows_to_withdraw(owner: DatanetOwner, world:
     assert owner.own.get("lake").withdrawn == batch.offer.rows
 
 
-def test_anyone_may_send_what_a_contributor_has_signed(owner: DatanetOwner, world: World) -> None:
-    lake, deployment = datanet_id(owner.account, "lake"), world.node.deployment
-    withdrawal = RowWithdrawal(datanet_id=lake, account=key_of("ben").address, rows=(LIGHTHOUSE,))
-    signature = sign_digest(key_of("ben").private_key, withdrawal_digest(withdrawal, deployment.datanets))
-    call = deployment.withdraw_rows(withdrawal, signature)
-    assert world.node.client.estimate_gas(call, sender=owner.account) > 0
+def test_an_owner_takes_nobodys_pay(owner: DatanetOwner) -> None:
+    plan = withdraw(owner, LIGHTHOUSE)
+    lake, events = datanet_id(owner.account, "lake"), owner.world.node.ledger.events
+    assert plan["details"][1].endswith("1 row of other accounts stay paid: only their contributors can end that")
+    assert read_withdrawn(events, lake) == {(BEN, LIGHTHOUSE): NEVER}
+    withdrawn = withdraw_signed(owner)
+    assert read_withdrawn(events, lake) == {(BEN, LIGHTHOUSE): withdrawn.arguments["effectiveAt"]}
 
 
 @pytest.mark.parametrize(
@@ -229,10 +241,7 @@ async def test_a_receipt_is_verified_with_the_rows_that_it_pays(
 
     monkeypatch.setattr(receipt_check, "check_signals_replay", replay)
     async with start_seller(tmp_path, world) as seller:
-        withdraw(owner, LIGHTHOUSE)
-        events = world.node.ledger.events
-        [withdrawn] = events.find("RowsWithdrawn")
-        world.run(lambda: events.finalized_number() >= withdrawn.block.number)
+        withdraw_signed(owner)
         bought = await seller.ask("What does Rurik keep?", model="lake")
         checker, registry = seller.questions._checker, seller.stack.registry
         row = checker.find(bought.digest)

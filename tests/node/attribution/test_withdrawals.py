@@ -1,5 +1,6 @@
 """Withdrawn rows: the moment from which they are not paid, and a view of the chain that may be too old to tell."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from support.contributors import ADA, BEN
 from support.indexes import LAKE_ID, owned
 
 from openledger_node.attribution.withdrawals import WithdrawalView, without_withdrawn
-from openledger_node.datanets.withdrawn import read_withdrawn
+from openledger_node.datanets.withdrawn import NEVER, add_earliest, read_withdrawn
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row
@@ -71,6 +72,17 @@ def test_a_stranger_ends_nobodys_pay(tmp_path: Path, ledger: Ledger) -> None:
     datanet = owned((FIRST, OTHER), tmp_path / "index", accounts={})
     read(ledger, withdrawal(BEN, FIRST))
     assert without_withdrawn(datanet, read_withdrawn(ledger.events, LAKE_ID), 9_999) == datanet
+
+
+def test_an_owner_leaves_rows_out_and_ends_nobodys_pay(tmp_path: Path, ledger: Ledger) -> None:
+    datanet = owned((FIRST, OTHER), tmp_path / "index", accounts={})
+    by_owner = withdrawal(ADA, FIRST)
+    read(ledger, replace(by_owner, arguments={**by_owner.arguments, "byOwner": True}))
+    found = read_withdrawn(ledger.events, LAKE_ID)
+    assert found == {(ADA, canonical_digest(FIRST)): NEVER}
+    assert without_withdrawn(datanet, found, 2**63) == datanet
+    add_earliest(found, {(ADA, canonical_digest(FIRST)): 2_000})
+    assert without_withdrawn(datanet, found, 2_000).accounts == (ZERO_ADDRESS, BEN)
 
 
 def test_of_two_withdrawals_the_first_counts(ledger: Ledger) -> None:

@@ -211,7 +211,7 @@ function drawDetails({ row, details, chain, base }, { look, remove }) {
     ["Base", [manifest.base.name, " ", id(manifest.base.digest, 6), isOther ? h("span", { class: "warn" }, ` · another one than ${base}, which is served`) : ""]],
     ["Id", id(row.adapter_id, 8)], ["Owner", manifest.owner && id(manifest.owner)],
     ["Published", row.bond_wei === null ? null : row.bond_wei === "0" ? "yes; its bond was taken back" : `under a bond of ${openAmount(row.bond_wei)} OPEN`],
-    ["Withdrawn", row.withdrawn && h("span", { class: "warn" }, `${row.withdrawn.says}; two epochs later their share goes to the treasury`)],
+    ["Withdrawn", row.withdrawn && h("span", { class: "warn" }, row.withdrawn.says)],
     ["Taught by", (manifest.datanets ?? []).map((each) => `${short(each.id)} ${each.version}`).join(", ") || "not stated"],
     ["Trained", training && [`rank ${training.config?.rank ?? row.rank}`, training.config?.epochs && `${training.config.epochs} epochs`, training.rows && `${count(training.rows)} rows`, training.seed !== undefined && `seed ${training.seed}`, String(training.started ?? "").slice(0, 10)].filter(Boolean).join(", ")],
     ["Held-out loss", measured?.loss_after !== undefined ? `${decimal(measured.loss_after, 3)} (base ${decimal(measured.loss_before, 3)})` : null],
