@@ -82,7 +82,8 @@ def test_rows_spread_over_several_accounts_pay_no_more_in_all(honest: SampleData
     accounts = {**ACCOUNTS, **{f"ada-{number}": account for number, account in enumerate(OTHERS)}}
     whole = income(honest.rows, honest.held_out, tmp_path / "whole")[ADA]
     parts = income(split, honest.held_out, tmp_path / "parts", accounts)
-    assert abs(sum(parts[account] for account in OTHERS) - whole) <= whole // 1000
+    paid = sum(parts[account] for account in OTHERS)
+    assert whole * 99 // 100 <= paid <= whole * 1001 // 1000  # less: their rows that share words are copies now
 
 
 @pytest.mark.parametrize("words_per_row", [40, 400])

@@ -60,7 +60,7 @@ async def test_a_stranger_gets_no_credit_in_the_name_of_a_payer_that_opened_no_c
 async def test_a_channel_has_one_credit_and_no_more_than_its_deposit(
     tmp_path: Path, deposit_wei: int, credit_wei: int
 ) -> None:
-    async with open_market(tmp_path, credit_wei=credit_wei, voucher_timeout_s=0.1) as market:
+    async with open_market(tmp_path, credit_wei=credit_wei, voucher_timeout_s=0.5) as market:
         market.chain.standings[CHANNEL] = paid_in(deposit_wei)
         served, told = await count_served(market, [{}] * 8, 3 * FIRST - 7)
     assert FIRST <= served <= 3 * FIRST
@@ -68,7 +68,7 @@ async def test_a_channel_has_one_credit_and_no_more_than_its_deposit(
 
 
 async def test_credit_ends_once_the_deposit_is_final(tmp_path: Path) -> None:
-    async with open_market(tmp_path, credit_wei=10**18, voucher_timeout_s=0.1) as market:
+    async with open_market(tmp_path, credit_wei=10**18, voucher_timeout_s=0.5) as market:
         market.chain.standings[CHANNEL] = Standing(deposit_final_wei=Wei(FIRST), deposit_latest_wei=Wei(10**18))
         served, told = await count_served(market, [{}], FIRST + 1)
     assert served == 0
