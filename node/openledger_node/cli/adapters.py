@@ -257,7 +257,9 @@ def export(
     form: Annotated[
         Literal["peft", "merged", "gguf"],
         typer.Option(
-            "--as", help="peft: the adapter's folder; merged: base and adapter in one; gguf: for llama.cpp."
+            "--as",
+            metavar="FORM",
+            help="peft: the adapter's folder; merged: base and adapter in one; gguf: for llama.cpp.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="New folder to write into; nothing is written over.")],

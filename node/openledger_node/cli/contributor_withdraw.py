@@ -59,6 +59,7 @@ def withdraw(
     The fee is yours to name, and nobody can take more, pay another account, or take the fee without the payout. Give
     the file to the owner of a node named with --relay, who sends it with `rewards relay FILE`.
     """
+    wish = _read_wish(amount, fee, relay, to, deadline)
     home, chosen = open_node_home(), choose_network(network, sha256)
     account = find_account(home.network_keys(chosen.network), wallet)
     check_has_key(account)
@@ -66,7 +67,7 @@ def withdraw(
         raise ConfigError(f"{out} exists already: name another file")
     with open_endpoints(chosen, rpc) as clients:
         credit = _read_credit(clients, chosen, account.address)
-    terms = _terms(credit, amount, fee, relay, to or account.address, deadline)
+    terms = _terms(credit, wish)
     _check_is_new(home, chosen, credit, is_replacing=replace)
     _show(credit, terms)
     confirm("sign it?", yes=yes or chosen.is_development)
@@ -76,6 +77,17 @@ def withdraw(
         return
     write_private(out, text, is_new=True)
     say(f"written to [bold]{plain(str(out))}[/]: give it to a node's owner, who runs `rewards relay`")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wish:
+    """What a command asks for, before the chain is asked."""
+
+    amount_wei: Wei | None  # None: all
+    fee_wei: Wei
+    relays: tuple[Address, ...]
+    to: Address | None  # None: the account itself
+    lifetime_s: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +139,8 @@ def _read_credit(clients: Sequence[ChainClient], network: Network, account: Addr
     return found[0]
 
 
-def _terms(credit: _Credit, amount: str | None, fee: str, relay: list[str] | None, to: str, deadline: str) -> _Terms:
-    fee_wei, relays = int(wei_of(fee)), tuple(dict.fromkeys(address_of(each) for each in relay or ()))
+def _read_wish(amount: str | None, fee: str, relay: list[str] | None, to: str | None, deadline: str) -> _Wish:
+    fee_wei, relays = Wei(int(wei_of(fee))), tuple(dict.fromkeys(address_of(each) for each in relay or ()))
     if fee_wei and not relays:
         raise InputError("name the node that earns the fee with --relay ADDRESS, as `rewards quote` there says")
     if relays and not fee_wei:
@@ -136,19 +148,29 @@ def _terms(credit: _Credit, amount: str | None, fee: str, relay: list[str] | Non
     lifetime_s = seconds_of(deadline)
     if not LIFETIME_S_MIN <= lifetime_s <= LIFETIME_S_MAX:
         raise InputError(f"--deadline is between {LIFETIME_S_MIN} s and a year, not {deadline}")
-    amount_wei = credit.balance_wei - fee_wei if amount is None else int(wei_of(amount))
-    if amount_wei <= 0 or amount_wei + fee_wei > credit.balance_wei:
+    return _Wish(
+        amount_wei=None if amount is None else Wei(int(wei_of(amount))),
+        fee_wei=fee_wei,
+        relays=relays,
+        to=None if to is None else address_of(to),
+        lifetime_s=lifetime_s,
+    )
+
+
+def _terms(credit: _Credit, wish: _Wish) -> _Terms:
+    amount_wei = credit.balance_wei - wish.fee_wei if wish.amount_wei is None else wish.amount_wei
+    if amount_wei <= 0 or amount_wei + wish.fee_wei > credit.balance_wei:
         raise NodeError(
             f"{open_amount(credit.balance_wei)} are credited to {credit.account}, which does not cover "
-            f"{open_amount(amount_wei) if amount else 'a payout'} and a fee of {open_amount(fee_wei)}: "
-            "`openledger-node contributor show` says what is pending"
+            f"{'a payout' if wish.amount_wei is None else open_amount(amount_wei)} and a fee of "
+            f"{open_amount(wish.fee_wei)}: `openledger-node contributor show` says what is pending"
         )
     return _Terms(
         amount_wei=Wei(amount_wei),
-        fee_wei=Wei(fee_wei),
-        relays=relays,
-        to=address_of(to),
-        deadline_s=credit.now_s + lifetime_s,
+        fee_wei=wish.fee_wei,
+        relays=wish.relays,
+        to=wish.to or credit.account,
+        deadline_s=credit.now_s + wish.lifetime_s,
     )
 
 

@@ -45,7 +45,9 @@ def sign(
     datanet: Annotated[
         str, typer.Option(metavar="ID", help="Id of the Datanet on the chain, which its owner tells.")
     ],
-    licence: Annotated[str, typer.Option(help="Licence of the Datanet, under which you offer the rows.")],
+    licence: Annotated[
+        str, typer.Option(metavar="NAME", help="Licence of the Datanet, under which you offer the rows.")
+    ],
     wallet: Annotated[
         str, typer.Option(metavar="ACCOUNT", help="Account of this data directory that signs.")
     ] = WALLET,
