@@ -81,7 +81,7 @@ def withdraw(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wish:
-    """What a command asks for, before the chain is asked."""
+    """The wishes of a command, before the chain is asked."""
 
     amount_wei: Wei | None  # None: all
     fee_wei: Wei
