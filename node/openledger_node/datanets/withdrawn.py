@@ -19,7 +19,7 @@ Withdrawn = Mapping[tuple[Address, Digest], int]
 """Withdrawn rows by account and digest, each with the second from which receipts leave it unpaid."""
 
 NEVER: Final = 2**64
-"""Second for a row that only the Datanet's owner has withdrawn: it stays paid, since the treasury may be the owner's."""
+"""Second for a row that only the Datanet's owner has withdrawn. It stays paid: the treasury may be the owner's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
