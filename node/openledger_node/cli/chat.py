@@ -42,7 +42,9 @@ def chat(
     system: Annotated[str | None, typer.Option(help="System message.")] = None,
     temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token.", min=0, max=2)] = 0.0,
     max_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.", min=1)] = 512,
-    seed: Annotated[int | None, typer.Option(help="Seed for sampling; the same seed gives the same answer.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed for a --temperature above 0; the same seed gives the same answer.")
+    ] = None,
     base_too: Annotated[
         str | None,
         typer.Option(metavar="ADAPTER", help="Ask this adapter and the base, and show both answers side by side."),
