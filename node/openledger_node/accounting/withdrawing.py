@@ -191,7 +191,7 @@ def _details(session: NetworkSession, rows: Sequence[KnownRow], name: str, accou
     notice = duration_text(NOTICE_EPOCHS * session.windows.epoch_s)
     num_theirs = sum(row.account not in (account, ZERO_ADDRESS) for row in rows)
     pay = (
-        f"{counted(num_theirs, 'row')} of other accounts stay paid: only their contributors can end that"
+        f"the pay for {counted(num_theirs, 'row')} of other accounts goes on, and only those can end it"
         if num_theirs
         else f"{notice} later their pay goes to the treasury"
     )

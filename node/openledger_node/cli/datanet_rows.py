@@ -79,7 +79,8 @@ def withdraw(
 ) -> dict[str, Any]:
     """Withdraw rows for good: as the owner of the Datanet, or as the contributor of the rows.
 
-    Later versions and trainings leave them out, adapters that were trained on them are flagged, and their pay ends.
+    Later versions and trainings leave them out, and adapters that were trained on them are flagged. Their pay ends if
+    their contributor withdraws them.
 
     Example: `openledger-node datanet withdraw lake 0x3f1c5a20`
     """

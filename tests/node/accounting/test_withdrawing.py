@@ -204,7 +204,7 @@ def test_the_signed_batch_names_the_rows_to_withdraw(owner: DatanetOwner, world:
 def test_an_owner_takes_nobodys_pay(owner: DatanetOwner) -> None:
     plan = withdraw(owner, LIGHTHOUSE)
     lake, events = datanet_id(owner.account, "lake"), owner.world.node.ledger.events
-    assert plan["details"][1].endswith("1 row of other accounts stay paid: only their contributors can end that")
+    assert plan["details"][1].endswith("the pay for 1 row of other accounts goes on, and only those can end it")
     assert read_withdrawn(events, lake) == {(BEN, LIGHTHOUSE): NEVER}
     withdrawn = withdraw_signed(owner)
     assert read_withdrawn(events, lake) == {(BEN, LIGHTHOUSE): withdrawn.arguments["effectiveAt"]}
