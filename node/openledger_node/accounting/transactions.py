@@ -27,6 +27,7 @@ from ..text import rfc3339
 from .case_plans import CASE_PLANNERS
 from .commands import ACTION_COMMANDS, Arguments, CommandActions, GenerationOf
 from .plain import plain_of
+from .datanet_terms import DATANET_TERMS
 from .publishing import PUBLISHERS, Planner, Publication
 from .relaying import RELAY_PLANNERS
 from .voting import VOTING
@@ -40,6 +41,7 @@ PLAN_S = 600.0
 
 PLANNERS: Final[Mapping[str, Planner]] = {
     **PUBLISHERS,
+    **DATANET_TERMS,
     **CASE_PLANNERS,
     **RELAY_PLANNERS,
     **VOTING,

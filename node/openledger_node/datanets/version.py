@@ -73,6 +73,7 @@ class DatanetVersion:
     rows: tuple[OwnedRow, ...]
     offers: tuple[RowOffer, ...] = ()  # signed by contributors; rows of others are vouched for by the owner alone
     appeals: tuple[DecidedAppeal, ...] = ()  # of its rows, against being a copy
+    policy: Digest | None = None  # of the policy under which it was made; None: it had none
     schema: str = VERSION_SCHEMA
 
     @property
@@ -90,6 +91,7 @@ def make_version(
     *,
     clusters: Sequence[int] | None = None,
     appeals: Sequence[DecidedAppeal] = (),
+    policy: Digest | None = None,
 ) -> DatanetVersion:
     """Make a version that names the account of each row; `accounts` holds those of named contributors.
 
@@ -115,6 +117,7 @@ def make_version(
         ),
         offers=tuple(offer for offer in offers if not ours.isdisjoint(offer.rows)),
         appeals=tuple(each for each in appeals if each.digest in ours),
+        policy=policy,
     )
 
 
@@ -240,7 +243,7 @@ def version_from_json(content: object, *, is_ours: bool = False) -> DatanetVersi
             not match the rows' accounts, or an offer or an appeal is for none of its rows.
         BadSignatureError: an offer is not signed by its account.
     """
-    later: dict[str, object] = {"offers": [], "appeals": []}  # a version may lack them
+    later: dict[str, object] = {"offers": [], "appeals": [], "policy": None}  # a version may lack them
     found = _checked_fields(DatanetVersion, {**later, **content} if isinstance(content, dict) else content)
     if found["schema"] != VERSION_SCHEMA:
         raise MalformedError(f"a version has schema {repr(found['schema'])[:80]}, not {VERSION_SCHEMA!r}")
@@ -259,6 +262,7 @@ def version_from_json(content: object, *, is_ours: bool = False) -> DatanetVersi
         rows=rows,
         offers=_offers_from_json(found["offers"], rows, is_ours=is_ours),
         appeals=_appeals_from_json(found["appeals"], {row.digest for row in rows}, len(rows)),
+        policy=None if found["policy"] is None else check_digest(found["policy"]),
     )
 
 
@@ -281,9 +285,20 @@ def _appeals_from_json(content: object, ours: Collection[Digest], most: int) -> 
     )
 
 
-def signed_rows(version: DatanetVersion, datanet_id: DatanetId) -> set[Digest]:
-    """The rows of a version that their contributors have signed for this Datanet."""
-    return {digest for offer in version.offers if offer.datanet_id == datanet_id for digest in offer.rows}
+def signed_rows(
+    version: DatanetVersion, datanet_id: DatanetId, *, chain_id: int, registry: Address
+) -> set[Digest]:
+    """The rows of a version that their contributors have signed for this Datanet of this chain's registry.
+
+    The same id may stand in the registry of another chain, whose licence the contributor has not agreed to here.
+    """
+    place = (chain_id, registry, datanet_id)
+    return {
+        digest
+        for offer in version.offers
+        if (offer.chain_id, offer.contract, offer.datanet_id) == place
+        for digest in offer.rows
+    }
 
 
 def _offers_from_json(content: object, rows: Sequence[OwnedRow], *, is_ours: bool) -> tuple[RowOffer, ...]:
@@ -314,7 +329,7 @@ def _read(file: Path, what: str) -> DatanetVersion:
 def _write(file: Path, version: DatanetVersion) -> Path:
     plain = to_plain(version)
     assert isinstance(plain, dict)
-    for later in ("offers", "appeals"):
+    for later in ("offers", "appeals", "policy"):
         if not plain[later]:
             del plain[later]  # so that nodes from before there were any can read it
     try:
