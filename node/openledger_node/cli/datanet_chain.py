@@ -1,13 +1,13 @@
 """A Datanet of anyone, as this node has read it from the chain."""
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 from openledger_protocol.codec import to_plain
 from openledger_protocol.primitives import DatanetId, check_digest
 
-from ..datanets.about import DatanetPolicy, policy_lines
+from ..datanets.about import DatanetPolicy, policy_lines, read_about, read_licence
 from ..datanets.registered import RegisteredDatanet, read_registered
 from ..errors import NodeError
 from ..home import Home
@@ -35,6 +35,18 @@ def open_chain(home: Home) -> Iterator[tuple[Network, EventRows]]:
         )
     with closing(open_ledger(file, is_writer=False)) as ledger:
         yield network, ledger.events
+
+
+def described_on_chain(home: Home, ids: Sequence[DatanetId]) -> dict[DatanetId, str]:
+    """Licence and description of Datanets as this node has read them, in brackets; without a network, none."""
+    found: dict[DatanetId, str] = {}
+    with suppress(NodeError), open_chain(home) as (_, events):
+        for datanet_id in ids:
+            licence, about = read_licence(events, datanet_id), read_about(events, datanet_id)
+            if licence:
+                description = f": {about.description}" if about and about.description else ""
+                found[datanet_id] = f" ({licence}{description})"
+    return found
 
 
 def show_registered(home: Home, id_: str, *, as_json: bool) -> None:
