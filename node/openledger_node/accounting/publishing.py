@@ -11,6 +11,7 @@ from typing import Any
 
 from openledger_protocol.adapter import AdapterManifest, DatanetReference, adapter_id, manifest_id
 from openledger_protocol.chain import ContractCall
+from openledger_protocol.curation import VersionDecision
 from openledger_protocol.datanet import datanet_id
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import Address, DatanetId, Digest
@@ -20,6 +21,7 @@ from openledger_protocol.rules import common_rules, rule_names
 from ..attribution.registry import find_version, is_published
 from ..chain.contracts import load_contract
 from ..chain.refusals import open_text
+from ..datanets.curated import approvals_of, decisions_on, read_review
 from ..datanets.sample import sample_people
 from ..datanets.store import OwnDatanets
 from ..datanets.version import DatanetVersion, write_published
@@ -75,10 +77,17 @@ def publish_datanet(
     if is_published(session.ledger.events, found, version):
         return Publication(note=f"{what} is published already, and nothing new is approved", keep=keep)
     _check_not_held(session.ledger.events, found, version)
+    decisions = _decisions(home, session, found, name, version)
+    keep = partial(_keep_version, home, found, replace(version, decisions=decisions), num_batches, num_withdrawn)
     action = PublishDatanet(
-        datanet_id=found, rows_root=version.rows_root, contributors_root=version.contributors_root
+        datanet_id=found,
+        rows_root=version.rows_root,
+        contributors_root=version.contributors_root,
+        approvals=approvals_of(decisions),
     )
-    call = session.deployment.publish_datanet(found, action.rows_root, action.contributors_root)
+    call = session.deployment.publish_datanet(
+        found, action.rows_root, action.contributors_root, action.approvals
+    )
     if is_under_way(session, lambda sent: sent == call):
         return Publication(note=f"{what} is on its way already", keep=keep)
     return Publication(actions=(action,), keep=keep)
@@ -141,6 +150,29 @@ def _check_payable(name: str, version: DatanetVersion) -> None:
             f"Datanet {name} has rows of {found}, a made-up person of the samples. Nobody has the key of that "
             "account, so its earnings would be lost. Publish samples on development networks only"
         )
+
+
+def _decisions(
+    home: Home, session: NetworkSession, datanet: DatanetId, name: str, version: DatanetVersion
+) -> tuple[VersionDecision, ...]:
+    """The decisions of a Datanet's curators on its next version; none for a Datanet without curators.
+
+    Raises:
+        NodeError: too few of them approve it.
+    """
+    curators, need = session.deployment.curators_of(datanet)
+    if not need:
+        return ()
+    number = len(session.ledger.events.find("DatanetVersion", {"id": datanet})) + 1
+    roots = (version.rows_root, version.contributors_root)
+    decisions = decisions_on(read_review(home, name), number, roots, curators)
+    if (approvals := sum(each.approves for each in decisions)) < need:
+        raise NodeError(
+            f"version {number} of Datanet {name} needs the approval of {need} of its {len(curators)} curators, and "
+            f"{approvals} have approved exactly these rows: `openledger-node datanet propose {name}` writes the file "
+            f"for them, and `openledger-node datanet collect {name} FILE` takes what they decide"
+        )
+    return decisions
 
 
 def _keep_version(

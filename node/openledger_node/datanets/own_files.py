@@ -79,6 +79,11 @@ class DatanetFiles:
         files = [self._offer_file(datanet.name, digest) for digest in digests]
         return tuple(_read_offer(file) for file in files if file.exists())
 
+    def signed_batches(self, datanet: Datanet) -> set[Digest]:
+        """The batches that their contributors have signed."""
+        digests = [batch.digest for batch in datanet.batches]
+        return {digest for digest in digests if self._offer_file(datanet.name, digest).exists()}
+
     def _offer_file(self, name: str, digest: Digest) -> Path:
         return self._folder(name) / f"{digest[2:]}.offer.json"
 

@@ -118,7 +118,7 @@ class OwnDatanets(DatanetFiles):
             batch = find_batch(datanet, beginning)
             rows = self.batch_rows(name, batch.digest)
             if batch.digest not in datanet.approved and datanet.about.policy != DatanetPolicy():
-                is_signed = self._offer_file(name, batch.digest).exists()
+                is_signed = batch.digest in self.signed_batches(datanet)
                 check_policy(datanet, self._whole_batches(datanet), rows, is_signed=is_signed)
             if batch.digest not in datanet.approved and batch.gate.approved_before != len(datanet.approved):
                 batch = check_batch(
@@ -308,6 +308,7 @@ class OwnDatanets(DatanetFiles):
                 break
             number += 1
         return replace(version, version=str(number))
+
 
 def check_same_terms(found: Datanet, wanted: Datanet) -> Datanet:
     """Return `found` if it has the wanted terms.
