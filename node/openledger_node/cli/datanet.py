@@ -10,7 +10,7 @@ import typer
 from openledger_protocol.codec import to_plain
 from openledger_protocol.datanet import datanet_id
 from openledger_protocol.offer import RowOffer
-from openledger_protocol.primitives import Address, check_address, check_name
+from openledger_protocol.primitives import Address, DatanetId, check_address, check_name
 
 from ..datanets.files import FilePreview, open_preview
 from ..datanets.own import Datanet, RowBatch, find_batch
@@ -25,7 +25,7 @@ from ..keystore import find_wallet
 from ..network_file import current_network
 from ..text import counted
 from .daemon_client import load_settings, open_node_home
-from .datanet_chain import policy_text, show_registered
+from .datanet_chain import curators_here, policy_text, show_registered
 from .datanet_report import rows_within, show_breaches, show_report, without_texts
 from .datanet_review import add_review, batch_state, emit_batch, say_copies, say_numbers, show_gate
 from .prompts import confirm
@@ -102,6 +102,7 @@ def show(
             "treasury": datanet.treasury,
             "owner's share": f"{datanet.owner_ppm / 10_000:g} %",
             "accounts": ", ".join(f"{who} {account}" for who, account in sorted(datanet.accounts.items())) or "none",
+            "curators": curators_here(home, _id_of(home, name)),
             "versions": ", ".join(f"{each.version} ({each.rows} rows)" for each in datanet.versions) or "none yet",
             "withdrawn": counted(len(datanet.withdrawn), "row"),
         }
@@ -159,11 +160,10 @@ def contribute(
             report = preview.report
             show_report(file, report, to_stderr=as_json)
             rows = preview.rows(contributor)
-            if offer is None:  # a signed batch is taken whole or not at all
-                breaches = own.breaches(name, rows, accounts)
-                show_breaches(file, breaches, to_stderr=as_json)
-                report = {**report, "breaches": [to_plain(each) for each in breaches]}
-                rows = rows_within(name, rows, breaches)
+            breaches = [] if offer else own.breaches(name, rows, accounts)  # a signed batch is taken whole or not
+            show_breaches(file, breaches, to_stderr=as_json)
+            report = {**report, "breaches": [to_plain(each) for each in breaches]}
+            rows = rows_within(name, rows, breaches)
             whose = f", all signed by {offer.account}" if offer else ""
             confirm(f"Take {counted(len(rows), 'row')} into {name}{whose}?", yes=yes)
             batch = own.contribute(name, rows, accounts, offer)
@@ -219,7 +219,7 @@ def publish(name: Name) -> dict[str, Any]:
     return {"datanet": name}
 
 
-def _id_of(home: Home, name: str) -> str | None:
+def _id_of(home: Home, name: str) -> DatanetId | None:
     """The id that the wallet's Datanet of this name has on the current network."""
     network = current_network(home, load_settings(home).node.network)
     wallet = find_wallet(home, network.network) if network else None

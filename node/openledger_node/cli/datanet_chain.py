@@ -8,7 +8,7 @@ from openledger_protocol.codec import to_plain
 from openledger_protocol.primitives import DatanetId, check_digest
 
 from ..datanets.about import DatanetPolicy, policy_lines, read_about, read_licence
-from ..datanets.registered import RegisteredDatanet, read_registered
+from ..datanets.registered import RegisteredDatanet, read_curators, read_registered
 from ..errors import NodeError
 from ..home import Home
 from ..ledger.events import EventRows
@@ -47,6 +47,14 @@ def described_on_chain(home: Home, ids: Sequence[DatanetId]) -> dict[DatanetId, 
                 description = f": {about.description}" if about and about.description else ""
                 found[datanet_id] = f" ({licence}{description})"
     return found
+
+
+def curators_here(home: Home, datanet_id: DatanetId | None) -> str:
+    """The curators of a Datanet as this node has read them; without a network, none are known."""
+    if datanet_id is not None:
+        with suppress(NodeError), open_chain(home) as (_, events):
+            return curators_text(*read_curators(events, datanet_id))
+    return "none known here"
 
 
 def show_registered(home: Home, id_: str, *, as_json: bool) -> None:
