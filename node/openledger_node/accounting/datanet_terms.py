@@ -92,9 +92,7 @@ def describe_datanet(
     return Publication(actions=(action,), keep=keep)
 
 
-def set_curators(
-    home: Home, session: NetworkSession, account: Address, arguments: Mapping[str, Any]
-) -> Publication:
+def set_curators(home: Home, session: NetworkSession, account: Address, arguments: Mapping[str, Any]) -> Publication:
     """Plan to name the curators of a Datanet, or none.
 
     Raises:

@@ -85,9 +85,7 @@ def publish_datanet(
         contributors_root=version.contributors_root,
         approvals=approvals_of(decisions),
     )
-    call = session.deployment.publish_datanet(
-        found, action.rows_root, action.contributors_root, action.approvals
-    )
+    call = session.deployment.publish_datanet(found, action.rows_root, action.contributors_root, action.approvals)
     if is_under_way(session, lambda sent: sent == call):
         return Publication(note=f"{what} is on its way already", keep=keep)
     return Publication(actions=(action,), keep=keep)

@@ -26,8 +26,8 @@ from ..settlement.unsigned import UnsignedStep, prepare_unsigned
 from ..text import rfc3339
 from .case_plans import CASE_PLANNERS
 from .commands import ACTION_COMMANDS, Arguments, CommandActions, GenerationOf
-from .plain import plain_of
 from .datanet_terms import DATANET_TERMS
+from .plain import plain_of
 from .publishing import PUBLISHERS, Planner, Publication
 from .relaying import RELAY_PLANNERS
 from .voting import VOTING

@@ -24,10 +24,10 @@ from openledger_protocol.primitives import (
 from openledger_protocol.settlement import ClaimRecord, Payout, payouts_hash, record_hash
 
 from ..chain.client import ChainClient
+from ..datanets.about import about_from_metadata, licence_of
 from ..errors import ChainError
 from ..network_file import Network
 from ..settlement.records import integer, payouts_of, record_of
-from ..datanets.about import about_from_metadata, licence_of
 from ..text import on_one_line
 from .awards import AwardState, ContributorReport, OtherCredit, PayingDatanet, PayoutAward, Withdrawn
 from .chain import PinnedChain, pin_chain

@@ -31,7 +31,6 @@ from .datanet_review import add_review, batch_state, emit_batch, say_copies, say
 from .prompts import confirm
 from .render import emit_json, out_console, plain, say, show_lines, show_table
 from .transactions import Json, transaction_command
-from .units import ppm_of
 
 app = typer.Typer(help="Datanets: rows from contributors that you approve and publish.", no_args_is_help=True)
 add_review(app)

@@ -19,7 +19,9 @@ from openledger_protocol.datanet import datanet_id
 from openledger_protocol.errors import MalformedError, ProtocolError
 from openledger_protocol.primitives import Address, check_address
 
-from ..datanets.curated import decisions_on, propose as propose_version, read_review, take_decision
+from ..datanets.curated import decisions_on, read_review, take_decision
+from ..datanets.curated import propose as propose_version
+from ..datanets.gate import measure_rows
 from ..datanets.proposals import (
     VersionProposal,
     draft_decision,
@@ -29,7 +31,6 @@ from ..datanets.proposals import (
     write_proposal,
 )
 from ..datanets.registered import read_curators, read_versions
-from ..datanets.gate import measure_rows
 from ..datanets.rows import rows_digest
 from ..datanets.signed import DatanetPlace
 from ..datanets.store import OwnDatanets
@@ -58,9 +59,7 @@ def curators(
     accounts: Annotated[
         str | None, typer.Option("--set", metavar="A,B,C", help="Addresses of the curators, up to 16.")
     ] = None,
-    need: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Approvals that a version needs.")
-    ] = None,
+    need: Annotated[int | None, typer.Option(metavar="N", min=1, help="Approvals that a version needs.")] = None,
     none: Annotated[bool, typer.Option("--none", help="No curators: publish alone again.")] = False,
 ) -> dict[str, Any]:
     """Name the curators of your Datanet, and how many of them must approve a version before you can publish it.
@@ -89,7 +88,7 @@ def propose(
 ) -> None:
     """Propose a version to the curators: write a file with its rows, which you send to each of them.
 
-    It holds all approved rows and the waiting batches that you name. Batches stay waiting until enough curators agree.
+    It holds all approved rows and the waiting batches that you name. Batches wait until enough curators agree.
 
     Example: `openledger-node datanet propose lake --out lake-2.proposal.json`
     """
@@ -116,7 +115,10 @@ def propose(
         f"wrote {plain(str(target))}: version {proposal.version} of {plain(name)} with "
         f"{counted(len(proposal.rows), 'row')}, {len(proposal.new_rows):,} of them new"
     )
-    say(f"send it to the curators; {need} of {len(known)} have to approve it with `openledger-node datanet review FILE`")
+    say(
+        f"send it to the curators; {need} of {len(known)} have to approve it with "
+        "`openledger-node datanet review FILE`"
+    )
 
 
 @app.command()
@@ -143,12 +145,15 @@ def review(
 ) -> None:
     """Review a proposed version as its curator, and sign your decision. It needs no running node.
 
-    Your program computes the roots of the rows again, and shows the numbers of the new rows. Read the rows in the file.
+    Your program computes the digests of the rows again, and shows the numbers of the new rows. Read all of them in
+    the file before you approve it.
 
     Example: `openledger-node datanet review lake-2.proposal.json --approve`
     """
     if approve is not None and (address is None) == (typed_data or signature is not None):
-        raise InputError("to sign in another wallet, give --address with --typed-data first, and then with --signature")
+        raise InputError(
+            "to sign in another wallet, give --address with --typed-data first, and then with --signature"
+        )
     proposal = read_proposal(file)
     home = open_node_home()
     if approve is None:
@@ -184,7 +189,9 @@ def review(
 @app.command()
 def collect(
     name: Name,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Decisions of curators.", show_default=False)],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Decisions of curators.", show_default=False)
+    ],
     as_json: Json = False,
 ) -> None:
     """Take decisions of curators on a version that you have proposed; with enough approvals, approve its batches.

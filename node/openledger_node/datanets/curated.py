@@ -14,11 +14,9 @@ from openledger_protocol.primitives import Address, Digest, check_digest
 
 from ..errors import NodeError
 from ..home import Home, write_private
-from ..text import counted
 from .own import Datanet, check_policy, find_batch
 from .own_files import OWN_FOLDER
 from .proposals import VersionProposal, roots_of
-from .registered import read_curators, read_versions
 from .rows import rows_digest
 from .signed import DatanetPlace
 from .store import OwnDatanets
@@ -57,8 +55,8 @@ def propose(
 ) -> VersionProposal:
     """Propose the approved rows of a Datanet and some waiting batches as its next version.
 
-    `batches` are beginnings of digests; without any, all waiting batches are proposed. `published` are the numbers and
-    the roots of the rows of its versions on the chain.
+    `batches` are beginnings of digests; without any, all waiting batches are proposed. `published` are the numbers of
+    its versions on the chain and the roots of their rows.
 
     Raises:
         NodeError: there is no such batch, no row, a row that the policy does not take, or nobody who could be paid.
@@ -115,7 +113,9 @@ def take_decision(
         place.contract,
         place.datanet_id,
     ):
-        raise NodeError(f"this decision is for Datanet {decision.datanet_id} on chain {decision.chain_id}, not {name}")
+        raise NodeError(
+            f"this decision is for Datanet {decision.datanet_id} on chain {decision.chain_id}, not {name}"
+        )
     if decision.curator not in curators:
         raise NodeError(
             f"{decision.curator} is not a curator of {name}: `openledger-node datanet show {name}` lists them"

@@ -154,9 +154,7 @@ def add_batch(
     return replace(datanet, batches=(*others, batch))
 
 
-def check_policy(
-    datanet: Datanet, earlier: Sequence[Sequence[Row]], rows: Sequence[Row], *, is_signed: bool
-) -> None:
+def check_policy(datanet: Datanet, earlier: Sequence[Sequence[Row]], rows: Sequence[Row], *, is_signed: bool) -> None:
     """Check that rows keep the Datanet's policy; `earlier` are the whole batches approved so far.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The files of Datanets that are owned here, below `datanets/<name>/own/`: read whole, and written whole or not at all.
+"""The files of Datanets that are owned here, below `datanets/<name>/own/`: written whole or not at all.
 
 `datanet.json` lists the batches; each batch is a file of rows that is named by its digest and never changes.
 """

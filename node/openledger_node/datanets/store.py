@@ -60,9 +60,7 @@ class OwnDatanets(DatanetFiles):
                 self._write(datanet)
             return check_same_terms(found, datanet) if found else datanet
 
-    def change(
-        self, name: str, *, about: DatanetAbout | None = None, treasury: Address | None = None
-    ) -> Datanet:
+    def change(self, name: str, *, about: DatanetAbout | None = None, treasury: Address | None = None) -> Datanet:
         """Change the description and policy, or the treasury with which networks that follow register it.
 
         Raises:
@@ -103,9 +101,7 @@ class OwnDatanets(DatanetFiles):
         if datanet.about.policy == DatanetPolicy():
             return []
         known = datanet.accounts
-        return find_breaches(
-            datanet.about.policy, rows, earlier=self.rows(datanet), accounts=known, is_signed=False
-        )
+        return find_breaches(datanet.about.policy, rows, earlier=self.rows(datanet), accounts=known, is_signed=False)
 
     def approve(self, name: str, beginning: str, accounts: Mapping[str, Address]) -> RowBatch:
         """Approve the batch whose digest begins so, after all earlier ones; approving it twice changes nothing.

@@ -289,9 +289,7 @@ def _appeals_from_json(content: object, ours: Collection[Digest], most: int) -> 
     )
 
 
-def signed_rows(
-    version: DatanetVersion, datanet_id: DatanetId, *, chain_id: int, registry: Address
-) -> set[Digest]:
+def signed_rows(version: DatanetVersion, datanet_id: DatanetId, *, chain_id: int, registry: Address) -> set[Digest]:
     """The rows of a version that their contributors have signed for this Datanet of this chain's registry.
 
     The same id may stand in the registry of another chain, whose licence the contributor has not agreed to here.

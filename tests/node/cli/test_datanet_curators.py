@@ -197,9 +197,7 @@ def test_anyones_datanet_is_shown_by_its_id(run: Run, lake: Lake) -> None:
         (("review", "FILE", "--approve", "--because", "fine", "--yes"), "an approval has no reason"),
     ],
 )
-def test_a_wrong_word_is_refused(
-    run: Run, lake: Lake, tmp_path: Path, words: tuple[str, ...], message: str
-) -> None:
+def test_a_wrong_word_is_refused(run: Run, lake: Lake, tmp_path: Path, words: tuple[str, ...], message: str) -> None:
     file = propose(run, tmp_path)
     ran = run("datanet", *[file if word == "FILE" else word for word in words])
     assert message in ran.stderr

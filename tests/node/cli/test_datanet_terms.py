@@ -141,9 +141,7 @@ def test_a_file_of_an_earlier_release_has_no_policy(lake: OwnDatanets) -> None:
     assert lake.get("lake").about == DatanetAbout()
 
 
-def test_an_id_that_no_network_knows_says_so(
-    run: Run, lake: OwnDatanets, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_id_that_no_network_knows_says_so(run: Run, lake: OwnDatanets, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENLEDGER_NODE_NETWORK", "local")
     ran = run("datanet", "show", "0x" + "1" * 64)
     assert ran.status == 1
