@@ -294,7 +294,9 @@ def _old_rows(home: Home, proposal: VersionProposal) -> str:
     except NodeError:
         is_known, roots = False, set()
     if not is_known:
-        return f"the file says that its first {proposal.num_old:,} rows were published before; this can't be checked here"
+        return (
+            f"the file says that its first {proposal.num_old:,} rows were published before, which is not checked here"
+        )
     if root not in roots:
         raise NodeError(
             f"the file says that its first {proposal.num_old:,} rows were published before, and they were not: "

@@ -1,7 +1,7 @@
 """Proposals of a version to the curators of its Datanet: a file with all that they decide on.
 
-A curator needs no node. Their program computes the roots again from the rows in the file, so nobody can sign other rows
-than those that were shown.
+A curator needs no node. Their program computes the roots again from the rows in the file, so nobody can sign other
+rows than those that were shown.
 """
 
 import json

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.indexes import ADA, BO
 
-from openledger_node.datanets import own_files
+from openledger_node.datanets import own_files, store
 from openledger_node.datanets.own import Datanet, new_datanet
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.version import make_version, version_file, write_version
@@ -110,7 +110,7 @@ def test_a_crash_changes_nothing_or_all(own: OwnDatanets, monkeypatch: pytest.Mo
     take_in(own, FIRST)
     before = own.get("lake")
     with monkeypatch.context() as patch:
-        patch.setattr(service, step, crash)
+        patch.setattr(own_files if step == "write_private" else store, step, crash)
         with pytest.raises(PowerCutError):
             own.contribute("lake", SECOND, {}) if step != "write_version" else publish(own)
     assert own.get("lake") == before
