@@ -45,7 +45,7 @@ def rows_file(folder: Path, *rows: Row) -> str:
         (("create", "lake", "--language", "Finnish", "--only-languages"), "Finnish of a row can't be recognised"),
         (("create", "lake", "--min-characters", "9", "--max-characters", "8"), "at least 9 and at most 8"),
         (("create", "lake", "--max-characters", "40000"), "is a number from 1 to 32,768"),
-        (("describe", "lake", "--min-characters", "-1"), "is not in the range x>=0"),
+        (("describe", "lake", "--min-characters", "-1"), "should be greater than or equal to 0"),
         (("describe", "lake", "--rows-per-contributor", "2000000"), "is a number from 1 to 1,048,576"),
     ],
 )
