@@ -126,6 +126,37 @@ contract GasTest is Receipts, Measured {
         vm.prank(alice);
         datanets.withdrawRows(first, alice, rows, "");
         _note("withdraw_100_rows");
+        vm.startPrank(curator);
+        datanets.publish(first, "rows 1", "people 1");
+        _note("publish_version");
+        address[] memory three = _ascending();
+        datanets.setCurators(first, three, 2);
+        _note("set_3_curators");
+        datanets.describe(first, string(new bytes(1_000)));
+        _note("describe_1000_bytes");
+        bytes[] memory signed = new bytes[](2);
+        for (uint256 i = 0; i < 2; ++i) signed[i] = _approval(three[i], 2);
+        datanets.publishApproved(first, "rows 2", "people 2", signed);
+        _note("publish_version_2_of_3");
+        vm.stopPrank();
+    }
+
+    function _ascending() private view returns (address[] memory three) {
+        three = new address[](3);
+        (three[0], three[1], three[2]) = (node, signer, payer);
+        for (uint256 i = 1; i < 3; ++i) {
+            for (uint256 at = i; at > 0 && three[at] < three[at - 1]; --at) {
+                (three[at], three[at - 1]) = (three[at - 1], three[at]);
+            }
+        }
+    }
+
+    function _approval(address by, uint32 version) private view returns (bytes memory) {
+        bytes32 kind =
+            keccak256("ApproveVersion(bytes32 datanetId,uint32 version,bytes32 rowsRoot,bytes32 contributorsRoot)");
+        bytes32 content = keccak256(abi.encode(kind, first, version, bytes32("rows 2"), bytes32("people 2")));
+        uint256 key = by == node ? NODE_KEY : by == signer ? SIGNER_KEY : PAYER_KEY;
+        return _sign(key, _typed("OpenLedgerDatanets", address(datanets), content));
     }
 
     /// @dev Ten lanes, fifty accounts; then the same again, when each has a balance.

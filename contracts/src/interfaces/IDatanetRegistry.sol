@@ -2,7 +2,8 @@
 pragma solidity 0.8.37;
 
 /// @title Datanets: their owners, their terms and their versions
-/// @notice Terms are fixed at creation. Only the lists of versions and of withdrawn rows grow.
+/// @notice Terms are fixed at creation. The lists of versions and of withdrawn rows grow, and the owner can change the
+/// description and the curators of later versions.
 interface IDatanetRegistry {
     event DatanetCreated(
         bytes32 indexed id,
@@ -13,6 +14,9 @@ interface IDatanetRegistry {
         string licence,
         uint32 rules
     );
+    event DatanetDescribed(bytes32 indexed id, string metadata);
+    event CuratorsChanged(bytes32 indexed id, address[] curators, uint32 need);
+    event VersionApproved(bytes32 indexed id, uint32 indexed version, address[] curators);
     event DatanetVersion(bytes32 indexed id, uint32 indexed version, bytes32 rowsRoot, bytes32 contributorsRoot);
     event RowsWithdrawn(
         bytes32 indexed id, address indexed account, bool byOwner, uint64 effectiveAt, bytes32[] rows
@@ -24,6 +28,11 @@ interface IDatanetRegistry {
     error ZeroTreasury();
     error BadOwnerPpm(uint32 ownerPpm, uint32 max);
     error BadRules(uint32 rules, uint32 known);
+    error MetadataTooLong(uint256 length, uint256 max);
+    error BadCurators(uint256 curators, uint32 need, uint256 max);
+    error CuratorsNotAscending(address before, address curator);
+    error NeedsApprovals(bytes32 id, uint32 version, uint32 need, uint256 approvals);
+    error NotCurator(bytes32 id, address signer);
     error DatanetExists(bytes32 id);
     error UnknownDatanet(bytes32 id);
     error UnknownVersion(bytes32 id, uint32 version);
@@ -41,9 +50,33 @@ interface IDatanetRegistry {
         external
         returns (bytes32 id);
 
-    /// @notice Publish the next version. Versions count from 1 and never change. Rows belong to the Datanet that first
-    /// published them, which can publish them again, for example with corrected contributors.
+    /// @notice The same, and {describe} in one transaction.
+    function createDescribed(
+        string calldata name,
+        address treasury,
+        uint32 ownerPpm,
+        string calldata licence,
+        uint32 rules,
+        string calldata metadata
+    ) external returns (bytes32 id);
+
+    /// @notice Emit a description of at most 4,096 bytes, which readers parse. The newest one counts.
+    function describe(bytes32 id, string calldata metadata) external;
+
+    /// @notice Require that `need` of `curators`, at most 16 and ascending, approve each version from now on. An empty
+    /// list and 0 let the owner publish alone again.
+    function setCurators(bytes32 id, address[] calldata curators, uint32 need) external;
+
+    /// @notice Publish the next version of a Datanet without curators. Versions count from 1 and never change. Rows
+    /// belong to the Datanet that first published them, which can publish them again, for example with corrected
+    /// contributors.
     function publish(bytes32 id, bytes32 rowsRoot, bytes32 contributorsRoot) external returns (uint32 version);
+
+    /// @notice Publish the next version with EIP-712 signatures of curators over ApproveVersion(bytes32
+    /// datanetId,uint32 version,bytes32 rowsRoot,bytes32 contributorsRoot), ascending by signer.
+    function publishApproved(bytes32 id, bytes32 rowsRoot, bytes32 contributorsRoot, bytes[] calldata approvals)
+        external
+        returns (uint32 version);
 
     /// @notice Withdraw rows of `account`, named by their digests, for good. Callable by the account, by the Datanet's
     /// owner, and by anyone with the account's EIP-712 signature over WithdrawRows(bytes32 datanetId,address
@@ -73,6 +106,10 @@ interface IDatanetRegistry {
 
     /// @notice The part of {datanetOf} that a claim needs.
     function ownerTermsOf(bytes32 id) external view returns (address owner, uint32 ownerPpm);
+
+    /// @notice The accounts that approve versions, and the number of approvals that a version needs. Without curators,
+    /// and for an unknown Datanet, an empty list and 0.
+    function curatorsOf(bytes32 id) external view returns (address[] memory curators, uint32 need);
 
     /// @notice The attribution rules that a Datanet allows, with bit n for algoId n. They never change.
     function rulesOf(bytes32 id) external view returns (uint32 rules);

@@ -1,4 +1,4 @@
-"""Plans that register Datanets, their versions and adapters, skipping what is on the chain already.
+"""Plans that publish versions of Datanets and adapters, skipping what is on the chain already.
 
 A Datanet's id on the chain holds its creator and its name, and an adapter's id its owner and its manifest. So nobody
 can register either for somebody else. Version numbers mean nothing there, because every network counts its own.
@@ -11,19 +11,19 @@ from typing import Any
 
 from openledger_protocol.adapter import AdapterManifest, DatanetReference, adapter_id, manifest_id
 from openledger_protocol.chain import ContractCall
-from openledger_protocol.constants import DATANET_OWNER_PPM_MAX
+from openledger_protocol.curation import VersionDecision
 from openledger_protocol.datanet import datanet_id
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.primitives import Address, DatanetId, Digest, check_address
+from openledger_protocol.primitives import Address, DatanetId, Digest
 from openledger_protocol.registry import check_weights, entry_of
-from openledger_protocol.rules import USUAL_RULES, common_rules, rule_names
+from openledger_protocol.rules import common_rules, rule_names
 
 from ..attribution.registry import find_version, is_published
 from ..chain.contracts import load_contract
 from ..chain.refusals import open_text
-from ..datanets.own import Datanet, new_datanet
+from ..datanets.curated import approvals_of, decisions_on, read_review
 from ..datanets.sample import sample_people
-from ..datanets.store import OwnDatanets, check_same_terms
+from ..datanets.store import OwnDatanets
 from ..datanets.version import DatanetVersion, write_published
 from ..errors import NodeError
 from ..factory.runs import Runs
@@ -32,7 +32,7 @@ from ..ledger.events import EventRows
 from ..models.adapters import Adapter, complete_adapter, find_adapter, full_name, is_completion
 from ..models.library import list_adapters, remove_adapter
 from ..models.pins import drop_pin, keep_pin, read_pins
-from ..settlement.actions import Action, CreateDatanet, PublishDatanet, RegisterAdapter
+from ..settlement.actions import Action, PublishDatanet, RegisterAdapter
 from ..settlement.session import NetworkSession
 
 ROYALTY_PPM = 100_000
@@ -52,42 +52,6 @@ class Publication:
 
 
 Planner = Callable[[Home, NetworkSession, Address, Mapping[str, Any]], Publication]
-
-
-def create_datanet(
-    home: Home, session: NetworkSession, account: Address, arguments: Mapping[str, Any]
-) -> Publication:
-    """Plan to create a Datanet here and register it; terms that are not given default to those stored here.
-
-    Raises:
-        NodeError: it has other terms here or on the chain.
-    """
-    own = OwnDatanets(home)
-    datanet = _datanet_of(own, account, arguments)
-    rules = tuple(arguments.get("rules") or ())
-    keep = partial(own.create, datanet)
-    terms = session.deployment.datanet(datanet_id(account, datanet.name))
-    if terms is not None:
-        if (terms.treasury, terms.owner_ppm) != (datanet.treasury, datanet.owner_ppm):
-            raise NodeError(
-                f"Datanet {datanet.name} of {account} is registered with treasury {terms.treasury} and owner's share "
-                f"{terms.owner_ppm / 10_000:g} %: pass these to --treasury and --owner-share, or choose another name"
-            )
-        _check_rules(datanet.name, session.deployment.rules_of(datanet_id(account, datanet.name)), rules)
-        return Publication(note=f"Datanet {datanet.name} is registered already", keep=keep)
-    action = CreateDatanet(
-        name=datanet.name,
-        treasury=datanet.treasury,
-        owner_ppm=datanet.owner_ppm,
-        licence=datanet.licence,
-        rules=rules or USUAL_RULES,
-    )
-    call = session.deployment.create_datanet(
-        action.name, action.treasury, action.owner_ppm, action.licence, action.rules
-    )
-    if is_under_way(session, lambda sent: sent == call):
-        return Publication(note=f"the registration of Datanet {datanet.name} is on its way already", keep=keep)
-    return Publication(actions=(action,), keep=keep)
 
 
 def publish_datanet(
@@ -113,10 +77,15 @@ def publish_datanet(
     if is_published(session.ledger.events, found, version):
         return Publication(note=f"{what} is published already, and nothing new is approved", keep=keep)
     _check_not_held(session.ledger.events, found, version)
+    decisions = _decisions(home, session, found, name, version)
+    keep = partial(_keep_version, home, found, replace(version, decisions=decisions), num_batches, num_withdrawn)
     action = PublishDatanet(
-        datanet_id=found, rows_root=version.rows_root, contributors_root=version.contributors_root
+        datanet_id=found,
+        rows_root=version.rows_root,
+        contributors_root=version.contributors_root,
+        approvals=approvals_of(decisions),
     )
-    call = session.deployment.publish_datanet(found, action.rows_root, action.contributors_root)
+    call = session.deployment.publish_datanet(found, action.rows_root, action.contributors_root, action.approvals)
     if is_under_way(session, lambda sent: sent == call):
         return Publication(note=f"{what} is on its way already", keep=keep)
     return Publication(actions=(action,), keep=keep)
@@ -162,23 +131,9 @@ def publish_adapter(
 
 
 PUBLISHERS: Mapping[str, Planner] = {
-    "datanet create": create_datanet,
     "datanet publish": publish_datanet,
     "adapters publish": publish_adapter,
 }
-
-
-def _check_rules(name: str, registered: tuple[int, ...], wanted: tuple[int, ...]) -> None:
-    """Require that a Datanet's rules are those that were typed, if any.
-
-    Raises:
-        NodeError: it is registered with others, which never change.
-    """
-    if wanted and wanted != registered:
-        raise NodeError(
-            f"Datanet {name} is registered with the attribution rules {rule_names(registered)}, which can't be "
-            "changed: leave out --rule, or choose another name"
-        )
 
 
 def _check_payable(name: str, version: DatanetVersion) -> None:
@@ -195,30 +150,34 @@ def _check_payable(name: str, version: DatanetVersion) -> None:
         )
 
 
+def _decisions(
+    home: Home, session: NetworkSession, datanet: DatanetId, name: str, version: DatanetVersion
+) -> tuple[VersionDecision, ...]:
+    """The decisions of a Datanet's curators on its next version; none for a Datanet without curators.
+
+    Raises:
+        NodeError: too few of them approve it.
+    """
+    curators, need = session.deployment.curators_of(datanet)
+    if not need:
+        return ()
+    number = len(session.ledger.events.find("DatanetVersion", {"id": datanet})) + 1
+    roots = (version.rows_root, version.contributors_root)
+    decisions = decisions_on(read_review(home, name), number, roots, curators)
+    if (approvals := sum(each.approves for each in decisions)) < need:
+        raise NodeError(
+            f"version {number} of Datanet {name} needs the approval of {need} of its {len(curators)} curators, and "
+            f"{approvals} have approved exactly these rows: `openledger-node datanet propose {name}` writes the file "
+            f"for them, and `openledger-node datanet collect {name} FILE` takes what they decide"
+        )
+    return decisions
+
+
 def _keep_version(
     home: Home, datanet: DatanetId, version: DatanetVersion, num_batches: int, num_withdrawn: int
 ) -> None:
     OwnDatanets(home).keep_version(version, num_batches, num_withdrawn)
     write_published(home, datanet, version)
-
-
-def _datanet_of(own: OwnDatanets, account: Address, arguments: Mapping[str, Any]) -> Datanet:
-    """The given terms, completed by those stored here and by defaults."""
-    name = arguments["datanet"]
-    found = own.find(name)
-    given = {key: arguments[key] for key in ("licence", "treasury", "owner_ppm") if arguments.get(key) is not None}
-    kept = {"licence": found.licence, "treasury": found.treasury, "owner_ppm": found.owner_ppm} if found else {}
-    terms: dict[str, Any] = {"treasury": account, "owner_ppm": 0, **kept, **given}
-    if "licence" not in terms:
-        raise NodeError(f"Datanet {name} needs a licence for its rows: pass one, such as --licence CC-BY-4.0")
-    terms["treasury"] = check_address(terms["treasury"])
-    wanted = new_datanet(name, **terms)
-    if wanted.owner_ppm > DATANET_OWNER_PPM_MAX:
-        raise MalformedError(
-            f"the owner of a Datanet gets at most {DATANET_OWNER_PPM_MAX / 10_000:g} % of what its rows earn: "
-            "choose a smaller --owner-share"
-        )
-    return check_same_terms(found, wanted) if found else wanted
 
 
 def _check_not_held(events: EventRows, datanet: DatanetId, version: DatanetVersion) -> None:

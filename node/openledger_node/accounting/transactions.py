@@ -26,6 +26,7 @@ from ..settlement.unsigned import UnsignedStep, prepare_unsigned
 from ..text import rfc3339
 from .case_plans import CASE_PLANNERS
 from .commands import ACTION_COMMANDS, Arguments, CommandActions, GenerationOf
+from .datanet_terms import DATANET_TERMS
 from .plain import plain_of
 from .publishing import PUBLISHERS, Planner, Publication
 from .relaying import RELAY_PLANNERS
@@ -40,6 +41,7 @@ PLAN_S = 600.0
 
 PLANNERS: Final[Mapping[str, Planner]] = {
     **PUBLISHERS,
+    **DATANET_TERMS,
     **CASE_PLANNERS,
     **RELAY_PLANNERS,
     **VOTING,

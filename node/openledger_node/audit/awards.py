@@ -74,6 +74,15 @@ class Withdrawn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PayingDatanet:
+    """A Datanet as the chain describes it; the texts are its owner's, on one line."""
+
+    name: str = ""
+    licence: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContributorReport:
     """Everything that the chain says of one account's earnings at one block."""
 
@@ -87,7 +96,7 @@ class ContributorReport:
     awards: tuple[PayoutAward, ...]
     others: tuple[OtherCredit, ...]
     withdrawals: tuple[Withdrawn, ...]
-    datanets: Mapping[DatanetId, str]  # names of those that paid
+    datanets: Mapping[DatanetId, PayingDatanet]  # those that paid
     faults: tuple[str, ...]  # each names a claim that can't be relied on, and why
     num_endpoints: int = field(default=1, compare=False)
 

@@ -24,11 +24,12 @@ from openledger_protocol.primitives import (
 from openledger_protocol.settlement import ClaimRecord, Payout, payouts_hash, record_hash
 
 from ..chain.client import ChainClient
+from ..datanets.about import about_from_metadata, licence_of
 from ..errors import ChainError
 from ..network_file import Network
 from ..settlement.records import integer, payouts_of, record_of
 from ..text import on_one_line
-from .awards import AwardState, ContributorReport, OtherCredit, PayoutAward, Withdrawn
+from .awards import AwardState, ContributorReport, OtherCredit, PayingDatanet, PayoutAward, Withdrawn
 from .chain import PinnedChain, pin_chain
 from .claims import claim_name
 from .events import amount_of, text
@@ -82,7 +83,7 @@ def _read(client: ChainClient, network: Network, account: Address, number: int) 
         awards=awards,
         others=others,
         withdrawals=withdrawals,
-        datanets={award.datanet_id: history.names.get(award.datanet_id, "") for award in awards},
+        datanets={award.datanet_id: history.datanets.get(award.datanet_id, PayingDatanet()) for award in awards},
         faults=tuple(history.faults(awards, balance_wei)),
     )
     chain.check_still_there()
@@ -114,7 +115,7 @@ class _History:
         self._claims: dict[tuple[Address, int], _Claim] = {}
         self._withdrawn: list[Event] = []
         self._paid_wei = 0
-        self.names: dict[DatanetId, str] = {}
+        self.datanets: dict[DatanetId, PayingDatanet] = {}
         self._windows = chain.ask("Params", "windows")
         self._domain = payments_domain(chain.network.chain_id, chain.contracts["PaymentChannels"])
 
@@ -135,7 +136,13 @@ class _History:
             case "Withdrawn" if text(event, "account") == self._account:
                 self._withdrawn.append(event)
             case "DatanetCreated":
-                self.names[DatanetId(text(event, "id"))] = on_one_line(text(event, "name"))
+                name, licence = on_one_line(text(event, "name")), licence_of(text(event, "licence"))
+                self.datanets[DatanetId(text(event, "id"))] = PayingDatanet(name=name, licence=licence)
+            case "DatanetDescribed":
+                about = about_from_metadata(text(event, "metadata"))
+                datanet_id = DatanetId(text(event, "id"))
+                known = self.datanets.get(datanet_id, PayingDatanet())
+                self.datanets[datanet_id] = replace(known, description=about.description if about else "")
 
     def _claim_of(self, event: Event) -> _Claim:
         return self._claims.setdefault((Address(text(event, "node")), integer(event, "seq")), _Claim())

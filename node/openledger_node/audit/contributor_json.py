@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from openledger_protocol.payouts import CreditRole
 from openledger_protocol.settlement import Payout
 
 from ..text import rfc3339
-from .awards import PENDING, AwardState, ContributorReport, PayoutAward
+from .awards import PENDING, AwardState, ContributorReport, PayingDatanet, PayoutAward
 
 ROLE_NAMES = {
     CreditRole.NODE: "node",
@@ -89,7 +90,7 @@ def _sums(report: ContributorReport, name: str, key_of: Callable[[PayoutAward], 
         awards = [award for award in report.awards if key_of(award) == key]
         row: dict[str, Any] = {name: key}
         if name == "datanet_id":
-            row["name"] = report.datanets.get(awards[0].datanet_id, "")
+            row |= asdict(report.datanets.get(awards[0].datanet_id, PayingDatanet()))
         row["final_wei"] = str(sum(each.amount_wei for each in awards if each.state is AwardState.FINAL))
         row["pending_wei"] = str(sum(each.amount_wei for each in awards if each.state in PENDING))
         row["num_shown_answers"] = len({answer.digest for each in awards for answer in each.answers or ()})
@@ -105,7 +106,7 @@ def _award(award: PayoutAward, report: ContributorReport) -> dict[str, Any]:
         "pot": award.pot,
         "adapter_id": award.adapter_id,
         "datanet_id": award.datanet_id,
-        "datanet": report.datanets.get(award.datanet_id, ""),
+        "datanet": report.datanets.get(award.datanet_id, PayingDatanet()).name,
         "state": award.state.value,
         "amount_wei": str(award.amount_wei),
         "weight": str(award.weight),

@@ -80,6 +80,18 @@ WORDS: Final[Mapping[str, Mapping[str, Words]]] = {
     },
     "DatanetRegistry": {
         "create": lambda given: f"register Datanet {given['name']} with treasury {given['treasury']}",
+        "createDescribed": lambda given: (
+            f"register Datanet {given['name']} with treasury {given['treasury']}, and describe it on the chain"
+        ),
+        "describe": lambda given: f"describe Datanet {given['id']} on the chain: {given['metadata']!r}",
+        "setCurators": lambda given: (
+            f"require {given['need']} of {', '.join(given['curators'])} for versions of Datanet {given['id']}"
+            if given["curators"]
+            else f"let the owner of Datanet {given['id']} publish versions alone"
+        ),
+        "publishApproved": lambda given: (
+            f"publish a version of Datanet {given['id']} with {len(given['approvals'])} approvals of curators"
+        ),
         "publish": lambda given: f"publish a version of Datanet {given['id']}",
         "withdrawRows": lambda given: f"withdraw {len(given['rows'])} rows of Datanet {given['id']}",
         "transferOwnership": lambda given: f"offer Datanet {given['id']} to {given['owner']}",

@@ -11,6 +11,7 @@ from openledger_protocol.epoch import Params, Windows
 from openledger_protocol.errors import MalformedError, RevertedError
 from openledger_protocol.payments import ChannelConfig
 from openledger_protocol.primitives import (
+    ZERO_DIGEST,
     ZERO_WEI,
     AdapterId,
     Address,
@@ -201,6 +202,22 @@ class Deployment:
         """The attribution rules that a registered Datanet allows, ascending; its owner can't change them."""
         return rules_from_bits(self.ask("DatanetRegistry", "rulesOf", datanet_id))
 
+    @cached_property
+    def has_curators(self) -> bool:
+        """False for a registry of an earlier release, which knows neither descriptions nor curators."""
+        try:
+            self._view("DatanetRegistry", "curatorsOf", ZERO_DIGEST)
+        except RevertedError:
+            return False
+        return True
+
+    def curators_of(self, datanet_id: DatanetId) -> tuple[tuple[Address, ...], int]:
+        """The curators of a Datanet, ascending, and how many of them a version needs; none and 0 without curators."""
+        if not self.has_curators:
+            return (), 0
+        row = self.ask("DatanetRegistry", "curatorsOf", datanet_id)
+        return tuple(map(Address, row["curators"])), row["need"]
+
     def datanet(self, datanet_id: DatanetId) -> DatanetTerms | None:
         """The registry's entry of a Datanet; None if it is not registered."""
         row = self._look_up("DatanetRegistry", "datanetOf", datanet_id)
@@ -292,14 +309,36 @@ class Deployment:
     # ---- calls of the owners of adapters and Datanets
 
     def create_datanet(
-        self, name: str, treasury: Address, owner_ppm: int, licence: str, rules: Sequence[int] = USUAL_RULES
+        self,
+        name: str,
+        treasury: Address,
+        owner_ppm: int,
+        licence: str,
+        rules: Sequence[int] = USUAL_RULES,
+        metadata: str | None = None,
     ) -> ContractCall:
-        """Create a Datanet; its id is a hash of its owner and name."""
-        return self.call("DatanetRegistry", "create", name, treasury, owner_ppm, licence, bits_from_rules(rules))
+        """Create a Datanet, with a description unless it is None; its id is a hash of its owner and name."""
+        terms = (name, treasury, owner_ppm, licence, bits_from_rules(rules))
+        if metadata is None:
+            return self.call("DatanetRegistry", "create", *terms)
+        return self.call("DatanetRegistry", "createDescribed", *terms, metadata)
 
-    def publish_datanet(self, datanet_id: DatanetId, rows_root: Digest, contributors_root: Digest) -> ContractCall:
-        """Publish a version of a Datanet."""
-        return self.call("DatanetRegistry", "publish", datanet_id, rows_root, contributors_root)
+    def describe_datanet(self, datanet_id: DatanetId, metadata: str) -> ContractCall:
+        """Change the description of a Datanet."""
+        return self.call("DatanetRegistry", "describe", datanet_id, metadata)
+
+    def set_curators(self, datanet_id: DatanetId, curators: Sequence[Address], need: int) -> ContractCall:
+        """Name the curators of a Datanet, ascending, and the number of approvals that a version needs."""
+        return self.call("DatanetRegistry", "setCurators", datanet_id, list(curators), need)
+
+    def publish_datanet(
+        self, datanet_id: DatanetId, rows_root: Digest, contributors_root: Digest, approvals: Sequence[bytes] = ()
+    ) -> ContractCall:
+        """Publish a version of a Datanet, with the approvals of its curators if it has any."""
+        roots = (datanet_id, rows_root, contributors_root)
+        if not approvals:
+            return self.call("DatanetRegistry", "publish", *roots)
+        return self.call("DatanetRegistry", "publishApproved", *roots, list(approvals))
 
     def withdraw_rows(self, withdrawal: RowWithdrawal, signature: bytes) -> ContractCall:
         """Withdraw rows of an account; neither it nor the Datanet's owner needs to sign what they send themselves."""

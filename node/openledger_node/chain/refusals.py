@@ -107,6 +107,13 @@ WORDS: Final[Mapping[str, Callable[..., str]]] = {
         f"a Datanet can't allow the attribution rules {rules:#b}, only some of {known:#b}; choose suffix-v1, poa-v3 "
         "or both with --rule"
     ),
+    "NeedsApprovals": lambda _, version, need, approvals: (
+        f"version {version} needs the approval of {need} curators and has {approvals}; "
+        "`openledger-node datanet propose` asks for them"
+    ),
+    "NotCurator": lambda _, signer: (
+        f"{signer} is not a curator of this Datanet now, or has approved another version; propose the version again"
+    ),
     "StakeHeld": lambda until_s: f"a dispute holds this stake until {time_text(until_s)}; run this again then",
     "InPause": lambda until_s: (
         f"the guardian has paused new channels, draws and payments until {time_text(until_s)}; run this again then"

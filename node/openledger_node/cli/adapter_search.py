@@ -38,7 +38,8 @@ def matching_adapters(found: dict[str, Any], words: str, base: str) -> dict[str,
 
 
 def _texts(each: dict[str, Any]) -> list[str]:
-    names = [text for datanet in each["datanets"] or () for text in (datanet["name"], datanet["id"])]
+    keys = ("name", "id", "licence", "description")
+    names = [datanet[key] for datanet in each["datanets"] or () for key in keys]
     texts = [each["full_name"], each["id"], each["base"], each["owner"], *names]
     return [str(text).lower() for text in texts if text]
 
@@ -79,10 +80,13 @@ def _show_unoffered(found: dict[str, Any]) -> None:
 
 
 def taught_by(each: dict[str, Any]) -> str:
-    """The Datanets that an adapter learned from, by the chain's word."""
+    """The Datanets that an adapter learned from and their licences, by the chain's word."""
     if each["datanets"] is None:
         return "not registered yet"
-    names = [datanet["name"] or f"{datanet['id'][:10]}…" for datanet in each["datanets"]]
+    names = [
+        (datanet["name"] or f"{datanet['id'][:10]}…") + (f" ({datanet['licence']})" if datanet["licence"] else "")
+        for datanet in each["datanets"]
+    ]
     return ", ".join(names) or "no Datanet"
 
 

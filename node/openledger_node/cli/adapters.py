@@ -31,6 +31,7 @@ from ..operator.adapters import (
 from .adapter_pull import pull_from_hub, pull_from_peers
 from .adapter_search import matching_adapters, show_offered
 from .daemon_client import ask_daemon, load_settings, network_id, open_node_home
+from .datanet_chain import described_on_chain
 from .prompts import confirm
 from .render import emit_json, megabytes, out_console, plain, say, show_table
 from .transactions import transaction_command
@@ -339,7 +340,7 @@ def _facts(adapter: Adapter, layout: LoraLayout) -> dict[str, str]:
         "ranks": ", ".join(f"{module} {'/'.join(map(str, found))}" for module, found in ranks.items()),
         "changes": f"{', '.join(ranks)} in {len(places)} layers",
         "size": f"{megabytes(adapter.size_bytes)}, {adapter.num_parameters:,} numbers of {'/'.join(layout.dtypes)}",
-        "datanets": ", ".join(f"{d.id[:10]}… {d.version}" for d in manifest.datanets or ()) or "not stated",
+        "datanets": ", ".join(_datanet_texts(adapter)) or "not stated",
         "owner": manifest.owner or "none yet: `openledger-node adapters publish` names one",
         "evaluation": ", ".join(evaluation) or "not stated",
         "probe": f"answers {manifest.probe['prompt']!r} as stated" if manifest.probe else "not stated",
@@ -350,6 +351,13 @@ def _facts(adapter: Adapter, layout: LoraLayout) -> dict[str, str]:
         "folder": str(adapter.folder),
         "card": str(adapter.folder / CARD_FILE),
     }
+
+
+def _datanet_texts(adapter: Adapter) -> list[str]:
+    """Each Datanet of an adapter, with the licence and description that the chain has of it."""
+    home, datanets = open_node_home(), adapter.manifest.datanets or ()
+    described = described_on_chain(home, [each.id for each in datanets])
+    return [f"{each.id[:10]}… {each.version}{described.get(each.id, '')}" for each in datanets]
 
 
 def _unpin(home: Home, adapter: Adapter) -> None:

@@ -237,6 +237,10 @@ def _print_sums(found: dict[str, Any], by: Grouping) -> None:
     show_table(
         ["name", by.value, "final", "pending", "answers shown"], rows, empty="no payout list names this account yet"
     )
+    for each in sums:
+        if each.get("licence"):
+            about = f": {each['description']}" if each["description"] else ""
+            say(plain(f"{each['name']} is under {each['licence']}{about}"))
 
 
 def _moment(time: str) -> str:

@@ -10,8 +10,7 @@ import typer
 from openledger_protocol.codec import to_plain
 from openledger_protocol.datanet import datanet_id
 from openledger_protocol.offer import RowOffer
-from openledger_protocol.primitives import Address, check_address, check_name
-from openledger_protocol.rules import DATANET_RULES
+from openledger_protocol.primitives import Address, DatanetId, check_address, check_name
 
 from ..datanets.files import FilePreview, open_preview
 from ..datanets.own import Datanet, RowBatch, find_batch
@@ -26,12 +25,12 @@ from ..keystore import find_wallet
 from ..network_file import current_network
 from ..text import counted
 from .daemon_client import load_settings, open_node_home
-from .datanet_report import show_report, without_texts
+from .datanet_chain import curators_here, policy_text, show_registered
+from .datanet_report import rows_within, show_breaches, show_report, without_texts
 from .datanet_review import add_review, batch_state, emit_batch, say_copies, say_numbers, show_gate
 from .prompts import confirm
 from .render import emit_json, out_console, plain, say, show_lines, show_table
 from .transactions import Json, transaction_command
-from .units import ppm_of
 
 app = typer.Typer(help="Datanets: rows from contributors that you approve and publish.", no_args_is_help=True)
 add_review(app)
@@ -50,47 +49,6 @@ Accounts = Annotated[
 ]
 
 
-@transaction_command(app, "datanet create")
-def create(
-    name: Name,
-    licence: Annotated[str | None, typer.Option(help="Licence of the rows, such as CC-BY-4.0.")] = None,
-    treasury: Annotated[
-        str | None,
-        typer.Option(help="Account for shares without a contributor; by default the wallet."),
-    ] = None,
-    owner_share: Annotated[
-        str | None,
-        typer.Option(metavar="PERCENT", help="Percent of the data's share that its owner keeps, up to 50."),
-    ] = None,
-    rule: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Attribution rule that may divide its earnings: suffix-v1 (default) or poa-v3 (experimental). "
-            "Repeat the option to allow both. It can't be changed later.",
-        ),
-    ] = None,
-) -> dict[str, Any]:
-    """Create a Datanet and register it. Run it again on another network to register it there, too.
-
-    Example: `openledger-node datanet create lake --licence CC-BY-4.0 --owner-share 5`
-    """
-    owner_ppm = None if owner_share is None else ppm_of(owner_share)
-    rules = sorted({_rule_of(each) for each in rule or ()})
-    return {"datanet": name, "licence": licence, "treasury": treasury, "owner_ppm": owner_ppm, "rules": rules}
-
-
-def _rule_of(name: str) -> int:
-    """The number of an attribution rule.
-
-    Raises:
-        InputError: a Datanet can't allow a rule of this name.
-    """
-    numbers = {known: number for number, known in DATANET_RULES.items()}
-    if name not in numbers:
-        raise InputError(f"{name!r} is not an attribution rule of Datanets: choose {' or '.join(numbers)}")
-    return numbers[name]
-
-
 @app.command("list")
 def list_all(as_json: Json = False) -> None:
     """List your Datanets."""
@@ -105,7 +63,9 @@ def list_all(as_json: Json = False) -> None:
 
 @app.command()
 def show(
-    name: Name,
+    name: Annotated[
+        str, typer.Argument(metavar="DATANET", help="Name of your Datanet, or the id of anyone's on the chain.")
+    ],
     batch: Annotated[
         str | None,
         typer.Argument(
@@ -114,8 +74,14 @@ def show(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show a Datanet: terms, batches with their checks, and versions; or one of its batches."""
+    """Show a Datanet: terms, batches with their checks, and versions; or one of its batches.
+
+    With an id it shows anyone's Datanet, as your node has read it from the chain.
+    """
     home = open_node_home()
+    if name.startswith("0x"):
+        show_registered(home, name, as_json=as_json)
+        return
     datanet = OwnDatanets(home).learn_withdrawals(name)
     if batch is not None:
         found = find_batch(datanet, batch)
@@ -129,9 +95,13 @@ def show(
             "datanet": datanet.name,
             "id": _id_of(home, name) or "none yet: this data directory has no wallet on a network",
             "licence": datanet.licence,
+            "description": datanet.about.description or "none",
+            "languages": ", ".join(datanet.about.languages) or "not named",
+            "policy": policy_text(datanet.about.policy),
             "treasury": datanet.treasury,
             "owner's share": f"{datanet.owner_ppm / 10_000:g} %",
             "accounts": ", ".join(f"{who} {account}" for who, account in sorted(datanet.accounts.items())) or "none",
+            "curators": curators_here(home, _id_of(home, name)),
             "versions": ", ".join(f"{each.version} ({each.rows} rows)" for each in datanet.versions) or "none yet",
             "withdrawn": counted(len(datanet.withdrawn), "row"),
         }
@@ -189,6 +159,10 @@ def contribute(
             report = preview.report
             show_report(file, report, to_stderr=as_json)
             rows = preview.rows(contributor)
+            breaches = [] if offer else own.breaches(name, rows, accounts)  # a signed batch is taken whole or not
+            show_breaches(file, breaches, to_stderr=as_json)
+            report = {**report, "breaches": [to_plain(each) for each in breaches]}
+            rows = rows_within(name, rows, breaches)
             whose = f", all signed by {offer.account}" if offer else ""
             confirm(f"Take {counted(len(rows), 'row')} into {name}{whose}?", yes=yes)
             batch = own.contribute(name, rows, accounts, offer)
@@ -244,7 +218,7 @@ def publish(name: Name) -> dict[str, Any]:
     return {"datanet": name}
 
 
-def _id_of(home: Home, name: str) -> str | None:
+def _id_of(home: Home, name: str) -> DatanetId | None:
     """The id that the wallet's Datanet of this name has on the current network."""
     network = current_network(home, load_settings(home).node.network)
     wallet = find_wallet(home, network.network) if network else None

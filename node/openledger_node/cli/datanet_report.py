@@ -1,9 +1,14 @@
 """The report of a file: its form, three rows, and everything that can't be taken."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from openledger_protocol.datanet import Row
+
+from ..datanets.about import Breach
+from ..errors import NodeError
 from ..text import counted
 from .render import err_console, out_console, plain
 
@@ -25,6 +30,34 @@ def show_report(file: Path, report: dict[str, Any], *, to_stderr: bool = False) 
         for name, text in row.items():
             console.print(f"  [dim]{name:<11}[/] {plain(_short(text))}")
     _show_flaws(file, report, console)
+
+
+def show_breaches(file: Path, breaches: Sequence[Breach], *, to_stderr: bool = False) -> None:
+    """Print the rows that the policy of the Datanet does not take, each with the limit that it breaks."""
+    if not breaches:
+        return
+    console = err_console if to_stderr else out_console
+    console.print(f"[yellow]{counted(len(breaches), 'row')} can't be taken by the policy of the Datanet:[/]")
+    for each in breaches[:FLAWS_SHOWN]:
+        console.print(f"  {plain(file.name)}, row {each.row}: {plain(each.reason)}")
+    if len(breaches) > FLAWS_SHOWN:
+        console.print(f"  and {len(breaches) - FLAWS_SHOWN} more; --json lists all of them")
+
+
+def rows_within(name: str, rows: Sequence[Row], breaches: Sequence[Breach]) -> tuple[Row, ...]:
+    """Leave out the rows that the policy does not take.
+
+    Raises:
+        NodeError: no row is left.
+    """
+    broken = {each.row for each in breaches}
+    left = tuple(row for number, row in enumerate(rows, 1) if number not in broken)
+    if not left:
+        raise NodeError(
+            f"the policy of {name} takes none of these rows: `openledger-node datanet show {name}` shows it, and "
+            f"`openledger-node datanet describe {name}` changes it"
+        )
+    return left
 
 
 def without_texts(report: dict[str, Any]) -> dict[str, Any]:

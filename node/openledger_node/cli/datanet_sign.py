@@ -1,7 +1,7 @@
 """`datanet sign`: a contributor's own statement over their rows, made without a node."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -10,33 +10,24 @@ import typer
 from openledger_protocol.codec import to_plain
 from openledger_protocol.errors import ProtocolError
 from openledger_protocol.offer import RowOffer, check_offer, offer_digest, offer_typed_data
-from openledger_protocol.primitives import Address, DatanetId, check_address, check_digest
-from openledger_protocol.signatures import sign_digest
+from openledger_protocol.primitives import DatanetId, check_address, check_digest
 
 from ..datanets.files import open_preview
 from ..datanets.reading import ReadOptions
 from ..datanets.signed import DatanetPlace, SignedBatch, draft_batch, write_signed
 from ..errors import ConfigError, InputError, NodeError
-from ..home import Home
-from ..keystore import WALLET, find_account, is_unattended, unlock, unlock_unattended
+from ..keystore import WALLET
 from ..network_file import Network, current_network
 from ..text import counted
 from .daemon_client import load_settings, open_node_home
+from .datanet_curators import app
 from .datanet_report import show_report
-from .datanet_rows import app
-from .prompts import STORED_PASSWORD_HELP, account_password, confirm
+from .prompts import STORED_PASSWORD_HELP, confirm
 from .render import emit_json, out_console, plain, say
+from .signing import sign_with_account, signer_of
 from .transactions import Json
 
 SUFFIX: Final = ".signed.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Signer:
-    """The account that signs, here or in another wallet."""
-
-    address: Address
-    name: str | None = None  # of an account of this data directory
 
 
 @app.command()
@@ -86,7 +77,7 @@ def sign(
         )
     home, target = open_node_home(), out or file.with_name(file.name + SUFFIX)
     network = current_network(home, load_settings(home).node.network)
-    signer = _signer(home, network, wallet, address)
+    signer = signer_of(home, network, wallet, address)
     place = _place(network, datanet, chain_id, registry)
     if target.exists() and not typed_data:
         raise ConfigError(f"{target} exists already, and nothing is overwritten: name another file with --out")
@@ -100,7 +91,7 @@ def sign(
     say(f"  {batch.offer.consent}")
     if signature is None:
         confirm(f"Sign {counted(len(batch.rows), 'row')}?", yes=yes)
-        signature = _sign(home, network, signer, password_file, batch)
+        signature = sign_with_account(home, network, signer, password_file, offer_digest(batch.offer))
     signed = replace(batch, offer=_checked(batch, signature))
     write_signed(target, signed)
     if as_json:
@@ -109,13 +100,6 @@ def sign(
         emit_json("row_offer", {**offer, "rows": len(signed.rows), "out": str(target)})
         return
     say(f"wrote {plain(str(target))}: send it to the owner, who takes it with `openledger-node datanet contribute`")
-
-
-def _signer(home: Home, network: Network | None, wallet: str, address: str | None) -> _Signer:
-    if address is not None:
-        return _Signer(address=check_address(address))
-    folder = home.network_keys(network.network) if network else home.keys
-    return _Signer(address=find_account(folder, wallet).address, name=wallet)
 
 
 def _place(network: Network | None, datanet: str, chain_id: int | None, registry: str | None) -> DatanetPlace:
@@ -130,18 +114,6 @@ def _place(network: Network | None, datanet: str, chain_id: int | None, registry
             "`openledger-node network join`, or give --chain-id and --registry as its owner tells"
         )
     return DatanetPlace(chain_id=network.chain_id, contract=network.contracts["DatanetRegistry"], datanet_id=found)
-
-
-def _sign(
-    home: Home, network: Network | None, signer: _Signer, password_file: Path | None, batch: SignedBatch
-) -> str:
-    folder = home.network_keys(network.network) if network else home.keys
-    account = find_account(folder, str(signer.name))
-    if network and is_unattended(network.network, account.name):
-        key = unlock_unattended(account)
-    else:
-        key = unlock(account, account_password(account, password_file))
-    return f"0x{sign_digest(key.private_key, offer_digest(batch.offer)).hex()}"
 
 
 def _checked(batch: SignedBatch, signature: str) -> RowOffer:

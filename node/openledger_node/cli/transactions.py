@@ -116,6 +116,16 @@ class LocalMoneyClient:
         self._session.step()
         return self._questions.answer(question, arguments)
 
+    def fund_throwaway_wallet(self) -> None:
+        """Give the wallet of a development network its first coins, as a starting daemon does.
+
+        Without coins, a transaction would wait for ever.
+        """
+        from ..settlement.open import prepare_development
+
+        if self._session.network.is_development:
+            prepare_development(self._session, is_bonding=False)
+
 
 @contextmanager
 def open_money(home: Home | None = None) -> Iterator[MoneyClient]:
@@ -166,6 +176,8 @@ def carry_out(verb: str, arguments: Mapping[str, Any], how: TransactionFlags) ->
     """
     home = open_node_home()
     with open_money(home) as money:
+        if isinstance(money, LocalMoneyClient):
+            money.fund_throwaway_wallet()
         if how.unsigned:
             found = money.ask("unsigned", verb=verb, arguments={**arguments, "wallet": how.wallet})
             _show_unsigned(found, as_json=how.as_json)

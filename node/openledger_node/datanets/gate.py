@@ -91,6 +91,11 @@ def measure_rows(
     )
 
 
+def policy_number(breaches: int, note: str) -> GateNumber:
+    """The count of rows that break the Datanet's policy."""
+    return _at_most("policy", breaches, 0, "rows that break the policy", note)
+
+
 def base_number(loss: float | None, *, rows: int = 0, why: str = NOT_MEASURED) -> GateNumber:
     """The loss of the base on the completions, in nats per token; None if it was not measured."""
     low, high = BASE_LOSS

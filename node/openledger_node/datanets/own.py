@@ -15,10 +15,19 @@ from openledger_protocol.primitives import ZERO_ADDRESS, Address, Digest, check_
 
 from ..errors import NodeError
 from ..text import counted
+from .about import DatanetAbout, about_from_json, breaches_text, find_breaches, policy_lines
 from .appeals import Appeal, cleared
 from .copies import find_copies
 from .copy_notes import note_copies
-from .gate import BatchGate, GateNumber, base_number, gate_from_json, measure_rows, trial_number
+from .gate import (
+    BatchGate,
+    GateNumber,
+    base_number,
+    gate_from_json,
+    measure_rows,
+    policy_number,
+    trial_number,
+)
 from .rows import check_contributor, rows_digest
 from .version import DatanetVersion, account_of
 
@@ -69,6 +78,7 @@ class Datanet:
     approved: tuple[Digest, ...] = ()  # in the order of approval
     versions: tuple[Published, ...] = ()
     withdrawn: tuple[Digest, ...] = ()  # rows that later versions leave out, in the order of withdrawal
+    about: DatanetAbout = field(default_factory=DatanetAbout)
     schema: str = DATANET_SCHEMA
 
     @property
@@ -117,13 +127,15 @@ def name_accounts(datanet: Datanet, accounts: Mapping[str, Address]) -> Datanet:
     return replace(datanet, accounts={**datanet.accounts, **checked})
 
 
-def add_batch(datanet: Datanet, earlier: Sequence[Sequence[Row]], rows: Sequence[Row]) -> Datanet:
+def add_batch(
+    datanet: Datanet, earlier: Sequence[Sequence[Row]], rows: Sequence[Row], *, is_signed: bool = False
+) -> Datanet:
     """Add a batch for approval; `earlier` are the whole batches approved so far.
 
     A batch that waits already is checked again.
 
     Raises:
-        NodeError: it was approved already, is too large, or holds a withdrawn row.
+        NodeError: it was approved already, is too large, holds a withdrawn row, or breaks the policy.
         MalformedError: a contributor looks like a mistyped address.
     """
     digest, num_earlier = rows_digest(rows), sum(map(len, earlier))
@@ -136,9 +148,28 @@ def add_batch(datanet: Datanet, earlier: Sequence[Sequence[Row]], rows: Sequence
         )
     if num_earlier + len(rows) > ROWS_MAX:
         raise NodeError(f"{datanet.name} has {num_earlier} rows: with {len(rows)} more it would exceed {ROWS_MAX}")
+    check_policy(datanet, earlier, rows, is_signed=is_signed)
     batch = check_batch(datanet, earlier, rows)
     others = tuple(each for each in datanet.batches if each.digest != batch.digest)
     return replace(datanet, batches=(*others, batch))
+
+
+def check_policy(datanet: Datanet, earlier: Sequence[Sequence[Row]], rows: Sequence[Row], *, is_signed: bool) -> None:
+    """Check that rows keep the Datanet's policy; `earlier` are the whole batches approved so far.
+
+    Raises:
+        NodeError: some don't; the message names the first ones with the limit that each breaks.
+    """
+    before = [row for batch in rows_left(datanet, earlier) for row in batch.values()]
+    breaches = find_breaches(
+        datanet.about.policy, rows, earlier=before, accounts=datanet.accounts, is_signed=is_signed
+    )
+    if breaches:
+        raise NodeError(
+            f"{counted(len(breaches), 'row')} of {len(rows):,} of this batch can't be taken by the policy of "
+            f"{datanet.name} ({breaches_text(breaches)}): leave them out, or change the policy with "
+            f"`openledger-node datanet describe {datanet.name}`"
+        )
 
 
 def approve(datanet: Datanet, digest: Digest) -> Datanet:
@@ -203,7 +234,11 @@ def check_batch(datanet: Datanet, earlier: Sequence[Sequence[Row]], rows: Sequen
         gate=replace(
             before,
             numbers=_with_model_numbers(
-                measure_rows(rows, joined[: -len(rows)], duplicates=len(ours), of_others=of_others), before
+                (
+                    *measure_rows(rows, joined[: -len(rows)], duplicates=len(ours), of_others=of_others),
+                    *_policy_number(datanet, joined[: -len(rows)], rows),
+                ),
+                before,
             ),
             copies=note_copies(
                 [*zip(datanet.approved, left, strict=True), (digest, dict(enumerate(rows, 1)))], copies
@@ -211,6 +246,16 @@ def check_batch(datanet: Datanet, earlier: Sequence[Sequence[Row]], rows: Sequen
             approved_before=len(earlier),
         ),
     )
+
+
+def _policy_number(datanet: Datanet, earlier: Sequence[Row], rows: Sequence[Row]) -> tuple[GateNumber, ...]:
+    """The number of rows that break the policy; none if the Datanet has no policy."""
+    lines = policy_lines(datanet.about.policy)
+    if not lines:
+        return ()
+    breaches = find_breaches(datanet.about.policy, rows, earlier=earlier, accounts=datanet.accounts)
+    note = breaches_text(breaches, most=1) if breaches else "; ".join(lines)
+    return (policy_number(len(breaches), note),)
 
 
 def appeals_of(datanet: Datanet) -> tuple[Appeal, ...]:
@@ -269,7 +314,8 @@ def datanet_from_json(content: object) -> Datanet:
     Raises:
         MalformedError: it is not as `store` writes it.
     """
-    found = _checked_fields(Datanet, _completed(content, {"withdrawn": []}))
+    later = {"withdrawn": [], "about": to_plain(DatanetAbout())}
+    found = _checked_fields(Datanet, _completed(content, later))
     batches = tuple(_batch_from_json(each) for each in found["batches"])
     versions = tuple(
         Published(**_checked_fields(Published, _completed(each, {"withdrawn": 0}))) for each in found["versions"]
@@ -283,7 +329,13 @@ def datanet_from_json(content: object) -> Datanet:
     accounts = {check_name(name): check_address(account) for name, account in found["accounts"].items()}
     withdrawn = tuple(check_digest(each) for each in found["withdrawn"])
     return replace(
-        datanet, accounts=accounts, batches=batches, approved=approved, versions=versions, withdrawn=withdrawn
+        datanet,
+        accounts=accounts,
+        batches=batches,
+        approved=approved,
+        versions=versions,
+        withdrawn=withdrawn,
+        about=about_from_json(found["about"]),
     )
 
 

@@ -4,20 +4,16 @@
 """
 
 import contextlib
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from openledger_protocol.codec import to_plain
 from openledger_protocol.datanet import Row
-from openledger_protocol.errors import BadSignatureError, MalformedError
-from openledger_protocol.offer import RowOffer, check_offer, offer_from_json
-from openledger_protocol.primitives import ZERO_DIGEST, Address, Digest, check_name
+from openledger_protocol.offer import RowOffer
+from openledger_protocol.primitives import ZERO_DIGEST, Address, Digest
 
-from ..errors import ConfigError, NodeError
-from ..home import Home, take_lock, write_private
+from ..errors import NodeError
 from ..text import counted
+from .about import Breach, DatanetAbout, DatanetPolicy, find_breaches
 from .appeals import cleared, decided
 from .copies import clusters_of, find_copies
 from .own import (
@@ -28,7 +24,7 @@ from .own import (
     appeals_of,
     approve,
     check_batch,
-    datanet_from_json,
+    check_policy,
     find_batch,
     has_terms_of,
     name_accounts,
@@ -37,13 +33,11 @@ from .own import (
     rows_left,
     withdraw,
 )
-from .rows import read_rows, rows_digest, write_rows
+from .own_files import DatanetFiles
+from .rows import write_rows
 from .version import DatanetVersion, make_version, read_version, version_file, write_version
 from .withdrawn import find_withdrawn, withdrawn_here
 
-OWN_FOLDER = "own"
-DATANET_FILE = "datanet.json"
-LOCK_FILE = ".lock"
 DRAFT = "draft"
 """The name of a version before it has its number."""
 
@@ -51,38 +45,8 @@ DRAFT = "draft"
 ChangeBatch = Callable[[Datanet, RowBatch, Sequence[Sequence[Row]], tuple[Row, ...]], RowBatch]
 
 
-class OwnDatanets:
+class OwnDatanets(DatanetFiles):
     """Reads and changes the Datanets of one data directory; several processes may do so at once."""
-
-    def __init__(self, home: Home) -> None:
-        self._home = home
-
-    def all(self) -> list[Datanet]:
-        """All Datanets owned here, by name."""
-        files = self._home.datanets.glob(f"*/{OWN_FOLDER}/{DATANET_FILE}")
-        return [self._read(file) for file in sorted(files)]
-
-    def find(self, name: str) -> Datanet | None:
-        """Find the Datanet of this name, or None.
-
-        Raises:
-            NodeError: its file is damaged.
-        """
-        file = self._folder(name) / DATANET_FILE
-        return self._read(file) if file.exists() else None
-
-    def get(self, name: str) -> Datanet:
-        """Return the Datanet of this name.
-
-        Raises:
-            NodeError: there is none.
-        """
-        if found := self.find(name):
-            return found
-        raise NodeError(
-            f"you have no Datanet {name!r}: `openledger-node datanet list` shows yours, "
-            f"`openledger-node datanet create {name}` creates it"
-        )
 
     def create(self, datanet: Datanet) -> Datanet:
         """Create a Datanet; one with the same name and terms stays as it is.
@@ -96,17 +60,30 @@ class OwnDatanets:
                 self._write(datanet)
             return check_same_terms(found, datanet) if found else datanet
 
+    def change(self, name: str, *, about: DatanetAbout | None = None, treasury: Address | None = None) -> Datanet:
+        """Change the description and policy, or the treasury with which networks that follow register it.
+
+        Raises:
+            NodeError: there is no such Datanet.
+        """
+        with self._locked(name):
+            datanet = self.get(name)
+            changed = replace(datanet, about=about or datanet.about, treasury=treasury or datanet.treasury)
+            if changed != datanet:
+                self._write(changed)
+        return changed
+
     def contribute(
         self, name: str, rows: Sequence[Row], accounts: Mapping[str, Address], offer: RowOffer | None = None
     ) -> RowBatch:
         """Add a batch of rows for approval, and return the figures of its check; `offer` is the contributor's own.
 
         Raises:
-            NodeError: there is no such Datanet, or these rows were approved already.
+            NodeError: there is no such Datanet, these rows were approved already, or they break its policy.
         """
         with self._locked(name):
             datanet = name_accounts(self.get(name), accounts)
-            changed = add_batch(datanet, self._whole_batches(datanet), rows)
+            changed = add_batch(datanet, self._whole_batches(datanet), rows, is_signed=offer is not None)
             batch = changed.batches[-1]
             write_rows(self._batch_file(name, batch.digest), rows)  # first, so that every listed batch can be read
             if offer is not None:
@@ -114,16 +91,31 @@ class OwnDatanets:
             self._write(changed)
         return batch
 
+    def breaches(self, name: str, rows: Sequence[Row], accounts: Mapping[str, Address]) -> list[Breach]:
+        """Find the rows of an unsigned batch that the policy of the Datanet does not take.
+
+        Raises:
+            NodeError: there is no such Datanet.
+        """
+        datanet = name_accounts(self.get(name), accounts)
+        if datanet.about.policy == DatanetPolicy():
+            return []
+        known = datanet.accounts
+        return find_breaches(datanet.about.policy, rows, earlier=self.rows(datanet), accounts=known, is_signed=False)
+
     def approve(self, name: str, beginning: str, accounts: Mapping[str, Address]) -> RowBatch:
         """Approve the batch whose digest begins so, after all earlier ones; approving it twice changes nothing.
 
         Raises:
-            NodeError: there is no such Datanet or batch, or its rows are damaged.
+            NodeError: there is no such Datanet or batch, its rows are damaged, or they break the policy.
         """
         with self._locked(name):
             datanet = name_accounts(self.get(name), accounts)
             batch = find_batch(datanet, beginning)
             rows = self.batch_rows(name, batch.digest)
+            if batch.digest not in datanet.approved and datanet.about.policy != DatanetPolicy():
+                is_signed = batch.digest in self.signed_batches(datanet)
+                check_policy(datanet, self._whole_batches(datanet), rows, is_signed=is_signed)
             if batch.digest not in datanet.approved and batch.gate.approved_before != len(datanet.approved):
                 batch = check_batch(
                     datanet, self._whole_batches(datanet), rows
@@ -294,6 +286,7 @@ class OwnDatanets:
             self.offers(datanet),
             clusters=clusters,
             appeals=decided(appeals),
+            policy=None if datanet.about.policy == DatanetPolicy() else datanet.about.policy.digest,
         )
 
     def _name(self, datanet: Datanet, version: DatanetVersion) -> DatanetVersion:
@@ -311,74 +304,6 @@ class OwnDatanets:
                 break
             number += 1
         return replace(version, version=str(number))
-
-    def batch_rows(self, name: str, digest: Digest) -> tuple[Row, ...]:
-        """The rows of a batch, approved or not.
-
-        Raises:
-            NodeError: its file is missing or damaged.
-        """
-        file = self._batch_file(name, digest)
-        rows = read_rows(file, is_ours=True)
-        if rows_digest(rows) != digest:
-            raise NodeError(f"{file} is damaged: contribute these rows again, or restore the file from a backup")
-        return rows
-
-    def offers(self, datanet: Datanet, *, only_approved: bool = True) -> tuple[RowOffer, ...]:
-        """The offers of batches that their contributors have signed.
-
-        Raises:
-            NodeError: a file is damaged.
-        """
-        digests = datanet.approved if only_approved else [batch.digest for batch in datanet.batches]
-        files = [self._offer_file(datanet.name, digest) for digest in digests]
-        return tuple(_read_offer(file) for file in files if file.exists())
-
-    def _offer_file(self, name: str, digest: Digest) -> Path:
-        return self._folder(name) / f"{digest[2:]}.offer.json"
-
-    def _batch_file(self, name: str, digest: Digest) -> Path:
-        return self._folder(name) / f"{digest[2:]}.jsonl"
-
-    def _folder(self, name: str) -> Path:
-        return self._home.datanets / check_name(name) / OWN_FOLDER
-
-    def _read(self, file: Path) -> Datanet:
-        try:
-            datanet = datanet_from_json(json.loads(file.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise NodeError(f"cannot read {file}: {error.strerror}") from error
-        except (ValueError, TypeError, AttributeError, RecursionError, MalformedError) as error:
-            raise NodeError(f"{file} is damaged ({error}): restore it from a backup") from error
-        if datanet.name != file.parent.parent.name:
-            raise NodeError(f"{file} is of Datanet {datanet.name}: move it back to that Datanet's folder")
-        return datanet
-
-    def _write(self, datanet: Datanet) -> None:
-        self._write_json(self._folder(datanet.name) / DATANET_FILE, datanet)
-
-    def _write_json(self, file: Path, content: Datanet | RowOffer) -> None:
-        try:
-            write_private(file, json.dumps(to_plain(content), indent=1) + "\n", is_new=False)
-        except OSError as error:
-            raise NodeError(f"cannot write {file}: {error.strerror}") from error
-
-    @contextlib.contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
-        self._home.datanets.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (self._home.datanets / LOCK_FILE).open("a") as lock:
-            try:
-                take_lock(lock)
-            except BlockingIOError as error:
-                raise ConfigError(f"another command is changing {name}: try again in a moment") from error
-            yield
-
-
-def _read_offer(file: Path) -> RowOffer:
-    try:
-        return check_offer(offer_from_json(json.loads(file.read_text(encoding="utf-8"))))
-    except (OSError, ValueError, RecursionError, MalformedError, BadSignatureError) as error:
-        raise NodeError(f"{file} is damaged ({error}): contribute the signed batch again") from error
 
 
 def check_same_terms(found: Datanet, wanted: Datanet) -> Datanet:

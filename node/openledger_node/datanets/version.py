@@ -18,6 +18,7 @@ from eth_hash.auto import keccak
 
 from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.codec import canonical_digest, to_plain
+from openledger_protocol.curation import CURATORS_MAX, VersionDecision, check_decision, decision_from_json
 from openledger_protocol.datanet import Row
 from openledger_protocol.eip712 import address_word, type_hash
 from openledger_protocol.errors import BadSignatureError, MalformedError
@@ -73,6 +74,8 @@ class DatanetVersion:
     rows: tuple[OwnedRow, ...]
     offers: tuple[RowOffer, ...] = ()  # signed by contributors; rows of others are vouched for by the owner alone
     appeals: tuple[DecidedAppeal, ...] = ()  # of its rows, against being a copy
+    policy: Digest | None = None  # of the policy under which it was made; None: it had none
+    decisions: tuple[VersionDecision, ...] = ()  # of the Datanet's curators on this version
     schema: str = VERSION_SCHEMA
 
     @property
@@ -90,6 +93,7 @@ def make_version(
     *,
     clusters: Sequence[int] | None = None,
     appeals: Sequence[DecidedAppeal] = (),
+    policy: Digest | None = None,
 ) -> DatanetVersion:
     """Make a version that names the account of each row; `accounts` holds those of named contributors.
 
@@ -115,6 +119,7 @@ def make_version(
         ),
         offers=tuple(offer for offer in offers if not ours.isdisjoint(offer.rows)),
         appeals=tuple(each for each in appeals if each.digest in ours),
+        policy=policy,
     )
 
 
@@ -237,10 +242,11 @@ def version_from_json(content: object, *, is_ours: bool = False) -> DatanetVersi
 
     Raises:
         MalformedError: the schema differs, a field is unknown, missing or malformed, or the contributors_root does
-            not match the rows' accounts, or an offer or an appeal is for none of its rows.
-        BadSignatureError: an offer is not signed by its account.
+            not match the rows' accounts, an offer or an appeal is for none of its rows, or a decision is on another
+            version.
+        BadSignatureError: an offer is not signed by its account, or a decision by its curator.
     """
-    later: dict[str, object] = {"offers": [], "appeals": []}  # a version may lack them
+    later: dict[str, object] = {"offers": [], "appeals": [], "policy": None, "decisions": []}  # it may lack them
     found = _checked_fields(DatanetVersion, {**later, **content} if isinstance(content, dict) else content)
     if found["schema"] != VERSION_SCHEMA:
         raise MalformedError(f"a version has schema {repr(found['schema'])[:80]}, not {VERSION_SCHEMA!r}")
@@ -259,6 +265,8 @@ def version_from_json(content: object, *, is_ours: bool = False) -> DatanetVersi
         rows=rows,
         offers=_offers_from_json(found["offers"], rows, is_ours=is_ours),
         appeals=_appeals_from_json(found["appeals"], {row.digest for row in rows}, len(rows)),
+        policy=None if found["policy"] is None else check_digest(found["policy"]),
+        decisions=_decisions_from_json(found, is_ours=is_ours),
     )
 
 
@@ -281,9 +289,18 @@ def _appeals_from_json(content: object, ours: Collection[Digest], most: int) -> 
     )
 
 
-def signed_rows(version: DatanetVersion, datanet_id: DatanetId) -> set[Digest]:
-    """The rows of a version that their contributors have signed for this Datanet."""
-    return {digest for offer in version.offers if offer.datanet_id == datanet_id for digest in offer.rows}
+def signed_rows(version: DatanetVersion, datanet_id: DatanetId, *, chain_id: int, registry: Address) -> set[Digest]:
+    """The rows of a version that their contributors have signed for this Datanet of this chain's registry.
+
+    The same id may stand in the registry of another chain, whose licence the contributor has not agreed to here.
+    """
+    place = (chain_id, registry, datanet_id)
+    return {
+        digest
+        for offer in version.offers
+        if (offer.chain_id, offer.contract, offer.datanet_id) == place
+        for digest in offer.rows
+    }
 
 
 def _offers_from_json(content: object, rows: Sequence[OwnedRow], *, is_ours: bool) -> tuple[RowOffer, ...]:
@@ -302,6 +319,17 @@ def _offers_from_json(content: object, rows: Sequence[OwnedRow], *, is_ours: boo
     return offers if is_ours else tuple(map(check_offer, offers))
 
 
+def _decisions_from_json(version: Mapping[str, Any], *, is_ours: bool) -> tuple[VersionDecision, ...]:
+    content = version["decisions"]
+    if not isinstance(content, list) or len(content) > CURATORS_MAX:
+        raise MalformedError(f"a version's decisions must be a list of at most {CURATORS_MAX}")
+    decisions = tuple(map(decision_from_json, content))
+    roots = (version["rows_root"], version["contributors_root"])
+    if any((each.rows_root, each.contributors_root) != roots for each in decisions):
+        raise MalformedError("a decision of a curator is on another version")
+    return decisions if is_ours else tuple(map(check_decision, decisions))
+
+
 def _read(file: Path, what: str) -> DatanetVersion:
     try:
         return version_from_json(json.loads(file.read_text(encoding="utf-8")), is_ours=True)
@@ -314,7 +342,7 @@ def _read(file: Path, what: str) -> DatanetVersion:
 def _write(file: Path, version: DatanetVersion) -> Path:
     plain = to_plain(version)
     assert isinstance(plain, dict)
-    for later in ("offers", "appeals"):
+    for later in ("offers", "appeals", "policy", "decisions"):
         if not plain[later]:
             del plain[later]  # so that nodes from before there were any can read it
     try:

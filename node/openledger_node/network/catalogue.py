@@ -12,11 +12,12 @@ from typing import Any, Final
 from openledger_protocol.events import Event
 from openledger_protocol.primitives import ZERO_WEI, AdapterId, Address, DatanetId, Digest, Wei
 
+from ..datanets.about import about_from_metadata, licence_of
 from ..ledger.events import EventRows
 from ..settlement.records import record_of
 from ..text import on_one_line
 
-READ: Final = ("DatanetCreated", "AdapterRegistered", "AdapterRetired", "Claimed")
+READ: Final = ("DatanetCreated", "DatanetDescribed", "AdapterRegistered", "AdapterRetired", "Claimed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,8 @@ class AdapterCatalogue:
     events: EventRows
     adapters: dict[AdapterId, RegisteredAdapter] = field(default_factory=dict)
     names: dict[DatanetId, str] = field(default_factory=dict)
+    licences: dict[DatanetId, str] = field(default_factory=dict)
+    descriptions: dict[DatanetId, str | None] = field(default_factory=dict)
     _next_block: int = 0
     _reading: Lock = field(default_factory=Lock)
 
@@ -63,7 +66,12 @@ class AdapterCatalogue:
         given: Any = event.arguments
         match event.name:
             case "DatanetCreated":
-                self.names[DatanetId(given["id"])] = on_one_line(given["name"])
+                datanet_id = DatanetId(given["id"])
+                self.names[datanet_id] = on_one_line(given["name"])
+                self.licences[datanet_id] = licence_of(given["licence"])
+            case "DatanetDescribed":
+                about = about_from_metadata(given["metadata"])
+                self.descriptions[DatanetId(given["id"])] = about.description if about else None
             case "AdapterRegistered":
                 made = _registered(event)
                 self.adapters[made.id] = made
@@ -85,7 +93,14 @@ class AdapterCatalogue:
         return {
             "owner": found.owner,
             "datanets": [
-                {"id": id_, "name": self.names.get(id_), "weight_ppm": weight} for id_, weight in found.datanets
+                {
+                    "id": id_,
+                    "name": self.names.get(id_),
+                    "licence": self.licences.get(id_),
+                    "description": self.descriptions.get(id_),
+                    "weight_ppm": weight,
+                }
+                for id_, weight in found.datanets
             ],
             "is_retired": found.is_retired,
             "num_claims": found.num_claims if found.counts_claims else None,

@@ -123,6 +123,26 @@ class CreateDatanet:
     owner_ppm: int
     licence: str
     rules: tuple[int, ...] = USUAL_RULES  # attribution rules that it allows
+    metadata: str | None = None  # description and policy; None: none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescribeDatanet:
+    """Change the description and the policy of a Datanet."""
+
+    datanet_id: DatanetId
+    name: str
+    metadata: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetCurators:
+    """Name the curators who approve a Datanet's versions."""
+
+    datanet_id: DatanetId
+    name: str
+    curators: tuple[Address, ...]  # ascending
+    need: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +152,7 @@ class PublishDatanet:
     datanet_id: DatanetId
     rows_root: Digest
     contributors_root: Digest
+    approvals: tuple[bytes, ...] = ()  # signatures of curators, ascending by curator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +187,8 @@ Action = (
     | CloseChannel
     | WithdrawChannel
     | CreateDatanet
+    | DescribeDatanet
+    | SetCurators
     | PublishDatanet
     | WithdrawRows
     | RegisterAdapter
@@ -222,10 +245,18 @@ def _call_of(action: Action, actor: Actor, deployment: Deployment) -> tuple[str,
 def _owner_call(action: Action, actor: Actor, deployment: Deployment) -> tuple[str, str, ContractCall]:
     match action:
         case CreateDatanet(name=name):
-            call = deployment.create_datanet(name, action.treasury, action.owner_ppm, action.licence, action.rules)
-            return "datanet", f"register Datanet {name}", call
+            terms = (action.treasury, action.owner_ppm, action.licence, action.rules, action.metadata)
+            return "datanet", f"register Datanet {name}", deployment.create_datanet(name, *terms)
+        case DescribeDatanet(name=name):
+            call = deployment.describe_datanet(action.datanet_id, action.metadata)
+            return "datanet description", f"describe Datanet {name}", call
+        case SetCurators(name=name):
+            call = deployment.set_curators(action.datanet_id, action.curators, action.need)
+            return "datanet curators", _curators_summary(action), call
         case PublishDatanet(datanet_id=datanet_id):
-            call = deployment.publish_datanet(datanet_id, action.rows_root, action.contributors_root)
+            call = deployment.publish_datanet(
+                datanet_id, action.rows_root, action.contributors_root, action.approvals
+            )
             return "datanet version", f"publish a version of Datanet {datanet_id[:10]}…", call
         case WithdrawRows(withdrawal=withdrawal):
             summary = f"withdraw {counted(len(withdrawal.rows), 'row')} of Datanet {withdrawal.datanet_id[:10]}…"
@@ -240,6 +271,12 @@ def _owner_call(action: Action, actor: Actor, deployment: Deployment) -> tuple[s
             return "adapter", f"register an adapter under a bond of {open_text(action.bond_wei)}", call
         case _:
             return _channel_call(action, actor, deployment)
+
+
+def _curators_summary(action: SetCurators) -> str:
+    if not action.curators:
+        return f"let the owner of Datanet {action.name} publish versions alone"
+    return f"require {action.need} of {counted(len(action.curators), 'curator')} for versions of {action.name}"
 
 
 def _channel_call(action: Action, actor: Actor, deployment: Deployment) -> tuple[str, str, ContractCall]:

@@ -17,7 +17,7 @@ from openledger_node.attribution.index import open_adapter_index
 from openledger_node.attribution.registry import is_published
 from openledger_node.datanets.sample import named_sample
 from openledger_node.datanets.version import published_file, read_version, version_file, write_published
-from openledger_node.errors import NodeError
+from openledger_node.errors import InputError, NodeError
 from openledger_node.factory.job import TrainingJob
 from openledger_node.factory.runs import Runs
 from openledger_node.factory.training_run import TrainingRun
@@ -217,7 +217,7 @@ def poor(owner: DatanetOwner) -> None:
 
 REFUSED: list[tuple[str, Callable[[DatanetOwner], None], dict[str, Any], type[Exception], str]] = [
     ("datanet create", nothing, {}, NodeError, "Datanet lake needs a licence for its rows"),
-    ("datanet create", nothing, {"licence": " "}, MalformedError, "a licence is a name like CC-BY-4.0"),
+    ("datanet create", nothing, {"licence": " "}, InputError, "is not a licence expression: write names of the SPDX"),
     ("datanet create", nothing, {**TERMS, "owner_ppm": PPM + 1}, MalformedError, "from 0 to 1000000 parts"),
     (
         "datanet create",

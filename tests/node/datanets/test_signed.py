@@ -134,8 +134,11 @@ def test_a_version_keeps_the_proof_that_its_rows_were_offered(own: OwnDatanets) 
     own.approve("lake", own.contribute("lake", (unsigned,), {}).digest, {})
     version, *_ = own.next_version("lake")
     assert version_from_json(json.loads(json.dumps(to_plain(version)))) == version
-    assert signed_rows(version, PLACE.datanet_id) == {canonical_digest(row) for row in batch.rows}
-    assert signed_rows(version, DatanetId("0x" + "2" * 64)) == set()
+    here = {"chain_id": PLACE.chain_id, "registry": PLACE.contract}
+    assert signed_rows(version, PLACE.datanet_id, **here) == {canonical_digest(row) for row in batch.rows}
+    assert signed_rows(version, DatanetId("0x" + "2" * 64), **here) == set()
+    assert signed_rows(version, PLACE.datanet_id, chain_id=1, registry=PLACE.contract) == set()
+    assert signed_rows(version, PLACE.datanet_id, chain_id=PLACE.chain_id, registry=BEN) == set()
 
 
 def test_a_batch_whose_rows_are_all_withdrawn_leaves_no_proof(own: OwnDatanets) -> None:

@@ -1,0 +1,265 @@
+"""Descriptions, policies and curators on a chain with the real contracts, by the plans that commands make."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.chain_world.datanet_owner import DatanetOwner, open_owner
+from support.chain_world.world import World
+from support.contributors import ADA, BEN, CONTRIBUTED, TERMS, key_of
+
+from openledger_node.datanets.about import DatanetAbout, DatanetPolicy, read_about, read_licence
+from openledger_node.datanets.curated import propose, read_review, take_decision
+from openledger_node.datanets.proposals import VersionProposal, draft_decision
+from openledger_node.datanets.registered import read_registered
+from openledger_node.datanets.signed import DatanetPlace
+from openledger_node.datanets.version import read_version
+from openledger_node.errors import InputError, NodeError
+from openledger_node.home import Home
+from openledger_node.keystore import ensure_development_wallet
+from openledger_node.network.catalogue import AdapterCatalogue
+from openledger_protocol.curation import VersionDecision, decision_digest
+from openledger_protocol.datanet import datanet_id
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.primitives import Address, DatanetId
+from openledger_protocol.signatures import sign_digest
+
+CURATORS = ("odile", "rurik", "tamsin")
+GIVEN: dict[str, Any] = {
+    "description": "Facts about the lake",
+    "languages": ["English"],
+    "policy": {"rows_per_contributor_max": 5},
+}
+ABOUT = DatanetAbout(
+    description="Facts about the lake", languages=("English",), policy=DatanetPolicy(rows_per_contributor_max=5)
+)
+
+
+@pytest.fixture
+def owner(tmp_path: Path, world: World) -> DatanetOwner:
+    return open_owner(Home(tmp_path), world)
+
+
+def lake_of(owner: DatanetOwner) -> DatanetId:
+    return datanet_id(owner.account, "lake")
+
+
+def place_of(owner: DatanetOwner) -> DatanetPlace:
+    network = owner.world.node.network
+    contract = network.contracts["DatanetRegistry"]
+    return DatanetPlace(chain_id=network.chain_id, contract=contract, datanet_id=lake_of(owner))
+
+
+def addresses(*names: str) -> list[Address]:
+    return [key_of(name).address for name in names]
+
+
+def decide(proposal: VersionProposal, name: str, *, approves: bool = True, reason: str = "") -> VersionDecision:
+    key = key_of(name)
+    decision = draft_decision(proposal, key.address, approves=approves, reason=reason)
+    return replace(decision, signature="0x" + sign_digest(key.private_key, decision_digest(decision)).hex())
+
+
+def collect(owner: DatanetOwner, *decisions: VersionDecision) -> None:
+    for each in decisions:
+        take_decision(owner.home, "lake", each, place_of(owner), addresses(*CURATORS))
+
+
+def published(owner: DatanetOwner) -> list[tuple[int, Any]]:
+    found = owner.world.node.ledger.events.find("DatanetVersion", {"id": lake_of(owner)})
+    return [(int(str(each.arguments["version"])), each.arguments["rowsRoot"]) for each in found]
+
+
+def curate(owner: DatanetOwner) -> None:
+    owner.do("datanet create", datanet="lake", **TERMS)
+    owner.do("datanet curators", datanet="lake", curators=addresses(*CURATORS), need=2)
+    owner.own.contribute("lake", CONTRIBUTED, {"ben": BEN})
+
+
+def test_a_description_is_on_the_chain_for_everybody(owner: DatanetOwner) -> None:
+    owner.do("datanet create", datanet="lake", **TERMS, about=GIVEN)
+    events = owner.world.node.ledger.events
+    assert read_about(events, lake_of(owner)) == ABOUT == owner.own.get("lake").about
+    assert read_licence(events, lake_of(owner)) == "CC-BY-4.0"
+    found = read_registered(events, lake_of(owner))
+    assert found is not None
+    assert (found.name, found.owner, found.licence, found.about) == ("lake", owner.account, "CC-BY-4.0", ABOUT)
+    head = owner.world.chain.client.head().number
+    owner.world.run(lambda: events.finalized_number() >= head)
+    catalogue = AdapterCatalogue(events)
+    catalogue.update()
+    assert catalogue.descriptions == {lake_of(owner): "Facts about the lake"}
+    assert catalogue.licences == {lake_of(owner): "CC-BY-4.0"}
+
+
+def test_the_owner_changes_the_description_and_nothing_is_sent_twice(owner: DatanetOwner) -> None:
+    owner.do("datanet create", datanet="lake", **TERMS, about=GIVEN)
+    owner.do("datanet describe", datanet="lake", about={"policy": {"takes_unsigned": False}})
+    expected = replace(ABOUT, policy=replace(ABOUT.policy, takes_unsigned=False))
+    assert read_about(owner.world.node.ledger.events, lake_of(owner)) == expected == owner.own.get("lake").about
+    again = owner.do("datanet describe", datanet="lake", about={"policy": {"takes_unsigned": False}})
+    assert (again["steps"], again["note"]) == ([], "the network has this description of Datanet lake already")
+    created = owner.do("datanet create", datanet="lake", about={"description": "another"})
+    assert created["steps"] == []
+    assert "`openledger-node datanet describe lake` changes its description" in created["note"]
+    assert owner.own.get("lake").about == expected
+
+
+def test_a_version_says_which_policy_it_was_made_under(owner: DatanetOwner) -> None:
+    owner.do("datanet create", datanet="lake", **TERMS, about=GIVEN)
+    owner.approve()
+    owner.do("datanet publish", datanet="lake")
+    assert read_version(owner.home, "lake", "1").policy == ABOUT.policy.digest
+
+
+def test_two_of_three_curators_approve_a_version(owner: DatanetOwner) -> None:
+    curate(owner)
+    with pytest.raises(NodeError, match="nothing of lake is approved yet"):
+        owner.planner.plan("datanet publish", {"datanet": "lake"}, None)
+    proposal = propose(owner.home, "lake", (), place_of(owner), published(owner))
+    assert (proposal.version, len(proposal.new_rows)) == (1, 3)
+    rejection = decide(proposal, "tamsin", approves=False, reason="row 2 is wrong")
+    collect(owner, decide(proposal, "odile"), rejection)
+    (batch,) = owner.own.get("lake").batches
+    owner.own.approve("lake", batch.digest, {})
+    with pytest.raises(NodeError, match="needs the approval of 2 of its 3 curators, and 1 have approved exactly"):
+        owner.planner.plan("datanet publish", {"datanet": "lake"}, None)
+    collect(owner, decide(proposal, "rurik"))
+    owner.do("datanet publish", datanet="lake")
+    found = read_registered(owner.world.node.ledger.events, lake_of(owner))
+    assert found is not None
+    assert (found.need, sorted(found.curators)) == (2, sorted(addresses(*CURATORS)))
+    assert [sorted(each.approvers) for each in found.versions] == [sorted(addresses("odile", "rurik"))]
+    kept = read_version(owner.home, "lake", "1").decisions
+    assert {(each.curator, each.approves, each.reason) for each in kept} == {
+        (key_of("odile").address, True, ""),
+        (key_of("rurik").address, True, ""),
+        (key_of("tamsin").address, False, "row 2 is wrong"),
+    }
+
+
+def test_approvals_hold_for_exactly_the_rows_that_were_proposed(owner: DatanetOwner) -> None:
+    curate(owner)
+    proposal = propose(owner.home, "lake", (), place_of(owner), published(owner))
+    collect(owner, decide(proposal, "odile"), decide(proposal, "rurik"))
+    for batch in owner.own.get("lake").batches:
+        owner.own.approve("lake", batch.digest, {})
+    owner.approve(rows=(replace(CONTRIBUTED[0], prompt="What does Odile not keep?", contributor=BEN),))
+    with pytest.raises(NodeError, match="and 0 have approved exactly these rows"):
+        owner.planner.plan("datanet publish", {"datanet": "lake"}, None)
+
+
+def test_a_later_version_shows_its_new_rows_to_the_curators(owner: DatanetOwner) -> None:
+    curate(owner)
+    proposal = propose(owner.home, "lake", (), place_of(owner), published(owner))
+    collect(owner, decide(proposal, "odile"), decide(proposal, "rurik"))
+    for batch in owner.own.get("lake").batches:
+        owner.own.approve("lake", batch.digest, {})
+    owner.do("datanet publish", datanet="lake")
+    new = replace(CONTRIBUTED[0], prompt="What does Odile not keep?", contributor=BEN)
+    owner.own.contribute("lake", (new,), {})
+    second = propose(owner.home, "lake", (), place_of(owner), published(owner))
+    assert (second.version, second.num_old, second.new_rows) == (2, 3, (new,))
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"chain_id": 1}, "is for Datanet .* on chain 1, not lake"),
+        ({"curator": ADA}, f"{ADA} is not a curator of lake"),
+        ({"version": 7}, "on version 7 of lake with other rows than you have proposed"),
+    ],
+)
+def test_a_decision_on_something_else_is_refused(owner: DatanetOwner, change: dict[str, Any], why: str) -> None:
+    curate(owner)
+    proposal = propose(owner.home, "lake", (), place_of(owner), published(owner))
+    with pytest.raises(NodeError, match=why):
+        collect(owner, replace(decide(proposal, "odile"), **change))
+    assert read_review(owner.home, "lake").decisions == ()
+
+
+def test_a_curator_may_decide_again(owner: DatanetOwner) -> None:
+    curate(owner)
+    proposal = propose(owner.home, "lake", (), place_of(owner), published(owner))
+    collect(owner, decide(proposal, "odile", approves=False, reason="wait"), decide(proposal, "odile"))
+    assert [each.approves for each in read_review(owner.home, "lake").decisions] == [True]
+
+
+def test_without_curators_the_owner_publishes_alone_again(owner: DatanetOwner) -> None:
+    curate(owner)
+    owner.do("datanet curators", datanet="lake", curators=[], need=0)
+    again = owner.do("datanet curators", datanet="lake", curators=[], need=0)
+    assert (again["steps"], again["note"]) == ([], "Datanet lake has these curators already")
+    for batch in owner.own.get("lake").batches:
+        owner.own.approve("lake", batch.digest, {})
+    owner.do("datanet publish", datanet="lake")
+    assert len(published(owner)) == 1
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments", "error", "why"),
+    [
+        ("datanet create", {"licence": "CC-BY-4"}, InputError, "is not on the SPDX licence list: did you mean"),
+        ("datanet create", {**TERMS, "about": {"policy": {"characters_min": -1}}}, MalformedError, "from 0 to"),
+        ("datanet describe", {"about": {}}, NodeError, "you have no Datanet 'lake'"),
+        ("datanet curators", {"curators": [], "need": 0}, NodeError, "you have no Datanet 'lake'"),
+    ],
+)
+def test_a_bad_term_is_refused_before_anything_is_sent(
+    owner: DatanetOwner, verb: str, arguments: dict[str, Any], error: type[Exception], why: str
+) -> None:
+    with pytest.raises(error, match=why):
+        owner.planner.plan(verb, {"datanet": "lake", **arguments}, None)
+
+
+@pytest.mark.parametrize(
+    ("curators", "need", "why"),
+    [
+        (CURATORS, 4, "of 3 curators 4 can't be needed"),
+        (CURATORS, 0, "of 3 curators 0 can't be needed"),
+        ((), 1, "of 0 curators 1 can't be needed"),
+        (tuple(map(str, range(17))), 2, "at most 16 curators"),
+    ],
+)
+def test_a_number_of_approvals_fits_the_curators(
+    owner: DatanetOwner, curators: tuple[str, ...], need: int, why: str
+) -> None:
+    owner.do("datanet create", datanet="lake", **TERMS)
+    with pytest.raises(MalformedError, match=why):
+        owner.planner.plan(
+            "datanet curators", {"datanet": "lake", "curators": addresses(*curators), "need": need}, None
+        )
+
+
+def test_a_network_of_an_earlier_release_says_so(owner: DatanetOwner) -> None:
+    """Its registry has neither function; what it has goes on as before."""
+    owner.world.node.deployment.has_curators = False  # type: ignore[misc]  # as if the call had been reverted
+    with pytest.raises(NodeError, match="the contracts of this network are of an earlier release"):
+        owner.planner.plan("datanet create", {"datanet": "lake", **TERMS, "about": GIVEN}, None)
+    owner.do("datanet create", datanet="lake", **TERMS)
+    owner.approve()
+    owner.do("datanet publish", datanet="lake")
+    with pytest.raises(NodeError, match="the contracts of this network are of an earlier release"):
+        owner.planner.plan("datanet curators", {"datanet": "lake", "curators": addresses(*CURATORS), "need": 2}, None)
+
+
+def test_the_treasury_of_another_networks_wallet_is_not_kept(owner: DatanetOwner) -> None:
+    """A wallet of a development network that was put aside would get the shares on the new one."""
+    other = "development-0badcafe"
+    old = ensure_development_wallet(owner.home, other).address
+    owner.home.network_file(other).write_text("{}")
+    owner.do("datanet create", datanet="lake", **TERMS, treasury=old)
+    terms = owner.world.node.deployment.datanet(lake_of(owner))
+    assert terms is not None
+    assert terms.treasury == old, "a treasury that is typed stays"
+    owner.own.create(replace(owner.own.get("lake"), name="pond"))
+    plan = owner.do("datanet create", datanet="pond")
+    assert plan["details"] == [
+        f"its treasury on this network is {owner.account}, because {old} is of another network"
+    ]
+    found = owner.world.node.deployment.datanet(datanet_id(owner.account, "pond"))
+    assert found is not None
+    assert found.treasury == owner.account == owner.own.get("pond").treasury
+    assert owner.do("datanet create", datanet="lake")["steps"] == []
+    assert owner.own.get("lake").treasury == old

@@ -1,0 +1,204 @@
+"""`datanet propose`, `review` and `collect`: what an owner asks, what a curator without a node signs, what counts."""
+
+import json
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_account import Account
+from eth_account.messages import encode_typed_data
+from support.contributors import ADA, BEN, CONTRIBUTED, TERMS, key_of
+from support.verbs import Ran, Run
+
+from openledger_node.datanets.own import new_datanet
+from openledger_node.datanets.store import OwnDatanets
+from openledger_node.home import Home
+from openledger_node.keystore import ensure_development_wallet
+from openledger_node.ledger.ledger import open_ledger
+from openledger_node.network_file import CONTRACTS, Network, Token, join_network
+from openledger_protocol.datanet import datanet_id
+from openledger_protocol.events import BlockId, Event
+from openledger_protocol.primitives import Address, DatanetId, Digest, check_address
+
+CURATORS = ("odile", "rurik", "tamsin")
+NETWORK = Network(
+    network="development-1a1a1a1a",
+    chain_id=31337,
+    rpc=("http://127.0.0.1:1",),
+    genesis_hash=Digest("0x" + "1a" * 32),
+    deploy_block=1,
+    contracts={name: check_address(f"0x{number:040x}") for number, name in enumerate(CONTRACTS, 1)},
+    bootstrap=(),
+    token=Token(symbol="OPEN", decimals=18),
+)
+
+
+@dataclass
+class Lake:
+    """A Datanet of this data directory with one waiting batch, on a chain whose events were read."""
+
+    home: Home
+    own: OwnDatanets
+    id: DatanetId
+    wallet: Address
+
+
+@pytest.fixture
+def lake(home: Home) -> Lake:
+    join_network(home, NETWORK)
+    own = OwnDatanets(home)
+    own.create(new_datanet("lake", treasury=ADA, **TERMS))  # type: ignore[arg-type]  # licence and share
+    own.contribute("lake", CONTRIBUTED, {"ben": BEN})
+    wallet = ensure_development_wallet(home, NETWORK.network).address
+    made = Lake(home, own, datanet_id(wallet, "lake"), wallet)
+    terms = {"name": "lake", "treasury": ADA, "ownerPpm": 50_000, "licence": "CC-BY-4.0", "rules": 2}
+    read(made, 1, "DatanetCreated", {"owner": wallet, **terms})
+    addresses = sorted((key_of(name).address for name in CURATORS), key=str.lower)
+    read(made, 2, "CuratorsChanged", {"curators": addresses, "need": 2})
+    return made
+
+
+def read(lake: Lake, number: int, name: str, arguments: dict[str, Any]) -> None:
+    """The node has read an event of the Datanet in its own block."""
+    block = BlockId(number=number, hash=Digest(f"0x{number:064x}"))
+    event = Event(
+        contract=NETWORK.contracts["DatanetRegistry"],
+        name=name,
+        arguments={"id": lake.id, **arguments},
+        block=block,
+        transaction_hash=Digest(f"0x{number:064x}"),
+        log_index=0,
+    )
+    with closing(open_ledger(lake.home.ledger(NETWORK.network))) as ledger:
+        ledger.events.append([block], [event])
+
+
+def propose(run: Run, folder: Path) -> str:
+    file = str(folder / "proposal.json")
+    assert run("datanet", "propose", "lake", "--out", file).status == 0
+    return file
+
+
+def decide(run: Run, file: str, name: str, *words: str) -> Ran:
+    """Review in another wallet: the typed data first, then its signature."""
+    key = key_of(name)
+    command = ("datanet", "review", file, "--address", key.address, *words)
+    typed = json.loads(run(*command, "--typed-data").stdout)
+    signature = Account.sign_message(encode_typed_data(full_message=typed), key.private_key).signature.to_0x_hex()
+    return run(*command, "--signature", signature, "--json")
+
+
+def test_two_of_three_curators_approve_what_the_owner_proposes(run: Run, lake: Lake, tmp_path: Path) -> None:
+    file = str(tmp_path / "proposal.json")
+    told = run("datanet", "propose", "lake", "--out", file, "--json").json
+    assert (told["version"], told["rows"], told["new_rows"], told["need"]) == (1, 3, 3, 2)
+    looked = run("datanet", "review", file)
+    assert "3 rows, 3 of them new" in looked.stdout
+    assert "What does Odile keep?" in looked.stdout
+    first = decide(run, file, "odile", "--approve").json
+    assert (first["curator"], first["approves"]) == (key_of("odile").address, True)
+    collected = run("datanet", "collect", "lake", first["out"])
+    assert "version 1 of lake: 1 of 2 approvals" in collected.stdout
+    assert lake.own.get("lake").approved == ()
+    second = decide(run, file, "rurik", "--approve").json
+    told = run("datanet", "collect", "lake", second["out"], "--json").json
+    assert (told["approvals"], told["need"], told["is_approved"]) == (2, 2, True)
+    assert len(lake.own.get("lake").approved) == 1
+
+
+def test_a_rejection_is_told_with_its_reason(run: Run, lake: Lake, tmp_path: Path) -> None:
+    file = propose(run, tmp_path)
+    rejected = decide(run, file, "odile", "--reject", "--because", "row 2 is wrong").json
+    shown = run("datanet", "collect", "lake", rejected["out"]).stdout
+    assert "rejects: row 2 is wrong" in shown
+    assert "0 of 2 approvals" in shown
+    assert lake.own.get("lake").approved == ()
+
+
+def test_a_curator_signs_with_an_account_of_their_own(run: Run, lake: Lake, tmp_path: Path) -> None:
+    """The owner may be one of the curators, too."""
+    read(lake, 3, "CuratorsChanged", {"curators": [lake.wallet], "need": 1})
+    file = propose(run, tmp_path)
+    ran = run("datanet", "review", file, "--approve")
+    assert ran.status == 3
+    assert f"Approve version 1 of lake as {lake.wallet}?" in ran.stderr
+    done = run("datanet", "review", file, "--approve", "--yes", "--json").json
+    assert run("datanet", "collect", "lake", done["out"], "--json").json["is_approved"] is True
+    again = run("datanet", "review", file, "--approve", "--yes")
+    assert "exists already, and nothing is overwritten" in again.stderr
+
+
+def test_a_proposal_whose_rows_were_changed_is_refused(run: Run, lake: Lake, tmp_path: Path) -> None:
+    file = Path(propose(run, tmp_path))
+    content = json.loads(file.read_text())
+    content["rows"][0]["completion"] = "Nobody knows."
+    file.write_text(json.dumps(content))
+    ran = run("datanet", "review", str(file), "--approve", "--yes")
+    assert ran.status == 1
+    assert "its roots are not those of its rows and contributors" in ran.stderr
+
+
+def test_rows_that_were_never_published_do_not_pass_as_old_ones(run: Run, lake: Lake, tmp_path: Path) -> None:
+    """An owner could hide new rows among those that curators have seen."""
+    file = Path(propose(run, tmp_path))
+    content = json.loads(file.read_text())
+    content["num_old"] = 3
+    file.write_text(json.dumps(content))
+    ran = run("datanet", "review", str(file), "--approve", "--yes")
+    assert "published before, and they were not: don't approve it" in ran.stderr
+    assert ran.status == 1
+
+
+def test_a_decision_that_was_changed_is_refused(run: Run, lake: Lake, tmp_path: Path) -> None:
+    rejected = Path(decide(run, propose(run, tmp_path), "odile", "--reject", "--because", "no").json["out"])
+    content = json.loads(rejected.read_text())
+    rejected.write_text(json.dumps({**content, "approves": True, "reason": ""}))
+    ran = run("datanet", "collect", "lake", str(rejected))
+    assert ran.status == 1
+    assert "has not signed this decision" in ran.stderr
+
+
+def test_a_stranger_is_no_curator(run: Run, lake: Lake, tmp_path: Path) -> None:
+    done = decide(run, propose(run, tmp_path), "eve", "--approve").json
+    ran = run("datanet", "collect", "lake", done["out"])
+    assert f"{key_of('eve').address} is not a curator of lake" in ran.stderr
+
+
+def test_a_datanet_without_curators_is_not_proposed(run: Run, lake: Lake) -> None:
+    read(lake, 3, "CuratorsChanged", {"curators": [], "need": 0})
+    ran = run("datanet", "propose", "lake")
+    assert ran.status == 1
+    assert "lake has no curators on development-1a1a1a1a, so you publish it alone" in ran.stderr
+
+
+def test_anyones_datanet_is_shown_by_its_id(run: Run, lake: Lake) -> None:
+    read(lake, 3, "DatanetDescribed", {"metadata": "\x1b[2J not JSON"})
+    shown = run("datanet", "show", lake.id)
+    assert "CC-BY-4.0" in shown.stdout
+    assert "2 of 0x" in shown.stdout
+    assert "\x1b[2J" not in shown.stdout
+    told = run("datanet", "show", lake.id, "--json").json
+    assert (told["about"], told["need"], told["versions"]) == (None, 2, [])
+    assert "2 of 0x" in run("datanet", "show", "lake").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("curators", "lake"), "give --set and --need, or --none"),
+        (("curators", "lake", "--set", ADA), "give --set and --need, or --none"),
+        (("curators", "lake", "--none", "--need", "1"), "give --set and --need, or --none"),
+        (("curators", "lake", "--set", f"{ADA},{BEN}", "--need", "3"), "of 2 curators 3 can't approve"),
+        (("curators", "lake", "--set", f"{ADA},0x12", "--need", "1"), "not an address: '0x12'"),
+        (("review", "FILE", "--approve", "--address", ADA), "to sign in another wallet"),
+        (("review", "FILE", "--reject", "--yes"), "a rejection needs a reason"),
+        (("review", "FILE", "--approve", "--because", "fine", "--yes"), "an approval has no reason"),
+    ],
+)
+def test_a_wrong_word_is_refused(run: Run, lake: Lake, tmp_path: Path, words: tuple[str, ...], message: str) -> None:
+    file = propose(run, tmp_path)
+    ran = run("datanet", *[file if word == "FILE" else word for word in words])
+    assert message in ran.stderr
+    assert ran.status == 2
