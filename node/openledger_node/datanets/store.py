@@ -4,22 +4,19 @@
 """
 
 import contextlib
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from openledger_protocol.codec import to_plain
+from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row
-from openledger_protocol.errors import BadSignatureError, MalformedError
-from openledger_protocol.offer import RowOffer, check_offer, offer_from_json
-from openledger_protocol.primitives import ZERO_DIGEST, Address, Digest, check_name
+from openledger_protocol.offer import RowOffer, offer_commitment
+from openledger_protocol.primitives import ZERO_DIGEST, Address, Digest
 
-from ..errors import ConfigError, NodeError
-from ..home import Home, take_lock, write_private
+from ..errors import NodeError
 from ..text import counted
-from .appeals import cleared, decided
-from .copies import clusters_of, find_copies
+from .appeals import decided
+from .commitments import Committed, ShownCommitment, find_committed
 from .own import (
     Datanet,
     Published,
@@ -28,22 +25,20 @@ from .own import (
     appeals_of,
     approve,
     check_batch,
-    datanet_from_json,
     find_batch,
     has_terms_of,
+    judge_rows,
     name_accounts,
     note_version,
     replace_batch,
-    rows_left,
     withdraw,
 )
-from .rows import read_rows, rows_digest, write_rows
+from .own_files import DatanetFiles
+from .rows import write_rows
+from .verdicts import Verdicts
 from .version import DatanetVersion, make_version, read_version, version_file, write_version
 from .withdrawn import find_withdrawn, withdrawn_here
 
-OWN_FOLDER = "own"
-DATANET_FILE = "datanet.json"
-LOCK_FILE = ".lock"
 DRAFT = "draft"
 """The name of a version before it has its number."""
 
@@ -51,38 +46,8 @@ DRAFT = "draft"
 ChangeBatch = Callable[[Datanet, RowBatch, Sequence[Sequence[Row]], tuple[Row, ...]], RowBatch]
 
 
-class OwnDatanets:
+class OwnDatanets(DatanetFiles):
     """Reads and changes the Datanets of one data directory; several processes may do so at once."""
-
-    def __init__(self, home: Home) -> None:
-        self._home = home
-
-    def all(self) -> list[Datanet]:
-        """All Datanets owned here, by name."""
-        files = self._home.datanets.glob(f"*/{OWN_FOLDER}/{DATANET_FILE}")
-        return [self._read(file) for file in sorted(files)]
-
-    def find(self, name: str) -> Datanet | None:
-        """Find the Datanet of this name, or None.
-
-        Raises:
-            NodeError: its file is damaged.
-        """
-        file = self._folder(name) / DATANET_FILE
-        return self._read(file) if file.exists() else None
-
-    def get(self, name: str) -> Datanet:
-        """Return the Datanet of this name.
-
-        Raises:
-            NodeError: there is none.
-        """
-        if found := self.find(name):
-            return found
-        raise NodeError(
-            f"you have no Datanet {name!r}: `openledger-node datanet list` shows yours, "
-            f"`openledger-node datanet create {name}` creates it"
-        )
 
     def create(self, datanet: Datanet) -> Datanet:
         """Create a Datanet; one with the same name and terms stays as it is.
@@ -106,7 +71,8 @@ class OwnDatanets:
         """
         with self._locked(name):
             datanet = name_accounts(self.get(name), accounts)
-            changed = add_batch(datanet, self._whole_batches(datanet), rows)
+            committed = None if offer is None else self._find_committed(datanet, offer)
+            changed = add_batch(datanet, self._whole_batches(datanet), rows, committed=committed)
             batch = changed.batches[-1]
             write_rows(self._batch_file(name, batch.digest), rows)  # first, so that every listed batch can be read
             if offer is not None:
@@ -134,7 +100,7 @@ class OwnDatanets:
     def change_batch(self, name: str, beginning: str, change: ChangeBatch) -> RowBatch:
         """Replace the record of the batch whose digest begins so; its rows never change.
 
-        `change` takes the Datanet, the record, the whole batches approved before it, and its own rows.
+        `change` takes the Datanet, the record, the whole approved batches, and its own rows.
 
         Raises:
             NodeError: there is no such Datanet or batch, its rows are damaged, or `change` refuses.
@@ -142,9 +108,7 @@ class OwnDatanets:
         with self._locked(name):
             datanet = self.get(name)
             batch = find_batch(datanet, beginning)
-            place = datanet.approved.index(batch.digest) if batch.digest in datanet.approved else None
-            seen = replace(datanet, approved=datanet.approved[:place])
-            changed = change(seen, batch, self._whole_batches(seen), self.batch_rows(name, batch.digest))
+            changed = change(datanet, batch, self._whole_batches(datanet), self.batch_rows(name, batch.digest))
             self._write(replace_batch(datanet, changed))
         return changed
 
@@ -183,28 +147,57 @@ class OwnDatanets:
         learned = [digest for each in versions for digest in find_withdrawn(each.rows, withdrawn)]
         return datanet if set(learned) <= set(datanet.withdrawn) else self.withdraw(name, learned)
 
-    def rows(
-        self, datanet: Datanet, num_batches: int | None = None, num_withdrawn: int | None = None
-    ) -> tuple[Row, ...]:
-        """The rows of the first `num_batches` approved batches without the first `num_withdrawn` withdrawn rows.
+    def learn_commitments(self, name: str) -> Datanet:
+        """Find since when signed batches are proven to exist, and check those again of which it was not known.
 
-        None means all.
+        Raises:
+            NodeError: there is no such Datanet, or a file is damaged.
+        """
+        with self._locked(name):
+            datanet = before = self.get(name)
+            offers = self.offers_of(datanet, only_approved=False)
+            for batch in datanet.batches:
+                offer = offers.get(batch.digest)
+                found = self._find_committed(datanet, offer) if offer else None
+                if found is not None and found != batch.committed:
+                    datanet = replace_batch(datanet, replace(batch, committed=found))
+                    rows = self.batch_rows(name, batch.digest)
+                    datanet = replace_batch(datanet, check_batch(datanet, self._whole_batches(datanet), rows))
+            if datanet != before:
+                self._write(datanet)
+        return datanet
+
+    def _find_committed(self, datanet: Datanet, offer: RowOffer) -> Committed | None:
+        published = {each.rows_root: each.batches for each in datanet.versions}
+        return find_committed(self._home, offer, published, now_s=time.time())
+
+    def rows(self, datanet: Datanet) -> tuple[Row, ...]:
+        """The rows that the next version would hold.
 
         Raises:
             NodeError: a file is missing or damaged.
         """
-        return tuple(row for batch in self.batches(datanet, num_batches, num_withdrawn) for row in batch)
+        verdicts = self.judge(datanet)
+        return tuple(verdicts.rows[place] for place in verdicts.kept)
 
-    def batches(
-        self, datanet: Datanet, num_batches: int | None = None, num_withdrawn: int | None = None
-    ) -> list[tuple[Row, ...]]:
-        """The same rows, batch by batch.
+    def judge(self, datanet: Datanet) -> Verdicts:
+        """Judge all approved rows.
 
         Raises:
             NodeError: a file is missing or damaged.
         """
-        seen = replace(datanet, approved=datanet.approved[:num_batches], withdrawn=datanet.withdrawn[:num_withdrawn])
-        return [tuple(each.values()) for each in rows_left(seen, self._whole_batches(seen))]
+        return judge_rows(datanet, self._whole_batches(datanet))
+
+    def left_out(self, datanet: Datanet) -> frozenset[Digest]:
+        """The rows that later versions leave out because they copy withdrawn rows of other contributors.
+
+        Raises:
+            NodeError: a file is missing or damaged.
+        """
+        if not datanet.withdrawn:
+            return frozenset()
+        verdicts = self.judge(datanet)
+        return frozenset(canonical_digest(verdicts.rows[place]) for place in verdicts.left_out)
 
     def _whole_batches(self, datanet: Datanet) -> list[tuple[Row, ...]]:
         return [self.batch_rows(datanet.name, digest) for digest in datanet.approved]
@@ -221,8 +214,12 @@ class OwnDatanets:
             what = f"version {version} of {name}" if version else f"version of {name}"
             raise NodeError(f"no {what} was published: `openledger-node datanet publish {name}`")
         chosen = found[-1]
-        rows = self.rows(datanet, chosen.batches, chosen.withdrawn)
-        return read_version(self._home, name, chosen.version), rows
+        approved = (self.batch_rows(name, digest) for digest in datanet.approved[: chosen.batches])
+        rows = {canonical_digest(row): row for batch in approved for row in batch}
+        version = read_version(self._home, name, chosen.version)
+        if any(each.digest not in rows for each in version.rows):
+            raise NodeError(f"version {chosen.version} of {name} has rows that no approved batch has: restore them")
+        return version, tuple(rows[each.digest] for each in version.rows)
 
     def training_rows(self, name: str, version: str | None = None) -> tuple[DatanetVersion, tuple[Row, ...]]:
         """Read a version and its rows to train on; if none is named, the newest, without withdrawn rows.
@@ -283,17 +280,20 @@ class OwnDatanets:
             self._write(changed)
 
     def _make_version(self, datanet: Datanet) -> DatanetVersion:
-        batches, appeals = self.batches(datanet), appeals_of(datanet)
-        rows = [row for batch in batches for row in batch]
-        clusters = clusters_of(find_copies(batches, cleared(appeals)))
+        verdicts, appeals, offers = self.judge(datanet), appeals_of(datanet), self.offers_of(datanet)
         return make_version(
             datanet.name,
             DRAFT,
-            rows,
+            [verdicts.rows[place] for place in verdicts.kept],
             datanet.accounts,
-            self.offers(datanet),
-            clusters=clusters,
+            tuple(offers.values()),
+            clusters=verdicts.clusters(),
             appeals=decided(appeals),
+            commitments=[
+                ShownCommitment(commitment=offer_commitment(offers[each.digest]), committed_at_s=each.committed.at_s)
+                for each in datanet.batches
+                if each.committed is not None and each.digest in offers
+            ],
         )
 
     def _name(self, datanet: Datanet, version: DatanetVersion) -> DatanetVersion:
@@ -311,74 +311,6 @@ class OwnDatanets:
                 break
             number += 1
         return replace(version, version=str(number))
-
-    def batch_rows(self, name: str, digest: Digest) -> tuple[Row, ...]:
-        """The rows of a batch, approved or not.
-
-        Raises:
-            NodeError: its file is missing or damaged.
-        """
-        file = self._batch_file(name, digest)
-        rows = read_rows(file, is_ours=True)
-        if rows_digest(rows) != digest:
-            raise NodeError(f"{file} is damaged: contribute these rows again, or restore the file from a backup")
-        return rows
-
-    def offers(self, datanet: Datanet, *, only_approved: bool = True) -> tuple[RowOffer, ...]:
-        """The offers of batches that their contributors have signed.
-
-        Raises:
-            NodeError: a file is damaged.
-        """
-        digests = datanet.approved if only_approved else [batch.digest for batch in datanet.batches]
-        files = [self._offer_file(datanet.name, digest) for digest in digests]
-        return tuple(_read_offer(file) for file in files if file.exists())
-
-    def _offer_file(self, name: str, digest: Digest) -> Path:
-        return self._folder(name) / f"{digest[2:]}.offer.json"
-
-    def _batch_file(self, name: str, digest: Digest) -> Path:
-        return self._folder(name) / f"{digest[2:]}.jsonl"
-
-    def _folder(self, name: str) -> Path:
-        return self._home.datanets / check_name(name) / OWN_FOLDER
-
-    def _read(self, file: Path) -> Datanet:
-        try:
-            datanet = datanet_from_json(json.loads(file.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise NodeError(f"cannot read {file}: {error.strerror}") from error
-        except (ValueError, TypeError, AttributeError, RecursionError, MalformedError) as error:
-            raise NodeError(f"{file} is damaged ({error}): restore it from a backup") from error
-        if datanet.name != file.parent.parent.name:
-            raise NodeError(f"{file} is of Datanet {datanet.name}: move it back to that Datanet's folder")
-        return datanet
-
-    def _write(self, datanet: Datanet) -> None:
-        self._write_json(self._folder(datanet.name) / DATANET_FILE, datanet)
-
-    def _write_json(self, file: Path, content: Datanet | RowOffer) -> None:
-        try:
-            write_private(file, json.dumps(to_plain(content), indent=1) + "\n", is_new=False)
-        except OSError as error:
-            raise NodeError(f"cannot write {file}: {error.strerror}") from error
-
-    @contextlib.contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
-        self._home.datanets.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (self._home.datanets / LOCK_FILE).open("a") as lock:
-            try:
-                take_lock(lock)
-            except BlockingIOError as error:
-                raise ConfigError(f"another command is changing {name}: try again in a moment") from error
-            yield
-
-
-def _read_offer(file: Path) -> RowOffer:
-    try:
-        return check_offer(offer_from_json(json.loads(file.read_text(encoding="utf-8"))))
-    except (OSError, ValueError, RecursionError, MalformedError, BadSignatureError) as error:
-        raise NodeError(f"{file} is damaged ({error}): contribute the signed batch again") from error
 
 
 def check_same_terms(found: Datanet, wanted: Datanet) -> Datanet:

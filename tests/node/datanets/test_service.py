@@ -4,11 +4,12 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from support.indexes import ADA, BO
 
-from openledger_node.datanets import store as service
+from openledger_node.datanets import own_files, store
 from openledger_node.datanets.own import Datanet, new_datanet
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.version import make_version, version_file, write_version
@@ -99,8 +100,12 @@ def test_a_version_that_a_crash_left_unnoted_is_the_same_when_it_is_said_again(o
     assert publish(own) == "1"
 
 
-@pytest.mark.parametrize("step", ["write_rows", "write_private", "write_version"])
-def test_a_crash_changes_nothing_or_all(own: OwnDatanets, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+@pytest.mark.parametrize(
+    ("module", "step"), [(store, "write_rows"), (own_files, "write_private"), (store, "write_version")]
+)
+def test_a_crash_changes_nothing_or_all(
+    own: OwnDatanets, monkeypatch: pytest.MonkeyPatch, module: ModuleType, step: str
+) -> None:
     class PowerCutError(BaseException):
         pass
 
@@ -110,7 +115,7 @@ def test_a_crash_changes_nothing_or_all(own: OwnDatanets, monkeypatch: pytest.Mo
     take_in(own, FIRST)
     before = own.get("lake")
     with monkeypatch.context() as patch:
-        patch.setattr(service, step, crash)
+        patch.setattr(module, step, crash)
         with pytest.raises(PowerCutError):
             own.contribute("lake", SECOND, {}) if step != "write_version" else publish(own)
     assert own.get("lake") == before
@@ -169,7 +174,7 @@ def torn_batch(own: OwnDatanets) -> object:
 
 
 def locked(own: OwnDatanets) -> object:
-    with (own._home.datanets / service.LOCK_FILE).open("a") as lock:
+    with (own._home.datanets / own_files.LOCK_FILE).open("a") as lock:
         take_lock(lock)
         return own.contribute("lake", FIRST, {})
 
@@ -201,7 +206,7 @@ def test_what_can_not_be_says_why(
     ["", "[]", "{}", "[" * 9_999, '{"name": "lake"}', "CHANGED batches", "CHANGED approved", "CHANGED owner_ppm"],
 )
 def test_a_torn_file_is_named(own: OwnDatanets, content: str) -> None:
-    file = own._folder("lake") / service.DATANET_FILE
+    file = own._folder("lake") / own_files.DATANET_FILE
     if content.startswith("CHANGED"):
         name = content.split()[1]
         wrong = {

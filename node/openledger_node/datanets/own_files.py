@@ -1,0 +1,134 @@
+"""Files of Datanets that are owned here, below `datanets/<name>/own/`: read whole, and written whole or not at all.
+
+`datanet.json` lists the batches; each batch is a file of rows that is named by its digest and never changes.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from openledger_protocol.codec import to_plain
+from openledger_protocol.datanet import Row
+from openledger_protocol.errors import BadSignatureError, MalformedError
+from openledger_protocol.offer import RowOffer, check_offer, offer_from_json
+from openledger_protocol.primitives import Digest, check_name
+
+from ..errors import ConfigError, NodeError
+from ..home import Home, take_lock, write_private
+from .own import Datanet, datanet_from_json
+from .rows import read_rows, rows_digest
+
+OWN_FOLDER = "own"
+DATANET_FILE = "datanet.json"
+LOCK_FILE = ".lock"
+
+
+class DatanetFiles:
+    """Reads and writes the files of one data directory's Datanets."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def all(self) -> list[Datanet]:
+        """All Datanets owned here, by name."""
+        files = self._home.datanets.glob(f"*/{OWN_FOLDER}/{DATANET_FILE}")
+        return [self._read(file) for file in sorted(files)]
+
+    def find(self, name: str) -> Datanet | None:
+        """Find the Datanet of this name, or None.
+
+        Raises:
+            NodeError: its file is damaged.
+        """
+        file = self._folder(name) / DATANET_FILE
+        return self._read(file) if file.exists() else None
+
+    def get(self, name: str) -> Datanet:
+        """Return the Datanet of this name.
+
+        Raises:
+            NodeError: there is none.
+        """
+        if found := self.find(name):
+            return found
+        raise NodeError(
+            f"you have no Datanet {name!r}: `openledger-node datanet list` shows yours, "
+            f"`openledger-node datanet create {name}` creates it"
+        )
+
+    def batch_rows(self, name: str, digest: Digest) -> tuple[Row, ...]:
+        """The rows of a batch, approved or not.
+
+        Raises:
+            NodeError: its file is missing or damaged.
+        """
+        file = self._batch_file(name, digest)
+        rows = read_rows(file, is_ours=True)
+        if rows_digest(rows) != digest:
+            raise NodeError(f"{file} is damaged: contribute these rows again, or restore the file from a backup")
+        return rows
+
+    def offers(self, datanet: Datanet, *, only_approved: bool = True) -> tuple[RowOffer, ...]:
+        """The offers of batches that their contributors have signed.
+
+        Raises:
+            NodeError: a file is damaged.
+        """
+        return tuple(self.offers_of(datanet, only_approved=only_approved).values())
+
+    def offers_of(self, datanet: Datanet, *, only_approved: bool = True) -> dict[Digest, RowOffer]:
+        """The same offers by their batches.
+
+        Raises:
+            NodeError: a file is damaged.
+        """
+        digests = datanet.approved if only_approved else [batch.digest for batch in datanet.batches]
+        files = {digest: self._offer_file(datanet.name, digest) for digest in digests}
+        return {digest: _read_offer(file) for digest, file in files.items() if file.exists()}
+
+    def _offer_file(self, name: str, digest: Digest) -> Path:
+        return self._folder(name) / f"{digest[2:]}.offer.json"
+
+    def _batch_file(self, name: str, digest: Digest) -> Path:
+        return self._folder(name) / f"{digest[2:]}.jsonl"
+
+    def _folder(self, name: str) -> Path:
+        return self._home.datanets / check_name(name) / OWN_FOLDER
+
+    def _read(self, file: Path) -> Datanet:
+        try:
+            datanet = datanet_from_json(json.loads(file.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise NodeError(f"cannot read {file}: {error.strerror}") from error
+        except (ValueError, TypeError, AttributeError, RecursionError, MalformedError) as error:
+            raise NodeError(f"{file} is damaged ({error}): restore it from a backup") from error
+        if datanet.name != file.parent.parent.name:
+            raise NodeError(f"{file} is of Datanet {datanet.name}: move it back to that Datanet's folder")
+        return datanet
+
+    def _write(self, datanet: Datanet) -> None:
+        self._write_json(self._folder(datanet.name) / DATANET_FILE, datanet)
+
+    def _write_json(self, file: Path, content: object) -> None:
+        try:
+            write_private(file, json.dumps(to_plain(content), indent=1) + "\n", is_new=False)
+        except OSError as error:
+            raise NodeError(f"cannot write {file}: {error.strerror}") from error
+
+    @contextlib.contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        self._home.datanets.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (self._home.datanets / LOCK_FILE).open("a") as lock:
+            try:
+                take_lock(lock)
+            except BlockingIOError as error:
+                raise ConfigError(f"another command is changing {name}: try again in a moment") from error
+            yield
+
+
+def _read_offer(file: Path) -> RowOffer:
+    try:
+        return check_offer(offer_from_json(json.loads(file.read_text(encoding="utf-8"))))
+    except (OSError, ValueError, RecursionError, MalformedError, BadSignatureError) as error:
+        raise NodeError(f"{file} is damaged ({error}): contribute the signed batch again") from error
