@@ -56,8 +56,9 @@ def note_from_json(content: object) -> CopyNote:
         MalformedError: it is not as `store` writes it.
     """
     found = {"is_withdrawn": False, **content} if isinstance(content, dict) else {}  # earlier notes lack it
-    if set(found) != {field.name for field in fields(CopyNote)}:
-        raise MalformedError("a note of a copy has other fields")
+    names = {field.name for field in fields(CopyNote)}
+    if set(found) != names:
+        raise MalformedError(f"a note of a copy must have the fields {', '.join(sorted(names))}")
     return CopyNote(**found)
 
 

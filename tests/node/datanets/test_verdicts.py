@@ -14,7 +14,6 @@ from openledger_node.datanets.review import appeal, check_again, decide
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.verdicts import Verdicts, judge
 from openledger_node.datanets.version import read_version
-from openledger_node.errors import NodeError
 from openledger_node.home import Home
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row
@@ -166,11 +165,3 @@ def test_files_of_an_earlier_node_have_no_commitments(own: OwnDatanets, home: Ho
     file.write_text(json.dumps(content))
     assert [each.committed for each in own.get("lake").batches] == [None, None]
     assert own.get("lake").batches[1].gate.copies[0].contributor == ADA
-
-
-def test_a_note_with_other_fields_is_damaged(own: OwnDatanets, home: Home) -> None:
-    approve(own, (SAID, OTHER), (COPY,))
-    file = home.datanets / "lake" / "own" / "datanet.json"
-    file.write_text(file.read_text().replace('"of_begins"', '"begun"'))
-    with pytest.raises(NodeError, match="a note of a copy has other fields"):
-        own.get("lake")
