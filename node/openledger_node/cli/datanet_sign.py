@@ -23,7 +23,7 @@ from ..network_file import Network, current_network
 from ..text import counted
 from .daemon_client import load_settings, open_node_home
 from .datanet_report import show_report
-from .datanet_rows import app
+from .datanet_rows import app as app
 from .prompts import STORED_PASSWORD_HELP, account_password, confirm
 from .render import emit_json, out_console, plain, say
 from .transactions import Json

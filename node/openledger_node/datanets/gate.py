@@ -130,7 +130,7 @@ def gate_from_json(content: object) -> BatchGate:
     Raises:
         MalformedError: it is not as `store` writes it.
     """
-    later = {"taken": []}  # gates of earlier versions of the node lack it
+    later: dict[str, object] = {"taken": []}  # gates of earlier versions of the node lack it
     found = checked_fields(BatchGate, {**later, **content} if isinstance(content, dict) else content)
     appeals = tuple(Appeal(**checked_fields(Appeal, each)) for each in found["appeals"])
     for appeal in appeals:

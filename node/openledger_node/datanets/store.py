@@ -216,10 +216,10 @@ class OwnDatanets(DatanetFiles):
         chosen = found[-1]
         approved = (self.batch_rows(name, digest) for digest in datanet.approved[: chosen.batches])
         rows = {canonical_digest(row): row for batch in approved for row in batch}
-        version = read_version(self._home, name, chosen.version)
-        if any(each.digest not in rows for each in version.rows):
+        chosen_version = read_version(self._home, name, chosen.version)
+        if any(each.digest not in rows for each in chosen_version.rows):
             raise NodeError(f"version {chosen.version} of {name} has rows that no approved batch has: restore them")
-        return version, tuple(rows[each.digest] for each in version.rows)
+        return chosen_version, tuple(rows[each.digest] for each in chosen_version.rows)
 
     def training_rows(self, name: str, version: str | None = None) -> tuple[DatanetVersion, tuple[Row, ...]]:
         """Read a version and its rows to train on; if none is named, the newest, without withdrawn rows.
