@@ -49,6 +49,8 @@ ChangeBatch = Callable[[Datanet, RowBatch, Sequence[Sequence[Row]], tuple[Row, .
 class OwnDatanets(DatanetFiles):
     """Reads and changes the Datanets of one data directory; several processes may do so at once."""
 
+    now_s: Callable[[], float] = staticmethod(time.time)
+
     def create(self, datanet: Datanet) -> Datanet:
         """Create a Datanet; one with the same name and terms stays as it is.
 
@@ -169,7 +171,7 @@ class OwnDatanets(DatanetFiles):
 
     def _find_committed(self, datanet: Datanet, offer: RowOffer) -> Committed | None:
         published = {each.rows_root: each.batches for each in datanet.versions}
-        return find_committed(self._home, offer, published, now_s=time.time())
+        return find_committed(self._home, offer, published, now_s=self.now_s())
 
     def rows(self, datanet: Datanet) -> tuple[Row, ...]:
         """The rows that the next version would hold.

@@ -13,6 +13,7 @@ from openledger_node.attribution.registry import is_published
 from openledger_node.datanets.commitments import LIFETIME_S, find_committed
 from openledger_node.datanets.review import appeal, decide
 from openledger_node.datanets.signed import DatanetPlace, SignedBatch, draft_batch
+from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.version import DatanetVersion, read_version, version_from_json
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
@@ -34,7 +35,8 @@ GUESS = replace(SAID, prompt="Who keeps the mill?", completion="Odile has always
 
 
 @pytest.fixture
-def owner(tmp_path: Path, world: World) -> DatanetOwner:
+def owner(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> DatanetOwner:
+    monkeypatch.setattr(OwnDatanets, "now_s", lambda _: world.now_s)
     owner = open_owner(Home(tmp_path), world)
     keep_network(owner.home, world.node.network)
     owner.do("datanet create", datanet="lake", **TERMS)
