@@ -46,6 +46,8 @@ contract DatanetRegistry is IDatanetRegistry, EIP712 {
     /// @inheritdoc IDatanetRegistry
     mapping(bytes32 rowsRoot => bytes32 id) public holderOf;
     mapping(bytes32 id => Curation) private _curations;
+    /// @inheritdoc IDatanetRegistry
+    mapping(bytes32 commitment => uint64 time) public committedAt;
 
     constructor(IParams params) EIP712("OpenLedgerDatanets", "2") {
         _notice = NOTICE_EPOCHS * params.windows().epoch;
@@ -118,6 +120,13 @@ contract DatanetRegistry is IDatanetRegistry, EIP712 {
         bool byOwner = msg.sender == owner && msg.sender != account && signature.length == 0;
         if (msg.sender != account && !byOwner) _checkSigned(id, account, rows, signature);
         emit RowsWithdrawn(id, account, byOwner, uint64(block.timestamp) + _notice, rows);
+    }
+
+    /// @inheritdoc IDatanetRegistry
+    function commit(bytes32 commitment) external {
+        if (committedAt[commitment] != 0) return;
+        committedAt[commitment] = uint64(block.timestamp);
+        emit RowsCommitted(commitment, uint64(block.timestamp));
     }
 
     /// @inheritdoc IDatanetRegistry

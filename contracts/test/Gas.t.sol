@@ -126,6 +126,8 @@ contract GasTest is Receipts, Measured {
         vm.prank(alice);
         datanets.withdrawRows(first, alice, rows, "");
         _note("withdraw_100_rows");
+        datanets.commit("rows and salt");
+        _note("commit_rows");
         vm.startPrank(curator);
         datanets.publish(first, "rows 1", "people 1");
         _note("publish_version");

@@ -41,6 +41,8 @@ _FIELDS: Final = (
 )
 OFFER_ROWS_TYPE: Final = f"OfferRows({','.join(f'{kind} {name}' for name, kind in _FIELDS)})"
 _OFFER_ROWS_HASH: Final = type_hash(OFFER_ROWS_TYPE)
+COMMIT_ROWS_TYPE: Final = "CommitRows(bytes32 datanetId,address account,bytes32 rowsRoot,bytes32 salt)"
+_COMMIT_ROWS_HASH: Final = type_hash(COMMIT_ROWS_TYPE)
 _DOMAIN_FIELDS: Final = (
     ("name", "string"),
     ("version", "string"),
@@ -82,6 +84,25 @@ def offer_digest(offer: RowOffer) -> bytes:
     return typed_digest(datanets_domain(offer.chain_id, offer.contract), struct)
 
 
+def offer_commitment(offer: RowOffer) -> Digest:
+    """The commitment that proves since when an account has a batch, before anybody else sees its rows.
+
+    Its salt is the hash of the signature. Nobody can make that without the account's key, so nobody can test guesses
+    of the rows against the commitment. The signed offer reveals it.
+
+    Raises:
+        MalformedError: the signature is not 0x-hex.
+    """
+    struct = struct_hash(
+        _COMMIT_ROWS_HASH,
+        digest_word(offer.datanet_id),
+        address_word(offer.account),
+        digest_word(offer_rows_root(offer.rows)),
+        keccak(_signature_of(offer)),
+    )
+    return Digest(f"0x{struct.hex()}")
+
+
 def offer_typed_data(offer: RowOffer) -> dict[str, Any]:
     """The statement in the form of `eth_signTypedData_v4`, which wallets sign."""
     return {
@@ -116,11 +137,7 @@ def check_offer(offer: RowOffer) -> RowOffer:
     """
     if offer.consent != CONSENT:
         raise MalformedError(f"the offer says {offer.consent[:200]!r} instead of {CONSENT!r}: sign the batch again")
-    try:
-        signature = bytes.fromhex(offer.signature.removeprefix("0x"))
-    except ValueError as error:
-        raise MalformedError("the offer's signature is not 0x-hex") from error
-    if (signer := recover_address(offer_digest(offer), signature)) != offer.account:
+    if (signer := recover_address(offer_digest(offer), _signature_of(offer))) != offer.account:
         raise BadSignatureError(
             f"{offer.account} has not signed this offer: the signature is of {signer}, or of other rows, another "
             "licence, Datanet or chain"
@@ -154,3 +171,10 @@ def offer_from_json(content: object) -> RowOffer:
         signature=content["signature"],
         consent=content["consent"],
     )
+
+
+def _signature_of(offer: RowOffer) -> bytes:
+    try:
+        return bytes.fromhex(offer.signature.removeprefix("0x"))
+    except ValueError as error:
+        raise MalformedError("the offer's signature is not 0x-hex") from error

@@ -25,7 +25,7 @@ from openledger_node.attribution.attributors.suffix import SuffixAttributor
 from openledger_node.attribution.index import AttributionIndex, build_index, open_index
 from openledger_node.attribution.owners import OwnedDatanet, join_owners
 from openledger_node.attribution.service import attribute, exchange_of
-from openledger_node.datanets.rows import distinct_rows, find_clusters
+from openledger_node.datanets.near import distinct_rows
 from openledger_node.datanets.sample import draw_sample
 from openledger_node.datanets.version import VersionLabel, make_version
 from openledger_node.engine.tokenizer import ByteTokenizer, Tokenizer, open_tokenizer
@@ -89,7 +89,7 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 def measure_times(num_rows: int, num_answers: int, folder: Path) -> dict[str, Any]:
     rows, tokenizer = draw_rows(num_rows), NumberTokenizer()
     accounts = {f"c{number}": account(number + 1) for number in range(CONTRIBUTORS)}
-    _, clusters_s = timed(lambda: find_clusters(rows))
+    _, clusters_s = timed(lambda: distinct_rows(rows))
     root, build_s = timed(lambda: build_index(folder, [(LAKE, rows)], tokenizer, None))
     index, open_s = timed(lambda: open_index(folder, root))
     version = make_version("lake", "1", rows, accounts)

@@ -28,7 +28,8 @@ from openledger_node.attribution.signals.sketches import CODE_WIDTH, Sketches, s
 from openledger_node.attribution.signals.statistics import signals_of
 from openledger_node.attribution.signals.traces import Trace, replayed_taps, trace_of
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
-from openledger_node.datanets.rows import distinct_rows, rows_digest
+from openledger_node.datanets.near import distinct_rows
+from openledger_node.datanets.rows import rows_digest
 from openledger_node.datanets.sample import SampleDatanet, named_sample
 from openledger_node.datanets.version import VersionLabel, make_version
 from openledger_node.engine.backend import BackendSettings

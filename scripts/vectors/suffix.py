@@ -14,7 +14,8 @@ from openledger_node.attribution.attributor import Exchange
 from openledger_node.attribution.attributors.suffix import SuffixAttributor, rarity
 from openledger_node.attribution.index import DatanetIndex, build_index
 from openledger_node.attribution.suffix_array import SEPARATOR, Tokens, sort_suffixes
-from openledger_node.datanets.rows import find_clusters, rows_digest
+from openledger_node.datanets.copies import clusters_of, find_copies
+from openledger_node.datanets.rows import rows_digest
 from openledger_node.datanets.version import VersionLabel, contributors_root
 from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_protocol.codec import canonical_digest
@@ -110,7 +111,7 @@ def index_root_of(rows: list[Mapping[str, str]]) -> str:
 
 
 RULES: Rules = {
-    "find_clusters": (lambda rows: list(find_clusters([row_from_json(row) for row in rows])), CLUSTERS),
+    "clusters_of": (lambda rows: list(clusters_of(find_copies([[row_from_json(row) for row in rows]]))), CLUSTERS),
     "sort_suffixes": (lambda rows: sort_suffixes(tokens_of(rows)).tolist(), SUFFIXES),
     "rarity": (lambda given: rarity(**given), RARITIES),
     "suffix_v1": (scores_of, SCORES),

@@ -4,13 +4,23 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from eth_abi import encode
 from eth_account import Account
 from eth_account.messages import encode_typed_data
+from eth_hash.auto import keccak
 from support.contributors import BEN, key_of
 
 from openledger_protocol.codec import to_plain
 from openledger_protocol.errors import BadSignatureError, MalformedError
-from openledger_protocol.offer import RowOffer, check_offer, offer_digest, offer_from_json, offer_typed_data
+from openledger_protocol.offer import (
+    RowOffer,
+    check_offer,
+    offer_commitment,
+    offer_digest,
+    offer_from_json,
+    offer_rows_root,
+    offer_typed_data,
+)
 from openledger_protocol.primitives import DatanetId, Digest, check_address
 from openledger_protocol.signatures import sign_digest
 
@@ -91,3 +101,25 @@ def test_a_malformed_offer_is_refused(name: str, value: object) -> None:
         offer_from_json({**content, name: value})
     with pytest.raises(MalformedError, match="must have the fields"):
         offer_from_json({each: content[each] for each in content if each != name})
+
+
+def test_a_commitment_is_the_hash_of_place_account_rows_and_salt() -> None:
+    offer = signed(OFFER)
+    words = ["bytes32", "bytes32", "address", "bytes32", "bytes32"]
+    kind = keccak(b"CommitRows(bytes32 datanetId,address account,bytes32 rowsRoot,bytes32 salt)")
+    root, salt = (bytes.fromhex(text[2:]) for text in (offer_rows_root(offer.rows), offer.signature))
+    place = bytes.fromhex(offer.datanet_id[2:])
+    expected = keccak(encode(words, [kind, place, offer.account, root, keccak(salt)]))
+    assert offer_commitment(offer) == f"0x{expected.hex()}"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"datanet_id": "0x" + "2" * 64}, {"account": BEN}, {"rows": OFFER.rows[:2]}, {"signature": "0x" + "11" * 65}],
+)
+def test_a_commitment_is_to_these_rows_of_this_account_and_datanet(changed: dict[str, Any]) -> None:
+    assert offer_commitment(replace(signed(OFFER), **changed)) != offer_commitment(signed(OFFER))
+
+
+def test_a_commitment_to_the_same_rows_of_another_chain_is_another_one() -> None:
+    assert offer_commitment(signed(replace(OFFER, chain_id=1))) != offer_commitment(signed(OFFER))

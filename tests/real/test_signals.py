@@ -15,7 +15,8 @@ from openledger_node.attribution.signals.sketches import Sketches, seed_of
 from openledger_node.attribution.signals.statistics import signals_of
 from openledger_node.attribution.signals.traces import replayed_taps, trace_of
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
-from openledger_node.datanets.rows import distinct_rows, rows_digest
+from openledger_node.datanets.near import distinct_rows
+from openledger_node.datanets.rows import rows_digest
 from openledger_node.datanets.sample import draw_sample
 from openledger_node.datanets.version import make_version
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw

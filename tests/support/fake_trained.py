@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from openledger_node.attribution.index import build_index
-from openledger_node.datanets.rows import distinct_rows
+from openledger_node.datanets.near import distinct_rows
 from openledger_node.datanets.version import VersionLabel
 from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.factory.job import TrainingJob

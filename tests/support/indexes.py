@@ -8,7 +8,7 @@ import numpy as np
 from openledger_node.attribution.index import AttributionIndex, DatanetIndex, build_index, open_index
 from openledger_node.attribution.owners import OwnedDatanet, join_owners
 from openledger_node.attribution.suffix_array import SEPARATOR, sort_suffixes
-from openledger_node.datanets.rows import distinct_rows
+from openledger_node.datanets.near import distinct_rows
 from openledger_node.datanets.version import VersionLabel, make_version
 from openledger_node.engine.tokenizer import ByteTokenizer, Tokenizer
 from openledger_protocol.codec import canonical_digest

@@ -21,6 +21,7 @@ interface IDatanetRegistry {
     event RowsWithdrawn(
         bytes32 indexed id, address indexed account, bool byOwner, uint64 effectiveAt, bytes32[] rows
     );
+    event RowsCommitted(bytes32 indexed commitment, uint64 committedAt);
     event DatanetOwnerProposed(bytes32 indexed id, address indexed owner);
     event DatanetOwnerChanged(bytes32 indexed id, address indexed owner);
 
@@ -86,6 +87,10 @@ interface IDatanetRegistry {
     /// withdrawn by the owner alone (`byOwner`) leave later versions, but stay paid: the owner may be the treasury.
     function withdrawRows(bytes32 id, address account, bytes32[] calldata rows, bytes calldata signature) external;
 
+    /// @notice Keep the time of a commitment to rows that nobody has seen yet. Only the first call counts, from whatever
+    /// account: the commitment names the account and the Datanet, and only the account's signed offer reveals it.
+    function commit(bytes32 commitment) external;
+
     /// @notice Offer the Datanet to `owner`, who has to accept it. Owner 0 cancels an offer.
     function transferOwnership(bytes32 id, address owner) external;
 
@@ -103,6 +108,9 @@ interface IDatanetRegistry {
 
     /// @notice The Datanet that first published these rows, or 0.
     function holderOf(bytes32 rowsRoot) external view returns (bytes32 id);
+
+    /// @notice The time of the block in which a commitment was first sent, or 0.
+    function committedAt(bytes32 commitment) external view returns (uint64 time);
 
     /// @notice The part of {datanetOf} that a claim needs.
     function ownerTermsOf(bytes32 id) external view returns (address owner, uint32 ownerPpm);

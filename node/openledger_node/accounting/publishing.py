@@ -34,6 +34,7 @@ from ..models.library import list_adapters, remove_adapter
 from ..models.pins import drop_pin, keep_pin, read_pins
 from ..settlement.actions import Action, PublishDatanet, RegisterAdapter
 from ..settlement.session import NetworkSession
+from ..text import counted
 
 ROYALTY_PPM = 100_000
 """Default royalty of an adapter's author: a tenth of the earnings of its answers."""
@@ -64,6 +65,7 @@ def publish_datanet(
     """
     own, name = OwnDatanets(home), arguments["datanet"]
     own.learn_withdrawals(name)
+    left_out = own.left_out(own.learn_commitments(name))
     version, num_batches, num_withdrawn = own.next_version(name)
     if not session.network.is_development:
         _check_payable(name, version)
@@ -88,7 +90,7 @@ def publish_datanet(
     call = session.deployment.publish_datanet(found, action.rows_root, action.contributors_root, action.approvals)
     if is_under_way(session, lambda sent: sent == call):
         return Publication(note=f"{what} is on its way already", keep=keep)
-    return Publication(actions=(action,), keep=keep)
+    return Publication(actions=(action,), details=_left_out_text(name, len(left_out)), keep=keep)
 
 
 def publish_adapter(
@@ -134,6 +136,15 @@ PUBLISHERS: Mapping[str, Planner] = {
     "datanet publish": publish_datanet,
     "adapters publish": publish_adapter,
 }
+
+
+def _left_out_text(name: str, num_rows: int) -> tuple[str, ...]:
+    if not num_rows:
+        return ()
+    return (
+        f"without {counted(num_rows, 'row')} that copy withdrawn rows of other contributors: "
+        f"`openledger-node datanet rows {name}` lists them, and an upheld appeal keeps one that is no copy",
+    )
 
 
 def _check_payable(name: str, version: DatanetVersion) -> None:

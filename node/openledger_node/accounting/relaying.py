@@ -5,12 +5,14 @@ is checked here first, and a fee that does not cover the gas is refused.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from openledger_protocol.chain import Fees
 from openledger_protocol.primitives import Address, Wei
 from openledger_protocol.relayed import RelayedWithdrawal, check_withdrawal, withdrawal_from_json
 
+from ..chain.contracts import load_contract
 from ..chain.refusals import open_text, time_text
 from ..errors import NodeError
 from ..home import Home
@@ -65,6 +67,7 @@ def relay_withdrawal(_: Home, session: NetworkSession, account: Address, argumen
     call = relay_call(action, session.deployment)[2]
     if is_under_way(session, lambda found: found == call):
         return Publication(note="this withdrawal is sent already, and waits to be mined")
+    _check_none_waits(session, withdrawal)
     gas = session.client.estimate_gas(call, sender=account)
     cost_wei = _cost_wei(session, gas, session.client.fees())
     if withdrawal.fee_wei < cost_wei:
@@ -78,6 +81,7 @@ def relay_withdrawal(_: Home, session: NetworkSession, account: Address, argumen
             f"pays {open_text(withdrawal.amount_wei)} of {withdrawal.account} to {withdrawal.to}",
             f"earns {account} a fee of {open_text(withdrawal.fee_wei)} for gas worth {open_text(cost_wei)}",
         ),
+        keep=partial(_check_again, session, withdrawal),
     )
 
 
@@ -113,6 +117,27 @@ def _check_is_payable(session: NetworkSession, withdrawal: RelayedWithdrawal) ->
             f"payout and fee are {open_text(Wei(total_wei))}, and {withdrawal.account} has "
             f"{open_text(balance_wei)}: ask for a withdrawal of less"
         )
+
+
+def _check_none_waits(session: NetworkSession, withdrawal: RelayedWithdrawal) -> None:
+    """Refuse a withdrawal if another one uses its nonces and waits to be mined: only one of them can be paid."""
+    rewards, ours = load_contract("AttributionRewards"), {withdrawal.nonce, withdrawal.nonce + 1}
+    for sent in session.ledger.outbox.unfinished():
+        if sent.intent.call.to != session.deployment.addresses["AttributionRewards"]:
+            continue
+        found = rewards.decode_call(sent.intent.call.data)
+        claims: Any = found[1]["claims"] if found and found[0] == "withdrawFor" else ()
+        if any(each["account"] == withdrawal.account and each["nonce"] in ours for each in claims):
+            raise NodeError(
+                f"another withdrawal of {withdrawal.account} with nonce {withdrawal.nonce} is sent already and waits "
+                "to be mined: only one of the two can be paid, so wait for it, then ask for a new one"
+            )
+
+
+def _check_again(session: NetworkSession, withdrawal: RelayedWithdrawal) -> None:
+    """Check a confirmed withdrawal right before it is sent, since others may have been sent since it was planned."""
+    _check_is_payable(session, withdrawal)
+    _check_none_waits(session, withdrawal)
 
 
 def _cost_wei(session: NetworkSession, gas: int, fees: Fees) -> Wei:

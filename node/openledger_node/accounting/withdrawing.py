@@ -14,7 +14,7 @@ from openledger_protocol.primitives import ZERO_ADDRESS, Address, DatanetId, Dig
 from openledger_protocol.withdrawal import NOTICE_EPOCHS, RowWithdrawal
 
 from ..attribution.registry import datanet_name
-from ..datanets.own import Datanet
+from ..datanets.own import Datanet, withdraw
 from ..datanets.rows import read_rows
 from ..datanets.signed import is_signed_batch, read_signed
 from ..datanets.store import OwnDatanets
@@ -56,7 +56,8 @@ def withdraw_rows(home: Home, session: NetworkSession, account: Address, argumen
     chosen = _choose(known_rows(home, found, own), arguments, account, name)
     withdrawn = read_withdrawn(session.ledger.events, found)
     published = [row for row in chosen if row.is_published and not _is_done(row, withdrawn, account)]
-    keep = partial(OwnDatanets(home).withdraw, own.name, [row.digest for row in chosen]) if own else lambda: None
+    digests = [row.digest for row in chosen]
+    keep = partial(OwnDatanets(home).withdraw, own.name, digests) if own else lambda: None
     terms = session.deployment.datanet(found)
     if published and (terms is None or terms.owner != account):
         _check_theirs(published, account, name)
@@ -65,7 +66,8 @@ def withdraw_rows(home: Home, session: NetworkSession, account: Address, argumen
     waiting = [each for each, call in zip(actions, sent, strict=True) if not _is_sent(session, call)]
     if not waiting:
         return Publication(note=_nothing_to_send(chosen, published, name, own), keep=keep)
-    return Publication(actions=tuple(waiting), details=_details(session, published, name, account), keep=keep)
+    details = (*_details(session, published, name, account), *_copies_text(home, own, digests))
+    return Publication(actions=tuple(waiting), details=details, keep=keep)
 
 
 def known_rows(home: Home, datanet: DatanetId, own: Datanet | None) -> list[KnownRow]:
@@ -199,6 +201,19 @@ def _details(session: NetworkSession, rows: Sequence[KnownRow], name: str, accou
         f"{counted(len(rows), 'row')} of {name} leave later versions and trainings, for good",
         f"adapters that were trained on them are flagged at once; {pay}",
         "copies that others have can't be called back",
+    )
+
+
+def _copies_text(home: Home, own: Datanet | None, withdrawn: Sequence[Digest]) -> tuple[str, ...]:
+    """The rows of others that leave with those that are withdrawn, if the Datanet is owned here."""
+    if own is None:
+        return ()
+    store = OwnDatanets(home)
+    more = store.left_out(withdraw(own, withdrawn)) - store.left_out(own)
+    if not more:
+        return ()
+    return (
+        f"{counted(len(more), 'row')} of others that copy them leave later versions, too, unless an appeal is upheld",
     )
 
 

@@ -18,6 +18,7 @@ from openledger_protocol.registry import check_entry
 from openledger_protocol.rules import SIGNALS_RULE, TEXT_RULE, rule_names
 
 from ..chain.deployment import Deployment
+from ..datanets.commitments import are_known
 from ..datanets.version import DatanetVersion, find_made_here, read_published, write_published
 from ..errors import NodeError
 from ..home import Home
@@ -190,9 +191,10 @@ def find_version(home: Home, events: EventRows, datanet: DatanetReference) -> Da
 
 
 def is_published(events: EventRows, datanet_id: DatanetId, version: DatanetVersion) -> bool:
-    """Return True if a Datanet has published exactly the rows and owners of a version."""
+    """Return True if a Datanet has published exactly the rows and owners of a version, and its commitments exist."""
     roots = {"rowsRoot": version.rows_root, "contributorsRoot": version.contributors_root}
-    return bool(events.find("DatanetVersion", {"id": datanet_id, **roots}))
+    found = events.find("DatanetVersion", {"id": datanet_id, **roots})
+    return bool(found) and are_known(events, datanet_id, version.offers, version.commitments)
 
 
 def datanet_name(events: EventRows, datanet_id: DatanetId) -> str | None:

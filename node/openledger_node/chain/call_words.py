@@ -94,6 +94,7 @@ WORDS: Final[Mapping[str, Mapping[str, Words]]] = {
         ),
         "publish": lambda given: f"publish a version of Datanet {given['id']}",
         "withdrawRows": lambda given: f"withdraw {len(given['rows'])} rows of Datanet {given['id']}",
+        "commit": lambda given: f"prove the time of rows by commitment {given['commitment']}",
         "transferOwnership": lambda given: f"offer Datanet {given['id']} to {given['owner']}",
         "acceptOwnership": lambda given: f"accept Datanet {given['id']}",
     },

@@ -345,6 +345,14 @@ class Deployment:
         named = (withdrawal.datanet_id, withdrawal.account, list(withdrawal.rows))
         return self.call("DatanetRegistry", "withdrawRows", *named, signature)
 
+    def commit_rows(self, commitment: Digest) -> ContractCall:
+        """Keep the time of a commitment to rows."""
+        return self.call("DatanetRegistry", "commit", commitment)
+
+    def committed_at_s(self, commitment: Digest) -> int:
+        """The time of the block in which a commitment was first sent; 0 if it was not."""
+        return int(self.ask("DatanetRegistry", "committedAt", commitment))
+
     def register_adapter(
         self, manifest_id: Digest, entry: RegistryEntry, *, royalty_ppm: int, allowance: Allowance | None
     ) -> ContractCall:

@@ -34,7 +34,7 @@ COMMAND_MODULES: Final = (
     CommandModule("version", ("version",)),
     CommandModule("models", ("models",), "Models"),
     CommandModule("adapters", ("adapters",), "Models"),
-    CommandModule("datanet_sign", ("datanet",), "Models"),
+    CommandModule("datanet_commit", ("datanet",), "Models"),
     CommandModule("factory", ("factory",), "Models"),
     CommandModule("config", ("config",), "Node"),
     CommandModule("keys", ("keys",), "Node"),

@@ -14,6 +14,7 @@ from ..datanets.review import appeal as file_appeal
 from ..datanets.review import check_again, decide
 from ..datanets.store import OwnDatanets
 from ..errors import ModelError
+from ..text import rfc3339
 from .daemon_client import load_settings, open_node_home
 from .render import emit_json, out_console, plain, say, show_lines, show_table
 from .transactions import Json
@@ -25,6 +26,7 @@ EVIDENCE: Final[dict[Evidence, str]] = {
     "shingles": "three-word runs",
     "words": "word fingerprint",
 }
+WITHDRAWN: Final = ", which was withdrawn, so this row is left out"
 VERDICTS: Final = {"ok": "ok", "look": "look", "unmeasured": "not measured"}
 
 DatanetName = Annotated[str, typer.Argument(metavar="DATANET", help="Name of the Datanet.")]
@@ -122,6 +124,7 @@ def show_gate(datanet: Datanet, batch: RowBatch) -> None:
             "rows": str(batch.rows),
             "contributors": str(batch.contributors),
             "unpaid rows": str(batch.unpaid),
+            "proven since": rfc3339(batch.committed.at_s) if batch.committed else "its first version",
         }
     )
     empty = (
@@ -133,14 +136,16 @@ def show_gate(datanet: Datanet, batch: RowBatch) -> None:
     )
     if batch.of_others:
         out_console.print(_copies_title(batch))
-    for line in _copy_lines(batch, COPIES_SHOWN):
+    for line in (*_copy_lines(batch, COPIES_SHOWN), *_taken_lines(batch, COPIES_SHOWN)):
         out_console.print(line)
     for each in batch.gate.appeals:
         out_console.print(_appeal_line(each))
 
 
 def say_copies(datanet: Datanet, batch: RowBatch) -> None:
-    """Say on stderr which rows copy others, and how to appeal."""
+    """Say on stderr which rows copy others, which are copied by others, and how to appeal."""
+    for line in _taken_lines(batch, COPIES_SAID):
+        say(line)
     if not batch.of_others:
         return
     say(_copies_title(batch))
@@ -208,6 +213,7 @@ def _copy_lines(batch: RowBatch, count: int) -> list[str]:
     lines = [
         f"  row {note.row} “{plain(note.begins)}” copies row {note.of_row} of batch {note.of_batch[:10]} of "
         f"{plain(note.contributor)} “{plain(note.of_begins)}” ({EVIDENCE[note.evidence]})"
+        f"{WITHDRAWN if note.is_withdrawn else ''}"
         for note in batch.gate.copies[:count]
     ]
     if batch.of_others > len(lines):
@@ -215,6 +221,20 @@ def _copy_lines(batch: RowBatch, count: int) -> list[str]:
             f"  and {batch.of_others - len(lines)} more; --json of `openledger-node datanet show` lists 1,000"
         )
     return lines
+
+
+def _taken_lines(batch: RowBatch, count: int) -> list[str]:
+    num_taken = len(batch.gate.taken)
+    if not num_taken:
+        return []
+    title = "[yellow]rows approved before that copy this batch, which is proven to be older and is paid for them: "
+    lines = [
+        f"  row {note.row} “{plain(note.begins)}” is copied by row {note.of_row} of batch {note.of_batch[:10]} of "
+        f"{plain(note.contributor)} “{plain(note.of_begins)}” ({EVIDENCE[note.evidence]})"
+        for note in batch.gate.taken[:count]
+    ]
+    more = [f"  and {num_taken - len(lines)} more"] if num_taken > len(lines) else []
+    return [f"{title}{num_taken}[/]", *lines, *more]
 
 
 def _appeal_line(each: Appeal) -> str:

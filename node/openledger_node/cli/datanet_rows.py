@@ -1,5 +1,6 @@
 """`datanet rows` and `datanet withdraw`: single rows of a Datanet."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -30,6 +31,7 @@ def rows(
     own = OwnDatanets(open_node_home())
     datanet = own.learn_withdrawals(name)
     signed = {digest for offer in own.offers(datanet, only_approved=False) for digest in offer.rows}
+    left_out = own.left_out(datanet)
     found: list[dict[str, Any]] = []
     for batch in datanet.batches:
         for row in own.batch_rows(name, batch.digest):
@@ -42,7 +44,7 @@ def rows(
                         "contributor": row.contributor,
                         "account": None if account == ZERO_ADDRESS else account,
                         "is_signed": digest in signed,
-                        "state": _state(datanet, batch.digest, digest),
+                        "state": _state(datanet, batch.digest, digest, left_out),
                         "prompt": row.prompt,
                     }
                 )
@@ -92,9 +94,11 @@ def withdraw(
     }
 
 
-def _state(datanet: Datanet, batch: Digest, row: Digest) -> str:
+def _state(datanet: Datanet, batch: Digest, row: Digest, left_out: Collection[Digest]) -> str:
     if row in datanet.withdrawn:
         return "withdrawn"
+    if row in left_out:
+        return "left out"  # it copies a withdrawn row of another contributor
     return "approved" if batch in datanet.approved else "pending"
 
 

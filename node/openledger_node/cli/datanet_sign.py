@@ -100,6 +100,7 @@ def sign(
         emit_json("row_offer", {**offer, "rows": len(signed.rows), "out": str(target)})
         return
     say(f"wrote {plain(str(target))}: send it to the owner, who takes it with `openledger-node datanet contribute`")
+    say(f"to prove first since when you have the rows: `openledger-node datanet commit {plain(str(target))}`")
 
 
 def _place(network: Network | None, datanet: str, chain_id: int | None, registry: str | None) -> DatanetPlace:

@@ -17,7 +17,7 @@ from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import Digest
 
-from .rows import are_alike, number_shingles, probes_of, row_shingles, row_words
+from .near import NearRows, row_words
 
 Evidence = Literal["equal", "shingles", "words"]
 """The way in which a copy was recognised."""
@@ -68,7 +68,7 @@ def find_copies(batches: Iterable[Sequence[Row]], cleared: Collection[Digest] = 
     """
     held = [tuple(batch) for batch in batches]
     rows = [row for batch in held for row in batch]
-    near, words = _NearRows(rows), _Fingerprints(rows)
+    near, words = NearRows(rows), _Fingerprints(rows)
     found: list[Copy | None] = []
     place = 0
     for batch in held:
@@ -98,33 +98,6 @@ def _earliest(rows: Sequence[Row], place: int, near: int | None, worded: int | N
         return Copy(first=first, evidence="words")
     is_equal = (rows[first].prompt, rows[first].completion) == (rows[place].prompt, rows[place].completion)
     return Copy(first=first, evidence="equal" if is_equal else "shingles")
-
-
-class _NearRows:
-    """First rows by the rarest of their shingles."""
-
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self._shingles = number_shingles([row_shingles(row) for row in rows])
-        self._firsts: dict[int, list[int]] = {}  # shingle → first rows that have it among their probes
-        self._found: dict[frozenset[int], int] = {}  # of equal shingles, the first row
-
-    def find(self, place: int) -> int | None:
-        """Find the earliest first row that resembles this row."""
-        ours = self._shingles[place]
-        if ours in self._found:
-            return self._found[ours]
-        candidates = sorted({first for shingle in probes_of(ours) for first in self._firsts.get(shingle, ())})
-        first = next((first for first in candidates if are_alike(ours, self._shingles[first])), None)
-        if first is not None:
-            self._found[ours] = first
-        return first
-
-    def add(self, place: int) -> None:
-        """Add a first row."""
-        ours = self._shingles[place]
-        self._found.setdefault(ours, place)
-        for shingle in probes_of(ours):
-            self._firsts.setdefault(shingle, []).append(place)
 
 
 class _Fingerprints:

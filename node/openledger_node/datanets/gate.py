@@ -14,7 +14,7 @@ from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import check_digest
 
 from .appeals import Appeal
-from .copy_notes import CopyNote
+from .copy_notes import CopyNote, note_from_json
 from .languages import UNKNOWN, language_of
 from .screening import acting_characters, personal_data, secrets_in
 
@@ -58,6 +58,7 @@ class BatchGate:
 
     numbers: tuple[GateNumber, ...] = ()
     copies: tuple[CopyNote, ...] = ()  # the first ones
+    taken: tuple[CopyNote, ...] = ()  # rows approved earlier that copy it, because it is proven to be older
     appeals: tuple[Appeal, ...] = ()
     approved_before: int = 0  # batches of the Datanet with which its rows were compared
 
@@ -134,13 +135,15 @@ def gate_from_json(content: object) -> BatchGate:
     Raises:
         MalformedError: it is not as `store` writes it.
     """
-    found = checked_fields(BatchGate, content)
+    later: dict[str, object] = {"taken": []}  # gates of earlier versions of the node lack it
+    found = checked_fields(BatchGate, {**later, **content} if isinstance(content, dict) else content)
     appeals = tuple(Appeal(**checked_fields(Appeal, each)) for each in found["appeals"])
     for appeal in appeals:
         check_digest(appeal.digest)
     return BatchGate(
         numbers=tuple(GateNumber(**checked_fields(GateNumber, each)) for each in found["numbers"]),
-        copies=tuple(CopyNote(**checked_fields(CopyNote, each)) for each in found["copies"]),
+        copies=tuple(map(note_from_json, found["copies"])),
+        taken=tuple(map(note_from_json, found["taken"])),
         appeals=appeals,
         approved_before=int(found["approved_before"]),
     )

@@ -17,8 +17,8 @@ from ..errors import NodeError
 from ..text import counted
 from .about import DatanetAbout, about_from_json, breaches_text, find_breaches, policy_lines
 from .appeals import Appeal, cleared
-from .copies import find_copies
-from .copy_notes import note_copies
+from .commitments import Committed
+from .copy_notes import note_copies, note_taken
 from .gate import (
     BatchGate,
     GateNumber,
@@ -29,6 +29,7 @@ from .gate import (
     trial_number,
 )
 from .rows import check_contributor, rows_digest
+from .verdicts import Verdicts, judge
 from .version import DatanetVersion, account_of
 
 DATANET_SCHEMA = "openledger.datanet/1"
@@ -49,6 +50,17 @@ class RowBatch:
     of_others: int  # those of them that resemble another contributor's row, who is paid for them
     unpaid: int  # rows whose contributor has no address to be paid at
     gate: BatchGate = field(default_factory=BatchGate)
+    committed: Committed | None = None  # since when it is proven to exist; None: since a version holds it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferedRows:
+    """Rows of a batch that may wait for approval."""
+
+    digest: Digest
+    rows: Sequence[Row]
+    committed: Committed | None
+    appeals: tuple[Appeal, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +140,12 @@ def name_accounts(datanet: Datanet, accounts: Mapping[str, Address]) -> Datanet:
 
 
 def add_batch(
-    datanet: Datanet, earlier: Sequence[Sequence[Row]], rows: Sequence[Row], *, is_signed: bool = False
+    datanet: Datanet,
+    earlier: Sequence[Sequence[Row]],
+    rows: Sequence[Row],
+    *,
+    is_signed: bool = False,
+    committed: Committed | None = None,
 ) -> Datanet:
     """Add a batch for approval; `earlier` are the whole batches approved so far.
 
@@ -149,7 +166,7 @@ def add_batch(
     if num_earlier + len(rows) > ROWS_MAX:
         raise NodeError(f"{datanet.name} has {num_earlier} rows: with {len(rows)} more it would exceed {ROWS_MAX}")
     check_policy(datanet, earlier, rows, is_signed=is_signed)
-    batch = check_batch(datanet, earlier, rows)
+    batch = check_batch(datanet, earlier, rows, committed=committed)
     others = tuple(each for each in datanet.batches if each.digest != batch.digest)
     return replace(datanet, batches=(*others, batch))
 
@@ -209,42 +226,71 @@ def rows_left(datanet: Datanet, batches: Sequence[Sequence[Row]]) -> list[dict[i
     ]
 
 
-def check_batch(datanet: Datanet, earlier: Sequence[Sequence[Row]], rows: Sequence[Row]) -> RowBatch:
-    """Check rows that would follow earlier batches: copies, contributors, those that can't be paid, and the gate.
+def rows_compared(batches: Iterable[Sequence[Row]]) -> list[dict[int, Row]]:
+    """The rows of whole batches that others are compared with, by their numbers in their batch, from 1.
 
-    `earlier` are whole batches; withdrawn rows are left out of the comparison.
+    Withdrawn rows are among them, so a copy never becomes the owner by a withdrawal.
+    """
+    return [dict(enumerate(rows, 1)) for rows in batches]
+
+
+def place_of(datanet: Datanet, digest: Digest) -> int:
+    """The place of a batch among those approved, or after them."""
+    return datanet.approved.index(digest) if digest in datanet.approved else len(datanet.approved)
+
+
+def judge_rows(datanet: Datanet, approved: Sequence[Sequence[Row]], offered: OfferedRows | None = None) -> Verdicts:
+    """Judge the rows of the whole approved batches, and of one that is offered after them."""
+    committed = {each.digest: each.committed for each in datanet.batches}
+    found = [committed[digest] for digest in datanet.approved]
+    batches, appeals = rows_compared(approved), list(appeals_of(datanet))
+    if offered and offered.digest not in datanet.approved:
+        batches += rows_compared([offered.rows])
+        found.append(offered.committed)
+        appeals += offered.appeals
+    return judge(batches, committed=found, withdrawn=datanet.withdrawn, cleared=cleared(appeals))
+
+
+def check_batch(
+    datanet: Datanet, approved: Sequence[Sequence[Row]], rows: Sequence[Row], *, committed: Committed | None = None
+) -> RowBatch:
+    """Check the rows of a batch: copies, contributors, those that can't be paid, and the gate.
+
+    `approved` are the whole batches approved so far, in which this one may be.
     """
     digest = rows_digest(rows)
-    before = next((each.gate for each in datanet.batches if each.digest == digest), BatchGate())
-    left = rows_left(datanet, earlier)
-    earlier = [tuple(each.values()) for each in left]
-    joined = [row for batch in (*earlier, rows) for row in batch]
-    copies = find_copies([*earlier, rows], cleared((*appeals_of(datanet), *before.appeals)))
-    ours = [(row, copy) for row, copy in zip(rows, copies[len(joined) - len(rows) :], strict=True) if copy]
-    of_others = sum(joined[copy.first].contributor != row.contributor for row, copy in ours)
+    known = next((each for each in datanet.batches if each.digest == digest), None)
+    before, committed = known.gate if known else BatchGate(), committed or (known.committed if known else None)
+    offered = OfferedRows(digest=digest, rows=rows, committed=committed, appeals=before.appeals)
+    verdicts, place = judge_rows(datanet, approved, offered), place_of(datanet, digest)
+    ours = verdicts.of_batch(place)
+    duplicates = sum(verdicts.copies[each] is not None for each in ours)
+    of_others = sum(verdicts.owner_of(each) is not None for each in ours)
+    earlier = [row for left in rows_left(datanet, approved[:place]) for row in left.values()]
     contributors = {row.contributor for row in rows}
     unpaid = {name for name in contributors if account_of(name, datanet.accounts) == ZERO_ADDRESS}
+    digests = (*datanet.approved, digest)  # if it is approved, the last one is not asked for
     return RowBatch(
         digest=digest,
         rows=len(rows),
         contributors=len(contributors),
-        near_duplicates=len(ours),
+        near_duplicates=duplicates,
         of_others=of_others,
         unpaid=sum(row.contributor in unpaid for row in rows),
         gate=replace(
             before,
             numbers=_with_model_numbers(
                 (
-                    *measure_rows(rows, joined[: -len(rows)], duplicates=len(ours), of_others=of_others),
-                    *_policy_number(datanet, joined[: -len(rows)], rows),
+                    *measure_rows(rows, earlier, duplicates=duplicates, of_others=of_others),
+                    *_policy_number(datanet, earlier, rows),
                 ),
                 before,
             ),
-            copies=note_copies(
-                [*zip(datanet.approved, left, strict=True), (digest, dict(enumerate(rows, 1)))], copies
-            ),
-            approved_before=len(earlier),
+            copies=note_copies(verdicts, digests, place),
+            taken=note_taken(verdicts, digests, place),
+            approved_before=place,
         ),
+        committed=committed,
     )
 
 
@@ -345,10 +391,16 @@ def _completed(content: object, later: Mapping[str, object]) -> object:
 
 
 def _batch_from_json(content: object) -> RowBatch:
-    if isinstance(content, dict) and "gate" not in content:
-        content = {**content, "gate": to_plain(BatchGate())}  # it was contributed before there was a gate
-    found = _checked_fields(RowBatch, content)
-    return RowBatch(**{**found, "gate": gate_from_json(found["gate"])})
+    later = {"gate": to_plain(BatchGate()), "committed": None}
+    found = _checked_fields(RowBatch, _completed(content, later))
+    committed = found["committed"]
+    return RowBatch(
+        **{
+            **found,
+            "gate": gate_from_json(found["gate"]),
+            "committed": None if committed is None else Committed(**_checked_fields(Committed, committed)),
+        }
+    )
 
 
 def _checked_fields(cls: type[Any], content: object) -> dict[str, Any]:

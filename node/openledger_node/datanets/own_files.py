@@ -1,4 +1,4 @@
-"""The files of Datanets that are owned here, below `datanets/<name>/own/`: written whole or not at all.
+"""Files of Datanets that are owned here, below `datanets/<name>/own/`: read whole, and written whole or not at all.
 
 `datanet.json` lists the batches; each batch is a file of rows that is named by its digest and never changes.
 """
@@ -75,9 +75,17 @@ class DatanetFiles:
         Raises:
             NodeError: a file is damaged.
         """
+        return tuple(self.offers_of(datanet, only_approved=only_approved).values())
+
+    def offers_of(self, datanet: Datanet, *, only_approved: bool = True) -> dict[Digest, RowOffer]:
+        """The same offers by their batches.
+
+        Raises:
+            NodeError: a file is damaged.
+        """
         digests = datanet.approved if only_approved else [batch.digest for batch in datanet.batches]
-        files = [self._offer_file(datanet.name, digest) for digest in digests]
-        return tuple(_read_offer(file) for file in files if file.exists())
+        files = {digest: self._offer_file(datanet.name, digest) for digest in digests}
+        return {digest: _read_offer(file) for digest, file in files.items() if file.exists()}
 
     def signed_batches(self, datanet: Datanet) -> set[Digest]:
         """The batches that their contributors have signed."""

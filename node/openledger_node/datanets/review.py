@@ -8,10 +8,9 @@ from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import Digest
 
 from ..errors import NodeError
-from .appeals import Appeal, cleared, decide_appeal, file_appeal
-from .copies import find_copies
+from .appeals import Appeal, decide_appeal, file_appeal
 from .gate import GateNumber, with_number
-from .own import Datanet, RowBatch, appeals_of, check_batch, rows_left
+from .own import Datanet, OfferedRows, RowBatch, check_batch, judge_rows, place_of
 from .store import OwnDatanets
 
 
@@ -22,13 +21,14 @@ def check_again(own: OwnDatanets, name: str, beginning: str, measured: Sequence[
         NodeError: there is no such Datanet or batch.
     """
 
-    def change(datanet: Datanet, _: RowBatch, earlier: Sequence[Sequence[Row]], rows: tuple[Row, ...]) -> RowBatch:
-        batch = check_batch(datanet, earlier, rows)
+    def change(datanet: Datanet, _: RowBatch, approved: Sequence[Sequence[Row]], rows: tuple[Row, ...]) -> RowBatch:
+        batch = check_batch(datanet, approved, rows)
         numbers = batch.gate.numbers
         for number in measured:
             numbers = with_number(numbers, number)
         return replace(batch, gate=replace(batch.gate, numbers=numbers))
 
+    own.learn_commitments(name)
     return own.change_batch(name, beginning, change)
 
 
@@ -41,11 +41,11 @@ def appeal(own: OwnDatanets, name: str, beginning: str, row: int, because: str) 
     """
 
     def change(
-        datanet: Datanet, batch: RowBatch, earlier: Sequence[Sequence[Row]], rows: tuple[Row, ...]
+        datanet: Datanet, batch: RowBatch, approved: Sequence[Sequence[Row]], rows: tuple[Row, ...]
     ) -> RowBatch:
         digest = _digest_of(rows, row)
         appeals = file_appeal(batch.gate.appeals, row, digest, because)
-        _check_is_copy(datanet, batch, earlier, rows, row)
+        _check_is_copy(datanet, batch, approved, rows, row)
         return replace(batch, gate=replace(batch.gate, appeals=appeals))
 
     return _with_appeal(own.change_batch(name, beginning, change), row)
@@ -62,12 +62,12 @@ def decide(
     """
 
     def change(
-        datanet: Datanet, batch: RowBatch, earlier: Sequence[Sequence[Row]], rows: tuple[Row, ...]
+        datanet: Datanet, batch: RowBatch, approved: Sequence[Sequence[Row]], rows: tuple[Row, ...]
     ) -> RowBatch:
         appeals = decide_appeal(batch.gate.appeals, row, upheld=upheld, reason=reason)
         decided = replace(batch, gate=replace(batch.gate, appeals=appeals))
         others = tuple(decided if each.digest == batch.digest else each for each in datanet.batches)
-        return check_batch(replace(datanet, batches=others), earlier, rows)
+        return check_batch(replace(datanet, batches=others), approved, rows)
 
     return _with_appeal(own.change_batch(name, beginning, change), row)
 
@@ -79,13 +79,12 @@ def _digest_of(rows: Sequence[Row], row: int) -> Digest:
 
 
 def _check_is_copy(
-    datanet: Datanet, batch: RowBatch, earlier: Sequence[Sequence[Row]], rows: tuple[Row, ...], row: int
+    datanet: Datanet, batch: RowBatch, approved: Sequence[Sequence[Row]], rows: tuple[Row, ...], row: int
 ) -> None:
-    left = [tuple(each.values()) for each in rows_left(datanet, earlier)]
-    joined = [each for batch_rows in (*left, rows) for each in batch_rows]
-    place = len(joined) - len(rows) + row - 1
-    copy = find_copies([*left, rows], cleared((*appeals_of(datanet), *batch.gate.appeals)))[place]
-    if copy is None or joined[copy.first].contributor == joined[place].contributor:
+    offered = OfferedRows(digest=batch.digest, rows=rows, committed=batch.committed, appeals=batch.gate.appeals)
+    verdicts = judge_rows(datanet, approved, offered)
+    ours = verdicts.of_batch(place_of(datanet, batch.digest))
+    if all(verdicts.numbers[place][1] != row or verdicts.owner_of(place) is None for place in ours):
         raise NodeError(f"row {row} copies no other contributor's row, so its contributor is paid for it already")
 
 

@@ -1,11 +1,8 @@
-"""Rows on disk as JSONL, one row per line; their digest in a manifest; and near-duplicates among them."""
+"""Rows on disk as JSONL, one row per line, and their digest in a manifest."""
 
 import hashlib
 import json
-import re
-import unicodedata
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from string import hexdigits
 
@@ -126,89 +123,3 @@ def _parse(line: str) -> object:
     except ValueError as error:
         raise MalformedError("it is not a JSON object") from error
     return content
-
-
-# ---- Near-duplicates: pure decisions, so that every node finds the same ones.
-#
-# Two rows resemble each other if their shingles (runs of three words) have a Jaccard index of 0.6 or more.
-# The contributor of the first such row is paid for all of them, so a copy earns nothing.
-
-SHINGLE_WORDS = 3
-ALIKE = (3, 5)
-"""The lowest Jaccard index of rows that resemble each other, as a fraction."""
-
-_WORD = re.compile("[^\\W\u2e80-\U0010ffff]+|[\u2e80-\U0010ffff]")
-"""Runs of letters and digits; in scripts without spaces each character is a word."""
-
-_INVISIBLE = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
-"""Characters without width: in a word, they would make another word of it."""
-
-Shingle = tuple[str, ...]
-
-
-def find_clusters(rows: Sequence[Row]) -> tuple[int, ...]:
-    """For each row, the place of the first row that it resembles, or its own if there is none.
-
-    Rows are compared only with first rows, so a copy of a copy may have changed enough to count as its own row.
-    """
-    shingles = number_shingles([row_shingles(row) for row in rows])
-    cluster_of: dict[frozenset[int], int] = {}
-    firsts: dict[int, list[int]] = {}  # first rows, by the shingles among their probes
-    clusters = []
-    for place, ours in enumerate(shingles):
-        if ours not in cluster_of:
-            probes = probes_of(ours)
-            candidates = sorted({first for shingle in probes for first in firsts.get(shingle, ())})
-            cluster = next((first for first in candidates if are_alike(ours, shingles[first])), place)
-            if cluster == place:
-                for shingle in probes:
-                    firsts.setdefault(shingle, []).append(place)
-            cluster_of[ours] = cluster
-        clusters.append(cluster_of[ours])
-    return tuple(clusters)
-
-
-def distinct_rows(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """The rows to index: only the first of one contributor's near-duplicates, so that repetition pays nothing."""
-    firsts: dict[tuple[int, str], Row] = {}
-    for row, cluster in zip(rows, find_clusters(rows), strict=True):
-        firsts.setdefault((cluster, row.contributor), row)
-    return tuple(firsts.values())
-
-
-def row_shingles(row: Row) -> frozenset[Shingle]:
-    """The runs of three words in prompt and completion as one text, without case and punctuation."""
-    words = row_words(row)
-    ends = range(SHINGLE_WORDS, max(len(words), SHINGLE_WORDS) + 1)
-    return frozenset(tuple(words[end - SHINGLE_WORDS : end]) for end in ends)
-
-
-def row_words(row: Row, *, of_prompt: bool = True) -> list[str]:
-    """The words of prompt and completion, or of the completion alone, without case and punctuation."""
-    text = f"{row.prompt}\n{row.completion}" if of_prompt else row.completion
-    folded = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).casefold()
-    return _WORD.findall(folded) or [folded]
-
-
-def number_shingles(shingles: Sequence[frozenset[Shingle]]) -> list[frozenset[int]]:
-    """Number the shingles, the rarest lowest, because numbers are compared faster than words."""
-    frequency = Counter(shingle for of_row in shingles for shingle in of_row)
-    numbers = {shingle: number for number, shingle in enumerate(sorted(frequency, key=frequency.__getitem__))}
-    return [frozenset(map(numbers.__getitem__, of_row)) for of_row in shingles]
-
-
-def probes_of(shingles: frozenset[int]) -> list[int]:
-    """The rarest shingles of a row, enough that every similar row has one of them among its own probes.
-
-    Source: Chaudhuri, Ganti and Kaushik, prefix filtering.
-    """
-    least, of = ALIKE
-    num_common_min = -(-len(shingles) * least // of)
-    return sorted(shingles)[: len(shingles) - num_common_min + 1]
-
-
-def are_alike(ours: frozenset[int], theirs: frozenset[int]) -> bool:
-    """Return True if the Jaccard index of two rows' shingles is high enough."""
-    least, of = ALIKE
-    common = len(ours & theirs)
-    return common * of >= least * (len(ours) + len(theirs) - common)

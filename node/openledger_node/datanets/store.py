@@ -4,18 +4,20 @@
 """
 
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row
-from openledger_protocol.offer import RowOffer
+from openledger_protocol.offer import RowOffer, offer_commitment
 from openledger_protocol.primitives import ZERO_DIGEST, Address, Digest
 
 from ..errors import NodeError
 from ..text import counted
 from .about import Breach, DatanetAbout, DatanetPolicy, find_breaches
-from .appeals import cleared, decided
-from .copies import clusters_of, find_copies
+from .appeals import decided
+from .commitments import Committed, ShownCommitment, find_committed
 from .own import (
     Datanet,
     Published,
@@ -27,14 +29,15 @@ from .own import (
     check_policy,
     find_batch,
     has_terms_of,
+    judge_rows,
     name_accounts,
     note_version,
     replace_batch,
-    rows_left,
     withdraw,
 )
 from .own_files import DatanetFiles
 from .rows import write_rows
+from .verdicts import Verdicts
 from .version import DatanetVersion, make_version, read_version, version_file, write_version
 from .withdrawn import find_withdrawn, withdrawn_here
 
@@ -47,6 +50,8 @@ ChangeBatch = Callable[[Datanet, RowBatch, Sequence[Sequence[Row]], tuple[Row, .
 
 class OwnDatanets(DatanetFiles):
     """Reads and changes the Datanets of one data directory; several processes may do so at once."""
+
+    now_s: Callable[[], float] = staticmethod(time.time)
 
     def create(self, datanet: Datanet) -> Datanet:
         """Create a Datanet; one with the same name and terms stays as it is.
@@ -83,7 +88,10 @@ class OwnDatanets(DatanetFiles):
         """
         with self._locked(name):
             datanet = name_accounts(self.get(name), accounts)
-            changed = add_batch(datanet, self._whole_batches(datanet), rows, is_signed=offer is not None)
+            committed = None if offer is None else self._find_committed(datanet, offer)
+            changed = add_batch(
+                datanet, self._whole_batches(datanet), rows, is_signed=offer is not None, committed=committed
+            )
             batch = changed.batches[-1]
             write_rows(self._batch_file(name, batch.digest), rows)  # first, so that every listed batch can be read
             if offer is not None:
@@ -126,7 +134,7 @@ class OwnDatanets(DatanetFiles):
     def change_batch(self, name: str, beginning: str, change: ChangeBatch) -> RowBatch:
         """Replace the record of the batch whose digest begins so; its rows never change.
 
-        `change` takes the Datanet, the record, the whole batches approved before it, and its own rows.
+        `change` takes the Datanet, the record, the whole approved batches, and its own rows.
 
         Raises:
             NodeError: there is no such Datanet or batch, its rows are damaged, or `change` refuses.
@@ -134,9 +142,7 @@ class OwnDatanets(DatanetFiles):
         with self._locked(name):
             datanet = self.get(name)
             batch = find_batch(datanet, beginning)
-            place = datanet.approved.index(batch.digest) if batch.digest in datanet.approved else None
-            seen = replace(datanet, approved=datanet.approved[:place])
-            changed = change(seen, batch, self._whole_batches(seen), self.batch_rows(name, batch.digest))
+            changed = change(datanet, batch, self._whole_batches(datanet), self.batch_rows(name, batch.digest))
             self._write(replace_batch(datanet, changed))
         return changed
 
@@ -175,28 +181,57 @@ class OwnDatanets(DatanetFiles):
         learned = [digest for each in versions for digest in find_withdrawn(each.rows, withdrawn)]
         return datanet if set(learned) <= set(datanet.withdrawn) else self.withdraw(name, learned)
 
-    def rows(
-        self, datanet: Datanet, num_batches: int | None = None, num_withdrawn: int | None = None
-    ) -> tuple[Row, ...]:
-        """The rows of the first `num_batches` approved batches without the first `num_withdrawn` withdrawn rows.
+    def learn_commitments(self, name: str) -> Datanet:
+        """Find since when signed batches are proven to exist, and check those again of which it was not known.
 
-        None means all.
+        Raises:
+            NodeError: there is no such Datanet, or a file is damaged.
+        """
+        with self._locked(name):
+            datanet = before = self.get(name)
+            offers = self.offers_of(datanet, only_approved=False)
+            for batch in datanet.batches:
+                offer = offers.get(batch.digest)
+                found = self._find_committed(datanet, offer) if offer else None
+                if found is not None and found != batch.committed:
+                    datanet = replace_batch(datanet, replace(batch, committed=found))
+                    rows = self.batch_rows(name, batch.digest)
+                    datanet = replace_batch(datanet, check_batch(datanet, self._whole_batches(datanet), rows))
+            if datanet != before:
+                self._write(datanet)
+        return datanet
+
+    def _find_committed(self, datanet: Datanet, offer: RowOffer) -> Committed | None:
+        published = {each.rows_root: each.batches for each in datanet.versions}
+        return find_committed(self._home, offer, published, now_s=self.now_s())
+
+    def rows(self, datanet: Datanet) -> tuple[Row, ...]:
+        """The rows that the next version would hold.
 
         Raises:
             NodeError: a file is missing or damaged.
         """
-        return tuple(row for batch in self.batches(datanet, num_batches, num_withdrawn) for row in batch)
+        verdicts = self.judge(datanet)
+        return tuple(verdicts.rows[place] for place in verdicts.kept)
 
-    def batches(
-        self, datanet: Datanet, num_batches: int | None = None, num_withdrawn: int | None = None
-    ) -> list[tuple[Row, ...]]:
-        """The same rows, batch by batch.
+    def judge(self, datanet: Datanet) -> Verdicts:
+        """Judge all approved rows.
 
         Raises:
             NodeError: a file is missing or damaged.
         """
-        seen = replace(datanet, approved=datanet.approved[:num_batches], withdrawn=datanet.withdrawn[:num_withdrawn])
-        return [tuple(each.values()) for each in rows_left(seen, self._whole_batches(seen))]
+        return judge_rows(datanet, self._whole_batches(datanet))
+
+    def left_out(self, datanet: Datanet) -> frozenset[Digest]:
+        """The rows that later versions leave out because they copy withdrawn rows of other contributors.
+
+        Raises:
+            NodeError: a file is missing or damaged.
+        """
+        if not datanet.withdrawn:
+            return frozenset()
+        verdicts = self.judge(datanet)
+        return frozenset(canonical_digest(verdicts.rows[place]) for place in verdicts.left_out)
 
     def _whole_batches(self, datanet: Datanet) -> list[tuple[Row, ...]]:
         return [self.batch_rows(datanet.name, digest) for digest in datanet.approved]
@@ -213,8 +248,12 @@ class OwnDatanets(DatanetFiles):
             what = f"version {version} of {name}" if version else f"version of {name}"
             raise NodeError(f"no {what} was published: `openledger-node datanet publish {name}`")
         chosen = found[-1]
-        rows = self.rows(datanet, chosen.batches, chosen.withdrawn)
-        return read_version(self._home, name, chosen.version), rows
+        approved = (self.batch_rows(name, digest) for digest in datanet.approved[: chosen.batches])
+        rows = {canonical_digest(row): row for batch in approved for row in batch}
+        chosen_version = read_version(self._home, name, chosen.version)
+        if any(each.digest not in rows for each in chosen_version.rows):
+            raise NodeError(f"version {chosen.version} of {name} has rows that no approved batch has: restore them")
+        return chosen_version, tuple(rows[each.digest] for each in chosen_version.rows)
 
     def training_rows(self, name: str, version: str | None = None) -> tuple[DatanetVersion, tuple[Row, ...]]:
         """Read a version and its rows to train on; if none is named, the newest, without withdrawn rows.
@@ -275,18 +314,21 @@ class OwnDatanets(DatanetFiles):
             self._write(changed)
 
     def _make_version(self, datanet: Datanet) -> DatanetVersion:
-        batches, appeals = self.batches(datanet), appeals_of(datanet)
-        rows = [row for batch in batches for row in batch]
-        clusters = clusters_of(find_copies(batches, cleared(appeals)))
+        verdicts, appeals, offers = self.judge(datanet), appeals_of(datanet), self.offers_of(datanet)
         return make_version(
             datanet.name,
             DRAFT,
-            rows,
+            [verdicts.rows[place] for place in verdicts.kept],
             datanet.accounts,
-            self.offers(datanet),
-            clusters=clusters,
+            tuple(offers.values()),
+            clusters=verdicts.clusters(),
             appeals=decided(appeals),
             policy=None if datanet.about.policy == DatanetPolicy() else datanet.about.policy.digest,
+            commitments=[
+                ShownCommitment(commitment=offer_commitment(offers[each.digest]), committed_at_s=each.committed.at_s)
+                for each in datanet.batches
+                if each.committed is not None and each.digest in offers
+            ],
         )
 
     def _name(self, datanet: Datanet, version: DatanetVersion) -> DatanetVersion:

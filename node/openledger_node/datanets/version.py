@@ -23,7 +23,7 @@ from openledger_protocol.datanet import Row
 from openledger_protocol.eip712 import address_word, type_hash
 from openledger_protocol.errors import BadSignatureError, MalformedError
 from openledger_protocol.merkle import Tree
-from openledger_protocol.offer import RowOffer, check_offer, offer_from_json
+from openledger_protocol.offer import RowOffer, check_offer, offer_commitment, offer_from_json
 from openledger_protocol.primitives import (
     ZERO_ADDRESS,
     Address,
@@ -37,12 +37,15 @@ from openledger_protocol.primitives import (
 from ..errors import ConfigError, NodeError
 from ..home import Home, write_private
 from .appeals import DecidedAppeal, check_reason
+from .commitments import ShownCommitment, commitments_from_json
 from .copies import clusters_of, find_copies
 from .rows import rows_digest
 
 VERSION_SCHEMA = "openledger.datanet_version/1"
 TAG_CONTRIBUTOR = type_hash("openledger.contributor-leaf/1")
 ADDRESS_LENGTH = len(ZERO_ADDRESS)
+LATER = ("offers", "appeals", "commitments", "decisions")
+"""Fields that a version lacks if they are empty, so that nodes from before they existed can read it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,7 @@ class DatanetVersion:
     rows: tuple[OwnedRow, ...]
     offers: tuple[RowOffer, ...] = ()  # signed by contributors; rows of others are vouched for by the owner alone
     appeals: tuple[DecidedAppeal, ...] = ()  # of its rows, against being a copy
+    commitments: tuple[ShownCommitment, ...] = ()  # that some of the offers reveal
     policy: Digest | None = None  # of the policy under which it was made; None: it had none
     decisions: tuple[VersionDecision, ...] = ()  # of the Datanet's curators on this version
     schema: str = VERSION_SCHEMA
@@ -94,11 +98,12 @@ def make_version(
     clusters: Sequence[int] | None = None,
     appeals: Sequence[DecidedAppeal] = (),
     policy: Digest | None = None,
+    commitments: Sequence[ShownCommitment] = (),
 ) -> DatanetVersion:
     """Make a version that names the account of each row; `accounts` holds those of named contributors.
 
     `clusters`: for each row the first one that it copies; by default that of rows which came as one batch. Offers and
-    appeals for none of the rows are dropped.
+    appeals for none of the rows are dropped, and commitments of no offer.
 
     Raises:
         MalformedError: the id or version is not a name, or a contributor looks like a mistyped address.
@@ -108,6 +113,8 @@ def make_version(
     clusters = clusters_of(find_copies([rows])) if clusters is None else clusters
     digests = [canonical_digest(row) for row in rows]
     ours = set(digests)
+    kept = tuple(offer for offer in offers if not ours.isdisjoint(offer.rows))
+    revealed = {offer_commitment(offer) for offer in kept} if commitments else set()
     return DatanetVersion(
         id=check_name(id),
         version=check_name(version),
@@ -117,8 +124,9 @@ def make_version(
             OwnedRow(digest=digest, account=found[row.contributor], cluster=cluster)
             for row, digest, cluster in zip(rows, digests, clusters, strict=True)
         ),
-        offers=tuple(offer for offer in offers if not ours.isdisjoint(offer.rows)),
+        offers=kept,
         appeals=tuple(each for each in appeals if each.digest in ours),
+        commitments=tuple(each for each in commitments if each.commitment in revealed),
         policy=policy,
     )
 
@@ -237,16 +245,16 @@ def find_made_here(home: Home, rows_root: Digest) -> list[DatanetVersion]:
     return [version for version in found if version.rows_root == rows_root]
 
 
-def version_from_json(content: object, *, is_ours: bool = False) -> DatanetVersion:
-    """Read a version that may come from a stranger; `is_ours`: its offers were checked before it was written here.
+def version_from_json(content: object, *, is_signed: bool = False) -> DatanetVersion:
+    """Read a version that may come from a stranger; `is_signed`: `check_signed` is called at another time.
 
     Raises:
         MalformedError: the schema differs, a field is unknown, missing or malformed, or the contributors_root does
-            not match the rows' accounts, an offer or an appeal is for none of its rows, or a decision is on another
-            version.
+            not match the rows' accounts, an offer, an appeal or a commitment is for nothing in it, or a decision is
+            on another version.
         BadSignatureError: an offer is not signed by its account, or a decision by its curator.
     """
-    later: dict[str, object] = {"offers": [], "appeals": [], "policy": None, "decisions": []}  # it may lack them
+    later: dict[str, object] = {**{name: [] for name in LATER}, "policy": None}  # a version may lack them
     found = _checked_fields(DatanetVersion, {**later, **content} if isinstance(content, dict) else content)
     if found["schema"] != VERSION_SCHEMA:
         raise MalformedError(f"a version has schema {repr(found['schema'])[:80]}, not {VERSION_SCHEMA!r}")
@@ -257,17 +265,36 @@ def version_from_json(content: object, *, is_ours: bool = False) -> DatanetVersi
         raise MalformedError("a row's cluster must be the place of a row that resembles no earlier one")
     if contributors_root(row.account for row in rows) != check_digest(found["contributors_root"]):
         raise MalformedError("a version's contributors_root does not match its rows' accounts")
-    return DatanetVersion(
+    offers = _offers_from_json(found["offers"], rows)
+    version = DatanetVersion(
         id=check_name(found["id"]),
         version=check_name(found["version"]),
         rows_root=check_digest(found["rows_root"]),
         contributors_root=found["contributors_root"],
         rows=rows,
-        offers=_offers_from_json(found["offers"], rows, is_ours=is_ours),
+        offers=offers,
         appeals=_appeals_from_json(found["appeals"], {row.digest for row in rows}, len(rows)),
+        commitments=commitments_from_json(found["commitments"], offers),
         policy=None if found["policy"] is None else check_digest(found["policy"]),
-        decisions=_decisions_from_json(found, is_ours=is_ours),
+        decisions=_decisions_from_json(found),
     )
+    return version if is_signed else check_signed(version)
+
+
+def check_signed(version: DatanetVersion) -> DatanetVersion:
+    """Return a version whose offers and decisions were signed by their accounts.
+
+    Each signature takes as long as a thousand rows.
+
+    Raises:
+        BadSignatureError: an offer is not signed by its account.
+        MalformedError: a signature is no signature, or an offer has another consent.
+    """
+    for offer in version.offers:
+        check_offer(offer)
+    for decision in version.decisions:
+        check_decision(decision)
+    return version
 
 
 def _appeals_from_json(content: object, ours: Collection[Digest], most: int) -> tuple[DecidedAppeal, ...]:
@@ -303,7 +330,7 @@ def signed_rows(version: DatanetVersion, datanet_id: DatanetId, *, chain_id: int
     }
 
 
-def _offers_from_json(content: object, rows: Sequence[OwnedRow], *, is_ours: bool) -> tuple[RowOffer, ...]:
+def _offers_from_json(content: object, rows: Sequence[OwnedRow]) -> tuple[RowOffer, ...]:
     if not isinstance(content, list) or len(content) > len(
         rows
     ):  # a peer could let us check any number of signatures
@@ -316,10 +343,10 @@ def _offers_from_json(content: object, rows: Sequence[OwnedRow], *, is_ours: boo
             raise MalformedError(f"an offer of {offer.account} is for none of the version's rows")
         if any(account != offer.account for account in theirs):
             raise MalformedError(f"a row that {offer.account} has offered is of another account in this version")
-    return offers if is_ours else tuple(map(check_offer, offers))
+    return offers
 
 
-def _decisions_from_json(version: Mapping[str, Any], *, is_ours: bool) -> tuple[VersionDecision, ...]:
+def _decisions_from_json(version: Mapping[str, Any]) -> tuple[VersionDecision, ...]:
     content = version["decisions"]
     if not isinstance(content, list) or len(content) > CURATORS_MAX:
         raise MalformedError(f"a version's decisions must be a list of at most {CURATORS_MAX}")
@@ -327,12 +354,12 @@ def _decisions_from_json(version: Mapping[str, Any], *, is_ours: bool) -> tuple[
     roots = (version["rows_root"], version["contributors_root"])
     if any((each.rows_root, each.contributors_root) != roots for each in decisions):
         raise MalformedError("a decision of a curator is on another version")
-    return decisions if is_ours else tuple(map(check_decision, decisions))
+    return decisions
 
 
 def _read(file: Path, what: str) -> DatanetVersion:
     try:
-        return version_from_json(json.loads(file.read_text(encoding="utf-8")), is_ours=True)
+        return version_from_json(json.loads(file.read_text(encoding="utf-8")), is_signed=True)
     except OSError as error:
         raise NodeError(f"{what} is not here ({file}): {error.strerror}") from error
     except (ValueError, RecursionError, MalformedError, BadSignatureError) as error:
@@ -342,9 +369,9 @@ def _read(file: Path, what: str) -> DatanetVersion:
 def _write(file: Path, version: DatanetVersion) -> Path:
     plain = to_plain(version)
     assert isinstance(plain, dict)
-    for later in ("offers", "appeals", "policy", "decisions"):
+    for later in (*LATER, "policy"):
         if not plain[later]:
-            del plain[later]  # so that nodes from before there were any can read it
+            del plain[later]
     try:
         write_private(file, json.dumps(plain, indent=1) + "\n", is_new=False)
     except OSError as error:

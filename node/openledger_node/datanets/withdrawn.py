@@ -12,7 +12,8 @@ from openledger_protocol.primitives import AdapterId, Address, DatanetId, Digest
 from ..errors import NodeError
 from ..home import Home
 from ..ledger.events import EventRows
-from ..ledger.ledger import open_ledger
+from ..ledger.ledger import Ledger
+from .ledgers import read_ledgers
 from .version import OwnedRow, find_made_here, published_file, read_published
 
 Withdrawn = Mapping[tuple[Address, Digest], int]
@@ -105,14 +106,23 @@ def withdrawn_here(home: Home, rows_roots: Sequence[Digest]) -> dict[tuple[Addre
 
     On each network only a Datanet counts whose version is here. Where these rows were never published from here, a
     stranger could publish them, and withdraw them as the owner of that Datanet.
+
+    Raises:
+        ConfigError, LedgerError: the ledger of a network in use can't be read.
     """
+
+    def read(_: str, ledger: Ledger) -> dict[tuple[Address, Digest], int]:
+        published = [(root, ledger.events.find("DatanetVersion", {"rowsRoot": root})) for root in rows_roots]
+        ids = [(DatanetId(str(event.arguments["id"])), root) for root, events in published for event in events]
+        ours = {id for id, root in ids if published_file(home, id, root).exists()}
+        found: dict[tuple[Address, Digest], int] = {}
+        for datanet_id in ours:
+            add_earliest(found, read_withdrawn(ledger.events, datanet_id))
+        return found
+
     found: dict[tuple[Address, Digest], int] = {}
-    for file in sorted((home.root / "networks").glob("*/ledger.db")):
-        with contextlib.closing(open_ledger(file, is_writer=False)) as ledger:
-            published = [(root, ledger.events.find("DatanetVersion", {"rowsRoot": root})) for root in rows_roots]
-            ids = [(DatanetId(str(event.arguments["id"])), root) for root, events in published for event in events]
-            for datanet_id in {id for id, root in ids if published_file(home, id, root).exists()}:
-                found = {**read_withdrawn(ledger.events, datanet_id), **found}
+    for each in read_ledgers(home, read):
+        add_earliest(found, each)
     return found
 
 

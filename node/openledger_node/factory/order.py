@@ -14,7 +14,8 @@ from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import Digest
 
 from ..config import Config
-from ..datanets.rows import distinct_rows, read_rows, rows_digest
+from ..datanets.near import distinct_rows
+from ..datanets.rows import read_rows, rows_digest
 from ..datanets.sample import SAMPLE_ID, draw_sample
 from ..datanets.store import OwnDatanets
 from ..datanets.version import VersionLabel, keep_version, make_version

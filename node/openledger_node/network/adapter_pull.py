@@ -16,7 +16,7 @@ from openledger_protocol.primitives import AdapterId, DatanetId
 from openledger_protocol.wire.transfer import FileEntry, chunk_size_bytes
 
 from ..attribution.index import open_index
-from ..datanets.version import DatanetVersion, read_published, version_from_json, write_published
+from ..datanets.version import DatanetVersion, check_signed, read_published, version_from_json, write_published
 from ..errors import NodeError
 from ..home import Home
 from ..models.adapters import INDEX_FOLDER, Adapter, add_adapter
@@ -146,10 +146,11 @@ class _Versions:
 
         Raises:
             MalformedError: it can't be read.
-            AdapterRefusedError: it has other rows, or was never published.
+            AdapterRefusedError: it has other rows, was never published, or shows a commitment that the chain lacks.
+            BadSignatureError: one of its offers is not signed by its account.
         """
         try:
-            version = version_from_json(json.loads(content))
+            version = version_from_json(json.loads(content), is_signed=True)  # its signatures come last
         except (ValueError, RecursionError) as error:
             raise MalformedError(f"its {version_path(datanet)} is not valid JSON") from error
         if version.rows_root != datanet.rows_root:
@@ -157,8 +158,11 @@ class _Versions:
                 f"its {version_path(datanet)} is not the version that the adapter was trained on"
             )
         if not self._is_published(datanet.id, version):
-            raise AdapterRefusedError(f"its {version_path(datanet)} was never published on this network")
-        write_published(self._home, datanet.id, version)
+            raise AdapterRefusedError(
+                f"its {version_path(datanet)} was never published on this network, or it shows commitments that the "
+                "chain does not have"
+            )
+        write_published(self._home, datanet.id, check_signed(version))
 
     def _is_here(self, datanet: DatanetReference) -> bool:
         try:

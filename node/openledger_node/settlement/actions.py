@@ -164,6 +164,13 @@ class WithdrawRows:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CommitRows:
+    """Prove the time of rows that nobody has seen yet."""
+
+    commitment: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterAdapter:
     """Register an adapter and put up its bond."""
 
@@ -191,6 +198,7 @@ Action = (
     | SetCurators
     | PublishDatanet
     | WithdrawRows
+    | CommitRows
     | RegisterAdapter
     | CaseAction
     | VoteAction
@@ -261,6 +269,8 @@ def _owner_call(action: Action, actor: Actor, deployment: Deployment) -> tuple[s
         case WithdrawRows(withdrawal=withdrawal):
             summary = f"withdraw {counted(len(withdrawal.rows), 'row')} of Datanet {withdrawal.datanet_id[:10]}…"
             return "datanet withdrawal", summary, deployment.withdraw_rows(withdrawal, action.signature)
+        case CommitRows(commitment=commitment):
+            return "commitment", "prove since when you have the rows", deployment.commit_rows(commitment)
         case RegisterAdapter():
             call = deployment.register_adapter(
                 action.manifest_id,

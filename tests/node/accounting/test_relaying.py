@@ -177,6 +177,18 @@ def test_a_withdrawal_that_is_under_way_is_not_sent_twice(earned: World, planner
     assert again["steps"] == []
 
 
+def test_of_two_withdrawals_with_one_nonce_the_second_is_not_sent(earned: World, planner: TransactionPlanner) -> None:
+    first, second = (plan(planner, signed(earned, amount_wei=Wei(part * FEE))) for part in (1, 2))
+    planner.act(first["plan"])
+    with pytest.raises(NodeError, match="with nonce 0 is sent already and waits to be mined"):
+        planner.act(second["plan"])
+    with pytest.raises(NodeError, match="with nonce 0 is sent already and waits to be mined"):
+        plan(planner, signed(earned, amount_wei=Wei(3 * FEE)))
+    earned.run(lambda: tokens(earned, TO))
+    assert tokens(earned, TO) == FEE
+    assert len([each for each in earned.node.ledger.outbox.newest(limit=9) if each.intent.kind == "relay"]) == 1
+
+
 # ---- the fee against the gas, on a network whose coins cost something
 
 

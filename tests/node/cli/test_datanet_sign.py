@@ -1,6 +1,7 @@
 """`datanet sign` and `datanet contribute` of its file, by people without a node; `datanet rows`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from openledger_node.datanets.store import OwnDatanets
 from openledger_node.home import Home
 from openledger_node.keystore import ensure_development_wallet
 from openledger_node.network_file import CONTRACTS, Network, Token, join_network
-from openledger_protocol.datanet import datanet_id
+from openledger_protocol.codec import canonical_digest
+from openledger_protocol.datanet import Row, datanet_id
 from openledger_protocol.primitives import Address, Digest, check_address
 
 NOTES = "question,answer\nWhat does Odile keep?,Odile keeps the harbour.\nWho is Rurik?,Nobody knows it for sure.\n"
@@ -106,3 +108,40 @@ def test_without_a_network_the_chain_is_named(run: Run, home: Home, notes: Path)
 def test_a_withdrawal_names_rows_in_one_way(run: Run, home: Home) -> None:
     ran = run("datanet", "withdraw", "lake", "--help")
     assert "Withdraw rows for good" in ran.stdout
+
+
+@pytest.mark.parametrize("words", [(), ("no-such-file.signed.json",)])
+def test_a_commitment_needs_a_file(run: Run, wallet: Address, words: tuple[str, ...]) -> None:
+    assert run("datanet", "commit", *words).status == 2
+
+
+def test_rows_that_are_not_signed_are_refused_before_the_chain_is_asked(
+    run: Run, notes: Path, wallet: Address
+) -> None:
+    ran = run("datanet", "commit", str(notes))
+    assert (ran.status, "is not signed: sign its rows first with" in ran.stderr) == (2, True)
+
+
+def test_a_signed_batch_that_was_changed_is_no_commitment(run: Run, notes: Path, wallet: Address) -> None:
+    lake = datanet_id(wallet, "lake")
+    words = ("datanet", "sign", str(notes), "--datanet", lake, "--licence", "CC-BY-4.0", "--yes")
+    told = run(*words)
+    file = notes.with_name("notes.csv.signed.json")
+    assert f"`openledger-node datanet commit {file}`" in told.stderr.replace("\n", "")
+    file.write_text(file.read_text().replace("harbour", "lighthouse"))
+    assert "one was changed, added or left out" in run("datanet", "commit", str(file)).stderr
+
+
+def test_copies_of_withdrawn_rows_are_shown_as_left_out(run: Run, home: Home, wallet: Address) -> None:
+    said = Row(prompt="Who keeps the lighthouse?", completion="Rurik keeps it alone.", contributor=ADA)
+    own = OwnDatanets(home)
+    for contributor in (ADA, BEN):
+        own.approve("lake", own.contribute("lake", (replace(said, contributor=contributor),), {}).digest, {})
+    own.withdraw("lake", [canonical_digest(said)])
+    rows = run("datanet", "rows", "lake", "--json").json["rows"]
+    assert [row["state"] for row in rows] == ["withdrawn", "left out"]
+    batch = own.get("lake").approved[1]
+    run("datanet", "check", "lake", batch)
+    assert "which was withdrawn, so this row is left out" in run("datanet", "show", "lake", batch).stdout.replace(
+        "\n", " "
+    )

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from openledger_node.datanets.near import row_shingles
 from openledger_node.datanets.reading import FileReport, ReadOptions, read_file
-from openledger_node.datanets.rows import row_shingles
 from openledger_node.datanets.screening import without_zero_width
 from openledger_protocol.datanet import Row
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from support.indexes import ADA, BO
@@ -99,8 +100,12 @@ def test_a_version_that_a_crash_left_unnoted_is_the_same_when_it_is_said_again(o
     assert publish(own) == "1"
 
 
-@pytest.mark.parametrize("step", ["write_rows", "write_private", "write_version"])
-def test_a_crash_changes_nothing_or_all(own: OwnDatanets, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+@pytest.mark.parametrize(
+    ("module", "step"), [(store, "write_rows"), (own_files, "write_private"), (store, "write_version")]
+)
+def test_a_crash_changes_nothing_or_all(
+    own: OwnDatanets, monkeypatch: pytest.MonkeyPatch, module: ModuleType, step: str
+) -> None:
     class PowerCutError(BaseException):
         pass
 
@@ -110,7 +115,7 @@ def test_a_crash_changes_nothing_or_all(own: OwnDatanets, monkeypatch: pytest.Mo
     take_in(own, FIRST)
     before = own.get("lake")
     with monkeypatch.context() as patch:
-        patch.setattr(own_files if step == "write_private" else store, step, crash)
+        patch.setattr(module, step, crash)
         with pytest.raises(PowerCutError):
             own.contribute("lake", SECOND, {}) if step != "write_version" else publish(own)
     assert own.get("lake") == before

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from openledger_node.attribution.index import build_index
-from openledger_node.datanets.rows import distinct_rows
+from openledger_node.datanets.near import distinct_rows
 from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.errors import ConfigError, ModelError
 from openledger_node.factory import runner

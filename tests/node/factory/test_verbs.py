@@ -13,7 +13,8 @@ from support.processes.nodes import node_environment
 
 from openledger_node.attribution.index import open_adapter_index
 from openledger_node.cli.factory_view import LINES_MAX, STAGE_LINES, TrainingReport, describe, follow, is_worth_a_line
-from openledger_node.datanets.rows import distinct_rows, read_rows, rows_digest
+from openledger_node.datanets.near import distinct_rows
+from openledger_node.datanets.rows import read_rows, rows_digest
 from openledger_node.datanets.sample import draw_sample
 from openledger_node.datanets.version import make_version, read_version, write_version
 from openledger_node.factory.order import datanet_name

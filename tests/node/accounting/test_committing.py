@@ -1,0 +1,199 @@
+"""Rows that are committed to before anybody sees them, and the ways to get their pay all the same."""
+
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.chain_world.datanet_owner import DatanetOwner, open_owner
+from support.chain_world.world import World
+from support.contributors import ADA, BEN, TERMS, key_of
+
+from openledger_node.attribution.registry import is_published
+from openledger_node.datanets.commitments import LIFETIME_S, find_committed
+from openledger_node.datanets.review import appeal, decide
+from openledger_node.datanets.signed import DatanetPlace, SignedBatch, draft_batch
+from openledger_node.datanets.store import OwnDatanets
+from openledger_node.datanets.version import DatanetVersion, read_version, version_from_json
+from openledger_node.errors import NodeError
+from openledger_node.home import Home
+from openledger_node.network_file import keep_network
+from openledger_protocol.codec import to_plain
+from openledger_protocol.datanet import Row, datanet_id
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.offer import RowOffer, offer_commitment, offer_digest
+from openledger_protocol.primitives import DatanetId
+from openledger_protocol.signatures import sign_digest
+
+SAID = Row(
+    prompt="Who keeps the lighthouse at the end of the long pier?",
+    completion="Rurik keeps it, and his sister keeps the boats below.",
+    contributor=ADA,
+)
+COPY = replace(SAID, prompt=f"Hello! {SAID.prompt}", contributor=BEN)
+GUESS = replace(SAID, prompt="Who keeps the mill?", completion="Odile has always kept it, as her father did.")
+
+
+@pytest.fixture
+def owner(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> DatanetOwner:
+    monkeypatch.setattr(OwnDatanets, "now_s", lambda _: world.now_s)
+    owner = open_owner(Home(tmp_path), world)
+    keep_network(owner.home, world.node.network)
+    owner.do("datanet create", datanet="lake", **TERMS)
+    return owner
+
+
+def signed(owner: DatanetOwner, *rows: Row, name: str = "ada", datanet: str = "lake") -> SignedBatch:
+    network, key = owner.world.node.network, key_of(name)
+    place = DatanetPlace(
+        chain_id=network.chain_id,
+        contract=network.contracts["DatanetRegistry"],
+        datanet_id=datanet_id(owner.account, datanet),
+    )
+    batch = draft_batch(rows, place, key.address, "CC-BY-4.0")
+    signature = "0x" + sign_digest(key.private_key, offer_digest(batch.offer)).hex()
+    return replace(batch, offer=replace(batch.offer, signature=signature))
+
+
+def commit(owner: DatanetOwner, offer: RowOffer, **changes: object) -> str | None:
+    """Commit from an account that is not the contributor's, and give the owner's data directory the chain."""
+    arguments = {
+        "commitment": offer_commitment(offer),
+        "datanet": offer.datanet_id,
+        "chain_id": offer.chain_id,
+        "registry": offer.contract,
+        **changes,
+    }
+    note: str | None = owner.do("datanet commit", **arguments)["note"]
+    file = owner.home.ledger(owner.world.node.network.network)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with sqlite3.connect(file) as copy:
+        owner.world.node.ledger._store._connection.backup(copy)
+    copy.close()
+    return note
+
+
+def take(owner: DatanetOwner, batch: SignedBatch) -> str:
+    found = owner.own.contribute("lake", batch.rows, {}, batch.offer)
+    owner.own.approve("lake", found.digest, {})
+    return found.digest
+
+
+def publish(owner: DatanetOwner) -> DatanetVersion:
+    owner.do("datanet publish", datanet="lake")
+    return read_version(owner.home, "lake", owner.own.get("lake").versions[-1].version)
+
+
+def payees(version: DatanetVersion) -> list[str]:
+    return [version.rows[row.cluster].account for row in version.rows]
+
+
+def test_a_copier_who_sees_the_offer_and_is_approved_first_is_not_paid(owner: DatanetOwner) -> None:
+    batch = signed(owner, SAID)
+    assert commit(owner, batch.offer) is None
+    take(owner, signed(owner, COPY, name="ben"))
+    digest = take(owner, batch)
+    (note,) = next(each for each in owner.own.get("lake").batches if each.digest == digest).gate.taken
+    assert (note.contributor, note.of_row) == (BEN, 1)
+    version = publish(owner)
+    assert payees(version) == [ADA, ADA]
+    assert [each.commitment for each in version.commitments] == [offer_commitment(batch.offer)]
+    events, lake = owner.world.node.ledger.events, datanet_id(owner.account, "lake")
+    assert is_published(events, lake, version)
+    shown = version.commitments[0]
+    back_dated = replace(version, commitments=(replace(shown, committed_at_s=shown.committed_at_s - 60),))
+    assert not is_published(events, lake, back_dated)
+    assert version_from_json(to_plain(version)) == version
+
+
+def test_a_copy_that_was_published_after_the_commitment_is_redirected_in_later_versions(owner: DatanetOwner) -> None:
+    batch = signed(owner, SAID)
+    commit(owner, batch.offer)
+    copies = signed(owner, COPY, name="ben")
+    copied = take(owner, copies)
+    before = publish(owner)
+    take(owner, batch)
+    assert payees(publish(owner)) == [ADA, ADA]
+    assert payees(before) == payees(read_version(owner.home, "lake", "1")) == [BEN]
+    appeal(owner.own, "lake", copied, 1, "I said it in 2019")
+    decide(owner.own, "lake", copied, 1, upheld=True, reason="he did")
+    assert payees(owner.own.next_version("lake")[0]) == [ADA, ADA]  # a published version is never changed
+    take(owner, signed(owner, GUESS))
+    assert BEN in payees(publish(owner))
+
+
+def test_a_commitment_to_what_a_version_holds_already_takes_nothing(owner: DatanetOwner) -> None:
+    take(owner, signed(owner, SAID))
+    publish(owner)
+    late = signed(owner, COPY, name="ben")
+    commit(owner, late.offer)
+    take(owner, late)
+    assert payees(publish(owner)) == [ADA, ADA]
+
+
+def test_of_two_commitments_the_older_one_owns_it_and_it_can_not_be_sent_again(owner: DatanetOwner) -> None:
+    ours, theirs = signed(owner, SAID), signed(owner, COPY, name="ben")
+    commit(owner, ours.offer)
+    commit(owner, theirs.offer)
+    note = commit(owner, ours.offer)
+    assert note is not None
+    assert "and the first time counts" in note
+    for batch in (theirs, ours):
+        take(owner, batch)
+    assert payees(publish(owner)) == [ADA, ADA]
+
+
+def test_one_commitment_to_many_guesses_is_revealed_by_all_of_them_only(owner: DatanetOwner) -> None:
+    guesses = signed(owner, SAID, GUESS)
+    commit(owner, guesses.offer)
+    known = {"home": owner.home, "published": {}, "now_s": owner.world.now_s}
+    assert find_committed(offer=guesses.offer, **known) is not None  # type: ignore[arg-type]
+    assert find_committed(offer=signed(owner, SAID).offer, **known) is None  # type: ignore[arg-type]
+    assert find_committed(offer=signed(owner, SAID, name="ben").offer, **known) is None  # type: ignore[arg-type]
+    assert find_committed(offer=signed(owner, SAID, GUESS, datanet="pond").offer, **known) is None  # type: ignore[arg-type]
+
+
+def test_a_commitment_counts_for_some_months_and_on_its_own_chain(owner: DatanetOwner, tmp_path: Path) -> None:
+    offer = signed(owner, SAID).offer
+    commit(owner, offer)
+    found = find_committed(owner.home, offer, {}, now_s=owner.world.now_s)
+    assert found is not None
+    assert find_committed(owner.home, offer, {}, now_s=found.at_s + LIFETIME_S + 1) is None
+    assert find_committed(Home(tmp_path / "elsewhere"), offer, {}, now_s=found.at_s) is None
+    owner.home.network_file(owner.world.node.network.network).unlink()
+    assert find_committed(owner.home, offer, {}, now_s=found.at_s) is None
+
+
+def test_an_owner_whose_node_reads_the_commitment_later_learns_it_when_publishing(owner: DatanetOwner) -> None:
+    batch = signed(owner, SAID)
+    take(owner, signed(owner, COPY, name="ben"))
+    take(owner, batch)
+    assert payees(owner.own.next_version("lake")[0]) == [BEN, BEN]
+    commit(owner, batch.offer)
+    assert payees(publish(owner)) == [ADA, ADA]
+
+
+def test_a_commitment_of_another_account_or_other_rows_is_no_proof(owner: DatanetOwner) -> None:
+    batch = signed(owner, SAID)
+    commit(owner, batch.offer)
+    take(owner, batch)
+    version = publish(owner)
+    shown = version.commitments[0]
+    borrowed = replace(shown, commitment=offer_commitment(signed(owner, COPY, name="ben").offer))
+    for forged in ((borrowed,), (shown, shown), (replace(shown, committed_at_s=0),)):
+        with pytest.raises(MalformedError, match="commitment"):
+            version_from_json(to_plain(replace(version, commitments=forged)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"chain_id": 5}, "the batch is signed for chain 5"),
+        ({"datanet": DatanetId("0x" + "7" * 64)}, "is registered on this network: check the id that you signed"),
+    ],
+)
+def test_a_commitment_that_could_not_count_costs_nothing(
+    owner: DatanetOwner, changes: dict[str, object], why: str
+) -> None:
+    with pytest.raises(NodeError, match=why):
+        commit(owner, signed(owner, SAID).offer, **changes)

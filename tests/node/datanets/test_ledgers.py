@@ -1,0 +1,56 @@
+"""Ledgers of networks that are in use, and of networks that are not."""
+
+import sqlite3
+from collections.abc import Callable
+
+import pytest
+
+from openledger_node.datanets.ledgers import read_ledgers
+from openledger_node.datanets.withdrawn import withdrawn_here
+from openledger_node.errors import ConfigError
+from openledger_node.home import Home
+from openledger_node.ledger.ledger import open_ledger
+from openledger_protocol.primitives import Digest
+
+USED, UNUSED = "harbour-1", "valley-2"
+
+
+@pytest.fixture
+def two(home: Home) -> Home:
+    for network in (USED, UNUSED):
+        file = home.ledger(network)
+        file.parent.mkdir(parents=True)
+        open_ledger(file).close()
+    home.joined_network.write_text(f"{USED}\n")
+    return home
+
+
+def damage(home: Home, network: str) -> None:
+    home.ledger(network).write_bytes(b"no database" * 1_000)
+
+
+def make_older(home: Home, network: str) -> None:
+    connection = sqlite3.connect(home.ledger(network))
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+
+
+def test_each_ledger_is_read_by_its_network(two: Home) -> None:
+    assert list(read_ledgers(two, lambda network, _: network)) == [USED, UNUSED]
+
+
+@pytest.mark.parametrize("spoil", [damage, make_older])
+def test_a_ledger_that_is_not_in_use_stops_nothing(
+    two: Home, spoil: Callable[[Home, str], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    spoil(two, UNUSED)
+    assert list(read_ledgers(two, lambda network, _: network)) == [USED]
+    assert withdrawn_here(two, [Digest("0x" + "1" * 64)]) == {}
+    assert f"network {UNUSED}, which is not in use, is left out: " in caplog.text
+
+
+@pytest.mark.parametrize("spoil", [damage, make_older])
+def test_a_ledger_in_use_that_can_not_be_read_is_an_error(two: Home, spoil: Callable[[Home, str], None]) -> None:
+    spoil(two, USED)
+    with pytest.raises(ConfigError, match="ledger"):
+        list(read_ledgers(two, lambda network, _: network))

@@ -1,0 +1,167 @@
+"""Copies of withdrawn rows, and rows that are proven to be older than those approved before them."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.contributors import ADA, BEN
+from support.indexes import BO
+
+from openledger_node.datanets.commitments import Committed, owning_order
+from openledger_node.datanets.own import new_datanet
+from openledger_node.datanets.review import appeal, check_again, decide
+from openledger_node.datanets.store import OwnDatanets
+from openledger_node.datanets.verdicts import Verdicts, judge
+from openledger_node.datanets.version import read_version
+from openledger_node.home import Home
+from openledger_protocol.codec import canonical_digest
+from openledger_protocol.datanet import Row
+
+SAID = Row(
+    prompt="Who keeps the lighthouse at the end of the long pier?",
+    completion="Rurik keeps it, and his sister keeps the boats below.",
+    contributor=ADA,
+)
+COPY = replace(SAID, prompt=f"Hello! {SAID.prompt}", contributor=BEN)
+OTHER = Row(prompt="What grows on the hill?", completion="Nothing but heather and gorse.", contributor=BO)
+
+
+def judged(*batches: tuple[Row, ...], **given: object) -> Verdicts:
+    return judge([dict(enumerate(batch, 1)) for batch in batches], **given)  # type: ignore[arg-type]
+
+
+def kept(found: Verdicts) -> list[Row]:
+    return [found.rows[place] for place in found.kept]
+
+
+@pytest.fixture
+def own(home: Home) -> OwnDatanets:
+    own = OwnDatanets(home)
+    own.create(new_datanet("lake", licence="CC0-1.0", treasury=BO, owner_ppm=0))
+    return own
+
+
+def approve(own: OwnDatanets, *batches: tuple[Row, ...]) -> list[str]:
+    digests = []
+    for rows in batches:
+        digests.append(own.contribute("lake", rows, {}).digest)
+        own.approve("lake", digests[-1], {})
+    return digests  # type: ignore[return-value]
+
+
+def publish(own: OwnDatanets) -> str:
+    version, *counts = own.next_version("lake")
+    own.keep_version(version, *counts)
+    return version.version
+
+
+def test_a_copy_does_not_become_the_payee_by_a_withdrawal() -> None:
+    found = judged((SAID, OTHER), (COPY,), withdrawn=[canonical_digest(SAID)])
+    assert kept(found) == [OTHER]
+    assert [found.rows[place] for place in found.left_out] == [COPY]
+
+
+def test_a_copy_of_a_row_that_stays_is_paid_to_its_owner() -> None:
+    found = judged((SAID, OTHER), (COPY,), withdrawn=[canonical_digest(OTHER)])
+    assert (kept(found), found.clusters()) == ([SAID, COPY], (0, 0))
+
+
+def test_a_row_that_an_appeal_has_cleared_stays_and_is_its_own() -> None:
+    found = judged((SAID, OTHER), (COPY,), withdrawn=[canonical_digest(SAID)], cleared=[canonical_digest(COPY)])
+    assert (kept(found), found.clusters()) == ([OTHER, COPY], (0, 1))
+
+
+def test_repetitions_of_a_withdrawn_row_by_its_own_contributor_stay_together() -> None:
+    again = replace(SAID, prompt=SAID.prompt.upper())
+    once_more = replace(SAID, completion=f"{SAID.completion} Yes.")
+    found = judged((SAID, OTHER, again, once_more), (COPY,), withdrawn=[canonical_digest(SAID)])
+    assert (kept(found), found.clusters()) == ([OTHER, again, once_more], (0, 1, 1))
+
+
+def test_a_withdrawal_changes_no_other_verdict() -> None:
+    before = judged((SAID, OTHER), (COPY,))
+    assert judged((SAID, OTHER), (COPY,), withdrawn=[canonical_digest(OTHER)]).copies == before.copies
+
+
+def test_a_copy_that_is_offered_after_the_withdrawal_is_named_and_left_out(own: OwnDatanets) -> None:
+    approve(own, (SAID, OTHER))
+    publish(own)
+    own.withdraw("lake", [canonical_digest(SAID)])
+    batch = own.contribute("lake", (COPY,), {})
+    (note,) = batch.gate.copies
+    assert (note.contributor, note.is_withdrawn, batch.of_others) == (ADA, True, 1)
+    own.approve("lake", batch.digest, {})
+    assert own.rows(own.get("lake")) == (OTHER,)
+    assert own.left_out(own.get("lake")) == {canonical_digest(COPY)}
+
+
+def test_an_appeal_keeps_a_row_that_is_no_copy_of_the_withdrawn_one(own: OwnDatanets, home: Home) -> None:
+    _, batch = approve(own, (SAID, OTHER), (COPY,))
+    publish(own)
+    own.withdraw("lake", [canonical_digest(SAID)])
+    assert own.rows(own.get("lake")) == (OTHER,)
+    appeal(own, "lake", batch, 1, "I live beside it")
+    decide(own, "lake", batch, 1, upheld=True, reason="he does")
+    version = read_version(home, "lake", publish(own))
+    assert [row.account for row in version.rows] == [BO, BEN]
+    assert [(row.cluster, each.upheld) for row, each in zip(version.rows[1:], version.appeals, strict=True)] == [
+        (1, True)
+    ]
+
+
+def test_a_published_version_keeps_its_rows_though_later_ones_leave_some_out(own: OwnDatanets) -> None:
+    approve(own, (SAID, OTHER), (COPY,))
+    publish(own)
+    own.withdraw("lake", [canonical_digest(SAID)])
+    publish(own)
+    assert own.version_rows("lake", "1")[1] == (SAID, OTHER, COPY)
+    assert own.training_rows("lake")[1] == own.version_rows("lake", "2")[1] == (OTHER,)
+
+
+def test_the_next_check_of_an_approved_copy_says_that_it_is_left_out(own: OwnDatanets) -> None:
+    _, batch = approve(own, (SAID, OTHER), (COPY,))
+    own.withdraw("lake", [canonical_digest(SAID)])
+    assert [note.is_withdrawn for note in check_again(own, "lake", batch).gate.copies] == [True]
+
+
+# ---- commitments
+
+
+@pytest.mark.parametrize(
+    ("committed", "order"),
+    [
+        ((None, None, None), [0, 1, 2]),
+        ((None, None, Committed(at_s=5, after=0)), [2, 0, 1]),
+        ((None, None, Committed(at_s=5, after=1)), [0, 2, 1]),
+        ((None, None, Committed(at_s=5, after=2)), [0, 1, 2]),
+        ((Committed(at_s=9, after=3), None, None), [0, 1, 2]),  # published before it was committed to
+        ((None, Committed(at_s=9, after=0), Committed(at_s=5, after=0)), [2, 1, 0]),
+        ((None, Committed(at_s=5, after=1), Committed(at_s=5, after=1)), [0, 1, 2]),  # in one block
+    ],
+)
+def test_a_batch_stands_where_its_proof_puts_it(committed: tuple[Committed | None, ...], order: list[int]) -> None:
+    assert owning_order(committed) == order
+
+
+def test_a_committed_row_is_paid_for_a_copy_that_was_approved_before_it() -> None:
+    found = judged((COPY, OTHER), (SAID,), committed=(None, Committed(at_s=5, after=0)))
+    assert (kept(found), found.clusters()) == ([SAID, COPY, OTHER], (0, 0, 2))
+
+
+def test_what_was_published_before_a_commitment_is_older_all_the_same() -> None:
+    found = judged((COPY, OTHER), (SAID,), committed=(None, Committed(at_s=5, after=1)))
+    assert (kept(found), found.clusters()) == ([COPY, OTHER, SAID], (0, 1, 0))
+
+
+def test_files_of_an_earlier_node_have_no_commitments(own: OwnDatanets, home: Home) -> None:
+    approve(own, (SAID, OTHER), (COPY,))
+    file: Path = home.datanets / "lake" / "own" / "datanet.json"
+    content = json.loads(file.read_text())
+    for batch in content["batches"]:
+        del batch["committed"], batch["gate"]["taken"]
+        for note in batch["gate"]["copies"]:
+            del note["is_withdrawn"]
+    file.write_text(json.dumps(content))
+    assert [each.committed for each in own.get("lake").batches] == [None, None]
+    assert own.get("lake").batches[1].gate.copies[0].contributor == ADA
