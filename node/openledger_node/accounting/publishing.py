@@ -23,6 +23,7 @@ from ..chain.contracts import load_contract
 from ..chain.refusals import open_text
 from ..datanets.own import Datanet, new_datanet
 from ..datanets.sample import sample_people
+from ..datanets.sharing import is_private
 from ..datanets.store import OwnDatanets, check_same_terms
 from ..datanets.version import DatanetVersion, write_published
 from ..errors import NodeError
@@ -146,6 +147,7 @@ def publish_adapter(
         return Publication(note=f"{name} is registered already", keep=keep)
     if is_under_way(session, lambda sent: _names(sent, session, manifest)):
         return Publication(note=f"the registration of {name} is on its way already", keep=keep)
+    _check_tells_nothing(home, manifest)
     _check_published(home, session, account, manifest)
     action = RegisterAdapter(
         manifest_id=manifest_id(manifest),
@@ -303,6 +305,25 @@ def _check_published(home: Home, session: NetworkSession, account: Address, mani
             f"{full_name(manifest)} can't be sold, because its Datanets allow no attribution rule in common "
             f"({told}): train an adapter on Datanets that do"
         )
+
+
+def _check_tells_nothing(home: Home, manifest: AdapterManifest) -> None:
+    """Check that an adapter trained on a private Datanet ships none of its texts.
+
+    Raises:
+        NodeError: it has an index, which everybody who pulls the adapter can read, or public prompts.
+    """
+    has_probes = bool((manifest.evaluation or {}).get("probes"))
+    if manifest.index_root is None and not has_probes:
+        return
+    for datanet in manifest.datanets or ():
+        if is_private(home, datanet.rows_root):
+            what = "an attribution index" if manifest.index_root else "prompts of its evaluation"
+            raise NodeError(
+                f"{full_name(manifest)} was trained on a private Datanet and ships {what} with the texts of its rows, "
+                "so it can't be published. Train it again, which leaves them out, or make the Datanet public with "
+                "`openledger-node datanet share NAME --public`"
+            )
 
 
 def _unpublished(adapter: str, version: str, name: str | None) -> str:
