@@ -23,7 +23,7 @@ from ..chain.contracts import load_contract
 from ..chain.refusals import open_text
 from ..datanets.own import Datanet, new_datanet
 from ..datanets.sample import sample_people
-from ..datanets.sharing import is_private
+from ..datanets.sharing import is_private, says_readers
 from ..datanets.store import OwnDatanets, check_same_terms
 from ..datanets.version import DatanetVersion, write_published
 from ..errors import NodeError
@@ -120,7 +120,7 @@ def publish_datanet(
     call = session.deployment.publish_datanet(found, action.rows_root, action.contributors_root)
     if is_under_way(session, lambda sent: sent == call):
         return Publication(note=f"{what} is on its way already", keep=keep)
-    return Publication(actions=(action,), keep=keep)
+    return Publication(actions=(action,), keep=keep, details=(says_readers(home, name),))
 
 
 def publish_adapter(

@@ -1,5 +1,6 @@
 """`datanet pull` and `datanet share`: rows of others, and who gets yours."""
 
+import re
 from typing import Annotated, Any, Final
 
 import typer
@@ -168,7 +169,7 @@ def _check_words(datanet: str) -> None:
         InputError: they are not NAME, ID, NAME@VERSION or ID@VERSION.
     """
     name, at, version = datanet.partition("@")
-    if at and not (version.isascii() and version.isdecimal() and int(version)):
+    if at and not re.fullmatch("[1-9][0-9]{0,8}", version):
         raise InputError(f"{datanet!r} has no version: give @ and a number from 1, such as {name or 'NAME'}@2")
     if is_datanet_id(name):
         return

@@ -16,6 +16,7 @@ from openledger_protocol.primitives import Address, Digest, check_address, check
 
 from ..errors import NodeError
 from ..home import Home, write_private
+from ..text import counted
 from .held import is_private_here
 from .store import OWN_FOLDER, OwnDatanets
 
@@ -83,6 +84,21 @@ def changed(
     if len(allowed) > ALLOWED_MAX:
         raise NodeError(f"a list holds at most {ALLOWED_MAX:,} wallets: remove some with --remove")
     return replace(sharing, is_private=private, allowed=allowed if private else ())
+
+
+def says_readers(home: Home, name: str) -> str:
+    """The readers of a version that is about to be published, as a sentence for its owner.
+
+    Raises:
+        NodeError: the file that names them is damaged.
+    """
+    sharing = sharing_of(home, name)
+    if sharing.is_private:
+        return f"{counted(len(sharing.allowed), 'wallet')} may pull its rows from your node, and nobody else"
+    return (
+        "everybody may pull its rows from your node, for good. If only some people may have them, first run "
+        f"`openledger-node datanet share {name} --private`"
+    )
 
 
 def write_sharing(home: Home, name: str, sharing: Sharing) -> None:

@@ -55,7 +55,7 @@ from .catalogue import AdapterCatalogue
 from .far_sellers import open_far_sellers, open_publisher
 from .own_models import OwnModels
 from .peer_list import offered_to_plain, peers_to_plain
-from .row_pull import PULL_ROWS, DatanetRows
+from .row_pull import PULL_ROWS, open_rows
 from .selling import Offer
 from .share_tests import SHARE_TESTS, ShareTests
 
@@ -157,7 +157,7 @@ class PeerService:
             path_to=self._transport.path_to,
             upload_bytes_per_s=config.p2p.adapter_upload_bytes_per_s,
         )
-        self._rows = DatanetRows(
+        self._rows = open_rows(
             home, session, self._transport, points, uplink=self._adapters.uplink, is_sharing=config.p2p.share_rows
         )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import trio
 
@@ -17,7 +17,7 @@ from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import datanet_id
 from openledger_protocol.eip712 import datanets_domain
 from openledger_protocol.errors import AdapterRefusedError, MalformedError
-from openledger_protocol.primitives import DatanetId, Digest, check_name
+from openledger_protocol.primitives import AdapterId, DatanetId, Digest, check_name
 from openledger_protocol.row_access import RowAccess, row_access_digest
 from openledger_protocol.wire.frames import wire_name
 from openledger_protocol.wire.rows import GetRows, RowsProof, rows_topic
@@ -51,7 +51,7 @@ from .row_shelf import NodeShelf
 
 PULL_ROWS: Final = "pull_rows"
 
-LOOK_S: Final = 30.0
+LOOK_S: Final = 10.0
 """The pause between looks at the data directory for versions that were published or pulled meanwhile."""
 
 PULL_S_MAX: Final = 3_600.0
@@ -93,6 +93,13 @@ class NearPeer:
     circuits: tuple[str, ...] = ()
 
 
+class RecordLookup(Protocol):
+    """Finds the peers that say at bootstrap nodes that they have something."""
+
+    async def find(self, adapter: AdapterId) -> Sequence[Reachable]:
+        """Their records, by the id of an adapter or of a version's rows."""
+
+
 class DatanetRows:
     """Serves and pulls rows; `run` keeps the shelf up to date."""
 
@@ -101,7 +108,7 @@ class DatanetRows:
         home: Home,
         session: NetworkSession,
         transport: Transport,
-        points: Points,
+        lookup: RecordLookup,
         *,
         uplink: Uplink,
         is_sharing: bool,
@@ -114,9 +121,7 @@ class DatanetRows:
         self._limits = limits
         self._protocol = wire_name(network.network, "rows")
         self._domain = datanets_domain(network.chain_id, network.contracts["DatanetRegistry"])
-        self._lookup = ProviderLookup(
-            points, transport, network=network.network, now_s=time.time, random=SystemRandom()
-        )
+        self._lookup = lookup
         self.shelf = NodeShelf(
             home=home,
             network=network.network,
@@ -126,7 +131,7 @@ class DatanetRows:
             is_signer=session.deployment.is_signer,
             is_sharing=is_sharing,
         )
-        self._server = RowsServer(self.shelf, path_to=transport.path_to, uplink=uplink)
+        self.server = RowsServer(self.shelf, path_to=transport.path_to, uplink=uplink)
 
     def topics(self) -> Sequence[Digest]:
         """The ids under which this node's versions are found at bootstrap nodes."""
@@ -134,7 +139,7 @@ class DatanetRows:
 
     async def run(self) -> None:
         """Serve rows until cancelled."""
-        self._transport.handle(self._protocol, self._server.serve)
+        self._transport.handle(self._protocol, self.server.serve)
         while True:
             await trio.to_thread.run_sync(self.shelf.refresh)
             await trio.sleep(LOOK_S)
@@ -184,7 +189,7 @@ class DatanetRows:
 
     async def _holders(self, topic: Digest) -> dict[PeerId, Reachable]:
         """Peers that say at bootstrap nodes that they have the rows, and if they are few, connected ones."""
-        found: dict[PeerId, Reachable] = {PeerId(each.peer_id): each for each in await self._lookup.find(topic)}
+        found: dict[PeerId, Reachable] = {PeerId(each.peer_id): each for each in await self._lookup.find(AdapterId(topic))}
         if len(found) < ENOUGH:
             for peer_id in self._transport.connected()[:NEIGHBOURS_MAX]:
                 found.setdefault(peer_id, NearPeer(peer_id=peer_id))
@@ -305,6 +310,16 @@ class DatanetRows:
             raise NodeError(f"cannot write {file}: {error.strerror}") from error
         keep_pulled(self._home, pulled)  # last, because the note says that all is there
         return pulled
+
+
+def open_rows(
+    home: Home, session: NetworkSession, transport: Transport, points: Points, *, uplink: Uplink, is_sharing: bool
+) -> DatanetRows:
+    """Open the exchange of rows, whose holders are found at bootstrap nodes."""
+    lookup = ProviderLookup(
+        points, transport, network=session.network.network, now_s=time.time, random=SystemRandom()
+    )
+    return DatanetRows(home, session, transport, lookup, uplink=uplink, is_sharing=is_sharing)
 
 
 def _check_rows(file: Path, version: DatanetVersion) -> None:
