@@ -3,12 +3,12 @@
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import trio
 
@@ -93,11 +93,8 @@ class NearPeer:
     circuits: tuple[str, ...] = ()
 
 
-class RecordLookup(Protocol):
-    """Finds the peers that say at bootstrap nodes that they have something."""
-
-    async def find(self, adapter: AdapterId) -> Sequence[Reachable]:
-        """Their records, by the id of an adapter or of a version's rows."""
+FindRecords = Callable[[AdapterId], Awaitable[Sequence[Reachable]]]
+"""Finds the records of peers at bootstrap nodes, by the id of an adapter or of a version's rows."""
 
 
 class DatanetRows:
@@ -108,7 +105,7 @@ class DatanetRows:
         home: Home,
         session: NetworkSession,
         transport: Transport,
-        lookup: RecordLookup,
+        find_records: FindRecords,
         *,
         uplink: Uplink,
         is_sharing: bool,
@@ -121,7 +118,7 @@ class DatanetRows:
         self._limits = limits
         self._protocol = wire_name(network.network, "rows")
         self._domain = datanets_domain(network.chain_id, network.contracts["DatanetRegistry"])
-        self._lookup = lookup
+        self._find_records = find_records
         self.shelf = NodeShelf(
             home=home,
             network=network.network,
@@ -131,7 +128,8 @@ class DatanetRows:
             is_signer=session.deployment.is_signer,
             is_sharing=is_sharing,
         )
-        self.server = RowsServer(self.shelf, path_to=transport.path_to, uplink=uplink)
+        self.server = RowsServer(
+            self.shelf.find, may_read=self.shelf.may_read, path_to=transport.path_to, uplink=uplink)
 
     def topics(self) -> Sequence[Digest]:
         """The ids under which this node's versions are found at bootstrap nodes."""
@@ -189,7 +187,7 @@ class DatanetRows:
 
     async def _holders(self, topic: Digest) -> dict[PeerId, Reachable]:
         """Peers that say at bootstrap nodes that they have the rows, and if they are few, connected ones."""
-        found: dict[PeerId, Reachable] = {PeerId(each.peer_id): each for each in await self._lookup.find(AdapterId(topic))}
+        found: dict[PeerId, Reachable] = {PeerId(each.peer_id): each for each in await self._find_records(AdapterId(topic))}
         if len(found) < ENOUGH:
             for peer_id in self._transport.connected()[:NEIGHBOURS_MAX]:
                 found.setdefault(peer_id, NearPeer(peer_id=peer_id))
@@ -319,7 +317,7 @@ def open_rows(
     lookup = ProviderLookup(
         points, transport, network=session.network.network, now_s=time.time, random=SystemRandom()
     )
-    return DatanetRows(home, session, transport, lookup, uplink=uplink, is_sharing=is_sharing)
+    return DatanetRows(home, session, transport, lookup.find, uplink=uplink, is_sharing=is_sharing)
 
 
 def _check_rows(file: Path, version: DatanetVersion) -> None:

@@ -60,9 +60,9 @@ class NodeShelf:
     peer_id: PeerId
     is_signer: Callable[[Address, Address], bool]  # asks the chain
     is_sharing: bool
-    _found: dict[VersionKey, ShelvedRows] = field(default_factory=dict)
-    _whole: dict[VersionKey, tuple[int, bool]] = field(default_factory=dict)
-    _looking: threading.Lock = field(default_factory=threading.Lock)
+    _found: dict[VersionKey, ShelvedRows] = field(init=False, default_factory=dict)
+    _whole: dict[VersionKey, tuple[int, bool]] = field(init=False, default_factory=dict)
+    _looking: threading.Lock = field(init=False, default_factory=threading.Lock)
 
     @property
     def topics(self) -> list[Digest]:
@@ -76,7 +76,7 @@ class NodeShelf:
                 self._found = {(each.held.datanet, each.held.rows_root): each for each in self._look()}
 
     def find(self, datanet: DatanetId, rows_root: Digest) -> HeldRows:
-        """Find a version, as `RowsShelf` says."""
+        """Find a version, as `FindRows` says."""
         found = self._found.get((datanet, rows_root))
         if found is None:
             raise UnknownModelError(f"no rows of Datanet {datanet} with root {rows_root} are served here")
@@ -87,7 +87,7 @@ class NodeShelf:
         return self._as_shared_now(found)
 
     def may_read(self, held: HeldRows, reader: PeerId, challenge: Digest, proof: RowsProof) -> bool:
-        """Check a proof, as `RowsShelf` says."""
+        """Check a proof, as `MayRead` says."""
         found = self._found.get((held.datanet, held.rows_root))
         if found is None or found.own is None or not self._allows(found.own, proof.account):
             return False

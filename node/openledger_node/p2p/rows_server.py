@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import trio
 
@@ -73,37 +73,33 @@ class HeldRows:
     is_private: bool
 
 
-class RowsShelf(Protocol):
-    """The versions that a node serves. All methods block."""
+FindRows = Callable[[DatanetId, Digest], HeldRows]
+"""Finds a version by its Datanet and root, and blocks.
 
-    def find(self, datanet: DatanetId, rows_root: Digest) -> HeldRows:
-        """Find a version.
+Raises UnknownModelError if it is not served here, and UnavailableError if some of its rows were withdrawn.
+"""
 
-        Raises:
-            UnknownModelError: it is not served here.
-            UnavailableError: some of its rows were withdrawn, so their texts are no longer passed on.
-        """
+MayRead = Callable[[HeldRows, PeerId, Digest, RowsProof], bool]
+"""True if a peer's proof, for a challenge, shows that a listed wallet has sent it. It blocks.
 
-    def may_read(self, held: HeldRows, reader: PeerId, challenge: Digest, proof: RowsProof) -> bool:
-        """Return True if a proof shows that a wallet of the list has sent this peer.
-
-        Raises:
-            ProtocolError: the proof is malformed, or can't be checked now.
-        """
+Raises ProtocolError if the proof is malformed, or can't be checked now.
+"""
 
 
 class RowsServer:
-    """Serves the `rows` protocol from a shelf."""
+    """Serves the `rows` protocol."""
 
     def __init__(
         self,
-        shelf: RowsShelf,
+        find: FindRows,
         *,
+        may_read: MayRead,
         path_to: Callable[[PeerId], PeerPath | None] = lambda _: PeerPath.DIRECT,
         uplink: Uplink | None = None,
         draw: Callable[[], bytes] = lambda: secrets.token_bytes(32),
     ) -> None:
-        self._shelf = shelf
+        self._find = find
+        self._may_read = may_read
         self._path_to = path_to
         self._uplink = uplink or Uplink(0)
         self._draw = draw
@@ -131,7 +127,7 @@ class RowsServer:
             raise MalformedError("a stream of rows begins with get_rows")
         if self._path_to(peer_id) is PeerPath.RELAYED:
             raise UnavailableError("rows are not sent over relays: connect directly and ask again")
-        held = await self._blocking(partial(self._shelf.find, question.datanet, question.rows_root))
+        held = await self._blocking(partial(self._find, question.datanet, question.rows_root))
         if held.is_private:
             await self._check_reader(peer_id, messages, place, held)
         listing = await self._blocking(partial(self._list, held))
@@ -160,7 +156,7 @@ class RowsServer:
             raise MalformedError("a challenge is answered with a proof")
         if not self._proofs.take(peer_id):
             raise OverloadedError("you have sent too many proofs: ask again in a minute")
-        if not await self._blocking(partial(self._shelf.may_read, held, peer_id, challenge, proof)):
+        if not await self._blocking(partial(self._may_read, held, peer_id, challenge, proof)):
             raise UnknownModelError(
                 f"this Datanet is private, and its owner does not share it with {proof.account}: ask the owner to add "
                 "that wallet to its list"

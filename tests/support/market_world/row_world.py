@@ -29,7 +29,7 @@ from openledger_node.settlement.session import KeyRing
 from openledger_protocol.codec import DATA_FRAME_BYTES_MAX, sha256_digest
 from openledger_protocol.datanet import Row, datanet_id
 from openledger_protocol.events import BlockId, Event
-from openledger_protocol.primitives import Address, Digest
+from openledger_protocol.primitives import Address
 from openledger_protocol.wire.rows import RowsMessage, decode, encode
 
 from ..contributors import ACCOUNTS, ADA, CONTRIBUTED, key_of
@@ -131,13 +131,12 @@ class RowWorld:
             ring=changes.pop("ring", None) or KeyRing({wallet.address: wallet}),
         )
 
-        async def find(_: Digest) -> list[NearPeer]:
+        async def find(_: str) -> list[NearPeer]:
             return [NearPeer(peer_id=each) for each in self.providers]
 
         transport = MemoryTransport(self.network, id_of(name))
-        lookup: Any = SimpleNamespace(find=find)
         rows = DatanetRows(
-            home, session, transport, lookup, uplink=Uplink(0), is_sharing=True, limits=limits, **changes
+            home, session, transport, find, uplink=Uplink(0), is_sharing=True, limits=limits, **changes
         )
         rows.shelf.refresh()
         self.nursery.start_soon(transport.run)
