@@ -44,7 +44,11 @@ def topic(given: dict[str, Any]) -> str:
 
 ACCESSES: list[Case] = [
     ("good", "a reader proves a wallet", ACCESS),
-    ("the other way round", "reader and holder have their places", {**ACCESS, "reader": OTHER_PEER_ID, "holder": PEER_ID}),
+    (
+        "the other way round",
+        "reader and holder have their places",
+        {**ACCESS, "reader": OTHER_PEER_ID, "holder": PEER_ID},
+    ),
     ("another challenge", "it counts once", {**ACCESS, "challenge": digest("d")}),
     ("another chain", "and on one chain", {**ACCESS, "chain_id": 1}),
     ("no peer id", "both peers are named", {**ACCESS, "reader": "ann"}),

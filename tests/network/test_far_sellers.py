@@ -104,7 +104,7 @@ def command(node: OperatorHome, *words: str) -> "subprocess.CompletedProcess[str
 
 
 def told(ran: "subprocess.CompletedProcess[str]", why: str) -> str | None:
-    """None while the owner's node has not looked at what was published, or the record is not at the bootstrap node."""
+    """None while the owner's node has not looked at what was published, or its record is not found."""
     assert ran.returncode != 0
     return ran.stderr if why in ran.stderr else None
 

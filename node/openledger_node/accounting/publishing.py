@@ -320,7 +320,7 @@ def _check_tells_nothing(home: Home, manifest: AdapterManifest) -> None:
         if is_private(home, datanet.rows_root):
             what = "an attribution index" if manifest.index_root else "prompts of its evaluation"
             raise NodeError(
-                f"{full_name(manifest)} was trained on a private Datanet and ships {what} with the texts of its rows, "
+                f"{full_name(manifest)} was trained on a private Datanet and ships {what} with texts of its rows, "
                 "so it can't be published. Train it again, which leaves them out, or make the Datanet public with "
                 "`openledger-node datanet share NAME --public`"
             )

@@ -99,9 +99,9 @@ def share(
     if private is None and not added and not gone:
         _show(name, sharing_of(home, name), as_json=as_json)
         return
-    before = _before(home, name, private=private)
+    before, is_damaged = _before(home, name, private=private)
     after = changed(before, is_private=private, allow=added, remove=gone)
-    if after != before:
+    if after != before or is_damaged:
         if set(after.allowed) - set(before.allowed) or not after.is_private:
             say(NO_CALLING_BACK)
             whom = "everybody" if not after.is_private else counted(len(after.allowed), "wallet")
@@ -124,7 +124,9 @@ def show_pulled(home: Home) -> None:
     """Show the versions that were pulled, if there are any."""
     if found := pulled_versions(home):
         out_console.print()
-        show_table(["pulled", "version", "rows", "licence", "shared", "id"], [_cells(each) for each in found], empty="")
+        show_table(
+            ["pulled", "version", "rows", "licence", "shared", "id"], [_cells(each) for each in found], empty=""
+        )
 
 
 def _cells(each: PulledVersion) -> list[str]:
@@ -132,21 +134,23 @@ def _cells(each: PulledVersion) -> list[str]:
     return [each.name, str(each.version), str(each.num_rows), each.licence, shared, each.id]
 
 
-def _before(home: Home, name: str, *, private: bool | None) -> Sharing:
-    """The present state; a damaged file is replaced by a new list."""
+def _before(home: Home, name: str, *, private: bool | None) -> tuple[Sharing, bool]:
+    """The present state, and True if its file is damaged, so that a new one is written."""
     try:
-        return sharing_of(home, name)
+        return sharing_of(home, name), False
     except NodeError:
         if private is None:
             raise
-        return Sharing(is_private=True)
+        return Sharing(is_private=True), True
 
 
 def _show(name: str, sharing: Sharing, *, as_json: bool) -> None:
     if as_json:
         emit_json("sharing", {"datanet": name, "is_private": sharing.is_private, "allowed": list(sharing.allowed)})
         return
-    shared = "private: listed wallets may pull the rows" if sharing.is_private else "public: everybody may pull the rows"
+    shared = (
+        "private: listed wallets may pull the rows" if sharing.is_private else "public: everybody may pull the rows"
+    )
     lines = {"datanet": name, "sharing": shared}
     if sharing.is_private:
         lines["allowed"] = ", ".join(sharing.allowed) or "nobody yet: add a wallet with --allow ADDRESS"

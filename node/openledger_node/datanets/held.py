@@ -251,4 +251,3 @@ def _pulled_from(content: Any) -> PulledVersion:
     check_digest(found.id)
     check_digest(found.rows_root)
     return found
-

@@ -1,7 +1,7 @@
 """Sharing of a Datanet's rows with peers: with everybody, or, if it is private, with the wallets of a list.
 
-`datanets/<name>/own/sharing.json` says it. Without the file, a Datanet is public: its licence is on the chain, and the
-indexes of adapters that were trained on it hold its texts.
+`datanets/<name>/own/sharing.json` says it. Without the file, a Datanet is public: its licence is on the chain, and
+the indexes of adapters that were trained on it hold its texts.
 """
 
 import json
@@ -24,7 +24,8 @@ SHARING_SCHEMA: Final = "openledger.sharing/1"
 ALLOWED_MAX: Final = 4_096
 
 NO_CALLING_BACK: Final = (
-    "A copy that somebody has pulled can't be called back: it stays with them when you change the list or withdraw rows."
+    "A copy that somebody has pulled can't be called back: it stays with them when you change the list or withdraw "
+    "rows."
 )
 
 
@@ -59,8 +60,8 @@ def sharing_of(home: Home, name: str) -> Sharing:
         return Sharing()
     except (OSError, ValueError, RecursionError, MalformedError) as error:
         raise NodeError(
-            f"{file} can't be read ({error}), so nobody gets the rows of {name}: delete it, and set the list again "
-            f"with `openledger-node datanet share {name}`"
+            f"{file} can't be read ({error}), so nobody gets the rows of {name}: write it again with "
+            f"`openledger-node datanet share {name} --private --allow ADDRESS`, or with --public"
         ) from error
 
 

@@ -136,7 +136,11 @@ class PeerService:
             network, self._transport, points, self._ads, base=lambda: serving.base.digest, events=ledger.events
         )
         self._publisher = open_publisher(
-            home, network, self._transport, points, shelf=lambda: [*self._shelf(), *map(AdapterId, self._rows.topics())]
+            home,
+            network,
+            self._transport,
+            points,
+            shelf=lambda: [*self._shelf(), *map(AdapterId, self._rows.topics())],
         )
         self.market = Buying(requester, self._ads, serving, self._far)
         self.share_tests = ShareTests(

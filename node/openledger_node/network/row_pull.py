@@ -129,7 +129,8 @@ class DatanetRows:
             is_sharing=is_sharing,
         )
         self.server = RowsServer(
-            self.shelf.find, may_read=self.shelf.may_read, path_to=transport.path_to, uplink=uplink)
+            self.shelf.find, may_read=self.shelf.may_read, path_to=transport.path_to, uplink=uplink
+        )
 
     def topics(self) -> Sequence[Digest]:
         """The ids under which this node's versions are found at bootstrap nodes."""
@@ -187,7 +188,9 @@ class DatanetRows:
 
     async def _holders(self, topic: Digest) -> dict[PeerId, Reachable]:
         """Peers that say at bootstrap nodes that they have the rows, and if they are few, connected ones."""
-        found: dict[PeerId, Reachable] = {PeerId(each.peer_id): each for each in await self._find_records(AdapterId(topic))}
+        found: dict[PeerId, Reachable] = {
+            PeerId(each.peer_id): each for each in await self._find_records(AdapterId(topic))
+        }
         if len(found) < ENOUGH:
             for peer_id in self._transport.connected()[:NEIGHBOURS_MAX]:
                 found.setdefault(peer_id, NearPeer(peer_id=peer_id))

@@ -55,7 +55,10 @@ Prove = Callable[[PeerId, Digest], Awaitable[RowsProof]]
 """Signs a proof for a holder's challenge."""
 
 CheckVersion = Callable[[bytes], Version]
-"""Reads a version's file in a thread; raises ProtocolError if it is not the chain's, NodeError if no peer can help."""
+"""Reads a version's file in a thread.
+
+Raises ProtocolError if it is not the one on the chain, NodeError if no peer can help.
+"""
 
 CheckRows = Callable[[Path, Version], None]
 """Checks the rows, whose digest is right, against the version; in a thread, with the same errors."""

@@ -158,8 +158,8 @@ class RowsServer:
             raise OverloadedError("you have sent too many proofs: ask again in a minute")
         if not await self._blocking(partial(self._may_read, held, peer_id, challenge, proof)):
             raise UnknownModelError(
-                f"this Datanet is private, and its owner does not share it with {proof.account}: ask the owner to add "
-                "that wallet to its list"
+                f"this Datanet is private, and its owner does not share it with {proof.account}: ask the owner to "
+                "add that wallet to its list"
             )
 
     async def _blocking(self, call: Callable[[], Value]) -> Value:
@@ -234,7 +234,4 @@ def entry_of(part: str, file: Path) -> FileEntry:
             whole.update(data)
             chunks += chunk_digests(data)
             size_bytes += len(data)
-    return FileEntry(
-        path=part, size_bytes=size_bytes, digest=Digest("0x" + whole.hexdigest()), chunks=tuple(chunks)
-    )
-
+    return FileEntry(path=part, size_bytes=size_bytes, digest=Digest("0x" + whole.hexdigest()), chunks=tuple(chunks))

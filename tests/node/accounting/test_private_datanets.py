@@ -49,7 +49,7 @@ def test_an_index_of_a_private_datanet_is_not_published(owner: DatanetOwner) -> 
     owner.do("datanet publish", datanet="lake")
     owner.train()
     write_sharing(owner.home, "lake", Sharing(is_private=True))
-    with pytest.raises(NodeError, match="ships an attribution index with the texts of its rows"):
+    with pytest.raises(NodeError, match="ships an attribution index with texts of its rows"):
         owner.planner.plan("adapters publish", {"adapter": "lake"}, None)
     write_sharing(owner.home, "lake", Sharing())
     assert owner.do("adapters publish", adapter="lake")["steps"]
@@ -61,7 +61,7 @@ def test_neither_are_prompts_of_its_evaluation(owner: DatanetOwner) -> None:
     probes = (PublicProbe(prompt=rows[0].prompt, answer="a harbour"),)
     train_adapter(owner.home, "lake", datanet=version.label, rows=rows, owner=owner.account, probes=probes)
     write_sharing(owner.home, "lake", Sharing(is_private=True))
-    with pytest.raises(NodeError, match="ships prompts of its evaluation with the texts of its rows"):
+    with pytest.raises(NodeError, match="ships prompts of its evaluation with texts of its rows"):
         owner.planner.plan("adapters publish", {"adapter": "lake"}, None)
 
 

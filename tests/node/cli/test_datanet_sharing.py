@@ -49,7 +49,9 @@ def test_a_new_datanet_is_public_and_can_be_made_private(run: Run, home: Home, l
     assert NO_CALLING_BACK in " ".join(told.stderr.split())
     assert sharing_of(home, "lake") == Sharing(is_private=True, allowed=(ADA,))
     assert says_readers(home, "lake").startswith("1 wallet may pull its rows")
-    assert run("datanet", "share", "lake", "--allow", BEN, "--remove", ADA, "--yes", "--json").json["allowed"] == [BEN]
+    assert run("datanet", "share", "lake", "--allow", BEN, "--remove", ADA, "--yes", "--json").json["allowed"] == [
+        BEN
+    ]
     shown = run("datanet", "share", "lake")
     assert "private: listed wallets may pull the rows" in shown.stdout
     assert BEN in shown.stdout
@@ -125,7 +127,7 @@ def test_a_damaged_list_is_said_and_can_be_set_again(run: Run, home: Home, lake:
         file.write_text(content)
         with pytest.raises(NodeError, match="so nobody gets the rows of lake"):
             sharing_of(home, "lake")
-    assert "delete it, and set the list again" in " ".join(run("datanet", "share", "lake").stderr.split())
+    assert "write it again with" in " ".join(run("datanet", "share", "lake").stderr.split())
     run("datanet", "share", "lake", "--private")
     assert sharing_of(home, "lake") == Sharing(is_private=True)
 

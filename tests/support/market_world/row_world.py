@@ -73,13 +73,13 @@ class RowWorld:
         home.root.mkdir(exist_ok=True)
         return home
 
-    def tell(self, name: str, **arguments: Any) -> None:
+    def tell(self, event_name: str, /, **arguments: Any) -> None:
         """Add an event to the chain."""
         self.num_blocks += 1
         block = BlockId(number=self.num_blocks, hash=sha256_digest(str(self.num_blocks).encode()))
         event = Event(
             contract=REGISTRY,
-            name=name,
+            name=event_name,
             arguments=arguments,
             block=block,
             transaction_hash=sha256_digest(b"transaction"),
@@ -122,9 +122,7 @@ class RowWorld:
         """The exchange of rows of a named operator."""
         wallet = key or key_of(name)
         session: Any = SimpleNamespace(
-            network=SimpleNamespace(
-                network=NETWORK, chain_id=CHAIN_ID, contracts={"DatanetRegistry": REGISTRY}
-            ),
+            network=SimpleNamespace(network=NETWORK, chain_id=CHAIN_ID, contracts={"DatanetRegistry": REGISTRY}),
             ledger=self.ledger,
             deployment=SimpleNamespace(is_signer=changes.pop("is_signer", lambda *_: False)),
             accounts=SimpleNamespace(wallet=wallet.address, signer=key_of(f"{name}'s signer").address),
@@ -142,8 +140,8 @@ class RowWorld:
         self.nursery.start_soon(transport.run)
         return rows
 
-    async def add(self, name: str, home: Home, answer: RowsAnswer = honest) -> DatanetRows:
-        """Add a holder, which sends `answer` in place of each honest answer."""
+    async def add(self, name: str, home: Home, answer: RowsAnswer = honest, *, pause_s: float = 0.0) -> DatanetRows:
+        """Add a holder, which sends `answer` in place of each honest answer, after a pause."""
         transport = MemoryTransport(self.network, id_of(name))
         rows = self.rows(f"{name}'s exchange", home)
         rows.shelf.peer_id = id_of(name)
@@ -161,6 +159,7 @@ class RowWorld:
                         asked.append(question)
                         await inner.send(encode(question))
                         found = answer(question, decode(await inner.receive()))
+                        await trio.sleep(pause_s)
                         if found is None:
                             await trio.sleep_forever()
                         if isinstance(found, bytes):
