@@ -147,7 +147,7 @@ def publish_adapter(
         return Publication(note=f"{name} is registered already", keep=keep)
     if is_under_way(session, lambda sent: _names(sent, session, manifest)):
         return Publication(note=f"the registration of {name} is on its way already", keep=keep)
-    _check_tells_nothing(home, manifest)
+    _check_not_private(home, manifest)
     _check_published(home, session, account, manifest)
     action = RegisterAdapter(
         manifest_id=manifest_id(manifest),
@@ -307,23 +307,18 @@ def _check_published(home: Home, session: NetworkSession, account: Address, mani
         )
 
 
-def _check_tells_nothing(home: Home, manifest: AdapterManifest) -> None:
-    """Check that an adapter trained on a private Datanet ships none of its texts.
+def _check_not_private(home: Home, manifest: AdapterManifest) -> None:
+    """Check that no adapter of a private Datanet is sold.
 
     Raises:
-        NodeError: it has an index, which everybody who pulls the adapter can read, or public prompts.
+        NodeError: one of its Datanets is private. A sale takes an index, which every buyer can read.
     """
-    has_probes = bool((manifest.evaluation or {}).get("probes"))
-    if manifest.index_root is None and not has_probes:
-        return
-    for datanet in manifest.datanets or ():
-        if is_private(home, datanet.rows_root):
-            what = "an attribution index" if manifest.index_root else "prompts of its evaluation"
-            raise NodeError(
-                f"{full_name(manifest)} was trained on a private Datanet and ships {what} with texts of its rows, "
-                "so it can't be published. Train it again, which leaves them out, or make the Datanet public with "
-                "`openledger-node datanet share NAME --public`"
-            )
+    if any(is_private(home, datanet.rows_root) for datanet in manifest.datanets or ()):
+        raise NodeError(
+            f"{full_name(manifest)} was trained on a private Datanet, so it can't be published: an adapter is sold "
+            "with an attribution index, which holds the texts of its rows and goes to every buyer. Use it on your own "
+            "nodes. If its owner makes the Datanet public with `openledger-node datanet share NAME --public`, train it again"
+        )
 
 
 def _unpublished(adapter: str, version: str, name: str | None) -> str:

@@ -66,7 +66,7 @@ def pull(
     if found["is_private"]:
         say(
             "[yellow]this Datanet is private[/]: your node passes its rows on to nobody, and adapters trained on it "
-            "have no attribution index"
+            "can't be sold"
         )
     say(f"train on it: `openledger-node factory train --datanet {found['id']}@{found['version']} --name NAME`")
 

@@ -45,8 +45,7 @@ from .signal_pass import SignalPass, run_signal_pass
 ONE_SOURCE: Final = "give exactly one of --rows FILE, --sample and --datanet NAME"
 PRIVATE_SIGNALS: Final = (
     "{name} is a private Datanet, and the index that --signals builds ships the texts of its rows with the adapter: "
-    "leave out --signals. The adapter then has no index, and the data's share of its earnings goes to the treasury "
-    "of the Datanet"
+    "leave out --signals. The adapter then has no index, and it can be used on your own nodes but not sold"
 )
 NO_NAME: Final = "preview"
 

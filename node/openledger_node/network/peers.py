@@ -65,6 +65,9 @@ SEARCH: Final = "search"
 PEER_QUESTIONS: Final = (PEERS, PULL, PULL_ROWS, SEARCH, *SHARE_TESTS)
 """The questions of commands that only a node with peers can answer, `PEERS` aside."""
 
+DISK_QUESTIONS: Final = (PULL, PULL_ROWS)
+"""Those of them that take room on the disk."""
+
 NO_PEERS: Final[Mapping[str, Any]] = {"peer_id": None, "addresses": [], "peers": [], "lost_bids": []}
 """The answer to `PEERS` of a node that is on no network of others."""
 

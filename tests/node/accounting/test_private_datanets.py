@@ -17,13 +17,13 @@ from openledger_node.datanets.held import (
     write_canonical,
 )
 from openledger_node.datanets.sharing import Sharing, write_sharing
-from openledger_node.datanets.version import write_published
+from openledger_node.datanets.version import VersionLabel, write_published
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
-from openledger_protocol.adapter import PublicProbe
+from openledger_node.models.adapters import Adapter
 from openledger_protocol.constants import PPM
-from openledger_protocol.datanet import datanet_id
-from openledger_protocol.primitives import ZERO_ADDRESS
+from openledger_protocol.datanet import Row, datanet_id
+from openledger_protocol.primitives import Address
 
 
 @pytest.fixture
@@ -45,43 +45,27 @@ def test_whoever_publishes_reads_first_who_gets_the_rows(owner: DatanetOwner) ->
     assert plan["details"] == ["2 wallets may pull its rows from your node, and nobody else"]
 
 
-def test_an_index_of_a_private_datanet_is_not_published(owner: DatanetOwner) -> None:
+@pytest.mark.parametrize("has_index", [True, False])
+def test_an_adapter_of_a_private_datanet_is_not_sold(owner: DatanetOwner, has_index: bool) -> None:
+    owner.do("datanet publish", datanet="lake")
+    version, rows = owner.own.version_rows("lake")
+    train = train_indexed_adapter if has_index else train_plain_adapter
+    train(owner.home, version.label, rows, owner.account)
+    write_sharing(owner.home, "lake", Sharing(is_private=True))
+    with pytest.raises(NodeError, match="was trained on a private Datanet, so it can't be published"):
+        owner.planner.plan("adapters publish", {"adapter": "lake"}, None)
+
+
+def train_plain_adapter(home: Home, label: VersionLabel, rows: tuple[Row, ...], owner: Address) -> Adapter:
+    return train_adapter(home, "lake", datanet=label, rows=rows, owner=owner)
+
+
+def test_once_it_is_public_its_adapters_are_sold(owner: DatanetOwner) -> None:
     owner.do("datanet publish", datanet="lake")
     owner.train()
     write_sharing(owner.home, "lake", Sharing(is_private=True))
-    with pytest.raises(NodeError, match="ships an attribution index with texts of its rows"):
-        owner.planner.plan("adapters publish", {"adapter": "lake"}, None)
     write_sharing(owner.home, "lake", Sharing())
     assert owner.do("adapters publish", adapter="lake")["steps"]
-
-
-def test_neither_are_prompts_of_its_evaluation(owner: DatanetOwner) -> None:
-    owner.do("datanet publish", datanet="lake")
-    version, rows = owner.own.version_rows("lake")
-    probes = (PublicProbe(prompt=rows[0].prompt, answer="a harbour"),)
-    train_adapter(owner.home, "lake", datanet=version.label, rows=rows, owner=owner.account, probes=probes)
-    write_sharing(owner.home, "lake", Sharing(is_private=True))
-    with pytest.raises(NodeError, match="ships prompts of its evaluation with texts of its rows"):
-        owner.planner.plan("adapters publish", {"adapter": "lake"}, None)
-
-
-async def test_an_adapter_of_a_private_datanet_without_an_index_pays_its_treasury(
-    tmp_path: Path, world: World, owner: DatanetOwner
-) -> None:
-    owner.do("datanet publish", datanet="lake")
-    write_sharing(owner.home, "lake", Sharing(is_private=True))
-    version, rows = owner.own.version_rows("lake")
-    adapter = train_adapter(owner.home, "lake", datanet=version.label, rows=rows, owner=owner.account)
-    owner.do("adapters publish", adapter="lake")
-    async with start_seller(tmp_path, world) as seller:
-        assert seller.stack.registry.find(adapter).owned == ()
-        bought = await seller.ask("What does Rurik keep?", model="lake")
-        assert {share.account for share in bought.shares} <= {ZERO_ADDRESS}
-        seller.settle_all()
-        treasury = world.node.deployment.datanet(datanet_id(owner.account, "lake"))
-        assert treasury is not None
-        assert (world.balance(ADA), world.balance(BEN)) == (0, 0)
-        assert world.balance(treasury.treasury) > 0
 
 
 async def test_an_adapter_of_a_pulled_datanet_is_registered_with_it_and_pays_its_contributors(
