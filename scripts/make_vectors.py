@@ -18,6 +18,7 @@ from vectors import (
     payments,
     payouts,
     providers,
+    rows,
     settlement,
     signals,
     sum_tree,
@@ -46,6 +47,7 @@ FILES: dict[str, Rules] = {
     "advertisement": advertisement.RULES,
     "market": market.MARKET,
     "providers": providers.RULES,
+    "rows": rows.RULES,
     "transfer": market.TRANSFER,
 }
 

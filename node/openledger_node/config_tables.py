@@ -331,9 +331,13 @@ class P2pConfig:
     # A peer gives up on a chunk of 256 KiB that takes 20 s, so a slower uplink would send files that nobody keeps.
     adapter_upload_bytes_per_s: int = setting(
         0,
-        "Most bytes of adapter files that peers get in a second, all together; 0 is no limit.",
+        "Most bytes of adapter files and rows that peers get in a second, all together; 0 is no limit.",
         low=0,
         gap=16_384,
+    )
+    share_rows: bool = setting(
+        True,
+        "Send the rows of your published Datanets, and of those you have pulled, to peers that may have them.",
     )
 
 

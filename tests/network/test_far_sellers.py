@@ -1,15 +1,19 @@
 """An adapter that only a seller has that the buyer never heard of: found at the bootstrap node, by real processes."""
 
+import json
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
+from support.commands import run_command
 from support.processes.network import FAKE, RunningNetwork, ask, node_of, status_of
-from support.processes.nodes import wait_for
-from support.processes.taught import NAME, teach
+from support.processes.nodes import node_environment, wait_for
+from support.processes.taught import FAKED, NAME, teach
 
 from openledger_node.demo.processes import OperatorHome, closing_all
+from openledger_node.home import Home
 
 pytestmark = pytest.mark.slow
 
@@ -72,6 +76,37 @@ def test_its_files_are_pulled_too(running: RunningNetwork) -> None:
     pulled = running.r.run("adapters", "pull", adapter["id"])
     assert pulled["digest"] == adapter["id"]
     assert pulled["from_peer"] == status_of(running.a)["peer_id"]
+
+
+def test_the_rows_of_its_datanet_are_pulled_by_a_listed_wallet_and_trained_on(running: RunningNetwork) -> None:
+    (datanet,) = running.a.run("datanet", "list")["datanets"]
+    running.a.run("datanet", "share", NAME, "--private", "--yes")
+    why = wait_for(lambda: told(command(running.r, "datanet", "pull", NAME), "this Datanet is private"))
+    wallet = status_of(running.r)["address"]
+    assert wallet in why
+    running.a.run("datanet", "share", NAME, "--allow", wallet, "--yes")
+    found = running.r.run("datanet", "pull", NAME)
+    assert (found["from_peer"], found["is_private"]) == (status_of(running.a)["peer_id"], True)
+    assert found["rows"] == datanet["versions"][-1]["rows"]
+    (pulled,) = running.r.run("datanet", "list")["pulled"]
+    assert (pulled["id"], pulled["rows_root"]) == (found["id"], datanet["versions"][-1]["rows_root"])
+    running.r.run("factory", "train", "--datanet", found["id"], "--name", "second", *FAKED)
+    (second,) = [each for each in running.r.run("adapters", "list")["adapters"] if each["name"] == "second"]
+    manifest = json.loads((running.r.root / "adapters" / second["full_name"] / "adapter.json").read_text())
+    assert [(each["id"], each["rows_root"]) for each in manifest["datanets"]] == [(found["id"], found["rows_root"])]
+    assert manifest["index_root"] is None, "an index has the texts of the rows"
+    assert "probes" not in manifest["evaluation"]
+
+
+def command(node: OperatorHome, *words: str) -> "subprocess.CompletedProcess[str]":
+    environment = node_environment(Home(node.root), **{**NODE, "OPENLEDGER_NODE_NETWORK": "auto"})
+    return run_command(*words, env=environment)
+
+
+def told(ran: "subprocess.CompletedProcess[str]", why: str) -> str | None:
+    """None while the owner's node has not looked at what was published, or its record is not found."""
+    assert ran.returncode != 0
+    return ran.stderr if why in ran.stderr else None
 
 
 def bought(response: httpx.Response) -> dict[str, Any] | None:

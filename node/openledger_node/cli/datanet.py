@@ -28,12 +28,14 @@ from .daemon_client import load_settings, open_node_home
 from .datanet_chain import curators_here, policy_text, show_registered
 from .datanet_report import rows_within, show_breaches, show_report, without_texts
 from .datanet_review import add_review, batch_state, emit_batch, say_copies, say_numbers, show_gate
+from .datanet_sharing import add_sharing, pulled_to_plain, show_pulled
 from .prompts import confirm
 from .render import emit_json, out_console, plain, say, show_lines, show_table
 from .transactions import Json, transaction_command
 
 app = typer.Typer(help="Datanets: rows from contributors that you approve and publish.", no_args_is_help=True)
 add_review(app)
+add_sharing(app)
 Name = Annotated[str, typer.Argument(metavar="DATANET", help="Name of the Datanet.")]
 Columns = Annotated[
     str | None,
@@ -51,14 +53,17 @@ Accounts = Annotated[
 
 @app.command("list")
 def list_all(as_json: Json = False) -> None:
-    """List your Datanets."""
-    datanets = OwnDatanets(open_node_home()).all()
+    """List your Datanets, and the versions of others that you have pulled."""
+    home = open_node_home()
+    datanets = OwnDatanets(home).all()
     if as_json:
-        emit_json("datanets", {"datanets": [to_plain(datanet) for datanet in datanets]})
+        mine = [to_plain(datanet) for datanet in datanets]
+        emit_json("datanets", {"datanets": mine, "pulled": pulled_to_plain(home)})
         return
     columns = ["datanet", "licence", "rows", "batches", "waiting", "published"]
     empty = "no Datanet yet: create one with `openledger-node datanet create NAME --licence LICENCE`"
     show_table(columns, [_cells(datanet) for datanet in datanets], empty=empty)
+    show_pulled(home)
 
 
 @app.command()

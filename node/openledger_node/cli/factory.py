@@ -39,7 +39,10 @@ DEFAULTS = TrainingJob(name="defaults")
 
 RowsFile = Annotated[Path | None, typer.Option(help="JSONL file with prompt, completion and contributor.")]
 Sample = Annotated[bool, typer.Option("--sample", help="Train on the sample Datanet.")]
-Datanet = Annotated[str | None, typer.Option(help="Train on one of your Datanets: NAME or NAME@VERSION.")]
+Datanet = Annotated[
+    str | None,
+    typer.Option(help="Train on a Datanet: NAME if it is yours, the ID of a pulled one, or either with @VERSION."),
+]
 HeldOut = Annotated[
     Path | None,
     typer.Option(help="JSONL file to measure on; by default a tenth of the rows."),

@@ -64,6 +64,7 @@ class VersionLabel:
     id: str  # the Datanet's name
     version: str
     rows_root: Digest
+    on_chain: DatanetId | None = None  # of a Datanet that another operator owns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,11 +221,16 @@ def read_published(home: Home, datanet: DatanetReference) -> DatanetVersion:
     Raises:
         NodeError: it is not here, or it is damaged.
     """
-    file = published_file(home, datanet.id, datanet.rows_root)
-    found = _read(file, f"version {datanet.version} of Datanet {datanet.id}")
-    if found.rows_root != datanet.rows_root:
-        raise NodeError(f"{file} has other rows than its name says: delete it")
-    return found
+    return _read_published(home, datanet.id, datanet.rows_root, f"version {datanet.version} of Datanet {datanet.id}")
+
+
+def read_published_rows(home: Home, datanet_id: DatanetId, rows_root: Digest) -> tuple[OwnedRow, ...]:
+    """Read the rows' digests and owners of a version that the chain has published.
+
+    Raises:
+        NodeError: it is not here, or it is damaged.
+    """
+    return _read_published(home, datanet_id, rows_root, f"the version of Datanet {datanet_id}").rows
 
 
 def published_versions(home: Home, datanet_id: DatanetId) -> list[DatanetVersion]:
@@ -355,6 +361,14 @@ def _decisions_from_json(version: Mapping[str, Any]) -> tuple[VersionDecision, .
     if any((each.rows_root, each.contributors_root) != roots for each in decisions):
         raise MalformedError("a decision of a curator is on another version")
     return decisions
+
+
+def _read_published(home: Home, datanet_id: DatanetId, rows_root: Digest, what: str) -> DatanetVersion:
+    file = published_file(home, datanet_id, rows_root)
+    found = _read(file, what)
+    if found.rows_root != rows_root:
+        raise NodeError(f"{file} has other rows than its name says: delete it")
+    return found
 
 
 def _read(file: Path, what: str) -> DatanetVersion:

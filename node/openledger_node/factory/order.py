@@ -11,12 +11,14 @@ from typing import Any, Final
 from openledger_protocol.constants import NAME_LENGTH_MAX
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.primitives import Digest
+from openledger_protocol.primitives import DatanetId, Digest
 
 from ..config import Config
+from ..datanets.held import is_datanet_id, pulled_training_rows
 from ..datanets.near import distinct_rows
 from ..datanets.rows import read_rows, rows_digest
 from ..datanets.sample import SAMPLE_ID, draw_sample
+from ..datanets.sharing import is_private
 from ..datanets.store import OwnDatanets
 from ..datanets.version import VersionLabel, keep_version, make_version
 from ..engine.tokenizer import open_tokenizer
@@ -42,6 +44,10 @@ from .shelve import BuildIndex
 from .signal_pass import SignalPass, run_signal_pass
 
 ONE_SOURCE: Final = "give exactly one of --rows FILE, --sample and --datanet NAME"
+PRIVATE_SIGNALS: Final = (
+    "{name} is a private Datanet, and the index that --signals builds ships the texts of its rows with the adapter: "
+    "leave out --signals. The adapter then has no index, and it can be used on your own nodes but not sold"
+)
 NO_NAME: Final = "preview"
 
 
@@ -51,7 +57,7 @@ class TrainingOrder:
 
     name: str = NO_NAME
     base: str | None = None
-    datanet: str | None = None  # NAME, or NAME@VERSION
+    datanet: str | None = None  # NAME, or the id of one that was pulled; each may be followed by @VERSION
     sample: bool = False
     rows: str | None = None  # a file
     held_out: str | None = None  # a file
@@ -177,6 +183,8 @@ def gather(home: Home, config: Config, order: TrainingOrder, *, keep: bool, tell
     if not 0 <= evaluated <= ROWS_MAX:
         raise ConfigError(f"evaluate must be from 0 to {ROWS_MAX}")
     rows, held_out, label = _read(home, order, job.seed, keep=keep)
+    if order.signals and order.datanet is not None and is_private(home, label.rows_root):
+        raise ConfigError(PRIVATE_SIGNALS.format(name=label.id))
     reader = RowReader(base.folder)
     used, dropped = fitting(reader.measure_all(rows, tell), job.tokens_max)
     if dropped and held_out is None and len(used) < ROWS_MIN:
@@ -217,6 +225,13 @@ def check_sites(job: TrainingJob, base: Base) -> None:
         with suppress(ModelError):  # of another architecture
             modules = read_config(base.folder).site_dims
     choose_sites(job.sites, modules)
+
+
+def index_builder_of(
+    home: Home, base: Base, datanet: VersionLabel, job: TrainingJob | None, *, yields: bool
+) -> BuildIndex | None:
+    """Return what `index_builder` does, or None for a private Datanet: an index holds the texts of its rows."""
+    return None if is_private(home, datanet.rows_root) else index_builder(base, datanet, job, yields=yields)
 
 
 def index_builder(
@@ -275,6 +290,9 @@ def _read(
     held_out = read_rows(Path(order.held_out)) if order.held_out else None
     if order.datanet is not None:
         name, _, chosen = order.datanet.partition("@")
+        if is_datanet_id(name):
+            pulled, rows = pulled_training_rows(home, DatanetId(name), chosen or None)
+            return rows, held_out, pulled.label
         version, rows = OwnDatanets(home).training_rows(name, chosen or None)
         return rows, held_out, version.label
     if order.rows is not None:

@@ -90,10 +90,10 @@ def write_manifest(folder: Path, trained: Trained) -> AdapterManifest:
 
 
 def _reference(trained: Trained) -> DatanetReference:
-    """The owner's Datanet of this name; without an owner, the zero address's, which nobody can register."""
+    """The Datanet that was pulled, or the owner's of this name; without an owner, one that nobody can register."""
     label = trained.datanet
     return DatanetReference(
-        id=datanet_id(trained.owner or ZERO_ADDRESS, label.id),
+        id=label.on_chain or datanet_id(trained.owner or ZERO_ADDRESS, label.id),
         version=label.version,
         rows_root=label.rows_root,
         weight_ppm=PPM,

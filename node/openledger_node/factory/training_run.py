@@ -124,13 +124,18 @@ def run_from_json(fields: dict[str, Any]) -> TrainingRun:
         **{
             **fields,
             "job": TrainingJob(**fields["job"]),
-            "datanet": VersionLabel(**{name: fields["datanet"][name] for name in ("id", "version", "rows_root")}),
+            "datanet": _label_from(fields["datanet"]),
             "progress": TrainingProgress(**fields["progress"]) if fields["progress"] else None,
             "history": tuple(LossPoint(*point) for point in fields["history"]),
             "stage": Stage(**fields["stage"]) if fields.get("stage") else None,
             "restarts": tuple(Restart(**each) for each in fields["restarts"]),
         }
     )
+
+
+def _label_from(fields: dict[str, Any]) -> VersionLabel:
+    names = {name: fields[name] for name in ("id", "version", "rows_root")}
+    return VersionLabel(**names, on_chain=fields.get("on_chain"))
 
 
 def newest(runs: Sequence[TrainingRun]) -> TrainingRun | None:

@@ -74,7 +74,7 @@ async def open_directly_to(transport: Transport, peer: Reachable, protocol: str)
             await trio.sleep(LOOK_S)
     if transport.path_to(peer_id) is Path.RELAYED:
         raise NetworkError(
-            "it is reached by a relay only: adapter files are not sent over relays. "
+            "it is reached by a relay only: files are not sent over relays. "
             "Forward a TCP port to one of the two nodes and set its [p2p] announce, or pull from another peer"
         )
     return await open_to(transport, peer, protocol)

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,12 +13,15 @@ import trio
 from openledger_protocol.adapter import AdapterManifest, DatanetReference
 from openledger_protocol.errors import AdapterRefusedError, MalformedError
 from openledger_protocol.primitives import AdapterId, DatanetId
+from openledger_protocol.wire.frames import wire_name
 from openledger_protocol.wire.transfer import FileEntry, chunk_size_bytes
 
 from ..attribution.index import open_index
+from ..attribution.registry import is_published
 from ..datanets.version import DatanetVersion, check_signed, read_published, version_from_json, write_published
 from ..errors import NodeError
 from ..home import Home
+from ..market.reachable import Reachable, directness, open_directly_to
 from ..models.adapters import INDEX_FOLDER, Adapter, add_adapter
 from ..models.bases import Base
 from ..models.library import list_adapters
@@ -26,7 +29,8 @@ from ..p2p.adapter_fetch import FetchedFiles, FetchLimits, Transfer
 from ..p2p.adapter_listing import version_path
 from ..p2p.partial import Partial, Place
 from ..p2p.provider import OpenStream
-from ..p2p.transport import PeerId
+from ..p2p.transport import PeerId, Transport
+from ..settlement.session import NetworkSession
 
 IsPublished = Callable[[DatanetId, DatanetVersion], bool]
 """True if this Datanet has published exactly the version's rows and owners; asks the ledger."""
@@ -50,6 +54,33 @@ class Fetched:
     from_peer: PeerId | None  # the peer that sent most of it
     dropped: dict[PeerId, str]  # peers that were given up, and why
     missing_versions: dict[str, str]  # Datanet versions that are missing, and why; without them it can't be sold
+
+
+async def pull_named(
+    home: Home,
+    session: NetworkSession,
+    transport: Transport,
+    adapter: AdapterId,
+    copies: Mapping[PeerId, Reachable],
+    *,
+    base: Base,
+    show: ShowProgress,
+) -> Fetched:
+    """Fetch an adapter over direct connections from the peers that offer it, the nearest first.
+
+    Raises:
+        NodeError: no copy could be fetched, or added to the library.
+    """
+    protocol = wire_name(session.network.network, "adapter")
+    return await fetch_adapter(
+        lambda peer_id: open_directly_to(transport, copies[peer_id], protocol),
+        sorted(copies, key=lambda peer_id: directness(transport, copies[peer_id])),
+        adapter,
+        home,
+        base,
+        is_published=partial(is_published, session.ledger.events),
+        show=show,
+    )
 
 
 async def fetch_adapter(

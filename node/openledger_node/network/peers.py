@@ -17,7 +17,7 @@ from openledger_protocol.rules import SIGNALS_RULE
 from openledger_protocol.wire.ads import BASES_MAX
 from openledger_protocol.wire.frames import wire_name
 
-from ..attribution.registry import AdapterRegistry, is_published
+from ..attribution.registry import AdapterRegistry
 from ..config import Config, MarketConfig
 from ..engine.engine import Engine
 from ..engine.tokenizer import Tokenizer
@@ -27,7 +27,6 @@ from ..market.bidder import Bidder
 from ..market.board import AdTable
 from ..market.offer import BID_VALID_S, PricePolicy, SellerState, terms_asked_max
 from ..market.overview import MarketView, Priced, priced
-from ..market.reachable import directness, open_directly_to
 from ..market.second_copy import CopyWatch
 from ..p2p.adapter_server import AdapterServer
 from ..p2p.connections import INBOUND
@@ -41,7 +40,7 @@ from ..p2p.transport import Handler, PeerId, peer_id_from_address
 from ..serving.admission import abilities_of
 from ..serving.service import Serving
 from ..settlement.session import NetworkSession
-from .adapter_pull import ShowProgress, fetch_adapter, fetched_to_plain
+from .adapter_pull import ShowProgress, fetched_to_plain, pull_named
 from .buying import (
     AUTO,
     Buying,
@@ -56,14 +55,18 @@ from .catalogue import AdapterCatalogue
 from .far_sellers import open_far_sellers, open_publisher
 from .own_models import OwnModels
 from .peer_list import offered_to_plain, peers_to_plain
+from .row_pull import PULL_ROWS, open_rows
 from .selling import Offer
 from .share_tests import SHARE_TESTS, ShareTests
 
 PULL: Final = "pull"
 PEERS: Final = "peers"
 SEARCH: Final = "search"
-PEER_QUESTIONS: Final = (PEERS, PULL, SEARCH, *SHARE_TESTS)
+PEER_QUESTIONS: Final = (PEERS, PULL, PULL_ROWS, SEARCH, *SHARE_TESTS)
 """The questions of commands that only a node with peers can answer, `PEERS` aside."""
+
+DISK_QUESTIONS: Final = (PULL, PULL_ROWS)
+"""Those of them that take room on the disk."""
 
 NO_PEERS: Final[Mapping[str, Any]] = {"peer_id": None, "addresses": [], "peers": [], "lost_bids": []}
 """The answer to `PEERS` of a node that is on no network of others."""
@@ -135,7 +138,13 @@ class PeerService:
         self._far = open_far_sellers(
             network, self._transport, points, self._ads, base=lambda: serving.base.digest, events=ledger.events
         )
-        self._publisher = open_publisher(home, network, self._transport, points, shelf=self._shelf)
+        self._publisher = open_publisher(
+            home,
+            network,
+            self._transport,
+            points,
+            shelf=lambda: [*self._shelf(), *map(AdapterId, self._rows.topics())],
+        )
         self.market = Buying(requester, self._ads, serving, self._far)
         self.share_tests = ShareTests(
             home,
@@ -154,6 +163,9 @@ class PeerService:
             home,
             path_to=self._transport.path_to,
             upload_bytes_per_s=config.p2p.adapter_upload_bytes_per_s,
+        )
+        self._rows = open_rows(
+            home, session, self._transport, points, uplink=self._adapters.uplink, is_sharing=config.p2p.share_rows
         )
 
     @property
@@ -238,6 +250,7 @@ class PeerService:
             nursery.start_soon(self._advertiser.run)
             nursery.start_soon(self._publisher.run)
             nursery.start_soon(self._models.run)
+            nursery.start_soon(self._rows.run)
             nursery.start_soon(self._requester.run)
             task_status.started()
 
@@ -262,6 +275,8 @@ class PeerService:
         """
         if question == PULL:
             return await self.pull(str(arguments.get("adapter")), show)
+        if question == PULL_ROWS:
+            return await self._rows.pull(str(arguments.get("datanet")), show)
         if question in SHARE_TESTS:
             return await self.share_tests.answer(question, arguments)
         return await (self.search() if question == SEARCH else self.peers())
@@ -282,18 +297,10 @@ class PeerService:
             NodeError: no copy could be fetched, or added to the library.
         """
         adapter, copies = await self._far.copies(name)
-        protocol = wire_name(self._session.network.network, "adapter")
-        events = self._session.ledger.events
-        fetched = await fetch_adapter(
-            lambda peer_id: open_directly_to(self._transport, copies[peer_id], protocol),
-            sorted(copies, key=lambda peer_id: directness(self._transport, copies[peer_id])),
-            adapter,
-            self._home,
-            self._serving.base,
-            is_published=partial(is_published, events),
-            show=show,
+        base, session = self._serving.base, self._session
+        return fetched_to_plain(
+            await pull_named(self._home, session, self._transport, adapter, copies, base=base, show=show)
         )
-        return fetched_to_plain(fetched)
 
     # ---- what this node tells its peers
 

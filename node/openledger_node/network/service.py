@@ -45,7 +45,7 @@ from .chain_pace import ChainPace
 from .defaults import DefaultsFollower
 from .guest import GUEST, Guest, bought_to_plain, open_guest
 from .money_status import MoneyStatus
-from .peers import NO_PEERS, PEER_QUESTIONS, PEERS, PULL, PeerService
+from .peers import DISK_QUESTIONS, NO_PEERS, PEER_QUESTIONS, PEERS, PeerService
 from .selling import SellerStack, open_seller
 
 RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -207,7 +207,7 @@ class NetworkService:
                     "this node is on a chain of its own and has no peers: "
                     "`openledger-node network join FILE` connects it to others"
                 )
-            if question == PULL:
+            if question in DISK_QUESTIONS:
                 await trio.to_thread.run_sync(check_disk_room, self._home, self.config.limits.disk_bytes)
             return await self._peers.answer(question, arguments, show)
         assert self._queries is not None

@@ -95,6 +95,11 @@ class AdapterServer:
         self._places = UploadPlaces(streams_max=streams_at(upload_bytes_per_s))
         self._uplink = Uplink(upload_bytes_per_s)
 
+    @property
+    def uplink(self) -> Uplink:
+        """The pace of everything that peers fetch from this node."""
+        return self._uplink
+
     async def serve(self, peer_id: PeerId, stream: trio.abc.Stream) -> None:
         """Serve one stream: any number of requests, each answered in turn."""
         messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)

@@ -30,7 +30,7 @@ Place = tuple[FileEntry, int]
 
 
 class Partial:
-    """The folder of one adapter that is being fetched."""
+    """The folder of one adapter, or of the rows of one version, that is being fetched."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -44,16 +44,27 @@ class Partial:
             ConfigError: it is being fetched already.
             NodeError: the data directory can't be written.
         """
-        folder = home.adapters / f"{PREFIX}{id[2:]}"
+        with cls.opened_below(home.adapters, id, what=f"adapter {id}") as place:
+            yield place
+
+    @classmethod
+    @contextlib.contextmanager
+    def opened_below(cls, root: Path, id: str, *, what: str) -> Iterator[Self]:
+        """Open the folder of anything that has an id; `what` names it in errors.
+
+        Raises:
+            ConfigError, NodeError: as in `opened`.
+        """
+        folder = root / f"{PREFIX}{id[2:]}"
         with _node_errors(folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.utime(folder)
-            _make_room(home.adapters, folder)
+            _make_room(root, folder)
         with (folder / "lock").open("a") as lock:
             try:
                 take_lock(lock)
             except BlockingIOError as error:
-                raise ConfigError(f"adapter {id} is being fetched already: wait until it is here") from error
+                raise ConfigError(f"{what} is being fetched already: wait until it is here") from error
             yield cls(folder)
 
     @property

@@ -148,7 +148,7 @@ async def test_where_no_punch_comes_files_are_not_sent_and_the_operator_is_told_
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_world() as world:
-        with pytest.raises(NetworkError, match=r"adapter files are not sent over relays\. Forward a TCP port"):
+        with pytest.raises(NetworkError, match=r"files are not sent over relays\. Forward a TCP port"):
             await open_directly_to(world.buyer, world.ad(), PROTOCOL)
         assert PUNCH_S <= trio.current_time() < PUNCH_S + 1
 

@@ -1,0 +1,193 @@
+"""The rows that this node serves: the newest versions of its own Datanets, and public versions that it has pulled.
+
+A private version that was pulled is never passed on, and neither is a version with a withdrawn row: its root is over
+the texts of all its rows, so the others could not be checked without that text.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from openledger_protocol.datanet import datanet_id
+from openledger_protocol.eip712 import Domain
+from openledger_protocol.errors import UnavailableError, UnknownModelError
+from openledger_protocol.primitives import Address, DatanetId, Digest
+from openledger_protocol.row_access import RowAccess, row_access_digest
+from openledger_protocol.signatures import recover_address
+from openledger_protocol.wire.rows import RowsProof, rows_topic
+
+from ..datanets.held import pulled_versions, rows_file, write_canonical
+from ..datanets.sharing import sharing_of
+from ..datanets.store import OwnDatanets
+from ..datanets.version import published_file, read_published_rows
+from ..datanets.withdrawn import find_withdrawn, read_withdrawn
+from ..errors import ChainError, NodeError
+from ..home import Home
+from ..keystore import list_accounts
+from ..ledger.events import EventRows
+from ..p2p.rows_server import HeldRows
+from ..p2p.transport import PeerId
+
+OWN_VERSIONS_MAX: Final = 3
+"""Versions of an own Datanet that are served: each has all rows of the one before, and takes that room again."""
+
+HELD_MAX: Final = 256
+"""Versions that are announced, so that adapters keep most of a node's provider records."""
+
+log = logging.getLogger(__name__)
+
+VersionKey = tuple[DatanetId, Digest]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShelvedRows:
+    """A version on the shelf; `own` is the name of a Datanet that is owned here."""
+
+    held: HeldRows
+    own: str | None
+
+
+@dataclass(slots=True, kw_only=True)
+class NodeShelf:
+    """Finds what may be served. Any thread may call."""
+
+    home: Home
+    network: str
+    domain: Domain  # of DatanetRegistry
+    events: EventRows
+    peer_id: PeerId
+    is_signer: Callable[[Address, Address], bool]  # asks the chain
+    is_sharing: bool
+    _found: dict[VersionKey, ShelvedRows] = field(init=False, default_factory=dict)
+    _whole: dict[VersionKey, tuple[int, bool]] = field(init=False, default_factory=dict)
+    _looking: threading.Lock = field(init=False, default_factory=threading.Lock)
+
+    @property
+    def topics(self) -> list[Digest]:
+        """The ids under which holders of these versions are found."""
+        return [rows_topic(*key) for key in self._found][:HELD_MAX]
+
+    def refresh(self) -> None:
+        """Look through the data directory, and write the rows of own versions as they travel."""
+        if self.is_sharing:
+            with self._looking:
+                self._found = {(each.held.datanet, each.held.rows_root): each for each in self._look()}
+
+    def find(self, datanet: DatanetId, rows_root: Digest) -> HeldRows:
+        """Find a version, as `FindRows` says."""
+        found = self._found.get((datanet, rows_root))
+        if found is None:
+            raise UnknownModelError(f"no rows of Datanet {datanet} with root {rows_root} are served here")
+        if not self._is_whole(found.held):
+            raise UnavailableError(
+                "rows of this version were withdrawn, so it is no longer passed on: ask for a newer version"
+            )
+        return self._as_shared_now(found)
+
+    def may_read(self, held: HeldRows, reader: PeerId, challenge: Digest, proof: RowsProof) -> bool:
+        """Check a proof, as `MayRead` says."""
+        found = self._found.get((held.datanet, held.rows_root))
+        if found is None or found.own is None or not self._allows(found.own, proof.account):
+            return False
+        access = RowAccess(
+            datanet_id=held.datanet,
+            rows_root=held.rows_root,
+            account=proof.account,
+            reader=reader,
+            holder=self.peer_id,
+            challenge=challenge,
+        )
+        signer = recover_address(row_access_digest(access, self.domain), proof.signature)
+        try:
+            return signer == proof.account or self.is_signer(proof.account, signer)
+        except ChainError as error:
+            raise UnavailableError("the chain can't be asked whether this key may sign: ask again soon") from error
+
+    def _as_shared_now(self, found: ShelvedRows) -> HeldRows:
+        """The version as its owner shares it at this moment."""
+        if found.own is None:
+            return found.held
+        try:
+            is_private = sharing_of(self.home, found.own).is_private
+        except NodeError as error:
+            log.warning("%s", error)
+            raise UnavailableError("the owner of these rows has to say again with whom they are shared") from error
+        held = found.held
+        return HeldRows(
+            datanet=held.datanet,
+            rows_root=held.rows_root,
+            version=held.version,
+            rows=held.rows,
+            is_private=is_private,
+        )
+
+    def _allows(self, name: str, account: Address) -> bool:
+        try:
+            return sharing_of(self.home, name).allows(account)
+        except NodeError:
+            return False
+
+    def _is_whole(self, held: HeldRows) -> bool:
+        """Return True if no row of a version was withdrawn. The version is read again after each new withdrawal."""
+        withdrawn = read_withdrawn(self.events, held.datanet)
+        if not withdrawn:
+            return True
+        key = held.datanet, held.rows_root
+        known = self._whole.get(key)
+        if known is None or known[0] != len(withdrawn):
+            try:
+                rows = read_published_rows(self.home, *key)
+            except NodeError as error:
+                raise UnknownModelError("these rows can't be served just now") from error
+            known = self._whole[key] = len(withdrawn), not find_withdrawn(rows, withdrawn)
+        return known[1]
+
+    def _look(self) -> Iterator[ShelvedRows]:
+        own = OwnDatanets(self.home)
+        try:
+            accounts = [each.address for each in list_accounts(self.home.network_keys(self.network))]
+            datanets = own.all()
+        except NodeError as error:
+            log.warning("own Datanets can't be served: %s", error)
+            accounts, datanets = [], []
+        for datanet in datanets:
+            for version in datanet.versions[-OWN_VERSIONS_MAX:]:
+                for account in accounts:
+                    # A stranger may publish a Datanet with the same roots, so only the ids of own wallets count.
+                    key = datanet_id(account, datanet.name), version.rows_root
+                    if self._is_published(key) and self._lay_out(own, datanet.name, version.version, key):
+                        yield ShelvedRows(held=self._held(key), own=datanet.name)
+        for pulled in pulled_versions(self.home):
+            key = pulled.id, pulled.rows_root
+            if not pulled.is_private and self._is_published(key) and rows_file(self.home, *key).exists():
+                yield ShelvedRows(held=self._held(key), own=None)
+
+    def _lay_out(self, own: OwnDatanets, name: str, version: str, key: VersionKey) -> bool:
+        """Write the rows of an own version once; False if they are damaged, or its file is missing."""
+        file = rows_file(self.home, *key)
+        if not published_file(self.home, *key).exists():
+            return False
+        if file.exists():
+            return True
+        try:
+            _, rows = own.version_rows(name, version)
+            write_canonical(file, rows)
+        except (NodeError, OSError) as error:
+            log.warning("version %s of %s can't be served: %s", version, name, error)
+            return False
+        return True
+
+    def _is_published(self, key: VersionKey) -> bool:
+        return bool(self.events.find("DatanetVersion", {"id": key[0], "rowsRoot": key[1]}))
+
+    def _held(self, key: VersionKey) -> HeldRows:
+        datanet, rows_root = key
+        return HeldRows(
+            datanet=datanet,
+            rows_root=rows_root,
+            version=published_file(self.home, *key),
+            rows=rows_file(self.home, *key),
+            is_private=False,
+        )

@@ -1,0 +1,237 @@
+"""Serving the rows of Datanets' versions to peers, in chunks, over direct connections.
+
+A reader of a private Datanet first proves a wallet of its list. Everybody else learns nothing that the chain does not
+say, apart from the fact that this node answers for the Datanet.
+"""
+
+import contextlib
+import hashlib
+import os
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
+from openledger_protocol.constants import CHUNK_BYTES
+from openledger_protocol.errors import (
+    MalformedError,
+    OverloadedError,
+    ProtocolError,
+    UnavailableError,
+    UnknownModelError,
+)
+from openledger_protocol.primitives import DatanetId, Digest
+from openledger_protocol.wire.rows import (
+    ROWS_PART,
+    VERSION_PART,
+    GetPart,
+    GetRows,
+    PartMessage,
+    RowsChallenge,
+    RowsListing,
+    RowsMessage,
+    RowsProof,
+    decode,
+    encode,
+)
+from openledger_protocol.wire.transfer import CHUNKS_MAX, FileEntry, chunk_digests, num_chunks
+
+from ..errors import NetworkError
+from .rates import Rates
+from .streams import MessageStream
+from .transport import Path as PeerPath
+from .transport import PeerId
+from .upload import Uplink, UploadPlace, UploadPlaces
+
+IDLE_S, UNREAD_S = 30.0, 30.0
+"""A stream is closed when nothing is requested, or an answer is not read, for this long."""
+
+LISTINGS_MAX = 16
+READERS_MAX = 2
+
+PROOFS_PER_S, PROOFS_AT_ONCE = 0.1, 4.0
+"""Proofs of one peer that are checked: the chain may have to be asked whether a key may sign for a wallet."""
+
+FileStamps = tuple[tuple[int, int, int], ...]
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldRows:
+    """A version that this node serves."""
+
+    datanet: DatanetId
+    rows_root: Digest
+    version: Path  # the file that names the owner of each row
+    rows: Path
+    is_private: bool
+
+
+FindRows = Callable[[DatanetId, Digest], HeldRows]
+"""Finds a version by its Datanet and root, and blocks.
+
+Raises UnknownModelError if it is not served here, and UnavailableError if some of its rows were withdrawn.
+"""
+
+MayRead = Callable[[HeldRows, PeerId, Digest, RowsProof], bool]
+"""True if a peer's proof, for a challenge, shows that a listed wallet has sent it. It blocks.
+
+Raises ProtocolError if the proof is malformed, or can't be checked now.
+"""
+
+
+class RowsServer:
+    """Serves the `rows` protocol."""
+
+    def __init__(
+        self,
+        find: FindRows,
+        *,
+        may_read: MayRead,
+        path_to: Callable[[PeerId], PeerPath | None] = lambda _: PeerPath.DIRECT,
+        uplink: Uplink | None = None,
+        draw: Callable[[], bytes] = lambda: secrets.token_bytes(32),
+    ) -> None:
+        self._find = find
+        self._may_read = may_read
+        self._path_to = path_to
+        self._uplink = uplink or Uplink(0)
+        self._draw = draw
+        self._listed: dict[Digest, tuple[FileStamps, RowsListing]] = {}
+        self._listing = threading.Lock()
+        self._readers = trio.CapacityLimiter(READERS_MAX)
+        self._places = UploadPlaces()
+        self._proofs: Rates[PeerId] = Rates(per_s=PROOFS_PER_S, burst=PROOFS_AT_ONCE, clock=trio.current_time)
+
+    async def serve(self, peer_id: PeerId, stream: trio.abc.Stream) -> None:
+        """Serve one stream: a version, a proof if it is private, and any number of its chunks."""
+        messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
+        with contextlib.suppress(NetworkError, trio.TooSlowError):
+            try:
+                with self._places.entered(peer_id) as place:
+                    await self._answer_all(peer_id, messages, place)
+                if place.scope.cancelled_caught:
+                    raise OverloadedError("another peer needs this stream's place: come back later")
+            except ProtocolError as error:
+                await messages.refuse(error, timeout_s=IDLE_S)
+
+    async def _answer_all(self, peer_id: PeerId, messages: MessageStream, place: UploadPlace) -> None:
+        question = await _next(messages, place)
+        if not isinstance(question, GetRows):
+            raise MalformedError("a stream of rows begins with get_rows")
+        if self._path_to(peer_id) is PeerPath.RELAYED:
+            raise UnavailableError("rows are not sent over relays: connect directly and ask again")
+        held = await self._blocking(partial(self._find, question.datanet, question.rows_root))
+        if held.is_private:
+            await self._check_reader(peer_id, messages, place, held)
+        listing = await self._blocking(partial(self._list, held))
+        await messages.send(encode(listing), timeout_s=UNREAD_S)
+        while True:
+            wanted = await _next(messages, place)
+            if not isinstance(wanted, GetPart):
+                raise MalformedError("only chunks can be asked for after the list")
+            chunk = await self._blocking(partial(_read, held, listing, wanted))
+            await self._uplink.wait(len(chunk.data))
+            await messages.send(encode(chunk), timeout_s=UNREAD_S)
+
+    async def _check_reader(
+        self, peer_id: PeerId, messages: MessageStream, place: UploadPlace, held: HeldRows
+    ) -> None:
+        """Let the reader of a private version prove a wallet.
+
+        Raises:
+            UnknownModelError: the wallet is not on the list, or the proof is not its own.
+            OverloadedError: the peer has sent too many proofs.
+        """
+        challenge = Digest("0x" + self._draw().hex())
+        await messages.send(encode(RowsChallenge(challenge=challenge)), timeout_s=UNREAD_S)
+        proof = await _next(messages, place)
+        if not isinstance(proof, RowsProof):
+            raise MalformedError("a challenge is answered with a proof")
+        if not self._proofs.take(peer_id):
+            raise OverloadedError("you have sent too many proofs: ask again in a minute")
+        if not await self._blocking(partial(self._may_read, held, peer_id, challenge, proof)):
+            raise UnknownModelError(
+                f"this Datanet is private, and its owner does not share it with {proof.account}: ask the owner to "
+                "add that wallet to its list"
+            )
+
+    async def _blocking(self, call: Callable[[], Value]) -> Value:
+        return await trio.to_thread.run_sync(call, limiter=self._readers)
+
+    def _list(self, held: HeldRows) -> RowsListing:
+        """The list of a version; its files are hashed once, and again when they change."""
+        try:
+            with self._listing:
+                stamp = tuple(_stamp(file) for file in (held.version, held.rows))
+                if held.rows_root not in self._listed or self._listed[held.rows_root][0] != stamp:
+                    version, rows = (_entry(part, _file(held, part)) for part in (VERSION_PART, ROWS_PART))
+                    if rows.digest != held.rows_root:
+                        raise UnavailableError("the copy of these rows here is damaged: ask another peer")
+                    listing = RowsListing(is_private=held.is_private, version=version, rows=rows)
+                    self._listed[held.rows_root] = stamp, listing
+                    while len(self._listed) > LISTINGS_MAX:
+                        self._listed.pop(next(iter(self._listed)))
+                return replace(self._listed[held.rows_root][1], is_private=held.is_private)
+        except OSError as error:
+            raise UnknownModelError("these rows can't be served just now") from error
+
+
+async def _next(messages: MessageStream, place: UploadPlace) -> RowsMessage:
+    place.is_waiting = True
+    with trio.fail_after(IDLE_S):
+        question = decode(await messages.receive())
+    place.is_waiting, place.asked_s = False, trio.current_time()
+    return question
+
+
+def _file(held: HeldRows, part: str) -> Path:
+    return held.rows if part == ROWS_PART else held.version
+
+
+def _read(held: HeldRows, listing: RowsListing, wanted: GetPart) -> PartMessage:
+    entry = listing.rows if wanted.part == ROWS_PART else listing.version
+    if wanted.index >= len(entry.chunks):
+        raise MalformedError(f"the file {wanted.part} has no chunk {wanted.index}")
+    try:
+        descriptor = os.open(_file(held, wanted.part), os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            data = os.pread(descriptor, CHUNK_BYTES, wanted.index * CHUNK_BYTES)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise UnknownModelError("these rows are gone") from error
+    return PartMessage(part=wanted.part, index=wanted.index, data=data)
+
+
+def _stamp(file: Path) -> tuple[int, int, int]:
+    found = file.stat(follow_symlinks=False)
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _entry(part: str, file: Path) -> FileEntry:
+    size_bytes = file.stat(follow_symlinks=False).st_size
+    if num_chunks(size_bytes) > CHUNKS_MAX:
+        raise UnavailableError("these rows are too large to be sent")
+    return entry_of(part, file)
+
+
+def entry_of(part: str, file: Path) -> FileEntry:
+    """The entry of a file, which is read chunk by chunk.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    whole, chunks, size_bytes = hashlib.sha256(), list[Digest](), 0
+    with file.open("rb") as stream:
+        while data := stream.read(CHUNK_BYTES):
+            whole.update(data)
+            chunks += chunk_digests(data)
+            size_bytes += len(data)
+    return FileEntry(path=part, size_bytes=size_bytes, digest=Digest("0x" + whole.hexdigest()), chunks=tuple(chunks))

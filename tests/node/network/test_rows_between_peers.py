@@ -1,0 +1,575 @@
+"""Rows of another operator's Datanet: checked against the chain, from peers of whom each may lie, stall or die."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trio
+from support.contributors import ACCOUNTS, ADA, CONTRIBUTED, key_of
+from support.market_world.row_world import ANN, BOB, LAKE_ID, LONG, RowWorld, open_row_world
+from support.provided import id_of
+
+from openledger_node.datanets.held import pulled_training_rows, pulled_versions, read_held, rows_file, write_canonical
+from openledger_node.datanets.sharing import Sharing, write_sharing
+from openledger_node.datanets.version import make_version, read_published_rows, write_published
+from openledger_node.errors import ConfigError, NetworkError, NodeError
+from openledger_node.network import row_pull
+from openledger_node.network.row_shelf import NodeShelf
+from openledger_node.p2p.partial import PREFIX
+from openledger_node.p2p.provider import ANSWER_S
+from openledger_node.p2p.rows_fetch import HURRY_S, RowsLimits
+from openledger_node.settlement.session import KeyRing
+from openledger_protocol.codec import sha256_digest, to_plain
+from openledger_protocol.constants import CHUNK_BYTES
+from openledger_protocol.errors import OverloadedError
+from openledger_protocol.primitives import Digest
+from openledger_protocol.wire.inference import error_message
+from openledger_protocol.wire.rows import (
+    ROWS_PART,
+    VERSION_PART,
+    GetPart,
+    PartMessage,
+    RowsChallenge,
+    RowsListing,
+    RowsMessage,
+    RowsProof,
+)
+from openledger_protocol.wire.transfer import FileEntry, chunk_digests
+
+THIEF = key_of("thief").address
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[RowWorld]:
+    async with open_row_world(tmp_path) as opened:
+        yield opened
+
+
+def no_progress(done_bytes: int, total_bytes: int) -> None:
+    assert 0 <= done_bytes <= total_bytes
+
+
+def entry_of(part: str, content: bytes) -> FileEntry:
+    return FileEntry(path=part, size_bytes=len(content), digest=sha256_digest(content), chunks=chunk_digests(content))
+
+
+# ---- honest peers
+
+
+async def test_an_owners_rows_are_pulled_and_can_be_trained_on(world: RowWorld) -> None:
+    version = world.own(world.home("owner"))
+    await world.add("ann", world.home("owner"))
+    ours = world.home("us")
+    found = await world.rows("us", ours).pull("lake", no_progress)
+    assert (found["id"], found["version"], found["rows"], found["is_private"]) == (LAKE_ID, 1, 3, False)
+    assert (found["from_peer"], found["dropped"], found["licence"]) == (ANN, {}, "CC-BY-4.0")
+    pulled, rows = pulled_training_rows(ours, LAKE_ID)
+    assert rows == CONTRIBUTED
+    assert (pulled.label.id, pulled.label.on_chain, pulled.label.rows_root) == ("lake", LAKE_ID, version.rows_root)
+    assert read_published_rows(ours, LAKE_ID, version.rows_root) == version.rows
+    assert not list(ours.datanets.glob(f"{PREFIX}*"))
+
+
+async def test_whoever_pulled_a_public_version_passes_it_on(world: RowWorld) -> None:
+    version = world.publish()
+    await world.add("ann", world.hold("ann", version))
+    bobs = world.home("bob")
+    await world.rows("first", bobs).pull(LAKE_ID, no_progress)
+    world.providers.clear()
+    await world.add("bob", bobs)
+    found = await world.rows("us", world.home("us")).pull(f"{LAKE_ID}@1", no_progress)
+    assert (found["from_peer"], found["rows"]) == (BOB, 3)
+
+
+async def test_a_version_that_is_here_is_not_fetched_again(world: RowWorld) -> None:
+    version = world.publish()
+    await world.add("ann", world.hold("ann", version))
+    rows = world.rows("us", world.home("us"))
+    await rows.pull("lake", no_progress)
+    num_asked = len(world.asked[ANN])
+    again = await rows.pull("lake", no_progress)
+    assert (again["from_peer"], again["bytes"], len(world.asked[ANN])) == (None, 0, num_asked)
+
+
+async def test_a_damaged_copy_is_fetched_again(world: RowWorld) -> None:
+    version = world.publish()
+    await world.add("ann", world.hold("ann", version))
+    ours = world.home("us")
+    rows = world.rows("us", ours)
+    await rows.pull("lake", no_progress)
+    rows_file(ours, LAKE_ID, version.rows_root).write_bytes(b"[]")
+    with pytest.raises(NodeError, match="its digest is not that of its version"):
+        read_held(ours, LAKE_ID, version.rows_root)
+    await rows.pull("lake", no_progress)
+    assert read_held(ours, LAKE_ID, version.rows_root) == CONTRIBUTED
+
+
+async def test_a_pull_that_broke_off_goes_on_from_another_peer(world: RowWorld) -> None:
+    version = world.publish(LONG)
+    home = world.hold("ann", version, LONG)
+    await world.add("ann", home, dies_at(2))
+    ours = world.home("us")
+    rows = world.rows("us", ours)
+    with pytest.raises(NetworkError, match="no peer could send the rows"):
+        await rows.pull("lake", no_progress)
+    await world.add("bob", home)
+    world.providers.remove(ANN)
+    found = await rows.pull("lake", no_progress)
+    asked = [each.index for each in world.asked[BOB] if isinstance(each, GetPart) and each.part == ROWS_PART]
+    assert asked[0] == 2
+    assert found["bytes"] < rows_file(ours, LAKE_ID, version.rows_root).stat().st_size
+
+
+async def test_the_newest_version_is_pulled_unless_one_is_named(world: RowWorld) -> None:
+    first, second = world.publish(CONTRIBUTED[:2]), world.publish(number=2)
+    await world.add("ann", world.hold("old", first, CONTRIBUTED[:2]))
+    await world.add("bob", world.hold("new", second))
+    rows = world.rows("us", world.home("us"))
+    assert (await rows.pull("lake", no_progress))["version"] == 2
+    assert (await rows.pull("lake@1", no_progress))["rows"] == 2
+    assert [each.version for each in pulled_versions(world.home("us"))] == [1, 2]
+
+
+# ---- words that lead nowhere
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("sea", "there is no Datanet sea on this network"),
+        ("0x" + "12" * 32, "there is no Datanet 0x1212"),
+        ("lake@9", "has not published version 9 of it"),
+    ],
+)
+async def test_a_datanet_or_version_that_the_chain_does_not_know(world: RowWorld, words: str, why: str) -> None:
+    world.publish()
+    with pytest.raises(NodeError, match=why):
+        await world.rows("us", world.home("us")).pull(words, no_progress)
+
+
+async def test_a_name_of_two_datanets_is_refused_with_their_ids(world: RowWorld) -> None:
+    world.publish()
+    other = "0x" + "34" * 32
+    world.tell("DatanetCreated", id=other, owner=THIEF, name="lake", licence="none")
+    with pytest.raises(NodeError, match="2 Datanets are called lake") as refused:
+        await world.rows("us", world.home("us")).pull("lake", no_progress)
+    assert LAKE_ID in str(refused.value)
+    assert other in str(refused.value)
+
+
+async def test_a_datanet_of_ones_own_is_here_already(world: RowWorld) -> None:
+    home = world.home("owner")
+    world.own(home)
+    with pytest.raises(NodeError, match="Datanet lake is yours"):
+        await world.rows("owner", home).pull("lake", no_progress)
+
+
+async def test_without_a_holder_the_error_says_so(world: RowWorld) -> None:
+    world.publish()
+    with pytest.raises(NetworkError, match="no peer is known to have them"):
+        await world.rows("us", world.home("us")).pull("lake", no_progress)
+
+
+async def test_two_pulls_of_one_version_do_not_meet(world: RowWorld) -> None:
+    version = world.publish()
+    await world.add("ann", world.hold("ann", version), lambda *_: None)
+    rows = world.rows("us", world.home("us"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rows.pull, "lake", no_progress)
+        while ANN not in world.asked or not world.asked[ANN]:
+            await trio.lowlevel.checkpoint()
+        with pytest.raises(ConfigError, match="is being fetched already"):
+            await rows.pull("lake", no_progress)
+        nursery.cancel_scope.cancel()
+
+
+# ---- peers that are not honest
+
+
+def dies_at(index: int) -> object:
+    def answer(_: RowsMessage, found: RowsMessage) -> object:
+        if isinstance(found, PartMessage) and (found.part, found.index) == (ROWS_PART, index):
+            raise RuntimeError("pulled the plug")
+        return found
+
+    return answer
+
+
+def changed_list(**changes: object) -> object:
+    def answer(_: RowsMessage, found: RowsMessage) -> object:
+        return replace(found, **changes) if isinstance(found, RowsListing) else found  # type: ignore[arg-type]
+
+    return answer
+
+
+def changed_rows(**changes: object) -> object:
+    def answer(_: RowsMessage, found: RowsMessage) -> object:
+        if not isinstance(found, RowsListing):
+            return found
+        return replace(found, rows=replace(found.rows, **changes))  # type: ignore[arg-type]
+
+    return answer
+
+
+def forged(part: str, content: bytes, *, digest: str = "") -> object:
+    """A list and chunks that agree, of another file; the whole may claim the right digest."""
+
+    def answer(_: RowsMessage, found: RowsMessage) -> object:
+        if isinstance(found, RowsListing):
+            entry = entry_of(part, content)
+            old = found.rows if part == ROWS_PART else found.version
+            entry = replace(entry, digest=old.digest if digest == "right" else entry.digest)
+            return replace(found, **{part: entry})
+        if isinstance(found, PartMessage) and found.part == part:
+            at = found.index * CHUNK_BYTES
+            return replace(found, data=content[at : at + CHUNK_BYTES])
+        return found
+
+    return answer
+
+
+def changed_part(which: str, **changes: object) -> object:
+    def answer(_: RowsMessage, found: RowsMessage) -> object:
+        is_it = isinstance(found, PartMessage) and found.part == which
+        return replace(found, **changes) if is_it else found  # type: ignore[type-var]
+
+    return answer
+
+
+def version_bytes(rows: object, accounts: object) -> bytes:
+    return json.dumps(to_plain(make_version("lake", "1", rows, accounts))).encode()  # type: ignore[arg-type]
+
+
+def swapped_owners() -> bytes:
+    """The right roots, with the rows of two contributors swapped."""
+    plain = to_plain(make_version("lake", "1", CONTRIBUTED, ACCOUNTS))
+    assert isinstance(plain, dict)
+    plain["rows"][0]["account"], plain["rows"][1]["account"] = (
+        plain["rows"][1]["account"],
+        plain["rows"][0]["account"],
+    )
+    return json.dumps(plain).encode()
+
+
+def silent_at_rows(question: RowsMessage, found: RowsMessage) -> object:
+    return None if isinstance(question, GetPart) and question.part == ROWS_PART else found
+
+
+LIARS = {
+    "says that it is busy": (lambda *_: error_message(OverloadedError("too many")), "too many"),
+    "says nothing": (lambda *_: None, f"it took longer than {ANSWER_S:g} s to send its list"),
+    "sends noise": (lambda *_: b"\xff" * 99, "over its cap"),
+    "sends no frame": (lambda *_: b"\x00\x00\x00\x02\x93\x01", "not a msgpack frame"),
+    "asks for a proof again and again": (
+        lambda *_: RowsChallenge(challenge=Digest("0x" + "11" * 32)),
+        "something else in place of its list",
+    ),
+    "has other rows": (forged(ROWS_PART, b"[1]"), "not that on the chain"),
+    "promises the right rows and sends others": (
+        forged(ROWS_PART, b"[1]", digest="right"),
+        "its list of the rows is of another file",
+    ),
+    "lists too many bytes": (changed_rows(size_bytes=2**31), "can't have"),
+    "lists too many chunks": (
+        changed_rows(size_bytes=9_000 * CHUNK_BYTES, chunks=("0x" + "11" * 32,) * 9_000),
+        "must be a list of 0 to 8192",
+    ),
+    "lists an endless file": (
+        changed_rows(size_bytes=8_000 * CHUNK_BYTES, chunks=("0x" + "11" * 32,) * 8_000),
+        "its rows have more than",
+    ),
+    "lists an empty file": (changed_rows(size_bytes=0, chunks=()), "can't have 0 chunks"),
+    "sends another chunk": (changed_part(ROWS_PART, data=b"x"), "has 1 bytes, not"),
+    "sends another place": (changed_part(ROWS_PART, index=7), "something else in place of chunk 0 of the rows"),
+    "sends the other file": (changed_part(ROWS_PART, part=VERSION_PART), "something else in place of chunk 0"),
+    "has a version of noise": (forged(VERSION_PART, b"\xff\xfe"), "its version is not valid JSON"),
+    "has a deep version": (forged(VERSION_PART, b"[" * 9_999), "its version is not valid JSON"),
+    "has an empty version": (forged(VERSION_PART, b"{}"), "must have objects with the fields"),
+    "has a version of other rows": (
+        forged(VERSION_PART, version_bytes(CONTRIBUTED[:1], ACCOUNTS)),
+        "its version is of other rows",
+    ),
+    "pays a thief": (
+        forged(VERSION_PART, version_bytes(CONTRIBUTED, {"ben": THIEF})),
+        "names other contributors than the chain",
+    ),
+    "pays one contributor for the other's rows": (
+        forged(VERSION_PART, swapped_owners()),
+        "its version pays row 1 to another account than the row names",
+    ),
+    "stalls before the rows": (silent_at_rows, "to send a chunk"),
+    "dies before the rows": (dies_at(0), "the other side"),
+}
+
+
+@pytest.mark.parametrize("name", LIARS)
+async def test_a_peer_that_lies_stalls_or_dies_is_left_for_the_next(
+    world: RowWorld, autojump_clock: trio.testing.MockClock, name: str
+) -> None:
+    answer, reason = LIARS[name]
+    version = world.publish()
+    home = world.hold("ann", version)
+    await world.add("ann", home, answer)  # type: ignore[arg-type]  # each is an answer
+    await world.add("bob", home)
+    ours = world.home("us")
+    found = await world.rows("us", ours).pull("lake", no_progress)
+    assert found["from_peer"] == BOB
+    assert reason in found["dropped"][ANN]
+    assert pulled_training_rows(ours, LAKE_ID)[1] == CONTRIBUTED
+    assert read_published_rows(ours, LAKE_ID, version.rows_root) == version.rows
+
+
+async def test_if_all_lie_nothing_is_kept_as_pulled(world: RowWorld) -> None:
+    version = world.publish()
+    await world.add("ann", world.hold("ann", version), forged(ROWS_PART, b"[1]", digest="right"))  # type: ignore[arg-type]
+    ours = world.home("us")
+    with pytest.raises(NetworkError, match="its list of the rows is of another file"):
+        await world.rows("us", ours).pull("lake", no_progress)
+    assert pulled_versions(ours) == []
+    with pytest.raises(NodeError, match=f"is not here: `openledger-node datanet pull {LAKE_ID}`"):
+        pulled_training_rows(ours, LAKE_ID)
+
+
+async def test_rows_that_are_too_large_are_refused_before_they_are_fetched(world: RowWorld) -> None:
+    version = world.publish(LONG)
+    await world.add("ann", world.hold("ann", version, LONG))
+    rows = world.rows("us", world.home("us"), limits=RowsLimits(rows_bytes_max=1_000))
+    with pytest.raises(NetworkError, match="its rows have more than 1,000 bytes"):
+        await rows.pull("lake", no_progress)
+    assert not any(isinstance(each, GetPart) for each in world.asked[ANN])
+
+
+async def test_a_disk_without_room_is_said_at_once(world: RowWorld) -> None:
+    version = world.publish()
+    await world.add("ann", world.hold("ann", version))
+    rows = world.rows("us", world.home("us"), limits=RowsLimits(reserve_bytes=2**62))
+    with pytest.raises(NodeError, match="free some disk space"):
+        await rows.pull("lake", no_progress)
+
+
+async def test_a_slow_peer_makes_room_for_a_quick_one_and_is_asked_again_if_that_fails(
+    world: RowWorld, autojump_clock: trio.testing.MockClock
+) -> None:
+    version = world.publish(LONG)
+    home = world.hold("ann", version, LONG)
+    await world.add("ann", home, pause_s=19.0)
+    slow = world.asked[ANN]
+    rows = world.rows("us", world.home("us"))
+    await world.add("bob", home, changed_part(ROWS_PART, data=b"x"))  # type: ignore[arg-type]
+    began_s = trio.current_time()
+    found = await rows.pull("lake", no_progress)
+    assert (found["from_peer"], list(found["dropped"])) == (ANN, [BOB])
+    assert trio.current_time() - began_s > HURRY_S
+    assert sum(not isinstance(each, GetPart) for each in slow) == 2  # two streams
+
+
+async def test_a_pull_has_an_end(
+    world: RowWorld, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_pull, "PULL_S_MAX", 5.0)
+    version = world.publish()
+    await world.add("ann", world.hold("ann", version), silent_at_rows)
+    with pytest.raises(NodeError, match="What has arrived is kept"):
+        await world.rows("us", world.home("us")).pull("lake", no_progress)
+
+
+async def test_a_damaged_copy_is_not_served(world: RowWorld) -> None:
+    version = world.publish()
+    home = world.hold("ann", version)
+    write_canonical(rows_file(home, LAKE_ID, version.rows_root), CONTRIBUTED[:1])
+    await world.add("ann", home)
+    with pytest.raises(NetworkError, match="the copy of these rows here is damaged"):
+        await world.rows("us", world.home("us")).pull("lake", no_progress)
+
+
+# ---- withdrawals
+
+
+def withdraw(world: RowWorld, digest: str, account: str = ADA, *, by_owner: bool = False) -> None:
+    world.tell("RowsWithdrawn", id=LAKE_ID, account=account, byOwner=by_owner, effectiveAt=1, rows=[digest])
+
+
+async def test_a_version_with_a_withdrawn_row_is_no_longer_passed_on(world: RowWorld) -> None:
+    version = world.publish()
+    await world.add("ann", world.hold("ann", version))
+    withdraw(world, version.rows[0].digest)
+    ours = world.home("us")
+    with pytest.raises(NetworkError, match="rows of this version were withdrawn, so it is no longer passed on"):
+        await world.rows("us", ours).pull("lake", no_progress)
+    assert pulled_versions(ours) == []
+
+
+async def test_a_strangers_withdrawal_of_anothers_row_changes_nothing(world: RowWorld) -> None:
+    version = world.publish()
+    await world.add("ann", world.hold("ann", version))
+    withdraw(world, version.rows[0].digest, THIEF)
+    assert (await world.rows("us", world.home("us")).pull("lake", no_progress))["rows"] == 3
+
+
+async def test_a_holder_that_has_not_heard_of_a_withdrawal_does_not_matter(
+    world: RowWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = world.publish()
+    await world.add("ann", world.hold("ann", version))
+    withdraw(world, version.rows[0].digest, by_owner=True)
+    monkeypatch.setattr(NodeShelf, "_is_whole", lambda *_: True)  # its chain is behind
+    with pytest.raises(NodeError, match=r"1 row of version 1 of Datanet lake .* were withdrawn"):
+        await world.rows("us", world.home("us")).pull("lake", no_progress)
+
+
+async def test_the_next_version_without_the_row_is_pulled(world: RowWorld) -> None:
+    version = world.publish()
+    withdraw(world, version.rows[0].digest)
+    newer = world.publish(CONTRIBUTED[1:], number=2)
+    await world.add("ann", world.hold("ann", newer, CONTRIBUTED[1:]))
+    found = await world.rows("us", world.home("us")).pull("lake", no_progress)
+    assert (found["version"], found["rows"]) == (2, 2)
+
+
+# ---- private Datanets
+
+
+async def share_privately(world: RowWorld, *names: str) -> None:
+    home = world.home("owner")
+    world.own(home)
+    write_sharing(home, "lake", Sharing(is_private=True, allowed=tuple(key_of(name).address for name in names)))
+    await world.add("ann", home)
+
+
+async def test_a_wallet_on_the_list_gets_a_private_datanets_rows_and_passes_them_on_to_nobody(
+    world: RowWorld,
+) -> None:
+    await share_privately(world, "us")
+    ours = world.home("us")
+    rows = world.rows("us", ours)
+    found = await rows.pull("lake", no_progress)
+    assert (found["is_private"], found["rows"]) == (True, 3)
+    assert (rows.topics(), [each.is_private for each in pulled_versions(ours)]) == ([], [True])
+    world.providers.clear()
+    await world.add("bob", ours)
+    with pytest.raises(NetworkError, match="are served here"):
+        await world.rows("ben", world.home("ben")).pull("lake", no_progress)
+
+
+async def test_another_wallet_gets_nothing_and_learns_why(world: RowWorld) -> None:
+    await share_privately(world, "us")
+    ours = world.home("eve")
+    with pytest.raises(NetworkError, match="this Datanet is private, and its owner does not share it with 0x"):
+        await world.rows("eve", ours).pull("lake", no_progress)
+    assert not any(isinstance(each, GetPart) for each in world.asked[ANN])
+    assert not list(ours.datanets.glob("0x*"))
+
+
+async def test_a_peer_that_names_anothers_wallet_gets_nothing(world: RowWorld) -> None:
+    await share_privately(world, "us")
+    eve = world.rows("eve", world.home("eve"))
+    prove = eve._prove
+
+    async def claim(*words: object) -> RowsProof:
+        proof = await prove(*words)  # type: ignore[arg-type]
+        return replace(proof, account=key_of("us").address)
+
+    eve._prove = claim  # type: ignore[method-assign]
+    with pytest.raises(NetworkError, match="this Datanet is private"):
+        await eve.pull("lake", no_progress)
+
+
+async def test_a_proof_that_a_peer_has_got_from_a_reader_opens_nothing_elsewhere(world: RowWorld) -> None:
+    """Mallory passes a holder's challenge on to a reader who asks him, and the reader's proof back to the holder."""
+    await share_privately(world, "us")
+    reader, mallory = world.rows("us", world.home("us")), world.rows("mallory", world.home("mallory"))
+    wanted = reader._resolve("lake")
+
+    async def ask_the_reader(_: object, __: object, challenge: Digest) -> RowsProof:
+        return await reader._prove(wanted, id_of("mallory"), challenge)
+
+    mallory._prove = ask_the_reader  # type: ignore[assignment,method-assign]
+    with pytest.raises(NetworkError, match="this Datanet is private"):
+        await mallory.pull("lake", no_progress)
+
+
+async def test_a_key_that_may_sign_for_a_listed_wallet_is_enough(world: RowWorld) -> None:
+    """The wallet of a node is locked while it runs, and its signer is not."""
+    home = world.home("owner")
+    world.own(home)
+    write_sharing(home, "lake", Sharing(is_private=True, allowed=(key_of("us").address,)))
+    holder = await world.add("ann", home)
+    signer = key_of("us's signer")
+    rows = world.rows("us", world.home("us"), ring=KeyRing({signer.address: signer}))
+    with pytest.raises(NetworkError, match="this Datanet is private"):
+        await rows.pull("lake", no_progress)
+    holder.shelf.is_signer = lambda wallet, key: (wallet, key) == (key_of("us").address, signer.address)
+    assert (await rows.pull("lake", no_progress))["rows"] == 3
+
+
+async def test_a_list_counts_from_the_moment_it_is_changed(world: RowWorld) -> None:
+    await share_privately(world)
+    rows = world.rows("us", world.home("us"))
+    with pytest.raises(NetworkError, match="this Datanet is private"):
+        await rows.pull("lake", no_progress)
+    write_sharing(world.home("owner"), "lake", Sharing(is_private=True, allowed=(key_of("us").address,)))
+    assert (await rows.pull("lake", no_progress))["is_private"]
+
+
+async def test_a_damaged_list_opens_nothing(world: RowWorld) -> None:
+    await share_privately(world, "us")
+    (world.home("owner").datanets / "lake" / "own" / "sharing.json").write_text("{")
+    with pytest.raises(NetworkError, match="has to say again with whom they are shared"):
+        await world.rows("us", world.home("us")).pull("lake", no_progress)
+
+
+async def test_many_proofs_of_one_peer_are_not_all_checked(world: RowWorld) -> None:
+    await share_privately(world, "us")
+    eve = world.rows("eve", world.home("eve"))
+    refusals = []
+    for _ in range(6):
+        with pytest.raises(NetworkError) as refused:
+            await eve.pull("lake", no_progress)
+        refusals.append("too many proofs" in str(refused.value))
+    assert refusals == [False] * 4 + [True] * 2
+
+
+async def test_a_stranger_who_copies_the_roots_gets_no_private_rows_as_public_ones(world: RowWorld) -> None:
+    """The owner's node has a version file of the stranger's Datanet, as after pulling an adapter of it."""
+    home = world.home("owner")
+    version = world.own(home)
+    write_sharing(home, "lake", Sharing(is_private=True))
+    stranger = "0x" + "56" * 32
+    world.tell("DatanetCreated", id=stranger, owner=THIEF, name="pond", licence="none")
+    world.tell(
+        "DatanetVersion",
+        id=stranger,
+        version=1,
+        rowsRoot=version.rows_root,
+        contributorsRoot=version.contributors_root,
+    )
+    write_published(home, stranger, version)  # type: ignore[arg-type]
+    holder = await world.add("ann", home)
+    assert {each.held.datanet for each in holder.shelf._found.values()} == {LAKE_ID}
+    with pytest.raises(NetworkError, match="are served here"):
+        await world.rows("eve", world.home("eve")).pull("pond", no_progress)
+
+
+# ---- the shelf
+
+
+async def test_a_node_that_does_not_share_serves_and_announces_nothing(world: RowWorld) -> None:
+    home = world.home("owner")
+    world.own(home)
+    rows = world.rows("quiet", home)
+    assert len(rows.topics()) == 1
+    rows.shelf.is_sharing = False
+    rows.shelf._found.clear()
+    rows.shelf.refresh()
+    assert rows.topics() == []
+
+
+async def test_only_what_this_chain_has_published_is_served(world: RowWorld) -> None:
+    version = make_version("lake", "1", CONTRIBUTED, ACCOUNTS)
+    rows = world.rows("ann", world.hold("ann", version))
+    assert rows.topics() == []
+    world.publish()
+    rows.shelf.refresh()
+    assert len(rows.topics()) == 1
