@@ -133,7 +133,7 @@ def test_a_gguf_base_keeps_the_numbers_of_its_file(tmp_path: Path) -> None:
     wide = make_base(tmp_path / "wide", hidden_size=64, intermediate_size=96, head_dim=16)
     gguf = make_gguf_base(wide, tmp_path / "gguf", type_of=lambda _: GGMLQuantizationType.Q4_1)
     model = open_narrow_base(gguf, CPU, torch.float32)
-    torch.testing.assert_close(logits(model), served_logits(gguf, "stored"), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits(model), served_logits(gguf, "none"), rtol=1e-4, atol=1e-4)
     _, adapter = train(describe_folder(gguf), tmp_path / "out", learning_rate=0.05)
     assert (adapter / "adapter_model.safetensors").exists()
 
@@ -156,9 +156,9 @@ def test_a_base_that_is_stored_narrow_is_trained_on_as_it_is(kind: str, tmp_path
 # ---- Memory
 
 
-def test_a_base_in_memory_has_the_bytes_of_the_estimate(base: Base) -> None:
-    model = open_narrow_base(folder_of(base), CPU, torch.float32)
-    config = read_config(folder_of(base))
+def test_a_base_in_memory_has_the_bytes_of_the_estimate(tmp_path: Path) -> None:
+    folder = make_base(tmp_path / "b", hidden_size=256, intermediate_size=512, head_dim=64)
+    model, config = open_narrow_base(folder, CPU, torch.float32), read_config(folder)
     widened = base_bytes(JOB, replace(config, num_layers=0, vocab_size=0), weight_bytes=4)
     assert narrow_bytes(model) == pytest.approx(base_bytes(JOB, config, weight_bytes=4) - widened, rel=0.05)
     wide = base_bytes(replace(JOB, quantisation="none"), config, weight_bytes=4)
@@ -170,9 +170,9 @@ CHANGES: list[dict[str, Any]] = [{}, {"method": "rslora", "dropout": 0.5}, {"met
 
 
 @pytest.mark.parametrize("changes", [*CHANGES, {"method": "dora", "dropout": 0.5}])
-def test_nothing_wide_of_the_base_is_kept_for_the_backward_pass(base: Base, changes: dict[str, Any]) -> None:
+def test_nothing_wide_of_the_base_is_kept_for_the_backward_pass(tmp_path: Path, changes: dict[str, Any]) -> None:
     job = replace(JOB, layers=0, **changes)
-    folder = folder_of(base)
+    folder = make_base(tmp_path / "b", head_dim=16)  # without square maps, whose shape other tensors have, too
     model = open_narrow_base(folder, CPU, torch.float32)
     adapted = adapt(model, job, choose_targets(model, folder, 0))
     for module in adapted.modules():
