@@ -29,8 +29,8 @@ from openledger_node.factory.trainers.peft_lora import open_trainer
 from openledger_node.home import Home, home_folder
 from openledger_node.models.bases import describe_folder, find_base
 from openledger_node.models.causal_lm import open_causal_lm
+from openledger_protocol.constants import DEMO_BASE_NAME
 
-DEMO = "SmolLM2-135M-Instruct"
 GROUP, LEVELS = 32, 15  # of the demo base's file: a step is a fifteenth of the range of 32 numbers
 LOOK_EVERY_S = 0.02
 FORMS = ("none", "int4")
@@ -150,7 +150,7 @@ def main() -> None:
         child(json.loads(given.child))
         return
     words = {"num_rows": 8 if given.quick else given.rows, "epochs": 1 if given.quick else given.epochs}
-    demo = find_base(Home(home_folder()), DEMO).folder
+    demo = find_base(Home(home_folder()), DEMO_BASE_NAME).folder
     assert demo is not None
     runs = []
     with tempfile.TemporaryDirectory() as root:

@@ -43,8 +43,9 @@ def empty_causal_lm(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     if hasattr(config, "quantization_config"):  # the loader reads the narrow format itself
         del config.quantization_config
     with init_empty_weights(include_buffers=False):  # buffers, such as angles of positions, are computed
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
-    return model.eval()
+        auto_class: Any = AutoModelForCausalLM
+        model: PreTrainedModel = auto_class.from_config(config, dtype=dtype, trust_remote_code=False)
+    return model
 
 
 def _from_gguf(folder: Path, gguf: Path, dtype: torch.dtype, options: dict[str, Any]) -> PreTrainedModel:

@@ -246,7 +246,7 @@ def save_in_two(folder: Path, out: Path) -> None:
     files = {name: f"model-0000{place % 2 + 1}-of-00002.safetensors" for place, name in enumerate(sorted(state))}
     for file in set(files.values()):
         save_file({name: state[name].contiguous() for name in files if files[name] == file}, out / file)
-    (out / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
+    (out / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": files}))
 
 
 @pytest.mark.parametrize("is_split", [False, True])

@@ -31,7 +31,7 @@ def open_narrow_base(folder: Path, device: torch.device, dtype: torch.dtype) -> 
         OSError, ValueError: transformers does not know its architecture.
     """
     config = read_config(folder)
-    model = empty_causal_lm(folder, dtype)
+    model: Any = empty_causal_lm(folder, dtype)
     _leave_only_text(model)
     with whole_files(folder):
         _fill(model, checked_reader(folder, config, dtype), config, device)
