@@ -35,6 +35,8 @@ class OrderQuery(BaseModel):
     schedule: str | None = None
     warm_up_percent: float | None = None
     weight_decay: float | None = None
+    quantisation: str | None = None
+    gradient_checkpointing: bool = False
     evaluate: int | None = None
     held_out_percent: float | None = None
     offset: int = 0  # of the first row to show

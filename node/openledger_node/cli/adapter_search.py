@@ -2,23 +2,17 @@
 
 from typing import Any
 
+from ..network.catalogue_filter import matches
 from .render import out_console, plain, say, show_table
 from .units import open_amount
 
 
 def matching_adapters(found: dict[str, Any], words: str, base: str) -> dict[str, Any]:
-    """Keep the adapters that all words and the base match.
+    """Keep the offered adapters that all words and the base match.
 
     Those for the served base come first, then those that have earned most, then those with most sellers.
     """
-    wanted = words.lower().split()
-
-    def matches(each: dict[str, Any]) -> bool:
-        return base.lower() in str(each["base"] or each["base_digest"]).lower() and all(
-            any(word in text for text in _texts(each)) for word in wanted
-        )
-
-    offered = [each for each in found["adapters"] if matches(each)]
+    offered = [each for each in found["adapters"] if matches(each, words, base)]
     offered.sort(
         key=lambda each: (
             not each["is_our_base"],
@@ -27,21 +21,7 @@ def matching_adapters(found: dict[str, Any], words: str, base: str) -> dict[str,
             each["full_name"],
         )
     )
-    unoffered = [each for each in found["unoffered"] if matches(each)]
-    is_filtered = bool(wanted or base)
-    return {
-        **found,
-        "adapters": offered,
-        "unoffered": unoffered,
-        "num_unoffered": len(unoffered) if is_filtered else found["num_unoffered"],
-    }
-
-
-def _texts(each: dict[str, Any]) -> list[str]:
-    keys = ("name", "id", "licence", "description")
-    names = [datanet[key] for datanet in each["datanets"] or () for key in keys]
-    texts = [each["full_name"], each["id"], each["base"], each["owner"], *names]
-    return [str(text).lower() for text in texts if text]
+    return {**found, "adapters": offered}  # the node has filtered those that nobody offers, before it cut their list
 
 
 def show_offered(found: dict[str, Any], wanted: str) -> None:
@@ -72,6 +52,8 @@ def _show_unoffered(found: dict[str, Any]) -> None:
     if not found["num_unoffered"]:
         return
     out_console.print(f"\nregistered, and offered by no other node now: {found['num_unoffered']}")
+    if (left := found["num_unoffered"] - len(found["unoffered"])) > 0:
+        say(f"{left} of them are not listed: name a part of an owner, a Datanet or an id to find one")
     rows = [
         [each["full_name"] or f"{each['id'][:18]}…", _base_of(each), taught_by(each), earned_by(each)]
         for each in found["unoffered"]

@@ -172,7 +172,7 @@ def search(
     The node must be running. Those that your base can run and that have earned most come first.
     """
     text = " ".join(words or ())
-    found = ask_daemon(open_node_home(), "POST", "/money/search", {})
+    found = ask_daemon(open_node_home(), "POST", "/money/search", {"words": text, "base": base})
     if found is None:
         raise NodeError("only a running node hears what others offer: start it with `openledger-node start`")
     found = matching_adapters(found, text, base)

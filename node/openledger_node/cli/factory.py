@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -67,6 +67,14 @@ HeldOutPercent = Annotated[
     float | None,
     typer.Option(metavar="PERCENT", help="Percent of the rows to hold out if --held-out names none; by default 10."),
 ]
+Quantize = Annotated[
+    Literal["auto", "none", "int4"],
+    typer.Option(help="Base weights in training: wide (none), 4 bits (int4), or by the memory that is free (auto)."),
+]
+Checkpointing = Annotated[
+    bool,
+    typer.Option("--gradient-checkpointing", help="Compute layers twice instead of keeping them; saves memory."),
+]
 Layers = Annotated[int | None, typer.Option(help="Layers to adapt, counted from the top; 0 is all.")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over all rows.")]
 BatchSize = Annotated[int, typer.Option(help="Rows per step.")]
@@ -119,6 +127,8 @@ def train(
         typer.Option("--warm-up-percent", metavar="PERCENT", help="Percent of the steps over which it rises."),
     ] = DEFAULTS.warm_up_ppm / PERCENT,
     weight_decay: Annotated[float, typer.Option(help="Decay of the adapter's weights, from 0 to 1.")] = 0.0,
+    quantize: Quantize = "auto",
+    gradient_checkpointing: Checkpointing = False,
     held_out_percent: HeldOutPercent = None,
     evaluate: Annotated[
         int, typer.Option(help="Held-out rows that base and adapter answer at the end; 0 is none.")
@@ -152,6 +162,8 @@ def train(
         "schedule": schedule,
         "warm_up_percent": warm_up,
         "weight_decay": weight_decay,
+        "quantisation": quantize,
+        "gradient_checkpointing": gradient_checkpointing,
         "held_out_percent": held_out_percent,
         "evaluate": evaluate,
         "trainer": trainer,
@@ -188,6 +200,8 @@ def preview(
     alpha: Alpha = None,
     sites: Sites = DEFAULTS.sites,
     dropout: Dropout = DEFAULTS.dropout,
+    quantize: Quantize = "auto",
+    gradient_checkpointing: Checkpointing = False,
     held_out_percent: HeldOutPercent = None,
     offset: Annotated[int, typer.Option(help="First of the three rows to show.")] = 0,
     as_json: Json = False,
@@ -207,6 +221,8 @@ def preview(
         "alpha": alpha,
         "sites": sites,
         "dropout": dropout,
+        "quantisation": quantize,
+        "gradient_checkpointing": gradient_checkpointing,
         "held_out_percent": held_out_percent,
     }
     home = open_node_home()

@@ -8,7 +8,7 @@ from ..errors import ModelError, NodeError
 from ..factory.service import TrainingService
 from ..home import Home
 from .daemon_client import ask_daemon, load_settings
-from .factory_view import TrainingReport, follow, show_adapter, show_state
+from .factory_view import TrainingReport, follow, say_format, show_adapter, show_state
 from .render import say
 
 ORDER_TIMEOUT_S = 120.0
@@ -38,6 +38,7 @@ def carry_on(home: Home, path: str, body: dict[str, Any], begin: Callable[[Train
         if asked is None:
             return _carry_out_here(home, begin, report)
         number: int = asked["number"]
+        say_format(asked)
         try:
             follow(asked, lambda: show_factory(home, number)["run"], report, poll_s=POLL_S)
         except KeyboardInterrupt:
@@ -49,6 +50,7 @@ def carry_on(home: Home, path: str, body: dict[str, Any], begin: Callable[[Train
 def _carry_out_here(home: Home, begin: Callable[[TrainingService], int], report: TrainingReport) -> int:
     own = training_service(home)
     number = begin(own)
+    say_format(own.run(number))
     try:
         own.carry_out(number, report, report.stage)
     except KeyboardInterrupt:

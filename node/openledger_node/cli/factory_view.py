@@ -21,6 +21,8 @@ FIGURES: Final = (
     ("tokens/s", "tokens_per_s", ",.0f"),
 )
 SIDES: Final = (("held-out row", "reference"), ("base", "base"), ("adapter", "adapter"))
+FORMATS: Final[dict[str, str]] = {"none": "wide", "int4": "in 4 bits (int4)"}
+SMALLER: Final = "and --gradient-checkpointing, --quantize int4 and a smaller --batch-size need less"
 SAMPLES_SHOWN: Final = 3
 GAINS: Final = (
     ("held-out loss", "loss", False),
@@ -75,10 +77,21 @@ def show_preview(found: dict[str, Any]) -> None:
             "tokens": f"{tokens['total']:,}; {tokens['median']} a row in the middle, 95 % under {tokens['p95'] + 1}",
             "people": f"{found['people']}, the largest with {found['largest_share_ppm'] / 10_000:.1f} % of the rows",
             "steps": str(estimate["steps"]),
+            **_format(estimate["quantisation"], estimate["why_quantisation"]),
             "memory": _memory(estimate),
             "time": _time(estimate),
         }
     )
+
+
+def say_format(run: dict[str, Any]) -> None:
+    """Say which form the frozen base has in a training and why, unless nothing else was possible."""
+    for label, text in _format(run["job"]["quantisation"], run["format_why"]).items():
+        say(f"{label}: {plain(text)}")
+
+
+def _format(quantisation: str, why: str | None) -> dict[str, str]:
+    return {"base weights": f"{FORMATS[quantisation]}; {why}"} if why else {}
 
 
 def _time(estimate: dict[str, Any]) -> str:
@@ -98,6 +111,7 @@ def _lines(run: dict[str, Any]) -> dict[str, str]:
         "state": _state(run),
         "rows": f"{run['rows']} of {datanet['id']} {datanet['version']}, {run['held_out']} held out, "
         f"{run['dropped']} left out",
+        **_format(run["job"]["quantisation"], run["format_why"]),
     }
     if progress:
         lines["step"] = f"{progress['step']} of {progress['steps']}"
@@ -144,7 +158,7 @@ def _memory(estimate: dict[str, Any]) -> str:
     memory = estimate["memory"]
     if memory is None:
         return estimate["why"] or "not known"
-    fits = "fits" if memory["fits"] else "does not fit"
+    fits = "fits" if memory["fits"] else f"does not fit, {SMALLER}"
     return (
         f"{memory['needed_bytes'] / 1e9:.1f} GB beside {memory['serving_bytes'] / 1e9:.1f} GB that serve, "
         f"of {memory['cap_bytes'] / 1e9:.1f}: {fits}; {memory['how']}"

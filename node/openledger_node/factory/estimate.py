@@ -7,6 +7,7 @@ measured speed: that of an earlier training of this base, or that of this machin
 from dataclasses import dataclass
 from typing import Final
 
+from ..engine.memory_plan import KEPT_BITS, MAP_BITS, OUTER_BITS, WIDENED_BYTES
 from ..models.decoder_config import DecoderConfig
 from .job import TrainingJob, choose_sites, num_steps
 
@@ -25,6 +26,10 @@ ANSWER_SHARE: Final = 0.18
 
 GAINS: Final = {"float32": 1.0, "bfloat16": 2.0}
 """Measured speed-up of the trainer if the processor has instructions for the format, on the demo base."""
+
+
+WIDENING: Final = 40
+"""Cost of widening a number of 4 bits once, in floating-point operations of a training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,22 +59,48 @@ class Memory:
 
 
 def memory(job: TrainingJob, config: DecoderConfig, rows: RowTokens, *, weight_bytes: int) -> Memory:
-    """Compute the peak memory of a training; a weight of the base takes `weight_bytes`."""
+    """Compute the peak memory of a training; a weight of a wide base takes `weight_bytes`."""
     layers, adapter = _adapted_layers(job, config), num_adapter_weights(job, config)
     batch = min(job.batch_size, rows.num_rows)
-    widths = 10 * config.d_model + 4 * (config.d_q + 2 * config.d_kv) + 5 * config.d_mlp
+    layer_widths = 10 * config.d_model + 4 * (config.d_q + 2 * config.d_kv) + 5 * config.d_mlp
     if config.attention_cap:  # scores that are capped are kept for the backward pass, two of them and a temporary
-        widths += 3 * config.num_heads * rows.longest
-    activations = batch * rows.longest * layers * widths * FLOAT_BYTES
+        layer_widths += 3 * config.num_heads * rows.longest
+    # With gradient checkpointing, only the inputs of layers are kept, and one layer at a time is computed again.
+    widths = layers * config.d_model + layer_widths if recomputes(job) else layers * layer_widths
+    activations = batch * rows.longest * widths * FLOAT_BYTES
     # Logits are stored three times: raw, after the softmax, and as the gradient.
     logits = batch * rows.longest_completion * config.vocab_size * 3 * FLOAT_BYTES
     kept = rows.total * config.d_model * FLOAT_BYTES if layers < config.num_layers else 0
     return Memory(
-        base=num_base_weights(config) * weight_bytes,
+        base=base_bytes(job, config, weight_bytes=weight_bytes),
         activations=activations + logits + min(kept, KEPT_BYTES_MAX),
         optimizer=3 * adapter * FLOAT_BYTES,  # a gradient and Adam's two moments
         adapter=adapter * FLOAT_BYTES,
     )
+
+
+def recomputes(job: TrainingJob) -> bool:
+    """Return True if the backward pass computes layers again.
+
+    PEFT's DoRA with dropout keeps each widened map for the backward pass, which would undo the 4 bits.
+    """
+    keeps_wide = job.quantisation != "none" and job.method == "dora" and job.dropout > 0
+    return job.gradient_checkpointing or keeps_wide
+
+
+def base_bytes(job: TrainingJob, config: DecoderConfig, *, weight_bytes: int) -> int:
+    """Compute the bytes of the frozen base, with what is widened of it at a time."""
+    if job.quantisation == "none":
+        return num_base_weights(config) * weight_bytes
+    map_bits = MAP_BITS[job.quantisation]
+    if config.stored and config.stored.bits <= KEPT_BITS[job.quantisation]:
+        map_bits = config.stored.bits_per_number
+    maps = config.num_layers * _layer_weights(config)
+    outer = num_base_weights(config) - maps
+    # DoRA adds its change to a whole widened map: the map, the change and their sum, in float32 at most.
+    whole = 3 * FLOAT_BYTES * max(d_in * d_out for d_in, d_out in config.site_dims.values())
+    widened = WIDENED_BYTES + (whole if job.method == "dora" else 0)
+    return int(maps * map_bits + outer * OUTER_BITS[job.quantisation]) // 8 + widened
 
 
 def num_base_weights(config: DecoderConfig) -> int:
@@ -90,11 +121,16 @@ def num_products(job: TrainingJob, config: DecoderConfig, rows: RowTokens) -> in
     """Count the floating-point operations of the whole training.
 
     Per token and weight, the forward pass costs two operations and the backward pass two more, because frozen weights
-    get no gradients. The lower layers run once, because their outputs are kept.
+    get no gradients. The lower layers run once, because their outputs are kept. With gradient checkpointing, there is
+    a second forward pass. Weights in 4 bits are widened in each pass of each step.
     """
     upper = _adapted_layers(job, config) * _layer_weights(config) + config.vocab_size * config.d_model
     lower = (config.num_layers - _adapted_layers(job, config)) * _layer_weights(config)
-    return rows.total * (2 * lower + job.epochs * 4 * upper)
+    passes = 3 if recomputes(job) else 2
+    products = rows.total * (2 * lower + job.epochs * 2 * passes * upper)
+    if job.quantisation == "none":
+        return products
+    return products + WIDENING * passes * num_steps(job, rows.num_rows) * upper
 
 
 def seconds(

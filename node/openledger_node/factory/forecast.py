@@ -5,9 +5,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,10 @@ from ..errors import ModelError
 from ..home import Home
 from ..machine import Machine, look_at_machine
 from ..models.decoder_config import DecoderConfig, read_config
+from .base_format import BaseFormat, Needs, check_format, choose_format, config_of
 from .estimate import RowTokens, answer_seconds, memory, seconds, seconds_at, steps_of
 from .evaluation import ANSWER_TOKENS_MAX
-from .job import TrainingJob
+from .job import Quantisation, TrainingJob
 from .order import Gathered, TrainingOrder, check_sites, gather, job_of
 from .preview import Measured, RowReader, Tell, row_tokens
 from .runs import Runs
@@ -141,20 +143,37 @@ class Forecaster:
         job = job_of(order, device=self._config.inference.device)
         gathered = self._read(order)
         check_sites(job, gathered.base)
+        trainer = order.trainer or self._config.factory.trainer
+        check_format(order.quantisation, gathered.base, trainer)
         rows = row_tokens(gathered.measured)
         steps = steps_of(job, rows)
+        chosen = self.choose_format(order.quantisation, replace(gathered, job=job, trainer=trainer))
+        job = replace(job, quantisation=chosen.quantisation)
+        found = {"steps": steps, "quantisation": chosen.quantisation, "why_quantisation": chosen.why}
         try:
             if gathered.base.folder is None:
                 raise ModelError(f"base {gathered.base.name} has no weights")
             config = read_config(gathered.base.folder)
         except ModelError as error:
-            return {"steps": steps, "memory": None, "time": None, "why": f"no estimate: {error}"}
+            return {**found, "memory": None, "time": None, "why": f"no estimate: {error}"}
         return {
-            "steps": steps,
+            **found,
             "memory": self._memory(job, config, rows),
             "time": self._time(job, gathered, config, rows, order.evaluate),
             "why": None,
         }
+
+    def choose_format(self, wanted: str | None, gathered: Gathered) -> BaseFormat:
+        """Choose the form of the frozen base, by the estimate of memory if the order leaves it open."""
+        config, needs = config_of(gathered.base), None
+        if config is not None:
+            rows, room = row_tokens(gathered.measured), self._room
+            wide, narrow = (
+                memory(replace(gathered.job, quantisation=form), config, rows, weight_bytes=room.weight_bytes)
+                for form in get_args(Quantisation)
+            )
+            needs = Needs(wide=wide, narrow=narrow, free_bytes=max(0, room.cap_bytes - room.serving_bytes()))
+        return choose_format(wanted, config, needs, gathered.trainer)
 
     def _memory(self, job: TrainingJob, config: DecoderConfig, rows: RowTokens) -> dict[str, Any]:
         room = self._room
@@ -235,7 +254,7 @@ class Forecaster:
 
 def _speed_key(job: TrainingJob) -> tuple[object, ...]:
     """The fields of a job that change its tokens per second by much."""
-    return job.layers, job.sites, job.method == "dora"
+    return job.layers, job.sites, job.method == "dora", job.quantisation, job.gradient_checkpointing
 
 
 def _stamp(order: TrainingOrder) -> Stamp:

@@ -61,6 +61,9 @@ Method = Literal["lora", "rslora", "dora"]
 Schedule = Literal["cosine", "linear", "constant"]
 """Course of the learning rate after the warm-up: two ways to zero, or none."""
 
+Quantisation = Literal["none", "int4"]
+"""Form of the base's weights while an adapter is trained: as wide as products are computed, or in 4 bits (QLoRA)."""
+
 SITE_GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "attention": ("q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj"),
     "mlp": ("gate_proj", "up_proj", "gate_up_proj", "down_proj"),
@@ -92,6 +95,8 @@ class TrainingJob:
     schedule: Schedule = "cosine"
     warm_up_ppm: int = 60_000  # of the steps; Adam does not know the size of gradients at first
     weight_decay: float = 0.0
+    quantisation: Quantisation = "none"
+    gradient_checkpointing: bool = False  # the backward pass computes each layer again instead of keeping its outputs
 
 
 Preset = Literal["quick", "balanced", "thorough"]
@@ -152,6 +157,7 @@ def check_job(job: TrainingJob) -> TrainingJob:
     for name, chosen, words in (
         ("method", job.method, get_args(Method)),
         ("schedule", job.schedule, get_args(Schedule)),
+        ("quantisation", job.quantisation, get_args(Quantisation)),
     ):
         if chosen not in words:
             raise ConfigError(f"{name} is {chosen!r}: choose one of {', '.join(words)}")

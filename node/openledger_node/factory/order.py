@@ -27,6 +27,7 @@ from ..home import Home
 from ..models.adapter_files.layout import MODULES
 from ..models.bases import Base, find_base
 from ..models.decoder_config import read_config
+from .base_format import AUTO, check_format
 from .evaluation import ROWS_MAX, ROWS_USUAL
 from .job import (
     DEFAULT_PRESET,
@@ -41,7 +42,7 @@ from .job import (
 )
 from .preview import Measured, RowReader, Tell, fitting
 from .shelve import BuildIndex
-from .signal_pass import SignalPass, run_signal_pass
+from .signal_pass import IsOver, SignalPass, run_signal_pass
 
 ONE_SOURCE: Final = "give exactly one of --rows FILE, --sample and --datanet NAME"
 PRIVATE_SIGNALS: Final = (
@@ -76,6 +77,8 @@ class TrainingOrder:
     schedule: str | None = None
     warm_up_percent: float | None = None
     weight_decay: float | None = None
+    quantisation: str | None = None  # None and `auto` leave it to the estimate of memory
+    gradient_checkpointing: bool = False
     held_out_percent: float | None = None  # of the rows, if no held-out rows are given
     evaluate: int | None = None  # held-out rows to answer before the adapter is added to the library
     trainer: str | None = None
@@ -118,7 +121,7 @@ def order_from(wanted: Mapping[str, Any]) -> TrainingOrder:
     return TrainingOrder(**given)
 
 
-_FLAGS: Final = ("sample", "signals")
+_FLAGS: Final = ("sample", "signals", "gradient_checkpointing")
 _TYPES: Final[Mapping[str, Any]] = {
     **dict.fromkeys(("rank", "alpha", "layers", "epochs", "batch_size", "seed", "tokens_max", "evaluate"), int),
     **dict.fromkeys(("learning_rate", "dropout", "warm_up_percent", "weight_decay", "held_out_percent"), int | float),
@@ -147,12 +150,13 @@ def job_of(order: TrainingOrder, *, device: str) -> TrainingJob:
     }
     job = replace(job, **given, **shares)
     alpha = default_alpha(job.method, job.rank) if order.alpha is None else order.alpha
-    return check_job(replace(job, alpha=alpha))
+    chosen: Any = "none" if order.quantisation in (None, AUTO) else order.quantisation
+    return check_job(replace(job, alpha=alpha, quantisation=chosen))
 
 
 SAME_NAMES: Final = (
     "rank", "layers", "epochs", "batch_size", "learning_rate", "seed", "tokens_max", "method", "sites", "dropout",
-    "schedule", "weight_decay",
+    "schedule", "weight_decay", "gradient_checkpointing",
 )  # fmt: skip
 """Fields that an order and a job have in common."""
 
@@ -174,6 +178,7 @@ def gather(home: Home, config: Config, order: TrainingOrder, *, keep: bool, tell
     if order.signals and base.folder is None:
         raise ConfigError(f"{base.name} has no files, so no signals of its rows can be built: leave out --signals")
     check_sites(job, base)
+    check_format(order.quantisation, base, order.trainer or config.factory.trainer)
     if order.held_out_percent is not None and (order.sample or order.held_out):
         raise ConfigError(
             "held_out_percent has no effect here, because the held-out rows are given: leave it out, "
@@ -228,18 +233,25 @@ def check_sites(job: TrainingJob, base: Base) -> None:
 
 
 def index_builder_of(
-    home: Home, base: Base, datanet: VersionLabel, job: TrainingJob | None, *, yields: bool
+    home: Home, base: Base, datanet: VersionLabel, job: TrainingJob | None, *, yields: bool, is_over: IsOver
 ) -> BuildIndex | None:
     """Return what `index_builder` does, or None for a private Datanet: an index holds the texts of its rows."""
-    return None if is_private(home, datanet.rows_root) else index_builder(base, datanet, job, yields=yields)
+    if is_private(home, datanet.rows_root):
+        return None
+    return index_builder(base, datanet, job, yields=yields, is_over=is_over)
 
 
 def index_builder(
-    base: Base, datanet: VersionLabel, job: TrainingJob | None = None, *, yields: bool = False
+    base: Base,
+    datanet: VersionLabel,
+    job: TrainingJob | None = None,
+    *,
+    yields: bool = False,
+    is_over: IsOver = lambda: False,
 ) -> BuildIndex:
     """Return a function that writes the attribution index of the learned rows; with `job`, also their signals.
 
-    `yields` lets the pass for the signals take only what other processes leave.
+    `yields` lets the pass for the signals take only what other processes leave. `is_over` ends that pass.
     """
 
     def build(folder: Path, rows: tuple[Row, ...]) -> Digest:
@@ -257,8 +269,9 @@ def index_builder(
                 device=job.device,
                 tokens_max=job.tokens_max,
                 yields=yields,
+                quantisation=job.quantisation if job.quantisation != "none" else AUTO,
             )
-            run_signal_pass(given)
+            run_signal_pass(given, is_over)
 
         tokenizer = open_tokenizer(base.folder)
         return build_index(

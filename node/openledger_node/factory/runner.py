@@ -21,6 +21,7 @@ from .evaluation import ANSWER_TOKENS_MAX, GENERAL_ROWS, Evaluated, evaluated_fr
 from .job import RunEvent
 from .runs import ADAPTER_FOLDER, CHECKPOINT_FILE, HELD_OUT_FILE, Runs
 from .shelve import BuildIndex, Trained, add_to_library, write_manifest
+from .signal_pass import PassEndedError
 from .trainer import (
     EvaluationInput,
     EvaluationProgress,
@@ -183,7 +184,12 @@ class Runner:
             probes=found.probes if found and self._parts.tells_rows else (),
         )
         self._enter("indexing")
-        write_manifest(folder, trained)
+        try:
+            write_manifest(folder, trained)
+        except PassEndedError:  # its half index is deleted when the training ends, or before it is written again
+            self._obey()
+            self._yields = True  # the wish is gone again, so another process may continue
+            raise PausedError from None
         self._enter("adding")
         adapter = add_to_library(self._home, folder, trained)
         evaluation = found.to_plain() if found else None
@@ -239,6 +245,10 @@ class Runner:
         )
         self._note_stage(stage)
         self._write_sometimes()
+        self._obey()
+
+    def _obey(self) -> None:
+        """Leave the work after the last step if the owner or the node wishes it."""
         match self._runs.wished(self._run.number):
             case "stop":
                 raise _StoppedError

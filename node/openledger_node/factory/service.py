@@ -116,11 +116,13 @@ class TrainingService:
             check_free(self._runs, is_worked_on=self._is_worked_on())
             self._check_nobody_trains()
             found = gather(self._home, self._config, order, keep=True)
+            chosen = self._forecaster.choose_format(order.quantisation, found)
             now_ns = time.time_ns()
             run = TrainingRun(
                 number=self._runs.next_number(),
                 state="waiting",
-                job=found.job,
+                job=replace(found.job, quantisation=chosen.quantisation),
+                format_why=chosen.why,
                 trainer=found.trainer,
                 base=found.base.name,
                 datanet=found.datanet,
@@ -161,7 +163,12 @@ class TrainingService:
             trainer=ChildTrainer(run.trainer, yields=self._yields),
             owner=self._owner(),
             build_index=index_builder_of(
-                self._home, base, run.datanet, run.job if run.has_signals else None, yields=self._yields
+                self._home,
+                base,
+                run.datanet,
+                run.job if run.has_signals else None,
+                yields=self._yields,
+                is_over=lambda: self._runs.wished(number) in ("stop", "yield"),
             ),
             tells_rows=not is_private(self._home, run.datanet.rows_root),
             report=report,

@@ -6,10 +6,12 @@ ends when that closes. Base and adapter take gigabytes, which are freed when it 
 
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -56,23 +58,42 @@ class SignalPass:
     device: str
     tokens_max: int  # of a row
     yields: bool = False  # to other processes on this machine
+    quantisation: str = "auto"  # of the base; that of the training if it was in 4 bits
 
 
-def run_signal_pass(given: SignalPass) -> None:
-    """Build the index of signals in a child process.
+IsOver = Callable[[], bool]
+"""Tells whether a long pass should end before it is done."""
+
+LOOK_EVERY_S: Final = 0.5
+
+
+class PassEndedError(Exception):
+    """The pass ended early, as its caller wished."""
+
+
+def run_signal_pass(given: SignalPass, is_over: IsOver = lambda: False) -> None:
+    """Build the index of signals in a child process, which is killed as soon as `is_over` is true.
 
     Raises:
+        PassEndedError: `is_over` became true.
         ModelError: it could not be built; the message has the last line of the process.
     """
     with tempfile.TemporaryFile() as log, start_worker(MODULE, log, stdout=log) as worker:
         try:
             say(worker, json.dumps(to_plain(given)) + "\n")  # its stdin stays open, so that it ends when we do
-            status = worker.wait()
+            status = _wait(worker, is_over)
             if status:
                 raise ModelError(f"the index of signals could not be built: {last_words(log)}")
         finally:
             worker.kill()
             hang_up(worker)
+
+
+def _wait(worker: subprocess.Popen[str], is_over: IsOver) -> int:
+    while not is_over():
+        with suppress(subprocess.TimeoutExpired):
+            return worker.wait(LOOK_EVERY_S)
+    raise PassEndedError
 
 
 def build(given: SignalPass) -> None:
@@ -95,6 +116,7 @@ def build(given: SignalPass) -> None:
             threads=0,
             batch_max=1,
             context_max=given.tokens_max,
+            quantisation=given.quantisation,
         )
     )
     source = AdapterSource(id=ADAPTER, parts=(AdapterPart(folder=given.adapter_folder),))

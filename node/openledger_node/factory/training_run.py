@@ -67,6 +67,7 @@ class TrainingRun:
     evaluation: dict[str, Any] | None = None
     stage: Stage | None = None  # only while it is evaluating
     error: str | None = None
+    format_why: str | None = None  # reason for the form of the frozen base
     has_signals: bool = False  # the index that poa-v3 needs is built at the end
     schema: str = RUN_SCHEMA
 

@@ -4,8 +4,8 @@ Both take a sample of the rows, so that a large batch costs no more than a small
 """
 
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,12 +14,13 @@ from openledger_protocol.datanet import Row
 
 from ..config import Config
 from ..datanets.gate import GateNumber, base_number, trial_number
-from ..errors import ModelError
+from ..errors import ConfigError, ModelError
 from ..home import Home
 from ..models.bases import Base, find_base
 from .child import ChildTrainer
 from .job import ROWS_MIN, TrainingJob, split_rows
 from .preview import RowReader, fitting
+from .runs import Runs
 from .trainer import PausedError, TrainingInput, TrainingProgress
 
 BASE_ROWS: Final = 32
@@ -33,6 +34,7 @@ class TrialBase:
 
     base: Base
     trainer: str
+    home: Home  # no training runs in it at the same time
 
 
 def open_trial(home: Home, config: Config, name: str | None) -> TrialBase:
@@ -41,14 +43,14 @@ def open_trial(home: Home, config: Config, name: str | None) -> TrialBase:
     Raises:
         ModelError: it is not here.
     """
-    return TrialBase(base=find_base(home, name or config.inference.base), trainer=config.factory.trainer)
+    return TrialBase(base=find_base(home, name or config.inference.base), trainer=config.factory.trainer, home=home)
 
 
 def measure_base(trial: TrialBase, rows: Sequence[Row]) -> GateNumber:
     """Measure the loss of the base on the completions of up to 32 rows.
 
     Raises:
-        ModelError: the base can't be used.
+        ModelError: the base can't be used, or a training is running.
     """
     sample = _fitting_sample(trial.base, rows, BASE_ROWS)
     if not sample:
@@ -60,8 +62,8 @@ def measure_base(trial: TrialBase, rows: Sequence[Row]) -> GateNumber:
             found.append(progress.held_out_loss)
         raise PausedError
 
-    with tempfile.TemporaryDirectory(prefix="openledger-trial-") as folder:
-        given = TrainingInput(job=TRIAL_JOB, rows=sample[:1], held_out=sample, base=trial.base, folder=Path(folder))
+    with _alone(trial) as folder:
+        given = TrainingInput(job=TRIAL_JOB, rows=sample[:1], held_out=sample, base=trial.base, folder=folder)
         with suppress(PausedError):
             ChildTrainer(trial.trainer).train(given, stop_after_first)
     return base_number(found[0] if found else None, rows=len(sample))
@@ -71,16 +73,30 @@ def measure_trial(trial: TrialBase, rows: Sequence[Row]) -> GateNumber:
     """Train for two epochs on up to 256 rows but a tenth, and measure the loss on that tenth.
 
     Raises:
-        ModelError: the base can't be used, or fewer than two rows are short enough.
+        ModelError: the base can't be used, a training is running, or fewer than two rows are short enough.
     """
     sample = _fitting_sample(trial.base, rows, TRIAL_ROWS)
     if len(sample) < ROWS_MIN:
         raise ModelError(f"a trial needs {ROWS_MIN} rows of at most {TRIAL_JOB.tokens_max} tokens, not {len(sample)}")
     learned, held_out = split_rows(sample, TRIAL_JOB.held_out_ppm)
-    with tempfile.TemporaryDirectory(prefix="openledger-trial-") as folder:
-        given = TrainingInput(job=TRIAL_JOB, rows=learned, held_out=held_out, base=trial.base, folder=Path(folder))
+    with _alone(trial) as folder:
+        given = TrainingInput(job=TRIAL_JOB, rows=learned, held_out=held_out, base=trial.base, folder=folder)
         result = ChildTrainer(trial.trainer).train(given, lambda _: None)
     return trial_number(result.loss_before, result.loss_after, rows=len(held_out))
+
+
+@contextmanager
+def _alone(trial: TrialBase) -> Iterator[Path]:
+    """A folder for a trial, which holds the lock of trainings: two of them may not fit into memory."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(Runs(trial.home).hold())
+        except ConfigError as error:
+            raise ModelError(
+                "a training is running, and both may not fit into memory: try again when it has ended, or pause it "
+                "with `openledger-node factory pause`"
+            ) from error
+        yield Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="openledger-trial-")))
 
 
 def _fitting_sample(base: Base, rows: Sequence[Row], count: int) -> tuple[Row, ...]:

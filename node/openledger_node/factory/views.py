@@ -10,8 +10,9 @@ from ..datanets.store import OwnDatanets
 from ..home import Home
 from ..models.bases import list_bases
 from ..text import rfc3339
+from .base_format import AUTO
 from .evaluation import ROWS_USUAL
-from .job import ALL_SITES, PERCENT, PRESETS, RSLORA_ALPHA, SITE_GROUPS, Method, Schedule, TrainingJob
+from .job import ALL_SITES, PERCENT, PRESETS, RSLORA_ALPHA, SITE_GROUPS, Method, Quantisation, Schedule, TrainingJob
 from .training_run import TrainingRun
 
 RUNS_SHOWN: Final = 20
@@ -26,6 +27,7 @@ def run_to_plain(run: TrainingRun, *, who: str | None) -> dict[str, Any]:
         "is_cut_off": run.is_live and who is None,
         "trainer": run.trainer,
         "job": asdict(run.job),
+        "format_why": run.format_why,
         "datanet": {"id": run.datanet.id, "version": run.datanet.version},
         "rows": run.num_rows,
         "held_out": run.num_held_out,
@@ -100,6 +102,7 @@ def usual_to_plain() -> dict[str, Any]:
         "evaluate": ROWS_USUAL,
         "methods": get_args(Method),
         "schedules": get_args(Schedule),
+        "quantisations": [AUTO, *get_args(Quantisation)],
         "site_groups": [ALL_SITES, *SITE_GROUPS],
         "rslora_alpha": RSLORA_ALPHA,
     }

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft.utils.integrations import init_empty_weights
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
@@ -29,6 +30,21 @@ def open_causal_lm(folder: Path, dtype: torch.dtype, **options: Any) -> PreTrain
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         folder, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True, **options
     )
+    return model
+
+
+def empty_causal_lm(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+    """Make a base without the numbers of its weights, for a loader that brings them one by one.
+
+    Raises:
+        OSError, ValueError: transformers can't read its configuration.
+    """
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if hasattr(config, "quantization_config"):  # the loader reads the narrow format itself
+        del config.quantization_config
+    with init_empty_weights(include_buffers=False):  # buffers, such as angles of positions, are computed
+        auto_class: Any = AutoModelForCausalLM
+        model: PreTrainedModel = auto_class.from_config(config, dtype=dtype, trust_remote_code=False)
     return model
 
 

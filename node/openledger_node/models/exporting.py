@@ -3,6 +3,8 @@
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,10 +41,9 @@ def export_adapter(adapter: Adapter, base: Base, form: ExportForm, out: Path) ->
             f"{adapter.full_name} was made for another {adapter.manifest.base.name} than the one here: "
             f"run `openledger-node models pull {adapter.manifest.base.name}`"
         )
-    partial = out.with_name(f".{out.name}.partial")
+    partial = None
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        partial = _new_folder_beside(out)
         WRITERS[form](adapter, base, partial)
         card = write_card_text(adapter.manifest, taught_by_of(card_of(adapter)), form=form)
         (partial / CARD_FILE).write_text(card, encoding="utf-8")
@@ -50,8 +51,20 @@ def export_adapter(adapter: Adapter, base: Base, form: ExportForm, out: Path) ->
     except OSError as error:
         raise explain_disk(error, out.parent) from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if partial:
+            shutil.rmtree(partial, ignore_errors=True)
     return sorted(file for file in out.rglob("*") if file.is_file())
+
+
+def _new_folder_beside(out: Path) -> Path:
+    """Make a folder that did not exist, because one with a likely name may be somebody's."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for number in count(1):
+        partial = out.with_name(f".{out.name}.partial-{number}")
+        with suppress(FileExistsError):
+            partial.mkdir()
+            return partial
+    raise AssertionError("the numbers do not end")
 
 
 def _write_peft(adapter: Adapter, _: Base, folder: Path) -> None:

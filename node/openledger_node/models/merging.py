@@ -18,12 +18,16 @@ from ..errors import ModelError
 from .adapter_files.header import ITEM_BYTES, TensorEntry, parse_tensor_file, read_tensor_file
 from .adapter_files.layout import WEIGHTS_FILE, LoraSite, read_layout
 from .adapter_files.numbers import read_matrix
-from .adapter_files.plain_file import open_plain
+from .adapter_files.plain_file import open_plain, read_json
 from .bases import gguf_of
 from .gguf_files.weights import GgufWeights, open_weights
 
 PIECE_ITEMS = 4 << 20
 """Numbers that are widened at a time: 16 MiB."""
+
+WHOLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+INDEX_BYTES_MAX = 64 << 20
 
 LENGTH_BYTES = 8
 BF16_BITS = 16  # the low bits of a float32, which bfloat16 drops
@@ -148,15 +152,39 @@ def _in_rows(shape: tuple[int, ...]) -> tuple[int, int]:
     return rows, prod(shape) // rows
 
 
+def _file_of(folder: Path) -> dict[str, str] | None:
+    """The file of each tensor, by the index of the folder; None if it has no index."""
+    if not (folder / INDEX).exists():
+        if not (folder / WHOLE).exists():
+            raise ModelError(f"{folder} has neither {WHOLE} nor {INDEX}: pull the base again")
+        return None
+    found = read_json(folder / INDEX, size_bytes_max=INDEX_BYTES_MAX).get("weight_map")
+    is_map = isinstance(found, dict) and all(
+        isinstance(file, str) and Path(file).name == file for file in found.values()
+    )
+    if not found or not is_map:
+        raise ModelError(f"{folder / INDEX} does not say where the weights are: pull the base again")
+    return dict(found)
+
+
 class _SafetensorsBase:
-    """The weights of a folder's safetensors files, which stay in the format that they have."""
+    """The weights of a folder's safetensors files, which stay in the format that they have.
+
+    With an index, a tensor is the one in the file that the index names; without one, only `model.safetensors` counts.
+    Other files may be adapters, or the same weights as another program stores them.
+    """
 
     def __init__(self, folder: Path) -> None:
+        file_of = _file_of(folder)
+        names = sorted(set(file_of.values())) if file_of else [WHOLE]
         self._found: dict[str, tuple[Path, TensorEntry]] = {
-            name: (file, entry)
-            for file in sorted(folder.glob("*.safetensors"))
-            for name, entry in read_tensor_file(file).tensors.items()
+            name: (folder / file, entry)
+            for file in names
+            for name, entry in read_tensor_file(folder / file).tensors.items()
+            if file_of is None or file_of.get(name) == file
         }
+        if missing := set(file_of or ()) - set(self._found):
+            raise ModelError(f"{folder} has no tensor {min(missing)}, which {INDEX} names: pull the base again")
 
     def names(self) -> list[str]:
         return list(self._found)

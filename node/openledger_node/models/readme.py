@@ -19,7 +19,7 @@ TAUGHT_BY: Final = "## Taught by\n"
 MARKED: Final = str.maketrans({letter: f"\\{letter}" for letter in "\\`*_{}[]<>#|"})
 SETTINGS: Final = (
     "method", "rank", "alpha", "layers", "sites", "dropout", "learning_rate", "schedule", "warm_up_ppm",
-    "weight_decay", "epochs", "batch_size", "tokens_max", "seed",
+    "weight_decay", "epochs", "batch_size", "tokens_max", "seed", "quantisation",
 )  # fmt: skip
 FIGURES: Final = (
     ("loss", "held-out loss"),

@@ -22,6 +22,7 @@ from ..models.library import list_adapters
 from ..p2p.connections import Connections
 from ..p2p.transport import PeerId, Transport
 from .catalogue import AdapterCatalogue
+from .catalogue_filter import Chosen
 
 UNOFFERED_MAX: Final = 256
 """Registered adapters that nobody offers are listed up to this number, those that earned most first."""
@@ -73,8 +74,13 @@ async def offered_to_plain(
     known: Sequence[OfferedBase],
     events: EventRows,
     catalogue: AdapterCatalogue,
+    *,
+    chosen: Chosen = lambda _: True,
 ) -> dict[str, Any]:
-    """The adapters that other nodes offer now, those that nobody offers, and the network's bases, for JSON."""
+    """The adapters that other nodes offer now, those that nobody offers, and the network's bases, for JSON.
+
+    `chosen` chooses among those that nobody offers.
+    """
     here = {adapter.id: adapter for adapter in await trio.to_thread.run_sync(list_adapters, home)}
     await trio.to_thread.run_sync(catalogue.update)
     bases = {base.digest: base.name for base in await trio.to_thread.run_sync(list_bases, home)}
@@ -102,7 +108,7 @@ async def offered_to_plain(
             }
             for each in listed
         ],
-        **_unoffered(catalogue, {each.adapter.id for each in listed}, here, bases, own),
+        **_unoffered(catalogue, {each.adapter.id for each in listed}, here, bases, own, chosen),
     }
 
 
@@ -112,24 +118,24 @@ def _unoffered(
     here: Mapping[AdapterId, Adapter],
     bases: Mapping[Digest, str],
     own: Base,
+    chosen: Chosen,
 ) -> dict[str, Any]:
     """Registered adapters that no other node offers now; the chain has their ids and no names."""
-    left = [each for each in catalogue.newest() if each.id not in offered]
-    return {
-        "num_unoffered": len(left),
-        "unoffered": [
-            {
-                "id": each.id,
-                "full_name": here[each.id].full_name if each.id in here else None,
-                "base": bases.get(each.base),
-                "base_digest": each.base,
-                "is_our_base": each.base == own.digest,
-                "is_here": each.id in here,
-                **catalogue.to_plain(each.id),
-            }
-            for each in left[:UNOFFERED_MAX]
-        ],
-    }
+    found = (
+        {
+            "id": each.id,
+            "full_name": here[each.id].full_name if each.id in here else None,
+            "base": bases.get(each.base),
+            "base_digest": each.base,
+            "is_our_base": each.base == own.digest,
+            "is_here": each.id in here,
+            **catalogue.to_plain(each.id),
+        }
+        for each in catalogue.newest()
+        if each.id not in offered
+    )
+    left = [each for each in found if chosen(each)]
+    return {"num_unoffered": len(left), "unoffered": left[:UNOFFERED_MAX]}
 
 
 def _withdrawn_rows(

@@ -52,6 +52,7 @@ from .buying import (
     open_transport,
 )
 from .catalogue import AdapterCatalogue
+from .catalogue_filter import Chosen, chosen_by
 from .far_sellers import open_far_sellers, open_publisher
 from .own_models import OwnModels
 from .peer_list import offered_to_plain, peers_to_plain
@@ -279,14 +280,15 @@ class PeerService:
             return await self._rows.pull(str(arguments.get("datanet")), show)
         if question in SHARE_TESTS:
             return await self.share_tests.answer(question, arguments)
-        return await (self.search() if question == SEARCH else self.peers())
+        return await (self.search(chosen_by(arguments)) if question == SEARCH else self.peers())
 
-    async def search(self) -> dict[str, Any]:
-        """The adapters that other nodes offer now, and the network's bases, for JSON."""
+    async def search(self, chosen: Chosen) -> dict[str, Any]:
+        """The adapters that other nodes offer now, those that nobody offers, and the network's bases, for JSON."""
         await self._advertiser.greeter.look_around()
         bases = self._advertiser.offered.list_bases(BASES_MAX)
+        events = self._session.ledger.events
         return await offered_to_plain(
-            self._home, self._ads, self._serving.base, bases, self._session.ledger.events, self._catalogue
+            self._home, self._ads, self._serving.base, bases, events, self._catalogue, chosen=chosen
         )
 
     async def pull(self, name: str, show: ShowProgress) -> dict[str, Any]:

@@ -89,10 +89,12 @@ def test_what_nobody_offers_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert "0x1111111111111111…" in shown
 
 
-def test_filtered_ones_are_counted_as_shown() -> None:
-    lost = adapter("lost", full_name=None)
-    found = network(unoffered=(lost, {**lost, "datanets": [], "owner": "0x" + "b" * 40}))
-    assert matching_adapters(found, "harbour", "")["num_unoffered"] == 1
+def test_those_that_are_not_listed_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    found = {**network(unoffered=(adapter("lost", full_name=None),)), "num_unoffered": 301}
+    show_offered(matching_adapters(found, "", ""), "")
+    shown = capsys.readouterr()
+    assert "offered by no other node now: 301" in shown.out
+    assert "300 of them are not listed: name a part of an owner, a Datanet or an id" in shown.err
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ def test_the_defaults_are_within_their_bounds() -> None:
         ("weight_decay", float("inf")),
         ("method", "lore"),
         ("schedule", "cosines"),
+        ("quantisation", "int3"),
     ],
 )
 def test_a_field_out_of_bounds_is_named_with_its_value_and_with_what_to_give(field: str, value: float | str) -> None:

@@ -209,6 +209,8 @@ def train_killed(given: TrainingInput, kill_at: Sequence[int]) -> TrainingResult
         {"dropout": 0.5, "schedule": "linear", "weight_decay": 0.1, "method": "rslora"},
         {"method": "dora", "sites": "attention"},
         {"layers": 0},
+        {"quantisation": "int4", "method": "dora", "dropout": 0.5},
+        {"quantisation": "int4", "gradient_checkpointing": True},
     ],
 )
 def test_a_run_that_is_killed_at_every_step_writes_the_bytes_of_one_that_never_was(

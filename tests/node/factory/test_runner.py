@@ -17,6 +17,7 @@ from openledger_node.factory.child import DiedError
 from openledger_node.factory.job import TrainingJob
 from openledger_node.factory.runner import Runner, TrainingParts, check_free, may_go_on
 from openledger_node.factory.runs import KEPT_MAX, OwnerWish, Runs
+from openledger_node.factory.signal_pass import PassEndedError
 from openledger_node.factory.trainer import (
     EvaluationInput,
     EvaluationResult,
@@ -289,6 +290,21 @@ def test_a_process_that_is_killed_after_the_last_step_leaves_the_same_adapter(
     assert [adapter.id for adapter in list_adapters(other)] == [whole.adapter_id]
     begin_next(cut, run)
     assert {file.name for file in cut.folder(1).iterdir()} == {"run.json", "held_out.json"}, "no checkpoint stays"
+
+
+@pytest.mark.parametrize(("wish", "state"), [("stop", "stopped"), ("yield", "evaluating")])
+def test_a_wish_is_heard_while_the_index_is_written(
+    home: Home, runs: Runs, begin: Begin, wish: OwnerWish, state: str
+) -> None:
+    def interrupted(_: Path, __: tuple[Row, ...]) -> Digest:
+        runs.wish(1, wish)
+        raise PassEndedError
+
+    begin()
+    run = carry_out(home, FakeTrainer(), build_index=interrupted)
+    assert (run.state, run.adapter, list_adapters(home)) == (state, None, [])
+    if wish == "yield":
+        assert carry_out(home, FakeTrainer(), build_index=write_index).state == "done"
 
 
 def begin_next(runs: Runs, run: TrainingRun) -> None:

@@ -7,8 +7,9 @@ import sys
 import pytest
 
 from openledger_node.errors import ModelError
+from openledger_node.factory import signal_pass
 from openledger_node.factory.order import order_from
-from openledger_node.factory.signal_pass import SignalPass, rows_within, run_signal_pass
+from openledger_node.factory.signal_pass import PassEndedError, SignalPass, rows_within, run_signal_pass
 from openledger_protocol.codec import to_plain
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import Digest
@@ -55,3 +56,23 @@ def test_a_pass_ends_with_the_process_that_started_it() -> None:
 def test_a_pass_that_fails_says_why() -> None:
     with pytest.raises(ModelError, match=r"the index of signals could not be built: .*/nowhere"):
         run_signal_pass(PASS)
+
+
+def test_a_pass_ends_as_soon_as_its_caller_wishes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may take an hour, in which `factory stop` and the end of the node would go unheard."""
+    started: list[subprocess.Popen[str]] = []
+    sleeper = (
+        "from openledger_node.factory import signal_pass as it; it.build = lambda _: it.threading.Event().wait()"
+    )
+
+    def start(*_: object, **__: object) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-c", f"{sleeper}; it.main()"]
+        started.append(subprocess.Popen(command, stdin=subprocess.PIPE, text=True))
+        return started[0]
+
+    monkeypatch.setattr(signal_pass, "start_worker", start)
+    monkeypatch.setattr(signal_pass, "LOOK_EVERY_S", 0.001)
+    looks = iter([False, False, True])
+    with pytest.raises(PassEndedError):
+        run_signal_pass(PASS, lambda: next(looks))
+    assert started[0].returncode == -9

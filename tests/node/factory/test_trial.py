@@ -4,8 +4,11 @@ import pytest
 from support.contributors import CONTRIBUTED
 
 from openledger_node.errors import ModelError
+from openledger_node.factory.child import ChildTrainer
+from openledger_node.factory.runs import Runs
+from openledger_node.factory.trainer import Report, TrainingInput, TrainingResult
 from openledger_node.factory.trial import BASE_ROWS, TrialBase, measure_base, measure_trial
-from openledger_node.home import Home
+from openledger_node.home import Home, is_training
 from openledger_node.models.bases import find_base
 from openledger_protocol.datanet import Row
 
@@ -14,7 +17,7 @@ LONG = Row(prompt="What?", completion="word " * 3_000, contributor="ada")
 
 @pytest.fixture
 def trial(home: Home) -> TrialBase:
-    return TrialBase(base=find_base(home, "fake"), trainer="fake")
+    return TrialBase(base=find_base(home, "fake"), trainer="fake", home=home)
 
 
 def test_the_base_is_measured_on_a_sample_before_any_step(trial: TrialBase) -> None:
@@ -38,4 +41,27 @@ def test_rows_that_are_too_long_are_not_measured(trial: TrialBase) -> None:
 
 def test_a_base_without_weights_is_refused(home: Home) -> None:
     with pytest.raises(ModelError, match="has no weights"):
-        measure_base(TrialBase(base=find_base(home, "fake"), trainer="peft_lora"), CONTRIBUTED)
+        measure_base(TrialBase(base=find_base(home, "fake"), trainer="peft_lora", home=home), CONTRIBUTED)
+
+
+def test_a_trial_waits_for_a_training_to_end_and_no_training_starts_beside_it(
+    home: Home, trial: TrialBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both may not fit into memory."""
+    with Runs(home).hold():
+        for measure in (measure_base, measure_trial):
+            with pytest.raises(
+                ModelError, match=r"a training is running, .*: try again when it has ended, or pause it"
+            ):
+                measure(trial, CONTRIBUTED)
+    seen: list[bool] = []
+    learn = ChildTrainer.train
+
+    def look(trainer: ChildTrainer, given: TrainingInput, report: Report) -> TrainingResult:
+        seen.append(is_training(home))
+        return learn(trainer, given, report)
+
+    monkeypatch.setattr(ChildTrainer, "train", look)
+    measure_trial(trial, CONTRIBUTED)
+    assert seen == [True]
+    assert not is_training(home)

@@ -1,6 +1,8 @@
 """Adapters for other programs: what PEFT and llama.cpp make of the files is what the adapter answers here."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 import torch
 from gguf import GGUFReader
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 from support.tiny import make_adapter, make_base
 from support.tiny_gguf import make_gguf_base
 from transformers import AutoModelForCausalLM
@@ -214,3 +217,78 @@ def test_a_base_in_a_format_that_is_not_read_here_is_refused_with_the_way_out(ba
     with pytest.raises(ModelError, match="`--as peft` or `--as gguf`"):
         merging.open_base_weights(copy)
     assert adapter.folder.exists()
+
+
+def test_a_folder_of_somebody_beside_the_new_one_stays(base: Base, tmp_path: Path) -> None:
+    """An export is written beside its folder first, under a name that nobody has."""
+    theirs = [tmp_path / f".out.partial{ending}" for ending in ("", "-1")]
+    for folder in theirs:
+        folder.mkdir()
+        (folder / "notes.txt").write_text("mine")
+    adapter = library_of(base, tmp_path)
+    export_adapter(adapter, base, "peft", tmp_path / "out")
+    assert [(folder / "notes.txt").read_text() for folder in theirs] == ["mine", "mine"]
+    before = set(tmp_path.iterdir())
+    with pytest.raises(AdapterRefusedError):
+        export_adapter(adapter, with_another_shape(base, tmp_path), "merged", tmp_path / "failed")
+    assert {each.name for each in set(tmp_path.iterdir()) - before} == {"other"}, "a failed one leaves nothing"
+
+
+def with_another_shape(base: Base, root: Path) -> Base:
+    """A base with the digest of another, of which the adapter does not fit."""
+    other = describe_folder(make_base(root / "other", hidden_size=32))
+    return replace(other, digest=base.digest)
+
+
+def save_in_two(folder: Path, out: Path) -> None:
+    """Write a base's weights as two files with an index."""
+    state = load_file(folder / "model.safetensors")
+    files = {name: f"model-0000{place % 2 + 1}-of-00002.safetensors" for place, name in enumerate(sorted(state))}
+    for file in set(files.values()):
+        save_file({name: state[name].contiguous() for name in files if files[name] == file}, out / file)
+    (out / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": files}))
+
+
+@pytest.mark.parametrize("is_split", [False, True])
+def test_other_weights_in_the_folder_of_a_base_are_not_merged(base: Base, tmp_path: Path, is_split: bool) -> None:
+    """Folders of hubs also have adapters, and the same weights as other programs store them."""
+    folder = tmp_path / "crowded"
+    shutil.copytree(folder_of(base), folder)
+    if is_split:
+        (folder / "model.safetensors").unlink()
+        save_in_two(folder_of(base), folder)
+    state = load_file(folder_of(base) / "model.safetensors")
+    save_file({"lora_A.weight": torch.ones(2, 2)}, folder / "adapter_model.safetensors")
+    save_file({name: torch.zeros(1) for name in state}, folder / "consolidated.safetensors")
+    crowded = describe_folder(folder)
+    adapter = library_of(crowded, tmp_path)
+    export_adapter(adapter, crowded, "merged", tmp_path / "out")
+    merged = load_file(tmp_path / "out" / "model.safetensors")
+    assert {name: weight.shape for name, weight in merged.items()} == {
+        name: weight.shape for name, weight in state.items()
+    }
+    wanted = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32), str(adapter.folder)
+    )
+    ours = logits(AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32))
+    torch.testing.assert_close(ours, logits(wanted), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("index", "says"),
+    [
+        ("{}", "does not say where the weights are: pull the base again"),
+        ('{"weight_map": {"a": "../a.safetensors"}}', "does not say where the weights are"),
+        ('{"weight_map": {"a": "model.safetensors"}}', "has no tensor a, which model.safetensors.index.json names"),
+    ],
+)
+def test_an_index_that_leads_nowhere_is_refused(base: Base, tmp_path: Path, index: str, says: str) -> None:
+    folder = tmp_path / "torn"
+    shutil.copytree(folder_of(base), folder)
+    (folder / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(ModelError, match=says):
+        merging.open_base_weights(folder)
+    for file in folder.glob("model.safetensors*"):
+        file.unlink()
+    with pytest.raises(ModelError, match="has neither model"):
+        merging.open_base_weights(folder)

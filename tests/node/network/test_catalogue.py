@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from openledger_node.ledger.ledger import open_ledger
 from openledger_node.market.board import AdTable
 from openledger_node.models.adapters import Adapter
 from openledger_node.models.bases import FAKE_BASE
+from openledger_node.network import peer_list
 from openledger_node.network.catalogue import AdapterCatalogue
+from openledger_node.network.catalogue_filter import chosen_by
 from openledger_node.network.peer_list import offered_to_plain
 from openledger_protocol.advertisement import OfferedAdapter
 from openledger_protocol.events import BlockId, Event
-from openledger_protocol.primitives import AdapterId, Address, Digest
+from openledger_protocol.primitives import AdapterId, Address, Digest, Wei
 
 __all__ = ["seller", "world"]
 
@@ -141,6 +144,24 @@ async def test_what_is_registered_and_offered_by_nobody_is_said(
     by_name = {each["name"]: each for each in found["adapters"]}
     assert by_name["lake"]["datanets"][0]["name"] == "lake"
     assert (by_name["ferry"]["datanets"], by_name["ferry"]["num_claims"]) == (None, None)
+
+
+async def test_words_choose_among_all_registered_adapters_before_the_list_is_cut(
+    seller: Seller, adapter: Adapter, board: AdTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that had earned little was beyond the limit, and no word found it."""
+    catalogue = catalogue_of(seller)
+    rich = replace(catalogue.adapters[adapter.id], id=ONE, datanets=(), gross_wei=Wei(10**20))
+    catalogue.adapters[ONE] = rich
+    monkeypatch.setattr(peer_list, "UNOFFERED_MAX", 1)
+    found = await offered(seller, board, catalogue)
+    assert (found["num_unoffered"], [each["id"] for each in found["unoffered"]]) == (2, [ONE])
+    for arguments, expected in (({"words": "lake"}, [adapter.id]), ({"base": "fake"}, [ONE]), ({"words": "no"}, [])):
+        chosen = chosen_by(arguments)
+        found = await offered_to_plain(
+            seller.home, board, FAKE_BASE, [], seller.world.node.ledger.events, catalogue, chosen=chosen
+        )
+        assert [each["id"] for each in found["unoffered"]] == expected
 
 
 async def test_a_retired_adapter_is_no_longer_listed_as_missing(

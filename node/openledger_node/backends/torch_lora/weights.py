@@ -1,7 +1,7 @@
 """A base's tensors from its files, in the serving format, with q|k|v and gate|up fused."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,16 +93,37 @@ def read_tensors(folder: Path, config: DecoderConfig, dtype: torch.dtype) -> Ite
     Raises:
         ModelError: a tensor is missing or contradicts config.json, or a file is damaged; nothing was yielded.
     """
+    with whole_files(folder):
+        yield from _tensors(checked_reader(folder, config, dtype), config)
+
+
+@contextmanager
+def whole_files(folder: Path) -> Iterator[None]:
+    """Turn the errors of reading a base's files into one that says what to do.
+
+    Raises:
+        ModelError: a tensor is missing, or a file is damaged.
+    """
     try:
-        read = open_reader(folder, config, dtype)
-        _check_shapes(_tensors(ShapesOnly(read), config), config)
-        yield from _tensors(read, config)
+        yield
     except (SafetensorError, KeyError, OSError) as error:
         raise ModelError(f"the weights in {folder} are not whole ({error}): pull the base again") from error
 
 
+def checked_reader(folder: Path, config: DecoderConfig, dtype: torch.dtype) -> Reader:
+    """Open a base's files, and compare the shapes of all matrices with config.json.
+
+    Raises:
+        ModelError: a shape contradicts config.json.
+        SafetensorError, KeyError, OSError: a tensor is missing, or a file is damaged.
+    """
+    read = open_reader(folder, config, dtype)
+    _check_shapes(_tensors(ShapesOnly(read), config), config)
+    return read
+
+
 def _tensors(read: Reader, config: DecoderConfig) -> Iterator[tuple[str, Matrix]]:
-    prefix = _prefix_in(read, config)
+    prefix = prefix_in(read, config)
     yield "embedding", read.matrix(f"{prefix}embed_tokens.weight")
     for number in range(config.num_layers):
         yield from _layer_tensors(read, config, number, f"{prefix}layers.{number}")
@@ -184,16 +205,16 @@ MAP_ENDINGS = tuple(f".{group}.weight" for group in GROUPS)
 def _placed(name: str, tensor: Matrix, device: torch.device, quantisation: str) -> Matrix:
     """One tensor in its final form; nothing wide of it is left on the device when this returns."""
     if name.endswith(MAP_ENDINGS):
-        return _narrowed(tensor, device, quantisation)
+        return narrowed(tensor, device, quantisation)
     if name in ("embedding", "head"):
-        return _narrowed(tensor, device, OUTER.get(quantisation, quantisation))
+        return narrowed(tensor, device, OUTER.get(quantisation, quantisation))
     return tensor.to(device)
 
 
-def _narrowed(matrix: Matrix, device: torch.device, quantisation: str) -> Matrix:
+def narrowed(matrix: Matrix, device: torch.device, quantisation: str) -> Matrix:
     """A matrix in the format to serve it in; one that is stored as narrow as that, or narrower, stays as it is."""
     if isinstance(matrix, MatrixParts):
-        return stacked([_narrowed(part, device, quantisation) for part in matrix.parts])
+        return stacked([narrowed(part, device, quantisation) for part in matrix.parts])
     if isinstance(matrix, GroupMatrix):
         placed = matrix.to(device)
         is_kept = placed.bits <= KEPT_BITS.get(quantisation, 0)
@@ -202,7 +223,7 @@ def _narrowed(matrix: Matrix, device: torch.device, quantisation: str) -> Matrix
     return quantise(matrix, quantisation, device)
 
 
-def _prefix_in(read: Reader, config: DecoderConfig) -> str:
+def prefix_in(read: Reader, config: DecoderConfig) -> str:
     """The beginning of the names of the decoder's tensors; versions of transformers write different ones."""
     for prefix in config.prefixes[:-1]:
         with suppress(KeyError):

@@ -20,7 +20,8 @@ from ...models.adapter_files.layout import MODULES
 from ...models.bases import hub_name
 from ...models.causal_lm import open_causal_lm
 from ...models.decoder_config import OtherDecoderError, read_config
-from ..job import ALL_SITES, TrainingJob, choose_sites, is_checkpoint, learning_rate_at, num_steps
+from ..estimate import recomputes
+from ..job import ALL_SITES, Quantisation, TrainingJob, choose_sites, is_checkpoint, learning_rate_at, num_steps
 from ..trainer import (
     EvaluationInput,
     EvaluationResult,
@@ -35,6 +36,7 @@ from ..trainer import (
 from .checkpoints import Checkpoint, Trained, read_checkpoint, write_checkpoint
 from .evaluating import evaluate_adapter, probe_trained
 from .examples import Example, draw_batches, encode_rows, in_batches
+from .narrow_base import open_narrow_base
 from .split_model import SplitModel, text_model
 
 GRADIENT_NORM_MAX = 1.0
@@ -57,13 +59,14 @@ class PeftLoraTrainer:
         examples = encode_rows(given.rows, base.folder, job.tokens_max)
         measured = encode_rows(given.held_out, base.folder, job.tokens_max)
         torch.manual_seed(job.seed)
-        model = load_base(hub_name(base) or base.name, base.folder, *choose_placement(job.device))
+        name = hub_name(base) or base.name
+        model = load_base(name, base.folder, *choose_placement(job.device), job.quantisation)
         num_layers = len(text_model(model).layers)
         first_adapted = max(0, num_layers - job.layers) if job.layers else 0
         targets = choose_targets(model, base.folder, first_adapted, job.sites)
         adapted = adapt(model, job, targets)
         groups = (*in_batches(measured, job.batch_size), *in_batches(examples, job.batch_size))
-        split = SplitModel(model, first_adapted, groups)
+        split = SplitModel(model, first_adapted, groups, recomputes=recomputes(job))
         result = Run(job, split, Trained(adapted), examples, measured, report, given.checkpoint).run()
         save(adapted, given.folder, targets)
         del model, adapted, split  # free memory, because the probe loads the base again, in float32
@@ -74,7 +77,7 @@ class PeftLoraTrainer:
         base = given.base
         if base.folder is None:
             raise ModelError(f"base {base.name!r} has no weights: choose another base, or the trainer `fake`")
-        model = load_base(base.name, base.folder, *choose_placement(given.job.device))
+        model = load_base(base.name, base.folder, *choose_placement(given.job.device), given.job.quantisation)
         return evaluate_adapter(model, given, base.folder, report)
 
 
@@ -90,14 +93,17 @@ def choose_placement(device_name: str) -> tuple[torch.device, torch.dtype]:
     return torch.device("cpu"), torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
 
 
-def load_base(name: str, folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    """Load the frozen base.
+def load_base(
+    name: str, folder: Path, device: torch.device, dtype: torch.dtype, quantisation: Quantisation = "none"
+) -> Any:
+    """Load the frozen base, wide or in 4 bits.
 
     Raises:
-        ModelError: transformers can't load it.
+        ModelError: transformers can't load it, or the engine does not read it in 4 bits.
     """
     try:
-        model: Any = open_causal_lm(folder, dtype)
+        is_narrow = quantisation != "none"
+        model: Any = open_narrow_base(folder, device, dtype) if is_narrow else open_causal_lm(folder, dtype)
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot load base {name} from {folder}: {error}") from error
     model.name_or_path = name  # PEFT writes it into the files, and a local path means nothing elsewhere

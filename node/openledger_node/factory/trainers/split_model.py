@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils.checkpoint import checkpoint
 
 from .examples import Example
 
@@ -29,11 +30,19 @@ def text_model(model: Any) -> Any:
 class SplitModel:
     """Computes losses of a language model like Llama whose layers from `first_adapted` on are trained."""
 
-    def __init__(self, model: Any, first_adapted: int, groups: Sequence[Sequence[Example]] = ()) -> None:
+    def __init__(
+        self,
+        model: Any,
+        first_adapted: int,
+        groups: Sequence[Sequence[Example]] = (),
+        *,
+        recomputes: bool = False,
+    ) -> None:
         """Take the rows in the groups in which they pass the lower layers; a row of no group is not kept.
 
         A row's output depends in its last bits on the rows beside it. With fixed groups, a run that continues from a
-        checkpoint computes the same bits as one that was never interrupted.
+        checkpoint computes the same bits as one that was never interrupted. With `recomputes`, the backward pass
+        computes each adapted layer again instead of keeping what is inside it.
         """
         decoder = text_model(model)
         self._config: Any = model.config.get_text_config()
@@ -49,6 +58,7 @@ class SplitModel:
         self._dtype: torch.dtype = model.dtype
         self._group_of = _groups_that_fit(groups, HIDDEN_BYTES * int(self._config.hidden_size))
         self._kept: dict[Example, Tensor] = {}
+        self._recomputes = recomputes
 
     def token_losses(self, batch: Sequence[Example]) -> Tensor:
         """Compute the cross-entropy of every completion token in nats: (completion tokens,), float32."""
@@ -92,12 +102,15 @@ class SplitModel:
         masks = {kind: self._mask(positions[0], kind) for kind in kinds}
         rotations = {kind: self._rotation(hidden, positions, kind) for kind in kinds}
         for layer, kind in layers:
-            hidden = layer(
-                hidden,
-                attention_mask=masks[kind],
-                position_ids=positions,
-                position_embeddings=rotations[kind],
-            )
+            given = {
+                "attention_mask": masks[kind],
+                "position_ids": positions,
+                "position_embeddings": rotations[kind],
+            }
+            if self._recomputes and torch.is_grad_enabled():
+                hidden = checkpoint(layer, hidden, use_reentrant=False, **given)
+            else:
+                hidden = layer(hidden, **given)
         return hidden
 
     def _mask(self, positions: Tensor, kind: str | None) -> Tensor | None:

@@ -1,0 +1,253 @@
+"""A base in 4 bits for training: its numbers are those that are served, and no wide copy of it stays in memory."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from gguf import GGMLQuantizationType
+from peft import PeftModel
+from support.narrow_checkpoints import FORMATS, write_checkpoint
+from support.tiny import make_base, make_seeing_base
+from support.tiny_gguf import make_gguf_base
+from torch import Tensor
+from torch.nn.functional import linear
+from transformers import AutoModelForCausalLM
+
+from openledger_node.backends.torch_lora import group_matrix
+from openledger_node.backends.torch_lora.backend import TorchLoraBackend
+from openledger_node.backends.torch_lora.group_matrix import GroupMatrix
+from openledger_node.backends.torch_lora.quantised import quantise
+from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
+from openledger_node.errors import ModelError
+from openledger_node.factory.estimate import RowTokens, base_bytes, memory, num_products
+from openledger_node.factory.job import Method, TrainingJob
+from openledger_node.factory.trainer import EvaluationInput, TrainingInput, TrainingProgress, TrainingResult
+from openledger_node.factory.trainers.examples import Example
+from openledger_node.factory.trainers.narrow_base import open_narrow_base
+from openledger_node.factory.trainers.narrow_maps import NarrowEmbedding, NarrowLinear, NarrowProduct, narrow_bytes
+from openledger_node.factory.trainers.peft_lora import adapt, choose_targets, open_trainer
+from openledger_node.factory.trainers.split_model import SplitModel, text_model
+from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.adapters import artifact_digest
+from openledger_node.models.bases import Base, describe_folder
+from openledger_node.models.decoder_config import read_config
+from openledger_protocol.inference import SamplingParams
+from openledger_protocol.primitives import AdapterId
+
+from .conftest import ROWS
+
+CPU = torch.device("cpu")
+PROMPT = tuple(range(5, 45))
+JOB = TrainingJob(name="numbers", rank=2, layers=1, epochs=4, batch_size=8, device="cpu", quantisation="int4")
+GEMMA = {"sliding_window": 9, "query_pre_attn_scalar": 20, "num_hidden_layers": 3}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "qwen2": {},  # with biases
+    "qwen3": {"tie_word_embeddings": True},
+    "gemma2": GEMMA,  # with a scaled embedding
+    "phi3": {"sliding_window": 9},  # with fused maps
+}
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Base:
+    return describe_folder(make_base(tmp_path / "tiny", num_hidden_layers=3))
+
+
+def folder_of(base: Base) -> Path:
+    assert base.folder is not None
+    return base.folder
+
+
+def served_logits(folder: Path, quantisation: str, adapter: Path | None = None) -> Tensor:
+    """The logits after the prompt, as `torch_lora` serves a base."""
+    settings = BackendSettings(
+        base_folder=str(folder),
+        device="cpu",
+        dtype="float32",
+        threads=1,
+        batch_max=1,
+        context_max=64,
+        quantisation=quantisation,
+    )
+    backend, adapter_id = TorchLoraBackend(settings), AdapterId("0xaa") if adapter else None
+    if adapter:
+        assert adapter_id
+        source = AdapterSource(id=adapter_id, parts=(AdapterPart(folder=str(adapter)),))
+        backend.load_adapter(source.id, backend.read_adapter(source))
+    backend.join("s", adapter_id)
+    draw = Draw(sampling=SamplingParams(max_tokens=1, seed=0, temperature=0), position=len(PROMPT))
+    row = BatchRow(sequence_id="s", token_ids=PROMPT, position=0, blocks=(0, 1, 2), draw=draw)
+    return torch.as_tensor(backend.logits((row,))[0])
+
+
+def logits(model: Any) -> Tensor:
+    with torch.inference_mode():
+        found: Tensor = model(torch.tensor([PROMPT])).logits[0, -1]
+    return found
+
+
+def train(base: Base, folder: Path, **changes: Any) -> tuple[TrainingResult, Path]:
+    folder.mkdir()
+    given = TrainingInput(job=replace(JOB, **changes), rows=ROWS, held_out=ROWS[:2], base=base, folder=folder)
+    return open_trainer().train(given, lambda _: None), folder
+
+
+# ---- Numbers
+
+
+@pytest.mark.parametrize("quantisation", ["int4", "int8"])
+@pytest.mark.parametrize("numbers_at_once", [1, 10**6])
+def test_outputs_and_gradients_are_those_of_the_widened_map(
+    quantisation: str, numbers_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(group_matrix.NUMBERS_AT_ONCE, "cpu", numbers_at_once)
+    torch.manual_seed(1)
+    matrix = quantise(torch.randn(48, 32), quantisation)
+    assert isinstance(matrix, GroupMatrix)
+    inputs, above = torch.randn(2, 5, 32, requires_grad=True), torch.randn(2, 5, 48)
+    ours = NarrowProduct.apply(inputs, matrix)  # type: ignore[no-untyped-call]
+    wanted = linear(inputs, matrix.wide())
+    torch.testing.assert_close(ours, wanted)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours, inputs, above)[0], torch.autograd.grad(wanted, inputs, above)[0]
+    )
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "gemma3"])
+def test_a_base_answers_as_it_is_served_in_this_format(family: str, tmp_path: Path) -> None:
+    """So embedding, norms, biases and head are the right ones, too."""
+    if family == "gemma3":  # whose part that takes images is left out
+        folder = make_seeing_base(tmp_path / "b")
+    else:
+        folder = make_base(tmp_path / "b", model_type=family, **FAMILIES[family])
+    found = logits(open_narrow_base(folder, CPU, torch.float32))
+    torch.testing.assert_close(found, served_logits(folder, "int4"), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(found, served_logits(folder, "none"), atol=1e-2), "numbers were narrowed"
+
+
+def test_a_gguf_base_keeps_the_numbers_of_its_file(tmp_path: Path) -> None:
+    """The demo base is such a file, in Q4_1."""
+    wide = make_base(tmp_path / "wide", hidden_size=64, intermediate_size=96, head_dim=16)
+    gguf = make_gguf_base(wide, tmp_path / "gguf", type_of=lambda _: GGMLQuantizationType.Q4_1)
+    model = open_narrow_base(gguf, CPU, torch.float32)
+    torch.testing.assert_close(logits(model), served_logits(gguf, "none"), rtol=1e-4, atol=1e-4)
+    _, adapter = train(describe_folder(gguf), tmp_path / "out", learning_rate=0.05)
+    assert (adapter / "adapter_model.safetensors").exists()
+
+
+@pytest.mark.parametrize("kind", ["awq", "gptq, desc_act", "nf4, nested", "compressed-tensors, zeros"])
+def test_a_base_that_is_stored_narrow_is_trained_on_as_it_is(kind: str, tmp_path: Path) -> None:
+    narrow, twin = write_checkpoint(tmp_path / "b", FORMATS[kind])
+    model = open_narrow_base(narrow, CPU, torch.float32)
+    maps = [each for name, each in text_model(model).named_modules() if isinstance(each, NarrowLinear)]
+    wide = AutoModelForCausalLM.from_pretrained(twin, dtype=torch.float32)
+    state = wide.state_dict()
+    assert len(maps) == 14
+    for name, each in model.named_modules():
+        if isinstance(each, NarrowLinear) and name != "lm_head":
+            torch.testing.assert_close(each.weight, state[f"{name}.weight"], rtol=1e-5, atol=1e-6)
+    result, _ = train(describe_folder(narrow), tmp_path / "out", learning_rate=0.05)
+    assert result.loss_after < result.loss_before
+
+
+# ---- Memory
+
+
+def test_a_base_in_memory_has_the_bytes_of_the_estimate(tmp_path: Path) -> None:
+    folder = make_base(tmp_path / "b", hidden_size=256, intermediate_size=512, head_dim=64)
+    model, config = open_narrow_base(folder, CPU, torch.float32), read_config(folder)
+    widened = base_bytes(JOB, replace(config, num_layers=0, vocab_size=0), weight_bytes=4)
+    assert narrow_bytes(model) == pytest.approx(base_bytes(JOB, config, weight_bytes=4) - widened, rel=0.05)
+    wide = base_bytes(replace(JOB, quantisation="none"), config, weight_bytes=4)
+    assert narrow_bytes(model) < wide / 5
+    assert sum(weight.nbytes for weight in model.parameters()) < wide / 50, "only norms are wide"
+
+
+CHANGES: list[dict[str, Any]] = [{}, {"method": "rslora", "dropout": 0.5}, {"method": "dora"}]
+
+
+@pytest.mark.parametrize("changes", [*CHANGES, {"method": "dora", "dropout": 0.5}])
+def test_nothing_wide_of_the_base_is_kept_for_the_backward_pass(tmp_path: Path, changes: dict[str, Any]) -> None:
+    job = replace(JOB, layers=0, **changes)
+    folder = make_base(tmp_path / "b", head_dim=16)  # without square maps, whose shape other tensors have, too
+    model = open_narrow_base(folder, CPU, torch.float32)
+    adapted = adapt(model, job, choose_targets(model, folder, 0))
+    for module in adapted.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.train()
+    shapes = {each.matrix.shape for each in model.modules() if isinstance(each, NarrowLinear | NarrowEmbedding)}
+    own = {tuple(weight.shape) for weight in adapted.parameters()}
+    kept: list[tuple[int, ...]] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tuple(tensor.shape))
+        return tensor
+
+    split = SplitModel(model, 0, recomputes=job.method == "dora" and job.dropout > 0)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        losses = split.token_losses([Example(prompt_ids=PROMPT, completion_ids=(1, 2, 0))])
+    losses.mean().backward()  # type: ignore[no-untyped-call]
+    assert kept
+    wide = shapes | {shape[::-1] for shape in shapes}
+    assert not {shape for shape in kept if shape in wide} - own
+    assert all(weight.grad is not None for weight in adapted.parameters() if weight.requires_grad)
+
+
+def test_an_estimate_with_gradient_checkpointing_needs_less_memory_and_more_time(base: Base) -> None:
+    config, rows = read_config(folder_of(base)), RowTokens(num_rows=8, total=800, longest=100, longest_completion=9)
+    plain, again = replace(JOB, layers=0), replace(JOB, layers=0, gradient_checkpointing=True)
+    wide = replace(plain, quantisation="none")
+    needed = [memory(job, config, rows, weight_bytes=4).activations for job in (plain, again)]
+    assert needed[1] < 0.6 * needed[0]
+    times = [num_products(job, config, rows) for job in (wide, plain, again)]
+    assert times == sorted(times)
+    assert len(set(times)) == 3
+
+
+# ---- Training
+
+
+@pytest.mark.parametrize("method", ["lora", "rslora", "dora"])
+def test_an_adapter_learns_and_is_served_above_the_same_numbers(base: Base, tmp_path: Path, method: Method) -> None:
+    result, adapter = train(base, tmp_path / "out", method=method, layers=2, learning_rate=0.05)
+    assert result.loss_after < 0.95 * result.loss_before
+    folder = folder_of(base)
+    adapted = PeftModel.from_pretrained(open_narrow_base(folder, CPU, torch.float32), str(adapter)).eval()
+    torch.testing.assert_close(served_logits(folder, "int4", adapter), logits(adapted), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"dropout": 0.5}, {"method": "dora", "dropout": 0.5, "gradient_checkpointing": True}]
+)
+def test_a_training_with_gradient_checkpointing_writes_the_same_bytes(
+    base: Base, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    _, plain = train(base, tmp_path / "plain", layers=2, **changes)
+    _, again = train(base, tmp_path / "again", layers=2, **{**changes, "gradient_checkpointing": True})
+    assert artifact_digest(again) == artifact_digest(plain)
+
+
+def test_base_and_adapter_answer_in_the_format_of_the_training(base: Base, tmp_path: Path) -> None:
+    result, folder = train(base, tmp_path / "out", learning_rate=0.05)
+    job = replace(JOB, learning_rate=0.05)
+    asked = EvaluationInput(job=job, rows=ROWS[:2], general=ROWS[3:5], base=base, folder=folder, answer_tokens_max=4)
+    found = open_trainer().evaluate(asked, lambda _: None)
+    assert found.loss_adapter == pytest.approx(result.loss_after, rel=1e-3)
+    assert found.loss_base == pytest.approx(result.loss_before, rel=1e-3)
+
+
+def test_a_base_that_is_not_whole_is_named(base: Base, tmp_path: Path) -> None:
+    (folder_of(base) / "model.safetensors").write_bytes(b"half")
+    with pytest.raises(ModelError, match=r"the weights in .* are not whole"):
+        train(base, tmp_path / "out")
+
+
+def test_a_training_reports_as_without_it(base: Base, tmp_path: Path) -> None:
+    told: list[TrainingProgress] = []
+    (tmp_path / "out").mkdir()
+    given = TrainingInput(job=JOB, rows=ROWS, held_out=ROWS[:2], base=base, folder=tmp_path / "out")
+    open_trainer().train(given, lambda progress: told.append(progress))  # type: ignore[func-returns-value]
+    assert [each.step for each in told] == list(range(13))
