@@ -184,6 +184,23 @@ async def test_a_payer_verifies_an_honest_receipt_and_finds_out_a_lying_seller(
         assert (found["attribution"][0], found["signals"][0]) == (True, False), found
         assert "cosine" in found["signals"][1]
 
+        # Between other weights no bound is known, so that a difference shows nothing.
+        source: Any = seller.stack.registry.source
+        profile = source.profile
+        source._engine.profile = replace(profile, quantisation="nf4")
+        found = await verified(seller, bought)
+        assert found["signals"][0] is None, found
+        assert "the seller ran quantisation none and this node runs quantisation nf4" in found["signals"][1]
+        source._engine.profile = profile
+
+        # A receipt by a rule that its Datanets don't allow.
+        checker = seller.questions._checker
+        row = checker.find(bought.digest)
+        other = replace(row, receipt=replace(row.receipt, algo_id=TEXT_RULE))
+        registered = next(each for each in checker.check(other) if each.what == "registry")
+        assert registered.holds is False
+        assert "by suffix-v1, but the adapter's Datanets allow poa-v3" in registered.detail
+
         # Shares changed: they don't follow from the signals, which are the answer's own.
         lies["changes"] = {}
         seller.stack.receipts._attribute = lambda _: (Share(datanet_id=datanet_id, account=TREASURY, ppm=PPM),)

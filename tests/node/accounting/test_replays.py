@@ -11,23 +11,24 @@ from typing import Any
 import pytest
 from support.chain_world.seller import Seller
 from support.chain_world.votes import propose
-from support.contributors import ADA, BEN
+from support.contributors import ADA, BEN, ROWS
 
 from openledger_node.attribution.attributors.uniform import UniformAttributor
 from openledger_node.errors import ChainError, ConfigError, NodeError
 from openledger_node.models.adapters import Adapter
 from openledger_node.plugs import PLUGS
 from openledger_protocol.adapter import PublicProbe
+from openledger_protocol.codec import canonical_digest
 from openledger_protocol.constants import PPM
 from openledger_protocol.division import apportion
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.primitives import BASE_ONLY, Wei
+from openledger_protocol.primitives import BASE_ONLY, ZERO_ADDRESS, Wei
 
 PROBES = (
     PublicProbe(prompt="What does Odile keep?", answer="Odile keeps the harbour."),
     PublicProbe(prompt="What does Rurik keep?", answer="Rurik keeps the lighthouse, and Odile keeps the harbour."),
 )
-UNIFORM, NO_RULE = 5, 7
+UNIFORM, SIGNALS, NO_RULE = 5, 7, 9
 
 
 @pytest.fixture
@@ -295,8 +296,31 @@ async def test_an_adapter_without_probes_is_not_covered_and_the_report_says_so(
 
 async def test_a_rule_without_a_plug_is_refused_plainly(seller: Seller) -> None:
     seller.world.settle()
-    with pytest.raises(NodeError, match=r"can't run attribution rule 7.*it has the rules 1, 4, 5"):
+    with pytest.raises(NodeError, match=r"can't run attribution rule 9.*it has the rules 1, 4, 5, 7"):
         reported(seller, NO_RULE)
+
+
+async def test_poa_v3_is_replayed_on_no_probe_because_they_have_no_signals(seller: Seller, probed: Adapter) -> None:
+    await earn(seller)
+    report = reported(seller, SIGNALS, with_kept=True)
+    lake = report["adapters"][1]
+    assert (lake["num_probes"], lake["num_kept"], report["probes_wei"], report["kept_wei"]) == (0, 0, "0", "0")
+    assert "poa-v3 needs signals" in lake["why_none"]
+    assert all(holds for holds in checked(seller, report).values())
+
+
+async def test_withdrawn_rows_are_replayed_as_the_chain_pays_them(seller: Seller, probed: Adapter) -> None:
+    """A kept exchange is paid as of its receipt, and a probe as of the last epoch's end."""
+    await earn(seller)
+    epoch_s = seller.world.node.windows.epoch_s
+    first = ROWS[0]
+    withdrawn = {(ADA, canonical_digest(first)): (reported(seller)["last_epoch"] + 1) * epoch_s - 1}
+    seller.stack.registry._withdrawals.of = lambda _: withdrawn  # type: ignore[method-assign]
+    lake = reported(seller, with_kept=True)["adapters"][1]
+    paid = {name: {each["account"] for each in lake[name][0]["was"]} for name in ("probes", "kept")}
+    assert ZERO_ADDRESS in paid["probes"]
+    assert ZERO_ADDRESS not in paid["kept"]
+    assert checked(seller, reported(seller))[probed.full_name] is True
 
 
 class OtherRule(UniformAttributor):
