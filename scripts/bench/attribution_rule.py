@@ -30,6 +30,8 @@ SUBSETS: Final = 8
 ALL_LAYERS: Final = 999
 CLEAN: Final = tuple(CasePlan(kind=kind, seed=SEED, subsets=SUBSETS) for kind in KINDS)
 ATTACKED: Final = tuple(CasePlan(kind=kind, seed=SEED, is_attacked=True) for kind in KINDS)
+"""Each is a training of its own, on honest rows and on those of all attackers."""
+
 SHAPES: Final = (
     CasePlan(kind="facts", seed=SEED, rank=4),
     CasePlan(kind="facts", seed=SEED, rank=64),
@@ -70,6 +72,9 @@ def bars_of(found: dict[str, Any]) -> list[Bar]:
         for each in by_rule.values()
         if "TRAK" in each["rules"]
     ]
+    drifts = [each["drift"]["most"] for each in by_rule.values() if each["drift"]["most"] is not None]
+    if drifts:
+        bars.append(bar("drift of shares in bfloat16", max(drifts), "", 0.05, better="lower", why="at most"))
     if gains:
         bars.append(bar("mean gain of lds over TRAK's", statistics.mean(gains), "", 0.05))
     for name, each in found.items():

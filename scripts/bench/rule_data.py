@@ -46,6 +46,7 @@ def make_case(base: Path, plan: CasePlan) -> Case:
     """Train, answer, tap and retrain, with the CPU seconds of each part beside it."""
     clock = [time.process_time()]
     world = World(base, layers=plan.layers, rank=plan.rank)
+    head = world.head
     drawn = draw_datanet(plan.kind, plan.seed)
     rows = (*drawn.rows, *(attack_rows(plan.kind, drawn.rows, plan.seed) if plan.is_attacked else ()))
     texts = world.texts([(world.encode(row.prompt), world.encode_answer(row.completion)) for row in rows])
@@ -57,9 +58,6 @@ def make_case(base: Path, plan: CasePlan) -> Case:
     outputs = world.generate([world.encode(text) for text in asked])
     answers = world.texts([(world.encode(text), output) for text, output in zip(asked, outputs, strict=True)])
     row_taps, answer_taps = [world.taps(text) for text in texts], [world.taps(text) for text in answers]
-    known = torch.unique(
-        torch.cat([taps[name].ravel() for taps in row_taps + answer_taps for name in ("ids", "top_ids")])
-    )
     clock.append(time.process_time())
     case: Case = {
         "plan": {name: getattr(plan, name) for name in CasePlan.__slots__},
@@ -71,8 +69,6 @@ def make_case(base: Path, plan: CasePlan) -> Case:
         "row_taps": row_taps,
         "answer_taps": answer_taps,
         "is_residual": world.is_residual.tolist(),
-        "tokens": known,
-        "head": world.head[known].clone(),
     }
     if plan.subsets:
         own = answers[: len(drawn.questions)]
@@ -83,6 +79,14 @@ def make_case(base: Path, plan: CasePlan) -> Case:
         clock.append(time.process_time())
         case |= retrained(world, rows, texts, own, vocabulary, plan, epochs)
         clock.append(time.process_time())
+        world.train(texts, vocabulary, seed=plan.seed, epochs=epochs)  # the whole adapter once more
+        world.narrow()
+        pairs = [(text.ids[: text.prompt], text.answer) for text in answers]
+        case["narrow_taps"] = [world.taps(text) for text in world.texts(pairs)]
+        clock.append(time.process_time())
+    tapped = [*row_taps, *answer_taps, *case.get("narrow_taps", ())]
+    case["tokens"] = torch.unique(torch.cat([taps[name].ravel() for taps in tapped for name in ("ids", "top_ids")]))
+    case["head"] = head[case["tokens"]].clone()
     case["cpu_s"] = [round(end - begin, 1) for begin, end in pairwise(clock)]
     return case
 

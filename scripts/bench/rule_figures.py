@@ -44,6 +44,7 @@ def clean_figures(case: Case, tokenizer: Tokenizer) -> dict[str, Any]:
                 **_owner_figures(index, questions, of_rule, shares),
                 **(_lds_figures(case, index, of_rule, shares) if "retrained" in case else {}),
             }
+        drift = index.drift() if "narrow_taps" in case else []
         unrelated = [index.shares("poa-v3", each) for each in scores["poa-v3"][len(questions) :]]
     if "retrained" in case:
         best = max((f"TRAK {ridge:g}" for ridge in RIDGES), key=lambda name: rules[name]["lds"])
@@ -52,6 +53,11 @@ def clean_figures(case: Case, tokenizer: Tokenizer) -> dict[str, Any]:
         "rows": len(index.rows),
         "questions": len(questions),
         "right": sum(_is_right(index, questions)),
+        "drift": {
+            "mean": _mean([moved for moved, _ in drift]),
+            "most": max((moved for moved, _ in drift), default=None),
+            "least_cosines": [min(part) for part in zip(*(cosines for _, cosines in drift), strict=True)],
+        },
         "unrelated_to_treasury": [round(each.get(TREASURY, 0.0), 3) for each in unrelated],
         "rules": rules,
     }

@@ -26,9 +26,10 @@ from openledger_node.datanets.rows import rows_digest
 from openledger_node.datanets.version import VersionLabel, make_version
 from openledger_node.engine.taps import Taps
 from openledger_node.engine.tokenizer import Tokenizer
-from openledger_protocol.constants import PPM
+from openledger_protocol.constants import COSINE_ONE, PPM
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import ZERO_ADDRESS, Address, DatanetId, checksum_address
+from openledger_protocol.signals import signal_cosine
 
 Floats = NDArray[np.float64]
 
@@ -116,13 +117,18 @@ class ScoredCase:
         built = build_signals(folder / "signals", [(self._root, self.rows)], sketches, traces.__getitem__)
         signals = open_signals(folder / "signals", built)[self._root]
         self.datanet: OwnedDatanet = replace(owned, index=replace(owned.index, signals=signals))
-        self.exchanges: list[Exchange] = [
-            replace(
-                exchange_of(asked, said, tokenizer),
-                signals={self._root: signals_of(trace(taps), signals.statistics, sketches)},
-            )
-            for asked, said, taps in zip(self.asked, self.outputs, case["answer_taps"], strict=True)
-        ]
+
+        def exchanges(name: str) -> list[Exchange]:
+            return [
+                replace(
+                    exchange_of(asked, said, tokenizer),
+                    signals={self._root: signals_of(trace(taps), signals.statistics, sketches)},
+                )
+                for asked, said, taps in zip(self.asked, self.outputs, case[name], strict=True)
+            ]
+
+        self.exchanges = exchanges("answer_taps")
+        self.narrow_exchanges = exchanges("narrow_taps") if "narrow_taps" in case else []
 
     def text_scores(self) -> dict[str, list[tuple[int, ...]]]:
         """Scores (answers, rows) by the node's rules, BM25 and size."""
@@ -130,6 +136,16 @@ class ScoredCase:
             name: [rule.score(exchange, self.datanet.index) for exchange in self.exchanges]
             for name, rule in TEXT_RULES.items()
         }
+
+    def drift(self) -> list[tuple[float, tuple[float, ...]]]:
+        """For each answer, half of the sum of the differences of shares that bfloat16 makes, and the cosines."""
+        rule, found = TEXT_RULES["poa-v3"], []
+        for wide, narrow in zip(self.exchanges, self.narrow_exchanges, strict=True):
+            ours, theirs = (self.shares("poa-v3", rule.score(each, self.datanet.index)) for each in (wide, narrow))
+            moved = sum(abs(ours.get(name, 0.0) - theirs.get(name, 0.0)) for name in ours.keys() | theirs.keys()) / 2
+            pairs = zip(wide.signals[self._root].vectors, narrow.signals[self._root].vectors, strict=True)
+            found.append((moved, tuple(signal_cosine(*pair) / COSINE_ONE for pair in pairs)))
+        return found
 
     def shares(self, rule: str, scores: Sequence[float]) -> dict[str, float]:
         """Each contributor's part of an answer's pay by a rule's scores of the rows."""

@@ -36,14 +36,16 @@ class LoraLinear(nn.Module):
         self.a = nn.Parameter(torch.zeros(rank, base.in_features))
         self.b = nn.Parameter(torch.zeros(base.out_features, rank))
         self.product: Tensor | None = None
-        self.is_kept = False
+        self.is_kept = self.is_narrow = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the adapter's product to the frozen map's."""
-        product = x @ self.a.T.to(x.dtype)
+        product = x @ self.a.T
+        if self.is_narrow:
+            product = narrow(product)
         if self.is_kept:
             self.product = product
-        return nn.functional.linear(x, self.weight) + SCALE * (product @ self.b.T.to(x.dtype))
+        return nn.functional.linear(x, self.weight) + SCALE * (product @ self.b.T)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -202,6 +204,20 @@ class World:
             found.append(torch.autograd.grad(loss, self.parameters))
         return [torch.stack(part).flatten(1) for part in zip(*found, strict=True)]
 
+    def narrow(self) -> None:
+        """From now on, round weights and the outputs of linear maps and norms as an engine in bfloat16 does.
+
+        Logits stay wide, as engines have them. Sums within a product stay wide, too.
+        """
+        for parameter in self.model.parameters():
+            parameter.data = narrow(parameter.data)
+        self.head = self.model.get_output_embeddings().weight.detach()
+        for module in self.model.modules():
+            if isinstance(module, LoraLinear):
+                module.is_narrow = True
+            if isinstance(module, (LoraLinear, nn.Linear)) or type(module).__name__.endswith("Norm"):
+                module.register_forward_hook(lambda _, __, output: narrow(output))
+
     def _run(self, hidden: Tensor, begin: int, end: int) -> Tensor:
         """Run hidden states (texts, tokens, d_model) through some layers; padding comes last and changes nothing."""
         positions = torch.arange(hidden.shape[1])[None]
@@ -218,6 +234,11 @@ class World:
         places = [(n, k) for n, text in enumerate(texts) for k in range(text.prompt - 1, len(text.ids) - 1)]
         rows, columns = map(list, zip(*places, strict=True))
         return last[rows, columns], torch.tensor([token for text in texts for token in text.answer])
+
+
+def narrow(numbers: Tensor) -> Tensor:
+    """Round to what bfloat16 can hold."""
+    return numbers.to(torch.bfloat16).to(torch.float32)
 
 
 def kernels(gradients: Sequence[Tensor], second: Sequence[Tensor], num_rows: int) -> tuple[Tensor, Tensor]:
