@@ -53,6 +53,7 @@ def make_case(base: Path, plan: CasePlan) -> Case:
     vocabulary = world.vocabulary(texts)
     epochs = plan.epochs or EPOCHS[plan.kind]
     optimizer = world.train(texts, vocabulary, seed=plan.seed, epochs=epochs)
+    trained = [p.data.clone() for p in world.parameters]
     clock.append(time.process_time())
     asked = [*(question.prompt for question in drawn.questions), *UNRELATED]
     outputs = world.generate([world.encode(text) for text in asked])
@@ -79,7 +80,8 @@ def make_case(base: Path, plan: CasePlan) -> Case:
         clock.append(time.process_time())
         case |= retrained(world, rows, texts, own, vocabulary, plan, epochs)
         clock.append(time.process_time())
-        world.train(texts, vocabulary, seed=plan.seed, epochs=epochs)  # the whole adapter once more
+        for parameter, numbers in zip(world.parameters, trained, strict=True):
+            parameter.data = numbers
         world.narrow()
         pairs = [(text.ids[: text.prompt], text.answer) for text in answers]
         case["narrow_taps"] = [world.taps(text) for text in world.texts(pairs)]
