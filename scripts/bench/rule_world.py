@@ -12,7 +12,6 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
 
 from openledger_node.engine.taps import TOP_TOKENS
 from openledger_node.engine.tokenizer import open_tokenizer
@@ -163,12 +162,16 @@ class World:
         found: dict[int, tuple[int, ...]] = {}
         for length in sorted({len(prompt) for prompt in prompts}):
             numbers = [n for n, prompt in enumerate(prompts) if len(prompt) == length]
-            cache, ids, drawn = DynamicCache(), torch.tensor([prompts[n] for n in numbers]), []
-            for _ in range(ANSWER_TOKENS):
-                logits = self.model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
-                ids = logits[:, -1:].argmax(-1)
-                drawn.append(ids)
-            for n, row in zip(numbers, torch.cat(drawn, dim=1).tolist(), strict=True):
+            ids = torch.tensor([prompts[n] for n in numbers])
+            drawn = self.model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=ANSWER_TOKENS,
+                do_sample=False,
+                pad_token_id=self.end,
+                eos_token_id=self.end,
+            )
+            for n, row in zip(numbers, drawn[:, length:].tolist(), strict=True):
                 found[n] = tuple(row[: row.index(self.end) + 1] if self.end in row else row)
         return [found[n] for n in range(len(prompts))]
 
