@@ -36,13 +36,14 @@ def clean_figures(case: Case, tokenizer: Tokenizer) -> dict[str, Any]:
     """For each rule, its datamodeling scores and the owner's share on right answers."""
     questions = [Question(**dict(zip(Question.__slots__, each, strict=True))) for each in case["questions"]]
     with scored(case, tokenizer) as index:
-        scores: dict[str, Any] = {**index.text_scores(), **(index.gradient_scores(case) if "plain" in case else {})}
+        scores: dict[str, Any] = {**index.text_scores(), **index.signal_scores()}
+        scores |= index.gradient_scores(case) if "plain" in case else {}
         rules = {}
         for rule, of_rule in scores.items():
             shares = [index.shares(rule, each) for each in of_rule]
             rules[rule] = {
                 **_owner_figures(index, questions, of_rule, shares),
-                **(_lds_figures(case, index, of_rule, shares) if "retrained" in case else {}),
+                **(_lds_figures(case, index, questions, of_rule, shares) if "retrained" in case else {}),
             }
         drift = index.drift() if "narrow_taps" in case else []
         unrelated = [index.shares("poa-v3", each) for each in scores["poa-v3"][len(questions) :]]
@@ -108,7 +109,9 @@ def datamodeling_score(log_probabilities: Floats, sums: Floats) -> float:
     return float(np.corrcoef(left, right)[0, 1])
 
 
-def _lds_figures(case: Case, index: ScoredCase, scores: Any, shares: Shares) -> dict[str, Any]:
+def _lds_figures(
+    case: Case, index: ScoredCase, questions: Sequence[Question], scores: Any, shares: Shares
+) -> dict[str, Any]:
     """Means over questions with their standard errors: of the raw scores of rows, and of the shares as paid."""
     retrained, subsets = case["retrained"].numpy(), case["subsets"]
     names = [row.contributor for row in index.rows]
@@ -120,7 +123,8 @@ def _lds_figures(case: Case, index: ScoredCase, scores: Any, shares: Shares) -> 
         parts = [sum(shares[number].get(name, 0.0) for name in each) for each in subsets]
         raw.append(datamodeling_score(retrained[:, number], np.array(sums)))
         paid.append(datamodeling_score(retrained[:, number], np.array(parts)))
-    return {"lds": _mean(raw), "lds_error": _error(raw), "lds_share": _mean(paid), "lds_by_question": raw}
+    right = [each for each, is_right in zip(raw, _is_right(index, questions), strict=True) if is_right]
+    return {"lds": _mean(raw), "lds_error": _error(raw), "lds_share": _mean(paid), "lds_right": _mean(right)}
 
 
 def _owner_figures(

@@ -137,6 +137,25 @@ class ScoredCase:
             for name, rule in TEXT_RULES.items()
         }
 
+    def signal_scores(self) -> dict[str, Floats]:
+        """Scores (answers, rows) by parts of poa-v3, to show where it gains and loses."""
+        signals = self.datanet.index.signals
+        assert signals is not None
+        cosines = np.array([signals.cosines(each.signals[self._root]) for each in self.exchanges]) / COSINE_ONE
+        text = np.array([TEXT_RULES["suffix-v1"].score(each, self.datanet.index) for each in self.exchanges])
+        error, label, activation = (cosines[:, :, part] for part in range(3))
+        product, factor = error * label * activation, 4 * text + np.maximum(text.max(axis=1, keepdims=True), 1)
+        return {
+            "error": error,
+            "label": label,
+            "activation": activation,
+            "error · label": error * label,
+            "error · label · activation": product,
+            "text · error": factor * error,
+            "text · error · label": factor * error * label,
+            "poa-v3 without least evidence": factor * product,
+        }
+
     def drift(self) -> list[tuple[float, tuple[float, ...]]]:
         """For each answer, half of the sum of the differences of shares that bfloat16 makes, and the cosines."""
         rule, found = TEXT_RULES["poa-v3"], []

@@ -28,7 +28,7 @@ PROBES = (
     PublicProbe(prompt="What does Odile keep?", answer="Odile keeps the harbour."),
     PublicProbe(prompt="What does Rurik keep?", answer="Rurik keeps the lighthouse, and Odile keeps the harbour."),
 )
-UNIFORM, SIGNALS, NO_RULE = 5, 7, 9
+UNIFORM, SIGNALS = 5, 7
 
 
 @pytest.fixture
@@ -294,10 +294,16 @@ async def test_an_adapter_without_probes_is_not_covered_and_the_report_says_so(
     assert report["adapters"][1]["why_none"] == "its manifest has no probe set"
 
 
-async def test_a_rule_without_a_plug_is_refused_plainly(seller: Seller) -> None:
+@pytest.fixture
+def without_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build that lacks a rule which a vote may choose."""
+    monkeypatch.delitem(PLUGS["attributor"], "poa-v3")
+
+
+async def test_a_rule_without_a_plug_is_refused_plainly(seller: Seller, without_signals: None) -> None:
     seller.world.settle()
-    with pytest.raises(NodeError, match=r"can't run attribution rule 9.*it has the rules 1, 4, 5, 7"):
-        reported(seller, NO_RULE)
+    with pytest.raises(NodeError, match=r"can't run attribution rule 7.*it has the rules 1, 4, 5"):
+        reported(seller, SIGNALS)
 
 
 async def test_poa_v3_is_replayed_on_no_probe_because_they_have_no_signals(seller: Seller, probed: Adapter) -> None:
@@ -326,16 +332,16 @@ async def test_withdrawn_rows_are_replayed_as_the_chain_pays_them(seller: Seller
 class OtherRule(UniformAttributor):
     """The rule of another package."""
 
-    algo_id = NO_RULE
+    algo_id = SIGNALS
 
 
 async def test_a_rule_of_another_package_is_replayed(
-    seller: Seller, probed: Adapter, monkeypatch: pytest.MonkeyPatch
+    seller: Seller, probed: Adapter, monkeypatch: pytest.MonkeyPatch, without_signals: None
 ) -> None:
     await earn(seller)
     monkeypatch.setitem(PLUGS["attributor"], "other", f"{__name__}:OtherRule")
-    report = reported(seller, NO_RULE)
-    assert (report["algo_was"], report["algo_would"]) == (1, NO_RULE)
+    report = reported(seller, SIGNALS)
+    assert (report["algo_was"], report["algo_would"]) == (1, SIGNALS)
     assert all(holds for holds in checked(seller, report).values())
     monkeypatch.delitem(PLUGS["attributor"], "other")
     assert checked(seller, report)[probed.full_name] is None, "without the rule it can't be said"
