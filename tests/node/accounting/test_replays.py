@@ -318,14 +318,20 @@ async def test_poa_v3_is_replayed_on_no_probe_because_they_have_no_signals(selle
 async def test_withdrawn_rows_are_replayed_as_the_chain_pays_them(seller: Seller, probed: Adapter) -> None:
     """A kept exchange is paid as of its receipt, and a probe as of the last epoch's end."""
     await earn(seller)
-    epoch_s = seller.world.node.windows.epoch_s
-    first = ROWS[0]
-    withdrawn = {(ADA, canonical_digest(first)): (reported(seller)["last_epoch"] + 1) * epoch_s - 1}
+    [issued_at_s] = {
+        row.receipt.issued_at_s
+        for row in seller.world.payer.ledger.receipts.newest(limit=9)
+        if row.receipt.adapter_id == probed.id
+    }
+    end_s = (reported(seller)["last_epoch"] + 1) * seller.world.node.windows.epoch_s - 1
+    assert issued_at_s != end_s
+    withdrawn = {(ADA, canonical_digest(ROWS[0])): max(issued_at_s, end_s)}
     seller.stack.registry._withdrawals.of = lambda _: withdrawn  # type: ignore[method-assign]
     lake = reported(seller, with_kept=True)["adapters"][1]
-    paid = {name: {each["account"] for each in lake[name][0]["was"]} for name in ("probes", "kept")}
-    assert ZERO_ADDRESS in paid["probes"]
-    assert ZERO_ADDRESS not in paid["kept"]
+    unpaid = {
+        name for name in ("probes", "kept") if ZERO_ADDRESS in {each["account"] for each in lake[name][0]["was"]}
+    }
+    assert unpaid == {"probes" if end_s > issued_at_s else "kept"}
     assert checked(seller, reported(seller))[probed.full_name] is True
 
 
