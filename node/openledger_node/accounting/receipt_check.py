@@ -17,7 +17,7 @@ from openledger_protocol.opening import Opening, check_opening
 from openledger_protocol.payments import ChannelConfig, receipt_digest
 from openledger_protocol.primitives import BASE_ONLY, Digest
 from openledger_protocol.registry import check_entry
-from openledger_protocol.rules import DATANET_RULES, SIGNALS_RULE, TEXT_RULE
+from openledger_protocol.rules import DATANET_RULES, SIGNALS_RULE, TEXT_RULE, rule_names
 from openledger_protocol.signatures import check_signer, recover_address
 
 from ..attribution.attributor import Attributor, Exchange
@@ -170,6 +170,11 @@ class ReceiptChecker:
             entry.index_root == row.receipt.work.index_root,
             f"the index {entry.index_root} is registered, but the receipt names {row.receipt.work.index_root}",
         )
+        _require(
+            row.receipt.algo_id in entry.rules,
+            f"its shares are by {rule_names([row.receipt.algo_id])}, but the adapter's Datanets allow "
+            f"{rule_names(entry.rules)}",
+        )
         adapter = self._adapter(row)
         if adapter is None:
             raise _UnknownError(_not_here(row))
@@ -210,7 +215,15 @@ class ReceiptChecker:
         if adapter is None:
             raise _UnknownError(_not_here(row))
         registered, opening = self._paid(row, adapter), self._opened(row)
-        return check_signals_replay(row.shares, opening, adapter, registered, self._tokenizer, self._registry.source)
+        return check_signals_replay(
+            row.shares,
+            opening,
+            row.receipt.work.profile_hash,
+            adapter,
+            registered,
+            self._tokenizer,
+            self._registry.source,
+        )
 
     def _paid(self, row: ReceiptRow, adapter: Adapter) -> Registered:
         """The rows that a receipt pays, without those that were withdrawn when it was issued."""

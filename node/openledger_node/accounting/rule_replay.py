@@ -22,6 +22,7 @@ from openledger_protocol.primitives import BASE_ONLY, AdapterId, Address, Datane
 from ..attribution.attributor import Attributor, Exchange
 from ..attribution.registry import AdapterRegistry, Registered
 from ..attribution.service import exchange_of, registered_shares
+from ..attribution.signal_checks import exchange_with_signals
 from ..audit.replay import EPOCHS, Replay
 from ..engine.tokenizer import Tokenizer
 from ..errors import NodeError
@@ -45,20 +46,27 @@ LIMITS: Final = (
 Rules = tuple[Attributor, Attributor]
 """The rule in force, and the other one."""
 
-Weighed = tuple[Exchange, int]
-"""An exchange and its weight: 1 for a probe, the price for a kept exchange."""
+NO_SIGNALS: Final = "its probes are texts alone, and poa-v3 needs signals: --kept replays answers bought by poa-v3"
 
-Texts = Mapping[AdapterId, Sequence[Weighed]]
+Kept = Mapping[AdapterId, Sequence[tuple[Receipt, Opening]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeighedExchange:
+    """A known exchange, the rows that it pays at its time, and its weight: 1 for a probe, or its price."""
+
+    exchange: Exchange
+    registered: Registered
+    weight: int
 
 
 def find_rule(algo_id: int) -> Attributor:
-    """Open the plug of an attribution rule that reads texts alone, since there are no signals of kept answers.
+    """Open the plug of an attribution rule.
 
     Raises:
         NodeError: this build has none.
     """
-    plugs: list[Attributor] = [load_plug("attributor", name)() for name in plug_names("attributor")]
-    rules = [rule for rule in plugs if not rule.needs_signals]
+    rules: list[Attributor] = [load_plug("attributor", name)() for name in plug_names("attributor")]
     found = next((rule for rule in rules if rule.algo_id == algo_id), None)
     if found is None:
         raise NodeError(
@@ -86,7 +94,7 @@ class RuleReplays:
         """
         found = find_replay(self.session, {"algo_id": algo_id}, epochs)
         rules = (find_rule(found.newest.algo_id), find_rule(algo_id))
-        work = _Work(self, rules, self._kept(found) if with_kept else {})
+        work = _Work(self, rules, self._kept(found) if with_kept else {}, self._end_s(found.last_epoch))
         adapters = [work.adapter(AdapterId(id_), gross) for id_, gross in sorted(found.was.gross.items())]
         return {
             "schema": REPORT_SCHEMA,
@@ -106,27 +114,27 @@ class RuleReplays:
             "signer": self.session.accounts.signer,
         }
 
-    def of_adapter(self, adapter_id: AdapterId, algo_ids: tuple[int, int]) -> dict[str, Any]:
-        """Compare two rules on the probes of an adapter.
+    def of_adapter(self, adapter_id: AdapterId, algo_ids: tuple[int, int], *, last_epoch: int) -> dict[str, Any]:
+        """Compare two rules on the probes of an adapter, as its rows are paid at the end of an epoch.
 
         Raises:
             NodeError: this build can't run one of them.
         """
         was, would = map(find_rule, algo_ids)
-        return _Work(self, (was, would), {}).adapter(adapter_id, 0)
+        return _Work(self, (was, would), {}, self._end_s(last_epoch)).adapter(adapter_id, 0)
 
-    def _kept(self, found: Replay) -> dict[AdapterId, list[Weighed]]:
+    def _end_s(self, epoch: int) -> int:
+        """The last second of an epoch."""
+        return (epoch + 1) * self.session.windows.epoch_s - 1
+
+    def _kept(self, found: Replay) -> dict[AdapterId, list[tuple[Receipt, Opening]]]:
         """The claimed exchanges of these epochs that this node and its guest have bought and kept, by adapter."""
         first_s = found.first_epoch * self.session.windows.epoch_s
-        bought = list(self._bought(self.session.network.network, first_s))
         claimed_wei = cache(self.session.deployment.lane_claimed_wei)
-        kept: dict[AdapterId, list[Weighed]] = {}
-        tokenizer = self.open_tokenizer() if bought else None
-        for receipt, opening in bought:
-            assert tokenizer is not None, "it is open if there is a text"
+        kept: dict[AdapterId, list[tuple[Receipt, Opening]]] = {}
+        for receipt, opening in self._bought(self.session.network.network, first_s):
             if receipt.cumulative_wei <= claimed_wei(receipt.channel_id, receipt.adapter_id):
-                exchange = exchange_of(opening.messages, opening.text, tokenizer)
-                kept.setdefault(receipt.adapter_id, []).append((exchange, receipt.amount_wei))
+                kept.setdefault(receipt.adapter_id, []).append((receipt, opening))
         return kept
 
     def _bought(self, network: str, first_s: int) -> Iterator[tuple[Receipt, Opening]]:
@@ -149,10 +157,12 @@ def _texts_in(folder: Path, ledger: Ledger, first_s: int) -> Iterator[tuple[Rece
 class _Work:
     """Compares two rules, adapter by adapter."""
 
-    def __init__(self, parts: RuleReplays, rules: Rules, kept: Texts) -> None:
+    def __init__(self, parts: RuleReplays, rules: Rules, kept: Kept, end_s: int) -> None:
         self._parts = parts
         self._rules = rules
         self._kept = kept
+        self._end_s = end_s  # probes are paid as of this second
+        self._needs_signals = any(rule.needs_signals for rule in rules)
         self._library = {adapter.id: adapter for adapter in list_adapters(parts.home)}
 
     @cached_property
@@ -163,18 +173,19 @@ class _Work:
         """Compare both rules on the probes and the kept exchanges of an adapter."""
         adapter = self._library.get(adapter_id)
         registered, why_not = self._find(adapter_id, adapter)
-        probes = self._probes(adapter) if adapter and registered else []
-        kept = self._kept.get(adapter_id, ()) if registered else ()
+        probes = self._probes(adapter, registered) if adapter and registered else []
+        kept = self._exchanges(adapter) if adapter and registered else []
+        why_none = NO_SIGNALS if self._needs_signals else "its manifest has no probe set"
         return {
             "adapter_id": adapter_id,
             "name": adapter.full_name if adapter else None,
             "gross_wei": str(gross_wei),
             "num_probes": len(probes),
             "num_kept": len(kept),
-            "kept_wei": str(sum(price for _, price in kept)),
-            "why_none": why_not or (None if probes else "its manifest has no probe set"),
-            "probes": self._compare(registered, probes),
-            "kept": self._compare(registered, kept),
+            "kept_wei": str(sum(each.weight for each in kept)),
+            "why_none": why_not or (None if probes else why_none),
+            "probes": self._compare(probes),
+            "kept": self._compare(kept),
         }
 
     def _find(self, adapter_id: AdapterId, adapter: Adapter | None) -> tuple[Registered | None, str | None]:
@@ -184,21 +195,37 @@ class _Work:
         if adapter is None:
             return None, "it is not in this node's library"
         try:
-            found = self._parts.registry.find(adapter)
+            self._parts.registry.check_complete(self._end_s)
+            found = self._parts.registry.find_at(adapter, self._end_s)
         except ProtocolError as error:
             return None, str(error)
         return (found, None) if found.datanet_ids else (None, "no Datanet is paid for it")
 
-    def _probes(self, adapter: Adapter) -> list[Weighed]:
+    def _probes(self, adapter: Adapter, registered: Registered) -> list[WeighedExchange]:
+        if self._needs_signals:
+            return []
         return [
-            (exchange_of(probe.prompt, probe.answer, self._tokenizer), 1) for probe in public_probes(adapter.manifest)
+            WeighedExchange(
+                exchange=exchange_of(probe.prompt, probe.answer, self._tokenizer), registered=registered, weight=1
+            )
+            for probe in public_probes(adapter.manifest)
         ]
 
-    def _compare(self, registered: Registered | None, texts: Sequence[Weighed]) -> list[dict[str, Any]]:
+    def _exchanges(self, adapter: Adapter) -> list[WeighedExchange]:
+        """The kept exchanges of an adapter that both rules can read, each with the rows paid when it was sold."""
+        found = []
+        for receipt, opening in self._kept.get(adapter.id, ()):
+            registered = self._parts.registry.find_at(adapter, receipt.issued_at_s)
+            exchange = exchange_with_signals(opening, registered, self._tokenizer)
+            if not self._needs_signals or (registered.has_signals and len(exchange.signals) == len(registered.owned)):
+                found.append(WeighedExchange(exchange=exchange, registered=registered, weight=receipt.amount_wei))
+        return found
+
+    def _compare(self, exchanges: Sequence[WeighedExchange]) -> list[dict[str, Any]]:
         """Each Datanet's shares under both rules, and the part that moves from one account to another."""
-        if registered is None or not texts:
+        if not exchanges:
             return []
-        was, would = (_shares(rule, registered, texts) for rule in self._rules)
+        was, would = (_shares(rule, exchanges) for rule in self._rules)
         return [
             {
                 "datanet_id": datanet_id,
@@ -206,16 +233,18 @@ class _Work:
                 "was": _rows(was[datanet_id]),
                 "would": _rows(would[datanet_id]),
             }
-            for datanet_id in sorted(registered.datanet_ids)
+            for datanet_id in sorted(was)
         ]
 
 
-def _shares(rule: Attributor, registered: Registered, texts: Sequence[Weighed]) -> dict[DatanetId, Counter[Address]]:
+def _shares(rule: Attributor, exchanges: Sequence[WeighedExchange]) -> dict[DatanetId, Counter[Address]]:
     """Each Datanet's shares over all exchanges, by weight, in ppm; largest remainder, ties to the lower account."""
-    weights: dict[DatanetId, Counter[Address]] = {datanet_id: Counter() for datanet_id in registered.datanet_ids}
-    for exchange, weight in texts:
-        for share in registered_shares(rule, registered, exchange):
-            weights[share.datanet_id][share.account] += weight * share.ppm
+    weights: dict[DatanetId, Counter[Address]] = {
+        datanet_id: Counter() for each in exchanges for datanet_id in each.registered.datanet_ids
+    }
+    for each in exchanges:
+        for share in registered_shares(rule, each.registered, each.exchange):
+            weights[share.datanet_id][share.account] += each.weight * share.ppm
     return {datanet_id: _in_ppm(sums) for datanet_id, sums in weights.items()}
 
 

@@ -174,7 +174,9 @@ class _Checks:
     def _adapter(self, stated: Mapping[str, Any]) -> str:
         """The shares on an adapter's probes, computed anew."""
         found = self._rules.of_adapter(
-            AdapterId(stated["adapter_id"]), (self._report["algo_was"], self._report["algo_would"])
+            AdapterId(stated["adapter_id"]),
+            (self._report["algo_was"], self._report["algo_would"]),
+            last_epoch=self._report["last_epoch"],
         )
         if found["why_none"]:
             raise _UncheckedError(found["why_none"])

@@ -72,7 +72,15 @@ class ShareRecount:
             check_shares_follow(shares, opening, registered, self._tokenizer)
         except NotCheckedError as error:
             unchecked = error
-        said = check_signals_replay(shares, opening, adapter, registered, self._tokenizer, self._registry.source)
+        said = check_signals_replay(
+            shares,
+            opening,
+            receipt.work.profile_hash,
+            adapter,
+            registered,
+            self._tokenizer,
+            self._registry.source,
+        )
         if unchecked:
             raise unchecked
         return said

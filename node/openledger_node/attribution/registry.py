@@ -6,6 +6,7 @@ names have published the rows of its index. Otherwise its data fees would go to 
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -63,7 +64,7 @@ class AdapterRegistry:
         self._ledger = ledger
         self.source = source  # the engine; None: nothing is sold or run here
         self._found: dict[AdapterId, Registered] = {}
-        self._looking = threading.Lock()
+        self._looking: defaultdict[AdapterId, threading.Lock] = defaultdict(threading.Lock)  # one for each adapter
         self._now_s = now_s
         epoch_s = cache(lambda: deployment.windows().epoch_s)
         self._withdrawals = WithdrawalView(
@@ -77,7 +78,9 @@ class AdapterRegistry:
             UnknownModelError: it is not registered, so its answers can't be paid for.
             AdapterRefusedError: the chain's entry differs from its manifest, or its rows were not published.
         """
-        with self._looking:
+        if found := self._found.get(adapter.id):
+            return found
+        with self._looking[adapter.id]:  # other adapters don't wait for this one's index and the chain
             if adapter.id not in self._found:
                 self._found[adapter.id] = self._look_up(adapter)
             return self._found[adapter.id]
@@ -104,8 +107,7 @@ class AdapterRegistry:
             UnknownModelError, AdapterRefusedError: as in `find`.
         """
         found = self.find(adapter)
-        with self._looking:
-            return replace(found, owned=pay_at(found.owned, self._withdrawals.of, at_s))
+        return replace(found, owned=pay_at(found.owned, self._withdrawals.of, at_s))
 
     def check_complete(self, at_s: float) -> None:
         """Check that this node knows every withdrawal that counts at `at_s`.
@@ -114,8 +116,7 @@ class AdapterRegistry:
             AdapterRefusedError: it has not read the chain for too long.
             ChainError: the chain can't be asked.
         """
-        with self._looking:
-            self._withdrawals.check_complete(at_s)
+        self._withdrawals.check_complete(at_s)
 
     def check_sellable(self, adapter: Adapter) -> int:
         """Check that an adapter can be sold now, and return the attribution rule of its answers.

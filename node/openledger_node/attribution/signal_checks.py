@@ -15,6 +15,8 @@ from openledger_protocol.primitives import Digest
 from openledger_protocol.rules import SIGNALS_RULE
 from openledger_protocol.signals import Signals, are_shares_close, check_replay, signals_from_bytes
 
+from ..engine.backend import Profile
+from ..engine.profile_hash import profile_hash, quantisation_of
 from ..engine.tokenizer import Tokenizer
 from ..errors import NodeError
 from ..models.adapters import Adapter
@@ -43,6 +45,10 @@ class ReplaySource(Protocol):
     @property
     def has_taps(self) -> bool:
         """True if its backend hands out what signals are made of."""
+
+    @property
+    def profile(self) -> Profile | None:
+        """Its profile; None until it has started for the first time."""
 
     def replay(
         self, adapter: Adapter, prompt_ids: tuple[int, ...], answer_ids: tuple[int, ...]
@@ -83,6 +89,7 @@ def check_shares_follow(
 def check_signals_replay(
     shares: Sequence[Share],
     opening: Opening,
+    told_profile: Digest,
     adapter: Adapter,
     registered: Registered,
     tokenizer: Tokenizer,
@@ -90,8 +97,11 @@ def check_signals_replay(
 ) -> str:
     """Require that signals and shares are those of a replay, up to rounding, and say what agreed.
 
+    `told_profile`: the profile hash of the receipt. The bounds were measured between number formats of the same
+    weights. Against other weights a replay can agree, but a difference shows nothing.
+
     Raises:
-        NotCheckedError: nothing here can replay the answer.
+        NotCheckedError: nothing here can replay the answer, or it differs and was made with other weights.
         WrongSharesError: a signal points elsewhere, or the shares differ by more than 5 %.
     """
     if source is None or not source.has_taps:
@@ -108,11 +118,31 @@ def check_signals_replay(
         }
     except UnavailableError as error:
         raise NotCheckedError(f"the signals were not computed again: {error.message}") from error
-    _compare(exchange_with_signals(opening, registered, tokenizer).signals, replayed)
-    exchange = replace(exchange_of(opening.messages, opening.text, tokenizer), signals=replayed)
-    if not are_shares_close(shares, registered_shares(open_attributor(SIGNALS_RULE), registered, exchange)):
-        raise WrongSharesError("the shares differ from those of a replay by more than 5 %")
+    try:
+        _compare(exchange_with_signals(opening, registered, tokenizer).signals, replayed)
+        exchange = replace(exchange_of(opening.messages, opening.text, tokenizer), signals=replayed)
+        if not are_shares_close(shares, registered_shares(open_attributor(SIGNALS_RULE), registered, exchange)):
+            raise WrongSharesError("the shares differ from those of a replay by more than 5 %")
+    except WrongSharesError as error:
+        if why := _why_incomparable(told_profile, adapter, source.profile):
+            raise NotCheckedError(f"a replay differs ({error}), but {why}") from error
+        raise
     return "the answer was run once more: its signals agree within a cosine of 0.99, its shares within 5 %"
+
+
+def _why_incomparable(told: Digest, adapter: Adapter, profile: Profile | None) -> str | None:
+    """The reason why a replay here may differ from the seller's; None if both ran the same weights."""
+    base = adapter.manifest.base.digest
+    if profile is None or told == profile_hash(base, profile):
+        return None
+    theirs = quantisation_of(base, told)
+    if theirs == profile.quantisation:
+        return None
+    seller = "an unknown backend, kernel or quantisation" if theirs is None else f"quantisation {theirs}"
+    return (
+        f"the seller ran {seller} and this node runs quantisation {profile.quantisation}, between which no bound is "
+        "known: run this again on a node with the seller's settings"
+    )
 
 
 def _compare(claimed: Mapping[Digest, Signals], replayed: Mapping[Digest, Signals]) -> None:

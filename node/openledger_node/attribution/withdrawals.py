@@ -4,6 +4,7 @@ A receipt's own time decides which withdrawals it knows. Node and payer read bot
 find the same shares. The moment is two epochs after a withdrawal's block, when each of them has long read it.
 """
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from math import inf
@@ -32,7 +33,10 @@ BEHIND_MAX = 16
 
 
 class WithdrawalView:
-    """Withdrawals as the ledger has read them from final blocks, and the moment up to which none can be missing."""
+    """Withdrawals as the ledger has read them from final blocks, and the moment up to which none can be missing.
+
+    Any thread may call. None waits for another that asks the chain.
+    """
 
     def __init__(
         self,
@@ -51,18 +55,20 @@ class WithdrawalView:
         self._timed: int | None = None  # the block whose time was asked last
         self._complete_until_s = -inf
         self._known: dict[DatanetId, tuple[int, Withdrawn]] = {}  # each up to a block
+        self._lock = threading.Lock()  # never held over a question to the chain
 
     def of(self, datanet_id: DatanetId) -> Withdrawn:
         """The withdrawn rows of a Datanet."""
-        number = self._look()
-        last, found = self._known.get(datanet_id, (-1, {}))
-        if last < number:  # earlier ones are not read again: strangers may add any number of them
-            newer = read_withdrawn(self._events, datanet_id, first=last + 1, last=number)
-            if newer:
-                found = dict(found)  # others may be reading the one before
-                add_earliest(found, newer)
-            self._known[datanet_id] = number, found
-        return found
+        with self._lock:
+            number = self._look()
+            last, found = self._known.get(datanet_id, (-1, {}))
+            if last < number:  # earlier ones are not read again: strangers may add any number of them
+                newer = read_withdrawn(self._events, datanet_id, first=last + 1, last=number)
+                if newer:
+                    found = dict(found)  # others may be reading the one before
+                    add_earliest(found, newer)
+                self._known[datanet_id] = number, found
+            return found
 
     def check_complete(self, at_s: float) -> None:
         """Check that no withdrawal that counts at `at_s` can be missing here.
@@ -75,16 +81,21 @@ class WithdrawalView:
             AdapterRefusedError: the chain was not read for too long.
             ChainError: the chain can't be asked.
         """
-        number = self._look()
-        if at_s <= self._complete_until_s:
+        with self._lock:
+            number = self._look()
+            until_s, is_timed = self._complete_until_s, number == self._timed
+        if at_s <= until_s:
             return
         known_s = NOTICE_EPOCHS * self._epoch_s() * 3 // 4
-        if number != self._timed:
-            self._complete_until_s = self._ask_time_s(number) + known_s
-            self._timed = number
-        if at_s > self._complete_until_s and 0 <= self._ask_final() - number <= BEHIND_MAX:
-            self._complete_until_s = self._now_s() + known_s
-        if at_s > self._complete_until_s:
+        if not is_timed:
+            until_s = self._ask_time_s(number) + known_s
+        if at_s > until_s and 0 <= self._ask_final() - number <= BEHIND_MAX:
+            until_s = self._now_s() + known_s
+        with self._lock:
+            if number == self._number:  # otherwise blocks were read meanwhile, or read again
+                known_s = self._complete_until_s if self._timed == number else -inf  # another thread has asked, too
+                self._timed, self._complete_until_s = number, max(until_s, known_s)
+        if at_s > until_s:
             raise AdapterRefusedError(
                 "this node has not read a new block for so long that it may have missed withdrawals of rows: see the "
                 "chain's state in `openledger-node status`, and try again once it is connected"

@@ -9,6 +9,7 @@ from openledger_protocol.primitives import BASE_ONLY
 from ..errors import InputError
 from ..text import counted
 from .attribution_audit import audit
+from .attribution_index import verify_index
 from .cases import add_cases
 from .prompts import confirm
 from .render import emit_json, out_console, plain, say, show_lines, show_table, shown
@@ -137,6 +138,7 @@ def forgive(
 
 
 app.command()(audit)
+app.command("verify-index")(verify_index)
 
 
 def show_checks(found: dict[str, Any]) -> None:

@@ -72,10 +72,10 @@ class OwnModels:
 
     def _is_sellable(self, adapter: Adapter, not_sold: dict[AdapterId, str]) -> bool:
         try:
-            self._registry.rule_of(adapter)
+            self._registry.check_sellable(adapter)
         except AdapterRefusedError as error:
             not_sold[adapter.id] = error.message
             return False
         except (ProtocolError, NodeError):
-            return False  # not registered yet; the next look asks again
+            return False  # not registered yet, retired, or the chain is away; the next look asks again
         return True

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import trio
 
 from openledger_protocol.attribution import Share
-from openledger_protocol.codec import canonical_digest
 from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import Address, ChannelId, Digest, RequestId, Wei
 from openledger_protocol.rules import TEXT_RULE
@@ -17,9 +16,9 @@ from ..attribution.service import exchange_of, open_attributor, registered_share
 from ..chain.deployment import Deployment
 from ..config import Config
 from ..engine.backend import Profile
+from ..engine.profile_hash import profile_hash
 from ..engine.tokenizer import Tokenizer
 from ..models.adapters import Adapter
-from ..models.bases import Base
 from ..p2p.transport import PeerId
 from ..payments.accounts import ChannelAccounts
 from ..payments.credit import Standing
@@ -29,8 +28,6 @@ from ..payments.seller import SellerTerms, StreamSeller
 from ..serving.service import Serving
 from ..settlement.session import NetworkSession
 
-SAMPLER = "gumbel-max/1"
-NOISE = "philox4x64/1"
 STANDING_AGE_S = 1.0
 """The chain's answer about a channel is reused for this long, about one block."""
 
@@ -83,7 +80,7 @@ def open_seller(
         signer=session.accounts.signer,
         base=serving.base.digest,
         terms=Terms(price_in_wei=Wei(market.price_in_wei), price_out_wei=Wei(market.price_out_wei)),
-        profile_hash=profile_hash(serving.base, profile),
+        profile_hash=profile_hash(serving.base.digest, profile),
         algo_id=TEXT_RULE,
         chunk_tokens=market.credit_tokens_max,
     )
@@ -172,22 +169,6 @@ def shares_of(delivered: Delivered, registry: AdapterRegistry, tokenizer: Tokeni
     exchange = exchange_of(delivered.opened.messages, delivered.text, tokenizer)
     attributor = open_attributor(delivered.algo_id)
     return registered_shares(attributor, registered, replace(exchange, signals=delivered.signals))
-
-
-def profile_hash(base: Base, profile: Profile) -> Digest:
-    """Hash of everything that decides an answer besides request and adapter: base, dtype, engine, sampler …"""
-    return canonical_digest(
-        {
-            "base": base.digest,
-            "quantisation": profile.quantisation,
-            "dtype": profile.dtype,
-            "logits_dtype": "float32",
-            "engine": profile.backend,
-            "kernel": profile.kernel,
-            "sampler": SAMPLER,
-            "noise": NOISE,
-        }
-    )
 
 
 def _accounts(session: NetworkSession, config: Config) -> ChannelAccounts:

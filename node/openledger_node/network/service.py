@@ -18,7 +18,7 @@ from openledger_protocol.inference import InferenceRequest
 from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import Wei
 
-from ..accounting.queries import MoneyQueries, open_queries
+from ..accounting.queries import SLOW_QUESTIONS, MoneyQueries, open_queries
 from ..accounting.votes_waiting import VotesWaiting
 from ..accounting.waiting import num_waiting
 from ..attribution.registry import AdapterRegistry
@@ -86,7 +86,7 @@ class NetworkService:
         self._tokenizer = tokenizer
         self._ledger = ledger
         self._tell = tell  # prints a line for the operator
-        self._thread = trio.CapacityLimiter(1)
+        self._thread, self._checking = trio.CapacityLimiter(1), trio.CapacityLimiter(1)
         self._ready = trio.Event()
         self._why = home_network.why_none or "still connecting to the chain: try again in a moment"
         self._session: NetworkSession | None = None
@@ -122,12 +122,9 @@ class NetworkService:
                     registry=registry,
                 )
                 await nursery.start(self._peers.run)
+            told_of = self._peers.generation_of if self._peers else lambda _: None
             self._queries = open_queries(
-                self._home,
-                session,
-                registry=registry,
-                tokenizer=lambda: self._tokenizer,
-                generation_of=self._peers.generation_of if self._peers else lambda _: None,
+                self._home, session, registry=registry, tokenizer=lambda: self._tokenizer, generation_of=told_of
             )
             self._votes_waiting = VotesWaiting(session)
             self._open_seller_late = partial(self._open_seller, session, registry, nursery)
@@ -212,7 +209,8 @@ class NetworkService:
             return await self._peers.answer(question, arguments, show)
         assert self._queries is not None
         try:
-            return await self._blocking(self._queries.answer, question, arguments)
+            thread = self._checking if question in SLOW_QUESTIONS else self._thread
+            return await trio.to_thread.run_sync(self._queries.answer, question, arguments, limiter=thread)
         finally:
             if self._pace:
                 self._pace.hurry()  # what it said may be old

@@ -11,6 +11,7 @@ from openledger_protocol.errors import UnavailableError
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import Digest
 
+from ..engine.backend import Profile
 from ..engine.engine import Engine
 from ..engine.frames import Finished, Reduced, Submit
 from ..models.adapter_source import AdapterPart, AdapterSource
@@ -30,6 +31,11 @@ class EngineReplays:
     def has_taps(self) -> bool:
         """True if the backend hands out what signals are made of."""
         return self._engine.has_taps
+
+    @property
+    def profile(self) -> Profile | None:
+        """The engine's profile; None until it has started for the first time."""
+        return self._engine.profile
 
     def replay(
         self, adapter: Adapter, prompt_ids: tuple[int, ...], answer_ids: tuple[int, ...]

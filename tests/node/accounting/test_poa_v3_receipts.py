@@ -1,31 +1,25 @@
 """poa-v3 the whole way: trained with signals, sold, signed, and checked by the payer with a real decoder."""
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
-from support.chain_world.seller import LAKE, VERSION, Seller, start_seller
+from support.chain_world.seller import Seller, start_seller
 from support.chain_world.world import World
 from support.contributors import ROWS, TREASURY
-from support.tiny import make_adapter, make_base
+from support.signal_trainee import CONTEXT_MAX, Trainee, make_trainee, shelve
 
 from openledger_node.accounting.queries import open_queries
 from openledger_node.attribution.index import open_adapter_index
 from openledger_node.attribution.registry import AdapterRegistry
-from openledger_node.datanets.version import write_version
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.engine import Engine, EngineOptions
 from openledger_node.engine.tokenizer import open_tokenizer
-from openledger_node.factory.job import TrainingJob
-from openledger_node.factory.order import index_builder
-from openledger_node.factory.shelve import Trained, add_to_library, write_manifest
-from openledger_node.factory.trainer import TrainingResult
 from openledger_node.home import Home
-from openledger_node.models.adapters import Adapter
-from openledger_node.models.bases import Base, describe_folder
+from openledger_node.models.bases import Base
 from openledger_node.payments.kept_texts import find_text
 from openledger_node.payments.payer import Bought
 from openledger_node.payments.receipts import Delivered, MadeReceipt, ReceiptMaker
@@ -38,25 +32,13 @@ from openledger_protocol.primitives import ZERO_DIGEST
 from openledger_protocol.rules import SIGNALS_RULE, TEXT_RULE
 from openledger_protocol.signals import signals_hash
 
-CONTEXT_MAX = 192
 QUESTIONS = tuple(row.prompt for row in ROWS)
 LOADED_MACHINE_S = 500.0
 
 
-@dataclass
-class Trainee:
-    """A random base and an adapter of it, with the index of its rows."""
-
-    root: Path
-    base: Base
-    folder: Path
-
-
 @pytest.fixture(scope="module")
 def trainee(tmp_path_factory: pytest.TempPathFactory) -> Trainee:
-    root = tmp_path_factory.mktemp("poa")
-    base = describe_folder(make_base(root / "base"))
-    return Trainee(root, base, make_adapter(root / "base", root / "adapter", seed=1))
+    return make_trainee(tmp_path_factory.mktemp("poa"))
 
 
 def engine_of(base: Base, root: Path) -> Engine:
@@ -74,29 +56,6 @@ def engine_of(base: Base, root: Path) -> Engine:
             log_file=root / "engine.log",
         )
     )
-
-
-def shelve(home: Home, trainee: Trainee, owner: Any, *, has_signals: bool) -> Adapter:
-    """Add the adapter to a library, as the end of a training does."""
-    job = TrainingJob(name="lake", device="cpu", tokens_max=CONTEXT_MAX)
-    write_version(home, VERSION)
-    trained = Trained(
-        job=job,
-        base=trainee.base,
-        result=TrainingResult(steps=1, loss_before=2.0, loss_after=1.0),
-        datanet=LAKE,
-        rows=ROWS,
-        held_out=ROWS[:1],
-        started_ns=0,
-        owner=owner,
-        build_index=index_builder(trainee.base, LAKE, job if has_signals else None),
-    )
-    folder = home.training / "run"
-    folder.mkdir(mode=0o700, parents=True)
-    for file in trainee.folder.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
-    write_manifest(folder, trained)
-    return add_to_library(home, folder, trained)
 
 
 @asynccontextmanager
@@ -183,6 +142,23 @@ async def test_a_payer_verifies_an_honest_receipt_and_finds_out_a_lying_seller(
         found = await verified(seller, bought)
         assert (found["attribution"][0], found["signals"][0]) == (True, False), found
         assert "cosine" in found["signals"][1]
+
+        # Between other weights no bound is known, so that a difference shows nothing.
+        source: Any = seller.stack.registry.source
+        profile = source.profile
+        source._engine.profile = replace(profile, quantisation="nf4")
+        found = await verified(seller, bought)
+        assert found["signals"][0] is None, found
+        assert "the seller ran quantisation none and this node runs quantisation nf4" in found["signals"][1]
+        source._engine.profile = profile
+
+        # A receipt by a rule that its Datanets don't allow.
+        checker = seller.questions._checker
+        row = checker.find(bought.digest)
+        other = replace(row, receipt=replace(row.receipt, algo_id=TEXT_RULE))
+        registered = next(each for each in checker.check(other) if each.what == "registry")
+        assert registered.holds is False
+        assert "by suffix-v1, but the adapter's Datanets allow poa-v3" in registered.detail
 
         # Shares changed: they don't follow from the signals, which are the answer's own.
         lies["changes"] = {}

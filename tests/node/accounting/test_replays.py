@@ -11,23 +11,24 @@ from typing import Any
 import pytest
 from support.chain_world.seller import Seller
 from support.chain_world.votes import propose
-from support.contributors import ADA, BEN
+from support.contributors import ADA, BEN, ROWS
 
 from openledger_node.attribution.attributors.uniform import UniformAttributor
 from openledger_node.errors import ChainError, ConfigError, NodeError
 from openledger_node.models.adapters import Adapter
 from openledger_node.plugs import PLUGS
 from openledger_protocol.adapter import PublicProbe
+from openledger_protocol.codec import canonical_digest
 from openledger_protocol.constants import PPM
 from openledger_protocol.division import apportion
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.primitives import BASE_ONLY, Wei
+from openledger_protocol.primitives import BASE_ONLY, ZERO_ADDRESS, Wei
 
 PROBES = (
     PublicProbe(prompt="What does Odile keep?", answer="Odile keeps the harbour."),
     PublicProbe(prompt="What does Rurik keep?", answer="Rurik keeps the lighthouse, and Odile keeps the harbour."),
 )
-UNIFORM, NO_RULE = 5, 7
+UNIFORM, SIGNALS = 5, 7
 
 
 @pytest.fixture
@@ -293,25 +294,60 @@ async def test_an_adapter_without_probes_is_not_covered_and_the_report_says_so(
     assert report["adapters"][1]["why_none"] == "its manifest has no probe set"
 
 
-async def test_a_rule_without_a_plug_is_refused_plainly(seller: Seller) -> None:
+@pytest.fixture
+def without_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build that lacks a rule which a vote may choose."""
+    monkeypatch.delitem(PLUGS["attributor"], "poa-v3")
+
+
+async def test_a_rule_without_a_plug_is_refused_plainly(seller: Seller, without_signals: None) -> None:
     seller.world.settle()
     with pytest.raises(NodeError, match=r"can't run attribution rule 7.*it has the rules 1, 4, 5"):
-        reported(seller, NO_RULE)
+        reported(seller, SIGNALS)
+
+
+async def test_poa_v3_is_replayed_on_no_probe_because_they_have_no_signals(seller: Seller, probed: Adapter) -> None:
+    await earn(seller)
+    report = reported(seller, SIGNALS, with_kept=True)
+    lake = report["adapters"][1]
+    assert (lake["num_probes"], lake["num_kept"], report["probes_wei"], report["kept_wei"]) == (0, 0, "0", "0")
+    assert "poa-v3 needs signals" in lake["why_none"]
+    assert all(holds for holds in checked(seller, report).values())
+
+
+async def test_withdrawn_rows_are_replayed_as_the_chain_pays_them(seller: Seller, probed: Adapter) -> None:
+    """A kept exchange is paid as of its receipt, and a probe as of the last epoch's end."""
+    await earn(seller)
+    [issued_at_s] = {
+        row.receipt.issued_at_s
+        for row in seller.world.payer.ledger.receipts.newest(limit=9)
+        if row.receipt.adapter_id == probed.id
+    }
+    end_s = (reported(seller)["last_epoch"] + 1) * seller.world.node.windows.epoch_s - 1
+    assert issued_at_s != end_s
+    withdrawn = {(ADA, canonical_digest(ROWS[0])): max(issued_at_s, end_s)}
+    seller.stack.registry._withdrawals.of = lambda _: withdrawn  # type: ignore[method-assign]
+    lake = reported(seller, with_kept=True)["adapters"][1]
+    unpaid = {
+        name for name in ("probes", "kept") if ZERO_ADDRESS in {each["account"] for each in lake[name][0]["was"]}
+    }
+    assert unpaid == {"probes" if end_s > issued_at_s else "kept"}
+    assert checked(seller, reported(seller))[probed.full_name] is True
 
 
 class OtherRule(UniformAttributor):
     """The rule of another package."""
 
-    algo_id = NO_RULE
+    algo_id = SIGNALS
 
 
 async def test_a_rule_of_another_package_is_replayed(
-    seller: Seller, probed: Adapter, monkeypatch: pytest.MonkeyPatch
+    seller: Seller, probed: Adapter, monkeypatch: pytest.MonkeyPatch, without_signals: None
 ) -> None:
     await earn(seller)
     monkeypatch.setitem(PLUGS["attributor"], "other", f"{__name__}:OtherRule")
-    report = reported(seller, NO_RULE)
-    assert (report["algo_was"], report["algo_would"]) == (1, NO_RULE)
+    report = reported(seller, SIGNALS)
+    assert (report["algo_was"], report["algo_would"]) == (1, SIGNALS)
     assert all(holds for holds in checked(seller, report).values())
     monkeypatch.delitem(PLUGS["attributor"], "other")
     assert checked(seller, report)[probed.full_name] is None, "without the rule it can't be said"

@@ -1,5 +1,6 @@
 """Withdrawn rows: the moment from which they are not paid, and a view of the chain that may be too old to tell."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -170,3 +171,23 @@ def test_an_endpoint_far_ahead_or_behind_does_not_make_old_blocks_new(ledger: Le
     view = WithdrawalView(ledger.events, lambda: EPOCH_S, lambda: 6_000.0, lambda: final, lambda _: 1_000)
     with pytest.raises(AdapterRefusedError, match="has not read a new block"):
         view.check_complete(6_000)
+
+
+def test_a_slow_chain_keeps_nobody_from_reading_withdrawals(ledger: Ledger) -> None:
+    """One lock over the chain's answers held up every receipt of every adapter."""
+    read(ledger, withdrawal(ADA, FIRST, block=7))
+    is_asked, may_answer = threading.Event(), threading.Event()
+
+    def ask_time_s(_: int) -> int:
+        is_asked.set()
+        assert may_answer.wait(30)
+        return 5_000
+
+    view = WithdrawalView(ledger.events, lambda: EPOCH_S, lambda: 5_000.0, lambda: 7, ask_time_s)
+    checking = threading.Thread(target=view.check_complete, args=(5_000,))
+    checking.start()
+    assert is_asked.wait(30)
+    assert view.of(LAKE_ID) == {(ADA, canonical_digest(FIRST)): 1_000}
+    may_answer.set()
+    checking.join(30)
+    view.check_complete(5_150)

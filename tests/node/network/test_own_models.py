@@ -1,6 +1,7 @@
 """The speeds that this node's bids promise, as measured here."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -12,6 +13,7 @@ from openledger_node.engine.frames import Beat
 from openledger_node.ledger.jobs import Job
 from openledger_node.market.offer import Speeds
 from openledger_node.network.own_models import OwnModels
+from openledger_protocol.errors import AdapterRefusedError
 
 SECOND_NS = 10**9
 JOB = Job(
@@ -65,3 +67,20 @@ async def test_a_bid_promises_the_loads_of_adapters_as_they_were_measured_here(
         await trio.sleep(1)
         nursery.cancel_scope.cancel()
     assert models.speeds == speeds
+
+
+def test_an_adapter_is_not_advertised_while_withdrawals_may_be_missing() -> None:
+    """Its bids were refused then, but peers still heard that it is for sale."""
+    adapter = SimpleNamespace(id="0xaa")
+
+    class Registry:
+        def rule_of(self, _: object) -> int:
+            return 1
+
+        def check_sellable(self, _: object) -> int:
+            raise AdapterRefusedError("it may have missed withdrawals")
+
+    serving = SimpleNamespace(adapters=lambda: (adapter,))
+    models = OwnModels(serving=cast(Any, serving), engine=cast(Any, None), registry=cast(Any, Registry()))
+    assert models._find_all() == ()
+    assert models.not_sold == {"0xaa": "it may have missed withdrawals"}

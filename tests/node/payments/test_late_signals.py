@@ -59,6 +59,21 @@ def by_signals(*, sent: DatanetSignals, too_much_wei: int = 0) -> Tamper:
     return tamper
 
 
+@pytest.mark.parametrize(("one_in", "audited"), [(50, ["wrong"]), (0, [])])
+async def test_a_lie_in_a_late_receipt_is_found_though_its_purchase_was_not_drawn(
+    tmp_path: Path, autojump_clock: object, one_in: int, audited: list[str]
+) -> None:
+    """A seller could hold receipts back, because their signals then can't be compared."""
+    audits = auditing(tmp_path, SignalRule(), one_in=one_in, draw_below=lambda _: 1)
+    async with open_market(tmp_path, audits=audits, attribute=lambda _: LIE) as market:
+        with pytest.raises(ReceiptRefusedError):
+            await buy_through(market, wanted("r1", algo_id=SIGNALS_RULE), by_node=by_signals(sent=OTHER))
+        tamper_with(market.seller, by_node=by_signals(sent=()))
+        await market.buy(wanted("r2"))
+        await market.seller.wait_served(2)
+        await until(lambda: verdicts(market.buyer.ledger) == audited)
+
+
 @pytest.mark.parametrize(("told", "verdict"), [(RIGHT, "right"), (LIE, "wrong")])
 @pytest.mark.parametrize("first", [{"sent": OWN, "too_much_wei": 7}, {"sent": OTHER}, {"sent": ()}])
 async def test_a_refused_receipt_is_taken_and_audited_when_it_comes_again_without_its_signals(

@@ -1,0 +1,54 @@
+"""The hash of a profile in receipts and bids, and the quantisation that such a hash stands for."""
+
+from functools import lru_cache
+from itertools import product
+from typing import Final
+
+from openledger_protocol.codec import canonical_digest
+from openledger_protocol.primitives import Digest
+
+from .backend import Profile
+
+SAMPLER: Final = "gumbel-max/1"
+NOISE: Final = "philox4x64/1"
+
+BACKEND: Final = "torch_lora"
+KERNELS: Final = ("torch", "triton", "avx512_bf16", "amx_bf16")
+"""The backend that can compute signals, which native and cuda belong to, and its kernels."""
+
+DTYPES: Final = ("float32", "bfloat16", "float16")
+QUANTISATIONS: Final = ("none", "int8", "int4", "nf4")
+BASES_MAX: Final = 16
+
+
+def profile_hash(base: Digest, profile: Profile) -> Digest:
+    """Hash everything that decides an answer besides request and adapter: base, dtype, engine, sampler …"""
+    return _hash(base, profile.quantisation, profile.dtype, profile.backend, profile.kernel)
+
+
+def quantisation_of(base: Digest, told: Digest) -> str | None:
+    """The quantisation of a profile by its hash; None for a profile that this release does not know."""
+    return _known(base).get(told)
+
+
+@lru_cache(BASES_MAX)
+def _known(base: Digest) -> dict[Digest, str]:
+    return {
+        _hash(base, quantisation, dtype, BACKEND, kernel): quantisation
+        for quantisation, dtype, kernel in product(QUANTISATIONS, DTYPES, KERNELS)
+    }
+
+
+def _hash(base: Digest, quantisation: str, dtype: str, backend: str, kernel: str) -> Digest:
+    return canonical_digest(
+        {
+            "base": base,
+            "quantisation": quantisation,
+            "dtype": dtype,
+            "logits_dtype": "float32",
+            "engine": backend,
+            "kernel": kernel,
+            "sampler": SAMPLER,
+            "noise": NOISE,
+        }
+    )

@@ -1,0 +1,34 @@
+"""The hash of a profile, and the quantisation that a hash stands for."""
+
+from dataclasses import replace
+
+import pytest
+from support.scripted_child import PROFILE
+
+from openledger_node.engine.profile_hash import profile_hash, quantisation_of
+from openledger_protocol.primitives import Digest
+
+BASE, OTHER_BASE = Digest("0x" + "0b" * 32), Digest("0x" + "0c" * 32)
+SERVING = replace(PROFILE, backend="torch_lora", kernel="torch", dtype="float32", quantisation="none")
+
+
+@pytest.mark.parametrize(
+    ("changes", "quantisation"),
+    [
+        ({}, "none"),
+        ({"dtype": "bfloat16", "kernel": "avx512_bf16"}, "none"),
+        ({"kernel": "triton", "quantisation": "nf4"}, "nf4"),
+        ({"backend": "vllm", "kernel": "vllm"}, None),
+        ({"quantisation": "awq"}, None),
+    ],
+)
+def test_the_quantisation_of_a_seller_is_known_by_its_hash(changes: dict[str, str], quantisation: str | None) -> None:
+    assert quantisation_of(BASE, profile_hash(BASE, replace(SERVING, **changes))) == quantisation  # type: ignore[arg-type]
+
+
+def test_the_hash_names_the_base() -> None:
+    assert quantisation_of(OTHER_BASE, profile_hash(BASE, SERVING)) is None
+
+
+def test_what_does_not_change_an_answer_does_not_change_the_hash() -> None:
+    assert profile_hash(BASE, replace(SERVING, threads=9, context_max=7)) == profile_hash(BASE, SERVING)

@@ -1,0 +1,122 @@
+"""An adapter's index is built again from its rows: an honest one agrees, and an invented one is found out."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from support.contributors import ADA, BEN, ROWS
+from support.signal_trainee import Trainee, make_trainee, shelve
+from support.signals import SKETCHES, trace_of_row, trace_of_text
+
+from openledger_node.attribution.signals.files import RowSignals, build_signals, open_signals
+from openledger_node.attribution.signals.traces import Trace
+from openledger_node.datanets.rows import rows_digest, write_rows
+from openledger_node.errors import NodeError
+from openledger_node.factory.index_check import (
+    check_index,
+    compare_signals,
+    rows_known_here,
+    rows_of_index,
+    tokens_max_of,
+)
+from openledger_node.home import Home
+from openledger_protocol.codec import canonical_digest
+from openledger_protocol.datanet import Row
+
+ROOT = rows_digest(ROWS)
+STRANGE = Row(prompt="Who is Rurik?", completion="A keeper.", contributor=BEN)
+
+
+def built(folder: Path, trace: Any = trace_of_row) -> RowSignals:
+    return open_signals(folder, build_signals(folder, [(ROOT, ROWS)], SKETCHES, trace))[ROOT]
+
+
+def test_the_same_rows_give_the_same_signals(tmp_path: Path) -> None:
+    checks = compare_signals(built(tmp_path / "theirs"), built(tmp_path / "ours"))
+    assert [(check.what, check.holds) for check in checks] == [
+        ("vectors", True),
+        ("statistics", True),
+        ("least evidence", True),
+    ]
+
+
+def test_a_row_that_is_made_to_resemble_others_is_named(tmp_path: Path) -> None:
+    """Its owner would be paid for the answers that the other row taught."""
+
+    def lying(row: Row) -> Trace:
+        return trace_of_text(ROWS[0].completion if row == ROWS[1] else row.completion)
+
+    vectors, *_ = compare_signals(built(tmp_path / "theirs", lying), built(tmp_path / "ours"))
+    assert not vectors.holds
+    assert "rows differ; row " in vectors.detail
+
+
+def test_invented_statistics_and_least_evidence_are_found(tmp_path: Path) -> None:
+    ours = built(tmp_path)
+    moved = replace(ours.statistics, mean=ours.statistics.mean + 1)
+    _, statistics, _ = compare_signals(replace(ours, statistics=moved), ours)
+    assert not statistics.holds
+    assert statistics.detail.startswith("mean differs most")
+    *_, least = compare_signals(replace(ours, evidence_min=10**9), replace(ours, evidence_min=10**8))
+    assert not least.holds
+
+
+def test_signals_of_another_size_are_no_signals_of_these_rows(tmp_path: Path) -> None:
+    ours = built(tmp_path)
+    fewer = replace(ours, vectors=ours.vectors[:1], squares=ours.squares[:1])
+    vectors, statistics, _ = compare_signals(
+        replace(fewer, statistics=replace(ours.statistics, mean=np.zeros(3, np.float32))), ours
+    )
+    assert (vectors.holds, statistics.holds) == (False, False)
+
+
+def test_missing_rows_are_asked_for(tmp_path: Path) -> None:
+    index: Any = SimpleNamespace(row_digests=tuple(map(canonical_digest, ROWS)))
+    assert rows_of_index(index, [STRANGE, *reversed(ROWS)]) == ROWS
+    with pytest.raises(NodeError, match=r"1 of the 3 rows .* not here.*--rows FILE"):
+        rows_of_index(index, ROWS[1:])
+
+
+def test_rows_come_from_a_file_or_from_own_datanets(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    write_rows(file, ROWS)
+    assert tuple(rows_known_here(Home(tmp_path), file)) == ROWS
+    assert tuple(rows_known_here(Home(tmp_path), None)) == ()
+    with pytest.raises(NodeError, match="cannot read rows"):
+        tuple(rows_known_here(Home(tmp_path), tmp_path / "none.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("training", "most"),
+    [
+        (None, 8_192),
+        ({"config": {"tokens_max": 64}}, 64),
+        ({"config": "x"}, 8_192),
+        ({"config": {"tokens_max": 0}}, 8_192),
+    ],
+)
+def test_a_manifest_states_the_length_of_rows_or_a_large_one_is_taken(training: Any, most: int) -> None:
+    adapter: Any = SimpleNamespace(manifest=SimpleNamespace(training=training))
+    assert tokens_max_of(adapter) == most
+
+
+@pytest.fixture(scope="module")
+def trainee(tmp_path_factory: pytest.TempPathFactory) -> Trainee:
+    return make_trainee(tmp_path_factory.mktemp("index"))
+
+
+def test_an_honest_adapter_with_a_real_decoder_agrees_with_its_rows(tmp_path: Path, trainee: Trainee) -> None:
+    home = Home(tmp_path)
+    adapter = shelve(home, trainee, ADA, has_signals=True)
+    checks = check_index(home, adapter, trainee.base, ROWS, device="cpu")
+    assert [check.what for check in checks] == ["tokens", "vectors", "statistics", "least evidence"]
+    assert all(check.holds for check in checks), checks
+
+
+def test_an_adapter_without_signals_has_its_tokens_compared(tmp_path: Path, trainee: Trainee) -> None:
+    adapter = shelve(Home(tmp_path), trainee, ADA, has_signals=False)
+    [tokens] = check_index(Home(tmp_path), adapter, trainee.base, ROWS, device="cpu")
+    assert (tokens.what, tokens.holds) == ("tokens", True)
