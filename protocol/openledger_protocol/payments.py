@@ -14,6 +14,7 @@ from .eip712 import (
     address_word,
     digest_word,
     hex_digest,
+    keccak_digest,
     struct_hash,
     type_hash,
     typed_digest,
@@ -36,6 +37,7 @@ _RECEIPT_TYPE = type_hash(
     "Receipt(bytes32 channelId,uint64 seq,uint64 issuedAt,bytes32 adapterId,uint128 amount,uint128 cumulative,"
     "uint32 algoId,bytes32 sharesHash,Work work)" + _WORK
 )
+_ASK_TYPE = type_hash("ReceiptQuestion(bytes32 channelId,bytes32[] requestIds,uint64 askedAt)")
 _REFUND_TYPE = type_hash("Refund(bytes32 channelId,uint128 amount,uint256 nonce)")
 _PERMIT_TYPE = type_hash("Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)")
 
@@ -221,6 +223,20 @@ def work_hash(work: Work) -> bytes:
         digest_word(work.signals_hash),
         digest_word(work.fingerprint),
     )
+
+
+def ask_digest(channel_id: ChannelId, request_ids: Sequence[RequestId], asked_at_s: int, domain: Domain) -> bytes:
+    """The digest that the authorizer signs to ask a node for receipts, under the payments domain.
+
+    It moves no money, and no contract reads it. It keeps a payer's receipts from strangers.
+    """
+    struct = struct_hash(
+        _ASK_TYPE,
+        digest_word(channel_id),
+        digest_word(keccak_digest(b"".join(map(digest_word, request_ids)))),
+        uint_word(asked_at_s, 64),
+    )
+    return typed_digest(domain, struct)
 
 
 def refund_digest(refund: Refund, domain: Domain) -> bytes:

@@ -15,6 +15,7 @@ from openledger_protocol.payments import (
     Terms,
     Voucher,
     Work,
+    ask_digest,
     channel_id,
     check_voucher,
     permit_digest,
@@ -146,6 +147,11 @@ RECEIPTS: list[Case] = [
 
 REFUNDS: list[Case] = [
     ("plain", "a part of the deposit", {**PLACE, "channel_id": CHANNEL, "amount_wei": "9", "nonce": 0})
+]
+QUESTION = {**PLACE, "channel_id": CHANNEL, "request_ids": [digest("2"), digest("6")], "asked_at_s": 1_800_000_000}
+QUESTIONS: list[Case] = [
+    ("plain", "for two receipts; the ids are hashed as an array", QUESTION),
+    ("in another order", "is another question", {**QUESTION, "request_ids": [digest("6"), digest("2")]}),
 ]
 PERMITS: list[Case] = [
     (
@@ -281,6 +287,10 @@ def token(given: Any) -> Domain:
     return token_domain(given["chain_id"], given["contract"])
 
 
+def questioned(given: Any) -> str:
+    return hex_of(ask_digest(given["channel_id"], given["request_ids"], given["asked_at_s"], payments(given)))
+
+
 def consented(given: Any) -> str:
     domain = staking_domain(given["chain_id"], given["contract"])
     return hex_of(signer_consent_digest(given["node"], int(given["deadline_s"]), domain))
@@ -295,6 +305,7 @@ RULES: Rules = {
     "voucher_digest": (lambda given: hex_of(voucher_digest(read(Voucher, given), payments(given))), VOUCHERS),
     "receipt_digest": (lambda given: hex_of(receipt_digest(read(Receipt, given), payments(given))), RECEIPTS),
     "work_hash": (lambda given: hex_of(work_hash(read(Work, given))), WORKS),
+    "ask_digest": (questioned, QUESTIONS),
     "refund_digest": (lambda given: hex_of(refund_digest(read(Refund, given), payments(given))), REFUNDS),
     "permit_digest": (lambda given: hex_of(permit_digest(read(Permit, given), token(given))), PERMITS),
     "signer_consent_digest": (consented, CONSENTS),

@@ -98,6 +98,14 @@ RECEIPT = {
 RECEIPT_WITH_SIGNALS = {**RECEIPT, "signals": [{"datanet_id": digest("d"), "vectors": "0x" + "05" * 576}]}
 OPEN_AGAIN = {**OPEN, "last_receipt": {"receipt": RECEIPT["receipt"], "signature": SIGNATURE}}
 PING = {"v": 1, "t": "ping"}
+ASK = {
+    "v": 1,
+    "t": "ask",
+    "channel_config": OPEN["channel_config"],
+    "ids": [digest("2"), digest("6")],
+    "asked_at_s": str(2**64 - 1),
+    "signature": SIGNATURE,
+}
 
 FRAMES: list[Case] = [
     ("open", "the payer's first message; 64-bit numbers stand as text here and as integers in the frame", OPEN),
@@ -123,9 +131,12 @@ FRAMES: list[Case] = [
         {"v": 1, "t": "error", "code": "overloaded", "message": "the queue is full", "retryable": True},
     ),
     ("ping", "still here", PING),
+    ("ask", "for receipts that did not come", ASK),
+    ("missing", "the end of the receipts; none of these is made", {"v": 1, "t": "missing", "ids": [digest("6")]}),
+    ("missing nothing", "all receipts were shown, or are being made", {"v": 1, "t": "missing", "ids": []}),
 ]
 BYTES = ("signature", "vectors")
-LONG_NUMBERS = ("seed", "seq", "issued_at_s", "withdraw_delay_s")
+LONG_NUMBERS = ("seed", "seq", "issued_at_s", "asked_at_s", "withdraw_delay_s")
 
 
 def unwritten(value: Any) -> Any:
@@ -155,6 +166,12 @@ READ: list[Case] = [
     ("wei with a leading zero", "one amount, one text", hex_of(encode_frame({**CHUNK, "cumulative": "07"}))),
     ("true for a number", "is none", hex_of(encode_frame({**CHUNK, "tokens": True}))),
     ("a missing field", "each is required", hex_of(encode_frame({k: v for k, v in CHUNK.items() if k != "ids"}))),
+    ("ask for nothing", "it names at least one request", hex_of(encode_frame(unwritten({**ASK, "ids": []})))),
+    (
+        "ask for nine",
+        "it names 8 requests at most",
+        hex_of(encode_frame(unwritten({**ASK, "ids": [digest("2")] * 9}))),
+    ),
     ("an id of 33 bits", "over its bound", hex_of(encode_frame({**CHUNK, "ids": [2**32]}))),
 ]
 

@@ -19,6 +19,7 @@ from support.signed import (
     claims_for,
     configs,
     digest,
+    digests,
     domains,
     permits,
     receipts,
@@ -42,6 +43,7 @@ from openledger_protocol.payments import (
     SignedVoucher,
     Terms,
     Voucher,
+    ask_digest,
     channel_id,
     check_covered,
     check_voucher,
@@ -51,7 +53,7 @@ from openledger_protocol.payments import (
     refund_digest,
     voucher_digest,
 )
-from openledger_protocol.primitives import BASE_ONLY, AdapterId, ChannelId, Wei
+from openledger_protocol.primitives import BASE_ONLY, AdapterId, ChannelId, RequestId, Wei
 from openledger_protocol.settlement import claim_digest, claim_for_digest
 from openledger_protocol.signatures import sign_digest
 
@@ -97,6 +99,29 @@ def test_a_digest_is_the_one_that_a_wallet_signs(
 def test_a_channels_id_is_its_configs_digest(config: ChannelConfig, domain: Domain) -> None:
     message = encode_typed_data(full_message=typed_data(config, domain))
     assert channel_id(config, domain) == "0x" + _hash_eip191_message(message).hex()
+
+
+@given(ids=st.lists(digests, max_size=8), asked_at_s=st.integers(0, 2**64 - 1), domain=domains)
+def test_a_question_for_receipts_has_the_digest_of_its_typed_data(
+    ids: list[RequestId], asked_at_s: int, domain: Domain
+) -> None:
+    message = encode_typed_data(
+        domain_data={
+            "name": domain.name,
+            "version": domain.version,
+            "chainId": domain.chain_id,
+            "verifyingContract": domain.verifying_contract,
+        },
+        message_types={
+            "ReceiptQuestion": [
+                {"name": "channelId", "type": "bytes32"},
+                {"name": "requestIds", "type": "bytes32[]"},
+                {"name": "askedAt", "type": "uint64"},
+            ]
+        },
+        message_data={"channelId": CHANNEL, "requestIds": ids, "askedAt": asked_at_s},
+    )
+    assert ask_digest(CHANNEL, ids, asked_at_s, domain) == _hash_eip191_message(message)
 
 
 def test_a_channel_of_another_chain_or_salt_is_another_channel() -> None:

@@ -26,11 +26,13 @@ from openledger_protocol.payments import Receipt, SignedVoucher, Terms, Voucher
 from openledger_protocol.primitives import AdapterId, ChannelId, DatanetId, RequestId, Salt, Wei
 from openledger_protocol.wire.inference import (
     ERROR_LENGTH_MAX,
+    AskReceipts,
     Award,
     Chunk,
     Countersign,
     ErrorMessage,
     InferenceMessage,
+    MissingReceipts,
     Open,
     Ping,
     ReceiptMessage,
@@ -97,6 +99,10 @@ MESSAGES: dict[str, InferenceMessage] = {
     "countersign": Countersign(signature=SIGNATURE),
     "error": ErrorMessage(code="overloaded", message="the queue is full", retryable=True),
     "ping": Ping(),
+    "ask": AskReceipts(
+        channel_config=CONFIG, ids=(RequestId(digest("2")),), asked_at_s=2**64 - 1, signature=SIGNATURE
+    ),
+    "missing": MissingReceipts(ids=(RequestId(digest("2")),)),
 }
 
 texts = st.text(max_size=20).filter(lambda text: text.isprintable())

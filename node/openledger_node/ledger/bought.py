@@ -1,6 +1,7 @@
 """This node's purchases: those whose receipt has not come, and the sealed texts of the others."""
 
 import json
+import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,12 +44,40 @@ class OpenPurchases:
                 ),
             )
 
+    def update(self, purchase: OpenPurchase) -> None:
+        """Store a changed agreement, unless the receipt has come meanwhile."""
+        with self._store.transaction() as transaction:
+            transaction.execute(
+                "UPDATE purchase SET agreed = ? WHERE request_id = ? AND channel_id = ?",
+                (json.dumps(purchase.agreed), purchase.request_id, purchase.channel_id),
+            )
+
     def find(self, request_id: RequestId, channel_id: ChannelId) -> dict[str, Any] | None:
         """The agreement on a request; None if no receipt of it is expected on the channel."""
         row = self._store.row(
             "SELECT agreed FROM purchase WHERE request_id = ? AND channel_id = ?", (request_id, channel_id)
         )
         return json.loads(row["agreed"]) if row else None
+
+    def since(self, opened_s: int) -> list[OpenPurchase]:
+        """Purchases that were opened at this time or later and whose receipts have not come, oldest first."""
+        query = (
+            "SELECT * FROM purchase WHERE json_extract(agreed, '$.opened_s') >= ?"
+            " ORDER BY json_extract(agreed, '$.opened_s'), request_id, channel_id"
+        )
+        return [_purchase(row) for row in self._store.rows(query, (opened_s,))]
+
+    def explaining(self, channel_id: ChannelId, adapter_id: AdapterId) -> Wei:
+        """The most that receipts which may still come can charge a lane.
+
+        A seller that has said that it makes no receipt for a purchase may not claim it.
+        """
+        rows = self._store.rows(
+            "SELECT most_wei FROM purchase WHERE channel_id = ? AND adapter_id = ?"
+            " AND NOT COALESCE(json_extract(agreed, '$.is_forgone'), 0)",
+            (channel_id, adapter_id),
+        )
+        return Wei(sum(int(row["most_wei"]) for row in rows))
 
     def paid(self, channel_id: ChannelId, adapter_id: AdapterId) -> dict[RequestId, Wei]:
         """The requests whose receipts may still charge a lane, with the most that each receipt may charge."""
@@ -64,6 +93,16 @@ class OpenPurchases:
             transaction.execute(
                 "DELETE FROM purchase WHERE request_id = ? AND channel_id = ?", (request_id, channel_id)
             )
+
+
+def _purchase(row: sqlite3.Row) -> OpenPurchase:
+    return OpenPurchase(
+        request_id=RequestId(row["request_id"]),
+        channel_id=ChannelId(row["channel_id"]),
+        adapter_id=AdapterId(row["adapter_id"]),
+        most_wei=Wei(int(row["most_wei"])),
+        agreed=json.loads(row["agreed"]),
+    )
 
 
 class SealedTexts:

@@ -9,7 +9,7 @@ from openledger_protocol.attribution import Share
 from openledger_protocol.codec import to_plain
 from openledger_protocol.errors import OldChannelError
 from openledger_protocol.payments import Receipt, Work
-from openledger_protocol.primitives import AdapterId, Address, ChannelId, Digest, Wei
+from openledger_protocol.primitives import AdapterId, Address, ChannelId, Digest, RequestId, Wei
 
 from .channels import Channels
 from .store import Store
@@ -176,6 +176,12 @@ class Receipts:
         return self._found(
             "WHERE channel_id = ? AND signature IS NOT NULL AND countersignature IS NULL ORDER BY seq", channel_id
         )
+
+    def of_channel(self, channel_id: ChannelId, request_ids: Sequence[RequestId]) -> list[ReceiptRow]:
+        """A channel's receipts of these requests, signed or not, oldest first."""
+        places = ", ".join("?" * len(request_ids))
+        query = f"WHERE channel_id = ? AND request_id IN ({places}) ORDER BY seq"
+        return self._found(query, channel_id, *request_ids)
 
     def unclaimed(self, node: Address | None = None) -> list[ReceiptRow]:
         """Receipts in no claim, of all nodes or of one, ordered by adapter, channel and `seq`, so lane by lane."""

@@ -186,9 +186,10 @@ class Answering:
         attempt = self._running
         bought = event.bought if isinstance(event, steps.PartBought) else None
         attempt.end(event.at_s, bought=bought, error=event.error if isinstance(event, steps.PartFailed) else None)
+        attempt.is_own_line = isinstance(event, steps.PartFailed) and event.is_own_line
         self._progress.add(attempt)
         self.state = State.NOTING
-        return [steps.SettleMoney(spent_wei=attempt.spent_wei), steps.NoteOutcome(attempt=attempt)]
+        return [_settle(attempt), steps.NoteOutcome(attempt=attempt)]
 
     def _judge(self, _: steps.OutcomeNoted) -> list[steps.Action]:
         """End the request, or go on with another seller from the text delivered."""
@@ -209,7 +210,7 @@ class Answering:
         state, self.state = self.state, State.ENDED
         undo: list[steps.Action] = []
         if state in (State.PREPARING, State.OPENING, State.STREAMING, State.SHOWING):
-            undo.append(steps.SettleMoney(spent_wei=self._attempt.spent_wei if self._attempt else ZERO_WEI))
+            undo.append(_settle(self._attempt) if self._attempt else steps.SettleMoney())
         if undo or state in (State.HOLDING, State.NOTING):
             undo.append(self._leave())
         return undo
@@ -238,6 +239,11 @@ class Answering:
     def _running(self) -> Attempt:
         assert self._attempt, "an attempt runs"
         return self._attempt
+
+
+def _settle(attempt: Attempt) -> steps.SettleMoney:
+    spent_wei = Wei(attempt.spent_wei - attempt.lost_wei)
+    return steps.SettleMoney(spent_wei=spent_wei, lost_wei=attempt.lost_wei)
 
 
 _STEPS: Final[dict[tuple[State, type[steps.RequestEvent]], Callable[[Answering, Any], list[steps.Action]]]] = {

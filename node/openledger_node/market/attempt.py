@@ -77,6 +77,7 @@ class Attempt:
     paid_wei: Wei = ZERO_WEI  # what its vouchers allow the node to charge, without a receipt
     opened_s: float | None = None  # time at which its stream was open, on which the first voucher goes
     is_asked: bool = False  # the first voucher was signed, and the request left with it
+    is_own_line: bool = False  # it failed while this node heard nobody at all
     first_s: float = 0.0  # until the first text came
     took_s: float = 0.0  # without the time that this node and the reader took
     came_s: float = 0.0  # time of the last text
@@ -168,8 +169,15 @@ class Attempt:
         """
         return self.bought.receipt.amount_wei if self.bought else self.paid_wei
 
+    @property
+    def lost_wei(self) -> Wei:
+        """The part of its cost that no receipt has shown yet."""
+        return ZERO_WEI if self.bought else self.paid_wei
+
     def outcome(self) -> Outcome | None:
         """The node's outcome for its reliability; None if the failure was not its fault."""
+        if self.is_own_line:
+            return None
         if self.bought and self.is_whole:
             return self._timeliness(len(self.bought.ids))
         if self.bought or (self.texts and isinstance(self.error, NetworkError | UnavailableError)):
@@ -199,7 +207,9 @@ class Attempt:
         One that took the request and delivered nothing has defaulted at any price, or else a seller that answers
         nothing for nothing would win every call.
         """
-        if self.is_whole or not self.is_asked or (not self.texts and isinstance(self.error, REFUSALS)):
+        if self.is_own_line or self.is_whole or not self.is_asked:
+            return False
+        if not self.texts and isinstance(self.error, REFUSALS):
             return False
         if not self._num_tokens:
             return True

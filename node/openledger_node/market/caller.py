@@ -22,6 +22,7 @@ from .board import AdTable
 from .call_memory import AskedSellers, UnreachedPeers, is_own_uplink
 from .calls import Bids, ReceivedBid, call_in_waves, tell_all
 from .candidates import candidates, explorer, without_defaulted
+from .own_line import OwnLine
 from .progress import RequestProgress
 from .request import NetworkRequest
 from .vetting import Vetting
@@ -54,6 +55,7 @@ class Caller:
         *,
         network: str,
         transport: Transport,
+        line: OwnLine,
         table: AdTable,
         vetting: Vetting,
         sellers: Sellers,
@@ -63,6 +65,7 @@ class Caller:
     ) -> None:
         self._protocol = wire_name(network, "call")
         self._transport = transport
+        self._line = line
         self._table = table
         self._vetting = vetting
         self._sellers = sellers
@@ -116,6 +119,7 @@ class Caller:
             paid=self._paid.get(_model(progress.requested), ()),
         )
         call = progress.call(chosen, price_max=most, deadline_ms=max(1, int(timeout_s * 1_000)))
+        beside = self._line.beside([PeerId(ad.peer_id) for ad in chosen])
         bids = await call_in_waves(
             self._transport,
             self._protocol,
@@ -128,7 +132,11 @@ class Caller:
         await tell_all(bids, call, awarded.winner, awarded.reasons)
         for peer_id, error in awarded.unfit.items():
             progress.blame(peer_id, error)
-        await self._note_call([ad for ad in chosen if ad.peer_id not in bids.spared], bids, awarded, progress)
+        called = [ad for ad in chosen if ad.peer_id not in bids.spared]
+        if bids.failed and not (bids.received or bids.refused) and await self._line.is_gone(beside):
+            self._blame_own_line(len(called), next(iter(bids.failed)), progress)
+        else:
+            await self._note_call(called, bids, awarded, progress)
         return awarded.ranked
 
     def _slow_last(self, ordered: Sequence[Advertisement]) -> list[Advertisement]:
@@ -162,12 +170,15 @@ class Caller:
         for peer_id in bids.asked:
             self._unreached.forget(peer_id)
         if is_own_uplink(len(called), bids.unreached.keys()):
-            why = f"none of {len(called)} sellers was reached: check this machine's connection to the network"
-            progress.blame(next(iter(bids.unreached)), UnavailableError(why))
+            self._blame_own_line(len(called), next(iter(bids.unreached)), progress)
             return
         for peer_id in bids.unreached:
             self._unreached.note(peer_id)
         await self.note_each({ad.wallet for ad in called if ad.peer_id in bids.unreached}, "unreached")
+
+    def _blame_own_line(self, num_called: int, peer_id: PeerId, progress: RequestProgress) -> None:
+        why = f"none of {num_called} sellers was reached: check this machine's connection to the network"
+        progress.blame(peer_id, UnavailableError(why))
 
     def note_paid(self, requested: NetworkRequest, terms: Terms) -> None:
         """Note the prices of a whole answer that was paid. They say nothing about other models."""

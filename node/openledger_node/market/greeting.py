@@ -9,7 +9,7 @@ asks a few others. They see by its digest that it knows more now, and ask back. 
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from math import inf
 
@@ -40,41 +40,27 @@ from ..errors import LedgerError, NetworkError
 from ..p2p.streams import MessageStream
 from ..p2p.transport import PeerId, Transport
 from .ads_server import REQUESTS_MAX, SENT_MAX
-from .board import AD_INTERVAL_S, AdTable, Buckets, Held
+from .board import AD_INTERVAL_S, AdTable, Held
+from .greeted import ASK_AGAIN_S, GREETED_MIN, RETRY_S, AskedPeers, bucket
 from .offered_bases import OfferedBases
 from .topics import BASES_MAX, FollowedBases
-
-GREETED_MIN = 2
-"""Peers that a newcomer asks. One alone could hide sellers from it."""
-
-ASK_TIMEOUT_S = 10.0
-IMPATIENT_S = 2.0
-"""The time after which another peer is asked beside one that has not answered yet."""
-
-ASK_AGAIN_S = 5.0
-"""A peer that has just connected may be a newcomer itself, so it is asked again after it has asked others."""
-
-ASK_NEW_EVERY_S, ASK_NEW_BURST = 60.0, 4
-"""Peers that connect later may come from a part of the network that was cut off.
-
-After a quiet time so many of them are asked at once, and then one in the pause, so that many new connections are no
-storm of requests.
-"""
 
 NEWS_PEERS, NEWS_BURST = 3, 8
 """Other peers that are asked after one has told something new, and the most such requests at once.
 
-Requests back to a peer that may know more count too. Afterwards there is one in `ASK_NEW_EVERY_S`.
+Requests back to a peer that may know more count too. Afterwards there is one in `ASK_NEW_EVERY_S`. News of several
+bases goes to the same peers, because a peer takes one stream in 10 s.
 """
+
+ASK_TIMEOUT_S = 10.0
+IMPATIENT_S = 2.0
+"""The time after which another peer is asked beside one that has not answered yet."""
 
 ASK_EVERY_S = 600.0
 """The usual pause between requests, about as long as that between advertisements."""
 
 ASK_COPY_EVERY_S = 30.0
 """The pause between requests where a second copy of this node may have told its own advertisement."""
-
-RETRY_S = 60.0
-"""The pause before a peer that did not answer is asked again."""
 
 LOOK_S = 1.0
 ASKS_MAX = 4
@@ -89,25 +75,6 @@ OTHER_REQUESTS = 2
 SEARCH_TIMEOUT_S = 3.0
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Asked:
-    """The connected peers that were asked for one base."""
-
-    answered: set[PeerId] = field(default_factory=set)
-    tried_s: dict[PeerId, float] = field(default_factory=dict)  # the last time
-    running_s: dict[PeerId, float] = field(default_factory=dict)  # requests without an answer yet, and since when
-    again_s: dict[PeerId, float] = field(default_factory=dict)  # peers to ask once more, and when
-    due_s: float = 0.0  # when to ask any peer
-    new_peers: Buckets[None] = field(default_factory=lambda: _bucket(ASK_NEW_BURST))
-    news: Buckets[None] = field(default_factory=lambda: _bucket(NEWS_BURST))
-
-    def forget(self, connected: Sequence[PeerId]) -> None:
-        """Forget peers that have left; one that comes back may know more."""
-        self.answered &= set(connected)
-        self.tried_s = {peer: at_s for peer, at_s in self.tried_s.items() if peer in connected}
-        self.again_s = {peer: at_s for peer, at_s in self.again_s.items() if peer in connected}
 
 
 @dataclass(slots=True)
@@ -142,7 +109,8 @@ class Greeter:
         self._own = own
         self._renew = renew  # signs this node's advertisement anew
         self._jitter = jitter
-        self._asked: dict[Digest, _Asked] = {}
+        self._asked: dict[Digest, AskedPeers] = {}
+        self._news = bucket(NEWS_BURST)
         self._asking = trio.CapacityLimiter(ASKS_MAX)
         self._looked_s = -RETRY_S  # the time of the last look around
 
@@ -200,43 +168,26 @@ class Greeter:
         asked, now_s = self._asked.get(base), trio.current_time()
         if asked is None or not asked.answered or peer_id in asked.again_s:
             return
-        if now_s - asked.tried_s.get(peer_id, -inf) >= AD_INTERVAL_S and asked.news.take(None):
+        if now_s - asked.tried_s.get(peer_id, -inf) >= AD_INTERVAL_S and self._may_ask(peer_id):
             asked.again_s[peer_id] = now_s
 
     # ---- whom to ask
 
     def _look(self, nursery: trio.Nursery) -> None:
         connected, now_s = self._transport.connected(), trio.current_time()
-        self._asked = {base: self._asked.get(base) or _Asked() for base in self._followed.bases}
-        due: dict[PeerId, dict[Digest, _Asked]] = {}  # all bases for one peer go on one stream
+        self._asked = {base: self._asked.get(base) or AskedPeers() for base in self._followed.bases}
+        due: dict[PeerId, dict[Digest, AskedPeers]] = {}  # all bases for one peer go on one stream
         for base, asked in self._asked.items():
             asked.forget(connected)
             is_waiting = any(now_s - at_s <= IMPATIENT_S for at_s in asked.running_s.values())
             if is_waiting or len(asked.running_s) >= ASKS_MAX:
                 continue
-            if peer_id := self._next(asked, self._followers(base), now_s):
+            if peer_id := asked.next(self._followers(base), connected, now_s=now_s, draw=self._jitter):
                 asked.running_s[peer_id] = asked.tried_s[peer_id] = now_s
                 asked.again_s.pop(peer_id, None)
                 due.setdefault(peer_id, {})[base] = asked
         for peer_id, bases in due.items():
             nursery.start_soon(self._greet, peer_id, bases)
-
-    def _next(self, asked: _Asked, followers: Sequence[PeerId], now_s: float) -> PeerId | None:
-        """The peer to ask for a base now: one that follows it, or at first any."""
-        free = [peer_id for peer_id in followers if peer_id not in asked.running_s]
-        fresh = [peer_id for peer_id in free if now_s - asked.tried_s.get(peer_id, -RETRY_S) >= RETRY_S]
-        fresh = [peer_id for peer_id in fresh if peer_id not in asked.answered]
-        if len(asked.answered) < GREETED_MIN and fresh:
-            return fresh[0]
-        if not followers and len(asked.tried_s) < GREETED_MIN:
-            return next((each for each in self._transport.connected() if each not in asked.tried_s), None)
-        waiting = [peer_id for peer_id in asked.again_s if peer_id in free]  # one that does not follow would for ever
-        if again := [peer_id for peer_id in waiting if asked.again_s[peer_id] <= now_s]:
-            return again[0]
-        if fresh and not waiting and asked.new_peers.take(None):
-            return fresh[0]
-        rested = [peer_id for peer_id in free if now_s - asked.tried_s.get(peer_id, -RETRY_S) >= RETRY_S]
-        return rested[int(self._jitter() * len(rested))] if rested and now_s >= asked.due_s else None
 
     def _followers(self, base: Digest) -> list[PeerId]:
         """Connected peers that follow a base, or one whose topic has the same name."""
@@ -262,7 +213,7 @@ class Greeter:
 
     # ---- asking
 
-    async def _greet(self, peer_id: PeerId, bases: Mapping[Digest, _Asked]) -> None:
+    async def _greet(self, peer_id: PeerId, bases: Mapping[Digest, AskedPeers]) -> None:
         """Ask a peer for bases on one stream; those that find no room there are due at the next look."""
         first = {base for base, asked in bases.items() if len(asked.answered) < GREETED_MIN}
         num_new: dict[Digest, int] = {}
@@ -274,7 +225,7 @@ class Greeter:
             elif is_done:
                 asked.tried_s.pop(peer_id, None)
 
-    def _note_answer(self, peer_id: PeerId, base: Digest, asked: _Asked, *, num_new: int, is_first: bool) -> None:
+    def _note_answer(self, peer_id: PeerId, base: Digest, asked: AskedPeers, *, num_new: int, is_first: bool) -> None:
         followers, now_s = self._followers(base), trio.current_time()
         if peer_id not in followers:
             return
@@ -285,12 +236,21 @@ class Greeter:
         asked.answered.add(peer_id)
         asked.due_s = now_s + ASK_EVERY_S * (0.5 + self._jitter())
 
-    def _pass_on(self, asked: _Asked, others: Sequence[PeerId]) -> None:
+    def _pass_on(self, asked: AskedPeers, others: Sequence[PeerId]) -> None:
         """Ask some peers, which see then that this node knows more than they do."""
         first = int(self._jitter() * len(others))
-        for peer_id in (*others[first:], *others[:first])[:NEWS_PEERS]:
-            if asked.news.take(None):
+        drawn = sorted((*others[first:], *others[:first]), key=lambda peer_id: not self._is_due(peer_id))
+        for peer_id in drawn[:NEWS_PEERS]:
+            if self._may_ask(peer_id):
                 asked.again_s[peer_id] = trio.current_time()
+
+    def _may_ask(self, peer_id: PeerId) -> bool:
+        """True if the budget for news allows one more request, or one is due that this one goes with."""
+        return self._is_due(peer_id) or self._news.take(None)
+
+    def _is_due(self, peer_id: PeerId) -> bool:
+        now_s = trio.current_time()
+        return any(asked.is_due(peer_id, now_s) for asked in self._asked.values())
 
     async def _ask_bases(self, peer_id: PeerId) -> None:
         await self._ask(peer_id, is_listing=True)
@@ -379,10 +339,6 @@ class Greeter:
         own = self._own()
         held = [*self._table.held(base), *((own,) if own and own.base == base else ())]
         return digest_of((each.peer_id, each.seq) for each in held)
-
-
-def _bucket(burst: int) -> Buckets[None]:
-    return Buckets(interval_s=ASK_NEW_EVERY_S, burst=burst, now_s=trio.current_time)
 
 
 async def _exchange(messages: MessageStream, request: AdsMessage) -> AdsMessage:

@@ -60,13 +60,6 @@ class PlacedAds(Mapping[str, Placed]):
                 if not members:
                     del self._groups[group]
 
-    def copy(self) -> "PlacedAds":
-        """The same advertisements, placed apart from these."""
-        copied = PlacedAds()
-        for placed in self._placed.values():
-            copied.put(placed)
-        return copied
-
 
 def _groups_of(ad: Advertisement) -> list[Group]:
     subnets = [("subnet", each) for each in public_subnets(ad.addresses)]

@@ -3,6 +3,7 @@
 It is the shell of the state machine `Answering`, whose actions it executes.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -38,12 +39,16 @@ from .attempt import Attempt, Show
 from .board import AdTable
 from .call_memory import AskedSellers
 from .caller import Caller, RequesterLimits
+from .own_line import OwnLine
 from .progress import RequestProgress
+from .reachable import open_to
 from .request import NetworkRequest, RemoteAnswer
 from .vetting import AWAY_AGAIN_S, Exposure, Vetting
 from .worth import Worth
 
 __all__ = ["Backing", "Requester", "RequesterLimits"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,15 +103,19 @@ class Requester:
         self._now_ns = now_ns
         self._draw = draw  # 32 random bytes as 0x-hex
         self._entries: dict[AdapterId, tuple[RegistryEntry, float]] = {}  # each with the time until which it is good
+        self.late_receipts = payer.late_receipts(reach=self._reach, spending_limit=spending_limit, sellers=sellers)
+        salt = bytes.fromhex(draw().removeprefix("0x"))
+        self._line = OwnLine(transport, network=network, salt=salt)
         self._caller = Caller(
             network=network,
             transport=transport,
+            line=self._line,
             table=table,
             vetting=self._vetting,
             sellers=sellers,
             limits=limits,
             now_ns=now_ns,
-            salt=bytes.fromhex(draw().removeprefix("0x")),
+            salt=salt,
         )
 
     @property
@@ -124,8 +133,20 @@ class Requester:
         return self._caller.asked
 
     async def run(self) -> None:
-        """Read the bonds of new advertisers until cancelled."""
-        await self._vetting.keep_reading(self._table)
+        """Read the bonds of new advertisers, and ask for receipts that did not come, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._vetting.keep_reading, self._table)
+            nursery.start_soon(self.late_receipts.run)
+
+    async def _reach(self, wallet: Address) -> trio.abc.Stream | None:
+        """Open a stream to the seller with a wallet; None if none that may sign for it can be reached."""
+        for ad in (each for each in self._table.live() if each.wallet == wallet):
+            try:
+                await self._vetting.check_signer(ad.signer, wallet)  # anyone may advertise with another's wallet
+                return await open_to(self._transport, ad, self._infer_protocol)
+            except (ProtocolError, ChainError, NetworkError) as error:
+                log.info("%s can't be asked for receipts by %s: %s", wallet, ad.peer_id, error)
+        return None
 
     async def answer(self, requested: NetworkRequest, show: Show) -> RemoteAnswer:
         """Have a request answered; `show` gets the text as it comes.
@@ -159,7 +180,9 @@ class Requester:
         for action in actions:
             match action:
                 case steps.SettleMoney():
-                    self._spending_limit.settle(requested.request.request_id, action.spent_wei)
+                    self._spending_limit.settle(
+                        requested.request.request_id, action.spent_wei, lost_wei=action.lost_wei
+                    )
                 case steps.LeaveSeller():
                     self._exposure.leave(action.wallet)
                 case _:
@@ -257,6 +280,7 @@ class Requester:
         except (ProtocolError, ChainError) as error:
             return steps.PurchaseNotReady(error=error)
         machine.receive_event(steps.PurchaseReady(at_s=trio.current_time()))
+        beside, failure = self._line.beside((action.received.peer_id,)), None
         with trio.CancelScope(deadline=machine.deadline_s) as scope:
 
             async def take(text: str) -> None:
@@ -277,10 +301,12 @@ class Requester:
                 scope.deadline = machine.deadline_s
                 bought = await self._payer.buy(purchase, stream, take, note_paid)
                 return steps.PartBought(bought=bought, at_s=trio.current_time())
-            except (ProtocolError, NetworkError) as error:
+            except ProtocolError as error:
                 return steps.PartFailed(error=error, at_s=trio.current_time())
-        silence = NetworkError(f"gave nothing for {machine.silence_s:.3g} s")
-        return steps.PartFailed(error=silence, at_s=trio.current_time())
+            except NetworkError as error:
+                failure = error
+        failure, at_s = failure or NetworkError(f"gave nothing for {machine.silence_s:.3g} s"), trio.current_time()
+        return steps.PartFailed(error=failure, at_s=at_s, is_own_line=await self._line.is_gone(beside))
 
     async def _purchase(self, progress: RequestProgress, action: steps.BuyPart) -> Purchase:
         """Describe the purchase from one node.

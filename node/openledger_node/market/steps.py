@@ -117,6 +117,7 @@ class PartFailed(RequestEvent):
 
     error: ProtocolError | NetworkError
     at_s: float
+    is_own_line: bool = False  # this node heard nobody else either
 
 
 class OutcomeNoted(RequestEvent):
@@ -177,9 +178,10 @@ class NoteOutcome(Action):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettleMoney(Action):
-    """Free the reserved money but for what was spent. Done at once."""
+    """Free the reserved money but for what was spent, and what was paid without a receipt. Done at once."""
 
     spent_wei: Wei = ZERO_WEI
+    lost_wei: Wei = ZERO_WEI
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -265,6 +265,7 @@ def open_requester(
             request_max_wei=Wei(payer.request_max_wei),
             day_max_wei=Wei(payer.day_max_wei),
             now_ns=time.time_ns,
+            lost_since=session.ledger.purchases.since,
         ),
         sellers=session.ledger.sellers,
         base=serving.base.digest,

@@ -21,6 +21,7 @@ from ..engine.tokenizer import Tokenizer
 from ..models.adapters import Adapter
 from ..p2p.transport import PeerId
 from ..payments.accounts import ChannelAccounts
+from ..payments.asked_receipts import AskedReceipts
 from ..payments.credit import Standing
 from ..payments.generations import ChannelGenerations
 from ..payments.receipts import Delivered, ReceiptMaker, ReceiptTerms
@@ -113,6 +114,14 @@ def open_seller(
         seller_terms=seller_terms,
         accounts=accounts,
         receipts=receipts,
+        asked=AskedReceipts(
+            node=offer.node,
+            ledger=session.ledger,
+            accounts=accounts,
+            receipts=receipts,
+            domain=session.deployment.payments,
+            now_ns=time.time_ns,
+        ),
         check_sellable=check_sellable,
         nursery=nursery,
         terms_of=terms_of,

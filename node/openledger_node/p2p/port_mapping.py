@@ -1,4 +1,4 @@
-"""A port of the home's router that leads to this node, by NAT-PMP, or else by UPnP.
+"""A port of the home's router that leads to this node, by NAT-PMP, or else by PCP or UPnP.
 
 The library waits for the router without trio, so its calls run in a thread that a slow router can't hold the node up
 in. Leases end by themselves, so that a node that was killed leaves no open port for long. Some routers know permanent
@@ -7,8 +7,10 @@ mappings only. Such a mapping is noted on disk, and the next start removes it.
 
 import json
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -17,7 +19,8 @@ import miniupnpc
 import trio
 
 from ..home import write_private
-from .nat_pmp import PmpError, PmpRouter, PmpSilentError, default_gateway
+from .nat_pmp import PmpError, PmpRouter, PmpSilentError, PmpVersionError, default_gateway
+from .pcp import PcpRouter
 from .reachability import NOT_ASKED, RouterAnswer, RouterState
 from .scopes import is_carrier_grade, is_public_host
 
@@ -37,7 +40,7 @@ TCP, DESCRIPTION = "TCP", "openledger-node"
 ONLY_PERMANENT, TAKEN = "OnlyPermanentLeasesSupported", "ConflictInMappingEntry"
 
 OFF = RouterAnswer(state=RouterState.OFF, words="[p2p] map_port is false, so the router is not asked for a port")
-ABSENT = RouterAnswer(state=RouterState.ABSENT, words="no router here answers by UPnP or NAT-PMP")
+ABSENT = RouterAnswer(state=RouterState.ABSENT, words="no router here answers by UPnP, NAT-PMP or PCP")
 SLOW = RouterAnswer(state=RouterState.ABSENT, words=f"the router has not answered in {ASK_S:.0f} s")
 
 log = logging.getLogger(__name__)
@@ -69,10 +72,15 @@ class PortMapper:
         self._description_url = description_url
         self._find_pmp_router = find_pmp_router
         self._router: Any = None
-        self._pmp: tuple[PmpRouter, int] | None = None  # the router that mapped a port of this machine, and the port
+        self._pmp: tuple[PmpRouter | PcpRouter, int] | None = (
+            None  # it has mapped a port of this machine, and the port
+        )
+        self._pcp: PcpRouter | None = None  # the router that knows this protocol and not NAT-PMP
         self._lease_s = LEASE_S
         self._outer = 0  # the router's port; 0 is none
         self._doubted = trio.Event()
+        self._asking = threading.Lock()  # a thread that is waited for no more may still ask the router
+        self._num_kept = 0  # changes when `keep` begins and ends
 
     def doubt(self) -> None:
         """Ask the router again soon: nobody reaches the mapped port, so it may have restarted and forgotten it."""
@@ -84,12 +92,14 @@ class PortMapper:
         `ports` are the addresses that this node listens on, each with its port.
         """
         answer = NOT_ASKED
+        self._num_kept += 1
         try:
             while True:
                 was_mapped = answer.state is RouterState.MAPPED
                 answer, self._doubted = SLOW, trio.Event()
                 with trio.move_on_after(ASK_S):
-                    answer = await trio.to_thread.run_sync(self.map_port, ports, abandon_on_cancel=True)
+                    map_now = partial(self._map_while_kept, ports, self._num_kept)
+                    answer = await trio.to_thread.run_sync(map_now, abandon_on_cancel=True)
                 note(answer)
                 is_mapped = answer.state is RouterState.MAPPED
                 # A slow router may map the port all the same, after this node has stopped to wait for it.
@@ -99,8 +109,14 @@ class PortMapper:
                     with trio.move_on_after(max(0.0, self._lease_s / 2 - SOON_S)):
                         await self._doubted.wait()
         finally:
+            self._num_kept += 1
             with trio.move_on_after(REMOVE_S, shield=True):
                 await trio.to_thread.run_sync(self.remove, abandon_on_cancel=True)
+
+    def _map_while_kept(self, ports: Mapping[str, int], num_kept: int) -> RouterAnswer:
+        """Map a port, unless `keep` has ended meanwhile: nobody would remove the mapping then."""
+        with self._asking:
+            return self.map_port(ports) if num_kept == self._num_kept else NOT_ASKED
 
     def map_port(self, ports: Mapping[str, int]) -> RouterAnswer:
         """Map a port of the router to the one that this node has on the router's network, or renew its lease."""
@@ -139,21 +155,46 @@ class PortMapper:
             return ABSENT
         try:
             own_host = router.own_host()
-            if (port := ports.get(own_host)) is None:
-                router.outer_host()  # is there a router that could forward anything?
-                return _elsewhere(own_host)
-            if not is_public_host(host := router.outer_host()):
-                return _without_public_address(host)
-            outer, lease_s = router.map_port(port, outer=self._outer or port, lease_s=LEASE_S)
         except PmpSilentError:
             return ABSENT
+        port = ports.get(own_host)
+        if port and self._pcp and self._pcp.address == router.address:
+            return self._map_by_pcp(self._pcp, port)
+        try:
+            host = router.outer_host()  # is there a router that could forward anything?
+            if port is None:
+                return _elsewhere(own_host)
+            if not is_public_host(host):
+                return _without_public_address(host)
+            outer, lease_s = router.map_port(port, outer=self._outer or port, lease_s=LEASE_S)
+        except (PmpSilentError, PmpVersionError):
+            return self._map_by_pcp(PcpRouter(router.address), port) if port else ABSENT
         except PmpError as error:
             return RouterAnswer(state=RouterState.REFUSED, words=f"the router refuses to map a port: {error}")
         self._pmp, self._outer, self._lease_s = (router, port), outer, lease_s
         return _mapped(host, outer)
 
+    def _map_by_pcp(self, router: PcpRouter, port: int) -> RouterAnswer:
+        """Map a port by PCP, and remove the mapping again if nobody would reach it."""
+        try:
+            found = router.map_port(port, outer=self._outer or port, lease_s=LEASE_S)
+            if not is_public_host(found.host):
+                router.unmap_port(port)
+                return _without_public_address(found.host)
+        except (PmpSilentError, PmpVersionError):
+            self._pcp = None
+            return ABSENT
+        except PmpError as error:
+            return RouterAnswer(state=RouterState.REFUSED, words=f"the router refuses to map a port: {error}")
+        self._pmp, self._pcp, self._outer, self._lease_s = (router, port), router, found.port, found.lease_s
+        return _mapped(found.host, found.port)
+
     def remove(self) -> None:
-        """Remove the mapping, if there is one."""
+        """Remove the mapping, if there is one, once no other thread asks the router."""
+        with self._asking:
+            self._remove()
+
+    def _remove(self) -> None:
         if self._pmp is not None:
             router, port = self._pmp
             self._pmp = None

@@ -1,7 +1,8 @@
 """Places at relays: a node that nobody can dial keeps two, so that others reach it over either.
 
-Only peers that this node has dialled directly can be relays, because others must dial them too. Bootstrap nodes come
-first. A node can't see who serves as a relay, so it asks, and asks those that refuse again later.
+Only peers that this node has dialled directly can be relays, because others must dial them too. The first place is at
+a bootstrap node, and the second elsewhere if possible, because all bootstrap nodes may be lost at once. A node can't
+see who serves as a relay, so it asks, and asks those that refuse again later.
 """
 
 import logging
@@ -105,7 +106,10 @@ class RelayKeeper:
         return is_known and place.reservation.until_s > self._clock() and relay in self._transport.connected()
 
     def _candidates(self, now: float) -> list[PeerId]:
-        """Peers to ask, bootstrap nodes first, otherwise in a random order that differs from node to node."""
+        """Peers to ask: one bootstrap node unless there is a place at one, then others, then more bootstrap nodes.
+
+        The order is random otherwise, and differs from node to node.
+        """
         transport = self._transport
         connected = transport.connected()
         self._again_s = {peer: due_s for peer, due_s in self._again_s.items() if peer in connected}
@@ -118,7 +122,13 @@ class RelayKeeper:
             and transport.path_to(peer) is Path.DIRECT
             and not transport.seen_host(peer)
         ]
-        return sorted(found, key=lambda peer: (peer not in self._points, self._drawn[peer]))
+        found.sort(key=self._drawn.__getitem__)
+        points, others = (
+            [peer for peer in found if peer in self._points],
+            [peer for peer in found if peer not in self._points],
+        )
+        num_first = 0 if any(relay in self._points for relay in self._places) else 1
+        return [*points[:num_first], *others, *points[num_first:]]
 
     async def _reserve(self, relay: PeerId) -> None:
         now = self._clock()

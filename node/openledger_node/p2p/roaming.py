@@ -20,14 +20,19 @@ async def listen_where_this_machine_is(
 ) -> None:
     """Listen on the address of this machine's default route too whenever it is another one, until cancelled.
 
+    An address that this machine has lost is given up, so that no peer is told of it.
+
     `port` is the one of the settings; 0 is any free one.
     """
     said = ""
     while True:
         await sleep_to_beat(LOOK_S)
         host = find_host()
-        if host == LOOPBACK or host in map(host_of, transport.listening):
-            continue  # no network just now, or the same one
+        if host == LOOPBACK:
+            continue  # no network just now, and the same one may come back
+        if host in map(host_of, transport.listening):
+            await transport.close_lost()  # another interface may have gone since the last move
+            continue
         try:
             await transport.listen_also(f"/ip4/{host}/tcp/{port}")
         except NetworkError as error:

@@ -98,6 +98,9 @@ class Transport(Protocol):
             NetworkError: it can't be listened on.
         """
 
+    async def close_lost(self) -> None:
+        """Listen no more on addresses that this machine has lost."""
+
     def handle(self, protocol: str, handler: Handler) -> None:
         """Serve streams of this protocol from now on; an exception in the handler ends only its stream."""
 

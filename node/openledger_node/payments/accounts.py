@@ -156,6 +156,13 @@ class ChannelAccounts:
         if not channel.lanes:
             self._accounts.pop(channel.channel_id, None)
 
+    def running(self, channel_id: ChannelId) -> set[RequestId]:
+        """The requests of a channel whose streams run, or whose receipts are being made."""
+        channel = self._accounts.get(channel_id)
+        if channel is None:
+            return set()
+        return channel.streams | {request_id for lane in channel.lanes.values() for request_id in lane.tab.running}
+
     async def was_paid_in(self, channel: ChannelAccount) -> bool:
         """True if this node has read in a block that the channel was opened, and in none that it was withdrawn."""
         find, key = self._ledger.events.find, {"channelId": channel.channel_id}

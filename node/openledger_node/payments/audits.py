@@ -134,10 +134,14 @@ class ReceiptAudits:
         for audit in await trio.to_thread.run_sync(self._ledger.audits.open):
             await contained(self._judge_once, audit.digest)
 
+    async def countersign(self, digest: Digest, messages: MessageStream) -> None:
+        """Audit a drawn receipt now, and send its countersignature unless its shares are wrong."""
+        if signature := await self._judge_once(digest):
+            await messages.offer(encode(Countersign(signature=signature)), timeout_s=LAST_SEND_TIMEOUT_S)
+
     async def _countersign(self, digest: Digest, messages: MessageStream, closes: bool) -> None:
         try:
-            if signature := await self._judge_once(digest):
-                await messages.offer(encode(Countersign(signature=signature)), timeout_s=LAST_SEND_TIMEOUT_S)
+            await self.countersign(digest, messages)
         finally:
             if closes:
                 await messages.aclose_shielded()

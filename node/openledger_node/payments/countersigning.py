@@ -4,18 +4,27 @@ A receipt may also come late, on the stream of a later answer.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from openledger_protocol.eip712 import Domain, hex_digest
-from openledger_protocol.errors import ProtocolError
+from openledger_protocol.errors import MalformedError, ProtocolError
 from openledger_protocol.opening import Opening
-from openledger_protocol.payments import ChannelConfig, receipt_digest
-from openledger_protocol.primitives import Address, ChannelId, Wei
+from openledger_protocol.payments import ChannelConfig, ask_digest, channel_id, receipt_digest
+from openledger_protocol.primitives import Address, ChannelId, RequestId, Wei
 from openledger_protocol.receipts import Delivery, check_receipt
-from openledger_protocol.wire.inference import Countersign, ReceiptMessage, encode
+from openledger_protocol.wire.inference import (
+    AskReceipts,
+    Countersign,
+    ErrorMessage,
+    MissingReceipts,
+    ReceiptMessage,
+    decode,
+    encode,
+    error_from_message,
+)
 
 from ..ledger.receipts import ReceiptRow
 from ..p2p.streams import MessageStream
@@ -75,13 +84,45 @@ class Countersigner:
         await self._wallet.keep(lane, row)
         return row
 
+    async def ask(
+        self, config: ChannelConfig, ids: Sequence[RequestId], messages: MessageStream
+    ) -> tuple[RequestId, ...]:
+        """Ask a node for the receipts of these requests and countersign them; return those that it makes none for.
+
+        Raises:
+            ProtocolError: it refuses, or answers something else.
+            NetworkError: it left.
+        """
+        key, now_s = channel_id(config, self._domain), self._now_ns() // 10**9
+        signature = self._sign(ask_digest(key, ids, now_s, self._domain))
+        asked = AskReceipts(channel_config=config, ids=tuple(ids), asked_at_s=now_s, signature=signature)
+        await messages.send(encode(asked))
+        for _ in range(len(ids) + 1):
+            match decode(await messages.receive()):
+                case ReceiptMessage() as message:
+                    await self.answer_late(message, config, key, messages, is_last=True)
+                case MissingReceipts() as message:
+                    return tuple(request_id for request_id in ids if request_id in message.ids)
+                case ErrorMessage() as message:
+                    raise error_from_message(message)
+                case _:
+                    break
+        raise MalformedError("a node answers `ask` with receipts, one of each request, and `missing`")
+
     async def answer_late(
-        self, message: ReceiptMessage, config: ChannelConfig, channel_id: ChannelId, messages: MessageStream
+        self,
+        message: ReceiptMessage,
+        config: ChannelConfig,
+        channel_id: ChannelId,
+        messages: MessageStream,
+        *,
+        is_last: bool = False,
     ) -> None:
         """Countersign a channel's earlier receipt, whose countersignature did not arrive or whose stream broke off.
 
         A receipt that fits no purchase gets no answer, and neither does a wrong one: it was never agreed on, and the
-        running stream is not at fault.
+        running stream is not at fault. A receipt that is drawn for an audit is countersigned after it, and with
+        `is_last` this waits for that, because there may be no later stream.
         """
         try:
             row = await self._take_late(message, config, channel_id)
@@ -91,6 +132,8 @@ class Countersigner:
         if row and row.countersignature:
             countersign = encode(Countersign(signature=row.countersignature))
             await messages.offer(countersign, timeout_s=LAST_SEND_TIMEOUT_S)
+        elif row and self.audits and is_last:
+            await self.audits.countersign(row.digest, messages)
         elif row and self.audits:
             self.audits.start(row.digest, messages, closes=False)
 

@@ -110,7 +110,7 @@ class StreamDelivery:
         rows = await self.receipts.waiting(self.lane)
         self.shown = [row for row in rows if row.receipt.work.request_id not in self.lane.channel.streams]
         for row in self.shown:
-            await self.messages.send(encode(_receipt_message(row)), timeout_s=SEND_TIMEOUT_S)
+            await self.messages.send(encode(receipt_message(row)), timeout_s=SEND_TIMEOUT_S)
         with trio.move_on_after(COUNTERSIGN_TIMEOUT_S):
             while len(self.shown) >= RECEIPTS_OPEN_MAX:
                 await self._take(decode(await self.messages.receive()))
@@ -217,7 +217,7 @@ class StreamDelivery:
             case VoucherMessage():
                 await self._take_voucher(message)
             case Countersign():
-                row = await self.receipts.countersign(self.shown, self.opened, message)
+                row = await self.receipts.countersign(self.shown, self.opened.channel_config.authorizer, message)
                 self.shown.remove(row)
                 return row.receipt.work.request_id == self.opened.id
             case Ping():
@@ -253,7 +253,7 @@ class StreamDelivery:
             self.accounts.drop(self.lane, self.opened.id)  # else its reservation would never be freed
             raise
         self.shown.append(made.row)
-        await self.messages.offer(encode(_receipt_message(made.row, made.signals)), timeout_s=SEND_TIMEOUT_S)
+        await self.messages.offer(encode(receipt_message(made.row, made.signals)), timeout_s=SEND_TIMEOUT_S)
         self.fail_point("receipt:sent")
         with trio.move_on_after(COUNTERSIGN_TIMEOUT_S):
             await self.payer_done.wait()
@@ -279,7 +279,8 @@ class StreamDelivery:
         )
 
 
-def _receipt_message(row: ReceiptRow, signals: DatanetSignals = ()) -> ReceiptMessage:
+def receipt_message(row: ReceiptRow, signals: DatanetSignals = ()) -> ReceiptMessage:
+    """The message that shows a signed receipt."""
     assert row.signature is not None, "a receipt is signed before it is sent"
     return ReceiptMessage(receipt=row.receipt, signature=row.signature, shares=row.shares, signals=signals)
 

@@ -34,10 +34,12 @@ from ..engine.tokenizer import Tokenizer
 from ..ledger.bought import OpenPurchase
 from ..ledger.ledger import Ledger
 from ..ledger.receipts import ReceiptRow
+from ..ledger.sellers import Sellers
 from ..p2p.streams import MessageStream
 from ..serving.admission import render
 from .audits import LAST_SEND_TIMEOUT_S, ReceiptAudits
 from .countersigning import RECEIPT_TURN_TIMEOUT_S, Countersigner
+from .late_receipts import LateReceipts, Reach
 from .payer_lanes import PayerLane, PayerLanes
 from .purchase import (
     Agreed,
@@ -54,6 +56,7 @@ from .purchase import (
     told_by_seller,
     within_means,
 )
+from .spending_limit import SpendingLimit
 
 __all__ = ["Bought", "Payer", "Purchase", "open_payer"]
 
@@ -149,6 +152,18 @@ class Payer:
         self._fail_point = fail_point
         self._countersigner = Countersigner(
             wallet=wallet, domain=domain, sign=sign, now_ns=now_ns, audits=audits, fail_point=fail_point
+        )
+
+    def late_receipts(self, *, reach: Reach, spending_limit: SpendingLimit, sellers: Sellers) -> LateReceipts:
+        """Open the service that asks sellers for receipts which did not come; `reach` opens a stream to a wallet."""
+        self._wallet.on_late = spending_limit.settle_late
+        return LateReceipts(
+            lanes=self._wallet,
+            countersigner=self._countersigner,
+            reach=reach,
+            spending_limit=spending_limit,
+            sellers=sellers,
+            now_ns=self._now_ns,
         )
 
     @property

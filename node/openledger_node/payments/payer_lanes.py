@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import trio
 
@@ -24,6 +24,17 @@ LOST_NS: Final = 600 * 10**9
 """A node makes the receipt of a broken stream within minutes, or never."""
 
 
+class OnLate(Protocol):
+    """Called with the receipt of a lost stream, and what was paid on it; an amount of 0: its seller makes none."""
+
+    def __call__(self, request_id: RequestId, *, paid_wei: Wei, amount_wei: Wei) -> None:
+        """Take note of it."""
+
+
+def ignore_late(request_id: RequestId, *, paid_wei: Wei, amount_wei: Wei) -> None:
+    """Take no note of late receipts."""
+
+
 @dataclass(slots=True, kw_only=True)
 class PayerLane:
     """The part of a channel that pays for one adapter, while the node runs."""
@@ -33,8 +44,8 @@ class PayerLane:
     tab: Tab
     seq_last: int = 0  # of its newest receipt; 0 before the first
     num_opened: int = 0  # streams opened so far
-    lost_ns: int = 0  # time of the last lost stream
     lost: dict[RequestId, Wei] = field(default_factory=dict)  # lost streams, and what was paid on each
+    lost_at_ns: dict[RequestId, int] = field(default_factory=dict)  # the time at which each of them was lost
     written_off: set[RequestId] = field(default_factory=set)  # those that explain no gap any more
     found_wei: Wei = ZERO_WEI  # charged by lost streams, as later receipts have shown before theirs came
     waiting: dict[RequestId, Wei] = field(default_factory=dict)  # streams that wait for earlier receipts
@@ -68,7 +79,7 @@ class PayerLane:
         if request_id in self.tab.running:
             self.lost[request_id] = self.tab.running[request_id]
             self.tab.lose(request_id)
-            self.lost_ns = now_ns
+            self.lost_at_ns[request_id] = now_ns
             self.notify()
 
     def drop(self, request_id: RequestId) -> None:
@@ -83,6 +94,7 @@ class PayerLane:
         the next answers.
         """
         paid_wei, shown_wei = self.lost.pop(request_id, ZERO_WEI), ZERO_WEI
+        self.lost_at_ns.pop(request_id, None)
         if cumulative_wei > self.tab.charged_wei:
             self.tab.settle(request_id, amount_wei)
         else:  # it charges nothing, or what a later receipt has already shown to be charged
@@ -118,10 +130,13 @@ class PayerLane:
             )
 
     def forget_lost(self, now_ns: int) -> None:
-        """Write off lost streams after a while: a node that charges for them later must prove it by receipts."""
-        if now_ns - self.lost_ns > LOST_NS:
-            self.tab.lost_wei = ZERO_WEI
-            self.written_off.update(self.lost)
+        """Write off each lost stream after a while: a node that charges for it later must prove it by a receipt.
+
+        The rest explains no more than was paid on the streams that were lost later.
+        """
+        self.written_off.update(each for each in self.lost if now_ns - self.lost_at_ns.get(each, 0) > LOST_NS)
+        later = (paid_wei for each, paid_wei in self.lost.items() if each not in self.written_off)
+        self.tab.lost_wei = Wei(min(self.tab.lost_wei, sum(later)))
 
     def has_turn(self, request_id: RequestId, before_wei: Wei) -> bool:
         """True if no receipt that may still come can explain what was charged before this one."""
@@ -149,6 +164,7 @@ class PayerLanes:
         self._now_ns = now_ns
         self._fail_point = fail_point
         self._lanes: dict[tuple[ChannelId, AdapterId], PayerLane] = {}
+        self.on_late: OnLate = ignore_late
         self._last: dict[ChannelId, SignedReceipt | None] = {}  # the newest receipt of each channel
 
     async def open(self, config: ChannelConfig, adapter_id: AdapterId) -> PayerLane:
@@ -181,6 +197,25 @@ class PayerLanes:
         """Store what is known by now of a purchase whose receipt was refused."""
         await trio.to_thread.run_sync(self._ledger.purchases.put, purchase)
 
+    async def change(self, purchase: OpenPurchase) -> None:
+        """Store what its seller answered about a receipt that did not come."""
+        await trio.to_thread.run_sync(self._ledger.purchases.update, purchase)
+
+    async def lost_since(self, opened_s: int) -> "list[tuple[ChannelConfig, OpenPurchase]]":
+        """Purchases opened since then whose streams have ended, and whose receipts have not come."""
+        found = await trio.to_thread.run_sync(self._read_lost, opened_s)
+        return [(config, purchase) for config, purchase in found if not self._is_running(purchase)]
+
+    def _is_running(self, purchase: OpenPurchase) -> bool:
+        lane = self._lanes.get((purchase.channel_id, purchase.adapter_id))
+        return lane is not None and purchase.request_id in lane.tab.running
+
+    def _read_lost(self, opened_s: int) -> "list[tuple[ChannelConfig, OpenPurchase]]":
+        found = self._ledger.purchases.since(opened_s)
+        channels = {key: self._ledger.channels.find(key) for key in {purchase.channel_id for purchase in found}}
+        pairs = ((channels[purchase.channel_id], purchase) for purchase in found)
+        return [(channel.config, purchase) for channel, purchase in pairs if channel and not channel.is_retired]
+
     async def give_up(self, lane: PayerLane, request_id: RequestId) -> None:
         """Expect no receipt of a purchase that its node refused before delivering anything."""
         lane.drop(request_id)
@@ -210,7 +245,10 @@ class PayerLanes:
         receipt = row.receipt
         if receipt.cumulative_wei > lane.tab.charged_wei:
             lane.seq_last = receipt.seq
-        lane.settle(receipt.work.request_id, amount_wei=receipt.amount_wei, cumulative_wei=receipt.cumulative_wei)
+        request_id = receipt.work.request_id
+        if (paid_wei := lane.lost.get(request_id)) is not None:
+            self.on_late(request_id, paid_wei=paid_wei, amount_wei=receipt.amount_wei)
+        lane.settle(request_id, amount_wei=receipt.amount_wei, cumulative_wei=receipt.cumulative_wei)
         if (last := self._last[lane.channel_id]) is None or receipt.seq > last.receipt.seq:
             self._last[lane.channel_id] = _signed(row)
         lane.forget_lost(self._now_ns())
@@ -279,7 +317,7 @@ class PayerLanes:
             receipts_wei=receipts.sum_of_lane(channel_id, adapter_id) if lost else lane.charged_wei,
         )
         found.seq_last = last_of_lane.receipt.seq if last_of_lane else 0
-        found.lost_ns = self._now_ns()
+        found.lost_at_ns = dict.fromkeys(lost, self._now_ns())
         return found, _signed(last) if last else None
 
 

@@ -82,6 +82,8 @@ class Agreed:
     prompt_commit: Digest
     opened_s: int
     work: Work | None = None  # of an answer that came whole, and whose receipt was refused
+    is_forgone: bool = False  # the seller has said that it makes no receipt
+    num_withheld: int = 0  # times that the seller was asked for the receipt, and did not show a right one
 
     @classmethod
     def of(cls, purchase: Purchase, tokens_in: int, *, now_s: int, work: Work | None = None) -> "Agreed":

@@ -12,7 +12,7 @@ from openledger_protocol.eip712 import Domain, digest_word, hex_digest
 from openledger_protocol.errors import BadSignatureError
 from openledger_protocol.opening import Opening, work_of
 from openledger_protocol.payments import Receipt, price_wei, receipt_digest
-from openledger_protocol.primitives import ZERO_DIGEST, Digest, Wei
+from openledger_protocol.primitives import ZERO_DIGEST, Address, Digest, Wei
 from openledger_protocol.rules import TEXT_RULE
 from openledger_protocol.signals import DatanetSignals, Signals
 from openledger_protocol.signatures import recover_address
@@ -126,15 +126,14 @@ class ReceiptMaker:
         """
         return await trio.to_thread.run_sync(self._ledger.receipts.open, lane.channel.channel_id)
 
-    async def countersign(self, rows: Sequence[ReceiptRow], opened: Open, message: Countersign) -> ReceiptRow:
-        """Store a payer's countersignature, which is of one of these receipts; return that receipt.
+    async def countersign(self, rows: Sequence[ReceiptRow], authorizer: Address, message: Countersign) -> ReceiptRow:
+        """Store a countersignature by a channel's authorizer, which is of one of these receipts; return that receipt.
 
         If the ledger can't be written, the receipt is sent again with the payer's next stream.
 
         Raises:
             BadSignatureError: the authorizer has signed none of them.
         """
-        authorizer = opened.channel_config.authorizer
         signed = (row for row in rows if recover_address(digest_word(row.digest), message.signature) == authorizer)
         if (row := next(signed, None)) is None:
             raise BadSignatureError("the channel's authorizer has countersigned none of the receipts that were sent")

@@ -22,7 +22,7 @@ from openledger_protocol.inference import InferenceRequest
 from openledger_protocol.payments import Terms, check_covered, price_wei
 from openledger_protocol.primitives import BASE_ONLY, ZERO_WEI, Digest, RequestId, Wei
 from openledger_protocol.rules import SIGNALS_RULE
-from openledger_protocol.wire.inference import Award, Open, decode
+from openledger_protocol.wire.inference import AskReceipts, Award, Open, decode
 
 from ..contained import contained
 from ..errors import ChainError, LedgerError, NetworkError
@@ -31,6 +31,7 @@ from ..p2p.streams import MessageStream
 from ..p2p.transport import PeerId
 from ..serving.service import Serving, open_channel
 from .accounts import ChannelAccounts, LaneAccount
+from .asked_receipts import AskedReceipts
 from .credit import Standing, check_credit
 from .delivery import AHEAD_CHUNKS, SEND_TIMEOUT_S, SellerTerms, StreamDelivery
 from .receipts import ReceiptMaker
@@ -59,6 +60,7 @@ class StreamSeller:
         seller_terms: SellerTerms,
         accounts: ChannelAccounts,
         receipts: ReceiptMaker,
+        asked: AskedReceipts,
         check_sellable: Callable[[Adapter], Awaitable[int]],
         nursery: trio.Nursery,
         terms_of: Callable[[PeerId, RequestId], Terms | None] = lambda _, __: None,
@@ -68,6 +70,7 @@ class StreamSeller:
         self._seller_terms = seller_terms
         self._accounts = accounts
         self._receipts = receipts
+        self._asked = asked
         self._check_sellable = check_sellable  # returns the attribution rule of the adapter's answers
         self._nursery = nursery
         self._terms_of = terms_of  # of a bid that is still valid, if they differ from `seller_terms`
@@ -87,7 +90,10 @@ class StreamSeller:
         """Serve one stream to its end."""
         messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
         try:
-            opened = await _receive_open(messages)
+            opened = await _receive_first(messages)
+            if isinstance(opened, AskReceipts):
+                await self._asked.answer(opened, messages)
+                return
             self._check_terms(peer_id, opened)
             lane = await self._accounts.open(opened.channel_config, opened.adapter, opened.last_receipt)
             try:
@@ -282,19 +288,19 @@ def _check_sellable_sampling(opened: Open) -> None:
         raise MalformedError("an answer with penalties can't be resumed on another node: send it again")
 
 
-async def _receive_open(messages: MessageStream) -> Open:
+async def _receive_first(messages: MessageStream) -> Open | AskReceipts:
     """Receive the first message, within a short time limit.
 
     Raises:
-        ProtocolError: it is not `open`.
+        ProtocolError: it is neither `open` nor `ask`.
         NetworkError: the peer left.
     """
-    opened = None
+    first = None
     with trio.move_on_after(OPEN_TIMEOUT_S):
-        opened = decode(await messages.receive())
-    if not isinstance(opened, Open):
-        raise MalformedError("a stream begins with `open`")
-    return opened
+        first = decode(await messages.receive())
+    if not isinstance(first, Open | AskReceipts):
+        raise MalformedError("a stream begins with `open` or `ask`")
+    return first
 
 
 def check_award(award: Award, base: Digest, terms: Terms) -> None:

@@ -89,7 +89,7 @@ class Overclaims:
         """The wei claimed of a lane without a receipt so far, and the part of them that none may still explain."""
         claimed = self._deployment.lane_claimed_wei(lane.channel_id, lane.adapter_id)
         # NOTE: the charge is read last. A receipt that comes meanwhile moves its amount from the one to the other.
-        coming = sum(self._ledger.purchases.paid(lane.channel_id, lane.adapter_id).values())
+        coming = self._ledger.purchases.explaining(lane.channel_id, lane.adapter_id)
         channel = self._ledger.channels.find(lane.channel_id)
         charged = channel.lane(lane.adapter_id).charged_wei if channel else 0
         return Wei(max(0, claimed - charged)), Wei(max(0, claimed - charged - coming))

@@ -6,35 +6,18 @@ and so is an unknown key of `sampling` or `tooling`, which might change the answ
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 from ..attribution import Share
 from ..constants import (
     ADAPTER_DATANETS_MAX,
-    JSON_SCHEMA_BYTES_MAX,
+    RECEIPTS_OPEN_MAX,
     SIGNAL_ACTIVATION_BYTES_MAX,
     SIGNAL_SKETCH_BYTES,
-    STOP_STRING_LENGTH_MAX,
-    STOP_STRINGS_MAX,
-    TOOL_CALL_ID_LENGTH_MAX,
-    TOOL_DESCRIPTION_LENGTH_MAX,
-    TOOL_NAME_LENGTH_MAX,
-    TOOLS_MAX,
     WIRE_VERSION,
 )
 from ..errors import AttributionError, MalformedError, PeerError, ProtocolError, UnknownVersionError
-from ..inference import (
-    Message,
-    Role,
-    SamplingParams,
-    Tool,
-    ToolCall,
-    ToolChoice,
-    Tooling,
-    check_messages,
-    check_sampling,
-    check_tooling,
-)
+from ..inference import Message, SamplingParams, Tooling
 from ..payments import ChannelConfig, Receipt, SignedVoucher, Terms, Voucher, Work
 from ..primitives import AdapterId, DatanetId, Digest, RequestId, Salt, Wei
 from ..signals import DatanetSignals, Signals, signals_from_bytes
@@ -42,12 +25,10 @@ from .fields import (
     ADDRESS,
     BOOL,
     DIGEST,
-    NUMBER,
     SIGNATURE,
     WEI,
     Field,
     binary,
-    choice,
     growing,
     listed,
     optional,
@@ -56,10 +37,7 @@ from .fields import (
     text,
     uint,
 )
-
-MESSAGES_MAX = 1_024
-TEXT_LENGTH_MAX = 1 << 20
-"""The maximum length of one text; the frame's own cap bounds them all together."""
+from .request_fields import TEXT_LENGTH_MAX, prompt_field, sampling_field, tooling_field
 
 CHUNK_IDS_MAX = 4_096
 SHARES_MAX = 256
@@ -164,7 +142,26 @@ class Ping:
     """Keeps the stream alive."""
 
 
-InferenceMessage = Open | VoucherMessage | Chunk | ReceiptMessage | Countersign | ErrorMessage | Ping
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskReceipts:
+    """The payer's first message in place of `Open`: it asks for receipts of answers that broke off before theirs."""
+
+    channel_config: ChannelConfig
+    ids: tuple[RequestId, ...]  # of the requests
+    asked_at_s: int
+    signature: bytes  # of the channel's authorizer, see `ask_digest`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissingReceipts:
+    """The node's last message after `AskReceipts`: the requests that it made no receipt for, and makes none."""
+
+    ids: tuple[RequestId, ...]
+
+
+InferenceMessage = (
+    Open | VoucherMessage | Chunk | ReceiptMessage | Countersign | ErrorMessage | Ping | AskReceipts | MissingReceipts
+)
 
 
 def encode(message: InferenceMessage) -> dict[str, object]:
@@ -204,67 +201,6 @@ def error_from_message(message: ErrorMessage) -> ProtocolError:
     if cls is None:
         return PeerError(message.message, code=message.code, retryable=message.retryable)
     return cls(message.message)
-
-
-def _prompt() -> Field:
-    call = record(
-        ToolCall,
-        id=text(TOOL_CALL_ID_LENGTH_MAX),
-        name=text(TOOL_NAME_LENGTH_MAX),
-        arguments=text(TEXT_LENGTH_MAX),
-    )
-    turn = growing(
-        Message,
-        {"tool_calls": listed(call, length_max=TOOLS_MAX), "tool_call_id": text(TOOL_CALL_ID_LENGTH_MAX)},
-        role=choice(*get_args(Role)),
-        content=text(TEXT_LENGTH_MAX),
-    )
-    turns = listed(turn, length_min=1, length_max=MESSAGES_MAX)
-    raw = text(TEXT_LENGTH_MAX)
-    return Field(
-        lambda prompt: prompt if isinstance(prompt, str) else turns.write(prompt),
-        lambda value: raw.read(value) if isinstance(value, str) else check_messages(turns.read(value)),
-    )
-
-
-def _tooling() -> Field:
-    tool = growing(
-        Tool,
-        {},
-        is_strict=True,
-        name=text(TOOL_NAME_LENGTH_MAX),
-        description=text(TOOL_DESCRIPTION_LENGTH_MAX),
-        parameters=text(JSON_SCHEMA_BYTES_MAX),
-    )
-    tooling = growing(
-        Tooling,
-        {"choice": choice(*get_args(ToolChoice)), "name": text(TOOL_NAME_LENGTH_MAX), "parallel": BOOL},
-        is_strict=True,
-        tools=listed(tool, length_min=1, length_max=TOOLS_MAX),
-    )
-    return Field(tooling.write, lambda value: check_tooling(tooling.read(value)))
-
-
-def _sampling() -> Field:
-    sampling = growing(
-        SamplingParams,
-        {
-            "frequency_penalty": NUMBER,
-            "presence_penalty": NUMBER,
-            "repetition_penalty": NUMBER,
-            "logprobs": uint(8),
-            "json_schema": text(JSON_SCHEMA_BYTES_MAX),
-        },
-        is_strict=True,
-        max_tokens=uint(32),
-        seed=uint(64),
-        temperature=NUMBER,
-        top_p=NUMBER,
-        top_k=uint(31),
-        min_p=NUMBER,
-        stop=listed(text(STOP_STRING_LENGTH_MAX), length_max=STOP_STRINGS_MAX),
-    )
-    return Field(sampling.write, lambda value: check_sampling(sampling.read(value)))
 
 
 def _signed_voucher() -> Field:
@@ -333,12 +269,12 @@ _RECEIPT = record(
 )
 _OPEN = growing(
     Open,
-    {"tooling": _tooling(), "tokens_paid": uint(32)},
+    {"tooling": tooling_field(), "tokens_paid": uint(32)},
     id=DIGEST,
     award=record(Award, base=DIGEST, terms=_TERMS, tokens_max=uint(32)),
     adapter=DIGEST,
-    messages=_prompt(),
-    sampling=_sampling(),
+    messages=prompt_field(),
+    sampling=sampling_field(),
     channel_config=_CONFIG,
     voucher=_VOUCHER,
     salts=record(Salts, prompt=DIGEST, output=DIGEST, fingerprint=DIGEST),
@@ -367,6 +303,14 @@ _MESSAGES: dict[str, Field] = {
     "countersign": record(Countersign, signature=SIGNATURE),
     "error": record(ErrorMessage, code=text(ERROR_LENGTH_MAX), message=text(ERROR_LENGTH_MAX), retryable=BOOL),
     "ping": record(Ping),
+    "ask": record(
+        AskReceipts,
+        channel_config=_CONFIG,
+        ids=listed(DIGEST, length_min=1, length_max=RECEIPTS_OPEN_MAX),
+        asked_at_s=uint(64),
+        signature=SIGNATURE,
+    ),
+    "missing": record(MissingReceipts, ids=listed(DIGEST, length_max=RECEIPTS_OPEN_MAX)),
 }
 _NAMES: dict[type[InferenceMessage], str] = {
     Open: "open",
@@ -376,4 +320,6 @@ _NAMES: dict[type[InferenceMessage], str] = {
     Countersign: "countersign",
     ErrorMessage: "error",
     Ping: "ping",
+    AskReceipts: "ask",
+    MissingReceipts: "missing",
 }

@@ -137,8 +137,9 @@ class Shell:
         for action in actions:
             match action:
                 case steps.SettleMoney():
-                    assert action.spent_wei <= self.held.pop(), "no more is spent than was granted"
-                    self.spent_wei += action.spent_wei
+                    spent_wei = action.spent_wei + action.lost_wei
+                    assert spent_wei <= self.held.pop(), "no more is spent than was granted"
+                    self.spent_wei += spent_wei
                 case steps.LeaveSeller():
                     self.inside.remove(action.wallet)
                 case steps.ReturnAnswer():
@@ -337,8 +338,8 @@ def test_each_state_is_left_by_a_cancellation_that_frees_what_it_holds() -> None
         undone = machine.receive_event(steps.Cancelled())
         assert [type(action) for action in undone] == way[length - 1][1]
         assert machine.receive_event(steps.Cancelled()) == []
-        spent = [action.spent_wei for action in undone if isinstance(action, steps.SettleMoney)]
-        assert spent in ([], [price(TOKENS_IN, 8) if 7 <= length <= 9 else 0])
+        lost = [action.lost_wei for action in undone if isinstance(action, steps.SettleMoney)]
+        assert lost in ([], [price(TOKENS_IN, 8) if 7 <= length <= 9 else 0])
 
 
 def test_the_next_best_seller_continues_from_the_text_and_its_beginning_is_its_prompt() -> None:

@@ -18,6 +18,7 @@ from openledger_node.errors import NetworkError
 from openledger_node.market import ads_server
 from openledger_node.market.ads_server import AdsServer, may_know_more
 from openledger_node.market.board import Held
+from openledger_node.market.greeted import AskedPeers
 from openledger_node.market.greeting import ASK_EVERY_S
 from openledger_node.market.topics import BASES_MAX, SHARD_MAX
 from openledger_node.market.worth import Worth
@@ -422,6 +423,23 @@ async def test_strangers_whose_digests_promise_news_are_asked_back_eight_times_a
             greeter.ask_back(PeerId(name), BASE)
         asked_back = list(greeter._asked[BASE].again_s)
     assert asked_back == ["one", *(f"peer {number}" for number in range(7))]
+
+
+async def test_news_of_several_bases_goes_to_the_same_peers_and_takes_one_budget(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A peer takes one stream in 10 s, and all bases of a request go on one."""
+    async with open_nodes(tmp_path, "a") as nodes:
+        greeter = nodes["a"].advertiser.greeter
+        await trio.sleep(1)
+        bases = [AskedPeers() for _ in range(4)]
+        greeter._asked = {Digest(word(f"base {number}")): asked for number, asked in enumerate(bases)}
+        others = [PeerId(f"peer {number}") for number in range(12)]
+        for number, asked in enumerate(bases):
+            greeter._pass_on(asked, others[number:])
+        told = [set(asked.again_s) for asked in bases]
+    assert [len(each) for each in told] == [3] * 4
+    assert len(set().union(*told)) <= 6
 
 
 async def test_an_asker_that_does_not_follow_a_base_keeps_no_new_peer_from_being_asked_for_it(

@@ -1,5 +1,6 @@
 """A mapped port, over a real UPnP library and a router of the test on loopback."""
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import pairwise
@@ -140,6 +141,7 @@ async def test_a_router_that_hangs_holds_nothing_up(
     router: FakeRouter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("openledger_node.p2p.port_mapping.ASK_S", 0.05)
+    monkeypatch.setattr("openledger_node.p2p.port_mapping.REMOVE_S", 0.05)
     router.hang.clear()
     answers: list[RouterAnswer] = []
     async with trio.open_nursery() as nursery:
@@ -150,6 +152,37 @@ async def test_a_router_that_hangs_holds_nothing_up(
 
         await a_mapper(router, tmp_path).keep(ports={OWN: PORT}, note=note)
     assert answers[0].words.startswith("the router has not answered")
+
+
+async def test_a_port_that_a_slow_router_maps_after_the_node_has_stopped_to_wait_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a laptop that moves on while the router of the last network is still asked."""
+    monkeypatch.setattr("openledger_node.p2p.port_mapping.REMOVE_S", 0.05)
+    mapper = PortMapper(tmp_path, random=Random(1), find_pmp_router=lambda: None)
+    is_asked, may_answer, is_removed = threading.Event(), threading.Event(), threading.Event()
+    steps: list[str] = []
+
+    def map_port(_: Mapping[str, int]) -> RouterAnswer:
+        is_asked.set()
+        assert may_answer.wait(20)
+        steps.append("mapped")
+        return RouterAnswer(state=RouterState.MAPPED, words="forwards")
+
+    def remove() -> None:
+        steps.append("removed")
+        is_removed.set()
+
+    monkeypatch.setattr(mapper, "map_port", map_port)
+    monkeypatch.setattr(mapper, "_remove", remove)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(mapper.keep, ports={}, note=lambda _: None))
+        await trio.to_thread.run_sync(is_asked.wait, 20)
+        nursery.cancel_scope.cancel()
+    may_answer.set()
+    assert await trio.to_thread.run_sync(is_removed.wait, 20)
+    assert steps == ["mapped", "removed"]
+    assert mapper._map_while_kept({}, mapper._num_kept - 1).state is RouterState.NOT_ASKED, "the next one comes late"
 
 
 async def test_a_router_that_was_too_slow_is_asked_again_soon(

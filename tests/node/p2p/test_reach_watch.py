@@ -222,6 +222,41 @@ async def test_bootstrap_nodes_come_first_and_other_nodes_spread(autojump_clock:
         assert len({other for _, other in first}) == 5
 
 
+async def test_a_node_with_relays_is_reached_when_all_bootstrap_nodes_are_lost_at_once(
+    autojump_clock: MockClock,
+) -> None:
+    async with a_net(6) as net:
+        home = await net.add_home()
+        points = [each.peer_id for each in net.points[:2]]
+        keeper = RelayKeeper(home, points=points, random=Random(2))
+        keeper.is_wanted = True
+        net.nursery.start_soon(keeper.run)
+        await trio.sleep(1)
+        assert sum(point in address for point in points for address in home.relays) == 1
+        (other,) = (address for address in home.relays if not any(point in address for point in points))
+        for point in points:
+            home.disconnect(point)
+        assert home.relays == (other,), "others know of this place already"
+        await trio.sleep(QUIET_LOOK_S + 0.5)
+        assert len(home.relays) == 2
+
+
+async def test_where_nobody_else_is_a_relay_the_second_place_is_at_a_bootstrap_node_too(
+    autojump_clock: MockClock,
+) -> None:
+    async with a_net(6) as net:
+        home = await net.add_home()
+        for other in net.points[2:]:
+            other._serve_relay = False
+        keeper = RelayKeeper(home, points=[each.peer_id for each in net.points[:2]], random=Random(2))
+        keeper.is_wanted = True
+        net.nursery.start_soon(keeper.run)
+        await trio.sleep(0.1)
+        assert len(home.relays) == 1
+        await trio.sleep(5)
+        assert len(home.relays) == 2
+
+
 async def test_a_server_is_public_and_takes_no_relay(autojump_clock: MockClock) -> None:
     async with a_net() as net:
         server = await net.add_home(listen=(FORWARDED,), is_home=False)

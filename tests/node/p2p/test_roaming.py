@@ -30,7 +30,7 @@ class Laptop(MemoryTransport):
         super().__init__(MemoryNetwork(), PeerId("laptop"), listen=(f"/ip4/{FIRST}/tcp/4120",), is_home=True)
         self.host = FIRST
         self.refuses = False
-        self.num_asked = 0
+        self.num_asked = self.num_closed = 0
 
     async def listen_also(self, address: str) -> None:
         self.num_asked += 1
@@ -38,8 +38,23 @@ class Laptop(MemoryTransport):
             raise NetworkError("the port is taken")
         await super().listen_also(address)
 
+    async def close_lost(self) -> None:
+        await super().close_lost()
+        self.num_closed += 1
+
     async def follow(self) -> None:
         await listen_where_this_machine_is(self, port=4120, find_host=lambda: self.host)
+
+
+@pytest.mark.parametrize(("host", "num_closed"), [(FIRST, 4), (SECOND, 3), ("127.0.0.1", 0)])
+async def test_an_address_of_another_interface_is_given_up_once_it_is_lost_and_not_while_all_are(
+    host: str, num_closed: int, autojump_clock: MockClock
+) -> None:
+    laptop = Laptop()
+    laptop.host = host
+    with trio.move_on_after(4.5 * LOOK_S):
+        await laptop.follow()
+    assert laptop.num_closed == num_closed
 
 
 @pytest.mark.parametrize(("host", "num_more"), [(SECOND, 1), (FIRST, 0), ("127.0.0.1", 0)])

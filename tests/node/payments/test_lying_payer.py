@@ -178,7 +178,7 @@ GARBAGE: dict[str, tuple[Callable[[Script], Any], str]] = {
         lambda stream: stream.raw.send_all(encode_frame({"v": 9, "t": "open"}, size_bytes_max=100)),
         "a message of version 9; here version 1 is spoken",
     ),
-    "another first word": (lambda stream: stream.say(Ping()), "a stream begins with `open`"),
+    "another first word": (lambda stream: stream.say(Ping()), "a stream begins with `open` or `ask`"),
     "an unknown word": (
         lambda stream: stream.raw.send_all(encode_frame({"v": 1, "t": "steal"}, size_bytes_max=100)),
         "a message has no t 'steal'",
@@ -202,7 +202,7 @@ async def test_who_opens_a_stream_and_says_nothing_is_not_waited_for(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_market(tmp_path) as market, script(market) as stream:
-        assert (await stream.hear_error()).message == "a stream begins with `open`"
+        assert (await stream.hear_error()).message == "a stream begins with `open` or `ask`"
 
 
 # ---- vouchers that were seen, ids that were used

@@ -171,6 +171,19 @@ def test_lost_money_that_no_receipt_has_claimed_is_forgotten_in_time() -> None:
     assert channel.tab.lost_wei == 0
 
 
+def test_each_lost_stream_is_written_off_by_its_own_time_however_many_follow() -> None:
+    """A node whose streams broke off every few minutes kept all of them covered by later vouchers."""
+    channel = channel_of(ceiling_wei=100)
+    for number, name in enumerate((A, B)):
+        channel.tab.running[name] = Wei(40)
+        channel.lose(name, NOW_NS + number * LOST_NS)
+    channel.forget_lost(NOW_NS + LOST_NS + 1)
+    assert (channel.tab.lost_wei, channel.written_off) == (40, {A})
+    channel.find_lost(Wei(40))
+    channel.settle(B, amount_wei=Wei(40), cumulative_wei=Wei(40))
+    assert channel.tab.lost_wei == 0
+
+
 def test_a_written_off_stream_that_is_charged_late_leaves_what_others_have_lost() -> None:
     channel = channel_of(ceiling_wei=100)
     channel.tab.running.update({A: Wei(60), B: Wei(40)})

@@ -1,6 +1,7 @@
 """A node claims more of a payer's lane than its receipts say: the payer hears of it, and buys nothing more there."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,15 @@ def test_a_purchase_whose_receipt_may_still_come_explains_a_claim(world: World) 
     world.payer.ledger.purchases.put(purchase_on(channel))
     claim(world, channel)
     assert world.payer.alerts == ()
+
+
+def test_a_purchase_for_which_the_node_makes_no_receipt_explains_no_claim(world: World) -> None:
+    """Otherwise it could say that there is no receipt, and take the money all the same."""
+    channel = world.open_channel()
+    pay(world, channel)
+    world.payer.ledger.purchases.put(replace(purchase_on(channel), agreed={"is_forgone": True}))
+    claim(world, channel)
+    assert len(world.payer.alerts) == 1
 
 
 def test_a_claim_is_looked_at_again_once_the_stream_that_ran_meanwhile_has_ended(world: World) -> None:

@@ -143,6 +143,7 @@ async def open_market(
                 request_max_wei=Wei(request_max_wei),
                 day_max_wei=Wei(day_max_wei),
                 now_ns=clock,
+                lost_since=ledger.purchases.since,
             )
             opened = audits(ledger)
             if opened:

@@ -18,6 +18,7 @@ from openledger_node.models.bases import FAKE_BASE
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 from openledger_node.payments.accounts import ChannelAccounts
+from openledger_node.payments.asked_receipts import AskedReceipts
 from openledger_node.payments.generations import ChannelGenerations
 from openledger_node.payments.receipts import Attribute, ReceiptMaker, ReceiptTerms
 from openledger_node.payments.seller import SellerTerms, StreamSeller
@@ -194,6 +195,9 @@ def open_seller(
         ),
         accounts=accounts,
         receipts=receipts,
+        asked=AskedReceipts(
+            node=state.wallet, ledger=ledger, accounts=accounts, receipts=receipts, domain=DOMAIN, now_ns=now_ns
+        ),
         check_sellable=check_sellable,
         nursery=nursery,
         terms_of=bidder.terms_of,

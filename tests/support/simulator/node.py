@@ -269,8 +269,18 @@ class SimNode:
         return answer.parts[-1].peer_id
 
 
+class NoLateReceipts:
+    """Asks for no receipts: in a simulation none is late."""
+
+    async def run(self) -> None:
+        await trio.sleep_forever()
+
+
 class FreePayer:
     """Buys answers without vouchers and receipts: a simulation has no channels."""
+
+    def late_receipts(self, **_: Any) -> NoLateReceipts:
+        return NoLateReceipts()
 
     async def buy(
         self,

@@ -103,17 +103,26 @@ def main() -> None:
 
 
 def run_when_free(run: Callable[[], None], parent: Parent, wait_s: float) -> None:
-    """Run the chain once no other process does.
+    """Run the chain once no other process does. The log says once that it waits.
 
     Raises:
         InUseError: another process still runs it after `wait_s`, or our parent has gone.
     """
     until_s = time.monotonic() + wait_s
+    has_waited = False
     while True:
         try:
             return run()
-        except InUseError:
-            if time.monotonic() >= until_s or parent.is_gone.wait(IN_USE_POLL_S):
+        except InUseError as error:
+            if time.monotonic() >= until_s:
+                raise
+            if not has_waited:
+                has_waited = True
+                with suppress(OSError):
+                    print(
+                        f"waiting up to {wait_s:g} s for another process to end: {error}", file=sys.stderr, flush=True
+                    )
+            if parent.is_gone.wait(IN_USE_POLL_S):
                 raise
 
 

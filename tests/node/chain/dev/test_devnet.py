@@ -35,7 +35,6 @@ NOBODY = check_address("0x" + "0" * 38 + "99")
 ENGINES = ["embedded", pytest.param("anvil", marks=NEEDS_ANVIL)]
 NUM_KILLS = depth(light=4, deep=40)
 CLOCK_SLACK_S = 3
-AFTER_IT_TRIED_S = 3.0
 
 
 def start(
@@ -173,8 +172,9 @@ def test_a_second_process_on_the_same_folder_is_refused(tmp_path: Path, engine: 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_chain_waits_for_the_end_of_the_process_that_had_it_before(tmp_path: Path, engine: str) -> None:
     with start(tmp_path, engine=engine) as devnet:
-        begun = begin_devnet(tmp_path, engine=engine, log_file=tmp_path / "log" / "chain.log", wait_s=WAIT_S)
-        time.sleep(AFTER_IT_TRIED_S)
+        log_file = tmp_path / "log" / "second.log"
+        begun = begin_devnet(tmp_path, engine=engine, log_file=log_file, wait_s=WAIT_S)
+        wait_for(lambda: "for another process to end: the development chain" in log_file.read_text())
         genesis = devnet.genesis_hash
     with begun.finish() as devnet:
         assert devnet.genesis_hash == genesis

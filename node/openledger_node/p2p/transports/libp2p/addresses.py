@@ -91,7 +91,14 @@ async def listen_also(swarm: Swarm, address: Multiaddr) -> None:
             await close_quietly(half_open)
     if str(address) not in swarm.listeners:
         raise NetworkError(f"cannot listen on {address}")
-    for name in [name for name in swarm.listeners if not is_own_host(host_of(name) or "")]:
+    await close_lost(swarm)
+
+
+async def close_lost(swarm: Swarm) -> bool:
+    """Listen no more on addresses that this machine has lost; True if there were any."""
+    lost = [name for name in swarm.listeners if not is_own_host(host_of(name) or "")]
+    for name in lost:
         listener = swarm.listeners.pop(name)
         with trio.move_on_after(CLOSE_S, shield=True):
             await close_quietly(listener)
+    return bool(lost)

@@ -150,3 +150,19 @@ class Dialer:
         self._known.move_to_end(peer_id)
         while len(self._known) > KNOWN_MAX:
             self._known.popitem(last=False)
+
+
+async def prove(swarm: Swarm, address: str) -> None:
+    """Connect to an address, have the peer there prove its id, and hang up.
+
+    Raises:
+        NetworkError: the address names no peer. Any other error of the library: nobody answers, or another peer does.
+    """
+    target, dialled = library_id(peer_id_from_address(address)), library_address(address)
+    transport = swarm.transport_manager.transport_for_dialing(dialled)
+    assert transport is not None
+    raw = await transport.dial(dialled)
+    try:
+        await swarm.upgrader.upgrade_security(raw, True, target)
+    finally:
+        await raw.close()

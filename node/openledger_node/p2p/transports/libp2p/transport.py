@@ -30,17 +30,16 @@ from ...transport import (
     Path,
     PeerId,
     Reservation,
-    peer_id_from_address,
 )
 from ...unread import UnreadBytes
-from .addresses import OwnAddresses, listen_also
+from .addresses import OwnAddresses, close_lost, listen_also
 from .calls import CALL_S, Calls
-from .dialling import Dialer
+from .dialling import Dialer, prove
 from .gossip import GossipRouter
 from .guard import close_connections, close_peer, close_quietly, reset, running, silence_library
 from .host import check_is_free, open_host
 from .inbound import Door
-from .names import ADDRESS_LENGTH_MAX, announced_address, library_address, library_id, listen_address
+from .names import ADDRESS_LENGTH_MAX, announced_address, library_id, listen_address
 from .paths import Paths
 from .punch import Puncher
 from .relay_client import RelayClient
@@ -49,7 +48,6 @@ from .rendezvous import ADDRESSES_MAX, RendezvousPoint, register_and_discover
 from .stream import PumpedStream, is_lost
 
 HANG_UP_EVERY_S = 5.0
-KNOWN_MAX = 1024
 
 log = logging.getLogger(__name__)
 
@@ -208,6 +206,11 @@ class Libp2pTransport:
         await listen_also(self._swarm, listen_address(address))
         self._own.forget_interfaces()
 
+    async def close_lost(self) -> None:
+        """Listen no more on addresses that this machine has lost."""
+        if await close_lost(self._swarm):
+            self._own.forget_interfaces()
+
     def handle(self, protocol: str, handler: Handler) -> None:
         """Serve streams of this protocol."""
 
@@ -260,18 +263,7 @@ class Libp2pTransport:
 
     async def probe(self, address: str) -> None:
         """Connect, have the peer prove its id, and hang up."""
-        target, dialled = library_id(peer_id_from_address(address)), library_address(address)
-
-        async def dial() -> None:
-            transport = self._swarm.transport_manager.transport_for_dialing(dialled)
-            assert transport is not None
-            raw = await transport.dial(dialled)
-            try:
-                await self._swarm.upgrader.upgrade_security(raw, True, target)
-            finally:
-                await raw.close()
-
-        await self._calls.ask(dial, f"nobody answers at {address}")
+        await self._calls.ask(lambda: prove(self._swarm, address), f"nobody answers at {address}")
 
     async def publish(self, topic: str, content: bytes) -> None:
         """Publish by gossip."""

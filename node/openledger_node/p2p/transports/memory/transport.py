@@ -128,6 +128,10 @@ class MemoryTransport:
         if not self._is_home:
             self._network.open_at[address] = self.peer_id
 
+    async def close_lost(self) -> None:
+        """A peer of this network loses no address."""
+        await trio.lowlevel.checkpoint()
+
     def set_addresses(self, *, mapped: tuple[str, ...] = (), withheld: frozenset[str] = frozenset()) -> None:
         """Replace what was found out about this peer's addresses."""
         self._mapped, self._withheld = mapped, withheld
