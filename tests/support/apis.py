@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.routing import Mount, Route
 
+from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_node.api.app import build_api
 from openledger_node.api.embeddings import EmbeddingServer
 from openledger_node.api.events import EventStream, add_events, ask_app
@@ -36,6 +37,7 @@ class EmptyDoor:
 
     is_ready: bool
     can_reason = False
+    sampling_defaults = NEUTRAL
 
     async def models(self) -> Sequence[ServedModel]:
         return [

@@ -9,6 +9,7 @@ import trio
 from support.apis import open_api
 from support.scripted_door import LetIn, ScriptedDoor
 
+from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_node.api.answer_schemas import ChatCompletion, TextCompletion
 from openledger_node.api.chat import request_from_chat
 from openledger_node.api.exchange import AnswerExchange
@@ -107,7 +108,7 @@ async def test_a_beginning_is_refused_where_the_prompt_opens_the_reasoning() -> 
 async def test_probabilities_are_kept_for_whole_answers_alone(is_collected: bool) -> None:
     send, answers = trio.open_memory_channel[Any](3)
     door = ScriptedDoor()
-    request = request_from_chat(ChatBody.model_validate({**ASKED, "logprobs": True}), seed=1)
+    request = request_from_chat(ChatBody.model_validate({**ASKED, "logprobs": True}), seed=1, defaults=NEUTRAL)
     exchange = AnswerExchange(request, answers, None, lambda: None)
     await door.handle(LetIn(request), send)
     if is_collected:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from support.apis import open_api
 from support.scripted_door import ScriptedDoor
 
+from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_node.api import request_fields
 from openledger_node.api.chat import request_from_chat
 from openledger_node.api.completions import prompts_of
@@ -26,7 +27,7 @@ TOOL: Any = {"type": "function", "function": {"name": "look", "parameters": {"ty
 
 
 def request_of(**body: Any) -> InferenceRequest:
-    return request_from_chat(ChatBody.model_validate({"model": "fake", "messages": MESSAGES, **body}), seed=1)
+    return request_from_chat(ChatBody.model_validate({"model": "fake", "messages": MESSAGES, **body}), seed=1, defaults=NEUTRAL)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,7 @@ def test_null_is_not_given() -> None:
         }
     )
     assert not body.has_usage
-    assert request_from_chat(body, seed=1).prefix == ""
+    assert request_from_chat(body, seed=1, defaults=NEUTRAL).prefix == ""
 
 
 async def test_what_is_not_served_is_refused_by_name() -> None:

@@ -9,6 +9,7 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 from support.answered import FakeExchange
 
+from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_node.api.dialects.responses_answer import ResponseWriter
 from openledger_node.api.dialects.responses_request import ResponsesBody, is_deeper, request_from_responses
 from openledger_node.serving.answer_parts import Part, ReasoningPart, TextPart, ToolCallArguments, ToolCallStart
@@ -32,7 +33,7 @@ def body(**fields: Any) -> ResponsesBody:
 
 
 def read(**fields: Any) -> InferenceRequest:
-    return request_from_responses(body(**fields), seed=7)
+    return request_from_responses(body(**fields), seed=7, defaults=NEUTRAL)
 
 
 def test_items_become_turns() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import trio
 
+from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_node.accounting.queries import MoneyQueries, open_queries
 from openledger_node.accounting.rule_reports import head_of, reports_domain_of
 from openledger_node.api.chat import request_from_chat
@@ -73,7 +74,7 @@ class Seller:
             temperature=0,
             seed=7,
         )
-        request = request_from_chat(body, seed=0)
+        request = request_from_chat(body, seed=0, defaults=NEUTRAL)
         bought = await self.guest.ask(request, reach, show)
         await self.streams.wait_idle()  # the node has taken the countersignature
         return bought
