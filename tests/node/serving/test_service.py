@@ -18,12 +18,15 @@ from support.peft_folders import pair, write_adapter
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.engine import Engine, EngineOptions
 from openledger_node.engine.tokenizer import ByteTokenizer
+from openledger_node.errors import LedgerError
 from openledger_node.home import Home
 from openledger_node.ledger import store as store_module
 from openledger_node.ledger.ledger import open_ledger
 from openledger_node.models.adapters import MANIFEST_FILE, Adapter, add_adapter
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.models.library import SETTLED_NS
+from openledger_node.serving import progress
+from openledger_node.serving.admission import Admitted
 from openledger_node.serving.service import Failure, Outcome, Serving, open_channel
 from openledger_protocol.errors import AdapterRefusedError, OverloadedError, UnavailableError, UnknownModelError
 from openledger_protocol.inference import Completion, InferenceRequest, SamplingParams, TokenChunk
