@@ -12,7 +12,6 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.routing import Mount, Route
 
-from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_node.api.app import build_api
 from openledger_node.api.embeddings import EmbeddingServer
 from openledger_node.api.events import EventStream, add_events, ask_app
@@ -20,6 +19,7 @@ from openledger_node.api.guard import Guard
 from openledger_node.api.operator import build_operator
 from openledger_node.api.page import Page, Session, Sessions
 from openledger_node.engine.chat_template import ChatStyle
+from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_node.serving.answer_parts import AnswerFormat
 from openledger_protocol.errors import UnknownModelError
 from openledger_protocol.inference import InferenceRequest, ServedModel

@@ -195,9 +195,7 @@ def request_from_fields(
         stop=stop_strings(body.stop),
         frequency_penalty=body.frequency_penalty or 0.0,
         presence_penalty=body.presence_penalty or 0.0,
-        repetition_penalty=given(
-            body.repetition_penalty, given(body.repeat_penalty, defaults.repetition_penalty)
-        ),
+        repetition_penalty=given(body.repetition_penalty, given(body.repeat_penalty, defaults.repetition_penalty)),
         logprobs=num_logprobs,
         json_schema=json_schema(body),
     )

@@ -1,7 +1,7 @@
 """`/v1/models`: the list of models, with what each can do, in the names that programs look for.
 
 Open WebUI, LangChain and `llm` read `id`. Zed, Cline and LiteLLM read the context, vLLM's `max_model_len` or
-OpenRouter's `context_length`. OpenRouter's form also has the modalities and the parameters, with the values that apply where a request has none.
+OpenRouter's `context_length`. OpenRouter's form also has the modalities, and the parameters with their defaults.
 """
 
 from collections.abc import Sequence

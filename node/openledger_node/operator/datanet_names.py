@@ -27,7 +27,9 @@ def datanet_names(home: Home, events: EventRows | None, adapters: Iterable[Adapt
     found: Names = {}
     for adapter in adapters:
         manifest = adapter.manifest
-        own = {datanet_id(manifest.owner or ZERO_ADDRESS, name): name for name in here | {*SAMPLE_SEEDS, adapter.name}}
+        own = {
+            datanet_id(manifest.owner or ZERO_ADDRESS, name): name for name in here | {*SAMPLE_SEEDS, adapter.name}
+        }
         for each in manifest.datanets or ():
             if name := own.get(each.id) or found.get(each.id) or (events and datanet_name(events, each.id)):
                 found[each.id] = on_one_line(name)

@@ -1,4 +1,4 @@
-"""Answers that are being generated: the parts so far, and notes on their length, so that a crash loses little of it."""
+"""Answers that are being generated: their parts so far, and notes on their length for the case of a crash."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field

@@ -4,15 +4,14 @@ from pathlib import Path
 
 from support.chain_world.datanet_owner import open_owner
 from support.chain_world.world import World
-from support.contributors import TREASURY
+from support.contributors import TERMS
 
 from openledger_node.home import Home
 
 
 def test_a_transaction_is_mined_once_its_events_are_read(tmp_path: Path, world: World) -> None:
     owner = open_owner(Home(tmp_path), world)
-    terms = {"licence": "CC-BY-4.0", "treasury": TREASURY, "owner_ppm": 100_000}
-    sent = owner.planner.act(owner.planner.plan("datanet create", {"datanet": "lake", **terms}, None)["plan"])
+    sent = owner.planner.act(owner.planner.plan("datanet create", {"datanet": "lake", **TERMS}, None)["plan"])
     keys = [each["key"] for each in sent]
     world.chain.client.mine()
     world.node.outbox.step()  # it sees the block before the watcher has read it

@@ -9,12 +9,12 @@ import trio
 from support.apis import open_api
 from support.scripted_door import LetIn, ScriptedDoor
 
-from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_node.api.answer_schemas import ChatCompletion, TextCompletion
 from openledger_node.api.chat import request_from_chat
 from openledger_node.api.exchange import AnswerExchange
 from openledger_node.api.schemas import ChatBody
 from openledger_node.engine.chat_template import ChatStyle
+from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_protocol.errors import EngineFailedError, OverloadedError
 
 ASKED: Any = {"model": "fake", "messages": [{"role": "user", "content": "Hi"}], "seed": 7}

@@ -9,11 +9,11 @@ import pytest
 from support.processes.nodes import Node
 from support.scripted_door import ScriptedDoor
 
-from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_node.api.completions import CHOICES_MAX, Echo, requests_from_completion, with_echo
 from openledger_node.api.logprobs import CompletionLogprobs
 from openledger_node.api.schemas import CompletionBody
 from openledger_node.engine.tokenizer import ByteTokenizer
+from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_protocol.errors import RequestTooLongError
 from openledger_protocol.inference import InferenceRequest, TokenLogprob
 

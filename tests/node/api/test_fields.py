@@ -9,7 +9,6 @@ from pydantic import BaseModel, ValidationError
 from support.apis import open_api
 from support.scripted_door import ScriptedDoor
 
-from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_node.api import request_fields
 from openledger_node.api.chat import request_from_chat
 from openledger_node.api.completions import prompts_of
@@ -17,6 +16,7 @@ from openledger_node.api.dialects.messages_request import MessagesBody
 from openledger_node.api.dialects.responses_request import ResponsesBody
 from openledger_node.api.request_fields import DEFAULT_MAX_TOKENS, HARMLESS, UNSUPPORTED, json_schema
 from openledger_node.api.schemas import ChatBody, CompletionBody, RequestBody
+from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.inference import InferenceRequest
 
@@ -27,7 +27,9 @@ TOOL: Any = {"type": "function", "function": {"name": "look", "parameters": {"ty
 
 
 def request_of(**body: Any) -> InferenceRequest:
-    return request_from_chat(ChatBody.model_validate({"model": "fake", "messages": MESSAGES, **body}), seed=1, defaults=NEUTRAL)
+    return request_from_chat(
+        ChatBody.model_validate({"model": "fake", "messages": MESSAGES, **body}), seed=1, defaults=NEUTRAL
+    )
 
 
 @pytest.mark.parametrize(

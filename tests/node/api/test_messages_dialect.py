@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from support.answered import FakeExchange, completion, request
 
-from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_node.api.dialects.messages_answer import MessageWriter, met_stop
 from openledger_node.api.dialects.messages_request import MessagesBody, request_from_messages, with_wish
 from openledger_node.engine.chat_template import ChatStyle
 from openledger_node.engine.tokenizer import ByteTokenizer
+from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_node.serving.answer_parts import Part, ReasoningPart, TextPart, ToolCallArguments, ToolCallStart
 from openledger_protocol.errors import MalformedError, UnavailableError
 from openledger_protocol.inference import InferenceRequest, Message, Tool, ToolCall, Tooling
@@ -29,7 +29,9 @@ USER: list[Any] = [{"role": "user", "content": "Hello"}]
 
 def read(**body: Any) -> InferenceRequest:
     return request_from_messages(
-        MessagesBody.model_validate({"model": "fake", "max_tokens": 9, "messages": USER, **body}), seed=7, defaults=NEUTRAL
+        MessagesBody.model_validate({"model": "fake", "max_tokens": 9, "messages": USER, **body}),
+        seed=7,
+        defaults=NEUTRAL,
     )
 
 

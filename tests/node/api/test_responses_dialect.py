@@ -9,9 +9,9 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 from support.answered import FakeExchange
 
-from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_node.api.dialects.responses_answer import ResponseWriter
 from openledger_node.api.dialects.responses_request import ResponsesBody, is_deeper, request_from_responses
+from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_node.serving.answer_parts import Part, ReasoningPart, TextPart, ToolCallArguments, ToolCallStart
 from openledger_protocol.constants import TOOL_NAME_LENGTH_MAX
 from openledger_protocol.errors import MalformedError, OverloadedError, ProtocolError, UnavailableError

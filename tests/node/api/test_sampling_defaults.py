@@ -1,4 +1,4 @@
-"""Sampling fields that a client leaves out take the base's values, in each dialect, also where the answer is bought."""
+"""Sampling fields that a client leaves out take the base's values, in each dialect."""
 
 from dataclasses import asdict
 from typing import Any

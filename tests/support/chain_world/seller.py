@@ -8,7 +8,6 @@ from typing import Any
 
 import trio
 
-from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_node.accounting.queries import MoneyQueries, open_queries
 from openledger_node.accounting.rule_reports import head_of, reports_domain_of
 from openledger_node.api.chat import request_from_chat
@@ -21,6 +20,7 @@ from openledger_node.engine.tokenizer import open_tokenizer
 from openledger_node.home import Home
 from openledger_node.models.adapters import Adapter
 from openledger_node.models.bases import FAKE_BASE, Base
+from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_node.network.guest import GUEST, Guest
 from openledger_node.network.selling import SellerStack, open_seller
 from openledger_node.p2p.transport import PeerId
