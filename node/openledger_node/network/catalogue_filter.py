@@ -16,8 +16,8 @@ def chosen_by(arguments: Mapping[str, Any]) -> Chosen:
 def matches(each: dict[str, Any], words: str, base: str) -> bool:
     """Return True if an adapter for JSON matches every word, and its base contains `base`.
 
-    A word may be part of the adapter's name or id, of its base, of its owner, or of a Datanet that taught it, where the licence
-    and the description count, too.
+    A word may be part of the adapter's name or id, of its base, of its owner, or of a Datanet that taught it,
+    where the licence and the description count, too.
     """
     texts = _texts(each)
     return base.lower() in str(each["base"] or each["base_digest"]).lower() and all(
