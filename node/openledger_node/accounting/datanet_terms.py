@@ -84,7 +84,8 @@ def describe_datanet(
     keep = partial(own.change, name, about=about)
     if read_about(session.ledger.events, found) == about:
         return Publication(note=f"the network has this description of Datanet {name} already", keep=keep)
-    metadata = _metadata(session.deployment, about, is_needed=True)
+    _check_knows_curators(session.deployment)
+    metadata = metadata_text(about)
     action = DescribeDatanet(datanet_id=found, name=name, metadata=metadata)
     call = session.deployment.describe_datanet(found, metadata)
     if is_under_way(session, lambda sent: sent == call):
@@ -155,9 +156,9 @@ def _check_knows_curators(deployment: Deployment) -> None:
         )
 
 
-def _metadata(deployment: Deployment, about: DatanetAbout, *, is_needed: bool = False) -> str | None:
+def _metadata(deployment: Deployment, about: DatanetAbout) -> str | None:
     """The document for the chain; None for a Datanet without a description and policy."""
-    if about == DatanetAbout() and not is_needed:
+    if about == DatanetAbout():
         return None
     _check_knows_curators(deployment)
     return metadata_text(about)

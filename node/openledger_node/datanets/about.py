@@ -48,7 +48,7 @@ class DatanetPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatanetAbout:
-    """What a Datanet is about, and its policy."""
+    """The subject of a Datanet, and its policy."""
 
     description: str = ""
     languages: tuple[str, ...] = ()

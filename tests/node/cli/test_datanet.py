@@ -57,6 +57,17 @@ def test_rows_are_offered_taken_in_and_shown(run: Run, lake: OwnDatanets, rows: 
         "approved": [digest],
         "versions": [],
         "withdrawn": [],
+        "about": {
+            "description": "",
+            "languages": [],
+            "policy": {
+                "characters_min": 0,
+                "characters_max": None,
+                "languages": [],
+                "rows_per_contributor_max": None,
+                "takes_unsigned": True,
+            },
+        },
     }
     listed = run("datanet", "list", "--json").json
     assert [each["name"] for each in listed["datanets"]] == ["lake"]
