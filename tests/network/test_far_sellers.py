@@ -80,12 +80,13 @@ def test_its_files_are_pulled_too(running: RunningNetwork) -> None:
 
 def test_the_rows_of_its_datanet_are_pulled_by_a_listed_wallet_and_trained_on(running: RunningNetwork) -> None:
     (datanet,) = running.a.run("datanet", "list")["datanets"]
-    running.a.run("datanet", "share", NAME, "--private", "--yes")
-    why = wait_for(lambda: told(command(running.r, "datanet", "pull", NAME), "this Datanet is private"))
+    name = datanet["name"]
+    running.a.run("datanet", "share", name, "--private", "--yes")
+    why = wait_for(lambda: told(command(running.r, "datanet", "pull", name), "this Datanet is private"))
     wallet = status_of(running.r)["address"]
     assert wallet in why
-    running.a.run("datanet", "share", NAME, "--allow", wallet, "--yes")
-    found = running.r.run("datanet", "pull", NAME)
+    running.a.run("datanet", "share", name, "--allow", wallet, "--yes")
+    found = running.r.run("datanet", "pull", name)
     assert (found["from_peer"], found["is_private"]) == (status_of(running.a)["peer_id"], True)
     assert found["rows"] == datanet["versions"][-1]["rows"]
     (pulled,) = running.r.run("datanet", "list")["pulled"]

@@ -288,8 +288,8 @@ def _check_not_private(home: Home, manifest: AdapterManifest) -> None:
         raise NodeError(
             f"{full_name(manifest)} was trained on a private Datanet, so it can't be published: an adapter is sold "
             "with an attribution index, which holds the texts of its rows and goes to every buyer. Use it on your "
-            "own nodes. If its owner makes the Datanet public with "
-            "`openledger-node datanet share NAME --public`, train it again"
+            "own nodes. If its owner makes the Datanet public with `openledger-node datanet share NAME --public`, "
+            "train it again"
         )
 
 

@@ -75,7 +75,11 @@ def share(
     name: DatanetName,
     private: Annotated[
         bool | None,
-        typer.Option("--private/--public", help="Share the rows with listed wallets only, or with everybody."),
+        typer.Option(
+            "--private/--public",
+            help="Share the rows with listed wallets only, or with everybody.",
+            show_default=False,
+        ),
     ] = None,
     allow: Annotated[
         list[str] | None,

@@ -43,7 +43,7 @@ class Sharing:
 
 
 def sharing_of(home: Home, name: str) -> Sharing:
-    """How a Datanet is shared.
+    """The readers of a Datanet.
 
     Raises:
         NodeError: its file is damaged, so that nobody gets its rows.

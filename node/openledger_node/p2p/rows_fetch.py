@@ -143,7 +143,7 @@ class RowsTransfer(Generic[Version]):
     async def _fetch_from(self, peer_id: PeerId) -> FetchedRows[Version]:
         with in_time("be reached"):
             stream = await self._open_stream(peer_id)
-        holder = _Holder(peer_id, MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX))
+        holder = _RowHolder(peer_id, MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX))
         try:
             listing = self._checked(await holder.list(self._wanted, self._prove))
             content = await holder.whole(listing.version)
@@ -174,7 +174,7 @@ class RowsTransfer(Generic[Version]):
             raise AdapterRefusedError(f"its version has more than {self._limits.version_bytes_max:,} bytes")
         return listing
 
-    async def _fetch_rows(self, holder: "_Holder", entry: FileEntry) -> None:
+    async def _fetch_rows(self, holder: "_RowHolder", entry: FileEntry) -> None:
         missing = deque(await trio.to_thread.run_sync(self._missing, entry))
         done_bytes = entry.size_bytes - sum(chunk_size_bytes(*place) for place in missing)
         self._show(done_bytes, entry.size_bytes)
@@ -210,7 +210,7 @@ class RowsTransfer(Generic[Version]):
         return self._place.missing([entry])
 
 
-class _Holder:
+class _RowHolder:
     """One peer that says to have the rows."""
 
     def __init__(self, peer_id: PeerId, messages: MessageStream) -> None:
