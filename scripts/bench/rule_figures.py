@@ -87,8 +87,8 @@ def attack_figures(case: Case, tokenizer: Tokenizer) -> dict[str, Any]:
         found[rule] = {
             "owner": _mean(owners),
             **{
-                name: _take(shares[rule], questions, name, is_joint=name in COPIERS)
-                | {"open": _take(without[rule], questions, name, is_joint=name in COPIERS)["take"]}
+                name: _take(shares[rule], questions, right, name)
+                | {"open": _take(without[rule], questions, right, name)["take"]}
                 for name in VICTIMS
             },
             **{name: _mean([each.get(name, 0.0) for each in ours]) for name in CROWDS},
@@ -148,15 +148,19 @@ def _shares(index: ScoredCase) -> dict[str, list[dict[str, float]]]:
     return {rule: [index.shares(rule, each) for each in scores] for rule, scores in index.text_scores().items()}
 
 
-def _take(shares: Shares, questions: Sequence[Question], name: str, *, is_joint: bool) -> dict[str, float | None]:
-    """An attacker's mean part of the pay of its victim's questions; of a copier, of what both are paid together."""
-    victim, takes = owner_name(VICTIMS[name]), []
-    for each, question in zip(shares, questions, strict=False):
+def _take(shares: Shares, questions: Sequence[Question], right: Sequence[bool], name: str) -> dict[str, float | None]:
+    """An attacker's mean part of the pay of its victim's questions; of a copier, of what both are paid together.
+
+    `take_right` is that of right answers alone: a squatter teaches wrong ones, and who taught an answer earns by it.
+    """
+    victim, takes, of_right = owner_name(VICTIMS[name]), [], []
+    for each, question, is_right in zip(shares, questions, right, strict=False):
         if question.owner == victim:
             taken, left = each.get(attacker(name), 0.0), each.get(victim, 0.0)
-            whole = taken + left if is_joint else 1.0
+            whole = taken + left if name in COPIERS else 1.0
             takes.append(taken / whole if whole else 0.0)
-    return {"take": _mean(takes)}
+            of_right += takes[-1:] if is_right else []
+    return {"take": _mean(takes), "take_right": _mean(of_right)}
 
 
 def _distance(ours: Mapping[str, float], theirs: Mapping[str, float]) -> float:
