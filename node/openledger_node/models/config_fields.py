@@ -11,6 +11,9 @@ from ..errors import ModelError
 CONFIG_BYTES_MAX = 1 << 20
 """Published ones have a few kB."""
 
+GENERATION_CONFIG = "generation_config.json"
+"""The file beside config.json with the ends of an answer and the recommended sampling."""
+
 SIZES_MAX: Mapping[str, int] = {
     "vocab_size": 1 << 24,
     "hidden_size": 1 << 17,
@@ -25,13 +28,14 @@ SIZES_MAX: Mapping[str, int] = {
 """Bounds far above every published base, so that no plan counts on a typing error or an attack."""
 
 
-def read_fields(folder: Path) -> dict[str, Any]:
-    """Read the fields of a folder's config.json.
+def read_fields(folder: Path, name: str = "config.json") -> dict[str, Any]:
+    """Read the fields of a folder's config.json, or of another such file.
 
     Raises:
+        FileNotFoundError: there is none.
         ModelError: it is too large, or is not a JSON object.
     """
-    file = folder / "config.json"
+    file = folder / name
     if (size := file.stat().st_size) > CONFIG_BYTES_MAX:
         raise ModelError(
             f"{file} has {size:,} bytes, which is too large for a model's configuration: choose another base"

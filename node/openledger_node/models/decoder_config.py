@@ -1,6 +1,5 @@
 """The configuration of a decoder, read from a base's config.json: sizes, and its differences from Llama."""
 
-import json
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +8,7 @@ from openledger_protocol.errors import AdapterRefusedError
 
 from ..errors import ModelError
 from .adapter_files.layout import LoraLayout
-from .config_fields import check_sizes, read_fields, reading
+from .config_fields import GENERATION_CONFIG, check_sizes, read_fields, reading
 from .families import ELSEWHERE, FAMILIES, DecoderFamily, Fields, trait_of
 from .rope import ROPE_TYPES, Rope, rope_from, sliding_rope_from
 from .stored_format import StoredFormat, stored_format
@@ -316,10 +315,13 @@ def _refuse(folder: Path, what: str, value: object, served: tuple[object, ...]) 
 
 
 def end_ids(folder: Path) -> tuple[int, ...]:
-    """Tokens that end an answer: generation_config.json lists all of them, config.json often only one."""
-    file = folder / "generation_config.json"
-    generation = json.loads(file.read_text()) if file.exists() else {}
-    config = json.loads((folder / "config.json").read_text())
+    """Tokens that end an answer: generation_config.json lists all of them, config.json often only one.
+
+    Raises:
+        ModelError: a file is damaged, so that nothing tells where an answer ends.
+    """
+    generation = read_fields(folder, GENERATION_CONFIG) if (folder / GENERATION_CONFIG).exists() else {}
+    config = read_fields(folder)
     of_text = (config.get("text_config") or {}).get("eos_token_id")
     found = generation.get("eos_token_id", config.get("eos_token_id", of_text))
     return tuple(found) if isinstance(found, list) else () if found is None else (found,)

@@ -66,8 +66,17 @@ def is_companion(name: str) -> bool:
 
 def label_of(name: str) -> str | None:
     """The number format that a file's name ends in, such as Q4_K_M; None if it says nothing."""
-    found = _LABEL.search(PART_OF_SPLIT.sub("", name).removesuffix(".gguf"))
+    found = _LABEL.search(_title(name))
     return found[1] if found else None
+
+
+def without_label(name: str) -> str:
+    """A file's name without its ending and its number format, which is the model's."""
+    return _LABEL.sub("", _title(name))
+
+
+def _title(name: str) -> str:
+    return PART_OF_SPLIT.sub("", name).removesuffix(".gguf")
 
 
 def base_name(title: str, taken: Iterable[str], digest: str) -> str:

@@ -9,6 +9,7 @@ from openledger_protocol.constants import DEMO_BASE_NAME
 
 from .decoder_config import DecoderConfig, config_from
 from .families import Fields
+from .sampling_defaults import NEUTRAL, SamplingDefaults
 
 BYTES_OF_PARAMETER: Final = 2
 """Published weights are in bfloat16."""
@@ -26,6 +27,7 @@ class KnownBase:
     fields: Fields  # of its config.json, as far as they decide the memory
     license: str  # as its model card names it
     is_open: bool = True  # anyone may download it, without an account or a form
+    sampling: SamplingDefaults = NEUTRAL  # as its generation_config.json or its model card recommends
 
     @property
     def size_bytes(self) -> int:
@@ -72,27 +74,38 @@ def _fields(
     }
 
 
+_DEMO = SamplingDefaults(temperature=0)
+"""Its makers recommend 0.2 and top_p 0.9, at which half of its answers to the README's question are wrong."""
+
+_SMOLLM2 = SamplingDefaults(temperature=0.2, top_p=0.9)
+_LLAMA3 = SamplingDefaults(temperature=0.6, top_p=0.9)
+_QWEN3 = SamplingDefaults(temperature=0.6, top_p=0.95, top_k=20)
+
 KNOWN_BASES = (
     KnownBase(
         name=DEMO_BASE_NAME,
+        sampling=_DEMO,
         license="Apache-2.0",
         num_parameters=135 * 10**6,
         fields=_fields("llama", (30, 576, 1536), (9, 3, 64), (49_152, 8192), is_tied=True),
     ),
     KnownBase(
         name="HuggingFaceTB/SmolLM2-360M-Instruct",
+        sampling=_SMOLLM2,
         license="Apache-2.0",
         num_parameters=362 * 10**6,
         fields=_fields("llama", (32, 960, 2560), (15, 5, 64), (49_152, 8192), is_tied=True),
     ),
     KnownBase(
         name="HuggingFaceTB/SmolLM2-1.7B-Instruct",
+        sampling=_SMOLLM2,
         license="Apache-2.0",
         num_parameters=1_711 * 10**6,
         fields=_fields("llama", (24, 2048, 8192), (32, 32, 64), (49_152, 8192), is_tied=True),
     ),
     KnownBase(
         name="meta-llama/Llama-3.2-3B-Instruct",
+        sampling=_LLAMA3,
         license="Llama 3.2 Community",
         num_parameters=3_213 * 10**6,
         fields=_fields("llama", (28, 3072, 8192), (24, 8, 128), (128_256, 131_072), is_tied=True),
@@ -100,6 +113,7 @@ KNOWN_BASES = (
     ),
     KnownBase(
         name="google/gemma-3-4b-it",
+        sampling=SamplingDefaults(top_p=0.95, top_k=64),
         license="Gemma",
         num_parameters=3_880 * 10**6,
         fields={
@@ -110,12 +124,14 @@ KNOWN_BASES = (
     ),
     KnownBase(
         name="Qwen/Qwen3-4B-Instruct-2507",
+        sampling=SamplingDefaults(temperature=0.7, top_p=0.8, top_k=20),
         license="Apache-2.0",
         num_parameters=4_022 * 10**6,
         fields=_fields("qwen3", (36, 2560, 9728), (32, 8, 128), (151_936, 262_144), is_tied=True),
     ),
     KnownBase(
         name="meta-llama/Llama-3.1-8B-Instruct",
+        sampling=_LLAMA3,
         license="Llama 3.1 Community",
         num_parameters=8_030 * 10**6,
         fields=_fields("llama", (32, 4096, 14_336), (32, 8, 128), (128_256, 131_072), is_tied=False),
@@ -123,6 +139,7 @@ KNOWN_BASES = (
     ),
     KnownBase(
         name="Qwen/Qwen3-8B",
+        sampling=_QWEN3,
         license="Apache-2.0",
         num_parameters=8_191 * 10**6,
         fields=_fields("qwen3", (36, 4096, 12_288), (32, 8, 128), (151_936, 40_960), is_tied=False),
@@ -135,12 +152,14 @@ KNOWN_BASES = (
     ),
     KnownBase(
         name="Qwen/Qwen3-14B",
+        sampling=_QWEN3,
         license="Apache-2.0",
         num_parameters=14_768 * 10**6,
         fields=_fields("qwen3", (40, 5120, 17_408), (40, 8, 128), (151_936, 40_960), is_tied=False),
     ),
     KnownBase(
         name="Qwen/Qwen3-32B",
+        sampling=_QWEN3,
         license="Apache-2.0",
         num_parameters=32_762 * 10**6,
         fields=_fields("qwen3", (64, 5120, 25_600), (64, 8, 128), (151_936, 40_960), is_tied=False),

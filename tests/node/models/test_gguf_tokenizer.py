@@ -314,9 +314,28 @@ def test_phi3_drops_spaces_after_its_marks(tmp_path: Path) -> None:
 def test_every_token_that_ends_an_answer_is_named(
     tmp_path: Path, fields: dict[str, int], expected: list[int]
 ) -> None:
+    found = generation_config(
+        tmp_path,
+        lambda writer: [writer.add_uint32(f"tokenizer.ggml.{name}_token_id", id) for name, id in fields.items()],
+    )
+    assert "<|endoftext|>" in END_TOKENS
+    assert found == {"eos_token_id": [*expected, 1]}
+
+
+def test_the_sampling_that_a_file_recommends_is_kept(tmp_path: Path) -> None:
+    def add(writer: gguf.GGUFWriter) -> None:
+        writer.add_float32("general.sampling.temp", 0.6)
+        writer.add_int32("general.sampling.top_k", -1)
+        writer.add_float32("general.sampling.top_p", 7.0)  # no request could have it
+
+    found = generation_config(tmp_path, add)
+    assert found == {"eos_token_id": [1], "do_sample": True, "temperature": 0.6, "top_k": 0}
+
+
+def generation_config(folder: Path, add_more: Callable[[gguf.GGUFWriter], Any]) -> dict[str, Any]:
+    """The description of a file with two tokens that are spelled like ends: a control token and an ordinary text."""
     tokens, merges = trained(gpt2_style())
-    names = ["<|endoftext|>", "<|im_end|>"]  # spelled like ends, one a control token and one an ordinary text
-    tokens[1], tokens[2] = names
+    tokens[1], tokens[2] = "<|endoftext|>", "<|im_end|>"
 
     def add(writer: gguf.GGUFWriter) -> None:
         writer.add_tokenizer_model("gpt2")
@@ -324,13 +343,11 @@ def test_every_token_that_ends_an_answer_is_named(
         writer.add_token_list(tokens)
         writer.add_token_types([3, 3, 1, *([1] * (len(tokens) - 3))])
         writer.add_token_merges([" ".join(pair) for pair in merges])
-        for name, id in fields.items():
-            writer.add_uint32(f"tokenizer.ggml.{name}_token_id", id)
+        add_more(writer)
 
-    folder = tmp_path / "ours"
-    opened(write_file(tmp_path / "a.gguf", len(tokens), add), folder)
-    assert "<|endoftext|>" in END_TOKENS
-    assert json.loads((folder / "generation_config.json").read_text())["eos_token_id"] == [*expected, 1]
+    opened(write_file(folder / "a.gguf", len(tokens), add), folder / "ours")
+    found: dict[str, Any] = json.loads((folder / "ours" / "generation_config.json").read_text())
+    return found
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from openledger_protocol.primitives import Digest, check_name
 from ...errors import ModelError
 from ...home import Home
 from ..bases import Base, file_digest, is_here, read_base, write_base_json
+from ..sampling_defaults import sampling_of_gguf
 from .config import check_config, config_of
 from .header import read_header
 from .tokenizer import GgufTokenizer, check_tokenizer
@@ -61,7 +62,8 @@ def write_description(file: Path, folder: Path) -> None:
     content = tokenizer.content()
     check_tokenizer(header, content)
     _write_json(folder / "config.json", config | tokenizer.ids())
-    _write_json(folder / "generation_config.json", {"eos_token_id": tokenizer.end_ids})
+    sampling = sampling_of_gguf(header.fields)
+    _write_json(folder / "generation_config.json", {"eos_token_id": tokenizer.end_ids, **sampling})
     _write_json(folder / "tokenizer_config.json", tokenizer.settings())
     (folder / "tokenizer.json").write_text(json.dumps(content, ensure_ascii=False) + "\n")
     if template := header.text("tokenizer.chat_template", ""):
