@@ -1,6 +1,7 @@
 """Jobs: the requests that were admitted, and their outcomes."""
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -75,6 +76,14 @@ class Jobs:
             if not written:
                 raise DuplicateJobError(f"request id {job.request_id} was used before: an id names one request")
 
+    def note_lengths(self, lengths: Mapping[str, int]) -> None:
+        """Write the tokens that running answers have so far, by request id, for the case of a crash."""
+        with self._store.transaction() as transaction:
+            transaction.executemany(
+                "UPDATE job SET tokens_out = ? WHERE request_id = ? AND state = 'running'",
+                [(num_tokens, request_id) for request_id, num_tokens in lengths.items()],
+            )
+
     def complete(self, completion: Completion, *, first_token_ns: int | None, ended_ns: int) -> None:
         """Close the row of an answered request, even if its requester left early."""
         with self._store.transaction() as transaction:
@@ -95,7 +104,7 @@ class Jobs:
         """Close the row of a request that failed."""
         with self._store.transaction() as transaction:
             transaction.execute(
-                "UPDATE job SET state = 'failed', error_code = ?, ended_ns = ?"
+                "UPDATE job SET state = 'failed', tokens_out = NULL, error_code = ?, ended_ns = ?"
                 " WHERE request_id = ? AND state = 'running'",
                 (error_code, ended_ns, request_id),
             )

@@ -101,7 +101,8 @@ class KeyUses:
         """The wei and tokens that a request has used, by what the ledger has of it.
 
         The wei are what its receipts charge, and the most that receipts may charge that have not come. The tokens are
-        the job's or, if its row has none because the answer broke off, those of its receipts.
+        the job's, which has those of the last note if a crash cut the answer off. If its row has none because the
+        answer broke off, they are those of its receipts.
         """
         bodies = [
             json.loads(row["body"])
@@ -122,7 +123,7 @@ class KeyUses:
         return wei, self._interrupted(request_id, bought, tokens_in=job["tokens_in"])
 
     def _interrupted(self, request_id: RequestId, bought: int, *, tokens_in: int) -> int:
-        """The tokens of a request that a crash cut off.
+        """The tokens of a request that a crash cut off before its length was noted.
 
         Of a bought answer they are those of its receipts, and the most that was agreed on where a receipt is missing,
         which is `bought`. Of an answer of this machine the prompt counts, which is `tokens_in`: it is all that is

@@ -5,7 +5,8 @@ Every request is recorded, even if the requester leaves: it has received the beg
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 
 import trio
@@ -29,6 +30,7 @@ from ..ledger.ledger import Ledger
 from ..models.adapters import Adapter
 from ..models.bases import Base
 from ..models.library import AdapterLibrary, Catalogue
+from ..models.recommended_sampling import recommended_sampling
 from .admission import (
     Admitted,
     Capacity,
@@ -40,7 +42,8 @@ from .admission import (
     why_refused,
 )
 from .idle_count import IdleCount
-from .measures import Measures, Served
+from .measures import Measures
+from .progress import AnswerProgress, RunningAnswers, served
 from .recording import Write, insist, insist_or_leave, why_broken_off, why_not_begun
 from .replaying import replay
 from .weighted import PARAM, weighted_source
@@ -57,17 +60,6 @@ WAITED_MAX = 64
 
 Outcome = TokenChunk | Completion | Failure
 """The messages in a requester's channel: chunks, then exactly one of the other two."""
-
-
-@dataclass(slots=True)
-class _Progress:
-    """The tokens and text generated so far."""
-
-    began_ns: int
-    text: list[str] = field(default_factory=list)
-    ids: list[int] = field(default_factory=list)
-    first_token_ns: int | None = None
-    has_left: bool = False
 
 
 def open_channel(
@@ -101,7 +93,8 @@ class Serving:
         # SQLite blocks for as long as the disk syncs; a single thread makes it a single writer.
         self._ledger_thread = trio.CapacityLimiter(1)
         self._live = IdleCount()
-        self._running: dict[str, Admitted] = {}  # requests in the engine, by id
+        self._running = RunningAnswers(now_ns)
+        self.sampling_defaults = recommended_sampling(base)  # for fields that a requester here leaves out
         self.measures = Measures()
         self.waited_for_load: deque[str] = deque(
             maxlen=WAITED_MAX
@@ -182,7 +175,7 @@ class Serving:
         It sends to a channel instead of yielding: a requester that leaves must not stop the recording, or the
         answers of others.
         """
-        progress = _Progress(began_ns=self._now_ns())
+        progress = AnswerProgress(began_ns=self._now_ns())
         try:
             try:
                 with trio.CancelScope(shield=True):
@@ -209,12 +202,12 @@ class Serving:
 
     def allow(self, admitted: Admitted, num_tokens: int) -> None:
         """Let a running answer grow to `num_tokens`."""
-        if self._is_running(admitted):
+        if self._running.is_running(admitted):
             self._engine.allow(admitted.request.request_id, num_tokens)
 
     def abandon(self, admitted: Admitted) -> None:
         """End an answer that nobody reads any more, if it is running; it is recorded as usual."""
-        if self._is_running(admitted):
+        if self._running.is_running(admitted):
             self._engine.cancel(admitted.request.request_id)
 
     def release(self) -> None:
@@ -281,14 +274,14 @@ class Serving:
         )
 
     async def _generate(
-        self, admitted: Admitted, send: trio.MemorySendChannel[Outcome], progress: _Progress
+        self, admitted: Admitted, send: trio.MemorySendChannel[Outcome], progress: AnswerProgress
     ) -> Completion | Failure:
         request_id = admitted.request.request_id
         try:
             outcomes = self._engine.submit(admitted.order)
         except ProtocolError as error:
             return Failure(error=error)
-        self._running[request_id] = admitted
+        self._running.add(admitted, progress)
         if self._engine.state != "ready":
             self.waited_for_load.append(request_id)
         try:
@@ -308,15 +301,11 @@ class Serving:
                 await self._record(admitted, self._completion(admitted, progress, "cancelled"), progress)
             raise
         finally:
-            del self._running[request_id]
+            self._running.remove(admitted)
         raise AssertionError("the engine ends each sequence with a last word")
 
-    def _is_running(self, admitted: Admitted) -> bool:
-        """False too for a request that used the id of a running one, and is refused for that."""
-        return self._running.get(admitted.request.request_id) is admitted
-
     async def _pass_on(
-        self, chunk: EngineChunk, send: trio.MemorySendChannel[Outcome], progress: _Progress, request_id: str
+        self, chunk: EngineChunk, send: trio.MemorySendChannel[Outcome], progress: AnswerProgress, request_id: str
     ) -> None:
         if progress.first_token_ns is None:
             progress.first_token_ns = self._now_ns()
@@ -326,9 +315,16 @@ class Serving:
         if not progress.has_left and not await _offer(send, piece):
             progress.has_left = True
             self._engine.cancel(request_id)
+        if lengths := self._running.lengths_to_note():
+            await self._note_lengths(lengths)
+
+    async def _note_lengths(self, lengths: dict[str, int]) -> None:
+        """Write how long the running answers are, for the case of a crash; without room on the disk they are not."""
+        with suppress(LedgerError):
+            await self._in_ledger_thread(self._ledger.jobs.note_lengths, lengths)
 
     def _completion(
-        self, admitted: Admitted, progress: _Progress, reason: FinishReason, signals: Reduced = ()
+        self, admitted: Admitted, progress: AnswerProgress, reason: FinishReason, signals: Reduced = ()
     ) -> Completion:
         text = "".join(progress.text)
         return Completion(
@@ -343,10 +339,11 @@ class Serving:
             signals=signals,
         )
 
-    async def _record(self, admitted: Admitted, last: Completion | Failure, progress: _Progress) -> Write | None:
+    async def _record(self, admitted: Admitted, last: Completion | Failure, progress: AnswerProgress) -> Write | None:
         """Complete the job's row; if the ledger can't be written for a while, return what is left to do."""
         now_ns = self._now_ns()
-        self.measures.note(_served(admitted, last, progress, now_ns))
+        answered = last if isinstance(last, Completion) else None
+        self.measures.note(served(admitted, answered, progress, now_ns))
         write = partial(self._in_ledger_thread, self._close_job, admitted, last, progress, now_ns)
         try:
             await insist(write, until=lambda: True)
@@ -354,7 +351,9 @@ class Serving:
             return write
         return None
 
-    def _close_job(self, admitted: Admitted, last: Completion | Failure, progress: _Progress, now_ns: int) -> None:
+    def _close_job(
+        self, admitted: Admitted, last: Completion | Failure, progress: AnswerProgress, now_ns: int
+    ) -> None:
         if isinstance(last, Completion):
             self._ledger.jobs.complete(last, first_token_ns=progress.first_token_ns, ended_ns=now_ns)
         else:
@@ -375,19 +374,6 @@ class Serving:
             state="running",
             tokens_in=len(admitted.prompt_ids),
         )
-
-
-def _served(admitted: Admitted, last: Completion | Failure, progress: _Progress, now_ns: int) -> Served:
-    answered = last if isinstance(last, Completion) else None
-    return Served(
-        origin="sold" if admitted.payer else "local",
-        outcome=answered.finish_reason if answered else "failed",
-        tokens_in=len(admitted.prompt_ids),
-        tokens_out=answered.tokens_out if answered else 0,
-        received_ns=progress.began_ns,
-        first_token_ns=progress.first_token_ns,
-        ended_ns=now_ns,
-    )
 
 
 async def _offer(send: trio.MemorySendChannel[Outcome], outcome: Outcome) -> bool:

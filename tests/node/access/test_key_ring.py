@@ -180,9 +180,31 @@ async def test_own_answer_that_a_crash_cut_off_counts_with_its_prompt(ring: ApiK
     with closing(open_ledger(file)) as ledger:
         ledger.jobs.recover()
         ledger.key_uses.recover()
-        assert ledger.key_uses.day("anna", 0).tokens == 5, "the rest is not known"
+        assert ledger.key_uses.day("anna", 0).tokens == 5, "its length was not noted yet"
         assert ledger.key_uses.keys_of([request(1), request(9)]) == {request(1): "anna"}
         assert ledger.key_uses.last_s("anna") == 1_000
+
+
+async def test_own_answer_that_a_crash_cut_off_counts_as_long_as_it_was_noted(
+    ring: ApiKeyRing, tmp_path: Path
+) -> None:
+    ring.add("anna", now_s=1, day_tokens_max=100)
+    file = tmp_path / "ledger.db"
+    with closing(open_ledger(file)) as ledger:
+        for number in (1, 2):
+            await account(ring, ledger).hold(request(number), most_wei=Wei(0), most_tokens=40)
+            ledger.jobs.start(running_job(request(number), tokens_in=5))
+        ledger.jobs.note_lengths({request(1): 7, request(2): 3})
+        ledger.jobs.note_lengths({request(1): 9})
+        ledger.jobs.fail(request(2), error_code="ENGINE_FAILED", ended_ns=9)  # an answer that failed is free
+    with closing(open_ledger(file)) as ledger:
+        ledger.jobs.recover()
+        ledger.key_uses.recover()
+        assert ledger.key_uses.day("anna", 0).tokens == 5 + 9
+        assert {job.request_id: (job.state, job.tokens_out) for job in ledger.jobs.newest(limit=9)} == {
+            request(1): ("interrupted", 9),
+            request(2): ("failed", None),
+        }
 
 
 @pytest.mark.parametrize(

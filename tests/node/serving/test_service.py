@@ -18,12 +18,15 @@ from support.peft_folders import pair, write_adapter
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.engine import Engine, EngineOptions
 from openledger_node.engine.tokenizer import ByteTokenizer
+from openledger_node.errors import LedgerError
 from openledger_node.home import Home
 from openledger_node.ledger import store as store_module
 from openledger_node.ledger.ledger import open_ledger
 from openledger_node.models.adapters import MANIFEST_FILE, Adapter, add_adapter
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.models.library import SETTLED_NS
+from openledger_node.serving import progress
+from openledger_node.serving.admission import Admitted
 from openledger_node.serving.service import Failure, Outcome, Serving, open_channel
 from openledger_protocol.errors import AdapterRefusedError, OverloadedError, UnavailableError, UnknownModelError
 from openledger_protocol.inference import Completion, InferenceRequest, SamplingParams, TokenChunk
@@ -328,3 +331,45 @@ async def test_a_row_that_cannot_be_closed_at_once_is_closed_later(
             other.rollback()
         assert isinstance(await receive.receive(), Completion)
         assert [job.state for job in await desk.jobs(10)] == ["completed"]
+
+
+async def test_the_length_of_a_long_answer_is_noted_while_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[dict[str, int]] = []
+    monkeypatch.setattr(progress, "NOTE_NS", 10_000_000)  # ten readings of this test's clock
+    async with open_desk(tmp_path) as (desk, _):
+        write = desk._ledger.jobs.note_lengths
+
+        def note(lengths: dict[str, int]) -> None:
+            noted.append(lengths)
+            write(lengths)
+
+        monkeypatch.setattr(desk._ledger.jobs, "note_lengths", note)
+        await ask(desk, request("r1", max_tokens=60))
+        (job,) = await desk.jobs(10)
+    lengths = [each["r1"] for each in noted]
+    assert lengths == sorted(set(lengths)), "each note is longer than the one before"
+    assert 2 <= len(lengths) <= 20, "far fewer writes than tokens"
+    assert (job.state, job.tokens_out) == ("completed", 60)
+
+
+async def test_a_note_that_a_full_disk_refuses_disturbs_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise LedgerError("no space left")
+
+    monkeypatch.setattr(progress, "NOTE_NS", 10_000_000)
+    async with open_desk(tmp_path) as (desk, _):
+        monkeypatch.setattr(desk._ledger.jobs, "note_lengths", refuse)
+        *_, last = await ask(desk, request("r1"))
+    assert isinstance(last, Completion)
+
+
+def test_short_answers_are_not_noted() -> None:
+    now_ns = iter([50, 50 + progress.NOTE_NS - 1, 50 + progress.NOTE_NS])
+    running = progress.RunningAnswers(lambda: next(now_ns))
+    admitted = Admitted(request=request("r1"), prompt_ids=(1,), adapter=None)
+    running.add(admitted, progress.AnswerProgress(began_ns=0, ids=[1, 2]))
+    assert [running.lengths_to_note() for _ in range(2)] == [{}, {"r1": 2}]
