@@ -76,7 +76,8 @@ def test_the_chosen_one_is_shown_as_inspect_prints_it(keeper: Node, open_page: O
     expect(shown.locator("h2")).to_have_text(name)
     for check in found["checks"]:
         expect(shown).to_contain_text(check["says"])
-    expect(shown).to_contain_text(f"{found['manifest']['datanets'][0]['id'][:6]}…")
+    (datanet,) = found["datanets"]
+    expect(shown).to_contain_text(f"{datanet['name'] or datanet['id'][:6] + '…'}")
     expect(shown).to_contain_text(" seed-1")
     expect(shown).to_contain_text("0.500 (base 4.000)")
     expect(shown.locator(".cli code")).to_have_text(f"openledger-node adapters inspect {name}")
@@ -203,7 +204,7 @@ def test_hostile_names_stay_text(keeper: Node, open_page: OpenPage) -> None:
     with operator_of(keeper.home) as operator:
         shelf = operator.get("/adapters").json()
     shelf["adapters"][0] |= {"name": HOSTILE, "full_name": HOSTILE}
-    shelf["adapters"][0]["manifest"]["datanets"][0]["id"] = HOSTILE * 100
+    shelf["adapters"][0]["datanets"][0] |= {"id": HOSTILE * 100, "name": HOSTILE * 100}
     shelf["refused"] = {HOSTILE: "x" * 1_000_000}
     page.route("**/operator/adapters", lambda route: route.fulfill(body=json.dumps(shelf)))
     show(page, "adapters")

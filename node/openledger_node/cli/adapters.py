@@ -26,8 +26,10 @@ from ..operator.adapters import (
     details_to_plain,
     ranks_of_modules,
     read_bonds,
+    read_datanet_names,
     read_withdrawals,
 )
+from ..operator.datanet_names import Names, datanets_to_plain
 from .adapter_pull import pull_from_hub, pull_from_peers
 from .adapter_search import matching_adapters, show_offered
 from .daemon_client import ask_daemon, load_settings, network_id, open_node_home
@@ -240,12 +242,14 @@ def inspect(
     adapter = find_adapter(list_adapters(home), name)
     layout = read_layout(adapter.folder)
     withdrawn = read_withdrawals(home, network_id(home), [adapter]).get(adapter.id)
+    names = read_datanet_names(home, network_id(home), [adapter])
     if as_json:
         asked = ask_daemon(home, "GET", f"/adapters/inspect?name={quote(adapter.full_name)}")
         details = asked or details_to_plain(adapter, served_base(home))
-        emit_json("adapter_details", {**details, "withdrawn": withdrawn_to_plain(withdrawn)})
+        known = {"withdrawn": withdrawn_to_plain(withdrawn), "datanets": datanets_to_plain(adapter.manifest, names)}
+        emit_json("adapter_details", {**details, **known})
         return
-    for label, value in _facts(adapter, layout).items():
+    for label, value in _facts(adapter, layout, names).items():
         out_console.print(f"[dim]{label:<11}[/] {plain(value)}")
     if withdrawn:
         say(f"[yellow]withdrawn rows[/] {withdrawn.says}")
@@ -310,7 +314,10 @@ def _stopped_library(home: Home, cap_bytes: int) -> dict[str, Any]:
     network = network_id(home)
     bonds = read_bonds(home, network, listing.adapters)
     withdrawn = read_withdrawals(home, network, listing.adapters)
-    return adapters_to_plain(home, None, listing=listing, bonds=bonds, withdrawn=withdrawn, disk_cap_bytes=cap_bytes)
+    names = read_datanet_names(home, network, listing.adapters)
+    return adapters_to_plain(
+        home, None, listing=listing, bonds=bonds, withdrawn=withdrawn, disk_cap_bytes=cap_bytes, names=names
+    )
 
 
 def _loss(adapter: Adapter, bond_wei: Wei | None) -> str:
@@ -322,7 +329,7 @@ def _loss(adapter: Adapter, bond_wei: Wei | None) -> str:
     return f"{what}? It is published {bond} and stays so, but to serve it again you need a new training or a copy."
 
 
-def _facts(adapter: Adapter, layout: LoraLayout) -> dict[str, str]:
+def _facts(adapter: Adapter, layout: LoraLayout, names: Names) -> dict[str, str]:
     """Collect the facts that `inspect` prints."""
     manifest, ranks = adapter.manifest, ranks_of_modules(layout)
     kind = "DoRA" if layout.is_dora else "LoRA"
@@ -339,7 +346,8 @@ def _facts(adapter: Adapter, layout: LoraLayout) -> dict[str, str]:
         "ranks": ", ".join(f"{module} {'/'.join(map(str, found))}" for module, found in ranks.items()),
         "changes": f"{', '.join(ranks)} in {len(places)} layers",
         "size": f"{megabytes(adapter.size_bytes)}, {adapter.num_parameters:,} numbers of {'/'.join(layout.dtypes)}",
-        "datanets": ", ".join(f"{d.id[:10]}… {d.version}" for d in manifest.datanets or ()) or "not stated",
+        "datanets": ", ".join(f"{names.get(d.id, f'{d.id[:10]}…')} {d.version}" for d in manifest.datanets or ())
+        or "not stated",
         "owner": manifest.owner or "none yet: `openledger-node adapters publish` names one",
         "evaluation": ", ".join(evaluation) or "not stated",
         "probe": f"answers {manifest.probe['prompt']!r} as stated" if manifest.probe else "not stated",

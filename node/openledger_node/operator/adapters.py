@@ -19,6 +19,7 @@ from ..models.elsewhere import find_elsewhere, found_to_json
 from ..models.library import LibraryListing, read_library
 from ..models.pins import read_pins
 from .base_facts import base_facts
+from .datanet_names import Names, datanet_names, datanets_to_plain
 
 Usage = Mapping[str, Mapping[str, Any]]
 
@@ -33,11 +34,12 @@ def adapters_to_plain(
     withdrawn: Mapping[AdapterId, WithdrawnRows] | None = None,
     disk_cap_bytes: int = 0,
     not_sold: Mapping[AdapterId, str] | None = None,
+    names: Names | None = None,
 ) -> dict[str, Any]:
     """Every adapter with its state.
 
     `memory`, `usage` and `not_sold` come from the running node, if there is one; `bonds` are those of published
-    adapters, and `withdrawn` the withdrawn rows of those that were trained on some.
+    adapters, `withdrawn` the withdrawn rows of those that were trained on some, and `names` those of Datanets.
     """
     listing, pinned, bonds, withdrawn = listing or read_library(home), read_pins(home), bonds or {}, withdrawn or {}
     return {
@@ -50,6 +52,7 @@ def adapters_to_plain(
                 "bond_wei": str(bonds[each.id]) if each.id in bonds else None,
                 "why_not_sold": (not_sold or {}).get(each.id),
                 "withdrawn": withdrawn_to_plain(withdrawn.get(each.id)),
+                "datanets": datanets_to_plain(each.manifest, names or {}),
             }
             for each in listing.adapters
         ],
@@ -166,6 +169,15 @@ def read_withdrawals(home: Home, network: str, adapters: Sequence[Adapter]) -> M
         return {}
     with closing(open_ledger(file, is_writer=False)) as ledger:
         return found_withdrawn(home, ledger.events, adapters)
+
+
+def read_datanet_names(home: Home, network: str, adapters: Sequence[Adapter]) -> Names:
+    """The names of Datanets, with those in the ledger's file, whether or not a daemon is writing to it."""
+    file = home.ledger(network)
+    if not file.exists():
+        return datanet_names(home, None, adapters)
+    with closing(open_ledger(file, is_writer=False)) as ledger:
+        return datanet_names(home, ledger.events, adapters)
 
 
 def read_bonds(home: Home, network: str, adapters: Sequence[Adapter]) -> Mapping[AdapterId, Wei]:

@@ -17,6 +17,7 @@ from ..models.library import AdapterLibrary
 from ..text import DURATION_S_MAX, since_of
 from .access import connection, read_logs
 from .adapters import adapters_to_plain, found_withdrawn, models_to_plain, published_bonds
+from .datanet_names import datanet_names
 from .jobs import job_filter, list_jobs
 from .limits import Limits
 from .other_processes import ProcessWatch
@@ -97,6 +98,7 @@ class OperatorService:
         listing = await trio.to_thread.run_sync(self.library.read)
         bonds = await trio.to_thread.run_sync(published_bonds, parts.ledger.events, listing.adapters)
         withdrawn = await trio.to_thread.run_sync(found_withdrawn, parts.home, parts.ledger.events, listing.adapters)
+        names = await trio.to_thread.run_sync(datanet_names, parts.home, parts.ledger.events, listing.adapters)
         memory = parts.pins.warmth()
         view = parts.network.view()
         show = partial(
@@ -109,6 +111,7 @@ class OperatorService:
             withdrawn=withdrawn,
             disk_cap_bytes=cap,
             not_sold=view.not_sold if view else None,
+            names=names,
         )
         return await trio.to_thread.run_sync(show)
 

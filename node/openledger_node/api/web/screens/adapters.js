@@ -140,7 +140,7 @@ function offers() {
 function rowsOf({ adapters, refused }) {
   const isAlone = (name) => adapters.filter((each) => each.name === name).length === 1;
   const served = adapters.map((each) => ({
-    key: each.full_name, name: each.name, label: isAlone(each.name) ? each.name : each.full_name, size: each.size_bytes, rank: each.rank_max, where: each.state, is_pinned: each.is_pinned, usage: each.usage, bond_wei: each.bond_wei, withdrawn: each.withdrawn, manifest: each.manifest, adapter_id: each.id, why: null,
+    key: each.full_name, name: each.name, label: isAlone(each.name) ? each.name : each.full_name, size: each.size_bytes, rank: each.rank_max, where: each.state, is_pinned: each.is_pinned, usage: each.usage, bond_wei: each.bond_wei, withdrawn: each.withdrawn, datanets: each.datanets, manifest: each.manifest, adapter_id: each.id, why: null,
   }));
   const others = Object.entries(refused).map(([folder, why]) => ({ key: folder, name: folder, label: folder, where: "refused", why }));
   return [...served.sort((a, b) => (b.usage?.calls ?? 0) - (a.usage?.calls ?? 0) || (a.key < b.key ? -1 : 1)), ...others];
@@ -169,7 +169,7 @@ function where(row, isGpu) {
 
 function drawList({ rows, chosen, filter, all, price: own, isGpu }, held, { draw, choose, pin }) {
   const wanted = filter.toLowerCase();
-  const matching = rows.filter((row) => !wanted || [row.key, row.manifest?.base.name, ...(row.manifest?.datanets ?? []).map((each) => each.id)].some((text) => String(text ?? "").toLowerCase().includes(wanted)));
+  const matching = rows.filter((row) => !wanted || [row.key, row.manifest?.base.name, ...(row.datanets ?? []).flatMap((each) => [each.id, each.name])].some((text) => String(text ?? "").toLowerCase().includes(wanted)));
   const shown = all ? matching : matching.slice(0, SHOWN), rest = matching.length - shown.length;
   const field = h("input", { class: "filter", type: "search", value: filter, placeholder: "Filter  /", "aria-label": "Filter the adapters", dataset: { key: "filter" }, oninput: () => { held.filter = field.value; draw(); } });
   const line = cliLine("adapters list");
@@ -190,7 +190,7 @@ function drawList({ rows, chosen, filter, all, price: own, isGpu }, held, { draw
   rest > 0 && h("div", {}, button(`Show ${rest} more`, () => { held.all = true; draw(); }, { kind: "link", changes: false })), line);
 }
 
-const about = (row) => `${row.manifest.base.name} · ${(row.manifest.datanets ?? []).map((each) => short(each.id)).join(", ") || "no Datanet stated"}`;
+const about = (row) => `${row.manifest.base.name} · ${(row.datanets ?? []).map((each) => each.name ?? short(each.id)).join(", ") || "no Datanet stated"}`;
 
 // ---- 3 the chosen one
 
@@ -212,7 +212,7 @@ function drawDetails({ row, details, chain, base }, { look, remove }) {
     ["Id", id(row.adapter_id, 8)], ["Owner", manifest.owner && id(manifest.owner)],
     ["Published", row.bond_wei === null ? null : row.bond_wei === "0" ? "yes; its bond was taken back" : `under a bond of ${openAmount(row.bond_wei)} OPEN`],
     ["Withdrawn", row.withdrawn && h("span", { class: "warn" }, row.withdrawn.says)],
-    ["Taught by", (manifest.datanets ?? []).map((each) => `${short(each.id)} ${each.version}`).join(", ") || "not stated"],
+    ["Taught by", row.datanets?.length ? row.datanets.map((each, n) => [n > 0 && ", ", h("span", { title: each.id }, `${each.name ?? short(each.id)} ${each.version}`)]) : "not stated"],
     ["Trained", training && [`rank ${training.config?.rank ?? row.rank}`, training.config?.epochs && `${training.config.epochs} epochs`, training.rows && `${count(training.rows)} rows`, training.seed !== undefined && `seed ${training.seed}`, String(training.started ?? "").slice(0, 10)].filter(Boolean).join(", ")],
     ["Held-out loss", measured?.loss_after !== undefined ? `${decimal(measured.loss_after, 3)} (base ${decimal(measured.loss_before, 3)})` : null],
     ["Changes", details && `${details.modules.join(", ")}, ${details.dtypes.join("/")}${details.is_dora ? ", DoRA" : ""}`],
