@@ -198,9 +198,16 @@ class TransactionPlanner:
         }
 
     def find_transactions(self, keys: list[str]) -> list[dict[str, Any]]:
-        """Report the state of transactions by their keys."""
+        """Report the state of transactions by their keys.
+
+        A transaction counts as mined once its block is read, so that every report after it has what it did.
+        """
         found = [self._session.ledger.outbox.find(key) for key in keys]
-        return [transaction_to_plain(each) for each in found if each]
+        last = self._session.ledger.events.last_number()
+        shown = [transaction_to_plain(each) for each in found if each]
+        return [
+            {**each, "state": "sent"} if each["state"] == "mined" and each["block"] > last else each for each in shown
+        ]
 
     def claim_now(self) -> dict[str, Any]:
         """Claim, propose and finalise everything that is due, without waiting for the interval."""

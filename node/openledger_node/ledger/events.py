@@ -35,7 +35,7 @@ class EventRows:
         still take the latest blocks back: pass `finalized_number` as `last` to leave them out.
         """
         query = "SELECT * FROM event WHERE name = ? AND block_number BETWEEN ? AND ?"
-        values: list[object] = [name, first, self._last_number() if last is None else last]
+        values: list[object] = [name, first, self.last_number() if last is None else last]
         if contract is not None:
             query += " AND contract = ?"
             values.append(contract)
@@ -58,6 +58,12 @@ class EventRows:
         """The latest blocks that are kept, newest first."""
         rows = self._store.rows("SELECT * FROM block ORDER BY number DESC")
         return [BlockId(number=row["number"], hash=Digest(row["hash"])) for row in rows]
+
+    def last_number(self) -> int:
+        """The latest block that is read; -1 at the start."""
+        (row,) = self._store.rows("SELECT COALESCE(MAX(number), -1) AS number FROM block")
+        number: int = row["number"]
+        return number
 
     def finalized_number(self) -> int:
         """The block up to which everything is read and final; -1 at the start."""
@@ -107,11 +113,6 @@ class EventRows:
         """Store the block up to which everything is read and final."""
         with self._store.transaction() as transaction:
             transaction.execute("UPDATE scan SET finalized_number = ?", (number,))
-
-    def _last_number(self) -> int:
-        (row,) = self._store.rows("SELECT COALESCE(MAX(number), -1) AS number FROM block")
-        number: int = row["number"]
-        return number
 
 
 def _insert(transaction: sqlite3.Connection, event: Event) -> None:
