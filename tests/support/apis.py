@@ -19,6 +19,7 @@ from openledger_node.api.guard import Guard
 from openledger_node.api.operator import build_operator
 from openledger_node.api.page import Page, Session, Sessions
 from openledger_node.engine.chat_template import ChatStyle
+from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_node.serving.answer_parts import AnswerFormat
 from openledger_protocol.errors import UnknownModelError
 from openledger_protocol.inference import InferenceRequest, ServedModel
@@ -36,6 +37,7 @@ class EmptyDoor:
 
     is_ready: bool
     can_reason = False
+    sampling_defaults = NEUTRAL
 
     async def models(self) -> Sequence[ServedModel]:
         return [

@@ -119,6 +119,16 @@ class Price(AnswerSchema):
     completion_wei: str
 
 
+class DefaultParameters(AnswerSchema):
+    """Values that apply where a request has none."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    repetition_penalty: float
+
+
 class ModelCard(AnswerSchema):
     """One model that requests may name."""
 
@@ -133,6 +143,7 @@ class ModelCard(AnswerSchema):
     architecture: Architecture
     capabilities: Capabilities
     supported_parameters: list[str]
+    default_parameters: DefaultParameters | None
     location: Literal["here", "network"]
     price: Price | None = None
 

@@ -32,7 +32,7 @@ from .openai import WriteLogprobs
 from .page import Page
 from .request_fields import requests_of
 from .schemas import ChatBody
-from .served_models import model_response, models_response
+from .served_models import BaseTraits, model_response, models_response
 from .stream import AnswerStream
 
 STREAMED: dict[int | str, dict[str, Any]] = {
@@ -116,12 +116,17 @@ def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
         return Response(await metrics(), media_type=CONTENT_TYPE)
 
 
+def base_traits(router: Router) -> BaseTraits:
+    """The traits of the base, which all its adapters share."""
+    return BaseTraits(can_reason=router.can_reason, sampling=router.sampling_defaults)
+
+
 def _add_models(app: FastAPI, router: Router, embeddings: EmbeddingServer | None) -> None:
     @app.get("/v1/models", responses=answered(ModelList, is_streamed=False))
     async def models(http: Request) -> dict[str, Any]:
         """List the base model, its adapters, and the model for embeddings."""
         account = account_of(http.scope)
-        listed = models_response(await router.models(), can_reason=router.can_reason, account=account)
+        listed = models_response(await router.models(), base=base_traits(router), account=account)
         listed["data"] += [embedding_card(embeddings.model)] if embeddings else []
         return listed
 
@@ -131,14 +136,14 @@ def _add_models(app: FastAPI, router: Router, embeddings: EmbeddingServer | None
         if embeddings and name == embeddings.model:
             return embedding_card(name)
         account = account_of(http.scope)
-        return model_response(await router.find_model(name), can_reason=router.can_reason, account=account)
+        return model_response(await router.find_model(name), base=base_traits(router), account=account)
 
 
 def _add_inference(app: FastAPI, router: Router, nursery: trio.Nursery) -> None:
     @app.post("/v1/chat/completions", response_model=None, responses=answered(ChatCompletion))
     async def chat(body: ChatBody, http: Request) -> Response:
         """Answer a conversation."""
-        request = request_from_chat(body, seed=secrets.randbits(64))
+        request = request_from_chat(body, seed=secrets.randbits(64), defaults=router.sampling_defaults)
         check_continued(request, router.answer_format(request).style)
         requests = requests_of(request, body.n)
         exchanges = await open_exchanges(router, nursery, requests, account_of(http.scope))

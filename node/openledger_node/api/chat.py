@@ -19,6 +19,7 @@ from openledger_protocol.inference import (
 from openledger_protocol.primitives import RequestId, Wei, check_text
 
 from ..engine.chat_template import ChatStyle
+from ..models.sampling_defaults import SamplingDefaults
 from ..serving.answer_parts import Part, ReasoningPart, TextPart, ToolCallArguments, ToolCallStart
 from . import openai
 from .exchange import Answered, AnswerExchange
@@ -52,8 +53,8 @@ MESSAGE_FIELDS: dict[str, str] = {
 # ---- The request.
 
 
-def request_from_chat(body: ChatBody, *, seed: int) -> InferenceRequest:
-    """Read a chat request; `seed` applies if the request has none.
+def request_from_chat(body: ChatBody, *, seed: int, defaults: SamplingDefaults) -> InferenceRequest:
+    """Read a chat request; `seed` and `defaults` apply where the request has nothing.
 
     Raises:
         MalformedError: a field is out of bounds, or not served.
@@ -67,6 +68,7 @@ def request_from_chat(body: ChatBody, *, seed: int) -> InferenceRequest:
         body,
         messages,
         seed=seed,
+        defaults=defaults,
         num_logprobs=body.num_logprobs,
         tooling=_tooling(body),
         thinking=thinking_of(body),

@@ -20,6 +20,7 @@ from openledger_protocol.inference import InferenceRequest, SamplingParams, Toke
 from openledger_protocol.primitives import RequestId, check_text
 
 from ..market.router import Router
+from ..models.sampling_defaults import SamplingDefaults
 from ..serving.admission import check_room
 from ..serving.answer_parts import Part, TextPart
 from . import openai
@@ -56,7 +57,7 @@ def add_completions(app: FastAPI, router: Router, nursery: trio.Nursery, respons
     @app.post("/v1/completions", response_model=None, responses=responses)
     async def complete(body: CompletionBody, http: Request) -> Response:
         """Continue a text, or several."""
-        requests = requests_from_completion(body, seed=secrets.randbits(64))
+        requests = requests_from_completion(body, seed=secrets.randbits(64), defaults=router.sampling_defaults)
         echoes = [NO_ECHO] * len(requests)
         if body.echo:
             requests, echoes = await with_echo(router, body, requests)
@@ -78,14 +79,21 @@ def add_completions(app: FastAPI, router: Router, nursery: trio.Nursery, respons
 # ---- The requests.
 
 
-def requests_from_completion(body: CompletionBody, *, seed: int) -> list[InferenceRequest]:
+def requests_from_completion(
+    body: CompletionBody, *, seed: int, defaults: SamplingDefaults
+) -> list[InferenceRequest]:
     """Read the requests of a body: `n` for each of its prompts, in their order.
+
+    `seed` and `defaults` apply where the body has nothing. Scores of a prompt take no penalties, so a base's is left
+    out there.
 
     Raises:
         MalformedError: a field is out of bounds, or not served.
     """
     if body.is_only_echo:
         body = body.model_copy(update={"max_tokens": 1, "max_completion_tokens": None})
+    if body.echo and body.num_logprobs is not None:
+        defaults = replace(defaults, repetition_penalty=1.0)
     prompts = prompts_of(body.prompt)
     if not 1 <= len(prompts) * (body.n or 1) <= CHOICES_MAX:
         raise MalformedError(
@@ -96,7 +104,9 @@ def requests_from_completion(body: CompletionBody, *, seed: int) -> list[Inferen
     found = []
     for prompt in prompts:
         text, ids = (check_text(prompt), ()) if isinstance(prompt, str) else ("", prompt)
-        request = request_from_fields(body, text, seed=seed, num_logprobs=body.num_logprobs, prompt_ids=ids)
+        request = request_from_fields(
+            body, text, seed=seed, defaults=defaults, num_logprobs=body.num_logprobs, prompt_ids=ids
+        )
         found += requests_of(request, body.n)
     return found
 

@@ -211,6 +211,7 @@ def embedding_card(model: str) -> dict[str, Any]:
         },
         "capabilities": {**dict.fromkeys(abilities, False), "embeddings": True},
         "supported_parameters": ["dimensions", "encoding_format"],
+        "default_parameters": None,
         "location": "here",
     }
 

@@ -22,6 +22,7 @@ from openledger_protocol.errors import MalformedError, ProtocolError
 from ..contained import contained, log_failure, why_failed
 from ..errors import NodeError
 from ..home import Home
+from ..models.sampling_defaults import SamplingDefaults
 from ..network.service import NetworkService
 from ..operator.adapter_library import LibraryService
 from ..operator.prepaid_keys import PrepaidKeys
@@ -76,7 +77,7 @@ def build_operator(
     _add_views(app, operator, network)
     _add_controls(app, operator, stop)
     _add_pins(app, pins)
-    _add_money(app, network, nursery)
+    _add_money(app, operator, network, nursery)
 
     @app.exception_handler(RequestValidationError)
     async def refuse_fields(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -276,7 +277,7 @@ def _add_pins(app: FastAPI, pins: AdapterPins) -> None:
         return await pins.unpin(order.adapter)
 
 
-def _add_money(app: FastAPI, network: NetworkService, nursery: trio.Nursery) -> None:
+def _add_money(app: FastAPI, operator: OperatorService, network: NetworkService, nursery: trio.Nursery) -> None:
     @app.post("/money/{question}")
     async def ask_money(question: str, arguments: dict[str, Any]) -> Any:
         """Answer a command's question about network and money."""
@@ -286,11 +287,13 @@ def _add_money(app: FastAPI, network: NetworkService, nursery: trio.Nursery) -> 
     async def ask_as_guest(body: ChatBody) -> StreamingResponse:
         """An answer that the guest buys, as lines of JSON: pieces of text, then the receipt or an error."""
         send, receive = trio.open_memory_channel[Line](BUFFERED_LINES)
-        nursery.start_soon(contained, _buy, network, body, send)
+        nursery.start_soon(contained, _buy, network, body, operator.parts.serving.sampling_defaults, send)
         return StreamingResponse(_lines(receive), media_type="application/x-ndjson")
 
 
-async def _buy(network: NetworkService, body: ChatBody, send: "trio.MemorySendChannel[Line]") -> None:
+async def _buy(
+    network: NetworkService, body: ChatBody, defaults: SamplingDefaults, send: "trio.MemorySendChannel[Line]"
+) -> None:
     """Buy an answer to its end, even if nobody reads it any more."""
 
     async def show(text: str) -> None:
@@ -299,7 +302,7 @@ async def _buy(network: NetworkService, body: ChatBody, send: "trio.MemorySendCh
 
     async with send:
         try:
-            request = request_from_chat(body, seed=secrets.randbits(64))
+            request = request_from_chat(body, seed=secrets.randbits(64), defaults=defaults)
             last = await network.ask_as_guest(request, show)
         except Exception as error:  # its reader gets the reason, and the node goes on
             log_failure(error)

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.inference import InferenceRequest, SamplingParams, WeightedAdapter, check_sampling
 from openledger_protocol.primitives import check_text
 
+from ..models.sampling_defaults import SamplingDefaults
 from .exchange import draw_request_id
 from .schemas import OwnFields, RequestBody
 
@@ -27,6 +28,8 @@ NOT_GIVEN = (None, 0, -1)
 
 ANY_OBJECT = '{"type":"object"}'
 """The schema of `response_format: json_object`."""
+
+Value = TypeVar("Value")
 
 UINT64 = (1 << 64) - 1
 SLIP = 0.85
@@ -172,11 +175,11 @@ def _spelled(neutral: tuple[object, ...]) -> tuple[object, ...]:
 
 
 def request_from_fields(
-    body: RequestBody, prompt: Any, *, seed: int, num_logprobs: int | None, **more: Any
+    body: RequestBody, prompt: Any, *, seed: int, defaults: SamplingDefaults, num_logprobs: int | None, **more: Any
 ) -> InferenceRequest:
     """Build the request of a body whose prompt, or conversation, is read already.
 
-    `seed` applies if the body has none; `more` are further fields of the request.
+    `seed` and `defaults` apply where the body has nothing; `more` are further fields of the request.
 
     Raises:
         MalformedError: a field is out of bounds, or not served.
@@ -185,14 +188,14 @@ def request_from_fields(
     sampling = SamplingParams(
         max_tokens=max_tokens(body),
         seed=(seed if body.seed is None else body.seed) & UINT64,
-        temperature=1.0 if body.temperature is None else body.temperature,
-        top_p=1.0 if body.top_p is None else body.top_p,
-        top_k=max(body.top_k or 0, 0),  # -1 is a common way to say "off"
-        min_p=body.min_p or 0.0,
+        temperature=given(body.temperature, defaults.temperature),
+        top_p=given(body.top_p, defaults.top_p),
+        top_k=max(given(body.top_k, defaults.top_k), 0),  # -1 is a common way to say "off"
+        min_p=given(body.min_p, defaults.min_p),
         stop=stop_strings(body.stop),
         frequency_penalty=body.frequency_penalty or 0.0,
         presence_penalty=body.presence_penalty or 0.0,
-        repetition_penalty=_repetition_penalty(body),
+        repetition_penalty=given(body.repetition_penalty, given(body.repeat_penalty, defaults.repetition_penalty)),
         logprobs=num_logprobs,
         json_schema=json_schema(body),
     )
@@ -205,6 +208,11 @@ def request_from_fields(
         ignores_end=bool(body.ignore_eos),
         **more,
     )
+
+
+def given(value: Value | None, default: Value) -> Value:
+    """The value of a field, or the default if the request leaves it out."""
+    return default if value is None else value
 
 
 def requests_of(request: InferenceRequest, n: int | None) -> list[InferenceRequest]:
@@ -272,11 +280,6 @@ def check_writable(value: object) -> None:
 
 def _with_seed(request: InferenceRequest, seed: int) -> InferenceRequest:
     return replace(request, request_id=draw_request_id(), sampling=replace(request.sampling, seed=seed & UINT64))
-
-
-def _repetition_penalty(body: RequestBody) -> float:
-    given = body.repeat_penalty if body.repetition_penalty is None else body.repetition_penalty
-    return 1.0 if given is None else given
 
 
 def _response_schema(response_format: dict[str, Any] | None) -> str | None:

@@ -1,16 +1,18 @@
 """`/v1/models`: the list of models, with what each can do, in the names that programs look for.
 
 Open WebUI, LangChain and `llm` read `id`. Zed, Cline and LiteLLM read the context, vLLM's `max_model_len` or
-OpenRouter's `context_length`. OpenRouter's form also has the modalities and the parameters.
+OpenRouter's `context_length`. OpenRouter's form also has the modalities, and the parameters with their defaults.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from openledger_protocol.inference import ServedModel
 
 from ..access.budget import PayingAccount
 from ..access.prepaid import PrepaidAccount
+from ..models.sampling_defaults import SamplingDefaults
 from ..payments.x402_account import X402Account
 
 OWNER = "openledger-node"
@@ -40,21 +42,28 @@ HERE_ONLY = ("logprobs", "top_logprobs")
 REASONING = ("reasoning", "include_reasoning")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseTraits:
+    """Traits that a base shares with all its adapters."""
+
+    can_reason: bool
+    sampling: SamplingDefaults
+
+
 def models_response(
-    models: Sequence[ServedModel], *, can_reason: bool, account: PayingAccount | None = None
+    models: Sequence[ServedModel], *, base: BaseTraits, account: PayingAccount | None = None
 ) -> dict[str, Any]:
     """The body of `GET /v1/models`, where each name is unique."""
-    listed = [model_response(model, can_reason=can_reason, account=account) for model in models]
-    return {"object": "list", "data": listed}
+    return {"object": "list", "data": [model_response(model, base=base, account=account) for model in models]}
 
 
-def model_response(model: ServedModel, *, can_reason: bool, account: PayingAccount | None = None) -> dict[str, Any]:
-    """One entry of the list. `can_reason` is the base's, which all adapters share.
+def model_response(model: ServedModel, *, base: BaseTraits, account: PayingAccount | None = None) -> dict[str, Any]:
+    """One entry of the list.
 
     An account that pays sees the gateway's prices. They are not in OpenRouter's `pricing`, which is in dollars.
     """
     is_here = model.terms is None
-    parameters = [*PARAMETERS, *(HERE_ONLY if is_here else ()), *(REASONING if can_reason else ())]
+    parameters = [*PARAMETERS, *(HERE_ONLY if is_here else ()), *(REASONING if base.can_reason else ())]
     entry: dict[str, Any] = {
         "id": model.name,
         "object": "model",
@@ -69,12 +78,13 @@ def model_response(model: ServedModel, *, can_reason: bool, account: PayingAccou
             "tools": True,
             "parallel_tool_calls": True,
             "json_schema": True,
-            "reasoning": can_reason,
+            "reasoning": base.can_reason,
             "logprobs": is_here,
             "vision": False,
             "embeddings": False,
         },
         "supported_parameters": parameters,
+        "default_parameters": base.sampling.to_plain(),
         "location": "here" if is_here else "network",
     }
     pays = account if isinstance(account, PrepaidAccount | X402Account) else None

@@ -16,6 +16,7 @@ from ..contained import log_failure, refusal_of
 from ..errors import LedgerError
 from ..ledger.jobs import Job
 from ..ledger.ledger import Ledger
+from ..models.sampling_defaults import SamplingDefaults
 from ..serving.admission import Admitted, prompt_ids_of
 from ..serving.answer_parts import AnswerFormat, answer_format
 from ..serving.idle_count import IdleCount
@@ -195,6 +196,11 @@ class Router:
     def can_reason(self) -> bool:
         """True if the base can write its reasoning before its answer."""
         return self._serving.tokenizer.style.can_reason
+
+    @property
+    def sampling_defaults(self) -> SamplingDefaults:
+        """Values for the fields that a request leaves out, also of one that is bought."""
+        return self._serving.sampling_defaults
 
     def cut_off(self) -> None:
         """Cancel all answers from the network; parts already delivered are paid."""

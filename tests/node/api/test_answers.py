@@ -14,6 +14,7 @@ from openledger_node.api.chat import request_from_chat
 from openledger_node.api.exchange import AnswerExchange
 from openledger_node.api.schemas import ChatBody
 from openledger_node.engine.chat_template import ChatStyle
+from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_protocol.errors import EngineFailedError, OverloadedError
 
 ASKED: Any = {"model": "fake", "messages": [{"role": "user", "content": "Hi"}], "seed": 7}
@@ -107,7 +108,7 @@ async def test_a_beginning_is_refused_where_the_prompt_opens_the_reasoning() -> 
 async def test_probabilities_are_kept_for_whole_answers_alone(is_collected: bool) -> None:
     send, answers = trio.open_memory_channel[Any](3)
     door = ScriptedDoor()
-    request = request_from_chat(ChatBody.model_validate({**ASKED, "logprobs": True}), seed=1)
+    request = request_from_chat(ChatBody.model_validate({**ASKED, "logprobs": True}), seed=1, defaults=NEUTRAL)
     exchange = AnswerExchange(request, answers, None, lambda: None)
     await door.handle(LetIn(request), send)
     if is_collected:

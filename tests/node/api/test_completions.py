@@ -13,6 +13,7 @@ from openledger_node.api.completions import CHOICES_MAX, Echo, requests_from_com
 from openledger_node.api.logprobs import CompletionLogprobs
 from openledger_node.api.schemas import CompletionBody
 from openledger_node.engine.tokenizer import ByteTokenizer
+from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_protocol.errors import RequestTooLongError
 from openledger_protocol.inference import InferenceRequest, TokenLogprob
 
@@ -119,7 +120,8 @@ class CountingDoor(ScriptedDoor):
 
 async def echoed(door: CountingDoor, **body: Any) -> list[Echo]:
     content = CompletionBody(model="fake", echo=True, **body)
-    _, echoes = await with_echo(door, content, requests_from_completion(content, seed=1))  # type: ignore[arg-type]
+    requests = requests_from_completion(content, seed=1, defaults=NEUTRAL)
+    _, echoes = await with_echo(door, content, requests)  # type: ignore[arg-type]
     return echoes
 
 

@@ -16,6 +16,7 @@ from openledger_node.api.dialects.messages_request import MessagesBody
 from openledger_node.api.dialects.responses_request import ResponsesBody
 from openledger_node.api.request_fields import DEFAULT_MAX_TOKENS, HARMLESS, UNSUPPORTED, json_schema
 from openledger_node.api.schemas import ChatBody, CompletionBody, RequestBody
+from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.inference import InferenceRequest
 
@@ -26,7 +27,9 @@ TOOL: Any = {"type": "function", "function": {"name": "look", "parameters": {"ty
 
 
 def request_of(**body: Any) -> InferenceRequest:
-    return request_from_chat(ChatBody.model_validate({"model": "fake", "messages": MESSAGES, **body}), seed=1)
+    return request_from_chat(
+        ChatBody.model_validate({"model": "fake", "messages": MESSAGES, **body}), seed=1, defaults=NEUTRAL
+    )
 
 
 @pytest.mark.parametrize(
@@ -217,7 +220,7 @@ def test_null_is_not_given() -> None:
         }
     )
     assert not body.has_usage
-    assert request_from_chat(body, seed=1).prefix == ""
+    assert request_from_chat(body, seed=1, defaults=NEUTRAL).prefix == ""
 
 
 async def test_what_is_not_served_is_refused_by_name() -> None:

@@ -11,6 +11,7 @@ from openledger_node.api.dialects.messages_answer import MessageWriter, met_stop
 from openledger_node.api.dialects.messages_request import MessagesBody, request_from_messages, with_wish
 from openledger_node.engine.chat_template import ChatStyle
 from openledger_node.engine.tokenizer import ByteTokenizer
+from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_node.serving.answer_parts import Part, ReasoningPart, TextPart, ToolCallArguments, ToolCallStart
 from openledger_protocol.errors import MalformedError, UnavailableError
 from openledger_protocol.inference import InferenceRequest, Message, Tool, ToolCall, Tooling
@@ -28,7 +29,9 @@ USER: list[Any] = [{"role": "user", "content": "Hello"}]
 
 def read(**body: Any) -> InferenceRequest:
     return request_from_messages(
-        MessagesBody.model_validate({"model": "fake", "max_tokens": 9, "messages": USER, **body}), seed=7
+        MessagesBody.model_validate({"model": "fake", "max_tokens": 9, "messages": USER, **body}),
+        seed=7,
+        defaults=NEUTRAL,
     )
 
 
@@ -128,7 +131,7 @@ def test_a_type_of_another_form_is_refused(field: str, kind: Any) -> None:
         {"model": "fake", "max_tokens": 9, "messages": USER, "tools": [WEATHER], field: {"type": kind}}
     )
     with pytest.raises(MalformedError) as raised:
-        with_wish(request_from_messages(body, seed=7), body, ChatStyle())
+        with_wish(request_from_messages(body, seed=7, defaults=NEUTRAL), body, ChatStyle())
     assert raised.value.values["param"] == field
 
 
@@ -160,7 +163,7 @@ def test_thinking_is_a_wish_where_the_base_takes_one(kind: str, style: ChatStyle
     body = MessagesBody.model_validate(
         {"model": "fake", "max_tokens": 9, "messages": USER, "thinking": {"type": kind}}
     )
-    assert with_wish(request_from_messages(body, seed=7), body, style).thinking is expected
+    assert with_wish(request_from_messages(body, seed=7, defaults=NEUTRAL), body, style).thinking is expected
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """The list of models, as the programs read it that show it."""
 
+from dataclasses import asdict
+
 import httpx
 from support.apis import open_api
 
 from openledger_node.api.answer_schemas import ModelList
+from openledger_node.models.sampling_defaults import NEUTRAL
 
 
 async def models() -> list[httpx.Response]:
@@ -27,6 +30,7 @@ async def test_each_model_says_what_it_can_and_what_it_costs() -> None:
         "embeddings": False,
     }
     assert {"tools", "logprobs"} <= {*base["supported_parameters"]}
+    assert base["default_parameters"] == forest["default_parameters"] == asdict(NEUTRAL)
     assert "price" not in harbour
     assert forest["price"] == {"unit": "wei per 1,000 tokens", "prompt_wei": "5", "completion_wei": str(10**20)}
     assert (forest["location"], forest["capabilities"]["logprobs"]) == ("network", False)

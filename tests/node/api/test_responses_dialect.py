@@ -11,6 +11,7 @@ from support.answered import FakeExchange
 
 from openledger_node.api.dialects.responses_answer import ResponseWriter
 from openledger_node.api.dialects.responses_request import ResponsesBody, is_deeper, request_from_responses
+from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_node.serving.answer_parts import Part, ReasoningPart, TextPart, ToolCallArguments, ToolCallStart
 from openledger_protocol.constants import TOOL_NAME_LENGTH_MAX
 from openledger_protocol.errors import MalformedError, OverloadedError, ProtocolError, UnavailableError
@@ -32,7 +33,7 @@ def body(**fields: Any) -> ResponsesBody:
 
 
 def read(**fields: Any) -> InferenceRequest:
-    return request_from_responses(body(**fields), seed=7)
+    return request_from_responses(body(**fields), seed=7, defaults=NEUTRAL)
 
 
 def test_items_become_turns() -> None:

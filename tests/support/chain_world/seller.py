@@ -20,6 +20,7 @@ from openledger_node.engine.tokenizer import open_tokenizer
 from openledger_node.home import Home
 from openledger_node.models.adapters import Adapter
 from openledger_node.models.bases import FAKE_BASE, Base
+from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_node.network.guest import GUEST, Guest
 from openledger_node.network.selling import SellerStack, open_seller
 from openledger_node.p2p.transport import PeerId
@@ -73,7 +74,7 @@ class Seller:
             temperature=0,
             seed=7,
         )
-        request = request_from_chat(body, seed=0)
+        request = request_from_chat(body, seed=0, defaults=NEUTRAL)
         bought = await self.guest.ask(request, reach, show)
         await self.streams.wait_idle()  # the node has taken the countersignature
         return bought

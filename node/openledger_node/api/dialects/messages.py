@@ -24,7 +24,7 @@ def add_messages(app: FastAPI, router: Router, nursery: trio.Nursery, responses:
     @app.post(ANTHROPIC, response_model=None, responses=responses)
     async def messages(body: MessagesBody, http: Request) -> Response:
         """Answer a conversation in Anthropic's form."""
-        request = request_from_messages(body, seed=secrets.randbits(64))
+        request = request_from_messages(body, seed=secrets.randbits(64), defaults=router.sampling_defaults)
         request = with_wish(request, body, router.answer_format(request).style)
         exchange = await open_exchange(router, nursery, request, account_of(http.scope))
         try:

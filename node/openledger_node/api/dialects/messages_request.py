@@ -24,9 +24,10 @@ from openledger_protocol.inference import (
 from openledger_protocol.primitives import check_text
 
 from ...engine.chat_template import ChatStyle
+from ...models.sampling_defaults import SamplingDefaults
 from ..exchange import draw_request_id
 from ..reasoning import thinking_wish
-from ..request_fields import compact_json, likeliest_if_zero
+from ..request_fields import compact_json, given, likeliest_if_zero
 from ..schemas import Listed
 
 Block = dict[str, Any]
@@ -93,8 +94,8 @@ def with_wish(request: InferenceRequest, body: CountBody, style: ChatStyle) -> I
     return replace(request, thinking=wish) if has_effect else request
 
 
-def request_from_messages(body: MessagesBody, *, seed: int) -> InferenceRequest:
-    """Read a request for an answer.
+def request_from_messages(body: MessagesBody, *, seed: int, defaults: SamplingDefaults) -> InferenceRequest:
+    """Read a request for an answer; `defaults` apply where it has nothing.
 
     Raises:
         MalformedError: a field is out of bounds, or not served.
@@ -102,9 +103,11 @@ def request_from_messages(body: MessagesBody, *, seed: int) -> InferenceRequest:
     sampling = SamplingParams(
         max_tokens=body.max_tokens,
         seed=seed,
-        temperature=1.0 if body.temperature is None else body.temperature,
-        top_p=1.0 if body.top_p is None else body.top_p,
-        top_k=max(body.top_k or 0, 0),
+        temperature=given(body.temperature, defaults.temperature),
+        top_p=given(body.top_p, defaults.top_p),
+        top_k=max(given(body.top_k, defaults.top_k), 0),
+        min_p=defaults.min_p,
+        repetition_penalty=defaults.repetition_penalty,
         stop=tuple(body.stop_sequences or ()),
         json_schema=_json_schema(body.output_format or (body.output_config or {}).get("format")),
     )

@@ -24,7 +24,7 @@ def add_responses(app: FastAPI, router: Router, nursery: trio.Nursery, responses
     @app.post("/v1/responses", response_model=None, responses=responses)
     async def respond(body: ResponsesBody, http: Request) -> Response:
         """Answer a conversation as output items; nothing is kept."""
-        request = request_from_responses(body, seed=secrets.randbits(64))
+        request = request_from_responses(body, seed=secrets.randbits(64), defaults=router.sampling_defaults)
         exchange = await open_exchange(router, nursery, request, account_of(http.scope))
         writer = ResponseWriter(exchange, body, created_s=int(time.time()))
         if not body.stream:

@@ -23,10 +23,19 @@ from openledger_protocol.inference import (
 )
 from openledger_protocol.primitives import check_text
 
+from ...models.sampling_defaults import SamplingDefaults
 from ..chat import NO_PARAMETERS
 from ..exchange import draw_request_id
 from ..reasoning import reasoning_wish
-from ..request_fields import ANY_OBJECT, DEFAULT_MAX_TOKENS, UINT64, check_writable, compact_json, likeliest_if_zero
+from ..request_fields import (
+    ANY_OBJECT,
+    DEFAULT_MAX_TOKENS,
+    UINT64,
+    check_writable,
+    compact_json,
+    given,
+    likeliest_if_zero,
+)
 from ..schemas import Listed
 from .namespaces import FlatNames, FunctionName, flatten
 
@@ -89,8 +98,8 @@ class ResponsesBody(BaseModel):
     user: str | None = None
 
 
-def request_from_responses(body: ResponsesBody, *, seed: int) -> InferenceRequest:
-    """Read a request.
+def request_from_responses(body: ResponsesBody, *, seed: int, defaults: SamplingDefaults) -> InferenceRequest:
+    """Read a request; `seed` and `defaults` apply where it has nothing.
 
     Raises:
         MalformedError: a field is out of bounds, or not served.
@@ -101,8 +110,11 @@ def request_from_responses(body: ResponsesBody, *, seed: int) -> InferenceReques
     sampling = SamplingParams(
         max_tokens=body.max_output_tokens or DEFAULT_MAX_TOKENS,
         seed=(seed if body.seed is None else body.seed) & UINT64,
-        temperature=1.0 if body.temperature is None else body.temperature,
-        top_p=1.0 if body.top_p is None else body.top_p,
+        temperature=given(body.temperature, defaults.temperature),
+        top_p=given(body.top_p, defaults.top_p),
+        top_k=defaults.top_k,
+        min_p=defaults.min_p,
+        repetition_penalty=defaults.repetition_penalty,
         json_schema=_json_schema((body.text or {}).get("format")),
     )
     return InferenceRequest(
