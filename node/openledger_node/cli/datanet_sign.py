@@ -20,7 +20,7 @@ from ..keystore import WALLET
 from ..network_file import Network, current_network
 from ..text import counted
 from .daemon_client import load_settings, open_node_home
-from .datanet_curators import app
+from .datanet_curators import app as app
 from .datanet_report import show_report
 from .prompts import STORED_PASSWORD_HELP, confirm
 from .render import emit_json, out_console, plain, say

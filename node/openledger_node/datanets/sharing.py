@@ -18,7 +18,8 @@ from ..errors import NodeError
 from ..home import Home, write_private
 from ..text import counted
 from .held import is_private_here
-from .store import OWN_FOLDER, OwnDatanets
+from .own_files import OWN_FOLDER
+from .store import OwnDatanets
 
 SHARING_SCHEMA: Final = "openledger.sharing/1"
 ALLOWED_MAX: Final = 4_096
