@@ -8,7 +8,7 @@ import typer
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.primitives import ZERO_ADDRESS, Digest
 
-from ..datanets.own import Datanet
+from ..datanets.own import Datanet, RowBatch, state_of
 from ..datanets.store import OwnDatanets
 from ..datanets.version import account_of
 from .daemon_client import open_node_home
@@ -32,7 +32,8 @@ def rows(
     signed = {digest for offer in own.offers(datanet, only_approved=False) for digest in offer.rows}
     found: list[dict[str, Any]] = []
     for batch in datanet.batches:
-        for row in own.batch_rows(name, batch.digest):
+        left_out = {each.row for each in batch.gate.rejected}
+        for number, row in enumerate(own.batch_rows(name, batch.digest), 1):
             digest, account = canonical_digest(row), account_of(row.contributor, datanet.accounts)
             if contributor in (None, row.contributor, account):
                 found.append(
@@ -42,7 +43,7 @@ def rows(
                         "contributor": row.contributor,
                         "account": None if account == ZERO_ADDRESS else account,
                         "is_signed": digest in signed,
-                        "state": _state(datanet, batch.digest, digest),
+                        "state": "rejected" if number in left_out else _state(datanet, batch, digest),
                         "prompt": row.prompt,
                     }
                 )
@@ -92,10 +93,8 @@ def withdraw(
     }
 
 
-def _state(datanet: Datanet, batch: Digest, row: Digest) -> str:
-    if row in datanet.withdrawn:
-        return "withdrawn"
-    return "approved" if batch in datanet.approved else "pending"
+def _state(datanet: Datanet, batch: RowBatch, row: Digest) -> str:
+    return "withdrawn" if row in datanet.withdrawn else state_of(datanet, batch)
 
 
 def _short(text: object) -> str:

@@ -16,6 +16,7 @@ from openledger_protocol.primitives import check_digest
 from .appeals import Appeal
 from .copy_notes import CopyNote
 from .languages import UNKNOWN, language_of
+from .rejections import RejectedRow
 from .screening import acting_characters, personal_data, secrets_in
 
 Verdict = Literal["ok", "look", "unmeasured"]
@@ -60,6 +61,8 @@ class BatchGate:
     copies: tuple[CopyNote, ...] = ()  # the first ones
     appeals: tuple[Appeal, ...] = ()
     approved_before: int = 0  # batches of the Datanet with which its rows were compared
+    rejected: tuple[RejectedRow, ...] = ()  # rows that no version contains, by their numbers
+    rejected_because: str = ""  # of the whole batch; empty: it was not rejected
 
 
 def measure_rows(
@@ -129,7 +132,8 @@ def gate_from_json(content: object) -> BatchGate:
     Raises:
         MalformedError: it is not as `store` writes it.
     """
-    found = checked_fields(BatchGate, content)
+    later = {"rejected": [], "rejected_because": ""}  # gates of earlier versions of the node lack them
+    found = checked_fields(BatchGate, {**later, **content} if isinstance(content, dict) else content)
     appeals = tuple(Appeal(**checked_fields(Appeal, each)) for each in found["appeals"])
     for appeal in appeals:
         check_digest(appeal.digest)
@@ -138,6 +142,8 @@ def gate_from_json(content: object) -> BatchGate:
         copies=tuple(CopyNote(**checked_fields(CopyNote, each)) for each in found["copies"]),
         appeals=appeals,
         approved_before=int(found["approved_before"]),
+        rejected=tuple(RejectedRow(**checked_fields(RejectedRow, each)) for each in found["rejected"]),
+        rejected_because=str(found["rejected_because"]),
     )
 
 

@@ -5,7 +5,7 @@ Every change is pure and returns a new value, which `store` writes.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from openledger_protocol.codec import canonical_digest, to_plain
 from openledger_protocol.constants import PPM
@@ -19,6 +19,7 @@ from .appeals import Appeal, cleared
 from .copies import find_copies
 from .copy_notes import note_copies
 from .gate import BatchGate, GateNumber, base_number, gate_from_json, measure_rows, trial_number
+from .rejections import RejectedRow
 from .rows import check_contributor, rows_digest
 from .version import DatanetVersion, account_of
 
@@ -27,6 +28,9 @@ ROWS_MAX = 2**20
 """Rows in one Datanet; an adapter's attribution index can hold no more."""
 
 LICENCE_LENGTH_MAX = 64
+
+
+BatchState = Literal["pending", "approved", "rejected"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +44,11 @@ class RowBatch:
     of_others: int  # those of them that resemble another contributor's row, who is paid for them
     unpaid: int  # rows whose contributor has no address to be paid at
     gate: BatchGate = field(default_factory=BatchGate)
+
+    @property
+    def rows_kept(self) -> int:
+        """Its rows without those that the owner left out."""
+        return self.rows - len(self.gate.rejected)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +83,14 @@ class Datanet:
     @property
     def pending(self) -> tuple[RowBatch, ...]:
         """Batches that wait for approval."""
-        return tuple(batch for batch in self.batches if batch.digest not in self.approved)
+        return tuple(batch for batch in self.batches if state_of(self, batch) == "pending")
+
+
+def state_of(datanet: Datanet, batch: RowBatch) -> BatchState:
+    """The state of a batch of a Datanet."""
+    if batch.digest in datanet.approved:
+        return "approved"
+    return "rejected" if batch.gate.rejected_because else "pending"
 
 
 def new_datanet(name: str, *, licence: str, treasury: Address, owner_ppm: int) -> Datanet:
@@ -129,6 +145,11 @@ def add_batch(datanet: Datanet, earlier: Sequence[Sequence[Row]], rows: Sequence
     digest, num_earlier = rows_digest(rows), sum(map(len, earlier))
     if digest in datanet.approved:
         raise NodeError(f"these rows are in {datanet.name} already, as batch {digest[:10]}")
+    if because := next((each.gate.rejected_because for each in datanet.batches if each.digest == digest), ""):
+        raise NodeError(
+            f"these rows were rejected from {datanet.name} as batch {digest[:10]} ({because}): correct them first, "
+            "or approve that batch after all"
+        )
     if datanet.withdrawn and (gone := set(datanet.withdrawn) & {canonical_digest(row) for row in rows}):
         raise NodeError(
             f"{counted(len(gone), 'row')} of this batch were withdrawn from {datanet.name}, and a withdrawal is for "
@@ -145,6 +166,11 @@ def approve(datanet: Datanet, digest: Digest) -> Datanet:
     """Approve a batch, after all earlier ones; an approved batch keeps its place."""
     is_approved = digest in datanet.approved
     return datanet if is_approved else replace(datanet, approved=(*datanet.approved, digest))
+
+
+def judge_batch(batch: RowBatch, rejected: tuple[RejectedRow, ...] = (), because: str = "") -> RowBatch:
+    """Replace what the owner has rejected of a batch: some rows, or with a reason the whole of it."""
+    return replace(batch, gate=replace(batch.gate, rejected=rejected, rejected_because=because))
 
 
 def withdraw(datanet: Datanet, digests: Iterable[Digest]) -> Datanet:
@@ -170,11 +196,19 @@ def find_batch(datanet: Datanet, beginning: str) -> RowBatch:
 
 
 def rows_left(datanet: Datanet, batches: Sequence[Sequence[Row]]) -> list[dict[int, Row]]:
-    """The rows of whole batches that were not withdrawn, by their numbers in their batch, from 1."""
-    gone = set(datanet.withdrawn)
+    """The rows of the approved batches that were neither rejected nor withdrawn, by their numbers in their batch.
+
+    `batches` are the whole batches in the order of approval; numbers begin at 1.
+    """
+    gone, gates = set(datanet.withdrawn), {batch.digest: batch.gate for batch in datanet.batches}
+    rejected = [{each.row for each in gates[digest].rejected} for digest in datanet.approved]
     return [
-        {number: row for number, row in enumerate(rows, 1) if not gone or canonical_digest(row) not in gone}
-        for rows in batches
+        {
+            number: row
+            for number, row in enumerate(rows, 1)
+            if number not in left_out and (not gone or canonical_digest(row) not in gone)
+        }
+        for rows, left_out in zip(batches, rejected, strict=True)
     ]
 
 
