@@ -36,6 +36,7 @@ class OrderQuery(BaseModel):
     warm_up_percent: float | None = None
     weight_decay: float | None = None
     evaluate: int | None = None
+    signals: bool = False
     held_out_percent: float | None = None
     offset: int = 0  # of the first row to show
 
