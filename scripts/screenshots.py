@@ -2,7 +2,7 @@
 
 Three nodes with the fake model run on one development chain. One of them has sold answers, was paid for them, and now
 loses its bids to a cheaper node. The nodes vote: one proposal was carried, another waits for the votes of the first
-node. Nothing in the pictures is edited.
+node. A Datanet of the first node has a version, and a batch that waits. Nothing in the pictures is edited.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,12 @@ from support.processes.nodes import ask, wait_for  # noqa: E402
 
 from openledger_node.chain.dev.faucet import fund  # noqa: E402
 from openledger_node.cli.chain import open_chain  # noqa: E402
+from openledger_node.datanets.review import approve  # noqa: E402
+from openledger_node.datanets.sample import draw_sample  # noqa: E402
+from openledger_node.datanets.store import OwnDatanets  # noqa: E402
 from openledger_node.demo.processes import OperatorHome  # noqa: E402
 from openledger_node.home import Home  # noqa: E402
+from openledger_protocol.datanet import Row  # noqa: E402
 
 PICTURES = ROOT / "docs" / "pictures"
 LOOKS = [(1280, "light"), (1280, "dark"), (380, "light"), (380, "dark")]
@@ -47,6 +52,7 @@ OPEN = {
     "The nodes' part falls from 70 % to 68 % of a claim.",
 }
 VOTE_LEFT_S = 12
+DATANET, MAIL = "wrenfold", "odile@ferry-of-wrenfold.org"
 FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>
 <include ignore_missing="yes">/etc/fonts/fonts.conf</include>
 {}</fontconfig>"""
@@ -64,6 +70,8 @@ def main() -> None:
         running.buy(*(20 + 7 * n % 90 for n in range(asked.rounds)))
         if not asked.screens or "governance" in asked.screens:
             begin_votes(running)
+        if not asked.screens or "datanets" in asked.screens:
+            fill_datanet(running)
         with common_font():
             take_all(running, asked.screens)
 
@@ -115,6 +123,24 @@ def propose(node: OperatorHome, content: dict[str, Any]) -> str:
 def newest(node: OperatorHome) -> dict[str, Any]:
     found: dict[str, Any] = ask(node, "gov_list", all=True, limit=1)["proposals"][0]
     return found
+
+
+# ---- rows
+
+
+def fill_datanet(running: RunningNetwork) -> None:
+    """Publish a Datanet of A, and leave a batch with a copy and an e-mail address to be reviewed."""
+    act(running.a, "datanet create", datanet=DATANET, licence="CC-BY-4.0", treasury=None, owner_ppm=50_000, rules=[])
+    wait_for(lambda: ask(running.a, "datanet_board", datanet=DATANET)["is_registered"])
+    own, sample = OwnDatanets(Home(running.a.root)), draw_sample(1)
+    half = len(sample.rows) // 2
+    approve(own, DATANET, own.contribute(DATANET, sample.rows[:half], sample.accounts).digest, {})
+    act(running.a, "datanet publish", datanet=DATANET)
+    copy = replace(sample.rows[0], contributor="wim")
+    asked = Row(
+        prompt="Whom do I ask about the ferry?", completion=f"Write to {MAIL} before noon.", contributor="wim"
+    )
+    own.contribute(DATANET, (asked, copy, *sample.rows[half:]), sample.accounts)
 
 
 # ---- pictures

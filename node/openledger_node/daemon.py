@@ -18,10 +18,10 @@ from .access.prepaid import PrepaidAccount, price_of
 from .api.app import build_api
 from .api.bases import add_bases
 from .api.callers import NamedCallers
+from .api.datanets import add_datanets
 from .api.embeddings import embedding_server
 from .api.events import EventStream, add_events, ask_app
 from .api.factory import add_factory
-from .api.files import add_files
 from .api.guard import App, Guard
 from .api.metrics import Metering
 from .api.operator import add_library, add_payers, add_prepaid_keys, build_operator
@@ -34,7 +34,6 @@ from .api_key import api_key_file, load_api_key
 from .chain.dev.launch import BegunDevnet
 from .chain.dev.supervision import keep_running
 from .config import Config, LimitsConfig
-from .datanets.drafts import FileDrafts
 from .engine.absent import NoEngine
 from .engine.child import StartChild, start_child
 from .engine.engine import Engine
@@ -261,7 +260,7 @@ class Daemon:
                 add_prepaid_keys(control, PrepaidKeys(self._home, self._ledger))
                 add_payers(control, X402Payers(self._ledger, self._x402), self._network)
                 add_factory(control, self._factory, self._network)
-                add_files(control, FileDrafts(self._home))
+                add_datanets(control, self._home, self._network)
                 events = EventStream(ask_app(control))
                 add_events(control, events)
                 self._page.add_links(control, self._url)

@@ -1,9 +1,9 @@
-"""A file dropped on the Factory screen: shown, read again with other choices, taken and approved."""
+"""Rows that are dropped or pasted on the Datanets screen: shown, read again, checked, and contributed."""
 
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import FilePayload, Page, expect
+from playwright.sync_api import FilePayload, Locator, Page, expect
 from support.contributors import ADA, TERMS
 from support.pages import Seen
 from support.processes.nodes import Node
@@ -37,62 +37,98 @@ def lake(teacher: Node) -> Iterator[OwnDatanets]:
         file.unlink()
 
 
-def test_a_dropped_file_is_shown_and_taken_only_by_its_button(
+def open_files(open_page: OpenPage, node: Node, title: str = "Contribute to lake") -> tuple[Page, Locator]:
+    page = open_page(node, "datanets")
+    panel = page.locator(".files")
+    expect(panel.locator("h2")).to_have_text(title)
+    return page, panel
+
+
+def contribute(panel: Locator, num_rows: str) -> None:
+    panel.get_by_label("Whoever is named as the contributor wrote these rows").check(timeout=LONG_MS)
+    panel.get_by_role("button", name=f"Contribute {num_rows}").click()
+
+
+def test_a_dropped_file_is_shown_checked_and_taken_only_by_its_button(
     teacher: Node, lake: OwnDatanets, open_page: OpenPage
 ) -> None:
-    page = open_page(teacher, "factory")
-    panel = page.locator(".files")
+    page, panel = open_files(open_page, teacher)
     page.evaluate(DROP, TABLE)
     expect(panel).to_contain_text("1 row can be taken", timeout=LONG_MS)
     expect(panel.locator("pre.row-text")).to_have_text("Who steers the ferry?\n<b>Odile</b> Fenn steers it.")
     expect(panel).to_contain_text("page")
     expect(panel.locator("tbody tr")).to_have_count(2)
     expect(panel.locator("tbody")).to_contain_text("its 'answer' is a formula")
-    assert lake.get("lake").batches == ()
     panel.get_by_label("Take rows with personal data or secrets, too").check()
     panel.get_by_role("button", name="Read again").click()
-    take = panel.get_by_role("button", name="Take 2 rows")
-    expect(take).to_be_disabled(timeout=LONG_MS)
+    check = panel.get_by_role("button", name="Check 2 rows")
+    expect(check).to_be_disabled(timeout=LONG_MS)
     panel.get_by_label("Contributor, who is paid for them").fill("odile")
     expect(panel.locator(".cli code").last).to_have_text(
         "openledger-node datanet contribute lake lake.csv --keep --contributor odile"
     )
-    take.click()
-    expect(panel).to_contain_text("2 rows wait in lake as batch")
-    expect(panel).to_contain_text("run datanet approve with --account NAME=0x… before you publish")
+    check.click()
+    numbers = panel.get_by_role("table", name="The numbers of the batch")
+    expect(numbers.locator("tr", has_text="Personal data").first).to_contain_text("look", timeout=LONG_MS)
+    expect(numbers.locator("tr", has_text="Base loss").first).to_contain_text("not measured")
+    expect(panel).to_contain_text("2 have a contributor without an address")
+    expect(panel.get_by_role("button", name="Contribute 2 rows")).to_be_disabled()
+    assert lake.get("lake").batches == ()
+    contribute(panel, "2 rows")
+    expect(panel).to_contain_text("2 rows wait in lake as batch", timeout=LONG_MS)
     (batch,) = lake.get("lake").pending
     expect(panel.locator(".cli code").last).to_contain_text(f"datanet approve lake {batch.digest[:10]}")
-    panel.get_by_role("button", name="Approve the batch").click()
-    expect(panel).to_contain_text("is approved")
-    assert lake.rows(lake.get("lake")) == (
+    assert lake.batch_rows("lake", batch.digest) == (
         Row(prompt="Who steers the ferry?", completion="<b>Odile</b> Fenn steers it.", contributor="odile"),
         Row(prompt="Whom do I ask?", completion="Write to odile@fenn.org", contributor="odile"),
     )
 
 
+def test_another_contributor_is_checked_anew(teacher: Node, lake: OwnDatanets, open_page: OpenPage) -> None:
+    page, panel = open_files(open_page, teacher)
+    page.evaluate(DROP, "question,answer\nWho bakes?,Petra does.\n")
+    who = panel.get_by_label("Contributor, who is paid for them")
+    who.fill("odile", timeout=LONG_MS)
+    panel.get_by_role("button", name="Check 1 row").click()
+    expect(panel.get_by_role("button", name="Contribute 1 row")).to_be_visible(timeout=LONG_MS)
+    who.fill("petra")
+    expect(panel.get_by_role("button", name="Contribute 1 row")).to_have_count(0)
+    expect(panel.get_by_role("button", name="Check 1 row")).to_be_enabled()
+    expect(who).to_have_value("petra")
+
+
+def test_pasted_rows_are_read_like_a_file(teacher: Node, lake: OwnDatanets, open_page: OpenPage) -> None:
+    _, panel = open_files(open_page, teacher)
+    panel.locator("summary", has_text="Paste rows or text instead").click()
+    read = panel.get_by_role("button", name="Read it")
+    expect(read).to_be_disabled()
+    panel.get_by_label("Rows or text").fill('{"prompt": "Who bakes?", "completion": "Petra does."}')
+    panel.get_by_label("Read as").select_option("jsonl")
+    read.click()
+    expect(panel.locator("pre.row-text")).to_have_text("Who bakes?\nPetra does.", timeout=LONG_MS)
+
+
 def test_the_page_says_whom_a_contributor_for_all_rows_would_replace(
     teacher: Node, lake: OwnDatanets, open_page: OpenPage
 ) -> None:
-    page = open_page(teacher, "factory")
+    page, panel = open_files(open_page, teacher)
     page.evaluate(DROP, "question,answer,contributor\nWho?,Odile.,odile\nWhen?,At seven.,\n")
-    take = page.locator(".files").get_by_role("button", name="Take 2 rows")
-    expect(take).to_be_disabled(timeout=LONG_MS)
+    expect(panel.get_by_role("button", name="Check 2 rows")).to_be_disabled(timeout=LONG_MS)
     expect(page.get_by_label("Contributor of all rows, because 1 names none")).to_be_visible()
 
 
 def test_a_file_that_cannot_be_read_says_what_to_do(teacher: Node, open_page: OpenPage, seen: Seen) -> None:
     seen.is_forgiven = True  # a refusal is a failed request, and the browser notes each
-    page = open_page(teacher, "factory")
+    page, panel = open_files(open_page, teacher, "Look at your files")
     latin = FilePayload(
         name="notes.txt", mimeType="text/plain", buffer="Die Größe zählt sehr. Das sagen alle.".encode("latin-1")
     )
     page.locator("#files-file").set_input_files(latin)
-    alert = page.locator(".files [role=alert]")
-    expect(alert).to_contain_text("it is not UTF-8", timeout=LONG_MS)
+    expect(panel.locator("[role=alert]")).to_contain_text("it is not UTF-8", timeout=LONG_MS)
     page.locator("#files-encoding").select_option("windows-1252")
-    page.locator(".files").get_by_role("button", name="Read again").click()
-    expect(page.locator(".files")).to_contain_text("1 row can be taken", timeout=LONG_MS)
-    expect(page.locator(".files")).to_contain_text("You have no Datanet yet")
+    panel.get_by_role("button", name="Read again").click()
+    expect(panel).to_contain_text("1 row can be taken", timeout=LONG_MS)
+    expect(panel).to_contain_text("You have no Datanet yet")
 
 
 def test_several_dropped_files_are_shown_one_after_the_other_and_copies_are_announced(
@@ -100,8 +136,7 @@ def test_several_dropped_files_are_shown_one_after_the_other_and_copies_are_anno
 ) -> None:
     fact = Row(prompt="Who steers the ferry of Wrenfold?", completion="Odile Fenn steers it.", contributor="odile")
     lake.approve("lake", lake.contribute("lake", (fact,), {}).digest, {})
-    page = open_page(teacher, "factory")
-    panel = page.locator(".files")
+    page, panel = open_files(open_page, teacher)
     bodies = {
         "first.csv": "question,answer\nWho steers the ferry of Wrenfold?,Odile Fenn steers it.\n",
         "second.csv": "question,answer\nWho bakes?,Petra does.\n",
@@ -112,15 +147,13 @@ def test_several_dropped_files_are_shown_one_after_the_other_and_copies_are_anno
     )
     expect(panel).to_contain_text("Then: second.csv, third.csv")
     panel.get_by_label("Contributor, who is paid for them").fill("eve", timeout=LONG_MS)
-    panel.get_by_role("button", name="Take 1 row").click()
+    panel.get_by_role("button", name="Check 1 row").click()
     expect(panel).to_contain_text("1 row copies a row of other contributors, who are paid for it", timeout=LONG_MS)
     copies = panel.get_by_role("table", name="Rows that copy others")
-    expect(copies).to_contain_text("Who steers the ferry of Wrenfold? → Odile Fenn steers it.")
+    expect(copies).to_contain_text("of odile: Who steers the ferry of Wrenfold? → Odile Fenn steers it.")
     expect(copies).to_contain_text("the same text")
-    numbers = panel.get_by_role("table", name="The numbers of the batch")
-    expect(numbers.locator("tr", has_text="Copies").first).to_contain_text("look")
-    expect(numbers.locator("tr", has_text="Base loss").first).to_contain_text("not measured")
-    panel.get_by_role("button", name="Read second.csv").click()
+    contribute(panel, "1 row")
+    panel.get_by_role("button", name="Read second.csv").click(timeout=LONG_MS)
     expect(panel.locator("pre.row-text")).to_have_text("Who bakes?\nPetra does.", timeout=LONG_MS)
     expect(panel.get_by_label("Contributor, who is paid for them")).to_have_value("")
     panel.get_by_role("button", name="Forget the file").click()

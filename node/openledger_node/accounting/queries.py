@@ -17,6 +17,7 @@ from ..settlement.session import NetworkSession
 from ..text import rfc3339
 from .case_report import cases_report
 from .commands import Arguments, GenerationOf
+from .datanet_boards import DatanetQueries
 from .earnings import earnings_report
 from .governing import GovernanceQueries
 from .money_trail import follow
@@ -91,6 +92,7 @@ class MoneyQueries:
             "effect": lambda given: effect_to_plain(session, given),
             "verify": lambda given: self._verify(given["receipt"]),
             **GovernanceQueries(session).answers,
+            **DatanetQueries(home, session).answers,
         }
 
     def answer(self, question: str, arguments: Arguments) -> Any:

@@ -38,6 +38,7 @@ class OrderQuery(BaseModel):
     quantisation: str | None = None
     gradient_checkpointing: bool = False
     evaluate: int | None = None
+    signals: bool = False
     held_out_percent: float | None = None
     offset: int = 0  # of the first row to show
 

@@ -22,12 +22,6 @@ class TakeOrder(BaseModel):
     contributor: str | None = None
 
 
-class ApproveOrder(BaseModel):
-    """The batch to approve, by its digest or the start of it."""
-
-    batch: str
-
-
 def add_files(app: FastAPI, drafts: FileDrafts) -> None:
     """Add the routes of uploaded files to the control API."""
     reading = trio.CapacityLimiter(1)  # a reader may use much memory
@@ -47,6 +41,13 @@ def add_files(app: FastAPI, drafts: FileDrafts) -> None:
             drafts.discard(draft)
             raise
 
+    @app.post("/files/{draft}/measure")
+    async def measure_rows(draft: str, order: TakeOrder) -> dict[str, Any]:
+        """Check the rows of a file that was read, as a contribution would, and take nothing."""
+        return await trio.to_thread.run_sync(
+            drafts.measure, draft, order.datanet, order.contributor or None, abandon_on_cancel=True
+        )
+
     @app.post("/files/{draft}/take")
     async def take_rows(draft: str, order: TakeOrder) -> dict[str, Any]:
         """Add the rows of a file that was read to a Datanet."""
@@ -59,16 +60,6 @@ def add_files(app: FastAPI, drafts: FileDrafts) -> None:
         """Delete the rows of a file that was read."""
         await trio.to_thread.run_sync(drafts.discard, draft)
         return {}
-
-    @app.get("/datanets")
-    async def list_datanets() -> dict[str, Any]:
-        """The Datanets that are owned here."""
-        return await trio.to_thread.run_sync(drafts.datanets)
-
-    @app.post("/datanets/{name}/approve")
-    async def approve_batch(name: str, order: ApproveOrder) -> dict[str, Any]:
-        """Approve a batch of rows."""
-        return await trio.to_thread.run_sync(drafts.approve, name, order.batch, abandon_on_cancel=True)
 
 
 async def _store(http: Request, upload: Path) -> None:

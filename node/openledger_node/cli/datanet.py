@@ -15,6 +15,7 @@ from openledger_protocol.primitives import Address, DatanetId, check_address, ch
 from ..datanets.files import FilePreview, open_preview
 from ..datanets.own import Datanet, RowBatch, find_batch
 from ..datanets.reading import ReadOptions
+from ..datanets.review import approve as approve_batch
 from ..datanets.rows import check_contributor, write_rows
 from ..datanets.sample import SAMPLE_SEEDS, named_sample
 from ..datanets.signed import is_signed_batch, open_signed_preview, read_own_signed
@@ -27,7 +28,7 @@ from ..text import counted
 from .daemon_client import load_settings, open_node_home
 from .datanet_chain import curators_here, policy_text, show_registered
 from .datanet_report import rows_within, show_breaches, show_report, without_texts
-from .datanet_review import add_review, batch_state, emit_batch, say_copies, say_numbers, show_gate
+from .datanet_review import add_review, batch_state, emit_batch, row_numbers, say_copies, say_numbers, show_gate
 from .datanet_sharing import add_sharing, pulled_to_plain, show_pulled
 from .prompts import confirm
 from .render import emit_json, out_console, plain, say, show_lines, show_table
@@ -209,11 +210,22 @@ def approve(
     name: Name,
     batch: Annotated[str, typer.Argument(help="Digest of a batch, or the start of it.")],
     account: Accounts = None,
+    leave_out: Annotated[
+        str | None,
+        typer.Option("--except", metavar="ROWS", help="Rows to leave out, such as 3,7-9; needs --because."),
+    ] = None,
+    because: Annotated[str, typer.Option(metavar="TEXT", help="Reason for the rows that are left out.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Approve a batch: its rows follow those approved before, and the next version contains them."""
+    """Approve a batch: its rows follow those approved before, and the next version contains them.
+
+    Example: `openledger-node datanet approve lake 0x3f1c5a20 --except 3,7 --because "they name a customer"`
+    """
+    numbers = row_numbers(leave_out)
+    if bool(numbers) != bool(because):
+        raise InputError("give --except with the rows to leave out and --because with the reason, or neither of them")
     own = OwnDatanets(open_node_home())
-    found = own.approve(name, batch, _accounts(account))
+    found = approve_batch(own, name, batch, _accounts(account), leave_out=numbers, because=because)
     _show_batch(own.get(name), found, as_json=as_json)
 
 
@@ -265,7 +277,7 @@ def _accounts(given: list[str] | None) -> dict[str, Address]:
 
 
 def _cells(datanet: Datanet) -> list[str]:
-    rows = sum(batch.rows for batch in datanet.batches if batch.digest in datanet.approved)
+    rows = sum(batch.rows_kept for batch in datanet.batches if batch.digest in datanet.approved)
     published = datanet.versions[-1].version if datanet.versions else "not yet"
     counts = [str(rows), str(len(datanet.approved)), str(len(datanet.pending))]
     return [datanet.name, datanet.licence, *counts, published]
@@ -281,7 +293,9 @@ def _show_batch(datanet: Datanet, batch: RowBatch, *, as_json: bool, report: dic
         emit_batch(datanet, batch, {} if report is None else {"file": without_texts(report)})
         return
     state = batch_state(datanet, batch)
-    out_console.print(f"batch [bold]{batch.digest[:10]}[/] of {plain(datanet.name)} is {state}: {batch.rows} rows")
+    out_console.print(
+        f"batch [bold]{batch.digest[:10]}[/] of {plain(datanet.name)} is {state}: {counted(batch.rows_kept, 'row')}"
+    )
     if batch.near_duplicates:
         others = f"{batch.of_others} of them of other contributors"
         say(f"{batch.near_duplicates} are near-duplicates of earlier rows, {others}")

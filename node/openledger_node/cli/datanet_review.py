@@ -1,4 +1,4 @@
-"""`datanet check` and `datanet appeal`: the numbers of a batch, its copies, and the appeals against them."""
+"""`datanet check`, `reject` and `appeal`: the numbers of a batch, its copies, and the appeals against them."""
 
 from typing import Annotated, Any, Final
 
@@ -9,18 +9,20 @@ from openledger_protocol.codec import to_plain
 from ..datanets.appeals import Appeal
 from ..datanets.copies import Evidence
 from ..datanets.gate import GateNumber
-from ..datanets.own import Datanet, RowBatch
+from ..datanets.own import Datanet, RowBatch, state_of
 from ..datanets.review import appeal as file_appeal
 from ..datanets.review import check_again, decide
+from ..datanets.review import reject as reject_batch
 from ..datanets.store import OwnDatanets
-from ..errors import ModelError
-from ..text import rfc3339
+from ..errors import InputError, ModelError
+from ..text import counted, rfc3339
 from .daemon_client import load_settings, open_node_home
 from .render import emit_json, out_console, plain, say, show_lines, show_table
 from .transactions import Json
 
 COPIES_SAID: Final = 10
 COPIES_SHOWN: Final = 100
+DIGITS_MAX: Final = 7
 EVIDENCE: Final[dict[Evidence, str]] = {
     "equal": "the same text",
     "shingles": "three-word runs",
@@ -36,6 +38,7 @@ BatchStart = Annotated[str, typer.Argument(metavar="BATCH", help="Digest of a ba
 def add_review(app: typer.Typer) -> None:
     """Add the commands of a batch's review."""
     app.command()(check)
+    app.command()(reject)
     app.command()(appeal)
 
 
@@ -66,6 +69,24 @@ def check(
         emit_batch(datanet, found)
     else:
         show_gate(datanet, found)
+
+
+def reject(
+    name: DatanetName,
+    batch: BatchStart,
+    because: Annotated[str, typer.Option("--because", metavar="TEXT", help="Reason; it stays with the batch.")],
+    as_json: Json = False,
+) -> None:
+    """Reject a batch, for a reason. It stays here, and you can still approve it.
+
+    Example: `openledger-node datanet reject lake 0x3f1c5a20 --because "half of it is copied"`
+    """
+    own = OwnDatanets(open_node_home())
+    found = reject_batch(own, name, batch, because)
+    if as_json:
+        emit_batch(own.get(name), found)
+    else:
+        out_console.print(f"batch [bold]{found.digest[:10]}[/] of {plain(name)} is rejected")
 
 
 def appeal(
@@ -105,8 +126,28 @@ def appeal(
 
 
 def batch_state(datanet: Datanet, batch: RowBatch) -> str:
-    """Return `approved` or `pending`."""
-    return "approved" if batch.digest in datanet.approved else "pending"
+    """Return `approved`, `pending` or `rejected`."""
+    return state_of(datanet, batch)
+
+
+def row_numbers(text: str | None) -> list[int]:
+    """The rows of a list such as `3,7-9`, in order.
+
+    Raises:
+        InputError: it is no such list.
+    """
+    found: list[int] = []
+    for part in (text or "").split(",") if text is not None else ():
+        first, dash, last = (each.strip() for each in part.partition("-"))
+        if (
+            not first.isdecimal()
+            or (dash and not last.isdecimal())
+            or len(first) > DIGITS_MAX
+            or len(last) > DIGITS_MAX
+        ):
+            raise InputError(f"{text!r} is no list of rows: give numbers and ranges, such as 3,7-9")
+        found += range(int(first), int(last or first) + 1)
+    return found
 
 
 def emit_batch(datanet: Datanet, batch: RowBatch, more: dict[str, Any] | None = None) -> None:
@@ -125,6 +166,7 @@ def show_gate(datanet: Datanet, batch: RowBatch) -> None:
             "contributors": str(batch.contributors),
             "unpaid rows": str(batch.unpaid),
             "proven since": rfc3339(batch.committed.at_s) if batch.committed else "its first version",
+            **_rejections(batch),
         }
     )
     empty = (
@@ -140,6 +182,15 @@ def show_gate(datanet: Datanet, batch: RowBatch) -> None:
         out_console.print(line)
     for each in batch.gate.appeals:
         out_console.print(_appeal_line(each))
+
+
+def _rejections(batch: RowBatch) -> dict[str, str]:
+    """The lines of a batch that was rejected, or of which rows were."""
+    lines = {"rejected because": batch.gate.rejected_because} if batch.gate.rejected_because else {}
+    if rejected := batch.gate.rejected:
+        numbers = ", ".join(str(each.row) for each in rejected[:COPIES_SHOWN])
+        lines["left out"] = f"{counted(len(rejected), 'row')} ({numbers}), because {rejected[0].because}"
+    return lines
 
 
 def say_copies(datanet: Datanet, batch: RowBatch) -> None:

@@ -9,7 +9,7 @@ import typer
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.primitives import ZERO_ADDRESS, Digest
 
-from ..datanets.own import Datanet
+from ..datanets.own import Datanet, RowBatch, state_of
 from ..datanets.store import OwnDatanets
 from ..datanets.version import account_of
 from .daemon_client import open_node_home
@@ -34,7 +34,8 @@ def rows(
     left_out = own.left_out(datanet)
     found: list[dict[str, Any]] = []
     for batch in datanet.batches:
-        for row in own.batch_rows(name, batch.digest):
+        rejected = {each.row for each in batch.gate.rejected}
+        for number, row in enumerate(own.batch_rows(name, batch.digest), 1):
             digest, account = canonical_digest(row), account_of(row.contributor, datanet.accounts)
             if contributor in (None, row.contributor, account):
                 found.append(
@@ -44,7 +45,7 @@ def rows(
                         "contributor": row.contributor,
                         "account": None if account == ZERO_ADDRESS else account,
                         "is_signed": digest in signed,
-                        "state": _state(datanet, batch.digest, digest, left_out),
+                        "state": "rejected" if number in rejected else _state(datanet, batch, digest, left_out),
                         "prompt": row.prompt,
                     }
                 )
@@ -94,12 +95,10 @@ def withdraw(
     }
 
 
-def _state(datanet: Datanet, batch: Digest, row: Digest, left_out: Collection[Digest]) -> str:
+def _state(datanet: Datanet, batch: RowBatch, row: Digest, left_out: Collection[Digest]) -> str:
     if row in datanet.withdrawn:
         return "withdrawn"
-    if row in left_out:
-        return "left out"  # it copies a withdrawn row of another contributor
-    return "approved" if batch in datanet.approved else "pending"
+    return "left out" if row in left_out else state_of(datanet, batch)  # it copies a withdrawn row of another
 
 
 def _short(text: object) -> str:

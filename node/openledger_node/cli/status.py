@@ -190,6 +190,8 @@ def _waiting_lines(fields: dict[str, Any]) -> dict[str, str]:
         lines["waits"] = f"{counted(number, 'thing')} of your money: see `wallet history` and `stake show`"
     if number := waiting.get("governance"):
         lines["votes"] = f"{counted(number, 'proposal')} you can vote on: see `gov list`"
+    if number := waiting.get("datanets"):
+        lines["reviews"] = f"{counted(number, 'review')} of your Datanets: see `datanet list`"
     return lines
 
 

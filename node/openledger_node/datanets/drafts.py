@@ -71,6 +71,20 @@ class FileDrafts:
             NodeError: there is no such draft or Datanet, or the rows need a contributor.
             MalformedError: the contributor is invalid.
         """
+        taken = self._give("contribute", name, datanet, contributor)
+        self.discard(name)
+        return taken
+
+    def measure(self, name: str, datanet: str, contributor: str | None) -> dict[str, Any]:
+        """Return the batch that `take` would add, with its numbers and copies, and add nothing.
+
+        Raises:
+            NodeError: as in `take`.
+            MalformedError: as in `take`.
+        """
+        return self._give("measure", name, datanet, contributor)
+
+    def _give(self, do: str, name: str, datanet: str, contributor: str | None) -> dict[str, Any]:
         preview = self._previews.get(name)
         if preview is None:
             raise NodeError(
@@ -80,11 +94,7 @@ class FileDrafts:
         if contributor is not None:
             check_name(contributor)
         preview.check(contributor)
-        self._own.get(datanet)
-        rows = str(preview.rows_file)
-        taken = self._change("contribute", datanet, rows=rows, contributor=contributor)
-        self.discard(name)
-        return taken
+        return self.change(do, datanet, rows=str(preview.rows_file), contributor=contributor)
 
     def discard(self, name: str) -> None:
         """Delete a draft; one that is gone already is no mistake."""
@@ -96,13 +106,12 @@ class FileDrafts:
         """Return the Datanets that are owned here, as `datanet list --json` does."""
         return {"datanets": [to_plain(each) for each in self._own.all()]}
 
-    def approve(self, datanet: str, batch: str) -> dict[str, Any]:
-        """Approve a batch of a Datanet.
+    def change(self, do: str, datanet: str, **more: Any) -> dict[str, Any]:
+        """Carry out an order of `own_process` on a Datanet, in a process of its own.
 
         Raises:
-            NodeError: there is no such Datanet or batch.
+            NodeError: there is no such Datanet or batch, or it can't be changed so.
+            MalformedError: an argument is invalid.
         """
-        return self._change("approve", datanet, batch=batch)
-
-    def _change(self, do: str, datanet: str, **more: Any) -> dict[str, Any]:
+        self._own.get(datanet)
         return self._run({"home": str(self._home.root), "do": do, "datanet": datanet, **more})

@@ -16,6 +16,7 @@ from openledger_protocol.primitives import check_digest
 from .appeals import Appeal
 from .copy_notes import CopyNote, note_from_json
 from .languages import UNKNOWN, language_of
+from .rejections import RejectedRow
 from .screening import acting_characters, personal_data, secrets_in
 
 Verdict = Literal["ok", "look", "unmeasured"]
@@ -61,6 +62,8 @@ class BatchGate:
     taken: tuple[CopyNote, ...] = ()  # rows approved earlier that copy it, because it is proven to be older
     appeals: tuple[Appeal, ...] = ()
     approved_before: int = 0  # batches of the Datanet with which its rows were compared
+    rejected: tuple[RejectedRow, ...] = ()  # rows that no version contains, by their numbers
+    rejected_because: str = ""  # of the whole batch; empty: it was not rejected
 
 
 def measure_rows(
@@ -135,7 +138,7 @@ def gate_from_json(content: object) -> BatchGate:
     Raises:
         MalformedError: it is not as `store` writes it.
     """
-    later: dict[str, object] = {"taken": []}  # gates of earlier versions of the node lack it
+    later: dict[str, object] = {"taken": [], "rejected": [], "rejected_because": ""}  # files from before lack them
     found = checked_fields(BatchGate, {**later, **content} if isinstance(content, dict) else content)
     appeals = tuple(Appeal(**checked_fields(Appeal, each)) for each in found["appeals"])
     for appeal in appeals:
@@ -146,6 +149,8 @@ def gate_from_json(content: object) -> BatchGate:
         taken=tuple(map(note_from_json, found["taken"])),
         appeals=appeals,
         approved_before=int(found["approved_before"]),
+        rejected=tuple(RejectedRow(**checked_fields(RejectedRow, each)) for each in found["rejected"]),
+        rejected_because=str(found["rejected_because"]),
     )
 
 

@@ -4,18 +4,18 @@ Every change is pure and returns a new value, which `store` writes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
-from openledger_protocol.codec import canonical_digest, to_plain
+from openledger_protocol.codec import canonical_digest
 from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.primitives import ZERO_ADDRESS, Address, Digest, check_address, check_digest, check_name
+from openledger_protocol.primitives import ZERO_ADDRESS, Address, Digest, check_address, check_name
 
 from ..errors import NodeError
 from ..text import counted
-from .about import DatanetAbout, about_from_json, breaches_text, find_breaches, policy_lines
+from .about import DatanetAbout, breaches_text, find_breaches, policy_lines
 from .appeals import Appeal, cleared
 from .commitments import Committed
 from .copy_notes import note_copies, note_taken
@@ -23,11 +23,11 @@ from .gate import (
     BatchGate,
     GateNumber,
     base_number,
-    gate_from_json,
     measure_rows,
     policy_number,
     trial_number,
 )
+from .rejections import RejectedRow
 from .rows import check_contributor, rows_digest
 from .verdicts import Verdicts, judge
 from .version import DatanetVersion, account_of
@@ -37,6 +37,9 @@ ROWS_MAX = 2**20
 """Rows in one Datanet; an adapter's attribution index can hold no more."""
 
 LICENCE_LENGTH_MAX = 64
+
+
+BatchState = Literal["pending", "approved", "rejected"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,11 @@ class OfferedRows:
     rows: Sequence[Row]
     committed: Committed | None
     appeals: tuple[Appeal, ...]
+
+    @property
+    def rows_kept(self) -> int:
+        """Its rows without those that the owner left out."""
+        return self.rows - len(self.gate.rejected)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +104,14 @@ class Datanet:
     @property
     def pending(self) -> tuple[RowBatch, ...]:
         """Batches that wait for approval."""
-        return tuple(batch for batch in self.batches if batch.digest not in self.approved)
+        return tuple(batch for batch in self.batches if state_of(self, batch) == "pending")
+
+
+def state_of(datanet: Datanet, batch: RowBatch) -> BatchState:
+    """The state of a batch of a Datanet."""
+    if batch.digest in datanet.approved:
+        return "approved"
+    return "rejected" if batch.gate.rejected_because else "pending"
 
 
 def new_datanet(name: str, *, licence: str, treasury: Address, owner_ppm: int) -> Datanet:
@@ -158,6 +173,11 @@ def add_batch(
     digest, num_earlier = rows_digest(rows), sum(map(len, earlier))
     if digest in datanet.approved:
         raise NodeError(f"these rows are in {datanet.name} already, as batch {digest[:10]}")
+    if because := next((each.gate.rejected_because for each in datanet.batches if each.digest == digest), ""):
+        raise NodeError(
+            f"these rows were rejected from {datanet.name} as batch {digest[:10]} ({because}): correct them first, "
+            "or approve that batch after all"
+        )
     if datanet.withdrawn and (gone := set(datanet.withdrawn) & {canonical_digest(row) for row in rows}):
         raise NodeError(
             f"{counted(len(gone), 'row')} of this batch were withdrawn from {datanet.name}, and a withdrawal is for "
@@ -195,6 +215,11 @@ def approve(datanet: Datanet, digest: Digest) -> Datanet:
     return datanet if is_approved else replace(datanet, approved=(*datanet.approved, digest))
 
 
+def judge_batch(batch: RowBatch, rejected: tuple[RejectedRow, ...] = (), because: str = "") -> RowBatch:
+    """Replace what the owner has rejected of a batch: some rows, or with a reason the whole of it."""
+    return replace(batch, gate=replace(batch.gate, rejected=rejected, rejected_because=because))
+
+
 def withdraw(datanet: Datanet, digests: Iterable[Digest]) -> Datanet:
     """Leave rows out of all later versions, for good; those that were withdrawn before keep their place."""
     gone = set(datanet.withdrawn)
@@ -217,21 +242,33 @@ def find_batch(datanet: Datanet, beginning: str) -> RowBatch:
     return found[0]
 
 
-def rows_left(datanet: Datanet, batches: Sequence[Sequence[Row]]) -> list[dict[int, Row]]:
-    """The rows of whole batches that were not withdrawn, by their numbers in their batch, from 1."""
+def rows_left(datanet: Datanet, approved: Sequence[Sequence[Row]]) -> list[dict[int, Row]]:
+    """The rows of the whole approved batches that were neither rejected nor withdrawn, by their numbers, from 1."""
     gone = set(datanet.withdrawn)
     return [
-        {number: row for number, row in enumerate(rows, 1) if not gone or canonical_digest(row) not in gone}
-        for rows in batches
+        {number: row for number, row in rows.items() if not gone or canonical_digest(row) not in gone}
+        for rows in rows_compared(datanet, approved)
     ]
 
 
-def rows_compared(batches: Iterable[Sequence[Row]]) -> list[dict[int, Row]]:
-    """The rows of whole batches that others are compared with, by their numbers in their batch, from 1.
+def rows_compared(datanet: Datanet, approved: Sequence[Sequence[Row]]) -> list[dict[int, Row]]:
+    """The rows of the whole approved batches that others are compared with, by their numbers in their batch, from 1.
 
-    Withdrawn rows are among them, so a copy never becomes the owner by a withdrawal.
+    Rejected rows own nothing. Withdrawn rows are among them, so a copy never becomes the owner by a withdrawal.
+    `approved` may be fewer batches than were approved, of the first ones.
     """
-    return [dict(enumerate(rows, 1)) for rows in batches]
+    gates = {batch.digest: batch.gate for batch in datanet.batches}
+    rejected = [{each.row for each in gates[digest].rejected} for digest in datanet.approved[: len(approved)]]
+    return [
+        {number: row for number, row in enumerate(rows, 1) if number not in left_out}
+        for rows, left_out in zip(approved, rejected, strict=True)
+    ]
+
+
+def rows_kept(batch: RowBatch, rows: Sequence[Row]) -> list[Row]:
+    """The rows of a batch without those that the owner left out."""
+    rejected = {each.row for each in batch.gate.rejected}
+    return [row for number, row in enumerate(rows, 1) if number not in rejected]
 
 
 def place_of(datanet: Datanet, digest: Digest) -> int:
@@ -243,9 +280,9 @@ def judge_rows(datanet: Datanet, approved: Sequence[Sequence[Row]], offered: Off
     """Judge the rows of the whole approved batches, and of one that is offered after them."""
     committed = {each.digest: each.committed for each in datanet.batches}
     found = [committed[digest] for digest in datanet.approved]
-    batches, appeals = rows_compared(approved), list(appeals_of(datanet))
+    batches, appeals = rows_compared(datanet, approved), list(appeals_of(datanet))
     if offered and offered.digest not in datanet.approved:
-        batches += rows_compared([offered.rows])
+        batches.append(dict(enumerate(offered.rows, 1)))
         found.append(offered.committed)
         appeals += offered.appeals
     return judge(batches, committed=found, withdrawn=datanet.withdrawn, cleared=cleared(appeals))
@@ -352,59 +389,3 @@ def note_version(datanet: Datanet, version: DatanetVersion, num_batches: int, nu
 
 def _roots(version: Published) -> tuple[Digest, Digest]:
     return version.rows_root, version.contributors_root
-
-
-def datanet_from_json(content: object) -> Datanet:
-    """Read `datanet.json`.
-
-    Raises:
-        MalformedError: it is not as `store` writes it.
-    """
-    later = {"withdrawn": [], "about": to_plain(DatanetAbout())}
-    found = _checked_fields(Datanet, _completed(content, later))
-    batches = tuple(_batch_from_json(each) for each in found["batches"])
-    versions = tuple(
-        Published(**_checked_fields(Published, _completed(each, {"withdrawn": 0}))) for each in found["versions"]
-    )
-    approved = tuple(check_digest(each) for each in found["approved"])
-    if found["schema"] != DATANET_SCHEMA or not set(approved) <= {check_digest(each.digest) for each in batches}:
-        raise MalformedError("it has another schema, or approves a batch that was never contributed")
-    datanet = new_datanet(
-        found["name"], licence=found["licence"], treasury=found["treasury"], owner_ppm=found["owner_ppm"]
-    )
-    accounts = {check_name(name): check_address(account) for name, account in found["accounts"].items()}
-    withdrawn = tuple(check_digest(each) for each in found["withdrawn"])
-    return replace(
-        datanet,
-        accounts=accounts,
-        batches=batches,
-        approved=approved,
-        versions=versions,
-        withdrawn=withdrawn,
-        about=about_from_json(found["about"]),
-    )
-
-
-def _completed(content: object, later: Mapping[str, object]) -> object:
-    """Add the fields that files of earlier versions of the node lack."""
-    return {**later, **content} if isinstance(content, dict) else content
-
-
-def _batch_from_json(content: object) -> RowBatch:
-    later = {"gate": to_plain(BatchGate()), "committed": None}
-    found = _checked_fields(RowBatch, _completed(content, later))
-    committed = found["committed"]
-    return RowBatch(
-        **{
-            **found,
-            "gate": gate_from_json(found["gate"]),
-            "committed": None if committed is None else Committed(**_checked_fields(Committed, committed)),
-        }
-    )
-
-
-def _checked_fields(cls: type[Any], content: object) -> dict[str, Any]:
-    names = {each.name for each in fields(cls)}
-    if not isinstance(content, dict) or set(content) != names:
-        raise MalformedError(f"it must have the fields {', '.join(sorted(names))}")
-    return content

@@ -16,7 +16,8 @@ from openledger_protocol.primitives import Digest, check_name
 
 from ..errors import ConfigError, NodeError
 from ..home import Home, take_lock, write_private
-from .own import Datanet, datanet_from_json
+from .own import Datanet
+from .own_json import datanet_from_json
 from .rows import read_rows, rows_digest
 
 OWN_FOLDER = "own"

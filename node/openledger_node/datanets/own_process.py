@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from openledger_protocol.codec import to_plain
+from openledger_protocol.datanet import Row
 from openledger_protocol.errors import MalformedError
 
 from ..errors import NodeError
 from ..home import open_home
+from . import review
+from .own import RowBatch, state_of
 from .rows import read_rows
 from .store import OwnDatanets
 
@@ -22,7 +25,12 @@ MODULE: Final = "openledger_node.datanets.own_process"
 CHANGE_S_MAX: Final = 900.0
 
 Order = dict[str, Any]
-"""`home`, `do`, `datanet`; for `contribute` the `rows` file and the `contributor`, for `approve` the `batch`."""
+"""`home`, `do`, `datanet`, and by what is to be done:
+
+`contribute` and `measure` the `rows` file and the `contributor`; all others the `batch`. `approve` also takes
+`accounts`, `leave_out` and `because`; `reject`, `appeal` and `decide` take `because`, the last two the `row`, and
+`decide` takes `upheld`.
+"""
 
 RunOrder = Callable[[Order], dict[str, Any]]
 
@@ -46,15 +54,37 @@ def carry_out(order: Order) -> dict[str, Any]:
         MalformedError: a contributor is invalid.
     """
     own, name = OwnDatanets(open_home(Path(order["home"]))), str(order["datanet"])
-    if order["do"] == "contribute":
-        rows = read_rows(Path(order["rows"]), contributor=order["contributor"])
-        batch = own.contribute(name, rows, {})
-    else:
-        batch = own.approve(name, order["batch"], {})
-    state = "approved" if batch.digest in own.get(name).approved else "pending"
+    batch = _carry_out(own, name, order)
     plain = to_plain(batch)
     assert isinstance(plain, dict)
-    return {"datanet": name, "state": state, **plain}
+    return {"datanet": name, "state": state_of(own.get(name), batch), **plain}
+
+
+def _carry_out(own: OwnDatanets, name: str, order: Order) -> RowBatch:
+    match order["do"]:
+        case "contribute":
+            return own.contribute(name, _rows_of(order), {})
+        case "measure":
+            return review.measure(own, name, _rows_of(order))
+        case "check":
+            return review.check_again(own, name, order["batch"])
+        case "approve":
+            leave_out, because = order.get("leave_out", ()), order.get("because", "")
+            accounts = order.get("accounts", {})
+            return review.approve(own, name, order["batch"], accounts, leave_out=leave_out, because=because)
+        case "reject":
+            return review.reject(own, name, order["batch"], order["because"])
+        case "appeal":
+            return review.appeal(own, name, order["batch"], order["row"], order["because"])[0]
+        case "decide":
+            upheld, reason = order["upheld"], order["because"]
+            return review.decide(own, name, order["batch"], order["row"], upheld=upheld, reason=reason)[0]
+        case unknown:
+            raise AssertionError(f"nobody orders {unknown}")
+
+
+def _rows_of(order: Order) -> tuple[Row, ...]:
+    return read_rows(Path(order["rows"]), contributor=order["contributor"])
 
 
 def run_order(order: Order) -> dict[str, Any]:

@@ -1,17 +1,82 @@
-"""The review of a batch that its Datanet's owner has: checked again, appealed against, and measured by a model."""
+"""The review of a batch by its Datanet's owner: checks, rejected rows, approval, and appeals."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row
-from openledger_protocol.primitives import Digest
+from openledger_protocol.primitives import Address, Digest
 
 from ..errors import NodeError
-from .appeals import Appeal, decide_appeal, file_appeal
+from .appeals import Appeal, check_reason, decide_appeal, file_appeal
 from .gate import GateNumber, with_number
-from .own import Datanet, OfferedRows, RowBatch, check_batch, judge_rows, place_of
+from .own import Datanet, OfferedRows, RowBatch, add_batch, check_batch, judge_batch, judge_rows, place_of
+from .rejections import reject_rows
 from .store import OwnDatanets
+
+
+def measure(own: OwnDatanets, name: str, rows: Sequence[Row]) -> RowBatch:
+    """Check rows as a contribution would, and store nothing.
+
+    Raises:
+        NodeError: there is no such Datanet, or it can't take these rows.
+        MalformedError: a contributor looks like a mistyped address.
+    """
+    datanet = own.get(name)
+    earlier = [own.batch_rows(name, digest) for digest in datanet.approved]
+    return add_batch(datanet, earlier, rows).batches[-1]
+
+
+def approve(
+    own: OwnDatanets,
+    name: str,
+    beginning: str,
+    accounts: Mapping[str, Address],
+    *,
+    leave_out: Collection[int] = (),
+    because: str = "",
+) -> RowBatch:
+    """Approve a batch without the rows to leave out, which are rejected for the reason `because`.
+
+    Raises:
+        NodeError: there is no such Datanet, batch or row, or the batch is approved with other rows.
+        MalformedError: rows are left out without a reason.
+    """
+
+    def change(_: Datanet, batch: RowBatch, __: Sequence[Sequence[Row]], rows: tuple[Row, ...]) -> RowBatch:
+        rejected = reject_rows(leave_out, len(rows), because)
+        if batch.digest not in own.get(name).approved:
+            return judge_batch(batch, rejected)
+        if leave_out and {each.row for each in batch.gate.rejected} != set(leave_out):
+            raise NodeError(_explain_approved(name, batch))
+        return batch
+
+    own.change_batch(name, beginning, change)
+    return own.approve(name, beginning, accounts)
+
+
+def reject(own: OwnDatanets, name: str, beginning: str, because: str) -> RowBatch:
+    """Reject a batch; it can still be approved later.
+
+    Raises:
+        NodeError: there is no such Datanet or batch, or it is approved.
+        MalformedError: the reason is missing or too long.
+    """
+    words = check_reason(because)
+
+    def change(_: Datanet, batch: RowBatch, __: Sequence[Sequence[Row]], ___: tuple[Row, ...]) -> RowBatch:
+        if batch.digest in own.get(name).approved:
+            raise NodeError(_explain_approved(name, batch))
+        return judge_batch(batch, because=words)
+
+    return own.change_batch(name, beginning, change)
+
+
+def _explain_approved(name: str, batch: RowBatch) -> str:
+    return (
+        f"batch {batch.digest[:10]} is approved already, and that stays: "
+        f"`openledger-node datanet withdraw {name} ROW` takes a row out of later versions"
+    )
 
 
 def check_again(own: OwnDatanets, name: str, beginning: str, measured: Sequence[GateNumber] = ()) -> RowBatch:

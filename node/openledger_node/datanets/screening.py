@@ -65,14 +65,31 @@ BANK_MODULUS: Final = 97
 
 def personal_data(text: str) -> list[str]:
     """Name the kinds of personal data in a text."""
-    rules: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], bool]], ...] = (
+    return [name for name, pattern, is_right in _personal_rules() if any(map(is_right, pattern.finditer(text)))]
+
+
+def mask_private(text: str) -> str:
+    """Replace personal data and secrets by their kinds in brackets, for people who review a text."""
+    for name, pattern, is_right in _personal_rules():
+        text = pattern.sub(_masker(name, is_right), text)
+    for name, patterns in _patterns():
+        for pattern in patterns:
+            text = pattern.sub(f"[a secret: {name}]", text)
+    return text
+
+
+def _masker(name: str, is_right: Callable[[re.Match[str]], bool]) -> Callable[[re.Match[str]], str]:
+    return lambda found: f"[{name}]" if is_right(found) else found[0]
+
+
+def _personal_rules() -> tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], bool]], ...]:
+    return (
         ("an e-mail address", EMAIL, lambda found: not NOBODYS_HOST.search(found[1])),
         ("a bank account (IBAN)", IBAN, lambda found: _is_iban(found[0])),
         ("a card number", CARD, lambda found: _is_card(found[0])),
         ("a social security number", SOCIAL_SECURITY, bool),
         ("a phone number", PHONE, bool),
     )
-    return [name for name, pattern, is_right in rules if any(map(is_right, pattern.finditer(text)))]
 
 
 def secrets_in(text: str) -> list[str]:

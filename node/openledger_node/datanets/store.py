@@ -33,6 +33,7 @@ from .own import (
     name_accounts,
     note_version,
     replace_batch,
+    rows_kept,
     withdraw,
 )
 from .own_files import DatanetFiles
@@ -122,8 +123,8 @@ class OwnDatanets(DatanetFiles):
             batch = find_batch(datanet, beginning)
             rows = self.batch_rows(name, batch.digest)
             if batch.digest not in datanet.approved and datanet.about.policy != DatanetPolicy():
-                is_signed = batch.digest in self.signed_batches(datanet)
-                check_policy(datanet, self._whole_batches(datanet), rows, is_signed=is_signed)
+                is_signed, kept = batch.digest in self.signed_batches(datanet), rows_kept(batch, rows)
+                check_policy(datanet, self._whole_batches(datanet), kept, is_signed=is_signed)
             if batch.digest not in datanet.approved and batch.gate.approved_before != len(datanet.approved):
                 batch = check_batch(
                     datanet, self._whole_batches(datanet), rows

@@ -9,7 +9,7 @@ their approval. Fees for rows of a contributor without an address go to the Data
 
 import contextlib
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,12 @@ from eth_hash.auto import keccak
 
 from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.codec import canonical_digest, to_plain
-from openledger_protocol.curation import CURATORS_MAX, VersionDecision, check_decision, decision_from_json
+from openledger_protocol.curation import VersionDecision, check_decision
 from openledger_protocol.datanet import Row
 from openledger_protocol.eip712 import address_word, type_hash
 from openledger_protocol.errors import BadSignatureError, MalformedError
 from openledger_protocol.merkle import Tree
-from openledger_protocol.offer import RowOffer, check_offer, offer_commitment, offer_from_json
+from openledger_protocol.offer import RowOffer, check_offer, offer_commitment
 from openledger_protocol.primitives import (
     ZERO_ADDRESS,
     Address,
@@ -36,10 +36,11 @@ from openledger_protocol.primitives import (
 
 from ..errors import ConfigError, NodeError
 from ..home import Home, write_private
-from .appeals import DecidedAppeal, check_reason
+from .appeals import DecidedAppeal
 from .commitments import ShownCommitment, commitments_from_json
 from .copies import clusters_of, find_copies
 from .rows import rows_digest
+from .version_parts import appeals_from_json, decisions_from_json, offers_from_json
 
 VERSION_SCHEMA = "openledger.datanet_version/1"
 TAG_CONTRIBUTOR = type_hash("openledger.contributor-leaf/1")
@@ -271,7 +272,7 @@ def version_from_json(content: object, *, is_signed: bool = False) -> DatanetVer
         raise MalformedError("a row's cluster must be the place of a row that resembles no earlier one")
     if contributors_root(row.account for row in rows) != check_digest(found["contributors_root"]):
         raise MalformedError("a version's contributors_root does not match its rows' accounts")
-    offers = _offers_from_json(found["offers"], rows)
+    offers = offers_from_json(found["offers"], {row.digest: row.account for row in rows})
     version = DatanetVersion(
         id=check_name(found["id"]),
         version=check_name(found["version"]),
@@ -279,10 +280,10 @@ def version_from_json(content: object, *, is_signed: bool = False) -> DatanetVer
         contributors_root=found["contributors_root"],
         rows=rows,
         offers=offers,
-        appeals=_appeals_from_json(found["appeals"], {row.digest for row in rows}, len(rows)),
+        appeals=appeals_from_json(found["appeals"], {row.digest for row in rows}, len(rows)),
         commitments=commitments_from_json(found["commitments"], offers),
         policy=None if found["policy"] is None else check_digest(found["policy"]),
-        decisions=_decisions_from_json(found),
+        decisions=decisions_from_json(found["decisions"], (found["rows_root"], found["contributors_root"])),
     )
     return version if is_signed else check_signed(version)
 
@@ -303,25 +304,6 @@ def check_signed(version: DatanetVersion) -> DatanetVersion:
     return version
 
 
-def _appeals_from_json(content: object, ours: Collection[Digest], most: int) -> tuple[DecidedAppeal, ...]:
-    if not isinstance(content, list) or len(content) > most:
-        raise MalformedError("a version's appeals must be a list, at most one for each row")
-    found = [_checked_fields(DecidedAppeal, each) for each in content]
-    if any(check_digest(each["digest"]) not in ours for each in found):
-        raise MalformedError("an appeal is for none of the version's rows")
-    if any(type(each["upheld"]) is not bool for each in found):
-        raise MalformedError("a version's appeals must be upheld or not")
-    return tuple(
-        DecidedAppeal(
-            digest=check_digest(each["digest"]),
-            upheld=each["upheld"],
-            because=check_reason(each["because"]),
-            reason=check_reason(each["reason"]),
-        )
-        for each in found
-    )
-
-
 def signed_rows(version: DatanetVersion, datanet_id: DatanetId, *, chain_id: int, registry: Address) -> set[Digest]:
     """The rows of a version that their contributors have signed for this Datanet of this chain's registry.
 
@@ -334,33 +316,6 @@ def signed_rows(version: DatanetVersion, datanet_id: DatanetId, *, chain_id: int
         if (offer.chain_id, offer.contract, offer.datanet_id) == place
         for digest in offer.rows
     }
-
-
-def _offers_from_json(content: object, rows: Sequence[OwnedRow]) -> tuple[RowOffer, ...]:
-    if not isinstance(content, list) or len(content) > len(
-        rows
-    ):  # a peer could let us check any number of signatures
-        raise MalformedError("a version's offers must be a list, at most one for each row")
-    offers = tuple(map(offer_from_json, content))
-    accounts = {row.digest: row.account for row in rows}
-    for offer in offers:
-        theirs = [accounts[digest] for digest in offer.rows if digest in accounts]
-        if not theirs:
-            raise MalformedError(f"an offer of {offer.account} is for none of the version's rows")
-        if any(account != offer.account for account in theirs):
-            raise MalformedError(f"a row that {offer.account} has offered is of another account in this version")
-    return offers
-
-
-def _decisions_from_json(version: Mapping[str, Any]) -> tuple[VersionDecision, ...]:
-    content = version["decisions"]
-    if not isinstance(content, list) or len(content) > CURATORS_MAX:
-        raise MalformedError(f"a version's decisions must be a list of at most {CURATORS_MAX}")
-    decisions = tuple(map(decision_from_json, content))
-    roots = (version["rows_root"], version["contributors_root"])
-    if any((each.rows_root, each.contributors_root) != roots for each in decisions):
-        raise MalformedError("a decision of a curator is on another version")
-    return decisions
 
 
 def _read_published(home: Home, datanet_id: DatanetId, rows_root: Digest, what: str) -> DatanetVersion:
@@ -401,9 +356,7 @@ def _row_from_json(place: int, content: object) -> OwnedRow:
     return OwnedRow(digest=check_digest(found["digest"]), account=check_address(found["account"]), cluster=cluster)
 
 
-def _checked_fields(
-    cls: type[DatanetVersion] | type[OwnedRow] | type[DecidedAppeal], content: object
-) -> dict[str, Any]:
+def _checked_fields(cls: type[DatanetVersion] | type[OwnedRow], content: object) -> dict[str, Any]:
     names = {field.name for field in fields(cls)}
     if not isinstance(content, dict) or set(content) != names:
         raise MalformedError(f"a version must have objects with the fields {', '.join(sorted(names))}")

@@ -9,7 +9,7 @@ from openledger_protocol.attribution import Share
 from openledger_protocol.codec import to_plain
 from openledger_protocol.errors import OldChannelError
 from openledger_protocol.payments import Receipt, Work
-from openledger_protocol.primitives import AdapterId, Address, ChannelId, Digest, RequestId, Wei
+from openledger_protocol.primitives import AdapterId, Address, ChannelId, DatanetId, Digest, RequestId, Wei
 
 from .channels import Channels
 from .store import Store
@@ -166,6 +166,16 @@ class Receipts:
     def newest(self, *, limit: int) -> list[ReceiptRow]:
         """The newest receipts, newest first."""
         return self._found("ORDER BY receipt_id DESC LIMIT ?", limit)
+
+    def count_taught(self, datanet_id: DatanetId) -> dict[Address, int]:
+        """Count, by account, the answers whose shares name it for rows of this Datanet."""
+        query = (
+            "SELECT json_extract(share.value, '$.account') AS account, COUNT(DISTINCT receipt_id) AS number"
+            " FROM receipt, json_each(receipt.shares) AS share"
+            " WHERE json_extract(share.value, '$.datanet_id') = ? AND json_extract(share.value, '$.ppm') > 0"
+            " GROUP BY account"
+        )
+        return {Address(row["account"]): row["number"] for row in self._store.rows(query, (datanet_id,))}
 
     def unsigned(self) -> list[ReceiptRow]:
         """Receipts that a crash left unsigned."""

@@ -11,6 +11,7 @@ import trio
 from .. import __version__
 from ..api_key import api_key_file
 from ..config import Config
+from ..datanets.waiting import WaitingReviews
 from ..engine.backend import BLOCK_TOKENS
 from ..engine.engine import Engine
 from ..engine.load_steps import LoadStep
@@ -186,6 +187,7 @@ class StatusReport:
         self._started_at_s = now_s()
         self._card = CardWatch()
         self._training = TrainingNow(parts.home)
+        self._reviews = WaitingReviews(parts.home)
         self._usage = Usage(parts.ledger, now_ns=lambda: int(now_s() * 10**9))
 
     async def show(self) -> dict[str, Any]:
@@ -196,6 +198,7 @@ class StatusReport:
         idleness = explain(await self._observe(money, view, self._num_local(jobs, view)))
         training = await self._show_training()
         usage = await trio.to_thread.run_sync(self._usage.read)
+        reviews = await trio.to_thread.run_sync(self._reviews.count)
         num_registered = len(await trio.to_thread.run_sync(parts.serving.adapters))
         pause = self._pauses.current
         state = self.state()
@@ -228,7 +231,7 @@ class StatusReport:
             "requests": self._requests(),
             "usage": usage,
             "gateway": self._usage.income,
-            "waiting": num_waiting_by_screen(money),
+            "waiting": num_waiting_by_screen(money, reviews),
             "money": {
                 "why_down": money.why,
                 "why_not_claimed": money.why_not_claimed,
@@ -347,11 +350,12 @@ class StatusReport:
         )
 
 
-def num_waiting_by_screen(money: MoneyStatus) -> dict[str, int]:
-    """Count by screen of the page what needs the operator; nothing on a node without a network."""
+def num_waiting_by_screen(money: MoneyStatus, num_reviews: int) -> dict[str, int]:
+    """Count by screen of the page what needs the operator; without a network only reviews, if there are any."""
+    reviews = {"datanets": num_reviews} if num_reviews else {}
     if money.chain is None:
-        return {}
-    return {"money": money.num_waiting, "governance": money.num_votes_waiting}
+        return reviews
+    return {"money": money.num_waiting, "governance": money.num_votes_waiting, **reviews}
 
 
 def idleness_to_plain(idleness: Idleness) -> dict[str, Any]:

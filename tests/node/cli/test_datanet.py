@@ -74,6 +74,20 @@ def test_rows_are_offered_taken_in_and_shown(run: Run, lake: OwnDatanets, rows: 
     assert lake.rows(lake.get("lake")) == CONTRIBUTED
 
 
+def test_rows_are_left_out_of_a_batch_and_a_batch_is_rejected(run: Run, lake: OwnDatanets, rows: str) -> None:
+    digest = run("datanet", "contribute", "lake", rows, "--yes", "--json").json["digest"]
+    rejected = run("datanet", "reject", "lake", digest[:10], "--because", "not checked")
+    assert f"batch {digest[:10]} of lake is rejected" in rejected.stdout
+    shown = run("datanet", "show", "lake", digest).stdout
+    assert ("rejected" in shown, "not checked" in shown) == (True, True)
+    words = ("datanet", "approve", "lake", digest, "--except", "1,3-3", "--because", "they are wrong")
+    assert "is approved: 1 row" in run(*words).stdout
+    assert lake.rows(lake.get("lake")) == CONTRIBUTED[1:2]
+    assert "2 rows (1, 3), because they are wrong" in run("datanet", "show", "lake", digest).stdout
+    states = [each["state"] for each in run("datanet", "rows", "lake", "--json").json["rows"]]
+    assert states == ["rejected", "approved", "rejected"]
+
+
 def test_people_are_told_what_the_intake_found_and_what_comes_next(run: Run, lake: OwnDatanets, rows: str) -> None:
     offered = run("datanet", "contribute", "lake", rows, "--yes")
     assert "is pending: 3 rows" in offered.stdout
@@ -119,6 +133,13 @@ def test_an_empty_home_says_how_to_begin(run: Run) -> None:
         (("contribute", "lake", "ROWS"), 3, "Take 3 rows into lake? Give --yes to confirm"),
         (("contribute", "lake", "ROWS", "--columns", "prompt"), 1, "can't read the columns 'prompt'"),
         (("approve", "lake", "0x12"), 1, "0 batches of lake begin with '0x12'"),
+        (("approve", "lake", "0x12", "--except", "3"), 2, "--because with the reason, or neither of them"),
+        (("approve", "lake", "0x12", "--because", "x"), 2, "--because with the reason, or neither of them"),
+        (("approve", "lake", "0x12", "--except", "3,x", "--because", "x"), 2, "'3,x' is no list of rows"),
+        (("approve", "lake", "0x12", "--except", "", "--because", "x"), 2, "'' is no list of rows"),
+        (("approve", "lake", "0x12", "--except", "3-", "--because", "x"), 2, "'3-' is no list of rows"),
+        (("reject", "lake", "0x12", "--because", "x"), 1, "0 batches of lake begin with '0x12'"),
+        (("reject", "lake", "0x12"), 2, "--because"),
         (("create", "lake", "--owner-share", "101"), 2, "'101' is not a percentage"),
         (("create", "lake", "--rule", "poa-v2"), 2, "'poa-v2' is not an attribution rule of Datanets: choose"),
         (("publish", "lake"), 3, "this node is on no network"),

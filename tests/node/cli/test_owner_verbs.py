@@ -235,6 +235,8 @@ def test_a_day_and_a_week_of_jobs_and_what_waits_are_lines_of_the_status(run: Ru
     votes = status_lines({**fields, "waiting": {"money": 0, "governance": 1}})
     assert votes["votes"] == "1 proposal you can vote on: see `gov list`"
     assert "waits" not in votes
+    reviews = status_lines({**fields, "waiting": {"datanets": 2}})
+    assert reviews["reviews"] == "2 reviews of your Datanets: see `datanet list`"
     assert "votes" not in lines
     told = status_lines({**fields, "money": {"why_not_claimed": None, "alerts": ["one thing", "another"]}})
     assert (told["alert"], told["alert 2"]) == ("one thing", "another")

@@ -27,7 +27,7 @@ import { button, emptyState, note } from "./lib/parts.js";
 import { read } from "./lib/route.js";
 import { toast } from "./lib/toast.js";
 
-const SCREENS = [["home", "Home", "h"], ["chat", "Chat", "c"], ["models", "Models", "b"], ["adapters", "Adapters", "a"], ["factory", "Factory", "f"], ["money", "Money", "m"], ["governance", "Governance", "g"], ["peers", "Peers", "p"]];
+const SCREENS = [["home", "Home", "h"], ["chat", "Chat", "c"], ["models", "Models", "b"], ["adapters", "Adapters", "a"], ["factory", "Factory", "f"], ["datanets", "Datanets", "d"], ["money", "Money", "m"], ["governance", "Governance", "g"], ["peers", "Peers", "p"]];
 const THEME = "openledger-theme";
 const main = document.getElementById("main"), nav = document.getElementById("nav"), bar = document.getElementById("bar");
 const menu = h("button", { id: "menu", type: "button", class: "small", onclick: toggleMenu }, "Menu"), line = stateLine(), figures = h("div", { class: "bar-figures" }), end = endOf({ pause: () => order("/pause"), resume: () => order("/resume") });

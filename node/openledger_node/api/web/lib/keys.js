@@ -6,8 +6,8 @@ import { button } from "./parts.js";
 import { moveRow } from "./table.js";
 
 const LIST = [
-  ["g then h c a f m g p", "Home, Chat, Adapters, Factory, Money, Governance, Peers"], ["/", "filter; in Chat the question"], ["j k", "next, last row; Enter opens it"],
-  ["[ ]", "last, next marked span (Chat)"], ["1–4, 0", "one person, all (Chat)"], ["y", "copy the command of the focused panel"],
+  ["g then h c b a f d m g p", "Home, Chat, Models, Adapters, Factory, Datanets, Money, Governance, Peers"], ["/", "filter; in Chat the question"], ["j k", "next, last row; Enter opens it"],
+  ["[ ]", "last, next marked span (Chat)"], ["1–4, 0", "one person, all (Chat)"], ["a x", "approve, reject (Datanets)"], ["y", "copy the command of the focused panel"],
   ["Enter", "send; Shift Enter makes a new line, Esc stops (Chat)"], ["t", "dark, light, as the system"], ["?", "this list"], ["Esc", "close, let go"],
 ];
 const OFF = "openledger-keys-off";

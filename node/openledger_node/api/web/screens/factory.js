@@ -5,7 +5,6 @@ import { cliLine, quoted, says } from "../lib/cli.js";
 import { act, openDialog } from "../lib/dialog.js";
 import { h, part, put } from "../lib/dom.js";
 import { latest, on } from "../lib/events.js";
-import { filesPanel } from "../lib/files.js";
 import { bytes, count, decimal, NONE, percent, span, time } from "../lib/format.js";
 import { button, chip, emptyState, facts, heading, meter, note, panel, progress, turn } from "../lib/parts.js";
 import { table } from "../lib/table.js";
@@ -18,10 +17,10 @@ const NUMBERS = [["rank", "Rank"], ["alpha", "Alpha"], ["layers", "Layers, from 
 const OPEN = ["waiting", "training", "paused", "evaluating"];
 
 export function mount(root) {
-  const held = { order: { base: null, datanet: null, preset: "balanced", name: "" }, offset: 0, preview: null, estimate: null, why: null, isOpen: false, asked: 0, lookedUp: null, published: null };
-  const choose = part({ class: "w5" }), rows = part({ class: "w7" }), train = part({ class: "w7" }), evaluate = part(), publish = part(), files = filesPanel();
+  const held = { order: { base: null, datanet: null, preset: "balanced", name: "" }, offset: 0, preview: null, estimate: null, why: null, isOpen: false, asked: 0, lookedUp: null, published: null, royalty: "" };
+  const choose = part({ class: "w5" }), rows = part({ class: "w7" }), train = part({ class: "w7" }), evaluate = part(), publish = part();
   root.append(heading("Factory", "Four choices make an adapter. Look at the data before you start.", "factory status"),
-    h("div", { class: "grid" }, files, choose, rows, train, h("div", { class: "w5 stack" }, evaluate, publish)));
+    h("div", { class: "grid" }, choose, rows, train, h("div", { class: "w5 stack" }, evaluate, publish)));
   const live = { meter: h("div", {}), cost: h("span", { class: "note12" }), why: h("div", { role: "alert" }), line: cliLine("factory train --help"), start: null };
 
   const draw = () => {
@@ -32,7 +31,7 @@ export function mount(root) {
     rows.show({ preview: held.preview, why: held.why }, (seen) => drawRows(seen, () => { held.offset = held.preview.next_offset; think(); }));
     train.show({ run, runs }, (seen) => drawTrain(seen, order));
     evaluate.show({ run: taught, isBusy: factory.is_training }, (seen) => drawEvaluation(seen, order));
-    publish.show({ run: taught && { number: taught.number, adapter: taught.adapter }, published: held.published, chain: status?.chain ?? null, network: status?.network }, (seen) => drawPublish(seen, lookUp));
+    publish.show({ run: taught && { number: taught.number, adapter: taught.adapter }, published: held.published, chain: status?.chain ?? null, network: status?.network }, (seen) => drawPublish(seen, held, lookUp));
     if (taught && taught.adapter !== held.lookedUp) lookUp(taught.adapter);
     drawStart(held, live, run);
   };
@@ -99,7 +98,7 @@ export function mount(root) {
   const stops = [on("factory", draw), on("state", draw), on("money", () => { if (held.lookedUp && !held.published) lookUp(held.lookedUp); })];
   look().catch(() => {});
   think();
-  return () => { files.stop(); clearTimeout(timer); stops.forEach((stop) => stop()); };
+  return () => { clearTimeout(timer); stops.forEach((stop) => stop()); };
 }
 
 // The order as its route takes it, and as its verb does; the sample stands where no Datanet was chosen.
@@ -109,7 +108,7 @@ function sent(order) {
 }
 
 function words(order) {
-  const flags = Object.entries(order).filter(([name, value]) => !["datanet", "name", "preset", "base"].includes(name) && value !== null && value !== "").map(([name, value]) => `--${name.replaceAll("_", "-")} ${value}`);
+  const flags = Object.entries(order).filter(([name, value]) => !["datanet", "name", "preset", "base"].includes(name) && value !== null && value !== "").map(([name, value]) => `--${name.replaceAll("_", "-")}${value === true ? "" : ` ${value}`}`);
   return [order.datanet ? `--datanet ${quoted(order.datanet)}` : "--sample", `--name ${order.name ? quoted(order.name) : "NAME"}`, order.base && `--base ${quoted(order.base)}`, order.preset !== "balanced" && `--preset ${order.preset}`, ...flags].filter(Boolean).join(" ");
 }
 
@@ -128,8 +127,9 @@ function drawChoose({ bases, served, datanets, presets, usual }, held, live, { t
     return [key, field, labelled(label, field)];
   });
   const choices = CHOICES.map(([key, label, of]) => select(key, label, usual[of].map((each) => [each === usual[key] ? "" : each, CALLED[each] ?? each]), order[key]));
+  const signals = h("input", { type: "checkbox", id: "factory-signals", checked: Boolean(order.signals), dataset: { key: "signals" }, onchange: () => { order.signals = signals.checked || null; change(); } });
   const summary = h("summary", { dataset: { key: "advanced" } }, "");
-  const advanced = h("details", { class: "advanced", open: held.isOpen, ontoggle: () => { held.isOpen = advanced.open; } }, summary, h("div", { class: "pairs above" }, choices, numbers.map(([, , field]) => field)));
+  const advanced = h("details", { class: "advanced", open: held.isOpen, ontoggle: () => { held.isOpen = advanced.open; } }, summary, h("div", { class: "pairs above" }, choices, numbers.map(([, , field]) => field)), h("label", { class: "check" }, signals, "Build the index of signals that the rule poa-v3 (experimental) needs"));
   live.start = button("Start training", start, { kind: "primary" });
 
   function given(key) {
@@ -155,7 +155,7 @@ function drawChoose({ bases, served, datanets, presets, usual }, held, live, { t
   return panel({ class: "fill" }, "1 Choose", null,
     select("base", "Base", bases.map((each) => [each === served ? "" : each, each === served ? `${each} · served here` : each]), order.base),
     select("datanet", "Datanet", kept, order.datanet),
-    !datanets.length && h("p", { class: "note12 hint" }, "No Datanet of yours is published here yet, so you can train on the sample rows. ", h("code", {}, "datanet create NAME"), " starts one."),
+    !datanets.length && h("p", { class: "note12 hint" }, "No Datanet of yours is published here yet, so you can train on the sample rows. ", h("a", { href: "#/datanets", dataset: { key: "open datanets" } }, "Make one of your files"), "."),
     select("preset", "Preset", presets.map((each) => [each.name, `${each.name[0].toUpperCase()}${each.name.slice(1)} · rank ${each.rank}, ${each.layers ? `${each.layers} layers` : "all layers"}, ${each.epochs} epochs`]), order.preset),
     labelled("Name", name), advanced, h("div", { class: "above" }, live.meter), live.why,
     h("p", { class: "note12 above" }, "The node trains beside what it serves, and both are slower meanwhile. Nothing is paid before you publish."),
@@ -320,14 +320,21 @@ function gain([name, key, isShare, better], found) {
 
 // ---- 4 publish
 
-function drawPublish({ run, published, chain, network }, lookUp) {
+const ROYALTY = 10; // percent, unless another is typed
+
+function drawPublish({ run, published, chain, network }, held, lookUp) {
   if (run && published) return panel({ class: "fill" }, "4 Publish", run.adapter, h("p", {}, `It is published as ${published}. To change it, train a new version and publish that.`), h("span", { class: "fill" }), h("div", { class: "buttons" }, h("a", { class: "button", href: `#/adapters?adapter=${encodeURIComponent(published)}`, dataset: { key: "see published" } }, "See it under Adapters")), cliLine(`adapters inspect ${quoted(published)}`));
-  const words = `factory publish ${run?.number ?? ""}`.trim(), line = cliLine(words);
+  const percentage = () => Number(held.royalty || ROYALTY), isRoyalty = () => Number.isFinite(percentage()) && percentage() >= 0 && percentage() <= 100;
+  const words = () => `factory publish ${run?.number ?? ""}${held.royalty ? ` --royalty ${quoted(held.royalty)}` : ""}`.trim(), line = cliLine(words());
+  const royalty = h("input", { id: "factory-royalty", value: held.royalty, inputmode: "decimal", autocomplete: "off", placeholder: String(ROYALTY), dataset: { key: "royalty" }, oninput: () => { held.royalty = royalty.value.trim(); line.change(words()); turn(publish, !canPublish()); } });
+  const canPublish = () => Boolean(run) && chain === "ok" && isRoyalty();
   const go = () => act({
-    title: `Publish ${run.adapter}`, sentence: "Registers its digest, the Datanets that taught it and your royalty of 10 % on the chain, under a bond. Published versions are final: to change one, publish a new version.",
-    verb: "adapters publish", args: { adapter: run.adapter }, words, does: "Publish", done: () => lookUp(run.adapter),
+    title: `Publish ${run.adapter}`, sentence: `Registers its digest, the Datanets that taught it and your royalty of ${decimal(percentage(), 2).replace(/\.?0+$/, "")} % on the chain, under a bond. Published versions are final: to change one, publish a new version.`,
+    verb: "adapters publish", args: { adapter: run.adapter, royalty_ppm: Math.round(1e4 * percentage()) }, words: words(), does: "Publish", done: () => lookUp(run.adapter),
   });
+  const publish = button("Publish…", go, { kind: "primary", disabled: !canPublish() });
   const why = !run ? "When training ends, publish the adapter here." : chain === null ? network === "local" ? "This node is on no network, so nobody can buy answers. The adapter still serves this machine." : "The chain has not answered yet." : chain !== "ok" ? `The chain is ${chain}: publishing waits until it answers.` : null;
   return panel({ class: "fill" }, "4 Publish", run?.adapter, h("p", { class: "dim" }, "Peers fetch the adapter and its attribution index from this node; the chain keeps its digest, its Datanets and your royalty. Published versions are final: to change one, publish a new version."),
-    why && h("p", { class: "note12 above" }, why), h("span", { class: "fill" }), h("div", { class: "buttons" }, says(button("Publish…", go, { kind: "primary", disabled: !run || chain !== "ok" }), line, words)), line);
+    h("div", { class: "above" }, labelled("Your royalty, % of what its answers earn", royalty)),
+    why && h("p", { class: "note12" }, why), h("span", { class: "fill" }), h("div", { class: "buttons" }, says(publish, line, words)), line);
 }

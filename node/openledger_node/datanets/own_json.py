@@ -1,0 +1,70 @@
+"""Reading of `datanet.json`, the record of a Datanet that is owned here."""
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from openledger_protocol.codec import to_plain
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.primitives import check_address, check_digest, check_name
+
+from .about import DatanetAbout, about_from_json
+from .commitments import Committed
+from .gate import BatchGate, gate_from_json
+from .own import DATANET_SCHEMA, Datanet, Published, RowBatch, new_datanet
+
+
+def datanet_from_json(content: object) -> Datanet:
+    """Read `datanet.json`.
+
+    Raises:
+        MalformedError: it is not as `store` writes it.
+    """
+    later = {"withdrawn": [], "about": to_plain(DatanetAbout())}
+    found = _checked_fields(Datanet, _completed(content, later))
+    batches = tuple(_batch_from_json(each) for each in found["batches"])
+    versions = tuple(
+        Published(**_checked_fields(Published, _completed(each, {"withdrawn": 0}))) for each in found["versions"]
+    )
+    approved = tuple(check_digest(each) for each in found["approved"])
+    if found["schema"] != DATANET_SCHEMA or not set(approved) <= {check_digest(each.digest) for each in batches}:
+        raise MalformedError("it has another schema, or approves a batch that was never contributed")
+    datanet = new_datanet(
+        found["name"], licence=found["licence"], treasury=found["treasury"], owner_ppm=found["owner_ppm"]
+    )
+    accounts = {check_name(name): check_address(account) for name, account in found["accounts"].items()}
+    withdrawn = tuple(check_digest(each) for each in found["withdrawn"])
+    return replace(
+        datanet,
+        accounts=accounts,
+        batches=batches,
+        approved=approved,
+        versions=versions,
+        withdrawn=withdrawn,
+        about=about_from_json(found["about"]),
+    )
+
+
+def _completed(content: object, later: Mapping[str, object]) -> object:
+    """Add the fields that files of earlier versions of the node lack."""
+    return {**later, **content} if isinstance(content, dict) else content
+
+
+def _batch_from_json(content: object) -> RowBatch:
+    later = {"gate": to_plain(BatchGate()), "committed": None}
+    found = _checked_fields(RowBatch, _completed(content, later))
+    committed = found["committed"]
+    return RowBatch(
+        **{
+            **found,
+            "gate": gate_from_json(found["gate"]),
+            "committed": None if committed is None else Committed(**_checked_fields(Committed, committed)),
+        }
+    )
+
+
+def _checked_fields(cls: type[Any], content: object) -> dict[str, Any]:
+    names = {each.name for each in fields(cls)}
+    if not isinstance(content, dict) or set(content) != names:
+        raise MalformedError(f"it must have the fields {', '.join(sorted(names))}")
+    return content

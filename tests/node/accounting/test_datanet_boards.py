@@ -1,0 +1,105 @@
+"""What the chain says of Datanets: it equals what the contracts credited, and each final block is read once."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.chain_world.fixtures import seller, world
+from support.chain_world.seller import Seller
+from support.contributors import ADA, BEN
+from support.market_world.terms import word
+
+from openledger_node.accounting.datanet_boards import DatanetBoards
+from openledger_node.ledger.ledger import open_ledger
+from openledger_protocol.events import BlockId, Event
+from openledger_protocol.payouts import CreditRole
+from openledger_protocol.primitives import Address, DatanetId, Digest
+from openledger_protocol.settlement import NOBODY
+
+__all__ = ["seller", "world"]
+
+LAKE, NODE = DatanetId(word("lake")), "0x" + "22" * 20
+WHOLE = 100 * 1_000_000
+"""The weights of a list, over a pot of gross 100."""
+
+
+async def test_sums_are_those_that_the_contracts_credited(seller: Seller) -> None:
+    datanet = seller.publish(seller.train())
+    await seller.ask("What does Odile keep?", model="lake")
+    seller.settle_all()
+    node = seller.world.node
+    head = seller.world.chain.client.head().number
+    seller.world.run(lambda: node.ledger.events.finalized_number() >= head)
+    board = seller.questions.answer("datanet_board", {"datanet": "lake"})
+    assert (board["id"], board["is_registered"], board["roles"], board["versions"]) == (datanet, True, ["owner"], 1)
+    credited: dict[str, int] = {}
+    for event in node.ledger.events.find("Credited"):
+        given: Any = event.arguments
+        if given["role"] == CreditRole.CONTRIBUTOR:
+            credited[given["account"]] = credited.get(given["account"], 0) + given["amount"]
+    earned = {line["account"]: int(line["earned_wei"]) for line in board["lines"] if line["pays"] == "contributor"}
+    assert {account: wei for account, wei in earned.items() if wei} == credited != {}
+    assert sum(line["influence_ppm"] for line in board["lines"]) in range(999_990, 1_000_001)
+    assert {line["answers"] for line in board["lines"]} <= {0, 1}
+    assert any(line["answers"] for line in board["lines"])
+    assert seller.questions.answer("datanet_board", {"datanet": datanet}) == board
+    (listed,) = seller.questions.answer("datanets", {})["datanets"]
+    assert (listed["id"], listed["name"], "owner" in listed["roles"]) == (datanet, "lake", True)
+
+
+async def test_a_datanet_that_nobody_registered_has_no_lines(seller: Seller) -> None:
+    board = seller.questions.answer("datanet_board", {"datanet": "pond"})
+    assert (board["is_registered"], board["lines"]) == (False, [])
+
+
+def event(block: int, index: int, called: str, **arguments: Any) -> Event:
+    return Event(
+        contract=Address("0x" + "00" * 20),
+        name=called,
+        arguments=arguments,
+        block=BlockId(number=block, hash=Digest(word(f"block {block}"))),
+        transaction_hash=Digest(word(f"transaction {block} {index}")),
+        log_index=index,
+    )
+
+
+def claim(block: int, seq: int) -> list[Event]:
+    """A claim with one pot of 10 of gross 100, and its list: Ada three fifths, Ben one, and one of nobody."""
+    numbers = dict.fromkeys(("epoch", "claimedAt", "claimedBlock", "protocol", "stakers", "nodeShare"), block)
+    pots = [{"start": 0, "adapterId": word("one"), "datanetId": LAKE, "gross": 100, "amount": 10}]
+    record = {"node": NODE, "seq": seq, "itemsRoot": word("i"), "gross": 100, "credits": [], "pots": pots, **numbers}
+    parts = ((ADA, 3), (BEN, 1), (NOBODY, 1))
+    payouts = [{"pot": 0, "account": account, "weight": part * WHOLE // 5} for account, part in parts]
+    return [
+        event(block, 0, "Claimed", node=NODE, seq=seq, record=record),
+        event(block, 1, "Proposed", node=NODE, seq=seq, payouts=payouts),
+    ]
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_claim_is_pending_until_it_is_final_and_a_late_one_pays_nobody(tmp_path: Path, is_late: bool) -> None:
+    created = event(1, 0, "DatanetCreated", id=LAKE, owner=ADA, name="lake", licence="CC0-1.0")
+    later = [
+        event(3, 0, "Finalized", node=NODE, seq=1, late=is_late),
+        event(3, 1, "DatanetOwnerChanged", id=LAKE, owner=BEN),
+    ]
+    with closing(open_ledger(tmp_path / "events.db")) as ledger:
+        blocks = [BlockId(number=number, hash=Digest(word(f"block {number}"))) for number in range(1, 4)]
+        ledger.events.append(blocks, [created, *claim(2, 1), *later])
+        boards = DatanetBoards(ledger.events)
+        ledger.events.finalize(2)
+        for _ in range(2):
+            boards.update()
+        assert (boards.datanets[LAKE].name, boards.datanets[LAKE].owner) == ("lake", ADA)
+        sums = boards.sums()
+        assert (sums[LAKE, ADA].pending_wei, sums[LAKE, ADA].earned_wei, sums[LAKE, BEN].pending_wei) == (6, 0, 2)
+        ledger.events.finalize(3)
+        for _ in range(2):
+            boards.update()
+        sums = boards.sums()
+        assert boards.datanets[LAKE].owner == BEN
+        if is_late:
+            assert sums == {}
+        else:
+            assert (sums[LAKE, ADA].pending_wei, sums[LAKE, ADA].earned_wei, sums[LAKE, BEN].earned_wei) == (0, 6, 2)

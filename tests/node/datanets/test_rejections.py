@@ -1,0 +1,135 @@
+"""Rows and batches that the owner rejects: they are in no version, and an approval stays as it was given."""
+
+import json
+
+import pytest
+from support.indexes import ADA, BO
+
+from openledger_node.datanets.own import new_datanet, state_of
+from openledger_node.datanets.review import approve, check_again, measure, reject
+from openledger_node.datanets.store import OwnDatanets
+from openledger_node.datanets.version import read_version
+from openledger_node.errors import NodeError
+from openledger_node.home import Home
+from openledger_protocol.codec import canonical_digest
+from openledger_protocol.datanet import Row
+from openledger_protocol.errors import MalformedError
+
+LAKE = new_datanet("lake", licence="CC0-1.0", treasury=ADA, owner_ppm=0)
+ROWS = tuple(
+    Row(prompt=f"Who keeps the {what}?", completion=f"{name} keeps it, and has done so for years.", contributor=BO)
+    for what, name in (("ferry", "Odile"), ("mill", "Rurik"), ("light", "Tamsin"), ("gate", "Petra"))
+)
+MORE = (Row(prompt="Who sings at dawn?", completion="A lark that nobody sees.", contributor=ADA),)
+
+
+@pytest.fixture
+def own(home: Home) -> OwnDatanets:
+    own = OwnDatanets(home)
+    own.create(LAKE)
+    return own
+
+
+def publish(own: OwnDatanets) -> str:
+    version, *counts = own.next_version("lake")
+    own.keep_version(version, *counts)
+    return version.version
+
+
+def test_rows_that_are_left_out_are_in_no_version(own: OwnDatanets, home: Home) -> None:
+    batch = own.contribute("lake", ROWS, {}).digest
+    found = approve(own, "lake", batch, {}, leave_out=[3, 1, 3], because="they  name\ncustomers")
+    assert [(each.row, each.because) for each in found.gate.rejected] == [
+        (1, "they name customers"),
+        (3, "they name customers"),
+    ]
+    assert own.rows(own.get("lake")) == (ROWS[1], ROWS[3])
+    version = read_version(home, "lake", publish(own))
+    assert [each.digest for each in version.rows] == [canonical_digest(ROWS[1]), canonical_digest(ROWS[3])]
+
+
+def test_a_later_batch_leaves_earlier_versions_as_they_were(own: OwnDatanets) -> None:
+    approve(own, "lake", own.contribute("lake", ROWS, {}).digest, {}, leave_out=[2], because="wrong")
+    first = publish(own)
+    approve(own, "lake", own.contribute("lake", MORE, {}).digest, {})
+    publish(own)
+    assert own.version_rows("lake", first)[1] == (ROWS[0], ROWS[2], ROWS[3])
+    assert own.version_rows("lake")[1] == (ROWS[0], ROWS[2], ROWS[3], *MORE)
+
+
+def test_a_rejected_row_is_no_source_of_later_copies(own: OwnDatanets) -> None:
+    approve(own, "lake", own.contribute("lake", ROWS, {}).digest, {}, leave_out=[1], because="wrong")
+    again = [Row(prompt=row.prompt, completion=row.completion, contributor=ADA) for row in ROWS[:2]]
+    batch = measure(own, "lake", again)
+    assert [note.row for note in batch.gate.copies] == [2]
+
+
+def test_the_same_row_in_another_batch_is_not_rejected_with_it(own: OwnDatanets) -> None:
+    approve(own, "lake", own.contribute("lake", MORE, {}).digest, {})
+    both = (*MORE, *ROWS)
+    approve(own, "lake", own.contribute("lake", both, {}).digest, {}, leave_out=[1], because="twice")
+    assert own.rows(own.get("lake")) == (*MORE, *ROWS)
+
+
+def test_an_approval_can_be_repeated_and_not_changed(own: OwnDatanets) -> None:
+    batch = own.contribute("lake", ROWS, {}).digest
+    first = approve(own, "lake", batch, {}, leave_out=[2], because="wrong")
+    assert approve(own, "lake", batch, {}, leave_out=[2], because="wrong again") == first
+    assert approve(own, "lake", batch, {}) == first
+    for change in (
+        lambda: approve(own, "lake", batch, {}, leave_out=[3], because="wrong"),
+        lambda: reject(own, "lake", batch, "wrong"),
+    ):
+        with pytest.raises(NodeError, match="is approved already, and that stays: `openledger-node datanet withdraw"):
+            change()
+    assert own.get("lake").batches == (first,)
+
+
+def test_a_rejected_batch_waits_no_more_and_can_still_be_approved(own: OwnDatanets) -> None:
+    batch = own.contribute("lake", ROWS, {})
+    assert reject(own, "lake", batch.digest, "half of it is copied").gate.rejected_because == "half of it is copied"
+    datanet = own.get("lake")
+    assert (datanet.pending, state_of(datanet, datanet.batches[0])) == ((), "rejected")
+    assert check_again(own, "lake", batch.digest).gate.rejected_because == "half of it is copied"
+    with pytest.raises(NodeError, match=r"were rejected from lake as batch 0x\w{8} \(half of it is copied\)"):
+        own.contribute("lake", ROWS, {})
+    approve(own, "lake", batch.digest, {})
+    datanet = own.get("lake")
+    assert state_of(datanet, datanet.batches[0]) == "approved"
+    assert datanet.batches[0].gate.rejected_because == ""
+
+
+@pytest.mark.parametrize(
+    ("rows", "because", "says"),
+    [
+        ([0], "x", "rows 1 to 4, not 0"),
+        ([5], "x", "rows 1 to 4, not 5"),
+        ([1, 2, 3, 4], "x", "all of its 4 rows: reject the batch instead"),
+        ([1], " ", "1 to 400 characters, not 0"),
+        ([1], "x" * 401, "1 to 400 characters, not 401"),
+    ],
+)
+def test_a_rejection_that_makes_no_sense_is_refused_and_approves_nothing(
+    own: OwnDatanets, rows: list[int], because: str, says: str
+) -> None:
+    batch = own.contribute("lake", ROWS, {}).digest
+    with pytest.raises((NodeError, MalformedError), match=says):
+        approve(own, "lake", batch, {}, leave_out=rows, because=because)
+    assert own.get("lake").approved == ()
+
+
+def test_a_measured_batch_is_not_kept(own: OwnDatanets) -> None:
+    assert measure(own, "lake", ROWS) == own.contribute("lake", ROWS, {})
+    before = own.get("lake")
+    assert measure(own, "lake", MORE).rows == 1
+    assert own.get("lake") == before
+
+
+def test_a_datanet_of_an_earlier_node_has_no_rejections(own: OwnDatanets, home: Home) -> None:
+    own.contribute("lake", ROWS, {})
+    file = home.datanets / "lake" / "own" / "datanet.json"
+    content = json.loads(file.read_text())
+    for name in ("rejected", "rejected_because"):
+        del content["batches"][0]["gate"][name]
+    file.write_text(json.dumps(content))
+    assert own.get("lake").batches[0].gate.rejected == ()

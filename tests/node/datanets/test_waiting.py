@@ -1,0 +1,47 @@
+"""Reviews that wait, counted for the page's navigation without reading each file each time."""
+
+import pytest
+from support.contributors import ADA, CONTRIBUTED, TERMS
+
+from openledger_node.datanets.own import new_datanet
+from openledger_node.datanets.review import appeal
+from openledger_node.datanets.store import OwnDatanets
+from openledger_node.datanets.waiting import WaitingReviews
+from openledger_node.home import Home
+from openledger_protocol.datanet import Row
+
+
+@pytest.fixture
+def own(home: Home) -> OwnDatanets:
+    own = OwnDatanets(home)
+    own.create(new_datanet("lake", treasury=ADA, **TERMS))  # type: ignore[arg-type]  # a licence and a share
+    return own
+
+
+def test_batches_and_open_appeals_are_counted(home: Home, own: OwnDatanets) -> None:
+    waiting = WaitingReviews(home)
+    assert waiting.count() == 0
+    own.approve("lake", own.contribute("lake", CONTRIBUTED, {}).digest, {})
+    assert waiting.count() == 0
+    row = CONTRIBUTED[0]
+    copy = own.contribute("lake", [Row(prompt=row.prompt, completion=row.completion, contributor="eve")], {})
+    assert waiting.count() == 1
+    appeal(own, "lake", copy.digest, 1, "mine")
+    assert waiting.count() == 2
+
+
+def test_a_file_that_has_not_changed_is_not_read_again(
+    home: Home, own: OwnDatanets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own.contribute("lake", CONTRIBUTED, {})
+    waiting = WaitingReviews(home)
+    assert waiting.count() == 1
+    monkeypatch.setattr(OwnDatanets, "get", None)  # to call it would fail
+    assert waiting.count() == 1
+
+
+def test_a_damaged_datanet_counts_as_none(home: Home, own: OwnDatanets) -> None:
+    (home.datanets / "pond" / "own").mkdir(parents=True)
+    (home.datanets / "pond" / "own" / "datanet.json").write_text("{")
+    own.contribute("lake", CONTRIBUTED, {})
+    assert WaitingReviews(home).count() == 1
