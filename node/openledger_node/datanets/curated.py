@@ -14,7 +14,7 @@ from openledger_protocol.primitives import Address, Digest, check_digest
 
 from ..errors import NodeError
 from ..home import Home, write_private
-from .own import Datanet, check_policy, find_batch, rows_kept
+from .own import Datanet, check_policy, find_batch, kept_rows
 from .own_files import OWN_FOLDER
 from .proposals import VersionProposal, roots_of
 from .rows import rows_digest
@@ -70,7 +70,7 @@ def propose(
             continue
         is_signed = batch.digest in own.signed_batches(datanet)
         earlier = [own.batch_rows(name, digest) for digest in seen.approved]
-        check_policy(seen, earlier, rows_kept(batch, own.batch_rows(name, batch.digest)), is_signed=is_signed)
+        check_policy(seen, earlier, kept_rows(batch, own.batch_rows(name, batch.digest)), is_signed=is_signed)
         seen = replace(seen, approved=(*seen.approved, batch.digest))
     rows = own.rows(seen)
     if not rows:

@@ -55,6 +55,11 @@ class RowBatch:
     gate: BatchGate = field(default_factory=BatchGate)
     committed: Committed | None = None  # since when it is proven to exist; None: since a version holds it
 
+    @property
+    def rows_kept(self) -> int:
+        """Its rows without those that the owner left out."""
+        return self.rows - len(self.gate.rejected)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferedRows:
@@ -64,11 +69,6 @@ class OfferedRows:
     rows: Sequence[Row]
     committed: Committed | None
     appeals: tuple[Appeal, ...]
-
-    @property
-    def rows_kept(self) -> int:
-        """Its rows without those that the owner left out."""
-        return self.rows - len(self.gate.rejected)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,7 +265,7 @@ def rows_compared(datanet: Datanet, approved: Sequence[Sequence[Row]]) -> list[d
     ]
 
 
-def rows_kept(batch: RowBatch, rows: Sequence[Row]) -> list[Row]:
+def kept_rows(batch: RowBatch, rows: Sequence[Row]) -> list[Row]:
     """The rows of a batch without those that the owner left out."""
     rejected = {each.row for each in batch.gate.rejected}
     return [row for number, row in enumerate(rows, 1) if number not in rejected]

@@ -30,10 +30,10 @@ from .own import (
     find_batch,
     has_terms_of,
     judge_rows,
+    kept_rows,
     name_accounts,
     note_version,
     replace_batch,
-    rows_kept,
     withdraw,
 )
 from .own_files import DatanetFiles
@@ -123,7 +123,7 @@ class OwnDatanets(DatanetFiles):
             batch = find_batch(datanet, beginning)
             rows = self.batch_rows(name, batch.digest)
             if batch.digest not in datanet.approved and datanet.about.policy != DatanetPolicy():
-                is_signed, kept = batch.digest in self.signed_batches(datanet), rows_kept(batch, rows)
+                is_signed, kept = batch.digest in self.signed_batches(datanet), kept_rows(batch, rows)
                 check_policy(datanet, self._whole_batches(datanet), kept, is_signed=is_signed)
             if batch.digest not in datanet.approved and batch.gate.approved_before != len(datanet.approved):
                 batch = check_batch(

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from ..errors import NodeError
 from ..home import Home
-from .store import DATANET_FILE, OWN_FOLDER, OwnDatanets
+from .own_files import DATANET_FILE, OWN_FOLDER
+from .store import OwnDatanets
 
 Seen = tuple[int, int]
 """Size and time of change of a file."""
