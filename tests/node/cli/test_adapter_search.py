@@ -24,7 +24,15 @@ def adapter(name: str, **fields: Any) -> dict[str, Any]:
         "price_wei": str(OPEN),
         "price_cold_wei": None,
         "owner": OWNER,
-        "datanets": [{"id": "0x" + "3" * 64, "name": "harbour", "weight_ppm": 1_000_000}],
+        "datanets": [
+            {
+                "id": "0x" + "3" * 64,
+                "name": "harbour",
+                "licence": "CC-BY-4.0",
+                "description": "Boats and tides",
+                "weight_ppm": 1_000_000,
+            }
+        ],
         "is_retired": False,
         "num_claims": 0,
         "earned_wei": "0",
@@ -100,11 +108,19 @@ def test_those_that_are_not_listed_are_counted(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("fields", "taught", "earned"),
     [
-        ({}, "harbour", "0 OPEN in 0 claims"),
-        ({"num_claims": 1, "earned_wei": str(OPEN)}, "harbour", "1 OPEN in 1 claim"),
+        ({}, "harbour (CC-BY-4.0)", "0 OPEN in 0 claims"),
+        ({"num_claims": 1, "earned_wei": str(OPEN)}, "harbour (CC-BY-4.0)", "1 OPEN in 1 claim"),
         ({"datanets": [], "num_claims": None, "earned_wei": None}, "no Datanet", "–"),
         ({"datanets": None, "num_claims": None, "earned_wei": None}, "not registered yet", "–"),
-        ({"datanets": [{"id": "0x" + "3" * 64, "name": None, "weight_ppm": 1}]}, "0x33333333…", "0 OPEN in 0 claims"),
+        (
+            {
+                "datanets": [
+                    {"id": "0x" + "3" * 64, "name": None, "licence": None, "description": None, "weight_ppm": 1}
+                ]
+            },
+            "0x33333333…",
+            "0 OPEN in 0 claims",
+        ),
     ],
 )
 def test_the_chains_word_is_put_into_words(fields: dict[str, Any], taught: str, earned: str) -> None:
