@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, kw_only=True)
-class _Seen:
+class _Awaited:
     """A purchase without its receipt in this run of the node."""
 
     lost_s: int  # when it was first seen
@@ -82,7 +82,7 @@ class LateReceipts:
         self._spending_limit = spending_limit
         self._sellers = sellers
         self._now_ns = now_ns
-        self._seen: dict[Key, _Seen] = {}
+        self._seen: dict[Key, _Awaited] = {}
 
     async def run(self) -> None:
         """Ask until cancelled."""
@@ -103,7 +103,7 @@ class LateReceipts:
         ]
         keys = {_key(purchase) for _, purchase in found}
         self._seen = {key: seen for key, seen in self._seen.items() if key in keys}
-        due = [pair for pair in found if self._seen.setdefault(_key(pair[1]), _Seen(lost_s=now_s)).is_due(now_s)]
+        due = [pair for pair in found if self._seen.setdefault(_key(pair[1]), _Awaited(lost_s=now_s)).is_due(now_s)]
         due.sort(key=lambda pair: pair[1].channel_id)
         for _, pairs in groupby(due, key=lambda pair: pair[1].channel_id):
             of_channel = list(pairs)[:RECEIPTS_OPEN_MAX]
