@@ -184,7 +184,8 @@ def _choices(hint: Any) -> Iterable[Any]:
 
 def _default(found: Any, *, is_flag: bool) -> str:
     if is_flag:
-        return (found.opts if found.default else found.secondary_opts)[0] if found.secondary_opts else ""
+        has_default = found.secondary_opts and found.default is not None
+        return (found.opts if found.default else found.secondary_opts)[0] if has_default else ""
     return "" if found.default in (None, "") else str(found.default)
 
 

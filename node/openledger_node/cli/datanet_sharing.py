@@ -78,7 +78,6 @@ def share(
         typer.Option(
             "--private/--public",
             help="Share the rows with listed wallets only, or with everybody.",
-            show_default=False,
         ),
     ] = None,
     allow: Annotated[
