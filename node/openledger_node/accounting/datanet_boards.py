@@ -143,7 +143,7 @@ class DatanetQueries:
         return max((sum(row.account == account for row in each.rows) for each in versions), default=None)
 
     def _board(self, datanet: str) -> dict[str, Any]:
-        """What claims paid to each contributor of a Datanet, named by its id or by the name of the wallet's own."""
+        """Pay of each contributor of a Datanet, which is named by its id, or by its name if the wallet owns it."""
         self._boards.update()
         wallet = self._session.accounts.wallet
         id_ = DatanetId(check_digest(datanet)) if datanet.startswith("0x") else datanet_id(wallet, datanet)

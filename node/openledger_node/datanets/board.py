@@ -64,11 +64,8 @@ class DatanetViews:
         rows = self._own.batch_rows(name, batch.digest)
         signed = {digest for offer in self._own.offers(datanet, only_approved=False) for digest in offer.rows}
         gate = batch.gate
-        marked = {
-            *(each.row for each in gate.copies),
-            *(each.row for each in gate.appeals),
-            *(each.row for each in gate.rejected),
-        }
+        marked = {each.row for each in gate.copies} | {each.row for each in gate.appeals}
+        marked |= {each.row for each in gate.rejected}
         numbers = sorted(marked) if only_marked else range(1, len(rows) + 1)
         shown = numbers[max(0, offset) :][: min(max(1, limit), ROWS_SHOWN_MAX)]
         unpaid = (row.contributor for row in rows if account_of(row.contributor, datanet.accounts) == ZERO_ADDRESS)
