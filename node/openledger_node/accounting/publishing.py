@@ -14,13 +14,14 @@ from openledger_protocol.chain import ContractCall
 from openledger_protocol.curation import VersionDecision
 from openledger_protocol.datanet import datanet_id
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.primitives import Address, DatanetId, Digest
+from openledger_protocol.primitives import Address, DatanetId, Digest, check_address, check_digest
 from openledger_protocol.registry import check_weights, entry_of
 from openledger_protocol.rules import common_rules, rule_names
 
 from ..attribution.registry import find_version, is_published
 from ..chain.contracts import load_contract
 from ..chain.refusals import open_text
+from ..datanets.commitments import LIFETIME_S
 from ..datanets.curated import approvals_of, decisions_on, read_review
 from ..datanets.sample import sample_people
 from ..datanets.sharing import is_private, says_readers
@@ -33,9 +34,9 @@ from ..ledger.events import EventRows
 from ..models.adapters import Adapter, complete_adapter, find_adapter, full_name, is_completion
 from ..models.library import list_adapters, remove_adapter
 from ..models.pins import drop_pin, keep_pin, read_pins
-from ..settlement.actions import Action, PublishDatanet, RegisterAdapter
+from ..settlement.actions import Action, CommitRows, PublishDatanet, RegisterAdapter
 from ..settlement.session import NetworkSession
-from ..text import counted
+from ..text import counted, rfc3339
 
 ROYALTY_PPM = 100_000
 """Default royalty of an adapter's author: a tenth of the earnings of its answers."""
@@ -135,7 +136,39 @@ def publish_adapter(
     return Publication(actions=(action,), note=note, keep=keep)
 
 
+def commit_rows(_: Home, session: NetworkSession, __: Address, arguments: Mapping[str, Any]) -> Publication:
+    """Plan to commit to a signed batch. Any account may send it, because the commitment names the one that signed.
+
+    Raises:
+        NodeError: the batch is signed for another chain, or for a Datanet that is not registered.
+        MalformedError: an argument is no digest or address.
+    """
+    commitment, datanet = check_digest(arguments["commitment"]), DatanetId(check_digest(arguments["datanet"]))
+    here = (session.network.chain_id, session.network.contracts["DatanetRegistry"])
+    if (arguments["chain_id"], check_address(arguments["registry"])) != here:
+        raise NodeError(
+            f"the batch is signed for chain {arguments['chain_id']} and registry {arguments['registry']}, and this "
+            f"data directory is on {session.network.network}: commit to it in one that has joined its network"
+        )
+    if session.deployment.datanet(datanet) is None:
+        raise NodeError(f"no Datanet {datanet} is registered on this network: check the id that you signed")
+    if at_s := session.deployment.committed_at_s(commitment):
+        return Publication(note=f"these rows are committed since {rfc3339(at_s)}, and the first time counts")
+    action = CommitRows(commitment=commitment)
+    call = session.deployment.commit_rows(commitment)
+    if is_under_way(session, lambda sent: sent == call):
+        return Publication(note="the commitment to these rows is on its way already")
+    return Publication(
+        actions=(action,),
+        details=(
+            "nobody can read the rows from it, and only the signed file reveals it: show it to nobody before",
+            f"it counts if the Datanet's owner gets the file within {LIFETIME_S // 86_400} days",
+        ),
+    )
+
+
 PUBLISHERS: Mapping[str, Planner] = {
+    "datanet commit": commit_rows,
     "datanet publish": publish_datanet,
     "adapters publish": publish_adapter,
 }

@@ -26,7 +26,6 @@ from ..settlement.unsigned import UnsignedStep, prepare_unsigned
 from ..text import rfc3339
 from .case_plans import CASE_PLANNERS
 from .commands import ACTION_COMMANDS, Arguments, CommandActions, GenerationOf
-from .committing import commit_rows
 from .datanet_terms import DATANET_TERMS
 from .plain import plain_of
 from .publishing import PUBLISHERS, Planner, Publication
@@ -46,7 +45,6 @@ PLANNERS: Final[Mapping[str, Planner]] = {
     **CASE_PLANNERS,
     **RELAY_PLANNERS,
     **VOTING,
-    "datanet commit": commit_rows,
     "datanet withdraw": withdraw_rows,
 }
 """Commands whose plans are more than actions: they also write to the data directory, or say what they would do."""

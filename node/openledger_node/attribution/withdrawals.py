@@ -90,10 +90,10 @@ class WithdrawalView:
         if not is_timed:
             until_s = self._ask_time_s(number) + known_s
         if at_s > until_s and 0 <= self._ask_final() - number <= BEHIND_MAX:
-            until_s = int(self._now_s()) + known_s
+            until_s = self._now_s() + known_s
         with self._lock:
             if number == self._number:  # otherwise blocks were read meanwhile, or read again
-                others_s = self._complete_until_s if self._timed == number else until_s  # by another thread
+                others_s = self._complete_until_s if self._timed == number else -inf  # of another thread's answer
                 self._timed, self._complete_until_s = number, max(until_s, others_s)
         if at_s > until_s:
             raise AdapterRefusedError(

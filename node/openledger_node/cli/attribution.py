@@ -1,16 +1,21 @@
 """`attribution`: the contributors who taught an answer, and a check of its receipt."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from openledger_protocol.codec import to_plain
 from openledger_protocol.primitives import BASE_ONLY
 
 from ..errors import InputError
+from ..models.adapters import find_adapter
+from ..models.bases import find_base
+from ..models.library import list_adapters
 from ..text import counted
 from .attribution_audit import audit
-from .attribution_index import verify_index
 from .cases import add_cases
+from .daemon_client import open_node_home
 from .prompts import confirm
 from .render import emit_json, out_console, plain, say, show_lines, show_table, shown
 from .transactions import open_amount, open_money
@@ -138,7 +143,44 @@ def forgive(
 
 
 app.command()(audit)
-app.command("verify-index")(verify_index)
+
+
+@app.command("verify-index")
+def verify_index(
+    adapter: Annotated[str, typer.Argument(help="Name of an adapter in the library here.")],
+    rows: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Rows that taught it; by default those of your Datanets."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Device that runs the base: auto, cpu or cuda.")] = "auto",
+    as_json: Json = False,
+) -> int:
+    """Build an adapter's attribution index again from its rows, and compare. Exit code 1 if it differs.
+
+    Its maker ships the index, and the index of signals decides by `poa-v3` who is paid. This takes its base, its rows
+    as they were contributed, and one run of each row through the base.
+
+    Example: `openledger-node attribution verify-index lake --rows lake.jsonl`
+    """
+    from ..factory.index_check import check_index, rows_known_here
+
+    home = open_node_home()
+    found = find_adapter(list_adapters(home), adapter)
+    base = find_base(home, found.manifest.base.name)
+    checks = check_index(home, found, base, rows_known_here(home, rows), device=device)
+    report: dict[str, Any] = {
+        "adapter_id": found.id,
+        "adapter": found.full_name,
+        "holds": all(check.holds for check in checks),
+        "checks": [to_plain(check) for check in checks],
+    }
+    if as_json:
+        emit_json("index_verification", report)
+    else:
+        show_checks(report)
+        if len(checks) == 1:
+            say("it has no index of signals, so only `suffix-v1` pays by it")
+    return 0 if report["holds"] else FAILED
 
 
 def show_checks(found: dict[str, Any]) -> None:

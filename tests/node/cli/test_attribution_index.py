@@ -8,7 +8,7 @@ from support.contributors import ADA, ROWS
 from support.signal_trainee import make_trainee, shelve
 from support.verbs import Run
 
-from openledger_node.cli import attribution_index
+from openledger_node.cli import attribution
 from openledger_node.datanets.rows import write_rows
 from openledger_node.home import Home
 from openledger_node.models.adapters import Adapter
@@ -17,7 +17,7 @@ from openledger_node.models.adapters import Adapter
 @pytest.fixture
 def adapter(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Adapter:
     trainee = make_trainee(tmp_path / "trainee")
-    monkeypatch.setattr(attribution_index, "find_base", lambda *_: trainee.base)
+    monkeypatch.setattr(attribution, "find_base", lambda *_: trainee.base)
     return shelve(home, trainee, ADA, has_signals=False)
 
 
