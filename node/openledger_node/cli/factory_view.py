@@ -22,7 +22,7 @@ FIGURES: Final = (
 )
 SIDES: Final = (("held-out row", "reference"), ("base", "base"), ("adapter", "adapter"))
 FORMATS: Final[dict[str, str]] = {"none": "wide", "int4": "in 4 bits (int4)"}
-SMALLER: Final = "and --gradient-checkpointing, --quantize int4 and a smaller --batch-size need less"
+SMALLER: Final = "--gradient-checkpointing and a smaller --batch-size need less"
 SAMPLES_SHOWN: Final = 3
 GAINS: Final = (
     ("held-out loss", "loss", False),
@@ -158,7 +158,8 @@ def _memory(estimate: dict[str, Any]) -> str:
     memory = estimate["memory"]
     if memory is None:
         return estimate["why"] or "not known"
-    fits = "fits" if memory["fits"] else f"does not fit, {SMALLER}"
+    smaller = SMALLER if estimate["quantisation"] == "int4" else f"--quantize int4, {SMALLER}"
+    fits = "fits" if memory["fits"] else f"does not fit ({smaller})"
     return (
         f"{memory['needed_bytes'] / 1e9:.1f} GB beside {memory['serving_bytes'] / 1e9:.1f} GB that serve, "
         f"of {memory['cap_bytes'] / 1e9:.1f}: {fits}; {memory['how']}"
