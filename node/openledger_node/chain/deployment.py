@@ -35,15 +35,7 @@ from openledger_protocol.withdrawal import RowWithdrawal
 
 from ..errors import ChainError
 from .client import ChainClient
-from .contract_values import (
-    ChannelDeposit,
-    Proposal,
-    Stake,
-    UnbondRequest,
-    Withdrawal,
-    params_of,
-    windows_of,
-)
+from .contract_values import ChannelDeposit, Proposal, Stake, UnbondRequest, Withdrawal, params_of, windows_of
 from .contracts import explain_revert, load_contract
 from .token import Allowance, permit_domain
 

@@ -139,13 +139,7 @@ class PeerService:
         self._far = open_far_sellers(
             network, self._transport, points, self._ads, base=lambda: serving.base.digest, events=ledger.events
         )
-        self._publisher = open_publisher(
-            home,
-            network,
-            self._transport,
-            points,
-            shelf=lambda: [*self._shelf(), *map(AdapterId, self._rows.topics())],
-        )
+        self._publisher = open_publisher(home, network, self._transport, points, shelf=self._shelf)
         self.market = Buying(requester, self._ads, serving, self._far)
         self.share_tests = ShareTests(
             home,
@@ -367,11 +361,13 @@ class PeerService:
         )
 
     def _shelf(self) -> list[AdapterId]:
-        """The adapters that are sold here now, those in memory first."""
+        """Ids under which this node can be found: adapters sold here now, those in memory first, then rows."""
+        rows = list(map(AdapterId, self._rows.topics()))
         if self._offer is None or not self._state().is_ready:
-            return []
+            return rows
         resident = self._engine.beat.resident
-        return sorted((adapter.id for adapter in self._models.sellable), key=lambda each: each not in resident)
+        adapters = (adapter.id for adapter in self._models.sellable)
+        return [*sorted(adapters, key=lambda each: each not in resident), *rows]
 
     def _snapshot(self, binding: bytes) -> Snapshot | None:
         """The offer to advertise now; None for a node that sells nothing."""
