@@ -25,7 +25,7 @@ from openledger_node.settlement.session import KeyRing
 from openledger_protocol.codec import sha256_digest, to_plain
 from openledger_protocol.constants import CHUNK_BYTES
 from openledger_protocol.errors import OverloadedError
-from openledger_protocol.primitives import Digest
+from openledger_protocol.primitives import DatanetId, Digest
 from openledger_protocol.wire.inference import error_message
 from openledger_protocol.wire.rows import (
     ROWS_PART,
@@ -234,7 +234,7 @@ def changed_part(which: str, **changes: Any) -> RowsAnswer:
     return answer
 
 
-def version_bytes(rows: object, accounts: object) -> bytes:
+def version_bytes(rows: Any, accounts: Any) -> bytes:
     return json.dumps(to_plain(make_version("lake", "1", rows, accounts))).encode()
 
 
@@ -463,7 +463,7 @@ async def test_a_peer_that_names_anothers_wallet_gets_nothing(world: RowWorld) -
     eve = world.rows("eve", world.home("eve"))
     prove = eve._prove
 
-    async def claim(*words: object) -> RowsProof:
+    async def claim(*words: Any) -> RowsProof:
         proof = await prove(*words)
         return replace(proof, account=key_of("us").address)
 
@@ -532,7 +532,7 @@ async def test_a_stranger_who_copies_the_roots_gets_no_private_rows_as_public_on
     home = world.home("owner")
     version = world.own(home)
     write_sharing(home, "lake", Sharing(is_private=True))
-    stranger = "0x" + "56" * 32
+    stranger = DatanetId("0x" + "56" * 32)
     world.tell("DatanetCreated", id=stranger, owner=THIEF, name="pond", licence="none")
     world.tell(
         "DatanetVersion",
