@@ -4,11 +4,12 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 from support.contributors import ACCOUNTS, ADA, CONTRIBUTED, key_of
-from support.market_world.row_world import ANN, BOB, LAKE_ID, LONG, RowWorld, open_row_world
+from support.market_world.row_world import ANN, BOB, LAKE_ID, LONG, RowsAnswer, RowWorld, open_row_world
 from support.provided import id_of
 
 from openledger_node.datanets.held import pulled_training_rows, pulled_versions, read_held, rows_file, write_canonical
@@ -24,7 +25,7 @@ from openledger_node.settlement.session import KeyRing
 from openledger_protocol.codec import sha256_digest, to_plain
 from openledger_protocol.constants import CHUNK_BYTES
 from openledger_protocol.errors import OverloadedError
-from openledger_protocol.primitives import Digest
+from openledger_protocol.primitives import DatanetId, Digest
 from openledger_protocol.wire.inference import error_message
 from openledger_protocol.wire.rows import (
     ROWS_PART,
@@ -188,7 +189,7 @@ async def test_two_pulls_of_one_version_do_not_meet(world: RowWorld) -> None:
 # ---- peers that are not honest
 
 
-def dies_at(index: int) -> object:
+def dies_at(index: int) -> RowsAnswer:
     def answer(_: RowsMessage, found: RowsMessage) -> object:
         if isinstance(found, PartMessage) and (found.part, found.index) == (ROWS_PART, index):
             raise RuntimeError("pulled the plug")
@@ -197,23 +198,16 @@ def dies_at(index: int) -> object:
     return answer
 
 
-def changed_list(**changes: object) -> object:
-    def answer(_: RowsMessage, found: RowsMessage) -> object:
-        return replace(found, **changes) if isinstance(found, RowsListing) else found  # type: ignore[arg-type]
-
-    return answer
-
-
-def changed_rows(**changes: object) -> object:
+def changed_rows(**changes: Any) -> RowsAnswer:
     def answer(_: RowsMessage, found: RowsMessage) -> object:
         if not isinstance(found, RowsListing):
             return found
-        return replace(found, rows=replace(found.rows, **changes))  # type: ignore[arg-type]
+        return replace(found, rows=replace(found.rows, **changes))
 
     return answer
 
 
-def forged(part: str, content: bytes, *, digest: str = "") -> object:
+def forged(part: str, content: bytes, *, digest: str = "") -> RowsAnswer:
     """A list and chunks that agree, of another file; the whole may claim the right digest."""
 
     def answer(_: RowsMessage, found: RowsMessage) -> object:
@@ -221,7 +215,8 @@ def forged(part: str, content: bytes, *, digest: str = "") -> object:
             entry = entry_of(part, content)
             old = found.rows if part == ROWS_PART else found.version
             entry = replace(entry, digest=old.digest if digest == "right" else entry.digest)
-            return replace(found, **{part: entry})
+            changes: Any = {part: entry}
+            return replace(found, **changes)
         if isinstance(found, PartMessage) and found.part == part:
             at = found.index * CHUNK_BYTES
             return replace(found, data=content[at : at + CHUNK_BYTES])
@@ -230,16 +225,17 @@ def forged(part: str, content: bytes, *, digest: str = "") -> object:
     return answer
 
 
-def changed_part(which: str, **changes: object) -> object:
+def changed_part(which: str, **changes: Any) -> RowsAnswer:
     def answer(_: RowsMessage, found: RowsMessage) -> object:
-        is_it = isinstance(found, PartMessage) and found.part == which
-        return replace(found, **changes) if is_it else found  # type: ignore[type-var]
+        if isinstance(found, PartMessage) and found.part == which:
+            return replace(found, **changes)
+        return found
 
     return answer
 
 
-def version_bytes(rows: object, accounts: object) -> bytes:
-    return json.dumps(to_plain(make_version("lake", "1", rows, accounts))).encode()  # type: ignore[arg-type]
+def version_bytes(rows: Any, accounts: Any) -> bytes:
+    return json.dumps(to_plain(make_version("lake", "1", rows, accounts))).encode()
 
 
 def swapped_owners() -> bytes:
@@ -257,7 +253,7 @@ def silent_at_rows(question: RowsMessage, found: RowsMessage) -> object:
     return None if isinstance(question, GetPart) and question.part == ROWS_PART else found
 
 
-LIARS = {
+LIARS: dict[str, tuple[RowsAnswer, str]] = {
     "says that it is busy": (lambda *_: error_message(OverloadedError("too many")), "too many"),
     "says nothing": (lambda *_: None, f"it took longer than {ANSWER_S:g} s to send its list"),
     "sends noise": (lambda *_: b"\xff" * 99, "over its cap"),
@@ -311,7 +307,7 @@ async def test_a_peer_that_lies_stalls_or_dies_is_left_for_the_next(
     answer, reason = LIARS[name]
     version = world.publish()
     home = world.hold("ann", version)
-    await world.add("ann", home, answer)  # type: ignore[arg-type]  # each is an answer
+    await world.add("ann", home, answer)
     await world.add("bob", home)
     ours = world.home("us")
     found = await world.rows("us", ours).pull("lake", no_progress)
@@ -323,7 +319,7 @@ async def test_a_peer_that_lies_stalls_or_dies_is_left_for_the_next(
 
 async def test_if_all_lie_nothing_is_kept_as_pulled(world: RowWorld) -> None:
     version = world.publish()
-    await world.add("ann", world.hold("ann", version), forged(ROWS_PART, b"[1]", digest="right"))  # type: ignore[arg-type]
+    await world.add("ann", world.hold("ann", version), forged(ROWS_PART, b"[1]", digest="right"))
     ours = world.home("us")
     with pytest.raises(NetworkError, match="its list of the rows is of another file"):
         await world.rows("us", ours).pull("lake", no_progress)
@@ -357,7 +353,7 @@ async def test_a_slow_peer_makes_room_for_a_quick_one_and_is_asked_again_if_that
     await world.add("ann", home, pause_s=19.0)
     slow = world.asked[ANN]
     rows = world.rows("us", world.home("us"))
-    await world.add("bob", home, changed_part(ROWS_PART, data=b"x"))  # type: ignore[arg-type]
+    await world.add("bob", home, changed_part(ROWS_PART, data=b"x"))
     began_s = trio.current_time()
     found = await rows.pull("lake", no_progress)
     assert (found["from_peer"], list(found["dropped"])) == (ANN, [BOB])
@@ -467,11 +463,11 @@ async def test_a_peer_that_names_anothers_wallet_gets_nothing(world: RowWorld) -
     eve = world.rows("eve", world.home("eve"))
     prove = eve._prove
 
-    async def claim(*words: object) -> RowsProof:
-        proof = await prove(*words)  # type: ignore[arg-type]
+    async def claim(*words: Any) -> RowsProof:
+        proof = await prove(*words)
         return replace(proof, account=key_of("us").address)
 
-    eve._prove = claim  # type: ignore[method-assign]
+    eve._prove = claim  # type: ignore[method-assign,assignment]
     with pytest.raises(NetworkError, match="this Datanet is private"):
         await eve.pull("lake", no_progress)
 
@@ -536,7 +532,7 @@ async def test_a_stranger_who_copies_the_roots_gets_no_private_rows_as_public_on
     home = world.home("owner")
     version = world.own(home)
     write_sharing(home, "lake", Sharing(is_private=True))
-    stranger = "0x" + "56" * 32
+    stranger = DatanetId("0x" + "56" * 32)
     world.tell("DatanetCreated", id=stranger, owner=THIEF, name="pond", licence="none")
     world.tell(
         "DatanetVersion",
@@ -545,7 +541,7 @@ async def test_a_stranger_who_copies_the_roots_gets_no_private_rows_as_public_on
         rowsRoot=version.rows_root,
         contributorsRoot=version.contributors_root,
     )
-    write_published(home, stranger, version)  # type: ignore[arg-type]
+    write_published(home, stranger, version)
     holder = await world.add("ann", home)
     assert {each.held.datanet for each in holder.shelf._found.values()} == {LAKE_ID}
     with pytest.raises(NetworkError, match="are served here"):
