@@ -61,7 +61,7 @@ def test_a_private_version_gets_no_index_and_no_signals(home: Home) -> None:
     hold(home, is_private=True)
     order = {"name": "mine", "base": "fake", "datanet": LAKE}
     found = gather(home, Config(), order_from(order), keep=False)
-    assert index_builder_of(home, FAKE_BASE, found.datanet, None, yields=False) is None
+    assert index_builder_of(home, FAKE_BASE, found.datanet, None, yields=False, is_over=lambda: False) is None
     with pytest.raises(ConfigError, match=r"fake has no files|is a private Datanet"):
         gather(home, Config(), order_from({**order, "signals": True}), keep=False)
 
@@ -69,7 +69,7 @@ def test_a_private_version_gets_no_index_and_no_signals(home: Home) -> None:
 def test_a_public_version_gets_its_index(home: Home, tmp_path: Path) -> None:
     hold(home)
     found = gather(home, Config(), order_from({"name": "mine", "base": "fake", "datanet": LAKE}), keep=False)
-    build = index_builder_of(home, FAKE_BASE, found.datanet, None, yields=False)
+    build = index_builder_of(home, FAKE_BASE, found.datanet, None, yields=False, is_over=lambda: False)
     assert build is not None
     assert build(tmp_path / "index", found.rows).startswith("0x")
 
