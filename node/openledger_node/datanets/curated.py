@@ -62,7 +62,8 @@ def propose(
         NodeError: there is no such batch, no row, a row that the policy does not take, or nobody who could be paid.
     """
     own = OwnDatanets(home)
-    datanet = own.learn_withdrawals(name)
+    own.learn_withdrawals(name)
+    datanet = own.learn_commitments(name)  # as for a publication, which must have the same rows in the same order
     chosen = [find_batch(datanet, each) for each in batches] if batches else list(datanet.pending)
     seen = datanet
     for batch in chosen:
