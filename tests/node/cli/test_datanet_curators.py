@@ -204,6 +204,16 @@ def test_a_datanet_without_curators_is_not_proposed(run: Run, lake: Lake) -> Non
     assert "lake has no curators on development-1a1a1a1a, so you publish it alone" in ran.stderr
 
 
+def test_curators_are_not_asked_for_a_version_that_could_pay_nobody(run: Run, lake: Lake, tmp_path: Path) -> None:
+    lake.own.create(new_datanet("pond", treasury=ADA, **TERMS))  # type: ignore[arg-type]  # licence and share
+    lake.own.contribute("pond", [Row(prompt="Who?", completion="Cyd.", contributor="cyd")], {})
+    pond = Lake(lake.home, lake.own, datanet_id(lake.wallet, "pond"), lake.wallet)
+    read(pond, 3, "CuratorsChanged", {"curators": [ADA], "need": 1})
+    ran = run("datanet", "propose", "pond", "--out", str(tmp_path / "pond.json"))
+    assert "no contributor of these rows has an address, so nobody could be paid" in ran.stderr
+    assert not (tmp_path / "pond.json").exists()
+
+
 def test_anyones_datanet_is_shown_by_its_id(run: Run, lake: Lake) -> None:
     read(lake, 3, "DatanetDescribed", {"metadata": "\x1b[2J not JSON"})
     shown = run("datanet", "show", lake.id)
