@@ -140,12 +140,13 @@ class OwnDatanets(DatanetFiles):
             rows = self.batch_rows(name, found.digest)
             batch = judge(datanet, found, rows)
             changed = approve(replace_batch(datanet, batch), batch.digest)
-            if batch.digest not in datanet.approved:
-                whole = self._whole_batches(datanet)
+            is_new = changed.approved != datanet.approved
+            if is_new:
                 is_signed = batch.digest in self.signed_batches(datanet)
-                check_policy(datanet, whole, kept_rows(batch, rows), is_signed=is_signed)
-                if batch.gate.rejected or batch.gate.approved_before != len(whole):  # its last check knew other rows
-                    batch = check_batch(changed, [*whole, rows], rows)
+                check_policy(datanet, self._whole_batches(datanet), kept_rows(batch, rows), is_signed=is_signed)
+            was_compared_so = batch.gate.approved_before == len(datanet.approved) and not batch.gate.rejected
+            if accounts or (is_new and not was_compared_so):
+                batch = check_batch(changed, self._whole_batches(changed), rows)
             self._write(replace_batch(changed, batch))
         return batch
 
