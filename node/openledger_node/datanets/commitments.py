@@ -82,13 +82,24 @@ def are_known(
     Those of offers to another Datanet, such as the same one in an earlier network's registry, prove nothing here. An
     owner who keeps their account has the same id there.
     """
+    return len(without_unknown(events, datanet, registry, offers, shown)) == len(shown)
+
+
+def without_unknown(
+    events: EventRows,
+    datanet: DatanetId,
+    registry: Address,
+    offers: Sequence[RowOffer],
+    shown: Sequence[ShownCommitment],
+) -> tuple[ShownCommitment, ...]:
+    """Leave out the commitments that `are_known` refuses, such as one that a reorganisation took back."""
     if not shown:
-        return True
+        return ()
     ours = {offer_commitment(offer) for offer in offers if (offer.contract, offer.datanet_id) == (registry, datanet)}
-    return all(
-        each.committed_at_s in map(_time_of, _events(events, each.commitment))
+    return tuple(
+        each
         for each in shown
-        if each.commitment in ours
+        if each.commitment not in ours or each.committed_at_s in map(_time_of, _events(events, each.commitment))
     )
 
 
