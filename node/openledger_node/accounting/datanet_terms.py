@@ -59,7 +59,7 @@ def create_datanet(
         owner_ppm=datanet.owner_ppm,
         licence=datanet.licence,
         rules=rules or USUAL_RULES,
-        metadata=_metadata(session.deployment, about),
+        metadata=_metadata(session.deployment, about, is_given=bool(arguments.get("about"))),
     )
     call = session.deployment.create_datanet(
         action.name, action.treasury, action.owner_ppm, action.licence, action.rules, action.metadata
@@ -156,9 +156,12 @@ def _check_knows_curators(deployment: Deployment) -> None:
         )
 
 
-def _metadata(deployment: Deployment, about: DatanetAbout) -> str | None:
-    """The document for the chain; None for a Datanet without a description and policy."""
-    if about == DatanetAbout():
+def _metadata(deployment: Deployment, about: DatanetAbout, *, is_given: bool) -> str | None:
+    """The document for the chain; None for a Datanet without a description and policy.
+
+    A network of an earlier release registers the Datanet without those that are stored here.
+    """
+    if about == DatanetAbout() or not (is_given or deployment.has_curators):
         return None
     _check_knows_curators(deployment)
     return metadata_text(about)

@@ -21,7 +21,7 @@ from openledger_protocol.rules import common_rules, rule_names
 from ..attribution.registry import find_version, is_published
 from ..chain.contracts import load_contract
 from ..chain.refusals import open_text
-from ..datanets.commitments import LIFETIME_S
+from ..datanets.commitments import LIFETIME_S, without_unknown
 from ..datanets.curated import approvals_of, decisions_on, read_review
 from ..datanets.sample import sample_people
 from ..datanets.sharing import is_private, says_readers
@@ -72,6 +72,7 @@ def publish_datanet(
     if not session.network.is_development:
         _check_payable(name, version)
     found = datanet_id(account, name)
+    version = _with_known_commitments(session, found, version)
     keep = partial(_keep_version, home, found, version, num_batches, num_withdrawn)
     if session.deployment.datanet(found) is None:
         raise NodeError(
@@ -195,6 +196,13 @@ def _check_payable(name: str, version: DatanetVersion) -> None:
             f"Datanet {name} has rows of {found}, a made-up person of the samples. Nobody has the key of that "
             "account, so its earnings would be lost. Publish samples on development networks only"
         )
+
+
+def _with_known_commitments(session: NetworkSession, datanet: DatanetId, version: DatanetVersion) -> DatanetVersion:
+    """Leave out the commitments that this chain does not have, because every node would refuse the version."""
+    registry = session.network.contracts["DatanetRegistry"]
+    known = without_unknown(session.ledger.events, datanet, registry, version.offers, version.commitments)
+    return replace(version, commitments=known)
 
 
 def _decisions(

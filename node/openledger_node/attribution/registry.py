@@ -195,7 +195,7 @@ def is_published(events: EventRows, datanet_id: DatanetId, version: DatanetVersi
     """Return True if a Datanet has published exactly the rows and owners of a version, and its commitments exist."""
     roots = {"rowsRoot": version.rows_root, "contributorsRoot": version.contributors_root}
     found = events.find("DatanetVersion", {"id": datanet_id, **roots})
-    return bool(found) and are_known(events, datanet_id, version.offers, version.commitments)
+    return bool(found) and are_known(events, datanet_id, found[-1].contract, version.offers, version.commitments)
 
 
 def datanet_name(events: EventRows, datanet_id: DatanetId) -> str | None:

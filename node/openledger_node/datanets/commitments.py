@@ -11,7 +11,7 @@ from typing import Any, Final
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.events import Event
 from openledger_protocol.offer import RowOffer, offer_commitment
-from openledger_protocol.primitives import DatanetId, Digest, check_digest
+from openledger_protocol.primitives import Address, DatanetId, Digest, check_digest
 
 from ..errors import ConfigError
 from ..home import Home
@@ -71,19 +71,35 @@ def find_committed(home: Home, offer: RowOffer, published: Mapping[Digest, int],
 
 
 def are_known(
-    events: EventRows, datanet: DatanetId, offers: Sequence[RowOffer], shown: Sequence[ShownCommitment]
+    events: EventRows,
+    datanet: DatanetId,
+    registry: Address,
+    offers: Sequence[RowOffer],
+    shown: Sequence[ShownCommitment],
 ) -> bool:
     """Return True if the chain has the commitments of a version, each at the time that the version shows.
 
-    Those of offers to another Datanet, such as the same one on an earlier network, prove nothing here.
+    Those of offers to another Datanet, such as the same one in an earlier network's registry, prove nothing here. An
+    owner who keeps their account has the same id there.
     """
+    return len(without_unknown(events, datanet, registry, offers, shown)) == len(shown)
+
+
+def without_unknown(
+    events: EventRows,
+    datanet: DatanetId,
+    registry: Address,
+    offers: Sequence[RowOffer],
+    shown: Sequence[ShownCommitment],
+) -> tuple[ShownCommitment, ...]:
+    """Leave out the commitments that `are_known` refuses, such as one that a reorganisation took back."""
     if not shown:
-        return True
-    ours = {offer_commitment(offer) for offer in offers if offer.datanet_id == datanet}
-    return all(
-        each.committed_at_s in map(_time_of, _events(events, each.commitment))
+        return ()
+    ours = {offer_commitment(offer) for offer in offers if (offer.contract, offer.datanet_id) == (registry, datanet)}
+    return tuple(
+        each
         for each in shown
-        if each.commitment in ours
+        if each.commitment not in ours or each.committed_at_s in map(_time_of, _events(events, each.commitment))
     )
 
 

@@ -10,7 +10,7 @@ from openledger_protocol.codec import to_plain
 from openledger_protocol.curation import CURATORS_MAX, VersionDecision, decision_from_json, signature_bytes
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.primitives import Address, Digest, check_digest
+from openledger_protocol.primitives import ZERO_DIGEST, Address, Digest, check_digest
 
 from ..errors import NodeError
 from ..home import Home, write_private
@@ -62,7 +62,8 @@ def propose(
         NodeError: there is no such batch, no row, a row that the policy does not take, or nobody who could be paid.
     """
     own = OwnDatanets(home)
-    datanet = own.learn_withdrawals(name)
+    own.learn_withdrawals(name)
+    datanet = own.learn_commitments(name)  # as for a publication, which must have the same rows in the same order
     chosen = [find_batch(datanet, each) for each in batches] if batches else list(datanet.pending)
     seen = datanet
     for batch in chosen:
@@ -77,6 +78,11 @@ def propose(
         raise NodeError(f"{name} has no rows yet: `openledger-node datanet contribute {name} FILE`")
     number, last_root = published[-1] if published else (0, None)
     rows_root, contributors_root = roots_of(rows, datanet.accounts)
+    if contributors_root == ZERO_DIGEST:
+        raise NodeError(
+            f"no contributor of these rows has an address, so nobody could be paid: name one with --account NAME=0x… "
+            f"at `openledger-node datanet approve {name} BATCH`, and propose the version again"
+        )
     proposal = VersionProposal(
         chain_id=place.chain_id,
         contract=place.contract,

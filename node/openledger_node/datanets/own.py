@@ -15,18 +15,11 @@ from openledger_protocol.primitives import ZERO_ADDRESS, Address, Digest, check_
 
 from ..errors import NodeError
 from ..text import counted
-from .about import DatanetAbout, breaches_text, find_breaches, policy_lines
+from .about import Breach, DatanetAbout, breaches_text, find_breaches, policy_lines
 from .appeals import Appeal, cleared
 from .commitments import Committed
 from .copy_notes import note_copies, note_taken
-from .gate import (
-    BatchGate,
-    GateNumber,
-    base_number,
-    measure_rows,
-    policy_number,
-    trial_number,
-)
+from .gate import BatchGate, GateNumber, base_number, measure_rows, policy_number, trial_number
 from .rejections import RejectedRow
 from .rows import check_contributor, rows_digest
 from .verdicts import Verdicts, judge
@@ -185,22 +178,24 @@ def add_batch(
         )
     if num_earlier + len(rows) > ROWS_MAX:
         raise NodeError(f"{datanet.name} has {num_earlier} rows: with {len(rows)} more it would exceed {ROWS_MAX}")
-    check_policy(datanet, earlier, rows, is_signed=is_signed)
+    check_policy(datanet, earlier, dict(enumerate(rows, 1)), is_signed=is_signed)
     batch = check_batch(datanet, earlier, rows, committed=committed)
     others = tuple(each for each in datanet.batches if each.digest != batch.digest)
     return replace(datanet, batches=(*others, batch))
 
 
-def check_policy(datanet: Datanet, earlier: Sequence[Sequence[Row]], rows: Sequence[Row], *, is_signed: bool) -> None:
+def check_policy(
+    datanet: Datanet, earlier: Sequence[Sequence[Row]], rows: Mapping[int, Row], *, is_signed: bool
+) -> None:
     """Check that rows keep the Datanet's policy; `earlier` are the whole batches approved so far.
+
+    `rows` are by their numbers in their batch.
 
     Raises:
         NodeError: some don't; the message names the first ones with the limit that each breaks.
     """
     before = [row for batch in rows_left(datanet, earlier) for row in batch.values()]
-    breaches = find_breaches(
-        datanet.about.policy, rows, earlier=before, accounts=datanet.accounts, is_signed=is_signed
-    )
+    breaches = _breaches(datanet, before, rows, is_signed=is_signed)
     if breaches:
         raise NodeError(
             f"{counted(len(breaches), 'row')} of {len(rows):,} of this batch can't be taken by the policy of "
@@ -265,10 +260,10 @@ def rows_compared(datanet: Datanet, approved: Sequence[Sequence[Row]]) -> list[d
     ]
 
 
-def kept_rows(batch: RowBatch, rows: Sequence[Row]) -> list[Row]:
-    """The rows of a batch without those that the owner left out."""
+def kept_rows(batch: RowBatch, rows: Sequence[Row]) -> dict[int, Row]:
+    """The rows of a batch without those that the owner left out, by their numbers, from 1."""
     rejected = {each.row for each in batch.gate.rejected}
-    return [row for number, row in enumerate(rows, 1) if number not in rejected]
+    return {number: row for number, row in enumerate(rows, 1) if number not in rejected}
 
 
 def place_of(datanet: Datanet, digest: Digest) -> int:
@@ -319,7 +314,7 @@ def check_batch(
             numbers=_with_model_numbers(
                 (
                     *measure_rows(rows, earlier, duplicates=duplicates, of_others=of_others),
-                    *_policy_number(datanet, earlier, rows),
+                    *_policy_number(datanet, earlier, kept_rows(known, rows) if known else dict(enumerate(rows, 1))),
                 ),
                 before,
             ),
@@ -331,14 +326,22 @@ def check_batch(
     )
 
 
-def _policy_number(datanet: Datanet, earlier: Sequence[Row], rows: Sequence[Row]) -> tuple[GateNumber, ...]:
+def _policy_number(datanet: Datanet, earlier: Sequence[Row], rows: Mapping[int, Row]) -> tuple[GateNumber, ...]:
     """The number of rows that break the policy; none if the Datanet has no policy."""
     lines = policy_lines(datanet.about.policy)
     if not lines:
         return ()
-    breaches = find_breaches(datanet.about.policy, rows, earlier=earlier, accounts=datanet.accounts)
+    breaches = _breaches(datanet, earlier, rows)
     note = breaches_text(breaches, most=1) if breaches else "; ".join(lines)
     return (policy_number(len(breaches), note),)
+
+
+def _breaches(
+    datanet: Datanet, earlier: Sequence[Row], rows: Mapping[int, Row], *, is_signed: bool = True
+) -> list[Breach]:
+    policy, given, numbers = datanet.about.policy, tuple(rows.values()), tuple(rows)
+    found = find_breaches(policy, given, earlier=earlier, accounts=datanet.accounts, is_signed=is_signed)
+    return [replace(each, row=numbers[each.row - 1]) for each in found]
 
 
 def appeals_of(datanet: Datanet) -> tuple[Appeal, ...]:

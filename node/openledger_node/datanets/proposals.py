@@ -19,7 +19,15 @@ from openledger_protocol.curation import (
 )
 from openledger_protocol.datanet import Row, row_from_json
 from openledger_protocol.errors import BadSignatureError, MalformedError
-from openledger_protocol.primitives import Address, DatanetId, Digest, check_address, check_digest, check_name
+from openledger_protocol.primitives import (
+    ZERO_ADDRESS,
+    Address,
+    DatanetId,
+    Digest,
+    check_address,
+    check_digest,
+    check_name,
+)
 
 from ..errors import InputError, NodeError
 from ..text import on_one_line
@@ -138,6 +146,8 @@ def _proposal_from_json(content: dict[str, Any]) -> VersionProposal:
         raise MalformedError("it must have rows, and the accounts of contributors")
     rows = tuple(map(row_from_json, content["rows"]))
     accounts = {check_name(name): check_address(account) for name, account in content["accounts"].items()}
+    if other := next((name for name in accounts if account_of(name, {}) != ZERO_ADDRESS), None):
+        raise MalformedError(f"it pays the rows of {other} at another account: ask its owner why")
     proposal = VersionProposal(
         chain_id=content["chain_id"],
         contract=check_address(content["contract"]),

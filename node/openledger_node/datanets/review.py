@@ -43,16 +43,15 @@ def approve(
         MalformedError: rows are left out without a reason.
     """
 
-    def change(_: Datanet, batch: RowBatch, __: Sequence[Sequence[Row]], rows: tuple[Row, ...]) -> RowBatch:
+    def judge(datanet: Datanet, batch: RowBatch, rows: Sequence[Row]) -> RowBatch:
         rejected = reject_rows(leave_out, len(rows), because)
-        if batch.digest not in own.get(name).approved:
+        if batch.digest not in datanet.approved:
             return judge_batch(batch, rejected)
         if leave_out and {each.row for each in batch.gate.rejected} != set(leave_out):
             raise NodeError(_explain_approved(name, batch))
         return batch
 
-    own.change_batch(name, beginning, change)
-    return own.approve(name, beginning, accounts)
+    return own.approve(name, beginning, accounts, judge)
 
 
 def reject(own: OwnDatanets, name: str, beginning: str, because: str) -> RowBatch:
@@ -64,8 +63,8 @@ def reject(own: OwnDatanets, name: str, beginning: str, because: str) -> RowBatc
     """
     words = check_reason(because)
 
-    def change(_: Datanet, batch: RowBatch, __: Sequence[Sequence[Row]], ___: tuple[Row, ...]) -> RowBatch:
-        if batch.digest in own.get(name).approved:
+    def change(datanet: Datanet, batch: RowBatch, _: Sequence[Sequence[Row]], __: tuple[Row, ...]) -> RowBatch:
+        if batch.digest in datanet.approved:
             raise NodeError(_explain_approved(name, batch))
         return judge_batch(batch, because=words)
 
@@ -109,6 +108,8 @@ def appeal(own: OwnDatanets, name: str, beginning: str, row: int, because: str) 
         datanet: Datanet, batch: RowBatch, approved: Sequence[Sequence[Row]], rows: tuple[Row, ...]
     ) -> RowBatch:
         digest = _digest_of(rows, row)
+        if why := next((each.because for each in batch.gate.rejected if each.row == row), ""):
+            raise NodeError(f"row {row} was rejected ({why}), so no version contains it and nobody is paid for it")
         appeals = file_appeal(batch.gate.appeals, row, digest, because)
         _check_is_copy(datanet, batch, approved, rows, row)
         return replace(batch, gate=replace(batch.gate, appeals=appeals))

@@ -29,11 +29,13 @@ from .own import (
     check_policy,
     find_batch,
     has_terms_of,
+    judge_batch,
     judge_rows,
     kept_rows,
     name_accounts,
     note_version,
     replace_batch,
+    rows_left,
     withdraw,
 )
 from .own_files import DatanetFiles
@@ -47,6 +49,12 @@ DRAFT = "draft"
 
 
 ChangeBatch = Callable[[Datanet, RowBatch, Sequence[Sequence[Row]], tuple[Row, ...]], RowBatch]
+JudgeBatch = Callable[[Datanet, RowBatch, Sequence[Row]], RowBatch]
+
+
+def keep_rejected(_: Datanet, batch: RowBatch, __: Sequence[Row]) -> RowBatch:
+    """Leave out the rows that were rejected before; the batch as a whole is rejected no more."""
+    return judge_batch(batch, batch.gate.rejected)
 
 
 class OwnDatanets(DatanetFiles):
@@ -111,27 +119,35 @@ class OwnDatanets(DatanetFiles):
         datanet = name_accounts(self.get(name), accounts)
         if datanet.about.policy == DatanetPolicy():
             return []
+        left = rows_left(datanet, self._whole_batches(datanet))
+        earlier = [row for batch in left for row in batch.values()]
         known = datanet.accounts
-        return find_breaches(datanet.about.policy, rows, earlier=self.rows(datanet), accounts=known, is_signed=False)
+        return find_breaches(datanet.about.policy, rows, earlier=earlier, accounts=known, is_signed=False)
 
-    def approve(self, name: str, beginning: str, accounts: Mapping[str, Address]) -> RowBatch:
+    def approve(
+        self, name: str, beginning: str, accounts: Mapping[str, Address], judge: JudgeBatch = keep_rejected
+    ) -> RowBatch:
         """Approve the batch whose digest begins so, after all earlier ones; approving it twice changes nothing.
+
+        `judge` takes the Datanet, the record of the batch and its rows, and may reject some of them.
 
         Raises:
             NodeError: there is no such Datanet or batch, its rows are damaged, or they break the policy.
         """
         with self._locked(name):
             datanet = name_accounts(self.get(name), accounts)
-            batch = find_batch(datanet, beginning)
-            rows = self.batch_rows(name, batch.digest)
-            if batch.digest not in datanet.approved and datanet.about.policy != DatanetPolicy():
-                is_signed, kept = batch.digest in self.signed_batches(datanet), kept_rows(batch, rows)
-                check_policy(datanet, self._whole_batches(datanet), kept, is_signed=is_signed)
-            if batch.digest not in datanet.approved and batch.gate.approved_before != len(datanet.approved):
-                batch = check_batch(
-                    datanet, self._whole_batches(datanet), rows
-                )  # others were approved since the last check
-            self._write(approve(replace_batch(datanet, batch), batch.digest))
+            found = find_batch(datanet, beginning)
+            rows = self.batch_rows(name, found.digest)
+            batch = judge(datanet, found, rows)
+            changed = approve(replace_batch(datanet, batch), batch.digest)
+            is_new = changed.approved != datanet.approved
+            if is_new:
+                is_signed = batch.digest in self.signed_batches(datanet)
+                check_policy(datanet, self._whole_batches(datanet), kept_rows(batch, rows), is_signed=is_signed)
+            was_compared_so = batch.gate.approved_before == len(datanet.approved) and not batch.gate.rejected
+            if accounts or (is_new and not was_compared_so):
+                batch = check_batch(changed, self._whole_batches(changed), rows)
+            self._write(replace_batch(changed, batch))
         return batch
 
     def change_batch(self, name: str, beginning: str, change: ChangeBatch) -> RowBatch:

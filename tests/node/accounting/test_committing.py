@@ -10,7 +10,7 @@ from support.chain_world.world import World
 from support.contributors import ADA, BEN, TERMS, key_of
 
 from openledger_node.attribution.registry import is_published
-from openledger_node.datanets.commitments import LIFETIME_S, find_committed
+from openledger_node.datanets.commitments import LIFETIME_S, Committed, ShownCommitment, find_committed
 from openledger_node.datanets.review import appeal, decide
 from openledger_node.datanets.signed import DatanetPlace, SignedBatch, draft_batch
 from openledger_node.datanets.store import OwnDatanets
@@ -104,6 +104,26 @@ def test_a_copier_who_sees_the_offer_and_is_approved_first_is_not_paid(owner: Da
     back_dated = replace(version, commitments=(replace(shown, committed_at_s=shown.committed_at_s - 60),))
     assert not is_published(events, lake, back_dated)
     assert version_from_json(to_plain(version)) == version
+
+
+def test_a_commitment_in_another_registry_is_not_asked_of_this_one(owner: DatanetOwner) -> None:
+    """An owner who keeps their account has a Datanet of the same id on an earlier network."""
+    take(owner, signed(owner, SAID))
+    version = publish(owner)
+    offer = replace(version.offers[0], contract=BEN)
+    shown = ShownCommitment(commitment=offer_commitment(offer), committed_at_s=5)
+    version = replace(version, offers=(offer,), commitments=(shown,))
+    assert is_published(owner.world.node.ledger.events, datanet_id(owner.account, "lake"), version)
+
+
+def test_a_commitment_that_a_reorganisation_took_back_does_not_spoil_a_version(owner: DatanetOwner) -> None:
+    digest = take(owner, signed(owner, SAID))
+    gone = Committed(at_s=5, after=0)
+    owner.own.change_batch("lake", digest, lambda _, batch, *__: replace(batch, committed=gone))
+    version = publish(owner)
+    assert (len(version.offers), version.commitments) == (1, ())
+    assert is_published(owner.world.node.ledger.events, datanet_id(owner.account, "lake"), version)
+    assert owner.do("datanet publish", datanet="lake")["steps"] == []
 
 
 def test_a_copy_that_was_published_after_the_commitment_is_redirected_in_later_versions(owner: DatanetOwner) -> None:

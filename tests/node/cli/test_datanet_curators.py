@@ -2,7 +2,7 @@
 
 import json
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,18 @@ from support.contributors import ADA, BEN, CONTRIBUTED, TERMS, key_of
 from support.verbs import Ran, Run
 
 from openledger_node.datanets.own import new_datanet
+from openledger_node.datanets.proposals import roots_of
+from openledger_node.datanets.signed import DatanetPlace, draft_batch
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.home import Home
 from openledger_node.keystore import ensure_development_wallet
 from openledger_node.ledger.ledger import open_ledger
 from openledger_node.network_file import CONTRACTS, Network, Token, join_network
-from openledger_protocol.datanet import datanet_id
+from openledger_protocol.datanet import Row, datanet_id, row_from_json
 from openledger_protocol.events import BlockId, Event
+from openledger_protocol.offer import offer_commitment, offer_digest
 from openledger_protocol.primitives import Address, DatanetId, Digest, check_address
+from openledger_protocol.signatures import sign_digest
 
 CURATORS = ("odile", "rurik", "tamsin")
 NETWORK = Network(
@@ -140,6 +144,33 @@ def test_a_proposal_whose_rows_were_changed_is_refused(run: Run, lake: Lake, tmp
     assert "its roots are not those of its rows and contributors" in ran.stderr
 
 
+def test_a_proposal_that_pays_an_address_elsewhere_is_refused(run: Run, lake: Lake, tmp_path: Path) -> None:
+    """A curator reads the address in the rows, and the list of accounts would override it."""
+    file = Path(propose(run, tmp_path))
+    content = json.loads(file.read_text())
+    accounts = content["accounts"] | {ADA: BEN}
+    rows = [row_from_json(row) for row in content["rows"]]
+    root = roots_of(rows, accounts)[1]
+    file.write_text(json.dumps(content | {"accounts": accounts, "contributors_root": root}))
+    ran = run("datanet", "review", str(file), "--approve", "--yes")
+    assert ran.status == 1
+    assert f"it pays the rows of {ADA} at another account" in ran.stderr
+
+
+def test_a_proposal_knows_the_commitments_that_a_publication_would_learn(
+    run: Run, lake: Lake, tmp_path: Path
+) -> None:
+    """They put rows first, and curators approve the rows in their order."""
+    place = DatanetPlace(chain_id=31337, contract=NETWORK.contracts["DatanetRegistry"], datanet_id=lake.id)
+    said = Row(prompt="Who rings the bell?", completion="Nobody has rung it since May.", contributor=ADA)
+    offer = draft_batch([said], place, ADA, "CC-BY-4.0").offer
+    signed = replace(offer, signature="0x" + sign_digest(key_of("ada").private_key, offer_digest(offer)).hex())
+    lake.own.contribute("lake", [said], {}, signed)
+    read(lake, 3, "RowsCommitted", {"commitment": offer_commitment(signed), "committedAt": 2**40})
+    file = Path(propose(run, tmp_path))
+    assert json.loads(file.read_text())["rows"][0]["prompt"] == said.prompt
+
+
 def test_rows_that_were_never_published_do_not_pass_as_old_ones(run: Run, lake: Lake, tmp_path: Path) -> None:
     """An owner could hide new rows among those that curators have seen."""
     file = Path(propose(run, tmp_path))
@@ -171,6 +202,16 @@ def test_a_datanet_without_curators_is_not_proposed(run: Run, lake: Lake) -> Non
     ran = run("datanet", "propose", "lake")
     assert ran.status == 1
     assert "lake has no curators on development-1a1a1a1a, so you publish it alone" in ran.stderr
+
+
+def test_curators_are_not_asked_for_a_version_that_could_pay_nobody(run: Run, lake: Lake, tmp_path: Path) -> None:
+    lake.own.create(new_datanet("pond", treasury=ADA, **TERMS))  # type: ignore[arg-type]  # licence and share
+    lake.own.contribute("pond", [Row(prompt="Who?", completion="Cyd.", contributor="cyd")], {})
+    pond = Lake(lake.home, lake.own, datanet_id(lake.wallet, "pond"), lake.wallet)
+    read(pond, 3, "CuratorsChanged", {"curators": [ADA], "need": 1})
+    ran = run("datanet", "propose", "pond", "--out", str(tmp_path / "pond.json"))
+    assert "no contributor of these rows has an address, so nobody could be paid" in ran.stderr
+    assert not (tmp_path / "pond.json").exists()
 
 
 def test_anyones_datanet_is_shown_by_its_id(run: Run, lake: Lake) -> None:

@@ -5,8 +5,9 @@ import json
 import pytest
 from support.indexes import ADA, BO
 
+from openledger_node.datanets.about import DatanetAbout, DatanetPolicy
 from openledger_node.datanets.own import new_datanet, state_of
-from openledger_node.datanets.review import approve, check_again, measure, reject
+from openledger_node.datanets.review import appeal, approve, check_again, measure, reject
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.version import read_version
 from openledger_node.errors import NodeError
@@ -21,6 +22,10 @@ ROWS = tuple(
     for what, name in (("ferry", "Odile"), ("mill", "Rurik"), ("light", "Tamsin"), ("gate", "Petra"))
 )
 MORE = (Row(prompt="Who sings at dawn?", completion="A lark that nobody sees.", contributor=ADA),)
+
+
+SHORT = DatanetAbout(policy=DatanetPolicy(characters_max=80))
+LONG = Row(prompt="Who keeps the well?", completion="Wilma keeps it, " + "year after year, " * 5, contributor=BO)
 
 
 @pytest.fixture
@@ -133,3 +138,49 @@ def test_a_datanet_of_an_earlier_node_has_no_rejections(own: OwnDatanets, home: 
         del content["batches"][0]["gate"][name]
     file.write_text(json.dumps(content))
     assert own.get("lake").batches[0].gate.rejected == ()
+
+
+def test_the_policy_names_rows_by_their_numbers_in_the_batch(own: OwnDatanets) -> None:
+    batch = own.contribute("lake", (*ROWS, LONG), {}).digest
+    own.change("lake", about=SHORT)
+    with pytest.raises(NodeError, match=r"1 row of 3 of this batch can't be taken .*\(row 5: it has"):
+        approve(own, "lake", batch, {}, leave_out=[1, 2], because="twice")
+
+
+def test_a_row_that_is_left_out_breaks_no_policy(own: OwnDatanets) -> None:
+    batch = own.contribute("lake", (*ROWS, LONG), {}).digest
+    own.change("lake", about=SHORT)
+    found = approve(own, "lake", batch, {}, leave_out=[5], because="too long")
+    assert [each.value for each in found.gate.numbers if each.name == "policy"] == [0]
+
+
+def test_an_approval_that_fails_leaves_a_batch_rejected(own: OwnDatanets) -> None:
+    batch = own.contribute("lake", (*ROWS, LONG), {}).digest
+    reject(own, "lake", batch, "not now")
+    own.change("lake", about=SHORT)
+    with pytest.raises(NodeError, match="can't be taken by the policy"):
+        approve(own, "lake", batch, {}, leave_out=[1], because="twice")
+    (found,) = own.get("lake").batches
+    assert (found.gate.rejected, found.gate.rejected_because) == ((), "not now")
+
+
+def test_an_approval_by_curators_ends_a_rejection_too(own: OwnDatanets) -> None:
+    batch = own.contribute("lake", ROWS, {}).digest
+    reject(own, "lake", batch, "not now")
+    assert own.approve("lake", batch, {}).gate.rejected_because == ""
+
+
+def test_the_copy_of_a_row_that_is_left_out_belongs_to_its_own_contributor(own: OwnDatanets) -> None:
+    copy = Row(prompt=ROWS[0].prompt, completion=ROWS[0].completion, contributor=ADA)
+    batch = own.contribute("lake", (*ROWS, copy), {})
+    assert [(note.row, note.of_row) for note in batch.gate.copies] == [(5, 1)]
+    found = approve(own, "lake", batch.digest, {}, leave_out=[1], because="wrong")
+    assert (found.gate.copies, found.of_others, found.near_duplicates) == ((), 0, 0)
+    assert found == check_again(own, "lake", batch.digest) == own.get("lake").batches[0]
+
+
+def test_there_is_no_appeal_for_a_rejected_row(own: OwnDatanets) -> None:
+    batch = own.contribute("lake", ROWS, {}).digest
+    approve(own, "lake", batch, {}, leave_out=[2], because="wrong")
+    with pytest.raises(NodeError, match=r"row 2 was rejected \(wrong\), so no version contains it"):
+        appeal(own, "lake", batch, 2, "it is right")

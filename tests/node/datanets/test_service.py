@@ -288,3 +288,13 @@ def test_a_file_of_an_earlier_node_has_no_withdrawals(own: OwnDatanets, home: Ho
     del content["withdrawn"], content["versions"][0]["withdrawn"]
     file.write_text(json.dumps(content))
     assert own.get("lake").withdrawn == ()
+
+
+@pytest.mark.parametrize("is_approved", [False, True])
+def test_a_batch_whose_contributor_gets_an_address_is_paid(own: OwnDatanets, is_approved: bool) -> None:
+    batch = own.contribute("lake", FIRST, {})
+    assert batch.unpaid == 1
+    if is_approved:
+        own.approve("lake", batch.digest, {})
+    assert own.approve("lake", batch.digest, {"bo": BO}).unpaid == 0
+    assert own.get("lake").batches[0].unpaid == 0

@@ -1,6 +1,7 @@
 """Copies of withdrawn rows, and rows that are proven to be older than those approved before them."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,12 +9,14 @@ import pytest
 from support.contributors import ADA, BEN
 from support.indexes import BO
 
+from openledger_node.datanets.about import DatanetAbout, DatanetPolicy
 from openledger_node.datanets.commitments import Committed, owning_order
 from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.review import appeal, check_again, decide
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.verdicts import Verdicts, judge
 from openledger_node.datanets.version import read_version
+from openledger_node.errors import NodeError
 from openledger_node.home import Home
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row
@@ -165,3 +168,14 @@ def test_files_of_an_earlier_node_have_no_commitments(own: OwnDatanets, home: Ho
     file.write_text(json.dumps(content))
     assert [each.committed for each in own.get("lake").batches] == [None, None]
     assert own.get("lake").batches[1].gate.copies[0].contributor == ADA
+
+
+def test_a_contribution_asks_no_other_quota_than_its_preview(own: OwnDatanets) -> None:
+    """A row that is left out as a copy of a withdrawn one may come back by an appeal, so it counts."""
+    approve(own, (SAID, OTHER), (COPY,))
+    own.withdraw("lake", [canonical_digest(SAID)])
+    own.change("lake", about=DatanetAbout(policy=DatanetPolicy(rows_per_contributor_max=1)))
+    more = replace(OTHER, prompt="What grows in the sea?", contributor=BEN)
+    (breach,) = own.breaches("lake", [more], {})
+    with pytest.raises(NodeError, match=re.escape(breach.reason)):
+        own.contribute("lake", [more], {})
