@@ -17,7 +17,7 @@ from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
 from openledger_protocol.constants import RECEIPTS_OPEN_MAX
 from openledger_protocol.errors import ProtocolError, StaleError
 from openledger_protocol.payments import ChannelConfig
-from openledger_protocol.primitives import ZERO_WEI, Address, ChannelId, RequestId
+from openledger_protocol.primitives import Address, ChannelId, RequestId
 
 from ..beats import sleep_to_beat
 from ..errors import LedgerError, NetworkError
@@ -143,7 +143,7 @@ class LateReceipts:
                 continue  # its receipt has come
             if purchase.request_id in missing:
                 await self._lanes.change(changed(purchase, is_forgone=True))
-                self._spending_limit.settle_late(purchase.request_id, paid_wei=purchase.most_wei, amount_wei=ZERO_WEI)
+                self._spending_limit.release(purchase.request_id, purchase.most_wei)
             elif self._now_s() >= self._seen[_key(purchase)].lost_s + WITHHELD_AFTER_S:
                 agreed = Agreed.from_plain(purchase.agreed)
                 withheld = changed(purchase, num_withheld=agreed.num_withheld + 1)

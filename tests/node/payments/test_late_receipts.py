@@ -9,13 +9,25 @@ import pytest
 import trio
 import trio.testing
 from support.market_world.audited import RIGHT, Rule, auditing, wanted
-from support.market_world.liars import Script, as_it_is, buy_through, messages_of, receipt, script, tamper_with
+from support.market_world.liars import (
+    Script,
+    as_it_is,
+    buy_through,
+    messages_of,
+    open_of,
+    receipt,
+    script,
+    tamper_with,
+    voucher_of,
+)
 from support.market_world.market import Market, open_market
 from support.market_world.requests import purchase
 from support.market_world.terms import CHANNEL, CHUNK_TOKENS, CONFIG, DOMAIN, NODE, NOW_S, price, sign_as, word
 
 from openledger_node.errors import NetworkError
 from openledger_node.payments import delivery
+from openledger_node.payments.accounts import LaneAccount
+from openledger_node.payments.credit import Standing
 from openledger_node.payments.late_receipts import ASK_AFTER_S, ASKED_S, LateReceipts
 from openledger_node.payments.purchase import Agreed
 from openledger_protocol.errors import ReceiptRefusedError
@@ -259,6 +271,29 @@ async def test_a_seller_shows_what_it_has_and_names_what_it_has_not(tmp_path: Pa
         await stream.countersign(shown.receipt)
         await stream.raw.aclose()
         assert await is_countersigned(market)
+
+
+async def test_a_request_that_waits_for_the_chain_is_not_named_as_missing(tmp_path: Path) -> None:
+    """Its node would forgo the pay of an answer that it has not begun yet."""
+    async with market_with_a_lost_receipt(tmp_path) as market:
+        accounts, has_asked, may_answer = market.seller.accounts, trio.Event(), trio.Event()
+        standing_of = accounts.standing_of
+
+        async def slow_standing_of(lane: LaneAccount) -> Standing:
+            has_asked.set()
+            await may_answer.wait()
+            return await standing_of(lane)
+
+        accounts.standing_of = slow_standing_of  # type: ignore[method-assign]  # the chain takes its time
+        async with script(market) as waiting, script(market) as stream:
+            await waiting.say(open_of(purchase("r2"), voucher_of(10**9)))
+            await has_asked.wait()
+            signature = sign_as("authorizer")(ask_digest(CHANNEL, (R2,), NOW_S, DOMAIN))
+            await stream.say(asked(ids=(R2,), signature=signature))
+            assert await stream.hear() == MissingReceipts(ids=())
+            may_answer.set()
+        await market.seller.wait_served(3)
+        assert not accounts.running(CHANNEL)
 
 
 async def test_a_late_receipt_that_is_drawn_is_audited_before_it_is_countersigned(tmp_path: Path) -> None:
