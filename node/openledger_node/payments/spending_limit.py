@@ -15,8 +15,8 @@ DAY_S = 86_400
 RELEASED_S = 600
 """A purchase whose receipt has not come counts against the limit for so long. The receipt counts when it comes.
 
-Sellers could take money again and again that is free by then, and show their receipts later. So no more than one limit
-becomes free on a day, and a day costs at most two.
+Sellers could take money again and again that is free by then, and show their receipts later. So no more than one
+limit becomes free on a day, and a day costs at most two.
 """
 
 RELEASED_NS = RELEASED_S * 10**9

@@ -95,7 +95,7 @@ async def test_a_seller_that_makes_no_receipt_frees_the_money_at_once() -> None:
 
 
 async def test_a_day_costs_at_most_twice_its_limit_however_late_the_receipts_come() -> None:
-    """A seller that broke off its answers could take the limit again every ten minutes, and show receipts at night."""
+    """A seller that broke off its answers could take the limit every ten minutes, and show receipts at night."""
     purse, paid_wei = Purse(), 0
     for number in range(9):
         paid_wei += (took_wei := await purse.left())
