@@ -114,9 +114,16 @@ class PortMapper:
                 await trio.to_thread.run_sync(self.remove, abandon_on_cancel=True)
 
     def _map_while_kept(self, ports: Mapping[str, int], num_kept: int) -> RouterAnswer:
-        """Map a port, unless `keep` has ended meanwhile: nobody would remove the mapping then."""
-        with self._asking:
+        """Map a port, unless `keep` has ended meanwhile: nobody would remove the mapping then.
+
+        A router that hangs holds up one thread, and not one more at each try.
+        """
+        if not self._asking.acquire(timeout=ASK_S):
+            return SLOW
+        try:
             return self.map_port(ports) if num_kept == self._num_kept else NOT_ASKED
+        finally:
+            self._asking.release()
 
     def map_port(self, ports: Mapping[str, int]) -> RouterAnswer:
         """Map a port of the router to the one that this node has on the router's network, or renew its lease."""
