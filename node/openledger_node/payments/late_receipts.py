@@ -15,7 +15,7 @@ import trio
 
 from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
 from openledger_protocol.constants import RECEIPTS_OPEN_MAX
-from openledger_protocol.errors import ProtocolError, StaleError
+from openledger_protocol.errors import BadSignatureError, ProtocolError, StaleError
 from openledger_protocol.payments import ChannelConfig
 from openledger_protocol.primitives import Address, ChannelId, RequestId
 
@@ -128,7 +128,8 @@ class LateReceipts:
             return
         except ProtocolError as error:
             log.info("%s does not show its receipts: %s", config.node, error.message)
-            if error.retryable or isinstance(error, StaleError):  # it is busy, or one of the two clocks is wrong
+            # It is busy, one of the two clocks is wrong, or this node has another key since it paid.
+            if error.retryable or isinstance(error, StaleError | BadSignatureError):
                 return
             was_answered = True
         finally:
