@@ -20,7 +20,7 @@ import trio
 
 from ..home import write_private
 from .nat_pmp import PmpError, PmpRouter, PmpSilentError, PmpVersionError, default_gateway
-from .pcp import PcpRouter
+from .pcp import PcpRouter, draw_nonce
 from .reachability import NOT_ASKED, RouterAnswer, RouterState
 from .scopes import is_carrier_grade, is_public_host
 
@@ -76,6 +76,7 @@ class PortMapper:
             None  # it has mapped a port of this machine, and the port
         )
         self._pcp: PcpRouter | None = None  # the router that knows this protocol and not NAT-PMP
+        self._nonce = draw_nonce()  # kept, because a router that was silent once may have the mapping all the same
         self._lease_s = LEASE_S
         self._outer = 0  # the router's port; 0 is none
         self._doubted = trio.Event()
@@ -175,7 +176,7 @@ class PortMapper:
                 return _without_public_address(host)
             outer, lease_s = router.map_port(port, outer=self._outer or port, lease_s=LEASE_S)
         except (PmpSilentError, PmpVersionError):
-            return self._map_by_pcp(PcpRouter(router.address), port) if port else ABSENT
+            return self._map_by_pcp(PcpRouter(router.address, self._nonce), port) if port else ABSENT
         except PmpError as error:
             return RouterAnswer(state=RouterState.REFUSED, words=f"the router refuses to map a port: {error}")
         self._pmp, self._outer, self._lease_s = (router, port), outer, lease_s
