@@ -3,11 +3,14 @@
 import json
 import sqlite3
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from openledger_protocol.primitives import AdapterId, ChannelId, Digest, RequestId, Wei
 
 from .store import Store
+
+STILL_DUE: Final = "NOT COALESCE(json_extract(purchase.agreed, '$.is_forgone'), 0)"
+"""Condition in SQL for purchases whose sellers have not said that they make no receipt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +75,8 @@ class OpenPurchases:
 
         A seller that has said that it makes no receipt for a purchase may not claim it.
         """
-        rows = self._store.rows(
-            "SELECT most_wei FROM purchase WHERE channel_id = ? AND adapter_id = ?"
-            " AND NOT COALESCE(json_extract(agreed, '$.is_forgone'), 0)",
-            (channel_id, adapter_id),
-        )
+        query = f"SELECT most_wei FROM purchase WHERE channel_id = ? AND adapter_id = ? AND {STILL_DUE}"
+        rows = self._store.rows(query, (channel_id, adapter_id))
         return Wei(sum(int(row["most_wei"]) for row in rows))
 
     def paid(self, channel_id: ChannelId, adapter_id: AdapterId) -> dict[RequestId, Wei]:

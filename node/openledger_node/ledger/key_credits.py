@@ -13,6 +13,7 @@ from openledger_protocol.primitives import RequestId, Wei
 
 from ..errors import InputError
 from ..text import open_text
+from .bought import STILL_DUE
 from .key_day_tables import DAY_S
 from .key_days import Income, KeyDays
 from .store import Store
@@ -164,12 +165,13 @@ class KeyCredits:
         return charged
 
     def settle_late(self, key: str, price: Price) -> None:
-        """Charge the requests of a key that ended while a receipt was missing which has come since."""
+        """Charge the requests of a key that ended while a receipt was missing, if it has come or none is made."""
         with self._store.transaction():
             rows = self._store.rows(
                 "SELECT request_id FROM key_charge WHERE key = ? AND charged_wei IS NULL AND EXISTS"
                 " (SELECT 1 FROM job WHERE job.request_id = key_charge.request_id AND job.state <> 'running')"
-                " AND NOT EXISTS (SELECT 1 FROM purchase WHERE purchase.request_id = key_charge.request_id)",
+                " AND NOT EXISTS (SELECT 1 FROM purchase WHERE purchase.request_id = key_charge.request_id"
+                f" AND {STILL_DUE})",
                 (key,),
             )
             for row in rows:
@@ -220,9 +222,11 @@ class KeyCredits:
     def work(self, request_id: RequestId) -> RequestWork:
         """The work on a request. A purchase without a receipt counts with the most that it may charge.
 
+        It counts nothing once its seller has said that it makes none.
         An answer whose text is empty has cost its prompt too. One that was cancelled before its first token has not.
         """
-        rows = self._store.rows("SELECT most_wei FROM purchase WHERE request_id = ?", (request_id,))
+        query = f"SELECT most_wei FROM purchase WHERE request_id = ? AND {STILL_DUE}"
+        rows = self._store.rows(query, (request_id,))
         return self._work(request_id, [int(row["most_wei"]) for row in rows])
 
     def final_work(self, request_id: RequestId) -> RequestWork:
@@ -233,7 +237,7 @@ class KeyCredits:
         """
         rows = self._store.rows(
             "SELECT most_wei, ceiling_wei, charged_wei FROM purchase JOIN lane USING (channel_id, adapter_id)"
-            " WHERE request_id = ?",
+            f" WHERE request_id = ? AND {STILL_DUE}",
             (request_id,),
         )
         return self._work(

@@ -44,7 +44,7 @@ from .progress import RequestProgress
 from .reachable import open_to
 from .request import NetworkRequest, RemoteAnswer
 from .vetting import AWAY_AGAIN_S, Exposure, Vetting
-from .worth import Worth
+from .worth import WALLET_MAX, Worth
 
 __all__ = ["Backing", "Requester", "RequesterLimits"]
 
@@ -140,9 +140,14 @@ class Requester:
 
     async def _reach(self, wallet: Address) -> trio.abc.Stream | None:
         """Open a stream to the seller with a wallet; None if none that may sign for it can be reached."""
-        for ad in (each for each in self._table.live() if each.wallet == wallet):
+        # Anyone may advertise with another's wallet, and each stranger costs a question to the chain.
+        named = sorted(
+            (each for each in self._table.live() if each.wallet == wallet),
+            key=lambda ad: not self.worth_of(ad).is_bonded,
+        )
+        for ad in named[:WALLET_MAX]:
             try:
-                await self._vetting.check_signer(ad.signer, wallet)  # anyone may advertise with another's wallet
+                await self._vetting.check_signer(ad.signer, wallet)
                 return await open_to(self._transport, ad, self._infer_protocol)
             except (ProtocolError, ChainError, NetworkError) as error:
                 log.info("%s can't be asked for receipts by %s: %s", wallet, ad.peer_id, error)

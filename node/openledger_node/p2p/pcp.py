@@ -33,6 +33,11 @@ REFUSALS: Final = {
 }
 
 
+def draw_nonce() -> bytes:
+    """Draw the random number that a mapping belongs to."""
+    return secrets.token_bytes(NONCE_BYTES)
+
+
 class PcpMapping(NamedTuple):
     """A mapped port."""
 
@@ -42,11 +47,14 @@ class PcpMapping(NamedTuple):
 
 
 class PcpRouter:
-    """The router at an address of the LAN. The methods block for a second at most."""
+    """The router at an address of the LAN. The methods block for a second at most.
 
-    def __init__(self, address: tuple[str, int]) -> None:
+    Only the nonce that made a mapping renews it and removes it, until its lease ends.
+    """
+
+    def __init__(self, address: tuple[str, int], nonce: bytes) -> None:
         self.address = address
-        self._nonce = secrets.token_bytes(NONCE_BYTES)  # the same one renews a mapping and removes it
+        self._nonce = nonce
 
     def map_port(self, inner: int, *, outer: int, lease_s: int) -> PcpMapping:
         """Map a TCP port to this machine. The router may give another outer port than `outer`.

@@ -20,7 +20,7 @@ import trio
 
 from ..home import write_private
 from .nat_pmp import PmpError, PmpRouter, PmpSilentError, PmpVersionError, default_gateway
-from .pcp import PcpRouter
+from .pcp import PcpRouter, draw_nonce
 from .reachability import NOT_ASKED, RouterAnswer, RouterState
 from .scopes import is_carrier_grade, is_public_host
 
@@ -76,6 +76,7 @@ class PortMapper:
             None  # it has mapped a port of this machine, and the port
         )
         self._pcp: PcpRouter | None = None  # the router that knows this protocol and not NAT-PMP
+        self._nonce = draw_nonce()  # kept, because a router that was silent once may have the mapping all the same
         self._lease_s = LEASE_S
         self._outer = 0  # the router's port; 0 is none
         self._doubted = trio.Event()
@@ -114,9 +115,16 @@ class PortMapper:
                 await trio.to_thread.run_sync(self.remove, abandon_on_cancel=True)
 
     def _map_while_kept(self, ports: Mapping[str, int], num_kept: int) -> RouterAnswer:
-        """Map a port, unless `keep` has ended meanwhile: nobody would remove the mapping then."""
-        with self._asking:
+        """Map a port, unless `keep` has ended meanwhile: nobody would remove the mapping then.
+
+        A router that hangs holds up one thread, and not one more at each try.
+        """
+        if not self._asking.acquire(timeout=ASK_S):
+            return SLOW
+        try:
             return self.map_port(ports) if num_kept == self._num_kept else NOT_ASKED
+        finally:
+            self._asking.release()
 
     def map_port(self, ports: Mapping[str, int]) -> RouterAnswer:
         """Map a port of the router to the one that this node has on the router's network, or renew its lease."""
@@ -168,7 +176,7 @@ class PortMapper:
                 return _without_public_address(host)
             outer, lease_s = router.map_port(port, outer=self._outer or port, lease_s=LEASE_S)
         except (PmpSilentError, PmpVersionError):
-            return self._map_by_pcp(PcpRouter(router.address), port) if port else ABSENT
+            return self._map_by_pcp(PcpRouter(router.address, self._nonce), port) if port else ABSENT
         except PmpError as error:
             return RouterAnswer(state=RouterState.REFUSED, words=f"the router refuses to map a port: {error}")
         self._pmp, self._outer, self._lease_s = (router, port), outer, lease_s

@@ -1,6 +1,8 @@
 """Channels that pay this node: an account for each lane, kept in step with the ledger."""
 
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final
@@ -125,6 +127,7 @@ class ChannelAccounts:
         self._block_lag_s = block_lag_s  # of our endpoint behind a payer's
         self._fail_point = fail_point
         self._accounts: dict[ChannelId, ChannelAccount] = {}
+        self._served: Counter[tuple[ChannelId, RequestId]] = Counter()  # requests that have come and not ended
         self._crediting = trio.Lock()  # two streams must not use the same money
 
     async def open(
@@ -156,12 +159,21 @@ class ChannelAccounts:
         if not channel.lanes:
             self._accounts.pop(channel.channel_id, None)
 
+    @contextmanager
+    def serving(self, config: ChannelConfig, request_id: RequestId) -> Iterator[None]:
+        """Count a request as running from its first message on: it may wait for the chain before it is admitted."""
+        served = channel_id(config, self._domain), request_id
+        self._served[served] += 1
+        try:
+            yield
+        finally:
+            self._served[served] -= 1
+            if not self._served[served]:
+                del self._served[served]
+
     def running(self, channel_id: ChannelId) -> set[RequestId]:
-        """The requests of a channel whose streams run, or whose receipts are being made."""
-        channel = self._accounts.get(channel_id)
-        if channel is None:
-            return set()
-        return channel.streams | {request_id for lane in channel.lanes.values() for request_id in lane.tab.running}
+        """The requests of a channel that are being served, so that their receipts may still be made."""
+        return {request_id for key, request_id in self._served if key == channel_id}
 
     async def was_paid_in(self, channel: ChannelAccount) -> bool:
         """True if this node has read in a block that the channel was opened, and in none that it was withdrawn."""

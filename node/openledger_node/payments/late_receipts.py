@@ -15,9 +15,9 @@ import trio
 
 from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
 from openledger_protocol.constants import RECEIPTS_OPEN_MAX
-from openledger_protocol.errors import ProtocolError, StaleError
+from openledger_protocol.errors import BadSignatureError, ProtocolError, StaleError
 from openledger_protocol.payments import ChannelConfig
-from openledger_protocol.primitives import ZERO_WEI, Address, ChannelId, RequestId
+from openledger_protocol.primitives import Address, ChannelId, RequestId
 
 from ..beats import sleep_to_beat
 from ..errors import LedgerError, NetworkError
@@ -128,7 +128,8 @@ class LateReceipts:
             return
         except ProtocolError as error:
             log.info("%s does not show its receipts: %s", config.node, error.message)
-            if error.retryable or isinstance(error, StaleError):  # it is busy, or one of the two clocks is wrong
+            # It is busy, one of the two clocks is wrong, or this node has another key since it paid.
+            if error.retryable or isinstance(error, StaleError | BadSignatureError):
                 return
             was_answered = True
         finally:
@@ -143,7 +144,7 @@ class LateReceipts:
                 continue  # its receipt has come
             if purchase.request_id in missing:
                 await self._lanes.change(changed(purchase, is_forgone=True))
-                self._spending_limit.settle_late(purchase.request_id, paid_wei=purchase.most_wei, amount_wei=ZERO_WEI)
+                self._spending_limit.release(purchase.request_id, purchase.most_wei)
             elif self._now_s() >= self._seen[_key(purchase)].lost_s + WITHHELD_AFTER_S:
                 agreed = Agreed.from_plain(purchase.agreed)
                 withheld = changed(purchase, num_withheld=agreed.num_withheld + 1)

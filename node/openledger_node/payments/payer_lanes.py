@@ -25,7 +25,7 @@ LOST_NS: Final = 600 * 10**9
 
 
 class OnLate(Protocol):
-    """Called with the receipt of a lost stream, and what was paid on it; an amount of 0: its seller makes none."""
+    """Called with the receipt of a lost stream, and what was paid on it."""
 
     def __call__(self, request_id: RequestId, *, paid_wei: Wei, amount_wei: Wei) -> None:
         """Take note of it."""

@@ -94,12 +94,8 @@ class StreamSeller:
             if isinstance(opened, AskReceipts):
                 await self._asked.answer(opened, messages)
                 return
-            self._check_terms(peer_id, opened)
-            lane = await self._accounts.open(opened.channel_config, opened.adapter, opened.last_receipt)
-            try:
-                await self._serve(peer_id, opened, lane, messages)
-            finally:
-                self._accounts.close(lane)
+            with self._accounts.serving(opened.channel_config, opened.id):
+                await self._serve_open(peer_id, opened, messages)
         except ProtocolError as error:
             await messages.refuse(error, timeout_s=SEND_TIMEOUT_S)
         except NetworkError:
@@ -108,6 +104,14 @@ class StreamSeller:
             log.warning("a request is refused: %s", error)
             refusal = UnavailableError("this node can't take requests just now: try again soon")
             await messages.refuse(refusal, timeout_s=SEND_TIMEOUT_S)
+
+    async def _serve_open(self, peer_id: PeerId, opened: Open, messages: MessageStream) -> None:
+        self._check_terms(peer_id, opened)
+        lane = await self._accounts.open(opened.channel_config, opened.adapter, opened.last_receipt)
+        try:
+            await self._serve(peer_id, opened, lane, messages)
+        finally:
+            self._accounts.close(lane)
 
     def _check_terms(self, peer_id: PeerId, opened: Open) -> None:
         seller_terms = self._seller_terms

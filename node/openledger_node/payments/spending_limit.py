@@ -13,7 +13,13 @@ from ..ledger.peers import Peers
 
 DAY_S = 86_400
 RELEASED_S = 600
-"""A purchase whose receipt has not come counts against the limit for so long. The receipt counts when it comes."""
+"""A purchase whose receipt has not come counts against the limit for so long. The receipt counts when it comes.
+
+Sellers could take money again and again that is free by then, and show their receipts later. So no more than one
+limit becomes free on a day, and a day costs at most two.
+"""
+
+RELEASED_NS = RELEASED_S * 10**9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +28,7 @@ class _Lost:
 
     request_id: RequestId
     paid_wei: Wei
-    until_ns: int
+    until_ns: int  # free from then on
 
 
 class SpendingLimit:
@@ -83,28 +89,39 @@ class SpendingLimit:
         """Record the cost of a request and release the rest of its reservation.
 
         `lost_wei` was paid on a stream whose receipt has not come. It counts for `RELEASED_S`, unless the receipt
-        comes before that, or the seller says that there is none.
+        comes before that, or the seller says that it makes none.
         """
         self._held.pop(request_id, None)
         self._spent_wei = Wei(self._spent_wei + spent_wei)
         if lost_wei:
-            self._lose(request_id, lost_wei, self._now_ns())
+            self._lose(request_id, lost_wei, until_ns=self._now_ns() + RELEASED_NS)
 
     def settle_late(self, request_id: RequestId, *, paid_wei: Wei, amount_wei: Wei) -> None:
-        """Record the receipt of a stream on which `paid_wei` was paid. It came late, or its seller makes none."""
-        same = (each for each in self._lost if (each.request_id, each.paid_wei) == (request_id, paid_wei))
-        if (found := next(same, None)) is not None:
-            self._lost.remove(found)
+        """Record the late receipt of a stream on which `paid_wei` was paid."""
+        self._find(request_id, paid_wei)
         self._spent_wei = Wei(self._spent_wei + amount_wei)
 
-    def _lose(self, request_id: RequestId, paid_wei: Wei, at_ns: int) -> None:
-        until_ns = at_ns + RELEASED_S * 10**9
+    def release(self, request_id: RequestId, paid_wei: Wei) -> None:
+        """Free what was paid on a lost stream, because its seller says that it makes no receipt."""
+        if self._find(request_id, paid_wei):
+            self._lose(request_id, paid_wei, until_ns=self._now_ns())
+
+    def _find(self, request_id: RequestId, paid_wei: Wei) -> bool:
+        """Remove a lost stream; False if there is none."""
+        same = (each for each in self._lost if (each.request_id, each.paid_wei) == (request_id, paid_wei))
+        if (found := next(same, None)) is None:
+            return False
+        self._lost.remove(found)
+        return True
+
+    def _lose(self, request_id: RequestId, paid_wei: Wei, *, until_ns: int) -> None:
         self._lost.append(_Lost(request_id=request_id, paid_wei=paid_wei, until_ns=until_ns))
 
     def _counted_wei(self) -> Wei:
         now_ns = self._now_ns()
-        self._lost = [each for each in self._lost if each.until_ns > now_ns]
-        return Wei(self._spent_wei + sum(each.paid_wei for each in self._lost))
+        free_wei = sum(each.paid_wei for each in self._lost if each.until_ns <= now_ns)
+        lost_wei = sum(each.paid_wei for each in self._lost) - min(free_wei, self._day_max_wei)
+        return Wei(self._spent_wei + lost_wei)
 
     async def _turn_day(self) -> None:
         """Start a new day from the ledger, so that purchases from before a restart count too."""
@@ -113,8 +130,10 @@ class SpendingLimit:
         if day == self._day:
             return
         if self._day is None:
-            lost = await trio.to_thread.run_sync(self._lost_since, now_ns // 10**9 - RELEASED_S)
-            for each in lost:
-                self._lose(each.request_id, each.most_wei, each.agreed["opened_s"] * 10**9)
+            since_s = min(day * DAY_S, now_ns // 10**9 - RELEASED_S)
+            for each in await trio.to_thread.run_sync(self._lost_since, since_s):
+                held_ns = 0 if each.agreed.get("is_forgone") else RELEASED_NS
+                self._lose(each.request_id, each.most_wei, until_ns=each.agreed["opened_s"] * 10**9 + held_ns)
+        self._lost = [each for each in self._lost if each.until_ns > day * DAY_S * 10**9]  # of the day before
         spent = await trio.to_thread.run_sync(lambda: self._peers.paid_wei(self._payer, since_s=day * DAY_S))
         self._day, self._spent_wei = day, spent

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -158,6 +158,20 @@ async def test_a_receipt_that_comes_late_gives_back_what_was_held_for_it(ledger:
     ledger.purchases.remove(ID, lane)
     await account.hold(RequestId("0x" + "33" * 32), most_wei=Wei(0), most_tokens=2)
     assert ledger.key_credits.charges(KEY, limit=3)[2].charged_wei == 0
+
+
+async def test_a_seller_that_makes_no_receipt_gives_back_what_was_held_for_it(ledger: Ledger) -> None:
+    """The row of the purchase stays, so that the credit was held for ever."""
+    account, lane = account_of(ledger), lane_of(ledger)
+    bought = OpenPurchase(request_id=ID, channel_id=lane, adapter_id=BASE_ONLY, most_wei=Wei(500), agreed={})
+    await account.hold(ID, most_wei=Wei(1_000), most_tokens=50)
+    ledger.purchases.put(bought)
+    answer(ledger, tokens_in=0, tokens_out=0)
+    await account.settle(ID, spent_wei=Wei(500), tokens=0)
+    ledger.purchases.update(replace(bought, agreed={"is_forgone": True}))
+    await account.hold(RequestId("0x" + "22" * 32), most_wei=Wei(0), most_tokens=2)
+    assert ledger.key_credits.charges(KEY, limit=2)[1].charged_wei == 0
+    assert ledger.key_credits.final_work(ID).cost_wei == 0
 
 
 @pytest.mark.parametrize(("ceiling_wei", "cost_wei"), [(70, 40), (2_000, 500)])

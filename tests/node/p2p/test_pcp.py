@@ -11,7 +11,7 @@ import pytest
 
 from openledger_node.p2p import nat_pmp
 from openledger_node.p2p.nat_pmp import PmpError, PmpRouter, PmpSilentError
-from openledger_node.p2p.pcp import PcpRouter
+from openledger_node.p2p.pcp import PcpRouter, draw_nonce
 from openledger_node.p2p.port_mapping import LEASE_S, PortMapper
 from openledger_node.p2p.reachability import RouterState
 
@@ -51,6 +51,8 @@ class FakeGateway:
         assert (operation, protocol, own) == (1, 6, in_ipv6(OWN))
         if self.result:
             return struct.pack(HEAD, 2, 129, 0, self.result, 60, 9) + request[24:]
+        if lease_s and self.mappings.get(inner, (nonce,))[0] != nonce:
+            return struct.pack(HEAD, 2, 129, 0, 2, 60, 9) + request[24:]  # it belongs to somebody else
         lease_s = min(lease_s, self.lease_s_max)
         if lease_s:
             outer = outer + 1 if outer in self.taken else outer
@@ -146,6 +148,18 @@ def test_a_router_that_is_silent_to_both_protocols_is_absent(fake: FakeGateway, 
     assert a_mapper(fake, tmp_path).map_port({OWN: PORT}).state is RouterState.ABSENT
 
 
+def test_a_mapping_whose_answer_was_lost_is_still_this_nodes(fake: FakeGateway, tmp_path: Path, hasty: None) -> None:
+    """With another number the router refused the port until the lease was over."""
+    mapper = a_mapper(fake, tmp_path)
+    assert mapper.map_port({OWN: PORT}).state is RouterState.MAPPED
+    fake.change = lambda _: None
+    assert mapper.map_port({OWN: PORT}).state is RouterState.ABSENT
+    fake.change = lambda answer: answer
+    assert mapper.map_port({OWN: PORT}).state is RouterState.MAPPED
+    mapper.remove()
+    assert fake.mappings == {}
+
+
 def test_a_node_that_listens_elsewhere_maps_nothing(fake: FakeGateway, tmp_path: Path) -> None:
     assert a_mapper(fake, tmp_path).map_port({"192.168.1.7": PORT}).state is RouterState.ABSENT
     assert fake.mappings == {}
@@ -170,7 +184,7 @@ def test_a_node_that_listens_elsewhere_maps_nothing(fake: FakeGateway, tmp_path:
 def test_hostile_answers_map_nothing(fake: FakeGateway, hasty: None, change: Callable[[bytes], bytes]) -> None:
     fake.change = change
     with pytest.raises(PmpError):
-        PcpRouter(fake.address).map_port(PORT, outer=PORT, lease_s=3600)
+        PcpRouter(fake.address, draw_nonce()).map_port(PORT, outer=PORT, lease_s=3600)
 
 
 def test_where_nobody_listens_the_answer_says_so(hasty: None) -> None:
@@ -178,4 +192,4 @@ def test_where_nobody_listens_the_answer_says_so(hasty: None) -> None:
         free.bind((OWN, 0))
         address = free.getsockname()
     with pytest.raises(PmpSilentError):
-        PcpRouter(address).map_port(PORT, outer=PORT, lease_s=3600)
+        PcpRouter(address, draw_nonce()).map_port(PORT, outer=PORT, lease_s=3600)

@@ -185,6 +185,29 @@ async def test_a_port_that_a_slow_router_maps_after_the_node_has_stopped_to_wait
     assert mapper._map_while_kept({}, mapper._num_kept - 1).state is RouterState.NOT_ASKED, "the next one comes late"
 
 
+def test_a_router_that_hangs_holds_up_one_thread_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each try left one thread behind, until none was left for the ledger and the engine."""
+    monkeypatch.setattr("openledger_node.p2p.port_mapping.ASK_S", 0.01)
+    mapper = PortMapper(tmp_path, random=Random(1), find_pmp_router=lambda: None)
+    is_asked, may_answer = threading.Event(), threading.Event()
+
+    def hang(_: Mapping[str, int]) -> RouterAnswer:
+        is_asked.set()
+        may_answer.wait(20)
+        return RouterAnswer(state=RouterState.MAPPED, words="forwards")
+
+    monkeypatch.setattr(mapper, "map_port", hang)
+    first = threading.Thread(target=mapper._map_while_kept, args=({}, 0))
+    first.start()
+    try:
+        assert is_asked.wait(20)
+        assert mapper._map_while_kept({}, 0).words.startswith("the router has not answered")
+    finally:
+        may_answer.set()
+        first.join()
+    assert mapper._map_while_kept({}, 0).state is RouterState.MAPPED
+
+
 async def test_a_router_that_was_too_slow_is_asked_again_soon(
     router: FakeRouter, tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,15 +9,44 @@ import pytest
 import trio
 import trio.testing
 from support.market_world.audited import RIGHT, Rule, auditing, wanted
-from support.market_world.liars import Script, as_it_is, buy_through, messages_of, receipt, script, tamper_with
+from support.market_world.liars import (
+    Script,
+    as_it_is,
+    buy_through,
+    change,
+    messages_of,
+    open_of,
+    receipt,
+    script,
+    tamper_with,
+    voucher_of,
+)
 from support.market_world.market import Market, open_market
 from support.market_world.requests import purchase
-from support.market_world.terms import CHANNEL, CHUNK_TOKENS, CONFIG, DOMAIN, NODE, NOW_S, price, sign_as, word
+from support.market_world.seller import ad_of
+from support.market_world.terms import (
+    CHANNEL,
+    CHUNK_TOKENS,
+    CONFIG,
+    DOMAIN,
+    NETWORK,
+    NODE,
+    NOW_S,
+    key_of,
+    peer_id_of,
+    price,
+    sign_as,
+    signer_of,
+    word,
+)
 
 from openledger_node.errors import NetworkError
 from openledger_node.payments import delivery
+from openledger_node.payments.accounts import LaneAccount
+from openledger_node.payments.credit import Standing
 from openledger_node.payments.late_receipts import ASK_AFTER_S, ASKED_S, LateReceipts
 from openledger_node.payments.purchase import Agreed
+from openledger_protocol.advertisement import sign_binding
 from openledger_protocol.errors import ReceiptRefusedError
 from openledger_protocol.payments import ask_digest
 from openledger_protocol.primitives import BASE_ONLY, RequestId
@@ -171,6 +200,39 @@ async def test_a_seller_that_is_not_reached_is_not_blamed_and_not_asked_for_ever
         assert (found.num_withheld, found.is_forgone) == (0, False)
 
 
+async def test_a_seller_that_does_not_know_this_nodes_new_key_is_not_blamed(tmp_path: Path) -> None:
+    """As after a restore without the key file: the channel names the old key for good."""
+    async with market_with_a_lost_receipt(tmp_path) as market:
+        tamper_with(market.seller, by_payer=change(AskReceipts, signature=lambda _: sign_as("payer")(bytes(32))))
+        for _ in range(len(ASK_AFTER_S)):
+            await look(market, after_s=3_000)
+        assert market.seller.num_served > 1
+        assert market.buyer.ledger.sellers.find(NODE).num_answers == 0
+
+
+async def test_strangers_that_name_a_sellers_wallet_do_not_hold_up_the_question(tmp_path: Path) -> None:
+    async with market_with_a_lost_receipt(tmp_path) as market:
+        buyer, own = market.buyer, market.buyer.ads.live()
+        market.chain.strangers |= {signer_of(f"stranger {number}") for number in range(20)}
+        strangers = [
+            ad_of(
+                f"stranger {number}",
+                wallet=NODE,
+                binding=sign_binding(
+                    key_of(f"stranger {number} signer"), NETWORK, peer_id_of(f"stranger {number}"), NODE
+                ),
+            )
+            for number in range(20)
+        ]
+        listed = [*strangers, *own]
+        buyer.ads.live = lambda: listed  # type: ignore[method-assign]  # in this order
+        await buyer.requester._vetting.read(own)
+        num_asked = market.chain.num_asked
+        await look(market, after_s=ASK_AFTER_S[0])
+        assert await is_countersigned(market)
+        assert market.chain.num_asked - num_asked <= 4
+
+
 async def test_a_wrong_receipt_of_a_whole_answer_does_not_count_twice(tmp_path: Path) -> None:
     wrong = receipt(work__output_commit=lambda _: word("other"))
     async with open_market(tmp_path) as market:
@@ -259,6 +321,29 @@ async def test_a_seller_shows_what_it_has_and_names_what_it_has_not(tmp_path: Pa
         await stream.countersign(shown.receipt)
         await stream.raw.aclose()
         assert await is_countersigned(market)
+
+
+async def test_a_request_that_waits_for_the_chain_is_not_named_as_missing(tmp_path: Path) -> None:
+    """Its node would forgo the pay of an answer that it has not begun yet."""
+    async with market_with_a_lost_receipt(tmp_path) as market:
+        accounts, has_asked, may_answer = market.seller.accounts, trio.Event(), trio.Event()
+        standing_of = accounts.standing_of
+
+        async def slow_standing_of(lane: LaneAccount) -> Standing:
+            has_asked.set()
+            await may_answer.wait()
+            return await standing_of(lane)
+
+        accounts.standing_of = slow_standing_of  # type: ignore[method-assign]  # the chain takes its time
+        async with script(market) as waiting, script(market) as stream:
+            await waiting.say(open_of(purchase("r2"), voucher_of(10**9)))
+            await has_asked.wait()
+            signature = sign_as("authorizer")(ask_digest(CHANNEL, (R2,), NOW_S, DOMAIN))
+            await stream.say(asked(ids=(R2,), signature=signature))
+            assert await stream.hear() == MissingReceipts(ids=())
+            may_answer.set()
+        await market.seller.wait_served(3)
+        assert not accounts.running(CHANNEL)
 
 
 async def test_a_late_receipt_that_is_drawn_is_audited_before_it_is_countersigned(tmp_path: Path) -> None:

@@ -90,8 +90,32 @@ async def test_a_late_receipt_counts_once_and_with_what_it_charges(after_s: int)
 async def test_a_seller_that_makes_no_receipt_frees_the_money_at_once() -> None:
     purse = Purse()
     await purse.lose(60)
-    purse.limit.settle_late(A, paid_wei=Wei(60), amount_wei=ZERO_WEI)
+    purse.limit.release(A, Wei(60))
     assert await purse.left() == 100
+
+
+async def test_a_day_costs_at_most_twice_its_limit_however_late_the_receipts_come() -> None:
+    """A seller that broke off its answers could take the limit every ten minutes, and show receipts at night."""
+    purse, paid_wei = Purse(), 0
+    for number in range(9):
+        paid_wei += (took_wei := await purse.left())
+        if took_wei:
+            await purse.lose(took_wei)
+            if number % 2:  # by its own word it makes no receipt, and then makes one all the same
+                purse.limit.release(A, Wei(took_wei))
+        purse.now_ns += RELEASED_S * S
+    assert paid_wei == 2 * DAY_MAX_WEI
+    assert await purse.limit.spent_today() == DAY_MAX_WEI
+    purse.limit.settle_late(A, paid_wei=DAY_MAX_WEI, amount_wei=Wei(70))
+    assert await purse.left() == 30
+    purse.now_ns += DAY_S * S
+    assert await purse.left() == 100, "the next day has a limit of its own"
+
+
+async def test_a_restart_frees_no_second_limit_on_the_same_day() -> None:
+    now_s = DAY_S + 3_600
+    purse = Purse(lost(70, opened_s=now_s - 1_000), lost(80, opened_s=now_s - 2_000), now_s=now_s)
+    assert await purse.left() == 50
 
 
 async def test_two_sellers_of_one_request_are_told_apart_by_what_they_were_paid() -> None:
