@@ -30,6 +30,8 @@ from ..errors import NodeError
 from ..home import Home
 from ..models.adapters import Adapter
 from ..models.bases import Base
+from .base_format import AUTO
+from .job import Quantisation
 from .signal_pass import SignalPass, run_signal_pass
 
 STATISTICS_DIFFERENCE_MAX: Final = 0.1
@@ -38,6 +40,8 @@ STATISTICS_DIFFERENCE_MAX: Final = 0.1
 EVIDENCE_DIFFERENCE_MAX: Final = 0.1
 """Of the least evidence, as a part of the larger one."""
 
+
+NARROW: Final[Quantisation] = "int4"
 
 TOKENS_MAX: Final = 8_192
 """Of one row, where the manifest states no bound."""
@@ -85,6 +89,7 @@ def check_index(home: Home, adapter: Adapter, base: Base, rows: Iterable[Row], *
             device=device,
             tokens_max=tokens_max_of(adapter),
             yields=True,
+            quantisation=quantisation_of(adapter),
         )
         run_signal_pass(given)
         root = canonical_digest(read_manifest(Path(folder)))
@@ -124,9 +129,19 @@ def rows_of_index(datanet: DatanetIndex, rows: Iterable[Row]) -> tuple[Row, ...]
 
 def tokens_max_of(adapter: Adapter) -> int:
     """The longest row that the adapter was trained on, in tokens, as its manifest states it."""
-    job = (adapter.manifest.training or {}).get("config")
-    stated = job.get("tokens_max") if isinstance(job, dict) else None
+    stated = _stated(adapter, "tokens_max")
     return stated if type(stated) is int and 1 <= stated <= TOKENS_MAX else TOKENS_MAX
+
+
+def quantisation_of(adapter: Adapter) -> str:
+    """The form of the base in which the signals of an adapter were built, as its manifest states it."""
+    return NARROW if _stated(adapter, "quantisation") == NARROW else AUTO
+
+
+def _stated(adapter: Adapter, name: str) -> object:
+    """A field of the training that a manifest states, which may be anything."""
+    job = (adapter.manifest.training or {}).get("config")
+    return job.get(name) if isinstance(job, dict) else None
 
 
 def compare_signals(theirs: RowSignals, ours: RowSignals) -> list[IndexCheck]:
