@@ -13,6 +13,7 @@ from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import ZERO_ADDRESS, Digest
 
 from ..home import Home
+from .copy_notes import CopyNote
 from .own import Datanet, Published, RowBatch, find_batch, state_of
 from .screening import mask_private, personal_data, secrets_in
 from .store import OwnDatanets
@@ -152,9 +153,14 @@ def _row(datanet: Datanet, batch: RowBatch, number: int, row: Row, signed: Colle
         "is_signed": digest in signed,
         "is_withdrawn": digest in datanet.withdrawn,
         "rejected_because": next((each.because for each in gate.rejected if each.row == number), None),
-        "copy": None if copy is None else {**_plain(copy), "of_begins": mask_private(copy.of_begins)},
+        "copy": None if copy is None else _masked(copy),
         "appeal": None if appeal is None else _plain(appeal),
     }
+
+
+def _masked(copy: CopyNote) -> dict[str, Any]:
+    """A note with masked texts; earlier notes have them as they are in the rows."""
+    return {**_plain(copy), "begins": mask_private(copy.begins), "of_begins": mask_private(copy.of_begins)}
 
 
 def _plain(value: object) -> dict[str, Any]:
