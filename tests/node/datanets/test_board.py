@@ -169,3 +169,14 @@ def test_of_somebody_elses_datanet_the_versions_here_tell(home: Home) -> None:
 )
 def test_private_data_is_masked_and_nothing_else(text: str, masked: str) -> None:
     assert mask_private(text) == masked
+
+
+def test_a_version_is_read_once_for_all_looks(
+    views: DatanetViews, own: OwnDatanets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page looks at every turn of the rows, and a large version takes a second to read."""
+    publish(own)
+    first = views.show("lake")
+    monkeypatch.delattr("openledger_node.datanets.board.read_version")
+    assert views.show("lake") == first
+    assert first["published"][0]["people"] != []
