@@ -60,7 +60,8 @@ def check_index(home: Home, adapter: Adapter, base: Base, rows: Iterable[Row], *
     """Build the index of an adapter again and compare it; `rows` holds those that taught it, among others.
 
     Raises:
-        NodeError: the adapter has no index or several Datanets, a row is missing, or the base can't be run here.
+        NodeError: the adapter has no index or several Datanets, a row is missing, or the base is another one or can't
+            be run here.
         AdapterRefusedError: its files are damaged.
         ModelError: the signals could not be computed.
     """
@@ -71,6 +72,11 @@ def check_index(home: Home, adapter: Adapter, base: Base, rows: Iterable[Row], *
         raise NodeError(
             f"{adapter.full_name} was trained on {len(index.datanets)} Datanets, and only the index of one can be "
             "built again so far"
+        )
+    if adapter.manifest.base.digest != base.digest:
+        raise NodeError(
+            f"{adapter.full_name} was made for another {base.name} than the one here, whose tokens and signals may "
+            f"differ: run `openledger-node models pull {base.name}`"
         )
     if base.folder is None:
         raise NodeError(f"base {base.name} has no files here, and the rows must be run through it")

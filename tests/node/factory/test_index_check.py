@@ -140,3 +140,12 @@ def test_signals_are_built_above_the_form_of_the_base_that_the_manifest_states(
     with pytest.raises(NodeError, match="enough"):
         check_index(Home(tmp_path), replace(adapter, manifest=manifest), trainee.base, ROWS, device="cpu")
     assert [each.quantisation for each in given] == [expected]
+
+
+def test_the_index_of_another_base_with_the_same_name_is_not_called_invented(
+    tmp_path: Path, trainee: Trainee
+) -> None:
+    adapter = shelve(Home(tmp_path), trainee, ADA, has_signals=False)
+    other = replace(trainee.base, digest=ROOT)
+    with pytest.raises(NodeError, match=r"was made for another .* than the one here.*models pull"):
+        check_index(Home(tmp_path), adapter, other, ROWS, device="cpu")
