@@ -74,7 +74,7 @@ function drawRow(found, row, acts, line) {
     h("pre", { class: "row-text", tabindex: "0", "aria-label": `Row ${row.row}`, dataset: { key: `text ${row.row}` } }, row.prompt, "\n", h("span", { class: "learned" }, row.completion)),
     row.masked.length > 0 && h("p", { class: "note12" }, `Masked here: ${row.masked.join(", ")}. The row itself still has it.`),
     row.rejected_because && h("p", { class: "note12" }, `Left out, because ${row.rejected_because}`),
-    row.copy && h("p", { class: "note12" }, `Copies row ${count(row.copy.of_row)} of batch ${shortDigest(row.copy.of_batch)}, of ${row.copy.contributor}, who is paid for it: “${row.copy.of_begins}” (${EVIDENCE[row.copy.evidence]})`),
+    row.copy && h("p", { class: "note12" }, `Copies row ${count(row.copy.of_row)} of batch ${shortDigest(row.copy.of_batch)}, of ${row.copy.contributor}, ${row.copy.is_withdrawn ? "which was withdrawn, so later versions leave this one out" : "who is paid for it"}: “${row.copy.of_begins}” (${EVIDENCE[row.copy.evidence]})`),
     drawAppeal(found, row, acts, line));
 }
 
