@@ -76,6 +76,7 @@ class DatanetViews:
             **_batch(datanet, batch),
             "numbers": to_plain(batch.gate.numbers),
             "without_account": list(dict.fromkeys(unpaid))[:UNPAID_SHOWN],
+            "taken": len(gate.taken),
             "num_marked": len(marked),
             "num_found": len(numbers),
             "offset": max(0, offset),

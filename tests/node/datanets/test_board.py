@@ -78,7 +78,9 @@ def test_the_beginnings_of_copies_are_masked_before_they_are_cut(views: DatanetV
     batch = own.contribute("lake", (copy,), {}).digest
     stored = own.change_batch("lake", batch, lambda _, found, *__: _with_raw_note(found))
     assert "odile@fenn.org" in stored.gate.copies[0].begins
-    (shown,) = views.batch("lake", batch)["shown"]
+    found = views.batch("lake", batch)
+    (shown,) = found["shown"]
+    assert found["taken"] == 1
     assert "odile" not in shown["copy"]["begins"] + shown["copy"]["of_begins"]
 
 
@@ -86,7 +88,7 @@ def _with_raw_note(batch: RowBatch) -> RowBatch:
     """The batch as an earlier release has stored it."""
     raw = "Whom do I ask? → Write to odile@fenn.org"
     notes = tuple(replace(each, begins=raw, of_begins=raw) for each in batch.gate.copies)
-    return replace(batch, gate=replace(batch.gate, copies=notes))
+    return replace(batch, gate=replace(batch.gate, copies=notes, taken=notes))
 
 
 def test_a_batch_is_shown_row_by_row_with_private_data_masked(views: DatanetViews, own: OwnDatanets) -> None:

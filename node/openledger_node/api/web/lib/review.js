@@ -42,6 +42,7 @@ function drawBatch(found, acts, line) {
   const step = (label, to, isOff) => button(label, () => acts.turnTo(to), { kind: "small", changes: false, disabled: isOff });
   return h("div", { class: "above" }, h("h3", {}, `Batch ${shortDigest(found.digest)}: ${rowsOf(found.rows)} of ${count(found.contributors)} ${found.contributors === 1 ? "person" : "people"}`),
     found.rejected_because && note("warn", `Rejected: ${found.rejected_because}`),
+    found.taken > 0 && note("warn", `${rowsOf(found.taken)} approved before ${found.taken === 1 ? "copies" : "copy"} this batch, which is proven to be older and is paid for ${found.taken === 1 ? "it" : "them"}.`, null, `datanet show ${quoted(found.datanet)} ${shortDigest(found.digest)}`),
     found.numbers.length > 0 && drawNumbers(found.numbers),
     drawDecision(found, acts, line),
     h("div", { class: "between above" }, h("h3", {}, total ? `Rows ${count(offset + 1)} to ${count(last)} of ${count(total)}` : "No such row"),
