@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ from support.contributors import ADA, BEN, TERMS
 from support.pages import Seen, is_command, show
 from support.processes.nodes import EMBEDDED, Node, command_json
 
-from openledger_node.datanets.own import new_datanet
-from openledger_node.datanets.review import appeal, approve
+from openledger_node.datanets.own import RowBatch, new_datanet
+from openledger_node.datanets.review import appeal, approve, check_again
 from openledger_node.datanets.store import OwnDatanets
+from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row
 
 OpenPage = Callable[..., Page]
@@ -106,6 +108,27 @@ def test_a_batch_is_reviewed_row_by_row_and_approved_without_the_ticked_rows(
     expect(found.get_by_label("Leave out")).to_have_count(0)
     assert lake.rows(lake.get("lake")) == (FACT, ROWS[0], ROWS[2])
     assert lake.get("lake").accounts == {"ben": BEN}
+
+
+def test_a_copy_of_a_withdrawn_row_is_said_to_be_left_out(
+    teacher: Node, lake: OwnDatanets, open_page: OpenPage
+) -> None:
+    """Nobody is paid for it, so the page must not say that the earlier contributor is."""
+    lake.withdraw("lake", [canonical_digest(FACT)])
+    (batch,) = lake.get("lake").pending
+    check_again(lake, "lake", batch.digest)
+    lake.change_batch("lake", batch.digest, lambda _, found, *__: _with_taken(found))
+    page = open_page(teacher, "datanets")
+    expect(panel(page, "Review")).to_contain_text(
+        "1 row approved before copies this batch, which is proven to be older"
+    )
+    row = review(page).locator("li").nth(2)
+    expect(row).to_contain_text(f"of {ADA}, which was withdrawn, so later versions leave this one out: “")
+    expect(row).not_to_contain_text("who is paid for it")
+
+
+def _with_taken(batch: RowBatch) -> RowBatch:
+    return replace(batch, gate=replace(batch.gate, taken=batch.gate.copies[:1]))
 
 
 def test_a_refusal_stays_in_the_dialog(teacher: Node, lake: OwnDatanets, open_page: OpenPage, seen: Seen) -> None:

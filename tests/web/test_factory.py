@@ -103,11 +103,13 @@ def test_every_setting_is_on_the_page_and_a_bad_one_is_refused_while_it_is_typed
     page.get_by_label("Method").select_option("dora")
     page.get_by_label("Linear maps to adapt").select_option("attention")
     page.get_by_label("Schedule of the learning rate").select_option("linear")
+    page.get_by_label("Base weights in the training").select_option("none")
+    page.get_by_label("Compute layers twice").check()
     for label, value in (("Dropout", "0.1"), ("Warm-up", "10"), ("Weight decay", "0.01"), ("Alpha", "4")):
         page.get_by_label(label).fill(value)
     expect(choose.locator(".cli code")).to_have_text(
         "openledger-node factory train --sample --name lake --method dora --sites attention --schedule linear "
-        "--dropout 0.1 --warm-up-percent 10 --weight-decay 0.01 --alpha 4"
+        "--quantize none --gradient-checkpointing --dropout 0.1 --warm-up-percent 10 --weight-decay 0.01 --alpha 4"
     )
     expect(choose.locator("summary")).to_contain_text("DoRA, rank 8, α 4")
     expect(page.get_by_label("Held out, %")).to_be_disabled()

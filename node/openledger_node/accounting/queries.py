@@ -32,8 +32,11 @@ from .transactions import TransactionPlanner
 
 RECEIPTS_MAX = 1_000
 OUTBOX_SHOWN = 50
-SLOW_QUESTIONS = frozenset({"verify"})
-"""They only read, and may run an answer once more: they need a thread of their own, so that money does not wait."""
+SLOW_QUESTIONS = frozenset({"verify", "datanets", "datanet_board"})
+"""They only read. `verify` may run an answer once more, and the others read all receipts or the rows of versions.
+
+They need a thread of their own, so that money does not wait.
+"""
 
 
 class QuestionArguments(dict[str, Any]):

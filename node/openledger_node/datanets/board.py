@@ -10,7 +10,7 @@ from typing import Any, Final
 from openledger_protocol.codec import canonical_digest, to_plain
 from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import Row
-from openledger_protocol.primitives import ZERO_ADDRESS, Digest
+from openledger_protocol.primitives import ZERO_ADDRESS, Address, Digest
 
 from ..home import Home
 from .copy_notes import CopyNote
@@ -32,6 +32,7 @@ class DatanetViews:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._own = OwnDatanets(home)
+        self._people: dict[tuple[str, Digest, Digest], Counter[Address]] = {}  # rows by account of each version
 
     def overview(self) -> dict[str, Any]:
         """All Datanets that are owned here, with what waits in each."""
@@ -75,6 +76,7 @@ class DatanetViews:
             **_batch(datanet, batch),
             "numbers": to_plain(batch.gate.numbers),
             "without_account": list(dict.fromkeys(unpaid))[:UNPAID_SHOWN],
+            "taken": len(gate.taken),
             "num_marked": len(marked),
             "num_found": len(numbers),
             "offset": max(0, offset),
@@ -84,8 +86,7 @@ class DatanetViews:
     def _version(self, datanet: Datanet, published: Published) -> dict[str, Any]:
         """One version with its largest contributors, by their rows."""
         names = {account: name for name, account in datanet.accounts.items()}
-        rows = read_version(self._home, datanet.name, published.version).rows
-        people = Counter(row.account for row in rows)
+        people = self._people_of(datanet.name, published)
         return {
             **_plain(published),
             "contributors": len(people.keys() - {ZERO_ADDRESS}),
@@ -94,11 +95,19 @@ class DatanetViews:
                     "account": None if account == ZERO_ADDRESS else account,
                     "name": names.get(account),
                     "rows": count,
-                    "share_ppm": PPM * count // len(rows),
+                    "share_ppm": PPM * count // people.total(),
                 }
                 for account, count in people.most_common(PEOPLE_SHOWN)
             ],
         }
+
+    def _people_of(self, name: str, published: Published) -> Counter[Address]:
+        """The number of rows of each account in a version, which is read once, because it never changes."""
+        key = (name, published.rows_root, published.contributors_root)
+        if key not in self._people:
+            rows = read_version(self._home, name, published.version).rows
+            self._people[key] = Counter(row.account for row in rows)
+        return self._people[key]
 
 
 def _summary(datanet: Datanet) -> dict[str, Any]:
@@ -153,13 +162,14 @@ def _row(datanet: Datanet, batch: RowBatch, number: int, row: Row, signed: Colle
         "is_signed": digest in signed,
         "is_withdrawn": digest in datanet.withdrawn,
         "rejected_because": next((each.because for each in gate.rejected if each.row == number), None),
-        "copy": None if copy is None else _copy(copy),
+        "copy": None if copy is None else _masked(copy),
         "appeal": None if appeal is None else _plain(appeal),
     }
 
 
-def _copy(note: CopyNote) -> dict[str, Any]:
-    return {**_plain(note), "begins": mask_private(note.begins), "of_begins": mask_private(note.of_begins)}
+def _masked(copy: CopyNote) -> dict[str, Any]:
+    """A note with masked texts; earlier notes have them as they are in the rows."""
+    return {**_plain(copy), "begins": mask_private(copy.begins), "of_begins": mask_private(copy.of_begins)}
 
 
 def _plain(value: object) -> dict[str, Any]:

@@ -9,9 +9,13 @@ from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import Digest
 
 from .copies import Evidence
+from .screening import mask_private
 from .verdicts import Verdicts
 
 BEGINNING_CHARACTERS: Final = 80
+MASKED_CHARACTERS: Final = 1_000
+"""Personal data is masked in so many characters of a text before its beginning is cut, so that none is cut in two."""
+
 NOTES_MAX: Final = 1_000
 """Notes that a batch keeps; its counts are of all copies."""
 
@@ -63,12 +67,13 @@ def note_from_json(content: object) -> CopyNote:
 
 
 def beginning(row: Row) -> str:
-    """The beginnings of a row's texts on one line."""
-    text = " ".join(f"{row.prompt} → {row.completion}".split())
+    """The beginnings of a row's texts on one line, with personal data and secrets masked."""
+    texts = (mask_private(each[:MASKED_CHARACTERS]) for each in (row.prompt, row.completion))
+    prompt, completion = (" ".join(each.split()) for each in texts)
+    text = f"{prompt} → {completion}"
     if len(text) <= BEGINNING_CHARACTERS:
         return text
     half = BEGINNING_CHARACTERS // 2
-    prompt, completion = (" ".join(each.split()) for each in (row.prompt, row.completion))
     return f"{_cut(prompt, half)} → {_cut(completion, half)}"
 
 

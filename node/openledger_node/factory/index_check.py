@@ -30,6 +30,8 @@ from ..errors import NodeError
 from ..home import Home
 from ..models.adapters import Adapter
 from ..models.bases import Base
+from .base_format import AUTO
+from .job import Quantisation
 from .signal_pass import SignalPass, run_signal_pass
 
 STATISTICS_DIFFERENCE_MAX: Final = 0.1
@@ -38,6 +40,8 @@ STATISTICS_DIFFERENCE_MAX: Final = 0.1
 EVIDENCE_DIFFERENCE_MAX: Final = 0.1
 """Of the least evidence, as a part of the larger one."""
 
+
+NARROW: Final[Quantisation] = "int4"
 
 TOKENS_MAX: Final = 8_192
 """Of one row, where the manifest states no bound."""
@@ -56,7 +60,8 @@ def check_index(home: Home, adapter: Adapter, base: Base, rows: Iterable[Row], *
     """Build the index of an adapter again and compare it; `rows` holds those that taught it, among others.
 
     Raises:
-        NodeError: the adapter has no index or several Datanets, a row is missing, or the base can't be run here.
+        NodeError: the adapter has no index or several Datanets, a row is missing, or the base is another one or can't
+            be run here.
         AdapterRefusedError: its files are damaged.
         ModelError: the signals could not be computed.
     """
@@ -67,6 +72,11 @@ def check_index(home: Home, adapter: Adapter, base: Base, rows: Iterable[Row], *
         raise NodeError(
             f"{adapter.full_name} was trained on {len(index.datanets)} Datanets, and only the index of one can be "
             "built again so far"
+        )
+    if adapter.manifest.base.digest != base.digest:
+        raise NodeError(
+            f"{adapter.full_name} was made for another {base.name} than the one here, whose tokens and signals may "
+            f"differ: run `openledger-node models pull {base.name}`"
         )
     if base.folder is None:
         raise NodeError(f"base {base.name} has no files here, and the rows must be run through it")
@@ -85,6 +95,7 @@ def check_index(home: Home, adapter: Adapter, base: Base, rows: Iterable[Row], *
             device=device,
             tokens_max=tokens_max_of(adapter),
             yields=True,
+            quantisation=quantisation_of(adapter),
         )
         run_signal_pass(given)
         root = canonical_digest(read_manifest(Path(folder)))
@@ -124,9 +135,19 @@ def rows_of_index(datanet: DatanetIndex, rows: Iterable[Row]) -> tuple[Row, ...]
 
 def tokens_max_of(adapter: Adapter) -> int:
     """The longest row that the adapter was trained on, in tokens, as its manifest states it."""
-    job = (adapter.manifest.training or {}).get("config")
-    stated = job.get("tokens_max") if isinstance(job, dict) else None
+    stated = _stated(adapter, "tokens_max")
     return stated if type(stated) is int and 1 <= stated <= TOKENS_MAX else TOKENS_MAX
+
+
+def quantisation_of(adapter: Adapter) -> str:
+    """The form of the base in which the signals of an adapter were built, as its manifest states it."""
+    return NARROW if _stated(adapter, "quantisation") == NARROW else AUTO
+
+
+def _stated(adapter: Adapter, name: str) -> object:
+    """A field of the training that a manifest states, which may be anything."""
+    job = (adapter.manifest.training or {}).get("config")
+    return job.get(name) if isinstance(job, dict) else None
 
 
 def compare_signals(theirs: RowSignals, ours: RowSignals) -> list[IndexCheck]:

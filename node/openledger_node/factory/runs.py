@@ -198,7 +198,7 @@ class Runs:
                 take_lock(lock)
             except BlockingIOError as error:
                 raise ConfigError(
-                    f"another training is running in {self._home.root}: wait until it ends, "
-                    "or end it with `openledger-node factory stop`"
+                    f"another training is running in {self._home.root}, or a trial of `openledger-node datanet "
+                    "check`: wait until it ends, or end a training with `openledger-node factory stop`"
                 ) from error
             yield

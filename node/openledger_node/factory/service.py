@@ -339,8 +339,8 @@ class TrainingService:
     def _check_nobody_trains(self) -> None:
         if self._is_worked_on():
             raise ConfigError(
-                f"another training is running in {self._home.root}: wait until it ends, "
-                "or end it with `openledger-node factory stop`"
+                f"another training is running in {self._home.root}, or a trial of `openledger-node datanet "
+                "check`: wait until it ends, or end a training with `openledger-node factory stop`"
             )
 
     def _check_somebody_trains(self, run: TrainingRun) -> None:

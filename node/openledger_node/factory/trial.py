@@ -93,8 +93,8 @@ def _alone(trial: TrialBase) -> Iterator[Path]:
             stack.enter_context(Runs(trial.home).hold())
         except ConfigError as error:
             raise ModelError(
-                "a training is running, and both may not fit into memory: try again when it has ended, or pause it "
-                "with `openledger-node factory pause`"
+                "a training or another trial is running, and both may not fit into memory: try again when it has "
+                "ended, or pause a training with `openledger-node factory pause`"
             ) from error
         yield Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="openledger-trial-")))
 

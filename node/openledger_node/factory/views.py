@@ -100,6 +100,7 @@ def usual_to_plain() -> dict[str, Any]:
         "warm_up_percent": job.warm_up_ppm / PERCENT,
         "held_out_percent": job.held_out_ppm / PERCENT,
         "evaluate": ROWS_USUAL,
+        "quantisation": AUTO,
         "methods": get_args(Method),
         "schedules": get_args(Schedule),
         "quantisations": [AUTO, *get_args(Quantisation)],

@@ -172,10 +172,12 @@ class Receipts:
         query = (
             "SELECT json_extract(share.value, '$.account') AS account, COUNT(DISTINCT receipt_id) AS number"
             " FROM receipt, json_each(receipt.shares) AS share"
-            " WHERE json_extract(share.value, '$.datanet_id') = ? AND json_extract(share.value, '$.ppm') > 0"
+            " WHERE instr(receipt.shares, ?)"  # most receipts are of others, and reading their JSON takes longest
+            " AND json_extract(share.value, '$.datanet_id') = ? AND json_extract(share.value, '$.ppm') > 0"
             " GROUP BY account"
         )
-        return {Address(row["account"]): row["number"] for row in self._store.rows(query, (datanet_id,))}
+        found = self._store.rows(query, (datanet_id, datanet_id))
+        return {Address(row["account"]): row["number"] for row in found}
 
     def unsigned(self) -> list[ReceiptRow]:
         """Receipts that a crash left unsigned."""

@@ -1,11 +1,13 @@
 """A Datanet as the page shows it: what waits, rows with masked personal data, versions, and the leaderboard."""
 
+from dataclasses import replace
+
 import pytest
 from support.contributors import ACCOUNTS, ADA, BEN, CONTRIBUTED, TERMS
 
 from openledger_node.datanets.board import DatanetViews
-from openledger_node.datanets.own import new_datanet
-from openledger_node.datanets.review import appeal, approve, reject
+from openledger_node.datanets.own import RowBatch, new_datanet
+from openledger_node.datanets.review import appeal, approve, measure, reject
 from openledger_node.datanets.screening import mask_private
 from openledger_node.datanets.standing import standing
 from openledger_node.datanets.store import OwnDatanets
@@ -62,6 +64,31 @@ def test_the_overview_counts_what_waits(views: DatanetViews, own: OwnDatanets) -
     assert (found["batches_waiting"], found["appeals_waiting"], found["unpublished"]) == (2, 1, 0)
     reject(own, "lake", batch, "it is not")
     assert views.overview()["datanets"][0]["batches_waiting"] == 1
+
+
+def test_the_beginnings_of_copies_are_masked_before_they_are_cut(views: DatanetViews, own: OwnDatanets) -> None:
+    """The page shows those of other contributors while rows are checked, before anything is taken."""
+    secret = Row(
+        prompt="Whom do I ask?", completion="Write a letter of thanks to odile@fenn.org soon.", contributor="cyd"
+    )
+    approve(own, "lake", own.contribute("lake", (secret,), {}).digest, {})
+    copy = replace(secret, contributor="dan")
+    (note,) = measure(own, "lake", (copy,)).gate.copies
+    assert "odile" not in note.begins + note.of_begins
+    batch = own.contribute("lake", (copy,), {}).digest
+    stored = own.change_batch("lake", batch, lambda _, found, *__: _with_raw_note(found))
+    assert "odile@fenn.org" in stored.gate.copies[0].begins
+    found = views.batch("lake", batch)
+    (shown,) = found["shown"]
+    assert found["taken"] == 1
+    assert "odile" not in shown["copy"]["begins"] + shown["copy"]["of_begins"]
+
+
+def _with_raw_note(batch: RowBatch) -> RowBatch:
+    """The batch as an earlier release has stored it."""
+    raw = "Whom do I ask? → Write to odile@fenn.org"
+    notes = tuple(replace(each, begins=raw, of_begins=raw) for each in batch.gate.copies)
+    return replace(batch, gate=replace(batch.gate, copies=notes, taken=notes))
 
 
 def test_a_batch_is_shown_row_by_row_with_private_data_masked(views: DatanetViews, own: OwnDatanets) -> None:
@@ -153,3 +180,14 @@ def test_both_rows_of_a_copy_are_masked(views: DatanetViews, own: OwnDatanets) -
     copy = views.batch("lake", batch.digest)["shown"][0]["copy"]
     assert copy["begins"] == copy["of_begins"] == mask_private(batch.gate.copies[0].begins)
     assert "odile@fenn.org" not in copy["begins"]
+
+
+def test_a_version_is_read_once_for_all_looks(
+    views: DatanetViews, own: OwnDatanets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page looks at every turn of the rows, and a large version takes a second to read."""
+    publish(own)
+    first = views.show("lake")
+    monkeypatch.delattr("openledger_node.datanets.board.read_version")
+    assert views.show("lake") == first
+    assert first["published"][0]["people"] != []

@@ -22,6 +22,7 @@ from openledger_node.factory.index_check import (
     rows_of_index,
     tokens_max_of,
 )
+from openledger_node.factory.signal_pass import SignalPass
 from openledger_node.home import Home
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row
@@ -120,3 +121,31 @@ def test_an_adapter_without_signals_has_its_tokens_compared(tmp_path: Path, trai
     adapter = shelve(Home(tmp_path), trainee, ADA, has_signals=False)
     [tokens] = check_index(Home(tmp_path), adapter, trainee.base, ROWS, device="cpu")
     assert (tokens.what, tokens.holds) == ("tokens", True)
+
+
+@pytest.mark.parametrize(("trained", "expected"), [("int4", "int4"), ("none", "auto"), (["int4"], "auto")])
+def test_signals_are_built_above_the_form_of_the_base_that_the_manifest_states(
+    tmp_path: Path, trainee: Trainee, monkeypatch: pytest.MonkeyPatch, trained: object, expected: str
+) -> None:
+    """Signals above wide weights are others than those above 4 bits, so an honest index would look invented."""
+    adapter = shelve(Home(tmp_path), trainee, ADA, has_signals=True)
+    manifest = replace(adapter.manifest, training={"config": {"quantisation": trained}})
+    given: list[SignalPass] = []
+
+    def refuse(wanted: SignalPass) -> None:
+        given.append(wanted)
+        raise NodeError("enough")
+
+    monkeypatch.setattr("openledger_node.factory.index_check.run_signal_pass", refuse)
+    with pytest.raises(NodeError, match="enough"):
+        check_index(Home(tmp_path), replace(adapter, manifest=manifest), trainee.base, ROWS, device="cpu")
+    assert [each.quantisation for each in given] == [expected]
+
+
+def test_the_index_of_another_base_with_the_same_name_is_not_called_invented(
+    tmp_path: Path, trainee: Trainee
+) -> None:
+    adapter = shelve(Home(tmp_path), trainee, ADA, has_signals=False)
+    other = replace(trainee.base, digest=ROOT)
+    with pytest.raises(NodeError, match=r"was made for another .* than the one here.*models pull"):
+        check_index(Home(tmp_path), adapter, other, ROWS, device="cpu")

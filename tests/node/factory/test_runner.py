@@ -444,7 +444,7 @@ def test_one_training_at_a_time(home: Home, runs: Runs, begin: Begin) -> None:
         check_free(runs, is_worked_on=False)
     with pytest.raises(ConfigError, match=r"`openledger-node factory stop` ends it$"):
         check_free(runs, is_worked_on=True)
-    with runs.hold(), pytest.raises(ConfigError, match="another training is running"):
+    with runs.hold(), pytest.raises(ConfigError, match=r"another training is running in .*, or a trial"):
         carry_out(home, FakeTrainer())
     carry_out(home, FakeTrainer())
     check_free(runs, is_worked_on=False)

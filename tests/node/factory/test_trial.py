@@ -50,9 +50,8 @@ def test_a_trial_waits_for_a_training_to_end_and_no_training_starts_beside_it(
     """Both may not fit into memory."""
     with Runs(home).hold():
         for measure in (measure_base, measure_trial):
-            with pytest.raises(
-                ModelError, match=r"a training is running, .*: try again when it has ended, or pause it"
-            ):
+            says = r"a training or another trial is running, .*: try again when it has ended, or pause a training"
+            with pytest.raises(ModelError, match=says):
                 measure(trial, CONTRIBUTED)
     seen: list[bool] = []
     learn = ChildTrainer.train

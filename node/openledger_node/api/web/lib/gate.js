@@ -26,13 +26,13 @@ export function drawNumbers(numbers) {
 export function drawCopies({ of_others: total, gate }) {
   if (!total) return null;
   const shown = gate.copies.slice(0, COPIES_SHOWN);
-  return h("div", { class: "above" }, h("h3", {}, `${rowsOf(total)} ${total === 1 ? "copies a row" : "copy rows"} of other contributors, who are paid for ${total === 1 ? "it" : "them"}`),
+  return h("div", { class: "above" }, h("h3", {}, `${rowsOf(total)} ${total === 1 ? "copies a row" : "copy rows"} of other contributors${shown.some((each) => each.is_withdrawn) ? "" : `, who are paid for ${total === 1 ? "it" : "them"}`}`),
     table({
       caption: "Rows that copy others", rows: shown, key: ({ row }) => String(row),
       columns: [
         { label: "Row", head: true, tight: true, cell: ({ row }) => count(row) },
         { label: "It begins", cell: ({ begins }) => begins },
-        { label: "Copies", cell: (each) => `row ${each.of_row} of batch ${each.of_batch.slice(0, 10)}, of ${each.contributor}: ${each.of_begins}` },
+        { label: "Copies", cell: (each) => `row ${each.of_row} of batch ${each.of_batch.slice(0, 10)}, of ${each.contributor}${each.is_withdrawn ? ", withdrawn, so later versions leave this one out" : ""}: ${each.of_begins}` },
         { label: "Recognised by", rank: 2, cell: ({ evidence }) => EVIDENCE[evidence] },
       ],
     }),

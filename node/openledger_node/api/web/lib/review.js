@@ -42,6 +42,7 @@ function drawBatch(found, acts, line) {
   const step = (label, to, isOff) => button(label, () => acts.turnTo(to), { kind: "small", changes: false, disabled: isOff });
   return h("div", { class: "above" }, h("h3", {}, `Batch ${shortDigest(found.digest)}: ${rowsOf(found.rows)} of ${count(found.contributors)} ${found.contributors === 1 ? "person" : "people"}`),
     found.rejected_because && note("warn", `Rejected: ${found.rejected_because}`),
+    found.taken > 0 && note("warn", `${rowsOf(found.taken)} approved before ${found.taken === 1 ? "copies" : "copy"} this batch, which is proven to be older and is paid for ${found.taken === 1 ? "it" : "them"}.`, null, `datanet show ${quoted(found.datanet)} ${shortDigest(found.digest)}`),
     found.numbers.length > 0 && drawNumbers(found.numbers),
     drawDecision(found, acts, line),
     h("div", { class: "between above" }, h("h3", {}, total ? `Rows ${count(offset + 1)} to ${count(last)} of ${count(total)}` : "No such row"),
@@ -74,7 +75,7 @@ function drawRow(found, row, acts, line) {
     h("pre", { class: "row-text", tabindex: "0", "aria-label": `Row ${row.row}`, dataset: { key: `text ${row.row}` } }, row.prompt, "\n", h("span", { class: "learned" }, row.completion)),
     row.masked.length > 0 && h("p", { class: "note12" }, `Masked here: ${row.masked.join(", ")}. The row itself still has it.`),
     row.rejected_because && h("p", { class: "note12" }, `Left out, because ${row.rejected_because}`),
-    row.copy && h("p", { class: "note12" }, `Copies row ${count(row.copy.of_row)} of batch ${shortDigest(row.copy.of_batch)}, of ${row.copy.contributor}, who is paid for it: “${row.copy.of_begins}” (${EVIDENCE[row.copy.evidence]})`),
+    row.copy && h("p", { class: "note12" }, `Copies row ${count(row.copy.of_row)} of batch ${shortDigest(row.copy.of_batch)}, of ${row.copy.contributor}, ${row.copy.is_withdrawn ? "which was withdrawn, so later versions leave this one out" : "who is paid for it"}: “${row.copy.of_begins}” (${EVIDENCE[row.copy.evidence]})`),
     drawAppeal(found, row, acts, line));
 }
 

@@ -12,7 +12,7 @@ import { table } from "../lib/table.js";
 export const title = "Factory";
 
 const THINK_MS = 300, LOSS_PX = 280;
-const CHOICES = [["method", "Method", "methods"], ["sites", "Linear maps to adapt", "site_groups"], ["schedule", "Schedule of the learning rate", "schedules"]];
+const CHOICES = [["method", "Method", "methods"], ["sites", "Linear maps to adapt", "site_groups"], ["schedule", "Schedule of the learning rate", "schedules"], ["quantisation", "Base weights in the training", "quantisations"]];
 const NUMBERS = [["rank", "Rank"], ["alpha", "Alpha"], ["layers", "Layers, from the top; 0 is all"], ["epochs", "Epochs"], ["batch_size", "Rows of a step"], ["learning_rate", "Learning rate"], ["warm_up_percent", "Warm-up, % of the steps"], ["weight_decay", "Weight decay, 0 to 1"], ["dropout", "Dropout, 0 to 0.9"], ["tokens_max", "Longest row, tokens"], ["held_out_percent", "Held out, % of the rows"], ["seed", "Seed"], ["evaluate", "Rows to evaluate on"]];
 const OPEN = ["waiting", "training", "paused", "evaluating"];
 
@@ -108,7 +108,7 @@ function sent(order) {
 }
 
 function words(order) {
-  const flags = Object.entries(order).filter(([name, value]) => !["datanet", "name", "preset", "base"].includes(name) && value !== null && value !== "").map(([name, value]) => `--${name.replaceAll("_", "-")}${value === true ? "" : ` ${value}`}`);
+  const flags = Object.entries(order).filter(([name, value]) => !["datanet", "name", "preset", "base"].includes(name) && value !== null && value !== "").map(([name, value]) => `--${name === "quantisation" ? "quantize" : name.replaceAll("_", "-")}${value === true ? "" : ` ${value}`}`);
   return [order.datanet ? `--datanet ${quoted(order.datanet)}` : "--sample", `--name ${order.name ? quoted(order.name) : "NAME"}`, order.base && `--base ${quoted(order.base)}`, order.preset !== "balanced" && `--preset ${order.preset}`, ...flags].filter(Boolean).join(" ");
 }
 
@@ -127,9 +127,12 @@ function drawChoose({ bases, served, datanets, presets, usual }, held, live, { t
     return [key, field, labelled(label, field)];
   });
   const choices = CHOICES.map(([key, label, of]) => select(key, label, usual[of].map((each) => [each === usual[key] ? "" : each, CALLED[each] ?? each]), order[key]));
-  const signals = h("input", { type: "checkbox", id: "factory-signals", checked: Boolean(order.signals), dataset: { key: "signals" }, onchange: () => { order.signals = signals.checked || null; change(); } });
+  const check = (key, label) => {
+    const field = h("input", { type: "checkbox", id: `factory-${key}`, checked: Boolean(order[key]), dataset: { key }, onchange: () => { order[key] = field.checked || null; change(); } });
+    return h("label", { class: "check" }, field, label);
+  };
   const summary = h("summary", { dataset: { key: "advanced" } }, "");
-  const advanced = h("details", { class: "advanced", open: held.isOpen, ontoggle: () => { held.isOpen = advanced.open; } }, summary, h("div", { class: "pairs above" }, choices, numbers.map(([, , field]) => field)), h("label", { class: "check" }, signals, "Build the index of signals that the rule poa-v3 (experimental) needs"));
+  const advanced = h("details", { class: "advanced", open: held.isOpen, ontoggle: () => { held.isOpen = advanced.open; } }, summary, h("div", { class: "pairs above" }, choices, numbers.map(([, , field]) => field)), check("gradient_checkpointing", "Compute layers twice instead of keeping them, which saves memory"), check("signals", "Build the index of signals that the rule poa-v3 (experimental) needs"));
   live.start = button("Start training", start, { kind: "primary" });
 
   function given(key) {
@@ -162,7 +165,8 @@ function drawChoose({ bases, served, datanets, presets, usual }, held, live, { t
     h("span", { class: "fill" }), h("div", { class: "buttons" }, live.start, live.cost), live.line);
 }
 
-const CALLED = { lora: "LoRA", rslora: "rsLoRA", dora: "DoRA" };
+const CALLED = { lora: "LoRA", rslora: "rsLoRA", dora: "DoRA", auto: "by the memory that is free", none: "wide", int4: "in 4 bits" };
+const weights = (form, why) => `Base weights: ${CALLED[form]}; ${why}.`;
 
 const labelled = (label, field) => h("div", { class: "field" }, h("label", { for: field.id }, label), field);
 
@@ -173,13 +177,13 @@ function drawStart(held, live, run) {
   turn(live.start, isBusy || !isNamed || !estimate);
   const cost = isBusy ? `training ${run.number} is open: one runs at a time` : !estimate ? held.why ? "" : "counting tokens…" : !held.order.name ? "give it a name first" : !isNamed ? "a name holds letters, digits, '.', '_' and '-'" : `${estimate.time ? `about ${span(estimate.time.seconds)}, ${estimate.time.how}` : "time not known yet"} · ${count(estimate.steps)} steps`;
   if (live.cost.textContent !== cost) live.cost.textContent = cost;
-  const facts = JSON.stringify(estimate?.memory ?? estimate?.why ?? null);
+  const facts = JSON.stringify(estimate ? [estimate.memory ?? estimate.why, estimate.why_quantisation] : null);
   if (live.shown === facts && live.meter.hasChildNodes()) return;
   live.shown = facts;
   put(live.meter, estimate && drawMemory(estimate));
 }
 
-function drawMemory({ memory, why }) {
+function drawMemory({ memory, why, quantisation: form, why_quantisation: whyForm }) {
   if (!memory) return h("p", { class: "note12" }, why ?? "The memory is not known before.");
   const uses = [["Base", memory.base_bytes], ["Activations", memory.activations_bytes], ["Optimizer", memory.optimizer_bytes + memory.adapter_bytes], ["torch and the rest", memory.runtime_bytes]];
   const parts = uses.map(([label, value]) => ({ label, value, text: bytes(value) }));
@@ -187,6 +191,7 @@ function drawMemory({ memory, why }) {
   if (memory.serving_bytes) parts.push({ label: "Serving", value: memory.serving_bytes, text: bytes(memory.serving_bytes), shade: -2 });
   if (free > 0) parts.push({ label: "Free", value: free, text: bytes(free), shade: -1 });
   return [h("div", { class: "between" }, h("h3", {}, "Memory"), h("span", { class: "note12" }, `${bytes(memory.needed_bytes)} of ${bytes(memory.cap_bytes)}, ${memory.how}`)), meter(parts, "Memory by use"),
+    whyForm && h("p", { class: "note12" }, weights(form, whyForm)),
     !memory.fits && note("warn", `It does not fit: ${bytes(-free)} too much. Fewer rows of a step, fewer layers or a smaller base take less; pausing the node frees what serving holds.`, null, "pause")];
 }
 
@@ -235,6 +240,7 @@ const figure = (label, value) => h("div", {}, h("span", { class: "note12" }, lab
 function notes(run) {
   const last = run.restarts.at(-1);
   return [
+    run.format_why && h("p", { class: "note12" }, weights(run.job.quantisation, run.format_why)),
     run.error && note("bad", [h("b", {}, "It gave up. "), run.error]),
     run.is_cut_off && note("warn", `This training is not running, because its process has ended. It can continue from its last checkpoint, or start again if there is none.`, null, "factory resume"),
     last && note("", `${time(last.at)}: ${last.step ? `it went on from step ${count(last.step)}` : "it began again from the start"}, since ${last.why}.`),
