@@ -32,7 +32,7 @@ from ..datanets.held import (
     rows_file,
 )
 from ..datanets.store import OwnDatanets
-from ..datanets.version import DatanetVersion, read_published, version_from_json, write_published
+from ..datanets.version import DatanetVersion, check_signed, read_published, version_from_json, write_published
 from ..datanets.withdrawn import find_withdrawn, read_withdrawn
 from ..errors import NodeError
 from ..home import Home
@@ -275,15 +275,17 @@ class DatanetRows:
             NodeError: some of its rows were withdrawn, so that nobody passes it on.
         """
         try:
-            version = version_from_json(json.loads(content))
+            version = version_from_json(json.loads(content), is_signed=True)  # its signatures come last
         except (ValueError, RecursionError) as error:
             raise MalformedError("its version is not valid JSON") from error
         if version.rows_root != wanted.rows_root:
             raise AdapterRefusedError("its version is of other rows")
         if not is_published(self._session.ledger.events, wanted.id, version):
-            raise AdapterRefusedError("its version names other contributors than the chain")
+            raise AdapterRefusedError(
+                "its version names other contributors than the chain, or shows commitments that the chain does not have"
+            )
         self._check_not_withdrawn(wanted, version)
-        return version
+        return check_signed(version)
 
     def _check_not_withdrawn(self, wanted: WantedRows, version: DatanetVersion) -> None:
         gone = find_withdrawn(version.rows, read_withdrawn(self._session.ledger.events, wanted.id))

@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 import trio
 from support.contributors import ACCOUNTS, ADA, CONTRIBUTED, key_of
-from support.market_world.row_world import ANN, BOB, LAKE_ID, LONG, RowsAnswer, RowWorld, open_row_world
+from support.market_world.row_world import (
+    ANN,
+    BOB,
+    CHAIN_ID,
+    LAKE_ID,
+    LONG,
+    REGISTRY,
+    RowsAnswer,
+    RowWorld,
+    open_row_world,
+)
 from support.provided import id_of
 
 from openledger_node.datanets.held import pulled_training_rows, pulled_versions, read_held, rows_file, write_canonical
@@ -25,6 +35,7 @@ from openledger_node.settlement.session import KeyRing
 from openledger_protocol.codec import sha256_digest, to_plain
 from openledger_protocol.constants import CHUNK_BYTES
 from openledger_protocol.errors import OverloadedError
+from openledger_protocol.offer import CONSENT
 from openledger_protocol.primitives import DatanetId, Digest
 from openledger_protocol.wire.inference import error_message
 from openledger_protocol.wire.rows import (
@@ -249,6 +260,15 @@ def swapped_owners() -> bytes:
     return json.dumps(plain).encode()
 
 
+def unsigned(content: bytes) -> bytes:
+    """A version of which each row has an offer that its contributor has not signed."""
+    plain = json.loads(content)
+    place = {"chain_id": CHAIN_ID, "contract": REGISTRY, "datanet_id": LAKE_ID, "licence": "CC-BY-4.0"}
+    said = {"consent": CONSENT, "signature": "0x" + "11" * 64 + "1b"}
+    plain["offers"] = [{**place, **said, "account": row["account"], "rows": [row["digest"]]} for row in plain["rows"]]
+    return json.dumps(plain).encode()
+
+
 def silent_at_rows(question: RowsMessage, found: RowsMessage) -> object:
     return None if isinstance(question, GetPart) and question.part == ROWS_PART else found
 
@@ -290,6 +310,14 @@ LIARS: dict[str, tuple[RowsAnswer, str]] = {
     "pays a thief": (
         forged(VERSION_PART, version_bytes(CONTRIBUTED, {"ben": THIEF})),
         "names other contributors than the chain",
+    ),
+    "pays a thief whose signatures would take long": (
+        forged(VERSION_PART, unsigned(version_bytes(CONTRIBUTED, {"ben": THIEF}))),
+        "names other contributors than the chain",
+    ),
+    "shows offers that nobody has signed": (
+        forged(VERSION_PART, unsigned(version_bytes(CONTRIBUTED, ACCOUNTS))),
+        "no key makes this signature",
     ),
     "pays one contributor for the other's rows": (
         forged(VERSION_PART, swapped_owners()),
