@@ -135,7 +135,7 @@ def is_private(home: Home, rows_root: Digest) -> bool:
 
 
 def _has_version(home: Home, name: str, rows_root: Digest) -> bool:
-    """Return True if a Datanet owned here has a version of these rows; if its record is damaged, the versions tell."""
+    """Return True if a Datanet owned here has a version of these rows; its versions tell if its record is damaged."""
     try:
         datanet = OwnDatanets(home).find(name)
         return datanet is not None and any(each.rows_root == rows_root for each in datanet.versions)

@@ -282,7 +282,7 @@ class DatanetRows:
             raise AdapterRefusedError("its version is of other rows")
         if not is_published(self._session.ledger.events, wanted.id, version):
             raise AdapterRefusedError(
-                "its version names other contributors than the chain, or shows commitments that the chain does not have"
+                "its version names other contributors than the chain, or shows commitments that it does not have"
             )
         self._check_not_withdrawn(wanted, version)
         return check_signed(version)

@@ -24,9 +24,10 @@ from support.provided import id_of
 
 from openledger_node.datanets.held import pulled_training_rows, pulled_versions, read_held, rows_file, write_canonical
 from openledger_node.datanets.sharing import Sharing, write_sharing
+from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.version import make_version, read_published_rows, write_published
 from openledger_node.errors import ConfigError, NetworkError, NodeError
-from openledger_node.network import row_pull
+from openledger_node.network import row_pull, row_shelf
 from openledger_node.network.row_shelf import NodeShelf
 from openledger_node.p2p.partial import PREFIX
 from openledger_node.p2p.provider import ANSWER_S
@@ -597,3 +598,64 @@ async def test_only_what_this_chain_has_published_is_served(world: RowWorld) -> 
     world.publish()
     rows.shelf.refresh()
     assert len(rows.topics()) == 1
+
+
+async def test_a_version_that_can_not_be_written_is_tried_again_after_an_hour_and_told_once(
+    world: RowWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    home, now, reads = world.home("owner"), [0.0], list[str]()
+    read = OwnDatanets.version_rows
+
+    def full(file: Path, _: object) -> None:
+        reads.append(file.name)
+        raise OSError(28, "No space left on device")
+
+    world.own(home)
+    with monkeypatch.context() as patched:
+        patched.setattr(row_shelf, "write_canonical", full)
+        rows = world.rows("owner", home)
+        rows.shelf.now_s = lambda: now[0]
+        rows.shelf._failed_s.clear()
+        for now[0] in (0.0, 10.0, row_shelf.LAY_OUT_AGAIN_S):
+            rows.shelf.refresh()
+    assert (len(reads), rows.topics(), caplog.text.count("can't be served")) == (3, [], 1)
+    now[0] *= 3
+    rows.shelf.refresh()
+    assert len(rows.topics()) == 1
+    assert OwnDatanets.version_rows is read
+
+
+async def test_a_damaged_record_is_told_once(world: RowWorld, caplog: pytest.LogCaptureFixture) -> None:
+    home = world.home("owner")
+    version = world.own(home)
+    record = home.datanets / "lake" / "own" / "datanet.json"
+    record.write_text(record.read_text().replace(version.rows_root, "0x12"))
+    rows = world.rows("owner", home)
+    rows.shelf.refresh()
+    assert (rows.topics(), caplog.text.count("can't be served")) == ([], 1)
+
+
+async def test_the_rows_of_old_versions_are_deleted_as_they_travel(
+    world: RowWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_shelf, "OWN_VERSIONS_MAX", 1)
+    home = world.home("owner")
+    first = world.own(home)
+    rows = world.rows("owner", home)
+    assert rows_file(home, LAKE_ID, first.rows_root).exists()
+    own, more = OwnDatanets(home), replace(CONTRIBUTED[0], prompt="Who rows the boat over the lake?")
+    own.approve("lake", own.contribute("lake", (more,), ACCOUNTS).digest, {})
+    second, *counts = own.next_version("lake")
+    own.keep_version(second, *counts)
+    write_published(home, LAKE_ID, second)
+    world.tell(
+        "DatanetVersion",
+        id=LAKE_ID,
+        version=2,
+        rowsRoot=second.rows_root,
+        contributorsRoot=second.contributors_root,
+    )
+    rows.shelf.refresh()
+    assert not rows_file(home, LAKE_ID, first.rows_root).exists()
+    assert rows_file(home, LAKE_ID, second.rows_root).exists()
+    assert own.version_rows("lake", "1")[1] == CONTRIBUTED
