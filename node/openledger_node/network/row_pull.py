@@ -62,6 +62,9 @@ NEIGHBOURS_MAX: Final = 16
 
 ENOUGH: Final = 3
 
+IDS_SHOWN: Final = 4
+"""Datanets of one name that an error lists: anybody can register any number."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedRows:
@@ -224,7 +227,8 @@ class DatanetRows:
                 "which its owner reads with `openledger-node datanet show NAME`"
             )
         if len(ids) > 1:
-            raise NodeError(f"{len(ids)} Datanets are called {text}: give the id of one of them, {', '.join(ids)}")
+            few = ", ".join(sorted(ids)[:IDS_SHOWN]) + (", …" if len(ids) > IDS_SHOWN else "")
+            raise NodeError(f"{len(ids)} Datanets are called {text}: give the id of the one you want, such as {few}")
         terms: Any = created[-1].arguments
         id = DatanetId(ids.pop())
         self._check_not_own(id, str(terms["name"]))

@@ -172,6 +172,14 @@ async def test_a_name_of_two_datanets_is_refused_with_their_ids(world: RowWorld)
     assert other in str(refused.value)
 
 
+async def test_a_name_of_very_many_datanets_is_refused_in_few_words(world: RowWorld) -> None:
+    for number in range(50):
+        world.tell("DatanetCreated", id=f"0x{number:064x}", owner=THIEF, name="lake", licence="none")
+    with pytest.raises(NodeError, match="50 Datanets are called lake") as refused:
+        await world.rows("us", world.home("us")).pull("lake", no_progress)
+    assert len(str(refused.value)) < 500
+
+
 async def test_a_datanet_of_ones_own_is_here_already(world: RowWorld) -> None:
     home = world.home("owner")
     world.own(home)
