@@ -25,7 +25,7 @@ from support.provided import id_of
 from openledger_node.datanets.held import pulled_training_rows, pulled_versions, read_held, rows_file, write_canonical
 from openledger_node.datanets.sharing import Sharing, write_sharing
 from openledger_node.datanets.store import OwnDatanets
-from openledger_node.datanets.version import make_version, read_published_rows, write_published
+from openledger_node.datanets.version import make_version, published_file, read_published_rows, write_published
 from openledger_node.errors import ConfigError, NetworkError, NodeError
 from openledger_node.network import row_pull, row_shelf
 from openledger_node.network.row_shelf import NodeShelf
@@ -396,6 +396,19 @@ async def test_a_slow_peer_makes_room_for_a_quick_one_and_is_asked_again_if_that
     assert (found["from_peer"], list(found["dropped"])) == (ANN, [BOB])
     assert trio.current_time() - began_s > HURRY_S
     assert sum(not isinstance(each, GetPart) for each in slow) == 2  # two streams
+
+
+async def test_a_peer_that_drips_a_long_version_makes_room_for_the_next(
+    world: RowWorld, autojump_clock: trio.testing.MockClock
+) -> None:
+    version = world.publish()
+    home = world.hold("ann", version)
+    with published_file(home, LAKE_ID, version.rows_root).open("a") as file:
+        file.write(" " * (9 * CHUNK_BYTES))  # still valid JSON
+    await world.add("ann", home, pause_s=19.0)
+    await world.add("bob", world.hold("bob", version))
+    found = await world.rows("us", world.home("us")).pull("lake", no_progress)
+    assert (found["from_peer"], found["dropped"]) == (BOB, {})
 
 
 async def test_a_pull_has_an_end(
