@@ -75,6 +75,7 @@ class WantedRows:
     licence: str
     version: int
     rows_root: Digest
+    contributors_root: Digest  # of the newest version with these rows: an owner may correct the contributors
 
     @property
     def reference(self) -> DatanetReference:
@@ -238,12 +239,14 @@ class DatanetRows:
             what = f"version {number} of it" if number and published else "a version of it"
             raise NodeError(f"Datanet {text} has not published {what}: ask its owner")
         entry: Any = chosen[-1].arguments
+        newest: Any = [each for each in published if each.arguments["rowsRoot"] == entry["rowsRoot"]][-1].arguments
         return WantedRows(
             id=id,
             name=_name_of(str(terms["name"]), id),
             licence=str(terms["licence"]),
             version=int(entry["version"]),
             rows_root=Digest(entry["rowsRoot"]),
+            contributors_root=Digest(newest["contributorsRoot"]),
         )
 
     def _check_not_own(self, id: DatanetId, name: str) -> None:
@@ -266,7 +269,7 @@ class DatanetRows:
             is_whole = file_digest(rows_file(self._home, wanted.id, wanted.rows_root)) == wanted.rows_root
         except (NodeError, OSError):
             return None
-        if not is_whole:
+        if not is_whole or found.contributors_root != wanted.contributors_root:
             return None
         self._check_not_withdrawn(wanted, found)
         return noted[-1]
@@ -284,7 +287,8 @@ class DatanetRows:
             raise MalformedError("its version is not valid JSON") from error
         if version.rows_root != wanted.rows_root:
             raise AdapterRefusedError("its version is of other rows")
-        if not is_published(self._session.ledger.events, wanted.id, version):
+        is_newest = version.contributors_root == wanted.contributors_root
+        if not is_newest or not is_published(self._session.ledger.events, wanted.id, version):
             raise AdapterRefusedError(
                 "its version names other contributors than the chain, or shows commitments that it does not have"
             )

@@ -145,6 +145,23 @@ async def test_the_newest_version_is_pulled_unless_one_is_named(world: RowWorld)
     assert [each.version for each in pulled_versions(world.home("us"))] == [1, 2]
 
 
+async def test_corrected_contributors_of_the_same_rows_are_pulled_again(world: RowWorld) -> None:
+    """Otherwise the contributor whose address was added later would not be paid for adapters of this node."""
+    first = world.publish()
+    await world.add("ann", world.hold("ann", first))
+    ours = world.home("us")
+    rows = world.rows("us", ours)
+    await rows.pull("lake", no_progress)
+    second = make_version("lake", "2", CONTRIBUTED, {"ben": key_of("ben's new wallet").address})
+    roots = {"rowsRoot": second.rows_root, "contributorsRoot": second.contributors_root}
+    world.tell("DatanetVersion", id=LAKE_ID, version=2, **roots)
+    await world.add("bob", world.hold("bob", second))
+    found = await rows.pull("lake", no_progress)
+    assert (found["version"], found["from_peer"], list(found["dropped"])) == (2, BOB, [ANN])
+    assert read_published_rows(ours, LAKE_ID, second.rows_root) == second.rows
+    assert (await rows.pull("lake", no_progress))["from_peer"] is None
+
+
 # ---- words that lead nowhere
 
 
