@@ -19,7 +19,7 @@ from .eip712 import (
     uint_word,
 )
 from .errors import BadSignatureError, MalformedError
-from .primitives import Address, DatanetId, Digest, check_address, check_digest
+from .primitives import Address, DatanetId, Digest, check_address, check_digest, check_text
 from .signatures import recover_address
 
 CURATORS_MAX: Final = 16
@@ -164,6 +164,6 @@ def decision_from_json(content: object) -> VersionDecision:
         contributors_root=check_digest(content["contributors_root"]),
         curator=check_address(content["curator"]),
         approves=content["approves"],
-        reason=content["reason"],
+        reason=check_text(content["reason"]),
         signature=content["signature"],
     )

@@ -23,7 +23,7 @@ from .eip712 import (
 )
 from .errors import BadSignatureError, MalformedError
 from .merkle import Tree
-from .primitives import Address, DatanetId, Digest, check_address, check_digest
+from .primitives import Address, DatanetId, Digest, check_address, check_digest, check_text
 from .signatures import recover_address
 
 CONSENT: Final = (
@@ -166,10 +166,10 @@ def offer_from_json(content: object) -> RowOffer:
         contract=check_address(content["contract"]),
         datanet_id=DatanetId(check_digest(content["datanet_id"])),
         account=check_address(content["account"]),
-        licence=content["licence"],
+        licence=check_text(content["licence"]),
         rows=tuple(check_digest(digest) for digest in content["rows"]),
         signature=content["signature"],
-        consent=content["consent"],
+        consent=check_text(content["consent"]),
     )
 
 

@@ -88,6 +88,7 @@ def test_a_decision_is_read_back() -> None:
         ({"chain_id": True}, "chain_id must be a number"),
         ({"reason": "x" * 401}, "reason is a text of at most 400"),
         ({"reason": ""}, "a rejection has a reason"),
+        ({"reason": "\ud800"}, "half a surrogate pair"),
         ({"approves": True}, "an approval has none"),
         ({"signature": 5}, "signature is a text"),
         ({"curator": "0x12"}, "not an address"),

@@ -90,6 +90,7 @@ def test_an_offer_is_read_back() -> None:
         ("chain_id", "1"),
         ("chain_id", -1),
         ("licence", "x" * 1_001),
+        ("licence", "\ud800"),
         ("account", "ada"),
         ("consent", None),
     ],

@@ -59,14 +59,15 @@ def create_datanet(
         owner_ppm=datanet.owner_ppm,
         licence=datanet.licence,
         rules=rules or USUAL_RULES,
-        metadata=_metadata(session.deployment, about, is_given=bool(arguments.get("about"))),
+        metadata=_metadata(session.deployment, about, is_asked=bool(arguments.get("about"))),
     )
     call = session.deployment.create_datanet(
         action.name, action.treasury, action.owner_ppm, action.licence, action.rules, action.metadata
     )
     if is_under_way(session, lambda sent: sent == call):
         return Publication(note=f"the registration of Datanet {datanet.name} is on its way already", keep=keep)
-    return Publication(actions=(action,), details=_moved_treasury(own, datanet), keep=keep)
+    details = (*_moved_treasury(own, datanet), *_left_out(about, action))
+    return Publication(actions=(action,), details=details, keep=keep)
 
 
 def describe_datanet(
@@ -156,15 +157,24 @@ def _check_knows_curators(deployment: Deployment) -> None:
         )
 
 
-def _metadata(deployment: Deployment, about: DatanetAbout, *, is_given: bool) -> str | None:
-    """The document for the chain; None for a Datanet without a description and policy.
+def _metadata(deployment: Deployment, about: DatanetAbout, *, is_asked: bool) -> str | None:
+    """The document for the chain; None without a description and policy, or where the chain takes none.
 
-    A network of an earlier release registers the Datanet without those that are stored here.
+    Raises:
+        NodeError: they were typed, and the network's registry is an earlier one.
     """
-    if about == DatanetAbout() or not (is_given or deployment.has_curators):
+    if about == DatanetAbout():
+        return None
+    if not is_asked and not deployment.has_curators:
         return None
     _check_knows_curators(deployment)
     return metadata_text(about)
+
+
+def _left_out(about: DatanetAbout, action: CreateDatanet) -> tuple[str, ...]:
+    if about == DatanetAbout() or action.metadata is not None:
+        return ()
+    return ("the contracts of this network are of an earlier release, so its description and policy stay here",)
 
 
 def _keep_created(own: OwnDatanets, datanet: Datanet, about: DatanetAbout | None) -> None:

@@ -196,7 +196,7 @@ class Deployment:
 
     @cached_property
     def has_curators(self) -> bool:
-        """False for a registry of an earlier release, which knows neither descriptions nor curators."""
+        """False for a registry of an earlier release, which knows no descriptions, no curators and no commitments."""
         try:
             self._view("DatanetRegistry", "curatorsOf", ZERO_DIGEST)
         except RevertedError:

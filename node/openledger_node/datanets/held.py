@@ -81,13 +81,18 @@ def write_canonical(file: Path, rows: Iterable[Row]) -> None:
     partial = file.with_name(file.name + ".partial")
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     gap = b"["
-    with partial.open("wb") as stream:
-        for row in rows:
-            stream.write(gap + canonical_json(row))
-            gap = b","
-        stream.write(b"]")
-    partial.chmod(0o600)
-    partial.replace(file)
+    try:
+        with partial.open("wb") as stream:
+            for row in rows:
+                stream.write(gap + canonical_json(row))
+                gap = b","
+            stream.write(b"]")
+        partial.chmod(0o600)
+        partial.replace(file)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)  # a full disk needs the room
+        raise
 
 
 def read_canonical(file: Path) -> Iterator[tuple[Row, Digest]]:

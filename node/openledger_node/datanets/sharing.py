@@ -20,7 +20,9 @@ from ..text import counted
 from .held import is_private_here
 from .own_files import OWN_FOLDER
 from .store import OwnDatanets
+from .version import find_made_here
 
+SHARING_FILE: Final = "sharing.json"
 SHARING_SCHEMA: Final = "openledger.sharing/1"
 ALLOWED_MAX: Final = 4_096
 
@@ -120,18 +122,26 @@ def write_sharing(home: Home, name: str, sharing: Sharing) -> None:
 def is_private(home: Home, rows_root: Digest) -> bool:
     """Return True if these rows are of a private Datanet, owned here or pulled.
 
-    An unreadable file counts as private: no text must leave by mistake.
+    An unreadable file counts as private: no text must leave by mistake. That of a Datanet with other rows does not.
     """
-    own = OwnDatanets(home)
-    for datanet in own.all():
-        if any(each.rows_root == rows_root for each in datanet.versions):
-            try:
-                if sharing_of(home, datanet.name).is_private:
-                    return True
-            except NodeError:
+    for file in home.datanets.glob(f"*/{OWN_FOLDER}/{SHARING_FILE}"):
+        name = file.parent.parent.name
+        try:
+            if _has_version(home, name, rows_root) and sharing_of(home, name).is_private:
                 return True
+        except NodeError:
+            return True
     return is_private_here(home, rows_root)
 
 
+def _has_version(home: Home, name: str, rows_root: Digest) -> bool:
+    """Return True if a Datanet owned here has a version of these rows; its versions tell if its record is damaged."""
+    try:
+        datanet = OwnDatanets(home).find(name)
+        return datanet is not None and any(each.rows_root == rows_root for each in datanet.versions)
+    except (NodeError, MalformedError):
+        return any(version.id == name for version in find_made_here(home, rows_root))
+
+
 def _file(home: Home, name: str) -> Path:
-    return home.datanets / check_name(name) / OWN_FOLDER / "sharing.json"
+    return home.datanets / check_name(name) / OWN_FOLDER / SHARING_FILE

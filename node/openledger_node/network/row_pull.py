@@ -32,7 +32,7 @@ from ..datanets.held import (
     rows_file,
 )
 from ..datanets.store import OwnDatanets
-from ..datanets.version import DatanetVersion, read_published, version_from_json, write_published
+from ..datanets.version import DatanetVersion, check_signed, read_published, version_from_json, write_published
 from ..datanets.withdrawn import find_withdrawn, read_withdrawn
 from ..errors import NodeError
 from ..home import Home
@@ -62,6 +62,9 @@ NEIGHBOURS_MAX: Final = 16
 
 ENOUGH: Final = 3
 
+IDS_SHOWN: Final = 4
+"""Datanets of one name that an error lists: anybody can register any number."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedRows:
@@ -72,6 +75,7 @@ class WantedRows:
     licence: str
     version: int
     rows_root: Digest
+    contributors_root: Digest  # of the newest version with these rows: an owner may correct the contributors
 
     @property
     def reference(self) -> DatanetReference:
@@ -224,7 +228,8 @@ class DatanetRows:
                 "which its owner reads with `openledger-node datanet show NAME`"
             )
         if len(ids) > 1:
-            raise NodeError(f"{len(ids)} Datanets are called {text}: give the id of one of them, {', '.join(ids)}")
+            few = ", ".join(sorted(ids)[:IDS_SHOWN]) + (", …" if len(ids) > IDS_SHOWN else "")
+            raise NodeError(f"{len(ids)} Datanets are called {text}: give the id of the one you want, such as {few}")
         terms: Any = created[-1].arguments
         id = DatanetId(ids.pop())
         self._check_not_own(id, str(terms["name"]))
@@ -234,12 +239,14 @@ class DatanetRows:
             what = f"version {number} of it" if number and published else "a version of it"
             raise NodeError(f"Datanet {text} has not published {what}: ask its owner")
         entry: Any = chosen[-1].arguments
+        newest: Any = [each for each in published if each.arguments["rowsRoot"] == entry["rowsRoot"]][-1].arguments
         return WantedRows(
             id=id,
             name=_name_of(str(terms["name"]), id),
             licence=str(terms["licence"]),
             version=int(entry["version"]),
             rows_root=Digest(entry["rowsRoot"]),
+            contributors_root=Digest(newest["contributorsRoot"]),
         )
 
     def _check_not_own(self, id: DatanetId, name: str) -> None:
@@ -262,7 +269,7 @@ class DatanetRows:
             is_whole = file_digest(rows_file(self._home, wanted.id, wanted.rows_root)) == wanted.rows_root
         except (NodeError, OSError):
             return None
-        if not is_whole:
+        if not is_whole or found.contributors_root != wanted.contributors_root:
             return None
         self._check_not_withdrawn(wanted, found)
         return noted[-1]
@@ -275,15 +282,18 @@ class DatanetRows:
             NodeError: some of its rows were withdrawn, so that nobody passes it on.
         """
         try:
-            version = version_from_json(json.loads(content))
+            version = version_from_json(json.loads(content), is_signed=True)  # its signatures come last
         except (ValueError, RecursionError) as error:
             raise MalformedError("its version is not valid JSON") from error
         if version.rows_root != wanted.rows_root:
             raise AdapterRefusedError("its version is of other rows")
-        if not is_published(self._session.ledger.events, wanted.id, version):
-            raise AdapterRefusedError("its version names other contributors than the chain")
+        is_newest = version.contributors_root == wanted.contributors_root
+        if not is_newest or not is_published(self._session.ledger.events, wanted.id, version):
+            raise AdapterRefusedError(
+                "its version names other contributors than the chain, or shows commitments that it does not have"
+            )
         self._check_not_withdrawn(wanted, version)
-        return version
+        return check_signed(version)
 
     def _check_not_withdrawn(self, wanted: WantedRows, version: DatanetVersion) -> None:
         gone = find_withdrawn(version.rows, read_withdrawn(self._session.ledger.events, wanted.id))

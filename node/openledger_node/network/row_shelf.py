@@ -6,7 +6,8 @@ the texts of all its rows, so the others could not be checked without that text.
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,6 +20,7 @@ from openledger_protocol.signatures import recover_address
 from openledger_protocol.wire.rows import RowsProof, rows_topic
 
 from ..datanets.held import pulled_versions, rows_file, write_canonical
+from ..datanets.own import Datanet
 from ..datanets.sharing import sharing_of
 from ..datanets.store import OwnDatanets
 from ..datanets.version import published_file, read_published_rows
@@ -32,6 +34,9 @@ from ..p2p.transport import PeerId
 
 OWN_VERSIONS_MAX: Final = 3
 """Versions of an own Datanet that are served: each has all rows of the one before, and takes that room again."""
+
+LAY_OUT_AGAIN_S: Final = 3_600.0
+"""The pause after a version could not be written: to try reads all its rows."""
 
 HELD_MAX: Final = 256
 """Versions that are announced, so that adapters keep most of a node's provider records."""
@@ -60,9 +65,12 @@ class NodeShelf:
     peer_id: PeerId
     is_signer: Callable[[Address, Address], bool]  # asks the chain
     is_sharing: bool
+    now_s: Callable[[], float] = time.monotonic
     _found: dict[VersionKey, ShelvedRows] = field(init=False, default_factory=dict)
     _whole: dict[VersionKey, tuple[int, bool]] = field(init=False, default_factory=dict)
     _looking: threading.Lock = field(init=False, default_factory=threading.Lock)
+    _failed_s: dict[VersionKey, float] = field(init=False, default_factory=dict)  # when a version was not written
+    _told: set[str] = field(init=False, default_factory=set)
 
     @property
     def topics(self) -> list[Digest]:
@@ -70,10 +78,17 @@ class NodeShelf:
         return [rows_topic(*key) for key in self._found][:HELD_MAX]
 
     def refresh(self) -> None:
-        """Look through the data directory, and write the rows of own versions as they travel."""
-        if self.is_sharing:
-            with self._looking:
+        """Look through the data directory, and write the rows of own versions as they travel.
+
+        A file that can't be read or deleted stops the sharing of rows, and never the node.
+        """
+        if not self.is_sharing:
+            return
+        with self._looking:
+            try:
                 self._found = {(each.held.datanet, each.held.rows_root): each for each in self._look()}
+            except (NodeError, OSError) as error:
+                self._warn(f"rows can't be served: {error}")
 
     def find(self, datanet: DatanetId, rows_root: Digest) -> HeldRows:
         """Find a version, as `FindRows` says."""
@@ -112,7 +127,7 @@ class NodeShelf:
         try:
             is_private = sharing_of(self.home, found.own).is_private
         except NodeError as error:
-            log.warning("%s", error)
+            self._warn(str(error))
             raise UnavailableError("the owner of these rows has to say again with whom they are shared") from error
         held = found.held
         return HeldRows(
@@ -150,13 +165,16 @@ class NodeShelf:
             accounts = [each.address for each in list_accounts(self.home.network_keys(self.network))]
             datanets = own.all()
         except NodeError as error:
-            log.warning("own Datanets can't be served: %s", error)
+            self._warn(f"own Datanets can't be served: {error}")
             accounts, datanets = [], []
         for datanet in datanets:
-            for version in datanet.versions[-OWN_VERSIONS_MAX:]:
-                for account in accounts:
-                    # A stranger may publish a Datanet with the same roots, so only the ids of own wallets count.
-                    key = datanet_id(account, datanet.name), version.rows_root
+            # A stranger may publish a Datanet with the same roots, so only the ids of own wallets count.
+            ids = [datanet_id(account, datanet.name) for account in accounts]
+            newest = datanet.versions[-OWN_VERSIONS_MAX:]
+            self._clear_away(datanet, ids, {each.rows_root for each in newest})
+            for version in newest:
+                for id in ids:
+                    key = id, version.rows_root
                     if self._is_published(key) and self._lay_out(own, datanet.name, version.version, key):
                         yield ShelvedRows(held=self._held(key), own=datanet.name)
         for pulled in pulled_versions(self.home):
@@ -171,13 +189,28 @@ class NodeShelf:
             return False
         if file.exists():
             return True
+        if self.now_s() < self._failed_s.get(key, -LAY_OUT_AGAIN_S) + LAY_OUT_AGAIN_S:
+            return False
         try:
             _, rows = own.version_rows(name, version)
             write_canonical(file, rows)
         except (NodeError, OSError) as error:
-            log.warning("version %s of %s can't be served: %s", version, name, error)
+            self._warn(f"version {version} of {name} can't be served: {error}")
+            self._failed_s[key] = self.now_s()
             return False
         return True
+
+    def _clear_away(self, datanet: Datanet, ids: Sequence[DatanetId], newest: Set[Digest]) -> None:
+        """Delete the rows of earlier versions as they travel; their batches stay."""
+        for id in ids:
+            for root in {each.rows_root for each in datanet.versions} - newest:
+                rows_file(self.home, id, root).unlink(missing_ok=True)
+
+    def _warn(self, text: str) -> None:
+        """Log a warning once: the data directory is looked through all the time, and peers ask again."""
+        if text not in self._told:
+            self._told.add(text)
+            log.warning("%s", text)
 
     def _is_published(self, key: VersionKey) -> bool:
         return bool(self.events.find("DatanetVersion", {"id": key[0], "rowsRoot": key[1]}))

@@ -50,7 +50,7 @@ from .adapter_listing import MANIFEST_PATH, SMALL_BYTES_MAX, version_path
 from .streams import MessageStream
 from .transport import Path as PeerPath
 from .transport import PeerId
-from .upload import Uplink, UploadPlace, UploadPlaces, streams_at
+from .upload import Uplink, UploadPlace
 
 IDLE_S, UNREAD_S = 30.0, 30.0
 """A stream is closed when nothing is requested, or an answer is not read, for this long."""
@@ -92,12 +92,11 @@ class AdapterServer:
         self._shared: dict[AdapterId, Shared] = {}
         self._listing = threading.Lock()
         self._readers = trio.CapacityLimiter(READERS_MAX)
-        self._places = UploadPlaces(streams_max=streams_at(upload_bytes_per_s))
         self._uplink = Uplink(upload_bytes_per_s)
 
     @property
     def uplink(self) -> Uplink:
-        """The pace of everything that peers fetch from this node."""
+        """The pace and the places of everything that peers fetch from this node."""
         return self._uplink
 
     async def serve(self, peer_id: PeerId, stream: trio.abc.Stream) -> None:
@@ -105,7 +104,7 @@ class AdapterServer:
         messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
         with contextlib.suppress(NetworkError, trio.TooSlowError):
             try:
-                with self._places.entered(peer_id) as place:
+                with self._uplink.places.entered(peer_id) as place:
                     await self._answer_all(peer_id, messages, place)
                 if place.scope.cancelled_caught:
                     raise OverloadedError("another peer needs this stream's place: come back later")

@@ -6,7 +6,8 @@ Nothing is accepted that does not have the digest on the chain.
 
 import shutil
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -146,7 +147,8 @@ class RowsTransfer(Generic[Version]):
         holder = _RowHolder(peer_id, MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX))
         try:
             listing = self._checked(await holder.list(self._wanted, self._prove))
-            content = await holder.whole(listing.version)
+            with self._hurried(holder, listing.version.size_bytes):
+                content = await holder.whole(listing.version)
             self._received += len(content)
             version = await trio.to_thread.run_sync(self._check_version, content)
             await self._fetch_rows(holder, listing.rows)
@@ -185,14 +187,23 @@ class RowsTransfer(Generic[Version]):
             done_bytes, self._received = done_bytes + len(data), self._received + len(data)
             self._show(done_bytes, entry.size_bytes)
 
-        left_bytes = entry.size_bytes - done_bytes
-        is_hurried = bool(self._waiting) and holder.peer_id not in self._unhurried
-        with trio.move_on_after(HURRY_S + left_bytes / HURRY_BYTES_PER_S if is_hurried else inf) as scope:
+        with self._hurried(holder, entry.size_bytes - done_bytes):
             await holder.fetch(missing, take)
-        if scope.cancelled_caught:
-            raise _TooSlowError
         if await trio.to_thread.run_sync(self._place.wrong_files, [entry]):
             raise AdapterRefusedError("its list of the rows is of another file")
+
+    @contextmanager
+    def _hurried(self, holder: "_RowHolder", left_bytes: int) -> Iterator[None]:
+        """Limit the time for a file while another peer waits.
+
+        Raises:
+            _TooSlowError: the time is over.
+        """
+        is_hurried = bool(self._waiting) and holder.peer_id not in self._unhurried
+        with trio.move_on_after(HURRY_S + left_bytes / HURRY_BYTES_PER_S if is_hurried else inf) as scope:
+            yield
+        if scope.cancelled_caught:
+            raise _TooSlowError
 
     def _missing(self, entry: FileEntry) -> list[Place]:
         """The chunks that are missing; reads the disk.

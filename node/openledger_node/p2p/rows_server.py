@@ -47,7 +47,7 @@ from .rates import Rates
 from .streams import MessageStream
 from .transport import Path as PeerPath
 from .transport import PeerId
-from .upload import Uplink, UploadPlace, UploadPlaces
+from .upload import Uplink, UploadPlace
 
 IDLE_S, UNREAD_S = 30.0, 30.0
 """A stream is closed when nothing is requested, or an answer is not read, for this long."""
@@ -106,7 +106,6 @@ class RowsServer:
         self._listed: dict[Digest, tuple[FileStamps, RowsListing]] = {}
         self._listing = threading.Lock()
         self._readers = trio.CapacityLimiter(READERS_MAX)
-        self._places = UploadPlaces()
         self._proofs: Rates[PeerId] = Rates(per_s=PROOFS_PER_S, burst=PROOFS_AT_ONCE, clock=trio.current_time)
 
     async def serve(self, peer_id: PeerId, stream: trio.abc.Stream) -> None:
@@ -114,7 +113,7 @@ class RowsServer:
         messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
         with contextlib.suppress(NetworkError, trio.TooSlowError):
             try:
-                with self._places.entered(peer_id) as place:
+                with self._uplink.places.entered(peer_id) as place:
                     await self._answer_all(peer_id, messages, place)
                 if place.scope.cancelled_caught:
                     raise OverloadedError("another peer needs this stream's place: come back later")

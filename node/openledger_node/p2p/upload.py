@@ -75,9 +75,13 @@ def streams_at(bytes_per_s: int) -> int:
 
 
 class Uplink:
-    """Paces what is sent to a rate; those that wait get their turns in the order in which they came."""
+    """Paces what is sent to a rate; those that wait get their turns in the order in which they came.
+
+    Its places are for all that it carries, adapters and rows: each of them has its turn in time.
+    """
 
     def __init__(self, bytes_per_s: int) -> None:
+        self.places = UploadPlaces(streams_max=streams_at(bytes_per_s))
         self._bytes_per_s = bytes_per_s  # 0: no limit
         self._turn = trio.Lock()
         self._free_s = 0.0

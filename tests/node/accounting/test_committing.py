@@ -3,6 +3,7 @@
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.chain_world.datanet_owner import DatanetOwner, open_owner
@@ -10,6 +11,7 @@ from support.chain_world.world import World
 from support.contributors import ADA, BEN, TERMS, key_of
 
 from openledger_node.attribution.registry import is_published
+from openledger_node.chain.contracts import load_contract
 from openledger_node.datanets.commitments import LIFETIME_S, Committed, ShownCommitment, find_committed
 from openledger_node.datanets.review import appeal, decide
 from openledger_node.datanets.signed import DatanetPlace, SignedBatch, draft_batch
@@ -18,9 +20,10 @@ from openledger_node.datanets.version import DatanetVersion, read_version, versi
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
 from openledger_node.network_file import keep_network
+from openledger_protocol.chain import ContractCall
 from openledger_protocol.codec import to_plain
 from openledger_protocol.datanet import Row, datanet_id
-from openledger_protocol.errors import MalformedError
+from openledger_protocol.errors import MalformedError, RevertedError
 from openledger_protocol.offer import RowOffer, offer_commitment, offer_digest
 from openledger_protocol.primitives import DatanetId
 from openledger_protocol.signatures import sign_digest
@@ -217,3 +220,23 @@ def test_a_commitment_that_could_not_count_costs_nothing(
 ) -> None:
     with pytest.raises(NodeError, match=why):
         commit(owner, signed(owner, SAID).offer, **changes)
+
+
+def test_a_registry_of_an_earlier_release_keeps_no_commitments(
+    owner: DatanetOwner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reverts with no data in every function that it does not have; what it has goes on as before."""
+    batch, deployment, registry = signed(owner, SAID), owner.world.node.deployment, load_contract("DatanetRegistry")
+    unknown = {registry.selector(name) for name in ("curatorsOf", "committedAt")}
+    view = deployment._client.call
+
+    def call(asked: ContractCall, **kwargs: Any) -> bytes:
+        if asked.data[:4] in unknown:
+            raise RevertedError("execution reverted", data=b"")
+        return view(asked, **kwargs)
+
+    monkeypatch.setattr(deployment._client, "call", call)
+    with pytest.raises(NodeError, match="of an earlier release, and keep no commitments"):
+        commit(owner, batch.offer)
+    take(owner, batch)
+    assert payees(publish(owner)) == [ADA]

@@ -245,12 +245,14 @@ def test_a_network_of_an_earlier_release_says_so(owner: DatanetOwner) -> None:
         owner.planner.plan("datanet curators", {"datanet": "lake", "curators": addresses(*CURATORS), "need": 2}, None)
 
 
-def test_a_description_that_is_stored_here_stays_off_a_network_of_an_earlier_release(owner: DatanetOwner) -> None:
-    owner.own.create(new_datanet("lake", treasury=owner.account, **TERMS))  # type: ignore[arg-type]
-    owner.own.change("lake", about=ABOUT)
-    owner.world.node.deployment.has_curators = False  # type: ignore[misc]  # as if the call had been reverted
-    owner.do("datanet create", datanet="lake")
-    assert read_about(owner.world.node.ledger.events, lake_of(owner)) is None
+def test_a_description_of_another_network_stops_no_registration_on_an_earlier_one(owner: DatanetOwner) -> None:
+    deployment = owner.world.node.deployment
+    deployment.has_curators = False  # type: ignore[misc]  # as if the call had been reverted
+    terms = {"licence": "CC-BY-4.0", "treasury": owner.account, "owner_ppm": 0}
+    owner.own.create(replace(new_datanet("lake", **terms), about=ABOUT))  # type: ignore[arg-type]
+    plan = owner.do("datanet create", datanet="lake")
+    assert "so its description and policy stay here" in plan["details"][-1]
+    assert deployment.datanet(lake_of(owner)) is not None
     assert owner.own.get("lake").about == ABOUT
 
 

@@ -1,6 +1,7 @@
 """Rows as they travel: read one by one, whoever wrote them."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,16 @@ def test_what_travels_has_the_digest_that_is_on_the_chain(tmp_path: Path) -> Non
     assert file_digest(file) == rows_digest(CONTRIBUTED)
     assert list(read_canonical(file)) == [(row, canonical_digest(row)) for row in CONTRIBUTED]
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_full_disk_gets_its_room_back(tmp_path: Path) -> None:
+    def rows() -> Iterator[Row]:
+        yield CONTRIBUTED[0]
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        write_canonical(tmp_path / "rows", rows())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_rows_longer_than_one_piece_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,9 @@ from support.contributors import ACCOUNTS, ADA
 
 from openledger_node.config import Config
 from openledger_node.datanets.held import PulledVersion, keep_pulled, rows_file, write_canonical
+from openledger_node.datanets.own import new_datanet
+from openledger_node.datanets.sharing import Sharing, is_private, write_sharing
+from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.version import DatanetVersion, VersionLabel, make_version, write_published
 from openledger_node.errors import ConfigError, NodeError
 from openledger_node.factory.job import TrainingJob
@@ -72,6 +75,19 @@ def test_a_public_version_gets_its_index(home: Home, tmp_path: Path) -> None:
     build = index_builder_of(home, FAKE_BASE, found.datanet, None, yields=False, is_over=lambda: False)
     assert build is not None
     assert build(tmp_path / "index", found.rows).startswith("0x")
+
+
+def test_a_damaged_record_of_another_datanet_stops_no_training_and_its_own_opens_nothing(home: Home) -> None:
+    roots = {}
+    for name, rows, sharing in (("lake", ROWS, Sharing()), ("sea", ROWS[:-1], Sharing(is_private=True))):
+        own = OwnDatanets(home)
+        own.create(new_datanet(name, licence="MIT", treasury=ADA, owner_ppm=0))
+        version = make_version(name, "1", rows, {**ACCOUNTS, "ada": ADA})
+        own.keep_version(version, 0)
+        write_sharing(home, name, sharing)
+        roots[name] = version.rows_root
+    (home.datanets / "sea" / "own" / "datanet.json").write_text("{")
+    assert {name: is_private(home, root) for name, root in roots.items()} == {"lake": False, "sea": True}
 
 
 def begun(home: Home, label: VersionLabel) -> TrainingRun:

@@ -9,14 +9,25 @@ from typing import Any
 import pytest
 import trio
 from support.contributors import ACCOUNTS, ADA, CONTRIBUTED, key_of
-from support.market_world.row_world import ANN, BOB, LAKE_ID, LONG, RowsAnswer, RowWorld, open_row_world
+from support.market_world.row_world import (
+    ANN,
+    BOB,
+    CHAIN_ID,
+    LAKE_ID,
+    LONG,
+    REGISTRY,
+    RowsAnswer,
+    RowWorld,
+    open_row_world,
+)
 from support.provided import id_of
 
 from openledger_node.datanets.held import pulled_training_rows, pulled_versions, read_held, rows_file, write_canonical
 from openledger_node.datanets.sharing import Sharing, write_sharing
-from openledger_node.datanets.version import make_version, read_published_rows, write_published
+from openledger_node.datanets.store import OwnDatanets
+from openledger_node.datanets.version import make_version, published_file, read_published_rows, write_published
 from openledger_node.errors import ConfigError, NetworkError, NodeError
-from openledger_node.network import row_pull
+from openledger_node.network import row_pull, row_shelf
 from openledger_node.network.row_shelf import NodeShelf
 from openledger_node.p2p.partial import PREFIX
 from openledger_node.p2p.provider import ANSWER_S
@@ -25,6 +36,7 @@ from openledger_node.settlement.session import KeyRing
 from openledger_protocol.codec import sha256_digest, to_plain
 from openledger_protocol.constants import CHUNK_BYTES
 from openledger_protocol.errors import OverloadedError
+from openledger_protocol.offer import CONSENT
 from openledger_protocol.primitives import DatanetId, Digest
 from openledger_protocol.wire.inference import error_message
 from openledger_protocol.wire.rows import (
@@ -133,6 +145,23 @@ async def test_the_newest_version_is_pulled_unless_one_is_named(world: RowWorld)
     assert [each.version for each in pulled_versions(world.home("us"))] == [1, 2]
 
 
+async def test_corrected_contributors_of_the_same_rows_are_pulled_again(world: RowWorld) -> None:
+    """Otherwise the contributor whose address was added later would not be paid for adapters of this node."""
+    first = world.publish()
+    await world.add("ann", world.hold("ann", first))
+    ours = world.home("us")
+    rows = world.rows("us", ours)
+    await rows.pull("lake", no_progress)
+    second = make_version("lake", "2", CONTRIBUTED, {"ben": key_of("ben's new wallet").address})
+    roots = {"rowsRoot": second.rows_root, "contributorsRoot": second.contributors_root}
+    world.tell("DatanetVersion", id=LAKE_ID, version=2, **roots)
+    await world.add("bob", world.hold("bob", second))
+    found = await rows.pull("lake", no_progress)
+    assert (found["version"], found["from_peer"], list(found["dropped"])) == (2, BOB, [ANN])
+    assert read_published_rows(ours, LAKE_ID, second.rows_root) == second.rows
+    assert (await rows.pull("lake", no_progress))["from_peer"] is None
+
+
 # ---- words that lead nowhere
 
 
@@ -158,6 +187,14 @@ async def test_a_name_of_two_datanets_is_refused_with_their_ids(world: RowWorld)
         await world.rows("us", world.home("us")).pull("lake", no_progress)
     assert LAKE_ID in str(refused.value)
     assert other in str(refused.value)
+
+
+async def test_a_name_of_very_many_datanets_is_refused_in_few_words(world: RowWorld) -> None:
+    for number in range(50):
+        world.tell("DatanetCreated", id=f"0x{number:064x}", owner=THIEF, name="lake", licence="none")
+    with pytest.raises(NodeError, match="50 Datanets are called lake") as refused:
+        await world.rows("us", world.home("us")).pull("lake", no_progress)
+    assert len(str(refused.value)) < 500
 
 
 async def test_a_datanet_of_ones_own_is_here_already(world: RowWorld) -> None:
@@ -249,6 +286,15 @@ def swapped_owners() -> bytes:
     return json.dumps(plain).encode()
 
 
+def unsigned(content: bytes) -> bytes:
+    """A version of which each row has an offer that its contributor has not signed."""
+    plain = json.loads(content)
+    place = {"chain_id": CHAIN_ID, "contract": REGISTRY, "datanet_id": LAKE_ID, "licence": "CC-BY-4.0"}
+    said = {"consent": CONSENT, "signature": "0x" + "11" * 64 + "1b"}
+    plain["offers"] = [{**place, **said, "account": row["account"], "rows": [row["digest"]]} for row in plain["rows"]]
+    return json.dumps(plain).encode()
+
+
 def silent_at_rows(question: RowsMessage, found: RowsMessage) -> object:
     return None if isinstance(question, GetPart) and question.part == ROWS_PART else found
 
@@ -290,6 +336,14 @@ LIARS: dict[str, tuple[RowsAnswer, str]] = {
     "pays a thief": (
         forged(VERSION_PART, version_bytes(CONTRIBUTED, {"ben": THIEF})),
         "names other contributors than the chain",
+    ),
+    "pays a thief whose signatures would take long": (
+        forged(VERSION_PART, unsigned(version_bytes(CONTRIBUTED, {"ben": THIEF}))),
+        "names other contributors than the chain",
+    ),
+    "shows offers that nobody has signed": (
+        forged(VERSION_PART, unsigned(version_bytes(CONTRIBUTED, ACCOUNTS))),
+        "no key makes this signature",
     ),
     "pays one contributor for the other's rows": (
         forged(VERSION_PART, swapped_owners()),
@@ -359,6 +413,19 @@ async def test_a_slow_peer_makes_room_for_a_quick_one_and_is_asked_again_if_that
     assert (found["from_peer"], list(found["dropped"])) == (ANN, [BOB])
     assert trio.current_time() - began_s > HURRY_S
     assert sum(not isinstance(each, GetPart) for each in slow) == 2  # two streams
+
+
+async def test_a_peer_that_drips_a_long_version_makes_room_for_the_next(
+    world: RowWorld, autojump_clock: trio.testing.MockClock
+) -> None:
+    version = world.publish()
+    home = world.hold("ann", version)
+    with published_file(home, LAKE_ID, version.rows_root).open("a") as file:
+        file.write(" " * (9 * CHUNK_BYTES))  # still valid JSON
+    await world.add("ann", home, pause_s=19.0)
+    await world.add("bob", world.hold("bob", version))
+    found = await world.rows("us", world.home("us")).pull("lake", no_progress)
+    assert (found["from_peer"], found["dropped"]) == (BOB, {})
 
 
 async def test_a_pull_has_an_end(
@@ -569,3 +636,64 @@ async def test_only_what_this_chain_has_published_is_served(world: RowWorld) -> 
     world.publish()
     rows.shelf.refresh()
     assert len(rows.topics()) == 1
+
+
+async def test_a_version_that_can_not_be_written_is_tried_again_after_an_hour_and_told_once(
+    world: RowWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    home, now, reads = world.home("owner"), [0.0], list[str]()
+    read = OwnDatanets.version_rows
+
+    def full(file: Path, _: object) -> None:
+        reads.append(file.name)
+        raise OSError(28, "No space left on device")
+
+    world.own(home)
+    with monkeypatch.context() as patched:
+        patched.setattr(row_shelf, "write_canonical", full)
+        rows = world.rows("owner", home)
+        rows.shelf.now_s = lambda: now[0]
+        rows.shelf._failed_s.clear()
+        for now[0] in (0.0, 10.0, row_shelf.LAY_OUT_AGAIN_S):
+            rows.shelf.refresh()
+    assert (len(reads), rows.topics(), caplog.text.count("can't be served")) == (3, [], 1)
+    now[0] *= 3
+    rows.shelf.refresh()
+    assert len(rows.topics()) == 1
+    assert OwnDatanets.version_rows is read
+
+
+async def test_a_damaged_record_is_told_once(world: RowWorld, caplog: pytest.LogCaptureFixture) -> None:
+    home = world.home("owner")
+    version = world.own(home)
+    record = home.datanets / "lake" / "own" / "datanet.json"
+    record.write_text(record.read_text().replace(version.rows_root, "0x12"))
+    rows = world.rows("owner", home)
+    rows.shelf.refresh()
+    assert (rows.topics(), caplog.text.count("can't be served")) == ([], 1)
+
+
+async def test_the_rows_of_old_versions_are_deleted_as_they_travel(
+    world: RowWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_shelf, "OWN_VERSIONS_MAX", 1)
+    home = world.home("owner")
+    first = world.own(home)
+    rows = world.rows("owner", home)
+    assert rows_file(home, LAKE_ID, first.rows_root).exists()
+    own, more = OwnDatanets(home), replace(CONTRIBUTED[0], prompt="Who rows the boat over the lake?")
+    own.approve("lake", own.contribute("lake", (more,), ACCOUNTS).digest, {})
+    second, *counts = own.next_version("lake")
+    own.keep_version(second, *counts)
+    write_published(home, LAKE_ID, second)
+    world.tell(
+        "DatanetVersion",
+        id=LAKE_ID,
+        version=2,
+        rowsRoot=second.rows_root,
+        contributorsRoot=second.contributors_root,
+    )
+    rows.shelf.refresh()
+    assert not rows_file(home, LAKE_ID, first.rows_root).exists()
+    assert rows_file(home, LAKE_ID, second.rows_root).exists()
+    assert own.version_rows("lake", "1")[1] == CONTRIBUTED

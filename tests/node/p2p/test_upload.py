@@ -1,14 +1,22 @@
 """Shares of the uplink, on a clock that jumps."""
 
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, memory_stream_pair
 
+from openledger_node.home import Home
+from openledger_node.p2p.adapter_server import AdapterServer
+from openledger_node.p2p.rows_server import HeldRows, RowsServer
+from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.upload import STREAMS_MAX, Uplink, UploadPlace, UploadPlaces, streams_at
+from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
 from openledger_protocol.errors import OverloadedError
+from openledger_protocol.wire.inference import ErrorMessage
+from openledger_protocol.wire.rows import decode
 
 
 def enter(stack: ExitStack, places: UploadPlaces, name: str, *, is_waiting: bool = True) -> UploadPlace:
@@ -77,3 +85,19 @@ async def test_without_a_limit_nobody_waits(autojump_clock: MockClock) -> None:
 @pytest.mark.parametrize(("bytes_per_s", "num_streams"), [(0, 16), (10, 1), (100_000, 3), (10_000_000, 16)])
 def test_a_slow_uplink_serves_fewer_streams(bytes_per_s: int, num_streams: int) -> None:
     assert streams_at(bytes_per_s) == num_streams
+
+
+def find_nothing(*_: object) -> HeldRows:
+    raise AssertionError("a stream without a place asks for nothing")
+
+
+async def test_adapters_and_rows_share_the_places_of_one_uplink(tmp_path: Path) -> None:
+    adapters = AdapterServer(Home(tmp_path), upload_bytes_per_s=30_000)
+    rows = RowsServer(find_nothing, may_read=lambda *_: False, uplink=adapters.uplink)
+    ours, theirs = memory_stream_pair()
+    with ExitStack() as stack:
+        enter(stack, adapters.uplink.places, "a", is_waiting=False)
+        await rows.serve(PeerId("b"), theirs)
+    refused = decode(await MessageStream(ours, frame_bytes_max=DATA_FRAME_BYTES_MAX).receive())
+    assert isinstance(refused, ErrorMessage)
+    assert "1 streams are open here" in refused.message
