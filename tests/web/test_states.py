@@ -386,7 +386,7 @@ def test_adapters_without_a_peer_point_to_the_peers(among_others: Node, open_pag
 
 def test_the_factory_names_each_next_step(untouched: Node, open_page: OpenPage) -> None:
     page = open_page(untouched, "factory")
-    expect(page.locator("main")).to_contain_text("you can train on the sample rows. datanet create NAME starts one")
+    expect(page.locator("main")).to_contain_text("you can train on the sample rows. Make one of your files.")
     expect(page.locator(".state-box")).to_contain_text("Give the adapter a name in part 1, then press Start training")
     expect(page.locator(".panel", has_text="4 Publish")).to_contain_text(
         "When training ends, publish the adapter here"

@@ -16,9 +16,10 @@ from openledger_protocol.primitives import Address, Digest
 
 from ..attribution.attributor import Attributor, Exchange
 from ..attribution.owners import OwnedDatanet
-from ..attribution.registry import Registered, datanet_name
+from ..attribution.registry import Registered
 from ..attribution.runs import Run, Span, choose_spans, find_in, find_offsets, find_runs, num_covered, whole_words
 from ..attribution.service import best_rows
+from ..datanets.about import datanet_name
 from ..datanets.store import OwnDatanets
 from ..engine.tokenizer import Tokenizer
 from ..errors import NodeError

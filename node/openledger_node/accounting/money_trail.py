@@ -8,7 +8,7 @@ from openledger_protocol.events import Event
 from openledger_protocol.openings import ClaimLine
 from openledger_protocol.primitives import BASE_ONLY, Address, Digest, Wei
 
-from ..attribution.registry import datanet_name
+from ..datanets.about import datanet_name
 from ..home import Home
 from ..ledger.channels import Channel
 from ..ledger.claims import Claim

@@ -13,7 +13,7 @@ from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import ZERO_ADDRESS, Address, DatanetId, Digest, check_digest
 from openledger_protocol.withdrawal import NOTICE_EPOCHS, RowWithdrawal
 
-from ..attribution.registry import datanet_name
+from ..datanets.about import datanet_name
 from ..datanets.own import Datanet, withdraw
 from ..datanets.rows import read_rows
 from ..datanets.signed import is_signed_batch, read_signed

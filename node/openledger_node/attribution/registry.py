@@ -19,6 +19,7 @@ from openledger_protocol.registry import check_entry
 from openledger_protocol.rules import SIGNALS_RULE, TEXT_RULE, rule_names
 
 from ..chain.deployment import Deployment
+from ..datanets.about import datanet_name
 from ..datanets.commitments import are_known
 from ..datanets.version import DatanetVersion, find_made_here, read_published, write_published
 from ..errors import NodeError
@@ -196,9 +197,3 @@ def is_published(events: EventRows, datanet_id: DatanetId, version: DatanetVersi
     roots = {"rowsRoot": version.rows_root, "contributorsRoot": version.contributors_root}
     found = events.find("DatanetVersion", {"id": datanet_id, **roots})
     return bool(found) and are_known(events, datanet_id, found[-1].contract, version.offers, version.commitments)
-
-
-def datanet_name(events: EventRows, datanet_id: DatanetId) -> str | None:
-    """Find the name that a Datanet's owner registered on the chain; None if its event has not been read yet."""
-    created = events.find("DatanetCreated", {"id": datanet_id})
-    return str(created[-1].arguments["name"]) if created else None

@@ -268,3 +268,9 @@ def _fields(cls: type[Any], content: object, what: str) -> dict[str, Any]:
     if not isinstance(content, dict) or set(content) != names:
         raise MalformedError(f"{what} has the fields {', '.join(sorted(names))}")
     return content
+
+
+def datanet_name(events: EventRows, datanet_id: DatanetId) -> str | None:
+    """Find the name that a Datanet's owner registered on the chain; None if its event has not been read yet."""
+    created = events.find("DatanetCreated", {"id": datanet_id})
+    return str(created[-1].arguments["name"]) if created else None

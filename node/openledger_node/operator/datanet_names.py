@@ -7,7 +7,7 @@ from openledger_protocol.adapter import AdapterManifest
 from openledger_protocol.datanet import datanet_id
 from openledger_protocol.primitives import ZERO_ADDRESS, DatanetId
 
-from ..attribution.registry import datanet_name
+from ..datanets.about import datanet_name
 from ..datanets.sample import SAMPLE_SEEDS
 from ..home import Home
 from ..ledger.events import EventRows

@@ -235,7 +235,7 @@ async def test_a_receipt_is_verified_with_the_rows_that_it_pays(
     owner.do("adapters publish", adapter="lake")
     replayed: list[Sequence[Address]] = []
 
-    def replay(_: Any, __: Any, ___: Any, registered: Registered, *____: Any) -> str:
+    def replay(_: Any, __: Any, ___: Any, ____: Any, registered: Registered, *_____: Any) -> str:
         replayed.append(registered.owned[0].accounts)
         return "the same"
 
