@@ -16,7 +16,7 @@ from openledger_protocol.rules import SIGNALS_RULE
 from openledger_protocol.signals import Signals, are_shares_close, check_replay, signals_from_bytes
 
 from ..engine.backend import Profile
-from ..engine.profile_hash import profile_hash, quantisation_of
+from ..engine.profile_hash import why_incomparable
 from ..engine.tokenizer import Tokenizer
 from ..errors import NodeError
 from ..models.adapters import Adapter
@@ -124,25 +124,12 @@ def check_signals_replay(
         if not are_shares_close(shares, registered_shares(open_attributor(SIGNALS_RULE), registered, exchange)):
             raise WrongSharesError("the shares differ from those of a replay by more than 5 %")
     except WrongSharesError as error:
-        if why := _why_incomparable(told_profile, adapter, source.profile):
-            raise NotCheckedError(f"a replay differs ({error}), but {why}") from error
+        if why := why_incomparable(adapter.manifest.base.digest, told_profile, source.profile):
+            raise NotCheckedError(
+                f"a replay differs ({error}), but {why}: run this again on a node with the seller's settings"
+            ) from error
         raise
     return "the answer was run once more: its signals agree within a cosine of 0.99, its shares within 5 %"
-
-
-def _why_incomparable(told: Digest, adapter: Adapter, profile: Profile | None) -> str | None:
-    """The reason why a replay here may differ from the seller's; None if both ran the same weights."""
-    base = adapter.manifest.base.digest
-    if profile is None or told == profile_hash(base, profile):
-        return None
-    theirs = quantisation_of(base, told)
-    if theirs == profile.quantisation:
-        return None
-    seller = "an unknown backend, kernel or quantisation" if theirs is None else f"quantisation {theirs}"
-    return (
-        f"the seller ran {seller} and this node runs quantisation {profile.quantisation}, between which no bound is "
-        "known: run this again on a node with the seller's settings"
-    )
 
 
 def _compare(claimed: Mapping[Digest, Signals], replayed: Mapping[Digest, Signals]) -> None:

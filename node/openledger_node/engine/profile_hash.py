@@ -31,6 +31,24 @@ def quantisation_of(base: Digest, told: Digest) -> str | None:
     return _known(base).get(told)
 
 
+def why_incomparable(base: Digest, told: Digest, own: Profile | None) -> str | None:
+    """The reason why a replay may differ from an honest seller's; None if it must agree up to rounding.
+
+    `told`: the seller's profile hash. `own`: the profile of the engine that replays. If nothing here replays, any
+    profile will do that another node of this release could replay.
+    """
+    if own and told == profile_hash(base, own):
+        return None
+    theirs = quantisation_of(base, told)
+    if theirs is not None and (own is None or theirs == own.quantisation):
+        return None
+    seller = "an unknown backend, kernel or quantisation" if theirs is None else f"quantisation {theirs}"
+    if own is None:
+        return f"the seller runs {seller}, which no node of this release can replay"
+    here = f"this node runs quantisation {own.quantisation}"
+    return f"the seller runs {seller} and {here}, between which no bound is known"
+
+
 @lru_cache(BASES_MAX)
 def _known(base: Digest) -> dict[Digest, str]:
     return {

@@ -9,9 +9,10 @@ from openledger_protocol.errors import MalformedError, PaymentRequiredError, Pro
 from openledger_protocol.inference import abilities_for
 from openledger_protocol.payments import Terms, price_wei
 from openledger_protocol.primitives import ZERO_DIGEST, Address, Digest, Wei
-from openledger_protocol.rules import rule_names
+from openledger_protocol.rules import SIGNALS_RULE, rule_names
 from openledger_protocol.wire.market import BidMessage, Call
 
+from ..engine.profile_hash import why_incomparable
 from ..engine.tokenizer import Tokenizer
 from ..ledger.sellers import SellerRecord
 from ..p2p.transport import PeerId
@@ -102,7 +103,7 @@ def _why_unfit(
         received.message, ad, progress.index_root
     ):
         return MalformedError(why)
-    if why := _why_wrong_rule(received.message.algo_id, progress):
+    if why := _why_wrong_rule(received.message, progress):
         return UnavailableError(why)
     if why := _why_it_counts_otherwise(received.message, progress.tokenizer):
         return UnavailableError(why)
@@ -146,10 +147,15 @@ def _why_not_as_advertised(bid: BidMessage, ad: Advertisement, index_root: Diges
     return None
 
 
-def _why_wrong_rule(rule: int, progress: RequestProgress) -> str | None:
-    """The reason why an answer's shares may not be divided by a rule, if there is one."""
+def _why_wrong_rule(bid: BidMessage, progress: RequestProgress) -> str | None:
+    """The reason why an answer's shares may not be divided by a bid's rule, if there is one.
+
+    A bidder chooses the profile that it names. If no replay here could be compared with it, no audit could call the
+    bidder's signals wrong.
+    """
     if progress.entry is None:
         return None
+    rule = bid.algo_id
     if rule not in progress.entry.rules:
         return (
             f"divides by attribution rule {rule} ({rule_names([rule])}), and the Datanets of this adapter allow "
@@ -157,6 +163,10 @@ def _why_wrong_rule(rule: int, progress: RequestProgress) -> str | None:
         )
     if rule not in progress.rules:
         return f"divides by attribution rule {rule}, and this node can check {rule_names(progress.rules)} only"
+    if rule != SIGNALS_RULE:
+        return None
+    if why := why_incomparable(progress.requested.base, bid.profile_hash, progress.replayed_by):
+        return f"divides by poa-v3, and no audit here could check it: {why}"
     return None
 
 

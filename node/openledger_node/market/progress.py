@@ -18,6 +18,7 @@ from openledger_protocol.primitives import ZERO_DIGEST, ZERO_WEI, Address, Diges
 from openledger_protocol.registry import RegistryEntry
 from openledger_protocol.wire.market import Call
 
+from ..engine.backend import Profile
 from ..engine.tokenizer import Tokenizer
 from ..p2p.transport import PeerId
 from ..payments.purchase import CalledMalformedError
@@ -39,6 +40,7 @@ class RequestProgress:
     tokenizer: Tokenizer
     tokens_in: int  # of the prompt
     budget_wei: Wei
+    replayed_by: Profile | None = None  # of the engine here that replays answers; None: nothing here does
     parts: list[AnswerPart] = field(default_factory=list)
     spent_wei: Wei = ZERO_WEI
     tried: set[PeerId] = field(default_factory=set)

@@ -25,6 +25,7 @@ from openledger_protocol.registry import RegistryEntry, check_entry
 from openledger_protocol.wire.frames import wire_name
 from openledger_protocol.wire.inference import Award, Salts
 
+from ..engine.backend import Profile
 from ..engine.tokenizer import Tokenizer
 from ..errors import ChainError, NetworkError
 from ..ledger.sellers import Sellers
@@ -85,6 +86,7 @@ class Requester:
         limits: RequesterLimits,
         now_ns: Callable[[], int],
         draw: Callable[[], str],
+        replayed_by: Callable[[], Profile | None] = lambda: None,
     ) -> None:
         self._infer_protocol = wire_name(network, "infer")
         self._transport = transport
@@ -95,6 +97,7 @@ class Requester:
         self._base = base
         self._tokenizer = tokenizer
         self._rules = rules  # attribution rules that this node can check
+        self._replayed_by = replayed_by  # see `RequestProgress.replayed_by`
         self._backing = backing
         self._vetting = Vetting(may_sign=backing.may_sign, bond_of=backing.bond_of, sellers=sellers, now_ns=now_ns)
         table.worth_of = self._vetting.worth_of
@@ -247,6 +250,7 @@ class Requester:
             tokenizer=self._tokenizer,
             tokens_in=len(prompt_ids),
             budget_wei=budget_wei,
+            replayed_by=self._replayed_by(),
         )
 
     async def _entry_of(self, adapter_id: AdapterId) -> RegistryEntry:

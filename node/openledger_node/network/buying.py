@@ -18,6 +18,7 @@ from openledger_protocol.rules import DATANET_RULES
 
 from ..attribution.recount import ShareRecount
 from ..attribution.registry import AdapterRegistry
+from ..attribution.signal_checks import ReplaySource
 from ..config import Config, P2pConfig
 from ..engine.tokenizer import Tokenizer
 from ..home import Home
@@ -242,6 +243,7 @@ def open_requester(
     tokenizer: Tokenizer,
     texts: KeptTexts,
     audits: ReceiptAudits,
+    source: ReplaySource | None,
 ) -> Requester:
     """Open the requester, which has requests answered by other nodes, pays them, and keeps their texts."""
     payer = config.payer
@@ -281,6 +283,7 @@ def open_requester(
         ),
         now_ns=time.time_ns,
         draw=lambda: "0x" + secrets.token_hex(32),
+        replayed_by=lambda: source.profile if source and source.has_taps else None,
     )
 
 

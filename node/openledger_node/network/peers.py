@@ -133,6 +133,7 @@ class PeerService:
             tokenizer=tokenizer,
             texts=texts,
             audits=self._audits,
+            source=registry.source,
         )
         self._requester = requester
         points = Points(self._transport, network=network.network, bootstrap=network.bootstrap)

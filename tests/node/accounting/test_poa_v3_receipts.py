@@ -149,7 +149,7 @@ async def test_a_payer_verifies_an_honest_receipt_and_finds_out_a_lying_seller(
         source._engine.profile = replace(profile, quantisation="nf4")
         found = await verified(seller, bought)
         assert found["signals"][0] is None, found
-        assert "the seller ran quantisation none and this node runs quantisation nf4" in found["signals"][1]
+        assert "the seller runs quantisation none and this node runs quantisation nf4" in found["signals"][1]
         source._engine.profile = profile
 
         # A receipt by a rule that its Datanets don't allow.

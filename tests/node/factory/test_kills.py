@@ -3,6 +3,7 @@
 import subprocess
 import threading
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,28 +28,39 @@ from .conftest import DATANET, ROWS, STARTED_NS
 pytestmark = pytest.mark.slow
 
 MOMENTS = depth(light=2, deep=10)
-EPOCHS = 8  # 24 steps, a checkpoint after every second one
-STEPS = 24
+EPOCHS = depth(light=8, deep=20)
+STEPS = 3 * EPOCHS  # with a checkpoint after every second one
 DELAY_S_MAX = 0.2
 """A step of the tiny base takes about 0.05 s, so a kill may meet a checkpoint, a measurement or the answers."""
 
 
 @dataclass
 class Killer:
-    """Kills the process of a training at drawn steps, each a drawn time after the report of the step."""
+    """Kills the process of a training at drawn steps, each a drawn time after the report of the step.
+
+    A process is killed once: a step that it reaches before it dies is left to the next one.
+    """
 
     random: Random
     steps: list[int]
     started: list["subprocess.Popen[str]"] = field(default_factory=list)
+    num_doomed: int = 0  # processes that are killed, or soon will be
 
     def note(self, worker: "subprocess.Popen[str]") -> "subprocess.Popen[str]":
         self.started.append(worker)
         return worker
 
     def look(self, progress: TrainingProgress) -> None:
-        if self.steps and progress.step >= self.steps[0]:
+        if self.steps and progress.step >= self.steps[0] and self.num_doomed < len(self.started):
             self.steps.pop(0)
+            self.num_doomed = len(self.started)
             threading.Timer(self.random.uniform(0, DELAY_S_MAX), self.started[-1].kill).start()
+
+
+def draw_moments(random: Random) -> list[int]:
+    """A step from each of as many equal parts of the training; the last one may be its end, before the evaluation."""
+    edges = [number * (STEPS + 1) // MOMENTS for number in range(MOMENTS + 1)]
+    return [random.randrange(first, after) for first, after in pairwise(edges)]
 
 
 def carry_out(home: Home, base: Base, **parts: Any) -> TrainingRun:
@@ -79,12 +91,12 @@ def test_a_trainer_that_is_killed_at_drawn_moments_leaves_the_adapter_of_one_tha
     whole = carry_out(Home(tmp_path / "whole"), base)
     assert (whole.state, whole.restarts) == ("done", ())
     random = Random(19)
-    killer = Killer(random, sorted(random.sample(range(STEPS + 1), MOMENTS)))
+    killer = Killer(random, draw_moments(random))
     start = child.start_worker
     monkeypatch.setattr(child, "start_worker", lambda *given, **how: killer.note(start(*given, **how)))
     cut = carry_out(Home(tmp_path / "cut"), base, report=killer.look)
     assert killer.steps == []
-    assert sum(worker.returncode == -9 for worker in killer.started) >= MOMENTS
+    assert sum(worker.returncode == -9 for worker in killer.started) == MOMENTS
     assert (cut.state, cut.adapter_id) == ("done", whole.adapter_id)
     [adapter] = list_adapters(Home(tmp_path / "cut"))
     [expected] = list_adapters(Home(tmp_path / "whole"))

@@ -10,15 +10,18 @@ import pytest
 import trio
 from support.market_world.harbour import share_harbour
 from support.market_world.market import Market, open_market
-from support.market_world.terms import word
+from support.market_world.terms import BASE, word
+from support.scripted_child import PROFILE
 
+from openledger_node.engine.backend import Profile
+from openledger_node.engine.profile_hash import profile_hash
 from openledger_node.errors import ChainError
 from openledger_node.market import requester
 from openledger_protocol.adapter import AdapterManifest, adapter_id
 from openledger_protocol.advertisement import OfferedAdapter
 from openledger_protocol.constants import PPM
 from openledger_protocol.errors import UnavailableError
-from openledger_protocol.primitives import ZERO_ADDRESS, AdapterId, Address, DatanetId
+from openledger_protocol.primitives import ZERO_ADDRESS, AdapterId, Address, DatanetId, Digest
 from openledger_protocol.registry import RegistryEntry, entry_of
 
 
@@ -135,3 +138,43 @@ async def test_a_rule_that_the_datanets_do_not_allow_is_not_bought(
         seller.state = replace(seller.state, algo_id=bid)
         assert market.buyer.ads.learn(seller.ad(seq=(1 << 62) + 1, algo_id=1, rules=(7,)))
         assert f"the Datanets of this adapter allow {told}" in await refused(market, manifest)
+
+
+OWN = replace(PROFILE, backend="torch_lora", kernel="torch", dtype="float32", quantisation="none")
+INT4 = replace(OWN, quantisation="int4")
+INVENTED = Digest(word("a profile that nobody runs"))
+
+
+@pytest.mark.parametrize(
+    ("told", "own", "why"),
+    [
+        (profile_hash(BASE, INT4), OWN, "no audit here could check it: the seller runs quantisation int4"),
+        (INVENTED, OWN, "no audit here could check it: the seller runs an unknown backend"),
+        (INVENTED, None, "which no node of this release can replay"),
+    ],
+    ids=["other weights", "unknown", "unknown, and no engine"],
+)
+async def test_a_seller_cannot_escape_the_replay_of_its_signals_by_the_profile_that_it_names(
+    tmp_path: Path, told: Digest, own: Profile | None, why: str
+) -> None:
+    """Its shares could be any, because an audit says of a replay with other weights only that it shows nothing."""
+    async with open_harbour_market(tmp_path) as (market, manifest):
+        bid_by_signals(market, manifest, told, own)
+        assert why in await refused(market, manifest)
+
+
+@pytest.mark.parametrize("own", [OWN, INT4, None], ids=["wide", "int4", "no engine"])
+async def test_a_seller_whose_signals_can_be_replayed_is_bought_from(tmp_path: Path, own: Profile | None) -> None:
+    async with open_harbour_market(tmp_path) as (market, manifest):
+        bid_by_signals(market, manifest, profile_hash(BASE, own or INT4), own)
+        await market.ask("hello...", adapter=adapter_id(manifest), model="harbour")
+        assert len(market.sellers["with"].amounts()) == 1
+
+
+def bid_by_signals(market: Market, manifest: AdapterManifest, told: Digest, own: Profile | None) -> None:
+    """Let the seller bid by poa-v3 with a profile, and the buyer have an engine with another."""
+    key, seller = adapter_id(manifest), market.sellers["with"]
+    market.chain.entries[key] = replace(market.chain.entries[key], rules=(1, 7))
+    market.buyer.requester._replayed_by = lambda: own
+    seller.state = replace(seller.state, algo_id=7, profile_hash=told)
+    assert market.buyer.ads.learn(seller.ad(seq=(1 << 62) + 1, algo_id=1, rules=(7,), profile_hash=told))
