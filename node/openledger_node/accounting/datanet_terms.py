@@ -42,23 +42,25 @@ def create_datanet(
     found_id = datanet_id(account, str(arguments["datanet"]))
     terms = session.deployment.datanet(found_id)
     datanet, about = _datanet_of(home, session, account, arguments)
-    rules = tuple(arguments.get("rules") or ())
-    keep = partial(_keep_created, own, datanet, about)
+    asked = tuple(arguments.get("rules") or ())
+    rules = asked or datanet.rules or USUAL_RULES
+    keep = partial(_keep_created, own, datanet, about, rules)
     if terms is not None:
-        keep = partial(_keep_created, own, datanet, read_about(session.ledger.events, found_id))
+        registered = session.deployment.rules_of(found_id)
+        keep = partial(_keep_created, own, datanet, read_about(session.ledger.events, found_id), registered)
         if (terms.treasury, terms.owner_ppm) != (datanet.treasury, datanet.owner_ppm):
             raise NodeError(
                 f"Datanet {datanet.name} of {account} is registered with treasury {terms.treasury} and owner's share "
                 f"{terms.owner_ppm / 10_000:g} %: pass these to --treasury and --owner-share, or choose another name"
             )
-        _check_rules(datanet.name, session.deployment.rules_of(found_id), rules)
+        _check_rules(datanet.name, registered, asked)
         return Publication(note=_registered_already(datanet.name, arguments), keep=keep)
     action = CreateDatanet(
         name=datanet.name,
         treasury=datanet.treasury,
         owner_ppm=datanet.owner_ppm,
         licence=datanet.licence,
-        rules=rules or USUAL_RULES,
+        rules=rules,
         metadata=_metadata(session.deployment, about, is_asked=bool(arguments.get("about"))),
     )
     call = session.deployment.create_datanet(
@@ -177,10 +179,10 @@ def _left_out(about: DatanetAbout, action: CreateDatanet) -> tuple[str, ...]:
     return ("the contracts of this network are of an earlier release, so its description and policy stay here",)
 
 
-def _keep_created(own: OwnDatanets, datanet: Datanet, about: DatanetAbout | None) -> None:
+def _keep_created(own: OwnDatanets, datanet: Datanet, about: DatanetAbout | None, rules: tuple[int, ...]) -> None:
     if own.find(datanet.name) is None:
         own.create(datanet)
-    own.change(datanet.name, about=about, treasury=datanet.treasury)
+    own.change(datanet.name, about=about, treasury=datanet.treasury, rules=rules)
 
 
 def _check_rules(name: str, registered: tuple[int, ...], wanted: tuple[int, ...]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from openledger_protocol.codec import to_plain
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import check_address, check_digest, check_name
+from openledger_protocol.rules import DATANET_RULES
 
 from .about import DatanetAbout, about_from_json
 from .commitments import Committed
@@ -20,7 +21,7 @@ def datanet_from_json(content: object) -> Datanet:
     Raises:
         MalformedError: it is not as `store` writes it.
     """
-    later = {"withdrawn": [], "about": to_plain(DatanetAbout())}
+    later = {"withdrawn": [], "about": to_plain(DatanetAbout()), "rules": []}
     found = _checked_fields(Datanet, _completed(content, later))
     batches = tuple(_batch_from_json(each) for each in found["batches"])
     versions = tuple(
@@ -36,6 +37,7 @@ def datanet_from_json(content: object) -> Datanet:
     withdrawn = tuple(check_digest(each) for each in found["withdrawn"])
     return replace(
         datanet,
+        rules=_rules_from_json(found["rules"]),
         accounts=accounts,
         batches=batches,
         approved=approved,
@@ -43,6 +45,14 @@ def datanet_from_json(content: object) -> Datanet:
         withdrawn=withdrawn,
         about=about_from_json(found["about"]),
     )
+
+
+def _rules_from_json(content: object) -> tuple[int, ...]:
+    if not isinstance(content, list) or not all(type(each) is int for each in content):
+        raise MalformedError("its rules are a list of numbers")
+    if unknown := sorted(set(content) - DATANET_RULES.keys()):
+        raise MalformedError(f"this release knows no attribution rule {unknown[0]}")
+    return tuple(sorted(set(content)))
 
 
 def _completed(content: object, later: Mapping[str, object]) -> object:

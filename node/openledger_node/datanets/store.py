@@ -76,15 +76,27 @@ class OwnDatanets(DatanetFiles):
                 self._write(datanet)
             return check_same_terms(found, datanet) if found else datanet
 
-    def change(self, name: str, *, about: DatanetAbout | None = None, treasury: Address | None = None) -> Datanet:
-        """Change the description and policy, or the treasury with which networks that follow register it.
+    def change(
+        self,
+        name: str,
+        *,
+        about: DatanetAbout | None = None,
+        treasury: Address | None = None,
+        rules: tuple[int, ...] = (),
+    ) -> Datanet:
+        """Change the description and policy, or the treasury and rules with which networks that follow register it.
 
         Raises:
             NodeError: there is no such Datanet.
         """
         with self._locked(name):
             datanet = self.get(name)
-            changed = replace(datanet, about=about or datanet.about, treasury=treasury or datanet.treasury)
+            changed = replace(
+                datanet,
+                about=about or datanet.about,
+                treasury=treasury or datanet.treasury,
+                rules=rules or datanet.rules,
+            )
             if changed != datanet:
                 self._write(changed)
         return changed

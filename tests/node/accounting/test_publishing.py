@@ -1,5 +1,6 @@
 """A Datanet and an adapter on the chain, from the first row to who is paid for an answer."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from support.fake_trained import train_indexed_adapter
 from openledger_node.accounting import publishing
 from openledger_node.attribution.index import open_adapter_index
 from openledger_node.attribution.registry import is_published
+from openledger_node.datanets.own import new_datanet
+from openledger_node.datanets.own_json import datanet_from_json
 from openledger_node.datanets.sample import named_sample
 from openledger_node.datanets.version import published_file, read_version, version_file, write_published
 from openledger_node.errors import InputError, NodeError
@@ -27,6 +30,7 @@ from openledger_node.models.library import list_adapters
 from openledger_node.models.pins import keep_pin, read_pins
 from openledger_node.network_file import Network
 from openledger_node.settlement.actions import CreateDatanet, PublishDatanet
+from openledger_protocol.codec import to_plain
 from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import Row, datanet_id
 from openledger_protocol.errors import AdapterRefusedError, MalformedError, UnknownModelError
@@ -402,6 +406,34 @@ def test_a_datanets_rules_are_registered_and_never_changed(owner: DatanetOwner) 
 def test_a_datanet_allows_text_match_unless_its_owner_asks_for_more(owner: DatanetOwner) -> None:
     owner.do("datanet create", datanet="lake", **TERMS)
     assert owner.world.node.deployment.rules_of(datanet_id(owner.account, "lake")) == (1,)
+
+
+def test_the_rules_are_kept_with_the_datanet_for_networks_that_follow(owner: DatanetOwner) -> None:
+    owner.do("datanet create", datanet="lake", rules=[1, 7], **TERMS)
+    kept, rules_of = owner.own.get("lake"), owner.world.node.deployment.rules_of
+    assert kept.rules == (1, 7)
+    for name, asked, expected in (("pond", [], (1, 7)), ("pool", [7], (7,))):
+        owner.own.create(replace(kept, name=name))  # as if another network had it first
+        owner.do("datanet create", datanet=name, rules=asked)
+        assert rules_of(datanet_id(owner.account, name)) == owner.own.get(name).rules == expected
+
+
+def test_rules_that_an_earlier_release_did_not_keep_are_read_from_the_network(owner: DatanetOwner) -> None:
+    owner.do("datanet create", datanet="lake", rules=[7], **TERMS)
+    file = owner.home.datanets / "lake" / "own" / "datanet.json"
+    content = json.loads(file.read_text())
+    assert content.pop("rules") == [7]
+    file.write_text(json.dumps(content))
+    assert owner.own.get("lake").rules == ()
+    owner.do("datanet create", datanet="lake")
+    assert owner.own.get("lake").rules == (7,)
+
+
+@pytest.mark.parametrize("rules", [7, ["poa-v3"], [2], [True]])
+def test_damaged_rules_are_refused(rules: object) -> None:
+    content = {**to_plain(new_datanet("lake", treasury=BEN, **TERMS)), "rules": rules}
+    with pytest.raises(MalformedError, match=r"its rules are a list of numbers|no attribution rule 2"):
+        datanet_from_json(content)
 
 
 def test_an_adapters_entry_holds_the_rules_that_its_datanets_allow(owner: DatanetOwner) -> None:
