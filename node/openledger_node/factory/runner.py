@@ -75,9 +75,9 @@ class Runner:
         """Do the remaining steps: train, evaluate, add to the library. A failure is stored with the training.
 
         Raises:
-            ConfigError: another training is running.
+            LockedError: another training or a trial is running.
         """
-        with self._runs.hold():
+        with self._runs.hold(self._run.number):
             self._run = self._runs.find(self._run.number)
             try:
                 self._do_what_is_left()

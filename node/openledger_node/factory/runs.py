@@ -14,7 +14,7 @@ from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import AdapterId
 
 from ..errors import ConfigError, NodeError
-from ..home import Home, take_lock, write_private
+from ..home import Home, is_training, take_lock, write_private
 from ..models.adapters import Adapter
 from .evaluation import Evaluated
 from .messages import rows_from_json
@@ -24,12 +24,17 @@ from .training_run import TrainingRun, moved, newest, run_from_json
 RUN_FILE, ROWS_FILE, HELD_OUT_FILE = "run.json", "rows.json", "held_out.json"
 LEARNED_FILE, WISH_FILE, CHECKPOINT_FILE = "learned.json", "wish", "checkpoint.pt"
 EVALUATED_FILE: Final = "evaluated.json"
+TRIAL: Final = "trial"  # in the lock, in place of a training's number
 ADAPTER_FOLDER: Final = "adapter"
 KEPT_MAX: Final = 50
 """Most trainings to keep. Older ones are deleted; their adapters stay."""
 
 OwnerWish = Literal["pause", "keep", "stop", "yield"]
 """Request to the process that trains: those of `Wish`, to discard everything, or to end so that another continues."""
+
+
+class LockedError(ConfigError):
+    """Another process trains, or measures a trial."""
 
 
 class Runs:
@@ -185,20 +190,35 @@ class Runs:
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
+    # ---- The lock of the one process that trains or measures
+
     @contextlib.contextmanager
-    def hold(self) -> Iterator[None]:
-        """Hold the lock of the one running training.
+    def hold(self, number: int | None = None) -> Iterator[None]:
+        """Hold the lock of the one running training; without a number, for a trial.
 
         Raises:
-            ConfigError: another process trains.
+            LockedError: another process trains or measures.
         """
         self._home.training.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (self._home.training / "lock").open("a") as lock:
+        with self._lock.open("a") as lock:
             try:
                 take_lock(lock)
             except BlockingIOError as error:
-                raise ConfigError(
+                raise LockedError(
                     f"another training is running in {self._home.root}, or a trial of `openledger-node datanet "
                     "check`: wait until it ends, or end a training with `openledger-node factory stop`"
                 ) from error
+            lock.truncate(0)
+            lock.write(TRIAL if number is None else str(number))
+            lock.flush()
             yield
+
+    def is_held_by(self, number: int) -> bool:
+        """Return True while a process works on this training. A trial or another training may hold the lock, too."""
+        if not is_training(self._home):
+            return False
+        return self._lock.read_text(encoding="utf-8", errors="replace") in ("", str(number))  # "": it begins
+
+    @property
+    def _lock(self) -> Path:
+        return self._home.training / "lock"

@@ -28,13 +28,16 @@ from .job import move
 from .order import gather, index_builder_of, order_from
 from .preview import Tell
 from .runner import Runner, TrainingParts, check_free
-from .runs import HELD_OUT_FILE, Runs
+from .runs import HELD_OUT_FILE, LockedError, Runs
 from .trainer import TrainingProgress
 from .training_run import Stage, TrainingRun, newest
 from .views import choices_to_plain, run_to_plain, runs_to_plain
 
 END_WITHIN_S: Final = 20.0
 """Time for a training to write its checkpoint when the node stops."""
+
+TRIAL_LOOK_S: Final = 1.0
+"""Pause of a training that waits for a trial, which takes a minute or so."""
 
 Report = Callable[[TrainingProgress], None]
 ReportStage = Callable[[Stage], None]
@@ -54,6 +57,7 @@ class TrainingService:
         self._started: TrainingRun | None = None  # the training of this process, as it was when its thread started
         self._yields = yields
         self._ordering = threading.Lock()
+        self._is_closing = threading.Event()
         self._forecaster = Forecaster(
             home, config, room or TrainingRoom(lambda: config.limits, device=config.inference.device)
         )
@@ -154,7 +158,8 @@ class TrainingService:
         """Work on a training in this thread until it ends or pauses.
 
         Raises:
-            NodeError: another process trains, or the base is gone.
+            LockedError: another process trains or measures a trial.
+            NodeError: the base is gone.
         """
         run = self._runs.find(number)
         base = find_base(self._home, run.base)
@@ -288,16 +293,21 @@ class TrainingService:
     # ---- Start and end of the daemon
 
     def go_on(self) -> int | None:
-        """Continue the training that an earlier process left; return its number."""
+        """Continue the training that an earlier process left, after a trial that may run; return its number.
+
+        If that process did not live to read what its owner had ordered, this one obeys it.
+        """
         run = newest(self._runs.all())
-        if run is None or not run.is_live or is_training(self._home):
+        if run is None or not run.is_live or self._runs.is_held_by(run.number):
             return None
-        self._runs.forget_wish(run.number)
-        self._start(run.number)
+        if self._runs.wished(run.number) == "yield":
+            self._runs.forget_wish(run.number)
+        self._begin_work(run.number)
         return run.number
 
     def close(self) -> None:
         """Stop the training so that the next process continues it, with a checkpoint if there is time."""
+        self._is_closing.set()
         thread, started = self._thread, self._started
         if thread and thread.is_alive() and started:
             self._runs.wish(started.number, "yield")
@@ -305,15 +315,26 @@ class TrainingService:
 
     def _start(self, number: int) -> None:
         self._check_nobody_trains()
+        self._begin_work(number)
+
+    def _begin_work(self, number: int) -> None:
         self._started = self._runs.find(number)
         self._thread = threading.Thread(target=self._work, args=(number,), name="training", daemon=True)
         self._thread.start()
 
     def _work(self, number: int) -> None:
-        try:
-            self.carry_out(number)
-        except (ConfigError, ModelError) as error:  # another process was first, or the base is gone
-            self._runs.fail(number, str(error), now_ns=time.time_ns())
+        while True:
+            try:
+                self.carry_out(number)
+            except LockedError:  # another process was first, with this training or with a trial
+                if self._runs.is_held_by(number) or self._is_closing.wait(TRIAL_LOOK_S):
+                    return
+                run = self._runs.find(number)
+                if run.is_live or run.state == "paused":
+                    continue
+            except (ConfigError, ModelError) as error:  # the base is gone
+                self._runs.fail(number, str(error), now_ns=time.time_ns())
+            return
 
     def _who(self, run: TrainingRun | None) -> str | None:
         """Return `here` or `elsewhere` for the process that works on a training, or None."""
@@ -321,7 +342,7 @@ class TrainingService:
             return None
         if self._works_here() and self._started and self._started.number == run.number:
             return "here"
-        return "elsewhere" if is_training(self._home) else None
+        return "elsewhere" if self._runs.is_held_by(run.number) else None
 
     def _is_worked_on(self) -> bool:
         return self._works_here() or is_training(self._home)

@@ -12,10 +12,12 @@ from openledger_node.config import Config, LimitsConfig, load_config
 from openledger_node.datanets.rows import write_rows
 from openledger_node.datanets.sample import SAMPLE_ID, draw_sample
 from openledger_node.errors import ConfigError, NodeError
+from openledger_node.factory import service
 from openledger_node.factory.order import job_of, order_from
 from openledger_node.factory.preview import Measured, RowReader
 from openledger_node.factory.runs import Runs
 from openledger_node.factory.service import TrainingService
+from openledger_node.factory.training_run import moved
 from openledger_node.home import Home
 from openledger_node.keystore import WALLET, account_file, ensure_development_wallet
 from openledger_node.models.library import list_adapters
@@ -161,7 +163,7 @@ def test_a_training_of_another_process_is_seen_and_told_what_is_wanted(
     assert desk.run()["is_cut_off"], "nobody works on it yet"
     with pytest.raises(ConfigError, match="is waiting"):
         desk.train(ORDER)
-    with Runs(home).hold():
+    with Runs(home).hold(number):
         assert desk.run()["who"] == "elsewhere"
         assert desk.show()["is_training"]
         desk.stop(keep=False)
@@ -177,6 +179,61 @@ def test_a_training_that_nobody_works_on_is_gone_on_with_or_forgotten(desk: Trai
     assert desk.stop(keep=False)["state"] == "stopped"
     with pytest.raises(ConfigError, match="only one that is"):
         desk.stop(keep=False)
+
+
+def test_a_paused_training_is_stopped_though_a_trial_runs(desk: TrainingService, home: Home) -> None:
+    """The order was left for the trial's process, which trains nothing, and the next resume deleted it."""
+    number = desk.begin(ORDER).number
+    runs = Runs(home)
+    runs.write(moved(moved(runs.find(number), "begin", now_ns=1), "pause", now_ns=2))
+    with runs.hold():
+        assert desk.run()["who"] is None
+        with pytest.raises(ConfigError, match="or a trial of"):
+            desk.resume()
+        with pytest.raises(ConfigError, match="or a trial of"):
+            desk.stop(keep=True)
+        assert desk.stop(keep=False)["state"] == "stopped"
+    with pytest.raises(ConfigError):
+        desk.resume()
+
+
+def test_a_training_that_was_cut_off_is_gone_on_with_after_a_trial(
+    desk: TrainingService, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "TRIAL_LOOK_S", 0.001)
+    number = desk.begin(ORDER).number
+    with Runs(home).hold():
+        assert desk.go_on() == number
+        assert desk.run()["who"] == "here"
+    assert wait_for_end(desk)["state"] == "done"
+
+
+def test_a_node_that_ends_does_not_wait_for_a_trial(desk: TrainingService, home: Home, config: Config) -> None:
+    number = desk.begin(ORDER).number
+    with Runs(home).hold():
+        desk.go_on()
+        desk.close()
+        assert wait_for_end(desk)["state"] == "waiting"
+    assert TrainingService(home, config).go_on() == number
+
+
+def test_a_training_that_another_process_took_first_does_not_fail(desk: TrainingService, home: Home) -> None:
+    number = desk.begin(ORDER).number
+    with Runs(home).hold(number):
+        desk._work(number)
+        assert desk.run()["state"] == "waiting"
+        assert desk.go_on() is None
+
+
+def test_what_a_killed_process_did_not_live_to_obey_is_obeyed_by_the_next(
+    desk: TrainingService, home: Home, config: Config
+) -> None:
+    number = desk.begin(ORDER).number
+    with Runs(home).hold(number):
+        desk.stop(keep=False)
+    following = TrainingService(home, config)
+    assert following.go_on() == number
+    assert wait_for_end(following)["state"] == "stopped"
 
 
 def test_a_node_that_ends_lets_the_training_write_where_it_is(
