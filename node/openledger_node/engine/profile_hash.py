@@ -17,7 +17,7 @@ KERNELS: Final = ("torch", "triton", "avx512_bf16", "amx_bf16")
 """The backend that can compute signals, which native and cuda belong to, and its kernels."""
 
 DTYPES: Final = ("float32", "bfloat16", "float16")
-QUANTISATIONS: Final = ("none", "int8", "int4", "nf4")
+QUANTISATIONS: Final = ("none", *(f"int{bits}" for bits in range(1, 9)), "nf4")
 BASES_MAX: Final = 16
 
 

@@ -52,13 +52,24 @@ def choose_format(wanted: str | None, config: DecoderConfig | None, needs: Needs
 
 
 def check_format(wanted: str | None, base: Base, trainer: str) -> None:
-    """Check an order for 4 bits before anything is stored.
+    """Check an order for 4 bits, or for wide weights, before anything is stored.
 
     Raises:
         ConfigError: the base or the trainer has no such form.
     """
-    if wanted != "int4":
-        return
+    if wanted == "int4":
+        _check_narrow(base, trainer)
+    elif wanted == "none" and trainer == NARROW_TRAINER:
+        config = config_of(base)
+        if config and config.stored and config.stored.method in ONLY_NARROW:
+            raise ConfigError(
+                f"base {base.name} can't be trained on with wide weights, because transformers opens its files "
+                f"({config.stored.method}) only with libraries that this node does not install: leave out --quantize "
+                "to keep them narrow, or choose another base"
+            )
+
+
+def _check_narrow(base: Base, trainer: str) -> None:
     if trainer != NARROW_TRAINER:
         raise ConfigError(
             f"the trainer {trainer} can't keep a base in 4 bits: leave out --quantize, or train with {NARROW_TRAINER}"

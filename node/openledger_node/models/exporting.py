@@ -1,9 +1,11 @@
 """An adapter as files for other programs: a PEFT folder, merged weights, or a GGUF LoRA for llama.cpp."""
 
+import fcntl
 import json
+import os
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +25,7 @@ from .readme import CARD_FILE, ExportForm, taught_by_of, write_card_text
 
 TEXT_SUFFIXES: Final = (".json", ".jinja", ".txt", ".model")
 MERGED_FILE: Final = "model.safetensors"
+MARK: Final = ".export"
 OWN_FIELDS: Final = ("gguf", "quantization_config")
 """Fields of a base's config.json that describe how its weights were stored before."""
 
@@ -41,30 +44,53 @@ def export_adapter(adapter: Adapter, base: Base, form: ExportForm, out: Path) ->
             f"{adapter.full_name} was made for another {adapter.manifest.base.name} than the one here: "
             f"run `openledger-node models pull {adapter.manifest.base.name}`"
         )
-    partial = None
     try:
-        partial = _new_folder_beside(out)
-        WRITERS[form](adapter, base, partial)
-        card = write_card_text(adapter.manifest, taught_by_of(card_of(adapter)), form=form)
-        (partial / CARD_FILE).write_text(card, encoding="utf-8")
-        partial.rename(out)
+        with _new_folder_beside(out) as partial:
+            WRITERS[form](adapter, base, partial)
+            card = write_card_text(adapter.manifest, taught_by_of(card_of(adapter)), form=form)
+            (partial / CARD_FILE).write_text(card, encoding="utf-8")
+            (partial / MARK).unlink()
+            partial.rename(out)
     except OSError as error:
         raise explain_disk(error, out.parent) from error
-    finally:
-        if partial:
-            shutil.rmtree(partial, ignore_errors=True)
     return sorted(file for file in out.rglob("*") if file.is_file())
 
 
-def _new_folder_beside(out: Path) -> Path:
-    """Make a folder that did not exist, because one with a likely name may be somebody's."""
+@contextmanager
+def _new_folder_beside(out: Path) -> Iterator[Path]:
+    """A folder that did not exist, because one with a likely name may be somebody's; deleted at the end.
+
+    A mark in it is locked meanwhile, so that the next export knows what a killed one has left.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
+    _discard_left(out.parent)
+    partial = _make_folder(out)
+    try:
+        with (partial / MARK).open("x") as mark:
+            fcntl.flock(mark, fcntl.LOCK_EX)
+            mark.write(f"{os.getpid()}\n")  # only a lock that was taken has text
+            mark.flush()
+            yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _make_folder(out: Path) -> Path:
     for number in count(1):
         partial = out.with_name(f".{out.name}.partial-{number}")
         with suppress(FileExistsError):
             partial.mkdir()
             return partial
     raise AssertionError("the numbers do not end")
+
+
+def _discard_left(folder: Path) -> None:
+    """Delete what exports into a folder have left that were killed."""
+    for file in folder.glob(f".*.partial-*/{MARK}"):
+        with suppress(OSError), file.open("r+") as mark:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if mark.read():
+                shutil.rmtree(file.parent)
 
 
 def _write_peft(adapter: Adapter, _: Base, folder: Path) -> None:

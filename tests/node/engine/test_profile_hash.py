@@ -19,6 +19,7 @@ SERVING = replace(PROFILE, backend="torch_lora", kernel="torch", dtype="float32"
         ({}, "none"),
         ({"dtype": "bfloat16", "kernel": "avx512_bf16"}, "none"),
         ({"kernel": "triton", "quantisation": "nf4"}, "nf4"),
+        ({"quantisation": "int5"}, "int5"),
         ({"backend": "vllm", "kernel": "vllm"}, None),
         ({"quantisation": "awq"}, None),
     ],

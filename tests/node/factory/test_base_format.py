@@ -1,5 +1,6 @@
 """The choice between wide weights and 4 bits, and its reason."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,3 +74,22 @@ def test_a_trainer_or_base_without_such_a_form_is_left_alone_and_an_order_refuse
         check_format("auto", each, trainer)
         with pytest.raises(ConfigError, match=says):
             check_format("int4", each, trainer)
+
+
+@pytest.mark.parametrize("method", ["awq", "gptq"])
+def test_an_order_for_wide_weights_of_narrow_files_is_refused_before_the_training(
+    base: Base, tmp_path: Path, method: str
+) -> None:
+    """The trainer's process died of an ImportError, because transformers wants a library for them."""
+    assert base.folder is not None
+    folder = tmp_path / "narrow"
+    folder.mkdir()
+    fields = json.loads((base.folder / "config.json").read_text())
+    fields["quantization_config"] = {"quant_method": method, "bits": 4, "group_size": 32, "zero_point": True}
+    (folder / "config.json").write_text(json.dumps(fields))
+    narrow = replace(base, folder=folder)
+    with pytest.raises(ConfigError, match=rf"\({method}\) only with libraries .*: leave out --quantize to keep them"):
+        check_format("none", narrow, TRAINER)
+    for wanted, trainer in ((None, TRAINER), ("auto", TRAINER), ("int4", TRAINER), ("none", "fake")):
+        check_format(wanted, narrow, trainer)
+    check_format("none", base, TRAINER)

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from openledger_node.backends.llamacpp.adapters import AdapterConverter
 from openledger_node.errors import ModelError
 from openledger_node.home import Home
-from openledger_node.models import merging
+from openledger_node.models import exporting, merging
 from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_node.models.adapters import Adapter, add_adapter
 from openledger_node.models.bases import FAKE_BASE, Base, describe_folder
@@ -292,3 +292,28 @@ def test_an_index_that_leads_nowhere_is_refused(base: Base, tmp_path: Path, inde
         file.unlink()
     with pytest.raises(ModelError, match="has neither model"):
         merging.open_base_weights(folder)
+
+
+def test_what_a_killed_export_left_is_deleted_by_the_next_one_and_nothing_else(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter, write = library_of(base, tmp_path), exporting.WRITERS["peft"]
+    left, theirs, beginning = (tmp_path / f".{name}.partial-1" for name in ("old", "theirs", "new"))
+    for folder in (left, theirs, beginning):
+        folder.mkdir()
+    (left / exporting.MARK).write_text("4711\n")
+    (beginning / exporting.MARK).touch()  # of a process that has not locked it yet
+    running: list[Path] = []
+
+    def write_beside_another(*given: Any) -> None:
+        if not running:
+            running.append(given[2])
+            export_adapter(adapter, base, "peft", tmp_path / "second")
+            assert running[0].is_dir(), "the other export left it alone"
+        write(*given)
+
+    monkeypatch.setitem(exporting.WRITERS, "peft", write_beside_another)
+    files = export_adapter(adapter, base, "peft", tmp_path / "first")
+    assert exporting.MARK not in {file.name for file in files}
+    assert sorted(tmp_path.glob(".*")) == sorted([theirs, beginning])
+    assert {file.name for file in (tmp_path / "second").iterdir()} == {file.name for file in files}

@@ -104,7 +104,7 @@ def load_base(
     try:
         is_narrow = quantisation != "none"
         model: Any = open_narrow_base(folder, device, dtype) if is_narrow else open_causal_lm(folder, dtype)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:  # as transformers raises them
         raise ModelError(f"cannot load base {name} from {folder}: {error}") from error
     model.name_or_path = name  # PEFT writes it into the files, and a local path means nothing elsewhere
     return model.to(device).eval()  # eval disables dropout, so that a run can be repeated
