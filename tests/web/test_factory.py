@@ -119,6 +119,11 @@ def test_every_setting_is_on_the_page_and_a_bad_one_is_refused_while_it_is_typed
     page.get_by_label("Method").select_option("rslora")
     page.get_by_label("Alpha").fill("")
     expect(choose.locator("summary")).to_contain_text("rsLoRA, rank 8, α 8")
+    signals = page.get_by_label("Build the index of signals")
+    signals.check()
+    expect(choose.locator(".cli code")).to_contain_text(" --signals")
+    signals.uncheck()
+    expect(choose.locator(".cli code")).not_to_contain_text("--signals")
 
 
 def test_rows_and_counts_are_those_of_the_verb(teacher: Node, open_page: OpenPage) -> None:
@@ -293,9 +298,17 @@ def test_what_was_taught_by_a_published_datanet_is_published_through_the_cost_di
     expect(panel(page, "1 Choose").locator(".cli code")).to_contain_text("--datanet lake@1 --name harbour")
     page.get_by_role("button", name="Start training").click()
     expect(panel(page, "2 Train").locator(".chip").first).to_have_text("done", timeout=LONG_MS)
+    royalty = page.get_by_label("Your royalty")
+    for typed in ("101", "ten"):
+        royalty.fill(typed)
+        expect(page.get_by_role("button", name="Publish…")).to_be_disabled()
+    royalty.fill("15")
     page.get_by_role("button", name="Publish…").click()
     dialog = page.locator("dialog")
-    expect(dialog.locator(".cli code")).to_have_text("openledger-node factory publish 1", timeout=LONG_MS)
+    expect(dialog.locator(".cli code")).to_have_text(
+        "openledger-node factory publish 1 --royalty 15", timeout=LONG_MS
+    )
+    expect(dialog).to_contain_text("your royalty of 15 %")
     expect(dialog).to_contain_text("Gas, at most")
     dialog.get_by_role("button", name="Publish").click()
     expect(dialog.locator(".chip.ok")).to_be_visible(timeout=LONG_MS)

@@ -221,6 +221,20 @@ def test_a_setting_out_of_range_is_refused_before_anything_is_trained(
     assert "no training yet" in verb(tmp_path, "status").stdout
 
 
+def test_signals_of_a_base_without_files_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    run = train(tmp_path, "--sample", "--signals")
+    assert (run.returncode, run.stdout) == (3, "")
+    assert "fake has no files, so no signals of its rows can be built: leave out --signals" in run.stderr
+    assert "no training yet" in verb(tmp_path, "status").stdout
+
+
+@pytest.mark.parametrize("royalty", ["101", "-1", "ten", "10%%"])
+def test_a_royalty_that_is_no_percentage_is_refused_before_the_chain_is_asked(tmp_path: Path, royalty: str) -> None:
+    run = verb(tmp_path, "publish", f"--royalty={royalty}")
+    assert run.returncode == 2, run.stderr
+    assert "percent" in run.stderr
+
+
 def test_every_setting_reaches_the_training_and_its_manifest(tmp_path: Path) -> None:
     flags = {
         "--method": "rslora", "--rank": "4", "--sites": "v_proj,q_proj", "--dropout": "0.1", "--schedule": "linear",
