@@ -36,7 +36,7 @@ export function mount(root, params) {
     try {
       const { datanets } = await get("/datanets/overview"), before = JSON.stringify(own());
       held.own = datanets;
-      if (!own() && !theirs() && !(held.chosen?.startsWith("0x") && !held.chain)) held.chosen = datanets[0]?.name ?? held.chain?.datanets.find(isElsewhere)?.id ?? null;
+      if (!own() && !theirs() && !held.chosen?.startsWith("0x")) held.chosen = datanets[0]?.name ?? held.chain?.datanets.find(isElsewhere)?.id ?? null;
       if (own() && (isForced || held.details?.name !== held.chosen || JSON.stringify(own()) !== before)) await lookAt();
       held.why = null;
     } catch (failure) {
