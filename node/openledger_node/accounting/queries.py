@@ -27,12 +27,13 @@ from .relaying import relay_quote
 from .replays import effect_to_plain, replay_to_plain
 from .rule_replay import RuleReplays
 from .rule_reports import check_report, make_report
+from .statements import StatementQueries
 from .submissions import Submissions
 from .transactions import TransactionPlanner
 
 RECEIPTS_MAX = 1_000
 OUTBOX_SHOWN = 50
-SLOW_QUESTIONS = frozenset({"verify", "datanets", "datanet_board"})
+SLOW_QUESTIONS = frozenset({"verify", "datanets", "datanet_board", "datanet_terms", "sign_rows", "sign_decision"})
 """They only read. `verify` may run an answer once more, and the others read all receipts or the rows of versions.
 
 They need a thread of their own, so that money does not wait.
@@ -96,6 +97,7 @@ class MoneyQueries:
             "verify": lambda given: self._verify(given["receipt"]),
             **GovernanceQueries(session).answers,
             **DatanetQueries(home, session).answers,
+            **StatementQueries(home, session).answers,
         }
 
     def answer(self, question: str, arguments: Arguments) -> Any:

@@ -15,6 +15,7 @@ from ..datanets.standing import standing
 from ..errors import NodeError
 from ..home import Home
 from ..network.service import NetworkService
+from .curators import add_curators
 from .files import add_files
 
 ROWS_SHOWN: Final = 10
@@ -51,7 +52,8 @@ class AppealOrder(_Order):
 def add_datanets(app: FastAPI, home: Home, network: NetworkService, run: RunOrder = run_order) -> None:
     """Add the routes of Datanets, and of the files that become rows of them; `run` carries out what changes one."""
     drafts = FileDrafts(home, run)
-    add_files(app, drafts)
+    add_files(app, drafts, network)
+    add_curators(app, home, drafts, network)
     _add_views(app, home, drafts, network)
     _add_reviews(app, drafts)
 

@@ -1,5 +1,6 @@
 """Control routes of files that people bring: an upload is read and shown, and taken only by a second request."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,10 +10,14 @@ from pydantic import BaseModel
 
 from ..datanets.drafts import FileDrafts
 from ..datanets.reading import ReadOptions
+from ..network.service import NetworkService
 
 UPLOAD_PATH: Final = "/operator/files"
 UPLOAD_BYTES_MAX: Final = 64 << 20
 """Size of a file that the page may upload; the command line reads larger ones."""
+
+
+Give = Callable[[str, str, str | None, dict[str, Any] | None], dict[str, Any]]
 
 
 class TakeOrder(BaseModel):
@@ -22,7 +27,7 @@ class TakeOrder(BaseModel):
     contributor: str | None = None
 
 
-def add_files(app: FastAPI, drafts: FileDrafts) -> None:
+def add_files(app: FastAPI, drafts: FileDrafts, network: NetworkService) -> None:
     """Add the routes of uploaded files to the control API."""
     reading = trio.CapacityLimiter(1)  # a reader may use much memory
 
@@ -41,19 +46,23 @@ def add_files(app: FastAPI, drafts: FileDrafts) -> None:
             drafts.discard(draft)
             raise
 
+    async def give(do: Give, draft: str, order: TakeOrder) -> dict[str, Any]:
+        """Measure or take rows; a signed batch is for one place on the chain, which the network tells."""
+        is_signed = drafts.kind(draft) == "signed"
+        terms = await network.ask("datanet_terms", {"datanet": order.datanet}) if is_signed else None
+        return await trio.to_thread.run_sync(
+            do, draft, order.datanet, order.contributor or None, terms, abandon_on_cancel=True
+        )
+
     @app.post("/files/{draft}/measure")
     async def measure_rows(draft: str, order: TakeOrder) -> dict[str, Any]:
         """Check the rows of a file that was read, as a contribution would, and take nothing."""
-        return await trio.to_thread.run_sync(
-            drafts.measure, draft, order.datanet, order.contributor or None, abandon_on_cancel=True
-        )
+        return await give(drafts.measure, draft, order)
 
     @app.post("/files/{draft}/take")
     async def take_rows(draft: str, order: TakeOrder) -> dict[str, Any]:
         """Add the rows of a file that was read to a Datanet."""
-        return await trio.to_thread.run_sync(
-            drafts.take, draft, order.datanet, order.contributor or None, abandon_on_cancel=True
-        )
+        return await give(drafts.take, draft, order)
 
     @app.post("/files/{draft}/discard")
     async def discard_rows(draft: str) -> dict[str, Any]:

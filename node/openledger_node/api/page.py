@@ -208,7 +208,17 @@ def _walk(folder: Traversable, path: str) -> Iterator[tuple[str, PageFile]]:
         if entry.is_dir():
             yield from _walk(entry, below)
         elif kind := TYPES.get(entry.name.rpartition(".")[2]):
-            yield below, _read(entry.read_bytes(), kind)
+            content = entry.read_bytes()
+            yield below, _read(without_comments(content) if kind == TYPES["js"] else content, kind)
+
+
+def without_comments(script: bytes) -> bytes:
+    """A script without lines that are comments and without indentation, in as many lines.
+
+    A browser loads a tenth less, and its messages still name the lines of the source.
+    """
+    lines = (line.strip() for line in script.decode().split("\n"))
+    return "\n".join("" if line.startswith("//") else line for line in lines).encode()
 
 
 def _read(content: bytes, kind: str) -> PageFile:

@@ -12,6 +12,7 @@ from openledger_protocol.datanet import datanet_id
 from openledger_protocol.offer import RowOffer
 from openledger_protocol.primitives import Address, DatanetId, check_address, check_name
 
+from ..datanets.about import rows_within
 from ..datanets.files import FilePreview, open_preview
 from ..datanets.own import Datanet, RowBatch, find_batch
 from ..datanets.reading import ReadOptions
@@ -27,7 +28,7 @@ from ..network_file import current_network
 from ..text import counted
 from .daemon_client import load_settings, open_node_home
 from .datanet_chain import curators_here, policy_text, show_registered
-from .datanet_report import rows_within, show_breaches, show_report, without_texts
+from .datanet_report import show_breaches, show_report, without_texts
 from .datanet_review import add_review, batch_state, emit_batch, row_numbers, say_copies, say_numbers, show_gate
 from .datanet_sharing import add_sharing, pulled_to_plain, show_pulled
 from .prompts import confirm

@@ -5,10 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from openledger_protocol.datanet import Row
-
 from ..datanets.about import Breach
-from ..errors import NodeError
 from ..text import counted
 from .render import err_console, out_console, plain
 
@@ -42,22 +39,6 @@ def show_breaches(file: Path, breaches: Sequence[Breach], *, to_stderr: bool = F
         console.print(f"  {plain(file.name)}, row {each.row}: {plain(each.reason)}")
     if len(breaches) > FLAWS_SHOWN:
         console.print(f"  and {len(breaches) - FLAWS_SHOWN} more; --json lists all of them")
-
-
-def rows_within(name: str, rows: Sequence[Row], breaches: Sequence[Breach]) -> tuple[Row, ...]:
-    """Leave out the rows that the policy does not take.
-
-    Raises:
-        NodeError: no row is left.
-    """
-    broken = {each.row for each in breaches}
-    left = tuple(row for number, row in enumerate(rows, 1) if number not in broken)
-    if not left:
-        raise NodeError(
-            f"the policy of {name} takes none of these rows: `openledger-node datanet show {name}` shows it, and "
-            f"`openledger-node datanet describe {name}` changes it"
-        )
-    return left
 
 
 def without_texts(report: dict[str, Any]) -> dict[str, Any]:

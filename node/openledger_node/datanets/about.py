@@ -13,6 +13,7 @@ from openledger_protocol.datanet import ROW_TEXT_LENGTH_MAX, Row
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import Address, DatanetId, Digest
 
+from ..errors import NodeError
 from ..ledger.events import EventRows
 from ..text import counted, on_one_line
 from .languages import FREQUENT, OWN_SCRIPT, UNKNOWN, language_of
@@ -204,6 +205,22 @@ def find_breaches(
         else:
             counts[person] = counts.get(person, 0) + 1
     return found
+
+
+def rows_within(name: str, rows: Sequence[Row], breaches: Sequence[Breach]) -> tuple[Row, ...]:
+    """Leave out the rows that the policy does not take.
+
+    Raises:
+        NodeError: no row is left.
+    """
+    broken = {each.row for each in breaches}
+    left = tuple(row for number, row in enumerate(rows, 1) if number not in broken)
+    if not left:
+        raise NodeError(
+            f"the policy of {name} takes none of these rows: `openledger-node datanet show {name}` shows it, and "
+            f"`openledger-node datanet describe {name}` changes it"
+        )
+    return left
 
 
 def breaches_text(breaches: Sequence[Breach], *, most: int = 3) -> str:

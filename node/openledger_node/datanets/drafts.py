@@ -10,13 +10,19 @@ from openledger_protocol.primitives import check_name
 
 from ..errors import NodeError
 from ..home import Home
+from .curator_files import kind_of
 from .files import FilePreview, read_into
 from .own_process import RunOrder, run_order
+from .proposals import read_decision
 from .reading import ReadOptions
-from .signed import is_signed_batch
+from .rows import write_rows
+from .signed import is_signed_batch, open_signed_preview, read_signed
 from .store import OwnDatanets
 
 FOLDER: Final = ".uploads"
+DIGESTS_MAX: Final = 512
+"""Rows that one transaction withdraws."""
+
 DRAFTS_MAX: Final = 4
 """Drafts that are kept; the oldest goes first."""
 
@@ -46,51 +52,79 @@ class FileDrafts:
             NodeError: the file can't be read; the message says what to do.
         """
         folder = self._folder / name
+        upload, rows_file = folder / "upload", folder / "rows.jsonl"
         try:
-            if is_signed_batch(folder / "upload"):
-                raise NodeError(
-                    "this file is signed by its contributor, and the page can't check that: take it with "
-                    "`openledger-node datanet contribute DATANET FILE`"
-                )
-            report = read_into(folder / "upload", folder / "rows.jsonl", options)
-        except NodeError:
+            report = _read(upload, rows_file, options)
+        except NodeError as error:
             self.discard(name)
-            raise
+            raise NodeError(str(error).replace(str(upload), options.name)) from error
         if not folder.is_dir():
             raise NodeError("the file was discarded while it was read: drop it once more")
-        (folder / "upload").unlink(missing_ok=True)
-        self._previews[name] = FilePreview(report, folder / "rows.jsonl")
+        if report["kind"] == "rows":
+            upload.unlink(missing_ok=True)
+        self._previews[name] = FilePreview(report, rows_file)
         while len(self._previews) > DRAFTS_MAX:
             self.discard(next(iter(self._previews)))
         return {**report, "draft": name}
 
-    def take(self, name: str, datanet: str, contributor: str | None) -> dict[str, Any]:
+    def kind(self, name: str) -> str:
+        """Return the kind of a draft: "rows", "signed", "proposal" or "decision".
+
+        Raises:
+            NodeError: there is no such draft.
+        """
+        return str(self._find(name).report["kind"])
+
+    def file(self, name: str) -> Path:
+        """Return the upload of a signed batch, a proposal or a decision; of others, their rows.
+
+        Raises:
+            NodeError: there is no such draft.
+        """
+        preview = self._find(name)
+        return preview.rows_file if preview.report["kind"] == "rows" else self._folder / name / "upload"
+
+    def take(
+        self, name: str, datanet: str, contributor: str | None, curators: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Add the rows of a draft to a Datanet as a batch that waits for approval.
+
+        `curators`: what the network has told of the Datanet, which a signed batch needs.
 
         Raises:
             NodeError: there is no such draft or Datanet, or the rows need a contributor.
             MalformedError: the contributor is invalid.
         """
-        taken = self._give("contribute", name, datanet, contributor)
+        taken = self._give("contribute", name, datanet, contributor, curators)
         self.discard(name)
         return taken
 
-    def measure(self, name: str, datanet: str, contributor: str | None) -> dict[str, Any]:
+    def measure(
+        self, name: str, datanet: str, contributor: str | None, curators: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Return the batch that `take` would add, with its numbers and copies, and add nothing.
 
         Raises:
             NodeError: as in `take`.
             MalformedError: as in `take`.
         """
-        return self._give("measure", name, datanet, contributor)
+        return self._give("measure", name, datanet, contributor, curators)
 
-    def _give(self, do: str, name: str, datanet: str, contributor: str | None) -> dict[str, Any]:
+    def _find(self, name: str) -> FilePreview:
         preview = self._previews.get(name)
         if preview is None:
             raise NodeError(
                 f"these rows are gone, because the node was started again or {DRAFTS_MAX} other files were read "
                 "since: drop the file once more"
             )
+        return preview
+
+    def _give(
+        self, do: str, name: str, datanet: str, contributor: str | None, curators: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        preview = self._find(name)
+        if preview.report["kind"] == "signed":
+            return self.change(do, datanet, signed=str(self.file(name)), curators=curators)
         if contributor is not None:
             check_name(contributor)
         preview.check(contributor)
@@ -106,6 +140,19 @@ class FileDrafts:
         """Return the Datanets that are owned here, as `datanet list --json` does."""
         return {"datanets": [to_plain(each) for each in self._own.all()]}
 
+    def show_proposal(self, name: str, offset: int) -> dict[str, Any]:
+        """Show a proposal that was dropped, with some of its new rows.
+
+        Raises:
+            NodeError: it is no proposal.
+        """
+        file = self.file(name)
+        try:
+            told = self._run({"home": str(self._home.root), "do": "show", "file": str(file), "offset": offset})
+        except NodeError as error:
+            raise NodeError(str(error).replace(str(file), self._find(name).report["name"])) from error
+        return {**told, "draft": name}
+
     def change(self, do: str, datanet: str, **more: Any) -> dict[str, Any]:
         """Carry out an order of `own_process` on a Datanet, in a process of its own.
 
@@ -115,3 +162,28 @@ class FileDrafts:
         """
         self._own.get(datanet)
         return self._run({"home": str(self._home.root), "do": do, "datanet": datanet, **more})
+
+
+def _read(upload: Path, rows_file: Path, options: ReadOptions) -> dict[str, Any]:
+    """Read a file of rows, a signed batch, or a file that owner and curators send each other."""
+    named = {"name": options.name}
+    match kind_of(upload):
+        case "proposal":
+            return {**named, "kind": "proposal"}  # its rows are read when they are shown
+        case "decision":
+            decision: Any = to_plain(read_decision(upload))
+            return {**named, **decision, "kind": "decision"}
+    if is_signed_batch(upload):
+        return _read_signed(upload, rows_file, options)
+    return {**read_into(upload, rows_file, options), "kind": "rows"}
+
+
+def _read_signed(upload: Path, rows_file: Path, options: ReadOptions) -> dict[str, Any]:
+    """Read a signed batch, and report its rows as those of any file, with digests if one transaction takes them."""
+    batch = read_signed(upload)
+    offer = batch.offer
+    with open_signed_preview(batch, Path(options.name), keep=options.keep) as preview:
+        write_rows(rows_file, batch.rows)
+        digests = list(offer.rows) if len(offer.rows) <= DIGESTS_MAX else []
+        signed = {"account": offer.account, "datanet_id": offer.datanet_id, "licence": offer.licence, "rows": digests}
+        return {**preview.report, "kind": "signed", "signed": signed}

@@ -11,25 +11,32 @@ from pathlib import Path
 from typing import Any, Final
 
 from openledger_protocol.codec import to_plain
-from openledger_protocol.datanet import Row
 from openledger_protocol.errors import MalformedError
 
 from ..errors import NodeError
-from ..home import open_home
+from ..home import Home, open_home
 from . import review
+from .about import rows_within
+from .curated import propose
+from .curator_files import collect, curators_from_plain, review_state, show_proposal
 from .own import RowBatch, state_of
+from .proposals import write_proposal
 from .rows import read_rows
+from .signed import check_place, read_signed
 from .store import OwnDatanets
 
 MODULE: Final = "openledger_node.datanets.own_process"
 CHANGE_S_MAX: Final = 900.0
+BREACHES_SHOWN: Final = 10
 
 Order = dict[str, Any]
 """`home`, `do`, `datanet`, and by what is to be done:
 
-`contribute` and `measure` the `rows` file and the `contributor`; all others the `batch`. `approve` also takes
-`accounts`, `leave_out` and `because`; `reject`, `appeal` and `decide` take `because`, the last two the `row`, and
-`decide` takes `upheld`.
+`contribute` and `measure` the `rows` file and the `contributor`, or the file of a `signed` batch with what the
+network has told of the Datanet in `curators`. `propose` and `collect` take these `curators` too, `propose` the file
+to write in `out`, and `collect` the `file` of a decision. `show` takes the `file` of a proposal and an `offset`, and
+no Datanet. All others take the `batch`. `approve` also takes `accounts`, `leave_out` and `because`; `reject`,
+`appeal` and `decide` take `because`, the last two the `row`, and `decide` takes `upheld`.
 """
 
 RunOrder = Callable[[Order], dict[str, Any]]
@@ -47,14 +54,25 @@ def main() -> None:
 
 
 def carry_out(order: Order) -> dict[str, Any]:
-    """Change a Datanet, and return the batch as `datanet show BATCH --json` does.
+    """Change a Datanet, and return the batch as `datanet show BATCH --json` does, or what was asked.
 
     Raises:
         NodeError: there is no such Datanet or batch, or it can't be changed so.
         MalformedError: a contributor is invalid.
     """
-    own, name = OwnDatanets(open_home(Path(order["home"]))), str(order["datanet"])
+    home = open_home(Path(order["home"]))
+    if order["do"] == "show":
+        return show_proposal(Path(order["file"]), offset=order["offset"])
+    own, name = OwnDatanets(home), str(order["datanet"])
+    if order["do"] in ("propose", "collect"):
+        return _review_version(home, name, order)
+    if order["do"] in ("contribute", "measure"):
+        return _give(own, name, order)
     batch = _carry_out(own, name, order)
+    return _told(own, name, batch)
+
+
+def _told(own: OwnDatanets, name: str, batch: RowBatch) -> dict[str, Any]:
     plain = to_plain(batch)
     assert isinstance(plain, dict)
     return {"datanet": name, "state": state_of(own.get(name), batch), **plain}
@@ -62,10 +80,6 @@ def carry_out(order: Order) -> dict[str, Any]:
 
 def _carry_out(own: OwnDatanets, name: str, order: Order) -> RowBatch:
     match order["do"]:
-        case "contribute":
-            return own.contribute(name, _rows_of(order), {})
-        case "measure":
-            return review.measure(own, name, _rows_of(order))
         case "check":
             return review.check_again(own, name, order["batch"])
         case "approve":
@@ -83,8 +97,34 @@ def _carry_out(own: OwnDatanets, name: str, order: Order) -> RowBatch:
             raise AssertionError(f"nobody orders {unknown}")
 
 
-def _rows_of(order: Order) -> tuple[Row, ...]:
-    return read_rows(Path(order["rows"]), contributor=order["contributor"])
+def _give(own: OwnDatanets, name: str, order: Order) -> dict[str, Any]:
+    """Add rows as a batch, or only measure them; rows that the policy does not take are left out, and listed."""
+    offer, breaches = None, []
+    if signed := order.get("signed"):
+        found = read_signed(Path(signed))
+        check_place(found, curators_from_plain(order["curators"]).place, own.get(name).licence)
+        rows, offer = found.rows, found.offer
+    else:
+        rows = read_rows(Path(order["rows"]), contributor=order["contributor"])
+        breaches = own.breaches(name, rows, {})
+        rows = rows_within(name, rows, breaches)
+    if order["do"] == "measure":
+        batch = review.measure(own, name, rows, is_signed=offer is not None)
+    else:
+        batch = own.contribute(name, rows, {}, offer)
+    shown: Any = [to_plain(each) for each in breaches[:BREACHES_SHOWN]]
+    return {**_told(own, name, batch), "num_breaches": len(breaches), "breaches": shown}
+
+
+def _review_version(home: Home, name: str, order: Order) -> dict[str, Any]:
+    """Propose a version to the curators, or take a decision of one; return how the review stands."""
+    found = curators_from_plain(order["curators"])
+    if order["do"] == "propose":
+        proposal = propose(home, name, (), found.place, found.published)
+        write_proposal(Path(order["out"]), proposal)
+    else:
+        collect(home, name, [Path(order["file"])], found)
+    return review_state(home, name, found)
 
 
 def run_order(order: Order) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from .rejections import reject_rows
 from .store import OwnDatanets
 
 
-def measure(own: OwnDatanets, name: str, rows: Sequence[Row]) -> RowBatch:
+def measure(own: OwnDatanets, name: str, rows: Sequence[Row], *, is_signed: bool = False) -> RowBatch:
     """Check rows as a contribution would, and store nothing.
 
     Raises:
@@ -24,7 +24,7 @@ def measure(own: OwnDatanets, name: str, rows: Sequence[Row]) -> RowBatch:
     """
     datanet = own.get(name)
     earlier = [own.batch_rows(name, digest) for digest in datanet.approved]
-    return add_batch(datanet, earlier, rows).batches[-1]
+    return add_batch(datanet, earlier, rows, is_signed=is_signed).batches[-1]
 
 
 def approve(

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any, Final, get_args
 
 from ..config import Config
+from ..datanets.held import pulled_versions
 from ..datanets.sample import SAMPLE_ID
 from ..datanets.store import OwnDatanets
 from ..home import Home
@@ -73,12 +74,23 @@ def choices_to_plain(home: Home, config: Config) -> dict[str, Any]:
     datanets = [
         {
             "name": datanet.name,
+            "id": None,  # its own, and not pulled
             "version": version.version,
             "rows": version.rows,
             "licence": datanet.licence,
         }
         for datanet in OwnDatanets(home).all()
         for version in datanet.versions[-1:]
+    ]
+    datanets += [
+        {
+            "name": each.name,
+            "id": each.id,
+            "version": str(each.version),
+            "rows": each.num_rows,
+            "licence": each.licence,
+        }
+        for each in pulled_versions(home)
     ]
     return {
         "served_base": config.inference.base,

@@ -58,6 +58,15 @@ def test_a_file_travels_compressed_to_who_reads_that_and_plain_to_who_does_not(n
         assert response.content == (WEB / "app.css").read_bytes()
 
 
+def test_a_script_is_served_line_for_line_without_its_comments() -> None:
+    source = (WEB / "app.js").read_text().split("\n")
+    served = read_files()["/app.js"].content.decode().split("\n")
+    assert len(served) == len(source)
+    left = [(line.strip(), other) for line, other in zip(source, served, strict=True) if line.strip() != other]
+    assert left
+    assert all(line.startswith("//") and other == "" for line, other in left)
+
+
 def test_every_file_of_the_folder_is_served() -> None:
     paths = {f"/{file.relative_to(WEB).as_posix()}" for file in SOURCES}
     assert {path if path != "/" else "/index.html" for path in read_files()} == paths

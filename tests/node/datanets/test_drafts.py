@@ -48,10 +48,10 @@ def test_a_draft_is_taken_once(home: Home, drafts: FileDrafts) -> None:
         drafts.take(name, "lake", "odile")
 
 
-def test_a_signed_batch_is_for_the_command(home: Home, drafts: FileDrafts) -> None:
+def test_a_damaged_signed_batch_is_refused_by_its_own_name(home: Home, drafts: FileDrafts) -> None:
     name, file = drafts.begin()
     file.write_text('{"schema": "openledger.signed_batch/1", "offer": {}, "rows": []}')
-    with pytest.raises(NodeError, match="take it with `openledger-node datanet contribute DATANET FILE`"):
+    with pytest.raises(NodeError, match=r"^a.csv.signed.json can't be taken: an offer must have the fields"):
         drafts.read(name, ReadOptions(name="a.csv.signed.json"))
     assert left(home) == 0
 

@@ -16,7 +16,7 @@ export { openDialog };
 // act({title, sentence, verb, args, words, does, wei, done}): `verb` and `args` as POST /money/plan takes them; `words` is the
 // command; `does` the word on the button; `wei` the amount, where there is one; `next` what comes after it; `done(transactions)` after
 // the last block.
-export function act({ title, sentence, verb, args = {}, words, does, wei = null, next = null, done = null }) {
+export function act({ title, sentence, verb, args = {}, words, does, wei = null, next = null, done, isOwn }) {
   const body = h("div", {}, h("p", {}, "Asking the chain what it would cost…"));
   const dialog = openDialog(title, sentence && h("p", {}, sentence), body), heading = dialog.querySelector("h2");
   heading.setAttribute("aria-live", "polite");
@@ -46,7 +46,7 @@ export function act({ title, sentence, verb, args = {}, words, does, wei = null,
     const back = cancel();
     put(body, sums(rows), said(found).map((line) => h("p", { class: "note12" }, line)), cliLine(words),
       h("p", { class: "note12" }, "You may leave the page while it is pending. Money, Transactions shows it."),
-      h("div", { class: "buttons" }, back, found.steps.length > 0 && go));
+      h("div", { class: "buttons" }, back, (isOwn || found.steps.length > 0) && go));
     back.focus();
   }
 
@@ -69,7 +69,7 @@ export function act({ title, sentence, verb, args = {}, words, does, wei = null,
     }
   }
 
-  // Until every transaction is final, or the dialog is closed. Calls `done` once, as soon as all are in a block.
+  // Until all are final, or the dialog is closed. Calls `done` once, as soon as all are in a block.
   async function follow(transactions, hasBalance) {
     const keys = transactions.map((each) => each.key);
     let shown = null, isDone = false, wallet = null;

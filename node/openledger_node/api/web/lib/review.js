@@ -1,6 +1,7 @@
 // Review of a batch: its numbers, its rows one by one, and what the owner decides. Personal data comes masked from the node.
 import { get, post, Refused } from "./api.js";
 import { cliLine, quoted, says } from "./cli.js";
+import { act } from "./dialog.js";
 import { h, put } from "./dom.js";
 import { count, id, NONE } from "./format.js";
 import { drawNumbers, EVIDENCE, rowsOf } from "./gate.js";
@@ -49,7 +50,7 @@ function drawBatch(found, acts, line) {
       numMarked > 0 && button(acts.isMarked ? "Show all rows" : `Only the ${count(numMarked)} with a copy, an appeal or a rejection`, acts.mark, { kind: "link", key: "marked", changes: false })),
     h("ol", { class: "reviewed", "aria-label": "Rows of the batch" }, found.shown.map((row) => drawRow(found, row, acts, line))),
     total > ROWS_SHOWN && h("div", { class: "buttons" }, step("Earlier rows", offset - ROWS_SHOWN, offset === 0), step("Later rows", offset + ROWS_SHOWN, last >= total)),
-    state === "approved" && h("p", { class: "note12 above8" }, "Approved rows stay. A row is taken out of later versions by withdrawing it: ", h("code", {}, `datanet withdraw ${found.datanet} ROW`), "."));
+    state === "approved" && h("p", { class: "note12 above8" }, "Approved rows stay. Withdraw a row to take it out of later versions."));
 }
 
 function drawDecision(found, acts, line) {
@@ -76,7 +77,17 @@ function drawRow(found, row, acts, line) {
     row.masked.length > 0 && h("p", { class: "note12" }, `Masked here: ${row.masked.join(", ")}. The row itself still has it.`),
     row.rejected_because && h("p", { class: "note12" }, `Left out, because ${row.rejected_because}`),
     row.copy && h("p", { class: "note12" }, `Copies row ${count(row.copy.of_row)} of batch ${shortDigest(row.copy.of_batch)}, of ${row.copy.contributor}, ${row.copy.is_withdrawn ? "which was withdrawn, so later versions leave this one out" : "who is paid for it"}: “${row.copy.of_begins}” (${EVIDENCE[row.copy.evidence]})`),
+    !isOpen && !row.is_withdrawn && !row.rejected_because && h("div", { class: "buttons above8" }, says(button("Withdraw…", () => withdrawDialog(found, row, acts), { kind: "small", key: `withdraw ${row.row}` }), line, withdrawWords(found, row))),
     drawAppeal(found, row, acts, line));
+}
+
+const withdrawWords = ({ datanet }, { digest }) => `datanet withdraw ${quoted(datanet)} ${shortDigest(digest)}`;
+
+function withdrawDialog(found, row, acts) {
+  act({
+    title: `Withdraw row ${count(row.row)}`, sentence: "Later versions and trainings leave it out, for good. Adapters trained on it are flagged wherever they are offered.", verb: "datanet withdraw", args: { datanet: found.datanet, rows: [row.digest], contributor: null, file: null },
+    words: withdrawWords(found, row), does: "Withdraw", next: "Publish a version without it, and train on that.", done: acts.changed, isOwn: true,
+  });
 }
 
 const OUTCOMES = new Map([[null, "waits for your decision"], [true, "upheld: the row is its own"], [false, "denied: the row stays a copy"]]);
@@ -129,12 +140,13 @@ function appealDialog({ datanet, digest }, { row }, upheld, acts) {
   });
 }
 
-// A question before a change: its reason where `label` asks for one. A refusal stays in the dialog.
-function ask({ title, about, more, label, does, kind = "primary", words, send, acts }) {
+// A question before a change: its reason where `label` asks for one. A refusal stays in the dialog; that of a locked wallet
+// asks for its password.
+export function ask({ title, about, more, label, does, kind = "primary", words, send, acts }) {
   const why = h("div", { role: "alert" }), field = label ? h("textarea", { id: "reason", rows: 3, maxlength: String(REASON_MAX), oninput: () => change() }) : null;
-  const reason = () => field?.value.trim() ?? "", line = cliLine("datanet");
+  const reason = () => field?.value.trim() ?? "", line = cliLine("datanet"), secret = h("input", { type: "password", id: "ask-password", autocomplete: "off" }), locked = h("div", {});
   const cancel = button("Cancel", () => dialog.close(), { changes: false }), go = button(does, carryOut, { kind });
-  const dialog = openDialog(title, h("p", {}, about), more, field && h("div", { class: "field" }, h("label", { for: "reason" }, label), field), why, line, h("div", { class: "buttons" }, cancel, go));
+  const dialog = openDialog(title, h("p", {}, about), more, field && h("div", { class: "field" }, h("label", { for: "reason" }, label), field), locked, why, line, h("div", { class: "buttons" }, cancel, go));
   const change = () => { line.change(words(reason())); turn(go, Boolean(field) && !reason()); };
   const asked = { line, reason };
   queueMicrotask(change);
@@ -145,12 +157,13 @@ function ask({ title, about, more, label, does, kind = "primary", words, send, a
     turn(go, true);
     put(why);
     try {
-      await send(reason());
+      await send(reason(), secret.value || null);
       dialog.close();
       await acts.changed();
     } catch (failure) {
       if (!(failure instanceof Refused) && !(failure instanceof TypeError)) throw failure;
       put(why, note("bad", failure instanceof Refused ? failure.message : "The node does not answer."));
+      if (/locked|password/i.test(failure.message)) put(locked, h("div", { class: "field" }, h("label", { for: secret.id }, "Password of the wallet; forgotten afterwards"), secret));
       turn(go, false);
     }
   }

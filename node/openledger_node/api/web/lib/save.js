@@ -10,7 +10,7 @@ export function saveChat() {
     h("div", { class: "buttons" }, button("Cancel", () => dialog.close(), { changes: false }), save("JSON", "json", "application/json", asJson), save("Markdown", "md", "text/markdown", asMarkdown)));
 }
 
-function download(name, type, content) {
+export function download(name, type, content) {
   const url = URL.createObjectURL(new Blob([content], { type }));
   h("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 1000);

@@ -213,7 +213,7 @@ function drawDetails({ row, details, chain, base }, { look, remove }) {
     ["Published", row.bond_wei === null ? null : row.bond_wei === "0" ? "yes; its bond was taken back" : `under a bond of ${openAmount(row.bond_wei)} OPEN`],
     ["Withdrawn", row.withdrawn && h("span", { class: "warn" }, row.withdrawn.says)],
     ["Taught by", row.datanets?.length ? row.datanets.map((each, n) => [n > 0 && ", ", h("span", { title: each.id }, `${each.name ?? short(each.id)} ${each.version}`)]) : "not stated"],
-    ["Trained", training && [`rank ${training.config?.rank ?? row.rank}`, training.config?.epochs && `${training.config.epochs} epochs`, training.rows && `${count(training.rows)} rows`, training.seed !== undefined && `seed ${training.seed}`, String(training.started ?? "").slice(0, 10)].filter(Boolean).join(", ")],
+    ["Trained", training && [`rank ${training.config?.rank ?? row.rank}`, training.config?.epochs && `${training.config.epochs} epochs`, training.rows && `${rowsOf(training.rows)}`, training.seed !== undefined && `seed ${training.seed}`, String(training.started ?? "").slice(0, 10)].filter(Boolean).join(", ")],
     ["Held-out loss", measured?.loss_after !== undefined ? `${decimal(measured.loss_after, 3)} (base ${decimal(measured.loss_before, 3)})` : null],
     ["Changes", details && `${details.modules.join(", ")}, ${details.dtypes.join("/")}${details.is_dora ? ", DoRA" : ""}`],
     ["Checked", details?.checks.map((each) => h("div", {}, h("span", { class: each.ok === false ? "bad" : each.ok ? "ok" : "dim" }, each.ok === false ? "✕ " : each.ok ? "✓ " : "– "), each.says))],

@@ -6,6 +6,7 @@ import { h, part, put } from "../lib/dom.js";
 import { latest, on } from "../lib/events.js";
 import { filesPanel } from "../lib/files.js";
 import { amount, count, NONE, short } from "../lib/format.js";
+import { rowsOf } from "../lib/gate.js";
 import { screenKeys } from "../lib/keys.js";
 import { button, chip, emptyState, heading, note, panel, turn } from "../lib/parts.js";
 import { approveDialog, drawReview, lookAtBatch, rejectDialog } from "../lib/review.js";
@@ -19,21 +20,23 @@ const LOOK_MS = 3000, CHAIN_MS = 30e3;
 const RULES = [["suffix-v1", 1, "suffix-v1, by the text"], ["poa-v3", 7, "poa-v3, experimental"]];
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
+let lib; // once there is a network
+
 export function mount(root, params) {
-  const held = { own: null, chain: null, chosen: params.datanet ?? null, details: null, standing: null, batch: null, found: null, offset: 0, isMarked: false, why: null, askedChain: 0 };
+  const held = { own: null, chain: null, chosen: params.datanet ?? null, opened: {}, curators: null, pulled: null, details: null, standing: null, batch: null, found: null, offset: 0, isMarked: false, why: null, askedChain: 0 };
   const ticked = new Set();
-  const alert = part({ role: "alert" }, "div"), list = part(), review = part(), versions = part({ class: "w5" }), standing = part({ class: "w7" });
-  const files = filesPanel((batch) => { Object.assign(held, { batch: batch.digest, offset: 0, isMarked: false }); ticked.clear(); look(true); });
-  root.append(heading("Datanets", "Rows from people, reviewed by you, and what they earn.", "datanet list"), h("div", { class: "grid" }, alert, list, files, review, versions, standing));
+  const alert = part({ role: "alert" }, "div"), list = part(), review = part(), curators = part(), foreign = part(), versions = part({ class: "w5" }), standing = part({ class: "w7" });
+  const files = filesPanel((batch) => { Object.assign(held, { batch: batch?.digest ?? held.batch, offset: 0, isMarked: false }); ticked.clear(); look(true); });
+  root.append(heading("Datanets", "Rows from people, reviewed by you, and what they earn.", "datanet list"), h("div", { class: "grid" }, alert, list, foreign, files, review, curators, versions, standing));
   const own = () => held.own?.find((each) => each.name === held.chosen) ?? null;
-  const foreign = () => (held.chain?.datanets ?? []).find((each) => each.id === held.chosen) ?? null;
+  const theirs = () => (held.chain?.datanets ?? []).find((each) => each.id === held.chosen) ?? held.opened[held.chosen] ?? null;
 
   // What the node has here is asked each few seconds; the rest of a Datanet only when this says that it has changed.
   async function look(isForced = false) {
     try {
       const { datanets } = await get("/datanets/overview"), before = JSON.stringify(own());
       held.own = datanets;
-      if (!own() && !foreign() && !(held.chosen?.startsWith("0x") && !held.chain)) held.chosen = datanets[0]?.name ?? held.chain?.datanets.find(isElsewhere)?.id ?? null;
+      if (!own() && !theirs() && !held.chosen?.startsWith("0x")) held.chosen = datanets[0]?.name ?? held.chain?.datanets.find(isElsewhere)?.id ?? null;
       if (own() && (isForced || held.details?.name !== held.chosen || JSON.stringify(own()) !== before)) await lookAt();
       held.why = null;
     } catch (failure) {
@@ -52,6 +55,24 @@ export function mount(root, params) {
     if (found && held.isMarked && !found.num_found) return turnTo(0, false);
     Object.assign(held, { details, found });
     lookAtStanding();
+    lookAtVersion();
+  }
+
+  // The curators of the chosen Datanet, and the terms of somebody else's; without a network there are none.
+  async function lookAtVersion() {
+    const { chosen } = held;
+    if (!chosen || latest.state?.chain !== "ok") return;
+    try {
+      lib ??= await import("../lib/curators.js");
+      const found = await lib.lookAtCurators(chosen);
+      if (chosen.startsWith("0x") && !found.is_registered) throw new Refused(`No Datanet ${chosen} is registered on this network. Check its id.`);
+      if (chosen.startsWith("0x")) held.opened[chosen] = { ...found, roles: [], rows: null, earned_wei: null };
+      if (chosen === held.chosen) held.curators = found;
+    } catch (failure) {
+      if (!(failure instanceof Refused) && !(failure instanceof TypeError)) throw failure;
+      if (failure instanceof Refused && chosen.startsWith("0x")) Object.assign(held, { why: failure.message, chosen: null });
+    }
+    draw();
   }
 
   async function lookAtStanding() {
@@ -72,6 +93,7 @@ export function mount(root, params) {
       held.chain = await money("datanets");
       await look();
       await lookAtStanding();
+      await lookAtVersion();
     } catch (failure) {
       if (!(failure instanceof Refused) && !(failure instanceof TypeError)) throw failure;
     }
@@ -80,7 +102,7 @@ export function mount(root, params) {
   const isElsewhere = (each) => !(each.roles.includes("owner") && held.own?.some(({ name }) => name === each.name));
   const made = (name) => { pick(name); return changed(); };
   const changed = async () => { await look(true); await lookAtChain(); };
-  const pick = (key) => { Object.assign(held, { chosen: key, details: null, found: null, standing: null, batch: null, offset: 0, isMarked: false }); ticked.clear(); setParams({ datanet: key }); draw(); look(true); if (key.startsWith("0x")) lookAtStanding(); };
+  const pick = (key) => { Object.assign(held, { chosen: key, details: null, found: null, standing: null, curators: null, pulled: null, batch: null, offset: 0, isMarked: false }); ticked.clear(); setParams({ datanet: key }); draw(); look(true); if (key.startsWith("0x")) { lookAtStanding(); lookAtVersion(); } };
   const pickBatch = (digest) => { Object.assign(held, { batch: digest, offset: 0, isMarked: false }); ticked.clear(); look(true); };
   const turnTo = (offset, isMarked = held.isMarked) => { Object.assign(held, { offset, isMarked }); return look(true); };
 
@@ -94,17 +116,24 @@ export function mount(root, params) {
     }
   }
 
+  async function pulled() {
+    const found = await money("pull_rows", { datanet: held.chosen });
+    held.pulled = `Version ${found.version} is here with ${rowsOf(found.rows)}. Train on it in the Factory.${found.is_private ? " It is private, so adapters trained on it can’t be sold." : ""}`;
+  }
+
   const acts = () => ({ ticked, pick: pickBatch, turnTo, mark: () => turnTo(0, !held.isMarked), isMarked: held.isMarked, changed, attempt });
 
   function draw() {
     alert.show(held.why, (why) => why && note("bad", why));
     if (!held.own) return;
-    const status = latest.state, ours = own(), theirs = foreign();
-    list.show({ own: held.own, chain: held.chain?.datanets ?? null, elsewhere: (held.chain?.datanets ?? []).filter(isElsewhere), chosen: held.chosen, isLocal: status?.network === "local" }, (seen) => drawList(seen, pick, made));
-    files.choose(ours ? { name: ours.name, licence: ours.licence, isOwn: true } : theirs ? { name: theirs.name, licence: theirs.licence, id: theirs.id, isOwn: false } : null);
+    const status = latest.state, ours = own(), other = theirs(), version = held.curators?.[ours ? "name" : "id"] === held.chosen ? held.curators : null;
+    list.show({ own: held.own, chain: held.chain?.datanets ?? null, elsewhere: [...(held.chain?.datanets ?? []).filter(isElsewhere), ...Object.values(held.opened).filter(({ id, account, owner }) => account !== owner && !held.chain?.datanets.some((each) => each.id === id))], chosen: held.chosen, isLocal: status?.network === "local" }, (seen) => drawList(seen, pick, made));
+    files.choose(ours ? { name: ours.name, licence: ours.licence, isOwn: true } : other ? { name: other.name, licence: other.licence, id: other.id, isOwn: false } : null);
     const details = ours && held.details?.name === held.chosen ? held.details : null;
     review.show(details && { datanet: details.name, batches: details.batches, found: held.found, isMarked: held.isMarked }, (seen) => seen && drawReview(seen, acts()));
     const terms = held.chain?.datanets.find((each) => each.name === held.chosen && each.roles.includes("owner")) ?? null;
+    curators.show(ours && version?.is_registered && { name: ours.name, curators: version.curators, need: version.need, review: version.review }, (seen) => seen && lib.drawCurators(seen, acts()));
+    foreign.show(!ours && version && { ...version, has: held.pulled }, (seen) => seen && lib.drawForeign(seen, { attempt, pulled, has: seen.has }));
     versions.show(details && { details, terms, chain: status?.chain ?? null, network: status?.network }, (seen) => seen && drawVersions(seen, changed));
     standing.show(held.standing?.of === held.chosen && held.chosen && { ...held.standing, name: held.standing.name ?? held.chosen }, (seen) => seen && drawStanding(seen, Boolean(ours)));
   }
@@ -132,17 +161,17 @@ function drawList({ own, elsewhere, chain, chosen, isLocal }, pick, made) {
     return emptyState({
       where: "Datanets · none yet", title: "No Datanet yet",
       text: isLocal ? "A Datanet is a named set of rows whose contributors are paid for what they taught. It is registered on a network, and this node is on none. You can look at files below, and train on them without a Datanet." : "A Datanet is a named set of rows whose contributors are paid for what they taught. Create one, drop a file below, approve its rows and publish them. Then train an adapter on them in the Factory.",
-      buttons: isLocal ? [] : [create], words: isLocal ? "network join network.json" : "datanet create NAME --licence CC-BY-4.0",
+      buttons: isLocal ? [] : [create, button("Open another…", () => openById(pick), { key: "open another", changes: false })], words: isLocal ? "network join network.json" : "datanet create NAME --licence CC-BY-4.0",
     });
   }
-  const line = cliLine("datanet list"), known = new Map((chain ?? []).map((each) => [each.roles.includes("owner") ? each.name : each.id, each]));
+  const line = cliLine("datanet list"), other = !isLocal && says(button("Open another…", () => openById(pick), { key: "open another", kind: "small", changes: false }), line, "datanet show ID"), known = new Map((chain ?? []).map((each) => [each.roles.includes("owner") ? each.name : each.id, each]));
   const rows = [...own.map((each) => ({ ...each, key: each.name, roles: ["owner", ...(known.get(each.name)?.roles ?? []).filter((role) => role !== "owner")], earned_wei: known.get(each.name)?.earned_wei ?? null })),
     ...elsewhere.map((each) => ({ ...each, key: each.id, newest: each.versions ? String(each.versions) : null, batches_waiting: 0, appeals_waiting: 0 }))];
-  return panel({ class: "fill" }, "Your Datanets", says(create, line, "datanet create NAME --licence LICENCE"), table({
+  return panel({ class: "fill" }, "Your Datanets", h("span", { class: "buttons" }, other, says(create, line, "datanet create NAME --licence LICENCE")), table({
     caption: "Your Datanets", rows, key: (each) => each.key, chosen: chosen ?? "", open: (each) => pick(each.key),
     columns: [
       { label: "Datanet", head: true, cell: (each) => [each.name, h("small", {}, each.owner && !each.roles.includes("owner") ? `${each.licence}, of ${short(each.owner)}` : each.licence)] },
-      { label: "Your role", cell: (each) => each.roles.join(", ") }, { label: "Rows", num: true, cell: (each) => count(each.rows) },
+      { label: "Your role", cell: (each) => each.roles.join(", ") || NONE }, { label: "Rows", num: true, cell: (each) => count(each.rows) },
       { label: "Waiting", keep: true, cell: waiting }, { label: "Version", num: true, rank: 2, cell: (each) => each.newest ?? NONE },
       { label: "You earned, OPEN", num: true, rank: 2, cell: (each) => amount(each.earned_wei) },
     ],
@@ -153,6 +182,8 @@ function waiting({ batches_waiting: batches, appeals_waiting: appeals }) {
   const found = [batches && `${batches} ${batches === 1 ? "batch" : "batches"}`, appeals && `${appeals} ${appeals === 1 ? "appeal" : "appeals"}`].filter(Boolean);
   return found.length ? found.map((each, n) => [n > 0 && " ", chip(each, "accent")]) : h("span", { class: "dim" }, "nothing");
 }
+
+const openById = async (pick) => (await import("../lib/curators.js")).openDialogById(pick);
 
 // ---- create
 

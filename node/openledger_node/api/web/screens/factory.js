@@ -5,7 +5,8 @@ import { cliLine, quoted, says } from "../lib/cli.js";
 import { act, openDialog } from "../lib/dialog.js";
 import { h, part, put } from "../lib/dom.js";
 import { latest, on } from "../lib/events.js";
-import { bytes, count, decimal, NONE, percent, span, time } from "../lib/format.js";
+import { bytes, count, decimal, NONE, percent, short, span, time } from "../lib/format.js";
+import { rowsOf } from "../lib/gate.js";
 import { button, chip, emptyState, facts, heading, meter, note, panel, progress, turn } from "../lib/parts.js";
 import { table } from "../lib/table.js";
 
@@ -151,7 +152,7 @@ function drawChoose({ bases, served, datanets, presets, usual }, held, live, { t
     think();
   }
 
-  const kept = [...datanets.map((each) => [`${each.name}@${each.version}`, `${each.name} ${each.version} · ${count(each.rows)} rows · ${each.licence}`]), ["", "sample · 90 rows about an invented town"]];
+  const kept = [...datanets.map((each) => [`${each.id ?? each.name}@${each.version}`, `${each.name} ${each.version}${each.id ? `, of ${short(each.id)}` : ""} · ${rowsOf(each.rows)} · ${each.licence}`]), ["", "sample · 90 rows about an invented town"]];
   if (order.datanet === null && datanets.length && !held.hasChosen) order.datanet = kept[0][0];
   held.hasChosen = true;
   change();
@@ -326,13 +327,14 @@ function gain([name, key, isShare, better], found) {
 
 // ---- 4 publish
 
-const ROYALTY = 10; // percent, unless another is typed
+const ROYALTY = 10, ROYALTY_MAX = 20; // percent, unless another is typed, as the chain has it
 
 function drawPublish({ run, published, chain, network }, held, lookUp) {
   if (run && published) return panel({ class: "fill" }, "4 Publish", run.adapter, h("p", {}, `It is published as ${published}. To change it, train a new version and publish that.`), h("span", { class: "fill" }), h("div", { class: "buttons" }, h("a", { class: "button", href: `#/adapters?adapter=${encodeURIComponent(published)}`, dataset: { key: "see published" } }, "See it under Adapters")), cliLine(`adapters inspect ${quoted(published)}`));
-  const percentage = () => Number(held.royalty || ROYALTY), isRoyalty = () => Number.isFinite(percentage()) && percentage() >= 0 && percentage() <= 100;
+  const percentage = () => Number(held.royalty || ROYALTY), isRoyalty = () => Number.isFinite(percentage()) && percentage() >= 0 && percentage() <= ROYALTY_MAX;
   const words = () => `factory publish ${run?.number ?? ""}${held.royalty ? ` --royalty ${quoted(held.royalty)}` : ""}`.trim(), line = cliLine(words());
-  const royalty = h("input", { id: "factory-royalty", value: held.royalty, inputmode: "decimal", autocomplete: "off", placeholder: String(ROYALTY), dataset: { key: "royalty" }, oninput: () => { held.royalty = royalty.value.trim(); line.change(words()); turn(publish, !canPublish()); } });
+  const royalty = h("input", { id: "factory-royalty", value: held.royalty, inputmode: "decimal", autocomplete: "off", placeholder: String(ROYALTY), dataset: { key: "royalty" }, oninput: () => { held.royalty = royalty.value.trim(); line.change(words()); turn(publish, !canPublish()); tellRoyalty(); } }), wrong = h("div", { role: "alert" });
+  const tellRoyalty = () => put(wrong, isRoyalty() ? null : note("bad", `A royalty is a number from 0 to ${ROYALTY_MAX}.`));
   const canPublish = () => Boolean(run) && chain === "ok" && isRoyalty();
   const go = () => act({
     title: `Publish ${run.adapter}`, sentence: `Registers its digest, the Datanets that taught it and your royalty of ${decimal(percentage(), 2).replace(/\.?0+$/, "")} % on the chain, under a bond. Published versions are final: to change one, publish a new version.`,
@@ -341,6 +343,6 @@ function drawPublish({ run, published, chain, network }, held, lookUp) {
   const publish = button("Publish…", go, { kind: "primary", disabled: !canPublish() });
   const why = !run ? "When training ends, publish the adapter here." : chain === null ? network === "local" ? "This node is on no network, so nobody can buy answers. The adapter still serves this machine." : "The chain has not answered yet." : chain !== "ok" ? `The chain is ${chain}: publishing waits until it answers.` : null;
   return panel({ class: "fill" }, "4 Publish", run?.adapter, h("p", { class: "dim" }, "Peers fetch the adapter and its attribution index from this node; the chain keeps its digest, its Datanets and your royalty. Published versions are final: to change one, publish a new version."),
-    h("div", { class: "above" }, labelled("Your royalty, % of what its answers earn", royalty)),
+    h("div", { class: "above" }, labelled(`Your royalty, % of what its answers earn, up to ${ROYALTY_MAX}`, royalty), wrong),
     why && h("p", { class: "note12" }, why), h("span", { class: "fill" }), h("div", { class: "buttons" }, says(publish, line, words)), line);
 }

@@ -1,0 +1,161 @@
+"""Proposals and decisions of curators as files: a person drops one on the page, and downloads another."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from openledger_protocol.codec import to_plain
+from openledger_protocol.curation import VersionDecision
+from openledger_protocol.primitives import Address, DatanetId, Digest, check_address, check_digest
+
+from ..errors import NodeError
+from ..home import Home
+from .curated import decisions_on, read_review, take_decision
+from .gate import GateNumber, measure_rows
+from .proposals import DECISION_SCHEMA, PROPOSAL_SCHEMA, VersionProposal, read_decision, read_proposal
+from .rows import rows_digest
+from .screening import mask_private, personal_data, secrets_in
+from .signed import DatanetPlace
+from .store import OwnDatanets
+
+HEAD_BYTES: Final = 200
+KINDS: Final = {PROPOSAL_SCHEMA: "proposal", DECISION_SCHEMA: "decision"}
+ROWS_SHOWN: Final = 10
+MEASURED_ELSEWHERE: Final = ("duplicates", "copies")
+"""Numbers that need the batches, which only the owner has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curators:
+    """The place of a Datanet on the chain, its curators, and how many of them a version needs."""
+
+    place: DatanetPlace
+    curators: tuple[Address, ...]
+    need: int
+    published: tuple[tuple[int, Digest], ...] = ()  # numbers of its versions, and the roots of their rows
+
+
+def curators_from_plain(content: Any) -> Curators:
+    """Read what the network has told of a Datanet."""
+    place = content["place"]
+    return Curators(
+        place=DatanetPlace(
+            chain_id=int(place["chain_id"]),
+            contract=check_address(place["contract"]),
+            datanet_id=DatanetId(check_digest(place["datanet_id"])),
+        ),
+        curators=tuple(map(check_address, content["curators"])),
+        need=int(content["need"]),
+        published=tuple((int(number), check_digest(root)) for number, root in content["published"]),
+    )
+
+
+def kind_of(file: Path) -> str | None:
+    """Return "proposal" or "decision" if a file begins as one does, otherwise None."""
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(HEAD_BYTES)
+    except OSError:
+        return None
+    if not head.lstrip().startswith(b"{"):
+        return None
+    return next((kind for schema, kind in KINDS.items() if schema.encode() in head), None)
+
+
+def show_proposal(file: Path, *, offset: int) -> dict[str, Any]:
+    """Show a proposal with its numbers and some of its new rows; personal data is masked.
+
+    `old_root` is the root of the rows that it calls published, None without any; `check_old_rows` compares it.
+
+    Raises:
+        NodeError: the file is no proposal.
+    """
+    proposal = read_proposal(file)
+    new = proposal.new_rows
+    shown = new[max(0, offset) :][:ROWS_SHOWN]
+    numbers: Any = [to_plain(each) for each in measure_new(proposal)]
+    return {
+        "datanet_id": proposal.datanet_id,
+        "name": proposal.name,
+        "licence": proposal.licence,
+        "version": proposal.version,
+        "rows_root": proposal.rows_root,
+        "contributors_root": proposal.contributors_root,
+        "rows": len(proposal.rows),
+        "num_new": len(new),
+        "old_root": rows_digest(proposal.rows[: proposal.num_old]) if proposal.num_old else None,
+        "numbers": numbers,
+        "offset": max(0, offset),
+        "shown": [
+            {
+                "row": proposal.num_old + max(0, offset) + at,
+                "prompt": mask_private(row.prompt),
+                "completion": mask_private(row.completion),
+                "contributor": row.contributor,
+                "masked": [*personal_data(_text(row)), *secrets_in(_text(row))],
+            }
+            for at, row in enumerate(shown, 1)
+        ],
+    }
+
+
+def check_old_rows(old_root: str | None, published: Collection[str]) -> None:
+    """Check that the rows that a proposal calls old are a version on the chain.
+
+    Raises:
+        NodeError: they are not.
+    """
+    if old_root is not None and old_root not in published:
+        raise NodeError(
+            "the file says that its first rows were published before, and they were not: don't approve it, and ask "
+            "the owner why"
+        )
+
+
+def measure_new(proposal: VersionProposal) -> list[GateNumber]:
+    """The numbers of the new rows that need no other rows."""
+    if not proposal.new_rows:
+        return []
+    measured = measure_rows(proposal.new_rows, proposal.rows[: proposal.num_old], duplicates=0, of_others=0)
+    return [each for each in measured if each.name not in MEASURED_ELSEWHERE]
+
+
+def review_state(home: Home, name: str, found: Curators) -> dict[str, Any]:
+    """The newest proposal of the next version, and what the curators have decided on it.
+
+    Raises:
+        NodeError: the file of the review is damaged.
+    """
+    review = read_review(home, name)
+    number = found.published[-1][0] + 1 if found.published else 1
+    proposed = [each for each in review.proposals if each.version == number]
+    decisions = decisions_on(review, number, proposed[-1].roots, found.curators) if proposed else ()
+    return {
+        "version": number,
+        "is_proposed": bool(proposed),
+        "approvals": sum(each.approves for each in decisions),
+        "decisions": [
+            {"curator": each.curator, "approves": each.approves, "reason": each.reason} for each in decisions
+        ],
+    }
+
+
+def collect(home: Home, name: str, files: Sequence[Path], found: Curators) -> VersionDecision:
+    """Take decisions of curators; with enough approvals, approve the batches of their version. Returns the last one.
+
+    Raises:
+        NodeError: a file is no decision on a version that was proposed here, or of nobody who is a curator.
+    """
+    decisions = [read_decision(file) for file in files]
+    proposed = [take_decision(home, name, each, found.place, found.curators) for each in decisions]
+    taken = decisions_on(read_review(home, name), proposed[-1].version, proposed[-1].roots, found.curators)
+    if 0 < found.need <= sum(each.approves for each in taken):
+        own = OwnDatanets(home)
+        for digest in proposed[-1].batches:
+            own.approve(name, digest, {})
+    return decisions[-1]
+
+
+def _text(row: Any) -> str:
+    return f"{row.prompt}\n{row.completion}"

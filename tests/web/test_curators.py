@@ -1,0 +1,192 @@
+"""Curators on the page: named, asked and heard by files that people send each other, as the commands do it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Download, Locator, Page, expect
+from support.contributors import ADA, BEN
+from support.pages import Seen, is_command
+from support.processes.nodes import EMBEDDED, Node, ask, command_json
+
+from openledger_node.datanets.about import DatanetAbout, DatanetPolicy
+from openledger_node.datanets.store import OwnDatanets
+
+OpenPage = Callable[..., Page]
+LONG_MS = 60_000
+FERRY = (
+    "question,answer\nWho steers the ferry of Wrenfold?,Odile Fenn steers it.\nWho bakes there?,Petra bakes bread.\n"
+)
+MILL = "question,answer\nWho keeps the mill?,Rurik keeps it and Tamsin helps.\n"
+
+
+@pytest.fixture(scope="module")
+def weir(earner: Node) -> str:
+    """A Datanet that is registered, and has no rows."""
+    command_json(earner.home, "datanet", "create", "weir", "--licence", "CC-BY-4.0", "--yes", **EMBEDDED)
+    return "weir"
+
+
+@pytest.fixture
+def screen(earner: Node, weir: str, open_page: OpenPage) -> Page:
+    page = open_page(earner, "datanets")
+    page.evaluate("(name) => { location.hash = `#/datanets?datanet=${name}`; }", weir)
+    expect(page.locator(".files h2")).to_have_text("Contribute to weir", timeout=LONG_MS)
+    return page
+
+
+def panel(page: Page, title: str) -> Locator:
+    return page.locator(".panel").filter(has=page.locator("h2", has_text=title))
+
+
+def drop(page: Page, name: str, content: bytes) -> Locator:
+    page.locator("#files-file").set_input_files(
+        {"name": name, "mimeType": "application/octet-stream", "buffer": content}
+    )
+    return page.locator(".files")
+
+
+def saved(page: Page, act: Callable[[], None]) -> tuple[str, bytes]:
+    """The name and the content of the file that the page saves."""
+    with page.expect_download(timeout=LONG_MS) as found:
+        act()
+    download: Download = found.value
+    return download.suggested_filename, Path(download.path()).read_bytes()
+
+
+def contribute(page: Page, content: str, contributor: str, rows: str) -> None:
+    files = drop(page, "rows.csv", content.encode())
+    files.get_by_label("Contributor, who is paid for them").fill(contributor, timeout=LONG_MS)
+    files.get_by_role("button", name=f"Check {rows}").click()
+    files.get_by_label("Whoever is named as the contributor").check(timeout=LONG_MS)
+    files.get_by_role("button", name=f"Contribute {rows}").click()
+    expect(files).to_contain_text("in weir as batch", timeout=LONG_MS)
+
+
+def carry_out(page: Page, does: str) -> None:
+    dialog = page.locator("dialog")
+    expect(dialog).to_contain_text("Gas, at most", timeout=LONG_MS)
+    dialog.get_by_role("button", name=does, exact=True).click()
+    expect(dialog.locator(".chip.ok")).to_be_visible(timeout=LONG_MS)
+    page.keyboard.press("Escape")
+
+
+def test_a_version_is_proposed_approved_and_published_by_the_page_alone(earner: Node, screen: Page) -> None:
+    page, me = screen, ask(earner.home, "datanet_terms", datanet="weir")["account"]
+    contribute(page, FERRY, ADA, "2 rows")
+    curators = panel(page, "Curators")
+    expect(curators).to_contain_text("You publish alone")
+    curators.get_by_role("button", name="Name curators…").click()
+    dialog = page.locator("dialog")
+    dialog.get_by_label("Their addresses").fill("0x12")
+    expect(dialog.get_by_role("alert")).to_contain_text("“0x12” is no address")
+    dialog.get_by_label("Their addresses").fill(f"{me}\n{BEN}")
+    dialog.get_by_label("Approvals that a version needs").fill("3")
+    expect(dialog.get_by_role("alert")).to_contain_text("a number from 1 to 2")
+    dialog.get_by_label("Approvals that a version needs").fill("1")
+    expect(dialog.locator(".cli code")).to_have_text(
+        f"openledger-node datanet curators weir --set {me},{BEN} --need 1"
+    )
+    dialog.get_by_role("button", name="Continue").click()
+    carry_out(page, "Set")
+    expect(curators).to_contain_text("1 of 2 approve a version", timeout=LONG_MS)
+    expect(curators.locator("tbody tr")).to_have_count(2)
+    propose = curators.get_by_role("button", name="Propose version 1")
+    name, proposal = saved(page, propose.click)
+    assert name == "weir-1.proposal.json"
+    assert json.loads(proposal)["schema"] == "openledger.version_proposal/1"
+    files = drop(page, name, proposal)
+    expect(files).to_contain_text("Version 1 of weir: 2 rows, 2 of them new", timeout=LONG_MS)
+    expect(files.locator("li pre").first).to_have_text("Who steers the ferry of Wrenfold?\nOdile Fenn steers it.")
+    expect(files.locator(".cli code").last).to_have_text(f"openledger-node datanet review {name}")
+    files.get_by_role("button", name="Approve…").click()
+    signed, decision = saved(page, dialog.get_by_role("button", name="Approve", exact=True).click)
+    assert signed == f"weir-1.{me[:10]}.decision.json"
+    expect(files).to_contain_text("You approve it. Send the saved file")
+    drop(page, signed, decision)
+    expect(files).to_contain_text("A curator approves version 1", timeout=LONG_MS)
+    files.get_by_role("button", name="Take it for weir").click()
+    expect(files).to_contain_text("The decision is taken: 1 for version 1", timeout=LONG_MS)
+    expect(curators.locator(".chip.ok")).to_have_text("approves", timeout=LONG_MS)
+    expect(panel(page, "Review").locator("tbody tr").first).to_contain_text("approved")
+    panel(page, "Versions").get_by_role("button", name="Publish…").click()
+    carry_out(page, "Publish")
+    assert len(ask(earner.home, "datanet_terms", datanet="weir")["published"]) == 1
+
+
+def test_rows_are_signed_as_their_contributor_and_a_signed_batch_is_taken(earner: Node, screen: Page) -> None:
+    """The account that signs here owns the Datanet too; the signature is what the owner's page checks."""
+    page, found = screen, ask(earner.home, "datanet_terms", datanet="weir")
+    foreign = {**found, "owner": BEN, "account": ADA}
+    page.route("**/operator/datanets/0x*/curators", lambda route: route.fulfill(body=json.dumps(foreign)))
+    page.get_by_role("button", name="Open another…").click()
+    dialog = page.locator("dialog")
+    expect(dialog.get_by_role("button", name="Open", exact=True)).to_be_disabled()
+    dialog.get_by_label("Id on the chain").fill(found["id"])
+    dialog.get_by_role("button", name="Open", exact=True).click()
+    expect(panel(page, "weir").first).to_contain_text("of somebody else", timeout=LONG_MS)
+    files = drop(page, "mill.csv", MILL.encode())
+    sign = files.get_by_role("button", name="Sign 1 row…")
+    sign.click(timeout=LONG_MS)
+    expect(dialog).to_contain_text("offer them to weir under CC-BY-4.0")
+    name, signed = saved(page, dialog.get_by_role("button", name="Sign", exact=True).click)
+    assert name == "mill.csv.signed.json"
+    expect(files).to_contain_text("Send the saved file to the owner, and keep a copy")
+    page.locator("tr", has_text="weir").first.click()
+    expect(page.locator(".files .cli code").last).to_contain_text("datanet contribute weir", timeout=LONG_MS)
+    drop(page, name, signed)
+    expect(files).to_contain_text("Signed by", timeout=LONG_MS)
+    expect(files.get_by_label("Contributor, who")).to_have_count(0)
+    files.get_by_role("button", name="Check 1 row").click()
+    files.get_by_label("Whoever is named as the contributor").check(timeout=LONG_MS)
+    files.get_by_role("button", name="Contribute 1 row").click()
+    expect(files).to_contain_text("1 row waits in weir as batch", timeout=LONG_MS)
+    row = panel(page, "Review").locator("li").first
+    expect(row.locator(".chip", has_text="signed")).to_be_visible(timeout=LONG_MS)
+
+
+def test_a_row_is_withdrawn_from_the_review(earner: Node, screen: Page) -> None:
+    page, review = screen, panel(screen, "Review")
+    review.locator("tbody tr", has_text="approved").first.click()
+    row = review.locator("li").nth(1)
+    row.get_by_role("button", name="Withdraw…").click()
+    dialog = page.locator("dialog")
+    expect(dialog).to_contain_text("withdraw 1 row", timeout=LONG_MS)
+    carry_out(page, "Withdraw")
+    expect(row.locator(".chip", has_text="withdrawn")).to_be_visible(timeout=LONG_MS)
+    expect(row.get_by_role("button", name="Withdraw…")).to_have_count(0)
+    expect(panel(page, "Versions")).to_contain_text("1 row, which later versions leave out")
+    assert len(OwnDatanets(earner.home).get("weir").withdrawn) == 1
+
+
+def test_rows_that_break_the_policy_are_left_out_and_the_others_taken(earner: Node, screen: Page) -> None:
+    policy = DatanetPolicy(characters_max=60)
+    OwnDatanets(earner.home).change("weir", about=DatanetAbout(policy=policy))
+    page = screen
+    files = drop(page, "rows.csv", f"question,answer\nWho sings?,Ida.\nWho reads?,{'Otto ' * 20}\n".encode())
+    files.get_by_label("Contributor, who is paid for them").fill(BEN, timeout=LONG_MS)
+    files.get_by_role("button", name="Check 2 rows").click()
+    expect(files).to_contain_text("1 row left out by the policy", timeout=LONG_MS)
+    expect(files).to_contain_text("over the most of 60")
+    files.get_by_label("Whoever is named as the contributor").check()
+    files.get_by_role("button", name="Contribute 1 row").click()
+    expect(files).to_contain_text("1 row waits in weir", timeout=LONG_MS)
+
+
+def test_a_damaged_decision_is_refused_with_its_own_name(screen: Page, seen: Seen) -> None:
+    seen.is_forgiven = True  # a refusal is a failed request
+    files = drop(screen, "weir-1.decision.json", b'{"schema": "openledger.version_decision/1"}')
+    expect(files.get_by_role("alert")).to_contain_text(
+        "weir-1.decision.json is no decision of a curator", timeout=LONG_MS
+    )
+
+
+def test_every_line_of_the_new_panels_is_a_command(screen: Page) -> None:
+    curators = panel(screen, "Curators")
+    curators.locator("tbody tr").first.wait_for()
+    lines = set(screen.locator(".cli code").all_text_contents())
+    for button in screen.locator("main button:not([disabled])").all():
+        button.focus()
+        lines |= set(screen.locator(".cli code").all_text_contents())
+    assert [line for line in lines if not is_command(line)] == []
