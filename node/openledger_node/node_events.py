@@ -5,7 +5,8 @@ example to the alerts.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -16,6 +17,7 @@ class EventKind(StrEnum):
 
     STARTED = "started"
     STOPPING = "stopping"
+    BASE_CHANGED = "base_changed"
     CLAIM_MADE = "claim_made"
     CLAIM_FINAL = "claim_final"
     WITHDRAWN = "withdrawn"
@@ -97,9 +99,13 @@ class NodeEventHandler(logging.Handler):
             self._take(NodeEvent(kind=kind, text=text, time_s=record.created))
 
 
-def listen_to_events(take: Callable[[NodeEvent], None]) -> Callable[[], None]:
-    """Hand each event from now on to `take`; the returned function ends that."""
+@contextmanager
+def listening_to_events(take: Callable[[NodeEvent], None]) -> Iterator[None]:
+    """Hand each event to `take` until the context ends."""
     handler = NodeEventHandler(take)
     logger = logging.getLogger(LOGGER)
     logger.addHandler(handler)
-    return lambda: logger.removeHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)

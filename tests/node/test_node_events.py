@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from openledger_node.node_events import ENDS, WARNINGS, EventKind, NodeEvent, listen_to_events, note_event
+from openledger_node.node_events import ENDS, WARNINGS, EventKind, NodeEvent, listening_to_events, note_event
 
 
 @pytest.fixture(autouse=True)
@@ -14,10 +14,9 @@ def as_the_daemon_logs(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_an_event_is_one_line_of_the_log_and_one_call(caplog: pytest.LogCaptureFixture) -> None:
     heard: list[NodeEvent] = []
-    end = listen_to_events(heard.append)
-    note_event(EventKind.CLAIM_MADE, "claim 3 of\n4 receipts")
-    logging.getLogger("openledger_node.engine").warning("not an event")
-    end()
+    with listening_to_events(heard.append):
+        note_event(EventKind.CLAIM_MADE, "claim 3 of\n4 receipts")
+        logging.getLogger("openledger_node.engine").warning("not an event")
     note_event(EventKind.CLAIM_FINAL, "claim 3")
     assert [(event.kind, event.text) for event in heard] == [(EventKind.CLAIM_MADE, "claim 3 of 4 receipts")]
     assert heard[0].time_s == caplog.records[0].created
