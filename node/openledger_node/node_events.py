@@ -17,6 +17,7 @@ class EventKind(StrEnum):
 
     STARTED = "started"
     STOPPING = "stopping"
+    FAILED = "failed"  # the node could not start, or ended by an error that its operator can fix
     BASE_CHANGED = "base_changed"
     CLAIM_MADE = "claim_made"
     CLAIM_FINAL = "claim_final"

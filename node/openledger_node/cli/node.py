@@ -6,8 +6,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from functools import partial
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -93,7 +93,11 @@ def start(
     manager = ServiceManager.find()
     if manager.is_here:
         faulthandler.enable()  # on the watchdog's signal it prints where the program hangs
-    with claim_home(home) as lock, StageReport(is_quiet=quiet, note=partial(note_step, lock, manager)) as report:
+    with (
+        noting_failure(),
+        claim_home(home) as lock,
+        StageReport(is_quiet=quiet, note=partial(note_step, lock, manager)) as report,
+    ):
         check_start(home, config)
         if is_bringing(home, config):
             bring_base(home, config, report, tell)
@@ -101,6 +105,16 @@ def start(
         screen = StartScreen(report, lock, manager, began_s=began_s, is_quiet=quiet, hello=hello)
         run_daemon_to_its_end(home, config, screen)
     tell("stopped; every answer is recorded")
+
+
+@contextmanager
+def noting_failure() -> Iterator[None]:
+    """Write the error that ends a start into the log too; the terminal of a service is read by nobody."""
+    try:
+        yield
+    except NodeError as error:
+        note_event(EventKind.FAILED, str(error))
+        raise
 
 
 def note_step(lock: IO[str], manager: ServiceManager, step: str) -> None:
@@ -249,11 +263,25 @@ def stop(
         if not as_json:
             say("stopping; running answers finish first")
         _wait_for_end(home, holder, tell=(lambda _: None) if as_json else say)
-        answer, text = {"state": "stopped"}, "stopped"
+        answer, text = {"state": "stopped"}, f"stopped{_of_service(home)}"
     if as_json:
         emit_json("stop", answer)
     else:
         say(text)
+
+
+def _of_service(home: Home) -> str:
+    """What becomes of the service, if one is installed."""
+    from ..operator.background.definition import service_name
+    from ..operator.background.installation import service_manager_here
+
+    manager, name = service_manager_here(), service_name(home)
+    if not manager.file(name).exists():
+        return ""
+    return (
+        "; its service stays installed, and starts with your next login or the machine. "
+        f"`{manager.start_command(name)}` starts it now, and `openledger-node service remove` removes it"
+    )
 
 
 def _wait_for_end(home: Home, holder: Holder, tell: Callable[[str], None]) -> None:
