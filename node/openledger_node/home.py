@@ -91,6 +91,11 @@ class Home:
         return self.root / "logs"
 
     @property
+    def service_log(self) -> Path:
+        """Standard error of a node that macOS runs as a service."""
+        return self.logs / "service.log"
+
+    @property
     def devnet(self) -> Path:
         """The development chain that the daemon runs inside itself."""
         return self.root / "devnet"
@@ -178,11 +183,12 @@ def is_development(network: str) -> bool:
 
 def home_folder(override: Path | None = None) -> Path:
     """Return the path of the data directory: the flag, `$OPENLEDGER_HOME`, or the platform's data folder."""
-    chosen = override or os.environ.get(HOME_VARIABLE) or _usual_folder()
+    chosen = override or os.environ.get(HOME_VARIABLE) or usual_folder()
     return Path(chosen).expanduser().resolve()
 
 
-def _usual_folder() -> Path:
+def usual_folder() -> Path:
+    """The platform's data folder for this program."""
     import platformdirs  # a completion is twice as fast without it
 
     return platformdirs.user_data_path("openledger-node")

@@ -38,6 +38,7 @@ COMMAND_MODULES: Final = (
     CommandModule("factory", ("factory",), "Models"),
     CommandModule("config", ("config",), "Node"),
     CommandModule("keys", ("keys",), "Node"),
+    CommandModule("service", ("service",), "Node"),
     CommandModule("limits", ("limits",), "Node"),
     CommandModule("devnet", ("devnet",), "Node"),
     CommandModule("peers", ("peers",), "Node"),

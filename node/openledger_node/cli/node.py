@@ -1,12 +1,13 @@
 """`start` and `stop`."""
 
+import faulthandler
 import gc
 import logging
 import os
 import sys
 import time
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from functools import partial
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -29,7 +30,9 @@ from ..models.bases import FAKE_BASE_NAME
 from ..models.download import pull_base
 from ..models.fetch import Progress, Report
 from ..models.known_bases import DEMO_DOWNLOAD_BYTES
+from ..node_events import EventKind, listening_to_events, note_event
 from ..operator.access import SOURCES
+from ..service_manager import ServiceManager
 from ..settlement.early_chain import early_chain
 from ..text import SafeFormatter
 from .daemon_client import ask_daemon, load_settings, open_node_home
@@ -87,14 +90,37 @@ def start(
     tell(f"[bold]openledger-node[/] {__version__}   home {plain(str(home.root))}")
     check_writable(home)
     keep_log(home)
-    with claim_home(home) as lock, StageReport(is_quiet=quiet, note=partial(note_doing, lock)) as report:
+    manager = ServiceManager.find()
+    if manager.is_here:
+        faulthandler.enable()  # on the watchdog's signal it prints where the program hangs
+    with (
+        noting_failure(),
+        claim_home(home) as lock,
+        StageReport(is_quiet=quiet, note=partial(note_step, lock, manager)) as report,
+    ):
         check_start(home, config)
         if is_bringing(home, config):
             bring_base(home, config, report, tell)
         report(Progress(what="starting the node", done=0, total=1))
-        screen = StartScreen(report, lock, began_s=began_s, is_quiet=quiet, hello=hello)
+        screen = StartScreen(report, lock, manager, began_s=began_s, is_quiet=quiet, hello=hello)
         run_daemon_to_its_end(home, config, screen)
     tell("stopped; every answer is recorded")
+
+
+@contextmanager
+def noting_failure() -> Iterator[None]:
+    """Write the error that ends a start into the log too; the terminal of a service is read by nobody."""
+    try:
+        yield
+    except NodeError as error:
+        note_event(EventKind.FAILED, str(error))
+        raise
+
+
+def note_step(lock: IO[str], manager: ServiceManager, step: str) -> None:
+    """Tell a step of the start to `status` and to the service manager."""
+    note_doing(lock, step)
+    manager.load(step)
 
 
 def keep_log(home: Home) -> None:
@@ -134,9 +160,19 @@ def bring_base(home: Home, config: Config, report: Report, tell: Callable[[str],
 class StartScreen:
     """The terminal of a daemon: its progress until it listens, then its greeting and its lines."""
 
-    def __init__(self, report: StageReport, lock: IO[str], *, began_s: float, is_quiet: bool, hello: bool) -> None:
+    def __init__(
+        self,
+        report: StageReport,
+        lock: IO[str],
+        manager: ServiceManager,
+        *,
+        began_s: float,
+        is_quiet: bool,
+        hello: bool,
+    ) -> None:
         self._report = report
         self._lock = lock
+        self.manager = manager
         self._began_s = began_s
         self._is_quiet = is_quiet
         self._hello = hello
@@ -151,6 +187,8 @@ class StartScreen:
 
         self._report.end()
         note_doing(self._lock, "")
+        self.manager.be_ready(f"serving at {listening.url}")
+        note_event(EventKind.STARTED, f"{__version__} serves {listening.base.name} at {listening.url}")
         if not self._is_quiet:
             greet(listening, began_s=self._began_s, hello=self._hello)
 
@@ -177,9 +215,12 @@ def run_daemon_to_its_end(home: Home, config: Config, screen: StartScreen) -> No
 
 async def _run_both(home: Home, config: Config, screen: StartScreen) -> None:
     """Start the processes of the engine and of the own chain, and then load and run the daemon."""
-    async with _early_engine(home, config) as start_engine:
-        with early_chain(home, config) as begun_chain:
+    take_event = partial(screen.manager.take_event, grace_s=config.node.drain_grace_s)
+    async with trio.open_nursery() as nursery, _early_engine(home, config) as start_engine:
+        with early_chain(home, config) as begun_chain, listening_to_events(take_event):
+            nursery.start_soon(screen.manager.give_signs_of_life)
             await _run_daemon(home, config, screen, start_engine, begun_chain)
+            nursery.cancel_scope.cancel()
 
 
 async def _run_daemon(
@@ -222,11 +263,25 @@ def stop(
         if not as_json:
             say("stopping; running answers finish first")
         _wait_for_end(home, holder, tell=(lambda _: None) if as_json else say)
-        answer, text = {"state": "stopped"}, "stopped"
+        answer, text = {"state": "stopped"}, f"stopped{_of_service(home)}"
     if as_json:
         emit_json("stop", answer)
     else:
         say(text)
+
+
+def _of_service(home: Home) -> str:
+    """What becomes of the service, if one is installed."""
+    from ..operator.background.definition import service_name
+    from ..operator.background.installation import service_manager_here
+
+    manager, name = service_manager_here(), service_name(home)
+    if not manager.file(name).exists():
+        return ""
+    return (
+        "; its service stays installed, and starts with your next login or the machine. "
+        f"`{manager.start_command(name)}` starts it now, and `openledger-node service remove` removes it"
+    )
 
 
 def _wait_for_end(home: Home, holder: Holder, tell: Callable[[str], None]) -> None:

@@ -12,6 +12,7 @@ from ..config import Config, overriding
 from ..errors import ConfigError, NodeError
 from ..home import Home, is_training
 from ..models.bases import FAKE_BASE_NAME, Base, find_base
+from ..node_events import EventKind, note_event
 from ..settings_file import write_settings
 from .base_look import BaseLooks
 
@@ -69,6 +70,8 @@ class BaseSwitch:
 
     def call_off(self) -> bool:
         """Note that the node stops, and forget a change whose old base still drains; False if there is none."""
+        if not self.is_stopping:
+            note_event(EventKind.STOPPING, "the node stops; running answers finish first")
         self.is_stopping = True
         if self._wanted is None:
             return False
@@ -114,6 +117,7 @@ class BaseSwitch:
         except (NodeError, OSError) as error:
             self._why = f"the base is served, but node.toml still names {self._from}: {error}"
         self._end("done", self._why)
+        note_event(EventKind.BASE_CHANGED, f"from {self._from} to {self._to}")
         self._tell(f"the node serves {self._to} now" + (f". {self._why}" if self._why else ""))
 
     def fall_back(self, why: str) -> bool:

@@ -1,0 +1,109 @@
+"""The node and its service manager: readiness, signs of life, state and stop."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+from support.notify_socket import open_notify_socket
+from trio.testing import MockClock
+
+from openledger_node.node_events import EventKind, NodeEvent
+from openledger_node.service_manager import STOP_MARGIN_S, ServiceManager
+
+THIRTY_S_USEC = "30000000"
+
+
+def event(kind: EventKind, text: str = "it happened") -> NodeEvent:
+    return NodeEvent(kind=kind, text=text, time_s=0.0)
+
+
+def told_by(kinds: list[EventKind]) -> list[str]:
+    said: list[str] = []
+    manager = ServiceManager(said.append)
+    manager.be_ready("serving at http://127.0.0.1:8420")
+    for kind in kinds:
+        manager.take_event(event(kind, f"text of {kind}"), grace_s=30.0)
+    return said
+
+
+@pytest.mark.parametrize("is_abstract", [False, True])
+def test_a_node_tells_its_start_by_the_socket_that_it_is_given(tmp_path: Path, is_abstract: bool) -> None:
+    if is_abstract and sys.platform != "linux":
+        pytest.skip("abstract sockets are Linux's")
+    address = f"@openledger-test-{os.getpid()}" if is_abstract else tmp_path / "notify"
+    with open_notify_socket(address) as socket:
+        environment = {"NOTIFY_SOCKET": socket.address, "HOME": "/"}
+        manager = ServiceManager.find(environment)
+        manager.load("loading the base,\n40 %")
+        manager.be_ready("serving at http://127.0.0.1:8420")
+        assert socket.messages() == [
+            "STATUS=loading the base, 40 %\nEXTEND_TIMEOUT_USEC=900000000",
+            "READY=1\nSTATUS=serving at http://127.0.0.1:8420",
+        ]
+    assert environment == {"HOME": "/"}  # a child process can't answer in the node's name
+
+
+def test_a_manager_that_is_gone_ends_nothing(tmp_path: Path) -> None:
+    manager = ServiceManager.find({"NOTIFY_SOCKET": str(tmp_path / "nobody")})
+    manager.be_ready("serving")
+    assert manager.is_here
+
+
+@pytest.mark.parametrize("address", ["", "relative", "vsock:2:1"])
+def test_without_a_socket_that_it_knows_nothing_is_told(address: str) -> None:
+    manager = ServiceManager.find({"NOTIFY_SOCKET": address})
+    manager.be_ready("serving")
+    assert not manager.is_here
+
+
+async def test_signs_of_life_come_three_times_within_the_watchdogs_time(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    with open_notify_socket(tmp_path / "notify") as socket:
+        manager = ServiceManager.find({"NOTIFY_SOCKET": socket.address, "WATCHDOG_USEC": THIRTY_S_USEC})
+        with trio.move_on_after(65.0):
+            await manager.give_signs_of_life()
+        assert socket.messages() == ["WATCHDOG=1"] * 7
+
+
+async def test_a_loop_that_hangs_gives_no_sign_of_life(autojump_clock: MockClock) -> None:
+    told_s: list[float] = []
+    manager = ServiceManager(lambda _: told_s.append(trio.current_time()), watchdog_s=30.0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(manager.give_signs_of_life)
+        await trio.sleep(15.0)
+        autojump_clock.jump(100.0)  # a task computes for 100 s without a checkpoint
+        await trio.sleep(15.0)
+        nursery.cancel_scope.cancel()
+    assert told_s == pytest.approx([0.0, 10.0, 115.0, 120.0, 130.0])
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{}, {"WATCHDOG_USEC": "0"}, {"WATCHDOG_USEC": "soon"}, {"WATCHDOG_USEC": THIRTY_S_USEC, "WATCHDOG_PID": "1"}],
+)
+async def test_without_a_watchdog_of_its_own_a_node_gives_no_signs(
+    tmp_path: Path, variables: dict[str, str], autojump_clock: MockClock
+) -> None:
+    with open_notify_socket(tmp_path / "notify") as socket:
+        await ServiceManager.find({"NOTIFY_SOCKET": socket.address, **variables}).give_signs_of_life()
+        assert socket.messages() == []
+
+
+def test_the_state_names_troubles_for_as_long_as_they_last() -> None:
+    said = told_by([EventKind.CHAIN_LOST, EventKind.PAUSED, EventKind.CHAIN_BACK, EventKind.RESUMED])
+    serving = "STATUS=serving at http://127.0.0.1:8420"
+    assert said[1:] == [
+        f"{serving}; text of chain_lost",
+        f"{serving}; text of chain_lost; text of paused",
+        f"{serving}; text of paused",
+        serving,
+    ]
+
+
+def test_a_stop_gets_the_grace_of_running_answers_and_more() -> None:
+    said = told_by([EventKind.STOPPING, EventKind.CHAIN_LOST])
+    extended_usec = int((30 + STOP_MARGIN_S) * 1_000_000)
+    assert said[1:] == [f"STOPPING=1\nSTATUS=text of stopping\nEXTEND_TIMEOUT_USEC={extended_usec}"]
