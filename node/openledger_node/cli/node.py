@@ -30,6 +30,7 @@ from ..models.download import pull_base
 from ..models.fetch import Progress, Report
 from ..models.known_bases import DEMO_DOWNLOAD_BYTES
 from ..operator.access import SOURCES
+from ..operator.alerts.run_mark import note_stopped
 from ..settlement.early_chain import early_chain
 from ..text import SafeFormatter
 from .daemon_client import ask_daemon, load_settings, open_node_home
@@ -94,6 +95,7 @@ def start(
         report(Progress(what="starting the node", done=0, total=1))
         screen = StartScreen(report, lock, began_s=began_s, is_quiet=quiet, hello=hello)
         run_daemon_to_its_end(home, config, screen)
+        note_stopped(home)
     tell("stopped; every answer is recorded")
 
 
