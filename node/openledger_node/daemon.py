@@ -289,6 +289,7 @@ class Daemon:
                 self._operator.pauses.start()
                 await nursery.start(self._engine.run)
                 nursery.start_soon(self._operator.pauses.run)
+                nursery.start_soon(self._operator.alerts.run)
                 self._note_loaded(num_recovered)
                 nursery.start_soon(self._network.run, nursery)
                 nursery.start_soon(self._adapter_pulls.run)

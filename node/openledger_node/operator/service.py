@@ -17,6 +17,7 @@ from ..models.library import AdapterLibrary
 from ..text import DURATION_S_MAX, since_of
 from .access import connection, read_logs
 from .adapters import adapters_to_plain, found_withdrawn, models_to_plain, published_bonds
+from .alerts.service import AlertService, look_at
 from .datanet_names import datanet_names
 from .jobs import job_filter, list_jobs
 from .limits import Limits
@@ -36,6 +37,7 @@ class OperatorService:
     prices: Prices
     limits: Limits
     pauses: Pauses
+    alerts: AlertService
     library: AdapterLibrary  # it parses a folder only when the folder has changed
 
     async def jobs(self, filters: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,6 +148,7 @@ def open_operator(parts: NodeParts, refit: Callable[[LimitsConfig], None]) -> Op
         prices=Prices(parts.home, config.market, parts.network),
         limits=limits,
         pauses=pauses,
+        alerts=AlertService(parts.home, config.alerts, partial(look_at, parts)),
         library=AdapterLibrary(parts.home),
     )
 
