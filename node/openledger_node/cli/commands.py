@@ -51,6 +51,7 @@ COMMAND_MODULES: Final = (
     CommandModule("channels", ("channels",), "Money"),
     CommandModule("rewards", ("rewards",), "Money"),
     CommandModule("earnings", ("earnings",)),
+    CommandModule("demand", ("demand",)),
     CommandModule("contributor", ("contributor",), "Money"),
     CommandModule("attribution", ("attribution",), "Money"),
     CommandModule("gov", ("gov",), "Money"),

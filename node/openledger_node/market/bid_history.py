@@ -14,7 +14,10 @@ KEPT_MAX = 4_096
 Fate = Literal["foreign", "refused", "dear", "bid", "won", "lost"]
 """Foreign: the call was for a model that this node does not have. Dear: it allowed less than this node asks."""
 
-_WINNER = re.compile(r"another bid was better: (\d{1,30}) wei in, (\d{1,30}) out\b")
+_WINNER = re.compile(
+    r"another bid was better: (\d{1,30}) wei in, (\d{1,30}) out\b"
+    r"(?:, first token in (\d{1,9}) ms, then (\d{1,9}) a second)?"
+)
 _DEAR = re.compile(
     r"1000 tokens cost (\d{1,39}) wei in and (\d{1,39}) wei out here, and the call allows (\d+) and (\d+)"
 )
@@ -43,8 +46,16 @@ class CallRecord:
         """The same price of the winning bid, if its requester told it, or the price that the call allowed."""
         if dear := _DEAR.search(self.reason) if self.fate == "dear" else None:
             return int(dear[3]) + int(dear[4])
-        found = _WINNER.match(self.reason)
-        return int(found[1]) + int(found[2]) if found else None
+        found = winning_bid(self.reason)
+        return found[0] if found else None
+
+
+def winning_bid(reason: str) -> tuple[int, int | None, int | None] | None:
+    """The winner's price for 1,000 tokens in and 1,000 out, its ms to the first token and its tokens/s, if told."""
+    found = _WINNER.match(reason)
+    if found is None:
+        return None
+    return int(found[1]) + int(found[2]), found[3] and int(found[3]), found[4] and int(found[4])
 
 
 class CallBook:

@@ -28,6 +28,7 @@ from ..p2p.transport import PeerId
 from .bid_history import CallBook, Fate
 from .demand import Demand
 from .offer import BID_VALID_S, Sellable, SellerState, check_call, make_bid
+from .unserved import ProofOf, UnservedCalls
 
 CALL_TIMEOUT_S = 5.0
 SEND_TIMEOUT_S = 5.0
@@ -75,6 +76,7 @@ class Bidder:
         *,
         state: Callable[[], SellerState],
         find: Callable[[AdapterId], Awaitable[Sellable]],
+        proof_of: ProofOf = lambda _: None,
         now_s: Callable[[], float] = trio.current_time,
     ) -> None:
         self._state = state
@@ -85,6 +87,7 @@ class Bidder:
         self.lost: deque[LostBid] = deque(maxlen=LOST_MAX)  # newest last
         self.book = CallBook(now_s)  # of the last hour
         self.demand, self.lacking = Demand(now_s), Demand(now_s)  # calls by adapter; those that are not here
+        self.unserved = UnservedCalls(now_s, proof_of)
         self.num_bids = 0
         self.num_won = 0
 
@@ -126,6 +129,7 @@ class Bidder:
         except ProtocolError as error:
             if is_our_base and isinstance(error, UnknownModelError):
                 self.lacking.note(call.adapter)
+            self.unserved.note_refused(peer_id, call, error, self._state())
             self.book.note(call.id, call.adapter, _fate(error), reason=error.message)
             raise
         self.book.note(call.id, call.adapter, "bid", terms=message.terms)
@@ -180,6 +184,7 @@ class Bidder:
                         self.book.note(call.id, call.adapter, "won")
                     case Lost(id=call.id) as result:
                         self._lose(call, lose(reason=_printable(result.reason)))
+                        self.unserved.note_lost(peer_id, call, result.reason, was_cold=not bid.is_warm)
                     case _:
                         raise MalformedError("only `won` or `lost` follows a bid, for the same request")
                 return

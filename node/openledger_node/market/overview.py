@@ -14,10 +14,11 @@ from ..p2p.reachability import NOT_CHECKED, Reach
 from ..p2p.transport import Path, PeerId
 from ..text import rfc3339
 from .bid_history import CallRecord
-from .board import Listed, is_warm
+from .board import AdTable, Listed, is_warm
 from .call_memory import AskedSeller
 from .demand import Demanded
 from .names import full_name
+from .unserved import Unserved, UnservedCalls
 from .worth import Worth
 
 ADVERTISED = "advertisement"
@@ -58,6 +59,10 @@ class MarketView:
     demand: tuple[Demanded, ...] = ()  # calls of the last day by adapter, for this node's base
     lacking: tuple[Demanded, ...] = ()  # of these, calls for adapters that are not here
     wanted: tuple[Demanded, ...] = ()  # models that were requested here and that nobody offers
+    unserved: tuple[Unserved, ...] = ()  # calls of the last day that this node did not serve
+    offered: Mapping[AdapterId, str] = field(
+        default_factory=dict
+    )  # of these, adapters that can be pulled, full names
     second_copy: str | None = None  # why nothing is sold, if another process advertises with this node's keys
     reach: Reach = NOT_CHECKED
     not_sold: Mapping[AdapterId, str] = field(default_factory=dict)  # registered adapters here, and why not
@@ -84,6 +89,13 @@ def demand_to_plain(view: MarketView) -> dict[str, Any]:
     ]
     wanted = [{"model": each.key, "requests": each.count, "by_hour": list(each.by_hour)} for each in view.wanted]
     return {"adapters": adapters, "wanted": wanted}
+
+
+def offered_names(ads: AdTable, unserved: UnservedCalls) -> dict[AdapterId, str]:
+    """The full names of the adapters that somebody offers and this node lacks; empty while none is asked for."""
+    if not any(each.kind.cause == "lacking" for each in unserved.day()):
+        return {}
+    return {each.adapter.id: full_name(each.adapter) for each in ads.adapters()}
 
 
 def rank_of(own_wei: int, others_wei: Sequence[int]) -> int:

@@ -6,6 +6,7 @@ from typing import Final
 import trio
 
 from openledger_protocol.errors import AdapterRefusedError, ProtocolError
+from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, AdapterId
 
 from ..attribution.registry import AdapterRegistry
@@ -13,11 +14,17 @@ from ..beats import sleep_to_beat
 from ..contained import why_failed
 from ..engine.engine import Engine
 from ..errors import LedgerError, NodeError
+from ..market.board import AdTable
 from ..market.offer import BID_VALID_S, NEWEST, Sellable, Speeds, speeds_of
+from ..market.overview import Priced, priced
+from ..market.worth import WorthOf
 from ..models.adapters import Adapter
 from ..serving.service import Serving
 
 REFRESH_EVERY_S: Final = 3.0
+
+PRICED_MAX: Final = 64
+"""The most adapters whose price is compared with other nodes'."""
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +65,15 @@ class OwnModels:
         is_loaded = self._engine.ready_in_s(within_s=BID_VALID_S) == 0
         is_warm = is_loaded and adapter_id in self._engine.beat.resident
         return Sellable(index_root=adapter.manifest.index_root or ZERO_DIGEST, is_warm=is_warm, algo_id=rule)
+
+    def priced(self, terms: Terms, ads: AdTable, worth_of: WorthOf) -> tuple[Priced, ...]:
+        """The models that are sold here at these terms, beside the prices of bonded sellers; the base first."""
+        base = self._serving.base
+        named = [(base.name, BASE_ONLY), *((each.name, each.id) for each in self.sellable[:PRICED_MAX])]
+        return tuple(
+            priced(name, adapter, terms, [ad for ad in ads.offers(base.digest, adapter) if worth_of(ad).is_bonded])
+            for name, adapter in named
+        )
 
     def _find_adapter(self, adapter_id: AdapterId) -> tuple[Adapter, int]:
         """An adapter, and the attribution rule of its answers."""

@@ -1,7 +1,7 @@
 """Everything this node runs to take part in the peer network: connections, advertisements, bids and adapters."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from random import SystemRandom
 from typing import Any, Final
@@ -12,7 +12,7 @@ from openledger_protocol.advertisement import OfferedAdapter, sign_binding
 from openledger_protocol.constants import AD_WARM_MAX
 from openledger_protocol.errors import UnavailableError
 from openledger_protocol.payments import Terms
-from openledger_protocol.primitives import BASE_ONLY, AdapterId, Address, Generation, RequestId, Wei
+from openledger_protocol.primitives import AdapterId, Address, Generation, RequestId, Wei
 from openledger_protocol.rules import SIGNALS_RULE
 from openledger_protocol.wire.ads import BASES_MAX
 from openledger_protocol.wire.frames import wire_name
@@ -26,7 +26,7 @@ from ..market.advertiser import Advertiser, Snapshot
 from ..market.bidder import Bidder
 from ..market.board import AdTable
 from ..market.offer import BID_VALID_S, PricePolicy, SellerState, terms_asked_max
-from ..market.overview import MarketView, Priced, priced
+from ..market.overview import MarketView, offered_names
 from ..market.second_copy import CopyWatch
 from ..p2p.adapter_server import AdapterServer
 from ..p2p.connections import INBOUND
@@ -37,6 +37,7 @@ from ..p2p.provider_records import serve_providers
 from ..p2p.roaming import listen_where_this_machine_is
 from ..p2p.streams import MessageStream
 from ..p2p.transport import Handler, PeerId, peer_id_from_address
+from ..payments.seller import StreamSeller
 from ..serving.admission import abilities_of
 from ..serving.service import Serving
 from ..settlement.session import NetworkSession
@@ -74,9 +75,6 @@ NO_PEERS: Final[Mapping[str, Any]] = {"peer_id": None, "addresses": [], "peers":
 
 REFUSE_TIMEOUT_S: Final = 5.0
 
-PRICED_MAX: Final = 64
-"""The most adapters whose price is compared with other nodes'."""
-
 
 class PeerService:
     """The node's services for its peers."""
@@ -112,15 +110,19 @@ class PeerService:
             base_names={serving.base.digest: serving.base.name},
             copies=self._copies,
         )
-        self._is_paying: Callable[[PeerId], bool] = lambda _: False
+        self._paid: StreamSeller | None = None  # None: this node sells nothing
         self._connections = open_connections(
-            home, network, self._transport, self._ads, lambda peer_id: self._is_paying(peer_id)
+            home,
+            network,
+            self._transport,
+            self._ads,
+            lambda peer_id: bool(self._paid and self._paid.is_paying(peer_id)),
         )
         self._reach = open_reach_watch(home, network, config.p2p, self._transport, self._connections)
         self._lan = LanDiscovery(
             self._transport, network=network.network, found=self._connections.learn_on_lan, random=SystemRandom()
         )
-        self._bidder = Bidder(state=self._state, find=self._models.find)
+        self._bidder = Bidder(state=self._state, find=self._models.find, proof_of=self._proof_of)
         texts = open_kept_texts(home, session, config)
         self._audits = open_audits(home, session, config, texts=texts, registry=registry, serving=serving)
         requester = open_requester(
@@ -187,9 +189,9 @@ class PeerService:
         ads = [ad for ad in trio.from_thread.run_sync(self._ads.live) if ad.wallet == wallet]
         return next((ad.generation for ad in ads if is_signer(wallet, ad.signer)), None)
 
-    def sell(self, offer: Offer, serve: Handler, *, is_paying: Callable[[PeerId], bool]) -> None:
+    def sell(self, offer: Offer, serve: Handler, *, paid: StreamSeller) -> None:
         """Bid on calls, and serve requesters that come with an award; those that pay keep their connections."""
-        self._offer, self._is_paying = offer, is_paying
+        self._offer, self._paid = offer, paid
         network = self._session.network.network
         self._transport.handle(wire_name(network, "call"), self._bidder.serve)
         self._transport.handle(wire_name(network, "infer"), partial(self._serve_alone, serve))
@@ -218,7 +220,9 @@ class PeerService:
             lacking=self._bidder.lacking.day(),
             wanted=self.market.wanted.day(),
             now_s=trio.current_time(),
-            priced=tuple(self._priced()),
+            priced=self._models.priced(self._offer.terms, self._ads, self._requester.worth_of) if self._offer else (),
+            unserved=self._bidder.unserved.day(),
+            offered=offered_names(self._ads, self._bidder.unserved),
             second_copy=self._copies.why_not,
             reach=self._reach.reach,
             not_sold=self._models.not_sold,
@@ -299,17 +303,14 @@ class PeerService:
             await pull_named(self._home, session, self._transport, adapter, copies, base=base, show=show)
         )
 
-    # ---- what this node tells its peers
+    def _proof_of(self, peer_id: PeerId) -> str | None:
+        """Who stands behind a caller: its bonded wallet, or itself if it has paid here."""
+        ad = self._ads.find(peer_id)
+        if ad and self._requester.worth_of(ad).is_bonded:
+            return ad.wallet
+        return peer_id if self._paid and self._paid.has_paid(peer_id) else None
 
-    def _priced(self) -> Iterator[Priced]:
-        """The models that are sold here with their prices, the base first."""
-        if self._offer is None:
-            return
-        base, terms = self._serving.base, self._offer.terms
-        named = [(base.name, BASE_ONLY), *((each.name, each.id) for each in self._models.sellable[:PRICED_MAX])]
-        for name, adapter in named:
-            offers = self._ads.offers(base.digest, adapter)
-            yield priced(name, adapter, terms, [ad for ad in offers if self._requester.worth_of(ad).is_bonded])
+    # ---- what this node tells its peers
 
     def _state(self) -> SellerState:
         offer, profile, inference = self._offer, self._engine.profile, self._config.inference

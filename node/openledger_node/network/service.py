@@ -305,7 +305,7 @@ class NetworkService:
 
         self._local_transport.handle(self._protocol, serve)
         if peers:
-            peers.sell(seller.offer, serve, is_paying=seller.paid.is_paying)
+            peers.sell(seller.offer, serve, paid=seller.paid)
         await nursery.start(self._local_transport.run)
 
     async def _step_until_cancelled(self, session: NetworkSession) -> None:

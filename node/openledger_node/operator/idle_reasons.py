@@ -57,6 +57,14 @@ class PriceSeen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Suggestion:
+    """The one change that would help, and the command that makes it."""
+
+    says: str
+    cli: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """The facts that are known without a question to chain or peers."""
 
@@ -84,6 +92,7 @@ class Observed:
     num_won: int = 0
     price: PriceSeen | None = None
     lost: tuple[LostSeen, ...] = ()  # oldest first
+    asked: Suggestion | None = None  # the change that most calls of proven callers would have needed
     spent_today_wei: int = 0
     day_max_wei: int | None = None
 
@@ -95,14 +104,6 @@ class IdleCheck:
     check: Name
     ok: bool | None
     says: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Suggestion:
-    """The one change that would help, and the command that makes it."""
-
-    says: str
-    cli: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,8 +300,8 @@ def _quiet(seen: Observed) -> str:
 
 
 def _suggestion(first: IdleCheck | None, seen: Observed) -> Suggestion | None:
-    if first is None:
-        return None
+    if first is None or (first.check == "demand" and seen.asked):
+        return seen.asked
     if first.check == "price" and (undercut := _undercut(seen)):
         winners = [each.winner_price_wei or 0 for each in undercut]
         price = _median(winners) * (100 - UNDERCUT_PERCENT) // 100

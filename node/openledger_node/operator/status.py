@@ -22,7 +22,7 @@ from ..ledger.jobs import Job
 from ..ledger.ledger import Ledger
 from ..listeners import read_addresses
 from ..market.bid_history import CallRecord
-from ..market.overview import MarketView, demand_to_plain
+from ..market.overview import MarketView
 from ..market.router import Router
 from ..network.money_status import MoneyStatus
 from ..network.service import NetworkService
@@ -31,7 +31,8 @@ from ..serving.service import Serving
 from ..settlement.open import HomeNetwork
 from ..text import counted, rfc3339
 from .card_watch import NOTHING, CardReading, CardWatch
-from .idle_reasons import Idleness, LostSeen, Observed, PriceSeen, explain
+from .demand import DemandReport
+from .idle_reasons import Idleness, LostSeen, Observed, PriceSeen, Suggestion, explain
 from .limits import WITHOUT_CARD, Limits
 from .pause import Pauses
 from .reach_words import reach_to_plain
@@ -189,13 +190,17 @@ class StatusReport:
         self._training = TrainingNow(parts.home)
         self._reviews = WaitingReviews(parts.home)
         self._usage = Usage(parts.ledger, now_ns=lambda: int(now_s() * 10**9))
+        queue_max = parts.config.inference.queue_max
+        self._demand = DemandReport(parts.home, parts.ledger, queue_max=queue_max, now_s=now_s)
 
     async def show(self) -> dict[str, Any]:
         """The fields of `status --json` while the daemon runs."""
         parts = self._parts
         money, view = parts.network.status(), parts.network.view()
         jobs = await parts.serving.jobs(NEWEST)
-        idleness = explain(await self._observe(money, view, self._num_local(jobs, view)))
+        demand, change = await self._read_demand(money, view)
+        seen = await self._observe(money, view, self._num_local(jobs, view))
+        idleness = explain(replace(seen, asked=change))
         training = await self._show_training()
         usage = await trio.to_thread.run_sync(self._usage.read)
         reviews = await trio.to_thread.run_sync(self._reviews.count)
@@ -226,7 +231,7 @@ class StatusReport:
                 budget_bytes=parts.config.inference.adapter_cache_bytes,
             ),
             "peers": money.num_peers,
-            "demand": demand_to_plain(view) if view else None,
+            "demand": demand,
             "reach": reach_to_plain(view.reach) if view else None,
             "requests": self._requests(),
             "usage": usage,
@@ -300,6 +305,13 @@ class StatusReport:
         since_ns = max(int(self._now_s() * 10**9) - HOUR_NS, int(self._started_at_s * 10**9))
         called = {call.request_id for call in view.calls} if view else set()
         return sum(job.received_ns >= since_ns and job.request_id not in called for job in jobs)
+
+    async def _read_demand(
+        self, money: MoneyStatus, view: MarketView | None
+    ) -> tuple[dict[str, Any] | None, Suggestion | None]:
+        parts, profile = self._parts, self._parts.engine.profile
+        context_max = profile.context_max if profile else 0
+        return await self._demand.read(view, base=parts.serving.base, wallet=money.address, context_max=context_max)
 
     async def _observe(self, money: MoneyStatus, view: MarketView | None, num_local: int) -> Observed:
         parts, config = self._parts, self._parts.config

@@ -47,6 +47,9 @@ Streams that an honest payer opens together arrive in any order, and a voucher t
 those that came before it. They wait for the next one. With a limit of 2, eight streams at once were refused.
 """
 
+PAID_MAX = 512
+"""Peers that are remembered as having paid."""
+
 log = logging.getLogger(__name__)
 
 
@@ -77,10 +80,15 @@ class StreamSeller:
         self._fail_point = fail_point
         self._unpaid = UnpaidOpens(trio.current_time)
         self._paying: Counter[PeerId] = Counter()  # streams that vouchers cover, by peer
+        self._paid: dict[PeerId, None] = {}  # latest last
 
     def is_paying(self, peer_id: PeerId) -> bool:
         """True while a peer is sent an answer that it pays for."""
         return self._paying[peer_id] > 0
+
+    def has_paid(self, peer_id: PeerId) -> bool:
+        """True if a peer has paid for an answer since the start; the latest `PAID_MAX` are remembered."""
+        return peer_id in self._paid
 
     def reprice(self, terms: Terms) -> None:
         """Sell at these terms from the next request on; bids that are still valid keep theirs."""
@@ -160,6 +168,10 @@ class StreamSeller:
     @contextmanager
     def _counted_paying(self, peer_id: PeerId) -> Iterator[None]:
         self._paying[peer_id] += 1
+        self._paid.pop(peer_id, None)
+        self._paid[peer_id] = None
+        if len(self._paid) > PAID_MAX:
+            del self._paid[next(iter(self._paid))]
         try:
             yield
         finally:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from support.reaches import REACHES
 
-from openledger_node.operator.idle_reasons import Idleness, LostSeen, Observed, PriceSeen, amount, explain
+from openledger_node.operator.idle_reasons import Idleness, LostSeen, Observed, PriceSeen, Suggestion, amount, explain
 
 OPEN = 10**18
 QUIET = Observed(
@@ -234,3 +234,12 @@ def test_a_strangers_word_on_a_lower_price_than_anybody_advertises_suggests_noth
     found = explain(replace(PRICED, lost=(lost(5 * OPEN // 1000, 12), lost(5 * OPEN // 1000, 12))))
     assert found.suggestion is None
     assert explain(replace(PRICED, price=None)).suggestion is None
+
+
+def test_a_change_that_proven_callers_wanted_is_suggested_where_nothing_else_is_wrong() -> None:
+    asked = Suggestion(says="answer calls for lake", cli="openledger-node adapters pull lake@1a2b3c4d")
+    assert explain(replace(QUIET, asked=asked)).suggestion == asked
+    assert explain(replace(QUIET, num_heard=0, num_won=0, asked=asked)).suggestion == asked
+    unreached = explain(replace(QUIET, num_peers=0, asked=asked)).suggestion
+    assert unreached is not None
+    assert unreached.cli == "openledger-node doctor --only network"

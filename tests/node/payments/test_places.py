@@ -51,8 +51,10 @@ async def test_a_peer_is_paying_while_a_covered_stream_is_answered_and_not_while
     """Its connection is not hung up on meanwhile to make room for others."""
     async with open_market(tmp_path, queue_max=2, voucher_timeout_s=30) as market, AsyncExitStack() as stack:
         first, waiting = await open_streams(market, stack, 2)
-        paying = market.seller.paid
-        assert paying.is_paying(market.buyer.transport.peer_id)
+        paying, buyer = market.seller.paid, market.buyer.transport.peer_id
+        assert paying.is_paying(buyer)
+        assert paying.has_paid(buyer)
+        assert not paying.has_paid(market.seller.transport.peer_id)
         await first.raise_to(5 * FIRST)
         await first.hear_receipt()
         await waiting.hear_receipt()

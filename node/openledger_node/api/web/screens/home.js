@@ -4,6 +4,7 @@ import { chart } from "../lib/chart.js";
 import { drawChecks } from "../lib/checks.js";
 import { cliLine, says } from "../lib/cli.js";
 import { drawDays } from "../lib/days.js";
+import { drawDemand } from "../lib/demand.js";
 import { openDialog } from "../lib/dialog.js";
 import { coded, h, part } from "../lib/dom.js";
 import { latest, on, poll } from "../lib/events.js";
@@ -20,10 +21,10 @@ const PERIODS = [["Today", "today"], ["7 days", "7d"], ["30 days", "30d"], ["All
 const JOBS_FEW = 5, JOBS_MANY = 50, LOOK_AGAIN_MS = 5000;
 
 export function mount(root) {
-  const why = part(), days = part(), checks = part(), tiles = part(), charts = part(), earnings = part({ class: "w7" }), machine = part({ class: "w5" }), jobs = part();
+  const why = part(), days = part(), checks = part(), demand = part(), tiles = part(), charts = part(), earnings = part({ class: "w7" }), machine = part({ class: "w5" }), jobs = part();
   const held = { earnings: null, days: null, noMoney: null, limits: null, jobs: null };
   root.append(heading("Home", "What the node does now, what it earned, and what would change it.", "status"),
-    h("div", { class: "grid" }, why, days, tiles, checks, charts, earnings, machine, jobs));
+    h("div", { class: "grid" }, why, days, tiles, checks, demand, charts, earnings, machine, jobs));
 
   const draw = () => {
     const status = latest.state;
@@ -31,6 +32,7 @@ export function mount(root) {
     why.show(whyFacts(status), drawWhy);
     days.show(held.noMoney ? null : held.days, (found) => found && drawDays(found));
     checks.show({ checks: isAlone(status) && !fails(status) ? [] : status.checks ?? [], lost: status.bids_lost ?? [] }, drawChecks);
+    demand.show(status.demand ?? {}, drawDemand);
     tiles.show({ earnings: held.earnings?.["7d"], noMoney: held.noMoney, isAlone: status.chain === null, usage: status.usage }, drawTiles);
     earnings.show({ by: held.earnings, noMoney: held.noMoney, network: status.network, address: status.address }, drawEarnings);
     machine.show(machineFacts(status, held.limits), drawMachine);
