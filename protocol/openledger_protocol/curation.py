@@ -9,18 +9,18 @@ from typing import Any, Final
 from eth_hash.auto import keccak
 
 from .eip712 import (
-    DATANETS_NAME,
-    DOMAIN_VERSION,
     datanets_domain,
     digest_word,
     struct_hash,
     type_hash,
+    type_text,
+    typed_data,
     typed_digest,
     uint_word,
 )
 from .errors import BadSignatureError, MalformedError
 from .primitives import Address, DatanetId, Digest, check_address, check_digest, check_text
-from .signatures import recover_address
+from .signatures import recover_address, signature_from_hex
 
 CURATORS_MAX: Final = 16
 """Curators of one Datanet, as in DatanetRegistry."""
@@ -34,20 +34,11 @@ _FIELDS: Final = (
     ("contributorsRoot", "bytes32"),
 )
 _REASON: Final = (("reason", "string"),)
-_DOMAIN_FIELDS: Final = (
-    ("name", "string"),
-    ("version", "string"),
-    ("chainId", "uint256"),
-    ("verifyingContract", "address"),
-)
+_APPROVE: Final = "ApproveVersion"
+_REJECT: Final = "RejectVersion"
 
-
-def _type(name: str, parts: tuple[tuple[str, str], ...]) -> str:
-    return f"{name}({','.join(f'{kind} {part}' for part, kind in parts)})"
-
-
-APPROVE_VERSION_TYPE: Final = _type("ApproveVersion", _FIELDS)
-REJECT_VERSION_TYPE: Final = _type("RejectVersion", _FIELDS + _REASON)
+APPROVE_VERSION_TYPE: Final = type_text(_APPROVE, _FIELDS)
+REJECT_VERSION_TYPE: Final = type_text(_REJECT, _FIELDS + _REASON)
 _APPROVE_VERSION_HASH: Final = type_hash(APPROVE_VERSION_TYPE)
 _REJECT_VERSION_HASH: Final = type_hash(REJECT_VERSION_TYPE)
 
@@ -85,28 +76,16 @@ def decision_digest(decision: VersionDecision) -> bytes:
 
 def decision_typed_data(decision: VersionDecision) -> dict[str, Any]:
     """The decision in the form of `eth_signTypedData_v4`, which wallets sign."""
-    name = "ApproveVersion" if decision.approves else "RejectVersion"
-    parts = _FIELDS if decision.approves else _FIELDS + _REASON
     message: dict[str, Any] = {
         "datanetId": decision.datanet_id,
         "version": decision.version,
         "rowsRoot": decision.rows_root,
         "contributorsRoot": decision.contributors_root,
     }
-    return {
-        "types": {
-            "EIP712Domain": [{"name": part, "type": kind} for part, kind in _DOMAIN_FIELDS],
-            name: [{"name": part, "type": kind} for part, kind in parts],
-        },
-        "primaryType": name,
-        "domain": {
-            "name": DATANETS_NAME,
-            "version": DOMAIN_VERSION,
-            "chainId": decision.chain_id,
-            "verifyingContract": decision.contract,
-        },
-        "message": message if decision.approves else {**message, "reason": decision.reason},
-    }
+    domain = datanets_domain(decision.chain_id, decision.contract)
+    if decision.approves:
+        return typed_data(domain, _APPROVE, _FIELDS, message)
+    return typed_data(domain, _REJECT, _FIELDS + _REASON, {**message, "reason": decision.reason})
 
 
 def check_decision(decision: VersionDecision) -> VersionDecision:
@@ -130,10 +109,7 @@ def signature_bytes(decision: VersionDecision) -> bytes:
     Raises:
         MalformedError: it is not hex.
     """
-    try:
-        return bytes.fromhex(decision.signature.removeprefix("0x"))
-    except ValueError as error:
-        raise MalformedError("the signature of the decision is not 0x-hex") from error
+    return signature_from_hex(decision.signature, "the decision")
 
 
 def decision_from_json(content: object) -> VersionDecision:

@@ -4,7 +4,9 @@ Packed by hand with a cached domain separator, because a node hashes and signs f
 Source: EIP-712.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from eth_hash.auto import keccak
 
@@ -18,7 +20,24 @@ STAKING_NAME = "OpenLedgerStaking"
 DATANETS_NAME = "OpenLedgerDatanets"
 TOKEN_NAME = "OpenLedger"
 
-_DOMAIN_TYPE = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
+TypeFields = tuple[tuple[str, str], ...]
+"""Name and kind of each field of a struct."""
+
+_DOMAIN_NAME = "EIP712Domain"
+_DOMAIN_FIELDS: TypeFields = (
+    ("name", "string"),
+    ("version", "string"),
+    ("chainId", "uint256"),
+    ("verifyingContract", "address"),
+)
+
+
+def type_text(name: str, fields: TypeFields) -> str:
+    """The encoding of a struct's type, such as `Mail(address to,string text)`."""
+    return f"{name}({','.join(f'{kind} {part}' for part, kind in fields)})"
+
+
+_DOMAIN_TYPE = keccak(type_text(_DOMAIN_NAME, _DOMAIN_FIELDS).encode())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +89,18 @@ def datanets_domain(chain_id: int, contract: Address) -> Domain:
 def typed_digest(domain: Domain, struct: bytes) -> bytes:
     """The 32 bytes to sign for a struct that hashes to `struct`."""
     return keccak(b"\x19\x01" + domain.separator + struct)
+
+
+def typed_data(domain: Domain, name: str, fields: TypeFields, message: Mapping[str, Any]) -> dict[str, Any]:
+    """A struct in the form of `eth_signTypedData_v4`, which wallets show and sign."""
+    types = {_DOMAIN_NAME: _DOMAIN_FIELDS, name: fields}
+    values = (domain.name, domain.version, domain.chain_id, domain.verifying_contract)
+    return {
+        "types": {each: [{"name": part, "type": kind} for part, kind in parts] for each, parts in types.items()},
+        "primaryType": name,
+        "domain": {part: value for (part, _), value in zip(_DOMAIN_FIELDS, values, strict=True)},
+        "message": dict(message),
+    }
 
 
 def type_hash(encoding: str) -> bytes:

@@ -11,20 +11,20 @@ from typing import Any, Final
 from eth_hash.auto import keccak
 
 from .eip712 import (
-    DATANETS_NAME,
-    DOMAIN_VERSION,
     address_word,
     datanets_domain,
     digest_word,
     struct_hash,
     type_hash,
+    type_text,
+    typed_data,
     typed_digest,
     uint_word,
 )
 from .errors import BadSignatureError, MalformedError
 from .merkle import Tree
 from .primitives import Address, DatanetId, Digest, check_address, check_digest, check_text
-from .signatures import recover_address
+from .signatures import recover_address, signature_from_hex
 
 CONSENT: Final = (
     "I made these rows or may license them. I give them to this Datanet under this licence, and adapters may be "
@@ -39,16 +39,11 @@ _FIELDS: Final = (
     ("rows", "uint32"),
     ("rowsRoot", "bytes32"),
 )
-OFFER_ROWS_TYPE: Final = f"OfferRows({','.join(f'{kind} {name}' for name, kind in _FIELDS)})"
+OFFER_ROWS: Final = "OfferRows"
+OFFER_ROWS_TYPE: Final = type_text(OFFER_ROWS, _FIELDS)
 _OFFER_ROWS_HASH: Final = type_hash(OFFER_ROWS_TYPE)
 COMMIT_ROWS_TYPE: Final = "CommitRows(bytes32 datanetId,address account,bytes32 rowsRoot,bytes32 salt)"
 _COMMIT_ROWS_HASH: Final = type_hash(COMMIT_ROWS_TYPE)
-_DOMAIN_FIELDS: Final = (
-    ("name", "string"),
-    ("version", "string"),
-    ("chainId", "uint256"),
-    ("verifyingContract", "address"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,34 +93,22 @@ def offer_commitment(offer: RowOffer) -> Digest:
         digest_word(offer.datanet_id),
         address_word(offer.account),
         digest_word(offer_rows_root(offer.rows)),
-        keccak(_signature_of(offer)),
+        keccak(signature_from_hex(offer.signature, "the offer")),
     )
     return Digest(f"0x{struct.hex()}")
 
 
 def offer_typed_data(offer: RowOffer) -> dict[str, Any]:
     """The statement in the form of `eth_signTypedData_v4`, which wallets sign."""
-    return {
-        "types": {
-            "EIP712Domain": [{"name": name, "type": kind} for name, kind in _DOMAIN_FIELDS],
-            "OfferRows": [{"name": name, "type": kind} for name, kind in _FIELDS],
-        },
-        "primaryType": "OfferRows",
-        "domain": {
-            "name": DATANETS_NAME,
-            "version": DOMAIN_VERSION,
-            "chainId": offer.chain_id,
-            "verifyingContract": offer.contract,
-        },
-        "message": {
-            "datanetId": offer.datanet_id,
-            "account": offer.account,
-            "licence": offer.licence,
-            "consent": offer.consent,
-            "rows": len(offer.rows),
-            "rowsRoot": offer_rows_root(offer.rows),
-        },
+    message = {
+        "datanetId": offer.datanet_id,
+        "account": offer.account,
+        "licence": offer.licence,
+        "consent": offer.consent,
+        "rows": len(offer.rows),
+        "rowsRoot": offer_rows_root(offer.rows),
     }
+    return typed_data(datanets_domain(offer.chain_id, offer.contract), OFFER_ROWS, _FIELDS, message)
 
 
 def check_offer(offer: RowOffer) -> RowOffer:
@@ -137,7 +120,9 @@ def check_offer(offer: RowOffer) -> RowOffer:
     """
     if offer.consent != CONSENT:
         raise MalformedError(f"the offer says {offer.consent[:200]!r} instead of {CONSENT!r}: sign the batch again")
-    if (signer := recover_address(offer_digest(offer), _signature_of(offer))) != offer.account:
+    if (
+        signer := recover_address(offer_digest(offer), signature_from_hex(offer.signature, "the offer"))
+    ) != offer.account:
         raise BadSignatureError(
             f"{offer.account} has not signed this offer: the signature is of {signer}, or of other rows, another "
             "licence, Datanet or chain"
@@ -171,10 +156,3 @@ def offer_from_json(content: object) -> RowOffer:
         signature=content["signature"],
         consent=check_text(content["consent"]),
     )
-
-
-def _signature_of(offer: RowOffer) -> bytes:
-    try:
-        return bytes.fromhex(offer.signature.removeprefix("0x"))
-    except ValueError as error:
-        raise MalformedError("the offer's signature is not 0x-hex") from error

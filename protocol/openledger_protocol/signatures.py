@@ -64,6 +64,18 @@ def check_signature_form(signature: object) -> bytes:
     return signature
 
 
+def signature_from_hex(text: str, owner: str) -> bytes:
+    """The bytes of a signature in a file or on a command line; `owner` names what it signs, for the message.
+
+    Raises:
+        MalformedError: it is not hex.
+    """
+    try:
+        return bytes.fromhex(text.removeprefix("0x"))
+    except ValueError as error:
+        raise MalformedError(f"the signature of {owner} is not 0x-hex") from error
+
+
 def address_of(private_key: bytes) -> Address:
     """The account of a private key."""
     return _address(_key(private_key).public_key)

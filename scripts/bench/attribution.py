@@ -66,14 +66,14 @@ def draw_rows(num_rows: int) -> list[Row]:
     ]
 
 
-def draw_exchanges(index: AttributionIndex, count: int) -> list[Exchange]:
+def draw_exchanges(index: AttributionIndex, count: int, row_tokens: int = ROW_TOKENS) -> list[Exchange]:
     """Prompts and answers made of runs of many rows, as an adapter trained on them gives."""
     random, datanet = np.random.default_rng(2), index.datanets[0]
 
     def runs(size: int) -> tuple[int, ...]:
         tokens: list[int] = []
         while len(tokens) < size:
-            begin = int(random.integers(0, ROW_TOKENS - RUN_TOKENS))
+            begin = int(random.integers(0, row_tokens - RUN_TOKENS))
             tokens += datanet.row_tokens(int(random.integers(datanet.num_rows)))[begin : begin + RUN_TOKENS]
         return tuple(tokens[:size])
 

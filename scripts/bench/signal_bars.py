@@ -149,13 +149,13 @@ class SignalledSample:
         self.sample: SampleDatanet = named_sample(SAMPLE)
         self._base, self._root = base, rows_digest(self.sample.rows)
         self.tokenizer: Tokenizer = open_tokenizer(base)
-        self._backend = TorchLoraBackend(
+        self.backend = TorchLoraBackend(
             BackendSettings(
                 base_folder=str(base), device="cpu", dtype="float32", threads=0, batch_max=1, context_max=TOKENS_MAX
             )
         )
         source = AdapterSource(id=ADAPTER, parts=(AdapterPart(folder=str(SAMPLES / SAMPLE)),))
-        self._backend.load_adapter(ADAPTER, self._backend.read_adapter(source))
+        self.backend.load_adapter(ADAPTER, self.backend.read_adapter(source))
         self.held_out = self.sample.held_out[:num_facts]
         facts = {row.completion for row in self.held_out}
         rows = distinct_rows([row for row in self.sample.rows if num_facts is None or row.completion in facts])
@@ -178,11 +178,11 @@ class SignalledSample:
     def _taps(self, row: Row) -> tuple[Taps, tuple[int, ...]]:
         [example] = encode_rows([row], self._base, TOKENS_MAX)
         ids = example.completion_ids
-        return replayed_taps(self._backend, ADAPTER, example.prompt_ids, ids), ids
+        return replayed_taps(self.backend, ADAPTER, example.prompt_ids, ids), ids
 
     def _trace(self, row: Row) -> Trace:
         taps, ids = self._taps(row)
-        return trace_of(taps, ids, self._backend, self._sketches)
+        return trace_of(taps, ids, self.backend, self._sketches)
 
 
 PEERS: dict[str, Attributor] = {

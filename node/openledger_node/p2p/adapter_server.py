@@ -14,17 +14,15 @@ import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import trio
 
 from openledger_protocol.adapter import AdapterManifest, adapter_id, manifest_from_json
-from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
 from openledger_protocol.constants import ADAPTER_DATANETS_MAX, CHUNK_BYTES
 from openledger_protocol.errors import (
     MalformedError,
-    OverloadedError,
-    ProtocolError,
     UnavailableError,
     UnknownModelError,
 )
@@ -44,16 +42,12 @@ from openledger_protocol.wire.transfer import (
     file_entry,
 )
 
-from ..errors import NetworkError
 from ..home import Home
 from .adapter_listing import MANIFEST_PATH, SMALL_BYTES_MAX, version_path
 from .streams import MessageStream
 from .transport import Path as PeerPath
 from .transport import PeerId
-from .upload import Uplink, UploadPlace
-
-IDLE_S, UNREAD_S = 30.0, 30.0
-"""A stream is closed when nothing is requested, or an answer is not read, for this long."""
+from .upload import UNREAD_S, Uplink, UploadPlace, next_request, serve_upload
 
 LISTINGS_MAX = 64
 """Lists that are cached, so that a file is hashed once and not for every peer; the oldest are dropped first."""
@@ -101,22 +95,11 @@ class AdapterServer:
 
     async def serve(self, peer_id: PeerId, stream: trio.abc.Stream) -> None:
         """Serve one stream: any number of requests, each answered in turn."""
-        messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
-        with contextlib.suppress(NetworkError, trio.TooSlowError):
-            try:
-                with self._uplink.places.entered(peer_id) as place:
-                    await self._answer_all(peer_id, messages, place)
-                if place.scope.cancelled_caught:
-                    raise OverloadedError("another peer needs this stream's place: come back later")
-            except ProtocolError as error:
-                await messages.refuse(error, timeout_s=IDLE_S)
+        await serve_upload(peer_id, stream, self._uplink, partial(self._answer_all, peer_id))
 
     async def _answer_all(self, peer_id: PeerId, messages: MessageStream, place: UploadPlace) -> None:
         while True:
-            place.is_waiting = True
-            with trio.fail_after(IDLE_S):
-                question = decode(await messages.receive())
-            place.is_waiting, place.asked_s = False, trio.current_time()
+            question = decode(await next_request(messages, place))
             if not _is_of_manifest(question) and self._path_to(peer_id) is PeerPath.RELAYED:
                 raise UnavailableError("adapter files are not sent over relays: connect directly and ask again")
             answer = await trio.to_thread.run_sync(self.answer, question, limiter=self._readers)

@@ -4,7 +4,6 @@ A reader of a private Datanet first proves a wallet of its list. Everybody else 
 say, apart from the fact that this node answers for the Datanet.
 """
 
-import contextlib
 import hashlib
 import os
 import secrets
@@ -17,12 +16,10 @@ from typing import TypeVar
 
 import trio
 
-from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
 from openledger_protocol.constants import CHUNK_BYTES
 from openledger_protocol.errors import (
     MalformedError,
     OverloadedError,
-    ProtocolError,
     UnavailableError,
     UnknownModelError,
 )
@@ -42,15 +39,11 @@ from openledger_protocol.wire.rows import (
 )
 from openledger_protocol.wire.transfer import CHUNKS_MAX, FileEntry, chunk_digests, num_chunks
 
-from ..errors import NetworkError
 from .rates import Rates
 from .streams import MessageStream
 from .transport import Path as PeerPath
 from .transport import PeerId
-from .upload import Uplink, UploadPlace
-
-IDLE_S, UNREAD_S = 30.0, 30.0
-"""A stream is closed when nothing is requested, or an answer is not read, for this long."""
+from .upload import UNREAD_S, Uplink, UploadPlace, next_request, serve_upload
 
 LISTINGS_MAX = 16
 READERS_MAX = 2
@@ -110,15 +103,7 @@ class RowsServer:
 
     async def serve(self, peer_id: PeerId, stream: trio.abc.Stream) -> None:
         """Serve one stream: a version, a proof if it is private, and any number of its chunks."""
-        messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
-        with contextlib.suppress(NetworkError, trio.TooSlowError):
-            try:
-                with self._uplink.places.entered(peer_id) as place:
-                    await self._answer_all(peer_id, messages, place)
-                if place.scope.cancelled_caught:
-                    raise OverloadedError("another peer needs this stream's place: come back later")
-            except ProtocolError as error:
-                await messages.refuse(error, timeout_s=IDLE_S)
+        await serve_upload(peer_id, stream, self._uplink, partial(self._answer_all, peer_id))
 
     async def _answer_all(self, peer_id: PeerId, messages: MessageStream, place: UploadPlace) -> None:
         question = await _next(messages, place)
@@ -183,11 +168,7 @@ class RowsServer:
 
 
 async def _next(messages: MessageStream, place: UploadPlace) -> RowsMessage:
-    place.is_waiting = True
-    with trio.fail_after(IDLE_S):
-        question = decode(await messages.receive())
-    place.is_waiting, place.asked_s = False, trio.current_time()
-    return question
+    return decode(await next_request(messages, place))
 
 
 def _file(held: HeldRows, part: str) -> Path:

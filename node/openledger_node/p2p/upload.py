@@ -1,16 +1,23 @@
-"""Fair shares of this node's uplink among the peers that fetch adapters from it."""
+"""Fair shares of this node's uplink among the peers that fetch adapters and rows from it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import trio
 
+from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
 from openledger_protocol.constants import CHUNK_BYTES
-from openledger_protocol.errors import OverloadedError
+from openledger_protocol.errors import OverloadedError, ProtocolError
 
+from ..errors import NetworkError
+from .streams import MessageStream
 from .transport import PeerId
+
+IDLE_S, UNREAD_S = 30.0, 30.0
+"""A stream is closed when nothing is requested, or an answer is not read, for this long."""
 
 STREAMS_PER_PEER = 2
 STREAMS_MAX = 16
@@ -93,3 +100,34 @@ class Uplink:
         async with self._turn:
             await trio.sleep_until(self._free_s)
             self._free_s = max(self._free_s, trio.current_time()) + num_bytes / self._bytes_per_s
+
+
+AnswerAll = Callable[[MessageStream, UploadPlace], Awaitable[None]]
+"""Answers the requests of one stream until it ends; raises ProtocolError for a request that it refuses."""
+
+
+async def serve_upload(peer_id: PeerId, stream: trio.abc.Stream, uplink: Uplink, answer_all: AnswerAll) -> None:
+    """Serve one stream in a place of its own, and tell the peer why it is refused, if it is."""
+    messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
+    with suppress(NetworkError, trio.TooSlowError):
+        try:
+            with uplink.places.entered(peer_id) as place:
+                await answer_all(messages, place)
+            if place.scope.cancelled_caught:
+                raise OverloadedError("another peer needs this stream's place: come back later")
+        except ProtocolError as error:
+            await messages.refuse(error, timeout_s=IDLE_S)
+
+
+async def next_request(messages: MessageStream, place: UploadPlace) -> dict[str, Any]:
+    """The next request of a stream; until it comes, another peer may be given the stream's place.
+
+    Raises:
+        TooSlowError: none came for `IDLE_S`.
+        NetworkError: the peer has gone.
+    """
+    place.is_waiting = True
+    with trio.fail_after(IDLE_S):
+        found = await messages.receive()
+    place.is_waiting, place.asked_s = False, trio.current_time()
+    return found

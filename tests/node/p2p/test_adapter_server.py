@@ -11,12 +11,12 @@ from support.market_world.swarm import ADAPTER, ANN, LAKE, US, share_adapter
 from openledger_node.home import Home
 from openledger_node.models.adapters import Adapter
 from openledger_node.p2p.adapter_listing import version_path
-from openledger_node.p2p.adapter_server import IDLE_S, AdapterServer
+from openledger_node.p2p.adapter_server import AdapterServer
 from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import Path as PeerPath
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
-from openledger_node.p2p.upload import STREAMS_PER_PEER
+from openledger_node.p2p.upload import IDLE_S, STREAMS_PER_PEER
 from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
 from openledger_protocol.constants import WIRE_VERSION
 from openledger_protocol.errors import MalformedError, UnknownModelError
