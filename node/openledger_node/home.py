@@ -15,7 +15,7 @@ from .errors import WHY_NOT_WRITTEN, ConfigError, explain_disk
 HOME_VARIABLE = "OPENLEDGER_HOME"
 SOCKET_PATH_BYTES_MAX = 103 if sys.platform == "darwin" else 107  # sun_path less its closing zero
 
-CLAIM_ATTEMPTS, CLAIM_PAUSE_S = 20, 0.01
+CLAIM_S, CLAIM_PAUSE_S = 0.2, 0.01
 
 DAEMON: Final = "daemon"
 """Name of the daemon in the lock file. A command that works without a daemon writes its own name."""
@@ -237,13 +237,13 @@ def note_doing(lock: IO[str], doing: str, name: str = DAEMON) -> None:
     lock.flush()
 
 
-def take_lock(lock: IO[str]) -> None:
+def take_lock(lock: IO[str], wait_s: float = CLAIM_S) -> None:
     """Take a lock. It retries, because a process that checks whether a lock is held takes it for an instant.
 
     Raises:
-        BlockingIOError: another process holds the lock.
+        BlockingIOError: another process has held the lock for `wait_s`.
     """
-    for _ in range(CLAIM_ATTEMPTS - 1):
+    for _ in range(round(wait_s / CLAIM_PAUSE_S) - 1):
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return

@@ -169,7 +169,8 @@ def commit_rows(_: Home, session: NetworkSession, __: Address, arguments: Mappin
         actions=(action,),
         details=(
             "nobody can read the rows from it, and only the signed file reveals it: show it to nobody before",
-            f"it counts if the Datanet's owner gets the file within {LIFETIME_S // 86_400} days",
+            "its time is that of its block, and it counts once that block is final",
+            f"the Datanet's owner has to get the file within {LIFETIME_S // 86_400} days",
         ),
     )
 

@@ -114,6 +114,10 @@ class ContractInterface:
             log_index=log.log_index,
         )
 
+    def event_kinds(self) -> dict[str, str]:
+        """The events of this contract by their kinds, which are their signatures behind the contract's name."""
+        return {f"{self.name}.{_signature(abi)}": abi["name"] for abi in self._events.values()}
+
     def topic_of(self, event: str) -> str:
         """The first topic of an event's logs."""
         return next(topic for topic, abi in self._events.items() if abi["name"] == event)
@@ -166,7 +170,11 @@ def _errors() -> dict[bytes, Abi]:
 
 
 def _topic(abi: Abi) -> bytes:
-    return keccak(f"{abi['name']}({','.join(map(_type, abi['inputs']))})".encode())
+    return keccak(_signature(abi).encode())
+
+
+def _signature(abi: Abi) -> str:
+    return f"{abi['name']}({','.join(map(_type, abi['inputs']))})"
 
 
 def _type(parameter: Abi) -> str:

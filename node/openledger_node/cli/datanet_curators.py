@@ -19,7 +19,8 @@ from openledger_protocol.datanet import datanet_id
 from openledger_protocol.errors import MalformedError, ProtocolError
 from openledger_protocol.primitives import Address, check_address
 
-from ..datanets.curated import decisions_on, read_review, take_decision
+from ..datanets.curated import CollectedVersion
+from ..datanets.curated import collect as collect_decisions
 from ..datanets.curated import propose as propose_version
 from ..datanets.gate import measure_rows
 from ..datanets.proposals import (
@@ -198,29 +199,48 @@ def collect(
 
     Example: `openledger-node datanet collect lake lake-2.proposal.0x7099797*.decision.json`
     """
-    home, own = open_node_home(), OwnDatanets(open_node_home())
-    own.get(name)
+    home = open_node_home()
+    OwnDatanets(home).get(name)
     decisions = [read_decision(file) for file in files]
     with open_chain(home) as (network, events):
         place = _place(home, network, name)
         known, need = read_curators(events, place.datanet_id)
-    proposed = [take_decision(home, name, each, place, known) for each in decisions]
-    found = decisions_on(read_review(home, name), proposed[-1].version, proposed[-1].roots, known)
-    approvals = sum(each.approves for each in found)
-    is_approved = 0 < need <= approvals
-    if is_approved:
-        for digest in proposed[-1].batches:
-            own.approve(name, digest, {})
+    found = collect_decisions(home, name, decisions, place, known, need)
     if as_json:
-        told = {"version": proposed[-1].version, "approvals": approvals, "need": need, "is_approved": is_approved}
-        content: Any = [to_plain(each) for each in found]
-        emit_json("decisions", {"datanet": name, **told, "decisions": content})
+        told = [_collected(each) for each in found]
+        emit_json("decisions", {"datanet": name, "need": need, **told[-1], "others": told[:-1]})
         return
     for each in found:
+        _show_collected(name, each, need, among=len(found))
+
+
+def _collected(found: CollectedVersion) -> dict[str, Any]:
+    decisions: Any = [to_plain(each) for each in found.decisions]
+    return {
+        "version": found.proposed.version,
+        "rows_root": found.proposed.rows_root,
+        "contributors_root": found.proposed.contributors_root,
+        "approvals": found.approvals,
+        "is_approved": found.is_approved,
+        "is_outdated": found.is_outdated,
+        "decisions": decisions,
+    }
+
+
+def _show_collected(name: str, found: CollectedVersion, need: int, *, among: int) -> None:
+    for each in found.decisions:
         out_console.print(f"  {each.curator} {'approves' if each.approves else f'rejects: {plain(each.reason)}'}")
-    out_console.print(f"version {proposed[-1].version} of {plain(name)}: {approvals} of {need} approvals")
-    if is_approved:
+    which = "" if among == 1 else f" with the rows {found.proposed.rows_root[:10]}"
+    out_console.print(
+        f"version {found.proposed.version} of {plain(name)}{which}: {found.approvals} of {need} approvals"
+    )
+    if found.is_approved:
         say(f"its batches are approved; publish it with `openledger-node datanet publish {plain(name)}`")
+    if found.is_outdated:
+        say(
+            f"[yellow]your rows have changed since you proposed it[/], so nothing is approved: propose it again with "
+            f"`openledger-node datanet propose {plain(name)}`"
+        )
 
 
 def _account(text: str) -> Address:

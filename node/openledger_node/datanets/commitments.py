@@ -52,11 +52,14 @@ def owning_order(committed: Sequence[Committed | None]) -> list[int]:
     return sorted(range(len(committed)), key=lambda place: _key(place, committed[place]))
 
 
-def find_committed(home: Home, offer: RowOffer, published: Mapping[Digest, int], *, now_s: float) -> Committed | None:
-    """Find an offer's commitment on the offer's own chain, as far as this data directory has read it.
+def find_committed(
+    home: Home, offer: RowOffer, published: Mapping[Digest, int], *, offered_s: float
+) -> Committed | None:
+    """Find an offer's commitment in the final blocks of the offer's own chain, as far as they were read here.
 
-    `published`: number of approved batches in each published version, by its rows. A commitment that is older than
-    `LIFETIME_S` counts no more.
+    In a block that is not final it counts for nothing yet: a reorganisation could take the block back, and what
+    stands in its place may have another time. `published`: number of approved batches in each published version, by
+    its rows. A commitment counts if the batch was offered within `LIFETIME_S`.
 
     Raises:
         ConfigError, LedgerError: the ledger of the network in use can't be read.
@@ -67,7 +70,7 @@ def find_committed(home: Home, offer: RowOffer, published: Mapping[Digest, int],
 
     found = [each for each in read_ledgers(home, read) if each is not None]
     first = min(found, key=lambda each: each.at_s, default=None)
-    return first if first is not None and now_s <= first.at_s + LIFETIME_S else None
+    return first if first is not None and offered_s <= first.at_s + LIFETIME_S else None
 
 
 def are_known(
@@ -133,16 +136,17 @@ def _key(place: int, committed: Committed | None) -> tuple[int, int, int]:
 
 
 def _read(events: EventRows, offer: RowOffer, published: Mapping[Digest, int]) -> Committed | None:
-    found = _events(events, offer_commitment(offer))
+    last = events.finalized_number()
+    found = _events(events, offer_commitment(offer), last)
     if not found:
         return None
-    versions = events.find("DatanetVersion", {"id": offer.datanet_id})
+    versions = events.find("DatanetVersion", {"id": offer.datanet_id}, last=last)
     earlier = [Digest(str(each.arguments["rowsRoot"])) for each in versions if _is_before(each, found[0])]
     return Committed(at_s=_time_of(found[0]), after=max((published.get(root, 0) for root in earlier), default=0))
 
 
-def _events(events: EventRows, commitment: Digest) -> list[Event]:
-    return events.find("RowsCommitted", {"commitment": commitment})
+def _events(events: EventRows, commitment: Digest, last: int | None = None) -> list[Event]:
+    return events.find("RowsCommitted", {"commitment": commitment}, last=last)
 
 
 def _time_of(event: Event) -> int:

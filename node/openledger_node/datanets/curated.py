@@ -1,20 +1,21 @@
 """Versions that an owner has proposed to curators, and the curators' decisions, in `own/review.json` of a Datanet."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
 from openledger_protocol.codec import to_plain
-from openledger_protocol.curation import CURATORS_MAX, VersionDecision, decision_from_json, signature_bytes
+from openledger_protocol.curation import VersionDecision, decision_from_json, signature_bytes
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import ZERO_DIGEST, Address, Digest, check_digest
 
-from ..errors import NodeError
-from ..home import Home, write_private
-from .own import Datanet, check_policy, find_batch, kept_rows
+from ..errors import ConfigError, NodeError
+from ..home import Home, take_lock, write_private
+from .own import Datanet, check_policy, find_batch, kept_rows, state_of
 from .own_files import OWN_FOLDER
 from .proposals import VersionProposal, roots_of
 from .rows import rows_digest
@@ -23,6 +24,10 @@ from .store import OwnDatanets
 
 REVIEW_FILE: Final = "review.json"
 REVIEW_SCHEMA: Final = "openledger.version_review/1"
+LOCK_FILE: Final = ".review.lock"
+LOCK_WAIT_S: Final = 10.0
+"""Another command may hold the lock while it approves batches, which compares all rows."""
+
 PROPOSALS_MAX: Final = 16
 """Proposals that are kept, with their decisions; the oldest go first."""
 
@@ -48,6 +53,21 @@ class VersionReview:
 
     proposals: tuple[ProposedVersion, ...] = ()
     decisions: tuple[VersionDecision, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectedVersion:
+    """A proposed version with the decisions of its Datanet's curators."""
+
+    proposed: ProposedVersion
+    decisions: tuple[VersionDecision, ...]
+    is_approved: bool = False  # enough curators approve it, and so its batches are approved
+    is_outdated: bool = False  # enough curators approve it, and the Datanet's rows have changed since it was proposed
+
+    @property
+    def approvals(self) -> int:
+        """The number of curators who approve it."""
+        return sum(each.approves for each in self.decisions)
 
 
 def propose(
@@ -100,19 +120,47 @@ def propose(
     noted = ProposedVersion(
         version=proposal.version, rows_root=rows_root, contributors_root=contributors_root, batches=new
     )
-    review = read_review(home, name)
-    others = tuple(each for each in review.proposals if each != noted)
-    _write_review(home, name, replace(review, proposals=(*others, noted)))
+    with _locked(home, name):
+        review = read_review(home, name)
+        others = tuple(each for each in review.proposals if each != noted)
+        _write_review(home, name, replace(review, proposals=(*others, noted)))
     return proposal
 
 
-def take_decision(
-    home: Home, name: str, decision: VersionDecision, place: DatanetPlace, curators: Sequence[Address]
-) -> ProposedVersion:
-    """Keep a curator's decision; a later one of the same curator on the same version replaces it.
+def collect(
+    home: Home,
+    name: str,
+    decisions: Sequence[VersionDecision],
+    place: DatanetPlace,
+    curators: Sequence[Address],
+    need: int,
+) -> list[CollectedVersion]:
+    """Keep decisions of curators, and approve the batches of each proposal that has enough approvals.
+
+    A later decision of the same curator on the same version replaces an earlier one. All decisions are kept, or none.
+    The proposals are in the order of their first decision.
 
     Raises:
-        NodeError: it is for another Datanet, of nobody who is a curator, or on no version that was proposed.
+        NodeError: a decision is for another Datanet, of nobody who is a curator, or on no version that was proposed.
+        ConfigError: another command holds the lock for too long.
+    """
+    with _locked(home, name):
+        review = read_review(home, name)
+        found = [_proposed(review, name, each, place, curators) for each in decisions]
+        for decision in decisions:
+            others = tuple(each for each in review.decisions if _key(each) != _key(decision))
+            review = replace(review, decisions=(*others, decision))
+        _write_review(home, name, review)
+        return [_count(home, name, each, review, curators, need) for each in dict.fromkeys(found)]
+
+
+def _proposed(
+    review: VersionReview, name: str, decision: VersionDecision, place: DatanetPlace, curators: Sequence[Address]
+) -> ProposedVersion:
+    """The proposal that a decision is on.
+
+    Raises:
+        NodeError: there is none, or the decision is for another Datanet or of nobody who is a curator.
     """
     if (decision.chain_id, decision.contract, decision.datanet_id) != (
         place.chain_id,
@@ -126,7 +174,6 @@ def take_decision(
         raise NodeError(
             f"{decision.curator} is not a curator of {name}: `openledger-node datanet show {name}` lists them"
         )
-    review = read_review(home, name)
     found = [
         each
         for each in review.proposals
@@ -137,9 +184,45 @@ def take_decision(
             f"this decision is on version {decision.version} of {name} with other rows than you have proposed: "
             f"propose it again with `openledger-node datanet propose {name}`"
         )
-    others = tuple(each for each in review.decisions if _key(each) != _key(decision))
-    _write_review(home, name, replace(review, decisions=(*others, decision)))
     return found[-1]
+
+
+def _count(
+    home: Home,
+    name: str,
+    proposed: ProposedVersion,
+    review: VersionReview,
+    curators: Sequence[Address],
+    need: int,
+) -> CollectedVersion:
+    """Count the approvals of a proposal, and approve its batches if they are enough."""
+    found = decisions_on(review, proposed.version, proposed.roots, curators)
+    counted = CollectedVersion(proposed=proposed, decisions=found)
+    if not 0 < need <= counted.approvals:
+        return counted
+    own = OwnDatanets(home)
+    if not _is_next(own, name, proposed):
+        return replace(counted, is_outdated=True)
+    for digest in proposed.batches:
+        own.approve(name, digest, {})
+    return replace(counted, is_approved=True)
+
+
+def _is_next(own: OwnDatanets, name: str, proposed: ProposedVersion) -> bool:
+    """Return True if approving the proposed batches now leads to exactly the rows that the curators have seen.
+
+    Those of a version that was published stay approved, whatever came after them.
+    """
+    own.learn_withdrawals(name)
+    datanet = own.learn_commitments(name)
+    if proposed.rows_root in {each.rows_root for each in datanet.versions}:
+        return True
+    states = {batch.digest: state_of(datanet, batch) for batch in datanet.batches}
+    if any(states.get(digest, "rejected") == "rejected" for digest in proposed.batches):
+        return False
+    new = tuple(digest for digest in proposed.batches if digest not in datanet.approved)
+    rows = own.rows(replace(datanet, approved=(*datanet.approved, *new)))
+    return roots_of(rows, datanet.accounts) == proposed.roots
 
 
 def decisions_on(
@@ -206,18 +289,30 @@ def _proposed_from_json(content: Any) -> ProposedVersion:
 
 
 def _write_review(home: Home, name: str, review: VersionReview) -> None:
-    kept = replace(
-        review,
-        proposals=review.proposals[-PROPOSALS_MAX:],
-        decisions=review.decisions[-PROPOSALS_MAX * CURATORS_MAX :],
-    )
-    plain = to_plain(kept)
+    """Write the newest proposals and the decisions on them."""
+    proposals = review.proposals[-PROPOSALS_MAX:]
+    known = {(each.version, *each.roots) for each in proposals}
+    decisions = tuple(each for each in review.decisions if _key(each)[1:] in known)
+    plain = to_plain(VersionReview(proposals=proposals, decisions=decisions))
     assert isinstance(plain, dict)
     file = _file(home, name)
     try:
         write_private(file, json.dumps({"schema": REVIEW_SCHEMA, **plain}, indent=1) + "\n", is_new=False)
     except OSError as error:
         raise NodeError(f"cannot write {file}: {error.strerror}") from error
+
+
+@contextmanager
+def _locked(home: Home, name: str) -> Iterator[None]:
+    """Hold the lock of a Datanet's review, so that no command overwrites what another has kept meanwhile."""
+    with _file(home, name).with_name(LOCK_FILE).open("a") as lock:
+        try:
+            take_lock(lock, wait_s=LOCK_WAIT_S)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"another command has been changing the review of {name} for {LOCK_WAIT_S:g} s: try again in a moment"
+            ) from error
+        yield
 
 
 def _file(home: Home, name: str) -> Path:

@@ -99,7 +99,7 @@ class OwnDatanets(DatanetFiles):
         """
         with self._locked(name):
             datanet = name_accounts(self.get(name), accounts)
-            committed = None if offer is None else self._find_committed(datanet, offer)
+            committed = None if offer is None else self._find_committed(datanet, offer, self.now_s())
             changed = add_batch(
                 datanet, self._whole_batches(datanet), rows, is_signed=offer is not None, committed=committed
             )
@@ -211,7 +211,8 @@ class OwnDatanets(DatanetFiles):
             offers = self.offers_of(datanet, only_approved=False)
             for batch in datanet.batches:
                 offer = offers.get(batch.digest)
-                found = self._find_committed(datanet, offer) if offer else None
+                offered_s = self._offered_s(name, batch.digest)
+                found = self._find_committed(datanet, offer, offered_s) if offer else None
                 if found is not None and found != batch.committed:
                     datanet = replace_batch(datanet, replace(batch, committed=found))
                     rows = self.batch_rows(name, batch.digest)
@@ -220,9 +221,14 @@ class OwnDatanets(DatanetFiles):
                 self._write(datanet)
         return datanet
 
-    def _find_committed(self, datanet: Datanet, offer: RowOffer) -> Committed | None:
+    def _find_committed(self, datanet: Datanet, offer: RowOffer, offered_s: float) -> Committed | None:
         published = {each.rows_root: each.batches for each in datanet.versions}
-        return find_committed(self._home, offer, published, now_s=self.now_s())
+        return find_committed(self._home, offer, published, offered_s=offered_s)
+
+    def _offered_s(self, name: str, digest: Digest) -> float:
+        """The time at which a signed batch was offered here, by its file; its commitment may become final later."""
+        file = self._offer_file(name, digest)
+        return min(self.now_s(), file.stat().st_mtime) if file.exists() else self.now_s()
 
     def rows(self, datanet: Datanet) -> tuple[Row, ...]:
         """The rows that the next version would hold.

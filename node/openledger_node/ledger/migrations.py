@@ -356,6 +356,11 @@ def count_unreached(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE seller ADD COLUMN unreached INTEGER NOT NULL DEFAULT 0")
 
 
+def note_event_kinds(connection: sqlite3.Connection) -> None:
+    """Create `event_kind`; `read_until` is a block, and NULL for a kind that is read as far as all blocks are."""
+    connection.execute("CREATE TABLE event_kind (kind TEXT PRIMARY KEY, read_until INTEGER) STRICT")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     create_jobs,
     create_channels,
@@ -372,4 +377,5 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     sum_key_days,
     create_x402_channels,
     count_unreached,
+    note_event_kinds,
 )

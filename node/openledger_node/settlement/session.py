@@ -16,6 +16,7 @@ from openledger_protocol.transactions import OutboxLimits, Transaction
 from ..attribution.recount import ShareRecount
 from ..chain.client import ChainClient, ChainState
 from ..chain.deployment import Deployment
+from ..chain.new_kinds import kinds_of
 from ..chain.outbox import Outbox
 from ..chain.watcher import Watcher, decode_with
 from ..chain.x402 import X402Contract
@@ -130,6 +131,7 @@ class NetworkSession:
             addresses=list(network.contracts.values()),
             first_block=network.deploy_block,
             decode=decode_with(network.contracts),
+            kinds=kinds_of(network.contracts),
         )
         self.settlement = Settler(
             ledger=ledger,

@@ -1,5 +1,6 @@
 """Rows that are committed to before anybody sees them, and the ways to get their pay all the same."""
 
+import os
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from openledger_protocol.codec import to_plain
 from openledger_protocol.datanet import Row, datanet_id
 from openledger_protocol.errors import MalformedError, RevertedError
 from openledger_protocol.offer import RowOffer, offer_commitment, offer_digest
-from openledger_protocol.primitives import DatanetId
+from openledger_protocol.primitives import DatanetId, Digest
 from openledger_protocol.signatures import sign_digest
 
 SAID = Row(
@@ -58,7 +59,7 @@ def signed(owner: DatanetOwner, *rows: Row, name: str = "ada", datanet: str = "l
     return replace(batch, offer=replace(batch.offer, signature=signature))
 
 
-def commit(owner: DatanetOwner, offer: RowOffer, **changes: object) -> str | None:
+def commit(owner: DatanetOwner, offer: RowOffer, *, is_final: bool = True, **changes: object) -> str | None:
     """Commit from an account that is not the contributor's, and give the owner's data directory the chain."""
     arguments = {
         "commitment": offer_commitment(offer),
@@ -68,12 +69,20 @@ def commit(owner: DatanetOwner, offer: RowOffer, **changes: object) -> str | Non
         **changes,
     }
     note: str | None = owner.do("datanet commit", **arguments)["note"]
+    if is_final:
+        head = owner.world.chain.client.head().number
+        owner.world.run(lambda: owner.world.node.ledger.events.finalized_number() >= head)
+    copy_chain(owner)
+    return note
+
+
+def copy_chain(owner: DatanetOwner) -> None:
+    """Give the owner's data directory the chain as the node has read it."""
     file = owner.home.ledger(owner.world.node.network.network)
     file.parent.mkdir(parents=True, exist_ok=True)
     with sqlite3.connect(file) as copy:
         owner.world.node.ledger._store._connection.backup(copy)
     copy.close()
-    return note
 
 
 def take(owner: DatanetOwner, batch: SignedBatch) -> str:
@@ -169,7 +178,7 @@ def test_of_two_commitments_the_older_one_owns_it_and_it_can_not_be_sent_again(o
 def test_one_commitment_to_many_guesses_is_revealed_by_all_of_them_only(owner: DatanetOwner) -> None:
     guesses = signed(owner, SAID, GUESS)
     commit(owner, guesses.offer)
-    known = {"home": owner.home, "published": {}, "now_s": owner.world.now_s}
+    known = {"home": owner.home, "published": {}, "offered_s": owner.world.now_s}
     assert find_committed(offer=guesses.offer, **known) is not None  # type: ignore[arg-type]
     assert find_committed(offer=signed(owner, SAID).offer, **known) is None  # type: ignore[arg-type]
     assert find_committed(offer=signed(owner, SAID, name="ben").offer, **known) is None  # type: ignore[arg-type]
@@ -179,12 +188,42 @@ def test_one_commitment_to_many_guesses_is_revealed_by_all_of_them_only(owner: D
 def test_a_commitment_counts_for_some_months_and_on_its_own_chain(owner: DatanetOwner, tmp_path: Path) -> None:
     offer = signed(owner, SAID).offer
     commit(owner, offer)
-    found = find_committed(owner.home, offer, {}, now_s=owner.world.now_s)
+    found = find_committed(owner.home, offer, {}, offered_s=owner.world.now_s)
     assert found is not None
-    assert find_committed(owner.home, offer, {}, now_s=found.at_s + LIFETIME_S + 1) is None
-    assert find_committed(Home(tmp_path / "elsewhere"), offer, {}, now_s=found.at_s) is None
+    assert find_committed(owner.home, offer, {}, offered_s=found.at_s + LIFETIME_S + 1) is None
+    assert find_committed(Home(tmp_path / "elsewhere"), offer, {}, offered_s=found.at_s) is None
     owner.home.network_file(owner.world.node.network.network).unlink()
-    assert find_committed(owner.home, offer, {}, now_s=found.at_s) is None
+    assert find_committed(owner.home, offer, {}, offered_s=found.at_s) is None
+
+
+def test_a_commitment_counts_once_its_block_is_final(owner: DatanetOwner) -> None:
+    """A reorganisation may take its block back, and with it the proof of the time."""
+    batch, events = signed(owner, SAID), owner.world.node.ledger.events
+    take(owner, signed(owner, COPY, name="ben"))
+    commit(owner, batch.offer, is_final=False)
+    (event,) = events.find("RowsCommitted")
+    assert event.block.number > events.finalized_number()
+    take(owner, batch)
+    assert payees(owner.own.next_version("lake")[0]) == [BEN, BEN]
+    owner.own.learn_commitments("lake")
+    assert payees(owner.own.next_version("lake")[0]) == [BEN, BEN]
+    owner.world.run(lambda: events.finalized_number() >= event.block.number)
+    copy_chain(owner)
+    owner.own.learn_commitments("lake")
+    assert payees(owner.own.next_version("lake")[0]) == [ADA, ADA]
+
+
+def test_a_batch_that_was_offered_in_time_keeps_its_commitment_however_late_it_is_read(
+    owner: DatanetOwner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = signed(owner, SAID)
+    digest = take(owner, batch)
+    commit(owner, batch.offer)
+    offered_s = owner.world.now_s
+    os.utime(owner.own._offer_file("lake", Digest(digest)), (offered_s, offered_s))
+    monkeypatch.setattr(OwnDatanets, "now_s", lambda _: offered_s + 2 * LIFETIME_S)
+    (found,) = owner.own.learn_commitments("lake").batches
+    assert found.committed is not None
 
 
 def test_an_owner_whose_node_reads_the_commitment_later_learns_it_when_publishing(owner: DatanetOwner) -> None:

@@ -10,7 +10,8 @@ from support.chain_world.world import World
 from support.contributors import ADA, BEN, CONTRIBUTED, TERMS, key_of
 
 from openledger_node.datanets.about import DatanetAbout, DatanetPolicy, read_about, read_licence
-from openledger_node.datanets.curated import propose, read_review, take_decision
+from openledger_node.datanets.curated import collect as collect_decisions
+from openledger_node.datanets.curated import propose, read_review
 from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.proposals import VersionProposal, draft_decision
 from openledger_node.datanets.registered import read_registered
@@ -63,8 +64,7 @@ def decide(proposal: VersionProposal, name: str, *, approves: bool = True, reaso
 
 
 def collect(owner: DatanetOwner, *decisions: VersionDecision) -> None:
-    for each in decisions:
-        take_decision(owner.home, "lake", each, place_of(owner), addresses(*CURATORS))
+    collect_decisions(owner.home, "lake", decisions, place_of(owner), addresses(*CURATORS), 2)
 
 
 def published(owner: DatanetOwner) -> list[tuple[int, Any]]:

@@ -4,6 +4,7 @@ import json
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -12,14 +13,17 @@ from eth_account.messages import encode_typed_data
 from support.contributors import ADA, BEN, CONTRIBUTED, TERMS, key_of
 from support.verbs import Ran, Run
 
+from openledger_node.datanets import curated
+from openledger_node.datanets.curated import read_review
 from openledger_node.datanets.own import new_datanet
-from openledger_node.datanets.proposals import roots_of
+from openledger_node.datanets.proposals import read_decision, roots_of
 from openledger_node.datanets.signed import DatanetPlace, draft_batch
 from openledger_node.datanets.store import OwnDatanets
-from openledger_node.home import Home
+from openledger_node.home import Home, take_lock
 from openledger_node.keystore import ensure_development_wallet
 from openledger_node.ledger.ledger import open_ledger
 from openledger_node.network_file import CONTRACTS, Network, Token, join_network
+from openledger_protocol.curation import VersionDecision
 from openledger_protocol.datanet import Row, datanet_id, row_from_json
 from openledger_protocol.events import BlockId, Event
 from openledger_protocol.offer import offer_commitment, offer_digest
@@ -65,7 +69,7 @@ def lake(home: Home) -> Lake:
 
 
 def read(lake: Lake, number: int, name: str, arguments: dict[str, Any]) -> None:
-    """The node has read an event of the Datanet in its own block."""
+    """The node has read an event of the Datanet in its own final block."""
     block = BlockId(number=number, hash=Digest(f"0x{number:064x}"))
     event = Event(
         contract=NETWORK.contracts["DatanetRegistry"],
@@ -77,6 +81,7 @@ def read(lake: Lake, number: int, name: str, arguments: dict[str, Any]) -> None:
     )
     with closing(open_ledger(lake.home.ledger(NETWORK.network))) as ledger:
         ledger.events.append([block], [event])
+        ledger.events.finalize(number)
 
 
 def propose(run: Run, folder: Path) -> str:
@@ -110,6 +115,94 @@ def test_two_of_three_curators_approve_what_the_owner_proposes(run: Run, lake: L
     told = run("datanet", "collect", "lake", second["out"], "--json").json
     assert (told["approvals"], told["need"], told["is_approved"]) == (2, 2, True)
     assert len(lake.own.get("lake").approved) == 1
+
+
+def test_decisions_on_two_proposals_are_counted_apart(run: Run, lake: Lake, tmp_path: Path) -> None:
+    """Both lead to version 1, so that only one of them can be approved."""
+    whole = propose(run, tmp_path)
+    lake.own.contribute("lake", [replace(CONTRIBUTED[0], prompt="What does Odile not keep?")], {})
+    small = str(tmp_path / "small.json")
+    (first, second) = lake.own.get("lake").batches
+    assert run("datanet", "propose", "lake", second.digest, "--out", small).status == 0
+    files = [decide(run, file, name, "--approve").json["out"] for file, name in ((whole, "odile"), (small, "rurik"))]
+    shown = run("datanet", "collect", "lake", *files).stdout
+    assert shown.count("1 of 2 approvals") == 2
+    assert lake.own.get("lake").approved == ()
+    more = decide(run, whole, "tamsin", "--approve").json["out"]
+    late = decide(run, small, "odile", "--approve", "--out", str(tmp_path / "late.json")).json["out"]
+    told = run("datanet", "collect", "lake", more, late, "--json").json
+    (other,) = told["others"]
+    assert (other["approvals"], other["is_approved"], other["is_outdated"]) == (2, True, False)
+    assert (told["approvals"], told["is_approved"], told["is_outdated"]) == (2, False, True)
+    assert lake.own.get("lake").approved == (first.digest,)
+    assert "your rows have changed since you proposed it" in run("datanet", "collect", "lake", late).stderr
+
+
+def test_a_batch_that_the_owner_rejected_since_is_not_approved(run: Run, lake: Lake, tmp_path: Path) -> None:
+    file = propose(run, tmp_path)
+    (batch,) = lake.own.get("lake").batches
+    assert run("datanet", "reject", "lake", batch.digest, "--because", "not ours").status == 0
+    files = [decide(run, file, name, "--approve").json["out"] for name in ("odile", "rurik")]
+    told = run("datanet", "collect", "lake", *files, "--json").json
+    assert (told["is_approved"], told["is_outdated"]) == (False, True)
+    assert lake.own.get("lake").approved == ()
+
+
+def test_none_of_several_decisions_is_taken_with_a_wrong_one(run: Run, lake: Lake, tmp_path: Path) -> None:
+    file = propose(run, tmp_path)
+    files = [decide(run, file, name, "--approve").json["out"] for name in ("odile", "eve")]
+    assert "is not a curator of lake" in run("datanet", "collect", "lake", *files).stderr
+    assert read_review(lake.home, "lake").decisions == ()
+
+
+def test_two_commands_at_once_keep_both_decisions(
+    run: Run, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one starts when the first has read the file and not yet written it."""
+    file = propose(run, tmp_path)
+    decisions = [read_decision(Path(decide(run, file, name, "--approve").json["out"])) for name in ("odile", "rurik")]
+    place = DatanetPlace(chain_id=31337, contract=NETWORK.contracts["DatanetRegistry"], datanet_id=lake.id)
+    known = [key_of(name).address for name in CURATORS]
+
+    def collect(decision: VersionDecision) -> None:
+        curated.collect(lake.home, "lake", [decision], place, known, 2)
+
+    second = Thread(target=collect, args=(decisions[1],))
+
+    def read_slowly(home: Home, name: str) -> curated.VersionReview:
+        found = read_review(home, name)
+        if second.ident is None:
+            second.start()
+            second.join(timeout=0.05)  # it waits for the first one, so this ends by the timeout
+        return found
+
+    monkeypatch.setattr(curated, "read_review", read_slowly)
+    collect(decisions[0])
+    second.join()
+    assert len(read_review(lake.home, "lake").decisions) == 2
+    assert len(lake.own.get("lake").approved) == 1
+
+
+def test_a_review_that_another_command_changes_is_named(
+    run: Run, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = decide(run, propose(run, tmp_path), "odile", "--approve").json
+    monkeypatch.setattr(curated, "LOCK_WAIT_S", 0.02)
+    with (lake.home.datanets / "lake" / "own" / curated.LOCK_FILE).open("a") as lock:
+        take_lock(lock)
+        ran = run("datanet", "collect", "lake", done["out"])
+    assert ran.status == 3
+    assert "another command has been changing the review of lake for 0.02 s: try again" in ran.stderr
+
+
+def test_decisions_go_with_the_oldest_proposals_only(run: Run, lake: Lake, tmp_path: Path) -> None:
+    done = decide(run, propose(run, tmp_path), "odile", "--approve").json
+    assert run("datanet", "collect", "lake", done["out"]).status == 0
+    for number in range(curated.PROPOSALS_MAX):
+        assert len(read_review(lake.home, "lake").decisions) == 1
+        lake.own.contribute("lake", [replace(CONTRIBUTED[0], prompt=f"What does Odile keep in room {number}?")], {})
+        assert run("datanet", "propose", "lake", "--out", str(tmp_path / f"{number}.json")).status == 0
+    assert read_review(lake.home, "lake").decisions == ()
 
 
 def test_a_rejection_is_told_with_its_reason(run: Run, lake: Lake, tmp_path: Path) -> None:

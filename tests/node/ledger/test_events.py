@@ -88,3 +88,25 @@ def test_only_the_last_blocks_are_kept_and_every_event(rows: EventRows) -> None:
 
 def test_a_ledger_that_has_read_nothing_says_so(rows: EventRows) -> None:
     assert (rows.last_blocks(), rows.finalized_number(), rows.find("Claimed")) == ([], -1, [])
+
+
+def test_reading_goes_on_where_the_newest_block_is_kept(rows: EventRows) -> None:
+    """Not every block is kept, and none of what is read again may be there already."""
+    rows.append([block(4), block(9)], [event(3), event(6), event(9)])
+    rows.finalize(7)
+    rows.rewind(7)
+    assert [each.block.number for each in rows.find("Claimed")] == [3]
+    assert (rows.last_number(), rows.finalized_number()) == (4, 4)
+    rows.rewind(2)
+    assert (rows.find("Claimed"), rows.last_number(), rows.finalized_number()) == ([], -1, -1)
+
+
+def test_events_that_are_there_are_not_filled_in_again(rows: EventRows) -> None:
+    append(rows, 1, 3, event(2))
+    rows.fill([event(1, name="RowsCommitted"), event(2)], {"DatanetRegistry.RowsCommitted": 2})
+    assert [each.name for each in rows.in_blocks(1, 3)] == ["RowsCommitted", "Claimed"]
+    assert rows.kinds() == {"DatanetRegistry.RowsCommitted": 2}
+    rows.note_kinds({"DatanetRegistry.RowsCommitted": None})
+    assert rows.kinds() == {"DatanetRegistry.RowsCommitted": None}
+    rows.forget_kinds(["DatanetRegistry.RowsCommitted"])
+    assert rows.kinds() == {}
