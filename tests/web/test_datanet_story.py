@@ -314,7 +314,7 @@ def test_two_people_contribute_and_two_of_three_curators_let_it_be_published(sto
 
 def test_an_adapter_is_trained_evaluated_and_published(story: Story) -> None:
     run = train(story.owner, ADAPTER, **STEPS, evaluate=1)
-    assert run["num_rows"] + run["num_held_out"] == len(FERRY) + len(MILL)
+    assert run["rows"] + run["held_out"] == len(FERRY) + len(MILL)
     expect(story.owner.panel("3 Evaluate")).to_contain_text("Held-out loss", timeout=LONG_MS)
     publish_adapter(story.owner)
 
@@ -344,7 +344,7 @@ def test_the_next_version_is_approved_and_trained_on_without_the_row(story: Stor
     owner.show(f"datanets?datanet={NAME}")
     publish_version(owner, story.cyrus, 2, "Version 2 of wrenfold: 7 rows")
     run = train(owner, "ferry-2", **{**STEPS, "epochs": 1}, evaluate=0)
-    assert run["num_rows"] + run["num_held_out"] == len(FERRY) + len(MILL) - 1
+    assert run["rows"] + run["held_out"] == len(FERRY) + len(MILL) - 1
     with operator_of(owner.node) as operator:
         flags = {each["name"]: each["withdrawn"] for each in operator.get("/adapters").json()["adapters"]}
     assert (flags["ferry"]["rows"], flags["ferry-2"]) == (1, None)
