@@ -1,23 +1,21 @@
 """Proposals and decisions of curators as files: a person drops one on the page, and downloads another."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from openledger_protocol.codec import to_plain
-from openledger_protocol.curation import VersionDecision
 from openledger_protocol.primitives import Address, DatanetId, Digest, check_address, check_digest
 
 from ..errors import NodeError
 from ..home import Home
-from .curated import decisions_on, read_review, take_decision
+from .curated import decisions_on, read_review
 from .gate import GateNumber, measure_rows
-from .proposals import DECISION_SCHEMA, PROPOSAL_SCHEMA, VersionProposal, read_decision, read_proposal
+from .proposals import DECISION_SCHEMA, PROPOSAL_SCHEMA, VersionProposal, read_proposal
 from .rows import rows_digest
 from .screening import mask_private, personal_data, secrets_in
 from .signed import DatanetPlace
-from .store import OwnDatanets
 
 HEAD_BYTES: Final = 200
 KINDS: Final = {PROPOSAL_SCHEMA: "proposal", DECISION_SCHEMA: "decision"}
@@ -139,22 +137,6 @@ def review_state(home: Home, name: str, found: Curators) -> dict[str, Any]:
             {"curator": each.curator, "approves": each.approves, "reason": each.reason} for each in decisions
         ],
     }
-
-
-def collect(home: Home, name: str, files: Sequence[Path], found: Curators) -> VersionDecision:
-    """Take decisions of curators; with enough approvals, approve the batches of their version. Returns the last one.
-
-    Raises:
-        NodeError: a file is no decision on a version that was proposed here, or of nobody who is a curator.
-    """
-    decisions = [read_decision(file) for file in files]
-    proposed = [take_decision(home, name, each, found.place, found.curators) for each in decisions]
-    taken = decisions_on(read_review(home, name), proposed[-1].version, proposed[-1].roots, found.curators)
-    if 0 < found.need <= sum(each.approves for each in taken):
-        own = OwnDatanets(home)
-        for digest in proposed[-1].batches:
-            own.approve(name, digest, {})
-    return decisions[-1]
 
 
 def _text(row: Any) -> str:

@@ -17,10 +17,10 @@ from ..errors import NodeError
 from ..home import Home, open_home
 from . import review
 from .about import rows_within
-from .curated import propose
-from .curator_files import collect, curators_from_plain, review_state, show_proposal
+from .curated import collect, propose
+from .curator_files import curators_from_plain, review_state, show_proposal
 from .own import RowBatch, state_of
-from .proposals import write_proposal
+from .proposals import read_decision, write_proposal
 from .rows import read_rows
 from .signed import check_place, read_signed
 from .store import OwnDatanets
@@ -123,7 +123,14 @@ def _review_version(home: Home, name: str, order: Order) -> dict[str, Any]:
         proposal = propose(home, name, (), found.place, found.published)
         write_proposal(Path(order["out"]), proposal)
     else:
-        collect(home, name, [Path(order["file"])], found)
+        (collected,) = collect(
+            home, name, [read_decision(Path(order["file"]))], found.place, found.curators, found.need
+        )
+        if collected.is_outdated:
+            raise NodeError(
+                f"enough curators approve version {collected.proposed.version}, but your rows have changed since you "
+                "proposed it, so nothing is approved: propose it again"
+            )
     return review_state(home, name, found)
 
 
