@@ -18,6 +18,7 @@ from ..text import DURATION_S_MAX, since_of
 from .access import connection, read_logs
 from .adapters import adapters_to_plain, found_withdrawn, models_to_plain, published_bonds
 from .datanet_names import datanet_names
+from .event_watch import EventWatch, standing_of
 from .jobs import job_filter, list_jobs
 from .limits import Limits
 from .other_processes import ProcessWatch
@@ -37,6 +38,15 @@ class OperatorService:
     limits: Limits
     pauses: Pauses
     library: AdapterLibrary  # it parses a folder only when the folder has changed
+    events: EventWatch
+
+    async def run(self) -> None:
+        """Watch for pauses and events until cancelled."""
+        parts = self.parts
+        find = partial(standing_of, parts.home, network=parts.network, engine=parts.engine, serving=parts.serving)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.pauses.run)
+            nursery.start_soon(self.events.run, find)
 
     async def jobs(self, filters: Mapping[str, Any]) -> dict[str, Any]:
         """The newest requests.
@@ -120,8 +130,8 @@ class OperatorService:
         return await trio.to_thread.run_sync(models_to_plain, self.parts.home, self.parts.config.inference.base)
 
 
-def open_operator(parts: NodeParts, refit: Callable[[LimitsConfig], None]) -> OperatorService:
-    """Compose the service; `refit` gives the engine other budgets, and the caller runs its `pauses`."""
+def open_operator(parts: NodeParts, refit: Callable[[LimitsConfig], None], events: EventWatch) -> OperatorService:
+    """Compose the service; `refit` gives the engine other budgets, and the caller runs it."""
     config = parts.config
     limits = Limits(
         parts.home,
@@ -147,6 +157,7 @@ def open_operator(parts: NodeParts, refit: Callable[[LimitsConfig], None]) -> Op
         limits=limits,
         pauses=pauses,
         library=AdapterLibrary(parts.home),
+        events=events,
     )
 
 
