@@ -30,11 +30,13 @@ from .config_tables import (
 from .errors import ConfigError
 from .home import HOME_VARIABLE
 from .setting import Setting, checked, toml_of, value_from_text
+from .upkeep_tables import AlertsConfig
 
 __all__ = [
     "AUTO_CONTEXT_MAX",
     "KEY_VARIABLE",
     "TABLES",
+    "AlertsConfig",
     "ApiConfig",
     "ChainConfig",
     "Config",
@@ -72,6 +74,7 @@ class Config:
     p2p: P2pConfig = field(default_factory=P2pConfig)
     gateway: GatewayConfig = field(default_factory=GatewayConfig)
     settlement: SettlementConfig = field(default_factory=SettlementConfig)
+    alerts: AlertsConfig = field(default_factory=AlertsConfig)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

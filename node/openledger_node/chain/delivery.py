@@ -21,6 +21,8 @@ from ..ledger.outbox import OutboxRows
 from .client import ChainClient, Refusal, SendRefusedError
 from .encoding import UnsignedTransaction, encode_signed, signing_digest, transaction_hash
 
+TOO_FEW_COINS: Final = "has too few coins for gas"
+
 # ---- The outbox's durable steps, each between two points at which tests crash the process
 
 STEPS: Final = (
@@ -149,7 +151,7 @@ class TransactionDelivery:
             case "underpriced" if may_bump:
                 return self._bump(transaction, view)
             case "no_funds":
-                view.hold(transaction, f"{transaction.intent.sender} has too few coins for gas: send some to it")
+                view.hold(transaction, f"{transaction.intent.sender} {TOO_FEW_COINS}: send some to it")
             case _:
                 view.hold(transaction, "the endpoint rejects it: look at the endpoint's log, or use another endpoint")
         return reason in ("taken", "known", "nonce_too_low")

@@ -36,6 +36,7 @@ COMMAND_MODULES: Final = (
     CommandModule("adapters", ("adapters",), "Models"),
     CommandModule("datanet_commit", ("datanet",), "Models"),
     CommandModule("factory", ("factory",), "Models"),
+    CommandModule("alerts", ("alerts",), "Node"),
     CommandModule("config", ("config",), "Node"),
     CommandModule("keys", ("keys",), "Node"),
     CommandModule("service", ("service",), "Node"),

@@ -32,6 +32,7 @@ from ..models.fetch import Progress, Report
 from ..models.known_bases import DEMO_DOWNLOAD_BYTES
 from ..node_clock import BootClock
 from ..node_events import EventKind, listening_to_events, note_event
+from ..operator.alerts.run_mark import note_stopped
 from ..service_manager import ServiceManager
 from ..settlement.early_chain import early_chain
 from ..text import SafeFormatter
@@ -103,6 +104,7 @@ def start(
         report(Progress(what="starting the node", done=0, total=1))
         screen = StartScreen(report, lock, manager, began_s=began_s, is_quiet=quiet, hello=hello)
         run_daemon_to_its_end(home, config, screen)
+        note_stopped(home)
     tell("stopped; every answer is recorded")
 
 

@@ -1,6 +1,7 @@
 """The state of a node's money, for `status`, the page and the metrics."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from openledger_protocol.chain import Block
 from openledger_protocol.primitives import Address
@@ -18,6 +19,7 @@ class MoneyStatus:
     address: Address | None
     why_not_claimed: str | None = None
     alerts: tuple[str, ...] = ()  # what may cost money until the operator acts
+    alert_counts: Mapping[str, int] = field(default_factory=dict)  # the same by kind: gas, claims, sellers
     peer_id: PeerId | None = None
     num_peers: int = 0
     num_waiting: int = 0  # things that wait for the operator

@@ -148,6 +148,7 @@ class NetworkService:
             address=session.accounts.wallet,
             why_not_claimed=session.settlement.claimer.why_not,
             alerts=session.alerts,
+            alert_counts=session.alert_counts,
             peer_id=peers.peer_id if peers else None,
             num_peers=peers.num_peers if peers else 0,
             num_waiting=self._num_waiting,

@@ -17,6 +17,7 @@ from ..models.library import AdapterLibrary
 from ..text import DURATION_S_MAX, since_of
 from .access import connection, read_logs
 from .adapters import adapters_to_plain, found_withdrawn, models_to_plain, published_bonds
+from .alerts.service import AlertService, look_at
 from .datanet_names import datanet_names
 from .event_watch import EventWatch, standing_of
 from .jobs import job_filter, list_jobs
@@ -37,16 +38,18 @@ class OperatorService:
     prices: Prices
     limits: Limits
     pauses: Pauses
+    alerts: AlertService
     library: AdapterLibrary  # it parses a folder only when the folder has changed
     events: EventWatch
 
     async def run(self) -> None:
-        """Watch for pauses and events until cancelled."""
+        """Watch for pauses, events and alerts until cancelled."""
         parts = self.parts
         find = partial(standing_of, parts.home, network=parts.network, engine=parts.engine, serving=parts.serving)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.pauses.run)
             nursery.start_soon(self.events.run, find)
+            nursery.start_soon(self.alerts.run)
 
     async def jobs(self, filters: Mapping[str, Any]) -> dict[str, Any]:
         """The newest requests.
@@ -156,6 +159,7 @@ def open_operator(parts: NodeParts, refit: Callable[[LimitsConfig], None], event
         prices=Prices(parts.home, config.market, parts.network),
         limits=limits,
         pauses=pauses,
+        alerts=AlertService(parts.home, config.alerts, partial(look_at, parts)),
         library=AdapterLibrary(parts.home),
         events=events,
     )

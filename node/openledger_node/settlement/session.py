@@ -15,6 +15,7 @@ from openledger_protocol.transactions import OutboxLimits, Transaction
 
 from ..attribution.recount import ShareRecount
 from ..chain.client import ChainClient, ChainState
+from ..chain.delivery import TOO_FEW_COINS
 from ..chain.deployment import Deployment
 from ..chain.outbox import Outbox
 from ..chain.watcher import Watcher, decode_with
@@ -199,6 +200,17 @@ class NetworkSession:
             *self.case_keeper.alerts,
             *self.wrong_shares.alerts,
         )
+
+    @property
+    def alert_counts(self) -> dict[str, int]:
+        """The number of alerts by kind: too little gas, claims of this node, and sellers that took too much."""
+        num_gas = sum(TOO_FEW_COINS in alert for alert in self.outbox.alerts)
+        own = (self.outbox, self.settlement, self.x402_claims, self.case_keeper)
+        return {
+            "gas": num_gas,
+            "claims": sum(len(each.alerts) for each in own) - num_gas,
+            "sellers": len(self.overclaims.alerts) + len(self.wrong_shares.alerts),
+        }
 
     @property
     def coin_price_wei(self) -> Wei:

@@ -1,0 +1,1 @@
+"""Alerts: what needs the owner of an unattended node, sent to a webhook and to ntfy."""

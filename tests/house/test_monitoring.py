@@ -1,0 +1,132 @@
+"""The shipped dashboard and alert rules name only metrics and labels that the code has."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from openledger_node.api.bootstrap_metrics import BOOTSTRAP_METRICS
+from openledger_node.api.exposition import PREFIX
+from openledger_node.api.metrics import NODE_METRICS
+
+ROOT = Path(__file__).resolve().parents[2]
+MONITORING = ROOT / "docs" / "monitoring"
+RULES = yaml.safe_load((MONITORING / "prometheus-rules.yaml").read_text(encoding="utf-8"))
+BOARD = json.loads((MONITORING / "grafana-dashboard.json").read_text(encoding="utf-8"))
+PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
+
+FUNCTIONS = {
+    "and", "by", "changes", "histogram_quantile", "increase", "label_values", "on", "rate", "resets", "sum",
+}  # fmt: skip
+SCRAPE_LABELS = {"instance", "job", "le"}
+WORD = re.compile(r"[A-Za-z_:][\w:]*")
+
+
+def labels_by_metric() -> dict[str, set[str]]:
+    """Each series that the node and the bootstrap node serve, with its labels."""
+    found: dict[str, set[str]] = {"up": set()}
+    for table, prefix in ((NODE_METRICS, PREFIX), (BOOTSTRAP_METRICS, f"{PREFIX}bootstrap_")):
+        for family in table.families:
+            name = f"{prefix}{family.name}"
+            for series in (
+                (f"{name}_bucket", f"{name}_sum", f"{name}_count") if family.kind == "histogram" else (name,)
+            ):
+                found[series] = set(family.labels)
+    return found
+
+
+SERIES = labels_by_metric()
+
+
+def problems(expression: str) -> Iterator[str]:
+    """Errors of an expression: brackets that do not close, and words that are no series, label or function."""
+    opened = {"(": 0, "[": 0, "{": 0}
+    for closing, opening in zip(")]}", "([{", strict=True):
+        opened[opening] = expression.count(opening) - expression.count(closing)
+    if any(opened.values()):
+        yield f"brackets do not close: {expression}"
+    named = {word for word in WORD.findall(expression) if word in SERIES or word.startswith(PREFIX)}
+    yield from (f"no such series: {word}" for word in named - SERIES.keys())
+    labels = SCRAPE_LABELS.union(*(SERIES.get(word, set()) for word in named))
+    bare = re.sub(r'"[^"]*"|\[[^\]]*\]', "", expression)
+    known = FUNCTIONS | labels | named
+    yield from (f"neither series, label nor function: {word}" for word in WORD.findall(bare) if word not in known)
+
+
+RULE_EXPRESSIONS = {rule["alert"]: rule["expr"] for group in RULES["groups"] for rule in group["rules"]}
+BOARD_EXPRESSIONS = {
+    f"{panel['title']} {target['refId']}": target["expr"] for panel in PANELS for target in panel["targets"]
+}
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "rate(openledger_request_total[5m])",
+        "sum by (colour) (openledger_peers)",
+        "sum(openledger_peers",
+        "avg_of(up)",
+    ],
+)
+def test_a_wrong_expression_is_noticed(expression: str) -> None:
+    assert list(problems(expression))
+
+
+@pytest.mark.parametrize("name", RULE_EXPRESSIONS | BOARD_EXPRESSIONS)
+def test_each_expression_names_what_the_code_has(name: str) -> None:
+    assert list(problems((RULE_EXPRESSIONS | BOARD_EXPRESSIONS)[name])) == []
+
+
+def test_every_rule_says_what_to_do_and_is_on_the_page() -> None:
+    page = (ROOT / "docs" / "how-to" / "monitor.md").read_text(encoding="utf-8")
+    rules: list[dict[str, Any]] = [rule for group in RULES["groups"] for rule in group["rules"]]
+    assert len(RULE_EXPRESSIONS) == len(rules)
+    for rule in rules:
+        assert rule["annotations"].keys() == {"summary", "description"}
+        assert rule["labels"]["severity"] in ("warning", "critical")
+        assert f"| `{rule['alert']}` |" in page
+
+
+def test_the_dashboard_has_every_metric_but_those_of_the_process() -> None:
+    """A metric that is added must be shown, or named here with a reason."""
+    left_out = {
+        "build_info": "the list of nodes uses it",
+        "process_open_fds": "of use in a fault only",
+        "key_requests_total": "key_tokens_total shows the use of keys",
+        "key_spent_open_total": "money of keys is in `keys show`",
+        "key_charged_open_total": "money of keys is in `gateway list`",
+        "engine_unloaded": "engine_up shows it",
+        "engine_failed": "a rule fires",
+        "engine_load_seconds": "once a start",
+        "batch_slots": "a setting",
+        "kv_block_bytes": "a constant of the base",
+        "prefix_reused_tokens_total": "of use in tuning only",
+        "adapters_registered": "changes by hand",
+        "adapters_resident": "adapter_cache_bytes shows it",
+        "adapter_load_seconds": "adapter_loads_total shows it",
+        "chain_height": "chain_head_age_seconds shows it",
+        "transaction_replacements_total": "a rule fires",
+    }
+    shown = " ".join(BOARD_EXPRESSIONS.values()) + " "
+    missing = {
+        family.name
+        for family in NODE_METRICS.families
+        if not re.search(rf"\b{PREFIX}{family.name}(_bucket)?\b", shown)
+    }
+    assert missing == left_out.keys()
+
+
+def test_panels_have_ids_and_places_of_their_own() -> None:
+    assert len({panel["id"] for panel in BOARD["panels"]}) == len(BOARD["panels"])
+    cells = [
+        (panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y)
+        for panel in BOARD["panels"]
+        for x in range(panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["h"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) < 24

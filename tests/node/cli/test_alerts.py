@@ -1,0 +1,157 @@
+"""`alerts`: the receivers and events, a test alert, and the secrets."""
+
+import json
+import stat
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from support.verbs import Run
+
+from openledger_node.home import Home
+from openledger_node.operator.alerts.journal import open_journal
+from openledger_node.operator.alerts.service import new_alert
+from openledger_node.upkeep_tables import ALERT_EVENTS
+
+
+class Inbox(BaseHTTPRequestHandler):
+    """A receiver on loopback; /refuse refuses, and /elsewhere redirects to a place that takes everything."""
+
+    got: list[tuple[str, dict[str, str], bytes]]
+
+    def do_POST(self) -> None:
+        length = int(self.headers["Content-Length"])
+        self.got.append(
+            (self.path, {name.lower(): value for name, value in self.headers.items()}, self.rfile.read(length))
+        )
+        self.send_response({"/refuse": 403, "/elsewhere": 307}.get(self.path, 200))
+        if self.path == "/elsewhere":
+            self.send_header("Location", "/taken")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def inbox() -> Iterator[HTTPServer]:
+    Inbox.got = []
+    with HTTPServer(("127.0.0.1", 0), Inbox) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def url(server: HTTPServer, path: str) -> str:
+    return f"http://127.0.0.1:{server.server_port}{path}"
+
+
+def test_without_a_receiver_show_says_how_to_set_one_and_a_test_fails(run: Run) -> None:
+    ran = run("alerts", "show")
+    assert (ran.status, ran.stdout) == (0, "")
+    assert "config set alerts.ntfy_url" in ran.stderr
+    ran = run("alerts", "test")
+    assert ran.status == 3
+    assert "no receiver is set" in ran.stderr
+
+
+def test_a_test_reaches_both_receivers_over_the_network(run: Run, inbox: HTTPServer) -> None:
+    run("config", "set", "alerts.webhook_url", url(inbox, "/hook"))
+    run("config", "set", "alerts.ntfy_url", url(inbox, "/topic"))
+    ran = run("alerts", "test", "--json")
+    assert ran.status == 0
+    assert [(each["name"], each["error"]) for each in ran.json["receivers"]] == [("webhook", None), ("ntfy", None)]
+    (hook_path, hook_headers, hook_body), (topic_path, topic_headers, topic_body) = Inbox.got
+    assert (hook_path, topic_path) == ("/hook", "/topic")
+    assert json.loads(hook_body)["data"]["phase"] == "test"
+    assert hook_headers["webhook-signature"].startswith("v1,")
+    assert topic_headers["title"] == "openledger-node: test"
+    assert topic_body == b"This is a test. Alerts of this node reach you here."
+
+
+@pytest.mark.parametrize(("path", "words"), [("/refuse", "status 403"), ("/elsewhere", "redirects")])
+def test_a_test_that_fails_says_why_and_follows_no_redirect(
+    run: Run, inbox: HTTPServer, path: str, words: str
+) -> None:
+    run("config", "set", "alerts.webhook_url", url(inbox, path))
+    ran = run("alerts", "test")
+    assert ran.status == 6
+    assert words in ran.stdout
+    assert [got[0] for got in Inbox.got] == [path]
+
+
+def test_a_receiver_that_is_off_is_named_without_the_rest_of_its_url(run: Run, inbox: HTTPServer) -> None:
+    port = inbox.server_port
+    inbox.server_close()
+    run("config", "set", "alerts.webhook_url", f"http://127.0.0.1:{port}/secret-path")
+    ran = run("alerts", "test")
+    assert ran.status == 6
+    assert f"127.0.0.1:{port} can't be reached" in ran.stdout
+    assert "secret-path" not in ran.stdout + ran.stderr
+
+
+def test_show_has_events_with_their_state_and_what_was_sent(run: Run, home: Home) -> None:
+    run("config", "set", "alerts.webhook_url", "https://hooks.example/secret-path")
+    run("config", "set", "alerts.muted", "sellers")
+    journal = open_journal(home)
+    alert = new_alert("engine", "begins", now_s=1_700_000_000)
+    for each in (alert, new_alert("disk", "begins", now_s=1_700_000_100)):
+        journal.put("webhook", each)
+    journal.open_causes = {"engine": 1_700_000_000, "claims 2": 1_700_000_000}
+    journal.note_sent("webhook", alert, now_s=1_700_000_005)
+    journal.save()
+    found = run("alerts", "show", "--json").json
+    assert found["receivers"] == [{"name": "webhook", "host": "hooks.example", "waiting": 1}]
+    states = {each["event"]: (each["muted"], each["since"]) for each in found["events"]}
+    assert tuple(states) == ALERT_EVENTS
+    assert states["engine"] == states["claims"] == (False, "2023-11-14T22:13:20Z")
+    assert states["sellers"] == (True, None)
+    assert [(each["event"], each["sent"]) for each in found["sent"]] == [("engine", "2023-11-14T22:13:25Z")]
+    shown = run("alerts", "show").stdout
+    assert "hooks.example, 1 waiting" in shown
+    assert "secret-path" not in shown
+    assert "open since 2023-11-14T22:13:20Z" in shown
+
+
+def test_the_secret_is_drawn_once_and_anew_when_asked(run: Run, home: Home) -> None:
+    first = run("alerts", "secret").stdout
+    assert first.startswith("whsec_")
+    assert run("alerts", "secret").stdout == first
+    assert run("alerts", "secret", "--new").stdout != first
+    file = home.keys / "alerts-webhook.secret"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert first.strip() not in run("config", "show").stdout
+
+
+def test_a_token_comes_from_a_file_and_wrong_words_exit_2(run: Run, home: Home, tmp_path: Path) -> None:
+    assert run("alerts", "token").status == 2
+    file = tmp_path / "token"
+    assert run("alerts", "token", str(file)).status == 3
+    file.write_text("tk_example\n")
+    assert run("alerts", "token", str(file), "--remove").status == 2
+    assert run("alerts", "token", str(file)).status == 0
+    assert (home.keys / "alerts-ntfy.token").read_text() == "tk_example\n"
+    assert run("alerts", "token", "--remove").status == 0
+    assert not (home.keys / "alerts-ntfy.token").exists()
+    file.write_text("two words\n")
+    assert run("alerts", "token", str(file)).status == 3
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("alerts.webhook_url", "http://example.org/x", "not encrypted"),
+        ("alerts.ntfy_url", "ntfy.sh/topic", "not a URL"),
+        ("alerts.muted", "disc", "'disc' is no event"),
+        ("alerts.node_name", "a\nb", "no name for alerts"),
+        ("alerts.disk_percent", "0", "the least is 1"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_a_reason(run: Run, key: str, value: str, words: str) -> None:
+    ran = run("config", "set", key, value)
+    assert ran.status == 2
+    assert words in ran.stderr

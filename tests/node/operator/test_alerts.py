@@ -1,0 +1,470 @@
+"""Alerts: one for each cause until it is over, delivered once, whatever network, disk and restarts do."""
+
+import base64
+import errno
+import hashlib
+import hmac
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trio
+
+from openledger_node.errors import ConfigError, NetworkError
+from openledger_node.home import Home
+from openledger_node.operator.alerts import journal as journals
+from openledger_node.operator.alerts import run_mark
+from openledger_node.operator.alerts import service as services
+from openledger_node.operator.alerts.causes import (
+    CLEAR_S,
+    HELD_UP_S,
+    TEXTS,
+    AlertPatience,
+    AlertSigns,
+    CauseWatch,
+)
+from openledger_node.operator.alerts.delivery import (
+    Receiver,
+    deliver,
+    draw_secret,
+    keep_token,
+    load_secret,
+    load_token,
+    receivers_of,
+)
+from openledger_node.operator.alerts.journal import WAITING_MAX, open_journal
+from openledger_node.operator.alerts.run_mark import has_crashed, mark_run, note_stopped
+from openledger_node.operator.alerts.service import PER_HOUR_MAX, AlertService, new_alert, trial_alert
+from openledger_node.p2p.reachability import ReachState
+from openledger_node.upkeep_tables import ALERT_EVENTS, AlertsConfig, read_muted, read_upkeep_url
+
+ROOT = Path(__file__).resolve().parents[3]
+HOOK = AlertsConfig(webhook_url="https://hooks.example/secret-path")
+FINE = AlertSigns(is_engine_failed=False, is_chain_lost=False, num_peers=3, disk_share=0.5, counts={})
+PATIENCE = AlertPatience(chain_lost_s=600.0, peers_lost_s=900.0, disk_share=0.95)
+
+
+# ---- causes
+
+
+def judge(*looks: tuple[float, AlertSigns], open_causes: set[str] | None = None) -> list[tuple[float, str, str]]:
+    watch = CauseWatch(PATIENCE, open_causes or set())
+    return [(at_s, each.cause, each.phase) for at_s, signs in looks for each in watch.judge(signs, at_s)]
+
+
+CAUSES = [
+    ("engine", {"is_engine_failed": True}, 0.0),
+    ("chain", {"is_chain_lost": True}, 600.0),
+    ("peers", {"num_peers": 0}, 900.0),
+    ("peers", {"reach": ReachState.UNREACHABLE}, 900.0),
+    ("disk", {"disk_share": 0.95}, 0.0),
+    ("gas", {"counts": {"gas": 1}}, HELD_UP_S),
+    ("claims", {"counts": {"claims": 1}}, HELD_UP_S),
+    ("sellers", {"counts": {"sellers": 1}}, HELD_UP_S),
+]
+
+
+@pytest.mark.parametrize(("cause", "sign", "after_s"), CAUSES)
+def test_a_cause_makes_one_alert_after_its_time_and_one_when_it_is_over(
+    cause: str, sign: dict[str, Any], after_s: float
+) -> None:
+    seen = replace(FINE, **sign)
+    looks = [(float(at_s), seen) for at_s in range(0, 5_000, 10)]
+    end = [(5_000.0, FINE), (5_000.0 + CLEAR_S - 1, FINE), (5_000.0 + CLEAR_S, FINE)]
+    assert judge(*looks, *end) == [(after_s, cause, "begins"), (5_000.0 + CLEAR_S, cause, "over")]
+
+
+@pytest.mark.parametrize(("cause", "sign", "after_s"), CAUSES)
+def test_what_lasts_shorter_makes_no_alert(cause: str, sign: dict[str, Any], after_s: float) -> None:
+    if after_s:
+        seen = replace(FINE, **sign)
+        assert judge((0.0, seen), (after_s - 1, seen), (after_s, FINE), (after_s + 1, seen)) == []
+
+
+def test_a_cause_that_comes_and_goes_makes_one_alert() -> None:
+    failed = replace(FINE, is_engine_failed=True)
+    looks = [(float(at_s), failed if at_s % 100 else FINE) for at_s in range(1, 4_000, 50)]
+    assert judge(*looks) == [(1.0, "engine", "begins")]
+
+
+def test_a_cause_that_was_open_before_a_restart_makes_no_second_alert() -> None:
+    lost = replace(FINE, is_chain_lost=True)
+    assert judge((0.0, lost), (700.0, lost), open_causes={"chain"}) == []
+
+
+def test_the_unknown_changes_nothing() -> None:
+    unknown = AlertSigns()
+    looks = [(float(at_s), unknown) for at_s in range(0, 5_000, 100)]
+    assert judge(*looks, open_causes={"engine", "chain", "peers", "disk", "gas"}) == []
+
+
+def test_a_second_claim_in_trouble_makes_an_alert_of_its_own() -> None:
+    one, two = replace(FINE, counts={"claims": 1}), replace(FINE, counts={"claims": 2})
+    found = judge((0.0, one), (60.0, one), (100.0, two), (160.0, two), (200.0, one), (400.0, one))
+    assert found == [(60.0, "claims", "begins"), (160.0, "claims 2", "begins"), (400.0, "claims 2", "over")]
+
+
+def test_a_disk_at_its_limit_does_not_flap() -> None:
+    looks = [(float(at_s), replace(FINE, disk_share=0.95 - (at_s % 3) / 100)) for at_s in range(5_000)]
+    assert judge(*looks) == [(0.0, "disk", "begins")]
+
+
+# ---- the journal
+
+
+def test_a_full_queue_drops_the_oldest_and_counts_it(home: Home) -> None:
+    journal = open_journal(home)
+    alerts = [new_alert("engine", "begins", now_s=at_s) for at_s in range(WAITING_MAX + 2)]
+    for alert in alerts:
+        journal.put("webhook", alert)
+    journal.save()
+    again = open_journal(home)
+    assert (list(again.waiting["webhook"]), again.num_dropped) == (alerts[2:], 2)
+    assert again.file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"schema": "openledger.alerts/9"}', '{"schema": 1, "open": 1}', "\xff"]
+)
+def test_a_damaged_journal_is_begun_anew(home: Home, text: str) -> None:
+    (home.root / "alerts.json").write_bytes(text.encode("latin-1"))
+    journal = open_journal(home)
+    assert (journal.open_causes, journal.waiting, list(journal.sent)) == ({}, {}, [])
+
+
+def test_a_full_disk_stops_no_alert(
+    home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(journals, "write_private", full)
+    open_journal(home).save()
+    assert "may repeat alerts" in caplog.text
+
+
+def test_only_a_run_that_was_not_stopped_counts_as_a_crash(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not has_crashed(home)
+    mark_run(home)
+    assert not has_crashed(home)  # the same process, with another base
+    monkeypatch.setattr(run_mark, "_RUN", "the next process")
+    assert has_crashed(home)
+    mark_run(home)
+    note_stopped(home)
+    note_stopped(home)
+    monkeypatch.setattr(run_mark, "_RUN", "one more")
+    assert not has_crashed(home)
+
+
+# ---- delivery
+
+
+def take(status: int = 200, **headers: str) -> tuple[list[httpx.Request], httpx.MockTransport]:
+    got: list[httpx.Request] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        got.append(request)
+        return httpx.Response(status, headers=headers)
+
+    return got, httpx.MockTransport(handle)
+
+
+async def test_a_webhook_is_signed_as_standard_webhooks_has_it(home: Home) -> None:
+    got, transport = take()
+    (receiver,) = receivers_of(home, HOOK)
+    alert = new_alert("disk", "begins", now_s=1_700_000_000)
+    await deliver(receiver, alert, node_name="attic", now_s=lambda: 1_700_000_007.9, transport=transport)
+    (request,) = got
+    assert str(request.url) == HOOK.webhook_url
+    assert request.headers["webhook-id"] == alert.id
+    key = base64.b64decode(load_secret(home).removeprefix("whsec_"))
+    signed = f"{alert.id}.1700000007.".encode() + request.content
+    digest = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    assert request.headers["webhook-signature"] == f"v1,{digest}"
+    body = json.loads(request.content)
+    assert (body["type"], body["timestamp"]) == ("openledger.alert.disk", "2023-11-14T22:13:20Z")
+    assert body["data"].keys() == {"id", "event", "phase", "text", "urgent", "node", "version"}
+    assert (body["data"]["node"], body["data"]["urgent"]) == ("attic", True)
+
+
+async def test_ntfy_gets_a_title_a_priority_and_the_token(home: Home) -> None:
+    got, transport = take()
+    keep_token(home, "tk_example")
+    (receiver,) = receivers_of(home, AlertsConfig(ntfy_url="https://ntfy.example/attic-17"))
+    await deliver(receiver, new_alert("gas", "over", now_s=1), node_name="", now_s=lambda: 2.0, transport=transport)
+    (request,) = got
+    assert request.content.decode() == TEXTS["gas"].over
+    assert request.headers["title"] == "openledger-node: gas is over"
+    assert request.headers["priority"] == "default"
+    assert request.headers["authorization"] == "Bearer tk_example"
+    keep_token(home, None)
+    assert load_token(home) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(307, "redirects"), (401, "alerts secret"), (403, "alerts secret"), (500, "log"), (404, "webhook_url")],
+)
+async def test_a_receiver_that_refuses_is_named_with_a_remedy(home: Home, status: int, words: str) -> None:
+    got, transport = take(status, location="https://elsewhere.example/")
+    (receiver,) = receivers_of(home, HOOK)
+    with pytest.raises(NetworkError, match=words) as raised:
+        await deliver(receiver, trial_alert(now_s=1), node_name="", now_s=lambda: 2.0, transport=transport)
+    assert len(got) == 1
+    assert "secret-path" not in str(raised.value)
+    assert "whsec" not in repr(receiver)
+    assert "secret-path" not in repr(receiver)
+
+
+async def test_a_receiver_that_hangs_is_given_up(home: Home, autojump_clock: object) -> None:
+    class Hanging(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            await trio.sleep_forever()
+            raise AssertionError
+
+    (receiver,) = receivers_of(home, HOOK)
+    with pytest.raises(NetworkError, match="did not answer within 20 s"):
+        await deliver(receiver, trial_alert(now_s=1), node_name="", now_s=lambda: 2.0, transport=Hanging())
+
+
+def test_secrets_that_others_can_read_or_that_are_damaged_are_refused(home: Home) -> None:
+    load_secret(home)
+    file = home.keys / "alerts-webhook.secret"
+    file.chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        load_secret(home)
+    file.chmod(0o600)
+    file.write_text("whsec_short")
+    with pytest.raises(ConfigError, match="secret --new"):
+        load_secret(home)
+    draw_secret(home)
+    assert load_secret(home).startswith("whsec_")
+    for token in ("", "two words", "tk_\u00e9", "tk_\nx", "x" * 600):
+        with pytest.raises(ConfigError, match="that is no token"):
+            keep_token(home, token)
+
+
+# ---- the task
+
+
+class Inbox:
+    """A receiver that refuses while it is told to."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[str, str]] = []
+        self.ids: list[str] = []
+        self.refuses = False
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if self.refuses:
+            raise httpx.ConnectError("no network", request=request)
+        data = json.loads(request.content)["data"]
+        self.got.append((data["event"], data["phase"]))
+        self.ids.append(data["id"])
+        return httpx.Response(204)
+
+
+def service(home: Home, inbox: Inbox, look: Callable[[], AlertSigns], config: AlertsConfig = HOOK) -> AlertService:
+    def now_s() -> float:
+        return 1_700_000_000 + trio.current_time()
+
+    return AlertService(home, config, look, now_s=now_s, transport=httpx.MockTransport(inbox))
+
+
+async def live(alerts: AlertService, seconds: float) -> None:
+    with trio.move_on_after(seconds):
+        await alerts.run()
+
+
+def fine() -> AlertSigns:
+    return FINE
+
+
+def failed() -> AlertSigns:
+    return replace(FINE, is_engine_failed=True)
+
+
+async def test_without_a_receiver_nothing_is_watched_or_written(home: Home, autojump_clock: object) -> None:
+    def never() -> AlertSigns:
+        raise AssertionError
+
+    await AlertService(home, AlertsConfig(), never).run()
+    assert list(home.root.iterdir()) == []
+
+
+async def test_an_alert_waits_through_a_loss_of_the_network_and_a_restart_and_comes_once(
+    home: Home, autojump_clock: object
+) -> None:
+    inbox = Inbox()
+    inbox.refuses = True
+    await live(service(home, inbox, failed), 4_000.0)
+    inbox.refuses = False
+    await live(service(home, inbox, failed), 100.0)
+    await live(service(home, inbox, failed), 4_000.0)
+    await live(service(home, inbox, fine), 1_000.0)
+    assert inbox.got == [("engine", "begins"), ("engine", "over")]
+    assert len(set(inbox.ids)) == 2
+    assert open_journal(home).open_causes == {}
+
+
+async def test_a_crash_is_said_at_the_next_start_and_once(
+    home: Home, autojump_clock: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox = Inbox()
+    await live(service(home, inbox, fine), 100.0)
+    monkeypatch.setattr(run_mark, "_RUN", "the next process")
+    await live(service(home, inbox, fine), 100.0)
+    await live(service(home, inbox, fine), 100.0)
+    assert inbox.got == [("restarted", "once")]
+
+
+@pytest.mark.parametrize("stopped_at", ["crash", "sent"])
+async def test_a_stop_at_any_moment_loses_and_repeats_no_alert(
+    home: Home, autojump_clock: object, monkeypatch: pytest.MonkeyPatch, stopped_at: str
+) -> None:
+    inbox, stop = Inbox(), trio.CancelScope()
+    await live(service(home, inbox, fine), 10.0)
+    monkeypatch.setattr(run_mark, "_RUN", "the next process")
+
+    def crashed(home: Home) -> bool:
+        stop.cancel()
+        return has_crashed(home)
+
+    class Stopping(Inbox):
+        def __call__(self, request: httpx.Request) -> httpx.Response:
+            stop.cancel()
+            inbox(request)
+            return httpx.Response(200)
+
+    with monkeypatch.context() as patch, stop:
+        if stopped_at == "crash":
+            patch.setattr(services, "has_crashed", crashed)
+        await service(home, Stopping() if stopped_at == "sent" else inbox, fine).run()
+    monkeypatch.setattr(run_mark, "_RUN", "one more process")
+    await live(service(home, inbox, fine), 100.0)
+    assert inbox.got[0] == ("restarted", "once")
+    assert len(set(inbox.ids)) == len(inbox.ids)
+
+
+async def test_a_muted_event_makes_no_alert(home: Home, autojump_clock: object) -> None:
+    inbox = Inbox()
+    await live(service(home, inbox, failed, replace(HOOK, muted="disk, engine")), 1_000.0)
+    assert inbox.got == []
+
+
+async def test_a_receiver_gets_only_so_many_in_an_hour_and_the_others_later(
+    home: Home, autojump_clock: object
+) -> None:
+    journal, inbox = open_journal(home), Inbox()
+    for _ in range(PER_HOUR_MAX + 5):
+        journal.put("webhook", new_alert("engine", "begins", now_s=1))
+    journal.save()
+    await live(service(home, inbox, fine), 3_500.0)
+    assert len(inbox.got) == PER_HOUR_MAX
+    await live(service(home, inbox, fine), 3_700.0)
+    assert len(inbox.got) == PER_HOUR_MAX + 5
+
+
+async def test_a_receiver_that_fails_is_asked_less_and_less_often(home: Home, autojump_clock: object) -> None:
+    asked: list[float] = []
+
+    class Refusing(Inbox):
+        def __call__(self, request: httpx.Request) -> httpx.Response:
+            asked.append(trio.current_time())
+            return httpx.Response(503)
+
+    await live(service(home, Refusing(), failed), 7_200.0)
+    gaps = [later - earlier for earlier, later in pairwise(asked)]
+    assert gaps == sorted(gaps)
+    assert gaps[-1] == 900.0
+    assert len(asked) < 20
+
+
+async def test_one_receiver_that_is_away_does_not_hold_up_the_other(home: Home, autojump_clock: object) -> None:
+    got: list[str] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        got.append(request.url.host)
+        return httpx.Response(503 if request.url.host == "hooks.example" else 200)
+
+    both = replace(HOOK, ntfy_url="https://ntfy.example/attic-17")
+    alerts = AlertService(home, both, failed, transport=httpx.MockTransport(handle))
+    await live(alerts, 100.0)
+    assert got.count("ntfy.example") == 1
+
+
+async def test_a_bad_secret_ends_the_alerts_and_not_the_node(
+    home: Home, caplog: pytest.LogCaptureFixture, autojump_clock: object
+) -> None:
+    load_secret(home)
+    (home.keys / "alerts-webhook.secret").chmod(0o644)
+    await service(home, Inbox(), failed).run()
+    assert "no alerts are sent" in caplog.text
+    assert "chmod 600" in caplog.text
+
+
+async def test_no_log_line_has_a_url_or_a_secret(
+    home: Home, caplog: pytest.LogCaptureFixture, autojump_clock: object
+) -> None:
+    caplog.set_level(logging.INFO, logger="openledger_node")
+    inbox = Inbox()
+    inbox.refuses = True
+    await live(service(home, inbox, failed), 1_000.0)
+    assert "hooks.example can't be reached" in caplog.text
+    assert "secret-path" not in caplog.text
+    assert load_secret(home) not in caplog.text
+
+
+# ---- settings and docs
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("ntfy.sh/topic", "not a URL"),
+        ("https://", "not a URL"),
+        ("https://[::1", "not a URL"),
+        ("https://a.example:99999/", "not a URL"),
+        ("https://a.example/a b", "not a URL"),
+        ("https://ex\u00e4mple.org/", "not a URL"),
+        ("ftp://a.example/", "https://"),
+        ("http://a.example/", "not encrypted"),
+        ("http://127.0.0.1.a.example/", "not encrypted"),
+        ("https://me:word@a.example/", "holds a user or password"),
+        ("https://a.example/#part", "behind #"),
+    ],
+)
+def test_a_url_that_is_not_safe_is_refused(url: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as raised:
+        read_upkeep_url(url)
+    assert "me:word" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["", "https://a.example/x?y=z", "http://127.0.0.1:8000/x", "http://[::1]:8000/"])
+def test_a_url_that_is_safe_is_taken(url: str) -> None:
+    assert read_upkeep_url(url) == url
+
+
+def test_muted_events_are_checked_by_name() -> None:
+    assert read_muted(" disk,gas ,") == {"disk", "gas"}
+    with pytest.raises(ConfigError, match="'disc' is no event: the events are restarted, engine"):
+        read_muted("disc")
+
+
+def test_each_event_has_a_text_and_the_page_of_alerts_has_them_all() -> None:
+    assert tuple(TEXTS) == ALERT_EVENTS
+    page = (ROOT / "docs" / "how-to" / "run-unattended.md").read_text(encoding="utf-8")
+    for event, text in TEXTS.items():
+        assert f"| `{event}` |" in page
+        assert text.begins in page
+        assert text.over in page
+
+
+def test_a_receiver_is_named_by_its_host() -> None:
+    assert Receiver(name="ntfy", url="https://ntfy.example:8443/x", secret=None).host == "ntfy.example:8443"
