@@ -207,7 +207,7 @@ class Daemon:
         self._page = Page(lasting.sessions)
         self._stop_requested = trio.Event()
         self._drained = trio.Event()
-        self._operator = open_operator(self._parts(home_network), self._refit)
+        self._operator = open_operator(self._parts(home_network), self._refit, lasting.events)
         limits = self._operator.limits
         room = TrainingRoom(lambda: limits.limits, device=config.inference.device, serving_bytes=limits.held_bytes)
         self._adapter_pulls = adapter_pulls(home, self._base, self._pull_from_peers)
@@ -288,8 +288,7 @@ class Daemon:
                     )
                 self._operator.pauses.start()
                 await nursery.start(self._engine.run)
-                nursery.start_soon(self._operator.pauses.run)
-                nursery.start_soon(self._operator.alerts.run)
+                nursery.start_soon(self._operator.run)
                 self._note_loaded(num_recovered)
                 nursery.start_soon(self._network.run, nursery)
                 nursery.start_soon(self._adapter_pulls.run)

@@ -16,6 +16,7 @@ from .engine.child import StartChild
 from .home import Home
 from .operator.base_pull import base_pulls
 from .operator.base_switch import BaseSwitch
+from .operator.event_watch import EventWatch
 from .operator.pulls import Pulls
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class LastingParts:
     sessions: Sessions
     switch: BaseSwitch
     pulls: Pulls
+    events: EventWatch
 
 
 def lasting_parts(
@@ -60,4 +62,5 @@ def lasting_parts(
         sessions=Sessions(port=listener.getsockname()[1], now_s=time.monotonic),
         switch=BaseSwitch(home, config, tell),
         pulls=base_pulls(home),
+        events=EventWatch(home.root),
     )

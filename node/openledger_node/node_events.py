@@ -58,13 +58,12 @@ WARNINGS: Final = frozenset(
     {
         EventKind.CHAIN_LOST,
         EventKind.PEERS_LOST,
-        EventKind.ENGINE_FAILED,
         EventKind.DISK_LOW,
         EventKind.TRAINING_FAILED,
         EventKind.ROLLED_BACK,
     }
 )
-"""Events that the terminal shows as well as the log."""
+"""Events that the terminal shows as well as the log. An engine that fails says more by itself."""
 
 LOGGER: Final = "openledger_node.event"
 ATTRIBUTE: Final = "node_event"

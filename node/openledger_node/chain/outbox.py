@@ -4,7 +4,6 @@ The next step recovers from a crash at any point: it looks up what is stored, an
 blocks, so under trio it runs in a thread. Only one outbox at a time may use a journal.
 """
 
-import logging
 from collections.abc import Collection
 from dataclasses import replace
 
@@ -33,9 +32,8 @@ from .client import OK, ChainClient, ChainState
 from .contracts import explain_revert
 from .delivery import FailPoint, Sign, Steps, TransactionDelivery, View, pass_by
 from .identity import check_chain_id
+from .transaction_events import note_final, note_mined
 from .watcher import Seen
-
-log = logging.getLogger(__name__)
 
 
 class _DeepReorgError(Exception):
@@ -227,7 +225,7 @@ class Outbox:
     def _finish_if_final(self, transaction: Transaction, view: View) -> None:
         if transaction.block_number is not None and transaction.block_number <= view.finalized:
             self._steps.take("finish", self._journal.finish, transaction.id)
-            log.info("final: %s", transaction.intent.summary)
+            note_final(transaction.intent, transaction.error)
 
     def _note_mined(self, transaction: Transaction, receipt: TransactionReceipt, view: View) -> None:
         block = self._client.block(receipt.block_number)
@@ -236,9 +234,8 @@ class Outbox:
         error = None if receipt.is_ok else self._why_reverted(transaction, receipt)
         mark = self._journal.mark_mined
         self._steps.take("mark_mined", mark, transaction.id, receipt, mined_s=block.timestamp_s, error=error)
-        outcome = f"refused ({error})" if error else "mined"
-        log.info("%s in block %d: %s", outcome, block.number, transaction.intent.summary)
-        self._finish_if_final(replace(transaction, block_number=block.number), view)
+        note_mined(transaction.intent, block.number, error)
+        self._finish_if_final(replace(transaction, block_number=block.number, error=error), view)
 
     def _why_reverted(self, transaction: Transaction, receipt: TransactionReceipt) -> str:
         """The contract's error, which a receipt lacks; the call is simulated again on the previous block."""

@@ -1,11 +1,13 @@
 """`logs`: the logs of the node, its engine and its chain."""
 
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from ..log_files import LogFollower
 from ..operator.access import log_file, read_logs
 from .daemon_client import open_node_home
 from .render import emit_json, out_console, say, shown
@@ -43,23 +45,15 @@ def logs(
 
 
 def _follow(file: Path, position: int) -> None:
-    """Print whole lines as they arrive; a file that was rotated is read from its beginning."""
-    rest = b""
-    try:
-        while True:
-            if file.exists():
-                if file.stat().st_size < position:
-                    position, rest = 0, b""
-                with file.open("rb") as stream:
-                    stream.seek(position)
-                    content = stream.read()
-                position += len(content)
-                *whole, rest = (rest + content).split(b"\n")
-                for line in whole:
-                    _print(line.decode(errors="replace"))
-            time.sleep(LOOK_EVERY_S)
-    except KeyboardInterrupt:
-        return
+    """Print whole lines as they arrive, also across rotations."""
+    with closing(LogFollower(file, position)) as follower:
+        try:
+            while True:
+                for line in follower.read():
+                    _print(line)
+                time.sleep(LOOK_EVERY_S)
+        except KeyboardInterrupt:
+            return
 
 
 def _print(line: str) -> None:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from functools import partial
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
@@ -26,10 +25,12 @@ from ..engine.early_child import early_child
 from ..engine.load_steps import LoadStep
 from ..errors import NodeError, explain_disk
 from ..home import Holder, Home, claim_home, find_holder, note_doing
+from ..log_files import NODE_LOG, NodeLog
 from ..models.bases import FAKE_BASE_NAME
 from ..models.download import pull_base
 from ..models.fetch import Progress, Report
 from ..models.known_bases import DEMO_DOWNLOAD_BYTES
+from ..node_clock import BootClock
 from ..node_events import EventKind, listening_to_events, note_event
 from ..operator.access import SOURCES
 from ..operator.alerts.run_mark import note_stopped
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 PANEL = "Node"
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
-LOG_BYTES_MAX = 5 << 20
 
 POLL_S = 0.05
 USUAL_END_S, MOST_END_S = 5.0, 60.0
@@ -129,10 +129,7 @@ def keep_log(home: Home) -> None:
     """Log warnings to the terminal, and also what the node does to logs/node.log, which only its owner may read."""
     try:
         home.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = home.logs / SOURCES["node"]
-        path.touch(mode=0o600)
-        path.chmod(0o600)  # an earlier release let others read it
-        file = NodeLog(path, maxBytes=LOG_BYTES_MAX, backupCount=1, encoding="utf-8")
+        file = NodeLog(home.logs / NODE_LOG)
     except OSError as error:
         raise explain_disk(error, home.root) from error
     screen = logging.StreamHandler(sys.stderr)
@@ -141,15 +138,6 @@ def keep_log(home: Home) -> None:
         handler.setFormatter(SafeFormatter(LOG_FORMAT))
     logging.basicConfig(level=logging.WARNING, handlers=[screen, file], force=True)
     logging.getLogger(__package__.partition(".")[0]).setLevel(logging.INFO)
-
-
-class NodeLog(RotatingFileHandler):
-    """The log's file. A line that the disk has no room for is lost without a word: the terminal has the warnings."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # the name in logging
-        """Report an error, unless it is one of the disk."""
-        if not isinstance(sys.exc_info()[1], OSError):
-            super().handleError(record)
 
 
 def bring_base(home: Home, config: Config, report: Report, tell: Callable[[str], None]) -> None:
@@ -204,7 +192,7 @@ class StartScreen:
 def run_daemon_to_its_end(home: Home, config: Config, screen: StartScreen) -> None:
     """Run the daemon until it ends. If one of its tasks fails, raise that failure, not the group around it."""
     try:
-        trio.run(_run_both, home, config, screen)
+        trio.run(_run_both, home, config, screen, clock=BootClock())
     except BaseExceptionGroup as group:
         failures = list(_leaves(group))
         if any(isinstance(failure, KeyboardInterrupt) for failure in failures):

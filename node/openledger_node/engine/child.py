@@ -12,12 +12,12 @@ from pathlib import Path
 import trio
 
 from ..child_process import open_log
+from ..log_files import CHILD_LOGS
 from . import frames
 from .frames import Event
 
 RECEIVE_BYTES = 1 << 16
 EXIT_GRACE_S = 3.0
-LOG_BYTES_MAX = 20 << 20
 SHORT_SPIN = "10000"
 
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
@@ -172,7 +172,7 @@ def tail_of(log_file: Path) -> str:
 
 @contextlib.contextmanager
 def _open_log(file: Path) -> Iterator[int]:
-    descriptor = open_log(file, bytes_max=LOG_BYTES_MAX)
+    descriptor = open_log(file, bytes_max=CHILD_LOGS["engine.log"])
     try:
         yield descriptor
     finally:

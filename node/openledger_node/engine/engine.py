@@ -55,7 +55,7 @@ FAILED_STARTS_MAX = 3
 """Children in a row that may end while they load, before the engine counts as failed for a while."""
 
 PAUSE_S = 0.2
-WATCH_INTERVAL_S = 1.0
+WATCH_INTERVAL_S, HELD_UP_S = 1.0, 10.0
 
 log = logging.getLogger(__name__)
 
@@ -309,8 +309,12 @@ class Engine:
 
     async def _watch(self, child: Child) -> None:
         """End a child that should end, is frozen, or takes too much memory."""
+        looked_s = trio.current_time()
         while True:
             await sleep_to_beat(WATCH_INTERVAL_S)
+            if trio.current_time() - looked_s > HELD_UP_S:  # the machine slept: the engine could say nothing
+                self._last_event_at_s = trio.current_time()
+            looked_s = trio.current_time()
             why_end = self._duty.why_end(trio.current_time(), has_work=self._has_orders)
             if why_end and (self.state == "ready" or why_end == "stale"):
                 await self._give_back(child, is_idle=why_end == "unloaded")

@@ -4,7 +4,6 @@ Its state is in files, so the answers are the same whether a daemon trains, anot
 trains does so in one thread.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from ..home import Home, is_training
 from ..keystore import find_wallet
 from ..models.bases import find_base
 from ..network_file import current_network
+from ..node_events import EventKind, note_event
 from .child import ChildTrainer
 from .evaluation import ROWS_MAX, ROWS_USUAL
 from .forecast import Forecaster, TrainingRoom
@@ -41,8 +41,6 @@ TRIAL_LOOK_S: Final = 1.0
 
 Report = Callable[[TrainingProgress], None]
 ReportStage = Callable[[Stage], None]
-
-log = logging.getLogger(__name__)
 
 
 class TrainingService:
@@ -148,7 +146,7 @@ class TrainingService:
             NodeError: the training can't start.
         """
         run = self.begin(wanted)
-        log.info("training %d begins: %s", run.number, run.job.name)
+        note_event(EventKind.TRAINING_BEGUN, f"training {run.number}, {run.job.name}")
         self._start(run.number)
         return self.run(run.number)
 
@@ -180,7 +178,8 @@ class TrainingService:
             report_stage=report_stage,
         )
         run = Runner(self._home, number, parts).carry_out()
-        log.info("training %d is %s: %s", number, run.state, run.adapter or run.error or run.job.name)
+        kind = EventKind.TRAINING_FAILED if run.state == "failed" else EventKind.TRAINING_ENDED
+        note_event(kind, f"training {number} is {run.state}: {run.adapter or run.error or run.job.name}")
         return run
 
     def _owner(self) -> Address | None:

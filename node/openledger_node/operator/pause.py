@@ -5,7 +5,6 @@ memory is needed now. Those that are left are cut off, and the engine frees its 
 answer that was sold.
 """
 
-import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +19,7 @@ from ..engine.engine import Engine
 from ..errors import NodeError
 from ..home import Home
 from ..hours import read_hours
+from ..node_events import EventKind, note_event
 from ..serving.service import Serving
 from .kept_pause import By, Pause, forget_pause, keep_pause, read_pause
 from .limits import Limits
@@ -33,8 +33,6 @@ OWNER_GRACE_S = 0.5
 
 Grace = Literal["none", "brief", "drain"]
 """Time for running answers: none, OWNER_GRACE_S, or `[node] drain_grace_s`."""
-
-log = logging.getLogger(__name__)
 
 
 class Pauses:
@@ -138,7 +136,7 @@ class Pauses:
         """Choose the reason that counts, if any, and let requests in or not."""
         found = self._by_owner() or self._by_hours() or self._by_busy()
         if (found is None) != (self.current is None):
-            log.info("%s", found.why if found else "the node resumes")
+            note_event(*((EventKind.PAUSED, found.why) if found else (EventKind.RESUMED, "the node serves again")))
         before, self.current = self.current, found
         self._serving.paused = found.why if found else None
         if found and not before:

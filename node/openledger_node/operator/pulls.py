@@ -18,6 +18,7 @@ import trio
 from ..contained import log_failure, why_failed
 from ..errors import ConfigError, NodeError
 from ..home import write_private
+from ..node_events import EventKind, note_event
 
 LINE_BYTES_MAX = 1 << 16
 FRESH_S = 1.0
@@ -166,6 +167,8 @@ class Pulls:
         if "error" in line or self._kind.noun in line:
             pull.result = dict(line)
             pull.state = "failed" if "error" in line else "done"
+            if pull.state == "done" and self._kind.noun == "adapter":
+                note_event(EventKind.ADAPTER_PULLED, pull.order.name)
             self._forget()
             return
         if line["what"] != pull.what:

@@ -19,6 +19,7 @@ from .access import connection, read_logs
 from .adapters import adapters_to_plain, found_withdrawn, models_to_plain, published_bonds
 from .alerts.service import AlertService, look_at
 from .datanet_names import datanet_names
+from .event_watch import EventWatch, standing_of
 from .jobs import job_filter, list_jobs
 from .limits import Limits
 from .other_processes import ProcessWatch
@@ -39,6 +40,16 @@ class OperatorService:
     pauses: Pauses
     alerts: AlertService
     library: AdapterLibrary  # it parses a folder only when the folder has changed
+    events: EventWatch
+
+    async def run(self) -> None:
+        """Watch for pauses, events and alerts until cancelled."""
+        parts = self.parts
+        find = partial(standing_of, parts.home, network=parts.network, engine=parts.engine, serving=parts.serving)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.pauses.run)
+            nursery.start_soon(self.events.run, find)
+            nursery.start_soon(self.alerts.run)
 
     async def jobs(self, filters: Mapping[str, Any]) -> dict[str, Any]:
         """The newest requests.
@@ -122,8 +133,8 @@ class OperatorService:
         return await trio.to_thread.run_sync(models_to_plain, self.parts.home, self.parts.config.inference.base)
 
 
-def open_operator(parts: NodeParts, refit: Callable[[LimitsConfig], None]) -> OperatorService:
-    """Compose the service; `refit` gives the engine other budgets, and the caller runs its `pauses`."""
+def open_operator(parts: NodeParts, refit: Callable[[LimitsConfig], None], events: EventWatch) -> OperatorService:
+    """Compose the service; `refit` gives the engine other budgets, and the caller runs it."""
     config = parts.config
     limits = Limits(
         parts.home,
@@ -150,6 +161,7 @@ def open_operator(parts: NodeParts, refit: Callable[[LimitsConfig], None]) -> Op
         pauses=pauses,
         alerts=AlertService(parts.home, config.alerts, partial(look_at, parts)),
         library=AdapterLibrary(parts.home),
+        events=events,
     )
 
 

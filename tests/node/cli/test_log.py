@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from openledger_node.cli.node import NodeLog, keep_log
+from openledger_node.cli.node import keep_log
 from openledger_node.errors import DiskError
 from openledger_node.home import Home
+from openledger_node.log_files import NodeLog
 
 
 @pytest.fixture(autouse=True)

@@ -129,8 +129,12 @@ class CauseWatch:
     open_causes: set[str]
     _streaks: dict[str, _Streak] = field(default_factory=dict)
 
+    def time_anew(self) -> None:
+        """Let every cause begin to last now: nothing was seen while the machine slept."""
+        self._streaks.clear()
+
     def judge(self, signs: AlertSigns, now_s: float) -> list[Change]:
-        """The causes that begin or end at `now_s`, a time that a suspended machine does not count."""
+        """The causes that begin or end at `now_s`, in seconds on any clock."""
         changes = []
         for cause, is_seen, after_s in self._views(signs):
             if is_seen is None:

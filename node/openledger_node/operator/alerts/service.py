@@ -25,6 +25,9 @@ from .journal import Alert, AlertJournal, open_journal
 from .run_mark import has_crashed, mark_run
 
 LOOK_EVERY_S: Final = 15.0
+ASLEEP_S: Final = 120.0
+"""A pause between two looks that only a machine that slept makes, or a receiver that hangs."""
+
 HOUR_S: Final = 3_600
 PER_HOUR_MAX: Final = 12
 """Alerts that one receiver gets in an hour; further ones wait."""
@@ -103,8 +106,12 @@ class AlertService:
             self._note(journal, receivers, [Change(cause="restarted", phase="once")])
             await _save(journal)
         await trio.to_thread.run_sync(mark_run, self._home)  # after the alert is kept, so that none is lost
+        looked_s = trio.current_time()
         while True:
-            changes = watch.judge(await self._look_around(), trio.current_time())
+            if trio.current_time() - looked_s > ASLEEP_S:
+                watch.time_anew()
+            looked_s = trio.current_time()
+            changes = watch.judge(await self._look_around(), looked_s)
             if changes:
                 self._note(journal, receivers, changes)
                 await _save(journal)

@@ -1,0 +1,108 @@
+"""Troubles are told once when they last, and once when they are over."""
+
+from pathlib import Path
+
+import pytest
+
+from openledger_node.node_clock import ClockReading
+from openledger_node.node_events import EventKind
+from openledger_node.operator.event_watch import GIB, LOOK_S, EventWatch, Standing, low_mark_bytes
+
+CHAIN = Standing(chain="no endpoint answers")
+WELL = Standing()
+HOUR_S = 3_600.0
+
+
+class Week:
+    """A watch whose clocks are set by hand."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.slept_s = self.set_s = 0.0
+        self.told: list[tuple[EventKind, str]] = []
+        self.watch = EventWatch(Path("/home"), note=lambda *event: self.told.append(event), clocks=self.clocks)
+
+    def clocks(self) -> ClockReading:
+        return ClockReading(wall_s=self.now_s + self.set_s, boot_s=self.now_s, awake_s=self.now_s - self.slept_s)
+
+    def live(self, standing: Standing, lasts_s: float) -> None:
+        until_s = self.now_s + lasts_s
+        while self.now_s < until_s:
+            self.now_s += LOOK_S
+            self.watch.look(standing, self.now_s)
+
+    def sleep(self, lasts_s: float) -> None:
+        self.now_s += lasts_s
+        self.slept_s += lasts_s
+
+    @property
+    def kinds(self) -> list[EventKind]:
+        return [kind for kind, _ in self.told]
+
+
+def test_a_trouble_is_told_once_when_it_lasts_and_once_when_it_is_over() -> None:
+    week = Week()
+    week.live(CHAIN, 100.0)
+    assert week.told == []
+    week.live(CHAIN, HOUR_S)
+    assert week.told == [(EventKind.CHAIN_LOST, "no endpoint answers")]
+    week.live(WELL, 100.0)
+    week.live(WELL, HOUR_S)
+    assert week.kinds == [EventKind.CHAIN_LOST, EventKind.CHAIN_BACK]
+
+
+def test_a_chain_that_comes_and_goes_is_one_trouble() -> None:
+    week = Week()
+    for _ in range(100):
+        week.live(CHAIN, 150.0)
+        week.live(WELL, 60.0)
+    assert week.kinds == [EventKind.CHAIN_LOST]
+
+
+def test_short_failures_are_none() -> None:
+    week = Week()
+    for _ in range(100):
+        week.live(CHAIN, 60.0)
+        week.live(WELL, 10.0)
+    assert week.told == []
+
+
+def test_a_sleep_is_told_and_is_no_trouble_of_chain_or_peers() -> None:
+    week = Week()
+    trouble = Standing(chain="no endpoint answers", peers="no peer is connected")
+    week.live(trouble, 60.0)
+    week.sleep(8 * HOUR_S)
+    week.live(trouble, 60.0)  # the network takes a moment to come back
+    week.live(WELL, HOUR_S)
+    assert week.told == [(EventKind.SUSPENDED, "the machine slept for 8.0 h; the node goes on")]
+
+
+def test_a_set_clock_is_told_and_times_no_trouble() -> None:
+    week = Week()
+    week.live(CHAIN, 60.0)
+    week.set_s = 10 * HOUR_S
+    week.live(CHAIN, 30.0)
+    week.live(WELL, HOUR_S)
+    assert week.kinds == [EventKind.CLOCK_CHANGED]
+
+
+@pytest.mark.parametrize(("size_gib", "mark_gib"), [(10, 1.0), (100, 5.0), (200, 10.0), (4_000, 10.0)])
+def test_a_disk_is_low_at_a_twentieth_but_not_for_want_of_hundreds_of_gib(size_gib: int, mark_gib: float) -> None:
+    assert low_mark_bytes(size_gib * GIB) == pytest.approx(mark_gib * GIB)
+
+
+def test_a_disk_around_its_mark_is_told_once() -> None:
+    week = Week()
+    size_bytes = 100 * GIB
+    for free_gib in (6.0, 4.9, 5.1, 4.9, 5.5, 4.8):
+        week.live(Standing(disk_free_bytes=int(free_gib * GIB), disk_bytes=size_bytes), 60.0)
+    assert week.kinds == [EventKind.DISK_LOW]
+    week.live(Standing(disk_free_bytes=7 * GIB, disk_bytes=size_bytes), 60.0)
+    assert week.kinds == [EventKind.DISK_LOW, EventKind.DISK_FREE]
+
+
+def test_an_adapter_is_told_at_its_first_load_and_not_at_each() -> None:
+    week = Week()
+    for names in (("law",), ("law", "math"), ("math",), ("law",)):
+        week.live(Standing(resident=names), 10.0)
+    assert week.told == [(EventKind.ADAPTER_LOADED, "law"), (EventKind.ADAPTER_LOADED, "math")]
