@@ -4,7 +4,9 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,15 @@ import pytest
 from support.canary import files_with, forms
 from support.commands import run_command
 from support.processes.network import RunningNetwork, node_of, running_network
-from support.processes.nodes import EMBEDDED, Node, node_environment, running_node, start_process, wait_for_status
+from support.processes.nodes import (
+    EMBEDDED,
+    Node,
+    node_environment,
+    running_node,
+    start_process,
+    wait_for,
+    wait_for_status,
+)
 
 from openledger_node.api_key import load_api_key
 from openledger_node.home import Home
@@ -117,6 +127,55 @@ def test_a_node_that_is_killed_in_an_answer_leaves_none_of_it_either(home: Home)
         (job,) = again.jobs()
         assert job["state"] == "interrupted"
     assert files_with(PROMPT, home.root) == []
+
+
+def receipt_of(home: Home, digest: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run(home, "attribution", "show", digest, "--json"))
+    return found
+
+
+def buy(home: Home) -> str:
+    bought = json.loads(run(home, "chat", PROMPT, "--as-guest", "--max-tokens", "20", "--json"))
+    digest: str = bought["digest"]
+    return digest
+
+
+def num_sealed(home: Home) -> int:
+    """Texts in all ledgers of a data directory, sealed or not."""
+    number = 0
+    for file in home.root.rglob("ledger.db"):
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as ledger:
+            number += ledger.execute("SELECT count(*) FROM text").fetchone()[0]
+    return number
+
+
+def test_a_bought_answer_is_there_after_a_restart_sealed_and_nowhere_once_none_is_kept(
+    home: Home, tmp_path: Path
+) -> None:
+    with running_node(home, "--backend", "fake", **EMBEDDED):
+        digest = buy(home)
+        before, file = receipt_of(home, digest), tmp_path / "answer.html"
+        assert (before["question"], before["text"]["state"]) == (PROMPT, "kept")
+        run(home, "attribution", "show", digest, "--html", str(file))
+        assert PROMPT in file.read_text()
+        assert files_with(PROMPT, home.root) == files_with(before["answer"], home.root) == []
+    with running_node(home, "--backend", "fake", **EMBEDDED):
+        after = receipt_of(home, digest)
+        assert [after[name] for name in ("question", "answer", "text")] == [
+            before[name] for name in ("question", "answer", "text")
+        ]
+        assert "kept here, sealed, until" in run(home, "attribution", "verify", digest)
+    assert num_sealed(home) == 1
+    with running_node(home, "--backend", "fake", **EMBEDDED, OPENLEDGER_PAYER_KEEP_TEXTS_S="0"):
+        wait_for(lambda: receipt_of(home, digest)["text"]["state"] == "gone")
+        gone, second = receipt_of(home, digest), receipt_of(home, buy(home))
+        assert (gone["question"], gone["answer"], second["question"], second["answer"]) == (None,) * 4
+        assert "keep_texts_s was lowered to 0 s" in gone["text"]["says"]
+        assert second["text"]["state"] == "not_kept"
+        assert num_sealed(home) == 0
+        assert files_with(PROMPT, home.root) == []
+    assert num_sealed(home) == 0
+    assert files_with(PROMPT, home.root) == files_with(before["answer"], home.root) == []
 
 
 @pytest.fixture(scope="module")

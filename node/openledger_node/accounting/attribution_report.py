@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from openledger_protocol.codec import canonical_digest
 from openledger_protocol.constants import CLUSTER_POWER, CLUSTERS_MAX
+from openledger_protocol.datanet import Row
 from openledger_protocol.division import Division, apportion
 from openledger_protocol.governance import ALGORITHMS
 from openledger_protocol.primitives import Address, Digest
@@ -20,14 +20,13 @@ from ..attribution.registry import Registered
 from ..attribution.runs import Run, Span, choose_spans, find_in, find_offsets, find_runs, num_covered, whole_words
 from ..attribution.service import best_rows
 from ..datanets.about import datanet_name
-from ..datanets.store import OwnDatanets
+from ..datanets.sharing import is_private
 from ..engine.tokenizer import Tokenizer
-from ..errors import NodeError
 from ..home import Home
 from ..ledger.receipts import ReceiptRow
 from ..settlement.session import NetworkSession
 from ..text import rfc3339
-from .payees import Person, division_of, names_of, people_of, state_of
+from .payees import Person, division_of, known_rows, names_of, people_of, state_of
 from .plain import plain_of
 
 ALSO_IN_MAX = 8
@@ -73,7 +72,8 @@ def teaching_of(
     """Report who taught an answer; `registered` and `texts` are None if they are not stored here."""
     division = division_of(session, row)
     found = [datanet_name(session.ledger.events, part.datanet_id) for part in division.datanets]
-    people = people_of(division, row.shares, names_of(home, [name for name in found if name]))
+    owned = registered.owned if registered else ()
+    people = people_of(division, row.shares, names_of(home, [name for name in found if name], owned))
     shown: dict[str, Any] = {"rows": [], "spans": [], "question_spans": [], "tokens": None, "tokens_matched": None}
     if registered and texts and tokenizer:
         shown = AttributionReport(home, session, registered.owned, people, texts, attributor, tokenizer).show()
@@ -83,26 +83,33 @@ def teaching_of(
         "people": [
             {
                 **plain_of(person),
-                "rows": sum(row["account"] == person.account and row["ppm"] > 0 for row in shown["rows"]),
+                "rows": _num_rows(person, shown["rows"]) if shown["tokens"] is not None else None,
             }
             for person in people
         ],
         **shown,
-        "datanets": _datanets(division, found, registered),
+        "datanets": _datanets(home, division, found, owned),
         "part_wei": str(division.contributors_wei),
         "part_ppm": division.contributors_wei * 1_000_000 // (division.amount_wei or 1),
         "dust_wei": str(sum(part.dust_wei for part in division.datanets)),
     }
 
 
-def _datanets(division: Division, names: Sequence[str | None], registered: Registered | None) -> list[dict[str, Any]]:
-    owned = {datanet.id: datanet for datanet in (registered.owned if registered else ())}
+def _num_rows(person: Person, rows: Sequence[dict[str, Any]]) -> int:
+    return sum(row["account"] == person.account and row["ppm"] > 0 for row in rows)
+
+
+def _datanets(
+    home: Home, division: Division, names: Sequence[str | None], owned_here: Sequence[OwnedDatanet]
+) -> list[dict[str, Any]]:
+    owned = {datanet.id: datanet for datanet in owned_here}
     return [
         {
             "datanet_id": part.datanet_id,
             "name": name,
             "version": owned[part.datanet_id].index.version if part.datanet_id in owned else None,
             "rows": owned[part.datanet_id].index.num_rows if part.datanet_id in owned else None,
+            "is_private": part.datanet_id in owned and is_private(home, owned[part.datanet_id].index.rows_root),
             "weight_ppm": part.weight_ppm,
             "part_wei": str(part.part_wei),
             "owner_wei": str(part.owner_wei),
@@ -223,13 +230,15 @@ class AttributionReport:
         digest = datanet.index.row_digests[row]
         tokens = datanet.index.row_tokens(row)
         runs = [run for run in self._runs[at] if row in run.rows]
-        text, marks = self._row_text(tokens, self._prompts[at].get(digest), runs)
+        known = self._known[at].get(digest)
+        text, marks = self._row_text(tokens, known.prompt if known else None, runs)
         return {
             "row": digest,
             "datanet_id": datanet.id,
-            "datanet": datanet.index.id,
+            "datanet": self._datanet_names[at],
             "published": self._published[at],
             "account": account,
+            "name": self._people[account].name if account in self._people else None,
             "number": self._people[account].number if account in self._people else 0,
             "ppm": self._paid.get(place, 0),
             "score": self._scores[at][row],
@@ -263,9 +272,15 @@ class AttributionReport:
         return text, _apart(marks)
 
     @cached_property
-    def _prompts(self) -> list[dict[Digest, str]]:
-        """Questions of rows that are stored here: an index does not separate question and answer."""
-        return [_own_prompts(self._home, datanet) for datanet in self._owned]
+    def _known(self) -> list[dict[Digest, Row]]:
+        """Rows that are stored here: an index does not separate question and answer."""
+        return [known_rows(self._home, datanet) for datanet in self._owned]
+
+    @cached_property
+    def _datanet_names(self) -> list[str]:
+        """The name of each Datanet on the chain, or in the index."""
+        events = self._session.ledger.events
+        return [datanet_name(events, datanet.id) or datanet.index.id for datanet in self._owned]
 
     @cached_property
     def _published(self) -> list[str | None]:
@@ -288,11 +303,3 @@ def _apart(marks: Sequence[dict[str, int]]) -> list[dict[str, int]]:
         else:
             apart.append(dict(mark))
     return apart
-
-
-def _own_prompts(home: Home, datanet: OwnedDatanet) -> dict[Digest, str]:
-    try:
-        _, rows = OwnDatanets(home).version_rows(datanet.index.id, datanet.index.version)
-    except NodeError:
-        return {}
-    return {canonical_digest(row): row.prompt for row in rows}

@@ -29,7 +29,7 @@ from ..chain.refusals import open_text, time_text
 from ..errors import NodeError
 from ..home import Home
 from ..ledger.receipts import ReceiptRow
-from ..payments.kept_texts import find_bought_text
+from ..payments.bought_texts import open_bought_texts
 from ..settlement.case_actions import CaseAction, ChallengeReceipt, CloseCase, ContestCase, case_call
 from ..settlement.cases import CaseFinding, KnownCase, different_shares
 from ..settlement.session import NetworkSession
@@ -51,7 +51,7 @@ def challenge_receipt(
     channel = session.ledger.channels.find(row.receipt.channel_id)
     assert channel is not None, "a receipt is charged to a channel"
     _check_payer(session, channel.config, account)
-    opening = find_bought_text(home, session.network.network, session.ledger, row.digest)
+    opening = open_bought_texts(home, session).find(row.digest)
     challenge = _challenge(row, channel.config, opening)
     _check_time(session, row)
     _check_free(session, channel.config.node, row)

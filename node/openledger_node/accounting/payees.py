@@ -1,15 +1,20 @@
 """Payees of a receipt: people by their shares, their names as far as known here, and their amounts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from openledger_protocol.attribution import Share
+from openledger_protocol.codec import canonical_digest
+from openledger_protocol.datanet import Row
 from openledger_protocol.division import Division, divide, is_treasury, join_ppm
 from openledger_protocol.epoch import epoch_at
-from openledger_protocol.primitives import BASE_ONLY, Address, Wei
+from openledger_protocol.primitives import BASE_ONLY, Address, Digest, Wei
 
-from ..datanets.sample import sample_people
+from ..attribution.owners import OwnedDatanet
+from ..datanets.held import read_held
+from ..datanets.sample import SAMPLE_SEEDS, draw_sample, sample_people
 from ..datanets.store import OwnDatanets
+from ..datanets.version import find_made_here
 from ..errors import NodeError
 from ..home import Home
 from ..ledger.receipts import ReceiptRow
@@ -25,7 +30,7 @@ class Person:
 
     number: int  # 1 to 4, by share; 0: one of the others, or the treasury
     account: Address
-    name: str | None  # of the account, by the Datanets owned here
+    name: str | None  # of the account, as far as it is known here
     pays: str  # "contributor" or "treasury"
     ppm: int  # of all Datanets of the adapter together
     amount_wei: Wei  # of this receipt
@@ -69,8 +74,11 @@ def people_of(division: Division, shares: Sequence[Share], names: Mapping[Addres
     ]
 
 
-def names_of(home: Home, datanets: Sequence[str]) -> dict[Address, str]:
-    """Names of contributors by account: those in the Datanets owned here, and those in the package's samples."""
+def names_of(home: Home, datanets: Sequence[str], owned: Sequence[OwnedDatanet] = ()) -> dict[Address, str]:
+    """Names of contributors by account, as far as they are known here.
+
+    They come from Datanets owned here, from the rows of an adapter that are here, and from the package's samples.
+    """
     own, names = OwnDatanets(home), dict[Address, str]()
     for datanet in datanets:
         try:
@@ -79,7 +87,45 @@ def names_of(home: Home, datanets: Sequence[str]) -> dict[Address, str]:
             continue
         for name, account in (found.accounts if found else {}).items():
             names.setdefault(account, name)
+    for each in owned:
+        rows = known_rows(home, each)
+        for account, first in zip(each.accounts, each.firsts, strict=True):
+            if first in rows and not rows[first].contributor.startswith("0x"):
+                names.setdefault(account, rows[first].contributor)
     return {**sample_people(), **names}
+
+
+def known_rows(home: Home, datanet: OwnedDatanet) -> dict[Digest, Row]:
+    """The rows that taught an adapter, by digest, as far as they are here; an index alone has only their tokens."""
+    for find in (_pulled_rows, _own_rows, _sample_rows):
+        if rows := find(home, datanet):
+            return {canonical_digest(row): row for row in rows}
+    return {}
+
+
+def _pulled_rows(home: Home, datanet: OwnedDatanet) -> Sequence[Row]:
+    return _or_none(lambda: read_held(home, datanet.id, datanet.index.rows_root))
+
+
+def _own_rows(home: Home, datanet: OwnedDatanet) -> Sequence[Row]:
+    rows_root = datanet.index.rows_root
+    for made in find_made_here(home, rows_root):
+        if rows := _or_none(lambda made=made: OwnDatanets(home).version_rows(made.id, made.version)[1]):
+            return rows
+    return ()
+
+
+def _sample_rows(_: Home, datanet: OwnedDatanet) -> Sequence[Row]:
+    wanted = set(datanet.index.row_digests)
+    samples = (draw_sample(seed).rows for seed in SAMPLE_SEEDS.values())
+    return next((rows for rows in samples if wanted <= {canonical_digest(row) for row in rows}), ())
+
+
+def _or_none(read: Callable[[], Sequence[Row]]) -> Sequence[Row]:
+    try:
+        return read()
+    except NodeError:
+        return ()
 
 
 def _epoch_of(session: NetworkSession, row: ReceiptRow) -> int:

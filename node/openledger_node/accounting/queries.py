@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from openledger_protocol.errors import MalformedError
@@ -12,9 +11,10 @@ from ..attribution.registry import AdapterRegistry
 from ..engine.tokenizer import Tokenizer
 from ..home import Home
 from ..ledger.receipts import ReceiptRow
-from ..payments.kept_texts import find_bought_text
+from ..payments.bought_texts import open_bought_texts
 from ..settlement.session import NetworkSession
 from ..text import rfc3339
+from .answer_page import answer_page
 from .case_report import cases_report
 from .commands import Arguments, GenerationOf
 from .datanet_boards import DatanetQueries
@@ -85,6 +85,7 @@ class MoneyQueries:
             "transactions": lambda given: {"transactions": planner.find_transactions(given["keys"])},
             "receipts": lambda given: {"receipts": self._receipts(limit=min(int(given["limit"]), RECEIPTS_MAX))},
             "receipt": lambda given: self._receipt(given["receipt"]),
+            "answer_page": lambda given: self._answer_page(given["receipt"]),
             "follow": lambda given: follow(home, session, checker.find(given["receipt"])),
             "outbox": lambda given: {
                 "transactions": planner.transactions(limit=int(given.get("limit") or OUTBOX_SHOWN))
@@ -187,9 +188,22 @@ class MoneyQueries:
                 {**plain_of(share), "pays": "treasury" if share.account == ZERO_ADDRESS else "contributor"}
                 for share in row.shares
             ],
-            "answer": self._checker.text(row),
+            "adapter": self._checker.adapter_name(row),
+            **self._checker.texts(row),
             "evidence": None if found is None else [plain_of(each) for each in found],
             "teaching": self._checker.teaching(row),
+        }
+
+    def _answer_page(self, beginning: str) -> dict[str, Any]:
+        """A receipt's answer with its marks as one HTML file.
+
+        Raises:
+            NodeError: its text is not here.
+        """
+        found = self._receipt(beginning)
+        return {
+            "digest": found["digest"],
+            "html": answer_page(found, is_development=self._session.network.is_development),
         }
 
     def _verify(self, beginning: str) -> dict[str, Any]:
@@ -214,7 +228,7 @@ def open_queries(
     generation_of: GenerationOf = lambda _: None,
 ) -> MoneyQueries:
     """Compose the queries over one session; `generation_of` is what peers advertise, if the node has any."""
-    find_text = partial(find_bought_text, home, session.network.network, session.ledger)
-    checker = ReceiptChecker(home, session, registry=registry, tokenizer=tokenizer, find_text=find_text)
+    texts = open_bought_texts(home, session)
+    checker = ReceiptChecker(home, session, registry=registry, tokenizer=tokenizer, texts=texts)
     rules = RuleReplays(home=home, session=session, registry=registry, open_tokenizer=tokenizer)
     return MoneyQueries(home, session, TransactionPlanner(home, session, generation_of), checker, rules)

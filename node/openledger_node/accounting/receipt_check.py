@@ -15,7 +15,7 @@ from openledger_protocol.eip712 import digest_word, hex_digest
 from openledger_protocol.errors import AdapterRefusedError, ProtocolError
 from openledger_protocol.opening import Opening, check_opening
 from openledger_protocol.payments import ChannelConfig, receipt_digest
-from openledger_protocol.primitives import BASE_ONLY, Digest
+from openledger_protocol.primitives import BASE_ONLY
 from openledger_protocol.registry import check_entry
 from openledger_protocol.rules import DATANET_RULES, SIGNALS_RULE, TEXT_RULE, rule_names
 from openledger_protocol.signatures import check_signer, recover_address
@@ -37,12 +37,11 @@ from ..ledger.ledger import Ledger
 from ..ledger.receipts import ReceiptRow
 from ..models.adapters import Adapter
 from ..models.library import list_adapters
+from ..payments.bought_texts import BoughtTexts, TextStanding
 from ..settlement.proof import ClaimProof, find_proof
 from ..settlement.session import NetworkSession
-from ..text import counted
+from ..text import counted, rfc3339
 from .attribution_report import Texts, teaching_of
-
-NO_TEXT = "its text is not here: only its payer may keep it, by [payer] keep_texts_s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +63,13 @@ class ReceiptChecker:
         *,
         registry: AdapterRegistry,
         tokenizer: Callable[[], Tokenizer],
-        find_text: Callable[[Digest], Opening | None],
+        texts: BoughtTexts,
     ) -> None:
         self._home = home
         self._session = session
         self._registry = registry
         self._open_tokenizer = tokenizer
-        self._find_text = find_text
+        self._texts = texts
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
@@ -108,12 +107,26 @@ class ReceiptChecker:
             attributor=self._attributor(row, opening),
             tokenizer=self._tokenizer if texts else None,
         )
-        return {**found, "why_no_rows": why_no_rows if texts else NO_TEXT}
+        return {**found, "why_no_rows": why_no_rows if texts else self._standing(row).says}
 
-    def text(self, row: ReceiptRow) -> str | None:
-        """The answer, if its text is still stored."""
-        opening = self._opening(row)
-        return opening.text if opening else None
+    def texts(self, row: ReceiptRow) -> dict[str, Any]:
+        """Question and answer if they are still stored, and until when they are, or since when they are gone."""
+        opening, standing = self._opening(row), self._standing(row)
+        return {
+            "question": question_of(opening.messages) if opening else None,
+            "answer": opening.text if opening else None,
+            "text": {
+                "state": standing.state,
+                "until": None if standing.until_s is None else rfc3339(standing.until_s),
+                "since": None if standing.since_s is None else rfc3339(standing.since_s),
+                "says": standing.says,
+            },
+        }
+
+    def adapter_name(self, row: ReceiptRow) -> str | None:
+        """The name of the adapter that answered, if it is on this machine."""
+        adapter = self._adapter(row)
+        return adapter.full_name if adapter else None
 
     def check(self, row: ReceiptRow) -> list[ReceiptCheck]:
         """Check every statement of a receipt."""
@@ -192,7 +205,7 @@ class ReceiptChecker:
 
     def _text(self, row: ReceiptRow) -> str:
         check_opening(self._opened(row), row.receipt)
-        return "prompt, answer and token ids open their commitments"
+        return f"prompt, answer and token ids open their commitments; {self._standing(row).says}"
 
     def _attribution(self, row: ReceiptRow) -> str:
         if row.receipt.adapter_id == BASE_ONLY:
@@ -290,11 +303,14 @@ class ReceiptChecker:
             return None, str(error)
 
     def _opening(self, row: ReceiptRow) -> Opening | None:
-        return self._find_text(row.digest)
+        return self._texts.find(row.digest)
+
+    def _standing(self, row: ReceiptRow) -> TextStanding:
+        return self._texts.standing(row, is_own=self._config(row).payer == self._session.accounts.wallet)
 
     def _opened(self, row: ReceiptRow) -> Opening:
         if (opening := self._opening(row)) is None:
-            raise _UnknownError(NO_TEXT)
+            raise _UnknownError(self._standing(row).says)
         return opening
 
 

@@ -8,11 +8,11 @@ import typer
 from openledger_protocol.codec import to_plain
 from openledger_protocol.primitives import BASE_ONLY
 
-from ..errors import InputError
+from ..errors import InputError, NodeError
 from ..models.adapters import find_adapter
 from ..models.bases import find_base
 from ..models.library import list_adapters
-from ..text import counted
+from ..text import counted, size_text
 from .attribution_audit import audit
 from .cases import add_cases
 from .daemon_client import open_node_home
@@ -44,10 +44,10 @@ def show_row(row: dict[str, Any]) -> None:
     """Show a row that accounts for a share, with the words that the answer has in common with it."""
     runs = ", ".join(f"“{row['text'][mark['begin'] : mark['end']]}”" for mark in row["marks"]) or "no run of words"
     out_console.print(
-        f"\n[bold]{plain(row['datanet'])}[/] row {row['row'][:10]}… of {row['account']}, "
+        f"\n[bold]{plain(row['datanet'])}[/] row {row['row'][:10]}… of {plain(row['name'] or row['account'])}, "
         f"{row['ppm']:,} ppm, {row['tokens_matched']} tokens"
     )
-    out_console.print(f"  [dim]row[/]     {plain(row['text'])}")
+    out_console.print(f"  [dim]row[/]     {plain(row['text'].replace(chr(10), ' '))}")
     out_console.print(f"  [dim]shared[/]  {plain(runs)}")
 
 
@@ -79,14 +79,31 @@ def show(
     follow: Annotated[
         bool, typer.Option("--follow", help="Follow the receipt's money, from the deposit to the withdrawal.")
     ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Save the answer with its marks, rows and contributors as one file that any browser opens.",
+        ),
+    ] = None,
     limit: Annotated[
         int, typer.Option(help="Without a receipt: number of receipts, newest first.", min=1, max=1000)
     ] = 20,
     as_json: Json = False,
 ) -> None:
-    """Show a receipt: the work, the price, and whose data taught the answer. Without a receipt, list the newest."""
-    if follow and receipt is None:
-        raise InputError("--follow needs a RECEIPT")
+    """Show a receipt: the work, the price, and whose data taught the answer. Without a receipt, list the newest.
+
+    Examples: `openledger-node attribution show 0x253914e480`,
+    `openledger-node attribution show 0x253914e480 --html answer.html`
+    """
+    if (follow or html) and receipt is None:
+        raise InputError(f"--{'follow' if follow else 'html'} needs a RECEIPT: `openledger-node attribution show`")
+    if follow and html:
+        raise InputError("--html saves the answer, and --follow shows its money: give one of them")
+    if html:
+        _save(str(receipt), html, as_json=as_json)
+        return
     if follow:
         _follow(str(receipt), as_json=as_json)
         return
@@ -213,20 +230,26 @@ def _show_receipt(found: dict[str, Any]) -> None:
             "signed": found["issued_at"],
             "payer": found["payer"],
             "node": found["node"],
-            "adapter": "none: the base alone" if found["adapter_id"] == BASE_ONLY else found["adapter_id"],
+            "adapter": "none: the base alone" if found["adapter_id"] == BASE_ONLY else _adapter(found),
             "tokens": f"{found['tokens_in']} in, {found['tokens_out']} out",
             "amount": open_amount(found["amount_wei"]),
             "claim": f"{claim['seq']}, {claim['state']}" if claim else "not yet",
+            "text": found["text"]["says"].removeprefix("its text is ").removeprefix("its text was "),
         }
     )
     teaching = found["teaching"]
     show_lines({"shares": _scored(teaching)})
     show_people(teaching, empty="no contributor is paid: the base alone answered")
     if found["answer"] is not None:
-        say("\n[dim]the answer, whose text this node still stores[/]")
-        out_console.print(shown(found["answer"]), markup=False)
+        for name in ("question", "answer"):
+            out_console.print(f"\n[dim]{name}[/]")
+            out_console.print(shown(found[name]), markup=False)
     for row in teaching["rows"]:
         show_row(row)
+
+
+def _adapter(found: dict[str, Any]) -> str:
+    return f"{plain(found['adapter'])} {found['adapter_id']}" if found["adapter"] else found["adapter_id"]
 
 
 def _scored(teaching: dict[str, Any]) -> str:
@@ -235,6 +258,25 @@ def _scored(teaching: dict[str, Any]) -> str:
         return str(teaching["says"])
     percent = round(100 * teaching["tokens_matched"] / teaching["tokens"])
     return f"{percent} % of its tokens match rows word for word; {teaching['says']}"
+
+
+def _save(receipt: str, file: Path, *, as_json: bool) -> None:
+    """Save an answer as a page; never over another file."""
+    with open_money() as money:
+        found = money.ask("answer_page", receipt=receipt)
+    try:
+        with file.open("x", encoding="utf-8") as target:
+            target.write(found["html"])
+    except OSError as error:
+        raise NodeError(f"cannot write {file}: {error.strerror}. Choose another name") from error
+    saved = {"digest": found["digest"], "file": str(file), "size_bytes": file.stat().st_size}
+    if as_json:
+        emit_json("saved_answer", saved)
+        return
+    say(
+        f"the answer, its marks and who taught it are in {file} ({size_text(saved['size_bytes'])}). Whoever has this "
+        "file can read the question and the answer"
+    )
 
 
 def _follow(receipt: str, *, as_json: bool) -> None:

@@ -32,7 +32,6 @@ from ..models.fetch import Progress, Report
 from ..models.known_bases import DEMO_DOWNLOAD_BYTES
 from ..node_clock import BootClock
 from ..node_events import EventKind, listening_to_events, note_event
-from ..operator.access import SOURCES
 from ..operator.alerts.run_mark import note_stopped
 from ..service_manager import ServiceManager
 from ..settlement.early_chain import early_chain

@@ -1,11 +1,11 @@
-"""This node's purchases: those whose receipt has not come, and the sealed texts of the others."""
+"""This node's purchases whose receipt has not come."""
 
 import json
 import sqlite3
 from dataclasses import dataclass
 from typing import Any, Final
 
-from openledger_protocol.primitives import AdapterId, ChannelId, Digest, RequestId, Wei
+from openledger_protocol.primitives import AdapterId, ChannelId, RequestId, Wei
 
 from .store import Store
 
@@ -103,39 +103,3 @@ def _purchase(row: sqlite3.Row) -> OpenPurchase:
         most_wei=Wei(int(row["most_wei"])),
         agreed=json.loads(row["agreed"]),
     )
-
-
-class SealedTexts:
-    """Rows of sealed texts, by receipt, each until its time is over."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def add(self, digest: Digest, sealed: bytes, *, until_ns: int) -> None:
-        """Store a text; a second one of the same receipt changes nothing."""
-        with self._store.transaction() as transaction:
-            transaction.execute("INSERT OR IGNORE INTO text VALUES (?, ?, ?)", (digest, sealed, until_ns))
-
-    def hold(self, digest: Digest, sealed: bytes, *, until_ns: int) -> None:
-        """Store a text, or keep the stored one longer."""
-        with self._store.transaction() as transaction:
-            transaction.execute(
-                "INSERT INTO text VALUES (?, ?, ?)"
-                " ON CONFLICT (digest) DO UPDATE SET until_ns = max(until_ns, excluded.until_ns)",
-                (digest, sealed, until_ns),
-            )
-
-    def limit(self, digest: Digest, *, until_ns: int) -> None:
-        """Keep a text no longer than until then."""
-        with self._store.transaction() as transaction:
-            transaction.execute("UPDATE text SET until_ns = min(until_ns, ?) WHERE digest = ?", (until_ns, digest))
-
-    def find(self, digest: Digest, *, now_ns: int) -> bytes | None:
-        """The sealed text of a receipt, if its time is not over."""
-        row = self._store.row("SELECT sealed FROM text WHERE digest = ? AND until_ns > ?", (digest, now_ns))
-        return row["sealed"] if row else None
-
-    def delete_until(self, now_ns: int) -> None:
-        """Delete the texts whose time is over."""
-        with self._store.transaction() as transaction:
-            transaction.execute("DELETE FROM text WHERE until_ns <= ?", (now_ns,))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .activity import Activity
 from .audits import Audits
-from .bought import OpenPurchases, SealedTexts
+from .bought import OpenPurchases
 from .channels import Channels
 from .claims import Claims
 from .events import EventRows
@@ -23,6 +23,7 @@ from .receipts import Receipts
 from .sellers import Sellers
 from .store import Store, open_store
 from .sums import Sums
+from .texts import SealedTexts
 from .x402_channels import X402Channels
 
 log = logging.getLogger(__name__)

@@ -78,6 +78,15 @@ class Store:
         (row,) = self.rows(f"SELECT sum_wei({column}) AS wei {rows}", values)
         return Wei(int(row["wei"] or 0))  # over no rows SQLite calls no aggregate
 
+    def fold_log(self) -> None:
+        """Fold the write-ahead log in and empty it, so that deleted rows are in no file any more.
+
+        Inside a transaction nothing happens.
+        """
+        with self._lock, _explained():
+            if self._depth == 0:
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def close(self) -> None:
         """Close the file; SQLite folds its write-ahead log in."""
         with self._lock:
@@ -218,6 +227,7 @@ def _prepare(connection: sqlite3.Connection, *, is_writer: bool) -> None:
     if is_writer:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")  # overwrites what is deleted: texts, above all
     connection.execute("PRAGMA foreign_keys = ON")
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":

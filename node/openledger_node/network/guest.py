@@ -26,7 +26,7 @@ from ..keystore import AUTHORIZER, SIGNER, WALLET, ensure_key
 from ..ledger.ledger import open_ledger
 from ..models.adapters import Adapter
 from ..p2p.transport import PeerId
-from ..payments.kept_texts import KeptTexts, open_texts
+from ..payments.kept_texts import FORGET_EACH_S, KeptTexts, forget_texts_of_guest, open_texts
 from ..payments.payer import Bought, Purchase, open_payer
 from ..serving.service import Serving
 from ..serving.weighted import check_for_sale
@@ -60,6 +60,7 @@ class Guest:
         self._session = session
         self._seller = seller
         self._serving = serving
+        self._texts = texts
         self._payer = open_payer(
             session.ledger,
             domain=session.deployment.payments,
@@ -86,8 +87,9 @@ class Guest:
         return await self._payer.buy(purchase, await stream_to_node(), show)
 
     def step(self) -> None:
-        """Send the guest's own transactions that are due."""
+        """Send the guest's own transactions that are due, and delete its texts whose time is over."""
         self._session.send()
+        self._texts.forget()
 
     def reprice(self, seller: SellerStack) -> None:
         """Buy at the seller's new prices."""
@@ -124,6 +126,20 @@ class Guest:
             cost_max_wei=DEPOSIT_WEI,
             prefix=request.prefix,
         )
+
+
+class GuestTexts:
+    """Deletes the guest's texts whose time is over while the guest is not open."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._next_s = 0.0  # at once after a start
+
+    def step(self, session: NetworkSession) -> None:
+        """Look once a minute."""
+        if time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + FORGET_EACH_S
+            forget_texts_of_guest(self._home, session.network, setting_s=session.keep_texts_s)
 
 
 def open_guest(

@@ -43,7 +43,7 @@ from .adapter_pull import ShowProgress, no_progress
 from .buying import Buying
 from .chain_pace import ChainPace
 from .defaults import DefaultsFollower
-from .guest import GUEST, Guest, bought_to_plain, open_guest
+from .guest import GUEST, Guest, GuestTexts, bought_to_plain, open_guest
 from .money_status import MoneyStatus
 from .peers import DISK_QUESTIONS, NO_PEERS, PEER_QUESTIONS, PEERS, PeerService
 from .selling import SellerStack, open_seller
@@ -95,7 +95,7 @@ class NetworkService:
         self._seller: SellerStack | None = None
         self._open_seller_late: Callable[[], Awaitable[None]] | None = None  # set until the engine has a profile
         self._guest: Guest | None = None
-        self._opening_guest = trio.Lock()
+        self._opening_guest, self._guest_texts = trio.Lock(), GuestTexts(home)
         self._num_waiting = self._num_votes_waiting = 0  # as of the last step
         self._votes_waiting: VotesWaiting | None = None
         self._pace: ChainPace | None = None  # None: not connected yet
@@ -336,6 +336,8 @@ class NetworkService:
         session.step()
         if self._guest:
             self._guest.step()
+        else:
+            self._guest_texts.step(session)
         if self._queries:
             self._queries.lock()
         self._num_waiting = num_waiting(session)
@@ -361,16 +363,8 @@ class NetworkService:
             raise UnavailableError(f"{why}: it sells nothing, so nobody can pay it")
         async with self._opening_guest:  # two guests would count twice on the same channel
             if self._guest is None:
-                open_it = partial(
-                    open_guest,
-                    self._home,
-                    session,
-                    self.config,
-                    seller=seller,
-                    serving=self._serving,
-                    tokenizer=self._tokenizer,
-                )
-                self._guest = await self._blocking(open_it)
+                open_it = partial(open_guest, self._home, session, self.config, serving=self._serving)
+                self._guest = await self._blocking(partial(open_it, seller=seller, tokenizer=self._tokenizer))
             return self._guest
 
     async def _reach_node(self) -> trio.abc.Stream:

@@ -71,6 +71,7 @@ class ReceiptAudits:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(contained, self._catch_up)
+                nursery.start_soon(self._texts.forget_in_time)
                 task_status.started()
                 await trio.sleep_forever()
         finally:

@@ -3,23 +3,31 @@
 A seller keeps no text once an answer has ended. The cipher protects a copied ledger, not a copied home.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import trio
 from cryptography.fernet import Fernet, InvalidToken
 
 from openledger_protocol.opening import Opening, opening_from_json, opening_to_json
 from openledger_protocol.primitives import Digest
 
-from ..errors import KeyFileError
+from ..errors import KeyFileError, LedgerError
 from ..home import Home, write_private
 from ..ledger.ledger import Ledger, open_ledger
+from ..network_file import Network
 
 KEY_FILE = "texts.key"
 DAY_S = 86_400
 NS = 10**9
+FORGET_EACH_S = 60
+BYTES_MAX = 64 * 10**6
+"""Of all sealed texts of a ledger; the oldest go first."""
+
+log = logging.getLogger(__name__)
 
 
 class Seal:
@@ -52,26 +60,28 @@ class KeptTexts:
     def __init__(self, ledger: Ledger, seal: Seal, *, keep_s: float, now_ns: Callable[[], int]) -> None:
         self._rows = ledger.texts
         self._seal = seal
-        self._keep_s = keep_s
+        self._keep_ns = int(keep_s * NS)
         self._now_ns = now_ns
 
     def keep(self, digest: Digest, opening: Opening) -> None:
         """Keep the exchange of a receipt, unless the operator keeps none."""
         self.forget()
-        if self._keep_s:
-            sealed = self._seal.seal(opening_to_json(opening))
-            self._rows.add(digest, sealed, until_ns=self._now_ns() + int(self._keep_s * NS))
+        if self._keep_ns:
+            sealed, now_ns = self._seal.seal(opening_to_json(opening)), self._now_ns()
+            self._rows.add(digest, sealed, now_ns=now_ns, until_ns=now_ns + self._keep_ns)
+            self._rows.make_room(BYTES_MAX, now_ns=now_ns)
 
     def hold(self, digest: Digest, opening: Opening, *, until_s: int) -> None:
         """Keep an exchange until `until_s`, even if the operator keeps none: an audit or a case needs it.
 
         `digest` is its receipt's, or its prompt commitment while the receipt has not come.
         """
-        self._rows.hold(digest, self._seal.seal(opening_to_json(opening)), until_ns=until_s * NS)
+        sealed = self._seal.seal(opening_to_json(opening))
+        self._rows.hold(digest, sealed, now_ns=self._now_ns(), until_ns=until_s * NS)
 
     def release(self, digest: Digest) -> None:
         """Keep an exchange no longer than the operator wants."""
-        self._rows.limit(digest, until_ns=self._now_ns() + int(self._keep_s * NS))
+        self._rows.release(digest, keep_ns=self._keep_ns)
         self.forget()
 
     def find(self, digest: Digest) -> Opening | None:
@@ -85,7 +95,23 @@ class KeptTexts:
 
     def forget(self) -> None:
         """Delete the texts whose time is over."""
-        self._rows.delete_until(self._now_ns())
+        now_ns = self._now_ns()
+        self._rows.mend_times(now_ns)
+        self._rows.delete_until(now_ns)
+
+    def shorten(self) -> None:
+        """Keep no text for longer than the operator wants now, however long it was to be kept when it came."""
+        self._rows.shorten(now_ns=self._now_ns(), keep_ns=self._keep_ns)
+        self.forget()
+
+    async def forget_in_time(self) -> None:
+        """Delete each text when its time is over, also if nothing is bought; runs until cancelled."""
+        while True:
+            await trio.sleep(FORGET_EACH_S)
+            try:
+                await trio.to_thread.run_sync(self.forget)
+            except LedgerError as error:
+                log.warning("texts whose time is over could not be deleted: %s", error)
 
 
 def open_texts(folder: Path, ledger: Ledger, *, setting_s: float, is_development: bool) -> KeptTexts:
@@ -96,26 +122,25 @@ def open_texts(folder: Path, ledger: Ledger, *, setting_s: float, is_development
     Raises:
         KeyFileError: the key that seals them is damaged.
     """
-    usual_s = DAY_S if is_development else 0
-    keep_s = usual_s if setting_s < 0 else setting_s
+    keep_s = time_kept_s(setting_s, is_development=is_development)
     texts = KeptTexts(ledger, open_seal(folder), keep_s=keep_s, now_ns=time.time_ns)
-    texts.forget()
+    texts.shorten()
     return texts
 
 
-def find_bought_text(home: Home, network: str, ledger: Ledger, digest: Digest) -> Opening | None:
-    """Find the exchange of a receipt that this node or its guest has bought; None if it is not kept.
+def time_kept_s(setting_s: float, *, is_development: bool) -> float:
+    """Seconds for which texts are kept by `[payer] keep_texts_s`."""
+    if setting_s < 0:
+        return DAY_S if is_development else 0
+    return setting_s
 
-    Raises:
-        KeyFileError: it was sealed with another key.
-    """
-    if found := find_text(home.network(network), ledger, digest):
-        return found
-    file = home.guest_ledger(network)
-    if not file.exists():
-        return None
-    with closing(open_ledger(file, is_writer=False)) as of_guest:
-        return find_text(file.parent, of_guest, digest)
+
+def forget_texts_of_guest(home: Home, network: Network, *, setting_s: float) -> None:
+    """Delete the guest's texts whose time is over, while the guest is not open."""
+    file = home.guest_ledger(network.network)
+    if file.exists():
+        with closing(open_ledger(file)) as ledger:
+            open_texts(file.parent, ledger, setting_s=setting_s, is_development=network.is_development)
 
 
 def find_text(folder: Path, ledger: Ledger, digest: Digest) -> Opening | None:
@@ -124,7 +149,16 @@ def find_text(folder: Path, ledger: Ledger, digest: Digest) -> Opening | None:
     Raises:
         KeyFileError: it was sealed with another key.
     """
-    sealed = ledger.texts.find(digest, now_ns=time.time_ns())
+    return find_text_at(folder, ledger, digest, now_ns=time.time_ns())
+
+
+def find_text_at(folder: Path, ledger: Ledger, digest: Digest, *, now_ns: int) -> Opening | None:
+    """Find an exchange as of a time, as `find_text` does.
+
+    Raises:
+        KeyFileError: it was sealed with another key.
+    """
+    sealed = ledger.texts.find(digest, now_ns=now_ns)
     return opening_from_json(open_seal(folder).open(sealed)) if sealed else None
 
 

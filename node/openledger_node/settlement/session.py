@@ -115,6 +115,7 @@ class NetworkSession:
         )
         self.windows: Windows = self.deployment.windows()
         self.gas_budget_wei = Wei(config.chain.gas_budget_wei)  # of one UTC day
+        self.keep_texts_s = config.payer.keep_texts_s
         self.limits = OutboxLimits(fee_max_wei=Wei(config.chain.fee_max_wei), gas_budget_wei=self.gas_budget_wei)
         self.outbox = Outbox(
             client=client,

@@ -120,7 +120,9 @@ async def test_a_text_that_is_not_kept_leaves_shares_and_amounts(seller: Seller,
     seller.world.payer.ledger.texts.delete_until(2**62)
     found = shown(seller, bought.digest)
     assert found["answer"] is None
-    assert "only its payer may keep it" in found["teaching"]["why_no_rows"]
+    assert found["text"]["state"] == "gone"
+    assert "its time was over" in found["teaching"]["why_no_rows"] == found["text"]["says"]
+    assert {person["rows"] for person in found["teaching"]["people"]} == {None}  # unknown, and not none
     assert (found["teaching"]["rows"], found["teaching"]["spans"], found["teaching"]["tokens"]) == ([], [], None)
     assert sum(person["ppm"] for person in found["teaching"]["people"]) == PPM
 

@@ -7,6 +7,7 @@ import { marked, pressed } from "./marked.js";
 import { openDialog } from "./modal.js";
 import { button, facts, note, panel, person } from "./parts.js";
 import { table } from "./table.js";
+import { saveAnswer } from "./save.js";
 import { ranked, share } from "./taught.js";
 
 const HOVER_MS = 100, TELLING_PPM = 5000, GROUPS = [["people", "People"], ["rows", "Rows"], ["datanets", "Datanets"]];
@@ -117,7 +118,7 @@ function peopleTable(held, lines, act) {
       { label: "Contributor", head: true, cell: (each) => [person(each.number, each.treasury ? "–" : each.number || "…"), h("span", { title: each.title }, each.label)] },
       { label: "Rows", num: true, cell: (each) => each.treasury ? NONE : count(each.rows) }, { label: "Share, ppm", num: true, cell: (each) => count(each.ppm) }, { label: "Earns, OPEN", num: true, cell: (each) => amount(each.wei) },
     ],
-    sum: [`Datanet part, ${percent(teaching.part_ppm, 1e6)} of the price`, count(teaching.people.reduce((n, each) => n + each.rows, 0)), count(teaching.people.reduce((n, each) => n + each.ppm, 0)), amount(teaching.part_wei)],
+    sum: [`Datanet part, ${percent(teaching.part_ppm, 1e6)} of the price`, teaching.tokens === null ? NONE : count(teaching.people.reduce((n, each) => n + each.rows, 0)), count(teaching.people.reduce((n, each) => n + each.ppm, 0)), amount(teaching.part_wei)],
   });
   made.querySelectorAll("tbody tr[tabindex]").forEach((row, n) => {
     row.addEventListener("pointerenter", () => act.hover(lines[n].key));
@@ -167,12 +168,14 @@ function drawRow(row, teaching, act) {
 
 function foot(receipt) {
   const line = cliLine(`attribution verify ${receipt.digest.slice(0, 14)}`);
-  const follow = h("a", { class: "button", href: `#/money?receipt=${receipt.digest}` }, "Follow the money");
+  const follow = h("a", { class: "button", href: `#/money?receipt=${receipt.digest}` }, "Follow the money"), words = `attribution show ${receipt.digest.slice(0, 14)}`, place = h("div", {});
+  const save = receipt.text.state === "kept" && says(button("Save as a file", () => saveAnswer(receipt.digest, place), { key: "save answer", changes: false }), line, `${words} --html answer.html`);
   const sold = receipt.teaching.datanets.map((each) => `${each.name ?? short(each.datanet_id)}${each.version ? ` v${each.version}` : ""}${each.rows ? `, ${count(each.rows)} rows` : ""}`).join("; ");
   return h("div", { class: "halves receipt" }, facts([
     ["Receipt", [id(receipt.digest), receipt.is_countersigned ? " signed by node and payer" : " signed by the node"]],
     ["Price", [amount(receipt.amount_wei), " OPEN, channel ", id(receipt.receipt.channel_id)]], ["Datanet", sold || null],
-  ]), h("div", {}, h("div", { class: "buttons" }, says(button("Verify again", () => verify(receipt), { changes: false }), line, line.own), says(follow, line, `attribution show ${receipt.digest.slice(0, 14)} --follow`), h("span", { class: "note12" }, "Verifying opens this text to the verifier: here, this node.")), line));
+    ["Text", coded(receipt.text.says.replace(/^its text (is|was) /, ""))],
+  ]), h("div", {}, h("div", { class: "buttons" }, says(button("Verify again", () => verify(receipt), { changes: false }), line, line.own), says(follow, line, `${words} --follow`), save, h("span", { class: "note12" }, "Verifying opens this text to the verifier: here, this node.")), place, line));
 }
 
 function verify(receipt) {

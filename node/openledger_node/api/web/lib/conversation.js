@@ -199,7 +199,8 @@ function say(answer, why) {
 function merged(now, before) {
   if (now.answer !== null || !before?.answer) return now;
   const { rows, spans, question_spans, tokens, tokens_matched, why_no_rows } = before.teaching;
-  return { ...now, answer: before.answer, teaching: { ...now.teaching, rows, spans, question_spans, tokens, tokens_matched, why_no_rows } };
+  const people = now.teaching.people.map((each, n) => ({ ...each, rows: before.teaching.people[n]?.rows ?? null }));
+  return { ...now, answer: before.answer, teaching: { ...now.teaching, people, rows, spans, question_spans, tokens, tokens_matched, why_no_rows } };
 }
 
 // ---- what the tab keeps

@@ -11,7 +11,7 @@ export function ranked(people) {
   if (!others.length) return rest;
   const most = Math.ceil(Math.max(...others.map((each) => each.ppm)) / 1e4);
   const all = others.length === 1 ? line(others[0]) : {
-    key: "others", label: `${others.length} others, each under ${most} %`, number: 0, rows: others.reduce((n, each) => n + (each.rows ?? 0), 0),
+    key: "others", label: `${others.length} others, each under ${most} %`, number: 0, rows: others.some((each) => each.rows === null) ? null : others.reduce((n, each) => n + each.rows, 0),
     ppm: others.reduce((n, each) => n + each.ppm, 0), wei: sum(...others.map((each) => each.amount_wei)),
   };
   return [...rest.filter((each) => !each.treasury), all, ...rest.filter((each) => each.treasury)];

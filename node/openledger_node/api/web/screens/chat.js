@@ -11,7 +11,6 @@ import { button, emptyState, note } from "../lib/parts.js";
 import { NONE_CHOSEN, pickers } from "../lib/pickers.js";
 import { setParams } from "../lib/route.js";
 import { samplesOf } from "../lib/samples.js";
-import { saveChat } from "../lib/save.js";
 import { settingsForm } from "../lib/sampling.js";
 import { speaker } from "../lib/speaker.js";
 import { turnView } from "../lib/turn.js";
@@ -19,6 +18,7 @@ import { turnView } from "../lib/turn.js";
 export const title = "Chat";
 
 const LATER_MS = 4000, NEAR_PX = 48, GAP_PX = 12, TEMPLATE_TOKENS = 64;
+const saveChat = () => import("../lib/save.js").then((saving) => saving.saveChat());
 const WHERE = { in_memory: "warm here", loading: "loading here", on_disk: "on disk here", cold: "on disk here", refused: "refused here" };
 
 export function mount(root, params) {
@@ -141,7 +141,7 @@ export function mount(root, params) {
     const wanted = held.older ? [held.older] : conversation.turns;
     wanted.forEach((turn, n) => {
       if (views[n]?.shows(turn)) return;
-      const view = turnView(turn, held.older ? { heading: ["The answer of receipt ", h("code", {}, short(turn.digest))] } : { edit: editLast });
+      const view = turnView(turn, held.older ? { heading: turn.asked ?? ["The answer of receipt ", h("code", {}, short(turn.digest))] } : { edit: editLast });
       views[n]?.place.remove();
       thread.insertBefore(view.place, thread.children[n] ?? null);
       views[n] = view;
@@ -196,9 +196,9 @@ export function mount(root, params) {
   async function openReceipt(digest) {
     try {
       const receipt = await money("receipt", { receipt: digest });
-      held.older = { question: "", digest: receipt.digest, answers: { adapter: {
-        model: "Answer", text: receipt.answer ?? "", reasoning: "", calls: [], parts: [{ begin: 0, tokens: receipt.tokens_out, digest: receipt.digest, receipt }], state: "done", tokens: receipt.tokens_out,
-        trouble: receipt.answer === null ? { kind: "gone", says: "Its text was deleted, as it always is when a claim is final. Shares and amounts stay." } : null,
+      held.older = { question: "", asked: receipt.question, digest: receipt.digest, answers: { adapter: {
+        model: receipt.adapter ?? "Answer", text: receipt.answer ?? "", reasoning: "", calls: [], parts: [{ begin: 0, tokens: receipt.tokens_out, digest: receipt.digest, receipt }], state: "done", tokens: receipt.tokens_out,
+        trouble: receipt.answer === null ? { kind: "gone", says: receipt.text.says } : null,
       } } };
       drawThread();
       draw();

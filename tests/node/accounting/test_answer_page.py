@@ -1,0 +1,202 @@
+"""An answer as one file: it opens without a node, runs nothing, loads nothing, and leaves private rows out."""
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from support.chain_world.seller import Seller
+
+from openledger_node.accounting.answer_page import answer_page
+from openledger_node.errors import NodeError
+from openledger_node.models.adapters import Adapter
+from openledger_node.payments.bought_texts import BoughtTexts
+from openledger_protocol.primitives import BASE_ONLY
+
+QUESTION = "What does Odile keep?"
+HOSTILE = "<script>alert(1)</script>\"'><img src=//x onerror=alert(2)> \u202etxet &amp;"
+DATANET, ROW, OTHER_ROW = "0x" + "d" * 64, "0x" + "1" * 64, "0x" + "2" * 64
+ACCOUNT = "0x" + "a" * 40
+HOUR_NS = 3_600 * 10**9
+
+
+class Tags(HTMLParser):
+    """Collects the tags and attributes of a document."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def read(page: str) -> Tags:
+    found = Tags()
+    found.feed(page)
+    return found
+
+
+def row(digest: str = ROW, **fields: Any) -> dict[str, Any]:
+    return {
+        "row": digest,
+        "datanet_id": DATANET,
+        "datanet": HOSTILE,
+        "published": "2026-11-29T17:00:00Z",
+        "account": ACCOUNT,
+        "name": HOSTILE,
+        "number": 1,
+        "ppm": 1_000_000,
+        "text": f"the row says {HOSTILE}",
+        "marks": [{"begin": 0, "end": 7}],
+        **fields,
+    }
+
+
+def receipt(*, is_private: bool = False, **fields: Any) -> dict[str, Any]:
+    person = {"number": 1, "account": ACCOUNT, "name": HOSTILE, "pays": "contributor", "ppm": 1_000_000}
+    span = {"begin": 0, "end": 10, "tokens": 6, "row": ROW, "account": ACCOUNT, "number": 1}
+    return {
+        "digest": "0x" + "9" * 64,
+        "question": f"{HOSTILE}\nand more",
+        "answer": f"the answer {HOSTILE}",
+        "text": {"says": "its text was deleted"},
+        "adapter": HOSTILE,
+        "adapter_id": "0x" + "5" * 64,
+        "node": "0x" + "b" * 40,
+        "payer": "0x" + "c" * 40,
+        "issued_at": "2026-11-29T17:15:02Z",
+        "amount_wei": "113000000000000",
+        "is_countersigned": True,
+        "teaching": {
+            "algorithm": "suffix-v1",
+            "people": [{**person, "amount_wei": "22600000000000", "rows": 1}],
+            "part_wei": "22600000000000",
+            "tokens": 10,
+            "tokens_matched": 6,
+            "spans": [span],
+            "rows": [row(), row(OTHER_ROW, ppm=0)],
+            "datanets": [{"datanet_id": DATANET, "is_private": is_private}],
+        },
+        **fields,
+    }
+
+
+def test_it_runs_nothing_loads_nothing_and_escapes_what_anybody_wrote() -> None:
+    page = answer_page(receipt(), is_development=True)
+    found = read(page)
+    names = {tag for tag, _ in found.tags}
+    assert names.isdisjoint({"script", "img", "iframe", "object", "embed", "link", "form", "base", "svg"})
+    attributes = {name for _, given in found.tags for name in given}
+    assert attributes <= {"lang", "charset", "http-equiv", "content", "name", "class", "href", "id", "title"} | {
+        "aria-hidden"
+    }
+    links = [given["href"] for tag, given in found.tags if tag == "a"]
+    assert links == ["#r-" + "1" * 16]
+    assert "r-" + "1" * 16 in {given.get("id") for _, given in found.tags}
+    assert "\u202e" not in page
+    assert "\\u202etxet &amp;" in found.text  # shown, and its "&amp;" is still the text's own
+    assert found.text.count("<script>alert(1)</script>") >= 6
+    assert re.findall(r"url\(|@import|https?:", page) == []
+
+
+def test_its_policy_allows_its_own_style_and_nothing_else() -> None:
+    page = answer_page(receipt(), is_development=False)
+    policy = next(given["content"] for tag, given in read(page).tags if given.get("http-equiv"))
+    style = page[page.index("<style>") + 7 : page.index("</style>")]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+def test_it_names_people_shares_rows_the_receipt_and_what_is_not_proven() -> None:
+    text = read(answer_page(receipt(), is_development=True)).text
+    for words in (
+        "100.0 %",
+        "0.0000226 OPEN",
+        "play money",
+        "60 % of its tokens",
+        "1 more with less than 0.5 % each",
+        f"openledger-node attribution verify 0x{'9' * 64}",
+        "proves nothing alone",
+    ):
+        assert words in text
+    assert "c" * 40 not in text  # the payer's wallet
+    assert "play money" not in read(answer_page(receipt(), is_development=False)).text
+    unsigned = read(answer_page(receipt(is_countersigned=False), is_development=True)).text
+    assert "signed by the node, but not by the payer" in unsigned
+
+
+def test_rows_of_a_private_datanet_come_without_their_text() -> None:
+    text = read(answer_page(receipt(is_private=True), is_development=True)).text
+    assert "the row says" not in text
+    assert "The Datanet is private" in text
+    assert "the answer" in text
+
+
+@pytest.mark.parametrize(
+    ("people", "words"),
+    [
+        ([], "The base model alone answered"),
+        (
+            [{"number": 0, "account": ACCOUNT, "name": None, "pays": "treasury", "ppm": 10**6, "amount_wei": "1"}],
+            "No row supports this answer",
+        ),
+    ],
+)
+def test_an_answer_that_nobody_taught_says_so(people: list[dict[str, Any]], words: str) -> None:
+    found = receipt(adapter_id=BASE_ONLY, adapter=None)
+    found["teaching"] |= {"people": people, "rows": [], "spans": [], "datanets": []}
+    assert words in read(answer_page(found, is_development=True)).text
+
+
+def test_a_text_that_is_gone_can_not_be_saved() -> None:
+    with pytest.raises(NodeError, match="can't be saved as a page: its text was deleted"):
+        answer_page(receipt(answer=None, question=None), is_development=True)
+
+
+async def test_an_answer_can_be_shown_and_saved_an_hour_later_until_its_time_is_over(
+    seller: Seller, adapter: Adapter
+) -> None:
+    bought = await seller.ask(QUESTION, model="lake")
+    network = seller.world.node.network.network
+    (row_here,) = seller.world.node.ledger.receipts.find(bought.digest)
+    now_ns = seller.world.payer.ledger.texts.find_end(bought.digest, now_ns=0).end_ns - 10**6 * 10**9  # type: ignore[union-attr]
+    for later_ns, state in ((HOUR_NS, "kept"), (300 * HOUR_NS, "gone")):
+        texts = BoughtTexts(
+            seller.home, network, seller.world.node.ledger, keep_s=1e6, now_ns=lambda later=later_ns: now_ns + later
+        )
+        standing = texts.standing(row_here, is_own=False)
+        assert standing.state == state
+        assert (texts.find(bought.digest) is not None) == (state == "kept")
+        assert (standing.until_s or standing.since_s) == (now_ns + 10**6 * 10**9) // 10**9
+    saved = seller.questions.answer("answer_page", {"receipt": bought.digest})
+    text = read(re.sub(r"<sup>.*?</sup>", "", saved["html"])).text
+    assert saved["digest"] == bought.digest
+    assert QUESTION in text
+    assert bought.text in text
+    seller.settle_all()
+    after = seller.questions.answer("receipt", {"receipt": bought.digest})
+    assert (after["question"], after["answer"], after["text"]["state"]) == (QUESTION, bought.text, "kept")
+    assert seller.questions.answer("answer_page", {"receipt": bought.digest}) == saved
+
+
+async def test_a_payer_that_keeps_nothing_is_told_how_to_keep_and_a_seller_that_it_is_not_its_own(
+    seller: Seller, adapter: Adapter
+) -> None:
+    bought = await seller.ask(QUESTION, model="lake")
+    world, network = seller.world, seller.world.node.network.network
+    (row_here,) = world.node.ledger.receipts.find(bought.digest)
+    world.payer.ledger._store.rows("DELETE FROM text")
+    none = BoughtTexts(seller.home, network, world.node.ledger, keep_s=0).standing(row_here, is_own=False)
+    assert (none.state, none.until_s, none.since_s) == ("not_kept", None, None)
+    assert "openledger-node config set payer.keep_texts_s 86400" in none.says
+    seller.home.guest_ledger(network).unlink()
+    sold = BoughtTexts(seller.home, network, world.node.ledger, keep_s=0).standing(row_here, is_own=False)
+    assert sold.state == "sold"
+    assert "only the payer may keep it" in sold.says

@@ -1,0 +1,170 @@
+"""Kept texts end when they should: by time, setting and room, after a crash, and with a clock that jumps."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.chain_world.case_world import opening_of
+from support.market_world.terms import NOW_NS, Clock
+
+from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_node.ledger.texts import SealedTexts, TextEnd
+from openledger_node.payments import kept_texts
+from openledger_node.payments.kept_texts import DAY_S, KeptTexts, open_seal
+from openledger_protocol.primitives import Digest
+
+S = 10**9
+HOUR_S = 3_600
+LATE_NS = NOW_NS + 10**6
+"""The clock passes a little with each reading."""
+
+Open = Callable[..., KeptTexts]
+
+
+def digest_of(number: int) -> Digest:
+    return Digest(f"0x{number:064x}")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    opened = open_ledger(tmp_path / "ledger.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def texts(ledger: Ledger, tmp_path: Path, clock: Clock) -> Open:
+    def open_them(keep_s: float = DAY_S) -> KeptTexts:
+        return KeptTexts(ledger, open_seal(tmp_path), keep_s=keep_s, now_ns=clock)
+
+    return open_them
+
+
+def end_of(rows: SealedTexts, number: int, clock: Clock) -> TextEnd:
+    found = rows.find_end(digest_of(number), now_ns=clock.now_ns)
+    assert found is not None
+    return found
+
+
+def test_a_text_is_there_an_hour_later_and_gone_after_a_day_and_its_end_is_remembered(
+    texts: Open, ledger: Ledger, clock: Clock
+) -> None:
+    kept = texts()
+    kept.keep(digest_of(1), opening_of("the answer"))
+    clock.now_ns += HOUR_S * S
+    found = kept.find(digest_of(1))
+    assert found is not None
+    assert found.text == "the answer"
+    assert (end := end_of(ledger.texts, 1, clock)).why_gone is None
+    assert NOW_NS + DAY_S * S <= end.end_ns <= LATE_NS + DAY_S * S
+    clock.now_ns += DAY_S * S
+    assert kept.find(digest_of(1)) is None  # before it is deleted
+    assert end_of(ledger.texts, 1, clock).why_gone == "time"
+    kept.forget()
+    assert end_of(ledger.texts, 1, clock) == TextEnd(end_ns=end.end_ns, why_gone="time")
+    assert ledger.texts.find_end(digest_of(2), now_ns=clock.now_ns) is None
+
+
+def test_a_shorter_setting_ends_what_an_older_one_kept_but_not_what_an_audit_holds(
+    texts: Open, ledger: Ledger, clock: Clock
+) -> None:
+    kept = texts()
+    kept.keep(digest_of(1), opening_of("the answer"))
+    kept.keep(digest_of(2), opening_of("the answer"))
+    kept.hold(digest_of(2), opening_of("the answer"), until_s=clock.now_ns // S + HOUR_S)
+    clock.now_ns += 60 * S
+    none = texts(0)
+    none.shorten()
+    assert none.find(digest_of(1)) is None
+    assert end_of(ledger.texts, 1, clock).why_gone == "setting"
+    assert none.find(digest_of(2)) is not None
+    assert end_of(ledger.texts, 2, clock).is_held
+    none.release(digest_of(2))
+    assert none.find(digest_of(2)) is None
+
+
+def test_a_longer_setting_does_not_keep_an_older_text_longer(texts: Open, clock: Clock) -> None:
+    texts(HOUR_S).keep(digest_of(1), opening_of("the answer"))
+    texts(DAY_S).shorten()
+    clock.now_ns += 2 * HOUR_S * S
+    assert texts(DAY_S).find(digest_of(1)) is None
+
+
+def test_a_released_text_is_kept_for_as_long_as_any_other(texts: Open, clock: Clock) -> None:
+    kept = texts(HOUR_S)
+    kept.hold(digest_of(1), opening_of("the answer"), until_s=clock.now_ns // S + 10 * DAY_S)
+    clock.now_ns += 1_800 * S
+    kept.release(digest_of(1))
+    assert kept.find(digest_of(1)) is not None
+    clock.now_ns += 1_900 * S
+    assert kept.find(digest_of(1)) is None
+
+
+def test_a_clock_that_is_set_back_keeps_no_text_for_years(texts: Open, ledger: Ledger, clock: Clock) -> None:
+    kept, year_ns = texts(HOUR_S), 365 * DAY_S * S
+    clock.now_ns += year_ns  # a wrong clock
+    kept.keep(digest_of(1), opening_of("the answer"))
+    kept.hold(digest_of(2), opening_of("the answer"), until_s=clock.now_ns // S + DAY_S)
+    clock.now_ns -= year_ns
+    kept.forget()
+    assert end_of(ledger.texts, 1, clock).end_ns <= clock.now_ns + HOUR_S * S
+    assert end_of(ledger.texts, 2, clock).end_ns <= clock.now_ns + DAY_S * S
+    assert kept.find(digest_of(1)) is not None
+    clock.now_ns += HOUR_S * S
+    kept.forget()
+    assert end_of(ledger.texts, 1, clock).why_gone == "time"
+
+
+def test_the_oldest_texts_make_room_but_none_that_is_held(
+    texts: Open, ledger: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = texts()
+    kept.hold(digest_of(9), opening_of("x" * 4_000), until_s=clock.now_ns // S + DAY_S)
+    monkeypatch.setattr(kept_texts, "BYTES_MAX", 20_000)
+    for number in range(1, 5):
+        kept.keep(digest_of(number), opening_of("x" * 4_000))
+    here = [number for number in (1, 2, 3, 4, 9) if kept.find(digest_of(number))]
+    assert here == [3, 4, 9]  # each takes about 6,000 bytes
+    assert end_of(ledger.texts, 1, clock).why_gone == "room"
+
+
+def test_what_is_deleted_is_in_no_file_even_sealed(texts: Open, tmp_path: Path, clock: Clock) -> None:
+    kept = texts(HOUR_S)
+    kept.keep(digest_of(1), opening_of("y" * 9_000))
+    sealed = kept._rows.find(digest_of(1), now_ns=clock.now_ns)
+    assert sealed is not None
+
+    def files() -> list[str]:
+        pieces = [sealed[start : start + 64] for start in range(0, len(sealed) - 64, 500)]
+        contents = {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()}
+        return [name for name, content in contents.items() if any(piece in content for piece in pieces)]
+
+    assert files()
+    clock.now_ns += 2 * HOUR_S * S
+    kept.forget()
+    assert files() == []
+
+
+def test_after_a_crash_a_text_is_still_there_and_still_ends(tmp_path: Path, clock: Clock) -> None:
+    crashed = open_ledger(tmp_path / "ledger.db")
+    KeptTexts(crashed, open_seal(tmp_path), keep_s=HOUR_S, now_ns=clock).keep(digest_of(1), opening_of("the answer"))
+    copy = tmp_path / "after"  # as a kill leaves it: with its write-ahead log, never closed
+    copy.mkdir()
+    for file in tmp_path.iterdir():
+        if file.is_file():
+            (copy / file.name).write_bytes(file.read_bytes())
+    crashed.close()
+    again = open_ledger(copy / "ledger.db")
+    kept = KeptTexts(again, open_seal(copy), keep_s=HOUR_S, now_ns=clock)
+    kept.shorten()
+    assert kept.find(digest_of(1)) is not None
+    clock.now_ns += HOUR_S * S
+    kept.shorten()
+    assert kept.find(digest_of(1)) is None
+    assert end_of(again.texts, 1, clock).why_gone == "time"
+    again.close()
