@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..text import counted
 from .payers import x402_line
 from .render import emit_json, show_lines, show_table
+from .rewards import claim_words
 from .transactions import open_money
 from .units import check_since, open_amount, rounded_amount
 
@@ -248,7 +249,7 @@ def _row(claim: dict[str, Any]) -> list[str]:
     share = claim["credited_wei"] or claim["node_share_wei"]
     return [
         str(claim["seq"]),
-        claim["state"],
+        claim_words(claim["state"]),
         str(claim["num_receipts"]),
         open_amount(claim["gross_wei"]),
         "" if share is None else open_amount(share),

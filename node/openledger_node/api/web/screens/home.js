@@ -268,7 +268,10 @@ function drawMachine({ device, memory, own, paused, model, engine }) {
 
 const STATES = { running: ["running", "accent"], completed: ["answered", ""], failed: ["failed", "bad"], interrupted: ["cut off", "warn"] };
 
+const isOwn = (job) => job.payer !== null && job.payer === latest.state?.address;
+
 function stateChip(job, receipt) {
+  if (isOwn(job)) return chip("bought", "");
   if (job.receipt && receipt) return receipt.is_countersigned ? chip("countersigned", "ok") : chip("signed by you alone", "warn");
   if (job.receipt) return chip("paid", "ok");
   if (job.finish_reason === "cancelled") return chip("client left", "warn");
@@ -286,7 +289,7 @@ function drawJobs({ jobs, receipts, isMore }, showMore) {
       { label: "Adapter", cell: (row) => row.adapter ?? h("span", {}, row.base, h("span", { class: "dim" }, " base")) },
       { label: "In", num: true, rank: 2, cell: (row) => count(row.tokens_in) }, { label: "Out", num: true, rank: 2, cell: (row) => count(row.tokens_out) },
       { label: "First token", num: true, rank: 2, cell: (row) => seconds(row.ttft_ms) },
-      { label: "Paid, OPEN", num: true, cell: (row) => row.amount_wei ? amount(row.amount_wei) : h("span", { class: "dim" }, "free") },
+      { label: "Paid, OPEN", num: true, cell: (row) => row.amount_wei ? [amount(row.amount_wei), isOwn(row) && h("small", {}, "you paid")] : h("span", { class: "dim" }, "free") },
       { label: "State", cell: (row) => stateChip(row, paid.get(row.request_id)) },
       { label: "Receipt", keep: true, rank: 2, cell: (row) => row.receipt ? h("a", { href: `#/money?receipt=${row.receipt}` }, id(row.receipt)) : NONE },
     ],
