@@ -13,7 +13,13 @@ from support.processes.nodes import EMBEDDED, Node, command_json, operator_of
 OpenPage = Callable[..., Page]
 WEI = 10**18
 PERIODS = (None, "7d", "30d", "")
-NAMES = {"Earned": "pending_wei", "Claimed": "settled_wei", "Final": "claimed_wei", "Net": "net_wei"}
+STAGES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "Earned": lambda said: said["pending_wei"],
+    "Claimed": lambda said: said["total"]["under_way_wei"],
+    "Final": lambda said: said["total"]["final_wei"],
+    "Net": lambda said: said["net_wei"],
+}
+SOURCES = {"This node’s part": "node", "Stake rewards": "stake"}
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>\u202egnp.exe\u0007 ${1}"
 LONG = "x" * 100_000  # wider than any page, and rendered dozens of times
 
@@ -39,9 +45,13 @@ def test_every_amount_of_the_earnings_is_the_verbs(earner: Node, open_page: Open
     for column, since in ((2, "7d"), (3, "30d"), (4, None)):
         words = ["--since", since] if since else []
         said = command_json(earner.home, "earnings", *words, **EMBEDDED)
-        for row, name in NAMES.items():
+        for row, amount_of in STAGES.items():
             cell = table.locator("tr", has_text=row).first.locator("th, td").nth(column)
-            expect(cell).to_have_text(to_open(said[name]))
+            expect(cell).to_have_text(to_open(amount_of(said)))
+        lines = {line["line"]: int(line["under_way_wei"]) + int(line["final_wei"]) for line in said["lines"]}
+        for row, name in SOURCES.items():
+            cell = page.locator("tr", has=page.locator("th", has_text=row)).locator("th, td").nth(column)
+            expect(cell.locator("span")).to_have_attribute("title", f"{lines[name]} wei")
         gas = table.locator("tr", has_text="Gas").first.locator("th, td").nth(column)
         expect(gas.locator("span")).to_have_attribute("title", f"{-int(said['gas_open_wei'])} wei")
 
@@ -86,7 +96,7 @@ def test_what_is_gross_says_so_and_is_added_to_nothing(earner: Node, open_page: 
     rows = page.locator("table", has_text="Earned, gross").locator("tr")
     expect(rows.filter(has_text="Earned, gross")).to_contain_text("before the others’ parts")
     for own in ("Claimed", "Final"):
-        expect(rows.filter(has=page.locator("th", has_text=own)).first).to_contain_text("your part")
+        expect(rows.filter(has=page.locator("th", has_text=own)).first).to_contain_text("yours")
     page.set_viewport_size({"width": 380, "height": 900})
     expect(rows.filter(has_text="Earned, gross").locator("th")).to_have_text("Earned, gross", use_inner_text=True)
 

@@ -1,7 +1,7 @@
 """Earnings by day of UTC: each day's part of the totals, so that the parts sum to them exactly."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import Any, Final
 
@@ -26,8 +26,16 @@ class DayParts:
     claimed: Sequence[Timed]
     gas: Sequence[Timed]  # in the chain's own coin
     coin_price_wei: int
+    income: Mapping[str, Sequence[Timed]] = field(default_factory=dict)  # in the net, beside this node's own part
+    costs: Mapping[str, Sequence[Timed]] = field(default_factory=dict)  # in the net, as amounts to subtract
     charged: Sequence[Timed] = ()  # to prepaid keys, which is no part of the net
     x402: Sequence[Timed] = ()  # to x402 payers, which is none either
+
+    @property
+    def amounts(self) -> tuple[Sequence[Timed], ...]:
+        """All amounts."""
+        beside = (*self.income.values(), *self.costs.values())
+        return (self.settled, self.claimed, self.gas, self.charged, self.x402, *beside)
 
 
 def first_midnight(since_s: float, *, now_s: float) -> float:
@@ -46,8 +54,7 @@ def earning_days(parts: DayParts, *, since_s: float, now_s: float) -> list[dict[
         MalformedError: there would be more than `DAYS_MAX` days.
     """
     today = int(now_s // DAY_S)
-    amounts = (parts.settled, parts.claimed, parts.gas, parts.charged, parts.x402)
-    known = (at_s for each in amounts for at_s, _ in each if at_s)
+    known = (at_s for each in parts.amounts for at_s, _ in each if at_s)
     first = min(int((since_s or min(known, default=now_s)) // DAY_S), today)
     num_days = today - first + 1
     if num_days > DAYS_MAX:
@@ -60,22 +67,28 @@ def earning_days(parts: DayParts, *, since_s: float, now_s: float) -> list[dict[
         return found
 
     settled, claimed, gas = by_day(parts.settled), by_day(parts.claimed), by_day(parts.gas)
-    charged, x402 = by_day(parts.charged), by_day(parts.x402)
+    income = {name: by_day(amounts) for name, amounts in parts.income.items()}
+    costs = {name: by_day(amounts) for name, amounts in parts.costs.items()}
     spent = [wei * parts.coin_price_wei // COIN_WEI for wei in accumulate(gas, initial=0)]
     gas_open = [after - before for before, after in pairwise(spent)]
-    net = [sum(day) for day in zip(settled, claimed, (-wei for wei in gas_open), strict=True)]
-    columns = (settled, claimed, gas, gas_open, net, accumulate(net), charged, x402)
-    names = (
-        "settled_wei",
-        "claimed_wei",
-        "gas_wei",
-        "gas_open_wei",
-        "net_wei",
-        "total_wei",
-        "charged_wei",
-        "x402_wei",
-    )
+    plus, minus = [settled, claimed, *income.values()], [gas_open, *costs.values()]
+    net = [sum(day[0]) - sum(day[1]) for day in zip(zip(*plus, strict=True), zip(*minus, strict=True), strict=True)]
+    columns = {
+        "settled_wei": settled,
+        "claimed_wei": claimed,
+        **income,
+        **costs,
+        "gas_wei": gas,
+        "gas_open_wei": gas_open,
+        "net_wei": net,
+        "total_wei": list(accumulate(net)),
+        "charged_wei": by_day(parts.charged),
+        "x402_wei": by_day(parts.x402),
+    }
     return [
-        {"day": rfc3339((first + place) * DAY_S)[:10], **dict(zip(names, map(str, day), strict=True))}
-        for place, day in enumerate(zip(*columns, strict=True))
+        {
+            "day": rfc3339((first + place) * DAY_S)[:10],
+            **{name: str(amounts[place]) for name, amounts in columns.items()},
+        }
+        for place in range(num_days)
     ]

@@ -1,81 +1,200 @@
 """Earnings of this node since a moment, summed from rows of the ledger and events of the chain."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import Any, Final
 
 from openledger_protocol.errors import MalformedError
 
-from ..ledger.sums import Movement, Sums
+from ..ledger.sums import Sums
 from ..settlement.balances import ON_CHAIN, ClaimView
+from ..settlement.records import integer
 from ..settlement.session import NetworkSession
 from ..text import rfc3339, since_of
+from .book_entries import Entry, Line
+from .books import BookReader, Books, books_to_plain
 from .earning_days import COIN_WEI, DAY_S, DayParts, Timed, earning_days, first_midnight
+from .locked import AdapterBond
+from .movements import list_movements
 from .plain import plain_of
 
 NS = 10**9
 
+STAKE_FIELD: Final = "stake_wei"
+DAY_LINES: Final[Mapping[str, Sequence[Line]]] = {
+    "royalty_wei": (Line.ROYALTY,),
+    "datanet_wei": (Line.DATANET, Line.CONTRIBUTOR, Line.TREASURY),
+    "other_wei": (Line.CASES, Line.PROTOCOL, Line.OTHER_NODES),
+}
+"""The income of a day beside the node's own part and the stake's rewards, final or under way, by field."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Claims:
+    """The claims of this node, and the credits that ended them."""
+
+    views: Sequence[tuple[ClaimView, int]]  # with the time of each claim
+    credits: Mapping[int, Entry]  # by the claim's number
+
+    @property
+    def under_way(self) -> list[tuple[ClaimView, int]]:
+        """Those on the chain that are not final. By events, because a claim's row becomes final a step later."""
+        return [(view, at_s) for view, at_s in self.views if view.state in ON_CHAIN and view.seq not in self.credits]
+
+
+class EarningsReports:
+    """Reports the earnings of one session; it remembers the times of blocks."""
+
+    def __init__(self, session: NetworkSession, names_of: Callable[[], Mapping[str, str]] = dict) -> None:
+        self._session = session
+        self._names_of = names_of  # names of adapters in the library, by id
+        self._reader = BookReader(session)
+
+    def report(self, given: Mapping[str, Any], *, now_s: float) -> dict[str, Any]:
+        """Report earnings since `given["since"]`, or all, by day if asked, and the cost of power if a price is given.
+
+        By day, only whole days of UTC count: `30d` begins at a midnight, and its last day is today. With
+        `given["movements"]`, every movement of money is listed, too.
+
+        A claim counts once: as settled from the time of its claim, and as claimed from the time of its credit.
+        Charges to prepaid keys are the owner's own business, and charges to x402 payers reach the
+        wallet by claims of their own. So neither is in a sum with the rest.
+        Unclaimed receipts are in no sum with the rest. The node's part of them is unknown until the claim: it depends
+        on the receipts that the claim combines, because the node gets the dust, and on the parameters of that epoch.
+
+        Raises:
+            MalformedError: an argument is invalid.
+            ChainError: the chain can't be asked.
+        """
+        session = self._session
+        since_s, is_by_day = since_of(given.get("since"), now_s=now_s), _is_by_day(given)
+        if is_by_day:
+            since_s = first_midnight(since_s, now_s=now_s)
+        seen, books = session.treasury.earnings(), self._reader.read()
+        claims = _Claims(
+            views=list(zip(seen.settlements, seen.claimed_at_s, strict=True)),
+            credits={each.seq: each for each in books.credits if each.line is Line.NODE and each.seq is not None},
+        )
+        parts = self._parts(books, claims, given, since_s, now_s)
+        balances, locked = books.balances(since_s), self._reader.locked(books)
+        return {
+            "since": None if not since_s else rfc3339(since_s),
+            "pending_wei": str(seen.unclaimed_wei),
+            "unclaimed_wei": str(seen.unclaimed_wei),
+            "withdrawn_wei": str(balances[0].withdrawn_wei),
+            "balance_wei": str(balances[0].balance_wei),
+            **_sums(books, parts, since_s),
+            "fees_wei": str(_sum(_since(self._fees(books, claims), since_s))),
+            "num_bought": sum(each.issued_at_s >= since_s for each in books.purchases),
+            "books": books_to_plain(books, balances, locked.all()),
+            "adapter_bonds": self._bonds(locked.adapters()),
+            **self._gateway(since_s),
+            "settlements": _settlements(claims, since_s),
+            "days": earning_days(parts, since_s=since_s, now_s=now_s) if is_by_day else None,
+            "movements": list_movements(session, books, since_s) if given.get("movements") else None,
+            "power": _power(given, session.ledger.sums, since_s),
+        }
+
+    def _parts(
+        self, books: Books, claims: _Claims, given: Mapping[str, Any], since_s: float, now_s: float
+    ) -> DayParts:
+        session, is_by_day = self._session, _is_by_day(given)
+        stake, times = books.stake, books.times
+        found = (*books.credits, *books.under_way, *books.case_results())
+        fees = [fee for account in books.accounts.own for fee in session.ledger.sums.fees(account, since_s=since_s)]
+        return DayParts(
+            settled=_since(((at_s, view.node_share_wei or 0) for view, at_s in claims.under_way), since_s),
+            claimed=_since(((each.at_s, each.amount_wei) for each in claims.credits.values()), since_s),
+            gas=[(fee.at_s, fee.fee_wei) for fee in fees],
+            coin_price_wei=session.coin_price_wei,
+            income={
+                **{
+                    name: _since(((each.at_s, each.amount_wei) for each in found if each.line in lines), since_s)
+                    for name, lines in DAY_LINES.items()
+                },
+                STAKE_FIELD: stake.by_day(since_s, times, now_s=now_s) if is_by_day else stake.since(since_s, times),
+            },
+            costs={
+                "spent_wei": _since(((each.issued_at_s, each.amount_wei) for each in books.purchases), since_s),
+                "lost_wei": _since((*books.lost_bonds(), *books.slashes()), since_s),
+            },
+            charged=_charged_by_day(session, since_s) if is_by_day else (),
+            x402=_x402_by_day(session, since_s) if is_by_day else (),
+        )
+
+    def _bonds(self, bonds: Sequence[AdapterBond]) -> list[dict[str, Any]]:
+        names = self._names_of() if bonds else {}
+        return [{**plain_of(bond), "state": bond.state, "name": names.get(bond.adapter_id)} for bond in bonds]
+
+    def _fees(self, books: Books, claims: _Claims) -> list[Timed]:
+        """What late payout lists and lapsed draws took of this node's part of its claims, when each was final."""
+        events = self._session.ledger.events.find("Finalized", {"node": books.accounts.wallet})
+        ended = {integer(event, "seq"): event for event in events}
+        return [
+            (books.when(ended[view.seq]), share_wei - (credit.amount_wei if credit else 0))
+            for view, _ in claims.views
+            if view.seq in ended and (share_wei := view.node_share_wei) is not None
+            for credit in [claims.credits.get(view.seq)]
+        ]
+
+    def _gateway(self, since_s: float) -> dict[str, Any]:
+        """What the gateway has charged, which is in no sum with the rest."""
+        ledger = self._session.ledger
+        income = ledger.key_credits.income(since_s=ceil(since_s))
+        x402_wei, unclaimed_wei, cost_wei = ledger.x402.income_wei(since_s=ceil(since_s))
+        return {
+            "gateway": {"charged_wei": str(income.charged_wei), "cost_wei": str(income.cost_wei)},
+            "x402": {"charged_wei": str(x402_wei), "unclaimed_wei": str(unclaimed_wei), "cost_wei": str(cost_wei)},
+        }
+
 
 def earnings_report(session: NetworkSession, given: Mapping[str, Any], *, now_s: float) -> dict[str, Any]:
-    """Report earnings since `given["since"]`, or all, by day if asked, and the cost of power if a price is given.
+    """Report the earnings of a session once; see `EarningsReports.report`."""
+    return EarningsReports(session).report(given, now_s=now_s)
 
-    By day, only whole days of UTC count: `30d` begins at a midnight, and its last day is today.
 
-    A claim counts once: as settled from the time of its claim, and as claimed from the time of its credit.
-    Charges to prepaid keys are the owner's own business and not on the chain, so they are in no sum with the rest.
-    Charges to x402 payers reach the wallet by claims of their own, so they are in no sum with the rest either.
-    Unclaimed receipts are in no sum with the rest. The node's part of them is unknown until the claim: it depends on
-    the receipts that the claim combines, because the node gets the dust, and on the parameters of that epoch.
-
-    Raises:
-        MalformedError: an argument is invalid.
-        ChainError: the chain can't be asked.
-    """
-    since_s, is_by_day = since_of(given.get("since"), now_s=now_s), _is_by_day(given)
-    if is_by_day:
-        since_s = first_midnight(since_s, now_s=now_s)
-    seen, when = session.treasury.earnings(), _clock(session)
-    credits = [(when(credit), credit) for credit in seen.credits]
-    # By events, because a claim's row becomes final a step later.
-    done = {credit.seq: (at_s, credit) for at_s, credit in credits}
-    income = session.ledger.key_credits.income(since_s=ceil(since_s))
-    x402_wei, unclaimed_wei, x402_cost_wei = session.ledger.x402.income_wei(since_s=ceil(since_s))
-    claims = list(zip(seen.settlements, seen.claimed_at_s, strict=True))
-    under_way = [(claim, at_s) for claim, at_s in claims if claim.state in ON_CHAIN and claim.seq not in done]
-    parts = DayParts(
-        settled=[(at_s, claim.node_share_wei or 0) for claim, at_s in under_way if at_s >= since_s],
-        claimed=[(at_s, credit.amount_wei) for at_s, credit in credits if at_s >= since_s],
-        gas=session.ledger.sums.gas_paid(session.accounts.signer, since_s=since_s) if is_by_day else (),
-        coin_price_wei=session.coin_price_wei,
-        charged=_charged_by_day(session, since_s) if is_by_day else (),
-        x402=_x402_by_day(session, since_s) if is_by_day else (),
-    )
-    settled, claimed = sum(wei for _, wei in parts.settled), sum(wei for _, wei in parts.claimed)
-    withdrawn = sum(movement.amount_wei for movement in seen.withdrawals if when(movement) >= since_s)
-    gas = session.ledger.sums.gas_wei(session.accounts.signer, since_s=since_s)
-    gas_open = gas * session.coin_price_wei // COIN_WEI
+def _sums(books: Books, parts: DayParts, since_s: float) -> dict[str, Any]:
+    """The sums of a report, each of which its days add up to, and the lines of the books."""
+    settled, claimed, gas = map(_sum, (parts.settled, parts.claimed, parts.gas))
+    gas_open = gas * parts.coin_price_wei // COIN_WEI
+    costs = {name: _sum(amounts) for name, amounts in parts.costs.items()}
+    income = settled + claimed + sum(map(_sum, parts.income.values()))
+    lines = _lines(books, parts, since_s)
     return {
-        "since": None if not since_s else rfc3339(since_s),
-        "pending_wei": str(seen.unclaimed_wei),
         "settled_wei": str(settled),
         "claimed_wei": str(claimed),
-        "withdrawn_wei": str(withdrawn),
-        "balance_wei": str(seen.balance_wei),
+        "credited_wei": str(claimed),
+        "lines": lines,
+        "total": {name: str(sum(int(line[name]) for line in lines)) for name in ("under_way_wei", "final_wei")},
+        **{name: str(wei) for name, wei in costs.items()},
         "gas_wei": str(gas),
         "gas_open_wei": str(gas_open),
-        "net_wei": str(settled + claimed - gas_open),
-        "unclaimed_wei": str(seen.unclaimed_wei),
-        "credited_wei": str(claimed),
-        "gateway": {"charged_wei": str(income.charged_wei), "cost_wei": str(income.cost_wei)},
-        "x402": {
-            "charged_wei": str(x402_wei),
-            "unclaimed_wei": str(unclaimed_wei),
-            "cost_wei": str(x402_cost_wei),
-        },
-        "settlements": _settlements(claims, done, since_s),
-        "days": earning_days(parts, since_s=since_s, now_s=now_s) if is_by_day else None,
-        "power": _power(given, session.ledger.sums, since_s),
+        "net_wei": str(income - sum(costs.values()) - gas_open),
     }
+
+
+def _lines(books: Books, parts: DayParts, since_s: float) -> list[dict[str, str]]:
+    """Each line of the books with what is on the chain but not final, and what was credited since then."""
+    under_way, final = Counter[Line](), Counter[Line]()
+    for entry in books.under_way:
+        under_way[entry.line] += entry.amount_wei if entry.at_s >= since_s else 0
+    for entry in (*books.credits, *books.case_results()):
+        final[entry.line] += entry.amount_wei if entry.at_s >= since_s else 0
+    under_way[Line.NODE] = _sum(parts.settled)
+    final[Line.STAKE] = _sum(parts.income[STAKE_FIELD])
+    return [
+        {"line": line.value, "under_way_wei": str(under_way[line]), "final_wei": str(final[line])} for line in Line
+    ]
+
+
+def _since(amounts: Iterable[tuple[float, int]], since_s: float) -> list[Timed]:
+    return [(float(at_s), wei) for at_s, wei in amounts if at_s >= since_s]
+
+
+def _sum(amounts: Iterable[Timed]) -> int:
+    return sum(wei for _, wei in amounts)
 
 
 def _charged_by_day(session: NetworkSession, since_s: float) -> list[Timed]:
@@ -120,41 +239,23 @@ def _power(given: Mapping[str, Any], sums: Sums, since_s: float) -> dict[str, An
     }
 
 
-def _clock(session: NetworkSession) -> Callable[[Movement], float]:
-    """Return a clock of movements in chain time: by our own transaction, or else by their block on the chain."""
-    blocks: dict[int, float] = {}
-
-    def when(movement: Movement) -> float:
-        if movement.mined_s:
-            return float(movement.mined_s)
-        number = movement.block_number
-        if number not in blocks:
-            block = session.client.block(number)
-            blocks[number] = float(block.timestamp_s) if block else 0.0
-        return blocks[number]
-
-    return when
-
-
-def _settlements(
-    claims: Sequence[tuple[ClaimView, int]], done: Mapping[int | None, tuple[float, Movement]], since_s: float
-) -> list[dict[str, Any]]:
+def _settlements(claims: _Claims, since_s: float) -> list[dict[str, Any]]:
     """Claims made since then, or credited since then if they are final, with times and transactions."""
     shown = []
-    for claim, claimed_at_s in claims:
-        is_refused = claim.state == "refused"  # the next claim reuses its number, and gets the credit
-        credited_s, credit = (None, None) if is_refused else done.get(claim.seq, (None, None))
-        if claim.state == "final" and credit is None and since_s:
+    for view, claimed_at_s in claims.views:
+        is_refused = view.state == "refused"  # the next claim reuses its number, and gets the credit
+        credit = None if is_refused else claims.credits.get(view.seq)
+        if view.state == "final" and credit is None and since_s:
             continue
-        if (claimed_at_s if credited_s is None else credited_s) < since_s:
+        if (credit.at_s if credit else claimed_at_s) < since_s:
             continue
         shown.append(
             {
-                **plain_of(claim),
-                "claimed_at": None if claim.node_share_wei is None else rfc3339(claimed_at_s),
-                "credited_at": None if credited_s is None else rfc3339(credited_s),
-                "credited_wei": None if credit is None else str(credit.amount_wei),
-                "transaction": None if credit is None else credit.transaction_hash,
+                **plain_of(view),
+                "claimed_at": None if view.node_share_wei is None else rfc3339(claimed_at_s),
+                "credited_at": rfc3339(credit.at_s) if credit else None,
+                "credited_wei": str(credit.amount_wei) if credit else None,
+                "transaction": credit.transaction_hash if credit else None,
             }
         )
     return shown

@@ -36,7 +36,7 @@ from ..models.library import list_adapters, remove_adapter
 from ..models.pins import drop_pin, keep_pin, read_pins
 from ..settlement.actions import Action, CommitRows, PublishDatanet, RegisterAdapter
 from ..settlement.session import NetworkSession
-from ..text import counted, rfc3339
+from ..text import counted, duration_text, rfc3339
 
 ROYALTY_PPM = 100_000
 """Default royalty of an adapter's author: a tenth of the earnings of its answers."""
@@ -134,7 +134,11 @@ def publish_adapter(
             f"registering an adapter takes a bond of {open_text(action.bond_wei)}, but {account} has "
             f"{open_text(balance)}: send it more OPEN first, or choose another account with --wallet"
         )
-    return Publication(actions=(action,), note=note, keep=keep)
+    wait = duration_text(session.windows.unbonding_s)
+    bond = f"its bond of {open_text(action.bond_wei)} is locked while it is sold"
+    way_out = f"`openledger-node adapters retire` ends the sale, and {wait} later `adapters reclaim` brings it back"
+    details = (f"{bond}: {way_out}",)
+    return Publication(actions=(action,), note=note, details=details, keep=keep)
 
 
 def commit_rows(_: Home, session: NetworkSession, __: Address, arguments: Mapping[str, Any]) -> Publication:

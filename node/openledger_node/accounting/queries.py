@@ -11,6 +11,7 @@ from ..attribution.registry import AdapterRegistry
 from ..engine.tokenizer import Tokenizer
 from ..home import Home
 from ..ledger.receipts import ReceiptRow
+from ..models.library import list_adapters
 from ..payments.bought_texts import open_bought_texts
 from ..settlement.session import NetworkSession
 from ..text import rfc3339
@@ -18,7 +19,7 @@ from .answer_page import answer_page
 from .case_report import cases_report
 from .commands import Arguments, GenerationOf
 from .datanet_boards import DatanetQueries
-from .earnings import earnings_report
+from .earnings import EarningsReports
 from .governing import GovernanceQueries
 from .money_trail import follow
 from .plain import plain_of
@@ -63,6 +64,7 @@ class MoneyQueries:
         self._planner = planner
         self._checker = checker
         submissions = Submissions(session)
+        earnings = EarningsReports(session, lambda: {each.id: each.full_name for each in list_adapters(home)})
         self._answers: Mapping[str, Callable[[Arguments], Any]] = {
             "network": lambda _: self._network(),
             "rescan": lambda _: self._rescan(),
@@ -72,7 +74,7 @@ class MoneyQueries:
             "channels": lambda _: planner.channels(),
             "rewards": lambda _: planner.rewards(),
             "relay_quote": lambda _: relay_quote(session),
-            "earnings": lambda given: earnings_report(session, given, now_s=time.time()),
+            "earnings": lambda given: earnings.report(given, now_s=time.time()),
             "plan": lambda given: planner.plan(
                 given["verb"], QuestionArguments(given["arguments"]), given.get("password")
             ),

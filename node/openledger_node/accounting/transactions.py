@@ -24,6 +24,7 @@ from ..settlement.balances import PlannedTransaction
 from ..settlement.session import NetworkSession
 from ..settlement.unsigned import UnsignedStep, prepare_unsigned
 from ..text import rfc3339
+from .adapter_bonds import ADAPTER_BONDS
 from .case_plans import CASE_PLANNERS
 from .commands import ACTION_COMMANDS, Arguments, CommandActions, GenerationOf
 from .datanet_terms import DATANET_TERMS
@@ -41,6 +42,7 @@ PLAN_S = 600.0
 
 PLANNERS: Final[Mapping[str, Planner]] = {
     **PUBLISHERS,
+    **ADAPTER_BONDS,
     **DATANET_TERMS,
     **CASE_PLANNERS,
     **RELAY_PLANNERS,

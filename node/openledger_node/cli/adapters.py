@@ -7,8 +7,6 @@ from urllib.parse import quote
 
 import typer
 
-from openledger_protocol.primitives import Wei
-
 from ..config import Config
 from ..datanets.sample import SAMPLE_SEEDS, named_sample, person_of
 from ..datanets.withdrawn import withdrawn_to_plain
@@ -22,6 +20,7 @@ from ..models.library import list_adapters, read_library, remove_adapter
 from ..models.pins import check_pin_fits, drop_pin, keep_pin, pinned_among
 from ..models.readme import CARD_FILE, taught_by_of
 from ..operator.adapters import (
+    PublishedBond,
     adapters_to_plain,
     details_to_plain,
     ranks_of_modules,
@@ -30,6 +29,7 @@ from ..operator.adapters import (
     read_withdrawals,
 )
 from ..operator.datanet_names import Names, datanets_to_plain
+from .adapter_bonds import add_bond_commands, bond_text
 from .adapter_pull import pull_from_hub, pull_from_peers
 from .adapter_search import matching_adapters, show_offered
 from .daemon_client import ask_daemon, load_settings, network_id, open_node_home
@@ -37,7 +37,7 @@ from .datanet_chain import described_on_chain
 from .prompts import confirm
 from .render import emit_json, megabytes, out_console, plain, say, show_table
 from .transactions import transaction_command
-from .units import open_amount, ppm_of
+from .units import ppm_of
 
 app = typer.Typer(help="LoRA adapters on this machine.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -73,7 +73,9 @@ def list_all(as_json: Json = False) -> None:
     empty = "no adapter yet: `openledger-node adapters add --sample harbour` adds one that was trained before"
     show_table(["adapter", "base", "rank", "size", "where"], rows, empty=empty)
     for adapter in found["adapters"]:
-        if why := adapter["why_not_sold"]:
+        if free_at := adapter["bond_free_at"]:
+            say(f"[yellow]retired[/] {plain(adapter['full_name'])}: {bond_text(adapter['bond_wei'], free_at)}")
+        elif why := adapter["why_not_sold"]:
             say(f"[yellow]not sold[/] {plain(adapter['full_name'])}: {plain(why)}")
     _show_withdrawn(found["adapters"])
     if (memory := found["memory"]) and rows:
@@ -129,6 +131,9 @@ def publish(
     An adapter that was trained without a wallet gets this account as its owner, and with it another id.
     """
     return {"adapter": name, "royalty_ppm": ppm_of(royalty)}
+
+
+add_bond_commands(app)
 
 
 @app.command()
@@ -247,10 +252,18 @@ def inspect(
     if as_json:
         asked = ask_daemon(home, "GET", f"/adapters/inspect?name={quote(adapter.full_name)}")
         details = asked or details_to_plain(adapter, served_base(home))
-        known = {"withdrawn": withdrawn_to_plain(withdrawn), "datanets": datanets_to_plain(adapter.manifest, names)}
+        bond = read_bonds(home, network_id(home), [adapter]).get(adapter.id)
+        known = {
+            "bond_wei": str(bond.bond_wei) if bond else None,
+            "bond_free_at": bond.free_at if bond else None,
+            "withdrawn": withdrawn_to_plain(withdrawn),
+            "datanets": datanets_to_plain(adapter.manifest, names),
+        }
         emit_json("adapter_details", {**details, **known})
         return
-    for label, value in _facts(adapter, layout, names).items():
+    bond = read_bonds(home, network_id(home), [adapter]).get(adapter.id)
+    published = {"published": bond.says if bond else "no: `openledger-node adapters publish` does it"}
+    for label, value in {**_facts(adapter, layout, names), **published}.items():
         out_console.print(f"[dim]{label:<11}[/] {plain(value)}")
     if withdrawn:
         say(f"[yellow]withdrawn rows[/] {withdrawn.says}")
@@ -321,13 +334,12 @@ def _stopped_library(home: Home, cap_bytes: int) -> dict[str, Any]:
     )
 
 
-def _loss(adapter: Adapter, bond_wei: Wei | None) -> str:
+def _loss(adapter: Adapter, bond: PublishedBond | None) -> str:
     """Build the confirmation question: what is deleted, and what is lost."""
     what = f"delete {adapter.full_name}, {megabytes(adapter.size_bytes)}"
-    if bond_wei is None:
+    if bond is None:
         return f"{what}? Only a new training or another copy brings it back."
-    bond = f"under a bond of {open_amount(bond_wei)}" if bond_wei else "and its bond was taken back"
-    return f"{what}? It is published {bond} and stays so, but to serve it again you need a new training or a copy."
+    return f"{what}? It is {bond.says}, and stays so. To serve it again you need a new training or a copy."
 
 
 def _facts(adapter: Adapter, layout: LoraLayout, names: Names) -> dict[str, str]:

@@ -11,6 +11,7 @@ import typer
 from ..errors import InputError, NodeError
 from ..home import Home
 from .chat_client import ApiAddress, ColumnAnswer, ask_both, find_api, stream_chat, stream_guest, text_of
+from .chat_cost import CostNotice
 from .daemon_client import open_node_home
 from .render import emit_json, out_console, plain, say, shown
 from .transactions import open_amount
@@ -70,7 +71,9 @@ def chat(
         raise InputError("--json needs a QUESTION")
     home = open_node_home()
     address = find_api(home)
-    ask: Ask = partial(_ask_as_guest, home) if as_guest else partial(_ask, address)
+    ask: Ask = (
+        partial(_ask_as_guest, home) if as_guest else partial(_ask, address, CostNotice(home, is_quiet=as_json))
+    )
     if base_too:
         ask = partial(_ask_beside, home, address, as_guest=as_guest)
     model = base_too or model
@@ -142,22 +145,31 @@ def check_text(*texts: str) -> None:
         raise NodeError("the question is not UTF-8 text: send it in UTF-8") from error
 
 
-def _ask(address: ApiAddress, body: dict[str, Any], *, is_quiet: bool) -> tuple[str, dict[str, Any]]:
+def _ask(
+    address: ApiAddress, notice: CostNotice, body: dict[str, Any], *, is_quiet: bool
+) -> tuple[str, dict[str, Any]]:
+    notice.before(body["model"])
     texts, usage = [], None
     for event in stream_chat(address, body):
         texts.append(text_of(event))
         usage = event.get("usage") or usage
         _show(texts[-1], is_quiet=is_quiet)
     _show("\n", is_quiet=is_quiet)
+    notice.after(usage)
     return "".join(texts), {"usage": usage}
 
 
 def _ask_beside(
-    home: Home, address: ApiAddress, body: dict[str, Any], *, as_guest: bool, is_quiet: bool
+    home: Home, address: ApiAddress, notice: CostNotice | None, body: dict[str, Any], *, is_quiet: bool
 ) -> tuple[str, dict[str, Any]]:
-    """Ask adapter and base at the same time, with the same seed, so that only the adapter makes a difference."""
+    """Ask adapter and base at the same time, with the same seed, so that only the adapter makes a difference.
+
+    Without a `notice` of the cost, the guest asks the adapter and pays.
+    """
     body = {"seed": 0, **body}
-    bought = dict[str, Any]()
+    bought, usage = dict[str, Any](), dict[str, Any]()
+    if notice:
+        notice.before(body["model"])
 
     def of_guest() -> Iterator[str]:
         for line in stream_guest(home, body):
@@ -167,11 +179,16 @@ def _ask_beside(
                 bought.update(line)
 
     def locally(asked: dict[str, Any]) -> Iterator[str]:
-        return map(text_of, stream_chat(address, asked))
+        for event in stream_chat(address, asked):
+            if asked is body:
+                usage.update(event.get("usage") or {})
+            yield text_of(event)
 
     base = ColumnAnswer(title=f"{address.base} alone", pieces=lambda: locally({**body, "model": address.base}))
-    adapter = ColumnAnswer(title=str(body["model"]), pieces=of_guest if as_guest else lambda: locally(body))
+    adapter = ColumnAnswer(title=str(body["model"]), pieces=(lambda: locally(body)) if notice else of_guest)
     ask_both(base, adapter, is_quiet=is_quiet)
+    if notice:
+        notice.after(usage)
     if bought and not is_quiet:
         _say_bought(bought)
     return adapter.text, {"base": {"model": address.base, "answer": base.text}, **bought}

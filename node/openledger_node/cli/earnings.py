@@ -2,8 +2,9 @@
 
 import csv
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -11,14 +12,44 @@ from ..errors import InputError
 from ..text import counted
 from .payers import x402_line
 from .render import emit_json, show_lines, show_table
+from .rewards import claim_words
 from .transactions import open_money
-from .units import amount, check_since, open_amount, rounded_amount
+from .units import check_since, open_amount, rounded_amount
 
-COLUMNS = ("time_utc", "claim", "epoch", "receipts", "gross_open", "amount_open", "amount_wei", "transaction")
+COLUMNS: Final = (
+    "time_utc",
+    "claim",
+    "epoch",
+    "receipts",
+    "gross_open",
+    "amount_open",
+    "amount_wei",
+    "transaction",
+    "flow",
+    "kind",
+    "account",
+    "node",
+    "coin_wei",
+)
+"""Columns of the CSV. The first eight are those of earlier releases, which had rows of kind `node` alone."""
 
+DAY_COLUMNS = ("day (UTC)", "final", "claimed", "others", "spent", "gas", "net", "sum")
+OTHERS: Final = ("royalty_wei", "datanet_wei", "stake_wei", "other_wei")
+SPENT: Final = ("spent_wei", "lost_wei")
+FIGURES: Final = ("settled_wei", "claimed_wei", "gas_open_wei", *OTHERS, *SPENT)
 
-DAY_COLUMNS = ("day (UTC)", "final", "claimed", "gas", "net", "sum")
-DAY_FIGURES = ("claimed_wei", "settled_wei", "gas_open_wei", "net_wei", "total_wei")
+LINES: Final = {
+    "node": "this node's part",
+    "royalty": "royalties of your adapters",
+    "datanet_owner": "your Datanets, as their owner",
+    "contributor": "your rows, as a contributor",
+    "treasury": "your Datanets' treasury",
+    "stake": "rewards of your stake",
+    "cases": "rewards of cases",
+    "protocol": "the protocol's treasury",
+    "other_nodes": "other nodes that pay to your account",
+}
+LOCKED: Final = {"stake": "stake", "adapters": "adapter bonds", "cases": "case bonds", "channels": "channel deposits"}
 
 
 class EarningsStep(StrEnum):
@@ -42,7 +73,7 @@ def earnings(
         typer.Option(help="Also list each day of UTC; the days sum to the totals.", metavar="day"),
     ] = None,
     as_csv: Annotated[
-        bool, typer.Option("--csv", help="Print a table for a spreadsheet, one row per final claim.")
+        bool, typer.Option("--csv", help="Print a table for a spreadsheet, one row per movement.")
     ] = False,
     power_price: Annotated[float | None, typer.Option(help="Price of a kWh in your currency.", min=0.0)] = None,
     watts: Annotated[
@@ -50,16 +81,18 @@ def earnings(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show the earnings of this node, from receipts to withdrawals, to the wei."""
+    """Show what this node's accounts earned and spent, from receipts to withdrawals, to the wei."""
     if as_csv and by:
-        raise InputError("--csv has a row for each settlement: leave out --by, or use --json")
+        raise InputError("--csv has a row for each movement of money: leave out --by, or use --json")
     if as_csv and as_json:
         raise InputError("give either --csv or --json, not both")
     if (power_price is None) != (watts is None):
         raise InputError("--power-price and --watts go together")
     check_since(since)
     with open_money() as money:
-        found = money.ask("earnings", since=since, by=by and by.value, power_price=power_price, watts=watts)
+        found = money.ask(
+            "earnings", since=since, by=by and by.value, power_price=power_price, watts=watts, movements=as_csv
+        )
     if as_json:
         emit_json("earnings", found)
     elif as_csv:
@@ -69,33 +102,63 @@ def earnings(
 
 
 def write_csv(found: dict[str, Any]) -> None:
-    """Write one row for each final claim, the oldest first."""
+    """Write one row for each movement of money, the oldest first."""
+    own = {each["seq"]: each for each in found["settlements"] if each["credited_at"]}
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for each in sorted((each for each in found["settlements"] if each["credited_at"]), key=lambda each: each["seq"]):
+    for each in found["movements"]:
+        claim = own.get(each["claim"]) if each["kind"] == "node" else None
         writer.writerow(
             [
-                each["credited_at"],
-                each["seq"],
-                each["epoch"],
-                each["num_receipts"],
-                amount(int(each["gross_wei"])).replace(",", ""),
-                amount(int(each["credited_wei"])).replace(",", ""),
-                each["credited_wei"],
-                each["transaction"],
+                each["at"],
+                "" if each["claim"] is None else each["claim"],
+                claim["epoch"] if claim else "",
+                claim["num_receipts"] if claim else "",
+                open_amount(claim["gross_wei"], "").replace(",", "").strip() if claim else "",
+                open_amount(each["amount_wei"], "").replace(",", "").strip(),
+                each["amount_wei"],
+                each["transaction"] or "",
+                each["flow"],
+                each["kind"],
+                each["account"] or "",
+                each["node"] or "",
+                each["coin_wei"],
             ]
         )
 
 
 def _print(found: dict[str, Any]) -> None:
+    if found["since"]:
+        show_lines({"since": found["since"]})
+    rows = [
+        [LINES[line["line"]], _signed(line["under_way_wei"]), _signed(line["final_wei"])]
+        for line in found["lines"]
+        if line["line"] == "node" or int(line["under_way_wei"]) or int(line["final_wei"])
+    ]
+    total = found["total"]
+    if len(rows) > 1:
+        rows.append(["together", _signed(total["under_way_wei"]), _signed(total["final_wei"])])
+    show_table(["OPEN for", "claimed", "final"], rows, empty="")
     lines = {
         "earned": f"{open_amount(found['pending_wei'])} gross, not claimed yet; the parts of others are still in it",
-        "claimed": f"{open_amount(found['settled_wei'])} for you, on the chain but not final yet",
-        "final": f"{open_amount(found['claimed_wei'])} for you, credited",
-        "gas": f"{open_amount(found['gas_wei'], 'coins')} paid for it, worth {open_amount(found['gas_open_wei'])}",
-        "net": f"{open_amount(found['net_wei'])}, claimed and final, less gas",
-        "withdrawn": open_amount(found["withdrawn_wei"]),
-        "balance": f"{open_amount(found['balance_wei'])} ready to withdraw",
+        "claimed": f"{open_amount(total['under_way_wei'])} for you, on the chain but not final yet",
+        "final": f"{open_amount(total['final_wei'])} for you, credited",
+    }
+    if int(found["fees_wei"]):
+        lines["fees"] = f"{open_amount(found['fees_wei'])} kept for late lists and lapsed draws; final is without it"
+    if found["num_bought"]:
+        lines["spent"] = (
+            f"{open_amount(found['spent_wei'])} for {counted(found['num_bought'], 'answer')} that you bought"
+        )
+    if int(found["lost_wei"]):
+        lines["lost"] = f"{open_amount(found['lost_wei'])} of stake and bonds, in cases"
+    lines |= {
+        "gas": f"{open_amount(found['gas_wei'], 'coins')}, worth {open_amount(found['gas_open_wei'])}",
+        "net": f"{open_amount(found['net_wei'])}, claimed and final, less what was spent, lost and paid for gas",
+        "withdrawn": open_amount(_of_balances(found, "withdrawn_wei")),
+        "balance": f"{open_amount(_of_balances(found, 'balance_wei'))} ready to withdraw",
+        "locked": _locked(found),
+        "books": _books(found),
     }
     gateway = found["gateway"]
     if int(gateway["charged_wei"]) or int(gateway["cost_wei"]):
@@ -105,8 +168,6 @@ def _print(found: dict[str, Any]) -> None:
         )
     if x402 := x402_line(found["x402"], is_since=bool(found["since"])):
         lines["x402"] = f"{x402['x402']}; not in net, since claims of their own bring it to your wallet"
-    if found["since"]:
-        lines = {"since": found["since"], **lines}
     if power := found["power"]:
         lines["power"] = (
             f"{power['cost']:.2f} in your currency: {power['kwh']:.3f} kWh in the {power['hours']:.2f} h in which "
@@ -117,26 +178,68 @@ def _print(found: dict[str, Any]) -> None:
         _print_days(found["days"])
         return
     rows = [_row(each) for each in found["settlements"]]
-    columns = ["claim", "state", "receipts", "gross", "this node's", "credited (UTC)", "transactions"]
+    columns = ["claim", "state", "receipts", "gross", "this node's", "final (UTC)", "transactions"]
     show_table(columns, rows, empty="no claim yet")
 
 
+def _of_balances(found: dict[str, Any], name: str) -> int:
+    """A sum over claims, stake and cases: `rewards withdraw` takes all three."""
+    return sum(int(each[name]) for each in found["books"]["balances"])
+
+
+def _locked(found: dict[str, Any]) -> str:
+    held = [(LOCKED[each["what"]], each["locked_wei"]) for each in found["books"]["locked"]]
+    return ", ".join(f"{open_amount(wei)} {name}" for name, wei in held if int(wei)) or "nothing"
+
+
+def _books(found: dict[str, Any]) -> str:
+    """The balance equation in words."""
+    books, opening = found["books"], _of_balances(found, "opening_wei")
+    if not books["holds"]:
+        faults = [
+            each.get("of") or each["what"] for each in (*books["balances"], *books["locked"]) if not each["holds"]
+        ]
+        return (
+            f"do not add up for {', '.join(faults)} at block {books['block']:,}: events are missing, so run "
+            "`openledger-node network rescan` and then this again"
+        )
+    before = f"{open_amount(opening)} before + " if opening else ""
+    return (
+        f"{before}{open_amount(_of_balances(found, 'credited_wei'))} credited = "
+        f"{open_amount(_of_balances(found, 'withdrawn_wei'))} withdrawn + "
+        f"{open_amount(_of_balances(found, 'balance_wei'))} balance, to the wei at block {books['block']:,}"
+    )
+
+
 def _print_days(days: list[dict[str, Any]]) -> None:
-    """Print the days on which something moved; the JSON has the others too, and every wei."""
+    """Print the days on which something moved; the JSON has each line, the other days too, and every wei."""
     columns: tuple[str, ...] = DAY_COLUMNS
-    figures: tuple[str, ...] = DAY_FIGURES
-    if any(int(day["charged_wei"]) for day in days):
-        columns, figures = (*columns, "gateway"), (*figures, "charged_wei")
-    if any(int(day["x402_wei"]) for day in days):
-        columns, figures = (*columns, "x402"), (*figures, "x402_wei")
-    moved = [day for day in days if any(int(day[name]) for name in {*figures} - {"net_wei", "total_wei"})]
-    rows = [[day["day"], *(_signed(day[name]) for name in figures)] for day in moved]
+    beside = [name for name in ("charged_wei", "x402_wei") if any(int(day[name]) for day in days)]
+    columns = (*columns, *({"charged_wei": "gateway", "x402_wei": "x402"}[name] for name in beside))
+    moved = [day for day in days if any(int(day[name]) for name in (*FIGURES, *beside))]
+    rows = [
+        [
+            day["day"],
+            _signed(day["claimed_wei"]),
+            _signed(day["settled_wei"]),
+            *(_sum_or_none(day, names, moved) for names in (OTHERS, SPENT)),
+            *(_signed(day[name]) for name in ("gas_open_wei", "net_wei", "total_wei", *beside)),
+        ]
+        for day in moved
+    ]
     show_table(columns, rows, empty=f"nothing moved on the {len(days)} days")
     if moved and len(moved) < len(days):
         show_lines({"left out": f"{counted(len(days) - len(moved), 'day')} on which nothing moved"})
 
 
-def _signed(wei: str) -> str:
+def _sum_or_none(day: dict[str, Any], names: Sequence[str], days: list[dict[str, Any]]) -> str:
+    """The sum of some figures of a day; nothing if no day has any, so that the column is left out."""
+    if not any(int(each[name]) for each in days for name in names):
+        return ""
+    return _signed(sum(int(day[name]) for name in names))
+
+
+def _signed(wei: str | int) -> str:
     """Format an amount in OPEN, to a millionth, that may be below zero."""
     value = int(wei)
     return f"{'-' if value < 0 else ''}{rounded_amount(abs(value))}"
@@ -146,7 +249,7 @@ def _row(claim: dict[str, Any]) -> list[str]:
     share = claim["credited_wei"] or claim["node_share_wei"]
     return [
         str(claim["seq"]),
-        claim["state"],
+        claim_words(claim["state"]),
         str(claim["num_receipts"]),
         open_amount(claim["gross_wei"]),
         "" if share is None else open_amount(share),

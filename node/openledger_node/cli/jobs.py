@@ -1,12 +1,15 @@
 """`jobs`: the requests that this node has answered."""
 
 import time
+from contextlib import suppress
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import typer
 
+from ..errors import NodeError
 from ..home import Home
+from ..keystore import WALLET, find_account
 from ..ledger.jobs import JobState
 from ..ledger.ledger import open_ledger
 from ..operator.jobs import JOBS_MAX, JobFilter, job_filter, job_to_json, list_jobs
@@ -35,7 +38,7 @@ def jobs(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """List the requests that this node has answered. Their texts are never stored."""
+    """List the requests that this node has answered or bought. Their texts are never stored."""
     home = open_node_home()
     wanted = job_filter(limit=limit, state=state, model=model, since=check_since(since), now_s=time.time())
     asked = {"limit": limit, "state": state, "model": model, "since": since}
@@ -47,7 +50,8 @@ def jobs(
     is_narrowed = any(value is not None for value in (state, model, since))
     empty = "no request matches" if is_narrowed else "no request has been answered yet"
     columns = ["received (UTC)", "model", "state", "why", "in", "out", "first token", "total", "paid", "receipt"]
-    rows = [_cells(job) for job in found["jobs"]]
+    wallet = _wallet(home)
+    rows = [_cells(job, wallet) for job in found["jobs"]]
     if any(job["key"] for job in found["jobs"]):
         columns.insert(1, "key")
         for row, job in zip(rows, found["jobs"], strict=True):
@@ -66,7 +70,15 @@ def _read_ledger(home: Home, wanted: JobFilter) -> dict[str, Any]:
         ledger.close()
 
 
-def _cells(job: dict[str, Any]) -> list[str]:
+def _wallet(home: Home) -> str | None:
+    """The address of this node's wallet; None before it has one."""
+    with suppress(NodeError):
+        return find_account(home.network_keys(network_id(home)), WALLET).address
+    return None
+
+
+def _cells(job: dict[str, Any], wallet: str | None) -> list[str]:
+    is_own = wallet is not None and job["payer"] == wallet
     return [
         job["received"][:19].replace("T", " "),
         job["adapter"] or job["base"],
@@ -76,6 +88,6 @@ def _cells(job: dict[str, Any]) -> list[str]:
         "" if job["tokens_out"] is None else str(job["tokens_out"]),
         "" if job["ttft_ms"] is None else f"{job['ttft_ms']:,.0f} ms",
         "" if job["duration_ms"] is None else f"{job['duration_ms'] / 1000:,.2f} s",
-        "" if job["amount_wei"] is None else open_amount(job["amount_wei"]),
+        "" if job["amount_wei"] is None else f"{'you paid ' if is_own else ''}{open_amount(job['amount_wei'])}",
         "" if job["receipt"] is None else f"{job['receipt'][:12]}…",
     ]

@@ -25,6 +25,12 @@ from .transactions import (
 
 app = typer.Typer(help="The earnings of this node, from receipts to the wallet.", no_args_is_help=True)
 OVER = ("final", "refused")
+CLAIM_WORDS = {
+    "sent": "earned, claim is sent",
+    "claimed": "claimed, list is due",
+    "proposed": "claimed, in review",
+    "drawn": "claimed, draw is shown",
+}
 WITHDRAWAL_BYTES_MAX = 64 * 1024
 
 
@@ -133,7 +139,7 @@ def _follow(money: MoneyClient, rewards: dict[str, Any], now_s: int) -> tuple[di
         while True:
             for each in reversed(rewards["claims"]):
                 if said.get(each["seq"]) != each["state"] and (each["seq"] in said or each["state"] not in OVER):
-                    say(f"claim {each['seq']}: {each['state']}")
+                    say(f"claim {each['seq']}: {claim_words(each['state'])}")
                     said[each["seq"]] = each["state"]
             if not any(_is_due(each, now_s) for each in rewards["claims"]):
                 return rewards, now_s
@@ -168,11 +174,16 @@ def _show(rewards: dict[str, Any], now_s: int) -> None:
     show_table(columns, rows, empty="no claim yet: receipts are claimed once per epoch, or with `rewards claim`")
 
 
+def claim_words(state: str) -> str:
+    """The state of a claim in the words of the glossary: earned, claimed, final, and what a claimed one waits for."""
+    return CLAIM_WORDS.get(state, state)
+
+
 def _settlement(claim: dict[str, Any], now_s: int | None = None) -> list[str]:
     """Format a claim as a table row."""
-    state = claim["state"]
-    if now_s is not None and state == "proposed":
-        state += f", its review ends {in_s(claim['ready_at_s'], now_s)}"
+    state = claim_words(claim["state"])
+    if now_s is not None and claim["state"] == "proposed":
+        state = f"claimed, review ends {in_s(claim['ready_at_s'], now_s)}"
     share = claim["node_share_wei"]
     return [
         str(claim["seq"]),

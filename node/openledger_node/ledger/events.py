@@ -54,6 +54,23 @@ class EventRows:
         )
         return [_event(row) for row in self._store.rows(query, (node, seq_min))]
 
+    def unfinished_claims(self) -> list[Event]:
+        """The `Claimed` events of all nodes whose claims are not final, in the chain's order."""
+        finished = {key for key, _ in self._claim_keys("Finalized")}
+        open_ids = [event_id for key, event_id in self._claim_keys("Claimed") if key not in finished]
+        places = ", ".join("?" * len(open_ids))
+        query = f"SELECT * FROM event WHERE event_id IN ({places}) ORDER BY block_number, log_index"
+        return [_event(row) for row in self._store.rows(query, open_ids)] if open_ids else []
+
+    def _claim_keys(self, name: str) -> list[tuple[tuple[str, str], int]]:
+        """The node and the number of each claim that has an event of this name, with the event's row."""
+        query = (
+            "SELECT node.value AS node, seq.value AS seq, event_id FROM event"
+            " JOIN event_argument AS node USING (event_id) JOIN event_argument AS seq USING (event_id)"
+            " WHERE event.name = ? AND node.name = 'node' AND seq.name = 'seq'"
+        )
+        return [((row["node"], row["seq"]), row["event_id"]) for row in self._store.rows(query, (name,))]
+
     def last_blocks(self) -> list[BlockId]:
         """The latest blocks that are kept, newest first."""
         rows = self._store.rows("SELECT * FROM block ORDER BY number DESC")

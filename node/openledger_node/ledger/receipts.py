@@ -163,6 +163,14 @@ class Receipts:
             for row in self._store.rows(query, request_ids)
         }
 
+    def payers_of(self, request_ids: Sequence[str]) -> dict[str, Address]:
+        """The account that was charged for each request; requests that cost nothing are left out."""
+        places = ", ".join("?" * len(request_ids))
+        query = (
+            f"SELECT request_id, payer FROM receipt JOIN channel USING (channel_id) WHERE request_id IN ({places})"
+        )
+        return {row["request_id"]: Address(row["payer"]) for row in self._store.rows(query, request_ids)}
+
     def newest(self, *, limit: int) -> list[ReceiptRow]:
         """The newest receipts, newest first."""
         return self._found("ORDER BY receipt_id DESC LIMIT ?", limit)

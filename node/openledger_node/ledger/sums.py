@@ -42,6 +42,27 @@ class Movement:
     mined_s: int | None  # chain time, if our own transaction did it; None: another account's did
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purchase:
+    """One answer that this node has paid for."""
+
+    receipt: Digest
+    request_id: str
+    node: Address  # that was paid
+    issued_at_s: int
+    amount_wei: Wei
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaidFee:
+    """The fee of one transaction that was mined."""
+
+    at_s: float  # of the chain; 0 if it is not known
+    fee_wei: Wei  # of the chain's own coin
+    transaction: Digest | None
+    kind: str
+
+
 class Sums:
     """Totals over many rows; amounts are exact to the wei."""
 
@@ -97,14 +118,46 @@ class Sums:
         rows = "FROM outbox WHERE sender = ? AND COALESCE(mined_s, 0) >= ?"
         return self._store.sum_wei("fee_wei", rows, (sender, since_s))
 
-    def gas_paid(self, sender: Address, *, since_s: float = 0) -> list[tuple[float, Wei]]:
-        """The fees of `gas_wei` one by one, each with its chain time."""
+    def fees(self, sender: Address, *, since_s: float = 0) -> list[PaidFee]:
+        """The fees of `gas_wei` one by one, oldest first."""
         rows = self._store.rows(
-            "SELECT COALESCE(mined_s, 0) AS at_s, fee_wei FROM outbox"
-            " WHERE sender = ? AND COALESCE(mined_s, 0) >= ? AND fee_wei IS NOT NULL",
+            "SELECT COALESCE(mined_s, 0) AS at_s, fee_wei, mined_hash, kind FROM outbox"
+            " WHERE sender = ? AND COALESCE(mined_s, 0) >= ? AND fee_wei IS NOT NULL ORDER BY mined_s",
             (sender, since_s),
         )
-        return [(float(row["at_s"]), Wei(int(row["fee_wei"]))) for row in rows]
+        return [
+            PaidFee(
+                at_s=float(row["at_s"]),
+                fee_wei=Wei(int(row["fee_wei"])),
+                transaction=row["mined_hash"],
+                kind=row["kind"],
+            )
+            for row in rows
+        ]
+
+    def mined_s(self) -> dict[Digest, int]:
+        """The chain time of each own transaction that was mined, by its hash."""
+        rows = self._store.rows("SELECT mined_hash, mined_s FROM outbox WHERE mined_s IS NOT NULL")
+        return {Digest(row["mined_hash"]): row["mined_s"] for row in rows}
+
+    def bought(self, payer: Address, *, since_s: float = 0) -> list[Purchase]:
+        """The answers that `payer` was charged for since then, oldest first, by the receipts of their sellers."""
+        rows = self._store.rows(
+            "SELECT digest, request_id, body, node FROM receipt JOIN channel USING (channel_id)"
+            " WHERE payer = ? AND receipt.issued_at_s >= ? ORDER BY receipt_id",
+            (payer, since_s),
+        )
+        bodies = [(row, json.loads(row["body"])) for row in rows]
+        return [
+            Purchase(
+                receipt=Digest(row["digest"]),
+                request_id=row["request_id"],
+                node=Address(row["node"]),
+                issued_at_s=body["issued_at_s"],
+                amount_wei=Wei(int(body["amount_wei"])),
+            )
+            for row, body in bodies
+        ]
 
     def busy_ns(self, *, since_ns: float = 0) -> int:
         """The time in which at least one job received since then ran; parallel jobs count once."""

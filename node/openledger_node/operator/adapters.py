@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 from openledger_protocol.primitives import AdapterId, Wei
 
+from ..chain.refusals import open_text, time_text
 from ..datanets.withdrawn import WithdrawnRows, withdrawn_from, withdrawn_to_plain
 from ..engine.budget import disk_bytes
 from ..errors import ModelError
@@ -18,10 +20,33 @@ from ..models.bases import Base, base_here, base_to_json, list_bases, problem_of
 from ..models.elsewhere import find_elsewhere, found_to_json
 from ..models.library import LibraryListing, read_library
 from ..models.pins import read_pins
+from ..text import rfc3339
 from .base_facts import base_facts
 from .datanet_names import Names, datanet_names, datanets_to_plain
 
 Usage = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedBond:
+    """The bond of a published adapter."""
+
+    bond_wei: Wei  # 0 once its owner has taken it back
+    free_at_s: int | None  # when the bond of a retired adapter is free, in chain time; None while it is sold
+
+    @property
+    def free_at(self) -> str | None:
+        """That time as text; None while the adapter is sold."""
+        return None if self.free_at_s is None else rfc3339(self.free_at_s)
+
+    @property
+    def says(self) -> str:
+        """The state of adapter and bond in words."""
+        if self.free_at_s is None:
+            return f"published under a bond of {open_text(self.bond_wei)}"
+        if not self.bond_wei:
+            return "retired, and its bond was taken back"
+        return f"retired; its bond of {open_text(self.bond_wei)} is free at {time_text(self.free_at_s)}"
 
 
 def adapters_to_plain(
@@ -30,7 +55,7 @@ def adapters_to_plain(
     usage: Usage | None = None,
     *,
     listing: LibraryListing | None = None,
-    bonds: Mapping[AdapterId, Wei] | None = None,
+    bonds: Mapping[AdapterId, PublishedBond] | None = None,
     withdrawn: Mapping[AdapterId, WithdrawnRows] | None = None,
     disk_cap_bytes: int = 0,
     not_sold: Mapping[AdapterId, str] | None = None,
@@ -49,7 +74,8 @@ def adapters_to_plain(
                 "state": adapter_state(each, memory),
                 "is_pinned": each.id in pinned,
                 "usage": None if usage is None else usage.get(each.id),
-                "bond_wei": str(bonds[each.id]) if each.id in bonds else None,
+                "bond_wei": str(bonds[each.id].bond_wei) if each.id in bonds else None,
+                "bond_free_at": bonds[each.id].free_at if each.id in bonds else None,
                 "why_not_sold": (not_sold or {}).get(each.id),
                 "withdrawn": withdrawn_to_plain(withdrawn.get(each.id)),
                 "datanets": datanets_to_plain(each.manifest, names or {}),
@@ -150,10 +176,10 @@ def _checks(adapter: Adapter, layout: LoraLayout, served: Base | None) -> list[d
 # ---- Bonds of published adapters, as far as the ledger has read the chain.
 
 
-def published_bonds(events: EventRows, adapters: Sequence[Adapter]) -> dict[AdapterId, Wei]:
-    """The bond of each published adapter; 0 if its owner has reclaimed it."""
-    found = {adapter.id: _bond_wei(events, adapter.id) for adapter in adapters}
-    return {adapter_id: bond_wei for adapter_id, bond_wei in found.items() if bond_wei is not None}
+def published_bonds(events: EventRows, adapters: Sequence[Adapter]) -> dict[AdapterId, PublishedBond]:
+    """The bond of each published adapter."""
+    found = {adapter.id: _bond(events, adapter.id) for adapter in adapters}
+    return {adapter_id: bond for adapter_id, bond in found.items() if bond is not None}
 
 
 def found_withdrawn(home: Home, events: EventRows, adapters: Sequence[Adapter]) -> dict[AdapterId, WithdrawnRows]:
@@ -180,7 +206,7 @@ def read_datanet_names(home: Home, network: str, adapters: Sequence[Adapter]) ->
         return datanet_names(home, ledger.events, adapters)
 
 
-def read_bonds(home: Home, network: str, adapters: Sequence[Adapter]) -> Mapping[AdapterId, Wei]:
+def read_bonds(home: Home, network: str, adapters: Sequence[Adapter]) -> Mapping[AdapterId, PublishedBond]:
     """The same from the ledger's file, whether or not a daemon is writing to it."""
     file = home.ledger(network)
     if not file.exists():
@@ -192,10 +218,13 @@ def read_bonds(home: Home, network: str, adapters: Sequence[Adapter]) -> Mapping
         ledger.close()
 
 
-def _bond_wei(events: EventRows, adapter_id: AdapterId) -> Wei | None:
+def _bond(events: EventRows, adapter_id: AdapterId) -> PublishedBond | None:
     named = {"adapterId": adapter_id}
-    registered = events.find("AdapterRegistered", named)
+    registered, retired = events.find("AdapterRegistered", named), events.find("AdapterRetired", named)
     if not registered:
         return None
     terms: Any = registered[-1].arguments["adapter"]
-    return Wei(0 if events.find("BondReclaimed", named) else int(terms["bond"]))
+    return PublishedBond(
+        bond_wei=Wei(0 if events.find("BondReclaimed", named) else int(terms["bond"])),
+        free_at_s=int(str(retired[-1].arguments["reclaimableAt"])) if retired else None,
+    )

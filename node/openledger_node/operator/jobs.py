@@ -45,15 +45,24 @@ def list_jobs(ledger: Ledger, chosen: JobFilter) -> dict[str, Any]:
     """Read jobs from the ledger, each with its price; blocks."""
     jobs = ledger.jobs.newest(limit=chosen.limit, state=chosen.state, model=chosen.model, since_ns=chosen.since_ns)
     request_ids = [job.request_id for job in jobs]
-    return jobs_to_plain(jobs, ledger.receipts.of_requests(request_ids), ledger.key_uses.keys_of(request_ids))
+    receipts = ledger.receipts
+    paid, payers = receipts.of_requests(request_ids), receipts.payers_of(request_ids)
+    return jobs_to_plain(jobs, paid, ledger.key_uses.keys_of(request_ids), payers)
 
 
-def jobs_to_plain(jobs: Sequence[Job], paid: Paid, keys: Mapping[str, str]) -> dict[str, Any]:
-    """Jobs for JSON; `keys` has the named key of each request that came with one."""
-    return {"jobs": [job_to_json(job, paid, keys) for job in jobs]}
+def jobs_to_plain(
+    jobs: Sequence[Job], paid: Paid, keys: Mapping[str, str], payers: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Jobs for JSON; `keys` has the named key of each request that came with one, `payers` who was charged."""
+    return {"jobs": [job_to_json(job, paid, keys, payers) for job in jobs]}
 
 
-def job_to_json(job: Job, paid: Paid | None = None, keys: Mapping[str, str] | None = None) -> dict[str, Any]:
+def job_to_json(
+    job: Job,
+    paid: Paid | None = None,
+    keys: Mapping[str, str] | None = None,
+    payers: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """One job for JSON."""
     receipt, amount = (paid or {}).get(job.request_id, (None, None))
     return {
@@ -72,6 +81,7 @@ def job_to_json(job: Job, paid: Paid | None = None, keys: Mapping[str, str] | No
         "duration_ms": _elapsed_ms(job, job.ended_ns),
         "amount_wei": None if amount is None else str(amount),
         "receipt": receipt,
+        "payer": (payers or {}).get(job.request_id),
     }
 
 

@@ -17,6 +17,7 @@ from ..chain.refusals import open_text
 from ..chain.token import Allowance
 from ..network_file import WRAPPED_VOTES
 from ..text import counted
+from .adapter_actions import AdapterAction, ReclaimBond, RetireAdapter, adapter_call, returned_wei
 from .case_actions import CaseAction, ChallengeReceipt, CloseCase, ContestCase, WithdrawBonds, case_call
 from .relay_actions import RelayWithdrawal, relay_call
 from .vote_actions import UnwrapVotes, VoteAction, WrapVotes, vote_call
@@ -200,6 +201,7 @@ Action = (
     | WithdrawRows
     | CommitRows
     | RegisterAdapter
+    | AdapterAction
     | CaseAction
     | VoteAction
     | RelayWithdrawal
@@ -306,6 +308,8 @@ def _channel_call(action: Action, actor: Actor, deployment: Deployment) -> tuple
             return "channel withdraw", summary, deployment.finish_withdraw(config)
         case ChallengeReceipt() | ContestCase() | CloseCase() | WithdrawBonds():
             return case_call(action, deployment)
+        case RetireAdapter() | ReclaimBond():
+            return adapter_call(action, deployment)
         case RelayWithdrawal():
             return relay_call(action, deployment)
         case _:
@@ -363,6 +367,8 @@ def _change_wei(action: Action, account: Address) -> int | None:
             return paid + (withdrawal.fee_wei if relay == account else 0)
         case WithdrawStake() | WithdrawChannel() | TakeStakerRewards() | WithdrawBonds():
             return None
+        case RetireAdapter() | ReclaimBond():
+            return returned_wei(action)
         case UnwrapVotes(amount_wei=amount):
             return amount
         case _:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.chain_world.contract_world import OPEN
 from support.chain_world.seller import Seller
 from support.chain_world.world import World
 from support.x402_payers import CHANNEL
@@ -36,8 +37,7 @@ def report(world: World, **given: Any) -> dict[str, Any]:
 async def test_a_paid_answer_is_pending_then_claimed_and_each_sum_is_the_ledgers_and_the_chains(
     seller: Seller, world: World
 ) -> None:
-    node, signer = world.node, world.node.accounts.signer
-    coins_before, gas_before = node.client.coin_balance(signer), int(report(world)["gas_wei"])
+    node = world.node
     bought = await seller.ask("hello")
     before = report(world)
     charged = sum(row.receipt.amount_wei for row in node.ledger.receipts.unclaimed())
@@ -50,20 +50,24 @@ async def test_a_paid_answer_is_pending_then_claimed_and_each_sum_is_the_ledgers
     assert credited == bought.receipt.amount_wei * 9 // 10
     assert (after["pending_wei"], after["settled_wei"], after["claimed_wei"]) == ("0", "0", str(credited))
     assert int(after["balance_wei"]) == credited
-    assert int(after["gas_wei"]) - gas_before == coins_before - node.client.coin_balance(signer)
-    assert int(after["net_wei"]) == credited - int(after["gas_open_wei"])
+    coins = [node.client.coin_balance(account) for account in (node.accounts.wallet, node.accounts.signer)]
+    assert int(after["gas_wei"]) == 2 * OPEN - sum(coins), "each began with one coin"
+    (staked,) = [int(line["final_wei"]) for line in after["lines"] if line["line"] == "stake"]
+    assert staked == bought.receipt.amount_wei // 20
+    assert int(after["net_wei"]) == credited + staked - int(after["gas_open_wei"])
 
 
-async def test_a_settlement_is_one_row_with_its_moment_amount_and_hash(seller: Seller, world: World) -> None:
+async def test_a_claim_is_one_row_with_its_moment_amount_and_hash(seller: Seller, world: World) -> None:
     await seller.ask("hello")
     seller.settle_all()
-    found = report(world)
+    found = report(world, movements=True)
     (credited,) = world.node.ledger.events.find("Credited", {"node": world.node.accounts.wallet, "role": 0})
     block = world.node.client.block(credited.block.number)
     assert block is not None
     with redirect_stdout(io.StringIO()) as printed:
         write_csv(found)
-    (row,) = csv.DictReader(io.StringIO(printed.getvalue()))
+    rows = list(csv.DictReader(io.StringIO(printed.getvalue())))
+    (row,) = [each for each in rows if each["kind"] == "node"]
     assert tuple(row) == COLUMNS
     assert int(row["amount_wei"]) == credited.arguments["amount"]
     assert row["transaction"] == credited.transaction_hash

@@ -1,10 +1,13 @@
 """Words of a conversation at the terminal: what starts with a slash is for the chat, and nobody pays for it."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from openledger_node.cli import chat
+from openledger_node.cli import chat, chat_cost
+from openledger_node.cli.chat_cost import CostNotice
+from openledger_node.home import Home
 
 
 def test_words_with_a_slash_are_never_sent(
@@ -37,3 +40,63 @@ def test_words_with_a_slash_are_never_sent(
     said = capsys.readouterr().err
     assert "/halp is not a word of this chat" in said
     assert said.count("/system TEXT") == 2
+
+
+def answers(chain: str | None = "ok", *, serve: bool = True) -> dict[str, Any]:
+    adapter = {"name": "harbour", "full_name": "harbour@1234", "id": "0x12"}
+    return {
+        "/status": {"base": "smollm", "chain": chain},
+        "/limits": {"serve": serve, "request_max_wei": str(10**17)},
+        "/adapters": {"adapters": [adapter]},
+    }
+
+
+def notice(
+    monkeypatch: pytest.MonkeyPatch, home: Path, found: dict[str, Any], *, is_quiet: bool = False
+) -> CostNotice:
+    monkeypatch.setattr(chat_cost, "ask_daemon", lambda _home, _method, path: found[path])
+    return CostNotice(Home(home), is_quiet=is_quiet)
+
+
+def test_an_answer_of_another_node_says_before_what_it_can_cost_once_for_each_model(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = notice(monkeypatch, tmp_path, answers())
+    for model in ("ferry", "ferry"):
+        said.before(model)
+    printed = capsys.readouterr()
+    assert printed.out == "", "an answer in a pipe stays clean"
+    text = " ".join(printed.err.split())
+    assert text.count("ferry is not on this machine") == 1
+    assert "at most 0.1 OPEN for each question" in text
+    assert "deposits 1 OPEN" in text
+
+
+@pytest.mark.parametrize("model", ["smollm", "harbour", "harbour@1234", "0x12", "smollm:harbour"])
+def test_an_answer_of_this_machine_is_free_and_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], model: str
+) -> None:
+    notice(monkeypatch, tmp_path, answers()).before(model)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_requester_pays_for_every_model_and_a_node_without_a_network_for_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notice(monkeypatch, tmp_path, answers(None)).before("ferry")
+    notice(monkeypatch, tmp_path, answers(), is_quiet=True).before("ferry")
+    assert capsys.readouterr().err == ""
+    notice(monkeypatch, tmp_path, answers(serve=False)).before("smollm")
+    assert "smollm is not on this machine" in capsys.readouterr().err
+
+
+def test_the_cost_is_said_after_the_answer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = notice(monkeypatch, tmp_path, answers())
+    usage = {"prompt_tokens": 28, "completion_tokens": 20, "cost_wei": "91000000000000"}
+    for free in (None, {**usage, "cost_wei": "0"}, {**usage, "cost_wei": None}):
+        said.after(free)
+    assert capsys.readouterr().err == ""
+    said.after(usage)
+    assert "you paid 0.000091 OPEN for 28 + 20 tokens" in capsys.readouterr().err

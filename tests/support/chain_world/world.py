@@ -168,16 +168,17 @@ def open_world(
         chain = replace(kept.chain, client=kept.rows.copy(), contracts=dict(kept.chain.contracts))
         for side, ledger in kept.ledgers.items():
             ledger.write(root / f"{side}.db")
-        with _opened(root, chain, options or {}) as world:
+        with open_copy(root, chain, options or {}) as world:
             yield world
     else:
-        with _opened(root, deployed_chain(client, **settings), options or {}) as world:
+        with open_copy(root, deployed_chain(client, **settings), options or {}) as world:
             _prepare(world)
             yield world
 
 
 @contextmanager
-def _opened(root: Path, chain: DeployedChain, options: Mapping[str, Any]) -> Iterator[World]:
+def open_copy(root: Path, chain: DeployedChain, options: Mapping[str, Any]) -> Iterator[World]:
+    """Open both sessions over the ledgers in a folder, as they are."""
     node, payer = (open_session(root, chain.client, chain.network, name, **options) for name in SIDES)
     try:
         yield World(chain=chain, node=node, payer=payer)
@@ -207,7 +208,7 @@ class _Kept:
 def _kept(settings: tuple[tuple[str, Any], ...]) -> _Kept:
     chain = deployed_chain(**dict(settings))
     with closing(chain.client), TemporaryDirectory() as folder:
-        with _opened(Path(folder), chain, {}) as world:
+        with open_copy(Path(folder), chain, {}) as world:
             _prepare(world)
         ledgers = {side: keep_ledger(Path(folder) / f"{side}.db") for side in SIDES}
         return _Kept(rows=keep_chain(chain.client), chain=chain, ledgers=ledgers)

@@ -1,12 +1,13 @@
 // Adapters: what this node can serve, where each one lies, and what it does.
 import { get, money, post } from "../lib/api.js";
 import { attempter } from "../lib/attempt.js";
+import { reclaimBond, retireBond } from "../lib/bonds.js";
 import { sparkline } from "../lib/chart.js";
 import { cliLine, quoted, says } from "../lib/cli.js";
 import { act, openDialog } from "../lib/dialog.js";
 import { h, part, put } from "../lib/dom.js";
 import { latest, on } from "../lib/events.js";
-import { amount, bytes, count, decimal, id, NONE, open as openAmount, percent, price, short } from "../lib/format.js";
+import { amount, bytes, count, decimal, id, NONE, open as openAmount, percent, price, short, time } from "../lib/format.js";
 import { button, chip, emptyState, facts, heading, note, panel, progress, strip, tile, turn } from "../lib/parts.js";
 import { drawPull, isPulling } from "../lib/pulling.js";
 import { setParams } from "../lib/route.js";
@@ -140,7 +141,7 @@ function offers() {
 function rowsOf({ adapters, refused }) {
   const isAlone = (name) => adapters.filter((each) => each.name === name).length === 1;
   const served = adapters.map((each) => ({
-    key: each.full_name, name: each.name, label: isAlone(each.name) ? each.name : each.full_name, size: each.size_bytes, rank: each.rank_max, where: each.state, is_pinned: each.is_pinned, usage: each.usage, bond_wei: each.bond_wei, withdrawn: each.withdrawn, datanets: each.datanets, manifest: each.manifest, adapter_id: each.id, why: null,
+    key: each.full_name, name: each.name, label: isAlone(each.name) ? each.name : each.full_name, size: each.size_bytes, rank: each.rank_max, where: each.state, is_pinned: each.is_pinned, usage: each.usage, bond_wei: each.bond_wei, free_at: each.bond_free_at, withdrawn: each.withdrawn, datanets: each.datanets, manifest: each.manifest, adapter_id: each.id, why: null,
   }));
   const others = Object.entries(refused).map(([folder, why]) => ({ key: folder, name: folder, label: folder, where: "refused", why }));
   return [...served.sort((a, b) => (b.usage?.calls ?? 0) - (a.usage?.calls ?? 0) || (a.key < b.key ? -1 : 1)), ...others];
@@ -204,13 +205,13 @@ function drawDetails({ row, details, chain, base }, { look, remove }) {
   const { manifest } = row, training = manifest.training, measured = manifest.evaluation;
   const line = cliLine(`adapters inspect ${quoted(row.key)}`), isOther = base !== null && manifest.base.name !== base;
   const publish = () => act({
-    title: `Publish ${row.key}`, sentence: "Registers its digest, its Datanets and your royalty on the chain, under a bond. It can't be changed afterwards, only followed by another one.",
+    title: `Publish ${row.key}`, sentence: "Registers its digest, its Datanets and your royalty on the chain, under a bond that comes back after you retire it. It can't be changed afterwards, only followed by another one.",
     verb: "adapters publish", args: { adapter: row.key }, words: `adapters publish ${quoted(row.key)}`, does: "Publish", done: look,
   });
   return panel({ class: "fill" }, row.key, row.is_pinned ? "pinned" : row.where === "in_memory" ? "in memory while it is used" : "on the disk until somebody asks for it", facts([
     ["Base", [manifest.base.name, " ", id(manifest.base.digest, 6), isOther ? h("span", { class: "warn" }, ` · another one than ${base}, which is served`) : ""]],
     ["Id", id(row.adapter_id, 8)], ["Owner", manifest.owner && id(manifest.owner)],
-    ["Published", row.bond_wei === null ? null : row.bond_wei === "0" ? "yes; its bond was taken back" : `under a bond of ${openAmount(row.bond_wei)} OPEN`],
+    ["Published", row.bond_wei === null ? null : !row.free_at ? `under a bond of ${openAmount(row.bond_wei)} OPEN` : row.bond_wei === "0" ? "retired; its bond was taken back" : `retired; its bond of ${openAmount(row.bond_wei)} OPEN is free ${Date.parse(row.free_at) > Date.now() ? `at ${time(row.free_at)}` : "now"}`],
     ["Withdrawn", row.withdrawn && h("span", { class: "warn" }, row.withdrawn.says)],
     ["Taught by", row.datanets?.length ? row.datanets.map((each, n) => [n > 0 && ", ", h("span", { title: each.id }, `${each.name ?? short(each.id)} ${each.version}`)]) : "not stated"],
     ["Trained", training && [`rank ${training.config?.rank ?? row.rank}`, training.config?.epochs && `${training.config.epochs} epochs`, training.rows && `${rowsOf(training.rows)}`, training.seed !== undefined && `seed ${training.seed}`, String(training.started ?? "").slice(0, 10)].filter(Boolean).join(", ")],
@@ -222,6 +223,7 @@ function drawDetails({ row, details, chain, base }, { look, remove }) {
   ]), details && h("details", { class: "advanced" }, h("summary", { dataset: { key: "card" } }, "Card"), h("pre", { class: "row-text", tabindex: "0" }, details.card)), h("span", { class: "fill" }), h("div", { class: "buttons" },
     h("a", { class: "button primary", href: `#/chat?adapter=${encodeURIComponent(row.label)}`, dataset: { key: "chat with it" } }, "Chat with it"),
     chain === "ok" && row.bond_wei === null && says(button("Publish…", publish), line, `adapters publish ${quoted(row.key)}`),
+    chain === "ok" && manifest.owner === latest.state?.address && BigInt(row.bond_wei ?? 0) > 0n && (row.free_at ? Date.parse(row.free_at) <= Date.now() && says(button("Take bond back…", () => reclaimBond(row.key, row.bond_wei, look)), line, `adapters reclaim ${quoted(row.key)}`) : says(button("Retire…", () => retireBond(row.key, row.bond_wei, look)), line, `adapters retire ${quoted(row.key)}`)),
     says(button("Remove from disk…", () => remove(row)), line, `adapters remove ${quoted(row.key)}`)), line);
 }
 

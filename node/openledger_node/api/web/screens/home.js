@@ -8,7 +8,7 @@ import { drawDemand } from "../lib/demand.js";
 import { openDialog } from "../lib/dialog.js";
 import { coded, h, part } from "../lib/dom.js";
 import { latest, on, poll } from "../lib/events.js";
-import { amount, bytes, count, decimal, id, NONE, open as openAmount, seconds, time } from "../lib/format.js";
+import { amount, bytes, count, decimal, EARNED_FOR, id, NONE, open as openAmount, seconds, sum, time } from "../lib/format.js";
 import { idleSince, isAlone, memoryOf, moneyTrouble } from "../lib/facts.js";
 import { limitsDialog } from "../lib/limits.js";
 import { button, chip, emptyState, facts, heading, meter, note, panel, strip, tile } from "../lib/parts.js";
@@ -194,22 +194,35 @@ function chartTable(points) {
 
 // ---- 4 earnings
 
-// What no claim holds is everybody's, whenever it was earned; the node's own part is known once a claim is on the chain.
-const ROWS = [["Earned, gross", "before the others’ parts; all there is now", "pending_wei"], ["Claimed", "your part, on chain, before or in the draw", "settled_wei"], ["Final", "your part, credited for good", "claimed_wei"], ["Gas", "", "gas_open_wei"]];
+// What no claim holds is everybody's, whenever it was earned; the own part is known once a claim is on the chain.
+const ROWS = [
+  ["Earned, gross", "before the others’ parts; all there is now", (each) => each.pending_wei], ["Claimed", "yours, on the chain, before or in the draw", (each) => each.total.under_way_wei], ["Final", "yours, credited for good", (each) => each.total.final_wei],
+  ["Spent", "answers that you bought", (each) => minus(each.spent_wei)], ["Lost", "stake and bonds, in cases", (each) => minus(each.lost_wei)], ["Gas", "", (each) => minus(each.gas_open_wei)],
+];
+const RARE = { Spent: "spent_wei", Lost: "lost_wei" };
+const minus = (wei) => (-BigInt(wei)).toString();
 
 function drawEarnings({ by, noMoney, network, address }) {
   if (noMoney && network === "local") {
     return emptyState({ where: "Money · this machine alone", title: "No network, and none needed to chat", text: "This node answers this machine's own requests, and no money moves. On a network, other nodes find it and pay for its answers.", words: "network join network.json" });
   }
   if (noMoney && !by) return emptyState({ where: "Money · not available", tone: "warn", title: "Earnings can't be read now", text: noMoney, words: "earnings" });
-  const isNone = by && ["pending_wei", "settled_wei", "claimed_wei"].every((name) => by[""][name] === "0");
-  const wei = (name, since) => !by ? null : name === "gas_open_wei" ? (-BigInt(by[since][name])).toString() : by[since][name];
+  const all = by?.[""], isNone = all && [all.pending_wei, all.total.under_way_wei, all.total.final_wei].every((wei) => wei === "0");
+  const rows = ROWS.filter(([label]) => !RARE[label] || (all && all[RARE[label]] !== "0"));
+  const periods = (wei) => PERIODS.map(([label, since], n) => ({ label, num: true, rank: n === 2 ? 2 : 1, cell: (row) => amount(by ? wei(row, by[since]) : null) }));
   return panel({ class: "fill earnings" }, "Earnings", "OPEN · the ledger's and the chain's own figures", table({
-    caption: "Earnings by how far they have come, in OPEN", rows: ROWS, key: ([label]) => label,
-    columns: [{ label: "", about: "How far", head: true, cell: ([label, about]) => [label, h("small", {}, about || gasWords(by?.[""]))] }, ...PERIODS.map(([label, since], n) => ({ label, num: true, rank: n === 2 ? 2 : 1, cell: ([, , name]) => amount(wei(name, since)) }))],
-    sum: [["Net", h("small", {}, "claimed and final, less gas")], ...PERIODS.map(([, since]) => amount(wei("net_wei", since)))],
-  }), isNone && h("p", { class: "note12" }, "Nothing earned yet. The first paid answer appears under Earned within a second; your own questions are free and leave no receipt."),
-  by && besidePaid(by[""]), h("span", { class: "fill" }), address && h("p", { class: "note12" }, "Paid to ", id(address)), cliLine("earnings --since 30d --csv"));
+    caption: "Earnings by how far they have come, in OPEN", rows, key: ([label]) => label,
+    columns: [{ label: "", about: "How far", head: true, cell: ([label, about]) => [label, h("small", {}, about || gasWords(all))] }, ...periods(([, , wei], each) => wei(each))],
+    sum: [["Net", h("small", {}, "claimed and final, less what went out")], ...PERIODS.map(([, since]) => amount(by ? by[since].net_wei : null))],
+  }), all && bySource(by, periods), isNone && h("p", { class: "note12" }, "Nothing earned yet. The first paid answer appears under Earned within a second; your own questions are free and leave no receipt."),
+  all && besidePaid(all), all && !all.books.holds && note("bad", `The books do not add up at block ${count(all.books.block)}: events of the chain are missing.`, null, "network rescan"), h("span", { class: "fill" }), address && h("p", { class: "note12" }, "Paid to ", id(address)), cliLine("earnings --since 30d --csv"));
+}
+
+// Claimed and final together, by what it was paid for: shown as soon as there is more than the node's own part.
+function bySource(by, periods) {
+  const lines = by[""].lines.filter((line) => line.under_way_wei !== "0" || line.final_wei !== "0").map((each) => each.line);
+  const wei = (line, each) => { const found = each.lines.find((other) => other.line === line); return sum(found.under_way_wei, found.final_wei); };
+  return lines.some((line) => line !== "node") && table({ caption: "Claimed and final, by what they were paid for, in OPEN", rows: lines, key: (line) => line, columns: [{ label: "Paid for", head: true, cell: (line) => EARNED_FOR[line] }, ...periods(wei)] });
 }
 
 // The gateway's charges are in no sum above: credit was paid for elsewhere, and x402 has claims of its own.
@@ -257,7 +270,10 @@ function drawMachine({ device, memory, own, paused, model, engine }) {
 
 const STATES = { running: ["running", "accent"], completed: ["answered", ""], failed: ["failed", "bad"], interrupted: ["cut off", "warn"] };
 
+const isOwn = (job) => job.payer !== null && job.payer === latest.state?.address;
+
 function stateChip(job, receipt) {
+  if (isOwn(job)) return chip("bought", "");
   if (job.receipt && receipt) return receipt.is_countersigned ? chip("countersigned", "ok") : chip("signed by you alone", "warn");
   if (job.receipt) return chip("paid", "ok");
   if (job.finish_reason === "cancelled") return chip("client left", "warn");
@@ -275,7 +291,7 @@ function drawJobs({ jobs, receipts, isMore }, showMore) {
       { label: "Adapter", cell: (row) => row.adapter ?? h("span", {}, row.base, h("span", { class: "dim" }, " base")) },
       { label: "In", num: true, rank: 2, cell: (row) => count(row.tokens_in) }, { label: "Out", num: true, rank: 2, cell: (row) => count(row.tokens_out) },
       { label: "First token", num: true, rank: 2, cell: (row) => seconds(row.ttft_ms) },
-      { label: "Paid, OPEN", num: true, cell: (row) => row.amount_wei ? amount(row.amount_wei) : h("span", { class: "dim" }, "free") },
+      { label: "Paid, OPEN", num: true, cell: (row) => row.amount_wei ? [amount(row.amount_wei), isOwn(row) && h("small", {}, "you paid")] : h("span", { class: "dim" }, "free") },
       { label: "State", cell: (row) => stateChip(row, paid.get(row.request_id)) },
       { label: "Receipt", keep: true, rank: 2, cell: (row) => row.receipt ? h("a", { href: `#/money?receipt=${row.receipt}` }, id(row.receipt)) : NONE },
     ],

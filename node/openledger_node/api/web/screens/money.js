@@ -1,6 +1,7 @@
 // Money: what there is, the way of one receipt, and what may be done: stake, channels, claims, withdrawals.
 import { money, Refused } from "../lib/api.js";
 import { cliLine, quoted, says } from "../lib/cli.js";
+import { reclaimBond, retireBond } from "../lib/bonds.js";
 import { act, openDialog } from "../lib/dialog.js";
 import { h, part, put } from "../lib/dom.js";
 import { latest, on } from "../lib/events.js";
@@ -21,16 +22,16 @@ const STATES = { intended: "waits to be sent", reserved: "waits to be sent", sig
 
 export function mount(root, params) {
   const held = { receipt: params.receipt ?? null, asPaid: false, found: null, way: null, wayError: null, why: null, isMore: false, stake: "100" };
-  const none = part(), alerts = part(), tiles = part(), way = part(), claims = part({ class: "w6" }), stake = part({ class: "w6" }), channels = part(), sent = part(), leaving = part({}, "div");
-  root.append(heading("Money", "What you earned, what is on its way, and what is staked.", "rewards show"), h("div", { class: "grid" }, none, alerts, tiles, way, claims, stake, channels, sent));
+  const none = part(), alerts = part(), tiles = part(), way = part(), claims = part({ class: "w6" }), stake = part({ class: "w6" }), channels = part(), books = part(), sent = part(), leaving = part({}, "div");
+  root.append(heading("Money", "What you earned, what is on its way, and what is staked.", "rewards show"), h("div", { class: "grid" }, none, alerts, tiles, way, claims, stake, channels, books, sent));
 
   async function look() {
     const status = latest.state;
     if (!status) return;
     if (status.chain === "ok") {
       try {
-        const [stakes, rewards, lines, network, outbox, receipts] = await Promise.all(["stake", "rewards", "channels", "network", "outbox", "receipts"].map((question) => money(question, { limit: question === "receipts" ? 20 : 50 })));
-        Object.assign(held, { found: { stake: stakes, rewards, channels: lines, network, sent: outbox.transactions, receipts: receipts.receipts }, why: null });
+        const [stakes, rewards, lines, network, outbox, receipts, earned] = await Promise.all(["stake", "rewards", "channels", "network", "outbox", "receipts", "earnings"].map((question) => money(question, question === "earnings" ? {} : { limit: question === "receipts" ? 20 : 50 })));
+        Object.assign(held, { found: { stake: stakes, rewards, channels: lines, network, sent: outbox.transactions, receipts: receipts.receipts, earned }, why: null });
         await lookAtWay(held.receipt ?? receipts.receipts[0]?.digest);
       } catch (error) {
         if (!(error instanceof Refused) && !(error instanceof TypeError)) throw error; // gone: the frame says so
@@ -62,6 +63,7 @@ export function mount(root, params) {
     leaving.show(found.stake.unbonding.map((each) => [each.amount_wei, each.ready_at_s <= now ? (found.stake.held_until_s > now ? "held by a case" : "free") : `free in ${span(each.ready_at_s - now)}`]), drawLeaving);
     stake.show(stakeFacts(found.stake, now), (given) => drawStake(given, held, leaving, again));
     channels.show({ channels: found.channels.channels, now: found.channels.channels.some((each) => each.ready_at_s) ? now : 0 }, (given) => drawChannels(given, again));
+    books.show({ books: { ...found.earned.books, block: null }, bonds: found.earned.adapter_bonds, now: found.earned.adapter_bonds.some((each) => each.state === "retired") ? now : 0 }, (given) => drawBooks(given, again));
     sent.show({ sent: found.sent.slice(0, held.isMore ? 50 : SENT_SHOWN), isMore: !held.isMore && found.sent.length > SENT_SHOWN }, (given) => drawSent(given, () => { held.isMore = true; draw(); }));
   }
 
@@ -115,8 +117,8 @@ function drawTiles({ stake, rewards, channels }) {
 
 function claimState(each, now) {
   if (each.state === "final") return chip("final", "ok");
-  if (each.state === "proposed") return each.ready_at_s > now ? chip(span(each.ready_at_s - now), "warn") : chip("ready", "ok");
-  return chip({ sent: "sent, waits for block", claimed: "claimed, list is due", refused: "refused" }[each.state] ?? each.state, each.state === "refused" ? "bad" : "accent");
+  if (each.state === "proposed") return each.ready_at_s > now ? chip(`claimed, in review ${span(each.ready_at_s - now)}`, "warn") : chip("claimed, draw is due", "ok");
+  return chip({ sent: "claim sent, waits for block", claimed: "claimed, list is due", drawn: "claimed, draw to be shown", refused: "refused" }[each.state] ?? each.state, each.state === "refused" ? "bad" : "accent");
 }
 
 function drawClaims({ rewards, now }, found, again) {
@@ -242,6 +244,34 @@ function openChannel(again) {
       args: { node: to, amount_wei: wei, withdraw_delay_s: null, generation: named || null }, words: named ? `${words} --generation ${quoted(named)}` : words, does: "Open", wei, next: "You can now buy answers from this node. Top up or close the channel under Channels.", done: again,
     });
   }, [node.row, generation.row]);
+}
+
+// ---- what contracts hold, and whether it all adds up
+
+const HELD = { stake: "Stake", adapters: "Bonds of adapters", cases: "Bonds of cases", channels: "Deposits of channels" }, CREDITED = { claims: "Claims", stake: "Stake rewards", cases: "Cases" };
+
+function drawBooks({ books, bonds, now }, again) {
+  const column = (label, name, rank = 1) => ({ label, num: true, rank, cell: (each) => amount(each[name]) });
+  const state = { label: "State", cell: (each) => each.holds ? chip("adds up", "ok") : chip("events are missing", "bad") };
+  const line = cliLine("earnings"), live = bonds.filter((each) => each.state !== "returned");
+  return panel({}, "Books", books.holds ? "what came in = what left + what is there, to the wei" : "they do not add up", table({
+    caption: "Credited and withdrawn, OPEN", rows: books.balances, key: (each) => each.of,
+    columns: [{ label: "Credited for", head: true, cell: (each) => CREDITED[each.of] }, column("Credited", "credited_wei"), column("Withdrawn", "withdrawn_wei"), column("Ready", "balance_wei"), state],
+  }), table({
+    caption: "Your own OPEN in contracts", rows: books.locked, key: (each) => each.what,
+    columns: [{ label: "Locked", head: true, cell: (each) => HELD[each.what] }, column("Put in", "put_in_wei", 2), column("Returned", "returned_wei", 2), column("Used", "used_wei", 2), column("Locked now", "locked_wei"), state],
+  }), live.length > 0 && table({
+    caption: "Bonds of your adapters", rows: live, key: (each) => each.adapter_id,
+    columns: [{ label: "Adapter", head: true, cell: (each) => each.name ?? id(each.adapter_id) }, column("Bond", "bond_wei"), { label: "State", cell: (each) => bondChip(each, now) }, { label: "", about: "Actions", num: true, cell: (each) => bondAction(each, now, line, again) }],
+  }), !books.holds && note("bad", "Events of the chain are missing here. Read the chain again, and look once more.", null, "network rescan"), line);
+}
+
+const bondChip = ({ state, free_at_s: free }, now) => state === "published" ? chip("published", "ok") : free > now ? chip(`retired, free in ${span(free - now)}`, "warn") : chip("retired, free", "accent");
+
+function bondAction(bond, now, line, again) {
+  const name = bond.name ?? bond.adapter_id, does = { retire: retireBond, reclaim: reclaimBond };
+  const verb = bond.state === "published" ? "retire" : bond.free_at_s <= now ? "reclaim" : null;
+  return verb ? says(button(verb === "retire" ? "Retire…" : "Take back…", () => does[verb](name, bond.bond_wei, again), { kind: "small", key: `${verb} ${bond.adapter_id}` }), line, `adapters ${verb} ${quoted(name)}`) : NONE;
 }
 
 // ---- what was sent

@@ -1,0 +1,103 @@
+"""The sale of an adapter ends for good, and its bond comes back when every claim for it is over."""
+
+from pathlib import Path
+
+import pytest
+from support.chain_world.contract_world import OPEN
+from support.chain_world.datanet_owner import DatanetOwner, open_owner
+from support.chain_world.world import World
+from support.contributors import TERMS
+
+from openledger_node.accounting.adapter_bonds import retire_adapter
+from openledger_node.errors import NodeError
+from openledger_node.home import Home
+from openledger_node.models.adapters import Adapter
+from openledger_node.models.library import remove_adapter
+from openledger_node.operator.adapters import published_bonds
+from openledger_protocol.errors import MalformedError
+
+BOND = 10 * OPEN
+UNBONDING_S = 120
+
+
+@pytest.fixture
+def owner(tmp_path: Path, world: World) -> DatanetOwner:
+    owner = open_owner(Home(tmp_path), world)
+    owner.do("datanet create", datanet="lake", **TERMS)
+    owner.approve()
+    owner.do("datanet publish", datanet="lake")
+    return owner
+
+
+def publish(owner: DatanetOwner) -> Adapter:
+    adapter = owner.train()
+    owner.do("adapters publish", adapter="lake")
+    return adapter
+
+
+def held(owner: DatanetOwner) -> int:
+    return owner.world.node.deployment.token_balance(owner.account)
+
+
+def test_publishing_names_the_bond_and_the_way_to_get_it_back(owner: DatanetOwner) -> None:
+    owner.train()
+    plan = owner.planner.plan("adapters publish", {"adapter": "lake"}, None)
+    assert "under a bond of 10 OPEN" in plan["steps"][0]["summary"]
+    assert "its bond of 10 OPEN is locked while it is sold" in plan["details"][0]
+    assert "2 min later `adapters reclaim`" in plan["details"][0]
+    assert int(plan["wallet_after_wei"]) == held(owner) - BOND
+
+
+def test_an_adapter_is_retired_and_its_bond_comes_back_when_it_is_free(owner: DatanetOwner) -> None:
+    adapter, node = publish(owner), owner.world.node
+    before = held(owner)
+    with pytest.raises(NodeError, match=r"still sold.*adapters retire"):
+        owner.planner.plan("adapters reclaim", {"adapter": "lake"}, None)
+
+    plan = owner.do("adapters retire", adapter="lake")
+    assert "can't be undone" in plan["details"][0]
+    assert "10 OPEN is free: `openledger-node adapters reclaim lake" in plan["details"][2]
+    terms = node.deployment.adapter(adapter.id)
+    assert terms is not None
+    assert terms.claimable_until_s
+    (bond,) = published_bonds(node.ledger.events, [adapter]).values()
+    assert (bond.bond_wei, bond.free_at_s) == (BOND, terms.claimable_until_s)
+    assert "retired; its bond of 10 OPEN is free at" in bond.says
+    with pytest.raises(NodeError, match=r"10 OPEN, is free at .*: run this again then"):
+        owner.planner.plan("adapters reclaim", {"adapter": "lake"}, None)
+    assert "is retired already" in owner.planner.plan("adapters retire", {"adapter": "lake"}, None)["note"]
+
+    owner.world.wait(UNBONDING_S)
+    plan = owner.do("adapters reclaim", adapter="lake")
+    assert int(plan["wallet_after_wei"]) == held(owner) == before + BOND
+    (bond,) = published_bonds(node.ledger.events, [adapter]).values()
+    assert bond.says == "retired, and its bond was taken back"
+    assert "taken back already" in owner.planner.plan("adapters reclaim", {"adapter": "lake"}, None)["note"]
+
+
+def test_a_bond_comes_back_by_the_adapters_id_when_its_files_are_gone(owner: DatanetOwner) -> None:
+    adapter = publish(owner)
+    remove_adapter(owner.home, adapter.full_name)
+    with pytest.raises(NodeError, match="no adapter 'lake' is registered"):
+        owner.planner.plan("adapters retire", {"adapter": "lake"}, None)
+    owner.do("adapters retire", adapter=adapter.id[:14])
+    owner.world.wait(UNBONDING_S)
+    owner.do("adapters reclaim", adapter=adapter.id[:14])
+    assert owner.world.chain.read("ModelRegistry", "adapterOf", adapter.id)["bond"] == 0
+
+
+def test_only_the_owner_can_retire_an_adapter(owner: DatanetOwner) -> None:
+    publish(owner)
+    stranger = owner.world.payer.accounts.wallet
+    with pytest.raises(NodeError, match=rf"belongs to {owner.account}.*--wallet"):
+        retire_adapter(owner.home, owner.world.node, stranger, {"adapter": "lake"})
+
+
+def test_a_beginning_that_fits_several_adapters_is_refused(owner: DatanetOwner) -> None:
+    publish(owner)
+    world = owner.world
+    lake = next(iter(world.node.ledger.events.find("DatanetCreated"))).arguments["id"]
+    world.register("0x" + "7" * 64, lake)  # type: ignore[arg-type]
+    world.run(lambda: len(world.node.ledger.events.find("AdapterRegistered")) == 2)
+    with pytest.raises(MalformedError, match="2 adapters fit '0x': give more of the id"):
+        owner.planner.plan("adapters retire", {"adapter": "0x"}, None)

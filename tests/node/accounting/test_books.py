@@ -1,0 +1,300 @@
+"""One wallet in every role: each figure of its books is the chain's, to the wei."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.chain_world.contract_world import OPEN
+from support.chain_world.one_wallet import OneWallet, open_one_wallet
+
+from openledger_node.accounting.earnings import EarningsReports, earnings_report
+from openledger_node.cli.earnings import COLUMNS, _print, write_csv
+from openledger_node.cli.render import out_console
+from openledger_node.cli.units import open_amount
+from openledger_node.settlement.actions import (
+    CloseChannel,
+    RemoveStake,
+    SetPayout,
+    TakeStakerRewards,
+    WithdrawChannel,
+    WithdrawRewards,
+    WithdrawStake,
+)
+from openledger_node.text import rfc3339
+from openledger_protocol.constants import PPM
+from openledger_protocol.payouts import CreditRole
+from openledger_protocol.primitives import Wei
+
+ODD = 123_456_789_012_345_677
+"""An amount that no share divides."""
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Iterator[OneWallet]:
+    with open_one_wallet(tmp_path) as opened:
+        yield opened
+
+
+def report(one: OneWallet, **given: Any) -> dict[str, Any]:
+    return earnings_report(one.world.node, given, now_s=float(one.world.now_s))
+
+
+def final(found: dict[str, Any]) -> dict[str, int]:
+    return {line["line"]: int(line["final_wei"]) for line in found["lines"]}
+
+
+def under_way(found: dict[str, Any]) -> dict[str, int]:
+    return {line["line"]: int(line["under_way_wei"]) for line in found["lines"]}
+
+
+def balance(found: dict[str, Any], of: str) -> dict[str, int]:
+    return {
+        name: int(value)
+        for each in found["books"]["balances"]
+        for name, value in each.items()
+        if each["of"] == of and name.endswith("_wei")
+    }
+
+
+def locked(found: dict[str, Any], what: str) -> tuple[int, ...]:
+    (row,) = [each for each in found["books"]["locked"] if each["what"] == what]
+    return tuple(int(row[name]) for name in ("put_in_wei", "returned_wei", "used_wei", "locked_wei"))
+
+
+def credited_by_role(one: OneWallet) -> Counter[tuple[int, str]]:
+    """The chain's own credits to the wallet, by role and node."""
+    sums: Counter[tuple[int, str]] = Counter()
+    for event in one.world.chain.events("AttributionRewards"):
+        if event.name == "Credited" and event.arguments["account"] == one.wallet:
+            sums[int(event.arguments["role"]), str(event.arguments["node"])] += int(event.arguments["amount"])  # type: ignore[arg-type]
+    return sums
+
+
+def test_each_line_is_what_the_chain_has_credited_and_the_books_hold_to_the_wei(one: OneWallet) -> None:
+    one.sell(ODD), one.sell(ODD, is_base=True), one.buy(ODD), one.buy(ODD // 3, is_base=True)
+    one.settle()
+    found, chain, other = report(one), credited_by_role(one), one.world.payer.accounts.wallet
+    lines = final(found)
+    royalties = 2 * (ODD * 100_000 // PPM)
+    owned = sum(wei for (role, _), wei in chain.items() if role == CreditRole.OWNER)
+    assert lines["royalty"] == royalties
+    assert lines["datanet_owner"] == owned - royalties > 0
+    assert lines["node"] == chain[CreditRole.NODE, one.wallet] == int(found["claimed_wei"]) > 0
+    for line, role in (("contributor", CreditRole.CONTRIBUTOR), ("treasury", CreditRole.TREASURY)):
+        assert lines[line] == sum(wei for (each, _), wei in chain.items() if each == role) > 0, line
+        assert chain[role, other] > 0, "some of it came with a claim of the other node"
+    assert sum(chain.values()) == one.world.balance(one.wallet) == int(found["balance_wei"])
+    staked = one.world.chain.read("NodeStaking", "nodeOf", one.wallet)["rewards_"]
+    assert lines["stake"] == staked > 0
+    assert int(found["total"]["final_wei"]) == sum(chain.values()) + staked
+    assert under_way(found) == dict.fromkeys(lines, 0)
+    assert found["books"]["holds"]
+    assert balance(found, "claims")["credited_wei"] == sum(chain.values())
+
+
+def test_what_is_under_way_becomes_final_line_by_line_without_a_wei_lost(one: OneWallet) -> None:
+    one.sell(ODD), one.buy(ODD)
+    events = one.world.node.ledger.events
+    one.world.run(lambda: len(events.find("Proposed")) == 2)
+    before = report(one)
+    assert not events.find("Finalized"), "nothing is final yet"
+    one.settle()
+    after = report(one)
+    assert under_way(before) == {**final(after), "stake": 0}
+    assert set(final(before).values()) == {0}
+
+
+def test_what_you_buy_is_a_cost_and_the_deposit_is_your_own_money(one: OneWallet) -> None:
+    before = report(one)
+    bought = [one.buy(ODD), one.buy(1, is_base=True)]
+    after = report(one)
+    assert int(after["spent_wei"]) == ODD + 1 == sum(row.receipt.amount_wei for row in bought)
+    assert (after["num_bought"], before["num_bought"]) == (2, 0)
+    assert int(after["net_wei"]) == int(before["net_wei"]) - ODD - 1
+    assert locked(after, "channels") == (50 * OPEN, 0, 0, 50 * OPEN)
+    one.settle()
+    assert locked(report(one), "channels") == (50 * OPEN, 0, ODD + 1, 50 * OPEN - ODD - 1)
+
+
+def test_a_withdrawal_moves_money_from_the_balance_and_the_books_still_hold(one: OneWallet) -> None:
+    one.sell(ODD)
+    one.settle()
+    world, wallet = one.world, one.wallet
+    credited, staked = world.balance(wallet), world.chain.read("NodeStaking", "nodeOf", wallet)["rewards_"]
+    held = world.chain.read("OpenToken", "balanceOf", wallet)
+    world.act(WithdrawRewards(amount_wei=Wei(credited - 5), to=wallet))
+    world.act(TakeStakerRewards())
+    world.run(lambda: world.node.ledger.events.find("RewardsPaid"))
+    found = report(one)
+    assert world.chain.read("OpenToken", "balanceOf", wallet) - held == credited - 5 + staked
+    assert (int(found["withdrawn_wei"]), int(found["balance_wei"])) == (credited - 5, 5)
+    assert balance(found, "claims") == {
+        "opening_wei": 0,
+        "credited_wei": credited,
+        "withdrawn_wei": credited - 5,
+        "balance_wei": 5,
+    }
+    assert balance(found, "stake") == {
+        "opening_wei": 0,
+        "credited_wei": staked,
+        "withdrawn_wei": staked,
+        "balance_wei": 0,
+    }
+    assert final(found)["stake"] == staked, "taken out or not, the bond has earned it"
+    assert found["books"]["holds"]
+
+
+def test_since_a_time_the_opening_balance_makes_the_books_hold(one: OneWallet) -> None:
+    one.sell(ODD)
+    one.settle()
+    one.world.act(WithdrawRewards(amount_wei=Wei(7), to=one.wallet))
+    one.world.run(lambda: one.world.node.ledger.events.find("Withdrawn"))
+    all_before = report(one)
+    one.world.wait(1)
+    middle = rfc3339(one.world.now_s)
+    one.sell(ODD), one.buy(ODD)
+    one.settle()
+    found, whole = report(one, since=middle), report(one)
+    assert balance(found, "claims")["opening_wei"] == int(all_before["balance_wei"])
+    assert balance(found, "claims")["withdrawn_wei"] == 0
+    assert found["books"]["holds"]
+    for line, wei in final(found).items():
+        assert wei == final(whole)[line] - final(all_before)[line], line
+    assert int(found["net_wei"]) == int(whole["net_wei"]) - int(all_before["net_wei"])
+
+
+def test_the_days_sum_to_every_total_to_the_wei(one: OneWallet) -> None:
+    one.sell(ODD), one.buy(ODD)
+    one.settle()
+    one.world.wait(2 * 86_400)
+    one.sell(ODD), one.buy(ODD)
+    one.world.run(lambda: one.world.node.ledger.events.find("Claimed"))
+    for since in (None, "30d", "2d"):
+        found = report(one, since=since, by="day")
+        sums = {name: sum(int(day[name]) for day in found["days"]) for name in found["days"][0] if name != "day"}
+        both = {line["line"]: int(line["under_way_wei"]) + int(line["final_wei"]) for line in found["lines"]}
+        for name in ("settled_wei", "claimed_wei", "spent_wei", "lost_wei", "gas_wei", "gas_open_wei", "net_wei"):
+            assert sums[name] == int(found[name]), (name, since)
+        assert sums["royalty_wei"] == both["royalty"]
+        assert sums["datanet_wei"] == both["datanet_owner"] + both["contributor"] + both["treasury"]
+        assert sums["stake_wei"] == both["stake"]
+        assert sums["other_wei"] == both["cases"] + both["protocol"] + both["other_nodes"]
+        assert found["days"][-1]["total_wei"] == found["net_wei"]
+    assert len({day["stake_wei"] for day in report(one, by="day")["days"]} - {"0"}) >= 1
+
+
+def test_stake_bonds_and_deposits_come_back_whole(one: OneWallet) -> None:
+    world, node = one.world, one.world.node
+    config = next(row.config for row in node.ledger.channels.all() if row.channel_id == one.bought)
+    stake = node.deployment.stake(one.wallet).bonded_wei
+    assert locked(report(one), "stake") == (stake, 0, 0, stake)
+    assert locked(report(one), "adapters") == (10 * OPEN, 0, 0, 10 * OPEN)
+    world.act(RemoveStake(amount_wei=Wei(3)))
+    world.act(CloseChannel(channel_id=one.bought, config=config, amount_wei=Wei(2 * OPEN)))
+    world.run(lambda: node.ledger.events.find("UnbondStarted"))
+    assert locked(report(one), "stake") == (stake, 0, 0, stake), "unbonding stake is still locked"
+    world.wait(130)
+    world.act(WithdrawStake())
+    world.act(WithdrawChannel(channel_id=one.bought, config=config))
+    world.run(lambda: node.ledger.events.find("StakeWithdrawn") and node.ledger.events.find("WithdrawFinished"))
+    found = report(one)
+    assert locked(found, "stake") == (stake, 3, 0, stake - 3)
+    assert locked(found, "channels") == (50 * OPEN, 2 * OPEN, 0, 48 * OPEN)
+    assert found["books"]["holds"]
+
+
+def test_money_credited_to_another_payout_account_stays_in_the_books(one: OneWallet) -> None:
+    one.sell(ODD)
+    one.settle()
+    first = one.world.balance(one.wallet)
+    payout = one.world.node.accounts.authorizer  # any account will do
+    one.world.act(SetPayout(payout=payout))
+    one.world.run(lambda: one.world.node.ledger.events.find("PayoutSet"))
+    one.world.wait(2 * 86_400)
+    one.sell(ODD, is_base=True)
+    one.settle()
+    found = report(one)
+    assert one.world.balance(payout) > 0
+    assert int(found["balance_wei"]) == first + one.world.balance(payout)
+    assert found["books"]["holds"]
+
+
+def test_a_fee_for_a_late_list_is_named_and_already_left_out_of_the_credit(one: OneWallet) -> None:
+    one.sell(ODD)
+    node = one.world.node
+    one.world.run(lambda: node.ledger.events.find("Claimed"))
+    (claimed,) = node.ledger.events.find("Claimed")
+    one.world.wait(600)  # the window for the list is over
+    one.settle()
+    found = report(one)
+    owed = int(claimed.arguments["record"]["nodeShare"])  # type: ignore[index,call-overload]
+    credited = credited_by_role(one)[CreditRole.NODE, one.wallet]
+    assert (int(found["fees_wei"]), int(found["claimed_wei"])) == (owed - credited, credited)
+    assert 0 < credited < owed
+    assert found["books"]["holds"]
+
+
+def test_page_command_and_csv_say_the_same_to_the_wei(one: OneWallet, monkeypatch: pytest.MonkeyPatch) -> None:
+    one.sell(ODD), one.buy(ODD)
+    one.settle()
+    one.world.act(WithdrawRewards(amount_wei=Wei(9), to=one.wallet))
+    one.world.act(TakeStakerRewards())
+    one.world.run(lambda: one.world.node.ledger.events.find("RewardsPaid"))
+    found, lines = report(one, movements=True), final(report(one))
+    with redirect_stdout(io.StringIO()) as printed:
+        write_csv(found)
+    rows = list(csv.DictReader(io.StringIO(printed.getvalue())))
+    assert tuple(rows[0]) == COLUMNS
+    sums: Counter[str] = Counter()
+    for row in rows:
+        sums[row["kind"]] += int(row["amount_wei"])
+        assert open_amount(row["amount_wei"]).replace(",", "") == f"{row['amount_open']} OPEN"
+    assert {line: sums[line] for line in lines} == lines
+    assert sum(int(row["amount_wei"]) for row in rows if row["flow"] == "income") == int(found["total"]["final_wei"])
+    assert (sums["answer"], sums["withdrawn"]) == (-ODD, 9)
+    kinds = {"stake": "stake_added", "adapters": "adapter_bond", "channels": "channel_deposit"}
+    assert {what: (-sums[kind], 0, 0) for what, kind in kinds.items()} == {
+        what: (locked(found, what)[0], 0, 0) for what in kinds
+    }
+    assert -sum(int(row["coin_wei"]) for row in rows) == int(found["gas_wei"])
+    assert [row["time_utc"] for row in rows] == sorted(row["time_utc"] for row in rows)
+
+    monkeypatch.setattr(out_console, "width", 400)
+    with redirect_stdout(io.StringIO()) as printed:
+        _print(found)
+    text = printed.getvalue()
+    balances = found["books"]["balances"]
+    said = [found["total"]["final_wei"], found["spent_wei"], found["net_wei"], locked(found, "stake")[3]]
+    said += [sum(int(each[name]) for each in balances) for name in ("credited_wei", "withdrawn_wei", "balance_wei")]
+    for wei in said:
+        assert open_amount(wei) in text, wei
+    assert "royalties of your adapters" in text
+    assert "to the wei at block" in text
+
+
+def test_books_that_do_not_add_up_say_what_to_do(one: OneWallet, capsys: pytest.CaptureFixture[str]) -> None:
+    found = report(one)
+    found["books"]["holds"] = found["books"]["balances"][0]["holds"] = False
+    _print(found)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "do not add up for claims at block" in said
+    assert "`openledger-node network rescan`" in said
+
+
+def test_a_missing_event_is_noticed(one: OneWallet) -> None:
+    one.sell(ODD)
+    one.settle()
+    ledger = one.world.node.ledger
+    reports = EarningsReports(one.world.node)
+    assert reports.report({}, now_s=float(one.world.now_s))["books"]["holds"]
+    (event,) = ledger.events.find("Credited", {"account": one.wallet, "role": int(CreditRole.NODE)})
+    with ledger.events._store.transaction() as transaction:
+        transaction.execute("DELETE FROM event WHERE name = 'Credited' AND log_index = ?", (event.log_index,))
+    found = reports.report({}, now_s=float(one.world.now_s))
+    assert not found["books"]["holds"]
+    assert [each["holds"] for each in found["books"]["balances"]] == [False, True, True]
