@@ -14,6 +14,7 @@ from openledger_protocol.events import Event
 from openledger_protocol.primitives import ZERO_ADDRESS, Address, DatanetId, check_digest
 from openledger_protocol.settlement import NOBODY, ClaimRecord, Payout, Pot
 
+from ..datanets.held import is_datanet_id
 from ..datanets.version import published_versions
 from ..home import Home
 from ..ledger.events import EventRows
@@ -146,7 +147,7 @@ class DatanetQueries:
         """Pay of each contributor of a Datanet, which is named by its id, or by its name if the wallet owns it."""
         self._boards.update()
         wallet = self._session.accounts.wallet
-        id_ = DatanetId(check_digest(datanet)) if datanet.startswith("0x") else datanet_id(wallet, datanet)
+        id_ = DatanetId(check_digest(datanet)) if is_datanet_id(datanet) else datanet_id(wallet, datanet)
         known, sums = self._boards.datanets.get(id_), self._boards.sums()
         lines = {account: each for (of, account), each in sums.items() if of == id_}
         taught = self._session.ledger.receipts.count_taught(id_)

@@ -12,7 +12,7 @@ from openledger_protocol.constants import DATANET_OWNER_PPM_MAX
 from openledger_protocol.curation import CURATORS_MAX
 from openledger_protocol.datanet import datanet_id
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.primitives import ZERO_ADDRESS, Address, check_address
+from openledger_protocol.primitives import ZERO_ADDRESS, Address, DatanetId, check_address
 from openledger_protocol.rules import USUAL_RULES, rule_names
 
 from ..chain.deployment import Deployment
@@ -25,7 +25,7 @@ from ..home import Home
 from ..keystore import list_accounts
 from ..settlement.actions import CreateDatanet, DescribeDatanet, SetCurators
 from ..settlement.session import NetworkSession
-from .publishing import Planner, Publication, is_under_way
+from .publishing import SELECTOR_BYTES, WORD_BYTES, Planner, Publication, is_under_way
 
 
 def create_datanet(
@@ -47,7 +47,8 @@ def create_datanet(
     keep = partial(_keep_created, own, datanet, about, rules)
     if terms is not None:
         registered = session.deployment.rules_of(found_id)
-        keep = partial(_keep_created, own, datanet, read_about(session.ledger.events, found_id), registered)
+        on_chain = None if _is_described_soon(session, found_id) else read_about(session.ledger.events, found_id)
+        keep = partial(_keep_created, own, datanet, on_chain, registered)
         if (terms.treasury, terms.owner_ppm) != (datanet.treasury, datanet.owner_ppm):
             raise NodeError(
                 f"Datanet {datanet.name} of {account} is registered with treasury {terms.treasury} and owner's share "
@@ -137,6 +138,12 @@ def _registered(session: NetworkSession, account: Address, name: str) -> Any:
             f"Datanet {name} of {account} is not registered on this network: `openledger-node datanet create {name}`"
         )
     return found
+
+
+def _is_described_soon(session: NetworkSession, found: DatanetId) -> bool:
+    """True if a description waits to be mined; until then the chain has an earlier one than this data directory."""
+    begin = session.deployment.describe_datanet(found, "").data[: SELECTOR_BYTES + WORD_BYTES]
+    return is_under_way(session, lambda sent: sent.data.startswith(begin))
 
 
 def _registered_already(name: str, arguments: Mapping[str, Any]) -> str:

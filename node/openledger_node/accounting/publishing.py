@@ -242,8 +242,7 @@ def _decisions(
 def _keep_version(
     home: Home, datanet: DatanetId, version: DatanetVersion, num_batches: int, num_withdrawn: int
 ) -> None:
-    OwnDatanets(home).keep_version(version, num_batches, num_withdrawn)
-    write_published(home, datanet, version)
+    write_published(home, datanet, OwnDatanets(home).keep_version(version, num_batches, num_withdrawn))
 
 
 def _check_not_held(events: EventRows, datanet: DatanetId, version: DatanetVersion) -> None:

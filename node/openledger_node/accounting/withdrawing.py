@@ -14,7 +14,9 @@ from openledger_protocol.primitives import ZERO_ADDRESS, Address, DatanetId, Dig
 from openledger_protocol.withdrawal import NOTICE_EPOCHS, RowWithdrawal
 
 from ..datanets.about import datanet_name
-from ..datanets.own import Datanet, withdraw
+from ..datanets.held import is_datanet_id
+from ..datanets.own import Datanet
+from ..datanets.own_changes import withdraw
 from ..datanets.rows import read_rows
 from ..datanets.signed import is_signed_batch, read_signed
 from ..datanets.store import OwnDatanets
@@ -98,7 +100,7 @@ def _published_rows(home: Home, datanet: DatanetId, own: Datanet | None) -> Iter
 def _datanet(home: Home, session: NetworkSession, account: Address, given: str) -> tuple[DatanetId, Datanet | None]:
     """Find a Datanet by its id on the chain, or by the name under which it is owned here."""
     own = OwnDatanets(home)
-    if given.startswith("0x"):
+    if is_datanet_id(given):
         found = DatanetId(check_digest(given))
         if session.deployment.datanet(found) is None:
             raise NodeError(f"no Datanet {found} is registered on this network: check its id")

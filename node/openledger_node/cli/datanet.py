@@ -14,6 +14,7 @@ from openledger_protocol.primitives import Address, DatanetId, check_address, ch
 
 from ..datanets.about import rows_within
 from ..datanets.files import FilePreview, open_preview
+from ..datanets.held import is_datanet_id
 from ..datanets.own import Datanet, RowBatch, find_batch
 from ..datanets.reading import ReadOptions
 from ..datanets.review import approve as approve_batch
@@ -86,7 +87,7 @@ def show(
     With an id it shows anyone's Datanet, as your node has read it from the chain.
     """
     home = open_node_home()
-    if name.startswith("0x"):
+    if is_datanet_id(name):
         show_registered(home, name, as_json=as_json)
         return
     datanet = OwnDatanets(home).learn_withdrawals(name)

@@ -1,7 +1,7 @@
 """`datanet commit`: proof of the time of signed rows, before anybody else sees them."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -11,6 +11,14 @@ from ..datanets.signed import is_signed_batch, read_signed
 from ..errors import InputError
 from .datanet_sign import app as app
 from .transactions import transaction_command
+
+WALK: Final = (
+    *("list", "show", "create", "describe", "convert", "contribute", "check", "approve", "reject", "appeal", "rows"),
+    *("publish", "share", "curators", "propose", "review", "collect"),  # the owner publishes; curators approve
+    *("sign", "commit", "withdraw"),  # a contributor
+    *("pull", "forget"),  # somebody who trains on the rows
+)
+"""The commands in the order in which people need them."""
 
 
 @transaction_command(app, "datanet commit")
@@ -36,3 +44,6 @@ def commit(
         "chain_id": offer.chain_id,
         "registry": offer.contract,
     }
+
+
+app.registered_commands.sort(key=lambda each: WALK.index(each.name or getattr(each.callback, "__name__", "")))

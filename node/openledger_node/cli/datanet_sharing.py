@@ -9,7 +9,7 @@ from openledger_protocol.codec import to_plain
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import check_address, check_name
 
-from ..datanets.held import PulledVersion, is_datanet_id, pulled_versions
+from ..datanets.held import PulledVersion, forget_pulled, is_datanet_id, pulled_versions
 from ..datanets.sharing import NO_CALLING_BACK, Sharing, changed, sharing_of, write_sharing
 from ..datanets.store import OwnDatanets
 from ..errors import InputError, NodeError
@@ -29,6 +29,7 @@ DatanetName = Annotated[str, typer.Argument(metavar="DATANET", help="Name of the
 def add_sharing(app: typer.Typer) -> None:
     """Add the commands of sharing."""
     app.command()(pull)
+    app.command()(forget)
     app.command()(share)
 
 
@@ -69,6 +70,34 @@ def pull(
             "can't be sold"
         )
     say(f"train on it: `openledger-node factory train --datanet {found['id']}@{found['version']} --name NAME`")
+
+
+def forget(
+    datanet: Annotated[
+        str,
+        typer.Argument(metavar="DATANET", help="Id or name of a Datanet that you have pulled; @VERSION may follow."),
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete the rows that you have pulled of another operator's Datanet; by default of all its versions.
+
+    Adapters that you have trained on them stay.
+
+    Example: `openledger-node datanet forget 0x8e4b…@2`
+    """
+    _check_words(datanet)
+    home = open_node_home()
+    found = _pulled_as(home, datanet)
+    rows = counted(sum(each.num_rows for each in found), "row")
+    versions = ", ".join(str(each.version) for each in found)
+    confirm(f"Delete {rows} of {found[0].name} ({found[0].id[:10]}, version {versions})?", yes=yes)
+    for each in found:
+        forget_pulled(home, each)
+    if as_json:
+        emit_json("forgotten_rows", {"id": found[0].id, "versions": [each.version for each in found]})
+        return
+    say(f"deleted {rows}; `openledger-node datanet pull {found[0].id}` fetches them again while a peer has them")
 
 
 def share(
@@ -137,6 +166,24 @@ def _cells(each: PulledVersion) -> list[str]:
     return [each.name, str(each.version), str(each.num_rows), each.licence, shared, each.id]
 
 
+def _pulled_as(home: Home, datanet: str) -> list[PulledVersion]:
+    """The pulled versions of one Datanet that are named so.
+
+    Raises:
+        NodeError: nothing was pulled under this name, or from several Datanets.
+    """
+    name, _, version = datanet.partition("@")
+    known = [each for each in pulled_versions(home) if name in (each.id, each.name)]
+    found = [each for each in known if version in ("", str(each.version))]
+    if not found:
+        raise NodeError(f"nothing is pulled of {datanet}: `openledger-node datanet list` shows what is")
+    if len(ids := {each.id for each in found}) > 1:
+        raise NodeError(
+            f"{len(ids)} pulled Datanets are called {name}: give the id of one, {' or '.join(sorted(ids))}"
+        )
+    return found
+
+
 def _before(home: Home, name: str, *, private: bool | None) -> tuple[Sharing, bool]:
     """The present state, and True if its file is damaged, so that a new one is written."""
     try:
@@ -182,8 +229,5 @@ def _check_words(datanet: str) -> None:
         return
     try:
         check_name(name)
-        is_name = not name.startswith("0x")
-    except MalformedError:
-        is_name = False
-    if not is_name:
-        raise InputError(f"{name!r} is neither the id of a Datanet, 0x and 64 hex digits, nor a name")
+    except MalformedError as error:
+        raise InputError(f"{name!r} is neither the id of a Datanet, 0x and 64 hex digits, nor a name") from error

@@ -121,8 +121,14 @@ def _summary(datanet: Datanet) -> dict[str, Any]:
         "appeals_waiting": sum(_num_open_appeals(batch) for batch in datanet.batches),
         "versions": len(datanet.versions),
         "newest": datanet.versions[-1].version if datanet.versions else None,
-        "unpublished": len(approved) - (datanet.versions[-1].batches if datanet.versions else 0),
+        "unpublished": len(approved) - _num_published(datanet),
     }
+
+
+def _num_published(datanet: Datanet) -> int:
+    """The number of approved batches that the last version has, with those that add no row to it."""
+    last = datanet.versions[-1] if datanet.versions else None
+    return max(last.batches, last.same_until) if last else 0
 
 
 def _num_open_appeals(batch: RowBatch) -> int:

@@ -3,7 +3,7 @@
 Every change is pure and returns a new value, which `store` writes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -21,9 +21,9 @@ from .commitments import Committed
 from .copy_notes import note_copies, note_taken
 from .gate import BatchGate, GateNumber, base_number, measure_rows, policy_number, trial_number
 from .rejections import RejectedRow
-from .rows import check_contributor, rows_digest
+from .rows import rows_digest
 from .verdicts import Verdicts, judge
-from .version import DatanetVersion, account_of
+from .version import account_of
 
 DATANET_SCHEMA = "openledger.datanet/1"
 ROWS_MAX = 2**20
@@ -74,6 +74,7 @@ class Published:
     rows_root: Digest
     contributors_root: Digest
     withdrawn: int = 0  # rows that had been withdrawn before it, which it leaves out
+    same_until: int = 0  # approved batches of which those after `batches` add no row to it; 0 if there are none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,25 +130,6 @@ def has_terms_of(ours: Datanet, theirs: Datanet) -> bool:
     return next(terms) == next(terms)
 
 
-def name_accounts(datanet: Datanet, accounts: Mapping[str, Address]) -> Datanet:
-    """Set the addresses at which named contributors are paid.
-
-    Raises:
-        NodeError: a published version pays one of them at another address.
-        MalformedError: a name or an address is invalid.
-    """
-    checked = {check_contributor(check_name(name)): check_address(address) for name, address in accounts.items()}
-    for name, address in checked.items():
-        if account_of(name, {}) != ZERO_ADDRESS:
-            raise MalformedError(f"{name} is an address and is paid there: it can't have another one")
-        if datanet.versions and datanet.accounts.get(name, address) != address:
-            raise NodeError(
-                f"{name} is paid at {datanet.accounts[name]} by a published version of {datanet.name}: "
-                "use another contributor name in new rows"
-            )
-    return replace(datanet, accounts={**datanet.accounts, **checked})
-
-
 def add_batch(
     datanet: Datanet,
     earlier: Sequence[Sequence[Row]],
@@ -180,7 +162,7 @@ def add_batch(
     if num_earlier + len(rows) > ROWS_MAX:
         raise NodeError(f"{datanet.name} has {num_earlier} rows: with {len(rows)} more it would exceed {ROWS_MAX}")
     check_policy(datanet, earlier, dict(enumerate(rows, 1)), is_signed=is_signed)
-    batch = check_batch(datanet, earlier, rows, committed=committed)
+    batch = check_batch(datanet, earlier, rows, is_signed=is_signed, committed=committed)
     others = tuple(each for each in datanet.batches if each.digest != batch.digest)
     return replace(datanet, batches=(*others, batch))
 
@@ -214,13 +196,6 @@ def approve(datanet: Datanet, digest: Digest) -> Datanet:
 def judge_batch(batch: RowBatch, rejected: tuple[RejectedRow, ...] = (), because: str = "") -> RowBatch:
     """Replace what the owner has rejected of a batch: some rows, or with a reason the whole of it."""
     return replace(batch, gate=replace(batch.gate, rejected=rejected, rejected_because=because))
-
-
-def withdraw(datanet: Datanet, digests: Iterable[Digest]) -> Datanet:
-    """Leave rows out of all later versions, for good; those that were withdrawn before keep their place."""
-    gone = set(datanet.withdrawn)
-    new = dict.fromkeys(digest for digest in digests if digest not in gone)
-    return replace(datanet, withdrawn=(*datanet.withdrawn, *new)) if new else datanet
 
 
 def find_batch(datanet: Datanet, beginning: str) -> RowBatch:
@@ -285,7 +260,12 @@ def judge_rows(datanet: Datanet, approved: Sequence[Sequence[Row]], offered: Off
 
 
 def check_batch(
-    datanet: Datanet, approved: Sequence[Sequence[Row]], rows: Sequence[Row], *, committed: Committed | None = None
+    datanet: Datanet,
+    approved: Sequence[Sequence[Row]],
+    rows: Sequence[Row],
+    *,
+    is_signed: bool,
+    committed: Committed | None = None,
 ) -> RowBatch:
     """Check the rows of a batch: copies, contributors, those that can't be paid, and the gate.
 
@@ -315,7 +295,12 @@ def check_batch(
             numbers=_with_model_numbers(
                 (
                     *measure_rows(rows, earlier, duplicates=duplicates, of_others=of_others),
-                    *_policy_number(datanet, earlier, kept_rows(known, rows) if known else dict(enumerate(rows, 1))),
+                    *_policy_number(
+                        datanet,
+                        earlier,
+                        kept_rows(known, rows) if known else dict(enumerate(rows, 1)),
+                        is_signed=is_signed,
+                    ),
                 ),
                 before,
             ),
@@ -327,19 +312,19 @@ def check_batch(
     )
 
 
-def _policy_number(datanet: Datanet, earlier: Sequence[Row], rows: Mapping[int, Row]) -> tuple[GateNumber, ...]:
+def _policy_number(
+    datanet: Datanet, earlier: Sequence[Row], rows: Mapping[int, Row], *, is_signed: bool
+) -> tuple[GateNumber, ...]:
     """The number of rows that break the policy; none if the Datanet has no policy."""
     lines = policy_lines(datanet.about.policy)
     if not lines:
         return ()
-    breaches = _breaches(datanet, earlier, rows)
+    breaches = _breaches(datanet, earlier, rows, is_signed=is_signed)
     note = breaches_text(breaches, most=1) if breaches else "; ".join(lines)
     return (policy_number(len(breaches), note),)
 
 
-def _breaches(
-    datanet: Datanet, earlier: Sequence[Row], rows: Mapping[int, Row], *, is_signed: bool = True
-) -> list[Breach]:
+def _breaches(datanet: Datanet, earlier: Sequence[Row], rows: Mapping[int, Row], *, is_signed: bool) -> list[Breach]:
     policy, given, numbers = datanet.about.policy, tuple(rows.values()), tuple(rows)
     found = find_breaches(policy, given, earlier=earlier, accounts=datanet.accounts, is_signed=is_signed)
     return [replace(each, row=numbers[each.row - 1]) for each in found]
@@ -363,33 +348,3 @@ def _with_model_numbers(numbers: tuple[GateNumber, ...], before: BatchGate) -> t
     for number in (base_number(None), trial_number(None, None)):
         numbers = (*numbers, measured.get(number.name, number))
     return numbers
-
-
-def note_version(datanet: Datanet, version: DatanetVersion, num_batches: int, num_withdrawn: int = 0) -> Datanet:
-    """Add a version of the first `num_batches` approved batches without the first `num_withdrawn` withdrawn rows.
-
-    Adding it twice changes nothing.
-
-    Raises:
-        NodeError: another version has taken this name meanwhile.
-    """
-    noted = Published(
-        version=version.version,
-        batches=num_batches,
-        rows=len(version.rows),
-        rows_root=version.rows_root,
-        contributors_root=version.contributors_root,
-        withdrawn=num_withdrawn,
-    )
-    named = [each for each in datanet.versions if each.version == noted.version]
-    if any(_roots(each) == _roots(noted) for each in named):  # once, also if a withdrawal has led back to it
-        return datanet
-    if named:
-        raise NodeError(
-            f"another version {noted.version} of {datanet.name} was published meanwhile: run the command again"
-        )
-    return replace(datanet, versions=(*datanet.versions, noted))
-
-
-def _roots(version: Published) -> tuple[Digest, Digest]:
-    return version.rows_root, version.contributors_root

@@ -25,7 +25,8 @@ def datanet_from_json(content: object) -> Datanet:
     found = _checked_fields(Datanet, _completed(content, later))
     batches = tuple(_batch_from_json(each) for each in found["batches"])
     versions = tuple(
-        Published(**_checked_fields(Published, _completed(each, {"withdrawn": 0}))) for each in found["versions"]
+        Published(**_checked_fields(Published, _completed(each, {"withdrawn": 0, "same_until": 0})))
+        for each in found["versions"]
     )
     approved = tuple(check_digest(each) for each in found["approved"])
     if found["schema"] != DATANET_SCHEMA or not set(approved) <= {check_digest(each.digest) for each in batches}:

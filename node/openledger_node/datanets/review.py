@@ -85,8 +85,10 @@ def check_again(own: OwnDatanets, name: str, beginning: str, measured: Sequence[
         NodeError: there is no such Datanet or batch.
     """
 
-    def change(datanet: Datanet, _: RowBatch, approved: Sequence[Sequence[Row]], rows: tuple[Row, ...]) -> RowBatch:
-        batch = check_batch(datanet, approved, rows)
+    def change(
+        datanet: Datanet, batch: RowBatch, approved: Sequence[Sequence[Row]], rows: tuple[Row, ...]
+    ) -> RowBatch:
+        batch = check_batch(datanet, approved, rows, is_signed=batch.digest in own.signed_batches(datanet))
         numbers = batch.gate.numbers
         for number in measured:
             numbers = with_number(numbers, number)
@@ -133,7 +135,8 @@ def decide(
         appeals = decide_appeal(batch.gate.appeals, row, upheld=upheld, reason=reason)
         decided = replace(batch, gate=replace(batch.gate, appeals=appeals))
         others = tuple(decided if each.digest == batch.digest else each for each in datanet.batches)
-        return check_batch(replace(datanet, batches=others), approved, rows)
+        is_signed = batch.digest in own.signed_batches(datanet)
+        return check_batch(replace(datanet, batches=others), approved, rows, is_signed=is_signed)
 
     return _with_appeal(own.change_batch(name, beginning, change), row)
 

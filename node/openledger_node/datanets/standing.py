@@ -10,6 +10,7 @@ from openledger_protocol.constants import PPM
 from openledger_protocol.primitives import ZERO_ADDRESS, Address, DatanetId, check_digest
 
 from ..home import Home
+from .held import is_datanet_id
 from .own import state_of
 from .store import OwnDatanets
 from .version import account_of, published_versions
@@ -36,7 +37,7 @@ def standing(home: Home, datanet: str, chain: Iterable[ChainLine] | None) -> lis
     Raises:
         NodeError: there is no such Datanet, or a file is damaged.
     """
-    given = _given_elsewhere(home, datanet) if datanet.startswith("0x") else _given_here(home, datanet)
+    given = _given_elsewhere(home, datanet) if is_datanet_id(datanet) else _given_here(home, datanet)
     of_chain = {each["account"]: each for each in chain or ()}
     lines = [_line(each, of_chain.pop(each.account, None)) for each in given]
     lines += [_line(_Given(account=account, sent=None), each) for account, each in of_chain.items()]

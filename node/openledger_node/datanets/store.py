@@ -32,16 +32,14 @@ from .own import (
     judge_batch,
     judge_rows,
     kept_rows,
-    name_accounts,
-    note_version,
     replace_batch,
     rows_left,
-    withdraw,
 )
+from .own_changes import name_accounts, note_version, withdraw
 from .own_files import DatanetFiles
 from .rows import write_rows
 from .verdicts import Verdicts
-from .version import DatanetVersion, make_version, read_version, version_file, write_version
+from .version import DatanetVersion, join_decisions, make_version, read_version, version_file, write_version
 from .withdrawn import find_withdrawn, withdrawn_here
 
 DRAFT = "draft"
@@ -158,7 +156,8 @@ class OwnDatanets(DatanetFiles):
                 check_policy(datanet, self._whole_batches(datanet), kept_rows(batch, rows), is_signed=is_signed)
             was_compared_so = batch.gate.approved_before == len(datanet.approved) and not batch.gate.rejected
             if accounts or (is_new and not was_compared_so):
-                batch = check_batch(changed, self._whole_batches(changed), rows)
+                is_signed = batch.digest in self.signed_batches(datanet)
+                batch = check_batch(changed, self._whole_batches(changed), rows, is_signed=is_signed)
             self._write(replace_batch(changed, batch))
         return batch
 
@@ -228,7 +227,8 @@ class OwnDatanets(DatanetFiles):
                 if found is not None and found != batch.committed:
                     datanet = replace_batch(datanet, replace(batch, committed=found))
                     rows = self.batch_rows(name, batch.digest)
-                    datanet = replace_batch(datanet, check_batch(datanet, self._whole_batches(datanet), rows))
+                    checked = check_batch(datanet, self._whole_batches(datanet), rows, is_signed=True)
+                    datanet = replace_batch(datanet, checked)
             if datanet != before:
                 self._write(datanet)
         return datanet
@@ -339,16 +339,21 @@ class OwnDatanets(DatanetFiles):
             )
         return version, len(datanet.approved), len(datanet.withdrawn)
 
-    def keep_version(self, version: DatanetVersion, num_batches: int, num_withdrawn: int = 0) -> None:
-        """Write a version and add it to its Datanet; doing so twice changes nothing.
+    def keep_version(self, version: DatanetVersion, num_batches: int, num_withdrawn: int = 0) -> DatanetVersion:
+        """Write a version, add it to its Datanet, and return it; doing so twice changes nothing.
+
+        It keeps the decisions that it was written with before, such as those of curators on another network.
 
         Raises:
             NodeError: another version has taken its name meanwhile.
         """
         with self._locked(version.id):
             changed = note_version(self.get(version.id), version, num_batches, num_withdrawn)
+            with contextlib.suppress(NodeError):  # it was not kept before, or its file is damaged
+                version = join_decisions(version, read_version(self._home, version.id, version.version))
             write_version(self._home, version)
             self._write(changed)
+        return version
 
     def _make_version(self, datanet: Datanet) -> DatanetVersion:
         verdicts, appeals, offers = self.judge(datanet), appeals_of(datanet), self.offers_of(datanet)

@@ -10,7 +10,7 @@ their approval. Fees for rows of a contributor without an address go to the Data
 import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from eth_hash.auto import keccak
 
 from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.codec import canonical_digest, to_plain
-from openledger_protocol.curation import VersionDecision, check_decision
+from openledger_protocol.curation import CURATORS_MAX, VersionDecision, check_decision
 from openledger_protocol.datanet import Row
 from openledger_protocol.eip712 import address_word, type_hash
 from openledger_protocol.errors import BadSignatureError, MalformedError
@@ -286,6 +286,15 @@ def version_from_json(content: object, *, is_signed: bool = False) -> DatanetVer
         decisions=decisions_from_json(found["decisions"], (found["rows_root"], found["contributors_root"])),
     )
     return version if is_signed else check_signed(version)
+
+
+def join_decisions(version: DatanetVersion, kept: DatanetVersion) -> DatanetVersion:
+    """Add the decisions with which the same rows were kept before; a newer one of the same curator replaces it."""
+    if (kept.rows_root, kept.contributors_root) != (version.rows_root, version.contributors_root):
+        return version
+    known = {(each.chain_id, each.contract, each.curator) for each in version.decisions}
+    others = [each for each in kept.decisions if (each.chain_id, each.contract, each.curator) not in known]
+    return replace(version, decisions=(*version.decisions, *others)[:CURATORS_MAX])
 
 
 def check_signed(version: DatanetVersion) -> DatanetVersion:

@@ -29,6 +29,7 @@ from ..errors import ChainError, NodeError
 from ..home import Home
 from ..keystore import list_accounts
 from ..ledger.events import EventRows
+from ..p2p.rows_fetch import ROWS_BYTES_MAX, VERSION_BYTES_MAX
 from ..p2p.rows_server import HeldRows
 from ..p2p.transport import PeerId
 
@@ -38,6 +39,7 @@ OWN_VERSIONS_MAX: Final = 3
 LAY_OUT_AGAIN_S: Final = 3_600.0
 """The pause after a version could not be written: to try reads all its rows."""
 
+MIB: Final = 1024**2
 HELD_MAX: Final = 256
 """Versions that are announced, so that adapters keep most of a node's provider records."""
 
@@ -70,6 +72,7 @@ class NodeShelf:
     _whole: dict[VersionKey, tuple[int, bool]] = field(init=False, default_factory=dict)
     _looking: threading.Lock = field(init=False, default_factory=threading.Lock)
     _failed_s: dict[VersionKey, float] = field(init=False, default_factory=dict)  # when a version was not written
+    _too_large: set[VersionKey] = field(init=False, default_factory=set)
     _told: set[str] = field(init=False, default_factory=set)
 
     @property
@@ -175,7 +178,9 @@ class NodeShelf:
             for version in newest:
                 for id in ids:
                     key = id, version.rows_root
-                    if self._is_published(key) and self._lay_out(own, datanet.name, version.version, key):
+                    if not self._is_published(key) or not self._lay_out(own, datanet.name, version.version, key):
+                        continue
+                    if self._is_readable(key, f"version {version.version} of {datanet.name}"):
                         yield ShelvedRows(held=self._held(key), own=datanet.name)
         for pulled in pulled_versions(self.home):
             key = pulled.id, pulled.rows_root
@@ -189,6 +194,8 @@ class NodeShelf:
             return False
         if file.exists():
             return True
+        if key in self._too_large:
+            return False
         if self.now_s() < self._failed_s.get(key, -LAY_OUT_AGAIN_S) + LAY_OUT_AGAIN_S:
             return False
         try:
@@ -199,6 +206,20 @@ class NodeShelf:
             self._failed_s[key] = self.now_s()
             return False
         return True
+
+    def _is_readable(self, key: VersionKey, what: str) -> bool:
+        """Return True if readers accept files of this size. The rows of another version are deleted again."""
+        file = rows_file(self.home, *key)
+        sizes = {ROWS_BYTES_MAX: file, VERSION_BYTES_MAX: published_file(self.home, *key)}
+        if all(each.stat().st_size <= most for most, each in sizes.items()):
+            return True
+        self._warn(
+            f"{what} is too large to be pulled: its rows may have {ROWS_BYTES_MAX // MIB} MiB and its list of them "
+            f"{VERSION_BYTES_MAX // MIB} MiB, so make several Datanets of it"
+        )
+        self._too_large.add(key)
+        file.unlink(missing_ok=True)
+        return False
 
     def _clear_away(self, datanet: Datanet, ids: Sequence[DatanetId], newest: Set[Digest]) -> None:
         """Delete the rows of earlier versions as they travel; their batches stay."""

@@ -107,6 +107,28 @@ def test_the_owner_changes_the_description_and_nothing_is_sent_twice(owner: Data
     assert owner.own.get("lake").about == expected
 
 
+def test_creating_again_keeps_a_description_that_is_on_its_way(owner: DatanetOwner) -> None:
+    owner.do("datanet create", datanet="lake", **TERMS, about=GIVEN)
+    plan = owner.planner.plan("datanet describe", {"datanet": "lake", "about": {"description": "newer"}}, None)
+    owner.planner.act(plan["plan"])
+    assert owner.own.get("lake").about.description == "newer"
+    again = owner.planner.plan("datanet create", {"datanet": "lake"}, None)
+    owner.planner.act(again["plan"])
+    assert owner.own.get("lake").about.description == "newer"
+
+
+def test_decisions_of_curators_stay_when_the_version_is_published_elsewhere(owner: DatanetOwner) -> None:
+    curate(owner)
+    proposal = propose(owner.home, "lake", (), place_of(owner), published(owner))
+    collect(owner, decide(proposal, "odile"), decide(proposal, "rurik"))
+    owner.do("datanet publish", datanet="lake")
+    kept = read_version(owner.home, "lake", "1")
+    there = tuple(replace(each, chain_id=5) for each in kept.decisions[:1])
+    told = owner.own.keep_version(replace(kept, decisions=there), 1)
+    assert told.decisions == (*there, *kept.decisions)
+    assert owner.own.keep_version(replace(kept, decisions=()), 1).decisions == told.decisions
+
+
 def test_a_version_says_which_policy_it_was_made_under(owner: DatanetOwner) -> None:
     owner.do("datanet create", datanet="lake", **TERMS, about=GIVEN)
     owner.approve()

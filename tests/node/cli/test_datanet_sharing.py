@@ -7,9 +7,11 @@ import pytest
 from support.contributors import ADA, BEN, CONTRIBUTED, TERMS
 from support.verbs import Run
 
-from openledger_node.datanets.held import PulledVersion, keep_pulled
+from openledger_node.cli.datanet_commit import WALK
+from openledger_node.datanets.held import PulledVersion, is_private_here, keep_pulled, pulled_versions, rows_file
 from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.sharing import NO_CALLING_BACK, Sharing, is_private, says_readers, sharing_of
+from openledger_node.datanets.standing import standing
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
@@ -81,7 +83,8 @@ def test_a_version_that_is_out_already_may_have_been_pulled(run: Run, lake: OwnD
         (("share", "lake", "--private", "--allow", "0x12"), "--allow takes the address of a wallet"),
         (("share", "lake", "--private", "--allow", ADA.lower().replace("0x", "0X")), "--allow takes the address"),
         (("share", "lake", "--remove", "ada"), "--remove takes the address of a wallet"),
-        (("pull", "0x12"), "neither the id of a Datanet"),
+        (("forget", "a lake"), "neither the id of a Datanet"),
+        (("forget", "lake@0"), "has no version"),
         (("pull", "a lake"), "neither the id of a Datanet"),
         (("pull", ""), "neither the id of a Datanet"),
         (("pull", "lake@"), "has no version"),
@@ -119,6 +122,54 @@ def test_only_ones_own_datanets_are_shared(run: Run, home: Home) -> None:
 def test_without_a_node_nothing_is_pulled(run: Run, home: Home) -> None:
     told = run("datanet", "pull", "lake")
     assert "only a running node has peers" in " ".join(told.stderr.split())
+
+
+def test_a_name_that_begins_like_an_id_is_a_name(run: Run, home: Home) -> None:
+    assert "only a running node has peers" in " ".join(run("datanet", "pull", "0xlake").stderr.split())
+    OwnDatanets(home).create(new_datanet("0xlake", treasury=ADA, **TERMS))  # type: ignore[arg-type]
+    assert run("datanet", "show", "0xlake", "--json").json["name"] == "0xlake"
+    assert standing(home, "0xlake", None) == []
+
+
+def test_pulled_rows_are_deleted_and_those_of_a_private_datanet_stay_unsellable(run: Run, home: Home) -> None:
+    sea = DatanetId("0x" + "ef" * 32)
+    for each in (
+        pulled(),
+        pulled(version=3, rows_root="0x" + "12" * 32),
+        pulled(id=sea, name="sea", is_private=True),
+    ):
+        keep_pulled(home, each)
+        rows_file(home, each.id, each.rows_root).write_text("[]")
+    unsure = run("datanet", "forget", "pond")
+    assert (unsure.status, len(pulled_versions(home))) == (3, 3)
+    assert f"Delete 14 rows of pond ({LAKE[:10]}, version 2, 3)?" in unsure.stderr
+    assert run("datanet", "forget", "pond@3", "--yes", "--json").json == {
+        "schema": "openledger.forgotten_rows/1",
+        "id": LAKE,
+        "versions": [3],
+    }
+    assert "nothing is pulled of pond@3" in run("datanet", "forget", "pond@3", "--yes").stderr
+    assert f"`openledger-node datanet pull {sea}`" in " ".join(
+        run("datanet", "forget", "sea", "--yes").stderr.split()
+    )
+    assert [(each.name, each.version) for each in pulled_versions(home)] == [("pond", 2)]
+    assert not rows_file(home, sea, ROOT).exists()
+    run("datanet", "forget", LAKE, "--yes")
+    assert pulled_versions(home) == []
+    assert is_private_here(home, ROOT), "an adapter that was trained on them can't be sold"
+
+
+def test_of_two_pulled_datanets_of_one_name_the_id_is_needed(run: Run, home: Home) -> None:
+    keep_pulled(home, pulled())
+    keep_pulled(home, pulled(id="0x" + "ef" * 32))
+    told = " ".join(run("datanet", "forget", "pond", "--yes").stderr.split())
+    assert f"2 pulled Datanets are called pond: give the id of one, {LAKE} or 0x" in told
+    assert len(pulled_versions(home)) == 2
+
+
+def test_the_commands_are_listed_as_people_need_them(run: Run) -> None:
+    lines = run("datanet", "--help").stdout.partition("Commands:")[2].partition("Options:")[0].splitlines()
+    assert [line.split()[0] for line in lines if line[2:3].strip()] == list(WALK)
 
 
 def test_a_damaged_list_is_said_and_can_be_set_again(run: Run, home: Home, lake: OwnDatanets) -> None:

@@ -14,6 +14,7 @@ from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.version import make_version, write_published
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
+from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import ZERO_ADDRESS, DatanetId
 
@@ -64,6 +65,20 @@ def test_the_overview_counts_what_waits(views: DatanetViews, own: OwnDatanets) -
     assert (found["batches_waiting"], found["appeals_waiting"], found["unpublished"]) == (2, 1, 0)
     reject(own, "lake", batch, "it is not")
     assert views.overview()["datanets"][0]["batches_waiting"] == 1
+
+
+def test_a_batch_that_adds_no_row_does_not_wait_for_a_version(views: DatanetViews, own: OwnDatanets) -> None:
+    publish(own)
+    batch = own.contribute("lake", (PRIVATE,), {}).digest
+    own.approve("lake", batch, {})
+    own.withdraw("lake", [canonical_digest(PRIVATE)])
+    assert views.overview()["datanets"][0]["unpublished"] == 1
+    publish(own)
+    (found,) = own.get("lake").versions
+    assert (found.batches, found.same_until) == (1, 2)
+    assert views.overview()["datanets"][0]["unpublished"] == 0
+    publish(own)
+    assert own.get("lake").versions == (found,)
 
 
 def test_the_beginnings_of_copies_are_masked_before_they_are_cut(views: DatanetViews, own: OwnDatanets) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support.indexes import ADA, BO
 
+from openledger_node.datanets.about import DatanetAbout, DatanetPolicy
 from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.own_process import run_order
 from openledger_node.datanets.review import appeal, check_again, decide
@@ -126,6 +127,13 @@ def test_appeals_outlive_another_contribution_of_the_batch(own: OwnDatanets) -> 
     appeal(own, "lake", batch, 1, "it is mine")
     assert own.contribute("lake", COPIES, {}).gate.appeals[0].because == "it is mine"
     assert check_again(own, "lake", batch).gate.appeals[0].because == "it is mine"
+
+
+def test_an_unsigned_batch_breaks_a_policy_that_came_after_it(own: OwnDatanets) -> None:
+    batch = own.contribute("lake", MORE, {}).digest
+    own.change("lake", about=DatanetAbout(policy=DatanetPolicy(takes_unsigned=False)))
+    (number,) = [each for each in check_again(own, "lake", batch).gate.numbers if each.name == "policy"]
+    assert (number.value, number.verdict) == (1, "look")
 
 
 @pytest.mark.parametrize(

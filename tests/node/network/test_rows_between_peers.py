@@ -663,6 +663,20 @@ async def test_a_version_that_can_not_be_written_is_tried_again_after_an_hour_an
     assert OwnDatanets.version_rows is read
 
 
+@pytest.mark.parametrize("limit", ["ROWS_BYTES_MAX", "VERSION_BYTES_MAX"])
+async def test_a_version_that_nobody_could_pull_is_not_announced(
+    world: RowWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, limit: str
+) -> None:
+    home = world.home("owner")
+    version = world.own(home)
+    monkeypatch.setattr(row_shelf, limit, 7)
+    rows = world.rows("owner", home)
+    for _ in range(2):
+        rows.shelf.refresh()
+    assert (rows.topics(), caplog.text.count("is too large to be pulled")) == ([], 1)
+    assert not rows_file(home, LAKE_ID, version.rows_root).exists()
+
+
 async def test_a_damaged_record_is_told_once(world: RowWorld, caplog: pytest.LogCaptureFixture) -> None:
     home = world.home("owner")
     version = world.own(home)
