@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 MOMENTS = depth(light=2, deep=10)
 EPOCHS = depth(light=8, deep=20)
-STEPS = 3 * EPOCHS  # with a checkpoint after every second one
+STEPS = 3 * EPOCHS  # with a checkpoint after every tenth of them
 DELAY_S_MAX = 0.2
 """A step of the tiny base takes about 0.05 s, so a kill may meet a checkpoint, a measurement or the answers."""
 
