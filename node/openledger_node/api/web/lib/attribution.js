@@ -168,7 +168,7 @@ function drawRow(row, teaching, act) {
 function foot(receipt) {
   const line = cliLine(`attribution verify ${receipt.digest.slice(0, 14)}`);
   const follow = h("a", { class: "button", href: `#/money?receipt=${receipt.digest}` }, "Follow the money");
-  const sold = receipt.teaching.datanets.map((each) => `${each.name ?? short(each.datanet_id)}${each.version ? ` v${each.version}` : ""}${each.rows ? `, ${count(each.rows)} rows` : ""}`).join("; ");
+  const sold = receipt.teaching.datanets.map((each) => `${each.name ?? short(each.datanet_id)}${each.version ? ` v${each.version}` : ""}${each.rows ? `, ${count(each.rows)} ${each.rows === 1 ? "row" : "rows"}` : ""}`).join("; ");
   return h("div", { class: "halves receipt" }, facts([
     ["Receipt", [id(receipt.digest), receipt.is_countersigned ? " signed by node and payer" : " signed by the node"]],
     ["Price", [amount(receipt.amount_wei), " OPEN, channel ", id(receipt.receipt.channel_id)]], ["Datanet", sold || null],
