@@ -170,7 +170,7 @@ function foot(receipt) {
   const line = cliLine(`attribution verify ${receipt.digest.slice(0, 14)}`);
   const follow = h("a", { class: "button", href: `#/money?receipt=${receipt.digest}` }, "Follow the money"), words = `attribution show ${receipt.digest.slice(0, 14)}`, place = h("div", {});
   const save = receipt.text.state === "kept" && says(button("Save as a file", () => saveAnswer(receipt.digest, place), { key: "save answer", changes: false }), line, `${words} --html answer.html`);
-  const sold = receipt.teaching.datanets.map((each) => `${each.name ?? short(each.datanet_id)}${each.version ? ` v${each.version}` : ""}${each.rows ? `, ${count(each.rows)} rows` : ""}`).join("; ");
+  const sold = receipt.teaching.datanets.map((each) => `${each.name ?? short(each.datanet_id)}${each.version ? ` v${each.version}` : ""}${each.rows ? `, ${count(each.rows)} ${each.rows === 1 ? "row" : "rows"}` : ""}`).join("; ");
   return h("div", { class: "halves receipt" }, facts([
     ["Receipt", [id(receipt.digest), receipt.is_countersigned ? " signed by node and payer" : " signed by the node"]],
     ["Price", [amount(receipt.amount_wei), " OPEN, channel ", id(receipt.receipt.channel_id)]], ["Datanet", sold || null],
