@@ -30,7 +30,7 @@ from .config_tables import (
 from .errors import ConfigError
 from .home import HOME_VARIABLE
 from .setting import Setting, checked, toml_of, value_from_text
-from .upkeep_tables import AlertsConfig
+from .upkeep_tables import AlertsConfig, UpdateConfig
 
 __all__ = [
     "AUTO_CONTEXT_MAX",
@@ -50,6 +50,7 @@ __all__ = [
     "P2pConfig",
     "PayerConfig",
     "SettlementConfig",
+    "UpdateConfig",
     "load_config",
     "overriding",
     "render_example",
@@ -75,6 +76,7 @@ class Config:
     gateway: GatewayConfig = field(default_factory=GatewayConfig)
     settlement: SettlementConfig = field(default_factory=SettlementConfig)
     alerts: AlertsConfig = field(default_factory=AlertsConfig)
+    update: UpdateConfig = field(default_factory=UpdateConfig)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

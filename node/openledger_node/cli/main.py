@@ -8,8 +8,10 @@ from openledger_protocol.errors import AdapterRefusedError, ProtocolError
 
 from ..errors import InputError, ModelError, NodeError, explain_disk
 from .command_tree import TypedLine, as_in_tree, nearest_of, read_line
+from .commands import first_word
 from .completion import COMPLETION, print_completions, run_completion_option
 from .help_text import is_screen_styled, render_help, screen_width
+from .release_run import hand_over, run_start
 
 INTERRUPTED = 130
 VERSION_LINES = (["-V"], ["--version"], ["version"])
@@ -24,7 +26,8 @@ def main() -> None:
         sys.exit(0)
     sys.argv[1:] = words = as_in_tree(words)
     try:
-        status = run(words)
+        hand_over(words)
+        status = run_start(words, run) if first_word(words) == "start" else run(words)
     except KeyboardInterrupt:
         status = _complain("interrupted", INTERRUPTED)
     except (NodeError, ProtocolError) as error:

@@ -1,0 +1,247 @@
+"""`update`: look for a new release, install it beside the running one, switch to it, and go back."""
+
+import time
+from typing import Annotated, Any, Final
+
+import typer
+
+from .. import __version__
+from ..config import UpdateConfig
+from ..errors import ConfigError, InputError, NodeError
+from ..home import Home, is_claimed
+from ..operator.updates.releases import (
+    InstalledRelease,
+    ReleaseChoice,
+    fall_back,
+    one_update,
+    order_restart,
+    read_choice,
+    remove_unused,
+    switch_to,
+    take_restart,
+    why_no_way_back,
+)
+from .daemon_client import SilentError, ask_daemon, load_settings, open_node_home
+from .prompts import confirm
+from .render import emit_json, plain, say, show_lines
+
+POLL_S: Final = 1.0
+IDLE_WITHIN_S: Final = 3_600.0
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add `update` to the root command."""
+    app.command(rich_help_panel="Node")(update)
+
+
+def update(
+    check: Annotated[bool, typer.Option("--check", help="Only say whether there is a newer release.")] = False,
+    rollback: Annotated[bool, typer.Option("--rollback", help="Return to the release before the update.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Switch without waiting until the node is idle.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Install the newest release beside this one, and switch the node to it when it is idle.
+
+    The manifest of the release is signed, and each file is checked. The former release stays: if the new one is not
+    ready in time, the node returns to it by itself, and with --rollback it does at any time.
+    """
+    if check and (rollback or now or yes):
+        raise InputError("--check changes nothing: give it without --rollback, --now and --yes")
+    home = open_node_home()
+    if rollback:
+        found = _roll_back(home, yes=yes, waits=not now)
+    elif check:
+        found = _look(home, load_settings(home).update)
+    else:
+        found = _update(home, load_settings(home).update, yes=yes, waits=not now)
+    if as_json:
+        emit_json("update", found)
+    else:
+        _print(found)
+
+
+def _print(found: dict[str, Any]) -> None:
+    if found["stage"] == "found":
+        show_lines({"installed": found["installed"], "newest": found["newest"], "notes": plain(found["notes"])})
+        if found["is_newer"]:
+            say("to install it: `openledger-node update`")
+        else:
+            say("this is the newest release")
+    elif found["stage"] == "installed":
+        say(f"version {found['newest']} is installed; `openledger-node start` runs it")
+    elif found["stage"] == "running":
+        say(f"the node runs version {found['newest']}; to return: `openledger-node update --rollback`")
+    else:
+        say(f"version {found['newest']} is chosen again" + ("" if found["is_running"] else "; start the node"))
+
+
+def _look(home: Home, config: UpdateConfig) -> dict[str, Any]:
+    """Fetch the manifest, and compare it with this release.
+
+    Raises:
+        NetworkError: there is no manifest that may be trusted, or it is older than one that was installed.
+    """
+    from packaging.version import Version
+
+    from ..errors import NetworkError
+    from ..operator.updates.fetch import fetch_manifest
+
+    manifest = fetch_manifest(config)
+    choice = read_choice(home)
+    if choice and manifest.version < Version(choice.highest) and manifest.version < Version(__version__):
+        raise NetworkError(
+            f"the manifest names version {manifest.version}, and {choice.highest} was installed here before: its "
+            "server shows an old one"
+        )
+    return {
+        "stage": "found",
+        "installed": __version__,
+        "newest": str(manifest.version),
+        "is_newer": manifest.version > Version(__version__),
+        "can_update": Version(__version__) >= manifest.minimum,
+        "manifest": manifest.to_plain(),
+        "notes": manifest.notes,
+        "fallen_back": choice.fallen_back.version if choice and choice.fallen_back else None,
+        "is_running": is_claimed(home),
+    }
+
+
+def _update(home: Home, config: UpdateConfig, *, yes: bool, waits: bool) -> dict[str, Any]:
+    """Install the newest release and switch to it.
+
+    Raises:
+        ConfigError: this installation can't update itself, or the node runs from another one.
+        NodeError: the release can't be installed, or did not get ready.
+    """
+    from ..operator.updates.environment import running_release, why_not_here
+
+    if why := why_not_here():
+        raise ConfigError(why)
+    found = _look(home, config)
+    if not found["is_newer"]:
+        return found
+    if not found["can_update"]:
+        raise ConfigError(
+            f"version {found['newest']} can't be reached from {__version__}, only from "
+            f"{found['manifest']['minimum']}: install it by hand as the page on installing says"
+        )
+    say(f"version {found['newest']}: {plain(found['notes'])}")
+    if found["fallen_back"] == found["newest"]:
+        say("[yellow]warning[/] the node has left this version before, because it was not ready")
+    confirm(f"Install version {found['newest']} and switch to it?", yes=yes)
+    running = running_release()
+    new = _install(home, config)
+    if new.ledger > running.ledger:
+        say(
+            "[yellow]warning[/] the new release changes the ledger, so there is no way back once it has started: "
+            "make a backup first, with `openledger-node backup FILE`"
+        )
+        confirm("Switch to it?", yes=yes)
+    switch_to(home, new, running)
+    is_running = is_claimed(home)
+    if is_running:
+        is_running = _restart(home, waits=waits)
+    if is_running:
+        _await_ready(home, new, within_s=config.ready_within_s)
+    return {**found, "stage": "running" if is_running else "installed", "is_running": is_running}
+
+
+def _install(home: Home, config: UpdateConfig) -> InstalledRelease:
+    from ..operator.updates.environment import install_release
+    from ..operator.updates.fetch import fetch_file, fetch_manifest
+
+    with one_update(home) as downloads:
+        remove_unused(home)
+        manifest = fetch_manifest(config)
+        say(f"downloading {manifest.wheel.name}")
+        wheel, lock = fetch_file(manifest.wheel, downloads), fetch_file(manifest.lock, downloads)
+        return install_release(home, manifest, wheel, lock, say)
+
+
+def _roll_back(home: Home, *, yes: bool, waits: bool) -> dict[str, Any]:
+    """Return to the former release.
+
+    Raises:
+        ConfigError: there is none, or it can't read the ledger.
+    """
+    choice = read_choice(home)
+    if choice is None or choice.former is None:
+        raise ConfigError("there is no former release to return to")
+    if why := why_no_way_back(home, choice.former):
+        raise ConfigError(f"there is no way back: {why}")
+    confirm(f"Return from version {choice.current.version} to {choice.former.version}?", yes=yes)
+    returned = fall_back(home, "its owner has gone back", now_s=time.time())
+    if returned is None:
+        raise ConfigError("there is no way back any more: the ledger has changed meanwhile")
+    is_running = is_claimed(home)
+    if is_running:
+        is_running = _restart(home, waits=waits)
+    return {
+        "stage": "rolled_back",
+        "installed": choice.current.version,
+        "newest": returned.current.version,
+        "is_running": is_running,
+    }
+
+
+def _restart(home: Home, *, waits: bool) -> bool:
+    """Have the running daemon finish its answers and start again, once it is idle; False if it ended by itself.
+
+    Raises:
+        NodeError: it does not take the order, which is then withdrawn.
+    """
+    if waits:
+        say("waiting until the node is idle; Ctrl-C leaves the switch to its next start")
+    if not _await_daemon(home, waits=waits):
+        return False
+    order_restart(home)
+    say("the node finishes its answers, and starts again")
+    try:
+        ask_daemon(home, "POST", "/stop")
+    except NodeError:
+        take_restart(home)
+        raise
+    return True
+
+
+def _await_daemon(home: Home, *, waits: bool) -> bool:
+    """Wait until the daemon answers and, if `waits`, is idle; return False if there is none any more.
+
+    Raises:
+        NodeError: it was busy for too long.
+    """
+    deadline_s = time.monotonic() + IDLE_WITHIN_S
+    while time.monotonic() < deadline_s:
+        try:
+            status = ask_daemon(home, "GET", "/status")
+        except SilentError:  # it is starting
+            time.sleep(POLL_S)
+            continue
+        if status is None:
+            return False
+        if not waits or not (sum(status["requests"].values()) or status["state"] == "training"):
+            return True
+        time.sleep(POLL_S)
+    raise NodeError(
+        f"the node was not idle for {IDLE_WITHIN_S / 60:.0f} minutes: it switches at its next start, by "
+        "`openledger-node stop` and `openledger-node start`"
+    )
+
+
+def _await_ready(home: Home, new: InstalledRelease, *, within_s: float) -> None:
+    """Wait until the new release is ready.
+
+    Raises:
+        NodeError: the node has returned to the former one, or nothing has happened in time.
+    """
+    deadline_s = time.monotonic() + 2 * within_s
+    while time.monotonic() < deadline_s:
+        choice: ReleaseChoice | None = read_choice(home)
+        if choice and choice.current.program != new.program:
+            why = f", because {choice.fallen_back.why}" if choice.fallen_back else ""
+            raise NodeError(f"the node has returned to version {choice.current.version}{why}")
+        if choice and choice.tries is None:
+            return
+        time.sleep(POLL_S)
+    raise NodeError("the node has not started again: run `openledger-node logs`, and start it by hand")
