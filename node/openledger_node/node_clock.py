@@ -5,7 +5,6 @@ relay and an advertisement run out all the same. With this clock everything that
 machine wakes.
 """
 
-import sys
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -21,11 +20,13 @@ SET_S_MIN: Final = 10.0
 """Change of the wall clock from which it is told; other nodes tolerate less than a minute."""
 
 
+CLOCK: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Linux's clock that includes sleep; on macOS the monotonic one does, unlike `time.monotonic`."""
+
+
 def seconds_since_boot() -> float:
     """Seconds on a clock that is never set and goes on while the machine sleeps."""
-    if sys.platform == "linux":
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.clock_gettime(time.CLOCK_MONOTONIC)  # it includes sleep on macOS, unlike time.monotonic
+    return time.clock_gettime(CLOCK)
 
 
 class BootClock(trio.abc.Clock):

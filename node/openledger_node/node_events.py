@@ -40,7 +40,6 @@ class EventKind(StrEnum):
     RESUMED = "resumed"
     SUSPENDED = "suspended"  # the machine slept, and has woken
     CLOCK_CHANGED = "clock_changed"
-    UPDATE_FOUND = "update_found"
     UPDATED = "updated"
     ROLLED_BACK = "rolled_back"
 

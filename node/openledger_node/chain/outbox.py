@@ -4,8 +4,10 @@ The next step recovers from a crash at any point: it looks up what is stored, an
 blocks, so under trio it runs in a thread. Only one outbox at a time may use a journal.
 """
 
+import logging
 from collections.abc import Collection
 from dataclasses import replace
+from typing import Final
 
 from openledger_protocol.chain import Block, ContractCall, TransactionReceipt
 from openledger_protocol.errors import RevertedError
@@ -28,12 +30,14 @@ from openledger_protocol.transactions import (
 
 from ..errors import ChainError
 from ..ledger.outbox import OutboxRows
+from ..node_events import EventKind, note_event
 from .client import OK, ChainClient, ChainState
 from .contracts import explain_revert
 from .delivery import FailPoint, Sign, Steps, TransactionDelivery, View, pass_by
 from .identity import check_chain_id
-from .transaction_events import note_final, note_mined
 from .watcher import Seen
+
+log = logging.getLogger(__name__)
 
 
 class _DeepReorgError(Exception):
@@ -359,3 +363,35 @@ def _by_sender(own: list[Transaction]) -> dict[Address, list[Transaction]]:
     for transaction in sorted(own, key=lambda each: (each.nonce is None, each.nonce or 0, each.id)):
         found.setdefault(transaction.intent.sender, []).append(transaction)
     return found
+
+
+# ---- Lines of the log: transactions that an operator waits for are events of the node.
+
+MINED_EVENTS: Final = {"claim": EventKind.CLAIM_MADE}
+FINALIZE: Final = "finalize"
+FINAL_EVENTS: Final = {
+    FINALIZE: EventKind.CLAIM_FINAL,
+    "withdraw": EventKind.WITHDRAWN,
+    "adapter": EventKind.ADAPTER_PUBLISHED,
+}
+"""Events by the kind of their transaction."""
+
+
+def note_mined(intent: Intent, block_number: int, error: str | None) -> None:
+    """Log that a transaction is in a block; `error` is the contract's refusal."""
+    kind = MINED_EVENTS.get(intent.kind)
+    if kind and not error:
+        note_event(kind, f"{intent.summary}, in block {block_number}")
+    else:
+        outcome = f"refused ({error})" if error else "mined"
+        log.info("%s in block %d: %s", outcome, block_number, intent.summary)
+
+
+def note_final(intent: Intent, error: str | None) -> None:
+    """Log that no reorganisation takes a transaction back; `error` is the contract's refusal."""
+    is_finalize = intent.kind.startswith(FINALIZE)  # "finalize late" too
+    kind = FINAL_EVENTS.get(FINALIZE if is_finalize else intent.kind)
+    if kind and not error:
+        note_event(kind, intent.summary)
+    else:
+        log.info("final: %s", intent.summary)

@@ -260,7 +260,7 @@ def stop(
 
 
 def _of_service(home: Home) -> str:
-    """What becomes of the service, if one is installed."""
+    """Say that an installed service stays, and how to start it; empty without one."""
     from ..operator.background.definition import service_name
     from ..operator.background.installation import service_manager_here
 

@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 
 from ..errors import NodeError
 from ..home import Home, home_folder, is_claimed
+from ..node_events import EventKind, note_event
 from ..operator.updates.releases import (
     PROGRAM,
     ReleaseChoice,
@@ -137,6 +138,7 @@ class Trial(threading.Thread):
             if self._is_ready(self._home):
                 self.was_ready = True
                 end_try(self._home, was_ready=True)
+                note_event(EventKind.UPDATED, f"version {self._choice.current.version} is ready")
                 return
             if time.monotonic() >= deadline_s:
                 self.leave(f"it was not ready within {self._ready_within_s():.0f} s")
@@ -157,6 +159,7 @@ class Trial(threading.Thread):
             + ("" if returned else "; but there is no way back, so it stays")
         )
         if returned:
+            note_event(EventKind.ROLLED_BACK, f"version {self._choice.current.version} is left, because {why}")
             self._start_again(returned, ends=self._ends)
 
     def _ready_within_s(self) -> float:

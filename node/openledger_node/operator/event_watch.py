@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 
@@ -43,22 +43,8 @@ ENOUGH_FACTOR: Final = 1.2
 Note = Callable[[EventKind, str], None]
 
 
-class DiskUsage(Protocol):
-    """The size of a file system, as `shutil.disk_usage` has it."""
-
-    @property
-    def total(self) -> int:
-        """Bytes in all."""
-        ...
-
-    @property
-    def free(self) -> int:
-        """Bytes that are free."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class SeenTroubles:
     """The troubles of now, each with its reason; None where all is well."""
 
     chain: str | None = None
@@ -89,7 +75,7 @@ class EventWatch:
         self._troubles = {kind: _Trouble() for kind in LASTS_S}
         self._loaded: frozenset[str] = frozenset()
 
-    def look(self, seen: Standing, now_s: float) -> None:
+    def look(self, seen: SeenTroubles, now_s: float) -> None:
         """Report what has changed; `now_s` is on trio's clock."""
         clocks = self._read_clocks()
         for kind, text in clock_events(self._clocks, clocks):
@@ -119,7 +105,7 @@ class EventWatch:
             trouble.is_told, trouble.turned_s = why is not None, None
             self._note(kind if why is not None else ENDS[kind], end if why is None else why)
 
-    def _why_low(self, seen: Standing) -> str | None:
+    def _why_low(self, seen: SeenTroubles) -> str | None:
         """The reason why the disk is low; a low disk needs a little more to be free again."""
         if seen.disk_free_bytes is None:
             return None
@@ -133,11 +119,11 @@ class EventWatch:
 
     # ---- the task
 
-    async def run(self, find_standing: Callable[[], Awaitable[Standing]]) -> None:
+    async def run(self, find_troubles: Callable[[], Awaitable[SeenTroubles]]) -> None:
         """Watch until cancelled, and keep the logs of child processes small."""
         logs_s = trio.current_time()
         while True:
-            self.look(await find_standing(), trio.current_time())
+            self.look(await find_troubles(), trio.current_time())
             if trio.current_time() >= logs_s:
                 logs_s = trio.current_time() + LOGS_LOOK_S
                 await trio.to_thread.run_sync(empty_large_logs, Home(self._home).logs, abandon_on_cancel=True)
@@ -149,23 +135,22 @@ def low_mark_bytes(disk_bytes: int) -> int:
     return max(LOW_BYTES_MIN, min(round(disk_bytes * LOW_PART), LOW_BYTES_MAX))
 
 
-async def standing_of(
+async def troubles_of(
     home: Home,
     *,
     network: NetworkService,
     engine: Engine,
     serving: Serving,
-    disk_usage: Callable[[Path], DiskUsage] = shutil.disk_usage,
-) -> Standing:
+) -> SeenTroubles:
     """Look at the parts of a running node."""
     money, resident = network.status(), engine.beat.resident
     try:
-        disk = await trio.to_thread.run_sync(disk_usage, home.root, abandon_on_cancel=True)
+        disk = await trio.to_thread.run_sync(shutil.disk_usage, home.root, abandon_on_cancel=True)
     except OSError:
         disk = None
     adapters = await trio.to_thread.run_sync(serving.adapters, abandon_on_cancel=True) if resident else []
     names = tuple(adapter.name for adapter in adapters if adapter.id in resident)
-    return Standing(
+    return SeenTroubles(
         chain=_why_chain(money),
         peers=_why_alone(money),
         engine=engine.failure.why if engine.failure else None,

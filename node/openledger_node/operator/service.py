@@ -19,7 +19,7 @@ from .access import connection, read_logs
 from .adapters import adapters_to_plain, found_withdrawn, models_to_plain, published_bonds
 from .alerts.service import AlertService, look_at
 from .datanet_names import datanet_names
-from .event_watch import EventWatch, standing_of
+from .event_watch import EventWatch, troubles_of
 from .jobs import job_filter, list_jobs
 from .limits import Limits
 from .other_processes import ProcessWatch
@@ -45,7 +45,7 @@ class OperatorService:
     async def run(self) -> None:
         """Watch for pauses, events and alerts until cancelled."""
         parts = self.parts
-        find = partial(standing_of, parts.home, network=parts.network, engine=parts.engine, serving=parts.serving)
+        find = partial(troubles_of, parts.home, network=parts.network, engine=parts.engine, serving=parts.serving)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.pauses.run)
             nursery.start_soon(self.events.run, find)

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from openledger_node.chain.transaction_events import note_final, note_mined
+from openledger_node.chain.outbox import note_final, note_mined
 from openledger_protocol.chain import ContractCall
 from openledger_protocol.primitives import Address
 from openledger_protocol.transactions import Intent

@@ -6,10 +6,10 @@ import pytest
 
 from openledger_node.node_clock import ClockReading
 from openledger_node.node_events import EventKind
-from openledger_node.operator.event_watch import GIB, LOOK_S, EventWatch, Standing, low_mark_bytes
+from openledger_node.operator.event_watch import GIB, LOOK_S, EventWatch, SeenTroubles, low_mark_bytes
 
-CHAIN = Standing(chain="no endpoint answers")
-WELL = Standing()
+CHAIN = SeenTroubles(chain="no endpoint answers")
+WELL = SeenTroubles()
 HOUR_S = 3_600.0
 
 
@@ -25,7 +25,7 @@ class Week:
     def clocks(self) -> ClockReading:
         return ClockReading(wall_s=self.now_s + self.set_s, boot_s=self.now_s, awake_s=self.now_s - self.slept_s)
 
-    def live(self, standing: Standing, lasts_s: float) -> None:
+    def live(self, standing: SeenTroubles, lasts_s: float) -> None:
         until_s = self.now_s + lasts_s
         while self.now_s < until_s:
             self.now_s += LOOK_S
@@ -69,7 +69,7 @@ def test_short_failures_are_none() -> None:
 
 def test_a_sleep_is_told_and_is_no_trouble_of_chain_or_peers() -> None:
     week = Week()
-    trouble = Standing(chain="no endpoint answers", peers="no peer is connected")
+    trouble = SeenTroubles(chain="no endpoint answers", peers="no peer is connected")
     week.live(trouble, 60.0)
     week.sleep(8 * HOUR_S)
     week.live(trouble, 60.0)  # the network takes a moment to come back
@@ -95,14 +95,14 @@ def test_a_disk_around_its_mark_is_told_once() -> None:
     week = Week()
     size_bytes = 100 * GIB
     for free_gib in (6.0, 4.9, 5.1, 4.9, 5.5, 4.8):
-        week.live(Standing(disk_free_bytes=int(free_gib * GIB), disk_bytes=size_bytes), 60.0)
+        week.live(SeenTroubles(disk_free_bytes=int(free_gib * GIB), disk_bytes=size_bytes), 60.0)
     assert week.kinds == [EventKind.DISK_LOW]
-    week.live(Standing(disk_free_bytes=7 * GIB, disk_bytes=size_bytes), 60.0)
+    week.live(SeenTroubles(disk_free_bytes=7 * GIB, disk_bytes=size_bytes), 60.0)
     assert week.kinds == [EventKind.DISK_LOW, EventKind.DISK_FREE]
 
 
 def test_an_adapter_is_told_at_its_first_load_and_not_at_each() -> None:
     week = Week()
     for names in (("law",), ("law", "math"), ("math",), ("law",)):
-        week.live(Standing(resident=names), 10.0)
+        week.live(SeenTroubles(resident=names), 10.0)
     assert week.told == [(EventKind.ADAPTER_LOADED, "law"), (EventKind.ADAPTER_LOADED, "math")]

@@ -19,7 +19,7 @@ from openledger_node.node_clock import ClockReading
 from openledger_node.node_events import LOGGER, EventKind, NodeEvent, listening_to_events, note_event
 from openledger_node.operator.alerts.causes import AlertPatience, AlertSigns, CauseWatch
 from openledger_node.operator.alerts.service import ASLEEP_S, LOOK_EVERY_S
-from openledger_node.operator.event_watch import GIB, LOOK_S, EventWatch, Standing
+from openledger_node.operator.event_watch import GIB, LOOK_S, EventWatch, SeenTroubles
 from openledger_node.service_manager import ServiceManager
 from openledger_node.upkeep_tables import AlertsConfig
 from openledger_protocol.chain import ContractCall
@@ -110,7 +110,7 @@ class Week:
 
     def look(self) -> None:
         self.watch.look(
-            Standing(
+            SeenTroubles(
                 chain="no endpoint answers" if self.chain.is_down else None,
                 peers=None if self.has_peers else "no peer is connected",
                 disk_free_bytes=self.free_bytes,
