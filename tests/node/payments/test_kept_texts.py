@@ -1,13 +1,16 @@
 """Kept texts end when they should: by time, setting and room, after a crash, and with a clock that jumps."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from support.chain_world.case_world import opening_of
 from support.market_world.terms import NOW_NS, Clock
 
+from openledger_node.ledger import store
 from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_node.ledger.migrations import MIGRATIONS, create_gone_texts
 from openledger_node.ledger.texts import SealedTexts, TextEnd
 from openledger_node.payments import kept_texts
 from openledger_node.payments.kept_texts import DAY_S, KeptTexts, open_seal
@@ -168,3 +171,22 @@ def test_after_a_crash_a_text_is_still_there_and_still_ends(tmp_path: Path, cloc
     assert kept.find(digest_of(1)) is None
     assert end_of(again.texts, 1, clock).why_gone == "time"
     again.close()
+
+
+def test_texts_of_an_older_version_stay_until_their_time_and_go_then(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, sealed = tmp_path / "ledger.db", open_seal(tmp_path).seal(b"{}")
+    with monkeypatch.context() as older:
+        older.setattr(store, "MIGRATIONS", MIGRATIONS[: MIGRATIONS.index(create_gone_texts)])
+        with closing(store.open_store(file, is_writer=True)) as opened, opened.transaction() as transaction:
+            until_ns = clock.now_ns + HOUR_S * S
+            transaction.execute("INSERT INTO text VALUES (?, ?, ?)", (digest_of(1), sealed, until_ns))
+    with closing(open_ledger(file)) as ledger:
+        kept = KeptTexts(ledger, open_seal(tmp_path), keep_s=0, now_ns=clock)
+        kept.shorten()  # nobody knows whether an audit needs it
+        assert ledger.texts.find(digest_of(1), now_ns=clock.now_ns) == sealed
+        assert end_of(ledger.texts, 1, clock) == TextEnd(end_ns=until_ns)
+        clock.now_ns += HOUR_S * S
+        kept.forget()
+        assert end_of(ledger.texts, 1, clock).why_gone == "time"
