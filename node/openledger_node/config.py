@@ -29,6 +29,7 @@ from .config_tables import (
 )
 from .errors import ConfigError
 from .home import HOME_VARIABLE
+from .power import PowerConfig
 from .setting import Setting, checked, toml_of, value_from_text
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "Origin",
     "P2pConfig",
     "PayerConfig",
+    "PowerConfig",
     "SettlementConfig",
     "load_config",
     "overriding",
@@ -72,6 +74,7 @@ class Config:
     p2p: P2pConfig = field(default_factory=P2pConfig)
     gateway: GatewayConfig = field(default_factory=GatewayConfig)
     settlement: SettlementConfig = field(default_factory=SettlementConfig)
+    power: PowerConfig = field(default_factory=PowerConfig)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
