@@ -1,6 +1,6 @@
-"""The work behind the earnings: the time that the node answered, what power cost, and which models were sold."""
+"""The work behind the earnings: time of answering, cost of power, models sold, and the range of a week."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from openledger_protocol.errors import MalformedError
@@ -13,11 +13,15 @@ from ..power import PowerConfig, read_mean_power
 from ..settlement.session import NetworkSession
 from ..text import since_of
 from .earning_days import DAY_S
-from .forecast import LOOK_BACK, weekly_range
 
 NS: Final = 10**9
 PPM: Final = 1_000_000
 SPANS: Final = {"day": DAY_S, "week": 7 * DAY_S}
+
+WINDOW_DAYS: Final = 7
+HISTORY_DAYS_MIN: Final = 14
+LOOK_BACK: Final = "31d"
+"""Thirty whole days and today, which is not over and counts in no window."""
 
 ReportEarnings = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -122,3 +126,33 @@ def _forecast(activity: Activity, earnings: ReportEarnings, now_s: float) -> dic
     num_history = 0 if first_ns is None else int(now_s // DAY_S) - int(first_ns // (DAY_S * NS)) - 1
     days = earnings({"since": LOOK_BACK, "by": "day"})["days"]
     return weekly_range(days, num_history=num_history)
+
+
+def weekly_range(days: Sequence[Mapping[str, Any]], *, num_history: int) -> dict[str, Any]:
+    """The lowest, the median and the highest net of seven days in a row, in wei, for JSON.
+
+    Args:
+        days: The rows of `earnings --by day`, the oldest first and today last.
+        num_history: The number of whole days since the first request; days before it count in no window.
+    """
+    whole = days[:-1][-num_history:] if num_history > 0 else []
+    found: dict[str, Any] = {
+        "history_days": len(whole),
+        "history_days_min": HISTORY_DAYS_MIN,
+        "window_days": WINDOW_DAYS,
+        "windows": 0,
+        "low_wei": None,
+        "median_wei": None,
+        "high_wei": None,
+    }
+    if len(whole) < HISTORY_DAYS_MIN:
+        return found
+    net = [int(day["net_wei"]) for day in whole]
+    sums = sorted(sum(net[begin : begin + WINDOW_DAYS]) for begin in range(len(net) - WINDOW_DAYS + 1))
+    return {
+        **found,
+        "windows": len(sums),
+        "low_wei": str(sums[0]),
+        "median_wei": str(sums[(len(sums) - 1) // 2]),
+        "high_wei": str(sums[-1]),
+    }

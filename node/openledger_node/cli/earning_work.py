@@ -27,7 +27,9 @@ def check_power(price: float | None, watts: float | None) -> None:
 
 
 def work_lines(found: dict[str, Any]) -> dict[str, str]:
-    """Turn the work of a report into labelled lines."""
+    """Turn the work of a report into labelled lines; none for a report of money alone."""
+    if "duty" not in found:
+        return {}
     duty = found["duty"]
     lines = {
         "answering": f"{percent(duty['day']['share_ppm'])} of the last 24 hours, "

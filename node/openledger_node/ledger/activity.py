@@ -83,18 +83,18 @@ class Activity:
         self, node: Address, since_s: float
     ) -> Iterator[tuple[str | None, AdapterId, str | None, int, int]]:
         rows = self._store.rows(
-            "SELECT base, adapter_name, receipt.adapter_id AS adapter_id, tokens_out, body FROM receipt"
+            "SELECT base, adapter_name, receipt.adapter_id AS adapter_id, body FROM receipt"
             " JOIN channel USING (channel_id) LEFT JOIN job USING (request_id)"
             " WHERE node = ? AND issued_at_s >= ? ORDER BY receipt_id DESC",
             (node, since_s),
         )
         for row in rows:
             # SQLite's JSON functions would turn an integer of more than 64 bits into a float.
-            amount_wei = int(json.loads(row["body"])["amount_wei"])
+            body = json.loads(row["body"])
             yield (
                 row["base"],
                 AdapterId(row["adapter_id"] or BASE_ONLY),
                 row["adapter_name"],
-                row["tokens_out"] or 0,
-                amount_wei,
+                int(body["work"]["tokens_out"]),
+                int(body["amount_wei"]),
             )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openledger_node.accounting.forecast import HISTORY_DAYS_MIN, WINDOW_DAYS, weekly_range
+from openledger_node.accounting.work_report import HISTORY_DAYS_MIN, WINDOW_DAYS, weekly_range
 
 
 def days_of(net: list[int]) -> list[dict[str, Any]]:

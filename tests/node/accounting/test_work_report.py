@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from support.chain_world.seller import Seller
 from support.chain_world.world import World
 
@@ -24,7 +22,6 @@ from openledger_protocol.primitives import RequestId
 
 NS, DAY_S = 10**9, 86_400
 NOW_S = 1_800_000_000
-JOBS = st.tuples(st.integers(0, 60), st.one_of(st.none(), st.integers(0, 60)))
 
 
 @pytest.fixture
@@ -61,14 +58,21 @@ def add_job(ledger: Ledger, number: int, received_s: float, ended_s: float | Non
             )
 
 
-@settings(max_examples=40, deadline=None)
-@given(jobs=st.lists(JOBS, max_size=8), since=st.integers(0, 60), length=st.integers(0, 60))
+@pytest.mark.parametrize(
+    ("jobs", "since", "until"),
+    [
+        pytest.param([], 0, 10, id="none"),
+        pytest.param([(2, 4), (6, 3)], 0, 20, id="one after another"),
+        pytest.param([(2, 10), (3, 1), (8, 9)], 0, 20, id="at once"),
+        pytest.param([(2, 10), (30, 5)], 5, 32, id="over both ends"),
+        pytest.param([(2, None), (4, 3)], 0, 20, id="one still runs"),
+        pytest.param([(2, 0), (15, 3)], 4, 9, id="all outside"),
+    ],
+)
 def test_the_busy_time_is_that_of_every_second_in_which_a_request_ran(
-    tmp_path_factory: pytest.TempPathFactory, jobs: list[tuple[int, int | None]], since: int, length: int
+    tmp_path: Path, jobs: list[tuple[int, int | None]], since: int, until: int
 ) -> None:
-    until = since + length
-    file = tmp_path_factory.mktemp("ledger") / "ledger.db"
-    with closing(open_ledger(file)) as ledger:
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
         for number, (received, lasts) in enumerate(jobs):
             add_job(ledger, number, received, None if lasts is None else received + lasts)
         found = ledger.activity.busy_ns(since_ns=since * NS, until_ns=until * NS)
@@ -100,10 +104,12 @@ async def test_the_models_that_were_sold_sum_to_the_receipts_to_the_wei(
     for found in (before, after):
         assert int(found["sold_wei"]) == sum(int(each["amount_wei"]) for each in found["sold"]) == gross_wei
         assert sum(each["receipts"] for each in found["sold"]) == 2
-        assert sum(each["tokens_out"] for each in found["sold"]) == sum(each.receipt.tokens_out for each in bought)
+        assert sum(each["tokens_out"] for each in found["sold"]) == sum(
+            each.receipt.work.tokens_out for each in bought
+        )
     claimed = earnings_report(world.node, {}, now_s=float(world.node.client.head().timestamp_s))["settlements"]
     assert sum(int(each["gross_wei"]) for each in claimed) == gross_wei
-    assert world.node.ledger.activity.answers_by_payer(world.node.accounts.wallet) == {bought[0].receipt.payer: 2}
+    assert world.node.ledger.activity.answers_by_payer(world.node.accounts.wallet) == {world.payer.accounts.wallet: 2}
     assert report(world, home, since="2100-01-01")["sold"] == []
 
 
