@@ -29,6 +29,7 @@ from .config_tables import (
 )
 from .errors import ConfigError
 from .home import HOME_VARIABLE
+from .power import PowerConfig
 from .setting import Setting, checked, toml_of, value_from_text
 from .upkeep_tables import AlertsConfig, UpdateConfig
 
@@ -49,6 +50,7 @@ __all__ = [
     "Origin",
     "P2pConfig",
     "PayerConfig",
+    "PowerConfig",
     "SettlementConfig",
     "UpdateConfig",
     "load_config",
@@ -77,6 +79,7 @@ class Config:
     settlement: SettlementConfig = field(default_factory=SettlementConfig)
     alerts: AlertsConfig = field(default_factory=AlertsConfig)
     update: UpdateConfig = field(default_factory=UpdateConfig)
+    power: PowerConfig = field(default_factory=PowerConfig)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

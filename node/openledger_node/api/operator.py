@@ -202,9 +202,9 @@ def _add_views(app: FastAPI, operator: OperatorService, network: NetworkService)
         power_price: float | None = None,
         watts: float | None = None,
     ) -> Any:
-        """Earnings since a point in time, also day by day."""
-        given = {"since": since, "by": by, "power_price": power_price, "watts": watts}
-        return await network.ask("earnings", given)
+        """Earnings since a point in time, also day by day, and the work behind them."""
+        given = {"since": since, "by": by, "power_price": power_price, "watts": watts, "forecast": True}
+        return {**await network.ask("earnings", given), **await network.ask("work", given)}
 
     @app.get("/adapters")
     async def show_adapters() -> dict[str, Any]:

@@ -10,6 +10,7 @@ import typer
 
 from ..errors import InputError
 from ..text import counted
+from .earning_work import check_power, work_lines
 from .payers import x402_line
 from .render import emit_json, show_lines, show_table
 from .rewards import claim_words
@@ -86,13 +87,14 @@ def earnings(
         raise InputError("--csv has a row for each movement of money: leave out --by, or use --json")
     if as_csv and as_json:
         raise InputError("give either --csv or --json, not both")
-    if (power_price is None) != (watts is None):
-        raise InputError("--power-price and --watts go together")
+    check_power(power_price, watts)
     check_since(since)
     with open_money() as money:
         found = money.ask(
             "earnings", since=since, by=by and by.value, power_price=power_price, watts=watts, movements=as_csv
         )
+        # A week's range needs 14 days of history, whatever --since says.
+        found |= money.ask("work", since=since, power_price=power_price, watts=watts, forecast=not as_csv)
     if as_json:
         emit_json("earnings", found)
     elif as_csv:
@@ -168,12 +170,7 @@ def _print(found: dict[str, Any]) -> None:
         )
     if x402 := x402_line(found["x402"], is_since=bool(found["since"])):
         lines["x402"] = f"{x402['x402']}; not in net, since claims of their own bring it to your wallet"
-    if power := found["power"]:
-        lines["power"] = (
-            f"{power['cost']:.2f} in your currency: {power['kwh']:.3f} kWh in the {power['hours']:.2f} h in which "
-            "the node answered"
-        )
-    show_lines(lines)
+    show_lines(lines | work_lines(found))
     if found["days"] is not None:
         _print_days(found["days"])
         return

@@ -41,11 +41,11 @@ Cause = Literal["base", "lacking", "unsold", "context", "full", "dear", "lost"]
 sold. Dear: the call allowed less than this node asks. Lost: another bid was better."""
 
 ProofOf = Callable[[PeerId], str | None]
-"""Who stands behind a peer: a wallet with a bond, or a peer that has paid here; None: nobody."""
+"""Names the one behind a peer: a wallet with a bond, or a peer that has paid here; None: nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class CallKind:
     """One kind of call that is counted together."""
 
     base: Digest
@@ -66,7 +66,7 @@ class Winning:
 class Unserved:
     """Calls of one kind in the last 24 hours, of all callers that have proved something or of all others."""
 
-    kind: Kind
+    kind: CallKind
     is_proven: bool
     calls: int
     callers: int
@@ -94,7 +94,7 @@ class _Tally:
 @dataclass(slots=True, kw_only=True)
 class _Caller:
     is_proven: bool
-    kinds: dict[Kind, _Tally] = field(default_factory=dict)  # latest last
+    kinds: dict[CallKind, _Tally] = field(default_factory=dict)  # latest last
 
 
 class UnservedCalls:
@@ -120,7 +120,7 @@ class UnservedCalls:
 
     def day(self) -> tuple[Unserved, ...]:
         """The kinds of the last 24 hours: proven ones first, then those of most callers, then of most calls."""
-        found: dict[tuple[bool, Kind], list[_Tally]] = {}
+        found: dict[tuple[bool, CallKind], list[_Tally]] = {}
         for caller in self._callers.values():
             for kind, tally in caller.kinds.items():
                 if tally.last_s > self._now_s() - HOURS * HOUR_S:
@@ -139,7 +139,7 @@ class UnservedCalls:
         if caller is None:
             return
         now, hour = self._now_s(), self._hour()
-        kind = Kind(base=call.base, adapter=call.adapter, cause=cause)
+        kind = CallKind(base=call.base, adapter=call.adapter, cause=cause)
         tally = caller.kinds.pop(kind, None)
         if tally is None or tally.last_s <= now - HOURS * HOUR_S:
             tally = _Tally(since_s=now)
@@ -187,7 +187,7 @@ def _cause(call: Call, error: ProtocolError, state: SellerState) -> Cause | None
     return "full" if state.is_ready and state.num_live >= state.queue_max else None
 
 
-def _sum(kind: Kind, is_proven: bool, tallies: list[_Tally], hour: int) -> Unserved:
+def _sum(kind: CallKind, is_proven: bool, tallies: list[_Tally], hour: int) -> Unserved:
     winners = [winning for tally in tallies for winning in tally.winners]
     return Unserved(
         kind=kind,

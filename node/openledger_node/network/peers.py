@@ -304,7 +304,7 @@ class PeerService:
         )
 
     def _proof_of(self, peer_id: PeerId) -> str | None:
-        """Who stands behind a caller: its bonded wallet, or itself if it has paid here."""
+        """Name the one behind a caller: its bonded wallet, or itself if it has paid here; None: nobody."""
         ad = self._ads.find(peer_id)
         if ad and self._requester.worth_of(ad).is_bonded:
             return ad.wallet

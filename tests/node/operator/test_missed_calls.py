@@ -6,7 +6,7 @@ import pytest
 from support.market_world.terms import BASE, word
 
 from openledger_node.market.overview import MarketView, Priced
-from openledger_node.market.unserved import Cause, Kind, Unserved, Winning
+from openledger_node.market.unserved import CallKind, Cause, Unserved, Winning
 from openledger_node.operator.missed_calls import NodeFacts, best_change, missed_calls, standing_to_plain
 from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, Address, Digest, Wei
@@ -46,7 +46,7 @@ VIEW = MarketView(
 
 def unserved(cause: Cause, adapter: AdapterId = LAKE, *, base: Digest = BASE, **changes: object) -> Unserved:
     row = Unserved(
-        kind=Kind(base=base, adapter=adapter, cause=cause),
+        kind=CallKind(base=base, adapter=adapter, cause=cause),
         is_proven=True,
         calls=12,
         callers=3,

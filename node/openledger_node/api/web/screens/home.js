@@ -14,6 +14,7 @@ import { limitsDialog } from "../lib/limits.js";
 import { button, chip, emptyState, facts, heading, meter, note, panel, strip, tile } from "../lib/parts.js";
 import { setPrice } from "../lib/price.js";
 import { table } from "../lib/table.js";
+import { drawWork } from "../lib/work.js";
 
 export const title = "Home";
 
@@ -21,10 +22,10 @@ const PERIODS = [["Today", "today"], ["7 days", "7d"], ["30 days", "30d"], ["All
 const JOBS_FEW = 5, JOBS_MANY = 50, LOOK_AGAIN_MS = 5000;
 
 export function mount(root) {
-  const why = part(), days = part(), checks = part(), demand = part(), tiles = part(), charts = part(), earnings = part({ class: "w7" }), machine = part({ class: "w5" }), jobs = part();
+  const why = part(), days = part(), checks = part(), demand = part(), work = part(), tiles = part(), charts = part(), earnings = part({ class: "w7" }), machine = part({ class: "w5" }), jobs = part();
   const held = { earnings: null, days: null, noMoney: null, limits: null, jobs: null };
   root.append(heading("Home", "What the node does now, what it earned, and what would change it.", "status"),
-    h("div", { class: "grid" }, why, days, tiles, checks, demand, charts, earnings, machine, jobs));
+    h("div", { class: "grid" }, why, days, tiles, checks, demand, charts, earnings, machine, work, jobs));
 
   const draw = () => {
     const status = latest.state;
@@ -32,6 +33,7 @@ export function mount(root) {
     why.show(whyFacts(status), drawWhy);
     days.show(held.noMoney ? null : held.days, (found) => found && drawDays(found));
     checks.show({ checks: isAlone(status) && !fails(status) ? [] : status.checks ?? [], lost: status.bids_lost ?? [] }, drawChecks);
+    work.show(held.noMoney ? null : held.work ?? null, drawWork);
     demand.show(status.demand ?? {}, drawDemand);
     tiles.show({ earnings: held.earnings?.["7d"], noMoney: held.noMoney, isAlone: status.chain === null, usage: status.usage }, drawTiles);
     earnings.show({ by: held.earnings, noMoney: held.noMoney, network: status.network, address: status.address }, drawEarnings);
@@ -82,7 +84,8 @@ async function readEarnings() {
   try {
     const today = new Date().toISOString().slice(0, 10);
     const [byDay, ...found] = await Promise.all([money("earnings", { since: "30d", by: "day" }), ...PERIODS.map(([, since]) => money("earnings", { since: since === "today" ? today : since || null }))]);
-    return { earnings: Object.fromEntries(PERIODS.map(([, since], n) => [since, found[n]])), days: byDay.days, noMoney: null };
+    const work = await money("work", { since: "30d", forecast: true });
+    return { work, earnings: Object.fromEntries(PERIODS.map(([, since], n) => [since, found[n]])), days: byDay.days, noMoney: null };
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     return { earnings: null, days: null, noMoney: error.message };
