@@ -255,7 +255,7 @@ def test_a_commitment_of_another_account_or_other_rows_is_no_proof(owner: Datane
     ],
 )
 def test_a_commitment_that_could_not_count_costs_nothing(
-    owner: DatanetOwner, changes: dict[str, object], why: str
+    owner: DatanetOwner, changes: dict[str, Any], why: str
 ) -> None:
     with pytest.raises(NodeError, match=why):
         commit(owner, signed(owner, SAID).offer, **changes)
