@@ -52,7 +52,7 @@ def test_a_damaged_file_counts_as_none(home: Home, text: str) -> None:
 
 def test_a_full_disk_ends_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
-        raise DiskError("the disk is full")
+        raise DiskError(28, "the disk is full")
 
     monkeypatch.setattr(power, "write_private", refuse)
     PowerMeter(home).note(100.0)
