@@ -257,6 +257,7 @@ def test_jobs_are_read_from_the_ledger_when_no_daemon_runs(run: Run, home: Home)
         "duration_ms": 2.0,
         "amount_wei": None,
         "receipt": None,
+        "payer": None,
     }
     assert len(run("jobs", "--json", "--limit", "1").json["jobs"]) == 1
 
