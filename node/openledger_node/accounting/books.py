@@ -234,7 +234,7 @@ def books_to_plain(books: Books, balances: Sequence[Balance], locked: Sequence[L
     """The balance equations of the books for JSON, each with the answer whether it holds."""
     return {
         "block": books.views.number,
-        "holds": all(each.holds for each in (*balances, *locked)),
+        "holds": all(each.holds for each in balances) and all(each.holds for each in locked),
         "accounts": [{"account": account, "role": role} for account, role in books.accounts.roles.items()],
         "balances": [{**plain_of(each), "holds": each.holds} for each in balances],
         "locked": [{**plain_of(each), "holds": each.holds} for each in locked],
