@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from openledger_protocol.events import BlockId, Event
+from openledger_protocol.events import BLOCKS_KEPT, BlockId, Event
 from openledger_protocol.primitives import Address
 
 from ..audit.events import amount_of, text
+from ..errors import NodeError
 from ..ledger.sums import Purchase
 from ..settlement.session import NetworkSession
 from .book_entries import Accounts, BlockTimes, Entry, Line, ViewsAtBlock, accounts_of
@@ -135,6 +136,7 @@ class BookReader:
         """Read the books up to the latest block that the ledger knows.
 
         Raises:
+            NodeError: the ledger is far behind the chain.
             ChainError: the chain can't be asked.
         """
         session = self._session
@@ -200,10 +202,20 @@ class BookReader:
         return self._session.ledger.events.find(name, arguments, contract=contract)
 
     def _views_now(self) -> ViewsAtBlock:
-        """The contracts at the latest block that the ledger knows; the page asks for several reports of one block."""
+        """The contracts at the latest block that the ledger knows; the page asks for several reports of one block.
+
+        Raises:
+            NodeError: the ledger is so far behind that the endpoint may not have the state of that block any more.
+        """
         block = next(iter(self._session.ledger.events.last_blocks()), None)
         if self._views is None or block != self._block:
-            number = block.number if block else self._session.client.head().number
+            head = self._session.client.head().number
+            number = block.number if block else head
+            if head - number > BLOCKS_KEPT:
+                raise NodeError(
+                    f"the node has read the chain up to block {number:,} of {head:,}, so its books are not complete: "
+                    "wait until it has read the rest, and run this again"
+                )
             self._block, self._views = block, ViewsAtBlock(self._session.deployment, number)
         return self._views
 
@@ -222,7 +234,7 @@ def books_to_plain(books: Books, balances: Sequence[Balance], locked: Sequence[L
     """The balance equations of the books for JSON, each with the answer whether it holds."""
     return {
         "block": books.views.number,
-        "holds": all(each.holds for each in (*balances, *locked)),
+        "holds": all(each.holds for each in balances) and all(each.holds for each in locked),
         "accounts": [{"account": account, "role": role} for account, role in books.accounts.roles.items()],
         "balances": [{**plain_of(each), "holds": each.holds} for each in balances],
         "locked": [{**plain_of(each), "holds": each.holds} for each in locked],

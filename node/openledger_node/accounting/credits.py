@@ -69,11 +69,11 @@ def _under_way(claimed: Event, events: EventRows, accounts: Accounts, owners: "_
         for credit, line in zip(record.credits, owners.of_record(claimed, record), strict=True):
             if credit.account in accounts.roles:
                 yield entry(line, credit.account, credit.amount_wei)
-    key = {"node": record.node, "seq": record.seq}
+    key: dict[str, int | str] = {"node": record.node, "seq": record.seq}
     for proposed in events.find("Proposed", key)[-1:]:
         treasuries = [treasury_of(events, pot.datanet_id) for pot in record.pots]
         for account, line, amount_wei in _list_parts(record, proposed, treasuries):
-            if account in accounts.roles and amount_wei:
+            if account and account in accounts.roles and amount_wei:
                 yield entry(line, account, amount_wei)
 
 

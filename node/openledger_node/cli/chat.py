@@ -71,11 +71,10 @@ def chat(
         raise InputError("--json needs a QUESTION")
     home = open_node_home()
     address = find_api(home)
-    ask: Ask = (
-        partial(_ask_as_guest, home) if as_guest else partial(_ask, address, CostNotice(home, is_quiet=as_json))
-    )
+    notice = CostNotice(home, is_quiet=as_json)
+    ask: Ask = partial(_ask_as_guest, home) if as_guest else partial(_ask, address, notice)
     if base_too:
-        ask = partial(_ask_beside, home, address, as_guest=as_guest)
+        ask = partial(_ask_beside, home, address, None if as_guest else notice)
     model = base_too or model
     body: dict[str, Any] = {"model": model or address.base, "temperature": temperature, "max_tokens": max_tokens}
     if seed is not None:

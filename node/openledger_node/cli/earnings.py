@@ -133,7 +133,7 @@ def _print(found: dict[str, Any]) -> None:
     if found["since"]:
         show_lines({"since": found["since"]})
     rows = [
-        [LINES[line["line"]], _signed(line["under_way_wei"]), _signed(line["final_wei"])]
+        [LINES.get(line["line"], line["line"]), _signed(line["under_way_wei"]), _signed(line["final_wei"])]
         for line in found["lines"]
         if line["line"] == "node" or int(line["under_way_wei"]) or int(line["final_wei"])
     ]
@@ -185,7 +185,7 @@ def _of_balances(found: dict[str, Any], name: str) -> int:
 
 
 def _locked(found: dict[str, Any]) -> str:
-    held = [(LOCKED[each["what"]], each["locked_wei"]) for each in found["books"]["locked"]]
+    held = [(LOCKED.get(each["what"], each["what"]), each["locked_wei"]) for each in found["books"]["locked"]]
     return ", ".join(f"{open_amount(wei)} {name}" for name, wei in held if int(wei)) or "nothing"
 
 

@@ -16,6 +16,7 @@ from openledger_node.accounting.earnings import EarningsReports, earnings_report
 from openledger_node.cli.earnings import COLUMNS, _print, write_csv
 from openledger_node.cli.render import out_console
 from openledger_node.cli.units import open_amount
+from openledger_node.errors import NodeError
 from openledger_node.settlement.actions import (
     CloseChannel,
     RemoveStake,
@@ -27,6 +28,7 @@ from openledger_node.settlement.actions import (
 )
 from openledger_node.text import rfc3339
 from openledger_protocol.constants import PPM
+from openledger_protocol.events import BLOCKS_KEPT
 from openledger_protocol.payouts import CreditRole
 from openledger_protocol.primitives import Wei
 
@@ -284,6 +286,15 @@ def test_books_that_do_not_add_up_say_what_to_do(one: OneWallet, capsys: pytest.
     said = " ".join(capsys.readouterr().out.split())
     assert "do not add up for claims at block" in said
     assert "`openledger-node network rescan`" in said
+
+
+def test_books_of_a_ledger_that_is_far_behind_are_not_shown(one: OneWallet) -> None:
+    for _ in range(BLOCKS_KEPT + 1):
+        one.world.wait(1)
+    with pytest.raises(NodeError, match="so its books are not complete: wait until it has read the rest"):
+        report(one)
+    one.world.node.step()
+    assert report(one)["books"]["holds"]
 
 
 def test_a_missing_event_is_noticed(one: OneWallet) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,26 +19,36 @@ from openledger_node.models.adapters import Adapter, add_adapter
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.models.library import list_adapters
 from openledger_node.models.pins import keep_pin, read_pins
+from openledger_node.text import rfc3339
 from openledger_protocol.constants import LOCAL_NETWORK
 from openledger_protocol.events import BlockId, Event
 from openledger_protocol.primitives import ZERO_ADDRESS, Digest
 
+FREE_AT_S = 1_800_000_000
 
-def register(home: Home, adapter: Adapter, *, bond_wei: int) -> None:
-    """Have the ledger read a block in which the adapter was published."""
+
+def register(home: Home, adapter: Adapter, *, bond_wei: int, is_retired: bool = False) -> None:
+    """Have the ledger read a block in which the adapter was published, and perhaps retired."""
     block = BlockId(number=1, hash=Digest("0x" + "1" * 64))
-    event = Event(
-        contract=ZERO_ADDRESS,
-        name="AdapterRegistered",
-        arguments={"adapterId": adapter.id, "owner": ZERO_ADDRESS, "adapter": {"bond": bond_wei}},
-        block=block,
-        transaction_hash=Digest("0x" + "2" * 64),
-        log_index=0,
-    )
+    told: dict[str, dict[str, Any]] = {
+        "AdapterRegistered": {"owner": ZERO_ADDRESS, "adapter": {"bond": bond_wei}},
+        "AdapterRetired": {"reclaimableAt": FREE_AT_S},
+    }
+    events = [
+        Event(
+            contract=ZERO_ADDRESS,
+            name=name,
+            arguments={"adapterId": adapter.id, **arguments},
+            block=block,
+            transaction_hash=Digest("0x" + "2" * 64),
+            log_index=place,
+        )
+        for place, (name, arguments) in enumerate(told.items())
+    ]
     file = home.ledger(LOCAL_NETWORK)
     file.parent.mkdir(parents=True, exist_ok=True)
     ledger = open_ledger(file)
-    ledger.events.append([block], [event])
+    ledger.events.append([block], events if is_retired else events[:1])
     ledger.close()
 
 
@@ -106,7 +117,25 @@ def test_who_removes_a_published_adapter_is_told_of_its_bond(run: Run, home: Hom
     register(home, adapter, bond_wei=10**19)
     assert run("adapters", "list", "--json").json["adapters"][0]["bond_wei"] == str(10**19)
     ran = run("adapters", "remove", "harbour")
-    assert "It is published under a bond of 10 OPEN and stays so, but to serve it again you need a new" in ran.stderr
+    assert "It is published under a bond of 10 OPEN, and stays so. To serve it again you need a new" in ran.stderr
+    assert "published under a bond of 10 OPEN" in run("adapters", "inspect", "harbour").stdout
+
+
+def test_a_retired_adapter_says_when_its_bond_is_free(run: Run, home: Home, adapter: Adapter) -> None:
+    register(home, adapter, bond_wei=10**19, is_retired=True)
+    entry = run("adapters", "list", "--json").json["adapters"][0]
+    assert (entry["bond_wei"], entry["bond_free_at"]) == (str(10**19), rfc3339(FREE_AT_S))
+    assert run("adapters", "inspect", "harbour", "--json").json["bond_free_at"] == rfc3339(FREE_AT_S)
+    ran = run("adapters", "list")
+    assert "its bond of 10 OPEN is free at 2027-01-15 08:00:00 UTC" in ran.stderr
+    assert "retired; its bond of 10 OPEN is free at" in run("adapters", "inspect", "harbour").stdout
+
+
+@pytest.mark.parametrize("verb", ["retire", "reclaim"])
+def test_a_bond_without_an_adapter_is_a_wrong_command_line(run: Run, verb: str) -> None:
+    ran = run("adapters", verb)
+    assert ran.status == 2
+    assert "missing argument 'ADAPTER'" in ran.stderr
 
 
 def test_inspect_says_how_an_adapter_was_made(run: Run, home: Home, tmp_path: Path) -> None:

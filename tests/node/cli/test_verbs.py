@@ -183,7 +183,7 @@ def test_an_adapter_is_added_listed_and_inspected(
     assert adapter["manifest"]["base"] == {"name": "fake", "digest": FAKE_BASE.digest}
     del adapter["schema"]
     listed = run("adapters", "list", "--json").json
-    unset = dict.fromkeys(("usage", "bond_wei", "why_not_sold", "withdrawn", "datanets"))
+    unset = dict.fromkeys(("usage", "bond_wei", "bond_free_at", "why_not_sold", "withdrawn", "datanets"))
     entry = {**adapter, "state": "on_disk", "is_pinned": False, **unset}
     assert listed.pop("disk")["adapters_bytes"] == adapter["size_bytes"]
     assert listed == {"schema": "openledger.adapters/1", "adapters": [entry], "refused": {}, "memory": None}
@@ -257,6 +257,7 @@ def test_jobs_are_read_from_the_ledger_when_no_daemon_runs(run: Run, home: Home)
         "duration_ms": 2.0,
         "amount_wei": None,
         "receipt": None,
+        "payer": None,
     }
     assert len(run("jobs", "--json", "--limit", "1").json["jobs"]) == 1
 
