@@ -18,8 +18,8 @@ from openledger_protocol.rules import USUAL_RULES, rule_names
 from ..chain.deployment import Deployment
 from ..datanets.about import DatanetAbout, changed_about, metadata_text, read_about
 from ..datanets.licences import check_licence
-from ..datanets.own import Datanet, new_datanet
-from ..datanets.store import OwnDatanets, check_same_terms
+from ..datanets.own import Datanet, check_same_terms, new_datanet
+from ..datanets.store import OwnDatanets
 from ..errors import NodeError
 from ..home import Home
 from ..keystore import list_accounts

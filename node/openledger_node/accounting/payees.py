@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from openledger_protocol.attribution import Share
 from openledger_protocol.codec import canonical_digest
@@ -14,7 +15,7 @@ from ..attribution.owners import OwnedDatanet
 from ..datanets.held import read_held
 from ..datanets.sample import SAMPLE_SEEDS, draw_sample, sample_people
 from ..datanets.store import OwnDatanets
-from ..datanets.version import find_made_here
+from ..datanets.version import DatanetVersion, find_made_here
 from ..errors import NodeError
 from ..home import Home
 from ..ledger.receipts import ReceiptRow
@@ -110,9 +111,13 @@ def _pulled_rows(home: Home, datanet: OwnedDatanet) -> Sequence[Row]:
 def _own_rows(home: Home, datanet: OwnedDatanet) -> Sequence[Row]:
     rows_root = datanet.index.rows_root
     for made in find_made_here(home, rows_root):
-        if rows := _or_none(lambda made=made: OwnDatanets(home).version_rows(made.id, made.version)[1]):
+        if rows := _or_none(partial(_made_rows, home, made)):
             return rows
     return ()
+
+
+def _made_rows(home: Home, made: DatanetVersion) -> Sequence[Row]:
+    return OwnDatanets(home).version_rows(made.id, made.version)[1]
 
 
 def _sample_rows(_: Home, datanet: OwnedDatanet) -> Sequence[Row]:

@@ -130,6 +130,20 @@ def has_terms_of(ours: Datanet, theirs: Datanet) -> bool:
     return next(terms) == next(terms)
 
 
+def check_same_terms(found: Datanet, wanted: Datanet) -> Datanet:
+    """Return `found` if it has the wanted terms.
+
+    Raises:
+        NodeError: its terms differ.
+    """
+    if has_terms_of(found, wanted):
+        return found
+    raise NodeError(
+        f"your Datanet {found.name} has other terms: licence {found.licence}, treasury {found.treasury}, "
+        f"owner's share {found.owner_ppm / 10_000:g} %; terms can't be changed, so choose another name"
+    )
+
+
 def add_batch(
     datanet: Datanet,
     earlier: Sequence[Sequence[Row]],

@@ -27,8 +27,8 @@ from .own import (
     approve,
     check_batch,
     check_policy,
+    check_same_terms,
     find_batch,
-    has_terms_of,
     judge_batch,
     judge_rows,
     kept_rows,
@@ -388,20 +388,6 @@ class OwnDatanets(DatanetFiles):
                 break
             number += 1
         return replace(version, version=str(number))
-
-
-def check_same_terms(found: Datanet, wanted: Datanet) -> Datanet:
-    """Return `found` if it has the wanted terms.
-
-    Raises:
-        NodeError: its terms differ.
-    """
-    if has_terms_of(found, wanted):
-        return found
-    raise NodeError(
-        f"your Datanet {found.name} has other terms: licence {found.licence}, treasury {found.treasury}, "
-        f"owner's share {found.owner_ppm / 10_000:g} %; terms can't be changed, so choose another name"
-    )
 
 
 def _is_same(ours: Published | DatanetVersion, theirs: DatanetVersion) -> bool:

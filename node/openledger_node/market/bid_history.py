@@ -55,7 +55,8 @@ def winning_bid(reason: str) -> tuple[int, int | None, int | None] | None:
     found = _WINNER.match(reason)
     if found is None:
         return None
-    return int(found[1]) + int(found[2]), found[3] and int(found[3]), found[4] and int(found[4])
+    ttft, rate = (int(told) if told else None for told in found.group(3, 4))
+    return int(found[1]) + int(found[2]), ttft, rate
 
 
 class CallBook:
