@@ -260,7 +260,7 @@ def withdraw_earnings(person: Person, share_wei: int) -> int:
 def withdraw_row(owner: Person) -> None:
     """Withdraw the last row of the owner's own batch in the review."""
     review = owner.panel("Review")
-    review.locator("tbody tr").last.click()
+    review.get_by_role("table", name="Batches").locator("tbody tr:not(.more)").last.click()
     row = review.locator("li").last
     row.get_by_role("button", name="Withdraw…").click()
     owner.carry_out("Withdraw")
