@@ -89,7 +89,7 @@ def _look(home: Home, config: UpdateConfig) -> dict[str, Any]:
 
     manifest = fetch_manifest(config)
     choice = read_choice(home)
-    if choice and manifest.version < Version(choice.highest) and manifest.version < Version(__version__):
+    if choice and manifest.version < Version(choice.highest):
         raise NetworkError(
             f"the manifest names version {manifest.version}, and {choice.highest} was installed here before: its "
             "server shows an old one"
@@ -128,7 +128,7 @@ def _update(home: Home, config: UpdateConfig, *, yes: bool, waits: bool) -> dict
         )
     say(f"version {found['newest']}: {plain(found['notes'])}")
     if found["fallen_back"] == found["newest"]:
-        say("[yellow]warning[/] the node has left this version before, because it was not ready")
+        say("[yellow]warning[/] the node has left this version before")
     confirm(f"Install version {found['newest']} and switch to it?", yes=yes)
     running = running_release()
     new = _install(home, config)

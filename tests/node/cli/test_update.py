@@ -86,11 +86,12 @@ def test_a_check_names_the_newest_release(run: Run, site: ReleaseSite) -> None:
     assert "this is the newest release" in run("update", "--check").stderr
 
 
+@pytest.mark.parametrize("version", ["0.0.9", "8.0.0"])
 def test_an_older_manifest_than_what_was_installed_is_refused(
-    run: Run, site: ReleaseSite, home: Home, tmp_path: Path
+    run: Run, site: ReleaseSite, home: Home, tmp_path: Path, version: str
 ) -> None:
     switch_to(home, installed(tmp_path / "b", "9.0.0"), installed(tmp_path / "a", __version__))
-    offer(run, site, "0.0.9")
+    offer(run, site, version)
     ran = run("update", "--check")
     assert ran.status == 6
     assert "its server shows an old one" in ran.stderr
