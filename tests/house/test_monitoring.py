@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from openledger_node.api.bootstrap_metrics import BOOTSTRAP_METRICS
 from openledger_node.api.exposition import PREFIX

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 import trio
 
+from openledger_node.chain.delivery import TOO_FEW_COINS
 from openledger_node.errors import ConfigError, NetworkError
 from openledger_node.home import Home
 from openledger_node.operator.alerts import journal as journals
@@ -40,8 +42,9 @@ from openledger_node.operator.alerts.delivery import (
 )
 from openledger_node.operator.alerts.journal import WAITING_MAX, open_journal
 from openledger_node.operator.alerts.run_mark import has_crashed, mark_run, note_stopped
-from openledger_node.operator.alerts.service import PER_HOUR_MAX, AlertService, new_alert, trial_alert
+from openledger_node.operator.alerts.service import PER_HOUR_MAX, AlertService, look_at, new_alert, trial_alert
 from openledger_node.p2p.reachability import ReachState
+from openledger_node.settlement.session import NetworkSession
 from openledger_node.upkeep_tables import ALERT_EVENTS, AlertsConfig, read_muted, read_upkeep_url
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -113,6 +116,44 @@ def test_a_second_claim_in_trouble_makes_an_alert_of_its_own() -> None:
 def test_a_disk_at_its_limit_does_not_flap() -> None:
     looks = [(float(at_s), replace(FINE, disk_share=0.95 - (at_s % 3) / 100)) for at_s in range(5_000)]
     assert judge(*looks) == [(0.0, "disk", "begins")]
+
+
+def test_alerts_of_money_are_counted_by_kind() -> None:
+    def with_alerts(*alerts: str) -> SimpleNamespace:
+        return SimpleNamespace(alerts=alerts)
+
+    session = SimpleNamespace(
+        outbox=with_alerts(f"claim 1: 0x00 {TOO_FEW_COINS}: send some to it", "claim 2: the endpoint rejects it"),
+        settlement=with_alerts("claim 3 can't continue"),
+        x402_claims=with_alerts(),
+        case_keeper=with_alerts("a case against this node"),
+        overclaims=with_alerts("0x01 has claimed"),
+        wrong_shares=with_alerts("0x02 named wrong shares"),
+    )
+    counts = NetworkSession.alert_counts.fget  # type: ignore[attr-defined]
+    assert counts(session) == {"gas": 1, "claims": 3, "sellers": 2}
+
+
+def parts(*, chain: str | None, engine: str = "ready", failure: object = None, devnet: object = None) -> Any:
+    view = SimpleNamespace(reach=SimpleNamespace(state=ReachState.PUBLIC))
+    money = SimpleNamespace(chain=chain, num_peers=2, alert_counts={"gas": 1})
+    return SimpleNamespace(
+        network=SimpleNamespace(status=lambda: money, view=lambda: view),
+        home_network=SimpleNamespace(devnet=devnet),
+        engine=SimpleNamespace(state=engine, failure=failure),
+        config=SimpleNamespace(node=SimpleNamespace(serve=True)),
+    )
+
+
+def test_the_parts_of_a_node_show_its_causes() -> None:
+    found = look_at(parts(chain="ok"))
+    assert (found.is_engine_failed, found.is_chain_lost, found.num_peers) == (False, False, 2)
+    assert (found.reach, found.counts) == (ReachState.PUBLIC, {"gas": 1})
+    lost = look_at(parts(chain="down", engine="starting"))
+    assert (lost.is_engine_failed, lost.is_chain_lost, lost.num_peers, lost.counts) == (None, True, None, None)
+    alone = look_at(parts(chain=None, failure="no memory"))
+    assert (alone.is_engine_failed, alone.is_chain_lost) == (True, None)
+    assert look_at(parts(chain="ok", devnet="its own")).num_peers is None
 
 
 # ---- the journal

@@ -108,7 +108,11 @@ def test_a_checkout_and_a_container_say_what_to_do_instead(monkeypatch: pytest.M
     assert "new image" in (why_not_here() or "")
 
 
-STATED = [(None, False), ({"archive_info": {}}, False), ({"dir_info": {"editable": True}}, True)]
+STATED: list[tuple[dict[str, object] | None, bool]] = [
+    (None, False),
+    ({"archive_info": {}}, False),
+    ({"dir_info": {"editable": True}}, True),
+]
 
 
 @pytest.mark.parametrize(("stated", "is_one"), STATED)
