@@ -41,7 +41,7 @@ Look = Callable[[], AlertSigns]
 
 
 def look_at(parts: NodeParts) -> AlertSigns:
-    """Signs of causes in a running node, read without a question to the chain and without its disk."""
+    """Signs of causes in the parts of a running node, without a question to the chain and without its disk."""
     money, view, home_network = parts.network.status(), parts.network.view(), parts.home_network
     has_chain = money.chain == "ok"
     has_peers = has_chain and view is not None and home_network.devnet is None
