@@ -1,4 +1,4 @@
-"""What this node's rows say about its work: how long it answered, which answers it sold, and to whom."""
+"""The work of this node by its rows: the time of answering, the answers that it sold, and their payers."""
 
 import json
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ class Activity:
         return {Address(row["payer"]): row["count"] for row in rows}
 
     def first_job_ns(self) -> int | None:
-        """When the first request came; None before it."""
+        """The moment of the first request; None before it."""
         (row,) = self._store.rows("SELECT MIN(received_ns) AS first_ns FROM job")
         first_ns: int | None = row["first_ns"]
         return first_ns

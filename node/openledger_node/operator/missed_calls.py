@@ -128,7 +128,7 @@ def _model(each: Unserved, view: MarketView, node: NodeFacts) -> str:
 
 
 def _change(each: Unserved, view: MarketView, node: NodeFacts) -> tuple[str, str | None]:
-    """What would have won these calls, and the words of the command, if one changes it."""
+    """Name the bid or state that would have won these calls, and the words of the command, if one changes it."""
     adapter = each.kind.adapter
     match each.kind.cause:
         case "base":
@@ -156,7 +156,7 @@ def _change(each: Unserved, view: MarketView, node: NodeFacts) -> tuple[str, str
 
 
 def _better_bid(each: Unserved, view: MarketView) -> tuple[str, str | None]:
-    """What would have won calls that allowed too little or that another bid won.
+    """Name the bid that would have won calls that allowed too little or that another bid won.
 
     The price in a call or a refusal is a stranger's word. It leads to a command only if a bonded seller advertises as
     low a price.

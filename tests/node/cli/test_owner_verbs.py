@@ -18,7 +18,7 @@ from openledger_node.cli.app import build_app
 from openledger_node.cli.commands import COMMAND_MODULES, first_word
 from openledger_node.cli.status import status_lines
 from openledger_node.cli.units import local_time, seconds_until
-from openledger_node.home import Home
+from openledger_node.home import Home, claim_home
 from openledger_node.operator.base_look import hub_name
 from openledger_node.operator.kept_pause import Pause, keep_pause, kept_pause, read_pause
 from openledger_node.operator.reach_words import reach_to_plain
@@ -401,3 +401,15 @@ def test_status_is_shown_without_loading_what_serves_or_settles() -> None:
     code = "import sys, openledger_node.cli.status; print(*sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
     assert not {"torch", "numpy", "eth_abi", "libp2p", "fastapi"} & set(loaded)
+
+
+def test_the_price_of_power_counts_at_once_and_other_settings_from_the_next_start(run: Run, home: Home) -> None:
+    with claim_home(home):
+        assert run("config", "set", "power.price_per_kwh", "0.3", "--json").json["needs_restart"] is False
+        assert run("config", "set", "inference.batch_max", "8", "--json").json["needs_restart"] is True
+    assert run("config", "set", "power.currency", "far too long").status == 2
+
+
+def test_watts_need_a_price_that_is_given_or_set(run: Run) -> None:
+    assert "config set power.price_per_kwh" in run("earnings", "--watts", "200").stderr
+    assert "config set power.watts" in run("earnings", "--power-price", "0.3").stderr

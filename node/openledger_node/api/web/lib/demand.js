@@ -25,7 +25,7 @@ export function drawDemand({ missed = [], standing } = {}) {
       ],
     }),
     others > 0 && note("", `${count(others)} more by nodes with neither a bond nor a payment here, or for adapters that the chain does not know. They may be made up, so they lead to no advice.`),
-    h("p", { class: "note12" }, standingWords(standing)), line);
+    h("p", { class: "note12 above8" }, standingWords(standing)), line);
 }
 
 function act(row, line) {
