@@ -13,7 +13,7 @@ from openledger_protocol.primitives import Address
 
 from ..audit.events import amount_of, text
 from ..errors import NodeError
-from ..ledger.sums import BoughtAnswer
+from ..ledger.sums import ChargedAnswer
 from ..settlement.session import NetworkSession
 from .book_entries import Accounts, BlockTimes, BookLine, Entry, ViewsAtBlock, accounts_of
 from .credits import credits_under_way, final_credits
@@ -68,7 +68,7 @@ class AccountBooks:
     case_bonds: tuple[CaseBond, ...]
     slashed: tuple[Event, ...]
     withdrawals: tuple[TakenOut, ...]
-    purchases: tuple[BoughtAnswer, ...]
+    purchases: tuple[ChargedAnswer, ...]
     held_wei: dict[str, int] = field(default_factory=dict)  # by a key of CONTRACTS, as the contract says
 
     def balances(self, since_s: float) -> list[Balance]:
