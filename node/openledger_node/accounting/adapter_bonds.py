@@ -28,7 +28,7 @@ ID_PREFIX: Final = "0x"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Registered:
+class OwnAdapter:
     """An adapter on the chain, as its registry has it now."""
 
     adapter_id: AdapterId
@@ -98,7 +98,7 @@ def _plan(
     return Publication(actions=actions, details=details)
 
 
-def _when_free(session: NetworkSession, found: Registered) -> str:
+def _when_free(session: NetworkSession, found: OwnAdapter) -> str:
     if not found.bond_wei:
         return "its bond was taken back"
     if session.client.head().timestamp_s >= found.free_at_s:
@@ -106,7 +106,7 @@ def _when_free(session: NetworkSession, found: Registered) -> str:
     return f"the bond of {found.name}, {open_text(found.bond_wei)}, is free at {time_text(found.free_at_s)}"
 
 
-def _find(home: Home, session: NetworkSession, account: Address, given: str) -> Registered:
+def _find(home: Home, session: NetworkSession, account: Address, given: str) -> OwnAdapter:
     """Find a registered adapter by its name here, or by its id or the beginning of it, also without its files."""
     named = _names(home, given)
     registered = [
@@ -129,7 +129,7 @@ def _find(home: Home, session: NetworkSession, account: Address, given: str) -> 
             f"{name} belongs to {owner}, and only that account can retire it or take its bond back: choose it with "
             "--wallet"
         )
-    return Registered(
+    return OwnAdapter(
         adapter_id=adapter_id,
         name=name,
         owner=owner,

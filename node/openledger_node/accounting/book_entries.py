@@ -14,7 +14,7 @@ from ..ledger.events import EventRows
 from ..settlement.session import NetworkSession
 
 
-class Line(StrEnum):
+class BookLine(StrEnum):
     """The lines of the books, in the order in which they are shown."""
 
     NODE = "node"
@@ -32,7 +32,7 @@ class Line(StrEnum):
 class Entry:
     """One amount of the books at its time on the chain."""
 
-    line: Line
+    line: BookLine
     amount_wei: int  # below zero for a bond that is taken off what a case has credited
     at_s: float
     account: Address

@@ -13,9 +13,9 @@ from openledger_protocol.primitives import Address
 
 from ..audit.events import amount_of, text
 from ..errors import NodeError
-from ..ledger.sums import Purchase
+from ..ledger.sums import ChargedAnswer
 from ..settlement.session import NetworkSession
-from .book_entries import Accounts, BlockTimes, Entry, Line, ViewsAtBlock, accounts_of
+from .book_entries import Accounts, BlockTimes, BookLine, Entry, ViewsAtBlock, accounts_of
 from .credits import credits_under_way, final_credits
 from .locked import CaseBond, Locked, LockedMoney
 from .plain import plain_of
@@ -26,7 +26,7 @@ CONTRACTS = {"claims": "AttributionRewards", "stake": "NodeStaking", "cases": "D
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Withdrawal:
+class TakenOut:
     """OPEN that left one of the contracts for an account."""
 
     of: str  # a key of CONTRACTS
@@ -54,7 +54,7 @@ class Balance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Books:
+class AccountBooks:
     """Everything that the books need, as of one block."""
 
     views: ViewsAtBlock
@@ -67,8 +67,8 @@ class Books:
     case_credits: tuple[Entry, ...]  # bonds that came back, and rewards
     case_bonds: tuple[CaseBond, ...]
     slashed: tuple[Event, ...]
-    withdrawals: tuple[Withdrawal, ...]
-    purchases: tuple[Purchase, ...]
+    withdrawals: tuple[TakenOut, ...]
+    purchases: tuple[ChargedAnswer, ...]
     held_wei: dict[str, int] = field(default_factory=dict)  # by a key of CONTRACTS, as the contract says
 
     def balances(self, since_s: float) -> list[Balance]:
@@ -104,7 +104,9 @@ class Books:
         return [
             *self.case_credits,
             *(
-                Entry(line=Line.CASES, amount_wei=-bond.amount_wei, at_s=self.when(bond.ended), account=bond.account)
+                Entry(
+                    line=BookLine.CASES, amount_wei=-bond.amount_wei, at_s=self.when(bond.ended), account=bond.account
+                )
                 for bond in self.case_bonds
                 if bond.ended and bond.is_returned
             ),
@@ -132,7 +134,7 @@ class BookReader:
         self._block: BlockId | None = None
         self._views: ViewsAtBlock | None = None
 
-    def read(self) -> Books:
+    def read(self) -> AccountBooks:
         """Read the books up to the latest block that the ledger knows.
 
         Raises:
@@ -143,7 +145,7 @@ class BookReader:
         events, views = session.ledger.events, self._views_now()
         accounts, when = accounts_of(session), self._times.clock(session.ledger.sums.mined_s())
         addresses = session.deployment.addresses
-        return Books(
+        return AccountBooks(
             views=views,
             accounts=accounts,
             times=self._times,
@@ -159,7 +161,7 @@ class BookReader:
             held_wei=_held(accounts, views),
         )
 
-    def locked(self, books: Books) -> LockedMoney:
+    def locked(self, books: AccountBooks) -> LockedMoney:
         """The OPEN that contracts hold beside credits, as of the same block."""
         session = self._session
         return LockedMoney(session.ledger.events, books.views, books.accounts.own)
@@ -167,7 +169,7 @@ class BookReader:
     def _case_credits(self, accounts: Accounts, when: Callable[[Event], float]) -> list[Entry]:
         return [
             Entry(
-                line=Line.CASES,
+                line=BookLine.CASES,
                 amount_wei=amount_of(event),
                 at_s=when(event),
                 account=account,
@@ -177,13 +179,13 @@ class BookReader:
             for event in self._find("Credited", {"account": account}, "cases")
         ]
 
-    def _withdrawals(self, accounts: Accounts, when: Callable[[Event], float]) -> list[Withdrawal]:
+    def _withdrawals(self, accounts: Accounts, when: Callable[[Event], float]) -> list[TakenOut]:
         found = [("claims", each, event) for each in accounts.roles for event in self._taken(each, "claims")]
         found += [("cases", each, event) for each in accounts.own for event in self._taken(each, "cases")]
         wallet = accounts.wallet
         found += [("stake", wallet, event) for event in self._find("RewardsPaid", {"node": wallet}, "stake")]
         return [
-            Withdrawal(
+            TakenOut(
                 of=of,
                 amount_wei=amount_of(event),
                 at_s=when(event),
@@ -230,7 +232,7 @@ def _held(accounts: Accounts, views: ViewsAtBlock) -> dict[str, int]:
     }
 
 
-def books_to_plain(books: Books, balances: Sequence[Balance], locked: Sequence[Locked]) -> dict[str, Any]:
+def books_to_plain(books: AccountBooks, balances: Sequence[Balance], locked: Sequence[Locked]) -> dict[str, Any]:
     """The balance equations of the books for JSON, each with the answer whether it holds."""
     return {
         "block": books.views.number,

@@ -14,14 +14,14 @@ from ..audit.events import amount_of, text
 from ..audit.splits import DATANET_OWNERS, RegistryState, check_split
 from ..ledger.events import EventRows
 from ..settlement.records import integer, payouts_of, record_of
-from .book_entries import Accounts, Entry, Line, in_order
+from .book_entries import Accounts, BookLine, Entry, in_order
 
 When = Callable[[Event], float]
 REGISTRY_EVENTS = ("AdapterRegistered", "DatanetCreated", "DatanetOwnerChanged", "ParamsQueued")
 LINES = {
-    CreditRole.CONTRIBUTOR: Line.CONTRIBUTOR,
-    CreditRole.TREASURY: Line.TREASURY,
-    CreditRole.PROTOCOL: Line.PROTOCOL,
+    CreditRole.CONTRIBUTOR: BookLine.CONTRIBUTOR,
+    CreditRole.TREASURY: BookLine.TREASURY,
+    CreditRole.PROTOCOL: BookLine.PROTOCOL,
 }
 
 
@@ -61,7 +61,7 @@ def credits_under_way(events: EventRows, accounts: Accounts) -> list[Entry]:
 def _under_way(claimed: Event, events: EventRows, accounts: Accounts, owners: "_OwnerLines") -> Iterator[Entry]:
     record = record_of(claimed)
 
-    def entry(line: Line, account: Address, amount_wei: int) -> Entry:
+    def entry(line: BookLine, account: Address, amount_wei: int) -> Entry:
         at_s = float(record.claimed_at_s)
         return Entry(line=line, amount_wei=amount_wei, at_s=at_s, account=account, node=record.node, seq=record.seq)
 
@@ -79,7 +79,7 @@ def _under_way(claimed: Event, events: EventRows, accounts: Accounts, owners: "_
 
 def _list_parts(
     record: ClaimRecord, proposed: Event, treasuries: Sequence[Address | None]
-) -> Iterator[tuple[Address | None, Line, int]]:
+) -> Iterator[tuple[Address | None, BookLine, int]]:
     """The parts that a payout list gives to each account, by the contract's rounding; the treasury gets the rest."""
     rests: dict[int, int] = {}
     for payout in payouts_of(proposed):
@@ -88,9 +88,9 @@ def _list_parts(
         if payout.account != ZERO_ADDRESS:
             amount_wei = pot.amount_wei * payout.weight // (PPM * pot.gross_wei)
             rests[payout.pot] = rest - amount_wei
-            yield payout.account, Line.CONTRIBUTOR, amount_wei
+            yield payout.account, BookLine.CONTRIBUTOR, amount_wei
     for place, rest in rests.items():
-        yield treasuries[place], Line.TREASURY, rest
+        yield treasuries[place], BookLine.TREASURY, rest
 
 
 def treasury_of(events: EventRows, datanet_id: DatanetId) -> Address | None:
@@ -99,10 +99,10 @@ def treasury_of(events: EventRows, datanet_id: DatanetId) -> Address | None:
     return Address(text(found[0], "treasury")) if found else None
 
 
-def _line_of(credited: Event, accounts: Accounts, owners: "_OwnerLines") -> Line:
+def _line_of(credited: Event, accounts: Accounts, owners: "_OwnerLines") -> BookLine:
     match CreditRole(integer(credited, "role")):
         case CreditRole.NODE:
-            return Line.NODE if text(credited, "node") == accounts.wallet else Line.OTHER_NODES
+            return BookLine.NODE if text(credited, "node") == accounts.wallet else BookLine.OTHER_NODES
         case CreditRole.OWNER:
             return owners.next_of(credited)
         case role:
@@ -118,9 +118,9 @@ class _OwnerLines:
     def __init__(self, events: EventRows) -> None:
         self._events = events
         self._announced: list[Event] | None = None  # read when the first owner's credit is met
-        self._waiting: dict[tuple[str, int], dict[str, list[Line]]] = {}
+        self._waiting: dict[tuple[str, int], dict[str, list[BookLine]]] = {}
 
-    def next_of(self, credited: Event) -> Line:
+    def next_of(self, credited: Event) -> BookLine:
         """The line of the next credit to this account in a claim; credits come in the order of the record."""
         key = text(credited, "node"), integer(credited, "seq")
         if key not in self._waiting:
@@ -130,9 +130,9 @@ class _OwnerLines:
                 for credit, line in zip(record.credits, self.of_record(claimed, record), strict=True):
                     self._waiting[key][credit.account].append(line)
         waiting = self._waiting[key][text(credited, "account")]
-        return waiting.pop(0) if waiting else Line.ROYALTY
+        return waiting.pop(0) if waiting else BookLine.ROYALTY
 
-    def of_record(self, claimed: Event, record: ClaimRecord) -> list[Line]:
+    def of_record(self, claimed: Event, record: ClaimRecord) -> list[BookLine]:
         """The line of each credit of a record, by the registries as they were at its claim."""
         if self._announced is None:
             self._announced = in_order(self._events, *REGISTRY_EVENTS)
@@ -141,4 +141,4 @@ class _OwnerLines:
             if (event.block.number, event.log_index) < (claimed.block.number, claimed.log_index):
                 register(registry, event)
         roles = check_split(record, registry).roles
-        return [Line.DATANET if role == DATANET_OWNERS else Line.ROYALTY for role in roles]
+        return [BookLine.DATANET if role == DATANET_OWNERS else BookLine.ROYALTY for role in roles]

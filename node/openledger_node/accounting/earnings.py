@@ -13,8 +13,8 @@ from ..settlement.balances import ON_CHAIN, ClaimView
 from ..settlement.records import integer
 from ..settlement.session import NetworkSession
 from ..text import rfc3339, since_of
-from .book_entries import Entry, Line
-from .books import BookReader, Books, books_to_plain
+from .book_entries import BookLine, Entry
+from .books import AccountBooks, BookReader, books_to_plain
 from .earning_days import COIN_WEI, DAY_S, DayParts, Timed, earning_days, first_midnight
 from .locked import AdapterBond
 from .movements import list_movements
@@ -23,10 +23,10 @@ from .plain import plain_of
 NS = 10**9
 
 STAKE_FIELD: Final = "stake_wei"
-DAY_LINES: Final[Mapping[str, Sequence[Line]]] = {
-    "royalty_wei": (Line.ROYALTY,),
-    "datanet_wei": (Line.DATANET, Line.CONTRIBUTOR, Line.TREASURY),
-    "other_wei": (Line.CASES, Line.PROTOCOL, Line.OTHER_NODES),
+DAY_LINES: Final[Mapping[str, Sequence[BookLine]]] = {
+    "royalty_wei": (BookLine.ROYALTY,),
+    "datanet_wei": (BookLine.DATANET, BookLine.CONTRIBUTOR, BookLine.TREASURY),
+    "other_wei": (BookLine.CASES, BookLine.PROTOCOL, BookLine.OTHER_NODES),
 }
 """The income of a day beside the node's own part and the stake's rewards, final or under way, by field."""
 
@@ -75,7 +75,7 @@ class EarningsReports:
         seen, books = session.treasury.earnings(), self._reader.read()
         claims = _Claims(
             views=list(zip(seen.settlements, seen.claimed_at_s, strict=True)),
-            credits={each.seq: each for each in books.credits if each.line is Line.NODE and each.seq is not None},
+            credits={each.seq: each for each in books.credits if each.line is BookLine.NODE and each.seq is not None},
         )
         parts = self._parts(books, claims, given, since_s, now_s)
         balances, locked = books.balances(since_s), self._reader.locked(books)
@@ -98,7 +98,7 @@ class EarningsReports:
         }
 
     def _parts(
-        self, books: Books, claims: _Claims, given: Mapping[str, Any], since_s: float, now_s: float
+        self, books: AccountBooks, claims: _Claims, given: Mapping[str, Any], since_s: float, now_s: float
     ) -> DayParts:
         session, is_by_day = self._session, _is_by_day(given)
         stake, times = books.stake, books.times
@@ -128,8 +128,8 @@ class EarningsReports:
         names = self._names_of() if bonds else {}
         return [{**plain_of(bond), "state": bond.state, "name": names.get(bond.adapter_id)} for bond in bonds]
 
-    def _fees(self, books: Books, claims: _Claims) -> list[Timed]:
-        """What late payout lists and lapsed draws took of this node's part of its claims, when each was final."""
+    def _fees(self, books: AccountBooks, claims: _Claims) -> list[Timed]:
+        """Fees of late payout lists and lapsed draws, each at the time when its claim was final."""
         events = self._session.ledger.events.find("Finalized", {"node": books.accounts.wallet})
         ended = {integer(event, "seq"): event for event in events}
         return [
@@ -140,7 +140,7 @@ class EarningsReports:
         ]
 
     def _gateway(self, since_s: float) -> dict[str, Any]:
-        """What the gateway has charged, which is in no sum with the rest."""
+        """Charges of the gateway, which are in no sum with the rest."""
         ledger = self._session.ledger
         income = ledger.key_credits.income(since_s=ceil(since_s))
         x402_wei, unclaimed_wei, cost_wei = ledger.x402.income_wei(since_s=ceil(since_s))
@@ -155,7 +155,7 @@ def earnings_report(session: NetworkSession, given: Mapping[str, Any], *, now_s:
     return EarningsReports(session).report(given, now_s=now_s)
 
 
-def _sums(books: Books, parts: DayParts, since_s: float) -> dict[str, Any]:
+def _sums(books: AccountBooks, parts: DayParts, since_s: float) -> dict[str, Any]:
     """The sums of a report, each of which its days add up to, and the lines of the books."""
     settled, claimed, gas = map(_sum, (parts.settled, parts.claimed, parts.gas))
     gas_open = gas * parts.coin_price_wei // COIN_WEI
@@ -175,17 +175,18 @@ def _sums(books: Books, parts: DayParts, since_s: float) -> dict[str, Any]:
     }
 
 
-def _lines(books: Books, parts: DayParts, since_s: float) -> list[dict[str, str]]:
+def _lines(books: AccountBooks, parts: DayParts, since_s: float) -> list[dict[str, str]]:
     """Each line of the books with what is on the chain but not final, and what was credited since then."""
-    under_way, final = Counter[Line](), Counter[Line]()
+    under_way, final = Counter[BookLine](), Counter[BookLine]()
     for entry in books.under_way:
         under_way[entry.line] += entry.amount_wei if entry.at_s >= since_s else 0
     for entry in (*books.credits, *books.case_results()):
         final[entry.line] += entry.amount_wei if entry.at_s >= since_s else 0
-    under_way[Line.NODE] = _sum(parts.settled)
-    final[Line.STAKE] = _sum(parts.income[STAKE_FIELD])
+    under_way[BookLine.NODE] = _sum(parts.settled)
+    final[BookLine.STAKE] = _sum(parts.income[STAKE_FIELD])
     return [
-        {"line": line.value, "under_way_wei": str(under_way[line]), "final_wei": str(final[line])} for line in Line
+        {"line": line.value, "under_way_wei": str(under_way[line]), "final_wei": str(final[line])}
+        for line in BookLine
     ]
 
 

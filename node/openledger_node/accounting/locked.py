@@ -74,7 +74,7 @@ class LockedMoney:
         self._own = own
 
     def all(self) -> list[Locked]:
-        """What is locked of each kind.
+        """Locked money of each kind.
 
         Raises:
             ChainError: the chain can't be asked.

@@ -14,7 +14,7 @@ from openledger_protocol.primitives import Address, Digest
 from ..audit.events import amount_of, text
 from ..settlement.session import NetworkSession
 from ..text import rfc3339
-from .books import Books
+from .books import AccountBooks
 from .plain import plain_of
 
 INCOME, COST, TRANSFER, CASE = "income", "cost", "transfer", "case"
@@ -51,7 +51,7 @@ class Moved:
     transaction: Digest | str | None = None
 
 
-def list_movements(session: NetworkSession, books: Books, since_s: float) -> list[dict[str, Any]]:
+def list_movements(session: NetworkSession, books: AccountBooks, since_s: float) -> list[dict[str, Any]]:
     """List the movements since a time for JSON, oldest first."""
     found = [*_earned(books), *_bought(session, books), *_withdrawn(books), *_locked(session, books), *_cases(books)]
     moved = sorted((each for each in found if each.at_s >= since_s), key=lambda each: each.at_s)
@@ -61,7 +61,7 @@ def list_movements(session: NetworkSession, books: Books, since_s: float) -> lis
     ]
 
 
-def _earned(books: Books) -> Iterator[Moved]:
+def _earned(books: AccountBooks) -> Iterator[Moved]:
     for entry in books.credits:
         yield Moved(
             at_s=entry.at_s,
@@ -85,7 +85,7 @@ def _earned(books: Books) -> Iterator[Moved]:
             )
 
 
-def _bought(session: NetworkSession, books: Books) -> Iterator[Moved]:
+def _bought(session: NetworkSession, books: AccountBooks) -> Iterator[Moved]:
     for bought in books.purchases:
         yield Moved(
             at_s=float(bought.issued_at_s),
@@ -111,7 +111,7 @@ def _bought(session: NetworkSession, books: Books) -> Iterator[Moved]:
         yield _of_event(books, event, COST, "slashed", -1, books.accounts.wallet)
 
 
-def _withdrawn(books: Books) -> Iterator[Moved]:
+def _withdrawn(books: AccountBooks) -> Iterator[Moved]:
     for taken in books.withdrawals:
         if taken.of != "stake":
             yield Moved(
@@ -124,7 +124,7 @@ def _withdrawn(books: Books) -> Iterator[Moved]:
             )
 
 
-def _locked(session: NetworkSession, books: Books) -> Iterator[Moved]:
+def _locked(session: NetworkSession, books: AccountBooks) -> Iterator[Moved]:
     events = session.ledger.events
     for name, argument, kind, sign in LOCKING:
         for account in books.accounts.own:
@@ -137,7 +137,7 @@ def _locked(session: NetworkSession, books: Books) -> Iterator[Moved]:
                     yield _of_event(books, event, TRANSFER, kind, sign, account)
 
 
-def _cases(books: Books) -> Iterator[Moved]:
+def _cases(books: AccountBooks) -> Iterator[Moved]:
     for bond in books.case_bonds:
         yield _of_event(books, bond.put_in, CASE, "case_bond", -1, bond.account)
     for entry in books.case_credits:
@@ -151,7 +151,7 @@ def _cases(books: Books) -> Iterator[Moved]:
         )
 
 
-def _of_event(books: Books, event: Event, flow: str, kind: str, sign: int, account: Address) -> Moved:
+def _of_event(books: AccountBooks, event: Event, flow: str, kind: str, sign: int, account: Address) -> Moved:
     return Moved(
         at_s=books.when(event),
         flow=flow,

@@ -20,7 +20,6 @@ from ..models.library import list_adapters, read_library, remove_adapter
 from ..models.pins import check_pin_fits, drop_pin, keep_pin, pinned_among
 from ..models.readme import CARD_FILE, taught_by_of
 from ..operator.adapters import (
-    PublishedBond,
     adapters_to_plain,
     details_to_plain,
     ranks_of_modules,
@@ -29,20 +28,16 @@ from ..operator.adapters import (
     read_withdrawals,
 )
 from ..operator.datanet_names import Names, datanets_to_plain
-from .adapter_bonds import add_bond_commands, bond_text
+from .adapter_bonds import ADAPTER_HELP, add_bond_commands, bond_text, loss_of
 from .adapter_pull import pull_from_hub, pull_from_peers
 from .adapter_search import matching_adapters, show_offered
 from .daemon_client import ask_daemon, load_settings, network_id, open_node_home
 from .datanet_chain import described_on_chain
 from .prompts import confirm
 from .render import emit_json, megabytes, out_console, plain, say, show_table
-from .transactions import transaction_command
-from .units import ppm_of
 
 app = typer.Typer(help="LoRA adapters on this machine.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-
-ADAPTER_HELP = "NAME, or NAME@ID where several share a name."
 
 TAUGHT_BY_MAX = 5
 REMOVE_TIMEOUT_S = 60.0
@@ -117,20 +112,6 @@ def add(
     question = f' "{named_sample(sample).rows[0].prompt}"' if sample else ""
     hint = f"`openledger-node chat{question} --model {name_here}`"
     say(f"[bold]{adapter.full_name}[/] is in the library; try it: {hint}")
-
-
-@transaction_command(app, "adapters publish")
-def publish(
-    name: Annotated[str, typer.Argument(metavar="ADAPTER", help=ADAPTER_HELP)],
-    royalty: Annotated[
-        str, typer.Option(metavar="PERCENT", help="Percent of its answers' earnings that goes to you.")
-    ] = "10",
-) -> dict[str, Any]:
-    """Register an adapter on the chain with a bond, so that its answers can be paid. Publish its Datanets first.
-
-    An adapter that was trained without a wallet gets this account as its owner, and with it another id.
-    """
-    return {"adapter": name, "royalty_ppm": ppm_of(royalty)}
 
 
 add_bond_commands(app)
@@ -228,7 +209,7 @@ def remove(
     """Remove an adapter from the library and delete its files. Running answers finish."""
     home = open_node_home()
     adapter = find_adapter(list_adapters(home), name)
-    confirm(_loss(adapter, read_bonds(home, network_id(home), [adapter]).get(adapter.id)), yes=yes)
+    confirm(loss_of(adapter, read_bonds(home, network_id(home), [adapter]).get(adapter.id)), yes=yes)
     order = {"adapter": adapter.full_name}
     if ask_daemon(home, "POST", "/adapters/remove", order, timeout_s=REMOVE_TIMEOUT_S) is None:
         drop_pin(home, adapter.id)
@@ -332,14 +313,6 @@ def _stopped_library(home: Home, cap_bytes: int) -> dict[str, Any]:
     return adapters_to_plain(
         home, None, listing=listing, bonds=bonds, withdrawn=withdrawn, disk_cap_bytes=cap_bytes, names=names
     )
-
-
-def _loss(adapter: Adapter, bond: PublishedBond | None) -> str:
-    """Build the confirmation question: what is deleted, and what is lost."""
-    what = f"delete {adapter.full_name}, {megabytes(adapter.size_bytes)}"
-    if bond is None:
-        return f"{what}? Only a new training or another copy brings it back."
-    return f"{what}? It is {bond.says}, and stays so. To serve it again you need a new training or a copy."
 
 
 def _facts(adapter: Adapter, layout: LoraLayout, names: Names) -> dict[str, str]:

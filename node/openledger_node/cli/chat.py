@@ -10,8 +10,7 @@ import typer
 
 from ..errors import InputError, NodeError
 from ..home import Home
-from .chat_client import ApiAddress, ColumnAnswer, ask_both, find_api, stream_chat, stream_guest, text_of
-from .chat_cost import CostNotice
+from .chat_client import ApiAddress, ColumnAnswer, CostNotice, ask_both, find_api, stream_chat, stream_guest, text_of
 from .daemon_client import open_node_home
 from .render import emit_json, out_console, plain, say, shown
 from .transactions import open_amount

@@ -43,7 +43,7 @@ class Movement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Purchase:
+class ChargedAnswer:
     """One answer that this node has paid for."""
 
     receipt: Digest
@@ -140,7 +140,7 @@ class Sums:
         rows = self._store.rows("SELECT mined_hash, mined_s FROM outbox WHERE mined_s IS NOT NULL")
         return {Digest(row["mined_hash"]): row["mined_s"] for row in rows}
 
-    def bought(self, payer: Address, *, since_s: float = 0) -> list[Purchase]:
+    def bought(self, payer: Address, *, since_s: float = 0) -> list[ChargedAnswer]:
         """The answers that `payer` was charged for since then, oldest first, by the receipts of their sellers."""
         rows = self._store.rows(
             "SELECT digest, request_id, body, node FROM receipt JOIN channel USING (channel_id)"
@@ -149,7 +149,7 @@ class Sums:
         )
         bodies = [(row, json.loads(row["body"])) for row in rows]
         return [
-            Purchase(
+            ChargedAnswer(
                 receipt=Digest(row["digest"]),
                 request_id=row["request_id"],
                 node=Address(row["node"]),

@@ -36,7 +36,7 @@ class PublishedBond:
 
     @property
     def free_at(self) -> str | None:
-        """That time as text; None while the adapter is sold."""
+        """The same time as text; None while the adapter is sold."""
         return None if self.free_at_s is None else rfc3339(self.free_at_s)
 
     @property

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from openledger_node.cli import chat, chat_cost
-from openledger_node.cli.chat_cost import CostNotice
+from openledger_node.cli import chat, chat_client
+from openledger_node.cli.chat_client import CostNotice
 from openledger_node.home import Home
 
 
@@ -54,7 +54,7 @@ def answers(chain: str | None = "ok", *, serve: bool = True) -> dict[str, Any]:
 def notice(
     monkeypatch: pytest.MonkeyPatch, home: Path, found: dict[str, Any], *, is_quiet: bool = False
 ) -> CostNotice:
-    monkeypatch.setattr(chat_cost, "ask_daemon", lambda _home, _method, path: found[path])
+    monkeypatch.setattr(chat_client, "ask_daemon", lambda _home, _method, path: found[path])
     return CostNotice(Home(home), is_quiet=is_quiet)
 
 

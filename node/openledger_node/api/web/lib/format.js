@@ -4,8 +4,6 @@ import { h } from "./dom.js";
 export const NONE = "–";
 // The states of money, by the field of `earnings`.
 export const MONEY_STATES = { pending_wei: "Earned", settled_wei: "Claimed", claimed_wei: "Final", withdrawn_wei: "Withdrawn" };
-// What money was paid for, by the line of `earnings`.
-export const EARNED_FOR = { node: "This node’s part", royalty: "Royalties", datanet_owner: "Datanets, as owner", contributor: "Rows, as contributor", treasury: "Datanet treasury", stake: "Stake rewards", cases: "Cases", protocol: "Protocol treasury", other_nodes: "Other nodes" };
 const WEI = 10n ** 18n;
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 

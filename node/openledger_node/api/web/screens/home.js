@@ -8,7 +8,7 @@ import { drawDemand } from "../lib/demand.js";
 import { openDialog } from "../lib/dialog.js";
 import { coded, h, part } from "../lib/dom.js";
 import { latest, on, poll } from "../lib/events.js";
-import { amount, bytes, count, decimal, EARNED_FOR, id, NONE, open as openAmount, seconds, sum, time } from "../lib/format.js";
+import { amount, bytes, count, decimal, id, NONE, open as openAmount, seconds, sum, time } from "../lib/format.js";
 import { idleSince, isAlone, memoryOf, moneyTrouble } from "../lib/facts.js";
 import { limitsDialog } from "../lib/limits.js";
 import { button, chip, emptyState, facts, heading, meter, note, panel, strip, tile } from "../lib/parts.js";
@@ -202,6 +202,8 @@ const ROWS = [
   ["Earned, gross", "before the others’ parts; all there is now", (each) => each.pending_wei], ["Claimed", "yours, on the chain, before or in the draw", (each) => each.total.under_way_wei], ["Final", "yours, credited for good", (each) => each.total.final_wei],
   ["Spent", "answers that you bought", (each) => minus(each.spent_wei)], ["Lost", "stake and bonds, in cases", (each) => minus(each.lost_wei)], ["Gas", "", (each) => minus(each.gas_open_wei)],
 ];
+// What money was paid for, by the line of `earnings`.
+const EARNED_FOR = { node: "This node’s part", royalty: "Royalties", datanet_owner: "Datanets, as owner", contributor: "Rows, as contributor", treasury: "Datanet treasury", stake: "Stake rewards", cases: "Cases", protocol: "Protocol treasury", other_nodes: "Other nodes" };
 const RARE = { Spent: "spent_wei", Lost: "lost_wei" };
 const minus = (wei) => (-BigInt(wei)).toString();
 
