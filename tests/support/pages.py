@@ -46,7 +46,8 @@ class Seen:
 
     def _hear(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
-            self.complaints.append(message.text)
+            is_about_file = message.text.startswith("Failed to load")
+            self.complaints.append(f"{message.text} {message.location['url']}" if is_about_file else message.text)
 
     def _note(self, request: Request) -> None:
         self.hosts.add(urlsplit(request.url).hostname or "")

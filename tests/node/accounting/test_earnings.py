@@ -14,7 +14,7 @@ from support.x402_payers import CHANNEL
 
 from openledger_node.accounting.earning_days import COIN_WEI, DAY_S, DayParts, earning_days, first_midnight
 from openledger_node.accounting.earnings import busy_hours, earnings_report
-from openledger_node.cli.earnings import COLUMNS, _print, _print_days, write_csv
+from openledger_node.cli.earnings import COLUMNS, OTHERS, SPENT, _print, _print_days, write_csv
 from openledger_node.cli.render import out_console
 from openledger_node.ledger.jobs import Job
 from openledger_node.ledger.key_credits import KeyCredit, KeyHold
@@ -237,7 +237,9 @@ def test_the_table_of_days_fits_80_columns_and_leaves_empty_days_out(
 ) -> None:
     monkeypatch.setattr(out_console, "width", 80)
     claimed = [(DAY_S * 3.0, 123_456_789 * 10**15), (DAY_S * 29.0, 10**12)]
-    _print_days(days_of(DayParts(settled=(), claimed=claimed, gas=(), coin_price_wei=0), DAY_S, DAY_S * 29.5))
+    none = dict.fromkeys((*OTHERS, *SPENT), ())
+    parts = DayParts(settled=(), claimed=claimed, gas=(), coin_price_wei=0, income=none)
+    _print_days(days_of(parts, DAY_S, DAY_S * 29.5))
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= 80
     assert printed.count("1970-01-") == 2

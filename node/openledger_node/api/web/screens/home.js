@@ -83,8 +83,7 @@ async function readEarnings() {
   if (status.chain === "down") return { noMoney: status.money?.why_down ?? "the chain does not answer" };
   try {
     const today = new Date().toISOString().slice(0, 10);
-    const [byDay, ...found] = await Promise.all([money("earnings", { since: "30d", by: "day" }), ...PERIODS.map(([, since]) => money("earnings", { since: since === "today" ? today : since || null }))]);
-    const work = await money("work", { since: "30d", forecast: true });
+    const [byDay, work, ...found] = await Promise.all([money("earnings", { since: "30d", by: "day" }), money("work", { since: "30d", forecast: true }), ...PERIODS.map(([, since]) => money("earnings", { since: since === "today" ? today : since || null }))]);
     return { work, earnings: Object.fromEntries(PERIODS.map(([, since], n) => [since, found[n]])), days: byDay.days, noMoney: null };
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
