@@ -146,6 +146,27 @@ def test_a_file_that_was_changed_on_its_way_stops_the_update(
     assert read_choice(home) is None
 
 
+def test_the_release_that_was_agreed_to_is_installed_whatever_the_server_shows_next(
+    run: Run, site: ReleaseSite, home: Home, as_tool: InstalledRelease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(run, site, "9.0.0")
+    confirmed, given = updates.confirm, []
+
+    def show_another(*words: Any, **options: Any) -> None:
+        confirmed(*words, **options)
+        offer(run, site, "0.0.1")  # signed by the same key, and older than what runs
+
+    def install(_: Home, manifest: Any, *__: Any) -> InstalledRelease:
+        given.append(str(manifest.version))
+        return as_tool
+
+    monkeypatch.setattr(updates, "confirm", show_another)
+    monkeypatch.setattr(environment, "install_release", install)
+    run("update", "--yes")
+    assert given == ["9.0.0"]
+    assert site.asked.count("/manifest.json") == 1
+
+
 def test_without_a_former_release_there_is_no_way_back(run: Run) -> None:
     ran = run("update", "--rollback", "--yes")
     assert ran.status == 3
