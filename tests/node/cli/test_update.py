@@ -11,6 +11,7 @@ from support.verbs import Run
 from openledger_node import __version__
 from openledger_node.cli import update as updates
 from openledger_node.cli.daemon_client import SilentError
+from openledger_node.cli.prompts import confirm
 from openledger_node.errors import NodeError
 from openledger_node.home import Holder, Home, claim_home
 from openledger_node.operator.updates import environment
@@ -150,10 +151,10 @@ def test_the_release_that_was_agreed_to_is_installed_whatever_the_server_shows_n
     run: Run, site: ReleaseSite, home: Home, as_tool: InstalledRelease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offer(run, site, "9.0.0")
-    confirmed, given = updates.confirm, []
+    given: list[str] = []
 
     def show_another(*words: Any, **options: Any) -> None:
-        confirmed(*words, **options)
+        confirm(*words, **options)
         offer(run, site, "0.0.1")  # signed by the same key, and older than what runs
 
     def install(_: Home, manifest: Any, *__: Any) -> InstalledRelease:
