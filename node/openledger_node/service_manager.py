@@ -95,9 +95,9 @@ def datagrams_to(address: str) -> Send:
     name = "\0" + address[1:] if address.startswith("@") else address
 
     def send(text: str) -> None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender, suppress(OSError):
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.setblocking(False)
-            sender.sendto(text.encode(), name)
+            sender.sendto(text.encode(errors="replace"), name)
 
     return send
 

@@ -1,5 +1,6 @@
 """The node and its service manager: readiness, signs of life, state and stop."""
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -47,6 +48,16 @@ def test_a_node_tells_its_start_by_the_socket_that_it_is_given(tmp_path: Path, i
 
 def test_a_manager_that_is_gone_ends_nothing(tmp_path: Path) -> None:
     manager = ServiceManager.find({"NOTIFY_SOCKET": str(tmp_path / "nobody")})
+    manager.be_ready("serving")
+    assert manager.is_here
+
+
+def test_a_node_without_free_files_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_socket(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    manager = ServiceManager.find({"NOTIFY_SOCKET": "/run/notify"})
+    monkeypatch.setattr("socket.socket", no_socket)
     manager.be_ready("serving")
     assert manager.is_here
 

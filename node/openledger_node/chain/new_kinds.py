@@ -29,20 +29,20 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventKind:
+class LogKind:
     """The contract and the name of a kind of events."""
 
     contract: Address
     name: str
 
 
-EventKinds = Mapping[str, EventKind]
+LogKinds = Mapping[str, LogKind]
 
 
-def kinds_of(contracts: Mapping[str, Address]) -> EventKinds:
+def kinds_of(contracts: Mapping[str, Address]) -> LogKinds:
     """All kinds of events that this release knows of some contracts."""
     return {
-        kind: EventKind(contract=address, name=event)
+        kind: LogKind(contract=address, name=event)
         for name, address in contracts.items()
         for kind, event in load_contract(name).event_kinds().items()
     }
@@ -63,7 +63,7 @@ class NewKinds:
     Blocks that are not final are forgotten and read again as usual, so that a reorganisation changes nothing here.
     """
 
-    def __init__(self, journal: EventRows, kinds: EventKinds, first_block: int) -> None:
+    def __init__(self, journal: EventRows, kinds: LogKinds, first_block: int) -> None:
         self._journal = journal
         self._kinds = kinds
         self._first_block = first_block
@@ -91,7 +91,7 @@ class NewKinds:
         """Store the events of new kinds in blocks that were read again."""
         assert self._behind is not None
         missing = {self._kinds[kind] for kind in self._behind}
-        found = [each for each in events if EventKind(contract=each.contract, name=each.name) in missing]
+        found = [each for each in events if LogKind(contract=each.contract, name=each.name) in missing]
         self._behind = {kind: max(until, blocks.last) for kind, until in self._behind.items()}
         self._journal.fill(found, self._behind)
 

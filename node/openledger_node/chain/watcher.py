@@ -21,7 +21,7 @@ from ..ledger.events import EventRows
 from .client import OK, ChainClient, ChainState
 from .contracts import load_contract
 from .identity import check_chain_id
-from .new_kinds import EventKinds, NewKinds
+from .new_kinds import LogKinds, NewKinds
 
 CHUNK_BLOCKS_MAX: Final = 1_000
 """Blocks whose logs are requested at once; halved while an endpoint refuses that many."""
@@ -58,7 +58,7 @@ class Watcher:
         addresses: Sequence[Address],
         first_block: int,
         decode: Decode,
-        kinds: EventKinds,
+        kinds: LogKinds,
         chunk_blocks_max: int = CHUNK_BLOCKS_MAX,
     ) -> None:
         self._client = client

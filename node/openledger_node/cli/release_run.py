@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -72,8 +73,8 @@ def run_start(words: Sequence[str], run: Callable[[Sequence[str]], int]) -> int:
         status = _run_on_trial(Trial(home, choice, ends=ends), words, run)
     else:
         status = run(words)
-    if take_restart(home) and (choice := _choice_here(home)):
-        start_again(choice, ends=ends)
+    if take_restart(home):
+        start_again(_choice_here(home), ends=ends)
     return status
 
 
@@ -85,13 +86,17 @@ def ends_by_exit() -> bool:
     return NOTIFY_SOCKET in os.environ or PROGRAM in os.environ.get(LAUNCHD_LABEL, "")
 
 
-def start_again(choice: ReleaseChoice, *, ends: bool) -> NoReturn:
-    """Start the same command line anew, by this process or by its service manager. It may be called in any thread."""
+def start_again(choice: ReleaseChoice | None, *, ends: bool) -> NoReturn:
+    """Start the same command line anew, by this process or by its service manager. It may be called in any thread.
+
+    A program that goes by no choice, such as a checkout, starts itself, so an update of another installation ends no
+    node.
+    """
     if ends:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(RESTART_STATUS)
-    _replace_process(choice.first.program)
+    _replace_process(choice.first.program if choice else str(Path(sys.prefix) / "bin" / PROGRAM))
 
 
 def _run_on_trial(trial: "Trial", words: Sequence[str], run: Callable[[Sequence[str]], int]) -> int:
@@ -129,18 +134,19 @@ class Trial(threading.Thread):
         self._is_ready = is_ready or is_node_ready
         self._start_again = start_again
         self._ended = threading.Event()
+        self._is_over = False  # the file says how the trial has ended
         self.was_ready = False
 
     def run(self) -> None:
         """Look every few seconds."""
         deadline_s = time.monotonic() + self._ready_within_s()
         while not self._ended.wait(LOOK_EVERY_S):
-            if self._is_ready(self._home):
+            if self.was_ready or self._is_ready(self._home):
                 self.was_ready = True
-                end_try(self._home, was_ready=True)
-                note_event(EventKind.UPDATED, f"version {self._choice.current.version} is ready")
-                return
-            if time.monotonic() >= deadline_s:
+                if self._end_try():  # else again, as the disk may have room then
+                    note_event(EventKind.UPDATED, f"version {self._choice.current.version} is ready")
+                    return
+            elif time.monotonic() >= deadline_s:
                 self.leave(f"it was not ready within {self._ready_within_s():.0f} s")
                 return
 
@@ -148,15 +154,26 @@ class Trial(threading.Thread):
         """Stop looking. A release that its owner stopped before it was ready may try again."""
         self._ended.set()
         self.join()
-        if not self.was_ready:
-            end_try(self._home, was_ready=False)
+        if not self._is_over:
+            self._end_try()
+
+    def _end_try(self) -> bool:
+        """Write how the trial has ended; return False if the disk does not take it."""
+        with suppress(NodeError, OSError):
+            end_try(self._home, was_ready=self.was_ready)
+            self._is_over = True
+        return self._is_over
 
     def leave(self, why: str) -> None:
         """Return to the former release by replacing this process; without a way back, go on."""
-        returned = fall_back(self._home, why, now_s=time.time())
+        returned, why_not = None, "there is no way back"
+        try:
+            returned = fall_back(self._home, why, now_s=time.time())
+        except NodeError as error:
+            why_not = str(error)
         _say(
             f"version {self._choice.current.version} is left, because {why}"
-            + ("" if returned else "; but there is no way back, so it stays")
+            + ("" if returned else f"; but it stays, because {why_not}")
         )
         if returned:
             note_event(EventKind.ROLLED_BACK, f"version {self._choice.current.version} is left, because {why}")

@@ -1,7 +1,7 @@
 """`update`: look for a new release, install it beside the running one, switch to it, and go back."""
 
 import time
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -24,6 +24,9 @@ from ..operator.updates.releases import (
 from .daemon_client import SilentError, ask_daemon, load_settings, open_node_home
 from .prompts import confirm
 from .render import emit_json, plain, say, show_lines
+
+if TYPE_CHECKING:
+    from ..operator.updates.manifest import ReleaseManifest
 
 POLL_S: Final = 1.0
 IDLE_WITHIN_S: Final = 3_600.0
@@ -52,7 +55,7 @@ def update(
     if rollback:
         found = _roll_back(home, yes=yes, waits=not now)
     elif check:
-        found = _look(home, load_settings(home).update)
+        found = _compared(home, _manifest(home, load_settings(home).update))
     else:
         found = _update(home, load_settings(home).update, yes=yes, waits=not now)
     if as_json:
@@ -76,8 +79,8 @@ def _print(found: dict[str, Any]) -> None:
         say(f"version {found['newest']} is chosen again" + ("" if found["is_running"] else "; start the node"))
 
 
-def _look(home: Home, config: UpdateConfig) -> dict[str, Any]:
-    """Fetch the manifest, and compare it with this release.
+def _manifest(home: Home, config: UpdateConfig) -> "ReleaseManifest":
+    """Fetch the manifest of the newest release.
 
     Raises:
         NetworkError: there is no manifest that may be trusted, or it is older than one that was installed.
@@ -94,6 +97,14 @@ def _look(home: Home, config: UpdateConfig) -> dict[str, Any]:
             f"the manifest names version {manifest.version}, and {choice.highest} was installed here before: its "
             "server shows an old one"
         )
+    return manifest
+
+
+def _compared(home: Home, manifest: "ReleaseManifest") -> dict[str, Any]:
+    """Compare a manifest with this release."""
+    from packaging.version import Version
+
+    choice = read_choice(home)
     return {
         "stage": "found",
         "installed": __version__,
@@ -118,7 +129,8 @@ def _update(home: Home, config: UpdateConfig, *, yes: bool, waits: bool) -> dict
 
     if why := why_not_here():
         raise ConfigError(why)
-    found = _look(home, config)
+    manifest = _manifest(home, config)
+    found = _compared(home, manifest)
     if not found["is_newer"]:
         return found
     if not found["can_update"]:
@@ -131,7 +143,7 @@ def _update(home: Home, config: UpdateConfig, *, yes: bool, waits: bool) -> dict
         say("[yellow]warning[/] the node has left this version before")
     confirm(f"Install version {found['newest']} and switch to it?", yes=yes)
     running = running_release()
-    new = _install(home, config)
+    new = _install(home, manifest)
     if new.ledger > running.ledger:
         say(
             "[yellow]warning[/] the new release changes the ledger, so there is no way back once it has started: "
@@ -147,13 +159,13 @@ def _update(home: Home, config: UpdateConfig, *, yes: bool, waits: bool) -> dict
     return {**found, "stage": "running" if is_running else "installed", "is_running": is_running}
 
 
-def _install(home: Home, config: UpdateConfig) -> InstalledRelease:
+def _install(home: Home, manifest: "ReleaseManifest") -> InstalledRelease:
+    """Install the release that the owner has agreed to. A second look at its server could show another one."""
     from ..operator.updates.environment import install_release
-    from ..operator.updates.fetch import fetch_file, fetch_manifest
+    from ..operator.updates.fetch import fetch_file
 
     with one_update(home) as downloads:
         remove_unused(home)
-        manifest = fetch_manifest(config)
         say(f"downloading {manifest.wheel.name}")
         wheel, lock = fetch_file(manifest.wheel, downloads), fetch_file(manifest.lock, downloads)
         return install_release(home, manifest, wheel, lock, say)
@@ -244,4 +256,9 @@ def _await_ready(home: Home, new: InstalledRelease, *, within_s: float) -> None:
         if choice and choice.tries is None:
             return
         time.sleep(POLL_S)
+    if is_claimed(home):
+        raise NodeError(
+            "the node runs from another installation, which this update does not change: stop it with "
+            f"`openledger-node stop`, and start it with `{new.program} start`"
+        )
     raise NodeError("the node has not started again: run `openledger-node logs`, and start it by hand")

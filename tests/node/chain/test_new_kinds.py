@@ -9,7 +9,7 @@ from support.scripted_chain import CHAIN_ID, ScriptedChain
 from openledger_node.chain import new_kinds
 from openledger_node.chain.contracts import load_contract
 from openledger_node.chain.encoding import UnsignedTransaction, encode_signed, signing_digest
-from openledger_node.chain.new_kinds import UNNOTED, EventKind, EventKinds, kinds_of
+from openledger_node.chain.new_kinds import UNNOTED, LogKind, LogKinds, kinds_of
 from openledger_node.chain.watcher import Watcher
 from openledger_node.ledger.events import EventRows
 from openledger_node.ledger.ledger import Ledger
@@ -21,11 +21,11 @@ from openledger_protocol.transactions import GasPrice
 
 KEY = bytes(31) + b"\x01"
 SHOP, OTHER = (check_address("0x" + letter * 40) for letter in "cd")
-PAID = {"Shop.Paid(string)": EventKind(contract=SHOP, name="paid")}
-BOTH = {**PAID, "Shop.Thanked(string)": EventKind(contract=SHOP, name="thanked")}
+PAID = {"Shop.Paid(string)": LogKind(contract=SHOP, name="paid")}
+BOTH = {**PAID, "Shop.Thanked(string)": LogKind(contract=SHOP, name="thanked")}
 
 
-def open_watcher(chain: ScriptedChain, ledger: Ledger, kinds: EventKinds, chunk: int = 1_000) -> Watcher:
+def open_watcher(chain: ScriptedChain, ledger: Ledger, kinds: LogKinds, chunk: int = 1_000) -> Watcher:
     """A watcher of a release that knows these kinds; a call's text is the kind of its event and its number."""
     names = {each.name for each in kinds.values()}
 
@@ -134,7 +134,7 @@ def test_an_interrupted_reading_goes_on(chain: ScriptedChain, ledger: Ledger, re
 def test_a_kind_whose_contract_says_nothing_else_is_asked_of_that_contract_only(
     chain: ScriptedChain, ledger: Ledger, read_before: list[str]
 ) -> None:
-    watcher = open_watcher(chain, ledger, {**PAID, "Other.Sold(string)": EventKind(contract=OTHER, name="sold")})
+    watcher = open_watcher(chain, ledger, {**PAID, "Other.Sold(string)": LogKind(contract=OTHER, name="sold")})
     asked: list[Sequence[Address]] = []
     answer = chain.logs
 

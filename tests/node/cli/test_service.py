@@ -62,6 +62,14 @@ def test_install_starts_the_service_and_remove_leaves_the_data(
     assert commands.changes == [f"systemctl --user disable --now {file.name}", "systemctl --user daemon-reload"]
 
 
+def test_install_from_an_update_names_the_program_that_was_installed_first(
+    run: Run, home: Home, commands: ServiceCommands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verb, "lasting_program", lambda _: "/opt/first/bin/openledger-node")
+    assert run("service", "install", "--yes").status == 0
+    assert "ExecStart=/opt/first/bin/openledger-node --home" in unit_file(tmp_path).read_text()
+
+
 def test_install_again_restarts_a_running_node_only_if_its_unit_has_changed(
     run: Run, home: Home, commands: ServiceCommands
 ) -> None:

@@ -11,6 +11,7 @@ from support.verbs import Run
 from openledger_node import __version__
 from openledger_node.cli import update as updates
 from openledger_node.cli.daemon_client import SilentError
+from openledger_node.cli.prompts import confirm
 from openledger_node.errors import NodeError
 from openledger_node.home import Holder, Home, claim_home
 from openledger_node.operator.updates import environment
@@ -144,6 +145,27 @@ def test_a_file_that_was_changed_on_its_way_stops_the_update(
     assert ran.status == 6
     assert "its SHA-256 differs" in ran.stderr
     assert read_choice(home) is None
+
+
+def test_the_release_that_was_agreed_to_is_installed_whatever_the_server_shows_next(
+    run: Run, site: ReleaseSite, home: Home, as_tool: InstalledRelease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(run, site, "9.0.0")
+    given: list[str] = []
+
+    def show_another(*words: Any, **options: Any) -> None:
+        confirm(*words, **options)
+        offer(run, site, "0.0.1")  # signed by the same key, and older than what runs
+
+    def install(_: Home, manifest: Any, *__: Any) -> InstalledRelease:
+        given.append(str(manifest.version))
+        return as_tool
+
+    monkeypatch.setattr(updates, "confirm", show_another)
+    monkeypatch.setattr(environment, "install_release", install)
+    run("update", "--yes")
+    assert given == ["9.0.0"]
+    assert site.asked.count("/manifest.json") == 1
 
 
 def test_without_a_former_release_there_is_no_way_back(run: Run) -> None:

@@ -412,6 +412,27 @@ async def test_a_receiver_gets_only_so_many_in_an_hour_and_the_others_later(
     assert len(inbox.got) == PER_HOUR_MAX + 5
 
 
+async def test_a_clock_that_was_set_back_holds_no_alert_up(home: Home, autojump_clock: object) -> None:
+    journal, inbox = open_journal(home), Inbox()
+    for _ in range(PER_HOUR_MAX):
+        alert = new_alert("engine", "begins", now_s=1)
+        journal.put("webhook", alert)
+        journal.note_sent("webhook", alert, now_s=1_900_000_000)
+    journal.save()
+    await live(service(home, inbox, failed), 30.0)
+    assert inbox.got == [("engine", "begins")]
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "ftp://127.0.0.1"])
+async def test_a_proxy_that_can_not_be_used_fails_the_delivery_and_not_the_node(
+    home: Home, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    receiver = Receiver(name="ntfy", url="https://ntfy.example/topic", secret=None)
+    with pytest.raises(NetworkError, match=r"set HTTPS_PROXY and ALL_PROXY to a URL that begins with http://"):
+        await deliver(receiver, new_alert("engine", "begins", now_s=1), node_name="", now_s=lambda: 1.0)
+
+
 async def test_a_receiver_that_fails_is_asked_less_and_less_often(home: Home, autojump_clock: object) -> None:
     asked: list[float] = []
 

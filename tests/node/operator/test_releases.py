@@ -1,9 +1,11 @@
 """The choice of a release, its trial and the way back, at each moment at which a process can end."""
 
+import errno
 import json
 import os
 import sqlite3
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 
 from openledger_node.cli import release_run
 from openledger_node.cli.release_run import RESTART_STATUS, Trial, ends_by_exit, hand_over, run_start
-from openledger_node.errors import ConfigError, ModelError
+from openledger_node.errors import ConfigError, DiskError, ModelError
 from openledger_node.home import Home
 from openledger_node.operator.updates.releases import (
     InstalledRelease,
@@ -19,6 +21,7 @@ from openledger_node.operator.updates.releases import (
     begin_try,
     end_try,
     fall_back,
+    lasting_program,
     one_update,
     order_restart,
     read_choice,
@@ -101,6 +104,22 @@ def test_the_first_program_stays_the_one_that_hands_over(
     third = installed(releases_folder(home) / "0.3.0-bb", "0.3.0")
     choice = switch_to(home, third, new)
     assert (choice.first, choice.current, choice.former) == (first, third, new)
+
+
+def test_the_highest_version_never_falls(home: Home, first: InstalledRelease, new: InstalledRelease) -> None:
+    switch_to(home, new, first)
+    assert switch_to(home, installed(releases_folder(home) / "0.1.5-bb", "0.1.5"), first).highest == "0.2.0"
+
+
+def test_a_service_names_the_program_that_no_update_deletes(
+    home: Home, first: InstalledRelease, new: InstalledRelease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "prefix", str(new.folder))
+    assert lasting_program(home) is None
+    switch_to(home, new, first)
+    assert lasting_program(home) == first.program
+    monkeypatch.setattr(sys, "prefix", str(first.folder))
+    assert lasting_program(home) is None  # its own path, or a link to it, stays
 
 
 def test_there_is_no_way_back_behind_a_ledger_that_the_former_release_cannot_read(
@@ -293,6 +312,28 @@ def test_a_restart_that_an_update_ordered_starts_the_first_program(
     assert run_start(["start"], start()) == 0  # a stop without an order
 
 
+def test_another_installation_that_is_told_to_restart_starts_itself(
+    home: Home,
+    first: InstalledRelease,
+    new: InstalledRelease,
+    replaced: list[str],
+    as_release: AsRelease,
+    tmp_path: Path,
+) -> None:
+    checkout = installed(tmp_path / "checkout", "0.1.0")
+    as_release(checkout)
+
+    def run(_: Sequence[str]) -> int:
+        switch_to(home, new, first)
+        order_restart(home)
+        return 0
+
+    with pytest.raises(Replaced):
+        run_start(["start"], run)
+    assert replaced == [checkout.program]
+    assert chosen(home).tries == 0
+
+
 def test_under_a_service_manager_the_node_exits_to_be_started_again(
     home: Home,
     first: InstalledRelease,
@@ -389,6 +430,29 @@ def test_a_trial_ends_when_the_node_is_ready_or_its_time_is_over(
     assert trial.was_ready == is_ready
     assert (chosen(home).current, chosen(home).tries) == (new if is_ready else first, None)
     assert started == ([] if is_ready else [first.program])
+
+
+def test_a_full_disk_does_not_make_a_good_release_a_bad_one(
+    home: Home, first: InstalledRelease, new: InstalledRelease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release_run, "LOOK_EVERY_S", 0.001)
+    choice, failed = begin_try(home, switch_to(home, new, first), now_s=NOW_S), threading.Event()
+    is_full = True
+
+    def end(home: Home, *, was_ready: bool) -> None:
+        if is_full:
+            failed.set()
+            raise DiskError(errno.ENOSPC, "no space left")
+        end_try(home, was_ready=was_ready)
+
+    monkeypatch.setattr(release_run, "end_try", end)
+    trial = Trial(home, choice, ends=False, is_ready=lambda _: True)
+    trial.start()
+    assert failed.wait(10)
+    is_full = False
+    trial.end()
+    assert trial.was_ready
+    assert (chosen(home).current, chosen(home).tries) == (new, None)
 
 
 def test_a_second_start_beside_a_running_node_is_no_try(

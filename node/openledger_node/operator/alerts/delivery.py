@@ -99,6 +99,11 @@ async def deliver(
         raise NetworkError(f"{receiver.host} did not answer within {TIMEOUT_S:.0f} s") from error
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise NetworkError(f"{receiver.host} can't be reached ({type(error).__name__})") from error
+    except (ValueError, ImportError) as error:  # of the client itself
+        raise NetworkError(
+            f"{receiver.host} can't be reached by the proxy of this environment ({type(error).__name__}): set "
+            "HTTPS_PROXY and ALL_PROXY to a URL that begins with http://, or unset them"
+        ) from error
     if not 200 <= status < 300:
         raise NetworkError(f"{receiver.host} answered with status {status}: {_advice(receiver, status)}")
 

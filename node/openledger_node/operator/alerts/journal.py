@@ -84,9 +84,9 @@ class AlertJournal:
             )
         )
 
-    def num_sent_since(self, receiver: str, since_s: int) -> int:
-        """Count the alerts that a receiver has taken since a time."""
-        return sum(each.receiver == receiver and each.sent_s >= since_s for each in self.sent)
+    def num_sent_since(self, receiver: str, since_s: int, *, now_s: int) -> int:
+        """Count the alerts that a receiver has taken since a time; those of a clock that was set back don't count."""
+        return sum(each.receiver == receiver and since_s <= each.sent_s <= now_s for each in self.sent)
 
     def save(self) -> None:
         """Write the file. A full disk is logged only, because alerts must leave then, too."""

@@ -142,7 +142,8 @@ class AlertService:
         attempts = self._attempts.setdefault(receiver.name, _Attempts())
         queue = journal.waiting.get(receiver.name, deque())
         while queue and trio.current_time() >= attempts.next_s:
-            if journal.num_sent_since(receiver.name, int(self._now_s()) - HOUR_S) >= PER_HOUR_MAX:
+            now_s = int(self._now_s())
+            if journal.num_sent_since(receiver.name, now_s - HOUR_S, now_s=now_s) >= PER_HOUR_MAX:
                 return
             alert = queue[0]
             try:

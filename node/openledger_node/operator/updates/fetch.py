@@ -97,6 +97,11 @@ def _download(url: str, take: Callable[[bytes], object], *, size_max: int, withi
                 take(block)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise NetworkError(f"{host} can't be reached ({type(error).__name__}): try again later") from error
+    except ImportError as error:
+        raise NetworkError(
+            f"{host} can't be reached by a SOCKS proxy: set HTTPS_PROXY and ALL_PROXY to a URL that begins with "
+            "http://, or unset them"
+        ) from error
 
 
 def _check_hop(request: httpx.Request) -> None:

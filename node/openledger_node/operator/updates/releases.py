@@ -100,9 +100,12 @@ def write_choice(home: Home, choice: ReleaseChoice) -> None:
 
 def switch_to(home: Home, new: InstalledRelease, running: InstalledRelease) -> ReleaseChoice:
     """Choose a new release, on trial; `running` is the one to return to."""
+    from packaging.version import Version
+
     before = read_choice(home)
     first = before.first if before and before.first.folder.exists() else running
-    choice = ReleaseChoice(first=first, current=new, former=running, tries=0, highest=new.version)
+    highest = max(new.version, before.highest if before else new.version, key=Version)
+    choice = ReleaseChoice(first=first, current=new, former=running, tries=0, highest=highest)
     write_choice(home, choice)
     return choice
 
@@ -124,6 +127,17 @@ def end_try(home: Home, *, was_ready: bool) -> None:
     choice = read_choice(home)
     if choice and choice.tries is not None:
         write_choice(home, replace(choice, tries=None if was_ready else 0))
+
+
+def lasting_program(home: Home) -> str | None:
+    """The program that a service of an updated node starts: a later update deletes the environment of this process.
+
+    None for a process that no update has installed.
+    """
+    choice = read_choice(home)
+    if choice is None or Path(sys.prefix).parent != releases_folder(home) or not Path(choice.first.program).exists():
+        return None
+    return choice.first.program
 
 
 def fall_back(home: Home, why: str, *, now_s: float) -> ReleaseChoice | None:
