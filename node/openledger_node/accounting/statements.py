@@ -12,9 +12,10 @@ from openledger_protocol.codec import to_plain
 from openledger_protocol.curation import check_decision, decision_digest
 from openledger_protocol.datanet import datanet_id
 from openledger_protocol.offer import check_offer, offer_digest
-from openledger_protocol.primitives import DatanetId, check_digest
+from openledger_protocol.primitives import DatanetId, check_digest, check_name
 from openledger_protocol.signatures import sign_digest
 
+from ..datanets.held import is_datanet_id
 from ..datanets.proposals import draft_decision, read_proposal
 from ..datanets.registered import read_registered
 from ..datanets.rows import read_rows
@@ -43,10 +44,10 @@ class StatementQueries:
         """Terms of a Datanet by its id, or by its name if the wallet owns it; curators and versions by the chain.
 
         Raises:
-            MalformedError: it begins as an id does, and is none.
+            MalformedError: it is neither an id nor a name.
         """
         wallet, network = self._session.accounts.wallet, self._session.network
-        id_ = DatanetId(check_digest(datanet)) if datanet.startswith("0x") else datanet_id(wallet, datanet)
+        id_ = DatanetId(check_digest(datanet)) if is_datanet_id(datanet) else datanet_id(wallet, check_name(datanet))
         found = read_registered(self._session.ledger.events, id_)
         place = DatanetPlace(chain_id=network.chain_id, contract=network.contracts["DatanetRegistry"], datanet_id=id_)
         versions = found.versions if found else ()

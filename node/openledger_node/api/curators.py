@@ -14,6 +14,7 @@ from openledger_protocol.offer import offer_from_json
 
 from ..datanets.curator_files import check_old_rows, curators_from_plain, review_state
 from ..datanets.drafts import FileDrafts
+from ..datanets.held import is_datanet_id
 from ..datanets.proposals import write_decision
 from ..datanets.rows import read_rows
 from ..datanets.signed import SignedBatch, write_signed
@@ -64,7 +65,7 @@ def _add_versions(app: FastAPI, home: Home, drafts: FileDrafts, network: Network
     async def show_curators(name: str) -> dict[str, Any]:
         """The curators of a Datanet by its name or id; if it is owned here, with the review of its next version."""
         terms = await terms_of(name)
-        if name.startswith("0x"):
+        if is_datanet_id(name):
             return terms
         state = await trio.to_thread.run_sync(review_state, home, name, curators_from_plain(terms))
         return {**terms, "review": state}

@@ -1,7 +1,6 @@
 """`datanet curators`, `propose`, `review` and `collect`: versions that curators approve."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -22,7 +21,7 @@ from openledger_protocol.primitives import Address, check_address
 from ..datanets.curated import CollectedVersion
 from ..datanets.curated import collect as collect_decisions
 from ..datanets.curated import propose as propose_version
-from ..datanets.gate import measure_rows
+from ..datanets.curator_files import check_old_rows, measure_new, old_root
 from ..datanets.proposals import (
     VersionProposal,
     draft_decision,
@@ -32,7 +31,6 @@ from ..datanets.proposals import (
     write_proposal,
 )
 from ..datanets.registered import read_curators, read_versions
-from ..datanets.rows import rows_digest
 from ..datanets.signed import DatanetPlace
 from ..datanets.store import OwnDatanets
 from ..errors import ConfigError, InputError, NodeError
@@ -269,17 +267,8 @@ def _roots(proposal: VersionProposal) -> dict[str, Any]:
 
 
 def _numbers(proposal: VersionProposal) -> dict[str, Any]:
-    numbers: Any = [to_plain(each) for each in _measured(proposal)]
+    numbers: Any = [to_plain(each) for each in measure_new(proposal)]
     return {"rows": len(proposal.rows), "new_rows": len(proposal.new_rows), "numbers": numbers}
-
-
-def _measured(proposal: VersionProposal) -> Iterable[Any]:
-    """The numbers of the new rows that need no other rows."""
-    counted_elsewhere = ("duplicates", "copies")
-    if not proposal.new_rows:
-        return ()
-    measured = measure_rows(proposal.new_rows, proposal.rows[: proposal.num_old], duplicates=0, of_others=0)
-    return [each for each in measured if each.name not in counted_elsewhere]
 
 
 def _show(home: Home, proposal: VersionProposal) -> None:
@@ -288,7 +277,7 @@ def _show(home: Home, proposal: VersionProposal) -> None:
         f"{plain(proposal.licence)}: {counted(len(proposal.rows), 'row')}, {len(proposal.new_rows):,} of them new"
     )
     say(_old_rows(home, proposal))
-    for number in _measured(proposal):
+    for number in measure_new(proposal):
         value = "–" if number.value is None else f"{number.value:g}"
         out_console.print(f"  {number.name}: {value} {plain(number.unit)}  [dim]{plain(number.note)}[/]")
     for place, row in enumerate(proposal.new_rows[:ROWS_SHOWN], proposal.num_old + 1):
@@ -306,7 +295,6 @@ def _old_rows(home: Home, proposal: VersionProposal) -> str:
     """
     if not proposal.num_old:
         return "all rows count as new"
-    root = rows_digest(proposal.rows[: proposal.num_old])
     try:
         with open_chain(home) as (network, events):
             is_known = network.chain_id == proposal.chain_id and _is_read(events, proposal)
@@ -317,11 +305,7 @@ def _old_rows(home: Home, proposal: VersionProposal) -> str:
         return (
             f"the file says that its first {proposal.num_old:,} rows were published before, which is not checked here"
         )
-    if root not in roots:
-        raise NodeError(
-            f"the file says that its first {proposal.num_old:,} rows were published before, and they were not: "
-            "don't approve it"
-        )
+    check_old_rows(old_root(proposal), roots)
     return f"its first {proposal.num_old:,} rows were published before"
 
 

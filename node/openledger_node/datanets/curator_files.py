@@ -64,7 +64,7 @@ def kind_of(file: Path) -> str | None:
 def show_proposal(file: Path, *, offset: int) -> dict[str, Any]:
     """Show a proposal with its numbers and some of its new rows; personal data is masked.
 
-    `old_root` is the root of the rows that it calls published, None without any; `check_old_rows` compares it.
+    `old_root` is the root of the rows that it calls old, None without any; `check_old_rows` compares it.
 
     Raises:
         NodeError: the file is no proposal.
@@ -82,7 +82,7 @@ def show_proposal(file: Path, *, offset: int) -> dict[str, Any]:
         "contributors_root": proposal.contributors_root,
         "rows": len(proposal.rows),
         "num_new": len(new),
-        "old_root": rows_digest(proposal.rows[: proposal.num_old]) if proposal.num_old else None,
+        "old_root": old_root(proposal),
         "numbers": numbers,
         "offset": max(0, offset),
         "shown": [
@@ -98,13 +98,18 @@ def show_proposal(file: Path, *, offset: int) -> dict[str, Any]:
     }
 
 
-def check_old_rows(old_root: str | None, published: Collection[str]) -> None:
-    """Check that the rows that a proposal calls old are a version on the chain.
+def old_root(proposal: VersionProposal) -> Digest | None:
+    """The root of the rows that a proposal calls old; None if it calls none so."""
+    return rows_digest(proposal.rows[: proposal.num_old]) if proposal.num_old else None
+
+
+def check_old_rows(root: str | None, published: Collection[str]) -> None:
+    """Check that the rows that a proposal calls old are a version on the chain, by their root.
 
     Raises:
         NodeError: they are not.
     """
-    if old_root is not None and old_root not in published:
+    if root is not None and root not in published:
         raise NodeError(
             "the file says that its first rows were published before, and they were not: don't approve it, and ask "
             "the owner why"

@@ -27,6 +27,7 @@ from openledger_protocol.primitives import (
     check_address,
     check_digest,
     check_name,
+    check_text,
 )
 
 from ..errors import InputError, NodeError
@@ -38,6 +39,8 @@ PROPOSAL_SCHEMA: Final = "openledger.version_proposal/1"
 DECISION_SCHEMA: Final = "openledger.version_decision/1"
 FILE_BYTES_MAX: Final = 1024**3
 DECISION_BYTES_MAX: Final = 64 * 1024
+LICENCE_CHARACTERS_MAX: Final = 4_096
+"""A Datanet's description on the chain is no longer either; most licences have a short id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,9 +142,11 @@ def _proposal_from_json(content: dict[str, Any]) -> VersionProposal:
     names = {field.name for field in fields(VersionProposal)}
     if content.pop("schema", None) != PROPOSAL_SCHEMA or set(content) != names:
         raise MalformedError(f"it must have the schema {PROPOSAL_SCHEMA!r} and the fields {', '.join(sorted(names))}")
-    for name in ("chain_id", "version", "num_old"):
-        if type(content[name]) is not int or content[name] < 0:
-            raise MalformedError(f"its {name} must be a number")
+    for name, most in (("chain_id", 2**64), ("version", 2**32), ("num_old", 2**32)):
+        if type(content[name]) is not int or not 0 <= content[name] < most:
+            raise MalformedError(f"its {name} must be a number below {most}")
+    if not isinstance(content["licence"], str) or len(content["licence"]) > LICENCE_CHARACTERS_MAX:
+        raise MalformedError(f"its licence must be a text of at most {LICENCE_CHARACTERS_MAX} characters")
     if not isinstance(content["rows"], list) or not content["rows"] or not isinstance(content["accounts"], dict):
         raise MalformedError("it must have rows, and the accounts of contributors")
     rows = tuple(map(row_from_json, content["rows"]))
@@ -153,7 +158,7 @@ def _proposal_from_json(content: dict[str, Any]) -> VersionProposal:
         contract=check_address(content["contract"]),
         datanet_id=DatanetId(check_digest(content["datanet_id"])),
         name=check_name(content["name"]),
-        licence=on_one_line(str(content["licence"])),
+        licence=on_one_line(check_text(content["licence"])),
         version=content["version"],
         rows_root=check_digest(content["rows_root"]),
         contributors_root=check_digest(content["contributors_root"]),

@@ -122,8 +122,14 @@ def test_terms_are_found_by_name_and_by_id(signer: Signer) -> None:
     assert by_name == signer.ask("datanet_terms", datanet=signer.place.datanet_id)
     assert (by_name["is_registered"], by_name["licence"], by_name["need"]) == (True, "CC-BY-4.0", 1)
     assert signer.ask("datanet_terms", datanet="pond")["is_registered"] is False
-    with pytest.raises(MalformedError):
-        signer.ask("datanet_terms", datanet="0x12")
+    with pytest.raises(MalformedError, match="not a name"):
+        signer.ask("datanet_terms", datanet="la/ke")
+
+
+def test_a_name_may_begin_as_an_id_does(signer: Signer) -> None:
+    found = signer.ask("datanet_terms", datanet="0xlake")
+    assert found["id"] == datanet_id(signer.session.accounts.wallet, "0xlake")
+    assert (found["name"], found["is_registered"]) == ("0xlake", False)
 
 
 def test_rows_are_offered_as_the_wallets(signer: Signer, tmp_path: Path) -> None:

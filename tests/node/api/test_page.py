@@ -67,6 +67,55 @@ def test_a_script_is_served_line_for_line_without_its_comments() -> None:
     assert all(line.startswith("//") and other == "" for line, other in left)
 
 
+TEXT = re.compile(r"""\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|//.*|/\*.*?\*/""")
+PATTERN = re.compile(r"/(?:\\.|\[(?:\\.|[^\]\\])*\]|[^/\\\[])+/[a-z]*")
+BEFORE_PATTERN = re.compile(r"(?:^|[(,=:\[!&|?{};+*%~^<>-]|\b(?:return|typeof|case|of|in))\s*$")
+
+
+def test_no_text_of_a_script_goes_on_in_the_next_line() -> None:
+    """Only such a text could lose what is taken from the start and end of a line."""
+    lines = {file: file.read_text().split("\n") for file in SOURCES if file.suffix == ".js"}
+    wrong = [(file.name, n) for file, found in lines.items() for n, line in enumerate(found, 1) if goes_on(line)]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["x = `a", "x = `a ${y(`b", "x = `${{a: `}`}.a", "/* a", "x = 'a\\", 'x = "a', "x = /[`]/ + `a", "a / b + `c"],
+)
+def test_a_text_that_goes_on_is_found(line: str) -> None:
+    assert goes_on(line)
+    assert not goes_on("const a = `b ${c({ d: `e` })}`, f = /[`'\"/]/g, g = a / b; // it's `")
+
+
+def goes_on(line: str) -> bool:
+    """Return True if a text, template, pattern or comment of a line may end in a later one."""
+    opened, at = list[str](), 0  # "`" for a template, "{" for each brace that is open in one
+    while at < len(line):
+        if opened and opened[-1] == "`":
+            if line.startswith("${", at):
+                opened.append("{")
+            elif line[at] == "`":
+                opened.pop()
+            at += 2 if line[at] == "\\" or line.startswith("${", at) else 1
+        elif found := TEXT.match(line, at):
+            at = found.end()
+        elif line[at] == "/" and BEFORE_PATTERN.search(line[:at]):
+            pattern = PATTERN.match(line, at)
+            if pattern is None:
+                return True
+            at = pattern.end()
+        elif line[at] in "\"'" or line.startswith("/*", at):
+            return True
+        else:
+            if line[at] == "`" or (line[at] == "{" and opened):
+                opened.append(line[at])
+            elif line[at] == "}" and opened:
+                opened.pop()
+            at += 1
+    return bool(opened) or line.endswith("\\")
+
+
 def test_every_file_of_the_folder_is_served() -> None:
     paths = {f"/{file.relative_to(WEB).as_posix()}" for file in SOURCES}
     assert {path if path != "/" else "/index.html" for path in read_files()} == paths

@@ -19,6 +19,7 @@ export const title = "Datanets";
 const LOOK_MS = 3000, CHAIN_MS = 30e3;
 const RULES = [["suffix-v1", 1, "suffix-v1, by the text"], ["poa-v3", 7, "poa-v3, experimental"]];
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+const isId = (key) => /^0x[0-9a-f]{64}$/.test(key ?? ""); // a name may begin with 0x too
 
 let lib; // once there is a network
 
@@ -36,7 +37,7 @@ export function mount(root, params) {
     try {
       const { datanets } = await get("/datanets/overview"), before = JSON.stringify(own());
       held.own = datanets;
-      if (!own() && !theirs() && !held.chosen?.startsWith("0x")) held.chosen = datanets[0]?.name ?? held.chain?.datanets.find(isElsewhere)?.id ?? null;
+      if (!own() && !theirs() && !isId(held.chosen)) held.chosen = datanets[0]?.name ?? held.chain?.datanets.find(isElsewhere)?.id ?? null;
       if (own() && (isForced || held.details?.name !== held.chosen || JSON.stringify(own()) !== before)) await lookAt();
       held.why = null;
     } catch (failure) {
@@ -65,12 +66,12 @@ export function mount(root, params) {
     try {
       lib ??= await import("../lib/curators.js");
       const found = await lib.lookAtCurators(chosen);
-      if (chosen.startsWith("0x") && !found.is_registered) throw new Refused(`No Datanet ${chosen} is registered on this network. Check its id.`);
-      if (chosen.startsWith("0x")) held.opened[chosen] = { ...found, roles: [], rows: null, earned_wei: null };
+      if (isId(chosen) && !found.is_registered) throw new Refused(`No Datanet ${chosen} is registered on this network. Check its id.`);
+      if (isId(chosen)) held.opened[chosen] = { ...found, roles: [], rows: null, earned_wei: null };
       if (chosen === held.chosen) held.curators = found;
     } catch (failure) {
       if (!(failure instanceof Refused) && !(failure instanceof TypeError)) throw failure;
-      if (failure instanceof Refused && chosen.startsWith("0x")) Object.assign(held, { why: failure.message, chosen: null });
+      if (failure instanceof Refused && isId(chosen)) Object.assign(held, { why: failure.message, chosen: null });
     }
     draw();
   }
@@ -102,7 +103,7 @@ export function mount(root, params) {
   const isElsewhere = (each) => !(each.roles.includes("owner") && held.own?.some(({ name }) => name === each.name));
   const made = (name) => { pick(name); return changed(); };
   const changed = async () => { await look(true); await lookAtChain(); };
-  const pick = (key) => { Object.assign(held, { chosen: key, details: null, found: null, standing: null, curators: null, pulled: null, batch: null, offset: 0, isMarked: false }); ticked.clear(); setParams({ datanet: key }); draw(); look(true); if (key.startsWith("0x")) { lookAtStanding(); lookAtVersion(); } };
+  const pick = (key) => { Object.assign(held, { chosen: key, details: null, found: null, standing: null, curators: null, pulled: null, batch: null, offset: 0, isMarked: false }); ticked.clear(); setParams({ datanet: key }); draw(); look(true); if (isId(key)) { lookAtStanding(); lookAtVersion(); } };
   const pickBatch = (digest) => { Object.assign(held, { batch: digest, offset: 0, isMarked: false }); ticked.clear(); look(true); };
   const turnTo = (offset, isMarked = held.isMarked) => { Object.assign(held, { offset, isMarked }); return look(true); };
 
