@@ -114,13 +114,14 @@ class Watcher:
         self.head = head
         if not is_next:
             return self._go_back(kept, head)
-        if self._read_new_kinds():
-            return True
+        has_more = False
         if not self._is_read(before, kept, head):
             finalized = self._client.finalized_number()
             has_more = self._read_on(kept, head, finalized)
-            if self._read_again(finalized) or has_more:
-                return True
+            has_more = self._read_again(finalized) or has_more
+        # After new blocks: claims and cases have deadlines, and old events of new kinds may take hours.
+        if self._read_new_kinds() or has_more:
+            return True
         if newest := self._journal.last_blocks():
             self.seen = Seen(head=head, num_reorgs=self._num_reorgs) if newest[0].hash == head.hash else None
         return False
