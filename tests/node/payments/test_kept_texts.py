@@ -112,15 +112,25 @@ def test_a_clock_that_is_set_back_keeps_no_text_for_years(texts: Open, ledger: L
     kept, year_ns = texts(HOUR_S), 365 * DAY_S * S
     clock.now_ns += year_ns  # a wrong clock
     kept.keep(digest_of(1), opening_of("the answer"))
-    kept.hold(digest_of(2), opening_of("the answer"), until_s=clock.now_ns // S + DAY_S)
     clock.now_ns -= year_ns
     kept.forget()
     assert end_of(ledger.texts, 1, clock).end_ns <= clock.now_ns + HOUR_S * S
-    assert end_of(ledger.texts, 2, clock).end_ns <= clock.now_ns + DAY_S * S
     assert kept.find(digest_of(1)) is not None
     clock.now_ns += HOUR_S * S
     kept.forget()
     assert end_of(ledger.texts, 1, clock).why_gone == "time"
+
+
+def test_a_clock_that_is_wrong_for_a_minute_after_a_boot_deletes_no_text_that_an_audit_holds(
+    texts: Open, clock: Clock
+) -> None:
+    kept, year_ns = texts(0), 365 * DAY_S * S
+    kept.hold(digest_of(1), opening_of("the answer"), until_s=clock.now_ns // S + DAY_S)
+    clock.now_ns -= year_ns
+    kept.shorten()  # the node starts, and no time server has answered yet
+    clock.now_ns += year_ns
+    kept.forget()
+    assert kept.find(digest_of(1)) is not None
 
 
 def test_the_oldest_texts_make_room_but_none_that_is_held(
@@ -136,21 +146,50 @@ def test_the_oldest_texts_make_room_but_none_that_is_held(
     assert end_of(ledger.texts, 1, clock).why_gone == "room"
 
 
-def test_what_is_deleted_is_in_no_file_even_sealed(texts: Open, tmp_path: Path, clock: Clock) -> None:
-    kept = texts(HOUR_S)
+def files_with(sealed: bytes, folder: Path) -> list[str]:
+    """The files that hold a part of a sealed text."""
+    pieces = [sealed[start : start + 64] for start in range(0, len(sealed) - 64, 500)]
+    contents = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+    return [name for name, content in contents.items() if any(piece in content for piece in pieces)]
+
+
+def sealed_text(kept: KeptTexts, clock: Clock) -> bytes:
     kept.keep(digest_of(1), opening_of("y" * 9_000))
     sealed = kept._rows.find(digest_of(1), now_ns=clock.now_ns)
     assert sealed is not None
+    return sealed
 
-    def files() -> list[str]:
-        pieces = [sealed[start : start + 64] for start in range(0, len(sealed) - 64, 500)]
-        contents = {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()}
-        return [name for name, content in contents.items() if any(piece in content for piece in pieces)]
 
-    assert files()
+def test_what_is_deleted_is_in_no_file_even_sealed(texts: Open, tmp_path: Path, clock: Clock) -> None:
+    kept = texts(HOUR_S)
+    sealed = sealed_text(kept, clock)
+    assert files_with(sealed, tmp_path)
     clock.now_ns += 2 * HOUR_S * S
     kept.forget()
-    assert files() == []
+    assert files_with(sealed, tmp_path) == []
+
+
+def test_what_a_lower_setting_deletes_is_in_no_file(
+    texts: Open, ledger: Ledger, tmp_path: Path, clock: Clock
+) -> None:
+    sealed = sealed_text(texts(DAY_S), clock)
+    ledger._store.fold_log()
+    assert files_with(sealed, tmp_path) == ["ledger.db"]
+    texts(0).shorten()
+    assert files_with(sealed, tmp_path) == []
+
+
+def test_what_is_deleted_in_a_transaction_is_overwritten_with_the_next_look(
+    texts: Open, ledger: Ledger, tmp_path: Path, clock: Clock
+) -> None:
+    kept = texts(HOUR_S)
+    sealed = sealed_text(kept, clock)
+    with ledger.transaction():
+        clock.now_ns += 2 * HOUR_S * S
+        kept.release(digest_of(1))
+    assert files_with(sealed, tmp_path)
+    kept.forget()
+    assert files_with(sealed, tmp_path) == []
 
 
 def test_after_a_crash_a_text_is_still_there_and_still_ends(tmp_path: Path, clock: Clock) -> None:
