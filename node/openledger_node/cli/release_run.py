@@ -156,7 +156,7 @@ class Trial(threading.Thread):
         returned = fall_back(self._home, why, now_s=time.time())
         _say(
             f"version {self._choice.current.version} is left, because {why}"
-            + ("" if returned else "; but there is no way back, so it stays")
+            + ("" if returned else "; but a rollback is not possible, so it stays")
         )
         if returned:
             note_event(EventKind.ROLLED_BACK, f"version {self._choice.current.version} is left, because {why}")

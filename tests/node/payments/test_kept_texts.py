@@ -1,5 +1,6 @@
 """Kept texts end when they should: by time, setting and room, after a crash, and with a clock that jumps."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -8,10 +9,13 @@ import pytest
 from support.chain_world.case_world import opening_of
 from support.market_world.terms import NOW_NS, Clock
 
+from openledger_node.home import Home
 from openledger_node.ledger import store
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.migrations import MIGRATIONS, create_gone_texts
 from openledger_node.ledger.texts import SealedTexts, TextEnd
+from openledger_node.network.guest import GuestTexts
+from openledger_node.network_file import Network, Token
 from openledger_node.payments import kept_texts
 from openledger_node.payments.kept_texts import DAY_S, KeptTexts, open_seal
 from openledger_protocol.primitives import Digest
@@ -229,3 +233,29 @@ def test_texts_of_an_older_version_stay_until_their_time_and_go_then(
         clock.now_ns += HOUR_S * S
         kept.forget()
         assert end_of(ledger.texts, 1, clock).why_gone == "time"
+
+
+def test_a_damaged_key_of_the_guest_is_told_once_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = Network(
+        network="development-1",
+        chain_id=1,
+        rpc=(),
+        genesis_hash=digest_of(1),
+        deploy_block=0,
+        contracts={},
+        bootstrap=(),
+        token=Token(symbol="OPEN", decimals=18),
+    )
+    home = Home(tmp_path)
+    file = home.guest_ledger(network.network)
+    file.parent.mkdir(parents=True)
+    open_ledger(file).close()
+    (file.parent / "texts.key").write_text("no key")
+    texts, now_s = GuestTexts(home), iter((100.0, 100.0, 200.0, 200.0))
+    monkeypatch.setattr("openledger_node.network.guest.time.monotonic", lambda: next(now_s))
+    with caplog.at_level(logging.WARNING):
+        texts.step(network, setting_s=-1)
+        texts.step(network, setting_s=-1)
+    assert caplog.text.count("is not a valid key") == 1
