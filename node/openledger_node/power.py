@@ -1,4 +1,4 @@
-"""Power of the machine: the owner's currency, and the mean that the card's driver told while the node answered."""
+"""Power of the machine: the owner's currency, and the mean that the card's driver reported during answers."""
 
 import json
 import logging

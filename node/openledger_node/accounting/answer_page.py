@@ -1,7 +1,7 @@
 """A paid answer with its marks as one HTML file, which anybody can open without a node.
 
 It runs no script and loads nothing. All texts in it are escaped, because peers may have written them. Rows of a
-private Datanet come without their text, and the payer's wallet is left out.
+private Datanet come without their text, nobody is named where one is private, and the payer's wallet is left out.
 """
 
 import base64
@@ -78,6 +78,8 @@ def answer_page(receipt: Receipt, *, is_development: bool) -> str:
     """
     if receipt["answer"] is None:
         raise NodeError(f"this answer can't be saved as a page: {receipt['text']['says']}")
+    if any(each["is_private"] for each in receipt["teaching"]["datanets"]):
+        receipt = _without_names(receipt)
     teaching = receipt["teaching"]
     style = STYLE + _widths(teaching["people"])
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -102,6 +104,13 @@ def answer_page(receipt: Receipt, *, is_development: bool) -> str:
         f"<title>{title} · who taught this answer</title>\n<style>{style}</style>\n</head>\n"
         f"<body>\n{body}\n</body>\n</html>\n"
     )
+
+
+def _without_names(receipt: Receipt) -> Receipt:
+    """The same receipt with accounts alone: names of people may come from the rows of a private Datanet."""
+    teaching = receipt["teaching"]
+    unnamed = {part: [{**each, "name": None} for each in teaching[part]] for part in ("people", "rows")}
+    return {**receipt, "teaching": {**teaching, **unnamed}}
 
 
 def _text(text: object) -> str:

@@ -64,7 +64,7 @@ def duty_to_plain(activity: Activity, *, now_s: float) -> dict[str, Any]:
 def power_to_plain(home: Home, given: Mapping[str, Any], *, busy_ns: int) -> dict[str, Any] | None:
     """The cost of power in the owner's currency for JSON; None if its price or the watts are not known.
 
-    What is given goes before the settings, and these before the mean that the card's driver told.
+    Given values override the settings, and these override the mean that the card's driver reported.
 
     Raises:
         MalformedError: a figure is no number, or below zero.

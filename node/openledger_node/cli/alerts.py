@@ -1,4 +1,4 @@
-"""`alerts`: messages about what needs the owner of an unattended node."""
+"""`alerts`: alerts for the owner of an unattended node."""
 
 import sys
 import time
@@ -17,7 +17,7 @@ from ..upkeep_tables import ALERT_EVENTS, AlertsConfig, read_muted
 from .daemon_client import load_settings, open_node_home
 from .render import emit_json, plain, say, show_lines, show_table
 
-app = typer.Typer(help="Messages about what needs the owner of an unattended node.", no_args_is_help=True)
+app = typer.Typer(help="Alerts for the owner of an unattended node.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 NO_RECEIVER: Final = (
@@ -68,10 +68,10 @@ def send_test(as_json: Json = False) -> None:
 
 @app.command()
 def secret(
-    new: Annotated[bool, typer.Option("--new", help="Draw a new one; receivers refuse the former.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="Generate a new secret; receivers refuse the old one.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Print the secret that webhooks are signed with, for the receiver. The first call draws it."""
+    """Print the secret that webhooks are signed with, for the receiver. The first call generates it."""
     from ..operator.alerts.delivery import draw_secret, load_secret
 
     home = open_node_home()

@@ -8,7 +8,7 @@ from ..text import counted
 from .daemon_client import load_settings, open_node_home
 from .units import open_amount
 
-SOURCES: Final = {"flag": "as given", "setting": "as set", "card": "as the card's driver told"}
+SOURCES: Final = {"flag": "as given", "setting": "as set", "card": "as the card's driver reported"}
 SOLD_SHOWN: Final = 8
 
 

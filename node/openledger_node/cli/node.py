@@ -268,7 +268,7 @@ def _of_service(home: Home) -> str:
     if not manager.file(name).exists():
         return ""
     return (
-        "; its service stays installed, and starts with your next login or the machine. "
+        "; its service stays installed, and starts when you log in or the machine boots. "
         f"`{manager.start_command(name)}` starts it now, and `openledger-node service remove` removes it"
     )
 

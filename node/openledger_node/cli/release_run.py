@@ -173,7 +173,7 @@ class Trial(threading.Thread):
             why_not = str(error)
         _say(
             f"version {self._choice.current.version} is left, because {why}"
-            + ("" if returned else f"; but it stays, because {why_not}")
+            + ("" if returned else f"; but a rollback is not possible, so it stays: {why_not}")
         )
         if returned:
             note_event(EventKind.ROLLED_BACK, f"version {self._choice.current.version} is left, because {why}")

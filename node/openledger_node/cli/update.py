@@ -146,7 +146,7 @@ def _update(home: Home, config: UpdateConfig, *, yes: bool, waits: bool) -> dict
     new = _install(home, manifest)
     if new.ledger > running.ledger:
         say(
-            "[yellow]warning[/] the new release changes the ledger, so there is no way back once it has started: "
+            "[yellow]warning[/] the new release changes the ledger, so you can't roll back once it has started: "
             "make a backup first, with `openledger-node backup FILE`"
         )
         confirm("Switch to it?", yes=yes)
@@ -181,11 +181,11 @@ def _roll_back(home: Home, *, yes: bool, waits: bool) -> dict[str, Any]:
     if choice is None or choice.former is None:
         raise ConfigError("there is no former release to return to")
     if why := why_no_way_back(home, choice.former):
-        raise ConfigError(f"there is no way back: {why}")
+        raise ConfigError(f"a rollback is not possible: {why}")
     confirm(f"Return from version {choice.current.version} to {choice.former.version}?", yes=yes)
-    returned = fall_back(home, "its owner has gone back", now_s=time.time())
+    returned = fall_back(home, "its owner has rolled it back", now_s=time.time())
     if returned is None:
-        raise ConfigError("there is no way back any more: the ledger has changed meanwhile")
+        raise ConfigError("a rollback is no longer possible: the ledger has changed meanwhile")
     is_running = is_claimed(home)
     if is_running:
         is_running = _restart(home, waits=waits)

@@ -78,14 +78,16 @@ class Store:
         (row,) = self.rows(f"SELECT sum_wei({column}) AS wei {rows}", values)
         return Wei(int(row["wei"] or 0))  # over no rows SQLite calls no aggregate
 
-    def fold_log(self) -> None:
+    def fold_log(self) -> bool:
         """Fold the write-ahead log in and empty it, so that deleted rows are in no file any more.
 
-        Inside a transaction nothing happens.
+        False inside a transaction, and while another program reads the file: try again later.
         """
         with self._lock, _explained():
-            if self._depth == 0:
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            if self._depth:
+                return False
+            (result,) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            return not result["busy"]
 
     def close(self) -> None:
         """Close the file; SQLite folds its write-ahead log in."""

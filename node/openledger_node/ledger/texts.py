@@ -25,6 +25,7 @@ class SealedTexts:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._is_folded = False  # the last run may have ended between a deletion and its fold
 
     def add(self, digest: Digest, sealed: bytes, *, now_ns: int, until_ns: int) -> None:
         """Store a text. One that is already here, because an audit holds it, is kept at least until then."""
@@ -70,22 +71,24 @@ class SealedTexts:
         return TextEnd(end_ns=row["gone_ns"], why_gone=row["why"]) if row else None
 
     def delete_until(self, now_ns: int) -> None:
-        """Delete the texts whose time is over."""
+        """Delete the texts whose time is over, and fold the log in if anything was deleted since it was folded."""
         over = "FROM text WHERE max(until_ns, held_until_ns) <= ?"
-        if self._store.row(f"SELECT 1 {over} LIMIT 1", (now_ns,)) is None:
-            return
-        with self._store.transaction() as transaction:
-            transaction.execute(
-                f"INSERT OR REPLACE INTO text_gone SELECT digest, max(until_ns, held_until_ns), 'time' {over}",
-                (now_ns,),
-            )
-            transaction.execute(f"DELETE {over}", (now_ns,))
-        self._store.fold_log()
+        if self._store.row(f"SELECT 1 {over} LIMIT 1", (now_ns,)) is not None:
+            self._is_folded = False
+            with self._store.transaction() as transaction:
+                transaction.execute(
+                    f"INSERT OR REPLACE INTO text_gone SELECT digest, max(until_ns, held_until_ns), 'time' {over}",
+                    (now_ns,),
+                )
+                transaction.execute(f"DELETE {over}", (now_ns,))
+        if not self._is_folded:
+            self._is_folded = self._store.fold_log()
 
     def shorten(self, *, now_ns: int, keep_ns: int) -> None:
         """Keep no text for longer than so long after it came, whatever the setting was then."""
         kept = "kept_ns > 0 AND until_ns > kept_ns + ?"
         over = f"FROM text WHERE {kept} AND max(kept_ns + ?, held_until_ns) <= ?"
+        self._is_folded = False
         with self._store.transaction() as transaction:
             transaction.execute(
                 f"INSERT OR REPLACE INTO text_gone SELECT digest, ?, 'setting' {over}",
@@ -95,13 +98,16 @@ class SealedTexts:
             transaction.execute(f"UPDATE text SET until_ns = kept_ns + ? WHERE {kept}", (keep_ns, keep_ns))
 
     def mend_times(self, now_ns: int) -> None:
-        """Move texts that came in the future to now, after the clock was set back, so that none stays for years."""
+        """Move texts that came in the future to now, after the clock was set back, so that none stays for years.
+
+        The time of an audit or a case stays: the clock was right when the answer was bought, because other nodes
+        refuse one that is wrong. A clock that is wrong for a minute must not delete the evidence of a case.
+        """
         if self._store.row("SELECT 1 FROM text WHERE kept_ns > ? LIMIT 1", (now_ns,)) is None:
             return
         with self._store.transaction() as transaction:
             transaction.execute(
-                "UPDATE text SET kept_ns = ?1, until_ns = max(0, until_ns - (kept_ns - ?1)),"
-                " held_until_ns = max(0, held_until_ns - (kept_ns - ?1)) WHERE kept_ns > ?1",
+                "UPDATE text SET kept_ns = ?1, until_ns = max(0, until_ns - (kept_ns - ?1)) WHERE kept_ns > ?1",
                 (now_ns,),
             )
 
@@ -111,6 +117,7 @@ class SealedTexts:
         excess = (row["size"] or 0) - bytes_max if row else 0
         if excess <= 0:
             return
+        self._is_folded = False
         with self._store.transaction() as transaction:
             free = "SELECT digest, size_bytes FROM text WHERE held_until_ns <= ? ORDER BY kept_ns, digest"
             for digest, size in transaction.execute(free, (now_ns,)).fetchall():

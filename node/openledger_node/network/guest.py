@@ -4,6 +4,7 @@ It lets a single machine produce a receipt and an earning, on development networ
 a payer on another machine would not know. It has its own ledger and keys, and reaches the node by a stream.
 """
 
+import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -21,10 +22,12 @@ from ..accounting.plain import plain_of
 from ..chain.dev.faucet import fund
 from ..config import Config
 from ..engine.tokenizer import Tokenizer
+from ..errors import NodeError
 from ..home import Home
 from ..keystore import AUTHORIZER, SIGNER, WALLET, ensure_key
 from ..ledger.ledger import open_ledger
 from ..models.adapters import Adapter
+from ..network_file import Network
 from ..p2p.transport import PeerId
 from ..payments.kept_texts import FORGET_EACH_S, KeptTexts, forget_texts_of_guest, open_texts
 from ..payments.payer import Bought, Purchase, open_payer
@@ -38,6 +41,8 @@ GUEST = PeerId("guest")
 COINS_WEI = Wei(10**18)
 OPEN_WEI = Wei(20 * 10**18)
 DEPOSIT_WEI = Wei(10**18)
+
+log = logging.getLogger(__name__)
 
 Show = Callable[[str], Awaitable[None]]
 
@@ -134,12 +139,21 @@ class GuestTexts:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._next_s = 0.0  # at once after a start
+        self._why_not = ""
 
-    def step(self, session: NetworkSession) -> None:
-        """Look once a minute."""
-        if time.monotonic() >= self._next_s:
-            self._next_s = time.monotonic() + FORGET_EACH_S
-            forget_texts_of_guest(self._home, session.network, setting_s=session.keep_texts_s)
+    def step(self, network: Network, *, setting_s: float) -> None:
+        """Look once a minute. A guest whose ledger or key is damaged must not stop the node, so it is only logged."""
+        if time.monotonic() < self._next_s:
+            return
+        self._next_s = time.monotonic() + FORGET_EACH_S
+        why_not = ""
+        try:
+            forget_texts_of_guest(self._home, network, setting_s=setting_s)
+        except (NodeError, OSError) as error:
+            why_not = str(error)
+            if why_not != self._why_not:  # said once, and not every minute
+                log.warning("texts of the guest whose time is over could not be deleted: %s", why_not)
+        self._why_not = why_not
 
 
 def open_guest(

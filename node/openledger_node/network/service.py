@@ -337,7 +337,7 @@ class NetworkService:
         if self._guest:
             self._guest.step()
         else:
-            self._guest_texts.step(session)
+            self._guest_texts.step(session.network, setting_s=session.keep_texts_s)
         if self._queries:
             self._queries.lock()
         self._num_waiting = num_waiting(session)

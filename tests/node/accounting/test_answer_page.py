@@ -132,8 +132,13 @@ def test_it_names_people_shares_rows_the_receipt_and_what_is_not_proven() -> Non
     assert "signed by the node, but not by the payer" in unsigned
 
 
-def test_rows_of_a_private_datanet_come_without_their_text() -> None:
-    text = read(answer_page(receipt(is_private=True), is_development=True)).text
+def test_rows_of_a_private_datanet_come_without_their_text_and_their_names() -> None:
+    private = receipt(is_private=True)
+    for named in (*private["teaching"]["people"], *private["teaching"]["rows"]):
+        named["name"] = "Odile Marsh"
+    text = read(answer_page(private, is_development=True)).text
+    assert "Odile Marsh" not in text
+    assert "0xaaaa…aaaa" in text
     assert "the row says" not in text
     assert "The Datanet is private" in text
     assert "the answer" in text

@@ -188,7 +188,7 @@ def test_power_names_the_currency_and_where_the_watts_come_from() -> None:
     power = {"cost": 0.108, "currency": "EUR", "kwh": 0.36, "hours": 2.0, "watts": 180.0, "watts_from": "card"}
     line = work_lines({**WORK, "power": power})["power"]
     assert line.startswith("0.11 EUR: 0.360 kWh in the 2.00 h")
-    assert "as the card's driver told; it is in no sum of OPEN" in line
+    assert "as the card's driver reported; it is in no sum of OPEN" in line
 
 
 def test_an_empty_ledger_has_no_first_request(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -12,6 +12,7 @@ from openledger_node.api.files import add_files
 from openledger_node.datanets.drafts import FOLDER, FileDrafts
 from openledger_node.datanets.reading import ReadOptions
 from openledger_node.home import Home
+from openledger_node.network.service import NetworkService
 
 
 class SlowReader:
@@ -49,7 +50,7 @@ async def post_file(app: FastAPI) -> None:
 async def test_a_file_that_is_being_read_does_not_hold_up_a_stop(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     reader, app = SlowReader(), FastAPI()
     monkeypatch.setattr("openledger_node.datanets.drafts.read_into", reader.read)
-    add_files(app, FileDrafts(home))
+    add_files(app, FileDrafts(home), cast(NetworkService, None))  # a file of rows asks no network
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(post_file, app)

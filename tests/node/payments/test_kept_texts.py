@@ -1,5 +1,6 @@
 """Kept texts end when they should: by time, setting and room, after a crash, and with a clock that jumps."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -8,10 +9,13 @@ import pytest
 from support.chain_world.case_world import opening_of
 from support.market_world.terms import NOW_NS, Clock
 
+from openledger_node.home import Home
 from openledger_node.ledger import store
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.migrations import MIGRATIONS, create_gone_texts
 from openledger_node.ledger.texts import SealedTexts, TextEnd
+from openledger_node.network.guest import GuestTexts
+from openledger_node.network_file import Network, Token
 from openledger_node.payments import kept_texts
 from openledger_node.payments.kept_texts import DAY_S, KeptTexts, open_seal
 from openledger_protocol.primitives import Digest
@@ -112,15 +116,25 @@ def test_a_clock_that_is_set_back_keeps_no_text_for_years(texts: Open, ledger: L
     kept, year_ns = texts(HOUR_S), 365 * DAY_S * S
     clock.now_ns += year_ns  # a wrong clock
     kept.keep(digest_of(1), opening_of("the answer"))
-    kept.hold(digest_of(2), opening_of("the answer"), until_s=clock.now_ns // S + DAY_S)
     clock.now_ns -= year_ns
     kept.forget()
     assert end_of(ledger.texts, 1, clock).end_ns <= clock.now_ns + HOUR_S * S
-    assert end_of(ledger.texts, 2, clock).end_ns <= clock.now_ns + DAY_S * S
     assert kept.find(digest_of(1)) is not None
     clock.now_ns += HOUR_S * S
     kept.forget()
     assert end_of(ledger.texts, 1, clock).why_gone == "time"
+
+
+def test_a_clock_that_is_wrong_for_a_minute_after_a_boot_deletes_no_text_that_an_audit_holds(
+    texts: Open, clock: Clock
+) -> None:
+    kept, year_ns = texts(0), 365 * DAY_S * S
+    kept.hold(digest_of(1), opening_of("the answer"), until_s=clock.now_ns // S + DAY_S)
+    clock.now_ns -= year_ns
+    kept.shorten()  # the node starts, and no time server has answered yet
+    clock.now_ns += year_ns
+    kept.forget()
+    assert kept.find(digest_of(1)) is not None
 
 
 def test_the_oldest_texts_make_room_but_none_that_is_held(
@@ -136,21 +150,50 @@ def test_the_oldest_texts_make_room_but_none_that_is_held(
     assert end_of(ledger.texts, 1, clock).why_gone == "room"
 
 
-def test_what_is_deleted_is_in_no_file_even_sealed(texts: Open, tmp_path: Path, clock: Clock) -> None:
-    kept = texts(HOUR_S)
+def files_with(sealed: bytes, folder: Path) -> list[str]:
+    """The files that hold a part of a sealed text."""
+    pieces = [sealed[start : start + 64] for start in range(0, len(sealed) - 64, 500)]
+    contents = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+    return [name for name, content in contents.items() if any(piece in content for piece in pieces)]
+
+
+def sealed_text(kept: KeptTexts, clock: Clock) -> bytes:
     kept.keep(digest_of(1), opening_of("y" * 9_000))
     sealed = kept._rows.find(digest_of(1), now_ns=clock.now_ns)
     assert sealed is not None
+    return sealed
 
-    def files() -> list[str]:
-        pieces = [sealed[start : start + 64] for start in range(0, len(sealed) - 64, 500)]
-        contents = {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()}
-        return [name for name, content in contents.items() if any(piece in content for piece in pieces)]
 
-    assert files()
+def test_what_is_deleted_is_in_no_file_even_sealed(texts: Open, tmp_path: Path, clock: Clock) -> None:
+    kept = texts(HOUR_S)
+    sealed = sealed_text(kept, clock)
+    assert files_with(sealed, tmp_path)
     clock.now_ns += 2 * HOUR_S * S
     kept.forget()
-    assert files() == []
+    assert files_with(sealed, tmp_path) == []
+
+
+def test_what_a_lower_setting_deletes_is_in_no_file(
+    texts: Open, ledger: Ledger, tmp_path: Path, clock: Clock
+) -> None:
+    sealed = sealed_text(texts(DAY_S), clock)
+    ledger._store.fold_log()
+    assert files_with(sealed, tmp_path) == ["ledger.db"]
+    texts(0).shorten()
+    assert files_with(sealed, tmp_path) == []
+
+
+def test_what_is_deleted_in_a_transaction_is_overwritten_with_the_next_look(
+    texts: Open, ledger: Ledger, tmp_path: Path, clock: Clock
+) -> None:
+    kept = texts(HOUR_S)
+    sealed = sealed_text(kept, clock)
+    with ledger.transaction():
+        clock.now_ns += 2 * HOUR_S * S
+        kept.release(digest_of(1))
+    assert files_with(sealed, tmp_path)
+    kept.forget()
+    assert files_with(sealed, tmp_path) == []
 
 
 def test_after_a_crash_a_text_is_still_there_and_still_ends(tmp_path: Path, clock: Clock) -> None:
@@ -190,3 +233,29 @@ def test_texts_of_an_older_version_stay_until_their_time_and_go_then(
         clock.now_ns += HOUR_S * S
         kept.forget()
         assert end_of(ledger.texts, 1, clock).why_gone == "time"
+
+
+def test_a_damaged_key_of_the_guest_is_told_once_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = Network(
+        network="development-1",
+        chain_id=1,
+        rpc=(),
+        genesis_hash=digest_of(1),
+        deploy_block=0,
+        contracts={},
+        bootstrap=(),
+        token=Token(symbol="OPEN", decimals=18),
+    )
+    home = Home(tmp_path)
+    file = home.guest_ledger(network.network)
+    file.parent.mkdir(parents=True)
+    open_ledger(file).close()
+    (file.parent / "texts.key").write_text("no key")
+    texts, now_s = GuestTexts(home), iter((100.0, 100.0, 200.0, 200.0))
+    monkeypatch.setattr("openledger_node.network.guest.time.monotonic", lambda: next(now_s))
+    with caplog.at_level(logging.WARNING):
+        texts.step(network, setting_s=-1)
+        texts.step(network, setting_s=-1)
+    assert caplog.text.count("is not a valid key") == 1

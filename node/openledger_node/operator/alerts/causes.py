@@ -64,12 +64,12 @@ TEXTS: Final[Mapping[str, AlertText]] = {
     ),
     "claims": AlertText(
         begins="A claim, a case or a transaction of this node needs you. `openledger-node status` says what to do.",
-        over="One thing less needs you: a claim, a case or a transaction goes on.",
+        over="A claim, a case or a transaction that needed you goes on.",
         is_urgent=True,
     ),
     "sellers": AlertText(
         begins="A node that you paid has claimed too much or named wrong shares. `openledger-node status` names it.",
-        over="One alarm less about nodes that you paid.",
+        over="A warning about a node that you paid has ended.",
     ),
 }
 
