@@ -87,7 +87,7 @@ export function mount(root, params) {
       await look();
     });
     const dialog = openDialog(`Remove ${row.name}`, h("p", {}, `Its ${bytes(row.size)} are deleted from this disk. Running answers are not interrupted. Peers that fetched it keep their copies.`),
-      h("p", {}, row.bond_wei === null ? "It is not published: only a new training or another copy brings it back." : `It is published${row.bond_wei === "0" ? "" : ` under a bond of ${openAmount(row.bond_wei)} OPEN`}: that stays, but its answers then need a new training or a peer’s copy.`), why,
+      h("p", {}, row.bond_wei === null ? "It is not published: only a new training or another copy brings it back." : row.free_at ? `It is retired.${row.bond_wei === "0" ? "" : ` Money still shows its bond of ${openAmount(row.bond_wei)} OPEN and takes it back.`}` : `It is published under a bond of ${openAmount(row.bond_wei)} OPEN: that stays, but its answers then need a new training or a peer’s copy.`), why,
       cliLine(`adapters remove ${quoted(row.key)}`), h("div", { class: "buttons" }, button("Cancel", () => dialog.close(), { changes: false }), button(`Remove ${short(row.name, 20)}`, go, { kind: "danger" })));
   }
 
