@@ -106,19 +106,6 @@ def _with_roles(route: Route) -> None:
     route.fulfill(response=response, body=json.dumps(found))
 
 
-def test_the_books_are_asked_for_less_often_than_the_rest_of_money(earner: Node, open_page: OpenPage) -> None:
-    script = "{ const begun = Date.now(); window.later = 0; Date.now = () => begun + window.later; }"
-    page = open_page(earner, "money", script=script)
-    page.locator(".panel", has=page.locator("h2", has_text="Books")).wait_for()
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
-    for _ in range(2):
-        page.wait_for_event("response", lambda response: response.url.endswith("/money/stake"))
-    assert "earnings" not in asked
-    with page.expect_request("**/money/earnings"):
-        page.evaluate("window.later = 15000")
-
-
 def test_the_tiles_are_the_verbs(earner: Node, open_page: OpenPage) -> None:
     page = open_page(earner)
     expect(page.locator(".tile .value").first).not_to_have_text("–")

@@ -6,10 +6,10 @@ could void their claims.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from string import hexdigits
 from typing import Any, Final
 
 from openledger_protocol.errors import MalformedError, UnknownModelError
+from openledger_protocol.events import Event
 from openledger_protocol.primitives import AdapterId, Address, Wei
 
 from ..audit.events import text
@@ -110,9 +110,7 @@ def _find(home: Home, session: NetworkSession, account: Address, given: str) -> 
     """Find a registered adapter by its name here, or by its id or the beginning of it, also without its files."""
     named = _names(home, given)
     registered = [
-        event
-        for event in session.ledger.events.find("AdapterRegistered")
-        if _fits(text(event, "adapterId"), given, named)
+        event for event in session.ledger.events.find("AdapterRegistered") if _fits(event, given, set(named))
     ]
     if not registered:
         raise NodeError(
@@ -141,9 +139,9 @@ def _find(home: Home, session: NetworkSession, account: Address, given: str) -> 
 
 
 def _names(home: Home, given: str) -> dict[AdapterId, str]:
-    """The adapter of the library with this name, or all of the library for an id; a name may begin like an id."""
+    """The adapter of the library with this name, or all of the library for an id."""
     adapters = list_adapters(home)
-    if _is_id(given) and all(given not in (each.name, each.full_name) for each in adapters):
+    if given.startswith(ID_PREFIX):
         return {each.id: each.full_name for each in adapters}
     try:
         found = find_adapter(adapters, given)
@@ -152,12 +150,6 @@ def _names(home: Home, given: str) -> dict[AdapterId, str]:
     return {found.id: found.full_name}
 
 
-def _fits(adapter_id: str, given: str, named: Mapping[AdapterId, str]) -> bool:
-    if given in (name for each in named.values() for name in (each, each.partition("@")[0])):
-        return adapter_id in named
-    return _is_id(given) and adapter_id.startswith(given.lower())
-
-
-def _is_id(given: str) -> bool:
-    """True for an id or the beginning of one."""
-    return given.lower().startswith(ID_PREFIX) and all(digit in hexdigits for digit in given[len(ID_PREFIX) :])
+def _fits(registered: Event, given: str, named: set[AdapterId]) -> bool:
+    adapter_id = text(registered, "adapterId")
+    return adapter_id.startswith(given.lower()) if given.startswith(ID_PREFIX) else adapter_id in named

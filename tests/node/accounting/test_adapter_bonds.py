@@ -7,13 +7,11 @@ from support.chain_world.contract_world import OPEN
 from support.chain_world.datanet_owner import DatanetOwner, open_owner
 from support.chain_world.world import World
 from support.contributors import TERMS
-from support.peft_folders import write_adapter
 
 from openledger_node.accounting.adapter_bonds import retire_adapter
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
-from openledger_node.models.adapters import Adapter, add_adapter
-from openledger_node.models.bases import FAKE_BASE
+from openledger_node.models.adapters import Adapter
 from openledger_node.models.library import remove_adapter
 from openledger_node.operator.adapters import published_bonds
 from openledger_protocol.errors import MalformedError
@@ -103,13 +101,3 @@ def test_a_beginning_that_fits_several_adapters_is_refused(owner: DatanetOwner) 
     world.run(lambda: len(world.node.ledger.events.find("AdapterRegistered")) == 2)
     with pytest.raises(MalformedError, match="2 adapters fit '0x': give more of the id"):
         owner.planner.plan("adapters retire", {"adapter": "0x"}, None)
-
-
-def test_a_name_that_begins_like_an_id_is_a_name(owner: DatanetOwner, tmp_path: Path) -> None:
-    adapter = add_adapter(owner.home, write_adapter(tmp_path / "files"), FAKE_BASE, name="0xlake")
-    world = owner.world
-    lake = next(iter(world.node.ledger.events.find("DatanetCreated"))).arguments["id"]
-    world.register(adapter.id, lake)  # type: ignore[arg-type]
-    world.run(lambda: bool(world.node.ledger.events.find("AdapterRegistered")))
-    with pytest.raises(NodeError, match=r"0xlake@.* belongs to"):
-        owner.planner.plan("adapters retire", {"adapter": "0xlake"}, None)
