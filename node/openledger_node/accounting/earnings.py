@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from openledger_protocol.errors import MalformedError
 
-from ..ledger.sums import Sums
 from ..settlement.balances import ON_CHAIN, ClaimView
 from ..settlement.records import integer
 from ..settlement.session import NetworkSession
@@ -19,8 +18,6 @@ from .earning_days import COIN_WEI, DAY_S, DayParts, Timed, earning_days, first_
 from .locked import AdapterBond
 from .movements import list_movements
 from .plain import plain_of
-
-NS = 10**9
 
 STAKE_FIELD: Final = "stake_wei"
 DAY_LINES: Final[Mapping[str, Sequence[BookLine]]] = {
@@ -53,7 +50,7 @@ class EarningsReports:
         self._reader = BookReader(session)
 
     def report(self, given: Mapping[str, Any], *, now_s: float) -> dict[str, Any]:
-        """Report earnings since `given["since"]`, or all, by day if asked, and the cost of power if a price is given.
+        """Report earnings since `given["since"]`, or all, and by day if asked.
 
         By day, only whole days of UTC count: `30d` begins at a midnight, and its last day is today. With
         `given["movements"]`, every movement of money is listed, too.
@@ -94,7 +91,6 @@ class EarningsReports:
             "settlements": _settlements(claims, since_s),
             "days": earning_days(parts, since_s=since_s, now_s=now_s) if is_by_day else None,
             "movements": list_movements(session, books, since_s) if given.get("movements") else None,
-            "power": _power(given, session.ledger.sums, since_s),
         }
 
     def _parts(
@@ -214,30 +210,6 @@ def _is_by_day(given: Mapping[str, Any]) -> bool:
     if given.get("by") not in (None, "day"):
         raise MalformedError(f"earnings are listed by day, not by {given['by']!r}: write `day`, or leave it out")
     return given.get("by") == "day"
-
-
-def busy_hours(sums: Sums, since_s: float) -> float:
-    """The hours in which at least one request ran."""
-    return sums.busy_ns(since_ns=since_s * NS) / NS / 3_600
-
-
-def _power(given: Mapping[str, Any], sums: Sums, since_s: float) -> dict[str, Any] | None:
-    """The cost of power in the owner's currency, which is never mixed with OPEN."""
-    if given.get("power_price") is None or given.get("watts") is None:
-        return None
-    try:
-        price, watts = float(given["power_price"]), float(given["watts"])
-    except (TypeError, ValueError) as error:
-        raise MalformedError("power_price and watts are numbers") from error
-    hours = busy_hours(sums, since_s)
-    kwh = hours * watts / 1_000
-    return {
-        "hours": round(hours, 6),
-        "watts": watts,
-        "kwh": round(kwh, 6),
-        "price_per_kwh": price,
-        "cost": round(kwh * price, 6),
-    }
 
 
 def _settlements(claims: _Claims, since_s: float) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from ..ledger.activity import Activity, Sold
 from ..power import PowerConfig, read_mean_power
 from ..settlement.session import NetworkSession
 from ..text import since_of
-from .earning_days import DAY_S
+from .earning_days import DAY_S, first_midnight
 
 NS: Final = 10**9
 PPM: Final = 1_000_000
@@ -31,6 +31,8 @@ def work_report(
 ) -> dict[str, Any]:
     """Report work since `given["since"]`, or all; the range of a week too if `given["forecast"]`.
 
+    By day, the work is that of the same whole days as the earnings.
+
     The amounts of `sold` are gross and sum to the receipts that the node has issued since then.
 
     Raises:
@@ -38,6 +40,8 @@ def work_report(
         ChainError: the chain can't be asked.
     """
     since_s, activity = since_of(given.get("since"), now_s=now_s), session.ledger.activity
+    if given.get("by") == "day":
+        since_s = first_midnight(since_s, now_s=now_s)
     busy_ns = activity.busy_ns(since_ns=int(since_s * NS), until_ns=int(now_s * NS))
     sold = activity.sold(session.accounts.wallet, since_s=since_s)
     return {
@@ -70,7 +74,8 @@ def power_to_plain(home: Home, given: Mapping[str, Any], *, busy_ns: int) -> dic
         MalformedError: a figure is no number, or below zero.
     """
     config = load_config(home.config_file)[0].power
-    price = _figure(given, "power_price") or config.price_per_kwh
+    price = _figure(given, "power_price")
+    price = config.price_per_kwh if price is None else price
     watts, source = _watts(home, _figure(given, "watts"), config)
     if not price or not watts:
         return None
@@ -100,7 +105,7 @@ def sold_to_plain(sold: Sold) -> dict[str, Any]:
 
 
 def _watts(home: Home, given: float | None, config: PowerConfig) -> tuple[float | None, str | None]:
-    if given:
+    if given is not None:
         return given, "flag"
     if config.watts:
         return config.watts, "setting"

@@ -11,6 +11,7 @@ from .transactions import transaction_command
 from .units import open_amount, ppm_of
 
 ADAPTER_HELP: Final = "NAME, or NAME@ID where several share a name."
+ID_DIGITS: Final = 12
 RETIRED_HELP: Final = "NAME, NAME@ID, or the beginning of its id."
 
 
@@ -58,4 +59,7 @@ def loss_of(adapter: Adapter, bond: PublishedBond | None) -> str:
     what = f"delete {adapter.full_name}, {megabytes(adapter.size_bytes)}"
     if bond is None:
         return f"{what}? Only a new training or another copy brings it back."
-    return f"{what}? It is {bond.says}, and stays so. To serve it again you need a new training or a copy."
+    if bond.free_at_s is None:
+        return f"{what}? It is {bond.says}, and stays so. To serve it again you need a new training or a copy."
+    reclaim = f" Without its files it has no name here: `openledger-node adapters reclaim {adapter.id[:ID_DIGITS]}`."
+    return f"{what}? It is {bond.says}.{reclaim if bond.bond_wei else ''}"

@@ -90,11 +90,11 @@ def earnings(
     check_power(power_price, watts)
     check_since(since)
     with open_money() as money:
-        found = money.ask(
-            "earnings", since=since, by=by and by.value, power_price=power_price, watts=watts, movements=as_csv
-        )
+        found = money.ask("earnings", since=since, by=by and by.value, movements=as_csv)
         # A week's range needs 14 days of history, whatever --since says.
-        found |= money.ask("work", since=since, power_price=power_price, watts=watts, forecast=not as_csv)
+        found |= money.ask(
+            "work", since=since, by=by and by.value, power_price=power_price, watts=watts, forecast=not as_csv
+        )
     if as_json:
         emit_json("earnings", found)
     elif as_csv:

@@ -50,6 +50,8 @@ class Activity:
 
         A request that still runs counts up to `until_ns`.
         """
+        if since_ns >= until_ns:
+            return 0
         rows = self._store.rows(
             "SELECT MAX(received_ns, ?) AS begun_ns, MIN(COALESCE(ended_ns, ?), ?) AS ended_ns FROM job"
             " WHERE received_ns BETWEEN ? AND ? AND (ended_ns IS NOT NULL OR state = 'running') ORDER BY received_ns",

@@ -159,18 +159,6 @@ class Sums:
             for row, body in bodies
         ]
 
-    def busy_ns(self, *, since_ns: float = 0) -> int:
-        """The time in which at least one job received since then ran; parallel jobs count once."""
-        (row,) = self._store.rows(
-            "SELECT COALESCE(SUM(MAX(0, ended_ns - MAX(received_ns, covered_ns))), 0) AS busy_ns FROM ("
-            "SELECT received_ns, ended_ns, COALESCE(MAX(ended_ns) OVER (ORDER BY received_ns, ended_ns"
-            " ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS covered_ns"
-            " FROM job WHERE ended_ns IS NOT NULL AND received_ns >= ?)",
-            (since_ns,),
-        )
-        busy_ns: int = row["busy_ns"]
-        return busy_ns
-
     def _movements(
         self, name: str, arguments: Mapping[str, str], *, contract: Address | None = None
     ) -> list[Movement]:

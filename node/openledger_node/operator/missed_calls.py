@@ -164,7 +164,8 @@ def _better_bid(each: Unserved, view: MarketView) -> tuple[str, str | None]:
     winning, priced = each.winning, _priced(each, view)
     assert winning is not None, "these causes have one"
     if each.kind.cause == "lost" and priced and winning.price_wei >= priced.own_wei:
-        return _faster(each, winning)
+        own = priced.name if priced.adapter == each.kind.adapter != BASE_ONLY else None
+        return _faster(each, winning, own)
     limit = winning.price_wei if each.kind.cause == "dear" else winning.price_wei * (100 - UNDERCUT_PERCENT) // 100
     is_credible = bool(limit and priced and priced.others_wei and priced.others_wei[0] <= winning.price_wei)
     says = f"a price of at most {amount(limit)} OPEN for 1,000 tokens in and 1,000 out"
@@ -173,12 +174,12 @@ def _better_bid(each: Unserved, view: MarketView) -> tuple[str, str | None]:
     return says, f"price set {amount(limit)}"
 
 
-def _faster(each: Unserved, winning: Winning) -> tuple[str, str | None]:
+def _faster(each: Unserved, winning: Winning, name: str | None) -> tuple[str, str | None]:
     if winning.ttft_ms is None:
         return "a faster answer, or more trust", None
     says = f"a first token in {winning.ttft_ms:,} ms and {winning.tokens_per_s:,} tokens/s, or more trust"
-    if each.was_cold and each.kind.adapter != BASE_ONLY:
-        return f"the adapter in memory, for {says}", f"adapters pin {each.kind.adapter}"
+    if each.was_cold and name:
+        return f"the adapter in memory, for {says}", f"adapters pin {shlex.quote(name)}"
     return says, None
 
 

@@ -2,8 +2,7 @@
 
 import csv
 import io
-from contextlib import closing, redirect_stdout
-from pathlib import Path
+from contextlib import redirect_stdout
 from typing import Any
 
 import pytest
@@ -13,12 +12,10 @@ from support.chain_world.world import World
 from support.x402_payers import CHANNEL
 
 from openledger_node.accounting.earning_days import COIN_WEI, DAY_S, DayParts, earning_days, first_midnight
-from openledger_node.accounting.earnings import busy_hours, earnings_report
+from openledger_node.accounting.earnings import earnings_report
 from openledger_node.cli.earnings import COLUMNS, OTHERS, SPENT, _print, _print_days, write_csv
 from openledger_node.cli.render import out_console
-from openledger_node.ledger.jobs import Job
 from openledger_node.ledger.key_credits import KeyCredit, KeyHold
-from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.x402_channels import X402Charge
 from openledger_node.settlement.records import record_of
 from openledger_node.text import rfc3339, since_of
@@ -244,38 +241,6 @@ def test_the_table_of_days_fits_80_columns_and_leaves_empty_days_out(
     assert max(map(len, printed.splitlines())) <= 80
     assert printed.count("1970-01-") == 2
     assert "27 days on which nothing moved" in printed
-
-
-async def test_power_is_priced_by_the_hours_of_work_and_never_mixed_into_open(seller: Seller, world: World) -> None:
-    await seller.ask("hello")
-    priced, free = report(world, power_price=0.3, watts=200), report(world)
-    assert priced["power"]["cost"] == pytest.approx(priced["power"]["kwh"] * 0.3, abs=1e-6)
-    assert priced["power"]["hours"] > 0
-    assert free["power"] is None
-    assert priced["net_wei"] == free["net_wei"]
-
-
-def add_job(ledger: Ledger, received_s: int, ended_s: int) -> None:
-    job = Job(
-        request_id=RequestId(f"0x{received_s:064x}"),
-        received_ns=received_s * 10**9,
-        base="fake",
-        adapter_id=None,
-        adapter_name=None,
-        state="running",
-        tokens_in=1,
-    )
-    ledger.jobs.start(job)
-    ledger.jobs.fail(job.request_id, error_code="internal", ended_ns=ended_s * 10**9)
-
-
-def test_hours_in_which_several_ran_count_once(tmp_path: Path) -> None:
-    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
-        for received_s, ended_s in [(0, 3_600), (1_800, 5_400), (2_000, 2_100), (9_000, 10_800)]:
-            add_job(ledger, received_s, ended_s)
-        assert busy_hours(ledger.sums, 0) == 2.0
-        assert busy_hours(ledger.sums, 8_000) == 0.5
-        assert busy_hours(ledger.sums, since_of("9999-12-31", now_s=NOW_S)) == 0  # over 64 bits of ns
 
 
 @pytest.mark.parametrize(

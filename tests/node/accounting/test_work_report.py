@@ -17,6 +17,7 @@ from openledger_node.ledger.jobs import Job
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.power import PowerMeter
 from openledger_node.settings_file import write_settings
+from openledger_node.text import rfc3339
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import RequestId
 
@@ -122,6 +123,27 @@ async def test_a_report_has_no_forecast_unless_asked_and_none_for_a_new_node(
     assert (forecast["low_wei"], forecast["history_days_min"]) == (None, 14)
 
 
+async def test_by_day_the_work_is_that_of_the_whole_days_of_the_earnings(
+    seller: Seller, world: World, home: Home
+) -> None:
+    await seller.ask("hello")
+    (row,) = world.node.ledger.receipts.unclaimed()
+    issued_at_s, tomorrow_s = row.receipt.issued_at_s, (row.receipt.issued_at_s // DAY_S + 1) * DAY_S
+
+    def sold_wei(**given: Any) -> int:
+        asked = {"since": rfc3339(issued_at_s), **given}
+        return int(work_report(home, world.node, lambda _: {}, asked, now_s=float(tomorrow_s + 7))["sold_wei"])
+
+    assert sold_wei() == row.receipt.amount_wei
+    assert sold_wei(by="day") == 0, "the earnings begin with the next midnight"
+
+
+def test_a_time_to_come_that_no_column_can_hold_has_no_work(tmp_path: Path) -> None:
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        add_job(ledger, 1, 5.0, 9.0)
+        assert ledger.activity.busy_ns(since_ns=10**21, until_ns=20 * NS) == 0
+
+
 # ---- power
 
 
@@ -148,6 +170,13 @@ def test_a_flag_goes_before_the_setting_and_that_before_the_cards_word(home: Hom
     found = power_to_plain(home, {"power_price": 1, "watts": "100"}, busy_ns=2 * HOUR_NS)
     assert found is not None
     assert (found["watts"], found["watts_from"], found["price_per_kwh"], found["cost"]) == (100.0, "flag", 1.0, 0.2)
+
+
+def test_a_figure_of_zero_goes_before_the_setting_too(home: Home) -> None:
+    write_settings(home.config_file, {"power.price_per_kwh": 0.3, "power.watts": 200.0})
+    assert power_to_plain(home, {}, busy_ns=HOUR_NS) is not None
+    assert power_to_plain(home, {"watts": 0}, busy_ns=HOUR_NS) is None
+    assert power_to_plain(home, {"power_price": 0}, busy_ns=HOUR_NS) is None
 
 
 @pytest.mark.parametrize("value", ["much", -1, float("nan"), float("inf")])

@@ -129,6 +129,9 @@ def test_a_retired_adapter_says_when_its_bond_is_free(run: Run, home: Home, adap
     ran = run("adapters", "list")
     assert "its bond of 10 OPEN is free at 2027-01-15 08:00:00 UTC" in ran.stderr
     assert "retired; its bond of 10 OPEN is free at" in run("adapters", "inspect", "harbour").stdout
+    asked = run("adapters", "remove", "harbour").stderr
+    assert "and stays so" not in asked
+    assert f"`openledger-node adapters reclaim {adapter.id[:12]}`" in asked
 
 
 @pytest.mark.parametrize("verb", ["retire", "reclaim"])

@@ -7,12 +7,11 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openledger_node.ledger.jobs import Job
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_protocol.chain import ContractCall, TransactionReceipt
 from openledger_protocol.events import BlockId, Event
 from openledger_protocol.payouts import CreditRole
-from openledger_protocol.primitives import ZERO_ADDRESS, Address, Digest, RequestId, Wei
+from openledger_protocol.primitives import ZERO_ADDRESS, Address, Digest, Wei
 from openledger_protocol.settlement import EpochClaim
 from openledger_protocol.transactions import GasPrice, Intent, Variant
 
@@ -29,7 +28,6 @@ CREDITS = st.tuples(ACCOUNTS, ACCOUNTS, st.integers(0, 5), AMOUNTS, st.sampled_f
 CONTRACTS = REWARDS, DISPUTES = Address("0x" + "c" * 40), Address("0x" + "d" * 40)
 WITHDRAWALS = st.tuples(ACCOUNTS, AMOUNTS, st.sampled_from(CONTRACTS))
 TRANSACTIONS = st.tuples(ACCOUNTS, st.one_of(st.none(), st.integers(1, 50)), st.integers(0, 2**60))
-JOBS = st.tuples(st.integers(0, 50), st.integers(0, 50))
 
 
 def append(
@@ -112,28 +110,6 @@ def test_gas_is_the_fees_of_the_senders_mined_transactions(
         assert ledger.sums.gas_wei(ADA, since_s=since_s) == sum(found.fee_wei or 0 for found in later)
         everybody = (found.fee_wei or 0 for found in ledger.outbox.newest(limit=100))
         assert ledger.sums.money(ADA).fees_wei == sum(everybody)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(JOBS, max_size=20), st.integers(0, 50))
-def test_busy_time_is_the_union_of_the_jobs_times(jobs: list[tuple[int, int]], since_ns: int) -> None:
-    with TemporaryDirectory() as folder, closing(open_ledger(Path(folder) / "ledger.db")) as ledger:
-        busy = set()
-        for number, (received_ns, length_ns) in enumerate(jobs):
-            job = Job(
-                request_id=RequestId(word(number)),
-                received_ns=received_ns,
-                base="fake",
-                adapter_id=None,
-                adapter_name=None,
-                state="running",
-                tokens_in=1,
-            )
-            ledger.jobs.start(job)
-            if length_ns:  # the others still run
-                ledger.jobs.fail(job.request_id, error_code="internal", ended_ns=received_ns + length_ns)
-                busy |= set(range(received_ns, received_ns + length_ns)) if received_ns >= since_ns else set()
-        assert ledger.sums.busy_ns(since_ns=since_ns) == len(busy)
 
 
 def test_the_events_of_claims_are_those_of_one_node_from_a_number_on_and_the_hashes_those_of_mined_claims(

@@ -106,7 +106,7 @@ def won(milli: int) -> Winning:
         pytest.param(
             unserved("lost", POEMS, winning=won(5), was_cold=True),
             "the adapter in memory, for a first token in 40 ms and 90 tokens/s, or more trust",
-            f"adapters pin {POEMS}",
+            "adapters pin poems",
             id="cold",
         ),
         pytest.param(

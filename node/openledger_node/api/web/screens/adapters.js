@@ -87,7 +87,7 @@ export function mount(root, params) {
       await look();
     });
     const dialog = openDialog(`Remove ${row.name}`, h("p", {}, `Its ${bytes(row.size)} are deleted from this disk. Running answers are not interrupted. Peers that fetched it keep their copies.`),
-      h("p", {}, row.bond_wei === null ? "It is not published: only a new training or another copy brings it back." : `It is published${row.bond_wei === "0" ? "" : ` under a bond of ${openAmount(row.bond_wei)} OPEN`}: that stays, but its answers then need a new training or a peer’s copy.`), why,
+      h("p", {}, row.bond_wei === null ? "It is not published: only a new training or another copy brings it back." : row.free_at ? `It is retired.${row.bond_wei === "0" ? "" : ` Money still shows its bond of ${openAmount(row.bond_wei)} OPEN and takes it back.`}` : `It is published under a bond of ${openAmount(row.bond_wei)} OPEN: that stays, but its answers then need a new training or a peer’s copy.`), why,
       cliLine(`adapters remove ${quoted(row.key)}`), h("div", { class: "buttons" }, button("Cancel", () => dialog.close(), { changes: false }), button(`Remove ${short(row.name, 20)}`, go, { kind: "danger" })));
   }
 
@@ -214,7 +214,7 @@ function drawDetails({ row, details, chain, base }, { look, remove }) {
     ["Published", row.bond_wei === null ? null : !row.free_at ? `under a bond of ${openAmount(row.bond_wei)} OPEN` : row.bond_wei === "0" ? "retired; its bond was taken back" : `retired; its bond of ${openAmount(row.bond_wei)} OPEN is free ${Date.parse(row.free_at) > Date.now() ? `at ${time(row.free_at)}` : "now"}`],
     ["Withdrawn", row.withdrawn && h("span", { class: "warn" }, row.withdrawn.says)],
     ["Taught by", row.datanets?.length ? row.datanets.map((each, n) => [n > 0 && ", ", h("span", { title: each.id }, `${each.name ?? short(each.id)} ${each.version}`)]) : "not stated"],
-    ["Trained", training && [`rank ${training.config?.rank ?? row.rank}`, training.config?.epochs && `${training.config.epochs} epochs`, training.rows && `${rowsOf(training.rows)}`, training.seed !== undefined && `seed ${training.seed}`, String(training.started ?? "").slice(0, 10)].filter(Boolean).join(", ")],
+    ["Trained", training && [`rank ${training.config?.rank ?? row.rank}`, training.config?.epochs && `${training.config.epochs} epochs`, training.rows && `${count(training.rows)} ${training.rows === 1 ? "row" : "rows"}`, training.seed !== undefined && `seed ${training.seed}`, String(training.started ?? "").slice(0, 10)].filter(Boolean).join(", ")],
     ["Held-out loss", measured?.loss_after !== undefined ? `${decimal(measured.loss_after, 3)} (base ${decimal(measured.loss_before, 3)})` : null],
     ["Changes", details && `${details.modules.join(", ")}, ${details.dtypes.join("/")}${details.is_dora ? ", DoRA" : ""}`],
     ["Checked", details?.checks.map((each) => h("div", {}, h("span", { class: each.ok === false ? "bad" : each.ok ? "ok" : "dim" }, each.ok === false ? "✕ " : each.ok ? "✓ " : "– "), each.says))],

@@ -16,12 +16,13 @@ import { drawWay } from "../lib/way.js";
 
 export const title = "Money";
 
-const LOOK_MS = 3000, SENT_SHOWN = 12;
+// The books read every event and ask a dozen views of the contracts, so they are asked for less often.
+const LOOK_MS = 3000, BOOKS_MS = 15000, SENT_SHOWN = 12;
 const TONES = { final: "ok", mined: "ok", sent: "accent", signed: "accent", reserved: "accent", intended: "", reverted: "bad", failed: "bad", refused: "bad" };
 const STATES = { intended: "waits to be sent", reserved: "waits to be sent", signed: "stored, not yet sent", sent: "sent, waits for block", mined: "mined, not final", reverted: "reverted", failed: "failed", refused: "refused before it was sent" };
 
 export function mount(root, params) {
-  const held = { receipt: params.receipt ?? null, asPaid: false, found: null, way: null, wayError: null, why: null, isMore: false, stake: "100" };
+  const held = { receipt: params.receipt ?? null, asPaid: false, found: null, way: null, wayError: null, why: null, isMore: false, stake: "100", booksUntil: 0, isStale: false };
   const none = part(), alerts = part(), tiles = part(), way = part(), claims = part({ class: "w6" }), stake = part({ class: "w6" }), channels = part(), books = part(), sent = part(), leaving = part({}, "div");
   root.append(heading("Money", "What you earned, what is on its way, and what is staked.", "rewards show"), h("div", { class: "grid" }, none, alerts, tiles, way, claims, stake, channels, books, sent));
 
@@ -30,10 +31,14 @@ export function mount(root, params) {
     if (!status) return;
     if (status.chain === "ok") {
       try {
-        const [stakes, rewards, lines, network, outbox, receipts, earned] = await Promise.all(["stake", "rewards", "channels", "network", "outbox", "receipts", "earnings"].map((question) => money(question, question === "earnings" ? {} : { limit: question === "receipts" ? 20 : 50 })));
+        const isFresh = held.found && !held.isStale && Date.now() < held.booksUntil, asked = ["stake", "rewards", "channels", "network", "outbox", "receipts"].map((question) => money(question, { limit: question === "receipts" ? 20 : 50 }));
+        if (!isFresh) held.isStale = false; // an action may want newer ones before the answer comes
+        const [stakes, rewards, lines, network, outbox, receipts, earned] = await Promise.all([...asked, isFresh ? held.found.earned : money("earnings", {})]);
+        if (!isFresh) held.booksUntil = Date.now() + BOOKS_MS;
         Object.assign(held, { found: { stake: stakes, rewards, channels: lines, network, sent: outbox.transactions, receipts: receipts.receipts, earned }, why: null });
         await lookAtWay(held.receipt ?? receipts.receipts[0]?.digest);
       } catch (error) {
+        held.isStale = true;
         if (!(error instanceof Refused) && !(error instanceof TypeError)) throw error; // gone: the frame says so
         if (error instanceof Refused) held.why = error.message;
       }
@@ -71,7 +76,7 @@ export function mount(root, params) {
   const ticking = (found) => found.steps.some((step) => step.step === "draw" && step.state === "now") ? found : { ...found, chain_time_s: 0 };
   const pick = (digest) => { held.receipt = digest; setParams({ receipt: digest }); look(); };
   const toggle = () => { held.asPaid = !held.asPaid; draw(); };
-  const again = () => look();
+  const again = () => { held.isStale = true; return look(); };
 
   let isLooking = false, isWanted = false;
   const soon = async () => {
