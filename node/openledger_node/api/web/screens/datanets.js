@@ -71,7 +71,8 @@ export function mount(root, params) {
       if (chosen === held.chosen) held.curators = found;
     } catch (failure) {
       if (!(failure instanceof Refused) && !(failure instanceof TypeError)) throw failure;
-      if (failure instanceof Refused && isId(chosen)) Object.assign(held, { why: failure.message, chosen: null });
+      const isListed = held.chain?.datanets.some((each) => each.id === chosen); // by final blocks, so it is there
+      if (failure instanceof Refused && isId(chosen) && !isListed) Object.assign(held, { why: failure.message, chosen: null });
     }
     draw();
   }
