@@ -141,6 +141,11 @@ def test_without_systemd_it_is_said_what_to_do(outcome: Ran, why: str) -> None:
             "starting",
             "exit code 7",
         ),
+        (
+            {"ActiveState": "activating", "SubState": "auto-restart", "Result": "exit-code", "ExecMainStatus": "203"},
+            "starting",
+            "run `openledger-node service install` again",
+        ),
     ],
 )
 def test_the_state_is_as_systemd_has_it(fields: dict[str, str], state: str, why: str) -> None:

@@ -64,6 +64,11 @@ RESULTS: Final = {
     "oom-kill": "the system ran out of memory and ended it",
 }
 
+NO_PROGRAM: Final = "203"
+"""systemd's exit code of a program that it could not run, such as one of an environment that was deleted."""
+
+WHY_NO_PROGRAM: Final = "its program is gone or can't be run; run `openledger-node service install` again"
+
 ABSENT_HELP: Final = (
     "On a machine with systemd, log in as the node's user (`su` and `sudo` open no session). In WSL, write `[boot]` "
     "and `systemd=true` into /etc/wsl.conf and run `wsl --shutdown`. In a container, let its restart policy run "
@@ -178,7 +183,8 @@ class Systemd:
         found = fields_of(must_run(words, self._run(words, ASK_S)))
         state = STATES.get(found.get("ActiveState", ""), "stopped")
         result = found.get("Result", "success")
-        why = RESULTS.get(result, f"it ended with exit code {found.get('ExecMainStatus', '?')} ({result})")
+        status = found.get("ExecMainStatus", "?")
+        why = WHY_NO_PROGRAM if status == NO_PROGRAM else f"it ended with exit code {status} ({result})"
         return ServiceState(
             name=name,
             file=self.file(name),
@@ -188,7 +194,7 @@ class Systemd:
             process=int(found.get("MainPID") or 0) or None,
             num_restarts=int(found.get("NRestarts") or 0),
             says=found.get("StatusText", "") if state != "stopped" else "",
-            why="" if result == "success" else why,
+            why="" if result == "success" else RESULTS.get(result, why),
             lingers=self._lingers(),
         )
 
