@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from ..errors import NodeError
-from ..home import Home, home_folder, is_claimed
+from ..home import CommandRunningError, Home, find_holder, home_folder
 from ..node_events import EventKind, note_event
 from ..operator.updates.releases import (
     PROGRAM,
@@ -52,7 +52,7 @@ def hand_over(words: Sequence[str]) -> None:
         return  # the way back must not depend on the release that is left
     if (choice := _choice_here(home)) is None:
         return
-    if first_word(words) == "start" and not {"-h", "--help"} & set(words) and not is_claimed(home):
+    if first_word(words) == "start" and not {"-h", "--help"} & set(words) and not find_holder(home):
         choice = begin_try(home, choice, now_s=time.time())
     if choice.current.folder != Path(sys.prefix) and Path(choice.current.program).exists():
         _replace_process(choice.current.program, **{HANDED_OVER: "1"})
@@ -65,7 +65,16 @@ def run_start(words: Sequence[str], run: Callable[[Sequence[str]], int]) -> int:
         NodeError: the node can't start.
     """
     home, ends = _home_of(words), ends_by_exit()
-    if home is None or is_claimed(home):
+    try:
+        return _run_free(words, run, home, ends=ends)
+    except CommandRunningError as error:
+        if ends:
+            error.exit_code = RESTART_STATUS  # the command ends soon, so the service manager must try again
+        raise
+
+
+def _run_free(words: Sequence[str], run: Callable[[Sequence[str]], int], home: Home | None, *, ends: bool) -> int:
+    if home is None or find_holder(home):
         return run(words)  # which says what is wrong, and is no try of a release
     take_restart(home)  # an order from before this start is carried out by it
     choice = _choice_here(home)

@@ -14,7 +14,7 @@ import pytest
 from openledger_node.cli import release_run
 from openledger_node.cli.release_run import RESTART_STATUS, Trial, ends_by_exit, hand_over, run_start
 from openledger_node.errors import ConfigError, DiskError, ModelError
-from openledger_node.home import Home
+from openledger_node.home import CommandRunningError, Home, claim_home
 from openledger_node.operator.updates.releases import (
     InstalledRelease,
     ReleaseChoice,
@@ -458,8 +458,6 @@ def test_a_full_disk_does_not_make_a_good_release_a_bad_one(
 def test_a_second_start_beside_a_running_node_is_no_try(
     home: Home, first: InstalledRelease, new: InstalledRelease, replaced: list[str], as_release: AsRelease
 ) -> None:
-    from openledger_node.home import claim_home
-
     switch_to(home, new, first)
     as_release(first)
     with claim_home(home):
@@ -469,6 +467,30 @@ def test_a_second_start_beside_a_running_node_is_no_try(
         with pytest.raises(ConfigError):
             run_start(["start"], start(ConfigError("a daemon already runs")))
     assert chosen(home).current == new
+
+
+@pytest.mark.parametrize(("socket", "exit_code"), [("/run/user/1000/systemd/notify", RESTART_STATUS), ("", 3)])
+def test_a_command_at_work_only_puts_off_a_start_by_the_service_manager(
+    home: Home,
+    first: InstalledRelease,
+    new: InstalledRelease,
+    replaced: list[str],
+    as_release: AsRelease,
+    monkeypatch: pytest.MonkeyPatch,
+    socket: str,
+    exit_code: int,
+) -> None:
+    if socket:
+        monkeypatch.setenv(release_run.NOTIFY_SOCKET, socket)
+    switch_to(home, new, first)
+    as_release(first)
+    with claim_home(home, "rewards withdraw"):
+        assert hand(["start"])
+        as_release(new)
+        with pytest.raises(CommandRunningError) as refused:
+            run_start(["start"], lambda _: claim_home(home).close() or 0)
+    assert refused.value.exit_code == exit_code
+    assert (chosen(home).current, chosen(home).tries) == (new, 0)  # it was no try of the release
 
 
 def test_the_choice_is_kept_as_json_that_others_can_read(
