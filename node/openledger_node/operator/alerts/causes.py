@@ -108,6 +108,11 @@ class Change:
         return event_of(self.cause)
 
 
+def is_urgent(event: str) -> bool:
+    """Return True for an event that the owner should hear of before the others; a test is none."""
+    return event in TEXTS and TEXTS[event].is_urgent
+
+
 def event_of(cause: str) -> str:
     """The event that a cause belongs to."""
     return cause.partition(" ")[0]
