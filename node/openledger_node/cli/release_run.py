@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 from ..errors import NodeError
 from ..home import CommandRunningError, Home, find_holder, home_folder
 from ..node_events import EventKind, note_event
+from ..operator.alerts.run_mark import mark_left
 from ..operator.updates.releases import (
     PROGRAM,
     ReleaseChoice,
@@ -53,9 +54,25 @@ def hand_over(words: Sequence[str]) -> None:
     if (choice := _choice_here(home)) is None:
         return
     if first_word(words) == "start" and not {"-h", "--help"} & set(words) and not find_holder(home):
-        choice = begin_try(home, choice, now_s=time.time())
+        choice = _begin_try(home, choice)
     if choice.current.folder != Path(sys.prefix) and Path(choice.current.program).exists():
         _replace_process(choice.current.program, **{HANDED_OVER: "1"})
+
+
+def _begin_try(home: Home, before: ReleaseChoice) -> ReleaseChoice:
+    choice = begin_try(home, before, now_s=time.time())
+    if choice.fallen_back and choice.current != before.current:
+        from .node import keep_log  # loads what only a start needs
+
+        with suppress(NodeError, OSError):  # a full disk stops no start
+            keep_log(home)
+        _note_left(home, before.current.version, choice.fallen_back.why)
+    return choice
+
+
+def _note_left(home: Home, version: str, why: str) -> None:
+    note_event(EventKind.ROLLED_BACK, f"version {version} is left, because {why}")
+    mark_left(home)
 
 
 def run_start(words: Sequence[str], run: Callable[[Sequence[str]], int]) -> int:
@@ -185,7 +202,7 @@ class Trial(threading.Thread):
             + ("" if returned else f"; but it stays, because {why_not}")
         )
         if returned:
-            note_event(EventKind.ROLLED_BACK, f"version {self._choice.current.version} is left, because {why}")
+            _note_left(self._home, self._choice.current.version, why)
             self._start_again(returned, ends=self._ends)
 
     def _ready_within_s(self) -> float:

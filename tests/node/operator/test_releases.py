@@ -2,11 +2,12 @@
 
 import errno
 import json
+import logging
 import os
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from openledger_node.cli import release_run
 from openledger_node.cli.release_run import RESTART_STATUS, Trial, ends_by_exit, hand_over, run_start
 from openledger_node.errors import ConfigError, DiskError, ModelError
 from openledger_node.home import CommandRunningError, Home, claim_home
+from openledger_node.operator.alerts.run_mark import has_crashed
 from openledger_node.operator.updates.releases import (
     InstalledRelease,
     ReleaseChoice,
@@ -480,6 +482,10 @@ def test_a_command_at_work_only_puts_off_a_start_by_the_service_manager(
     socket: str,
     exit_code: int,
 ) -> None:
+    def run(_: Sequence[str]) -> int:
+        claim_home(home).close()
+        return 0
+
     if socket:
         monkeypatch.setenv(release_run.NOTIFY_SOCKET, socket)
     switch_to(home, new, first)
@@ -488,9 +494,46 @@ def test_a_command_at_work_only_puts_off_a_start_by_the_service_manager(
         assert hand(["start"])
         as_release(new)
         with pytest.raises(CommandRunningError) as refused:
-            run_start(["start"], lambda _: claim_home(home).close() or 0)
+            run_start(["start"], run)
     assert refused.value.exit_code == exit_code
     assert (chosen(home).current, chosen(home).tries) == (new, 0)  # it was no try of the release
+
+
+@pytest.fixture
+def own_log() -> Iterator[None]:
+    """Let a start keep its log, and take its handlers away afterwards."""
+    root, ours = logging.getLogger(), logging.getLogger("openledger_node")
+    handlers, level = root.handlers[:], ours.level
+    yield
+    for handler in set(root.handlers) - set(handlers):
+        handler.close()
+    root.handlers[:] = handlers
+    ours.setLevel(level)
+
+
+@pytest.mark.usefixtures("own_log")
+def test_a_release_that_a_power_cut_ended_is_told_in_the_log_and_by_an_alert(
+    home: Home, first: InstalledRelease, new: InstalledRelease, replaced: list[str], as_release: AsRelease
+) -> None:
+    begin_try(home, switch_to(home, new, first), now_s=NOW_S)  # then the power is cut
+    as_release(first)
+    assert not has_crashed(home)
+    assert not hand(["start"])  # this program is the former release
+    assert chosen(home).current == first
+    assert "rolled_back: version 0.2.0 is left, because it ended before it was ready" in (
+        home.logs / "node.log"
+    ).read_text(encoding="utf-8")
+    assert has_crashed(home)  # which the alert `restarted` tells
+
+
+def test_a_release_that_gives_way_is_told_by_an_alert(
+    home: Home, first: InstalledRelease, new: InstalledRelease, replaced: list[str], as_release: AsRelease
+) -> None:
+    begin_try(home, switch_to(home, new, first), now_s=NOW_S)
+    as_release(new)
+    with pytest.raises(Replaced):
+        run_start(["start"], start(ModelError("the base can't be loaded")))
+    assert has_crashed(home)
 
 
 def test_the_choice_is_kept_as_json_that_others_can_read(

@@ -36,7 +36,7 @@ class AlertText:
 
 TEXTS: Final[Mapping[str, AlertText]] = {
     "restarted": AlertText(
-        begins="The node ended without being stopped, and runs again. `openledger-node logs` may say why.",
+        begins="The node crashed or left a new release, and runs again. `openledger-node logs` may say why.",
     ),
     "engine": AlertText(
         begins="The engine can't be loaded, so the node serves nothing. `openledger-node status` says why.",
