@@ -24,8 +24,8 @@ ABORT_S: Final = 10
 RESTART_AFTER_S, RESTART_AFTER_S_MAX, RESTART_STEPS = 10, 120, 5
 """The wait before a restart grows in steps, and there is no last try: a full disk may have room again tomorrow.
 
-systemd before 254 ignores the growth and always waits the first time. Newer ones count every restart since the owner
-last started the unit, so that a node which has run for months may wait the longest time after a single crash.
+systemd before 254 ignores the growth and always waits the shortest time. Newer ones count every restart since the
+owner last started the unit, so that a node which has run for months may wait the longest time after a single crash.
 """
 
 FINAL_STATUS: Final = (InputError.exit_code, ConfigError.exit_code, KeyFileError.exit_code)
