@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from openledger_node import log_files
-from openledger_node.log_files import LogFollower, NodeLog, empty_if_large, empty_large_logs
+from openledger_node.log_files import (
+    ALIKE_MAX,
+    ALIKE_WITHIN_S,
+    PLACES_MAX,
+    LineLimit,
+    LogFollower,
+    NodeLog,
+    empty_if_large,
+    empty_large_logs,
+)
 
 
 def record(text: str) -> logging.LogRecord:
@@ -28,6 +37,45 @@ def test_the_nodes_log_rotates_within_its_size_and_stays_private(tmp_path: Path)
     assert sum(file.stat().st_size for file in files) <= 4 * 1_000
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
     assert "199" in files[0].read_text()
+
+
+def test_lines_that_a_peer_causes_are_counted_instead_of_written(tmp_path: Path) -> None:
+    now_s, file, other = 0.0, tmp_path / "node.log", tmp_path / "other.log"
+    limit = LineLimit(exempt=("openledger_node.event",), now_s=lambda: now_s)
+    with closing(NodeLog(file)) as first, closing(NodeLog(other)) as second:
+        for handler in (first, second):
+            handler.addFilter(limit)
+
+        def write(line: logging.LogRecord) -> None:
+            first.handle(line)
+            second.handle(line)
+
+        for number in range(ALIKE_MAX + 40):
+            write(record(f"a call of peer {number} is refused"))
+        event = record("disk_low")
+        event.name = "openledger_node.event"
+        write(event)
+        now_s += ALIKE_WITHIN_S
+        write(record("a call is refused"))
+        lines = file.read_text().splitlines()
+    assert lines == other.read_text().splitlines()
+    assert lines[0] == "a call of peer 0 is refused"
+    assert lines[ALIKE_MAX - 1 :] == [
+        f"a call of peer {ALIKE_MAX - 1} is refused (further lines like this are left out for 10 minutes)",
+        "disk_low",
+        "a call is refused (after 40 more lines like this)",
+    ]
+
+
+def test_the_limit_of_lines_takes_bounded_memory() -> None:
+    limit = LineLimit()
+    for number in range(3 * PLACES_MAX):
+        line = record("%s is refused")
+        line.lineno = number
+        line.args = ("100 %",)
+        assert limit.filter(line)
+        assert line.getMessage() == "100 % is refused"
+    assert len(limit._alike) <= PLACES_MAX
 
 
 def test_a_log_that_a_child_has_open_is_emptied_and_its_end_is_kept(tmp_path: Path) -> None:

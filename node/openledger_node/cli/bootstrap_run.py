@@ -16,6 +16,7 @@ from ..api.bootstrap_metrics import bootstrap_metrics
 from ..api.metrics_listener import serve_metrics
 from ..errors import NodeError
 from ..listeners import ListenAddress
+from ..log_files import LineLimit
 from ..p2p.bootstrap import bootstrap_places, open_bootstrap, serve
 from ..p2p.bootstrap_view import BootstrapView, advice
 from ..p2p.identity import hold_identity
@@ -135,6 +136,7 @@ async def _log_state(view: BootstrapView) -> None:
 def _log_to_stderr() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(SafeFormatter(LOG_FORMAT))
+    handler.addFilter(LineLimit())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger(__package__.partition(".")[0]).setLevel(logging.INFO)
 

@@ -25,12 +25,13 @@ from ..engine.early_child import early_child
 from ..engine.load_steps import LoadStep
 from ..errors import NodeError, explain_disk
 from ..home import Holder, Home, claim_home, find_holder, note_doing
-from ..log_files import NODE_LOG, NodeLog
+from ..log_files import NODE_LOG, LineLimit, NodeLog
 from ..models.bases import FAKE_BASE_NAME
 from ..models.download import pull_base
 from ..models.fetch import Progress, Report
 from ..models.known_bases import DEMO_DOWNLOAD_BYTES
 from ..node_clock import BootClock
+from ..node_events import LOGGER as EVENTS
 from ..node_events import EventKind, listening_to_events, note_event
 from ..operator.alerts.run_mark import note_stopped
 from ..service_manager import ServiceManager
@@ -133,8 +134,10 @@ def keep_log(home: Home) -> None:
         raise explain_disk(error, home.root) from error
     screen = logging.StreamHandler(sys.stderr)
     screen.setLevel(logging.WARNING)
+    limit = LineLimit(exempt=(EVENTS, told.name))
     for handler in (screen, file):
         handler.setFormatter(SafeFormatter(LOG_FORMAT))
+        handler.addFilter(limit)
     logging.basicConfig(level=logging.WARNING, handlers=[screen, file], force=True)
     logging.getLogger(__package__.partition(".")[0]).setLevel(logging.INFO)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from ..errors import NodeError
-from ..home import Home, home_folder, is_claimed
+from ..home import CommandRunningError, Home, find_holder, home_folder
 from ..node_events import EventKind, note_event
+from ..operator.alerts.run_mark import mark_left
 from ..operator.updates.releases import (
     PROGRAM,
     ReleaseChoice,
@@ -52,10 +53,26 @@ def hand_over(words: Sequence[str]) -> None:
         return  # the way back must not depend on the release that is left
     if (choice := _choice_here(home)) is None:
         return
-    if first_word(words) == "start" and not {"-h", "--help"} & set(words) and not is_claimed(home):
-        choice = begin_try(home, choice, now_s=time.time())
+    if first_word(words) == "start" and not {"-h", "--help"} & set(words) and not find_holder(home):
+        choice = _begin_try(home, choice)
     if choice.current.folder != Path(sys.prefix) and Path(choice.current.program).exists():
         _replace_process(choice.current.program, **{HANDED_OVER: "1"})
+
+
+def _begin_try(home: Home, before: ReleaseChoice) -> ReleaseChoice:
+    choice = begin_try(home, before, now_s=time.time())
+    if choice.fallen_back and choice.current != before.current:
+        from .node import keep_log  # loads what only a start needs
+
+        with suppress(NodeError, OSError):  # a full disk stops no start
+            keep_log(home)
+        _note_left(home, before.current.version, choice.fallen_back.why)
+    return choice
+
+
+def _note_left(home: Home, version: str, why: str) -> None:
+    note_event(EventKind.ROLLED_BACK, f"version {version} is left, because {why}")
+    mark_left(home)
 
 
 def run_start(words: Sequence[str], run: Callable[[Sequence[str]], int]) -> int:
@@ -65,7 +82,16 @@ def run_start(words: Sequence[str], run: Callable[[Sequence[str]], int]) -> int:
         NodeError: the node can't start.
     """
     home, ends = _home_of(words), ends_by_exit()
-    if home is None or is_claimed(home):
+    try:
+        return _run_free(words, run, home, ends=ends)
+    except CommandRunningError as error:
+        if ends:
+            error.exit_code = RESTART_STATUS  # the command ends soon, so the service manager must try again
+        raise
+
+
+def _run_free(words: Sequence[str], run: Callable[[Sequence[str]], int], home: Home | None, *, ends: bool) -> int:
+    if home is None or find_holder(home):
         return run(words)  # which says what is wrong, and is no try of a release
     take_restart(home)  # an order from before this start is carried out by it
     choice = _choice_here(home)
@@ -176,7 +202,7 @@ class Trial(threading.Thread):
             + ("" if returned else f"; but a rollback is not possible, so it stays: {why_not}")
         )
         if returned:
-            note_event(EventKind.ROLLED_BACK, f"version {self._choice.current.version} is left, because {why}")
+            _note_left(self._home, self._choice.current.version, why)
             self._start_again(returned, ends=self._ends)
 
     def _ready_within_s(self) -> float:

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
-from time import monotonic
 
+from ..node_clock import seconds_since_boot
 from .rates import Rates
 from .scopes import group_of, is_public_host, provider_of
 from .transport import PeerId
@@ -72,7 +72,7 @@ class RelayPlaces:
         reservations_max: int = RESERVATIONS_MAX,
         hang_up: Callable[[PeerId], None] = lambda _: None,
         is_wanted: Callable[[PeerId], bool] = lambda _: False,
-        clock: Callable[[], float] = monotonic,
+        clock: Callable[[], float] = seconds_since_boot,
     ) -> None:
         self._connected = connected
         self._reservations_max = reservations_max

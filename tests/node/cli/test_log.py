@@ -10,7 +10,8 @@ import pytest
 from openledger_node.cli.node import keep_log
 from openledger_node.errors import DiskError
 from openledger_node.home import Home
-from openledger_node.log_files import NodeLog
+from openledger_node.log_files import ALIKE_MAX, NodeLog
+from openledger_node.node_events import EventKind, note_event
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +38,16 @@ def test_the_file_has_what_the_node_did_and_the_terminal_what_needs_its_owner(
     assert "chatter" not in file.read_text()
     assert "the engine has died" in said
     assert "claim 3" not in said
+
+
+def test_a_peer_that_causes_a_line_again_and_again_fills_no_log_and_hides_no_event(home: Home) -> None:
+    keep_log(home)
+    for number in range(1_000):
+        logging.getLogger("openledger_node.market.bidder").warning("call %d is not answered", number)
+        note_event(EventKind.CLAIM_MADE, f"claim {number}")
+    lines = (home.logs / "node.log").read_text().splitlines()
+    assert sum("is not answered" in line for line in lines) == ALIKE_MAX
+    assert sum("claim_made" in line for line in lines) == 1_000
 
 
 def test_only_its_owner_reads_the_log_also_one_of_an_earlier_release(home: Home) -> None:

@@ -170,6 +170,21 @@ def test_a_full_queue_drops_the_oldest_and_counts_it(home: Home) -> None:
     assert again.file.stat().st_mode & 0o777 == 0o600
 
 
+def test_an_urgent_alert_waits_before_all_others_and_takes_the_place_of_one(home: Home) -> None:
+    journal = open_journal(home)
+    peers = [new_alert("peers", "begins", now_s=at_s) for at_s in range(WAITING_MAX)]
+    full, disk = new_alert("disk", "begins", now_s=100), new_alert("disk", "over", now_s=101)
+    for alert in (*peers, full, disk):
+        journal.put("webhook", alert)
+    assert list(journal.waiting["webhook"]) == [full, disk, *peers[2:]]
+    journal.waiting["webhook"].clear()
+    urgent = [new_alert("gas", "begins", now_s=at_s) for at_s in range(WAITING_MAX)]
+    for alert in (*urgent, peers[0]):
+        journal.put("webhook", alert)
+    assert list(journal.waiting["webhook"]) == urgent  # the only one that is not urgent gives way
+    assert journal.num_dropped == 3
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"schema": "openledger.alerts/9"}', '{"schema": 1, "open": 1}', "\xff"]
 )

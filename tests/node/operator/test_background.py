@@ -61,7 +61,9 @@ def test_systemd_finds_no_fault_in_a_unit(tmp_path: Path, name: str) -> None:
     environment = {"XDG_RUNTIME_DIR": str(tmp_path), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     command = ["systemd-analyze", "verify", "--user", "--recursive-errors=no", "--man=no", str(file)]
     found = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
-    assert (found.returncode, found.stderr) == (0, "")
+    # systemd before 254 warns of the settings that it ignores.
+    faults = [line for line in found.stderr.splitlines() if "RestartSteps" not in line and "MaxDelaySec" not in line]
+    assert (found.returncode, faults) == (0, [])
 
 
 def test_a_word_is_quoted_for_a_setting_as_for_a_command_but_for_its_variables() -> None:
@@ -77,6 +79,14 @@ def test_a_path_that_no_definition_can_hold_is_refused(tmp_path: Path, name: str
 
 def test_a_stop_has_time_for_the_grace_of_running_answers(tmp_path: Path) -> None:
     assert setting(unit_of(tmp_path), "TimeoutStopSec") == str(round(30 + STOP_MARGIN_S))
+
+
+def test_a_node_that_fails_for_days_is_tried_again_ever_more_slowly(tmp_path: Path) -> None:
+    unit = unit_of(tmp_path)
+    assert setting(unit, "StartLimitIntervalSec") == "0"
+    assert setting(unit, "Restart") == "on-failure"
+    assert int(setting(unit, "RestartSteps")) > 1
+    assert 10 <= int(setting(unit, "RestartSec")) < int(setting(unit, "RestartMaxDelaySec")) <= 300
 
 
 def test_a_node_on_nvidias_driver_may_make_its_devices(tmp_path: Path) -> None:
@@ -125,11 +135,16 @@ def test_without_systemd_it_is_said_what_to_do(outcome: Ran, why: str) -> None:
         ({"ActiveState": "inactive", "SubState": "dead", "Result": "success"}, "stopped", ""),
         ({"ActiveState": "inactive", "LoadState": "not-found"}, "stopped", ""),
         ({"ActiveState": "failed", "Result": "watchdog"}, "failed", "gave no sign of life"),
-        ({"ActiveState": "failed", "Result": "start-limit-hit"}, "failed", "5 times within 10 minutes"),
+        ({"ActiveState": "failed", "Result": "start-limit-hit"}, "failed", "too many failures"),
         (
             {"ActiveState": "activating", "SubState": "auto-restart", "Result": "exit-code", "ExecMainStatus": "7"},
             "starting",
             "exit code 7",
+        ),
+        (
+            {"ActiveState": "activating", "SubState": "auto-restart", "Result": "exit-code", "ExecMainStatus": "203"},
+            "starting",
+            "run `openledger-node service install` again",
         ),
     ],
 )

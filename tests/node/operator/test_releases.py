@@ -2,11 +2,12 @@
 
 import errno
 import json
+import logging
 import os
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ import pytest
 from openledger_node.cli import release_run
 from openledger_node.cli.release_run import RESTART_STATUS, Trial, ends_by_exit, hand_over, run_start
 from openledger_node.errors import ConfigError, DiskError, ModelError
-from openledger_node.home import Home
+from openledger_node.home import CommandRunningError, Home, claim_home
+from openledger_node.operator.alerts.run_mark import has_crashed
 from openledger_node.operator.updates.releases import (
     InstalledRelease,
     ReleaseChoice,
@@ -458,8 +460,6 @@ def test_a_full_disk_does_not_make_a_good_release_a_bad_one(
 def test_a_second_start_beside_a_running_node_is_no_try(
     home: Home, first: InstalledRelease, new: InstalledRelease, replaced: list[str], as_release: AsRelease
 ) -> None:
-    from openledger_node.home import claim_home
-
     switch_to(home, new, first)
     as_release(first)
     with claim_home(home):
@@ -469,6 +469,71 @@ def test_a_second_start_beside_a_running_node_is_no_try(
         with pytest.raises(ConfigError):
             run_start(["start"], start(ConfigError("a daemon already runs")))
     assert chosen(home).current == new
+
+
+@pytest.mark.parametrize(("socket", "exit_code"), [("/run/user/1000/systemd/notify", RESTART_STATUS), ("", 3)])
+def test_a_command_at_work_only_puts_off_a_start_by_the_service_manager(
+    home: Home,
+    first: InstalledRelease,
+    new: InstalledRelease,
+    replaced: list[str],
+    as_release: AsRelease,
+    monkeypatch: pytest.MonkeyPatch,
+    socket: str,
+    exit_code: int,
+) -> None:
+    def run(_: Sequence[str]) -> int:
+        claim_home(home).close()
+        return 0
+
+    if socket:
+        monkeypatch.setenv(release_run.NOTIFY_SOCKET, socket)
+    switch_to(home, new, first)
+    as_release(first)
+    with claim_home(home, "rewards withdraw"):
+        assert hand(["start"])
+        as_release(new)
+        with pytest.raises(CommandRunningError) as refused:
+            run_start(["start"], run)
+    assert refused.value.exit_code == exit_code
+    assert (chosen(home).current, chosen(home).tries) == (new, 0)  # it was no try of the release
+
+
+@pytest.fixture
+def own_log() -> Iterator[None]:
+    """Let a start keep its log, and take its handlers away afterwards."""
+    root, ours = logging.getLogger(), logging.getLogger("openledger_node")
+    handlers, level = root.handlers[:], ours.level
+    yield
+    for handler in set(root.handlers) - set(handlers):
+        handler.close()
+    root.handlers[:] = handlers
+    ours.setLevel(level)
+
+
+@pytest.mark.usefixtures("own_log")
+def test_a_release_that_a_power_cut_ended_is_told_in_the_log_and_by_an_alert(
+    home: Home, first: InstalledRelease, new: InstalledRelease, replaced: list[str], as_release: AsRelease
+) -> None:
+    begin_try(home, switch_to(home, new, first), now_s=NOW_S)  # then the power is cut
+    as_release(first)
+    assert not has_crashed(home)
+    assert not hand(["start"])  # this program is the former release
+    assert chosen(home).current == first
+    assert "rolled_back: version 0.2.0 is left, because it ended before it was ready" in (
+        home.logs / "node.log"
+    ).read_text(encoding="utf-8")
+    assert has_crashed(home)  # which the alert `restarted` tells
+
+
+def test_a_release_that_gives_way_is_told_by_an_alert(
+    home: Home, first: InstalledRelease, new: InstalledRelease, replaced: list[str], as_release: AsRelease
+) -> None:
+    begin_try(home, switch_to(home, new, first), now_s=NOW_S)
+    as_release(new)
+    with pytest.raises(Replaced):
+        run_start(["start"], start(ModelError("the base can't be loaded")))
+    assert has_crashed(home)
 
 
 def test_the_choice_is_kept_as_json_that_others_can_read(

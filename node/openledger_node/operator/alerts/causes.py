@@ -36,7 +36,7 @@ class AlertText:
 
 TEXTS: Final[Mapping[str, AlertText]] = {
     "restarted": AlertText(
-        begins="The node ended without being stopped, and runs again. `openledger-node logs` may say why.",
+        begins="The node crashed or left a new release, and runs again. `openledger-node logs` may say why.",
     ),
     "engine": AlertText(
         begins="The engine can't be loaded, so the node serves nothing. `openledger-node status` says why.",
@@ -106,6 +106,11 @@ class Change:
     def event(self) -> str:
         """The name of the event in `[alerts] muted`."""
         return event_of(self.cause)
+
+
+def is_urgent(event: str) -> bool:
+    """Return True for an event that the owner should hear of before the others; a test is none."""
+    return event in TEXTS and TEXTS[event].is_urgent
 
 
 def event_of(cause: str) -> str:

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from ...errors import NodeError
 from ...home import Home, write_private
-from .causes import Phase
+from .causes import Phase, is_urgent
 
 SCHEMA: Final = "openledger.alerts/1"
 WAITING_MAX: Final = 64
-"""Alerts that wait for one receiver; a further one takes the place of the oldest."""
+"""Alerts that wait for one receiver; a further one takes the place of the oldest that is least urgent."""
 
 SENT_KEPT: Final = 50
 
@@ -55,17 +55,18 @@ class AlertJournal:
 
     file: Path
     open_causes: dict[str, int] = field(default_factory=dict)  # cause → its beginning, since 1970
-    waiting: dict[str, deque[Alert]] = field(default_factory=dict)  # receiver → oldest first
+    waiting: dict[str, deque[Alert]] = field(default_factory=dict)  # receiver → urgent first, then oldest first
     sent: deque[SentAlert] = field(default_factory=lambda: deque(maxlen=SENT_KEPT))
     num_dropped: int = 0  # alerts that gave their place to newer ones
 
     def put(self, receiver: str, alert: Alert) -> None:
-        """Let an alert wait for a receiver."""
+        """Let an alert wait for a receiver: an urgent one before all that are not, also when it tells of an end."""
         queue = self.waiting.setdefault(receiver, deque())
-        if len(queue) >= WAITING_MAX:
-            queue.popleft()
+        queue.insert(_end_of_urgent(queue) if is_urgent(alert.event) else len(queue), alert)
+        if len(queue) > WAITING_MAX:
+            others_at = _end_of_urgent(queue)
+            del queue[others_at if others_at < len(queue) else 0]
             self.num_dropped += 1
-        queue.append(alert)
 
     def note_sent(self, receiver: str, alert: Alert, *, now_s: int) -> None:
         """Take an alert out of the queue that its receiver has taken."""
@@ -101,6 +102,10 @@ class AlertJournal:
             write_private(self.file, json.dumps(kept) + "\n", is_new=False)
         except (NodeError, OSError) as error:
             log.warning("a restart may repeat alerts, since their journal can't be written: %s", error)
+
+
+def _end_of_urgent(queue: deque[Alert]) -> int:
+    return next((place for place, each in enumerate(queue) if not is_urgent(each.event)), len(queue))
 
 
 def open_journal(home: Home) -> AlertJournal:

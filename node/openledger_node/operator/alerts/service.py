@@ -19,7 +19,7 @@ from ...home import Home
 from ...p2p.reachability import ReachState
 from ...upkeep_tables import AlertsConfig, read_muted
 from ..status import NodeParts
-from .causes import TEXTS, AlertPatience, AlertSigns, CauseWatch, Change, Phase, event_of
+from .causes import TEXTS, AlertPatience, AlertSigns, CauseWatch, Change, Phase, event_of, is_urgent
 from .delivery import Receiver, deliver, receivers_of
 from .journal import Alert, AlertJournal, open_journal
 from .run_mark import has_crashed, mark_run
@@ -29,8 +29,8 @@ ASLEEP_S: Final = 120.0
 """A pause between two looks that only a machine that slept makes, or a receiver that hangs."""
 
 HOUR_S: Final = 3_600
-PER_HOUR_MAX: Final = 12
-"""Alerts that one receiver gets in an hour; further ones wait."""
+PER_HOUR_MAX, PER_HOUR_URGENT_ONLY = 12, 4
+"""Alerts that one receiver gets in an hour, of which so many are kept for urgent ones; further ones wait."""
 
 RETRY_S, RETRY_MAX_S = 15.0, 900.0
 """The wait after a failed delivery doubles from the first to the second."""
@@ -138,14 +138,15 @@ class AlertService:
                 journal.put(receiver.name, alert)
 
     async def _send_waiting(self, journal: AlertJournal, receiver: Receiver) -> None:
-        """Send what waits for a receiver, oldest first, until one fails or the hour's number is reached."""
+        """Send what waits for a receiver, urgent ones first, until one fails or the hour's number is reached."""
         attempts = self._attempts.setdefault(receiver.name, _Attempts())
         queue = journal.waiting.get(receiver.name, deque())
         while queue and trio.current_time() >= attempts.next_s:
             now_s = int(self._now_s())
-            if journal.num_sent_since(receiver.name, now_s - HOUR_S, now_s=now_s) >= PER_HOUR_MAX:
-                return
             alert = queue[0]
+            num_max = PER_HOUR_MAX if is_urgent(alert.event) else PER_HOUR_MAX - PER_HOUR_URGENT_ONLY
+            if journal.num_sent_since(receiver.name, now_s - HOUR_S, now_s=now_s) >= num_max:
+                return
             try:
                 await deliver(
                     receiver, alert, node_name=self._config.node_name, now_s=self._now_s, transport=self._transport

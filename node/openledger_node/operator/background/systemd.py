@@ -21,8 +21,12 @@ START_S: Final = 900
 """A first start downloads a base; each step that the node tells gives it as long again."""
 
 ABORT_S: Final = 10
-RESTART_AFTER_S: Final = 5
-RESTARTS_MAX, RESTARTS_WITHIN_S = 5, 600
+RESTART_AFTER_S, RESTART_AFTER_S_MAX, RESTART_STEPS = 10, 120, 5
+"""The wait before a restart grows in steps, and there is no last try: a full disk may have room again tomorrow.
+
+systemd before 254 ignores the growth and always waits the shortest time. Newer ones count every restart since the
+owner last started the unit, so that a node which has run for months may wait the longest time after a single crash.
+"""
 
 FINAL_STATUS: Final = (InputError.exit_code, ConfigError.exit_code, KeyFileError.exit_code)
 """Exit codes after which the operator must change something, so that another start can't help."""
@@ -56,9 +60,14 @@ STATES: Final = {
 RESULTS: Final = {
     "watchdog": "it gave no sign of life, so systemd ended it",
     "timeout": "it did not start or stop in time",
-    "start-limit-hit": f"it failed {RESTARTS_MAX} times within {RESTARTS_WITHIN_S // 60} minutes",
+    "start-limit-hit": "systemd gave up after too many failures; `openledger-node service install` lifts this limit",
     "oom-kill": "the system ran out of memory and ended it",
 }
+
+NO_PROGRAM: Final = "203"
+"""systemd's exit code of a program that it could not run, such as one of an environment that was deleted."""
+
+WHY_NO_PROGRAM: Final = "its program is gone or can't be run; run `openledger-node service install` again"
 
 ABSENT_HELP: Final = (
     "On a machine with systemd, log in as the node's user (`su` and `sudo` open no session). In WSL, write `[boot]` "
@@ -113,8 +122,8 @@ class Systemd:
             f"Description={percent_escaped(f'openledger-node in {definition.home}')}",
             "# The node waits for its network itself; a user's systemd without this target ignores the line.",
             "After=network-online.target",
-            f"StartLimitIntervalSec={RESTARTS_WITHIN_S}",
-            f"StartLimitBurst={RESTARTS_MAX}",
+            "# No limit of starts: a node that runs unattended is tried again and again.",
+            "StartLimitIntervalSec=0",
             "",
             "[Service]",
             "Type=notify",
@@ -129,6 +138,9 @@ class Systemd:
             "# `openledger-node stop` ends with 0, after which nothing starts it again.",
             "Restart=on-failure",
             f"RestartSec={RESTART_AFTER_S}",
+            "# systemd 254 or newer: wait longer after each failure.",
+            f"RestartSteps={RESTART_STEPS}",
+            f"RestartMaxDelaySec={RESTART_AFTER_S_MAX}",
             f"RestartPreventExitStatus={' '.join(map(str, FINAL_STATUS))}",
             "# The node ends its engine and its chain; what is left after it is killed.",
             "KillMode=mixed",
@@ -171,7 +183,8 @@ class Systemd:
         found = fields_of(must_run(words, self._run(words, ASK_S)))
         state = STATES.get(found.get("ActiveState", ""), "stopped")
         result = found.get("Result", "success")
-        why = RESULTS.get(result, f"it ended with exit code {found.get('ExecMainStatus', '?')} ({result})")
+        status = found.get("ExecMainStatus", "?")
+        why = WHY_NO_PROGRAM if status == NO_PROGRAM else f"it ended with exit code {status} ({result})"
         return ServiceState(
             name=name,
             file=self.file(name),
@@ -181,7 +194,7 @@ class Systemd:
             process=int(found.get("MainPID") or 0) or None,
             num_restarts=int(found.get("NRestarts") or 0),
             says=found.get("StatusText", "") if state != "stopped" else "",
-            why="" if result == "success" else why,
+            why="" if result == "success" else RESULTS.get(result, why),
             lingers=self._lingers(),
         )
 

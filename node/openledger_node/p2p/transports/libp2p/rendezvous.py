@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import SystemRandom
-from time import monotonic
 
 from libp2p.abc import IHost
 from libp2p.discovery.rendezvous import RendezvousClient, RendezvousService
@@ -23,6 +22,7 @@ from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo
 from multiaddr import Multiaddr
 
+from ....node_clock import seconds_since_boot
 from ...budget import PER_GROUP_MAX, PER_HOST_MAX
 from ...scopes import Scope, group_of, is_public_host, is_same_home, scope_of, scope_of_host
 from ...tally import Level, Reason, TrafficTally
@@ -56,7 +56,7 @@ class RendezvousPoint(RendezvousService):
         *,
         connected: Callable[[], Iterable[PeerId]],
         host_of: Callable[[PeerId], str],
-        clock: Callable[[], float] = monotonic,
+        clock: Callable[[], float] = seconds_since_boot,
         tally: TrafficTally | None = None,
     ) -> None:
         super().__init__(host)
