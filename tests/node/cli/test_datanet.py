@@ -52,6 +52,7 @@ def test_rows_are_offered_taken_in_and_shown(run: Run, lake: OwnDatanets, rows: 
         "licence": "CC-BY-4.0",
         "treasury": ADA,
         "owner_ppm": 50_000,
+        "rules": [],  # no network has told them yet
         "accounts": {"ben": BEN},
         "batches": [{"digest": digest, **figures}],
         "approved": [digest],
