@@ -260,7 +260,10 @@ def withdraw_earnings(person: Person, share_wei: int) -> int:
 def withdraw_row(owner: Person) -> None:
     """Withdraw the last row of the owner's own batch in the review."""
     review = owner.panel("Review")
-    review.get_by_role("table", name="Batches").locator("tbody tr:not(.more)").last.click()
+    batch = review.get_by_role("table", name="Batches").locator("tbody tr:not(.more)").last
+    batch.click()
+    digest = batch.locator("code").inner_text().partition("…")[0]
+    expect(review.locator("h3", has_text=f"Batch {digest}")).to_be_visible()  # its rows come with it
     row = review.locator("li").last
     row.get_by_role("button", name="Withdraw…").click()
     owner.carry_out("Withdraw")
