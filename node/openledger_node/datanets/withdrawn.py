@@ -140,12 +140,19 @@ def _is_older(events: EventRows, datanet: DatanetReference) -> bool:
 
 
 def _has_withdrawn(events: EventRows, datanet_id: DatanetId, *, after: Event) -> bool:
-    """Return True if the owner of a Datanet withdrew rows after an event.
+    """Return True if the owner of a Datanet withdrew rows after an event, their own rows included.
 
-    NOTE: A contributor's own withdrawals mean nothing without the version, because a stranger could send one too.
+    NOTE: Another contributor's withdrawals mean nothing without the version, because a stranger could send one too.
     """
-    withdrawals = events.find("RowsWithdrawn", {"id": datanet_id})
-    return any(event.arguments["byOwner"] and _place(event) > _place(after) for event in withdrawals)
+    owners = {
+        event.arguments["owner"]
+        for name in ("DatanetCreated", "DatanetOwnerChanged")
+        for event in events.find(name, {"id": datanet_id})
+    }
+    return any(
+        (event.arguments["byOwner"] or event.arguments["account"] in owners) and _place(event) > _place(after)
+        for event in events.find("RowsWithdrawn", {"id": datanet_id})
+    )
 
 
 def _place(event: Event) -> tuple[int, int]:

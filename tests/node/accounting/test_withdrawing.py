@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ from openledger_protocol.datanet import datanet_id
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.events import Event
 from openledger_protocol.offer import offer_digest
-from openledger_protocol.primitives import ZERO_ADDRESS, Address, Digest
+from openledger_protocol.primitives import ZERO_ADDRESS, AdapterId, Address, Digest
 from openledger_protocol.rules import SIGNALS_RULE
 from openledger_protocol.signatures import sign_digest
 from openledger_protocol.withdrawal import RowWithdrawal, withdrawal_digest
@@ -108,6 +109,23 @@ def test_a_buyer_without_the_version_sees_the_flag_by_the_chain_alone(owner: Dat
     for found in (withdrawn_of_registered(events, adapter.id), withdrawn_from(elsewhere, events, adapter.manifest)):
         assert found is not None
         assert found.says == "rows of its Datanet were withdrawn after it was trained"
+
+
+@pytest.mark.parametrize(("account", "is_flagged"), [(ADA, True), (BEN, False)], ids=["owner", "stranger"])
+def test_an_owners_own_row_flags_the_adapter_too(account: Address, is_flagged: bool) -> None:
+    """The contract says `byOwner` only of rows of other accounts."""
+
+    def event(number: int, **arguments: Any) -> Any:
+        return SimpleNamespace(block=SimpleNamespace(number=number), log_index=0, arguments=arguments)
+
+    told = {
+        "DatanetCreated": [event(1, owner=ADA)],
+        "DatanetVersion": [event(2)],
+        "AdapterRegistered": [event(3, adapter={"datanetIds": ["0x" + "1" * 64]})],
+        "RowsWithdrawn": [event(4, byOwner=False, account=account)],
+    }
+    events: Any = SimpleNamespace(find=lambda name, *_, **__: told.get(name, []))
+    assert (withdrawn_of_registered(events, AdapterId("0x" + "2" * 64)) is not None) == is_flagged
 
 
 def test_a_row_is_withdrawn_once(owner: DatanetOwner) -> None:
