@@ -180,7 +180,7 @@ class Watcher:
 
     def _read_on(self, kept: Sequence[BlockId], head: Block, finalized: int) -> bool:
         last = kept[0] if kept else None
-        first = self._first_block if last is None else last.number + 1
+        first = max(self._done(), last.number if last else self._done()) + 1
         if first > head.number:
             return False
         until = min(first + self._chunk_blocks - 1, head.number)

@@ -80,7 +80,7 @@ class EventRows:
         """The latest block that is read; -1 at the start."""
         (row,) = self._store.rows("SELECT COALESCE(MAX(number), -1) AS number FROM block")
         number: int = row["number"]
-        return number
+        return max(number, self.finalized_number())  # after a rewind, no block up to there may be kept
 
     def finalized_number(self) -> int:
         """The block up to which everything is read and final; -1 at the start."""
@@ -133,10 +133,12 @@ class EventRows:
     def rewind(self, number: int) -> None:
         """Delete the blocks above this one, and their events; the claims that had ended in them are unfinished again.
 
-        Reading goes on behind the newest block that is kept, so what was read between it and this one goes, too.
+        Reading goes on behind the newest block that is kept or final, so what was read between it and this one goes,
+        too. What is final and not above this block is never read again: an endpoint may no longer have its logs.
         Claims of other nodes may have the same numbers. One that was taken back for their sake ends again at once.
         """
-        number = max((block.number for block in self.last_blocks() if block.number <= number), default=-1)
+        known = [block.number for block in self.last_blocks() if block.number <= number]
+        number = max(min(number, self.finalized_number()), *known, -1)
         with self._store.transaction() as transaction:
             transaction.execute(
                 "UPDATE claim SET state = 'drawn' WHERE state = 'final' AND CAST(seq AS TEXT) IN ("
@@ -149,7 +151,7 @@ class EventRows:
             transaction.execute("UPDATE scan SET finalized_number = MIN(finalized_number, ?)", (number,))
 
     def forget(self, first: int) -> None:
-        """Forget the blocks from `first` on, so that they are read again; all of them, if no earlier one is known."""
+        """Forget the blocks from `first` on, so that they are read again, after the newest one before that is known."""
         self.rewind(first - 1)
 
     def finalize(self, number: int) -> None:

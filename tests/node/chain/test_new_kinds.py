@@ -14,7 +14,7 @@ from openledger_node.chain.watcher import Watcher
 from openledger_node.ledger.events import EventRows
 from openledger_node.ledger.ledger import Ledger
 from openledger_protocol.chain import ContractCall, Log
-from openledger_protocol.events import BlockId, Event
+from openledger_protocol.events import BLOCKS_KEPT, BlockId, Event
 from openledger_protocol.primitives import Address, Wei, check_address
 from openledger_protocol.signatures import address_of, sign_digest
 from openledger_protocol.transactions import GasPrice
@@ -183,6 +183,37 @@ def test_a_reorganisation_meanwhile_leaves_what_the_chain_says(
     assert found(ledger.events) == [
         log.data.decode() for mined in chain.chain for log in mined.logs if log.address == SHOP
     ]
+
+
+def note_blocks(chain: ScriptedChain) -> list[tuple[int, int]]:
+    """The first and last block of each request for logs from now on."""
+    asked: list[tuple[int, int]] = []
+    answer = chain.logs
+
+    def logs(addresses: Sequence[Address], first: int, last: int) -> list[Log]:
+        asked.append((first, last))
+        return answer(addresses, first, last)
+
+    chain.logs = logs  # type: ignore[method-assign]  # to see what is asked
+    return asked
+
+
+def test_final_blocks_are_not_read_again_on_a_chain_whose_finality_lags(ledger: Ledger) -> None:
+    """By then the ledger has forgotten the hash of each final block, and the endpoint may have pruned its logs."""
+    chain = ScriptedChain(finality_depth=BLOCKS_KEPT + 72)
+    watcher = open_watcher(chain, ledger, PAID)
+    for number in range(1, 301):
+        say(chain, f"paid {number}")
+        read(watcher)
+    final = ledger.events.finalized_number()
+    assert final == 100
+    asked = note_blocks(chain)
+    read(open_watcher(chain, ledger, {**PAID, "Other.Sold(string)": LogKind(contract=OTHER, name="sold")}))
+    assert found(ledger.events) == [f"paid {number}" for number in range(1, 301)]
+    assert asked == [(final + 1, 300), (1, final)]  # the second for the new kind, of its contract only
+    chain.mine()
+    read(watcher)
+    assert watcher.seen is not None
 
 
 def test_a_return_to_an_earlier_release_is_noticed(

@@ -90,15 +90,27 @@ def test_a_ledger_that_has_read_nothing_says_so(rows: EventRows) -> None:
     assert (rows.last_blocks(), rows.finalized_number(), rows.find("Claimed")) == ([], -1, [])
 
 
-def test_reading_goes_on_where_the_newest_block_is_kept(rows: EventRows) -> None:
+@pytest.mark.parametrize(
+    ("to", "number", "known"),
+    [(9, 9, [3, 6, 9]), (8, 7, [3, 6]), (7, 7, [3, 6]), (5, 5, [3]), (2, 2, []), (-1, -1, [])],
+)
+def test_reading_goes_on_behind_the_newest_block_that_is_kept_or_final(
+    rows: EventRows, to: int, number: int, known: list[int]
+) -> None:
     """Not every block is kept, and none of what is read again may be there already."""
     rows.append([block(4), block(9)], [event(3), event(6), event(9)])
     rows.finalize(7)
+    rows.rewind(to)
+    assert [each.block.number for each in rows.in_blocks(0, 9)] == known
+    assert (rows.last_number(), rows.finalized_number()) == (number, min(number, 7))
+
+
+def test_blocks_that_are_not_final_are_read_again_from_the_one_that_is_kept(rows: EventRows) -> None:
+    rows.append([block(4), block(9)], [event(3), event(6), event(9)])
+    rows.finalize(2)
     rows.rewind(7)
-    assert [each.block.number for each in rows.find("Claimed")] == [3]
-    assert (rows.last_number(), rows.finalized_number()) == (4, 4)
-    rows.rewind(2)
-    assert (rows.find("Claimed"), rows.last_number(), rows.finalized_number()) == ([], -1, -1)
+    assert [each.block.number for each in rows.in_blocks(0, 9)] == [3]
+    assert (rows.last_number(), rows.finalized_number()) == (4, 2)
 
 
 def test_events_that_are_there_are_not_filled_in_again(rows: EventRows) -> None:
