@@ -198,7 +198,7 @@ class OwnDatanets(DatanetFiles):
         return changed
 
     def learn_withdrawals(self, name: str) -> Datanet:
-        """Withdraw what contributors have withdrawn on the networks that this data directory knows.
+        """Withdraw what contributors have withdrawn in final blocks of the networks that this data directory knows.
 
         Raises:
             NodeError: there is no such Datanet.

@@ -107,17 +107,21 @@ def withdrawn_here(home: Home, rows_roots: Sequence[Digest]) -> dict[tuple[Addre
     On each network only a Datanet counts whose version is here. Where these rows were never published from here, a
     stranger could publish them, and withdraw them as the owner of that Datanet.
 
+    Only final blocks count. Whoever asks keeps the answer for good, and a reorganisation may take a withdrawal back.
+    The second from which receipts leave a row unpaid is two epochs later, so nothing is paid that should not be.
+
     Raises:
         ConfigError, LedgerError: the ledger of a network in use can't be read.
     """
 
     def read(_: str, ledger: Ledger) -> dict[tuple[Address, Digest], int]:
+        final = ledger.events.finalized_number()
         published = [(root, ledger.events.find("DatanetVersion", {"rowsRoot": root})) for root in rows_roots]
         ids = [(DatanetId(str(event.arguments["id"])), root) for root, events in published for event in events]
         ours = {id for id, root in ids if published_file(home, id, root).exists()}
         found: dict[tuple[Address, Digest], int] = {}
         for datanet_id in ours:
-            add_earliest(found, read_withdrawn(ledger.events, datanet_id))
+            add_earliest(found, read_withdrawn(ledger.events, datanet_id, last=final))
         return found
 
     found: dict[tuple[Address, Digest], int] = {}

@@ -151,7 +151,7 @@ class EventRows:
             transaction.execute("UPDATE scan SET finalized_number = MIN(finalized_number, ?)", (number,))
 
     def forget(self, first: int) -> None:
-        """Forget the blocks from `first` on, so that they are read again, after the newest one before that is known."""
+        """Forget the blocks from `first` on, and those behind the newest earlier one that is known."""
         self.rewind(first - 1)
 
     def finalize(self, number: int) -> None:

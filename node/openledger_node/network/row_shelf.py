@@ -69,7 +69,7 @@ class NodeShelf:
     is_sharing: bool
     now_s: Callable[[], float] = time.monotonic
     _found: dict[VersionKey, ShelvedRows] = field(init=False, default_factory=dict)
-    _whole: dict[VersionKey, tuple[int, bool]] = field(init=False, default_factory=dict)
+    _whole: dict[VersionKey, tuple[Set[tuple[Address, Digest]], bool]] = field(init=False, default_factory=dict)
     _looking: threading.Lock = field(init=False, default_factory=threading.Lock)
     _failed_s: dict[VersionKey, float] = field(init=False, default_factory=dict)  # when a version was not written
     _too_large: set[VersionKey] = field(init=False, default_factory=set)
@@ -148,18 +148,21 @@ class NodeShelf:
             return False
 
     def _is_whole(self, held: HeldRows) -> bool:
-        """Return True if no row of a version was withdrawn. The version is read again after each new withdrawal."""
+        """Return True if no row of a version was withdrawn. The version is read again once other rows are withdrawn.
+
+        Withdrawals count at once here, and no more if a reorganisation takes them back.
+        """
         withdrawn = read_withdrawn(self.events, held.datanet)
         if not withdrawn:
             return True
         key = held.datanet, held.rows_root
         known = self._whole.get(key)
-        if known is None or known[0] != len(withdrawn):
+        if known is None or known[0] != withdrawn.keys():
             try:
                 rows = read_published_rows(self.home, *key)
             except NodeError as error:
                 raise UnknownModelError("these rows can't be served just now") from error
-            known = self._whole[key] = len(withdrawn), not find_withdrawn(rows, withdrawn)
+            known = self._whole[key] = withdrawn.keys(), not find_withdrawn(rows, withdrawn)
         return known[1]
 
     def _look(self) -> Iterator[ShelvedRows]:

@@ -185,10 +185,35 @@ def test_an_owner_learns_what_a_contributor_has_withdrawn(owner: DatanetOwner, w
     owner.approve((theirs,))
     owner.do("datanet publish", datanet="lake")
     contributor.do("datanet withdraw", datanet=datanet_id(owner.account, "lake"), rows=[canonical_digest(theirs)])
+    events = world.node.ledger.events
+    world.run(lambda: events.find("RowsWithdrawn", last=events.finalized_number()))
     read_chain(owner)
     assert owner.own.learn_withdrawals("lake").withdrawn == (canonical_digest(theirs),)
     with pytest.raises(NodeError, match="1 row of version 2 of lake were withdrawn"):
         owner.own.training_rows("lake", "2")
+
+
+def test_a_withdrawal_that_a_reorganisation_takes_back_leaves_no_row_out(owner: DatanetOwner, world: World) -> None:
+    """What an owner learns is kept for good, so it is learned once it is final. Nothing is paid later for that."""
+    withdrawal = RowWithdrawal(datanet_id=datanet_id(owner.account, "lake"), account=BEN, rows=(LIGHTHOUSE,))
+    signature = sign_digest(key_of("ben").private_key, withdrawal_digest(withdrawal, world.node.deployment.datanets))
+    chain, events = world.chain.client, world.node.ledger.events
+    assert world.chain.transact(world.node.deployment.withdraw_rows(withdrawal, signature)).is_ok
+    world.node.step()
+    [withdrawn] = events.find("RowsWithdrawn")
+    assert events.finalized_number() < withdrawn.block.number
+    read_chain(owner)
+    assert owner.own.learn_withdrawals("lake").withdrawn == ()
+    chain.reorganise(chain.head().number - withdrawn.block.number + 1)
+    world.node.step()
+    assert events.find("RowsWithdrawn") == []
+    read_chain(owner)
+    assert owner.own.learn_withdrawals("lake").withdrawn == ()
+    assert owner.own.training_rows("lake")[1] == CONTRIBUTED
+    world.run(lambda: events.find("RowsWithdrawn", last=events.finalized_number()))  # it is mined once more
+    read_chain(owner)
+    assert owner.own.learn_withdrawals("lake").withdrawn == (LIGHTHOUSE,)
+    assert int(str(events.find("RowsWithdrawn")[0].arguments["effectiveAt"])) > chain.head().timestamp_s
 
 
 def test_a_stranger_with_the_same_rows_on_another_network_withdraws_nothing_here(

@@ -464,6 +464,19 @@ async def test_a_version_with_a_withdrawn_row_is_no_longer_passed_on(world: RowW
     assert pulled_versions(ours) == []
 
 
+async def test_a_version_is_passed_on_again_once_a_reorganisation_took_the_withdrawal_back(world: RowWorld) -> None:
+    version = world.publish()
+    await world.add("ann", world.hold("ann", version))
+    before = world.num_blocks
+    withdraw(world, version.rows[0].digest)
+    ours = world.rows("us", world.home("us"))
+    with pytest.raises(NetworkError, match="rows of this version were withdrawn, so it is no longer passed on"):
+        await ours.pull("lake", no_progress)
+    world.ledger.events.rewind(before)
+    withdraw(world, version.rows[0].digest, THIEF)  # as many rows as before, and none of this version
+    assert (await ours.pull("lake", no_progress))["rows"] == 3
+
+
 async def test_a_strangers_withdrawal_of_anothers_row_changes_nothing(world: RowWorld) -> None:
     version = world.publish()
     await world.add("ann", world.hold("ann", version))
