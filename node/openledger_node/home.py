@@ -259,7 +259,7 @@ def take_lock(lock: IO[str], wait_s: float = CLAIM_S) -> None:
 
 def find_holder(home: Home) -> Holder | None:
     """Return the holder of the data directory, or None if it is free."""
-    return _read_holder(home.lock) if _is_held(home.lock) else None
+    return _read_holder(home.lock) if is_locked(home.lock) else None
 
 
 def is_claimed(home: Home) -> bool:
@@ -270,7 +270,7 @@ def is_claimed(home: Home) -> bool:
 
 def is_training(home: Home) -> bool:
     """Return True if a training is running."""
-    return _is_held(home.training / "lock")
+    return is_locked(home.training / "lock")
 
 
 def write_private(file: Path, text: str, *, is_new: bool) -> None:
@@ -315,7 +315,8 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _is_held(file: Path) -> bool:
+def is_locked(file: Path) -> bool:
+    """Return True while a process holds the lock of a file."""
     if not file.exists():
         return False
     with file.open("a+") as lock:

@@ -14,7 +14,7 @@ from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import AdapterId
 
 from ..errors import ConfigError, NodeError
-from ..home import Home, is_training, take_lock, write_private
+from ..home import Home, is_locked, take_lock, write_private
 from ..models.adapters import Adapter
 from .evaluation import Evaluated
 from .messages import rows_from_json
@@ -24,7 +24,8 @@ from .training_run import TrainingRun, moved, newest, run_from_json
 RUN_FILE, ROWS_FILE, HELD_OUT_FILE = "run.json", "rows.json", "held_out.json"
 LEARNED_FILE, WISH_FILE, CHECKPOINT_FILE = "learned.json", "wish", "checkpoint.pt"
 EVALUATED_FILE: Final = "evaluated.json"
-TRIAL: Final = "trial"  # in the lock, in place of a training's number
+LOCK_FILE: Final = "lock"
+"""Of all trainings and trials, of which one runs at a time; and in a training's folder, while it is the one."""
 ADAPTER_FOLDER: Final = "adapter"
 KEPT_MAX: Final = 50
 """Most trainings to keep. Older ones are deleted; their adapters stay."""
@@ -143,7 +144,7 @@ class Runs:
         """Delete the working files of a training; its record and its held-out rows stay."""
         folder = self.folder(number)
         shutil.rmtree(folder / ADAPTER_FOLDER, ignore_errors=True)
-        for name in (ROWS_FILE, LEARNED_FILE, EVALUATED_FILE, WISH_FILE, CHECKPOINT_FILE):
+        for name in (ROWS_FILE, LEARNED_FILE, EVALUATED_FILE, WISH_FILE, CHECKPOINT_FILE, LOCK_FILE):
             (folder / name).unlink(missing_ok=True)
 
     # ---- Requests of the owner to the process that trains
@@ -200,7 +201,8 @@ class Runs:
             LockedError: another process trains or measures.
         """
         self._home.training.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._lock.open("a") as lock:
+        with contextlib.ExitStack() as stack:
+            lock = stack.enter_context((self._home.training / LOCK_FILE).open("a"))
             try:
                 take_lock(lock)
             except BlockingIOError as error:
@@ -208,17 +210,14 @@ class Runs:
                     f"another training is running in {self._home.root}, or a trial of `openledger-node datanet "
                     "check`: wait until it ends, or end a training with `openledger-node factory stop`"
                 ) from error
-            lock.truncate(0)
-            lock.write(TRIAL if number is None else str(number))
-            lock.flush()
+            if number is not None:
+                take_lock(stack.enter_context((self.folder(number) / LOCK_FILE).open("a")))
             yield
 
     def is_held_by(self, number: int) -> bool:
-        """Return True while a process works on this training. A trial or another training may hold the lock, too."""
-        if not is_training(self._home):
-            return False
-        return self._lock.read_text(encoding="utf-8", errors="replace") in ("", str(number))  # "": it begins
+        """Return True while a process works on this training. A trial or another training may hold the lock, too.
 
-    @property
-    def _lock(self) -> Path:
-        return self._home.training / "lock"
+        The training's own lock answers in one step. A number inside the common lock would be the last holder's for a
+        moment.
+        """
+        return is_locked(self.folder(number) / LOCK_FILE)

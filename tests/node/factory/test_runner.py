@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -13,6 +13,7 @@ from openledger_node.datanets.near import distinct_rows
 from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.errors import ConfigError, ModelError
 from openledger_node.factory import runner
+from openledger_node.factory import runs as factory_runs
 from openledger_node.factory.child import DiedError
 from openledger_node.factory.job import TrainingJob
 from openledger_node.factory.runner import Runner, TrainingParts, check_free, may_go_on
@@ -30,7 +31,7 @@ from openledger_node.factory.trainer import (
 )
 from openledger_node.factory.trainers.fake import FakeTrainer
 from openledger_node.factory.training_run import Stage, TrainingRun
-from openledger_node.home import Home
+from openledger_node.home import Home, take_lock
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.models.library import list_adapters
 from openledger_protocol.adapter import public_probes
@@ -448,6 +449,26 @@ def test_one_training_at_a_time(home: Home, runs: Runs, begin: Begin) -> None:
         carry_out(home, FakeTrainer())
     carry_out(home, FakeTrainer())
     check_free(runs, is_worked_on=False)
+
+
+def test_a_training_that_begins_is_never_taken_for_the_last_one(
+    runs: Runs, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a moment the common lock was held while it still had the number of the last holder."""
+    begin(1, state="paused")
+    begin(2, state="waiting")
+    with runs.hold(1):
+        assert (runs.is_held_by(1), runs.is_held_by(2)) == (True, False)
+    seen: list[bool] = []
+
+    def take(lock: IO[str]) -> None:
+        take_lock(lock)
+        seen.append(runs.is_held_by(1))
+
+    monkeypatch.setattr(factory_runs, "take_lock", take)
+    with runs.hold(2):
+        assert (runs.is_held_by(1), runs.is_held_by(2)) == (False, True)
+    assert (runs.is_held_by(2), any(seen), len(seen)) == (False, False, 2)
 
 
 def test_old_trainings_are_forgotten_and_torn_ones_hide_only_themselves(runs: Runs, begin: Begin) -> None:
