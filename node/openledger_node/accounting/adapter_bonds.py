@@ -13,7 +13,7 @@ from openledger_protocol.events import Event
 from openledger_protocol.primitives import AdapterId, Address, Wei
 
 from ..audit.events import text
-from ..chain.refusals import open_text, time_text
+from ..chain.refusals import bond_text, open_text
 from ..errors import NodeError
 from ..home import Home
 from ..models.adapters import find_adapter
@@ -79,7 +79,7 @@ def reclaim_bond(home: Home, session: NetworkSession, account: Address, argument
             f"`openledger-node adapters retire {found.name}` first"
         )
     if session.client.head().timestamp_s < found.free_at_s:
-        raise NodeError(f"{_when_free(session, found)}: run this again then")
+        raise NodeError(f"{found.name} is retired; {_when_free(session, found)}: run this again then")
     action = ReclaimBond(adapter_id=found.adapter_id, name=found.name, bond_wei=found.bond_wei)
     return _plan(session, action, under_way=f"the bond of {found.name} is on its way already")
 
@@ -99,11 +99,7 @@ def _plan(
 
 
 def _when_free(session: NetworkSession, found: OwnAdapter) -> str:
-    if not found.bond_wei:
-        return "its bond was taken back"
-    if session.client.head().timestamp_s >= found.free_at_s:
-        return f"its bond of {open_text(found.bond_wei)} is free: `openledger-node adapters reclaim {found.name}`"
-    return f"the bond of {found.name}, {open_text(found.bond_wei)}, is free at {time_text(found.free_at_s)}"
+    return bond_text(found.bond_wei, found.free_at_s, session.client.head().timestamp_s, found.name)
 
 
 def _find(home: Home, session: NetworkSession, account: Address, given: str) -> OwnAdapter:

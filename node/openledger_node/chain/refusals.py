@@ -26,6 +26,17 @@ def time_text(at_s: int) -> str:
     return datetime.fromtimestamp(at_s).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
+def bond_text(bond_wei: int, free_at_s: int, now_s: float, name: str | None) -> str:
+    """The state of a retired adapter's bond in words; with the adapter's name, also how to take a free one back."""
+    if not bond_wei:
+        return "its bond was taken back"
+    bond, free_at = f"its bond of {open_text(bond_wei)}", time_text(free_at_s)
+    if now_s < free_at_s:
+        return f"{bond} is free at {free_at}"
+    take_back = f": `openledger-node adapters reclaim {name}`" if name else ""
+    return f"{bond} has been free since {free_at}{take_back}"
+
+
 def refusal_text(name: str, arguments: Mapping[str, Any]) -> str:
     """A contract's error in words; an error without an entry in `WORDS` by its name and values."""
     if name in WORDS:

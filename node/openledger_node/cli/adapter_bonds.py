@@ -1,14 +1,18 @@
 """`adapters publish`, `retire` and `reclaim`: sell an adapter under a bond, end that, and take the bond back."""
 
+import time
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 import typer
 
+from ..chain.refusals import bond_text
 from ..models.adapters import Adapter
 from ..operator.adapters import PublishedBond
 from .render import megabytes
 from .transactions import transaction_command
-from .units import open_amount, ppm_of
+from .units import ppm_of
 
 ADAPTER_HELP: Final = "NAME, or NAME@ID where several share a name."
 ID_DIGITS: Final = 12
@@ -47,11 +51,10 @@ def reclaim(name: Annotated[str, typer.Argument(metavar="ADAPTER", help=RETIRED_
     return {"adapter": name}
 
 
-def bond_text(bond_wei: str, free_at: str) -> str:
-    """The state of a retired adapter's bond; `free_at` is a time in RFC 3339."""
-    if bond_wei == "0":
-        return "its bond was taken back"
-    return f"its bond of {open_amount(bond_wei)} is free at {free_at[:19].replace('T', ' ')} UTC"
+def retired_text(adapter: Mapping[str, Any]) -> str:
+    """The state of a retired adapter's bond, by an entry of `adapters list`."""
+    free_at_s = round(datetime.fromisoformat(adapter["bond_free_at"]).timestamp())
+    return bond_text(int(adapter["bond_wei"]), free_at_s, time.time(), adapter["full_name"])
 
 
 def loss_of(adapter: Adapter, bond: PublishedBond | None) -> str:
@@ -59,7 +62,8 @@ def loss_of(adapter: Adapter, bond: PublishedBond | None) -> str:
     what = f"delete {adapter.full_name}, {megabytes(adapter.size_bytes)}"
     if bond is None:
         return f"{what}? Only a new training or another copy brings it back."
+    says = f"{what}? It is {bond.says(time.time())}"
     if bond.free_at_s is None:
-        return f"{what}? It is {bond.says}, and stays so. To serve it again you need a new training or a copy."
+        return f"{says}, and stays so. To serve it again you need a new training or a copy."
     reclaim = f" Without its files it has no name here: `openledger-node adapters reclaim {adapter.id[:ID_DIGITS]}`."
-    return f"{what}? It is {bond.says}.{reclaim if bond.bond_wei else ''}"
+    return f"{says}.{reclaim if bond.bond_wei else ''}"

@@ -1,5 +1,6 @@
 """`adapters`: LoRA adapters on this machine."""
 
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,7 +29,7 @@ from ..operator.adapters import (
     read_withdrawals,
 )
 from ..operator.datanet_names import Names, datanets_to_plain
-from .adapter_bonds import ADAPTER_HELP, add_bond_commands, bond_text, loss_of
+from .adapter_bonds import ADAPTER_HELP, add_bond_commands, loss_of, retired_text
 from .adapter_pull import pull_from_hub, pull_from_peers
 from .adapter_search import matching_adapters, show_offered
 from .daemon_client import ask_daemon, load_settings, network_id, open_node_home
@@ -68,8 +69,8 @@ def list_all(as_json: Json = False) -> None:
     empty = "no adapter yet: `openledger-node adapters add --sample harbour` adds one that was trained before"
     show_table(["adapter", "base", "rank", "size", "where"], rows, empty=empty)
     for adapter in found["adapters"]:
-        if free_at := adapter["bond_free_at"]:
-            say(f"[yellow]retired[/] {plain(adapter['full_name'])}: {bond_text(adapter['bond_wei'], free_at)}")
+        if adapter["bond_free_at"]:
+            say(f"[yellow]retired[/] {plain(adapter['full_name'])}: {retired_text(adapter)}")
         elif why := adapter["why_not_sold"]:
             say(f"[yellow]not sold[/] {plain(adapter['full_name'])}: {plain(why)}")
     _show_withdrawn(found["adapters"])
@@ -243,8 +244,8 @@ def inspect(
         emit_json("adapter_details", {**details, **known})
         return
     bond = read_bonds(home, network_id(home), [adapter]).get(adapter.id)
-    published = {"published": bond.says if bond else "no: `openledger-node adapters publish` does it"}
-    for label, value in {**_facts(adapter, layout, names), **published}.items():
+    published = bond.says(time.time(), name) if bond else "no: `openledger-node adapters publish` does it"
+    for label, value in {**_facts(adapter, layout, names), "published": published}.items():
         out_console.print(f"[dim]{label:<11}[/] {plain(value)}")
     if withdrawn:
         say(f"[yellow]withdrawn rows[/] {withdrawn.says}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from openledger_protocol.primitives import AdapterId, Wei
 
-from ..chain.refusals import open_text, time_text
+from ..chain.refusals import bond_text, open_text
 from ..datanets.withdrawn import WithdrawnRows, withdrawn_from, withdrawn_to_plain
 from ..engine.budget import disk_bytes
 from ..errors import ModelError
@@ -39,14 +39,11 @@ class PublishedBond:
         """The same time as text; None while the adapter is sold."""
         return None if self.free_at_s is None else rfc3339(self.free_at_s)
 
-    @property
-    def says(self) -> str:
-        """The state of adapter and bond in words."""
+    def says(self, now_s: float, name: str | None = None) -> str:
+        """The state of adapter and bond in words; with the adapter's name, also how to take a free bond back."""
         if self.free_at_s is None:
             return f"published under a bond of {open_text(self.bond_wei)}"
-        if not self.bond_wei:
-            return "retired, and its bond was taken back"
-        return f"retired; its bond of {open_text(self.bond_wei)} is free at {time_text(self.free_at_s)}"
+        return f"retired; {bond_text(self.bond_wei, self.free_at_s, now_s, name)}"
 
 
 def adapters_to_plain(

@@ -9,6 +9,7 @@ from support.chain_world.world import World
 from support.contributors import TERMS
 
 from openledger_node.accounting.adapter_bonds import retire_adapter
+from openledger_node.chain.refusals import time_text
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
 from openledger_node.models.adapters import Adapter
@@ -62,16 +63,23 @@ def test_an_adapter_is_retired_and_its_bond_comes_back_when_it_is_free(owner: Da
     assert terms.claimable_until_s
     (bond,) = published_bonds(node.ledger.events, [adapter]).values()
     assert (bond.bond_wei, bond.free_at_s) == (BOND, terms.claimable_until_s)
-    assert "retired; its bond of 10 OPEN is free at" in bond.says
-    with pytest.raises(NodeError, match=r"10 OPEN, is free at .*: run this again then"):
+    assert bond.free_at_s is not None
+    free_at = time_text(bond.free_at_s)
+    assert bond.says(bond.free_at_s - 1) == f"retired; its bond of 10 OPEN is free at {free_at}"
+    since = f"retired; its bond of 10 OPEN has been free since {free_at}"
+    assert bond.says(bond.free_at_s) == since
+    assert bond.says(bond.free_at_s, "lake") == f"{since}: `openledger-node adapters reclaim lake`"
+    with pytest.raises(NodeError, match=r"lake@\w+ is retired; its bond of 10 OPEN is free at .*: run this again"):
         owner.planner.plan("adapters reclaim", {"adapter": "lake"}, None)
     assert "is retired already" in owner.planner.plan("adapters retire", {"adapter": "lake"}, None)["note"]
 
     owner.world.wait(UNBONDING_S)
+    again = owner.planner.plan("adapters retire", {"adapter": "lake"}, None)["note"]
+    assert "is retired already: its bond of 10 OPEN has been free since" in again
     plan = owner.do("adapters reclaim", adapter="lake")
     assert int(plan["wallet_after_wei"]) == held(owner) == before + BOND
     (bond,) = published_bonds(node.ledger.events, [adapter]).values()
-    assert bond.says == "retired, and its bond was taken back"
+    assert bond.says(0) == "retired; its bond was taken back"
     assert "taken back already" in owner.planner.plan("adapters reclaim", {"adapter": "lake"}, None)["note"]
 
 

@@ -24,15 +24,17 @@ from openledger_protocol.constants import LOCAL_NETWORK
 from openledger_protocol.events import BlockId, Event
 from openledger_protocol.primitives import ZERO_ADDRESS, Digest
 
-FREE_AT_S = 1_800_000_000
+FREE_AT_S = 4_000_000_000
 
 
-def register(home: Home, adapter: Adapter, *, bond_wei: int, is_retired: bool = False) -> None:
+def register(
+    home: Home, adapter: Adapter, *, bond_wei: int, is_retired: bool = False, free_at_s: int = FREE_AT_S
+) -> None:
     """Have the ledger read a block in which the adapter was published, and perhaps retired."""
     block = BlockId(number=1, hash=Digest("0x" + "1" * 64))
     told: dict[str, dict[str, Any]] = {
         "AdapterRegistered": {"owner": ZERO_ADDRESS, "adapter": {"bond": bond_wei}},
-        "AdapterRetired": {"reclaimableAt": FREE_AT_S},
+        "AdapterRetired": {"reclaimableAt": free_at_s},
     }
     events = [
         Event(
@@ -127,11 +129,22 @@ def test_a_retired_adapter_says_when_its_bond_is_free(run: Run, home: Home, adap
     assert (entry["bond_wei"], entry["bond_free_at"]) == (str(10**19), rfc3339(FREE_AT_S))
     assert run("adapters", "inspect", "harbour", "--json").json["bond_free_at"] == rfc3339(FREE_AT_S)
     ran = run("adapters", "list")
-    assert "its bond of 10 OPEN is free at 2027-01-15 08:00:00 UTC" in ran.stderr
+    assert "its bond of 10 OPEN is free at 2096-10-02 07:06:40 UTC" in ran.stderr
     assert "retired; its bond of 10 OPEN is free at" in run("adapters", "inspect", "harbour").stdout
     asked = run("adapters", "remove", "harbour").stderr
     assert "and stays so" not in asked
     assert f"`openledger-node adapters reclaim {adapter.id[:12]}`" in asked
+
+
+def test_a_bond_that_is_free_says_since_when_and_how_to_take_it_back(run: Run, home: Home, adapter: Adapter) -> None:
+    register(home, adapter, bond_wei=10**19, is_retired=True, free_at_s=1_700_000_000)
+    says = "its bond of 10 OPEN has been free since 2023-11-14 22:13:20 UTC"
+    take_back = "`openledger-node adapters reclaim"
+    assert f"{says}: {take_back} {adapter.full_name}`" in run("adapters", "list").stderr.replace("\n", " ")
+    assert f"retired; {says}: {take_back} harbour`" in run("adapters", "inspect", "harbour").stdout
+    asked = run("adapters", "remove", "harbour").stderr
+    assert f"It is retired; {says}." in asked
+    assert asked.count(take_back) == 1
 
 
 @pytest.mark.parametrize("verb", ["retire", "reclaim"])
