@@ -335,6 +335,19 @@ async def _until(is_reached: Callable[[], bool]) -> None:
         await trio.lowlevel.checkpoint()
 
 
+def note_looks(monkeypatch: pytest.MonkeyPatch) -> list[Vitals]:
+    """Have engines looked at all the time, and note what is seen."""
+    looks: list[Vitals] = []
+
+    def look(seen: Vitals, limits: EngineLimits) -> str | None:
+        looks.append(seen)
+        return why_kill(seen, limits)
+
+    monkeypatch.setattr("openledger_node.engine.engine.WATCH_INTERVAL_S", 0.001)
+    monkeypatch.setattr("openledger_node.engine.engine.why_kill", look)
+    return looks
+
+
 async def submit_together(
     engine: Engine, orders: list[Submit]
 ) -> "list[trio.MemoryReceiveChannel[Outcome | SequenceLost]]":
@@ -356,12 +369,18 @@ async def last_beat(engine: Engine) -> Beat:
     return engine.beat
 
 
-async def test_an_engine_that_was_idle_for_long_is_not_taken_for_frozen(options: EngineOptions) -> None:
-    async with running(replace(options, stall_timeout_s=5.0)) as engine:
+async def test_an_engine_that_was_idle_for_long_is_not_taken_for_frozen(
+    options: EngineOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = note_looks(monkeypatch)
+    async with running(options) as engine:
+        assert engine.process_id is not None
+        os.kill(engine.process_id, signal.SIGSTOP)  # it says nothing until somebody has looked
         engine._last_event_at_s -= 1000.0  # as if nobody had asked for that long
-        assert (await read(engine.submit(order("a", text=ENDLESS, max_tokens=20_000))))[2] == Finished(
-            sequence_id="a", reason="length"
-        )
+        outcomes = engine.submit(order("a"))
+        await _until(lambda: any(seen.has_work for seen in looks))
+        os.kill(engine.process_id, signal.SIGCONT)
+        assert (await read(outcomes))[2] == Finished(sequence_id="a", reason="length")
     assert engine.num_restarts == 0
 
 
@@ -433,22 +452,14 @@ async def test_a_parked_sequence_is_cancelled_with_a_last_word(options: EngineOp
 async def test_an_engine_whose_sequences_are_all_parked_is_not_taken_for_frozen(
     options: EngineOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    num_looks = 0
-
-    def look(seen: Vitals, limits: EngineLimits) -> str | None:
-        nonlocal num_looks
-        num_looks += 1
-        return why_kill(seen, limits)
-
-    monkeypatch.setattr("openledger_node.engine.engine.WATCH_INTERVAL_S", 0.001)
-    monkeypatch.setattr("openledger_node.engine.engine.why_kill", look)
+    looks = note_looks(monkeypatch)
     async with running(replace(options, stall_timeout_s=5.0)) as engine:
         outcomes = engine.submit(replace(order("a", text=ENDLESS), num_allowed=5))
         await read_until(outcomes, 5)
         await last_beat(engine)
         engine._last_event_at_s -= 1000.0  # as if its payer had not paid for that long
-        before = num_looks
-        await _until(lambda: num_looks > before + 2)
+        before = len(looks)
+        await _until(lambda: len(looks) > before + 2)
         engine.allow("a", 40)
         assert (await read(outcomes))[2] == Finished(sequence_id="a", reason="length")
     assert engine.num_restarts == 0
@@ -491,14 +502,24 @@ async def test_an_engine_that_freezes_while_it_loads_is_started_again(options: E
 
 
 @pytest.mark.slow
-async def test_an_engine_over_its_memory_is_started_again_and_its_work_goes_on(options: EngineOptions) -> None:
+async def test_an_engine_over_its_memory_is_started_again_and_its_work_goes_on(
+    options: EngineOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note_looks(monkeypatch)
+    wanted = order("a", text=ENDLESS)
     async with running(options) as engine:
-        outcomes = engine.submit(order("a", text=ENDLESS, max_tokens=30_000))
-        await read_until(outcomes, 5)
+        undisturbed = await read(engine.submit(wanted))
+        outcomes = engine.submit(replace(wanted, sequence_id="b", num_allowed=10))
+        first = await read_until(outcomes, 10)
+        killed = engine.process_id
         engine._options = replace(options, memory_max_bytes=1)  # as if it had grown
         await _until(lambda: engine.num_restarts == 1)
         engine._options = options
-        assert (await read(outcomes))[2] == Finished(sequence_id="a", reason="length")
+        engine.allow("b", wanted.sampling.max_tokens)
+        ids, _, last = await read(outcomes)
+        assert engine.process_id != killed
+    assert [*(token for chunk in first for token in chunk.ids), *ids] == undisturbed[0]
+    assert last == Finished(sequence_id="b", reason="length")
 
 
 @pytest.mark.slow
