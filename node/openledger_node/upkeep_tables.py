@@ -105,9 +105,6 @@ class AlertsConfig:
         low=10.0,
         high=604_800.0,
     )
-    disk_percent: int = setting(
-        95, "Percent of the data directory's disk in use at which an alert is sent.", low=1, high=100
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
