@@ -112,6 +112,24 @@ def ends_by_exit() -> bool:
     return NOTIFY_SOCKET in os.environ or PROGRAM in os.environ.get(LAUNCHD_LABEL, "")
 
 
+def status_for_manager(words: Sequence[str], status: int) -> int:
+    """The exit code of a command as its service manager understands it.
+
+    launchd starts an agent again after each code but 0. So a start that needs its owner first ends with 0 there, as
+    systemd is told by RestartPreventExitStatus.
+    """
+    label = os.environ.get(LAUNCHD_LABEL, "")
+    if PROGRAM not in label or first_word(words) != "start":
+        return status
+    from ..operator.background.definition import FINAL_STATUS
+    from ..operator.background.launchd import Launchd
+
+    if status not in FINAL_STATUS:
+        return status
+    _say(f"launchd does not start the node again before you do, by `{Launchd().start_command(label)}`", who="service")
+    return 0
+
+
 def start_again(choice: ReleaseChoice | None, *, ends: bool) -> NoReturn:
     """Start the same command line anew, by this process or by its service manager. It may be called in any thread.
 
@@ -267,7 +285,7 @@ def _replace_process(program: str, **variables: str) -> NoReturn:
     os.execve(program, [program, *sys.argv[1:]], {**os.environ, **variables})
 
 
-def _say(text: str) -> None:
+def _say(text: str, *, who: str = "update") -> None:
     from .render import plain, say
 
-    say(f"[yellow]update[/] {plain(text)}")
+    say(f"[yellow]{who}[/] {plain(text)}")

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sqlite3
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -362,6 +363,44 @@ def test_under_a_service_manager_the_node_exits_to_be_started_again(
         run_start(["start"], run)
     assert ended.value.code == RESTART_STATUS
     assert replaced == []
+
+
+@pytest.mark.parametrize(
+    ("label", "words", "status", "found"),
+    [
+        ("openledger-node-1a2b3c4d", ["start"], 3, 0),
+        ("openledger-node-1a2b3c4d", ["--home", "/x", "start", "--quiet"], 2, 0),
+        ("openledger-node", ["start"], 4, 0),
+        ("openledger-node", ["start"], 1, 1),
+        ("openledger-node", ["start"], RESTART_STATUS, RESTART_STATUS),
+        ("openledger-node", ["status"], 3, 3),
+        ("com.apple.Terminal", ["start"], 3, 3),
+        ("", ["start"], 3, 3),
+    ],
+)
+def test_launchd_gives_up_where_only_the_owner_can_help(
+    label: str,
+    words: list[str],
+    status: int,
+    found: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(release_run.LAUNCHD_LABEL, label)
+    assert release_run.status_for_manager(words, status) == found
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert (f"before you do, by `launchctl kickstart gui/{os.getuid()}/{label}`" in said) == (found != status)
+
+
+def test_a_start_that_launchd_should_not_repeat_ends_with_0(tmp_path: Path) -> None:
+    (tmp_path / "node.toml").write_text("[node]\nnonsense = 1\n")
+    words = [sys.executable, "-m", "openledger_node", "--home", str(tmp_path), "start"]
+    for label, status in (("", 3), ("openledger-node-1a2b3c4d", 0)):
+        ran = subprocess.run(
+            words, env={**os.environ, release_run.LAUNCHD_LABEL: label}, capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == status
+        assert "unknown key node.nonsense" in ran.stderr
 
 
 def test_a_release_that_cannot_start_gives_way_at_once(
