@@ -20,9 +20,11 @@ from ..operator.updates.releases import (
     end_try,
     fall_back,
     read_choice,
+    ready_within_s,
     releases_folder,
     take_restart,
 )
+from ..upkeep_tables import UpdateConfig
 from .commands import first_word
 
 HANDED_OVER: Final = "_OPENLEDGER_HANDED_OVER"
@@ -183,7 +185,8 @@ class Trial(threading.Thread):
 
     def run(self) -> None:
         """Look every few seconds."""
-        deadline_s = time.monotonic() + self._ready_within_s()
+        within_s = self._ready_within_s()
+        deadline_s = time.monotonic() + within_s
         while not self._ended.wait(LOOK_EVERY_S):
             if self.was_ready or self._is_ready(self._home):
                 self.was_ready = True
@@ -191,7 +194,7 @@ class Trial(threading.Thread):
                     note_event(EventKind.UPDATED, f"version {self._choice.current.version} is ready")
                     return
             elif time.monotonic() >= deadline_s:
-                self.leave(f"it was not ready within {self._ready_within_s():.0f} s")
+                self.leave(f"it was not ready within {within_s:.0f} s")
                 return
 
     def end(self) -> None:
@@ -227,9 +230,9 @@ class Trial(threading.Thread):
         from .daemon_client import load_settings
 
         try:
-            return load_settings(self._home).update.ready_within_s
+            return ready_within_s(self._home, load_settings(self._home).update)
         except NodeError:
-            return 600.0
+            return ready_within_s(self._home, UpdateConfig())
 
 
 def is_node_ready(home: Home) -> bool:

@@ -25,15 +25,18 @@ from openledger_node.operator.updates.releases import (
     end_try,
     fall_back,
     lasting_program,
+    note_start_s,
     one_update,
     order_restart,
     read_choice,
+    ready_within_s,
     releases_folder,
     remove_unused,
     switch_to,
     take_restart,
     why_no_way_back,
 )
+from openledger_node.upkeep_tables import UpdateConfig
 
 NOW_S = 1_800_000_000.0
 
@@ -471,6 +474,25 @@ def test_a_trial_ends_when_the_node_is_ready_or_its_time_is_over(
     assert trial.was_ready == is_ready
     assert (chosen(home).current, chosen(home).tries) == (new if is_ready else first, None)
     assert started == ([] if is_ready else [first.program])
+
+
+@pytest.mark.parametrize(
+    ("took_s", "setting_s", "within_s"),
+    [(None, 120.0, 120.0), (30.0, 120.0, 120.0), (90.0, 120.0, 270.0), (1e9, 120.0, 86_400.0)],
+)
+def test_a_new_release_gets_three_times_the_start_of_the_running_one_if_that_is_more(
+    home: Home, took_s: float | None, setting_s: float, within_s: float
+) -> None:
+    if took_s is not None:
+        note_start_s(home, took_s)
+    assert ready_within_s(home, UpdateConfig(ready_within_s=setting_s)) == within_s
+
+
+def test_a_damaged_time_of_the_last_start_leaves_the_setting(home: Home) -> None:
+    note_start_s(home, 1_000.0)
+    (file,) = home.cache.iterdir()
+    file.write_text("soon")
+    assert ready_within_s(home, UpdateConfig()) == UpdateConfig().ready_within_s
 
 
 def test_a_full_disk_does_not_make_a_good_release_a_bad_one(
