@@ -8,12 +8,13 @@ from urllib.parse import urlsplit
 from .errors import ConfigError
 from .setting import setting
 
-ALERT_EVENTS: Final = ("restarted", "engine", "chain", "peers", "disk", "gas", "claims", "sellers")
+ALERT_EVENTS: Final = ("restarted", "engine", "chain", "peers", "disk", "gas", "claims", "sellers", "release")
 """Events that an alert can be about, as `[alerts] muted` names them."""
 
 LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 NODE_NAME_LENGTH_MAX: Final = 40
 URL_LENGTH_MAX: Final = 2_000
+READY_S_MAX: Final = 86_400.0
 PUBLIC_KEY: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -105,9 +106,6 @@ class AlertsConfig:
         low=10.0,
         high=604_800.0,
     )
-    disk_percent: int = setting(
-        95, "Percent of the data directory's disk in use at which an alert is sent.", low=1, high=100
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +126,15 @@ class UpdateConfig:
     signatures_min: int = setting(1, "Number of these keys that must have signed it.", low=1, high=16)
     ready_within_s: float = setting(
         600.0,
-        "Seconds that a new release has to accept requests before the node returns to the former one.",
+        "Seconds that a new release has to accept requests before the node returns to the former one. It gets three "
+        "times as long as the last start took, if that is more.",
         low=30.0,
-        high=86_400.0,
+        high=READY_S_MAX,
+    )
+    check: bool = setting(
+        False,
+        "Look for a new release about once a day. The server of the manifest then sees this node's address.",
+    )
+    auto: bool = setting(
+        False, "Install new releases without asking, when the node is idle. It looks for them as with check."
     )

@@ -4,7 +4,9 @@ A retired adapter is no longer sold. Nodes can claim what it has earned until it
 could void their claims.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,7 +18,7 @@ from ..audit.events import text
 from ..chain.refusals import bond_text, open_text
 from ..errors import NodeError
 from ..home import Home
-from ..models.adapters import find_adapter
+from ..models.adapters import Adapter, find_adapter
 from ..models.library import list_adapters
 from ..settlement.actions import Action
 from ..settlement.adapter_actions import CONTRACT, ReclaimBond, RetireAdapter
@@ -24,7 +26,12 @@ from ..settlement.session import NetworkSession
 from ..text import duration_text
 from .publishing import Planner, Publication, is_under_way
 
-ID_PREFIX: Final = "0x"
+ID_BEGINNING: Final = re.compile(r"0x[0-9a-fA-F]{8,64}", re.ASCII)
+"""An adapter's id, or as much of it as nobody types by mistake; all else is a name."""
+
+SHOWN_ID_CHARS: Final = 12
+NAMES_MAX: Final = 10
+"""Adapters that an error lists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,22 +110,21 @@ def _when_free(session: NetworkSession, found: OwnAdapter) -> str:
 
 
 def _find(home: Home, session: NetworkSession, account: Address, given: str) -> OwnAdapter:
-    """Find a registered adapter by its name here, or by its id or the beginning of it, also without its files."""
-    named = _names(home, given)
-    registered = [
-        event for event in session.ledger.events.find("AdapterRegistered") if _fits(event, given, set(named))
-    ]
-    if not registered:
+    """Find a registered adapter by its name here, or by its id or the beginning of it, also without its files.
+
+    A name goes before an id, so that no name can stand for an adapter of somebody else.
+    """
+    registered = list(session.ledger.events.find("AdapterRegistered"))
+    here = list_adapters(home)
+    adapter_id = pick_adapter(here, {_id_of(event) for event in registered}, given)
+    if adapter_id is None:
         raise NodeError(
-            f"no adapter {given!r} is registered on {session.network.network}: `openledger-node adapters list` shows "
-            "the names and bonds of those here, and `openledger-node earnings --json` the ids of yours"
+            f"no adapter {given!r} is registered on {session.network.network}: "
+            f"{_registered_text(here, registered, account)}"
         )
-    if len(registered) > 1:
-        raise MalformedError(f"{len(registered)} adapters fit {given!r}: give more of the id")
-    adapter_id = AdapterId(text(registered[0], "adapterId"))
     row = session.deployment.ask(CONTRACT, "adapterOf", adapter_id)
     terms = session.deployment.adapter(adapter_id)
-    name = named.get(adapter_id, f"{adapter_id[:12]}")
+    name = _name(here, adapter_id)
     owner = Address(row["owner"])
     if owner != account:
         raise NodeError(
@@ -134,18 +140,34 @@ def _find(home: Home, session: NetworkSession, account: Address, given: str) -> 
     )
 
 
-def _names(home: Home, given: str) -> dict[AdapterId, str]:
-    """The adapter of the library with this name, or all of the library for an id."""
-    adapters = list_adapters(home)
-    if given.startswith(ID_PREFIX):
-        return {each.id: each.full_name for each in adapters}
-    try:
-        found = find_adapter(adapters, given)
-    except UnknownModelError:
-        return {}
-    return {found.id: found.full_name}
+def pick_adapter(here: list[Adapter], ids: Set[AdapterId], given: str) -> AdapterId | None:
+    """The one of `ids` that `given` means: an adapter's name here, or the beginning of an id; None if there is none.
+
+    Raises:
+        MalformedError: several ids begin so.
+    """
+    with suppress(UnknownModelError):
+        if (named := find_adapter(here, given).id) in ids:
+            return named
+    begun = [each for each in ids if ID_BEGINNING.fullmatch(given) and each.startswith(given.lower())]
+    if len(begun) > 1:
+        raise MalformedError(f"{len(begun)} adapters fit {given!r}: give more of the id")
+    return begun[0] if begun else None
 
 
-def _fits(registered: Event, given: str, named: set[AdapterId]) -> bool:
-    adapter_id = text(registered, "adapterId")
-    return adapter_id.startswith(given.lower()) if given.startswith(ID_PREFIX) else adapter_id in named
+def _registered_text(here: list[Adapter], registered: Sequence[Event], account: Address) -> str:
+    """The adapters that an account has registered, newest first, for the owner to choose from."""
+    names = [_name(here, _id_of(event)) for event in reversed(registered) if text(event, "owner") == account]
+    if not names:
+        return f"{account} has registered none; another account is chosen with --wallet"
+    more = f" and {len(names) - NAMES_MAX} more" if len(names) > NAMES_MAX else ""
+    return f"{account} has registered {', '.join(names[:NAMES_MAX])}{more}"
+
+
+def _name(here: list[Adapter], adapter_id: AdapterId) -> str:
+    """The adapter's name here, or a beginning of its id that a command takes for it."""
+    return next((each.full_name for each in here if each.id == adapter_id), adapter_id[:SHOWN_ID_CHARS])
+
+
+def _id_of(registered: Event) -> AdapterId:
+    return AdapterId(text(registered, "adapterId"))

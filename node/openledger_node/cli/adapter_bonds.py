@@ -16,7 +16,7 @@ from .units import ppm_of
 
 ADAPTER_HELP: Final = "NAME, or NAME@ID where several share a name."
 ID_DIGITS: Final = 12
-RETIRED_HELP: Final = "NAME, NAME@ID, or the beginning of its id."
+RETIRED_HELP: Final = "NAME, NAME@ID, or its id, of which 0x and 8 digits are enough."
 
 
 def add_bond_commands(app: typer.Typer) -> None:

@@ -124,7 +124,7 @@ def alerts_to_plain(home: Home, config: AlertsConfig) -> dict[str, Any]:
                 "event": event,
                 "muted": event in muted,
                 "since": rfc3339(since_s[event]) if event in since_s else None,
-                "says": TEXTS[event].begins,
+                "says": TEXTS[event][0],
             }
             for event in ALERT_EVENTS
         ],

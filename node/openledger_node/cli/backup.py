@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ..home import RESTORE, claim_home
+from ..errors import ConfigError
+from ..home import RESTORE, claim_home, is_claimed
 from ..text import counted
 from .daemon_client import open_node_home
 from .prompts import PASSWORD_FILE_HELP, new_password, password_of
@@ -53,9 +54,17 @@ def restore(
     as_json: Json = False,
 ) -> None:
     """Restore a backup into an empty data directory; the whole file is checked first."""
+    from ..operator.background.definition import service_name
+    from ..operator.background.installation import service_manager_here
     from ..operator.backup.restore import restore_backup
 
     home = open_node_home()
+    if is_claimed(home):
+        raise ConfigError(
+            f"the node runs on {home.root}, and a backup is restored only into an empty data directory: run "
+            "`openledger-node --home FOLDER restore FILE` with another folder, or end the node with `openledger-node "
+            "stop`, move its folder away, and try again"
+        )
     with closing(claim_home(home, RESTORE)):
         restored = restore_backup(home, file, password_of(file, password_file).text)
     if as_json:
@@ -69,6 +78,9 @@ def restore(
         say("each ledger has a new generation: this node claims what it still can on its old channels,")
         say("signs nothing more on them, and payers open new ones; receipts after the backup are lost")
     say("start only one copy of a node: if the old machine still runs it, stop that one first")
+    manager, name = service_manager_here(), service_name(home)
+    if manager.file(name).exists():
+        say(f"`{manager.start_command(name)}` starts its service")
 
 
 def _say_left_out(folders: list[dict[str, Any]]) -> None:

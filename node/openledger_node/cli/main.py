@@ -11,7 +11,7 @@ from .command_tree import TypedLine, as_in_tree, nearest_of, read_line
 from .commands import first_word
 from .completion import COMPLETION, print_completions, run_completion_option
 from .help_text import is_screen_styled, render_help, screen_width
-from .release_run import hand_over, run_start
+from .release_run import hand_over, run_start, status_for_manager
 
 INTERRUPTED = 130
 VERSION_LINES = (["-V"], ["--version"], ["version"])
@@ -34,7 +34,7 @@ def main() -> None:
         status = _complain(f"[bold red]error[/] {_plain(str(error))}", exit_code(error))
     except OSError as error:
         status = _complain(f"[bold red]error[/] {_plain(str(explain_disk(error)))}", NodeError.exit_code)
-    sys.exit(status)
+    sys.exit(status_for_manager(words, status))
 
 
 def run(words: Sequence[str]) -> int:

@@ -34,6 +34,7 @@ from ..node_clock import BootClock
 from ..node_events import LOGGER as EVENTS
 from ..node_events import EventKind, listening_to_events, note_event
 from ..operator.alerts.run_mark import note_stopped
+from ..operator.updates.releases import note_start_s
 from ..service_manager import ServiceManager
 from ..settlement.early_chain import early_chain
 from ..text import SafeFormatter
@@ -103,7 +104,7 @@ def start(
         if is_bringing(home, config):
             bring_base(home, config, report, tell)
         report(Progress(what="starting the node", done=0, total=1))
-        screen = StartScreen(report, lock, manager, began_s=began_s, is_quiet=quiet, hello=hello)
+        screen = StartScreen(home, report, lock, manager, began_s=began_s, is_quiet=quiet, hello=hello)
         run_daemon_to_its_end(home, config, screen)
         note_stopped(home)
     tell("stopped; every answer is recorded")
@@ -154,6 +155,7 @@ class StartScreen:
 
     def __init__(
         self,
+        home: Home,
         report: StageReport,
         lock: IO[str],
         manager: ServiceManager,
@@ -162,10 +164,11 @@ class StartScreen:
         is_quiet: bool,
         hello: bool,
     ) -> None:
+        self._home = home
         self._report = report
         self._lock = lock
         self.manager = manager
-        self._began_s = began_s
+        self._began_s, self._loads_s = began_s, time.monotonic()  # before and after a download of the base
         self._is_quiet = is_quiet
         self._hello = hello
 
@@ -179,6 +182,7 @@ class StartScreen:
 
         self._report.end()
         note_doing(self._lock, "")
+        note_start_s(self._home, time.monotonic() - self._loads_s)
         self.manager.be_ready(f"serving at {listening.url}")
         note_event(EventKind.STARTED, f"{__version__} serves {listening.base.name} at {listening.url}")
         if not self._is_quiet:

@@ -20,9 +20,11 @@ from ..operator.updates.releases import (
     end_try,
     fall_back,
     read_choice,
+    ready_within_s,
     releases_folder,
     take_restart,
 )
+from ..upkeep_tables import UpdateConfig
 from .commands import first_word
 
 HANDED_OVER: Final = "_OPENLEDGER_HANDED_OVER"
@@ -112,6 +114,24 @@ def ends_by_exit() -> bool:
     return NOTIFY_SOCKET in os.environ or PROGRAM in os.environ.get(LAUNCHD_LABEL, "")
 
 
+def status_for_manager(words: Sequence[str], status: int) -> int:
+    """The exit code of a command as its service manager understands it.
+
+    launchd starts an agent again after each code but 0. So a start that needs its owner first ends with 0 there, as
+    systemd is told by RestartPreventExitStatus.
+    """
+    label = os.environ.get(LAUNCHD_LABEL, "")
+    if PROGRAM not in label or first_word(words) != "start":
+        return status
+    from ..operator.background.definition import FINAL_STATUS
+    from ..operator.background.launchd import Launchd
+
+    if status not in FINAL_STATUS:
+        return status
+    _say(f"launchd does not start the node again before you do, by `{Launchd().start_command(label)}`", who="service")
+    return 0
+
+
 def start_again(choice: ReleaseChoice | None, *, ends: bool) -> NoReturn:
     """Start the same command line anew, by this process or by its service manager. It may be called in any thread.
 
@@ -165,7 +185,8 @@ class Trial(threading.Thread):
 
     def run(self) -> None:
         """Look every few seconds."""
-        deadline_s = time.monotonic() + self._ready_within_s()
+        within_s = self._ready_within_s()
+        deadline_s = time.monotonic() + within_s
         while not self._ended.wait(LOOK_EVERY_S):
             if self.was_ready or self._is_ready(self._home):
                 self.was_ready = True
@@ -173,7 +194,7 @@ class Trial(threading.Thread):
                     note_event(EventKind.UPDATED, f"version {self._choice.current.version} is ready")
                     return
             elif time.monotonic() >= deadline_s:
-                self.leave(f"it was not ready within {self._ready_within_s():.0f} s")
+                self.leave(f"it was not ready within {within_s:.0f} s")
                 return
 
     def end(self) -> None:
@@ -209,9 +230,9 @@ class Trial(threading.Thread):
         from .daemon_client import load_settings
 
         try:
-            return load_settings(self._home).update.ready_within_s
+            return ready_within_s(self._home, load_settings(self._home).update)
         except NodeError:
-            return 600.0
+            return ready_within_s(self._home, UpdateConfig())
 
 
 def is_node_ready(home: Home) -> bool:
@@ -267,7 +288,7 @@ def _replace_process(program: str, **variables: str) -> NoReturn:
     os.execve(program, [program, *sys.argv[1:]], {**os.environ, **variables})
 
 
-def _say(text: str) -> None:
+def _say(text: str, *, who: str = "update") -> None:
     from .render import plain, say
 
-    say(f"[yellow]update[/] {plain(text)}")
+    say(f"[yellow]{who}[/] {plain(text)}")

@@ -76,8 +76,7 @@ def status(as_json: Json = False) -> None:
     show_lines({name: text for name, text in lines.items() if text})
     if state.state in ("stopped", "failed"):
         say(f"`{manager.start_command(state.name)}` starts it")
-    if state.state == "failed":
-        say("`openledger-node service logs` and `openledger-node logs` say why")
+        say("`openledger-node service logs` and `openledger-node logs` say why it ended")
     _say_linger(state)
 
 

@@ -1,6 +1,7 @@
 """`update`: look for a new release, install it beside the running one, switch to it, and go back."""
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -13,11 +14,9 @@ from ..operator.updates.releases import (
     InstalledRelease,
     ReleaseChoice,
     fall_back,
-    one_update,
     order_restart,
     read_choice,
-    remove_unused,
-    switch_to,
+    ready_within_s,
     take_restart,
     why_no_way_back,
 )
@@ -26,7 +25,7 @@ from .prompts import confirm
 from .render import emit_json, plain, say, show_lines
 
 if TYPE_CHECKING:
-    from ..operator.updates.manifest import ReleaseManifest
+    from ..operator.updates.offer import ReleaseOffer
 
 POLL_S: Final = 1.0
 IDLE_WITHIN_S: Final = 3_600.0
@@ -55,7 +54,8 @@ def update(
     if rollback:
         found = _roll_back(home, yes=yes, waits=not now)
     elif check:
-        found = _compared(home, _manifest(home, load_settings(home).update))
+        offer = _offer(home, load_settings(home).update)
+        found = {"stage": "found", **offer.to_plain(), "is_running": is_claimed(home)}
     else:
         found = _update(home, load_settings(home).update, yes=yes, waits=not now)
     if as_json:
@@ -79,43 +79,12 @@ def _print(found: dict[str, Any]) -> None:
         say(f"version {found['newest']} is chosen again" + ("" if found["is_running"] else "; start the node"))
 
 
-def _manifest(home: Home, config: UpdateConfig) -> "ReleaseManifest":
-    """Fetch the manifest of the newest release.
+def _offer(home: Home, config: UpdateConfig) -> "ReleaseOffer":
+    import trio
 
-    Raises:
-        NetworkError: there is no manifest that may be trusted, or it is older than one that was installed.
-    """
-    from packaging.version import Version
+    from ..operator.updates.offer import find_offer
 
-    from ..errors import NetworkError
-    from ..operator.updates.fetch import fetch_manifest
-
-    manifest = fetch_manifest(config)
-    choice = read_choice(home)
-    if choice and manifest.version < Version(choice.highest):
-        raise NetworkError(
-            f"the manifest names version {manifest.version}, and {choice.highest} was installed here before: its "
-            "server shows an old one"
-        )
-    return manifest
-
-
-def _compared(home: Home, manifest: "ReleaseManifest") -> dict[str, Any]:
-    """Compare a manifest with this release."""
-    from packaging.version import Version
-
-    choice = read_choice(home)
-    return {
-        "stage": "found",
-        "installed": __version__,
-        "newest": str(manifest.version),
-        "is_newer": manifest.version > Version(__version__),
-        "can_update": Version(__version__) >= manifest.minimum,
-        "manifest": manifest.to_plain(),
-        "notes": manifest.notes,
-        "fallen_back": choice.fallen_back.version if choice and choice.fallen_back else None,
-        "is_running": is_claimed(home),
-    }
+    return trio.run(find_offer, home, config)
 
 
 def _update(home: Home, config: UpdateConfig, *, yes: bool, waits: bool) -> dict[str, Any]:
@@ -125,50 +94,41 @@ def _update(home: Home, config: UpdateConfig, *, yes: bool, waits: bool) -> dict
         ConfigError: this installation can't update itself, or the node runs from another one.
         NodeError: the release can't be installed, or did not get ready.
     """
-    from ..operator.updates.environment import running_release, why_not_here
+    from ..operator.updates.environment import why_not_here
+    from ..operator.updates.offer import install_offer
 
     if why := why_not_here():
         raise ConfigError(why)
-    manifest = _manifest(home, config)
-    found = _compared(home, manifest)
-    if not found["is_newer"]:
+    offer = _offer(home, config)
+    found = {"stage": "found", **offer.to_plain(), "is_running": is_claimed(home)}
+    if not offer.is_newer:
         return found
-    if not found["can_update"]:
+    if not offer.can_update:
         raise ConfigError(
-            f"version {found['newest']} can't be reached from {__version__}, only from "
-            f"{found['manifest']['minimum']}: install it by hand as the page on installing says"
+            f"version {offer.version} can't be reached from {__version__}, only from {offer.manifest.minimum}: "
+            "install it by hand as the page on installing says"
         )
-    say(f"version {found['newest']}: {plain(found['notes'])}")
-    if found["fallen_back"] == found["newest"]:
+    say(f"version {offer.version}: {plain(offer.manifest.notes)}")
+    if offer.was_left:
         say("[yellow]warning[/] the node has left this version before")
-    confirm(f"Install version {found['newest']} and switch to it?", yes=yes)
-    running = running_release()
-    new = _install(home, manifest)
+    confirm(f"Install version {offer.version} and switch to it?", yes=yes)
+    new = install_offer(home, offer, say, partial(_agree, yes=yes))
+    is_running = is_claimed(home)
+    if is_running:
+        is_running = _restart(home, waits=waits)
+    if is_running:
+        _await_ready(home, new, within_s=ready_within_s(home, config))
+    return {**found, "stage": "running" if is_running else "installed", "is_running": is_running}
+
+
+def _agree(new: InstalledRelease, running: InstalledRelease, *, yes: bool) -> None:
+    """Ask before a switch that has no way back."""
     if new.ledger > running.ledger:
         say(
             "[yellow]warning[/] the new release changes the ledger, so you can't roll back once it has started: "
             "make a backup first, with `openledger-node backup FILE`"
         )
         confirm("Switch to it?", yes=yes)
-    switch_to(home, new, running)
-    is_running = is_claimed(home)
-    if is_running:
-        is_running = _restart(home, waits=waits)
-    if is_running:
-        _await_ready(home, new, within_s=config.ready_within_s)
-    return {**found, "stage": "running" if is_running else "installed", "is_running": is_running}
-
-
-def _install(home: Home, manifest: "ReleaseManifest") -> InstalledRelease:
-    """Install the release that the owner has agreed to. A second look at its server could show another one."""
-    from ..operator.updates.environment import install_release
-    from ..operator.updates.fetch import fetch_file
-
-    with one_update(home) as downloads:
-        remove_unused(home)
-        say(f"downloading {manifest.wheel.name}")
-        wheel, lock = fetch_file(manifest.wheel, downloads), fetch_file(manifest.lock, downloads)
-        return install_release(home, manifest, wheel, lock, say)
 
 
 def _roll_back(home: Home, *, yes: bool, waits: bool) -> dict[str, Any]:

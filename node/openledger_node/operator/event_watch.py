@@ -4,7 +4,6 @@ A short failure of the chain, or a moment without peers, is no event. So an even
 and its end after it has stayed away as long. A chain that comes and goes is one trouble.
 """
 
-import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from ..network.service import NetworkService
 from ..node_clock import ClockReading, clock_events, read_clocks
 from ..node_events import ENDS, EventKind, note_event
 from ..serving.service import Serving
+from .disk_room import DiskRoom, read_disk_room
 
 LOOK_S: Final = 5.0
 HELD_UP_S: Final = 30.0
@@ -35,11 +35,6 @@ LASTS_S: Final = {
 }
 """Seconds that a trouble lasts before it is an event; its end is one after as long."""
 
-GIB: Final = 1 << 30
-LOW_PART, LOW_BYTES_MIN, LOW_BYTES_MAX = 0.05, GIB, 10 * GIB
-ENOUGH_FACTOR: Final = 1.2
-"""Free space, as a multiple of the low mark, at which a disk counts as free again."""
-
 Note = Callable[[EventKind, str], None]
 
 
@@ -50,8 +45,7 @@ class SeenTroubles:
     chain: str | None = None
     peers: str | None = None
     engine: str | None = None
-    disk_free_bytes: int | None = None  # None: it could not be read
-    disk_bytes: int = 0
+    disk: DiskRoom | None = None  # None: it could not be read
     resident: tuple[str, ...] = ()  # names of the adapters in memory
 
 
@@ -107,15 +101,10 @@ class EventWatch:
 
     def _why_low(self, seen: SeenTroubles) -> str | None:
         """The reason why the disk is low; a low disk needs a little more to be free again."""
-        if seen.disk_free_bytes is None:
+        was_low = self._troubles[EventKind.DISK_LOW].is_told
+        if seen.disk is None or not seen.disk.is_low(was_low=was_low):
             return None
-        mark = low_mark_bytes(seen.disk_bytes)
-        if self._troubles[EventKind.DISK_LOW].is_told:
-            mark = round(mark * ENOUGH_FACTOR)
-        if seen.disk_free_bytes >= mark:
-            return None
-        free = f"{seen.disk_free_bytes / 1e9:.1f} GB of {seen.disk_bytes / 1e9:.1f} GB are free"
-        return f"the disk of {self._home} is almost full ({free}): free some space"
+        return f"the disk of {self._home} is almost full ({seen.disk}): free some space"
 
     # ---- the task
 
@@ -130,11 +119,6 @@ class EventWatch:
             await sleep_to_beat(LOOK_S)
 
 
-def low_mark_bytes(disk_bytes: int) -> int:
-    """The free space below which a disk is low: a twentieth of it, but from 1 to 10 GiB."""
-    return max(LOW_BYTES_MIN, min(round(disk_bytes * LOW_PART), LOW_BYTES_MAX))
-
-
 async def troubles_of(
     home: Home,
     *,
@@ -144,18 +128,13 @@ async def troubles_of(
 ) -> SeenTroubles:
     """Look at the parts of a running node."""
     money, resident = network.status(), engine.beat.resident
-    try:
-        disk = await trio.to_thread.run_sync(shutil.disk_usage, home.root, abandon_on_cancel=True)
-    except OSError:
-        disk = None
     adapters = await trio.to_thread.run_sync(serving.adapters, abandon_on_cancel=True) if resident else []
     names = tuple(adapter.name for adapter in adapters if adapter.id in resident)
     return SeenTroubles(
         chain=_why_chain(money),
         peers=_why_alone(money),
         engine=engine.failure.why if engine.failure else None,
-        disk_free_bytes=disk.free if disk else None,
-        disk_bytes=disk.total if disk else 0,
+        disk=await trio.to_thread.run_sync(read_disk_room, home.root, abandon_on_cancel=True),
         resident=names,
     )
 

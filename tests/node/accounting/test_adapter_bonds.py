@@ -8,7 +8,7 @@ from support.chain_world.datanet_owner import DatanetOwner, open_owner
 from support.chain_world.world import World
 from support.contributors import TERMS
 
-from openledger_node.accounting.adapter_bonds import retire_adapter
+from openledger_node.accounting.adapter_bonds import pick_adapter, retire_adapter
 from openledger_node.chain.refusals import time_text
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
@@ -16,6 +16,7 @@ from openledger_node.models.adapters import Adapter
 from openledger_node.models.library import remove_adapter
 from openledger_node.operator.adapters import published_bonds
 from openledger_protocol.errors import MalformedError
+from openledger_protocol.primitives import AdapterId
 
 BOND = 10 * OPEN
 UNBONDING_S = 120
@@ -101,11 +102,24 @@ def test_only_the_owner_can_retire_an_adapter(owner: DatanetOwner) -> None:
         retire_adapter(owner.home, owner.world.node, stranger, {"adapter": "lake"})
 
 
-def test_a_beginning_that_fits_several_adapters_is_refused(owner: DatanetOwner) -> None:
+def test_a_beginning_that_fits_several_adapters_is_refused() -> None:
+    one, other = (AdapterId(f"0xabcdef01{digit * 56}") for digit in "12")
+    with pytest.raises(MalformedError, match="2 adapters fit '0xABCDEF01': give more of the id"):
+        pick_adapter([], {one, other}, "0xABCDEF01")
+    assert pick_adapter([], {one, other}, "0xABCDEF011") == one
+
+
+@pytest.mark.parametrize("given", ["0x", "0xlake", "x", "{id:.9}", "{id}0", "{id:.10}g"])
+def test_words_that_are_no_id_name_no_adapter_and_the_error_lists_those_there_are(
+    owner: DatanetOwner, given: str
+) -> None:
+    adapter = publish(owner)
+    with pytest.raises(NodeError, match=rf"is registered on .*: {owner.account} has registered {adapter.full_name}$"):
+        owner.planner.plan("adapters retire", {"adapter": given.format(id=adapter.id)}, None)
+
+
+def test_an_account_without_adapters_is_told_so(owner: DatanetOwner) -> None:
     publish(owner)
-    world = owner.world
-    lake = next(iter(world.node.ledger.events.find("DatanetCreated"))).arguments["id"]
-    world.register("0x" + "7" * 64, lake)  # type: ignore[arg-type]
-    world.run(lambda: len(world.node.ledger.events.find("AdapterRegistered")) == 2)
-    with pytest.raises(MalformedError, match="2 adapters fit '0x': give more of the id"):
-        owner.planner.plan("adapters retire", {"adapter": "0x"}, None)
+    stranger = owner.world.payer.accounts.wallet
+    with pytest.raises(NodeError, match=rf"{stranger} has registered none.*--wallet"):
+        retire_adapter(owner.home, owner.world.node, stranger, {"adapter": "0xlake"})

@@ -148,7 +148,7 @@ def test_a_token_comes_from_a_file_and_wrong_words_exit_2(run: Run, home: Home, 
         ("alerts.ntfy_url", "ntfy.sh/topic", "not a URL"),
         ("alerts.muted", "disc", "'disc' is no event"),
         ("alerts.node_name", "a\nb", "no name for alerts"),
-        ("alerts.disk_percent", "0", "the least is 1"),
+        ("alerts.peers_lost_s", "0", "the least is 10"),
     ],
 )
 def test_a_wrong_setting_is_refused_with_a_reason(run: Run, key: str, value: str, words: str) -> None:

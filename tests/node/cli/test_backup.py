@@ -9,6 +9,9 @@ from support.verbs import Run
 
 from openledger_node.home import Home, claim_home
 from openledger_node.ledger.ledger import open_ledger
+from openledger_node.operator.background import installation
+from openledger_node.operator.background.definition import service_name
+from openledger_node.operator.background.systemd import Systemd
 from openledger_node.operator.backup import sealed
 
 NETWORK = "development-1a2b3c4d"
@@ -68,6 +71,19 @@ def test_a_restore_says_what_a_restored_ledger_means(
     assert "a restore replaces nothing: move it away, or restore into an empty data directory" in again.stderr
 
 
+def test_a_restore_names_the_command_that_starts_the_service(
+    run: Run, password: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = elsewhere(tmp_path, monkeypatch)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr(installation.sys, "platform", "linux")
+    unit = Systemd().file(service_name(home))
+    unit.parent.mkdir(parents=True)
+    unit.touch()
+    ran = run("restore", file, "--password-file", password)
+    assert f"`systemctl --user start {service_name(home)}` starts its service" in ran.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "status", "says"),
     [("wrong horse\n", 4, "the password does not open"), ("\n", 4, "must contain the password on one line")],
@@ -105,7 +121,8 @@ def test_nothing_is_restored_beside_a_daemon(
     with closing(claim_home(home)):
         ran = run("restore", file, "--password-file", password)
     assert ran.status == 3
-    assert "a daemon already runs on" in ran.stderr
+    assert "only into an empty data directory: run `openledger-node --home FOLDER restore FILE`" in ran.stderr
+    assert "or end the node with `openledger-node stop`, move its folder away, and try again" in ran.stderr
 
 
 def test_no_file_and_another_file_are_said(run: Run, password: str, tmp_path: Path, home: Home) -> None:

@@ -12,12 +12,14 @@ from openledger_node import __version__
 from openledger_node.cli import update as updates
 from openledger_node.cli.daemon_client import SilentError
 from openledger_node.cli.prompts import confirm
-from openledger_node.errors import NodeError
+from openledger_node.errors import ConfigError, NodeError
 from openledger_node.home import Holder, Home, claim_home
 from openledger_node.operator.updates import environment
+from openledger_node.operator.updates import offer as offer_steps
 from openledger_node.operator.updates.releases import (
     InstalledRelease,
     end_try,
+    one_update,
     read_choice,
     releases_folder,
     switch_to,
@@ -54,8 +56,8 @@ def as_tool(monkeypatch: pytest.MonkeyPatch, home: Home) -> InstalledRelease:
     """An installation that can update itself, and a stand-in for pip; returns the release that gets installed."""
     new = installed(releases_folder(home) / "9.0.0-aa", "9.0.0")
     monkeypatch.setattr(environment, "is_checkout", lambda: False)
-    monkeypatch.setattr(environment, "install_release", lambda *_: new)
-    monkeypatch.setattr(updates, "remove_unused", lambda _: None)
+    monkeypatch.setattr(offer_steps, "install_release", lambda *_: new)
+    monkeypatch.setattr(offer_steps, "remove_unused", lambda _: None)
     return new
 
 
@@ -162,10 +164,28 @@ def test_the_release_that_was_agreed_to_is_installed_whatever_the_server_shows_n
         return as_tool
 
     monkeypatch.setattr(updates, "confirm", show_another)
-    monkeypatch.setattr(environment, "install_release", install)
+    monkeypatch.setattr(offer_steps, "install_release", install)
     run("update", "--yes")
     assert given == ["9.0.0"]
     assert site.asked.count("/manifest.json") == 1
+
+
+def test_no_second_update_begins_before_the_first_has_chosen_its_release(
+    run: Run, site: ReleaseSite, home: Home, as_tool: InstalledRelease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer(run, site, "9.0.0")
+    refused: list[str] = []
+
+    def agree(*_: Any, **__: Any) -> None:
+        with pytest.raises(ConfigError, match="another update runs") as second, one_update(home):
+            pass
+        refused.append(str(second.value))
+
+    monkeypatch.setattr(updates, "_agree", agree)
+    assert run("update", "--yes").status == 0
+    assert len(refused) == 1
+    with one_update(home):
+        pass
 
 
 def test_without_a_former_release_there_is_no_way_back(run: Run) -> None:
@@ -256,7 +276,7 @@ def test_a_release_that_the_node_has_left_ends_the_update_with_its_reason(
     from openledger_node.operator.updates.releases import fall_back
 
     offer(run, site, "9.0.0")
-    monkeypatch.setattr(environment, "running_release", lambda: installed(home.root / "first", __version__))
+    monkeypatch.setattr(offer_steps, "running_release", lambda: installed(home.root / "first", __version__))
 
     def leave(*_: Any, **__: Any) -> bool:
         assert fall_back(home, "it was not ready within 600 s", now_s=1.0)

@@ -27,7 +27,6 @@ from openledger_node.operator.alerts.causes import (
     CLEAR_S,
     HELD_UP_S,
     TEXTS,
-    AlertPatience,
     AlertSigns,
     CauseWatch,
 )
@@ -43,21 +42,22 @@ from openledger_node.operator.alerts.delivery import (
 from openledger_node.operator.alerts.journal import WAITING_MAX, open_journal
 from openledger_node.operator.alerts.run_mark import has_crashed, mark_run, note_stopped
 from openledger_node.operator.alerts.service import PER_HOUR_MAX, AlertService, look_at, new_alert, trial_alert
+from openledger_node.operator.disk_room import GIB, DiskRoom
 from openledger_node.p2p.reachability import ReachState
 from openledger_node.settlement.session import NetworkSession
 from openledger_node.upkeep_tables import ALERT_EVENTS, AlertsConfig, read_muted, read_upkeep_url
 
 ROOT = Path(__file__).resolve().parents[3]
 HOOK = AlertsConfig(webhook_url="https://hooks.example/secret-path")
-FINE = AlertSigns(is_engine_failed=False, is_chain_lost=False, num_peers=3, disk_share=0.5, counts={})
-PATIENCE = AlertPatience(chain_lost_s=600.0, peers_lost_s=900.0, disk_share=0.95)
+ROOMY, FULL = (DiskRoom(free_bytes=free_gib * GIB, size_bytes=100 * GIB) for free_gib in (50, 4))
+FINE = AlertSigns(is_engine_failed=False, is_chain_lost=False, num_peers=3, disk=ROOMY, counts={})
 
 
 # ---- causes
 
 
 def judge(*looks: tuple[float, AlertSigns], open_causes: set[str] | None = None) -> list[tuple[float, str, str]]:
-    watch = CauseWatch(PATIENCE, open_causes or set())
+    watch = CauseWatch(AlertsConfig(), open_causes or set())
     return [(at_s, each.cause, each.phase) for at_s, signs in looks for each in watch.judge(signs, at_s)]
 
 
@@ -66,7 +66,7 @@ CAUSES = [
     ("chain", {"is_chain_lost": True}, 600.0),
     ("peers", {"num_peers": 0}, 900.0),
     ("peers", {"reach": ReachState.UNREACHABLE}, 900.0),
-    ("disk", {"disk_share": 0.95}, 0.0),
+    ("disk", {"disk": FULL}, 0.0),
     ("gas", {"counts": {"gas": 1}}, HELD_UP_S),
     ("claims", {"counts": {"claims": 1}}, HELD_UP_S),
     ("sellers", {"counts": {"sellers": 1}}, HELD_UP_S),
@@ -114,7 +114,8 @@ def test_a_second_claim_in_trouble_makes_an_alert_of_its_own() -> None:
 
 
 def test_a_disk_at_its_limit_does_not_flap() -> None:
-    looks = [(float(at_s), replace(FINE, disk_share=0.95 - (at_s % 3) / 100)) for at_s in range(5_000)]
+    rooms = [DiskRoom(free_bytes=int((4.9 + at_s % 3 / 2) * GIB), size_bytes=100 * GIB) for at_s in range(5_000)]
+    looks = [(float(at_s), replace(FINE, disk=room)) for at_s, room in enumerate(rooms)]
     assert judge(*looks) == [(0.0, "disk", "begins")]
 
 
@@ -255,7 +256,7 @@ async def test_ntfy_gets_a_title_a_priority_and_the_token(home: Home) -> None:
     (receiver,) = receivers_of(home, AlertsConfig(ntfy_url="https://ntfy.example/attic-17"))
     await deliver(receiver, new_alert("gas", "over", now_s=1), node_name="", now_s=lambda: 2.0, transport=transport)
     (request,) = got
-    assert request.content.decode() == TEXTS["gas"].over
+    assert request.content.decode() == TEXTS["gas"][1]
     assert request.headers["title"] == "openledger-node: gas is over"
     assert request.headers["priority"] == "default"
     assert request.headers["authorization"] == "Bearer tk_example"
@@ -537,10 +538,8 @@ def test_muted_events_are_checked_by_name() -> None:
 def test_each_event_has_a_text_and_the_page_of_alerts_has_them_all() -> None:
     assert tuple(TEXTS) == ALERT_EVENTS
     page = (ROOT / "docs" / "how-to" / "run-unattended.md").read_text(encoding="utf-8")
-    for event, text in TEXTS.items():
-        assert f"| `{event}` |" in page
-        assert text.begins in page
-        assert text.over in page
+    for event, (begins, over) in TEXTS.items():
+        assert f"| `{event}` | {begins} | {over}".rstrip() in page
 
 
 def test_a_receiver_is_named_by_its_host() -> None:

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import pytest
-
 from openledger_node.node_clock import ClockReading
 from openledger_node.node_events import EventKind
-from openledger_node.operator.event_watch import GIB, LOOK_S, EventWatch, SeenTroubles, low_mark_bytes
+from openledger_node.operator.disk_room import GIB, DiskRoom
+from openledger_node.operator.event_watch import LOOK_S, EventWatch, SeenTroubles
 
 CHAIN = SeenTroubles(chain="no endpoint answers")
 WELL = SeenTroubles()
@@ -86,18 +85,13 @@ def test_a_set_clock_is_told_and_times_no_trouble() -> None:
     assert week.kinds == [EventKind.CLOCK_CHANGED]
 
 
-@pytest.mark.parametrize(("size_gib", "mark_gib"), [(10, 1.0), (100, 5.0), (200, 10.0), (4_000, 10.0)])
-def test_a_disk_is_low_at_a_twentieth_but_not_for_want_of_hundreds_of_gib(size_gib: int, mark_gib: float) -> None:
-    assert low_mark_bytes(size_gib * GIB) == pytest.approx(mark_gib * GIB)
-
-
 def test_a_disk_around_its_mark_is_told_once() -> None:
     week = Week()
     size_bytes = 100 * GIB
     for free_gib in (6.0, 4.9, 5.1, 4.9, 5.5, 4.8):
-        week.live(SeenTroubles(disk_free_bytes=int(free_gib * GIB), disk_bytes=size_bytes), 60.0)
+        week.live(SeenTroubles(disk=DiskRoom(free_bytes=int(free_gib * GIB), size_bytes=size_bytes)), 60.0)
     assert week.kinds == [EventKind.DISK_LOW]
-    week.live(SeenTroubles(disk_free_bytes=7 * GIB, disk_bytes=size_bytes), 60.0)
+    week.live(SeenTroubles(disk=DiskRoom(free_bytes=7 * GIB, size_bytes=size_bytes)), 60.0)
     assert week.kinds == [EventKind.DISK_LOW, EventKind.DISK_FREE]
 
 

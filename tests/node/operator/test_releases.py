@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sqlite3
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -24,15 +25,18 @@ from openledger_node.operator.updates.releases import (
     end_try,
     fall_back,
     lasting_program,
+    note_start_s,
     one_update,
     order_restart,
     read_choice,
+    ready_within_s,
     releases_folder,
     remove_unused,
     switch_to,
     take_restart,
     why_no_way_back,
 )
+from openledger_node.upkeep_tables import UpdateConfig
 
 NOW_S = 1_800_000_000.0
 
@@ -364,6 +368,44 @@ def test_under_a_service_manager_the_node_exits_to_be_started_again(
     assert replaced == []
 
 
+@pytest.mark.parametrize(
+    ("label", "words", "status", "found"),
+    [
+        ("openledger-node-1a2b3c4d", ["start"], 3, 0),
+        ("openledger-node-1a2b3c4d", ["--home", "/x", "start", "--quiet"], 2, 0),
+        ("openledger-node", ["start"], 4, 0),
+        ("openledger-node", ["start"], 1, 1),
+        ("openledger-node", ["start"], RESTART_STATUS, RESTART_STATUS),
+        ("openledger-node", ["status"], 3, 3),
+        ("com.apple.Terminal", ["start"], 3, 3),
+        ("", ["start"], 3, 3),
+    ],
+)
+def test_launchd_gives_up_where_only_the_owner_can_help(
+    label: str,
+    words: list[str],
+    status: int,
+    found: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(release_run.LAUNCHD_LABEL, label)
+    assert release_run.status_for_manager(words, status) == found
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert (f"before you do, by `launchctl kickstart gui/{os.getuid()}/{label}`" in said) == (found != status)
+
+
+def test_a_start_that_launchd_should_not_repeat_ends_with_0(tmp_path: Path) -> None:
+    (tmp_path / "node.toml").write_text("[node]\nnonsense = 1\n")
+    words = [sys.executable, "-m", "openledger_node", "--home", str(tmp_path), "start"]
+    for label, status in (("", 3), ("openledger-node-1a2b3c4d", 0)):
+        ran = subprocess.run(
+            words, env={**os.environ, release_run.LAUNCHD_LABEL: label}, capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == status
+        assert "unknown key node.nonsense" in ran.stderr
+
+
 def test_a_release_that_cannot_start_gives_way_at_once(
     home: Home,
     first: InstalledRelease,
@@ -432,6 +474,25 @@ def test_a_trial_ends_when_the_node_is_ready_or_its_time_is_over(
     assert trial.was_ready == is_ready
     assert (chosen(home).current, chosen(home).tries) == (new if is_ready else first, None)
     assert started == ([] if is_ready else [first.program])
+
+
+@pytest.mark.parametrize(
+    ("took_s", "setting_s", "within_s"),
+    [(None, 120.0, 120.0), (30.0, 120.0, 120.0), (90.0, 120.0, 270.0), (1e9, 120.0, 86_400.0)],
+)
+def test_a_new_release_gets_three_times_the_start_of_the_running_one_if_that_is_more(
+    home: Home, took_s: float | None, setting_s: float, within_s: float
+) -> None:
+    if took_s is not None:
+        note_start_s(home, took_s)
+    assert ready_within_s(home, UpdateConfig(ready_within_s=setting_s)) == within_s
+
+
+def test_a_damaged_time_of_the_last_start_leaves_the_setting(home: Home) -> None:
+    note_start_s(home, 1_000.0)
+    (file,) = home.cache.iterdir()
+    file.write_text("soon")
+    assert ready_within_s(home, UpdateConfig()) == UpdateConfig().ready_within_s
 
 
 def test_a_full_disk_does_not_make_a_good_release_a_bad_one(

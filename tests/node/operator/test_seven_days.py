@@ -17,9 +17,10 @@ from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.log_files import LOGS_BYTES_MAX, NodeLog, empty_large_logs
 from openledger_node.node_clock import ClockReading
 from openledger_node.node_events import LOGGER, EventKind, NodeEvent, listening_to_events, note_event
-from openledger_node.operator.alerts.causes import AlertPatience, AlertSigns, CauseWatch
+from openledger_node.operator.alerts.causes import AlertSigns, CauseWatch
 from openledger_node.operator.alerts.service import ASLEEP_S, LOOK_EVERY_S
-from openledger_node.operator.event_watch import GIB, LOOK_S, EventWatch, SeenTroubles
+from openledger_node.operator.disk_room import GIB, DiskRoom
+from openledger_node.operator.event_watch import LOOK_S, EventWatch, SeenTroubles
 from openledger_node.service_manager import ServiceManager
 from openledger_node.upkeep_tables import AlertsConfig
 from openledger_protocol.chain import ContractCall
@@ -63,13 +64,7 @@ class Week:
             limits=OutboxLimits(bump_after_blocks=3, bump_after_s=3),
         )
         self.watch = EventWatch(self.folder, clocks=self.clocks)
-        settings = AlertsConfig()
-        patience = AlertPatience(
-            chain_lost_s=settings.chain_lost_s,
-            peers_lost_s=settings.peers_lost_s,
-            disk_share=settings.disk_percent / 100,
-        )
-        self.causes = CauseWatch(patience, self.open_causes)
+        self.causes = CauseWatch(AlertsConfig(), self.open_causes)
         self.judged_s = self.now_s
         self.manager = ServiceManager(self.said.append)
         self.manager.be_ready("serving")
@@ -113,8 +108,7 @@ class Week:
             SeenTroubles(
                 chain="no endpoint answers" if self.chain.is_down else None,
                 peers=None if self.has_peers else "no peer is connected",
-                disk_free_bytes=self.free_bytes,
-                disk_bytes=DISK_BYTES,
+                disk=self.disk,
             ),
             self.now_s,
         )
@@ -127,9 +121,13 @@ class Week:
             is_engine_failed=False,
             is_chain_lost=self.chain.is_down,
             num_peers=None if self.chain.is_down else int(self.has_peers),
-            disk_share=1 - self.free_bytes / DISK_BYTES,
+            disk=self.disk,
         )
         self.alerts += [(change.cause, change.phase) for change in self.causes.judge(signs, self.now_s)]
+
+    @property
+    def disk(self) -> DiskRoom:
+        return DiskRoom(free_bytes=self.free_bytes, size_bytes=DISK_BYTES)
 
     def claim(self) -> None:
         """Claim the hour's receipts, and let the engine chatter into its log."""

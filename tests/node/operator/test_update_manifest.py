@@ -1,16 +1,22 @@
 """The manifest of a release, and its files: what is refused, whoever serves it."""
 
+import gzip
 import json
+import time
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from support.release_site import FAR_S, ReleaseSite, manifest_fields, new_key, public, release_site, signed_manifest
 
 from openledger_node.errors import ConfigError, NetworkError
-from openledger_node.operator.updates.fetch import fetch_file, fetch_manifest
+from openledger_node.operator.updates import fetch
+from openledger_node.operator.updates.fetch import fetch_file, find_manifest
 from openledger_node.operator.updates.manifest import (
     MANIFEST_BYTES_MAX,
     RELEASE_KEYS,
@@ -116,6 +122,10 @@ def site() -> Iterator[ReleaseSite]:
         yield found
 
 
+def fetch_manifest(config: UpdateConfig, *, now_s: float | None = None) -> ReleaseManifest:
+    return trio.run(partial(find_manifest, config, now_s=now_s))
+
+
 def config(site: ReleaseSite, **changes: Any) -> UpdateConfig:
     return UpdateConfig(**{"url": f"{site.url}/manifest.json", "keys": public(KEY), **changes})
 
@@ -160,6 +170,47 @@ def answer(status: int, content: bytes = b"", **headers: str) -> Any:
 def test_a_server_that_misbehaves_is_named(site: ReleaseSite, reply: Any, words: str) -> None:
     site.files["/manifest.json"] = reply
     with pytest.raises(NetworkError, match=words):
+        fetch_manifest(config(site), now_s=NOW_S)
+
+
+def drip_body(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "60000")
+    drip(handler)
+
+
+def drip_headers(handler: BaseHTTPRequestHandler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+    drip(handler)
+
+
+def drip(handler: BaseHTTPRequestHandler) -> None:
+    """Send a byte often enough that no read times out, until the node hangs up."""
+    handler.connection.settimeout(0.02)
+    with suppress(OSError):
+        while True:
+            handler.wfile.write(b"x")
+            with suppress(TimeoutError):
+                if not handler.connection.recv(1):
+                    return
+
+
+@pytest.mark.parametrize("reply", [drip_body, drip_headers])
+def test_a_server_that_sends_for_ever_gets_its_time_and_no_more(
+    site: ReleaseSite, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "MANIFEST_S", 0.3)
+    site.files["/manifest.json"] = reply
+    began_s = time.monotonic()
+    with pytest.raises(NetworkError, match="did not send it all within"):
+        fetch_manifest(config(site), now_s=NOW_S)
+    assert time.monotonic() - began_s < 20
+
+
+def test_an_answer_is_never_unpacked(site: ReleaseSite) -> None:
+    content = gzip.compress(bytes(10 * MANIFEST_BYTES_MAX))
+    site.files["/manifest.json"] = answer(200, content, **{"Content-Encoding": "gzip"})
+    with pytest.raises(NetworkError, match="no manifest"):
         fetch_manifest(config(site), now_s=NOW_S)
 
 

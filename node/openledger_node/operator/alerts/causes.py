@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from ...p2p.reachability import ReachState
+from ...upkeep_tables import AlertsConfig
+from ..disk_room import DiskRoom
 
 Phase = Literal["begins", "over", "once", "test"]
 """`once`: something that has happened and does not last."""
@@ -21,57 +23,44 @@ HELD_UP_S: Final = 60.0
 PER_KIND_MAX: Final = 5
 """Causes of one kind that are told apart, such as several claims in trouble."""
 
-DISK_SLACK: Final = 0.02
-"""The disk is no longer nearly full at this share below the limit."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlertText:
-    """The texts of one event. They are the same on each node, so that no alert tells a secret."""
-
-    begins: str
-    over: str = ""  # empty: it has happened once and does not last
-    is_urgent: bool = False
-
-
-TEXTS: Final[Mapping[str, AlertText]] = {
-    "restarted": AlertText(
-        begins="The node crashed or left a new release, and runs again. `openledger-node logs` may say why.",
+TEXTS: Final[Mapping[str, tuple[str, str]]] = {
+    "restarted": ("The node crashed or left a new release, and runs again. `openledger-node logs` may say why.", ""),
+    "engine": (
+        "The engine can't be loaded, so the node serves nothing. `openledger-node status` says why.",
+        "The engine is loaded again.",
     ),
-    "engine": AlertText(
-        begins="The engine can't be loaded, so the node serves nothing. `openledger-node status` says why.",
-        over="The engine is loaded again.",
-        is_urgent=True,
+    "chain": (
+        "No money moves: the chain does not answer. `openledger-node doctor --only chain` says why.",
+        "The chain answers again.",
     ),
-    "chain": AlertText(
-        begins="No money moves: the chain does not answer. `openledger-node doctor --only chain` says why.",
-        over="The chain answers again.",
-        is_urgent=True,
+    "peers": (
+        "The node has no peers, or no other node can reach it. `openledger-node peers list` shows both.",
+        "Other nodes reach this one again.",
     ),
-    "peers": AlertText(
-        begins="The node has no peers, or no other node can reach it. `openledger-node peers list` shows both.",
-        over="Other nodes reach this one again.",
+    "disk": (
+        "The disk of the data directory is nearly full. Free some space, or the node can't write its ledger.",
+        "The disk of the data directory has room again.",
     ),
-    "disk": AlertText(
-        begins="The disk of the data directory is nearly full. Free some space, or the node can't write its ledger.",
-        over="The disk of the data directory has room again.",
-        is_urgent=True,
+    "gas": (
+        "A transaction waits, since its account has too few coins for gas. `openledger-node status` names it.",
+        "No transaction waits for coins any more.",
     ),
-    "gas": AlertText(
-        begins="A transaction waits, since its account has too few coins for gas. `openledger-node status` names it.",
-        over="No transaction waits for coins any more.",
-        is_urgent=True,
+    "claims": (
+        "A claim, a case or a transaction of this node needs you. `openledger-node status` says what to do.",
+        "A claim, a case or a transaction that needed you goes on.",
     ),
-    "claims": AlertText(
-        begins="A claim, a case or a transaction of this node needs you. `openledger-node status` says what to do.",
-        over="A claim, a case or a transaction that needed you goes on.",
-        is_urgent=True,
-    ),
-    "sellers": AlertText(
-        begins="A node that you paid has claimed too much or named wrong shares. `openledger-node status` names it.",
-        over="A warning about a node that you paid has ended.",
+    "sellers": (
+        "A node that you paid has claimed too much or named wrong shares. `openledger-node status` names it.",
+        "A warning about a node that you paid has ended.",
     ),
 }
+"""The texts of each event, when it begins and when it is over; one that does not last has no second.
+
+They are the same on each node, so that no alert tells a secret.
+"""
+
+URGENT: Final = frozenset({"engine", "chain", "disk", "gas", "claims"})
+"""Events that the owner should hear of before the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,17 +71,8 @@ class AlertSigns:
     is_chain_lost: bool | None = None
     num_peers: int | None = None  # None: the node has no peers by its settings, or has not begun
     reach: ReachState = ReachState.UNKNOWN
-    disk_share: float | None = None  # of the data directory's disk, from 0 to 1
+    disk: DiskRoom | None = None
     counts: Mapping[str, int] | None = None  # alerts of `status` by kind; None while the chain is away
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlertPatience:
-    """The time that some causes must last, in seconds, and the share of the disk that is too much."""
-
-    chain_lost_s: float
-    peers_lost_s: float
-    disk_share: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +90,7 @@ class Change:
 
 def is_urgent(event: str) -> bool:
     """Return True for an event that the owner should hear of before the others; a test is none."""
-    return event in TEXTS and TEXTS[event].is_urgent
+    return event in URGENT
 
 
 def event_of(cause: str) -> str:
@@ -130,7 +110,7 @@ class _Streak:
 class CauseWatch:
     """Judges what is seen; `open_causes` are those that an alert was sent for."""
 
-    patience: AlertPatience
+    config: AlertsConfig
     open_causes: set[str]
     _streaks: dict[str, _Streak] = field(default_factory=dict)
 
@@ -160,19 +140,13 @@ class CauseWatch:
     def _views(self, signs: AlertSigns) -> Iterator[tuple[str, bool | None, float]]:
         """Each cause, whether it is seen, and the seconds that it must last."""
         yield "engine", signs.is_engine_failed, 0.0
-        yield "chain", signs.is_chain_lost, self.patience.chain_lost_s
-        yield "peers", _has_lost_peers(signs), self.patience.peers_lost_s
-        yield "disk", self._is_disk_full(signs.disk_share), 0.0
+        yield "chain", signs.is_chain_lost, self.config.chain_lost_s
+        yield "peers", _has_lost_peers(signs), self.config.peers_lost_s
+        yield "disk", signs.disk.is_low(was_low="disk" in self.open_causes) if signs.disk else None, 0.0
         for kind in ("gas", "claims", "sellers"):
             for number in range(PER_KIND_MAX):
                 cause = f"{kind} {number + 1}" if number else kind
                 yield cause, None if signs.counts is None else signs.counts.get(kind, 0) > number, HELD_UP_S
-
-    def _is_disk_full(self, share: float | None) -> bool | None:
-        if share is None:
-            return None
-        limit = self.patience.disk_share - (DISK_SLACK if "disk" in self.open_causes else 0.0)
-        return share >= limit
 
 
 def _has_lost_peers(signs: AlertSigns) -> bool | None:

@@ -22,7 +22,7 @@ from ...errors import ConfigError, NetworkError, explain_disk
 from ...home import Home, write_private
 from ...text import rfc3339
 from ...upkeep_tables import LOOPBACK_HOSTS, AlertsConfig
-from .causes import TEXTS
+from .causes import is_urgent
 from .journal import Alert
 
 TIMEOUT_S: Final = 20.0
@@ -158,7 +158,7 @@ def _title(alert: Alert, node_name: str) -> str:
 
 
 def _is_urgent(alert: Alert) -> bool:
-    return alert.phase == "begins" and alert.event in TEXTS and TEXTS[alert.event].is_urgent
+    return alert.phase == "begins" and is_urgent(alert.event)
 
 
 def _advice(receiver: Receiver, status: int) -> str:

@@ -2,12 +2,10 @@
 
 import logging
 import secrets
-import shutil
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
 import httpx
@@ -18,8 +16,9 @@ from ...errors import NetworkError, NodeError
 from ...home import Home
 from ...p2p.reachability import ReachState
 from ...upkeep_tables import AlertsConfig, read_muted
+from ..disk_room import read_disk_room
 from ..status import NodeParts
-from .causes import TEXTS, AlertPatience, AlertSigns, CauseWatch, Change, Phase, event_of, is_urgent
+from .causes import TEXTS, AlertSigns, CauseWatch, Change, Phase, event_of, is_urgent
 from .delivery import Receiver, deliver, receivers_of
 from .journal import Alert, AlertJournal, open_journal
 from .run_mark import has_crashed, mark_run
@@ -101,7 +100,7 @@ class AlertService:
         journal = await trio.to_thread.run_sync(open_journal, self._home)
         for gone in journal.waiting.keys() - {receiver.name for receiver in receivers}:
             del journal.waiting[gone]
-        watch = CauseWatch(_patience(self._config), set(journal.open_causes))
+        watch = CauseWatch(self._config, set(journal.open_causes))
         if await trio.to_thread.run_sync(has_crashed, self._home):
             self._note(journal, receivers, [Change(cause="restarted", phase="once")])
             await _save(journal)
@@ -120,7 +119,7 @@ class AlertService:
             await sleep_to_beat(LOOK_EVERY_S)
 
     async def _look_around(self) -> AlertSigns:
-        return replace(self._look(), disk_share=await trio.to_thread.run_sync(disk_share, self._home.root))
+        return replace(self._look(), disk=await trio.to_thread.run_sync(read_disk_room, self._home.root))
 
     def _note(self, journal: AlertJournal, receivers: list[Receiver], changes: list[Change]) -> None:
         """Keep open causes, and let an alert of each change wait for every receiver."""
@@ -175,7 +174,8 @@ async def _save(journal: AlertJournal) -> None:
 def new_alert(cause: str, phase: Phase, *, now_s: int) -> Alert:
     """Write the alert of a change; each has an id of its own."""
     event = event_of(cause)
-    text = TEXTS[event].over if phase == "over" else TEXTS[event].begins
+    begins, over = TEXTS[event]
+    text = over if phase == "over" else begins
     return Alert(id=f"msg_{secrets.token_hex(12)}", event=event, cause=cause, phase=phase, at_s=now_s, text=text)
 
 
@@ -183,21 +183,3 @@ def trial_alert(*, now_s: int) -> Alert:
     """The alert of `alerts test`."""
     text = "This is a test. Alerts of this node reach you here."
     return Alert(id=f"msg_{secrets.token_hex(12)}", event="test", cause="test", phase="test", at_s=now_s, text=text)
-
-
-def disk_share(folder: Path) -> float | None:
-    """The used part of a folder's disk, as far as this user may use it; None if the system does not tell."""
-    try:
-        usage = shutil.disk_usage(folder)
-    except OSError:
-        return None
-    usable = usage.used + usage.free
-    return usage.used / usable if usable else None
-
-
-def _patience(config: AlertsConfig) -> AlertPatience:
-    return AlertPatience(
-        chain_lost_s=config.chain_lost_s,
-        peers_lost_s=config.peers_lost_s,
-        disk_share=config.disk_percent / 100,
-    )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from ...errors import ConfigError
+from ...errors import ConfigError, InputError, KeyFileError
 from ...home import HOME_VARIABLE, Home, usual_folder
 from ...service_manager import stop_timeout_s
 from .commands_run import Ran
@@ -21,6 +21,9 @@ START_WORDS: Final = ("start", "--quiet", "--no-hello")
 
 MARK: Final = "Written by `openledger-node service install`, which replaces this file."
 DIGEST_CHARS: Final = 8
+
+FINAL_STATUS: Final = (InputError.exit_code, ConfigError.exit_code, KeyFileError.exit_code)
+"""Exit codes after which the operator must change something, so that another start can't help."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from ...errors import ConfigError, InputError, KeyFileError
+from ...errors import ConfigError
 from ...home import HOME_VARIABLE
 from .commands_run import ABSENT, Ran, must_run, run_command
-from .definition import MARK, RunCommand, ServiceDefinition, ServiceState
+from .definition import FINAL_STATUS, MARK, RunCommand, ServiceDefinition, ServiceState
 
 SYSTEMCTL: Final = ("systemctl", "--user")
 ASK_S, STOP_S = 20.0, 4000.0  # a stop may wait for an hour of [node] drain_grace_s
@@ -27,9 +27,6 @@ RESTART_AFTER_S, RESTART_AFTER_S_MAX, RESTART_STEPS = 10, 120, 5
 systemd before 254 ignores the growth and always waits the shortest time. Newer ones count every restart since the
 owner last started the unit, so that a node which has run for months may wait the longest time after a single crash.
 """
-
-FINAL_STATUS: Final = (InputError.exit_code, ConfigError.exit_code, KeyFileError.exit_code)
-"""Exit codes after which the operator must change something, so that another start can't help."""
 
 PRIVATE: Final = ("UMask=0077", "LimitCORE=0")
 """A core file would hold prompts and keys."""

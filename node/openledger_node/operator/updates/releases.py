@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from ...errors import ConfigError
+from ...errors import ConfigError, NodeError
 from ...home import Home, write_private
+from ...upkeep_tables import READY_S_MAX, UpdateConfig
 
 SCHEMA: Final = "openledger.releases/1"
 PROGRAM: Final = "openledger-node"
@@ -204,6 +205,27 @@ def remove_unused(home: Home) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+# ---- The time that a release on trial gets.
+
+READY_FACTOR: Final = 3.0
+"""A new release may compile kernels and migrate a ledger, so it gets a multiple of the running one's last start."""
+
+
+def note_start_s(home: Home, seconds: float) -> None:
+    """Keep how long this start took until the node accepted requests; on a full disk the former time stays."""
+    with contextlib.suppress(NodeError, OSError):
+        write_private(_start_file(home), f"{seconds:.1f}\n", is_new=False)
+
+
+def ready_within_s(home: Home, config: UpdateConfig) -> float:
+    """The seconds in which a new release must be ready: the setting, or more on a machine that starts slowly."""
+    try:
+        took_s = float(_start_file(home).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        took_s = 0.0
+    return min(max(config.ready_within_s, READY_FACTOR * took_s), READY_S_MAX)
+
+
 # ---- A restart that the update orders; the daemon obeys it when it has ended.
 
 RESTART_WITHIN_S: Final = 86_400.0
@@ -229,6 +251,10 @@ def take_restart(home: Home) -> bool:
 
 def _restart_file(home: Home) -> Path:
     return releases_folder(home) / "restart"
+
+
+def _start_file(home: Home) -> Path:
+    return home.cache / "start_seconds"
 
 
 def _choice_file(home: Home) -> Path:

@@ -1,0 +1,38 @@
+"""A disk is low below one mark, by which both the event of the log and the alert go."""
+
+from pathlib import Path
+
+import pytest
+
+from openledger_node.operator.alerts.causes import AlertSigns, CauseWatch
+from openledger_node.operator.disk_room import GIB, DiskRoom, low_mark_bytes, read_disk_room
+from openledger_node.operator.event_watch import LOOK_S, EventWatch, SeenTroubles
+from openledger_node.upkeep_tables import AlertsConfig
+
+
+@pytest.mark.parametrize(("size_gib", "mark_gib"), [(10, 1.0), (100, 5.0), (200, 10.0), (4_000, 10.0)])
+def test_a_disk_is_low_at_a_twentieth_but_not_for_want_of_hundreds_of_gib(size_gib: int, mark_gib: float) -> None:
+    assert low_mark_bytes(size_gib * GIB) == pytest.approx(mark_gib * GIB)
+
+
+@pytest.mark.parametrize("size_gib", [4, 10, 100, 4_000])
+def test_the_event_and_the_alert_begin_at_the_same_free_byte(size_gib: int) -> None:
+    mark = low_mark_bytes(size_gib * GIB)
+    for free_bytes, is_low in ((mark, False), (mark - 1, True)):
+        room = DiskRoom(free_bytes=free_bytes, size_bytes=size_gib * GIB)
+        events: list[str] = []
+        EventWatch(Path("/home"), note=lambda kind, _, to=events: to.append(kind)).look(
+            SeenTroubles(disk=room), LOOK_S
+        )
+        changes = CauseWatch(AlertsConfig(), set()).judge(AlertSigns(disk=room), LOOK_S)
+        assert (events == ["disk_low"], [each.cause for each in changes] == ["disk"]) == (is_low, is_low)
+
+
+def test_the_room_is_of_what_this_user_may_write(tmp_path: Path) -> None:
+    room = read_disk_room(tmp_path)
+    assert room is not None
+    assert 0 < room.free_bytes < room.size_bytes
+
+
+def test_a_folder_that_is_gone_has_no_known_room(tmp_path: Path) -> None:
+    assert read_disk_room(tmp_path / "gone") is None
