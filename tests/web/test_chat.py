@@ -1,6 +1,8 @@
 """Chat: turns in both columns, and who taught the answer is what the command says, by mouse and by keys."""
 
+import inspect
 import json
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ from support.commands import run_command
 from support.processes.nodes import Node, command_json, node_environment, operator_of
 from support.processes.taught import ANSWER, HOSTILE_ANSWER, NAME, UNBONDED, buy_as_guest
 
+from openledger_node.accounting.receipt_check import ReceiptChecker
 from openledger_node.backends.fake import ENDLESS
 
 OpenPage = Callable[..., Page]
@@ -508,11 +511,23 @@ def test_rows_and_datanets_are_grouped_without_changing_colours(shown: Page, ans
 def test_verify_again_warns_and_shows_each_step(shown: Page, answered: dict[str, Any], taught: Node) -> None:
     shown.locator("button", has_text="Verify again").click()
     expect(shown.locator("dialog")).to_contain_text("Whoever verifies reads the text")
-    expect(shown.locator("dialog")).to_contain_text("Suffix integers equal")
+    expect(shown.locator("dialog")).to_contain_text("Shares recomputed to the same integers")
     found = command_json(taught.home, "attribution", "verify", answered["digest"], **UNBONDED)
     assert shown.locator("dialog tbody tr").count() == len(found["checks"])
     for check in found["checks"]:
         expect(shown.locator("dialog")).to_contain_text(check["detail"][:60])
+
+
+def test_each_check_of_a_receipt_is_named_by_a_sentence(shown: Page) -> None:
+    names = re.findall(r'yield "(\w+)", lambda', inspect.getsource(ReceiptChecker))
+    assert {"registry", "signals"} < set(names)
+    checks = [{"what": name, "holds": True, "detail": ""} for name in names]
+    shown.route("**/operator/money/verify", lambda route: route.fulfill(json={"holds": True, "checks": checks}))
+    shown.locator("button", has_text="Verify again").click()
+    steps = shown.locator("dialog tbody th")
+    expect(steps).to_have_count(len(names))
+    for said in steps.all_inner_texts():
+        assert re.match(r"[A-Z][\w’]+( [\w’]+)+", said.strip()), said
 
 
 def test_hostile_text_of_a_row_and_of_an_answer_stays_text(taught: Node, open_page: OpenPage) -> None:

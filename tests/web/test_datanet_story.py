@@ -237,7 +237,7 @@ def buy(buyer: Person) -> dict[str, Any]:
     expect(page.locator(".taught").first).to_contain_text("Who taught this answer", timeout=LONG_MS)
     page.locator("button", has_text="Verify again").first.click()
     dialog = page.locator("dialog")
-    expect(dialog).to_contain_text("Suffix integers equal", timeout=LONG_MS)
+    expect(dialog).to_contain_text("Shares recomputed to the same integers", timeout=LONG_MS)
     expect(dialog.locator(".unseen", has_text="is false")).to_have_count(0)
     page.keyboard.press("Escape")
     (receipt,) = ask(buyer.node, "receipts", limit=10)["receipts"]

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Locator, Page, Request, Route, expect
+from support.pages import show
 from support.processes.nodes import EMBEDDED, Node, ask, command_json, wait_for
 
 OpenPage = Callable[..., Page]
 OPEN_WEI = 10**18
 MINED_MS = 30_000
+BOOKS_S = 15
 STEPS = ["Deposit", "Voucher", "Receipt", "Claim", "Payout list", "Draw", "Withdrawal"]
 
 
@@ -61,6 +63,38 @@ def test_tiles_are_what_the_verbs_print_to_the_wei(page: Page, paid: Node) -> No
         value = tile(page, label).locator(".value .amount")
         expect(value).to_have_text(amount(wei))
         expect(value).to_have_attribute("title", f"{wei} wei")
+
+
+def test_the_books_are_asked_for_every_15_seconds_and_the_rest_at_each_look(paid: Node, open_page: OpenPage) -> None:
+    page = open_page(paid, "peers", is_own=True)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(question_of(request)))
+    read_s = page.evaluate("() => Date.now() / 1000")
+
+    def look(after_s: float) -> list[str]:
+        """Everything that one whole look asks for, so long after the books were read."""
+        page.clock.set_fixed_time(read_s + after_s)
+        for _ in range(2):  # the first may have begun before
+            asked.clear()
+            with page.expect_request_finished(lambda request: question_of(request) == "follow"):
+                pass
+        return asked
+
+    page.clock.set_fixed_time(read_s)
+    with page.expect_request(lambda request: question_of(request) == "books"):
+        show(page, "money")
+    for after_s in (0, BOOKS_S - 0.001):
+        assert "stake" in look(after_s)
+        assert "books" not in asked, after_s
+    with page.expect_request(lambda request: question_of(request) == "books"):
+        page.clock.set_fixed_time(read_s + BOOKS_S)
+    assert "books" not in look(2 * BOOKS_S - 0.001), "the next 15 seconds have begun"
+
+
+def question_of(request: Request) -> str:
+    """The question about money that a page asks; that of this screen for the whole books is `books`."""
+    name = request.url.rpartition("/")[2]
+    return "books" if name == "earnings" and request.post_data_json == {} else name
 
 
 def test_what_votes_can_take_of_the_stake_is_no_more_than_there_is(page: Page, paid: Node) -> None:

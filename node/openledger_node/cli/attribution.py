@@ -1,6 +1,9 @@
 """`attribution`: the contributors who taught an answer, and a check of its receipt."""
 
+import errno
+import os
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Annotated, Any
 
 import typer
@@ -265,8 +268,7 @@ def _save(receipt: str, file: Path, *, as_json: bool) -> None:
     with open_money() as money:
         found = money.ask("answer_page", receipt=receipt)
     try:
-        with file.open("x", encoding="utf-8") as target:
-            target.write(found["html"])
+        _write_new(file, found["html"])
     except OSError as error:
         raise NodeError(f"cannot write {file}: {error.strerror}. Choose another name") from error
     saved = {"digest": found["digest"], "file": str(file), "size_bytes": file.stat().st_size}
@@ -277,6 +279,24 @@ def _save(receipt: str, file: Path, *, as_json: bool) -> None:
         f"the answer, its marks and who taught it are in {file} ({size_text(saved['size_bytes'])}). Whoever has this "
         "file can read the question and the answer"
     )
+
+
+def _write_new(file: Path, text: str) -> None:
+    """Write a file that is complete or absent, even on a full disk; an existing one stays as it is.
+
+    Raises:
+        OSError: the file exists, or can't be written.
+    """
+    if file.exists():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    with NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, prefix=f".{file.name}.", delete=False) as partial:
+        try:
+            partial.write(text)
+            partial.close()
+            Path(partial.name).replace(file)
+        except OSError:
+            Path(partial.name).unlink()
+            raise
 
 
 def _follow(receipt: str, *, as_json: bool) -> None:

@@ -13,8 +13,8 @@ import { ranked, share } from "./taught.js";
 const HOVER_MS = 100, TELLING_PPM = 5000, GROUPS = [["people", "People"], ["rows", "Rows"], ["datanets", "Datanets"]];
 const SIGNS = { true: ["✓", "ok"], false: ["✕", "bad"], null: ["–", "dim"] };
 const CHECKS = {
-  digest: "Fields hash to the receipt", signature: "Signed by the node", countersignature: "Signed by the payer", shares: "Shares are those signed", text: "Text opens its commitments",
-  attribution: "Suffix integers equal", claim: "Root on the chain", payouts: "Payout list on the chain", gradient: "Cosine ≥ 0.99, shares ≤ 5 % apart",
+  digest: "Fields hash to the receipt", signature: "Signed by the node", countersignature: "Signed by the payer", registry: "Adapter’s entry on the chain fits the receipt", shares: "Shares are those signed",
+  text: "Text opens its commitments", attribution: "Shares recomputed to the same integers", signals: "A replay with base and adapter gives these signals", claim: "Root on the chain", payouts: "Payout list on the chain",
 };
 
 // attributionPanel(answerPlace): `show(receipt, part)` draws it for one part of the answer; `move(step)`, `number(n)` and
