@@ -52,6 +52,12 @@ FINALITY_DEPTH: Final = 64
 
 REVERT_WORD: Final = "revert"
 
+PRUNED_CODE: Final = 4444
+"""The code for logs that an endpoint no longer has. Source: EIP-4444, as geth and Nethermind answer."""
+
+PRUNED_WORDS: Final = ("prune", "archive")
+"""Words of endpoints that answer so with another code, such as `History has been pruned for this block`."""
+
 
 class Endpoint(Protocol):
     """A transport of JSON-RPC requests: HTTP, or a chain in this process."""
@@ -142,7 +148,11 @@ class RpcClient:
         return block
 
     def logs(self, addresses: Sequence[Address], first: int, last: int) -> list[Log]:
-        """Logs of these contracts, in order, each from a block that the endpoint still shows."""
+        """Logs of these contracts, in order, each from a block that the endpoint still shows.
+
+        Raises:
+            ChainError: the endpoint no longer has the logs of these blocks, or its logs do not fit its blocks.
+        """
         log_filter = {"address": list(addresses), "fromBlock": hex_quantity(first), "toBlock": hex_quantity(last)}
         logs = self._ask("eth_getLogs", [log_filter], lambda answer: [_log(fields) for fields in _list(answer)])
         self._check_logs(logs, frozenset(addresses), first, last)
@@ -249,6 +259,12 @@ class RpcClient:
         try:
             answer = self._endpoint.ask(method, params)
         except RpcError as error:
+            if method == "eth_getLogs" and _is_pruned(error):
+                raise ChainError(
+                    f"{self._endpoint.name} no longer has the logs of blocks {_range_text(params[0])} "
+                    f"({error.message[:80]}): set [chain] rpc to an endpoint that keeps the logs of all blocks, such "
+                    "as an archive node, and start the node again"
+                ) from error
             if error.code == REVERTED or REVERT_WORD in error.message.lower():
                 raise RevertedError(error.message, data=_revert_data(error.data)) from error
             raise ChainError(
@@ -271,6 +287,14 @@ class RpcClient:
 
 def _block_name(number: int | None) -> str:
     return "latest" if number is None else hex_quantity(number)
+
+
+def _is_pruned(error: RpcError) -> bool:
+    return error.code == PRUNED_CODE or any(word in error.message.lower() for word in PRUNED_WORDS)
+
+
+def _range_text(log_filter: dict[str, str]) -> str:
+    return f"{int(log_filter['fromBlock'], 16)} to {int(log_filter['toBlock'], 16)}"
 
 
 def _message(call: ContractCall, sender: Address | None) -> dict[str, str]:

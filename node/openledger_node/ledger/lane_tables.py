@@ -1,4 +1,4 @@
-"""The newest migrations, append only: tables of channels with a lane for each adapter, and of audits by the payer."""
+"""Migrations, append only: tables of channels with a lane for each adapter, and of what a payer keeps."""
 
 import sqlite3
 
@@ -143,3 +143,30 @@ def create_audits(connection: sqlite3.Connection) -> None:
         """
     )
     connection.execute("CREATE INDEX audit_verdict ON audit (verdict)")
+
+
+def create_gone_texts(connection: sqlite3.Connection) -> None:
+    """Tell texts that an audit holds from those that are kept by choice, and remember those that are gone.
+
+    A text of an older schema may be either, so it counts as held until its time.
+    """
+    for column in ("held_until_ns", "kept_ns", "size_bytes"):
+        connection.execute(f"ALTER TABLE text ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
+    connection.execute("UPDATE text SET held_until_ns = until_ns, until_ns = 0, size_bytes = length(sealed)")
+    connection.execute("DROP INDEX text_until")
+    connection.execute("CREATE INDEX text_end ON text (max(until_ns, held_until_ns))")
+    connection.execute("CREATE INDEX text_kept ON text (kept_ns, size_bytes)")
+    connection.execute(
+        "CREATE TABLE text_gone (digest TEXT PRIMARY KEY, gone_ns INTEGER NOT NULL, why TEXT NOT NULL)"
+        " STRICT, WITHOUT ROWID"
+    )
+
+
+def bound_gone_texts(connection: sqlite3.Connection) -> None:
+    """Order `text_gone` by time, and create `leftover`, which has a row while the file is to be written anew once.
+
+    Earlier releases did not overwrite what they deleted, so a ledger with receipts may have texts in free pages.
+    """
+    connection.execute("CREATE INDEX text_gone_at ON text_gone (gone_ns)")
+    connection.execute("CREATE TABLE leftover (what TEXT PRIMARY KEY) STRICT, WITHOUT ROWID")
+    connection.execute("INSERT INTO leftover SELECT 'texts' WHERE EXISTS (SELECT 1 FROM receipt)")

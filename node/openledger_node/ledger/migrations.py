@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable
 
 from .key_day_tables import sum_key_days
-from .lane_tables import create_audits, open_lanes
+from .lane_tables import bound_gone_texts, create_audits, create_gone_texts, open_lanes
 
 
 def create_jobs(connection: sqlite3.Connection) -> None:
@@ -361,23 +361,6 @@ def note_event_kinds(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE TABLE event_kind (kind TEXT PRIMARY KEY, read_until INTEGER) STRICT")
 
 
-def create_gone_texts(connection: sqlite3.Connection) -> None:
-    """Tell texts that an audit holds from those that are kept by choice, and remember those that are gone.
-
-    A text of an older schema may be either, so it counts as held until its time.
-    """
-    for column in ("held_until_ns", "kept_ns", "size_bytes"):
-        connection.execute(f"ALTER TABLE text ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
-    connection.execute("UPDATE text SET held_until_ns = until_ns, until_ns = 0, size_bytes = length(sealed)")
-    connection.execute("DROP INDEX text_until")
-    connection.execute("CREATE INDEX text_end ON text (max(until_ns, held_until_ns))")
-    connection.execute("CREATE INDEX text_kept ON text (kept_ns, size_bytes)")
-    connection.execute(
-        "CREATE TABLE text_gone (digest TEXT PRIMARY KEY, gone_ns INTEGER NOT NULL, why TEXT NOT NULL)"
-        " STRICT, WITHOUT ROWID"
-    )
-
-
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     create_jobs,
     create_channels,
@@ -396,4 +379,5 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     count_unreached,
     note_event_kinds,
     create_gone_texts,
+    bound_gone_texts,
 )

@@ -6,8 +6,10 @@ There is one connection and one writer.
 
 import contextlib
 import os
+import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,12 @@ from .migrations import MIGRATIONS
 from .witness import Mark, Witness, identity_of
 
 BUSY_TIMEOUT_S = 5.0
+COPIES = 3
+"""Sizes of the file that must be free to write it anew: SQLite's copy, the write-ahead log, and one to spare."""
+
+INSTRUCTIONS = 10_000
+"""Steps of SQLite's machine after which a limit is looked at, a few milliseconds."""
+
 PRIMARY_CODE = 0xFF  # SQLite's extended error codes keep the primary code in their lowest byte
 
 
@@ -30,6 +38,7 @@ class Store:
         self._connection = connection
         self.identity = identity  # of the file; empty for a reader
         self.witness = Witness(file)
+        self._folder = file.parent
         self._lock = threading.RLock()
         self._depth = 0  # of nested transactions
 
@@ -88,6 +97,34 @@ class Store:
                 return False
             (result,) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             return not result["busy"]
+
+    def rebuild(self, *, within_s: float) -> str | None:
+        """Write the whole file anew, so that nothing of what was ever deleted is left in its pages.
+
+        Other threads wait meanwhile. Returns why it was not done, and the file is as it was; None once it is done.
+
+        Raises:
+            LedgerError: the file can't be written.
+        """
+        with self._lock, _explained():
+            if self._depth:
+                return "a change of it was under way"
+            (room,) = self._connection.execute(
+                "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+            )
+            if shutil.disk_usage(self._folder).free < COPIES * room[0]:
+                return f"that takes {COPIES * room[0] // 10**6} MB of free disk space for a moment"
+            end_s = time.monotonic() + within_s
+            self._connection.set_progress_handler(lambda: time.monotonic() > end_s, INSTRUCTIONS)
+            try:
+                self._connection.execute("VACUUM")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                    raise
+                return f"that takes more than {within_s:g} s"
+            finally:
+                self._connection.set_progress_handler(None, 0)
+        return None
 
     def close(self) -> None:
         """Close the file; SQLite folds its write-ahead log in."""

@@ -1,11 +1,15 @@
 """Sealed texts of bought answers: until when each is kept, and since when and why it is gone."""
 
+import sqlite3
 from dataclasses import dataclass
 from typing import Literal
 
 from openledger_protocol.primitives import Digest
 
 from .store import Store
+
+GONE_MAX = 100_000
+"""Texts whose end is remembered, the latest ones; with their index they take about 20 MB. Receipts stay."""
 
 WhyGone = Literal["time", "setting", "room"]
 """Its time was over; the owner has shortened the time; or newer texts needed the room."""
@@ -81,6 +85,7 @@ class SealedTexts:
                     (now_ns,),
                 )
                 transaction.execute(f"DELETE {over}", (now_ns,))
+                _forget_oldest(transaction)
         if not self._is_folded:
             self._is_folded = self._store.fold_log()
 
@@ -96,6 +101,7 @@ class SealedTexts:
             )
             transaction.execute(f"DELETE {over}", (keep_ns, keep_ns, now_ns))
             transaction.execute(f"UPDATE text SET until_ns = kept_ns + ? WHERE {kept}", (keep_ns, keep_ns))
+            _forget_oldest(transaction)
 
     def mend_times(self, now_ns: int) -> None:
         """Move texts that came in the future to now, after the clock was set back, so that none stays for years.
@@ -126,3 +132,37 @@ class SealedTexts:
                 excess -= size
                 if excess <= 0:
                     break
+            _forget_oldest(transaction)
+
+    def next_end_ns(self) -> int | None:
+        """The time at which the next text is to be deleted; None if there is no text."""
+        row = self._store.row("SELECT min(max(until_ns, held_until_ns)) AS end_ns FROM text")
+        return row["end_ns"] if row else None
+
+    @property
+    def is_folded(self) -> bool:
+        """True if what was deleted is in no file any more."""
+        return self._is_folded
+
+    def overwrite_leftovers(self, *, within_s: float) -> str | None:
+        """Overwrite the texts that earlier releases left in free pages, once; return why that was not done.
+
+        Raises:
+            LedgerError: the file can't be written.
+        """
+        if self._store.row("SELECT 1 FROM leftover LIMIT 1") is None:
+            return None
+        if why_not := self._store.rebuild(within_s=within_s):
+            return why_not
+        with self._store.transaction() as transaction:
+            transaction.execute("DELETE FROM leftover")
+        self._is_folded = self._store.fold_log()  # else the log still has the pages from before
+        return None
+
+
+def _forget_oldest(transaction: sqlite3.Connection) -> None:
+    transaction.execute(
+        "DELETE FROM text_gone WHERE gone_ns <"
+        " (SELECT gone_ns FROM text_gone ORDER BY gone_ns DESC LIMIT 1 OFFSET ?)",
+        (GONE_MAX - 1,),
+    )

@@ -138,19 +138,31 @@ class GuestTexts:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._next_s = 0.0  # at once after a start
+        self._next_s = 0.0  # no look before, by the monotonic clock
+        self._due_ns: int | None = 0  # when the next text is to go; None: there is none
+        self._looked_ns = 0
+        self._setting_s: float | None = None  # at the last look
         self._why_not = ""
 
     def step(self, network: Network, *, setting_s: float) -> None:
-        """Look once a minute. A guest whose ledger or key is damaged must not stop the node, so it is only logged."""
-        if time.monotonic() < self._next_s:
+        """Look once a minute whether a text is due, and open the guest's ledger only then.
+
+        A guest whose ledger or key is damaged must not stop the node, so it is only logged.
+        """
+        now_s, now_ns = time.monotonic(), time.time_ns()
+        if now_s < self._next_s:
             return
-        self._next_s = time.monotonic() + FORGET_EACH_S
+        self._next_s = now_s + FORGET_EACH_S
+        is_set_back = now_ns < self._looked_ns  # then texts may lie in the future, and have to be moved
+        is_due = self._due_ns is not None and now_ns >= self._due_ns
+        if not (is_due or is_set_back or setting_s != self._setting_s):
+            return
+        self._looked_ns, self._setting_s = now_ns, setting_s
         why_not = ""
         try:
-            forget_texts_of_guest(self._home, network, setting_s=setting_s)
+            self._due_ns = forget_texts_of_guest(self._home, network, setting_s=setting_s)
         except (NodeError, OSError) as error:
-            why_not = str(error)
+            self._due_ns, why_not = 0, str(error)
             if why_not != self._why_not:  # said once, and not every minute
                 log.warning("texts of the guest whose time is over could not be deleted: %s", why_not)
         self._why_not = why_not

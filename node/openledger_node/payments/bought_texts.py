@@ -71,7 +71,7 @@ class BoughtTexts:
             return TextStanding(
                 state="not_kept",
                 says="its text was not kept: [payer] keep_texts_s was 0 when the answer was bought, or the node "
-                "stopped before it was stored",
+                "stopped before it was stored, or it went so long ago that nobody knows why",
             )
         return TextStanding(
             state="not_kept", says=f"its text is not kept, because [payer] keep_texts_s is 0 here: {HOW_TO_KEEP}"

@@ -27,6 +27,9 @@ FORGET_EACH_S = 60
 BYTES_MAX = 64 * 10**6
 """Of all sealed texts of a ledger; the oldest go first."""
 
+REBUILD_S_MAX = 5.0
+"""For writing a ledger anew, once; whatever needs the ledger waits so long."""
+
 log = logging.getLogger(__name__)
 
 
@@ -104,12 +107,27 @@ class KeptTexts:
         self._rows.shorten(now_ns=self._now_ns(), keep_ns=self._keep_ns)
         self.forget()
 
+    def overwrite_leftovers(self) -> None:
+        """Overwrite what earlier releases have deleted and left in the ledger's file, once."""
+        if why_not := self._rows.overwrite_leftovers(within_s=REBUILD_S_MAX):
+            log.warning(
+                "texts that an earlier release deleted may still be in free pages of the ledger, sealed. They could "
+                "not be overwritten, because %s; the next start tries again",
+                why_not,
+            )
+
     async def forget_in_time(self) -> None:
-        """Delete each text when its time is over, also if nothing is bought; runs until cancelled."""
+        """Delete each text when its time is over, also if nothing is bought; runs until cancelled.
+
+        The leftovers of earlier releases go a minute after the start, when the node has long been ready.
+        """
+        chores = iter((self.overwrite_leftovers,))
         while True:
             await trio.sleep(FORGET_EACH_S)
             try:
                 await trio.to_thread.run_sync(self.forget)
+                for chore in chores:  # once, whatever comes of it
+                    await trio.to_thread.run_sync(chore)
             except LedgerError as error:
                 log.warning("texts whose time is over could not be deleted: %s", error)
 
@@ -135,12 +153,22 @@ def time_kept_s(setting_s: float, *, is_development: bool) -> float:
     return setting_s
 
 
-def forget_texts_of_guest(home: Home, network: Network, *, setting_s: float) -> None:
-    """Delete the guest's texts whose time is over, while the guest is not open."""
+def forget_texts_of_guest(home: Home, network: Network, *, setting_s: float) -> int | None:
+    """Delete the guest's texts whose time is over, while the guest is not open.
+
+    Returns the time at which the next one is due; None if there is none.
+
+    Raises:
+        KeyFileError: the key that seals them is damaged.
+        ConfigError, LedgerError: its ledger is damaged, or can't be written.
+    """
     file = home.guest_ledger(network.network)
-    if file.exists():
-        with closing(open_ledger(file)) as ledger:
-            open_texts(file.parent, ledger, setting_s=setting_s, is_development=network.is_development)
+    if not file.exists():
+        return None
+    with closing(open_ledger(file)) as ledger:
+        texts = open_texts(file.parent, ledger, setting_s=setting_s, is_development=network.is_development)
+        texts.overwrite_leftovers()
+        return ledger.texts.next_end_ns() if ledger.texts.is_folded else 0
 
 
 def find_text(folder: Path, ledger: Ledger, digest: Digest) -> Opening | None:

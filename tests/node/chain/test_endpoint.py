@@ -237,6 +237,30 @@ def test_a_transaction_is_handed_in_once_over_a_connection_that_was_used_before(
         assert [question["method"] for question in server.asked] == ["eth_chainId", "eth_sendRawTransaction"]
 
 
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (4444, "pruned history unavailable"),
+        (-32701, "History has been pruned for this block. To remove restrictions, order a dedicated full node here"),
+        (-32602, "Archive requests require a personal token"),
+    ],
+)
+def test_an_endpoint_without_old_logs_is_refused_with_the_setting_that_helps(code: int, message: str) -> None:
+    def write(connection: socket.socket, request_id: int) -> None:
+        body = {"jsonrpc": "2.0", "id": request_id, "error": {"code": code, "message": message}}
+        connection.sendall(http(json.dumps(body).encode()))
+
+    with serving(write) as server, closing(open_client(server.url, timeout_s=1)) as client:
+        with pytest.raises(ChainError) as caught:
+            client.logs([NOBODY], 17, 1016)
+        with pytest.raises(ChainError, match="refuses eth_getBalance"):  # it is not about logs
+            client.coin_balance(NOBODY)
+    assert str(caught.value).endswith(
+        f"no longer has the logs of blocks 17 to 1016 ({message[:80]}): set [chain] rpc to an endpoint that keeps "
+        "the logs of all blocks, such as an archive node, and start the node again"
+    )
+
+
 def test_an_endpoint_that_tells_another_hash_is_not_believed() -> None:
     with (
         serving(answering("0x" + "ab" * 32)) as server,

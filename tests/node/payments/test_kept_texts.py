@@ -1,23 +1,30 @@
 """Kept texts end when they should: by time, setting and room, after a crash, and with a clock that jumps."""
 
 import logging
+import re
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import trio
+import trio.testing
 from support.chain_world.case_world import opening_of
 from support.market_world.terms import NOW_NS, Clock
 
 from openledger_node.home import Home
 from openledger_node.ledger import store
+from openledger_node.ledger import texts as texts_module
+from openledger_node.ledger.lane_tables import bound_gone_texts, create_gone_texts
 from openledger_node.ledger.ledger import Ledger, open_ledger
-from openledger_node.ledger.migrations import MIGRATIONS, create_gone_texts
+from openledger_node.ledger.migrations import MIGRATIONS
 from openledger_node.ledger.texts import SealedTexts, TextEnd
 from openledger_node.network.guest import GuestTexts
 from openledger_node.network_file import Network, Token
 from openledger_node.payments import kept_texts
-from openledger_node.payments.kept_texts import DAY_S, KeptTexts, open_seal
+from openledger_node.payments.kept_texts import DAY_S, FORGET_EACH_S, REBUILD_S_MAX, KeptTexts, open_seal
 from openledger_protocol.primitives import Digest
 
 S = 10**9
@@ -75,6 +82,19 @@ def test_a_text_is_there_an_hour_later_and_gone_after_a_day_and_its_end_is_remem
     kept.forget()
     assert end_of(ledger.texts, 1, clock) == TextEnd(end_ns=end.end_ns, why_gone="time")
     assert ledger.texts.find_end(digest_of(2), now_ns=clock.now_ns) is None
+
+
+def test_the_end_of_the_latest_texts_is_remembered_and_of_no_more(
+    texts: Open, ledger: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(texts_module, "GONE_MAX", 3)
+    kept = texts(keep_s=HOUR_S)
+    for number in range(1, 6):
+        kept.keep(digest_of(number), opening_of("the answer"))
+        clock.now_ns += 2 * HOUR_S * S
+        kept.forget()
+    ends = [ledger.texts.find_end(digest_of(number), now_ns=clock.now_ns) for number in range(1, 6)]
+    assert [end and end.why_gone for end in ends] == [None, None, "time", "time", "time"]
 
 
 def test_a_shorter_setting_ends_what_an_older_one_kept_but_not_what_an_audit_holds(
@@ -235,27 +255,185 @@ def test_texts_of_an_older_version_stay_until_their_time_and_go_then(
         assert end_of(ledger.texts, 1, clock).why_gone == "time"
 
 
-def test_a_damaged_key_of_the_guest_is_told_once_and_stops_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+CANARY = b"a text that an earlier release deleted"
+
+
+@pytest.fixture
+def leftover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A ledger in which an earlier release deleted texts without overwriting them."""
+    file = tmp_path / "old" / "ledger.db"
+    with monkeypatch.context() as older:
+        older.setattr(store, "MIGRATIONS", MIGRATIONS[: MIGRATIONS.index(bound_gone_texts)])
+        store.open_store(file, is_writer=True).close()
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("PRAGMA secure_delete = OFF")
+        receipt = "INSERT INTO receipt VALUES (1, ?, 'c', 'a', 1, 1, 'r', '{}', '[]', NULL, NULL, NULL)"
+        connection.execute(receipt, (digest_of(1),))
+        for number in range(40):  # small ones, and some with pages of their own
+            text = CANARY * (1 + 300 * (number % 2))
+            row = (digest_of(number), text, 1, 0, 1, len(text))
+            connection.execute(
+                "INSERT INTO text (digest, sealed, until_ns, held_until_ns, kept_ns, size_bytes)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                row,
+            )
+        connection.commit()
+        connection.execute("DELETE FROM text")
+    return file
+
+
+def bytes_beside(file: Path) -> bytes:
+    """Every byte of a ledger: its file, and what SQLite keeps beside it."""
+    return b"".join(each.read_bytes() for each in file.parent.iterdir() if each.is_file())
+
+
+def test_texts_that_an_earlier_release_deleted_are_overwritten_once(
+    leftover: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = Network(
-        network="development-1",
-        chain_id=1,
-        rpc=(),
-        genesis_hash=digest_of(1),
-        deploy_block=0,
-        contracts={},
-        bootstrap=(),
-        token=Token(symbol="OPEN", decimals=18),
-    )
-    home = Home(tmp_path)
-    file = home.guest_ledger(network.network)
+    rebuilt: list[float] = []
+    rebuild = store.Store.rebuild
+
+    def note(opened: store.Store, *, within_s: float) -> str | None:
+        rebuilt.append(within_s)
+        return rebuild(opened, within_s=within_s)
+
+    monkeypatch.setattr(store.Store, "rebuild", note)
+    with closing(open_ledger(leftover)) as ledger:
+        assert CANARY in bytes_beside(leftover)  # a start takes no time for it
+        kept = KeptTexts(ledger, open_seal(leftover.parent), keep_s=DAY_S, now_ns=clock)
+        kept.keep(digest_of(50), opening_of("the answer"))
+        before = ledger.generations.current
+        kept.overwrite_leftovers()
+        assert CANARY not in bytes_beside(leftover)
+        assert kept.find(digest_of(50)) is not None
+        kept.overwrite_leftovers()
+    with closing(open_ledger(leftover)) as ledger:
+        KeptTexts(ledger, open_seal(leftover.parent), keep_s=DAY_S, now_ns=clock).overwrite_leftovers()
+        assert ledger.generations.current.generation == before.generation
+    assert rebuilt == [REBUILD_S_MAX]
+
+
+def test_a_new_ledger_is_not_written_anew(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(store.Store, "rebuild")
+    assert ledger.texts.overwrite_leftovers(within_s=1) is None
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "within_s", "why"),
+    [
+        (1_000, 60.0, r"that takes \d+ MB of free disk space for a moment"),
+        (10**12, -1.0, "that takes more than -1 s"),
+    ],
+    ids=["room", "time"],
+)
+def test_leftovers_without_room_or_time_stay_for_the_next_start(
+    leftover: Path,
+    free_bytes: int,
+    within_s: float,
+    why: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with closing(open_ledger(leftover)) as ledger, monkeypatch.context() as tight:
+        tight.setattr("openledger_node.ledger.store.shutil.disk_usage", lambda _: SimpleNamespace(free=free_bytes))
+        tight.setattr(store, "INSTRUCTIONS", 1)
+        tight.setattr(kept_texts, "REBUILD_S_MAX", within_s)
+        KeptTexts(ledger, open_seal(leftover.parent), keep_s=0, now_ns=Clock()).overwrite_leftovers()
+        assert re.search(why, caplog.text)
+        assert CANARY in bytes_beside(leftover)
+    with closing(open_ledger(leftover)) as ledger:
+        assert ledger.texts.overwrite_leftovers(within_s=60.0) is None
+        assert CANARY not in bytes_beside(leftover)
+
+
+def test_a_command_that_reads_meanwhile_delays_the_end_of_the_log(leftover: Path, clock: Clock) -> None:
+    with closing(open_ledger(leftover)) as ledger:
+        kept = KeptTexts(ledger, open_seal(leftover.parent), keep_s=0, now_ns=clock)
+        with closing(sqlite3.connect(leftover)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM receipt").fetchall()
+            kept.overwrite_leftovers()
+            assert CANARY in bytes_beside(leftover)
+        kept.forget()  # a minute later
+        assert CANARY not in bytes_beside(leftover)
+
+
+async def test_leftovers_are_overwritten_a_minute_after_the_start_and_once(
+    leftover: Path, clock: Clock, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[float] = []
+    start_s = trio.current_time()
+    monkeypatch.setattr(KeptTexts, "overwrite_leftovers", lambda _: tried.append(trio.from_thread.run_sync(now_s)))
+
+    def now_s() -> float:
+        return trio.current_time() - start_s
+
+    with closing(open_ledger(leftover)) as ledger, trio.move_on_after(600):
+        await KeptTexts(ledger, open_seal(leftover.parent), keep_s=0, now_ns=clock).forget_in_time()
+    assert tried == [FORGET_EACH_S]
+
+
+NETWORK = Network(
+    network="development-1",
+    chain_id=1,
+    rpc=(),
+    genesis_hash=digest_of(1),
+    deploy_block=0,
+    contracts={},
+    bootstrap=(),
+    token=Token(symbol="OPEN", decimals=18),
+)
+
+
+@pytest.fixture
+def guest_file(tmp_path: Path) -> Path:
+    file = Home(tmp_path).guest_ledger(NETWORK.network)
     file.parent.mkdir(parents=True)
     open_ledger(file).close()
-    (file.parent / "texts.key").write_text("no key")
-    texts, now_s = GuestTexts(home), iter((100.0, 100.0, 200.0, 200.0))
+    return file
+
+
+def test_a_damaged_key_of_the_guest_is_told_once_and_stops_nothing(
+    tmp_path: Path, guest_file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (guest_file.parent / "texts.key").write_text("no key")
+    texts, now_s = GuestTexts(Home(tmp_path)), iter((100.0, 200.0))
     monkeypatch.setattr("openledger_node.network.guest.time.monotonic", lambda: next(now_s))
     with caplog.at_level(logging.WARNING):
-        texts.step(network, setting_s=-1)
-        texts.step(network, setting_s=-1)
+        texts.step(NETWORK, setting_s=-1)
+        texts.step(NETWORK, setting_s=-1)
     assert caplog.text.count("is not a valid key") == 1
+
+
+def test_the_guests_ledger_is_opened_only_when_a_text_is_due(
+    tmp_path: Path, guest_file: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+
+    def open_it(file: Path) -> Ledger:
+        opened.append(clock.now_ns // S - NOW_NS // S)
+        return open_ledger(file)
+
+    monkeypatch.setattr(kept_texts, "open_ledger", open_it)
+    monkeypatch.setattr("openledger_node.payments.kept_texts.time.time_ns", clock)
+    monkeypatch.setattr("openledger_node.network.guest.time.monotonic", lambda: clock.now_ns / S)
+    with closing(open_ledger(guest_file)) as ledger:
+        KeptTexts(ledger, open_seal(guest_file.parent), keep_s=600, now_ns=clock).keep(digest_of(1), opening_of("a"))
+    texts = GuestTexts(Home(tmp_path))
+
+    def watch(minutes: int, setting_s: float = 600) -> list[int]:
+        opened.clear()
+        for _ in range(minutes):
+            texts.step(NETWORK, setting_s=setting_s)
+            clock.now_ns += 60 * S
+        return list(opened)
+
+    assert watch(9) == [0]  # at the start, to learn what is due
+    assert watch(10) == [600]  # the text's time is over
+    assert watch(10) == []  # there is no other
+    with closing(open_ledger(guest_file)) as ledger:
+        assert end_of(ledger.texts, 1, clock).why_gone == "time"
+    assert len(watch(2, setting_s=60)) == 1  # another setting
+    clock.now_ns -= 86_400 * S
+    texts._next_s = 0.0  # the monotonic clock is not set back
+    assert len(watch(3, setting_s=60)) == 1
