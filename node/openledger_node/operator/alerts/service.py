@@ -50,6 +50,7 @@ def look_at(parts: NodeParts) -> AlertSigns:
         num_peers=money.num_peers if has_peers else None,
         reach=view.reach.state if view and parts.config.node.serve else ReachState.UNKNOWN,
         counts=money.alert_counts if has_chain else None,
+        release=parts.releases.newest,
     )
 
 
@@ -110,7 +111,11 @@ class AlertService:
             if trio.current_time() - looked_s > ASLEEP_S:
                 watch.time_anew()
             looked_s = trio.current_time()
-            changes = watch.judge(await self._look_around(), looked_s)
+            signs = await self._look_around()
+            changes = watch.judge(signs, looked_s)
+            if signs.release not in ("", journal.release):
+                journal.release = signs.release
+                changes.append(Change(cause="release", phase="once"))
             if changes:
                 self._note(journal, receivers, changes)
                 await _save(journal)
