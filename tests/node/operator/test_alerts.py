@@ -41,7 +41,8 @@ from openledger_node.operator.alerts.delivery import (
 )
 from openledger_node.operator.alerts.journal import WAITING_MAX, open_journal
 from openledger_node.operator.alerts.run_mark import has_crashed, mark_run, note_stopped
-from openledger_node.operator.alerts.service import PER_HOUR_MAX, AlertService, look_at, new_alert, trial_alert
+from openledger_node.operator.alerts.service import PER_HOUR_MAX, AlertService, look_at, new_alert
+from openledger_node.operator.alerts.trial import trial_alert
 from openledger_node.operator.disk_room import GIB, DiskRoom
 from openledger_node.p2p.reachability import ReachState
 from openledger_node.settlement.session import NetworkSession

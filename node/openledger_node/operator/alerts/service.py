@@ -182,9 +182,3 @@ def new_alert(cause: str, phase: Phase, *, now_s: int) -> Alert:
     begins, over = TEXTS[event]
     text = over if phase == "over" else begins
     return Alert(id=f"msg_{secrets.token_hex(12)}", event=event, cause=cause, phase=phase, at_s=now_s, text=text)
-
-
-def trial_alert(*, now_s: int) -> Alert:
-    """The alert of `alerts test`."""
-    text = "This is a test. Alerts of this node reach you here."
-    return Alert(id=f"msg_{secrets.token_hex(12)}", event="test", cause="test", phase="test", at_s=now_s, text=text)

@@ -6,7 +6,7 @@ import { cliLine, says } from "../lib/cli.js";
 import { drawDays } from "../lib/days.js";
 import { drawDemand } from "../lib/demand.js";
 import { openDialog } from "../lib/dialog.js";
-import { coded, h, part } from "../lib/dom.js";
+import { coded, h, part, put } from "../lib/dom.js";
 import { latest, on, poll } from "../lib/events.js";
 import { amount, bytes, count, decimal, id, NONE, open as openAmount, seconds, sum, time } from "../lib/format.js";
 import { idleSince, isAlone, memoryOf, moneyTrouble } from "../lib/facts.js";
@@ -269,8 +269,21 @@ function drawMachine({ device, memory, own, paused, model, engine }) {
     ])),
     h("span", { class: "fill" }),
     h("div", { class: "buttons" }, says(button("Change limits", () => limitsDialog(own, memory.isGpu)), line, "limits set"),
-      paused ? says(button("Resume", () => order("/resume")), line, "resume") : says(button("Pause for 1 h", () => order("/pause", { for_s: 3600 })), line, "pause --for 1h")),
+      paused ? says(button("Resume", () => order("/resume")), line, "resume") : says(button("Pause for 1 h", () => order("/pause", { for_s: 3600 })), line, "pause --for 1h"),
+      says(button("Test alerts", testAlerts), line, "alerts test")),
     line);
+}
+
+async function testAlerts() {
+  const found = h("div", { role: "status" }, "Sending a test alert to each receiver…");
+  const dialog = openDialog("Test alerts", found, cliLine("alerts test"), h("div", { class: "buttons" }, button("Close", () => dialog.close(), { changes: false })));
+  try {
+    const { receivers } = await post("/alerts/test", {});
+    put(found, ...receivers.map(({ name, host, error }) => note(error ? "bad" : "", error ? `${name}: ${error}` : `${name}: ${host} took it`)));
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    put(found, note("bad", error.message));
+  }
 }
 
 // ---- 6 jobs
