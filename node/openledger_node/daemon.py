@@ -128,6 +128,7 @@ async def _serve_bases(
     switch = lasting.switch
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lasting.pulls.run)
+        nursery.start_soon(lasting.releases.run)
         while True:
             try:
                 daemon = Daemon(home, switch.config, home_network, ledger, output, lasting)
@@ -165,7 +166,7 @@ class Daemon:
         self._home = home
         self._config = config
         self._output = output
-        self._switch = lasting.switch
+        self._switch, self._releases = lasting.switch, lasting.releases
         self._devnet = home_network.devnet
         self._base = find_base(home, config.inference.base)
         self._ledger = ledger
@@ -205,8 +206,7 @@ class Daemon:
         self._listener, self._public = lasting.listener, lasting.public
         self._address, self._url = self._listener.getsockname(), url_of(self._listener)
         self._page = Page(lasting.sessions)
-        self._stop_requested = trio.Event()
-        self._drained = trio.Event()
+        self._stop_requested, self._drained = trio.Event(), trio.Event()
         self._operator = open_operator(self._parts(home_network), self._refit, lasting.events)
         limits = self._operator.limits
         room = TrainingRoom(lambda: limits.limits, device=config.inference.device, serving_bytes=limits.held_bytes)
@@ -222,7 +222,6 @@ class Daemon:
             config_now=lambda: self.config_now,
             drain=self._stop_requested.set,
         )
-
         self._x402 = open_x402(home, config, home_network, ledger, self._gateway_prices)
 
     @property
@@ -243,6 +242,7 @@ class Daemon:
             network=self._network,
             router=self._router,
             pins=self._pins,
+            releases=self._releases,
         )
 
     async def run(self) -> None:
@@ -290,6 +290,7 @@ class Daemon:
                 await nursery.start(self._engine.run)
                 nursery.start_soon(self._operator.run)
                 self._note_loaded(num_recovered)
+                self._releases.attend(self._operator.status.is_idle, self._stop)
                 nursery.start_soon(self._network.run, nursery)
                 nursery.start_soon(self._adapter_pulls.run)
                 if self._x402:

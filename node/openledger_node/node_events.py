@@ -40,6 +40,7 @@ class EventKind(StrEnum):
     RESUMED = "resumed"
     SUSPENDED = "suspended"  # the machine slept, and has woken
     CLOCK_CHANGED = "clock_changed"
+    RELEASE_AVAILABLE = "release_available"
     UPDATED = "updated"
     ROLLED_BACK = "rolled_back"
 

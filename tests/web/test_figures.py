@@ -277,6 +277,33 @@ def test_limits_are_set_as_the_line_says(alone: Node, open_page: OpenPage) -> No
             operator.post("/limits", json={"disk_bytes": 0, "hours": ""}).raise_for_status()
 
 
+def test_a_test_of_the_alerts_says_that_there_is_no_receiver_and_how_to_set_one(
+    alone: Node, open_page: OpenPage, seen: Any
+) -> None:
+    seen.is_forgiven = True  # the refusal
+    page = open_page(alone)
+    page.locator("button", has_text="Test alerts").click()
+    expect(page.locator("dialog .note.bad")).to_contain_text("no receiver is set")
+    expect(page.locator("dialog .note.bad code")).to_contain_text("config set alerts.ntfy_url")
+    expect(page.locator("dialog .cli code")).to_have_text("openledger-node alerts test")
+    page.locator("dialog button", has_text="Close").click()
+    expect(page.locator("dialog")).to_have_count(0)
+
+
+def test_a_test_of_the_alerts_says_for_each_receiver_what_came_back(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone)
+    answers = [
+        {"name": "webhook", "host": "hooks.example", "error": None},
+        {"name": "ntfy", "host": "ntfy.example", "error": "ntfy.example answered with status 403: <b>run</b> `x`"},
+    ]
+    page.route("**/alerts/test", lambda route: route.fulfill(json={"receivers": answers}))
+    page.locator("button", has_text="Test alerts").click()
+    expect(page.locator("dialog .note")).to_have_text(
+        ["webhook: hooks.example took it", "ntfy: ntfy.example answered with status 403: <b>run</b> x"]
+    )
+    expect(page.locator("dialog .note.bad")).to_have_count(1)
+
+
 def test_a_limit_that_is_none_says_so_and_changes_nothing(alone: Node, open_page: OpenPage, seen: Any) -> None:
     seen.is_forgiven = True  # the refusal
     page = open_page(alone)

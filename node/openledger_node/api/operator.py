@@ -258,6 +258,11 @@ def _add_controls(app: FastAPI, operator: OperatorService, stop: Callable[[], No
         """Resume the node, whatever it was paused for."""
         return await operator.resume()
 
+    @app.post("/alerts/test")
+    async def test_alerts() -> dict[str, Any]:
+        """Send a test alert to each receiver, and answer with what came back."""
+        return await operator.test_alerts()
+
     @app.post("/stop")
     async def stop_daemon() -> dict[str, str]:
         """Drain and stop."""

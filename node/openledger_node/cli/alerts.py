@@ -1,7 +1,6 @@
 """`alerts`: alerts for the owner of an unattended node."""
 
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,10 +19,6 @@ from .render import emit_json, plain, say, show_lines, show_table
 app = typer.Typer(help="Alerts for the owner of an unattended node.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
-NO_RECEIVER: Final = (
-    "no receiver is set: run `openledger-node config set alerts.ntfy_url https://ntfy.sh/TOPIC`, or set "
-    "alerts.webhook_url"
-)
 SHOWN_MAX: Final = 10
 TOKEN_FILE_BYTES_MAX: Final = 4_096
 
@@ -37,6 +32,8 @@ def show(as_json: Json = False) -> None:
         emit_json("alerts", found)
         return
     if not found["receivers"]:
+        from ..operator.alerts.trial import NO_RECEIVER
+
         say(NO_RECEIVER)
         return
     show_lines({each["name"]: _receiver_line(each) for each in found["receivers"]})
@@ -54,8 +51,12 @@ def show(as_json: Json = False) -> None:
 @app.command("test")
 def send_test(as_json: Json = False) -> None:
     """Send a test alert to each receiver, by the settings as they are now. The node need not run."""
+    import trio
+
+    from ..operator.alerts.trial import send_trials
+
     home = open_node_home()
-    results = _send_tests(home, load_settings(home).alerts)
+    results = trio.run(send_trials, home, load_settings(home).alerts)
     if as_json:
         emit_json("alerts_test", {"receivers": results})
     else:
@@ -134,36 +135,6 @@ def alerts_to_plain(home: Home, config: AlertsConfig) -> dict[str, Any]:
         ],
         "num_dropped": journal.num_dropped,
     }
-
-
-def _send_tests(home: Home, config: AlertsConfig) -> list[dict[str, Any]]:
-    """Send the test alert, and return for each receiver why it failed, if it did.
-
-    Raises:
-        ConfigError: there is no receiver.
-    """
-    import trio
-
-    from ..operator.alerts.delivery import deliver, receivers_of
-    from ..operator.alerts.service import trial_alert
-
-    receivers = receivers_of(home, config)
-    if not receivers:
-        raise ConfigError(NO_RECEIVER)
-    results = []
-    for receiver in receivers:
-        error = None
-
-        async def send(receiver: Any = receiver) -> None:
-            alert = trial_alert(now_s=int(time.time()))
-            await deliver(receiver, alert, node_name=config.node_name, now_s=time.time)
-
-        try:
-            trio.run(send)
-        except NetworkError as failure:
-            error = str(failure)
-        results.append({"name": receiver.name, "host": receiver.host, "error": error})
-    return results
 
 
 def _token_in(file: Path) -> str:

@@ -18,6 +18,7 @@ from ..text import DURATION_S_MAX, since_of
 from .access import connection, read_logs
 from .adapters import adapters_to_plain, found_withdrawn, models_to_plain, published_bonds
 from .alerts.service import AlertService, look_at
+from .alerts.trial import send_trials
 from .datanet_names import datanet_names
 from .event_watch import EventWatch, troubles_of
 from .jobs import job_filter, list_jobs
@@ -90,6 +91,14 @@ class OperatorService:
             "paused": pause.to_plain() if pause else None,
             "not_kept": not_kept,
         }
+
+    async def test_alerts(self) -> dict[str, Any]:
+        """Send a test alert to each receiver, by the settings that this node runs with.
+
+        Raises:
+            ConfigError: there is no receiver.
+        """
+        return {"receivers": await send_trials(self.parts.home, self.parts.config.alerts)}
 
     async def connect(self) -> dict[str, Any]:
         """The address, the key file and the model names that another program needs."""

@@ -12,9 +12,7 @@ from .. import __version__
 from ..api_key import api_key_file
 from ..config import Config
 from ..datanets.waiting import WaitingReviews
-from ..engine.backend import BLOCK_TOKENS
 from ..engine.engine import Engine
-from ..engine.load_steps import LoadStep
 from ..factory.runs import Runs
 from ..factory.training_run import TrainingRun
 from ..home import Home, is_training
@@ -33,10 +31,12 @@ from ..settlement.open import HomeNetwork
 from ..text import counted, rfc3339
 from .card_watch import NOTHING, CardReading, CardWatch
 from .demand import DemandReport
+from .engine_figures import adapter_figures, engine_alerts, engine_figures
 from .idle_reasons import Idleness, LostSeen, Observed, PriceSeen, Suggestion, explain
 from .limits import WITHOUT_CARD, Limits
 from .pause import Pauses
 from .reach_words import reach_to_plain
+from .updates.watch import ReleaseWatch
 from .usage import Usage
 
 # ---- The training under way.
@@ -91,67 +91,6 @@ def _about(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5_400 else counted(round(seconds / 3_600), "hour")
 
 
-# ---- The engine's part of `status --json`.
-
-
-def engine_figures(engine: Engine) -> dict[str, Any]:
-    """The engine's properties and figures; a working engine reports them each half second."""
-    profile, beat = engine.profile, engine.beat
-    return {
-        "state": engine.state,
-        "process_id": engine.process_id,
-        "restarts": engine.num_restarts,
-        "unloads": engine.num_unloads,
-        "load_s": None if engine.load_s is None else round(engine.load_s, 2),
-        "why_failed": engine.failure.why if engine.failure else None,
-        "loading": load_step_to_plain(engine.load_step),
-        "backend": profile.backend if profile else None,
-        "kernel": profile.kernel if profile else None,
-        "device": profile.device if profile else None,
-        "dtype": profile.dtype if profile else None,
-        "quantisation": profile.quantisation if profile else None,
-        "threads": profile.threads if profile else None,
-        "context_max": profile.context_max if profile else None,
-        "base_bytes": profile.base_bytes if profile else None,
-        "peak_rss_bytes": beat.peak_rss_bytes,
-        "tokens_per_s": round(beat.tokens_per_s, 1) if engine.num_live else 0.0,  # an idle engine reports nothing
-        "kv_cache": {
-            "blocks": beat.blocks_total,
-            "block_bytes": profile.block_bytes if profile else None,
-            "tokens": beat.blocks_total * BLOCK_TOKENS,
-            "used": beat.blocks_used,
-            "cached": beat.blocks_cached,
-            "reused_tokens": beat.num_reused_tokens,
-            "preempted": beat.num_preempted,
-        },
-    }
-
-
-def load_step_to_plain(step: LoadStep | None) -> dict[str, Any] | None:
-    """The step of a base that is being loaded; None while none is."""
-    return {"phase": step.phase, "percent": step.percent, "says": step.words} if step else None
-
-
-def _engine_alert(engine: Engine) -> list[str]:
-    return [f"the engine can't be loaded: {engine.failure.why}"] if engine.failure else []
-
-
-def adapter_figures(engine: Engine, *, num_registered: int, budget_bytes: int) -> dict[str, Any]:
-    """The adapters on the device, and how often others had to be loaded."""
-    beat = engine.beat
-    return {
-        "registered": num_registered,
-        "resident": len(beat.resident),
-        "resident_bytes": beat.adapter_bytes,
-        "budget_bytes": budget_bytes,
-        "hits": beat.num_hits,
-        "misses": beat.num_misses,
-        "loads": beat.num_loads,
-        "load_ms_median": round(beat.load_ms_median, 2),
-        "load_ms_p95": round(beat.load_ms_p95, 2),
-    }
-
-
 # ---- status
 
 NEWEST = 200
@@ -174,6 +113,7 @@ class NodeParts:
     network: NetworkService
     router: Router
     pins: AdapterPins
+    releases: ReleaseWatch
 
 
 class StatusReport:
@@ -241,7 +181,7 @@ class StatusReport:
             "money": {
                 "why_down": money.why,
                 "why_not_claimed": money.why_not_claimed,
-                "alerts": [*_engine_alert(parts.engine), *money.alerts],
+                "alerts": [*engine_alerts(parts.engine), *money.alerts],
                 "audits": dict(await trio.to_thread.run_sync(parts.ledger.audits.counts)),
             },
             "engine": {
@@ -252,6 +192,7 @@ class StatusReport:
             },
             "uptime_s": round(self._now_s() - self._started_at_s, 1),
             "version": __version__,
+            "release": parts.releases.to_plain(),
             "home": str(parts.home.root),
         }
 
@@ -274,6 +215,10 @@ class StatusReport:
         if parts.engine.state == "reloading":
             return "starting"
         return "training" if is_training(parts.home) else "idle"
+
+    def is_idle(self) -> bool:
+        """Return True if a restart would interrupt nobody."""
+        return self.state() in ("idle", "paused")
 
     @property
     def is_starting(self) -> bool:

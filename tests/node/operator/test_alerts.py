@@ -41,7 +41,8 @@ from openledger_node.operator.alerts.delivery import (
 )
 from openledger_node.operator.alerts.journal import WAITING_MAX, open_journal
 from openledger_node.operator.alerts.run_mark import has_crashed, mark_run, note_stopped
-from openledger_node.operator.alerts.service import PER_HOUR_MAX, AlertService, look_at, new_alert, trial_alert
+from openledger_node.operator.alerts.service import PER_HOUR_MAX, AlertService, look_at, new_alert
+from openledger_node.operator.alerts.trial import trial_alert
 from openledger_node.operator.disk_room import GIB, DiskRoom
 from openledger_node.p2p.reachability import ReachState
 from openledger_node.settlement.session import NetworkSession
@@ -143,13 +144,14 @@ def parts(*, chain: str | None, engine: str = "ready", failure: object = None, d
         home_network=SimpleNamespace(devnet=devnet),
         engine=SimpleNamespace(state=engine, failure=failure),
         config=SimpleNamespace(node=SimpleNamespace(serve=True)),
+        releases=SimpleNamespace(newest="9.0.0"),
     )
 
 
 def test_the_parts_of_a_node_show_its_causes() -> None:
     found = look_at(parts(chain="ok"))
     assert (found.is_engine_failed, found.is_chain_lost, found.num_peers) == (False, False, 2)
-    assert (found.reach, found.counts) == (ReachState.PUBLIC, {"gas": 1})
+    assert (found.reach, found.counts, found.release) == (ReachState.PUBLIC, {"gas": 1}, "9.0.0")
     lost = look_at(parts(chain="down", engine="starting"))
     assert (lost.is_engine_failed, lost.is_chain_lost, lost.num_peers, lost.counts) == (None, True, None, None)
     alone = look_at(parts(chain=None, failure="no memory"))
@@ -407,6 +409,21 @@ async def test_a_stop_at_any_moment_loses_and_repeats_no_alert(
     await live(service(home, inbox, fine), 100.0)
     assert inbox.got[0] == ("restarted", "once")
     assert len(set(inbox.ids)) == len(inbox.ids)
+
+
+async def test_a_new_release_makes_one_alert_whatever_restarts_and_the_next_one_another(
+    home: Home, autojump_clock: object
+) -> None:
+    inbox, found = Inbox(), {"release": ""}
+    for release in ("", "9.0.0", "9.0.0", "", "9.0.0", "9.1.0"):
+        found["release"] = release
+        await live(service(home, inbox, lambda: replace(FINE, **found)), 100.0)
+        note_stopped(home)
+    assert inbox.got == [("release", "once")] * 2
+    old = json.loads((home.root / "alerts.json").read_text())
+    del old["release"]  # a file of an earlier release of this program
+    (home.root / "alerts.json").write_text(json.dumps(old))
+    assert open_journal(home).release == ""
 
 
 async def test_a_muted_event_makes_no_alert(home: Home, autojump_clock: object) -> None:

@@ -50,6 +50,7 @@ def look_at(parts: NodeParts) -> AlertSigns:
         num_peers=money.num_peers if has_peers else None,
         reach=view.reach.state if view and parts.config.node.serve else ReachState.UNKNOWN,
         counts=money.alert_counts if has_chain else None,
+        release=parts.releases.newest,
     )
 
 
@@ -110,7 +111,11 @@ class AlertService:
             if trio.current_time() - looked_s > ASLEEP_S:
                 watch.time_anew()
             looked_s = trio.current_time()
-            changes = watch.judge(await self._look_around(), looked_s)
+            signs = await self._look_around()
+            changes = watch.judge(signs, looked_s)
+            if signs.release not in ("", journal.release):
+                journal.release = signs.release
+                changes.append(Change(cause="release", phase="once"))
             if changes:
                 self._note(journal, receivers, changes)
                 await _save(journal)
@@ -177,9 +182,3 @@ def new_alert(cause: str, phase: Phase, *, now_s: int) -> Alert:
     begins, over = TEXTS[event]
     text = over if phase == "over" else begins
     return Alert(id=f"msg_{secrets.token_hex(12)}", event=event, cause=cause, phase=phase, at_s=now_s, text=text)
-
-
-def trial_alert(*, now_s: int) -> Alert:
-    """The alert of `alerts test`."""
-    text = "This is a test. Alerts of this node reach you here."
-    return Alert(id=f"msg_{secrets.token_hex(12)}", event="test", cause="test", phase="test", at_s=now_s, text=text)

@@ -6,7 +6,7 @@ import { cliLine, says } from "../lib/cli.js";
 import { drawDays } from "../lib/days.js";
 import { drawDemand } from "../lib/demand.js";
 import { openDialog } from "../lib/dialog.js";
-import { coded, h, part } from "../lib/dom.js";
+import { coded, h, part, put } from "../lib/dom.js";
 import { latest, on, poll } from "../lib/events.js";
 import { amount, bytes, count, decimal, id, NONE, open as openAmount, seconds, sum, time } from "../lib/format.js";
 import { idleSince, isAlone, memoryOf, moneyTrouble } from "../lib/facts.js";
@@ -98,6 +98,7 @@ function whyFacts(status) {
     state: status.state, why: status.why_idle, isAlone: isAlone(status), training: status.state === "serving" ? status.training?.says ?? null : null, suggestion: status.suggestion ?? null,
     paused: status.paused ?? null, running: status.requests?.running ?? 0, idleSince: status.state === "idle" ? idleSince(status) : null, chain: status.chain, whyDown: status.money?.why_down ?? null,
     remedy: ["relayed", "unreachable"].includes(status.reach?.state) ? status.reach.remedy : null, relayed: status.reach?.state === "relayed" ? status.reach.says : null,
+    release: status.release?.newest ? status.release : null,
   };
 }
 
@@ -115,13 +116,15 @@ const fails = (status) => (status.checks ?? []).some((check) => check.ok === fal
 
 function drawWhy(facts) {
   return panel({ class: "why" }, null, null, h("div", { class: "note12" }, before(facts)), h("h2", { class: "sentence" }, coded(sentence(facts))),
-    facts.training && h("p", {}, `Also ${facts.training}.`), facts.isAlone && nextSteps(), chainNote(facts), facts.remedy && facts.suggestion?.cli.endsWith(DOCTOR) ? null : drawSuggestion(facts.suggestion), reachNote(facts));
+    facts.training && h("p", {}, `Also ${facts.training}.`), facts.isAlone && nextSteps(), chainNote(facts), facts.remedy && facts.suggestion?.cli.endsWith(DOCTOR) ? null : drawSuggestion(facts.suggestion), reachNote(facts), facts.release && releaseNote(facts.release));
 }
 
 const DOCTOR = "doctor --only network";
 
 // What would let more nodes in, or let them in more directly.
 const reachNote = ({ remedy, relayed }) => remedy && note("", relayed ? `${relayed[0].toUpperCase()}${relayed.slice(1)}. ${remedy}` : remedy, null, DOCTOR);
+
+const releaseNote = ({ says: text, notes }) => note("", `${text[0].toUpperCase()}${text.slice(1)}. ${notes}`.replaceAll("..", "."), null, "update");
 
 const nextSteps = () => [
   h("p", { class: "dim" }, "There is no public network yet, so nobody else sends requests or pays. You can chat, train an adapter, or join a network that you or others run."),
@@ -266,8 +269,21 @@ function drawMachine({ device, memory, own, paused, model, engine }) {
     ])),
     h("span", { class: "fill" }),
     h("div", { class: "buttons" }, says(button("Change limits", () => limitsDialog(own, memory.isGpu)), line, "limits set"),
-      paused ? says(button("Resume", () => order("/resume")), line, "resume") : says(button("Pause for 1 h", () => order("/pause", { for_s: 3600 })), line, "pause --for 1h")),
+      paused ? says(button("Resume", () => order("/resume")), line, "resume") : says(button("Pause for 1 h", () => order("/pause", { for_s: 3600 })), line, "pause --for 1h"),
+      says(button("Test alerts", testAlerts), line, "alerts test")),
     line);
+}
+
+async function testAlerts() {
+  const found = h("div", { role: "status" }, "Sending a test alert to each receiver…");
+  const dialog = openDialog("Test alerts", found, cliLine("alerts test"), h("div", { class: "buttons" }, button("Close", () => dialog.close(), { changes: false })));
+  try {
+    const { receivers } = await post("/alerts/test", {});
+    put(found, ...receivers.map(({ name, host, error }) => note(error ? "bad" : "", error ? `${name}: ${error}` : `${name}: ${host} took it`)));
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    put(found, note("bad", error.message));
+  }
 }
 
 // ---- 6 jobs
