@@ -1,19 +1,18 @@
 """One wallet in every role: each figure of its books is the chain's, to the wei."""
 
-import csv
 import io
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.books import check_text, figures_of_csv, figures_of_json
 from support.chain_world.contract_world import OPEN
-from support.chain_world.one_wallet import OneWallet, open_one_wallet
+from support.chain_world.one_wallet import ODD, OneWallet, open_one_wallet
 
 from openledger_node.accounting.earnings import EarningsReports, earnings_report
-from openledger_node.cli.earnings import COLUMNS, _print, write_csv
+from openledger_node.cli.earnings import _print, write_csv
 from openledger_node.cli.render import out_console
 from openledger_node.cli.units import open_amount
 from openledger_node.errors import NodeError
@@ -31,9 +30,6 @@ from openledger_protocol.constants import PPM
 from openledger_protocol.events import BLOCKS_KEPT
 from openledger_protocol.payouts import CreditRole
 from openledger_protocol.primitives import Wei
-
-ODD = 123_456_789_012_345_677
-"""An amount that no share divides."""
 
 
 @pytest.fixture
@@ -68,19 +64,10 @@ def locked(found: dict[str, Any], what: str) -> tuple[int, ...]:
     return tuple(int(row[name]) for name in ("put_in_wei", "returned_wei", "used_wei", "locked_wei"))
 
 
-def credited_by_role(one: OneWallet) -> Counter[tuple[int, str]]:
-    """The chain's own credits to the wallet, by role and node."""
-    sums: Counter[tuple[int, str]] = Counter()
-    for event in one.world.chain.events("AttributionRewards"):
-        if event.name == "Credited" and event.arguments["account"] == one.wallet:
-            sums[int(event.arguments["role"]), str(event.arguments["node"])] += int(event.arguments["amount"])  # type: ignore[arg-type]
-    return sums
-
-
 def test_each_line_is_what_the_chain_has_credited_and_the_books_hold_to_the_wei(one: OneWallet) -> None:
     one.sell(ODD), one.sell(ODD, is_base=True), one.buy(ODD), one.buy(ODD // 3, is_base=True)
     one.settle()
-    found, chain, other = report(one), credited_by_role(one), one.world.payer.accounts.wallet
+    found, chain, other = report(one), one.credits(), one.world.payer.accounts.wallet
     lines = final(found)
     royalties = 2 * (ODD * 100_000 // PPM)
     owned = sum(wei for (role, _), wei in chain.items() if role == CreditRole.OWNER)
@@ -235,48 +222,25 @@ def test_a_fee_for_a_late_list_is_named_and_already_left_out_of_the_credit(one: 
     one.settle()
     found = report(one)
     owed = int(claimed.arguments["record"]["nodeShare"])  # type: ignore[index,call-overload]
-    credited = credited_by_role(one)[CreditRole.NODE, one.wallet]
+    credited = one.credits()[CreditRole.NODE, one.wallet]
     assert (int(found["fees_wei"]), int(found["claimed_wei"])) == (owed - credited, credited)
     assert 0 < credited < owed
     assert found["books"]["holds"]
 
 
-def test_page_command_and_csv_say_the_same_to_the_wei(one: OneWallet, monkeypatch: pytest.MonkeyPatch) -> None:
-    one.sell(ODD), one.buy(ODD)
-    one.settle()
-    one.world.act(WithdrawRewards(amount_wei=Wei(9), to=one.wallet))
-    one.world.act(TakeStakerRewards())
-    one.world.run(lambda: one.world.node.ledger.events.find("RewardsPaid"))
-    found, lines = report(one, movements=True), final(report(one))
+def test_command_and_csv_say_what_the_json_says_to_the_wei(one: OneWallet, monkeypatch: pytest.MonkeyPatch) -> None:
+    one.live()
+    found = report(one, movements=True)
+    figures = figures_of_json(found)
     with redirect_stdout(io.StringIO()) as printed:
         write_csv(found)
-    rows = list(csv.DictReader(io.StringIO(printed.getvalue())))
-    assert tuple(rows[0]) == COLUMNS
-    sums: Counter[str] = Counter()
-    for row in rows:
-        sums[row["kind"]] += int(row["amount_wei"])
-        assert open_amount(row["amount_wei"]).replace(",", "") == f"{row['amount_open']} OPEN"
-    assert {line: sums[line] for line in lines} == lines
-    assert sum(int(row["amount_wei"]) for row in rows if row["flow"] == "income") == int(found["total"]["final_wei"])
-    assert (sums["answer"], sums["withdrawn"]) == (-ODD, 9)
-    kinds = {"stake": "stake_added", "adapters": "adapter_bond", "channels": "channel_deposit"}
-    assert {what: (-sums[kind], 0, 0) for what, kind in kinds.items()} == {
-        what: (locked(found, what)[0], 0, 0) for what in kinds
-    }
-    assert -sum(int(row["coin_wei"]) for row in rows) == int(found["gas_wei"])
-    assert [row["time_utc"] for row in rows] == sorted(row["time_utc"] for row in rows)
-
+    assert figures_of_csv(printed.getvalue()) == figures
     monkeypatch.setattr(out_console, "width", 400)
     with redirect_stdout(io.StringIO()) as printed:
         _print(found)
-    text = printed.getvalue()
-    balances = found["books"]["balances"]
-    said = [found["total"]["final_wei"], found["spent_wei"], found["net_wei"], locked(found, "stake")[3]]
-    said += [sum(int(each[name]) for each in balances) for name in ("credited_wei", "withdrawn_wei", "balance_wei")]
-    for wei in said:
-        assert open_amount(wei) in text, wei
-    assert "royalties of your adapters" in text
-    assert "to the wei at block" in text
+    check_text(printed.getvalue(), figures)
+    assert "royalties of your adapters" in printed.getvalue()
+    assert open_amount(found["net_wei"]) in printed.getvalue()
 
 
 def test_books_that_do_not_add_up_say_what_to_do(one: OneWallet, capsys: pytest.CaptureFixture[str]) -> None:

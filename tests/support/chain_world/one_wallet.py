@@ -3,18 +3,21 @@
 A second node sells the wallet's adapter, too: to the wallet itself. So the wallet earns in claims of both nodes.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, Final
 
 from openledger_node.ledger.receipts import Draft, ReceiptRow
-from openledger_node.settlement.actions import CreateDatanet, OpenChannel
+from openledger_node.settlement.actions import CreateDatanet, OpenChannel, TakeStakerRewards, WithdrawRewards
 from openledger_node.settlement.open import prepare_development
 from openledger_node.settlement.session import NetworkSession
 from openledger_protocol.attribution import Share, shares_hash
+from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import datanet_id
 from openledger_protocol.eip712 import digest_word, hex_digest
 from openledger_protocol.payments import (
@@ -25,6 +28,7 @@ from openledger_protocol.payments import (
     receipt_digest,
     voucher_digest,
 )
+from openledger_protocol.payouts import CreditRole
 from openledger_protocol.primitives import (
     BASE_ONLY,
     ZERO_ADDRESS,
@@ -33,6 +37,7 @@ from openledger_protocol.primitives import (
     Address,
     ChannelId,
     DatanetId,
+    Digest,
     RequestId,
     Wei,
 )
@@ -44,6 +49,12 @@ from .kept import KeptChain, KeptLedger, keep_chain, keep_ledger
 from .world import SIDES, World, open_copy, open_world
 
 UNOPENED = ChannelId(ZERO_DIGEST)
+
+ODD: Final = 123_456_789_012_345_677
+"""An amount that no share divides."""
+
+WITHDRAWN_WEI: Final = Wei(9)
+ROYALTY_PPM: Final = 100_000
 
 
 @dataclass(kw_only=True)
@@ -73,6 +84,68 @@ class OneWallet:
         """Settle until no node has anything that is not final."""
         sides = (self.world.node, self.world.payer)
         self.world.run(lambda: all(_is_settled(side) for side in sides))
+
+    def live(self) -> None:
+        """Earn and spend in every role, settle, and take a part of the credits and all rewards of the stake."""
+        self.sell(ODD), self.sell(ODD, is_base=True), self.buy(ODD), self.buy(ODD // 3, is_base=True)
+        self.settle()
+        self.world.act(WithdrawRewards(amount_wei=WITHDRAWN_WEI, to=self.wallet))
+        self.world.act(TakeStakerRewards())
+        events = self.world.node.ledger.events
+        self.world.run(lambda: events.find("RewardsPaid") and not self.world.node.ledger.outbox.unfinished())
+
+    def credits(self) -> Counter[tuple[CreditRole, Address]]:
+        """The credits of claims to the wallet that the chain itself tells of, by role and by the claim's node."""
+        sums: Counter[tuple[CreditRole, Address]] = Counter()
+        for event in self.world.chain.events("AttributionRewards"):
+            given: Any = event.arguments
+            if event.name == "Credited" and given["account"] == self.wallet:
+                sums[CreditRole(int(given["role"])), Address(given["node"])] += int(given["amount"])
+        return sums
+
+    def figures(self) -> dict[str, int]:
+        """The figures of the wallet's books as the chain has them, once all is final; its ledger is not asked."""
+        read, credits, wallet = self.world.chain.read, self.credits(), self.wallet
+        of_role = {role: sum(wei for (each, _), wei in credits.items() if each is role) for role in CreditRole}
+        royalties = 2 * (ODD * ROYALTY_PPM // PPM)
+        stake = read("NodeStaking", "nodeOf", wallet)
+        bought = read("PaymentChannels", "channelOf", self.bought)
+        return {
+            "node": of_role[CreditRole.NODE],
+            "royalty": royalties,
+            "datanet_owner": of_role[CreditRole.OWNER] - royalties,
+            "contributor": of_role[CreditRole.CONTRIBUTOR],
+            "treasury": of_role[CreditRole.TREASURY],
+            "stake": stake["rewards_"] + self._told("NodeStaking", "RewardsPaid", "node"),
+            "spent": bought["claimed"],
+            "withdrawn": self._told("AttributionRewards", "Withdrawn", "account"),
+            "balance": read("AttributionRewards", "balanceOf", wallet),
+            "staked": stake["bonded"],
+            "adapter bonds": read("ModelRegistry", "adapterOf", self.adapter_id)["bond"],
+            "channel deposits": bought["deposit"] - bought["claimed"],
+            "gas": self._gas_wei(),
+        }
+
+    def _told(self, contract: str, name: str, argument: str) -> int:
+        events: list[Any] = self.world.chain.events(contract)
+        return sum(
+            int(event.arguments["amount"])
+            for event in events
+            if event.name == name and event.arguments[argument] == self.wallet
+        )
+
+    def _gas_wei(self) -> int:
+        """The fees of every transaction that the wallet and its hot keys have in a block."""
+        client, accounts = self.world.chain.client, self.world.node.accounts
+        own = {account.lower() for account in (accounts.wallet, accounts.signer, accounts.authorizer)}
+        hashes = [
+            sent["hash"]
+            for number in range(client.head().number + 1)
+            for sent in client.ask("eth_getBlockByNumber", [hex(number), True])["transactions"]
+            if sent["from"].lower() in own
+        ]
+        receipts = [client.receipt(Digest(each)) for each in hashes]
+        return sum(each.gas_used * each.gas_price_wei for each in receipts)
 
     def shares(self) -> tuple[Share, ...]:
         """A third is the wallet's own, and a quarter matched no row."""
@@ -137,11 +210,16 @@ class OneWallet:
 
 
 @contextmanager
-def open_one_wallet(root: Path) -> Iterator[OneWallet]:
+def open_one_wallet(root: Path, client: Any = None) -> Iterator[OneWallet]:
     """Bond both nodes, register the wallet's Datanet and adapter, and open a channel in each direction.
 
-    Each world is a copy of the first one. Its channels are its own, because a copied ledger signs on no earlier ones.
+    That is on the chain behind a tamed client, or else on a simulated one. Each simulated world is a copy of the
+    first one. Its channels are its own, because a copied ledger signs on no earlier ones.
     """
+    if client is not None:
+        with open_world(root, client) as world:
+            yield _with_channels(_prepared(world))
+        return
     kept = _kept()
     for side, ledger in kept.ledgers.items():
         ledger.write(root / f"{side}.db")
@@ -149,10 +227,13 @@ def open_one_wallet(root: Path) -> Iterator[OneWallet]:
     with open_copy(root, chain, {}) as world:
         world.num_actions = kept.one.world.num_actions
         world.configs = dict(kept.one.world.configs)
-        one = replace(kept.one, world=world)
-        one.sold = _open(world, world.payer, world.node)
-        one.bought = _open(world, world.node, world.payer)
-        yield one
+        yield _with_channels(replace(kept.one, world=world))
+
+
+def _with_channels(one: OneWallet) -> OneWallet:
+    one.sold = _open(one.world, one.world.payer, one.world.node)
+    one.bought = _open(one.world, one.world.node, one.world.payer)
+    return one
 
 
 @dataclass(frozen=True, kw_only=True)

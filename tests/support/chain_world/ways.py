@@ -67,6 +67,7 @@ class Simulation(SimulatedClient):
 class _Tamed(RpcClient):
     def __init__(self, url: str) -> None:
         super().__init__(HttpEndpoint(url, TIMEOUT_S))
+        self.url = url
 
     def mine(self, count: int = 1) -> Block:
         for _ in range(count):
