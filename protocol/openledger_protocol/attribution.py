@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 
 from .abi import abi_encode
-from .constants import CLUSTER_POWER, CLUSTERS_MAX, PPM
+from .constants import (
+    CLUSTER_POWER,
+    CLUSTERS_MAX,
+    PPM,
+    SIGNAL_ACCOUNTS_MAX,
+    SIGNAL_FLOOR_PARTS,
+    SURE_SCORE,
+)
 from .eip712 import digest_word, keccak_digest
 from .errors import AttributionError
 from .primitives import ZERO_ADDRESS, Address, DatanetId, Digest, Wei
@@ -54,6 +61,44 @@ def shares_from_scores(datanet_id: DatanetId, scores: Iterable[RowScore]) -> lis
     Raises:
         AttributionError: a score is negative, or two rows of a cluster name different accounts.
     """
+    ranked = sorted(_best_rows(scores), key=lambda row: (-row.score, row.cluster))[:CLUSTERS_MAX]
+    weights: dict[Address, int] = {}
+    for row in ranked:
+        weights[row.account] = weights.get(row.account, 0) + row.score**CLUSTER_POWER
+    return _shares(datanet_id, weights)
+
+
+def shares_from_signal_scores(datanet_id: DatanetId, scores: Iterable[RowScore]) -> list[Share]:
+    """Turn scores by signals into shares that change little where the scores do; ascending by account.
+
+    A cluster counts once, with its best row: by what its score has over a quarter of the best of all, squared. No
+    number of clusters is cut off, since rounding would decide between equals. The part for rows grows evenly with the
+    best score, up to the whole at SURE_SCORE, and the treasury gets the rest. A receipt has no room for more than
+    SIGNAL_ACCOUNTS_MAX accounts. Of more, each is paid for what it has over the first that finds none.
+
+    Raises:
+        AttributionError: as `shares_from_scores`.
+    """
+    rows = _best_rows(scores)
+    most = max((row.score for row in rows), default=0)
+    weights: dict[Address, int] = {}
+    for row in rows:
+        if (over := SIGNAL_FLOOR_PARTS * row.score - most) > 0:
+            weights[row.account] = weights.get(row.account, 0) + over**2
+    left_out = sorted(weights.values(), reverse=True)[SIGNAL_ACCOUNTS_MAX : SIGNAL_ACCOUNTS_MAX + 1]
+    least = left_out[0] if left_out else 0
+    sure = min(most, SURE_SCORE)
+    paid = {account: (weight - least) * sure for account, weight in weights.items() if weight > least}
+    rest = sum(weights.values()) * SURE_SCORE - sum(paid.values())
+    return _shares(datanet_id, {**paid, ZERO_ADDRESS: paid.get(ZERO_ADDRESS, 0) + rest})
+
+
+def _best_rows(scores: Iterable[RowScore]) -> list[RowScore]:
+    """The best row of each cluster.
+
+    Raises:
+        AttributionError: a score is negative, or two rows of a cluster name different accounts.
+    """
     best: dict[int, RowScore] = {}
     for row in scores:
         known = best.setdefault(row.cluster, row)
@@ -61,11 +106,7 @@ def shares_from_scores(datanet_id: DatanetId, scores: Iterable[RowScore]) -> lis
             raise AttributionError(f"cluster {row.cluster} has a negative score or two first owners")
         if row.score > known.score:
             best[row.cluster] = row
-    ranked = sorted(best.values(), key=lambda row: (-row.score, row.cluster))[:CLUSTERS_MAX]
-    weights: dict[Address, int] = {}
-    for row in ranked:
-        weights[row.account] = weights.get(row.account, 0) + row.score**CLUSTER_POWER
-    return _shares(datanet_id, weights)
+    return list(best.values())
 
 
 def _shares(datanet_id: DatanetId, weights: dict[Address, int]) -> list[Share]:

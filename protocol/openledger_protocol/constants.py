@@ -88,6 +88,16 @@ signals of 512 numbers is below 2^24, so that sums in float32 are exact in any o
 COSINE_ONE: Final = 2**15
 """The cosine of a signal with itself; cosines of signals are integers."""
 
+SURE_SCORE: Final = COSINE_ONE**3 // 10
+"""The score by signals from which rows get the whole pay. A lower best score leaves a part to the treasury, so that
+rounding moves little. Right answers of the sample Datanets score at least 0.13 of COSINE_ONE³."""
+
+SIGNAL_FLOOR_PARTS: Final = 4
+"""By signals, a row is paid for what its score has over this part of the best one: a quarter."""
+
+SIGNAL_ACCOUNTS_MAX: Final = 31
+"""Accounts that a Datanet pays by signals, beside its treasury: a receipt carries 256 shares of up to 8 Datanets."""
+
 SIGNAL_COSINE_MIN: Final = 32_441
 """The least cosine of a signal and its replay, 0.99 rounded up; bfloat16 moves it by 0.0013."""
 

@@ -117,15 +117,15 @@ def evidence_of(cosines: Cosines) -> int:
 
 
 def poa_v3_score(text_score: int, text_score_max: int, cosines: Cosines, evidence_min: int = 0) -> int:
-    """One row's score: (4·S + max(max S, 1)) · max(Ce · Cl · Ca − evidence_min, 0), exact integers of any size.
+    """One row's score, from 0 to COSINE_ONE³: its evidence over `evidence_min`, of which its text decides a part.
 
-    `evidence_min` is subtracted, so that a row at the limit earns next to nothing and rounding can't make it jump.
-
-    NOTE: it is not shifted back after each cosine. Where no row shares text with the answer, a shift would leave
-    nothing of any row.
+    max(Ce · Cl · Ca − evidence_min, 0) · (4·S + m) / (4·max S + m), rounded down, with m = max(max S, 1). So the row
+    that shares the most text keeps all of its evidence, and one without any a fifth. Where no row shares text, each
+    keeps all.
     """
+    least = max(text_score_max, 1)
     evidence = max(evidence_of(cosines) - evidence_min, 0)
-    return (TEXT_FACTOR * text_score + max(text_score_max, 1)) * evidence
+    return evidence * (TEXT_FACTOR * text_score + least) // (TEXT_FACTOR * text_score_max + least)
 
 
 def poa_v3_scores(
@@ -134,7 +134,7 @@ def poa_v3_scores(
     """Score each row of a Datanet from its score by suffix-v1, and its signals beside the answer's.
 
     `evidence_min` is the Datanet's own, frozen with the statistics of its index.
-    `attribution.shares_from_scores` turns the scores into shares.
+    `attribution.shares_from_signal_scores` turns the scores into shares.
 
     Raises:
         AttributionError: there are not as many scores as rows, or the signals differ in length.

@@ -79,14 +79,14 @@ def make_case(base: Path, plan: CasePlan) -> Case:
         case["sizes"] = [g.shape[1] for g in gradients]
         clock.append(time.process_time())
         case |= retrained(world, rows, texts, own, vocabulary, plan, epochs)
-        clock.append(time.process_time())
         for parameter, numbers in zip(world.parameters, trained, strict=True):
             parameter.data = numbers
-        world.narrow()
-        pairs = [(text.ids[: text.prompt], text.answer) for text in answers]
-        case["narrow_taps"] = [world.taps(text) for text in world.texts(pairs)]
         clock.append(time.process_time())
-    tapped = [*row_taps, *answer_taps, *case.get("narrow_taps", ())]
+    world.narrow()
+    pairs = [(text.ids[: text.prompt], text.answer) for text in answers]
+    case["narrow_taps"] = [world.taps(text) for text in world.texts(pairs)]
+    clock.append(time.process_time())
+    tapped = [*row_taps, *answer_taps, *case["narrow_taps"]]
     case["tokens"] = torch.unique(torch.cat([taps[name].ravel() for taps in tapped for name in ("ids", "top_ids")]))
     case["head"] = head[case["tokens"]].clone()
     case["cpu_s"] = [round(end - begin, 1) for begin, end in pairwise(clock)]

@@ -5,7 +5,9 @@ softmax over the tokens in use and those that the base finds likely. All that is
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,7 +69,7 @@ class World:
     def __init__(self, base: Path, *, layers: int, rank: int) -> None:
         """`layers`: upper layers that the adapter changes, or all if there are fewer."""
         torch.set_num_threads(1)
-        self.model: Any = open_causal_lm(base, torch.float32).eval()
+        self.model: Any = deepcopy(_opened(base))  # an adapter changes its maps, and rounding its weights
         self.tokenizer = open_tokenizer(base)
         self.end = int(self.model.config.eos_token_id)
         for parameter in self.model.parameters():
@@ -237,6 +239,11 @@ class World:
         places = [(n, k) for n, text in enumerate(texts) for k in range(text.prompt - 1, len(text.ids) - 1)]
         rows, columns = map(list, zip(*places, strict=True))
         return last[rows, columns], torch.tensor([token for text in texts for token in text.answer])
+
+
+@lru_cache(1)  # widening a file takes longer than copying its model, and each case needs one
+def _opened(base: Path) -> Any:
+    return open_causal_lm(base, torch.float32).eval()
 
 
 def narrow(numbers: Tensor) -> Tensor:

@@ -2,7 +2,16 @@
 
 from typing import Any
 
-from openledger_protocol.attribution import RowScore, Share, check_shares, shares_from_scores, shares_hash, split
+from openledger_protocol.attribution import (
+    RowScore,
+    Share,
+    check_shares,
+    shares_from_scores,
+    shares_from_signal_scores,
+    shares_hash,
+    split,
+)
+from openledger_protocol.constants import SIGNAL_ACCOUNTS_MAX, SURE_SCORE
 from openledger_protocol.primitives import ZERO_ADDRESS, Wei
 
 from .common import Case, Rules, account, digest, read, write
@@ -45,6 +54,27 @@ SCORES: list[Case] = [
     ("no rows", "the treasury, as account zero", rows()),
     ("two owners of a cluster", "only its first owner is paid", rows((1, ANN, 1), (1, BEN, 1))),
 ]
+SURE, HALF = SURE_SCORE, SURE_SCORE // 2
+SIGNAL_SCORES: list[Case] = [
+    ("a sure row", "the rows get the whole", rows((1, ANN, SURE))),
+    ("half as sure", "the treasury gets the other half", rows((1, ANN, HALF))),
+    ("over a quarter of the best", "3 and 1 weigh 9 and 1", rows((1, ANN, 2 * SURE), (2, BEN, SURE))),
+    ("a quarter of the best", "is nothing", rows((1, ANN, 4 * SURE), (2, BEN, SURE))),
+    ("a cluster", "counts once, with its best row", rows((1, ANN, HALF), (1, ANN, SURE), (2, BEN, SURE))),
+    ("eleven clusters", "all count", rows(*((number, ANN, SURE) for number in range(1, 11)), (11, BEN, SURE))),
+    (
+        "an account too many",
+        "its part is taken from all, for the treasury",
+        rows(
+            *((number, account(number), SURE) for number in range(1, SIGNAL_ACCOUNTS_MAX + 1)),
+            (99, account(99), HALF),
+        ),
+    ),
+    ("withdrawn", "account zero and the rest go together", rows((1, ZERO_ADDRESS, HALF), (2, BEN, HALF))),
+    ("no evidence", "the treasury, as account zero", rows((1, ANN, 0))),
+    ("no rows", "the treasury, as account zero", rows()),
+    ("two owners of a cluster", "only its first owner is paid", rows((1, ANN, 1), (1, BEN, 1))),
+]
 HASHES: list[Case] = [
     ("none", "abi.encode of an empty list", shares()),
     ("one", "all to one", shares((D, ANN, 1_000_000))),
@@ -80,6 +110,10 @@ def shares_of(given: Any) -> Any:
     return write(shares_from_scores(given["datanet_id"], [read(RowScore, row) for row in given["rows"]]))
 
 
+def signal_shares_of(given: Any) -> Any:
+    return write(shares_from_signal_scores(given["datanet_id"], [read(RowScore, row) for row in given["rows"]]))
+
+
 def checked(given: Any) -> bool:
     check_shares([read(Share, share) for share in given["shares"]], given["datanet_ids"])
     return True
@@ -88,6 +122,7 @@ def checked(given: Any) -> bool:
 RULES: Rules = {
     "split": (split_of, SPLITS),
     "shares_from_scores": (shares_of, SCORES),
+    "shares_from_signal_scores": (signal_shares_of, SIGNAL_SCORES),
     "shares_hash": (lambda given: shares_hash([read(Share, share) for share in given]), HASHES),
     "check_shares": (checked, CHECKS),
 }

@@ -72,13 +72,14 @@ COSINES: list[Case] = [
 ]
 SCORES: list[Case] = [
     ("the same signals", "text decides: 5 to 1", scored([100, 0], SAME, SAME)),
+    ("some text", "a fraction of the evidence, rounded down", scored([100, 37], SAME, SAME)),
     ("no text", "signals decide alone", scored([0, 0], SAME, signals(4, 5, 6))),
     (
         "another output",
         "an error that points away earns nothing, whatever the text",
         scored([100], Signals(error=OPPOSITE, label=SAME.label, activation=SAME.activation)),
     ),
-    ("large scores", "exact beyond 64 bits", scored([2**70, 1], SAME, SAME)),
+    ("large scores", "exact beyond 64 bits", scored([2**70, 2**69 + 1], SAME, SAME)),
     ("under the least evidence", "nothing, whatever the text", scored([100], SAME, evidence_min=COSINE_ONE**3)),
     (
         "over the least evidence",

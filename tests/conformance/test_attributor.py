@@ -13,7 +13,7 @@ from openledger_node.attribution.service import exchange_of
 from openledger_node.errors import NodeError
 from openledger_node.plugs import load_plug, plug_names
 from openledger_protocol.attribution import RowScore, check_shares
-from openledger_protocol.constants import PPM
+from openledger_protocol.constants import COSINE_ONE, PPM
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import ZERO_ADDRESS
 
@@ -25,9 +25,9 @@ ROWS = (
 )
 ASKED = exchange_of("Who is at the helm of the ferry?", "Odile Fenn steers it.", BYTES)
 SCORES = (
-    RowScore(cluster=0, account=BO, score=70),
-    RowScore(cluster=1, account=ADA, score=2),
-    RowScore(cluster=1, account=ADA, score=9),
+    RowScore(cluster=0, account=BO, score=COSINE_ONE**3),
+    RowScore(cluster=1, account=ADA, score=COSINE_ONE**3 // 3),
+    RowScore(cluster=1, account=ADA, score=COSINE_ONE**3 // 2),
     RowScore(cluster=2, account=ADA, score=0),
 )
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.signed import account, digest, uints
 
-from openledger_protocol.attribution import RowScore, Share, check_shares, shares_from_scores
+from openledger_protocol.attribution import RowScore, Share, check_shares, shares_from_signal_scores
 from openledger_protocol.constants import COSINE_ONE, PPM, SIGNAL_ACTIVATION_BYTES_MAX, SIGNAL_SKETCH_BYTES
 from openledger_protocol.errors import AttributionError
 from openledger_protocol.primitives import ZERO_ADDRESS, ZERO_DIGEST, DatanetId
@@ -70,10 +70,10 @@ def test_a_cosine_is_the_formula_written_out() -> None:
 
 
 def test_a_row_is_scored_by_the_formula_and_equal_signals_leave_the_decision_to_text() -> None:
-    assert poa_v3_score(100, 100, (2, 3, 5)) == 500 * 30
-    assert poa_v3_score(0, 100, (2, 3, 5)) == 100 * 30
-    first, second = poa_v3_scores([100, 0], signals(), [signals(), signals()])
-    assert first == 5 * second > 0
+    assert poa_v3_score(100, 100, (2, 3, 5)) == 30
+    assert poa_v3_score(50, 100, (2, 3, 5)) == 30 * 300 // 500
+    assert poa_v3_score(0, 100, (2, 3, 5)) == 6
+    assert poa_v3_scores([100, 0], signals(), [signals(), signals()]) == [COSINE_ONE**3, COSINE_ONE**3 // 5]
 
 
 def test_where_no_row_shares_text_the_signals_alone_decide() -> None:
@@ -83,7 +83,7 @@ def test_where_no_row_shares_text_the_signals_alone_decide() -> None:
 
 def test_evidence_counts_by_what_it_has_over_the_least() -> None:
     assert [poa_v3_score(0, 0, (2, 3, 5), least) for least in (0, 29, 30, 31)] == [30, 1, 0, 0]
-    assert poa_v3_score(100, 100, (2, 3, 5), 28) == 500 * 2
+    assert poa_v3_score(100, 100, (2, 3, 5), 28) == 2
     near, far = signals(2), signals(60)
     least = evidence_of(signal_cosines(signals(), far))
     assert (
@@ -103,7 +103,7 @@ def test_a_row_earns_only_where_all_three_signals_agree(away: str) -> None:
 def test_any_scores_become_shares_that_sum_exactly(scored: list[tuple[int, Signals]], answer: Signals) -> None:
     scores = poa_v3_scores([text for text, _ in scored], answer, [row for _, row in scored])
     rows = [RowScore(cluster=n % 7, account=account(n % 7 + 1), score=score) for n, score in enumerate(scores)]
-    shares = shares_from_scores(D1, rows)
+    shares = shares_from_signal_scores(D1, rows)
     check_shares(shares, {D1})
     assert sum(share.ppm for share in shares) == PPM
 
@@ -116,7 +116,7 @@ def test_the_order_of_the_rows_changes_nothing() -> None:
         scored = [
             RowScore(cluster=row[2], account=row[3], score=score) for row, score in zip(order, scores, strict=True)
         ]
-        found.add(tuple(shares_from_scores(D1, scored)))
+        found.add(tuple(shares_from_signal_scores(D1, scored)))
     assert len(found) == 1
 
 
@@ -125,7 +125,7 @@ def test_without_agreement_the_treasury_is_paid() -> None:
     opposite = Signals(**{name: bytes(-byte & 0xFF for byte in getattr(answer, name)) for name in (
         "error", "label", "activation")})  # fmt: skip
     [score] = poa_v3_scores([7], answer, [opposite])
-    assert shares_from_scores(D1, [RowScore(cluster=1, account=A, score=score)]) == [
+    assert shares_from_signal_scores(D1, [RowScore(cluster=1, account=A, score=score)]) == [
         Share(datanet_id=D1, account=ZERO_ADDRESS, ppm=PPM)
     ]
 

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from openledger_protocol.attribution import RowScore, Share, shares_from_scores
-from openledger_protocol.constants import CLUSTERS_MAX
+from openledger_protocol.attribution import RowScore, Share, shares_from_signal_scores
 from openledger_protocol.primitives import DatanetId
 from openledger_protocol.signals import poa_v3_score
 
@@ -31,7 +30,7 @@ class PoaV3Attributor:
     """Text match exactly, and signals as exactly as the vectors of bytes that it is given."""
 
     algo_id = ALGO_ID
-    clusters_max = CLUSTERS_MAX
+    clusters_max = None
     needs_signals = True
 
     def __init__(self) -> None:
@@ -57,5 +56,5 @@ class PoaV3Attributor:
         return tuple(scores)
 
     def share(self, datanet_id: DatanetId, scores: Sequence[RowScore]) -> list[Share]:
-        """Pay the ten best clusters by the squares of their scores, as suffix-v1 does."""
-        return shares_from_scores(datanet_id, scores)
+        """Pay all clusters near the best one, and the treasury where even that one has little evidence."""
+        return shares_from_signal_scores(datanet_id, scores)

@@ -1,0 +1,177 @@
+"""Shares by signals change little where the scores do: rounding on another machine can't move the pay."""
+
+from itertools import permutations
+from math import sqrt
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.signed import account, digest
+
+from openledger_protocol.attribution import RowScore, Share, check_shares, shares_from_signal_scores
+from openledger_protocol.constants import (
+    CLUSTERS_MAX,
+    COSINE_ONE,
+    PPM,
+    SHARES_DISTANCE_PPM_MAX,
+    SIGNAL_ACCOUNTS_MAX,
+    SIGNAL_SKETCH_BYTES,
+    SURE_SCORE,
+)
+from openledger_protocol.errors import AttributionError
+from openledger_protocol.primitives import ZERO_ADDRESS, Address, DatanetId
+from openledger_protocol.signals import Signals, poa_v3_scores, shares_distance_ppm, signal_cosine
+
+D = DatanetId(digest("1"))
+A, B, C = account(0xA), account(0xB), account(0xC)
+NUM_ACTIVATIONS = 336
+ROUNDED = (0.9989, 0.9998, 0.9949)
+"""The least cosines of signals in bfloat16 with those in float32, measured on the sample adapter."""
+
+LEAST = (5 * COSINE_ONE // 16) ** 3
+
+
+def row(cluster: int, owner: Address, score: int) -> RowScore:
+    return RowScore(cluster=cluster, account=owner, score=score)
+
+
+def shares_of(*rows: RowScore) -> dict[Address, int]:
+    return {share.account: share.ppm for share in shares_from_signal_scores(D, rows)}
+
+
+def of_owners(scores: list[int]) -> list[Share]:
+    """Shares of rows that each have an owner."""
+    return shares_from_signal_scores(D, [row(n, account(n + 1), score) for n, score in enumerate(scores)])
+
+
+# ---- the rule
+
+
+@pytest.mark.parametrize(
+    ("best", "ppm"), [(SURE_SCORE, PPM), (9 * SURE_SCORE, PPM), (SURE_SCORE // 4, PPM // 4), (SURE_SCORE // PPM, 1)]
+)
+def test_the_part_for_rows_grows_evenly_until_the_best_score_is_sure(best: int, ppm: int) -> None:
+    found = shares_of(row(1, A, best), row(2, B, 0))
+    assert found[A] == pytest.approx(ppm, abs=1)
+    assert found.get(ZERO_ADDRESS, 0) == PPM - found[A]
+
+
+def test_a_row_counts_by_what_it_has_over_a_quarter_of_the_best_squared() -> None:
+    best = 2 * SURE_SCORE
+    assert shares_of(row(1, A, best), row(2, B, best // 2), row(3, C, best // 4)) == {A: 900_000, B: 100_000}
+
+
+def test_no_number_of_clusters_is_cut_off() -> None:
+    equals = [row(cluster, account(cluster % 20 + 1), SURE_SCORE) for cluster in range(4 * CLUSTERS_MAX)]
+    assert set(shares_of(*equals).values()) == {PPM // 20}
+
+
+def test_a_cluster_counts_once_with_its_best_row_and_an_account_for_all_its_clusters() -> None:
+    rows = [row(1, A, SURE_SCORE), row(1, A, SURE_SCORE // 2), row(2, B, SURE_SCORE), row(3, A, SURE_SCORE)]
+    assert shares_of(*rows) == {A: 666_667, B: 333_333}
+    assert {tuple(shares_of(*order).items()) for order in permutations(rows)} == {tuple(shares_of(*rows).items())}
+
+
+def test_a_receipt_has_room_and_who_finds_none_takes_its_part_from_all() -> None:
+    many = [row(n, account(n + 1), SURE_SCORE) for n in range(SIGNAL_ACCOUNTS_MAX)]
+    assert len(shares_of(*many)) == SIGNAL_ACCOUNTS_MAX
+    last = account(99)
+    weak = row(99, last, SURE_SCORE // 4 + SURE_SCORE // 100)
+    found = shares_of(*many, weak)
+    assert len(found) == SIGNAL_ACCOUNTS_MAX + 1
+    assert last not in found
+    assert 0 < found[ZERO_ADDRESS] < PPM // 1_000
+    assert shares_of(*many, row(99, last, SURE_SCORE)) == {ZERO_ADDRESS: PPM}
+
+
+@pytest.mark.parametrize("rows", [[], [row(1, A, 0), row(2, B, 0)]])
+def test_no_evidence_pays_the_treasury(rows: list[RowScore]) -> None:
+    assert shares_of(*rows) == {ZERO_ADDRESS: PPM}
+
+
+def test_a_withdrawn_row_leaves_its_part_to_the_treasury() -> None:
+    found = shares_of(row(1, ZERO_ADDRESS, SURE_SCORE // 2), row(2, B, SURE_SCORE // 2))
+    assert found == {ZERO_ADDRESS: 750_000, B: 250_000}
+
+
+@pytest.mark.parametrize("rows", [[row(1, A, -1)], [row(1, A, 1), row(1, B, 1)]])
+def test_a_negative_score_or_a_cluster_of_two_owners_is_refused(rows: list[RowScore]) -> None:
+    with pytest.raises(AttributionError, match="cluster 1 has a negative score or two first owners"):
+        shares_from_signal_scores(D, rows)
+
+
+# ---- its continuity
+
+near_any_limit = st.one_of(
+    st.integers(0, 4),
+    st.integers(0, 2 * SURE_SCORE),
+    st.builds(lambda part, off: max(SURE_SCORE * part // 8 + off, 0), st.integers(0, 12), st.integers(-9, 9)),
+)
+
+
+@given(st.lists(near_any_limit, min_size=1, max_size=60), st.integers(0, SURE_SCORE // 500), st.integers(0, 2**32))
+def test_shares_move_by_no_more_than_a_bound_times_the_change_of_any_score(
+    scores: list[int], most: int, seed: int
+) -> None:
+    """Whatever the scores: also between equals, at the floor, at no evidence, and where a receipt has no room.
+
+    Each row counts by y = 4·score − best, which moves by 5 times as much. Half of what moves among rows is at most
+    10·Σy/Σy², and Σy/Σy² is at most (1 + √rows)/2 by the best row's y, which is 3 times its score. The part for rows
+    moves by one more. Accounts without room take as much from all others as they move.
+    """
+    random = Random(seed)
+    moved = [max(score + random.randint(-most, most), 0) for score in scores]
+    each = 1 + (1 + sqrt(len(scores))) * 10 / 6
+    bound = each * (1 + (len(scores) > SIGNAL_ACCOUNTS_MAX) * SIGNAL_ACCOUNTS_MAX) * most / SURE_SCORE
+    shares = of_owners(scores), of_owners(moved)
+    for found in shares:
+        check_shares(found, {D})
+        assert len(found) <= SIGNAL_ACCOUNTS_MAX + 1
+    assert shares_distance_ppm(*shares) <= bound * PPM + len(scores)
+
+
+def vector(random: Random, size: int) -> list[float]:
+    return [random.gauss(0, 1) for _ in range(size)]
+
+
+def turned(one: list[float], other: list[float], cosine: float) -> list[float]:
+    """A vector with this cosine to `one`, in the plane of both."""
+    length = sqrt(sum(a * a for a in one))
+    unit = [a / length for a in one]
+    along = sum(a * b for a, b in zip(unit, other, strict=True))
+    across = [b - along * a for a, b in zip(unit, other, strict=True)]
+    height = sqrt(sum(b * b for b in across))
+    return [cosine * a + sqrt(1 - cosine**2) * b / height for a, b in zip(unit, across, strict=True)]
+
+
+def quantised(numbers: list[float]) -> bytes:
+    largest = max(map(abs, numbers))
+    return bytes(round(127 * number / largest) & 0xFF for number in numbers)
+
+
+@given(st.integers(0, 2**32), st.floats(0.2, 0.65), st.floats(0, 0.1), st.integers(1, 14), st.integers(1, 6))
+def test_signals_that_bfloat16_has_rounded_move_no_share_further_than_a_replay_may(
+    seed: int, near: float, spread: float, num_rows: int, num_owners: int
+) -> None:
+    """Rows lie from far under the least evidence to far over the sure score. The answer turns as by rounding."""
+    random = Random(seed)
+    asked, rounded = [], []
+    rows: list[list[bytes]] = [[] for _ in range(num_rows)]
+    for size, cosine in zip((SIGNAL_SKETCH_BYTES, SIGNAL_SKETCH_BYTES, NUM_ACTIVATIONS), ROUNDED, strict=True):
+        answer, common = vector(random, size), vector(random, size)
+        asked.append(quantised(answer))
+        rounded.append(quantised(turned(answer, vector(random, size), cosine)))
+        assert signal_cosine(asked[-1], rounded[-1]) >= (cosine - 0.001) * COSINE_ONE
+        for each in rows:
+            beside = [a + b for a, b in zip(common, vector(random, size), strict=True)]
+            each.append(quantised(turned(answer, beside, min(max(random.gauss(near, spread), 0.01), 0.99))))
+    texts = [random.choice((0, 0, 500, 1_000)) for _ in rows]
+    shares = []
+    for error, label, activation in (asked, rounded):
+        signals = Signals(error=error, label=label, activation=activation)
+        of_rows = [Signals(error=each[0], label=each[1], activation=each[2]) for each in rows]
+        scores = poa_v3_scores(texts, signals, of_rows, LEAST)
+        scored = [row(n, account(n % num_owners + 1), score) for n, score in enumerate(scores)]
+        shares.append(shares_from_signal_scores(D, scored))
+    assert shares_distance_ppm(*shares) <= SHARES_DISTANCE_PPM_MAX
