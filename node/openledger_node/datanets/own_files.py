@@ -5,6 +5,7 @@
 
 import contextlib
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,7 @@ class DatanetFiles:
 
     def __init__(self, home: Home) -> None:
         self._home = home
+        self._holder: int | None = None  # the thread that holds the lock by this object
 
     def all(self) -> list[Datanet]:
         """All Datanets owned here, by name."""
@@ -123,14 +125,26 @@ class DatanetFiles:
             raise NodeError(f"cannot write {file}: {error.strerror}") from error
 
     @contextlib.contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
+    def locked(self, name: str) -> Iterator[None]:
+        """Hold the lock of all changes; a change by the same thread joins it, so that several are one.
+
+        Raises:
+            ConfigError: another command is changing a Datanet.
+        """
+        if self._holder == threading.get_ident():
+            yield
+            return
         self._home.datanets.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self._home.datanets / LOCK_FILE).open("a") as lock:
             try:
                 take_lock(lock)
             except BlockingIOError as error:
                 raise ConfigError(f"another command is changing {name}: try again in a moment") from error
-            yield
+            self._holder = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._holder = None
 
 
 def _read_offer(file: Path) -> RowOffer:
