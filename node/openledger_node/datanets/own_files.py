@@ -19,7 +19,7 @@ from ..errors import ConfigError, NodeError
 from ..home import Home, take_lock, write_private
 from .own import Datanet
 from .own_json import datanet_from_json
-from .rows import read_rows, rows_digest
+from .rows import damaged_rows, read_rows, rows_digest
 
 OWN_FOLDER = "own"
 DATANET_FILE = "datanet.json"
@@ -66,11 +66,15 @@ class DatanetFiles:
         Raises:
             NodeError: its file is missing or damaged.
         """
-        file = self._batch_file(name, digest)
+        file = self.batch_file(name, digest)
         rows = read_rows(file, is_ours=True)
         if rows_digest(rows) != digest:
-            raise NodeError(f"{file} is damaged: contribute these rows again, or restore the file from a backup")
+            raise damaged_rows(file)
         return rows
+
+    def batch_file(self, name: str, digest: Digest) -> Path:
+        """The file with the rows of a batch."""
+        return self._folder(name) / f"{digest[2:]}.jsonl"
 
     def offers(self, datanet: Datanet, *, only_approved: bool = True) -> tuple[RowOffer, ...]:
         """The offers of batches that their contributors have signed.
@@ -97,9 +101,6 @@ class DatanetFiles:
 
     def _offer_file(self, name: str, digest: Digest) -> Path:
         return self._folder(name) / f"{digest[2:]}.offer.json"
-
-    def _batch_file(self, name: str, digest: Digest) -> Path:
-        return self._folder(name) / f"{digest[2:]}.jsonl"
 
     def _folder(self, name: str) -> Path:
         return self._home.datanets / check_name(name) / OWN_FOLDER

@@ -114,7 +114,7 @@ class OwnDatanets(DatanetFiles):
                 datanet, self._whole_batches(datanet), rows, is_signed=offer is not None, committed=committed
             )
             batch = changed.batches[-1]
-            write_rows(self._batch_file(name, batch.digest), rows)  # first, so that every listed batch can be read
+            write_rows(self.batch_file(name, batch.digest), rows)  # first, so that every listed batch can be read
             if offer is not None:
                 self._write_json(self._offer_file(name, batch.digest), offer)
             self._write(changed)
