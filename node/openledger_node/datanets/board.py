@@ -15,6 +15,7 @@ from openledger_protocol.primitives import ZERO_ADDRESS, Address, Digest
 from ..home import Home
 from .copy_notes import CopyNote
 from .own import Datanet, Published, RowBatch, find_batch, state_of
+from .row_pages import RowPages
 from .screening import mask_private, personal_data, secrets_in
 from .store import OwnDatanets
 from .version import account_of, read_version
@@ -32,6 +33,7 @@ class DatanetViews:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._own = OwnDatanets(home)
+        self._pages = RowPages()
         self._people: dict[tuple[str, Digest, Digest], Counter[Address]] = {}  # rows by account of each version
 
     def overview(self) -> dict[str, Any]:
@@ -63,24 +65,27 @@ class DatanetViews:
         """
         datanet = self._own.get(name)
         batch = find_batch(datanet, beginning)
-        rows = self._own.batch_rows(name, batch.digest)
+        file = self._own.batch_file(name, batch.digest)
+        verified = self._pages.verify(file, batch.digest)
         signed = {digest for offer in self._own.offers(datanet, only_approved=False) for digest in offer.rows}
         gate = batch.gate
         marked = {each.row for each in gate.copies} | {each.row for each in gate.appeals}
         marked |= {each.row for each in gate.rejected}
-        numbers = sorted(marked) if only_marked else range(1, len(rows) + 1)
+        numbers = sorted(marked) if only_marked else range(1, len(verified.starts) + 1)
         shown = numbers[max(0, offset) :][: min(max(1, limit), ROWS_SHOWN_MAX)]
-        unpaid = (row.contributor for row in rows if account_of(row.contributor, datanet.accounts) == ZERO_ADDRESS)
+        rows = self._pages.read(file, batch.digest, shown)
+        people = verified.contributors
+        unpaid = [person for person in people if account_of(person, datanet.accounts) == ZERO_ADDRESS]
         return {
             "datanet": name,
             **_batch(datanet, batch),
             "numbers": to_plain(batch.gate.numbers),
-            "without_account": list(dict.fromkeys(unpaid))[:UNPAID_SHOWN],
+            "without_account": unpaid[:UNPAID_SHOWN],
             "taken": len(gate.taken),
             "num_marked": len(marked),
             "num_found": len(numbers),
             "offset": max(0, offset),
-            "shown": [_row(datanet, batch, number, rows[number - 1], signed) for number in shown],
+            "shown": [_row(datanet, batch, number, row, signed) for number, row in zip(shown, rows, strict=True)],
         }
 
     def _version(self, datanet: Datanet, published: Published) -> dict[str, Any]:

@@ -201,10 +201,11 @@ def _count(
     if not 0 < need <= counted.approvals:
         return counted
     own = OwnDatanets(home)
-    if not _is_next(own, name, proposed):
-        return replace(counted, is_outdated=True)
-    for digest in proposed.batches:
-        own.approve(name, digest, {})
+    with own.locked(name):  # nothing may change between the comparison and the last approval
+        if not _is_next(own, name, proposed):
+            return replace(counted, is_outdated=True)
+        for digest in proposed.batches:
+            own.approve(name, digest, {})
     return replace(counted, is_approved=True)
 
 

@@ -1,11 +1,12 @@
 """Proposals and decisions of curators as files: a person drops one on the page, and downloads another."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from openledger_protocol.codec import to_plain
+from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import Address, DatanetId, Digest, check_address, check_digest
 
 from ..errors import NodeError
@@ -13,7 +14,7 @@ from ..home import Home
 from .curated import decisions_on, read_review
 from .gate import GateNumber, measure_rows
 from .proposals import DECISION_SCHEMA, PROPOSAL_SCHEMA, VersionProposal, read_proposal
-from .rows import rows_digest
+from .rows import rows_digest, write_rows
 from .screening import mask_private, personal_data, secrets_in
 from .signed import DatanetPlace
 
@@ -61,8 +62,8 @@ def kind_of(file: Path) -> str | None:
     return next((kind for schema, kind in KINDS.items() if schema.encode() in head), None)
 
 
-def show_proposal(file: Path, *, offset: int) -> dict[str, Any]:
-    """Show a proposal with its numbers and some of its new rows; personal data is masked.
+def read_new_rows(file: Path, rows_file: Path) -> dict[str, Any]:
+    """Describe a proposal with its numbers, and write its new rows to a file of their own, to be shown page by page.
 
     `old_root` is the root of the rows that it calls old, None without any; `check_old_rows` compares it.
 
@@ -71,7 +72,7 @@ def show_proposal(file: Path, *, offset: int) -> dict[str, Any]:
     """
     proposal = read_proposal(file)
     new = proposal.new_rows
-    shown = new[max(0, offset) :][:ROWS_SHOWN]
+    write_rows(rows_file, new)
     numbers: Any = [to_plain(each) for each in measure_new(proposal)]
     return {
         "datanet_id": proposal.datanet_id,
@@ -84,18 +85,22 @@ def show_proposal(file: Path, *, offset: int) -> dict[str, Any]:
         "num_new": len(new),
         "old_root": old_root(proposal),
         "numbers": numbers,
-        "offset": max(0, offset),
-        "shown": [
-            {
-                "row": proposal.num_old + max(0, offset) + at,
-                "prompt": mask_private(row.prompt),
-                "completion": mask_private(row.completion),
-                "contributor": row.contributor,
-                "masked": [*personal_data(_text(row)), *secrets_in(_text(row))],
-            }
-            for at, row in enumerate(shown, 1)
-        ],
+        "new_digest": rows_digest(new),
     }
+
+
+def show_rows(rows: Sequence[Row], *, before: int) -> list[dict[str, Any]]:
+    """Show new rows of a proposal that come after so many others of its version; personal data is masked."""
+    return [
+        {
+            "row": number,
+            "prompt": mask_private(row.prompt),
+            "completion": mask_private(row.completion),
+            "contributor": row.contributor,
+            "masked": [*personal_data(_text(row)), *secrets_in(_text(row))],
+        }
+        for number, row in enumerate(rows, before + 1)
+    ]
 
 
 def old_root(proposal: VersionProposal) -> Digest | None:
@@ -144,5 +149,5 @@ def review_state(home: Home, name: str, found: Curators) -> dict[str, Any]:
     }
 
 
-def _text(row: Any) -> str:
+def _text(row: Row) -> str:
     return f"{row.prompt}\n{row.completion}"

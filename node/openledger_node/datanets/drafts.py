@@ -10,11 +10,12 @@ from openledger_protocol.primitives import check_name
 
 from ..errors import NodeError
 from ..home import Home
-from .curator_files import kind_of
+from .curator_files import ROWS_SHOWN, kind_of, show_rows
 from .files import FilePreview, read_into
 from .own_process import RunOrder, run_order
 from .proposals import read_decision
 from .reading import ReadOptions
+from .row_pages import RowPages
 from .rows import write_rows
 from .signed import is_signed_batch, open_signed_preview, read_signed
 from .store import OwnDatanets
@@ -36,6 +37,8 @@ class FileDrafts:
         self._folder = home.root / FOLDER
         self._own = OwnDatanets(home)
         self._previews: dict[str, FilePreview] = {}
+        self._proposals: dict[str, dict[str, Any]] = {}  # by draft, those that were shown
+        self._pages = RowPages()
         shutil.rmtree(self._folder, ignore_errors=True)  # nobody can take what an earlier process has read
 
     def begin(self) -> tuple[str, Path]:
@@ -133,6 +136,7 @@ class FileDrafts:
     def discard(self, name: str) -> None:
         """Delete a draft; one that is gone already is no mistake."""
         self._previews.pop(name, None)
+        self._proposals.pop(name, None)
         if name and "/" not in name and name not in (".", ".."):
             shutil.rmtree(self._folder / name, ignore_errors=True)
 
@@ -146,12 +150,22 @@ class FileDrafts:
         Raises:
             NodeError: it is no proposal.
         """
-        file = self.file(name)
-        try:
-            told = self._run({"home": str(self._home.root), "do": "show", "file": str(file), "offset": offset})
-        except NodeError as error:
-            raise NodeError(str(error).replace(str(file), self._find(name).report["name"])) from error
-        return {**told, "draft": name}
+        file, rows_file = self.file(name), self._find(name).rows_file
+        told = self._proposals.get(name)
+        if told is None:  # its rows are compared with its roots once, and then only those of a page are read
+            try:
+                told = self._run(
+                    {"home": str(self._home.root), "do": "show", "file": str(file), "rows": str(rows_file)}
+                )
+            except NodeError as error:
+                raise NodeError(str(error).replace(str(file), self._find(name).report["name"])) from error
+            self._proposals[name] = told
+        known = {key: value for key, value in told.items() if key != "new_digest"}
+        offset = max(0, offset)
+        numbers = range(1, told["num_new"] + 1)[offset : offset + ROWS_SHOWN]
+        rows = self._pages.read(rows_file, told["new_digest"], numbers)
+        shown = show_rows(rows, before=told["rows"] - told["num_new"] + offset)
+        return {**known, "offset": offset, "shown": shown, "draft": name}
 
     def change(self, do: str, datanet: str, **more: Any) -> dict[str, Any]:
         """Carry out an order of `own_process` on a Datanet, in a process of its own.

@@ -5,6 +5,7 @@
 
 import contextlib
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from ..errors import ConfigError, NodeError
 from ..home import Home, take_lock, write_private
 from .own import Datanet
 from .own_json import datanet_from_json
-from .rows import read_rows, rows_digest
+from .rows import damaged_rows, read_rows, rows_digest
 
 OWN_FOLDER = "own"
 DATANET_FILE = "datanet.json"
@@ -30,6 +31,7 @@ class DatanetFiles:
 
     def __init__(self, home: Home) -> None:
         self._home = home
+        self._holder: int | None = None  # the thread that holds the lock by this object
 
     def all(self) -> list[Datanet]:
         """All Datanets owned here, by name."""
@@ -64,11 +66,15 @@ class DatanetFiles:
         Raises:
             NodeError: its file is missing or damaged.
         """
-        file = self._batch_file(name, digest)
+        file = self.batch_file(name, digest)
         rows = read_rows(file, is_ours=True)
         if rows_digest(rows) != digest:
-            raise NodeError(f"{file} is damaged: contribute these rows again, or restore the file from a backup")
+            raise damaged_rows(file)
         return rows
+
+    def batch_file(self, name: str, digest: Digest) -> Path:
+        """The file with the rows of a batch."""
+        return self._folder(name) / f"{digest[2:]}.jsonl"
 
     def offers(self, datanet: Datanet, *, only_approved: bool = True) -> tuple[RowOffer, ...]:
         """The offers of batches that their contributors have signed.
@@ -96,9 +102,6 @@ class DatanetFiles:
     def _offer_file(self, name: str, digest: Digest) -> Path:
         return self._folder(name) / f"{digest[2:]}.offer.json"
 
-    def _batch_file(self, name: str, digest: Digest) -> Path:
-        return self._folder(name) / f"{digest[2:]}.jsonl"
-
     def _folder(self, name: str) -> Path:
         return self._home.datanets / check_name(name) / OWN_FOLDER
 
@@ -123,14 +126,26 @@ class DatanetFiles:
             raise NodeError(f"cannot write {file}: {error.strerror}") from error
 
     @contextlib.contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
+    def locked(self, name: str) -> Iterator[None]:
+        """Hold the lock of all changes; a change by the same thread joins it, so that several are one.
+
+        Raises:
+            ConfigError: another command is changing a Datanet.
+        """
+        if self._holder == threading.get_ident():
+            yield
+            return
         self._home.datanets.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self._home.datanets / LOCK_FILE).open("a") as lock:
             try:
                 take_lock(lock)
             except BlockingIOError as error:
                 raise ConfigError(f"another command is changing {name}: try again in a moment") from error
-            yield
+            self._holder = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._holder = None
 
 
 def _read_offer(file: Path) -> RowOffer:

@@ -18,7 +18,7 @@ from ..home import Home, open_home
 from . import review
 from .about import rows_within
 from .curated import collect, propose
-from .curator_files import curators_from_plain, review_state, show_proposal
+from .curator_files import curators_from_plain, read_new_rows, review_state
 from .own import RowBatch, state_of
 from .proposals import read_decision, write_proposal
 from .rows import read_rows
@@ -34,9 +34,9 @@ Order = dict[str, Any]
 
 `contribute` and `measure` the `rows` file and the `contributor`, or the file of a `signed` batch with what the
 network has told of the Datanet in `curators`. `propose` and `collect` take these `curators` too, `propose` the file
-to write in `out`, and `collect` the `file` of a decision. `show` takes the `file` of a proposal and an `offset`, and
-no Datanet. All others take the `batch`. `approve` also takes `accounts`, `leave_out` and `because`; `reject`,
-`appeal` and `decide` take `because`, the last two the `row`, and `decide` takes `upheld`.
+to write in `out`, and `collect` the `file` of a decision. `show` takes the `file` of a proposal and the file for
+its new `rows`, and no Datanet. All others take the `batch`. `approve` also takes `accounts`, `leave_out` and
+`because`; `reject`, `appeal` and `decide` take `because`, the last two the `row`, and `decide` takes `upheld`.
 """
 
 RunOrder = Callable[[Order], dict[str, Any]]
@@ -62,7 +62,7 @@ def carry_out(order: Order) -> dict[str, Any]:
     """
     home = open_home(Path(order["home"]))
     if order["do"] == "show":
-        return show_proposal(Path(order["file"]), offset=order["offset"])
+        return read_new_rows(Path(order["file"]), Path(order["rows"]))
     own, name = OwnDatanets(home), str(order["datanet"])
     if order["do"] in ("propose", "collect"):
         return _review_version(home, name, order)

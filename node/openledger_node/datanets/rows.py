@@ -76,6 +76,11 @@ def rows_digest(rows: Iterable[Row]) -> Digest:
     return Digest("0x" + digest.hexdigest())
 
 
+def damaged_rows(file: Path) -> NodeError:
+    """The error of a file whose rows are not those that its digest names."""
+    return NodeError(f"{file} is damaged: contribute these rows again, or restore the file from a backup")
+
+
 def check_contributor(text: str) -> str:
     """Return a contributor's name or address.
 

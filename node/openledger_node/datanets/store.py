@@ -68,7 +68,7 @@ class OwnDatanets(DatanetFiles):
         Raises:
             NodeError: a Datanet of this name has other terms.
         """
-        with self._locked(datanet.name):
+        with self.locked(datanet.name):
             found = self.find(datanet.name)
             if found is None:
                 self._write(datanet)
@@ -87,7 +87,7 @@ class OwnDatanets(DatanetFiles):
         Raises:
             NodeError: there is no such Datanet.
         """
-        with self._locked(name):
+        with self.locked(name):
             datanet = self.get(name)
             changed = replace(
                 datanet,
@@ -107,14 +107,14 @@ class OwnDatanets(DatanetFiles):
         Raises:
             NodeError: there is no such Datanet, these rows were approved already, or they break its policy.
         """
-        with self._locked(name):
+        with self.locked(name):
             datanet = name_accounts(self.get(name), accounts)
             committed = None if offer is None else self._find_committed(datanet, offer, self.now_s())
             changed = add_batch(
                 datanet, self._whole_batches(datanet), rows, is_signed=offer is not None, committed=committed
             )
             batch = changed.batches[-1]
-            write_rows(self._batch_file(name, batch.digest), rows)  # first, so that every listed batch can be read
+            write_rows(self.batch_file(name, batch.digest), rows)  # first, so that every listed batch can be read
             if offer is not None:
                 self._write_json(self._offer_file(name, batch.digest), offer)
             self._write(changed)
@@ -144,7 +144,7 @@ class OwnDatanets(DatanetFiles):
         Raises:
             NodeError: there is no such Datanet or batch, its rows are damaged, or they break the policy.
         """
-        with self._locked(name):
+        with self.locked(name):
             datanet = name_accounts(self.get(name), accounts)
             found = find_batch(datanet, beginning)
             rows = self.batch_rows(name, found.digest)
@@ -169,7 +169,7 @@ class OwnDatanets(DatanetFiles):
         Raises:
             NodeError: there is no such Datanet or batch, its rows are damaged, or `change` refuses.
         """
-        with self._locked(name):
+        with self.locked(name):
             datanet = self.get(name)
             batch = find_batch(datanet, beginning)
             changed = change(datanet, batch, self._whole_batches(datanet), self.batch_rows(name, batch.digest))
@@ -190,7 +190,7 @@ class OwnDatanets(DatanetFiles):
         Raises:
             NodeError: there is no such Datanet.
         """
-        with self._locked(name):
+        with self.locked(name):
             datanet = self.get(name)
             changed = withdraw(datanet, digests)
             if changed != datanet:
@@ -217,7 +217,7 @@ class OwnDatanets(DatanetFiles):
         Raises:
             NodeError: there is no such Datanet, or a file is damaged.
         """
-        with self._locked(name):
+        with self.locked(name):
             datanet = before = self.get(name)
             offers = self.offers_of(datanet, only_approved=False)
             for batch in datanet.batches:
@@ -347,7 +347,7 @@ class OwnDatanets(DatanetFiles):
         Raises:
             NodeError: another version has taken its name meanwhile.
         """
-        with self._locked(version.id):
+        with self.locked(version.id):
             changed = note_version(self.get(version.id), version, num_batches, num_withdrawn)
             with contextlib.suppress(NodeError):  # it was not kept before, or its file is damaged
                 version = join_decisions(version, read_version(self._home, version.id, version.version))

@@ -19,10 +19,12 @@ from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.proposals import read_decision, roots_of
 from openledger_node.datanets.signed import DatanetPlace, draft_batch
 from openledger_node.datanets.store import OwnDatanets
+from openledger_node.errors import ConfigError
 from openledger_node.home import Home, take_lock
 from openledger_node.keystore import ensure_development_wallet
 from openledger_node.ledger.ledger import open_ledger
 from openledger_node.network_file import CONTRACTS, Network, Token, join_network
+from openledger_protocol.codec import canonical_digest
 from openledger_protocol.curation import VersionDecision
 from openledger_protocol.datanet import Row, datanet_id, row_from_json
 from openledger_protocol.events import BlockId, Event
@@ -181,6 +183,31 @@ def test_two_commands_at_once_keep_both_decisions(
     second.join()
     assert len(read_review(lake.home, "lake").decisions) == 2
     assert len(lake.own.get("lake").approved) == 1
+
+
+def test_nothing_changes_between_the_comparison_with_the_proposal_and_its_approval(
+    run: Run, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else rows are approved that the curators have not seen."""
+    file = propose(run, tmp_path)
+    decisions = [read_decision(Path(decide(run, file, name, "--approve").json["out"])) for name in ("odile", "rurik")]
+    place = DatanetPlace(chain_id=31337, contract=NETWORK.contracts["DatanetRegistry"], datanet_id=lake.id)
+    known = [key_of(name).address for name in CURATORS]
+    is_next, refused = curated._is_next, list[str]()
+
+    def compare(own: OwnDatanets, name: str, proposed: curated.ProposedVersion) -> bool:
+        found = is_next(own, name, proposed)
+        with pytest.raises(ConfigError) as caught:  # another command, which has its own view of the files
+            OwnDatanets(lake.home).withdraw(name, [canonical_digest(CONTRIBUTED[0])])
+        refused.append(str(caught.value))
+        return found
+
+    monkeypatch.setattr(curated, "_is_next", compare)
+    (collected,) = curated.collect(lake.home, "lake", decisions, place, known, 2)
+    assert collected.is_approved
+    assert refused == ["another command is changing lake: try again in a moment"]
+    assert roots_of(lake.own.rows(lake.own.get("lake")), lake.own.get("lake").accounts) == collected.proposed.roots
+    lake.own.withdraw("lake", [canonical_digest(CONTRIBUTED[0])])  # the lock is free again
 
 
 def test_a_review_that_another_command_changes_is_named(
