@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {IDatanetRegistry} from "./interfaces/IDatanetRegistry.sol";
 import {IParams} from "./interfaces/IParams.sol";
+import {ContributorBonds} from "./lib/ContributorBonds.sol";
 import {Signatures} from "./lib/Signatures.sol";
 
 /// @dev See {IDatanetRegistry}.
-contract DatanetRegistry is IDatanetRegistry, EIP712 {
+contract DatanetRegistry is IDatanetRegistry, ContributorBonds {
     uint32 private constant OWNER_PPM_MAX = 500_000;
     /// @dev suffix-v1 (1) and poa-v3 (7), a bit each. The other rules of {IParams} pay for numbers of rows or accounts.
     uint32 private constant RULES = 1 << 1 | 1 << 7;
@@ -49,7 +51,10 @@ contract DatanetRegistry is IDatanetRegistry, EIP712 {
     /// @inheritdoc IDatanetRegistry
     mapping(bytes32 commitment => uint64 time) public committedAt;
 
-    constructor(IParams params) EIP712("OpenLedgerDatanets", "2") {
+    constructor(IERC20 token_, IParams params, address protocolTreasury_)
+        EIP712("OpenLedgerDatanets", "2")
+        ContributorBonds(token_, protocolTreasury_, params.windows().unbonding)
+    {
         _notice = NOTICE_EPOCHS * params.windows().epoch;
     }
 
@@ -211,23 +216,41 @@ contract DatanetRegistry is IDatanetRegistry, EIP712 {
         emit DatanetVersion(id, version, rowsRoot, contributorsRoot);
     }
 
-    /// @dev Both lists ascend, so one walk through the curators finds each signer once.
     function _approversOf(bytes32 id, uint32 version, bytes32 content, bytes[] calldata approvals)
         private
         view
-        returns (address[] memory approvers)
+        returns (address[] memory)
     {
         uint32 need = _curations[id].need;
         if (approvals.length < need) revert NeedsApprovals(id, version, need, approvals.length);
+        return _curatorsWhoSigned(id, content, approvals);
+    }
+
+    function _decidersOf(bytes32 id)
+        internal
+        view
+        override
+        returns (address owner, address[] memory curators, uint32 need)
+    {
+        return (_known(id).owner, _curations[id].curators, _curations[id].need);
+    }
+
+    /// @dev Both lists ascend, so one walk through the curators finds each signer once.
+    function _curatorsWhoSigned(bytes32 id, bytes32 content, bytes[] calldata signatures)
+        internal
+        view
+        override
+        returns (address[] memory signers)
+    {
         address[] memory curators = _curations[id].curators;
-        approvers = new address[](approvals.length);
+        signers = new address[](signatures.length);
         bytes32 digest = _hashTypedDataV4(content);
         uint256 at = 0;
-        for (uint256 i = 0; i < approvals.length; ++i) {
-            address signer = Signatures.signerOf(digest, approvals[i]);
+        for (uint256 i = 0; i < signatures.length; ++i) {
+            address signer = Signatures.signerOf(digest, signatures[i]);
             while (at < curators.length && curators[at] != signer) ++at;
             if (at == curators.length) revert NotCurator(id, signer);
-            approvers[i] = signer;
+            signers[i] = signer;
             ++at;
         }
     }

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Download, Locator, Page, expect
+from playwright.sync_api import Download, Locator, Page, Route, expect
 from support.contributors import ADA, BEN
 from support.pages import Seen, is_command
 from support.processes.nodes import EMBEDDED, Node, ask, command_json
@@ -190,3 +190,36 @@ def test_every_line_of_the_new_panels_is_a_command(screen: Page) -> None:
         button.focus()
         lines |= set(screen.locator(".cli code").all_text_contents())
     assert [line for line in lines if not is_command(line)] == []
+
+
+def test_a_bond_is_named_before_rows_are_signed_and_posted_and_taken_back(earner: Node, screen: Page) -> None:
+    """The wallet owns the Datanet too, so the page is told that somebody else does."""
+    page, dialog = screen, screen.locator("dialog")
+    command_json(earner.home, "datanet", "describe", "weir", "--bond", "2.5", "--yes", **EMBEDDED)
+    found = ask(earner.home, "datanet_terms", datanet="weir")
+
+    def foreign(route: Route) -> None:
+        route.fulfill(body=json.dumps({**ask(earner.home, "datanet_terms", datanet="weir"), "owner": BEN}))
+
+    page.route("**/operator/datanets/0x*/curators", foreign)
+    page.get_by_role("button", name="Open another…").click()
+    dialog.get_by_label("Id on the chain").fill(found["id"])
+    dialog.get_by_role("button", name="Open", exact=True).click()
+    terms = panel(page, "weir").first
+    expect(terms).to_contain_text("at least 2.500000 OPEN behind your batches; you have 0.000000", timeout=LONG_MS)
+    files = drop(page, "mill.csv", MILL.encode())
+    expect(files).to_contain_text("It asks for a bond: at least 2.500000 OPEN", timeout=LONG_MS)
+    files.get_by_role("button", name="Sign 1 row…").click(timeout=LONG_MS)
+    expect(dialog).to_contain_text("Those who decide can forfeit it for rows that you sign.")
+    page.keyboard.press("Escape")
+    terms.get_by_role("button", name="Post the bond…").click()
+    expect(dialog).to_contain_text("goes to the protocol's treasury, never to them", timeout=LONG_MS)
+    expect(dialog.locator(".cli code")).to_have_text(f"openledger-node datanet bond {found['id']} 2.5")
+    carry_out(page, "Post")
+    expect(terms).to_contain_text("you have 2.500000", timeout=LONG_MS)
+    expect(terms.get_by_role("button", name="Post the bond…")).to_have_count(0)
+    terms.get_by_role("button", name="Take it back…").click()
+    expect(dialog).to_contain_text("stands behind no new batch", timeout=LONG_MS)
+    carry_out(page, "Take back")
+    expect(terms).to_contain_text("you have 0.000000", timeout=LONG_MS)
+    expect(terms.get_by_role("button", name="Post the bond…")).to_be_visible()

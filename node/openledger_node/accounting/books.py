@@ -13,6 +13,7 @@ from openledger_protocol.primitives import Address
 
 from ..audit.events import amount_of, text
 from ..errors import NodeError
+from ..ledger.events import EventRows
 from ..ledger.sums import ChargedAnswer
 from ..settlement.session import NetworkSession
 from .book_entries import Accounts, BlockTimes, BookLine, Entry, ViewsAtBlock, accounts_of
@@ -67,6 +68,8 @@ class AccountBooks:
     case_credits: tuple[Entry, ...]  # bonds that came back, and rewards
     case_bonds: tuple[CaseBond, ...]
     slashed: tuple[Event, ...]
+    forfeited: tuple[Event, ...]  # of our accounts' bonds at Datanets
+    given: tuple[Event, ...]  # bonds that we have posted for accounts of others, whose money that is now
     withdrawals: tuple[TakenOut, ...]
     purchases: tuple[ChargedAnswer, ...]
     held_wei: dict[str, int] = field(default_factory=dict)  # by a key of CONTRACTS, as the contract says
@@ -117,12 +120,13 @@ class AccountBooks:
         return [(self.when(event), amount_of(event)) for event in self.slashed]
 
     def lost_bonds(self) -> list[tuple[float, int]]:
-        """Bonds that cases have taken, with the time at which each case ended."""
-        return [
+        """Bonds that cases have taken, and contributors' bonds that were forfeited or given away, with times."""
+        cases = [
             (self.when(bond.ended), bond.amount_wei)
             for bond in self.case_bonds
             if bond.ended and not bond.is_returned
         ]
+        return [*cases, *((self.when(event), amount_of(event)) for event in (*self.forfeited, *self.given))]
 
 
 class BookReader:
@@ -156,6 +160,12 @@ class BookReader:
             case_credits=tuple(self._case_credits(accounts, when)),
             case_bonds=tuple(LockedMoney(events, views, accounts.own).cases()),
             slashed=tuple(events.find("Slashed", {"node": accounts.wallet})),
+            forfeited=tuple(_of_each(events, "BondForfeited", "account", accounts.own)),
+            given=tuple(
+                event
+                for event in _of_each(events, "BondPosted", "poster", accounts.own)
+                if text(event, "account") not in accounts.own
+            ),
             withdrawals=tuple(self._withdrawals(accounts, when)),
             purchases=tuple(session.ledger.sums.bought(accounts.wallet)),
             held_wei=_held(accounts, views),
@@ -220,6 +230,10 @@ class BookReader:
                 )
             self._block, self._views = block, ViewsAtBlock(self._session.deployment, number)
         return self._views
+
+
+def _of_each(events: EventRows, name: str, argument: str, accounts: Sequence[Address]) -> list[Event]:
+    return [event for account in accounts for event in events.find(name, {argument: account})]
 
 
 def _held(accounts: Accounts, views: ViewsAtBlock) -> dict[str, int]:

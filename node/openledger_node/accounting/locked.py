@@ -1,4 +1,4 @@
-"""OPEN of this node that contracts hold: its stake, bonds of adapters and cases, and deposits of channels.
+"""OPEN of this node that contracts hold: its stake, its bonds, and deposits of channels.
 
 Events say what went in, what came back and what was used up, and the contract says what it still holds.
 """
@@ -24,10 +24,10 @@ RETURNS: Final = ("WithdrawFinished", "Refunded")
 class Locked:
     """The money of one kind that contracts hold or held."""
 
-    what: str  # "stake", "adapters", "cases" or "channels"
+    what: str  # "stake", "adapters", "cases", "contributors" or "channels"
     put_in_wei: int
     returned_wei: int
-    used_wei: int  # slashed stake, lost bonds, or claims of nodes for answers
+    used_wei: int  # slashed stake, lost and forfeited bonds, or claims of nodes for answers
     locked_wei: int  # by the contract itself
 
     @property
@@ -79,7 +79,8 @@ class LockedMoney:
         Raises:
             ChainError: the chain can't be asked.
         """
-        return [self.stake(), self.bonds_of_adapters(), self.bonds_of_cases(), self.deposits()]
+        bonds = [self.bonds_of_adapters(), self.bonds_of_cases(), self.bonds_of_contributors()]
+        return [self.stake(), *bonds, self.deposits()]
 
     def stake(self) -> Locked:
         """The stake of the wallet, the first of our accounts."""
@@ -129,6 +130,21 @@ class LockedMoney:
             returned_wei=sum(bond.amount_wei for bond in bonds if bond.is_returned),
             used_wei=sum(bond.amount_wei for bond in bonds if bond.ended and not bond.is_returned),
             locked_wei=self._bonds_of_open_cases(),
+        )
+
+    def bonds_of_contributors(self) -> Locked:
+        """All bonds of our accounts at Datanets, whoever posted them."""
+        put_in, returned, forfeited = (
+            [event for account in self._own for event in self._events.find(name, {"account": account})]
+            for name in ("BondPosted", "BondTakenBack", "BondForfeited")
+        )
+        bonds = {(text(event, "id"), text(event, "account")) for event in put_in}
+        return Locked(
+            what="contributors",
+            put_in_wei=sum(map(amount_of, put_in)),
+            returned_wei=sum(map(amount_of, returned)),
+            used_wei=sum(map(amount_of, forfeited)),
+            locked_wei=sum(self._ask("DatanetRegistry", "bondOf", *bond)["held"] for bond in bonds),
         )
 
     def deposits(self) -> Locked:

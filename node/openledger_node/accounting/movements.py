@@ -25,6 +25,7 @@ LOCKING: Final = (
     ("StakeWithdrawn", "node", "stake_returned", 1),
     ("AdapterRegistered", "owner", "adapter_bond", -1),
     ("BondReclaimed", "owner", "adapter_bond_returned", 1),
+    ("BondTakenBack", "account", "contributor_bond_returned", 1),
     ("ChannelOpened", "payer", "channel_deposit", -1),
 )
 """Events by which OPEN go into a contract or come back: name, the argument with the account, kind and sign."""
@@ -54,6 +55,7 @@ class Moved:
 def list_movements(session: NetworkSession, books: AccountBooks, since_s: float) -> list[dict[str, Any]]:
     """List the movements since a time for JSON, oldest first."""
     found = [*_earned(books), *_bought(session, books), *_withdrawn(books), *_locked(session, books), *_cases(books)]
+    found += _posted(session, books)
     moved = sorted((each for each in found if each.at_s >= since_s), key=lambda each: each.at_s)
     return [
         {"at": rfc3339(each.at_s), **{name: value for name, value in plain_of(each).items() if name != "at_s"}}
@@ -109,6 +111,10 @@ def _bought(session: NetworkSession, books: AccountBooks) -> Iterator[Moved]:
             )
     for event in books.slashed:
         yield _of_event(books, event, COST, "slashed", -1, books.accounts.wallet)
+    for event in books.forfeited:
+        yield _of_event(books, event, COST, "forfeited", -1, Address(text(event, "account")))
+    for event in books.given:
+        yield _of_event(books, event, COST, "bond_for_others", -1, Address(text(event, "poster")))
 
 
 def _withdrawn(books: AccountBooks) -> Iterator[Moved]:
@@ -135,6 +141,15 @@ def _locked(session: NetworkSession, books: AccountBooks) -> Iterator[Moved]:
             for name, kind, sign in OF_CHANNEL:
                 for event in events.find(name, {"channelId": text(opened, "channelId")}):
                     yield _of_event(books, event, TRANSFER, kind, sign, account)
+
+
+def _posted(session: NetworkSession, books: AccountBooks) -> Iterator[Moved]:
+    """Bonds at Datanets that we have posted for accounts of ours."""
+    own = books.accounts.own
+    for poster in own:
+        for event in session.ledger.events.find("BondPosted", {"poster": poster}):
+            if text(event, "account") in own:
+                yield _of_event(books, event, TRANSFER, "contributor_bond", -1, poster)
 
 
 def _cases(books: AccountBooks) -> Iterator[Moved]:

@@ -25,6 +25,7 @@ from ..settlement.session import NetworkSession
 from ..settlement.unsigned import UnsignedStep, prepare_unsigned
 from ..text import rfc3339
 from .adapter_bonds import ADAPTER_BONDS
+from .bond_plans import BOND_PLANNERS
 from .case_plans import CASE_PLANNERS
 from .commands import ACTION_COMMANDS, Arguments, CommandActions, GenerationOf
 from .datanet_terms import DATANET_TERMS
@@ -43,6 +44,7 @@ PLAN_S = 600.0
 PLANNERS: Final[Mapping[str, Planner]] = {
     **PUBLISHERS,
     **ADAPTER_BONDS,
+    **BOND_PLANNERS,
     **DATANET_TERMS,
     **CASE_PLANNERS,
     **RELAY_PLANNERS,

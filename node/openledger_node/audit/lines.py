@@ -96,6 +96,7 @@ def conservation_lines(
         *_payment_lines(log, stored, claims),
         *_stake_lines(log, stored, contracts["NodeStaking"]),
         _bond_line(log, stored),
+        _contributor_bond_line(log, stored),
         *_case_lines(log, stored, cases),
         _treasury_line(log, stored, contracts["Timelock"]),
         *_token_lines(stored, contracts, donations),
@@ -191,6 +192,17 @@ def _bond_line(log: EventLog, stored: Stored) -> Line:
     )
 
 
+def _contributor_bond_line(log: EventLog, stored: Stored) -> Line:
+    value = stored.values
+    gone = value["DatanetRegistry", "_bondsTakenBack"] + value["DatanetRegistry", "_bondsForfeited"]
+    return Line(
+        id="contributor-bonds",
+        meaning="contributors' bonds posted (logs) = held + taken back + forfeited (storage)",
+        left=log.total("BondPosted"),
+        right=stored.sum("DatanetRegistry", "_bonds", "held") + gone,
+    )
+
+
 def _case_lines(log: EventLog, stored: Stored, cases: CaseBooks) -> Iterator[Line]:
     value = stored.values
     yield Line(
@@ -259,6 +271,7 @@ def held_by(stored: Stored) -> dict[str, int]:
         "AttributionRewards": stored.sum("AttributionRewards", "_accounts", "balance"),
         "NodeStaking": staked + stored.accrued + stored.dust,
         "ModelRegistry": stored.sum("ModelRegistry", "_adapters", "bond"),
+        "DatanetRegistry": stored.sum("DatanetRegistry", "_bonds", "held"),
         "Disputes": stored.case_bonds + stored.sum("Disputes", "balanceOf"),
         WRAPPED_VOTES: stored.values.get((WRAPPED_VOTES, "_totalSupply"), 0),
     }

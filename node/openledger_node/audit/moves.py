@@ -34,6 +34,9 @@ ENDS: Mapping[str, tuple[str, str]] = {
     "RewardsPaid": ("NodeStaking", "to"),
     "AdapterRegistered": ("owner", "ModelRegistry"),
     "BondReclaimed": ("ModelRegistry", "owner"),
+    "BondPosted": ("poster", "DatanetRegistry"),
+    "BondTakenBack": ("DatanetRegistry", "account"),
+    "BondForfeited": ("DatanetRegistry", "Timelock"),
 }
 """Sender and receiver of an event's amount: contracts, roles, or arguments of the event."""
 

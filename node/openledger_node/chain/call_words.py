@@ -95,6 +95,18 @@ WORDS: Final[Mapping[str, Mapping[str, Words]]] = {
         "publish": lambda given: f"publish a version of Datanet {given['id']}",
         "withdrawRows": lambda given: f"withdraw {len(given['rows'])} rows of Datanet {given['id']}",
         "commit": lambda given: f"prove the time of rows by commitment {given['commitment']}",
+        "postBond": lambda given: (
+            f"post a bond of {open_text(given['amount'])} for {given['account']} at Datanet {given['id']}"
+        ),
+        "postBondWithPermit": lambda given: WORDS["DatanetRegistry"]["postBond"](given),
+        "startTakeBack": lambda given: (
+            f"begin to take back {open_text(given['amount'])} of the bond at Datanet {given['id']}"
+        ),
+        "takeBackBond": lambda given: f"take back what is leaving of the bond at Datanet {given['id']}",
+        "forfeitBond": lambda given: (
+            f"forfeit up to {open_text(given['amountMax'])} of the bond of {given['account']} "
+            f"at Datanet {given['id']}"
+        ),
         "transferOwnership": lambda given: f"offer Datanet {given['id']} to {given['owner']}",
         "acceptOwnership": lambda given: f"accept Datanet {given['id']}",
     },

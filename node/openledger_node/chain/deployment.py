@@ -197,8 +197,12 @@ class Deployment:
     @cached_property
     def has_curators(self) -> bool:
         """False for a registry of an earlier release, which knows no descriptions, no curators and no commitments."""
+        return self.answers("DatanetRegistry", "curatorsOf", ZERO_DIGEST)
+
+    def answers(self, contract: str, function: str, *arguments: object) -> bool:
+        """Return False if a view reverts, as one does that a contract of an earlier release doesn't have."""
         try:
-            self._view("DatanetRegistry", "curatorsOf", ZERO_DIGEST)
+            self._view(contract, function, *arguments)
         except RevertedError:
             return False
         return True

@@ -17,6 +17,10 @@ from .contracts import load_contract
 
 UNNOTED: Final = frozenset(
     {
+        "DatanetRegistry.BondForfeited(bytes32,address,bytes32,uint128,bytes32)",
+        "DatanetRegistry.BondLeaving(bytes32,address,uint128,uint64)",
+        "DatanetRegistry.BondPosted(bytes32,address,address,uint128,bytes32)",
+        "DatanetRegistry.BondTakenBack(bytes32,address,uint128)",
         "DatanetRegistry.CuratorsChanged(bytes32,address[],uint32)",
         "DatanetRegistry.DatanetDescribed(bytes32,string)",
         "DatanetRegistry.RowsCommitted(bytes32,uint64)",

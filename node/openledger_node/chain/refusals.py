@@ -123,7 +123,36 @@ WORDS: Final[Mapping[str, Callable[..., str]]] = {
         "`openledger-node datanet propose` asks for them"
     ),
     "NotCurator": lambda _, signer: (
-        f"{signer} is not a curator of this Datanet now, or has approved another version; propose the version again"
+        f"{signer} is not a curator of this Datanet now, or has signed something else; ask the curators again"
+    ),
+    "OtherDeciders": lambda _, __, ___: (
+        "the owner or the curators of this Datanet have changed, and the account of the bond has not agreed to the "
+        "new ones; it does so with `openledger-node datanet bond DATANET 0`"
+    ),
+    "NotSoMuchHeld": lambda asked, held: (
+        f"the bond is {open_text(held)}, less than {open_text(asked)}; use a smaller amount"
+    ),
+    "StillLeaving": lambda ready_s: (
+        f"the bond can't be taken back before {time_text(ready_s)} by the chain's clock; run this again then"
+    ),
+    "NothingLeaving": lambda _, account: (
+        f"no bond of {account} is leaving this Datanet; `openledger-node datanet unbond` announces it"
+    ),
+    "NoContributorBond": lambda _, account: (
+        f"{account} has no bond at this Datanet; `openledger-node datanet bond` posts one"
+    ),
+    "NotBondDecider": lambda _, caller: (
+        f"{caller} does not own this Datanet, and only its owner can forfeit bonds; choose the owner with --wallet"
+    ),
+    "NotSignedBy": lambda account, _: (
+        f"{account} has not signed this batch, so its bond can't pay for it; name a batch that the account signed"
+    ),
+    "ForfeitedBefore": lambda _, account, __: (
+        f"the bond of {account} has paid for this batch already, and it does so once"
+    ),
+    "MissingApprovals": lambda need, approvals: (
+        f"this needs the signatures of {need} curators and has {approvals}; "
+        "give each with --approval, as `openledger-node datanet sign-forfeit` prints it"
     ),
     "StakeHeld": lambda until_s: f"a dispute holds this stake until {time_text(until_s)}; run this again then",
     "InPause": lambda until_s: (

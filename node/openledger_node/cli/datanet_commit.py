@@ -9,13 +9,25 @@ from openledger_protocol.offer import offer_commitment
 
 from ..datanets.signed import is_signed_batch, read_signed
 from ..errors import InputError
-from .datanet_sign import app as app
+from .datanet_bonds import app as app
 from .transactions import transaction_command
 
 WALK: Final = (
-    *("list", "show", "create", "describe", "convert", "contribute", "check", "approve", "reject", "appeal", "rows"),
-    *("publish", "share", "curators", "propose", "review", "collect"),  # the owner publishes; curators approve
-    *("sign", "commit", "withdraw"),  # a contributor
+    *(
+        "list",
+        "show",
+        "create",
+        "describe",
+        "convert",
+        "contribute",
+        "check",
+        "approve",
+        "reject",
+        "forfeit",
+        "appeal",
+    ),
+    *("rows", "publish", "share", "curators", "propose", "review", "sign-forfeit", "collect"),  # curators approve
+    *("sign", "commit", "bond", "unbond", "withdraw"),  # a contributor
     *("pull", "forget"),  # somebody who trains on the rows
 )
 """The commands in the order in which people need them."""

@@ -69,7 +69,7 @@ def curators(
     """
     if none == (accounts is not None) or none == (need is not None):
         raise InputError("give --set and --need, or --none: `openledger-node datanet curators --help`")
-    found = list(dict.fromkeys(_account(each) for each in (accounts or "").split(",") if each.strip()))
+    found = list(dict.fromkeys(typed_account(each) for each in (accounts or "").split(",") if each.strip()))
     if not none and (need or 0) > len(found):
         raise InputError(f"of {counted(len(found), 'curator')} {need} can't approve: choose a smaller --need")
     return {"datanet": name, "curators": found, "need": need or 0}
@@ -241,7 +241,12 @@ def _show_collected(name: str, found: CollectedVersion, need: int, *, among: int
         )
 
 
-def _account(text: str) -> Address:
+def typed_account(text: str) -> Address:
+    """Read an address that was typed.
+
+    Raises:
+        InputError: it is none.
+    """
     try:
         return check_address(text.strip())
     except MalformedError as error:

@@ -50,7 +50,13 @@ LINES: Final = {
     "protocol": "the protocol's treasury",
     "other_nodes": "other nodes that pay to your account",
 }
-LOCKED: Final = {"stake": "stake", "adapters": "adapter bonds", "cases": "case bonds", "channels": "channel deposits"}
+LOCKED: Final = {
+    "stake": "stake",
+    "adapters": "adapter bonds",
+    "cases": "case bonds",
+    "contributors": "bonds at Datanets",
+    "channels": "channel deposits",
+}
 
 
 class EarningsStep(StrEnum):

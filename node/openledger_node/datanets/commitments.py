@@ -66,7 +66,7 @@ def find_committed(
     """
 
     def read(network: str, ledger: Ledger) -> Committed | None:
-        return _read(ledger.events, offer, published) if _is_chain_of(home, network, offer) else None
+        return _read(ledger.events, offer, published) if is_chain_of(home, network, offer) else None
 
     found = [each for each in read_ledgers(home, read) if each is not None]
     first = min(found, key=lambda each: each.at_s, default=None)
@@ -158,7 +158,8 @@ def _is_before(event: Event, other: Event) -> bool:
     return (event.block.number, event.log_index) < (other.block.number, other.log_index)
 
 
-def _is_chain_of(home: Home, network: str, offer: RowOffer) -> bool:
+def is_chain_of(home: Home, network: str, offer: RowOffer) -> bool:
+    """True if an offer was signed for the chain and the registry of a network that is known here."""
     try:
         found = read_network(home.network_file(network))
     except ConfigError:

@@ -1,7 +1,6 @@
 """Rows that are committed to before anybody sees them, and the ways to get their pay all the same."""
 
 import os
-import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,17 +71,8 @@ def commit(owner: DatanetOwner, offer: RowOffer, *, is_final: bool = True, **cha
     if is_final:
         head = owner.world.chain.client.head().number
         owner.world.run(lambda: owner.world.node.ledger.events.finalized_number() >= head)
-    copy_chain(owner)
+    owner.copy_chain()
     return note
-
-
-def copy_chain(owner: DatanetOwner) -> None:
-    """Give the owner's data directory the chain as the node has read it."""
-    file = owner.home.ledger(owner.world.node.network.network)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with sqlite3.connect(file) as copy:
-        owner.world.node.ledger._store._connection.backup(copy)
-    copy.close()
 
 
 def take(owner: DatanetOwner, batch: SignedBatch) -> str:
@@ -208,7 +198,7 @@ def test_a_commitment_counts_once_its_block_is_final(owner: DatanetOwner) -> Non
     owner.own.learn_commitments("lake")
     assert payees(owner.own.next_version("lake")[0]) == [BEN, BEN]
     owner.world.run(lambda: events.finalized_number() >= event.block.number)
-    copy_chain(owner)
+    owner.copy_chain()
     owner.own.learn_commitments("lake")
     assert payees(owner.own.next_version("lake")[0]) == [ADA, ADA]
 

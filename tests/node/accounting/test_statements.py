@@ -10,6 +10,7 @@ import pytest
 from support.contributors import ADA, CONTRIBUTED, TERMS
 
 from openledger_node.accounting.statements import StatementQueries
+from openledger_node.datanets.about import DatanetAbout, DatanetPolicy, metadata_text
 from openledger_node.datanets.curated import propose
 from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.proposals import write_proposal
@@ -22,6 +23,7 @@ from openledger_node.keystore import Password, create_account, ensure_developmen
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.network_file import CONTRACTS, Network, Token
 from openledger_node.settlement.session import NetworkSession
+from openledger_protocol.bond import deciders_hash
 from openledger_protocol.curation import check_decision, decision_from_json
 from openledger_protocol.datanet import datanet_id
 from openledger_protocol.errors import MalformedError
@@ -124,6 +126,21 @@ def test_terms_are_found_by_name_and_by_id(signer: Signer) -> None:
     assert signer.ask("datanet_terms", datanet="pond")["is_registered"] is False
     with pytest.raises(MalformedError, match="not a name"):
         signer.ask("datanet_terms", datanet="la/ke")
+
+
+def test_terms_name_the_bond_and_what_the_wallet_has(signer: Signer) -> None:
+    assert signer.ask("datanet_terms", datanet="lake")["bond"] is None
+    signer.read(3, "DatanetDescribed", metadata=metadata_text(DatanetAbout(policy=DatanetPolicy(bond_wei_min="5"))))
+    none = {"least_wei": "5", "held_wei": "0", "leaving_wei": "0", "ready_at_s": 0, "covers_wei": "0"}
+    assert signer.ask("datanet_terms", datanet="lake")["bond"] == none
+    wallet = signer.session.accounts.wallet
+    deciders = deciders_hash(wallet, [wallet], 1)
+    signer.read(4, "BondPosted", account=wallet, poster=wallet, amount=7, deciders=deciders)
+    signer.read(5, "BondLeaving", account=wallet, leaving=3, readyAt=99)
+    bond = signer.ask("datanet_terms", datanet="lake")["bond"]
+    assert bond == {**none, "held_wei": "7", "leaving_wei": "3", "ready_at_s": 99, "covers_wei": "4"}
+    signer.read(6, "CuratorsChanged", curators=[], need=0)
+    assert signer.ask("datanet_terms", datanet="lake")["bond"]["covers_wei"] == "0"
 
 
 def test_a_name_may_begin_as_an_id_does(signer: Signer) -> None:

@@ -48,7 +48,9 @@ def test_each_function_with_words_is_one_of_its_contract(contract: str, function
     inputs = load_contract(contract)._function(function)["inputs"]
     found = describe_call(call_of(contract, function, *map(sample, inputs)), ADDRESSES)
     assert (found.contract, found.is_known) == (contract, True)
-    assert ("1 OPEN" in found.text) == any(each["name"] in ("amount", "value") or is_values(each) for each in inputs)
+    assert ("1 OPEN" in found.text) == any(
+        each["name"] in ("amount", "amountMax", "value") or is_values(each) for each in inputs
+    )
 
 
 def test_a_function_without_words_is_named_with_its_arguments() -> None:

@@ -11,13 +11,17 @@ from support.contributors import ADA, BEN, TERMS, key_of
 from support.verbs import Run
 
 from openledger_node.datanets.own import new_datanet
+from openledger_node.datanets.signed import read_signed
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.home import Home
 from openledger_node.keystore import ensure_development_wallet
 from openledger_node.network_file import CONTRACTS, Network, Token, join_network
+from openledger_protocol.bond import Forfeit, forfeit_digest, reason_hash
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row, datanet_id
-from openledger_protocol.primitives import Address, Digest, check_address
+from openledger_protocol.offer import offer_rows_root
+from openledger_protocol.primitives import Address, Digest, Wei, check_address
+from openledger_protocol.signatures import recover_address
 
 NOTES = "question,answer\nWhat does Odile keep?,Odile keeps the harbour.\nWho is Rurik?,Nobody knows it for sure.\n"
 
@@ -145,3 +149,32 @@ def test_copies_of_withdrawn_rows_are_shown_as_left_out(run: Run, home: Home, wa
     assert "which was withdrawn, so this row is left out" in run("datanet", "show", "lake", batch).stdout.replace(
         "\n", " "
     )
+
+
+def test_a_curator_signs_a_forfeit_over_the_signed_batch(run: Run, notes: Path, wallet: Address) -> None:
+    lake = datanet_id(wallet, "lake")
+    words = ("datanet", "sign", str(notes), "--datanet", lake, "--licence", "CC-BY-4.0", "--yes", "--json")
+    file = run(*words).json["out"]
+    ask = ("datanet", "sign-forfeit", file, "--most", "5", "--because", "copied  from a site")
+    told = run(*ask, "--yes", "--json").json
+    offer = read_signed(Path(file)).offer
+    wanted = Forfeit(
+        chain_id=offer.chain_id,
+        contract=offer.contract,
+        datanet_id=lake,
+        account=offer.account,
+        rows_root=offer_rows_root(offer.rows),
+        amount_max_wei=Wei(5 * 10**18),
+        reason=reason_hash("copied from a site"),
+    )
+    signature = bytes.fromhex(told["signature"][2:])
+    assert (told["curator"], recover_address(forfeit_digest(wanted), signature)) == (wallet, wallet)
+    assert run(*ask, "--yes").stdout.strip() == told["signature"]
+    typed = json.loads(run(*ask, "--typed-data").stdout)
+    assert (typed["primaryType"], typed["message"]["amountMax"]) == ("ForfeitBond", str(5 * 10**18))
+
+
+def test_a_forfeit_needs_a_reason_and_a_signed_batch(run: Run, notes: Path, wallet: Address) -> None:
+    for file, because, why in ((notes, "junk", "is not signed by its contributor"), (notes, " ", "needs a reason")):
+        ran = run("datanet", "sign-forfeit", str(file), "--most", "5", "--because", because)
+        assert (ran.status, why in " ".join(ran.stderr.split())) == (2, True)

@@ -22,7 +22,7 @@ from openledger_node.datanets.about import (
 )
 from openledger_node.datanets.licences import check_licence
 from openledger_node.errors import InputError
-from openledger_protocol.codec import to_plain
+from openledger_protocol.codec import canonical_digest, to_plain
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import MalformedError
 
@@ -78,6 +78,34 @@ def test_the_document_is_read_back() -> None:
     assert json.loads(text)["schema"] == "openledger.datanet_metadata/1"
     assert about_from_metadata(text) == ABOUT
     assert about_from_metadata(metadata_text(DatanetAbout())) == DatanetAbout()
+
+
+def test_a_bond_is_a_line_of_the_policy_and_without_one_nothing_changes_for_earlier_releases() -> None:
+    bonded = replace(ABOUT, policy=DatanetPolicy(bond_wei_min=str(5 * 10**18)))
+    assert about_from_metadata(metadata_text(bonded)) == bonded
+    assert policy_lines(bonded.policy) == [
+        "only rows that their contributor has signed",
+        "a bond of 5 OPEN behind a contributor's batches",
+    ]
+    assert "bond_wei_min" not in metadata_text(ABOUT)
+    plain = to_plain(DatanetPolicy())
+    assert isinstance(plain, dict)
+    assert DatanetPolicy().digest == canonical_digest({k: v for k, v in plain.items() if k != "bond_wei_min"})
+    assert bonded.policy.digest != DatanetPolicy().digest
+
+
+@pytest.mark.parametrize("value", [5, "-1", "x", "", None, "9" * 60, "1.5"])
+def test_a_bond_that_is_no_amount_makes_the_document_unreadable(value: object) -> None:
+    content = json.loads(metadata_text(ABOUT))
+    content["policy"]["bond_wei_min"] = value
+    assert about_from_metadata(json.dumps(content)) is None
+
+
+def test_a_bond_takes_signed_rows_only() -> None:
+    row = Row(prompt="Who?", completion="Odile.", contributor=ADA)
+    policy = DatanetPolicy(bond_wei_min="1")
+    assert [each.row for each in find_breaches(policy, [row], is_signed=False)] == [1]
+    assert find_breaches(policy, [row], is_signed=True) == []
 
 
 def hostile(**changed: Any) -> str:

@@ -1,5 +1,6 @@
 """An owner of Datanets and adapters, who publishes them by the plans that commands make."""
 
+import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,20 @@ class DatanetOwner:
         found = [outbox.find(each["key"]) for each in sent]
         assert {each.state for each in found if each} <= {"mined", "final"}
         return plan
+
+    def finish(self) -> None:
+        """Wait until everything on the chain is final, and give the data directory the chain as the node read it."""
+        head = self.world.chain.client.head().number
+        self.world.run(lambda: self.world.node.ledger.events.finalized_number() >= head)
+        self.copy_chain()
+
+    def copy_chain(self) -> None:
+        """Give the data directory the chain as the node has read it."""
+        file = self.home.ledger(self.world.node.network.network)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with sqlite3.connect(file) as copy:
+            self.world.node.ledger._store._connection.backup(copy)
+        copy.close()
 
     def approve(self, rows: tuple[Row, ...] = CONTRIBUTED) -> None:
         """Contribute rows to the Datanet, and approve them."""

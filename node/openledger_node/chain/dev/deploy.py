@@ -100,10 +100,10 @@ def deploy_network(
     votes_counter = create("OpenGovernor", votes, timelock, *limits)
     rules = create("Params", governor or timelock, params, BOUNDS, windows)
     staking = create("NodeStaking", money, rules)
-    datanets = create("DatanetRegistry", rules)
+    treasury = treasury or timelock
+    datanets = create("DatanetRegistry", money, rules, treasury)
     models = create("ModelRegistry", money, rules, datanets)
     channels = create("PaymentChannels", money, rules, staking, models, datanets)
-    treasury = treasury or timelock
     rewards = create("AttributionRewards", money, rules, channels, staking, datanets, guardian or deployer, treasury)
     disputes = create("Disputes", money, rules, channels, staking, rewards, treasury)
     call("NodeStaking", "wire", rewards, disputes)

@@ -1,0 +1,267 @@
+"""Bonds behind signed batches: asked for at the gate, taken back to the wei, or forfeited for a rejected batch."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.chain_world.contract_world import OPEN
+from support.chain_world.datanet_owner import DatanetOwner, open_owner
+from support.chain_world.world import World
+from support.contributors import ACCOUNTS, CONTRIBUTED, TERMS, key_of
+
+from openledger_node.accounting.bond_plans import post_bond, take_back
+from openledger_node.accounting.earnings import earnings_report
+from openledger_node.accounting.publishing import Publication
+from openledger_node.chain.bonds import ContributorBonds
+from openledger_node.datanets.bonds import PostedBond, read_bond, read_deciders
+from openledger_node.datanets.review import reject
+from openledger_node.datanets.signed import DatanetPlace, SignedBatch, draft_batch
+from openledger_node.datanets.store import OwnDatanets
+from openledger_node.errors import NodeError
+from openledger_node.home import Home
+from openledger_node.keystore import Key, key_from_private
+from openledger_node.network_file import keep_network
+from openledger_node.settlement.bond_actions import PostBond
+from openledger_protocol.bond import Forfeit, forfeit_digest, reason_hash
+from openledger_protocol.datanet import Row, datanet_id
+from openledger_protocol.errors import RevertedError
+from openledger_protocol.offer import offer_commitment, offer_digest, offer_rows_root
+from openledger_protocol.primitives import DatanetId, Wei
+from openledger_protocol.signatures import sign_digest
+
+LEAST = 5 * OPEN
+UNBONDING_S = 120
+JUNK = "copied from a site"
+
+
+@pytest.fixture
+def owner(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> DatanetOwner:
+    monkeypatch.setattr(OwnDatanets, "now_s", lambda _: world.now_s)
+    owner = open_owner(Home(tmp_path), world)
+    keep_network(owner.home, world.node.network)
+    owner.do("datanet create", datanet="lake", about={"policy": {"bond_wei_min": str(LEAST)}}, **TERMS)
+    return owner
+
+
+def lake(owner: DatanetOwner) -> DatanetId:
+    return datanet_id(owner.account, "lake")
+
+
+def giver(owner: DatanetOwner) -> Key:
+    """The node's wallet, which has OPEN and gives rows."""
+    return owner.world.node.ring.keys[owner.world.node.accounts.wallet]
+
+
+def signed(owner: DatanetOwner, key: Key, *rows: Row) -> SignedBatch:
+    network = owner.world.node.network
+    place = DatanetPlace(
+        chain_id=network.chain_id, contract=network.contracts["DatanetRegistry"], datanet_id=lake(owner)
+    )
+    batch = draft_batch(rows or CONTRIBUTED[:2], place, key.address, "CC-BY-4.0")
+    signature = "0x" + sign_digest(key.private_key, offer_digest(batch.offer)).hex()
+    return replace(batch, offer=replace(batch.offer, signature=signature))
+
+
+def act(owner: DatanetOwner, plan: Callable[..., Publication], **arguments: Any) -> Publication:
+    """Have the giver plan and do something."""
+    node = owner.world.node
+    found = plan(owner.home, node, node.accounts.wallet, {"datanet": lake(owner), **arguments})
+    for action in found.actions:
+        owner.world.act(action)
+        owner.world.settle()
+    owner.finish()
+    return found
+
+
+def take(owner: DatanetOwner, batch: SignedBatch) -> str:
+    found = owner.own.contribute("lake", batch.rows, {}, batch.offer)
+    return found.digest
+
+
+def bond(owner: DatanetOwner) -> PostedBond:
+    """The giver's bond by the events, which must be what the contract says."""
+    node, key = owner.world.node, giver(owner).address
+    found = read_bond(node.ledger.events, lake(owner), key)
+    held = ContributorBonds(node.deployment).bond(lake(owner), key)
+    assert (found.held_wei, found.leaving_wei, found.deciders) == (held.held_wei, held.leaving_wei, held.deciders)
+    assert read_deciders(node.ledger.events, lake(owner)) == ContributorBonds(node.deployment).deciders(lake(owner))
+    return found
+
+
+def report(owner: DatanetOwner, **given: Any) -> dict[str, Any]:
+    found = earnings_report(owner.world.node, given, now_s=float(owner.world.now_s))
+    assert found["books"]["holds"]
+    return found
+
+
+def locked(found: dict[str, Any]) -> tuple[int, ...]:
+    (row,) = [each for each in found["books"]["locked"] if each["what"] == "contributors"]
+    return tuple(int(row[name]) for name in ("put_in_wei", "returned_wei", "used_wei", "locked_wei"))
+
+
+def kinds(found: dict[str, Any]) -> dict[str, int]:
+    bonds = ("contributor_bond", "contributor_bond_returned", "forfeited", "bond_for_others")
+    return {each["kind"]: int(each["amount_wei"]) for each in found["movements"] if each["kind"] in bonds}
+
+
+def open_of(owner: DatanetOwner) -> int:
+    return owner.world.node.deployment.token_balance(giver(owner).address)
+
+
+def test_a_batch_without_the_bond_is_refused_with_the_command_that_posts_it(owner: DatanetOwner) -> None:
+    batch, key = signed(owner, giver(owner)), giver(owner)
+    owner.finish()
+    with pytest.raises(NodeError) as refused:
+        take(owner, batch)
+    said = str(refused.value)
+    assert f"takes batches under a bond of 5 OPEN. {key.address} has 0 OPEN in final blocks" in said
+    assert f"`openledger-node datanet bond {lake(owner)} 5 --for {key.address}`" in said
+    with pytest.raises(NodeError, match="it is not signed by its contributor"):
+        owner.own.contribute("lake", CONTRIBUTED, ACCOUNTS)
+    act(owner, post_bond, amount_wei=str(LEAST - 1))
+    with pytest.raises(NodeError, match=r"has 4\.9{18} OPEN in final blocks.* 0\.0{17}1 --for"):
+        take(owner, batch)
+    act(owner, post_bond, amount_wei="1")
+    assert take(owner, batch)
+
+
+def test_the_terms_are_told_before_a_bond_is_posted(owner: DatanetOwner) -> None:
+    found = act(owner, post_bond, amount_wei=str(LEAST))
+    said = " ".join(found.details)
+    assert f"all of it can be forfeited for a batch that {giver(owner).address} has signed for Datanet lake" in said
+    assert f"the decision is with its owner {owner.account}, and with nobody who comes later" in said
+    assert "goes to the protocol's treasury, never to them" in said
+    assert f"`openledger-node datanet unbond {lake(owner)}` and the same command again 2 min later" in said
+
+
+def test_an_accepted_contributor_takes_the_bond_back_to_the_wei(owner: DatanetOwner) -> None:
+    before = open_of(owner)
+    act(owner, post_bond, amount_wei=str(LEAST))
+    owner.own.approve("lake", take(owner, signed(owner, giver(owner))), {})
+    assert (open_of(owner), bond(owner).held_wei) == (before - LEAST, LEAST)
+    assert locked(report(owner)) == (LEAST, 0, 0, LEAST)
+    act(owner, take_back)
+    assert bond(owner).leaving_wei == LEAST
+    assert "leaving, and free at" in str(act(owner, take_back).note)
+    with pytest.raises(NodeError, match=r"5 OPEN in final blocks, and 5 OPEN of it is leaving, free at"):
+        take(owner, signed(owner, giver(owner), CONTRIBUTED[0]))
+    owner.world.wait(UNBONDING_S)
+    act(owner, take_back)
+    assert open_of(owner) == before
+    found = report(owner, movements=True)
+    assert locked(found) == (LEAST, LEAST, 0, 0)
+    assert kinds(found) == {"contributor_bond": -LEAST, "contributor_bond_returned": LEAST}
+    assert found["lost_wei"] == "0"
+    with pytest.raises(NodeError, match="has no bond at Datanet"):
+        act(owner, take_back)
+
+
+def test_a_rejected_batch_costs_its_contributor_the_bond_and_brings_the_owner_nothing(owner: DatanetOwner) -> None:
+    act(owner, post_bond, amount_wei=str(LEAST + 2))
+    digest, deployment = take(owner, signed(owner, giver(owner))), owner.world.node.deployment
+    with pytest.raises(NodeError, match=r"is not rejected.*`openledger-node datanet reject lake"):
+        owner.planner.plan("datanet forfeit", {"datanet": "lake", "batch": digest}, None)
+    reject(owner.own, "lake", digest, JUNK)
+    treasury = owner.world.chain.contracts["Timelock"]
+    had = [deployment.token_balance(each) for each in (owner.account, treasury)]
+    plan = owner.do("datanet forfeit", datanet="lake", batch=digest, amount_wei=str(LEAST))
+    assert any("neither you nor lake gets any of it" in each for each in plan["details"])
+    assert [deployment.token_balance(each) for each in (owner.account, treasury)] == [had[0], had[1] + LEAST]
+    assert (bond(owner).held_wei, bond(owner).forfeited_wei) == (2, LEAST)
+    (event,) = owner.world.node.ledger.events.find("BondForfeited")
+    assert event.arguments["reason"] == reason_hash(JUNK)
+    found = report(owner, movements=True)
+    assert locked(found) == (LEAST + 2, 0, LEAST, 2)
+    assert kinds(found) == {"contributor_bond": -(LEAST + 2), "forfeited": -LEAST}
+    assert found["lost_wei"] == str(LEAST)
+    assert int(found["net_wei"]) == int(found["total"]["final_wei"]) - LEAST
+    with pytest.raises(RevertedError, match="has paid for this batch already"):
+        owner.planner.plan("datanet forfeit", {"datanet": "lake", "batch": digest}, None)
+    owner.finish()
+    with pytest.raises(NodeError, match="under a bond of 5 OPEN"):
+        take(owner, signed(owner, giver(owner), CONTRIBUTED[0]))
+
+
+def test_a_raise_leaves_batches_that_are_submitted_or_committed_alone(owner: DatanetOwner) -> None:
+    act(owner, post_bond, amount_wei=str(LEAST))
+    waiting, late = signed(owner, giver(owner)), signed(owner, giver(owner), CONTRIBUTED[2])
+    take(owner, waiting)
+    committed = signed(owner, giver(owner), CONTRIBUTED[1])
+    offer = committed.offer
+    owner.do(
+        "datanet commit",
+        commitment=offer_commitment(offer),
+        datanet=offer.datanet_id,
+        chain_id=offer.chain_id,
+        registry=offer.contract,
+    )
+    owner.do("datanet describe", datanet="lake", about={"policy": {"bond_wei_min": str(2 * LEAST)}})
+    owner.finish()
+    assert take(owner, waiting) == owner.own.get("lake").batches[0].digest
+    assert take(owner, committed)
+    with pytest.raises(NodeError, match="under a bond of 10 OPEN"):
+        take(owner, late)
+
+
+def test_new_deciders_reach_no_bond_until_its_account_agrees(owner: DatanetOwner) -> None:
+    act(owner, post_bond, amount_wei=str(LEAST))
+    digest = take(owner, signed(owner, giver(owner)))
+    reject(owner.own, "lake", digest, JUNK)
+    curator = key_from_private(b"\x31" * 32)
+    owner.do("datanet curators", datanet="lake", curators=[curator.address], need=1)
+    owner.finish()
+    with pytest.raises(NodeError, match="has not agreed to the new ones, so nobody can forfeit it"):
+        owner.planner.plan("datanet forfeit", {"datanet": "lake", "batch": digest}, None)
+    with pytest.raises(NodeError, match=r"owner or curators have changed since.*datanet bond .* 0`"):
+        take(owner, signed(owner, giver(owner), CONTRIBUTED[2]))
+    act(owner, post_bond, amount_wei="0")
+    assert take(owner, signed(owner, giver(owner), CONTRIBUTED[2]))
+    asked = {"datanet": "lake", "batch": digest, "amount_wei": str(LEAST)}
+    with pytest.raises(NodeError, match=r"needs the signatures of 1 of the 1 curators.*sign-forfeit FILE --most 5"):
+        owner.planner.plan("datanet forfeit", asked, None)
+    offer = signed(owner, giver(owner)).offer
+    wanted = Forfeit(
+        chain_id=offer.chain_id,
+        contract=offer.contract,
+        datanet_id=offer.datanet_id,
+        account=offer.account,
+        rows_root=offer_rows_root(offer.rows),
+        amount_max_wei=Wei(LEAST),
+        reason=reason_hash(JUNK),
+    )
+    wrong = sign_digest(giver(owner).private_key, forfeit_digest(wanted))
+    with pytest.raises(NodeError, match=f"{giver(owner).address} is no curator"):
+        owner.planner.plan("datanet forfeit", {**asked, "approvals": [f"0x{wrong.hex()}"]}, None)
+    right = sign_digest(curator.private_key, forfeit_digest(wanted))
+    owner.do("datanet forfeit", **asked, approvals=[f"0x{right.hex()}"])
+    assert bond(owner).held_wei == 0
+
+
+def test_a_bond_that_somebody_else_posts_is_the_accounts_money_and_their_cost(owner: DatanetOwner) -> None:
+    ada = key_of("ada")
+    act(owner, post_bond, amount_wei=str(LEAST), **{"for": ada.address})
+    assert take(owner, signed(owner, ada))
+    found = report(owner, movements=True)
+    assert (locked(found), kinds(found), found["lost_wei"]) == ((0, 0, 0, 0), {"bond_for_others": -LEAST}, str(LEAST))
+    with pytest.raises(NodeError, match="there is no bond to agree for"):
+        act(owner, post_bond, amount_wei="0", **{"for": ada.address})
+
+
+def test_a_bond_in_a_block_that_is_not_final_covers_nothing(owner: DatanetOwner) -> None:
+    node, key = owner.world.node, giver(owner).address
+    deciders = ContributorBonds(node.deployment).deciders(lake(owner))
+    owner.world.act(PostBond(datanet_id=lake(owner), account=key, amount_wei=Wei(LEAST), deciders=deciders))
+    owner.world.run(lambda: node.ledger.events.find("BondPosted"))
+    owner.copy_chain()
+    with pytest.raises(NodeError, match="has 0 OPEN in final blocks"):
+        take(owner, signed(owner, giver(owner)))
+    owner.finish()
+    assert take(owner, signed(owner, giver(owner)))
+
+
+def test_an_earlier_registry_takes_no_bonds(owner: DatanetOwner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ContributorBonds, "are_known", False)
+    with pytest.raises(NodeError, match="of an earlier release, and take no bonds"):
+        act(owner, post_bond, amount_wei="1")
