@@ -24,7 +24,6 @@ from .block_store import BlockStore, damaged, open_block_store
 from .calls import free_state, room_for_calls
 from .constants import BANK, BANK_COINS_WEI, EMBEDDED_CHAIN_ID, FINALITY_DEPTH
 from .mempool import Pool
-from .opcodes import QuickState
 
 GAS_LIMIT: Final = 30_000_000
 CACHED_BLOCKS: Final = 256
@@ -32,13 +31,9 @@ CHECKED_BLOCKS: Final = 256
 """Newest headers that are checked when a chain is opened: as many as a contract can see."""
 
 
-class _VM(PragueVM):
-    _state_class = QuickState
-
-
 class _Chain(Chain):
     chain_id = EMBEDDED_CHAIN_ID
-    vm_configuration = ((0, _VM),)  # type: ignore[assignment]  # a block number is an int to us
+    vm_configuration = ((0, PragueVM),)  # type: ignore[assignment]  # a block number is an int to us
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
