@@ -169,6 +169,13 @@ def test_a_command_that_fails_is_named_with_its_words() -> None:
         Systemd({}, commands).unload("x")
 
 
+def test_a_command_that_failed_is_not_explained_by_what_it_did_before() -> None:
+    said = "Removed '/x/a.service'.\n--now cannot be used when systemd is not running\n"
+    commands = ServiceCommands({"systemctl --user disable": Ran(status=1, err=said)})
+    with pytest.raises(NodeError, match=r"has failed \(--now cannot be used"):
+        Systemd({}, commands).unload("x")
+
+
 def test_an_agent_of_launchd_starts_again_only_after_a_failure(tmp_path: Path) -> None:
     definition = define(Home(tmp_path / "my node"), drain_grace_s=30.0, program=("/opt/openledger-node",))
     listed = plistlib.loads(Launchd(ServiceCommands()).text(definition).encode())

@@ -9,6 +9,9 @@ from ...errors import NodeError
 ABSENT = 127
 """Exit code of a command that is not installed, as a shell has it."""
 
+DONE = ("Removed ", "Created symlink ")
+"""Beginnings of lines by which systemctl tells what it has done before it failed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
@@ -45,6 +48,7 @@ def must_run(words: Sequence[str], found: Ran) -> Ran:
         NodeError: it has failed; the message has its words.
     """
     if found.status:
-        why = (found.err or found.out).strip().splitlines()
+        lines = (found.err or found.out).strip().splitlines()
+        why = [line for line in lines if not line.startswith(DONE)] or lines
         raise NodeError(f"`{' '.join(words)}` has failed ({why[0] if why else f'status {found.status}'})")
     return found

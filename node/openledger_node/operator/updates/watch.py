@@ -43,7 +43,7 @@ Install = Callable[..., InstalledRelease]
 
 @dataclass(slots=True, kw_only=True)
 class KeptLook:
-    """What the last look has found; times are since 1970."""
+    """The outcome of the last look; times are since 1970."""
 
     looked_s: float = 0.0
     next_s: float = 0.0
@@ -246,7 +246,7 @@ class ReleaseWatch:
 
 
 def read_look(file: Path) -> KeptLook:
-    """What the last look has found; a file that is damaged or of another release counts for nothing."""
+    """Read the outcome of the last look; a file that is damaged or of another release counts for nothing."""
     try:
         kept = json.loads(file.read_text(encoding="utf-8"))
         if kept.pop("schema") != SCHEMA:
