@@ -9,7 +9,7 @@ import pytest
 
 from openledger_node.backends.native import build
 
-SANITIZE = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
+SANITIZE = ("-O0", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 EMULATION = Path(__file__).parents[2] / "support" / "amx_emulation.h"
 KERNELS = {"avx512": ("-mno-amx-tile", "-mno-amx-bf16"), "amx": ("-include", str(EMULATION))}
 TIMEOUT_S = 300
