@@ -109,7 +109,7 @@ class ScoredCase:
                 activations=taps["activations"].numpy(),
                 is_residual=is_residual,
                 top_ids=taps["top_ids"].numpy().astype(np.int32),
-                top_logprobs=taps["top"].numpy(),
+                top_logits=taps["top"].numpy(),
             )
             return trace_of(tapped, taps["ids"].tolist(), head, sketches)
 

@@ -105,7 +105,7 @@ def measure_signal_times(*, num_rows: int) -> dict[str, float]:
         activations=random.normal(size=(ANSWER_TOKENS, NUMBERS)).astype(np.float32),
         is_residual=IS_RESIDUAL,
         top_ids=random.integers(0, 49_152, (ANSWER_TOKENS, TOP_TOKENS)).astype(np.int32),
-        top_logprobs=np.log(np.full((ANSWER_TOKENS, TOP_TOKENS), 1 / TOP_TOKENS, np.float32)),
+        top_logits=np.log(np.full((ANSWER_TOKENS, TOP_TOKENS), 1 / TOP_TOKENS, np.float32)),
     )
     head: Any = Head()
     traces = [_random_trace(random, sketches) for _ in range(8)]

@@ -132,7 +132,7 @@ def test_a_replay_yields_the_taps_of_the_steps_whoever_shared_them(
     replayed = backend.replay(row("r", PROMPT + ANSWER[:-1], 0, place=0), ANSWER)
     backend.leave("r")
     np.testing.assert_allclose(replayed.taps.activations, stepped.activations, atol=1e-4)
-    np.testing.assert_allclose(replayed.taps.top_logprobs, stepped.top_logprobs, atol=1e-4)
+    np.testing.assert_allclose(replayed.taps.top_logits, stepped.top_logits, atol=1e-4)
     assert (replayed.taps.top_ids[:, 0] == stepped.top_ids[:, 0]).all()
 
 
@@ -159,10 +159,10 @@ def test_log_probabilities_are_those_of_the_logits(folder: Path) -> None:
     backend.leave("s")
     expected = logits.log_softmax(dim=0)
     assert replayed.logprobs[0] == pytest.approx(expected[ANSWER[0]].item(), abs=1e-5)
-    assert replayed.taps.top_ids.shape == replayed.taps.top_logprobs.shape == (1, TOP_TOKENS)
-    top = expected[torch.from_numpy(replayed.taps.top_ids[0]).long()]
-    np.testing.assert_allclose(replayed.taps.top_logprobs[0], top.numpy(), atol=1e-5)
-    assert (np.diff(replayed.taps.top_logprobs[0]) <= 0).all()
+    assert replayed.taps.top_ids.shape == replayed.taps.top_logits.shape == (1, TOP_TOKENS)
+    top = logits[torch.from_numpy(replayed.taps.top_ids[0]).long()]
+    np.testing.assert_allclose(replayed.taps.top_logits[0], top.numpy(), atol=1e-5)
+    assert (np.diff(replayed.taps.top_logits[0]) <= 0).all()
 
 
 def test_a_merged_adapter_is_tapped_beside_the_base_again(folder: Path) -> None:

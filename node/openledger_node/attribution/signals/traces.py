@@ -20,6 +20,9 @@ ERROR_TEMPERATURE: Final = 4.0
 """Softens the probabilities in the error. By the model's own, a memorised token has hardly any error, so an answer's
 signal would be that of its few uncertain tokens: their rounding, and their turn of direction in another wording."""
 
+CODED_TOKENS: Final = 16
+"""Tokens whose rows of the output head are in memory at once, 33 rows each."""
+
 SEQUENCE_ID: Final = "replay"
 
 
@@ -35,20 +38,34 @@ class Trace:
 
 def trace_of(taps: Taps, token_ids: Sequence[int], backend: TappingBackend, sketches: Sketches) -> Trace:
     """Reduce the taps of an answer, whose tokens they emitted, to its trace. All sums are in float64."""
-    chosen = np.asarray(token_ids, np.int64)
-    assert len(chosen) == taps.num_tokens, "each token has its taps"
-    known, places = np.unique(np.concatenate([chosen, taps.top_ids.ravel()]), return_inverse=True)
-    codes = backend.unembedding(known.tolist()).astype(np.float64) @ sketches.code_signs  # (known, CODE_WIDTH)
-    labels = codes[places[: len(chosen)]]
-    top = codes[places[len(chosen) :]].reshape(*taps.top_ids.shape, -1)  # (tokens, TOP_TOKENS, CODE_WIDTH)
-    expected = np.einsum("tk,tkc->tc", softened(taps.top_logprobs), top)
+    assert len(token_ids) == taps.num_tokens, "each token has its taps"
+    chosen = np.asarray(token_ids, np.int64)[:, None]
+    wanted = np.concatenate([chosen, taps.top_ids], axis=1)  # (tokens, 1 + TOP_TOKENS)
+    chances = softened(taps.top_logits)
+    coded = [
+        _coded(wanted[at : at + CODED_TOKENS], chances[at : at + CODED_TOKENS], backend, sketches)
+        for at in range(0, len(wanted), CODED_TOKENS)
+    ]
+    labels, expected = (np.concatenate(parts) for parts in zip(*coded, strict=True))
     activations, residual = sketches.folded(taps.activations.astype(np.float64))
     return Trace(activations=activations, residual=residual, labels=labels, errors=expected - labels)
 
 
-def softened(logprobs: NDArray[np.float32]) -> Floats:
-    """Probabilities (tokens, TOP_TOKENS) of sum 1 at `ERROR_TEMPERATURE`, from log-probabilities."""
-    chances = np.exp((logprobs - logprobs[:, :1]).astype(np.float64) / ERROR_TEMPERATURE)
+def _coded(
+    wanted: NDArray[np.int64], chances: Floats, backend: TappingBackend, sketches: Sketches
+) -> tuple[Floats, Floats]:
+    """Codes (tokens, CODE_WIDTH) of the first of `wanted` ids, and of the others in the mean by their chances.
+
+    Rows of the output head are averaged before they are projected, which is a tenth of the products.
+    """
+    heads = backend.unembedding(wanted.ravel().tolist()).astype(np.float64).reshape(*wanted.shape, -1)
+    expected = np.matmul(chances[:, None], heads[:, 1:])[:, 0]  # (tokens, d_model)
+    return heads[:, 0] @ sketches.code_signs, expected @ sketches.code_signs
+
+
+def softened(logits: NDArray[np.float32]) -> Floats:
+    """Probabilities (tokens, TOP_TOKENS) of sum 1 at `ERROR_TEMPERATURE`, from logits, the largest first."""
+    chances = np.exp((logits - logits[:, :1]).astype(np.float64) / ERROR_TEMPERATURE)
     return np.asarray(chances / chances.sum(axis=1, keepdims=True))
 
 

@@ -244,7 +244,7 @@ class NativeBackend:
         adapter = self._adapter(found.row)
         assert adapter is not None, "the bare base has no taps"
         assert found.taps is not None, "it is tapped"
-        return taps_of(found.taps, adapter.sites["rank"], _known(found.logits))
+        return taps_of(found.taps, adapter.is_residual, _known(found.logits))
 
     def _adapter(self, row: BatchRow) -> PackedAdapter | None:
         adapter_id = self._adapter_of[row.sequence_id]

@@ -17,6 +17,7 @@ from openledger_node.models.packed_cache import base_stamps, keep, note_use, pac
 from openledger_protocol.errors import AdapterRefusedError
 
 from .library import SITE, SITES, Library, Region
+from .tapping import residual_flags
 from .tensors import (
     LANES,
     TILE_NUMBERS,
@@ -46,6 +47,7 @@ class PackedAdapter:
     region: Region
     sites: Sites  # (layers × 7,) of SITE
     rank_max: int
+    is_residual: NDArray[np.bool_]  # (ranks of all sites,) of its taps
 
     @property
     def size_bytes(self) -> int:
@@ -196,7 +198,8 @@ def _at(region: Region, sites: Sites) -> PackedAdapter:
     for name in ("a", "b", "scale"):
         there = (sites[name] != ABSENT) & (sites["rank"] > 0)
         placed[name] = np.where(there, sites[name] + np.uint64(region.address or 0), np.uint64(0))
-    return PackedAdapter(region=region, sites=placed, rank_max=int(sites["rank"].max()))
+    ranks = placed["rank"]
+    return PackedAdapter(region=region, sites=placed, rank_max=int(ranks.max()), is_residual=residual_flags(ranks))
 
 
 def _read_site(tensors: Tensors, site: LoraSite, weight: float) -> _SiteNumbers:

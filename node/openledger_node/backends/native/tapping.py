@@ -5,7 +5,7 @@ import ctypes
 import numpy as np
 from numpy.typing import NDArray
 
-from openledger_node.engine.taps import TOP_TOKENS, ReplayedTokens, Taps, joined_taps
+from openledger_node.engine.taps import ReplayedTokens, Taps, joined_taps, likeliest
 
 from .library import SITES, Linear
 from .tensors import LANES, ROW, Floats, round_up, widen
@@ -19,17 +19,16 @@ def tap_places(ranks: NDArray[np.int32]) -> NDArray[np.int32]:
     return np.asarray(np.cumsum(ranks) - ranks, np.int32)
 
 
-def taps_of(numbers: Floats, ranks: NDArray[np.int32], logits: Floats) -> Taps:
-    """The taps of one row: its shrink products (ranks of all sites,), and its logits (vocabulary,)."""
+def residual_flags(ranks: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """True for each number of a row's taps whose site writes into the residual stream; `ranks`: (layers × 7,)."""
     is_residual = np.tile(np.isin(SITES, RESIDUAL_SITES), len(ranks) // len(SITES))
-    logprobs = log_softmax(logits)
-    top = likeliest(logits, TOP_TOKENS)
-    return Taps(
-        activations=numbers[None].astype(np.float32),
-        is_residual=np.repeat(is_residual, ranks),
-        top_ids=top[None].astype(np.int32),
-        top_logprobs=logprobs[top][None],
-    )
+    return np.repeat(is_residual, ranks)
+
+
+def taps_of(numbers: Floats, is_residual: NDArray[np.bool_], logits: Floats) -> Taps:
+    """The taps of one row: its shrink products (ranks of all sites,), and its logits (vocabulary,)."""
+    top_ids, top_logits = likeliest(logits[None])
+    return Taps(activations=numbers[None], is_residual=is_residual, top_ids=top_ids, top_logits=top_logits)
 
 
 def replayed(found: list[tuple[Taps, Floats]], next_ids: tuple[int, ...]) -> ReplayedTokens:
@@ -42,14 +41,6 @@ def log_softmax(logits: Floats) -> Floats:
     """Log-probabilities (vocabulary,) in float32, whose sum is in float64."""
     moved = logits - logits.max()
     return np.asarray(moved - np.log(np.exp(moved).sum(dtype=np.float64)), np.float32)
-
-
-def likeliest(logits: Floats, count: int) -> NDArray[np.int64]:
-    """The ids of the largest logits, likeliest first; of equal ones the lower id first."""
-    count = min(count, len(logits))
-    least = np.partition(logits, -count)[-count]
-    ids = np.flatnonzero(logits >= least)
-    return np.asarray(ids[np.argsort(-logits[ids], kind="stable")][:count], np.int64)
 
 
 def head_rows(head: Linear, token_ids: list[int], d_model: int) -> Floats:

@@ -151,7 +151,7 @@ class TorchLoraBackend:
         logits = self._decoder.logits(batch, self._cache)  # (next, vocabulary)
         chosen = torch.tensor(next_ids, dtype=torch.long, device=logits.device)[:, None]
         return ReplayedTokens(
-            taps=recorder.taps(at, joined.stack.shape, logits),
+            taps=recorder.taps(at, joined.stack.is_residual, logits),
             logprobs=logits.log_softmax(dim=-1).gather(1, chosen)[:, 0].cpu().numpy(),
         )
 
@@ -170,7 +170,8 @@ class TorchLoraBackend:
         for number, (row, at) in enumerate(zip(batch.drawn, batch.drawn_at.tolist(), strict=True)):
             joined = self._stacks.joined(row.sequence_id)
             if row.draw and row.draw.is_tapped and joined and row.sequence_id in drawn:
-                taps = batch.recorder.taps((at,), joined.stack.shape, logits[number : number + 1])
+                own = logits[number : number + 1]
+                taps = batch.recorder.taps(range(at, at + 1), joined.stack.is_residual, own)
                 drawn[row.sequence_id] = replace(drawn[row.sequence_id], taps=taps)
         return drawn
 
@@ -212,4 +213,4 @@ class TorchLoraBackend:
             windows=self._config.windows,
             is_merged=self._merged is not None,
         )
-        return replace(batch, recorder=TapRecorder(self._config)) if is_tapped else batch
+        return replace(batch, recorder=TapRecorder()) if is_tapped else batch

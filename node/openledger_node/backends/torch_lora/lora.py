@@ -20,7 +20,7 @@ from .stacks import MapStack, Stack
 from .tapping import TapRecorder
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LoraRows:
     """Rows [first, last) of the token matrix, and the places [start, stop) of a stack that hold their adapters."""
 
@@ -45,20 +45,24 @@ class LoraRows:
         if (stack := self.stack.groups.get((layer, group))) is None:
             return
         places = slice(self.start, self.stop)
-        shrunk = torch.bmm(self._take(inputs), stack.a[places])  # (places, most, Σ rank)
+        shrunk = torch.bmm(self.take(inputs), stack.a[places])  # (places, most, Σ rank)
         if recorder is not None:
-            rows = shrunk.flatten(0, 1)
-            recorder.add(layer, group, self.first, rows if self.kept is None else rows[self.kept])
-        target = self._take(outputs)
+            recorder.add(self, layer, group, shrunk)
+        target = self.take(outputs)
         for one in stack.maps:
             _add_map(one, places, shrunk, target[:, :, one.columns], None if bias is None else bias[one.columns])
         if self.kept is not None:
-            outputs[self.first : self.last] = target.flatten(0, 1)[self.kept]
+            outputs[self.first : self.last] = self.unpadded(target)
 
-    def _take(self, rows: Tensor) -> Tensor:
+    def take(self, rows: Tensor) -> Tensor:
         """(tokens, width) → (places, most, width), as a view if every place has equally many rows."""
         rows = rows[self.first : self.last] if self.padded is None else rows[self.padded]
         return rows.view(self.stop - self.start, -1, rows.shape[1])
+
+    def unpadded(self, taken: Tensor) -> Tensor:
+        """(places, most, width) → (last − first, width)."""
+        rows = taken.flatten(0, 1)
+        return rows if self.kept is None else rows[self.kept]
 
 
 def _add_map(one: MapStack, places: slice, shrunk: Tensor, target: Tensor, bias: Tensor | None) -> None:

@@ -16,6 +16,7 @@ from openledger_protocol.primitives import AdapterId
 
 from .adapter_blob import Part, Shape, columns_of, parts_of
 from .placement import Placement
+from .tapping import residual_flags
 
 _numbers = count()
 
@@ -43,6 +44,7 @@ class Stack:
         self.number = next(_numbers)  # rows are sorted by it
         self.shape = shape
         self._parts = tuple(parts_of(shape, config))
+        self.is_residual = residual_flags(self._parts)  # (Σ rank of all maps,) for taps
         self._config = config
         self._placement = placement
         self._tensors: list[Tensor] = []

@@ -1,60 +1,63 @@
 """Records the shrink products of one step, and hands out those of tapped rows."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from openledger_node.engine.taps import TOP_TOKENS, Taps
-from openledger_node.models.decoder_config import DecoderConfig
+from openledger_node.engine.taps import Taps, likeliest
 
-from .adapter_blob import Shape, parts_of
+from .adapter_blob import Part
+
+if TYPE_CHECKING:
+    from .lora import LoraRows
 
 RESIDUAL_GROUPS = ("o", "down")
 """Fused maps whose outputs are added to the residual stream."""
 
 
 class TapRecorder:
-    """The shrink products of a step by layer and fused map, each with the first of its rows of the token matrix."""
+    """The shrink products of a step, of each group of rows that are multiplied together.
 
-    def __init__(self, config: DecoderConfig) -> None:
-        self._config = config
-        self._products: defaultdict[tuple[int, str], list[tuple[int, Tensor]]] = defaultdict(list)
+    They stay as they are until a row is tapped, which costs one copy of its numbers, whatever the number of maps.
+    """
 
-    def add(self, layer: int, group: str, first: int, product: Tensor) -> None:
-        """Keep the product (rows, Σ rank) of consecutive rows from `first` on."""
-        self._products[layer, group].append((first, product))
+    def __init__(self) -> None:
+        self._products: dict[LoraRows, dict[tuple[int, str], Tensor]] = {}  # in running order: by layer, as in a blob
+        self._joined: dict[LoraRows, Tensor] = {}  # (rows, numbers)
+
+    def add(self, rows: "LoraRows", layer: int, group: str, product: Tensor) -> None:
+        """Keep a product (places, most, Σ rank) of some rows of the token matrix."""
+        self._products.setdefault(rows, {})[layer, group] = product
 
     def rescale(self, layer: int, group: str, factors: Tensor) -> None:
         """Multiply the products of a map whose inputs had been divided by `factors` (tokens, 1)."""
-        products = self._products[layer, group]
-        self._products[layer, group] = [
-            (first, product.float() * factors[first : first + len(product)]) for first, product in products
-        ]
+        for rows, products in self._products.items():
+            if (product := products.get((layer, group))) is not None:
+                products[layer, group] = product.float() * rows.take(factors)
 
-    def taps(self, at: Sequence[int], shape: Shape, logits: Tensor) -> Taps:
-        """The taps of rows `at` of the token matrix, all with an adapter of one shape.
+    def taps(self, at: range, is_residual: NDArray[np.bool_], logits: Tensor) -> Taps:
+        """The taps of rows `at` of the token matrix, which belong to one sequence with an adapter.
 
-        `logits`: (rows at, vocabulary) in float32.
+        `is_residual`: (numbers,) of its adapter. `logits`: (rows at, vocabulary) in float32.
         """
-        parts = [part for part in parts_of(shape, self._config) if part.module is None]
-        numbers = torch.cat([self._rows(part.layer, part.group, at) for part in parts], dim=1)
-        is_residual = [part.group in RESIDUAL_GROUPS for part in parts for _ in range(part.size[1])]
-        top = logits.log_softmax(dim=-1).topk(min(TOP_TOKENS, logits.shape[-1]), dim=-1)
+        rows = next(rows for rows in self._products if rows.first <= at.start < rows.last)
+        if rows not in self._joined:
+            self._joined[rows] = rows.unpadded(torch.cat(tuple(self._products[rows].values()), dim=2))
+        numbers = self._joined[rows][at.start - rows.first : at.stop - rows.first]
+        top_ids, top_logits = likeliest(logits.cpu().numpy())
         return Taps(
             activations=numbers.float().cpu().numpy(),
-            is_residual=torch.tensor(is_residual).numpy(),
-            top_ids=top.indices.int().cpu().numpy(),
-            top_logprobs=top.values.cpu().numpy(),
+            is_residual=is_residual,
+            top_ids=top_ids,
+            top_logits=top_logits,
         )
 
-    def _rows(self, layer: int, group: str, at: Sequence[int]) -> Tensor:
-        """The products (rows at, Σ rank) at one fused map."""
-        found = [
-            product[place - first]
-            for place in at
-            for first, product in self._products[layer, group]
-            if first <= place < first + len(product)
-        ]
-        return torch.stack(found)
+
+def residual_flags(parts: Iterable[Part]) -> NDArray[np.bool_]:
+    """True for each number of a row's taps whose map writes into the residual stream; `parts`: of its adapter."""
+    shrunk = [part for part in parts if part.module is None]
+    return np.repeat([part.group in RESIDUAL_GROUPS for part in shrunk], [part.size[1] for part in shrunk])

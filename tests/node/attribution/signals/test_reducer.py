@@ -38,7 +38,7 @@ def taps_of(seed: int) -> Taps:
         activations=random.normal(size=(1, len(IS_RESIDUAL))).astype(np.float32),
         is_residual=IS_RESIDUAL,
         top_ids=random.integers(0, VOCABULARY, (1, TOP_TOKENS)).astype(np.int32),
-        top_logprobs=np.full((1, TOP_TOKENS), -np.log(TOP_TOKENS), np.float32),
+        top_logits=np.full((1, TOP_TOKENS), -np.log(TOP_TOKENS), np.float32),
     )
 
 

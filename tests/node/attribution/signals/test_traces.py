@@ -37,7 +37,7 @@ def test_a_text_replayed_in_pieces_has_the_taps_of_one_pass(backend: TorchLoraBa
     pieces = replayed_taps(backend, ADAPTER, PROMPT, ANSWER, piece_tokens=piece_tokens)
     assert whole.num_tokens == pieces.num_tokens == len(ANSWER)
     np.testing.assert_allclose(pieces.activations, whole.activations, atol=1e-4)
-    np.testing.assert_allclose(pieces.top_logprobs, whole.top_logprobs, atol=1e-4)
+    np.testing.assert_allclose(pieces.top_logits, whole.top_logits, atol=1e-4)
 
 
 def test_a_trace_is_the_formula_written_out_for_each_token(backend: TorchLoraBackend) -> None:
@@ -47,12 +47,10 @@ def test_a_trace_is_the_formula_written_out_for_each_token(backend: TorchLoraBac
     head = backend.unembedding(range(260)).astype(np.float64)
     for place, token in enumerate(ANSWER):
         expected = sum(
-            np.exp(float(taps.top_logprobs[place, rank]) / ERROR_TEMPERATURE) * head[taps.top_ids[place, rank]]
+            np.exp(float(taps.top_logits[place, rank]) / ERROR_TEMPERATURE) * head[taps.top_ids[place, rank]]
             for rank in range(TOP_TOKENS)
         )
-        expected = (
-            np.asarray(expected) / np.exp(taps.top_logprobs[place].astype(np.float64) / ERROR_TEMPERATURE).sum()
-        )
+        expected = np.asarray(expected) / np.exp(taps.top_logits[place].astype(np.float64) / ERROR_TEMPERATURE).sum()
         np.testing.assert_allclose(trace.labels[place], head[token] @ sketches.code_signs, atol=1e-9)
         error = (np.asarray(expected) - head[token]) @ sketches.code_signs
         np.testing.assert_allclose(trace.errors[place], error, atol=1e-6)
