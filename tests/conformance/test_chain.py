@@ -9,13 +9,17 @@ from eth_hash.auto import keccak
 from support.chain_world.deployed import PRICE, DeployedChain, deployed_chain, refusal, send_call, signed_call
 from support.chain_world.ways import WAYS, TamedClient, tamed_chain
 
+from openledger_node.chain.bonds import ContributorBonds
 from openledger_node.chain.contracts import explain_revert, load_contract
+from openledger_node.chain.deployment import Deployment
 from openledger_node.chain.dev.constants import BANK, BANK_KEY
 from openledger_node.chain.dev.deploy import CREATE
 from openledger_node.chain.encoding import transaction_hash
 from openledger_node.chain.rpc import RpcError
 from openledger_node.errors import ChainError
+from openledger_protocol.bond import deciders_hash
 from openledger_protocol.chain import ContractCall, Log
+from openledger_protocol.datanet import datanet_id
 from openledger_protocol.errors import RevertedError
 from openledger_protocol.primitives import Address, Digest, Wei, check_address, checksum_address
 from openledger_protocol.signatures import address_of
@@ -333,6 +337,32 @@ def test_logs_are_those_of_the_contracts_and_blocks_that_were_asked_for(
     ]
     assert amounts(client.logs([token], last, last)) == [3]
     assert client.logs([NOBODY, deployed.contracts["PaymentChannels"]], first, last) == []
+
+
+def test_a_bond_is_posted_read_and_told_by_its_event(
+    deployed: DeployedChain, client: TamedClient, token: Address, key: bytes
+) -> None:
+    account, registry = address_of(key), deployed.contracts["DatanetRegistry"]
+    deployed.fund(account, open_wei=7)
+    name = account[:10]
+    assert deployed.send("DatanetRegistry", "create", name, account, 0, "CC0-1.0", 2, key=key).is_ok
+    lake = datanet_id(account, name)
+    assert deployed.send("OpenToken", "approve", registry, 7, key=key).is_ok
+    before, deciders = client.head().number, deployed.read("DatanetRegistry", "decidersOf", lake)
+    assert deciders == deciders_hash(account, [], 0)
+    posted = deployed.send("DatanetRegistry", "postBond", lake, account, 7, deciders, key=key)
+    assert posted.is_ok
+    bonds = ContributorBonds(
+        Deployment(client, chain_id=client.chain_id(), addresses=deployed.contracts, deploy_block=0)
+    )
+    bond = bonds.bond(lake, account)
+    assert (bonds.are_known, bond.held_wei, bond.leaving_wei, bond.deciders) == (True, 7, 0, deciders)
+    assert bonds.bond(lake, account, block_number=before).held_wei == 0
+    (log,) = client.logs([registry], posted.block_number, posted.block_number)
+    event = load_contract("DatanetRegistry").decode_log(log)
+    assert event is not None
+    told = {"id": lake, "account": account, "poster": account, "amount": 7, "deciders": deciders}
+    assert (event.name, event.arguments) == ("BondPosted", told)
 
 
 def test_several_logs_of_one_block_have_an_order(client: TamedClient, token: Address, key: bytes) -> None:

@@ -6,7 +6,15 @@ from typing import Any, Final
 from openledger_protocol.bond import Forfeit, forfeit_digest, reason_hash
 from openledger_protocol.datanet import datanet_id
 from openledger_protocol.offer import RowOffer, offer_rows_root
-from openledger_protocol.primitives import Address, DatanetId, Wei, check_address, check_digest, wei_from_text
+from openledger_protocol.primitives import (
+    ZERO_DIGEST,
+    Address,
+    DatanetId,
+    Wei,
+    check_address,
+    check_digest,
+    wei_from_text,
+)
 from openledger_protocol.signatures import recover_address, signature_from_hex
 
 from ..chain.bonds import CONTRACT, ContributorBond, ContributorBonds
@@ -202,7 +210,7 @@ def _finish(session: NetworkSession, bonds: ContributorBonds, found: DatanetId, 
 
 def _is_posting(session: NetworkSession, bonds: ContributorBonds, found: DatanetId, whose: Address) -> bool:
     """True if a post for this account waits to be mined; the rest can't be compared, because permits differ."""
-    call = bonds.post(found, whose, Wei(0), found, None)
+    call = bonds.post(found, whose, Wei(0), ZERO_DIGEST, None)
     words = call.data[SELECTOR_BYTES : SELECTOR_BYTES + 2 * WORD_BYTES]
     return is_under_way(
         session,

@@ -28,7 +28,7 @@ from ..keystore import find_wallet
 from ..network_file import current_network
 from ..text import counted
 from .daemon_client import load_settings, open_node_home
-from .datanet_chain import curators_here, policy_text, show_registered
+from .datanet_chain import bond_here, curators_here, policy_text, show_registered
 from .datanet_report import show_breaches, show_report, without_texts
 from .datanet_review import add_review, batch_state, emit_batch, row_numbers, say_copies, say_numbers, show_gate
 from .datanet_sharing import add_sharing, pulled_to_plain, show_pulled
@@ -93,7 +93,11 @@ def show(
     datanet = OwnDatanets(home).learn_withdrawals(name)
     if batch is not None:
         found = find_batch(datanet, batch)
-        emit_batch(datanet, found) if as_json else show_gate(datanet, found)
+        if as_json:
+            emit_batch(datanet, found)
+        else:
+            offer = OwnDatanets(home).offers_of(datanet, only_approved=False).get(found.digest)
+            show_gate(datanet, found, bond_here(home, offer))
         return
     if as_json:
         emit_json("datanet", to_json(datanet))

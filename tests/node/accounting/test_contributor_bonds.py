@@ -15,6 +15,7 @@ from openledger_node.accounting.bond_plans import post_bond, take_back
 from openledger_node.accounting.earnings import earnings_report
 from openledger_node.accounting.publishing import Publication
 from openledger_node.chain.bonds import ContributorBonds
+from openledger_node.cli.datanet_chain import bond_here
 from openledger_node.datanets.bonds import PostedBond, read_bond, read_deciders
 from openledger_node.datanets.review import reject
 from openledger_node.datanets.signed import DatanetPlace, SignedBatch, draft_batch
@@ -22,7 +23,7 @@ from openledger_node.datanets.store import OwnDatanets
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
 from openledger_node.keystore import Key, key_from_private
-from openledger_node.network_file import keep_network
+from openledger_node.network_file import join_network, keep_network
 from openledger_node.settlement.bond_actions import PostBond
 from openledger_protocol.bond import Forfeit, forfeit_digest, reason_hash
 from openledger_protocol.datanet import Row, datanet_id
@@ -247,6 +248,22 @@ def test_a_bond_that_somebody_else_posts_is_the_accounts_money_and_their_cost(ow
     assert (locked(found), kinds(found), found["lost_wei"]) == ((0, 0, 0, 0), {"bond_for_others": -LEAST}, str(LEAST))
     with pytest.raises(NodeError, match="there is no bond to agree for"):
         act(owner, post_bond, amount_wei="0", **{"for": ada.address})
+
+
+def test_the_owner_sees_the_bond_behind_a_batch(owner: DatanetOwner) -> None:
+    offer = signed(owner, giver(owner)).offer
+    assert bond_here(owner.home, None) == {}
+    join_network(owner.home, owner.world.node.network)
+    owner.finish()
+    assert bond_here(owner.home, offer) == {}
+    act(owner, post_bond, amount_wei=str(LEAST))
+    assert bond_here(owner.home, offer) == {"bond": "5 OPEN of its contributor"}
+    act(owner, take_back, amount_wei=str(2 * OPEN))
+    owner.do("datanet curators", datanet="lake", curators=[owner.account], need=1)
+    owner.finish()
+    said = bond_here(owner.home, offer)["bond"]
+    assert said.startswith("5 OPEN of its contributor, 2 OPEN of it leaving, free at ")
+    assert "out of reach, because its account has not agreed to the present owner and curators" in said
 
 
 def test_a_bond_in_a_block_that_is_not_final_covers_nothing(owner: DatanetOwner) -> None:
