@@ -13,7 +13,6 @@ from openledger_protocol.primitives import Address
 
 from ..audit.events import amount_of, text
 from ..errors import NodeError
-from ..ledger.sums import ChargedAnswer
 from ..settlement.session import NetworkSession
 from .book_entries import Accounts, BlockTimes, BookLine, Entry, ViewsAtBlock, accounts_of
 from .credits import credits_under_way, final_credits
@@ -68,7 +67,6 @@ class AccountBooks:
     case_bonds: tuple[CaseBond, ...]
     slashed: tuple[Event, ...]
     withdrawals: tuple[TakenOut, ...]
-    purchases: tuple[ChargedAnswer, ...]
     held_wei: dict[str, int] = field(default_factory=dict)  # by a key of CONTRACTS, as the contract says
 
     def balances(self, since_s: float) -> list[Balance]:
@@ -157,7 +155,6 @@ class BookReader:
             case_bonds=tuple(LockedMoney(events, views, accounts.own).cases()),
             slashed=tuple(events.find("Slashed", {"node": accounts.wallet})),
             withdrawals=tuple(self._withdrawals(accounts, when)),
-            purchases=tuple(session.ledger.sums.bought(accounts.wallet)),
             held_wei=_held(accounts, views),
         )
 

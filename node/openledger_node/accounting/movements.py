@@ -53,7 +53,13 @@ class Moved:
 
 def list_movements(session: NetworkSession, books: AccountBooks, since_s: float) -> list[dict[str, Any]]:
     """List the movements since a time for JSON, oldest first."""
-    found = [*_earned(books), *_bought(session, books), *_withdrawn(books), *_locked(session, books), *_cases(books)]
+    found = [
+        *_earned(books),
+        *_bought(session, books, since_s),
+        *_withdrawn(books),
+        *_locked(session, books),
+        *_cases(books),
+    ]
     moved = sorted((each for each in found if each.at_s >= since_s), key=lambda each: each.at_s)
     return [
         {"at": rfc3339(each.at_s), **{name: value for name, value in plain_of(each).items() if name != "at_s"}}
@@ -85,8 +91,8 @@ def _earned(books: AccountBooks) -> Iterator[Moved]:
             )
 
 
-def _bought(session: NetworkSession, books: AccountBooks) -> Iterator[Moved]:
-    for bought in books.purchases:
+def _bought(session: NetworkSession, books: AccountBooks, since_s: float) -> Iterator[Moved]:
+    for bought in session.ledger.sums.bought(books.accounts.wallet, since_s=since_s):
         yield Moved(
             at_s=float(bought.issued_at_s),
             flow=COST,
@@ -97,7 +103,7 @@ def _bought(session: NetworkSession, books: AccountBooks) -> Iterator[Moved]:
             transaction=bought.receipt,
         )
     for account in books.accounts.own:
-        for fee in session.ledger.sums.fees(account):
+        for fee in session.ledger.sums.fees(account, since_s=since_s):
             yield Moved(
                 at_s=fee.at_s,
                 flow=COST,

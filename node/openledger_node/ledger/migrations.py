@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable
 
 from .key_day_tables import sum_key_days
-from .lane_tables import create_audits, open_lanes
+from .lane_tables import create_audits, note_work, open_lanes
 
 
 def create_jobs(connection: sqlite3.Connection) -> None:
@@ -396,4 +396,5 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     count_unreached,
     note_event_kinds,
     create_gone_texts,
+    note_work,
 )

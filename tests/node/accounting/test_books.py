@@ -27,6 +27,7 @@ from openledger_node.settlement.actions import (
 )
 from openledger_node.text import rfc3339
 from openledger_protocol.constants import PPM
+from openledger_protocol.errors import MalformedError
 from openledger_protocol.events import BLOCKS_KEPT
 from openledger_protocol.payouts import CreditRole
 from openledger_protocol.primitives import Wei
@@ -155,6 +156,28 @@ def test_since_a_time_the_opening_balance_makes_the_books_hold(one: OneWallet) -
     for line, wei in final(found).items():
         assert wei == final(whole)[line] - final(all_before)[line], line
     assert int(found["net_wei"]) == int(whole["net_wei"]) - int(all_before["net_wei"])
+
+
+def test_several_periods_come_with_one_report_and_are_those_of_each_alone(one: OneWallet) -> None:
+    one.sell(ODD), one.buy(ODD)
+    one.settle()
+    one.world.wait(2 * 86_400)
+    one.buy(ODD // 3)
+    asked = [rfc3339(one.world.now_s), "1d", "30d", None]
+    found = report(one, since="30d", by="day", periods=asked)
+    for since, period in zip(asked, found["periods"], strict=True):
+        alone = report(one, since=since)
+        assert period == {name: alone[name] for name in period}
+        assert {"lines", "total", "net_wei", "pending_wei", "spent_wei", "books", "x402"} <= set(period)
+    assert [each["num_bought"] for each in found["periods"]] == [1, 1, 2, 2]
+    assert found["days"] == report(one, since="30d", by="day")["days"]
+    assert report(one)["periods"] == []
+
+
+@pytest.mark.parametrize("periods", ["7d", 7, ["7d"] * 9, ["someday"]])
+def test_periods_that_are_none_are_refused(one: OneWallet, periods: object) -> None:
+    with pytest.raises(MalformedError, match=r"periods is a list of at most 8 times|not a time"):
+        report(one, periods=periods)
 
 
 def test_the_days_sum_to_every_total_to_the_wei(one: OneWallet) -> None:

@@ -83,8 +83,9 @@ async function readEarnings() {
   if (status.chain === "down") return { noMoney: status.money?.why_down ?? "the chain does not answer" };
   try {
     const today = new Date().toISOString().slice(0, 10);
-    const [byDay, work, ...found] = await Promise.all([money("earnings", { since: "30d", by: "day" }), money("work", { since: "30d", forecast: true }), ...PERIODS.map(([, since]) => money("earnings", { since: since === "today" ? today : since || null }))]);
-    return { work, earnings: Object.fromEntries(PERIODS.map(([, since], n) => [since, found[n]])), days: byDay.days, noMoney: null };
+    const periods = PERIODS.map(([, since]) => since === "today" ? today : since || null);
+    const [found, work] = await Promise.all([money("earnings", { since: "30d", by: "day", periods }), money("work", { since: "30d", forecast: true })]);
+    return { work, earnings: Object.fromEntries(PERIODS.map(([, since], n) => [since, found.periods[n]])), days: found.days, noMoney: null };
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     return { earnings: null, days: null, noMoney: error.message };
