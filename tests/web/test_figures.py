@@ -99,7 +99,7 @@ def _with_roles(route: Route) -> None:
     found = response.json()
     nothing = ("claimed_wei", "settled_wei", "gas_open_wei", "royalty_wei", "datanet_wei", "stake_wei", "other_wei")
     for day in found["days"] or []:
-        day.update(dict.fromkeys((*nothing, "spent_wei", "lost_wei"), "0"))
+        day.update(dict.fromkeys((*nothing, "spent_wei", "lost_wei", "relay_fees_wei"), "0"))
     for day in (found["days"] or [])[-1:]:
         day.update(royalty_wei=str(5 * WEI), datanet_wei=str(2 * WEI))
         day.update(stake_wei=str(WEI // 2), other_wei=str(WEI // 2), spent_wei=str(WEI), lost_wei=str(WEI))
@@ -170,7 +170,7 @@ def _with_pending(route: Route) -> None:
 
 def test_home_asks_for_one_report_of_all_periods(earner: Node, open_page: OpenPage) -> None:
     page = open_page(earner, "peers")
-    asked: list[dict[str, Any]] = []
+    asked: list[Any] = []
     page.on("request", lambda each: asked.append(each.post_data_json) if "money/earnings" in each.url else None)
     page.reload()
     show(page, "home")

@@ -4,12 +4,12 @@ Three contracts credit accounts: AttributionRewards for claims, NodeStaking for 
 each, what it credited must be what was withdrawn and what it still holds, to the wei.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from openledger_protocol.events import BLOCKS_KEPT, BlockId, Event
-from openledger_protocol.primitives import Address
+from openledger_protocol.primitives import Address, Digest
 
 from ..audit.events import amount_of, text
 from ..errors import NodeError
@@ -33,7 +33,8 @@ class TakenOut:
     at_s: float
     account: Address
     to: Address
-    transaction_hash: str
+    transaction_hash: Digest
+    is_fee: bool = False  # paid to a node that sent the withdrawal of an account without gas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,7 @@ class AccountBooks:
     case_bonds: tuple[CaseBond, ...]
     slashed: tuple[Event, ...]
     withdrawals: tuple[TakenOut, ...]
+    relayed: tuple[Entry, ...]  # fees for withdrawals of other accounts, paid to the wallet itself
     held_wei: dict[str, int] = field(default_factory=dict)  # by a key of CONTRACTS, as the contract says
 
     def balances(self, since_s: float) -> list[Balance]:
@@ -109,6 +111,10 @@ class AccountBooks:
                 if bond.ended and bond.is_returned
             ),
         ]
+
+    def relay_fees(self) -> list[tuple[float, int]]:
+        """Fees that other nodes took for sending withdrawals of these accounts, each with its time."""
+        return [(each.at_s, each.amount_wei) for each in self.withdrawals if each.is_fee]
 
     def slashes(self) -> list[tuple[float, int]]:
         """Stake that cases have taken, each with its time."""
@@ -154,7 +160,8 @@ class BookReader:
             case_credits=tuple(self._case_credits(accounts, when)),
             case_bonds=tuple(LockedMoney(events, views, accounts.own).cases()),
             slashed=tuple(events.find("Slashed", {"node": accounts.wallet})),
-            withdrawals=tuple(self._withdrawals(accounts, when)),
+            withdrawals=tuple(_with_fees(self._withdrawals(accounts, when), session.ledger.sums.mined_s())),
+            relayed=tuple(self._relayed(accounts, when)),
             held_wei=_held(accounts, views),
         )
 
@@ -193,6 +200,22 @@ class BookReader:
             for of, account, event in found
         ]
 
+    def _relayed(self, accounts: Accounts, when: Callable[[Event], float]) -> list[Entry]:
+        """Withdrawals of other accounts to these, in transactions that this node has sent for a fee."""
+        relays = self._session.ledger.sums.relays()
+        return [
+            Entry(
+                line=BookLine.RELAY,
+                amount_wei=amount_of(event),
+                at_s=when(event),
+                account=account,
+                transaction_hash=event.transaction_hash,
+            )
+            for account in (accounts.own if relays else ())
+            for event in self._find("Withdrawn", {"to": account}, "claims")
+            if event.transaction_hash in relays and text(event, "account") not in accounts.roles
+        ]
+
     def _taken(self, account: Address, of: str) -> Sequence[Event]:
         return self._find("Withdrawn", {"account": account}, of)
 
@@ -217,6 +240,18 @@ class BookReader:
                 )
             self._block, self._views = block, ViewsAtBlock(self._session.deployment, number)
         return self._views
+
+
+def _with_fees(taken: Sequence[TakenOut], own: Container[Digest]) -> list[TakenOut]:
+    """Mark the fees: what an account withdrew second in another node's transaction, after its payout."""
+    paid: set[tuple[Digest, Address]] = set()
+    found = []
+    for each in taken:
+        key = each.transaction_hash, each.account
+        is_relayed = each.of == "claims" and each.transaction_hash not in own
+        found.append(replace(each, is_fee=is_relayed and key in paid))
+        paid.add(key)
+    return found
 
 
 def _held(accounts: Accounts, views: ViewsAtBlock) -> dict[str, int]:

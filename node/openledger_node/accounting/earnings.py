@@ -9,6 +9,7 @@ from typing import Any, Final
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import Wei
 
+from ..keystore import Account
 from ..ledger.sums import SpentDay
 from ..settlement.balances import ON_CHAIN, ClaimView
 from ..settlement.records import integer
@@ -25,7 +26,7 @@ STAKE_FIELD: Final = "stake_wei"
 DAY_LINES: Final[Mapping[str, Sequence[BookLine]]] = {
     "royalty_wei": (BookLine.ROYALTY,),
     "datanet_wei": (BookLine.DATANET, BookLine.CONTRIBUTOR, BookLine.TREASURY),
-    "other_wei": (BookLine.CASES, BookLine.PROTOCOL, BookLine.OTHER_NODES),
+    "other_wei": (BookLine.CASES, BookLine.PROTOCOL, BookLine.OTHER_NODES, BookLine.RELAY),
 }
 """The income of a day beside the node's own part and the stake's rewards, final or under way, by field."""
 
@@ -51,9 +52,15 @@ class _Claims:
 class EarningsReports:
     """Reports the earnings of one session; it remembers the times of blocks."""
 
-    def __init__(self, session: NetworkSession, names_of: Callable[[], Mapping[str, str]] = dict) -> None:
+    def __init__(
+        self,
+        session: NetworkSession,
+        names_of: Callable[[], Mapping[str, str]] = dict,
+        accounts_of: Callable[[], Sequence[Account]] = tuple,
+    ) -> None:
         self._session = session
         self._names_of = names_of  # names of adapters in the library, by id
+        self._accounts_of = accounts_of  # of the data directory, on this network
         self._reader = BookReader(session)
 
     def report(self, given: Mapping[str, Any], *, now_s: float) -> dict[str, Any]:
@@ -107,7 +114,14 @@ class EarningsReports:
             **_sums(books, parts, since_s),
             "fees_wei": str(_sum(_since(self._fees(books, claims), since_s))),
             "num_bought": sum(day.num_answers for day in spent),
-            "books": books_to_plain(books, balances, self._reader.locked(books).all()),
+            "books": {
+                **books_to_plain(books, balances, self._reader.locked(books).all()),
+                "left_out": [
+                    {"account": each.address, "name": each.name}
+                    for each in self._accounts_of()
+                    if each.address not in books.accounts.roles
+                ],
+            },
             **self._gateway(since_s),
         }
 
@@ -119,7 +133,7 @@ class EarningsReports:
     ) -> DayParts:
         session, is_by_day = self._session, by_day_until_s is not None
         stake, times = books.stake, books.times
-        found = (*books.credits, *books.under_way, *books.case_results())
+        found = (*books.credits, *books.under_way, *books.case_results(), *books.relayed)
         fees = [fee for account in books.accounts.own for fee in session.ledger.sums.fees(account, since_s=since_s)]
         return DayParts(
             settled=_since(((at_s, view.node_share_wei or 0) for view, at_s in claims.under_way), since_s),
@@ -138,6 +152,7 @@ class EarningsReports:
             costs={
                 "spent_wei": [(float(each.day * DAY_S), each.amount_wei) for each in self._spent(books, since_s)],
                 "lost_wei": _since((*books.lost_bonds(), *books.slashes()), since_s),
+                "relay_fees_wei": _since(books.relay_fees(), since_s),
             },
             charged=_charged_by_day(session, since_s) if is_by_day else (),
             x402=_x402_by_day(session, since_s) if is_by_day else (),
@@ -199,7 +214,7 @@ def _lines(books: AccountBooks, parts: DayParts, since_s: float) -> list[dict[st
     under_way, final = Counter[BookLine](), Counter[BookLine]()
     for entry in books.under_way:
         under_way[entry.line] += entry.amount_wei if entry.at_s >= since_s else 0
-    for entry in (*books.credits, *books.case_results()):
+    for entry in (*books.credits, *books.case_results(), *books.relayed):
         final[entry.line] += entry.amount_wei if entry.at_s >= since_s else 0
     under_way[BookLine.NODE] = _sum(parts.settled)
     final[BookLine.STAKE] = _sum(parts.income[STAKE_FIELD])

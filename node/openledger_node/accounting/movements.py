@@ -68,7 +68,7 @@ def list_movements(session: NetworkSession, books: AccountBooks, since_s: float)
 
 
 def _earned(books: AccountBooks) -> Iterator[Moved]:
-    for entry in books.credits:
+    for entry in (*books.credits, *books.relayed):
         yield Moved(
             at_s=entry.at_s,
             flow=INCOME,
@@ -122,9 +122,9 @@ def _withdrawn(books: AccountBooks) -> Iterator[Moved]:
         if taken.of != "stake":
             yield Moved(
                 at_s=taken.at_s,
-                flow=TRANSFER,
-                kind="withdrawn",
-                amount_wei=taken.amount_wei,
+                flow=COST if taken.is_fee else TRANSFER,
+                kind="relay_fee" if taken.is_fee else "withdrawn",
+                amount_wei=-taken.amount_wei if taken.is_fee else taken.amount_wei,
                 account=taken.to,
                 transaction=taken.transaction_hash,
             )

@@ -10,12 +10,14 @@ import pytest
 from support.books import check_text, figures_of_csv, figures_of_json
 from support.chain_world.contract_world import OPEN
 from support.chain_world.one_wallet import ODD, OneWallet, open_one_wallet
+from support.contributors import ADA
 
 from openledger_node.accounting.earnings import EarningsReports, earnings_report
 from openledger_node.cli.earnings import _print, write_csv
 from openledger_node.cli.render import out_console
 from openledger_node.cli.units import open_amount
 from openledger_node.errors import NodeError
+from openledger_node.keystore import Account
 from openledger_node.settlement.actions import (
     CloseChannel,
     RemoveStake,
@@ -190,12 +192,21 @@ def test_the_days_sum_to_every_total_to_the_wei(one: OneWallet) -> None:
         found = report(one, since=since, by="day")
         sums = {name: sum(int(day[name]) for day in found["days"]) for name in found["days"][0] if name != "day"}
         both = {line["line"]: int(line["under_way_wei"]) + int(line["final_wei"]) for line in found["lines"]}
-        for name in ("settled_wei", "claimed_wei", "spent_wei", "lost_wei", "gas_wei", "gas_open_wei", "net_wei"):
+        for name in (
+            "settled_wei",
+            "claimed_wei",
+            "spent_wei",
+            "lost_wei",
+            "relay_fees_wei",
+            "gas_wei",
+            "gas_open_wei",
+            "net_wei",
+        ):
             assert sums[name] == int(found[name]), (name, since)
         assert sums["royalty_wei"] == both["royalty"]
         assert sums["datanet_wei"] == both["datanet_owner"] + both["contributor"] + both["treasury"]
         assert sums["stake_wei"] == both["stake"]
-        assert sums["other_wei"] == both["cases"] + both["protocol"] + both["other_nodes"]
+        assert sums["other_wei"] == both["cases"] + both["protocol"] + both["other_nodes"] + both["relay"]
         assert found["days"][-1]["total_wei"] == found["net_wei"]
     assert len({day["stake_wei"] for day in report(one, by="day")["days"]} - {"0"}) >= 1
 
@@ -264,6 +275,20 @@ def test_command_and_csv_say_what_the_json_says_to_the_wei(one: OneWallet, monke
     check_text(printed.getvalue(), figures)
     assert "royalties of your adapters" in printed.getvalue()
     assert open_amount(found["net_wei"]) in printed.getvalue()
+
+
+def test_accounts_that_are_chosen_with_wallet_are_named_as_left_out(
+    one: OneWallet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, other = (Account(name=name, address=at, file=Path()) for name, at in (("wallet", one.wallet), ("ada", ADA)))
+    reports = EarningsReports(one.world.node, accounts_of=lambda: [own, other])
+    found = reports.report({}, now_s=float(one.world.now_s))
+    assert found["books"]["left_out"] == [{"account": ADA, "name": "ada"}]
+    _print(found)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "ada: these are the books of the node's own accounts, and of none chosen by --wallet" in said
+    _print(report(one))
+    assert "--wallet" not in capsys.readouterr().out
 
 
 def test_books_that_do_not_add_up_say_what_to_do(one: OneWallet, capsys: pytest.CaptureFixture[str]) -> None:
