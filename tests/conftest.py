@@ -1,6 +1,7 @@
 """Fixtures that most tests want, and hypothesis set so that every run tries the same examples."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,9 @@ os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"  # no tes
 
 # Kernels run on Triton's interpreter, or on the card of `make test-gpu`. PEFT imports Triton, so it is said here.
 os.environ["TRITON_INTERPRET"] = "0" if os.environ.get("GPU_FOR_TESTS") == "1" else "1"
+
+if shutil.which("g++"):
+    os.environ.setdefault("CXX", str(Path(__file__).parent / "support" / "compiler" / "g++"))
 
 keystore_v3._derived_key = remembered(keystore_v3._derived_key)
 make_cheap()
