@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import cache
 from heapq import nlargest, nsmallest
+from itertools import compress
 
 from openledger_protocol.attribution import RowScore, Share
 from openledger_protocol.constants import PPM
@@ -63,12 +64,13 @@ def best_rows(scores: Sequence[int], clusters: Sequence[int], count: int | None 
 
 def _candidates(scores: Sequence[int], clusters: Sequence[int], count: int | None) -> list[int]:
     """Rows among which the best of the `count` best clusters are, ascending: few of many rows."""
-    if count and count * CANDIDATES < len(scores):
-        least = nlargest(count * CANDIDATES, scores)[-1]
-        found = [row for row, score in enumerate(scores) if score >= least]
-        if least and len({clusters[row] for row in found}) >= count:
+    earning = list(compress(range(len(scores)), scores))
+    if count and count * CANDIDATES < len(earning):
+        least = nlargest(count * CANDIDATES, map(scores.__getitem__, earning))[-1]
+        found = [row for row in earning if scores[row] >= least]
+        if len({clusters[row] for row in found}) >= count:
             return found
-    return [row for row, score in enumerate(scores) if score]
+    return earning
 
 
 def treasury_shares(datanet_ids: Sequence[DatanetId]) -> tuple[Share, ...]:

@@ -44,7 +44,7 @@ class PoaV3Attributor:
                 "attribute this answer by suffix-v1"
             )
         texts = text_scores(exchange, index)
-        evidence = index.signals.cosines(answer).prod(axis=1) - index.signals.evidence_min  # (rows,)
+        evidence = index.signals.evidence(answer) - index.signals.evidence_min  # (rows,)
         earning = np.flatnonzero(evidence > 0)
         factors = TEXT_FACTOR * texts[earning].astype(object) + max(int(texts.max()), 1)
         scores = np.zeros(index.num_rows, object)  # Python's integers, because a product exceeds 64 bits
