@@ -179,7 +179,7 @@ def _datanet(home: Home, session: NetworkSession, account: Address, arguments: M
 
 
 def _terms(session: NetworkSession, found: DatanetId, whose: Address) -> tuple[str, ...]:
-    """What its owner has to know before a bond is posted: who can take it, for what, and the way back."""
+    """Terms of a bond before it is posted: who can forfeit it, for what, and the way back."""
     terms = session.deployment.datanet(found)
     assert terms is not None, "its registration was checked before"
     curators, need = session.deployment.curators_of(found)
