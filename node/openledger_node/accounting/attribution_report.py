@@ -3,7 +3,7 @@
 Shares are the receipt's own. Spans are for reading; the attributor that computed the shares also ranks the rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -272,7 +272,7 @@ class AttributionReport:
         return text, _apart(marks)
 
     @cached_property
-    def _known(self) -> list[dict[Digest, Row]]:
+    def _known(self) -> list[Mapping[Digest, Row]]:
         """Rows that are stored here: an index does not separate question and answer."""
         return [known_rows(self._home, datanet) for datanet in self._owned]
 
