@@ -76,10 +76,16 @@ def people_of(division: Division, shares: Sequence[Share], names: Mapping[Addres
     ]
 
 
-def names_of(home: Home, datanets: Sequence[str], owned: Sequence[OwnedDatanet] = ()) -> dict[Address, str]:
+def names_of(
+    home: Home,
+    datanets: Sequence[str],
+    owned: Sequence[OwnedDatanet] = (),
+    known: Sequence[Mapping[Digest, Row]] = (),
+) -> dict[Address, str]:
     """Names of contributors by account, as far as they are known here.
 
     They come from Datanets owned here, from the rows of an adapter that are here, and from the package's samples.
+    `known` has the `known_rows` of each of `owned`.
     """
     own, names = OwnDatanets(home), dict[Address, str]()
     for datanet in datanets:
@@ -89,8 +95,7 @@ def names_of(home: Home, datanets: Sequence[str], owned: Sequence[OwnedDatanet] 
             continue
         for name, account in (found.accounts if found else {}).items():
             names.setdefault(account, name)
-    for each in owned:
-        rows = known_rows(home, each)
+    for each, rows in zip(owned, known, strict=True):
         for account, first in zip(each.accounts, each.firsts, strict=True):
             if first in rows and not rows[first].contributor.startswith("0x"):
                 names.setdefault(account, rows[first].contributor)
