@@ -66,7 +66,8 @@ def _balanced(by_answer: Positions, by_prompt: Positions, lengths: Positions, av
     if max(product, (product >> PRODUCT_BITS) * 2 * average) > INT64_MAX:
         numbers = tuple(each.astype(object) for each in numbers)
     answer, prompt, length = numbers
-    return (answer * (answer + prompt) >> PRODUCT_BITS) * (2 * average) // (average + length)
+    scores: NDArray[Any] = (answer * (answer + prompt) >> PRODUCT_BITS) * (2 * average) // (average + length)
+    return scores
 
 
 @dataclass(slots=True)
