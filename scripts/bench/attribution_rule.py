@@ -72,7 +72,7 @@ def bars_of(found: dict[str, Any]) -> list[Bar]:
         for each in by_rule.values()
         if "TRAK" in each["rules"]
     ]
-    drifts = [each["drift"]["most"] for each in by_rule.values() if each["drift"]["most"] is not None]
+    drifts = [each["drift"]["most"] for each in found.values()]
     if drifts:
         bars.append(bar("drift of shares in bfloat16", max(drifts), "", 0.05, better="lower", why="at most"))
     if gains:

@@ -45,7 +45,7 @@ def clean_figures(case: Case, tokenizer: Tokenizer) -> dict[str, Any]:
                 **_owner_figures(index, questions, of_rule, shares),
                 **(_lds_figures(case, index, questions, of_rule, shares) if "retrained" in case else {}),
             }
-        drift = index.drift() if "narrow_taps" in case else []
+        drift = _drift(index)
         unrelated = [index.shares("poa-v3", each) for each in scores["poa-v3"][len(questions) :]]
     if "retrained" in case:
         best = max((f"TRAK {ridge:g}" for ridge in RIDGES), key=lambda name: rules[name]["lds"])
@@ -54,11 +54,7 @@ def clean_figures(case: Case, tokenizer: Tokenizer) -> dict[str, Any]:
         "rows": len(index.rows),
         "questions": len(questions),
         "right": sum(_is_right(index, questions)),
-        "drift": {
-            "mean": _mean([moved for moved, _ in drift]),
-            "most": max((moved for moved, _ in drift), default=None),
-            "least_cosines": [min(part) for part in zip(*(cosines for _, cosines in drift), strict=True)],
-        },
+        "drift": drift,
         "unrelated_to_treasury": [round(each.get(TREASURY, 0.0), 3) for each in unrelated],
         "rules": rules,
     }
@@ -71,7 +67,7 @@ def attack_figures(case: Case, tokenizer: Tokenizer) -> dict[str, Any]:
         without = _shares(open_index)
     with scored(case, tokenizer) as index:
         shares = _shares(index)
-        right = _is_right(index, questions)
+        right, drift = _is_right(index, questions), _drift(index)
     with scored(case, tokenizer, keep=lambda row: row.contributor != "mover") as still:
         unmoved = _shares(still)
     with scored(case, tokenizer, keep=lambda row: not _is_repeated(row)) as once:
@@ -80,6 +76,7 @@ def attack_figures(case: Case, tokenizer: Tokenizer) -> dict[str, Any]:
         split = _shares(parted)
     count = len(questions)
     found: dict[str, Any] = {"rows": len(index.rows), "honest_redirected": index.num_redirected, "right": sum(right)}
+    found["drift"] = drift
     for rule in shares:
         ours = shares[rule][:count]
         owners = [each.get(q.owner, 0.0) for each, q, ok in zip(ours, questions, right, strict=True) if ok]
@@ -99,6 +96,16 @@ def attack_figures(case: Case, tokenizer: Tokenizer) -> dict[str, Any]:
             "whole": _mean([each.get(SPLITTING, 0.0) for each in ours]),
         }
     return found
+
+
+def _drift(index: ScoredCase) -> dict[str, Any]:
+    """Parts of answers' pay that bfloat16 moves, and the least cosines of its signals."""
+    drift = index.drift()
+    return {
+        "mean": _mean([moved for moved, _ in drift]),
+        "most": max(moved for moved, _ in drift),
+        "least_cosines": [min(part) for part in zip(*(cosines for _, cosines in drift), strict=True)],
+    }
 
 
 def datamodeling_score(log_probabilities: Floats, sums: Floats) -> float:

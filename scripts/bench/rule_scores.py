@@ -128,7 +128,7 @@ class ScoredCase:
             ]
 
         self.exchanges = exchanges("answer_taps")
-        self.narrow_exchanges = exchanges("narrow_taps") if "narrow_taps" in case else []
+        self.narrow_exchanges = exchanges("narrow_taps")
 
     def text_scores(self) -> dict[str, list[tuple[int, ...]]]:
         """Scores (answers, rows) by the node's rules, BM25 and size."""

@@ -89,6 +89,7 @@ def test_a_whole_case_is_measured_and_goes_on_from_its_file(tmp_path: Path) -> N
     )
     assert all(-1 <= each["lds"] <= 1 for each in clean["rules"].values())
     assert attacked["poa-v3"]["exact"]["take"] == 0, "an exact copy is redirected"
+    assert all(0 <= each["drift"]["mean"] <= each["drift"]["most"] <= 1 for each in found.values())
     assert {each["id"].split()[0] for each in bars_of(found)} >= {
         "lds",
         "owner",
