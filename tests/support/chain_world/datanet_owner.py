@@ -7,14 +7,17 @@ from typing import Any
 from openledger_node.accounting.transactions import TransactionPlanner
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.home import Home
-from openledger_node.keystore import ensure_development_wallet
+from openledger_node.keystore import WALLET, ensure_node_password, import_account
 from openledger_node.models.adapters import Adapter
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import Address
 
-from ..contributors import ACCOUNTS, CONTRIBUTED
+from ..contributors import ACCOUNTS, CONTRIBUTED, key_of
 from ..fake_trained import train_indexed_adapter
 from .world import OPEN, World
+
+OWNER_KEY = key_of("owner")
+"""Always the same: an adapter's id holds its owner, and by its id the fake backend answers."""
 
 
 @dataclass
@@ -68,6 +71,9 @@ class DatanetOwner:
 
 def open_owner(home: Home, world: World) -> DatanetOwner:
     """An owner with 100 OPEN."""
-    account = ensure_development_wallet(home, world.node.network.network).address
+    account = OWNER_KEY.address
+    keys = home.network_keys(world.node.network.network)
+    keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+    import_account(keys, WALLET, OWNER_KEY, ensure_node_password(keys))
     world.chain.fund(account, open_wei=100 * OPEN)
     return DatanetOwner(home=home, world=world, planner=TransactionPlanner(home, world.node), account=account)
